@@ -1,0 +1,56 @@
+# `make help` lists the commands.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: help setup run test check bench format generate lock clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: $(STAMP) ## Make .venv from the locked requirements
+
+$(STAMP): requirements.lock pyproject.toml clients/python/pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: $(PYTHON) is older than Python 3.11; name a newer one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e clients/python -e .
+	touch $@
+
+run: setup ## Run the service on its embedded cluster with the demo catalog
+	$(BIN)/instant-audience serve --demo
+
+test: setup ## Run every test
+	$(BIN)/python -m pytest
+
+check: setup ## Check format, lint, types, import directions, proto and generated code
+	ruff format --check .
+	ruff check .
+	mypy
+	lint-imports
+	buf lint
+	buf format --diff --exit-code
+	tools/check-breaking
+	tools/check-generated
+
+bench: setup ## Measure the service against the cluster's own ceiling
+	$(BIN)/python -m bench
+
+format: setup ## Format the code and the proto files
+	ruff format .
+	ruff check --fix .
+	buf format --write
+
+generate: setup ## Make the stubs and the vendored proto files again
+	tools/generate
+
+lock: setup ## Resolve the requirements again
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --extra dev \
+		--no-emit-package instant-audience-client --custom-compile-command 'make lock' \
+		--output-file requirements.lock pyproject.toml
+
+clean: ## Remove what the other commands made
+	rm -rf $(VENV) data build .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -5,9 +5,9 @@ The gateway's configuration is built from the same rows, so the hosts and the ga
 
 from dataclasses import dataclass
 
-from google.rpc import code_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
 
-from instantaudience_server.errors import Reason
+from instantaudience_server.errors import AudienceError, Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,4 +34,40 @@ ROWS: dict[Reason, Row] = {
 }
 
 ERROR_ID_KEY = "error-id"
-"""Trailing metadata of every failed call: the row's `error_id`. The gateway reads it, and takes it out of REST answers."""
+"""Trailing metadata of every failed call: the row's `error_id`. The gateway takes it out of REST answers."""
+
+ERROR_DOMAIN = "instantaudience"
+"""The `domain` of every `google.rpc.ErrorInfo`."""
+DEFECT_TEXT = "internal error"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """How a failed call ends: code, text, `google.rpc.Status` (the details), and trailing metadata.
+
+    Lower-case keys; `retry-after` and `x-ratelimit-…` become headers of a REST answer.
+    """
+
+    code: int
+    message: str
+    status: status_pb2.Status
+    metadata: tuple[tuple[str, str], ...]
+
+
+def describe(error: AudienceError) -> Failure:
+    """The failure that a caller sees of an error."""
+    row = ROWS[error.reason]
+    status = status_pb2.Status(code=row.grpc_code, message=error.message)
+    info = error_details_pb2.ErrorInfo(reason=row.error_id, domain=ERROR_DOMAIN, metadata=error.metadata)
+    status.details.add().Pack(info)
+    metadata = [(ERROR_ID_KEY, row.error_id)]
+    if error.retry_after_seconds is not None:
+        retry = error_details_pb2.RetryInfo()
+        retry.retry_delay.FromSeconds(error.retry_after_seconds)
+        status.details.add().Pack(retry)
+        metadata.append(("retry-after", str(error.retry_after_seconds)))
+    if error.reason is Reason.RATE_LIMIT_EXCEEDED:
+        violation = error_details_pb2.QuotaFailure.Violation(description=error.message)
+        status.details.add().Pack(error_details_pb2.QuotaFailure(violations=[violation]))
+        metadata.append(("x-ratelimit-code", "429"))
+    return Failure(row.grpc_code, error.message, status, tuple(metadata))

@@ -1,0 +1,260 @@
+"""Envoy's bootstrap configuration: one port for REST and gRPC in front of the workers' unix sockets.
+
+REST calls pass the Lua filter (`contract.lua`) and the transcoder; gRPC calls pass neither and are never buffered.
+Option names and meanings: Envoy's v3 API reference, https://www.envoyproxy.io/docs/envoy/latest/api-v3/api.
+"""
+
+import base64
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from instantaudience_gateway import descriptor
+from instantaudience_gateway.replies import GRPC_ROUTE, local_replies
+from instantaudience_gateway.script import TRANSCODER_ERROR, contract_script
+
+STAT_PREFIX = "ingress"
+"""Of the statistics of the public port: `http.ingress.…`."""
+
+CLUSTER = "workers"
+
+_TYPES = "type.googleapis.com/envoy.extensions"
+_HTTP_FILTERS = f"{_TYPES}.filters.http"
+_LUA = "envoy.filters.http.lua"
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySettings:
+    """What the gateway's configuration depends on.
+
+    `upstream_sockets` has one unix socket a worker; `admin_socket` is where Envoy's admin interface listens, open to
+    the owner alone. `call_timeout_seconds` is the deadline that REST calls get (`grpc-timeout` to the server); the
+    gateway itself gives up `grace_seconds` later. `request_seconds` is how long a REST request may take in all, slow
+    senders included. `max_connections` and `max_active_calls` bound memory: a connection past the first is refused,
+    a call past the second answered with 503.
+    """
+
+    http_host: str
+    http_port: int
+    upstream_sockets: tuple[Path, ...]
+    admin_socket: Path
+    body_limit_bytes: int = 1_048_576
+    answer_limit_bytes: int = 64 * 1_048_576
+    call_timeout_seconds: float = 10.0
+    grace_seconds: float = 1.0
+    request_seconds: float = 60.0
+    max_connections: int = 10_000
+    max_active_calls: int = 20_000
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.3f}s"
+
+
+def _lua() -> dict[str, Any]:
+    return {
+        "name": _LUA,
+        "typed_config": {
+            "@type": f"{_HTTP_FILTERS}.lua.v3.Lua",
+            "default_source_code": {"inline_string": contract_script()},
+            "clear_route_cache": False,
+        },
+    }
+
+
+def _transcoder(settings: GatewaySettings) -> dict[str, Any]:
+    services = list(dict.fromkeys(endpoint.service for endpoint in descriptor.endpoints()))
+    return {
+        "name": "envoy.filters.http.grpc_json_transcoder",
+        "typed_config": {
+            "@type": f"{_HTTP_FILTERS}.grpc_json_transcoder.v3.GrpcJsonTranscoder",
+            "proto_descriptor_bin": base64.b64encode(descriptor.descriptor_set().SerializeToString()).decode(),
+            "services": services,
+            # The route stays the REST one: only it has a timeout.
+            "match_incoming_request_route": True,
+            "print_options": {"preserve_proto_field_names": True, "always_print_primitive_fields": True},
+            "request_validation_options": {"reject_unknown_method": True},
+            # Gives gRPC errors a body, which the Lua filter then rewrites; it could not add one after trailers.
+            "convert_grpc_status": True,
+            "max_request_body_size": settings.body_limit_bytes,
+            "max_response_body_size": settings.answer_limit_bytes,
+        },
+    }
+
+
+def _router() -> dict[str, Any]:
+    return {
+        "name": "envoy.filters.http.router",
+        "typed_config": {"@type": f"{_HTTP_FILTERS}.router.v3.Router", "suppress_envoy_headers": True},
+    }
+
+
+def _retry_policy(settings: GatewaySettings) -> dict[str, Any]:
+    """Retries what no server has seen, on another worker, as often as there are workers."""
+    return {
+        "retry_on": "connect-failure,refused-stream",
+        "num_retries": len(settings.upstream_sockets),
+        "retry_host_predicate": [
+            {
+                "name": "envoy.retry_host_predicates.previous_hosts",
+                "typed_config": {"@type": f"{_TYPES}.retry.host.previous_hosts.v3.PreviousHostsPredicate"},
+            }
+        ],
+        "host_selection_retry_max_attempts": 2 * len(settings.upstream_sockets),
+        "retry_back_off": {"base_interval": "0.001s", "max_interval": "0.010s"},
+    }
+
+
+def _routes(settings: GatewaySettings) -> list[dict[str, Any]]:
+    """gRPC calls last as long as their callers want; REST calls have the service's deadline."""
+    grpc = {
+        "name": GRPC_ROUTE,
+        "match": {"prefix": "/", "grpc": {}},
+        "route": {
+            "cluster": CLUSTER,
+            "timeout": "0s",
+            "idle_timeout": "0s",
+            "retry_policy": _retry_policy(settings),
+        },
+        "typed_per_filter_config": {
+            _LUA: {"@type": f"{_HTTP_FILTERS}.lua.v3.LuaPerRoute", "disabled": True},
+        },
+    }
+    milliseconds = f"{settings.call_timeout_seconds * 1000:.0f}m"
+    rest = {
+        "name": "rest",
+        "match": {"prefix": "/"},
+        "route": {
+            "cluster": CLUSTER,
+            "timeout": _seconds(settings.call_timeout_seconds + settings.grace_seconds),
+            "max_stream_duration": {"max_stream_duration": _seconds(settings.request_seconds)},
+            "retry_policy": _retry_policy(settings),
+        },
+        "request_body_buffer_limit": settings.body_limit_bytes,
+        "request_headers_to_add": [
+            {
+                "header": {"key": "grpc-timeout", "value": milliseconds},
+                "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+            }
+        ],
+        # The transcoder's note of the original path and method, and what would ask the server for compressed messages.
+        "request_headers_to_remove": [
+            "x-envoy-original-path",
+            "x-envoy-original-method",
+            "grpc-encoding",
+            "grpc-accept-encoding",
+        ],
+    }
+    return [grpc, rest]
+
+
+def _connection_manager(settings: GatewaySettings) -> dict[str, Any]:
+    return {
+        "@type": f"{_TYPES}.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": STAT_PREFIX,
+        "codec_type": "AUTO",
+        "http_filters": [_lua(), _transcoder(settings), _router()],
+        "route_config": {
+            "name": "routes",
+            "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": _routes(settings)}],
+        },
+        "local_reply_config": local_replies(settings.body_limit_bytes, TRANSCODER_ERROR),
+        "use_remote_address": True,
+        # No caller may steer the gateway with x-envoy-… headers, not even one from a private network.
+        "internal_address_config": {"cidr_ranges": [{"address_prefix": "255.255.255.255", "prefix_len": 32}]},
+        "generate_request_id": True,
+        "always_set_request_id_in_response": True,
+        "server_header_transformation": "PASS_THROUGH",
+        "normalize_path": False,
+        "merge_slashes": False,
+        "request_headers_timeout": "10s",
+        "stream_idle_timeout": _seconds(settings.request_seconds),
+        "max_request_headers_kb": 60,
+        "common_http_protocol_options": {"idle_timeout": "300s", "max_headers_count": 100},
+        "http2_protocol_options": {
+            "max_concurrent_streams": 1000,
+            "initial_stream_window_size": 1_048_576,
+            "initial_connection_window_size": 16 * 1_048_576,
+            "connection_keepalive": {"interval": "30s", "timeout": "10s"},
+        },
+    }
+
+
+def _listener(settings: GatewaySettings) -> dict[str, Any]:
+    return {
+        "name": "public",
+        "address": {"socket_address": {"address": settings.http_host, "port_value": settings.http_port}},
+        "enable_reuse_port": True,
+        "per_connection_buffer_limit_bytes": settings.body_limit_bytes,
+        "filter_chains": [
+            {
+                "filters": [
+                    {
+                        "name": "envoy.filters.network.http_connection_manager",
+                        "typed_config": _connection_manager(settings),
+                    }
+                ]
+            }
+        ],
+    }
+
+
+def _cluster(settings: GatewaySettings) -> dict[str, Any]:
+    bounds = ("max_connections", "max_pending_requests", "max_requests", "max_retries")
+    http_options = f"{_TYPES}.upstreams.http.v3.HttpProtocolOptions"
+    return {
+        "name": CLUSTER,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "lb_policy": "ROUND_ROBIN",
+        "circuit_breakers": {"thresholds": [dict.fromkeys(bounds, settings.max_active_calls)]},
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": http_options,
+                "explicit_http_config": {"http2_protocol_options": {}},
+            }
+        },
+        "load_assignment": {
+            "cluster_name": CLUSTER,
+            "endpoints": [
+                {
+                    "lb_endpoints": [
+                        {"endpoint": {"address": {"pipe": {"path": str(socket)}}}}
+                        for socket in settings.upstream_sockets
+                    ]
+                }
+            ],
+        },
+    }
+
+
+def build_config(settings: GatewaySettings) -> dict[str, Any]:
+    """Envoy's bootstrap, to be written as JSON to the file that `command` names.
+
+    Raises ValueError when the API has something that the gateway cannot present as REST.
+    """
+    monitor = f"{_TYPES}.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
+    return {
+        "admin": {"address": {"pipe": {"path": str(settings.admin_socket), "mode": 0o600}}},
+        "static_resources": {"listeners": [_listener(settings)], "clusters": [_cluster(settings)]},
+        "overload_manager": {
+            "resource_monitors": [
+                {
+                    "name": "envoy.resource_monitors.global_downstream_max_connections",
+                    "typed_config": {"@type": monitor, "max_active_downstream_connections": settings.max_connections},
+                }
+            ]
+        },
+    }
+
+
+def command(binary: Path, config: Path, *, concurrency: int, drain_seconds: int) -> list[str]:
+    """Envoy's command line: `concurrency` threads, and how long a drain (`admin.drain`) lasts at most."""
+    options = {
+        "-c": config,
+        "--concurrency": concurrency,
+        "--drain-time-s": drain_seconds,
+        "--drain-strategy": "immediate",
+        "--log-level": "warn",
+    }
+    return [str(binary), "--disable-hot-restart", *(str(word) for option in options.items() for word in option)]

@@ -1,0 +1,157 @@
+"""What the REST side of the gateway knows of the API, read from the generated stubs (no protoc at run time).
+
+The proto files decide everything here: the paths and methods (`google.api.http`), the parameters, the shape of a body,
+and which fields exist for gRPC only (`google.api.field_visibility` with the restriction "GRPC").
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import instantaudience.v1
+from google.api import annotations_pb2, http_pb2, visibility_pb2
+from google.protobuf import descriptor_pb2
+from google.protobuf.descriptor import FieldDescriptor, FileDescriptor, MethodDescriptor
+from google.rpc import error_details_pb2
+
+GRPC_ONLY = "GRPC"
+"""The restriction of a field that REST does not have: never in an answer, an unknown key in a request."""
+
+_FREE_FORM = "google.protobuf."
+"""Messages of this package have a JSON form of their own, which is no list of fields."""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A key of a JSON object.
+
+    `message` is the full name of the objects that the key holds, or None; `scalar_type` is the name of its protobuf
+    type (`STRING`, `INT32`, …), or None. Both are None where any JSON will do.
+    """
+
+    name: str
+    is_list: bool
+    message: str | None
+    scalar_type: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One method of one path. `body` is the full name of the message that the body is, None where there is no body."""
+
+    path: str
+    http_method: str
+    service: str
+    parameters: tuple[str, ...]
+    body: str | None
+
+
+def _files() -> list[FileDescriptor]:
+    """The API's own files."""
+    package = instantaudience.v1
+    names = sorted(module.name for module in pkgutil.iter_modules(package.__path__) if module.name.endswith("_pb2"))
+    return [importlib.import_module(f"{package.__name__}.{name}").DESCRIPTOR for name in names]
+
+
+def _is_visible(options: descriptor_pb2.FieldOptions) -> bool:
+    extensions: Any = options.Extensions
+    return bool(extensions[visibility_pb2.field_visibility].restriction != GRPC_ONLY)
+
+
+def _restrict(message: descriptor_pb2.DescriptorProto) -> None:
+    """Takes out what REST does not have, and makes the proto names the only JSON names (`userId` is an unknown key)."""
+    kept = [field for field in message.field if _is_visible(field.options)]
+    if any(field.HasField("oneof_index") for field in message.field if field not in kept):
+        raise ValueError(f"{message.name}: a field that is for gRPC only cannot be optional or in a oneof")
+    for field in kept:
+        field.json_name = field.name
+    del message.field[:]
+    message.field.extend(kept)
+    for nested in message.nested_type:
+        _restrict(nested)
+
+
+def descriptor_set() -> descriptor_pb2.FileDescriptorSet:
+    """The API with its imports and the error details, without the fields that are for gRPC only; imports come first."""
+    result = descriptor_pb2.FileDescriptorSet()
+    done: set[str] = set()
+
+    def add(file: FileDescriptor) -> None:
+        if file.name in done:
+            return
+        done.add(file.name)
+        for dependency in file.dependencies:
+            add(dependency)
+        file.CopyToProto(result.file.add())
+
+    own = _files()
+    for file in [*own, error_details_pb2.DESCRIPTOR]:
+        add(file)
+    own_names = {file.name for file in own}
+    for proto in result.file:
+        if proto.name in own_names:
+            for message in proto.message_type:
+                _restrict(message)
+    return result
+
+
+def _field(field: FieldDescriptor) -> Field:
+    message = field.message_type
+    if message is None:
+        types = descriptor_pb2.FieldDescriptorProto.Type.DESCRIPTOR.values_by_number
+        return Field(field.name, field.is_repeated, None, types[field.type].name.removeprefix("TYPE_"))
+    if message.full_name.startswith(_FREE_FORM) or message.GetOptions().map_entry:
+        return Field(field.name, False, None, None)
+    return Field(field.name, field.is_repeated, message.full_name, None)
+
+
+def _methods() -> Iterator[MethodDescriptor]:
+    for file in _files():
+        for service in file.services_by_name.values():
+            yield from service.methods
+
+
+def _http_rules(method: MethodDescriptor) -> list[http_pb2.HttpRule]:
+    extensions: Any = method.GetOptions().Extensions
+    rule: http_pb2.HttpRule = extensions[annotations_pb2.http]
+    return [rule, *rule.additional_bindings] if rule.WhichOneof("pattern") else []
+
+
+def _endpoint(method: MethodDescriptor, rule: http_pb2.HttpRule) -> Endpoint:
+    verb = rule.WhichOneof("pattern")
+    path = getattr(rule, verb)
+    if "{" in path or rule.body not in {"", "*"}:
+        raise ValueError(f"{method.full_name}: the gateway knows plain paths and whole bodies only")
+    fields = [_field(field) for field in method.input_type.fields if _is_visible(field.GetOptions())]
+    return Endpoint(
+        path=path,
+        http_method=verb.upper(),
+        service=method.containing_service.full_name,
+        parameters=tuple(field.name for field in fields if field.scalar_type is not None),
+        body=method.input_type.full_name if rule.body else None,
+    )
+
+
+def endpoints() -> list[Endpoint]:
+    """Every path and method of the REST API, in the order of the proto files.
+
+    Parameters are the scalar fields of the request; a body's objects and lists can only come in the body.
+    """
+    return [_endpoint(method, rule) for method in _methods() for rule in _http_rules(method)]
+
+
+def shapes() -> dict[str, list[Field]]:
+    """Message name → keys, for every message that a request body holds at any depth."""
+    by_name = {method.input_type.full_name: method.input_type for method in _methods()}
+    pending = [by_name[endpoint.body] for endpoint in endpoints() if endpoint.body]
+    result: dict[str, list[Field]] = {}
+    while pending:
+        message = pending.pop()
+        if message.full_name in result:
+            continue
+        visible = [field for field in message.fields if _is_visible(field.GetOptions())]
+        result[message.full_name] = [_field(field) for field in visible]
+        pending += [field.message_type for field in visible if field.message_type and _field(field).message]
+    return result

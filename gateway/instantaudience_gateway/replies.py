@@ -1,0 +1,154 @@
+"""What the gateway answers by itself, in the contract's form (source: contract, "Errors").
+
+Envoy's own texts tell of the inside, so none of them gets out.
+"""
+
+import base64
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf import any_pb2, duration_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from instantaudience_server.errors import Reason
+from instantaudience_server.transport.status import ERROR_ID_KEY, ROWS
+
+RETRY_AFTER_SECONDS = 1
+"""When to send a call again that found no server."""
+
+GRPC_ROUTE = "grpc"
+"""Name of the route of gRPC calls. (The content type would not do: the transcoder makes it a gRPC one.)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An error as a REST caller sees it."""
+
+    http_status: int
+    error_id: str
+    text: str
+
+    def body(self) -> str:
+        """The JSON text."""
+        return json.dumps(
+            {"response": {"status": "ERROR", "error_id": self.error_id, "error": self.text}}, separators=(",", ":")
+        )
+
+
+def _reply(reason: Reason, text: str) -> Reply:
+    row = ROWS[reason]
+    return Reply(row.http_status, row.error_id, text)
+
+
+UNREADABLE = _reply(Reason.SYNTAX, "The request cannot be read.")
+NO_PATH = _reply(Reason.NO_SUCH_METHOD, "There is no such path.")
+NO_METHOD = Reply(405, "SYNTAX", "The path does not take this method.")
+UNAVAILABLE = _reply(Reason.UNAVAILABLE, "The service is out of reach; send the request again.")
+INTERNAL = _reply(Reason.INTERNAL, "Internal error.")
+
+
+def too_large(limit_bytes: int) -> Reply:
+    """The answer to a body over the limit."""
+    return _reply(Reason.LIMIT, f"The body has more than {limit_bytes} bytes.")
+
+
+def _any(message: error_details_pb2.ErrorInfo | error_details_pb2.RetryInfo) -> any_pb2.Any:
+    packed = any_pb2.Any()
+    packed.Pack(message)
+    return packed
+
+
+def _unavailable_details() -> str:
+    """`grpc-status-details-bin` as the servers send it with UNAVAILABLE."""
+    status = status_pb2.Status(
+        code=code_pb2.UNAVAILABLE,
+        message=UNAVAILABLE.text,
+        details=[
+            _any(error_details_pb2.ErrorInfo(reason=UNAVAILABLE.error_id, domain="instantaudience")),
+            _any(
+                error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(seconds=RETRY_AFTER_SECONDS)),
+            ),
+        ],
+    )
+    return base64.b64encode(status.SerializeToString()).decode().rstrip("=")
+
+
+def _status(operator: str, value: int) -> dict[str, Any]:
+    comparison = {"op": operator, "value": {"default_value": value, "runtime_key": "gateway.unused"}}
+    return {"status_code_filter": {"comparison": comparison}}
+
+
+def _cel(expression: str) -> dict[str, Any]:
+    filter_type = "type.googleapis.com/envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter"
+    return {
+        "extension_filter": {
+            "name": "envoy.access_loggers.extension_filters.cel",
+            "typed_config": {"@type": filter_type, "expression": expression},
+        }
+    }
+
+
+def _all(*filters: dict[str, Any]) -> dict[str, Any]:
+    return {"and_filter": {"filters": list(filters)}}
+
+
+def _any_of(*filters: dict[str, Any]) -> dict[str, Any]:
+    return {"or_filter": {"filters": list(filters)}}
+
+
+def _header(name: str, value: str) -> dict[str, Any]:
+    return {"header": {"key": name, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+
+
+def _mapper(
+    condition: dict[str, Any],
+    text: str,
+    *,
+    status: int | None = None,
+    content_type: str = "application/json",
+    headers: tuple[tuple[str, str], ...] = (),
+) -> dict[str, Any]:
+    mapper: dict[str, Any] = {
+        "filter": condition,
+        "body_format_override": {"text_format_source": {"inline_string": text}, "content_type": content_type},
+        "headers_to_add": [_header(name, value) for name, value in headers],
+    }
+    if status is not None:
+        mapper["status_code"] = status
+    return mapper
+
+
+def local_replies(body_limit_bytes: int, transcoder_error: str) -> dict[str, Any]:
+    """Envoy's `local_reply_config`: the first row whose condition holds makes the answer.
+
+    The Lua filter's answers pass as they are. The transcoder's texts get the content type `transcoder_error`, for the
+    Lua filter to read. Envoy turns the HTTP status of an answer to a gRPC call into a gRPC code (503 → UNAVAILABLE) and
+    the text into `grpc-message`.
+    """
+    grpc = _cel(f"xds.route_name == '{GRPC_ROUTE}'")
+    lua = _cel("response.code_details == 'lua_response'")
+    client_error = _all(_status("GE", 400), _status("LE", 499))
+    unavailable = _any_of(_status("EQ", 408), _all(_status("GE", 502), _status("LE", 504)))
+    retry_after = ("retry-after", str(RETRY_AFTER_SECONDS))
+    grpc_details = ((ERROR_ID_KEY, UNAVAILABLE.error_id), ("grpc-status-details-bin", _unavailable_details()))
+    transcoder = _cel("response.code_details.startsWith('grpc_json_transcode_failure')")
+    grpc_type = "application/grpc"
+    fixed = [
+        (_status("EQ", 413), too_large(body_limit_bytes), ()),
+        (unavailable, UNAVAILABLE, (retry_after,)),
+        (_status("EQ", 404), NO_PATH, ()),
+        (client_error, UNREADABLE, ()),
+        (_status("GE", 0), INTERNAL, ()),
+    ]
+    return {
+        "mappers": [
+            _mapper(
+                _all(grpc, unavailable), UNAVAILABLE.text, status=503, content_type=grpc_type, headers=grpc_details
+            ),
+            _mapper(_all(grpc, client_error), UNREADABLE.text, content_type=grpc_type),
+            _mapper(grpc, INTERNAL.text, content_type=grpc_type),
+            _mapper(lua, "%LOCAL_REPLY_BODY%"),
+            _mapper(_all(_status("EQ", 400), transcoder), "%LOCAL_REPLY_BODY%", content_type=transcoder_error),
+            *(_mapper(cond, reply.body(), status=reply.http_status, headers=extra) for cond, reply, extra in fixed),
+        ]
+    }

@@ -1,0 +1,125 @@
+"""The gateway's Lua filter: `contract.lua` behind the tables it works with (`CONTRACT`)."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+from google.rpc import code_pb2
+from instantaudience_server.transport.status import ERROR_ID_KEY, ROWS
+
+from instantaudience_gateway import descriptor
+from instantaudience_gateway.replies import INTERNAL, NO_METHOD, NO_PATH, UNAVAILABLE, UNREADABLE, Reply
+
+MAX_DEPTH = 64
+"""Levels of nesting in a body (RFC 8259, section 9, lets a parser set a limit; the transcoder's is 100)."""
+
+TRANSCODER_ERROR = "text/x-transcoder-error"
+"""Content type that marks the transcoder's own errors for the Lua filter, which gives them the contract's form."""
+
+HIDDEN_HEADERS = (
+    "grpc-status",
+    "grpc-message",
+    "grpc-status-details-bin",
+    "grpc-encoding",
+    "grpc-accept-encoding",
+    ERROR_ID_KEY,
+)
+"""What a server sends for gRPC callers only."""
+
+SCALAR_RULES = {
+    "STRING": "must be a string",
+    "INT32": "must be an integer of 32 bits",
+    "INT64": "must be an integer of 64 bits",
+    "BOOL": "must be true or false",
+    "ENUM": "must be one of the known names",
+}
+"""Protobuf type → what a value must be. A type that comes into a request and is not here stops the start."""
+
+BARE_GRPC_ERRORS = {
+    code_pb2.INVALID_ARGUMENT: UNREADABLE,
+    code_pb2.UNIMPLEMENTED: NO_PATH,
+    code_pb2.UNAVAILABLE: UNAVAILABLE,
+    code_pb2.RESOURCE_EXHAUSTED: UNAVAILABLE,
+    code_pb2.DEADLINE_EXCEEDED: UNAVAILABLE,
+    code_pb2.CANCELLED: UNAVAILABLE,
+}
+"""gRPC errors without an `error_id`: they come from grpc itself, and their texts tell of the inside."""
+
+Literal: TypeAlias = "str | int | bool | Mapping[str, Literal] | Sequence[Literal] | None"
+
+
+def lua_literal(value: Literal) -> str:
+    """Writes a value as Lua; a key that holds None is left out."""
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case int():
+            return str(value)
+        case str():
+            plain = (
+                c if c.isascii() and c.isalnum() else "".join(f"\\{byte:03d}" for byte in c.encode()) for c in value
+            )
+            return f'"{"".join(plain)}"'
+        case Mapping():
+            items = (f"[{lua_literal(key)}]={lua_literal(item)}" for key, item in value.items() if item is not None)
+            return "{" + ",".join(items) + "}"
+        case Sequence():
+            return "{" + ",".join(map(lua_literal, value)) + "}"
+        case _:
+            raise TypeError(f"no Lua form: {value!r}")
+
+
+def _endpoints() -> Mapping[str, Literal]:
+    paths: dict[str, dict[str, Literal]] = {}
+    for endpoint in descriptor.endpoints():
+        paths.setdefault(endpoint.path, {})[endpoint.http_method] = {
+            "parameters": dict.fromkeys(endpoint.parameters, True),
+            "body": endpoint.body,
+        }
+    return {path: {"allow": ", ".join(sorted(methods)), "methods": methods} for path, methods in paths.items()}
+
+
+def _messages() -> Mapping[str, Literal]:
+    return {
+        message: {
+            field.name: {
+                "bit": 1 << number,
+                "list": field.is_list,
+                "message": field.message,
+                "type": field.scalar_type,
+            }
+            for number, field in enumerate(fields)
+            if field.message or field.scalar_type
+        }
+        for message, fields in descriptor.shapes().items()
+    }
+
+
+def _scalar_rules() -> Mapping[str, Literal]:
+    used = {field.scalar_type for fields in descriptor.shapes().values() for field in fields if field.scalar_type}
+    return {name: SCALAR_RULES[name] for name in used | SCALAR_RULES.keys()}
+
+
+def _reply(reply: Reply) -> Mapping[str, Literal]:
+    return {"status": reply.http_status, "id": reply.error_id, "text": reply.text}
+
+
+def contract_script() -> str:
+    """The source of the Lua filter."""
+    bare = {str(code): _reply(reply) for code, reply in BARE_GRPC_ERRORS.items()}
+    tables: Literal = {
+        "endpoints": _endpoints(),
+        "messages": _messages(),
+        "types": _scalar_rules(),
+        "depth": MAX_DEPTH,
+        "grpc_errors": {f"{row.grpc_code} {row.error_id}": row.http_status for row in ROWS.values()},
+        "bare_grpc_errors": bare | {"default": _reply(INTERNAL)},
+        "unreadable": _reply(UNREADABLE),
+        "no_path": _reply(NO_PATH),
+        "no_method": _reply(NO_METHOD),
+        "error_id_key": ERROR_ID_KEY,
+        "hidden_headers": HIDDEN_HEADERS,
+        "transcoder_error": TRANSCODER_ERROR,
+    }
+    source = Path(__file__).with_name("contract.lua").read_text(encoding="utf-8")
+    return f"local CONTRACT = {lua_literal(tables)}\n{source}"

@@ -1,0 +1,58 @@
+"""Everything that can be set, once and checked. `cli.py` reads it: flags > environment > file > the defaults here."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class Settings(BaseModel):
+    """The settings of `instant-audience serve`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    catalog: Path | None = None
+    """A YAML file with members, users and segments."""
+    demo: bool = False
+    """Load the demo catalog, whose passwords are public."""
+    redis: SecretStr | None = None
+    """The URL of a Redis Cluster's node, `redis://` or `rediss://` (TLS); it may hold a password. None: embedded."""
+    data_dir: Path = Path("data")
+    """Where the embedded cluster keeps its files."""
+    host: str = "127.0.0.1"
+    """The address to listen on."""
+    http_port: Port = 8080
+    """REST and gRPC through the gateway. 0: any free port."""
+    grpc_port: Port = 50051
+    """gRPC straight to the workers. 0: any free port."""
+    workers: Annotated[int, Field(ge=1, le=256)] = len(os.sched_getaffinity(0))
+    """Worker processes."""
+    call_timeout_seconds: Annotated[float, Field(gt=0, le=60)] = 5.0
+    """The deadline of calls whose caller sets none, and the longest that any call gets."""
+    drain_seconds: Annotated[float, Field(ge=0, le=600)] = 10.0
+    """How long calls in flight may take to finish at the end."""
+    stalled_seconds: Annotated[float, Field(gt=0, le=60)] = 2.0
+    """How long a node of the cluster may leave commands unanswered before its connection is replaced."""
+    max_pending_bytes: Annotated[int, Field(ge=2**20)] = 64 * 2**20
+    """Commands that wait for the cluster in one worker, in bytes; past it, calls are refused with 503 at once."""
+    stream_window: Annotated[int, Field(ge=1, le=10_000)] = 64
+    """Requests of one stream that are under way at most."""
+    location: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")] = "local"
+    """The last part of the tokens issued here."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least severe events that are logged."""
+
+    @model_validator(mode="after")
+    def _one_catalog(self) -> "Settings":
+        if self.demo == (self.catalog is not None):
+            raise ValueError("either --catalog FILE or --demo is needed, not both")
+        return self
+
+
+BODY_LIMIT_BYTES = 1_048_576
+"""The longest request: 1 MB (source: contract, "Limits")."""
+CONNECT_TIMEOUT_SECONDS = 1.0
+"""How long opening a connection to a node of the cluster may take."""

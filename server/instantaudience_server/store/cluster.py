@@ -1,0 +1,218 @@
+"""Sends commands to the nodes that serve their slots, until every one is answered or the deadline is over."""
+
+import asyncio
+import random
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import structlog
+from hiredis import ReplyError
+
+from instantaudience_server.errors import AudienceError, unavailable
+from instantaudience_server.store.batch import Batch, Part
+from instantaudience_server.store.commands import PING, Command
+from instantaudience_server.store.keys import SLOTS
+from instantaudience_server.store.node import Node
+from instantaudience_server.store.topology import Topology
+from instantaudience_server.telemetry import Event
+
+log = structlog.get_logger()
+
+TRANSIENT = frozenset(
+    ("TRYAGAIN", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "READONLY", "BUSY", "OOM", "MISCONF", "NOREPLICAS")
+)
+"""Error prefixes that say "not now": the command is sent again until the deadline. Every command here is idempotent."""
+
+SHORTEST_PAUSE_SECONDS = 0.02
+LONGEST_PAUSE_SECONDS = 0.5
+REFRESH_PAUSE_SECONDS = 0.1
+COMMAND_OVERHEAD_BYTES = 120
+"""What a queued command costs beyond its bytes for the wire, about."""
+
+
+class Cluster:
+    """The way to the Redis Cluster; `execute` is safe to call from any number of tasks of one event loop.
+
+    `max_pending_bytes` bounds what waits for answers; past it, `execute` fails at once. `stalled_seconds` is how long a
+    node may leave commands unanswered before its connection is replaced.
+    """
+
+    def __init__(self, topology: Topology, *, max_pending_bytes: int, stalled_seconds: float) -> None:
+        self._topology = topology
+        self._max_pending_bytes = max_pending_bytes
+        self._stalled_seconds = stalled_seconds
+        self._pending_bytes = 0
+        self._nodes: dict[str, Node] = {}
+        self._slots: list[Node | None] = [None] * SLOTS
+        self._loop = asyncio.get_running_loop()
+        self._refreshing: asyncio.Task[None] | None = None
+        self._closing: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    async def open(self) -> None:
+        """Learn the topology.
+
+        Raises:
+            StoreUnusableError: the cluster is out of reach or a server is too old.
+        """
+        await self._topology.check_servers()
+        self._apply_topology()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        self._closed = True
+        if self._refreshing is not None:
+            self._refreshing.cancel()
+        await asyncio.gather(*(node.close() for node in self._nodes.values()), *self._closing)
+        await self._topology.close()
+
+    async def execute(self, commands: Sequence[Command], deadline: float) -> list[Any]:
+        """Carry out commands and return their replies, in order.
+
+        `deadline` is a time of the event loop's clock, in seconds. Commands are idempotent: one whose answer got lost
+        is sent again. Commands on one key are carried out in the order of the calls, as long as no node changes.
+
+        Raises:
+            AudienceError: UNAVAILABLE, when the deadline is over or too much is pending. Some commands may have been
+                carried out then.
+        """
+        if not commands:
+            return []
+        size = sum(len(command.packed) for command in commands) + COMMAND_OVERHEAD_BYTES * len(commands)
+        if self._pending_bytes + size > self._max_pending_bytes:
+            raise unavailable("the service is overloaded; nothing was changed")
+        batch = Batch(commands, self._loop)
+        self._pending_bytes += size
+        try:
+            async with asyncio.timeout_at(deadline):
+                self._route(batch, range(len(commands)))
+                await batch.done
+        except TimeoutError:
+            raise unavailable(
+                "the cluster did not confirm every write in time; sending the call again is safe"
+            ) from None
+        finally:
+            self._pending_bytes -= size
+        return batch.replies
+
+    async def ping(self, deadline: float) -> None:
+        """Ask every primary for a sign of life.
+
+        Raises:
+            AudienceError: UNAVAILABLE, when a slot has no primary or a primary does not answer by `deadline`.
+        """
+        if None in self._slots:
+            self._refresh_soon()
+            raise unavailable("a part of the cluster is out of reach")
+        nodes = set(self._slots)
+        batch = Batch([Command(0, PING)] * len(nodes), self._loop)
+        try:
+            async with asyncio.timeout_at(deadline):
+                for index, node in enumerate(nodes):
+                    if node is not None:
+                        node.send(Part(batch, [index]))
+                await batch.done
+        except TimeoutError:
+            raise unavailable("a part of the cluster is out of reach") from None
+
+    def refused(self, node: Node, part: Part, index: int, error: ReplyError) -> None:
+        """Decide what becomes of a command that a node answered with an error (see `node.Router`)."""
+        batch = part.batch
+        prefix, _, rest = str(error).partition(" ")
+        if prefix == "MOVED":
+            slot, _, name = rest.partition(" ")
+            target = self._node(_address(name, node))
+            self._slots[int(slot)] = target
+            self._refresh_soon()
+            self._send_on(batch, index, target, asking=False)
+        elif prefix == "ASK":
+            self._send_on(batch, index, self._node(_address(rest.partition(" ")[2], node)), asking=True)
+        elif prefix in TRANSIENT:
+            if prefix in ("CLUSTERDOWN", "READONLY", "MASTERDOWN"):
+                self._refresh_soon()
+            self._retry_later(batch, [index])
+        else:
+            log.error(Event.STORE_COMMAND_REFUSED, node=node.name, error=prefix)
+            batch.failed(RuntimeError(f"{node.name} refused a command: {prefix}"))
+
+    def unreachable(self, node: Node, parts: Iterable[Part]) -> None:
+        """Send what a lost node left unanswered again, after a pause (see `node.Router`)."""
+        if self._closed:
+            return
+        self._refresh_soon()
+        for part in parts:
+            self._retry_later(part.batch, part.unanswered)
+
+    def _send_on(self, batch: Batch, index: int, target: Node, *, asking: bool) -> None:
+        """Follow a redirection; past a few, nodes disagree, and following at once would be a busy loop."""
+        batch.redirections += 1
+        if batch.redirections > 4 * len(batch.commands):
+            self._retry_later(batch, [index])
+        else:
+            target.send(Part(batch, [index], asking=asking))
+
+    def _retry_later(self, batch: Batch, indexes: Sequence[int]) -> None:
+        if batch.done.done():
+            return
+        # Half of the time already spent: exponential backoff without a counter. Jitter keeps the calls of a lost node
+        # from coming back all at once.
+        pause = min(LONGEST_PAUSE_SECONDS, max(SHORTEST_PAUSE_SECONDS, (self._loop.time() - batch.started) / 2))
+        self._loop.call_later(pause * random.uniform(0.5, 1), self._route, batch, indexes)  # noqa: S311
+
+    def _route(self, batch: Batch, indexes: Iterable[int]) -> None:
+        if batch.done.done() or self._closed:
+            return
+        commands = batch.commands
+        slots = self._slots
+        by_node: dict[Node | None, list[int]] = {}
+        for index in indexes:
+            node = slots[commands[index].slot]
+            if node in by_node:
+                by_node[node].append(index)
+            else:
+                by_node[node] = [index]
+        for node, node_indexes in by_node.items():
+            if node is None:
+                self._refresh_soon()
+                self._retry_later(batch, node_indexes)
+            else:
+                node.send(Part(batch, node_indexes))
+
+    def _node(self, name: str) -> Node:
+        node = self._nodes.get(name)
+        if node is None:
+            node = self._nodes[name] = Node(
+                name, lambda: self._topology.connection(name), self, stalled_seconds=self._stalled_seconds
+            )
+        return node
+
+    def _refresh_soon(self) -> None:
+        if self._refreshing is None and not self._closed:
+            self._refreshing = self._loop.create_task(self._refresh())
+
+    async def _refresh(self) -> None:
+        try:
+            await self._topology.refresh()
+            self._apply_topology()
+        except AudienceError:
+            log.warning(Event.STORE_TOPOLOGY_UNKNOWN)
+        finally:
+            # A lost node is asked about again after a pause, not by every call that misses it.
+            await asyncio.sleep(REFRESH_PAUSE_SECONDS)
+            self._refreshing = None
+
+    def _apply_topology(self) -> None:
+        primaries = self._topology.primaries()
+        self._slots = [self._node(primaries[slot]) if slot in primaries else None for slot in range(SLOTS)]
+        for name in self._nodes.keys() - set(primaries.values()):
+            # A busy node that is no primary yet is importing its first slot: ASK has led here.
+            if self._nodes[name].idle:
+                task = self._loop.create_task(self._nodes.pop(name).close())
+                self._closing.add(task)
+                task.add_done_callback(self._closing.discard)
+
+
+def _address(address: str, asked: Node) -> str:
+    """The node that a redirection names; an empty host means the host of the node that was asked."""
+    host, _, port = address.rpartition(":")
+    return f"{host or asked.name.rpartition(':')[0]}:{port}"

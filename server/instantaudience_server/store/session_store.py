@@ -1,0 +1,54 @@
+"""Sessions in the cluster (see `interface.SessionStore`)."""
+
+from instantaudience_server.store import commands, keys
+from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.interface import Session
+
+COUNT_SIGN_IN = """
+if redis.call('ZSCORE', KEYS[1], ARGV[4]) then return 0 end
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[1] - ARGV[2])
+if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[3]) then
+  local oldest = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')[2]
+  return oldest + ARGV[2] - ARGV[1]
+end
+redis.call('ZADD', KEYS[1], ARGV[1], ARGV[4])
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return 0
+"""
+"""A sliding window, exact over all workers. Arguments: now in ms, window in ms, limit, the token's hash.
+
+The hash names the sign-in, so that a command that is sent again after a lost answer counts once.
+"""
+
+
+class ClusterSessionStore:
+    """A string a session, found by the hash of its token: the token itself is nowhere in the cluster."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    async def create(self, token_hash: str, session: Session, end_ms: int, deadline: float) -> None:
+        """Set the string with its end."""
+        value = f"{session.user_id} {session.issued_ms}".encode()
+        await self._cluster.execute([commands.set_string_until(keys.session_key(token_hash), value, end_ms)], deadline)
+
+    async def find(self, token_hash: str, deadline: float) -> Session | None:
+        """Get the string."""
+        (value,) = await self._cluster.execute([commands.get(keys.session_key(token_hash))], deadline)
+        if value is None:
+            return None
+        user_id, _, issued_ms = value.decode().partition(" ")
+        return Session(user_id=int(user_id), issued_ms=int(issued_ms))
+
+    async def extend(self, token_hash: str, end_ms: int, deadline: float) -> None:
+        """Move the string's end."""
+        await self._cluster.execute([commands.expire_at(keys.session_key(token_hash), end_ms)], deadline)
+
+    async def count_sign_in(
+        self, user_id: int, token_hash: str, now_ms: int, window_ms: int, limit: int, deadline: float
+    ) -> int:
+        """Run the script on the account's sorted set."""
+        key = keys.sign_ins_key(user_id)
+        command = commands.evaluate(COUNT_SIGN_IN, key, now_ms, window_ms, limit, token_hash)
+        (wait_ms,) = await self._cluster.execute([command], deadline)
+        return int(wait_ms)

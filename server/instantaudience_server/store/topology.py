@@ -1,0 +1,111 @@
+"""Which node serves which slot, as redis-py knows it.
+
+redis-py reads the URL, opens and authenticates connections, and discovers the cluster (CLUSTER SLOTS); it carries no
+command of a call.
+"""
+
+import asyncio
+from typing import Any
+
+from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import RedisError
+
+from instantaudience_server.errors import unavailable
+
+REQUIRED = "Redis 8.0 or Valkey 9.0"
+
+
+class StoreUnusableError(Exception):
+    """The cluster cannot be used at all; the message says why and what to do."""
+
+
+class Topology:
+    """The nodes and slots of a cluster.
+
+    `url` is `redis://` or `rediss://` (TLS), with user and password where the cluster wants them; any node will do.
+    """
+
+    def __init__(self, url: str, *, connect_timeout_seconds: float) -> None:
+        try:
+            self._client = RedisCluster.from_url(
+                url,
+                protocol=2,
+                require_full_coverage=False,
+                socket_connect_timeout=connect_timeout_seconds,
+                socket_timeout=connect_timeout_seconds,
+            )
+        except (ValueError, TypeError, RedisError) as error:
+            raise StoreUnusableError(f"the cluster's URL cannot be used: {error}") from error
+        self._refreshing: asyncio.Task[None] | None = None
+
+    async def refresh(self) -> None:
+        """Ask the cluster again. Concurrent callers share one question.
+
+        Raises:
+            AudienceError: UNAVAILABLE, when no node answers.
+        """
+        if self._refreshing is None:
+            self._refreshing = asyncio.create_task(self._ask())
+            self._refreshing.add_done_callback(self._refreshed)
+        await asyncio.shield(self._refreshing)
+
+    async def _ask(self) -> None:
+        try:
+            await self._client.nodes_manager.initialize()
+        except (RedisError, OSError) as error:
+            raise unavailable("the cluster does not answer") from error
+
+    def _refreshed(self, task: "asyncio.Task[None]") -> None:
+        self._refreshing = None
+        if not task.cancelled():
+            task.exception()
+
+    def primaries(self) -> dict[int, str]:
+        """The name (`host:port`) of the primary of each slot that has one."""
+        return {slot: nodes[0].name for slot, nodes in self._client.nodes_manager.slots_cache.items() if nodes}
+
+    def connection(self, name: str) -> AbstractConnection:
+        """A new connection to the node `host:port`, not connected yet."""
+        host, _, port = name.rpartition(":")
+        known = self._client.nodes_manager.nodes_cache.get(name)
+        kwargs: dict[str, Any] = self._client.get_connection_kwargs()
+        node = known or ClusterNode(host, int(port), **kwargs)
+        return node.connection_class(**node.connection_kwargs)
+
+    async def check_servers(self) -> None:
+        """Refuse servers that are too old. A primary that is out of reach now is not asked.
+
+        Raises:
+            StoreUnusableError: no node answers, it is not a cluster, the credentials are wrong, or a primary does not
+                know HSETEX.
+        """
+        try:
+            await self._client.nodes_manager.initialize()
+        except (RedisError, OSError) as error:
+            raise StoreUnusableError(f"the cluster cannot be used: {error}") from error
+        for node in self._client.nodes_manager.get_nodes_by_server_type("primary"):
+            try:
+                known: list[Any] = await node.execute_command("COMMAND INFO", "HSETEX")
+                info: bytes = b"" if known[0] else await node.execute_command("INFO", "server")
+            except (RedisError, OSError):
+                continue
+            if info:
+                raise StoreUnusableError(
+                    f"{node.name} runs {_version(info)}, which does not know HSETEX; needed: {REQUIRED} or newer"
+                )
+
+    async def close(self) -> None:
+        """Close redis-py's own connections."""
+        if self._refreshing is not None:
+            self._refreshing.cancel()
+        # RedisCluster.aclose() leaves nodes alone that its own initialize() has not found.
+        await self._client.nodes_manager.aclose("startup_nodes")
+        await self._client.nodes_manager.aclose()
+
+
+def _version(info: Any) -> str:
+    """The product and version in INFO's answer: `Valkey 9.1.2` or `Redis 7.2.4`."""
+    if "valkey_version" in info:
+        return f"Valkey {info['valkey_version']}"
+    return f"Redis {info.get('redis_version', 'of an unknown version')}"

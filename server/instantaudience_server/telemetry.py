@@ -1,0 +1,36 @@
+"""Every log event of the service, declared once.
+
+Logs are structured, one line an event. They hold no token, no password and no user ID.
+"""
+
+import logging
+import sys
+from enum import StrEnum
+
+import structlog
+
+
+class Event(StrEnum):
+    """The events; the comment names an event's fields."""
+
+    STORE_COMMAND_REFUSED = "store_command_refused"  # node, error: the error's first word
+    STORE_TOPOLOGY_UNKNOWN = "store_topology_unknown"
+    CALL_DEFECT = "call_defect"  # request_id, method, exception
+    WORKER_READY = "worker_ready"  # worker
+    WORKER_DRAINING = "worker_draining"  # worker
+    HEALTH_CHANGED = "health_changed"  # serving
+
+
+def configure_logging(level: str) -> None:
+    """Write events as JSON lines to standard error. `level` is a name of the logging module, in any case."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+            structlog.processors.dict_tracebacks,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+    )

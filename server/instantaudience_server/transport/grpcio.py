@@ -1,0 +1,126 @@
+"""The grpcio host: `grpc.aio` in front of the pipeline, with health and reflection."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+from typing import Any, NoReturn
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+from grpc_reflection.v1alpha import reflection
+
+from instantaudience_server.transport.methods import SERVICES, AnyMethod
+from instantaudience_server.transport.pipeline import Call, CallError, Method, Pipeline, PublicMethod, StreamMethod
+
+CODES = {code.value[0]: code for code in grpc.StatusCode}
+STATUS_DETAILS_KEY = "grpc-status-details-bin"
+MESSAGE_OVERHEAD_BYTES = 64 * 1024
+"""How much longer than the pipeline's limit a message may be for gRPC itself, so that the pipeline refuses it."""
+
+Context = grpc.aio.ServicerContext[bytes, bytes]
+
+
+class GrpcioHost:
+    """A gRPC server on any number of addresses (`host:port`, `unix:/path`); ports are shared (SO_REUSEPORT)."""
+
+    def __init__(
+        self, methods: Sequence[AnyMethod], pipeline: Pipeline, addresses: Sequence[str], *, body_limit_bytes: int
+    ) -> None:
+        self._server = grpc.aio.server(
+            options=[
+                ("grpc.so_reuseport", 1),
+                ("grpc.max_receive_message_length", body_limit_bytes + MESSAGE_OVERHEAD_BYTES),
+                ("grpc.max_send_message_length", -1),
+                ("grpc.keepalive_permit_without_calls", 1),
+                ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+            ]
+        )
+        self._health = HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)  # type: ignore[no-untyped-call]
+        names = [*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME]
+        reflection.enable_server_reflection(names, self._server)  # type: ignore[no-untyped-call]
+        self._server.add_generic_rpc_handlers((_Handlers(methods, pipeline),))
+        for address in addresses:
+            self._server.add_insecure_port(address)
+
+    async def start(self) -> None:
+        """Take calls."""
+        await self._server.start()
+
+    async def set_serving(self, serving: bool) -> None:
+        """Say so in grpc.health.v1, for the server as a whole and for each service."""
+        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        for service in ("", *SERVICES):
+            await self._health.set(service, status)
+
+    async def drain(self, grace_seconds: float) -> None:
+        """Turn NOT_SERVING for good, take no new calls, and let calls in flight finish within the grace."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(grace_seconds)
+
+
+async def is_up(address: str) -> bool:
+    """Whether a host takes calls at an address in gRPC's notation, SERVING or not; waits a second at most."""
+    async with grpc.aio.insecure_channel(address) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)  # type: ignore[no-untyped-call]
+        try:
+            await stub.Check(health_pb2.HealthCheckRequest(), timeout=1.0)
+        except grpc.aio.AioRpcError:
+            return False
+    return True
+
+
+class _Handlers(grpc.GenericRpcHandler):
+    """Serves the methods by name, as bytes: reading and its errors belong to the pipeline."""
+
+    def __init__(self, methods: Sequence[AnyMethod], pipeline: Pipeline) -> None:
+        self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+            method.path: (
+                grpc.stream_stream_rpc_method_handler(_stream(method, pipeline))
+                if isinstance(method, StreamMethod)
+                else grpc.unary_unary_rpc_method_handler(_unary(method, pipeline))
+            )
+            for method in methods
+        }
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any] | None":
+        return self._handlers.get(handler_call_details.method)
+
+
+def _unary(method: Method[Any] | PublicMethod[Any], pipeline: Pipeline) -> Any:
+    async def handle(body: bytes, context: Context) -> bytes:
+        try:
+            return await pipeline.run(method, body, _call(context))
+        except CallError as error:
+            await _abort(context, error)
+
+    return handle
+
+
+def _stream(method: StreamMethod[Any], pipeline: Pipeline) -> Any:
+    async def handle(bodies: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+        try:
+            async with aclosing(pipeline.run_stream(method, bodies, _call(context))) as answers:  # type: ignore[type-var]
+                async for answer in answers:
+                    yield answer
+        except CallError as error:
+            await _abort(context, error)
+
+    return handle
+
+
+def _call(context: Context) -> Call:
+    authorization = request_id = ""
+    for key, value in context.invocation_metadata() or ():
+        if key == "authorization":
+            authorization = str(value)
+        elif key == "x-request-id":
+            request_id = str(value)
+    return Call(authorization, request_id, context.time_remaining())
+
+
+async def _abort(context: Context, error: CallError) -> NoReturn:
+    failure = error.failure
+    details = ((STATUS_DETAILS_KEY, failure.status.SerializeToString()),)
+    await context.abort(CODES[failure.code], failure.message, (*failure.metadata, *details))
+    raise error

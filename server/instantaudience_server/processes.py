@@ -68,7 +68,7 @@ class Program:
 
 
 class Child:
-    """A running program, in a session of its own: a Ctrl-C in the terminal reaches the supervisor alone, which then
+    """A running program, apart from the terminal: a Ctrl-C in the terminal reaches the supervisor alone, which then
     stops its children in order.
 
     On Linux the kernel kills it as soon as we are gone, whatever ended us, SIGKILL included. SIGKILL is right for all
@@ -100,7 +100,7 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """The process ID; that of its session and process group too."""
+        """The process ID; that of its process group too."""
         return self._process.pid
 
     @property

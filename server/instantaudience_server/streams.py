@@ -7,6 +7,7 @@ from instantaudience.v1 import audience_pb2 as pb
 
 from instantaudience_server.access import Caller
 from instantaudience_server.memberships import MembershipService, Prepared
+from instantaudience_server.wire import ApplyRequest
 
 
 class Stream:
@@ -16,9 +17,7 @@ class Stream:
         self._memberships = memberships
         self._writing: dict[asyncio.Task[None], frozenset[bytes]] = {}
 
-    async def start(
-        self, request: pb.StreamSegmentsRequest, caller: Caller, deadline: float
-    ) -> Awaitable[pb.ApplySegmentsResult]:
+    async def start(self, request: ApplyRequest, caller: Caller, deadline: float) -> Awaitable[pb.ApplySegmentsResult]:
         """Read a request and start its writes, after earlier writes to the same users; await the result for its answer.
 
         Raises:

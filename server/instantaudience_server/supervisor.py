@@ -21,7 +21,6 @@ from instantaudience_server.processes import Child, Program, Supervised, reserve
 from instantaudience_server.settings import BODY_LIMIT_BYTES, CONNECT_TIMEOUT_SECONDS, Settings
 from instantaudience_server.store.embedded import EmbeddedCluster
 from instantaudience_server.store.topology import Topology
-from instantaudience_server.transport.grpcio import is_up
 from instantaudience_server.worker import WorkerConfig
 
 START_SECONDS = 30.0
@@ -102,7 +101,7 @@ class Service:
         argv = [sys.executable, "-m", "instantaudience_server.worker"]
         child = await self._run(Program(f"worker-{number}", argv, stdin=config.model_dump_json().encode()))
         async with _must_start(child):
-            while not await is_up(f"unix:{path}"):
+            while not await _listens(path):
                 await _still_running(child)
 
     async def _start_gateway(self, directory: Path, sockets: tuple[Path, ...]) -> None:
@@ -161,3 +160,14 @@ async def _still_running(child: Child) -> None:
     if child.returncode is not None:
         raise StartError(f"{child.program.name} ended with status {child.returncode}; its last words are above")
     await asyncio.sleep(0.02)
+
+
+async def _listens(path: Path) -> bool:
+    # A connection is enough of a sign, and keeps gRPC's threads out of the process that forks.
+    try:
+        _, writer = await asyncio.open_unix_connection(path)
+    except OSError:
+        return False
+    writer.close()
+    await writer.wait_closed()
+    return True

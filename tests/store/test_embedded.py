@@ -1,7 +1,7 @@
 import asyncio
-import json
 import os
 import select
+import shutil
 import signal
 import socket
 import stat
@@ -135,15 +135,18 @@ async def test_moves_to_other_ports_where_its_own_are_taken(tmp_path: Path, serv
         assert addresses == {each.address for each in cluster.nodes}
 
 
-async def test_finds_its_nodes_where_others_answer_at_their_former_addresses(tmp_path: Path, server: Path) -> None:
-    cluster = EmbeddedCluster(tmp_path, server)
+async def test_stays_apart_from_another_cluster_at_its_former_addresses(tmp_path: Path) -> None:
+    cluster, other = EmbeddedCluster(tmp_path / "one"), EmbeddedCluster(tmp_path / "other")
     async with running(cluster):
         slots = await assert_whole(cluster)
-    first, *others = json.loads((tmp_path / "ports.json").read_text())
-    (tmp_path / "ports.json").write_text(json.dumps([*others, first]))
-    async with running(cluster):
-        assert [cluster.nodes[-1].port, cluster.nodes[-1].bus_port] == first
-        assert await assert_whole(cluster) == slots
+        former = cluster.ports
+    other.data_dir.mkdir()
+    shutil.copy(cluster.data_dir / "ports.json", other.data_dir)
+    async with running(other):
+        assert other.ports == former
+        async with running(cluster):
+            assert await assert_whole(cluster) == slots
+            assert set(await assert_whole(other)).isdisjoint(slots)
 
 
 async def test_a_killed_node_comes_back_with_its_data(tmp_path: Path, server: Path) -> None:

@@ -4,15 +4,20 @@
 Valkey 9.0. Without an expiry option it also takes away the expiry that a field had.
 """
 
-from collections.abc import Callable, Sequence
+from binascii import crc_hqx
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import hiredis
 
-from instantaudience_server.store.keys import key_slot
+from instantaudience_server.store.keys import SLOTS, key_slot
 
 # hiredis declares a tuple of one argument where it takes any number.
 _pack: Callable[[tuple[Any, ...]], bytes] = hiredis.pack_command
+
+_GAP = b"\0"
+_PACKED_GAP = b"$1\r\n\0\r\n"
+LAST_SLOT = SLOTS - 1
 
 
 class Command(NamedTuple):
@@ -22,23 +27,32 @@ class Command(NamedTuple):
     packed: bytes
 
 
-Fields = Sequence[int]
-"""Segment IDs and values in turn: `[segment ID, value, segment ID, value, …]`."""
+class Frame(NamedTuple):
+    """A packed command with a gap for its key: what stands before and after."""
+
+    before: bytes
+    after: bytes
+
+    def around(self, key: bytes) -> Command:
+        """The command on a user's key (which has no braces, so that its slot is that of the whole key)."""
+        return Command(crc_hqx(key, 0) & LAST_SLOT, b"%b$%d\r\n%b\r\n%b" % (self.before, len(key), key, self.after))
 
 
-def set_until(key: bytes, end_ms: int, fields: Fields) -> Command:
-    """Set memberships that end at `end_ms` (Unix time in ms)."""
-    return Command(key_slot(key), _pack((b"HSETEX", key, b"PXAT", end_ms, b"FIELDS", len(fields) >> 1, *fields)))
+def set_values(end_ms: int, values: Mapping[int, int]) -> Frame:
+    """Set memberships (segment ID → value) that end at `end_ms` (Unix time in ms); 0: never."""
+    fields = (field for pair in values.items() for field in pair)
+    expiry = (b"PXAT", end_ms) if end_ms else ()
+    return _frame((b"HSETEX", _GAP, *expiry, b"FIELDS", len(values), *fields))
 
 
-def set_forever(key: bytes, fields: Fields) -> Command:
-    """Set memberships that never end."""
-    return Command(key_slot(key), _pack((b"HSETEX", key, b"FIELDS", len(fields) >> 1, *fields)))
-
-
-def remove(key: bytes, segment_ids: Sequence[int]) -> Command:
+def remove(segment_ids: Iterable[int]) -> Frame:
     """Remove memberships; those that do not stand are no error."""
-    return Command(key_slot(key), _pack((b"HDEL", key, *segment_ids)))
+    return _frame((b"HDEL", _GAP, *segment_ids))
+
+
+def _frame(words: tuple[bytes | int, ...]) -> Frame:
+    before, _, after = _pack(words).partition(_PACKED_GAP)
+    return Frame(before, after)
 
 
 def read_values(key: bytes) -> Command:

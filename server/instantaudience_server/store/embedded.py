@@ -208,8 +208,14 @@ class Node:
             await running.stop(_GRACE_SECONDS)
 
     async def admin(self, *words: str | int) -> Any:
-        """Send an administrative command; with its name as one word (`CLUSTER INFO`), redis-py parses the reply."""
-        return await self.client.execute_command(*words)  # type: ignore[no-untyped-call]
+        """Send an administrative command; with its name as one word (`CLUSTER INFO`), redis-py parses the reply.
+
+        Raises NodeStartError when the node is gone or does not answer.
+        """
+        try:
+            return await self.client.execute_command(*words)  # type: ignore[no-untyped-call]
+        except (RedisConnectionError, RedisTimeoutError) as error:
+            raise NodeStartError(self, f"stopped answering ({error})") from error
 
     async def peers(self) -> list[_Peer]:
         """The cluster as this node sees it, itself first."""
@@ -323,9 +329,6 @@ class EmbeddedCluster:
             ids = {view[0].node_id for view in views}
             if all(ids == {peer.node_id for peer in view if peer.healthy} for view in views) and await self._serves():
                 return
-            for node in self.nodes:
-                if node.child.returncode is not None:
-                    raise NodeStartError(node, f"ended with status {node.child.returncode}")
             if loop.time() > deadline:
                 raise NodeStartError(self.nodes[0], f"did not see the whole cluster within {_START_SECONDS:.0f} s")
             await asyncio.sleep(_POLL_SECONDS)

@@ -9,8 +9,12 @@ NEVER = 0
 REMOVE = -1
 """As an end: the user leaves the segment."""
 
-Changes = Mapping[bytes, Mapping[int, tuple[int, int]]]
-"""What to write: user key → segment ID → (value, end). An end is a Unix time in ms, `NEVER` or `REMOVE`."""
+UserChanges = Mapping[int, Mapping[int, int]]
+"""What to write for a user: end → segment ID → value. An end is a Unix time in ms, `NEVER` or `REMOVE`; a segment
+stands under one end."""
+
+Changes = Mapping[bytes, UserChanges]
+"""What to write, by user key. Users with the same changes share one object, which is then encoded once."""
 
 Memberships = dict[int, tuple[int, int]]
 """What stands: segment ID → (value, end). An end is a Unix time in ms or `NEVER`."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from instantaudience_server.store import commands
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.commands import Command
+from instantaudience_server.store.commands import Command, Frame
 from instantaudience_server.store.interface import NEVER, REMOVE, Changes, Memberships
 
 
@@ -36,21 +36,18 @@ class ClusterMembershipStore:
 
 
 def _pack(changes: Changes) -> list[Command]:
+    """One command for each user and end. Most users of a call share their changes, so these are encoded once."""
+    encoded: dict[int, list[Frame]] = {}
     packed: list[Command] = []
-    for key, segments in changes.items():
-        by_end: dict[int, list[int]] = {}
-        for segment_id, (value, end) in segments.items():
-            if end in by_end:
-                by_end[end] += (segment_id, value)
-            else:
-                by_end[end] = [segment_id, value]
-        for end, fields in by_end.items():
-            if end > NEVER:
-                packed.append(commands.set_until(key, end, fields))
-            elif end == REMOVE:
-                packed.append(commands.remove(key, fields[::2]))
-            else:
-                packed.append(commands.set_forever(key, fields))
+    for key, user_changes in changes.items():
+        frames = encoded.get(id(user_changes))
+        if frames is None:
+            frames = encoded[id(user_changes)] = [
+                commands.remove(values) if end == REMOVE else commands.set_values(end, values)
+                for end, values in user_changes.items()
+            ]
+        for frame in frames:
+            packed.append(frame.around(key))
     return packed
 
 

@@ -59,17 +59,6 @@ class GrpcioHost:
         await self._server.stop(grace_seconds)
 
 
-async def is_up(address: str) -> bool:
-    """Whether a host takes calls at an address in gRPC's notation, SERVING or not; waits a second at most."""
-    async with grpc.aio.insecure_channel(address) as channel:
-        stub = health_pb2_grpc.HealthStub(channel)  # type: ignore[no-untyped-call]
-        try:
-            await stub.Check(health_pb2.HealthCheckRequest(), timeout=1.0)
-        except grpc.aio.AioRpcError:
-            return False
-    return True
-
-
 class _Handlers(grpc.GenericRpcHandler):
     """Serves the methods by name, as bytes: reading and its errors belong to the pipeline."""
 

@@ -17,6 +17,7 @@ from instantaudience_server.streams import Stream
 from instantaudience_server.tokens import TokenService
 from instantaudience_server.transport.pipeline import Method, PublicMethod, StreamMethod
 from instantaudience_server.transport.status import Failure
+from instantaudience_server.wire import ApplyRequest, EncodedRequest
 
 FILES = (pb.DESCRIPTOR, auth_pb.DESCRIPTOR, status_pb.DESCRIPTOR)
 """The proto files whose services are served."""
@@ -28,12 +29,10 @@ AnyMethod = Method[Any] | PublicMethod[Any] | StreamMethod[Any]
 def build_methods(memberships: MembershipService, tokens: TokenService, health: HealthService) -> list[AnyMethod]:
     """Every method, wired to its service."""
 
-    async def apply(request: pb.ApplySegmentsRequest, caller: Caller, deadline: float) -> Message:
+    async def apply(request: ApplyRequest, caller: Caller, deadline: float) -> Message:
         return pb.ApplySegmentsResponse(response=await memberships.apply(request, caller, deadline))
 
-    async def start(
-        stream: Stream, request: pb.StreamSegmentsRequest, caller: Caller, deadline: float
-    ) -> Awaitable[Message]:
+    async def start(stream: Stream, request: ApplyRequest, caller: Caller, deadline: float) -> Awaitable[Message]:
         return _stream_answer(await stream.start(request, caller, deadline))
 
     async def get(request: pb.GetMembershipsRequest, caller: Caller, deadline: float) -> Message:
@@ -57,10 +56,8 @@ def build_methods(memberships: MembershipService, tokens: TokenService, health: 
 
     audience, authentication, status = SERVICES
     return [
-        Method(f"/{audience}/ApplySegments", pb.ApplySegmentsRequest, apply),
-        StreamMethod(
-            f"/{audience}/StreamSegments", pb.StreamSegmentsRequest, lambda: Stream(memberships), start, _refusal
-        ),
+        Method(f"/{audience}/ApplySegments", EncodedRequest, apply),
+        StreamMethod(f"/{audience}/StreamSegments", EncodedRequest, lambda: Stream(memberships), start, _refusal),
         Method(f"/{audience}/GetMemberships", pb.GetMembershipsRequest, get),
         Method(f"/{audience}/BatchGetMemberships", pb.BatchGetMembershipsRequest, batch_get),
         PublicMethod(f"/{authentication}/Authenticate", auth_pb.AuthenticateRequest, authenticate),

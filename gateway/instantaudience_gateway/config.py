@@ -138,13 +138,8 @@ def _routes(settings: GatewaySettings) -> list[dict[str, Any]]:
                 "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
             }
         ],
-        # The transcoder's note of the original path and method, and what would ask the server for compressed messages.
-        "request_headers_to_remove": [
-            "x-envoy-original-path",
-            "x-envoy-original-method",
-            "grpc-encoding",
-            "grpc-accept-encoding",
-        ],
+        # The transcoder's notes.
+        "request_headers_to_remove": ["x-envoy-original-path", "x-envoy-original-method"],
     }
     return [grpc, rest]
 

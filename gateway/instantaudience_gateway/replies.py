@@ -65,9 +65,7 @@ def _unavailable_details() -> str:
         message=UNAVAILABLE.text,
         details=[
             _any(error_details_pb2.ErrorInfo(reason=UNAVAILABLE.error_id, domain="instantaudience")),
-            _any(
-                error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(seconds=RETRY_AFTER_SECONDS)),
-            ),
+            _any(error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(seconds=RETRY_AFTER_SECONDS))),
         ],
     )
     return base64.b64encode(status.SerializeToString()).decode().rstrip("=")
@@ -131,7 +129,7 @@ def local_replies(body_limit_bytes: int, transcoder_error: str) -> dict[str, Any
     unavailable = _any_of(_status("EQ", 408), _all(_status("GE", 502), _status("LE", 504)))
     retry_after = ("retry-after", str(RETRY_AFTER_SECONDS))
     grpc_details = ((ERROR_ID_KEY, UNAVAILABLE.error_id), ("grpc-status-details-bin", _unavailable_details()))
-    transcoder = _cel("response.code_details.startsWith('grpc_json_transcode_failure')")
+    transcoder = _cel("response.code_details.contains('grpc_json_transcode_failure')")
     grpc_type = "application/grpc"
     fixed = [
         (_status("EQ", 413), too_large(body_limit_bytes), ()),

@@ -1,4 +1,4 @@
-"""The gateway's Lua filter: `contract.lua` behind the tables it works with (`CONTRACT`)."""
+"""The gateway's Lua filter: `body.lua` and `contract.lua` behind the tables they work with (`CONTRACT`)."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -121,5 +121,5 @@ def contract_script() -> str:
         "hidden_headers": HIDDEN_HEADERS,
         "transcoder_error": TRANSCODER_ERROR,
     }
-    source = Path(__file__).with_name("contract.lua").read_text(encoding="utf-8")
-    return f"local CONTRACT = {lua_literal(tables)}\n{source}"
+    sources = [Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("body.lua", "contract.lua")]
+    return "\n".join([f"local CONTRACT = {lua_literal(tables)}", *sources])

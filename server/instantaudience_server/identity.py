@@ -9,11 +9,8 @@ from re import Pattern
 
 from instantaudience_server.store import keys
 
-PLATFORM = "p"
-"""The domain letter of the platform's own user IDs."""
-
-_LARGEST_PLATFORM_ID = str(2**64 - 1)
-_PLATFORM_ID = re.compile(r"[1-9][0-9]{0,19}")
+_LARGEST_PLATFORM_ID = b"%d" % (2**64 - 1)
+_is_decimal = re.compile(rb"[1-9][0-9]{0,19}").fullmatch
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _HEX_40 = re.compile(r"[0-9a-f]{40}")
 _HEX_32 = re.compile(r"[0-9a-f]{32}")
@@ -25,31 +22,36 @@ LONGEST_EXTERNAL_ID = 256
 class Domain:
     """A kind of device ID: its letter in keys, and the form of its identifiers in lower case."""
 
-    letter: str
+    letter: bytes
     form: Pattern[str]
 
 
 DOMAINS = {
-    "idfa": Domain("i", _UUID),
-    "aaid": Domain("a", _UUID),
-    "sha1udid": Domain("s", _HEX_40),
-    "openudid": Domain("o", _HEX_40),
-    "md5udid": Domain("m", _HEX_32),
+    "idfa": Domain(b"i", _UUID),
+    "aaid": Domain(b"a", _UUID),
+    "sha1udid": Domain(b"s", _HEX_40),
+    "openudid": Domain(b"o", _HEX_40),
+    "md5udid": Domain(b"m", _HEX_32),
 }
 """The device domains by name. `sha1mac` was withdrawn in 2019 and is unknown."""
 
 
 def platform_key(user_id: str) -> bytes | None:
     """The key of a platform user; None when the ID is not a decimal of 1 to 2^64-1 without leading zeros."""
-    if _PLATFORM_ID.fullmatch(user_id) is None or (len(user_id) == 20 and user_id > _LARGEST_PLATFORM_ID):
+    return encoded_platform_key(user_id.encode())
+
+
+def encoded_platform_key(user_id: bytes) -> bytes | None:
+    """As `platform_key`, of an ID in UTF-8."""
+    if not _is_decimal(user_id) or (len(user_id) == len(_LARGEST_PLATFORM_ID) and user_id > _LARGEST_PLATFORM_ID):
         return None
-    return keys.membership_key(PLATFORM, user_id)
+    return keys.PLATFORM_PREFIX + user_id
 
 
 def device_key(domain: Domain, user_id: str) -> bytes | None:
     """The key of a device; None when the ID does not have its domain's form."""
     lower = user_id.lower()
-    return keys.membership_key(domain.letter, lower) if domain.form.fullmatch(lower) else None
+    return keys.membership_key(domain.letter, lower.encode()) if domain.form.fullmatch(lower) else None
 
 
 def external_key(member_id: int, external_id: str) -> bytes | None:

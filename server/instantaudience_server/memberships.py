@@ -11,13 +11,10 @@ from instantaudience_server.access import Caller
 from instantaudience_server.catalog import Catalog
 from instantaudience_server.clock import Clock
 from instantaudience_server.errors import AudienceError, Reason
-from instantaudience_server.reading import MS_PER_MINUTE, Reading, decode_blocks
+from instantaudience_server.reading import MS_PER_MINUTE, Reading
 from instantaudience_server.skipped import skip_request
 from instantaudience_server.store.interface import NEVER, Changes, Memberships, MembershipStore
-from instantaudience_server.wire import ApplyRequest, User
-
-WARNINGS_PER_TURN = 500
-"""Warnings that a call may make before other calls get their turn of the event loop."""
+from instantaudience_server.wire import ApplyRequest, decode_user
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +50,14 @@ class MembershipService:
             AudienceError: UNAVAILABLE, when external IDs cannot be resolved.
         """
         now_ms = self._clock.now_ms()
-        users, yielded = request.rt_segment, 0
+        users = request.rt_segment
         reading = Reading(self._catalog, caller, now_ms, await self._resolve_external(users, caller, deadline))
-        for index, user in enumerate(users):
-            if len(reading.warnings) > yielded + WARNINGS_PER_TURN:
-                yielded = len(reading.warnings)
-                await asyncio.sleep(0)
-            reading.read_user(index, user)
+        position = reading.read(users)
+        while position < len(users):
+            await asyncio.sleep(0)
+            position = reading.read(users, position)
         if not reading.users:
-            skip_request(reading.warnings, ((user, decode_blocks(user.seg_block)) for user in users))
+            skip_request(reading.warnings, map(decode_user, users))
         result = pb.ApplySegmentsResult(
             status="OK",
             message=pb.RequestCounts(users_in_request=reading.users, segments_in_request=reading.segments),
@@ -108,12 +104,13 @@ class MembershipService:
                     expiration=minutes_left(end, now_ms),
                 )
 
-    async def _resolve_external(self, users: Sequence[User], caller: Caller, deadline: float) -> dict[bytes, bytes]:
+    async def _resolve_external(self, users: Sequence[bytes], caller: Caller, deadline: float) -> dict[bytes, bytes]:
         """Ask the store for all external IDs of a request at once."""
         member_id = caller.member.external_member_id
         if member_id is None:
             return {}
-        checked = (rules.check_user(index, user, member_id) for index, user in enumerate(users[: rules.MOST_USERS]))
+        decoded = map(decode_user, users[: rules.MOST_USERS])
+        checked = (rules.check_user(index, user, member_id) for index, user in enumerate(decoded))
         return await self._platform_keys([key for key, _ in checked if key.startswith(b"x:")], deadline)
 
     async def _platform_keys(self, external_keys: Sequence[bytes], deadline: float) -> dict[bytes, bytes]:

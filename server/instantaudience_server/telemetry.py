@@ -5,9 +5,12 @@ Logs are structured, one line an event. They hold no token, no password and no u
 
 import logging
 import sys
+import traceback
 from enum import StrEnum
+from typing import Any
 
 import structlog
+from structlog.typing import ExcInfo
 
 
 class Event(StrEnum):
@@ -28,9 +31,22 @@ def configure_logging(level: str) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
-            structlog.processors.dict_tracebacks,
+            structlog.processors.ExceptionRenderer(_trace),
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
     )
+
+
+def _trace(exc_info: ExcInfo) -> list[dict[str, Any]]:
+    """What was raised where, the latest first; no texts and no variables, which may hold a user ID or a token."""
+    error: BaseException | None = exc_info[1]
+    raised = []
+    while error is not None:
+        frames = [
+            f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)
+        ]
+        raised.append({"type": type(error).__name__, "frames": frames})
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return raised

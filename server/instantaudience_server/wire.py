@@ -1,58 +1,75 @@
-"""A request to apply memberships as it is read: users in the open, their blocks still encoded.
+"""A request to apply memberships as it is read: its users are still encoded.
 
-The blocks of a request repeat: many users, few segments. Left as bytes, equal blocks are found by hash, and each
-distinct one is decoded and checked once (docs/adr/0006-blocks-stay-encoded.md). On the wire, a message and its bytes
-are the same, so this reads what ApplySegmentsRequest and StreamSegmentsRequest write.
+Users of a request differ in their ID and hardly in their blocks: many users, few segments. Left as bytes, users with
+equal blocks are found by hash, and each distinct list of blocks is decoded and checked once
+(docs/adr/0006-users-stay-encoded.md). On the wire a message and its bytes are the same, so this reads what
+ApplySegmentsRequest and StreamSegmentsRequest write.
 """
 
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
 from instantaudience.v1 import audience_pb2 as pb
 
+from instantaudience_server.errors import AudienceError, Reason
+
 _Field = descriptor_pb2.FieldDescriptorProto
-
-
-class User(Protocol):
-    """RtSegment, with `seg_block` as the encoded SegBlocks."""
-
-    user_id: str
-    domain: str
-
-    @property
-    def seg_block(self) -> Sequence[bytes]: ...
-    def HasField(self, field_name: str) -> bool: ...  # noqa: N802 - protobuf's name
+_VARINT_OF_ONE_BYTE = 0x80
+_USER_ID_TAG = 0x0A
+"""What `user_id` begins with: field 1, length-delimited (https://protobuf.dev/programming-guides/encoding/)."""
 
 
 class ApplyRequest(Protocol):
-    """ApplySegmentsRequest or StreamSegmentsRequest."""
+    """ApplySegmentsRequest or StreamSegmentsRequest, with encoded RtSegments."""
 
     @property
-    def rt_segment(self) -> Sequence[User]: ...
+    def rt_segment(self) -> Sequence[bytes]: ...
     @property
     def validate_only(self) -> bool: ...
 
 
-def _leave_blocks_encoded() -> type[Any]:
-    """The class of ApplySegmentsRequest, but for the type of `RtSegment.seg_block`."""
+def _leave_users_encoded() -> type[Any]:
+    """The class of ApplySegmentsRequest, but for the type of `rt_segment`."""
     file = descriptor_pb2.FileDescriptorProto(name="wire.proto", package="instantaudience.wire", syntax="proto3")
-    for source in (pb.ApplySegmentsRequest.DESCRIPTOR, pb.RtSegment.DESCRIPTOR):
-        source.CopyToProto(file.message_type.add())
-    request, user = file.message_type
-    _field(request, "rt_segment").type_name = ".instantaudience.wire.RtSegment"
-    _field(request, "validate_only").ClearField("options")
-    blocks = _field(user, "seg_block")
-    blocks.ClearField("type_name")
-    blocks.type = _Field.TYPE_BYTES
+    request = file.message_type.add()
+    pb.ApplySegmentsRequest.DESCRIPTOR.CopyToProto(request)
+    for field in request.field:
+        field.ClearField("options")
+        if field.name == "rt_segment":
+            field.ClearField("type_name")
+            field.type = _Field.TYPE_BYTES
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("instantaudience.wire.ApplySegmentsRequest"))
 
 
-def _field(message: descriptor_pb2.DescriptorProto, name: str) -> descriptor_pb2.FieldDescriptorProto:
-    return next(field for field in message.field if field.name == name)
-
-
-EncodedRequest = _leave_blocks_encoded()
+EncodedRequest = _leave_users_encoded()
 """The message class to read requests with; its messages are `ApplyRequest`s."""
+
+
+def split_user(encoded: bytes) -> tuple[bytes, bytes]:
+    """The bytes of a user's ID, and the rest of its message.
+
+    The ID is empty where the message does not begin with a short one, as every protobuf library writes it. A rest may
+    hold another ID, which would count instead; `decode_user(rest)` tells.
+    """
+    if len(encoded) > 2 and encoded[0] == _USER_ID_TAG and encoded[1] < _VARINT_OF_ONE_BYTE:
+        end = 2 + encoded[1]
+        return encoded[2:end], encoded[end:]
+    return b"", encoded
+
+
+def decode_user(encoded: bytes) -> pb.RtSegment:
+    """A user of a request.
+
+    Raises:
+        AudienceError: SYNTAX.
+    """
+    try:
+        return pb.RtSegment.FromString(encoded)
+    except DecodeError:
+        raise AudienceError(
+            Reason.SYNTAX, "The request holds an 'rt_segment' that is not a readable RtSegment"
+        ) from None

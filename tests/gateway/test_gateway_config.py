@@ -550,10 +550,19 @@ async def test_query_sets_no_field_of_a_body(client: httpx.AsyncClient, upstream
 
 
 async def test_parameters_of_get(client: httpx.AsyncClient, upstream: Upstream) -> None:
-    query = "user_id=a%26b+c&domain=idfa&userId=9&x=1&y.z=2&=&&user%5Fid.x=1&access_token=t"
+    query = "user_id=a%26b+c&domain=idfa&domain=&userId=9&x=1&y.z=2&=&&user%5Fid.x=1&access_token=t"
     answer = await client.request("GET", f"/rt-segment?{query}", content='{"user_id":"6","domain":"z"}')
     assert answer.status_code == 200
     assert upstream.calls[0].request == audience_pb2.GetMembershipsRequest(user_id="a&b c", domain="idfa")
+
+
+async def test_parameter_that_is_not_utf8(client: httpx.AsyncClient, upstream: Upstream) -> None:
+    for value in ("%ff", "a%c3", "%c0%80", "%ed%a0%80", "%f4%90%80%80", "%c3%c3%a9%a9"):
+        answer = await client.get(f"/rt-segment?user_id={value}")
+        assert_error(answer, 400, "SYNTAX", "user_id: must be UTF-8.")
+    for value in ("é", "€", "😀", "\ud7ff", "\ue000", "\U0010ffff", "\0"):
+        assert (await client.get("/rt-segment", params={"user_id": value})).status_code == 200
+        assert upstream.calls.pop().request == audience_pb2.GetMembershipsRequest(user_id=value)
 
 
 async def test_what_the_server_is_told(client: httpx.AsyncClient, upstream: Upstream) -> None:
@@ -564,12 +573,18 @@ async def test_what_the_server_is_told(client: httpx.AsyncClient, upstream: Upst
         "grpc-encoding": "gzip",
         "grpc-accept-encoding": "gzip",
         "x-request-id": "mine",
+        "x-trace-bin": "!!!",
+        "x-plain": "yes",
     }
     answer = await client.get("/healthz", headers=steering)
     assert answer.status_code == 200
     (call,) = upstream.calls
     assert call.seconds_left is not None
     assert 8 < call.seconds_left <= 10
+    assert call.metadata["x-plain"] == "yes"
+    assert not [
+        name for name in call.metadata if name.startswith(("grpc-", "x-envoy-original")) or name.endswith("-bin")
+    ]
     assert answer.headers["x-request-id"] == call.metadata["x-request-id"] != "mine"
     assert {"content-type", "content-length", "date", "x-request-id"} == set(answer.headers)
 
@@ -785,7 +800,7 @@ async def test_drain(directory: Path) -> None:
             await stream.read()
             rest_call = asyncio.create_task(http.post("/rt-segment", content=body_for("wait:")))
             grpc_call = stub.ApplySegments(audience_pb2.ApplySegmentsRequest(rt_segment=request.rt_segment))
-            await upstream.has_calls(3)
+            await upstream.has_calls(4)
             assert await admin.active_calls(admin_socket) == 3
 
             assert not await admin.drain(admin_socket, 0.1)

@@ -78,7 +78,7 @@ class Cluster:
         """
         if not commands:
             return []
-        size = sum(len(command.packed) for command in commands) + COMMAND_OVERHEAD_BYTES * len(commands)
+        size = sum([len(packed) for _, packed in commands]) + COMMAND_OVERHEAD_BYTES * len(commands)
         if self._pending_bytes + size > self._max_pending_bytes:
             raise unavailable("the service is overloaded; nothing was changed")
         batch = Batch(commands, self._loop)
@@ -105,7 +105,7 @@ class Cluster:
             self._refresh_soon()
             raise unavailable("a part of the cluster is out of reach")
         nodes = set(self._slots)
-        batch = Batch([Command(0, PING)] * len(nodes), self._loop)
+        batch = Batch([(0, PING)] * len(nodes), self._loop)
         try:
             async with asyncio.timeout_at(deadline):
                 for index, node in enumerate(nodes):
@@ -166,7 +166,7 @@ class Cluster:
         slots = self._slots
         by_node: dict[Node | None, list[int]] = {}
         for index in indexes:
-            node = slots[commands[index].slot]
+            node = slots[commands[index][0]]
             if node in by_node:
                 by_node[node].append(index)
             else:

@@ -20,11 +20,8 @@ _PACKED_GAP = b"$1\r\n\0\r\n"
 LAST_SLOT = SLOTS - 1
 
 
-class Command(NamedTuple):
-    """One command on one key: the key's slot, and the bytes for the wire."""
-
-    slot: int
-    packed: bytes
+Command = tuple[int, bytes]
+"""One command on one key: the key's slot, and the bytes for the wire."""
 
 
 class Frame(NamedTuple):
@@ -33,9 +30,10 @@ class Frame(NamedTuple):
     before: bytes
     after: bytes
 
-    def around(self, key: bytes) -> Command:
-        """The command on a user's key (which has no braces, so that its slot is that of the whole key)."""
-        return Command(crc_hqx(key, 0) & LAST_SLOT, b"%b$%d\r\n%b\r\n%b" % (self.before, len(key), key, self.after))
+    def around(self, keys: Iterable[bytes]) -> list[Command]:
+        """The command on users' keys (which have no braces, so that their slot is that of the whole key)."""
+        before, after = self
+        return [(crc_hqx(key, 0) & LAST_SLOT, b"%b$%d\r\n%b\r\n%b" % (before, len(key), key, after)) for key in keys]
 
 
 def set_values(end_ms: int, values: Mapping[int, int]) -> Frame:
@@ -57,32 +55,32 @@ def _frame(words: tuple[bytes | int, ...]) -> Frame:
 
 def read_values(key: bytes) -> Command:
     """Read every membership and its value; `read_ends` says which end when."""
-    return Command(key_slot(key), _pack((b"HGETALL", key)))
+    return (key_slot(key), _pack((b"HGETALL", key)))
 
 
 def read_ends(key: bytes, segment_ids: Sequence[int]) -> Command:
     """Read when memberships end: a list of Unix times in ms, -1 for never, -2 for one that is gone."""
-    return Command(key_slot(key), _pack((b"HPEXPIRETIME", key, b"FIELDS", len(segment_ids), *segment_ids)))
+    return (key_slot(key), _pack((b"HPEXPIRETIME", key, b"FIELDS", len(segment_ids), *segment_ids)))
 
 
 def get(key: bytes) -> Command:
     """Read a string; the reply is None when there is none."""
-    return Command(key_slot(key), _pack((b"GET", key)))
+    return (key_slot(key), _pack((b"GET", key)))
 
 
 def set_string_until(key: bytes, value: bytes, end_ms: int) -> Command:
     """Set a string that ends at `end_ms` (Unix time in ms)."""
-    return Command(key_slot(key), _pack((b"SET", key, value, b"PXAT", end_ms)))
+    return (key_slot(key), _pack((b"SET", key, value, b"PXAT", end_ms)))
 
 
 def expire_at(key: bytes, end_ms: int) -> Command:
     """Let a key end at `end_ms` (Unix time in ms)."""
-    return Command(key_slot(key), _pack((b"PEXPIREAT", key, end_ms)))
+    return (key_slot(key), _pack((b"PEXPIREAT", key, end_ms)))
 
 
 def evaluate(script: str, key: bytes, *arguments: int | str) -> Command:
     """Run a Lua script on one key, atomically."""
-    return Command(key_slot(key), _pack((b"EVAL", script, 1, key, *arguments)))
+    return (key_slot(key), _pack((b"EVAL", script, 1, key, *arguments)))
 
 
 ASKING = _pack((b"ASKING",))

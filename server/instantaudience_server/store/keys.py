@@ -9,9 +9,13 @@ SLOTS = 16384
 """Hash slots of a cluster (https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/)."""
 
 
-def membership_key(domain_letter: str, user_id: str) -> bytes:
+PLATFORM_PREFIX = b"m:p:"
+"""`membership_key`s of the platform's own user IDs begin with this."""
+
+
+def membership_key(domain_letter: bytes, user_id: bytes) -> bytes:
     """The hash of a user: field = segment ID, value = the membership's value, each field with its own expiry."""
-    return f"m:{domain_letter}:{user_id}".encode()
+    return b"m:%b:%b" % (domain_letter, user_id)
 
 
 def session_key(token_hash: str) -> bytes:

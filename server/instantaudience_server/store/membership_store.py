@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from instantaudience_server.store import commands
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.commands import Command, Frame
+from instantaudience_server.store.commands import Command
 from instantaudience_server.store.interface import NEVER, REMOVE, Changes, Memberships
 
 
@@ -37,17 +37,14 @@ class ClusterMembershipStore:
 
 def _pack(changes: Changes) -> list[Command]:
     """One command for each user and end. Most users of a call share their changes, so these are encoded once."""
-    encoded: dict[int, list[Frame]] = {}
-    packed: list[Command] = []
+    sharing: dict[int, list[bytes]] = {}
     for key, user_changes in changes.items():
-        frames = encoded.get(id(user_changes))
-        if frames is None:
-            frames = encoded[id(user_changes)] = [
-                commands.remove(values) if end == REMOVE else commands.set_values(end, values)
-                for end, values in user_changes.items()
-            ]
-        for frame in frames:
-            packed.append(frame.around(key))
+        sharing.setdefault(id(user_changes), []).append(key)
+    packed: list[Command] = []
+    for keys in sharing.values():
+        for end, values in changes[keys[0]].items():
+            frame = commands.remove(values) if end == REMOVE else commands.set_values(end, values)
+            packed += frame.around(keys)
     return packed
 
 

@@ -17,6 +17,13 @@ from redis.exceptions import RedisError
 from instantaudience_server.store.batch import Part
 from instantaudience_server.store.commands import ASKING
 
+WRITES_IN_FLIGHT = 99
+"""Writes on a connection that are not answered yet, at most: what comes meanwhile goes out together in the next one.
+
+One is being carried out and one is on its way, so the node never waits; under load, fewer and larger writes spare both
+sides most of their system calls (docs/adr/0004-store-writer.md).
+"""
+
 
 class Router(Protocol):
     """Who decides what becomes of commands that a node did not carry out."""
@@ -73,7 +80,7 @@ class Node:
         if self._wire is None:
             if self._connecting is None:
                 self._connecting = self._loop.create_task(self._open())
-        elif self._wire.writable:
+        elif self._wire.ready:
             parts, self._outbox = self._outbox, []
             self._wire.write(parts)
 
@@ -91,7 +98,7 @@ class Node:
         if self._wire is not None:
             self._flush()
 
-    def on_writable(self) -> None:
+    def on_ready(self) -> None:
         """The connection takes data again."""
         if self._outbox:
             self._flush()
@@ -116,7 +123,8 @@ class _Wire(asyncio.Protocol):
         self._stalled_seconds = stalled_seconds
         self._reader = Reader()
         self._in_flight: deque[Part] = deque()
-        self.writable = True
+        self._last_parts: deque[Part] = deque()  # the last part of each write that is not answered yet
+        self._writable = True
         # redis-py has no public way to hand over a connected socket; `_writer` is pinned by requirements.lock and
         # tests/store covers it on every server.
         writer = connection._writer
@@ -133,6 +141,11 @@ class _Wire(asyncio.Protocol):
         """Whether nothing is in flight."""
         return not self._in_flight
 
+    @property
+    def ready(self) -> bool:
+        """Whether to write now: the socket has room, and few writes are unanswered."""
+        return self._writable and len(self._last_parts) < WRITES_IN_FLIGHT
+
     def write(self, parts: Iterable[Part]) -> None:
         """Send parts in one write; those that nobody waits for any more are left out."""
         pieces: list[bytes] = []
@@ -145,11 +158,12 @@ class _Wire(asyncio.Protocol):
             commands = batch.commands
             if part.asking:
                 for index in part.indexes:
-                    pieces += (ASKING, commands[index].packed)
+                    pieces += (ASKING, commands[index][1])
             else:
-                pieces += [commands[index].packed for index in part.indexes]
+                pieces += [commands[index][1] for index in part.indexes]
             self._in_flight.append(part)
         if pieces:
+            self._last_parts.append(self._in_flight[-1])
             self._transport.write(b"".join(pieces))
 
     async def close(self) -> None:
@@ -161,35 +175,33 @@ class _Wire(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Match replies to the commands in flight, in order."""
         self._heard = self._loop.time()
-        reader = self._reader
-        reader.feed(data)
-        gets = reader.gets
-        in_flight = self._in_flight
-        while in_flight:
-            part = in_flight[0]
-            if part.asking:
-                if not self._take_asking(part):
-                    return
+        self._reader.feed(data)
+        in_flight, last_parts = self._in_flight, self._last_parts
+        while in_flight and self._take(in_flight[0]):
+            if in_flight.popleft() is last_parts[0]:
+                last_parts.popleft()
+        self._node.on_ready()
+
+    def _take(self, part: Part) -> bool:
+        """Take a part's replies; True when they are complete."""
+        if part.asking:
+            return self._take_asking(part)
+        gets, replies, indexes = self._reader.gets, part.batch.replies, part.indexes
+        start = position = part.position
+        errors = 0
+        for index in indexes[start:] if start else indexes:
+            reply: Any = gets()
+            if reply is False:
+                break
+            position += 1
+            if reply.__class__ is ReplyError:
+                errors += 1
+                self._node.on_error(part, index, reply)
             else:
-                replies = part.batch.replies
-                start = position = part.position
-                indexes = part.indexes
-                errors = 0
-                for index in indexes[start:] if start else indexes:
-                    reply: Any = gets()
-                    if reply is False:
-                        break
-                    position += 1
-                    if reply.__class__ is ReplyError:
-                        errors += 1
-                        self._node.on_error(part, index, reply)
-                    else:
-                        replies[index] = reply
-                part.position = position
-                part.batch.answered(position - start - errors)
-                if position < len(indexes):
-                    return
-            in_flight.popleft()
+                replies[index] = reply
+        part.position = position
+        part.batch.answered(position - start - errors)
+        return position == len(indexes)
 
     def _take_asking(self, part: Part) -> bool:
         """Take the replies of a part whose commands follow ASKING; True when they are complete."""
@@ -211,12 +223,12 @@ class _Wire(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The socket's buffer is full (asyncio's flow control)."""
-        self.writable = False
+        self._writable = False
 
     def resume_writing(self) -> None:
         """The socket's buffer has drained."""
-        self.writable = True
-        self._node.on_writable()
+        self._writable = True
+        self._node.on_ready()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Hand back what is unanswered."""

@@ -1,0 +1,76 @@
+"""The ceiling: the commands that the service would send, encoded beforehand, written to the nodes by plain sockets."""
+
+import socket
+import threading
+import time
+
+from instantaudience_server.store import commands, keys
+from redis import RedisCluster
+
+from bench.workload import EXPIRATION_MINUTES, Shape
+
+CALLS_IN_FLIGHT = 16
+"""Writes to a node that are not answered yet, at most; each is one call's part."""
+READ_BYTES = 262_144
+
+
+def measure(url: str, shape: Shape, seconds: float) -> float:
+    """Memberships a second that the cluster takes when nobody checks anything."""
+    encoded = _encode(url, shape)
+    threads, counts = [], []
+    stop = time.perf_counter() + seconds
+    for address, writes in encoded.items():
+        done = [0]
+        counts.append(done)
+        threads.append(threading.Thread(target=_drive, args=(address, writes, stop, done)))
+    started = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    commands_per_second = sum(done[0] for done in counts) / (time.perf_counter() - started)
+    return commands_per_second * shape.blocks
+
+
+def _encode(url: str, shape: Shape) -> dict[tuple[str, int], list[tuple[bytes, int]]]:
+    """For each node, the writes of each call: bytes, and how many commands they hold."""
+    end_ms = (int(time.time()) + EXPIRATION_MINUTES * 60) * 1000
+    with RedisCluster.from_url(url, protocol=2) as cluster:
+        nodes = cluster.nodes_manager.slots_cache
+        owner = {slot: (owners[0].host, owners[0].port) for slot, owners in nodes.items()}
+    writes: dict[tuple[str, int], list[tuple[bytes, int]]] = {}
+    for call in shape.calls():
+        parts: dict[tuple[str, int], list[bytes]] = {}
+        for user_id, blocks in call:
+            key = keys.membership_key(b"p", user_id.encode())
+            ((slot, packed),) = commands.set_values(end_ms, dict(blocks)).around([key])
+            parts.setdefault(owner[slot], []).append(packed)
+        for address, packed_commands in parts.items():
+            writes.setdefault(address, []).append((b"".join(packed_commands), len(packed_commands)))
+    return writes
+
+
+def _drive(address: tuple[str, int], writes: list[tuple[bytes, int]], stop: float, done: list[int]) -> None:
+    with socket.create_connection(address) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        position, in_flight, answered = 0, 0, 0
+        waiting: list[int] = []
+        while time.perf_counter() < stop:
+            while in_flight < CALLS_IN_FLIGHT:
+                data, count = writes[position % len(writes)]
+                connection.sendall(data)
+                waiting.append(count)
+                position += 1
+                in_flight += 1
+            answered += _integers(connection.recv(READ_BYTES))
+            while waiting and answered >= waiting[0]:
+                answered -= waiting[0]
+                done[0] += waiting.pop(0)
+                in_flight -= 1
+
+
+def _integers(replies: bytes) -> int:
+    """How many replies end in this data; anything but an integer is an error."""
+    if b"-" in replies:
+        raise RuntimeError(f"the cluster refused a command: {replies!r}")
+    return replies.count(b"\n")

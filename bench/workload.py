@@ -1,0 +1,89 @@
+"""What is sent: the same users and segments, as commands for the nodes, as gRPC messages and as JSON."""
+
+import json
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from instantaudience.v1 import audience_pb2 as pb
+
+SEGMENTS = range(1, 201)
+"""The segments of the benchmark's catalog."""
+USERNAME = "bench"
+EXPIRATION_MINUTES = 1440
+FIRST_USER = 10_000_000_000_000
+POOL = 50_000
+"""Users in all: far more than a processor's caches hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Calls of so many users with so many blocks each."""
+
+    users: int
+    blocks: int
+
+    def __str__(self) -> str:
+        return f"{self.users} × {self.blocks}"
+
+    @property
+    def memberships(self) -> int:
+        """Blocks of a call."""
+        return self.users * self.blocks
+
+    def calls(self) -> Iterator[list[tuple[str, list[tuple[int, int]]]]]:
+        """The calls that make one round through the pool: (user ID, [(segment ID, value), …]) for each user."""
+        for start in range(0, POOL - self.users + 1, self.users):
+            yield [(str(FIRST_USER + index), self._blocks(index)) for index in range(start, start + self.users)]
+
+    def _blocks(self, index: int) -> list[tuple[int, int]]:
+        # Four campaigns, so that the users of a call differ in their blocks, as an exporter's do.
+        campaign = index % 4
+        return [(SEGMENTS[campaign * 25 + place], campaign) for place in range(self.blocks)]
+
+
+def write_catalog(path: Path, password: str) -> None:
+    """The benchmark's catalog: one member with one account and all segments."""
+    content = {
+        "members": [{"id": 1, "name": "Benchmark"}],
+        "users": [{"id": 1, "username": USERNAME, "password": password, "member_id": 1}],
+        "segments": [{"id": segment_id, "member_id": 1} for segment_id in SEGMENTS],
+    }
+    path.write_text(yaml.safe_dump(content))
+
+
+def request_bodies(shape: Shape) -> list[bytes]:
+    """The calls as gRPC messages, with their length prefix."""
+    bodies = []
+    for call in shape.calls():
+        request = pb.ApplySegmentsRequest()
+        for user_id, blocks in call:
+            user = request.rt_segment.add(user_id=user_id)
+            for segment_id, value in blocks:
+                user.seg_block.add(seg_id=segment_id, value=value, expiration=EXPIRATION_MINUTES)
+        message = request.SerializeToString()
+        bodies.append(struct.pack(">BI", 0, len(message)) + message)
+    return bodies
+
+
+def json_bodies(shape: Shape) -> list[bytes]:
+    """The calls as JSON."""
+    return [
+        json.dumps(
+            {
+                "rt_segment": [
+                    {
+                        "user_id": user_id,
+                        "seg_block": [
+                            {"seg_id": segment_id, "value": value, "expiration": EXPIRATION_MINUTES}
+                            for segment_id, value in blocks
+                        ],
+                    }
+                    for user_id, blocks in call
+                ]
+            }
+        ).encode()
+        for call in shape.calls()
+    ]

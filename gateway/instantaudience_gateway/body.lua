@@ -1,0 +1,229 @@
+-- Reads a JSON body as strictly as RFC 8259 and the contract want it (source: contract, "POST /rt-segment"); the
+-- transcoder behind is more lenient. `CONTRACT` stands in front of this text (`script.py` makes it); of it this uses:
+--   messages[name][key] = {bit = 2^n, list = boolean, message = name or nil, type = name of a scalar type or nil}
+--   types[type] = rule; depth = levels of nesting
+
+local byte, sub, gsub, char, format = string.byte, string.sub, string.gsub, string.char, string.format
+local gmatch, concat, band, bor = string.gmatch, table.concat, bit.band, bit.bor
+
+-- What may stand as a value. The order counts: from LIST up, only a container will do.
+local ANY, SCALAR, LIST, OBJECT = 0, 1, 2, 3
+local RULES = { [LIST] = "must be a list", [OBJECT] = "must be an object" }
+local NO_FIELDS = {}
+local UNKNOWN = { bit = 0, expect = ANY, item = ANY, fields = NO_FIELDS }
+
+for _, fields in pairs(CONTRACT.messages) do
+  for _, field in pairs(fields) do
+    field.fields = field.message and CONTRACT.messages[field.message] or NO_FIELDS
+    field.item = field.message and OBJECT or SCALAR
+    field.expect = field.list and LIST or field.item
+  end
+end
+
+local ESCAPES, HEX = {}, {}
+for c in gmatch('"\\/bfnrt', ".") do ESCAPES[byte(c)] = true end
+for c in gmatch("0123456789abcdefABCDEF", ".") do HEX[byte(c)] = true end
+local LITERALS = { [byte("t")] = "true", [byte("f")] = "false", [byte("n")] = "null" }
+local NULL = byte("n")
+
+-- Where the next token starts, and its first byte.
+local function token(s, i)
+  local c = byte(s, i)
+  while c == 32 or c == 10 or c == 13 or c == 9 do
+    i = i + 1
+    c = byte(s, i)
+  end
+  return i, c
+end
+
+-- Where the string that starts after `i - 1` has its closing quote; nil when it is none (RFC 8259, section 7). UTF-8 and
+-- surrogates are left to the transcoder.
+local function closing_quote(s, i)
+  local c = byte(s, i)
+  while c ~= 34 do
+    if c == 92 then
+      c = byte(s, i + 1)
+      if c == 117 then
+        for j = i + 2, i + 5 do
+          if not HEX[byte(s, j)] then return nil end
+        end
+        i = i + 6
+      elseif ESCAPES[c] then
+        i = i + 2
+      else
+        return nil
+      end
+    elseif c < 32 then
+      return nil
+    else
+      i = i + 1
+    end
+    c = byte(s, i)
+  end
+  return i
+end
+
+local function after_digits(s, i)
+  local c = byte(s, i)
+  while c >= 48 and c <= 57 do
+    i = i + 1
+    c = byte(s, i)
+  end
+  return i, c
+end
+
+-- Where the number that starts at `i` has ended; nil when it is none (RFC 8259, section 6).
+local function after_number(s, i)
+  if byte(s, i) == 45 then i = i + 1 end
+  local stop, c = after_digits(s, i)
+  if stop == i or (byte(s, i) == 48 and stop > i + 1) then return nil end
+  if c == 46 then
+    i = stop + 1
+    stop, c = after_digits(s, i)
+    if stop == i then return nil end
+  end
+  if c == 101 or c == 69 then
+    i = stop + 1
+    c = byte(s, i)
+    if c == 43 or c == 45 then i = i + 1 end
+    stop = after_digits(s, i)
+    if stop == i then return nil end
+  end
+  return stop
+end
+
+-- Where the string, number or literal that starts at `i` with the byte `c` has ended; nil when it is none.
+local function after_scalar(s, i, c)
+  if c == 34 then
+    local stop = closing_quote(s, i + 1)
+    return stop and stop + 1
+  end
+  if c == 45 or (c >= 48 and c <= 57) then return after_number(s, i) end
+  local literal = LITERALS[c]
+  if literal and sub(s, i, i + #literal - 1) == literal then return i + #literal end
+  return nil
+end
+
+-- A key as it is compared with the known ones, which are plain ASCII: any other character is as good as another.
+local function unescape(key)
+  return (gsub(key, "\\(.)(%x?%x?%x?%x?)", function(letter, rest)
+    if letter ~= "u" then return "?" .. rest end
+    local code = tonumber(rest, 16)
+    return code < 128 and char(code) or "?"
+  end))
+end
+
+-- The containers that are open, outermost first. An object has index -1 and its fields, the key being read and a bit
+-- for each known key that had a value; a list has the index of its element and the field that says what those are.
+local indexes, known, keys, seen, elements = {}, {}, {}, {}, {}
+
+local function fault(depth, rule)
+  local path = {}
+  for level = 1, depth do
+    path[#path + 1] = indexes[level] >= 0 and "[" .. indexes[level] .. "]" or (level > 1 and "." or "") .. keys[level]
+  end
+  return concat(path) .. (depth > 0 and ": " or "The body ") .. rule
+end
+
+local function malformed(i)
+  return format("The body is not JSON (byte %d)", i)
+end
+
+-- The body with a name for each empty key at `positions`: unknown keys are ignored, but the transcoder refuses this one.
+local function name_empty_keys(body, positions)
+  local parts, start = {}, 1
+  for _, position in ipairs(positions) do
+    parts[#parts + 1] = sub(body, start, position) .. "?"
+    start = position + 1
+  end
+  return concat(parts) .. sub(body, start)
+end
+
+-- What is wrong with a body: nil, or a text that names the path and the rule. Then, where the transcoder needs another
+-- body than the one received, that body.
+local function check(body, message)
+  local empty_keys = {}
+  local s = body .. "\0" -- no loop passes the end: NUL is no part of any token
+  local field, expect = { fields = CONTRACT.messages[message] }, OBJECT
+  local depth = 0
+  local i, c = token(s, 1)
+  while true do
+    local is_open, next_key = false, false
+    if c == 123 or c == 91 then
+      if expect ~= ANY and expect ~= (c == 123 and OBJECT or LIST) then
+        return fault(depth, RULES[expect] or CONTRACT.types[field.type])
+      end
+      depth = depth + 1
+      if depth > CONTRACT.depth then return "The body is nested too deeply" end
+      if c == 123 then
+        indexes[depth], seen[depth] = -1, 0
+        known[depth] = expect == OBJECT and field.fields or NO_FIELDS
+        i, c = token(s, i + 1)
+        is_open = c ~= 125
+        next_key = is_open
+      else
+        indexes[depth] = 0
+        elements[depth] = expect == LIST and field or UNKNOWN
+        i, c = token(s, i + 1)
+        is_open = c ~= 93
+      end
+      if not is_open then
+        depth = depth - 1
+        i = i + 1
+      end
+    else
+      local stop = after_scalar(s, i, c)
+      if not stop then return malformed(i) end
+      local is_absent = c == NULL and depth > 0 and indexes[depth] < 0
+      if not is_absent and (expect >= LIST or (expect == SCALAR and c == NULL)) then
+        return fault(depth, RULES[expect] or CONTRACT.types[field.type])
+      end
+      i = stop
+    end
+    if not is_open then
+      while true do
+        i, c = token(s, i)
+        if depth == 0 then
+          if i <= #body then return malformed(i) end
+          return nil, #empty_keys > 0 and name_empty_keys(body, empty_keys)
+        end
+        local index = indexes[depth]
+        if c == 44 then
+          if index < 0 then next_key = true else indexes[depth] = index + 1 end
+          i, c = token(s, i + 1)
+          break
+        elseif c ~= (index < 0 and 125 or 93) then
+          return malformed(i)
+        end
+        depth = depth - 1
+        i = i + 1
+      end
+    end
+    if next_key then
+      local stop = c == 34 and closing_quote(s, i + 1)
+      if not stop then return malformed(i) end
+      field = UNKNOWN
+      if known[depth] ~= NO_FIELDS then
+        local key = sub(s, i + 1, stop - 1)
+        if key == "" then empty_keys[#empty_keys + 1] = i end
+        field = known[depth][key]
+        if not field then
+          key = unescape(key)
+          field = known[depth][key] or UNKNOWN
+        end
+        keys[depth] = key
+      end
+      expect = field.expect
+      i, c = token(s, stop + 1)
+      if c ~= 58 then return malformed(i) end
+      i, c = token(s, i + 1)
+      if field ~= UNKNOWN and c ~= NULL then
+        if band(seen[depth], field.bit) ~= 0 then return fault(depth, "must not stand twice") end
+        seen[depth] = bor(seen[depth], field.bit)
+      end
+    else
+      field = elements[depth]
+      expect = field.item
+    end
+  end
+end

@@ -1,0 +1,161 @@
+"""The way to the cluster while nothing is wrong with it: order, batching, bounds, cancellation, the end."""
+
+import asyncio
+import gc
+import threading
+import time
+import warnings
+
+import pytest
+import uvloop
+from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.embedded import EmbeddedCluster
+from instantaudience_server.store.interface import NEVER
+from instantaudience_server.store.membership_store import ClusterMembershipStore
+from instantaudience_server.telemetry import Event
+from redis.asyncio import RedisCluster
+from structlog.testing import capture_logs
+from support.clusters import connected, for_each, on_all_nodes, seconds_from_now, user_key
+
+KEYS = [user_key(user_id) for user_id in range(1, 1001)]
+
+
+async def test_each_of_many_concurrent_calls_gets_its_own_replies(store: ClusterMembershipStore) -> None:
+    await store.write({key: {NEVER: {1: index, 2: -index}} for index, key in enumerate(KEYS)}, seconds_from_now())
+
+    async def check(index: int) -> None:
+        # Calls of one, two and three users, over all nodes, some of users that are not there.
+        asked = [KEYS[index], *[KEYS[-index], user_key(9_000_000 + index)][: index % 3]]
+        expected = [{1: (index, NEVER), 2: (-index, NEVER)}]
+        expected += [{1: (len(KEYS) - index, NEVER), 2: (index - len(KEYS), NEVER)}, {}][: index % 3]
+        assert await store.read(asked, seconds_from_now(20)) == expected
+        await store.write({KEYS[index]: {NEVER: {3: index}}}, seconds_from_now(20))
+        (read,) = await store.read([KEYS[index]], seconds_from_now(20))
+        assert read[3] == (index, NEVER)
+
+    await asyncio.gather(*(check(index) for index in range(1, len(KEYS))))
+
+
+async def test_all_calls_of_a_turn_go_out_in_one_write_a_node(
+    store: ClusterMembershipStore, embedded: EmbeddedCluster
+) -> None:
+    async def reads() -> list[int]:
+        """How often each node has read from a connection."""
+        return [info["total_reads_processed"] for info in await on_all_nodes(embedded, "INFO", "stats")]
+
+    users = KEYS[:60]
+    await store.write(for_each(users, {NEVER: {1: 1}}), seconds_from_now())  # every connection stands now
+    idle, before = await reads(), await reads()
+    calls = [store.write({key: {NEVER: {1: 2, 2: 2}}}, seconds_from_now()) for key in users]
+    await asyncio.gather(*calls)
+    after = await reads()
+    own = [second - first for first, second in zip(idle, before, strict=True)]
+    assert [last - first for first, last in zip(before, after, strict=True)] == [count + 1 for count in own]
+
+
+async def test_past_its_bound_calls_are_refused_at_once(embedded: EmbeddedCluster, plain: RedisCluster) -> None:
+    async with connected(embedded.url, max_pending_bytes=20_000) as cluster:
+        store = ClusterMembershipStore(cluster)
+        many, few = for_each(KEYS[:80], {NEVER: {1: 1}}), {KEYS[-1]: {NEVER: {1: 2}}}
+        pending = asyncio.create_task(store.write(many, seconds_from_now()))
+        await asyncio.sleep(0)
+        before = time.monotonic()
+        with pytest.raises(AudienceError, match="overloaded") as refused:
+            await store.write(many, seconds_from_now(60))
+        assert time.monotonic() - before < 1
+        assert not pending.done()
+        assert refused.value.reason is Reason.UNAVAILABLE
+        assert refused.value.retry_after_seconds == 1
+        await store.write(few, seconds_from_now())  # there is room for this
+        await pending
+        await store.write(many, seconds_from_now())
+        with pytest.raises(AudienceError, match="overloaded"):
+            await store.write(for_each(KEYS, {NEVER: {1: 1}}), seconds_from_now())
+        assert await store.read([KEYS[-1]], seconds_from_now()) == [{1: (2, NEVER)}]
+
+
+async def test_a_cancelled_call_drops_what_was_not_sent(store: ClusterMembershipStore) -> None:
+    await store.write(for_each(KEYS[:10], {NEVER: {1: 1}}), seconds_from_now())
+    cancelled = asyncio.create_task(store.write(for_each(KEYS[:10], {NEVER: {1: 2}}), seconds_from_now()))
+    kept = asyncio.create_task(store.write({KEYS[0]: {NEVER: {2: 2}}}, seconds_from_now()))
+    asyncio.get_running_loop().call_soon(cancelled.cancel)  # it has been queued by then, and not sent
+    await kept
+    with pytest.raises(asyncio.CancelledError):
+        await cancelled
+    assert await store.read(KEYS[:2], seconds_from_now()) == [{1: (1, NEVER), 2: (2, NEVER)}, {1: (1, NEVER)}]
+
+
+async def test_a_call_that_is_cancelled_under_way_does_not_disturb_others(store: ClusterMembershipStore) -> None:
+    await store.write({key: {NEVER: {1: index}} for index, key in enumerate(KEYS)}, seconds_from_now())
+    reads = [asyncio.create_task(store.read([key], seconds_from_now())) for key in KEYS]
+    await asyncio.sleep(0.001)
+    for read in reads[::2]:
+        read.cancel()
+    answers = await asyncio.gather(*reads, return_exceptions=True)
+    assert answers[1::2] == [[{1: (index, NEVER)}] for index in range(1, len(KEYS), 2)]
+
+
+async def test_a_deadline_that_is_over_is_unavailable(store: ClusterMembershipStore) -> None:
+    with pytest.raises(AudienceError, match="did not confirm every write in time") as failed:
+        await store.write({KEYS[0]: {NEVER: {1: 1}}}, seconds_from_now(-1))
+    assert failed.value.reason is Reason.UNAVAILABLE
+    assert failed.value.retry_after_seconds == 1
+
+
+async def test_a_refused_command_is_a_defect_whose_log_names_no_user(
+    store: ClusterMembershipStore, plain: RedisCluster
+) -> None:
+    await plain.set(KEYS[5], "no hash")
+    with capture_logs() as logs, pytest.raises(RuntimeError, match=r"^127\.0\.0\.1:\d+ refused a command: WRONGTYPE$"):
+        await store.write(for_each(KEYS[:10], {NEVER: {1: 1}}), seconds_from_now())
+    (entry,) = logs
+    assert (entry["event"], entry["error"]) == (Event.STORE_COMMAND_REFUSED, "WRONGTYPE")
+    assert set(entry) == {"event", "error", "node", "log_level"}
+    assert await store.read([KEYS[0]], seconds_from_now()) == [{1: (1, NEVER)}]
+
+
+async def test_a_live_cluster_answers_a_ping(cluster: Cluster) -> None:
+    await cluster.ping(seconds_from_now())
+
+
+async def test_after_its_end_nothing_is_open(embedded: EmbeddedCluster) -> None:
+    async def clients() -> int:
+        return sum(len(found.splitlines()) for found in await on_all_nodes(embedded, "CLIENT", "LIST"))
+
+    before = await clients()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        async with connected(embedded.url) as cluster:
+            store = ClusterMembershipStore(cluster)
+            await store.write(for_each(KEYS, {NEVER: {1: 1}}), seconds_from_now())
+            assert await clients() >= before + 3
+            left = asyncio.create_task(store.read(KEYS, seconds_from_now(0.2)))
+            await asyncio.sleep(0)
+        with pytest.raises(AudienceError):
+            await left
+        gc.collect()
+        await asyncio.sleep(0.05)
+        assert await clients() == before
+    assert [str(warning.message) for warning in caught] == []
+    others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    assert [task for task in others if "instantaudience_server/store/cluster" in str(task.get_coro())] == []
+
+
+def test_works_on_the_event_loop_of_the_workers(embedded: EmbeddedCluster) -> None:
+    """Workers run on uvloop, whose transports are not asyncio's."""
+
+    async def use() -> list[dict[int, tuple[int, int]]]:
+        async with connected(embedded.url) as cluster:
+            store = ClusterMembershipStore(cluster)
+            await store.write(for_each(KEYS[:100], {NEVER: {1: 5}}), seconds_from_now())
+            for _ in range(3):
+                await on_all_nodes(embedded, "CLIENT", "KILL", "TYPE", "normal")
+                await store.write(for_each(KEYS[:100], {NEVER: {2: 6}}), seconds_from_now())
+            return await store.read(KEYS[:100], seconds_from_now())
+
+    results = []
+    thread = threading.Thread(target=lambda: results.append(uvloop.run(use())))
+    thread.start()
+    thread.join()
+    assert results == [[{1: (5, NEVER), 2: (6, NEVER)}] * 100]

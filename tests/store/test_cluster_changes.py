@@ -1,0 +1,161 @@
+"""Slots that move while calls are under way: MOVED and ASK (the cluster specification, "Redirection")."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.embedded import EmbeddedCluster
+from instantaudience_server.store.interface import NEVER, REMOVE
+from instantaudience_server.store.membership_store import ClusterMembershipStore
+from support.clusters import (
+    Migration,
+    connected,
+    for_each,
+    on_all_nodes,
+    on_node,
+    owner_of,
+    seconds_from_now,
+    users_of_slot,
+    whole,
+)
+
+SLOT = 100
+KEYS = users_of_slot(SLOT, 12)
+
+
+@pytest.fixture
+async def migration(embedded: EmbeddedCluster) -> AsyncIterator[Migration]:
+    """The slot is to move; when the test is over, it is where it was."""
+    source = await owner_of(embedded, SLOT)
+    target = next(port for port in embedded.ports if port != source)
+    yield Migration(embedded, SLOT, source, target)
+    await on_all_nodes(embedded, "CLUSTER", "SETSLOT", SLOT, "STABLE")
+    if await owner_of(embedded, SLOT) != source:
+        back = Migration(embedded, SLOT, target, source)
+        await back.begin()
+        await back.move_keys()
+        await back.end()
+    await whole(embedded)
+
+
+async def errors(embedded: EmbeddedCluster, name: str) -> int:
+    """How often all nodes have answered with an error."""
+    stats: list[dict[str, Any]] = await on_all_nodes(embedded, "INFO", "errorstats")
+    return sum(node.get(f"errorstat_{name}", {"count": 0})["count"] for node in stats)
+
+
+async def test_a_slot_that_has_moved_is_followed_and_learnt(
+    store: ClusterMembershipStore, embedded: EmbeddedCluster, migration: Migration
+) -> None:
+    await store.write(for_each(KEYS, {NEVER: {1: 1}}), seconds_from_now())
+    await migration.begin()
+    assert await migration.move_keys() == len(KEYS)
+    await migration.end()
+    before = await errors(embedded, "MOVED")
+    await store.write(for_each(KEYS, {NEVER: {2: 2}}), seconds_from_now())
+    assert await errors(embedded, "MOVED") > before
+    await asyncio.sleep(0)
+    before = await errors(embedded, "MOVED")
+    assert await store.read(KEYS, seconds_from_now()) == [{1: (1, NEVER), 2: (2, NEVER)}] * len(KEYS)
+    assert await errors(embedded, "MOVED") == before
+
+
+async def test_a_slot_under_way_is_written_on_both_nodes(
+    store: ClusterMembershipStore, embedded: EmbeddedCluster, migration: Migration
+) -> None:
+    """Users that have not moved yet are served by the source, others and new ones by the target, after ASKING."""
+    there, new = KEYS[:6], KEYS[6:]
+    await store.write(for_each(there, {NEVER: {1: 1, 9: 9}}), seconds_from_now())
+    await migration.begin()
+    before = await errors(embedded, "ASK")
+    await store.write(for_each(KEYS, {NEVER: {2: 2}, REMOVE: {9: 0}}), seconds_from_now())
+    assert await errors(embedded, "ASK") > before
+    assert await errors(embedded, "MOVED") == 0
+    assert await store.read(KEYS, seconds_from_now()) == [
+        *[{1: (1, NEVER), 2: (2, NEVER)}] * len(there),
+        *[{2: (2, NEVER)}] * len(new),
+    ]
+    assert await migration.move_keys() == len(there)
+    await store.write(for_each(KEYS, {NEVER: {3: 3}}), seconds_from_now())
+    await migration.end()
+    assert await store.read(KEYS, seconds_from_now()) == [
+        *[{1: (1, NEVER), 2: (2, NEVER), 3: (3, NEVER)}] * len(there),
+        *[{2: (2, NEVER), 3: (3, NEVER)}] * len(new),
+    ]
+
+
+async def test_no_write_is_lost_or_fails_while_a_slot_moves(
+    cluster: Cluster, embedded: EmbeddedCluster, migration: Migration
+) -> None:
+    store = ClusterMembershipStore(cluster)
+    moving = True
+
+    async def keep_writing(key: bytes) -> int:
+        """Join one more segment with each call; how many."""
+        count = 0
+        while moving or not count:
+            count += 1
+            await store.write({key: {NEVER: {count: count, 100_000: count}}}, seconds_from_now())
+        return count
+
+    writers = [asyncio.create_task(keep_writing(key)) for key in KEYS]
+    await asyncio.sleep(0)
+    await migration.begin()
+    await migration.move_keys()
+    await migration.end()
+    await store.write({KEYS[0]: {NEVER: {100_001: 1}}}, seconds_from_now())
+    moving = False
+    counts = await asyncio.gather(*writers)
+    read = await store.read(KEYS, seconds_from_now())
+    for memberships, count in zip(read, counts, strict=True):
+        memberships.pop(100_001, None)
+        assert memberships == {
+            **{segment: (segment, NEVER) for segment in range(1, count + 1)},
+            100_000: (count, NEVER),
+        }
+    assert min(counts) > 5
+
+
+async def test_a_slot_that_nobody_serves_is_unavailable_until_somebody_does(
+    store: ClusterMembershipStore, embedded: EmbeddedCluster
+) -> None:
+    """The node answers CLUSTERDOWN; other slots do not notice."""
+    owner = await owner_of(embedded, SLOT)
+    await store.write(for_each(KEYS, {NEVER: {1: 1}}), seconds_from_now())
+    await on_node(owner, "CLUSTER", "DELSLOTS", SLOT)
+    try:
+        waiting = asyncio.create_task(store.write(for_each(KEYS, {NEVER: {2: 2}}), seconds_from_now(20)))
+        (other,) = users_of_slot(SLOT + 1, 1)
+        await store.write({other: {NEVER: {1: 1}}}, seconds_from_now())
+        while not await errors(embedded, "CLUSTERDOWN"):  # noqa: ASYNC110 - it tells no one
+            await asyncio.sleep(0.01)
+        assert not waiting.done()
+    finally:
+        await on_node(owner, "CLUSTER", "ADDSLOTS", SLOT)
+    await waiting
+    assert await store.read(KEYS, seconds_from_now()) == [{1: (1, NEVER), 2: (2, NEVER)}] * len(KEYS)
+
+
+async def test_starts_on_a_cluster_of_which_a_slot_is_not_served(embedded: EmbeddedCluster) -> None:
+    owner = await owner_of(embedded, SLOT)
+    await on_node(owner, "CLUSTER", "DELSLOTS", SLOT)
+    try:
+        async with connected(embedded.url) as cluster:
+            store = ClusterMembershipStore(cluster)
+            (other,) = users_of_slot(SLOT + 1, 1)
+            await store.write({other: {NEVER: {1: 1}}}, seconds_from_now())
+            waiting = asyncio.create_task(store.write(for_each(KEYS, {NEVER: {2: 2}}), seconds_from_now(20)))
+            await asyncio.sleep(0.1)
+            assert not waiting.done()
+            await on_node(owner, "CLUSTER", "ADDSLOTS", SLOT)
+            await waiting
+    finally:
+        if await slots_missing(embedded):
+            await on_node(owner, "CLUSTER", "ADDSLOTS", SLOT)
+        await whole(embedded)
+
+
+async def slots_missing(embedded: EmbeddedCluster) -> bool:
+    return any(info["cluster_slots_assigned"] != "16384" for info in await on_all_nodes(embedded, "CLUSTER INFO"))

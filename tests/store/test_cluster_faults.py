@@ -1,0 +1,210 @@
+"""Connections and nodes that fail while calls are under way."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.embedded import EmbeddedCluster, Node
+from instantaudience_server.store.interface import NEVER
+from instantaudience_server.store.membership_store import ClusterMembershipStore
+from support.clusters import (
+    connected,
+    eventually,
+    for_each,
+    on_all_nodes,
+    on_node,
+    seconds_from_now,
+    user_key,
+    user_of_slots,
+    whole,
+)
+
+KEYS = [user_key(user_id) for user_id in range(1, 201)]
+KEY_OF_NODE = [user_of_slots(0, 5460), user_of_slots(5461, 10922), user_of_slots(10923, 16383)]
+NODES = pytest.mark.parametrize("number", [0, 1, 2])
+
+Signal = Callable[[Node, signal.Signals], None]
+
+
+@pytest.fixture
+async def send(embedded: EmbeddedCluster) -> AsyncIterator[Signal]:
+    """Sends a signal to a node; when the test is over, every node runs and serves again."""
+
+    def to_node(node: Node, number: signal.Signals) -> None:
+        os.kill(node.child.pid, number)
+
+    yield to_node
+    for node in embedded.nodes:
+        if node.child.returncode is None:
+            to_node(node, signal.SIGCONT)
+    await whole(embedded)
+
+
+async def test_calls_survive_lost_connections(store: ClusterMembershipStore, embedded: EmbeddedCluster) -> None:
+    killing = True
+
+    async def keep_writing(keys: list[bytes]) -> int:
+        count = 0
+        while killing or not count:
+            count += 1
+            await store.write(for_each(keys, {NEVER: {count: count, 100_000: count}}), seconds_from_now(20))
+        return count
+
+    slices = [KEYS[start::20] for start in range(20)]
+    writers = [asyncio.create_task(keep_writing(keys)) for keys in slices]
+    killed = 0
+    for _ in range(10):
+        killed += sum(await on_all_nodes(embedded, "CLIENT", "KILL", "TYPE", "normal"))
+        await asyncio.sleep(0.02)
+    killing = False
+    counts = await asyncio.gather(*writers)
+    assert killed >= 10
+    assert min(counts) > 1
+    for keys, count in zip(slices, counts, strict=True):
+        joined = {segment: (segment, NEVER) for segment in range(1, count + 1)}
+        assert await store.read(keys, seconds_from_now()) == [{**joined, 100_000: (count, NEVER)}] * len(keys)
+
+
+@pytest.mark.parametrize(
+    ("fault", "repair"),
+    [
+        (("CONFIG", "SET", "maxmemory", "1"), ("CONFIG", "SET", "maxmemory", "0")),  # OOM
+        (
+            ("CONFIG", "SET", "min-replicas-to-write", "1"),
+            ("CONFIG", "SET", "min-replicas-to-write", "0"),
+        ),  # NOREPLICAS
+    ],
+    ids=["OOM", "NOREPLICAS"],
+)
+async def test_not_now_is_asked_again(
+    store: ClusterMembershipStore, embedded: EmbeddedCluster, fault: tuple[str, ...], repair: tuple[str, ...]
+) -> None:
+    await on_all_nodes(embedded, *fault)
+    try:
+        with pytest.raises(AudienceError) as failed:
+            await store.write(for_each(KEYS, {NEVER: {1: 1}}), seconds_from_now(0.15))
+        assert failed.value.reason is Reason.UNAVAILABLE
+        waiting = asyncio.create_task(store.write(for_each(KEYS, {NEVER: {1: 1}}), seconds_from_now(20)))
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+    finally:
+        await on_all_nodes(embedded, *repair)
+    await waiting
+    assert await store.read(KEYS, seconds_from_now()) == [{1: (1, NEVER)}] * len(KEYS)
+
+
+async def test_a_node_that_stands_still_is_unavailable_and_comes_back(embedded: EmbeddedCluster, send: Signal) -> None:
+    async with connected(embedded.url, stalled_seconds=0.2, connect_timeout_seconds=0.3) as cluster:
+        store = ClusterMembershipStore(cluster)
+        await store.write(for_each(KEY_OF_NODE, {NEVER: {1: 1}}), seconds_from_now())
+        send(embedded.nodes[1], signal.SIGSTOP)
+        before = time.monotonic()
+        with pytest.raises(AudienceError) as failed:
+            await store.write(for_each(KEY_OF_NODE, {NEVER: {1: 2}}), seconds_from_now(0.7))
+        assert failed.value.reason is Reason.UNAVAILABLE
+        assert failed.value.retry_after_seconds
+        assert 0.6 < time.monotonic() - before < 2
+        await store.write(for_each([KEY_OF_NODE[0], KEY_OF_NODE[2]], {NEVER: {1: 3}}), seconds_from_now(0.5))
+        waiting = asyncio.create_task(store.write({KEY_OF_NODE[1]: {NEVER: {1: 4}}}, seconds_from_now(10)))
+        await asyncio.sleep(0.3)
+        send(embedded.nodes[1], signal.SIGCONT)
+        await waiting
+        assert [read[1] for read in await store.read(KEY_OF_NODE, seconds_from_now())] == [
+            (3, NEVER),
+            (4, NEVER),
+            (3, NEVER),
+        ]
+
+
+async def test_a_stalled_connection_is_replaced(embedded: EmbeddedCluster, send: Signal) -> None:
+    """A node may answer a new connection while an old one is dead: firewalls forget them."""
+    node = embedded.nodes[0]
+
+    async def service_connections() -> set[str]:
+        listed: str = await on_node(node.port, "CLIENT", "LIST", "TYPE", "NORMAL")
+        fields = [dict(pair.split("=", 1) for pair in line.split(" ")) for line in listed.splitlines()]
+        return {client["id"] for client in fields if client["cmd"] == "hsetex"}
+
+    async with connected(embedded.url, stalled_seconds=0.2, connect_timeout_seconds=2.0) as cluster:
+        store = ClusterMembershipStore(cluster)
+        await store.write({KEY_OF_NODE[0]: {NEVER: {1: 1}}}, seconds_from_now())
+        (first,) = await service_connections()
+        send(node, signal.SIGSTOP)
+        waiting = asyncio.create_task(store.write({KEY_OF_NODE[0]: {NEVER: {1: 2}}}, seconds_from_now(10)))
+        await asyncio.sleep(0.5)
+        send(node, signal.SIGCONT)
+        await waiting
+
+        async def replaced() -> None:
+            assert first not in await service_connections()
+
+        await eventually(replaced)
+
+
+async def test_an_idle_connection_is_kept(embedded: EmbeddedCluster) -> None:
+    async with connected(embedded.url, stalled_seconds=0.05) as cluster:
+        store = ClusterMembershipStore(cluster)
+        await store.write(for_each(KEY_OF_NODE, {NEVER: {1: 1}}), seconds_from_now())
+        before = [info["total_connections_received"] for info in await on_all_nodes(embedded, "INFO", "stats")]
+        await asyncio.sleep(0.3)
+        await store.write(for_each(KEY_OF_NODE, {NEVER: {1: 2}}), seconds_from_now())
+        after = [info["total_connections_received"] for info in await on_all_nodes(embedded, "INFO", "stats")]
+        assert [last - first for first, last in zip(before, after, strict=True)] == [1, 1, 1]  # of INFO's own client
+
+
+async def test_a_killed_node_takes_only_its_slots_with_it_until_it_is_back(
+    store: ClusterMembershipStore, embedded: EmbeddedCluster, send: Signal
+) -> None:
+    await store.write(for_each(KEY_OF_NODE, {NEVER: {1: 1}}), seconds_from_now())
+    send(embedded.nodes[2], signal.SIGKILL)
+    with pytest.raises(AudienceError) as failed:
+        await store.write(for_each(KEY_OF_NODE, {NEVER: {1: 2}}), seconds_from_now(0.5))
+    assert failed.value.reason is Reason.UNAVAILABLE
+    for _ in range(10):
+        await store.write(for_each(KEY_OF_NODE[:2], {NEVER: {1: 3}}), seconds_from_now(0.5))
+    # It loads its data, and takes no writes for two seconds then; calls with time wait for it.
+    await store.write({KEY_OF_NODE[2]: {NEVER: {2: 4}}}, seconds_from_now(20))
+    (read,) = await store.read([KEY_OF_NODE[2]], seconds_from_now())
+    assert read[2] == (4, NEVER)
+
+
+@NODES
+async def test_a_ping_fails_when_a_node_stands_still(
+    cluster: Cluster, embedded: EmbeddedCluster, send: Signal, number: int
+) -> None:
+    await cluster.ping(seconds_from_now())
+    send(embedded.nodes[number], signal.SIGSTOP)
+    await expect_no_ping(cluster)
+    send(embedded.nodes[number], signal.SIGCONT)
+    await cluster.ping(seconds_from_now())
+
+
+async def test_a_ping_fails_when_a_node_is_gone(embedded: EmbeddedCluster, send: Signal) -> None:
+    for number, node in enumerate(embedded.nodes):
+        async with connected(embedded.url) as cluster:
+            await cluster.ping(seconds_from_now())
+            first = node.child
+            send(node, signal.SIGKILL)
+            await first.wait()
+            await expect_no_ping(cluster, 0.1)
+            await eventually(lambda cluster=cluster: pong(cluster))
+        await whole(embedded)
+        assert number < 3
+
+
+async def expect_no_ping(cluster: Cluster, seconds: float = 0.3) -> None:
+    with pytest.raises(AudienceError, match="a part of the cluster is out of reach") as failed:
+        await cluster.ping(seconds_from_now(seconds))
+    assert failed.value.reason is Reason.UNAVAILABLE
+
+
+async def pong(cluster: Cluster) -> None:
+    try:
+        await cluster.ping(seconds_from_now(0.5))
+    except AudienceError as error:
+        raise AssertionError from error

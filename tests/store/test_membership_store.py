@@ -1,0 +1,190 @@
+"""What stands in the cluster after each kind of change, read back with plain redis-py (design, "Storage")."""
+
+import asyncio
+import time
+
+import pytest
+from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.embedded import EmbeddedCluster
+from instantaudience_server.store.interface import NEVER, REMOVE, Changes
+from instantaudience_server.store.keys import external_id_key
+from instantaudience_server.store.membership_store import ClusterMembershipStore
+from redis.asyncio import RedisCluster
+from support.clusters import for_each, on_all_nodes, seconds_from_now, user_key
+
+HOUR_FROM_NOW = int(time.time() * 1000) + 3_600_000
+TWO_HOURS_FROM_NOW = HOUR_FROM_NOW + 3_600_000
+THOUSAND_YEARS_FROM_NOW = HOUR_FROM_NOW + 525_600_000 * 60_000
+KEY = user_key(1)
+VALUES = (0, 1, -1, 2**31 - 1, -(2**31))
+
+
+async def standing(plain: RedisCluster, key: bytes) -> dict[int, tuple[int, int]]:
+    """Segment ID → (value, end or -1), as the cluster holds it."""
+    values = await plain.hgetall(key)
+    if not values:
+        assert not await plain.exists(key)
+        return {}
+    ends = await plain.hpexpiretime(key, *values)
+    left = await plain.hpttl(key, *values)
+    assert all((end == -1) == (ttl == -1) for end, ttl in zip(ends, left, strict=True))
+    return {int(field): (int(value), end) for (field, value), end in zip(values.items(), ends, strict=True)}
+
+
+async def test_a_membership_is_a_field_with_its_own_end(store: ClusterMembershipStore, plain: RedisCluster) -> None:
+    await store.write({KEY: {HOUR_FROM_NOW: {10001: 1, 12: -7}, NEVER: {10002: 3}}}, seconds_from_now())
+    assert await standing(plain, KEY) == {10001: (1, HOUR_FROM_NOW), 12: (-7, HOUR_FROM_NOW), 10002: (3, -1)}
+    assert await plain.pexpiretime(KEY) == -1
+    assert await store.read([KEY], seconds_from_now()) == [
+        {10001: (1, HOUR_FROM_NOW), 12: (-7, HOUR_FROM_NOW), 10002: (3, NEVER)}
+    ]
+
+
+@pytest.mark.parametrize("before", [NEVER, HOUR_FROM_NOW, TWO_HOURS_FROM_NOW], ids=["never", "hour", "two hours"])
+@pytest.mark.parametrize("after", [NEVER, HOUR_FROM_NOW, TWO_HOURS_FROM_NOW], ids=["never", "hour", "two hours"])
+async def test_writing_again_replaces_value_and_end(
+    store: ClusterMembershipStore, plain: RedisCluster, before: int, after: int
+) -> None:
+    other = {12: (8, HOUR_FROM_NOW)}
+    await store.write({KEY: {before: {10001: 1}}}, seconds_from_now())
+    await store.write({KEY: {HOUR_FROM_NOW: {12: 8}}}, seconds_from_now())
+    await store.write({KEY: {after: {10001: 2}}}, seconds_from_now())
+    assert await standing(plain, KEY) == {10001: (2, after or -1), **other}
+
+
+async def test_removing_takes_the_field_and_the_last_one_the_key(
+    store: ClusterMembershipStore, plain: RedisCluster
+) -> None:
+    await store.write({KEY: {HOUR_FROM_NOW: {1: 1}, NEVER: {2: 2, 3: 3}}}, seconds_from_now())
+    await store.write({KEY: {REMOVE: {1: 0, 2: 0}}}, seconds_from_now())
+    assert await standing(plain, KEY) == {3: (3, -1)}
+    await store.write({KEY: {REMOVE: {3: 0}}}, seconds_from_now())
+    assert await standing(plain, KEY) == {}
+
+
+async def test_leaving_a_segment_that_one_is_not_in_is_no_error(
+    store: ClusterMembershipStore, plain: RedisCluster
+) -> None:
+    await store.write({KEY: {REMOVE: {1: 0}}}, seconds_from_now())
+    await store.write({KEY: {NEVER: {2: 2}}}, seconds_from_now())
+    await store.write({KEY: {REMOVE: {1: 0}}}, seconds_from_now())
+    assert await standing(plain, KEY) == {2: (2, -1)}
+
+
+@pytest.mark.parametrize("end", [NEVER, HOUR_FROM_NOW, THOUSAND_YEARS_FROM_NOW], ids=["never", "hour", "1000 years"])
+async def test_every_value_and_end_comes_back(store: ClusterMembershipStore, plain: RedisCluster, end: int) -> None:
+    values = dict(enumerate(VALUES, start=2**31 - len(VALUES)))
+    await store.write({KEY: {end: values}}, seconds_from_now())
+    assert await standing(plain, KEY) == {segment: (value, end or -1) for segment, value in values.items()}
+    assert await store.read([KEY], seconds_from_now()) == [{segment: (value, end) for segment, value in values.items()}]
+
+
+async def test_a_membership_whose_end_is_over_when_it_is_written_does_not_stand(
+    store: ClusterMembershipStore, plain: RedisCluster
+) -> None:
+    """The end is fixed when the request is read; a write that comes later than that must not extend it."""
+    await store.write({KEY: {HOUR_FROM_NOW: {1: 1, 2: 2}}}, seconds_from_now())
+    await store.write({KEY: {HOUR_FROM_NOW - 2 * 3_600_000: {1: 5}}}, seconds_from_now())
+    assert await standing(plain, KEY) == {2: (2, HOUR_FROM_NOW)}
+    assert await store.read([KEY], seconds_from_now()) == [{2: (2, HOUR_FROM_NOW)}]
+
+
+async def test_users_are_read_in_the_order_asked_for(store: ClusterMembershipStore) -> None:
+    keys = [user_key(user_id) for user_id in range(1, 301)]
+    await store.write({key: {NEVER: {7: index}} for index, key in enumerate(keys) if index % 3}, seconds_from_now())
+    asked = [*reversed(keys), keys[1], keys[1]]
+    expected = [{7: (keys.index(key), NEVER)} if keys.index(key) % 3 else {} for key in asked]
+    assert await store.read(asked, seconds_from_now()) == expected
+    assert await store.read([], seconds_from_now()) == []
+
+
+async def test_nothing_to_write_is_no_command(store: ClusterMembershipStore, embedded: EmbeddedCluster) -> None:
+    before = await calls(embedded)
+    await store.write({}, seconds_from_now())
+    assert await calls(embedded) == before
+
+
+async def calls(embedded: EmbeddedCluster) -> dict[str, int]:
+    """How often the nodes were asked to change something."""
+    total = {"hsetex": 0, "hdel": 0}
+    for stats in await on_all_nodes(embedded, "INFO", "commandstats"):
+        for name in total:
+            total[name] += stats.get(f"cmdstat_{name}", {}).get("calls", 0)
+    return total
+
+
+@pytest.mark.parametrize(
+    ("user_changes", "commands"),
+    [
+        ({NEVER: dict.fromkeys(range(1, 101), 1)}, {"hsetex": 1, "hdel": 0}),
+        ({HOUR_FROM_NOW: dict.fromkeys(range(1, 101), 1)}, {"hsetex": 1, "hdel": 0}),
+        ({REMOVE: dict.fromkeys(range(1, 101), 0)}, {"hsetex": 0, "hdel": 1}),
+        (
+            {HOUR_FROM_NOW: {1: 1, 2: 1}, TWO_HOURS_FROM_NOW: {3: 1}, NEVER: {4: 1, 5: 1}, REMOVE: {6: 0, 7: 0}},
+            {"hsetex": 3, "hdel": 1},
+        ),
+    ],
+    ids=["never", "end", "remove", "all"],
+)
+async def test_changes_with_one_end_are_one_atomic_command(
+    store: ClusterMembershipStore,
+    embedded: EmbeddedCluster,
+    user_changes: dict[int, dict[int, int]],
+    commands: dict[str, int],
+) -> None:
+    users = [f"m:i:{index:036x}".encode() for index in range(5)]
+    before = await calls(embedded)
+    await store.write(for_each(users, user_changes), seconds_from_now())
+    after = await calls(embedded)
+    assert {name: after[name] - before[name] for name in after} == {name: 5 * count for name, count in commands.items()}
+
+
+async def test_calls_of_one_user_are_carried_out_in_order(store: ClusterMembershipStore) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        for value in range(300):
+            changes: Changes = {KEY: {REMOVE if value % 2 else NEVER: {1: value, 2: value}}}
+            tasks.create_task(store.write(changes, seconds_from_now()))
+        tasks.create_task(store.write({KEY: {NEVER: {1: 77}}}, seconds_from_now()))
+    assert await store.read([KEY], seconds_from_now()) == [{1: (77, NEVER)}]
+
+
+class TestExternalIds:
+    EXTERNAL = (
+        "crm-1",
+        "{",
+        "}",
+        "{}",
+        "{}a",
+        "a{b}c",
+        "{b}",
+        "{a}{b}",
+        "a}b{c",
+        "}{",
+        "{{a}}",
+        "é{日本}",
+        "a b",
+        "a:b",
+    )
+
+    @pytest.fixture
+    async def keys(self, plain: RedisCluster) -> list[bytes]:
+        """All mapped, each to its place in the list."""
+        keys = [external_id_key(958, external_id) for external_id in self.EXTERNAL]
+        for index, key in enumerate(keys):
+            await plain.set(key, index + 1)
+        return keys
+
+    async def test_lead_to_users_in_the_order_asked_for(
+        self, store: ClusterMembershipStore, cluster: Cluster, keys: list[bytes]
+    ) -> None:
+        missing = [external_id_key(958, "nobody"), external_id_key(959, "crm-1")]
+        users = await store.resolve_external_ids([missing[0], *keys, missing[1]], seconds_from_now())
+        assert users == [None, *(str(index + 1) for index in range(len(keys))), None]
+
+    async def test_live_where_their_hash_tag_says(
+        self, store: ClusterMembershipStore, embedded: EmbeddedCluster, keys: list[bytes]
+    ) -> None:
+        """No question is sent to a wrong node: nobody has to answer MOVED."""
+        before = [info.get("errorstat_MOVED") for info in await on_all_nodes(embedded, "INFO", "errorstats")]
+        await store.resolve_external_ids(keys, seconds_from_now())
+        assert [info.get("errorstat_MOVED") for info in await on_all_nodes(embedded, "INFO", "errorstats")] == before

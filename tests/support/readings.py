@@ -1,0 +1,116 @@
+"""Requests in the contract's JSON form, read as the service reads them."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf.json_format import MessageToDict, ParseDict
+from instantaudience.v1 import audience_pb2 as pb
+from instantaudience_server.memberships import MembershipService
+from instantaudience_server.store.interface import NEVER, REMOVE, Changes
+from instantaudience_server.wire import EncodedRequest
+from support.callers import caller, demo_catalog
+from support.clocks import NOW_MS, FakeClock
+from support.contract_model import ExternalIds, State
+
+CATALOG = demo_catalog()
+LETTERS = {"p": "", "i": "idfa", "a": "aaid", "s": "sha1udid", "o": "openudid", "m": "md5udid"}
+"""Domain letters of keys (design, "Storage"), and the contract's names."""
+
+
+class MappedIds:
+    """A store that knows external IDs and nothing else: reading a request needs no more."""
+
+    def __init__(self, external_ids: ExternalIds) -> None:
+        self._ids = external_ids
+
+    async def resolve_external_ids(self, keys: list[bytes], deadline: float) -> list[str | None]:
+        """The platform user IDs of keys `x:<member>:<external id>`."""
+        split = (key.decode().split(":", 2) for key in keys)
+        return [self._ids.get((int(member), external)) for _, member, external in split]
+
+
+@dataclass(frozen=True)
+class Read:
+    """A request that was read: the answer, in the contract's JSON form and as a message, and what is to write."""
+
+    response: dict[str, Any]
+    result: pb.ApplySegmentsResult
+    changes: Changes
+
+    @property
+    def messages(self) -> list[str]:
+        """The warnings' texts."""
+        return [warning.message for warning in self.result.warnings]
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Valid users, valid blocks."""
+        return self.result.message.users_in_request, self.result.message.segments_in_request
+
+    @property
+    def memberships(self) -> dict[tuple[str, str], dict[int, tuple[int, int]]]:
+        """What is to write: user → segment ID → (value, end)."""
+        written: dict[tuple[str, str], dict[int, tuple[int, int]]] = {}
+        for key, user_changes in self.changes.items():
+            of_user = written[user_of(key)] = {}
+            for end, values in user_changes.items():
+                assert of_user.keys().isdisjoint(values), "a segment stands under two ends"
+                of_user |= {segment_id: (value, end) for segment_id, value in values.items()}
+        return written
+
+
+def encoded(request: Mapping[str, Any]) -> Any:
+    """A request as it comes off the wire."""
+    return EncodedRequest.FromString(
+        ParseDict(dict(request), pb.ApplySegmentsRequest(), ignore_unknown_fields=True).SerializeToString()
+    )
+
+
+async def read_async(
+    request: Mapping[str, Any] | Any, username: str = "demo", external_ids: ExternalIds | None = None
+) -> Read:
+    """Read a request (JSON form, or a message) at NOW_MS, for an account of the demo catalog."""
+    message = encoded(request) if isinstance(request, Mapping) else request
+    service = MembershipService(CATALOG, MappedIds(external_ids or {}), FakeClock(NOW_MS))  # type: ignore[arg-type]
+    prepared = await service.prepare(message, caller(username, CATALOG), deadline=float("inf"))
+    return Read(as_response(prepared.result), prepared.result, prepared.changes)
+
+
+def read(request: Mapping[str, Any] | Any, username: str = "demo", external_ids: ExternalIds | None = None) -> Read:
+    """As `read_async`, for tests without an event loop."""
+    return asyncio.run(read_async(request, username, external_ids))
+
+
+def as_response(result: pb.ApplySegmentsResult) -> dict[str, Any]:
+    """A result in the contract's JSON form: without what only gRPC callers get, and with every key."""
+    response = MessageToDict(
+        pb.ApplySegmentsResponse(response=result),
+        preserving_proto_field_name=True,
+        always_print_fields_with_no_presence=True,
+    )
+    for warning in response["response"]["warnings"]:
+        del warning["code"], warning["path"]
+    return response
+
+
+def applied(changes: Changes, state: State) -> State:
+    """What stands once changes are written."""
+    after = {user: dict(memberships) for user, memberships in state.items()}
+    for key, user_changes in changes.items():
+        memberships = after.setdefault(user_of(key), {})
+        for end, values in user_changes.items():
+            for segment_id, value in values.items():
+                if end == REMOVE:
+                    memberships.pop(segment_id, None)
+                else:
+                    memberships[segment_id] = (value, 0 if end == NEVER else end)
+    return {user: memberships for user, memberships in after.items() if memberships}
+
+
+def user_of(key: bytes) -> tuple[str, str]:
+    """Whose key it is: the domain's name and the user ID."""
+    kind, letter, user_id = key.decode().split(":", 2)
+    assert kind == "m"
+    return LETTERS[letter], user_id

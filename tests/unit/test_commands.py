@@ -1,0 +1,52 @@
+"""Commands are packed exactly as hiredis packs them, and go to the slot of their key."""
+
+from typing import Any
+
+import pytest
+from hiredis import pack_command
+from hypothesis import given
+from hypothesis import strategies as st
+from instantaudience_server.store import commands
+from instantaudience_server.store.keys import key_slot
+
+KEY = b"m:p:18446744073709551615"
+KEYS = [b"m:p:1", KEY, b"m:i:1ba98a6c-d1a5-49ef-ad1c-2d9230ebcd13"]
+END = 1_700_000_000_000
+int32s = st.integers(-(2**31), 2**31 - 1)
+values = st.dictionaries(int32s, int32s, min_size=1, max_size=100)
+user_keys = st.lists(st.sampled_from(KEYS) | st.from_regex(r"m:p:[1-9][0-9]{0,18}", fullmatch=True).map(str.encode))
+
+
+def expected(key: bytes, *words: Any) -> tuple[int, bytes]:
+    return key_slot(key), pack_command(words)  # type: ignore[arg-type]
+
+
+@given(keys=user_keys, end=st.integers(0, 2**46), values=values)
+def test_setting_memberships(keys: list[bytes], end: int, values: dict[int, int]) -> None:
+    fields = [word for pair in values.items() for word in pair]
+    expiry = ["PXAT", end] if end else []
+    assert list(commands.set_values(end, values).around(keys)) == [
+        expected(key, "HSETEX", key, *expiry, "FIELDS", len(values), *fields) for key in keys
+    ]
+
+
+@given(keys=user_keys, segment_ids=st.lists(int32s, min_size=1))
+def test_removing_memberships(keys: list[bytes], segment_ids: list[int]) -> None:
+    assert list(commands.remove(segment_ids).around(keys)) == [expected(key, "HDEL", key, *segment_ids) for key in keys]
+
+
+EXTERNAL = b"x:958:a{b}\r\n$1"
+
+OTHERS = [
+    (commands.read_values(KEY), (KEY, "HGETALL", KEY)),
+    (commands.read_ends(KEY, [1, 20002]), (KEY, "HPEXPIRETIME", KEY, "FIELDS", 2, 1, 20002)),
+    (commands.get(EXTERNAL), (EXTERNAL, "GET", EXTERNAL)),
+    (commands.set_string_until(b"t:1", b"1 2", END), (b"t:1", "SET", b"t:1", b"1 2", "PXAT", END)),
+    (commands.expire_at(b"t:1", END), (b"t:1", "PEXPIREAT", b"t:1", END)),
+    (commands.evaluate("return 1", b"a:1", 5, "x"), (b"a:1", "EVAL", "return 1", 1, b"a:1", 5, "x")),
+]
+
+
+@pytest.mark.parametrize(("command", "words"), OTHERS, ids=[words[1] for _, words in OTHERS])
+def test_other_commands(command: tuple[int, bytes], words: tuple[Any, ...]) -> None:
+    assert command == expected(*words)

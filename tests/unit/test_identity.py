@@ -1,0 +1,147 @@
+"""The forms of user IDs (contract, "Domains"), read through whole requests."""
+
+import pytest
+from instantaudience_server import identity
+from support.readings import read
+from support.strategies import EXTERNAL_IDS
+
+UUID = "1ba98a6c-d1a5-49ef-ad1c-2d9230ebcd13"
+HEX_40 = "0123456789abcdef0123456789abcdef01234567"
+HEX_32 = HEX_40[:32]
+
+
+def one_user(user_id: str, domain: str | None = None) -> dict:
+    return {"rt_segment": [{"user_id": user_id, "domain": domain, "seg_block": [{"seg_id": 10001}]}]}
+
+
+VALID = [
+    (None, "1", ("", "1")),
+    (None, "9999999999999999999", ("", "9999999999999999999")),  # 19 digits, each the largest
+    (None, "18446744073709551615", ("", "18446744073709551615")),  # 2^64 - 1
+    (None, "10000000000000000000", ("", "10000000000000000000")),  # the smallest of 20 digits
+    ("", "12345678900987654321", ("", "12345678900987654321")),
+    ("idfa", UUID, ("idfa", UUID)),
+    ("idfa", UUID.upper(), ("idfa", UUID)),
+    ("aaid", UUID, ("aaid", UUID)),
+    ("aaid", UUID.title(), ("aaid", UUID)),
+    ("sha1udid", HEX_40, ("sha1udid", HEX_40)),
+    ("sha1udid", HEX_40.upper(), ("sha1udid", HEX_40)),
+    ("openudid", HEX_40, ("openudid", HEX_40)),
+    ("openudid", HEX_40.upper(), ("openudid", HEX_40)),
+    ("md5udid", HEX_32, ("md5udid", HEX_32)),
+    ("md5udid", HEX_32.upper(), ("md5udid", HEX_32)),
+]
+
+
+@pytest.mark.parametrize(("domain", "user_id", "user"), VALID)
+def test_a_well_formed_id_is_stored_in_lower_case(domain: str | None, user_id: str, user: tuple[str, str]) -> None:
+    answer = read(one_user(user_id, domain))
+    assert answer.messages == []
+    assert list(answer.memberships) == [user]
+
+
+INVALID_IDS = [
+    *((None, platform) for platform in ("0", "00", "01", "007", "-1", "+1", "1.0", "1e3", " 1", "1 ", "1\n", "0x1")),
+    (None, "18446744073709551616"),  # 2^64
+    (None, "99999999999999999999"),  # 20 digits, too large
+    (None, "018446744073709551615"),
+    (None, "184467440737095516150"),  # 21 digits
+    (None, "٣"),  # a digit, but not of ASCII
+    (None, "１"),  # noqa: RUF001 - a full-width digit
+    (None, "²"),
+    (None, "crm-0001"),
+    (None, UUID),
+    ("", "asdf"),
+    *(
+        (domain, device)
+        for domain in ("idfa", "aaid")
+        for device in (
+            UUID.replace("-", ""),
+            f"{{{UUID}}}",
+            UUID[:-1],
+            UUID + "0",
+            UUID + "\n",
+            "g" + UUID[1:],
+            UUID.replace("-", "‐"),  # noqa: RUF001 - another hyphen
+            "12345678",
+            HEX_32,
+        )
+    ),
+    *(
+        (domain, device)
+        for domain in ("sha1udid", "openudid")
+        for device in (HEX_40[:-1], HEX_40 + "0", "g" + HEX_40[1:], HEX_40 + "\n", "٣" + HEX_40[1:], UUID, HEX_32)
+    ),
+    *(("md5udid", device) for device in (HEX_32[:-1], HEX_32 + "0", "g" + HEX_32[1:], HEX_32 + "\n", UUID, HEX_40)),
+]
+
+
+@pytest.mark.parametrize(("domain", "user_id"), INVALID_IDS)
+def test_a_malformed_id_is_refused(domain: str | None, user_id: str) -> None:
+    answer = read(one_user(user_id, domain))
+    assert answer.messages == [f"Invalid user_id: {user_id}", "No valid rt_segment in request."]
+    assert answer.changes == {}
+
+
+@pytest.mark.parametrize("domain", ["sha1mac", "IDFA", "Idfa", "idfa ", "md5", "platform", "p", "i", "null", "0"])
+def test_an_unknown_domain_is_refused_whatever_the_id(domain: str) -> None:
+    for user_id in ("1", UUID, HEX_40, HEX_32, "?"):
+        answer = read(one_user(user_id, domain))
+        assert answer.messages == [f"Invalid domain: {domain}", "No valid rt_segment in request."]
+        assert answer.changes == {}
+
+
+EXTERNAL_VALID = [
+    "x",
+    "0",
+    "01",
+    "crm 1",
+    "a:b",
+    "{a}b",
+    "é",
+    "ß" * 256,
+    "x" * 255,
+    "x" * 256,
+    UUID,
+    "日本",
+    "😀" * 256,
+]
+
+
+@pytest.mark.parametrize("external_id", EXTERNAL_VALID)
+def test_an_external_id_is_1_to_256_printable_characters(external_id: str) -> None:
+    request = one_user(external_id)
+    assert read(request, "external").messages[:1] == [f"Unknown user_id: {external_id}"]
+    mapped = read(request, "external", {(958, external_id.lower()): "77"})
+    assert mapped.counts == (1, 1)
+    assert mapped.messages == ["Unauthorized segment: 10001"]
+
+
+@pytest.mark.parametrize(
+    "external_id", ["x" * 257, "é" * 257, "a\n", "\t", "\0", "a\u200bb", "\u00a0", "\u2028", "\ue000", "\x7f", "\x85"]
+)
+def test_any_other_external_id_is_refused(external_id: str) -> None:
+    answer = read(one_user(external_id), "external")
+    assert answer.messages == [f"Invalid user_id: {external_id}", "No valid rt_segment in request."]
+
+
+@pytest.mark.parametrize("external_id", ["crm-0001", "CRM-0001", "Crm-0001"])
+def test_an_external_id_is_found_whatever_its_case(external_id: str) -> None:
+    request = {"rt_segment": [{"user_id": external_id, "seg_block": [{"seg_id": 50001, "value": 2}]}]}
+    answer = read(request, "external", EXTERNAL_IDS)
+    assert answer.messages == []
+    assert list(answer.memberships) == [("", "1")]
+
+
+def test_a_member_with_external_ids_uses_device_ids_as_they_are() -> None:
+    request = {"rt_segment": [{"user_id": UUID, "domain": "idfa", "seg_block": [{"seg_id": 50001}]}]}
+    assert list(read(request, "external").memberships) == [("idfa", UUID)]
+
+
+def test_keys_tell_domains_apart() -> None:
+    """The same 40 digits are two users in two domains, and the letters are those of the design's "Storage"."""
+    letters = {name: domain.letter for name, domain in identity.DOMAINS.items()}
+    assert letters == {"idfa": "i", "aaid": "a", "sha1udid": "s", "openudid": "o", "md5udid": "m"}
+    assert identity.PLATFORM not in letters.values()
+    assert identity.external_key(958, "A:{b}") == b"x:958:a:{b}"
+    assert identity.platform_key("7") == b"m:p:7"

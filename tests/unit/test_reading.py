@@ -1,0 +1,271 @@
+"""Limits, the order of warnings, and what changes (contract, "POST /rt-segment")."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from instantaudience.v1 import audience_pb2 as pb
+from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.store.interface import NEVER, REMOVE
+from instantaudience_server.wire import EncodedRequest
+from support.clocks import NOW_MS
+from support.readings import encoded, read, read_async
+
+UUID = "1ba98a6c-d1a5-49ef-ad1c-2d9230ebcd13"
+DEFAULT_END = NOW_MS + 43_200 * 60_000
+"""When a membership of the demo user's member ends that was sent without an expiration."""
+
+
+def user(user_id: str, *blocks: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"user_id": user_id, "seg_block": list(blocks), **more}
+
+
+class TestLimits:
+    @pytest.mark.parametrize(("count", "skipped"), [(999, 0), (1000, 0), (1001, 1), (1003, 3)])
+    def test_users_past_the_1000th_are_skipped(self, count: int, skipped: int) -> None:
+        users = [user(str(index + 1), {"seg_id": 12}) for index in range(count)]
+        answer = read({"rt_segment": users})
+        assert answer.counts == (count - skipped, count - skipped)
+        assert len(answer.changes) == count - skipped
+        warnings = answer.result.warnings
+        assert [warning.path for warning in warnings] == [f"rt_segment[{1000 + index}]" for index in range(skipped)]
+        assert {warning.code for warning in warnings} <= {pb.WARNING_CODE_TOO_MANY_USERS}
+        assert answer.response["response"]["warnings"] == [
+            {"message": "Too many user_ids in request.", "entity": extra} for extra in users[1000:]
+        ]
+
+    def test_the_1000th_is_counted_among_all_users_valid_or_not(self) -> None:
+        answer = read({"rt_segment": [{}] * 1000 + [user("1", {"seg_id": 12})]})
+        assert answer.counts == (0, 0)
+        assert answer.messages[-2:] == ["Too many user_ids in request.", "No valid rt_segment in request."]
+
+    def test_a_user_past_the_1000th_gets_no_other_warning(self) -> None:
+        good = user("1", {"seg_id": 12})
+        answer = read({"rt_segment": [good] * 1000 + [{}, user("?", {}, domain="?")]})
+        assert answer.messages == ["Too many user_ids in request."] * 2
+
+    @pytest.mark.parametrize("count", [99, 100, 101, 250])
+    def test_blocks_past_the_100th_are_skipped(self, count: int) -> None:
+        blocks = [{"seg_id": 10001, "value": value} for value in range(count)]
+        answer = read({"rt_segment": [user("1", *blocks)]})
+        assert answer.counts == (1, min(count, 100))
+        assert answer.memberships["", "1"][10001][0] == min(count, 100) - 1
+        assert answer.response["response"]["warnings"] == [
+            {"message": "Too many segments for user_id: 1.", "entity": user("1", *blocks[100:])}
+        ] * (count > 100)
+        assert [(warning.code, warning.path) for warning in answer.result.warnings] == [
+            (pb.WARNING_CODE_TOO_MANY_SEGMENTS, "rt_segment[0]")
+        ] * (count > 100)
+
+    def test_blocks_left_out_are_not_checked(self) -> None:
+        answer = read({"rt_segment": [user("1", *[{"seg_id": 12}] * 100, {}, {"seg_id": 99})]})
+        assert answer.messages == ["Too many segments for user_id: 1."]
+
+    def test_blocks_left_out_cannot_make_a_user_valid(self) -> None:
+        answer = read({"rt_segment": [user("1", *[{"value": 1}] * 100, {"seg_id": 12})]})
+        assert answer.messages[100:] == [
+            "Too many segments for user_id: 1.",
+            "No valid segments for user_id: 1.",
+            "No valid rt_segment in request.",
+        ]
+        assert answer.counts == (0, 0)
+
+    def test_the_same_long_list_of_blocks_is_cut_for_every_user(self) -> None:
+        blocks = [{"seg_id": 12}] * 101
+        answer = read({"rt_segment": [user("1", *blocks), user("2", *blocks)]})
+        assert answer.counts == (2, 200)
+        assert answer.messages == ["Too many segments for user_id: 1.", "Too many segments for user_id: 2."]
+
+
+class TestOrderOfWarnings:
+    def test_blocks_then_their_user_then_the_request(self) -> None:
+        blocks = [{"seg_id": 99}, {"value": 1}, {"seg_id": 40001}, {"seg_id": 12, "expiration": -2}, {"seg_id": 30001}]
+        answer = read({"rt_segment": [user("?", *blocks), user("1", *blocks), {}, user("2", {}), user("3", *blocks)]})
+        of_blocks = [
+            ("Invalid segment: 99", 0),
+            ("'seg_id' or 'seg_code' and 'member_id' are required", 1),
+            ("Unauthorized segment: 40001", 2),
+            ("'expiration' cannot be less than -1", 3),
+            ("Inactive segment: 30001", 4),
+        ]
+        assert [(warning.message, warning.path) for warning in answer.result.warnings] == [
+            ("Invalid user_id: ?", "rt_segment[0]"),
+            *((message, f"rt_segment[1].seg_block[{index}]") for message, index in of_blocks),
+            ("'user_id' is required and cannot be empty", "rt_segment[2]"),
+            ("'seg_id' or 'seg_code' and 'member_id' are required", "rt_segment[3].seg_block[0]"),
+            ("No valid segments for user_id: 2.", "rt_segment[3]"),
+            *((message, f"rt_segment[4].seg_block[{index}]") for message, index in of_blocks),
+        ]
+        assert answer.counts == (2, 6)
+
+    def test_of_a_mapped_and_an_unknown_external_user(self) -> None:
+        blocks = [{"seg_id": 50001}] * 100 + [{"seg_id": 50001}]
+        request = {"rt_segment": [user("crm-1", *blocks), user("crm-2", *blocks)]}
+        answer = read(request, "external", {(958, "crm-1"): "1"})
+        assert answer.messages == [
+            "Too many segments for user_id: crm-1.",
+            "Too many segments for user_id: crm-2.",
+            "Unknown user_id: crm-2",
+        ]
+        assert answer.counts == (2, 200)
+        assert list(answer.memberships) == [("", "1")]
+
+    @pytest.mark.parametrize("request_", [{}, {"rt_segment": None}, {"rt_segment": []}])
+    def test_a_request_without_users(self, request_: dict[str, Any]) -> None:
+        answer = read(request_)
+        assert answer.response["response"]["warnings"] == [{"message": "No valid rt_segment in request.", "entity": {}}]
+        (warning,) = answer.result.warnings
+        assert (warning.code, warning.path) == (pb.WARNING_CODE_NO_VALID_USERS, "")
+
+    def test_a_request_without_valid_users_is_repeated_as_received(self) -> None:
+        users = [{"user_id": ""}, {"domain": ""}, user("0", {"seg_code": "", "value": 0, "expiration": 0})]
+        warnings = read({"rt_segment": users}).response["response"]["warnings"]
+        assert warnings[-1] == {"message": "No valid rt_segment in request.", "entity": {"rt_segment": users}}
+
+    def test_absent_keys_and_empty_lists_are_left_out_of_an_entity(self) -> None:
+        sent = {"user_id": None, "domain": None, "seg_block": [], "unknown": 1}
+        warnings = read({"rt_segment": [sent]}).response["response"]["warnings"]
+        assert [warning["entity"] for warning in warnings] == [{}, {"rt_segment": [{}]}]
+
+
+class TestLastOneWins:
+    def test_within_a_user(self) -> None:
+        answer = read(
+            {
+                "rt_segment": [
+                    user(
+                        "1",
+                        {"seg_id": 10001, "value": 1, "expiration": 10},
+                        {"seg_code": "sports_fans", "member_id": 123, "value": 2, "expiration": 0},
+                        {"seg_id": 10002, "value": 3, "expiration": -1},
+                        {"seg_id": 10002, "value": 4, "expiration": 10},
+                        {"seg_id": 12, "expiration": 10},
+                        {"seg_id": 12, "expiration": -1},
+                    )
+                ]
+            }
+        )
+        assert answer.memberships == {("", "1"): {10001: (2, NEVER), 10002: (4, NOW_MS + 600_000), 12: (0, REMOVE)}}
+        assert answer.counts == (1, 6)
+
+    def test_over_entries_of_one_user(self) -> None:
+        first, second = {"seg_id": 12, "value": 1, "expiration": 10}, {"seg_id": 12, "value": 2, "expiration": 20}
+        other, removal = {"seg_id": 10001, "expiration": 10}, {"seg_id": 12, "expiration": -1}
+        cases: list[tuple[list[list[dict[str, Any]]], dict[int, tuple[int, int]]]] = [
+            ([[first], [second]], {12: (2, NOW_MS + 1_200_000)}),
+            ([[second], [first]], {12: (1, NOW_MS + 600_000)}),
+            ([[first], [second], [first]], {12: (1, NOW_MS + 600_000)}),
+            ([[first], [removal]], {12: (0, REMOVE)}),
+            ([[removal], [first]], {12: (1, NOW_MS + 600_000)}),
+            ([[first], [other]], {12: (1, NOW_MS + 600_000), 10001: (0, NOW_MS + 600_000)}),
+            ([[first, other], [second]], {12: (2, NOW_MS + 1_200_000), 10001: (0, NOW_MS + 600_000)}),
+            ([[first], [{"seg_id": 99}]], {12: (1, NOW_MS + 600_000)}),
+        ]
+        for entries, expected in cases:
+            # Users in between share the blocks: what is known of them must not leak from one user to another.
+            users = [user(user_id, *blocks) for blocks in entries for user_id in ("1", "2")]
+            answer = read({"rt_segment": users})
+            assert answer.memberships == {("", "1"): expected, ("", "2"): expected}
+            assert answer.counts[0] == len(users)
+
+    def test_over_spellings_of_one_device(self) -> None:
+        users = [
+            user(UUID, {"seg_id": 12, "value": 1}, domain="idfa"),
+            user(UUID.upper(), {"seg_id": 12, "value": 2}, domain="idfa"),
+            user(UUID, {"seg_id": 12, "value": 3}, domain="aaid"),
+        ]
+        assert read({"rt_segment": users}).memberships == {
+            ("idfa", UUID): {12: (2, DEFAULT_END)},
+            ("aaid", UUID): {12: (3, DEFAULT_END)},
+        }
+
+    def test_over_external_ids_of_one_user(self) -> None:
+        users = [user(name, {"seg_id": 50001, "value": value}) for value, name in enumerate(["a", "b", "A"])]
+        answer = read({"rt_segment": users}, "external", {(958, "a"): "7", (958, "b"): "7"})
+        assert answer.memberships == {("", "7"): {50001: (2, NOW_MS + 1440 * 60_000)}}
+        assert answer.counts == (3, 3)
+
+
+@pytest.mark.parametrize(
+    ("username", "expiration", "end"),
+    [
+        ("demo", None, DEFAULT_END),
+        ("external", None, NOW_MS + 1440 * 60_000),
+        ("private", None, NEVER),  # the member's default is 0
+        ("demo", 1, NOW_MS + 60_000),
+        ("demo", 0, NEVER),
+        ("demo", -1, REMOVE),
+        ("demo", 525_600_000, NOW_MS + 525_600_000 * 60_000),
+        ("demo", 525_600_001, NEVER),
+        ("demo", 2**31 - 1, NEVER),
+    ],
+)
+def test_when_a_membership_ends(username: str, expiration: int | None, end: int) -> None:
+    segment_id = {"demo": 10001, "external": 50001, "private": 40001}[username]
+    sent = user(UUID, {"seg_id": segment_id, "expiration": expiration}, domain="idfa")
+    assert read({"rt_segment": [sent]}, username).memberships == {("idfa", UUID): {segment_id: (0, end)}}
+
+
+@pytest.mark.parametrize(("sent", "value"), [(None, 0), (0, 0), (-(2**31), -(2**31)), (2**31 - 1, 2**31 - 1)])
+def test_the_value_of_a_membership(sent: int | None, value: int) -> None:
+    answer = read({"rt_segment": [user("1", {"seg_id": 12, "value": sent})]})
+    assert answer.memberships["", "1"][12][0] == value
+
+
+class TestMalformedBlocks:
+    GOOD = pb.SegBlock(seg_id=12).SerializeToString()
+    MALFORMED = (b"\x08", b"\xff\xff", b"\x12\x02\xff\xff", b"\x12\x05ab")
+
+    @pytest.mark.parametrize("malformed", MALFORMED)
+    @pytest.mark.parametrize(
+        "place",
+        [
+            "among others",
+            "of an invalid user",
+            "of a user past the 1000th",
+            "past the 100th block",
+            "after a good user",
+        ],
+    )
+    def test_fail_the_request_wherever_they_stand(self, malformed: bytes, place: str) -> None:
+        message = EncodedRequest()
+        match place:
+            case "among others":
+                message.rt_segment.add(user_id="1", seg_block=[self.GOOD, malformed])
+            case "of an invalid user":
+                message.rt_segment.add(user_id="?", seg_block=[malformed])
+            case "of a user past the 1000th":
+                for _ in range(1000):
+                    message.rt_segment.add(user_id="1", seg_block=[self.GOOD])
+                message.rt_segment.add(user_id="1", seg_block=[malformed])
+            case "past the 100th block":
+                message.rt_segment.add(user_id="1", seg_block=[self.GOOD] * 100 + [malformed])
+            case "after a good user":
+                message.rt_segment.add(user_id="1", seg_block=[self.GOOD])
+                message.rt_segment.add(user_id="2", seg_block=[malformed])
+        with pytest.raises(AudienceError, match="seg_block") as refused:
+            read(message)
+        assert refused.value.reason is Reason.SYNTAX
+
+    def test_an_unknown_field_in_a_block_is_ignored(self) -> None:
+        message = EncodedRequest()
+        message.rt_segment.add(user_id="1", seg_block=[self.GOOD + b"\x78\x01", self.GOOD])
+        answer = read(message)
+        assert answer.messages == []
+        assert answer.counts == (1, 2)
+
+
+async def test_a_request_full_of_warnings_lets_other_calls_have_their_turn() -> None:
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count_turns())
+    answer = await read_async(encoded({"rt_segment": [user("1", *[{}] * 100)] * 60}))
+    counting.cancel()
+    assert len(answer.messages) == 60 * 101 + 1
+    assert turns >= 10

@@ -1,0 +1,50 @@
+from typing import Any
+
+import pytest
+from instantaudience_server.settings import Settings
+from pydantic import ValidationError
+
+
+def test_defaults_are_those_of_one_machine() -> None:
+    settings = Settings(demo=True)
+    assert (settings.host, settings.http_port, settings.grpc_port) == ("127.0.0.1", 8080, 50051)
+    assert settings.redis is None
+    assert settings.workers >= 1
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"demo": True, "catalog": "catalog.yaml"},
+        {"demo": True, "http_port": 65536},
+        {"demo": True, "http_port": -1},
+        {"demo": True, "grpc_port": 65536},
+        {"demo": True, "workers": 0},
+        {"demo": True, "workers": 257},
+        {"demo": True, "call_timeout_seconds": 0},
+        {"demo": True, "call_timeout_seconds": 61},
+        {"demo": True, "drain_seconds": -1},
+        {"demo": True, "stalled_seconds": 0},
+        {"demo": True, "max_pending_bytes": 1000},
+        {"demo": True, "stream_window": 0},
+        {"demo": True, "location": "Berlin"},
+        {"demo": True, "location": "a:b"},
+        {"demo": True, "location": ""},
+        {"demo": True, "log_level": "loud"},
+        {"demo": True, "colour": "red"},
+    ],
+    ids=str,
+)
+def test_a_bad_value_is_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError) as refused:
+        Settings(**given)
+    assert refused.value.error_count() == 1
+
+
+def test_the_clusters_password_is_not_shown() -> None:
+    settings = Settings(demo=True, redis="redis://app:hunter2@cluster:6379")  # type: ignore[arg-type]
+    assert "hunter2" not in repr(settings)
+    assert "hunter2" not in str(settings.model_dump_json())
+    assert settings.redis is not None
+    assert settings.redis.get_secret_value() == "redis://app:hunter2@cluster:6379"

@@ -1,0 +1,78 @@
+"""The table of errors (contract, "Errors"), row by row, and what a caller sees of an error."""
+
+from typing import Any
+
+import pytest
+from google.rpc import code_pb2, error_details_pb2
+from instantaudience.v1 import errors_pb2
+from instantaudience_server.errors import AudienceError, Reason, unavailable
+from instantaudience_server.transport.status import ROWS, Failure, describe
+
+TABLE = [
+    (Reason.SYNTAX, "INVALID_ARGUMENT", 400, "SYNTAX"),
+    (Reason.NOAUTH, "UNAUTHENTICATED", 401, "NOAUTH"),
+    (Reason.NOAUTH_DISABLED, "UNAUTHENTICATED", 401, "NOAUTH_DISABLED"),
+    (Reason.UNAUTH, "PERMISSION_DENIED", 403, "UNAUTH"),
+    (Reason.NOT_FOUND, "NOT_FOUND", 404, "SYNTAX"),
+    (Reason.NO_SUCH_METHOD, "UNIMPLEMENTED", 404, "SYNTAX"),
+    (Reason.INTEGRITY, "ALREADY_EXISTS", 409, "INTEGRITY"),
+    (Reason.LIMIT, "RESOURCE_EXHAUSTED", 413, "LIMIT"),
+    (Reason.RATE_LIMIT_EXCEEDED, "RESOURCE_EXHAUSTED", 429, "RATE_LIMIT_EXCEEDED"),
+    (Reason.UNAVAILABLE, "UNAVAILABLE", 503, "SYSTEM"),
+    (Reason.INTERNAL, "INTERNAL", 500, "SYSTEM"),
+]
+PUBLIC = {value.name.removeprefix("ERROR_REASON_") for value in errors_pb2.ErrorReason.DESCRIPTOR.values[1:]}
+"""The reasons that the proto file documents."""
+
+
+def details(failure: Failure) -> dict[str, Any]:
+    """The details of a failure, by the name of their type."""
+    known = (error_details_pb2.ErrorInfo, error_details_pb2.RetryInfo, error_details_pb2.QuotaFailure)
+    unpacked = {}
+    for packed in failure.status.details:
+        (kind,) = (kind for kind in known if packed.Is(kind.DESCRIPTOR))
+        unpacked[kind.DESCRIPTOR.name] = message = kind()
+        packed.Unpack(message)
+    assert len(unpacked) == len(failure.status.details)
+    return unpacked
+
+
+@pytest.mark.parametrize(("reason", "grpc_code", "http_status", "error_id"), TABLE, ids=lambda cell: str(cell))
+def test_a_reason_has_the_contracts_row(reason: Reason, grpc_code: str, http_status: int, error_id: str) -> None:
+    row = ROWS[reason]
+    assert (row.grpc_code, row.http_status, row.error_id) == (code_pb2.Code.Value(grpc_code), http_status, error_id)
+    failure = describe(AudienceError(reason, "what is wrong", field="user_id"))
+    assert (failure.code, failure.message) == (row.grpc_code, "what is wrong")
+    assert (failure.status.code, failure.status.message) == (row.grpc_code, "what is wrong")
+    assert failure.metadata[0] == ("error-id", error_id)
+    info = details(failure)["ErrorInfo"]
+    assert (info.reason, info.domain, dict(info.metadata)) == (error_id, "instantaudience", {"field": "user_id"})
+    assert error_id in PUBLIC
+
+
+def test_every_reason_has_a_row_and_every_public_reason_is_used() -> None:
+    assert set(ROWS) == set(Reason) == {row[0] for row in TABLE}
+    assert {row.error_id for row in ROWS.values()} == PUBLIC
+
+
+def test_only_what_waiting_helps_says_how_long() -> None:
+    failure = describe(unavailable("not now"))
+    assert list(details(failure)) == ["ErrorInfo", "RetryInfo"]
+    assert details(failure)["RetryInfo"].retry_delay.seconds == 1
+    assert failure.metadata == (("error-id", "SYSTEM"), ("retry-after", "1"))
+    without = describe(AudienceError(Reason.LIMIT, "too long"))
+    assert list(details(without)) == ["ErrorInfo"]
+    assert without.metadata == (("error-id", "LIMIT"),)
+
+
+def test_a_rate_limit_says_which_and_how_long() -> None:
+    failure = describe(AudienceError(Reason.RATE_LIMIT_EXCEEDED, "too often", retry_after_seconds=300))
+    unpacked = details(failure)
+    assert list(unpacked) == ["ErrorInfo", "RetryInfo", "QuotaFailure"]
+    assert unpacked["RetryInfo"].retry_delay.seconds == 300
+    assert [violation.description for violation in unpacked["QuotaFailure"].violations] == ["too often"]
+    assert failure.metadata == (
+        ("error-id", "RATE_LIMIT_EXCEEDED"),
+        ("retry-after", "300"),
+        ("x-ratelimit-code", "429"),
+    )

@@ -1,0 +1,57 @@
+import json
+from collections.abc import Iterator
+
+import pytest
+import structlog
+from instantaudience_server.telemetry import Event, configure_logging
+
+TOKEN, USER_ID = "hbapi:1001:5ec4e7:local", "12345678900987654321"
+
+
+@pytest.fixture(autouse=True)
+def _configuration() -> Iterator[None]:
+    yield
+    structlog.reset_defaults()
+
+
+def fail(user_id: str, token: str) -> None:
+    try:
+        raise KeyError(user_id)
+    except KeyError:
+        raise ValueError(f"cannot read {user_id} with {token}")  # noqa: B904 - its context is a part of the test
+
+
+def test_an_event_is_one_line_of_json(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("info")
+    structlog.get_logger().info(Event.WORKER_READY, worker=3)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    entry = json.loads(captured.err)
+    assert entry.pop("time").endswith("Z")
+    assert entry == {"event": "worker_ready", "level": "info", "worker": 3}
+
+
+@pytest.mark.parametrize(("level", "events"), [("info", 2), ("INFO", 2), ("warning", 1), ("error", 0)])
+def test_events_below_the_level_are_left_out(level: str, events: int, capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(level)
+    structlog.get_logger().info("one")
+    structlog.get_logger().warning("two")
+    assert len(capsys.readouterr().err.splitlines()) == events
+
+
+def test_an_exception_is_logged_by_types_and_places_without_any_data(capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither an exception's text nor a frame's variables reach the log: both may hold a token or a user ID."""
+    configure_logging("info")
+    try:
+        fail(USER_ID, TOKEN)
+    except ValueError:
+        structlog.get_logger().exception(Event.CALL_DEFECT, request_id="r-1")
+    line = capsys.readouterr().err
+    assert TOKEN not in line
+    assert USER_ID not in line
+    entry = json.loads(line)
+    assert entry["request_id"] == "r-1"
+    assert [raised["type"] for raised in entry["exception"]] == ["ValueError", "KeyError"]
+    assert entry["exception"][0]["frames"][-1].endswith(" fail")
+    assert f"{__file__}:" in entry["exception"][0]["frames"][-1]

@@ -5,11 +5,12 @@ Option names and meanings: Envoy's v3 API reference, https://www.envoyproxy.io/d
 """
 
 import base64
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from instantaudience_gateway import descriptor
+from instantaudience_gateway import descriptor, in_process
 from instantaudience_gateway.replies import GRPC_ROUTE, local_replies
 from instantaudience_gateway.script import TRANSCODER_ERROR, contract_script
 
@@ -27,22 +28,29 @@ _LUA = "envoy.filters.http.lua"
 class GatewaySettings:
     """What the gateway's configuration depends on.
 
-    `upstream_sockets` has one unix socket a worker; `admin_socket` is where Envoy's admin interface listens, open to
-    the owner alone. `call_timeout_seconds` is the deadline that REST calls get (`grpc-timeout` to the server); the
-    gateway itself gives up `grace_seconds` later. `request_seconds` is how long a REST request may take in all, slow
-    senders included. `max_connections` and `max_active_calls` bound memory: a connection past the first is refused,
-    a call past the second answered with 503.
+    The service is behind the gateway, in workers that listen on `upstream_sockets`, or inside it: then `application` is
+    the ASGI application that pyvoy runs in this Envoy (`module:attribute`), `upstream_sockets` is empty, and `grpc_port`
+    is a second port to serve (workers behind a gateway have one of their own). `admin_socket` is where Envoy's admin
+    interface listens, open to the owner alone. `call_timeout_seconds` is the deadline that REST calls get
+    (`grpc-timeout` to the server); the gateway itself gives up `grace_seconds` later. `request_seconds` is how long a
+    REST request may take in all, slow senders included. `connection_seconds` is the age at which a connection is asked
+    to end (GOAWAY, `Connection: close`), so that the load of long-lived ones spreads over workers that share a port.
+    `max_connections` and `max_active_calls` bound memory: a connection past the first is refused, a call past the
+    second answered with 503.
     """
 
     http_host: str
     http_port: int
-    upstream_sockets: tuple[Path, ...]
     admin_socket: Path
+    upstream_sockets: tuple[Path, ...] = ()
+    application: str | None = None
+    grpc_port: int | None = None
     body_limit_bytes: int = 1_048_576
     answer_limit_bytes: int = 64 * 1_048_576
     call_timeout_seconds: float = 10.0
     grace_seconds: float = 1.0
     request_seconds: float = 60.0
+    connection_seconds: float = 60.0
     max_connections: int = 10_000
     max_active_calls: int = 20_000
 
@@ -83,6 +91,27 @@ def _transcoder(settings: GatewaySettings) -> dict[str, Any]:
     }
 
 
+def _service(settings: GatewaySettings) -> dict[str, Any]:
+    """The last filter: the service itself, or the way to it."""
+    if settings.application is None:
+        return _router()
+    return {
+        "name": "service",
+        "typed_config": {
+            "@type": f"{_HTTP_FILTERS}.dynamic_modules.v3.DynamicModuleFilter",
+            "dynamic_module_config": {"module": {"local": {"filename": str(in_process.module_path())}}},
+            "filter_name": "pyvoy",
+            "filter_config": {
+                "@type": "type.googleapis.com/google.protobuf.StringValue",
+                "value": json.dumps(
+                    {"app": settings.application, "interface": "asgi", "root_path": "", "lifespan": True}
+                ),
+            },
+            "terminal_filter": True,
+        },
+    }
+
+
 def _router() -> dict[str, Any]:
     return {
         "name": "envoy.filters.http.router",
@@ -108,29 +137,17 @@ def _retry_policy(settings: GatewaySettings) -> dict[str, Any]:
 
 def _routes(settings: GatewaySettings) -> list[dict[str, Any]]:
     """gRPC calls last as long as their callers want; REST calls have the service's deadline."""
-    grpc = {
+    grpc: dict[str, Any] = {
         "name": GRPC_ROUTE,
         "match": {"prefix": "/", "grpc": {}},
-        "route": {
-            "cluster": CLUSTER,
-            "timeout": "0s",
-            "idle_timeout": "0s",
-            "retry_policy": _retry_policy(settings),
-        },
         "typed_per_filter_config": {
             _LUA: {"@type": f"{_HTTP_FILTERS}.lua.v3.LuaPerRoute", "disabled": True},
         },
     }
     milliseconds = f"{settings.call_timeout_seconds * 1000:.0f}m"
-    rest = {
+    rest: dict[str, Any] = {
         "name": "rest",
         "match": {"prefix": "/"},
-        "route": {
-            "cluster": CLUSTER,
-            "timeout": _seconds(settings.call_timeout_seconds + settings.grace_seconds),
-            "max_stream_duration": {"max_stream_duration": _seconds(settings.request_seconds)},
-            "retry_policy": _retry_policy(settings),
-        },
         "request_body_buffer_limit": settings.body_limit_bytes,
         "request_headers_to_add": [
             {
@@ -141,6 +158,16 @@ def _routes(settings: GatewaySettings) -> list[dict[str, Any]]:
         # The transcoder's notes.
         "request_headers_to_remove": ["x-envoy-original-path", "x-envoy-original-method"],
     }
+    if settings.application is not None:
+        return [route | {"non_forwarding_action": {}} for route in (grpc, rest)]
+    retries = _retry_policy(settings)
+    grpc["route"] = {"cluster": CLUSTER, "timeout": "0s", "idle_timeout": "0s", "retry_policy": retries}
+    rest["route"] = {
+        "cluster": CLUSTER,
+        "timeout": _seconds(settings.call_timeout_seconds + settings.grace_seconds),
+        "max_stream_duration": {"max_stream_duration": _seconds(settings.request_seconds)},
+        "retry_policy": retries,
+    }
     return [grpc, rest]
 
 
@@ -149,7 +176,7 @@ def _connection_manager(settings: GatewaySettings) -> dict[str, Any]:
         "@type": f"{_TYPES}.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": STAT_PREFIX,
         "codec_type": "AUTO",
-        "http_filters": [_lua(), _transcoder(settings), _router()],
+        "http_filters": [_lua(), _transcoder(settings), _service(settings)],
         "route_config": {
             "name": "routes",
             "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": _routes(settings)}],
@@ -166,7 +193,11 @@ def _connection_manager(settings: GatewaySettings) -> dict[str, Any]:
         "request_headers_timeout": "10s",
         "stream_idle_timeout": _seconds(settings.request_seconds),
         "max_request_headers_kb": 60,
-        "common_http_protocol_options": {"idle_timeout": "300s", "max_headers_count": 100},
+        "common_http_protocol_options": {
+            "idle_timeout": "300s",
+            "max_connection_duration": _seconds(settings.connection_seconds),
+            "max_headers_count": 100,
+        },
         "http2_protocol_options": {
             "max_concurrent_streams": 1000,
             "initial_stream_window_size": 1_048_576,
@@ -176,12 +207,20 @@ def _connection_manager(settings: GatewaySettings) -> dict[str, Any]:
     }
 
 
+def _address(host: str, port: int) -> dict[str, Any]:
+    return {"socket_address": {"address": host, "port_value": port}}
+
+
 def _listener(settings: GatewaySettings) -> dict[str, Any]:
     return {
         "name": "public",
-        "address": {"socket_address": {"address": settings.http_host, "port_value": settings.http_port}},
+        "address": _address(settings.http_host, settings.http_port),
+        "additional_addresses": (
+            [] if settings.grpc_port is None else [{"address": _address(settings.http_host, settings.grpc_port)}]
+        ),
         "enable_reuse_port": True,
-        "per_connection_buffer_limit_bytes": settings.body_limit_bytes,
+        # A gRPC message of the greatest length and its prefix fit; REST bodies have the limit of their route.
+        "per_connection_buffer_limit_bytes": 2 * settings.body_limit_bytes,
         "filter_chains": [
             {
                 "filters": [
@@ -232,7 +271,10 @@ def build_config(settings: GatewaySettings) -> dict[str, Any]:
     monitor = f"{_TYPES}.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
     return {
         "admin": {"address": {"pipe": {"path": str(settings.admin_socket), "mode": 0o600}}},
-        "static_resources": {"listeners": [_listener(settings)], "clusters": [_cluster(settings)]},
+        "static_resources": {
+            "listeners": [_listener(settings)],
+            "clusters": [] if settings.application else [_cluster(settings)],
+        },
         "overload_manager": {
             "resource_monitors": [
                 {

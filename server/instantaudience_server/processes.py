@@ -56,7 +56,7 @@ class Program:
 
     `name` is for logs. `env` replaces the whole environment, None inherits ours. `stdin` is all that the child can
     read, None an empty input. `output` is a file that its stdout and stderr are appended to, None shares ours.
-    `pass_fds` stay open in the child under the same numbers.
+    `pass_fds` stay open in the child under the same numbers. `cwd` is its working directory, None our own.
     """
 
     name: str
@@ -65,6 +65,7 @@ class Program:
     stdin: bytes | None = None
     output: Path | None = None
     pass_fds: Sequence[int] = ()
+    cwd: Path | None = None
 
 
 class Child:
@@ -89,6 +90,7 @@ class Child:
             process = await asyncio.create_subprocess_exec(
                 *program.argv,
                 env=program.env,
+                cwd=program.cwd,
                 stdin=stdin,
                 stdout=output,
                 stderr=output,

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
+HostMode = Literal["auto", "envoy", "grpcio"]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
@@ -28,6 +29,8 @@ class Settings(BaseModel):
     """REST and gRPC through the gateway. 0: any free port."""
     grpc_port: Port = 50051
     """gRPC straight to the workers. 0: any free port."""
+    host_mode: HostMode = "auto"
+    """What serves calls: `envoy` (the service inside Envoy), `grpcio` (behind it), `auto`: envoy where it can run."""
     workers: Annotated[int, Field(ge=1, le=256)] = len(os.sched_getaffinity(0))
     """Worker processes."""
     call_timeout_seconds: Annotated[float, Field(gt=0, le=60)] = 5.0

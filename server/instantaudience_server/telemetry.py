@@ -21,6 +21,7 @@ class Event(StrEnum):
     CALL_DEFECT = "call_defect"  # request_id, method, exception
     WORKER_READY = "worker_ready"  # worker
     WORKER_DRAINING = "worker_draining"  # worker
+    HOST_CHOSEN = "host_chosen"  # host: envoy or grpcio; reason
     HEALTH_CHANGED = "health_changed"  # serving
 
 

@@ -68,6 +68,15 @@ def encoded(request: Mapping[str, Any]) -> Any:
     )
 
 
+def piece(number: int, content: bytes) -> bytes:
+    """A length-delimited field of a message (https://protobuf.dev/programming-guides/encoding/)."""
+    length, size = len(content), b""
+    while length > 0x7F:
+        size += bytes([length & 0x7F | 0x80])
+        length >>= 7
+    return bytes([number << 3 | 2]) + size + bytes([length]) + content
+
+
 async def read_async(
     request: Mapping[str, Any] | Any, username: str = "demo", external_ids: ExternalIds | None = None
 ) -> Read:

@@ -1,7 +1,6 @@
 """The forms of user IDs (contract, "Domains"), read through whole requests."""
 
 import pytest
-from instantaudience_server import identity
 from support.readings import read
 from support.strategies import EXTERNAL_IDS
 
@@ -138,10 +137,17 @@ def test_a_member_with_external_ids_uses_device_ids_as_they_are() -> None:
     assert list(read(request, "external").memberships) == [("idfa", UUID)]
 
 
-def test_keys_tell_domains_apart() -> None:
-    """The same 40 digits are two users in two domains, and the letters are those of the design's "Storage"."""
-    letters = {name: domain.letter for name, domain in identity.DOMAINS.items()}
-    assert letters == {"idfa": "i", "aaid": "a", "sha1udid": "s", "openudid": "o", "md5udid": "m"}
-    assert identity.PLATFORM not in letters.values()
-    assert identity.external_key(958, "A:{b}") == b"x:958:a:{b}"
-    assert identity.platform_key("7") == b"m:p:7"
+KEYS = [
+    (None, "7", b"m:p:7"),
+    ("idfa", UUID.upper(), b"m:i:" + UUID.encode()),
+    ("aaid", UUID, b"m:a:" + UUID.encode()),
+    ("sha1udid", HEX_40, b"m:s:" + HEX_40.encode()),
+    ("openudid", HEX_40.upper(), b"m:o:" + HEX_40.encode()),
+    ("md5udid", HEX_32, b"m:m:" + HEX_32.encode()),
+]
+
+
+@pytest.mark.parametrize(("domain", "user_id", "key"), KEYS)
+def test_keys_are_those_of_the_design(domain: str | None, user_id: str, key: bytes) -> None:
+    """The same 40 digits are two users in two domains."""
+    assert list(read(one_user(user_id, domain)).changes) == [key]

@@ -1,6 +1,7 @@
 """Limits, the order of warnings, and what changes (contract, "POST /rt-segment")."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.store.interface import NEVER, REMOVE
 from instantaudience_server.wire import EncodedRequest
 from support.clocks import NOW_MS
-from support.readings import encoded, read, read_async
+from support.readings import encoded, piece, read, read_async
 
 UUID = "1ba98a6c-d1a5-49ef-ad1c-2d9230ebcd13"
 DEFAULT_END = NOW_MS + 43_200 * 60_000
@@ -212,47 +213,49 @@ def test_the_value_of_a_membership(sent: int | None, value: int) -> None:
     assert answer.memberships["", "1"][12][0] == value
 
 
-class TestMalformedBlocks:
-    GOOD = pb.SegBlock(seg_id=12).SerializeToString()
-    MALFORMED = (b"\x08", b"\xff\xff", b"\x12\x02\xff\xff", b"\x12\x05ab")
+def request_of(*users: bytes) -> Any:
+    """A request of encoded users."""
+    return EncodedRequest.FromString(b"".join(piece(1, user) for user in users))
 
-    @pytest.mark.parametrize("malformed", MALFORMED)
+
+class TestMalformed:
+    GOOD = piece(1, b"1") + piece(2, pb.SegBlock(seg_id=12).SerializeToString())
+    BLOCKS = tuple(piece(2, block) for block in (b"\x08", b"\xff\xff", b"\x12\x02\xff\xff", b"\x12\x05ab"))
+    USERS = (b"\x0a", b"\x0a\x05", b"\x0a\x051", b"\x0a\x01\xff", b"\x0a\x011\x12\x05", b"\x1a\x01\xff", b"\xff")
+
+    @pytest.mark.parametrize("malformed", BLOCKS)
     @pytest.mark.parametrize(
-        "place",
+        "users",
         [
-            "among others",
-            "of an invalid user",
-            "of a user past the 1000th",
-            "past the 100th block",
-            "after a good user",
+            lambda malformed: [TestMalformed.GOOD + malformed],
+            lambda malformed: [piece(1, b"?") + malformed],
+            lambda malformed: [*[TestMalformed.GOOD] * 1000, TestMalformed.GOOD + malformed],
+            lambda malformed: [TestMalformed.GOOD + TestMalformed.GOOD[3:] * 100 + malformed],
+            lambda malformed: [TestMalformed.GOOD, piece(1, b"2") + malformed],
         ],
+        ids=["among others", "of an invalid user", "past the 1000th user", "past the 100th block", "after a good user"],
     )
-    def test_fail_the_request_wherever_they_stand(self, malformed: bytes, place: str) -> None:
-        message = EncodedRequest()
-        match place:
-            case "among others":
-                message.rt_segment.add(user_id="1", seg_block=[self.GOOD, malformed])
-            case "of an invalid user":
-                message.rt_segment.add(user_id="?", seg_block=[malformed])
-            case "of a user past the 1000th":
-                for _ in range(1000):
-                    message.rt_segment.add(user_id="1", seg_block=[self.GOOD])
-                message.rt_segment.add(user_id="1", seg_block=[malformed])
-            case "past the 100th block":
-                message.rt_segment.add(user_id="1", seg_block=[self.GOOD] * 100 + [malformed])
-            case "after a good user":
-                message.rt_segment.add(user_id="1", seg_block=[self.GOOD])
-                message.rt_segment.add(user_id="2", seg_block=[malformed])
-        with pytest.raises(AudienceError, match="seg_block") as refused:
-            read(message)
+    def test_a_block_fails_the_request_wherever_it_stands(
+        self, users: Callable[[bytes], list[bytes]], malformed: bytes
+    ) -> None:
+        self.check(*users(malformed))
+
+    @pytest.mark.parametrize("malformed", USERS)
+    def test_a_user_fails_the_request_wherever_it_stands(self, malformed: bytes) -> None:
+        self.check(malformed)
+        self.check(self.GOOD, malformed, self.GOOD)
+        self.check(*[self.GOOD] * 1000, malformed)
+
+    def check(self, *users: bytes) -> None:
+        with pytest.raises(AudienceError, match="'rt_segment' that is not a readable RtSegment") as refused:
+            read(request_of(*users))
         assert refused.value.reason is Reason.SYNTAX
 
-    def test_an_unknown_field_in_a_block_is_ignored(self) -> None:
-        message = EncodedRequest()
-        message.rt_segment.add(user_id="1", seg_block=[self.GOOD + b"\x78\x01", self.GOOD])
-        answer = read(message)
+    def test_unknown_fields_are_ignored(self) -> None:
+        block = piece(2, pb.SegBlock(seg_id=12).SerializeToString() + b"\x78\x01")
+        answer = read(request_of(self.GOOD, b"\x78\x01" + self.GOOD, self.GOOD + b"\x78\x01", self.GOOD + block))
         assert answer.messages == []
-        assert answer.counts == (1, 2)
+        assert answer.counts == (4, 5)
 
 
 async def test_a_request_full_of_warnings_lets_other_calls_have_their_turn() -> None:

@@ -1,11 +1,14 @@
 """Reading a request gives what the contract says: its examples, and whatever else the schema admits."""
 
 import pytest
+from google.protobuf.json_format import ParseDict
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from instantaudience.v1 import audience_pb2 as pb
+from instantaudience_server.wire import EncodedRequest
 from support import contract_model, strategies
 from support.clocks import NOW_MS
-from support.readings import applied, encoded, read, read_async
+from support.readings import applied, encoded, piece, read, read_async
 from support.vectors import Vector, rt_segment_vectors
 
 USERNAMES = ["demo", "external", "private"]
@@ -54,3 +57,34 @@ async def test_a_request_that_is_only_validated_gets_the_same_answer_and_changes
     answer = await read_async(message)
     assert answer.response == (await read_async(request)).response
     assert answer.changes == {}
+
+
+def oddly_encoded(user: dict, data: st.DataObject) -> bytes:
+    """A user as only a hand-made client writes it: fields in any order, in several pieces, with unknown ones."""
+    message = ParseDict({**user, "seg_block": []}, pb.RtSegment())
+    pieces = [piece(2, ParseDict(block, pb.SegBlock()).SerializeToString()) for block in user["seg_block"]]
+    for number, value in ((1, message.user_id), (3, message.domain)):
+        decoys = data.draw(st.lists(st.sampled_from(["1", "idfa", ""]), max_size=1))  # of several, the last one counts
+        for text in [*decoys, value] if message.HasField(pb.RtSegment.DESCRIPTOR.fields_by_number[number].name) else []:
+            place = data.draw(st.integers(0, len(pieces)))
+            last = max((index + 1 for index, other in enumerate(pieces) if other[0] == number << 3 | 2), default=0)
+            pieces.insert(max(place, last), piece(number, text.encode()))
+    if data.draw(st.booleans()):
+        pieces.insert(data.draw(st.integers(0, len(pieces))), b"\x78\x01")
+    return b"".join(pieces)
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data(), blocks=st.lists(st.just({"seg_id": 10001, "value": 1}) | strategies.blocks, max_size=2))
+async def test_a_request_means_the_same_however_it_is_encoded(data: st.DataObject, blocks: list[dict]) -> None:
+    ids = st.fixed_dictionaries({"user_id": strategies.user_ids}, optional={"domain": strategies.domains})
+    users = [{**user, "seg_block": blocks} for user in data.draw(st.lists(ids, min_size=2, max_size=6))]
+    response, after = contract_model.apply({"rt_segment": users}, {}, contract_model.DEMO, "demo", NOW_MS)
+    encodings = (
+        data.draw(st.booleans()) and ParseDict(user, pb.RtSegment()).SerializeToString() or oddly_encoded(user, data)
+        for user in users
+    )
+    message = EncodedRequest.FromString(b"".join(piece(1, encoding) for encoding in encodings))
+    answer = await read_async(message)
+    assert answer.response == response
+    assert applied(answer.changes, {}) == after

@@ -104,13 +104,12 @@ class Cluster:
         if None in self._slots:
             self._refresh_soon()
             raise unavailable("a part of the cluster is out of reach")
-        nodes = set(self._slots)
-        batch = Batch([(0, PING)] * len(nodes), self._loop)
+        # Each PING has a slot of the node it is for: sent again after a lost connection, it goes nowhere else.
+        slot_of = {node: slot for slot, node in enumerate(self._slots)}
+        batch = Batch([(slot, PING) for slot in slot_of.values()], self._loop)
         try:
             async with asyncio.timeout_at(deadline):
-                for index, node in enumerate(nodes):
-                    if node is not None:
-                        node.send(Part(batch, [index]))
+                self._route(batch, range(len(slot_of)))
                 await batch.done
         except TimeoutError:
             raise unavailable("a part of the cluster is out of reach") from None

@@ -17,13 +17,6 @@ from redis.exceptions import RedisError
 from instantaudience_server.store.batch import Part
 from instantaudience_server.store.commands import ASKING
 
-WRITES_IN_FLIGHT = 99
-"""Writes on a connection that are not answered yet, at most: what comes meanwhile goes out together in the next one.
-
-One is being carried out and one is on its way, so the node never waits; under load, fewer and larger writes spare both
-sides most of their system calls (docs/adr/0004-store-writer.md).
-"""
-
 
 class Router(Protocol):
     """Who decides what becomes of commands that a node did not carry out."""
@@ -80,7 +73,7 @@ class Node:
         if self._wire is None:
             if self._connecting is None:
                 self._connecting = self._loop.create_task(self._open())
-        elif self._wire.ready:
+        elif self._wire.writable:
             parts, self._outbox = self._outbox, []
             self._wire.write(parts)
 
@@ -98,7 +91,7 @@ class Node:
         if self._wire is not None:
             self._flush()
 
-    def on_ready(self) -> None:
+    def on_writable(self) -> None:
         """The connection takes data again."""
         if self._outbox:
             self._flush()
@@ -123,8 +116,7 @@ class _Wire(asyncio.Protocol):
         self._stalled_seconds = stalled_seconds
         self._reader = Reader()
         self._in_flight: deque[Part] = deque()
-        self._last_parts: deque[Part] = deque()  # the last part of each write that is not answered yet
-        self._writable = True
+        self.writable = True
         # redis-py has no public way to hand over a connected socket; `_writer` is pinned by requirements.lock and
         # tests/store covers it on every server.
         writer = connection._writer
@@ -140,11 +132,6 @@ class _Wire(asyncio.Protocol):
     def idle(self) -> bool:
         """Whether nothing is in flight."""
         return not self._in_flight
-
-    @property
-    def ready(self) -> bool:
-        """Whether to write now: the socket has room, and few writes are unanswered."""
-        return self._writable and len(self._last_parts) < WRITES_IN_FLIGHT
 
     def write(self, parts: Iterable[Part]) -> None:
         """Send parts in one write; those that nobody waits for any more are left out."""
@@ -163,7 +150,6 @@ class _Wire(asyncio.Protocol):
                 pieces += [commands[index][1] for index in part.indexes]
             self._in_flight.append(part)
         if pieces:
-            self._last_parts.append(self._in_flight[-1])
             self._transport.write(b"".join(pieces))
 
     async def close(self) -> None:
@@ -176,11 +162,9 @@ class _Wire(asyncio.Protocol):
         """Match replies to the commands in flight, in order."""
         self._heard = self._loop.time()
         self._reader.feed(data)
-        in_flight, last_parts = self._in_flight, self._last_parts
+        in_flight = self._in_flight
         while in_flight and self._take(in_flight[0]):
-            if in_flight.popleft() is last_parts[0]:
-                last_parts.popleft()
-        self._node.on_ready()
+            in_flight.popleft()
 
     def _take(self, part: Part) -> bool:
         """Take a part's replies; True when they are complete."""
@@ -223,12 +207,12 @@ class _Wire(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The socket's buffer is full (asyncio's flow control)."""
-        self._writable = False
+        self.writable = False
 
     def resume_writing(self) -> None:
         """The socket's buffer has drained."""
-        self._writable = True
-        self._node.on_ready()
+        self.writable = True
+        self._node.on_writable()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Hand back what is unanswered."""

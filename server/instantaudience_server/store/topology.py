@@ -9,11 +9,13 @@ from typing import Any
 
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 from instantaudience_server.errors import unavailable
 
 REQUIRED = "Redis 8.0 or Valkey 9.0"
+_NO_ANSWER = (RedisError, RedisClusterException, OSError)
+"""What redis-py raises when a node does not answer as it should; RedisClusterException is no RedisError."""
 
 
 class StoreUnusableError(Exception):
@@ -35,7 +37,7 @@ class Topology:
                 socket_connect_timeout=connect_timeout_seconds,
                 socket_timeout=connect_timeout_seconds,
             )
-        except (ValueError, TypeError, RedisError) as error:
+        except (ValueError, TypeError, RedisError, RedisClusterException) as error:
             raise StoreUnusableError(f"the cluster's URL cannot be used: {error}") from error
         self._refreshing: asyncio.Task[None] | None = None
 
@@ -53,7 +55,7 @@ class Topology:
     async def _ask(self) -> None:
         try:
             await self._client.nodes_manager.initialize()
-        except (RedisError, OSError) as error:
+        except _NO_ANSWER as error:
             raise unavailable("the cluster does not answer") from error
 
     def _refreshed(self, task: "asyncio.Task[None]") -> None:
@@ -82,13 +84,13 @@ class Topology:
         """
         try:
             await self._client.nodes_manager.initialize()
-        except (RedisError, OSError) as error:
+        except _NO_ANSWER as error:
             raise StoreUnusableError(f"the cluster cannot be used: {error}") from error
         for node in self._client.nodes_manager.get_nodes_by_server_type("primary"):
             try:
                 known: list[Any] = await node.execute_command("COMMAND INFO", "HSETEX")
                 info: bytes = b"" if known[0] else await node.execute_command("INFO", "server")
-            except (RedisError, OSError):
+            except _NO_ANSWER:
                 continue
             if info:
                 raise StoreUnusableError(

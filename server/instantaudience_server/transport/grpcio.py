@@ -1,19 +1,24 @@
-"""The grpcio host: `grpc.aio` in front of the pipeline, with health and reflection."""
+"""The grpcio host: `grpc.aio` in front of the pipeline."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import Any, NoReturn
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_health.v1._async import HealthServicer
-from grpc_reflection.v1alpha import reflection
 
-from instantaudience_server.transport.methods import SERVICES, AnyMethod
-from instantaudience_server.transport.pipeline import Call, CallError, Method, Pipeline, PublicMethod, StreamMethod
+from instantaudience_server.transport.pipeline import (
+    AnyMethod,
+    Call,
+    CallError,
+    Method,
+    Pipeline,
+    PublicMethod,
+    PublicStreamMethod,
+    StreamMethod,
+)
+from instantaudience_server.transport.status import STATUS_DETAILS_KEY
 
 CODES = {code.value[0]: code for code in grpc.StatusCode}
-STATUS_DETAILS_KEY = "grpc-status-details-bin"
 MESSAGE_OVERHEAD_BYTES = 64 * 1024
 """How much longer than the pipeline's limit a message may be for gRPC itself, so that the pipeline refuses it."""
 
@@ -35,10 +40,6 @@ class GrpcioHost:
                 ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
             ]
         )
-        self._health = HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)  # type: ignore[no-untyped-call]
-        names = [*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME]
-        reflection.enable_server_reflection(names, self._server)  # type: ignore[no-untyped-call]
         self._server.add_generic_rpc_handlers((_Handlers(methods, pipeline),))
         for address in addresses:
             self._server.add_insecure_port(address)
@@ -47,15 +48,8 @@ class GrpcioHost:
         """Take calls."""
         await self._server.start()
 
-    async def set_serving(self, serving: bool) -> None:
-        """Say so in grpc.health.v1, for the server as a whole and for each service."""
-        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
-        for service in ("", *SERVICES):
-            await self._health.set(service, status)
-
     async def drain(self, grace_seconds: float) -> None:
-        """Turn NOT_SERVING for good, take no new calls, and let calls in flight finish within the grace."""
-        await self._health.enter_graceful_shutdown()
+        """Take no new calls, and let calls in flight finish within the grace."""
         await self._server.stop(grace_seconds)
 
 
@@ -66,7 +60,7 @@ class _Handlers(grpc.GenericRpcHandler):
         self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
             method.path: (
                 grpc.stream_stream_rpc_method_handler(_stream(method, pipeline))
-                if isinstance(method, StreamMethod)
+                if isinstance(method, StreamMethod | PublicStreamMethod)
                 else grpc.unary_unary_rpc_method_handler(_unary(method, pipeline))
             )
             for method in methods
@@ -86,10 +80,10 @@ def _unary(method: Method[Any] | PublicMethod[Any], pipeline: Pipeline) -> Any:
     return handle
 
 
-def _stream(method: StreamMethod[Any], pipeline: Pipeline) -> Any:
+def _stream(method: StreamMethod[Any] | PublicStreamMethod[Any], pipeline: Pipeline) -> Any:
     async def handle(bodies: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
         try:
-            async with aclosing(pipeline.run_stream(method, bodies, _call(context))) as answers:  # type: ignore[type-var]
+            async with aclosing(pipeline.run_stream(method, bodies, _call(context))) as answers:
                 async for answer in answers:
                     yield answer
         except CallError as error:

@@ -1,7 +1,6 @@
 """The methods of the service: which message goes to which service. Hosts serve what stands here."""
 
 from collections.abc import Awaitable
-from typing import Any
 
 from google.protobuf.message import Message
 from instantaudience.v1 import audience_pb2 as pb
@@ -15,15 +14,13 @@ from instantaudience_server.memberships import MembershipService
 from instantaudience_server.rules import MOST_USERS
 from instantaudience_server.streams import Stream
 from instantaudience_server.tokens import TokenService
-from instantaudience_server.transport.pipeline import Method, PublicMethod, StreamMethod
+from instantaudience_server.transport.pipeline import AnyMethod, Method, PublicMethod, StreamMethod
 from instantaudience_server.transport.status import Failure
 from instantaudience_server.wire import ApplyRequest, EncodedRequest
 
 FILES = (pb.DESCRIPTOR, auth_pb.DESCRIPTOR, status_pb.DESCRIPTOR)
 """The proto files whose services are served."""
 SERVICES = tuple(service.full_name for file in FILES for service in file.services_by_name.values())
-
-AnyMethod = Method[Any] | PublicMethod[Any] | StreamMethod[Any]
 
 
 def build_methods(memberships: MembershipService, tokens: TokenService, health: HealthService) -> list[AnyMethod]:

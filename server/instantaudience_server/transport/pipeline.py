@@ -4,7 +4,7 @@ A host hands over bytes and metadata, and gets bytes or a `CallError` back.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Generic, NoReturn, TypeVar
 
@@ -84,6 +84,18 @@ class StreamMethod(Generic[Request]):
     refuse: Callable[[Failure], Message]
 
 
+@dataclass(frozen=True, slots=True)
+class PublicStreamMethod(Generic[Request]):
+    """A streaming method that anyone may call: `handle(requests)` yields the answers."""
+
+    path: str
+    request: type[Request]
+    handle: Callable[[AsyncIterator[Request]], AsyncIterator[Message]]
+
+
+AnyMethod = Method[Any] | PublicMethod[Any] | StreamMethod[Any] | PublicStreamMethod[Any]
+
+
 class Pipeline:
     """Runs calls. `call_timeout_seconds` is the deadline of callers that set none, and the longest that any gets.
 
@@ -118,14 +130,33 @@ class Pipeline:
         except Exception:
             self._defect(method.path, call)
 
-    async def run_stream(
-        self, method: StreamMethod[Request], bodies: AsyncIterator[bytes], call: Call
-    ) -> AsyncIterator[bytes]:
-        """Answer a stream. The token is checked for each request, so that a stream does not outlive it.
+    def run_stream(
+        self, method: StreamMethod[Request] | PublicStreamMethod[Request], bodies: AsyncIterator[bytes], call: Call
+    ) -> AsyncGenerator[bytes, None]:
+        """Answer a stream; close the generator when the caller leaves.
 
         Raises:
             CallError: the stream as a whole failed.
         """
+        if isinstance(method, PublicStreamMethod):
+            return self._run_public_stream(method, bodies, call)
+        return self._run_stream(method, bodies, call)
+
+    async def _run_public_stream(
+        self, method: PublicStreamMethod[Request], bodies: AsyncIterator[bytes], call: Call
+    ) -> AsyncGenerator[bytes, None]:
+        try:
+            async for answer in method.handle(self._read(method.request, body) async for body in bodies):
+                yield answer.SerializeToString(deterministic=True)
+        except AudienceError as error:
+            raise CallError(describe(error)) from None
+        except Exception:
+            self._defect(method.path, call)
+
+    async def _run_stream(
+        self, method: StreamMethod[Request], bodies: AsyncIterator[bytes], call: Call
+    ) -> AsyncGenerator[bytes, None]:
+        """The token is checked for each request, so that a stream does not outlive it."""
         answers: _Answers = asyncio.Queue()
         window = asyncio.Semaphore(self._stream_window)
         reader = asyncio.create_task(self._read_stream(method, bodies, call, answers, window))
@@ -140,12 +171,14 @@ class Pipeline:
             self._defect(method.path, call)
         finally:
             reader.cancel()
+            await asyncio.gather(reader, return_exceptions=True)
+            # Every answer under way has begun by now, so that its cancellation reaches what it waits for.
             left = []
             while not answers.empty():
                 if task := answers.get_nowait():
                     task.cancel()
                     left.append(task)
-            await asyncio.gather(reader, *left, return_exceptions=True)
+            await asyncio.gather(*left, return_exceptions=True)
 
     async def _read_stream(
         self,

@@ -36,6 +36,9 @@ ROWS: dict[Reason, Row] = {
 ERROR_ID_KEY = "error-id"
 """Trailing metadata of every failed call: the row's `error_id`. The gateway takes it out of REST answers."""
 
+STATUS_DETAILS_KEY = "grpc-status-details-bin"
+"""Trailing metadata of every failed call: the serialised `google.rpc.Status`."""
+
 ERROR_DOMAIN = "instantaudience"
 """The `domain` of every `google.rpc.ErrorInfo`."""
 DEFECT_TEXT = "internal error"

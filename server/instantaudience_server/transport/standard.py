@@ -1,0 +1,84 @@
+"""gRPC's standard services for every host: grpc.health.v1 and server reflection (v1alpha, as clients ask for it).
+
+Sources: doc/health-checking.md and doc/server-reflection.md in grpc/grpc. They need no token.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from google.protobuf.message import Message
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection_pb2
+from grpc_reflection.v1alpha.reflection import ReflectionServicer
+
+from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.transport.pipeline import AnyMethod, PublicMethod, PublicStreamMethod
+
+HEALTH: str = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+REFLECTION: str = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"].full_name
+
+_Status = health_pb2.HealthCheckResponse
+
+
+class ServingStatus:
+    """Whether this server serves, as grpc.health.v1 tells it: for the server as a whole ("") and for each service."""
+
+    def __init__(self, services: tuple[str, ...]) -> None:
+        self._services = frozenset(("", *services))
+        self._serving = False
+        self._draining = False
+        self._changed = asyncio.Event()
+
+    async def set_serving(self, serving: bool) -> None:
+        """Change the status and tell all watchers; without effect once the server drains."""
+        self._serving = serving and not self._draining
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def drain(self) -> None:
+        """Turn NOT_SERVING for good."""
+        self._draining = True
+        await self.set_serving(False)
+
+    def _status(self, service: str) -> _Status.ServingStatus:
+        if service not in self._services:
+            return _Status.SERVICE_UNKNOWN
+        return _Status.SERVING if self._serving else _Status.NOT_SERVING
+
+    async def check(self, request: health_pb2.HealthCheckRequest, _: float) -> Message:
+        """The status of a service.
+
+        Raises:
+            AudienceError: NOT_FOUND for an unknown service.
+        """
+        status = self._status(request.service)
+        if status == _Status.SERVICE_UNKNOWN:
+            raise AudienceError(Reason.NOT_FOUND, "There is no such service", service=request.service)
+        return _Status(status=status)
+
+    async def watch(self, requests: AsyncIterator[health_pb2.HealthCheckRequest]) -> AsyncIterator[Message]:
+        """The status of a service now, and whenever it changes."""
+        asked = [request async for request in requests]
+        told = None
+        while asked:
+            changed, status = self._changed, self._status(asked[0].service)
+            if status != told:
+                told = status
+                yield _Status(status=status)
+            await changed.wait()
+
+
+def standard_methods(status: ServingStatus, services: tuple[str, ...]) -> list[AnyMethod]:
+    """The methods of the standard services; reflection tells of `services` and of the standard ones."""
+    reflection = ReflectionServicer([*services, HEALTH, REFLECTION])  # type: ignore[no-untyped-call]
+
+    async def reflect(requests: AsyncIterator[reflection_pb2.ServerReflectionRequest]) -> AsyncIterator[Message]:
+        async for request in requests:
+            for answer in reflection.ServerReflectionInfo((request,), None):  # type: ignore[no-untyped-call]
+                yield answer
+
+    return [
+        PublicMethod(f"/{HEALTH}/Check", health_pb2.HealthCheckRequest, status.check),
+        PublicStreamMethod(f"/{HEALTH}/Watch", health_pb2.HealthCheckRequest, status.watch),
+        PublicStreamMethod(f"/{REFLECTION}/ServerReflectionInfo", reflection_pb2.ServerReflectionRequest, reflect),
+    ]

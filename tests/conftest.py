@@ -1,0 +1,54 @@
+"""The whole service, once for all suites that only call it; suites that break things start their own."""
+
+from collections.abc import AsyncIterator
+
+import grpc
+import httpx
+import pytest
+from redis.asyncio import RedisCluster
+from support.service import HOST_MODES, Service, running_service
+from support.stored import forget_memberships
+
+
+@pytest.fixture(scope="session", params=HOST_MODES)
+def host_mode(request: pytest.FixtureRequest) -> str:
+    """Which host serves."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+async def service(host_mode: str) -> AsyncIterator[Service]:
+    """The service; at the end, it must have met no defect."""
+    async with running_service(host_mode=host_mode) as running:
+        yield running
+        assert "call_defect" not in running.log
+        assert "process_exited" not in running.log
+
+
+@pytest.fixture
+async def cluster(service: Service) -> AsyncIterator[RedisCluster]:
+    """The nodes; no user is in a segment."""
+    async with service.cluster() as opened:
+        await forget_memberships(opened)
+        yield opened
+
+
+@pytest.fixture
+async def http(service: Service) -> AsyncIterator[httpx.AsyncClient]:
+    """A REST caller without a token."""
+    async with service.http() as client:
+        yield client
+
+
+@pytest.fixture
+async def demo(service: Service) -> AsyncIterator[httpx.AsyncClient]:
+    """A REST caller with the token of the account `demo`."""
+    async with service.http(headers={"authorization": await service.token()}) as client:
+        yield client
+
+
+@pytest.fixture(params=["gateway", "direct"])
+async def channel(request: pytest.FixtureRequest, service: Service) -> AsyncIterator[grpc.aio.Channel]:
+    """A gRPC caller, on both ports."""
+    async with service.channel(request.param) as opened:
+        yield opened

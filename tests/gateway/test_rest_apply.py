@@ -1,0 +1,112 @@
+"""POST /rt-segment through the whole service: the contract's examples, and whatever else the schema admits."""
+
+import json
+import time
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from redis.asyncio import RedisCluster
+from support import contract_model, strategies
+from support.answers import assert_http_error, body_of
+from support.service import FORM, Service
+from support.stored import MINUTE_MS, assert_between, forget_memberships, key_of, put, state_at, stored
+from support.vectors import Vector, rt_segment_vectors
+
+LIMIT_BYTES = 1_048_576
+FAR_MS = 4_000_000_000_000
+USER = "12345678900987654321"
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+@pytest.mark.parametrize("http2", [False, True], ids=["HTTP/1.1", "HTTP/2"])
+@pytest.mark.parametrize("vector", rt_segment_vectors(), ids=lambda vector: vector.name)
+async def test_examples(service: Service, cluster: RedisCluster, vector: Vector, http2: bool) -> None:
+    # Everyone is in the segments before that they are to leave.
+    await put(cluster, {user: dict.fromkeys(segments, (7, FAR_MS)) for user, segments in vector.memberships.items()})
+    headers = FORM | {"authorization": await service.token(vector.user)}
+    async with service.http(headers=headers, http1=not http2, http2=http2) as http:
+        earliest = now_ms()
+        answer = await http.post("/rt-segment", content=json.dumps(vector.request))
+        latest = now_ms()
+    assert answer.http_version == ("HTTP/2" if http2 else "HTTP/1.1")
+    assert answer.status_code == 200, answer.text
+    assert body_of(answer) == vector.response
+    assert_between(await stored(cluster), state_at(earliest, vector.memberships), state_at(latest, vector.memberships))
+
+
+async def test_lifetime_as_the_cluster_counts_it(demo: httpx.AsyncClient, cluster: RedisCluster) -> None:
+    blocks = [{"seg_id": 10001, "expiration": 2}, {"seg_id": 10002, "expiration": 0}]
+    earliest = now_ms()
+    answer = await demo.post("/rt-segment", json={"rt_segment": [{"user_id": USER, "seg_block": blocks}]})
+    assert answer.status_code == 200
+    key = key_of("", USER)
+    passing, never = await cluster.hpttl(key, 10001, 10002)
+    assert 2 * MINUTE_MS - (now_ms() - earliest) <= passing <= 2 * MINUTE_MS
+    assert never == -1
+    assert await cluster.hgetall(key) == {b"10001": b"0", b"10002": b"0"}
+    assert await cluster.ttl(key) == -1
+
+
+UNREAD_KEYS = [
+    {"validate_only": True},
+    {"validateOnly": True},
+    {"rtSegment": []},
+    {"member_id": 777, "domain": "idfa"},
+]
+
+
+@pytest.mark.parametrize("keys", UNREAD_KEYS, ids=str)
+async def test_unknown_keys_are_ignored(demo: httpx.AsyncClient, cluster: RedisCluster, keys: dict[str, Any]) -> None:
+    """`validate_only` is one of them: it is for gRPC callers."""
+    block = {"seg_id": 10001, "segId": 10002, "expiration": 0, "note": {"seg_id": [1]}}
+    user = {"user_id": USER, "userId": "1", "seg_block": [block], "segBlock": []}
+    answer = await demo.post("/rt-segment", json={**keys, "rt_segment": [user]})
+    assert body_of(answer)["response"]["message"] == {"users_in_request": 1, "segments_in_request": 1}
+    assert await stored(cluster) == {("", USER): {10001: (0, 0)}}
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "text/plain", "application/x-www-form-urlencoded", ""])
+async def test_content_type_does_not_matter(demo: httpx.AsyncClient, cluster: RedisCluster, content_type: str) -> None:
+    content = json.dumps({"rt_segment": [{"user_id": USER, "seg_block": [{"seg_id": 10001, "expiration": 0}]}]})
+    answer = await demo.post("/rt-segment", content=content, headers={"content-type": content_type})
+    assert answer.status_code == 200, answer.text
+    assert await stored(cluster) == {("", USER): {10001: (0, 0)}}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    requests=st.lists(strategies.requests, min_size=1, max_size=3),
+    username=st.sampled_from(["demo", "external", "private"]),
+)
+async def test_any_request(service: Service, requests: list[dict[str, Any]], username: str) -> None:
+    """It is answered as the model answers it, and what stands afterwards is what stands in the model."""
+    earliest: contract_model.State = {}
+    latest: contract_model.State = {}
+    catalog, ids = contract_model.DEMO, strategies.EXTERNAL_IDS
+    headers = {"authorization": await service.token(username)}
+    async with service.http(headers=headers) as http, service.cluster() as cluster:
+        await forget_memberships(cluster)
+        await map_external_ids(cluster)
+        for request in requests:
+            content = json.dumps(request)
+            before_ms = now_ms()
+            answer = await http.post("/rt-segment", content=content)
+            if len(content) > LIMIT_BYTES:
+                assert_http_error(answer, 413, "LIMIT")
+                continue
+            response, earliest = contract_model.apply(request, earliest, catalog, username, before_ms, ids)
+            _, latest = contract_model.apply(request, latest, catalog, username, now_ms(), ids)
+            assert answer.status_code == 200, answer.text
+            assert body_of(answer) == response
+        assert_between(await stored(cluster), earliest, latest)
+
+
+async def map_external_ids(cluster: RedisCluster) -> None:
+    for (member_id, external_id), user_id in strategies.EXTERNAL_IDS.items():
+        await cluster.set(f"x:{member_id}:{external_id}", user_id)

@@ -1,0 +1,132 @@
+"""Tokens over REST (source: contract, "Tokens")."""
+
+import re
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+from redis.asyncio import RedisCluster
+from support.answers import assert_http_error, body_of
+from support.service import PASSWORDS, Service, credentials
+from support.stored import put
+
+USER = "12345678900987654321"
+UNKNOWN = "hbapi:1001:0123456789abcdef0123456789abcdef:local"
+
+
+@pytest.fixture
+async def answer_of(http: httpx.AsyncClient, cluster: RedisCluster) -> Any:
+    """Calls GET /rt-segment with a query and headers."""
+    await put(cluster, {("", USER): {10001: (1, 0)}})
+
+    async def call(query: str = "", headers: dict[str, str] | None = None) -> httpx.Response:
+        return await http.get(f"/rt-segment?user_id={USER}{query}", headers=headers)
+
+    return call
+
+
+async def test_sign_in(service: Service, http: httpx.AsyncClient) -> None:
+    answer = await http.post("/auth", json=credentials("private"))
+    assert answer.status_code == 200
+    token = body_of(answer)["response"].pop("token")
+    assert body_of(answer) == {"response": {"status": "OK", "token": token}}
+    assert re.fullmatch(r"hbapi:1003:[0-9a-f]{32}:local", token)
+    assert token != await service.token("private")
+
+
+REFUSED = {
+    "wrong password": (credentials("demo", "Demo-Passw0rd"), "NOAUTH"),
+    "another account's password": (credentials("demo", PASSWORDS["admin"]), "NOAUTH"),
+    "unknown name": (credentials("nobody", "x"), "NOAUTH"),
+    "name in another case": (credentials("Demo", PASSWORDS["demo"]), "NOAUTH"),
+    "deactivated": (credentials("retired"), "NOAUTH_DISABLED"),
+    "deactivated, wrong password": (credentials("retired", "x"), "NOAUTH"),
+}
+
+
+@pytest.mark.parametrize(("body", "error_id"), REFUSED.values(), ids=REFUSED)
+async def test_refused_sign_in(http: httpx.AsyncClient, body: dict[str, Any], error_id: str) -> None:
+    answer = await http.post("/auth", json=body)
+    assert_http_error(answer, 401, error_id)
+    assert body["auth"]["password"] not in answer.text.replace("Passw0rd!", "")
+
+
+async def test_the_answer_does_not_tell_whether_a_name_exists(http: httpx.AsyncClient) -> None:
+    answers = [await http.post("/auth", json=credentials(name, "x")) for name in ("demo", "nobody")]
+    assert answers[0].content == answers[1].content
+
+
+ACCEPTED = {
+    "bare": ("", {"authorization": "{token}"}),
+    "Bearer": ("", {"authorization": "Bearer {token}"}),
+    "bearer": ("", {"authorization": "bearer {token}"}),
+    "parameter": ("&access_token={token}", {}),
+    "parameter, percent-encoded": ("&access_token={encoded}", {}),
+    "the header wins": (f"&access_token={UNKNOWN}", {"authorization": "{token}"}),
+    "an empty header is none": ("&access_token={token}", {"authorization": ""}),
+}
+
+
+@pytest.mark.parametrize(("query", "headers"), ACCEPTED.values(), ids=ACCEPTED)
+async def test_accepted_tokens(service: Service, answer_of: Any, query: str, headers: dict[str, str]) -> None:
+    token = await service.token()
+    forms = {"token": token, "encoded": quote(token, safe="")}
+    assert "%3A" in forms["encoded"]
+    headers = {name: value.format(**forms) for name, value in headers.items()}
+    answer = await answer_of(query.format(**forms), headers)
+    assert answer.status_code == 200, answer.text
+    assert [block["seg_id"] for block in body_of(answer)["response"]["rt_segment"][0]["seg_block"]] == [10001]
+
+
+NOT_ACCEPTED = {
+    "none": ("", {}),
+    "Bearer alone": ("", {"authorization": "Bearer"}),
+    "unknown": ("", {"authorization": UNKNOWN}),
+    "unknown, as a parameter": (f"&access_token={UNKNOWN}", {}),
+    "no token at all": ("", {"authorization": "x" * 5000}),
+    "another scheme": ("", {"authorization": "Basic {token}"}),
+    "cut short": ("", {"authorization": "{shorter}"}),
+    "the header wins": ("&access_token={token}", {"authorization": UNKNOWN}),
+    "parameter in another case": ("&Access_Token={token}", {}),
+}
+
+
+@pytest.mark.parametrize(("query", "headers"), NOT_ACCEPTED.values(), ids=NOT_ACCEPTED)
+async def test_refused_tokens(service: Service, answer_of: Any, query: str, headers: dict[str, str]) -> None:
+    token = await service.token()
+    forms = {"token": token, "shorter": token[:-1]}
+    headers = {name: value.format(**forms) for name, value in headers.items()}
+    answer = await answer_of(query.format(**forms), headers)
+    assert_http_error(answer, 401, "NOAUTH")
+    assert token not in answer.text
+    assert UNKNOWN not in answer.text
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", "/rt-segment"), ("GET", "/rt-segment?user_id=1")])
+async def test_every_call_needs_a_token(http: httpx.AsyncClient, method: str, path: str) -> None:
+    assert_http_error(await http.request(method, path, content="{}" if method == "POST" else None), 401, "NOAUTH")
+
+
+async def test_the_eleventh_sign_in_of_five_minutes(http: httpx.AsyncClient) -> None:
+    """With the account `admin`, which signs in nowhere else; failed attempts are not counted."""
+    assert_http_error(await http.post("/auth", json=credentials("admin", "x")), 401, "NOAUTH")
+    for _ in range(10):
+        assert (await http.post("/auth", json=credentials("admin"))).status_code == 200
+    answer = await http.post("/auth", json=credentials("admin"))
+    assert_http_error(answer, 429, "RATE_LIMIT_EXCEEDED")
+    assert answer.headers["x-ratelimit-code"] == "429"
+    assert 240 < int(answer.headers["retry-after"]) <= 300
+    assert "Rate limit exceeded" in body_of(answer)["response"]["error"]
+    assert_http_error(await http.post("/auth", json=credentials("admin", "x")), 401, "NOAUTH")
+
+
+async def test_no_token_and_no_password_in_the_log(service: Service, http: httpx.AsyncClient, answer_of: Any) -> None:
+    token = await service.token()
+    for query, headers in ((f"&access_token={token}", {}), ("", {"authorization": token})):
+        assert (await answer_of(query, headers)).status_code == 200
+        assert_http_error(await answer_of(f"{query}&domain=nope", headers), 400, "SYNTAX")
+    assert_http_error(await http.post("/auth", json=credentials("nobody", "a-wrong-password")), 401, "NOAUTH")
+    for secret in ("hbapi:", "a-wrong-password", *PASSWORDS.values()):
+        assert secret not in service.log
+    assert "hbapi:" not in service.output

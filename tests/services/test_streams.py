@@ -1,0 +1,317 @@
+"""Streams of requests (audience.proto, StreamSegments), from the pipeline down to a real cluster."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Iterable
+from typing import Any
+
+import pytest
+from google.rpc import code_pb2
+from instantaudience.v1 import audience_pb2 as pb
+from instantaudience_server.errors import unavailable
+from instantaudience_server.health import HealthService
+from instantaudience_server.memberships import MembershipService
+from instantaudience_server.passwords import Passwords
+from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.embedded import EmbeddedCluster
+from instantaudience_server.store.session_store import ClusterSessionStore
+from instantaudience_server.streams import Stream
+from instantaudience_server.tokens import IDLE_MS, TokenService, hash_token
+from instantaudience_server.transport.methods import build_methods
+from instantaudience_server.transport.pipeline import Call, CallError, Pipeline, StreamMethod
+from redis.asyncio import RedisCluster
+from structlog.testing import capture_logs
+from support.callers import caller
+from support.clocks import FakeClock
+from support.clusters import on_node, seconds_from_now, user_of_slots, whole
+from support.readings import CATALOG, encoded
+
+TOKEN = "hbapi:1001:5ec4e7:ams1"
+CALL = Call(TOKEN, "r-1", None)
+WINDOW, LIMIT_BYTES = 4, 10_000
+
+
+@pytest.fixture
+async def tokens(cluster: Cluster, clock: FakeClock, plain: RedisCluster) -> AsyncIterator[TokenService]:
+    """One token is out, of the demo user."""
+    await plain.set(f"t:{hash_token(TOKEN)}", f"1001 {clock.ms}", pxat=clock.ms + IDLE_MS)
+    passwords = Passwords()
+    tokens = TokenService(CATALOG, ClusterSessionStore(cluster), passwords, clock, str, "ams1")
+    yield tokens
+    await tokens.close()
+    passwords.close()
+
+
+@pytest.fixture
+def pipeline(tokens: TokenService) -> Pipeline:
+    return Pipeline(tokens, call_timeout_seconds=5, body_limit_bytes=LIMIT_BYTES, stream_window=WINDOW)
+
+
+@pytest.fixture
+def method(service: MembershipService, tokens: TokenService, cluster: Cluster) -> StreamMethod[Any]:
+    """StreamSegments, as it is served."""
+    methods = build_methods(service, tokens, HealthService(cluster))
+    return next(method for method in methods if isinstance(method, StreamMethod))
+
+
+def body(user_id: int, **block: int) -> bytes:
+    request = pb.StreamSegmentsRequest()
+    request.rt_segment.add(user_id=str(user_id)).seg_block.add(**block)
+    return request.SerializeToString()
+
+
+async def sent(bodies: Iterable[bytes]) -> AsyncIterator[bytes]:
+    for each in bodies:
+        yield each
+
+
+async def answers(
+    pipeline: Pipeline, method: StreamMethod[Any], bodies: AsyncIterator[bytes]
+) -> list[pb.StreamSegmentsResponse]:
+    return [pb.StreamSegmentsResponse.FromString(answer) async for answer in pipeline.run_stream(method, bodies, CALL)]
+
+
+async def collect(answered: list[bytes], stream: AsyncIterator[bytes]) -> None:
+    """As far as the stream goes."""
+    async for answer in stream:
+        answered.append(answer)
+
+
+async def test_requests_are_answered_and_applied_in_order(
+    pipeline: Pipeline, method: StreamMethod[Any], plain: RedisCluster
+) -> None:
+    bodies = [body(1 + index % 7, seg_id=12, value=index, expiration=-1 if index % 3 else 0) for index in range(300)]
+    bodies[150] = pb.StreamSegmentsRequest().SerializeToString()
+    answered = await answers(pipeline, method, sent(bodies))
+    counts = [answer.response.message.users_in_request for answer in answered]
+    assert counts == [int(index != 150) for index in range(300)]
+    assert answered[150].response.warnings[0].message == "No valid rt_segment in request."
+    for user in range(7):
+        last = max(index for index in range(300) if index % 7 == user)
+        expected = {} if last % 3 else {b"12": b"%d" % last}
+        assert await plain.hgetall(f"m:p:{1 + user}") == expected
+
+
+async def test_a_request_that_fails_is_answered_in_its_place_and_the_stream_goes_on(
+    pipeline: Pipeline, method: StreamMethod[Any], plain: RedisCluster
+) -> None:
+    malformed = pb.StreamSegmentsRequest()
+    malformed.rt_segment.add(user_id="2")
+    bodies = [
+        body(1, seg_id=12, value=1),
+        b"\xff",
+        body(1, seg_id=12, value=2),
+        b"\x00" * (LIMIT_BYTES + 1),
+        b"\x0a\x06\x0a\x012\x12\x01\x08",  # a block that is cut off
+        body(1, seg_id=12, value=3),
+    ]
+    answered = await answers(pipeline, method, sent(bodies))
+    assert [answer.WhichOneof("outcome") for answer in answered] == [
+        "response",
+        "error",
+        "response",
+        "error",
+        "error",
+        "response",
+    ]
+    assert [answered[index].error.code for index in (1, 3, 4)] == [
+        code_pb2.INVALID_ARGUMENT,
+        code_pb2.RESOURCE_EXHAUSTED,
+        code_pb2.INVALID_ARGUMENT,
+    ]
+    assert b"SYNTAX" in answered[1].error.details[0].value
+    assert await plain.hgetall("m:p:1") == {b"12": b"3"}
+
+
+async def test_a_stream_ends_with_its_token(
+    pipeline: Pipeline, method: StreamMethod[Any], clock: FakeClock, plain: RedisCluster
+) -> None:
+    async def bodies() -> AsyncIterator[bytes]:
+        yield body(1, seg_id=12, value=1)
+        await plain.delete(f"t:{hash_token(TOKEN)}")
+        clock.ms += 1000
+        yield body(1, seg_id=12, value=2)
+
+    answered: list[bytes] = []
+    with pytest.raises(CallError) as ended:
+        await collect(answered, pipeline.run_stream(method, bodies(), CALL))
+    assert ended.value.failure.code == code_pb2.UNAUTHENTICATED
+    assert len(answered) == 1
+    assert await plain.hgetall("m:p:1") == {b"12": b"1"}
+
+
+@pytest.mark.parametrize("authorization", ["", "hbapi:1001:wrong:ams1"])
+async def test_without_a_token_nothing_is_read(
+    pipeline: Pipeline, method: StreamMethod[Any], authorization: str
+) -> None:
+    read = []
+
+    async def bodies() -> AsyncIterator[bytes]:
+        read.append(1)
+        yield body(1, seg_id=12)
+
+    with pytest.raises(CallError) as refused:
+        await collect([], pipeline.run_stream(method, bodies(), Call(authorization, "", None)))
+    assert refused.value.failure.code == code_pb2.UNAUTHENTICATED
+    assert read == []
+
+
+class Gates:
+    """A method whose requests finish when they are told; the user ID is the gate's number."""
+
+    def __init__(self) -> None:
+        self.read = self.finished = self.cancelled = 0
+        self.gates = [asyncio.Event() for _ in range(100)]
+        self.method = StreamMethod("/audience/Gates", pb.GetMembershipsRequest, lambda: None, self._start, self._refuse)
+
+    async def _start(self, state: None, request: Any, calling: Any, deadline: float) -> Awaitable[pb.UserMemberships]:
+        return self._finish(request)
+
+    async def _finish(self, request: Any) -> pb.UserMemberships:
+        try:
+            await self.gates[int(request.user_id)].wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        self.finished += 1
+        if request.domain:
+            raise {"unavailable": unavailable("not now"), "defect": KeyError("12345678900987654321")}[request.domain]
+        return pb.UserMemberships(user_id=request.user_id)
+
+    def _refuse(self, failure: Any) -> pb.StreamSegmentsResponse:
+        return pb.StreamSegmentsResponse(error=failure.status)
+
+    async def bodies(self, count: int, domains: dict[int, str] | None = None) -> AsyncIterator[bytes]:
+        for index in range(count):
+            self.read += 1
+            domain = (domains or {}).get(index, "")
+            yield pb.GetMembershipsRequest(user_id=str(index), domain=domain).SerializeToString()
+
+
+async def settled() -> None:
+    """Let everything run that can."""
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def warm(pipeline: Pipeline, tokens: TokenService) -> Pipeline:
+    """A pipeline that knows the token already, so that nothing of a stream waits for the cluster."""
+    await tokens.verify(TOKEN, seconds_from_now())
+    await tokens.close()
+    await settled()
+    return pipeline
+
+
+async def test_the_window_bounds_what_is_read_and_under_way(warm: Pipeline) -> None:
+    gates = Gates()
+    stream = warm.run_stream(gates.method, gates.bodies(10), CALL)
+    first = asyncio.ensure_future(anext(stream))
+    await settled()
+    assert gates.read == WINDOW
+    gates.gates[1].set()  # an answer out of turn makes no room
+    await settled()
+    assert (gates.read, gates.finished, first.done()) == (WINDOW, 1, False)
+    gates.gates[0].set()
+    await first
+    await settled()
+    assert gates.read == WINDOW  # it has been handed over, and may not have been sent
+    await anext(stream)
+    await settled()
+    assert gates.read == WINDOW + 1
+    for gate in gates.gates:
+        gate.set()
+    rest = [pb.UserMemberships.FromString(answer).user_id async for answer in stream]
+    assert rest == [str(index) for index in range(2, 10)]
+
+
+async def test_one_that_fails_late_is_answered_in_its_place(pipeline: Pipeline) -> None:
+    gates = Gates()
+    for gate in gates.gates:
+        gate.set()
+    bodies = gates.bodies(3, {1: "unavailable"})
+    answered = [answer async for answer in pipeline.run_stream(gates.method, bodies, CALL)]
+    assert pb.StreamSegmentsResponse.FromString(answered[1]).error.code == code_pb2.UNAVAILABLE
+    assert [pb.UserMemberships.FromString(answered[index]).user_id for index in (0, 2)] == ["0", "2"]
+
+
+async def test_a_defect_ends_the_stream_with_a_bare_text(pipeline: Pipeline) -> None:
+    gates = Gates()
+    for gate in gates.gates:
+        gate.set()
+    answered: list[bytes] = []
+    with capture_logs() as logs, pytest.raises(CallError) as failed:
+        await collect(answered, pipeline.run_stream(gates.method, gates.bodies(3, {1: "defect"}), CALL))
+    assert len(answered) == 1
+    assert (failed.value.failure.code, failed.value.failure.message) == (code_pb2.INTERNAL, "internal error")
+    assert [(entry["event"], entry["request_id"]) for entry in logs] == [("call_defect", "r-1")]
+
+
+@pytest.mark.parametrize("how", ["cancelled", "closed"])
+async def test_a_stream_that_is_left_leaves_nothing_behind(warm: Pipeline, how: str) -> None:
+    before = asyncio.all_tasks()
+    gates = Gates()
+    gates.gates[0].set()
+    stream = warm.run_stream(gates.method, gates.bodies(10), CALL)
+    await anext(stream)
+    await settled()
+    if how == "cancelled":
+        waiting = asyncio.ensure_future(anext(stream))
+        await settled()
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+    else:
+        await stream.aclose()  # type: ignore[attr-defined]
+    await settled()
+    assert asyncio.all_tasks() == before
+    assert gates.cancelled == gates.read - gates.finished > 0
+
+
+async def test_a_request_that_starts_just_when_its_stream_is_left_is_cancelled_too(warm: Pipeline) -> None:
+    gates, go = Gates(), asyncio.Event()
+
+    async def bodies() -> AsyncIterator[bytes]:
+        await go.wait()
+        async for each in gates.bodies(1):
+            yield each
+
+    waiting = asyncio.ensure_future(anext(warm.run_stream(gates.method, bodies(), CALL)))
+    await settled()
+    go.set()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert (gates.read, gates.cancelled) == (1, 1)
+
+
+async def test_a_write_waits_for_an_earlier_one_to_the_same_user_and_for_no_other(
+    service: MembershipService, embedded: EmbeddedCluster, plain: RedisCluster
+) -> None:
+    """Otherwise a write that is sent again after a redirection or a lost connection could be overtaken."""
+    there, elsewhere = (user_of_slots(*slots).decode().split(":")[2] for slots in ((0, 5460), (5461, 10922)))
+    calling, stream = caller("demo", CATALOG), Stream(service)
+
+    def request(user_id: str, value: int) -> Any:
+        return encoded({"rt_segment": [{"user_id": user_id, "seg_block": [{"seg_id": 12, "value": value}]}]})
+
+    async def start(user_id: str, value: int) -> Awaitable[pb.ApplySegmentsResult]:
+        return await stream.start(request(user_id, value), calling, seconds_from_now())
+
+    await (await start(there, 1))
+    node = embedded.nodes[0]
+    assert await on_node(node.port, "EXISTS", f"m:p:{there}")
+    os.kill(node.child.pid, signal.SIGSTOP)
+    try:
+        first = await start(there, 2)
+        second = asyncio.create_task(start(there, 3))
+        other = await start(elsewhere, 4)
+        assert (await other).message.users_in_request == 1
+        assert not second.done()
+    finally:
+        os.kill(node.child.pid, signal.SIGCONT)
+    await first
+    await (await second)
+    assert await plain.hgetall(f"m:p:{there}") == {b"12": b"3"}
+    await whole(embedded)

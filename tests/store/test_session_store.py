@@ -1,0 +1,72 @@
+"""Sessions and sign-ins in the cluster, read back with plain redis-py (design, "Storage")."""
+
+import time
+
+import pytest
+from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.interface import Session
+from instantaudience_server.store.session_store import ClusterSessionStore
+from redis.asyncio import RedisCluster
+from support.clusters import seconds_from_now
+
+HASH = "0f" * 32
+NOW = int(time.time() * 1000)
+HOUR_FROM_NOW = NOW + 3_600_000
+WINDOW, LIMIT = 300_000, 10
+
+
+@pytest.fixture
+def sessions(cluster: Cluster) -> ClusterSessionStore:
+    return ClusterSessionStore(cluster)
+
+
+async def test_a_session_lives_until_its_end(sessions: ClusterSessionStore, plain: RedisCluster) -> None:
+    await sessions.create(HASH, Session(1001, NOW), HOUR_FROM_NOW, seconds_from_now())
+    assert await plain.pexpiretime(f"t:{HASH}") == HOUR_FROM_NOW
+    assert await sessions.find(HASH, seconds_from_now()) == Session(user_id=1001, issued_ms=NOW)
+    assert await sessions.find("ff" * 32, seconds_from_now()) is None
+
+
+async def test_a_session_whose_end_is_over_is_gone(sessions: ClusterSessionStore, plain: RedisCluster) -> None:
+    await sessions.create(HASH, Session(1001, NOW), NOW - 1, seconds_from_now())
+    assert await sessions.find(HASH, seconds_from_now()) is None
+    assert not await plain.exists(f"t:{HASH}")
+
+
+async def test_a_sessions_end_moves(sessions: ClusterSessionStore, plain: RedisCluster) -> None:
+    await sessions.create(HASH, Session(1001, NOW), HOUR_FROM_NOW, seconds_from_now())
+    await sessions.extend(HASH, HOUR_FROM_NOW + 5, seconds_from_now())
+    assert await plain.pexpiretime(f"t:{HASH}") == HOUR_FROM_NOW + 5
+    assert await sessions.find(HASH, seconds_from_now()) == Session(1001, NOW)
+    await sessions.extend("ff" * 32, HOUR_FROM_NOW, seconds_from_now())
+    assert not await plain.exists(f"t:{'ff' * 32}")
+
+
+class TestSignIns:
+    async def sign_in(self, sessions: ClusterSessionStore, token: str, now: int, user_id: int = 1001) -> int:
+        return await sessions.count_sign_in(user_id, token, now, WINDOW, LIMIT, seconds_from_now())
+
+    async def test_the_limit_is_of_a_sliding_window(self, sessions: ClusterSessionStore) -> None:
+        for index in range(LIMIT):
+            assert await self.sign_in(sessions, f"token-{index}", NOW + 1000 * index) == 0
+        assert await self.sign_in(sessions, "one more", NOW + 10_000) == WINDOW - 10_000
+        assert await self.sign_in(sessions, "one more", NOW + WINDOW - 1) == 1
+        # The first has left the window, and the refused ones were not counted.
+        assert await self.sign_in(sessions, "one more", NOW + WINDOW) == 0
+        assert await self.sign_in(sessions, "and another", NOW + WINDOW) == 1000
+
+    async def test_a_sign_in_that_is_sent_again_counts_once(self, sessions: ClusterSessionStore) -> None:
+        for _ in range(3 * LIMIT):
+            assert await self.sign_in(sessions, "token", NOW) == 0
+        for index in range(LIMIT - 1):
+            assert await self.sign_in(sessions, f"token-{index}", NOW) == 0
+        assert await self.sign_in(sessions, "token", NOW) == 0
+        assert await self.sign_in(sessions, "one more", NOW) == WINDOW
+
+    async def test_each_account_has_its_own(self, sessions: ClusterSessionStore, plain: RedisCluster) -> None:
+        for index in range(LIMIT):
+            await self.sign_in(sessions, f"token-{index}", NOW)
+        assert await self.sign_in(sessions, "one more", NOW) > 0
+        assert await self.sign_in(sessions, "one more", NOW, user_id=1002) == 0
+        assert await plain.zcard("a:1001") == LIMIT
+        assert 0 < await plain.pttl("a:1001") <= WINDOW

@@ -1,0 +1,68 @@
+"""`rediss://`: the servers at hand speak no TLS, so it ends in front of the node, which announces that port."""
+
+import asyncio
+import shutil
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import uvloop
+from instantaudience_server.processes import free_ports
+from instantaudience_server.store.embedded import HOST
+from instantaudience_server.store.interface import NEVER
+from instantaudience_server.store.membership_store import ClusterMembershipStore
+from instantaudience_server.store.topology import StoreUnusableError
+from support.clusters import connected, for_each, on_node, running_node, seconds_from_now, user_key
+from support.tls import certificate, tls_terminated
+
+KEYS = [user_key(user_id) for user_id in range(1, 2001)]
+
+pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl to make a certificate")
+
+
+@pytest.fixture
+async def node(product: str, tmp_path: Path) -> AsyncIterator[tuple[int, str]]:
+    """The node's own port, and the address that speaks TLS with what trusts its certificate."""
+    cert, key = certificate(tmp_path)
+    (tls_port,) = free_ports(HOST, 1)
+    announced = (f"cluster-announce-port {tls_port}", f"cluster-announce-ip {HOST}")
+    async with (
+        running_node(product, tmp_path, "cluster-enabled yes", *announced) as port,
+        tls_terminated(tls_port, port, cert, key),
+    ):
+        yield port, f"rediss://{HOST}:{tls_port}?ssl_ca_certs={cert}"
+
+
+async def use(port: int, url: str) -> None:
+    """Write and read more than a socket takes at once, with the connection lost in between."""
+    async with connected(url) as cluster:
+        store = ClusterMembershipStore(cluster)
+        await asyncio.gather(
+            *(store.write(for_each(KEYS, {NEVER: {segment: 1}}), seconds_from_now(20)) for segment in range(10))
+        )
+        await on_node(port, "CLIENT", "KILL", "TYPE", "normal")
+        await store.write(for_each(KEYS, {NEVER: {10: 1}}), seconds_from_now(20))
+        expected = dict.fromkeys(range(11), (1, NEVER))
+        assert await store.read(KEYS, seconds_from_now(20)) == [expected] * len(KEYS)
+
+
+async def test_works_on_the_event_loop_of_the_workers(node: tuple[int, str]) -> None:
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            uvloop.run(use(*node))
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    await asyncio.to_thread(thread.join)
+    assert failures == []
+
+
+async def test_a_certificate_that_nobody_vouches_for_is_refused(node: tuple[int, str]) -> None:
+    with pytest.raises(StoreUnusableError, match="certificate verify failed"):
+        async with connected(node[1].partition("?")[0]):
+            pass

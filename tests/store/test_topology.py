@@ -1,0 +1,95 @@
+"""Clusters that cannot be used at all are refused at start, with a text that says why and what is needed."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from instantaudience_server.processes import free_ports
+from instantaudience_server.store.embedded import HOST, EmbeddedCluster
+from instantaudience_server.store.interface import NEVER
+from instantaudience_server.store.membership_store import ClusterMembershipStore
+from instantaudience_server.store.topology import StoreUnusableError, Topology
+from redis.asyncio import Redis
+from support.clusters import connected, for_each, on_all_nodes, running_node, seconds_from_now, user_key
+
+KEYS = [user_key(user_id) for user_id in range(1, 101)]
+CLUSTERED = "cluster-enabled yes"
+SECRET = "s3cr3t-w0rd"
+
+
+async def refusal(url: str) -> str:
+    """Why a cluster cannot be used."""
+    with pytest.raises(StoreUnusableError) as refused:
+        async with connected(url, connect_timeout_seconds=0.5):
+            pass
+    text = str(refused.value)
+    assert "\n" not in text
+    assert SECRET not in text
+    return text
+
+
+async def works(url: str) -> None:
+    async with connected(url) as cluster:
+        store = ClusterMembershipStore(cluster)
+        await store.write(for_each(KEYS, {NEVER: {1: 1}}), seconds_from_now())
+        assert await store.read(KEYS, seconds_from_now()) == [{1: (1, NEVER)}] * len(KEYS)
+        await cluster.ping(seconds_from_now())
+
+
+async def test_a_server_without_hsetex_is_refused(product: str, tmp_path: Path) -> None:
+    async with running_node(product, tmp_path, CLUSTERED, 'rename-command HSETEX ""') as port:
+        text = await refusal(f"redis://{HOST}:{port}")
+    version = {"valkey": r"Valkey 9.", "redis": r"Redis 8."}[product]
+    assert text.startswith(f"{HOST}:{port} runs {version}")
+    assert text.endswith("which does not know HSETEX; needed: Redis 8.0 or Valkey 9.0 or newer")
+
+
+async def test_a_server_that_is_no_cluster_is_refused(product: str, tmp_path: Path) -> None:
+    async with running_node(product, tmp_path) as port:
+        text = await refusal(f"redis://{HOST}:{port}")
+    assert "cluster" in text.lower().removeprefix("the cluster cannot be used: ")
+
+
+async def test_nobody_there_is_refused() -> None:
+    (port,) = free_ports(HOST, 1)
+    assert str(port) in await refusal(f"redis://{HOST}:{port}")
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:6379", "127.0.0.1:6379", "redis://127.0.0.1:port", ""])
+def test_what_is_no_url_is_refused(url: str) -> None:
+    with pytest.raises(StoreUnusableError, match="the cluster's URL cannot be used"):
+        Topology(url, connect_timeout_seconds=1)
+
+
+class TestCredentials:
+    @pytest.fixture
+    async def address(self, embedded: EmbeddedCluster) -> AsyncIterator[str]:
+        """The cluster asks for credentials: the default user's password, or those of `app`."""
+        await on_all_nodes(embedded, "ACL", "SETUSER", "app", "on", f">{SECRET}", "~*", "+@all")
+        await on_all_nodes(embedded, "CONFIG", "SET", "requirepass", SECRET)
+        yield embedded.url.removeprefix("redis://")
+        for node in embedded.nodes:
+            await self.reset(node.port)
+
+    async def reset(self, port: int) -> None:
+        """Ask for no credentials any more."""
+        async with Redis(host=HOST, port=port, username="app", password=SECRET) as client:
+            await client.config_set("requirepass", "")
+        async with Redis(host=HOST, port=port) as client:
+            await client.acl_deluser("app")
+
+    @pytest.mark.parametrize("credentials", [f":{SECRET}@", f"default:{SECRET}@", f"app:{SECRET}@"])
+    async def test_right_ones_work(self, address: str, credentials: str) -> None:
+        await works(f"redis://{credentials}{address}")
+
+    @pytest.mark.parametrize("credentials", ["", ":wrong@", "app:wrong@", f"nobody:{SECRET}@"])
+    async def test_wrong_ones_are_refused(self, address: str, credentials: str) -> None:
+        text = await refusal(f"redis://{credentials}{address}")
+        assert "auth" in text.lower() or "password" in text.lower()
+        assert "wrong" not in text.replace("WRONGPASS", "").lower()
+
+
+async def test_any_node_will_do(embedded: EmbeddedCluster) -> None:
+    for port in embedded.ports:
+        await works(f"redis://{HOST}:{port}")
+        await works(f"redis://localhost:{port}")

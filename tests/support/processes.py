@@ -1,0 +1,58 @@
+"""Which processes a service consists of, as the kernel sees them (proc(5))."""
+
+import asyncio
+import contextlib
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+
+
+class Process(NamedTuple):
+    """A process; `started` (ticks since boot) tells it from a later one with the same ID."""
+
+    pid: int
+    started: int
+    command: str
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs still; one that only waits for its parent to take note does not."""
+        stat = _stat(self.pid)
+        return stat is not None and int(stat[19]) == self.started and stat[0] not in {"Z", "X"}
+
+
+def descendants(pid: int) -> list[Process]:
+    """The children of a process, their children, and so on."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and (stat := _stat(int(entry.name))):
+            children.setdefault(int(stat[1]), []).append(int(entry.name))
+    found, waiting = [], [pid]
+    while waiting:
+        for child in children.get(waiting.pop(), []):
+            waiting.append(child)
+            with contextlib.suppress(OSError, TypeError):
+                command = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+                found.append(Process(child, int(_stat(child)[19]), command))  # type: ignore[index]
+    return found
+
+
+async def all_end(processes: list[Process], seconds: float) -> bool:
+    """Whether every one of them has ended before so many seconds are over."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while any(process.alive for process in processes):
+                await asyncio.sleep(0.02)
+            return True
+    return False
+
+
+def _stat(pid: int) -> list[str] | None:
+    """The fields of /proc/<pid>/stat from the third on: state, parent, …"""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return None

@@ -1,0 +1,79 @@
+"""What stands in the cluster, read with plain commands from its nodes, beside what the contract says must stand."""
+
+from collections.abc import Mapping
+
+from redis.asyncio import RedisCluster
+from support.contract_model import State
+from support.readings import LETTERS, user_of
+from support.vectors import Membership
+
+_LETTER_OF = {domain: letter for letter, domain in LETTERS.items()}
+MINUTE_MS = 60_000
+
+
+def key_of(domain: str, user_id: str) -> str:
+    """A user's key (design, "Storage")."""
+    return f"m:{_LETTER_OF[domain]}:{user_id}"
+
+
+async def stored(cluster: RedisCluster) -> State:
+    """All memberships."""
+    keys = [key async for key in cluster.scan_iter(match="m:*", count=1000)]
+    pipeline = cluster.pipeline()
+    for key in keys:
+        pipeline.hgetall(key)
+    values = await pipeline.execute()
+    for key, fields in zip(keys, values, strict=True):
+        pipeline.hpexpiretime(key, *fields)
+    ends = await pipeline.execute()
+    return {
+        user_of(key): {
+            int(segment_id): (int(value), max(end, 0))
+            for (segment_id, value), end in zip(fields.items(), key_ends, strict=True)
+        }
+        for key, fields, key_ends in zip(keys, values, ends, strict=True)
+    }
+
+
+async def forget_memberships(cluster: RedisCluster) -> None:
+    """Remove every membership, and nothing else."""
+    for key in [key async for key in cluster.scan_iter(match="m:*", count=1000)]:
+        await cluster.unlink(key)
+
+
+async def put(cluster: RedisCluster, state: State) -> None:
+    """Write memberships as they stand in a state."""
+    for (domain, user_id), memberships in state.items():
+        key = key_of(domain, user_id)
+        for segment_id, (value, end_ms) in memberships.items():
+            await cluster.hset(key, str(segment_id), str(value))
+            if end_ms:
+                await cluster.hpexpireat(key, end_ms, segment_id)
+
+
+def state_at(now_ms: int, memberships: Mapping[tuple[str, str], Mapping[int, Membership]]) -> State:
+    """What a vector's memberships are, written at some moment."""
+    state = {
+        user: {
+            segment_id: (expected.value, now_ms + expected.expiration * MINUTE_MS if expected.expiration else 0)
+            for segment_id, expected in segments.items()
+            if expected.expiration >= 0
+        }
+        for user, segments in memberships.items()
+    }
+    return {user: segments for user, segments in state.items() if segments}
+
+
+def assert_between(actual: State, earliest: State, latest: State) -> None:
+    """The memberships are those of both states; each one's end lies between its ends there."""
+    assert _shape(actual) == _shape(earliest) == _shape(latest)
+    for user, memberships in actual.items():
+        for segment_id, (_, end_ms) in memberships.items():
+            assert earliest[user][segment_id][1] <= end_ms <= latest[user][segment_id][1], (user, segment_id)
+
+
+def _shape(state: State) -> dict[tuple[str, str], dict[int, tuple[int, bool]]]:
+    return {
+        user: {segment_id: (value, end_ms == 0) for segment_id, (value, end_ms) in memberships.items()}
+        for user, memberships in state.items()
+    }

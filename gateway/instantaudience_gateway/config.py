@@ -29,9 +29,9 @@ class GatewaySettings:
     """What the gateway's configuration depends on.
 
     The service is behind the gateway, in workers that listen on `upstream_sockets`, or inside it: then `application` is
-    the ASGI application that pyvoy runs in this Envoy (`module:attribute`), `upstream_sockets` is empty, and `grpc_port`
-    is a second port to serve (workers behind a gateway have one of their own). `admin_socket` is where Envoy's admin
-    interface listens, open to the owner alone. `call_timeout_seconds` is the deadline that REST calls get
+    the ASGI application that pyvoy runs in this Envoy (`module:attribute`), `upstream_sockets` is empty, and
+    `grpc_port` is a second port to serve (workers behind a gateway have one of their own). `admin_socket` is where
+    Envoy's admin interface listens, open to the owner alone. `call_timeout_seconds` is the deadline that REST calls get
     (`grpc-timeout` to the server); the gateway itself gives up `grace_seconds` later. `request_seconds` is how long a
     REST request may take in all, slow senders included. `connection_seconds` is the age at which a connection is asked
     to end (GOAWAY, `Connection: close`), so that the load of long-lived ones spreads over workers that share a port.
@@ -57,6 +57,13 @@ class GatewaySettings:
 
 def _seconds(value: float) -> str:
     return f"{value:.3f}s"
+
+
+def _grpc_web() -> dict[str, Any]:
+    return {
+        "name": "envoy.filters.http.grpc_web",
+        "typed_config": {"@type": f"{_HTTP_FILTERS}.grpc_web.v3.GrpcWeb"},
+    }
 
 
 def _lua() -> dict[str, Any]:
@@ -135,11 +142,15 @@ def _retry_policy(settings: GatewaySettings) -> dict[str, Any]:
     }
 
 
+def _content_type(prefix: str) -> dict[str, Any]:
+    return {"name": "content-type", "string_match": {"prefix": prefix}}
+
+
 def _routes(settings: GatewaySettings) -> list[dict[str, Any]]:
     """gRPC calls last as long as their callers want; REST calls have the service's deadline."""
     grpc: dict[str, Any] = {
         "name": GRPC_ROUTE,
-        "match": {"prefix": "/", "grpc": {}},
+        "match": {"prefix": "/", "headers": [_content_type("application/grpc")]},
         "typed_per_filter_config": {
             _LUA: {"@type": f"{_HTTP_FILTERS}.lua.v3.LuaPerRoute", "disabled": True},
         },
@@ -176,7 +187,7 @@ def _connection_manager(settings: GatewaySettings) -> dict[str, Any]:
         "@type": f"{_TYPES}.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": STAT_PREFIX,
         "codec_type": "AUTO",
-        "http_filters": [_lua(), _transcoder(settings), _service(settings)],
+        "http_filters": [_grpc_web(), _lua(), _transcoder(settings), _service(settings)],
         "route_config": {
             "name": "routes",
             "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": _routes(settings)}],

@@ -66,13 +66,13 @@ class Reading:
                     self.segments += blocks.valid
                     self._change(key, blocks.changes)
                     continue
-            self._read_closely(index, encoded, rest)
+            self._read_closely(index, encoded, rest if len(users) > 1 else None)
             if len(self.warnings) >= stop:
                 return index + 1
         return len(users)
 
-    def _read_closely(self, index: int, encoded: bytes, rest: bytes) -> None:
-        """Read a user, whatever may be wrong with it."""
+    def _read_closely(self, index: int, encoded: bytes, rest: bytes | None) -> None:
+        """Read a user, whatever may be wrong with it; `rest` is what to remember of it, for the users to come."""
         user = decode_user(encoded)
         key, code = rules.check_user(index, user, self._external_member_id)
         if code:
@@ -95,7 +95,7 @@ class Reading:
             skip_user(self.warnings, pb.WARNING_CODE_UNKNOWN_USER_ID, index, user, user.seg_block)
         elif blocks.changes:
             self._change(known, blocks.changes)
-            if len(self.warnings) == skipped:
+            if rest is not None and len(self.warnings) == skipped:
                 self._remember(rest, blocks)
 
     def _remember(self, rest: bytes, blocks: _Blocks) -> None:

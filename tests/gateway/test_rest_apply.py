@@ -12,7 +12,7 @@ from redis.asyncio import RedisCluster
 from support import contract_model, strategies
 from support.answers import assert_http_error, body_of
 from support.service import FORM, Service
-from support.stored import MINUTE_MS, assert_between, forget_memberships, key_of, put, state_at, stored
+from support.stored import MINUTE_MS, assert_between, forget_users, key_of, put, state_at, stored
 from support.vectors import Vector, rt_segment_vectors
 
 LIMIT_BYTES = 1_048_576
@@ -91,7 +91,7 @@ async def test_any_request(service: Service, requests: list[dict[str, Any]], use
     catalog, ids = contract_model.DEMO, strategies.EXTERNAL_IDS
     headers = {"authorization": await service.token(username)}
     async with service.http(headers=headers) as http, service.cluster() as cluster:
-        await forget_memberships(cluster)
+        await forget_users(cluster)
         await map_external_ids(cluster)
         for request in requests:
             content = json.dumps(request)

@@ -15,7 +15,7 @@ from support.answers import assert_grpc_error
 from support.messages import apply_request, one_user, stream_request
 from support.readings import as_response
 from support.service import Service
-from support.stored import assert_between, forget_memberships, put, state_at, stored
+from support.stored import assert_between, forget_users, put, state_at, stored
 from support.vectors import Vector, rt_segment_vectors
 
 LIMIT_BYTES = 1_048_576
@@ -127,7 +127,7 @@ async def test_any_request(service: Service, requests: list[dict[str, Any]], use
     catalog, ids = contract_model.DEMO, strategies.EXTERNAL_IDS
     metadata = (("authorization", await service.token(username)),)
     async with service.channel(port) as channel, service.cluster() as cluster:
-        await forget_memberships(cluster)
+        await forget_users(cluster)
         for (member_id, external_id), user_id in ids.items():
             await cluster.set(f"x:{member_id}:{external_id}", user_id)
         apply = AudienceServiceStub(channel).ApplySegments

@@ -50,7 +50,7 @@ async def test_reflection_lists_the_services(channel: grpc.aio.Channel) -> None:
     assert names >= {*SERVICES, "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
 
 
-@pytest.mark.parametrize("name", [*SERVICES, f"{PACKAGE}.AudienceService.ApplySegments", "grpc.health.v1.Health"])
+@pytest.mark.parametrize("name", [*SERVICES, "grpc.health.v1.Health"])
 async def test_reflection_describes_the_services(channel: grpc.aio.Channel, name: str) -> None:
     answer = await reflected(channel, file_containing_symbol=name)
     files = [
@@ -58,4 +58,4 @@ async def test_reflection_describes_the_services(channel: grpc.aio.Channel, name
         for file in answer.file_descriptor_response.file_descriptor_proto
     ]
     defined = {f"{file.package}.{service.name}" for file in files for service in file.service}
-    assert any(name.startswith(service) for service in defined)
+    assert name in defined

@@ -19,7 +19,7 @@ import httpx
 from redis.asyncio import RedisCluster
 from support.contract_model import DEMO
 
-HOST_MODES = ["grpcio"]
+HOST_MODES = ["grpcio", "envoy"]
 """The hosts that everything is tested on (`--host-mode`)."""
 
 COMMAND = [sys.executable, "-m", "instantaudience_server"]
@@ -124,8 +124,7 @@ async def starting_service(
     """A service that was just told to start; it is stopped at the end, whatever state it is in."""
     (directory / "tmp").mkdir(exist_ok=True)
     words = [*COMMAND, "serve", catalog, "--http-port", "0", "--grpc-port", "0", "--data-dir", str(directory / "data")]
-    if len(HOST_MODES) > 1:
-        words += ["--host-mode", host_mode]
+    words += ["--host-mode", host_mode]
     with (directory / "output").open("wb") as output, (directory / "log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
             *words,

@@ -35,10 +35,13 @@ async def stored(cluster: RedisCluster) -> State:
     }
 
 
-async def forget_memberships(cluster: RedisCluster) -> None:
-    """Remove every membership, and nothing else."""
-    for key in [key async for key in cluster.scan_iter(match="m:*", count=1000)]:
-        await cluster.unlink(key)
+async def forget_users(cluster: RedisCluster) -> None:
+    """Remove every membership and external ID, and nothing else: tokens go on."""
+    keys = [key async for pattern in ("m:*", "x:*") async for key in cluster.scan_iter(match=pattern, count=1000)]
+    pipeline = cluster.pipeline()
+    for key in keys:
+        pipeline.unlink(key)
+    await pipeline.execute()
 
 
 async def put(cluster: RedisCluster, state: State) -> None:

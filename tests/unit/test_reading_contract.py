@@ -30,7 +30,7 @@ def test_examples(vector: Vector) -> None:
     }
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     request=strategies.requests,
     username=st.sampled_from(USERNAMES),
@@ -81,7 +81,7 @@ async def test_a_request_means_the_same_however_it_is_encoded(data: st.DataObjec
     users = [{**user, "seg_block": blocks} for user in data.draw(st.lists(ids, min_size=2, max_size=6))]
     response, after = contract_model.apply({"rt_segment": users}, {}, contract_model.DEMO, "demo", NOW_MS)
     encodings = (
-        data.draw(st.booleans()) and ParseDict(user, pb.RtSegment()).SerializeToString() or oddly_encoded(user, data)
+        (data.draw(st.booleans()) and ParseDict(user, pb.RtSegment()).SerializeToString()) or oddly_encoded(user, data)
         for user in users
     )
     message = EncodedRequest.FromString(b"".join(piece(1, encoding) for encoding in encodings))

@@ -14,10 +14,11 @@ class Batch:
     When `done` is cancelled (the deadline passed, or the caller left), commands that were not sent yet are dropped.
     """
 
-    __slots__ = ("_missing", "commands", "done", "redirections", "replies", "started")
+    __slots__ = ("_missing", "commands", "deadline", "done", "redirections", "replies", "started")
 
-    def __init__(self, commands: Sequence[Command], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, commands: Sequence[Command], deadline: float, loop: asyncio.AbstractEventLoop) -> None:
         self.commands = commands
+        self.deadline = deadline
         self.replies: list[Any] = [None] * len(commands)
         self.done: asyncio.Future[None] = loop.create_future()
         self.started = loop.time()

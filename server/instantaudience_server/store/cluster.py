@@ -26,6 +26,8 @@ TRANSIENT = frozenset(
 SHORTEST_PAUSE_SECONDS = 0.02
 LONGEST_PAUSE_SECONDS = 0.5
 REFRESH_PAUSE_SECONDS = 0.1
+SWEEP_SECONDS = 0.02
+"""How late, at most, a call ends whose deadline is over."""
 COMMAND_OVERHEAD_BYTES = 120
 """What a queued command costs beyond its bytes for the wire, about."""
 
@@ -42,6 +44,8 @@ class Cluster:
         self._max_pending_bytes = max_pending_bytes
         self._stalled_seconds = stalled_seconds
         self._pending_bytes = 0
+        self._waiting: set[Batch] = set()
+        self._sweeper: asyncio.TimerHandle | None = None
         self._nodes: dict[str, Node] = {}
         self._slots: list[Node | None] = [None] * SLOTS
         self._loop = asyncio.get_running_loop()
@@ -63,6 +67,8 @@ class Cluster:
         self._closed = True
         if self._refreshing is not None:
             self._refreshing.cancel()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
         await asyncio.gather(*(node.close() for node in self._nodes.values()), *self._closing)
         await self._topology.close()
 
@@ -81,17 +87,16 @@ class Cluster:
         size = sum([len(packed) for _, packed in commands]) + COMMAND_OVERHEAD_BYTES * len(commands)
         if self._pending_bytes + size > self._max_pending_bytes:
             raise unavailable("the service is overloaded; nothing was changed")
-        batch = Batch(commands, self._loop)
+        batch = Batch(commands, deadline, self._loop)
         self._pending_bytes += size
+        self._waiting.add(batch)
+        if self._sweeper is None:
+            self._sweeper = self._loop.call_later(SWEEP_SECONDS, self._sweep)
         try:
-            async with asyncio.timeout_at(deadline):
-                self._route(batch, range(len(commands)))
-                await batch.done
-        except TimeoutError:
-            raise unavailable(
-                "the cluster did not confirm every write in time; sending the call again is safe"
-            ) from None
+            self._route(batch, range(len(commands)))
+            await batch.done
         finally:
+            self._waiting.discard(batch)
             self._pending_bytes -= size
         return batch.replies
 
@@ -106,13 +111,17 @@ class Cluster:
             raise unavailable("a part of the cluster is out of reach")
         # Each PING has a slot of the node it is for: sent again after a lost connection, it goes nowhere else.
         slot_of = {node: slot for slot, node in enumerate(self._slots)}
-        batch = Batch([(slot, PING) for slot in slot_of.values()], self._loop)
         try:
-            async with asyncio.timeout_at(deadline):
-                self._route(batch, range(len(slot_of)))
-                await batch.done
-        except TimeoutError:
+            await self.execute([(slot, PING) for slot in slot_of.values()], deadline)
+        except AudienceError:
             raise unavailable("a part of the cluster is out of reach") from None
+
+    def _sweep(self) -> None:
+        """End the calls whose deadline is over: one timer for all, because timers cost and deadlines rarely pass."""
+        now = self._loop.time()
+        for batch in [batch for batch in self._waiting if batch.deadline <= now]:
+            batch.failed(unavailable("the cluster did not confirm every write in time; sending the call again is safe"))
+        self._sweeper = self._loop.call_later(SWEEP_SECONDS, self._sweep) if self._waiting else None
 
     def refused(self, node: Node, part: Part, index: int, error: ReplyError) -> None:
         """Decide what becomes of a command that a node answered with an error (see `node.Router`)."""

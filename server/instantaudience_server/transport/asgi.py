@@ -31,9 +31,10 @@ Headers = list[tuple[bytes, bytes]]
 _GRPC_TYPES = (b"application/grpc", b"application/grpc+proto")
 _HEADERS: Headers = [(b"content-type", b"application/grpc"), (b"grpc-accept-encoding", b"gzip, deflate, identity")]
 _START: Event = {"type": "http.response.start", "status": 200, "headers": _HEADERS, "trailers": True}
+_OK: Event = {"type": "http.response.trailers", "headers": [(b"grpc-status", b"0")], "more_trailers": False}
 _END_OF_BODY: Event = {"type": "http.response.body", "body": b"", "more_body": False}
 LOOK_SECONDS = 0.1
-"""How long a caller that sends no more is trusted to be there: then, and again after each pause, the host looks."""
+"""How often the host looks whether the callers of long calls are still there."""
 
 
 class CallerLeft(asyncio.CancelledError):
@@ -47,10 +48,16 @@ class GrpcApplication:
         self._methods = {method.path: method for method in methods}
         self._pipeline = pipeline
         self._body_limit_bytes = body_limit_bytes
+        self._loop = asyncio.get_running_loop()
+        self._exchanges: set[_Exchange] = set()
+        self._sweeper: asyncio.TimerHandle | None = None
 
     async def __call__(self, scope: Event, receive: Receive, send: Send) -> None:
         """Serve one HTTP request."""
-        exchange = _Exchange(scope, receive, send, self._body_limit_bytes)
+        exchange = _Exchange(scope, receive, send, asyncio.current_task(self._loop), self._body_limit_bytes)
+        self._exchanges.add(exchange)
+        if self._sweeper is None:
+            self._sweeper = self._loop.call_later(LOOK_SECONDS, self._sweep)
         try:
             if not exchange.is_grpc:
                 await exchange.refuse_media_type()
@@ -68,7 +75,14 @@ class GrpcApplication:
             if not exchange.caller_left:
                 raise
         finally:
+            self._exchanges.discard(exchange)
             exchange.close()
+
+    def _sweep(self) -> None:
+        """Look for the callers of calls that take long: one timer for all, because most calls end before a look."""
+        for exchange in self._exchanges:
+            exchange.look(self._loop)
+        self._sweeper = self._loop.call_later(LOOK_SECONDS, self._sweep) if self._exchanges else None
 
     async def _unary(self, method: Method[Any] | PublicMethod[Any], exchange: "_Exchange") -> None:
         try:
@@ -87,33 +101,37 @@ class GrpcApplication:
 class _Exchange:
     """One HTTP request and its answer, as gRPC sees them."""
 
-    __slots__ = ("_looking", "_messages", "_receive", "_send", "_started", "_task", "call", "caller_left", "is_grpc")
+    __slots__ = (
+        "_complete",
+        "_looked",
+        "_looking",
+        "_messages",
+        "_receive",
+        "_send",
+        "_started",
+        "_task",
+        "call",
+        "caller_left",
+        "is_grpc",
+    )
 
-    def __init__(self, scope: Event, receive: Receive, send: Send, limit_bytes: int) -> None:
+    def __init__(
+        self, scope: Event, receive: Receive, send: Send, task: "asyncio.Task[Any] | None", limit_bytes: int
+    ) -> None:
         self._receive = receive
         self._send = send
-        self._task = asyncio.current_task()
-        self._started = False
-        self._looking: asyncio.TimerHandle | asyncio.Task[None] | None = None
+        self._task = task
+        self._started = self._complete = self._looked = False
+        self._looking: asyncio.Task[None] | None = None
         self.caller_left = False
-        authorization, request_id, timeout, encoding, content_type = b"", b"", b"", b"", b""
-        for name, value in scope["headers"]:
-            match name:
-                case b"authorization":
-                    authorization = value
-                case b"x-request-id":
-                    request_id = value
-                case b"grpc-timeout":
-                    timeout = value
-                case b"grpc-encoding":
-                    encoding = value
-                case b"content-type":
-                    content_type = value
-        self.is_grpc = content_type in _GRPC_TYPES and scope["method"] == "POST"
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.is_grpc = headers.get(b"content-type") in _GRPC_TYPES and scope["method"] == "POST"
         self.call = Call(
-            authorization.decode("latin-1"), request_id.decode("latin-1"), timeout_seconds(timeout.decode("latin-1"))
+            headers.get(b"authorization", b"").decode("latin-1"),
+            headers.get(b"x-request-id", b"").decode("latin-1"),
+            timeout_seconds(headers[b"grpc-timeout"]) if b"grpc-timeout" in headers else None,
         )
-        self._messages = Messages(encoding.decode("latin-1"), limit_bytes)
+        self._messages = Messages(headers.get(b"grpc-encoding", b""), limit_bytes)
 
     async def only_message(self) -> bytes:
         """The message of a unary request.
@@ -122,15 +140,17 @@ class _Exchange:
             AudienceError: SYNTAX, LIMIT.
             CallerLeft: the request was not finished.
         """
-        received: list[bytes] = []
-        more = True
+        data, more = await self._read()
+        message = None if more else self._messages.only(data)
+        if message is not None:
+            return message
+        received = list(self._messages.feed(data))
         while more:
             data, more = await self._read()
             received += self._messages.feed(data)
         self._messages.finish()
         if len(received) != 1:
             raise AudienceError(Reason.SYNTAX, f"The request has {len(received)} messages; it must have one")
-        self._look_later()
         return received[0]
 
     async def messages(self) -> AsyncIterator[bytes]:
@@ -141,20 +161,20 @@ class _Exchange:
             for message in self._messages.feed(data):
                 yield message
         self._messages.finish()
-        self._look_later()
 
     async def _read(self) -> tuple[bytes, bool]:
         event = await self._receive()
         if event["type"] == "http.disconnect":
             self.caller_left = True
             raise CallerLeft
+        self._complete = not event["more_body"]
         return event["body"], event["more_body"]
 
     async def answer(self, message: bytes) -> None:
         """Send the answer to a unary request."""
         await self._send(_START)
         await self._send({"type": "http.response.body", "body": frame(message), "more_body": False})
-        await self._send(_trailers([(b"grpc-status", b"0")]))
+        await self._send(_OK)
 
     async def send_message(self, message: bytes) -> None:
         """Send one of several answers; waits while the caller reads slower than it is sent to."""
@@ -168,7 +188,7 @@ class _Exchange:
         if not self._started:
             await self._send(_START)
         await self._send(_END_OF_BODY)
-        await self._send(_trailers([(b"grpc-status", b"0")]))
+        await self._send(_OK)
 
     async def fail(self, failure: Failure) -> None:
         """End the answer with a failure: in trailers, or in headers alone where nothing was sent before."""
@@ -185,26 +205,26 @@ class _Exchange:
         await self._send({"type": "http.response.start", "status": 415, "headers": []})
         await self._send(_END_OF_BODY)
 
+    def look(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Find out whether the caller is still there, and cancel the call if not.
+
+        While the request is being read, reading tells; after that nothing does but to ask, so this is called again and
+        again, the first time in vain.
+        """
+        if self._looked and (self._looking is None or self._looking.done()):
+            self._looking = loop.create_task(self._look())
+        self._looked = self._complete
+
+    async def _look(self) -> None:
+        if (await self._receive())["type"] == "http.disconnect":
+            self.caller_left = True
+            if self._task is not None:
+                self._task.cancel()
+
     def close(self) -> None:
         """Stop looking for the caller."""
         if self._looking is not None:
             self._looking.cancel()
-
-    def _look_later(self) -> None:
-        """Once the request is complete, nothing tells that its caller leaves, and a look costs more than most calls."""
-        loop = asyncio.get_running_loop()
-
-        def look() -> None:
-            self._looking = loop.create_task(self._look())
-
-        self._looking = loop.call_later(LOOK_SECONDS, look)
-
-    async def _look(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":  # noqa: ASYNC110 - ASGI has no event for it
-            await asyncio.sleep(LOOK_SECONDS)
-        self.caller_left = True
-        if self._task is not None:
-            self._task.cancel()
 
 
 def _trailers(headers: Headers) -> Event:

@@ -13,8 +13,8 @@ PREFIX_BYTES = 5
 PLAIN, COMPRESSED = 0, 1
 _GZIP = 31
 """zlib's `wbits` for the gzip format."""
-_UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
-_TIMEOUT = re.compile(r"([0-9]{1,8})([HMSmun])")
+_UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
+_TIMEOUT = re.compile(rb"([0-9]{1,8})([HMSmun])")
 
 
 class Messages:
@@ -28,7 +28,7 @@ class Messages:
 
     __slots__ = ("_buffer", "_encoding", "_limit_bytes")
 
-    def __init__(self, encoding: str, limit_bytes: int) -> None:
+    def __init__(self, encoding: bytes, limit_bytes: int) -> None:
         self._buffer = b""
         self._encoding = encoding
         self._limit_bytes = limit_bytes
@@ -50,6 +50,13 @@ class Messages:
             yield self._plain(flag, buffer[start:position])
         self._buffer = buffer[position:]
 
+    def only(self, data: bytes) -> bytes | None:
+        """The message of a unary request, where `data` is all of it and the message is not compressed; else None."""
+        whole = PREFIX_BYTES <= len(data) <= self._limit_bytes and data[0] == PLAIN
+        if whole and int.from_bytes(data[1:PREFIX_BYTES], "big") == len(data) - PREFIX_BYTES:
+            return data[PREFIX_BYTES:]
+        return None
+
     def finish(self) -> None:
         """Say that no bytes follow."""
         if self._buffer:
@@ -58,9 +65,9 @@ class Messages:
     def _plain(self, flag: int, message: bytes) -> bytes:
         if flag == PLAIN:
             return message
-        if flag != COMPRESSED or self._encoding not in ("gzip", "deflate"):
+        if flag != COMPRESSED or self._encoding not in (b"gzip", b"deflate"):
             raise AudienceError(Reason.SYNTAX, "The request holds a message with an unknown compression")
-        inflater = zlib.decompressobj(_GZIP if self._encoding == "gzip" else zlib.MAX_WBITS)
+        inflater = zlib.decompressobj(_GZIP if self._encoding == b"gzip" else zlib.MAX_WBITS)
         try:
             plain = inflater.decompress(message, self._limit_bytes + 1)
         except zlib.error:
@@ -77,7 +84,7 @@ def frame(message: bytes) -> bytes:
     return b"\0%b%b" % (len(message).to_bytes(4, "big"), message)
 
 
-def timeout_seconds(value: str) -> float | None:
+def timeout_seconds(value: bytes) -> float | None:
     """A `grpc-timeout` in seconds; None for no or an unreadable one, which a server has to ignore."""
     found = _TIMEOUT.fullmatch(value)
     return int(found[1]) * _UNITS[found[2]] if found else None

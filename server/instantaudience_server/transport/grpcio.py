@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 
 import grpc
 
+from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.transport.pipeline import (
     AnyMethod,
     Call,
@@ -16,7 +17,7 @@ from instantaudience_server.transport.pipeline import (
     PublicStreamMethod,
     StreamMethod,
 )
-from instantaudience_server.transport.status import STATUS_DETAILS_KEY
+from instantaudience_server.transport.status import STATUS_DETAILS_KEY, describe
 
 CODES = {code.value[0]: code for code in grpc.StatusCode}
 MESSAGE_OVERHEAD_BYTES = 64 * 1024
@@ -67,7 +68,7 @@ class _Handlers(grpc.GenericRpcHandler):
         }
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any] | None":
-        return self._handlers.get(handler_call_details.method)
+        return self._handlers.get(handler_call_details.method, _NO_SUCH_METHOD)
 
 
 def _unary(method: Method[Any] | PublicMethod[Any], pipeline: Pipeline) -> Any:
@@ -100,6 +101,14 @@ def _call(context: Context) -> Call:
         elif key == "x-request-id":
             request_id = str(value)
     return Call(authorization, request_id, context.time_remaining())
+
+
+async def _refuse(_: AsyncIterator[bytes], context: Context) -> None:
+    # grpc's own refusal comes without details.
+    await _abort(context, CallError(describe(AudienceError(Reason.NO_SUCH_METHOD, "There is no such method"))))
+
+
+_NO_SUCH_METHOD = grpc.stream_stream_rpc_method_handler(_refuse)
 
 
 async def _abort(context: Context, error: CallError) -> NoReturn:

@@ -110,6 +110,7 @@ class Pipeline:
         self._call_timeout_seconds = call_timeout_seconds
         self._body_limit_bytes = body_limit_bytes
         self._stream_window = stream_window
+        self._time = asyncio.get_running_loop().time
 
     async def run(self, method: Method[Request] | PublicMethod[Request], body: bytes, call: Call) -> bytes:
         """Answer a unary call.
@@ -220,7 +221,7 @@ class Pipeline:
         budget = self._call_timeout_seconds
         if remaining_seconds is not None:
             budget = min(budget, remaining_seconds - min(MOST_KEPT_SECONDS, remaining_seconds * SHARE_KEPT))
-        return asyncio.get_running_loop().time() + budget
+        return self._time() + budget
 
     def _read(self, request: type[Request], body: bytes) -> Request:
         if len(body) > self._body_limit_bytes:

@@ -47,7 +47,7 @@ format: setup ## Format the code and the proto files
 generate: setup ## Make the stubs and the vendored proto files again
 	tools/generate
 
-lock: setup ## Resolve the requirements again
+lock: ## Resolve the requirements again
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --extra dev \
 		--no-emit-package instant-audience-client --custom-compile-command 'make lock' \
 		--output-file requirements.lock pyproject.toml

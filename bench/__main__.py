@@ -1,4 +1,4 @@
-"""`make bench`: the service against its own ceiling, in one run, on one embedded cluster."""
+"""`make bench`: both hosts of the service against the cluster's ceiling, in one run, on one embedded cluster."""
 
 import argparse
 import asyncio
@@ -8,104 +8,156 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import uvloop
+from instantaudience_gateway import in_process
+from instantaudience_server.store.embedded import EmbeddedCluster
+from instantaudience_server.telemetry import configure_logging
 from rich.console import Console
 from rich.table import Table
 
 from bench import ceiling, load
 from bench.workload import USERNAME, Shape, write_catalog
 
-console = Console()
+console = Console(width=120)
+
+Address = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """Where the service under test listens."""
+    """Where a service under test listens."""
 
-    http: tuple[str, int]
-    grpc: tuple[str, int]
-    redis: str
+    http: Address
+    grpc: Address
     token: str
 
 
-@contextmanager
-def running_service() -> Iterator[Service]:
-    """The service on free ports, with a catalog and an embedded cluster of its own."""
-    with tempfile.TemporaryDirectory(prefix="instant-audience-bench-") as directory:
-        catalog, log = Path(directory, "catalog.yaml"), Path(directory, "service.log")
-        password = secrets.token_hex()
-        write_catalog(catalog, password)
-        argv = [sys.executable, "-m", "instantaudience_server", "serve", "--http-port", "0", "--grpc-port", "0"]
-        argv += ["--catalog", str(catalog), "--data-dir", str(Path(directory, "data"))]
-        with log.open("wb") as errors:
-            process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=errors, text=True)
-        try:
-            assert process.stdout is not None
-            http = _address(process.stdout.readline(), log)
-            grpc = _address(process.stdout.readline(), log)
-            body = {"auth": {"username": USERNAME, "password": password}}
-            answer = httpx.post(f"http://{http[0]}:{http[1]}/auth", json=body).raise_for_status()
-            ports = re.search(r'"ports": \[(\d+)', log.read_text())
-            assert ports is not None
-            yield Service(http, grpc, f"redis://127.0.0.1:{ports[1]}", answer.json()["response"]["token"])
-        finally:
-            process.terminate()
-            process.wait()
-            if process.stdout is not None:
-                process.stdout.close()
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One kind of load: its name, what drives it, the port, and how much of it there is at once."""
+
+    name: str
+    drive: Callable[..., Awaitable[load.Result]]
+    over_http: bool
+    shape: Shape
+    connections: int
+    in_flight: int
 
 
-def _address(line: str, log: Path) -> tuple[str, int]:
-    found = re.search(r"([\d.]+):(\d+)$", line.strip())
+RUNS = (
+    Run("gRPC ApplySegments", load.unary, False, Shape(1, 2), 32, 2),
+    Run("gRPC ApplySegments", load.unary, False, Shape(100, 2), 32, 2),
+    Run("gRPC ApplySegments", load.unary, False, Shape(100, 100), 16, 1),
+    Run("gRPC StreamSegments", load.streams, False, Shape(100, 2), 16, 4),
+    Run("REST POST /rt-segment", load.rest, True, Shape(1, 2), 32, 2),
+    Run("REST POST /rt-segment", load.rest, True, Shape(1000, 2), 16, 1),
+)
+
+
+@asynccontextmanager
+async def running_service(host_mode: str, redis: str, directory: Path) -> AsyncIterator[Service]:
+    """The service on free ports, with a catalog of its own."""
+    catalog, log = directory / f"{host_mode}.yaml", directory / f"{host_mode}.log"
+    password = secrets.token_hex()
+    write_catalog(catalog, password)
+    argv = [sys.executable, "-m", "instantaudience_server", "serve", "--host-mode", host_mode, "--redis", redis]
+    argv += ["--http-port", "0", "--grpc-port", "0", "--catalog", str(catalog)]
+    with log.open("wb") as errors:
+        process = await asyncio.create_subprocess_exec(*argv, stdout=subprocess.PIPE, stderr=errors)
+    try:
+        assert process.stdout is not None
+        http = _address(await process.stdout.readline(), log)
+        grpc = _address(await process.stdout.readline(), log)
+        async with httpx.AsyncClient(base_url=f"http://{http[0]}:{http[1]}") as client:
+            answer = await client.post("/auth", json={"auth": {"username": USERNAME, "password": password}})
+        yield Service(http, grpc, answer.raise_for_status().json()["response"]["token"])
+    finally:
+        process.terminate()
+        await process.communicate()
+
+
+def _address(line: bytes, log: Path) -> Address:
+    found = re.search(r"([\d.]+):(\d+)$", line.decode().strip())
     if found is None:
         sys.exit(f"the service did not start:\n{log.read_text()}")
     return found[1], int(found[2])
 
 
-async def measure(service: Service, seconds: float) -> None:
-    """Run every measurement and print the table."""
+async def measure(services: dict[str, Service], redis: str, seconds: float) -> Table:
+    """Run every measurement: the ceiling of a shape, then each host, one after the other."""
     table = Table(title="Instant Audience against its ceiling")
-    for heading in ("what", "users × blocks", "calls/s", "memberships/s", "p50 ms", "p99 ms", "of the ceiling"):
-        table.add_column(heading, justify="left" if heading == "what" else "right")
+    for heading in (
+        "what",
+        "users × blocks",
+        "host",
+        "calls/s",
+        "memberships/s",
+        "p50 ms",
+        "p99 ms",
+        "ceiling",
+        "grpcio",
+    ):
+        table.add_column(heading, justify="left" if heading in ("what", "host") else "right", no_wrap=True)
     ceilings: dict[Shape, float] = {}
-    many, wide, small, large = Shape(100, 2), Shape(100, 100), Shape(1, 2), Shape(1000, 2)
-    runs = [
-        ("gRPC ApplySegments", load.unary, service.grpc, small, 8, 8),
-        ("gRPC ApplySegments", load.unary, service.grpc, many, 16, 2),
-        ("gRPC ApplySegments", load.unary, service.grpc, wide, 8, 2),
-        ("gRPC StreamSegments", load.streams, service.grpc, many, 16, 4),
-        ("REST POST /rt-segment", load.rest, service.http, small, 8, 8),
-        ("REST POST /rt-segment", load.rest, service.http, large, 8, 2),
-    ]
-    for name, drive, address, shape, connections, in_flight in runs:
+    for run in RUNS:
+        shape = run.shape
         if shape not in ceilings:
             console.print(f"… the ceiling, {shape}")
-            ceilings[shape] = await asyncio.to_thread(ceiling.measure, service.redis, shape, seconds)
-        console.print(f"… {name}, {shape}")
-        result = await drive(
-            address, service.token, shape, connections=connections, in_flight=in_flight, seconds=seconds
-        )
-        rate = result.calls_per_second * shape.memberships
-        table.add_row(
-            name,
-            str(shape),
-            f"{result.calls_per_second:,.0f}",
-            f"{rate:,.0f}",
-            f"{result.p50_ms:.1f}",
-            f"{result.p99_ms:.1f}",
-            f"{rate / ceilings[shape]:.2f}",
-        )
-    for shape, rate in ceilings.items():
-        table.add_row(
-            "ceiling: plain sockets", str(shape), f"{rate / shape.memberships:,.0f}", f"{rate:,.0f}", "", "", "1"
-        )
-    console.print(table)
+            ceilings[shape] = await asyncio.to_thread(ceiling.measure, redis, shape, seconds)
+            rate = ceilings[shape]
+            table.add_row(
+                "ceiling", str(shape), "", f"{rate / shape.memberships:,.0f}", f"{rate:,.0f}", "", "", "1", ""
+            )
+        slowest: float | None = None
+        for host_mode, service in services.items():
+            console.print(f"… {run.name}, {shape}, {host_mode}")
+            result = await run.drive(
+                service.http if run.over_http else service.grpc,
+                service.token,
+                shape,
+                connections=run.connections,
+                in_flight=run.in_flight,
+                seconds=seconds,
+            )
+            slowest = slowest or result.calls_per_second
+            rate = result.calls_per_second * shape.memberships
+            table.add_row(
+                run.name,
+                str(shape),
+                host_mode,
+                f"{result.calls_per_second:,.0f}",
+                f"{rate:,.0f}",
+                f"{result.p50_ms:.1f}",
+                f"{result.p99_ms:.1f}",
+                f"{rate / ceilings[shape]:.2f}",
+                f"{result.calls_per_second / slowest:.2f}",
+            )
+    table.caption = "ceiling, grpcio: memberships/s as a ratio to the ceiling's, calls/s to the grpcio host's"
+    return table
+
+
+async def bench(seconds: float) -> None:
+    """Start the cluster and the services, measure, and print the table."""
+    missing = in_process.missing()
+    hosts = ("grpcio",) if missing else ("grpcio", "envoy")
+    if missing:
+        console.print(f"the envoy host is left out: {missing}")
+    async with AsyncExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="instant-audience-bench-")))
+        console.print(f"… starting a cluster and the hosts {', '.join(hosts)}")
+        cluster = EmbeddedCluster(directory / "data")
+        await cluster.start()
+        stack.push_async_callback(cluster.stop)
+        services = {
+            host: await stack.enter_async_context(running_service(host, cluster.url, directory)) for host in hosts
+        }
+        console.print(await measure(services, cluster.url, seconds))
 
 
 def main() -> None:
@@ -114,9 +166,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0, help="how long each measurement takes")
     arguments = parser.parse_args()
     started = time.monotonic()
-    console.print("… starting the service")
-    with running_service() as service:
-        uvloop.run(measure(service, arguments.seconds))
+    configure_logging("warning")
+    uvloop.run(bench(arguments.seconds))
     console.print(f"took {time.monotonic() - started:.0f} s; the machine's other work shows in it: compare ratios")
 
 

@@ -18,6 +18,8 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = 0, 1, 3, 4, 6, 7, 8, 9
 END_STREAM, ACK, END_HEADERS = 0x1, 0x1, 0x4
 HEADER_TABLE_SIZE, ENABLE_PUSH, INITIAL_WINDOW_SIZE = 1, 2, 4
+STATUS_200 = 0x88
+"""How a header block begins that begins with `:status: 200`."""
 DEFAULT_WINDOW = 65_535
 LARGEST_WINDOW = 2**31 - 1
 LARGEST_FRAME = 16_384
@@ -53,6 +55,7 @@ class Http2Connection(asyncio.Protocol):
         self._window = DEFAULT_WINDOW
         self._stream_window = DEFAULT_WINDOW
         self._buffer = b""
+        self._unwritten: list[bytes] = []
         self._known_blocks: dict[bytes, dict[str, str]] = {}
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Fails when the connection does."""
@@ -76,7 +79,7 @@ class Http2Connection(asyncio.Protocol):
         stream_id = self._next_id
         self._next_id += 2
         self._streams[stream_id] = Stream(on_data, on_end, self._stream_window)
-        self._transport.write(_frame(HEADERS, END_HEADERS, stream_id, block))
+        self._write(_frame(HEADERS, END_HEADERS, stream_id, block))
         return stream_id
 
     def send(self, stream_id: int, body: bytes, *, end: bool) -> None:
@@ -86,22 +89,29 @@ class Http2Connection(asyncio.Protocol):
         self._flush(stream_id, stream)
 
     def _flush(self, stream_id: int, stream: Stream) -> None:
-        frames = []
         while stream.unsent:
             body, end = stream.unsent[0]
             size = min(len(body), self._window, stream.window, LARGEST_FRAME)
             if size <= 0 and len(body):
                 break
             last = size == len(body)
-            frames.append(_frame(DATA, END_STREAM if last and end else 0, stream_id, bytes(body[:size])))
+            self._write(_frame(DATA, END_STREAM if last and end else 0, stream_id, bytes(body[:size])))
             self._window -= size
             stream.window -= size
             if last:
                 stream.unsent.popleft()
             else:
                 stream.unsent[0] = (body[size:], end)
-        if frames:
-            self._transport.write(b"".join(frames))
+
+    def _write(self, data: bytes) -> None:
+        """Write at the end of this turn of the event loop, together with what else comes in it."""
+        if not self._unwritten:
+            asyncio.get_running_loop().call_soon(self._write_out)
+        self._unwritten.append(data)
+
+    def _write_out(self) -> None:
+        self._transport.write(b"".join(self._unwritten))
+        self._unwritten.clear()
 
     def data_received(self, data: bytes) -> None:
         buffer = self._buffer + data if self._buffer else data
@@ -122,11 +132,10 @@ class Http2Connection(asyncio.Protocol):
             if flags & END_STREAM:
                 self._streams.pop(stream_id).on_end({})
         elif kind == HEADERS:
-            headers = self._decode(payload)
-            if headers.get(":status", "200") != "200":
-                self.fail(LoadError(f"HTTP status {headers[':status']}"))
             if flags & END_STREAM:
-                self._streams.pop(stream_id).on_end(headers)
+                self._streams.pop(stream_id).on_end(self._decode(payload))
+            elif payload[0] != STATUS_200 and (status := self._decode(payload)[":status"]) != "200":
+                self.fail(LoadError(f"HTTP status {status}"))
         elif kind == WINDOW_UPDATE:
             self._on_window(stream_id, int.from_bytes(payload, "big"))
         elif kind == SETTINGS and not flags & ACK:

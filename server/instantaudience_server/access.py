@@ -17,8 +17,9 @@ class Caller:
 
 def find_segment(catalog: Catalog, member: Member, block: pb.SegBlock) -> "Segment | pb.WarningCode":
     """The segment that a valid block names, or the `WarningCode` that says why the member cannot put users into it."""
-    if block.HasField("seg_id"):
-        segment = catalog.segments.get(block.seg_id)
+    seg_id = block.seg_id
+    if seg_id or block.HasField("seg_id"):
+        segment = catalog.segments.get(seg_id)
     else:
         segment = catalog.segments_by_code.get((block.member_id, block.seg_code))
     if segment is None:

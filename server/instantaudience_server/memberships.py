@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from instantaudience.v1 import audience_pb2 as pb
 
@@ -17,8 +17,7 @@ from instantaudience_server.store.interface import NEVER, Changes, Memberships, 
 from instantaudience_server.wire import ApplyRequest, decode_user
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(NamedTuple):
     """A request that was read: what to answer, once `changes` are written."""
 
     result: pb.ApplySegmentsResult
@@ -51,18 +50,18 @@ class MembershipService:
         """
         now_ms = self._clock.now_ms()
         users = request.rt_segment
-        reading = Reading(self._catalog, caller, now_ms, await self._resolve_external(users, caller, deadline))
+        external = caller.member.external_member_id
+        platform_keys = {} if external is None else await self._resolve_external(users, external, deadline)
+        reading = Reading(self._catalog, caller, now_ms, platform_keys)
         position = reading.read(users)
         while position < len(users):
             await asyncio.sleep(0)
             position = reading.read(users, position)
         if not reading.users:
             skip_request(reading.warnings, map(decode_user, users))
-        result = pb.ApplySegmentsResult(
-            status="OK",
-            message=pb.RequestCounts(users_in_request=reading.users, segments_in_request=reading.segments),
-            warnings=reading.warnings,
-        )
+        result = pb.ApplySegmentsResult(status="OK", warnings=reading.warnings or None)
+        result.message.users_in_request = reading.users
+        result.message.segments_in_request = reading.segments
         return Prepared(result, {} if request.validate_only else reading.changes)
 
     async def write(self, prepared: Prepared, deadline: float) -> None:
@@ -104,11 +103,8 @@ class MembershipService:
                     expiration=minutes_left(end, now_ms),
                 )
 
-    async def _resolve_external(self, users: Sequence[bytes], caller: Caller, deadline: float) -> dict[bytes, bytes]:
+    async def _resolve_external(self, users: Sequence[bytes], member_id: int, deadline: float) -> dict[bytes, bytes]:
         """Ask the store for all external IDs of a request at once."""
-        member_id = caller.member.external_member_id
-        if member_id is None:
-            return {}
         decoded = map(decode_user, users[: rules.MOST_USERS])
         checked = (rules.check_user(index, user, member_id) for index, user in enumerate(decoded))
         return await self._platform_keys([key for key, _ in checked if key.startswith(b"x:")], deadline)

@@ -82,9 +82,9 @@ class Reading:
         if self._external_member_id is not None and not user.domain:
             known = self._platform_keys.get(key)
         skipped = len(self.warnings)
-        blocks = self._read_blocks(index, user.seg_block[: rules.MOST_BLOCKS], resolve=known is not None)
-        left_out = user.seg_block[rules.MOST_BLOCKS :]
-        if left_out:
+        blocks = self._read_blocks(index, user.seg_block, resolve=known is not None)
+        if len(user.seg_block) > rules.MOST_BLOCKS:
+            left_out = user.seg_block[rules.MOST_BLOCKS :]
             skip_user(self.warnings, pb.WARNING_CODE_TOO_MANY_SEGMENTS, index, user, left_out)
         if not blocks.valid:
             skip_user(self.warnings, pb.WARNING_CODE_NO_VALID_SEGMENTS, index, user, user.seg_block)
@@ -105,10 +105,10 @@ class Reading:
             self._faultless[rest] = blocks
 
     def _read_blocks(self, user_index: int, blocks: Sequence[pb.SegBlock], *, resolve: bool) -> _Blocks:
-        """Check blocks. Unless told to `resolve`, do not ask the catalog, so that they change nothing."""
+        """Check the blocks that count. Unless told to `resolve`, do not ask the catalog: they change nothing then."""
         valid = 0
         last: dict[int, tuple[int, int]] = {}
-        for index, block in enumerate(blocks):
+        for index, block in enumerate(blocks if len(blocks) <= rules.MOST_BLOCKS else blocks[: rules.MOST_BLOCKS]):
             code = rules.check_block(block)
             if code:
                 skip_block(self.warnings, code, user_index, index, block)
@@ -124,8 +124,9 @@ class Reading:
         return _Blocks(valid, _by_end(last))
 
     def _end(self, block: pb.SegBlock) -> int:
-        if block.HasField("expiration"):
-            return end_of(block.expiration, self._now_ms)
+        expiration = block.expiration
+        if expiration or block.HasField("expiration"):
+            return end_of(expiration, self._now_ms)
         return end_of(self._member.default_expiration_minutes, self._now_ms)
 
     def _change(self, key: bytes, changes: UserChanges) -> None:

@@ -53,7 +53,7 @@ def identify(user_id: str, domain: str, external_member_id: int | None) -> tuple
 
 def check_block(block: pb.SegBlock) -> pb.WarningCode:
     """Check that a block names one segment and a lifetime. An empty `seg_code` counts as absent."""
-    if block.HasField("seg_id"):
+    if block.seg_id or block.HasField("seg_id"):
         if block.seg_code:
             return pb.WARNING_CODE_SEGMENT_AMBIGUOUS
     elif not (block.seg_code and block.HasField("member_id")):

@@ -44,7 +44,7 @@ async def tokens(cluster: Cluster, clock: FakeClock, plain: RedisCluster) -> Asy
 
 
 @pytest.fixture
-def pipeline(tokens: TokenService) -> Pipeline:
+async def pipeline(tokens: TokenService) -> Pipeline:
     return Pipeline(tokens, call_timeout_seconds=5, body_limit_bytes=LIMIT_BYTES, stream_window=WINDOW)
 
 

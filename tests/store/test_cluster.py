@@ -5,16 +5,17 @@ import gc
 import threading
 import time
 import warnings
+from contextlib import AsyncExitStack
 
 import pytest
 import uvloop
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.embedded import EmbeddedCluster
+from instantaudience_server.store.embedded import HOST, EmbeddedCluster
 from instantaudience_server.store.interface import NEVER
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.telemetry import Event
-from redis.asyncio import RedisCluster
+from redis.asyncio import Redis, RedisCluster
 from structlog.testing import capture_logs
 from support.clusters import connected, for_each, on_all_nodes, seconds_from_now, user_key
 
@@ -40,18 +41,20 @@ async def test_each_of_many_concurrent_calls_gets_its_own_replies(store: Cluster
 async def test_all_calls_of_a_turn_go_out_in_one_write_a_node(
     store: ClusterMembershipStore, embedded: EmbeddedCluster
 ) -> None:
-    async def reads() -> list[int]:
-        """How often each node has read from a connection."""
-        return [info["total_reads_processed"] for info in await on_all_nodes(embedded, "INFO", "stats")]
-
     users = KEYS[:60]
     await store.write(for_each(users, {NEVER: {1: 1}}), seconds_from_now())  # every connection stands now
-    idle, before = await reads(), await reads()
-    calls = [store.write({key: {NEVER: {1: 2, 2: 2}}}, seconds_from_now()) for key in users]
-    await asyncio.gather(*calls)
-    after = await reads()
-    own = [second - first for first, second in zip(idle, before, strict=True)]
-    assert [last - first for first, last in zip(before, after, strict=True)] == [count + 1 for count in own]
+    async with AsyncExitStack() as stack:
+        watchers = [await stack.enter_async_context(Redis(host=HOST, port=port)) for port in embedded.ports]
+
+        async def reads() -> list[int]:
+            """How often each node has read from a connection, this question included."""
+            return [(await watcher.info("stats"))["total_reads_processed"] for watcher in watchers]
+
+        await reads()  # the watchers' own connections stand, too
+        before = await reads()
+        await asyncio.gather(*(store.write({key: {NEVER: {1: 2, 2: 2}}}, seconds_from_now()) for key in users))
+        after = await reads()
+    assert [last - first for first, last in zip(before, after, strict=True)] == [2, 2, 2]  # the write and the question
 
 
 async def test_past_its_bound_calls_are_refused_at_once(embedded: EmbeddedCluster, plain: RedisCluster) -> None:
@@ -130,10 +133,13 @@ async def test_after_its_end_nothing_is_open(embedded: EmbeddedCluster) -> None:
             store = ClusterMembershipStore(cluster)
             await store.write(for_each(KEYS, {NEVER: {1: 1}}), seconds_from_now())
             assert await clients() >= before + 3
-            left = asyncio.create_task(store.read(KEYS, seconds_from_now(0.2)))
+            left = asyncio.create_task(store.read(KEYS, seconds_from_now(60)))
             await asyncio.sleep(0)
-        with pytest.raises(AudienceError):
+        with pytest.raises(AudienceError) as failed:
             await left
+        assert failed.value.reason is Reason.UNAVAILABLE
+        with pytest.raises(AudienceError):
+            await store.read(KEYS, seconds_from_now())
         gc.collect()
         await asyncio.sleep(0.05)
         assert await clients() == before

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import sys
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,12 +44,12 @@ def descendants(pid: int) -> list[Process]:
 
 async def all_end(processes: list[Process], seconds: float) -> bool:
     """Whether every one of them has ended before so many seconds are over."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            while any(process.alive for process in processes):
-                await asyncio.sleep(0.02)
-            return True
-    return False
+    deadline = time.monotonic() + seconds
+    while any(process.alive for process in processes):
+        if time.monotonic() > deadline:
+            return False
+        await asyncio.sleep(0.02)
+    return True
 
 
 def _stat(pid: int) -> list[str] | None:

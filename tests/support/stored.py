@@ -37,10 +37,10 @@ async def stored(cluster: RedisCluster) -> State:
 
 async def forget_users(cluster: RedisCluster) -> None:
     """Remove every membership and external ID, and nothing else: tokens go on."""
-    keys = [key async for pattern in ("m:*", "x:*") async for key in cluster.scan_iter(match=pattern, count=1000)]
+    keys = [key for pattern in ("m:*", "x:*") async for key in cluster.scan_iter(match=pattern, count=1000)]
     pipeline = cluster.pipeline()
     for key in keys:
-        pipeline.unlink(key)
+        pipeline.delete(key)
     await pipeline.execute()
 
 

@@ -21,7 +21,7 @@ Handle = Callable[[Message, float], Awaitable[Message]]
 
 
 @pytest.fixture
-def pipeline() -> Pipeline:
+async def pipeline() -> Pipeline:
     """Public methods only: it asks nobody for tokens."""
     return Pipeline(None, call_timeout_seconds=5.0, body_limit_bytes=LIMIT_BYTES, stream_window=1)  # type: ignore[arg-type]
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from instantaudience.v1 import audience_pb2 as pb
@@ -185,6 +185,44 @@ class TestLastOneWins:
         answer = read({"rt_segment": users}, "external", {(958, "a"): "7", (958, "b"): "7"})
         assert answer.memberships == {("", "7"): {50001: (2, NOW_MS + 1440 * 60_000)}}
         assert answer.counts == (3, 3)
+
+
+class TestUsersWithTheSameBlocks:
+    """They are read once, and each user must still be looked at."""
+
+    BLOCK: ClassVar = {"seg_id": 10001, "value": 1, "expiration": 10}
+    MEMBERSHIP: ClassVar = {10001: (1, NOW_MS + 600_000)}
+
+    def test_of_a_device_domain(self) -> None:
+        ids = [UUID, "1", UUID.upper(), "?", UUID]
+        answer = read({"rt_segment": [user(user_id, self.BLOCK, domain="idfa") for user_id in ids]})
+        assert answer.messages == ["Invalid user_id: 1", "Invalid user_id: ?"]
+        assert answer.memberships == {("idfa", UUID): self.MEMBERSHIP}
+
+    def test_of_an_empty_domain_and_of_none(self) -> None:
+        users = [user(str(number % 2 + 1), self.BLOCK, **{"domain": ""} if number < 4 else {}) for number in range(8)]
+        answer = read({"rt_segment": users})
+        assert answer.counts == (8, 8)
+        assert answer.memberships == {("", "1"): self.MEMBERSHIP, ("", "2"): self.MEMBERSHIP}
+
+    def test_of_platform_users(self) -> None:
+        ids = ["1", "01", "2", UUID, "18446744073709551616", "", "3"]
+        answer = read({"rt_segment": [user(user_id, self.BLOCK) for user_id in ids]})
+        assert answer.messages == [
+            "Invalid user_id: 01",
+            f"Invalid user_id: {UUID}",
+            "Invalid user_id: 18446744073709551616",
+            "'user_id' is required and cannot be empty",
+        ]
+        assert answer.memberships == {("", user_id): self.MEMBERSHIP for user_id in ("1", "2", "3")}
+
+    def test_of_external_ids_that_look_like_platform_ids(self) -> None:
+        block = {**self.BLOCK, "seg_id": 50001}
+        users = [user(user_id, block) for user_id in ("1", "2", "3", "1")]
+        answer = read({"rt_segment": users}, "external", {(958, "1"): "11", (958, "3"): "13"})
+        assert answer.messages == ["Unknown user_id: 2"]
+        assert answer.counts == (4, 4)
+        assert set(answer.memberships) == {("", "11"), ("", "13")}
 
 
 @pytest.mark.parametrize(

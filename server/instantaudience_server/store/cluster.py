@@ -26,6 +26,7 @@ TRANSIENT = frozenset(
 SHORTEST_PAUSE_SECONDS = 0.02
 LONGEST_PAUSE_SECONDS = 0.5
 REFRESH_PAUSE_SECONDS = 0.1
+NOT_CONFIRMED = "the cluster did not confirm every write in time; sending the call again is safe"
 SWEEP_SECONDS = 0.02
 """How late, at most, a call ends whose deadline is over."""
 COMMAND_OVERHEAD_BYTES = 120
@@ -63,12 +64,14 @@ class Cluster:
         self._apply_topology()
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close every connection; calls under way fail with UNAVAILABLE."""
         self._closed = True
         if self._refreshing is not None:
             self._refreshing.cancel()
         if self._sweeper is not None:
             self._sweeper.cancel()
+        for batch in self._waiting:
+            batch.failed(unavailable(NOT_CONFIRMED))
         await asyncio.gather(*(node.close() for node in self._nodes.values()), *self._closing)
         await self._topology.close()
 
@@ -88,6 +91,8 @@ class Cluster:
         if self._pending_bytes + size > self._max_pending_bytes:
             raise unavailable("the service is overloaded; nothing was changed")
         batch = Batch(commands, deadline, self._loop)
+        if self._closed or batch.deadline <= batch.started:
+            raise unavailable(NOT_CONFIRMED)
         self._pending_bytes += size
         self._waiting.add(batch)
         if self._sweeper is None:
@@ -120,7 +125,7 @@ class Cluster:
         """End the calls whose deadline is over: one timer for all, because timers cost and deadlines rarely pass."""
         now = self._loop.time()
         for batch in [batch for batch in self._waiting if batch.deadline <= now]:
-            batch.failed(unavailable("the cluster did not confirm every write in time; sending the call again is safe"))
+            batch.failed(unavailable(NOT_CONFIRMED))
         self._sweeper = self._loop.call_later(SWEEP_SECONDS, self._sweep) if self._waiting else None
 
     def refused(self, node: Node, part: Part, index: int, error: ReplyError) -> None:

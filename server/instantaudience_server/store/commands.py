@@ -6,7 +6,8 @@ Valkey 9.0. Without an expiry option it also takes away the expiry that a field 
 
 from binascii import crc_hqx
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from itertools import chain
+from typing import Any
 
 import hiredis
 
@@ -15,6 +16,7 @@ from instantaudience_server.store.keys import SLOTS, key_slot
 # hiredis declares a tuple of one argument where it takes any number.
 _pack: Callable[[tuple[Any, ...]], bytes] = hiredis.pack_command
 
+# A key that nobody has, to be replaced.
 _GAP = b"\0"
 _PACKED_GAP = b"$1\r\n\0\r\n"
 LAST_SLOT = SLOTS - 1
@@ -24,33 +26,26 @@ Command = tuple[int, bytes]
 """One command on one key: the key's slot, and the bytes for the wire."""
 
 
-class Frame(NamedTuple):
-    """A packed command with a gap for its key: what stands before and after."""
-
-    before: bytes
-    after: bytes
-
-    def around(self, keys: Iterable[bytes]) -> list[Command]:
-        """The command on users' keys (which have no braces, so that their slot is that of the whole key)."""
-        before, after = self
-        return [(crc_hqx(key, 0) & LAST_SLOT, b"%b$%d\r\n%b\r\n%b" % (before, len(key), key, after)) for key in keys]
-
-
-def set_values(end_ms: int, values: Mapping[int, int]) -> Frame:
-    """Set memberships (segment ID → value) that end at `end_ms` (Unix time in ms); 0: never."""
-    fields = (field for pair in values.items() for field in pair)
+def set_values(keys: Sequence[bytes], end_ms: int, values: Mapping[int, int]) -> list[Command]:
+    """Set the same memberships (segment ID → value) of users; they end at `end_ms` (Unix time in ms), 0: never."""
     expiry = (b"PXAT", end_ms) if end_ms else ()
-    return _frame((b"HSETEX", _GAP, *expiry, b"FIELDS", len(values), *fields))
+    return _for_each(keys, b"HSETEX", (*expiry, b"FIELDS", len(values), *chain.from_iterable(values.items())))
 
 
-def remove(segment_ids: Iterable[int]) -> Frame:
-    """Remove memberships; those that do not stand are no error."""
-    return _frame((b"HDEL", _GAP, *segment_ids))
+def remove(keys: Sequence[bytes], segment_ids: Iterable[int]) -> list[Command]:
+    """Remove the same memberships of users; those that do not stand are no error."""
+    return _for_each(keys, b"HDEL", tuple(segment_ids))
 
 
-def _frame(words: tuple[bytes | int, ...]) -> Frame:
-    before, _, after = _pack(words).partition(_PACKED_GAP)
-    return Frame(before, after)
+def _for_each(keys: Sequence[bytes], name: bytes, arguments: tuple[bytes | int, ...]) -> list[Command]:
+    """A command on each of some users' keys. Packed once, it serves all of them: only the key is spliced in.
+
+    These keys have no braces, so their slot is that of the whole key.
+    """
+    if len(keys) == 1:
+        return [(crc_hqx(keys[0], 0) & LAST_SLOT, _pack((name, keys[0], *arguments)))]
+    before, _, after = _pack((name, _GAP, *arguments)).partition(_PACKED_GAP)
+    return [(crc_hqx(key, 0) & LAST_SLOT, b"%b$%d\r\n%b\r\n%b" % (before, len(key), key, after)) for key in keys]
 
 
 def read_values(key: bytes) -> Command:

@@ -43,8 +43,7 @@ def _pack(changes: Changes) -> list[Command]:
     packed: list[Command] = []
     for keys in sharing.values():
         for end, values in changes[keys[0]].items():
-            frame = commands.remove(values) if end == REMOVE else commands.set_values(end, values)
-            packed += frame.around(keys)
+            packed += commands.remove(keys, values) if end == REMOVE else commands.set_values(keys, end, values)
     return packed
 
 

@@ -10,14 +10,19 @@ from contextlib import aclosing
 from typing import Any
 
 from instantaudience_server.errors import AudienceError, Reason
-from instantaudience_server.transport.framing import Messages, binary_header, frame, status_message, timeout_seconds
+from instantaudience_server.transport.framing import (
+    Messages,
+    binary_header,
+    frame,
+    only_message,
+    status_message,
+    timeout_seconds,
+)
 from instantaudience_server.transport.pipeline import (
     AnyMethod,
     Call,
     CallError,
-    Method,
     Pipeline,
-    PublicMethod,
     PublicStreamMethod,
     StreamMethod,
 )
@@ -54,21 +59,23 @@ class GrpcApplication:
 
     async def __call__(self, scope: Event, receive: Receive, send: Send) -> None:
         """Serve one HTTP request."""
-        exchange = _Exchange(scope, receive, send, asyncio.current_task(self._loop), self._body_limit_bytes)
+        exchange = _Exchange(scope["headers"], receive, send, self._body_limit_bytes)
         self._exchanges.add(exchange)
         if self._sweeper is None:
             self._sweeper = self._loop.call_later(LOOK_SECONDS, self._sweep)
         try:
-            if not exchange.is_grpc:
+            if exchange.headers.get(b"content-type") not in _GRPC_TYPES or scope["method"] != "POST":
                 await exchange.refuse_media_type()
                 return
             method = self._methods.get(scope["path"])
             if method is None:
                 raise CallError(describe(AudienceError(Reason.NO_SUCH_METHOD, "There is no such method")))
+            exchange.task = asyncio.current_task(self._loop)
             if isinstance(method, StreamMethod | PublicStreamMethod):
                 await self._stream(method, exchange)
             else:
-                await self._unary(method, exchange)
+                body = await exchange.only_message()
+                await exchange.answer(await self._pipeline.run(method, body, exchange.call()))
         except CallError as error:
             await exchange.fail(error.failure)
         except asyncio.CancelledError:
@@ -84,83 +91,90 @@ class GrpcApplication:
             exchange.look(self._loop)
         self._sweeper = self._loop.call_later(LOOK_SECONDS, self._sweep) if self._exchanges else None
 
-    async def _unary(self, method: Method[Any] | PublicMethod[Any], exchange: "_Exchange") -> None:
-        try:
-            body = await exchange.only_message()
-        except AudienceError as error:
-            raise CallError(describe(error)) from None
-        await exchange.answer(await self._pipeline.run(method, body, exchange.call))
-
     async def _stream(self, method: StreamMethod[Any] | PublicStreamMethod[Any], exchange: "_Exchange") -> None:
-        async with aclosing(self._pipeline.run_stream(method, exchange.messages(), exchange.call)) as answers:
+        async with aclosing(self._pipeline.run_stream(method, exchange.messages(), exchange.call())) as answers:
             async for answer in answers:
                 await exchange.send_message(answer)
         await exchange.end()
 
 
 class _Exchange:
-    """One HTTP request and its answer, as gRPC sees them."""
+    """One HTTP request and its answer, as gRPC sees them. `task` serves it."""
 
     __slots__ = (
         "_complete",
+        "_limit_bytes",
         "_looked",
         "_looking",
-        "_messages",
         "_receive",
         "_send",
         "_started",
-        "_task",
-        "call",
         "caller_left",
-        "is_grpc",
+        "headers",
+        "task",
     )
 
-    def __init__(
-        self, scope: Event, receive: Receive, send: Send, task: "asyncio.Task[Any] | None", limit_bytes: int
-    ) -> None:
+    def __init__(self, headers: Headers, receive: Receive, send: Send, limit_bytes: int) -> None:
+        self.headers = dict(headers)
         self._receive = receive
         self._send = send
-        self._task = task
+        self._limit_bytes = limit_bytes
         self._started = self._complete = self._looked = False
         self._looking: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[Any] | None = None
         self.caller_left = False
-        headers: dict[bytes, bytes] = dict(scope["headers"])
-        self.is_grpc = headers.get(b"content-type") in _GRPC_TYPES and scope["method"] == "POST"
-        self.call = Call(
+
+    def call(self) -> Call:
+        """What the headers say of the call."""
+        headers = self.headers
+        timeout = headers.get(b"grpc-timeout")
+        return Call(
             headers.get(b"authorization", b"").decode("latin-1"),
             headers.get(b"x-request-id", b"").decode("latin-1"),
-            timeout_seconds(headers[b"grpc-timeout"]) if b"grpc-timeout" in headers else None,
+            None if timeout is None else timeout_seconds(timeout),
         )
-        self._messages = Messages(headers.get(b"grpc-encoding", b""), limit_bytes)
 
     async def only_message(self) -> bytes:
         """The message of a unary request.
 
         Raises:
-            AudienceError: SYNTAX, LIMIT.
+            CallError: SYNTAX, LIMIT.
             CallerLeft: the request was not finished.
         """
         data, more = await self._read()
-        message = None if more else self._messages.only(data)
-        if message is not None:
-            return message
-        received = list(self._messages.feed(data))
-        while more:
-            data, more = await self._read()
-            received += self._messages.feed(data)
-        self._messages.finish()
-        if len(received) != 1:
-            raise AudienceError(Reason.SYNTAX, f"The request has {len(received)} messages; it must have one")
+        if not more:
+            message = only_message(data, self._limit_bytes)
+            if message is not None:
+                return message
+        try:
+            messages = self._messages()
+            received = list(messages.feed(data))
+            while more:
+                data, more = await self._read()
+                received += messages.feed(data)
+            messages.finish()
+            if len(received) != 1:
+                raise AudienceError(Reason.SYNTAX, f"The request has {len(received)} messages; it must have one")
+        except AudienceError as error:
+            raise CallError(describe(error)) from None
         return received[0]
 
+    def _messages(self) -> Messages:
+        return Messages(self.headers.get(b"grpc-encoding", b""), self._limit_bytes)
+
     async def messages(self) -> AsyncIterator[bytes]:
-        """The messages of a stream's request, as they come; raises as `only_message`."""
-        more = True
+        """The messages of a stream's request, as they come.
+
+        Raises:
+            AudienceError: SYNTAX, LIMIT.
+            CallerLeft: the request was not finished.
+        """
+        messages, more = self._messages(), True
         while more:
             data, more = await self._read()
-            for message in self._messages.feed(data):
+            for message in messages.feed(data):
                 yield message
-        self._messages.finish()
+        messages.finish()
 
     async def _read(self) -> tuple[bytes, bool]:
         event = await self._receive()
@@ -218,8 +232,8 @@ class _Exchange:
     async def _look(self) -> None:
         if (await self._receive())["type"] == "http.disconnect":
             self.caller_left = True
-            if self._task is not None:
-                self._task.cancel()
+            if self.task is not None:
+                self.task.cancel()
 
     def close(self) -> None:
         """Stop looking for the caller."""

@@ -34,7 +34,7 @@ class Messages:
         self._limit_bytes = limit_bytes
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Add bytes; yields the messages that are complete now."""
+        """Add bytes; yields the messages that are complete now, all of which must be taken before the next bytes."""
         buffer = self._buffer + data if self._buffer else data
         position = 0
         while len(buffer) - position >= PREFIX_BYTES:
@@ -46,16 +46,8 @@ class Messages:
             if len(buffer) < start + length:
                 break
             position = start + length
-            self._buffer = buffer[position:]
             yield self._plain(flag, buffer[start:position])
         self._buffer = buffer[position:]
-
-    def only(self, data: bytes) -> bytes | None:
-        """The message of a unary request, where `data` is all of it and the message is not compressed; else None."""
-        whole = PREFIX_BYTES <= len(data) <= self._limit_bytes and data[0] == PLAIN
-        if whole and int.from_bytes(data[1:PREFIX_BYTES], "big") == len(data) - PREFIX_BYTES:
-            return data[PREFIX_BYTES:]
-        return None
 
     def finish(self) -> None:
         """Say that no bytes follow."""
@@ -74,9 +66,17 @@ class Messages:
             raise AudienceError(Reason.SYNTAX, "The request holds a message that cannot be decompressed") from None
         if len(plain) > self._limit_bytes:
             raise _too_long(len(plain), self._limit_bytes)
-        if not inflater.eof:
+        if not inflater.eof or inflater.unused_data:
             raise AudienceError(Reason.SYNTAX, "The request holds a message that cannot be decompressed")
         return plain
+
+
+def only_message(data: bytes, limit_bytes: int) -> bytes | None:
+    """The message of a unary request, where `data` is all of it and the message is not compressed; else None."""
+    whole = PREFIX_BYTES <= len(data) <= limit_bytes and data[0] == PLAIN
+    if whole and int.from_bytes(data[1:PREFIX_BYTES], "big") == len(data) - PREFIX_BYTES:
+        return data[PREFIX_BYTES:]
+    return None
 
 
 def frame(message: bytes) -> bytes:

@@ -68,7 +68,7 @@ class _Handlers(grpc.GenericRpcHandler):
         }
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any] | None":
-        return self._handlers.get(handler_call_details.method, _NO_SUCH_METHOD)
+        return self._handlers.get(handler_call_details.method) or _NO_SUCH_METHOD
 
 
 def _unary(method: Method[Any] | PublicMethod[Any], pipeline: Pipeline) -> Any:
@@ -108,7 +108,7 @@ async def _refuse(_: AsyncIterator[bytes], context: Context) -> None:
     await _abort(context, CallError(describe(AudienceError(Reason.NO_SUCH_METHOD, "There is no such method"))))
 
 
-_NO_SUCH_METHOD = grpc.stream_stream_rpc_method_handler(_refuse)
+_NO_SUCH_METHOD: "grpc.RpcMethodHandler[Any, Any]" = grpc.stream_stream_rpc_method_handler(_refuse)
 
 
 async def _abort(context: Context, error: CallError) -> NoReturn:

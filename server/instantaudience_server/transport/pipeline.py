@@ -5,8 +5,8 @@ A host hands over bytes and metadata, and gets bytes or a `CallError` back.
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
-from typing import Any, Generic, NoReturn, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
 
 import structlog
 from google.protobuf.message import DecodeError, Message
@@ -38,14 +38,13 @@ class CallError(Exception):
         self.failure = failure
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """What a host knows of a call beside its messages.
 
     `remaining_seconds` is what is left of the caller's deadline; None when there is none.
     """
 
-    authorization: str = field(repr=False)
+    authorization: str
     request_id: str
     remaining_seconds: float | None
 

@@ -1,0 +1,164 @@
+"""`apply` and `get`, and the line that `serve` prints to try it."""
+
+import asyncio
+import json
+import re
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from instantaudience_server.processes import free_ports
+from redis.asyncio import RedisCluster
+from support.messages import USER, one_user
+from support.service import PASSWORDS, Service
+from support.stored import put, stored
+from support.strategies import UUID
+
+OK = {"status": "OK", "message": {"users_in_request": 1, "segments_in_request": 1}, "warnings": []}
+UNKNOWN_TOKEN = "hbapi:1001:0123456789abcdef0123456789abcdef:local"
+
+
+@pytest.fixture
+async def environment(service: Service) -> dict[str, str]:
+    """Where the service is, and a token for it."""
+    return {"INSTANT_AUDIENCE_URL": service.url, "INSTANT_AUDIENCE_TOKEN": await service.token()}
+
+
+def rows(output: str) -> list[list[str]]:
+    """The cells of a table, without its heading."""
+    return [[cell.strip() for cell in line.split("│")[1:-1]] for line in output.splitlines() if line.startswith("│")]
+
+
+async def test_apply_a_file(run: Any, environment: Any, cluster: RedisCluster, tmp_path: Path) -> None:
+    (tmp_path / "request.json").write_text(json.dumps(one_user(value=3)))
+    ended = await run("apply", "request.json", env=environment)
+    assert (ended.status, ended.errors) == (0, "")
+    assert json.loads(ended.output) == {"response": OK}
+    assert await stored(cluster) == {("", USER): {10001: (3, 0)}}
+
+
+async def test_apply_standard_input(run: Any, environment: Any, cluster: RedisCluster) -> None:
+    ended = await run("apply", "-", env=environment, stdin=json.dumps(one_user()))
+    assert (ended.status, ended.errors) == (0, "")
+    assert await stored(cluster) == {("", USER): {10001: (0, 0)}}
+
+
+async def test_apply_with_warnings(run: Any, environment: Any, cluster: RedisCluster) -> None:
+    request = one_user()
+    request["rt_segment"].append({"user_id": "é", "seg_block": [{"seg_id": 10001}]})
+    ended = await run("apply", "-", env=environment, stdin=json.dumps(request))
+    assert ended.status == 0
+    assert [warning["message"] for warning in json.loads(ended.output)["response"]["warnings"]] == [
+        "Invalid user_id: é"
+    ]
+    assert "Invalid user_id: é" in ended.output
+    assert re.search(r"^1 warning", ended.errors)
+    assert await stored(cluster) == {("", USER): {10001: (0, 0)}}
+
+
+async def test_get(run: Any, environment: Any, cluster: RedisCluster) -> None:
+    await put(cluster, {("", USER): {10001: (3, 0), 12: (-1, 0)}, ("idfa", UUID): {20001: (4, 0)}})
+    users = [(USER,), (UUID.upper(), "--domain", "idfa"), ("1",)]
+    platform, device, nobody = await asyncio.gather(*(run("get", *words, env=environment) for words in users))
+    assert {ended.status for ended in (platform, device, nobody)} == {0}
+    assert USER in platform.output
+    assert rows(platform.output) == [
+        ["12", "", "123", "-1", "never ends"],
+        ["10001", "sports_fans", "123", "3", "never ends"],
+    ]
+    assert f"idfa {UUID}" in device.output
+    assert rows(device.output) == [["20001", "abcd", "1661", "4", "never ends"]]
+    assert nobody.output.strip() == "1 is in no segment"
+
+
+FAILURES = {
+    "not JSON": (["apply", "-"], {}, 1, r"^Error: SYNTAX: "),
+    "no such file": (["apply", "missing.json"], {}, 2, r"missing\.json.*No such file"),
+    "no file": (["apply"], {}, 2, r"Missing argument 'FILE'"),
+    "no user": (["get"], {}, 2, r"Missing argument 'USER_ID'"),
+    "an invalid user": (["get", "x"], {}, 1, r"^Error: SYNTAX: Invalid user_id: x$"),
+    "an invalid domain": (["get", "1", "--domain", "x"], {}, 1, r"^Error: SYNTAX: Invalid domain: x$"),
+    "an unknown token": (["get", "1", "--token", UNKNOWN_TOKEN], {}, 1, r"^Error: NOAUTH: "),
+    "a wrong password": (
+        ["get", "1", "--username", "demo"],
+        {"INSTANT_AUDIENCE_TOKEN": "", "INSTANT_AUDIENCE_PASSWORD": "x"},
+        1,
+        r"^Error: the service does not accept the user name 'demo' with this password",
+    ),
+    "a name without a password": (["get", "1", "--username", "demo"], {}, 2, r"--username and --password go together"),
+    "no service there": (["get", "1", "--url", "http://127.0.0.1:{free}"], {}, 1, r"^Error: http://.* does not answer"),
+    "no service, but a cluster": (["get", "1", "--url", "http://127.0.0.1:{node}"], {}, 1, r"^Error: http://127\.0"),
+    "no URL": (["get", "1", "--url", "nonsense"], {}, 1, r"^Error: nonsense"),
+    "credentials are needed elsewhere": (
+        ["get", "1", "--url", "http://192.0.2.1"],
+        {"INSTANT_AUDIENCE_TOKEN": ""},
+        1,
+        r"^Error: no credentials",
+    ),
+}
+
+
+@pytest.mark.parametrize(("words", "env", "status", "line"), FAILURES.values(), ids=FAILURES)
+async def test_failures(
+    run: Any, service: Service, environment: Any, words: list[str], env: dict[str, str], status: int, line: str
+) -> None:
+    (free,) = free_ports("127.0.0.1", 1)
+    words = [word.format(free=free, node=service.node_ports[0]) for word in words]
+    ended = await run(*words, env=environment | env, stdin="nope")
+    assert ended.status == status
+    assert ended.output == ""
+    assert re.search(line, ended.errors, re.MULTILINE), ended.errors
+    assert "Traceback" not in ended.errors
+    assert len(ended.errors.strip().splitlines()) == (1 if status == 1 else 4)
+    for secret in (environment["INSTANT_AUDIENCE_TOKEN"], UNKNOWN_TOKEN, *PASSWORDS.values()):
+        assert secret not in ended.errors
+
+
+async def test_the_token_is_kept_for_the_next_command(
+    run: Any, service: Service, cluster: RedisCluster, tmp_path: Path
+) -> None:
+    """Signed in as `private`, with the password from the environment."""
+    env = {
+        "INSTANT_AUDIENCE_URL": service.url,
+        "INSTANT_AUDIENCE_USERNAME": "private",
+        "INSTANT_AUDIENCE_PASSWORD": PASSWORDS["private"],
+    }
+    tokens = []
+    for _ in range(2):
+        assert (await run("get", "1", env=env)).status == 0
+        (kept,) = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+        assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+        tokens.append(kept.read_text())
+    assert tokens[0] == tokens[1]
+    assert tokens[0].startswith("hbapi:1003:")
+    kept.write_text(UNKNOWN_TOKEN)  # what the service has forgotten
+    assert (await run("get", "1", env=env)).status == 0
+    assert kept.read_text() not in {UNKNOWN_TOKEN, tokens[0]}
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+
+
+async def test_the_line_that_serve_prints(run: Any, service: Service, cluster: RedisCluster, tmp_path: Path) -> None:
+    """Pasted into a shell, it puts a user into two segments, which the next line that is printed shows."""
+    curl_line, get_line = service.output.split("Try it:")[1].strip().split("\n\n")
+    shell = await asyncio.create_subprocess_exec(
+        "sh", "-c", curl_line, cwd=tmp_path, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    output, errors = await shell.communicate()
+    assert (shell.returncode, json.loads(output)) == (
+        0,
+        {
+            "response": {
+                "status": "OK",
+                "message": {"users_in_request": 1, "segments_in_request": 2},
+                "warnings": [],
+            }
+        },
+    ), errors
+    command, *words = get_line.split()
+    assert (command, words[:2]) == ("instant-audience", ["get", USER])
+    ended = await run(*words, env={"INSTANT_AUDIENCE_URL": service.url})
+    assert rows(ended.output) == [
+        ["10001", "sports_fans", "123", "1", "1440"],
+        ["10002", "car_shoppers", "123", "1", "1440"],
+    ]

@@ -1,0 +1,139 @@
+"""`serve` from its start to its end: calls in flight finish, nothing stays behind but the data."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import grpc
+import httpx
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from instantaudience.v1.audience_pb2_grpc import AudienceServiceStub
+from redis.asyncio import RedisCluster
+from support.clusters import eventually, on_node
+from support.messages import apply_request, one_user, stream_request
+from support.processes import all_end, descendants, needs_proc
+from support.service import Service, new_directory, running_service, starting_service
+from support.stored import stored
+
+pytestmark = needs_proc
+
+STATUS = health_pb2.HealthCheckResponse
+
+
+@asynccontextmanager
+async def ended_cleanly(service: Service) -> AsyncIterator[None]:
+    """The block ends the service with status 0, and nothing stays behind but its data."""
+    children = descendants(service.process.pid)
+    assert len(children) >= 3 + 2
+    assert service.temporary_files
+    yield
+    assert service.process.returncode == 0, service.log
+    assert await all_end(children, 1), children
+    assert service.temporary_files == []
+    assert "Traceback" not in service.log
+    assert "process_killed" not in service.log
+
+
+@asynccontextmanager
+async def slow_nodes(service: Service) -> AsyncIterator[None]:
+    """The nodes of the cluster stand still, so that calls stay in flight."""
+    pids = [(await on_node(port, "INFO", "server"))["process_id"] for port in service.node_ports]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+async def test_sigterm_with_calls_in_flight(host_mode: str) -> None:
+    async with new_directory() as directory:
+        async with running_service(host_mode=host_mode, directory=directory) as service, ended_cleanly(service):
+            await drain_with_calls_in_flight(service)
+        # The data is there for the next start; Ctrl-C reaches the whole process group.
+        async with running_service(host_mode=host_mode, directory=directory) as service, ended_cleanly(service):
+            async with service.cluster() as cluster:
+                await eventually(lambda: assert_applied(cluster))
+            async with service.http(headers={"authorization": await service.token()}) as http:
+                assert (await http.get("/rt-segment", params={"user_id": "1"})).status_code == 200
+            os.killpg(service.process.pid, signal.SIGINT)
+            assert await asyncio.wait_for(service.process.wait(), 20) == 0
+
+
+async def assert_applied(cluster: RedisCluster) -> None:
+    assert await stored(cluster) == {("", str(number)): {10001: (0, 0)} for number in range(1, 6)}
+
+
+async def drain_with_calls_in_flight(service: Service) -> None:
+    metadata = (("authorization", await service.token()),)
+    async with (
+        service.http(headers=dict(metadata)) as http,
+        service.channel("gateway") as gateway,
+        service.channel("direct") as direct,
+    ):
+        streams = [AudienceServiceStub(channel).StreamSegments(metadata=metadata) for channel in (gateway, direct)]
+        for stream, user_id in zip(streams, ("1", "2"), strict=True):
+            await stream.write(stream_request(one_user(user_id)))
+            assert (await stream.read()).response.status == "OK"
+        health = health_pb2_grpc.HealthStub(direct).Watch(health_pb2.HealthCheckRequest())
+        assert (await health.read()).status == STATUS.SERVING
+        async with slow_nodes(service):
+            rest = asyncio.create_task(http.post("/rt-segment", json=one_user("3")))
+            calls = [
+                asyncio.ensure_future(
+                    AudienceServiceStub(channel).ApplySegments(apply_request(one_user(user_id)), metadata=metadata)
+                )
+                for channel, user_id in ((gateway, "4"), (direct, "5"))
+            ]
+            for stream, user_id in zip(streams, ("1", "2"), strict=True):
+                await stream.write(stream_request(one_user(user_id)))
+                await stream.done_writing()
+            await asyncio.sleep(0.3)  # the calls have reached the workers
+            service.process.terminate()
+            assert (await asyncio.wait_for(health.read(), 3)).status == STATUS.NOT_SERVING
+            health.cancel()
+            await refused(service)
+            assert not any(call.done() for call in (rest, *calls))
+        assert (await rest).status_code == 200
+        assert [(await call).response.status for call in calls] == ["OK", "OK"]
+        assert [(await stream.read()).response.status for stream in streams] == ["OK", "OK"]
+        assert [await stream.read() for stream in streams] == [grpc.aio.EOF] * 2
+        assert await asyncio.wait_for(service.process.wait(), 20) == 0
+
+
+async def refused(service: Service) -> None:
+    """No new connections are taken."""
+
+    async def check() -> None:
+        async with service.http() as http:
+            with pytest.raises(httpx.TransportError):
+                await http.get("/healthz")
+
+    await eventually(check, 3)
+
+
+async def test_kill_leaves_no_child(host_mode: str) -> None:
+    async with running_service(host_mode=host_mode) as service:
+        children = descendants(service.process.pid)
+        service.process.kill()
+        await service.process.wait()
+        assert await all_end(children, 2), children
+
+
+@pytest.mark.parametrize("step", ["starting the embedded cluster", "workers"])
+async def test_sigterm_while_it_starts(host_mode: str, step: str) -> None:
+    async with new_directory() as directory, starting_service(directory, host_mode=host_mode) as service:
+        async with asyncio.timeout(20):
+            while step not in service.log:
+                await asyncio.sleep(0.01)
+        async with asyncio.timeout(1):
+            while len(children := descendants(service.process.pid)) < 3:
+                await asyncio.sleep(0.01)
+        assert await service.stop() == 0
+        assert await all_end(children, 1), children
+        assert service.temporary_files == []
+        assert "Traceback" not in service.log

@@ -1,0 +1,229 @@
+"""An HTTP/2 client that sends whatever it is told to, valid or not, and tells what came back."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import (
+    ConnectionTerminated,
+    DataReceived,
+    Event,
+    ResponseReceived,
+    StreamEnded,
+    StreamReset,
+    TrailersReceived,
+)
+from h2.exceptions import ProtocolError
+from h2.settings import SettingCodes
+
+Headers = list[tuple[bytes, bytes]]
+ANSWER_SECONDS = 20.0
+LARGEST_WINDOW = 2**31 - 1
+
+
+def grpc_headers(path: str | bytes, *more: tuple[bytes, bytes], without: Sequence[bytes] = ()) -> Headers:
+    """What a gRPC client sends; `more` replaces or adds, `without` leaves out."""
+    headers = {
+        b":method": b"POST",
+        b":scheme": b"http",
+        b":path": path if isinstance(path, bytes) else path.encode(),
+        b":authority": b"localhost",
+        b"te": b"trailers",
+        b"content-type": b"application/grpc",
+    }
+    headers.update(more)
+    return [(name, value) for name, value in headers.items() if name not in without]
+
+
+@dataclass
+class Answer:
+    """What came back for a request: headers, body and trailers, or `reset`, the error code of a broken stream."""
+
+    headers: dict[str, str] = field(default_factory=dict)
+    data: bytes = b""
+    trailers: dict[str, str] = field(default_factory=dict)
+    reset: int | None = None
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def http_status(self) -> int | None:
+        """The HTTP status; None where there were no headers."""
+        return int(self.headers[":status"]) if self.headers else None
+
+    @property
+    def grpc_status(self) -> int | None:
+        """The gRPC status, wherever it stands."""
+        value = (self.headers | self.trailers).get("grpc-status")
+        return None if value is None else int(value)
+
+    @property
+    def message(self) -> bytes:
+        """The only message of the answer."""
+        assert self.data[0] == 0
+        assert int.from_bytes(self.data[1:5], "big") == len(self.data) - 5
+        return self.data[5:]
+
+
+class Peer:
+    """One connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._http = H2Connection(
+            H2Configuration(
+                header_encoding="utf-8",
+                validate_outbound_headers=False,
+                normalize_outbound_headers=False,
+                validate_inbound_headers=False,
+            )
+        )
+        self._answers: dict[int, Answer] = {}
+        self._room = asyncio.Event()
+        self.lost = False
+        self._http.initiate_connection()
+        self._http.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: LARGEST_WINDOW})
+        self._http.increment_flow_control_window(LARGEST_WINDOW - 65_535)
+        self._flush()
+        self._reading = asyncio.create_task(self._read())
+
+    @property
+    def port(self) -> int:
+        """Our end's port."""
+        port: int = self._writer.get_extra_info("sockname")[1]
+        return port
+
+    async def call(self, headers: Headers, *chunks: bytes, trailers: Headers | None = None) -> Answer:
+        """A request with these pieces of a body (each in frames of its own), and all of its answer."""
+        stream_id = self.begin(headers, end=not chunks and trailers is None)
+        for number, chunk in enumerate(chunks, 1):
+            await self.send(stream_id, chunk, end=number == len(chunks) and trailers is None)
+        if trailers is not None:
+            self._http.send_headers(stream_id, trailers, end_stream=True)
+            self._flush()
+        return await self.answer(stream_id)
+
+    def begin(self, headers: Headers, *, end: bool = False) -> int:
+        """Send a request's headers; returns the stream's ID."""
+        stream_id = self._http.get_next_available_stream_id()
+        self._answers[stream_id] = Answer()
+        self._http.send_headers(stream_id, headers, end_stream=end)
+        self._flush()
+        return stream_id
+
+    async def send(self, stream_id: int, data: bytes, *, end: bool = False) -> None:
+        """Send a piece of a request's body, as flow control lets it; what has ended already takes no more."""
+        with contextlib.suppress(ProtocolError):
+            while len(data) > (room := self._room_for(stream_id)):
+                self._http.send_data(stream_id, data[:room])
+                data = data[room:]
+                self._flush()
+                await self._more_room()
+            self._http.send_data(stream_id, data, end_stream=end)
+            self._flush()
+
+    async def answer(self, stream_id: int, seconds: float = ANSWER_SECONDS) -> Answer:
+        """A request's whole answer."""
+        answer = self._answers[stream_id]
+        async with asyncio.timeout(seconds):
+            await answer.ended.wait()
+        del self._answers[stream_id]
+        return answer
+
+    async def message(self, stream_id: int, length: int) -> bytes:
+        """The first message of a stream's answer, of this length."""
+        answer = self._answers[stream_id]
+        async with asyncio.timeout(ANSWER_SECONDS):
+            while len(answer.data) < 5 + length:
+                assert not answer.ended.is_set()
+                await self._more_room()
+        return answer.data[5 : 5 + length]
+
+    def reset(self, stream_id: int) -> None:
+        """Cancel a request."""
+        self._answers.pop(stream_id, None)
+        with contextlib.suppress(ProtocolError):
+            self._http.reset_stream(stream_id, 8)
+        self._flush()
+
+    def write(self, data: bytes) -> None:
+        """Send bytes as they are."""
+        self._writer.write(data)
+
+    async def close(self) -> None:
+        """Leave, without a word."""
+        self._reading.cancel()
+        await asyncio.gather(self._reading, return_exceptions=True)
+        self._writer.transport.abort()
+        with contextlib.suppress(OSError):
+            await self._writer.wait_closed()
+
+    def _flush(self) -> None:
+        if not self.lost:
+            self._writer.write(self._http.data_to_send())
+
+    def _room_for(self, stream_id: int) -> int:
+        if stream_id not in self._answers:
+            return 0
+        return min(self._http.local_flow_control_window(stream_id), self._http.max_outbound_frame_size)
+
+    async def _more_room(self) -> None:
+        if self._http.outbound_flow_control_window > 0:
+            await asyncio.sleep(0)
+        self._room.clear()
+        async with asyncio.timeout(ANSWER_SECONDS):
+            await self._room.wait()
+
+    async def _read(self) -> None:
+        with contextlib.suppress(OSError, ProtocolError):
+            while data := await self._reader.read(65_536):
+                for event in self._http.receive_data(data):
+                    self._on_event(event)
+                self._flush()
+                self._room.set()
+        self.lost = True
+        for answer in self._answers.values():
+            answer.ended.set()
+        self._room.set()
+
+    def _on_event(self, event: Event) -> None:
+        if isinstance(event, ConnectionTerminated):
+            return
+        answer = self._answers.get(getattr(event, "stream_id", None) or 0)
+        if answer is None:
+            return
+        if isinstance(event, ResponseReceived):
+            answer.headers = _decoded(event.headers)
+        elif isinstance(event, DataReceived):
+            answer.data += event.data
+            self._http.acknowledge_received_data(event.flow_controlled_length, event.stream_id or 0)
+        elif isinstance(event, TrailersReceived):
+            answer.trailers = _decoded(event.headers)
+        elif isinstance(event, StreamReset):
+            answer.reset = int(event.error_code)
+            answer.ended.set()
+        elif isinstance(event, StreamEnded):
+            answer.ended.set()
+
+
+def _decoded(headers: Iterable[tuple[str | bytes, str | bytes]]) -> dict[str, str]:
+    return {_text(name): _text(value) for name, value in headers}
+
+
+def _text(value: str | bytes) -> str:
+    return value if isinstance(value, str) else value.decode("latin-1")
+
+
+@asynccontextmanager
+async def connected(address: str) -> AsyncIterator[Peer]:
+    """A connection to `host:port`."""
+    host, _, port = address.rpartition(":")
+    peer = Peer(*await asyncio.open_connection(host, int(port)))
+    try:
+        yield peer
+    finally:
+        await peer.close()

@@ -158,7 +158,9 @@ def _validated(source: str, content: Any) -> CatalogEntries:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise CatalogError(f"{source}: {place + ': ' if place else ''}{first['msg']}") from error
+        raise CatalogError(
+            f"{source}: {place + ': ' if place else ''}{first['msg'].removeprefix('Value error, ')}"
+        ) from error
 
 
 def _unique(what: str, values: Iterable[Hashable]) -> None:

@@ -16,7 +16,7 @@ from instantaudience_server.catalog_file import CatalogError
 from instantaudience_server.demo import demo_curl_line
 from instantaudience_server.processes import PortInUseError
 from instantaudience_server.settings import Settings
-from instantaudience_server.store.embedded import EmbeddedClusterError
+from instantaudience_server.store.server import EmbeddedClusterError
 from instantaudience_server.store.topology import StoreUnusableError
 from instantaudience_server.supervisor import Service, StartError
 from instantaudience_server.telemetry import configure_logging

@@ -138,7 +138,7 @@ def apply(file: BinaryIO, url: str, username: str | None, password: str | None, 
     response = _client(url, username, password, token).call("POST", "/rt-segment", content=file.read())
     click.echo(json.dumps({"response": response}, indent=2, ensure_ascii=False))
     if response["warnings"]:
-        click.echo(f"{len(response['warnings'])} warnings: parts of the request were skipped", err=True)
+        click.echo(f"parts of the request were skipped; warnings: {len(response['warnings'])}", err=True)
 
 
 @click.command()

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+import structlog
 from pydantic import BaseModel, Field
 
 from instantaudience_server.catalog_file import CatalogEntries, build_catalog
@@ -19,10 +20,13 @@ from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.store.session_store import ClusterSessionStore
 from instantaudience_server.store.topology import Topology
+from instantaudience_server.telemetry import Event
 from instantaudience_server.tokens import TokenService
 from instantaudience_server.transport.methods import SERVICES, build_methods
 from instantaudience_server.transport.pipeline import AnyMethod, Pipeline
 from instantaudience_server.transport.standard import ServingStatus, standard_methods
+
+log = structlog.get_logger()
 
 OBJECTS_BETWEEN_COLLECTIONS = 50_000
 """How many more objects than now must live before the garbage collector looks for cycles among the youngest."""
@@ -39,7 +43,7 @@ class WorkerConfig(BaseModel):
     addresses: list[str] = []
     """Where the grpcio host takes calls, in gRPC's notation."""
     drain_fd: int | None = None
-    """A pipe's end to read from: when the other end is closed, the Envoy host turns NOT_SERVING."""
+    """A pipe's end to read from: when the other end is closed, the worker turns NOT_SERVING."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +85,23 @@ async def open_worker(config: WorkerConfig) -> AsyncIterator[Worker]:
         )
         watching = asyncio.create_task(health.watch(status.set_serving))
         stack.callback(watching.cancel)
+        if config.drain_fd is not None:
+            draining = asyncio.create_task(_drain_on_request(config.drain_fd, config.number, status))
+            stack.callback(draining.cancel)
         _calm_garbage_collector()
         yield Worker(methods, pipeline, status)
+
+
+async def _drain_on_request(drain_fd: int, number: int, status: ServingStatus) -> None:
+    """Turn NOT_SERVING when the supervisor closes its end of the pipe."""
+    closed = asyncio.Event()
+    asyncio.get_running_loop().add_reader(drain_fd, closed.set)
+    try:
+        await closed.wait()
+    finally:
+        asyncio.get_running_loop().remove_reader(drain_fd)
+    log.info(Event.WORKER_DRAINING, worker=number)
+    await status.drain()
 
 
 def _calm_garbage_collector() -> None:

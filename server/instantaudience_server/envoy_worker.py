@@ -1,15 +1,13 @@
 """A worker with the Envoy host: pyvoy imports this module inside Envoy and serves `app`."""
 
-import asyncio
 import contextlib
-import os
 import sys
 from typing import Any
 
 import structlog
 
-from instantaudience_server.composition import Worker, WorkerConfig, open_worker
-from instantaudience_server.settings import BODY_LIMIT_BYTES
+from instantaudience_server.composition import WorkerConfig, open_worker
+from instantaudience_server.settings import MESSAGE_LIMIT_BYTES
 from instantaudience_server.store.topology import StoreUnusableError
 from instantaudience_server.telemetry import Event, configure_logging
 from instantaudience_server.transport.asgi import GrpcApplication, Receive, Send
@@ -41,26 +39,12 @@ class _Application:
                 print(f"worker {config.number}: {error}", file=sys.stderr)  # noqa: T201 - Envoy ends without a word
                 await send({"type": "lifespan.startup.failed", "message": str(error)})
                 return
-            self._serve = GrpcApplication(worker.methods, worker.pipeline, body_limit_bytes=BODY_LIMIT_BYTES)
-            draining = asyncio.create_task(_drain_on_request(config, worker))
-            stack.callback(draining.cancel)
+            self._serve = GrpcApplication(worker.methods, worker.pipeline, message_limit_bytes=MESSAGE_LIMIT_BYTES)
             await send({"type": "lifespan.startup.complete"})
             log.info(Event.WORKER_READY, worker=config.number)
             await receive()
             self._serve = None
         await send({"type": "lifespan.shutdown.complete"})
-
-
-async def _drain_on_request(config: WorkerConfig, worker: Worker) -> None:
-    """Turn NOT_SERVING when the supervisor closes its end of the pipe; it drains Envoy itself."""
-    closed = asyncio.Event()
-    if config.drain_fd is not None:
-        asyncio.get_running_loop().add_reader(config.drain_fd, closed.set)
-        await closed.wait()
-        asyncio.get_running_loop().remove_reader(config.drain_fd)
-        os.close(config.drain_fd)
-        log.info(Event.WORKER_DRAINING, worker=config.number)
-        await worker.status.drain()
 
 
 app = _Application()

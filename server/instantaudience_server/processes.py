@@ -24,6 +24,8 @@ from typing import BinaryIO, Self
 
 import structlog
 
+from instantaudience_server.telemetry import Event
+
 FIRST_RESTART_SECONDS = 0.2
 SLOWEST_RESTART_SECONDS = 5.0
 STEADY_AFTER_SECONDS = 30.0
@@ -48,6 +50,10 @@ class PortInUseError(OSError):
         super().__init__(errno.EADDRINUSE, f"port {port} on {host} is in use by another program")
         self.host = host
         self.port = port
+
+    def __str__(self) -> str:
+        """Without the number that OSError puts first."""
+        return str(self.strerror)
 
 
 @dataclass(frozen=True)
@@ -126,7 +132,7 @@ class Child:
                 async with asyncio.timeout(grace_seconds):
                     return await self.wait()
             except TimeoutError:
-                _log.warning("process_killed", process=self.program.name, pid=self.pid, grace_seconds=grace_seconds)
+                _log.warning(Event.PROCESS_KILLED, process=self.program.name, pid=self.pid, grace_seconds=grace_seconds)
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(self.pid, signal.SIGKILL)
         return await self.wait()
@@ -168,7 +174,7 @@ class Supervised:
             if self._clock() - started >= STEADY_AFTER_SECONDS:
                 delay = FIRST_RESTART_SECONDS
             _log.warning(
-                "process_exited",
+                Event.PROCESS_EXITED,
                 process=program.name,
                 pid=self.child.pid,
                 returncode=returncode,
@@ -179,9 +185,9 @@ class Supervised:
             try:
                 self.child = await Child.start(program)
             except OSError as error:
-                _log.error("process_start_failed", process=program.name, error=str(error))
+                _log.error(Event.PROCESS_START_FAILED, process=program.name, error=str(error))
             else:
-                _log.info("process_restarted", process=program.name, pid=self.child.pid)
+                _log.info(Event.PROCESS_RESTARTED, process=program.name, pid=self.child.pid)
 
 
 def free_ports(host: str, count: int) -> list[int]:

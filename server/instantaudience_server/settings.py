@@ -1,11 +1,13 @@
 """Everything that can be set, once and checked. `cli.py` reads it: flags > environment > file > the defaults here."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
+_CORES = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 HostMode = Literal["auto", "envoy", "grpcio"]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -31,7 +33,9 @@ class Settings(BaseModel):
     """gRPC straight to the workers. 0: any free port."""
     host_mode: HostMode = "auto"
     """What serves calls: `envoy` (the service inside Envoy), `grpcio` (behind it), `auto`: envoy where it can run."""
-    workers: Annotated[int, Field(ge=1, le=256)] = len(os.sched_getaffinity(0))
+    workers: Annotated[int, Field(ge=1, le=256)] = (
+        len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    )
     """Worker processes."""
     call_timeout_seconds: Annotated[float, Field(gt=0, le=60)] = 5.0
     """The deadline of calls whose caller sets none, and the longest that any call gets."""
@@ -57,5 +61,8 @@ class Settings(BaseModel):
 
 BODY_LIMIT_BYTES = 1_048_576
 """The longest request: 1 MB (source: contract, "Limits")."""
+MESSAGE_LIMIT_BYTES = 4 * BODY_LIMIT_BYTES
+"""The longest gRPC message that is taken in at all. One past `BODY_LIMIT_BYTES` is refused in its place, a longer one
+ends the call."""
 CONNECT_TIMEOUT_SECONDS = 1.0
 """How long opening a connection to a node of the cluster may take."""

@@ -49,7 +49,7 @@ class Service:
         self._servers: list[Supervised] = []
         self._admin_sockets: list[Path] = []
         self._drain_fd = -1
-        """A pipe's end that the Envoy workers inherit; they turn NOT_SERVING when `_draining`, the other, is closed."""
+        """A pipe's end that the workers inherit; they turn NOT_SERVING when `_draining`, the other, is closed."""
         self._draining: int | None = None
         self.http_port = 0
         """The gateway's port; valid once started."""
@@ -135,7 +135,7 @@ class Service:
         host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
         config = self._worker_config(number, redis, catalog, addresses=[f"unix:{path}", f"{host}:{self.grpc_port}"])
         argv = [sys.executable, "-m", "instantaudience_server.worker"]
-        child = await self._run(Program(f"worker-{number}", argv, stdin=config))
+        child = await self._run(Program(f"worker-{number}", argv, stdin=config, pass_fds=(self._drain_fd,)))
         async with _must_start(child):
             while not await _listens(path):
                 await _still_running(child)
@@ -151,7 +151,7 @@ class Service:
             application="instantaudience_server.envoy_worker:app",
             grpc_port=self.grpc_port,
         )
-        config = self._worker_config(number, redis, catalog, drain_fd=self._drain_fd)
+        config = self._worker_config(number, redis, catalog)
         program = Program(
             f"worker-{number}",
             _envoy_command(directory / f"envoy-{number}.json", gateway, concurrency=1),
@@ -163,8 +163,9 @@ class Service:
         await self._run_envoy(program, admin_socket)
         return admin_socket
 
-    def _worker_config(self, number: int, redis: SecretStr, catalog: CatalogEntries, **host: list[str] | int) -> bytes:
+    def _worker_config(self, number: int, redis: SecretStr, catalog: CatalogEntries, **host: list[str]) -> bytes:
         config = {"number": number, "settings": self._settings, "catalog": catalog, "redis": redis.get_secret_value()}
+        config["drain_fd"] = self._drain_fd
         return WorkerConfig.model_validate(config | host).model_dump_json().encode()
 
     def _gateway_settings(self, admin_socket: Path) -> GatewaySettings:

@@ -23,6 +23,12 @@ class Event(StrEnum):
     WORKER_DRAINING = "worker_draining"  # worker
     HOST_CHOSEN = "host_chosen"  # host: envoy or grpcio; reason
     HEALTH_CHANGED = "health_changed"  # serving
+    PROCESS_EXITED = "process_exited"  # process, pid, returncode, restart_in_seconds
+    PROCESS_RESTARTED = "process_restarted"  # process, pid
+    PROCESS_START_FAILED = "process_start_failed"  # process, error
+    PROCESS_KILLED = "process_killed"  # process, pid, grace_seconds: it did not end by itself
+    EMBEDDED_CLUSTER_STARTED = "embedded_cluster_started"  # data_dir, ports
+    EMBEDDED_CLUSTER_PORTS_TAKEN = "embedded_cluster_ports_taken"  # data_dir, ports: another's now
 
 
 def configure_logging(level: str) -> None:

@@ -27,6 +27,9 @@ SIGN_IN_WINDOW_MS = 5 * 60 * 1000
 TRUST_MS = 1000
 """How long a worker trusts what it read of a session. It bounds how late an ended session is noticed, and how much
 earlier than `IDLE_MS` after its last use a token may end."""
+OUTAGE_SECONDS = 0.25
+"""How long a call waits for a session that its worker has read before. If the part of the cluster that holds it does
+not answer, what was read is trusted again, up to the end that the session had then: users on other parts are served."""
 MOST_TRUSTED = 10_000
 """Sessions that a worker remembers."""
 RANDOM_BYTES = 16
@@ -38,6 +41,7 @@ LONGEST_TOKEN = 256
 class _Trusted:
     caller: Caller
     until_ms: int
+    end_ms: int
 
 
 class TokenService:
@@ -62,6 +66,7 @@ class TokenService:
         self._random_hex = random_hex
         self._location = location
         self._trusted: OrderedDict[str, _Trusted] = OrderedDict()
+        self._loop = asyncio.get_running_loop()
         self._extending: set[asyncio.Task[None]] = set()
 
     async def authenticate(self, username: str, password: str, deadline: float) -> str:
@@ -86,6 +91,7 @@ class TokenService:
                 Reason.RATE_LIMIT_EXCEEDED,
                 f"Rate limit exceeded. You have authenticated {SIGN_INS} times in 5 minutes, wait and try again",
                 retry_after_seconds=math.ceil(wait_ms / 1000),
+                count=str(SIGN_INS),
             )
         await self._store.create(hash_token(token), Session(account.id, now_ms), now_ms + IDLE_MS, deadline)
         return token
@@ -104,15 +110,27 @@ class TokenService:
         token_hash = hash_token(token)
         now_ms = self._clock.now_ms()
         trusted = self._trusted.get(token_hash)
-        if trusted is not None and now_ms < trusted.until_ms:
+        if trusted is None or now_ms >= trusted.end_ms:
+            return await self._read(token_hash, now_ms, deadline)
+        if now_ms < trusted.until_ms:
             return trusted.caller
-        self._trusted.pop(token_hash, None)
+        try:
+            return await self._read(token_hash, now_ms, min(deadline, self._loop.time() + OUTAGE_SECONDS))
+        except AudienceError as error:
+            if error.reason is not Reason.UNAVAILABLE:
+                raise
+        trusted.until_ms = min(now_ms + TRUST_MS, trusted.end_ms)
+        return trusted.caller
+
+    async def _read(self, token_hash: str, now_ms: int, deadline: float) -> Caller:
+        """Read the session behind a token, as a use of it; raises as `verify`."""
         session = await self._store.find(token_hash, deadline)
+        self._trusted.pop(token_hash, None)
         end_ms = 0 if session is None else min(now_ms + IDLE_MS, session.issued_ms + LIFETIME_MS)
         if session is None or end_ms <= now_ms:
             raise _unknown_token()
         caller = self._caller(session)
-        self._trust(token_hash, _Trusted(caller, min(now_ms + TRUST_MS, end_ms)))
+        self._trust(token_hash, _Trusted(caller, min(now_ms + TRUST_MS, end_ms), end_ms))
         self._extend(token_hash, end_ms, deadline)
         return caller
 

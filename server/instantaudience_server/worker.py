@@ -8,7 +8,7 @@ import structlog
 import uvloop
 
 from instantaudience_server.composition import WorkerConfig, open_worker
-from instantaudience_server.settings import BODY_LIMIT_BYTES
+from instantaudience_server.settings import MESSAGE_LIMIT_BYTES
 from instantaudience_server.store.topology import StoreUnusableError
 from instantaudience_server.telemetry import Event, configure_logging
 from instantaudience_server.transport.grpcio import GrpcioHost
@@ -26,11 +26,10 @@ async def serve(config: WorkerConfig) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with open_worker(config) as worker:
-        host = GrpcioHost(worker.methods, worker.pipeline, config.addresses, body_limit_bytes=BODY_LIMIT_BYTES)
+        host = GrpcioHost(worker.methods, worker.pipeline, config.addresses, message_limit_bytes=MESSAGE_LIMIT_BYTES)
         await host.start()
         log.info(Event.WORKER_READY, worker=config.number)
         await stop.wait()
-        log.info(Event.WORKER_DRAINING, worker=config.number)
         await worker.status.drain()
         await host.drain(config.settings.drain_seconds)
 

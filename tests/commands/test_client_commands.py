@@ -11,9 +11,12 @@ import pytest
 from instantaudience_server.processes import free_ports
 from redis.asyncio import RedisCluster
 from support.messages import USER, one_user
-from support.service import PASSWORDS, Service
+from support.service import HOST_MODES, PASSWORDS, Service
 from support.stored import put, stored
 from support.strategies import UUID
+
+# The commands know nothing of hosts: one will do.
+pytestmark = pytest.mark.parametrize("host_mode", HOST_MODES[:1], indirect=True, scope="session")
 
 OK = {"status": "OK", "message": {"users_in_request": 1, "segments_in_request": 1}, "warnings": []}
 UNKNOWN_TOKEN = "hbapi:1001:0123456789abcdef0123456789abcdef:local"

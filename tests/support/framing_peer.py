@@ -83,7 +83,7 @@ class Peer:
             )
         )
         self._answers: dict[int, Answer] = {}
-        self._room = asyncio.Event()
+        self._came = asyncio.Event()
         self.lost = False
         self._http.initiate_connection()
         self._http.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: LARGEST_WINDOW})
@@ -117,12 +117,15 @@ class Peer:
 
     async def send(self, stream_id: int, data: bytes, *, end: bool = False) -> None:
         """Send a piece of a request's body, as flow control lets it; what has ended already takes no more."""
+        answer = self._answers[stream_id]
         with contextlib.suppress(ProtocolError):
-            while len(data) > (room := self._room_for(stream_id)):
-                self._http.send_data(stream_id, data[:room])
-                data = data[room:]
-                self._flush()
-                await self._more_room()
+            while (room := self._room_for(stream_id)) < len(data) and not answer.ended.is_set():
+                if room:
+                    self._http.send_data(stream_id, data[:room])
+                    data = data[room:]
+                    self._flush()
+                else:
+                    await self._news()
             self._http.send_data(stream_id, data, end_stream=end)
             self._flush()
 
@@ -140,7 +143,7 @@ class Peer:
         async with asyncio.timeout(ANSWER_SECONDS):
             while len(answer.data) < 5 + length:
                 assert not answer.ended.is_set()
-                await self._more_room()
+                await self._news()
         return answer.data[5 : 5 + length]
 
     def reset(self, stream_id: int) -> None:
@@ -167,16 +170,13 @@ class Peer:
             self._writer.write(self._http.data_to_send())
 
     def _room_for(self, stream_id: int) -> int:
-        if stream_id not in self._answers:
-            return 0
         return min(self._http.local_flow_control_window(stream_id), self._http.max_outbound_frame_size)
 
-    async def _more_room(self) -> None:
-        if self._http.outbound_flow_control_window > 0:
-            await asyncio.sleep(0)
-        self._room.clear()
+    async def _news(self) -> None:
+        """Wait until something has come."""
+        self._came.clear()
         async with asyncio.timeout(ANSWER_SECONDS):
-            await self._room.wait()
+            await self._came.wait()
 
     async def _read(self) -> None:
         with contextlib.suppress(OSError, ProtocolError):
@@ -184,11 +184,11 @@ class Peer:
                 for event in self._http.receive_data(data):
                     self._on_event(event)
                 self._flush()
-                self._room.set()
+                self._came.set()
         self.lost = True
         for answer in self._answers.values():
             answer.ended.set()
-        self._room.set()
+        self._came.set()
 
     def _on_event(self, event: Event) -> None:
         if isinstance(event, ConnectionTerminated):

@@ -25,14 +25,14 @@ def expected(key: bytes, *words: Any) -> tuple[int, bytes]:
 def test_setting_memberships(keys: list[bytes], end: int, values: dict[int, int]) -> None:
     fields = [word for pair in values.items() for word in pair]
     expiry = ["PXAT", end] if end else []
-    assert list(commands.set_values(end, values).around(keys)) == [
+    assert commands.set_values(keys, end, values) == [
         expected(key, "HSETEX", key, *expiry, "FIELDS", len(values), *fields) for key in keys
     ]
 
 
 @given(keys=user_keys, segment_ids=st.lists(int32s, min_size=1))
 def test_removing_memberships(keys: list[bytes], segment_ids: list[int]) -> None:
-    assert list(commands.remove(segment_ids).around(keys)) == [expected(key, "HDEL", key, *segment_ids) for key in keys]
+    assert commands.remove(keys, segment_ids) == [expected(key, "HDEL", key, *segment_ids) for key in keys]
 
 
 EXTERNAL = b"x:958:a{b}\r\n$1"

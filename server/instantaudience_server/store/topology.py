@@ -12,8 +12,8 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisClusterException, RedisError
 
 from instantaudience_server.errors import unavailable
+from instantaudience_server.store.server import REQUIRED
 
-REQUIRED = "Redis 8.0 or Valkey 9.0"
 _NO_ANSWER = (RedisError, RedisClusterException, OSError)
 """What redis-py raises when a node does not answer as it should; RedisClusterException is no RedisError."""
 

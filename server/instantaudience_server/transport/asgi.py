@@ -47,19 +47,19 @@ class CallerLeft(asyncio.CancelledError):
 
 
 class GrpcApplication:
-    """Serves methods by path. `body_limit_bytes` bounds each message of a request."""
+    """Serves methods by path. A message past `message_limit_bytes` ends its call."""
 
-    def __init__(self, methods: Sequence[AnyMethod], pipeline: Pipeline, *, body_limit_bytes: int) -> None:
+    def __init__(self, methods: Sequence[AnyMethod], pipeline: Pipeline, *, message_limit_bytes: int) -> None:
         self._methods = {method.path: method for method in methods}
         self._pipeline = pipeline
-        self._body_limit_bytes = body_limit_bytes
+        self._message_limit_bytes = message_limit_bytes
         self._loop = asyncio.get_running_loop()
         self._exchanges: set[_Exchange] = set()
         self._sweeper: asyncio.TimerHandle | None = None
 
     async def __call__(self, scope: Event, receive: Receive, send: Send) -> None:
         """Serve one HTTP request."""
-        exchange = _Exchange(scope["headers"], receive, send, self._body_limit_bytes)
+        exchange = _Exchange(scope["headers"], receive, send, self._message_limit_bytes)
         self._exchanges.add(exchange)
         if self._sweeper is None:
             self._sweeper = self._loop.call_later(LOOK_SECONDS, self._sweep)

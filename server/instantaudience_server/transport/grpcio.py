@@ -20,22 +20,23 @@ from instantaudience_server.transport.pipeline import (
 from instantaudience_server.transport.status import STATUS_DETAILS_KEY, describe
 
 CODES = {code.value[0]: code for code in grpc.StatusCode}
-MESSAGE_OVERHEAD_BYTES = 64 * 1024
-"""How much longer than the pipeline's limit a message may be for gRPC itself, so that the pipeline refuses it."""
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 
 
 class GrpcioHost:
-    """A gRPC server on any number of addresses (`host:port`, `unix:/path`); ports are shared (SO_REUSEPORT)."""
+    """A gRPC server on any number of addresses (`host:port`, `unix:/path`); ports are shared (SO_REUSEPORT).
+
+    A message past `message_limit_bytes` ends its call, by gRPC's own hand.
+    """
 
     def __init__(
-        self, methods: Sequence[AnyMethod], pipeline: Pipeline, addresses: Sequence[str], *, body_limit_bytes: int
+        self, methods: Sequence[AnyMethod], pipeline: Pipeline, addresses: Sequence[str], *, message_limit_bytes: int
     ) -> None:
         self._server = grpc.aio.server(
             options=[
                 ("grpc.so_reuseport", 1),
-                ("grpc.max_receive_message_length", body_limit_bytes + MESSAGE_OVERHEAD_BYTES),
+                ("grpc.max_receive_message_length", message_limit_bytes),
                 ("grpc.max_send_message_length", -1),
                 ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),

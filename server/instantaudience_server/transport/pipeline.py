@@ -48,6 +48,10 @@ class Call(NamedTuple):
     request_id: str
     remaining_seconds: float | None
 
+    def __repr__(self) -> str:
+        """Without the token: this may end in a log."""
+        return f"Call(request_id={self.request_id!r}, remaining_seconds={self.remaining_seconds!r})"
+
 
 @dataclass(frozen=True, slots=True)
 class Method(Generic[Request]):

@@ -73,4 +73,6 @@ def describe(error: AudienceError) -> Failure:
         violation = error_details_pb2.QuotaFailure.Violation(description=error.message)
         status.details.add().Pack(error_details_pb2.QuotaFailure(violations=[violation]))
         metadata.append(("x-ratelimit-code", "429"))
+        if "count" in error.metadata:
+            metadata.append(("x-ratelimit-count", error.metadata["count"]))
     return Failure(row.grpc_code, error.message, status, tuple(metadata))

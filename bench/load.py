@@ -13,6 +13,8 @@ from bench.workload import Shape, json_bodies, request_bodies
 
 UNARY = "/instantaudience.v1.AudienceService/ApplySegments"
 STREAM = "/instantaudience.v1.AudienceService/StreamSegments"
+REST = "/rt-segment"
+GRPC, JSON = "application/grpc", "application/json"
 PREFIX_BYTES = 5
 """gRPC's message prefix: a flag and the length."""
 
@@ -58,25 +60,21 @@ class _Run:
         )
 
 
+def call_headers(token: str, content_type: str) -> dict[str, str]:
+    """A call's headers."""
+    return {"content-type": content_type, "te": "trailers", "authorization": token}
+
+
 def _headers(path: str, token: str, content_type: str) -> bytes:
-    return encode_headers(
-        {
-            ":method": "POST",
-            ":scheme": "http",
-            ":path": path,
-            ":authority": "bench",
-            "content-type": content_type,
-            "te": "trailers",
-            "authorization": token,
-        }
-    )
+    pseudo = {":method": "POST", ":scheme": "http", ":path": path, ":authority": "bench"}
+    return encode_headers(pseudo | call_headers(token, content_type))
 
 
 async def unary(
     address: tuple[str, int], token: str, shape: Shape, *, connections: int, in_flight: int, seconds: float
 ) -> Result:
     """ApplySegments over gRPC: so many connections with so many calls in flight each."""
-    block = _headers(UNARY, token, "application/grpc")
+    block = _headers(UNARY, token, GRPC)
 
     def check(run: _Run, body: bytes, trailers: dict[str, str]) -> None:
         if trailers.get("grpc-status") != "0":
@@ -96,7 +94,7 @@ async def rest(
         if expected not in body:
             raise LoadError(f"an answer does not fit its call: {body!r}")
 
-    block = _headers("/rt-segment", token, "application/json")
+    block = _headers(REST, token, JSON)
     return await _calls(address, block, json_bodies(shape), shape, check, connections, in_flight, seconds)
 
 
@@ -141,7 +139,7 @@ async def streams(
 ) -> Result:
     """StreamSegments: one stream a connection, with so many requests unanswered each."""
     run = _Run(shape, seconds, warmup_seconds=min(1.0, seconds / 4))
-    block = _headers(STREAM, token, "application/grpc")
+    block = _headers(STREAM, token, GRPC)
     source = itertools.cycle(request_bodies(shape))
     drivers = [_StreamDriver(await _connect(address), run, block, source) for _ in range(connections)]
     for driver in drivers:

@@ -152,7 +152,7 @@ class _Application:
             body_limit_bytes=LIMIT_BYTES,
             stream_window=4,
         )
-        self._serve = GrpcApplication(_methods(status), pipeline, body_limit_bytes=LIMIT_BYTES)
+        self._serve = GrpcApplication(_methods(status), pipeline, message_limit_bytes=LIMIT_BYTES)
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await send({"type": "lifespan.shutdown.complete"})

@@ -46,13 +46,16 @@ blocks = st.one_of(
         member_id=_mostly(owners, int32s),
     ),
 )
+plain_users = st.fixed_dictionaries({"user_id": user_ids, "seg_block": st.lists(blocks, min_size=1, max_size=3)})
 users = st.one_of(
-    st.fixed_dictionaries({"user_id": user_ids, "seg_block": st.lists(blocks, min_size=1, max_size=4)}),
+    plain_users,
     _with_some(
         user_id=_mostly(user_ids, texts),
         domain=_mostly(domains, texts),
         seg_block=_repeated(st.lists(blocks, max_size=4), 1, 1, 1, 1, 1, 34, 101),
     ),
 )
-requests = _with_some(rt_segment=_repeated(st.lists(users, max_size=8), 1, 1, 1, 1, 1, 1, 1, 251))
+_groups = st.lists(users, max_size=8)
+_crowds = _repeated(st.lists(plain_users, min_size=1, max_size=3), 334, 1001)
+requests = _with_some(rt_segment=st.one_of(*[_groups] * 15, _crowds))
 """Requests in the contract's JSON form."""

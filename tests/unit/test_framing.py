@@ -17,6 +17,7 @@ from instantaudience_server.transport.framing import (
     Messages,
     binary_header,
     frame,
+    only_message,
     status_message,
     timeout_seconds,
 )
@@ -114,14 +115,14 @@ def test_whatever_is_framed_is_read_back(messages: list[bytes], data: st.DataObj
 def test_the_short_way_takes_exactly_what_the_long_way_takes(message: bytes, more: bytes, flag: int) -> None:
     data = prefix(flag, len(message)) + message + more
     fits = flag == 0 and not more and len(data) <= LIMIT_BYTES
-    assert Messages(b"", LIMIT_BYTES).only(data) == (message if fits else None)
+    assert only_message(data, LIMIT_BYTES) == (message if fits else None)
     if fits:
         assert read([data]) == [message]
 
 
 @given(data=st.binary(max_size=20))
 def test_the_short_way_is_right_where_it_answers(data: bytes) -> None:
-    message = Messages(b"", LIMIT_BYTES).only(data)
+    message = only_message(data, LIMIT_BYTES)
     if message is not None:
         assert read([data]) == [message]
 

@@ -70,6 +70,8 @@ class GrpcApplication:
             method = self._methods.get(scope["path"])
             if method is None:
                 raise CallError(describe(AudienceError(Reason.NO_SUCH_METHOD, "There is no such method")))
+            if exchange.headers.get(b"te") != b"trailers":
+                raise CallError(describe(AudienceError(Reason.SYNTAX, "The header 'te: trailers' is missing")))
             exchange.task = asyncio.current_task(self._loop)
             if isinstance(method, StreamMethod | PublicStreamMethod):
                 await self._stream(method, exchange)
@@ -102,10 +104,12 @@ class _Exchange:
     """One HTTP request and its answer, as gRPC sees them. `task` serves it."""
 
     __slots__ = (
+        "_ahead",
         "_complete",
         "_limit_bytes",
         "_looked",
         "_looking",
+        "_reading",
         "_receive",
         "_send",
         "_started",
@@ -119,7 +123,9 @@ class _Exchange:
         self._receive = receive
         self._send = send
         self._limit_bytes = limit_bytes
-        self._started = self._complete = self._looked = False
+        self._started = self._complete = self._reading = self._looked = False
+        self._ahead = b""
+        """What looking for the caller has read of the request."""
         self._looking: asyncio.Task[None] | None = None
         self.task: asyncio.Task[Any] | None = None
         self.caller_left = False
@@ -149,12 +155,14 @@ class _Exchange:
         try:
             messages = self._messages()
             received = list(messages.feed(data))
-            while more:
+            while more and len(received) <= 1:
                 data, more = await self._read()
                 received += messages.feed(data)
+            if len(received) > 1:
+                raise AudienceError(Reason.SYNTAX, "The request has several messages; it must have one")
             messages.finish()
-            if len(received) != 1:
-                raise AudienceError(Reason.SYNTAX, f"The request has {len(received)} messages; it must have one")
+            if not received:
+                raise AudienceError(Reason.SYNTAX, "The request has no message; it must have one")
         except AudienceError as error:
             raise CallError(describe(error)) from None
         return received[0]
@@ -177,9 +185,19 @@ class _Exchange:
         messages.finish()
 
     async def _read(self) -> tuple[bytes, bool]:
+        """The next bytes of the request, and whether more may follow."""
+        if self._looking is not None:
+            await self._looking
+            if self.caller_left:
+                raise CallerLeft
+            self._looking = None
+            data, self._ahead = self._ahead, b""
+            return data, not self._complete
+        self._reading = True
         event = await self._receive()
+        self._reading = False
         if event["type"] == "http.disconnect":
-            self.caller_left = True
+            self._leave()
             raise CallerLeft
         self._complete = not event["more_body"]
         return event["body"], event["more_body"]
@@ -222,18 +240,27 @@ class _Exchange:
     def look(self, loop: asyncio.AbstractEventLoop) -> None:
         """Find out whether the caller is still there, and cancel the call if not.
 
-        While the request is being read, reading tells; after that nothing does but to ask, so this is called again and
-        again, the first time in vain.
+        While the request is being read, reading tells. Otherwise nothing does but to ask for more of it, so this is
+        called again and again, the first time in vain. What comes of the request is kept, up to the limit.
         """
-        if self._looked and (self._looking is None or self._looking.done()):
+        asks = self._looking is not None and not self._looking.done()
+        if self._looked and not (self._reading or asks or self.caller_left) and len(self._ahead) <= self._limit_bytes:
             self._looking = loop.create_task(self._look())
-        self._looked = self._complete
+        self._looked = True
 
     async def _look(self) -> None:
-        if (await self._receive())["type"] == "http.disconnect":
-            self.caller_left = True
-            if self.task is not None:
-                self.task.cancel()
+        event = await self._receive()
+        if event["type"] == "http.disconnect":
+            self._leave()
+        else:
+            self._ahead += event["body"]
+            self._complete = not event["more_body"]
+
+    def _leave(self) -> None:
+        """Note that the caller has left, and cancel the call where it does something else than to read."""
+        self.caller_left = True
+        if self.task is not None and self.task is not asyncio.current_task():
+            self.task.cancel()
 
     def close(self) -> None:
         """Stop looking for the caller."""

@@ -58,10 +58,10 @@ class ServingStatus:
 
     async def watch(self, requests: AsyncIterator[health_pb2.HealthCheckRequest]) -> AsyncIterator[Message]:
         """The status of a service now, and whenever it changes."""
-        asked = [request async for request in requests]
+        asked = await anext(requests, None)
         told = None
-        while asked:
-            changed, status = self._changed, self._status(asked[0].service)
+        while asked is not None:
+            changed, status = self._changed, self._status(asked.service)
             if status != told:
                 told = status
                 yield _Status(status=status)

@@ -1,0 +1,158 @@
+"""What `serve` cannot start with: one clear line, and nothing left behind."""
+
+import re
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from instantaudience_server.processes import free_ports
+from support.clusters import running_node
+from support.service import HOST_MODES, Service
+
+USAGE, FAILURE = 2, 1
+CATALOGS = {
+    "bad.yaml": "members: [{id: 1, name: a}, {id: 1, name: b}]",
+    "unknown.yaml": "members: []\npeople: []",
+    "wrong.yaml": "users: [{id: x}]",
+    "no.yaml": "members: [",
+    "binary.yaml": "\0",
+}
+CONFIGS = {
+    "no.toml": "workers =",
+    "unknown.toml": "demo = true\ncolour = 'red'",
+    "wrong.toml": "demo = true\nworkers = 'many'",
+    "zero.toml": "demo = true\nworkers = 0",
+}
+
+
+@pytest.fixture
+def taken() -> Iterator[list[int]]:
+    """Ports that another program has."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
+    yield [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+
+
+@pytest.fixture
+def serve(run: Any, tmp_path: Path) -> Any:
+    """Runs `serve` on free ports, and with the demo catalog unless told otherwise, where it cannot start."""
+    for name, content in (CATALOGS | CONFIGS).items():
+        (tmp_path / name).write_text(content)
+
+    async def run_serve(*words: str, catalog: str = "--demo", env: dict[str, str] | None = None) -> Any:
+        ports = ["--http-port", "0", "--grpc-port", "0"]
+        return await run("serve", *catalog.split(), *ports, *words, env=env)
+
+    return run_serve
+
+
+def assert_one_line(ended: Any, status: int, line: str) -> None:
+    """The last line says what is wrong; before it there is no more than how to call the command, or a step."""
+    assert ended.status == status, ended.errors
+    assert ended.output == ""
+    *before, last = ended.errors.strip().splitlines()
+    assert re.fullmatch(f"Error: {line}", last), last
+    assert all(re.match("Usage: |Try |$|… ", other) for other in before), before
+
+
+USAGE_ERRORS = {
+    "no catalog": ("", [], {}, "either --catalog FILE or --demo is needed, not both"),
+    "two catalogs": (
+        "--demo --catalog bad.yaml",
+        [],
+        {},
+        "either --catalog FILE or --demo is needed, not both",
+    ),
+    "no worker": ("--demo", ["--workers", "0"], {}, "--workers: .*greater than or equal to 1"),
+    "no number": ("--demo", ["--workers", "many"], {}, r".*'--workers'.*'many' is not a valid integer\."),
+    "a port too high": ("--demo", ["--http-port", "65536"], {}, "--http-port: .*65535"),
+    "a port below 0": ("--demo", ["--grpc-port", "-1"], {}, "--grpc-port: .*0"),
+    "no time for a call": ("--demo", ["--call-timeout-seconds", "0"], {}, "--call-timeout-seconds: .*greater than 0"),
+    "a time that is none": ("--demo", ["--drain-seconds", "nan"], {}, "--drain-seconds: .*"),
+    "too little memory": ("--demo", ["--max-pending-bytes", "1"], {}, "--max-pending-bytes: .*1048576"),
+    "a location with a colon": ("--demo", ["--location", "a:b"], {}, "--location: .*"),
+    "an unknown level": ("--demo", ["--log-level", "loud"], {}, "--log-level: .*'debug', 'info', 'warning' or 'error'"),
+    "an unknown host": ("--demo", ["--host-mode", "apache"], {}, "--host-mode: .*'auto', 'envoy' or 'grpcio'"),
+    "an unknown flag": ("--demo", ["--colour", "red"], {}, ".*--colour.*"),
+    "a bad variable": ("--demo", [], {"INSTANT_AUDIENCE_WORKERS": "0"}, "--workers: .*greater than or equal to 1"),
+    "a variable that is no number": ("--demo", [], {"INSTANT_AUDIENCE_WORKERS": "x"}, ".*--workers.*'x' is not.*"),
+    "no file with settings": ("--demo", ["--config", "missing.toml"], {}, ".*missing.toml: .*No such file.*"),
+    "settings that are no TOML": ("--demo", ["--config", "no.toml"], {}, ".*no.toml: .*line 1.*"),
+    "unknown settings": ("--demo", ["--config", "unknown.toml"], {}, ".*unknown.toml: unknown settings: colour"),
+    "a setting of another type": ("", ["--config", "wrong.toml"], {}, ".*--workers.*'many' is not.*"),
+    "a bad setting": ("", ["--config", "zero.toml"], {}, "--workers: .*greater than or equal to 1"),
+    "a variable that names bad settings": ("", [], {"INSTANT_AUDIENCE_CONFIG": "zero.toml"}, "--workers: .*"),
+}
+
+
+@pytest.mark.parametrize(("catalog", "words", "env", "line"), USAGE_ERRORS.values(), ids=USAGE_ERRORS)
+async def test_usage(
+    serve: Any, tmp_path: Path, catalog: str, words: list[str], env: dict[str, str], line: str
+) -> None:
+    ended = await serve(*words, catalog=catalog, env=env)
+    assert_one_line(ended, USAGE, line)
+    assert not (tmp_path / "data").exists()
+
+
+FAILURES = {
+    "no such catalog": ("--catalog missing.yaml", [], r"missing\.yaml: No such file or directory"),
+    "the catalog is a directory": ("--catalog .", [], r"\.: Is a directory"),
+    "the catalog is no YAML": ("--catalog no.yaml", [], r"no\.yaml: not YAML: .*line 1.*"),
+    "the catalog is binary": ("--catalog binary.yaml", [], r"binary\.yaml: not YAML: .*"),
+    "the catalog breaks a rule": ("--catalog bad.yaml", [], r"bad\.yaml: .*members: id 1 stands 2 times"),
+    "the catalog has unknown keys": ("--catalog unknown.yaml", [], r"unknown\.yaml: people: .*"),
+    "the catalog has a wrong type": ("--catalog wrong.yaml", [], r"wrong\.yaml: users\.0\.id: .*integer.*"),
+    "a host of others": ("--demo", ["--host", "192.0.2.1"], ".*(192.0.2.1|Cannot assign).*"),
+    "a host that is none": ("--demo", ["--host", "no host"], ".*"),
+    "no cluster there": ("--demo", ["--redis", "redis://u:s3cret@127.0.0.1:{free}"], "the cluster cannot be used: .*"),
+    "no URL": ("--demo", ["--redis", "s3cret"], "the cluster's URL cannot be used: .*"),
+    "a URL of something else": ("--demo", ["--redis", "http://127.0.0.1"], "the cluster's URL cannot be used: .*"),
+    "the data directory is a file": ("--demo", ["--data-dir", "bad.yaml"], ".*bad.yaml.*"),
+}
+
+
+@pytest.mark.parametrize(("catalog", "words", "line"), FAILURES.values(), ids=FAILURES)
+async def test_failures(serve: Any, tmp_path: Path, catalog: str, words: list[str], line: str) -> None:
+    (free,) = free_ports("127.0.0.1", 1)
+    ended = await serve(*(word.format(free=free) for word in words), catalog=catalog)
+    assert_one_line(ended, FAILURE, line)
+    assert "s3cret" not in ended.errors
+    assert not (tmp_path / "data").exists()
+
+
+async def test_settings_come_from_flags_then_environment_then_file(run: Any, tmp_path: Path, taken: list[int]) -> None:
+    """Each names a port that is in use, so that the error tells which one counted."""
+    in_flag, in_environment, in_file = taken
+    (tmp_path / "settings.toml").write_text(f"demo = true\nhttp_port = 0\ngrpc_port = {in_file}\n")
+    flag = ["--grpc-port", str(in_flag)]
+    file = ["--config", "settings.toml"]
+    env = {"INSTANT_AUDIENCE_GRPC_PORT": str(in_environment)}
+    for words, environment, counts in ((flag, env, in_flag), ([], env, in_environment), ([], {}, in_file)):
+        ended = await run("serve", *file, *words, env=environment)
+        assert_one_line(ended, FAILURE, f"port {counts} on 127.0.0.1 is in use by another program; .*--grpc-port.*")
+
+
+@pytest.mark.parametrize("flag", ["--http-port", "--grpc-port"])
+async def test_a_port_in_use(serve: Any, tmp_path: Path, taken: list[int], flag: str) -> None:
+    ended = await serve(flag, str(taken[0]))
+    line = (
+        f"port {taken[0]} on 127.0.0.1 is in use by another program; choose another with {flag}, or 0 for any free one"
+    )
+    assert_one_line(ended, FAILURE, line)
+    assert not (tmp_path / "data").exists()
+
+
+async def test_a_server_that_is_no_cluster(serve: Any, tmp_path: Path) -> None:
+    async with running_node("redis", tmp_path) as port:
+        ended = await serve("--redis", f"redis://127.0.0.1:{port}")
+    assert_one_line(ended, FAILURE, "the cluster cannot be used: .*[Cc]luster.*")
+
+
+@pytest.mark.parametrize("host_mode", HOST_MODES[:1], indirect=True)
+async def test_the_data_directory_of_a_running_service(serve: Any, service: Service) -> None:
+    data_dir = service.directory / "data"
+    ended = await serve("--data-dir", str(data_dir))
+    assert_one_line(ended, FAILURE, f"{data_dir} is in use by another process: stop it, or use another data directory")

@@ -19,6 +19,9 @@ STAT_PREFIX = "ingress"
 
 CLUSTER = "workers"
 
+_GRPC_PATH = "/[!-$&-~]*"
+"""No method's path needs escapes, and pyvoy leaves a request unanswered whose path is not UTF-8 without them."""
+
 _TYPES = "type.googleapis.com/envoy.extensions"
 _HTTP_FILTERS = f"{_TYPES}.filters.http"
 _LUA = "envoy.filters.http.lua"
@@ -147,10 +150,13 @@ def _content_type(prefix: str) -> dict[str, Any]:
 
 
 def _routes(settings: GatewaySettings) -> list[dict[str, Any]]:
-    """gRPC calls last as long as their callers want; REST calls have the service's deadline."""
+    """gRPC calls last as long as their callers want; REST calls have the service's deadline.
+
+    A call whose path cannot be a method's is taken for a REST one, which has no such path.
+    """
     grpc: dict[str, Any] = {
         "name": GRPC_ROUTE,
-        "match": {"prefix": "/", "headers": [_content_type("application/grpc")]},
+        "match": {"safe_regex": {"regex": _GRPC_PATH}, "headers": [_content_type("application/grpc")]},
         "typed_per_filter_config": {
             _LUA: {"@type": f"{_HTTP_FILTERS}.lua.v3.LuaPerRoute", "disabled": True},
         },
@@ -211,6 +217,8 @@ def _connection_manager(settings: GatewaySettings) -> dict[str, Any]:
         },
         "http2_protocol_options": {
             "max_concurrent_streams": 1000,
+            # A request that HTTP/2 does not allow ends, and its neighbours on the connection go on.
+            "override_stream_error_on_invalid_http_message": True,
             "initial_stream_window_size": 1_048_576,
             "initial_connection_window_size": 16 * 1_048_576,
             "connection_keepalive": {"interval": "30s", "timeout": "10s"},

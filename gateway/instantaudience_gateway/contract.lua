@@ -131,8 +131,10 @@ end
 function envoy_on_response(handle)
   local headers = handle:headers()
   local id, content_type = headers:get(CONTRACT.error_id_key), headers:get("content-type")
+  local fine = headers:get(":status") == "200"
+  if fine and content_type == "application/grpc" then return end -- a gRPC caller's, refused above: the status is in it
   for _, name in ipairs(CONTRACT.hidden_headers) do headers:remove(name) end
-  if headers:get(":status") == "200" then return end
+  if fine then return end
   local body = handle:body(true) -- `headers` is of no use after this
   local text = body:getBytes(0, body:length())
   if content_type == CONTRACT.transcoder_error then

@@ -21,7 +21,7 @@ from pydantic import SecretStr
 from instantaudience_server.catalog_file import DEMO, CatalogEntries, read_catalog
 from instantaudience_server.composition import WorkerConfig
 from instantaudience_server.passwords import hash_password
-from instantaudience_server.processes import Child, Program, Supervised, reserve_port
+from instantaudience_server.processes import Child, PortInUseError, Program, Supervised, reserve_port
 from instantaudience_server.settings import BODY_LIMIT_BYTES, CONNECT_TIMEOUT_SECONDS, Settings
 from instantaudience_server.store.embedded import EmbeddedCluster
 from instantaudience_server.store.topology import Topology
@@ -116,14 +116,29 @@ class Service:
         return in_envoy
 
     def _reserve(self, port: int) -> int:
-        reserved = self._stack.enter_context(reserve_port(self._settings.host, port))
+        host = self._settings.host
+        try:
+            reserved = self._stack.enter_context(reserve_port(host, port))
+        except PortInUseError:
+            raise
+        except OSError as error:
+            raise StartError(
+                f"cannot listen on {host}: {error.strerror}; choose another address with --host"
+            ) from error
         number: int = reserved.getsockname()[1]
         return number
 
     async def _start_cluster(self) -> SecretStr:
         self._progress(f"starting the embedded cluster in {self._settings.data_dir}")
-        cluster = EmbeddedCluster(self._settings.data_dir)
-        await cluster.start()
+        data_dir = self._settings.data_dir
+        cluster = EmbeddedCluster(data_dir)
+        try:
+            await cluster.start()
+        except OSError as error:
+            raise StartError(
+                f"the embedded cluster cannot start in {data_dir}: {error.strerror}; choose another directory with "
+                "--data-dir"
+            ) from error
         self._stack.push_async_callback(cluster.stop)
         return SecretStr(cluster.url)
 

@@ -16,14 +16,9 @@ from typing import Any
 
 import pytest
 from instantaudience_server.store import embedded
-from instantaudience_server.store.embedded import (
-    HOST,
-    DataDirInUseError,
-    EmbeddedCluster,
-    NodeStartError,
-    NoServerError,
-    find_server,
-)
+from instantaudience_server.store import server as server_module
+from instantaudience_server.store.embedded import HOST, DataDirInUseError, EmbeddedCluster, NodeStartError
+from instantaudience_server.store.server import NoServerError, find_server
 from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import RedisError, ResponseError
 from support.redis_servers import server_binaries
@@ -280,7 +275,7 @@ class TestFindServer:
             path.chmod(0o700)
             return path
 
-        monkeypatch.setattr(embedded, "get_binary_path", missing)
+        monkeypatch.setattr(server_module, "get_binary_path", missing)
         monkeypatch.setenv("PATH", str(tmp_path))
         return install
 

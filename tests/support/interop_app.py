@@ -70,7 +70,7 @@ class _Methods:
         """One answer: how many requests there were, and how long their payloads."""
         self.running += 1
         try:
-            lengths = [len(request["payload"]) async for request in requests]
+            lengths = [len(_field(request, "payload", "")) async for request in requests]
             yield _struct(count=len(lengths), length=sum(lengths))
         finally:
             self.running -= 1

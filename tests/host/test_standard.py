@@ -1,0 +1,73 @@
+"""Health as long as it is watched, and no longer: a handler ends with its caller, however it leaves."""
+
+import asyncio
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from instantaudience_server.transport.framing import frame
+from support.clusters import eventually
+from support.framing_peer import Peer, connected, grpc_headers
+from support.interop_app import SERVICE
+from support.interop_host import Host, report
+
+Status = health_pb2.HealthCheckResponse
+WATCH = "/grpc.health.v1.Health/Watch"
+WATCHED = frame(health_pb2.HealthCheckRequest(service=SERVICE).SerializeToString())
+SERVING = Status(status=Status.SERVING).SerializeToString()
+
+
+async def test_watch_tells_of_every_change(channel: grpc.aio.Channel) -> None:
+    stub = health_pb2_grpc.HealthStub(channel)
+    watches = [stub.Watch(health_pb2.HealthCheckRequest(service=name)) for name in ("", SERVICE, "nope")]
+    assert [(await watch.read()).status for watch in watches] == [Status.SERVING] * 2 + [Status.SERVICE_UNKNOWN]
+    for serving, status in ((False, Status.NOT_SERVING), (True, Status.SERVING)):
+        await report(channel, serving=serving)
+        assert [(await asyncio.wait_for(watch.read(), 5)).status for watch in watches[:2]] == [status] * 2
+        assert (await stub.Check(health_pb2.HealthCheckRequest(service=SERVICE))).status == status
+    for watch in watches:
+        watch.cancel()
+
+
+async def test_watch_with_a_deadline(channel: grpc.aio.Channel) -> None:
+    watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=0.3)
+    assert (await watch.read()).status == Status.SERVING
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await watch.read()
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+@pytest.mark.parametrize("end", [True, False], ids=["half-closed", "open"])
+@pytest.mark.parametrize("more", [b"", WATCHED * 1000], ids=["", "with requests too many"])
+async def test_watchers_that_reset(peer: Peer, channel: grpc.aio.Channel, end: bool, more: bytes) -> None:
+    """The fixture `channel` looks that they have ended."""
+    before = await report(channel)
+    watches = [peer.begin(grpc_headers(WATCH)) for _ in range(20)]
+    for stream_id in watches:
+        await peer.send(stream_id, WATCHED + more, end=end)
+        assert await peer.message(stream_id, len(SERVING)) == SERVING
+    assert (await report(channel))["tasks"] >= before["tasks"] + len(watches)
+    for stream_id in watches:
+        peer.reset(stream_id)
+
+
+async def test_watchers_whose_connection_is_gone(host: Host, channel: grpc.aio.Channel) -> None:
+    before = await report(channel)
+    async with connected(host.address) as peer:
+        for end in (True, False) * 10:
+            stream_id = peer.begin(grpc_headers(WATCH))
+            await peer.send(stream_id, WATCHED, end=end)
+            assert await peer.message(stream_id, len(SERVING)) == SERVING
+        assert (await report(channel))["tasks"] >= before["tasks"] + 20
+
+    async def ended() -> None:
+        assert await report(channel) == before
+
+    await eventually(ended, seconds=5)
+
+
+@pytest.mark.parametrize("data", [b"", WATCHED[:3]], ids=["no request", "half a request"])
+async def test_watching_nothing(peer: Peer, data: bytes) -> None:
+    answer = await peer.call(grpc_headers(WATCH), data)
+    assert answer.grpc_status == (3 if data else 0)
+    assert answer.data == b""

@@ -51,11 +51,11 @@ class Run:
 
 
 RUNS = (
-    Run("gRPC ApplySegments", load.unary, False, Shape(1, 2), 32, 2),
-    Run("gRPC ApplySegments", load.unary, False, Shape(100, 2), 32, 2),
+    Run("gRPC ApplySegments", load.unary, False, Shape(1, 2), 64, 8),
+    Run("gRPC ApplySegments", load.unary, False, Shape(100, 2), 32, 4),
     Run("gRPC ApplySegments", load.unary, False, Shape(100, 100), 16, 1),
     Run("gRPC StreamSegments", load.streams, False, Shape(100, 2), 16, 4),
-    Run("REST POST /rt-segment", load.rest, True, Shape(1, 2), 32, 2),
+    Run("REST POST /rt-segment", load.rest, True, Shape(1, 2), 64, 8),
     Run("REST POST /rt-segment", load.rest, True, Shape(1000, 2), 16, 1),
 )
 

@@ -24,7 +24,9 @@ _GRPC_PATH = "/[!-$&-~]*"
 
 _TYPES = "type.googleapis.com/envoy.extensions"
 _HTTP_FILTERS = f"{_TYPES}.filters.http"
+_GRPC_WEB = "envoy.filters.http.grpc_web"
 _LUA = "envoy.filters.http.lua"
+_TRANSCODER = "envoy.filters.http.grpc_json_transcoder"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ def _seconds(value: float) -> str:
 
 def _grpc_web() -> dict[str, Any]:
     return {
-        "name": "envoy.filters.http.grpc_web",
+        "name": _GRPC_WEB,
         "typed_config": {"@type": f"{_HTTP_FILTERS}.grpc_web.v3.GrpcWeb"},
     }
 
@@ -83,7 +85,7 @@ def _lua() -> dict[str, Any]:
 def _transcoder(settings: GatewaySettings) -> dict[str, Any]:
     services = list(dict.fromkeys(endpoint.service for endpoint in descriptor.endpoints()))
     return {
-        "name": "envoy.filters.http.grpc_json_transcoder",
+        "name": _TRANSCODER,
         "typed_config": {
             "@type": f"{_HTTP_FILTERS}.grpc_json_transcoder.v3.GrpcJsonTranscoder",
             "proto_descriptor_bin": base64.b64encode(descriptor.descriptor_set().SerializeToString()).decode(),
@@ -149,6 +151,12 @@ def _content_type(prefix: str) -> dict[str, Any]:
     return {"name": "content-type", "string_match": {"prefix": prefix}}
 
 
+def _without(*filters: str) -> dict[str, Any]:
+    """A route's calls do not pass these filters; what is not made for each call costs nothing."""
+    disabled = {"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "disabled": True}
+    return dict.fromkeys(filters, disabled)
+
+
 def _routes(settings: GatewaySettings) -> list[dict[str, Any]]:
     """gRPC calls last as long as their callers want; REST calls have the service's deadline.
 
@@ -157,14 +165,18 @@ def _routes(settings: GatewaySettings) -> list[dict[str, Any]]:
     grpc: dict[str, Any] = {
         "name": GRPC_ROUTE,
         "match": {"safe_regex": {"regex": _GRPC_PATH}, "headers": [_content_type("application/grpc")]},
-        "typed_per_filter_config": {
-            _LUA: {"@type": f"{_HTTP_FILTERS}.lua.v3.LuaPerRoute", "disabled": True},
-        },
+        "typed_per_filter_config": _without(_GRPC_WEB, _LUA, _TRANSCODER),
+    }
+    # A prefix of the content type that `grpc` takes as well, so it stands first.
+    grpc_web = grpc | {
+        "match": {"safe_regex": {"regex": _GRPC_PATH}, "headers": [_content_type("application/grpc-web")]},
+        "typed_per_filter_config": _without(_LUA, _TRANSCODER),
     }
     milliseconds = f"{settings.call_timeout_seconds * 1000:.0f}m"
     rest: dict[str, Any] = {
         "name": "rest",
         "match": {"prefix": "/"},
+        "typed_per_filter_config": _without(_GRPC_WEB),
         "request_body_buffer_limit": settings.body_limit_bytes,
         "request_headers_to_add": [
             {
@@ -176,16 +188,21 @@ def _routes(settings: GatewaySettings) -> list[dict[str, Any]]:
         "request_headers_to_remove": ["x-envoy-original-path", "x-envoy-original-method"],
     }
     if settings.application is not None:
-        return [route | {"non_forwarding_action": {}} for route in (grpc, rest)]
+        return [route | {"non_forwarding_action": {}} for route in (grpc_web, grpc, rest)]
     retries = _retry_policy(settings)
-    grpc["route"] = {"cluster": CLUSTER, "timeout": "0s", "idle_timeout": "0s", "retry_policy": retries}
+    grpc_web["route"] = grpc["route"] = {
+        "cluster": CLUSTER,
+        "timeout": "0s",
+        "idle_timeout": "0s",
+        "retry_policy": retries,
+    }
     rest["route"] = {
         "cluster": CLUSTER,
         "timeout": _seconds(settings.call_timeout_seconds + settings.grace_seconds),
         "max_stream_duration": {"max_stream_duration": _seconds(settings.request_seconds)},
         "retry_policy": retries,
     }
-    return [grpc, rest]
+    return [grpc_web, grpc, rest]
 
 
 def _connection_manager(settings: GatewaySettings) -> dict[str, Any]:

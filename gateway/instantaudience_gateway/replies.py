@@ -125,10 +125,6 @@ def local_replies(body_limit_bytes: int, transcoder_error: str) -> dict[str, Any
     """
     grpc = _cel(f"xds.route_name == '{GRPC_ROUTE}'")
     lua = _cel("response.code_details == 'lua_response'")
-    # The transcoder comes after the script: here, the content type is still the caller's.
-    called_grpc = _cel(
-        "'content-type' in request.headers && request.headers['content-type'].startsWith('application/grpc')"
-    )
     client_error = _all(_status("GE", 400), _status("LE", 499))
     unavailable = _any_of(_status("EQ", 408), _all(_status("GE", 502), _status("LE", 504)))
     retry_after = ("retry-after", str(RETRY_AFTER_SECONDS))
@@ -149,7 +145,6 @@ def local_replies(body_limit_bytes: int, transcoder_error: str) -> dict[str, Any
             ),
             _mapper(_all(grpc, client_error), UNREADABLE.text, content_type=grpc_type),
             _mapper(grpc, INTERNAL.text, content_type=grpc_type),
-            _mapper(_all(lua, called_grpc), NO_PATH.text, content_type=grpc_type),
             _mapper(lua, "%LOCAL_REPLY_BODY%"),
             _mapper(_all(_status("EQ", 400), transcoder), "%LOCAL_REPLY_BODY%", content_type=transcoder_error),
             *(_mapper(cond, reply.body(), status=reply.http_status, headers=extra) for cond, reply, extra in fixed),

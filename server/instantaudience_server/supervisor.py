@@ -81,6 +81,7 @@ class Service:
 
     async def _start(self) -> None:
         settings = self._settings
+        in_envoy = self._choose_host()
         self.http_port = self._reserve(settings.http_port)
         self.grpc_port = self._reserve(settings.grpc_port)
         catalog = read_catalog(settings.catalog or DEMO, hash_password)
@@ -90,7 +91,6 @@ class Service:
         self._stack.callback(os.close, self._drain_fd)
         redis = settings.redis or await self._start_cluster()
         await _check_cluster(redis)
-        in_envoy = self._choose_host()
         self._progress(f"starting {settings.workers} workers")
         start = self._start_envoy_worker if in_envoy else self._start_grpcio_worker
         sockets = await asyncio.gather(

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
+from instantaudience_server.cli import main
 from instantaudience_server.processes import free_ports
 from support.clusters import running_node
 from support.service import HOST_MODES, Service
@@ -37,25 +39,33 @@ def taken() -> Iterator[list[int]]:
 
 
 @pytest.fixture
-def serve(run: Any, tmp_path: Path) -> Any:
-    """Runs `serve` on free ports, and with the demo catalog unless told otherwise, where it cannot start."""
+def directory(tmp_path: Path) -> Path:
+    """Where the catalogs and the files with settings are."""
     for name, content in (CATALOGS | CONFIGS).items():
         (tmp_path / name).write_text(content)
+    return tmp_path
 
-    async def run_serve(*words: str, catalog: str = "--demo", env: dict[str, str] | None = None) -> Any:
-        ports = ["--http-port", "0", "--grpc-port", "0"]
-        return await run("serve", *catalog.split(), *ports, *words, env=env)
+
+@pytest.fixture
+def refused(run: Any, directory: Path) -> Any:
+    """Runs `serve` on free ports where it cannot start; returns what it says. It leaves no data behind."""
+
+    async def run_serve(*words: str, line: str) -> None:
+        ended = await run("serve", "--http-port", "0", "--grpc-port", "0", *words)
+        assert_one_line(ended.status, ended.errors, FAILURE, line)
+        assert ended.output == ""
+        assert "s3cret" not in ended.errors
+        assert not (directory / "data").exists()
 
     return run_serve
 
 
-def assert_one_line(ended: Any, status: int, line: str) -> None:
+def assert_one_line(status: int, errors: str, expected: int, line: str) -> None:
     """The last line says what is wrong; before it there is no more than how to call the command, or a step."""
-    assert ended.status == status, ended.errors
-    assert ended.output == ""
-    *before, last = ended.errors.strip().splitlines()
+    assert status == expected, errors
+    *before, last = errors.strip().splitlines()
     assert re.fullmatch(f"Error: {line}", last), last
-    assert all(re.match("Usage: |Try |$|… ", other) for other in before), before
+    assert all(re.match(r"Usage: |Try |$|… |\{", other) for other in before), before
 
 
 USAGE_ERRORS = {
@@ -89,46 +99,38 @@ USAGE_ERRORS = {
 
 
 @pytest.mark.parametrize(("catalog", "words", "env", "line"), USAGE_ERRORS.values(), ids=USAGE_ERRORS)
-async def test_usage(
-    serve: Any, tmp_path: Path, catalog: str, words: list[str], env: dict[str, str], line: str
+def test_usage(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, catalog: str, words: list[str], env: dict[str, str], line: str
 ) -> None:
-    ended = await serve(*words, catalog=catalog, env=env)
-    assert_one_line(ended, USAGE, line)
-    assert not (tmp_path / "data").exists()
+    """In this process, as nothing is started."""
+    monkeypatch.chdir(directory)
+    ended = CliRunner().invoke(main, ["serve", *catalog.split(), *words], env=env)
+    assert_one_line(ended.exit_code, ended.stderr, USAGE, line)
+    assert ended.stdout == ""
+    assert isinstance(ended.exception, SystemExit)
 
 
 FAILURES = {
-    "no such catalog": ("--catalog missing.yaml", [], r"missing\.yaml: No such file or directory"),
-    "the catalog is a directory": ("--catalog .", [], r"\.: Is a directory"),
-    "the catalog is no YAML": ("--catalog no.yaml", [], r"no\.yaml: not YAML: .*line 1.*"),
-    "the catalog is binary": ("--catalog binary.yaml", [], r"binary\.yaml: not YAML: .*"),
-    "the catalog breaks a rule": ("--catalog bad.yaml", [], r"bad\.yaml: .*members: id 1 stands 2 times"),
-    "the catalog has unknown keys": ("--catalog unknown.yaml", [], r"unknown\.yaml: people: .*"),
-    "the catalog has a wrong type": ("--catalog wrong.yaml", [], r"wrong\.yaml: users\.0\.id: .*integer.*"),
-    "a host of others": (
-        "--demo",
-        ["--host", "192.0.2.1"],
-        r"cannot listen on 192\.0\.2\.1: .*; choose another .* --host",
-    ),
-    "a host that is none": ("--demo", ["--host", "no host"], "cannot listen on no host: .*; choose another .* --host"),
-    "no cluster there": ("--demo", ["--redis", "redis://u:s3cret@127.0.0.1:{free}"], "the cluster cannot be used: .*"),
-    "no URL": ("--demo", ["--redis", "s3cret"], "the cluster's URL cannot be used: .*"),
-    "a URL of something else": ("--demo", ["--redis", "http://127.0.0.1"], "the cluster's URL cannot be used: .*"),
-    "the data directory is a file": (
-        "--demo",
-        ["--data-dir", "bad.yaml"],
-        r".* in bad\.yaml: File exists; .* --data-dir",
-    ),
+    "no such catalog": ("--catalog|missing.yaml", r"missing\.yaml: No such file or directory"),
+    "the catalog is a directory": ("--catalog|.", r"\.: Is a directory"),
+    "the catalog is no YAML": ("--catalog|no.yaml", r"no\.yaml: not YAML: .*line 1.*"),
+    "the catalog is binary": ("--catalog|binary.yaml", r"binary\.yaml: not YAML: .*"),
+    "the catalog breaks a rule": ("--catalog|bad.yaml", r"bad\.yaml: members: id 1 stands 2 times"),
+    "the catalog has unknown keys": ("--catalog|unknown.yaml", r"unknown\.yaml: people: .*"),
+    "the catalog has a wrong type": ("--catalog|wrong.yaml", r"wrong\.yaml: users\.0\.id: .*integer.*"),
+    "a host of others": ("--demo|--host|192.0.2.1", r"cannot listen on 192\.0\.2\.1: .*; choose another .* --host"),
+    "a host that is none": ("--demo|--host|no host", "cannot listen on no host: .*; choose another .* --host"),
+    "no cluster there": ("--demo|--redis|redis://u:s3cret@127.0.0.1:{free}", "the cluster cannot be used: .*"),
+    "no URL": ("--demo|--redis|s3cret", "the cluster's URL cannot be used: .*"),
+    "the data directory is a file": ("--demo|--data-dir|bad.yaml", r".* in bad\.yaml: File exists; .* --data-dir"),
 }
+"""Words, and what the error says."""
 
 
-@pytest.mark.parametrize(("catalog", "words", "line"), FAILURES.values(), ids=FAILURES)
-async def test_failures(serve: Any, tmp_path: Path, catalog: str, words: list[str], line: str) -> None:
+@pytest.mark.parametrize(("words", "line"), FAILURES.values(), ids=FAILURES)
+async def test_failures(refused: Any, words: str, line: str) -> None:
     (free,) = free_ports("127.0.0.1", 1)
-    ended = await serve(*(word.format(free=free) for word in words), catalog=catalog)
-    assert_one_line(ended, FAILURE, line)
-    assert "s3cret" not in ended.errors
-    assert not (tmp_path / "data").exists()
+    await refused(*words.format(free=free).split("|"), line=line)
 
 
 async def test_settings_come_from_flags_then_environment_then_file(run: Any, tmp_path: Path, taken: list[int]) -> None:
@@ -140,27 +142,23 @@ async def test_settings_come_from_flags_then_environment_then_file(run: Any, tmp
     env = {"INSTANT_AUDIENCE_GRPC_PORT": str(in_environment)}
     for words, environment, counts in ((flag, env, in_flag), ([], env, in_environment), ([], {}, in_file)):
         ended = await run("serve", *file, *words, env=environment)
-        assert_one_line(ended, FAILURE, f"port {counts} on 127.0.0.1 is in use by another program; .*--grpc-port.*")
+        line = f"port {counts} on 127.0.0.1 is in use by another program; .*--grpc-port.*"
+        assert_one_line(ended.status, ended.errors, FAILURE, line)
 
 
 @pytest.mark.parametrize("flag", ["--http-port", "--grpc-port"])
-async def test_a_port_in_use(serve: Any, tmp_path: Path, taken: list[int], flag: str) -> None:
-    ended = await serve(flag, str(taken[0]))
-    line = (
-        f"port {taken[0]} on 127.0.0.1 is in use by another program; choose another with {flag}, or 0 for any free one"
-    )
-    assert_one_line(ended, FAILURE, line)
-    assert not (tmp_path / "data").exists()
+async def test_a_port_in_use(refused: Any, taken: list[int], flag: str) -> None:
+    problem = f"port {taken[0]} on 127.0.0.1 is in use by another program"
+    await refused("--demo", flag, str(taken[0]), line=f"{problem}; choose another with {flag}, or 0 for any free one")
 
 
-async def test_a_server_that_is_no_cluster(serve: Any, tmp_path: Path) -> None:
+async def test_a_server_that_is_no_cluster(refused: Any, tmp_path: Path) -> None:
     async with running_node("redis", tmp_path) as port:
-        ended = await serve("--redis", f"redis://127.0.0.1:{port}")
-    assert_one_line(ended, FAILURE, "the cluster cannot be used: .*[Cc]luster.*")
+        await refused("--demo", "--redis", f"redis://127.0.0.1:{port}", line="the cluster cannot be used: .*luster.*")
 
 
 @pytest.mark.parametrize("host_mode", HOST_MODES[:1], indirect=True)
-async def test_the_data_directory_of_a_running_service(serve: Any, service: Service) -> None:
+async def test_the_data_directory_of_a_running_service(refused: Any, service: Service) -> None:
     data_dir = service.directory / "data"
-    ended = await serve("--data-dir", str(data_dir))
-    assert_one_line(ended, FAILURE, f"{data_dir} is in use by another process: stop it, or use another data directory")
+    line = f"{data_dir} is in use by another process: stop it, or use another data directory"
+    await refused("--demo", "--data-dir", str(data_dir), line=line)

@@ -224,3 +224,12 @@ async def test_the_gateway_is_killed(fragile: Service, demo: httpx.AsyncClient) 
         while not replaced.done():
             await AudienceServiceStub(channel).ApplySegments(apply_request(one_user()), metadata=metadata)
     await replaced
+
+
+async def test_the_supervisor_is_killed(fragile: Service) -> None:
+    """No child outlives it; so this is the module's last test."""
+    children = descendants(fragile.process.pid)
+    assert len(children) >= 3 + 2
+    fragile.process.kill()
+    await fragile.process.wait()
+    assert await all_end(children, 2), children

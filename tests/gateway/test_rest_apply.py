@@ -79,7 +79,7 @@ async def test_content_type_does_not_matter(demo: httpx.AsyncClient, cluster: Re
     assert await stored(cluster) == {("", USER): {10001: (0, 0)}}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     requests=st.lists(strategies.requests, min_size=1, max_size=3),
     username=st.sampled_from(["demo", "external", "private"]),

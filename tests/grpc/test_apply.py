@@ -114,7 +114,7 @@ async def test_absent_value_and_expiration(
     assert forever == (0, 0)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     requests=st.lists(strategies.requests, min_size=1, max_size=3),
     username=st.sampled_from(["demo", "external", "private"]),

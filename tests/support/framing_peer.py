@@ -110,7 +110,9 @@ class Peer:
     def begin(self, headers: Headers, *, end: bool = False) -> int:
         """Send a request's headers; returns the stream's ID."""
         stream_id = self._http.get_next_available_stream_id()
-        self._answers[stream_id] = Answer()
+        self._answers[stream_id] = answer = Answer()
+        if self.lost:
+            answer.ended.set()
         self._http.send_headers(stream_id, headers, end_stream=end)
         self._flush()
         return stream_id

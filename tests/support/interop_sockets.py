@@ -1,0 +1,40 @@
+"""Which process listens, and which has the other end of a connection, as the kernel sees it (proc(5))."""
+
+import contextlib
+from pathlib import Path
+
+ESTABLISHED, LISTEN = "01", "0A"
+
+
+def owner(server_port: int, client_port: int, pids: list[int]) -> int | None:
+    """The one of these processes that took the connection from `client_port`; None when it is none of them."""
+    inode = _inode(server_port, client_port)
+    if inode is None:
+        return None
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            for entry in Path(f"/proc/{pid}/fd").iterdir():
+                with contextlib.suppress(OSError):
+                    if str(entry.readlink()) == f"socket:[{inode}]":
+                        return pid
+    return None
+
+
+def listeners(port: int) -> int:
+    """How many sockets listen on the port; with SO_REUSEPORT each has connections of its own."""
+    return sum(_port(fields[1]) == port and fields[3] == LISTEN for fields in _sockets())
+
+
+def _inode(server_port: int, client_port: int) -> str | None:
+    for fields in _sockets():
+        if (_port(fields[1]), _port(fields[2]), fields[3]) == (server_port, client_port, ESTABLISHED):
+            return fields[9]
+    return None
+
+
+def _sockets() -> list[list[str]]:
+    return [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+
+
+def _port(address: str) -> int:
+    return int(address.rpartition(":")[2], 16)

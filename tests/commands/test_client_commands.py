@@ -79,9 +79,7 @@ FAILURES = {
     "not JSON": (["apply", "-"], {}, 1, r"^Error: SYNTAX: "),
     "no such file": (["apply", "missing.json"], {}, 2, r"missing\.json.*No such file"),
     "no file": (["apply"], {}, 2, r"Missing argument 'FILE'"),
-    "no user": (["get"], {}, 2, r"Missing argument 'USER_ID'"),
     "an invalid user": (["get", "x"], {}, 1, r"^Error: SYNTAX: Invalid user_id: x$"),
-    "an invalid domain": (["get", "1", "--domain", "x"], {}, 1, r"^Error: SYNTAX: Invalid domain: x$"),
     "an unknown token": (["get", "1", "--token", UNKNOWN_TOKEN], {}, 1, r"^Error: NOAUTH: "),
     "a wrong password": (
         ["get", "1", "--username", "demo"],
@@ -90,7 +88,12 @@ FAILURES = {
         r"^Error: the service does not accept the user name 'demo' with this password",
     ),
     "a name without a password": (["get", "1", "--username", "demo"], {}, 2, r"--username and --password go together"),
-    "no service there": (["get", "1", "--url", "http://127.0.0.1:{free}"], {}, 1, r"^Error: http://.* does not answer"),
+    "no service there": (
+        ["apply", "-", "--url", "http://127.0.0.1:{free}"],
+        {},
+        1,
+        r"^Error: http://.* does not answer",
+    ),
     "no service, but a cluster": (["get", "1", "--url", "http://127.0.0.1:{node}"], {}, 1, r"^Error: http://127\.0"),
     "no URL": (["get", "1", "--url", "nonsense"], {}, 1, r"^Error: nonsense"),
     "credentials are needed elsewhere": (

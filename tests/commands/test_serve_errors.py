@@ -16,10 +16,7 @@ from support.service import HOST_MODES, Service
 USAGE, FAILURE = 2, 1
 CATALOGS = {
     "bad.yaml": "members: [{id: 1, name: a}, {id: 1, name: b}]",
-    "unknown.yaml": "members: []\npeople: []",
-    "wrong.yaml": "users: [{id: x}]",
     "no.yaml": "members: [",
-    "binary.yaml": "\0",
 }
 CONFIGS = {
     "no.toml": "workers =",
@@ -112,12 +109,8 @@ def test_usage(
 
 FAILURES = {
     "no such catalog": ("--catalog|missing.yaml", r"missing\.yaml: No such file or directory"),
-    "the catalog is a directory": ("--catalog|.", r"\.: Is a directory"),
     "the catalog is no YAML": ("--catalog|no.yaml", r"no\.yaml: not YAML: .*line 1.*"),
-    "the catalog is binary": ("--catalog|binary.yaml", r"binary\.yaml: not YAML: .*"),
     "the catalog breaks a rule": ("--catalog|bad.yaml", r"bad\.yaml: members: id 1 stands 2 times"),
-    "the catalog has unknown keys": ("--catalog|unknown.yaml", r"unknown\.yaml: people: .*"),
-    "the catalog has a wrong type": ("--catalog|wrong.yaml", r"wrong\.yaml: users\.0\.id: .*integer.*"),
     "a host of others": ("--demo|--host|192.0.2.1", r"cannot listen on 192\.0\.2\.1: .*; choose another .* --host"),
     "a host that is none": ("--demo|--host|no host", "cannot listen on no host: .*; choose another .* --host"),
     "no cluster there": ("--demo|--redis|redis://u:s3cret@127.0.0.1:{free}", "the cluster cannot be used: .*"),

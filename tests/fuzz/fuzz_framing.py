@@ -88,16 +88,19 @@ class Fuzz:
             self.figures.problem(f"hang: {case}")
             peer.reset(stream_id)
             return
-        if answer.reset is not None:
-            self.figures.cases["reset by the host"] += 1
-        elif answer.http_status is None:
-            self.figures.cases["ended with the connection"] += 1
+        if answer.http_status is None:
+            ending = "ended with the connection" if answer.reset is None else f"reset with code {answer.reset}"
+            self.figures.cases[ending] += 1
+        elif answer.reset and b"content-length" in dict(case.headers):
+            self.figures.cases["reset in the middle, for its length"] += 1
         elif answer.http_status != 200:
             self.figures.cases[f"HTTP {answer.http_status}"] += 1
+        elif answer.headers["content-type"].startswith("application/grpc-web"):
+            self.figures.cases["gRPC-Web"] += 1  # its status is in the body
         else:
             self.figures.cases[f"gRPC {answer.grpc_status}"] += 1
             if answer.grpc_status in {None, INTERNAL, UNKNOWN}:
-                self.figures.problem(f"ended with {answer}: {case}")
+                self.figures.problem(f"no good end: {case}, {answer}")
 
     async def break_connections(self) -> None:
         """Bytes that are no HTTP/2, or not for long."""

@@ -1,7 +1,6 @@
 """POST /rt-segment through the whole service: the contract's examples, and whatever else the schema admits."""
 
 import json
-import time
 from typing import Any
 
 import httpx
@@ -11,24 +10,26 @@ from hypothesis import strategies as st
 from redis.asyncio import RedisCluster
 from support import contract_model, strategies
 from support.answers import assert_http_error, body_of
+from support.messages import LIMIT_BYTES, USER
 from support.service import FORM, Service
-from support.stored import MINUTE_MS, assert_between, forget_users, key_of, put, state_at, stored
+from support.stored import (
+    MINUTE_MS,
+    assert_between,
+    forget_users,
+    key_of,
+    now_ms,
+    put_before,
+    put_external_ids,
+    state_at,
+    stored,
+)
 from support.vectors import Vector, rt_segment_vectors
-
-LIMIT_BYTES = 1_048_576
-FAR_MS = 4_000_000_000_000
-USER = "12345678900987654321"
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 @pytest.mark.parametrize("http2", [False, True], ids=["HTTP/1.1", "HTTP/2"])
 @pytest.mark.parametrize("vector", rt_segment_vectors(), ids=lambda vector: vector.name)
 async def test_examples(service: Service, cluster: RedisCluster, vector: Vector, http2: bool) -> None:
-    # Everyone is in the segments before that they are to leave.
-    await put(cluster, {user: dict.fromkeys(segments, (7, FAR_MS)) for user, segments in vector.memberships.items()})
+    await put_before(cluster, vector)
     headers = FORM | {"authorization": await service.token(vector.user)}
     async with service.http(headers=headers, http1=not http2, http2=http2) as http:
         earliest = now_ms()
@@ -92,7 +93,7 @@ async def test_any_request(service: Service, requests: list[dict[str, Any]], use
     headers = {"authorization": await service.token(username)}
     async with service.http(headers=headers) as http, service.cluster() as cluster:
         await forget_users(cluster)
-        await map_external_ids(cluster)
+        await put_external_ids(cluster, ids)
         for request in requests:
             content = json.dumps(request)
             before_ms = now_ms()
@@ -105,8 +106,3 @@ async def test_any_request(service: Service, requests: list[dict[str, Any]], use
             assert answer.status_code == 200, answer.text
             assert body_of(answer) == response
         assert_between(await stored(cluster), earliest, latest)
-
-
-async def map_external_ids(cluster: RedisCluster) -> None:
-    for (member_id, external_id), user_id in strategies.EXTERNAL_IDS.items():
-        await cluster.set(f"x:{member_id}:{external_id}", user_id)

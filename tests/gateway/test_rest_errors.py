@@ -8,11 +8,10 @@ import pytest
 from redis.asyncio import RedisCluster
 from support.answers import assert_http_error, body_of
 from support.contract_model import State
+from support.messages import LIMIT_BYTES, USER
 from support.stored import put, stored
 
-USER = "12345678900987654321"
 BEFORE: State = {("", USER): {10002: (5, 0)}}
-LIMIT_BYTES = 1_048_576
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,5 @@
 """ApplySegments and StreamSegments: the contract's examples, and whatever else the schema admits."""
 
-import time
 from typing import Any
 
 import grpc
@@ -12,19 +11,13 @@ from instantaudience.v1.audience_pb2_grpc import AudienceServiceStub
 from redis.asyncio import RedisCluster
 from support import contract_model, strategies
 from support.answers import assert_grpc_error
-from support.messages import apply_request, one_user, stream_request
+from support.messages import LIMIT_BYTES, apply_request, one_user, stream_request
 from support.readings import as_response
 from support.service import Service
-from support.stored import assert_between, forget_users, put, state_at, stored
+from support.stored import assert_between, forget_users, now_ms, put_before, put_external_ids, state_at, stored
 from support.vectors import Vector, rt_segment_vectors
 
-LIMIT_BYTES = 1_048_576
-FAR_MS = 4_000_000_000_000
 VECTORS = pytest.mark.parametrize("vector", rt_segment_vectors(), ids=lambda vector: vector.name)
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def assert_answer(result: pb.ApplySegmentsResult, vector: Vector) -> None:
@@ -35,14 +28,9 @@ def assert_answer(result: pb.ApplySegmentsResult, vector: Vector) -> None:
         assert (warning.path == "") == (warning.code == pb.WARNING_CODE_NO_VALID_USERS)
 
 
-async def seed(cluster: RedisCluster, vector: Vector) -> None:
-    """Put everyone into the segments that they are to leave, or to be in with another value and end."""
-    await put(cluster, {user: dict.fromkeys(segments, (7, FAR_MS)) for user, segments in vector.memberships.items()})
-
-
 @VECTORS
 async def test_examples(service: Service, audience: AudienceServiceStub, cluster: RedisCluster, vector: Vector) -> None:
-    await seed(cluster, vector)
+    await put_before(cluster, vector)
     metadata = (("authorization", await service.token(vector.user)),)
     earliest = now_ms()
     answer = await audience.ApplySegments(apply_request(vector.request), metadata=metadata)
@@ -55,7 +43,7 @@ async def test_examples(service: Service, audience: AudienceServiceStub, cluster
 async def test_examples_in_a_stream(
     service: Service, audience: AudienceServiceStub, cluster: RedisCluster, vector: Vector
 ) -> None:
-    await seed(cluster, vector)
+    await put_before(cluster, vector)
     stream = audience.StreamSegments(metadata=(("authorization", await service.token(vector.user)),))
     earliest = now_ms()
     await stream.write(stream_request(vector.request))
@@ -71,7 +59,7 @@ async def test_examples_in_a_stream(
 async def test_validating_alone_changes_nothing(
     service: Service, audience: AudienceServiceStub, cluster: RedisCluster, vector: Vector
 ) -> None:
-    await seed(cluster, vector)
+    await put_before(cluster, vector)
     before = await stored(cluster)
     metadata = (("authorization", await service.token(vector.user)),)
     answer = await audience.ApplySegments(apply_request(vector.request, validate_only=True), metadata=metadata)
@@ -128,8 +116,7 @@ async def test_any_request(service: Service, requests: list[dict[str, Any]], use
     metadata = (("authorization", await service.token(username)),)
     async with service.channel(port) as channel, service.cluster() as cluster:
         await forget_users(cluster)
-        for (member_id, external_id), user_id in ids.items():
-            await cluster.set(f"x:{member_id}:{external_id}", user_id)
+        await put_external_ids(cluster, ids)
         apply = AudienceServiceStub(channel).ApplySegments
         for request in requests:
             message = apply_request(request)

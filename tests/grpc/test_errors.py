@@ -11,11 +11,10 @@ from instantaudience.v1.authentication_pb2_grpc import AuthenticationServiceStub
 from redis.asyncio import RedisCluster
 from support.answers import assert_grpc_error
 from support.contract_model import State
-from support.messages import APPLY, PACKAGE, USER, apply_request, one_user
+from support.messages import APPLY, LIMIT_BYTES, PACKAGE, USER, apply_request, one_user
 from support.service import PASSWORDS, Service, credentials
 from support.stored import put, stored
 
-LIMIT_BYTES = 1_048_576
 BEFORE: State = {("", USER): {10002: (5, 0)}}
 UNKNOWN_FIELD = b"\x7a"  # field 15, length-delimited
 TOKEN_METHODS = ["ApplySegments", "GetMemberships", "BatchGetMemberships"]
@@ -41,9 +40,8 @@ async def refusal(call: Any) -> grpc.aio.AioRpcError:
 def padded(size: int) -> bytes:
     """A fine request of so many bytes, most of them in an unknown field."""
     fine = apply_request(one_user(seg_id=10001)).SerializeToString()
-    length = size - len(fine) - 4
-    varint = bytes((length & 0x7F | 0x80, length >> 7 & 0x7F | 0x80, length >> 14))
-    assert length >> 14 < 0x80
+    length = size - len(fine) - 5
+    varint = bytes((length & 0x7F | 0x80, length >> 7 & 0x7F | 0x80, length >> 14 & 0x7F | 0x80, length >> 21))
     return fine + UNKNOWN_FIELD + varint + bytes(length)
 
 
@@ -65,7 +63,7 @@ async def test_unreadable_messages(channel: grpc.aio.Channel, authorization: Any
     assert_grpc_error(error, *INVALID_ARGUMENT)
 
 
-@pytest.mark.parametrize("more", [1, 1000])
+@pytest.mark.parametrize("more", [1, 1000, LIMIT_BYTES])
 async def test_messages_over_the_limit(channel: grpc.aio.Channel, authorization: Any, more: int) -> None:
     body = padded(LIMIT_BYTES + more)
     assert len(body) == LIMIT_BYTES + more
@@ -75,7 +73,7 @@ async def test_messages_over_the_limit(channel: grpc.aio.Channel, authorization:
 
 async def test_messages_far_over_the_limit(channel: grpc.aio.Channel, authorization: Any) -> None:
     """gRPC itself may refuse them, without details."""
-    error = await refusal(channel.unary_unary(APPLY)(padded(2 * LIMIT_BYTES), metadata=authorization))
+    error = await refusal(channel.unary_unary(APPLY)(padded(5 * LIMIT_BYTES), metadata=authorization))
     assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 

@@ -1,6 +1,5 @@
 """GetMemberships and BatchGetMemberships."""
 
-import time
 from typing import Any
 
 import grpc
@@ -12,7 +11,7 @@ from redis.asyncio import RedisCluster
 from support.answers import assert_grpc_error
 from support.messages import USER
 from support.service import Service
-from support.stored import MINUTE_MS, put
+from support.stored import MINUTE_MS, now_ms, put
 from support.strategies import UUID
 
 SPORTS_FANS = {"seg_id": 10001, "seg_code": "sports_fans", "member_id": 123}
@@ -29,7 +28,7 @@ def entries(response: pb.GetMembershipsResult) -> list[dict[str, Any]]:
 @pytest.fixture
 async def two_users(cluster: RedisCluster) -> None:
     """A platform user and a device."""
-    end_ms = time.time_ns() // 1_000_000 + MINUTE_MS + 1000
+    end_ms = now_ms() + 3 * MINUTE_MS // 2
     await put(cluster, {("", USER): {10001: (3, end_ms), 12: (-1, 0), 40001: (1, 0)}, ("idfa", UUID): {12: (4, 0)}})
 
 

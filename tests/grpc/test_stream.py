@@ -11,11 +11,11 @@ from instantaudience.v1.audience_pb2_grpc import AudienceServiceStub
 from redis.asyncio import RedisCluster
 from support.answers import assert_failure
 from support.clusters import eventually
-from support.messages import STREAM, USER, apply_request, one_user, stream_request
+from support.messages import LIMIT_BYTES, STREAM, USER, apply_request, one_user, stream_request
 from support.stored import stored
 
-LIMIT_BYTES = 1_048_576
 MANY = 1000
+MANY_LARGE = 160
 
 
 def numbered(number: int) -> dict[str, Any]:
@@ -63,7 +63,7 @@ async def test_a_caller_that_does_not_read_is_held(audience: AudienceServiceStub
 
     async def write_many() -> None:
         nonlocal written
-        for _ in range(300):
+        for _ in range(MANY_LARGE):
             await stream.write(long_request)
             written += 1
         await stream.done_writing()
@@ -73,12 +73,12 @@ async def test_a_caller_that_does_not_read_is_held(audience: AudienceServiceStub
     while written != last:
         last = written
         await asyncio.sleep(0.5)
-    assert written < 300
+    assert written < MANY_LARGE
     answers = 0
     while await stream.read() is not grpc.aio.EOF:
         answers += 1
     await writing
-    assert answers == 300
+    assert answers == MANY_LARGE
 
 
 def fine(number: int) -> bytes:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from instantaudience_gateway import in_process
 from support import service as support_service
-from support.service import new_directory, running_service, starting_service
+from support.service import Service, new_directory, running_service, starting_service
 
 WITHOUT_LIBPYTHON = """
 from instantaudience_gateway import in_process
@@ -26,27 +26,28 @@ def without_libpython(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(support_service, "COMMAND", [sys.executable, "-c", WITHOUT_LIBPYTHON])
 
 
-async def assert_chosen(mode: str, host: str, reason: str) -> None:
-    async with running_service("--workers", "1", host_mode=mode) as service:
-        (event,) = (event for event in service.events if event["event"] == "host_chosen")
-        assert (event["host"], event["reason"]) == (host, reason)
-        assert f"… host mode {host}: {reason}\n" in service.log
-        async with service.http() as http:
-            assert (await http.get("/healthz")).status_code == 200
+def assert_chosen(service: Service, host: str, reason: str) -> None:
+    (event,) = (event for event in service.events if event["event"] == "host_chosen")
+    assert (event["host"], event["reason"]) == (host, reason)
+    assert f"… host mode {host}: {reason}\n" in service.log
+
+
+async def test_the_one_that_is_asked_for(service: Service, host_mode: str) -> None:
+    assert_chosen(service, host_mode, "asked for")
 
 
 @needs_envoy_host
 async def test_auto_takes_envoy_where_it_can_run() -> None:
-    await assert_chosen("auto", "envoy", CAN_RUN)
+    async with running_service("--workers", "1", host_mode="auto") as service:
+        assert_chosen(service, "envoy", CAN_RUN)
 
 
 @pytest.mark.usefixtures("without_libpython")
 async def test_auto_takes_grpcio_where_envoy_cannot_run() -> None:
-    await assert_chosen("auto", "grpcio", NO_LIBRARY)
-
-
-async def test_grpcio_when_it_is_asked_for() -> None:
-    await assert_chosen("grpcio", "grpcio", "asked for")
+    async with running_service("--workers", "1", host_mode="auto") as service:
+        assert_chosen(service, "grpcio", NO_LIBRARY)
+        async with service.http() as http:
+            assert (await http.get("/healthz")).status_code == 200
 
 
 @pytest.mark.usefixtures("without_libpython")

@@ -6,7 +6,6 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from instantaudience_server.transport.framing import frame
-from support.clusters import eventually
 from support.framing_peer import Peer, connected, grpc_headers
 from support.interop_app import SERVICE
 from support.interop_host import Host, report
@@ -37,33 +36,34 @@ async def test_watch_with_a_deadline(channel: grpc.aio.Channel) -> None:
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
-@pytest.mark.parametrize("end", [True, False], ids=["half-closed", "open"])
-@pytest.mark.parametrize("more", [b"", WATCHED * 1000], ids=["", "with requests too many"])
-async def test_watchers_that_reset(peer: Peer, channel: grpc.aio.Channel, end: bool, more: bytes) -> None:
-    """The fixture `channel` looks that they have ended."""
+async def begin_watches(peer: Peer, channel: grpc.aio.Channel) -> list[int]:
+    """Watches that are answered, and others that wait for the end of their request; all are at work."""
     before = await report(channel)
-    watches = [peer.begin(grpc_headers(WATCH)) for _ in range(20)]
-    for stream_id in watches:
-        await peer.send(stream_id, WATCHED + more, end=end)
+    answered, waiting = ([peer.begin(grpc_headers(WATCH)) for _ in range(10)] for _ in range(2))
+    for stream_id in waiting:
+        await peer.send(stream_id, WATCHED)
+    for stream_id in answered:
+        await peer.send(stream_id, WATCHED, end=True)
         assert await peer.message(stream_id, len(SERVING)) == SERVING
-    assert (await report(channel))["tasks"] >= before["tasks"] + len(watches)
-    for stream_id in watches:
+    assert (await report(channel))["tasks"] >= before["tasks"] + 20
+    return answered + waiting
+
+
+async def test_watchers_that_reset(peer: Peer, channel: grpc.aio.Channel) -> None:
+    """The fixture `channel` looks that they have ended."""
+    for stream_id in await begin_watches(peer, channel):
         peer.reset(stream_id)
 
 
 async def test_watchers_whose_connection_is_gone(host: Host, channel: grpc.aio.Channel) -> None:
-    before = await report(channel)
     async with connected(host.address) as peer:
-        for end in (True, False) * 10:
-            stream_id = peer.begin(grpc_headers(WATCH))
-            await peer.send(stream_id, WATCHED, end=end)
-            assert await peer.message(stream_id, len(SERVING)) == SERVING
-        assert (await report(channel))["tasks"] >= before["tasks"] + 20
+        await begin_watches(peer, channel)
 
-    async def ended() -> None:
-        assert await report(channel) == before
 
-    await eventually(ended, seconds=5)
+async def test_a_watch_has_one_request(peer: Peer, channel: grpc.aio.Channel) -> None:
+    stream_id = peer.begin(grpc_headers(WATCH))
+    await peer.send(stream_id, WATCHED * 1000)
+    assert (await peer.answer(stream_id)).grpc_status == 3
 
 
 @pytest.mark.parametrize("data", [b"", WATCHED[:3]], ids=["no request", "half a request"])

@@ -99,7 +99,7 @@ def mutated(random: Random, data: bytes) -> bytes:
             case 5:
                 changed[1:5] = random.choice(LENGTHS).to_bytes(4, "big")
             case 6:
-                changed += bytes(random.choice([1, 5, 5000, 300_000]))
+                changed += random.choice([bytes(1), bytes(5), bytes(2000), b"\xff" * 300_000])
     return bytes(changed)
 
 

@@ -44,7 +44,7 @@ class Answer:
     """What came back for a request: headers, body and trailers, or `reset`, the error code of a broken stream."""
 
     headers: dict[str, str] = field(default_factory=dict)
-    data: bytes = b""
+    data: bytearray = field(default_factory=bytearray)
     trailers: dict[str, str] = field(default_factory=dict)
     reset: int | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
@@ -65,7 +65,7 @@ class Answer:
         """The only message of the answer."""
         assert self.data[0] == 0
         assert int.from_bytes(self.data[1:5], "big") == len(self.data) - 5
-        return self.data[5:]
+        return bytes(self.data[5:])
 
 
 class Peer:
@@ -146,7 +146,7 @@ class Peer:
             while len(answer.data) < 5 + length:
                 assert not answer.ended.is_set()
                 await self._news()
-        return answer.data[5 : 5 + length]
+        return bytes(answer.data[5 : 5 + length])
 
     def reset(self, stream_id: int) -> None:
         """Cancel a request."""

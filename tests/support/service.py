@@ -41,7 +41,7 @@ class Service:
     host_mode: str
     http_address: str = ""
     grpc_address: str = ""
-    _tokens: dict[str, str] = field(default_factory=dict)
+    _tokens: dict[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def url(self) -> str:

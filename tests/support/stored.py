@@ -1,14 +1,22 @@
 """What stands in the cluster, read with plain commands from its nodes, beside what the contract says must stand."""
 
+import time
 from collections.abc import Mapping
 
 from redis.asyncio import RedisCluster
-from support.contract_model import State
+from support.contract_model import ExternalIds, State
 from support.readings import LETTERS, user_of
-from support.vectors import Membership
+from support.vectors import Membership, Vector
 
 _LETTER_OF = {domain: letter for letter, domain in LETTERS.items()}
 MINUTE_MS = 60_000
+FAR_MS = 4_000_000_000_000
+"""Some end that lies beyond those of all vectors."""
+
+
+def now_ms() -> int:
+    """Unix time in ms."""
+    return time.time_ns() // 1_000_000
 
 
 def key_of(domain: str, user_id: str) -> str:
@@ -52,6 +60,17 @@ async def put(cluster: RedisCluster, state: State) -> None:
             await cluster.hset(key, str(segment_id), str(value))
             if end_ms:
                 await cluster.hpexpireat(key, end_ms, segment_id)
+
+
+async def put_before(cluster: RedisCluster, vector: Vector) -> None:
+    """Put everyone into the segments that they are to leave, or to be in with another value and end."""
+    await put(cluster, {user: dict.fromkeys(segments, (7, FAR_MS)) for user, segments in vector.memberships.items()})
+
+
+async def put_external_ids(cluster: RedisCluster, external_ids: ExternalIds) -> None:
+    """Map external IDs to users."""
+    for (member_id, external_id), user_id in external_ids.items():
+        await cluster.set(f"x:{member_id}:{external_id}", user_id)
 
 
 def state_at(now_ms: int, memberships: Mapping[tuple[str, str], Mapping[int, Membership]]) -> State:

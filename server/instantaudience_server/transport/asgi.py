@@ -7,7 +7,7 @@ for each call that can be done once, and a unary call is a single coroutine.
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import Any, TypeVar
 
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.transport.framing import (
@@ -32,6 +32,7 @@ Event = dict[str, Any]
 Receive = Callable[[], Awaitable[Event]]
 Send = Callable[[Event], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
+Result = TypeVar("Result")
 
 _GRPC_TYPES = (b"application/grpc", b"application/grpc+proto")
 _HEADERS: Headers = [(b"content-type", b"application/grpc"), (b"grpc-accept-encoding", b"gzip, deflate, identity")]
@@ -85,7 +86,6 @@ class GrpcApplication:
                 raise
         finally:
             self._exchanges.discard(exchange)
-            exchange.close()
 
     def _sweep(self) -> None:
         """Look for the callers of calls that take long: one timer for all, because most calls end before a look."""
@@ -94,6 +94,7 @@ class GrpcApplication:
         self._sweeper = self._loop.call_later(LOOK_SECONDS, self._sweep) if self._exchanges else None
 
     async def _stream(self, method: StreamMethod[Any] | PublicStreamMethod[Any], exchange: "_Exchange") -> None:
+        exchange.keep_futures()
         async with aclosing(self._pipeline.run_stream(method, exchange.messages(), exchange.call())) as answers:
             async for answer in answers:
                 await exchange.send_message(answer)
@@ -129,6 +130,15 @@ class _Exchange:
         self._looking: asyncio.Task[None] | None = None
         self.task: asyncio.Task[Any] | None = None
         self.caller_left = False
+
+    def keep_futures(self) -> None:
+        """Never cancel what the host waits for, as pyvoy sets its futures whether they are cancelled or not.
+
+        Only streams are cancelled while they wait for the host.
+        """
+        receive, send = self._receive, self._send
+        self._receive = lambda: _kept(receive())
+        self._send = lambda event: _kept(send(event))
 
     def call(self) -> Call:
         """What the headers say of the call."""
@@ -213,7 +223,13 @@ class _Exchange:
         if not self._started:
             self._started = True
             await self._send(_START)
-        await self._send({"type": "http.response.body", "body": frame(message), "more_body": True})
+        try:
+            await self._send({"type": "http.response.body", "body": frame(message), "more_body": True})
+        except OSError as error:
+            # pyvoy raises one and the same object each time, which would keep the frames of all of them.
+            error.__traceback__ = None
+            self.caller_left = True
+            raise CallerLeft from None
 
     async def end(self) -> None:
         """End the answer to a stream."""
@@ -262,10 +278,17 @@ class _Exchange:
         if self.task is not None and self.task is not asyncio.current_task():
             self.task.cancel()
 
-    def close(self) -> None:
-        """Stop looking for the caller."""
-        if self._looking is not None:
-            self._looking.cancel()
+
+def _kept(awaitable: Awaitable[Result]) -> "asyncio.Future[Result]":
+    """Something to wait for in its place: it is not cancelled, and its error is not missed, when nobody waits."""
+    future = asyncio.ensure_future(awaitable)
+    future.add_done_callback(_notice)
+    return asyncio.shield(future)
+
+
+def _notice(future: "asyncio.Future[Any]") -> None:
+    if not future.cancelled():
+        future.exception()
 
 
 def _trailers(headers: Headers) -> Event:

@@ -57,9 +57,16 @@ class ServingStatus:
         return _Status(status=status)
 
     async def watch(self, requests: AsyncIterator[health_pb2.HealthCheckRequest]) -> AsyncIterator[Message]:
-        """The status of a service now, and whenever it changes."""
-        asked = await anext(requests, None)
-        told = None
+        """The status of a service now, and whenever it changes.
+
+        Raises:
+            AudienceError: SYNTAX for several requests.
+        """
+        asked = told = None
+        async for request in requests:
+            if asked is not None:
+                raise AudienceError(Reason.SYNTAX, "The request has several messages; it must have one")
+            asked = request
         while asked is not None:
             changed, status = self._changed, self._status(asked.service)
             if status != told:

@@ -28,12 +28,18 @@ async def service(host_mode: str) -> AsyncIterator[Service]:
         assert "process_exited" not in running.log
 
 
-@pytest.fixture
-async def cluster(service: Service) -> AsyncIterator[RedisCluster]:
-    """The nodes; no user is in a segment."""
+@pytest.fixture(scope="session")
+async def nodes(service: Service) -> AsyncIterator[RedisCluster]:
+    """The service's cluster."""
     async with service.cluster() as opened:
-        await forget_users(opened)
         yield opened
+
+
+@pytest.fixture
+async def cluster(nodes: RedisCluster) -> RedisCluster:
+    """The service's cluster; no user is in a segment."""
+    await forget_users(nodes)
+    return nodes
 
 
 @pytest.fixture

@@ -85,15 +85,17 @@ async def test_content_type_does_not_matter(demo: httpx.AsyncClient, cluster: Re
     requests=st.lists(strategies.requests, min_size=1, max_size=3),
     username=st.sampled_from(["demo", "external", "private"]),
 )
-async def test_any_request(service: Service, requests: list[dict[str, Any]], username: str) -> None:
+async def test_any_request(
+    service: Service, nodes: RedisCluster, requests: list[dict[str, Any]], username: str
+) -> None:
     """It is answered as the model answers it, and what stands afterwards is what stands in the model."""
     earliest: contract_model.State = {}
     latest: contract_model.State = {}
     catalog, ids = contract_model.DEMO, strategies.EXTERNAL_IDS
     headers = {"authorization": await service.token(username)}
-    async with service.http(headers=headers) as http, service.cluster() as cluster:
-        await forget_users(cluster)
-        await put_external_ids(cluster, ids)
+    await forget_users(nodes)
+    await put_external_ids(nodes, ids)
+    async with service.http(headers=headers) as http:
         for request in requests:
             content = json.dumps(request)
             before_ms = now_ms()
@@ -105,4 +107,4 @@ async def test_any_request(service: Service, requests: list[dict[str, Any]], use
             _, latest = contract_model.apply(request, latest, catalog, username, now_ms(), ids)
             assert answer.status_code == 200, answer.text
             assert body_of(answer) == response
-        assert_between(await stored(cluster), earliest, latest)
+    assert_between(await stored(nodes), earliest, latest)

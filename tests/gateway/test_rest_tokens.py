@@ -116,6 +116,7 @@ async def test_the_eleventh_sign_in_of_five_minutes(http: httpx.AsyncClient) -> 
     answer = await http.post("/auth", json=credentials("admin"))
     assert_http_error(answer, 429, "RATE_LIMIT_EXCEEDED")
     assert answer.headers["x-ratelimit-code"] == "429"
+    assert answer.headers["x-ratelimit-count"] == "10"
     assert 240 < int(answer.headers["retry-after"]) <= 300
     assert "Rate limit exceeded" in body_of(answer)["response"]["error"]
     assert_http_error(await http.post("/auth", json=credentials("admin", "x")), 401, "NOAUTH")

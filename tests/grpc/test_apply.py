@@ -108,15 +108,17 @@ async def test_absent_value_and_expiration(
     username=st.sampled_from(["demo", "external", "private"]),
     port=st.sampled_from(["gateway", "direct"]),
 )
-async def test_any_request(service: Service, requests: list[dict[str, Any]], username: str, port: str) -> None:
+async def test_any_request(
+    service: Service, nodes: RedisCluster, requests: list[dict[str, Any]], username: str, port: str
+) -> None:
     """It is answered as the model answers it, and what stands afterwards is what stands in the model."""
     earliest: contract_model.State = {}
     latest: contract_model.State = {}
     catalog, ids = contract_model.DEMO, strategies.EXTERNAL_IDS
     metadata = (("authorization", await service.token(username)),)
-    async with service.channel(port) as channel, service.cluster() as cluster:
-        await forget_users(cluster)
-        await put_external_ids(cluster, ids)
+    await forget_users(nodes)
+    await put_external_ids(nodes, ids)
+    async with service.channel(port) as channel:
         apply = AudienceServiceStub(channel).ApplySegments
         for request in requests:
             message = apply_request(request)
@@ -130,7 +132,7 @@ async def test_any_request(service: Service, requests: list[dict[str, Any]], use
             response, earliest = contract_model.apply(request, earliest, catalog, username, before_ms, ids)
             _, latest = contract_model.apply(request, latest, catalog, username, now_ms(), ids)
             assert as_response(answer.response) == response
-        assert_between(await stored(cluster), earliest, latest)
+    assert_between(await stored(nodes), earliest, latest)
 
 
 async def test_a_request_is_applied_again_without_harm(

@@ -6,6 +6,7 @@ Envoy loads `app` by pyvoy. Messages are `google.protobuf.Struct`s; the fields o
 """
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
@@ -93,7 +94,9 @@ class _Methods:
         """The state of this process; `serving` sets the health first."""
         if "serving" in request:
             await self._status.set_serving(request["serving"])
-        return _struct(running=self.running, tasks=len(asyncio.all_tasks()))
+        gc.collect()
+        kept = sum(type(thing).__name__ == "_Exchange" for thing in gc.get_objects())
+        return _struct(running=self.running, tasks=len(asyncio.all_tasks()), exchanges=kept)
 
     async def _answer(self, request: Struct, deadline: float) -> Message:
         await self._fail_or_hang(request)

@@ -92,6 +92,6 @@ def streaming(channel: grpc.aio.Channel, method: str) -> Any:
 
 
 async def report(channel: grpc.aio.Channel, **fields: Any) -> dict[str, int]:
-    """What the application says of itself: `running` handlers and `tasks`, those of this very call included."""
+    """What the application says of itself: `running` handlers, and `tasks` and `exchanges` with those of this call."""
     answer = await unary(channel, "Report")(struct(**fields))
-    return {name: int(answer[name]) for name in ("running", "tasks")}
+    return {name: int(answer[name]) for name in ("running", "tasks", "exchanges")}

@@ -54,12 +54,14 @@ async def forget_users(cluster: RedisCluster) -> None:
 
 async def put(cluster: RedisCluster, state: State) -> None:
     """Write memberships as they stand in a state."""
+    pipeline = cluster.pipeline()
     for (domain, user_id), memberships in state.items():
         key = key_of(domain, user_id)
         for segment_id, (value, end_ms) in memberships.items():
-            await cluster.hset(key, str(segment_id), str(value))
+            pipeline.hset(key, str(segment_id), str(value))
             if end_ms:
-                await cluster.hpexpireat(key, end_ms, segment_id)
+                pipeline.hpexpireat(key, end_ms, segment_id)
+    await pipeline.execute()
 
 
 async def put_before(cluster: RedisCluster, vector: Vector) -> None:

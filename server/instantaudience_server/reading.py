@@ -53,7 +53,7 @@ class Reading:
         Raises:
             AudienceError: SYNTAX, when a user cannot be decoded.
         """
-        faultless = self._faultless
+        faultless, note = self._faultless, self.changes.setdefault
         stop = len(self.warnings) + WARNINGS_PER_TURN
         for index, encoded in enumerate(users[start:], start):
             # Most users are on the platform and have the blocks of an earlier one: their ID is all there is to check.
@@ -64,7 +64,8 @@ class Reading:
                 if key is not None:
                     self.users += 1
                     self.segments += blocks.valid
-                    self._change(key, blocks.changes)
+                    if note(key, blocks.changes) is not blocks.changes:
+                        self._change(key, blocks.changes)
                     continue
             self._read_closely(index, encoded, rest if len(users) > 1 else None)
             if len(self.warnings) >= stop:

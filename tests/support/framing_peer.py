@@ -76,7 +76,7 @@ class Peer:
         self._writer = writer
         self._http = H2Connection(
             H2Configuration(
-                header_encoding="utf-8",
+                header_encoding=None,
                 validate_outbound_headers=False,
                 normalize_outbound_headers=False,
                 validate_inbound_headers=False,

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -177,13 +178,9 @@ class Cluster:
             return
         commands = batch.commands
         slots = self._slots
-        by_node: dict[Node | None, list[int]] = {}
+        by_node: defaultdict[Node | None, list[int]] = defaultdict(list)
         for index in indexes:
-            node = slots[commands[index][0]]
-            if node in by_node:
-                by_node[node].append(index)
-            else:
-                by_node[node] = [index]
+            by_node[slots[commands[index][0]]].append(index)
         for node, node_indexes in by_node.items():
             if node is None:
                 self._refresh_soon()

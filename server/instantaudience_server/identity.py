@@ -4,6 +4,7 @@ Case does not matter in an identifier; it is stored in lower case.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from re import Pattern
 
@@ -11,6 +12,7 @@ from instantaudience_server.store import keys
 
 _LARGEST_PLATFORM_ID = b"%d" % (2**64 - 1)
 _is_decimal = re.compile(rb"[1-9][0-9]{0,19}").fullmatch
+_are_short_decimals = re.compile(rb"(?:[1-9][0-9]{0,18},)+").fullmatch
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _HEX_40 = re.compile(r"[0-9a-f]{40}")
 _HEX_32 = re.compile(r"[0-9a-f]{32}")
@@ -46,6 +48,14 @@ def encoded_platform_key(user_id: bytes) -> bytes | None:
     if not _is_decimal(user_id) or (len(user_id) == len(_LARGEST_PLATFORM_ID) and user_id > _LARGEST_PLATFORM_ID):
         return None
     return keys.PLATFORM_PREFIX + user_id
+
+
+def encoded_platform_keys(user_ids: Sequence[bytes]) -> list[bytes] | None:
+    """As `encoded_platform_key`, of many IDs at once; None when one of them is not valid, or has 20 digits."""
+    joined = b",".join(user_ids) + b","
+    if joined.count(b",") != len(user_ids) or not _are_short_decimals(joined):
+        return None
+    return [keys.PLATFORM_PREFIX + user_id for user_id in user_ids]
 
 
 def device_key(domain: Domain, user_id: str) -> bytes | None:

@@ -1,6 +1,7 @@
 """The forms of user IDs (contract, "Domains"), read through whole requests."""
 
 import pytest
+from instantaudience_server import identity
 from support.readings import read
 from support.strategies import EXTERNAL_IDS
 
@@ -151,3 +152,14 @@ KEYS = [
 def test_keys_are_those_of_the_design(domain: str | None, user_id: str, key: bytes) -> None:
     """The same 40 digits are two users in two domains."""
     assert list(read(one_user(user_id, domain)).changes) == [key]
+
+
+@pytest.mark.parametrize(
+    "user_ids",
+    [[b"1"], [b"1", b"18446744073709551"], [b"1", b"2,3"], [b"1,2"], [b"0"], [b"1", b""], [b"1", b"x"], [b"1" * 20]],
+)
+def test_many_platform_ids_at_once(user_ids: list[bytes]) -> None:
+    """They are valid together only if each is valid alone; those of 20 digits are left to the look at each."""
+    alone = [identity.encoded_platform_key(user_id) for user_id in user_ids]
+    expected = None if None in alone or any(len(user_id) == 20 for user_id in user_ids) else alone
+    assert identity.encoded_platform_keys(user_ids) == expected

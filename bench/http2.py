@@ -25,6 +25,10 @@ LARGEST_WINDOW = 2**31 - 1
 LARGEST_FRAME = 16_384
 
 
+_FRAME_HEADER = struct.Struct(">HBBBI")
+"""Length (24 bits, as 16 and 8), type, flags, stream."""
+
+
 class LoadError(Exception):
     """The service did not answer as it should; nothing measured counts."""
 
@@ -85,6 +89,12 @@ class Http2Connection(asyncio.Protocol):
     def send(self, stream_id: int, body: bytes, *, end: bool) -> None:
         """Send a part of a request's body, as flow control lets it."""
         stream = self._streams[stream_id]
+        size = len(body)
+        if not stream.unsent and size <= min(self._window, stream.window, LARGEST_FRAME):
+            self._window -= size
+            stream.window -= size
+            self._write(_frame(DATA, END_STREAM if end else 0, stream_id, body))
+            return
         stream.unsent.append((memoryview(body), end))
         self._flush(stream_id, stream)
 
@@ -180,4 +190,5 @@ class Http2Connection(asyncio.Protocol):
 
 
 def _frame(kind: int, flags: int, stream_id: int, payload: bytes) -> bytes:
-    return b"%b%b%b" % (len(payload).to_bytes(3, "big"), struct.pack(">BBI", kind, flags, stream_id), payload)
+    size = len(payload)
+    return _FRAME_HEADER.pack(size >> 8, size & 0xFF, kind, flags, stream_id) + payload

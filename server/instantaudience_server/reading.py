@@ -81,33 +81,35 @@ class Reading:
         """
         if self._external_member_id is not None or not 1 < len(users) <= rules.MOST_USERS:
             return False
-        split = [split_user(encoded) for encoded in users]
-        if not all(map(self._is_faultless, {rest for _, rest in split})):
-            return False
-        keys = identity.encoded_platform_keys([user_id for user_id, _ in split])
-        if keys is None:
-            return False
-        blocks = [self._faultless[rest] for _, rest in split]
-        changes = dict(zip(keys, [each.changes for each in blocks], strict=True))
+        sharing: dict[bytes, list[bytes]] = {}
+        for encoded in users:
+            user_id, rest = split_user(encoded)
+            sharing.setdefault(rest, []).append(user_id)
+        changes: dict[bytes, UserChanges] = {}
+        segments = 0
+        for rest, user_ids in sharing.items():
+            blocks = self._faultless_blocks(rest)
+            keys = identity.encoded_platform_keys(user_ids) if blocks else None
+            if blocks is None or keys is None:
+                return False
+            segments += blocks.valid * len(keys)
+            changes.update(dict.fromkeys(keys, blocks.changes))
         if len(changes) < len(users):
             return False
-        self.users = len(users)
-        self.segments = sum([each.valid for each in blocks])
-        self.changes = changes
+        self.users, self.segments, self.changes = len(users), segments, changes
         return True
 
-    def _is_faultless(self, rest: bytes) -> bool:
-        """Whether what follows a user's ID holds blocks that are all valid and usable, and nothing else."""
-        if rest not in self._faultless:
-            user = decode_user(rest)
-            if not user.seg_block or len(user.seg_block) > rules.MOST_BLOCKS:
-                return False
-            blocks = self._read_blocks(0, user.seg_block, resolve=True)
-            if self.warnings:
-                self.warnings.clear()
-                return False
-            self._remember(rest, blocks)
-        return rest in self._faultless
+    def _faultless_blocks(self, rest: bytes) -> _Blocks | None:
+        """The blocks in what follows a user's ID, if they are all valid and usable, and nothing else is there."""
+        user = decode_user(rest)
+        if user.user_id or user.domain or not 0 < len(user.seg_block) <= rules.MOST_BLOCKS:
+            return None
+        blocks = self._read_blocks(0, user.seg_block, resolve=True)
+        if self.warnings:
+            self.warnings.clear()
+            return None
+        self._faultless[rest] = blocks
+        return blocks
 
     def _read_closely(self, index: int, encoded: bytes, rest: bytes | None) -> None:
         """Read a user, whatever may be wrong with it; `rest` is what to remember of it, for the users to come."""

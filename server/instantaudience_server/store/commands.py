@@ -18,7 +18,7 @@ _pack: Callable[[tuple[Any, ...]], bytes] = hiredis.pack_command
 
 # A key that nobody has, to be replaced.
 _GAP = b"\0"
-_PACKED_GAP = b"$1\r\n\0\r\n"
+_GAP_WITH_LENGTH = b"$1\r\n\0"
 LAST_SLOT = SLOTS - 1
 
 
@@ -44,8 +44,9 @@ def _for_each(keys: Sequence[bytes], name: bytes, arguments: tuple[bytes | int, 
     """
     if len(keys) == 1:
         return [(crc_hqx(keys[0], 0) & LAST_SLOT, _pack((name, keys[0], *arguments)))]
-    before, _, after = _pack((name, _GAP, *arguments)).partition(_PACKED_GAP)
-    return [(crc_hqx(key, 0) & LAST_SLOT, b"%b$%d\r\n%b\r\n%b" % (before, len(key), key, after)) for key in keys]
+    before, _, after = _pack((name, _GAP, *arguments)).partition(_GAP_WITH_LENGTH)
+    starts = {size: b"%b$%d\r\n" % (before, size) for size in set(map(len, keys))}
+    return [(crc_hqx(key, 0) & LAST_SLOT, b"".join((starts[len(key)], key, after))) for key in keys]
 
 
 def read_values(key: bytes) -> Command:

@@ -1,6 +1,7 @@
 """Memberships in the cluster (see `interface.MembershipStore`)."""
 
 from collections.abc import Sequence
+from itertools import groupby
 
 from instantaudience_server.store import commands
 from instantaudience_server.store.cluster import Cluster
@@ -36,13 +37,11 @@ class ClusterMembershipStore:
 
 
 def _pack(changes: Changes) -> list[Command]:
-    """One command for each user and end. Most users of a call share their changes, so these are encoded once."""
-    sharing: dict[int, list[bytes]] = {}
-    for key, user_changes in changes.items():
-        sharing.setdefault(id(user_changes), []).append(key)
+    """One command for each user and end. What users in a row share is encoded once."""
     packed: list[Command] = []
-    for keys in sharing.values():
-        for end, values in changes[keys[0]].items():
+    for user_changes, users in groupby(changes, changes.__getitem__):
+        keys = list(users)
+        for end, values in user_changes.items():
             packed += commands.remove(keys, values) if end == REMOVE else commands.set_values(keys, end, values)
     return packed
 

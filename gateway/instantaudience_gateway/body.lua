@@ -1,13 +1,14 @@
 -- Reads a JSON body as strictly as RFC 8259 and the contract want it (source: contract, "POST /rt-segment"); the
 -- transcoder behind is more lenient. `CONTRACT` stands in front of this text (`script.py` makes it); of it this uses:
---   messages[name][key] = {bit = 2^n, list = boolean, message = name or nil, type = name of a scalar type or nil}
+--   messages[name][key] = {bit = 2^n, list = boolean, message = name or nil, type = name of a scalar type or nil,
+--     parameter = true where the key is one of the query and not of the body}
 --   types[type] = rule; depth = levels of nesting
 
 local byte, sub, gsub, char, format = string.byte, string.sub, string.gsub, string.char, string.format
 local gmatch, concat, band, bor = string.gmatch, table.concat, bit.band, bit.bor
 
 -- What may stand as a value. The order counts: from LIST up, only a container will do.
-local ANY, SCALAR, LIST, OBJECT = 0, 1, 2, 3
+local ANY, SCALAR, STRING, LIST, OBJECT = 0, 1, 2, 3, 4
 local RULES = { [LIST] = "must be a list", [OBJECT] = "must be an object" }
 local NO_FIELDS = {}
 local UNKNOWN = { bit = 0, expect = ANY, item = ANY, fields = NO_FIELDS }
@@ -15,7 +16,7 @@ local UNKNOWN = { bit = 0, expect = ANY, item = ANY, fields = NO_FIELDS }
 for _, fields in pairs(CONTRACT.messages) do
   for _, field in pairs(fields) do
     field.fields = field.message and CONTRACT.messages[field.message] or NO_FIELDS
-    field.item = field.message and OBJECT or SCALAR
+    field.item = field.message and OBJECT or field.type == "STRING" and STRING or SCALAR
     field.expect = field.list and LIST or field.item
   end
 end
@@ -24,7 +25,7 @@ local ESCAPES, HEX = {}, {}
 for c in gmatch('"\\/bfnrt', ".") do ESCAPES[byte(c)] = true end
 for c in gmatch("0123456789abcdefABCDEF", ".") do HEX[byte(c)] = true end
 local LITERALS = { [byte("t")] = "true", [byte("f")] = "false", [byte("n")] = "null" }
-local NULL = byte("n")
+local NULL, QUOTE = byte("n"), byte('"')
 
 -- Where the next token starts, and its first byte.
 local function token(s, i)
@@ -129,8 +130,9 @@ local function malformed(i)
   return format("The body is not JSON (byte %d)", i)
 end
 
--- The body with a name for each empty key at `positions`: unknown keys are ignored, but the transcoder refuses this one.
-local function name_empty_keys(body, positions)
+-- The body with other, unknown names for the keys at `positions`, so that the transcoder ignores them: it refuses an
+-- empty key, and would take a parameter of the query from the body.
+local function rename_keys(body, positions)
   local parts, start = {}, 1
   for _, position in ipairs(positions) do
     parts[#parts + 1] = sub(body, start, position) .. "?"
@@ -142,7 +144,7 @@ end
 -- What is wrong with a body: nil, or a text that names the path and the rule. Then, where the transcoder needs another
 -- body than the one received, that body.
 local function check(body, message)
-  local empty_keys = {}
+  local renamed_keys = {}
   local s = body .. "\0" -- no loop passes the end: NUL is no part of any token
   local field, expect = { fields = CONTRACT.messages[message] }, OBJECT
   local depth = 0
@@ -175,7 +177,8 @@ local function check(body, message)
       local stop = after_scalar(s, i, c)
       if not stop then return malformed(i) end
       local is_absent = c == NULL and depth > 0 and indexes[depth] < 0
-      if not is_absent and (expect >= LIST or (expect == SCALAR and c == NULL)) then
+      local is_wrong = expect >= LIST or (expect == SCALAR and c == NULL) or (expect == STRING and c ~= QUOTE)
+      if is_wrong and not is_absent then
         return fault(depth, RULES[expect] or CONTRACT.types[field.type])
       end
       i = stop
@@ -185,7 +188,7 @@ local function check(body, message)
         i, c = token(s, i)
         if depth == 0 then
           if i <= #body then return malformed(i) end
-          return nil, #empty_keys > 0 and name_empty_keys(body, empty_keys)
+          return nil, #renamed_keys > 0 and rename_keys(body, renamed_keys)
         end
         local index = indexes[depth]
         if c == 44 then
@@ -205,13 +208,16 @@ local function check(body, message)
       field = UNKNOWN
       if known[depth] ~= NO_FIELDS then
         local key = sub(s, i + 1, stop - 1)
-        if key == "" then empty_keys[#empty_keys + 1] = i end
         field = known[depth][key]
         if not field then
           key = unescape(key)
           field = known[depth][key] or UNKNOWN
         end
         keys[depth] = key
+        if key == "" or field.parameter then
+          renamed_keys[#renamed_keys + 1] = i
+          field = UNKNOWN
+        end
       end
       expect = field.expect
       i, c = token(s, stop + 1)

@@ -3,7 +3,8 @@
 --   endpoints[path] = {allow = "GET, POST", methods[method] = {parameters = {name = true}, body = message name or nil}}
 --   types[type] = rule; grpc_errors["<grpc code> <error_id>"] = HTTP status
 --   bare_grpc_errors[grpc code] = error (also .default); unreadable, no_path, no_method = errors {status, id, text}
---   error_id_key, hidden_headers = {name, …}, transcoder_error = content type that marks an error of the transcoder
+--   body_bytes_key, error_id_key = names of headers; hidden_headers = {name, …}
+--   transcoder_error = content type that marks an error of the transcoder
 
 local find, match = string.find, string.match
 
@@ -50,11 +51,13 @@ end
 -- A query without the parameters that the method does not know (the transcoder would bind them to fields of the body)
 -- and without empty ones (it takes them for no number); and what is wrong with it, or nil.
 local function known_parameters(query, parameters)
-  local kept, problem = {}, nil
+  local kept, seen, problem = {}, {}, nil
   for parameter in gmatch(query, "[^&]+") do
     local name, value = match(parameter, "^([^=]*)=?(.*)$")
     name = decode_percent(name)
     if parameters[name] and value ~= "" then
+      if seen[name] then problem = name .. ": must not stand twice" end
+      seen[name] = true
       kept[#kept + 1] = parameter
       if not is_utf8(decode_percent(value)) then problem = name .. ": must be UTF-8" end
     end
@@ -91,6 +94,7 @@ function envoy_on_request(handle)
     return
   end
   if length == 0 then return refuse(handle, CONTRACT.unreadable, "The body is empty.") end
+  handle:headers():replace(CONTRACT.body_bytes_key, tostring(length)) -- for the member's limit, which is the service's
   local fault_text, changed = check(body:getBytes(0, length), method.body)
   if fault_text then return refuse(handle, CONTRACT.unreadable, fault_text .. ".") end
   if changed then body:setBytes(changed) end

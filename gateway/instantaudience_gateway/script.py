@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from google.rpc import code_pb2
-from instantaudience_server.transport.status import ERROR_ID_KEY, ROWS
+from instantaudience_server.transport.status import BODY_BYTES_KEY, ERROR_ID_KEY, ROWS
 
 from instantaudience_gateway import descriptor
 from instantaudience_gateway.replies import INTERNAL, NO_METHOD, NO_PATH, UNAVAILABLE, UNREADABLE, Reply
@@ -80,6 +80,7 @@ def _endpoints() -> Mapping[str, Literal]:
 
 
 def _messages() -> Mapping[str, Literal]:
+    bodies = {endpoint.body for endpoint in descriptor.endpoints()}
     return {
         message: {
             field.name: {
@@ -87,6 +88,8 @@ def _messages() -> Mapping[str, Literal]:
                 "list": field.is_list,
                 "message": field.message,
                 "type": field.scalar_type,
+                # Scalars of a request are parameters (see `descriptor.endpoints`).
+                "parameter": True if message in bodies and field.scalar_type else None,
             }
             for number, field in enumerate(fields)
             if field.message or field.scalar_type
@@ -118,6 +121,7 @@ def contract_script() -> str:
         "no_path": _reply(NO_PATH),
         "no_method": _reply(NO_METHOD),
         "error_id_key": ERROR_ID_KEY,
+        "body_bytes_key": BODY_BYTES_KEY,
         "hidden_headers": HIDDEN_HEADERS,
         "transcoder_error": TRANSCODER_ERROR,
     }

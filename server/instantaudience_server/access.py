@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from instantaudience.v1 import audience_pb2 as pb
 
-from instantaudience_server.catalog import Account, Catalog, Member, Segment
+from instantaudience_server.catalog import Account, Catalog, Member, Role, Segment
+from instantaudience_server.errors import AudienceError, Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +20,9 @@ def find_segment(catalog: Catalog, member: Member, block: pb.SegBlock) -> "Segme
     """The segment that a valid block names, or the `WarningCode` that says why the member cannot put users into it."""
     seg_id = block.seg_id
     if seg_id or block.HasField("seg_id"):
-        segment = catalog.segments.get(seg_id)
+        segment = catalog.segment(seg_id)
     else:
-        segment = catalog.segments_by_code.get((block.member_id, block.seg_code))
+        segment = catalog.segment_by_code(block.member_id, block.seg_code)
     if segment is None:
         return pb.WARNING_CODE_UNKNOWN_SEGMENT
     if segment.member_id not in member.segment_access:
@@ -29,3 +30,23 @@ def find_segment(catalog: Catalog, member: Member, block: pb.SegBlock) -> "Segme
     if not segment.active:
         return pb.WARNING_CODE_INACTIVE_SEGMENT
     return segment
+
+
+def require_admin(caller: Caller) -> None:
+    """Let only callers with the role `admin` go on.
+
+    Raises:
+        AudienceError: UNAUTH.
+    """
+    if caller.account.role is not Role.ADMIN:
+        raise AudienceError(Reason.UNAUTH, "This needs the role 'admin'")
+
+
+def require_member(caller: Caller, member_id: int) -> None:
+    """Let only callers of this member, and those with the role `admin`, go on.
+
+    Raises:
+        AudienceError: UNAUTH.
+    """
+    if caller.account.role is not Role.ADMIN and caller.account.member_id != member_id:
+        raise AudienceError(Reason.UNAUTH, "This belongs to another member and needs the role 'admin'")

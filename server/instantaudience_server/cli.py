@@ -11,17 +11,26 @@ from typing import Any
 import click
 from pydantic import ValidationError
 
-from instantaudience_server import client_commands
+from instantaudience_server import account_commands, catalog_commands, client_commands, object_commands
 from instantaudience_server.catalog_file import CatalogError
 from instantaudience_server.demo import demo_curl_line
-from instantaudience_server.processes import PortInUseError
+from instantaudience_server.processes import PortInUseError, StartError
 from instantaudience_server.settings import Settings
 from instantaudience_server.store.server import EmbeddedClusterError
 from instantaudience_server.store.topology import StoreUnusableError
-from instantaudience_server.supervisor import Service, StartError
+from instantaudience_server.supervisor import Service
 from instantaudience_server.telemetry import configure_logging
 
 DEFAULTS = {name: field.default for name, field in Settings.model_fields.items()}
+
+EMPTY_CATALOG = """\
+The catalog is empty, so nobody can sign in. Write a YAML file with a member and a user of role admin:
+
+members: [{id: 1, name: Example}]
+users: [{id: 1, username: admin, password: "…", member_id: 1, role: admin}]
+
+Then start with --catalog FILE. From then on, that user may change the catalog while the service runs:
+`instant-audience catalog import FILE`, `instant-audience member --help`, and so on."""
 
 
 def _load_file(context: click.Context, _: click.Parameter, path: Path | None) -> None:
@@ -68,13 +77,19 @@ def main() -> None:
     show_envvar=True,
     help="A TOML file with settings, named as the flags with _ for -; flags and environment win over it.",
 )
-@_option("--catalog", "YAML file with members, users and segments.", type=click.Path(path_type=Path), metavar="FILE")
-@_option("--demo", "Load the demo catalog. Its passwords are public: for trying out only.", is_flag=True)
+@_option(
+    "--catalog",
+    "Add what the catalog lacks of this YAML file: members, users, segments.",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+)
+@_option("--demo", "Likewise with the demo catalog. Its passwords are public: for trying out only.", is_flag=True)
 @_option("--redis", "Use this Redis Cluster (redis:// or rediss://) rather than the embedded one.", metavar="URL")
 @_option("--data-dir", "Where the embedded cluster keeps its data.", type=click.Path(path_type=Path), metavar="DIR")
 @_option("--host", "Address to listen on.")
 @_option("--http-port", "Port for REST and gRPC, through the gateway. 0: any free one.", type=int)
 @_option("--grpc-port", "Port for gRPC straight to the workers. 0: any free one.", type=int)
+@_option("--metrics-port", "Port for Prometheus's GET /metrics; not served where not set. 0: any free one.", type=int)
 @_option("--host-mode", "What serves calls: envoy (inside Envoy), grpcio (behind it); auto: envoy where it can run.")
 @_option("--workers", "Worker processes; one a core where not set.", type=int)
 @_option("--call-timeout-seconds", "Longest time for a call.", type=float)
@@ -88,6 +103,9 @@ def serve(**options: Any) -> None:
     """Run the service until SIGTERM or Ctrl-C, then drain.
 
     Without --redis, it starts a three-node cluster of its own that keeps its data in --data-dir.
+
+    The catalog is in the cluster, and `instant-audience catalog`, `member`, `user` and `segment` change it. The first
+    account, which these need to sign in, comes from --catalog.
     """
     try:
         settings = Settings.model_validate(options)
@@ -99,7 +117,8 @@ def serve(**options: Any) -> None:
     try:
         asyncio.run(_serve(settings))
     except PortInUseError as error:
-        flag = "--http-port" if error.port == settings.http_port else "--grpc-port"
+        ports = {settings.grpc_port: "--grpc-port", settings.metrics_port: "--metrics-port"}
+        flag = {**ports, settings.http_port: "--http-port"}[error.port]
         raise click.ClickException(f"{error}; choose another with {flag}, or 0 for any free one") from error
     except (CatalogError, EmbeddedClusterError, StoreUnusableError, StartError, OSError) as error:
         raise click.ClickException(str(error)) from error
@@ -132,13 +151,24 @@ def _welcome(settings: Settings, service: Service) -> None:
     url = f"http://{host}:{service.http_port}"
     click.echo(f"REST and gRPC: {url}")
     click.echo(f"gRPC:          {host}:{service.grpc_port}")
+    if service.metrics_port:
+        click.echo(f"Metrics:       http://{host}:{service.metrics_port}/metrics")
+    first_call = f"curl {url}/healthz"
     if settings.demo:
         click.secho("The demo catalog is loaded: its passwords are public, so keep this off any network.", fg="yellow")
-        click.echo(f"\nTry it:\n\n{demo_curl_line(url)}\n\ninstant-audience get 12345678900987654321\n")
-    else:
-        click.echo(f"\nTry it:\n\ncurl {url}/healthz\n")
+        first_call = f"{demo_curl_line(url)}\n\ninstant-audience get 12345678900987654321"
+    elif service.catalog_is_empty:
+        click.secho(EMPTY_CATALOG, fg="yellow")
+    click.echo(f"\nTry it:\n\n{first_call}\n")
     sys.stdout.flush()
 
 
-main.add_command(client_commands.apply)
-main.add_command(client_commands.get)
+for command in (
+    client_commands.apply,
+    client_commands.get,
+    catalog_commands.catalog,
+    object_commands.member,
+    account_commands.user,
+    object_commands.segment,
+):
+    main.add_command(command)

@@ -4,26 +4,43 @@ import asyncio
 import contextlib
 import gc
 import secrets
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 import structlog
+from prometheus_client import Gauge
 from pydantic import BaseModel, Field
 
-from instantaudience_server.catalog_file import CatalogEntries, build_catalog
+from instantaudience_server import metrics
+from instantaudience_server.accounts import AccountService
+from instantaudience_server.catalog import Catalog
+from instantaudience_server.catalog_editor import CatalogEditor
+from instantaudience_server.catalog_feed import CatalogFeed
+from instantaudience_server.catalog_service import CatalogService
 from instantaudience_server.clock import SystemClock
 from instantaudience_server.health import HealthService
+from instantaudience_server.identity_service import IdentityService
+from instantaudience_server.importing import ImportService
 from instantaudience_server.memberships import MembershipService
 from instantaudience_server.passwords import Passwords
+from instantaudience_server.quotas import Quotas
+from instantaudience_server.segment_service import SegmentService
 from instantaudience_server.settings import BODY_LIMIT_BYTES, CONNECT_TIMEOUT_SECONDS, Settings
+from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.external_id_store import ClusterExternalIdStore
 from instantaudience_server.store.membership_store import ClusterMembershipStore
+from instantaudience_server.store.quota_store import ClusterQuotaStore
 from instantaudience_server.store.session_store import ClusterSessionStore
 from instantaudience_server.store.topology import Topology
 from instantaudience_server.telemetry import Event
 from instantaudience_server.tokens import TokenService
+from instantaudience_server.transport.catalog_methods import catalog_methods
+from instantaudience_server.transport.identity_methods import identity_methods
 from instantaudience_server.transport.methods import SERVICES, build_methods
 from instantaudience_server.transport.pipeline import AnyMethod, Pipeline
+from instantaudience_server.transport.segment_methods import segment_methods
 from instantaudience_server.transport.standard import ServingStatus, standard_methods
 
 log = structlog.get_logger()
@@ -31,17 +48,21 @@ log = structlog.get_logger()
 OBJECTS_BETWEEN_COLLECTIONS = 50_000
 """How many more objects than now must live before the garbage collector looks for cycles among the youngest."""
 
+WORKER_NAME_BYTES = 8
+"""Random bytes that tell a worker from all others, on other machines and before a restart too."""
+
 
 class WorkerConfig(BaseModel):
     """What a worker is told, as JSON on its standard input."""
 
     number: int
     settings: Settings
-    catalog: CatalogEntries
     redis: str = Field(repr=False)
     """The cluster's URL; it may hold a password."""
     addresses: list[str] = []
     """Where the grpcio host takes calls, in gRPC's notation."""
+    python: str = Field(default_factory=lambda: sys.executable)
+    """The interpreter for a worker's own processes: the supervisor's."""
     drain_fd: int | None = None
     """A pipe's end to read from: when the other end is closed, the worker turns NOT_SERVING."""
 
@@ -68,14 +89,28 @@ async def open_worker(config: WorkerConfig) -> AsyncIterator[Worker]:
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(cluster.close)
         await cluster.open()
-        clock, catalog = SystemClock(), build_catalog(config.catalog)
-        passwords = Passwords()
+        clock, catalog = SystemClock(), Catalog()
+        catalog_store = ClusterCatalogStore(cluster)
+        feed = CatalogFeed(catalog_store, catalog)
+        await feed.load()
+        editor = CatalogEditor(catalog_store, feed, clock)
+        passwords = Passwords(config.python)
         stack.callback(passwords.close)
         sessions = ClusterSessionStore(cluster)
-        tokens = TokenService(catalog, sessions, passwords, clock, secrets.token_hex, settings.location)
+        tokens = TokenService(catalog, sessions, catalog_store, passwords, clock, secrets.token_hex, settings.location)
         stack.push_async_callback(tokens.close)
+        quotas = Quotas(ClusterQuotaStore(cluster, worker=secrets.token_hex(WORKER_NAME_BYTES)))
+        stack.push_async_callback(quotas.close)
+        memberships = MembershipService(catalog, ClusterMembershipStore(cluster), quotas, clock)
         health, status = HealthService(cluster), ServingStatus(SERVICES)
-        methods = build_methods(MembershipService(catalog, ClusterMembershipStore(cluster), clock), tokens, health)
+        methods = build_methods(memberships, tokens, health)
+        accounts = AccountService(editor, catalog_store, passwords)
+        methods += catalog_methods(
+            CatalogService(catalog_store, feed, editor, accounts, quotas),
+            ImportService(catalog_store, feed, passwords, clock),
+        )
+        methods += identity_methods(IdentityService(catalog, ClusterExternalIdStore(cluster), clock))
+        methods += segment_methods(SegmentService(catalog, editor, feed, quotas))
         methods += standard_methods(status, SERVICES)
         pipeline = Pipeline(
             tokens,
@@ -83,6 +118,11 @@ async def open_worker(config: WorkerConfig) -> AsyncIterator[Worker]:
             body_limit_bytes=BODY_LIMIT_BYTES,
             stream_window=settings.stream_window,
         )
+        following = asyncio.create_task(feed.follow())
+        stack.callback(following.cancel)
+        metrics.WORKER_STARTS.labels(metrics.WORKER).inc()
+        sampling = asyncio.create_task(metrics.sample(_readings(catalog, cluster)))
+        stack.callback(sampling.cancel)
         watching = asyncio.create_task(health.watch(status.set_serving))
         stack.callback(watching.cancel)
         if config.drain_fd is not None:
@@ -90,6 +130,20 @@ async def open_worker(config: WorkerConfig) -> AsyncIterator[Worker]:
             stack.callback(draining.cancel)
         _calm_garbage_collector()
         yield Worker(methods, pipeline, status)
+
+
+def _readings(catalog: Catalog, cluster: Cluster) -> dict[Gauge, Callable[[], float]]:
+    """The gauges that are set by looking, and where to look."""
+    objects = {
+        "member": lambda: len(catalog.members),
+        "user": lambda: len(catalog.accounts),
+        "segment": catalog.count_segments,
+    }
+    readings: dict[Gauge, Callable[[], float]] = {
+        metrics.CATALOG_OBJECTS.labels(metrics.WORKER, kind): count for kind, count in objects.items()
+    }
+    readings[metrics.STORE_PENDING_BYTES] = lambda: cluster.pending_bytes
+    return readings
 
 
 async def _drain_on_request(drain_fd: int, number: int, status: ServingStatus) -> None:

@@ -1,4 +1,4 @@
-"""First calls for newcomers, with the demo catalog's first active account."""
+"""First calls for newcomers, with the demo catalog's accounts."""
 
 import json
 import shlex
@@ -16,10 +16,10 @@ class Credentials(NamedTuple):
     password: str
 
 
-def demo_credentials() -> Credentials:
-    """The demo catalog's first account."""
-    user = yaml.safe_load(DEMO.read_text(encoding="utf-8"))["users"][0]
-    return Credentials(user["username"], user["password"])
+def demo_credentials(username: str = "demo") -> Credentials:
+    """The account of the demo catalog with this name."""
+    users = yaml.safe_load(DEMO.read_text(encoding="utf-8"))["users"]
+    return next(Credentials(username, user["password"]) for user in users if user["username"] == username)
 
 
 def demo_curl_line(url: str) -> str:

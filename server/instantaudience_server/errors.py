@@ -17,6 +17,8 @@ class Reason(enum.Enum):
     NOAUTH_DISABLED = enum.auto()
     UNAUTH = enum.auto()
     INTEGRITY = enum.auto()
+    CHANGED_MEANWHILE = enum.auto()
+    IN_USE = enum.auto()
     LIMIT = enum.auto()
     RATE_LIMIT_EXCEEDED = enum.auto()
     UNAVAILABLE = enum.auto()

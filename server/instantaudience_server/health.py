@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from instantaudience_server.errors import AudienceError
+from instantaudience_server.metrics import CLUSTER_REACHABLE
 from instantaudience_server.store.interface import StoreHealth
 from instantaudience_server.telemetry import Event
 
@@ -41,5 +42,6 @@ class HealthService:
             if now is not serving:
                 serving = now
                 log.info(Event.HEALTH_CHANGED, serving=serving)
+                CLUSTER_REACHABLE.set(serving)
                 await report(serving)
             await asyncio.sleep(PING_SECONDS)

@@ -8,9 +8,10 @@ from instantaudience.v1 import audience_pb2 as pb
 
 from instantaudience_server import identity, rules
 from instantaudience_server.access import Caller
-from instantaudience_server.catalog import Catalog
+from instantaudience_server.catalog import Catalog, Member
 from instantaudience_server.clock import Clock
 from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.quotas import POSTED, Admitted, Quotas
 from instantaudience_server.reading import MS_PER_MINUTE, Reading
 from instantaudience_server.skipped import skip_request
 from instantaudience_server.store.interface import NEVER, Changes, Memberships, MembershipStore
@@ -18,40 +19,46 @@ from instantaudience_server.wire import ApplyRequest, decode_user
 
 
 class Prepared(NamedTuple):
-    """A request that was read: what to answer, once `changes` are written."""
+    """A request that was read: what to answer, once it is `admitted` and then `changes` are written."""
 
     result: pb.ApplySegmentsResult
     changes: Changes
+    admitted: Admitted
 
 
 class MembershipService:
     """The commands on memberships. Deadlines are times of the event loop's clock, in seconds."""
 
-    def __init__(self, catalog: Catalog, store: MembershipStore, clock: Clock) -> None:
+    def __init__(self, catalog: Catalog, store: MembershipStore, quotas: Quotas, clock: Clock) -> None:
         self._catalog = catalog
         self._store = store
+        self._quotas = quotas
         self._clock = clock
 
     async def apply(self, request: ApplyRequest, caller: Caller, deadline: float) -> pb.ApplySegmentsResult:
         """Apply a request and answer when the cluster has taken every write.
 
         Raises:
-            AudienceError: UNAVAILABLE; the request may be partly applied then.
+            AudienceError: SYNTAX, RATE_LIMIT_EXCEEDED; UNAVAILABLE, the request may be partly applied then.
         """
         prepared = await self.prepare(request, caller, deadline)
-        await self._store.write(prepared.changes, deadline)
+        await self.write(prepared, deadline)
         return prepared.result
 
     async def prepare(self, request: ApplyRequest, caller: Caller, deadline: float) -> Prepared:
         """Check a request and fix the ends of its memberships, without changing anything.
 
+        The question whether the member may send it is asked first, and under way meanwhile.
+
         Raises:
-            AudienceError: UNAVAILABLE, when external IDs cannot be resolved.
+            AudienceError: SYNTAX; RATE_LIMIT_EXCEEDED; UNAVAILABLE, when external IDs cannot be resolved.
         """
         now_ms = self._clock.now_ms()
         users = request.rt_segment
+        counted = min(len(users), caller.member.limits.users_per_call)
+        admitted = self._quotas.ask_posts(caller.member, counted, deadline)
         external = caller.member.external_member_id
-        platform_keys = {} if external is None else await self._resolve_external(users, external, deadline)
+        platform_keys = {} if external is None else await self._resolve_external(users, caller.member, deadline)
         reading = Reading(self._catalog, caller, now_ms, platform_keys)
         position = reading.read(users)
         while position < len(users):
@@ -62,10 +69,15 @@ class MembershipService:
         result = pb.ApplySegmentsResult(status="OK", warnings=reading.warnings or None)
         result.message.users_in_request = reading.users
         result.message.segments_in_request = reading.segments
-        return Prepared(result, {} if request.validate_only else reading.changes)
+        return Prepared(result, {} if request.validate_only else reading.changes, admitted)
 
     async def write(self, prepared: Prepared, deadline: float) -> None:
-        """Write what a prepared request changes (see `apply`)."""
+        """Write what a prepared request changes, once it is admitted.
+
+        Raises:
+            AudienceError: RATE_LIMIT_EXCEEDED, nothing was changed; UNAVAILABLE (see `apply`).
+        """
+        await prepared.admitted
         await self._store.write(prepared.changes, deadline)
 
     async def get(
@@ -74,8 +86,9 @@ class MembershipService:
         """Read the live memberships of users, as far as the caller's member may see them.
 
         Raises:
-            AudienceError: SYNTAX, when a user cannot be meant; UNAVAILABLE.
+            AudienceError: RATE_LIMIT_EXCEEDED; SYNTAX, when a user cannot be meant; UNAVAILABLE.
         """
+        await self._quotas.admit_gets(caller.member, POSTED, len(users), deadline)
         now_ms = self._clock.now_ms()
         keys = [_checked_key(user, caller) for user in users]
         resolved = await self._platform_keys([key for key in keys if key.startswith(b"x:")], deadline)
@@ -93,7 +106,7 @@ class MembershipService:
 
     def _visible(self, memberships: Memberships, caller: Caller, now_ms: int) -> Iterable[pb.Membership]:
         for segment_id, (value, end) in sorted(memberships.items()):
-            segment = self._catalog.segments.get(segment_id)
+            segment = self._catalog.segment(segment_id)
             if segment is not None and segment.member_id in caller.member.segment_access:
                 yield pb.Membership(
                     seg_id=segment_id,
@@ -103,10 +116,13 @@ class MembershipService:
                     expiration=minutes_left(end, now_ms),
                 )
 
-    async def _resolve_external(self, users: Sequence[bytes], member_id: int, deadline: float) -> dict[bytes, bytes]:
+    async def _resolve_external(self, users: Sequence[bytes], member: Member, deadline: float) -> dict[bytes, bytes]:
         """Ask the store for all external IDs of a request at once."""
-        decoded = map(decode_user, users[: rules.MOST_USERS])
-        checked = (rules.check_user(index, user, member_id) for index, user in enumerate(decoded))
+        most_users = member.limits.users_per_call
+        decoded = map(decode_user, users[:most_users])
+        checked = (
+            rules.check_user(index, user, member.external_member_id, most_users) for index, user in enumerate(decoded)
+        )
         return await self._platform_keys([key for key, _ in checked if key.startswith(b"x:")], deadline)
 
     async def _platform_keys(self, external_keys: Sequence[bytes], deadline: float) -> dict[bytes, bytes]:

@@ -43,6 +43,10 @@ if sys.platform == "linux":
     _prctl.argtypes = [ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong]
 
 
+class StartError(Exception):
+    """A part of the service did not start; the message says which, and where to look."""
+
+
 class PortInUseError(OSError):
     """Another program has the port."""
 
@@ -143,18 +147,21 @@ class Supervised:
 
     A child that ends is started again after a delay: `FIRST_RESTART_SECONDS`, doubled each time up to
     `SLOWEST_RESTART_SECONDS`, the first again once it lived for `STEADY_AFTER_SECONDS`. It takes over a child that
-    runs already, so that whoever starts one can tell a failed first start from a crash.
+    runs already, so that whoever starts one can tell a failed first start from a crash. `on_exit` is called each time
+    that a child has ended by itself, before the next one starts.
     """
 
     def __init__(
         self,
         child: Child,
         *,
+        on_exit: Callable[[], None] | None = None,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.child = child
         """The child of now; after an unexpected end the last one, until the next has started."""
+        self._on_exit = on_exit
         self._sleep = sleep
         self._clock = clock
         self._task = asyncio.create_task(self._keep_running(), name=f"supervise {child.program.name}")
@@ -171,6 +178,8 @@ class Supervised:
         while True:
             started = self._clock()
             returncode = await self.child.wait()
+            if self._on_exit is not None:
+                self._on_exit()
             if self._clock() - started >= STEADY_AFTER_SECONDS:
                 delay = FIRST_RESTART_SECONDS
             _log.warning(

@@ -36,6 +36,8 @@ class Reading:
         self._catalog = catalog
         self._member = caller.member
         self._external_member_id = caller.member.external_member_id
+        self._most_users = caller.member.limits.users_per_call
+        self._most_blocks = caller.member.limits.segments_per_user
         self._now_ms = now_ms
         self._platform_keys = platform_keys
         self._faultless: dict[bytes, _Blocks] = {}
@@ -61,7 +63,7 @@ class Reading:
             # Most users are on the platform and have the blocks of an earlier one: their ID is all there is to check.
             user_id, rest = split_user(encoded)
             blocks = faultless.get(rest)
-            if blocks is not None and index < rules.MOST_USERS:
+            if blocks is not None and index < self._most_users:
                 key = identity.encoded_platform_key(user_id)
                 if key is not None:
                     self.users += 1
@@ -79,7 +81,7 @@ class Reading:
 
         Most are. False, and nothing is noted, for any other.
         """
-        if self._external_member_id is not None or not 1 < len(users) <= rules.MOST_USERS:
+        if self._external_member_id is not None or not 1 < len(users) <= self._most_users:
             return False
         sharing: dict[bytes, list[bytes]] = {}
         for encoded in users:
@@ -102,7 +104,7 @@ class Reading:
     def _faultless_blocks(self, rest: bytes) -> _Blocks | None:
         """The blocks in what follows a user's ID, if they are all valid and usable, and nothing else is there."""
         user = decode_user(rest)
-        if user.user_id or user.domain or not 0 < len(user.seg_block) <= rules.MOST_BLOCKS:
+        if user.user_id or user.domain or not 0 < len(user.seg_block) <= self._most_blocks:
             return None
         blocks = self._read_blocks(0, user.seg_block, resolve=True)
         if self.warnings:
@@ -114,7 +116,7 @@ class Reading:
     def _read_closely(self, index: int, encoded: bytes, rest: bytes | None) -> None:
         """Read a user, whatever may be wrong with it; `rest` is what to remember of it, for the users to come."""
         user = decode_user(encoded)
-        key, code = rules.check_user(index, user, self._external_member_id)
+        key, code = rules.check_user(index, user, self._external_member_id, self._most_users)
         if code:
             skip_user(self.warnings, code, index, user, user.seg_block)
             return
@@ -123,8 +125,8 @@ class Reading:
             known = self._platform_keys.get(key)
         skipped = len(self.warnings)
         blocks = self._read_blocks(index, user.seg_block, resolve=known is not None)
-        if len(user.seg_block) > rules.MOST_BLOCKS:
-            left_out = user.seg_block[rules.MOST_BLOCKS :]
+        if len(user.seg_block) > self._most_blocks:
+            left_out = user.seg_block[self._most_blocks :]
             skip_user(self.warnings, pb.WARNING_CODE_TOO_MANY_SEGMENTS, index, user, left_out)
         if not blocks.valid:
             skip_user(self.warnings, pb.WARNING_CODE_NO_VALID_SEGMENTS, index, user, user.seg_block)
@@ -148,7 +150,7 @@ class Reading:
         """Check the blocks that count. Unless told to `resolve`, do not ask the catalog: they change nothing then."""
         valid = 0
         last: dict[int, tuple[int, int]] = {}
-        for index, block in enumerate(blocks if len(blocks) <= rules.MOST_BLOCKS else blocks[: rules.MOST_BLOCKS]):
+        for index, block in enumerate(blocks if len(blocks) <= self._most_blocks else blocks[: self._most_blocks]):
             code = rules.check_block(block)
             if code:
                 skip_block(self.warnings, code, user_index, index, block)

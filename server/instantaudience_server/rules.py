@@ -10,23 +10,22 @@ from instantaudience_server import identity
 
 OK = pb.WARNING_CODE_UNSPECIFIED
 
-MOST_USERS = 1000
-"""Users of a request that are looked at; the rest is skipped."""
-MOST_BLOCKS = 100
-"""Blocks of a user that are looked at; the rest is skipped."""
 LONGEST_EXPIRATION_MINUTES = 525_600_000
 """A thousand years; a longer lifetime is stored as never ending, because Redis cannot hold every int32 of minutes."""
 LEAVE = -1
 """As an expiration: the user leaves the segment."""
 
 
-def check_user(index: int, user: pb.RtSegment, external_member_id: int | None) -> tuple[bytes, pb.WarningCode]:
+def check_user(
+    index: int, user: pb.RtSegment, external_member_id: int | None, most_users: int
+) -> tuple[bytes, pb.WarningCode]:
     """Check a user's place in the request, identifier and domain, in the contract's order.
 
-    `external_member_id` is the caller's member when it is set up for external IDs. Returns the user's key (of an
-    external ID: the key that leads to the user) and `OK`, or an empty key and what is wrong first.
+    `external_member_id` is the caller's member when it is set up for external IDs; `most_users` is how many users of a
+    request are looked at. Returns the user's key (of an external ID: the key that leads to the user) and `OK`, or an
+    empty key and what is wrong first.
     """
-    if index >= MOST_USERS:
+    if index >= most_users:
         return b"", pb.WARNING_CODE_TOO_MANY_USERS
     user_id = user.user_id
     if not user_id:

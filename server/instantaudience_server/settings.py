@@ -18,9 +18,9 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     catalog: Path | None = None
-    """A YAML file with members, users and segments."""
+    """A YAML file with members, users and segments: what the cluster's catalog lacks of it is added at start."""
     demo: bool = False
-    """Load the demo catalog, whose passwords are public."""
+    """Likewise with the demo catalog, whose passwords are public."""
     redis: SecretStr | None = None
     """The URL of a Redis Cluster's node, `redis://` or `rediss://` (TLS); it may hold a password. None: embedded."""
     data_dir: Path = Path("data")
@@ -31,6 +31,8 @@ class Settings(BaseModel):
     """REST and gRPC through the gateway. 0: any free port."""
     grpc_port: Port = 50051
     """gRPC straight to the workers. 0: any free port."""
+    metrics_port: Port | None = None
+    """Metrics for Prometheus. 0: any free port. None: they are not served."""
     host_mode: HostMode = "auto"
     """What serves calls: `envoy` (the service inside Envoy), `grpcio` (behind it), `auto`: envoy where it can run."""
     workers: Annotated[int, Field(ge=1, le=256)] = (
@@ -54,8 +56,8 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _one_catalog(self) -> "Settings":
-        if self.demo == (self.catalog is not None):
-            raise ValueError("either --catalog FILE or --demo is needed, not both")
+        if self.demo and self.catalog is not None:
+            raise ValueError("--catalog and --demo cannot be used together")
         return self
 
 

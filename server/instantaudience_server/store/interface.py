@@ -1,8 +1,9 @@
 """What the services ask of the store; they know nothing of Redis."""
 
-from collections.abc import Mapping, Sequence
+import enum
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 NEVER = 0
 """As an end: the membership never ends."""
@@ -22,10 +23,14 @@ Memberships = dict[int, tuple[int, int]]
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A token's session: whose it is, and when it was issued (Unix time in ms)."""
+    """A token's session: whose it is, and when it was issued (Unix time in ms).
+
+    `generation` is how often the user's tokens had been revoked by then; one of an earlier generation is worth nothing.
+    """
 
     user_id: int
     issued_ms: int
+    generation: int
 
 
 class MembershipStore(Protocol):
@@ -73,3 +78,160 @@ class StoreHealth(Protocol):
 
     async def ping(self, deadline: float) -> None:
         """Return when every part of the store has answered; raises AudienceError UNAVAILABLE otherwise."""
+
+
+class Kind(enum.StrEnum):
+    """What the catalog holds."""
+
+    MEMBER = "member"
+    USER = "user"
+    SEGMENT = "segment"
+
+
+class Record(NamedTuple):
+    """An object of the catalog: `data` is its serialised message, without `etag`."""
+
+    kind: Kind
+    data: bytes
+
+
+Version = bytes
+"""A state of the catalog, named by the last change that led to it; empty before the first one. Every history of changes
+has versions of its own: those of another catalog, or of one that lost changes in a failover, are never taken for ours.
+"""
+
+Page = tuple[Kind, Sequence[bytes]]
+"""Some objects of one kind: their serialised messages, without `etag`."""
+
+
+class Change(NamedTuple):
+    """A change of the catalog, and the version it led to; `data` is what stands since then, None after a deletion."""
+
+    version: Version
+    kind: Kind
+    object_id: int
+    data: bytes | None
+
+
+class NextChanges(NamedTuple):
+    """The next changes, oldest first; `are_all` says that there were no more when the cluster answered."""
+
+    changes: Sequence[Change]
+    are_all: bool
+
+
+class Write(NamedTuple):
+    """A change to make: replace exactly `before` (None: nothing is there) with `after` (None: delete).
+
+    `owner_id` is the member that a user or a segment belongs to (0 for members). `name_before` and `name_after` are
+    what nobody else of its kind may have (see `catalog_records.unique_name`), None where there is nothing such.
+    `password_hash` is set with a user (None: it stays as it is).
+    """
+
+    kind: Kind
+    id: int
+    before: bytes | None
+    after: bytes | None
+    owner_id: int = 0
+    name_before: str | None = None
+    name_after: str | None = None
+    password_hash: str | None = None
+
+
+class Outcome(enum.Enum):
+    """What became of a write."""
+
+    DONE = enum.auto()
+    """It was made."""
+    CONFLICT = enum.auto()
+    """Something else stands there than `before`."""
+    NAME_TAKEN = enum.auto()
+    """Another object has the unique name."""
+    NO_OWNER = enum.auto()
+    """There is no such member."""
+    IN_USE = enum.auto()
+    """The member to delete still owns users or segments."""
+
+
+class CatalogStore(Protocol):
+    """The catalog, shared by all workers. Deadlines and errors as in MembershipStore."""
+
+    async def version(self, deadline: float) -> Version:
+        """The state of the catalog now."""
+
+    def load(self, page_seconds: float) -> AsyncIterator[Page]:
+        """Read everything, a page at a time, each within `page_seconds`.
+
+        What changes meanwhile may come in either state, or twice: follow `changes` from the version before.
+        """
+
+    async def changes(self, after: Version, deadline: float) -> NextChanges | None:
+        """The next changes after a version.
+
+        None when they are no longer kept, or the catalog is another one: load it again.
+        """
+
+    async def find(self, kind: Kind, ids: Sequence[int], deadline: float) -> list[bytes | None]:
+        """Objects as they are now, in the order of the IDs; None where there is none."""
+
+    async def password_hashes(self, user_ids: Sequence[int], deadline: float) -> list[str | None]:
+        """Users' password hashes, in the order of the IDs; None where there is none."""
+
+    async def write(self, writes: Sequence[Write], deadline: float) -> list[Outcome]:
+        """Make changes, in order, each by itself and none twice. After UNAVAILABLE, some may have been made."""
+
+    async def allocate_id(self, kind: Kind, deadline: float) -> int:
+        """An ID that no object of this kind has or had."""
+
+
+class ExternalIdStore(Protocol):
+    """What external IDs mean; keys are those of `identity.external_key`. Deadlines and errors as in MembershipStore."""
+
+    async def map(self, keys: Sequence[bytes], user_id: str, end_ms: int, deadline: float) -> None:
+        """Let external IDs mean a platform user until `end_ms` (Unix time in ms)."""
+
+    async def resolve(self, keys: Sequence[bytes], deadline: float) -> list[tuple[str, int] | None]:
+        """Users and ends (Unix time in ms, NEVER), in the order of the keys; None where there is none."""
+
+    async def forget(self, keys: Sequence[bytes], deadline: float) -> int:
+        """Forget external IDs; returns how many were known. (A repetition after a lost answer may count fewer.)"""
+
+
+class Quota(enum.StrEnum):
+    """What is counted of a member."""
+
+    POSTS = "posts"
+    """Requests to apply memberships, and their users."""
+    GETS = "gets"
+    """Requests to read."""
+
+
+class Counts(NamedTuple):
+    """How many calls, and how many units (users, for example), are or may be admitted in a window."""
+
+    calls: int
+    units: int
+
+
+class Admissions(NamedTuple):
+    """What became of calls: whether each was admitted, in their order, and all that was admitted in the window so far.
+
+    `left_seconds` is how long the window lasted on when the cluster answered.
+    """
+
+    admitted: Sequence[bool]
+    counts: Counts
+    left_seconds: float
+
+
+class QuotaStore(Protocol):
+    """Windows of one second, counted over all workers. Deadlines and errors as in MembershipStore."""
+
+    async def ask(
+        self, member_id: int, quota: Quota, calls: Sequence[int], limits: Counts, deadline: float
+    ) -> Admissions:
+        """Admit calls, each given by its units, in this order, as far as the window has room for them.
+
+        A call that does not fit is not counted, and a later one may fit. Of one member and quota, at most one question
+        may be under way; one whose answer got lost inside the store counts once.
+        """

@@ -33,6 +33,46 @@ def external_id_key(member_id: int, external_id: str) -> bytes:
     return f"x:{member_id}:{external_id}".encode()
 
 
+def quota_key(member_id: int, quota: str) -> bytes:
+    """The hash of a member's current window: its second, what was admitted in it, and each worker's last answer."""
+    return f"q:{member_id}:{quota}".encode()
+
+
+CATALOG_MEMBERS = b"c:{catalog}:members"
+CATALOG_USERS = b"c:{catalog}:users"
+CATALOG_SEGMENTS = b"c:{catalog}:segments"
+"""The hashes of the catalog's objects: field = ID, value = the serialised message. All `c:` keys share a slot."""
+CATALOG_OWNED = b"c:{catalog}:owned"
+"""The hash of how many users and segments a member owns, by member ID."""
+CATALOG_NAMES = b"c:{catalog}:names"
+"""The hash of unique names; value = the ID of the object that has it."""
+CATALOG_PASSWORDS = b"c:{catalog}:passwords"
+"""The hash of users' argon2 hashes, by user ID."""
+CATALOG_VERSION = b"c:{catalog}:version"
+"""The ID of the newest change."""
+CATALOG_CHANGES = b"c:{catalog}:changes"
+"""The stream of the newest changes; the ID of an entry is its number, counted from 1, and a random one."""
+CATALOG_IDS = b"c:{catalog}:ids"
+"""The hash of the largest ID in use, by kind."""
+CATALOG_WRITTEN = (
+    CATALOG_MEMBERS,
+    CATALOG_USERS,
+    CATALOG_SEGMENTS,
+    CATALOG_OWNED,
+    CATALOG_NAMES,
+    CATALOG_PASSWORDS,
+    CATALOG_VERSION,
+    CATALOG_CHANGES,
+    CATALOG_IDS,
+)
+"""What a change touches, in the order that the store's script has."""
+
+
+def catalog_answer_key(command_name: int) -> bytes:
+    """The string of what was answered to a command that changes the catalog, for when it is sent again; expires."""
+    return b"c:{catalog}:answer:%d" % command_name
+
+
 def key_slot(key: bytes) -> int:
     """The slot of a key: CRC16 of the key or, where it has one, of its hash tag `{…}`.
 

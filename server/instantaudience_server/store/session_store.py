@@ -29,7 +29,7 @@ class ClusterSessionStore:
 
     async def create(self, token_hash: str, session: Session, end_ms: int, deadline: float) -> None:
         """Set the string with its end."""
-        value = f"{session.user_id} {session.issued_ms}".encode()
+        value = f"{session.user_id} {session.issued_ms} {session.generation}".encode()
         await self._cluster.execute([commands.set_string_until(keys.session_key(token_hash), value, end_ms)], deadline)
 
     async def find(self, token_hash: str, deadline: float) -> Session | None:
@@ -37,8 +37,8 @@ class ClusterSessionStore:
         (value,) = await self._cluster.execute([commands.get(keys.session_key(token_hash))], deadline)
         if value is None:
             return None
-        user_id, _, issued_ms = value.decode().partition(" ")
-        return Session(user_id=int(user_id), issued_ms=int(issued_ms))
+        user_id, issued_ms, generation = value.decode().split(" ")
+        return Session(user_id=int(user_id), issued_ms=int(issued_ms), generation=int(generation))
 
     async def extend(self, token_hash: str, end_ms: int, deadline: float) -> None:
         """Move the string's end."""
@@ -49,6 +49,6 @@ class ClusterSessionStore:
     ) -> int:
         """Run the script on the account's sorted set."""
         key = keys.sign_ins_key(user_id)
-        command = commands.evaluate(COUNT_SIGN_IN, key, now_ms, window_ms, limit, token_hash)
+        command = commands.evaluate(COUNT_SIGN_IN, [key], now_ms, window_ms, limit, token_hash)
         (wait_ms,) = await self._cluster.execute([command], deadline)
         return int(wait_ms)

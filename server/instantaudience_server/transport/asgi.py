@@ -25,8 +25,9 @@ from instantaudience_server.transport.pipeline import (
     Pipeline,
     PublicStreamMethod,
     StreamMethod,
+    body_bytes,
 )
-from instantaudience_server.transport.status import STATUS_DETAILS_KEY, Failure, describe
+from instantaudience_server.transport.status import BODY_BYTES_KEY, STATUS_DETAILS_KEY, Failure, describe
 
 Event = dict[str, Any]
 Receive = Callable[[], Awaitable[Event]]
@@ -38,6 +39,7 @@ _GRPC_TYPES = (b"application/grpc", b"application/grpc+proto")
 _HEADERS: Headers = [(b"content-type", b"application/grpc"), (b"grpc-accept-encoding", b"gzip, deflate, identity")]
 _START: Event = {"type": "http.response.start", "status": 200, "headers": _HEADERS, "trailers": True}
 _OK: Event = {"type": "http.response.trailers", "headers": [(b"grpc-status", b"0")], "more_trailers": False}
+_BODY_BYTES_HEADER = BODY_BYTES_KEY.encode()
 _END_OF_BODY: Event = {"type": "http.response.body", "body": b"", "more_body": False}
 LOOK_SECONDS = 0.1
 """How often the host looks whether the callers of long calls are still there."""
@@ -148,6 +150,7 @@ class _Exchange:
             headers.get(b"authorization", b"").decode("latin-1"),
             headers.get(b"x-request-id", b"").decode("latin-1"),
             None if timeout is None else timeout_seconds(timeout),
+            body_bytes(headers.get(_BODY_BYTES_HEADER, b"").decode("latin-1")),
         )
 
     async def only_message(self) -> bytes:

@@ -16,8 +16,9 @@ from instantaudience_server.transport.pipeline import (
     PublicMethod,
     PublicStreamMethod,
     StreamMethod,
+    body_bytes,
 )
-from instantaudience_server.transport.status import STATUS_DETAILS_KEY, describe
+from instantaudience_server.transport.status import BODY_BYTES_KEY, STATUS_DETAILS_KEY, describe
 
 CODES = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -96,12 +97,15 @@ def _stream(method: StreamMethod[Any] | PublicStreamMethod[Any], pipeline: Pipel
 
 def _call(context: Context) -> Call:
     authorization = request_id = ""
+    size = 0
     for key, value in context.invocation_metadata() or ():
         if key == "authorization":
             authorization = str(value)
         elif key == "x-request-id":
             request_id = str(value)
-    return Call(authorization, request_id, context.time_remaining())
+        elif key == BODY_BYTES_KEY:
+            size = body_bytes(str(value))
+    return Call(authorization, request_id, context.time_remaining(), size)
 
 
 async def _refuse(_: AsyncIterator[bytes], context: Context) -> None:

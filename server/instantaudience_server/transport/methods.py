@@ -5,26 +5,36 @@ from collections.abc import Awaitable
 from google.protobuf.message import Message
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience.v1 import authentication_pb2 as auth_pb
+from instantaudience.v1 import catalog_pb2, identity_pb2, segment_pb2
 from instantaudience.v1 import status_pb2 as status_pb
 
 from instantaudience_server.access import Caller
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.health import HealthService
 from instantaudience_server.memberships import MembershipService
-from instantaudience_server.rules import MOST_USERS
 from instantaudience_server.streams import Stream
 from instantaudience_server.tokens import TokenService
 from instantaudience_server.transport.pipeline import AnyMethod, Method, PublicMethod, StreamMethod
 from instantaudience_server.transport.status import Failure
 from instantaudience_server.wire import ApplyRequest, EncodedRequest
 
-FILES = (pb.DESCRIPTOR, auth_pb.DESCRIPTOR, status_pb.DESCRIPTOR)
+FILES = (
+    pb.DESCRIPTOR,
+    auth_pb.DESCRIPTOR,
+    status_pb.DESCRIPTOR,
+    catalog_pb2.DESCRIPTOR,
+    identity_pb2.DESCRIPTOR,
+    segment_pb2.DESCRIPTOR,
+)
 """The proto files whose services are served."""
 SERVICES = tuple(service.full_name for file in FILES for service in file.services_by_name.values())
 
+MOST_READ = 1000
+"""Users of a BatchGetMemberships request (source: audience.proto)."""
+
 
 def build_methods(memberships: MembershipService, tokens: TokenService, health: HealthService) -> list[AnyMethod]:
-    """Every method, wired to its service."""
+    """The methods on memberships, tokens and health, wired to their services; others have modules of their own."""
 
     async def apply(request: ApplyRequest, caller: Caller, deadline: float) -> Message:
         return pb.ApplySegmentsResponse(response=await memberships.apply(request, caller, deadline))
@@ -36,8 +46,8 @@ def build_methods(memberships: MembershipService, tokens: TokenService, health: 
         return pb.GetMembershipsResponse(response=await memberships.get([request], caller, deadline))
 
     async def batch_get(request: pb.BatchGetMembershipsRequest, caller: Caller, deadline: float) -> Message:
-        if not 0 < len(request.users) <= MOST_USERS:
-            raise AudienceError(Reason.SYNTAX, f"'users' must hold 1 to {MOST_USERS} users", field="users")
+        if not 0 < len(request.users) <= MOST_READ:
+            raise AudienceError(Reason.SYNTAX, f"'users' must hold 1 to {MOST_READ} users", field="users")
         return pb.BatchGetMembershipsResponse(response=await memberships.get(request.users, caller, deadline))
 
     async def authenticate(request: auth_pb.AuthenticateRequest, deadline: float) -> Message:
@@ -51,7 +61,7 @@ def build_methods(memberships: MembershipService, tokens: TokenService, health: 
         await health.check(deadline)
         return status_pb.GetStatusResponse(response=status_pb.StatusResult(status="OK"))
 
-    audience, authentication, status = SERVICES
+    audience, authentication, status = SERVICES[:3]
     return [
         Method(f"/{audience}/ApplySegments", EncodedRequest, apply),
         StreamMethod(f"/{audience}/StreamSegments", EncodedRequest, lambda: Stream(memberships), start, _refusal),

@@ -10,9 +10,11 @@ from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
 
 import structlog
 from google.protobuf.message import DecodeError, Message
+from google.rpc import code_pb2
 
 from instantaudience_server.access import Caller
 from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.metrics import count_call
 from instantaudience_server.telemetry import Event
 from instantaudience_server.tokens import TokenService, bare_token
 from instantaudience_server.transport.status import DEFECT_TEXT, Failure, describe
@@ -24,6 +26,8 @@ Request = TypeVar("Request", bound=Message)
 SHARE_KEPT = 0.1
 MOST_KEPT_SECONDS = 0.1
 """Of a caller's deadline, this share (and at most this long) is kept for the answer's way back."""
+MOST_DIGITS = 10
+"""Of a size; a longer one is none."""
 
 
 _Answers = asyncio.Queue["asyncio.Task[bytes] | None"]
@@ -41,12 +45,14 @@ class CallError(Exception):
 class Call(NamedTuple):
     """What a host knows of a call beside its messages.
 
-    `remaining_seconds` is what is left of the caller's deadline; None when there is none.
+    `remaining_seconds` is what is left of the caller's deadline; None when there is none. `body_bytes` is the size of
+    what the caller sent where a gateway made the message from it, as far as that is known.
     """
 
     authorization: str
     request_id: str
     remaining_seconds: float | None
+    body_bytes: int = 0
 
     def __repr__(self) -> str:
         """Without the token: this may end in a log."""
@@ -77,14 +83,14 @@ class StreamMethod(Generic[Request]):
 
     `start(state, request, caller, deadline)` is awaited for one request at a time, in order; what it returns is awaited
     while later requests start. `state` is one for each stream, made by `open`. `refuse` makes the answer to a request
-    that failed.
+    that failed; None where such a request ends the stream.
     """
 
     path: str
     request: type[Request]
     open: Callable[[], Any]
     start: Callable[[Any, Request, Caller, float], Awaitable[Awaitable[Message]]]
-    refuse: Callable[[Failure], Message]
+    refuse: Callable[[Failure], Message] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +133,15 @@ class Pipeline:
                 answer = await method.handle(self._read(method.request, body), deadline)
             else:
                 caller = await self._tokens.verify(bare_token(call.authorization), deadline)
+                _check_size(max(len(body), call.body_bytes), caller)
                 answer = await method.handle(self._read(method.request, body), caller, deadline)
-            return answer.SerializeToString(deterministic=True)
+            body = answer.SerializeToString(deterministic=True)
         except AudienceError as error:
-            raise CallError(describe(error)) from None
+            raise CallError(_counted(method.path, error)) from None
         except Exception:
             self._defect(method.path, call)
+        count_call(method.path, code_pb2.OK)
+        return body
 
     def run_stream(
         self, method: StreamMethod[Request] | PublicStreamMethod[Request], bodies: AsyncIterator[bytes], call: Call
@@ -151,9 +160,10 @@ class Pipeline:
     ) -> AsyncGenerator[bytes, None]:
         try:
             async for answer in method.handle(self._read(method.request, body) async for body in bodies):
+                count_call(method.path, code_pb2.OK)
                 yield answer.SerializeToString(deterministic=True)
         except AudienceError as error:
-            raise CallError(describe(error)) from None
+            raise CallError(_counted(method.path, error)) from None
         except Exception:
             self._defect(method.path, call)
 
@@ -170,7 +180,7 @@ class Pipeline:
                 window.release()
             await reader
         except AudienceError as error:
-            raise CallError(describe(error)) from None
+            raise CallError(_counted(method.path, error)) from None
         except Exception:
             self._defect(method.path, call)
         finally:
@@ -208,6 +218,7 @@ class Pipeline:
         self, method: StreamMethod[Request], state: Any, body: bytes, caller: Caller, deadline: float
     ) -> "asyncio.Task[bytes]":
         try:
+            _check_size(len(body), caller)
             started = await method.start(state, self._read(method.request, body), caller, deadline)
         except AudienceError as error:
             started = _failed(error)
@@ -216,8 +227,11 @@ class Pipeline:
     async def _finish(self, method: StreamMethod[Request], started: Awaitable[Message]) -> bytes:
         try:
             answer = await started
+            count_call(method.path, code_pb2.OK)
         except AudienceError as error:
-            answer = method.refuse(describe(error))
+            if method.refuse is None:
+                raise
+            answer = method.refuse(_counted(method.path, error))
         return answer.SerializeToString(deterministic=True)
 
     def _deadline(self, remaining_seconds: float | None) -> float:
@@ -228,9 +242,7 @@ class Pipeline:
 
     def _read(self, request: type[Request], body: bytes) -> Request:
         if len(body) > self._body_limit_bytes:
-            raise AudienceError(
-                Reason.LIMIT, f"The request has {len(body)} bytes; at most {self._body_limit_bytes} are allowed"
-            )
+            raise _too_large(len(body), self._body_limit_bytes)
         try:
             return request.FromString(body)
         except DecodeError:
@@ -238,7 +250,34 @@ class Pipeline:
 
     def _defect(self, path: str, call: Call) -> NoReturn:
         log.exception(Event.CALL_DEFECT, method=path, request_id=call.request_id)
-        raise CallError(describe(AudienceError(Reason.INTERNAL, DEFECT_TEXT, request_id=call.request_id))) from None
+        error = AudienceError(Reason.INTERNAL, DEFECT_TEXT, request_id=call.request_id)
+        raise CallError(_counted(path, error)) from None
+
+
+def _counted(path: str, error: AudienceError) -> Failure:
+    """What the caller of this method sees of an error, which counts as an answer."""
+    failure = describe(error)
+    count_call(path, failure.code)
+    return failure
+
+
+def body_bytes(header: str) -> int:
+    """What the header `x-request-body-bytes` says; 0 where it says nothing.
+
+    The gateway sets it on every REST call. A gRPC caller may send it too: it can only make its own request larger.
+    """
+    return int(header) if header.isascii() and header.isdigit() and len(header) <= MOST_DIGITS else 0
+
+
+def _check_size(size: int, caller: Caller) -> None:
+    """Hold a request to its member's limit (source: contract, "Limits")."""
+    limit = caller.member.limits.body_bytes
+    if size > limit:
+        raise _too_large(size, limit)
+
+
+def _too_large(size: int, limit: int) -> AudienceError:
+    return AudienceError(Reason.LIMIT, f"The request has {size} bytes; at most {limit} are allowed")
 
 
 async def _failed(error: AudienceError) -> NoReturn:

@@ -27,6 +27,8 @@ ROWS: dict[Reason, Row] = {
     Reason.NOAUTH_DISABLED: Row(code_pb2.UNAUTHENTICATED, 401, "NOAUTH_DISABLED"),
     Reason.UNAUTH: Row(code_pb2.PERMISSION_DENIED, 403, "UNAUTH"),
     Reason.INTEGRITY: Row(code_pb2.ALREADY_EXISTS, 409, "INTEGRITY"),
+    Reason.CHANGED_MEANWHILE: Row(code_pb2.ABORTED, 409, "INTEGRITY"),
+    Reason.IN_USE: Row(code_pb2.FAILED_PRECONDITION, 409, "INTEGRITY"),
     Reason.LIMIT: Row(code_pb2.RESOURCE_EXHAUSTED, 413, "LIMIT"),
     Reason.RATE_LIMIT_EXCEEDED: Row(code_pb2.RESOURCE_EXHAUSTED, 429, "RATE_LIMIT_EXCEEDED"),
     Reason.UNAVAILABLE: Row(code_pb2.UNAVAILABLE, 503, "SYSTEM"),
@@ -35,6 +37,9 @@ ROWS: dict[Reason, Row] = {
 
 ERROR_ID_KEY = "error-id"
 """Trailing metadata of every failed call: the row's `error_id`. The gateway takes it out of REST answers."""
+
+BODY_BYTES_KEY = "x-request-body-bytes"
+"""Metadata of every call that came as JSON: how many bytes its body had. The gateway sets it."""
 
 STATUS_DETAILS_KEY = "grpc-status-details-bin"
 """Trailing metadata of every failed call: the serialised `google.rpc.Status`."""
@@ -70,7 +75,9 @@ def describe(error: AudienceError) -> Failure:
         status.details.add().Pack(retry)
         metadata.append(("retry-after", str(error.retry_after_seconds)))
     if error.reason is Reason.RATE_LIMIT_EXCEEDED:
-        violation = error_details_pb2.QuotaFailure.Violation(description=error.message)
+        violation = error_details_pb2.QuotaFailure.Violation(
+            subject=error.metadata.get("subject", ""), description=error.message
+        )
         status.details.add().Pack(error_details_pb2.QuotaFailure(violations=[violation]))
         metadata.append(("x-ratelimit-code", "429"))
         if "count" in error.metadata:

@@ -1,0 +1,152 @@
+"""Every metric of the service, declared once, for Prometheus.
+
+Labels are bounded: no user ID, member ID, token or text of a caller is one. Each worker writes what it counts into
+files of its own, in a directory that the supervisor makes (prometheus_client's multiprocess mode); `MergedMetrics`
+adds them up. A worker's files are named after its number, so that its successor counts on in them: counters never go
+backwards, and the files do not become more with each restart. Without the directory, metrics stay in memory.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from google.rpc import code_pb2
+from prometheus_client import Counter, Gauge, values
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
+
+SAMPLE_SECONDS = 1.0
+"""The pause between two looks at what only shows in a look."""
+
+_DIRECTORY_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client's
+_WORKER_VARIABLE = "INSTANT_AUDIENCE_WORKER"
+
+WORKER = os.environ.get(_WORKER_VARIABLE, "")
+"""This worker's number; empty where the supervisor collects no metrics."""
+if WORKER:
+    # Chosen before the first metric is made, as each of them opens its file then. prometheus_client's own choice names
+    # files after process IDs.
+    values.ValueClass = values.MultiProcessValue(lambda: WORKER)  # type: ignore[no-untyped-call]
+
+
+def _gauge(name: str, description: str, *labels: str) -> Gauge:
+    """A gauge of each worker, which vanishes with it ("live")."""
+    return Gauge(name, description, ["worker", *labels], multiprocess_mode="livemax")
+
+
+CALLS = Counter(
+    "instant_audience_calls",
+    "Answers to calls, by their gRPC code; a stream gets one for each request.",
+    ["method", "code"],
+)
+QUOTA_REFUSALS = Counter(
+    "instant_audience_quota_refusals",
+    "Calls that a member's quota refused, by what there was too much of (contract, Limits).",
+    ["quota"],
+)
+SIGN_IN_RESULTS = Counter(
+    "instant_audience_sign_ins",
+    "Attempts to sign in, by their result: OK or why they failed.",
+    ["result"],
+)
+WORKER_STARTS = Counter(
+    "instant_audience_worker_starts",
+    "Times that a worker connected to the cluster and read the catalog.",
+    ["worker"],
+)
+CATALOG_CURRENT_TIMESTAMP = _gauge(
+    "instant_audience_catalog_current_timestamp_seconds",
+    "When the cluster last said that the worker knows every change of the catalog, in seconds since 1970.",
+).labels(WORKER)
+CATALOG_STALE = _gauge(
+    "instant_audience_catalog_stale",
+    "1 while the cluster does not tell the worker of changes, so that it serves what it last knew; else 0.",
+).labels(WORKER)
+CATALOG_OBJECTS = _gauge("instant_audience_catalog_objects", "Objects that the worker's catalog holds.", "kind")
+CATALOG_RELOADS = Counter(
+    "instant_audience_catalog_reloads",
+    "Times that a worker read the whole catalog again, because it was too far behind to follow the changes.",
+)
+CLUSTER_REACHABLE = _gauge(
+    "instant_audience_cluster_reachable",
+    "1 while every primary of the cluster answers the worker, else 0.",
+).labels(WORKER)
+STORE_PENDING_BYTES = _gauge(
+    "instant_audience_store_pending_bytes",
+    "Commands of the worker that wait for the cluster's answers.",
+).labels(WORKER)
+STORE_CONNECTION_FAILURES = Counter(
+    "instant_audience_store_connection_failures",
+    "Connections to nodes of the cluster that were lost or could not be made.",
+)
+CATALOG_AGE = (
+    "instant_audience_catalog_age_seconds",
+    "How long ago the cluster last said that the worker knows every change of the catalog.",
+)
+"""Name and description; calculated from `CATALOG_CURRENT_TIMESTAMP` when somebody asks, so that it also grows for a
+worker that hangs."""
+
+_call_counts: dict[tuple[str, int], Callable[[], None]] = {}
+
+
+def count_call(path: str, code: int) -> None:
+    """Count an answer by the method's path and the answer's gRPC code."""
+    try:
+        count = _call_counts[path, code]
+    except KeyError:
+        child = CALLS.labels(path.removeprefix("/"), code_pb2.Code.Name(code))
+        count = _call_counts[path, code] = child.inc
+    count()
+
+
+async def sample(readings: Mapping[Gauge, Callable[[], float]]) -> None:
+    """Look at what changes too often to be written down each time, forever."""
+    while True:
+        for gauge, read in readings.items():
+            gauge.set(read())
+        await asyncio.sleep(SAMPLE_SECONDS)
+
+
+class WorkerMetrics:
+    """Where workers write their metrics: a directory, which is made. None: nowhere."""
+
+    def __init__(self, directory: Path | None) -> None:
+        if directory is not None:
+            directory.mkdir()
+        self._directory = directory
+
+    def environment(self, number: int) -> dict[str, str]:
+        """What the environment of the worker with this number must have."""
+        if self._directory is None:
+            return {}
+        return {_DIRECTORY_VARIABLE: str(self._directory), _WORKER_VARIABLE: str(number)}
+
+    def forget_gauges(self, number: int) -> None:
+        """Remove the gauges of a worker that has ended; its counters stay."""
+        if self._directory is not None:
+            mark_process_dead(number, str(self._directory))  # type: ignore[no-untyped-call]
+
+
+class MergedMetrics(Collector):
+    """The metrics of all workers that write into `directory`."""
+
+    def __init__(self, directory: Path) -> None:
+        self._workers = MultiProcessCollector(None, str(directory))  # type: ignore[no-untyped-call]
+
+    def collect(self) -> Iterable[Metric]:
+        """Counters added up, gauges by worker, and the age of each worker's catalog."""
+        for metric in self._workers.collect():  # type: ignore[no-untyped-call]
+            yield metric
+            if metric.name == "instant_audience_catalog_current_timestamp_seconds":
+                yield _catalog_age(metric)
+
+
+def _catalog_age(current: Metric) -> Metric:
+    age = GaugeMetricFamily(*CATALOG_AGE, labels=["worker"])
+    for reading in current.samples:
+        if reading.value:  # else it has not read the catalog yet
+            age.add_metric([reading.labels["worker"]], max(0.0, time.time() - reading.value))
+    return age

@@ -1,0 +1,228 @@
+"""May this call proceed? A member's calls and users, counted over all workers (source: contract, "Limits").
+
+The store decides; docs/adr/0011-quotas.md argues that it never admits more than the limit, and refuses nobody below it.
+A worker combines the calls of a member that come while a question is under way into the next one, so that a call costs
+a fraction of a command. While a window is known to have no room, calls are refused without a question.
+"""
+
+import asyncio
+
+from instantaudience_server.catalog import Member
+from instantaudience_server.errors import AudienceError, Reason, unavailable
+from instantaudience_server.metrics import QUOTA_REFUSALS
+from instantaudience_server.store.interface import Admissions, Counts, Quota, QuotaStore
+
+POSTED = "rt-segment"
+"""What posts are counted for, as the contract's text names it."""
+MOST_CALLS = 500
+"""Calls of a question, at most: a node does nothing else while it decides on them."""
+MOST_COUNTERS = 20_000
+"""Counters that a worker keeps, about."""
+SWEEP_SECONDS = 0.02
+"""How late, at most, a call ends whose deadline is over."""
+RETRY_SECONDS = 1
+"""After this long, another window has begun."""
+UNANSWERED = "the cluster did not say in time whether the call is within its limits; nothing was changed"
+
+_count_refusal = {quota: QUOTA_REFUSALS.labels(quota).inc for quota in ("posts", "users", "gets")}
+
+Admitted = asyncio.Future[None]
+"""Done when a call may proceed; else it fails with AudienceError RATE_LIMIT_EXCEEDED or UNAVAILABLE. It need not be
+awaited."""
+
+
+class Quotas:
+    """Asks the store for all members. Deadlines are times of the event loop's clock, in seconds.
+
+    A call that the store does not answer for fails with UNAVAILABLE: it is never let through.
+    """
+
+    def __init__(self, store: QuotaStore) -> None:
+        self._store = store
+        self._loop = asyncio.get_running_loop()
+        self._counters: dict[tuple[int, Quota], _Counter] = {}
+        self._sweeper: asyncio.TimerHandle | None = None
+
+    def ask_posts(self, member: Member, users: int, deadline: float) -> Admitted:
+        """Ask for a request to apply memberships to so many users; await the result before anything is changed.
+
+        Raises:
+            AudienceError: RATE_LIMIT_EXCEEDED, here or from the result; UNAVAILABLE from the result.
+        """
+        limits = Counts(member.limits.posts_per_second, member.limits.users_per_second)
+        return self._counter(member.id, Quota.POSTS).ask(POSTED, users, limits, deadline)
+
+    async def admit_posts(self, member: Member, users: int, deadline: float) -> None:
+        """Return when a request to apply memberships to so many users may proceed.
+
+        Raises:
+            AudienceError: RATE_LIMIT_EXCEEDED, UNAVAILABLE.
+        """
+        await self.ask_posts(member, users, deadline)
+
+    async def admit_gets(self, member: Member, resource: str, count: int, deadline: float) -> None:
+        """Return when a request that counts as so many reads may proceed; `resource` is what the error names.
+
+        Raises:
+            AudienceError: RATE_LIMIT_EXCEEDED, UNAVAILABLE.
+        """
+        limits = Counts(member.limits.gets_per_second, member.limits.gets_per_second)
+        await self._counter(member.id, Quota.GETS).ask(resource, count, limits, deadline)
+
+    async def close(self) -> None:
+        """End the questions under way, and the calls that wait for them."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        await asyncio.gather(*[counter.close() for counter in self._counters.values()])
+
+    def _counter(self, member_id: int, quota: Quota) -> "_Counter":
+        if self._sweeper is None:
+            self._sweeper = self._loop.call_later(SWEEP_SECONDS, self._sweep)
+        counter = self._counters.get((member_id, quota))
+        if counter is None:
+            if len(self._counters) >= MOST_COUNTERS:
+                self._counters = {key: counter for key, counter in self._counters.items() if counter.busy}
+            counter = self._counters[member_id, quota] = _Counter(self._store, self._loop, member_id, quota)
+        return counter
+
+    def _sweep(self) -> None:
+        """Fail the calls whose deadline is over: one timer for all, because timers cost and deadlines rarely pass."""
+        busy = [counter for counter in self._counters.values() if counter.busy]
+        for counter in busy:
+            counter.fail_overdue()
+        self._sweeper = self._loop.call_later(SWEEP_SECONDS, self._sweep) if busy else None
+
+
+class _Call:
+    """A call that waits for an answer."""
+
+    __slots__ = ("admitted", "deadline", "resource", "units")
+
+    def __init__(self, resource: str, units: int, deadline: float, admitted: Admitted) -> None:
+        self.resource = resource
+        self.units = units
+        self.deadline = deadline
+        self.admitted = admitted
+
+    def fail(self, error: BaseException) -> None:
+        """Fail, unless it was decided before. Nobody may wait for it any more, so the error counts as noticed."""
+        if not self.admitted.done():
+            self.admitted.set_exception(error)
+            self.admitted.exception()
+
+
+class _Counter:
+    """A member's calls of one kind: one question is under way at a time, and the next one gathers."""
+
+    def __init__(self, store: QuotaStore, loop: asyncio.AbstractEventLoop, member_id: int, quota: Quota) -> None:
+        self._store = store
+        self._loop = loop
+        self._member_id = member_id
+        self._quota = quota
+        self._limits = Counts(0, 0)
+        self._waiting: list[_Call] = []
+        self._asked: list[_Call] = []
+        self._question: asyncio.Task[Admissions] | None = None
+        self._sent = 0.0
+        self._counts = Counts(0, 0)
+        """What was admitted in a window that lasts until `_until` at least. It only grows."""
+        self._until = 0.0
+        self._gathering = False
+
+    @property
+    def busy(self) -> bool:
+        """Whether calls wait for an answer."""
+        return self._question is not None or bool(self._waiting)
+
+    def ask(self, resource: str, units: int, limits: Counts, deadline: float) -> Admitted:
+        """Have a call answered: with the next question, or at once where there can be no room for it."""
+        self._limits = limits
+        if self._loop.time() < self._until and not self._fits(units):
+            raise self._refusal(resource)
+        call = _Call(resource, units, deadline, self._loop.create_future())
+        self._waiting.append(call)
+        if self._question is None and not self._gathering:
+            self._gathering = True
+            self._loop.call_soon(self._send)
+        return call.admitted
+
+    def fail_overdue(self) -> None:
+        """Fail the calls whose deadline is over."""
+        now = self._loop.time()
+        for calls in (self._asked, self._waiting):
+            for call in calls:
+                if call.deadline <= now:
+                    call.fail(unavailable(UNANSWERED))
+
+    async def close(self) -> None:
+        """End the question under way, and all calls."""
+        for call in self._waiting:
+            call.admitted.cancel()
+        if self._question is not None:
+            self._question.cancel()
+            await asyncio.gather(self._question, return_exceptions=True)
+
+    def _send(self) -> None:
+        """Ask for the calls that wait."""
+        self._gathering = False
+        now = self._loop.time()
+        open_calls = [call for call in self._waiting if not self._is_decided(call, now)]
+        asked, self._waiting = open_calls[:MOST_CALLS], open_calls[MOST_CALLS:]
+        if not asked:
+            return
+        units, deadline = [call.units for call in asked], max([call.deadline for call in asked])
+        self._asked, self._sent = asked, now
+        self._question = self._loop.create_task(
+            self._store.ask(self._member_id, self._quota, units, self._limits, deadline)
+        )
+        self._question.add_done_callback(self._answered)
+
+    def _is_decided(self, call: _Call, now: float) -> bool:
+        """Whether a call needs no question: it has left, or there can be no room for it."""
+        if not call.admitted.done() and now < self._until and not self._fits(call.units):
+            call.fail(self._refusal(call.resource))
+        return call.admitted.done()
+
+    def _answered(self, question: "asyncio.Task[Admissions]") -> None:
+        asked, self._asked, self._question = self._asked, [], None
+        if question.cancelled():
+            for call in asked:
+                call.admitted.cancel()
+            return
+        error = question.exception()
+        if error is not None:
+            for call in asked:
+                call.fail(error)
+        else:
+            answer = question.result()
+            self._counts = answer.counts
+            # The answer's time lies after this one, so the window does not end before.
+            self._until = self._sent + answer.left_seconds
+            for call, admitted in zip(asked, answer.admitted, strict=True):
+                if not admitted:
+                    call.fail(self._refusal(call.resource))
+                elif not call.admitted.done():
+                    call.admitted.set_result(None)
+        self._send()
+
+    def _fits(self, units: int) -> bool:
+        """Whether a call might fit into the window known, as full as that is at least."""
+        return self._counts.calls < self._limits.calls and self._counts.units + units <= self._limits.units
+
+    def _refusal(self, resource: str) -> AudienceError:
+        counts, limits = self._counts, self._limits
+        if self._quota is Quota.GETS:
+            exceeded, count, refused = f"{limits.units} reads", counts.units, "gets"
+        elif counts.calls >= limits.calls:
+            exceeded, count, refused = f"{limits.calls} writes", counts.calls, "posts"
+        else:
+            exceeded, count, refused = f"{limits.units} users", counts.calls, "users"
+        _count_refusal[refused]()
+        return AudienceError(
+            Reason.RATE_LIMIT_EXCEEDED,
+            f"Rate limit exceeded. You have exceeded your request limit of {exceeded} per 1 seconds to {resource}, "
+            "wait and try again or contact your administrator for higher limits",
+            retry_after_seconds=RETRY_SECONDS,
+            count=str(count),
+            subject=f"member:{self._member_id}",
+        )

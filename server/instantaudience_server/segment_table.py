@@ -1,0 +1,144 @@
+"""Segments in memory, millions of them: an SQLite database takes a fraction of what objects would.
+
+A table is built in two steps, because adding rows to indices one by one takes twice as long: first `add`, any number of
+times, then `index`; from then on everything else.
+"""
+
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from instantaudience.v1 import catalog_pb2 as pb
+
+ROWS_AT_ONCE = 10_000
+"""Rows that a search looks at before other calls run: about 2 ms."""
+
+_TABLE = "CREATE TABLE segments (id INTEGER, member_id INTEGER, code TEXT, text TEXT, record BLOB)"
+_BY_ID = "CREATE UNIQUE INDEX by_id ON segments (id)"
+_OTHER_INDICES = (
+    "CREATE INDEX by_member ON segments (member_id, id)",
+    "CREATE INDEX by_code ON segments (code, member_id) WHERE code IS NOT NULL",
+)
+_INSERT = "INSERT INTO segments VALUES (?, ?, ?, ?, ?)"
+_OLDER_COPIES = "rowid NOT IN (SELECT max(rowid) FROM segments GROUP BY id)"
+
+
+class SegmentTable:
+    """Serialised segments by ID, by member, and by code; `counts` is how many each member has."""
+
+    def __init__(self) -> None:
+        # `index` may run in another thread; nothing else happens to the table meanwhile.
+        self._database = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        self._database.execute(_TABLE)
+        # One transaction: no copies of pages for rolling back.
+        self._database.execute("BEGIN")
+        self.counts: Counter[int] = Counter()
+
+    def __del__(self) -> None:
+        self._database.close()
+
+    def add(self, records: Iterable[bytes]) -> None:
+        """Add segments before `index`; of those with the same ID, the last one stays."""
+        self._database.executemany(_INSERT, map(_row, records))
+
+    def index(self) -> None:
+        """End the adding; takes about 2 s for a million segments, and may run in a thread of its own."""
+        try:
+            self._database.execute(_BY_ID)
+        except sqlite3.IntegrityError:
+            self._database.execute(f"DELETE FROM segments WHERE {_OLDER_COPIES}")  # noqa: S608
+            self._database.execute(_BY_ID)
+        for statement in _OTHER_INDICES:
+            self._database.execute(statement)
+        self._database.execute("COMMIT")
+        self.counts.update(dict(self._database.execute("SELECT member_id, count(*) FROM segments GROUP BY member_id")))
+
+    def put(self, records: Iterable[bytes]) -> list[int]:
+        """Add segments, or replace those with the same ID; returns their IDs."""
+        rows = {row[0]: row for row in map(_row, records)}
+        self._database.execute("BEGIN")
+        self.remove(rows)
+        self._database.executemany(_INSERT, rows.values())
+        self._database.execute("COMMIT")
+        self.counts.update(row[1] for row in rows.values())
+        return list(rows)
+
+    def remove(self, segment_ids: Iterable[int]) -> None:
+        """Remove segments; those that are not there are no error."""
+        for segment_id in segment_ids:
+            query = "SELECT rowid, member_id FROM segments WHERE id = ?"
+            for row, member_id in self._database.execute(query, (segment_id,)).fetchall():
+                self._database.execute("DELETE FROM segments WHERE rowid = ?", (row,))
+                self.counts[member_id] -= 1
+
+    def record(self, segment_id: int) -> bytes | None:
+        """The segment with this ID."""
+        found = self._database.execute("SELECT record FROM segments WHERE id = ?", (segment_id,)).fetchone()
+        return found[0] if found else None
+
+    def id_by_code(self, member_id: int, code: str) -> int | None:
+        """The ID of a member's segment with this code; case matters."""
+        query = "SELECT id FROM segments WHERE code = ? AND member_id = ?"
+        found = self._database.execute(query, (code, member_id)).fetchone()
+        return found[0] if found else None
+
+    def find(self, matching: "Condition", *, after_id: int = 0, skip: int = 0, limit: int) -> list[bytes]:
+        """At most `limit` segments in the order of IDs, without the first `skip` and those up to the ID `after_id`."""
+        query = f"SELECT record {matching.source} AND id > ? ORDER BY id LIMIT ? OFFSET ?"
+        return [record for (record,) in self._database.execute(query, (*matching.values, after_id, limit, skip))]
+
+    def count(self, matching: "Condition") -> int:
+        """How many segments fit."""
+        (count,) = self._database.execute(f"SELECT count(*) {matching.source}", matching.values).fetchone()
+        return int(count)
+
+    def scan(self, matching: "Condition", first_row: int) -> list[int]:
+        """The IDs of the segments that fit, among `ROWS_AT_ONCE` rows of the table, in no order."""
+        query = f"SELECT id FROM segments NOT INDEXED WHERE {matching.terms} AND rowid >= ? AND rowid < ?"  # noqa: S608
+        rows = (first_row, first_row + ROWS_AT_ONCE)
+        return [segment_id for (segment_id,) in self._database.execute(query, (*matching.values, *rows))]
+
+    def last_row(self) -> int:
+        """Rows are numbered from 1 up to this one."""
+        (last,) = self._database.execute("SELECT max(rowid) FROM segments").fetchone()
+        return last or 0
+
+
+class Condition:
+    """Which segments are meant: those that fit everything given.
+
+    `search` is held by the code or the name, whatever the case.
+    """
+
+    def __init__(
+        self, member_id: int | None = None, ids: Sequence[int] | None = None, code: str | None = None, search: str = ""
+    ) -> None:
+        # Without statistics SQLite takes any index for as good as the others: the narrowest is named to it.
+        index = "by_id"
+        terms = ["1"]
+        self.values: list[int | str] = []
+        if member_id is not None:
+            index = "by_member"
+            terms.append("member_id = ?")
+            self.values.append(member_id)
+        if ids is not None:
+            index = "by_id"
+            terms.append(f"id IN ({', '.join('?' * len(ids))})")
+            self.values += ids
+        if code is not None:
+            index = "by_code"
+            terms.append("code = ?")
+            self.values.append(code)
+        if search:
+            terms.append("instr(text, ?)")
+            self.values.append(search.casefold())
+        self.terms = " AND ".join(terms)
+        """An SQL condition; its values are `values`."""
+        self.source = f"FROM segments INDEXED BY {index} WHERE {self.terms}"
+        """The part of an SQL query that begins with FROM."""
+
+
+def _row(record: bytes) -> tuple[int, int, str | None, str, bytes]:
+    segment = pb.Segment.FromString(record)
+    code = segment.code
+    return segment.id, segment.member_id, code or None, f"{code}\n{segment.short_name}".casefold(), record

@@ -1,0 +1,196 @@
+"""The catalog in the cluster (see `interface.CatalogStore`).
+
+All of it lies in one slot, so that a change, its place in the order of changes and the rules across objects (unique
+names, owners) are one atomic step on one node. Workers answer from memory; the cluster is asked when something changes.
+"""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+from instantaudience_server.store import commands, keys
+from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.interface import Change, Kind, NextChanges, Outcome, Page, Version, Write
+
+CHANGES_KEPT = 250_000
+"""How far behind a follower may be, about: further than an import gets while a worker loads a million segments."""
+CHANGES_AT_ONCE = 250
+"""Changes of an answer; a worker applies them in about 3 ms."""
+RECORDS_AT_ONCE = 2000
+"""Objects of a page: the node looks at nothing else for about a millisecond."""
+WRITES_AT_ONCE = 100
+"""Writes of a command, which the node carries out in about 3 ms; it does nothing else then."""
+ANSWERS_KEPT_SECONDS = 120
+"""How long a command may be sent again: longer than any deadline."""
+
+OBJECTS = {
+    Kind.MEMBER: keys.CATALOG_MEMBERS,
+    Kind.USER: keys.CATALOG_USERS,
+    Kind.SEGMENT: keys.CATALOG_SEGMENTS,
+}
+
+WRITE = """
+local objects = {member = KEYS[1], user = KEYS[2], segment = KEYS[3]}
+local owned, names, hashes, version, changes, ids, answer = unpack(KEYS, 4, 10)
+local changes_kept, answer_kept, command = unpack(ARGV, 1, 3)
+local function record(kind, id, data)
+  local number = tonumber(string.match(redis.call('GET', version) or '0-0', '^%d+')) + 1
+  local entry = string.format('%d-%s', number, command)
+  redis.call('XADD', changes, 'MAXLEN', '~', changes_kept, entry, 'kind', kind, 'id', id, 'data', data)
+  redis.call('SET', version, entry)
+end
+local function write(kind, id, before, after, owner, old_name, new_name, hash)
+  if (redis.call('HGET', objects[kind], id) or '') ~= before then return 'CONFLICT' end
+  if after ~= '' and owner ~= '0' and redis.call('HEXISTS', objects.member, owner) == 0 then return 'NO_OWNER' end
+  if after == '' and kind == 'member' and redis.call('HEXISTS', owned, id) == 1 then return 'IN_USE' end
+  if new_name ~= '' and (redis.call('HGET', names, new_name) or id) ~= id then return 'NAME_TAKEN' end
+  record(kind, id, after)
+  if old_name ~= new_name then
+    if old_name ~= '' then redis.call('HDEL', names, old_name) end
+    if new_name ~= '' then redis.call('HSET', names, new_name, id) end
+  end
+  if before == '' then
+    local largest = tonumber(redis.call('HGET', ids, kind) or 0)
+    if tonumber(id) > largest and tonumber(id) < 2000000000 then redis.call('HSET', ids, kind, id) end
+    if owner ~= '0' then redis.call('HINCRBY', owned, owner, 1) end
+  end
+  if after == '' then
+    redis.call('HDEL', objects[kind], id)
+    if kind == 'user' then redis.call('HDEL', hashes, id) end
+    if owner ~= '0' and redis.call('HINCRBY', owned, owner, -1) == 0 then redis.call('HDEL', owned, owner) end
+  else
+    redis.call('HSET', objects[kind], id, after)
+    if hash ~= '' then redis.call('HSET', hashes, id, hash) end
+  end
+  return 'DONE'
+end
+local answered = redis.call('GET', answer)
+if answered then return answered end
+local outcomes = {}
+for i = 4, #ARGV, 8 do outcomes[#outcomes + 1] = write(unpack(ARGV, i, i + 7)) end
+local answered_now = table.concat(outcomes, ' ')
+redis.call('SET', answer, answered_now, 'EX', answer_kept)
+return answered_now
+"""
+"""Arguments: how many changes to keep, how many seconds the answer, and the command's random name, which is part of the
+IDs of its changes; then eight for each write, empty strings for what there is not."""
+
+
+def _random_name() -> int:
+    """A part of a stream's ID, which has 64 bits."""
+    return secrets.randbits(63)
+
+
+class ClusterCatalogStore:
+    """Hashes of objects, unique names and passwords, and a stream of changes.
+
+    `name_command` gives each command that writes a name of its own: sent again after a lost answer, it is known by it.
+    """
+
+    def __init__(self, cluster: Cluster, name_command: Callable[[], int] = _random_name) -> None:
+        self._cluster = cluster
+        self._name_command = name_command
+
+    async def version(self, deadline: float) -> Version:
+        """Get the newest change's ID."""
+        return await self._ask(commands.get(keys.CATALOG_VERSION), deadline) or b""
+
+    async def load(self, page_seconds: float) -> AsyncIterator[Page]:
+        """Scan the hashes: members, users, segments. The next page is under way while one is looked at."""
+        for kind, key in OBJECTS.items():
+            page = asyncio.create_task(self._scan(key, b"0", page_seconds))
+            try:
+                while True:
+                    cursor, records = await page
+                    last = cursor == b"0"
+                    if not last:
+                        page = asyncio.create_task(self._scan(key, cursor, page_seconds))
+                    yield kind, records
+                    if last:
+                        break
+            finally:
+                page.cancel()
+
+    async def _scan(self, key: bytes, cursor: bytes, seconds: float) -> tuple[bytes, list[bytes]]:
+        """A page of a hash's values, and where the next one begins."""
+        command = commands.scan_hash(key, cursor, RECORDS_AT_ONCE)
+        cursor, pairs = await self._ask(command, asyncio.get_running_loop().time() + seconds)
+        return cursor, pairs[1::2]
+
+    async def _ask(self, command: commands.Command, deadline: float) -> Any:
+        (reply,) = await self._cluster.execute([command], deadline, bounded=False)
+        return reply
+
+    async def changes(self, after: Version, deadline: float) -> NextChanges | None:
+        """Read the stream from the change that led to `after` on: it must still be there."""
+        if await self.version(deadline) == after:
+            return NextChanges([], are_all=True)
+        command = commands.read_stream(keys.CATALOG_CHANGES, after or b"-", CHANGES_AT_ONCE + bool(after))
+        entries = await self._ask(command, deadline)
+        if after:
+            if not entries or entries[0][0] != after:
+                return None
+            del entries[0]
+        elif entries and not entries[0][0].startswith(b"1-"):
+            return None
+        changes = [_change(entry_id, fields) for entry_id, fields in entries]
+        return NextChanges(changes, are_all=len(changes) < CHANGES_AT_ONCE) if changes else None
+
+    async def find(self, kind: Kind, ids: Sequence[int], deadline: float) -> list[bytes | None]:
+        """Get records."""
+        if not ids:
+            return []
+        command = commands.get_fields(OBJECTS[kind], ids)
+        (found,) = await self._cluster.execute([command], deadline)
+        return list(found)
+
+    async def password_hashes(self, user_ids: Sequence[int], deadline: float) -> list[str | None]:
+        """Get hashes."""
+        if not user_ids:
+            return []
+        command = commands.get_fields(keys.CATALOG_PASSWORDS, user_ids)
+        (found,) = await self._cluster.execute([command], deadline)
+        return [None if value is None else value.decode() for value in found]
+
+    async def write(self, writes: Sequence[Write], deadline: float) -> list[Outcome]:
+        """Run the script on a part after the other; it knows a command that is sent again by its name."""
+        outcomes: list[Outcome] = []
+        for start in range(0, len(writes), WRITES_AT_ONCE):
+            name = self._name_command()
+            arguments = [argument for write in writes[start : start + WRITES_AT_ONCE] for argument in _arguments(write)]
+            command = commands.evaluate(
+                WRITE,
+                [*keys.CATALOG_WRITTEN, keys.catalog_answer_key(name)],
+                *(CHANGES_KEPT, ANSWERS_KEPT_SECONDS, name),
+                *arguments,
+            )
+            (answer,) = await self._cluster.execute([command], deadline)
+            outcomes += [Outcome[word] for word in answer.decode().split()]
+        return outcomes
+
+    async def allocate_id(self, kind: Kind, deadline: float) -> int:
+        """Count on from the largest in use, and past those so large that they do not move the count."""
+        while True:
+            command = commands.increment_field(keys.CATALOG_IDS, kind)
+            (number,) = await self._cluster.execute([command], deadline)
+            if (await self.find(kind, [number], deadline))[0] is None:
+                return int(number)
+
+
+def _change(entry_id: bytes, fields: Sequence[bytes]) -> Change:
+    kind, object_id, data = fields[1::2]
+    return Change(entry_id, Kind(kind.decode()), int(object_id), data or None)
+
+
+def _arguments(write: Write) -> tuple[int | str | bytes, ...]:
+    return (
+        write.kind,
+        write.id,
+        write.before or b"",
+        write.after or b"",
+        write.owner_id,
+        write.name_before or "",
+        write.name_after or "",
+        write.password_hash or "",
+    )

@@ -1,0 +1,39 @@
+"""External IDs in the cluster (see `interface.ExternalIdStore`)."""
+
+from collections.abc import Sequence
+
+from instantaudience_server.store import commands
+from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.interface import NEVER
+
+_NO_END, _NO_KEY = -1, -2
+"""What PEXPIRETIME says of a key without an expiry, and where there is no key
+(https://redis.io/docs/latest/commands/pexpiretime/)."""
+
+
+class ClusterExternalIdStore:
+    """One string an external ID, with its expiry. Each method takes one round trip, however many the IDs."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    async def map(self, keys: Sequence[bytes], user_id: str, end_ms: int, deadline: float) -> None:
+        """Set the strings with their end."""
+        value = user_id.encode()
+        await self._cluster.execute([commands.set_string_until(key, value, end_ms) for key in keys], deadline)
+
+    async def resolve(self, keys: Sequence[bytes], deadline: float) -> list[tuple[str, int] | None]:
+        """Get strings and ends: a mapping that ends between the two is none."""
+        asked = [command for key in keys for command in (commands.get(key), commands.read_end(key))]
+        replies = await self._cluster.execute(asked, deadline)
+        return [_mapping(value, end) for value, end in zip(replies[::2], replies[1::2], strict=True)]
+
+    async def forget(self, keys: Sequence[bytes], deadline: float) -> int:
+        """Delete the strings."""
+        return sum(await self._cluster.execute([commands.delete(key) for key in keys], deadline))
+
+
+def _mapping(value: bytes | None, end: int) -> tuple[str, int] | None:
+    if value is None or end == _NO_KEY:
+        return None
+    return value.decode(), NEVER if end == _NO_END else end

@@ -1,0 +1,69 @@
+"""Quota windows in the cluster (see `interface.QuotaStore`); docs/adr/0011-quotas.md argues that they are exact.
+
+A window is a second of the clock of the node that holds the member's hash, so all workers share it. The script decides
+on calls one after the other; nothing else runs on the node meanwhile.
+"""
+
+from collections.abc import Sequence
+from itertools import count
+
+from instantaudience_server.store import commands, keys
+from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.interface import Admissions, Counts, Quota
+
+KEPT_MS = 60_000
+"""How long a window and the answers about it are kept after their last use: a question is not sent again later."""
+
+ADMIT = """
+local time = redis.call('TIME')
+local second = tonumber(time[1])
+local kept = redis.call('HMGET', KEYS[1], 'second', 'calls', 'units', ARGV[1])
+local window, calls, units = tonumber(kept[1] or 0), tonumber(kept[2] or 0), tonumber(kept[3] or 0)
+if second > window or second < window - 2 then window, calls, units = second, 0, 0 end
+local left = (window + 1 - second) * 1000000 - time[2]
+local last, refused = string.match(kept[4] or '', '^(%d+) (%d*)$')
+if last and tonumber(ARGV[2]) <= tonumber(last) then return {calls, units, left, refused} end
+local most_calls, most_units = tonumber(ARGV[3]), tonumber(ARGV[4])
+local marks, any = {}, false
+for i = 6, #ARGV do
+  local more = tonumber(ARGV[i])
+  if calls < most_calls and units + more <= most_units then
+    calls, units = calls + 1, units + more
+    marks[i - 5] = '0'
+  else
+    marks[i - 5], any = '1', true
+  end
+end
+refused = any and table.concat(marks) or ''
+redis.call('HSETEX', KEYS[1], 'PX', ARGV[5], 'FIELDS', 4,
+  'second', window, 'calls', calls, 'units', units, ARGV[1], ARGV[2] .. ' ' .. refused)
+return {calls, units, left, refused}
+"""
+"""Arguments: worker, the question's number, limits of calls and units, how long to keep the hash in ms, each call's
+units. A question that was answered before gets the same answer again, and counts once. A clock that was set back by at
+most two seconds (or another node's, after the slot has moved) does not open a window twice.
+
+Answers: calls, units, microseconds left, and a digit for each call (1: refused), or nothing when all are admitted.
+"""
+
+
+class ClusterQuotaStore:
+    """One hash for each member and quota.
+
+    `worker` names this worker among all that ask the cluster, before it and after it.
+    """
+
+    def __init__(self, cluster: Cluster, worker: str) -> None:
+        self._cluster = cluster
+        self._worker = worker
+        self._numbers = count(1)
+
+    async def ask(
+        self, member_id: int, quota: Quota, calls: Sequence[int], limits: Counts, deadline: float
+    ) -> Admissions:
+        """Run the script."""
+        key = keys.quota_key(member_id, quota)
+        command = commands.evaluate(ADMIT, [key], self._worker, next(self._numbers), *limits, KEPT_MS, *calls)
+        ((admitted_calls, units, left_microseconds, refused),) = await self._cluster.execute([command], deadline)
+        admitted = [mark == ord("0") for mark in refused] if refused else [True] * len(calls)
+        return Admissions(admitted, Counts(admitted_calls, units), left_microseconds / 1e6)

@@ -1,0 +1,105 @@
+"""Calls CatalogService over gRPC, for the commands."""
+
+from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
+from typing import Any
+from urllib.parse import urlsplit
+
+import grpc
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+from instantaudience.v1 import catalog_pb2 as pb
+from instantaudience.v1.catalog_pb2_grpc import CatalogServiceStub
+
+from instantaudience_server.transport.status import STATUS_DETAILS_KEY
+
+TIMEOUT_SECONDS = 30.0
+KEEPALIVE_MS = 20_000
+"""How long a connection may be silent before it is asked whether it lives: an import has no deadline as a whole."""
+
+
+_stub_on: Callable[[grpc.Channel], Any] = CatalogServiceStub
+
+
+class CallFailedError(Exception):
+    """A call failed. `code` is the name of gRPC's code, `reason` the `error_id`, "" where the service gave none.
+
+    `retry_seconds` is when the service asks to try again, if it does.
+    """
+
+    def __init__(self, error: grpc.RpcError) -> None:
+        super().__init__(error.details() or "")
+        self.code: str = error.code().name
+        self.reason = ""
+        self.retry_seconds: int | None = None
+        metadata: Any = error.trailing_metadata() or ()
+        for key, value in metadata:
+            if key == STATUS_DETAILS_KEY:
+                self._read(status_pb2.Status.FromString(value))
+
+    def _read(self, status: status_pb2.Status) -> None:
+        info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+        for detail in status.details:
+            if detail.Unpack(info):
+                self.reason = info.reason
+            elif detail.Unpack(retry):
+                self.retry_seconds = retry.retry_delay.seconds
+
+
+class CatalogClient:
+    """A connection to the service, opened with the first call.
+
+    Raises:
+        ValueError: the URL is none of `http` or `https` with a host.
+    """
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"{url} is no URL of a service")
+        secure = parts.scheme == "https"
+        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        target = f"{host}:{parts.port or (443 if secure else 80)}"
+        options = (("grpc.keepalive_time_ms", KEEPALIVE_MS),)
+        self._channel = (
+            grpc.secure_channel(target, grpc.ssl_channel_credentials(), options)
+            if secure
+            else grpc.insecure_channel(target, options)
+        )
+        self._stub = _stub_on(self._channel)
+
+    def __enter__(self) -> "CatalogClient":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._channel.close()
+
+    def call(self, method: str, request: Message, token: str) -> Any:
+        """The answer of a unary method, given by its name.
+
+        Raises:
+            CallFailedError: the call failed.
+        """
+        try:
+            return getattr(self._stub, method)(request, metadata=_metadata(token), timeout=TIMEOUT_SECONDS)
+        except grpc.RpcError as error:
+            raise CallFailedError(error) from None
+
+    def import_catalog(
+        self, requests: Iterable[pb.ImportCatalogRequest], token: str
+    ) -> Iterator[pb.ImportCatalogResponse]:
+        """The answers of ImportCatalog, in order; requests are taken as the service takes them.
+
+        Raises:
+            CallFailedError: the call failed.
+        """
+        try:
+            yield from self._stub.ImportCatalog(iter(requests), metadata=_metadata(token))
+        except grpc.RpcError as error:
+            raise CallFailedError(error) from None
+
+
+def _metadata(token: str) -> tuple[tuple[str, str], ...]:
+    return (("authorization", token),)

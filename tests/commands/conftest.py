@@ -2,12 +2,13 @@
 
 import asyncio
 import os
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.service import COMMAND
+from support.service import COMMAND, Service, running_service
 
 SECONDS = 30
 
@@ -19,6 +20,25 @@ class Ended:
     status: int
     output: str
     errors: str
+
+
+@pytest.fixture(scope="session")
+async def changed() -> AsyncIterator[Service]:
+    """A service of this directory's own, whose catalog tests may change: the demo's at first."""
+    async with running_service("--workers", "2") as running:
+        yield running
+        assert "call_defect" not in running.log
+
+
+@pytest.fixture
+async def admin(changed: Service) -> dict[str, str]:
+    """An admin's environment."""
+    return await environment_of(changed, "admin")
+
+
+async def environment_of(service: Service, username: str) -> dict[str, str]:
+    """Where a service is, and a token for it."""
+    return {"INSTANT_AUDIENCE_URL": service.url, "INSTANT_AUDIENCE_TOKEN": await service.token(username)}
 
 
 @pytest.fixture

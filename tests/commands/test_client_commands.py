@@ -11,7 +11,7 @@ import pytest
 from instantaudience_server.processes import free_ports
 from redis.asyncio import RedisCluster
 from support.messages import USER, one_user
-from support.service import HOST_MODES, PASSWORDS, Service
+from support.service import HOST_MODES, PASSWORDS, Service, running_service
 from support.stored import put, stored
 from support.strategies import UUID
 
@@ -144,27 +144,28 @@ async def test_the_token_is_kept_for_the_next_command(
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
 
 
-async def test_the_line_that_serve_prints(run: Any, service: Service, cluster: RedisCluster, tmp_path: Path) -> None:
+async def test_the_line_that_serve_prints(run: Any, host_mode: str, tmp_path: Path) -> None:
     """Pasted into a shell, it puts a user into two segments, which the next line that is printed shows."""
-    curl_line, get_line = service.output.split("Try it:")[1].strip().split("\n\n")
-    shell = await asyncio.create_subprocess_exec(
-        "sh", "-c", curl_line, cwd=tmp_path, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
-    output, errors = await shell.communicate()
-    assert (shell.returncode, json.loads(output)) == (
-        0,
-        {
-            "response": {
-                "status": "OK",
-                "message": {"users_in_request": 1, "segments_in_request": 2},
-                "warnings": [],
-            }
-        },
-    ), errors
-    command, *words = get_line.split()
-    assert (command, words[:2]) == ("instant-audience", ["get", USER])
-    ended = await run(*words, env={"INSTANT_AUDIENCE_URL": service.url})
-    assert rows(ended.output) == [
-        ["10001", "sports_fans", "123", "1", "1440"],
-        ["10002", "car_shoppers", "123", "1", "1440"],
-    ]
+    async with running_service("--workers", "1", host_mode=host_mode, catalog="--demo") as service:
+        curl_line, get_line = service.output.split("Try it:")[1].strip().split("\n\n")
+        shell = await asyncio.create_subprocess_exec(
+            "sh", "-c", curl_line, cwd=tmp_path, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        )
+        output, errors = await shell.communicate()
+        assert (shell.returncode, json.loads(output)) == (
+            0,
+            {
+                "response": {
+                    "status": "OK",
+                    "message": {"users_in_request": 1, "segments_in_request": 2},
+                    "warnings": [],
+                }
+            },
+        ), errors
+        command, *words = get_line.split()
+        assert (command, words[:2]) == ("instant-audience", ["get", USER])
+        ended = await run(*words, env={"INSTANT_AUDIENCE_URL": service.url})
+        assert rows(ended.output) == [
+            ["10001", "sports_fans", "123", "1", "1440"],
+            ["10002", "car_shoppers", "123", "1", "1440"],
+        ]

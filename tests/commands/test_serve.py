@@ -1,35 +1,51 @@
 """`serve` with a catalog and a cluster of one's own."""
 
+import re
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from redis.asyncio import RedisCluster
+from instantaudience_server.store.embedded import EmbeddedCluster
 from support.answers import assert_http_error, body_of
+from support.clusters import emptied, running_cluster
 from support.messages import USER, one_user
 from support.service import HOST_MODES, PASSWORDS, Service, credentials, new_directory, running_service
 from support.stored import stored
 
-CATALOG = """
-members: [{id: 5, name: Five, default_expiration: 0}]
-users: [{id: 7, username: seven, password: a-password, member_id: 5}]
-segments: [{id: 10001, member_id: 5, code: fives, short_name: Fives}]
+PASSWORD = "Seven-Passw0rd"
+CATALOG = f"""
+members: [{{id: 5, name: Five, default_expiration: 0}}]
+users: [{{id: 7, username: seven, password: {PASSWORD}, member_id: 5, role: admin}}]
+segments: [{{id: 10001, member_id: 5, code: fives, short_name: Fives}}]
 """
 
 
-@pytest.mark.parametrize("host_mode", HOST_MODES[:1], indirect=True)
-async def test_own_catalog_and_own_cluster(service: Service, cluster: RedisCluster, tmp_path: Path) -> None:
-    """The cluster is another service's here; it goes on."""
+@pytest.fixture(scope="module")
+async def embedded(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedCluster]:
+    """Someone's cluster."""
+    async with running_cluster("valkey", tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster
+
+
+async def token_of(service: Service, username: str, password: str) -> str:
+    async with service.http() as http:
+        answer = await http.post("/auth", json=credentials(username, password))
+    return str(body_of(answer)["response"]["token"])
+
+
+async def test_own_catalog_and_own_cluster(embedded: EmbeddedCluster, tmp_path: Path) -> None:
+    """The cluster goes on."""
     (tmp_path / "catalog.yaml").write_text(CATALOG)
     catalog = f"--catalog={tmp_path / 'catalog.yaml'}"
-    redis = f"redis://127.0.0.1:{service.node_ports[1]}"
-    async with new_directory() as directory:
-        arguments = ("--redis", redis, "--location", "eu-1", "--workers", "1")
+    async with emptied(embedded) as cluster, new_directory() as directory:
+        arguments = ("--redis", embedded.url, "--location", "eu-1", "--workers", "1")
         async with running_service(*arguments, directory=directory, catalog=catalog) as own, own.http() as http:
-            assert not any(password in own.output + own.log for password in (*PASSWORDS.values(), "a-password"))
+            assert not any(password in own.output + own.log for password in (*PASSWORDS.values(), PASSWORD))
             assert f"curl {own.url}/healthz" in own.output
+            assert "is empty" not in own.output
             assert_http_error(await http.post("/auth", json=credentials("demo")), 401, "NOAUTH")
-            answer = await http.post("/auth", json=credentials("seven", "a-password"))
-            token = body_of(answer)["response"]["token"]
+            token = await token_of(own, "seven", PASSWORD)
             assert token.startswith("hbapi:7:")
             assert token.endswith(":eu-1")
             answer = await http.post("/rt-segment", json=one_user(value=5), headers={"authorization": token})
@@ -37,4 +53,51 @@ async def test_own_catalog_and_own_cluster(service: Service, cluster: RedisClust
             assert [event["event"] for event in own.events].count("worker_ready") == 1
         assert own.process.returncode == 0
         assert not (directory / "data").exists()
-    assert await stored(cluster) == {("", USER): {10001: (5, 0)}}
+        assert await stored(cluster) == {("", USER): {10001: (5, 0)}}
+
+
+async def test_the_file_is_only_the_catalogs_beginning(embedded: EmbeddedCluster, run: Any, tmp_path: Path) -> None:
+    """What is there stays as it is; what is missing is added, whether or not the file was there before."""
+    path = tmp_path / "catalog.yaml"
+    path.write_text(CATALOG)
+    other = CATALOG.replace("name: Five", "name: Another").replace(PASSWORD, "Other-Passw0rd")
+    other = other.replace(
+        "]\nsegments: [", ", {id: 8, username: eight, password: Eight-Passw0rd, member_id: 5}]\nsegments: ["
+    )
+    other = other.replace("code: fives", "code: sixes") + "\n"
+    async with emptied(embedded):
+        for content, added in ((CATALOG, 3), (CATALOG, 0), (other, 1)):
+            path.write_text(content)
+            arguments = ("--redis", embedded.url, "--workers", "1")
+            async with running_service(*arguments, catalog=f"--catalog={path}") as service:
+                assert [event["added"] for event in service.events if event["event"] == "catalog_seeded"] == [added]
+                env = {
+                    "INSTANT_AUDIENCE_URL": service.url,
+                    "INSTANT_AUDIENCE_TOKEN": await token_of(service, "seven", PASSWORD),
+                }
+                exported = (await run("catalog", "export", env=env)).output
+        assert names_in(exported) == ['"Five"', '"seven"', '"eight"', '"fives"']
+
+
+def names_in(exported: str) -> list[str]:
+    """The names in an exported catalog."""
+    return re.findall(r" (?:name|username|code): (\S+?)[,}]", exported)
+
+
+@pytest.mark.parametrize("host_mode", HOST_MODES[:1])
+async def test_without_a_catalog_it_says_how_to_begin(host_mode: str) -> None:
+    async with running_service("--workers", "1", host_mode=host_mode, catalog="") as service:
+        assert "The catalog is empty, so nobody can sign in" in service.output
+        assert "--catalog FILE" in service.output
+        assert "instant-audience catalog import FILE" in service.output
+
+
+async def test_a_new_user_needs_a_password(embedded: EmbeddedCluster, run: Any, tmp_path: Path) -> None:
+    path = tmp_path / "catalog.yaml"
+    path.write_text(CATALOG.replace(f"password: {PASSWORD}, ", ""))
+    async with emptied(embedded):
+        ports = ("--http-port", "0", "--grpc-port", "0")
+        ended = await run("serve", "--redis", embedded.url, "--catalog", str(path), *ports)
+    assert ended.status == 1
+    line = f"Error: {path}: user seven (id 7) is not in the cluster yet: it needs 'password' or 'password_hash'"
+    assert ended.errors.splitlines()[-1] == line

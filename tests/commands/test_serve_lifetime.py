@@ -14,7 +14,7 @@ from instantaudience_gateway import admin
 from redis.asyncio import RedisCluster
 from support.clusters import eventually, on_node
 from support.messages import apply_request, one_user, stream_request
-from support.processes import all_end, descendants, needs_proc
+from support.processes import all_end, descendants, needs_proc, standing_still
 from support.service import Service, new_directory, running_service, starting_service
 from support.stored import stored
 
@@ -41,13 +41,8 @@ async def ended_cleanly(service: Service) -> AsyncIterator[None]:
 async def slow_nodes(service: Service) -> AsyncIterator[None]:
     """The nodes of the cluster stand still, so that calls stay in flight."""
     pids = [(await on_node(port, "INFO", "server"))["process_id"] for port in service.node_ports]
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
+    with standing_still(*pids):
         yield
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
 
 
 async def test_sigterm_with_calls_in_flight(host_mode: str) -> None:

@@ -5,8 +5,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -14,12 +13,13 @@ import httpx
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from instantaudience.v1.audience_pb2_grpc import AudienceServiceStub
-from instantaudience_server.store.keys import key_slot, session_key
+from instantaudience_server.store.interface import Quota
+from instantaudience_server.store.keys import key_slot, quota_key, session_key
 from instantaudience_server.tokens import hash_token
 from support.answers import assert_grpc_error, assert_http_error, body_of
 from support.clusters import eventually, on_node
 from support.messages import apply_request, one_user
-from support.processes import Process, all_end, descendants, needs_proc
+from support.processes import Process, all_end, descendants, needs_proc, standing_still
 from support.service import Service, credentials, running_service
 
 pytestmark = needs_proc
@@ -28,6 +28,8 @@ DEADLINE_SECONDS = 1.0
 MARGIN_SECONDS = 1.0
 """Beyond the deadline, for a busy machine."""
 BACK_SECONDS = 20.0
+MEMBER = 123
+"""The caller's."""
 Node = tuple[int, int]
 """Port and process ID."""
 
@@ -37,6 +39,8 @@ async def fragile(host_mode: str) -> AsyncIterator[Service]:
     """A service whose processes may be killed; its calls have a second."""
     arguments = ("--call-timeout-seconds", str(DEADLINE_SECONDS), "--drain-seconds", "2")
     async with running_service(*arguments, host_mode=host_mode) as running:
+        while not await victims_of(running):
+            running.forget_tokens()
         yield running
         assert "call_defect" not in running.log
 
@@ -72,23 +76,20 @@ async def nodes_of(service: Service) -> dict[range, Node]:
     }
 
 
+async def victims_of(service: Service) -> list[tuple[range, Node]]:
+    """The nodes that neither hold the caller's session nor count its member's calls."""
+    keys = [session_key(hash_token(await service.token())), *(quota_key(MEMBER, quota) for quota in Quota)]
+    held = [key_slot(key) for key in keys]
+    return [
+        (slots, node) for slots, node in (await nodes_of(service)).items() if not any(slot in slots for slot in held)
+    ]
+
+
 async def victim_of(service: Service) -> tuple[Node, str, str]:
-    """A node that does not hold the caller's session, a user on it, and a user elsewhere."""
-    held = key_slot(session_key(hash_token(await service.token())))
-    (slots, node), *_ = [(slots, node) for slots, node in (await nodes_of(service)).items() if held not in slots]
+    """One of those nodes, a user on it, and a user elsewhere."""
+    (slots, node), *_ = await victims_of(service)
     users = {key_slot(f"m:p:{user_id}".encode()) in slots: str(user_id) for user_id in range(1, 50)}
     return node, users[True], users[False]
-
-
-@contextmanager
-def standing_still(*pids: int) -> Iterator[None]:
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
 
 
 async def assert_unavailable(call: Any) -> None:

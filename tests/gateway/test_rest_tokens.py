@@ -1,18 +1,38 @@
 """Tokens over REST (source: contract, "Tokens")."""
 
+import itertools
 import re
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 import pytest
+from instantaudience.v1 import catalog_pb2 as pb
+from instantaudience.v1.catalog_pb2_grpc import CatalogServiceStub
 from redis.asyncio import RedisCluster
 from support.answers import assert_http_error, body_of
+from support.clusters import eventually
 from support.messages import USER
 from support.service import PASSWORDS, Service, credentials
 from support.stored import put
 
 UNKNOWN = "hbapi:1001:0123456789abcdef0123456789abcdef:local"
+NAMES = (f"rest-account-{number}" for number in itertools.count())
+PASSWORD = "A-new-Passw0rd"
+
+
+@pytest.fixture
+async def admin(service: Service) -> AsyncIterator[Any]:
+    """Calls CatalogService, with the token of the account `admin`."""
+    metadata = (("authorization", await service.token("admin")),)
+    async with service.channel("direct") as channel:
+        stub = CatalogServiceStub(channel)
+
+        async def call(method: str, request: Any) -> Any:
+            return await getattr(stub, method)(request, metadata=metadata)
+
+        yield call
 
 
 @pytest.fixture
@@ -108,18 +128,20 @@ async def test_every_call_needs_a_token(http: httpx.AsyncClient, method: str, pa
     assert_http_error(await http.request(method, path, content="{}" if method == "POST" else None), 401, "NOAUTH")
 
 
-async def test_the_eleventh_sign_in_of_five_minutes(http: httpx.AsyncClient) -> None:
-    """With the account `admin`, which signs in nowhere else; failed attempts are not counted."""
-    assert_http_error(await http.post("/auth", json=credentials("admin", "x")), 401, "NOAUTH")
-    for _ in range(10):
-        assert (await http.post("/auth", json=credentials("admin"))).status_code == 200
-    answer = await http.post("/auth", json=credentials("admin"))
+async def test_the_eleventh_sign_in_of_five_minutes(http: httpx.AsyncClient, admin: Any) -> None:
+    """Of an account of the test's own; failed attempts are not counted."""
+    user, _ = await new_user(http, admin)
+    wrong, right = credentials(user.username, "x"), credentials(user.username, PASSWORD)
+    assert_http_error(await http.post("/auth", json=wrong), 401, "NOAUTH")
+    for _ in range(9):
+        await eventually(lambda: sign_in(http, user.username))
+    answer = await http.post("/auth", json=right)
     assert_http_error(answer, 429, "RATE_LIMIT_EXCEEDED")
     assert answer.headers["x-ratelimit-code"] == "429"
     assert answer.headers["x-ratelimit-count"] == "10"
     assert 240 < int(answer.headers["retry-after"]) <= 300
     assert "Rate limit exceeded" in body_of(answer)["response"]["error"]
-    assert_http_error(await http.post("/auth", json=credentials("admin", "x")), 401, "NOAUTH")
+    assert_http_error(await http.post("/auth", json=wrong), 401, "NOAUTH")
 
 
 async def test_no_token_and_no_password_in_the_log(service: Service, http: httpx.AsyncClient, answer_of: Any) -> None:
@@ -131,3 +153,65 @@ async def test_no_token_and_no_password_in_the_log(service: Service, http: httpx
     for secret in ("hbapi:", "a-wrong-password", *PASSWORDS.values()):
         assert secret not in service.log
     assert "hbapi:" not in service.output
+
+
+class TestAccountsThatChange:
+    """An administrator changes an account over gRPC; what REST callers see (tests/grpc/test_accounts.py has more)."""
+
+    @pytest.mark.parametrize(
+        ("change", "error_id", "sign_in_error_id"),
+        [
+            (lambda user: ("UpdateUser", deactivation(user)), "NOAUTH_DISABLED", "NOAUTH_DISABLED"),
+            (lambda user: ("DeleteUser", pb.DeleteUserRequest(id=user.id)), "NOAUTH", "NOAUTH"),
+            (lambda user: ("ChangePassword", change_of_password(user)), "NOAUTH", "NOAUTH"),
+            (lambda user: ("RevokeTokens", pb.RevokeTokensRequest(id=user.id)), "NOAUTH", None),
+        ],
+        ids=["deactivated", "deleted", "password changed", "tokens revoked"],
+    )
+    async def test_the_token_is_refused(
+        self,
+        http: httpx.AsyncClient,
+        admin: Any,
+        answer_of: Any,
+        change: Callable[[pb.User], tuple[str, Any]],
+        error_id: str,
+        sign_in_error_id: str | None,
+    ) -> None:
+        user, token = await new_user(http, admin)
+        headers = {"authorization": token}
+
+        async def answers(status: int) -> httpx.Response:
+            answer = await answer_of(headers=headers)
+            assert answer.status_code == status
+            return answer
+
+        await eventually(lambda: answers(200))
+        await admin(*change(user))
+        assert_http_error(await eventually(lambda: answers(401)), 401, error_id)
+        again = await http.post("/auth", json=credentials(user.username, PASSWORD))
+        if sign_in_error_id is None:
+            assert again.status_code == 200
+        else:
+            assert_http_error(again, 401, sign_in_error_id)
+
+
+async def new_user(http: httpx.AsyncClient, admin: Any) -> tuple[pb.User, str]:
+    """A user that has signed in once, and the token; some worker may not know the user for a moment."""
+    request = pb.CreateUserRequest(user={"username": next(NAMES), "member_id": 123}, password=PASSWORD)
+    user = (await admin("CreateUser", request)).user
+    signed_in = await eventually(lambda: sign_in(http, user.username))
+    return user, body_of(signed_in)["response"]["token"]
+
+
+async def sign_in(http: httpx.AsyncClient, username: str) -> httpx.Response:
+    answer = await http.post("/auth", json=credentials(username, PASSWORD))
+    assert answer.status_code == 200
+    return answer
+
+
+def deactivation(user: pb.User) -> pb.UpdateUserRequest:
+    return pb.UpdateUserRequest(user={"id": user.id, "deactivated": True}, update_mask={"paths": ["deactivated"]})
+
+
+def change_of_password(user: pb.User) -> pb.ChangePasswordRequest:
+    return pb.ChangePasswordRequest(id=user.id, new_password=PASSWORD + "2")

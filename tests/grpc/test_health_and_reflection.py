@@ -10,7 +10,9 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from instantaudience.v1 import status_pb2, status_pb2_grpc
 from support.messages import PACKAGE
 
-SERVICES = [f"{PACKAGE}.{name}" for name in ("AudienceService", "AuthenticationService", "StatusService")]
+SERVICES = [
+    f"{PACKAGE}.{name}Service" for name in ("Audience", "Authentication", "Catalog", "Identity", "Segment", "Status")
+]
 SERVING = health_pb2.HealthCheckResponse.SERVING
 
 

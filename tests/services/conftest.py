@@ -1,16 +1,22 @@
 """The services on a real cluster; each test finds it empty. What differs between clusters is tests/store's affair."""
 
+import secrets
 from collections.abc import AsyncIterator
 
 import pytest
 from instantaudience_server.memberships import MembershipService
+from instantaudience_server.quotas import Quotas
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.embedded import EmbeddedCluster
 from instantaudience_server.store.membership_store import ClusterMembershipStore
-from redis.asyncio import RedisCluster
+from instantaudience_server.store.quota_store import ClusterQuotaStore
 from support.clocks import FakeClock
-from support.clusters import connected, emptied, running_cluster
+from support.cluster_fixtures import cluster, plain
+from support.clusters import running_cluster
 from support.readings import CATALOG
+
+__all__ = ["cluster", "plain"]
+"""Fixtures that are imported."""
 
 
 @pytest.fixture(scope="session")
@@ -21,26 +27,20 @@ async def embedded(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Em
 
 
 @pytest.fixture
-async def plain(embedded: EmbeddedCluster) -> AsyncIterator[RedisCluster]:
-    """redis-py's way to the cluster."""
-    async with emptied(embedded) as client:
-        yield client
-
-
-@pytest.fixture
-async def cluster(embedded: EmbeddedCluster, plain: RedisCluster) -> AsyncIterator[Cluster]:
-    """The service's way to the cluster."""
-    async with connected(embedded.url) as cluster:
-        yield cluster
-
-
-@pytest.fixture
 def clock() -> FakeClock:
     """Stands at the moment the test began, which is the cluster's time too."""
     return FakeClock.real()
 
 
 @pytest.fixture
-def service(cluster: Cluster, clock: FakeClock) -> MembershipService:
+async def quotas(cluster: Cluster) -> AsyncIterator[Quotas]:
+    """The members' limits."""
+    quotas = Quotas(ClusterQuotaStore(cluster, worker=secrets.token_hex()))
+    yield quotas
+    await quotas.close()
+
+
+@pytest.fixture
+def service(cluster: Cluster, quotas: Quotas, clock: FakeClock) -> MembershipService:
     """The commands on memberships, on the demo catalog."""
-    return MembershipService(CATALOG, ClusterMembershipStore(cluster), clock)
+    return MembershipService(CATALOG, ClusterMembershipStore(cluster), quotas, clock)

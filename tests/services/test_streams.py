@@ -13,6 +13,7 @@ from instantaudience_server.errors import unavailable
 from instantaudience_server.health import HealthService
 from instantaudience_server.memberships import MembershipService
 from instantaudience_server.passwords import Passwords
+from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.embedded import EmbeddedCluster
 from instantaudience_server.store.session_store import ClusterSessionStore
@@ -35,9 +36,11 @@ WINDOW, LIMIT_BYTES = 4, 10_000
 @pytest.fixture
 async def tokens(cluster: Cluster, clock: FakeClock, plain: RedisCluster) -> AsyncIterator[TokenService]:
     """One token is out, of the demo user."""
-    await plain.set(f"t:{hash_token(TOKEN)}", f"1001 {clock.ms}", pxat=clock.ms + IDLE_MS)
+    await plain.set(f"t:{hash_token(TOKEN)}", f"1001 {clock.ms} 0", pxat=clock.ms + IDLE_MS)
     passwords = Passwords()
-    tokens = TokenService(CATALOG, ClusterSessionStore(cluster), passwords, clock, str, "ams1")
+    tokens = TokenService(
+        CATALOG, ClusterSessionStore(cluster), ClusterCatalogStore(cluster), passwords, clock, str, "ams1"
+    )
     yield tokens
     await tokens.close()
     passwords.close()

@@ -1,66 +1,52 @@
 """Sign-in, and the check of every other call (contract, "Tokens")."""
 
 import re
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
 from instantaudience.v1 import audience_pb2 as pb
+from instantaudience.v1 import catalog_pb2 as pb_catalog
 from instantaudience_server.access import Caller
+from instantaudience_server.catalog import Role
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.passwords import Passwords
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.session_store import ClusterSessionStore
-from instantaudience_server.tokens import TRUST_MS, TokenService, bare_token, hash_token
+from instantaudience_server.store.interface import Kind
+from instantaudience_server.tokens import TRUST_MS, bare_token, hash_token
 from instantaudience_server.transport.pipeline import Call, CallError, Method, Pipeline
 from redis.asyncio import RedisCluster
-from support.callers import caller
+from support.accounts import PASSWORDS, REVOKED, AccountWorker
+from support.callers import caller, quick_hash
 from support.clocks import FakeClock
 from support.clusters import eventually, seconds_from_now
-from support.readings import CATALOG
 
 HOUR_MS = 3_600_000
-PASSWORD = "Demo-Passw0rd!"
-
-
-class Tokens:
-    """A worker's token service, with deadlines; its random numbers count up."""
-
-    def __init__(self, cluster: Cluster, clock: FakeClock, passwords: Passwords, worker: int = 0) -> None:
-        self.randoms = 1000 * worker
-        store = ClusterSessionStore(cluster)
-        self.service = TokenService(CATALOG, store, passwords, clock, self._random_hex, "ams1")
-
-    def _random_hex(self, count: int) -> str:
-        self.randoms += 1
-        return f"{self.randoms:0{2 * count}x}"
-
-    async def sign_in(self, username: str = "demo", password: str = PASSWORD) -> str:
-        return await self.service.authenticate(username, password, seconds_from_now())
-
-    async def verify(self, token: str) -> Caller:
-        return await self.service.verify(token, seconds_from_now())
 
 
 @pytest.fixture(scope="module")
-def passwords() -> Any:
+def passwords() -> Iterator[Passwords]:
     passwords = Passwords()
     yield passwords
     passwords.close()
 
 
 @pytest.fixture
-async def tokens(cluster: Cluster, clock: FakeClock, passwords: Passwords) -> AsyncIterator[Tokens]:
-    tokens = Tokens(cluster, clock, passwords)
-    yield tokens
-    await tokens.service.close()
+async def worker(cluster: Cluster, clock: FakeClock, passwords: Passwords) -> AsyncIterator[AccountWorker]:
+    worker = AccountWorker(cluster, clock, passwords)
+    await worker.create_accounts()
+    yield worker
+    await worker.tokens.close()
 
 
 @pytest.fixture
-async def another_worker(cluster: Cluster, clock: FakeClock, passwords: Passwords) -> AsyncIterator[Tokens]:
-    tokens = Tokens(cluster, clock, passwords, worker=1)
-    yield tokens
-    await tokens.service.close()
+async def another(
+    worker: AccountWorker, cluster: Cluster, clock: FakeClock, passwords: Passwords
+) -> AsyncIterator[AccountWorker]:
+    another = AccountWorker(cluster, clock, passwords, number=1)
+    await another.catch_up()
+    yield another
+    await another.tokens.close()
 
 
 async def refused(call: Awaitable[object], reason: Reason) -> AudienceError:
@@ -70,154 +56,304 @@ async def refused(call: Awaitable[object], reason: Reason) -> AudienceError:
     return error.value
 
 
+async def deleted(worker: AccountWorker, *objects: Any) -> None:
+    """Delete objects, given as kind, ID, kind, ID, …"""
+    for kind, object_id in zip(objects[::2], objects[1::2], strict=True):
+        await worker.editor.delete(kind, object_id, "", seconds_from_now())
+
+
+async def reads(plain: RedisCluster, command: str = "hmget") -> int:
+    """How many of these commands the cluster has carried out."""
+    answers = await plain.info("commandstats", target_nodes=RedisCluster.PRIMARIES)
+    return sum(node.get(f"cmdstat_{command}", {"calls": 0})["calls"] for node in answers.values())
+
+
+async def content(plain: RedisCluster, key: bytes) -> Any:
+    """What a key holds."""
+    read = {
+        b"string": plain.get,
+        b"hash": plain.hgetall,
+        b"zset": lambda key: plain.zrange(key, 0, -1),
+        b"stream": plain.xrange,
+    }
+    return await read[await plain.type(key)](key)
+
+
 async def end_of(plain: RedisCluster, token: str) -> int:
     return int(await plain.pexpiretime(f"t:{hash_token(token)}"))
 
 
 class TestIssuing:
-    async def test_a_token_names_its_user_and_its_place(self, tokens: Tokens) -> None:
-        first, second = await tokens.sign_in(), await tokens.sign_in("private", "Private-Passw0rd!")
+    async def test_a_token_names_its_user_and_its_place(self, worker: AccountWorker) -> None:
+        first, second = await worker.sign_in(), await worker.sign_in("private", PASSWORDS["private"])
         assert re.fullmatch(r"hbapi:1001:[0-9a-f]{32}:ams1", first)
         assert re.fullmatch(r"hbapi:1003:[0-9a-f]{32}:ams1", second)
         assert first.split(":")[2] != second.split(":")[2]
 
-    async def test_it_proves_who_calls_to_every_worker(self, tokens: Tokens, another_worker: Tokens) -> None:
-        token = await tokens.sign_in()
-        assert await tokens.verify(token) == await another_worker.verify(token) == caller("demo", CATALOG)
+    async def test_it_proves_who_calls_to_every_worker(self, worker: AccountWorker, another: AccountWorker) -> None:
+        token = await worker.sign_in()
+        assert await worker.verify(token) == await another.verify(token) == caller("demo", worker.catalog)
 
-    async def test_a_wrong_name_and_a_wrong_password_look_the_same(self, tokens: Tokens) -> None:
+    async def test_a_wrong_name_and_a_wrong_password_look_the_same(self, worker: AccountWorker) -> None:
         errors = [
-            await refused(tokens.sign_in(username, password), Reason.NOAUTH)
+            await refused(worker.sign_in(username, password), Reason.NOAUTH)
             for username, password in [
                 ("demo", "wrong"),
-                ("nobody", PASSWORD),
-                ("Demo", PASSWORD),
-                ("private", PASSWORD),
+                ("nobody", PASSWORDS["demo"]),
+                ("Demo", PASSWORDS["demo"]),
+                ("private", PASSWORDS["demo"]),
                 ("retired", "wrong"),
             ]
         ]
         assert len({(error.message, str(error.metadata)) for error in errors}) == 1
         assert errors[0].retry_after_seconds is None
 
-    async def test_a_deactivated_account_gets_none(self, tokens: Tokens) -> None:
-        await refused(tokens.sign_in("retired", "Retired-Passw0rd!"), Reason.NOAUTH_DISABLED)
+    async def test_a_deactivated_account_gets_none(self, worker: AccountWorker) -> None:
+        await refused(worker.sign_in("retired", PASSWORDS["retired"]), Reason.NOAUTH_DISABLED)
 
 
 class TestRateLimit:
-    async def test_ten_sign_ins_in_five_minutes(self, tokens: Tokens, another_worker: Tokens, clock: FakeClock) -> None:
+    async def test_ten_sign_ins_in_five_minutes(
+        self, worker: AccountWorker, another: AccountWorker, clock: FakeClock
+    ) -> None:
         for index in range(10):
-            await (tokens if index % 2 else another_worker).sign_in()
+            await (worker if index % 2 else another).sign_in()
             clock.ms += 1000
-        for worker in (tokens, another_worker):
-            error = await refused(worker.sign_in(), Reason.RATE_LIMIT_EXCEEDED)
+        for each in (worker, another):
+            error = await refused(each.sign_in(), Reason.RATE_LIMIT_EXCEEDED)
             assert error.retry_after_seconds == 290
             assert "10 times in 5 minutes" in error.message
         # A wrong password is told so whatever the limit, and others may sign in.
-        await refused(tokens.sign_in("demo", "wrong"), Reason.NOAUTH)
-        await tokens.sign_in("private", "Private-Passw0rd!")
+        await refused(worker.sign_in("demo", "wrong"), Reason.NOAUTH)
+        await worker.sign_in("private", PASSWORDS["private"])
         # The window slides: one more each second.
         clock.ms += 290_000
-        await tokens.sign_in()
-        assert (await refused(tokens.sign_in(), Reason.RATE_LIMIT_EXCEEDED)).retry_after_seconds == 1
+        await worker.sign_in()
+        assert (await refused(worker.sign_in(), Reason.RATE_LIMIT_EXCEEDED)).retry_after_seconds == 1
         clock.ms += 1000
-        await tokens.sign_in()
+        await worker.sign_in()
 
-    async def test_failed_sign_ins_do_not_count(self, tokens: Tokens) -> None:
+    async def test_failed_sign_ins_do_not_count(self, worker: AccountWorker) -> None:
         for _ in range(12):
-            await refused(tokens.sign_in("demo", "wrong"), Reason.NOAUTH)
-        await tokens.sign_in()
+            await refused(worker.sign_in("demo", "wrong"), Reason.NOAUTH)
+        await worker.sign_in()
 
 
 class TestVerifying:
     @pytest.mark.parametrize(
         "token", ["", "x", "hbapi:1001:00000000000000000000000000000000:ams1", "ü" * 10, "x" * 257, "x" * 100_000]
     )
-    async def test_no_token_or_an_unknown_one_is_refused(self, tokens: Tokens, token: str) -> None:
-        await tokens.sign_in()
-        error = await refused(tokens.verify(token), Reason.NOAUTH)
+    async def test_no_token_or_an_unknown_one_is_refused(self, worker: AccountWorker, token: str) -> None:
+        await worker.sign_in()
+        error = await refused(worker.verify(token), Reason.NOAUTH)
         assert "POST /auth" in error.message
         assert len(token) < 2 or token not in error.message
 
-    async def test_a_part_of_a_token_is_none(self, tokens: Tokens) -> None:
-        token = await tokens.sign_in()
+    async def test_a_part_of_a_token_is_none(self, worker: AccountWorker) -> None:
+        token = await worker.sign_in()
         for other in (token[:-1], token + "x", token.upper(), token.replace("1001", "1002"), hash_token(token)):
-            await refused(tokens.verify(other), Reason.NOAUTH)
+            await refused(worker.verify(other), Reason.NOAUTH)
 
     async def test_it_ends_two_hours_after_its_last_use(
-        self, tokens: Tokens, clock: FakeClock, plain: RedisCluster
+        self, worker: AccountWorker, clock: FakeClock, plain: RedisCluster
     ) -> None:
         issued = clock.ms
-        token = await tokens.sign_in()
+        token = await worker.sign_in()
         assert await end_of(plain, token) == issued + 2 * HOUR_MS
         for _ in range(3):
             clock.ms += HOUR_MS
-            await tokens.verify(token)
-            await tokens.service.close()
+            await worker.verify(token)
+            await worker.tokens.close()
             assert await end_of(plain, token) == clock.ms + 2 * HOUR_MS
 
     @pytest.mark.parametrize(("ago_ms", "lives"), [(2 * HOUR_MS - 60_000, True), (2 * HOUR_MS + 1, False)])
     async def test_it_is_unknown_after_two_idle_hours(
-        self, tokens: Tokens, clock: FakeClock, ago_ms: int, lives: bool
+        self, worker: AccountWorker, clock: FakeClock, ago_ms: int, lives: bool
     ) -> None:
         now = clock.ms
         clock.ms = now - ago_ms
-        token = await tokens.sign_in()
+        token = await worker.sign_in()
         clock.ms = now
         if lives:
-            await tokens.verify(token)
+            await worker.verify(token)
         else:
-            await refused(tokens.verify(token), Reason.NOAUTH)
+            await refused(worker.verify(token), Reason.NOAUTH)
 
     async def test_it_ends_after_24_hours_however_it_is_used(
-        self, tokens: Tokens, clock: FakeClock, plain: RedisCluster
+        self, worker: AccountWorker, clock: FakeClock, plain: RedisCluster
     ) -> None:
         issued = clock.ms
-        token = await tokens.sign_in()
+        token = await worker.sign_in()
         for hours in range(1, 24):
             clock.ms = issued + hours * HOUR_MS
-            await tokens.verify(token)
-            await tokens.service.close()
+            await worker.verify(token)
+            await worker.tokens.close()
             assert await end_of(plain, token) == issued + min(hours + 2, 24) * HOUR_MS
         clock.ms = issued + 24 * HOUR_MS - 1
-        await tokens.verify(token)
+        await worker.verify(token)
         clock.ms = issued + 24 * HOUR_MS
-        await refused(tokens.verify(token), Reason.NOAUTH)
+        await refused(worker.verify(token), Reason.NOAUTH)
 
     async def test_a_worker_trusts_what_it_read_for_a_second(
-        self, tokens: Tokens, clock: FakeClock, plain: RedisCluster
+        self, worker: AccountWorker, clock: FakeClock, plain: RedisCluster
     ) -> None:
-        token = await tokens.sign_in()
-        await tokens.verify(token)
-        await tokens.service.close()
+        token = await worker.sign_in()
+        await worker.verify(token)
+        await worker.tokens.close()
         await plain.delete(f"t:{hash_token(token)}")
         clock.ms += TRUST_MS - 1
-        await tokens.verify(token)
+        await worker.verify(token)
         clock.ms += 1
-        await refused(tokens.verify(token), Reason.NOAUTH)
-        await refused(tokens.verify(token), Reason.NOAUTH)
+        await refused(worker.verify(token), Reason.NOAUTH)
+        await refused(worker.verify(token), Reason.NOAUTH)
 
     @pytest.mark.parametrize(("user_id", "reason"), [(1004, Reason.NOAUTH_DISABLED), (9999, Reason.NOAUTH)])
     async def test_it_ends_with_its_account(
-        self, tokens: Tokens, clock: FakeClock, plain: RedisCluster, user_id: int, reason: Reason
+        self, worker: AccountWorker, clock: FakeClock, plain: RedisCluster, user_id: int, reason: Reason
     ) -> None:
         """The account was deactivated, or removed from the catalog, since the token was issued."""
-        await plain.set(f"t:{hash_token('token')}", f"{user_id} {clock.ms}")
-        await refused(tokens.verify("token"), reason)
+        await plain.set(f"t:{hash_token('token')}", f"{user_id} {clock.ms} {REVOKED}")
+        await refused(worker.verify("token"), reason)
 
 
-async def test_a_token_is_nowhere_in_the_cluster(tokens: Tokens, plain: RedisCluster) -> None:
-    issued = [await tokens.sign_in() for _ in range(3)]
-    for token in issued:
-        await tokens.verify(token)
-    stored = b""
-    async for key in plain.scan_iter():
-        stored += key
-        kind = await plain.type(key)
-        if kind == b"string":
-            stored += await plain.get(key)
+class TestFreshSignIn:
+    """Another worker has changed the account, and this one does not know yet."""
+
+    async def test_a_new_password_counts_at_once(self, worker: AccountWorker, another: AccountWorker) -> None:
+        await another.change_user(1001, "New-Passw0rd!", token_generation=REVOKED)
+        await refused(worker.sign_in(), Reason.NOAUTH)
+        token = await worker.sign_in("demo", "New-Passw0rd!")
+        for each in (worker, another):
+            assert (await each.verify(token)).account.username == "demo"
+        await worker.catch_up()
+        await worker.verify(token)
+
+    @pytest.mark.parametrize(
+        ("change", "reason"),
+        [
+            ({"deactivated": True}, Reason.NOAUTH_DISABLED),
+            ({"username": "renamed"}, Reason.NOAUTH),
+            (None, Reason.NOAUTH),
+        ],
+        ids=["deactivated", "renamed", "deleted"],
+    )
+    async def test_an_account_that_may_not_sign_in_any_more_gets_no_token(
+        self, worker: AccountWorker, another: AccountWorker, change: dict[str, Any] | None, reason: Reason
+    ) -> None:
+        if change is None:
+            await another.editor.delete(Kind.USER, 1001, "", seconds_from_now())
         else:
-            assert kind == b"zset"
-            stored += b"".join(await plain.zrange(key, 0, -1))
+            await another.change_user(1001, **change)
+        await refused(worker.sign_in(), reason)
+        await worker.catch_up()
+        await refused(worker.sign_in(), reason)
+
+    async def test_an_account_is_activated_at_once(self, worker: AccountWorker, another: AccountWorker) -> None:
+        await another.change_user(1004, deactivated=False)
+        await worker.sign_in("retired")
+
+    async def test_a_new_account_may_sign_in_everywhere(self, worker: AccountWorker, another: AccountWorker) -> None:
+        created = pb_catalog.User(username="new", member_id=200)
+        await another.editor.create(created, seconds_from_now(), quick_hash("New-Passw0rd!"))
+        await worker.catch_up()
+        token = await worker.sign_in("new", "New-Passw0rd!")
+        assert (await another.verify(token)).member.id == 200
+
+    @pytest.mark.parametrize("username", ["demo", "nobody", "retired"])
+    async def test_every_name_asks_the_cluster_for_as_much(
+        self, worker: AccountWorker, plain: RedisCluster, username: str
+    ) -> None:
+        before = await reads(plain)
+        await refused(worker.sign_in(username, "wrong"), Reason.NOAUTH)
+        assert await reads(plain) - before == 2
+
+
+class TestChangedAccounts:
+    """What becomes of a token that the worker trusts already, once the worker follows a change."""
+
+    @pytest.mark.parametrize(
+        ("change", "reason"),
+        [
+            (lambda other: other.change_user(1003, deactivated=True), Reason.NOAUTH_DISABLED),
+            (lambda other: other.change_user(1003, token_generation=REVOKED), Reason.NOAUTH),
+            (lambda other: other.change_user(1003, deactivated=True, token_generation=REVOKED), Reason.NOAUTH),
+            (lambda other: deleted(other, Kind.USER, 1003), Reason.NOAUTH),
+            (lambda other: deleted(other, Kind.USER, 1003, Kind.MEMBER, 200), Reason.NOAUTH),
+        ],
+        ids=["deactivated", "revoked", "deactivated and revoked", "deleted", "deleted with its member"],
+    )
+    async def test_it_is_refused(
+        self,
+        worker: AccountWorker,
+        another: AccountWorker,
+        clock: FakeClock,
+        change: Callable[[AccountWorker], Awaitable[None]],
+        reason: Reason,
+    ) -> None:
+        token = await worker.sign_in("private")
+        for each in (worker, another):
+            await each.verify(token)
+        await change(another)
+        await refused(another.verify(token), reason)
+        await worker.verify(token)
+        await worker.catch_up()
+        for _ in range(2):
+            await refused(worker.verify(token), reason)
+            clock.ms += TRUST_MS
+
+    async def test_it_works_again_when_the_account_is_activated(
+        self, worker: AccountWorker, another: AccountWorker
+    ) -> None:
+        token = await worker.sign_in()
+        await worker.change_user(1001, deactivated=True)
+        await refused(worker.verify(token), Reason.NOAUTH_DISABLED)
+        await another.change_user(1001, deactivated=False)
+        await worker.catch_up()
+        await worker.verify(token)
+
+    async def test_role_and_limits_are_the_newest(self, worker: AccountWorker, another: AccountWorker) -> None:
+        token = await worker.sign_in()
+        assert (await worker.verify(token)).account.role is Role.MEMBER
+
+        def limit(member: pb_catalog.Member) -> None:
+            member.limits.posts_per_second = 7
+
+        await another.change_user(1001, role=pb_catalog.ROLE_ADMIN)
+        await another.editor.update(Kind.MEMBER, 123, limit, "", seconds_from_now())
+        assert (await worker.verify(token)).account.role is Role.MEMBER
+        await worker.catch_up()
+        calling = await worker.verify(token)
+        assert calling.account.role is Role.ADMIN
+        assert calling.member.limits.posts_per_second == 7
+
+    async def test_changes_of_others_leave_it_alone(self, worker: AccountWorker, plain: RedisCluster) -> None:
+        token = await worker.sign_in()
+        before = await worker.verify(token)
+        await worker.tokens.close()
+        await worker.change_user(1003, deactivated=True)
+        await deleted(worker, Kind.USER, 1004)
+        read = await reads(plain, "get")
+        assert await worker.verify(token) == before
+        assert await worker.verify(token) is await worker.verify(token)
+        assert await reads(plain, "get") == read
+
+    async def test_a_session_that_cannot_be_read_is_no_way_around_it(
+        self, worker: AccountWorker, another: AccountWorker, clock: FakeClock
+    ) -> None:
+        """What a worker trusts while the session's node is away counts no more than the catalog lets it."""
+        token = await worker.sign_in()
+        await worker.verify(token)
+        await another.change_user(1001, token_generation=REVOKED)
+        await worker.catch_up()
+        clock.ms += TRUST_MS
+        await refused(worker.tokens.verify(token, seconds_from_now(-1)), Reason.NOAUTH)
+
+
+async def test_a_token_is_nowhere_in_the_cluster(worker: AccountWorker, plain: RedisCluster) -> None:
+    issued = [await worker.sign_in() for _ in range(3)]
+    for token in issued:
+        await worker.verify(token)
+    stored = repr([(key, await content(plain, key)) async for key in plain.scan_iter()]).encode()
     assert stored.count(hash_token(issued[0]).encode()) == 2  # the session's key, and the sign-in
     for token in issued:
         assert token.encode() not in stored
@@ -241,13 +377,13 @@ def test_a_token_may_stand_bare_or_after_bearer(authorization: str, token: str) 
     assert bare_token(authorization) == token
 
 
-async def test_the_pipeline_asks_for_a_token_before_it_reads(tokens: Tokens) -> None:
+async def test_the_pipeline_asks_for_a_token_before_it_reads(worker: AccountWorker) -> None:
     async def whoami(request: pb.GetMembershipsRequest, calling: Caller, deadline: float) -> pb.UserMemberships:
         return pb.UserMemberships(user_id=calling.account.username)
 
-    pipeline = Pipeline(tokens.service, call_timeout_seconds=5, body_limit_bytes=100, stream_window=1)
+    pipeline = Pipeline(worker.tokens, call_timeout_seconds=5, body_limit_bytes=100, stream_window=1)
     method = Method("/audience/Get", pb.GetMembershipsRequest, whoami)
-    token = await tokens.sign_in()
+    token = await worker.sign_in()
     for authorization in (token, f"Bearer {token}"):
         answer = await pipeline.run(method, b"", Call(authorization, "", None))
         assert pb.UserMemberships.FromString(answer).user_id == "demo"
@@ -257,9 +393,9 @@ async def test_the_pipeline_asks_for_a_token_before_it_reads(tokens: Tokens) -> 
         assert ("error-id", error_id) in failed.value.failure.metadata
 
 
-async def test_when_the_cluster_is_away_nobody_is_refused_as_unknown(tokens: Tokens, embedded: Any) -> None:
-    token = await tokens.sign_in()
-    error = await refused(tokens.service.verify(token, seconds_from_now(-1)), Reason.UNAVAILABLE)
+async def test_when_the_cluster_is_away_nobody_is_refused_as_unknown(worker: AccountWorker, embedded: Any) -> None:
+    token = await worker.sign_in()
+    error = await refused(worker.tokens.verify(token, seconds_from_now(-1)), Reason.UNAVAILABLE)
     assert error.retry_after_seconds == 1
-    await refused(tokens.service.authenticate("demo", PASSWORD, seconds_from_now(-1)), Reason.UNAVAILABLE)
-    await eventually(lambda: tokens.verify(token))
+    await refused(worker.tokens.authenticate("demo", PASSWORDS["demo"], seconds_from_now(-1)), Reason.UNAVAILABLE)
+    await eventually(lambda: worker.verify(token))

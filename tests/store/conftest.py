@@ -6,8 +6,11 @@ import pytest
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.embedded import EmbeddedCluster
 from instantaudience_server.store.membership_store import ClusterMembershipStore
-from redis.asyncio import RedisCluster
-from support.clusters import connected, emptied, running_cluster
+from support.cluster_fixtures import cluster, plain
+from support.clusters import running_cluster
+
+__all__ = ["cluster", "plain"]
+"""Fixtures that are imported."""
 
 
 @pytest.fixture(scope="session", params=["valkey", "redis"])
@@ -20,20 +23,6 @@ def product(request: pytest.FixtureRequest) -> str:
 async def embedded(product: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedCluster]:
     """The cluster's processes."""
     async with running_cluster(product, tmp_path_factory.mktemp(product)) as cluster:
-        yield cluster
-
-
-@pytest.fixture
-async def plain(embedded: EmbeddedCluster) -> AsyncIterator[RedisCluster]:
-    """redis-py's way to the cluster."""
-    async with emptied(embedded) as client:
-        yield client
-
-
-@pytest.fixture
-async def cluster(embedded: EmbeddedCluster, plain: RedisCluster) -> AsyncIterator[Cluster]:
-    """The service's way to the cluster."""
-    async with connected(embedded.url) as cluster:
         yield cluster
 
 

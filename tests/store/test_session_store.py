@@ -21,23 +21,23 @@ def sessions(cluster: Cluster) -> ClusterSessionStore:
 
 
 async def test_a_session_lives_until_its_end(sessions: ClusterSessionStore, plain: RedisCluster) -> None:
-    await sessions.create(HASH, Session(1001, NOW), HOUR_FROM_NOW, seconds_from_now())
+    await sessions.create(HASH, Session(1001, NOW, 7), HOUR_FROM_NOW, seconds_from_now())
     assert await plain.pexpiretime(f"t:{HASH}") == HOUR_FROM_NOW
-    assert await sessions.find(HASH, seconds_from_now()) == Session(user_id=1001, issued_ms=NOW)
+    assert await sessions.find(HASH, seconds_from_now()) == Session(user_id=1001, issued_ms=NOW, generation=7)
     assert await sessions.find("ff" * 32, seconds_from_now()) is None
 
 
 async def test_a_session_whose_end_is_over_is_gone(sessions: ClusterSessionStore, plain: RedisCluster) -> None:
-    await sessions.create(HASH, Session(1001, NOW), NOW - 1, seconds_from_now())
+    await sessions.create(HASH, Session(1001, NOW, 7), NOW - 1, seconds_from_now())
     assert await sessions.find(HASH, seconds_from_now()) is None
     assert not await plain.exists(f"t:{HASH}")
 
 
 async def test_a_sessions_end_moves(sessions: ClusterSessionStore, plain: RedisCluster) -> None:
-    await sessions.create(HASH, Session(1001, NOW), HOUR_FROM_NOW, seconds_from_now())
+    await sessions.create(HASH, Session(1001, NOW, 7), HOUR_FROM_NOW, seconds_from_now())
     await sessions.extend(HASH, HOUR_FROM_NOW + 5, seconds_from_now())
     assert await plain.pexpiretime(f"t:{HASH}") == HOUR_FROM_NOW + 5
-    assert await sessions.find(HASH, seconds_from_now()) == Session(1001, NOW)
+    assert await sessions.find(HASH, seconds_from_now()) == Session(1001, NOW, 7)
     await sessions.extend("ff" * 32, HOUR_FROM_NOW, seconds_from_now())
     assert not await plain.exists(f"t:{'ff' * 32}")
 

@@ -24,6 +24,9 @@ DEMO: dict[str, Any] = yaml.safe_load(
     (Path(instantaudience_server.__file__).parent / "catalog.demo.yaml").read_text(encoding="utf-8")
 )
 """The catalog that the vectors assume, as it stands in its file."""
+UNLIMITED = {"posts_per_second": 2**31 - 1, "gets_per_second": 2**31 - 1, "users_per_second": 2**31 - 1}
+UNLIMITED_DEMO = DEMO | {"members": [member | {"limits": UNLIMITED} for member in DEMO["members"]]}
+"""The same, but for how much its members may send in a second: tests send more than partners may."""
 
 UUID = r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
 DOMAINS = {

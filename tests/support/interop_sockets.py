@@ -33,7 +33,9 @@ def _inode(server_port: int, client_port: int) -> str | None:
 
 
 def _sockets() -> list[list[str]]:
-    return [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    """IPv4 and IPv6: a socket of the latter takes connections of the former too."""
+    tables = [Path(f"/proc/net/{table}").read_text() for table in ("tcp", "tcp6")]
+    return [line.split() for table in tables for line in table.splitlines()[1:]]
 
 
 def _port(address: str) -> int:

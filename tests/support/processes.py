@@ -2,8 +2,12 @@
 
 import asyncio
 import contextlib
+import errno
+import os
+import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,3 +61,28 @@ def _stat(pid: int) -> list[str] | None:
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return None
+
+
+@contextlib.contextmanager
+def standing_still(*pids: int) -> Iterator[None]:
+    """Stop processes, and let them go on at the end."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+def all_of(terminal: int) -> str:
+    """What was written to a pseudo-terminal (our end of it) that nobody writes to any more; closes it."""
+    shown = b""
+    try:
+        while part := os.read(terminal, 65536):
+            shown += part
+    except OSError as error:
+        if error.errno != errno.EIO:  # how Linux tells the end
+            raise
+    os.close(terminal)
+    return shown.decode()

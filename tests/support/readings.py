@@ -8,11 +8,13 @@ from typing import Any
 from google.protobuf.json_format import MessageToDict, ParseDict
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience_server.memberships import MembershipService
+from instantaudience_server.quotas import Quotas
 from instantaudience_server.store.interface import NEVER, REMOVE, Changes
 from instantaudience_server.wire import EncodedRequest
 from support.callers import caller, demo_catalog
 from support.clocks import NOW_MS, FakeClock
 from support.contract_model import ExternalIds, State
+from support.quotas import Windows
 
 CATALOG = demo_catalog()
 LETTERS = {"p": "", "i": "idfa", "a": "aaid", "s": "sha1udid", "o": "openudid", "m": "md5udid"}
@@ -82,8 +84,12 @@ async def read_async(
 ) -> Read:
     """Read a request (JSON form, or a message) at NOW_MS, for an account of the demo catalog."""
     message = encoded(request) if isinstance(request, Mapping) else request
-    service = MembershipService(CATALOG, MappedIds(external_ids or {}), FakeClock(NOW_MS))  # type: ignore[arg-type]
-    prepared = await service.prepare(message, caller(username, CATALOG), deadline=float("inf"))
+    quotas = Quotas(Windows())
+    service = MembershipService(CATALOG, MappedIds(external_ids or {}), quotas, FakeClock(NOW_MS))  # type: ignore[arg-type]
+    try:
+        prepared = await service.prepare(message, caller(username, CATALOG), deadline=float("inf"))
+    finally:
+        await quotas.close()
     return Read(as_response(prepared.result), prepared.result, prepared.changes)
 
 

@@ -17,13 +17,13 @@ from typing import Any
 import grpc
 import httpx
 from redis.asyncio import RedisCluster
-from support.contract_model import DEMO
+from support.contract_model import UNLIMITED_DEMO
 
 HOST_MODES = ["grpcio", "envoy"]
 """The hosts that everything is tested on (`--host-mode`)."""
 
 COMMAND = [sys.executable, "-m", "instantaudience_server"]
-PASSWORDS: dict[str, str] = {user["username"]: user["password"] for user in DEMO["users"]}
+PASSWORDS: dict[str, str] = {user["username"]: user["password"] for user in UNLIMITED_DEMO["users"]}
 """The demo catalog's passwords by user name."""
 
 START_SECONDS = 30.0
@@ -41,6 +41,8 @@ class Service:
     host_mode: str
     http_address: str = ""
     grpc_address: str = ""
+    metrics_url: str = ""
+    """Where its metrics are; empty where it does not serve them."""
     _tokens: dict[str, str] = field(default_factory=dict, repr=False)
 
     @property
@@ -96,6 +98,10 @@ class Service:
             self._tokens[username] = answer.raise_for_status().json()["response"]["token"]
         return self._tokens[username]
 
+    def forget_tokens(self) -> None:
+        """Have accounts sign in again: their sessions will lie elsewhere."""
+        self._tokens.clear()
+
     async def stop(self, number: int = signal.SIGTERM) -> int:
         """Send it a signal, wait for its end and return its exit status."""
         self.process.send_signal(number)
@@ -120,11 +126,28 @@ async def new_directory() -> AsyncIterator[Path]:
 
 @asynccontextmanager
 async def starting_service(
-    directory: Path, *arguments: str, host_mode: str = HOST_MODES[0], catalog: str = "--demo"
+    directory: Path, *arguments: str, host_mode: str = HOST_MODES[0], catalog: str | None = None
 ) -> AsyncIterator[Service]:
-    """A service that was just told to start; it is stopped at the end, whatever state it is in."""
+    """A service that was just told to start; it is stopped at the end, whatever state it is in.
+
+    Unless told otherwise (`--demo`, `--catalog=…`, "" for none), its catalog is the demo's without limits on members'
+    calls.
+    """
     (directory / "tmp").mkdir(exist_ok=True)
-    words = [*COMMAND, "serve", catalog, "--http-port", "0", "--grpc-port", "0", "--data-dir", str(directory / "data")]
+    if catalog is None:
+        catalog = f"--catalog={directory / 'catalog.yaml'}"
+        (directory / "catalog.yaml").write_text(json.dumps(UNLIMITED_DEMO))
+    words = [
+        *COMMAND,
+        "serve",
+        *filter(None, [catalog]),
+        "--http-port",
+        "0",
+        "--grpc-port",
+        "0",
+        "--data-dir",
+        str(directory / "data"),
+    ]
     words += ["--host-mode", host_mode]
     with (directory / "output").open("wb") as output, (directory / "log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
@@ -162,4 +185,6 @@ async def running_service(*arguments: str, directory: Path | None = None, **opti
         words = service.output.split()
         service.http_address = words[words.index("gRPC:") + 1].removeprefix("http://")
         service.grpc_address = words[words.index("gRPC:", words.index("gRPC:") + 1) + 1]
+        if "Metrics:" in words:
+            service.metrics_url = words[words.index("Metrics:") + 1]
         yield service

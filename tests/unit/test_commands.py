@@ -42,8 +42,18 @@ OTHERS = [
     (commands.read_ends(KEY, [1, 20002]), (KEY, "HPEXPIRETIME", KEY, "FIELDS", 2, 1, 20002)),
     (commands.get(EXTERNAL), (EXTERNAL, "GET", EXTERNAL)),
     (commands.set_string_until(b"t:1", b"1 2", END), (b"t:1", "SET", b"t:1", b"1 2", "PXAT", END)),
+    (commands.delete(EXTERNAL), (EXTERNAL, "DEL", EXTERNAL)),
+    (commands.read_end(EXTERNAL), (EXTERNAL, "PEXPIRETIME", EXTERNAL)),
     (commands.expire_at(b"t:1", END), (b"t:1", "PEXPIREAT", b"t:1", END)),
-    (commands.evaluate("return 1", b"a:1", 5, "x"), (b"a:1", "EVAL", "return 1", 1, b"a:1", 5, "x")),
+    (commands.evaluate("return 1", [b"a:1"], 5, "x"), (b"a:1", "EVAL", "#!lua\nreturn 1", 1, b"a:1", 5, "x")),
+    (
+        commands.evaluate("return 1", [b"{a}:1", b"{a}:2"], 5),
+        (b"{a}:1", "EVAL", "#!lua\nreturn 1", 2, b"{a}:1", b"{a}:2", 5),
+    ),
+    (commands.get_fields(b"c:1", [1, 2]), (b"c:1", "HMGET", b"c:1", 1, 2)),
+    (commands.increment_field(b"c:1", "user"), (b"c:1", "HINCRBY", b"c:1", "user", 1)),
+    (commands.scan_hash(b"c:1", b"7", 50), (b"c:1", "HSCAN", b"c:1", b"7", "COUNT", 50)),
+    (commands.read_stream(b"c:1", b"8-9", 50), (b"c:1", "XRANGE", b"c:1", "8-9", "+", "COUNT", 50)),
 ]
 
 

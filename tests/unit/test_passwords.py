@@ -1,12 +1,25 @@
-from collections.abc import Iterator
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
-from instantaudience_server.passwords import Passwords, hash_password
+from argon2 import PasswordHasher, Type, extract_parameters
+from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.hasher import NICENESS, NOBODYS_HASH, hash_password
+from instantaudience_server.passwords import MOST_WAITING, Passwords, is_password_hash
 from support.callers import quick_hash
+from support.clusters import seconds_from_now
+from support.processes import Process, descendants, needs_proc
+
+ENDLESS_HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("secret").replace("t=1", "t=99999999")
+"""A hash whose check takes minutes."""
 
 
-@pytest.fixture(scope="module")
-def passwords() -> Iterator[Passwords]:
+@pytest.fixture
+async def passwords() -> AsyncIterator[Passwords]:
     passwords = Passwords()
     yield passwords
     passwords.close()
@@ -15,19 +28,141 @@ def passwords() -> Iterator[Passwords]:
 @pytest.mark.parametrize("password", ["secret", "", "ü日本😀", "a" * 1000])
 async def test_a_password_matches_its_hash_and_no_other(passwords: Passwords, password: str) -> None:
     hashed = quick_hash(password)
-    assert await passwords.matches(password, hashed)
-    assert not await passwords.matches(password + "x", hashed)
-    assert not await passwords.matches(password, quick_hash(password + "x"))
+    assert await passwords.matches(password, hashed, seconds_from_now())
+    assert not await passwords.matches(password + "x", hashed, seconds_from_now())
+    assert not await passwords.matches(password, quick_hash(password + "x"), seconds_from_now())
 
 
 @pytest.mark.parametrize("password_hash", [None, "", "secret", "$argon2id$broken", "$argon2id$v=19$m=8,t=1,p=1$x$y"])
 async def test_nothing_matches_what_is_no_hash(passwords: Passwords, password_hash: str | None) -> None:
     for password in ("secret", "nobody's", ""):
-        assert not await passwords.matches(password, password_hash)
+        assert not await passwords.matches(password, password_hash, seconds_from_now())
 
 
-def test_hashes_are_argon2id_with_a_salt() -> None:
-    first, second = hash_password("secret"), hash_password("secret")
-    assert first.startswith("$argon2id$")
+async def test_hashes_are_argon2id_with_a_salt(passwords: Passwords) -> None:
+    first, second = hash_password("secret"), await passwords.hash("secret", seconds_from_now())
+    assert extract_parameters(NOBODYS_HASH) == extract_parameters(first)
     assert first != second
     assert "secret" not in first
+    for each in (first, second):
+        assert await passwords.matches("secret", each, seconds_from_now())
+        # RFC 9106, section 4: the second recommended option's passes and memory.
+        parameters = extract_parameters(each)
+        assert (parameters.type, parameters.time_cost, parameters.memory_cost) == (Type.ID, 3, 65_536)
+
+
+async def test_the_event_loop_goes_on(passwords: Passwords) -> None:
+    hashing = asyncio.create_task(passwords.hash("secret", seconds_from_now()))
+    turns = 0
+    while not hashing.done():
+        await asyncio.sleep(0.001)
+        turns += 1
+    assert turns >= 10
+
+
+@needs_proc
+async def test_every_thread_that_hashes_gives_way(passwords: Passwords) -> None:
+    (hasher,) = hashers()
+    seen: dict[int, int] = {}
+    await passwords.hash("secret", seconds_from_now())
+    hashing = asyncio.create_task(passwords.hash("secret", seconds_from_now()))
+    while not hashing.done():
+        seen |= priorities(hasher.pid)
+        await asyncio.sleep(0)
+    assert len(seen) > 1
+    assert set(seen.values()) == {NICENESS}
+    assert session_priority(hasher.pid) in {NICENESS, None}
+    assert NICENESS not in priorities(os.getpid()).values()
+
+
+@needs_proc
+async def test_a_process_that_was_killed_is_replaced(passwords: Passwords) -> None:
+    (hasher,) = hashers()
+    hashing = asyncio.create_task(passwords.matches("secret", ENDLESS_HASH, seconds_from_now()))
+    await asyncio.sleep(0.01)
+    os.kill(hasher.pid, signal.SIGKILL)
+    with pytest.raises(AudienceError) as error:
+        await hashing
+    assert error.value.reason is Reason.UNAVAILABLE
+    assert await passwords.matches("secret", quick_hash("secret"), seconds_from_now())
+
+
+@needs_proc
+async def test_the_process_ends_with_its_worker() -> None:
+    passwords = Passwords()
+    (hasher,) = hashers()
+    hashing = asyncio.create_task(passwords.matches("secret", ENDLESS_HASH, seconds_from_now()))
+    await asyncio.sleep(0.01)
+    passwords.close()
+    assert not hasher.alive
+    with pytest.raises(AudienceError):
+        await hashing
+
+
+def hashers() -> list[Process]:
+    """Those of this process: services of other suites have their own."""
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    ours = [process for process in descendants(os.getpid()) if str(process.pid) in children]
+    return [process for process in ours if "instantaudience_server.hasher" in process.command]
+
+
+def session_priority(pid: int) -> int | None:
+    """The priority of its session; None where the kernel has no such thing (sched(7), "The autogroup feature")."""
+    autogroup = Path(f"/proc/{pid}/autogroup")
+    return int(autogroup.read_text().split()[-1]) if autogroup.exists() else None
+
+
+def priorities(pid: int) -> dict[int, int]:
+    """The priorities of a process's threads, by their IDs."""
+    found = {}
+    for entry in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(ProcessLookupError):
+            found[int(entry.name)] = os.getpriority(os.PRIO_PROCESS, int(entry.name))
+    return found
+
+
+async def test_so_many_may_wait_and_no_more(passwords: Passwords) -> None:
+    hashed = quick_hash("secret")
+    checks = [passwords.matches("secret", hashed, seconds_from_now()) for _ in range(MOST_WAITING + 3)]
+    results = await asyncio.gather(*checks, return_exceptions=True)
+    assert results[:MOST_WAITING] == [True] * MOST_WAITING
+    for error in results[MOST_WAITING:]:
+        assert isinstance(error, AudienceError)
+        assert error.reason is Reason.UNAVAILABLE
+        assert error.retry_after_seconds == 1
+    assert await passwords.matches("secret", hashed, seconds_from_now())
+
+
+async def test_what_has_not_begun_by_its_deadline_is_not_done(passwords: Passwords) -> None:
+    hashing = asyncio.create_task(passwords.hash("secret", seconds_from_now()))
+    await asyncio.sleep(0)
+    with pytest.raises(AudienceError) as late:
+        await passwords.matches("secret", ENDLESS_HASH, seconds_from_now(0.01))
+    assert late.value.reason is Reason.UNAVAILABLE
+    assert not hashing.done()
+    assert await passwords.matches("secret", await hashing, seconds_from_now())
+
+
+async def test_nor_is_what_nobody_waits_for_any_more(passwords: Passwords) -> None:
+    hashing = asyncio.create_task(passwords.hash("secret", seconds_from_now()))
+    left = asyncio.create_task(passwords.matches("secret", ENDLESS_HASH, seconds_from_now()))
+    await asyncio.sleep(0.01)
+    left.cancel()
+    assert await passwords.matches("secret", await hashing, seconds_from_now())
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (hash_password("secret"), True),
+        (quick_hash("secret"), True),
+        (ENDLESS_HASH, False),
+        (hash_password("secret").replace("m=65536", "m=262145"), False),
+        ("", False),
+        ("secret", False),
+        ("$argon2i$v=19$m=65536,t=3,p=4$c2FsdHNhbHQ$aGFzaGhhc2hoYXNo", False),
+        ("$2b$12$abcdefghijklmnopqrstuv", False),
+    ],
+)
+def test_what_is_a_hash(text: str, expected: bool) -> None:
+    assert is_password_hash(text) == expected

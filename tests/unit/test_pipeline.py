@@ -9,7 +9,7 @@ from google.rpc import code_pb2
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience.v1 import authentication_pb2 as auth_pb
 from instantaudience_server.errors import AudienceError, Reason, unavailable
-from instantaudience_server.transport.pipeline import Call, CallError, Pipeline, PublicMethod
+from instantaudience_server.transport.pipeline import Call, CallError, Pipeline, PublicMethod, body_bytes
 from structlog.testing import capture_logs
 
 USER_ID, TOKEN = "12345678900987654321", "hbapi:1001:5ec4e7:local"
@@ -134,6 +134,14 @@ async def test_a_cancelled_call_stays_cancelled(pipeline: Pipeline) -> None:
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
+
+
+@pytest.mark.parametrize(
+    ("header", "size"),
+    [("", 0), ("0", 0), ("1048576", 1048576), ("-1", 0), ("1e3", 0), ("²", 0), ("9" * 10, 10**10 - 1), ("9" * 11, 0)],
+)
+def test_what_the_header_says_of_a_bodys_size(header: str, size: int) -> None:
+    assert body_bytes(header) == size
 
 
 def test_a_call_does_not_show_its_token() -> None:

@@ -153,6 +153,15 @@ class TestSupervised:
         assert {(entry["process"], entry["returncode"]) for entry in exits} == {("test", 3)}
         assert len({entry["pid"] for entry in exits}) == len(exits)
 
+    async def test_tells_of_an_end_before_it_starts_the_next(self) -> None:
+        sleep = Recorder(3)
+        ended: list[int] = []
+        child = await Child.start(shell("exit 0"))
+        supervised = Supervised(child, on_exit=lambda: ended.append(len(sleep.delays)), sleep=sleep)
+        await sleep.done.wait()
+        await supervised.stop(grace_seconds=1)
+        assert ended == [0, 1, 2]
+
     async def test_restarts_quickly_again_after_a_steady_time(self) -> None:
         sleep = Recorder(5)
         clock = clock_of([0.0, 29.9, 30.0, 0.0, 0.0])

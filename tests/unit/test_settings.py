@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,10 +13,16 @@ def test_defaults_are_those_of_one_machine() -> None:
     assert settings.workers >= 1
 
 
+@pytest.mark.parametrize("given", [{}, {"demo": True}, {"catalog": "catalog.yaml"}], ids=str)
+def test_a_catalog_to_begin_with_may_be_given(given: dict[str, Any]) -> None:
+    settings = Settings(**given)
+    assert settings.demo is given.get("demo", False)
+    assert settings.catalog == (Path(given["catalog"]) if "catalog" in given else None)
+
+
 @pytest.mark.parametrize(
     "given",
     [
-        {},
         {"demo": True, "catalog": "catalog.yaml"},
         {"demo": True, "http_port": 65536},
         {"demo": True, "http_port": -1},

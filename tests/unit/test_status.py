@@ -16,6 +16,8 @@ TABLE = [
     (Reason.NOT_FOUND, "NOT_FOUND", 404, "SYNTAX"),
     (Reason.NO_SUCH_METHOD, "UNIMPLEMENTED", 404, "SYNTAX"),
     (Reason.INTEGRITY, "ALREADY_EXISTS", 409, "INTEGRITY"),
+    (Reason.CHANGED_MEANWHILE, "ABORTED", 409, "INTEGRITY"),
+    (Reason.IN_USE, "FAILED_PRECONDITION", 409, "INTEGRITY"),
     (Reason.LIMIT, "RESOURCE_EXHAUSTED", 413, "LIMIT"),
     (Reason.RATE_LIMIT_EXCEEDED, "RESOURCE_EXHAUSTED", 429, "RATE_LIMIT_EXCEEDED"),
     (Reason.UNAVAILABLE, "UNAVAILABLE", 503, "SYSTEM"),
@@ -76,3 +78,13 @@ def test_a_rate_limit_says_which_and_how_long() -> None:
         ("retry-after", "300"),
         ("x-ratelimit-code", "429"),
     )
+
+
+def test_a_quota_says_whose_it_is_and_how_much_was_counted() -> None:
+    error = AudienceError(
+        Reason.RATE_LIMIT_EXCEEDED, "too often", retry_after_seconds=1, count="100", subject="member:123"
+    )
+    failure = describe(error)
+    (violation,) = details(failure)["QuotaFailure"].violations
+    assert (violation.subject, violation.description) == ("member:123", "too often")
+    assert failure.metadata[-1] == ("x-ratelimit-count", "100")

@@ -1,0 +1,382 @@
+"""POST, GET, PUT and DELETE /segment (source: contract, "/segment")."""
+
+import json
+import re
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import pytest
+from redis.asyncio import RedisCluster
+from support.answers import assert_http_error, body_of
+from support.clusters import eventually
+from support.messages import LIMIT_BYTES, USER, one_user
+from support.service import FORM, Service
+
+VISIBLE_SECONDS = 1.0
+"""Within this time, every worker knows a change (contract, "/segment")."""
+
+
+@dataclass
+class Callers:
+    """REST callers of the accounts; segments that they create are deleted at the end."""
+
+    accounts: dict[str, httpx.AsyncClient]
+    made: list[int] = field(default_factory=list)
+
+    async def call(self, username: str, method: str, query: str = "", body: Any = None) -> httpx.Response:
+        content = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        answer = await self.accounts[username].request(method, f"/segment{query}", content=content)
+        if method == "POST" and answer.status_code == 200:
+            self.made.append(answer.json()["response"]["id"])
+        return answer
+
+    async def response(self, username: str, method: str, query: str = "", body: Any = None) -> dict[str, Any]:
+        """What is answered, whose times are left out when they look like times."""
+        answer = await self.call(username, method, query, body)
+        assert answer.status_code == 200, answer.text
+        document = body_of(answer)
+        response: dict[str, Any] = document.pop("response")
+        assert document == {}
+        segments = response.get("segments", [response["segment"]] if "segment" in response else [])
+        for segment in segments:
+            assert re.fullmatch(r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d", segment.pop("last_modified"))
+        return response
+
+    async def add(self, username: str = "demo", query: str = "", **fields: Any) -> int:
+        """Create a segment; its ID."""
+        return int((await self.response(username, "POST", query, {"segment": fields}))["id"])
+
+
+@pytest.fixture
+async def callers(service: Service) -> AsyncIterator[Callers]:
+    async with AsyncExitStack() as stack:
+        accounts = {
+            name: await stack.enter_async_context(service.http(headers={"authorization": await service.token(name)}))
+            for name in ("demo", "private", "admin")
+        }
+        running = Callers(accounts)
+        yield running
+        for segment_id in running.made:
+            await accounts["admin"].delete(f"/segment?id={segment_id}")
+
+
+def entry(segment_id: int, member_id: int = 123, **fields: Any) -> dict[str, Any]:
+    """A segment as answers have it, without its time."""
+    rest = {"state": "active", "short_name": "", "description": "", "expire_minutes": 0}
+    return {"id": segment_id, "member_id": member_id, **rest, **fields}
+
+
+def about(segment: dict[str, Any]) -> dict[str, Any]:
+    """The answer about one segment."""
+    place = {"start_element": 0, "num_elements": 100}
+    return {"status": "OK", "id": segment["id"], "count": 1, **place, "segment": segment}
+
+
+def page(*segments: dict[str, Any], count: int | None = None, start: int = 0, size: int = 100) -> dict[str, Any]:
+    """The answer that lists segments."""
+    place = {"start_element": start, "num_elements": size}
+    return {"status": "OK", "count": len(segments) if count is None else count, **place, "segments": list(segments)}
+
+
+FANS = entry(10001, code="sports_fans", short_name="Sports fans")
+CARS = entry(10002, code="car_shoppers", short_name="Car shoppers")
+ADOPTERS = entry(12, short_name="Mobile early adopters")
+OLD = entry(30001, code="old_campaign", short_name="Old campaign", state="inactive")
+SECRET = entry(40001, 777, code="secret", short_name="Private segment")
+ABCD = entry(20001, 1661, code="abcd", short_name="Advertiser segment")
+
+READ: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "nothing asked": ("private", "", page(SECRET)),
+    "an ID": ("demo", "?id=10001", about(FANS)),
+    "an ID of an inactive segment": ("demo", "?id=30001", about(OLD)),
+    "an ID, by an admin": ("admin", "?id=40001", about(SECRET)),
+    "IDs": ("demo", "?id=10002,12,10001", page(ADOPTERS, FANS, CARS)),
+    "IDs, percent-encoded": ("demo", "?id=10002%2C12", page(ADOPTERS, CARS)),
+    "IDs, some of nothing": ("demo", "?id=12,2147483647", page(ADOPTERS)),
+    "IDs of nothing": ("demo", "?id=2147483646,2147483647", page()),
+    "IDs of several members, by an admin": ("admin", "?id=12,40001,20001", page(ADOPTERS, ABCD, SECRET)),
+    "a code": ("demo", "?code=sports_fans", page(FANS)),
+    "a code in another case": ("demo", "?code=Sports_Fans", page()),
+    "a code of another member": ("demo", "?code=secret", page()),
+    "a code, by an admin": ("admin", "?code=secret", page(SECRET)),
+    "a part of a name": ("demo", "?search=early+ADOPT", page(ADOPTERS)),
+    "a part of a code": ("demo", "?search=R_SHOP", page(CARS)),
+    "own member": ("private", "?member_id=777", page(SECRET)),
+    "a member, by an admin": ("admin", "?member_id=777", page(SECRET)),
+    "a page": ("demo", "?id=12,10001,10002&start_element=1&num_elements=1", page(FANS, count=3, start=1, size=1)),
+    "past the last page": ("private", "?start_element=2147483647", page(count=1, start=2147483647)),
+    "empty parameters": ("private", "?id=&code=&search=&member_id=&start_element=&num_elements=", page(SECRET)),
+    "unknown parameters": ("private", "?sort=id&segment.code=x", page(SECRET)),
+}
+
+
+@pytest.mark.parametrize(("username", "query", "expected"), READ.values(), ids=READ)
+async def test_read(callers: Callers, username: str, query: str, expected: dict[str, Any]) -> None:
+    assert await callers.response(username, "GET", query) == expected
+
+
+async def test_an_admin_sees_all_members(callers: Callers) -> None:
+    response = await callers.response("admin", "GET")
+    assert {segment["member_id"] for segment in response["segments"]} >= {123, 1661, 1262, 777, 958}
+    assert response["count"] >= 10
+    assert [segment["id"] for segment in response["segments"]] == sorted(
+        segment["id"] for segment in response["segments"]
+    )
+
+
+async def test_a_body_of_a_get_is_ignored(callers: Callers) -> None:
+    assert await callers.response("private", "GET", "?id=40001", {"id": "12", "member_id": 1}) == about(SECRET)
+
+
+FIELDS = {
+    "code": "é" * 50,
+    "short_name": "日" * 255,
+    "description": "😀" * 500,
+    "state": "inactive",
+    "expire_minutes": 2147483647,
+}
+
+
+async def test_add(callers: Callers) -> None:
+    response = await callers.response("demo", "POST", "", {"segment": FIELDS})
+    assert response == about(entry(response["id"], **FIELDS))
+    assert await callers.response("demo", "GET", f"?id={response['id']}") == response
+
+
+ADDED: dict[str, tuple[str, str, dict[str, Any], dict[str, Any]]] = {
+    "nothing said": ("demo", "", {"segment": {}}, {}),
+    "an empty code is none": ("demo", "", {"segment": {"code": ""}}, {}),
+    "null is absent": ("demo", "", {"segment": dict.fromkeys(FIELDS)}, {}),
+    "a number as a string": ("demo", "", {"segment": {"expire_minutes": "5"}}, {"expire_minutes": 5}),
+    "unknown keys": ("demo", "", {"segment": {"id": 5, "member_id": 777, "x": [1]}, "y": {}}, {}),
+    "parameters in the body": ("demo", "", {"segment": {}, "member_id": 777}, {}),
+    "no number in the body": ("demo", "", {"member_id": "x", "segment": {}}, {}),
+    "own member": ("demo", "?member_id=123", {"segment": {}}, {}),
+    "an empty parameter": ("demo", "?member_id=", {"segment": {}}, {}),
+    "another member, by an admin": ("admin", "?member_id=777", {"segment": {}}, {"member_id": 777}),
+    "both, by an admin": ("admin", "?member_id=777", {"segment": {}, "member_id": 1661}, {"member_id": 777}),
+}
+
+
+@pytest.mark.parametrize(("username", "query", "body", "expected"), ADDED.values(), ids=ADDED)
+async def test_what_is_added(
+    callers: Callers, username: str, query: str, body: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    response = await callers.response(username, "POST", query, body)
+    assert response == about(entry(response["id"], **expected))
+
+
+async def test_a_form_s_label_does_not_matter(callers: Callers) -> None:
+    """`curl -d` labels JSON so."""
+    body = json.dumps({"segment": {"code": "labelled"}})
+    answer = await callers.accounts["demo"].post("/segment", content=body, headers=FORM)
+    callers.made.append(body_of(answer)["response"]["id"])
+    assert body_of(answer)["response"]["segment"]["code"] == "labelled"
+
+
+CHANGED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "nothing": ({}, {}),
+    "null is nothing": (dict.fromkeys(FIELDS), {}),
+    **{name: ({name: value}, {name: value}) for name, value in FIELDS.items()},
+    "the code's case": ({"code": "CODE"}, {"code": "CODE"}),
+    "an empty name": ({"short_name": ""}, {"short_name": ""}),
+    "no minutes": ({"expire_minutes": 0}, {"expire_minutes": 0}),
+    "everything": (FIELDS, FIELDS),
+}
+BEFORE = {"code": "Code", "short_name": "Name", "description": "Text", "state": "active", "expire_minutes": 7}
+
+
+@pytest.mark.parametrize(("fields", "difference"), CHANGED.values(), ids=CHANGED)
+async def test_change(callers: Callers, fields: dict[str, Any], difference: dict[str, Any]) -> None:
+    """Only what was sent; the parameter says which segment, whatever the body says."""
+    segment_id = await callers.add(**BEFORE)
+    body = {"id": 10001, "segment": {"id": 10001, **fields}, "member_id": 777}
+    expected = about(entry(segment_id, **{**BEFORE, **difference}))
+    assert await callers.response("demo", "PUT", f"?id={segment_id}", body) == expected
+
+    async def is_seen() -> None:
+        assert await callers.response("demo", "GET", f"?id={segment_id}") == expected
+
+    await eventually(is_seen, VISIBLE_SECONDS)
+    assert await callers.response("demo", "GET", "?id=10001") == about(FANS)
+
+
+async def test_an_empty_code_takes_the_code_away(callers: Callers) -> None:
+    segment_id = await callers.add(code="to_go")
+    changed = await callers.response("demo", "PUT", f"?id={segment_id}", {"segment": {"code": ""}})
+    assert changed == about(entry(segment_id))
+    other = await callers.add(code="TO_GO")
+    assert other != segment_id
+
+
+@pytest.mark.parametrize("http2", [False, True])
+async def test_remove(service: Service, callers: Callers, http2: bool) -> None:
+    segment_id = await callers.add(code="gone")
+    headers = {"authorization": await service.token()}
+    async with service.http(headers=headers, http1=not http2, http2=http2) as http:
+        answer = await http.delete(f"/segment?id={segment_id}")
+    place = {"start_element": 0, "num_elements": 100}
+    assert body_of(answer) == {"response": {"status": "OK", "id": segment_id, "count": 1, **place}}
+
+    async def is_gone() -> None:
+        assert_http_error(await callers.call("demo", "GET", f"?id={segment_id}"), 404, "SYNTAX")
+
+    await eventually(is_gone, VISIBLE_SECONDS)
+    assert_http_error(await callers.call("demo", "DELETE", f"?id={segment_id}"), 404, "SYNTAX")
+    assert_http_error(await callers.call("demo", "PUT", f"?id={segment_id}", {"segment": {}}), 404, "SYNTAX")
+    assert await callers.add(code="gone") != segment_id
+
+
+async def test_an_admin_changes_and_removes_what_others_own(callers: Callers) -> None:
+    segment_id = await callers.add("private")
+    changed = await callers.response("admin", "PUT", f"?id={segment_id}", {"segment": {"code": "new"}})
+    assert changed == about(entry(segment_id, 777, code="new"))
+    assert (await callers.response("admin", "DELETE", f"?id={segment_id}"))["id"] == segment_id
+
+
+async def test_what_segments_take(callers: Callers, cluster: RedisCluster) -> None:
+    """A new one takes users; an inactive or a removed one does not; a new code is looked up with its case."""
+    segment_id = await callers.add(code="Taking")
+
+    async def apply(warning: str | None, **block: Any) -> None:
+        answer = await callers.accounts["demo"].post("/rt-segment", json=one_user(USER, **block))
+        messages = [each["message"] for each in body_of(answer)["response"]["warnings"]]
+        assert messages == ([] if warning is None else [warning])
+
+    async def applies(warning: str | None, **block: Any) -> None:
+        await eventually(lambda: apply(warning, **block), VISIBLE_SECONDS)
+
+    coded: dict[str, Any] = {"seg_id": None, "member_id": 123}
+    await applies(None, seg_id=segment_id)
+    await applies(None, **coded, seg_code="Taking")
+    await apply("Invalid segment: taking of member 123", **coded, seg_code="taking")
+    answer = await callers.accounts["demo"].get("/rt-segment", params={"user_id": USER})
+    blocks = body_of(answer)["response"]["rt_segment"][0]["seg_block"]
+    assert [(block["seg_id"], block["seg_code"]) for block in blocks] == [(segment_id, "Taking")]
+    await callers.response("demo", "PUT", f"?id={segment_id}", {"segment": {"code": "Other"}})
+    await applies("Invalid segment: Taking of member 123", **coded, seg_code="Taking")
+    await applies(None, **coded, seg_code="Other")
+    await callers.response("demo", "PUT", f"?id={segment_id}", {"segment": {"state": "inactive"}})
+    await applies(f"Inactive segment: {segment_id}", seg_id=segment_id)
+    await callers.response("demo", "PUT", f"?id={segment_id}", {"segment": {"state": "active"}})
+    await applies(None, seg_id=segment_id)
+    await callers.response("demo", "DELETE", f"?id={segment_id}")
+    await applies(f"Invalid segment: {segment_id}", seg_id=segment_id)
+
+
+def long(name: str, length: int) -> dict[str, Any]:
+    """A body with a text that has so many characters."""
+    return {"segment": {name: "x" * length}}
+
+
+NONE, ONE = "?id=2147483647", "?id=10001"
+NUMBER = "must be an integer of 32 bits."
+STATE = "'state' must be 'active' or 'inactive'"
+IDS = "'id' must be 1 to 100 segment IDs, separated by commas"
+SIZE = "'num_elements' must be 1 to 100"
+NO_SUCH = "'id': there is no segment 2147483647"
+LARGE = b'{"segment":{},"x":"' + b"x" * LIMIT_BYTES + b'"}'
+
+REFUSED: dict[str, tuple[str, str, Any, int, str, str | None]] = {
+    "POST: no body": ("POST", "", None, 400, "SYNTAX", "The body is empty."),
+    "POST: no JSON": ("POST", "", b"segment=1", 400, "SYNTAX", None),
+    "POST: no segment": ("POST", "", {}, 400, "SYNTAX", "'segment' is required"),
+    "POST: null": ("POST", "", {"segment": None}, 400, "SYNTAX", "'segment' is required"),
+    "POST: a list": ("POST", "", {"segment": [{}]}, 400, "SYNTAX", "segment: must be an object."),
+    "POST: a number": ("POST", "", {"segment": {"code": 5}}, 400, "SYNTAX", "segment.code: must be a string."),
+    "POST: no number": (
+        *("POST", "", {"segment": {"expire_minutes": "x"}}, 400, "SYNTAX"),
+        f"segment.expire_minutes: {NUMBER}",
+    ),
+    "POST: twice": ("POST", "", b'{"segment":{},"segment":{}}', 400, "SYNTAX", "segment: must not stand twice."),
+    "POST: state": ("POST", "", {"segment": {"state": "paused"}}, 400, "SYNTAX", STATE),
+    "POST: empty state": ("POST", "", {"segment": {"state": ""}}, 400, "SYNTAX", STATE),
+    "POST: code": ("POST", "", long("code", 51), 400, "SYNTAX", "'code' must have 1 to 50 characters"),
+    "POST: name": ("POST", "", long("short_name", 256), 400, "SYNTAX", "'short_name' must have at most 255 characters"),
+    "POST: text": (
+        *("POST", "", long("description", 501), 400, "SYNTAX"),
+        "'description' must have at most 500 characters",
+    ),
+    "POST: minutes": (
+        *("POST", "", {"segment": {"expire_minutes": -1}}, 400, "SYNTAX"),
+        "'expire_minutes' must be 0 to 2147483647",
+    ),
+    "POST: code taken": ("POST", "", {"segment": {"code": "sports_fans"}}, 409, "INTEGRITY", None),
+    "POST: code taken in another case": ("POST", "", {"segment": {"code": "Sports_FANS"}}, 409, "INTEGRITY", None),
+    "POST: another member": ("POST", "?member_id=777", {"segment": {}}, 403, "UNAUTH", None),
+    "POST: no such member": ("POST", "?member_id=5", {"segment": {}}, 403, "UNAUTH", None),
+    "POST: a word": ("POST", "?member_id=own", {"segment": {}}, 400, "SYNTAX", f"member_id: {NUMBER}"),
+    "POST: too large": ("POST", "", LARGE, 413, "LIMIT", "The body has more than 1048576 bytes."),
+    "GET: no such segment": ("GET", NONE, None, 404, "SYNTAX", NO_SUCH),
+    "GET: another member's segment": ("GET", "?id=40001", None, 403, "UNAUTH", None),
+    "GET: another member's among others": ("GET", "?id=10001,40001", None, 403, "UNAUTH", None),
+    "GET: another member": ("GET", "?member_id=777", None, 403, "UNAUTH", None),
+    **{
+        f"GET: id={text}": ("GET", f"?id={text}", None, 400, "SYNTAX", IDS)
+        for text in ("x", "0", "-1", "1.5", "1,", "1,,2", "1,+2", "2147483648", "1;2")
+    },
+    "GET: 101 IDs": ("GET", "?id=" + ",".join(map(str, range(1, 102))), None, 400, "SYNTAX", IDS),
+    "GET: id twice": ("GET", "?id=1&id=2", None, 400, "SYNTAX", "id: must not stand twice."),
+    "GET: an empty page": ("GET", "?num_elements=0", None, 400, "SYNTAX", SIZE),
+    "GET: too large a page": ("GET", "?num_elements=101", None, 400, "SYNTAX", SIZE),
+    "GET: a page of words": ("GET", "?num_elements=all", None, 400, "SYNTAX", f"num_elements: {NUMBER}"),
+    "GET: before the first": ("GET", "?start_element=-1", None, 400, "SYNTAX", "'start_element' must be 0 or more"),
+    "GET: from a word": ("GET", "?start_element=a", None, 400, "SYNTAX", f"start_element: {NUMBER}"),
+    "GET: a member's name": ("GET", "?member_id=demo", None, 400, "SYNTAX", f"member_id: {NUMBER}"),
+    "GET: beyond int32": ("GET", "?member_id=2147483648", None, 400, "SYNTAX", f"member_id: {NUMBER}"),
+    "GET: no UTF-8": ("GET", "?search=%ff", None, 400, "SYNTAX", "search: must be UTF-8."),
+    "PUT: no id": ("PUT", "", {"segment": {}, "id": 10001}, 400, "SYNTAX", "'id' is required"),
+    "PUT: an empty id": ("PUT", "?id=", {"segment": {}}, 400, "SYNTAX", "'id' is required"),
+    "PUT: a word": ("PUT", "?id=x", {"segment": {}}, 400, "SYNTAX", f"id: {NUMBER}"),
+    "PUT: several": ("PUT", "?id=10001,12", {"segment": {}}, 400, "SYNTAX", f"id: {NUMBER}"),
+    "PUT: 0": ("PUT", "?id=0", {"segment": {}}, 400, "SYNTAX", "'id' must be 1 to 2147483647"),
+    "PUT: no body": ("PUT", ONE, None, 400, "SYNTAX", "The body is empty."),
+    "PUT: no segment": ("PUT", ONE, {}, 400, "SYNTAX", "'segment' is required"),
+    "PUT: state": ("PUT", ONE, {"segment": {"state": "x"}}, 400, "SYNTAX", STATE),
+    "PUT: code": ("PUT", ONE, long("code", 51), 400, "SYNTAX", "'code' must have 1 to 50 characters"),
+    "PUT: code taken": ("PUT", ONE, {"segment": {"code": "CAR_shoppers"}}, 409, "INTEGRITY", None),
+    "PUT: no such segment": ("PUT", NONE, {"segment": {}}, 404, "SYNTAX", NO_SUCH),
+    "PUT: another member's segment": ("PUT", "?id=40001", {"segment": {"code": "x"}}, 403, "UNAUTH", None),
+    "PUT: too large": ("PUT", ONE, LARGE, 413, "LIMIT", "The body has more than 1048576 bytes."),
+    "DELETE: no id": ("DELETE", "", None, 400, "SYNTAX", "'id' is required"),
+    "DELETE: id in the body": ("DELETE", "", {"id": 10001}, 400, "SYNTAX", "'id' is required"),
+    "DELETE: a word": ("DELETE", "?id=all", None, 400, "SYNTAX", f"id: {NUMBER}"),
+    "DELETE: several": ("DELETE", "?id=10001,12", None, 400, "SYNTAX", f"id: {NUMBER}"),
+    "DELETE: no such segment": ("DELETE", NONE, None, 404, "SYNTAX", NO_SUCH),
+    "DELETE: another member's segment": ("DELETE", "?id=40001", None, 403, "UNAUTH", None),
+}
+
+
+@pytest.mark.parametrize(
+    ("method", "query", "body", "status", "error_id", "text"), REFUSED.values(), ids=[name[:60] for name in REFUSED]
+)
+async def test_refused(
+    callers: Callers, method: str, query: str, body: Any, status: int, error_id: str, text: str | None
+) -> None:
+    assert_http_error(await callers.call("demo", method, query, body), status, error_id, text)
+
+
+async def test_what_was_refused_changed_nothing(callers: Callers) -> None:
+    assert await callers.response("demo", "GET", "?id=10001") == about(FANS)
+    assert await callers.response("private", "GET") == page(SECRET)
+
+
+async def test_no_such_member_for_an_admin(callers: Callers) -> None:
+    answer = await callers.call("admin", "POST", "?member_id=5", {"segment": {}})
+    assert_http_error(answer, 404, "SYNTAX", "'member_id': there is no member 5")
+
+
+@pytest.mark.parametrize("method", ["POST", "GET", "PUT", "DELETE"])
+async def test_it_needs_a_token(http: httpx.AsyncClient, method: str) -> None:
+    content = b'{"segment":{"code":"x"}}' if method in {"POST", "PUT"} else None
+    assert_http_error(await http.request(method, "/segment?id=10001", content=content), 401, "NOAUTH")
+
+
+@pytest.mark.parametrize("method", ["PATCH", "OPTIONS"])
+async def test_other_methods(callers: Callers, method: str) -> None:
+    answer = await callers.call("demo", method, "?id=10001")
+    assert_http_error(answer, 405, "SYNTAX")
+    assert set(answer.headers["allow"].split(", ")) == {"GET", "POST", "PUT", "DELETE"}

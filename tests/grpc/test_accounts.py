@@ -1,0 +1,208 @@
+"""Accounts on four workers: what is changed through one holds on every one within a second (contract, "Tokens")."""
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc
+import pytest
+from instantaudience.v1 import audience_pb2, authentication_pb2
+from instantaudience.v1 import catalog_pb2 as pb
+from instantaudience.v1.catalog_pb2_grpc import CatalogServiceStub
+from support.answers import assert_grpc_error
+from support.messages import USER
+from support.processes import needs_proc
+from support.service import Service, running_service
+from support.workers import RefusedError, WorkerPeer, connected_to_each
+
+pytestmark = needs_proc
+
+WORKERS = 4
+EFFECTIVE_SECONDS = 1.0
+OLD, NEW = "Old-Passw0rd!", "New-Passw0rd!"
+NOAUTH = (grpc.StatusCode.UNAUTHENTICATED.value[0], "NOAUTH")
+DISABLED = (grpc.StatusCode.UNAUTHENTICATED.value[0], "NOAUTH_DISABLED")
+UNAUTH = (grpc.StatusCode.PERMISSION_DENIED.value[0], "UNAUTH")
+LIMITED = (grpc.StatusCode.RESOURCE_EXHAUSTED.value[0], "RATE_LIMIT_EXCEEDED")
+NAMES = (f"account-{number}" for number in itertools.count())
+
+
+class Workers:
+    """The workers of a service, and the account `admin` of it."""
+
+    def __init__(self, peers: list[WorkerPeer], admin_token: str) -> None:
+        self.peers = peers
+        self._admin_token = admin_token
+
+    async def admin(self, method: str, request: Any, answer: Any) -> Any:
+        """A call of CatalogService by the account `admin`, to the first worker."""
+        return await self.peers[0].call(f"CatalogService/{method}", request, answer, self._admin_token)
+
+    async def new_user(self) -> tuple[pb.User, str]:
+        """A user that every worker knows and has seen a token of, and that token."""
+        request = pb.CreateUserRequest(user={"username": next(NAMES), "member_id": 123}, password=OLD)
+        user: pb.User = (await self.admin("CreateUser", request, pb.CreateUserResponse)).user
+        token = await sign_in(self.peers[0], user, OLD)
+        for peer in self.peers:
+            await until(lambda peer=peer: use(peer, token))  # type: ignore[misc]
+        return user, token
+
+    async def update(self, user: pb.User, **fields: Any) -> None:
+        """Change fields of a user."""
+        request = pb.UpdateUserRequest(user={"id": user.id, **fields}, update_mask={"paths": list(fields)})
+        await self.admin("UpdateUser", request, pb.UpdateUserResponse)
+
+    async def refused_everywhere(self, token: str, outcome: tuple[int, str]) -> None:
+        """Within a second from now, every worker refuses the token this way."""
+        started = time.monotonic()
+        await asyncio.gather(*(until(lambda peer=peer: refused(use(peer, token), outcome)) for peer in self.peers))  # type: ignore[misc]
+        assert time.monotonic() - started < EFFECTIVE_SECONDS
+
+
+@pytest.fixture(scope="module")
+async def four(host_mode: str) -> AsyncIterator[Service]:
+    async with running_service("--workers", str(WORKERS), host_mode=host_mode) as running:
+        yield running
+        assert "call_defect" not in running.log
+
+
+@pytest.fixture
+async def workers(four: Service) -> AsyncIterator[Workers]:
+    token = await four.token("admin")
+    async with connected_to_each(four) as peers:
+        assert len(peers) == WORKERS
+        yield Workers(peers, token)
+
+
+async def sign_in(peer: WorkerPeer, user: pb.User, password: str) -> str:
+    """The token."""
+    request = authentication_pb2.AuthenticateRequest(auth={"username": user.username, "password": password})
+    answer = await peer.call("AuthenticationService/Authenticate", request, authentication_pb2.AuthenticateResponse)
+    return answer.response.token
+
+
+async def use(peer: WorkerPeer, token: str) -> None:
+    """A call that every account may make."""
+    request = audience_pb2.GetMembershipsRequest(user_id=USER)
+    await peer.call("AudienceService/GetMemberships", request, audience_pb2.GetMembershipsResponse, token)
+
+
+async def use_as_admin(peer: WorkerPeer, token: str) -> None:
+    """A call that needs the role `admin`."""
+    await peer.call("CatalogService/ListMembers", pb.ListMembersRequest(), pb.ListMembersResponse, token)
+
+
+async def refused(call: Awaitable[object], outcome: tuple[int, str]) -> None:
+    with pytest.raises(RefusedError) as error:
+        await call
+    assert error.value.args == outcome
+
+
+async def until(check: Callable[[], Awaitable[object]]) -> None:
+    """Until it holds; its time is checked by whoever asks."""
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                await check()
+            except (AssertionError, RefusedError, pytest.fail.Exception):
+                await asyncio.sleep(0.02)
+            else:
+                return
+
+
+async def test_deactivated(workers: Workers) -> None:
+    user, token = await workers.new_user()
+    await workers.update(user, deactivated=True)
+    await workers.refused_everywhere(token, DISABLED)
+    for peer in workers.peers:
+        await refused(sign_in(peer, user, OLD), DISABLED)
+        await refused(sign_in(peer, user, NEW), NOAUTH)
+    await workers.update(user, deactivated=False)
+    for peer in workers.peers:
+        await until(lambda peer=peer: use(peer, token))  # type: ignore[misc]
+
+
+async def test_deleted(workers: Workers) -> None:
+    user, token = await workers.new_user()
+    await workers.admin("DeleteUser", pb.DeleteUserRequest(id=user.id), pb.DeleteUserResponse)
+    await workers.refused_everywhere(token, NOAUTH)
+    for peer in workers.peers:
+        await refused(sign_in(peer, user, OLD), NOAUTH)
+
+
+async def test_another_role(workers: Workers) -> None:
+    user, token = await workers.new_user()
+    for peer in workers.peers:
+        await refused(use_as_admin(peer, token), UNAUTH)
+    for role in (pb.ROLE_ADMIN, pb.ROLE_MEMBER):
+        await workers.update(user, role=role)
+        started = time.monotonic()
+        for peer in workers.peers:
+            if role == pb.ROLE_ADMIN:
+                await until(lambda peer=peer: use_as_admin(peer, token))  # type: ignore[misc]
+            else:
+                await until(lambda peer=peer: refused(use_as_admin(peer, token), UNAUTH))  # type: ignore[misc]
+        assert time.monotonic() - started < EFFECTIVE_SECONDS
+
+
+async def test_a_changed_password(workers: Workers) -> None:
+    user, token = await workers.new_user()
+    request = pb.ChangePasswordRequest(current_password=OLD, new_password=NEW)
+    await workers.peers[2].call("CatalogService/ChangePassword", request, pb.ChangePasswordResponse, token)
+    # The passwords count at once, and so does the new token, on workers that have not heard of the change.
+    new_token = await sign_in(workers.peers[3], user, NEW)
+    for peer in workers.peers:
+        await use(peer, new_token)
+    await workers.refused_everywhere(token, NOAUTH)
+    for peer in workers.peers:
+        await refused(sign_in(peer, user, OLD), NOAUTH)
+        await use(peer, new_token)
+
+
+async def test_revoked_tokens(workers: Workers) -> None:
+    user, first = await workers.new_user()
+    second = await sign_in(workers.peers[1], user, OLD)
+    for peer in workers.peers:
+        await use(peer, second)
+    await workers.admin("RevokeTokens", pb.RevokeTokensRequest(id=user.id), pb.RevokeTokensResponse)
+    new_token = await sign_in(workers.peers[3], user, OLD)
+    for peer in workers.peers:
+        await use(peer, new_token)
+    for token in (first, second):
+        await workers.refused_everywhere(token, NOAUTH)
+    for peer in workers.peers:
+        await use(peer, new_token)
+
+
+async def test_ten_sign_ins_in_five_minutes_over_all_workers(workers: Workers) -> None:
+    """Failed ones, of which there may be any number, take nothing from them."""
+    user, _ = await workers.new_user()
+    for peer in workers.peers * 3:
+        await refused(sign_in(peer, user, NEW), NOAUTH)
+    for number in range(9):
+        await sign_in(workers.peers[number % WORKERS], user, OLD)
+    for peer in workers.peers:
+        await refused(sign_in(peer, user, OLD), LIMITED)
+        await refused(sign_in(peer, user, NEW), NOAUTH)
+
+
+CHANGES_REFUSED: dict[str, tuple[dict[str, Any], grpc.StatusCode, str]] = {
+    "without the current one": ({}, grpc.StatusCode.INVALID_ARGUMENT, "SYNTAX"),
+    "wrong current one": ({"current_password": OLD}, grpc.StatusCode.PERMISSION_DENIED, "UNAUTH"),
+    "weak": ({"current_password": OLD, "new_password": "weak"}, grpc.StatusCode.INVALID_ARGUMENT, "SYNTAX"),
+    "another's": ({"id": 1002, "current_password": OLD}, grpc.StatusCode.PERMISSION_DENIED, "UNAUTH"),
+}
+
+
+@pytest.mark.parametrize(("fields", "code", "reason"), CHANGES_REFUSED.values(), ids=CHANGES_REFUSED)
+async def test_refused_changes_of_the_password(
+    channel: grpc.aio.Channel, authorization: Any, fields: dict[str, Any], code: grpc.StatusCode, reason: str
+) -> None:
+    request = pb.ChangePasswordRequest(**{"new_password": NEW} | fields)
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await CatalogServiceStub(channel).ChangePassword(request, metadata=authorization)
+    assert_grpc_error(error.value, code, reason)
+    assert OLD not in error.value.details()
+    assert NEW not in error.value.details()

@@ -1,0 +1,256 @@
+"""The metrics of a whole service: one address shows what all workers count and know."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client.multiprocess import MultiProcessCollector
+from support.clusters import eventually, on_node
+from support.messages import one_user
+from support.metrics import Scrape, scrape
+from support.processes import Process, descendants, needs_proc
+from support.service import Service, credentials, running_service
+
+pytestmark = needs_proc
+
+WORKERS = 2
+BACK_SECONDS = 20.0
+APPLY = "instantaudience.v1.AudienceService/ApplySegments"
+GET_STATUS = "instantaudience.v1.StatusService/GetStatus"
+
+
+@pytest.fixture(scope="module")
+async def measured(host_mode: str) -> AsyncIterator[Service]:
+    """A service that serves its metrics; the contract's limits hold."""
+    words = ("--workers", str(WORKERS), "--metrics-port", "0")
+    async with running_service(*words, host_mode=host_mode, catalog="--demo") as running:
+        await eventually(lambda: all_reachable(running), BACK_SECONDS)
+        yield running
+        assert "call_defect" not in running.log
+        assert "metrics_not_served" not in running.log
+
+
+async def all_reachable(service: Service) -> None:
+    assert (await scrape(service)).by_worker("cluster_reachable") == dict.fromkeys(numbers(), 1.0)
+
+
+def numbers() -> list[str]:
+    return [str(number) for number in range(WORKERS)]
+
+
+def files_of(service: Service) -> dict[str, Path]:
+    """The files that workers write, by their names."""
+    return {path.name: path for directory in service.temporary_files for path in directory.glob("metrics/*.db")}
+
+
+def written_by(service: Service, number: str) -> Scrape:
+    """What one worker has counted."""
+    return Scrape.of(MultiProcessCollector.merge([str(files_of(service)[f"counter_{number}.db"])]))
+
+
+async def on_a_new_connection(service: Service, method: str, path: str, **options: object) -> httpx.Response:
+    """A call that any worker may get."""
+    async with service.http() as http:
+        return await http.request(method, path, **options)  # type: ignore[arg-type]
+
+
+async def test_what_all_workers_have_counted_adds_up(measured: Service) -> None:
+    token = {"authorization": await measured.token()}
+    before = await scrape(measured)
+    calls = 0
+
+    async def both_have_counted() -> None:
+        nonlocal calls
+        for _ in range(10):
+            assert (await on_a_new_connection(measured, "GET", "/healthz")).status_code == 200
+            calls += 1
+        assert all(written_by(measured, number).total("calls_total", method=GET_STATUS) for number in numbers())
+
+    await eventually(both_have_counted)
+    for headers, body, status in (
+        (token, one_user("1"), 200),
+        (token, one_user("2"), 200),
+        ({}, one_user("3"), 401),
+        (token, {"rt_segment": 3}, 400),  # the gateway answers: no worker has seen it
+    ):
+        answer = await on_a_new_connection(measured, "POST", "/rt-segment", json=body, headers=headers)
+        assert answer.status_code == status
+    after = await scrape(measured)
+
+    def grown(name: str, **labels: str) -> float:
+        return after.total(name, **labels) - before.total(name, **labels)
+
+    assert grown("calls_total", method=GET_STATUS, code="OK") == calls
+    assert grown("calls_total", method=APPLY, code="OK") == 2
+    assert grown("calls_total", method=APPLY, code="UNAUTHENTICATED") == 1
+    assert grown("calls_total", method=APPLY) == 3
+    assert after.total("calls_total", method=GET_STATUS) == sum(
+        written_by(measured, number).total("calls_total", method=GET_STATUS) for number in numbers()
+    )
+
+
+async def test_sign_ins_are_counted_by_their_result(measured: Service) -> None:
+    before = await scrape(measured)
+    for body, status in (
+        (credentials("demo"), 200),
+        (credentials("demo", "Wr0ng-passw0rd!"), 401),
+        ({"auth": {"username": "nobody", "password": "Wr0ng-passw0rd!"}}, 401),
+    ):
+        assert (await on_a_new_connection(measured, "POST", "/auth", json=body)).status_code == status
+    after = await scrape(measured)
+    for result, count in (("OK", 1), ("NOAUTH", 2)):
+        assert after.total("sign_ins_total", result=result) - before.total("sign_ins_total", result=result) == count
+
+
+async def test_refusals_are_counted_by_their_quota(measured: Service) -> None:
+    """A thousand users a second: of three calls with 600, at least one meets a second that is half full."""
+    token = {"authorization": await measured.token()}
+    users = {"rt_segment": [user for number in range(1, 601) for user in one_user(str(number))["rt_segment"]]}
+    before = await scrape(measured)
+    statuses: list[int] = []
+
+    async def some_are_refused() -> None:
+        calls = [on_a_new_connection(measured, "POST", "/rt-segment", json=users, headers=token) for _ in range(3)]
+        statuses.extend(answer.status_code for answer in await asyncio.gather(*calls))
+        assert 429 in statuses
+
+    await eventually(some_are_refused)
+    assert set(statuses) <= {200, 429}
+    after = await scrape(measured)
+    refused = {
+        quota: after.total("quota_refusals_total", quota=quota) - before.total("quota_refusals_total", quota=quota)
+        for quota in ("posts", "users", "gets")
+    }
+    assert refused == {"posts": 0, "users": statuses.count(429), "gets": 0}
+
+
+async def test_each_worker_tells_what_its_catalog_holds(measured: Service) -> None:
+    now = await scrape(measured)
+    assert now.by_worker("catalog_stale") == dict.fromkeys(numbers(), 0.0)
+    assert now.by_worker("store_pending_bytes").keys() == set(numbers())
+    for kind in ("member", "user", "segment"):
+        first, second = now.by_worker("catalog_objects", kind=kind).values()
+        assert first == second > 0
+
+
+async def test_nobody_is_named(measured: Service) -> None:
+    """Neither a label nor a text repeats a caller's token, name or user."""
+    user_id = "12345678900987654321"
+    token = await measured.token()
+    answer = await on_a_new_connection(
+        measured, "POST", "/rt-segment", json=one_user(user_id), headers={"authorization": token}
+    )
+    assert answer.status_code == 200
+    text = str((await scrape(measured)).samples)
+    for secret in (token, token.split(":")[2], user_id, "demo"):
+        assert secret not in text
+
+
+async def test_a_killed_worker_takes_its_gauges_with_it_and_leaves_its_counts(measured: Service) -> None:
+    before = await scrape(measured)
+    files = files_of(measured).keys()
+    seen = [before]
+
+    async def gauges_of(workers: int) -> None:
+        now = await scrape(measured)
+        assert all(now.counters.get(key, 0) >= value for key, value in seen[-1].counters.items()), "went backwards"
+        seen.append(now)
+        for name in ("catalog_age_seconds", "catalog_stale", "store_pending_bytes", "cluster_reachable"):
+            assert len(now.by_worker(name)) == workers
+
+    os.kill(workers_of(measured)[0].pid, signal.SIGKILL)
+    await eventually(lambda: gauges_of(WORKERS - 1), 5)
+    await eventually(lambda: gauges_of(WORKERS), BACK_SECONDS)
+    await eventually(lambda: all_reachable(measured), BACK_SECONDS)
+    after = await scrape(measured)
+    assert sorted(after.by_worker("worker_starts_total").values()) == [1, 2]
+    for name in ("calls_total", "sign_ins_total"):
+        assert after.total(name) >= before.total(name) > 0
+    assert files_of(measured).keys() == files
+
+
+def workers_of(service: Service) -> list[Process]:
+    found = [
+        process
+        for process in descendants(service.process.pid)
+        if "instantaudience_server.worker" in process.command
+        or (service.host_mode == "envoy" and "envoy-" in process.command)
+    ]
+    assert len(found) == WORKERS
+    return found
+
+
+@contextmanager
+def standing_still(pids: list[int]) -> Iterator[None]:
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+async def test_a_worker_that_has_lost_the_cluster_says_so(measured: Service) -> None:
+    nodes = [(await on_node(port, "INFO", "server"))["process_id"] for port in measured.node_ports]
+    with standing_still(nodes):
+
+        async def stale() -> Scrape:
+            now = await scrape(measured)
+            assert now.by_worker("catalog_stale") == dict.fromkeys(numbers(), 1.0)
+            assert now.by_worker("cluster_reachable") == dict.fromkeys(numbers(), 0.0)
+            return now
+
+        first = await eventually(stale, BACK_SECONDS)
+        await asyncio.sleep(1)  # what is measured is that it grows with time
+        later = await stale()
+        for number in numbers():
+            age, grown = (reading.by_worker("catalog_age_seconds")[number] for reading in (first, later))
+            assert age >= 1
+            assert age + 0.9 < grown < age + 10
+        assert later.total("catalog_objects", kind="segment") == first.total("catalog_objects", kind="segment") > 0
+
+    async def current() -> None:
+        now = await scrape(measured)
+        assert now.by_worker("catalog_stale") == dict.fromkeys(numbers(), 0.0)
+        assert max(now.by_worker("catalog_age_seconds").values()) < 1
+
+    await eventually(current, BACK_SECONDS)
+    await eventually(lambda: all_reachable(measured), BACK_SECONDS)
+    events = [event["event"] for event in measured.events]
+    assert events.count("catalog_stale") == events.count("catalog_current") >= WORKERS
+
+
+async def test_a_worker_that_stands_still_grows_old(measured: Service) -> None:
+    """The age is calculated when somebody asks: the worker need not say anything."""
+    hung = workers_of(measured)[0]
+    with standing_still([hung.pid]):
+
+        async def grown_old() -> None:
+            ages = sorted((await scrape(measured)).by_worker("catalog_age_seconds").values())
+            assert ages[0] < 1 < 2 < ages[1]
+
+        await eventually(grown_old, 10)
+
+
+async def test_nothing_else_is_served_there(measured: Service) -> None:
+    async with httpx.AsyncClient(verify=False, trust_env=False) as client:
+        for method, path, status in (
+            ("GET", "/metrics?name[]=instant_audience_calls_total", 200),
+            ("GET", "/", 404),
+            ("GET", "/metrics/other", 404),
+            ("POST", "/metrics", 501),
+        ):
+            url = httpx.URL(measured.metrics_url).join(path)
+            assert (await client.request(method, url)).status_code == status, path
+
+
+async def test_the_server_of_the_metrics_is_started_again(measured: Service) -> None:
+    (server,) = [found for found in descendants(measured.process.pid) if "metrics_server" in found.command]
+    os.kill(server.pid, signal.SIGKILL)
+    assert (await scrape(measured)).total("worker_starts_total") >= WORKERS

@@ -1,0 +1,294 @@
+"""Importing many objects (catalog.proto, ImportCatalog), on a real cluster."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from instantaudience.v1 import catalog_pb2 as pb
+from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.importing import MOST_OBJECTS
+from instantaudience_server.passwords import Passwords
+from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.interface import Kind
+from support.callers import caller, quick_hash
+from support.catalogs import OTHER, OWN, CatalogWorker, begin, catalog_worker, without_etag
+from support.clocks import FakeClock
+from support.clusters import seconds_from_now
+
+NOW_S = 1_700_000_000
+PASSWORD = "Some-Passw0rd!"
+HASH = quick_hash(PASSWORD)
+A, B, C = 11, 12, 13
+"""New members."""
+
+
+@pytest.fixture(scope="module")
+def passwords() -> Iterator[Passwords]:
+    passwords = Passwords()
+    yield passwords
+    passwords.close()
+
+
+@pytest.fixture
+async def worker(cluster: Cluster, clock: FakeClock, passwords: Passwords) -> AsyncIterator[CatalogWorker]:
+    """Two members with a user each, and an admin."""
+    clock.ms = NOW_S * 1000
+    async with catalog_worker(cluster, clock, passwords) as running:
+        await begin(running)
+        yield running
+
+
+def everything() -> dict[str, Any]:
+    """Objects of all kinds that refer to each other."""
+    return {
+        "members": [
+            {"id": A, "name": "A", "segment_access": [B, OWN], "limits": {"posts_per_second": 5}},
+            {"id": B, "name": "B", "segment_access": [A], "use_external_uids": True, "external_member_uid": A},
+        ],
+        "users": [
+            {"user": {"id": 101, "username": "a", "member_id": A, "role": pb.ROLE_ADMIN}, "password": PASSWORD},
+            {"user": {"id": 102, "username": "b", "member_id": B, "deactivated": True}, "password_hash": HASH},
+        ],
+        "segments": [
+            {"id": 201, "member_id": A, "code": "Fans", "short_name": "Fans"},
+            {"id": 202, "member_id": B, "state": pb.SEGMENT_STATE_INACTIVE, "expire_minutes": 5},
+        ],
+    }
+
+
+def counts(answer: pb.ImportCatalogResponse) -> tuple[int, int, int]:
+    assert not answer.problems
+    return answer.created, answer.changed, answer.unchanged
+
+
+def problems(answer: pb.ImportCatalogResponse) -> list[tuple[str, str]]:
+    return [(problem.path, problem.message) for problem in answer.problems]
+
+
+async def hash_of(worker: CatalogWorker, user_id: int) -> str | None:
+    (password_hash,) = await worker.store.password_hashes([user_id], seconds_from_now())
+    return password_hash
+
+
+async def test_it_creates_what_is_missing(worker: CatalogWorker, passwords: Passwords) -> None:
+    assert counts(await worker.put(**everything())) == (6, 0, 0)
+    member = await worker.stored(Kind.MEMBER, A)
+    assert without_etag(member) == pb.Member(**everything()["members"][0])
+    assert without_etag(await worker.stored(Kind.USER, 102)) == pb.User(
+        id=102, username="b", member_id=B, role=pb.ROLE_MEMBER, deactivated=True, token_generation=NOW_S
+    )
+    segment = await worker.stored(Kind.SEGMENT, 201)
+    assert (segment.state, segment.last_modified.seconds) == (pb.SEGMENT_STATE_ACTIVE, NOW_S)
+    assert await passwords.matches(PASSWORD, await hash_of(worker, 101), seconds_from_now())
+    assert await hash_of(worker, 102) == HASH
+    assert worker.feed.catalog.segment_by_code(A, "Fans") is not None
+    assert worker.feed.catalog.accounts_by_name["a"].member_id == A
+
+
+async def test_twice_changes_nothing(worker: CatalogWorker, clock: FakeClock) -> None:
+    await worker.put(**everything())
+    before, password_hash = await worker.version(), await hash_of(worker, 101)
+    clock.ms += 5000
+    assert counts(await worker.put(**everything())) == (0, 0, 6)
+    assert await worker.version() == before
+    assert await hash_of(worker, 101) == password_hash
+
+
+async def test_what_was_read_can_be_put_back(worker: CatalogWorker, clock: FakeClock) -> None:
+    await worker.put(**everything())
+    before = await worker.version()
+    clock.ms += 5000
+    answer = await worker.put(
+        members=(await worker.call("ListMembers")).members,
+        users=[{"user": user} for user in (await worker.call("ListUsers")).users],
+        segments=(await worker.call("ListSegments")).segments,
+    )
+    assert counts(answer) == (0, 0, 4 + 5 + 2)
+    assert await worker.version() == before
+
+
+@pytest.mark.parametrize(
+    ("kind", "index", "change"),
+    [
+        ("members", 0, {"name": "New"}),
+        ("members", 0, {"limits": {}}),
+        ("members", 0, {"segment_access": [B]}),
+        ("users", 0, {"user": {"id": 101, "username": "renamed", "member_id": A, "role": pb.ROLE_ADMIN}}),
+        ("users", 0, {"user": {"id": 101, "username": "a", "member_id": A}}),
+        ("users", 0, {"password": "Other-Passw0rd!"}),
+        ("users", 1, {"password_hash": quick_hash(PASSWORD)}),
+        ("segments", 0, {"code": "FANS"}),
+        ("segments", 1, {"state": pb.SEGMENT_STATE_ACTIVE}),
+    ],
+)
+async def test_it_changes_what_differs(
+    worker: CatalogWorker, clock: FakeClock, kind: str, index: int, change: Any
+) -> None:
+    await worker.put(**everything())
+    clock.ms += 5000
+    objects = everything()
+    objects[kind][index] |= change
+    assert counts(await worker.put(**objects)) == (0, 1, 5)
+    assert counts(await worker.put(**objects)) == (0, 0, 6)
+    for position, segment_id in enumerate((201, 202)):
+        stored = await worker.stored(Kind.SEGMENT, segment_id)
+        changed = (kind, index) == ("segments", position)
+        assert stored.last_modified.seconds == NOW_S + (5 if changed else 0)
+
+
+async def test_a_password_is_checked_against_the_stored_hash(worker: CatalogWorker, passwords: Passwords) -> None:
+    user = {"id": 102, "username": "b", "member_id": OWN}
+    assert counts(await worker.put(users=[{"user": user, "password_hash": HASH}])) == (1, 0, 0)
+    assert counts(await worker.put(users=[{"user": user, "password": PASSWORD}])) == (0, 0, 1)
+    assert await hash_of(worker, 102) == HASH
+    assert counts(await worker.put(users=[{"user": user}])) == (0, 0, 1)
+    assert counts(await worker.put(users=[{"user": user, "password": "Other-Passw0rd!"}])) == (0, 1, 0)
+    assert await passwords.matches("Other-Passw0rd!", await hash_of(worker, 102), seconds_from_now())
+    assert (await worker.stored(Kind.USER, 102)).token_generation == NOW_S + 1, "its tokens are revoked"
+    renamed = user | {"username": "c"}
+    assert counts(await worker.put(users=[{"user": renamed}])) == (0, 1, 0)
+    assert await passwords.matches("Other-Passw0rd!", await hash_of(worker, 102), seconds_from_now())
+
+
+async def test_revoked_tokens_stay_revoked(worker: CatalogWorker) -> None:
+    await worker.call("RevokeTokens", "own")
+    user = {"id": 2, "username": "own", "member_id": OWN}
+    assert counts(await worker.put(users=[{"user": user}])) == (0, 0, 1)
+    assert counts(await worker.put(users=[{"user": user | {"deactivated": True, "token_generation": 9}}])) == (0, 1, 0)
+    assert (await worker.stored(Kind.USER, 2)).token_generation == NOW_S + 1
+
+
+PROBLEMS: list[tuple[dict[str, Any], str]] = [
+    ({"members": [{"name": "x"}]}, "'id' is required"),
+    ({"members": [{"id": C}]}, "'name' must have 1 to 255 characters"),
+    ({"members": [{"id": C, "name": "x", "segment_access": [99]}]}, "'segment_access': there is no member 99"),
+    (
+        {"members": [{"id": OWN, "name": "x", "use_external_uids": True, "external_member_uid": 99}]},
+        "'external_member_uid': there is no member 99",
+    ),
+    ({"users": [{"user": {"id": 9, "username": "x", "member_id": 99}, "password_hash": HASH}]}, None),
+    ({"users": [{"user": {"id": 9, "username": "own", "member_id": OWN}, "password_hash": HASH}]}, None),
+    (
+        {"users": [{"user": {"id": 9, "username": "x", "member_id": OWN}}]},
+        "'password' or 'password_hash' is required for a new user",
+    ),
+    ({"users": [{"user": {"id": 2, "username": "own", "member_id": OTHER}}]}, "'member_id' cannot be changed"),
+    ({"users": [{"user": {"id": 2, "username": "other", "member_id": OWN}}]}, "'username' is taken"),
+    ({"users": [{"user": {"id": 2, "username": "own", "member_id": OWN}, "password": ""}]}, None),
+    ({"users": [{"user": {"id": 2, "username": "own", "member_id": OWN}, "password": "weak"}]}, None),
+    (
+        {"users": [{"user": {"id": 2, "username": "own", "member_id": OWN}, "password_hash": "$argon2id$x"}]},
+        "'password_hash' must be an argon2id hash in argon2's own format, of at most t=10,m=262144,p=16",
+    ),
+    ({"users": [{"password": PASSWORD}]}, "'id' is required"),
+    ({"segments": [{"id": 9, "member_id": 99}]}, "'member_id': there is no member 99"),
+    ({"segments": [{"id": 9}]}, "'member_id' must be 1 to 2147483647"),
+    ({"segments": [{"id": 9, "member_id": OWN, "code": ""}]}, "'code' must have 1 to 50 characters"),
+]
+
+
+@pytest.mark.parametrize(("objects", "text"), PROBLEMS)
+async def test_what_cannot_be_put_is_told_with_its_place(
+    worker: CatalogWorker, objects: dict[str, Any], text: str | None
+) -> None:
+    """The others are put nevertheless."""
+    before = await worker.version()
+    ((kind, faulty),) = objects.items()
+    answer = await worker.put(**objects)
+    ((path, message),) = problems(answer)
+    assert (path, message) == (f"{kind}[0]", text or message)
+    assert "weak" not in message
+    assert await worker.version() == before
+    request = everything()
+    request[kind] = [*request[kind], *faulty]
+    answer = await worker.put(**request)
+    assert (answer.created, answer.changed, answer.unchanged) == (6, 0, 0)
+    assert problems(answer) == [(f"{kind}[2]", message)]
+
+
+async def test_an_object_must_stand_once(worker: CatalogWorker) -> None:
+    answer = await worker.put(
+        members=[{"id": A, "name": "first"}, {"id": A, "name": "second"}],
+        segments=[{"id": A, "member_id": A}],
+    )
+    assert (answer.created, problems(answer)) == (2, [("members[1]", f"'id' {A} stands at members[0] too")])
+    assert (await worker.stored(Kind.MEMBER, A)).name == "first"
+
+
+async def test_a_taken_code_is_a_problem_of_the_second(worker: CatalogWorker) -> None:
+    segments = [{"id": 1, "member_id": OWN, "code": "Same"}, {"id": 2, "member_id": OWN, "code": "SAME"}]
+    answer = await worker.put(segments=segments)
+    assert (answer.created, problems(answer)) == (
+        1,
+        [("segments[1]", "'code' is taken in member 1, whatever its case")],
+    )
+
+
+async def test_a_thousand_objects_at_most(worker: CatalogWorker) -> None:
+    segments = [{"id": number, "member_id": OWN} for number in range(1, MOST_OBJECTS + 2)]
+    before = await worker.version()
+    with pytest.raises(AudienceError) as error:
+        await worker.put(segments=segments)
+    assert (error.value.reason, error.value.message) == (Reason.SYNTAX, "A request must hold at most 1000 objects")
+    assert await worker.version() == before
+    assert counts(await worker.put(segments=segments[:-1])) == (1000, 0, 0)
+    segments[500]["short_name"] = "changed"
+    assert counts(await worker.put(segments=segments[:-1])) == (0, 1, 999)
+
+
+async def test_only_the_role_admin_imports(worker: CatalogWorker) -> None:
+    before = await worker.version()
+    with pytest.raises(AudienceError) as error:
+        await worker.put("own", segments=[{"id": 1, "member_id": OWN}])
+    assert error.value.reason is Reason.UNAUTH
+    assert await worker.version() == before
+
+
+async def test_an_outage_fails_the_request(worker: CatalogWorker) -> None:
+    calling = caller("admin", worker.feed.catalog)
+    with pytest.raises(AudienceError) as error:
+        await worker.importing.put(pb.ImportCatalogRequest(**everything()), calling, seconds_from_now(-1))
+    assert error.value.reason is Reason.UNAVAILABLE
+
+
+async def test_two_imports_and_an_editor_at_once_lose_nothing(
+    worker: CatalogWorker, cluster: Cluster, clock: FakeClock, passwords: Passwords
+) -> None:
+    segments = [{"id": number, "member_id": OWN, "short_name": "new"} for number in range(1, 301)]
+    edited = {"segment": {"id": 150, "code": "mine"}, "update_mask": {"paths": ["code"]}}
+    await worker.put(segments=[segment | {"short_name": "old"} for segment in segments])
+    async with catalog_worker(cluster, clock, passwords) as another:
+        answers = await asyncio.gather(
+            worker.put(segments=segments),
+            another.put(segments=segments),
+            *(another.call("UpdateSegment", **edited) for _ in range(3)),
+        )
+        for answer in answers[:2]:
+            assert sum(counts(answer)) == 300
+        assert sum(answer.changed for answer in answers[:2]) >= 300
+        await another.call("UpdateSegment", **edited)
+    assert (await worker.feed.catalog.page_of_segments(search="new", limit=1)).total == 300
+    assert (await worker.stored(Kind.SEGMENT, 150)).code == "mine"
+
+
+async def test_many_passwords_do_not_run_out_of_time(worker: CatalogWorker) -> None:
+    """Each has the time of a call, and other calls run in between."""
+    users = [
+        {"user": {"id": 500 + number, "username": f"u{number}", "member_id": OWN}, "password": PASSWORD}
+        for number in range(25)
+    ]
+    calling = caller("admin", worker.feed.catalog)
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    importing = asyncio.create_task(
+        worker.importing.put(pb.ImportCatalogRequest(users=users), calling, seconds_from_now(1.5))
+    )
+    turns, longest = 0, 0.0
+    while not importing.done():
+        before = loop.time()
+        await asyncio.sleep(0.005)
+        turns, longest = turns + 1, max(longest, loop.time() - before)
+    assert counts(await importing) == (25, 0, 0)
+    assert turns > 25
+    assert longest < (loop.time() - began) / 2

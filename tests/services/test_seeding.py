@@ -1,0 +1,77 @@
+"""A file's catalog is the beginning of the cluster's, which decides from then on."""
+
+import pytest
+from instantaudience.v1 import catalog_pb2 as pb
+from instantaudience_server.catalog_editor import write_of
+from instantaudience_server.catalog_file import CatalogEntries, CatalogError
+from instantaudience_server.seeding import seed
+from instantaudience_server.store.catalog_store import ClusterCatalogStore
+from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.interface import Kind, Outcome
+from support.callers import quick_hash
+from support.clocks import NOW_MS
+from support.clusters import seconds_from_now
+
+MEMBERS = [pb.Member(id=1, name="One"), pb.Member(id=2, name="Two")]
+ANN = pb.ImportedUser(user=pb.User(id=10, username="ann", member_id=1), password="Ann-Passw0rd!")
+BOB = pb.ImportedUser(user=pb.User(id=11, username="bob", member_id=2), password_hash="$argon2id$bob")
+
+
+@pytest.fixture
+def store(cluster: Cluster) -> ClusterCatalogStore:
+    return ClusterCatalogStore(cluster)
+
+
+def entries(count: int = 1200) -> CatalogEntries:
+    """The file; it holds more segments than are written at once."""
+    segments = [pb.Segment(id=number, member_id=1, code=f"c{number}") for number in range(1, count + 1)]
+    return CatalogEntries(members=[*MEMBERS], users=[ANN, BOB], segments=segments)
+
+
+async def seeded(store: ClusterCatalogStore, file: CatalogEntries) -> int:
+    """How many entries were added."""
+    return await seed(store, file, quick_hash, NOW_MS, lambda _done, _all: None)
+
+
+async def test_entries_are_added_once(store: ClusterCatalogStore) -> None:
+    assert await seeded(store, entries()) == 1204
+    version = await store.version(seconds_from_now())
+    hashes = await store.password_hashes([10, 11], seconds_from_now())
+    assert hashes[1] == "$argon2id$bob"
+    for _ in range(2):
+        assert await seeded(store, entries()) == 0
+    assert await store.version(seconds_from_now()) == version
+    assert await store.password_hashes([10, 11], seconds_from_now()) == hashes
+    assert await seeded(store, entries(1203)) == 3
+
+
+async def test_what_was_changed_since_stays_changed(store: ClusterCatalogStore) -> None:
+    await seeded(store, entries())
+    (before,) = await store.find(Kind.SEGMENT, [7], seconds_from_now())
+    assert before is not None
+    stands = pb.Segment.FromString(before)
+    renamed = pb.Segment(id=7, member_id=1, code="renamed")
+    admin = pb.User(id=10, username="anna", member_id=1, role=pb.ROLE_ADMIN)
+    writes = [write_of(stands, renamed), write_of(ANN.user, admin, "$argon2id$new")]
+    assert await store.write(writes, seconds_from_now()) == [Outcome.DONE, Outcome.DONE]
+    assert await seeded(store, entries()) == 0
+    assert await store.find(Kind.SEGMENT, [7], seconds_from_now()) == [renamed.SerializeToString(deterministic=True)]
+    assert await store.find(Kind.USER, [10], seconds_from_now()) == [admin.SerializeToString(deterministic=True)]
+    assert await store.password_hashes([10], seconds_from_now()) == ["$argon2id$new"]
+
+
+async def test_a_name_that_another_object_has_got_stays_its(store: ClusterCatalogStore) -> None:
+    other = pb.User(id=99, username="ann", member_id=1)
+    writes = [write_of(None, MEMBERS[0]), write_of(None, other, "$argon2id$other")]
+    assert await store.write(writes, seconds_from_now()) == [Outcome.DONE, Outcome.DONE]
+    assert await seeded(store, entries(1)) == 3
+    assert await store.find(Kind.USER, [10, 11], seconds_from_now()) == [None, BOB.user.SerializeToString()]
+
+
+async def test_only_new_users_need_passwords(store: ClusterCatalogStore) -> None:
+    without = pb.ImportedUser(user=ANN.user)
+    file = CatalogEntries(members=MEMBERS, users=[without])
+    with pytest.raises(CatalogError, match="user ann"):
+        await seeded(store, file)
+    assert await seeded(store, entries(0)) == 2
+    assert await seeded(store, file) == 0

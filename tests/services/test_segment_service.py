@@ -1,0 +1,330 @@
+"""Segments as REST callers see them (source: contract, "/segment")."""
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+
+import pytest
+from google.protobuf.json_format import MessageToDict
+from instantaudience.v1 import catalog_pb2
+from instantaudience.v1 import segment_pb2 as pb
+from instantaudience_server.catalog import Catalog
+from instantaudience_server.catalog_editor import CatalogEditor
+from instantaudience_server.catalog_feed import CatalogFeed
+from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.quotas import Quotas
+from instantaudience_server.segment_service import SegmentService
+from instantaudience_server.store.catalog_store import ClusterCatalogStore
+from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.quota_store import ClusterQuotaStore
+from support.callers import caller
+from support.clocks import FakeClock
+from support.clusters import seconds_from_now
+
+OWN, OTHER = 1, 2
+LIMITED = 3
+OBJECTS = (
+    catalog_pb2.Member(id=OWN, name="Own"),
+    catalog_pb2.Member(id=OTHER, name="Other"),
+    catalog_pb2.Member(id=LIMITED, name="Limited", limits=catalog_pb2.Limits(gets_per_second=1)),
+    catalog_pb2.User(id=1, username="own", member_id=OWN),
+    catalog_pb2.User(id=2, username="other", member_id=OTHER),
+    catalog_pb2.User(id=3, username="admin", member_id=OTHER, role=catalog_pb2.ROLE_ADMIN),
+    catalog_pb2.User(id=4, username="limited", member_id=LIMITED),
+    catalog_pb2.Segment(id=10, member_id=OWN, code="fans", short_name="Sports fans", expire_minutes=5),
+    catalog_pb2.Segment(id=11, member_id=OWN, short_name="Cars", description="of all colours"),
+    catalog_pb2.Segment(id=12, member_id=OWN, code="Idle", state=catalog_pb2.SEGMENT_STATE_INACTIVE),
+    catalog_pb2.Segment(id=20, member_id=OTHER, code="fans", short_name="Their fans"),
+)
+LAST_MODIFIED = "2023-11-14 22:13:20"
+
+
+class Worker(NamedTuple):
+    """A worker's part of the service."""
+
+    catalog: Catalog
+    segments: SegmentService
+    editor: CatalogEditor
+
+    async def call(self, method: str, username: str, **request: Any) -> dict[str, Any]:
+        """Call a method, and take the answer as REST callers see it."""
+        run = getattr(self.segments, method)
+        message = {
+            "add": pb.AddSegmentRequest,
+            "find": pb.FindSegmentsRequest,
+            "change": pb.ChangeSegmentRequest,
+            "remove": pb.RemoveSegmentRequest,
+        }[method](**request)
+        result = await run(message, caller(username, self.catalog), seconds_from_now())
+        return MessageToDict(result, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+
+    async def refusal(self, method: str, username: str, **request: Any) -> AudienceError:
+        """Call a method that must fail."""
+        with pytest.raises(AudienceError) as caught:
+            await self.call(method, username, **request)
+        return caught.value
+
+
+@asynccontextmanager
+async def running_worker(cluster: Cluster, clock: FakeClock) -> AsyncIterator[Worker]:
+    """A worker that takes over changes when it must, and never by itself."""
+    store, catalog = ClusterCatalogStore(cluster), Catalog()
+    feed = CatalogFeed(store, catalog)
+    await feed.load()
+    editor, quotas = CatalogEditor(store, feed, clock), Quotas(ClusterQuotaStore(cluster, secrets.token_hex()))
+    yield Worker(catalog, SegmentService(catalog, editor, feed, quotas), editor)
+    await quotas.close()
+
+
+@pytest.fixture
+async def worker(cluster: Cluster, clock: FakeClock) -> AsyncIterator[Worker]:
+    """On a cluster that holds `OBJECTS`."""
+    clock.ms = 1_700_000_000_999
+    async with running_worker(cluster, clock) as running:
+        for message in OBJECTS:
+            password_hash = "hash" if isinstance(message, catalog_pb2.User) else None
+            await running.editor.create(message, seconds_from_now(), password_hash)
+        yield running
+
+
+@pytest.fixture
+async def neighbour(worker: Worker, cluster: Cluster, clock: FakeClock) -> AsyncIterator[Worker]:
+    """Another worker, which knows `OBJECTS`."""
+    async with running_worker(cluster, clock) as running:
+        yield running
+
+
+def entry(segment_id: int, member_id: int = OWN, **fields: Any) -> dict[str, Any]:
+    """A segment as answers have it."""
+    rest = {"state": "active", "short_name": "", "description": "", "expire_minutes": 0, "last_modified": LAST_MODIFIED}
+    return {"id": segment_id, "member_id": member_id, **rest, **fields}
+
+
+FANS = entry(10, code="fans", short_name="Sports fans", expire_minutes=5)
+CARS = entry(11, short_name="Cars", description="of all colours")
+IDLE = entry(12, code="Idle", state="inactive")
+THEIRS = entry(20, OTHER, code="fans", short_name="Their fans")
+
+
+def about(segment: dict[str, Any]) -> dict[str, Any]:
+    """The answer about one segment."""
+    return {
+        "status": "OK",
+        "id": segment["id"],
+        "count": 1,
+        "start_element": 0,
+        "num_elements": 100,
+        "segment": segment,
+    }
+
+
+def page(*segments: dict[str, Any], count: int | None = None, start: int = 0, size: int = 100) -> dict[str, Any]:
+    """The answer that lists segments."""
+    count = len(segments) if count is None else count
+    return {
+        "status": "OK",
+        "count": count,
+        "start_element": start,
+        "num_elements": size,
+        "segments": list(segments),
+    }
+
+
+async def test_add(worker: Worker) -> None:
+    fields = {"code": "new", "short_name": "n" * 255, "description": "d" * 500, "state": "inactive"}
+    answer = await worker.call("add", "own", segment={**fields, "expire_minutes": 2**31 - 1})
+    assert answer == about(entry(answer["id"], **fields, expire_minutes=2**31 - 1))
+    assert answer["id"] not in {10, 11, 12, 20}
+    assert await worker.call("find", "own", id=str(answer["id"])) == answer
+
+
+async def test_what_is_not_said_is_empty(worker: Worker) -> None:
+    answer = await worker.call("add", "own", segment={})
+    assert answer == about(entry(answer["id"]))
+    coded = await worker.call("add", "own", segment={"code": ""})
+    assert coded == about(entry(coded["id"]))
+
+
+async def test_whose_a_new_segment_is(worker: Worker) -> None:
+    for username, member_id, expected in (("own", OWN, OWN), ("admin", OWN, OWN), ("admin", None, OTHER)):
+        request = {} if member_id is None else {"member_id": member_id}
+        answer = await worker.call("add", username, segment={}, **request)
+        assert answer["segment"]["member_id"] == expected
+
+
+async def test_a_segment_can_take_users_when_it_was_added(worker: Worker) -> None:
+    answer = await worker.call("add", "own", segment={"code": "new"})
+    known = worker.catalog.segment(answer["id"])
+    assert known is not None
+    assert known.active
+    assert known is worker.catalog.segment_by_code(OWN, "new")
+
+
+FOUND: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "nothing asked": ("own", {}, page(FANS, CARS, IDLE)),
+    "nothing asked, by an admin": ("admin", {}, page(FANS, CARS, IDLE, THEIRS)),
+    "an ID": ("own", {"id": "11"}, about(CARS)),
+    "an ID, by an admin": ("admin", {"id": "10"}, about(FANS)),
+    "an ID that fits the rest": ("own", {"id": "10", "code": "fans", "search": "SPORT"}, about(FANS)),
+    "an ID, whatever the page": ("own", {"id": "10", "start_element": 5, "num_elements": 1}, about(FANS)),
+    "IDs": ("own", {"id": "12,10"}, page(FANS, IDLE)),
+    "IDs, some of nothing": ("own", {"id": "12,99,2147483647,10"}, page(FANS, IDLE)),
+    "IDs of nothing": ("own", {"id": "98,99"}, page()),
+    "an ID twice": ("own", {"id": "10,10"}, page(FANS)),
+    "100 IDs": ("admin", {"id": ",".join(map(str, range(1, 101)))}, page(FANS, CARS, IDLE, THEIRS)),
+    "IDs of several members, by an admin": ("admin", {"id": "20,10"}, page(FANS, THEIRS)),
+    "a code": ("own", {"code": "Idle"}, page(IDLE)),
+    "a code in another case": ("own", {"code": "idle"}, page()),
+    "a code of another member too": ("own", {"code": "fans"}, page(FANS)),
+    "a code of several members": ("admin", {"code": "fans"}, page(FANS, THEIRS)),
+    "a part of a name, in any case": ("own", {"search": "rts FA"}, page(FANS)),
+    "a part of a code, in any case": ("own", {"search": "IDL"}, page(IDLE)),
+    "a part of a description": ("own", {"search": "colours"}, page()),
+    "a part of everybody's": ("admin", {"search": "fans"}, page(FANS, THEIRS)),
+    "own member": ("own", {"member_id": OWN}, page(FANS, CARS, IDLE)),
+    "a member": ("admin", {"member_id": OWN, "search": "fans"}, page(FANS)),
+    "no such member": ("admin", {"member_id": 99}, page()),
+    "the first page": ("own", {"num_elements": 2}, page(FANS, CARS, count=3, size=2)),
+    "the second page": ("own", {"start_element": 2, "num_elements": 2}, page(IDLE, count=3, start=2, size=2)),
+    "past the last page": ("own", {"start_element": 2**31 - 1}, page(count=3, start=2**31 - 1)),
+    "a page of IDs": (
+        "own",
+        {"id": "10,11,12", "num_elements": 1, "start_element": 1},
+        page(CARS, count=3, start=1, size=1),
+    ),
+}
+
+
+@pytest.mark.parametrize(("username", "request_fields", "expected"), FOUND.values(), ids=FOUND)
+async def test_find(worker: Worker, username: str, request_fields: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert await worker.call("find", username, **request_fields) == expected
+
+
+CHANGED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "nothing": ({}, {}),
+    "state": ({"state": "inactive"}, {"state": "inactive"}),
+    "code": ({"code": "Fans"}, {"code": "Fans"}),
+    "name": ({"short_name": "é" * 255}, {"short_name": "é" * 255}),
+    "no name": ({"short_name": ""}, {"short_name": ""}),
+    "description": ({"description": "d"}, {"description": "d"}),
+    "expire_minutes": ({"expire_minutes": 0}, {"expire_minutes": 0}),
+}
+
+
+@pytest.mark.parametrize(("fields", "difference"), CHANGED.values(), ids=CHANGED)
+async def test_change(worker: Worker, clock: FakeClock, fields: dict[str, Any], difference: dict[str, Any]) -> None:
+    clock.ms += 1000
+    modified = {"last_modified": "2023-11-14 22:13:21"} if fields else {}
+    expected = about({**FANS, **difference, **modified})
+    assert await worker.call("change", "own", id=10, segment=fields) == expected
+    assert await worker.call("find", "own", id="10") == expected
+
+
+async def test_an_empty_code_takes_the_code_away(worker: Worker) -> None:
+    answer = await worker.call("change", "own", id=10, segment={"code": ""})
+    assert answer["segment"] == {key: value for key, value in FANS.items() if key != "code"}
+    assert await worker.call("find", "own", code="fans") == page()
+    assert (await worker.call("add", "own", segment={"code": "FANS"}))["segment"]["code"] == "FANS"
+
+
+async def test_remove(worker: Worker) -> None:
+    answer = await worker.call("remove", "own", id=10)
+    assert answer == {"status": "OK", "id": 10, "count": 1, "start_element": 0, "num_elements": 100}
+    assert (await worker.refusal("find", "own", id="10")).reason is Reason.NOT_FOUND
+    assert (await worker.refusal("remove", "own", id=10)).reason is Reason.NOT_FOUND
+    assert worker.catalog.segment(10) is None
+
+
+async def test_an_admin_may_do_everything(worker: Worker) -> None:
+    answer = await worker.call("change", "admin", id=10, segment={"code": "x"})
+    assert (answer["segment"]["code"], answer["segment"]["member_id"]) == ("x", OWN)
+    assert (await worker.call("remove", "admin", id=10))["id"] == 10
+
+
+async def test_what_another_worker_made_is_there(worker: Worker, neighbour: Worker) -> None:
+    """At once where an ID is named; in lists as soon as the feed has it."""
+    created = await worker.call("add", "own", segment={"code": "new"})
+    assert await neighbour.call("find", "own", id=str(created["id"])) == created
+    created = await worker.call("add", "own", segment={"code": "newer"})
+    changed = await neighbour.call("change", "own", id=created["id"], segment={"code": "newest"})
+    assert changed["segment"]["code"] == "newest"
+    created = await worker.call("add", "own", segment={})
+    assert (await neighbour.call("remove", "own", id=created["id"]))["id"] == created["id"]
+
+
+async def test_what_another_worker_changed_stays(worker: Worker, neighbour: Worker) -> None:
+    await worker.call("change", "own", id=10, segment={"short_name": "other"})
+    answer = await neighbour.call("change", "own", id=10, segment={"description": "new"})
+    assert answer["segment"] == {**FANS, "short_name": "other", "description": "new"}
+
+
+MISSING, WRONG, TAKEN, DENIED = Reason.NOT_FOUND, Reason.SYNTAX, Reason.INTEGRITY, Reason.UNAUTH
+REFUSED: dict[str, tuple[str, dict[str, Any], Reason, str]] = {
+    "add: no segment": ("add", {}, WRONG, "segment"),
+    "add: code in another case": ("add", {"segment": {"code": "FANS"}}, TAKEN, "code"),
+    "add: code too long": ("add", {"segment": {"code": "c" * 51}}, WRONG, "code"),
+    "add: name too long": ("add", {"segment": {"short_name": "n" * 256}}, WRONG, "short_name"),
+    "add: description too long": ("add", {"segment": {"description": "d" * 501}}, WRONG, "description"),
+    "add: unknown state": ("add", {"segment": {"state": "paused"}}, WRONG, "state"),
+    "add: state in another case": ("add", {"segment": {"state": "Active"}}, WRONG, "state"),
+    "add: empty state": ("add", {"segment": {"state": ""}}, WRONG, "state"),
+    "add: negative minutes": ("add", {"segment": {"expire_minutes": -1}}, WRONG, "expire_minutes"),
+    "add: another member": ("add", {"segment": {}, "member_id": OTHER}, DENIED, ""),
+    "add: no such member": ("add", {"segment": {}, "member_id": 99}, DENIED, ""),
+    "find: no such segment": ("find", {"id": "99"}, MISSING, "id"),
+    "find: one that does not fit": ("find", {"id": "10", "code": "other"}, MISSING, "id"),
+    "find: another member's segment": ("find", {"id": "20"}, DENIED, ""),
+    "find: another member's among others": ("find", {"id": "10,20"}, DENIED, ""),
+    "find: another member": ("find", {"member_id": OTHER}, DENIED, ""),
+    **{
+        f"find: IDs {text!r}": ("find", {"id": text}, WRONG, "id")
+        for text in ("x", "0", "-1", "1.5", "1,", ",1", "1,,2", "1, 2", "2147483648", "\u0661")
+    },
+    "find: too many IDs": ("find", {"id": ",".join(["1"] * 101)}, WRONG, "id"),
+    "find: an empty page": ("find", {"num_elements": 0}, WRONG, "num_elements"),
+    "find: too large a page": ("find", {"num_elements": 101}, WRONG, "num_elements"),
+    "find: a negative page": ("find", {"num_elements": -1}, WRONG, "num_elements"),
+    "find: before the first": ("find", {"start_element": -1}, WRONG, "start_element"),
+    "change: no ID": ("change", {"segment": {}}, WRONG, "id"),
+    "change: an ID that cannot be": ("change", {"id": 0, "segment": {}}, WRONG, "id"),
+    "change: no segment": ("change", {"id": 10}, WRONG, "segment"),
+    "change: no such segment": ("change", {"id": 99, "segment": {"code": "x"}}, MISSING, "id"),
+    "change: another member's segment": ("change", {"id": 20, "segment": {"code": "x"}}, DENIED, ""),
+    "change: code in another case": ("change", {"id": 10, "segment": {"code": "iDLE"}}, TAKEN, "code"),
+    "change: code too long": ("change", {"id": 10, "segment": {"code": "c" * 51}}, WRONG, "code"),
+    "change: unknown state": ("change", {"id": 10, "segment": {"state": "gone", "code": "x"}}, WRONG, "state"),
+    "remove: no ID": ("remove", {}, WRONG, "id"),
+    "remove: an ID that cannot be": ("remove", {"id": -1}, WRONG, "id"),
+    "remove: no such segment": ("remove", {"id": 99}, MISSING, "id"),
+    "remove: another member's segment": ("remove", {"id": 20}, DENIED, ""),
+}
+
+
+@pytest.mark.parametrize(("method", "request_fields", "reason", "field"), REFUSED.values(), ids=REFUSED)
+async def test_refused(worker: Worker, method: str, request_fields: dict[str, Any], reason: Reason, field: str) -> None:
+    """Nothing changes, and the text names the field."""
+    error = await worker.refusal(method, "own", **request_fields)
+    assert (error.reason, error.metadata.get("field", "")) == (reason, field)
+    assert f"'{field}'" in error.message or not field
+    assert await worker.call("find", "admin") == page(FANS, CARS, IDLE, THEIRS)
+
+
+async def test_no_such_member_for_an_admin(worker: Worker) -> None:
+    error = await worker.refusal("add", "admin", segment={}, member_id=99)
+    assert (error.reason, error.metadata) == (Reason.NOT_FOUND, {"field": "member_id"})
+
+
+async def test_reads_count(worker: Worker) -> None:
+    """A member that may read once a second is refused when it reads on; changes are no reads."""
+    refusals = []
+    for _ in range(20):
+        try:
+            await worker.call("find", "limited")
+        except AudienceError as error:
+            refusals.append(error)
+    assert refusals
+    assert {error.reason for error in refusals} == {Reason.RATE_LIMIT_EXCEEDED}
+    assert "1 reads per 1 seconds to segment," in refusals[0].message
+    for _ in range(5):
+        await worker.call("add", "limited", segment={})

@@ -1,0 +1,255 @@
+"""Quota windows in the cluster: what is admitted, whatever is lost on the way (docs/adr/0011-quotas.md)."""
+
+import asyncio
+import contextlib
+import itertools
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.store import commands, keys
+from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.embedded import EmbeddedCluster
+from instantaudience_server.store.interface import Admissions, Counts, Quota
+from instantaudience_server.store.quota_store import ADMIT, KEPT_MS, ClusterQuotaStore
+from redis.asyncio import RedisCluster
+from support.clusters import connected, eventually, on_node, owner_of, running_node, seconds_from_now
+from support.quotas import Windows
+
+LIMITS = Counts(100, 1000)
+MEMBER = 123
+members = itertools.count(1000)
+KEY = keys.quota_key(MEMBER, Quota.POSTS)
+
+
+@pytest.fixture
+def quota_store(cluster: Cluster) -> ClusterQuotaStore:
+    return ClusterQuotaStore(cluster, worker="w1")
+
+
+async def ask(store: ClusterQuotaStore, *calls: int, limits: Counts = LIMITS, member: int = MEMBER) -> Admissions:
+    return await store.ask(member, Quota.POSTS, calls, limits, seconds_from_now())
+
+
+async def node_seconds(plain: RedisCluster) -> float:
+    """The clock of the node that holds the member's window."""
+    second, microseconds = await plain.execute_command("TIME", target_nodes=plain.get_node_from_key(KEY.decode()))
+    return float(second) + microseconds / 1e6
+
+
+async def window_with(plain: RedisCluster, seconds: float) -> None:
+    """Until a window has begun that lasts at least so long."""
+
+    async def lasts() -> None:
+        assert (await node_seconds(plain)) % 1 < 1 - seconds
+
+    await eventually(lasts)
+
+
+async def window_after(plain: RedisCluster, second: int) -> None:
+    """Until a later window has begun."""
+
+    async def has_begun() -> None:
+        assert await node_seconds(plain) > second + 1
+
+    await eventually(has_begun)
+
+
+class Raw:
+    """The script, with a number of one's own choice for the question."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    async def ask(self, worker: str, number: int, *calls: int, limits: Counts = LIMITS) -> list[object]:
+        command = commands.evaluate(ADMIT, [KEY], worker, number, *limits, KEPT_MS, *calls)
+        (reply,) = await self._cluster.execute([command], seconds_from_now())
+        calls_admitted, units, _, refused = reply
+        return [calls_admitted, units, refused.decode()]
+
+
+ROWS = {
+    "one": (LIMITS, [1], [True], (1, 1)),
+    "no users": (LIMITS, [0], [True], (1, 0)),
+    "as many calls as may be": (Counts(3, 10), [1, 1, 1], [True] * 3, (3, 3)),
+    "a call too many": (Counts(3, 10), [1, 1, 1, 1, 0], [True] * 3 + [False] * 2, (3, 3)),
+    "as many users as may be": (Counts(9, 10), [4, 6], [True, True], (2, 10)),
+    "a user too many": (Counts(9, 10), [4, 7], [True, False], (1, 4)),
+    "what does not fit is not counted, and a smaller one fits": (
+        Counts(9, 10),
+        [4, 7, 6],
+        [True, False, True],
+        (2, 10),
+    ),
+    "larger than any window": (Counts(9, 10), [11, 10], [False, True], (1, 10)),
+    "the largest limits": (Counts(2**31 - 1, 2**31 - 1), [2**31 - 1, 1], [True, False], (1, 2**31 - 1)),
+}
+
+
+@pytest.mark.parametrize("row", ROWS)
+async def test_a_window_takes_what_fits_in_order(quota_store: ClusterQuotaStore, plain: RedisCluster, row: str) -> None:
+    limits, calls, admitted, counts = ROWS[row]
+    await window_with(plain, 0.2)
+    answer = await ask(quota_store, *calls, limits=limits)
+    assert (answer.admitted, answer.counts) == (admitted, counts)
+
+
+async def test_workers_share_a_window_and_members_and_quotas_do_not(cluster: Cluster, plain: RedisCluster) -> None:
+    first, second = ClusterQuotaStore(cluster, "w1"), ClusterQuotaStore(cluster, "w2")
+    await window_with(plain, 0.3)
+    assert (await ask(first, *[1] * 60)).counts == (60, 60)
+    answer = await ask(second, *[1] * 60)
+    assert (answer.counts, answer.admitted) == ((100, 100), [True] * 40 + [False] * 20)
+    assert (await ask(second, 1, member=124)).counts == (1, 1)
+    assert (await first.ask(MEMBER, Quota.GETS, [1], LIMITS, seconds_from_now())).counts == (1, 1)
+
+
+async def test_the_next_second_is_the_next_window(quota_store: ClusterQuotaStore, plain: RedisCluster) -> None:
+    await window_with(plain, 0.3)
+    before = await node_seconds(plain)
+    full = await ask(quota_store, *[1] * 101)
+    after = await node_seconds(plain)
+    assert full.admitted[99:] == [True, False]
+    assert int(before) + 1 - after <= full.left_seconds <= int(before) + 1 - before
+    await window_after(plain, int(before))
+    assert (await ask(quota_store, 1)).admitted == [True]
+
+
+async def test_a_question_that_is_sent_again_counts_once(cluster: Cluster, plain: RedisCluster) -> None:
+    raw = Raw(cluster)
+    await window_with(plain, 0.5)
+    calls = [900, 200, 50, 51]
+    assert await raw.ask("w1", 7, *calls) == [2, 950, "0101"]
+    assert await raw.ask("w2", 7, 1) == [3, 951, ""]  # another worker's question is another question
+    assert await raw.ask("w1", 7, *calls) == [3, 951, "0101"]
+    assert await raw.ask("w1", 6, 1) == [3, 951, "0101"]  # of a lost connection, late: nobody waits for it
+    assert await raw.ask("w1", 8, 1) == [4, 952, ""]
+
+
+async def test_a_question_that_is_sent_again_in_a_later_window_counts_once(
+    cluster: Cluster, plain: RedisCluster
+) -> None:
+    raw = Raw(cluster)
+    await window_with(plain, 0.2)
+    before = int(await node_seconds(plain))
+    assert await raw.ask("w1", 1, *[1] * 101) == [100, 100, "0" * 100 + "1"]
+    await window_after(plain, before)
+    assert await raw.ask("w1", 1, *[1] * 101) == [0, 0, "0" * 100 + "1"]
+    assert await raw.ask("w1", 2, 1) == [1, 1, ""]
+
+
+@pytest.mark.parametrize(("ahead_seconds", "calls"), [(-1, 1), (0, 8), (1, 8), (2, 8), (3, 1), (3600, 1)])
+async def test_a_clock_that_was_set_back_a_little_opens_no_window_twice(
+    cluster: Cluster, plain: RedisCluster, ahead_seconds: int, calls: int
+) -> None:
+    """And one that was set back far does not keep a member out."""
+    await window_with(plain, 0.3)
+    window = int(await node_seconds(plain)) + ahead_seconds
+    await plain.hset(KEY, mapping={"second": window, "calls": 7, "units": 70})
+    assert (await Raw(cluster).ask("w1", 1, 1))[0] == calls
+
+
+async def test_a_window_is_kept_a_minute_and_then_goes_by_itself(
+    quota_store: ClusterQuotaStore, plain: RedisCluster
+) -> None:
+    await ask(quota_store, 1)
+    names = [b"second", b"calls", b"units", b"w1"]
+    assert sorted(await plain.hkeys(KEY)) == sorted(names)
+    left = await plain.execute_command("HPTTL", KEY, "FIELDS", 4, *names)
+    assert all(KEPT_MS - 5000 < each <= KEPT_MS for each in left)
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    questions=st.lists(st.tuples(st.sampled_from("abc"), st.lists(st.integers(0, 12), min_size=1, max_size=8))),
+    limits=st.builds(Counts, st.integers(1, 12), st.integers(1, 40)),
+)
+async def test_any_questions_are_answered_as_the_model_does(
+    cluster: Cluster, plain: RedisCluster, questions: list[tuple[str, list[int]]], limits: Counts
+) -> None:
+    stores = {worker: ClusterQuotaStore(cluster, worker) for worker in "abc"}
+    began = ended = -1
+    while began != ended or began < 0:  # all in one window
+        member, began = next(members), int(time.time())
+        answers = [await ask(stores[worker], *calls, limits=limits, member=member) for worker, calls in questions]
+        ended = int(time.time())
+    model = Windows()
+    for (_, calls), answer in zip(questions, answers, strict=True):
+        expected = await model.ask(member, Quota.POSTS, calls, limits, 0)
+        assert (answer.admitted, answer.counts) == (expected.admitted, expected.counts)
+
+
+async def test_no_window_admits_more_than_its_limit_when_connections_break(
+    embedded: EmbeddedCluster, plain: RedisCluster
+) -> None:
+    """Four workers ask without a pause for three windows, and lose their connections all the time."""
+    limits = Counts(200, 10_000)
+    port = await owner_of(embedded, keys.key_slot(KEY))
+    admitted: defaultdict[str, int] = defaultdict(int)
+    most: dict[int, int] = {}
+
+    async def work(worker: str) -> None:
+        async with connected(embedded.url) as cluster:
+            store = ClusterQuotaStore(cluster, worker)
+            while time.monotonic() < stop:
+                answer = await ask(store, *[1] * 7, limits=limits)
+                admitted[worker] += sum(answer.admitted)
+
+    async def disturb() -> None:
+        while time.monotonic() < stop:
+            await on_node(port, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+            await asyncio.sleep(0.05)
+
+    async def watch() -> None:
+        """What each window has admitted, by its own count."""
+        while time.monotonic() < stop + 0.1:
+            second, calls = await plain.hmget(KEY, "second", "calls")
+            if second is not None:
+                most[int(second)] = max(most.get(int(second), 0), int(calls))
+            await asyncio.sleep(0.005)
+
+    await window_with(plain, 0.9)
+    stop = time.monotonic() + 3
+    async with asyncio.TaskGroup() as tasks:
+        for worker in ("a", "b", "c", "d"):
+            tasks.create_task(work(worker))
+        tasks.create_task(disturb())
+        tasks.create_task(watch())
+    assert max(most.values()) == limits.calls
+    # Each question counted once: the answers add up to what the windows hold.
+    assert sum(admitted.values()) == sum(most.values())
+
+
+async def test_a_cluster_that_is_down_is_unavailable(product: str, tmp_path: Path) -> None:
+    """Also where it answers reads then: a script that writes must not begin."""
+    config = ("cluster-enabled yes", "cluster-allow-reads-when-down yes")
+    async with running_node(product, tmp_path, *config) as port, connected(f"redis://127.0.0.1:{port}") as cluster:
+        store = ClusterQuotaStore(cluster, "w1")
+
+        async def answers() -> None:
+            with contextlib.suppress(AudienceError):
+                await store.ask(MEMBER, Quota.POSTS, [1], LIMITS, seconds_from_now(0.2))
+                return
+            raise AssertionError
+
+        await eventually(answers)
+        away = (keys.key_slot(KEY) + 1) % keys.SLOTS
+        await on_node(port, "CLUSTER", "DELSLOTS", away)
+        await eventually(lambda: is_down(port))
+        with pytest.raises(AudienceError) as failed:
+            await store.ask(MEMBER, Quota.POSTS, [1], LIMITS, seconds_from_now(0.3))
+        assert failed.value.reason is Reason.UNAVAILABLE
+
+
+async def is_down(port: int) -> None:
+    assert (await on_node(port, "CLUSTER INFO"))["cluster_state"] == "fail"
+
+
+async def test_a_question_that_nobody_answers_is_unavailable(quota_store: ClusterQuotaStore) -> None:
+    with pytest.raises(AudienceError) as failed:
+        await quota_store.ask(MEMBER, Quota.POSTS, [1], LIMITS, seconds_from_now(-1))
+    assert failed.value.reason is Reason.UNAVAILABLE

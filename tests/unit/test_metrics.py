@@ -1,0 +1,119 @@
+"""What is counted, and how the counts of several workers come together; whole services: tests/host/test_metrics.py."""
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from google.rpc import code_pb2
+from instantaudience_server import metrics
+from instantaudience_server.metrics import MergedMetrics, WorkerMetrics, count_call
+from prometheus_client import REGISTRY, Counter, Gauge
+from prometheus_client.metrics import MetricWrapperBase
+from support.metrics import Scrape
+
+OPERATIONS = Path(__file__).parents[2] / "docs/operations.md"
+DECLARED = [metric for metric in REGISTRY._collector_to_names if isinstance(metric, MetricWrapperBase)]
+BOUNDED_LABELS = {"worker", "kind", "method", "code", "quota", "result"}
+
+
+def names_of(metric: MetricWrapperBase) -> str:
+    return metric._name + ("_total" if isinstance(metric, Counter) else "")
+
+
+@pytest.mark.parametrize("metric", DECLARED, ids=names_of)
+class TestEveryMetric:
+    def test_is_named_after_a_noun_and_its_unit(self, metric: MetricWrapperBase) -> None:
+        name = names_of(metric)
+        assert re.fullmatch(r"instant_audience(_[a-z]+)+", name)
+        assert name.endswith(("_total", "_seconds", "_bytes", "_objects", "_stale", "_reachable"))
+
+    def test_has_bounded_labels_alone(self, metric: MetricWrapperBase) -> None:
+        assert set(metric._labelnames) <= BOUNDED_LABELS
+
+    def test_vanishes_with_its_worker_if_it_is_a_gauge(self, metric: MetricWrapperBase) -> None:
+        if isinstance(metric, Gauge):
+            assert metric._multiprocess_mode.startswith("live")
+            assert metric._labelnames[0] == "worker"
+
+    def test_is_in_the_operators_table(self, metric: MetricWrapperBase) -> None:
+        assert f"\n| `{names_of(metric)}` |" in OPERATIONS.read_text()
+
+
+def test_the_operators_table_has_no_others() -> None:
+    documented = set(re.findall(r"^\| `(instant_audience_\w+)` \|", OPERATIONS.read_text(), re.MULTILINE))
+    assert documented == {*map(names_of, DECLARED), metrics.CATALOG_AGE[0]}
+
+
+def counted(method: str, code: str) -> float:
+    return REGISTRY.get_sample_value("instant_audience_calls_total", {"method": method, "code": code}) or 0.0
+
+
+def test_calls_are_counted_by_method_and_code() -> None:
+    for path, code in (("/a.B/C", code_pb2.OK), ("/a.B/C", code_pb2.OK), ("/a.B/C", code_pb2.ABORTED), ("/a.B/D", 0)):
+        count_call(path, code)
+    assert [counted(*row) for row in (("a.B/C", "OK"), ("a.B/C", "ABORTED"), ("a.B/D", "OK"))] == [2, 1, 1]
+
+
+async def test_samples_are_taken_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "SAMPLE_SECONDS", 0.0)
+    readings = iter(range(1, 6))
+    sampling = asyncio.create_task(metrics.sample({metrics.STORE_PENDING_BYTES: lambda: next(readings)}))
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        await asyncio.wait_for(sampling, 5)
+    assert REGISTRY.get_sample_value("instant_audience_store_pending_bytes", {"worker": ""}) == 5
+
+
+def run_worker(workers: WorkerMetrics, number: int, program: str) -> None:
+    """Run a program as a worker; it is killed at its end, as nothing may depend on how a worker ends."""
+    program = f"import os, signal\nfrom instantaudience_server import metrics\n{program}\nos.kill(os.getpid(), 9)"
+    ended = subprocess.run([sys.executable, "-c", program], env=os.environ | workers.environment(number), check=False)
+    assert ended.returncode == -9
+
+
+def test_counts_of_workers_add_up_and_outlive_them(tmp_path: Path) -> None:
+    directory = tmp_path / "metrics"
+    workers = WorkerMetrics(directory)
+    merged = MergedMetrics(directory)
+    for number, calls, total in ((0, 3, 3), (1, 4, 7), (0, 2, 9), (1, 1, 10)):
+        run_worker(workers, number, f"for _ in range({calls}): metrics.count_call('/a.B/C', 0)")
+        workers.forget_gauges(number)
+        assert Scrape.of(merged.collect()).total("calls_total", method="a.B/C", code="OK") == total
+    assert sorted(path.name for path in directory.iterdir()) == ["counter_0.db", "counter_1.db"]
+
+
+def test_gauges_are_told_by_worker_and_forgotten_with_it(tmp_path: Path) -> None:
+    directory = tmp_path / "metrics"
+    workers = WorkerMetrics(directory)
+    merged = MergedMetrics(directory)
+    for number, pending in ((1, 10), (11, 20)):
+        run_worker(workers, number, f"metrics.STORE_PENDING_BYTES.set({pending})")
+    assert Scrape.of(merged.collect()).by_worker("store_pending_bytes") == {"1": 10, "11": 20}
+    workers.forget_gauges(1)
+    assert Scrape.of(merged.collect()).by_worker("store_pending_bytes") == {"11": 20}
+    run_worker(workers, 1, "")
+    assert Scrape.of(merged.collect()).by_worker("store_pending_bytes") == {"1": 0, "11": 20}
+
+
+def test_the_age_is_counted_from_the_last_good_word_and_only_after_the_first(tmp_path: Path) -> None:
+    directory = tmp_path / "metrics"
+    workers = WorkerMetrics(directory)
+    now = time.time()
+    for number, current in ((0, now - 100), (1, now + 3600), (2, 0)):  # a clock that was set back; not loaded yet
+        run_worker(workers, number, f"metrics.CATALOG_CURRENT_TIMESTAMP.set({current!r})")
+    ages = Scrape.of(MergedMetrics(directory).collect()).by_worker("catalog_age_seconds")
+    assert ages.keys() == {"0", "1"}
+    assert 100 <= ages["0"] < 160
+    assert ages["1"] == 0
+
+
+def test_a_worker_without_a_directory_keeps_its_counts_to_itself(tmp_path: Path) -> None:
+    workers = WorkerMetrics(None)
+    assert workers.environment(0) == {}
+    workers.forget_gauges(0)
+    run_worker(workers, 0, f"os.chdir({str(tmp_path)!r}); metrics.count_call('/a.B/C', 0)")
+    assert list(tmp_path.iterdir()) == []

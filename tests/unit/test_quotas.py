@@ -1,0 +1,335 @@
+"""The limits of members (contract, "Limits"): what a worker asks, what it refuses by itself, and what callers see."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from instantaudience_server.catalog import Limits, Member
+from instantaudience_server.errors import AudienceError, Reason, unavailable
+from instantaudience_server.quotas import MOST_CALLS, Admitted, Quotas
+from instantaudience_server.store.interface import Admissions, Counts, Quota
+from support.quotas import Windows
+
+LATER = float("inf")
+
+
+def member(number: int = 123, **limits: int) -> Member:
+    return Member(number, "M", 0, frozenset([number]), None, Limits(**limits))
+
+
+class Gated:
+    """A store whose answers wait until they are let go; `windows` decides."""
+
+    def __init__(self, windows: Windows | None = None) -> None:
+        self.windows = windows or Windows()
+        self.asked: list[tuple[int, Quota, list[int], Counts, float]] = []
+        self.gates: list[asyncio.Future[None]] = []
+
+    async def ask(
+        self, member_id: int, quota: Quota, calls: Sequence[int], limits: Counts, deadline: float
+    ) -> Admissions:
+        self.asked.append((member_id, quota, list(calls), limits, deadline))
+        gate = asyncio.get_running_loop().create_future()
+        self.gates.append(gate)
+        await gate
+        return await self.windows.ask(member_id, quota, calls, limits, deadline)
+
+    @property
+    def questions(self) -> list[list[int]]:
+        return [calls for _, _, calls, _, _ in self.asked]
+
+    async def answer(self, error: Exception | None = None) -> None:
+        """Answer the last question."""
+        await turns()
+        gate = self.gates[-1]
+        gate.set_exception(error) if error else gate.set_result(None)
+        await turns()
+
+
+async def turns() -> None:
+    """Let everything go on that can."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+def outcome(admitted: Admitted) -> str:
+    if not admitted.done():
+        return "waits"
+    error = admitted.exception()
+    return "admitted" if error is None else error.reason.name  # type: ignore[attr-defined]
+
+
+async def refused(quotas: Quotas, of: Member, users: int = 1) -> AudienceError:
+    """The error of a call that must be refused."""
+    with pytest.raises(AudienceError) as failed:
+        await quotas.admit_posts(of, users, LATER)
+    assert failed.value.reason is Reason.RATE_LIMIT_EXCEEDED
+    return failed.value
+
+
+class TestQuestions:
+    async def test_calls_of_a_turn_are_one_question_and_the_next_gathers_meanwhile(self) -> None:
+        store = Gated()
+        quotas = Quotas(store)
+        first = [quotas.ask_posts(member(), users, LATER) for users in (1, 2)]
+        await turns()
+        second = [quotas.ask_posts(member(), users, LATER) for users in (3, 4, 5)]
+        await turns()
+        assert store.questions == [[1, 2]]
+        await store.answer()
+        assert [outcome(call) for call in first + second] == ["admitted"] * 2 + ["waits"] * 3
+        assert store.questions == [[1, 2], [3, 4, 5]]
+        await store.answer()
+        assert [outcome(call) for call in second] == ["admitted"] * 3
+        assert len(store.asked) == 2
+
+    async def test_members_and_quotas_have_questions_of_their_own(self) -> None:
+        store = Gated()
+        quotas = Quotas(store)
+        limits = {"posts_per_second": 5, "users_per_second": 6, "gets_per_second": 7}
+        quotas.ask_posts(member(1, **limits), 2, 10.0)
+        quotas.ask_posts(member(2), 3, 20.0)
+        quotas.ask_posts(member(2), 3, 40.0)
+        reading = asyncio.create_task(quotas.admit_gets(member(1, **limits), "segment", 4, 30.0))
+        await turns()
+        assert sorted(store.asked) == [
+            (1, Quota.GETS, [4], Counts(7, 7), 30.0),
+            (1, Quota.POSTS, [2], Counts(5, 6), 10.0),
+            (2, Quota.POSTS, [3, 3], Counts(100, 1000), 40.0),
+        ]
+        await quotas.close()
+        await asyncio.gather(reading, return_exceptions=True)
+        assert reading.cancelled()
+
+    async def test_a_question_is_bounded(self) -> None:
+        windows = Windows()
+        quotas = Quotas(windows)
+        many = member(posts_per_second=10_000, users_per_second=10_000)
+        calls = [quotas.ask_posts(many, 1, LATER) for _ in range(2 * MOST_CALLS + 1)]
+        await asyncio.gather(*calls)
+        assert [len(question) for question in windows.questions] == [MOST_CALLS, MOST_CALLS, 1]
+
+    async def test_calls_that_have_left_are_not_asked_for(self) -> None:
+        store = Gated()
+        quotas = Quotas(store)
+        asked = quotas.ask_posts(member(), 1, LATER)
+        await turns()
+        waiting = [quotas.ask_posts(member(), users, LATER) for users in (2, 3)]
+        asked.cancel()
+        waiting[0].cancel()
+        await store.answer()
+        assert store.questions == [[1], [3]]
+        await store.answer()
+        assert outcome(waiting[1]) == "admitted"
+
+    async def test_counters_that_nobody_waits_for_are_forgotten(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("instantaudience_server.quotas.MOST_COUNTERS", 3)
+        windows = Windows()
+        quotas = Quotas(windows)
+        for number in range(10):
+            await quotas.admit_posts(member(number), 1, LATER)
+            assert len(quotas._counters) <= 3
+        assert len(windows.questions) == 10
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("limits", "before", "users", "text", "count"),
+        [
+            ({}, [1] * 100, 1, "100 writes per 1 seconds to rt-segment", "100"),
+            ({}, [600], 401, "1000 users per 1 seconds to rt-segment", "1"),
+            ({"posts_per_second": 2}, [0, 0], 0, "2 writes per 1 seconds to rt-segment", "2"),
+            ({"users_per_second": 5}, [], 6, "5 users per 1 seconds to rt-segment", "0"),
+        ],
+    )
+    async def test_a_post(self, limits: dict[str, int], before: list[int], users: int, text: str, count: str) -> None:
+        quotas = Quotas(Windows())
+        await asyncio.gather(*(quotas.admit_posts(member(**limits), each, LATER) for each in before))
+        for _ in ("by the cluster", "by the worker"):
+            error = await refused(quotas, member(**limits), users)
+            assert error.message == (
+                f"Rate limit exceeded. You have exceeded your request limit of {text}, wait and try again or contact "
+                "your administrator for higher limits"
+            )
+            assert error.retry_after_seconds == 1
+            assert error.metadata == {"count": count, "subject": "member:123"}
+
+    @pytest.mark.parametrize("resource", ["rt-segment", "segment", "rt-segment-processed"])
+    async def test_a_get(self, resource: str) -> None:
+        quotas = Quotas(Windows())
+        await quotas.admit_gets(member(), resource, 999, LATER)
+        await quotas.admit_gets(member(), resource, 1, LATER)
+        with pytest.raises(AudienceError, match=f"limit of 1000 reads per 1 seconds to {resource}, wait") as failed:
+            await quotas.admit_gets(member(), resource, 1, LATER)
+        assert failed.value.metadata["count"] == "1000"
+
+    async def test_a_window_known_to_be_full_is_not_asked_about(self) -> None:
+        now = [0.0]
+        windows = Windows(lambda: now[0])
+        quotas = Quotas(windows)
+        limited = member(posts_per_second=3, users_per_second=10)
+        await quotas.admit_posts(limited, 6, LATER)
+        assert len(windows.questions) == 1
+        await refused(quotas, limited, 5)  # of 4 that are left
+        assert len(windows.questions) == 1
+        await quotas.admit_posts(limited, 4, LATER)
+        assert len(windows.questions) == 2
+        await refused(quotas, limited, 1)
+        await quotas.admit_posts(limited, 0, LATER)  # the third call
+        await refused(quotas, limited, 0)
+        assert len(windows.questions) == 3
+
+    async def test_a_full_window_is_asked_about_again_when_it_may_have_ended(self) -> None:
+        windows = Windows(lambda: 1 - 1e-9)  # it ends as soon as it is known
+        quotas = Quotas(windows)
+        limited = member(posts_per_second=1)
+        await quotas.admit_posts(limited, 1, LATER)
+        await refused(quotas, limited)
+        await refused(quotas, limited)
+        assert len(windows.questions) == 3
+
+    async def test_a_higher_limit_counts_at_once(self) -> None:
+        quotas = Quotas(Windows())
+        await quotas.admit_posts(member(posts_per_second=1), 1, LATER)
+        await refused(quotas, member(posts_per_second=1))
+        await quotas.admit_posts(member(posts_per_second=2), 1, LATER)
+
+    async def test_calls_that_wait_for_a_full_window_are_not_asked_for(self) -> None:
+        store = Gated()
+        quotas = Quotas(store)
+        limited = member(posts_per_second=2)
+        first = [quotas.ask_posts(limited, 1, LATER) for _ in range(3)]
+        await turns()
+        waiting = [quotas.ask_posts(limited, 1, LATER) for _ in range(5)]
+        await store.answer()
+        outcomes = [outcome(call) for call in first + waiting]
+        assert outcomes == ["admitted"] * 2 + ["RATE_LIMIT_EXCEEDED"] * 6
+        assert len(store.asked) == 1
+
+
+class TestOutages:
+    async def test_a_question_that_is_not_answered_lets_nobody_through(self) -> None:
+        store = Gated()
+        quotas = Quotas(store)
+        calls = [quotas.ask_posts(member(), 1, LATER) for _ in range(3)]
+        await store.answer(unavailable("the cluster did not answer in time"))
+        assert [outcome(call) for call in calls] == ["UNAVAILABLE"] * 3
+        after = quotas.ask_posts(member(), 1, LATER)
+        await store.answer()
+        assert outcome(after) == "admitted"
+
+    async def test_a_defect_is_its_calls_defect(self) -> None:
+        store = Gated()
+        quotas = Quotas(store)
+        call = quotas.ask_posts(member(), 1, LATER)
+        await store.answer(RuntimeError("NOPERM"))
+        with pytest.raises(RuntimeError):
+            await call
+
+    async def test_a_call_waits_until_its_own_deadline(self) -> None:
+        store = Gated()
+        quotas = Quotas(store)
+        now = asyncio.get_running_loop().time()
+        asked = [quotas.ask_posts(member(), 1, deadline) for deadline in (now - 1, LATER)]
+        await turns()
+        waiting = [quotas.ask_posts(member(), 1, deadline) for deadline in (now + 0.03, LATER)]
+        with pytest.raises(AudienceError) as failed:
+            await waiting[0]
+        assert (failed.value.reason, failed.value.retry_after_seconds) == (Reason.UNAVAILABLE, 1)
+        assert [outcome(call) for call in asked + waiting] == ["UNAVAILABLE", "waits"] * 2
+        await store.answer()
+        assert store.questions == [[1, 1], [1]]
+        await store.answer()
+        assert [outcome(call) for call in (asked[1], waiting[1])] == ["admitted"] * 2
+
+    async def test_closing_ends_calls(self) -> None:
+        store = Gated()
+        quotas = Quotas(store)
+        asked = quotas.ask_posts(member(), 1, LATER)
+        await turns()
+        waiting = quotas.ask_posts(member(), 1, LATER)
+        await quotas.close()
+        assert asked.cancelled()
+        assert waiting.cancelled()
+
+
+class Loop(asyncio.SelectorEventLoop):
+    """A loop whose clock stands still until it is told."""
+
+    now = 0.0
+
+    def time(self) -> float:
+        return self.now
+
+
+LIMITED = member(posts_per_second=4, users_per_second=12)
+steps = st.one_of(
+    st.tuples(st.just("call"), st.integers(0, 2), st.integers(0, 8)),
+    st.tuples(st.just("wait"), st.floats(0, 1.5), st.none()),
+    st.tuples(st.just("turn"), st.integers(1, 4), st.none()),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(steps, max_size=60))
+def test_no_window_is_passed_and_nobody_is_refused_who_fits(schedule: list[tuple[str, Any, Any]]) -> None:
+    """Three workers, one cluster, and time that goes on at any moment: also between a question and its answer."""
+
+    async def run() -> tuple[Windows, int, list[tuple[int, list[Counts]]]]:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, Loop)
+        windows = Windows(loop.time)
+        slow = [Slow(windows) for _ in range(3)]
+        workers = [Quotas(store) for store in slow]
+        admitted, refusals = 0, []
+
+        async def call(worker: int, users: int) -> None:
+            nonlocal admitted
+            began = int(loop.time())
+            try:
+                await workers[worker].admit_posts(LIMITED, users, LATER)
+                admitted += 1
+            except AudienceError:
+                windows_then = [
+                    windows.of(LIMITED.id, Quota.POSTS, began + i) for i in range(int(loop.time()) - began + 1)
+                ]
+                refusals.append((users, [Counts(len(window), sum(window)) for window in windows_then]))
+
+        calls = []
+        for step, amount, users in schedule:
+            if step == "call":
+                calls.append(asyncio.create_task(call(amount, users)))
+            elif step == "wait":
+                loop.now += amount
+            else:
+                for _ in range(amount):
+                    await asyncio.sleep(0)
+        await asyncio.gather(*calls)
+        for worker in workers:
+            await worker.close()
+        return windows, admitted, refusals
+
+    with asyncio.Runner(loop_factory=Loop) as runner:
+        windows, admitted, refusals = runner.run(run())
+    assert all(len(window) <= 4 and sum(window) <= 12 for window in windows.admitted.values())
+    assert admitted == sum(len(window) for window in windows.admitted.values())
+    for users, counts in refusals:
+        # In some window between the call and its refusal, there was no room for it.
+        assert any(calls == 4 or units + users > 12 for calls, units in counts)
+
+
+class Slow:
+    """A way to the windows and back that takes some turns."""
+
+    def __init__(self, windows: Windows) -> None:
+        self._windows = windows
+
+    async def ask(self, *question: Any) -> Admissions:
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        answer = await self._windows.ask(*question)
+        await asyncio.sleep(0)
+        return answer

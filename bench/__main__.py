@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,21 +21,25 @@ from instantaudience_server.telemetry import configure_logging
 from rich.console import Console
 from rich.table import Table
 
-from bench import ceiling, h2load, load
+from bench import catalog, ceiling, h2load, load
 from bench.workload import USERNAME, Shape, json_bodies, request_bodies, write_catalog
 
 console = Console(width=120)
+
+PASSWORD = f"Bench-1-{secrets.token_hex()}"
+"""Of all accounts: services that share a cluster share its catalog, which has the passwords of the first."""
 
 Address = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """Where a service under test listens."""
+    """Where a service under test listens, and its accounts' password."""
 
     http: Address
     grpc: Address
     token: str
+    password: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +65,20 @@ RUNS = (
 
 
 @asynccontextmanager
-async def running_service(host_mode: str, redis: str, directory: Path) -> AsyncIterator[Service]:
-    """The service on free ports, with a catalog of its own."""
-    catalog, log = directory / f"{host_mode}.yaml", directory / f"{host_mode}.log"
-    password = secrets.token_hex()
-    write_catalog(catalog, password)
+async def running_service(
+    host_mode: str,
+    redis: str,
+    directory: Path,
+    usernames: Sequence[str] = (USERNAME,),
+    *,
+    arguments: Sequence[str] = (),
+    write: Callable[[Path, str, Sequence[str]], None] = write_catalog,
+) -> AsyncIterator[Service]:
+    """The service on free ports, with a catalog of its own; the first of its accounts has signed in."""
+    catalog_file, log = directory / f"{host_mode}.yaml", directory / f"{host_mode}.log"
+    write(catalog_file, PASSWORD, usernames)
     argv = [sys.executable, "-m", "instantaudience_server", "serve", "--host-mode", host_mode, "--redis", redis]
-    argv += ["--http-port", "0", "--grpc-port", "0", "--catalog", str(catalog)]
+    argv += ["--http-port", "0", "--grpc-port", "0", "--catalog", str(catalog_file), *arguments]
     with log.open("wb") as errors:
         process = await asyncio.create_subprocess_exec(*argv, stdout=subprocess.PIPE, stderr=errors)
     try:
@@ -75,10 +86,11 @@ async def running_service(host_mode: str, redis: str, directory: Path) -> AsyncI
         http = _address(await process.stdout.readline(), log)
         grpc = _address(await process.stdout.readline(), log)
         async with httpx.AsyncClient(base_url=f"http://{http[0]}:{http[1]}") as client:
-            answer = await client.post("/auth", json={"auth": {"username": USERNAME, "password": password}})
-        yield Service(http, grpc, answer.raise_for_status().json()["response"]["token"])
+            answer = await client.post("/auth", json={"auth": {"username": usernames[0], "password": PASSWORD}})
+        yield Service(http, grpc, answer.raise_for_status().json()["response"]["token"], PASSWORD)
     finally:
-        process.terminate()
+        if process.returncode is None:
+            process.terminate()
         await process.communicate()
 
 
@@ -168,14 +180,23 @@ async def bench(seconds: float) -> None:
         console.print(await measure(services, cluster.url, seconds))
 
 
+async def bench_catalog() -> None:
+    """Measure the catalog, and print the table."""
+    with tempfile.TemporaryDirectory(prefix="instant-audience-bench-") as directory:
+        console.print(await catalog.measure(running_service, Path(directory), console.print))
+
+
 def main() -> None:
     """Parse the arguments and run."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--seconds", type=float, default=5.0, help="how long each measurement takes")
+    parser.add_argument("--catalog", action="store_true", help="measure a million segments too: some two minutes more")
     arguments = parser.parse_args()
     started = time.monotonic()
     configure_logging("warning")
     uvloop.run(bench(arguments.seconds))
+    if arguments.catalog:
+        uvloop.run(bench_catalog())
     console.print(f"took {time.monotonic() - started:.0f} s; the machine's other work shows in it: compare ratios")
 
 

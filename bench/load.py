@@ -69,7 +69,8 @@ def call_headers(token: str, content_type: str) -> dict[str, str]:
     return {"content-type": content_type, "te": "trailers", "authorization": token}
 
 
-def _headers(path: str, token: str, content_type: str) -> bytes:
+def encoded_headers(path: str, token: str, content_type: str) -> bytes:
+    """A call's headers as `Http2Connection.open` takes them."""
     pseudo = {":method": "POST", ":scheme": "http", ":path": path, ":authority": "bench"}
     return encode_headers(pseudo | call_headers(token, content_type))
 
@@ -78,7 +79,7 @@ async def unary(
     address: tuple[str, int], token: str, shape: Shape, *, connections: int, in_flight: int, seconds: float
 ) -> Result:
     """ApplySegments over gRPC: so many connections with so many calls in flight each."""
-    block = _headers(UNARY, token, GRPC)
+    block = encoded_headers(UNARY, token, GRPC)
 
     def check(run: _Run, body: bytes, trailers: dict[str, str]) -> None:
         if trailers.get("grpc-status") != "0":
@@ -98,7 +99,7 @@ async def rest(
         if expected not in body:
             raise LoadError(f"an answer does not fit its call: {body!r}")
 
-    block = _headers(REST, token, JSON)
+    block = encoded_headers(REST, token, JSON)
     return await _calls(address, block, json_bodies(shape), shape, check, connections, in_flight, seconds)
 
 
@@ -143,7 +144,7 @@ async def streams(
 ) -> Result:
     """StreamSegments: one stream a connection, with so many requests unanswered each."""
     run = _Run(shape, seconds, warmup_seconds=min(1.0, seconds / 4))
-    block = _headers(STREAM, token, GRPC)
+    block = encoded_headers(STREAM, token, GRPC)
     source = itertools.cycle(request_bodies(shape))
     drivers = [_StreamDriver(await _connect(address), run, block, source) for _ in range(connections)]
     for driver in drivers:

@@ -2,7 +2,7 @@
 
 import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,8 @@ from instantaudience.v1 import audience_pb2 as pb
 SEGMENTS = range(1, 201)
 """The segments of the benchmark's catalog."""
 USERNAME = "bench"
+UNLIMITED = ("posts_per_second", "users_per_second", "gets_per_second")
+"""The limits that would stand in the way."""
 EXPIRATION_MINUTES = 1440
 FIRST_USER = 10_000_000_000_000
 POOL = 50_000
@@ -44,11 +46,14 @@ class Shape:
         return [(SEGMENTS[campaign * 25 + place], campaign) for place in range(self.blocks)]
 
 
-def write_catalog(path: Path, password: str) -> None:
-    """The benchmark's catalog: one member with one account and all segments."""
+def write_catalog(path: Path, password: str, usernames: Sequence[str] = (USERNAME,)) -> None:
+    """The benchmark's catalog: one member with its accounts, of one password, and all segments."""
     content = {
-        "members": [{"id": 1, "name": "Benchmark"}],
-        "users": [{"id": 1, "username": USERNAME, "password": password, "member_id": 1}],
+        "members": [{"id": 1, "name": "Benchmark", "limits": dict.fromkeys(UNLIMITED, 2**31 - 1)}],
+        "users": [
+            {"id": number, "username": username, "password": password, "member_id": 1}
+            for number, username in enumerate(usernames, 1)
+        ],
         "segments": [{"id": segment_id, "member_id": 1} for segment_id in SEGMENTS],
     }
     path.write_text(yaml.safe_dump(content))

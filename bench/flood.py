@@ -1,0 +1,169 @@
+"""Calls at a steady rate, whether they are refused or not, and what each second's window admitted of them.
+
+The clocks are one: callers, service and cluster run on one machine, so that the second in which the cluster decided on
+a call lies between the seconds in which it was sent and answered.
+"""
+
+import asyncio
+import itertools
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import grpc
+from instantaudience.v1 import audience_pb2 as pb
+from instantaudience_server.store.interface import Quota
+from instantaudience_server.store.keys import quota_key
+from redis.asyncio import RedisCluster
+
+PATHS = {
+    Quota.POSTS: "/instantaudience.v1.AudienceService/ApplySegments",
+    Quota.GETS: "/instantaudience.v1.AudienceService/GetMemberships",
+}
+PACE_SECONDS = 0.002
+LOOK_SECONDS = 0.01
+"""How often the window's count is looked at. A flood fills a window long before it ends, so its last count is seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flood:
+    """Who calls what, how often; posts have so many users each, in the segment `segment_id`."""
+
+    member_id: int
+    token: str
+    quota: Quota
+    calls_per_second: int
+    users: int = 1
+    segment_id: int = 1
+
+    @property
+    def weight(self) -> int:
+        """What a call counts against the limit of users, or of calls where it has one."""
+        return self.users if self.quota is Quota.POSTS else 1
+
+    def body(self, number: int) -> bytes:
+        """One of its calls; no two posts have a user in common."""
+        if self.quota is Quota.GETS:
+            return pb.GetMembershipsRequest(user_id="1").SerializeToString()
+        request = pb.ApplySegmentsRequest()
+        for user in range(self.users):
+            user_id = (self.member_id * 1_000_000 + number) * self.users + user + 1
+            request.rt_segment.add(user_id=str(user_id)).seg_block.add(seg_id=self.segment_id, value=1)
+        return request.SerializeToString()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """When a call was sent and answered (Unix time in seconds), and how."""
+
+    sent: float
+    answered: float
+    admitted: bool
+
+
+@dataclass
+class Result:
+    """What came of a flood; `windows` holds what the cluster had counted at the end of each second: calls, units."""
+
+    flood: Flood
+    began: float
+    ended: float
+    answers: list[Answer] = field(default_factory=list)
+    windows: dict[int, tuple[int, int]] = field(default_factory=dict)
+    workers: int = 0
+    """How many workers asked for its calls."""
+    is_over: bool = False
+
+    @property
+    def admitted(self) -> int:
+        """Calls that were answered with OK."""
+        return sum(answer.admitted for answer in self.answers)
+
+    @property
+    def refused(self) -> int:
+        """Calls that were not."""
+        return len(self.answers) - self.admitted
+
+    @property
+    def counted(self) -> int:
+        """Calls that the windows hold."""
+        return sum(calls for calls, _ in self.windows.values())
+
+    @property
+    def full_windows(self) -> list[int]:
+        """What was counted (users, or calls that have none) in each second that the flood took up from end to end."""
+        seconds = range(int(self.began) + 1, int(self.ended))
+        return [self.windows.get(second, (0, 0))[1] for second in seconds]
+
+    def fits(self, limit: int) -> bool:
+        """Whether the answers alone, without the cluster's counts, allow that no window admitted more than the limit.
+
+        Calls lie in a second between two; these fit into windows of `limit` if and only if those that must lie in some
+        seconds in a row never outnumber what these have room for (Hall's theorem, for intervals).
+        """
+        spans = [(int(answer.sent), int(answer.answered)) for answer in self.answers if answer.admitted]
+        seconds = sorted({second for span in spans for second in span})
+        for first, last in itertools.combinations_with_replacement(seconds, 2):
+            inside = sum(first <= begin and end <= last for begin, end in spans)
+            if inside * self.flood.weight > limit * (last - first + 1):
+                return False
+        return True
+
+
+async def flood(
+    address: str, floods: Sequence[Flood], redis: RedisCluster, *, connections: int, seconds: float
+) -> list[Result]:
+    """Let all floods go at once, each over connections of its own, when the next second begins."""
+    await asyncio.sleep(1 - time.time() % 1)
+    now = time.time()
+    results = [Result(each, now, now + seconds) for each in floods]
+    async with asyncio.TaskGroup() as tasks:
+        for result in results:
+            tasks.create_task(_watch(result, redis))
+            tasks.create_task(_send(result, address, connections))
+    return results
+
+
+async def _send(result: Result, address: str, connections: int) -> None:
+    flood = result.flood
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    channels = [grpc.aio.insecure_channel(address, options) for _ in range(connections)]
+    methods = itertools.cycle([channel.unary_unary(PATHS[flood.quota]) for channel in channels])
+    metadata = (("authorization", flood.token),)
+
+    async def call(number: int) -> None:
+        sent = time.time()
+        try:
+            await next(methods)(flood.body(number), metadata=metadata)
+            admitted = True
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+                raise
+            admitted = False
+        result.answers.append(Answer(sent, time.time(), admitted))
+
+    sent = 0
+    try:
+        async with asyncio.TaskGroup() as calls:
+            while (now := time.time()) < result.ended:
+                due = int((now - result.began) * flood.calls_per_second)
+                for number in range(sent, due):
+                    calls.create_task(call(number))
+                sent = due
+                await asyncio.sleep(PACE_SECONDS)
+    finally:
+        result.is_over = True
+        await asyncio.gather(*(channel.close() for channel in channels))
+
+
+async def _watch(result: Result, redis: RedisCluster) -> None:
+    """Note what each window holds, as long as calls are under way."""
+    key = quota_key(result.flood.member_id, result.flood.quota)
+    is_last = False
+    while not is_last:
+        is_last = result.is_over
+        second, calls, units = await redis.hmget(key, "second", "calls", "units")
+        if second is not None and int(second) >= int(result.began):
+            result.windows[int(second)] = int(calls), int(units)
+        await asyncio.sleep(LOOK_SECONDS)
+    result.workers = await redis.hlen(key) - 3

@@ -1,0 +1,165 @@
+"""`python -m bench.logins`: what 20 sign-ins at once cost the calls that are under way.
+
+Calls are paced: 1,000 a second are sent, whether or not the ones before are answered. Phases with and without sign-ins
+take turns, so that the machine's other work falls on both alike.
+"""
+
+import argparse
+import asyncio
+import math
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable
+from contextlib import AsyncExitStack
+from itertools import cycle
+from pathlib import Path
+
+import httpx
+import uvloop
+from instantaudience_gateway import in_process
+from instantaudience_server.store.embedded import EmbeddedCluster
+from instantaudience_server.telemetry import configure_logging
+
+from bench.__main__ import Service, console, running_service
+from bench.http2 import Http2Connection, LoadError
+from bench.load import GRPC, UNARY, encoded_headers
+from bench.workload import USERNAME, Shape, request_bodies
+
+CALLS_PER_SECOND = 1000
+CONNECTIONS = 16
+SIGN_INS_AT_ONCE = 20
+ROUNDS = 6
+"""An account may sign in 10 times in 5 minutes, and each does so once a round."""
+USERNAMES = [USERNAME, *(f"{USERNAME}-{number}" for number in range(SIGN_INS_AT_ONCE))]
+PAUSE_SECONDS = 0.3
+"""Between phases, so that what was sent in one is answered before the next."""
+
+
+class PacedCalls:
+    """Sends ApplySegments at a steady rate, and keeps how long each took, in ms."""
+
+    def __init__(self, service: Service) -> None:
+        self._address = service.grpc
+        self._block = encoded_headers(UNARY, service.token, GRPC)
+        self._bodies = cycle(request_bodies(Shape(1, 2)))
+        self._failure: LoadError | None = None
+        self.latencies: list[float] = []
+
+    async def run(self, phase: Awaitable[None]) -> None:
+        """Send calls until the phase is over, on connections of its own: Envoy ends them after a while."""
+        loop = asyncio.get_running_loop()
+        connections = [(await loop.create_connection(Http2Connection, *self._address))[1] for _ in range(CONNECTIONS)]
+        over = asyncio.ensure_future(phase)
+        try:
+            await self._send_until(over, connections)
+        finally:
+            over.cancel()
+            for connection in connections:
+                connection.close()
+
+    async def _send_until(self, over: "asyncio.Future[None]", connections: list[Http2Connection]) -> None:
+        started, sent = time.perf_counter(), 0
+        while not over.done() and self._failure is None:
+            due = int((time.perf_counter() - started) * CALLS_PER_SECOND)
+            while sent < due:
+                self._send(connections[sent % CONNECTIONS])
+                sent += 1
+            await asyncio.sleep(1 / CALLS_PER_SECOND)
+        await asyncio.sleep(PAUSE_SECONDS)
+        if self._failure is not None:
+            raise self._failure
+        for connection in connections:
+            if connection.failure.done():
+                await connection.failure
+        await over
+
+    def _send(self, connection: Http2Connection) -> None:
+        sent = time.perf_counter()
+
+        def on_end(trailers: dict[str, str]) -> None:
+            if trailers.get("grpc-status") != "0":
+                self._failure = LoadError(f"a call failed: {trailers}")
+            self.latencies.append(1000 * (time.perf_counter() - sent))
+
+        stream_id = connection.open(self._block, lambda _: None, on_end)
+        connection.send(stream_id, next(self._bodies), end=True)
+
+    def percentile(self, percent: int) -> float:
+        """How long that share of the calls took at most, in ms."""
+        return sorted(self.latencies)[len(self.latencies) * percent // 100]
+
+
+async def sign_in(client: httpx.AsyncClient, username: str, password: str) -> float:
+    """Sign in once; how long it took, in seconds, and `math.inf` when its turn did not come in time."""
+    sent = time.perf_counter()
+    answer = await client.post("/auth", json={"auth": {"username": username, "password": password}})
+    if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+        return math.inf
+    answer.raise_for_status()
+    return time.perf_counter() - sent
+
+
+async def measure(service: Service) -> float:
+    """Run all phases, print what they show, and return the ratio of the p99s."""
+    warm_up, quiet, busy = (PacedCalls(service) for _ in range(3))
+    took: list[float] = []
+
+    async def burst(clients: list[httpx.AsyncClient]) -> None:
+        signing_in = [
+            sign_in(client, name, service.password) for client, name in zip(clients, USERNAMES[1:], strict=True)
+        ]
+        took.extend(await asyncio.gather(*signing_in))
+
+    async with AsyncExitStack() as stack:
+        # A connection each: sign-ins come to every worker.
+        url = f"http://{service.http[0]}:{service.http[1]}"
+        clients = [
+            await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=60))
+            for _ in range(SIGN_INS_AT_ONCE)
+        ]
+        for client in clients:
+            (await client.get("/healthz")).raise_for_status()
+        await warm_up.run(asyncio.sleep(1))
+        for _ in range(ROUNDS):
+            started = time.perf_counter()
+            await busy.run(burst(clients))
+            await quiet.run(asyncio.sleep(time.perf_counter() - started))
+    for name, calls in (("without sign-ins", quiet), (f"with {SIGN_INS_AT_ONCE} sign-ins at once", busy)):
+        console.print(
+            f"{name}: {len(calls.latencies):,} calls at {CALLS_PER_SECOND:,}/s, "
+            f"p50 {calls.percentile(50):.2f} ms, p99 {calls.percentile(99):.2f} ms"
+        )
+    took.sort()
+    console.print(
+        f"{len(took)} sign-ins: p50 {took[len(took) // 2]:.2f} s, slowest {took[-1]:.2f} s, "
+        f"{took.count(math.inf)} not in time"
+    )
+    return busy.percentile(99) / quiet.percentile(99)
+
+
+async def bench(host_mode: str) -> None:
+    """Start a cluster and the service, measure, and print the ratio."""
+    async with AsyncExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="instant-audience-bench-")))
+        cluster = EmbeddedCluster(directory / "data")
+        await cluster.start()
+        stack.push_async_callback(cluster.stop)
+        service = await stack.enter_async_context(running_service(host_mode, cluster.url, directory, USERNAMES))
+        console.print(f"host {host_mode}")
+        console.print(f"p99 with sign-ins / without: {await measure(service):.2f}")
+
+
+def main() -> None:
+    """Parse the arguments and run."""
+    parser = argparse.ArgumentParser(prog="python -m bench.logins", description=__doc__)
+    parser.add_argument("--host-mode", choices=("envoy", "grpcio"), default="envoy", help="which host serves")
+    arguments = parser.parse_args()
+    if arguments.host_mode == "envoy" and (missing := in_process.missing()):
+        sys.exit(f"the envoy host cannot run here: {missing}")
+    configure_logging("warning")
+    uvloop.run(bench(arguments.host_mode))
+
+
+if __name__ == "__main__":
+    main()

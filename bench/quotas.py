@@ -1,0 +1,146 @@
+"""`python -m bench.quotas`: members far above their limits, over four workers, and a neighbour below its own.
+
+Each flood is driven at three times its limit (reads at one and a half times: two cores have to do for callers, service
+and cluster), for ten seconds, and reported by second of the cluster's clock.
+"""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import httpx
+import uvloop
+import yaml
+from instantaudience_gateway import in_process
+from instantaudience_server.store.embedded import EmbeddedCluster
+from instantaudience_server.store.interface import Quota
+from instantaudience_server.telemetry import configure_logging
+from redis.asyncio import RedisCluster
+from rich.table import Table
+
+from bench.__main__ import Service, console, running_service
+from bench.flood import Flood, Result, flood
+
+WORKERS = 4
+CONNECTIONS = 16
+SEGMENT = 1
+FREE = {"posts_per_second": 2**31 - 1, "users_per_second": 2**31 - 1}
+LIMITS: dict[str, dict[str, int]] = {
+    "neighbour": {},
+    "posts": {},
+    "users": FREE | {"users_per_second": 1000},
+    "gets": {},
+}
+"""What differs from the default limits, by member; each has a user of its name."""
+MEMBERS = {name: number for number, name in enumerate(LIMITS, 1)}
+FLOODS = {
+    "posts": (Quota.POSTS, 300, 1, 100),
+    "users": (Quota.POSTS, 300, 10, 1000),
+    "gets": (Quota.GETS, 1500, 1, 1000),
+}
+"""Quota, calls a second, users of a call, limit."""
+NEIGHBOURS_RATE = 50
+
+
+def write_members(path: Path, password: str, usernames: Sequence[str]) -> None:
+    """A catalog of these users, each with a member of its own."""
+    content = {
+        "members": [
+            {"id": MEMBERS[name], "name": name, "segment_access": [1], "limits": LIMITS[name]} for name in usernames
+        ],
+        "users": [
+            {"id": MEMBERS[name], "username": name, "password": password, "member_id": MEMBERS[name]}
+            for name in usernames
+        ],
+        "segments": [{"id": SEGMENT, "member_id": 1}],
+    }
+    path.write_text(yaml.safe_dump(content))
+
+
+async def measure(service: Service, url: str, seconds: float) -> list[tuple[str, Result, Result]]:
+    """Each flood, with its neighbour's calls beside it."""
+    async with httpx.AsyncClient(base_url=f"http://{service.http[0]}:{service.http[1]}") as http:
+        answers = {
+            name: await http.post("/auth", json={"auth": {"username": name, "password": service.password}})
+            for name in LIMITS
+        }
+    tokens = {name: answer.raise_for_status().json()["response"]["token"] for name, answer in answers.items()}
+    results = []
+    async with RedisCluster.from_url(url, protocol=2) as redis:
+        for name, (quota, rate, users, _) in FLOODS.items():
+            console.print(f"… {name}")
+            floods = [
+                Flood(MEMBERS[name], tokens[name], quota, rate, users, SEGMENT),
+                Flood(MEMBERS["neighbour"], tokens["neighbour"], quota, NEIGHBOURS_RATE, 1, SEGMENT),
+            ]
+            address = f"{service.grpc[0]}:{service.grpc[1]}"
+            result, neighbour = await flood(address, floods, redis, connections=CONNECTIONS, seconds=seconds)
+            results.append((name, result, neighbour))
+    return results
+
+
+def report(host_mode: str, results: list[tuple[str, Result, Result]]) -> tuple[Table, bool]:
+    """What each second admitted; and whether every promise was kept."""
+    table = Table(title=f"Floods over {WORKERS} workers, host {host_mode}")
+    for heading in ("flood", "calls/s", "limit", "in each full second", "admitted", "refused", "workers", "neighbour"):
+        table.add_column(heading, justify="left" if heading == "flood" else "right")
+    kept = True
+    for name, result, neighbour in results:
+        limit = FLOODS[name][3]
+        least, most = min(result.full_windows), max(units for _, units in result.windows.values())
+        kept &= most <= limit and least >= 0.99 * limit and result.fits(limit)
+        kept &= result.counted == result.admitted and not neighbour.refused
+        rate = len(result.answers) / (result.ended - result.began)
+        table.add_row(
+            name,
+            f"{rate:,.0f}",
+            f"{limit:,}",
+            f"{least:,} to {max(result.full_windows):,}",
+            f"{result.admitted:,}",
+            f"{result.refused:,}",
+            str(result.workers),
+            f"{neighbour.admitted:,} admitted, {neighbour.refused:,} refused",
+        )
+    table.caption = "promises kept" if kept else "PROMISES BROKEN"
+    return table, kept
+
+
+async def bench(seconds: float) -> bool:
+    """Both hosts, one after the other."""
+    kept = True
+    hosts = ("grpcio",) if in_process.missing() else ("grpcio", "envoy")
+    async with AsyncExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="instant-audience-bench-")))
+        cluster = EmbeddedCluster(directory / "data")
+        await cluster.start()
+        stack.push_async_callback(cluster.stop)
+        for host_mode in hosts:
+            console.print(f"… starting the host {host_mode}")
+            async with running_service(
+                host_mode,
+                cluster.url,
+                directory,
+                tuple(LIMITS),
+                arguments=("--workers", str(WORKERS)),
+                write=write_members,
+            ) as service:
+                table, host_kept = report(host_mode, await measure(service, cluster.url, seconds))
+            console.print(table)
+            kept &= host_kept
+    return kept
+
+
+def main() -> None:
+    """Parse the arguments and run."""
+    parser = argparse.ArgumentParser(prog="python -m bench.quotas", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=10.3, help="how long each flood lasts")
+    arguments = parser.parse_args()
+    configure_logging("warning")
+    sys.exit(0 if uvloop.run(bench(arguments.seconds)) else 1)
+
+
+if __name__ == "__main__":
+    main()

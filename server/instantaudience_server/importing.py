@@ -147,8 +147,6 @@ class _Putting:
         new_hash = await self._new_hash(entry, stored_hash)
         if same and new_hash is None:
             return _Step(entry, is_new=False, write=None)
-        if isinstance(message, pb.User) and new_hash is not None:
-            message.token_generation += 1  # a new password revokes the tokens
         catalog_records.stamp(message, self._clock.now_ms(), is_new=before is None)
         return _Step(entry, before is None, write_of(before, message, new_hash))
 

@@ -133,6 +133,9 @@ async def test_passwords_and_tokens(run: Any, done: Any, changed: Service, admin
         headers = {"authorization": answer.json()["response"]["token"]}
         assert (await http.get("/segment", headers=headers)).status_code == 200
         assert (await run("user", "revoke", str(user["id"]), env=admin)).status == 0
+        async with asyncio.timeout(1):  # when every worker knows it (contract, "/segment")
+            while (await http.get("/segment", headers=headers)).status_code == 200:
+                pass
         assert (await http.get("/segment", headers=headers)).status_code == 401
     # A token of before is replaced without asking.
     assert (await run("user", "revoke", env=berta)).status == 0

@@ -1,6 +1,5 @@
 """Passwords and tokens of users: set, change, revoke (source: catalog.proto, ChangePassword and RevokeTokens)."""
 
-import asyncio
 from typing import Any
 
 from instantaudience.v1 import catalog_pb2 as pb
@@ -86,9 +85,7 @@ class AccountService:
 
     async def _read(self, user_id: int, deadline: float) -> tuple[int, str | None]:
         """A user's token generation and its password's hash, which is no older."""
-        (data,), (password_hash,) = await asyncio.gather(
-            self._store.find(Kind.USER, [user_id], deadline), self._store.password_hashes([user_id], deadline)
-        )
+        data, password_hash = await self._store.credentials(user_id, deadline)
         if data is None:
             raise not_found(Kind.USER, user_id)
         return pb.User.FromString(data).token_generation, password_hash

@@ -15,6 +15,7 @@ from instantaudience.v1 import catalog_pb2 as pb
 
 from instantaudience_server import catalog_records
 from instantaudience_server.segment_table import ROWS_AT_ONCE, Condition, SegmentTable
+from instantaudience_server.settings import BODY_LIMIT_BYTES
 from instantaudience_server.store.interface import Kind, Record
 
 MOST_HOT_SEGMENTS = 50_000
@@ -39,7 +40,7 @@ class Limits:
     users_per_second: int = 1000
     users_per_call: int = 1000
     segments_per_user: int = 100
-    body_bytes: int = 1_048_576
+    body_bytes: int = BODY_LIMIT_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,12 +178,6 @@ class Catalog:
         found = self._segments.find(matching, after_id=after_id, skip=skip, limit=limit)
         total = self._segments.count(matching) if is_narrow or search else self.count_segments(member_id)
         return SegmentPage(_decoded(found), total)
-
-    def find_segments(
-        self, *, member_id: int | None = None, ids: Sequence[int] | None = None, limit: int
-    ) -> list[pb.Segment]:
-        """At most `limit` segments, in the order of IDs: of all, or of a member, or those with some IDs."""
-        return _decoded(self._segments.find(Condition(member_id, ids), limit=limit))
 
     def count_segments(self, member_id: int | None = None) -> int:
         """How many segments a member has, or all members together."""

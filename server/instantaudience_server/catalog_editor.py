@@ -47,9 +47,8 @@ class CatalogEditor:
         elif (await self._store.find(kind, [created.id], deadline))[0] is not None:
             raise _refusal(Outcome.CONFLICT, created)
         catalog_records.stamp(created, self._clock.now_ms(), is_new=True)
-        outcome = await self._write(write_of(None, created, password_hash), deadline)
-        if outcome is not Outcome.DONE:
-            raise _refusal(outcome, created)
+        if not await self._made(write_of(None, created, password_hash), created, deadline):
+            raise _refusal(Outcome.CONFLICT, created)
         await self._feed.catch_up(deadline)
         return _with_etag(created)
 
@@ -82,11 +81,8 @@ class CatalogEditor:
                     catalog_rules.references(after) - catalog_rules.references(before), deadline
                 )
                 catalog_records.stamp(after, self._clock.now_ms(), is_new=False)
-            outcome = await self._write(write_of(before, after, password_hash), deadline)
-            if outcome is Outcome.DONE:
+            if await self._made(write_of(before, after, password_hash), after, deadline):
                 break
-            if outcome is not Outcome.CONFLICT:
-                raise _refusal(outcome, after)
         else:
             raise _changed_meanwhile(kind, object_id)
         await self._feed.catch_up(deadline)
@@ -103,11 +99,8 @@ class CatalogEditor:
             before = await self._read(kind, object_id, etag, deadline)
             if kind is Kind.MEMBER:
                 await self._check_unnamed(object_id, deadline)
-            outcome = await self._write(write_of(before, None), deadline)
-            if outcome is Outcome.DONE:
+            if await self._made(write_of(before, None), before, deadline):
                 break
-            if outcome is not Outcome.CONFLICT:
-                raise _refusal(outcome, before)
         else:
             raise _changed_meanwhile(kind, object_id)
         await self._feed.catch_up(deadline)
@@ -121,9 +114,12 @@ class CatalogEditor:
             raise _changed_meanwhile(kind, object_id)
         return message
 
-    async def _write(self, write: Write, deadline: float) -> Outcome:
+    async def _made(self, write: Write, message: Object, deadline: float) -> bool:
+        """Make a write of an object; False when something else stands there than `before`."""
         (outcome,) = await self._store.write([write], deadline)
-        return outcome
+        if outcome not in (Outcome.DONE, Outcome.CONFLICT):
+            raise _refusal(outcome, message)
+        return outcome is Outcome.DONE
 
     async def _check_references(self, references: Iterable[tuple[str, int]], deadline: float) -> None:
         named = sorted(references)

@@ -18,11 +18,6 @@ def kind_of(message: Object) -> Kind:
     return next(kind for kind, message_type in _MESSAGES.items() if isinstance(message, message_type))
 
 
-def is_user(message: Object) -> bool:
-    """Whether a message describes a user."""
-    return isinstance(message, pb.User)
-
-
 def encode(message: Object) -> bytes:
     """What is kept of an object."""
     if message.etag:

@@ -11,6 +11,7 @@ from instantaudience.v1 import catalog_pb2 as pb
 
 from instantaudience_server.catalog_records import Object, kind_of
 from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.settings import BODY_LIMIT_BYTES
 from instantaudience_server.store.interface import Kind
 
 New = TypeVar("New", bound=Object)
@@ -25,7 +26,7 @@ LIMITS = {
     "users_per_second": (1, 2**31 - 1),
     "users_per_call": (1, 100_000),
     "segments_per_user": (1, 10_000),
-    "body_bytes": (1, 1_048_576),
+    "body_bytes": (1, BODY_LIMIT_BYTES),
 }
 """The least and the most that a member's limit may be."""
 

@@ -52,14 +52,6 @@ class Quotas:
         limits = Counts(member.limits.posts_per_second, member.limits.users_per_second)
         return self._counter(member.id, Quota.POSTS).ask(POSTED, users, limits, deadline)
 
-    async def admit_posts(self, member: Member, users: int, deadline: float) -> None:
-        """Return when a request to apply memberships to so many users may proceed.
-
-        Raises:
-            AudienceError: RATE_LIMIT_EXCEEDED, UNAVAILABLE.
-        """
-        await self.ask_posts(member, users, deadline)
-
     async def admit_gets(self, member: Member, resource: str, count: int, deadline: float) -> None:
         """Return when a request that counts as so many reads may proceed; `resource` is what the error names.
 

@@ -35,9 +35,7 @@ class Settings(BaseModel):
     """Metrics for Prometheus. 0: any free port. None: they are not served."""
     host_mode: HostMode = "auto"
     """What serves calls: `envoy` (the service inside Envoy), `grpcio` (behind it), `auto`: envoy where it can run."""
-    workers: Annotated[int, Field(ge=1, le=256)] = (
-        len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    )
+    workers: Annotated[int, Field(ge=1, le=256)] = _CORES
     """Worker processes."""
     call_timeout_seconds: Annotated[float, Field(gt=0, le=60)] = 5.0
     """The deadline of calls whose caller sets none, and the longest that any call gets."""

@@ -18,7 +18,7 @@ from instantaudience_server.clock import Clock
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.metrics import SIGN_IN_RESULTS
 from instantaudience_server.passwords import Passwords
-from instantaudience_server.store.interface import CatalogStore, Kind, Session, SessionStore
+from instantaudience_server.store.interface import CatalogStore, Session, SessionStore
 
 IDLE_MS = 2 * 3600 * 1000
 """A token ends this long after its last use."""
@@ -126,10 +126,8 @@ class TokenService:
         changed in between comes with a later generation, so that a token for the old one is worth nothing.
         """
         account = self._catalog.accounts_by_name.get(username)
-        ids = [account.id if account else NOBODY]
-        (data,), (password_hash,) = await asyncio.gather(
-            self._catalog_store.find(Kind.USER, ids, deadline), self._catalog_store.password_hashes(ids, deadline)
-        )
+        user_id = account.id if account else NOBODY
+        data, password_hash = await self._catalog_store.credentials(user_id, deadline)
         user = pb.User.FromString(data or b"")
         return (user, password_hash) if user.username == username else (None, None)
 

@@ -3,8 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
@@ -13,7 +12,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from support.clusters import eventually, on_node
 from support.messages import one_user
 from support.metrics import Scrape, scrape
-from support.processes import Process, descendants, needs_proc
+from support.processes import Process, descendants, needs_proc, standing_still
 from support.service import Service, credentials, running_service
 
 pytestmark = needs_proc
@@ -185,20 +184,9 @@ def workers_of(service: Service) -> list[Process]:
     return found
 
 
-@contextmanager
-def standing_still(pids: list[int]) -> Iterator[None]:
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
-
-
 async def test_a_worker_that_has_lost_the_cluster_says_so(measured: Service) -> None:
     nodes = [(await on_node(port, "INFO", "server"))["process_id"] for port in measured.node_ports]
-    with standing_still(nodes):
+    with standing_still(*nodes):
 
         async def stale() -> Scrape:
             now = await scrape(measured)
@@ -229,7 +217,7 @@ async def test_a_worker_that_has_lost_the_cluster_says_so(measured: Service) -> 
 async def test_a_worker_that_stands_still_grows_old(measured: Service) -> None:
     """The age is calculated when somebody asks: the worker need not say anything."""
     hung = workers_of(measured)[0]
-    with standing_still([hung.pid]):
+    with standing_still(hung.pid):
 
         async def grown_old() -> None:
             ages = sorted((await scrape(measured)).by_worker("catalog_age_seconds").values())

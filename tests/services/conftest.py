@@ -1,15 +1,17 @@
 """The services on a real cluster; each test finds it empty. What differs between clusters is tests/store's affair."""
 
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from instantaudience_server.memberships import MembershipService
+from instantaudience_server.passwords import Passwords
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.embedded import EmbeddedCluster
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.store.quota_store import ClusterQuotaStore
+from support.accounts import AccountWorker
 from support.clocks import FakeClock
 from support.cluster_fixtures import cluster, plain
 from support.clusters import running_cluster
@@ -26,6 +28,14 @@ async def embedded(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Em
         yield cluster
 
 
+@pytest.fixture(scope="module")
+def passwords() -> Iterator[Passwords]:
+    """What hashes passwords, once for a module's tests."""
+    passwords = Passwords()
+    yield passwords
+    passwords.close()
+
+
 @pytest.fixture
 def clock() -> FakeClock:
     """Stands at the moment the test began, which is the cluster's time too."""
@@ -38,6 +48,15 @@ async def quotas(cluster: Cluster) -> AsyncIterator[Quotas]:
     quotas = Quotas(ClusterQuotaStore(cluster, worker=secrets.token_hex()))
     yield quotas
     await quotas.close()
+
+
+@pytest.fixture
+async def worker(cluster: Cluster, clock: FakeClock, passwords: Passwords) -> AsyncIterator[AccountWorker]:
+    """A worker for accounts, and its own accounts; suites of other services have workers of their own."""
+    worker = AccountWorker(cluster, clock, passwords)
+    await worker.create_accounts()
+    yield worker
+    await worker.tokens.close()
 
 
 @pytest.fixture

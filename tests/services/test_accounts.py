@@ -1,37 +1,20 @@
 """Changing passwords and revoking tokens (source: catalog.proto, ChangePassword and RevokeTokens)."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import Awaitable
 
 import pytest
 from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.accounts import AccountService
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.passwords import Passwords
-from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.interface import Kind
 from support.accounts import PASSWORDS, REVOKED, AccountWorker
 from support.callers import caller
-from support.clocks import FakeClock
 from support.clusters import seconds_from_now
 
 DEMO, ADMIN, PRIVATE, NOBODY = 1001, 1002, 1003, 9999
 NEW = "Another-Passw0rd!"
-
-
-@pytest.fixture(scope="module")
-def passwords() -> Iterator[Passwords]:
-    passwords = Passwords()
-    yield passwords
-    passwords.close()
-
-
-@pytest.fixture
-async def worker(cluster: Cluster, clock: FakeClock, passwords: Passwords) -> AsyncIterator[AccountWorker]:
-    worker = AccountWorker(cluster, clock, passwords)
-    await worker.create_accounts()
-    yield worker
-    await worker.tokens.close()
 
 
 @pytest.fixture

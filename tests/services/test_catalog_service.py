@@ -1,7 +1,7 @@
 """Editing the catalog (catalog.proto, CatalogService), on a real cluster."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -20,13 +20,6 @@ from support.clusters import seconds_from_now
 
 NOW_S = 1_700_000_000
 PASSWORD = "Some-Passw0rd!"
-
-
-@pytest.fixture(scope="module")
-def passwords() -> Iterator[Passwords]:
-    passwords = Passwords()
-    yield passwords
-    passwords.close()
 
 
 @pytest.fixture

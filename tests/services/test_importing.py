@@ -1,7 +1,7 @@
 """Importing many objects (catalog.proto, ImportCatalog), on a real cluster."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -21,13 +21,6 @@ PASSWORD = "Some-Passw0rd!"
 HASH = quick_hash(PASSWORD)
 A, B, C = 11, 12, 13
 """New members."""
-
-
-@pytest.fixture(scope="module")
-def passwords() -> Iterator[Passwords]:
-    passwords = Passwords()
-    yield passwords
-    passwords.close()
 
 
 @pytest.fixture

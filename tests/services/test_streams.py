@@ -34,16 +34,16 @@ WINDOW, LIMIT_BYTES = 4, 10_000
 
 
 @pytest.fixture
-async def tokens(cluster: Cluster, clock: FakeClock, plain: RedisCluster) -> AsyncIterator[TokenService]:
+async def tokens(
+    cluster: Cluster, clock: FakeClock, passwords: Passwords, plain: RedisCluster
+) -> AsyncIterator[TokenService]:
     """One token is out, of the demo user."""
     await plain.set(f"t:{hash_token(TOKEN)}", f"1001 {clock.ms} 0", pxat=clock.ms + IDLE_MS)
-    passwords = Passwords()
     tokens = TokenService(
         CATALOG, ClusterSessionStore(cluster), ClusterCatalogStore(cluster), passwords, clock, str, "ams1"
     )
     yield tokens
     await tokens.close()
-    passwords.close()
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Sign-in, and the check of every other call (contract, "Tokens")."""
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -22,21 +22,6 @@ from support.clocks import FakeClock
 from support.clusters import eventually, seconds_from_now
 
 HOUR_MS = 3_600_000
-
-
-@pytest.fixture(scope="module")
-def passwords() -> Iterator[Passwords]:
-    passwords = Passwords()
-    yield passwords
-    passwords.close()
-
-
-@pytest.fixture
-async def worker(cluster: Cluster, clock: FakeClock, passwords: Passwords) -> AsyncIterator[AccountWorker]:
-    worker = AccountWorker(cluster, clock, passwords)
-    await worker.create_accounts()
-    yield worker
-    await worker.tokens.close()
 
 
 @pytest.fixture

@@ -208,6 +208,10 @@ class TestPasswords:
     async def hashes(self, store: ClusterCatalogStore, *user_ids: int) -> list[str | None]:
         return await store.password_hashes(user_ids, seconds_from_now())
 
+    async def test_a_user_comes_with_its_hash(self, filled: ClusterCatalogStore) -> None:
+        assert await filled.credentials(10, seconds_from_now()) == (b"ann", "hash of ann")
+        assert await filled.credentials(11, seconds_from_now()) == (None, None)
+
     async def test_a_hash_is_kept_until_it_is_set_or_its_user_goes(self, filled: ClusterCatalogStore) -> None:
         assert await self.hashes(filled, 10, 11) == ["hash of ann", None]
         await write(filled, Write(Kind.USER, 10, b"ann", b"Ann", **SAME_USER))

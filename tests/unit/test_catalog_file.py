@@ -295,7 +295,7 @@ def test_what_was_written_is_read_again(tmp_path_factory: pytest.TempPathFactory
     assert sorted(read, key=lambda message: message.id) == sorted(messages, key=lambda message: message.id)
 
 
-def test_the_demo_catalog_is_what_the_vectors_assume() -> None:
+async def test_the_demo_catalog_is_what_the_vectors_assume() -> None:
     catalog, model = demo_catalog(), contract_model.DEMO
     assert {id_: member.segment_access for id_, member in catalog.members.items()} == {
         123: {123, 1661, 1262},
@@ -323,7 +323,8 @@ def test_the_demo_catalog_is_what_the_vectors_assume() -> None:
     }
     assert [name for name, account in catalog.accounts_by_name.items() if not account.active] == ["retired"]
     assert [id_ for id_, account in catalog.accounts.items() if account.role is Role.ADMIN] == [1]
-    assert {each.id: (each.member_id, each.code, each.state) for each in catalog.find_segments(limit=1000)} == {
+    page = await catalog.page_of_segments(limit=1000)
+    assert {each.id: (each.member_id, each.code, each.state) for each in page.segments} == {
         segment["id"]: (
             segment["member_id"],
             segment.get("code", ""),

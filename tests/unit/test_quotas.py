@@ -65,7 +65,7 @@ def outcome(admitted: Admitted) -> str:
 async def refused(quotas: Quotas, of: Member, users: int = 1) -> AudienceError:
     """The error of a call that must be refused."""
     with pytest.raises(AudienceError) as failed:
-        await quotas.admit_posts(of, users, LATER)
+        await quotas.ask_posts(of, users, LATER)
     assert failed.value.reason is Reason.RATE_LIMIT_EXCEEDED
     return failed.value
 
@@ -130,7 +130,7 @@ class TestQuestions:
         windows = Windows()
         quotas = Quotas(windows)
         for number in range(10):
-            await quotas.admit_posts(member(number), 1, LATER)
+            await quotas.ask_posts(member(number), 1, LATER)
             assert len(quotas._counters) <= 3
         assert len(windows.questions) == 10
 
@@ -147,7 +147,7 @@ class TestRefusals:
     )
     async def test_a_post(self, limits: dict[str, int], before: list[int], users: int, text: str, count: str) -> None:
         quotas = Quotas(Windows())
-        await asyncio.gather(*(quotas.admit_posts(member(**limits), each, LATER) for each in before))
+        await asyncio.gather(*(quotas.ask_posts(member(**limits), each, LATER) for each in before))
         for _ in ("by the cluster", "by the worker"):
             error = await refused(quotas, member(**limits), users)
             assert error.message == (
@@ -171,14 +171,14 @@ class TestRefusals:
         windows = Windows(lambda: now[0])
         quotas = Quotas(windows)
         limited = member(posts_per_second=3, users_per_second=10)
-        await quotas.admit_posts(limited, 6, LATER)
+        await quotas.ask_posts(limited, 6, LATER)
         assert len(windows.questions) == 1
         await refused(quotas, limited, 5)  # of 4 that are left
         assert len(windows.questions) == 1
-        await quotas.admit_posts(limited, 4, LATER)
+        await quotas.ask_posts(limited, 4, LATER)
         assert len(windows.questions) == 2
         await refused(quotas, limited, 1)
-        await quotas.admit_posts(limited, 0, LATER)  # the third call
+        await quotas.ask_posts(limited, 0, LATER)  # the third call
         await refused(quotas, limited, 0)
         assert len(windows.questions) == 3
 
@@ -186,16 +186,16 @@ class TestRefusals:
         windows = Windows(lambda: 1 - 1e-9)  # it ends as soon as it is known
         quotas = Quotas(windows)
         limited = member(posts_per_second=1)
-        await quotas.admit_posts(limited, 1, LATER)
+        await quotas.ask_posts(limited, 1, LATER)
         await refused(quotas, limited)
         await refused(quotas, limited)
         assert len(windows.questions) == 3
 
     async def test_a_higher_limit_counts_at_once(self) -> None:
         quotas = Quotas(Windows())
-        await quotas.admit_posts(member(posts_per_second=1), 1, LATER)
+        await quotas.ask_posts(member(posts_per_second=1), 1, LATER)
         await refused(quotas, member(posts_per_second=1))
-        await quotas.admit_posts(member(posts_per_second=2), 1, LATER)
+        await quotas.ask_posts(member(posts_per_second=2), 1, LATER)
 
     async def test_calls_that_wait_for_a_full_window_are_not_asked_for(self) -> None:
         store = Gated()
@@ -290,7 +290,7 @@ def test_no_window_is_passed_and_nobody_is_refused_who_fits(schedule: list[tuple
             nonlocal admitted
             began = int(loop.time())
             try:
-                await workers[worker].admit_posts(LIMITED, users, LATER)
+                await workers[worker].ask_posts(LIMITED, users, LATER)
                 admitted += 1
             except AudienceError:
                 windows_then = [

@@ -153,6 +153,12 @@ class ClusterCatalogStore:
         (found,) = await self._cluster.execute([command], deadline)
         return [None if value is None else value.decode() for value in found]
 
+    async def credentials(self, user_id: int, deadline: float) -> tuple[bytes | None, str | None]:
+        """Get both, in this order, from the one node that has them."""
+        asked = [commands.get_fields(key, [user_id]) for key in (keys.CATALOG_USERS, keys.CATALOG_PASSWORDS)]
+        (user,), (password_hash,) = await self._cluster.execute(asked, deadline)
+        return user, None if password_hash is None else password_hash.decode()
+
     async def write(self, writes: Sequence[Write], deadline: float) -> list[Outcome]:
         """Run the script on a part after the other; it knows a command that is sent again by its name."""
         outcomes: list[Outcome] = []

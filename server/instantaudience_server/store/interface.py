@@ -177,6 +177,12 @@ class CatalogStore(Protocol):
     async def password_hashes(self, user_ids: Sequence[int], deadline: float) -> list[str | None]:
         """Users' password hashes, in the order of the IDs; None where there is none."""
 
+    async def credentials(self, user_id: int, deadline: float) -> tuple[bytes | None, str | None]:
+        """A user and its password's hash, in one round trip; each None where there is none.
+
+        The user is read first: a password that is changed in between comes with an older `token_generation`.
+        """
+
     async def write(self, writes: Sequence[Write], deadline: float) -> list[Outcome]:
         """Make changes, in order, each by itself and none twice. After UNAVAILABLE, some may have been made."""
 

@@ -34,6 +34,7 @@ from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.store.quota_store import ClusterQuotaStore
 from instantaudience_server.store.session_store import ClusterSessionStore
 from instantaudience_server.store.topology import Topology
+from instantaudience_server.store.usage_store import ClusterUsageStore
 from instantaudience_server.telemetry import Event
 from instantaudience_server.tokens import TokenService
 from instantaudience_server.transport.catalog_methods import catalog_methods
@@ -42,6 +43,7 @@ from instantaudience_server.transport.methods import SERVICES, build_methods
 from instantaudience_server.transport.pipeline import AnyMethod, Pipeline
 from instantaudience_server.transport.segment_methods import segment_methods
 from instantaudience_server.transport.standard import ServingStatus, standard_methods
+from instantaudience_server.usage import Usage
 
 log = structlog.get_logger()
 
@@ -99,9 +101,12 @@ async def open_worker(config: WorkerConfig) -> AsyncIterator[Worker]:
         sessions = ClusterSessionStore(cluster)
         tokens = TokenService(catalog, sessions, catalog_store, passwords, clock, secrets.token_hex, settings.location)
         stack.push_async_callback(tokens.close)
-        quotas = Quotas(ClusterQuotaStore(cluster, worker=secrets.token_hex(WORKER_NAME_BYTES)))
+        name = secrets.token_hex(WORKER_NAME_BYTES)
+        quotas = Quotas(ClusterQuotaStore(cluster, worker=name))
         stack.push_async_callback(quotas.close)
-        memberships = MembershipService(catalog, ClusterMembershipStore(cluster), quotas, clock)
+        usage = Usage(ClusterUsageStore(cluster, worker=name), catalog, clock)
+        stack.push_async_callback(usage.close)
+        memberships = MembershipService(catalog, ClusterMembershipStore(cluster), quotas, usage, clock)
         health, status = HealthService(cluster), ServingStatus(SERVICES)
         methods = build_methods(memberships, tokens, health)
         accounts = AccountService(editor, catalog_store, passwords)
@@ -114,6 +119,7 @@ async def open_worker(config: WorkerConfig) -> AsyncIterator[Worker]:
         methods += standard_methods(status, SERVICES)
         pipeline = Pipeline(
             tokens,
+            usage,
             call_timeout_seconds=settings.call_timeout_seconds,
             body_limit_bytes=BODY_LIMIT_BYTES,
             stream_window=settings.stream_window,

@@ -15,28 +15,35 @@ from instantaudience_server.quotas import POSTED, Admitted, Quotas
 from instantaudience_server.reading import MS_PER_MINUTE, Reading
 from instantaudience_server.skipped import skip_request
 from instantaudience_server.store.interface import NEVER, Changes, Memberships, MembershipStore
+from instantaudience_server.usage import Usage
 from instantaudience_server.wire import ApplyRequest, decode_user
 
 
 class Prepared(NamedTuple):
-    """A request that was read: what to answer, once it is `admitted` and then `changes` are written."""
+    """A request of a member that was read: what to answer, once it is `admitted` and then `changes` are written.
+
+    `counted` is what to count of it; None of one that is only checked.
+    """
 
     result: pb.ApplySegmentsResult
+    member_id: int
     changes: Changes
+    counted: Reading | None
     admitted: Admitted
 
 
 class MembershipService:
     """The commands on memberships. Deadlines are times of the event loop's clock, in seconds."""
 
-    def __init__(self, catalog: Catalog, store: MembershipStore, quotas: Quotas, clock: Clock) -> None:
+    def __init__(self, catalog: Catalog, store: MembershipStore, quotas: Quotas, usage: Usage, clock: Clock) -> None:
         self._catalog = catalog
         self._store = store
         self._quotas = quotas
+        self._usage = usage
         self._clock = clock
 
     async def apply(self, request: ApplyRequest, caller: Caller, deadline: float) -> pb.ApplySegmentsResult:
-        """Apply a request and answer when the cluster has taken every write.
+        """Apply a request and answer when the cluster has taken every write, and counted the call.
 
         Raises:
             AudienceError: SYNTAX, RATE_LIMIT_EXCEEDED; UNAVAILABLE, the request may be partly applied then.
@@ -69,16 +76,22 @@ class MembershipService:
         result = pb.ApplySegmentsResult(status="OK", warnings=reading.warnings or None)
         result.message.users_in_request = reading.users
         result.message.segments_in_request = reading.segments
-        return Prepared(result, {} if request.validate_only else reading.changes, admitted)
+        if request.validate_only:
+            return Prepared(result, caller.member.id, {}, None, admitted)
+        return Prepared(result, caller.member.id, reading.changes, reading, admitted)
 
     async def write(self, prepared: Prepared, deadline: float) -> None:
-        """Write what a prepared request changes, once it is admitted.
+        """Write what a prepared request changes, once it is admitted, and count it.
 
         Raises:
             AudienceError: RATE_LIMIT_EXCEEDED, nothing was changed; UNAVAILABLE (see `apply`).
         """
         await prepared.admitted
+        if prepared.counted is None:
+            return
+        counted = self._usage.count(prepared.member_id, prepared.counted, deadline)
         await self._store.write(prepared.changes, deadline)
+        await counted
 
     async def get(
         self, users: Sequence[pb.GetMembershipsRequest], caller: Caller, deadline: float

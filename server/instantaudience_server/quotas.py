@@ -11,6 +11,7 @@ from instantaudience_server.catalog import Member
 from instantaudience_server.errors import AudienceError, Reason, unavailable
 from instantaudience_server.metrics import QUOTA_REFUSALS
 from instantaudience_server.store.interface import Admissions, Counts, Quota, QuotaStore
+from instantaudience_server.waiting import Sweeper, Waiter
 
 POSTED = "rt-segment"
 """What posts are counted for, as the contract's text names it."""
@@ -18,8 +19,6 @@ MOST_CALLS = 500
 """Calls of a question, at most: a node does nothing else while it decides on them."""
 MOST_COUNTERS = 20_000
 """Counters that a worker keeps, about."""
-SWEEP_SECONDS = 0.02
-"""How late, at most, a call ends whose deadline is over."""
 RETRY_SECONDS = 1
 """After this long, another window has begun."""
 UNANSWERED = "the cluster did not say in time whether the call is within its limits; nothing was changed"
@@ -41,7 +40,7 @@ class Quotas:
         self._store = store
         self._loop = asyncio.get_running_loop()
         self._counters: dict[tuple[int, Quota], _Counter] = {}
-        self._sweeper: asyncio.TimerHandle | None = None
+        self._sweeper = Sweeper(lambda: self._counters.values())
 
     def ask_posts(self, member: Member, users: int, deadline: float) -> Admitted:
         """Ask for a request to apply memberships to so many users; await the result before anything is changed.
@@ -63,13 +62,11 @@ class Quotas:
 
     async def close(self) -> None:
         """End the questions under way, and the calls that wait for them."""
-        if self._sweeper is not None:
-            self._sweeper.cancel()
+        self._sweeper.close()
         await asyncio.gather(*[counter.close() for counter in self._counters.values()])
 
     def _counter(self, member_id: int, quota: Quota) -> "_Counter":
-        if self._sweeper is None:
-            self._sweeper = self._loop.call_later(SWEEP_SECONDS, self._sweep)
+        self._sweeper.arm()
         counter = self._counters.get((member_id, quota))
         if counter is None:
             if len(self._counters) >= MOST_COUNTERS:
@@ -77,30 +74,16 @@ class Quotas:
             counter = self._counters[member_id, quota] = _Counter(self._store, self._loop, member_id, quota)
         return counter
 
-    def _sweep(self) -> None:
-        """Fail the calls whose deadline is over: one timer for all, because timers cost and deadlines rarely pass."""
-        busy = [counter for counter in self._counters.values() if counter.busy]
-        for counter in busy:
-            counter.fail_overdue()
-        self._sweeper = self._loop.call_later(SWEEP_SECONDS, self._sweep) if busy else None
 
+class _Call(Waiter):
+    """A call that waits to be admitted."""
 
-class _Call:
-    """A call that waits for an answer."""
-
-    __slots__ = ("admitted", "deadline", "resource", "units")
+    __slots__ = ("resource", "units")
 
     def __init__(self, resource: str, units: int, deadline: float, admitted: Admitted) -> None:
+        super().__init__(deadline, admitted)
         self.resource = resource
         self.units = units
-        self.deadline = deadline
-        self.admitted = admitted
-
-    def fail(self, error: BaseException) -> None:
-        """Fail, unless it was decided before. Nobody may wait for it any more, so the error counts as noticed."""
-        if not self.admitted.done():
-            self.admitted.set_exception(error)
-            self.admitted.exception()
 
 
 class _Counter:
@@ -136,11 +119,10 @@ class _Counter:
         if self._question is None and not self._gathering:
             self._gathering = True
             self._loop.call_soon(self._send)
-        return call.admitted
+        return call.done
 
-    def fail_overdue(self) -> None:
+    def fail_overdue(self, now: float) -> None:
         """Fail the calls whose deadline is over."""
-        now = self._loop.time()
         for calls in (self._asked, self._waiting):
             for call in calls:
                 if call.deadline <= now:
@@ -149,7 +131,7 @@ class _Counter:
     async def close(self) -> None:
         """End the question under way, and all calls."""
         for call in self._waiting:
-            call.admitted.cancel()
+            call.done.cancel()
         if self._question is not None:
             self._question.cancel()
             await asyncio.gather(self._question, return_exceptions=True)
@@ -171,15 +153,15 @@ class _Counter:
 
     def _is_decided(self, call: _Call, now: float) -> bool:
         """Whether a call needs no question: it has left, or there can be no room for it."""
-        if not call.admitted.done() and now < self._until and not self._fits(call.units):
+        if not call.done.done() and now < self._until and not self._fits(call.units):
             call.fail(self._refusal(call.resource))
-        return call.admitted.done()
+        return call.done.done()
 
     def _answered(self, question: "asyncio.Task[Admissions]") -> None:
         asked, self._asked, self._question = self._asked, [], None
         if question.cancelled():
             for call in asked:
-                call.admitted.cancel()
+                call.done.cancel()
             return
         error = question.exception()
         if error is not None:
@@ -191,10 +173,10 @@ class _Counter:
             # The answer's time lies after this one, so the window does not end before.
             self._until = self._sent + answer.left_seconds
             for call, admitted in zip(asked, answer.admitted, strict=True):
-                if not admitted:
+                if admitted:
+                    call.succeed()
+                else:
                     call.fail(self._refusal(call.resource))
-                elif not call.admitted.done():
-                    call.admitted.set_result(None)
         self._send()
 
     def _fits(self, units: int) -> bool:

@@ -19,17 +19,24 @@ WARNINGS_PER_TURN = 500
 
 
 class _Blocks(NamedTuple):
-    """A list of blocks without a fault: how many they are, and what they change."""
+    """The blocks of a user: how many are valid, and what they change."""
 
     valid: int
     changes: UserChanges
 
 
+class Refusal(NamedTuple):
+    """A block that the catalog did not let through, or a user that an external ID does not lead to, and why."""
+
+    code: pb.WarningCode
+    part: "pb.SegBlock | pb.RtSegment"
+
+
 class Reading:
     """A request while it is read. The ends of its memberships count from `now_ms` (Unix time in ms).
 
-    `platform_keys` leads from the keys of external IDs to users; the counts, `warnings` and `changes` grow as users are
-    read.
+    `platform_keys` leads from the keys of external IDs to users; the counts, `warnings`, `changes`, `unchanged` (the
+    keys of valid users of whom nothing is to change) and `refusals` grow as users are read.
     """
 
     def __init__(self, catalog: Catalog, caller: Caller, now_ms: int, platform_keys: dict[bytes, bytes]) -> None:
@@ -38,13 +45,16 @@ class Reading:
         self._external_member_id = caller.member.external_member_id
         self._most_users = caller.member.limits.users_per_call
         self._most_blocks = caller.member.limits.segments_per_user
-        self._now_ms = now_ms
+        self.now_ms = now_ms
         self._platform_keys = platform_keys
         self._faultless: dict[bytes, _Blocks] = {}
         self.users = 0
         self.segments = 0
         self.warnings: list[pb.Warning] = []
         self.changes: dict[bytes, UserChanges] = {}
+        self.unchanged: set[bytes] = set()
+        self.refusals: list[Refusal] = []
+        self._memberships: tuple[int, int] | None = None
 
     def read(self, users: Sequence[bytes], start: int = 0) -> int:
         """Read encoded users from `start` on, and note what changes.
@@ -88,18 +98,29 @@ class Reading:
             user_id, rest = split_user(encoded)
             sharing.setdefault(rest, []).append(user_id)
         changes: dict[bytes, UserChanges] = {}
-        segments = 0
+        segments = adds = removes = 0
         for rest, user_ids in sharing.items():
             blocks = self._faultless_blocks(rest)
             keys = identity.encoded_platform_keys(user_ids) if blocks else None
             if blocks is None or keys is None:
                 return False
             segments += blocks.valid * len(keys)
+            added, removed = _count(blocks.changes)
+            adds += added * len(keys)
+            removes += removed * len(keys)
             changes.update(dict.fromkeys(keys, blocks.changes))
         if len(changes) < len(users):
             return False
         self.users, self.segments, self.changes = len(users), segments, changes
+        self._memberships = adds, removes
         return True
+
+    def count_memberships(self) -> tuple[int, int]:
+        """How many memberships are to be added and removed; each counts once, however often it was sent."""
+        if self._memberships is None:
+            counts = [_count(user_changes) for user_changes in self.changes.values()]
+            self._memberships = sum([adds for adds, _ in counts]), sum([removes for _, removes in counts])
+        return self._memberships
 
     def _faultless_blocks(self, rest: bytes) -> _Blocks | None:
         """The blocks in what follows a user's ID, if they are all valid and usable, and nothing else is there."""
@@ -109,6 +130,7 @@ class Reading:
         blocks = self._read_blocks(0, user.seg_block, resolve=True)
         if self.warnings:
             self.warnings.clear()
+            self.refusals.clear()
             return None
         self._faultless[rest] = blocks
         return blocks
@@ -135,7 +157,10 @@ class Reading:
         self.segments += blocks.valid
         if known is None:
             skip_user(self.warnings, pb.WARNING_CODE_UNKNOWN_USER_ID, index, user, user.seg_block)
-        elif blocks.changes:
+            self.refusals.append(Refusal(pb.WARNING_CODE_UNKNOWN_USER_ID, user))
+        elif not blocks.changes:
+            self.unchanged.add(known)
+        else:
             self._change(known, blocks.changes)
             if rest is not None and len(self.warnings) == skipped:
                 self._remember(rest, blocks)
@@ -163,13 +188,14 @@ class Reading:
                 last[segment.id] = (self._end(block), block.value)
             else:
                 skip_block(self.warnings, segment, user_index, index, block)
+                self.refusals.append(Refusal(segment, block))
         return _Blocks(valid, _by_end(last))
 
     def _end(self, block: pb.SegBlock) -> int:
         expiration = block.expiration
         if expiration or block.HasField("expiration"):
-            return end_of(expiration, self._now_ms)
-        return end_of(self._member.default_expiration_minutes, self._now_ms)
+            return end_of(expiration, self.now_ms)
+        return end_of(self._member.default_expiration_minutes, self.now_ms)
 
     def _change(self, key: bytes, changes: UserChanges) -> None:
         """Note a user's changes; where it stands in the request before, the later one wins."""
@@ -190,6 +216,12 @@ def _by_end(memberships: dict[int, tuple[int, int]]) -> UserChanges:
     for segment_id, (end, value) in memberships.items():
         changes.setdefault(end, {})[segment_id] = value
     return changes
+
+
+def _count(changes: UserChanges) -> tuple[int, int]:
+    """How many memberships of a user are added, and how many removed."""
+    removes = len(changes.get(REMOVE, ()))
+    return sum(map(len, changes.values())) - removes, removes
 
 
 def _merged(earlier: UserChanges, later: UserChanges) -> UserChanges:

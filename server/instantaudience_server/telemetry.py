@@ -18,6 +18,7 @@ class Event(StrEnum):
 
     STORE_COMMAND_REFUSED = "store_command_refused"  # node, error: the error's first word
     STORE_TOPOLOGY_UNKNOWN = "store_topology_unknown"
+    USAGE_LOST = "usage_lost"  # the cluster did not take what was counted
     CALL_DEFECT = "call_defect"  # request_id, method, exception
     CATALOG_SEEDED = "catalog_seeded"  # added: how many objects of the file were missing
     CATALOG_STALE = "catalog_stale"  # the cluster does not answer; the worker goes on with what it knows

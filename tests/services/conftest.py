@@ -11,6 +11,8 @@ from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.embedded import EmbeddedCluster
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.store.quota_store import ClusterQuotaStore
+from instantaudience_server.store.usage_store import ClusterUsageStore
+from instantaudience_server.usage import Usage
 from support.accounts import AccountWorker
 from support.clocks import FakeClock
 from support.cluster_fixtures import cluster, plain
@@ -51,6 +53,14 @@ async def quotas(cluster: Cluster) -> AsyncIterator[Quotas]:
 
 
 @pytest.fixture
+async def usage(cluster: Cluster, clock: FakeClock) -> AsyncIterator[Usage]:
+    """What counts the members' calls."""
+    usage = Usage(ClusterUsageStore(cluster, worker=secrets.token_hex()), CATALOG, clock)
+    yield usage
+    await usage.close()
+
+
+@pytest.fixture
 async def worker(cluster: Cluster, clock: FakeClock, passwords: Passwords) -> AsyncIterator[AccountWorker]:
     """A worker for accounts, and its own accounts; suites of other services have workers of their own."""
     worker = AccountWorker(cluster, clock, passwords)
@@ -60,6 +70,6 @@ async def worker(cluster: Cluster, clock: FakeClock, passwords: Passwords) -> As
 
 
 @pytest.fixture
-def service(cluster: Cluster, quotas: Quotas, clock: FakeClock) -> MembershipService:
+def service(cluster: Cluster, quotas: Quotas, usage: Usage, clock: FakeClock) -> MembershipService:
     """The commands on memberships, on the demo catalog."""
-    return MembershipService(CATALOG, ClusterMembershipStore(cluster), quotas, clock)
+    return MembershipService(CATALOG, ClusterMembershipStore(cluster), quotas, usage, clock)

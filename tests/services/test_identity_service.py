@@ -18,6 +18,7 @@ from instantaudience_server.store.external_id_store import ClusterExternalIdStor
 from instantaudience_server.store.interface import Record
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.store.quota_store import ClusterQuotaStore
+from instantaudience_server.usage import Usage
 from redis.asyncio import RedisCluster
 from support.callers import caller
 from support.clocks import FakeClock
@@ -45,9 +46,9 @@ def identities(cluster: Cluster, clock: FakeClock) -> IdentityService:
 
 
 @pytest.fixture
-async def memberships(cluster: Cluster, clock: FakeClock) -> AsyncIterator[MembershipService]:
+async def memberships(cluster: Cluster, usage: Usage, clock: FakeClock) -> AsyncIterator[MembershipService]:
     quotas = Quotas(ClusterQuotaStore(cluster, secrets.token_hex()))
-    yield MembershipService(CATALOG, ClusterMembershipStore(cluster), quotas, clock)
+    yield MembershipService(CATALOG, ClusterMembershipStore(cluster), quotas, usage, clock)
     await quotas.close()
 
 

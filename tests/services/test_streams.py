@@ -21,6 +21,7 @@ from instantaudience_server.streams import Stream
 from instantaudience_server.tokens import IDLE_MS, TokenService, hash_token
 from instantaudience_server.transport.methods import build_methods
 from instantaudience_server.transport.pipeline import Call, CallError, Pipeline, StreamMethod
+from instantaudience_server.usage import Usage
 from redis.asyncio import RedisCluster
 from structlog.testing import capture_logs
 from support.callers import caller
@@ -47,8 +48,8 @@ async def tokens(
 
 
 @pytest.fixture
-async def pipeline(tokens: TokenService) -> Pipeline:
-    return Pipeline(tokens, call_timeout_seconds=5, body_limit_bytes=LIMIT_BYTES, stream_window=WINDOW)
+async def pipeline(tokens: TokenService, usage: Usage) -> Pipeline:
+    return Pipeline(tokens, usage, call_timeout_seconds=5, body_limit_bytes=LIMIT_BYTES, stream_window=WINDOW)
 
 
 @pytest.fixture

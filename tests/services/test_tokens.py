@@ -15,6 +15,7 @@ from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.interface import Kind
 from instantaudience_server.tokens import TRUST_MS, bare_token, hash_token
 from instantaudience_server.transport.pipeline import Call, CallError, Method, Pipeline
+from instantaudience_server.usage import Usage
 from redis.asyncio import RedisCluster
 from support.accounts import PASSWORDS, REVOKED, AccountWorker
 from support.callers import caller, quick_hash
@@ -362,11 +363,11 @@ def test_a_token_may_stand_bare_or_after_bearer(authorization: str, token: str) 
     assert bare_token(authorization) == token
 
 
-async def test_the_pipeline_asks_for_a_token_before_it_reads(worker: AccountWorker) -> None:
+async def test_the_pipeline_asks_for_a_token_before_it_reads(worker: AccountWorker, usage: Usage) -> None:
     async def whoami(request: pb.GetMembershipsRequest, calling: Caller, deadline: float) -> pb.UserMemberships:
         return pb.UserMemberships(user_id=calling.account.username)
 
-    pipeline = Pipeline(worker.tokens, call_timeout_seconds=5, body_limit_bytes=100, stream_window=1)
+    pipeline = Pipeline(worker.tokens, usage, call_timeout_seconds=5, body_limit_bytes=100, stream_window=1)
     method = Method("/audience/Get", pb.GetMembershipsRequest, whoami)
     token = await worker.sign_in()
     for authorization in (token, f"Bearer {token}"):

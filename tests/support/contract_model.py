@@ -103,6 +103,42 @@ def apply(
     return response, {user: memberships for user, memberships in new_state.items() if memberships}
 
 
+def counted(
+    request: Any, catalog: Mapping[str, Any], username: str, external_ids: ExternalIds | None = None
+) -> dict[str, int]:
+    """What a report counts of a `POST /rt-segment` that is applied, by the report's field names without `num_`.
+
+    Raises UnreadableError: such a call is one of `other_errors`.
+    """
+    member = _member_of(catalog, username)
+    valid_users: set[User] = set()
+    leaves: dict[tuple[User, int], bool] = {}
+    counts = dict.fromkeys(
+        ("invalid_users", "invalid_segments", "unauth_segments", "inactive_segments", "other_errors"), 0
+    )
+    for index, user in enumerate(_readable(request)):
+        blocks = [block for block in user.get("seg_block", [])[:100] if not _problem_of_block(block)]
+        if _problem_of_user(index, user, member) or not blocks:
+            continue
+        known = _who(user, member, external_ids or {})
+        if known is None:
+            counts["invalid_users"] += 1
+            continue
+        valid_users.add(known)
+        for block in blocks:
+            segment, problem = _find_segment(block, member, catalog)
+            if segment is not None:
+                leaves[known, segment["id"]] = block.get("expiration", member.get("default_expiration", 0)) == -1
+            elif problem.startswith("Invalid"):
+                counts["invalid_segments"] += 1
+            elif problem.startswith("Unauthorized"):
+                counts["unauth_segments"] += 1
+            else:
+                counts["inactive_segments"] += 1
+    removes = sum(leaves.values())
+    return {"valid_users": len(valid_users), "valid_adds": len(leaves) - removes, "valid_removes": removes, **counts}
+
+
 def read(
     user_id: str,
     domain: str | None,

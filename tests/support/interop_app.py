@@ -14,7 +14,9 @@ from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
 from instantaudience_server.access import Caller
+from instantaudience_server.clock import SystemClock
 from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.store.interface import Addition
 from instantaudience_server.transport.asgi import GrpcApplication
 from instantaudience_server.transport.pipeline import (
     AnyMethod,
@@ -26,6 +28,7 @@ from instantaudience_server.transport.pipeline import (
 )
 from instantaudience_server.transport.standard import ServingStatus, standard_methods
 from instantaudience_server.transport.status import Failure
+from instantaudience_server.usage import Usage
 from support.callers import caller, demo_catalog
 
 SERVICE = "interop.TestService"
@@ -44,6 +47,13 @@ class _Tokens:
         if token != GOOD_TOKEN:
             raise AudienceError(Reason.NOAUTH, "The token is not known")
         return self._caller
+
+
+class _Uncounted:
+    """Takes what is counted, and forgets it."""
+
+    async def add(self, addition: Addition, deadline: float) -> None:
+        pass
 
 
 class _Methods:
@@ -151,6 +161,7 @@ class _Application:
         await status.set_serving(True)
         pipeline = Pipeline(
             _Tokens(),  # type: ignore[arg-type]
+            Usage(_Uncounted(), demo_catalog(), SystemClock()),  # type: ignore[arg-type]
             call_timeout_seconds=CALL_TIMEOUT_SECONDS,
             body_limit_bytes=LIMIT_BYTES,
             stream_window=4,

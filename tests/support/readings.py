@@ -85,7 +85,9 @@ async def read_async(
     """Read a request (JSON form, or a message) at NOW_MS, for an account of the demo catalog."""
     message = encoded(request) if isinstance(request, Mapping) else request
     quotas = Quotas(Windows())
-    service = MembershipService(CATALOG, MappedIds(external_ids or {}), quotas, FakeClock(NOW_MS))  # type: ignore[arg-type]
+    store: Any = MappedIds(external_ids or {})
+    nothing: Any = None  # is counted of a request that is only read
+    service = MembershipService(CATALOG, store, quotas, nothing, FakeClock(NOW_MS))
     try:
         prepared = await service.prepare(message, caller(username, CATALOG), deadline=float("inf"))
     finally:

@@ -23,7 +23,7 @@ Handle = Callable[[Message, float], Awaitable[Message]]
 @pytest.fixture
 async def pipeline() -> Pipeline:
     """Public methods only: it asks nobody for tokens."""
-    return Pipeline(None, call_timeout_seconds=5.0, body_limit_bytes=LIMIT_BYTES, stream_window=1)  # type: ignore[arg-type]
+    return Pipeline(None, None, call_timeout_seconds=5.0, body_limit_bytes=LIMIT_BYTES, stream_window=1)  # type: ignore[arg-type]
 
 
 def method(handle: Handle) -> PublicMethod:

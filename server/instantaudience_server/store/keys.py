@@ -38,6 +38,11 @@ def quota_key(member_id: int, quota: str) -> bytes:
     return f"q:{member_id}:{quota}".encode()
 
 
+def usage_key(member_id: int, hour: int) -> bytes:
+    """The hash of what a member sent in an hour, which is given by how many had passed since 1970 (UTC)."""
+    return b"r:%d:%d" % (member_id, hour)
+
+
 CATALOG_MEMBERS = b"c:{catalog}:members"
 CATALOG_USERS = b"c:{catalog}:users"
 CATALOG_SEGMENTS = b"c:{catalog}:segments"

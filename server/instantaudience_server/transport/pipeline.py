@@ -4,6 +4,7 @@ A host hands over bytes and metadata, and gets bytes or a `CallError` back.
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
@@ -18,6 +19,7 @@ from instantaudience_server.metrics import count_call
 from instantaudience_server.telemetry import Event
 from instantaudience_server.tokens import TokenService, bare_token
 from instantaudience_server.transport.status import DEFECT_TEXT, Failure, describe
+from instantaudience_server.usage import Usage
 
 log = structlog.get_logger()
 
@@ -113,9 +115,16 @@ class Pipeline:
     """
 
     def __init__(
-        self, tokens: TokenService, *, call_timeout_seconds: float, body_limit_bytes: int, stream_window: int
+        self,
+        tokens: TokenService,
+        usage: Usage,
+        *,
+        call_timeout_seconds: float,
+        body_limit_bytes: int,
+        stream_window: int,
     ) -> None:
         self._tokens = tokens
+        self._usage = usage
         self._call_timeout_seconds = call_timeout_seconds
         self._body_limit_bytes = body_limit_bytes
         self._stream_window = stream_window
@@ -127,6 +136,7 @@ class Pipeline:
         Raises:
             CallError: the call failed.
         """
+        caller: Caller | None = None
         try:
             deadline = self._deadline(call.remaining_seconds)
             if isinstance(method, PublicMethod):
@@ -137,8 +147,10 @@ class Pipeline:
                 answer = await method.handle(self._read(method.request, body), caller, deadline)
             body = answer.SerializeToString(deterministic=True)
         except AudienceError as error:
+            await self._count_failure(caller, error)
             raise CallError(_counted(method.path, error)) from None
         except Exception:
+            await self._count_failure(caller)
             self._defect(method.path, call)
         count_call(method.path, code_pb2.OK)
         return body
@@ -222,17 +234,30 @@ class Pipeline:
             started = await method.start(state, self._read(method.request, body), caller, deadline)
         except AudienceError as error:
             started = _failed(error)
-        return asyncio.create_task(self._finish(method, started))
+        return asyncio.create_task(self._finish(method, started, caller))
 
-    async def _finish(self, method: StreamMethod[Request], started: Awaitable[Message]) -> bytes:
+    async def _finish(self, method: StreamMethod[Request], started: Awaitable[Message], caller: Caller) -> bytes:
         try:
             answer = await started
             count_call(method.path, code_pb2.OK)
         except AudienceError as error:
+            await self._count_failure(caller, error)
             if method.refuse is None:
                 raise
             answer = method.refuse(_counted(method.path, error))
         return answer.SerializeToString(deterministic=True)
+
+    async def _count_failure(self, caller: Caller | None, error: AudienceError | None = None) -> None:
+        """Count a call that failed for its member, if it is known whose it was, before it is answered.
+
+        Where the cluster may be out of reach, the answer does not wait for it.
+        """
+        if caller is None:
+            return
+        counted = self._usage.count_failure(caller.member.id)
+        if error is None or error.reason is not Reason.UNAVAILABLE:
+            with contextlib.suppress(AudienceError):
+                await counted
 
     def _deadline(self, remaining_seconds: float | None) -> float:
         budget = self._call_timeout_seconds

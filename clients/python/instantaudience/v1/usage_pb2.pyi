@@ -1,0 +1,110 @@
+import datetime
+
+from google.api import annotations_pb2 as _annotations_pb2
+from google.api import httpbody_pb2 as _httpbody_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class GetProcessedRequest(_message.Message):
+    __slots__ = ("member_id", "start", "end", "agg")
+    MEMBER_ID_FIELD_NUMBER: _ClassVar[int]
+    START_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    AGG_FIELD_NUMBER: _ClassVar[int]
+    member_id: int
+    start: str
+    end: str
+    agg: bool
+    def __init__(self, member_id: _Optional[int] = ..., start: _Optional[str] = ..., end: _Optional[str] = ..., agg: _Optional[bool] = ...) -> None: ...
+
+class GetUsageRequest(_message.Message):
+    __slots__ = ("member_id", "start", "end", "hours", "without_lines")
+    MEMBER_ID_FIELD_NUMBER: _ClassVar[int]
+    START_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    HOURS_FIELD_NUMBER: _ClassVar[int]
+    WITHOUT_LINES_FIELD_NUMBER: _ClassVar[int]
+    member_id: int
+    start: _timestamp_pb2.Timestamp
+    end: _timestamp_pb2.Timestamp
+    hours: int
+    without_lines: bool
+    def __init__(self, member_id: _Optional[int] = ..., start: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., hours: _Optional[int] = ..., without_lines: _Optional[bool] = ...) -> None: ...
+
+class GetUsageResponse(_message.Message):
+    __slots__ = ("hours", "total")
+    HOURS_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    hours: _containers.RepeatedCompositeFieldContainer[UsageHour]
+    total: UsageHour
+    def __init__(self, hours: _Optional[_Iterable[_Union[UsageHour, _Mapping]]] = ..., total: _Optional[_Union[UsageHour, _Mapping]] = ...) -> None: ...
+
+class UsageHour(_message.Message):
+    __slots__ = ("hour", "member_id", "calls", "valid_users", "valid_adds", "valid_removes", "invalid_users", "invalid_segments", "unauth_segments", "inactive_segments", "other_errors", "match_rate", "error_lines", "segment_lines")
+    HOUR_FIELD_NUMBER: _ClassVar[int]
+    MEMBER_ID_FIELD_NUMBER: _ClassVar[int]
+    CALLS_FIELD_NUMBER: _ClassVar[int]
+    VALID_USERS_FIELD_NUMBER: _ClassVar[int]
+    VALID_ADDS_FIELD_NUMBER: _ClassVar[int]
+    VALID_REMOVES_FIELD_NUMBER: _ClassVar[int]
+    INVALID_USERS_FIELD_NUMBER: _ClassVar[int]
+    INVALID_SEGMENTS_FIELD_NUMBER: _ClassVar[int]
+    UNAUTH_SEGMENTS_FIELD_NUMBER: _ClassVar[int]
+    INACTIVE_SEGMENTS_FIELD_NUMBER: _ClassVar[int]
+    OTHER_ERRORS_FIELD_NUMBER: _ClassVar[int]
+    MATCH_RATE_FIELD_NUMBER: _ClassVar[int]
+    ERROR_LINES_FIELD_NUMBER: _ClassVar[int]
+    SEGMENT_LINES_FIELD_NUMBER: _ClassVar[int]
+    hour: _timestamp_pb2.Timestamp
+    member_id: int
+    calls: int
+    valid_users: int
+    valid_adds: int
+    valid_removes: int
+    invalid_users: int
+    invalid_segments: int
+    unauth_segments: int
+    inactive_segments: int
+    other_errors: int
+    match_rate: float
+    error_lines: _containers.RepeatedScalarFieldContainer[str]
+    segment_lines: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, hour: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., member_id: _Optional[int] = ..., calls: _Optional[int] = ..., valid_users: _Optional[int] = ..., valid_adds: _Optional[int] = ..., valid_removes: _Optional[int] = ..., invalid_users: _Optional[int] = ..., invalid_segments: _Optional[int] = ..., unauth_segments: _Optional[int] = ..., inactive_segments: _Optional[int] = ..., other_errors: _Optional[int] = ..., match_rate: _Optional[float] = ..., error_lines: _Optional[_Iterable[str]] = ..., segment_lines: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class GetOverviewRequest(_message.Message):
+    __slots__ = ("member_id",)
+    MEMBER_ID_FIELD_NUMBER: _ClassVar[int]
+    member_id: int
+    def __init__(self, member_id: _Optional[int] = ...) -> None: ...
+
+class GetOverviewResponse(_message.Message):
+    __slots__ = ("username", "is_admin", "member_id", "member_name", "posts", "users", "gets")
+    USERNAME_FIELD_NUMBER: _ClassVar[int]
+    IS_ADMIN_FIELD_NUMBER: _ClassVar[int]
+    MEMBER_ID_FIELD_NUMBER: _ClassVar[int]
+    MEMBER_NAME_FIELD_NUMBER: _ClassVar[int]
+    POSTS_FIELD_NUMBER: _ClassVar[int]
+    USERS_FIELD_NUMBER: _ClassVar[int]
+    GETS_FIELD_NUMBER: _ClassVar[int]
+    username: str
+    is_admin: bool
+    member_id: int
+    member_name: str
+    posts: QuotaUse
+    users: QuotaUse
+    gets: QuotaUse
+    def __init__(self, username: _Optional[str] = ..., is_admin: _Optional[bool] = ..., member_id: _Optional[int] = ..., member_name: _Optional[str] = ..., posts: _Optional[_Union[QuotaUse, _Mapping]] = ..., users: _Optional[_Union[QuotaUse, _Mapping]] = ..., gets: _Optional[_Union[QuotaUse, _Mapping]] = ...) -> None: ...
+
+class QuotaUse(_message.Message):
+    __slots__ = ("used", "limit")
+    USED_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    used: int
+    limit: int
+    def __init__(self, used: _Optional[int] = ..., limit: _Optional[int] = ...) -> None: ...

@@ -1,0 +1,101 @@
+"""What members sent, by hours, in the cluster (see `interface.UsageStore`); docs/adr/0014-usage.md argues that each
+addition counts once."""
+
+import asyncio
+from collections.abc import Sequence
+
+from instantaudience_server.store import commands, keys
+from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.interface import MOST_LINES, Addition, HourUsage, Lines, Tally
+
+KEPT_SECONDS = 30 * 86_400
+"""How long an hour is kept after its last addition (source: contract)."""
+NUMBER_KEPT_MS = 3_600_000
+"""How long the number of a worker's last addition is kept: an addition is not sent again later."""
+HOURS_PER_TURN = 16
+"""After taking so many hours apart (about 1 ms, where all are full of lines), other calls get their turn."""
+
+ADD = """
+local last = redis.call('HGET', KEYS[1], ARGV[1])
+if last and tonumber(ARGV[2]) <= tonumber(last) then return 0 end
+local most, counters = tonumber(ARGV[5]), tonumber(ARGV[8])
+for i = 9, 8 + 2 * counters, 2 do redis.call('HINCRBY', KEYS[1], ARGV[i], ARGV[i + 1]) end
+for i, field in ipairs({'errors', 'segments'}) do
+  local lines, more = ARGV[5 + i], tonumber(ARGV[8 + 2 * counters + i])
+  if more > 0 then
+    local before = more < most and redis.call('HGET', KEYS[1], field)
+    if before then
+      local _, breaks = string.gsub(before, '\\n', '')
+      local start = 1
+      for _ = 1, breaks + 1 + more - most do start = string.find(before, '\\n', start, true) + 1 end
+      lines = string.sub(before, start) .. '\\n' .. lines
+    end
+    redis.call('HSET', KEYS[1], field, lines)
+  end
+end
+redis.call('HSETEX', KEYS[1], 'PX', ARGV[4], 'FIELDS', 1, ARGV[1], ARGV[2])
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+return 1
+"""
+"""Arguments: worker, the addition's number, how long to keep the hour in s and the number in ms, how many lines to
+keep, error lines, segment lines, how many counters follow; their names and what to add; how many error lines and
+segment lines there are. An addition whose number is not larger than the worker's last one was made before."""
+
+_COUNTERS = Tally._fields
+_LINES = Lines._fields
+
+
+class ClusterUsageStore:
+    """One hash for each member and hour: the counters, the lines of each kind, and each worker's last number.
+
+    `worker` names this worker among all that use the cluster, before it and after it.
+    """
+
+    def __init__(self, cluster: Cluster, worker: str) -> None:
+        self._cluster = cluster
+        self._worker = f"worker:{worker}"
+
+    async def add(self, addition: Addition, deadline: float) -> None:
+        """Run the script."""
+        counters = [part for pair in zip(_COUNTERS, addition.tally, strict=True) if pair[1] for part in pair]
+        errors, segments = addition.lines
+        command = commands.evaluate(
+            ADD,
+            [keys.usage_key(addition.member_id, addition.hour)],
+            self._worker,
+            addition.number,
+            KEPT_SECONDS,
+            NUMBER_KEPT_MS,
+            MOST_LINES,
+            "\n".join(errors),
+            "\n".join(segments),
+            len(counters) // 2,
+            *counters,
+            len(errors),
+            len(segments),
+        )
+        await self._cluster.execute([command], deadline, bounded=False)
+
+    async def read(
+        self, member_id: int, hours: Sequence[int], deadline: float, *, with_lines: bool
+    ) -> list[HourUsage | None]:
+        """Ask for all hours at once."""
+        fields = _COUNTERS + _LINES if with_lines else _COUNTERS
+        asked = [commands.get_fields(keys.usage_key(member_id, hour), fields) for hour in hours]
+        found = []
+        for reply in await self._cluster.execute(asked, deadline):
+            found.append(_read(reply))
+            if len(found) % HOURS_PER_TURN == 0:
+                await asyncio.sleep(0)
+        return found
+
+
+def _read(reply: Sequence[bytes | None]) -> HourUsage | None:
+    counters = reply[: len(_COUNTERS)]
+    if not any(counters):
+        return None
+    return HourUsage(Tally(*[int(count or 0) for count in counters]), Lines(*map(_lines, reply[len(_COUNTERS) :])))
+
+
+def _lines(text: bytes | None) -> list[str]:
+    return text.decode().split("\n") if text else []

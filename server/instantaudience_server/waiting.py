@@ -1,0 +1,66 @@
+"""Calls that wait for an answer which many of them share, each until its own deadline."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+SWEEP_SECONDS = 0.02
+"""How late, at most, a call ends whose deadline is over."""
+
+
+class Waiter:
+    """A call that waits for `done`, until `deadline` (a time of the event loop's clock, in seconds)."""
+
+    __slots__ = ("deadline", "done")
+
+    def __init__(self, deadline: float, done: asyncio.Future[None]) -> None:
+        self.deadline = deadline
+        self.done = done
+
+    def succeed(self) -> None:
+        """Let the call go on, unless it was decided before."""
+        if not self.done.done():
+            self.done.set_result(None)
+
+    def fail(self, error: BaseException) -> None:
+        """Fail, unless it was decided before. Nobody may wait for it any more, so the error counts as noticed."""
+        if not self.done.done():
+            self.done.set_exception(error)
+            self.done.exception()
+
+
+class Group(Protocol):
+    """Some waiters."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether calls wait."""
+
+    def fail_overdue(self, now: float) -> None:
+        """Fail the calls whose deadline is over."""
+
+
+class Sweeper:
+    """Fails the calls whose deadline is over: one timer for all, because timers cost and deadlines rarely pass."""
+
+    def __init__(self, groups: Callable[[], Iterable[Group]]) -> None:
+        self._groups = groups
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def arm(self) -> None:
+        """Begin to sweep; it ends by itself when no call waits."""
+        if self._timer is None:
+            self._timer = self._loop.call_later(SWEEP_SECONDS, self._sweep)
+
+    def close(self) -> None:
+        """End."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _sweep(self) -> None:
+        busy = [group for group in self._groups() if group.busy]
+        now = self._loop.time()
+        for group in busy:
+            group.fail_overdue(now)
+        self._timer = self._loop.call_later(SWEEP_SECONDS, self._sweep) if busy else None

@@ -1,0 +1,339 @@
+"""What members send is counted, each call once (contract, "GET /rt-segment-processed")."""
+
+import asyncio
+import contextlib
+import random
+import secrets
+from collections import Counter
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.memberships import MembershipService
+from instantaudience_server.quotas import Quotas
+from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.embedded import EmbeddedCluster
+from instantaudience_server.store.interface import MOST_LINES, HourUsage, Lines, Tally
+from instantaudience_server.store.membership_store import ClusterMembershipStore
+from instantaudience_server.store.quota_store import ClusterQuotaStore
+from instantaudience_server.store.usage_store import ClusterUsageStore
+from instantaudience_server.usage import MS_PER_HOUR, Usage
+from redis.asyncio import RedisCluster
+from structlog.testing import capture_logs
+from support import contract_model, strategies
+from support.callers import caller
+from support.clocks import FakeClock
+from support.clusters import connected, eventually, on_all_nodes, seconds_from_now
+from support.readings import CATALOG, encoded
+
+DEMO, EXTERNAL = 123, 958
+FEW = {"rt_segment": [{"user_id": "5", "seg_block": [{"seg_id": 10001, "expiration": 60}]}]}
+
+
+@pytest.fixture
+def usage_store(cluster: Cluster) -> ClusterUsageStore:
+    return ClusterUsageStore(cluster, worker="reader")
+
+
+async def hour_of(
+    store: ClusterUsageStore, clock: FakeClock, member_id: int = DEMO, hours_ago: int = 0
+) -> HourUsage | None:
+    hour = clock.ms // MS_PER_HOUR - hours_ago
+    (found,) = await store.read(member_id, [hour], seconds_from_now(), with_lines=True)
+    return found
+
+
+def tally_of(request: Any, username: str = "demo") -> Tally:
+    """The model's, of one applied call."""
+    counts = contract_model.counted(request, contract_model.UNLIMITED_DEMO, username, strategies.EXTERNAL_IDS)
+    return Tally(calls=1, **counts)
+
+
+async def map_external_ids(plain: RedisCluster) -> None:
+    for (member_id, external_id), user_id in strategies.EXTERNAL_IDS.items():
+        await plain.set(f"x:{member_id}:{external_id}", user_id)
+
+
+async def apply(service: MembershipService, request: Any, username: str = "demo", seconds: float = 20) -> None:
+    await service.apply(encoded(request), caller(username, CATALOG), seconds_from_now(seconds))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(request=strategies.requests)
+@pytest.mark.parametrize(("username", "member_id"), [("demo", DEMO), ("external", EXTERNAL)])
+async def test_a_call_counts_what_the_contract_says(
+    service: MembershipService,
+    plain: RedisCluster,
+    usage_store: ClusterUsageStore,
+    clock: FakeClock,
+    username: str,
+    member_id: int,
+    request: Any,
+) -> None:
+    clock.ms += MS_PER_HOUR  # an hour of its own
+    await map_external_ids(plain)
+    await apply(service, request, username)
+    found = await hour_of(usage_store, clock, member_id)
+    assert found is not None
+    assert found.tally == tally_of(request, username)
+    for lines in found.lines:
+        assert len(lines) <= MOST_LINES
+        assert all(line and "\n" not in line for line in lines)
+
+
+class Day:
+    """Four workers, and their clock."""
+
+    def __init__(self, services: list[MembershipService], usages: list[Usage], clock: FakeClock) -> None:
+        self.services = services
+        self.usages = usages
+        self.clock = clock
+
+
+@pytest.fixture
+async def day(embedded: EmbeddedCluster, plain: RedisCluster, clock: FakeClock) -> AsyncIterator[Day]:
+    """Each worker has connections of its own, as if it were another process."""
+    async with contextlib.AsyncExitStack() as stack:
+        clock.ms -= clock.ms % MS_PER_HOUR
+        services, usages = [], []
+        for _ in range(4):
+            cluster = await stack.enter_async_context(connected(embedded.url))
+            usage = Usage(ClusterUsageStore(cluster, secrets.token_hex()), CATALOG, clock)
+            stack.push_async_callback(usage.close)
+            quotas = Quotas(ClusterQuotaStore(cluster, secrets.token_hex()))
+            stack.push_async_callback(quotas.close)
+            services.append(MembershipService(CATALOG, ClusterMembershipStore(cluster), quotas, usage, clock))
+            usages.append(usage)
+        yield Day(services, usages, clock)
+
+
+def some_request(choose: random.Random) -> dict[str, Any]:
+    """Users and segments stand in it twice, and some of it is refused."""
+    segments = (10001, 10002, 12, 20001, 30001, 40001, 99)
+
+    def block() -> dict[str, Any]:
+        return {"seg_id": choose.choice(segments), "expiration": choose.choice((-1, 0, 4320)), "value": 1}
+
+    def user() -> dict[str, Any]:
+        user_id = choose.choice(("crm-0001", "CRM-0001", "nobody", str(choose.randrange(1, 6)), "0"))
+        return {"user_id": user_id, "seg_block": [block() for _ in range(choose.randrange(4))]}
+
+    return {"rt_segment": [user() for _ in range(choose.randrange(1, 8))]}
+
+
+@pytest.mark.parametrize("dropping", [False, True], ids=["", "connections dropped"])
+async def test_a_day_of_four_workers(
+    day: Day, embedded: EmbeddedCluster, plain: RedisCluster, usage_store: ClusterUsageStore, dropping: bool
+) -> None:
+    choose = random.Random(20261124)
+    await map_external_ids(plain)
+    expected: dict[tuple[int, int], Counter[str]] = {}
+    for hour in range(24):
+        calls = []
+        for username, member_id in (("demo", DEMO), ("external", EXTERNAL)) if hour % 7 else (("demo", DEMO),):
+            counts = expected[member_id, hour] = Counter()
+            for number in range(24):
+                request = some_request(choose)
+                counts.update(tally_of(request, username)._asdict())
+                calls.append(apply(day.services[number % 4], request, username))
+            for usage in day.usages[: hour % 4]:
+                counts["other_errors"] += 1
+                usage.count_failure(member_id)
+        async with asyncio.TaskGroup() as group:
+            for call in calls:
+                group.create_task(call)
+            if dropping:
+                await asyncio.sleep(0)
+                await on_all_nodes(embedded, "CLIENT", "KILL", "TYPE", "normal")
+        day.clock.ms += MS_PER_HOUR
+    for usage in day.usages:
+        await usage.close()
+    now = day.clock.ms // MS_PER_HOUR
+    for member_id in (DEMO, EXTERNAL):
+        hours = await usage_store.read(member_id, range(now - 24, now), seconds_from_now(), with_lines=False)
+        found = {(member_id, number): hour.tally for number, hour in enumerate(hours) if hour}
+        assert found == {key: Tally(**counts) for key, counts in expected.items() if key[0] == member_id}
+
+
+async def test_a_call_is_answered_when_it_is_counted(
+    service: MembershipService, usage_store: ClusterUsageStore, clock: FakeClock
+) -> None:
+    """Also when many come at once, and share an addition."""
+    for calls in (1, 2, 50):
+        before = await hour_of(usage_store, clock)
+        await asyncio.gather(*[apply(service, FEW) for _ in range(calls)])
+        after = await hour_of(usage_store, clock)
+        assert after is not None
+        assert after.tally.calls - (before.tally.calls if before else 0) == calls
+        assert after.tally.valid_adds == after.tally.valid_users == after.tally.calls
+
+
+async def test_an_hour_is_that_in_which_the_call_was_read(
+    service: MembershipService, usage_store: ClusterUsageStore, clock: FakeClock
+) -> None:
+    prepared = await service.prepare(encoded(FEW), caller("demo", CATALOG), seconds_from_now())
+    clock.ms += MS_PER_HOUR
+    await service.write(prepared, seconds_from_now())
+    assert await hour_of(usage_store, clock) is None
+    found = await hour_of(usage_store, clock, hours_ago=1)
+    assert found is not None
+    assert found.tally == Tally(calls=1, valid_users=1, valid_adds=1)
+
+
+async def test_what_is_only_validated_is_not_counted(
+    service: MembershipService, usage_store: ClusterUsageStore, clock: FakeClock
+) -> None:
+    message = encoded(FEW)
+    message.validate_only = True
+    await service.apply(message, caller("demo", CATALOG), seconds_from_now())
+    assert await hour_of(usage_store, clock) is None
+
+
+class Fragile:
+    """The way to the cluster; additions fail `before` they arrive or after, while that is set."""
+
+    def __init__(self, store: ClusterUsageStore) -> None:
+        self._store = store
+        self.fail: str = ""
+        self.attempts = 0
+
+    async def add(self, addition: Any, deadline: float) -> None:
+        self.attempts += 1
+        if self.fail != "before":
+            await self._store.add(addition, deadline)
+        if self.fail:
+            raise AudienceError(Reason.UNAVAILABLE, "lost")
+
+
+@pytest.mark.parametrize("fail", ["before", "after"])
+async def test_an_addition_is_made_once_however_often_it_is_sent(
+    cluster: Cluster, usage_store: ClusterUsageStore, clock: FakeClock, fail: str
+) -> None:
+    """A call whose deadline passes meanwhile fails; what it did is counted all the same, and that it failed as well."""
+    fragile = Fragile(ClusterUsageStore(cluster, secrets.token_hex()))
+    usage = Usage(fragile, CATALOG, clock)  # type: ignore[arg-type]
+    quotas = Quotas(ClusterQuotaStore(cluster, secrets.token_hex()))
+    service = MembershipService(CATALOG, ClusterMembershipStore(cluster), quotas, usage, clock)
+    fragile.fail = fail
+    with pytest.raises(AudienceError) as failed:
+        await apply(service, FEW, seconds=0.3)
+    assert failed.value.reason is Reason.UNAVAILABLE
+    usage.count_failure(DEMO)
+    assert fragile.attempts > 1
+    fragile.fail = ""
+    await usage.close()
+    await quotas.close()
+    found = await hour_of(usage_store, clock)
+    assert found is not None
+    assert found.tally == Tally(calls=1, valid_users=1, valid_adds=1, other_errors=1)
+
+
+async def test_what_cannot_be_counted_at_the_end_is_said(cluster: Cluster, clock: FakeClock) -> None:
+    fragile = Fragile(ClusterUsageStore(cluster, secrets.token_hex()))
+    fragile.fail = "before"
+    usage = Usage(fragile, CATALOG, clock)  # type: ignore[arg-type]
+    counted = usage.count_failure(DEMO)
+    with capture_logs() as logged:
+        await usage.close()
+    assert [entry["event"] for entry in logged] == ["usage_lost"]
+    with pytest.raises(AudienceError):
+        await counted
+
+
+EXPECTED_LINES = Lines(
+    errors=[
+        "Unauthorized segments (id, code, segment owner member id): (40001, 'secret', 777)",
+        "Inactive segments (id, code, segment owner member id): (30001, 'old_campaign', 123)",
+        "Invalid segments (id, code, segment owner member id): (99, None, None)",
+        r"Invalid segments (id, code, segment owner member id): (None, 'no\nsuch', 123)",
+    ],
+    segments=[
+        "Valid users: 5",
+        "Valid additions (user id, segment id, expiration): (5, 10001, 1440)",
+        "Valid additions (user id, segment id, expiration): (5, 20001, 0)",
+        "Valid removals (user id, segment id, expiration): (5, 12, -1)",
+        "Valid segments (id, code, segment owner member id): (10001, 'sports_fans', 123)",
+        "Valid segments (id, code, segment owner member id): (20001, 'abcd', 1661)",
+        "Valid segments (id, code, segment owner member id): (12, None, 123)",
+    ],
+)
+
+
+class TestLines:
+    """The sampled lines."""
+
+    async def test_they_say_what_was_applied_and_what_was_not(
+        self, service: MembershipService, usage_store: ClusterUsageStore, plain: RedisCluster, clock: FakeClock
+    ) -> None:
+        await map_external_ids(plain)
+        blocks = [
+            {"seg_id": 10001, "expiration": 1440},
+            {"seg_code": "abcd", "member_id": 1661, "expiration": 0},
+            {"seg_id": 12, "expiration": -1},
+            {"seg_id": 40001},
+            {"seg_id": 30001},
+            {"seg_id": 99},
+            {"seg_code": "no\nsuch", "member_id": 123},
+        ]
+        await apply(service, {"rt_segment": [{"user_id": "5", "seg_block": blocks}]})
+        found = await hour_of(usage_store, clock)
+        assert found is not None
+        assert found.lines == EXPECTED_LINES
+
+    async def test_an_external_id_of_nobody(
+        self, service: MembershipService, usage_store: ClusterUsageStore, plain: RedisCluster, clock: FakeClock
+    ) -> None:
+        await map_external_ids(plain)
+        users = [{"user_id": user_id, "seg_block": [{"seg_id": 99}]} for user_id in ("No-Body", "x" * 256)]
+        await apply(service, {"rt_segment": users}, "external")
+        found = await hour_of(usage_store, clock, EXTERNAL)
+        assert found is not None
+        assert found.lines == Lines(["Inactive users: No-Body", f"Inactive users: {'x' * 256}"], [])
+
+    async def test_the_newest_are_kept(
+        self, service: MembershipService, usage_store: ClusterUsageStore, clock: FakeClock
+    ) -> None:
+        """Calls of one user have three lines: so many fit, whether they come one by one or in crowds."""
+        for first, count in ((1, 1), (2, 30), (32, 300), (332, 1), (333, 70)):
+            await asyncio.gather(*[apply(service, joining(user)) for user in range(first, first + count)])
+            found = await hour_of(usage_store, clock)
+            assert found is not None
+            last = first + count - 1
+            users = [line.rpartition(" ")[2] for line in found.lines.segments if line.startswith("Valid users")]
+            assert users == [str(user) for user in range(max(1, last - 65), last + 1)]
+            assert len(found.lines.segments) == min(MOST_LINES, 3 * last)
+
+    async def test_a_large_call_has_no_more(
+        self, service: MembershipService, usage_store: ClusterUsageStore, clock: FakeClock
+    ) -> None:
+        blocks = [{"seg_id": segment_id} for segment_id in (10001, 10002, 12, 99)]
+        users = [{"user_id": str(user), "seg_block": blocks} for user in range(1, 1001)]
+        await apply(service, {"rt_segment": users})
+        found = await hour_of(usage_store, clock)
+        assert found is not None
+        assert [len(lines) for lines in found.lines] == [MOST_LINES, MOST_LINES]
+        assert found.lines.segments[-4].endswith("(1000, 12, 43200)")
+        assert found.tally == Tally(1, 1000, 3000, 0, 0, 1000)
+
+    async def test_those_of_a_flood_follow(
+        self, service: MembershipService, usage_store: ClusterUsageStore, clock: FakeClock
+    ) -> None:
+        """The counters are there at once; not all lines are written down, but the last ones are."""
+        users = [{"user_id": str(user), "seg_block": [{"seg_id": 12}]} for user in range(1, 501)]
+        for _ in range(30):
+            await apply(service, {"rt_segment": users})
+        await apply(service, joining(4711))
+
+        async def has_come() -> None:
+            found = await hour_of(usage_store, clock)
+            assert found is not None
+            assert found.tally.calls == 31
+            assert found.lines.segments[-3] == "Valid users: 4711"
+
+        await eventually(has_come)
+
+
+def joining(user_id: int) -> dict[str, Any]:
+    return {"rt_segment": [{"user_id": str(user_id), "seg_block": [{"seg_id": 10001, "expiration": 60}]}]}

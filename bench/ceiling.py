@@ -43,7 +43,7 @@ def _encode(url: str, shape: Shape) -> dict[tuple[str, int], list[tuple[bytes, i
         parts: dict[tuple[str, int], list[bytes]] = {}
         for user_id, blocks in call:
             key = keys.membership_key(b"p", user_id.encode())
-            ((slot, packed),) = commands.set_values([key], end_ms, dict(blocks))
+            slot, packed = commands.on_key(key, commands.setting(end_ms, dict(blocks)))
             parts.setdefault(owner[slot], []).append(packed)
         for address, packed_commands in parts.items():
             writes.setdefault(address, []).append((b"".join(packed_commands), len(packed_commands)))

@@ -11,7 +11,7 @@ from instantaudience_server.access import Caller, find_segment
 from instantaudience_server.catalog import Catalog, Segment
 from instantaudience_server.skipped import skip_block, skip_user
 from instantaudience_server.store.interface import NEVER, REMOVE, UserChanges
-from instantaudience_server.wire import decode_user, split_user
+from instantaudience_server.wire import decode_user, split_user, users_by_rest
 
 MS_PER_MINUTE = 60_000
 WARNINGS_PER_TURN = 500
@@ -93,13 +93,9 @@ class Reading:
         """
         if self._external_member_id is not None or not 1 < len(users) <= self._most_users:
             return False
-        sharing: dict[bytes, list[bytes]] = {}
-        for encoded in users:
-            user_id, rest = split_user(encoded)
-            sharing.setdefault(rest, []).append(user_id)
         changes: dict[bytes, UserChanges] = {}
         segments = adds = removes = 0
-        for rest, user_ids in sharing.items():
+        for rest, user_ids in users_by_rest(users).items():
             blocks = self._faultless_blocks(rest)
             keys = identity.encoded_platform_keys(user_ids) if blocks else None
             if blocks is None or keys is None:

@@ -35,7 +35,7 @@ FAILURE_SECONDS = 0.2
 CLOSE_SECONDS = 1.0
 """How long the last additions may take at the end."""
 LINES_AT_ONCE = 10 * MOST_LINES
-LINES_PER_SECOND = 50 * MOST_LINES
+LINES_PER_SECOND = 10 * MOST_LINES
 """How many lines an hour takes in a burst, and a second on. Past it, they come a little later: only the newest are kept
 anyway, and writing down more than can be read is waste."""
 NOT_COUNTED = "the cluster did not count the call in time; it may be applied, and sending it again is safe"

@@ -61,6 +61,22 @@ def split_user(encoded: bytes) -> tuple[bytes, bytes]:
     return b"", encoded
 
 
+def users_by_rest(users: Sequence[bytes]) -> dict[bytes, list[bytes]]:
+    """As `split_user`, of many: the IDs of the users that have each rest, in their order."""
+    ids: dict[bytes, list[bytes]] = {}
+    for encoded in users:
+        if len(encoded) > 2 and encoded[0] == _USER_ID_TAG and encoded[1] < _VARINT_OF_ONE_BYTE:
+            end = 2 + encoded[1]
+            rest = encoded[end:]
+            if rest in ids:
+                ids[rest].append(encoded[2:end])
+            else:
+                ids[rest] = [encoded[2:end]]
+        else:
+            ids.setdefault(encoded, []).append(b"")
+    return ids
+
+
 def decode_user(encoded: bytes) -> pb.RtSegment:
     """A user of a request.
 

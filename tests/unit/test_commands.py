@@ -7,7 +7,7 @@ from hiredis import pack_command
 from hypothesis import given
 from hypothesis import strategies as st
 from instantaudience_server.store import commands
-from instantaudience_server.store.keys import key_slot
+from instantaudience_server.store.keys import SLOTS, key_slot
 
 KEY = b"m:p:18446744073709551615"
 KEYS = [b"m:p:1", KEY, b"m:i:1ba98a6c-d1a5-49ef-ad1c-2d9230ebcd13"]
@@ -21,18 +21,34 @@ def expected(key: bytes, *words: Any) -> tuple[int, bytes]:
     return key_slot(key), pack_command(words)  # type: ignore[arg-type]
 
 
+def all_of(spreads: list[commands.Spread]) -> list[tuple[int, bytes]]:
+    """Every command by itself; together they are the same, and as large as they say."""
+    found = []
+    for spread in spreads:
+        each = [(spread.slot(index), spread.packed([index])) for index in range(len(spread))]
+        assert spread.by_slot(range(SLOTS)) == [slot for slot, _ in each]
+        assert spread.packed(range(len(spread))) == b"".join(packed for _, packed in each)
+        assert spread.size_bytes == sum(len(packed) for _, packed in each)
+        found += each
+    return found
+
+
 @given(keys=user_keys, end=st.integers(0, 2**46), values=values)
 def test_setting_memberships(keys: list[bytes], end: int, values: dict[int, int]) -> None:
     fields = [word for pair in values.items() for word in pair]
     expiry = ["PXAT", end] if end else []
-    assert commands.set_values(keys, end, values) == [
-        expected(key, "HSETEX", key, *expiry, "FIELDS", len(values), *fields) for key in keys
-    ]
+    words = commands.setting(end, values)
+    wanted = [expected(key, "HSETEX", key, *expiry, "FIELDS", len(values), *fields) for key in keys]
+    assert [commands.on_key(key, words) for key in keys] == wanted
+    assert sorted(all_of(commands.on_keys(keys, words))) == sorted(wanted)
 
 
 @given(keys=user_keys, segment_ids=st.lists(int32s, min_size=1))
 def test_removing_memberships(keys: list[bytes], segment_ids: list[int]) -> None:
-    assert commands.remove(keys, segment_ids) == [expected(key, "HDEL", key, *segment_ids) for key in keys]
+    words = commands.removing(segment_ids)
+    wanted = [expected(key, "HDEL", key, *segment_ids) for key in keys]
+    assert [commands.on_key(key, words) for key in keys] == wanted
+    assert sorted(all_of(commands.on_keys(keys, words))) == sorted(wanted)
 
 
 EXTERNAL = b"x:958:a{b}\r\n$1"

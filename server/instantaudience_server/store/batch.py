@@ -2,28 +2,87 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from instantaudience_server.store.commands import Command
 
+Node = TypeVar("Node")
+
+
+class Group(Protocol):
+    """Some commands of a batch, by indexes from 0."""
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of all commands."""
+
+    def __len__(self) -> int: ...
+
+    def by_slot(self, nodes: Sequence[Node]) -> list[Node]:
+        """For each command, what a list of `SLOTS` has for its slot."""
+
+    def slot(self, index: int) -> int:
+        """The slot of a command."""
+
+    def packed(self, indexes: Sequence[int]) -> bytes:
+        """Commands, for the wire."""
+
+    def answer(self, indexes: Sequence[int], replies: Sequence[Any]) -> None:
+        """Take the replies of commands, other than errors."""
+
+
+class Listed:
+    """Commands that have nothing in common; `replies` are in their order."""
+
+    __slots__ = ("_commands", "replies")
+
+    def __init__(self, commands: Sequence[Command]) -> None:
+        self._commands = commands
+        self.replies: list[Any] = [None] * len(commands)
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of all commands."""
+        return sum([len(packed) for _, packed in self._commands])
+
+    def __len__(self) -> int:
+        return len(self._commands)
+
+    def by_slot(self, nodes: Sequence[Node]) -> list[Node]:
+        """For each command, what a list of `SLOTS` has for its slot."""
+        return [nodes[slot] for slot, _ in self._commands]
+
+    def slot(self, index: int) -> int:
+        """The slot of a command."""
+        return self._commands[index][0]
+
+    def packed(self, indexes: Sequence[int]) -> bytes:
+        """Commands, for the wire."""
+        commands = self._commands
+        return b"".join([commands[index][1] for index in indexes])
+
+    def answer(self, indexes: Sequence[int], replies: Sequence[Any]) -> None:
+        """Keep replies."""
+        for index, reply in zip(indexes, replies, strict=True):
+            self.replies[index] = reply
+
 
 class Batch:
-    """Commands whose replies belong together.
+    """Commands that are answered together, `size` in all.
 
-    `done` resolves to nothing when every command is answered; `replies` then holds the replies in the commands' order.
-    When `done` is cancelled (the deadline passed, or the caller left), commands that were not sent yet are dropped.
+    `done` resolves to nothing when every command is answered. When it is cancelled (the deadline passed, or the caller
+    left), commands that were not sent yet are dropped.
     """
 
-    __slots__ = ("_missing", "commands", "deadline", "done", "redirections", "replies", "started")
+    __slots__ = ("_missing", "deadline", "done", "redirections", "size", "started")
 
-    def __init__(self, commands: Sequence[Command], deadline: float, loop: asyncio.AbstractEventLoop) -> None:
-        self.commands = commands
+    def __init__(self, groups: Sequence[Group], deadline: float, loop: asyncio.AbstractEventLoop) -> None:
+        self.size = sum(map(len, groups))
         self.deadline = deadline
-        self.replies: list[Any] = [None] * len(commands)
         self.done: asyncio.Future[None] = loop.create_future()
         self.started = loop.time()
         self.redirections = 0
-        self._missing = len(commands)
+        self._missing = self.size
 
     def answered(self, count: int) -> None:
         """Count replies that arrived; the last one resolves `done`."""
@@ -38,12 +97,13 @@ class Batch:
 
 
 class Part:
-    """The commands of a batch that go to one node, as indexes into the batch."""
+    """The commands of a batch's group that go to one node, as indexes into the group."""
 
-    __slots__ = ("asking", "batch", "indexes", "position")
+    __slots__ = ("asking", "batch", "group", "indexes", "position")
 
-    def __init__(self, batch: Batch, indexes: list[int], *, asking: bool = False) -> None:
+    def __init__(self, batch: Batch, group: Group, indexes: list[int], *, asking: bool = False) -> None:
         self.batch = batch
+        self.group = group
         self.indexes = indexes
         self.asking = asking
         """True when each command follows an ASKING, because its slot is being imported."""

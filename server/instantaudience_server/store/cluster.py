@@ -11,7 +11,7 @@ from hiredis import ReplyError
 
 from instantaudience_server.errors import AudienceError, unavailable
 from instantaudience_server.metrics import STORE_CONNECTION_FAILURES
-from instantaudience_server.store.batch import Batch, Part
+from instantaudience_server.store.batch import Batch, Group, Listed, Part
 from instantaudience_server.store.commands import PING, Command
 from instantaudience_server.store.keys import SLOTS
 from instantaudience_server.store.node import Node
@@ -83,22 +83,30 @@ class Cluster:
         await self._topology.close()
 
     async def execute(self, commands: Sequence[Command], deadline: float, *, bounded: bool = True) -> list[Any]:
-        """Carry out commands and return their replies, in order.
+        """Carry out commands and return their replies, in order; otherwise as `carry_out`.
+
+        `bounded` is False for what the service itself asks, little and one at a time: an overload must not stop it.
+        """
+        listed = Listed(commands)
+        await self.carry_out([listed], deadline, bounded=bounded)
+        return listed.replies
+
+    async def carry_out(self, groups: Sequence[Group], deadline: float, *, bounded: bool = True) -> None:
+        """Carry out commands.
 
         `deadline` is a time of the event loop's clock, in seconds. Commands are idempotent: one whose answer got lost
         is sent again. Commands on one key are carried out in the order of the calls, as long as no node changes.
-        `bounded` is False for what the service itself asks, little and one at a time: an overload must not stop it.
 
         Raises:
             AudienceError: UNAVAILABLE, when the deadline is over or too much is pending. Some commands may have been
                 carried out then.
         """
-        if not commands:
-            return []
-        size = sum([len(packed) for _, packed in commands]) + COMMAND_OVERHEAD_BYTES * len(commands)
+        batch = Batch(groups, deadline, self._loop)
+        if not batch.size:
+            return
+        size = sum([group.size_bytes for group in groups]) + COMMAND_OVERHEAD_BYTES * batch.size
         if bounded and self._pending_bytes + size > self._max_pending_bytes:
             raise unavailable("the service is overloaded; nothing was changed")
-        batch = Batch(commands, deadline, self._loop)
         if self._closed or batch.deadline <= batch.started:
             raise unavailable(NOT_CONFIRMED)
         self._pending_bytes += size
@@ -106,12 +114,12 @@ class Cluster:
         if self._sweeper is None:
             self._sweeper = self._loop.call_later(SWEEP_SECONDS, self._sweep)
         try:
-            self._route(batch, range(len(commands)))
+            for group in groups:
+                self._route(batch, group)
             await batch.done
         finally:
             self._waiting.discard(batch)
             self._pending_bytes -= size
-        return batch.replies
 
     async def ping(self, deadline: float) -> None:
         """Ask every primary for a sign of life.
@@ -138,20 +146,20 @@ class Cluster:
 
     def refused(self, node: Node, part: Part, index: int, error: ReplyError) -> None:
         """Decide what becomes of a command that a node answered with an error (see `node.Router`)."""
-        batch = part.batch
+        batch, group = part.batch, part.group
         prefix, _, rest = str(error).partition(" ")
         if prefix == "MOVED":
             slot, _, name = rest.partition(" ")
             target = self._node(_address(name, node))
             self._slots[int(slot)] = target
             self._refresh_soon()
-            self._send_on(batch, index, target, asking=False)
+            self._send_on(batch, group, index, target, asking=False)
         elif prefix == "ASK":
-            self._send_on(batch, index, self._node(_address(rest.partition(" ")[2], node)), asking=True)
+            self._send_on(batch, group, index, self._node(_address(rest.partition(" ")[2], node)), asking=True)
         elif prefix in TRANSIENT:
             if prefix in ("CLUSTERDOWN", "READONLY", "MASTERDOWN"):
                 self._refresh_soon()
-            self._retry_later(batch, [index])
+            self._retry_later(batch, group, [index])
         else:
             log.error(Event.STORE_COMMAND_REFUSED, node=node.name, error=prefix)
             batch.failed(RuntimeError(f"{node.name} refused a command: {prefix}"))
@@ -163,38 +171,41 @@ class Cluster:
         STORE_CONNECTION_FAILURES.inc()
         self._refresh_soon()
         for part in parts:
-            self._retry_later(part.batch, part.unanswered)
+            self._retry_later(part.batch, part.group, part.unanswered)
 
-    def _send_on(self, batch: Batch, index: int, target: Node, *, asking: bool) -> None:
+    def _send_on(self, batch: Batch, group: Group, index: int, target: Node, *, asking: bool) -> None:
         """Follow a redirection; past a few, nodes disagree, and following at once would be a busy loop."""
         batch.redirections += 1
-        if batch.redirections > 4 * len(batch.commands):
-            self._retry_later(batch, [index])
+        if batch.redirections > 4 * batch.size:
+            self._retry_later(batch, group, [index])
         else:
-            target.send(Part(batch, [index], asking=asking))
+            target.send(Part(batch, group, [index], asking=asking))
 
-    def _retry_later(self, batch: Batch, indexes: Sequence[int]) -> None:
+    def _retry_later(self, batch: Batch, group: Group, indexes: Sequence[int]) -> None:
         if batch.done.done():
             return
         # Half of the time already spent: exponential backoff without a counter. Jitter keeps the calls of a lost node
         # from coming back all at once.
         pause = min(LONGEST_PAUSE_SECONDS, max(SHORTEST_PAUSE_SECONDS, (self._loop.time() - batch.started) / 2))
-        self._loop.call_later(pause * random.uniform(0.5, 1), self._route, batch, indexes)  # noqa: S311
+        self._loop.call_later(pause * random.uniform(0.5, 1), self._route, batch, group, indexes)  # noqa: S311
 
-    def _route(self, batch: Batch, indexes: Iterable[int]) -> None:
+    def _route(self, batch: Batch, group: Group, again: Sequence[int] = ()) -> None:
+        """Send the commands of a group to their nodes: all, or those to send again."""
         if batch.done.done() or self._closed:
             return
-        commands = batch.commands
-        slots = self._slots
         by_node: defaultdict[Node | None, list[int]] = defaultdict(list)
-        for index in indexes:
-            by_node[slots[commands[index][0]]].append(index)
-        for node, node_indexes in by_node.items():
+        if again:
+            for index in again:
+                by_node[self._slots[group.slot(index)]].append(index)
+        else:
+            for index, node in enumerate(group.by_slot(self._slots)):
+                by_node[node].append(index)
+        for node, indexes in by_node.items():
             if node is None:
                 self._refresh_soon()
-                self._retry_later(batch, node_indexes)
+                self._retry_later(batch, group, indexes)
             else:
-                node.send(Part(batch, node_indexes))
+                node.send(Part(batch, group, indexes))
 
     def _node(self, name: str) -> Node:
         node = self._nodes.get(name)

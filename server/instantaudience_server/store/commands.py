@@ -7,9 +7,12 @@ Valkey 9.0. Without an expiry option it also takes away the expiry that a field 
 from binascii import crc_hqx
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
-from typing import Any
+from operator import itemgetter
+from typing import Any, TypeVar
 
 import hiredis
+import numpy as np
+from numpy.typing import NDArray
 
 from instantaudience_server.store.keys import SLOTS, key_slot
 
@@ -28,28 +31,81 @@ SCRIPT_HEAD = "#!lua"
 Command = tuple[int, bytes]
 """One command on one key: the key's slot, and the bytes for the wire."""
 
+PackedNumbers = NDArray[np.void]
+"""Numbers as arguments of a command, 8 bytes each."""
+_PACKED_NUMBER = np.dtype([("head", "S4"), ("number", "<u8"), ("end", "S2")])
 
-def set_values(keys: Sequence[bytes], end_ms: int, values: Mapping[int, int]) -> list[Command]:
-    """Set the same memberships (segment ID → value) of users; they end at `end_ms` (Unix time in ms), 0: never."""
+
+Words = tuple[bytes, tuple[bytes | int, ...]]
+"""A command without its key: its name, and what follows the key."""
+
+Found = TypeVar("Found")
+
+
+def setting(end_ms: int, values: Mapping[int, int]) -> Words:
+    """Set a user's memberships (segment ID → value); they end at `end_ms` (Unix time in ms), 0: never."""
     expiry = (b"PXAT", end_ms) if end_ms else ()
-    return _for_each(keys, b"HSETEX", (*expiry, b"FIELDS", len(values), *chain.from_iterable(values.items())))
+    return (b"HSETEX", (*expiry, b"FIELDS", len(values), *chain.from_iterable(values.items())))
 
 
-def remove(keys: Sequence[bytes], segment_ids: Iterable[int]) -> list[Command]:
-    """Remove the same memberships of users; those that do not stand are no error."""
-    return _for_each(keys, b"HDEL", tuple(segment_ids))
+def removing(segment_ids: Iterable[int]) -> Words:
+    """Remove a user's memberships; those that do not stand are no error."""
+    return (b"HDEL", tuple(segment_ids))
 
 
-def _for_each(keys: Sequence[bytes], name: bytes, arguments: tuple[bytes | int, ...]) -> list[Command]:
-    """A command on each of some users' keys. Packed once, it serves all of them: only the key is spliced in.
+def on_key(key: bytes, words: Words) -> Command:
+    """The command on a user's key."""
+    name, arguments = words
+    return (crc_hqx(key, 0) & LAST_SLOT, _pack((name, key, *arguments)))
+
+
+class Spread:
+    """One command on each of many users' keys, which have one length. Packed once, it serves all of them: only the key
+    is spliced in. (It is a `batch.Group`.)
 
     These keys have no braces, so their slot is that of the whole key.
     """
-    if len(keys) == 1:
-        return [(crc_hqx(keys[0], 0) & LAST_SLOT, _pack((name, keys[0], *arguments)))]
+
+    __slots__ = ("_after", "_before", "_keys")
+
+    def __init__(self, keys: Sequence[bytes], before: bytes, after: bytes) -> None:
+        self._keys = keys
+        self._before = before
+        self._after = after
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of all commands."""
+        return len(self._keys) * (len(self._before) + len(self._keys[0]) + len(self._after))
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def by_slot(self, found: Sequence[Found]) -> list[Found]:
+        """For each command, what a list of `SLOTS` has for its slot."""
+        return [found[crc_hqx(key, 0) & LAST_SLOT] for key in self._keys]
+
+    def slot(self, index: int) -> int:
+        """The slot of a command."""
+        return crc_hqx(self._keys[index], 0) & LAST_SLOT
+
+    def packed(self, indexes: Sequence[int]) -> bytes:
+        """Commands, for the wire: what stands between two keys is the same each time."""
+        keys = itemgetter(*indexes)(self._keys) if len(indexes) > 1 else (self._keys[indexes[0]],)
+        return b"".join((self._before, (self._after + self._before).join(keys), self._after))
+
+    def answer(self, indexes: Sequence[int], replies: Sequence[Any]) -> None:
+        """Let go of replies: that they are no errors is all there is to know."""
+
+
+def on_keys(keys: Sequence[bytes], words: Words) -> list[Spread]:
+    """The same command on each of some users' keys."""
+    name, arguments = words
     before, _, after = _pack((name, _GAP, *arguments)).partition(_GAP_WITH_LENGTH)
-    starts = {size: b"%b$%d\r\n" % (before, size) for size in set(map(len, keys))}
-    return [(crc_hqx(key, 0) & LAST_SLOT, b"".join((starts[len(key)], key, after))) for key in keys]
+    by_size: dict[int, list[bytes]] = {}
+    for key in keys:
+        by_size.setdefault(len(key), []).append(key)
+    return [Spread(of_size, b"%b$%d\r\n" % (before, size), after) for size, of_size in by_size.items()]
 
 
 def read_values(key: bytes) -> Command:
@@ -100,6 +156,24 @@ def increment_field(key: bytes, field: str) -> Command:
 def scan_hash(key: bytes, cursor: bytes, count: int) -> Command:
     """Read about `count` fields of a hash and their values; the reply is the next cursor and a flat list."""
     return (key_slot(key), _pack((b"HSCAN", key, cursor, b"COUNT", count)))
+
+
+def pack_numbers(numbers: NDArray[np.uint64]) -> PackedNumbers:
+    """Numbers for `add_distinct`, packed all at once; slices of the result serve as well."""
+    packed = np.empty(len(numbers), _PACKED_NUMBER)
+    packed["head"], packed["number"], packed["end"] = b"$8\r\n", numbers, b"\r\n"
+    return packed
+
+
+def add_distinct(key: bytes, numbers: PackedNumbers) -> Command:
+    """Count different numbers in a HyperLogLog, beside those that it has counted before."""
+    head = b"*%d\r\n$5\r\nPFADD\r\n$%d\r\n%b\r\n" % (2 + len(numbers), len(key), key)
+    return (key_slot(key), head + numbers.tobytes())
+
+
+def count_distinct(keys: Sequence[bytes]) -> Command:
+    """How many different numbers the HyperLogLogs of keys in one slot have counted together, about."""
+    return (key_slot(keys[0]), _pack((b"PFCOUNT", *keys)))
 
 
 def read_stream(key: bytes, first: bytes, count: int) -> Command:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from instantaudience_server.store import commands
+from instantaudience_server.store.batch import Group, Listed
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.commands import Command
 from instantaudience_server.store.interface import NEVER, REMOVE, Changes, Memberships
@@ -17,7 +18,7 @@ class ClusterMembershipStore:
 
     async def write(self, changes: Changes, deadline: float) -> None:
         """Send one command for each user and end."""
-        await self._cluster.execute(_pack(changes), deadline)
+        await self._cluster.carry_out(_pack(changes), deadline)
 
     async def read(self, keys: Sequence[bytes], deadline: float) -> list[Memberships]:
         """Read values, then ends: a membership that ends or leaves between the two is left out."""
@@ -36,14 +37,19 @@ class ClusterMembershipStore:
         return [None if reply is None else reply.decode() for reply in replies]
 
 
-def _pack(changes: Changes) -> list[Command]:
+def _pack(changes: Changes) -> list[Group]:
     """One command for each user and end. What users in a row share is encoded once."""
-    packed: list[Command] = []
+    alone: list[Command] = []
+    groups: list[Group] = []
     for user_changes, users in groupby(changes, changes.__getitem__):
         keys = list(users)
         for end, values in user_changes.items():
-            packed += commands.remove(keys, values) if end == REMOVE else commands.set_values(keys, end, values)
-    return packed
+            words = commands.removing(values) if end == REMOVE else commands.setting(end, values)
+            if len(keys) == 1:
+                alone.append(commands.on_key(keys[0], words))
+            else:
+                groups += commands.on_keys(keys, words)
+    return [*groups, Listed(alone)] if alone else groups
 
 
 def _live(values: dict[int, int], ends: dict[int, int]) -> Memberships:

@@ -7,7 +7,8 @@ coroutine for each.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import Any, Protocol
 
 from hiredis import Reader, ReplyError
@@ -16,6 +17,9 @@ from redis.exceptions import RedisError
 
 from instantaudience_server.store.batch import Part
 from instantaudience_server.store.commands import ASKING
+
+_MORE = object()
+"""What hiredis gives where a reply is not there yet, or not whole."""
 
 
 class Router(Protocol):
@@ -114,7 +118,7 @@ class _Wire(asyncio.Protocol):
         self._connection = connection
         self._node = node
         self._stalled_seconds = stalled_seconds
-        self._reader = Reader()
+        self._reader = Reader(notEnoughData=_MORE)
         self._in_flight: deque[Part] = deque()
         self.writable = True
         # redis-py has no public way to hand over a connected socket; `_writer` is pinned by requirements.lock and
@@ -142,12 +146,11 @@ class _Wire(asyncio.Protocol):
             batch = part.batch
             if batch.done.done():
                 continue
-            commands = batch.commands
             if part.asking:
                 for index in part.indexes:
-                    pieces += (ASKING, commands[index][1])
+                    pieces += (ASKING, part.group.packed([index]))
             else:
-                pieces += [commands[index][1] for index in part.indexes]
+                pieces.append(part.group.packed(part.indexes))
             self._in_flight.append(part)
         if pieces:
             self._transport.write(b"".join(pieces))
@@ -170,28 +173,34 @@ class _Wire(asyncio.Protocol):
         """Take a part's replies; True when they are complete."""
         if part.asking:
             return self._take_asking(part)
-        gets, replies, indexes = self._reader.gets, part.batch.replies, part.indexes
-        start = position = part.position
-        errors = 0
-        for index in indexes[start:] if start else indexes:
-            reply: Any = gets()
-            if reply is False:
-                break
-            position += 1
-            if reply.__class__ is ReplyError:
-                errors += 1
+        start, indexes = part.position, part.indexes
+        replies = list(islice(iter(self._reader.gets, _MORE), len(indexes) - start))
+        if not replies:
+            return False
+        part.position += len(replies)
+        answered = indexes[start : part.position] if start or len(replies) < len(indexes) else indexes
+        if ReplyError in map(type, replies):
+            answered, replies = self._sort_out(part, answered, replies)
+        part.group.answer(answered, replies)
+        part.batch.answered(len(replies))
+        return part.position == len(indexes)
+
+    def _sort_out(self, part: Part, indexes: Sequence[int], replies: Sequence[Any]) -> tuple[list[int], list[Any]]:
+        """Hand errors over; the commands, and their replies, that are left."""
+        good: tuple[list[int], list[Any]] = ([], [])
+        for index, reply in zip(indexes, replies, strict=True):
+            if isinstance(reply, ReplyError):
                 self._node.on_error(part, index, reply)
             else:
-                replies[index] = reply
-        part.position = position
-        part.batch.answered(position - start - errors)
-        return position == len(indexes)
+                good[0].append(index)
+                good[1].append(reply)
+        return good
 
     def _take_asking(self, part: Part) -> bool:
         """Take the replies of a part whose commands follow ASKING; True when they are complete."""
         while part.position < 2 * len(part.indexes):
             reply: Any = self._reader.gets()
-            if reply is False:
+            if reply is _MORE:
                 return False
             command, is_command_reply = divmod(part.position, 2)
             part.position += 1
@@ -201,7 +210,7 @@ class _Wire(asyncio.Protocol):
             if isinstance(reply, ReplyError):
                 self._node.on_error(part, index, reply)
             else:
-                part.batch.replies[index] = reply
+                part.group.answer([index], [reply])
                 part.batch.answered(1)
         return True
 

@@ -16,6 +16,10 @@ class Group(Protocol):
     def size_bytes(self) -> int:
         """The size of all commands."""
 
+    @property
+    def usual_reply(self) -> bytes:
+        """What each command replies when it was carried out, as it comes from the wire; empty where that differs."""
+
     def __len__(self) -> int: ...
 
     def by_slot(self, nodes: Sequence[Node]) -> list[Node]:
@@ -35,6 +39,8 @@ class Listed:
     """Commands that have nothing in common; `replies` are in their order."""
 
     __slots__ = ("_commands", "replies")
+
+    usual_reply = b""
 
     def __init__(self, commands: Sequence[Command]) -> None:
         self._commands = commands

@@ -24,6 +24,10 @@ _GAP = b"\0"
 _GAP_WITH_LENGTH = b"$1\r\n\0"
 LAST_SLOT = SLOTS - 1
 
+_SET = b"HSETEX"
+_ONE = b":1\r\n"
+"""What HSETEX replies when it was carried out and has no condition."""
+
 
 SCRIPT_HEAD = "#!lua"
 """A script without flags: it may write, and touches no keys but those that it was given."""
@@ -45,7 +49,7 @@ Found = TypeVar("Found")
 def setting(end_ms: int, values: Mapping[int, int]) -> Words:
     """Set a user's memberships (segment ID → value); they end at `end_ms` (Unix time in ms), 0: never."""
     expiry = (b"PXAT", end_ms) if end_ms else ()
-    return (b"HSETEX", (*expiry, b"FIELDS", len(values), *chain.from_iterable(values.items())))
+    return (_SET, (*expiry, b"FIELDS", len(values), *chain.from_iterable(values.items())))
 
 
 def removing(segment_ids: Iterable[int]) -> Words:
@@ -66,12 +70,13 @@ class Spread:
     These keys have no braces, so their slot is that of the whole key.
     """
 
-    __slots__ = ("_after", "_before", "_keys")
+    __slots__ = ("_after", "_before", "_keys", "usual_reply")
 
-    def __init__(self, keys: Sequence[bytes], before: bytes, after: bytes) -> None:
+    def __init__(self, keys: Sequence[bytes], before: bytes, after: bytes, usual_reply: bytes) -> None:
         self._keys = keys
         self._before = before
         self._after = after
+        self.usual_reply = usual_reply
 
     @property
     def size_bytes(self) -> int:
@@ -102,10 +107,11 @@ def on_keys(keys: Sequence[bytes], words: Words) -> list[Spread]:
     """The same command on each of some users' keys."""
     name, arguments = words
     before, _, after = _pack((name, _GAP, *arguments)).partition(_GAP_WITH_LENGTH)
-    by_size: dict[int, list[bytes]] = {}
-    for key in keys:
-        by_size.setdefault(len(key), []).append(key)
-    return [Spread(of_size, b"%b$%d\r\n" % (before, size), after) for size, of_size in by_size.items()]
+    by_size: dict[int, Sequence[bytes]] = {}
+    for size in set(map(len, keys)):
+        by_size[size] = [key for key in keys if len(key) == size]
+    usual_reply = _ONE if name == _SET else b""
+    return [Spread(of_size, b"%b$%d\r\n" % (before, size), after, usual_reply) for size, of_size in by_size.items()]
 
 
 def read_values(key: bytes) -> Command:

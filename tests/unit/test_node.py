@@ -1,0 +1,113 @@
+"""Replies are matched to commands in order, however the bytes come."""
+
+import asyncio
+import itertools
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from instantaudience_server.store import commands
+from instantaudience_server.store.batch import Batch, Group, Listed, Part
+from instantaudience_server.store.node import Node
+
+KEYS = [b"m:p:%d" % number for number in range(1, 200)]
+SETTING, REMOVING = commands.setting(0, {12: 1}), commands.removing([12])
+
+
+class Socket:
+    """What redis-py hands over once it has connected; takes whatever is written."""
+
+    def __init__(self) -> None:
+        self._writer = self
+        self.transport = self
+        self.protocol: Any = None
+        self.taken = asyncio.Event()
+
+    async def connect(self) -> None:
+        pass
+
+    async def disconnect(self, nowait: bool) -> None:
+        pass
+
+    def set_protocol(self, protocol: Any) -> None:
+        self.protocol = protocol
+        self.taken.set()
+
+    def write(self, data: bytes) -> None:
+        pass
+
+    def abort(self) -> None:
+        pass
+
+
+class Errors:
+    """The router: errors end their batch, and are kept."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[Group, int, str]] = []
+
+    def refused(self, node: Node, part: Part, index: int, error: Any) -> None:
+        self.seen.append((part.group, index, str(error)))
+        part.batch.answered(1)
+
+    def unreachable(self, node: Node, parts: Any) -> None:
+        raise AssertionError("the connection was lost")
+
+
+sizes = st.integers(1, 60)
+reply_kinds = st.sampled_from([b":1\r\n"] * 6 + [b":0\r\n", b"-MOVED 1 a:1\r\n"])
+
+
+@st.composite
+def conversations(draw: st.DrawFn) -> list[tuple[str, list[bytes]]]:
+    """Kinds of groups, and what the node replies to each of its commands."""
+    talk = []
+    for kind in draw(st.lists(st.sampled_from(["setting", "setting", "removing", "listed"]), min_size=1, max_size=6)):
+        size = draw(sizes)
+        odd = draw(st.dictionaries(st.integers(0, size - 1), reply_kinds, max_size=3))
+        usual = b"$3\r\n:1\r\r\n" if kind == "listed" else b":1\r\n"
+        talk.append((kind, [odd.get(index, usual) for index in range(size)]))
+    return talk
+
+
+def group_of(kind: str, size: int) -> Group:
+    if kind == "listed":
+        return Listed([commands.get(key) for key in KEYS[:size]])
+    (spread,) = commands.on_keys(
+        [b"m:p:%03d" % number for number in range(size)], SETTING if kind == "setting" else REMOVING
+    )
+    return spread
+
+
+@given(talk=conversations(), cuts=st.lists(st.integers(0, 3000)))
+def test_replies_are_matched(talk: list[tuple[str, list[bytes]]], cuts: list[int]) -> None:
+    async def converse() -> None:
+        socket, errors = Socket(), Errors()
+        node = Node("node", lambda: socket, errors, stalled_seconds=60)  # type: ignore[arg-type, return-value]
+        groups = [group_of(kind, len(replies)) for kind, replies in talk]
+        loop = asyncio.get_running_loop()
+        batches = [Batch([group], float("inf"), loop) for group in groups]
+        for batch, group in zip(batches, groups, strict=True):
+            node.send(Part(batch, group, list(range(len(group)))))
+        await socket.taken.wait()
+        await asyncio.sleep(0)  # to the end of the turn, in which it goes out
+        data = b"".join(reply for _, replies in talk for reply in replies)
+        edges = sorted({0, len(data), *[cut % len(data) for cut in cuts]})
+        for start, end in itertools.pairwise(edges):
+            assert not all(batch.done.done() for batch in batches)
+            socket.protocol.data_received(data[start:end])
+        assert all(batch.done.done() for batch in batches)
+        assert node.idle
+        assert errors.seen == [
+            (group, index, "MOVED 1 a:1")
+            for group, (_, replies) in zip(groups, talk, strict=True)
+            for index, reply in enumerate(replies)
+            if reply.startswith(b"-")
+        ]
+        for group, (_, replies) in zip(groups, talk, strict=True):
+            if isinstance(group, Listed):
+                values = {b"$3\r\n:1\r\r\n": b":1\r", b":1\r\n": 1, b":0\r\n": 0, b"-MOVED 1 a:1\r\n": None}
+                assert group.replies == [values[reply] for reply in replies]
+        await node.close()
+
+    asyncio.run(converse())

@@ -1,5 +1,6 @@
 -- The filter: what the REST contract asks of a request before the transcoder, and of an answer after it (source:
--- contract, "Errors" and "Tokens"). It stands behind `CONTRACT` and `body.lua` in one chunk, and uses of `CONTRACT`:
+-- contract, "Errors" and "Tokens"). It stands behind `CONTRACT`, `body.lua` and `files.lua` in one chunk, and uses of
+-- `CONTRACT`:
 --   endpoints[path] = {allow = "GET, POST", methods[method] = {parameters = {name = true}, body = message name or nil}}
 --   types[type] = rule; grpc_errors["<grpc code> <error_id>"] = HTTP status
 --   bare_grpc_errors[grpc code] = error (also .default); unreadable, no_path, no_method = errors {status, id, text}
@@ -78,6 +79,7 @@ end
 function envoy_on_request(handle)
   local headers = handle:headers()
   local path, query = match(headers:get(":path") or "", "^([^?#]*)%??([^#]*)") -- CONNECT has no path
+  if serve_file(handle, path) then return end
   local endpoint = CONTRACT.endpoints[path]
   if not endpoint then return refuse(handle, CONTRACT.no_path) end
   local method = endpoint.methods[headers:get(":method")]
@@ -132,10 +134,13 @@ local function answer_grpc_error(handle, body, text, id)
   answer(handle, body, err.status, err.id, err.text)
 end
 
+-- What the service's own answers have (it knows no other success), and the console's files.
+local FINE = { ["200"] = true, ["304"] = true, ["308"] = true }
+
 function envoy_on_response(handle)
   local headers = handle:headers()
   local id, content_type = headers:get(CONTRACT.error_id_key), headers:get("content-type")
-  local fine = headers:get(":status") == "200"
+  local fine = FINE[headers:get(":status")]
   if fine and content_type == "application/grpc" then return end -- a gRPC caller's, refused above: the status is in it
   for _, name in ipairs(CONTRACT.hidden_headers) do headers:remove(name) end
   if fine then return end

@@ -1,4 +1,4 @@
-"""The gateway's Lua filter: `body.lua` and `contract.lua` behind the tables they work with (`CONTRACT`)."""
+"""The gateway's Lua filter: its parts (`SOURCES`) behind the tables they work with (`CONTRACT`)."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,8 +7,11 @@ from typing import TypeAlias
 from google.rpc import code_pb2
 from instantaudience_server.transport.status import BODY_BYTES_KEY, ERROR_ID_KEY, ROWS
 
-from instantaudience_gateway import descriptor
+from instantaudience_gateway import console_files, descriptor
 from instantaudience_gateway.replies import INTERNAL, NO_METHOD, NO_PATH, UNAVAILABLE, UNREADABLE, Reply
+
+SOURCES = ("body.lua", "files.lua", "contract.lua")
+"""The filter's parts, in the order in which they stand in it."""
 
 MAX_DEPTH = 64
 """Levels of nesting in a body (RFC 8259, section 9, lets a parser set a limit; the transcoder's is 100)."""
@@ -45,7 +48,12 @@ BARE_GRPC_ERRORS = {
 }
 """gRPC errors without an `error_id`: they come from grpc itself, and their texts tell of the inside."""
 
-Literal: TypeAlias = "str | int | bool | Mapping[str, Literal] | Sequence[Literal] | None"
+FILE_METHODS = "GET, HEAD"
+"""What the console's paths take."""
+
+_LUA_BYTES = [chr(byte) if chr(byte).isascii() and chr(byte).isalnum() else f"\\{byte:03d}" for byte in range(256)]
+
+Literal: TypeAlias = "str | bytes | int | bool | Mapping[str, Literal] | Sequence[Literal] | None"
 
 
 def lua_literal(value: Literal) -> str:
@@ -56,10 +64,9 @@ def lua_literal(value: Literal) -> str:
         case int():
             return str(value)
         case str():
-            plain = (
-                c if c.isascii() and c.isalnum() else "".join(f"\\{byte:03d}" for byte in c.encode()) for c in value
-            )
-            return f'"{"".join(plain)}"'
+            return lua_literal(value.encode())
+        case bytes():
+            return f'"{"".join([_LUA_BYTES[byte] for byte in value])}"'
         case Mapping():
             items = (f"[{lua_literal(key)}]={lua_literal(item)}" for key, item in value.items() if item is not None)
             return "{" + ",".join(items) + "}"
@@ -76,7 +83,17 @@ def _endpoints() -> Mapping[str, Literal]:
             "parameters": dict.fromkeys(endpoint.parameters, True),
             "body": endpoint.body,
         }
-    return {path: {"allow": ", ".join(sorted(methods)), "methods": methods} for path, methods in paths.items()}
+    files: dict[str, Literal] = {
+        path: {"allow": FILE_METHODS, "methods": {}} for path in (*console_files.files(), console_files.ALIAS_PATH)
+    }
+    return files | {path: {"allow": ", ".join(sorted(methods)), "methods": methods} for path, methods in paths.items()}
+
+
+def _files() -> Mapping[str, Literal]:
+    return {
+        path: {"type": file.content_type, "etag": file.etag, "body": file.body, "gzip": file.gzip_body}
+        for path, file in console_files.files().items()
+    }
 
 
 def _messages() -> Mapping[str, Literal]:
@@ -112,6 +129,9 @@ def contract_script() -> str:
     bare = {str(code): _reply(reply) for code, reply in BARE_GRPC_ERRORS.items()}
     tables: Literal = {
         "endpoints": _endpoints(),
+        "files": _files(),
+        "file_headers": console_files.HEADERS,
+        "file_aliases": {console_files.ALIAS_PATH: f"..{console_files.PAGE_PATH}"},
         "messages": _messages(),
         "types": _scalar_rules(),
         "depth": MAX_DEPTH,
@@ -125,5 +145,5 @@ def contract_script() -> str:
         "hidden_headers": HIDDEN_HEADERS,
         "transcoder_error": TRANSCODER_ERROR,
     }
-    sources = [Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("body.lua", "contract.lua")]
+    sources = [Path(__file__).with_name(name).read_text(encoding="utf-8") for name in SOURCES]
     return "\n".join([f"local CONTRACT = {lua_literal(tables)}", *sources])

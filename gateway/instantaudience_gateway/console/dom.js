@@ -1,0 +1,35 @@
+// Small tools for the page. Text is put in as text only, never as markup.
+
+export const byId = (id) => document.getElementById(id);
+
+// An element with properties (`class`, `data-…` and `aria-…` as attributes) and children, texts or elements.
+export function element(name, properties = {}, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(properties)) {
+    if (key in made && !key.includes("-")) made[key] = value;
+    else made.setAttribute(key, value);
+  }
+  made.append(...children);
+  return made;
+}
+
+// Shows a problem in its place, or takes it away (`text` empty).
+export function showProblem(place, text) {
+  place.textContent = text;
+  place.hidden = !text;
+}
+
+// Tells screen readers what has happened, where sight alone would tell.
+export function announce(text) {
+  byId("news").textContent = text;
+}
+
+// Keeps a form from being sent twice at once; the work's own errors pass through.
+export async function whileBusy(button, work) {
+  button.disabled = true;
+  try {
+    return await work();
+  } finally {
+    button.disabled = false;
+  }
+}

@@ -1,0 +1,75 @@
+// The sampled lines of an hour: what was applied, and what was not.
+
+import { get } from "./api.js";
+import { announce, byId, element, showProblem } from "./dom.js";
+import { newestOf } from "./loading.js";
+import { readUsage, refusals } from "./usage.js";
+import { HOUR_MS, count, explain, hourSpan } from "./words.js";
+
+const HOURS = 336;
+const choice = byId("samples-hour");
+const problem = byId("samples-problem");
+const hoursPlace = newestOf((error) => showProblem(problem, explain(error)));
+const linesPlace = newestOf((error) => showProblem(problem, explain(error)));
+let member = null;
+
+choice.addEventListener("change", loadLines);
+
+export function show(shown) {
+  member = shown;
+  hoursPlace.load(async (signal) => {
+    const answer = await get("console/usage", { member_id: member.id, hours: HOURS, without_lines: true }, signal);
+    const hours = readUsage(answer, HOURS).hours.filter(hasTraffic).reverse();
+    choice.replaceChildren(...hours.map((hour) => element("option", { value: hour.start }, nameOf(hour))));
+    choice.disabled = hours.length === 0;
+    showProblem(problem, "");
+    byId("samples-none").hidden = hours.length > 0;
+    byId("samples-lines").hidden = hours.length === 0;
+    if (hours.length) await loadLines();
+  });
+}
+
+export function hide() {
+  hoursPlace.stop();
+  linesPlace.stop();
+}
+
+export function clear() {
+  showProblem(problem, "");
+  choice.replaceChildren();
+  for (const id of ["samples-none", "samples-lines"]) byId(id).hidden = true;
+}
+
+const hasTraffic = (hour) => hour.calls + hour.other_errors + refusals(hour) > 0;
+
+function nameOf(hour) {
+  const refused = refusals(hour);
+  return `${hourSpan(hour.start)}: ${count(hour.calls)} calls` + (refused ? `, ${count(refused)} refused` : "");
+}
+
+// A time as reports take it (source: contract, "GET /rt-segment-processed").
+const reportTime = (ms) => new Date(ms).toISOString().slice(0, 19).replace("T", " ");
+
+function loadLines() {
+  const start = Number(choice.value);
+  const span = { start: reportTime(start), end: reportTime(start + HOUR_MS) };
+  return linesPlace.load(async (signal) => {
+    const { response } = await get("rt-segment-processed", { member_id: member.id, ...span }, signal);
+    const [hour] = response.report;
+    showProblem(problem, "");
+    showLines("error-lines", hour?.error_log_lines, "Nothing was refused in this hour.");
+    showLines("segment-lines", hour?.segment_log_lines, "Nothing was applied in this hour.");
+    announce(`Shown: samples of ${hourSpan(start)} UTC.`);
+  });
+}
+
+function showLines(id, text, none) {
+  const lines = text ? text.split("\n").reverse().map(lineElement) : [element("p", { class: "hint" }, none)];
+  byId(id).replaceChildren(...lines);
+}
+
+// `What it is (columns): values`, with the first part set off.
+function lineElement(line) {
+  const end = line.indexOf(": ") + 1;
+  return element("p", {}, element("b", {}, line.slice(0, end)), line.slice(end));
+}

@@ -1,0 +1,153 @@
+// One user: change a membership and see the whole answer, or look all memberships up.
+
+import { get, isAbort, post } from "./api.js";
+import { byId, element, showProblem, whileBusy } from "./dom.js";
+import { explain, explainWarning, timeLeft } from "./words.js";
+
+// The contract's domains ("" is none).
+const DOMAINS = [
+  ["", "Platform ID, or your external ID"],
+  ["idfa", "IDFA (iOS advertising ID)"],
+  ["aaid", "AAID (Android advertising ID)"],
+  ["sha1udid", "SHA-1 of a device ID"],
+  ["openudid", "OpenUDID"],
+  ["md5udid", "MD5 of a device ID"],
+];
+const SUGGESTED_SEGMENTS = 100;
+
+const applying = byId("apply");
+const looking = byId("look-up");
+let suggestedFor = 0;
+
+for (const id of ["apply-domain", "look-up-domain"]) {
+  byId(id).replaceChildren(...DOMAINS.map(([value, text]) => element("option", { value }, text)));
+}
+applying.addEventListener("change", showFields);
+applying.addEventListener("submit", (event) => {
+  event.preventDefault();
+  run(applying, "apply", apply);
+});
+looking.addEventListener("submit", (event) => {
+  event.preventDefault();
+  run(looking, "look-up", lookUp);
+});
+
+export function show(member, own) {
+  const other = member.id === own.id ? "" : `, not of ${member.name}, which is chosen above`;
+  byId("users-member").textContent = `Both act as your own member, ${own.name} (${own.id})${other}.`;
+  showFields();
+  suggestSegments(own.id);
+}
+
+export function hide() {}
+
+export function clear() {
+  suggestedFor = 0;
+  byId("known-segments").replaceChildren();
+  for (const form of [applying, looking]) form.reset();
+  for (const name of ["apply", "look-up"]) {
+    showProblem(byId(`${name}-problem`), "");
+    byId(`${name}-answer`).replaceChildren();
+  }
+}
+
+function showFields() {
+  const fields = new FormData(applying);
+  byId("apply-adding").hidden = fields.get("change") === "remove";
+  const hasMinutes = fields.get("end") === "minutes" && fields.get("change") === "add";
+  byId("apply-minutes-field").hidden = !hasMinutes;
+  byId("apply-minutes").disabled = !hasMinutes;
+}
+
+async function suggestSegments(memberId) {
+  if (suggestedFor === memberId) return;
+  suggestedFor = memberId;
+  try {
+    const { response } = await get("segment", { member_id: memberId, num_elements: SUGGESTED_SEGMENTS });
+    const options = response.segments.map(({ id, short_name: name, code }) =>
+      element("option", { value: id }, name || code || ""),
+    );
+    byId("known-segments").replaceChildren(...options);
+  } catch {
+    suggestedFor = 0; // the form works without suggestions
+  }
+}
+
+async function run(form, name, work) {
+  const problem = byId(`${name}-problem`);
+  const answer = byId(`${name}-answer`);
+  await whileBusy(form.querySelector("button"), async () => {
+    showProblem(problem, "");
+    try {
+      answer.replaceChildren(...(await work(new FormData(form))));
+    } catch (error) {
+      answer.replaceChildren();
+      if (!isAbort(error)) showProblem(problem, explain(error));
+    }
+  });
+}
+
+function blockOf(fields) {
+  const block = { seg_id: Number(fields.get("seg_id")) };
+  if (fields.get("change") === "remove") return { ...block, expiration: -1 };
+  const expiration = { never: 0, minutes: Number(fields.get("minutes")) }[fields.get("end")];
+  return { ...block, value: Number(fields.get("value")), ...(expiration !== undefined && { expiration }) };
+}
+
+async function apply(fields) {
+  const user = { user_id: fields.get("user_id").trim(), seg_block: [blockOf(fields)] };
+  const domain = fields.get("domain");
+  const answer = await post("rt-segment", { rt_segment: [domain ? { domain, ...user } : user] });
+  const { warnings } = answer.response;
+  const what = fields.get("change") === "remove" ? "is not in segment" : "is in segment";
+  const outcome = warnings.length
+    ? element("p", { class: "outcome warn" }, "Nothing was changed.")
+    : element("p", { class: "outcome good" }, `Done: user ${user.user_id} ${what} ${fields.get("seg_id")} now.`);
+  const list = warnings.map(({ message }) => element("li", {}, explainWarning(message)));
+  const whole = element("pre", { tabIndex: 0, "aria-label": "The whole answer" }, JSON.stringify(answer, null, 2));
+  return [
+    outcome,
+    ...(list.length ? [element("ul", { class: "warnings" }, ...list)] : []),
+    element("details", {}, element("summary", {}, "The whole answer"), whole),
+  ];
+}
+
+async function lookUp(fields) {
+  const domain = fields.get("domain");
+  const parameters = { user_id: fields.get("user_id").trim(), ...(domain && { domain }) };
+  const { response } = await get("rt-segment", parameters);
+  const [user] = response.rt_segment;
+  const blocks = user?.seg_block ?? [];
+  const name = user?.user_id ?? parameters.user_id;
+  if (blocks.length === 0) {
+    return [element("p", { class: "outcome warn" }, `User ${name} is in no segment that you may see.`)];
+  }
+  const heads = ["Segment", "Member", "Value", "Time left"].map((text, index) =>
+    element("th", { scope: "col", class: index === 1 || index === 2 ? "number" : "" }, text),
+  );
+  return [
+    element(
+      "div",
+      { class: "table-frame", role: "region", tabIndex: 0, "aria-label": "Memberships" },
+      element(
+        "table",
+        {},
+        element("caption", { class: "unseen" }, `Memberships of user ${name}`),
+        element("thead", {}, element("tr", {}, ...heads)),
+        element("tbody", {}, ...blocks.map(membershipRow)),
+      ),
+    ),
+  ];
+}
+
+function membershipRow(block) {
+  const code = block.seg_code ? [element("span", { class: "code" }, block.seg_code)] : [];
+  return element(
+    "tr",
+    {},
+    element("th", { scope: "row" }, String(block.seg_id), ...code),
+    element("td", { class: "number" }, String(block.member_id)),
+    element("td", { class: "number" }, String(block.value)),
+    element("td", {}, timeLeft(block.expiration)),
+  );
+}

@@ -1,0 +1,46 @@
+-- The console's files (source: RFC 9110, sections 8.8.3, 12.5.3, 13.1.2). It stands behind `CONTRACT` and `body.lua` in
+-- one chunk, and uses of `CONTRACT`:
+--   files[path] = {type = content type, etag = weak validator, body = bytes, gzip = bytes}
+--   file_headers = {[name] = value}, of every file; file_aliases[path] = where the file is
+
+local FILE_METHODS = { GET = true, HEAD = true }
+
+-- `gzip` with any weight but 0.
+local function takes_gzip(header)
+  for coding, parameters in gmatch(string.lower(header or ""), "([^,;%s]+)([^,]*)") do
+    if coding == "gzip" then return not string.find(parameters, "q%s*=%s*0%.?0*%s*$") end
+  end
+  return false
+end
+
+local function matches(if_none_match, etag)
+  return if_none_match and (if_none_match == "*" or string.find(if_none_match, sub(etag, 3), 1, true))
+end
+
+-- Answers with a file, where the path is one's and the method fits; true if it has.
+local function serve_file(handle, path)
+  local file, alias = CONTRACT.files[path], CONTRACT.file_aliases[path]
+  if not (file or alias) then return false end
+  local request = handle:headers()
+  if not FILE_METHODS[request:get(":method")] then return false end
+  local answer = {}
+  for name, value in pairs(CONTRACT.file_headers) do answer[name] = value end
+  if alias then
+    answer[":status"], answer.location = "308", alias
+    handle:respond(answer)
+    return true
+  end
+  answer.etag = file.etag
+  if matches(request:get("if-none-match"), file.etag) then
+    answer[":status"] = "304"
+    handle:respond(answer)
+    return true
+  end
+  answer[":status"], answer["content-type"] = "200", file.type
+  local body = file.body
+  if takes_gzip(request:get("accept-encoding")) then
+    answer["content-encoding"], body = "gzip", file.gzip
+  end
+  handle:respond(answer, body)
+  return true
+end

@@ -1,0 +1,145 @@
+"""The console for everybody: both themes, a phone, the keyboard, screen readers."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Browser, expect
+from support import console_traffic
+from support.browsers import DESKTOP, PHONE, Console, console_page, on_one_host
+from support.service import PASSWORDS, Service
+
+pytestmark = on_one_host
+
+VIEWS = ["Overview", "Samples", "Segments", "Users"]
+SIZES = {"desktop": DESKTOP, "phone": PHONE}
+SERIOUS = {"serious", "critical"}
+
+
+async def every_view(console: Console, look: Callable[[str], Awaitable[None]]) -> None:
+    """Look at the page before and after signing in, with all that views can unfold."""
+    page = console.page
+    await console.open()
+    await look("Sign in")
+    await console.sign_in("admin", PASSWORDS["admin"])
+    await console.totals()
+    await expect(page.locator("#member option")).to_have_count(5)
+    await page.get_by_label("Member", exact=True).select_option(str(console_traffic.MEMBER))
+    await page.get_by_role("radio", name="14 days").check()
+    await expect(page.locator("#totals dd").first).to_have_text("1,023")
+    await page.locator("summary").first.click()
+    await look("Overview")
+    for view in VIEWS[1:]:
+        await console.go_to(view)
+        await page.wait_for_load_state("networkidle")
+        if view == "Users":
+            for form in ("#apply", "#look-up"):
+                await page.locator(form).get_by_label("User ID").fill("12345678900987654321")
+            for segment in ("30001", "10001"):
+                await page.get_by_label("Segment ID").fill(segment)
+                await page.get_by_role("button", name="Apply").click()
+                await page.locator("#apply-answer .outcome").wait_for()
+                await page.locator("#apply-answer summary").click()
+                await look(f"{view}, segment {segment}")
+            await page.get_by_role("button", name="Look up").click()
+            await page.locator("#look-up-answer table").wait_for()
+        await look(view)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
+async def test_axe_finds_nothing_serious(
+    browser: Browser, service: Service, size: tuple[int, int], scheme: Any
+) -> None:
+    found: list[str] = []
+
+    async with console_page(browser, service, size=size, color_scheme=scheme) as console:
+
+        async def look(view: str) -> None:
+            results = await Axe().run(console.page)
+            assert results.response["passes"]
+            found.extend(
+                f"{view}: {violation['id']} {[node['target'] for node in violation['nodes']]}"
+                for violation in results.response["violations"]
+                if violation["impact"] in SERIOUS
+            )
+
+        await every_view(console, look)
+    assert found == []
+
+
+async def test_a_phone_need_not_scroll_sideways(browser: Browser, service: Service) -> None:
+    widths: dict[str, int] = {}
+
+    async with console_page(browser, service, size=PHONE, is_mobile=True, has_touch=True) as console:
+
+        async def look(view: str) -> None:
+            widths[view] = await console.page.evaluate("document.documentElement.scrollWidth")
+
+        await every_view(console, look)
+    assert set(widths.values()) == {PHONE[0]}, widths
+
+
+async def test_themes(partner: Console) -> None:
+    page = partner.page
+    colours: dict[str, tuple[str, list[int]]] = {}
+    await partner.open()
+    await partner.totals()
+    schemes: list[Any] = ["light", "dark"]
+    for scheme in schemes:
+        await page.emulate_media(color_scheme=scheme)
+        ground = await page.evaluate("getComputedStyle(document.body).backgroundColor")
+        legend = "canvas => Chart.getChart(canvas).data.datasets.map(set => set.backgroundColor)"
+        colours[scheme] = ground, await page.locator("canvas").first.evaluate(legend)
+    assert colours == {
+        "light": ("rgb(244, 246, 248)", ["#2f6fde", "#b3261e"]),
+        "dark": ("rgb(16, 20, 26)", ["#7db0ff", "#ff8f85"]),
+    }
+
+
+async def test_the_keyboard_is_enough(console: Console) -> None:
+    page = console.page
+    await console.open()
+    await page.keyboard.type(console_traffic.ACCOUNT)
+    await page.keyboard.press("Tab")
+    await page.keyboard.type(PASSWORDS[console_traffic.ACCOUNT])
+    await page.keyboard.press("Enter")
+    await expect(console.heading("Overview")).to_be_focused()
+    await console.totals()
+    await page.keyboard.press("Tab")
+    await expect(page.get_by_role("radio", name="24 hours")).to_be_focused()
+    await page.keyboard.press("ArrowRight")
+    await expect(page.get_by_role("radio", name="7 days")).to_be_checked()
+    await expect(page.get_by_role("status").filter(has_text="Shown: the last 168 hours.")).to_have_count(1)
+    await page.reload()
+    await console.totals()
+    await page.evaluate("document.activeElement.blur()")
+    await page.keyboard.press("Tab")
+    skip = page.get_by_role("link", name="Skip to the content")
+    for _ in range(20):
+        if await skip.evaluate("link => link === document.activeElement"):
+            break
+        await page.keyboard.press("Shift+Tab")
+    await expect(skip).to_be_focused()
+    await expect(skip).to_be_in_viewport()
+    for link in VIEWS[:3]:
+        await page.keyboard.press("Tab")
+        await expect(page.get_by_role("link", name=link, exact=True).first).to_be_focused()
+    outline = "getComputedStyle(document.activeElement).outlineStyle"
+    assert await page.evaluate(outline) == "solid"
+    await page.keyboard.press("Enter")
+    await expect(console.heading("Segments")).to_be_focused()
+    await expect(page.get_by_role("link", name="Segments")).to_have_attribute("aria-current", "page")
+
+
+async def test_titles_and_landmarks(partner: Console) -> None:
+    await partner.open()
+    for view in VIEWS:
+        await partner.go_to(view)
+        await expect(partner.page).to_have_title(f"{view} · Instant Audience console")
+        for role in ("banner", "navigation", "main"):
+            await expect(partner.page.get_by_role(role)).to_have_count(1)
+        await expect(partner.page.get_by_role("heading", level=1)).to_have_count(1)
+    await partner.page.go_back()
+    await expect(partner.heading("Segments")).to_be_visible()

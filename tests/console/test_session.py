@@ -1,0 +1,121 @@
+"""Signing in and out of the console, and what becomes of the token. In every test of the console, the browser must not
+have complained in the end (errors, violations of the policy)."""
+
+import hashlib
+import re
+
+from playwright.async_api import Browser, expect
+from support import console_traffic
+from support.browsers import TOKEN_KEY, Console, console_page
+from support.clusters import eventually
+from support.service import PASSWORDS, Service
+
+ACCOUNT, PASSWORD = console_traffic.ACCOUNT, PASSWORDS[console_traffic.ACCOUNT]
+
+
+async def test_signing_in_and_out(console: Console) -> None:
+    await console.open()
+    await expect(console.page.get_by_label("User name")).to_be_focused()
+    await console.sign_in(ACCOUNT, PASSWORD)
+    await expect(console.heading("Overview")).to_be_focused()
+    await expect(console.page.locator("#account")).to_have_text("private · Private Member")
+    await expect(console.page).to_have_title("Overview · Instant Audience console")
+    await console.totals()
+    assert (await console.stored_token() or "").startswith("hbapi:1003:")
+    await console.page.get_by_role("button", name="Sign out").click()
+    await expect(console.heading("Sign in")).to_be_visible()
+    assert await console.stored_token() is None
+    await expect(console.page.get_by_role("status").filter(has_text="You have signed out.")).to_have_count(1)
+    assert "Private Member" not in re.sub(r"\s+", " ", await console.page.locator("main").inner_html())
+    assert await console.page.locator("#totals dd, #charts canvas, #quotas meter").count() == 0
+    assert await console.page.get_by_label("Password").input_value() == ""
+    await console.page.reload()
+    await expect(console.heading("Sign in")).to_be_visible()
+
+
+async def test_a_wrong_password(console: Console) -> None:
+    console.expected_statuses = {401}
+    await console.open()
+    await console.sign_in(ACCOUNT, "Wrong-Passw0rd!")
+    assert await console.alert() == "The user name or the password is wrong."
+    await expect(console.page.get_by_label("Password")).to_be_focused()
+    assert await console.stored_token() is None
+    await console.sign_in(ACCOUNT, PASSWORD)
+    await expect(console.heading("Overview")).to_be_visible()
+
+
+async def test_a_deactivated_account(console: Console) -> None:
+    console.expected_statuses = {401}
+    await console.open()
+    await console.sign_in("retired", PASSWORDS["retired"])
+    assert await console.alert() == "This account is deactivated. Ask your administrator to activate it."
+
+
+async def test_a_reload_keeps_session_and_view(console: Console) -> None:
+    await console.open()
+    await console.sign_in(ACCOUNT, PASSWORD)
+    await console.go_to("Segments")
+    await console.page.reload()
+    await expect(console.heading("Segments")).to_be_visible()
+    await expect(console.page.locator("#segment-rows tr")).to_have_count(25)
+
+
+async def test_a_session_that_ends(console: Console, service: Service) -> None:
+    console.expected_statuses = {401}
+    await console.open("segments")
+    await console.sign_in(ACCOUNT, PASSWORD)
+    await expect(console.heading("Segments")).to_be_visible()
+    token = await console.stored_token() or ""
+    async with service.cluster() as cluster:
+        assert await cluster.delete(f"t:{hashlib.sha256(token.encode()).hexdigest()}") == 1
+
+    async def refused() -> None:  # workers trust what they know of a session for a second
+        await console.page.get_by_role("button", name="Search").click(timeout=1000)
+        await expect(console.heading("Sign in")).to_be_visible(timeout=500)
+
+    await eventually(refused)
+    assert await console.alert() == "Your session has ended. Sign in again."
+    await expect(console.page.get_by_label("User name")).to_be_focused()
+    assert await console.stored_token() is None
+    await console.sign_in(ACCOUNT, PASSWORD)
+    await expect(console.heading("Segments")).to_be_visible()
+
+
+async def test_a_kept_token_that_is_none(browser: Browser, service: Service) -> None:
+    async with console_page(browser, service) as console:
+        console.expected_statuses = {401}
+        await console.open()
+        await console.page.evaluate(f"sessionStorage.setItem('{TOKEN_KEY}', 'hbapi:1:00:local')")
+        await console.page.reload()
+        assert await console.alert() == "Your session has ended. Sign in again."
+        assert await console.stored_token() is None
+
+
+async def test_where_the_token_goes(console: Console, service: Service) -> None:
+    await console.open()
+    await console.sign_in(ACCOUNT, PASSWORD)
+    for view in ("Samples", "Segments", "Users", "Overview"):
+        await console.go_to(view)
+        await console.page.wait_for_load_state("networkidle")
+    token = await console.stored_token() or ""
+    carrying = [await request.header_value("authorization") == token for request in console.requests]
+    paths = {request.url.removeprefix(service.url).partition("?")[0] for request in console.requests}
+    assert paths >= {"/auth", "/console/usage", "/console/overview", "/rt-segment-processed", "/segment"}
+    assert all(request.url.startswith(f"{service.url}/") for request in console.requests)
+    assert not any(token in request.url or PASSWORD in request.url for request in console.requests)
+    for request, has_token in zip(console.requests, carrying, strict=True):
+        assert has_token == (request.resource_type == "fetch" and not request.url.endswith("/auth")), request.url
+        assert not await request.header_value("referer") or request.resource_type != "fetch"
+    kept = "[document.cookie, JSON.stringify(localStorage), location.href, document.documentElement.outerHTML]"
+    assert not any(token in text for text in await console.page.evaluate(kept))
+
+
+async def test_no_answer(console: Console) -> None:
+    await console.open()
+    await console.page.context.set_offline(True)
+    await console.sign_in(ACCOUNT, PASSWORD)
+    assert await console.alert() == "The service does not answer. Check your connection, and try again."
+    console.complaints.clear()  # of the network that is not there
+    await console.page.context.set_offline(False)
+    await console.sign_in(ACCOUNT, PASSWORD)
+    await expect(console.heading("Overview")).to_be_visible()

@@ -1,0 +1,301 @@
+"""What the console shows, compared with what was sent."""
+
+import asyncio
+import contextlib
+import re
+from collections.abc import AsyncIterator
+
+import pytest
+from playwright.async_api import Locator, Page, expect
+from support import console_traffic
+from support.browsers import Console, on_one_host
+from support.clusters import eventually
+from support.service import Service
+
+pytestmark = on_one_host
+
+CHARTS = ["Calls", "Users", "Memberships", "Refusals", "Match rate"]
+SPANS = {"24 hours": 24, "7 days": 168, "14 days": 336}
+USER = "12345678900987654321"
+
+
+def expected_totals(hours: int) -> dict[str, str]:
+    total = console_traffic.total(hours)
+    refused = total.invalid_users + total.invalid_segments + total.unauth_segments + total.inactive_segments
+    rate = 100 * total.valid_users / (total.valid_users + total.invalid_users)
+    return {
+        "Calls applied": f"{total.calls:,}",
+        "Users accepted": f"{total.valid_users:,}",
+        "Memberships added": f"{total.valid_adds:,}",
+        "Memberships removed": f"{total.valid_removes:,}",
+        "Match rate": f"{rate:.1f} %",
+        "Refused blocks and IDs": f"{refused:,}",
+        "Calls failed": f"{total.other_errors:,}",
+    }
+
+
+async def drawn(canvas: Locator) -> int:
+    """How many different colours a canvas shows."""
+    colours: int = await canvas.evaluate(
+        """(canvas) => {
+          const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+          return new Set(new Uint32Array(data.buffer)).size;
+        }"""
+    )
+    return colours
+
+
+@pytest.mark.parametrize(("span", "hours"), SPANS.items(), ids=SPANS)
+async def test_totals(partner: Console, span: str, hours: int) -> None:
+    await partner.open()
+    await partner.page.get_by_role("radio", name=span).check()
+    await expect(partner.page.locator("#totals dd").first).to_have_text(expected_totals(hours)["Calls applied"])
+    assert await partner.totals() == expected_totals(hours)
+
+
+async def test_charts(partner: Console) -> None:
+    await partner.open()
+    await partner.totals()
+    figures = partner.page.locator("figure")
+    assert await figures.locator("h3").all_inner_texts() == CHARTS
+    for index in range(len(CHARTS)):
+        assert await drawn(figures.nth(index).locator("canvas")) > 10
+    label = await figures.first.locator("canvas").get_attribute("aria-label")
+    assert label == "Calls, last 24 hours: Applied 16, Failed 4. The table below has the numbers."
+    rate = await figures.last.locator("canvas").get_attribute("aria-label")
+    assert rate == "Match rate, last 24 hours: Match rate 80.0 % to 100.0 %. The table below has the numbers."
+
+
+async def test_tables_beside_charts(partner: Console) -> None:
+    await partner.open()
+    await partner.totals()
+    refusals = partner.page.locator("figure", has=partner.page.get_by_role("heading", name="Refusals"))
+    summary = refusals.locator("summary")
+    await summary.focus()
+    await partner.page.keyboard.press("Enter")
+    table = refusals.get_by_role("table", name="Refusals by hour")
+    heads = ["Hour (UTC)", "No such segment", "Segment not allowed", "Segment inactive", "Unknown external ID"]
+    await expect(table.get_by_role("columnheader")).to_have_text(heads)
+    rows = table.locator("tbody tr")
+    await expect(rows).to_have_count(1)
+    assert await rows.locator("td").all_inner_texts() == ["3", "2", "1", "100"]
+    assert re.fullmatch(r"\w{3}, \w{3} \d{1,2}, \d\d:00–\d\d:00", await rows.locator("th").inner_text())
+    await partner.page.get_by_role("radio", name="14 days").check()
+    await expect(rows).to_have_count(3)
+    assert await rows.last.locator("td").all_inner_texts() == ["0", "0", "9", "0"]
+
+
+async def test_quotas(demo_tab: Console, service: Service) -> None:
+    await demo_tab.open()
+    cards = demo_tab.page.locator(".quota")
+    await expect(cards).to_have_count(3)
+    assert await cards.locator("meter").evaluate_all("meters => meters.map(meter => meter.max)") == [100, 1000, 1000]
+    body = {"rt_segment": [{"user_id": str(number), "seg_block": [{"seg_id": 10001}]} for number in (1, 2, 3)]}
+
+    async with posting(service, body):
+        shown = cards.first.locator("small")
+        await expect(shown).to_have_text(re.compile(r"Most seen since you opened this page: [1-9]"), timeout=20_000)
+    users = await cards.nth(1).locator("small").inner_text()
+    assert int(users.rpartition(" ")[2]) % 3 == 0
+    assert not users.endswith(" 0")
+
+
+@contextlib.asynccontextmanager
+async def posting(service: Service, body: object) -> AsyncIterator[None]:
+    """A member that goes on calling: some tens of calls a second, below its limit."""
+
+    async def go_on() -> None:
+        async with service.http(headers={"authorization": await service.token()}) as http:
+            while True:
+                (await http.post("/rt-segment", json=body)).raise_for_status()
+                await asyncio.sleep(0.03)
+
+    task = asyncio.create_task(go_on())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def test_samples(partner: Console) -> None:
+    await partner.open("samples")
+    choice = partner.page.get_by_label("Hour (UTC)")
+    await expect(choice.locator("option")).to_have_count(len(console_traffic.USAGE))
+    names = await choice.locator("option").all_inner_texts()
+    assert names[0].endswith(":00: 10 calls, 106 refused")
+    assert names[1].endswith(":00: 5 calls")
+    errors, applied = (
+        partner.page.get_by_role("region", name=name, exact=True).locator("p") for name in ("Not applied", "Applied")
+    )
+    await expect(errors).to_have_text(console_traffic.ERROR_LINES[::-1])  # newest first, and no markup
+    await expect(applied).to_have_text(console_traffic.SEGMENT_LINES)
+    await choice.select_option(index=1)
+    await expect(errors).to_have_text(["Nothing was refused in this hour."])
+    await expect(applied).to_have_text(["Nothing was applied in this hour."])
+
+
+async def test_no_samples(admin_tab: Console) -> None:
+    await admin_tab.open("samples")
+    await admin_tab.page.get_by_label("Member", exact=True).select_option("1262")
+    await expect(admin_tab.page.get_by_text("Nothing was sent in the last 14 days.")).to_be_visible()
+    await expect(admin_tab.page.get_by_label("Hour (UTC)")).to_be_disabled()
+
+
+async def test_segments(partner: Console) -> None:
+    await partner.open("segments")
+    rows, place = partner.page.locator("#segment-rows tr"), partner.page.locator("#segments-place")
+    back, on = (partner.page.get_by_role("button", name=name) for name in ("Back", "Next"))
+    await expect(place).to_have_text("1–25 of 31")
+    await expect(rows).to_have_count(25)
+    await expect(rows.first.locator("th")).to_have_text("Private segment\nsecret", use_inner_text=True)
+    assert await rows.first.locator("td").all_inner_texts() == ["40001", "0"]
+    await expect(back).to_be_disabled()
+    await on.click()
+    await expect(place).to_have_text("26–31 of 31")
+    await expect(on).to_be_disabled()
+    await back.click()
+    await expect(place).to_have_text("1–25 of 31")
+    await partner.page.get_by_label("Code or name").fill("NUMBER 2")
+    await partner.page.keyboard.press("Enter")
+    await expect(place).to_have_text("1–11 of 11")
+    await partner.page.get_by_label("Code or name").fill("<none>")
+    await partner.page.keyboard.press("Enter")
+    await expect(rows).to_have_text(["No segment's code or name holds “<none>”."])
+
+
+async def test_segment_sizes_and_states(demo_tab: Console, service: Service) -> None:
+    body = {"rt_segment": [{"user_id": str(number), "seg_block": [{"seg_id": 12}]} for number in range(1, 8)]}
+    async with service.http(headers={"authorization": await service.token()}) as http:
+        (await http.post("/rt-segment", json=body)).raise_for_status()
+    await demo_tab.open("segments")
+    size = demo_tab.page.get_by_role("row", name="Mobile early adopters").locator("td").last
+
+    async def follows() -> None:
+        await demo_tab.page.get_by_role("button", name="Search").click()
+        await expect(size).to_have_text("7", timeout=500)
+
+    await eventually(follows)
+    await expect(demo_tab.page.get_by_role("row", name="Old campaign").locator(".badge")).to_have_text("inactive")
+
+
+async def apply(page: Page, user: str, segment: str) -> str:
+    """Fill the form in, send it, and say what the page says."""
+    form = page.locator("#apply")
+    await form.get_by_label("User ID").fill(user)
+    await form.get_by_label("Segment ID").fill(segment)
+    await form.get_by_role("button", name="Apply").click()
+    await expect(form.get_by_role("button", name="Apply")).to_be_enabled()
+    return str(await page.locator("#apply-answer .outcome").inner_text())
+
+
+async def look_up(page: Page, user: str) -> list[str]:
+    """The user's memberships as the page shows them."""
+    form = page.locator("#look-up")
+    await form.get_by_label("User ID").fill(user)
+    async with page.expect_response(lambda answer: "/rt-segment?" in answer.url):
+        await form.get_by_role("button", name="Look up").click()
+    await expect(form.get_by_role("button", name="Look up")).to_be_enabled()
+    return [re.sub(r"\s+", " ", row) for row in await page.locator("#look-up-answer tbody tr").all_inner_texts()]
+
+
+async def test_applying_and_reading_back(demo_tab: Console) -> None:
+    page = demo_tab.page
+    await demo_tab.open("users")
+    await expect(page.locator("#users-member")).to_have_text("Both act as your own member, Demo Data Provider (123).")
+    await expect(page.locator("#known-segments option[value='10001']")).to_have_text("Sports fans")
+    await page.get_by_label("Membership ends").select_option("minutes")
+    await page.get_by_label("Minutes").fill("90")
+    await page.locator("#apply").get_by_label("Value").fill("-5")
+    assert await apply(page, USER, "10001") == f"Done: user {USER} is in segment 10001 now."
+    await page.get_by_text("The whole answer").click()
+    assert '"segments_in_request": 1' in await page.get_by_label("The whole answer").inner_text()
+    await page.get_by_label("Membership ends").select_option("never")
+    await apply(page, USER, "12")
+    assert await look_up(page, USER) == ["12 123 -5 never ends", "10001 sports_fans 123 -5 90 minutes"]
+    await page.get_by_label("Remove the user").check()
+    await expect(page.get_by_label("Membership ends")).to_be_hidden()
+    assert await apply(page, USER, "10001") == f"Done: user {USER} is not in segment 10001 now."
+    await apply(page, USER, "12")
+    assert await look_up(page, USER) == []
+    text = await page.locator("#look-up-answer").inner_text()
+    assert text == f"User {USER} is in no segment that you may see."
+
+
+WARNINGS = {
+    "unknown segment": (USER, "99", "There is no segment 99."),
+    "another member's": (USER, "40001", "Your member may not use segment 40001."),
+    "inactive": (USER, "30001", "Segment 30001 is inactive and takes nobody."),
+    "no platform ID": ("<i>0</i>", "10001", "“<i>0</i>” is not an ID of the chosen kind."),
+}
+
+
+@pytest.mark.parametrize(("user", "segment", "text"), WARNINGS.values(), ids=WARNINGS)
+async def test_warnings_in_plain_words(demo_tab: Console, user: str, segment: str, text: str) -> None:
+    await demo_tab.open("users")
+    assert await apply(demo_tab.page, user, segment) == "Nothing was changed."
+    assert (await demo_tab.page.locator(".warnings li").first.inner_text()).startswith(text)
+
+
+async def test_device_ids(demo_tab: Console) -> None:
+    page = demo_tab.page
+    await demo_tab.open("users")
+    for form in ("#apply", "#look-up"):
+        await page.locator(form).get_by_label("Kind of ID").select_option("idfa")
+    device = "1BA98A6C-D1A5-49EF-AD1C-2D9230EBCD13"
+    await apply(page, device, "10002")
+    assert await look_up(page, device) == ["10002 car_shoppers 123 0 about 30 days"]
+
+
+async def test_errors_in_plain_words(demo_tab: Console) -> None:
+    demo_tab.expected_statuses = {400}
+    await demo_tab.open("users")
+    form = demo_tab.page.locator("#look-up")
+    await form.get_by_label("User ID").fill("0")
+    await form.get_by_role("button", name="Look up").click()
+    assert (await demo_tab.alert()).startswith("The service cannot read this: ")
+
+
+async def test_an_admin_chooses_the_member(admin_tab: Console) -> None:
+    await admin_tab.open()
+    assert (await admin_tab.totals())["Users accepted"] != expected_totals(24)["Users accepted"]
+    choice = admin_tab.page.get_by_label("Member", exact=True)
+    await expect(choice.locator("option")).to_have_count(5)
+    await choice.select_option(label="Private Member (777)")
+    await expect(admin_tab.page.locator("#totals dd").first).to_have_text("16")
+    assert await admin_tab.totals() == expected_totals(24)
+    await admin_tab.go_to("Segments")
+    await expect(admin_tab.page.locator("#segments-place")).to_have_text("1–25 of 31")
+    await admin_tab.go_to("Users")
+    text = "Both act as your own member, Demo Data Provider (123), not of Private Member (777), which is chosen above."
+    await expect(admin_tab.page.locator("#users-member")).to_have_text(text)
+
+
+async def test_others_do_not(partner: Console) -> None:
+    await partner.open()
+    await partner.totals()
+    await expect(partner.page.get_by_label("Member", exact=True)).to_be_hidden()
+    assert not any("/console/members" in request.url for request in partner.requests)
+
+
+async def test_nobody_looks(partner: Console) -> None:
+    """A tab that is left alone asks nothing, so its session can end."""
+    await partner.page.clock.install()
+    await partner.open()
+    await partner.totals()
+    await partner.page.clock.fast_forward("14:00")
+    await partner.page.wait_for_load_state("networkidle")
+
+    async def asks_after(time: str) -> bool:
+        before = len(partner.requests)
+        await partner.page.clock.run_for(time)
+        await partner.page.wait_for_load_state("networkidle")
+        return len(partner.requests) > before
+
+    assert await asks_after("00:10")
+    await partner.page.clock.fast_forward("01:00")
+    await partner.page.wait_for_load_state("networkidle")
+    assert not await asks_after("10:00")
+    await partner.page.keyboard.press("Tab")
+    assert await asks_after("00:10")

@@ -11,7 +11,7 @@ from typing import Any
 import click
 from pydantic import ValidationError
 
-from instantaudience_server import account_commands, catalog_commands, client_commands, object_commands
+from instantaudience_server import account_commands, catalog_commands, client_commands, object_commands, report_command
 from instantaudience_server.catalog_file import CatalogError
 from instantaudience_server.demo import demo_curl_line
 from instantaudience_server.processes import PortInUseError, StartError
@@ -166,6 +166,7 @@ def _welcome(settings: Settings, service: Service) -> None:
 for command in (
     client_commands.apply,
     client_commands.get,
+    report_command.report,
     catalog_commands.catalog,
     object_commands.member,
     account_commands.user,

@@ -14,9 +14,10 @@ import click
 import httpx
 from google.protobuf.message import Message
 from instantaudience.v1 import catalog_pb2 as pb
+from instantaudience.v1 import usage_pb2
 
 from instantaudience_server.demo import Credentials, demo_credentials
-from instantaudience_server.transport.client import CallFailedError, CatalogClient
+from instantaudience_server.transport.client import CallFailedError, ServiceClient
 
 TIMEOUT_SECONDS = 30.0
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -47,7 +48,7 @@ class Client:
         self._credentials = credentials
         self._demo_username = demo_username
         self._closing = contextlib.ExitStack()
-        self._grpc: CatalogClient | None = None
+        self._grpc: ServiceClient | None = None
 
     def close(self) -> None:
         """Close the connections."""
@@ -60,9 +61,17 @@ class Client:
 
     def catalog(self, method: str, request: Message) -> Any:
         """The answer of a unary method of CatalogService, given by its name. A rate limit is waited for."""
+        return self._patiently(lambda token: self._connected().call(method, request, token))
+
+    def usage(self, request: usage_pb2.GetUsageRequest) -> usage_pb2.GetUsageResponse:
+        """What a member sent. A rate limit is waited for."""
+        return self._patiently(lambda token: self._connected().get_usage(request, token))
+
+    def _patiently(self, attempt: Callable[[str], Result]) -> Result:
+        """What the attempt returns, signed in, as soon as no rate limit stands in its way."""
         for _ in range(MOST_WAITS):
             try:
-                return self._signed_in(lambda token: self._connected().call(method, request, token))
+                return self._signed_in(attempt)
             except CallFailedError as error:
                 if error.reason != "RATE_LIMIT_EXCEEDED" or error.retry_seconds is None:
                     raise self._explained(error) from None
@@ -135,10 +144,10 @@ class Client:
         except httpx.HTTPError as error:
             raise self._unreachable(error) from error
 
-    def _connected(self) -> CatalogClient:
+    def _connected(self) -> ServiceClient:
         if self._grpc is None:
             try:
-                self._grpc = self._closing.enter_context(CatalogClient(self._url))
+                self._grpc = self._closing.enter_context(ServiceClient(self._url))
             except ValueError as error:
                 raise click.ClickException(str(error)) from error
         return self._grpc

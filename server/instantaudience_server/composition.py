@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import os
 import secrets
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -26,6 +27,7 @@ from instantaudience_server.memberships import MembershipService
 from instantaudience_server.passwords import Passwords
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.segment_service import SegmentService
+from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.settings import BODY_LIMIT_BYTES, CONNECT_TIMEOUT_SECONDS, Settings
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster import Cluster
@@ -43,7 +45,10 @@ from instantaudience_server.transport.methods import SERVICES, build_methods
 from instantaudience_server.transport.pipeline import AnyMethod, Pipeline
 from instantaudience_server.transport.segment_methods import segment_methods
 from instantaudience_server.transport.standard import ServingStatus, standard_methods
+from instantaudience_server.transport.usage_methods import usage_methods
 from instantaudience_server.usage import Usage
+from instantaudience_server.usage_hours import UsageHours
+from instantaudience_server.usage_service import UsageService
 
 log = structlog.get_logger()
 
@@ -85,6 +90,11 @@ async def open_worker(config: WorkerConfig) -> AsyncIterator[Worker]:
     Raises:
         StoreUnusableError: the cluster cannot be used.
     """
+    # This imports numpy, which takes a tenth of a second: no other command should wait for it. Its linear algebra,
+    # which nobody needs here, would start a thread for each core.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from instantaudience_server.store.segment_size_store import ClusterSegmentSizeStore
+
     settings = config.settings
     topology = Topology(config.redis, connect_timeout_seconds=CONNECT_TIMEOUT_SECONDS)
     cluster = Cluster(topology, max_pending_bytes=settings.max_pending_bytes, stalled_seconds=settings.stalled_seconds)
@@ -102,11 +112,15 @@ async def open_worker(config: WorkerConfig) -> AsyncIterator[Worker]:
         tokens = TokenService(catalog, sessions, catalog_store, passwords, clock, secrets.token_hex, settings.location)
         stack.push_async_callback(tokens.close)
         name = secrets.token_hex(WORKER_NAME_BYTES)
-        quotas = Quotas(ClusterQuotaStore(cluster, worker=name))
+        quota_store = ClusterQuotaStore(cluster, worker=name)
+        quotas = Quotas(quota_store)
         stack.push_async_callback(quotas.close)
-        usage = Usage(ClusterUsageStore(cluster, worker=name), catalog, clock)
+        usage_store = ClusterUsageStore(cluster, worker=name)
+        usage = Usage(usage_store, catalog, clock)
         stack.push_async_callback(usage.close)
-        memberships = MembershipService(catalog, ClusterMembershipStore(cluster), quotas, usage, clock)
+        sizes = SegmentSizes(ClusterSegmentSizeStore(cluster), clock)
+        stack.push_async_callback(sizes.close)
+        memberships = MembershipService(catalog, ClusterMembershipStore(cluster), quotas, usage, sizes, clock)
         health, status = HealthService(cluster), ServingStatus(SERVICES)
         methods = build_methods(memberships, tokens, health)
         accounts = AccountService(editor, catalog_store, passwords)
@@ -115,7 +129,10 @@ async def open_worker(config: WorkerConfig) -> AsyncIterator[Worker]:
             ImportService(catalog_store, feed, passwords, clock),
         )
         methods += identity_methods(IdentityService(catalog, ClusterExternalIdStore(cluster), clock))
-        methods += segment_methods(SegmentService(catalog, editor, feed, quotas))
+        methods += segment_methods(SegmentService(catalog, editor, feed, quotas, sizes))
+        hours = UsageHours(usage_store, clock)
+        stack.push_async_callback(hours.close)
+        methods += usage_methods(UsageService(catalog, feed, hours, quotas, quota_store, clock))
         methods += standard_methods(status, SERVICES)
         pipeline = Pipeline(
             tokens,

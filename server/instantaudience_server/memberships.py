@@ -13,6 +13,7 @@ from instantaudience_server.clock import Clock
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.quotas import POSTED, Admitted, Quotas
 from instantaudience_server.reading import MS_PER_MINUTE, Reading
+from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.skipped import skip_request
 from instantaudience_server.store.interface import NEVER, Changes, Memberships, MembershipStore
 from instantaudience_server.usage import Usage
@@ -35,11 +36,20 @@ class Prepared(NamedTuple):
 class MembershipService:
     """The commands on memberships. Deadlines are times of the event loop's clock, in seconds."""
 
-    def __init__(self, catalog: Catalog, store: MembershipStore, quotas: Quotas, usage: Usage, clock: Clock) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        store: MembershipStore,
+        quotas: Quotas,
+        usage: Usage,
+        sizes: SegmentSizes,
+        clock: Clock,
+    ) -> None:
         self._catalog = catalog
         self._store = store
         self._quotas = quotas
         self._usage = usage
+        self._sizes = sizes
         self._clock = clock
 
     async def apply(self, request: ApplyRequest, caller: Caller, deadline: float) -> pb.ApplySegmentsResult:
@@ -91,6 +101,7 @@ class MembershipService:
             return
         counted = self._usage.count(prepared.member_id, prepared.counted, deadline)
         await self._store.write(prepared.changes, deadline)
+        self._sizes.note(prepared.changes)
         await counted
 
     async def get(

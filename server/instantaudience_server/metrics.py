@@ -47,6 +47,10 @@ QUOTA_REFUSALS = Counter(
     "Calls that a member's quota refused, by what there was too much of (contract, Limits).",
     ["quota"],
 )
+SEGMENT_SIZE_USERS_LEFT_OUT = Counter(
+    "instant_audience_segment_size_users_left_out",
+    "Users that were applied and are missing in the sizes of segments, because the worker could not keep up.",
+)
 SIGN_IN_RESULTS = Counter(
     "instant_audience_sign_ins",
     "Attempts to sign in, by their result: OK or why they failed.",

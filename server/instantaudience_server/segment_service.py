@@ -15,10 +15,13 @@ from instantaudience_server.catalog_records import Object
 from instantaudience_server.catalog_rules import LARGEST_ID
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.quotas import Quotas
+from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.store.interface import Kind
 
 MOST_ELEMENTS = 100
 """Segments of a page, and IDs in a request, at most."""
+MOST_USERS = 2**31 - 1
+"""What `estimated_users` says of a segment with more."""
 STATES = {
     "active": catalog_pb2.SEGMENT_STATE_ACTIVE,
     "inactive": catalog_pb2.SEGMENT_STATE_INACTIVE,
@@ -38,11 +41,14 @@ class SegmentService:
     UNAVAILABLE.
     """
 
-    def __init__(self, catalog: Catalog, editor: CatalogEditor, feed: CatalogFeed, quotas: Quotas) -> None:
+    def __init__(
+        self, catalog: Catalog, editor: CatalogEditor, feed: CatalogFeed, quotas: Quotas, sizes: SegmentSizes
+    ) -> None:
         self._catalog = catalog
         self._editor = editor
         self._feed = feed
         self._quotas = quotas
+        self._sizes = sizes
 
     async def add(self, request: pb.AddSegmentRequest, caller: Caller, deadline: float) -> pb.SegmentResult:
         """Create a segment, which can take users at once.
@@ -80,12 +86,14 @@ class SegmentService:
             found = (await self._catalog.page_of_segments(**conditions, limit=1)).segments
             if not found:
                 raise not_found(Kind.SEGMENT, ids[0])
-            return _about(found[0])
+            sizes = await self._sizes.estimates([found[0].id], deadline)
+            return _about(found[0], sizes.get(found[0].id))
         page = await self._catalog.page_of_segments(**conditions, skip=start, limit=size)
+        sizes = await self._sizes.estimates([segment.id for segment in page.segments], deadline)
         result = _result(page.total, start, size)
         result.segments.SetInParent()
         for segment in page.segments:
-            result.segments.add_struct().update(_entry(segment))
+            result.segments.add_struct().update(_entry(segment, sizes.get(segment.id)))
         return result
 
     async def change(self, request: pb.ChangeSegmentRequest, caller: Caller, deadline: float) -> pb.SegmentResult:
@@ -177,9 +185,10 @@ def _change(segment: catalog_pb2.Segment, fields: pb.SegmentFields) -> None:
             setattr(segment, field, getattr(fields, field))
 
 
-def _entry(segment: catalog_pb2.Segment) -> dict[str, int | str]:
+def _entry(segment: catalog_pb2.Segment, estimated_users: int | None) -> dict[str, int | str]:
     """The fields of a `SegmentEntry`."""
     code = {"code": segment.code} if segment.HasField("code") else {}
+    size = {} if estimated_users is None else {"estimated_users": min(estimated_users, MOST_USERS)}
     return {
         "id": segment.id,
         **code,
@@ -189,6 +198,7 @@ def _entry(segment: catalog_pb2.Segment) -> dict[str, int | str]:
         "member_id": segment.member_id,
         "expire_minutes": segment.expire_minutes,
         "last_modified": datetime.fromtimestamp(segment.last_modified.seconds, UTC).strftime(_TIME_FORMAT),
+        **size,
     }
 
 
@@ -196,10 +206,10 @@ def _result(count: int, start: int = 0, size: int = MOST_ELEMENTS) -> pb.Segment
     return pb.SegmentResult(status="OK", count=count, start_element=start, num_elements=size)
 
 
-def _about(found: Object) -> pb.SegmentResult:
+def _about(found: Object, estimated_users: int | None = None) -> pb.SegmentResult:
     """The answer about one segment."""
     assert isinstance(found, catalog_pb2.Segment)
-    entry: dict[str, Any] = _entry(found)
+    entry: dict[str, Any] = _entry(found, estimated_users)
     result = _result(1)
     result.id = found.id
     result.segment.CopyFrom(pb.SegmentEntry(**entry))

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,7 +34,7 @@ class Callers:
         return answer
 
     async def response(self, username: str, method: str, query: str = "", body: Any = None) -> dict[str, Any]:
-        """What is answered, whose times are left out when they look like times."""
+        """What is answered. Times are left out when they look like times, and so are sizes, where they belong."""
         answer = await self.call(username, method, query, body)
         assert answer.status_code == 200, answer.text
         document = body_of(answer)
@@ -43,6 +43,8 @@ class Callers:
         segments = response.get("segments", [response["segment"]] if "segment" in response else [])
         for segment in segments:
             assert re.fullmatch(r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d", segment.pop("last_modified"))
+            assert ("estimated_users" in segment) == (method == "GET")
+            assert type(segment.pop("estimated_users", 0)) is int
         return response
 
     async def add(self, username: str = "demo", query: str = "", **fields: Any) -> int:
@@ -265,6 +267,31 @@ async def test_what_segments_take(callers: Callers, cluster: RedisCluster) -> No
     await applies(None, seg_id=segment_id)
     await callers.response("demo", "DELETE", f"?id={segment_id}")
     await applies(f"Invalid segment: {segment_id}", seg_id=segment_id)
+
+
+async def test_sizes_follow_additions_and_not_departures(callers: Callers, cluster: RedisCluster) -> None:
+    """Read one by one and from lists. A worker tells what it knows for some seconds, so none is asked before."""
+    segment_id, empty = await callers.add(), await callers.add()
+
+    async def apply(user_ids: Iterable[int], **block: Any) -> None:
+        users = [one_user(str(user_id), seg_id=segment_id, **block)["rt_segment"][0] for user_id in user_ids]
+        answer = await callers.accounts["demo"].post("/rt-segment", json={"rt_segment": users})
+        assert body_of(answer)["response"]["warnings"] == []
+
+    async def sizes(query: str) -> dict[int, int]:
+        response = body_of(await callers.call("demo", "GET", query))["response"]
+        return {each["id"]: each["estimated_users"] for each in response.get("segments", [response.get("segment")])}
+
+    await eventually(lambda: apply([1, 2, 3]), VISIBLE_SECONDS)
+    await apply([3, 4, 4], expiration=0)
+    await apply([1, 2, 3], expiration=-1)
+    await apply([5], expiration=-1)
+
+    async def are_known() -> None:
+        assert await sizes(f"?id={segment_id},{empty}") == {segment_id: 4, empty: 0}
+        assert await sizes(f"?id={segment_id}") == {segment_id: 4}
+
+    await eventually(are_known)
 
 
 def long(name: str, length: int) -> dict[str, Any]:

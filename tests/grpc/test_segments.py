@@ -24,6 +24,8 @@ async def test_the_life_of_a_segment(segments: SegmentServiceStub, authorization
     entry = added.segment
     assert (entry.id, entry.member_id, entry.code, entry.state) == (added.id, 123, "Lived", "active")
     found = await segments.FindSegments(pb.FindSegmentsRequest(id=str(added.id)), metadata=authorization)
+    assert found.response.segment.estimated_users == 0
+    found.response.segment.ClearField("estimated_users")
     assert found.response == added
 
     change = pb.ChangeSegmentRequest(id=added.id, segment=pb.SegmentFields(code="", state="inactive"))

@@ -7,10 +7,12 @@ import pytest
 from instantaudience_server.memberships import MembershipService
 from instantaudience_server.passwords import Passwords
 from instantaudience_server.quotas import Quotas
+from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.embedded import EmbeddedCluster
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.store.quota_store import ClusterQuotaStore
+from instantaudience_server.store.segment_size_store import ClusterSegmentSizeStore
 from instantaudience_server.store.usage_store import ClusterUsageStore
 from instantaudience_server.usage import Usage
 from support.accounts import AccountWorker
@@ -61,6 +63,14 @@ async def usage(cluster: Cluster, clock: FakeClock) -> AsyncIterator[Usage]:
 
 
 @pytest.fixture
+async def sizes(cluster: Cluster, clock: FakeClock) -> AsyncIterator[SegmentSizes]:
+    """What counts the segments' users."""
+    sizes = SegmentSizes(ClusterSegmentSizeStore(cluster), clock)
+    yield sizes
+    await sizes.close()
+
+
+@pytest.fixture
 async def worker(cluster: Cluster, clock: FakeClock, passwords: Passwords) -> AsyncIterator[AccountWorker]:
     """A worker for accounts, and its own accounts; suites of other services have workers of their own."""
     worker = AccountWorker(cluster, clock, passwords)
@@ -70,6 +80,6 @@ async def worker(cluster: Cluster, clock: FakeClock, passwords: Passwords) -> As
 
 
 @pytest.fixture
-def service(cluster: Cluster, quotas: Quotas, usage: Usage, clock: FakeClock) -> MembershipService:
+def service(cluster: Cluster, quotas: Quotas, usage: Usage, sizes: SegmentSizes, clock: FakeClock) -> MembershipService:
     """The commands on memberships, on the demo catalog."""
-    return MembershipService(CATALOG, ClusterMembershipStore(cluster), quotas, usage, clock)
+    return MembershipService(CATALOG, ClusterMembershipStore(cluster), quotas, usage, sizes, clock)

@@ -13,6 +13,7 @@ from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.identity_service import IdentityService
 from instantaudience_server.memberships import MembershipService
 from instantaudience_server.quotas import Quotas
+from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.external_id_store import ClusterExternalIdStore
 from instantaudience_server.store.interface import Record
@@ -46,9 +47,11 @@ def identities(cluster: Cluster, clock: FakeClock) -> IdentityService:
 
 
 @pytest.fixture
-async def memberships(cluster: Cluster, usage: Usage, clock: FakeClock) -> AsyncIterator[MembershipService]:
+async def memberships(
+    cluster: Cluster, usage: Usage, sizes: SegmentSizes, clock: FakeClock
+) -> AsyncIterator[MembershipService]:
     quotas = Quotas(ClusterQuotaStore(cluster, secrets.token_hex()))
-    yield MembershipService(CATALOG, ClusterMembershipStore(cluster), quotas, usage, clock)
+    yield MembershipService(CATALOG, ClusterMembershipStore(cluster), quotas, usage, sizes, clock)
     await quotas.close()
 
 

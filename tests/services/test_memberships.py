@@ -10,6 +10,7 @@ from instantaudience.v1 import audience_pb2 as pb
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.memberships import MembershipService, minutes_left
 from instantaudience_server.quotas import Quotas
+from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.embedded import EmbeddedCluster
 from instantaudience_server.store.membership_store import ClusterMembershipStore
@@ -244,13 +245,13 @@ async def test_a_write_that_is_not_confirmed_is_unavailable(service: MembershipS
 
 
 async def test_memberships_that_end_while_they_are_read_are_left_out(
-    embedded: EmbeddedCluster, plain: RedisCluster, quotas: Quotas, usage: Usage, clock: FakeClock
+    embedded: EmbeddedCluster, plain: RedisCluster, quotas: Quotas, usage: Usage, sizes: SegmentSizes, clock: FakeClock
 ) -> None:
     """Values and ends are read one after the other; what leaves in between is not there."""
 
     async with connected(embedded.url) as cluster:
         leaving: Any = Leaving(cluster, plain)
-        service = MembershipService(CATALOG, ClusterMembershipStore(leaving), quotas, usage, clock)
+        service = MembershipService(CATALOG, ClusterMembershipStore(leaving), quotas, usage, sizes, clock)
         await planted(plain, {("", "5"): {12: (1, 0), 10001: (2, 0)}, ("", "6"): {12: (3, 0)}}, {})
         read = await get(service, {"user_id": "5"}, {"user_id": "6"})
         assert [[block["seg_id"] for block in user["seg_block"]] for user in read] == [[10001], []]

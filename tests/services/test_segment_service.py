@@ -9,18 +9,26 @@ import pytest
 from google.protobuf.json_format import MessageToDict
 from instantaudience.v1 import catalog_pb2
 from instantaudience.v1 import segment_pb2 as pb
+from instantaudience_server import segment_sizes
 from instantaudience_server.catalog import Catalog
 from instantaudience_server.catalog_editor import CatalogEditor
 from instantaudience_server.catalog_feed import CatalogFeed
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.segment_service import SegmentService
+from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.embedded import EmbeddedCluster
+from instantaudience_server.store.hyperloglog import REGISTERS
+from instantaudience_server.store.interface import NEVER
+from instantaudience_server.store.keys import segment_size_key
 from instantaudience_server.store.quota_store import ClusterQuotaStore
+from instantaudience_server.store.segment_size_store import MS_PER_WEEK, ClusterSegmentSizeStore
+from redis.asyncio import RedisCluster
 from support.callers import caller
 from support.clocks import FakeClock
-from support.clusters import seconds_from_now
+from support.clusters import eventually, on_all_nodes, seconds_from_now
 
 OWN, OTHER = 1, 2
 LIMITED = 3
@@ -40,15 +48,24 @@ OBJECTS = (
 LAST_MODIFIED = "2023-11-14 22:13:20"
 
 
+def as_dict(result: pb.SegmentResult) -> dict[str, Any]:
+    """An answer as REST callers see it."""
+    return MessageToDict(result, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+
+
 class Worker(NamedTuple):
     """A worker's part of the service."""
 
     catalog: Catalog
     segments: SegmentService
     editor: CatalogEditor
+    sizes: SegmentSizes
 
     async def call(self, method: str, username: str, **request: Any) -> dict[str, Any]:
-        """Call a method, and take the answer as REST callers see it."""
+        """Call a method, and take the answer as REST callers see it.
+
+        The sizes that `find` tells beside it, and nothing else does, are left out when nobody is in a segment.
+        """
         run = getattr(self.segments, method)
         message = {
             "add": pb.AddSegmentRequest,
@@ -57,7 +74,12 @@ class Worker(NamedTuple):
             "remove": pb.RemoveSegmentRequest,
         }[method](**request)
         result = await run(message, caller(username, self.catalog), seconds_from_now())
-        return MessageToDict(result, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+        answer = as_dict(result)
+        for segment in answer.get("segments", [answer["segment"]] if "segment" in answer else []):
+            assert ("estimated_users" in segment) == (method == "find")
+            if segment.get("estimated_users") == 0:
+                del segment["estimated_users"]
+        return answer
 
     async def refusal(self, method: str, username: str, **request: Any) -> AudienceError:
         """Call a method that must fail."""
@@ -73,7 +95,9 @@ async def running_worker(cluster: Cluster, clock: FakeClock) -> AsyncIterator[Wo
     feed = CatalogFeed(store, catalog)
     await feed.load()
     editor, quotas = CatalogEditor(store, feed, clock), Quotas(ClusterQuotaStore(cluster, secrets.token_hex()))
-    yield Worker(catalog, SegmentService(catalog, editor, feed, quotas), editor)
+    sizes = SegmentSizes(ClusterSegmentSizeStore(cluster), clock)
+    yield Worker(catalog, SegmentService(catalog, editor, feed, quotas, sizes), editor, sizes)
+    await sizes.close()
     await quotas.close()
 
 
@@ -313,6 +337,49 @@ async def test_refused(worker: Worker, method: str, request_fields: dict[str, An
 async def test_no_such_member_for_an_admin(worker: Worker) -> None:
     error = await worker.refusal("add", "admin", segment={}, member_id=99)
     assert (error.reason, error.metadata) == (Reason.NOT_FOUND, {"field": "member_id"})
+
+
+async def test_sizes_are_told_of_every_segment(worker: Worker, neighbour: Worker, clock: FakeClock) -> None:
+    """Of one, and of a page."""
+    clock.ms = FakeClock.real().ms  # the cluster's, which does not keep the sizes of years ago
+    worker.sizes.note({b"m:p:%d" % user_id: {NEVER: {10: 1, 20: 1}} for user_id in range(1, 4)})
+    worker.sizes.note({b"m:p:5": {NEVER: {10: 1}}})
+
+    async def is_told() -> None:
+        assert (await neighbour.sizes.estimates([10], seconds_from_now())) == {10: 4}
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(segment_sizes, "FRESH_SECONDS", 0)
+        await eventually(is_told)
+    fans, theirs = {**FANS, "estimated_users": 4}, {**THEIRS, "estimated_users": 3}
+    assert await worker.call("find", "own", id="10") == about(fans)
+    assert await worker.call("find", "own") == page(fans, CARS, IDLE)
+    assert await worker.call("find", "admin") == page(fans, CARS, IDLE, theirs)
+    assert await worker.call("change", "own", id=10, segment={}) == about(FANS)
+
+
+async def test_segments_are_listed_when_nobody_tells_their_sizes(worker: Worker, embedded: EmbeddedCluster) -> None:
+    await on_all_nodes(embedded, "ACL", "SETUSER", "default", "-PFCOUNT")
+    try:
+        answers = [
+            await worker.segments.find(request, caller("own", worker.catalog), seconds_from_now())
+            for request in (pb.FindSegmentsRequest(), pb.FindSegmentsRequest(id="10"))
+        ]
+    finally:
+        await on_all_nodes(embedded, "ACL", "SETUSER", "default", "+PFCOUNT")
+    assert [as_dict(answer) for answer in answers] == [page(FANS, CARS, IDLE), about(FANS)]
+
+
+async def test_a_size_beyond_int32_is_told_as_the_largest(
+    worker: Worker, clock: FakeClock, plain: RedisCluster
+) -> None:
+    every_register_30 = sum(30 << 6 * place for place in range(4)).to_bytes(3, "little") * (REGISTERS // 4)
+    size_is_unknown = bytes(7) + b"\x80"
+    await plain.set(
+        segment_size_key(10, clock.now_ms() // MS_PER_WEEK), b"HYLL" + bytes(4) + size_is_unknown + every_register_30
+    )
+    answer = await worker.call("find", "own", id="10")
+    assert answer["segment"]["estimated_users"] == 2**31 - 1
 
 
 async def test_reads_count(worker: Worker) -> None:

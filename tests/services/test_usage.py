@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.memberships import MembershipService
 from instantaudience_server.quotas import Quotas
+from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.embedded import EmbeddedCluster
 from instantaudience_server.store.interface import MOST_LINES, HourUsage, Lines, Tally
@@ -93,7 +94,9 @@ class Day:
 
 
 @pytest.fixture
-async def day(embedded: EmbeddedCluster, plain: RedisCluster, clock: FakeClock) -> AsyncIterator[Day]:
+async def day(
+    embedded: EmbeddedCluster, plain: RedisCluster, sizes: SegmentSizes, clock: FakeClock
+) -> AsyncIterator[Day]:
     """Each worker has connections of its own, as if it were another process."""
     async with contextlib.AsyncExitStack() as stack:
         clock.ms -= clock.ms % MS_PER_HOUR
@@ -104,7 +107,7 @@ async def day(embedded: EmbeddedCluster, plain: RedisCluster, clock: FakeClock) 
             stack.push_async_callback(usage.close)
             quotas = Quotas(ClusterQuotaStore(cluster, secrets.token_hex()))
             stack.push_async_callback(quotas.close)
-            services.append(MembershipService(CATALOG, ClusterMembershipStore(cluster), quotas, usage, clock))
+            services.append(MembershipService(CATALOG, ClusterMembershipStore(cluster), quotas, usage, sizes, clock))
             usages.append(usage)
         yield Day(services, usages, clock)
 
@@ -209,13 +212,13 @@ class Fragile:
 
 @pytest.mark.parametrize("fail", ["before", "after"])
 async def test_an_addition_is_made_once_however_often_it_is_sent(
-    cluster: Cluster, usage_store: ClusterUsageStore, clock: FakeClock, fail: str
+    cluster: Cluster, sizes: SegmentSizes, usage_store: ClusterUsageStore, clock: FakeClock, fail: str
 ) -> None:
     """A call whose deadline passes meanwhile fails; what it did is counted all the same, and that it failed as well."""
     fragile = Fragile(ClusterUsageStore(cluster, secrets.token_hex()))
     usage = Usage(fragile, CATALOG, clock)  # type: ignore[arg-type]
     quotas = Quotas(ClusterQuotaStore(cluster, secrets.token_hex()))
-    service = MembershipService(CATALOG, ClusterMembershipStore(cluster), quotas, usage, clock)
+    service = MembershipService(CATALOG, ClusterMembershipStore(cluster), quotas, usage, sizes, clock)
     fragile.fail = fail
     with pytest.raises(AudienceError) as failed:
         await apply(service, FEW, seconds=0.3)

@@ -253,3 +253,34 @@ async def test_a_question_that_nobody_answers_is_unavailable(quota_store: Cluste
     with pytest.raises(AudienceError) as failed:
         await quota_store.ask(MEMBER, Quota.POSTS, [1], LIMITS, seconds_from_now(-1))
     assert failed.value.reason is Reason.UNAVAILABLE
+
+
+async def test_what_is_used(quota_store: ClusterQuotaStore, cluster: Cluster, plain: RedisCluster) -> None:
+    """By all workers, in the window under way; looking changes nothing."""
+    other = ClusterQuotaStore(cluster, "w2")
+
+    async def used(quota: Quota = Quota.POSTS, member: int = MEMBER) -> Counts:
+        return await other.used(member, quota, seconds_from_now())
+
+    assert await used() == (0, 0)
+    await window_with(plain, 0.5)
+    before = await node_seconds(plain)
+    await ask(quota_store, 3, 4)
+    await ask(other, 5)
+    assert [await used() for _ in range(3)] == [(3, 12)] * 3
+    assert await used(Quota.GETS) == (0, 0)
+    assert await used(member=124) == (0, 0)
+    assert (await ask(quota_store, 1)).counts == (4, 13)
+    await window_after(plain, int(before))
+    assert await used() == (0, 0)
+
+
+@pytest.mark.parametrize(("seconds", "counts"), [(0, (7, 9)), (1, (7, 9)), (2, (7, 9)), (4, (0, 0)), (-1, (0, 0))])
+async def test_what_is_used_after_the_clock_was_set(
+    quota_store: ClusterQuotaStore, plain: RedisCluster, seconds: int, counts: Counts
+) -> None:
+    """A window that is ahead of the node's clock by up to two seconds stands, as for those who ask."""
+    await window_with(plain, 0.3)
+    second = int(await node_seconds(plain)) + seconds
+    await plain.hset(KEY.decode(), mapping={"second": second, "calls": 7, "units": 9})
+    assert await quota_store.used(MEMBER, Quota.POSTS, seconds_from_now()) == counts

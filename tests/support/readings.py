@@ -87,7 +87,7 @@ async def read_async(
     quotas = Quotas(Windows())
     store: Any = MappedIds(external_ids or {})
     nothing: Any = None  # is counted of a request that is only read
-    service = MembershipService(CATALOG, store, quotas, nothing, FakeClock(NOW_MS))
+    service = MembershipService(CATALOG, store, quotas, nothing, nothing, FakeClock(NOW_MS))
     try:
         prepared = await service.prepare(message, caller(username, CATALOG), deadline=float("inf"))
     finally:

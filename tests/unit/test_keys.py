@@ -9,6 +9,7 @@ KEYS = [
         b"m:i:1ba98a6c-d1a5-49ef-ad1c-2d9230ebcd13",
         b"t:" + b"0f" * 32,
         b"a:1001",
+        b"h:{10001}:2951",
     ),
     *(
         f"x:958:{external}".encode()
@@ -33,4 +34,5 @@ def test_keys_are_those_of_the_design() -> None:
     assert keys.session_key("ab") == b"t:ab"
     assert keys.sign_ins_key(7) == b"a:7"
     assert keys.quota_key(123, "posts") == b"q:123:posts"
+    assert keys.segment_size_key(10001, 2951) == b"h:{10001}:2951"
     assert keys.external_id_key(958, "é") == "x:958:é".encode()

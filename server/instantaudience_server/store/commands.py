@@ -11,8 +11,6 @@ from operator import itemgetter
 from typing import Any, TypeVar
 
 import hiredis
-import numpy as np
-from numpy.typing import NDArray
 
 from instantaudience_server.store.keys import SLOTS, key_slot
 
@@ -34,11 +32,6 @@ SCRIPT_HEAD = "#!lua"
 
 Command = tuple[int, bytes]
 """One command on one key: the key's slot, and the bytes for the wire."""
-
-PackedNumbers = NDArray[np.void]
-"""Numbers as arguments of a command, 8 bytes each."""
-_PACKED_NUMBER = np.dtype([("head", "S4"), ("number", "<u8"), ("end", "S2")])
-
 
 Words = tuple[bytes, tuple[bytes | int, ...]]
 """A command without its key: its name, and what follows the key."""
@@ -164,17 +157,9 @@ def scan_hash(key: bytes, cursor: bytes, count: int) -> Command:
     return (key_slot(key), _pack((b"HSCAN", key, cursor, b"COUNT", count)))
 
 
-def pack_numbers(numbers: NDArray[np.uint64]) -> PackedNumbers:
-    """Numbers for `add_distinct`, packed all at once; slices of the result serve as well."""
-    packed = np.empty(len(numbers), _PACKED_NUMBER)
-    packed["head"], packed["number"], packed["end"] = b"$8\r\n", numbers, b"\r\n"
-    return packed
-
-
-def add_distinct(key: bytes, numbers: PackedNumbers) -> Command:
-    """Count different numbers in a HyperLogLog, beside those that it has counted before."""
-    head = b"*%d\r\n$5\r\nPFADD\r\n$%d\r\n%b\r\n" % (2 + len(numbers), len(key), key)
-    return (key_slot(key), head + numbers.tobytes())
+def add_distinct(key: bytes, count: int, numbers: bytes) -> Command:
+    """Count so many different numbers (see `hyperloglog.pack`) in a HyperLogLog, beside those of before."""
+    return (key_slot(key), b"*%d\r\n$5\r\nPFADD\r\n$%d\r\n%b\r\n%b" % (2 + count, len(key), key, numbers))
 
 
 def count_distinct(keys: Sequence[bytes]) -> Command:

@@ -308,3 +308,29 @@ class UsageStore(Protocol):
         self, member_id: int, hours: Sequence[int], deadline: float, *, with_lines: bool
     ) -> list[HourUsage | None]:
         """Read hours, in their order; None where nothing was sent. Without lines, these are empty."""
+
+
+Joined = Mapping[tuple[int, ...], Sequence[bytes]]
+"""Keys of users who join segments, by the IDs of these segments."""
+
+
+class SegmentSizeStore(Protocol):
+    """About how many users ever joined a segment lately. Deadlines and errors as in MembershipStore.
+
+    What is taken is sent by `send` alone, and none of it may be lost before the cluster has confirmed it.
+    """
+
+    waiting: int
+    """How many additions are to be sent, about; what cannot change a size is not among them."""
+
+    def take(self, joined: Joined, now_ms: int) -> None:
+        """Note that users join segments at `now_ms` (Unix time in ms)."""
+
+    async def send(self, deadline: float) -> int:
+        """Add to the cluster what was taken, once at a time; returns how many commands that took.
+
+        After UNAVAILABLE, some of it still waits.
+        """
+
+    async def count(self, segment_ids: Sequence[int], now_ms: int, deadline: float) -> list[int]:
+        """How many different users joined each segment in the weeks before `now_ms` (Unix time in ms)."""

@@ -43,6 +43,14 @@ def usage_key(member_id: int, hour: int) -> bytes:
     return b"r:%d:%d" % (member_id, hour)
 
 
+def segment_size_key(segment_id: int, week: int) -> bytes:
+    """The HyperLogLog of who joined a segment in a week, which is given by how many had passed since 1970 (UTC).
+
+    All weeks of a segment are in one slot.
+    """
+    return b"h:{%d}:%d" % (segment_id, week)
+
+
 CATALOG_MEMBERS = b"c:{catalog}:members"
 CATALOG_USERS = b"c:{catalog}:users"
 CATALOG_SEGMENTS = b"c:{catalog}:segments"

@@ -46,6 +46,15 @@ most two seconds (or another node's, after the slot has moved) does not open a w
 Answers: calls, units, microseconds left, and a digit for each call (1: refused), or nothing when all are admitted.
 """
 
+USED = """
+local second = tonumber(redis.call('TIME')[1])
+local kept = redis.call('HMGET', KEYS[1], 'second', 'calls', 'units')
+local window = tonumber(kept[1] or 0)
+if second > window or second < window - 2 then return {0, 0} end
+return {tonumber(kept[2]), tonumber(kept[3])}
+"""
+"""Answers calls and units of the window that ADMIT would add to now."""
+
 
 class ClusterQuotaStore:
     """One hash for each member and quota.
@@ -67,3 +76,9 @@ class ClusterQuotaStore:
         ((admitted_calls, units, left_microseconds, refused),) = await self._cluster.execute([command], deadline)
         admitted = [mark == ord("0") for mark in refused] if refused else [True] * len(calls)
         return Admissions(admitted, Counts(admitted_calls, units), left_microseconds / 1e6)
+
+    async def used(self, member_id: int, quota: Quota, deadline: float) -> Counts:
+        """Run the script that only looks."""
+        command = commands.evaluate(USED, [keys.quota_key(member_id, quota)])
+        (counts,) = await self._cluster.execute([command], deadline)
+        return Counts(*counts)

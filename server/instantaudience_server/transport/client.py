@@ -1,4 +1,4 @@
-"""Calls CatalogService over gRPC, for the commands."""
+"""Calls CatalogService and UsageService over gRPC, for the commands."""
 
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
@@ -9,7 +9,9 @@ import grpc
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from instantaudience.v1 import catalog_pb2 as pb
+from instantaudience.v1 import usage_pb2
 from instantaudience.v1.catalog_pb2_grpc import CatalogServiceStub
+from instantaudience.v1.usage_pb2_grpc import UsageServiceStub
 
 from instantaudience_server.transport.status import STATUS_DETAILS_KEY
 
@@ -18,7 +20,8 @@ KEEPALIVE_MS = 20_000
 """How long a connection may be silent before it is asked whether it lives: an import has no deadline as a whole."""
 
 
-_stub_on: Callable[[grpc.Channel], Any] = CatalogServiceStub
+_catalog_on: Callable[[grpc.Channel], Any] = CatalogServiceStub
+_usage_on: Callable[[grpc.Channel], Any] = UsageServiceStub
 
 
 class CallFailedError(Exception):
@@ -46,7 +49,7 @@ class CallFailedError(Exception):
                 self.retry_seconds = retry.retry_delay.seconds
 
 
-class CatalogClient:
+class ServiceClient:
     """A connection to the service, opened with the first call.
 
     Raises:
@@ -60,15 +63,17 @@ class CatalogClient:
         secure = parts.scheme == "https"
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
         target = f"{host}:{parts.port or (443 if secure else 80)}"
-        options = (("grpc.keepalive_time_ms", KEEPALIVE_MS),)
+        # A report is as large as what was sent.
+        options = (("grpc.keepalive_time_ms", KEEPALIVE_MS), ("grpc.max_receive_message_length", -1))
         self._channel = (
             grpc.secure_channel(target, grpc.ssl_channel_credentials(), options)
             if secure
             else grpc.insecure_channel(target, options)
         )
-        self._stub = _stub_on(self._channel)
+        self._catalog = _catalog_on(self._channel)
+        self._usage = _usage_on(self._channel)
 
-    def __enter__(self) -> "CatalogClient":
+    def __enter__(self) -> "ServiceClient":
         return self
 
     def __exit__(
@@ -77,15 +82,21 @@ class CatalogClient:
         self._channel.close()
 
     def call(self, method: str, request: Message, token: str) -> Any:
-        """The answer of a unary method, given by its name.
+        """The answer of a unary method of CatalogService, given by its name.
 
         Raises:
             CallFailedError: the call failed.
         """
-        try:
-            return getattr(self._stub, method)(request, metadata=_metadata(token), timeout=TIMEOUT_SECONDS)
-        except grpc.RpcError as error:
-            raise CallFailedError(error) from None
+        return _called(getattr(self._catalog, method), request, token)
+
+    def get_usage(self, request: usage_pb2.GetUsageRequest, token: str) -> usage_pb2.GetUsageResponse:
+        """What a member sent.
+
+        Raises:
+            CallFailedError: the call failed.
+        """
+        answer: usage_pb2.GetUsageResponse = _called(self._usage.GetUsage, request, token)
+        return answer
 
     def import_catalog(
         self, requests: Iterable[pb.ImportCatalogRequest], token: str
@@ -96,9 +107,16 @@ class CatalogClient:
             CallFailedError: the call failed.
         """
         try:
-            yield from self._stub.ImportCatalog(iter(requests), metadata=_metadata(token))
+            yield from self._catalog.ImportCatalog(iter(requests), metadata=_metadata(token))
         except grpc.RpcError as error:
             raise CallFailedError(error) from None
+
+
+def _called(method: Any, request: Message, token: str) -> Any:
+    try:
+        return method(request, metadata=_metadata(token), timeout=TIMEOUT_SECONDS)
+    except grpc.RpcError as error:
+        raise CallFailedError(error) from None
 
 
 def _metadata(token: str) -> tuple[tuple[str, str], ...]:

@@ -5,7 +5,7 @@ from collections.abc import Awaitable
 from google.protobuf.message import Message
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience.v1 import authentication_pb2 as auth_pb
-from instantaudience.v1 import catalog_pb2, identity_pb2, segment_pb2
+from instantaudience.v1 import catalog_pb2, identity_pb2, segment_pb2, usage_pb2
 from instantaudience.v1 import status_pb2 as status_pb
 
 from instantaudience_server.access import Caller
@@ -25,6 +25,7 @@ FILES = (
     catalog_pb2.DESCRIPTOR,
     identity_pb2.DESCRIPTOR,
     segment_pb2.DESCRIPTOR,
+    usage_pb2.DESCRIPTOR,
 )
 """The proto files whose services are served."""
 SERVICES = tuple(service.full_name for file in FILES for service in file.services_by_name.values())

@@ -26,7 +26,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n instantaudience/v1/segment.proto\x12\x12instantaudience.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xff\x01\n\rSegmentFields\x12\x17\n\x04\x63ode\x18\x01 \x01(\tH\x00R\x04\x63ode\x88\x01\x01\x12\"\n\nshort_name\x18\x02 \x01(\tH\x01R\tshortName\x88\x01\x01\x12%\n\x0b\x64\x65scription\x18\x03 \x01(\tH\x02R\x0b\x64\x65scription\x88\x01\x01\x12\x19\n\x05state\x18\x04 \x01(\tH\x03R\x05state\x88\x01\x01\x12*\n\x0e\x65xpire_minutes\x18\x05 \x01(\x05H\x04R\rexpireMinutes\x88\x01\x01\x42\x07\n\x05_codeB\r\n\x0b_short_nameB\x0e\n\x0c_descriptionB\x08\n\x06_stateB\x11\n\x0f_expire_minutes\"\x80\x02\n\x0cSegmentEntry\x12\x0e\n\x02id\x18\x01 \x01(\x05R\x02id\x12\x17\n\x04\x63ode\x18\x02 \x01(\tH\x00R\x04\x63ode\x88\x01\x01\x12\x14\n\x05state\x18\x03 \x01(\tR\x05state\x12\x1d\n\nshort_name\x18\x04 \x01(\tR\tshortName\x12 \n\x0b\x64\x65scription\x18\x05 \x01(\tR\x0b\x64\x65scription\x12\x1b\n\tmember_id\x18\x06 \x01(\x05R\x08memberId\x12%\n\x0e\x65xpire_minutes\x18\x07 \x01(\x05R\rexpireMinutes\x12#\n\rlast_modified\x18\x08 \x01(\tR\x0clastModifiedB\x07\n\x05_code\"\xa2\x02\n\rSegmentResult\x12\x16\n\x06status\x18\x01 \x01(\tR\x06status\x12\x13\n\x02id\x18\x02 \x01(\x05H\x01R\x02id\x88\x01\x01\x12\x14\n\x05\x63ount\x18\x03 \x01(\x05R\x05\x63ount\x12#\n\rstart_element\x18\x04 \x01(\x05R\x0cstartElement\x12!\n\x0cnum_elements\x18\x05 \x01(\x05R\x0bnumElements\x12<\n\x07segment\x18\x06 \x01(\x0b\x32 .instantaudience.v1.SegmentEntryH\x00R\x07segment\x12\x38\n\x08segments\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.ListValueH\x00R\x08segmentsB\x07\n\x05\x66oundB\x05\n\x03_id\"\x80\x01\n\x11\x41\x64\x64SegmentRequest\x12 \n\tmember_id\x18\x01 \x01(\x05H\x00R\x08memberId\x88\x01\x01\x12;\n\x07segment\x18\x02 \x01(\x0b\x32!.instantaudience.v1.SegmentFieldsR\x07segmentB\x0c\n\n_member_id\"S\n\x12\x41\x64\x64SegmentResponse\x12=\n\x08response\x18\x01 \x01(\x0b\x32!.instantaudience.v1.SegmentResultR\x08response\"\xf6\x01\n\x13\x46indSegmentsRequest\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n\x04\x63ode\x18\x02 \x01(\tR\x04\x63ode\x12\x16\n\x06search\x18\x03 \x01(\tR\x06search\x12 \n\tmember_id\x18\x04 \x01(\x05H\x00R\x08memberId\x88\x01\x01\x12(\n\rstart_element\x18\x05 \x01(\x05H\x01R\x0cstartElement\x88\x01\x01\x12&\n\x0cnum_elements\x18\x06 \x01(\x05H\x02R\x0bnumElements\x88\x01\x01\x42\x0c\n\n_member_idB\x10\n\x0e_start_elementB\x0f\n\r_num_elements\"U\n\x14\x46indSegmentsResponse\x12=\n\x08response\x18\x01 \x01(\x0b\x32!.instantaudience.v1.SegmentResultR\x08response\"o\n\x14\x43hangeSegmentRequest\x12\x13\n\x02id\x18\x01 \x01(\x05H\x00R\x02id\x88\x01\x01\x12;\n\x07segment\x18\x02 \x01(\x0b\x32!.instantaudience.v1.SegmentFieldsR\x07segmentB\x05\n\x03_id\"V\n\x15\x43hangeSegmentResponse\x12=\n\x08response\x18\x01 \x01(\x0b\x32!.instantaudience.v1.SegmentResultR\x08response\"2\n\x14RemoveSegmentRequest\x12\x13\n\x02id\x18\x01 \x01(\x05H\x00R\x02id\x88\x01\x01\x42\x05\n\x03_id\"V\n\x15RemoveSegmentResponse\x12=\n\x08response\x18\x01 \x01(\x0b\x32!.instantaudience.v1.SegmentResultR\x08response2\xea\x03\n\x0eSegmentService\x12p\n\nAddSegment\x12%.instantaudience.v1.AddSegmentRequest\x1a&.instantaudience.v1.AddSegmentResponse\"\x13\x82\xd3\xe4\x93\x02\r\"\x08/segment:\x01*\x12s\n\x0c\x46indSegments\x12\'.instantaudience.v1.FindSegmentsRequest\x1a(.instantaudience.v1.FindSegmentsResponse\"\x10\x82\xd3\xe4\x93\x02\n\x12\x08/segment\x12y\n\rChangeSegment\x12(.instantaudience.v1.ChangeSegmentRequest\x1a).instantaudience.v1.ChangeSegmentResponse\"\x13\x82\xd3\xe4\x93\x02\r\x1a\x08/segment:\x01*\x12v\n\rRemoveSegment\x12(.instantaudience.v1.RemoveSegmentRequest\x1a).instantaudience.v1.RemoveSegmentResponse\"\x10\x82\xd3\xe4\x93\x02\n*\x08/segmentb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n instantaudience/v1/segment.proto\x12\x12instantaudience.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xff\x01\n\rSegmentFields\x12\x17\n\x04\x63ode\x18\x01 \x01(\tH\x00R\x04\x63ode\x88\x01\x01\x12\"\n\nshort_name\x18\x02 \x01(\tH\x01R\tshortName\x88\x01\x01\x12%\n\x0b\x64\x65scription\x18\x03 \x01(\tH\x02R\x0b\x64\x65scription\x88\x01\x01\x12\x19\n\x05state\x18\x04 \x01(\tH\x03R\x05state\x88\x01\x01\x12*\n\x0e\x65xpire_minutes\x18\x05 \x01(\x05H\x04R\rexpireMinutes\x88\x01\x01\x42\x07\n\x05_codeB\r\n\x0b_short_nameB\x0e\n\x0c_descriptionB\x08\n\x06_stateB\x11\n\x0f_expire_minutes\"\xc2\x02\n\x0cSegmentEntry\x12\x0e\n\x02id\x18\x01 \x01(\x05R\x02id\x12\x17\n\x04\x63ode\x18\x02 \x01(\tH\x00R\x04\x63ode\x88\x01\x01\x12\x14\n\x05state\x18\x03 \x01(\tR\x05state\x12\x1d\n\nshort_name\x18\x04 \x01(\tR\tshortName\x12 \n\x0b\x64\x65scription\x18\x05 \x01(\tR\x0b\x64\x65scription\x12\x1b\n\tmember_id\x18\x06 \x01(\x05R\x08memberId\x12%\n\x0e\x65xpire_minutes\x18\x07 \x01(\x05R\rexpireMinutes\x12#\n\rlast_modified\x18\x08 \x01(\tR\x0clastModified\x12,\n\x0f\x65stimated_users\x18\t \x01(\x05H\x01R\x0e\x65stimatedUsers\x88\x01\x01\x42\x07\n\x05_codeB\x12\n\x10_estimated_users\"\xa2\x02\n\rSegmentResult\x12\x16\n\x06status\x18\x01 \x01(\tR\x06status\x12\x13\n\x02id\x18\x02 \x01(\x05H\x01R\x02id\x88\x01\x01\x12\x14\n\x05\x63ount\x18\x03 \x01(\x05R\x05\x63ount\x12#\n\rstart_element\x18\x04 \x01(\x05R\x0cstartElement\x12!\n\x0cnum_elements\x18\x05 \x01(\x05R\x0bnumElements\x12<\n\x07segment\x18\x06 \x01(\x0b\x32 .instantaudience.v1.SegmentEntryH\x00R\x07segment\x12\x38\n\x08segments\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.ListValueH\x00R\x08segmentsB\x07\n\x05\x66oundB\x05\n\x03_id\"\x80\x01\n\x11\x41\x64\x64SegmentRequest\x12 \n\tmember_id\x18\x01 \x01(\x05H\x00R\x08memberId\x88\x01\x01\x12;\n\x07segment\x18\x02 \x01(\x0b\x32!.instantaudience.v1.SegmentFieldsR\x07segmentB\x0c\n\n_member_id\"S\n\x12\x41\x64\x64SegmentResponse\x12=\n\x08response\x18\x01 \x01(\x0b\x32!.instantaudience.v1.SegmentResultR\x08response\"\xf6\x01\n\x13\x46indSegmentsRequest\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n\x04\x63ode\x18\x02 \x01(\tR\x04\x63ode\x12\x16\n\x06search\x18\x03 \x01(\tR\x06search\x12 \n\tmember_id\x18\x04 \x01(\x05H\x00R\x08memberId\x88\x01\x01\x12(\n\rstart_element\x18\x05 \x01(\x05H\x01R\x0cstartElement\x88\x01\x01\x12&\n\x0cnum_elements\x18\x06 \x01(\x05H\x02R\x0bnumElements\x88\x01\x01\x42\x0c\n\n_member_idB\x10\n\x0e_start_elementB\x0f\n\r_num_elements\"U\n\x14\x46indSegmentsResponse\x12=\n\x08response\x18\x01 \x01(\x0b\x32!.instantaudience.v1.SegmentResultR\x08response\"o\n\x14\x43hangeSegmentRequest\x12\x13\n\x02id\x18\x01 \x01(\x05H\x00R\x02id\x88\x01\x01\x12;\n\x07segment\x18\x02 \x01(\x0b\x32!.instantaudience.v1.SegmentFieldsR\x07segmentB\x05\n\x03_id\"V\n\x15\x43hangeSegmentResponse\x12=\n\x08response\x18\x01 \x01(\x0b\x32!.instantaudience.v1.SegmentResultR\x08response\"2\n\x14RemoveSegmentRequest\x12\x13\n\x02id\x18\x01 \x01(\x05H\x00R\x02id\x88\x01\x01\x42\x05\n\x03_id\"V\n\x15RemoveSegmentResponse\x12=\n\x08response\x18\x01 \x01(\x0b\x32!.instantaudience.v1.SegmentResultR\x08response2\xea\x03\n\x0eSegmentService\x12p\n\nAddSegment\x12%.instantaudience.v1.AddSegmentRequest\x1a&.instantaudience.v1.AddSegmentResponse\"\x13\x82\xd3\xe4\x93\x02\r\"\x08/segment:\x01*\x12s\n\x0c\x46indSegments\x12\'.instantaudience.v1.FindSegmentsRequest\x1a(.instantaudience.v1.FindSegmentsResponse\"\x10\x82\xd3\xe4\x93\x02\n\x12\x08/segment\x12y\n\rChangeSegment\x12(.instantaudience.v1.ChangeSegmentRequest\x1a).instantaudience.v1.ChangeSegmentResponse\"\x13\x82\xd3\xe4\x93\x02\r\x1a\x08/segment:\x01*\x12v\n\rRemoveSegment\x12(.instantaudience.v1.RemoveSegmentRequest\x1a).instantaudience.v1.RemoveSegmentResponse\"\x10\x82\xd3\xe4\x93\x02\n*\x08/segmentb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,25 +44,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SEGMENTFIELDS']._serialized_start=117
   _globals['_SEGMENTFIELDS']._serialized_end=372
   _globals['_SEGMENTENTRY']._serialized_start=375
-  _globals['_SEGMENTENTRY']._serialized_end=631
-  _globals['_SEGMENTRESULT']._serialized_start=634
-  _globals['_SEGMENTRESULT']._serialized_end=924
-  _globals['_ADDSEGMENTREQUEST']._serialized_start=927
-  _globals['_ADDSEGMENTREQUEST']._serialized_end=1055
-  _globals['_ADDSEGMENTRESPONSE']._serialized_start=1057
-  _globals['_ADDSEGMENTRESPONSE']._serialized_end=1140
-  _globals['_FINDSEGMENTSREQUEST']._serialized_start=1143
-  _globals['_FINDSEGMENTSREQUEST']._serialized_end=1389
-  _globals['_FINDSEGMENTSRESPONSE']._serialized_start=1391
-  _globals['_FINDSEGMENTSRESPONSE']._serialized_end=1476
-  _globals['_CHANGESEGMENTREQUEST']._serialized_start=1478
-  _globals['_CHANGESEGMENTREQUEST']._serialized_end=1589
-  _globals['_CHANGESEGMENTRESPONSE']._serialized_start=1591
-  _globals['_CHANGESEGMENTRESPONSE']._serialized_end=1677
-  _globals['_REMOVESEGMENTREQUEST']._serialized_start=1679
-  _globals['_REMOVESEGMENTREQUEST']._serialized_end=1729
-  _globals['_REMOVESEGMENTRESPONSE']._serialized_start=1731
-  _globals['_REMOVESEGMENTRESPONSE']._serialized_end=1817
-  _globals['_SEGMENTSERVICE']._serialized_start=1820
-  _globals['_SEGMENTSERVICE']._serialized_end=2310
+  _globals['_SEGMENTENTRY']._serialized_end=697
+  _globals['_SEGMENTRESULT']._serialized_start=700
+  _globals['_SEGMENTRESULT']._serialized_end=990
+  _globals['_ADDSEGMENTREQUEST']._serialized_start=993
+  _globals['_ADDSEGMENTREQUEST']._serialized_end=1121
+  _globals['_ADDSEGMENTRESPONSE']._serialized_start=1123
+  _globals['_ADDSEGMENTRESPONSE']._serialized_end=1206
+  _globals['_FINDSEGMENTSREQUEST']._serialized_start=1209
+  _globals['_FINDSEGMENTSREQUEST']._serialized_end=1455
+  _globals['_FINDSEGMENTSRESPONSE']._serialized_start=1457
+  _globals['_FINDSEGMENTSRESPONSE']._serialized_end=1542
+  _globals['_CHANGESEGMENTREQUEST']._serialized_start=1544
+  _globals['_CHANGESEGMENTREQUEST']._serialized_end=1655
+  _globals['_CHANGESEGMENTRESPONSE']._serialized_start=1657
+  _globals['_CHANGESEGMENTRESPONSE']._serialized_end=1743
+  _globals['_REMOVESEGMENTREQUEST']._serialized_start=1745
+  _globals['_REMOVESEGMENTREQUEST']._serialized_end=1795
+  _globals['_REMOVESEGMENTRESPONSE']._serialized_start=1797
+  _globals['_REMOVESEGMENTRESPONSE']._serialized_end=1883
+  _globals['_SEGMENTSERVICE']._serialized_start=1886
+  _globals['_SEGMENTSERVICE']._serialized_end=2376
 # @@protoc_insertion_point(module_scope)

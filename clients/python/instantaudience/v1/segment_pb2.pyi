@@ -22,7 +22,7 @@ class SegmentFields(_message.Message):
     def __init__(self, code: _Optional[str] = ..., short_name: _Optional[str] = ..., description: _Optional[str] = ..., state: _Optional[str] = ..., expire_minutes: _Optional[int] = ...) -> None: ...
 
 class SegmentEntry(_message.Message):
-    __slots__ = ("id", "code", "state", "short_name", "description", "member_id", "expire_minutes", "last_modified")
+    __slots__ = ("id", "code", "state", "short_name", "description", "member_id", "expire_minutes", "last_modified", "estimated_users")
     ID_FIELD_NUMBER: _ClassVar[int]
     CODE_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -31,6 +31,7 @@ class SegmentEntry(_message.Message):
     MEMBER_ID_FIELD_NUMBER: _ClassVar[int]
     EXPIRE_MINUTES_FIELD_NUMBER: _ClassVar[int]
     LAST_MODIFIED_FIELD_NUMBER: _ClassVar[int]
+    ESTIMATED_USERS_FIELD_NUMBER: _ClassVar[int]
     id: int
     code: str
     state: str
@@ -39,7 +40,8 @@ class SegmentEntry(_message.Message):
     member_id: int
     expire_minutes: int
     last_modified: str
-    def __init__(self, id: _Optional[int] = ..., code: _Optional[str] = ..., state: _Optional[str] = ..., short_name: _Optional[str] = ..., description: _Optional[str] = ..., member_id: _Optional[int] = ..., expire_minutes: _Optional[int] = ..., last_modified: _Optional[str] = ...) -> None: ...
+    estimated_users: int
+    def __init__(self, id: _Optional[int] = ..., code: _Optional[str] = ..., state: _Optional[str] = ..., short_name: _Optional[str] = ..., description: _Optional[str] = ..., member_id: _Optional[int] = ..., expire_minutes: _Optional[int] = ..., last_modified: _Optional[str] = ..., estimated_users: _Optional[int] = ...) -> None: ...
 
 class SegmentResult(_message.Message):
     __slots__ = ("status", "id", "count", "start_element", "num_elements", "segment", "segments")

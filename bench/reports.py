@@ -1,0 +1,246 @@
+"""`python -m bench.reports`: reports of two weeks in which every hour is filled, while the same member writes.
+
+For each host: the writes' throughput alone; each kind of report while writes run at half of that; and the writes'
+throughput while a thousand reports a second are asked for. Callers, service and cluster share the machine's processors,
+so what reports cost is taken from the writes. It needs h2load (Debian's nghttp2-client).
+"""
+
+import argparse
+import asyncio
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import uvloop
+import yaml
+from instantaudience.v1 import usage_pb2
+from instantaudience_gateway import in_process
+from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.embedded import EmbeddedCluster
+from instantaudience_server.store.interface import Addition, Lines, Tally
+from instantaudience_server.store.topology import Topology
+from instantaudience_server.store.usage_store import ClusterUsageStore
+from instantaudience_server.telemetry import configure_logging
+from instantaudience_server.usage_spans import DEFAULT_HOURS, HOUR_MS
+from rich.table import Table
+
+from bench import h2load
+from bench.__main__ import Service, console, running_service
+from bench.http2 import LoadError
+from bench.load import GRPC, JSON, UNARY, call_headers
+from bench.workload import SEGMENTS, UNLIMITED, Shape, request_bodies
+
+LINES = {"full": 200, "some": 10}
+"""Lines of each kind that each hour of a member has, by member; each has a user of its name."""
+MEMBERS = {name: number for number, name in enumerate(LINES, 1)}
+LINE = "Valid additions (user id, segment id, expiration): (12345678900987654321, 1234567, 1440), number %05d"
+SHAPE = Shape(1, 2)
+REST = "/rt-segment-processed"
+USAGE = "/instantaudience.v1.UsageService/GetUsage"
+WRITERS, WRITES_IN_FLIGHT = 64, 8
+FILL_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of report: whose, how it is asked for, and how often a second while its latency is measured."""
+
+    name: str
+    member: str
+    path: str
+    a_second: int
+
+
+KINDS = (
+    Kind("sum", "full", f"{REST}?agg=true", 100),
+    Kind("hours without lines, gRPC", "full", USAGE, 100),
+    Kind("hours with 10 + 10 lines", "some", REST, 50),
+    Kind("hours with 200 + 200 lines", "full", REST, 2),
+)
+MANY = 1000
+"""Reports a second that must not slow the writes. With all lines they would be 14 GB a second: most are refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a run of h2load showed: calls a second, bytes of an answer, latencies in ms."""
+
+    rate: float
+    answer_bytes: int
+    p50_ms: float
+    p99_ms: float
+
+
+def write_members(path: Path, password: str, usernames: Sequence[str]) -> None:
+    """A catalog of these users, each with a member of its own that has no limits a second."""
+    limits = dict.fromkeys(UNLIMITED, 2**31 - 1)
+    content = {
+        "members": [{"id": MEMBERS[name], "name": name, "segment_access": [1], "limits": limits} for name in usernames],
+        "users": [
+            {"id": MEMBERS[name], "username": name, "password": password, "member_id": MEMBERS[name]}
+            for name in usernames
+        ],
+        "segments": [{"id": segment_id, "member_id": 1} for segment_id in SEGMENTS],
+    }
+    path.write_text(yaml.safe_dump(content))
+
+
+async def fill(url: str) -> None:
+    """Fill every hour of the two weeks that end now, of both members."""
+    topology = Topology(url, connect_timeout_seconds=5)
+    cluster = Cluster(topology, max_pending_bytes=2**30, stalled_seconds=FILL_SECONDS)
+    await cluster.open()
+    try:
+        store, now = ClusterUsageStore(cluster, "bench"), int(time.time() * 1000) // HOUR_MS
+        for name, count in LINES.items():
+            lines = [LINE % number for number in range(count)]
+            for hour in range(now - DEFAULT_HOURS + 1, now + 1):
+                tally = Tally(90_000, 1_000_000 + hour, 2_000_000, 10_000, 1_000, 200, 30, 4, 5)
+                addition = Addition(MEMBERS[name], hour, 1, tally, Lines(lines, lines))
+                await store.add(addition, asyncio.get_running_loop().time() + FILL_SECONDS)
+    finally:
+        await cluster.close()
+
+
+class Caller:
+    """Asks a service for reports and writes, through h2load."""
+
+    def __init__(self, service: Service, tokens: dict[str, str], directory: Path, seconds: float) -> None:
+        self._service = service
+        self._tokens = tokens
+        self._directory = directory
+        self._seconds = seconds
+
+    async def write(self, member: str, calls_a_second: float | None = None) -> Run:
+        """Write small calls: as fast as they are answered, or at a rate."""
+        url, headers = self._grpc(UNARY), call_headers(self._tokens[member], GRPC)
+        sizes = [f"--clients={WRITERS}", f"--max-concurrent-streams={WRITES_IN_FLIGHT}"]
+        if calls_a_second is not None:
+            sizes += [f"--rps={calls_a_second / WRITERS:.2f}"]
+        return await self._drive(url, headers, sizes, request_bodies(SHAPE)[0])
+
+    async def report(self, kind: Kind, calls_a_second: int, *, some_fail: bool = False) -> Run:
+        """Ask for reports at a rate; those that are answered count."""
+        clients = min(10, calls_a_second)
+        sizes = [f"--clients={clients}", "--max-concurrent-streams=100", f"--rps={calls_a_second / clients:.2f}"]
+        sizes += ["--window-bits=24", "--connection-window-bits=24"]
+        if kind.path == USAGE:
+            request = usage_pb2.GetUsageRequest(without_lines=True).SerializeToString()
+            body = bytes(1) + len(request).to_bytes(4, "big") + request
+            headers = call_headers(self._tokens[kind.member], GRPC)
+            return await self._drive(self._grpc(USAGE), headers, sizes, body)
+        url = f"http://{self._service.http[0]}:{self._service.http[1]}{kind.path}"
+        headers = call_headers(self._tokens[kind.member], JSON)
+        return await self._drive(url, headers, sizes, some_fail=some_fail)
+
+    def _grpc(self, path: str) -> str:
+        return f"http://{self._service.grpc[0]}:{self._service.grpc[1]}{path}"
+
+    async def _drive(
+        self,
+        url: str,
+        headers: dict[str, str],
+        sizes: list[str],
+        body: bytes | None = None,
+        *,
+        some_fail: bool = False,
+    ) -> Run:
+        with tempfile.TemporaryDirectory(dir=self._directory) as directory:
+            data, log = Path(directory, "body"), Path(directory, "log")
+            argv = ["h2load", f"--duration={self._seconds:.0f}", f"--warm-up-time={h2load.WARMUP_SECONDS}"]
+            argv += ["--threads=1", f"--log-file={log}", *sizes]
+            argv += [f"--header={name}: {value}" for name, value in headers.items()]
+            if body is not None:
+                await asyncio.to_thread(data.write_bytes, body)
+                argv.append(f"--data={data}")
+            process = await asyncio.create_subprocess_exec(*argv, url, stdout=asyncio.subprocess.PIPE)
+            said, _ = await process.communicate()
+            lines = (await asyncio.to_thread(log.read_bytes)).splitlines()
+        answers, text = [line.split(b"\t") for line in lines], said.decode()
+        latencies = [int(latency) for _, status, latency in answers if status == b"200"]
+        if not latencies or (" 0 failed, 0 errored, 0 timeout" not in text and not some_fail):
+            raise LoadError(f"h2load says: {text}")
+        return _run(text, latencies, self._seconds)
+
+
+def _run(said: str, latencies: list[int], seconds: float) -> Run:
+    ordered = sorted(latencies)
+    received = next(line for line in said.splitlines() if line.startswith("traffic:"))
+    data_bytes = int(received.rpartition("(")[2].partition(")")[0])
+    return Run(
+        len(ordered) / seconds,
+        data_bytes // len(ordered),
+        ordered[len(ordered) // 2] / 1000,
+        ordered[len(ordered) * 99 // 100] / 1000,
+    )
+
+
+async def measure(caller: Caller) -> tuple[Table, Table]:
+    """What reports take beside writes, and what they take from the writes."""
+    await caller.write("full")
+    alone = {name: await caller.write(name) for name in LINES}
+    latencies = Table("report of two weeks", "answer, bytes", "a second", "p50 ms", "p99 ms", "writes/s", "p99 ms")
+    for kind in KINDS:
+        console.print(f"… {kind.name}, writes at half load")
+        writes, reports = await asyncio.gather(
+            caller.write(kind.member, alone[kind.member].rate / 2), caller.report(kind, kind.a_second)
+        )
+        cells = (f"{reports.answer_bytes:,}", f"{reports.rate:,.0f}", f"{reports.p50_ms:.1f}", f"{reports.p99_ms:.1f}")
+        latencies.add_row(kind.name, *cells, f"{writes.rate:,.0f}", f"{writes.p99_ms:.1f}")
+    rates = Table(f"{MANY:,} reports a second", "answered/s", "p99 ms", "writes/s", "without", "ratio")
+    for kind in KINDS:
+        console.print(f"… {kind.name}, {MANY:,} a second, writes at full load")
+        writes, reports = await asyncio.gather(caller.write(kind.member), caller.report(kind, MANY, some_fail=True))
+        before = alone[kind.member].rate
+        cells = (f"{reports.rate:,.0f}", f"{reports.p99_ms:.1f}", f"{writes.rate:,.0f}", f"{before:,.0f}")
+        rates.add_row(kind.name, *cells, f"{writes.rate / before:.2f}")
+    return latencies, rates
+
+
+async def bench(seconds: float, hosts: Sequence[str]) -> None:
+    """The hosts, one after the other."""
+    async with AsyncExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="instant-audience-bench-")))
+        cluster = EmbeddedCluster(directory / "data")
+        await cluster.start()
+        stack.push_async_callback(cluster.stop)
+        console.print(f"… filling {DEFAULT_HOURS} hours of {len(LINES)} members")
+        await fill(cluster.url)
+        for host_mode in hosts:
+            console.print(f"… starting the host {host_mode}")
+            async with running_service(host_mode, cluster.url, directory, tuple(LINES), write=write_members) as service:
+                tokens = await _tokens(service)
+                for table in await measure(Caller(service, tokens, directory, seconds)):
+                    table.title = f"host {host_mode}"
+                    console.print(table)
+
+
+async def _tokens(service: Service) -> dict[str, str]:
+    tokens = {}
+    async with httpx.AsyncClient(base_url=f"http://{service.http[0]}:{service.http[1]}") as http:
+        for name in LINES:
+            answer = await http.post("/auth", json={"auth": {"username": name, "password": service.password}})
+            tokens[name] = answer.raise_for_status().json()["response"]["token"]
+    return tokens
+
+
+def main() -> None:
+    """Parse the arguments and run."""
+    parser = argparse.ArgumentParser(prog="python -m bench.reports", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=10.0, help="how long each measurement takes")
+    parser.add_argument("--host", choices=("grpcio", "envoy"), help="one host alone")
+    arguments = parser.parse_args()
+    if not h2load.is_installed():
+        sys.exit("h2load is not on PATH: install Debian's nghttp2-client")
+    hosts = ("grpcio",) if in_process.missing() else ("grpcio", "envoy")
+    configure_logging("warning")
+    uvloop.run(bench(arguments.seconds, (arguments.host,) if arguments.host else hosts))
+
+
+if __name__ == "__main__":
+    main()

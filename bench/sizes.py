@@ -1,0 +1,208 @@
+"""`python -m bench.sizes`: how far the sizes of segments are off, and what they cost.
+
+Ten segments get users, from one to a million, and are read back. Then calls are written to the cluster, by turns with
+and without noting who joins what; the difference is what a worker spends on sizes. Reading and answering calls is not
+part of it: compared with a whole call, the difference is smaller (docs/performance.md).
+"""
+
+import argparse
+import asyncio
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import cycle
+from pathlib import Path
+from typing import NamedTuple
+
+import uvloop
+from instantaudience_server.clock import SystemClock
+from instantaudience_server.segment_sizes import GATHER_SECONDS, MOST_USERS, SegmentSizes
+from instantaudience_server.settings import CONNECT_TIMEOUT_SECONDS
+from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.embedded import EmbeddedCluster
+from instantaudience_server.store.interface import NEVER, Changes, UserChanges
+from instantaudience_server.store.membership_store import ClusterMembershipStore
+from instantaudience_server.store.segment_size_store import ClusterSegmentSizeStore
+from instantaudience_server.store.topology import Topology
+from instantaudience_server.telemetry import configure_logging
+from prometheus_client import REGISTRY
+from rich.console import Console
+from rich.table import Table
+
+from bench.workload import EXPIRATION_MINUTES, FIRST_USER, Shape
+
+console = Console(width=120)
+
+SIZES = (1, 10, 100, 1000, 5000, 20_000, 50_000, 100_000, 500_000, 1_000_000)
+"""Users of the segments, whose IDs are their places here, counted from 1."""
+LARGEST_ERROR = 0.02
+"""Of one user at least: a segment of 10 may come to 9."""
+CALL_USERS = 1000
+SHAPES = {Shape(1, 2): 256, Shape(100, 2): 64, Shape(100, 100): 8}
+"""Calls, and how many of them are under way at once."""
+TURN_SECONDS = 0.5
+DEADLINE_SECONDS = 30.0
+
+
+class Cost(NamedTuple):
+    """What calls cost: how many a second, and how much of a core each."""
+
+    calls_per_second: float
+    microseconds: float
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[Cluster]:
+    """The service's way to the cluster."""
+    topology = Topology(url, connect_timeout_seconds=CONNECT_TIMEOUT_SECONDS)
+    cluster = Cluster(topology, max_pending_bytes=2**28, stalled_seconds=DEADLINE_SECONDS)
+    await cluster.open()
+    try:
+        yield cluster
+    finally:
+        await cluster.close()
+
+
+def changes_of(shape: Shape) -> list[Changes]:
+    """The calls that make one round through the pool, as they are read; equal blocks are one object in each."""
+    end_ms = SystemClock().now_ms() + EXPIRATION_MINUTES * 60_000
+    calls: list[Changes] = []
+    for call in shape.calls():
+        by_blocks: dict[tuple[tuple[int, int], ...], list[bytes]] = {}
+        for user_id, blocks in call:
+            by_blocks.setdefault(tuple(blocks), []).append(b"m:p:" + user_id.encode())
+        changes: dict[bytes, UserChanges] = {}
+        for blocks, keys in by_blocks.items():
+            shared = {end_ms: dict(blocks)}
+            changes |= dict.fromkeys(keys, shared)
+        calls.append(changes)
+    return calls
+
+
+async def measure_error(cluster: Cluster) -> tuple[Table, bool]:
+    """Add users to segments, and compare; whether every error is small."""
+    clock, store = SystemClock(), ClusterSegmentSizeStore(cluster)
+    sizes = SegmentSizes(store, clock)
+    noted = 0
+    user_ids = iter(range(FIRST_USER, FIRST_USER + sum(SIZES)))
+    started = time.perf_counter()
+    for segment_id, users in enumerate(SIZES, 1):
+        shared = {NEVER: {segment_id: 1}}
+        for left in range(users, 0, -CALL_USERS):
+            keys = [b"m:p:%d" % next(user_ids) for _ in range(min(left, CALL_USERS))]
+            sizes.note(dict.fromkeys(keys, shared))
+            noted += len(keys)
+            if noted > MOST_USERS // 4:
+                noted = 0
+                await asyncio.sleep(GATHER_SECONDS)
+    await sizes.close()
+    seconds = time.perf_counter() - started
+    now = asyncio.get_running_loop().time()
+    counts = await store.count(range(1, len(SIZES) + 1), clock.now_ms(), now + DEADLINE_SECONDS)
+    table = Table(title="Sizes of segments")
+    for heading in ("users", "estimate", "error"):
+        table.add_column(heading, justify="right")
+    for users, counted in zip(SIZES, counts, strict=True):
+        table.add_row(f"{users:,}", f"{counted:,}", f"{counted / users - 1:+.2%}")
+    table.caption = f"{sum(SIZES):,} users in {seconds:.1f} s"
+    are_right = [
+        abs(counted - users) <= max(1, LARGEST_ERROR * users) for users, counted in zip(SIZES, counts, strict=True)
+    ]
+    return table, all(are_right) and not left_out()
+
+
+def left_out() -> float:
+    """Users that were not counted, because the worker could not keep up."""
+    return REGISTRY.get_sample_value("instant_audience_segment_size_users_left_out_total") or 0.0
+
+
+async def drive(
+    store: ClusterMembershipStore, calls: Iterator[Changes], at_once: int, note: Callable[[Changes], None] | None
+) -> tuple[int, float, float]:
+    """Write calls for a while; how many, in how many seconds, and how many of a core."""
+    loop = asyncio.get_running_loop()
+    stop = loop.time() + TURN_SECONDS
+    done = 0
+
+    async def write() -> None:
+        nonlocal done
+        while loop.time() < stop:
+            changes = next(calls)
+            await store.write(changes, loop.time() + DEADLINE_SECONDS)
+            if note is not None:
+                note(changes)
+            done += 1
+
+    started, busy = time.perf_counter(), time.process_time()
+    await asyncio.gather(*[write() for _ in range(at_once)])
+    if note is not None:
+        await asyncio.sleep(2 * GATHER_SECONDS)  # the last calls are worked off in this turn, not in the next
+    busy = time.process_time() - busy
+    seconds = time.perf_counter() - started - (2 * GATHER_SECONDS if note is not None else 0)
+    return done, seconds, busy
+
+
+async def measure_cost(cluster: Cluster, seconds: float) -> Table:
+    """Each shape by turns without and with sizes."""
+    table = Table(title="Writing calls without and with sizes")
+    for heading in ("users × blocks", "calls/s", "with sizes", "µs a call", "with sizes", "sizes alone"):
+        table.add_column(heading, justify="right")
+    store = ClusterMembershipStore(cluster)
+    for shape, at_once in SHAPES.items():
+        console.print(f"… {shape}")
+        sizes = SegmentSizes(ClusterSegmentSizeStore(cluster), SystemClock())
+        calls = cycle(changes_of(shape))
+        turns: dict[bool, list[tuple[int, float, float]]] = {False: [], True: []}
+        for turn in range(2 + 2 * round(seconds / 2 / TURN_SECONDS)):
+            with_sizes = bool(turn % 2)
+            measured = await drive(store, calls, at_once, sizes.note if with_sizes else None)
+            if turn >= 2:  # the first turns warm up
+                turns[with_sizes].append(measured)
+        await sizes.close()
+        without, noted = (_cost(turns[each]) for each in (False, True))
+        table.add_row(
+            str(shape),
+            f"{without.calls_per_second:,.0f}",
+            f"{noted.calls_per_second:,.0f}",
+            f"{without.microseconds:.1f}",
+            f"{noted.microseconds:.1f}",
+            f"{noted.microseconds - without.microseconds:.1f}",
+        )
+    table.caption = f"µs: of the worker's core. Users left out: {left_out():.0f}"
+    return table
+
+
+def _cost(turns: list[tuple[int, float, float]]) -> Cost:
+    calls, seconds, busy = (sum(each) for each in zip(*turns, strict=True))
+    return Cost(calls / seconds, busy / calls * 1e6)
+
+
+async def bench(seconds: float) -> bool:
+    """Start a cluster and measure."""
+    async with AsyncExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="instant-audience-bench-")))
+        embedded = EmbeddedCluster(directory / "data")
+        await embedded.start()
+        stack.push_async_callback(embedded.stop)
+        cluster = await stack.enter_async_context(connected(embedded.url))
+        console.print("… segments of one to a million users")
+        table, is_right = await measure_error(cluster)
+        console.print(table)
+        console.print(await measure_cost(cluster, seconds))
+    console.print("promise kept" if is_right else "PROMISE BROKEN")
+    return is_right
+
+
+def main() -> None:
+    """Parse the arguments and run."""
+    parser = argparse.ArgumentParser(prog="python -m bench.sizes", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=10.0, help="how long each shape is measured")
+    arguments = parser.parse_args()
+    configure_logging("warning")
+    sys.exit(0 if uvloop.run(bench(arguments.seconds)) else 1)
+
+
+if __name__ == "__main__":
+    main()

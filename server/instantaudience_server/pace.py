@@ -1,0 +1,37 @@
+"""Lets large answers go at a bounded rate."""
+
+import asyncio
+
+from instantaudience_server.errors import unavailable
+
+MOST_MEMBERS = 10_000
+"""Members that are remembered, about."""
+
+
+class Pace:
+    """Lets so many bytes a second go for each member, and so many at once after a pause (the generic cell rate
+    algorithm, ITU-T I.371). Deadlines are times of the event loop's clock, in seconds."""
+
+    def __init__(self, bytes_per_second: float, burst_bytes: float) -> None:
+        self._bytes_per_second = bytes_per_second
+        self._burst_seconds = burst_bytes / bytes_per_second
+        self._loop = asyncio.get_running_loop()
+        self._paid: dict[int, float] = {}
+        """When what has gone for a member would have gone at the plain rate."""
+
+    async def admit(self, member_id: int, size: int, deadline: float) -> None:
+        """Return when an answer of so many bytes may go.
+
+        Raises:
+            AudienceError: UNAVAILABLE, when that would not be by the deadline; then it does not count.
+        """
+        now = self._loop.time()
+        if len(self._paid) >= MOST_MEMBERS:
+            self._paid = {member: paid for member, paid in self._paid.items() if paid > now}
+        paid = max(now, self._paid.get(member_id, now))
+        wait = paid - now - self._burst_seconds
+        if now + wait >= deadline:
+            raise unavailable("Large reports are asked for faster than they can be sent; ask for fewer hours")
+        self._paid[member_id] = paid + size / self._bytes_per_second
+        if wait > 0:
+            await asyncio.sleep(wait)

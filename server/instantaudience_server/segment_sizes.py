@@ -1,0 +1,207 @@
+"""About how many users joined each segment in the last weeks (docs/adr/0015-segment-sizes.md).
+
+Calls only note what they wrote. It is worked off for many calls at once, in pieces between which calls get their turn,
+and sent when the cluster has time for it: sizes may lag behind, or miss something, but they delay and fail no call.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from instantaudience_server.clock import Clock
+from instantaudience_server.errors import AudienceError
+from instantaudience_server.metrics import SEGMENT_SIZE_USERS_LEFT_OUT
+from instantaudience_server.store.interface import REMOVE, Changes, Joined, SegmentSizeStore, UserChanges
+
+GATHER_SECONDS = 0.1
+"""How long what calls note is gathered: the more users a segment gets at once, the less each of them costs."""
+LARGEST_SHARE = 0.1
+"""The part of the event loop's time that working off may take, however users and segments are spread. Usual calls need
+less than half of that; past it, what is noted waits, and then is left out."""
+SENDING_SHARE = 0.05
+"""The part that sending may take, about: where many segments get few users each, they gather for longer."""
+COMMAND_SECONDS = 5e-6
+"""What a command costs the worker, about, from its packing to its answer."""
+USERS_AT_ONCE = 4000
+MEMBERSHIPS_AT_ONCE = 50_000
+"""What is worked off before other calls get their turn, about: one or two milliseconds."""
+MOST_USERS = 200_000
+"""Users that wait to be worked off, at most; past it, users are left out."""
+MOST_WAITING = 200_000
+"""Additions that wait for the cluster, about: past it, users wait as they are."""
+SEND_SECONDS = 1.0
+"""How long the cluster has to take what was worked off, each time."""
+RETRY_SECONDS = 1.0
+"""The pause after it did not, and after it did not tell sizes."""
+CLOSE_SECONDS = 1.0
+"""How long the last additions may take at the end."""
+READ_SECONDS = 0.5
+"""How long the cluster has to tell sizes; without them, segments are listed all the same."""
+FRESH_SECONDS = 5.0
+"""How long a size that was read is good for."""
+MOST_FRESH = 20_000
+"""Sizes that are kept, at most."""
+FAILURES = (AudienceError, RuntimeError)
+"""How the store fails. RuntimeError: the cluster refused a command, by its ACL for example; the store has logged it."""
+
+
+class _Size(NamedTuple):
+    """A size (None: nobody told), and until when it is good (a time of the event loop's clock, in seconds)."""
+
+    users: int | None
+    until: float
+
+
+_UNREAD = _Size(None, 0.0)
+
+
+class SegmentSizes:
+    """Notes who joins segments, and tells how many did. Deadlines are times of the event loop's clock, in seconds."""
+
+    def __init__(self, store: SegmentSizeStore, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._noted: deque[Changes] = deque()
+        self._room = MOST_USERS
+        self._working: asyncio.Task[None] | None = None
+        self._next_sending = 0.0
+        self._sizes: dict[int, _Size] = {}
+        self._reading: dict[int, asyncio.Task[Mapping[int, _Size]]] = {}
+
+    def note(self, changes: Changes) -> None:
+        """Count the users of changes that were written. It costs a call next to nothing, and never fails."""
+        if self._room <= 0:
+            SEGMENT_SIZE_USERS_LEFT_OUT.inc(len(changes))
+            return
+        self._noted.append(changes)
+        self._room -= len(changes)
+        if self._working is None or self._working.done():
+            self._working = self._loop.create_task(self._work())
+
+    async def estimates(self, segment_ids: Iterable[int], deadline: float) -> Mapping[int, int]:
+        """About how many different users joined segments in the last 28 to 35 days, by segment ID.
+
+        Those are missing that the cluster does not tell in time. What users did in the last seconds may not be in it.
+        """
+        now = self._loop.time()
+        found = {each: self._sizes.get(each, _UNREAD) for each in segment_ids}
+        stale = [each for each, size in found.items() if size.until <= now]
+        unread = [each for each in stale if each not in self._reading]
+        if unread:
+            self._reading |= dict.fromkeys(unread, self._loop.create_task(self._read(unread)))
+        if stale:
+            readings = {self._reading[each] for each in stale}
+            await asyncio.wait(readings, timeout=deadline - now)
+            for reading in readings:
+                if reading.done():
+                    found |= {each: size for each, size in reading.result().items() if each in found}
+        return {each: size.users for each, size in found.items() if size.users is not None}
+
+    async def close(self) -> None:
+        """Send what is left, as far as the cluster takes it at once."""
+        tasks = {*self._reading.values(), *filter(None, [self._working])}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._take()
+        await self._send(CLOSE_SECONDS)
+
+    async def _read(self, segment_ids: Sequence[int]) -> Mapping[int, _Size]:
+        """Ask the cluster for sizes, once for all calls that want them."""
+        counts: Sequence[int | None] = [None] * len(segment_ids)
+        seconds = RETRY_SECONDS
+        try:
+            counts = await self._store.count(segment_ids, self._clock.now_ms(), self._loop.time() + READ_SECONDS)
+            seconds = FRESH_SECONDS
+        except FAILURES:
+            pass
+        finally:
+            for segment_id in segment_ids:
+                del self._reading[segment_id]
+        until = self._loop.time() + seconds
+        read = {each: _Size(users, until) for each, users in zip(segment_ids, counts, strict=True)}
+        if len(self._sizes) + len(read) > MOST_FRESH:
+            self._sizes.clear()
+        self._sizes |= read
+        return read
+
+    async def _work(self) -> None:
+        """Work off what was noted and send it, until nothing is left."""
+        pause = GATHER_SECONDS
+        while self._noted or self._store.waiting:
+            await asyncio.sleep(pause)
+            busy_seconds = await self._take()
+            pause = max(GATHER_SECONDS, busy_seconds / LARGEST_SHARE)
+            if self._loop.time() >= self._next_sending:
+                await self._send(SEND_SECONDS)
+
+    async def _take(self) -> float:
+        """Hand what was noted up to now to the store; how many seconds of a core that took."""
+        busy_seconds = 0.0
+        left = len(self._noted)
+        while left and self._store.waiting < MOST_WAITING:
+            started = time.thread_time()
+            piece = self._next_piece(left)
+            left -= piece.calls
+            if piece.joined:
+                self._store.take(piece.joined, self._clock.now_ms())
+            busy_seconds += time.thread_time() - started
+            await asyncio.sleep(0)
+        return busy_seconds
+
+    def _next_piece(self, most_calls: int) -> "_Piece":
+        """Take calls off what was noted, as many as may be worked off at once."""
+        joined: dict[tuple[int, ...], list[bytes]] = {}
+        calls = users = memberships = 0
+        while calls < most_calls and users < USERS_AT_ONCE and memberships < MEMBERSHIPS_AT_ONCE:
+            changes = self._noted.popleft()
+            calls += 1
+            users += len(changes)
+            memberships += _gather(changes, joined)
+        joined.pop((), None)
+        self._room += users
+        return _Piece(calls, joined)
+
+    async def _send(self, seconds: float) -> None:
+        """Send what the store has taken, and fix when to send again."""
+        pause = RETRY_SECONDS
+        with contextlib.suppress(*FAILURES):
+            pause = await self._store.send(self._loop.time() + seconds) * COMMAND_SECONDS / SENDING_SHARE
+        self._next_sending = self._loop.time() + pause
+
+
+class _Piece(NamedTuple):
+    """Some calls that were noted: how many, and who joins what by them."""
+
+    calls: int
+    joined: Joined
+
+
+def _gather(changes: Changes, joined: dict[tuple[int, ...], list[bytes]]) -> int:
+    """Add users to those who join the same segments, perhaps none; returns how many memberships these are."""
+    memberships = size = before = 0
+    keys: list[bytes] = []
+    last: UserChanges | None = None
+    for key, user_changes in changes.items():
+        # Users with the same changes stand in a row, and share one object.
+        if user_changes is not last:
+            memberships += size * (len(keys) - before)
+            last = user_changes
+            segment_ids = _joined(user_changes)
+            size = len(segment_ids)
+            keys = joined.setdefault(segment_ids, [])
+            before = len(keys)
+        keys.append(key)
+    return memberships + size * (len(keys) - before)
+
+
+def _joined(changes: UserChanges) -> tuple[int, ...]:
+    """The segments that a user joins, not those that it leaves."""
+    if len(changes) == 1:
+        ((end, values),) = changes.items()
+        return () if end == REMOVE else tuple(values)
+    return tuple([segment_id for end, values in changes.items() if end != REMOVE for segment_id in values])

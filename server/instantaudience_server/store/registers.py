@@ -1,0 +1,124 @@
+"""What a worker knows of the HyperLogLogs in the cluster, so that it need not send what would change nothing."""
+
+from collections import Counter
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from instantaudience_server.store.hyperloglog import REGISTERS, Indexes, Ranks
+from instantaudience_server.store.interface import Joined
+
+MOST_SEGMENTS = 1000
+"""Segments whose registers are known, at most: those that got users last. 16 KB each."""
+KNOWN_AFTER = 500
+"""Additions to a segment before its registers are known: fewer are sent faster than they are noted."""
+MOST_COUNTED = 50_000
+"""Segments whose additions are counted up to `KNOWN_AFTER`, about."""
+FEW = 256
+"""Memberships of users with the same segments, below which they are looked at together with those of others."""
+
+Segments = NDArray[np.int64]
+"""Segment IDs."""
+
+_UNKNOWN = 0
+"""The row of segments whose registers are not known; all of it stays 0."""
+
+
+class Additions(NamedTuple):
+    """What may raise a register: segments, and beside each the position of the user that joins it."""
+
+    segments: Segments
+    users: Indexes
+
+
+class Registers:
+    """Registers that are at least as high in the cluster, or will be when it has taken what is on its way."""
+
+    def __init__(self, *, most_segments: int = MOST_SEGMENTS, known_after: int = KNOWN_AFTER) -> None:
+        self._most_segments = most_segments
+        self._known_after = known_after
+        self.forget()
+
+    def forget(self) -> None:
+        """Know nothing any more."""
+        rows = self._most_segments + 1
+        # The operating system gives memory to rows that are used, and to no others.
+        self._ranks = np.zeros(rows * REGISTERS, np.uint8)
+        self._rows: dict[int, int] = {}
+        self._segments = [0] * rows
+        self._used = np.zeros(rows, np.int64)
+        self._turn = 0
+        self._counts: Counter[int] = Counter()
+
+    def add(self, joined: Joined, indexes: Indexes, ranks: Ranks) -> Additions:
+        """Note additions, and say which of them may raise a register: these must go to the cluster.
+
+        `indexes` and `ranks` are those of the users of `joined`, in its order; so are positions.
+        """
+        self._turn += 1
+        found: list[Additions] = []
+        few: list[tuple[tuple[int, ...], int]] = []
+        first = 0
+        for segment_ids, user_keys in joined.items():
+            after = first + len(user_keys)
+            if len(segment_ids) * len(user_keys) < FEW:
+                few += [(segment_ids, user) for user in range(first, after)]
+            else:
+                found.append(self._add_many(segment_ids, first, indexes[first:after], ranks[first:after]))
+            first = after
+        if few:
+            found.append(self._add_few(few, indexes, ranks))
+        return Additions(
+            np.concatenate([each.segments for each in found]), np.concatenate([each.users for each in found])
+        )
+
+    def count(self, segment_id: int, additions: int) -> None:
+        """Count what is sent to a segment; one with much traffic becomes known."""
+        if segment_id in self._rows:
+            return
+        if len(self._counts) >= MOST_COUNTED:
+            self._counts.clear()
+        self._counts[segment_id] += additions
+        if self._counts[segment_id] >= self._known_after:
+            del self._counts[segment_id]
+            self._make_row(segment_id)
+
+    def _add_many(self, segment_ids: tuple[int, ...], first: int, indexes: Indexes, ranks: Ranks) -> Additions:
+        """Every user joins every segment: a table of both."""
+        places = self._rows_of(segment_ids)[:, np.newaxis] * REGISTERS + indexes
+        raising = np.flatnonzero(self._ranks.take(places) < ranks)
+        segments, users = np.divmod(raising, len(indexes))
+        self._raise(places.ravel()[raising], ranks[users])
+        return Additions(np.array(segment_ids, np.int64)[segments], users + first)
+
+    def _add_few(self, few: list[tuple[tuple[int, ...], int]], indexes: Indexes, ranks: Ranks) -> Additions:
+        """Users that share their segments with few others: a list of memberships."""
+        segment_ids = [segment_id for each, _ in few for segment_id in each]
+        users = np.repeat(np.array([user for _, user in few]), [len(each) for each, _ in few])
+        places = self._rows_of(segment_ids) * REGISTERS + indexes[users]
+        raising = np.flatnonzero(self._ranks.take(places) < ranks[users])
+        users = users[raising]
+        self._raise(places[raising], ranks[users])
+        return Additions(np.array(segment_ids, np.int64)[raising], users)
+
+    def _rows_of(self, segment_ids: "tuple[int, ...] | list[int]") -> Indexes:
+        row = self._rows.get
+        rows = np.array([row(segment_id, _UNKNOWN) for segment_id in segment_ids], np.intp)
+        self._used[rows] = self._turn
+        return rows
+
+    def _raise(self, places: Indexes, ranks: Ranks) -> None:
+        known = places >= REGISTERS
+        np.maximum.at(self._ranks, places[known], ranks[known])
+
+    def _make_row(self, segment_id: int) -> None:
+        """Give a segment a row: a free one, or that of the segment that got no user for the longest time."""
+        row = len(self._rows) + 1
+        if row > self._most_segments:
+            row = 1 + int(self._used[1:].argmin())
+            del self._rows[self._segments[row]]
+            self._ranks[row * REGISTERS : (row + 1) * REGISTERS] = 0
+        self._rows[segment_id] = row
+        self._segments[row] = segment_id
+        self._used[row] = self._turn

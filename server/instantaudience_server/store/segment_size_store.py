@@ -1,0 +1,112 @@
+"""How many users joined segments, in the cluster (see `interface.SegmentSizeStore`, docs/adr/0015-segment-sizes.md)."""
+
+from array import array
+from collections.abc import Sequence
+from itertools import chain
+
+import numpy as np
+
+from instantaudience_server.store import commands, hyperloglog, keys
+from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.interface import Joined
+from instantaudience_server.store.registers import Registers
+
+MS_PER_WEEK = 7 * 86_400_000
+WEEKS = 5
+"""Weeks that are counted: the one under way, and those before. So a user counts for 28 to 35 days."""
+MS_PER_HOUR = 3_600_000
+"""How long registers are known: what a node loses when it fails over is not missing for longer."""
+ADDITIONS_AT_ONCE = 10_000
+SEGMENTS_AT_ONCE = 500
+"""Additions, and segments that get some, that are sent at once: about 2 ms of the worker's time and of a node's."""
+ADDITIONS_OF_A_COMMAND = 1000
+"""Additions of a command, at most: a node does nothing else meanwhile."""
+MOST_LASTING = 50_000
+"""Segments whose key is known to have an expiry, about."""
+
+
+class ClusterSegmentSizeStore:
+    """One HyperLogLog for each segment and week, which expires when it is no longer counted."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._registers = Registers()
+        self._hour = self._week = 0
+        self._waiting: dict[int, array[int]] = {}
+        """Numbers of users to be added, by segment."""
+        self._lasting: set[int] = set()
+        self.waiting = 0
+
+    def take(self, joined: Joined, now_ms: int) -> None:
+        """Keep what may raise a register."""
+        if now_ms // MS_PER_HOUR != self._hour:
+            self._hour, self._week = now_ms // MS_PER_HOUR, now_ms // MS_PER_WEEK
+            self._registers.forget()
+            self._lasting.clear()
+        users = hyperloglog.numbers_of(list(chain.from_iterable(joined.values())))
+        segments, positions = self._registers.add(joined, *hyperloglog.places_of(users))
+        self.waiting += len(segments)
+        numbers = users[positions].tobytes()
+        # Additions to one segment mostly stand in a row.
+        starts = np.flatnonzero(np.diff(segments, prepend=-1))
+        ends = np.append(starts[1:], len(segments))
+        for segment_id, start, end in zip(segments[starts].tolist(), starts.tolist(), ends.tolist(), strict=False):
+            waiting = self._waiting.get(segment_id)
+            if waiting is None:
+                waiting = self._waiting[segment_id] = array("Q")
+            waiting.frombytes(numbers[8 * start : 8 * end])
+
+    async def send(self, deadline: float) -> int:
+        """Send some segments' additions at a time; those that are not confirmed stay."""
+        sent = 0
+        while self._waiting:
+            sending: dict[int, int] = {}
+            room = ADDITIONS_AT_ONCE
+            for segment_id, waiting in self._waiting.items():
+                sending[segment_id] = len(waiting)
+                room -= len(waiting)
+                if room <= 0 or len(sending) == SEGMENTS_AT_ONCE:
+                    break
+            packed = self._pack(sending)
+            await self._cluster.execute(packed, deadline)
+            sent += len(packed)
+            self._confirm(sending)
+        return sent
+
+    async def count(self, segment_ids: Sequence[int], now_ms: int, deadline: float) -> list[int]:
+        """Ask for all at once."""
+        week = now_ms // MS_PER_WEEK
+        weeks = range(week, week - WEEKS, -1)
+        asked = [
+            commands.count_distinct([keys.segment_size_key(segment_id, each) for each in weeks])
+            for segment_id in segment_ids
+        ]
+        return await self._cluster.execute(asked, deadline)
+
+    def _pack(self, sending: dict[int, int]) -> list[commands.Command]:
+        """Commands for segments, whose first so many additions are to be sent."""
+        numbers = b"".join([self._waiting[segment_id] for segment_id in sending])
+        arguments = hyperloglog.pack(np.frombuffer(numbers, np.uint64))
+        packed: list[commands.Command] = []
+        first = 0
+        for segment_id, count in sending.items():
+            key = keys.segment_size_key(segment_id, self._week)
+            for start in range(first, first + count, ADDITIONS_OF_A_COMMAND):
+                end = min(start + ADDITIONS_OF_A_COMMAND, first + count)
+                packed.append(commands.add_distinct(key, end - start, arguments[start:end].tobytes()))
+            if segment_id not in self._lasting:
+                packed.append(commands.expire_at(key, (self._week + WEEKS) * MS_PER_WEEK))
+            first += count
+        return packed
+
+    def _confirm(self, sent: dict[int, int]) -> None:
+        """The cluster has taken segments' first so many additions."""
+        if len(self._lasting) >= MOST_LASTING:
+            self._lasting.clear()
+        self._lasting |= sent.keys()
+        for segment_id, count in sent.items():
+            self._registers.count(segment_id, count)
+            self.waiting -= count
+            del self._waiting[segment_id][:count]
+            if not self._waiting[segment_id]:
+                del self._waiting[segment_id]

@@ -1,0 +1,91 @@
+"""Which hours a report covers (source: contract, "GET /rt-segment-processed")."""
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from instantaudience_server.errors import AudienceError, Reason
+
+HOUR_MS = 3_600_000
+DEFAULT_HOURS = 14 * 24
+"""Hours that are covered where no beginning is asked for."""
+KEPT_HOURS = 30 * 24
+"""Older hours are no longer kept."""
+AHEAD_MS = 60_000
+"""How far the clock of another worker may be ahead of ours: its calls may count for an hour that has not begun here."""
+
+_EPOCH = datetime(1970, 1, 1)  # UTC, as all times here
+_FORM = "%Y-%m-%d %H:%M:%S"
+_FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
+"""The years 1 to 9999 (source: google/protobuf/timestamp.proto)."""
+_is_moment = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[ +][0-9]{2}:[0-9]{2}:[0-9]{2}").fullmatch
+
+
+class Span(NamedTuple):
+    """What a report is about. Hours are given by how many had passed since 1970 when they began (UTC).
+
+    `hours` are those to look at, oldest first; `last` is the last one covered, which may be none of them.
+    """
+
+    hours: Sequence[int]
+    last: int
+
+
+def cover(start_ms: int | None, end_ms: int | None, now_ms: int, hours: int = DEFAULT_HOURS) -> Span:
+    """The hours from `start_ms` to `end_ms` (Unix times in ms, the end excluded), those that are covered in part too.
+
+    Without a beginning they are so many up to the last one; without an end, the hour under way is the last one.
+
+    Raises:
+        AudienceError: SYNTAX, when the beginning is not before the end.
+    """
+    if start_ms is not None and start_ms >= (now_ms if end_ms is None else end_ms):
+        text = (
+            "'start' must be before 'end'" if end_ms is not None else "'start' must be before now where 'end' is absent"
+        )
+        raise AudienceError(Reason.SYNTAX, text, field="start")
+    last = (now_ms if end_ms is None else end_ms - 1) // HOUR_MS
+    first = last - hours + 1 if start_ms is None else start_ms // HOUR_MS
+    oldest, newest = now_ms // HOUR_MS - KEPT_HOURS, (now_ms + AHEAD_MS) // HOUR_MS
+    if end_ms is not None:
+        newest = min(newest, last)
+    return Span(range(max(first, oldest), newest + 1), max(last, 0))
+
+
+def read_moment(text: str, field: str) -> int | None:
+    """A moment in the contract's form, `2014-05-22+00:00:00` (UTC), as Unix time in ms; None where there is no text.
+
+    In a query a `+` is a space; over gRPC it may stand as it is.
+
+    Raises:
+        AudienceError: SYNTAX.
+    """
+    if not text:
+        return None
+    try:
+        if not _is_moment(text):
+            raise ValueError
+        moment = datetime.strptime(text.replace("+", " "), _FORM).replace(tzinfo=UTC)
+    except ValueError:
+        rule = "must be a moment (UTC) in the form 2014-05-22+00:00:00"
+        raise AudienceError(Reason.SYNTAX, f"'{field}' {rule}", field=field) from None
+    return int(moment.timestamp()) * 1000
+
+
+def read_timestamp(moment: Timestamp, field: str) -> int:
+    """A moment as Unix time in ms.
+
+    Raises:
+        AudienceError: SYNTAX, when it is not within the years 1 to 9999.
+    """
+    if not (_FIRST_SECOND <= moment.seconds <= _LAST_SECOND and 0 <= moment.nanos < 1_000_000_000):
+        raise AudienceError(Reason.SYNTAX, f"'{field}' must be a moment of the years 1 to 9999", field=field)
+    return moment.seconds * 1000 + moment.nanos // 1_000_000
+
+
+def write_hour(hour: int) -> str:
+    """An hour in the contract's form, `2014-05-22 00:00:00`."""
+    return (_EPOCH + timedelta(hours=hour)).isoformat(" ")

@@ -1,0 +1,55 @@
+"""Large answers go at a bounded rate."""
+
+import asyncio
+
+import pytest
+from instantaudience_server import pace
+from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.pace import Pace
+
+MEMBER, OTHER = 1, 2
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def test_a_burst_goes_at_once_and_the_rest_at_the_rate() -> None:
+    paced = Pace(bytes_per_second=1000, burst_bytes=100)
+    began = now()
+    await paced.admit(MEMBER, 70, now() + 5)
+    await paced.admit(MEMBER, 80, now() + 5)  # the burst is not used up when it is asked for
+    assert now() - began < 0.05
+    await paced.admit(MEMBER, 1, now() + 5)
+    assert now() - began >= 0.05
+
+
+async def test_an_answer_larger_than_the_burst_goes_too() -> None:
+    await Pace(bytes_per_second=10, burst_bytes=1).admit(MEMBER, 1000, now() + 0.5)
+
+
+async def test_members_do_not_wait_for_each_other() -> None:
+    paced = Pace(bytes_per_second=1, burst_bytes=1)
+    await paced.admit(MEMBER, 1000, now() + 5)
+    await paced.admit(OTHER, 1000, now() + 0.01)
+
+
+async def test_what_cannot_go_in_time_is_refused_and_does_not_count() -> None:
+    paced = Pace(bytes_per_second=1000, burst_bytes=1)
+    await paced.admit(MEMBER, 200, now() + 5)
+    for _ in range(3):
+        with pytest.raises(AudienceError) as caught:
+            await paced.admit(MEMBER, 10**9, now() + 0.01)
+        assert (caught.value.reason, caught.value.retry_after_seconds) == (Reason.UNAVAILABLE, 1)
+    await paced.admit(MEMBER, 1, now() + 5)
+
+
+async def test_it_forgets_members_that_have_paid(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "MOST_MEMBERS", 10)
+    paced = Pace(bytes_per_second=1000, burst_bytes=1)
+    await paced.admit(MEMBER, 10**6, now() + 5)
+    for member_id in range(100, 200):
+        await paced.admit(member_id, 0, now() + 5)
+    assert len(paced._paid) <= 11
+    with pytest.raises(AudienceError):
+        await paced.admit(MEMBER, 1, now() + 0.01)

@@ -1,12 +1,15 @@
 """`python -m bench.reports`: reports of two weeks in which every hour is filled, while the same member writes.
 
-For each host: the writes' throughput alone; each kind of report while writes run at half of that; and the writes'
-throughput while a thousand reports a second are asked for. Callers, service and cluster share the machine's processors,
-so what reports cost is taken from the writes. It needs h2load (Debian's nghttp2-client).
+For each host: the writes' throughput alone; each kind of report, asked for at random moments, while writes run at half
+of that; and the writes' throughput while a thousand reports a second are asked for. Callers, service and cluster share
+the machine's processors, so what reports cost is taken from the writes, and bursts of writes (h2load sends every 10 ms)
+delay reports. It needs h2load (Debian's nghttp2-client).
 """
 
 import argparse
 import asyncio
+import itertools
+import random
 import sys
 import tempfile
 import time
@@ -30,8 +33,8 @@ from instantaudience_server.usage_spans import DEFAULT_HOURS, HOUR_MS
 from rich.table import Table
 
 from bench import h2load
-from bench.__main__ import Service, console, running_service
-from bench.http2 import LoadError
+from bench.__main__ import Address, Service, console, running_service
+from bench.http2 import Http2Connection, LoadError, encode_headers
 from bench.load import GRPC, JSON, UNARY, call_headers
 from bench.workload import SEGMENTS, UNLIMITED, Shape, request_bodies
 
@@ -42,25 +45,46 @@ LINE = "Valid additions (user id, segment id, expiration): (12345678900987654321
 SHAPE = Shape(1, 2)
 REST = "/rt-segment-processed"
 USAGE = "/instantaudience.v1.UsageService/GetUsage"
-WRITERS, WRITES_IN_FLIGHT = 64, 8
+WRITERS, WRITES_IN_FLIGHT, READERS = 64, 8, 10
+WARMUP_SECONDS, LAST_SECONDS = 1.0, 1.0
+"""Before calls count, and for answers that are still under way."""
+SEED = 5
 FILL_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of report: whose, how it is asked for, and how often a second while its latency is measured."""
+    """A kind of read: whose, how it is asked for, and how often a second while its latency is measured."""
 
     name: str
     member: str
     path: str
     a_second: int
 
+    @property
+    def is_grpc(self) -> bool:
+        """Whether it is asked for over gRPC."""
+        return self.path == USAGE
+
+    @property
+    def body(self) -> bytes | None:
+        """What is sent; None where nothing is."""
+        if not self.is_grpc:
+            return None
+        message = usage_pb2.GetUsageRequest(without_lines=True).SerializeToString()
+        return bytes(1) + len(message).to_bytes(4, "big") + message
+
+    def address(self, service: Service) -> Address:
+        """Where it goes."""
+        return service.grpc if self.is_grpc else service.http
+
 
 KINDS = (
+    Kind("(a user's memberships)", "full", "/rt-segment?user_id=5", 100),
     Kind("sum", "full", f"{REST}?agg=true", 100),
     Kind("hours without lines, gRPC", "full", USAGE, 100),
-    Kind("hours with 10 + 10 lines", "some", REST, 50),
-    Kind("hours with 200 + 200 lines", "full", REST, 2),
+    Kind("hours with 10 + 10 lines", "some", REST, 10),
+    Kind("hours with 200 + 200 lines", "full", REST, 1),
 )
 MANY = 1000
 """Reports a second that must not slow the writes. With all lines they would be 14 GB a second: most are refused."""
@@ -116,34 +140,63 @@ class Caller:
         self._directory = directory
         self._seconds = seconds
 
-    async def write(self, member: str, calls_a_second: float | None = None) -> Run:
+    async def write(self, member: str, a_second: float | None = None) -> Run:
         """Write small calls: as fast as they are answered, or at a rate."""
-        url, headers = self._grpc(UNARY), call_headers(self._tokens[member], GRPC)
+        headers = call_headers(self._tokens[member], GRPC)
         sizes = [f"--clients={WRITERS}", f"--max-concurrent-streams={WRITES_IN_FLIGHT}"]
-        if calls_a_second is not None:
-            sizes += [f"--rps={calls_a_second / WRITERS:.2f}"]
-        return await self._drive(url, headers, sizes, request_bodies(SHAPE)[0])
+        if a_second is not None:
+            sizes.append(f"--rps={a_second / WRITERS:.2f}")
+        return await self._drive(self._service.grpc, UNARY, headers, sizes, request_bodies(SHAPE)[0])
 
-    async def report(self, kind: Kind, calls_a_second: int, *, some_fail: bool = False) -> Run:
-        """Ask for reports at a rate; those that are answered count."""
-        clients = min(10, calls_a_second)
-        sizes = [f"--clients={clients}", "--max-concurrent-streams=100", f"--rps={calls_a_second / clients:.2f}"]
+    async def report(self, kind: Kind) -> Run:
+        """Ask for many reports; those that are answered count."""
+        sizes = [f"--clients={READERS}", "--max-concurrent-streams=100", f"--rps={MANY / READERS:.2f}"]
         sizes += ["--window-bits=24", "--connection-window-bits=24"]
-        if kind.path == USAGE:
-            request = usage_pb2.GetUsageRequest(without_lines=True).SerializeToString()
-            body = bytes(1) + len(request).to_bytes(4, "big") + request
-            headers = call_headers(self._tokens[kind.member], GRPC)
-            return await self._drive(self._grpc(USAGE), headers, sizes, body)
-        url = f"http://{self._service.http[0]}:{self._service.http[1]}{kind.path}"
-        headers = call_headers(self._tokens[kind.member], JSON)
-        return await self._drive(url, headers, sizes, some_fail=some_fail)
+        headers = call_headers(self._tokens[kind.member], GRPC if kind.is_grpc else JSON)
+        return await self._drive(kind.address(self._service), kind.path, headers, sizes, kind.body, some_fail=True)
 
-    def _grpc(self, path: str) -> str:
-        return f"http://{self._service.grpc[0]}:{self._service.grpc[1]}{path}"
+    async def report_paced(self, kind: Kind) -> Run:
+        """Ask for reports at random moments (a Poisson process), whether earlier ones are answered or not."""
+        content_type = GRPC if kind.is_grpc else JSON
+        headers = call_headers(self._tokens[kind.member], content_type) | {
+            ":method": "POST" if kind.is_grpc else "GET",
+            ":scheme": "http",
+            ":path": kind.path,
+            ":authority": "bench",
+        }
+        block, address = encode_headers(dict(sorted(headers.items()))), kind.address(self._service)
+        loop, latencies, sizes = asyncio.get_running_loop(), list[int](), list[int]()
+        connections = [(await loop.create_connection(Http2Connection, *address))[1] for _ in range(READERS)]
+        moments, due = random.Random(SEED), time.perf_counter() + WARMUP_SECONDS
+        ends = due + self._seconds
+
+        def send(connection: Http2Connection, due: float) -> None:
+            def ended(_: dict[str, str]) -> None:
+                latencies.append(int((time.perf_counter() - due) * 1e6))
+
+            stream = connection.open(block, lambda data: sizes.append(len(data)), ended)
+            connection.send(stream, kind.body or b"", end=True)
+
+        try:
+            for connection in itertools.cycle(connections):
+                await asyncio.sleep(due - time.perf_counter())
+                send(connection, due)
+                due += moments.expovariate(kind.a_second)
+                if due > ends:
+                    break
+            await asyncio.sleep(LAST_SECONDS)
+            for connection in connections:
+                if connection.failure.done():
+                    connection.failure.result()
+        finally:
+            for connection in connections:
+                connection.close()
+        return _run(sum(sizes), latencies, self._seconds)
 
     async def _drive(
         self,
-        url: str,
+        address: Address,
+        path: str,
         headers: dict[str, str],
         sizes: list[str],
         body: bytes | None = None,
@@ -158,6 +211,7 @@ class Caller:
             if body is not None:
                 await asyncio.to_thread(data.write_bytes, body)
                 argv.append(f"--data={data}")
+            url = f"http://{address[0]}:{address[1]}{path}"
             process = await asyncio.create_subprocess_exec(*argv, url, stdout=asyncio.subprocess.PIPE)
             said, _ = await process.communicate()
             lines = (await asyncio.to_thread(log.read_bytes)).splitlines()
@@ -165,16 +219,16 @@ class Caller:
         latencies = [int(latency) for _, status, latency in answers if status == b"200"]
         if not latencies or (" 0 failed, 0 errored, 0 timeout" not in text and not some_fail):
             raise LoadError(f"h2load says: {text}")
-        return _run(text, latencies, self._seconds)
+        received = next(line for line in text.splitlines() if line.startswith("traffic:"))
+        return _run(int(received.rpartition("(")[2].partition(")")[0]), latencies, self._seconds)
 
 
-def _run(said: str, latencies: list[int], seconds: float) -> Run:
+def _run(received_bytes: int, latencies: list[int], seconds: float) -> Run:
+    """What the latencies (in µs) of `seconds` show."""
     ordered = sorted(latencies)
-    received = next(line for line in said.splitlines() if line.startswith("traffic:"))
-    data_bytes = int(received.rpartition("(")[2].partition(")")[0])
     return Run(
         len(ordered) / seconds,
-        data_bytes // len(ordered),
+        received_bytes // len(ordered),
         ordered[len(ordered) // 2] / 1000,
         ordered[len(ordered) * 99 // 100] / 1000,
     )
@@ -184,18 +238,18 @@ async def measure(caller: Caller) -> tuple[Table, Table]:
     """What reports take beside writes, and what they take from the writes."""
     await caller.write("full")
     alone = {name: await caller.write(name) for name in LINES}
+    # Large ones are few: a worker sends of a member's 16 MB a second.
     latencies = Table("report of two weeks", "answer, bytes", "a second", "p50 ms", "p99 ms", "writes/s", "p99 ms")
     for kind in KINDS:
         console.print(f"… {kind.name}, writes at half load")
-        writes, reports = await asyncio.gather(
-            caller.write(kind.member, alone[kind.member].rate / 2), caller.report(kind, kind.a_second)
-        )
+        half = alone[kind.member].rate / 2
+        writes, reports = await asyncio.gather(caller.write(kind.member, half), caller.report_paced(kind))
         cells = (f"{reports.answer_bytes:,}", f"{reports.rate:,.0f}", f"{reports.p50_ms:.1f}", f"{reports.p99_ms:.1f}")
         latencies.add_row(kind.name, *cells, f"{writes.rate:,.0f}", f"{writes.p99_ms:.1f}")
     rates = Table(f"{MANY:,} reports a second", "answered/s", "p99 ms", "writes/s", "without", "ratio")
     for kind in KINDS:
         console.print(f"… {kind.name}, {MANY:,} a second, writes at full load")
-        writes, reports = await asyncio.gather(caller.write(kind.member), caller.report(kind, MANY, some_fail=True))
+        writes, reports = await asyncio.gather(caller.write(kind.member), caller.report(kind))
         before = alone[kind.member].rate
         cells = (f"{reports.rate:,.0f}", f"{reports.p99_ms:.1f}", f"{writes.rate:,.0f}", f"{before:,.0f}")
         rates.add_row(kind.name, *cells, f"{writes.rate / before:.2f}")

@@ -57,8 +57,16 @@ class Quotas:
         Raises:
             AudienceError: RATE_LIMIT_EXCEEDED, UNAVAILABLE.
         """
+        await self.ask_gets(member, resource, count, deadline)
+
+    def ask_gets(self, member: Member, resource: str, count: int, deadline: float) -> Admitted:
+        """As `admit_gets`, for requests that are read meanwhile: await the result before anything is answered.
+
+        Raises:
+            AudienceError: RATE_LIMIT_EXCEEDED, here or from the result; UNAVAILABLE from the result.
+        """
         limits = Counts(member.limits.gets_per_second, member.limits.gets_per_second)
-        await self._counter(member.id, Quota.GETS).ask(resource, count, limits, deadline)
+        return self._counter(member.id, Quota.GETS).ask(resource, count, limits, deadline)
 
     async def close(self) -> None:
         """End the questions under way, and the calls that wait for them."""

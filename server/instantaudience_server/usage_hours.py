@@ -157,7 +157,9 @@ class _Shelf:
         return run if self._loop.time() < run.until and run.hours <= len(hours) else _NO_RUN
 
     def keep_run(self, hours: Sequence[int]) -> None:
-        """Join the first ones of those hours, as many as are kept."""
+        """Join the first ones of those hours, as many as are kept, unless they are large."""
+        if len(hours) * self.size > 2 * LARGEST_RUN_BYTES * max(1, len(self._finished)):
+            return  # on the average they are too large; looking at each would take longer
         now, nothing = self._loop.time(), (0.0, None)
         kept = list(takewhile(lambda entry: now < entry[0], (self._finished.get(hour, nothing) for hour in hours)))
         pieces = [piece for _, piece in kept if piece is not None]

@@ -10,16 +10,17 @@ import math
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from contextlib import AsyncExitStack
 from itertools import cycle
 from pathlib import Path
 
-import httpx
 import uvloop
+from instantaudience.v1 import authentication_pb2 as auth_pb
 from instantaudience_gateway import in_process
 from instantaudience_server.store.embedded import EmbeddedCluster
 from instantaudience_server.telemetry import configure_logging
+from instantaudience_server.transport.framing import frame
 
 from bench.__main__ import Service, console, running_service
 from bench.http2 import Http2Connection, LoadError
@@ -29,9 +30,12 @@ from bench.workload import USERNAME, Shape, request_bodies
 CALLS_PER_SECOND = 1000
 CONNECTIONS = 16
 SIGN_INS_AT_ONCE = 20
-ROUNDS = 6
-"""An account may sign in 10 times in 5 minutes, and each does so once a round."""
-USERNAMES = [USERNAME, *(f"{USERNAME}-{number}" for number in range(SIGN_INS_AT_ONCE))]
+ROUNDS = 30
+SHIFTS = 4
+"""Groups of accounts that take turns: an account may sign in 10 times in 5 minutes."""
+USERNAMES = [USERNAME, *(f"{USERNAME}-{number}" for number in range(SHIFTS * SIGN_INS_AT_ONCE))]
+AUTHENTICATE = "/instantaudience.v1.AuthenticationService/Authenticate"
+OK, UNAVAILABLE = "0", "14"
 PAUSE_SECONDS = 0.3
 """Between phases, so that what was sent in one is answered before the next."""
 
@@ -90,14 +94,21 @@ class PacedCalls:
         return sorted(self.latencies)[len(self.latencies) * percent // 100]
 
 
-async def sign_in(client: httpx.AsyncClient, username: str, password: str) -> float:
+async def sign_in(connection: Http2Connection, username: str, password: str) -> float:
     """Sign in once; how long it took, in seconds, and `math.inf` when its turn did not come in time."""
+    loop = asyncio.get_running_loop()
+    answered: asyncio.Future[dict[str, str]] = loop.create_future()
+    request = auth_pb.AuthenticateRequest(auth={"username": username, "password": password}).SerializeToString()
     sent = time.perf_counter()
-    answer = await client.post("/auth", json={"auth": {"username": username, "password": password}})
-    if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
-        return math.inf
-    answer.raise_for_status()
-    return time.perf_counter() - sent
+    stream_id = connection.open(encoded_headers(AUTHENTICATE, "", GRPC), lambda _: None, answered.set_result)
+    connection.send(stream_id, frame(request), end=True)
+    await asyncio.wait([answered, connection.failure], return_when=asyncio.FIRST_COMPLETED)
+    if not answered.done():
+        await connection.failure
+    status = answered.result().get("grpc-status")
+    if status not in (OK, UNAVAILABLE):
+        raise LoadError(f"a sign-in failed: {answered.result()}")
+    return time.perf_counter() - sent if status == OK else math.inf
 
 
 async def measure(service: Service) -> float:
@@ -105,26 +116,23 @@ async def measure(service: Service) -> float:
     warm_up, quiet, busy = (PacedCalls(service) for _ in range(3))
     took: list[float] = []
 
-    async def burst(clients: list[httpx.AsyncClient]) -> None:
+    async def burst(usernames: Sequence[str]) -> None:
+        # A connection each: sign-ins come to every worker. The client costs little, as it shares the processors.
+        loop = asyncio.get_running_loop()
+        opened = [await loop.create_connection(Http2Connection, *service.grpc) for _ in range(SIGN_INS_AT_ONCE)]
+        connections = [connection for _, connection in opened]
         signing_in = [
-            sign_in(client, name, service.password) for client, name in zip(clients, USERNAMES[1:], strict=True)
+            sign_in(connection, name, service.password) for connection, name in zip(connections, usernames, strict=True)
         ]
         took.extend(await asyncio.gather(*signing_in))
+        for connection in connections:
+            connection.close()
 
-    async with AsyncExitStack() as stack:
-        # A connection each: sign-ins come to every worker.
-        url = f"http://{service.http[0]}:{service.http[1]}"
-        clients = [
-            await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=60))
-            for _ in range(SIGN_INS_AT_ONCE)
-        ]
-        for client in clients:
-            (await client.get("/healthz")).raise_for_status()
-        await warm_up.run(asyncio.sleep(1))
-        for _ in range(ROUNDS):
-            started = time.perf_counter()
-            await busy.run(burst(clients))
-            await quiet.run(asyncio.sleep(time.perf_counter() - started))
+    await warm_up.run(asyncio.sleep(1))
+    for number in range(ROUNDS):
+        started, first = time.perf_counter(), 1 + number % SHIFTS * SIGN_INS_AT_ONCE
+        await busy.run(burst(USERNAMES[first : first + SIGN_INS_AT_ONCE]))
+        await quiet.run(asyncio.sleep(time.perf_counter() - started))
     for name, calls in (("without sign-ins", quiet), (f"with {SIGN_INS_AT_ONCE} sign-ins at once", busy)):
         console.print(
             f"{name}: {len(calls.latencies):,} calls at {CALLS_PER_SECOND:,}/s, "

@@ -91,7 +91,6 @@ class Passwords:
             env=environment | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            start_new_session=True,
         )
 
 

@@ -105,8 +105,7 @@ class Child:
                 stdout=output,
                 stderr=output,
                 pass_fds=program.pass_fds,
-                start_new_session=True,
-                preexec_fn=_death_with_parent(),
+                preexec_fn=_before_exec(),
             )
         return cls(program, process)
 
@@ -266,15 +265,21 @@ def _readable(content: bytes) -> BinaryIO:
     return file
 
 
-def _death_with_parent() -> Callable[[], None] | None:
-    """What a child runs between fork and exec; None where the system has no such thing."""
-    if sys.platform != "linux":
-        return None
+def _before_exec() -> Callable[[], None]:
+    """What a child runs between fork and exec.
+
+    It gets a process group of its own, so that Ctrl-C reaches the supervisor alone, and may write to the terminal all
+    the same. It stays in our session: Linux weighs sessions against each other before it looks at the policies of their
+    processes (sched(7), "The autogroup feature"), and the hashers' (`hasher`) is to count among all of ours.
+    """
     parent = os.getpid()
 
     def before_exec() -> None:
-        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:  # it died before the line above: the signal will not come
-            os._exit(1)
+        os.setpgid(0, 0)
+        signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+        if sys.platform == "linux":
+            _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+            if os.getppid() != parent:  # it died before the line above: the signal will not come
+                os._exit(1)
 
     return before_exec

@@ -70,7 +70,7 @@ async def test_what_hashes_gives_way(passwords: Passwords) -> None:
     """A thread for time that nobody else wants, and a patient one; in our session, whose processes they give way to."""
     (hasher,) = hashers()
     await passwords.hash("secret", seconds_from_now())
-    threads = [int(name) for name in os.listdir(f"/proc/{hasher.pid}/task")]
+    threads = threads_of(hasher.pid)
     policies = sorted(os.sched_getscheduler(thread) for thread in threads)
     assert policies == [os.SCHED_OTHER, os.SCHED_IDLE]
     assert {os.getpriority(os.PRIO_PROCESS, thread) for thread in threads} == {NICENESS}
@@ -114,6 +114,11 @@ async def test_the_process_ends_with_its_worker() -> None:
     assert not hasher.alive
     with pytest.raises(AudienceError):
         await hashing
+
+
+def threads_of(pid: int) -> list[int]:
+    """Their IDs."""
+    return [int(entry.name) for entry in Path(f"/proc/{pid}/task").iterdir()]
 
 
 def hashers() -> list[Process]:

@@ -183,6 +183,10 @@ class _Piece(NamedTuple):
 
 def _gather(changes: Changes, joined: dict[tuple[int, ...], list[bytes]]) -> int:
     """Add users to those who join the same segments, perhaps none; returns how many memberships these are."""
+    if len(set(map(id, changes.values()))) == 1:
+        segment_ids = _joined(next(iter(changes.values())))
+        joined.setdefault(segment_ids, []).extend(changes)
+        return len(segment_ids) * len(changes)
     memberships = size = before = 0
     keys: list[bytes] = []
     last: UserChanges | None = None

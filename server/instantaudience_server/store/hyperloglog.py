@@ -44,8 +44,15 @@ def numbers_of(user_keys: Sequence[bytes]) -> Numbers:
     """Users' numbers: hashes of their keys, whatever kind of user it is. Two that share one count once, which does not
     matter: among a thousand million users, one such pair is to be expected in 37 cases.
     """
-    words = np.array(user_keys, dtype=f"S{LONGEST_KEY_BYTES}").view(_WORD)
-    return _murmur(words.reshape(-1, LONGEST_KEY_BYTES // _WORD_BYTES))
+    sizes = set(map(len, user_keys))
+    if len(sizes) == 1:
+        # All at once is faster than one after the other.
+        (size,) = sizes
+        padded = np.zeros((len(user_keys), LONGEST_KEY_BYTES), np.uint8)
+        padded[:, :size] = np.frombuffer(b"".join(user_keys), np.uint8).reshape(-1, size)
+    else:
+        padded = np.array(user_keys, dtype=f"S{LONGEST_KEY_BYTES}").view(np.uint8).reshape(-1, LONGEST_KEY_BYTES)
+    return _murmur(padded.view(_WORD))
 
 
 def places_of(numbers: Numbers) -> tuple[Indexes, Ranks]:

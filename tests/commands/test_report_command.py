@@ -61,7 +61,7 @@ async def first(changed: Service) -> AsyncIterator[int]:
 async def put_hours(cluster: RedisCluster, member_id: int, first: int, distances: tuple[int, ...]) -> None:
     pipeline = cluster.pipeline()
     for distance in distances:
-        pipeline.hset(f"r:{member_id}:{first + distance}", mapping={**COUNTERS, **LINES})
+        pipeline.hset(f"r:{{{member_id}}}:{first + distance}", mapping={**COUNTERS, **LINES})
     await pipeline.execute()
 
 

@@ -49,7 +49,7 @@ async def put_hours(nodes: RedisCluster, member_id: int, hours: dict[int, dict[s
     """Put hours of a member, as they stand in the cluster (design, "Storage")."""
     pipeline = nodes.pipeline()
     for hour, fields in hours.items():
-        pipeline.hset(f"r:{member_id}:{hour}", mapping=fields)
+        pipeline.hset(f"r:{{{member_id}}}:{hour}", mapping=fields)
     await pipeline.execute()
 
 
@@ -61,7 +61,7 @@ async def first(nodes: RedisCluster) -> AsyncIterator[int]:
     await put_hours(nodes, MEMBER, sent)
     yield hour
     for each in sent:
-        await nodes.delete(f"r:{MEMBER}:{each}")
+        await nodes.delete(f"r:{{{MEMBER}}}:{each}")
 
 
 @pytest.fixture
@@ -242,4 +242,4 @@ async def test_two_weeks_full_of_lines(service: Service, nodes: RedisCluster, ht
             assert [each.content == answer.content for each in answers] == [True] * 3
     finally:
         for hour in hours:
-            await nodes.delete(f"r:{LARGE_MEMBER}:{hour}")
+            await nodes.delete(f"r:{{{LARGE_MEMBER}}}:{hour}")

@@ -34,9 +34,9 @@ async def put_usage(cluster: RedisCluster) -> None:
     now = int(time.time()) // 3600
     for back, tally in USAGE.items():
         counters = {name: count for name, count in tally._asdict().items() if count}
-        await cluster.hset(f"r:{MEMBER}:{now - back}", mapping=counters)
+        await cluster.hset(f"r:{{{MEMBER}}}:{now - back}", mapping=counters)
     lines = {"errors": "\n".join(ERROR_LINES), "segments": "\n".join(SEGMENT_LINES)}
-    await cluster.hset(f"r:{MEMBER}:{now - 2}", mapping=lines)
+    await cluster.hset(f"r:{{{MEMBER}}}:{now - 2}", mapping=lines)
 
 
 async def put_segments(http: httpx.AsyncClient) -> None:

@@ -33,6 +33,6 @@ def test_keys_are_those_of_the_design() -> None:
     assert keys.membership_key(b"p", b"7") == keys.PLATFORM_PREFIX + b"7" == b"m:p:7"
     assert keys.session_key("ab") == b"t:ab"
     assert keys.sign_ins_key(7) == b"a:7"
-    assert keys.quota_key(123, "posts") == b"q:123:posts"
+    assert keys.quota_key(123, "posts") == b"q:{123}:posts"
     assert keys.segment_size_key(10001, 2951) == b"h:{10001}:2951"
     assert keys.external_id_key(958, "é") == "x:958:é".encode()

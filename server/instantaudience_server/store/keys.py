@@ -35,12 +35,12 @@ def external_id_key(member_id: int, external_id: str) -> bytes:
 
 def quota_key(member_id: int, quota: str) -> bytes:
     """The hash of a member's current window: its second, what was admitted in it, and each worker's last answer."""
-    return f"q:{member_id}:{quota}".encode()
+    return b"q:{%d}:%b" % (member_id, quota.encode())
 
 
 def usage_key(member_id: int, hour: int) -> bytes:
     """The hash of what a member sent in an hour, which is given by how many had passed since 1970 (UTC)."""
-    return b"r:%d:%d" % (member_id, hour)
+    return b"r:{%d}:%d" % (member_id, hour)
 
 
 def segment_size_key(segment_id: int, week: int) -> bytes:

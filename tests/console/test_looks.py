@@ -83,19 +83,21 @@ async def test_a_phone_need_not_scroll_sideways(browser: Browser, service: Servi
 
 async def test_themes(partner: Console) -> None:
     page = partner.page
-    colours: dict[str, tuple[str, list[int]]] = {}
     await partner.open()
     await partner.totals()
-    schemes: list[Any] = ["light", "dark"]
-    for scheme in schemes:
+    schemes: list[tuple[Any, str, list[str]]] = [
+        ("light", "rgb(244, 246, 248)", ["#2f6fde", "#b3261e"]),
+        ("dark", "rgb(16, 20, 26)", ["#7db0ff", "#ff8f85"]),
+    ]
+    for scheme, ground, colours in schemes:
         await page.emulate_media(color_scheme=scheme)
-        ground = await page.evaluate("getComputedStyle(document.body).backgroundColor")
-        legend = "canvas => Chart.getChart(canvas).data.datasets.map(set => set.backgroundColor)"
-        colours[scheme] = ground, await page.locator("canvas").first.evaluate(legend)
-    assert colours == {
-        "light": ("rgb(244, 246, 248)", ["#2f6fde", "#b3261e"]),
-        "dark": ("rgb(16, 20, 26)", ["#7db0ff", "#ff8f85"]),
-    }
+        await expect(page.locator("body")).to_have_css("background-color", ground)
+        # The page hears of the change a moment later, and colours its charts anew.
+        await page.wait_for_function(
+            "colours => Chart.getChart(document.querySelector('canvas'))"
+            ".data.datasets.map(set => set.backgroundColor).join() === colours",
+            arg=",".join(colours),
+        )
 
 
 async def test_the_keyboard_is_enough(console: Console) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from instantaudience.v1 import audience_pb2 as pb
+from instantaudience_server.transport.framing import PREFIX_BYTES
 
 from bench.http2 import Http2Connection, LoadError, encode_headers
 from bench.workload import Shape, json_bodies, request_bodies
@@ -15,8 +16,6 @@ UNARY = "/instantaudience.v1.AudienceService/ApplySegments"
 STREAM = "/instantaudience.v1.AudienceService/StreamSegments"
 REST = "/rt-segment"
 GRPC, JSON = "application/grpc", "application/json"
-PREFIX_BYTES = 5
-"""gRPC's message prefix: a flag and the length."""
 
 
 @dataclass(frozen=True, slots=True)

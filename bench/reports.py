@@ -23,13 +23,15 @@ import uvloop
 import yaml
 from instantaudience.v1 import usage_pb2
 from instantaudience_gateway import in_process
+from instantaudience_server.clock import MS_PER_HOUR
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.embedded import EmbeddedCluster
 from instantaudience_server.store.interface import Addition, Lines, Tally
 from instantaudience_server.store.topology import Topology
 from instantaudience_server.store.usage_store import ClusterUsageStore
 from instantaudience_server.telemetry import configure_logging
-from instantaudience_server.usage_spans import DEFAULT_HOURS, HOUR_MS
+from instantaudience_server.transport.framing import frame
+from instantaudience_server.usage_spans import DEFAULT_HOURS
 from rich.table import Table
 
 from bench import h2load
@@ -71,8 +73,7 @@ class Kind:
         """What is sent; None where nothing is."""
         if not self.is_grpc:
             return None
-        message = usage_pb2.GetUsageRequest(without_lines=True).SerializeToString()
-        return bytes(1) + len(message).to_bytes(4, "big") + message
+        return frame(usage_pb2.GetUsageRequest(without_lines=True).SerializeToString())
 
     def address(self, service: Service) -> Address:
         """Where it goes."""
@@ -120,7 +121,7 @@ async def fill(url: str) -> None:
     cluster = Cluster(topology, max_pending_bytes=2**30, stalled_seconds=FILL_SECONDS)
     await cluster.open()
     try:
-        store, now = ClusterUsageStore(cluster, "bench"), int(time.time() * 1000) // HOUR_MS
+        store, now = ClusterUsageStore(cluster, "bench"), int(time.time() * 1000) // MS_PER_HOUR
         for name, count in LINES.items():
             lines = [LINE % number for number in range(count)]
             for hour in range(now - DEFAULT_HOURS + 1, now + 1):

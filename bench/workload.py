@@ -1,13 +1,13 @@
 """What is sent: the same users and segments, as commands for the nodes, as gRPC messages and as JSON."""
 
 import json
-import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 from instantaudience.v1 import audience_pb2 as pb
+from instantaudience_server.transport.framing import frame
 
 SEGMENTS = range(1, 201)
 """The segments of the benchmark's catalog."""
@@ -68,8 +68,7 @@ def request_bodies(shape: Shape) -> list[bytes]:
             user = request.rt_segment.add(user_id=user_id)
             for segment_id, value in blocks:
                 user.seg_block.add(seg_id=segment_id, value=value, expiration=EXPIRATION_MINUTES)
-        message = request.SerializeToString()
-        bodies.append(struct.pack(">BI", 0, len(message)) + message)
+        bodies.append(frame(request.SerializeToString()))
     return bodies
 
 

@@ -156,7 +156,7 @@ class CatalogService:
         self, request: pb.GetSegmentRequest, caller: Caller, deadline: float
     ) -> pb.GetSegmentResponse:
         """Read a segment; counts as a `GET` (contract, "Limits")."""
-        await self._quotas.admit_gets(caller.member, "segment", 1, deadline)
+        await self._quotas.ask_gets(caller.member, "segment", 1, deadline)
         return pb.GetSegmentResponse(segment=await self._segment(request.id, caller, deadline))
 
     async def list_segments(
@@ -167,7 +167,7 @@ class CatalogService:
         if not member_id and caller.account.role is not Role.ADMIN:
             member_id = caller.member.id
         require_member(caller, member_id)
-        await self._quotas.admit_gets(caller.member, "segment", 1, deadline)
+        await self._quotas.ask_gets(caller.member, "segment", 1, deadline)
         page = page_of(request)
         await self._feed.catch_up(deadline)
         found, _ = await self._catalog.page_of_segments(

@@ -3,6 +3,8 @@
 import time
 from typing import Protocol
 
+MS_PER_HOUR = 3_600_000
+
 
 class Clock(Protocol):
     """Where services get the time from; tests pass their own."""

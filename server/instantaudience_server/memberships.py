@@ -21,16 +21,20 @@ from instantaudience_server.wire import ApplyRequest, decode_user
 
 
 class Prepared(NamedTuple):
-    """A request of a member that was read: what to answer, once it is `admitted` and then `changes` are written.
+    """A request of a member that was read: what to answer, once it is `admitted`, and then applied.
 
-    `counted` is what to count of it; None of one that is only checked.
+    `reading` is what to write and to count of it; None of one that is only checked.
     """
 
     result: pb.ApplySegmentsResult
     member_id: int
-    changes: Changes
-    counted: Reading | None
+    reading: Reading | None
     admitted: Admitted
+
+    @property
+    def changes(self) -> Changes:
+        """What to write."""
+        return {} if self.reading is None else self.reading.changes
 
 
 class MembershipService:
@@ -86,9 +90,7 @@ class MembershipService:
         result = pb.ApplySegmentsResult(status="OK", warnings=reading.warnings or None)
         result.message.users_in_request = reading.users
         result.message.segments_in_request = reading.segments
-        if request.validate_only:
-            return Prepared(result, caller.member.id, {}, None, admitted)
-        return Prepared(result, caller.member.id, reading.changes, reading, admitted)
+        return Prepared(result, caller.member.id, None if request.validate_only else reading, admitted)
 
     async def write(self, prepared: Prepared, deadline: float) -> None:
         """Write what a prepared request changes, once it is admitted, and count it.
@@ -97,11 +99,12 @@ class MembershipService:
             AudienceError: RATE_LIMIT_EXCEEDED, nothing was changed; UNAVAILABLE (see `apply`).
         """
         await prepared.admitted
-        if prepared.counted is None:
+        reading = prepared.reading
+        if reading is None:
             return
-        counted = self._usage.count(prepared.member_id, prepared.counted, deadline)
-        await self._store.write(prepared.changes, deadline)
-        self._sizes.note(prepared.changes)
+        counted = self._usage.count(prepared.member_id, reading, deadline)
+        await self._store.write(reading.changes, deadline)
+        self._sizes.note(reading.changes)
         await counted
 
     async def get(
@@ -112,7 +115,7 @@ class MembershipService:
         Raises:
             AudienceError: RATE_LIMIT_EXCEEDED; SYNTAX, when a user cannot be meant; UNAVAILABLE.
         """
-        await self._quotas.admit_gets(caller.member, POSTED, len(users), deadline)
+        await self._quotas.ask_gets(caller.member, POSTED, len(users), deadline)
         now_ms = self._clock.now_ms()
         keys = [_checked_key(user, caller) for user in users]
         resolved = await self._platform_keys([key for key in keys if key.startswith(b"x:")], deadline)

@@ -51,16 +51,9 @@ class Quotas:
         limits = Counts(member.limits.posts_per_second, member.limits.users_per_second)
         return self._counter(member.id, Quota.POSTS).ask(POSTED, users, limits, deadline)
 
-    async def admit_gets(self, member: Member, resource: str, count: int, deadline: float) -> None:
-        """Return when a request that counts as so many reads may proceed; `resource` is what the error names.
-
-        Raises:
-            AudienceError: RATE_LIMIT_EXCEEDED, UNAVAILABLE.
-        """
-        await self.ask_gets(member, resource, count, deadline)
-
     def ask_gets(self, member: Member, resource: str, count: int, deadline: float) -> Admitted:
-        """As `admit_gets`, for requests that are read meanwhile: await the result before anything is answered.
+        """Ask for a request that counts as so many reads; await the result before anything is answered. `resource` is
+        what the error names.
 
         Raises:
             AudienceError: RATE_LIMIT_EXCEEDED, here or from the result; UNAVAILABLE from the result.

@@ -69,7 +69,7 @@ class SegmentService:
         Raises:
             AudienceError: RATE_LIMIT_EXCEEDED; others as above.
         """
-        await self._quotas.admit_gets(caller.member, "segment", 1, deadline)
+        await self._quotas.ask_gets(caller.member, "segment", 1, deadline)
         start, size = _page(request)
         ids = _ids(request.id) if request.id else []
         conditions: dict[str, Any] = {

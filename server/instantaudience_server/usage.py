@@ -12,7 +12,7 @@ import structlog
 from instantaudience.v1 import audience_pb2 as pb
 
 from instantaudience_server.catalog import Catalog
-from instantaudience_server.clock import Clock
+from instantaudience_server.clock import MS_PER_HOUR, Clock
 from instantaudience_server.errors import AudienceError, unavailable
 from instantaudience_server.reading import Reading
 from instantaudience_server.store.interface import MOST_LINES, Addition, Lines, Tally, UsageStore
@@ -22,7 +22,6 @@ from instantaudience_server.waiting import Sweeper, Waiter
 
 log = structlog.get_logger()
 
-MS_PER_HOUR = 3_600_000
 MOST_HOURS = 20_000
 """Hours of members that a worker keeps, about."""
 ATTEMPT_SECONDS = 5.0
@@ -43,15 +42,16 @@ NOT_COUNTED = "the cluster did not count the call in time; it may be applied, an
 Counted = asyncio.Future[None]
 """Done when a call is counted; else it fails with AudienceError UNAVAILABLE. It need not be awaited."""
 
-_REFUSED_COUNTERS = {
-    pb.WARNING_CODE_UNKNOWN_USER_ID: "invalid_users",
-    pb.WARNING_CODE_UNKNOWN_SEGMENT: "invalid_segments",
-    pb.WARNING_CODE_UNAUTHORIZED_SEGMENT: "unauth_segments",
-    pb.WARNING_CODE_INACTIVE_SEGMENT: "inactive_segments",
+_position = Tally._fields.index
+_CALLS, _OTHER_ERRORS = _position("calls"), _position("other_errors")
+_USERS, _ADDS, _REMOVES = map(_position, ("valid_users", "valid_adds", "valid_removes"))
+_REFUSED = {
+    pb.WARNING_CODE_UNKNOWN_USER_ID: _position("invalid_users"),
+    pb.WARNING_CODE_UNKNOWN_SEGMENT: _position("invalid_segments"),
+    pb.WARNING_CODE_UNAUTHORIZED_SEGMENT: _position("unauth_segments"),
+    pb.WARNING_CODE_INACTIVE_SEGMENT: _position("inactive_segments"),
 }
-_POSITION = {counter: position for position, counter in enumerate(Tally._fields)}
-_REFUSED = {code: _POSITION[counter] for code, counter in _REFUSED_COUNTERS.items()}
-_OTHER_ERRORS = _POSITION["other_errors"]
+"""Where a tally counts what."""
 
 
 class Usage:
@@ -158,10 +158,10 @@ class _Hour:
         tally = self._tally
         adds, removes = reading.count_memberships()
         unchanged = reading.unchanged and reading.unchanged - reading.changes.keys()
-        tally[0] += 1
-        tally[1] += len(reading.changes) + len(unchanged)
-        tally[2] += adds
-        tally[3] += removes
+        tally[_CALLS] += 1
+        tally[_USERS] += len(reading.changes) + len(unchanged)
+        tally[_ADDS] += adds
+        tally[_REMOVES] += removes
         for refusal in reading.refusals:
             tally[_REFUSED[refusal.code]] += 1
         error_count, segment_count = count_lines(reading)

@@ -12,11 +12,10 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import takewhile
 from typing import NamedTuple
 
-from instantaudience_server.clock import Clock
+from instantaudience_server.clock import MS_PER_HOUR, Clock
 from instantaudience_server.errors import unavailable
 from instantaudience_server.store.interface import UsageStore
 from instantaudience_server.usage_forms import Form, Piece, joined
-from instantaudience_server.usage_spans import HOUR_MS
 from instantaudience_server.waiting import Sweeper, Waiter
 
 MARGIN_MS = 300_000
@@ -238,7 +237,7 @@ class _Shelf:
         """Read what is not kept by now; finished hours are kept."""
         if self._tidy_at <= self._loop.time():
             self._tidy()
-        open_from = (self._clock.now_ms() - MARGIN_MS) // HOUR_MS
+        open_from = (self._clock.now_ms() - MARGIN_MS) // MS_PER_HOUR
         pieces, deadline = self.kept(reading.hours), max([waiter.deadline for waiter in reading.waiters])
         hours = sorted(reading.hours - pieces.keys())
         encoded_bytes = 0

@@ -89,7 +89,7 @@ class UsageService:
         self, request: pb.GetOverviewRequest, caller: Caller, deadline: float
     ) -> pb.GetOverviewResponse:
         """Who calls, and what of a member's limits is used in the second under way."""
-        await self._quotas.admit_gets(caller.member, OVERVIEW, 1, deadline)
+        await self._quotas.ask_gets(caller.member, OVERVIEW, 1, deadline)
         member = await self._member(request, caller, deadline)
         posts, gets = await asyncio.gather(
             *[self._quota_store.used(member.id, quota, deadline) for quota in (Quota.POSTS, Quota.GETS)]

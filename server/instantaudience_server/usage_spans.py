@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from instantaudience_server.clock import MS_PER_HOUR
 from instantaudience_server.errors import AudienceError, Reason
 
-HOUR_MS = 3_600_000
 DEFAULT_HOURS = 14 * 24
 """Hours that are covered where no beginning is asked for."""
 KEPT_HOURS = 30 * 24
@@ -47,9 +47,9 @@ def cover(start_ms: int | None, end_ms: int | None, now_ms: int, hours: int = DE
             "'start' must be before 'end'" if end_ms is not None else "'start' must be before now where 'end' is absent"
         )
         raise AudienceError(Reason.SYNTAX, text, field="start")
-    last = (now_ms if end_ms is None else end_ms - 1) // HOUR_MS
-    first = last - hours + 1 if start_ms is None else start_ms // HOUR_MS
-    oldest, newest = now_ms // HOUR_MS - KEPT_HOURS, (now_ms + AHEAD_MS) // HOUR_MS
+    last = (now_ms if end_ms is None else end_ms - 1) // MS_PER_HOUR
+    first = last - hours + 1 if start_ms is None else start_ms // MS_PER_HOUR
+    oldest, newest = now_ms // MS_PER_HOUR - KEPT_HOURS, (now_ms + AHEAD_MS) // MS_PER_HOUR
     if end_ms is not None:
         newest = min(newest, last)
     return Span(range(max(first, oldest), newest + 1), max(last, 0))

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
+from instantaudience_server.clock import MS_PER_HOUR
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.memberships import MembershipService
 from instantaudience_server.quotas import Quotas
@@ -20,7 +21,7 @@ from instantaudience_server.store.interface import MOST_LINES, HourUsage, Lines,
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.store.quota_store import ClusterQuotaStore
 from instantaudience_server.store.usage_store import ClusterUsageStore
-from instantaudience_server.usage import MS_PER_HOUR, Usage
+from instantaudience_server.usage import Usage
 from redis.asyncio import RedisCluster
 from structlog.testing import capture_logs
 from support import contract_model, strategies

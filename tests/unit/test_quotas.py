@@ -93,7 +93,7 @@ class TestQuestions:
         quotas.ask_posts(member(1, **limits), 2, 10.0)
         quotas.ask_posts(member(2), 3, 20.0)
         quotas.ask_posts(member(2), 3, 40.0)
-        reading = asyncio.create_task(quotas.admit_gets(member(1, **limits), "segment", 4, 30.0))
+        reading = quotas.ask_gets(member(1, **limits), "segment", 4, 30.0)
         await turns()
         assert sorted(store.asked) == [
             (1, Quota.GETS, [4], Counts(7, 7), 30.0),
@@ -160,10 +160,10 @@ class TestRefusals:
     @pytest.mark.parametrize("resource", ["rt-segment", "segment", "rt-segment-processed"])
     async def test_a_get(self, resource: str) -> None:
         quotas = Quotas(Windows())
-        await quotas.admit_gets(member(), resource, 999, LATER)
-        await quotas.admit_gets(member(), resource, 1, LATER)
+        await quotas.ask_gets(member(), resource, 999, LATER)
+        await quotas.ask_gets(member(), resource, 1, LATER)
         with pytest.raises(AudienceError, match=f"limit of 1000 reads per 1 seconds to {resource}, wait") as failed:
-            await quotas.admit_gets(member(), resource, 1, LATER)
+            await quotas.ask_gets(member(), resource, 1, LATER)
         assert failed.value.metadata["count"] == "1000"
 
     async def test_a_window_known_to_be_full_is_not_asked_about(self) -> None:

@@ -100,11 +100,11 @@ def on_keys(keys: Sequence[bytes], words: Words) -> list[Spread]:
     """The same command on each of some users' keys."""
     name, arguments = words
     before, _, after = _pack((name, _GAP, *arguments)).partition(_GAP_WITH_LENGTH)
-    by_size: dict[int, Sequence[bytes]] = {}
-    for size in set(map(len, keys)):
-        by_size[size] = [key for key in keys if len(key) == size]
     usual_reply = _ONE if name == _SET else b""
-    return [Spread(of_size, b"%b$%d\r\n" % (before, size), after, usual_reply) for size, of_size in by_size.items()]
+    return [
+        Spread([key for key in keys if len(key) == size], b"%b$%d\r\n" % (before, size), after, usual_reply)
+        for size in set(map(len, keys))
+    ]
 
 
 def read_values(key: bytes) -> Command:

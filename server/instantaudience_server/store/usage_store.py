@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from instantaudience_server.store import commands, keys
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.interface import MOST_LINES, Addition, HourUsage, Lines, Tally
+from instantaudience_server.usage_spans import KEPT_HOURS
 
-KEPT_SECONDS = 30 * 86_400
+KEPT_SECONDS = KEPT_HOURS * 3600
 """How long an hour is kept after its last addition (source: contract)."""
 NUMBER_KEPT_MS = 3_600_000
 """How long the number of a worker's last addition is kept: an addition is not sent again later."""

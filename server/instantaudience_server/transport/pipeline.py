@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
+from typing import Any, Generic, NamedTuple, NoReturn, Protocol, TypeVar
 
 import structlog
 from google.protobuf.message import DecodeError, Message
@@ -61,13 +61,20 @@ class Call(NamedTuple):
         return f"Call(request_id={self.request_id!r}, remaining_seconds={self.remaining_seconds!r})"
 
 
+class Answer(Protocol):
+    """All that is asked of an answer: a message, or what is encoded already."""
+
+    def SerializeToString(self, *, deterministic: bool = ...) -> bytes:  # noqa: N802 - protobuf's name
+        """The bytes for the wire."""
+
+
 @dataclass(frozen=True, slots=True)
 class Method(Generic[Request]):
     """A unary method that needs a token: `handle(request, caller, deadline)` answers."""
 
     path: str
     request: type[Request]
-    handle: Callable[[Request, Caller, float], Awaitable[Message]]
+    handle: Callable[[Request, Caller, float], Awaitable[Answer]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +144,7 @@ class Pipeline:
             CallError: the call failed.
         """
         caller: Caller | None = None
+        answer: Answer
         try:
             deadline = self._deadline(call.remaining_seconds)
             if isinstance(method, PublicMethod):

@@ -98,7 +98,6 @@ class Catalog:
         self.version = 0
         self.members: dict[int, Member] = {}
         self.accounts: dict[int, Account] = {}
-        self.accounts_by_name: dict[str, Account] = {}
         self._hot: dict[int, Segment] = {}
         self._hot_by_code: dict[tuple[int, str], Segment] = {}
         if segments is None:
@@ -115,8 +114,7 @@ class Catalog:
                 segments.append(record.data)
             elif record.kind is Kind.USER:
                 account = _account(pb.User.FromString(record.data))
-                self._remove_account(account.id)
-                self.accounts[account.id] = self.accounts_by_name[account.username] = account
+                self.accounts[account.id] = account
             else:
                 member = _member(pb.Member.FromString(record.data))
                 self.members[member.id] = member
@@ -130,7 +128,7 @@ class Catalog:
             self._segments.remove([object_id])
             self._cool([object_id])
         elif kind is Kind.USER:
-            self._remove_account(object_id)
+            self.accounts.pop(object_id, None)
         else:
             self.members.pop(object_id, None)
         self.version += 1
@@ -214,11 +212,6 @@ class Catalog:
             segment = self._hot.pop(segment_id, None)
             if segment is not None and segment.code is not None:
                 self._hot_by_code.pop((segment.member_id, segment.code), None)
-
-    def _remove_account(self, account_id: int) -> None:
-        account = self.accounts.pop(account_id, None)
-        if account is not None and self.accounts_by_name.get(account.username) is account:
-            del self.accounts_by_name[account.username]
 
 
 def _decoded(records: Iterable[bytes]) -> list[pb.Segment]:

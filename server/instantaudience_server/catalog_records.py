@@ -56,10 +56,15 @@ def etag_of(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:_ETAG_CHARACTERS]
 
 
+def unique_user_name(username: str) -> str:
+    """What no other object than the user of this name may have (see `unique_name`)."""
+    return f"user:{username}"
+
+
 def unique_name(message: Object) -> str | None:
     """What no other object may have: a user's name; a segment's code, whatever its case, in its member."""
     if isinstance(message, pb.User):
-        return f"user:{message.username}"
+        return unique_user_name(message.username)
     if isinstance(message, pb.Segment) and message.HasField("code"):
         return f"segment:{message.member_id}:{message.code.casefold()}"
     return None

@@ -109,7 +109,7 @@ async def open_worker(config: WorkerConfig) -> AsyncIterator[Worker]:
         passwords = Passwords(config.python)
         stack.callback(passwords.close)
         sessions = ClusterSessionStore(cluster)
-        tokens = TokenService(catalog, sessions, catalog_store, passwords, clock, secrets.token_hex, settings.location)
+        tokens = TokenService(feed, sessions, catalog_store, passwords, clock, secrets.token_hex, settings.location)
         stack.push_async_callback(tokens.close)
         name = secrets.token_hex(WORKER_NAME_BYTES)
         quota_store = ClusterQuotaStore(cluster, worker=name)

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 from instantaudience.v1 import catalog_pb2 as pb
 
+from instantaudience_server import catalog_records
 from instantaudience_server.access import Caller
-from instantaudience_server.catalog import Catalog
+from instantaudience_server.catalog_feed import CatalogFeed
 from instantaudience_server.clock import Clock
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.metrics import SIGN_IN_RESULTS
@@ -37,8 +38,6 @@ not answer, what was read is trusted again, up to the end that the session had t
 MOST_TRUSTED = 10_000
 """Sessions that a worker remembers."""
 RANDOM_BYTES = 16
-NOBODY = 0
-"""An ID that no user has."""
 LONGEST_TOKEN = 256
 """Characters of a token that are looked at; a longer one is unknown."""
 
@@ -62,7 +61,7 @@ class TokenService:
 
     def __init__(
         self,
-        catalog: Catalog,
+        feed: CatalogFeed,
         store: SessionStore,
         catalog_store: CatalogStore,
         passwords: Passwords,
@@ -70,7 +69,8 @@ class TokenService:
         random_hex: Callable[[int], str],
         location: str,
     ) -> None:
-        self._catalog = catalog
+        self._feed = feed
+        self._catalog = feed.catalog
         self._store = store
         self._catalog_store = catalog_store
         self._passwords = passwords
@@ -120,16 +120,13 @@ class TokenService:
         return token
 
     async def _read_user(self, username: str, deadline: float) -> tuple[pb.User | None, str | None]:
-        """The user of that name and its password's hash as they are now, in one round trip.
+        """The user of that name and its password's hash as they are now; this worker may not know the user yet.
 
-        Whether there is such a user makes no difference to the work. The user is read first: a password that is
-        changed in between comes with a later generation, so that a token for the old one is worth nothing.
+        Whether there is one makes no difference to the work.
         """
-        account = self._catalog.accounts_by_name.get(username)
-        user_id = account.id if account else NOBODY
-        data, password_hash = await self._catalog_store.credentials(user_id, deadline)
-        user = pb.User.FromString(data or b"")
-        return (user, password_hash) if user.username == username else (None, None)
+        name = catalog_records.unique_user_name(username)
+        data, password_hash = await self._catalog_store.credentials_by_name(name, deadline)
+        return (None if data is None else pb.User.FromString(data)), password_hash
 
     async def verify(self, token: str, deadline: float) -> Caller:
         """Who holds this token; counts as a use of it.
@@ -164,6 +161,9 @@ class TokenService:
         end_ms = 0 if session is None else min(now_ms + IDLE_MS, session.issued_ms + LIFETIME_MS)
         if session is None or end_ms <= now_ms:
             raise _unknown_token()
+        if session.user_id not in self._catalog.accounts:
+            # The account may be new, and have signed in at a worker that knows it already.
+            await self._feed.catch_up(deadline)
         caller = self._resolve(session)
         until_ms = min(now_ms + TRUST_MS, end_ms)
         self._trust(token_hash, _Trusted(session, caller, self._catalog.version, until_ms, end_ms))

@@ -116,7 +116,8 @@ class TestLoading:
         monkeypatch.setattr(catalog_store, "RECORDS_AT_ONCE", 300)
         await create(store, MEMBER, USER, *(segment(number, f"c{number}") for number in range(1, 2001)))
         await worker.feed.load()
-        assert (list(worker.catalog.members), list(worker.catalog.accounts_by_name)) == ([1], ["ann"])
+        assert list(worker.catalog.members) == [1]
+        assert [account.username for account in worker.catalog.accounts.values()] == ["ann"]
         assert worker.catalog.count_segments() == 2000
         for number in range(1, 2001):
             assert worker.catalog.segment_by_code(1, f"c{number}") == worker.catalog.segment(number)

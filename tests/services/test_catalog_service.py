@@ -78,7 +78,7 @@ class TestCreating:
         )
         (password_hash,) = await worker.store.password_hashes([4], seconds_from_now())
         assert str(password_hash).startswith("$argon2id$")
-        assert worker.feed.catalog.accounts_by_name["new"].id == 4
+        assert worker.feed.catalog.accounts[4].username == "new"
 
     async def test_a_segment(self, worker: CatalogWorker) -> None:
         created = await new_segment(worker, code="Fans", short_name="n", description="d", expire_minutes=5)

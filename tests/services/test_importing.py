@@ -76,7 +76,7 @@ async def test_it_creates_what_is_missing(worker: CatalogWorker, passwords: Pass
     assert await passwords.matches(PASSWORD, await hash_of(worker, 101), seconds_from_now())
     assert await hash_of(worker, 102) == HASH
     assert worker.feed.catalog.segment_by_code(A, "Fans") is not None
-    assert worker.feed.catalog.accounts_by_name["a"].member_id == A
+    assert worker.feed.catalog.accounts[101].member_id == A
 
 
 async def test_twice_changes_nothing(worker: CatalogWorker, clock: FakeClock) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from google.rpc import code_pb2
 from instantaudience.v1 import audience_pb2 as pb
+from instantaudience_server.catalog_feed import CatalogFeed
 from instantaudience_server.errors import unavailable
 from instantaudience_server.health import HealthService
 from instantaudience_server.memberships import MembershipService
@@ -40,9 +41,9 @@ async def tokens(
 ) -> AsyncIterator[TokenService]:
     """One token is out, of the demo user."""
     await plain.set(f"t:{hash_token(TOKEN)}", f"1001 {clock.ms} 0", pxat=clock.ms + IDLE_MS)
-    tokens = TokenService(
-        CATALOG, ClusterSessionStore(cluster), ClusterCatalogStore(cluster), passwords, clock, str, "ams1"
-    )
+    store = ClusterCatalogStore(cluster)
+    feed = CatalogFeed(store, CATALOG)
+    tokens = TokenService(feed, ClusterSessionStore(cluster), store, passwords, clock, str, "ams1")
     yield tokens
     await tokens.close()
 

@@ -212,6 +212,13 @@ class TestPasswords:
         assert await filled.credentials(10, seconds_from_now()) == (b"ann", "hash of ann")
         assert await filled.credentials(11, seconds_from_now()) == (None, None)
 
+    async def test_a_user_is_found_by_its_name(self, filled: ClusterCatalogStore) -> None:
+        assert await filled.credentials_by_name("user:ann", seconds_from_now()) == (b"ann", "hash of ann")
+        await write(filled, Write(Kind.USER, 10, b"ann", b"Ann", 1, "user:ann", "user:Ann"))
+        assert await filled.credentials_by_name("user:Ann", seconds_from_now()) == (b"Ann", "hash of ann")
+        for name in ("user:ann", "user:", "nobody"):
+            assert await filled.credentials_by_name(name, seconds_from_now()) == (None, None)
+
     async def test_a_hash_is_kept_until_it_is_set_or_its_user_goes(self, filled: ClusterCatalogStore) -> None:
         assert await self.hashes(filled, 10, 11) == ["hash of ann", None]
         await write(filled, Write(Kind.USER, 10, b"ann", b"Ann", **SAME_USER))

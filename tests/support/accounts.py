@@ -38,7 +38,7 @@ class AccountWorker:
         self.feed = CatalogFeed(self.store, self.catalog)
         self.editor = CatalogEditor(self.store, self.feed, clock)
         sessions = ClusterSessionStore(cluster)
-        self.tokens = TokenService(self.catalog, sessions, self.store, passwords, clock, self._random_hex, "ams1")
+        self.tokens = TokenService(self.feed, sessions, self.store, passwords, clock, self._random_hex, "ams1")
 
     def _random_hex(self, count: int) -> str:
         self._randoms += 1

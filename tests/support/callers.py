@@ -4,7 +4,7 @@ from argon2 import PasswordHasher
 from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server import catalog_records
 from instantaudience_server.access import Caller
-from instantaudience_server.catalog import Catalog
+from instantaudience_server.catalog import Account, Catalog
 from instantaudience_server.catalog_file import DEMO, CatalogEntries, read_catalog
 from instantaudience_server.store.interface import Record
 from support.contract_model import UNLIMITED
@@ -31,7 +31,13 @@ def catalog_of(entries: CatalogEntries) -> Catalog:
     return Catalog(Record(catalog_records.kind_of(message), catalog_records.encode(message)) for message in messages)
 
 
+def account_named(username: str, catalog: Catalog) -> Account:
+    """The one account of that name."""
+    (account,) = [account for account in catalog.accounts.values() if account.username == username]
+    return account
+
+
 def caller(username: str, catalog: Catalog) -> Caller:
     """The account of that name, calling."""
-    account = catalog.accounts_by_name[username]
+    account = account_named(username, catalog)
     return Caller(account, catalog.members[account.member_id])

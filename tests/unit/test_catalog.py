@@ -83,8 +83,7 @@ class TestMembers:
 
 class TestAccounts:
     def names(self, catalog: Catalog) -> dict[str, int]:
-        assert sorted(catalog.accounts) == sorted(account.id for account in catalog.accounts_by_name.values())
-        return {name: account.id for name, account in catalog.accounts_by_name.items()}
+        return {account.username: account.id for account in catalog.accounts.values()}
 
     def test_an_account_is_what_its_message_says(self) -> None:
         messages = [
@@ -246,7 +245,7 @@ class TestReplacing:
         known.put(records([pb.Member(id=1), pb.User(id=1, username="ann")]))
         version = known.version
         known.replace(Catalog(records([pb.Member(id=2), pb.Segment(id=10, member_id=2, code="new")])))
-        assert (list(known.members), known.accounts, known.accounts_by_name) == ([2], {}, {})
+        assert (list(known.members), known.accounts) == ([2], {})
         assert known.segment(10) == known.segment_by_code(2, "new") == Segment(10, 2, "new", True)
         assert [known.segment(20), known.segment_by_code(1, "Cars")] == [None, None]
         assert (known.count_segments(), known.count_segments(1)) == (1, 0)

@@ -12,7 +12,7 @@ from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.catalog import Limits, Role
 from instantaudience_server.catalog_file import CatalogError, read_catalog, write_entry
 from support import contract_model
-from support.callers import catalog_of, demo_catalog
+from support.callers import account_named, catalog_of, demo_catalog
 
 PASSWORD = "Correct-Horse-1"
 HASH = "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaA"
@@ -72,7 +72,7 @@ def test_a_good_file(tmp_path: Path) -> None:
     assert (two.name, two.default_expiration_minutes, two.segment_access) == ("Two", 0, {2})
     assert (one.external_member_id, two.external_member_id) == (2, None)
     assert (one.limits, two.limits) == (Limits(1, 2, 3, 4, 5, 6), Limits())
-    ann, other = catalog.accounts[10], catalog.accounts_by_name["Ann"]
+    ann, other = catalog.accounts[10], account_named("Ann", catalog)
     assert (ann.username, ann.member_id, ann.active, ann.role) == ("ann", 1, True, Role.MEMBER)
     assert (other.id, other.member_id, other.active, other.role) == (11, 2, False, Role.ADMIN)
     assert [(each.password, each.password_hash) for each in entries.users] == [(PASSWORD, ""), ("", HASH), ("", "")]
@@ -314,14 +314,14 @@ async def test_the_demo_catalog_is_what_the_vectors_assume() -> None:
     assert {id_: member.external_member_id for id_, member in catalog.members.items() if member.external_member_id} == {
         958: 958
     }
-    assert {name: (account.id, account.member_id) for name, account in catalog.accounts_by_name.items()} == {
+    assert {account.username: (account.id, account.member_id) for account in catalog.accounts.values()} == {
         "demo": (1001, 123),
         "external": (1002, 958),
         "private": (1003, 777),
         "retired": (1004, 123),
         "admin": (1, 123),
     }
-    assert [name for name, account in catalog.accounts_by_name.items() if not account.active] == ["retired"]
+    assert [account.username for account in catalog.accounts.values() if not account.active] == ["retired"]
     assert [id_ for id_, account in catalog.accounts.items() if account.role is Role.ADMIN] == [1]
     page = await catalog.page_of_segments(limit=1000)
     assert {each.id: (each.member_id, each.code, each.state) for each in page.segments} == {

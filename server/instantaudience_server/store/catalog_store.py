@@ -76,6 +76,12 @@ return answered_now
 """Arguments: how many changes to keep, how many seconds the answer, and the command's random name, which is part of the
 IDs of its changes; then eight for each write, empty strings for what there is not."""
 
+CREDENTIALS = """
+local id = redis.call('HGET', KEYS[1], ARGV[1]) or ''
+return {redis.call('HGET', KEYS[2], id), redis.call('HGET', KEYS[3], id)}
+"""
+"""Arguments: a unique name. Answers the user that has it, and its password's hash."""
+
 
 def _random_name() -> int:
     """A part of a stream's ID, which has 64 bits."""
@@ -151,13 +157,21 @@ class ClusterCatalogStore:
             return []
         command = commands.get_fields(keys.CATALOG_PASSWORDS, user_ids)
         (found,) = await self._cluster.execute([command], deadline)
-        return [None if value is None else value.decode() for value in found]
+        return [_text(value) for value in found]
 
     async def credentials(self, user_id: int, deadline: float) -> tuple[bytes | None, str | None]:
         """Get both, in this order, from the one node that has them."""
         asked = [commands.get_fields(key, [user_id]) for key in (keys.CATALOG_USERS, keys.CATALOG_PASSWORDS)]
         (user,), (password_hash,) = await self._cluster.execute(asked, deadline)
-        return user, None if password_hash is None else password_hash.decode()
+        return user, _text(password_hash)
+
+    async def credentials_by_name(self, name: str, deadline: float) -> tuple[bytes | None, str | None]:
+        """Run the script that looks the name up."""
+        script_keys = [keys.CATALOG_NAMES, keys.CATALOG_USERS, keys.CATALOG_PASSWORDS]
+        ((user, password_hash),) = await self._cluster.execute(
+            [commands.evaluate(CREDENTIALS, script_keys, name)], deadline
+        )
+        return user, _text(password_hash)
 
     async def write(self, writes: Sequence[Write], deadline: float) -> list[Outcome]:
         """Run the script on a part after the other; it knows a command that is sent again by its name."""
@@ -182,6 +196,10 @@ class ClusterCatalogStore:
             (number,) = await self._cluster.execute([command], deadline)
             if (await self.find(kind, [number], deadline))[0] is None:
                 return int(number)
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode()
 
 
 def _change(entry_id: bytes, fields: Sequence[bytes]) -> Change:

@@ -183,6 +183,12 @@ class CatalogStore(Protocol):
         The user is read first: a password that is changed in between comes with an older `token_generation`.
         """
 
+    async def credentials_by_name(self, name: str, deadline: float) -> tuple[bytes | None, str | None]:
+        """The user that has a unique name (see `catalog_records.unique_user_name`) now, and its password's hash.
+
+        Whether there is one makes no difference to the work.
+        """
+
     async def write(self, writes: Sequence[Write], deadline: float) -> list[Outcome]:
         """Make changes, in order, each by itself and none twice. After UNAVAILABLE, some may have been made."""
 

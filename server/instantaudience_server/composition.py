@@ -8,6 +8,7 @@ import secrets
 import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 from prometheus_client import Gauge
@@ -70,6 +71,8 @@ class WorkerConfig(BaseModel):
     """Where the grpcio host takes calls, in gRPC's notation."""
     python: str = Field(default_factory=lambda: sys.executable)
     """The interpreter for a worker's own processes: the supervisor's."""
+    hashing_lock: Path | None = None
+    """A file that all workers of a machine lock while they hash a password."""
     drain_fd: int | None = None
     """A pipe's end to read from: when the other end is closed, the worker turns NOT_SERVING."""
 
@@ -106,7 +109,7 @@ async def open_worker(config: WorkerConfig) -> AsyncIterator[Worker]:
         feed = CatalogFeed(catalog_store, catalog)
         await feed.load()
         editor = CatalogEditor(catalog_store, feed, clock)
-        passwords = Passwords(config.python)
+        passwords = Passwords(config.python, config.hashing_lock)
         stack.callback(passwords.close)
         sessions = ClusterSessionStore(cluster)
         tokens = TokenService(feed, sessions, catalog_store, passwords, clock, secrets.token_hex, settings.location)

@@ -1,9 +1,11 @@
-"""The process that hashes a worker's passwords: `python -m instantaudience_server.hasher` (see `passwords`).
+"""The process that hashes a worker's passwords: `python -m instantaudience_server.hasher [LOCK]` (see `passwords`).
 
 A line on standard input is a JSON list: `["hash", password]`, or `["verify", password, hash]` with null for no hash.
-Its answer is a line with a hash, or with true or false. The end of the input ends the process.
+Its answer is a line with a hash, or with true or false. The end of the input ends the process. Processes that are given
+the same lock, a file that is made where it is missing, hash one password at a time between them.
 """
 
+import fcntl
 import json
 import os
 import sys
@@ -33,7 +35,7 @@ def hash_password(password: str) -> str:
 def main() -> None:
     """Answer until nobody asks any more."""
     os.nice(NICENESS)
-    patient = _Patient()
+    patient = _Patient(os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT, 0o600) if len(sys.argv) > 1 else None)
     commands: dict[str, Callable[..., str | bool]] = {"hash": hash_password, "verify": _verify}
     for line in sys.stdin.buffer:
         command, *arguments = json.loads(line)
@@ -44,21 +46,32 @@ def main() -> None:
 
 
 class _Patient:
-    """Does things in time that nobody else wants; where that is too little, at low priority."""
+    """Does things in time that nobody else wants, and one at a time among all that have the lock; where that takes too
+    long, at low priority and at once. `lock` is a file descriptor."""
 
-    def __init__(self) -> None:
+    def __init__(self, lock: int | None) -> None:
+        self._lock = lock
         self._thread = ThreadPoolExecutor(max_workers=1, initializer=_give_way)
         self._last: Future[str | bool] | None = None
 
     def run(self, do: Callable[[], str | bool]) -> str | bool:
         """The result. What took too long is begun anew beside it: its priority cannot be raised."""
         if self._last is None or self._last.done():
-            self._last = self._thread.submit(do)
+            self._last = self._thread.submit(self._in_turn, do)
             try:
                 return self._last.result(PATIENCE_SECONDS)
             except TimeoutError:
                 pass
         return do()
+
+    def _in_turn(self, do: Callable[[], str | bool]) -> str | bool:
+        if self._lock is None:
+            return do()
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        try:
+            return do()
+        finally:
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
 
 
 def _verify(password: str, password_hash: str | None) -> bool:

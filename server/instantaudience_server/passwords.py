@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from argon2 import Type, extract_parameters
@@ -27,14 +28,15 @@ EMBEDDED = ("LD_PRELOAD", "PYTHONHOME")
 
 
 class Passwords:
-    """Hashes and checks passwords, one at a time. `python` is the interpreter that runs the process.
+    """Hashes and checks passwords, one at a time: among all that are given the same `lock`, a file, as long as they
+    need not wait for long. `python` is the interpreter that runs the process.
 
     Deadlines are times of the event loop's clock, in seconds. Every method raises AudienceError UNAVAILABLE when its
     turn has not come and gone by then, or when too many wait; what has not begun by then is not done at all.
     """
 
-    def __init__(self, python: str = sys.executable) -> None:
-        self._python = python
+    def __init__(self, python: str = sys.executable, lock: Path | None = None) -> None:
+        self._command = [python, "-m", "instantaudience_server.hasher", *([] if lock is None else [str(lock)])]
         self._process = self._start()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="passwords")
         self._waiting = 0
@@ -87,7 +89,7 @@ class Passwords:
     def _start(self) -> subprocess.Popen[bytes]:
         environment = {name: value for name, value in os.environ.items() if name not in EMBEDDED}
         return subprocess.Popen(  # noqa: S603 - an interpreter and a module of ours
-            [self._python, "-m", "instantaudience_server.hasher"],
+            self._command,
             env=environment | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -8,7 +8,7 @@ import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -156,7 +156,7 @@ class Service:
         """Start a worker behind the gateway; returns its socket."""
         path = directory / f"worker-{number}.sock"
         host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
-        config = self._worker_config(number, redis, addresses=[f"unix:{path}", f"{host}:{self.grpc_port}"])
+        config = self._worker_config(directory, number, redis, addresses=[f"unix:{path}", f"{host}:{self.grpc_port}"])
         argv = [sys.executable, "-m", "instantaudience_server.worker"]
         program = Program(
             f"worker-{number}",
@@ -179,7 +179,7 @@ class Service:
             application="instantaudience_server.envoy_worker:app",
             grpc_port=self.grpc_port,
         )
-        config = self._worker_config(number, redis)
+        config = self._worker_config(directory, number, redis)
         program = Program(
             f"worker-{number}",
             _envoy_command(directory / f"envoy-{number}.json", gateway, concurrency=1),
@@ -191,10 +191,16 @@ class Service:
         await self._run_envoy(program, admin_socket, partial(self._worker_metrics.forget_gauges, number))
         return admin_socket
 
-    def _worker_config(self, number: int, redis: SecretStr, **host: list[str]) -> bytes:
-        config = {"number": number, "settings": self._settings, "redis": redis.get_secret_value()}
-        config["drain_fd"] = self._drain_fd
-        return WorkerConfig.model_validate(config | host).model_dump_json().encode()
+    def _worker_config(self, directory: Path, number: int, redis: SecretStr, addresses: Sequence[str] = ()) -> bytes:
+        config = WorkerConfig(
+            number=number,
+            settings=self._settings,
+            redis=redis.get_secret_value(),
+            addresses=list(addresses),
+            hashing_lock=directory / "hashing.lock",
+            drain_fd=self._drain_fd,
+        )
+        return config.model_dump_json().encode()
 
     def _gateway_settings(self, admin_socket: Path) -> GatewaySettings:
         return GatewaySettings(

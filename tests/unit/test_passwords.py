@@ -1,14 +1,16 @@
 import asyncio
+import fcntl
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from argon2 import PasswordHasher, Type, extract_parameters
 from instantaudience_server.errors import AudienceError, Reason
-from instantaudience_server.hasher import NICENESS, NOBODYS_HASH, hash_password
+from instantaudience_server.hasher import NICENESS, NOBODYS_HASH, PATIENCE_SECONDS, hash_password
 from instantaudience_server.passwords import MOST_WAITING, Passwords, is_password_hash
 from support.callers import quick_hash
 from support.clusters import seconds_from_now
@@ -75,6 +77,21 @@ async def test_what_hashes_gives_way(passwords: Passwords) -> None:
     assert policies == [os.SCHED_OTHER, os.SCHED_IDLE]
     assert {os.getpriority(os.PRIO_PROCESS, thread) for thread in threads} == {NICENESS}
     assert os.getsid(hasher.pid) == os.getsid(0)
+
+
+async def test_those_with_one_lock_take_turns_but_not_for_long(tmp_path: Path) -> None:
+    """While another one hashes, a password waits, until it has waited long enough."""
+    passwords = Passwords(lock=tmp_path / "hashing.lock")
+    try:
+        hashed = await passwords.hash("secret", seconds_from_now())
+        with (tmp_path / "hashing.lock").open("wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            started = time.perf_counter()
+            assert await passwords.matches("secret", hashed, seconds_from_now())
+            assert time.perf_counter() - started >= PATIENCE_SECONDS
+        assert await passwords.matches("secret", hashed, seconds_from_now())
+    finally:
+        passwords.close()
 
 
 @needs_proc

@@ -22,7 +22,7 @@ from instantaudience_server.segment_sizes import GATHER_SECONDS, MOST_USERS, Seg
 from instantaudience_server.settings import CONNECT_TIMEOUT_SECONDS
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.embedded import EmbeddedCluster
-from instantaudience_server.store.interface import NEVER, Changes, UserChanges
+from instantaudience_server.store.interface import NEVER, Alike, Changes
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.store.segment_size_store import ClusterSegmentSizeStore
 from instantaudience_server.store.topology import Topology
@@ -66,18 +66,14 @@ async def connected(url: str) -> AsyncIterator[Cluster]:
 
 
 def changes_of(shape: Shape) -> list[Changes]:
-    """The calls that make one round through the pool, as they are read; equal blocks are one object in each."""
+    """The calls that make one round through the pool, as they are read."""
     end_ms = SystemClock().now_ms() + EXPIRATION_MINUTES * 60_000
     calls: list[Changes] = []
     for call in shape.calls():
         by_blocks: dict[tuple[tuple[int, int], ...], list[bytes]] = {}
         for user_id, blocks in call:
             by_blocks.setdefault(tuple(blocks), []).append(b"m:p:" + user_id.encode())
-        changes: dict[bytes, UserChanges] = {}
-        for blocks, keys in by_blocks.items():
-            shared = {end_ms: dict(blocks)}
-            changes |= dict.fromkeys(keys, shared)
-        calls.append(changes)
+        calls.append([Alike(keys, {end_ms: dict(blocks)}) for blocks, keys in by_blocks.items()])
     return calls
 
 
@@ -92,7 +88,7 @@ async def measure_error(cluster: Cluster) -> tuple[Table, bool]:
         shared = {NEVER: {segment_id: 1}}
         for left in range(users, 0, -CALL_USERS):
             keys = [b"m:p:%d" % next(user_ids) for _ in range(min(left, CALL_USERS))]
-            sizes.note(dict.fromkeys(keys, shared))
+            sizes.note([Alike(keys, shared)])
             noted += len(keys)
             if noted > MOST_USERS // 4:
                 noted = 0

@@ -3,6 +3,7 @@
 import time
 from typing import Protocol
 
+MS_PER_MINUTE = 60_000
 MS_PER_HOUR = 3_600_000
 
 

@@ -9,10 +9,11 @@ from instantaudience.v1 import audience_pb2 as pb
 from instantaudience_server import identity, rules
 from instantaudience_server.access import Caller
 from instantaudience_server.catalog import Catalog, Member
-from instantaudience_server.clock import Clock
+from instantaudience_server.clock import MS_PER_MINUTE, Clock
 from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.known_blocks import KnownBlocks
 from instantaudience_server.quotas import POSTED, Admitted, Quotas
-from instantaudience_server.reading import MS_PER_MINUTE, Reading
+from instantaudience_server.reading import Reading
 from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.skipped import skip_request
 from instantaudience_server.store.interface import NEVER, Changes, Memberships, MembershipStore
@@ -34,7 +35,7 @@ class Prepared(NamedTuple):
     @property
     def changes(self) -> Changes:
         """What to write."""
-        return {} if self.reading is None else self.reading.changes
+        return () if self.reading is None else self.reading.changes
 
 
 class MembershipService:
@@ -50,6 +51,7 @@ class MembershipService:
         clock: Clock,
     ) -> None:
         self._catalog = catalog
+        self._known = KnownBlocks(catalog)
         self._store = store
         self._quotas = quotas
         self._usage = usage
@@ -75,12 +77,12 @@ class MembershipService:
             AudienceError: SYNTAX; RATE_LIMIT_EXCEEDED; UNAVAILABLE, when external IDs cannot be resolved.
         """
         now_ms = self._clock.now_ms()
-        users = request.rt_segment
+        users = list(request.rt_segment)  # the message itself would make each one anew whenever it is looked at
         counted = min(len(users), caller.member.limits.users_per_call)
         admitted = self._quotas.ask_posts(caller.member, counted, deadline)
         external = caller.member.external_member_id
         platform_keys = {} if external is None else await self._resolve_external(users, caller.member, deadline)
-        reading = Reading(self._catalog, caller, now_ms, platform_keys)
+        reading = Reading(self._catalog, self._known, caller, now_ms, platform_keys)
         position = reading.read(users)
         while position < len(users):
             await asyncio.sleep(0)

@@ -2,6 +2,7 @@
 /rt-segment")."""
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import NamedTuple
 
 from instantaudience.v1 import audience_pb2 as pb
@@ -9,17 +10,17 @@ from instantaudience.v1 import audience_pb2 as pb
 from instantaudience_server import identity, rules
 from instantaudience_server.access import Caller, find_segment
 from instantaudience_server.catalog import Catalog, Segment
+from instantaudience_server.known_blocks import Blocks, KnownBlocks, blocks_of
 from instantaudience_server.skipped import skip_block, skip_user
-from instantaudience_server.store.interface import NEVER, REMOVE, UserChanges
+from instantaudience_server.store.interface import REMOVE, Alike, Changes, UserChanges
 from instantaudience_server.wire import decode_user, split_user, users_by_rest
 
-MS_PER_MINUTE = 60_000
 WARNINGS_PER_TURN = 500
 """Warnings that a call may make before other calls get their turn of the event loop."""
 
 
-class _Blocks(NamedTuple):
-    """The blocks of a user: how many are valid, and what they change."""
+class _Faultless(NamedTuple):
+    """Blocks without fault: how many there are, and what they change in this request."""
 
     valid: int
     changes: UserChanges
@@ -35,23 +36,34 @@ class Refusal(NamedTuple):
 class Reading:
     """A request while it is read. The ends of its memberships count from `now_ms` (Unix time in ms).
 
-    `platform_keys` leads from the keys of external IDs to users; the counts, `warnings`, `changes`, `unchanged` (the
-    keys of valid users of whom nothing is to change) and `refusals` grow as users are read.
+    `known` has the lists of blocks that were read before; `platform_keys` leads from the keys of external IDs to users.
+    The counts, `warnings`, `unchanged` (the keys of valid users of whom nothing is to change) and `refusals` grow as
+    users are read.
     """
 
-    def __init__(self, catalog: Catalog, caller: Caller, now_ms: int, platform_keys: dict[bytes, bytes]) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        known: KnownBlocks,
+        caller: Caller,
+        now_ms: int,
+        platform_keys: dict[bytes, bytes],
+    ) -> None:
         self._catalog = catalog
+        self._known = known
         self._member = caller.member
         self._external_member_id = caller.member.external_member_id
         self._most_users = caller.member.limits.users_per_call
         self._most_blocks = caller.member.limits.segments_per_user
         self.now_ms = now_ms
         self._platform_keys = platform_keys
-        self._faultless: dict[bytes, _Blocks] = {}
+        self._faultless: dict[bytes, _Faultless] = {}
         self.users = 0
         self.segments = 0
         self.warnings: list[pb.Warning] = []
-        self.changes: dict[bytes, UserChanges] = {}
+        self._changes: dict[bytes, UserChanges] = {}
+        """By user. Users with the same changes share one object."""
+        self._alike: Changes | None = None
         self.unchanged: set[bytes] = set()
         self.refusals: list[Refusal] = []
         self._memberships: tuple[int, int] | None = None
@@ -67,12 +79,12 @@ class Reading:
         """
         if start == 0 and self._read_as_a_whole(users):
             return len(users)
-        faultless, note = self._faultless, self.changes.setdefault
+        faultless, note = self._faultless, self._changes.setdefault
         stop = len(self.warnings) + WARNINGS_PER_TURN
         for index, encoded in enumerate(users[start:], start):
             # Most users are on the platform and have the blocks of an earlier one: their ID is all there is to check.
             user_id, rest = split_user(encoded)
-            blocks = faultless.get(rest)
+            blocks = faultless.get(rest) or self._recall(rest)
             if blocks is not None and index < self._most_users:
                 key = identity.encoded_platform_key(user_id)
                 if key is not None:
@@ -81,7 +93,7 @@ class Reading:
                     if note(key, blocks.changes) is not blocks.changes:
                         self._change(key, blocks.changes)
                     continue
-            self._read_closely(index, encoded, rest if len(users) > 1 else None)
+            self._read_closely(index, encoded, rest)
             if len(self.warnings) >= stop:
                 return index + 1
         return len(users)
@@ -93,33 +105,52 @@ class Reading:
         """
         if self._external_member_id is not None or not 1 < len(users) <= self._most_users:
             return False
-        changes: dict[bytes, UserChanges] = {}
+        alike: list[Alike] = []
+        different: set[bytes] = set()
         segments = adds = removes = 0
         for rest, user_ids in users_by_rest(users).items():
             blocks = self._faultless_blocks(rest)
             keys = identity.encoded_platform_keys(user_ids) if blocks else None
             if blocks is None or keys is None:
                 return False
-            segments += blocks.valid * len(keys)
-            added, removed = _count(blocks.changes)
-            adds += added * len(keys)
-            removes += removed * len(keys)
-            changes.update(dict.fromkeys(keys, blocks.changes))
-        if len(changes) < len(users):
+            count = len(keys)
+            segments += blocks.valid * count
+            adds += blocks.adds * count
+            removes += blocks.removes * count
+            different.update(keys)
+            alike.append(Alike(keys, blocks.changes(self.now_ms)))
+        if len(different) < len(users):
             return False
-        self.users, self.segments, self.changes = len(users), segments, changes
+        self.users, self.segments, self._alike = len(users), segments, alike
         self._memberships = adds, removes
         return True
+
+    @property
+    def changes(self) -> Changes:
+        """What to write, once all users are read."""
+        if self._alike is None:
+            by_changes = groupby(self._changes, self._changes.__getitem__)
+            self._alike = [Alike(list(keys), user_changes) for user_changes, keys in by_changes]
+        return self._alike
+
+    def count_users(self) -> int:
+        """How many different users are valid."""
+        unchanged = self.unchanged and self.unchanged - self._changes.keys()
+        return sum([len(keys) for keys, _ in self.changes]) + len(unchanged)
 
     def count_memberships(self) -> tuple[int, int]:
         """How many memberships are to be added and removed; each counts once, however often it was sent."""
         if self._memberships is None:
-            counts = [_count(user_changes) for user_changes in self.changes.values()]
-            self._memberships = sum([adds for adds, _ in counts]), sum([removes for _, removes in counts])
+            counts = [(len(keys), *_count(changes)) for keys, changes in self.changes]
+            adds = sum([users * of_user for users, of_user, _ in counts])
+            self._memberships = adds, sum([users * of_user for users, _, of_user in counts])
         return self._memberships
 
-    def _faultless_blocks(self, rest: bytes) -> _Blocks | None:
+    def _faultless_blocks(self, rest: bytes) -> Blocks | None:
         """The blocks in what follows a user's ID, if they are all valid and usable, and nothing else is there."""
+        known = self._known.find(self._member, rest)
+        if known is not None:
+            return known
         user = decode_user(rest)
         if user.user_id or user.domain or not 0 < len(user.seg_block) <= self._most_blocks:
             return None
@@ -128,11 +159,19 @@ class Reading:
             self.warnings.clear()
             self.refusals.clear()
             return None
-        self._faultless[rest] = blocks
+        self._known.keep(self._member, rest, blocks)
         return blocks
 
-    def _read_closely(self, index: int, encoded: bytes, rest: bytes | None) -> None:
-        """Read a user, whatever may be wrong with it; `rest` is what to remember of it, for the users to come."""
+    def _recall(self, rest: bytes) -> _Faultless | None:
+        """What is known of the blocks in what follows a user's ID, from earlier requests."""
+        known = self._known.find(self._member, rest)
+        if known is None:
+            return None
+        blocks = self._faultless[rest] = _Faultless(known.valid, known.changes(self.now_ms))
+        return blocks
+
+    def _read_closely(self, index: int, encoded: bytes, rest: bytes) -> None:
+        """Read a user, whatever may be wrong with it; `rest` is what follows its ID."""
         user = decode_user(encoded)
         key, code = rules.check_user(index, user, self._external_member_id, self._most_users)
         if code:
@@ -154,20 +193,22 @@ class Reading:
         if known is None:
             skip_user(self.warnings, pb.WARNING_CODE_UNKNOWN_USER_ID, index, user, user.seg_block)
             self.refusals.append(Refusal(pb.WARNING_CODE_UNKNOWN_USER_ID, user))
-        elif not blocks.changes:
+        elif not blocks.by_lifetime:
             self.unchanged.add(known)
         else:
-            self._change(known, blocks.changes)
-            if rest is not None and len(self.warnings) == skipped:
-                self._remember(rest, blocks)
+            changes = blocks.changes(self.now_ms)
+            self._change(known, changes)
+            if len(self.warnings) == skipped:
+                self._remember(rest, blocks, changes)
 
-    def _remember(self, rest: bytes, blocks: _Blocks) -> None:
+    def _remember(self, rest: bytes, blocks: Blocks, changes: UserChanges) -> None:
         """Keep a faultless list of blocks for the platform users to come."""
         user = decode_user(rest)
         if self._external_member_id is None and not user.user_id and not user.domain:
-            self._faultless[rest] = blocks
+            self._faultless[rest] = _Faultless(blocks.valid, changes)
+            self._known.keep(self._member, rest, blocks)
 
-    def _read_blocks(self, user_index: int, blocks: Sequence[pb.SegBlock], *, resolve: bool) -> _Blocks:
+    def _read_blocks(self, user_index: int, blocks: Sequence[pb.SegBlock], *, resolve: bool) -> Blocks:
         """Check the blocks that count. Unless told to `resolve`, do not ask the catalog: they change nothing then."""
         valid = 0
         last: dict[int, tuple[int, int]] = {}
@@ -181,37 +222,23 @@ class Reading:
                 continue
             segment = find_segment(self._catalog, self._member, block)
             if isinstance(segment, Segment):
-                last[segment.id] = (self._end(block), block.value)
+                last[segment.id] = (self._expiration(block), block.value)
             else:
                 skip_block(self.warnings, segment, user_index, index, block)
                 self.refusals.append(Refusal(segment, block))
-        return _Blocks(valid, _by_end(last))
+        return blocks_of(valid, last)
 
-    def _end(self, block: pb.SegBlock) -> int:
+    def _expiration(self, block: pb.SegBlock) -> int:
         expiration = block.expiration
         if expiration or block.HasField("expiration"):
-            return end_of(expiration, self.now_ms)
-        return end_of(self._member.default_expiration_minutes, self.now_ms)
+            return expiration
+        return self._member.default_expiration_minutes
 
     def _change(self, key: bytes, changes: UserChanges) -> None:
         """Note a user's changes; where it stands in the request before, the later one wins."""
-        earlier = self.changes.setdefault(key, changes)
+        earlier = self._changes.setdefault(key, changes)
         if earlier is not changes:
-            self.changes[key] = _merged(earlier, changes)
-
-
-def end_of(expiration_minutes: int, now_ms: int) -> int:
-    """The end of a membership that is written at `now_ms` (Unix time in ms): a Unix time in ms, NEVER or REMOVE."""
-    if 0 < expiration_minutes <= rules.LONGEST_EXPIRATION_MINUTES:
-        return now_ms + expiration_minutes * MS_PER_MINUTE
-    return REMOVE if expiration_minutes == rules.LEAVE else NEVER
-
-
-def _by_end(memberships: dict[int, tuple[int, int]]) -> UserChanges:
-    changes: dict[int, dict[int, int]] = {}
-    for segment_id, (end, value) in memberships.items():
-        changes.setdefault(end, {})[segment_id] = value
-    return changes
+            self._changes[key] = _merged(earlier, changes)
 
 
 def _count(changes: UserChanges) -> tuple[int, int]:
@@ -221,11 +248,13 @@ def _count(changes: UserChanges) -> tuple[int, int]:
 
 
 def _merged(earlier: UserChanges, later: UserChanges) -> UserChanges:
-    return _by_end(
-        {
-            segment_id: (end, value)
-            for changes in (earlier, later)
-            for end, values in changes.items()
-            for segment_id, value in values.items()
-        }
-    )
+    memberships = {
+        segment_id: (end, value)
+        for changes in (earlier, later)
+        for end, values in changes.items()
+        for segment_id, value in values.items()
+    }
+    merged: dict[int, dict[int, int]] = {}
+    for segment_id, (end, value) in memberships.items():
+        merged.setdefault(end, {})[segment_id] = value
+    return merged

@@ -74,11 +74,12 @@ class SegmentSizes:
 
     def note(self, changes: Changes) -> None:
         """Count the users of changes that were written. It costs a call next to nothing, and never fails."""
+        users = _count_users(changes)
         if self._room <= 0:
-            SEGMENT_SIZE_USERS_LEFT_OUT.inc(len(changes))
+            SEGMENT_SIZE_USERS_LEFT_OUT.inc(users)
             return
         self._noted.append(changes)
-        self._room -= len(changes)
+        self._room -= users
         if self._working is None or self._working.done():
             self._working = self._loop.create_task(self._work())
 
@@ -160,7 +161,7 @@ class SegmentSizes:
         while calls < most_calls and users < USERS_AT_ONCE and memberships < MEMBERSHIPS_AT_ONCE:
             changes = self._noted.popleft()
             calls += 1
-            users += len(changes)
+            users += _count_users(changes)
             memberships += _gather(changes, joined)
         joined.pop((), None)
         self._room += users
@@ -183,24 +184,16 @@ class _Piece(NamedTuple):
 
 def _gather(changes: Changes, joined: dict[tuple[int, ...], list[bytes]]) -> int:
     """Add users to those who join the same segments, perhaps none; returns how many memberships these are."""
-    if len(set(map(id, changes.values()))) == 1:
-        segment_ids = _joined(next(iter(changes.values())))
-        joined.setdefault(segment_ids, []).extend(changes)
-        return len(segment_ids) * len(changes)
-    memberships = size = before = 0
-    keys: list[bytes] = []
-    last: UserChanges | None = None
-    for key, user_changes in changes.items():
-        # Users with the same changes stand in a row, and share one object.
-        if user_changes is not last:
-            memberships += size * (len(keys) - before)
-            last = user_changes
-            segment_ids = _joined(user_changes)
-            size = len(segment_ids)
-            keys = joined.setdefault(segment_ids, [])
-            before = len(keys)
-        keys.append(key)
-    return memberships + size * (len(keys) - before)
+    memberships = 0
+    for keys, user_changes in changes:
+        segment_ids = _joined(user_changes)
+        joined.setdefault(segment_ids, []).extend(keys)
+        memberships += len(segment_ids) * len(keys)
+    return memberships
+
+
+def _count_users(changes: Changes) -> int:
+    return sum([len(keys) for keys, _ in changes])
 
 
 def _joined(changes: UserChanges) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable
+from itertools import chain
 
 from instantaudience.v1 import audience_pb2 as pb
 
@@ -24,7 +25,7 @@ class Stream:
             AudienceError: UNAVAILABLE, here or from the result.
         """
         prepared = await self._memberships.prepare(request, caller, deadline)
-        keys = frozenset(prepared.changes)
+        keys = frozenset(chain.from_iterable(alike.keys for alike in prepared.changes))
         earlier = [task for task, busy in self._writing.items() if not keys.isdisjoint(busy)]
         if earlier:
             # A write that is sent again after a redirection or a lost connection may be overtaken by a later one.

@@ -157,9 +157,8 @@ class _Hour:
         """Count a call, with the next addition."""
         tally = self._tally
         adds, removes = reading.count_memberships()
-        unchanged = reading.unchanged and reading.unchanged - reading.changes.keys()
         tally[_CALLS] += 1
-        tally[_USERS] += len(reading.changes) + len(unchanged)
+        tally[_USERS] += reading.count_users()
         tally[_ADDS] += adds
         tally[_REMOVES] += removes
         for refusal in reading.refusals:

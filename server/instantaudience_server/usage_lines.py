@@ -10,7 +10,8 @@ from itertools import islice
 from instantaudience.v1 import audience_pb2 as pb
 
 from instantaudience_server.catalog import Catalog
-from instantaudience_server.reading import MS_PER_MINUTE, Reading, Refusal
+from instantaudience_server.clock import MS_PER_MINUTE
+from instantaudience_server.reading import Reading, Refusal
 from instantaudience_server.store.interface import MOST_LINES, NEVER, REMOVE, UserChanges
 
 LONGEST_LINE = 300
@@ -48,11 +49,12 @@ def _applied(catalog: Catalog, reading: Reading, most: int) -> list[str]:
     """The newest lines of a call, newest first."""
     lines: list[str] = []
     segments: dict[int, None] = {}
-    for key in reversed(reading.changes):
+    changed = ((key, changes) for keys, changes in reversed(reading.changes) for key in reversed(keys))
+    for key, changes in changed:
         user_id = _user_id(key)
-        lines += reversed(_memberships(user_id, reading.changes[key], reading.now_ms))
+        lines += reversed(_memberships(user_id, changes, reading.now_ms))
         lines.append(f"Valid users: {user_id}"[:LONGEST_LINE])
-        segments |= dict.fromkeys(segment_id for values in reading.changes[key].values() for segment_id in values)
+        segments |= dict.fromkeys(segment_id for values in changes.values() for segment_id in values)
         if len(lines) + len(segments) >= most:
             break
     else:
@@ -96,4 +98,4 @@ def _user_id(key: bytes) -> str:
 
 def count_lines(reading: Reading) -> tuple[int, int]:
     """How many error lines and segment lines a call has, about."""
-    return len(reading.refusals), len(reading.changes) + len(reading.unchanged) + sum(reading.count_memberships())
+    return len(reading.refusals), reading.count_users() + sum(reading.count_memberships())

@@ -6,7 +6,9 @@ equal blocks are found by hash, and each distinct list of blocks is decoded and 
 ApplySegmentsRequest and StreamSegmentsRequest write.
 """
 
-from collections.abc import Sequence
+import struct
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -17,6 +19,8 @@ from instantaudience_server.errors import AudienceError, Reason
 
 _Field = descriptor_pb2.FieldDescriptorProto
 _VARINT_OF_ONE_BYTE = 0x80
+_HEAD_BYTES = 2
+"""Before a short ID: its tag and its length."""
 _USER_ID_TAG = 0x0A
 """What `user_id` begins with: field 1, length-delimited (https://protobuf.dev/programming-guides/encoding/)."""
 
@@ -63,18 +67,29 @@ def split_user(encoded: bytes) -> tuple[bytes, bytes]:
 
 def users_by_rest(users: Sequence[bytes]) -> dict[bytes, list[bytes]]:
     """As `split_user`, of many: the IDs of the users that have each rest, in their order."""
-    ids: dict[bytes, list[bytes]] = {}
-    for encoded in users:
-        if len(encoded) > 2 and encoded[0] == _USER_ID_TAG and encoded[1] < _VARINT_OF_ONE_BYTE:
-            end = 2 + encoded[1]
-            rest = encoded[end:]
-            if rest in ids:
-                ids[rest].append(encoded[2:end])
-            else:
-                ids[rest] = [encoded[2:end]]
-        else:
-            ids.setdefault(encoded, []).append(b"")
+    ids: defaultdict[bytes, list[bytes]] = defaultdict(list)
+    for user_id, rest in _split_alike(users) or map(split_user, users):
+        ids[rest].append(user_id)
     return ids
+
+
+def _split_alike(users: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]] | None:
+    """As `split_user`, of users that are as long as each other, with IDs as long as each other; None for others.
+
+    Most requests have such users, and all are split by one format.
+    """
+    sizes = set(map(len, users))
+    if len(sizes) != 1:
+        return None
+    (size,), joined = sizes, b"".join(users)
+    head = joined[:_HEAD_BYTES]
+    if size <= _HEAD_BYTES or joined[::size] + joined[1::size] != head[:1] * len(users) + head[1:] * len(users):
+        return None
+    tag, id_size = head
+    rest_size = size - _HEAD_BYTES - id_size
+    if tag != _USER_ID_TAG or id_size >= _VARINT_OF_ONE_BYTE or rest_size < 0:
+        return None
+    return struct.iter_unpack(f"{_HEAD_BYTES}x{id_size}s{rest_size}s", joined)
 
 
 def decode_user(encoded: bytes) -> pb.RtSegment:

@@ -28,7 +28,7 @@ from instantaudience_server.store.segment_size_store import MS_PER_WEEK, Cluster
 from redis.asyncio import RedisCluster
 from support.callers import caller
 from support.clocks import FakeClock
-from support.clusters import eventually, on_all_nodes, seconds_from_now
+from support.clusters import eventually, for_each, on_all_nodes, seconds_from_now
 
 OWN, OTHER = 1, 2
 LIMITED = 3
@@ -342,8 +342,8 @@ async def test_no_such_member_for_an_admin(worker: Worker) -> None:
 async def test_sizes_are_told_of_every_segment(worker: Worker, neighbour: Worker, clock: FakeClock) -> None:
     """Of one, and of a page."""
     clock.ms = FakeClock.real().ms  # the cluster's, which does not keep the sizes of years ago
-    worker.sizes.note({b"m:p:%d" % user_id: {NEVER: {10: 1, 20: 1}} for user_id in range(1, 4)})
-    worker.sizes.note({b"m:p:5": {NEVER: {10: 1}}})
+    worker.sizes.note(for_each([b"m:p:%d" % user_id for user_id in range(1, 4)], {NEVER: {10: 1, 20: 1}}))
+    worker.sizes.note(for_each([b"m:p:5"], {NEVER: {10: 1}}))
 
     async def is_told() -> None:
         assert (await neighbour.sizes.estimates([10], seconds_from_now())) == {10: 4}

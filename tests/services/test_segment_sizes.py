@@ -15,7 +15,7 @@ from instantaudience_server.store.segment_size_store import MS_PER_WEEK, Cluster
 from prometheus_client import REGISTRY
 from redis.asyncio import RedisCluster
 from support.clocks import FakeClock
-from support.clusters import eventually, for_each, on_all_nodes, on_node, owner_of, seconds_from_now, user_key
+from support.clusters import eventually, for_each, of_users, on_all_nodes, on_node, owner_of, seconds_from_now, user_key
 
 SOON = time.time_ns() // 1_000_000 + 3_600_000
 
@@ -55,19 +55,22 @@ async def peer(cluster: Cluster, clock: FakeClock) -> Peer:
     return Peer(cluster, clock)
 
 
-def joining(first: int, count: int, *segment_ids: int) -> dict[bytes, Mapping[int, Mapping[int, int]]]:
+def joining(first: int, count: int, *segment_ids: int) -> Changes:
     """Users who join segments."""
     user_keys = [user_key(user_id) for user_id in range(first, first + count)]
-    return dict(for_each(user_keys, {SOON: dict.fromkeys(segment_ids, 1)}))
+    return for_each(user_keys, {SOON: dict.fromkeys(segment_ids, 1)})
 
 
 CHANGES: dict[str, tuple[Changes, dict[int, int]]] = {
     "one user": (joining(1, 1, 10001), {10001: 1}),
     "users with the same segments": (joining(1, 3, 1, 2), {1: 3, 2: 3}),
-    "users with others": (joining(1, 3, 1, 2) | joining(4, 2, 2, 3) | joining(6, 1, 1, 2), {1: 4, 2: 6, 3: 2}),
-    "several ends": ({user_key(1): {SOON: {1: 0}, NEVER: {2: 0}, SOON + 1: {3: 0}}}, {1: 1, 2: 1, 3: 1}),
-    "who leaves": ({user_key(1): {REMOVE: {1: 0}}, user_key(2): {REMOVE: {1: 0}, NEVER: {2: 0}}}, {1: 0, 2: 1}),
-    "nobody": ({}, {1: 0}),
+    "users with others": ([*joining(1, 3, 1, 2), *joining(4, 2, 2, 3), *joining(6, 1, 1, 2)], {1: 4, 2: 6, 3: 2}),
+    "several ends": (for_each([user_key(1)], {SOON: {1: 0}, NEVER: {2: 0}, SOON + 1: {3: 0}}), {1: 1, 2: 1, 3: 1}),
+    "who leaves": (
+        of_users({user_key(1): {REMOVE: {1: 0}}, user_key(2): {REMOVE: {1: 0}, NEVER: {2: 0}}}),
+        {1: 0, 2: 1},
+    ),
+    "nobody": ([], {1: 0}),
     "devices": (for_each([b"m:i:a", b"m:a:a", b"m:p:1"], {NEVER: {1: 1}}), {1: 3}),
     "the largest IDs": (for_each([b"m:p:18446744073709551615"], {NEVER: {2**31 - 1: 1}}), {2**31 - 1: 1}),
 }
@@ -90,7 +93,7 @@ async def test_many_calls_of_all_kinds(sizes: SegmentSizes, peer: Peer) -> None:
         sizes.note(joining(900 * call + 1, 900, 1))
     sizes.note(joining(1, 80, *range(1000, 2000)))
     for user_id in range(1, 500):
-        sizes.note({user_key(user_id): {NEVER: {2: 1, 3000 + user_id: 1}}})
+        sizes.note(for_each([user_key(user_id)], {NEVER: {2: 1, 3000 + user_id: 1}}))
     alone = {3000 + user_id: 1 for user_id in range(1, 500)}
     await peer.expect({1: 30 * 900, 2: 499} | dict.fromkeys(range(1000, 2000), 80) | alone)
 

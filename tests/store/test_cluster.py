@@ -17,13 +17,15 @@ from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.telemetry import Event
 from redis.asyncio import Redis, RedisCluster
 from structlog.testing import capture_logs
-from support.clusters import connected, for_each, on_all_nodes, seconds_from_now, user_key
+from support.clusters import connected, for_each, of_users, on_all_nodes, seconds_from_now, user_key
 
 KEYS = [user_key(user_id) for user_id in range(1, 1001)]
 
 
 async def test_each_of_many_concurrent_calls_gets_its_own_replies(store: ClusterMembershipStore) -> None:
-    await store.write({key: {NEVER: {1: index, 2: -index}} for index, key in enumerate(KEYS)}, seconds_from_now())
+    await store.write(
+        of_users({key: {NEVER: {1: index, 2: -index}} for index, key in enumerate(KEYS)}), seconds_from_now()
+    )
 
     async def check(index: int) -> None:
         # Calls of one, two and three users, over all nodes, some of users that are not there.
@@ -31,7 +33,7 @@ async def test_each_of_many_concurrent_calls_gets_its_own_replies(store: Cluster
         expected = [{1: (index, NEVER), 2: (-index, NEVER)}]
         expected += [{1: (len(KEYS) - index, NEVER), 2: (index - len(KEYS), NEVER)}, {}][: index % 3]
         assert await store.read(asked, seconds_from_now(20)) == expected
-        await store.write({KEYS[index]: {NEVER: {3: index}}}, seconds_from_now(20))
+        await store.write(of_users({KEYS[index]: {NEVER: {3: index}}}), seconds_from_now(20))
         (read,) = await store.read([KEYS[index]], seconds_from_now(20))
         assert read[3] == (index, NEVER)
 
@@ -52,7 +54,9 @@ async def test_all_calls_of_a_turn_go_out_in_one_write_a_node(
 
         await reads()  # the watchers' own connections stand, too
         before = await reads()
-        await asyncio.gather(*(store.write({key: {NEVER: {1: 2, 2: 2}}}, seconds_from_now()) for key in users))
+        await asyncio.gather(
+            *(store.write(of_users({key: {NEVER: {1: 2, 2: 2}}}), seconds_from_now()) for key in users)
+        )
         after = await reads()
     assert [last - first for first, last in zip(before, after, strict=True)] == [2, 2, 2]  # the write and the question
 
@@ -60,7 +64,7 @@ async def test_all_calls_of_a_turn_go_out_in_one_write_a_node(
 async def test_past_its_bound_calls_are_refused_at_once(embedded: EmbeddedCluster, plain: RedisCluster) -> None:
     async with connected(embedded.url, max_pending_bytes=20_000) as cluster:
         store = ClusterMembershipStore(cluster)
-        many, few = for_each(KEYS[:80], {NEVER: {1: 1}}), {KEYS[-1]: {NEVER: {1: 2}}}
+        many, few = for_each(KEYS[:80], {NEVER: {1: 1}}), of_users({KEYS[-1]: {NEVER: {1: 2}}})
         pending = asyncio.create_task(store.write(many, seconds_from_now()))
         await asyncio.sleep(0)
         before = time.monotonic()
@@ -81,7 +85,7 @@ async def test_past_its_bound_calls_are_refused_at_once(embedded: EmbeddedCluste
 async def test_a_cancelled_call_drops_what_was_not_sent(store: ClusterMembershipStore) -> None:
     await store.write(for_each(KEYS[:10], {NEVER: {1: 1}}), seconds_from_now())
     cancelled = asyncio.create_task(store.write(for_each(KEYS[:10], {NEVER: {1: 2}}), seconds_from_now()))
-    kept = asyncio.create_task(store.write({KEYS[0]: {NEVER: {2: 2}}}, seconds_from_now()))
+    kept = asyncio.create_task(store.write(of_users({KEYS[0]: {NEVER: {2: 2}}}), seconds_from_now()))
     asyncio.get_running_loop().call_soon(cancelled.cancel)  # it has been queued by then, and not sent
     await kept
     with pytest.raises(asyncio.CancelledError):
@@ -90,7 +94,7 @@ async def test_a_cancelled_call_drops_what_was_not_sent(store: ClusterMembership
 
 
 async def test_a_call_that_is_cancelled_under_way_does_not_disturb_others(store: ClusterMembershipStore) -> None:
-    await store.write({key: {NEVER: {1: index}} for index, key in enumerate(KEYS)}, seconds_from_now())
+    await store.write(of_users({key: {NEVER: {1: index}} for index, key in enumerate(KEYS)}), seconds_from_now())
     reads = [asyncio.create_task(store.read([key], seconds_from_now())) for key in KEYS]
     await asyncio.sleep(0.001)
     for read in reads[::2]:
@@ -101,7 +105,7 @@ async def test_a_call_that_is_cancelled_under_way_does_not_disturb_others(store:
 
 async def test_a_deadline_that_is_over_is_unavailable(store: ClusterMembershipStore) -> None:
     with pytest.raises(AudienceError, match="sending the call again is safe") as failed:
-        await store.write({KEYS[0]: {NEVER: {1: 1}}}, seconds_from_now(-1))
+        await store.write(of_users({KEYS[0]: {NEVER: {1: 1}}}), seconds_from_now(-1))
     assert failed.value.reason is Reason.UNAVAILABLE
     assert failed.value.retry_after_seconds == 1
 

@@ -13,6 +13,7 @@ from support.clusters import (
     Migration,
     connected,
     for_each,
+    of_users,
     on_all_nodes,
     on_node,
     owner_of,
@@ -97,7 +98,7 @@ async def test_no_write_is_lost_or_fails_while_a_slot_moves(
         count = 0
         while moving or not count:
             count += 1
-            await store.write({key: {NEVER: {count: count, 100_000: count}}}, seconds_from_now())
+            await store.write(of_users({key: {NEVER: {count: count, 100_000: count}}}), seconds_from_now())
         return count
 
     writers = [asyncio.create_task(keep_writing(key)) for key in KEYS]
@@ -105,7 +106,7 @@ async def test_no_write_is_lost_or_fails_while_a_slot_moves(
     await migration.begin()
     await migration.move_keys()
     await migration.end()
-    await store.write({KEYS[0]: {NEVER: {100_001: 1}}}, seconds_from_now())
+    await store.write(of_users({KEYS[0]: {NEVER: {100_001: 1}}}), seconds_from_now())
     moving = False
     counts = await asyncio.gather(*writers)
     read = await store.read(KEYS, seconds_from_now())
@@ -128,7 +129,7 @@ async def test_a_slot_that_nobody_serves_is_unavailable_until_somebody_does(
     try:
         waiting = asyncio.create_task(store.write(for_each(KEYS, {NEVER: {2: 2}}), seconds_from_now(20)))
         (other,) = users_of_slot(SLOT + 1, 1)
-        await store.write({other: {NEVER: {1: 1}}}, seconds_from_now())
+        await store.write(of_users({other: {NEVER: {1: 1}}}), seconds_from_now())
         while not await errors(embedded, "CLUSTERDOWN"):  # noqa: ASYNC110 - it tells no one
             await asyncio.sleep(0.01)
         assert not waiting.done()
@@ -145,7 +146,7 @@ async def test_starts_on_a_cluster_of_which_a_slot_is_not_served(embedded: Embed
         async with connected(embedded.url) as cluster:
             store = ClusterMembershipStore(cluster)
             (other,) = users_of_slot(SLOT + 1, 1)
-            await store.write({other: {NEVER: {1: 1}}}, seconds_from_now())
+            await store.write(of_users({other: {NEVER: {1: 1}}}), seconds_from_now())
             waiting = asyncio.create_task(store.write(for_each(KEYS, {NEVER: {2: 2}}), seconds_from_now(20)))
             await asyncio.sleep(0.1)
             assert not waiting.done()

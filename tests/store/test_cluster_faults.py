@@ -18,6 +18,7 @@ from support.clusters import (
     connected,
     eventually,
     for_each,
+    of_users,
     on_all_nodes,
     on_node,
     seconds_from_now,
@@ -112,7 +113,7 @@ async def test_a_node_that_stands_still_is_unavailable_and_comes_back(embedded: 
         assert failed.value.retry_after_seconds
         assert 0.6 < time.monotonic() - before < 2
         await store.write(for_each([KEY_OF_NODE[0], KEY_OF_NODE[2]], {NEVER: {1: 3}}), seconds_from_now(0.5))
-        waiting = asyncio.create_task(store.write({KEY_OF_NODE[1]: {NEVER: {1: 4}}}, seconds_from_now(10)))
+        waiting = asyncio.create_task(store.write(of_users({KEY_OF_NODE[1]: {NEVER: {1: 4}}}), seconds_from_now(10)))
         await asyncio.sleep(0.3)
         send(embedded.nodes[1], signal.SIGCONT)
         await waiting
@@ -152,10 +153,10 @@ async def test_a_stalled_connection_is_replaced(embedded: EmbeddedCluster, send:
 
     async with connected(embedded.url, stalled_seconds=0.2, connect_timeout_seconds=2.0) as cluster:
         store = ClusterMembershipStore(cluster)
-        await store.write({KEY_OF_NODE[0]: {NEVER: {1: 1}}}, seconds_from_now())
+        await store.write(of_users({KEY_OF_NODE[0]: {NEVER: {1: 1}}}), seconds_from_now())
         (first,) = await service_connections()
         send(node, signal.SIGSTOP)
-        waiting = asyncio.create_task(store.write({KEY_OF_NODE[0]: {NEVER: {1: 2}}}, seconds_from_now(10)))
+        waiting = asyncio.create_task(store.write(of_users({KEY_OF_NODE[0]: {NEVER: {1: 2}}}), seconds_from_now(10)))
         await asyncio.sleep(0.5)
         send(node, signal.SIGCONT)
         await waiting
@@ -188,7 +189,7 @@ async def test_a_killed_node_takes_only_its_slots_with_it_until_it_is_back(
     for _ in range(10):
         await store.write(for_each(KEY_OF_NODE[:2], {NEVER: {1: 3}}), seconds_from_now(0.5))
     # It loads its data, and takes no writes for two seconds then; calls with time wait for it.
-    await store.write({KEY_OF_NODE[2]: {NEVER: {2: 4}}}, seconds_from_now(20))
+    await store.write(of_users({KEY_OF_NODE[2]: {NEVER: {2: 4}}}), seconds_from_now(20))
     (read,) = await store.read([KEY_OF_NODE[2]], seconds_from_now())
     assert read[2] == (4, NEVER)
 

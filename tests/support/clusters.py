@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from instantaudience_server.processes import Child, Program, free_ports
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.embedded import HOST, SLOTS, EmbeddedCluster
-from instantaudience_server.store.interface import Changes, UserChanges
+from instantaudience_server.store.interface import Alike, Changes, UserChanges
 from instantaudience_server.store.keys import key_slot
 from instantaudience_server.store.topology import Topology
 from redis.asyncio import Redis, RedisCluster
@@ -116,8 +116,13 @@ async def owner_of(embedded: EmbeddedCluster, slot: int) -> int:
 
 
 def for_each(keys: Iterable[bytes], user_changes: UserChanges) -> Changes:
-    """The same changes for each user; they share one object, as users with the same blocks do in a request."""
-    return dict.fromkeys(keys, user_changes)
+    """The same changes for each user."""
+    return [Alike(list(keys), user_changes)]
+
+
+def of_users(changes: Mapping[bytes, UserChanges]) -> Changes:
+    """Changes of each user by itself."""
+    return [Alike([key], user_changes) for key, user_changes in changes.items()]
 
 
 def user_key(user_id: int) -> bytes:

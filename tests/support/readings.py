@@ -1,15 +1,17 @@
 """Requests in the contract's JSON form, read as the service reads them."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict, ParseDict
 from instantaudience.v1 import audience_pb2 as pb
+from instantaudience_server.catalog import Catalog
 from instantaudience_server.memberships import MembershipService
 from instantaudience_server.quotas import Quotas
-from instantaudience_server.store.interface import NEVER, REMOVE, Changes
+from instantaudience_server.store.interface import NEVER, REMOVE, Changes, UserChanges
 from instantaudience_server.wire import EncodedRequest
 from support.callers import caller, demo_catalog
 from support.clocks import NOW_MS, FakeClock
@@ -39,7 +41,7 @@ class Read:
 
     response: dict[str, Any]
     result: pb.ApplySegmentsResult
-    changes: Changes
+    changes: dict[bytes, UserChanges]
 
     @property
     def messages(self) -> list[str]:
@@ -79,20 +81,47 @@ def piece(number: int, content: bytes) -> bytes:
     return bytes([number << 3 | 2]) + size + bytes([length]) + content
 
 
+class Reader:
+    """A service that reads requests, one after the other; `clock` starts at NOW_MS."""
+
+    def __init__(self, catalog: Catalog, external_ids: ExternalIds) -> None:
+        self.catalog = catalog
+        self.clock = FakeClock(NOW_MS)
+        self.quotas = Quotas(Windows())
+        store: Any = MappedIds(external_ids)
+        nothing: Any = None  # is counted of a request that is only read
+        self._service = MembershipService(catalog, store, self.quotas, nothing, nothing, self.clock)
+
+    async def read(self, request: Mapping[str, Any] | Any, username: str = "demo") -> Read:
+        """Read a request (JSON form, or a message), for an account."""
+        message = encoded(request) if isinstance(request, Mapping) else request
+        prepared = await self._service.prepare(message, caller(username, self.catalog), deadline=float("inf"))
+        return Read(as_response(prepared.result), prepared.result, by_user(prepared.changes))
+
+
+@asynccontextmanager
+async def reading(catalog: Catalog = CATALOG, external_ids: ExternalIds | None = None) -> AsyncIterator[Reader]:
+    """A reader."""
+    reader = Reader(catalog, external_ids or {})
+    try:
+        yield reader
+    finally:
+        await reader.quotas.close()
+
+
 async def read_async(
     request: Mapping[str, Any] | Any, username: str = "demo", external_ids: ExternalIds | None = None
 ) -> Read:
     """Read a request (JSON form, or a message) at NOW_MS, for an account of the demo catalog."""
-    message = encoded(request) if isinstance(request, Mapping) else request
-    quotas = Quotas(Windows())
-    store: Any = MappedIds(external_ids or {})
-    nothing: Any = None  # is counted of a request that is only read
-    service = MembershipService(CATALOG, store, quotas, nothing, nothing, FakeClock(NOW_MS))
-    try:
-        prepared = await service.prepare(message, caller(username, CATALOG), deadline=float("inf"))
-    finally:
-        await quotas.close()
-    return Read(as_response(prepared.result), prepared.result, prepared.changes)
+    async with reading(external_ids=external_ids) as reader:
+        return await reader.read(request, username)
+
+
+def by_user(changes: Changes) -> dict[bytes, UserChanges]:
+    """What is to write for each user."""
+    users = [(key, user_changes) for keys, user_changes in changes for key in keys]
+    assert len(dict(users)) == len(users), "a user stands twice"
+    return dict(users)
 
 
 def read(request: Mapping[str, Any] | Any, username: str = "demo", external_ids: ExternalIds | None = None) -> Read:
@@ -112,7 +141,7 @@ def as_response(result: pb.ApplySegmentsResult) -> dict[str, Any]:
     return response
 
 
-def applied(changes: Changes, state: State) -> State:
+def applied(changes: Mapping[bytes, UserChanges], state: State) -> State:
     """What stands once changes are written."""
     after = {user: dict(memberships) for user, memberships in state.items()}
     for key, user_changes in changes.items():

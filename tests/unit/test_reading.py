@@ -6,11 +6,13 @@ from typing import Any, ClassVar
 
 import pytest
 from instantaudience.v1 import audience_pb2 as pb
+from instantaudience.v1 import catalog_pb2 as pb_catalog
 from instantaudience_server.errors import AudienceError, Reason
-from instantaudience_server.store.interface import NEVER, REMOVE
+from instantaudience_server.store.interface import NEVER, REMOVE, Kind, Record
 from instantaudience_server.wire import EncodedRequest
+from support.callers import demo_catalog
 from support.clocks import NOW_MS
-from support.readings import encoded, piece, read, read_async
+from support.readings import encoded, piece, read, read_async, reading
 
 UUID = "1ba98a6c-d1a5-49ef-ad1c-2d9230ebcd13"
 DEFAULT_END = NOW_MS + 43_200 * 60_000
@@ -310,3 +312,46 @@ async def test_a_request_full_of_warnings_lets_other_calls_have_their_turn() -> 
     counting.cancel()
     assert len(answer.messages) == 60 * 101 + 1
     assert turns >= 10
+
+
+class TestRepeatedRequests:
+    """What one request has taught does not change what the next one means."""
+
+    BLOCK: ClassVar = {"seg_id": 10001, "expiration": 1}
+
+    def request(self, *user_ids: str) -> dict[str, Any]:
+        return {"rt_segment": [user(user_id, self.BLOCK) for user_id in user_ids]}
+
+    @pytest.mark.parametrize("user_ids", [["1"], ["1", "2", "3"]], ids=["one user", "several"])
+    async def test_ends_count_from_each_request(self, user_ids: list[str]) -> None:
+        async with reading() as reader:
+            for passed_ms in (0, 1, 60_000):
+                reader.clock.ms = NOW_MS + passed_ms
+                answer = await reader.read(self.request(*user_ids))
+                expected = {10001: (0, NOW_MS + passed_ms + 60_000)}
+                assert answer.memberships == {("", user_id): expected for user_id in user_ids}
+                assert answer.counts == (len(user_ids), len(user_ids))
+
+    async def test_every_user_is_looked_at(self) -> None:
+        async with reading() as reader:
+            await reader.read(self.request("1"))
+            answer = await reader.read(self.request("2", "?", "2"))
+            assert (list(answer.memberships), answer.counts) == ([("", "2")], (2, 2))
+            assert answer.messages == ["Invalid user_id: ?"]
+            device = await reader.read({"rt_segment": [user(UUID, self.BLOCK, domain="idfa")]})
+            assert list(device.memberships) == [("idfa", UUID)]
+
+    @pytest.mark.parametrize("user_ids", [["1"], ["1", "2", "3"]], ids=["one user", "several"])
+    async def test_a_segment_that_was_switched_off_takes_no_more_users(self, user_ids: list[str]) -> None:
+        async with reading(demo_catalog()) as reader:
+            assert len((await reader.read(self.request(*user_ids))).changes) == len(user_ids)
+            segment = pb_catalog.Segment(id=10001, member_id=123, state=pb_catalog.SEGMENT_STATE_INACTIVE)
+            reader.catalog.put([Record(Kind.SEGMENT, segment.SerializeToString())])
+            answer = await reader.read(self.request(*user_ids))
+            assert (answer.changes, answer.messages) == ({}, ["Inactive segment: 10001"] * len(user_ids))
+
+    async def test_another_member_is_judged_by_itself(self) -> None:
+        async with reading() as reader:
+            for username, messages in (("demo", []), ("private", ["Unauthorized segment: 10001"]), ("demo", [])):
+                assert (await reader.read(self.request("1"), username)).messages == messages
+                assert (await reader.read(self.request("1", "2"), username)).messages == 2 * messages

@@ -5,9 +5,11 @@ from google.protobuf.json_format import ParseDict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from instantaudience.v1 import audience_pb2 as pb
-from instantaudience_server.wire import EncodedRequest, decode_user, split_user
+from instantaudience_server.wire import EncodedRequest, decode_user, split_user, users_by_rest
 from support import strategies
 
+HEADS = (b"\x0a\x01", b"\x0a\x02", b"\x0a\x00", b"\x0a\x80", b"\x0a\x05", b"\x12\x01", b"")
+"""What an encoded user begins with: IDs of some sizes, one that is too long, no ID."""
 REQUESTS = (pb.ApplySegmentsRequest, pb.StreamSegmentsRequest)
 
 
@@ -39,6 +41,20 @@ def test_a_user_is_split_after_its_id(user: dict) -> None:
     if short:
         message.ClearField("user_id")
         assert decode_user(rest) == message
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    users=st.lists(st.builds(bytes.__add__, st.sampled_from(HEADS), st.binary(min_size=2, max_size=4)), max_size=6)
+    | st.lists(st.builds(bytes.__add__, st.sampled_from(HEADS), st.binary(min_size=3, max_size=3)), max_size=6)
+    | st.lists(st.binary(min_size=3, max_size=3).map(HEADS[0].__add__), max_size=6)
+)
+def test_many_users_are_split_as_one(users: list[bytes]) -> None:
+    """Whether they are as long as each other or not."""
+    expected: dict[bytes, list[bytes]] = {}
+    for user_id, rest in map(split_user, users):
+        expected.setdefault(rest, []).append(user_id)
+    assert users_by_rest(users) == expected
 
 
 @given(encoded=st.binary(max_size=8))

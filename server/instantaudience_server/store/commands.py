@@ -101,9 +101,15 @@ def on_keys(keys: Sequence[bytes], words: Words) -> list[Spread]:
     name, arguments = words
     before, _, after = _pack((name, _GAP, *arguments)).partition(_GAP_WITH_LENGTH)
     usual_reply = _ONE if name == _SET else b""
+    sizes = set(map(len, keys))
     return [
-        Spread([key for key in keys if len(key) == size], b"%b$%d\r\n" % (before, size), after, usual_reply)
-        for size in set(map(len, keys))
+        Spread(
+            keys if len(sizes) == 1 else [key for key in keys if len(key) == size],
+            b"%b$%d\r\n" % (before, size),
+            after,
+            usual_reply,
+        )
+        for size in sizes
     ]
 
 

@@ -14,8 +14,16 @@ UserChanges = Mapping[int, Mapping[int, int]]
 """What to write for a user: end → segment ID → value. An end is a Unix time in ms, `NEVER` or `REMOVE`; a segment
 stands under one end."""
 
-Changes = Mapping[bytes, UserChanges]
-"""What to write, by user key. Users with the same changes share one object, which is then encoded once."""
+
+class Alike(NamedTuple):
+    """Users with the same changes, by their keys. These changes are encoded once for all of them."""
+
+    keys: Sequence[bytes]
+    changes: UserChanges
+
+
+Changes = Sequence[Alike]
+"""What to write. No user stands twice."""
 
 Memberships = dict[int, tuple[int, int]]
 """What stands: segment ID → (value, end). An end is a Unix time in ms or `NEVER`."""

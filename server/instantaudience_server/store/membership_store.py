@@ -1,7 +1,6 @@
 """Memberships in the cluster (see `interface.MembershipStore`)."""
 
 from collections.abc import Sequence
-from itertools import groupby
 
 from instantaudience_server.store import commands
 from instantaudience_server.store.batch import Group, Listed
@@ -38,11 +37,10 @@ class ClusterMembershipStore:
 
 
 def _pack(changes: Changes) -> list[Group]:
-    """One command for each user and end. What users in a row share is encoded once."""
+    """One command for each user and end."""
     alone: list[Command] = []
     groups: list[Group] = []
-    for user_changes, users in groupby(changes, changes.__getitem__):
-        keys = list(users)
+    for keys, user_changes in changes:
         for end, values in user_changes.items():
             words = commands.removing(values) if end == REMOVE else commands.setting(end, values)
             if len(keys) == 1:

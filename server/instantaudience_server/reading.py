@@ -33,6 +33,14 @@ class Refusal(NamedTuple):
     part: "pb.SegBlock | pb.RtSegment"
 
 
+class Totals(NamedTuple):
+    """Valid users, and memberships to be added and removed; each counts once, however often it was sent."""
+
+    users: int
+    adds: int
+    removes: int
+
+
 class Reading:
     """A request while it is read. The ends of its memberships count from `now_ms` (Unix time in ms).
 
@@ -66,7 +74,7 @@ class Reading:
         self._alike: Changes | None = None
         self.unchanged: set[bytes] = set()
         self.refusals: list[Refusal] = []
-        self._memberships: tuple[int, int] | None = None
+        self._totals: Totals | None = None
 
     def read(self, users: Sequence[bytes], start: int = 0) -> int:
         """Read encoded users from `start` on, and note what changes.
@@ -122,7 +130,7 @@ class Reading:
         if len(different) < len(users):
             return False
         self.users, self.segments, self._alike = len(users), segments, alike
-        self._memberships = adds, removes
+        self._totals = Totals(len(users), adds, removes)
         return True
 
     @property
@@ -133,18 +141,21 @@ class Reading:
             self._alike = [Alike(list(keys), user_changes) for user_changes, keys in by_changes]
         return self._alike
 
-    def count_users(self) -> int:
-        """How many different users are valid."""
-        unchanged = self.unchanged and self.unchanged - self._changes.keys()
-        return sum([len(keys) for keys, _ in self.changes]) + len(unchanged)
-
-    def count_memberships(self) -> tuple[int, int]:
-        """How many memberships are to be added and removed; each counts once, however often it was sent."""
-        if self._memberships is None:
-            counts = [(len(keys), *_count(changes)) for keys, changes in self.changes]
-            adds = sum([users * of_user for users, of_user, _ in counts])
-            self._memberships = adds, sum([users * of_user for users, _, of_user in counts])
-        return self._memberships
+    @property
+    def totals(self) -> Totals:
+        """What is counted of the request, once all users are read."""
+        if self._totals is None:
+            users = len(self.unchanged and self.unchanged - self._changes.keys())
+            adds = removes = 0
+            for keys, changes in self.changes:
+                users += len(keys)
+                for end, values in changes.items():
+                    if end == REMOVE:
+                        removes += len(keys) * len(values)
+                    else:
+                        adds += len(keys) * len(values)
+            self._totals = Totals(users, adds, removes)
+        return self._totals
 
     def _faultless_blocks(self, rest: bytes) -> Blocks | None:
         """The blocks in what follows a user's ID, if they are all valid and usable, and nothing else is there."""
@@ -239,12 +250,6 @@ class Reading:
         earlier = self._changes.setdefault(key, changes)
         if earlier is not changes:
             self._changes[key] = _merged(earlier, changes)
-
-
-def _count(changes: UserChanges) -> tuple[int, int]:
-    """How many memberships of a user are added, and how many removed."""
-    removes = len(changes.get(REMOVE, ()))
-    return sum(map(len, changes.values())) - removes, removes
 
 
 def _merged(earlier: UserChanges, later: UserChanges) -> UserChanges:

@@ -156,9 +156,9 @@ class _Hour:
     def add(self, reading: Reading, waiter: Waiter) -> None:
         """Count a call, with the next addition."""
         tally = self._tally
-        adds, removes = reading.count_memberships()
+        users, adds, removes = reading.totals
         tally[_CALLS] += 1
-        tally[_USERS] += reading.count_users()
+        tally[_USERS] += users
         tally[_ADDS] += adds
         tally[_REMOVES] += removes
         for refusal in reading.refusals:

@@ -36,14 +36,14 @@ class Group(Protocol):
 
 
 class Listed:
-    """Commands that have nothing in common; `replies` are in their order."""
+    """Commands that have nothing in common but perhaps their usual reply. `replies` are in their order; a usual one may
+    be None there."""
 
-    __slots__ = ("_commands", "replies")
+    __slots__ = ("_commands", "replies", "usual_reply")
 
-    usual_reply = b""
-
-    def __init__(self, commands: Sequence[Command]) -> None:
+    def __init__(self, commands: Sequence[Command], usual_reply: bytes = b"") -> None:
         self._commands = commands
+        self.usual_reply = usual_reply
         self.replies: list[Any] = [None] * len(commands)
 
     @property

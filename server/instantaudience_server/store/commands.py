@@ -23,7 +23,7 @@ _GAP_WITH_LENGTH = b"$1\r\n\0"
 LAST_SLOT = SLOTS - 1
 
 _SET = b"HSETEX"
-_ONE = b":1\r\n"
+SET_REPLY = b":1\r\n"
 """What HSETEX replies when it was carried out and has no condition."""
 
 
@@ -100,7 +100,7 @@ def on_keys(keys: Sequence[bytes], words: Words) -> list[Spread]:
     """The same command on each of some users' keys."""
     name, arguments = words
     before, _, after = _pack((name, _GAP, *arguments)).partition(_GAP_WITH_LENGTH)
-    usual_reply = _ONE if name == _SET else b""
+    usual_reply = SET_REPLY if name == _SET else b""
     sizes = set(map(len, keys))
     return [
         Spread(

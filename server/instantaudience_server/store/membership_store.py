@@ -38,16 +38,21 @@ class ClusterMembershipStore:
 
 def _pack(changes: Changes) -> list[Group]:
     """One command for each user and end."""
-    alone: list[Command] = []
+    sets: list[Command] = []
+    removes: list[Command] = []
     groups: list[Group] = []
     for keys, user_changes in changes:
         for end, values in user_changes.items():
             words = commands.removing(values) if end == REMOVE else commands.setting(end, values)
             if len(keys) == 1:
-                alone.append(commands.on_key(keys[0], words))
+                (removes if end == REMOVE else sets).append(commands.on_key(keys[0], words))
             else:
                 groups += commands.on_keys(keys, words)
-    return [*groups, Listed(alone)] if alone else groups
+    if sets:
+        groups.append(Listed(sets, commands.SET_REPLY))
+    if removes:
+        groups.append(Listed(removes))
+    return groups
 
 
 def _live(values: dict[int, int], ends: dict[int, int]) -> Memberships:

@@ -9,7 +9,7 @@ from instantaudience_server.access import Caller, require_admin
 from instantaudience_server.catalog_editor import CatalogEditor, not_found
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.passwords import Passwords
-from instantaudience_server.store.interface import CatalogStore, Kind
+from instantaudience_server.store.catalog_interface import CatalogStore, Kind
 
 
 class AccountService:

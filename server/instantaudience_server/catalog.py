@@ -16,7 +16,7 @@ from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server import catalog_records
 from instantaudience_server.segment_table import ROWS_AT_ONCE, Condition, SegmentTable
 from instantaudience_server.settings import BODY_LIMIT_BYTES
-from instantaudience_server.store.interface import Kind, Record
+from instantaudience_server.store.catalog_interface import Kind, Record
 
 MOST_HOT_SEGMENTS = 50_000
 """Segments that are kept decoded, about."""

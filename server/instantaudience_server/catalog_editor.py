@@ -9,7 +9,7 @@ from instantaudience_server.catalog_feed import CatalogFeed
 from instantaudience_server.catalog_records import Object
 from instantaudience_server.clock import Clock
 from instantaudience_server.errors import AudienceError, Reason
-from instantaudience_server.store.interface import CatalogStore, Kind, Outcome, Write
+from instantaudience_server.store.catalog_interface import CatalogStore, Kind, Outcome, Write
 
 New = TypeVar("New", bound=Object)
 

@@ -12,7 +12,7 @@ from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.catalog_records import Object, kind_of
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.settings import BODY_LIMIT_BYTES
-from instantaudience_server.store.interface import Kind
+from instantaudience_server.store.catalog_interface import Kind
 
 New = TypeVar("New", bound=Object)
 

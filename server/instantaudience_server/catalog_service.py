@@ -14,7 +14,7 @@ from instantaudience_server.catalog_feed import CatalogFeed
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.paging import page_of
 from instantaudience_server.quotas import Quotas
-from instantaudience_server.store.interface import CatalogStore, Kind
+from instantaudience_server.store.catalog_interface import CatalogStore, Kind
 from instantaudience_server.update_masks import edit_of
 
 

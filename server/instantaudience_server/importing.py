@@ -15,7 +15,7 @@ from instantaudience_server.catalog_records import Object
 from instantaudience_server.clock import Clock
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.passwords import Passwords, is_password_hash
-from instantaudience_server.store.interface import CatalogStore, Kind, Outcome, Write
+from instantaudience_server.store.catalog_interface import CatalogStore, Kind, Outcome, Write
 
 MOST_OBJECTS = 1000
 """Objects of a request."""

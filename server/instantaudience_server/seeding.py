@@ -9,7 +9,7 @@ from instantaudience_server import catalog_records
 from instantaudience_server.catalog_editor import write_of
 from instantaudience_server.catalog_file import CatalogEntries, CatalogError, Progress
 from instantaudience_server.catalog_records import Object
-from instantaudience_server.store.interface import CatalogStore, Outcome, Write
+from instantaudience_server.store.catalog_interface import CatalogStore, Outcome, Write
 
 OBJECTS_AT_ONCE = 500
 STORE_SECONDS = 5.0

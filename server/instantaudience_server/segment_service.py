@@ -16,7 +16,7 @@ from instantaudience_server.catalog_rules import LARGEST_ID
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
-from instantaudience_server.store.interface import Kind
+from instantaudience_server.store.catalog_interface import Kind
 
 MOST_ELEMENTS = 100
 """Segments of a page, and IDs in a request, at most."""

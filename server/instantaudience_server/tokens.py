@@ -19,7 +19,8 @@ from instantaudience_server.clock import Clock
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.metrics import SIGN_IN_RESULTS
 from instantaudience_server.passwords import Passwords
-from instantaudience_server.store.interface import CatalogStore, Session, SessionStore
+from instantaudience_server.store.catalog_interface import CatalogStore
+from instantaudience_server.store.interface import Session, SessionStore
 
 IDLE_MS = 2 * 3600 * 1000
 """A token ends this long after its last use."""

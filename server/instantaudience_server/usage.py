@@ -15,7 +15,7 @@ from instantaudience_server.catalog import Catalog
 from instantaudience_server.clock import MS_PER_HOUR, Clock
 from instantaudience_server.errors import AudienceError, unavailable
 from instantaudience_server.reading import Reading
-from instantaudience_server.store.interface import MOST_LINES, Addition, Lines, Tally, UsageStore
+from instantaudience_server.store.usage_interface import MOST_LINES, Addition, Lines, Tally, UsageStore
 from instantaudience_server.telemetry import Event
 from instantaudience_server.usage_lines import count_lines, error_lines, segment_lines
 from instantaudience_server.waiting import Sweeper, Waiter

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from google.api import httpbody_pb2
 from instantaudience.v1 import usage_pb2 as pb
 
-from instantaudience_server.store.interface import HourUsage, Lines, Tally
+from instantaudience_server.store.usage_interface import HourUsage, Lines, Tally
 from instantaudience_server.usage_spans import write_hour
 
 SECONDS_PER_HOUR = 3600

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from instantaudience_server.clock import MS_PER_HOUR, Clock
 from instantaudience_server.errors import unavailable
-from instantaudience_server.store.interface import UsageStore
+from instantaudience_server.store.usage_interface import UsageStore
 from instantaudience_server.usage_forms import Form, Piece, joined
 from instantaudience_server.waiting import Sweeper, Waiter
 

@@ -12,7 +12,8 @@ from instantaudience.v1 import audience_pb2 as pb
 from instantaudience_server.catalog import Catalog
 from instantaudience_server.clock import MS_PER_MINUTE
 from instantaudience_server.reading import Reading, Refusal
-from instantaudience_server.store.interface import MOST_LINES, NEVER, REMOVE, UserChanges
+from instantaudience_server.store.interface import NEVER, REMOVE, UserChanges
+from instantaudience_server.store.usage_interface import MOST_LINES
 
 LONGEST_LINE = 300
 """Characters of a line; what is longer is cut. An external ID may have 256."""

@@ -10,9 +10,9 @@ from instantaudience_server.catalog_editor import ATTEMPTS
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.passwords import Passwords
 from instantaudience_server.store import keys
+from instantaudience_server.store.catalog_interface import Kind
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.embedded import EmbeddedCluster
-from instantaudience_server.store.interface import Kind
 from redis.cluster import RedisCluster
 from support.catalogs import OTHER, OWN, CatalogWorker, begin, catalog_worker, page_of, without_etag
 from support.clocks import FakeClock

@@ -9,8 +9,8 @@ from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.importing import MOST_OBJECTS
 from instantaudience_server.passwords import Passwords
+from instantaudience_server.store.catalog_interface import Kind
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.interface import Kind
 from support.callers import caller, quick_hash
 from support.catalogs import OTHER, OWN, CatalogWorker, begin, catalog_worker, without_etag
 from support.clocks import FakeClock

@@ -11,8 +11,8 @@ from instantaudience_server.access import Caller
 from instantaudience_server.catalog import Role
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.passwords import Passwords
+from instantaudience_server.store.catalog_interface import Kind
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.interface import Kind
 from instantaudience_server.tokens import TRUST_MS, bare_token, hash_token
 from instantaudience_server.transport.pipeline import Call, CallError, Method, Pipeline
 from instantaudience_server.usage import Usage

@@ -17,9 +17,9 @@ from instantaudience_server.quotas import Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.embedded import EmbeddedCluster
-from instantaudience_server.store.interface import MOST_LINES, HourUsage, Lines, Tally
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.store.quota_store import ClusterQuotaStore
+from instantaudience_server.store.usage_interface import MOST_LINES, HourUsage, Lines, Tally
 from instantaudience_server.store.usage_store import ClusterUsageStore
 from instantaudience_server.usage import Usage
 from redis.asyncio import RedisCluster

@@ -20,9 +20,9 @@ from instantaudience_server.quotas import Quotas
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.embedded import EmbeddedCluster
-from instantaudience_server.store.interface import Addition, Lines, Tally
 from instantaudience_server.store.keys import usage_key
 from instantaudience_server.store.quota_store import ClusterQuotaStore
+from instantaudience_server.store.usage_interface import Addition, Lines, Tally
 from instantaudience_server.store.usage_store import ClusterUsageStore
 from instantaudience_server.usage_hours import UsageHours
 from instantaudience_server.usage_service import UsageService

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.embedded import EmbeddedCluster
-from instantaudience_server.store.interface import MOST_LINES, Addition, HourUsage, Lines, Tally
 from instantaudience_server.store.keys import usage_key
+from instantaudience_server.store.usage_interface import MOST_LINES, Addition, HourUsage, Lines, Tally
 from instantaudience_server.store.usage_store import KEPT_SECONDS, NUMBER_KEPT_MS, ClusterUsageStore
 from redis.asyncio import RedisCluster
 from support.clusters import connected, on_all_nodes, on_node, owner_of, seconds_from_now

@@ -6,9 +6,9 @@ from instantaudience_server.catalog import Catalog
 from instantaudience_server.catalog_editor import CatalogEditor
 from instantaudience_server.catalog_feed import CatalogFeed
 from instantaudience_server.passwords import Passwords
+from instantaudience_server.store.catalog_interface import Kind
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.interface import Kind
 from instantaudience_server.store.session_store import ClusterSessionStore
 from instantaudience_server.tokens import TokenService
 from support.callers import quick_hash

@@ -6,7 +6,7 @@ from instantaudience_server import catalog_records
 from instantaudience_server.access import Caller
 from instantaudience_server.catalog import Account, Catalog
 from instantaudience_server.catalog_file import DEMO, CatalogEntries, read_catalog
-from instantaudience_server.store.interface import Record
+from instantaudience_server.store.catalog_interface import Record
 from support.contract_model import UNLIMITED
 
 _QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)

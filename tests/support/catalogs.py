@@ -20,9 +20,9 @@ from instantaudience_server.errors import AudienceError
 from instantaudience_server.importing import ImportService
 from instantaudience_server.passwords import Passwords
 from instantaudience_server.quotas import Quotas
+from instantaudience_server.store.catalog_interface import Kind
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.interface import Kind
 from instantaudience_server.store.quota_store import ClusterQuotaStore
 from support.callers import caller, quick_hash
 from support.clocks import FakeClock

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable
 
 import httpx
-from instantaudience_server.store.interface import Tally
+from instantaudience_server.store.usage_interface import Tally
 from redis.asyncio import RedisCluster
 
 MEMBER = 777

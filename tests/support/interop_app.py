@@ -16,7 +16,7 @@ from google.protobuf.struct_pb2 import Struct
 from instantaudience_server.access import Caller
 from instantaudience_server.clock import SystemClock
 from instantaudience_server.errors import AudienceError, Reason
-from instantaudience_server.store.interface import Addition
+from instantaudience_server.store.usage_interface import Addition
 from instantaudience_server.transport.asgi import GrpcApplication
 from instantaudience_server.transport.pipeline import (
     AnyMethod,

@@ -14,7 +14,7 @@ from instantaudience_server import catalog, catalog_records, segment_table
 from instantaudience_server.catalog import Account, Catalog, Limits, Member, Role, Segment
 from instantaudience_server.catalog_records import Object
 from instantaudience_server.segment_table import SegmentTable
-from instantaudience_server.store.interface import Kind, Record
+from instantaudience_server.store.catalog_interface import Kind, Record
 
 INACTIVE = pb.SEGMENT_STATE_INACTIVE
 SEGMENTS = [

@@ -9,7 +9,7 @@ from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.catalog_records import Object
 from instantaudience_server.catalog_rules import LIMITS, RULES, check, check_password, complete, references, tidy
 from instantaudience_server.errors import AudienceError, Reason
-from instantaudience_server.store.interface import Kind
+from instantaudience_server.store.catalog_interface import Kind
 
 MOST = 2**31 - 1
 UNCHECKED = {

@@ -8,7 +8,7 @@ from google.api import httpbody_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 from instantaudience.v1 import usage_pb2 as pb
-from instantaudience_server.store.interface import HourUsage, Lines, Tally
+from instantaudience_server.store.usage_interface import HourUsage, Lines, Tally
 from instantaudience_server.usage_forms import (
     COUNTS,
     JSON,

@@ -1,12 +1,12 @@
-"""What members sent, by hours, in the cluster (see `interface.UsageStore`); docs/adr/0014-usage.md argues that each
-addition counts once."""
+"""What members sent, by hours, in the cluster (see `usage_interface.UsageStore`); docs/adr/0014-usage.md argues that
+each addition counts once."""
 
 import asyncio
 from collections.abc import Sequence
 
 from instantaudience_server.store import commands, keys
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.interface import MOST_LINES, Addition, HourUsage, Lines, Tally
+from instantaudience_server.store.usage_interface import MOST_LINES, Addition, HourUsage, Lines, Tally
 from instantaudience_server.usage_spans import KEPT_HOURS
 
 KEPT_SECONDS = KEPT_HOURS * 3600

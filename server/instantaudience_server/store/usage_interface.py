@@ -1,0 +1,69 @@
+"""What the services ask of the store about usage; they know nothing of Redis. Deadlines and errors are those of
+`interface.MembershipStore`."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+
+class Tally(NamedTuple):
+    """What is counted of a member's calls (source: contract, "GET /rt-segment-processed").
+
+    `calls`, which the contract does not have, are those that were applied.
+    """
+
+    calls: int = 0
+    valid_users: int = 0
+    valid_adds: int = 0
+    valid_removes: int = 0
+    invalid_users: int = 0
+    invalid_segments: int = 0
+    unauth_segments: int = 0
+    inactive_segments: int = 0
+    other_errors: int = 0
+
+
+MOST_LINES = 200
+"""Lines that an hour keeps of each kind: the newest."""
+
+
+class Lines(NamedTuple):
+    """Samples of what was not applied, and of what was; oldest first. No line has a line break."""
+
+    errors: Sequence[str] = ()
+    segments: Sequence[str] = ()
+
+
+class HourUsage(NamedTuple):
+    """What a member sent in an hour."""
+
+    tally: Tally
+    lines: Lines
+
+
+class Addition(NamedTuple):
+    """What to add to an hour of a member. An hour is given by how many had passed since 1970 when it began (UTC).
+
+    `number` is larger than that of this worker's earlier additions to the hour.
+    """
+
+    member_id: int
+    hour: int
+    number: int
+    tally: Tally
+    lines: Lines
+
+
+class UsageStore(Protocol):
+    """What members sent, by hours, which are kept for 30 days."""
+
+    async def add(self, addition: Addition, deadline: float) -> None:
+        """Add to an hour. After UNAVAILABLE, the same addition may be sent again: it counts once.
+
+        Of one member and hour, a worker may have at most one addition under way, and must not leave one for another
+        before it is answered.
+        """
+
+    async def read(
+        self, member_id: int, hours: Sequence[int], deadline: float, *, with_lines: bool
+    ) -> list[HourUsage | None]:
+        """Read hours, in their order; None where nothing was sent. Without lines, these are empty."""

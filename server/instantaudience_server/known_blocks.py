@@ -51,6 +51,9 @@ def _lifetime(expiration: int) -> int:
     return REMOVE if expiration == rules.LEAVE else NEVER
 
 
+_NOBODY: tuple[None, dict[bytes, Blocks]] = (None, {})
+
+
 class KnownBlocks:
     """Lists of blocks that had no fault when a member sent them, by their encoded bytes; all are forgotten when the
     catalog changes, and when they are too many."""
@@ -62,27 +65,25 @@ class KnownBlocks:
 
     def find(self, member: Member, encoded: bytes) -> Blocks | None:
         """What is known of a list."""
-        return self._of(member).get(encoded)
+        if self._version != self._catalog.version:
+            self._forget()
+        of, known = self._members.get(member.id, _NOBODY)
+        # A call that began before its member was changed still has the member as it was.
+        return known.get(encoded) if of is member else None
 
     def keep(self, member: Member, encoded: bytes, blocks: Blocks) -> None:
         """Keep a list that was read now, for this member, as the catalog is."""
         size = LIST_BYTES + len(encoded) + BLOCK_BYTES * blocks.valid
-        if self._bytes + size > self._most_bytes:
+        if self._version != self._catalog.version or self._bytes + size > self._most_bytes:
             self._forget()
         self._bytes += size
-        self._of(member)[encoded] = blocks
-
-    def _of(self, member: Member) -> dict[bytes, Blocks]:
-        if self._version != self._catalog.version:
-            self._forget()
-        # A call that began before its member was changed still has the member as it was.
-        of, known = self._members.get(member.id, (None, {}))
+        of, known = self._members.get(member.id, _NOBODY)
         if of is not member:
             known = {}
             self._members[member.id] = member, known
-        return known
+        known[encoded] = blocks
 
     def _forget(self) -> None:
         self._version = self._catalog.version
-        self._members: dict[int, tuple[Member, dict[bytes, Blocks]]] = {}
+        self._members: dict[int, tuple[Member | None, dict[bytes, Blocks]]] = {}
         self._bytes = 0

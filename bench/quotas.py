@@ -17,6 +17,7 @@ import yaml
 from instantaudience_gateway import in_process
 from instantaudience_server.store.embedded import EmbeddedCluster
 from instantaudience_server.store.interface import Quota
+from instantaudience_server.store.keys import quota_key
 from instantaudience_server.telemetry import configure_logging
 from redis.asyncio import RedisCluster
 from rich.table import Table
@@ -72,6 +73,7 @@ async def measure(service: Service, url: str, seconds: float) -> list[tuple[str,
     async with RedisCluster.from_url(url, protocol=2) as redis:
         for name, (quota, rate, users, _) in FLOODS.items():
             console.print(f"… {name}")
+            await redis.delete(quota_key(MEMBERS[name], quota))  # the workers of the host before are still in it
             floods = [
                 Flood(MEMBERS[name], tokens[name], quota, rate, users, SEGMENT),
                 Flood(MEMBERS["neighbour"], tokens["neighbour"], quota, NEIGHBOURS_RATE, 1, SEGMENT),

@@ -76,7 +76,7 @@ def users_by_rest(users: Sequence[bytes]) -> dict[bytes, list[bytes]]:
 def _split_alike(users: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]] | None:
     """As `split_user`, of users that are as long as each other, with IDs as long as each other; None for others.
 
-    Most requests have such users, and all are split by one format.
+    Requests often have such users, and all are split by one format.
     """
     sizes = set(map(len, users))
     if len(sizes) != 1:

@@ -36,20 +36,25 @@ class Registers:
     """Registers that are at least as high in the cluster, or will be when it has taken what is on its way."""
 
     def __init__(self, *, most_segments: int = MOST_SEGMENTS, known_after: int = KNOWN_AFTER) -> None:
+        rows = most_segments + 1
         self._most_segments = most_segments
         self._known_after = known_after
-        self.forget()
-
-    def forget(self) -> None:
-        """Know nothing any more."""
-        rows = self._most_segments + 1
-        # The operating system gives memory to rows that are used, and to no others.
+        # Cleared where it lies when it is forgotten: a second array beside it, for a moment each hour, would stay with
+        # Envoy's allocator.
         self._ranks = np.zeros(rows * REGISTERS, np.uint8)
         self._rows: dict[int, int] = {}
         self._segments = [0] * rows
         self._used = np.zeros(rows, np.int64)
         self._turn = 0
         self._counts: Counter[int] = Counter()
+
+    def forget(self) -> None:
+        """Know nothing any more."""
+        self._ranks[: (len(self._rows) + 1) * REGISTERS] = 0
+        self._rows.clear()
+        self._used[:] = 0
+        self._turn = 0
+        self._counts.clear()
 
     def add(self, joined: Joined, indexes: Indexes, ranks: Ranks) -> Additions:
         """Note additions, and say which of them may raise a register: these must go to the cluster.

@@ -1,7 +1,8 @@
 -- The filter: what the REST contract asks of a request before the transcoder, and of an answer after it (source:
 -- contract, "Errors" and "Tokens"). It stands behind `CONTRACT`, `body.lua` and `files.lua` in one chunk, and uses of
 -- `CONTRACT`:
---   endpoints[path] = {allow = "GET, POST", methods[method] = {parameters = {name = true}, body = message name or nil}}
+--   endpoints[path] = {allow = "GET, POST", methods[method] = {parameters = {name = true}, body = message name or nil,
+--     gzip = parameter or nil}}
 --   types[type] = rule; grpc_errors["<grpc code> <error_id>"] = HTTP status
 --   bare_grpc_errors[grpc code] = error (also .default); unreadable, no_path, no_method = errors {status, id, text}
 --   body_bytes_key, error_id_key = names of headers; hidden_headers = {name, …}
@@ -49,8 +50,8 @@ local function is_utf8(text)
   return not find(text, "[\128-\255]")
 end
 
--- A query without the parameters that the method does not know (the transcoder would bind them to fields of the body)
--- and without empty ones (it takes them for no number); and what is wrong with it, or nil.
+-- The parameters of a query without those that the method does not know (the transcoder would bind them to fields of the
+-- body) and without empty ones (it takes them for no number); and what is wrong with them, or nil.
 local function known_parameters(query, parameters)
   local kept, seen, problem = {}, {}, nil
   for parameter in gmatch(query, "[^&]+") do
@@ -63,7 +64,7 @@ local function known_parameters(query, parameters)
       if not is_utf8(decode_percent(value)) then problem = name .. ": must be UTF-8" end
     end
   end
-  return #kept > 0 and "?" .. concat(kept, "&") or "", problem
+  return kept, problem
 end
 
 -- Headers become metadata. What is reserved to gRPC there must not come from a REST caller: it would set the deadline,
@@ -88,7 +89,10 @@ function envoy_on_request(handle)
   remove_grpc_headers(headers)
   local parameters, problem = known_parameters(query, method.parameters)
   if problem then return refuse(handle, CONTRACT.unreadable, problem .. ".") end
-  headers:replace(":path", path .. parameters)
+  if method.gzip and takes_gzip(headers:get("accept-encoding")) then
+    parameters[#parameters + 1] = method.gzip .. "=true"
+  end
+  headers:replace(":path", #parameters > 0 and path .. "?" .. concat(parameters, "&") or path)
   local body = handle:body()
   local length = body and body:length() or 0
   if not method.body then
@@ -142,6 +146,11 @@ function envoy_on_response(handle)
   local id, content_type = headers:get(CONTRACT.error_id_key), headers:get("content-type")
   local fine = FINE[headers:get(":status")]
   if fine and content_type == "application/grpc" then return end -- a gRPC caller's, refused above: the status is in it
+  if content_type == "application/gzip" then
+    headers:replace("content-type", "application/json")
+    headers:add("content-encoding", "gzip")
+    headers:add("vary", "accept-encoding")
+  end
   for _, name in ipairs(CONTRACT.hidden_headers) do headers:remove(name) end
   if fine then return end
   local body = handle:body(true) -- `headers` is of no use after this

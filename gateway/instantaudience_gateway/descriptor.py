@@ -19,6 +19,9 @@ from google.rpc import error_details_pb2
 GRPC_ONLY = "GRPC"
 """The restriction of a field that REST does not have: never in an answer, an unknown key in a request."""
 
+_GZIP = "gzip"
+"""The parameter that asks for a compressed answer. Callers do so with `Accept-Encoding`."""
+
 _FREE_FORM = "google.protobuf."
 """Messages of this package have a JSON form of their own, which is no list of fields."""
 
@@ -39,13 +42,17 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One method of one path. `body` is the full name of the message that the body is, None where there is no body."""
+    """One method of one path. `body` is the full name of the message that the body is, None where there is no body.
+
+    `gzip` is the parameter that asks for a compressed answer; None where there is no such answer.
+    """
 
     path: str
     http_method: str
     service: str
     parameters: tuple[str, ...]
     body: str | None
+    gzip: str | None
 
 
 def _files() -> list[FileDescriptor]:
@@ -125,12 +132,14 @@ def _endpoint(method: MethodDescriptor, rule: http_pb2.HttpRule) -> Endpoint:
     if "{" in path or rule.body not in {"", "*"}:
         raise ValueError(f"{method.full_name}: the gateway knows plain paths and whole bodies only")
     fields = [_field(field) for field in method.input_type.fields if _is_visible(field.GetOptions())]
+    parameters = [field.name for field in fields if field.scalar_type is not None]
     return Endpoint(
         path=path,
         http_method=verb.upper(),
         service=method.containing_service.full_name,
-        parameters=tuple(field.name for field in fields if field.scalar_type is not None),
+        parameters=tuple(name for name in parameters if name != _GZIP),
         body=method.input_type.full_name if rule.body else None,
+        gzip=_GZIP if _GZIP in parameters else None,
     )
 
 

@@ -82,6 +82,7 @@ def _endpoints() -> Mapping[str, Literal]:
         paths.setdefault(endpoint.path, {})[endpoint.http_method] = {
             "parameters": dict.fromkeys(endpoint.parameters, True),
             "body": endpoint.body,
+            "gzip": endpoint.gzip,
         }
     files: dict[str, Literal] = {
         path: {"allow": FILE_METHODS, "methods": {}} for path in (*console_files.files(), console_files.ALIAS_PATH)

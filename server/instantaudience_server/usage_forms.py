@@ -1,6 +1,6 @@
 """How usage looks to callers: the contract's JSON ("GET /rt-segment-processed") and the messages of usage.proto.
 
-An hour is encoded once and then copied into any number of reports.
+An hour is encoded once, and compressed where that is asked for, and then copied into any number of reports.
 """
 
 import json
@@ -11,6 +11,7 @@ from typing import NamedTuple
 from google.api import httpbody_pb2
 from instantaudience.v1 import usage_pb2 as pb
 
+from instantaudience_server import gzip_parts
 from instantaudience_server.store.usage_interface import HourUsage, Lines, Tally
 from instantaudience_server.usage_spans import write_hour
 
@@ -40,27 +41,27 @@ class Piece(NamedTuple):
     encoded: bytes
 
 
-def joined(pieces: Sequence[Piece]) -> Piece | None:
-    """Pieces of one form as one; None where there are none."""
-    if not pieces:
-        return None
-    return Piece(pieces[-1].hour, _sum(pieces), b"".join([piece.encoded for piece in pieces]))
-
-
 def _sum(pieces: Sequence[Piece]) -> Tally:
     return Tally(*map(sum, zip(Tally(), *(piece.tally for piece in pieces), strict=True)))
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """A form of hours: whether lines are in it, and what encodes the hour of a member, so that it can be joined."""
+    """A form of hours: whether lines are in it, what encodes the hour of a member, and what joins encoded hours."""
 
     with_lines: bool
     encode: Callable[[int, int, HourUsage], bytes]
+    join: Callable[[Sequence[bytes]], bytes]
 
     def piece(self, member_id: int, hour: int, usage: HourUsage) -> Piece:
         """An hour of a member."""
         return Piece(hour, usage.tally, self.encode(member_id, hour, usage))
+
+    def joined(self, pieces: Sequence[Piece]) -> Piece | None:
+        """Pieces of this form as one; None where there are none."""
+        if not pieces:
+            return None
+        return Piece(pieces[-1].hour, _sum(pieces), self.join([piece.encoded for piece in pieces]))
 
 
 class EncodedAnswer:
@@ -81,7 +82,7 @@ def match_rate(tally: Tally) -> float:
 
 
 def _hour_json(member_id: int, hour: int, usage: HourUsage) -> bytes:
-    return b"," + _object(member_id, hour, usage.tally, *map("\n".join, usage.lines))
+    return _object(member_id, hour, usage.tally, *map("\n".join, usage.lines))
 
 
 def _hour_field(member_id: int, hour: int, tally: Tally, lines: Lines = _NONE) -> bytes:
@@ -114,21 +115,42 @@ def hour_message(member_id: int, hour: int, tally: Tally, lines: Lines = _NONE) 
     return message
 
 
-JSON = Form(True, _hour_json)
-TYPED = Form(True, lambda member_id, hour, usage: _hour_field(member_id, hour, *usage))
-COUNTS = Form(False, lambda member_id, hour, usage: _hour_field(member_id, hour, usage.tally))
+def _list(comma: bytes, hours: Sequence[bytes]) -> list[bytes]:
+    items = [comma] * (2 * len(hours) - 1)
+    items[::2] = hours
+    return items
+
+
+_OPEN, _COMMA, _CLOSE = b'{"response":{"status":"OK","report":[', b",", b"]}}"
+_GZIP_OPEN, _GZIP_COMMA, _GZIP_CLOSE = map(gzip_parts.compress, (_OPEN, _COMMA, _CLOSE))
+
+JSON = Form(True, _hour_json, _COMMA.join)
+GZIP = Form(
+    True,
+    lambda member_id, hour, usage: gzip_parts.compress(_hour_json(member_id, hour, usage)),
+    lambda hours: gzip_parts.join(_list(_GZIP_COMMA, hours)),
+)
+TYPED = Form(True, lambda member_id, hour, usage: _hour_field(member_id, hour, *usage), b"".join)
+COUNTS = Form(False, lambda member_id, hour, usage: _hour_field(member_id, hour, usage.tally), b"".join)
 
 
 def hours_report(pieces: Sequence[Piece]) -> EncodedAnswer:
     """The JSON report of hours in the form JSON, as google.api.HttpBody."""
-    first, *rest = [piece.encoded for piece in pieces] or [b""]
-    return _http_body(b'{"response":{"status":"OK","report":[', memoryview(first)[1:], *rest, b"]}}")
+    hours = [piece.encoded for piece in pieces]
+    return _http_body(_JSON_BODY, _OPEN, *_list(_COMMA, hours), _CLOSE)
+
+
+def gzip_report(pieces: Sequence[Piece]) -> EncodedAnswer:
+    """The JSON report of hours in the form GZIP, compressed, as google.api.HttpBody."""
+    hours = [piece.encoded for piece in pieces]
+    return _http_body(_GZIP_BODY, *gzip_parts.finish([_GZIP_OPEN, *_list(_GZIP_COMMA, hours), _GZIP_CLOSE]))
 
 
 def sum_report(member_id: int, last: int, pieces: Sequence[Piece]) -> EncodedAnswer:
     """The JSON report of the sum of hours, as google.api.HttpBody; `last` is the last hour covered."""
     hour, total = _total(last, pieces)
-    return _http_body(b'{"response":{"status":"OK","report":', _object(member_id, hour, total, None, None), b"}}")
+    report = _object(member_id, hour, total, None, None)
+    return _http_body(_JSON_BODY, b'{"response":{"status":"OK","report":', report, b"}}")
 
 
 def usage_answer(member_id: int, last: int, pieces: Sequence[Piece]) -> EncodedAnswer:
@@ -145,11 +167,12 @@ def _total(last: int, pieces: Sequence[Piece]) -> tuple[int, Tally]:
 _HOURS = pb.GetUsageResponse.HOURS_FIELD_NUMBER
 _TOTAL = pb.GetUsageResponse.TOTAL_FIELD_NUMBER
 _DATA = httpbody_pb2.HttpBody.DATA_FIELD_NUMBER
-_CONTENT_TYPE = httpbody_pb2.HttpBody(content_type="application/json").SerializeToString()
+_JSON_BODY = httpbody_pb2.HttpBody(content_type="application/json").SerializeToString()
+_GZIP_BODY = httpbody_pb2.HttpBody(content_type="application/gzip").SerializeToString()
 
 
-def _http_body(*pieces: bytes | memoryview) -> EncodedAnswer:
-    return EncodedAnswer(_CONTENT_TYPE, _start(_DATA, sum(map(len, pieces))), *pieces)
+def _http_body(head: bytes, *pieces: bytes | memoryview) -> EncodedAnswer:
+    return EncodedAnswer(head, _start(_DATA, sum(map(len, pieces))), *pieces)
 
 
 def _field(number: int, content: bytes) -> bytes:

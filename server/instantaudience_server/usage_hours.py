@@ -15,7 +15,7 @@ from typing import NamedTuple
 from instantaudience_server.clock import MS_PER_HOUR, Clock
 from instantaudience_server.errors import unavailable
 from instantaudience_server.store.usage_interface import UsageStore
-from instantaudience_server.usage_forms import Form, Piece, joined
+from instantaudience_server.usage_forms import Form, Piece
 from instantaudience_server.waiting import Sweeper, Waiter
 
 MARGIN_MS = 300_000
@@ -33,7 +33,7 @@ BYTES_PER_TURN = 256 * 1024
 NOT_READ = "the cluster did not tell in time what was sent; try again"
 
 SHORTEST_RUN = 8
-LARGEST_RUN_BYTES = 2**20
+LARGEST_RUN_BYTES = 4 * 2**20
 MOST_RUNS = 4
 """Finished hours in a row that were asked for, small ones, are kept joined as well, for a few beginnings."""
 
@@ -167,7 +167,7 @@ class _Shelf:
         self._drop_run(hours[0])
         if len(self._runs) >= MOST_RUNS:
             self._drop_run(next(iter(self._runs)))
-        self._runs[hours[0]] = run = _Run(len(kept), min(until for until, _ in kept), joined(pieces))
+        self._runs[hours[0]] = run = _Run(len(kept), min(until for until, _ in kept), self._form.joined(pieces))
         self._resize(_size(run.piece))
 
     def kept(self, hours: Iterable[int]) -> Pieces:

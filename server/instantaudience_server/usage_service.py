@@ -16,7 +16,7 @@ from instantaudience_server.pace import Pace
 from instantaudience_server.quotas import Admitted, Quotas
 from instantaudience_server.store.catalog_interface import Kind
 from instantaudience_server.store.interface import Quota, QuotaStore
-from instantaudience_server.usage_forms import COUNTS, JSON, TYPED, EncodedAnswer, Form, Piece
+from instantaudience_server.usage_forms import COUNTS, GZIP, JSON, TYPED, EncodedAnswer, Form, Piece
 from instantaudience_server.usage_hours import UsageHours
 from instantaudience_server.usage_spans import DEFAULT_HOURS, KEPT_HOURS, Span, cover, read_moment, read_timestamp
 
@@ -28,6 +28,7 @@ MOST_BYTES = 60 * 2**20
 MOST_TYPED_BYTES = 4_000_000
 """Of one with lines in messages. gRPC clients take 4 MB by default, and while the gateway makes JSON of it, 20 ms for
 each MB, nothing else runs there."""
+_OR = {TYPED: ", or without lines", JSON: ", or accept gzip"}
 SMALL_BYTES = 256 * 1024
 BYTES_PER_SECOND, BURST_BYTES = 16 * 2**20, 64 * 2**20
 """What a worker sends of a member's reports in a second, and at once, those that are small left out: reports must not
@@ -69,10 +70,11 @@ class UsageService:
         start, end = read_moment(request.start, "start"), read_moment(request.end, "end")
         span = cover(start, end, self._clock.now_ms())
         member = await self._member(request, caller, deadline)
-        pieces = await self._read(member, span, COUNTS if request.agg else JSON, admitted, deadline)
-        if request.agg:
+        form = COUNTS if request.agg else GZIP if request.gzip else JSON
+        pieces = await self._read(member, span, form, admitted, deadline)
+        if form is COUNTS:
             return usage_forms.sum_report(member.id, span.last, pieces)
-        return usage_forms.hours_report(pieces)
+        return usage_forms.gzip_report(pieces) if form is GZIP else usage_forms.hours_report(pieces)
 
     async def get_usage(self, request: pb.GetUsageRequest, caller: Caller, deadline: float) -> EncodedAnswer:
         """The same as GetUsageResponse.
@@ -130,7 +132,7 @@ class UsageService:
         size = sum([len(piece.encoded) for piece in pieces])
         most = MOST_TYPED_BYTES if form is TYPED else MOST_BYTES
         if size > most:
-            text = f"The report would have {size} bytes, more than {most}: ask for fewer hours, or without lines"
+            text = f"The report would have {size} bytes, more than {most}: ask for fewer hours{_OR.get(form, '')}"
             raise AudienceError(Reason.LIMIT, text, field="start")
         if size > SMALL_BYTES:
             await self._pace.admit(member.id, size, deadline)

@@ -221,8 +221,59 @@ async def test_the_overview(callers: dict[str, httpx.AsyncClient]) -> None:
     assert set(overview["posts"]) == {"used", "limit"}
 
 
-@pytest.mark.parametrize("http2", [False, True])
-async def test_two_weeks_full_of_lines(service: Service, nodes: RedisCluster, http2: bool) -> None:
+CODINGS: dict[str, tuple[str | None, bool]] = {
+    "none": (None, False),
+    "empty": ("", False),
+    "identity": ("identity", False),
+    "gzip": ("gzip", True),
+    "among others": ("deflate, gzip;q=0.8, br", True),
+    "in capitals": ("GZIP", True),
+    "refused": ("gzip;q=0, identity", False),
+    "others": ("br, zstd", False),
+}
+
+
+@pytest.mark.parametrize(("accepted", "compressed"), CODINGS.values(), ids=CODINGS)
+async def test_compressed(
+    callers: dict[str, httpx.AsyncClient], first: int, accepted: str | None, compressed: bool
+) -> None:
+    """Where the caller takes gzip, and nowhere else; the text is the same."""
+    caller = callers["private"]
+    caller.headers.pop("accept-encoding")
+    headers = {} if accepted is None else {"accept-encoding": accepted}
+    asked = {"start": written(first), "end": written(first + 3)}
+    plain = await caller.get("/rt-segment-processed", params=asked)
+    answer = await caller.get("/rt-segment-processed", params=asked, headers=headers)
+    assert (plain.status_code, answer.status_code, answer.text) == (200, 200, plain.text)
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers.get("content-encoding") == ("gzip" if compressed else None)
+    assert answer.headers.get("vary") == ("accept-encoding" if compressed else None)
+    assert int(answer.headers["content-length"]) == answer.num_bytes_downloaded
+    assert (answer.num_bytes_downloaded < plain.num_bytes_downloaded) == compressed
+    assert "content-encoding" not in plain.headers
+
+
+@pytest.mark.parametrize("query", ["agg=true", "start=yesterday", "member_id=5"])
+async def test_sums_and_errors_come_as_they_are(callers: dict[str, httpx.AsyncClient], query: str) -> None:
+    answer = await callers["private"].get(f"/rt-segment-processed?{query}", headers={"accept-encoding": "gzip"})
+    assert "content-encoding" not in answer.headers
+    assert answer.json()["response"]["status"] == ("OK" if query == "agg=true" else "ERROR")
+
+
+@pytest.mark.parametrize(("value", "accepted"), [("true", "identity"), ("false", "gzip"), ("maybe", "identity")])
+async def test_compression_is_no_parameter(
+    callers: dict[str, httpx.AsyncClient], first: int, value: str, accepted: str
+) -> None:
+    asked = {"start": written(first), "end": written(first + 3), "gzip": value}
+    answer = await callers["private"].get("/rt-segment-processed", params=asked, headers={"accept-encoding": accepted})
+    assert answer.json()["response"]["report"] == [contract_hour(first), contract_hour(first + 2)]
+    assert ("content-encoding" in answer.headers) == (accepted == "gzip")
+
+
+@pytest.mark.parametrize(
+    ("http2", "coding"), [(False, "identity"), (True, "identity"), (False, "gzip"), (True, "gzip")]
+)
+async def test_two_weeks_full_of_lines(service: Service, nodes: RedisCluster, http2: bool, coding: str) -> None:
     """Some 14 MB: it comes whole, and other calls go on meanwhile."""
     line = "Valid additions (user id, segment id, expiration): (12345678900987654321, 10001, 1440), number %04d"
     lines = "\n".join(line % number for number in range(200))
@@ -230,7 +281,7 @@ async def test_two_weeks_full_of_lines(service: Service, nodes: RedisCluster, ht
     hours = {newest - distance: {**COUNTERS, "errors": lines, "segments": lines} for distance in range(336)}
     await put_hours(nodes, LARGE_MEMBER, hours)
     asked = {"member_id": LARGE_MEMBER, "start": written(newest - 335), "end": written(newest + 1)}
-    headers = {"authorization": await service.token("admin")}
+    headers = {"authorization": await service.token("admin"), "accept-encoding": coding}
     try:
         async with service.http(headers=headers, http1=not http2, http2=http2) as http:
             answer = await http.get("/rt-segment-processed", params=asked)

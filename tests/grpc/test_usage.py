@@ -1,5 +1,6 @@
 """UsageService over gRPC; tests/gateway/test_rest_usage.py and tests/services have the rules."""
 
+import gzip
 import json
 from typing import Any
 
@@ -71,6 +72,18 @@ async def test_a_call_is_in_the_report(
         assert "\n".join(hour.error_lines) == plain["error_log_lines"]
         assert "\n".join(hour.segment_lines) == plain["segment_log_lines"]
         assert hour.hour.ToDatetime().strftime("%Y-%m-%d %H:%M:%S") == plain["processed_hour"]
+
+
+async def test_compressed(usage: UsageServiceStub, authorization: Metadata) -> None:
+    """On request alone: what a client's gRPC library accepts for whole messages is another matter."""
+    span = {"start": "2026-01-01 00:00:00", "end": "2026-01-01 05:00:00"}
+    headers = (*authorization, ("accept-encoding", "gzip"))
+    plain = await usage.GetProcessed(pb.GetProcessedRequest(**span), metadata=headers)
+    body = await usage.GetProcessed(pb.GetProcessedRequest(gzip=True, **span), metadata=authorization)
+    assert (plain.content_type, body.content_type) == ("application/json", "application/gzip")
+    assert gzip.decompress(body.data) == plain.data
+    total = await usage.GetProcessed(pb.GetProcessedRequest(gzip=True, agg=True), metadata=authorization)
+    assert total.content_type == "application/json"
 
 
 async def test_a_plus_may_stand_in_a_moment(usage: UsageServiceStub, authorization: Metadata) -> None:

@@ -1,6 +1,7 @@
 """Reports of what members sent (contract, "GET /rt-segment-processed"; usage.proto)."""
 
 import asyncio
+import gzip
 import itertools
 import json
 import secrets
@@ -72,12 +73,10 @@ class Worker(NamedTuple):
         message = pb.GetProcessedRequest(**request)
         answer = await self.reports.get_processed(message, caller(username, self.catalog), seconds_from_now())
         body = httpbody_pb2.HttpBody.FromString(answer.SerializeToString(deterministic=True))
-        response = json.loads(body.data)["response"]
-        assert (body.content_type, response.keys(), response["status"]) == (
-            "application/json",
-            {"status", "report"},
-            "OK",
-        )
+        compressed = message.gzip and not message.agg
+        assert body.content_type == ("application/gzip" if compressed else "application/json")
+        response = json.loads(gzip.decompress(body.data) if compressed else body.data)["response"]
+        assert (response.keys(), response["status"]) == ({"status", "report"}, "OK")
         return response["report"]
 
     async def usage(self, username: str = "own", **request: Any) -> pb.GetUsageResponse:
@@ -155,6 +154,19 @@ async def test_hours_with_traffic_oldest_first(worker: Worker) -> None:
     assert [hour.hour.seconds // 3600 for hour in typed.hours] == hours
     assert [list(hour.error_lines) for hour in typed.hours] == [list(LINES.errors)] * 3
     assert (typed.total.calls, typed.total.hour.seconds // 3600) == (27, worker.hour)
+
+
+async def test_compressed(worker: Worker) -> None:
+    """The same, of hours that are read and of hours that are kept, joined and by themselves."""
+    end = write_hour(worker.hour - 50)
+    assert await worker.processed(gzip=True, start=write_hour(worker.hour - 60), end=end) == []
+    for distance in range(20):
+        await worker.count(worker.hour - distance, Tally(calls=1, valid_adds=distance), LINES)
+    for _ in range(3):
+        report = await worker.processed(gzip=True)
+        assert report == await worker.processed()
+        assert [hour["num_valid_adds"] for hour in report] == list(range(20))[::-1]
+    assert await worker.processed(gzip=True, agg=True) == await worker.processed(agg=True)
 
 
 async def test_nothing_was_sent(worker: Worker) -> None:
@@ -432,7 +444,12 @@ async def test_a_report_that_is_too_large(worker: Worker, monkeypatch: pytest.Mo
     with pytest.raises(AudienceError) as caught:
         await worker.processed()
     assert caught.value.reason is Reason.LIMIT
-    assert "ask for fewer hours" in caught.value.message
+    assert caught.value.message.endswith(": ask for fewer hours, or accept gzip")
+    assert len(await worker.processed(gzip=True)) == 4
+    monkeypatch.setattr(usage_service, "MOST_BYTES", 500)
+    with pytest.raises(AudienceError) as caught:
+        await worker.processed(gzip=True)
+    assert caught.value.message.endswith(": ask for fewer hours")
     assert len(await worker.processed(start=write_hour(worker.hour))) == 1
     assert (await worker.processed(agg=True))["num_valid_adds"] == 8
 

@@ -1,6 +1,8 @@
 """How usage looks to callers (contract, "GET /rt-segment-processed"; usage.proto)."""
 
+import gzip
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -11,11 +13,14 @@ from instantaudience.v1 import usage_pb2 as pb
 from instantaudience_server.store.usage_interface import HourUsage, Lines, Tally
 from instantaudience_server.usage_forms import (
     COUNTS,
+    GZIP,
     JSON,
     TYPED,
     EncodedAnswer,
+    Form,
+    Piece,
+    gzip_report,
     hours_report,
-    joined,
     match_rate,
     sum_report,
     usage_answer,
@@ -37,11 +42,16 @@ texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n"
 usages = st.builds(HourUsage, tallies, st.builds(Lines, st.lists(texts), st.lists(texts)))
 
 
+def data(answer: EncodedAnswer, content_type: str = "application/json") -> bytes:
+    """The body of a REST answer."""
+    body = httpbody_pb2.HttpBody.FromString(answer.SerializeToString(deterministic=True))
+    assert body.content_type == content_type
+    return body.data
+
+
 def http_body(answer: EncodedAnswer) -> Any:
     """The JSON of a REST answer."""
-    body = httpbody_pb2.HttpBody.FromString(answer.SerializeToString(deterministic=True))
-    assert body.content_type == "application/json"
-    return json.loads(body.data)
+    return json.loads(data(answer))
 
 
 def report(*hours: HourUsage) -> Any:
@@ -111,7 +121,7 @@ def test_the_match_rate_has_one_decimal(valid: int, invalid: int, printed: bytes
 
 @given(st.lists(usages, max_size=4))
 def test_what_is_encoded_in_pieces_is_what_messages_encode(hours: list[HourUsage]) -> None:
-    """Typed, as JSON, joined or not."""
+    """Typed, without lines, as JSON."""
     typed = [TYPED.piece(MEMBER, HOUR + index, usage) for index, usage in enumerate(hours)]
     counts = [COUNTS.piece(MEMBER, HOUR + index, usage) for index, usage in enumerate(hours)]
     plain = [JSON.piece(MEMBER, HOUR + index, usage) for index, usage in enumerate(hours)]
@@ -126,10 +136,30 @@ def test_what_is_encoded_in_pieces_is_what_messages_encode(hours: list[HourUsage
             assert hour.match_rate == document["response"]["report"][index]["match_rate"]
             lines = (list(hour.error_lines), list(hour.segment_lines))
             assert lines == (tuple(map(list, usage.lines)) if with_lines else ([], []))
-        whole = joined(pieces)
-        if whole is not None:
-            assert usage_answer(MEMBER, HOUR + 9, [whole]).SerializeToString() == answer.SerializeToString()
     for index, usage in enumerate(hours):
         hour_json = document["response"]["report"][index]
         assert [hour_json[key] for key in KEYS[2:10]] == list(usage.tally[1:])
         assert (hour_json["error_log_lines"], hour_json["segment_log_lines"]) == tuple(map("\n".join, usage.lines))
+
+
+def encoded(form: Form, pieces: Sequence[Piece]) -> bytes:
+    """A report of pieces of a form."""
+    if form is JSON:
+        return data(hours_report(pieces))
+    if form is GZIP:
+        return gzip.decompress(data(gzip_report(pieces), "application/gzip"))
+    return usage_answer(MEMBER, HOUR + 9, pieces).SerializeToString()
+
+
+@pytest.mark.parametrize("form", [JSON, GZIP, TYPED, COUNTS], ids=["json", "gzip", "typed", "counts"])
+@given(hours=st.lists(usages, max_size=4), cut=st.integers(0, 4))
+def test_joined_pieces_are_those_pieces(form: Form, hours: list[HourUsage], cut: int) -> None:
+    pieces = [form.piece(MEMBER, HOUR + index, usage) for index, usage in enumerate(hours)]
+    halves = [form.joined(pieces[:cut]), form.joined(pieces[cut:])]
+    assert encoded(form, [half for half in halves if half is not None]) == encoded(form, pieces)
+
+
+@given(st.lists(usages, max_size=4))
+def test_what_is_compressed_is_the_json(hours: list[HourUsage]) -> None:
+    plain, packed = ([form.piece(MEMBER, HOUR + i, hour) for i, hour in enumerate(hours)] for form in (JSON, GZIP))
+    assert encoded(GZIP, packed) == encoded(JSON, plain)

@@ -27,7 +27,7 @@ from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1einstantaudience/v1/usage.proto\x12\x12instantaudience.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x7f\n\x13GetProcessedRequest\x12 \n\tmember_id\x18\x01 \x01(\x05H\x00R\x08memberId\x88\x01\x01\x12\x14\n\x05start\x18\x02 \x01(\tR\x05start\x12\x10\n\x03\x65nd\x18\x03 \x01(\tR\x03\x65nd\x12\x10\n\x03\x61gg\x18\x04 \x01(\x08R\x03\x61ggB\x0c\n\n_member_id\"\xeb\x01\n\x0fGetUsageRequest\x12 \n\tmember_id\x18\x01 \x01(\x05H\x00R\x08memberId\x88\x01\x01\x12\x30\n\x05start\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x05start\x12,\n\x03\x65nd\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x03\x65nd\x12\x19\n\x05hours\x18\x04 \x01(\x05H\x01R\x05hours\x88\x01\x01\x12#\n\rwithout_lines\x18\x05 \x01(\x08R\x0cwithoutLinesB\x0c\n\n_member_idB\x08\n\x06_hours\"|\n\x10GetUsageResponse\x12\x33\n\x05hours\x18\x01 \x03(\x0b\x32\x1d.instantaudience.v1.UsageHourR\x05hours\x12\x33\n\x05total\x18\x02 \x01(\x0b\x32\x1d.instantaudience.v1.UsageHourR\x05total\"\x81\x04\n\tUsageHour\x12.\n\x04hour\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x04hour\x12\x1b\n\tmember_id\x18\x02 \x01(\x05R\x08memberId\x12\x14\n\x05\x63\x61lls\x18\x03 \x01(\x03R\x05\x63\x61lls\x12\x1f\n\x0bvalid_users\x18\x04 \x01(\x03R\nvalidUsers\x12\x1d\n\nvalid_adds\x18\x05 \x01(\x03R\tvalidAdds\x12#\n\rvalid_removes\x18\x06 \x01(\x03R\x0cvalidRemoves\x12#\n\rinvalid_users\x18\x07 \x01(\x03R\x0cinvalidUsers\x12)\n\x10invalid_segments\x18\x08 \x01(\x03R\x0finvalidSegments\x12\'\n\x0funauth_segments\x18\t \x01(\x03R\x0eunauthSegments\x12+\n\x11inactive_segments\x18\n \x01(\x03R\x10inactiveSegments\x12!\n\x0cother_errors\x18\x0b \x01(\x03R\x0botherErrors\x12\x1d\n\nmatch_rate\x18\x0c \x01(\x01R\tmatchRate\x12\x1f\n\x0b\x65rror_lines\x18\r \x03(\tR\nerrorLines\x12#\n\rsegment_lines\x18\x0e \x03(\tR\x0csegmentLines\"D\n\x12GetOverviewRequest\x12 \n\tmember_id\x18\x01 \x01(\x05H\x00R\x08memberId\x88\x01\x01\x42\x0c\n\n_member_id\"\xa4\x02\n\x13GetOverviewResponse\x12\x1a\n\x08username\x18\x01 \x01(\tR\x08username\x12\x19\n\x08is_admin\x18\x02 \x01(\x08R\x07isAdmin\x12\x1b\n\tmember_id\x18\x03 \x01(\x05R\x08memberId\x12\x1f\n\x0bmember_name\x18\x04 \x01(\tR\nmemberName\x12\x32\n\x05posts\x18\x05 \x01(\x0b\x32\x1c.instantaudience.v1.QuotaUseR\x05posts\x12\x32\n\x05users\x18\x06 \x01(\x0b\x32\x1c.instantaudience.v1.QuotaUseR\x05users\x12\x30\n\x04gets\x18\x07 \x01(\x0b\x32\x1c.instantaudience.v1.QuotaUseR\x04gets\"4\n\x08QuotaUse\x12\x12\n\x04used\x18\x01 \x01(\x03R\x04used\x12\x14\n\x05limit\x18\x02 \x01(\x03R\x05limit2\xe6\x02\n\x0cUsageService\x12l\n\x0cGetProcessed\x12\'.instantaudience.v1.GetProcessedRequest\x1a\x14.google.api.HttpBody\"\x1d\x82\xd3\xe4\x93\x02\x17\x12\x15/rt-segment-processed\x12m\n\x08GetUsage\x12#.instantaudience.v1.GetUsageRequest\x1a$.instantaudience.v1.GetUsageResponse\"\x16\x82\xd3\xe4\x93\x02\x10\x12\x0e/console/usage\x12y\n\x0bGetOverview\x12&.instantaudience.v1.GetOverviewRequest\x1a\'.instantaudience.v1.GetOverviewResponse\"\x19\x82\xd3\xe4\x93\x02\x13\x12\x11/console/overviewb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1einstantaudience/v1/usage.proto\x12\x12instantaudience.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x93\x01\n\x13GetProcessedRequest\x12 \n\tmember_id\x18\x01 \x01(\x05H\x00R\x08memberId\x88\x01\x01\x12\x14\n\x05start\x18\x02 \x01(\tR\x05start\x12\x10\n\x03\x65nd\x18\x03 \x01(\tR\x03\x65nd\x12\x10\n\x03\x61gg\x18\x04 \x01(\x08R\x03\x61gg\x12\x12\n\x04gzip\x18\x05 \x01(\x08R\x04gzipB\x0c\n\n_member_id\"\xeb\x01\n\x0fGetUsageRequest\x12 \n\tmember_id\x18\x01 \x01(\x05H\x00R\x08memberId\x88\x01\x01\x12\x30\n\x05start\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x05start\x12,\n\x03\x65nd\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x03\x65nd\x12\x19\n\x05hours\x18\x04 \x01(\x05H\x01R\x05hours\x88\x01\x01\x12#\n\rwithout_lines\x18\x05 \x01(\x08R\x0cwithoutLinesB\x0c\n\n_member_idB\x08\n\x06_hours\"|\n\x10GetUsageResponse\x12\x33\n\x05hours\x18\x01 \x03(\x0b\x32\x1d.instantaudience.v1.UsageHourR\x05hours\x12\x33\n\x05total\x18\x02 \x01(\x0b\x32\x1d.instantaudience.v1.UsageHourR\x05total\"\x81\x04\n\tUsageHour\x12.\n\x04hour\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x04hour\x12\x1b\n\tmember_id\x18\x02 \x01(\x05R\x08memberId\x12\x14\n\x05\x63\x61lls\x18\x03 \x01(\x03R\x05\x63\x61lls\x12\x1f\n\x0bvalid_users\x18\x04 \x01(\x03R\nvalidUsers\x12\x1d\n\nvalid_adds\x18\x05 \x01(\x03R\tvalidAdds\x12#\n\rvalid_removes\x18\x06 \x01(\x03R\x0cvalidRemoves\x12#\n\rinvalid_users\x18\x07 \x01(\x03R\x0cinvalidUsers\x12)\n\x10invalid_segments\x18\x08 \x01(\x03R\x0finvalidSegments\x12\'\n\x0funauth_segments\x18\t \x01(\x03R\x0eunauthSegments\x12+\n\x11inactive_segments\x18\n \x01(\x03R\x10inactiveSegments\x12!\n\x0cother_errors\x18\x0b \x01(\x03R\x0botherErrors\x12\x1d\n\nmatch_rate\x18\x0c \x01(\x01R\tmatchRate\x12\x1f\n\x0b\x65rror_lines\x18\r \x03(\tR\nerrorLines\x12#\n\rsegment_lines\x18\x0e \x03(\tR\x0csegmentLines\"D\n\x12GetOverviewRequest\x12 \n\tmember_id\x18\x01 \x01(\x05H\x00R\x08memberId\x88\x01\x01\x42\x0c\n\n_member_id\"\xa4\x02\n\x13GetOverviewResponse\x12\x1a\n\x08username\x18\x01 \x01(\tR\x08username\x12\x19\n\x08is_admin\x18\x02 \x01(\x08R\x07isAdmin\x12\x1b\n\tmember_id\x18\x03 \x01(\x05R\x08memberId\x12\x1f\n\x0bmember_name\x18\x04 \x01(\tR\nmemberName\x12\x32\n\x05posts\x18\x05 \x01(\x0b\x32\x1c.instantaudience.v1.QuotaUseR\x05posts\x12\x32\n\x05users\x18\x06 \x01(\x0b\x32\x1c.instantaudience.v1.QuotaUseR\x05users\x12\x30\n\x04gets\x18\x07 \x01(\x0b\x32\x1c.instantaudience.v1.QuotaUseR\x04gets\"4\n\x08QuotaUse\x12\x12\n\x04used\x18\x01 \x01(\x03R\x04used\x12\x14\n\x05limit\x18\x02 \x01(\x03R\x05limit2\xe6\x02\n\x0cUsageService\x12l\n\x0cGetProcessed\x12\'.instantaudience.v1.GetProcessedRequest\x1a\x14.google.api.HttpBody\"\x1d\x82\xd3\xe4\x93\x02\x17\x12\x15/rt-segment-processed\x12m\n\x08GetUsage\x12#.instantaudience.v1.GetUsageRequest\x1a$.instantaudience.v1.GetUsageResponse\"\x16\x82\xd3\xe4\x93\x02\x10\x12\x0e/console/usage\x12y\n\x0bGetOverview\x12&.instantaudience.v1.GetOverviewRequest\x1a\'.instantaudience.v1.GetOverviewResponse\"\x19\x82\xd3\xe4\x93\x02\x13\x12\x11/console/overviewb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,20 +40,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_USAGESERVICE'].methods_by_name['GetUsage']._serialized_options = b'\202\323\344\223\002\020\022\016/console/usage'
   _globals['_USAGESERVICE'].methods_by_name['GetOverview']._loaded_options = None
   _globals['_USAGESERVICE'].methods_by_name['GetOverview']._serialized_options = b'\202\323\344\223\002\023\022\021/console/overview'
-  _globals['_GETPROCESSEDREQUEST']._serialized_start=144
-  _globals['_GETPROCESSEDREQUEST']._serialized_end=271
-  _globals['_GETUSAGEREQUEST']._serialized_start=274
-  _globals['_GETUSAGEREQUEST']._serialized_end=509
-  _globals['_GETUSAGERESPONSE']._serialized_start=511
-  _globals['_GETUSAGERESPONSE']._serialized_end=635
-  _globals['_USAGEHOUR']._serialized_start=638
-  _globals['_USAGEHOUR']._serialized_end=1151
-  _globals['_GETOVERVIEWREQUEST']._serialized_start=1153
-  _globals['_GETOVERVIEWREQUEST']._serialized_end=1221
-  _globals['_GETOVERVIEWRESPONSE']._serialized_start=1224
-  _globals['_GETOVERVIEWRESPONSE']._serialized_end=1516
-  _globals['_QUOTAUSE']._serialized_start=1518
-  _globals['_QUOTAUSE']._serialized_end=1570
-  _globals['_USAGESERVICE']._serialized_start=1573
-  _globals['_USAGESERVICE']._serialized_end=1931
+  _globals['_GETPROCESSEDREQUEST']._serialized_start=145
+  _globals['_GETPROCESSEDREQUEST']._serialized_end=292
+  _globals['_GETUSAGEREQUEST']._serialized_start=295
+  _globals['_GETUSAGEREQUEST']._serialized_end=530
+  _globals['_GETUSAGERESPONSE']._serialized_start=532
+  _globals['_GETUSAGERESPONSE']._serialized_end=656
+  _globals['_USAGEHOUR']._serialized_start=659
+  _globals['_USAGEHOUR']._serialized_end=1172
+  _globals['_GETOVERVIEWREQUEST']._serialized_start=1174
+  _globals['_GETOVERVIEWREQUEST']._serialized_end=1242
+  _globals['_GETOVERVIEWRESPONSE']._serialized_start=1245
+  _globals['_GETOVERVIEWRESPONSE']._serialized_end=1537
+  _globals['_QUOTAUSE']._serialized_start=1539
+  _globals['_QUOTAUSE']._serialized_end=1591
+  _globals['_USAGESERVICE']._serialized_start=1594
+  _globals['_USAGESERVICE']._serialized_end=1952
 # @@protoc_insertion_point(module_scope)

@@ -12,16 +12,18 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class GetProcessedRequest(_message.Message):
-    __slots__ = ("member_id", "start", "end", "agg")
+    __slots__ = ("member_id", "start", "end", "agg", "gzip")
     MEMBER_ID_FIELD_NUMBER: _ClassVar[int]
     START_FIELD_NUMBER: _ClassVar[int]
     END_FIELD_NUMBER: _ClassVar[int]
     AGG_FIELD_NUMBER: _ClassVar[int]
+    GZIP_FIELD_NUMBER: _ClassVar[int]
     member_id: int
     start: str
     end: str
     agg: bool
-    def __init__(self, member_id: _Optional[int] = ..., start: _Optional[str] = ..., end: _Optional[str] = ..., agg: _Optional[bool] = ...) -> None: ...
+    gzip: bool
+    def __init__(self, member_id: _Optional[int] = ..., start: _Optional[str] = ..., end: _Optional[str] = ..., agg: _Optional[bool] = ..., gzip: _Optional[bool] = ...) -> None: ...
 
 class GetUsageRequest(_message.Message):
     __slots__ = ("member_id", "start", "end", "hours", "without_lines")

@@ -19,19 +19,27 @@ class Pace:
         self._paid: dict[int, float] = {}
         """When what has gone for a member would have gone at the plain rate."""
 
+    def check(self, member_id: int, deadline: float) -> None:
+        """Say early that an answer could not go.
+
+        Raises:
+            AudienceError: UNAVAILABLE, when it would not be by the deadline.
+        """
+        if self._paid.get(member_id, 0.0) - self._burst_seconds >= deadline:
+            raise unavailable("Large reports are asked for faster than they can be sent; ask for fewer hours")
+
     async def admit(self, member_id: int, size: int, deadline: float) -> None:
         """Return when an answer of so many bytes may go.
 
         Raises:
             AudienceError: UNAVAILABLE, when that would not be by the deadline; then it does not count.
         """
+        self.check(member_id, deadline)
         now = self._loop.time()
         if len(self._paid) >= MOST_MEMBERS:
             self._paid = {member: paid for member, paid in self._paid.items() if paid > now}
         paid = max(now, self._paid.get(member_id, now))
-        wait = paid - now - self._burst_seconds
-        if now + wait >= deadline:
-            raise unavailable("Large reports are asked for faster than they can be sent; ask for fewer hours")
         self._paid[member_id] = paid + size / self._bytes_per_second
+        wait = paid - now - self._burst_seconds
         if wait > 0:
             await asyncio.sleep(wait)

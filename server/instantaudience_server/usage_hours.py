@@ -82,6 +82,11 @@ class UsageHours:
         pieces = (run.piece, *[found[hour] for hour in rest])
         return [piece for piece in pieces if piece is not None]
 
+    def kept_bytes(self, member_id: int, hours: Sequence[int], form: Form) -> int:
+        """How much is kept of some hours in a row; they have no less."""
+        shelf = self._shelves.get((member_id, form))
+        return shelf.kept_bytes(hours) if shelf and hours else 0
+
     async def close(self) -> None:
         """End the readings under way, and the calls that wait for them."""
         self._sweeper.close()
@@ -175,6 +180,12 @@ class _Shelf:
         now, finished = self._loop.time(), self._finished
         entries = [(hour, finished.get(hour)) for hour in hours]
         return {hour: entry[1] for hour, entry in entries if entry is not None and now < entry[0]}
+
+    def kept_bytes(self, hours: Sequence[int]) -> int:
+        """How much that is."""
+        run = self.run(hours)
+        pieces = (run.piece, *self.kept(hours[run.hours :]).values())
+        return sum([len(piece.encoded) for piece in pieces if piece is not None])
 
     async def fetch(self, hours: Iterable[int], deadline: float) -> Pieces:
         """Read hours: at least those, as they are after this was called."""

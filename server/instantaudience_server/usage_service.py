@@ -127,6 +127,12 @@ class UsageService:
 
     async def _read(self, member: Member, span: Span, form: Form, admitted: Admitted, deadline: float) -> list[Piece]:
         """The hours, once the request is admitted; they are read meanwhile, because each takes a round trip."""
+        if self._hours.kept_bytes(member.id, span.hours, form) > SMALL_BYTES:
+            try:
+                self._pace.check(member.id, deadline)
+            except AudienceError:
+                await admitted
+                raise
         pieces = await self._hours.read(member.id, span.hours, form, deadline)
         await admitted
         size = sum([len(piece.encoded) for piece in pieces])

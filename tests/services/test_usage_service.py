@@ -5,6 +5,7 @@ import gzip
 import itertools
 import json
 import secrets
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NamedTuple
 
@@ -480,6 +481,36 @@ async def test_large_reports_of_a_member_are_paced(worker: Worker, monkeypatch: 
     assert caught.value.reason is Reason.UNAVAILABLE
     await worker.processed("other")
     await worker.processed(start=write_hour(worker.hour))
+
+
+async def test_a_large_report_that_cannot_go_is_refused_before_it_is_read(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where its size is known. The limit of reads comes first."""
+    monkeypatch.setattr(usage_service, "SMALL_BYTES", 1000)
+    worker.reports._pace = usage_service.Pace(bytes_per_second=1, burst_bytes=1)
+    for distance in range(20):
+        await worker.count(worker.hour - distance, member_id=LIMITED)
+    await worker.processed("limited")
+    read, spans = worker.hours.read, list[Any]()
+
+    async def read_noted(*arguments: Any) -> Any:
+        spans.append(arguments)
+        return await read(*arguments)
+
+    monkeypatch.setattr(worker.hours, "read", read_noted)
+
+    async def refusal() -> Reason:
+        with pytest.raises(AudienceError) as caught:
+            await worker.processed("limited")
+        return caught.value.reason
+
+    async def one_is_within_the_limit() -> None:
+        reasons = await asyncio.gather(*[refusal() for _ in range(5)])
+        assert Counter(reasons) == {Reason.UNAVAILABLE: 1, Reason.RATE_LIMIT_EXCEEDED: 4}
+
+    await eventually(one_is_within_the_limit)
+    assert spans == []
 
 
 async def test_the_overview(worker: Worker) -> None:

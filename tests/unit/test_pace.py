@@ -44,6 +44,16 @@ async def test_what_cannot_go_in_time_is_refused_and_does_not_count() -> None:
     await paced.admit(MEMBER, 1, now() + 5)
 
 
+async def test_it_says_early_what_it_would_refuse() -> None:
+    paced = Pace(bytes_per_second=1000, burst_bytes=100)
+    paced.check(MEMBER, now())
+    await paced.admit(MEMBER, 10_100, now() + 5)
+    paced.check(MEMBER, now() + 10.1)
+    paced.check(OTHER, now() + 0.1)
+    with pytest.raises(AudienceError):
+        paced.check(MEMBER, now() + 9.9)
+
+
 async def test_it_forgets_members_that_have_paid(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pace, "MOST_MEMBERS", 10)
     paced = Pace(bytes_per_second=1000, burst_bytes=1)

@@ -146,14 +146,13 @@ class _Shelf:
         self._under_way: _Reading | None = None
         self._task: asyncio.Task[None] | None = None
         self._next: _Reading | None = None
-        self._starting: asyncio.Handle | None = None
         self._started = float("-inf")
         self._tidy_at = self._loop.time() + KEPT_SECONDS
 
     @property
     def busy(self) -> bool:
         """Whether calls wait for a reading."""
-        return self._task is not None or self._next is not None
+        return self._task is not None
 
     def run(self, hours: Sequence[int]) -> _Run:
         """The first ones of those hours."""
@@ -191,7 +190,8 @@ class _Shelf:
         """Read hours: at least those, as they are after this was called."""
         if self._next is None:
             self._next = _Reading()
-            self._schedule()
+            if self._task is None:
+                self._task = self._loop.create_task(self._read_on())
         reading = self._next
         reading.hours.update(hours)
         waiter = Waiter(deadline, self._loop.create_future())
@@ -208,41 +208,38 @@ class _Shelf:
 
     async def close(self) -> None:
         """End the reading under way, and all calls."""
-        if self._starting is not None:
-            self._starting.cancel()
-        if self._next is not None:
-            _cancel(self._next)
+        for reading in filter(None, (self._under_way, self._next)):
+            for waiter in reading.waiters:
+                waiter.done.cancel()
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    def _schedule(self) -> None:
-        """Have the next reading begin, unless one is under way."""
-        if self._task is None and self._next is not None:
-            self._starting = self._loop.call_at(self._started + SHARED_SECONDS, self._start)
+    async def _read_on(self) -> None:
+        """Read while there is something to read."""
+        try:
+            while self._next is not None:
+                pause = self._started + SHARED_SECONDS - self._loop.time()
+                if pause > 0:
+                    await asyncio.sleep(pause)
+                self._under_way, self._next, self._started = self._next, None, self._loop.time()
+                await self._answer(self._under_way)
+                self._under_way = None
+        finally:
+            self._task = None
 
-    def _start(self) -> None:
-        reading, self._next, self._starting = self._next, None, None
-        assert reading is not None
+    async def _answer(self, reading: _Reading) -> None:
+        """Read what is still waited for, and let the calls go on."""
         if all(waiter.done.done() for waiter in reading.waiters):
             return
-        self._under_way, self._started = reading, self._loop.time()
-        self._task = self._loop.create_task(self._read(reading))
-        self._task.add_done_callback(self._ended)
-
-    def _ended(self, task: "asyncio.Task[None]") -> None:
-        reading, self._under_way, self._task = self._under_way, None, None
-        assert reading is not None
-        if task.cancelled():
-            _cancel(reading)
-            return
-        error = task.exception()
-        for waiter in reading.waiters:
-            if error is None:
-                waiter.succeed()
-            else:
+        try:
+            await self._read(reading)
+        except Exception as error:
+            for waiter in reading.waiters:
                 waiter.fail(error)
-        self._schedule()
+        else:
+            for waiter in reading.waiters:
+                waiter.succeed()
 
     async def _read(self, reading: _Reading) -> None:
         """Read what is not kept by now; finished hours are kept."""
@@ -295,8 +292,3 @@ class _Shelf:
 
 def _size(piece: Piece | None) -> int:
     return PIECE_BYTES + (0 if piece is None else len(piece.encoded))
-
-
-def _cancel(reading: _Reading) -> None:
-    for waiter in reading.waiters:
-        waiter.done.cancel()

@@ -43,7 +43,6 @@ from bench.workload import SEGMENTS, UNLIMITED, Shape, request_bodies
 LINES = {"full": 200, "some": 10}
 """Lines of each kind that each hour of a member has, by member; each has a user of its name."""
 MEMBERS = {name: number for number, name in enumerate(LINES, 1)}
-LINE = "Valid additions (user id, segment id, expiration): (12345678900987654321, 1234567, 1440), number %05d"
 SHAPE = Shape(1, 2)
 REST = "/rt-segment-processed"
 USAGE = "/instantaudience.v1.UsageService/GetUsage"
@@ -62,6 +61,7 @@ class Kind:
     member: str
     path: str
     a_second: int
+    gzip: bool = False
 
     @property
     def is_grpc(self) -> bool:
@@ -75,6 +75,11 @@ class Kind:
             return None
         return frame(usage_pb2.GetUsageRequest(without_lines=True).SerializeToString())
 
+    def headers(self, token: str) -> dict[str, str]:
+        """Those of a call."""
+        headers = call_headers(token, GRPC if self.is_grpc else JSON)
+        return headers | {"accept-encoding": "gzip"} if self.gzip else headers
+
     def address(self, service: Service) -> Address:
         """Where it goes."""
         return service.grpc if self.is_grpc else service.http
@@ -84,7 +89,9 @@ KINDS = (
     Kind("(a user's memberships)", "full", "/rt-segment?user_id=5", 100),
     Kind("sum", "full", f"{REST}?agg=true", 100),
     Kind("hours without lines, gRPC", "full", USAGE, 100),
-    Kind("hours with 10 + 10 lines", "some", REST, 18),
+    Kind("hours with 10 + 10 lines, gzip", "some", REST, 100, gzip=True),
+    Kind("hours with 10 + 10 lines", "some", REST, 20),
+    Kind("hours with 200 + 200 lines, gzip", "full", REST, 8, gzip=True),
     Kind("hours with 200 + 200 lines", "full", REST, 1),
 )
 MANY = 1000
@@ -119,6 +126,21 @@ def write_members(path: Path, password: str, usernames: Sequence[str]) -> None:
     path.write_text(yaml.safe_dump(content))
 
 
+def lines(ids: random.Random, count: int) -> Lines:
+    """Such as calls of one user and two segments leave, each with another user, and blocks with unknown segments."""
+    errors, segments = [], list[str]()
+    while len(segments) < count:
+        user_id, segment_ids = ids.randrange(2**64), sorted(ids.sample(SEGMENTS, 2))
+        segments.append(f"Valid users: {user_id}")
+        segments += [
+            f"Valid additions (user id, segment id, expiration): ({user_id}, {id_}, 1440)" for id_ in segment_ids
+        ]
+        segments += [f"Valid segments (id, code, segment owner member id): ({id_}, None, 1)" for id_ in segment_ids]
+    for _ in range(count):
+        errors.append(f"Invalid segments (id, code, segment owner member id): ({ids.randrange(2**31)}, None, None)")
+    return Lines(errors, segments[-count:])
+
+
 async def fill(url: str) -> None:
     """Fill every hour of the two weeks that end now, of both members."""
     topology = Topology(url, connect_timeout_seconds=5)
@@ -126,11 +148,11 @@ async def fill(url: str) -> None:
     await cluster.open()
     try:
         store, now = ClusterUsageStore(cluster, "bench"), int(time.time() * 1000) // MS_PER_HOUR
+        ids = random.Random(SEED)
         for name, count in LINES.items():
-            lines = [LINE % number for number in range(count)]
             for hour in range(now - DEFAULT_HOURS + 1, now + 1):
                 tally = Tally(90_000, 1_000_000 + hour, 2_000_000, 10_000, 1_000, 200, 30, 4, 5)
-                addition = Addition(MEMBERS[name], hour, 1, tally, Lines(lines, lines))
+                addition = Addition(MEMBERS[name], hour, 1, tally, lines(ids, count))
                 await store.add(addition, asyncio.get_running_loop().time() + FILL_SECONDS)
     finally:
         await cluster.close()
@@ -144,6 +166,8 @@ class Caller:
         self._tokens = tokens
         self._directory = directory
         self._seconds = seconds
+        self._timing = asyncio.Lock()
+        """Held while this process times reports: nothing else may take its time."""
 
     async def write(self, member: str, a_second: float | None = None) -> Run:
         """Write small calls: as fast as they are answered, or at a rate."""
@@ -157,13 +181,16 @@ class Caller:
         """Ask for many reports; those that are answered count."""
         sizes = [f"--clients={READERS}", "--max-concurrent-streams=100", f"--rps={MANY / READERS:.2f}"]
         sizes += ["--window-bits=24", "--connection-window-bits=24"]
-        headers = call_headers(self._tokens[kind.member], GRPC if kind.is_grpc else JSON)
+        headers = kind.headers(self._tokens[kind.member])
         return await self._drive(kind.address(self._service), kind.path, headers, sizes, kind.body, some_fail=True)
 
     async def report_paced(self, kind: Kind) -> Run:
         """Ask for reports at random moments (a Poisson process), whether earlier ones are answered or not."""
-        content_type = GRPC if kind.is_grpc else JSON
-        headers = call_headers(self._tokens[kind.member], content_type) | {
+        async with self._timing:
+            return await self._report_paced(kind)
+
+    async def _report_paced(self, kind: Kind) -> Run:
+        headers = kind.headers(self._tokens[kind.member]) | {
             ":method": "POST" if kind.is_grpc else "GET",
             ":scheme": "http",
             ":path": kind.path,
@@ -230,7 +257,8 @@ class Caller:
             url = f"http://{address[0]}:{address[1]}{path}"
             process = await asyncio.create_subprocess_exec(*argv, url, stdout=asyncio.subprocess.PIPE)
             said, _ = await process.communicate()
-            lines = (await asyncio.to_thread(log.read_bytes)).splitlines()
+            async with self._timing:
+                lines = (await asyncio.to_thread(log.read_bytes)).splitlines()
         answers, text = [line.split(b"\t") for line in lines], said.decode()
         latencies = [int(latency) for _, status, latency in answers if status == b"200"]
         if not latencies or (" 0 failed, 0 errored, 0 timeout" not in text and not some_fail):

@@ -16,15 +16,13 @@ LIST_BYTES, BLOCK_BYTES = 1000, 120
 
 
 class Blocks(NamedTuple):
-    """A user's blocks: how many are valid, how many memberships they add and remove, and what they change.
+    """A user's blocks: how many are valid, and what they change.
 
     `by_lifetime`: lifetime → segment ID → value. A lifetime is minutes, `NEVER` or `REMOVE`; a segment stands under
     one of them.
     """
 
     valid: int
-    adds: int
-    removes: int
     by_lifetime: Mapping[int, Mapping[int, int]]
 
     def changes(self, now_ms: int) -> UserChanges:
@@ -37,11 +35,16 @@ class Blocks(NamedTuple):
 
 def blocks_of(valid: int, memberships: Mapping[int, tuple[int, int]]) -> Blocks:
     """So many valid blocks, and the memberships they change: segment ID → (expiration, value)."""
-    by_lifetime: dict[int, dict[int, int]] = {}
-    for segment_id, (expiration, value) in memberships.items():
-        by_lifetime.setdefault(_lifetime(expiration), {})[segment_id] = value
-    removes = len(by_lifetime.get(REMOVE, ()))
-    return Blocks(valid, sum(map(len, by_lifetime.values())) - removes, removes, by_lifetime)
+    lasting = {segment_id: (_lifetime(expiration), value) for segment_id, (expiration, value) in memberships.items()}
+    return Blocks(valid, grouped(lasting))
+
+
+def grouped(memberships: Mapping[int, tuple[int, int]]) -> dict[int, dict[int, int]]:
+    """Segment ID → (lifetime or end, value) as lifetime or end → segment ID → value."""
+    groups: dict[int, dict[int, int]] = {}
+    for segment_id, (lifetime, value) in memberships.items():
+        groups.setdefault(lifetime, {})[segment_id] = value
+    return groups
 
 
 def _lifetime(expiration: int) -> int:

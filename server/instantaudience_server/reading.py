@@ -10,7 +10,7 @@ from instantaudience.v1 import audience_pb2 as pb
 from instantaudience_server import identity, rules
 from instantaudience_server.access import Caller, find_segment
 from instantaudience_server.catalog import Catalog, Segment
-from instantaudience_server.known_blocks import Blocks, KnownBlocks, blocks_of
+from instantaudience_server.known_blocks import Blocks, KnownBlocks, blocks_of, grouped
 from instantaudience_server.skipped import skip_block, skip_user
 from instantaudience_server.store.interface import REMOVE, Alike, Changes, UserChanges
 from instantaudience_server.wire import decode_user, split_user, users_by_rest
@@ -115,22 +115,18 @@ class Reading:
             return False
         alike: list[Alike] = []
         different: set[bytes] = set()
-        segments = adds = removes = 0
+        segments = 0
         for rest, user_ids in users_by_rest(users).items():
             blocks = self._faultless_blocks(rest)
             keys = identity.encoded_platform_keys(user_ids) if blocks else None
             if blocks is None or keys is None:
                 return False
-            count = len(keys)
-            segments += blocks.valid * count
-            adds += blocks.adds * count
-            removes += blocks.removes * count
+            segments += blocks.valid * len(keys)
             different.update(keys)
             alike.append(Alike(keys, blocks.changes(self.now_ms)))
         if len(different) < len(users):
             return False
         self.users, self.segments, self._alike = len(users), segments, alike
-        self._totals = Totals(len(users), adds, removes)
         return True
 
     @property
@@ -253,13 +249,11 @@ class Reading:
 
 
 def _merged(earlier: UserChanges, later: UserChanges) -> UserChanges:
-    memberships = {
-        segment_id: (end, value)
-        for changes in (earlier, later)
-        for end, values in changes.items()
-        for segment_id, value in values.items()
-    }
-    merged: dict[int, dict[int, int]] = {}
-    for segment_id, (end, value) in memberships.items():
-        merged.setdefault(end, {})[segment_id] = value
-    return merged
+    return grouped(
+        {
+            segment_id: (end, value)
+            for changes in (earlier, later)
+            for end, values in changes.items()
+            for segment_id, value in values.items()
+        }
+    )

@@ -50,10 +50,8 @@ def test_ends_count_from_the_moment_the_request_was_read(expiration: int, end: i
 
 def test_memberships_are_counted() -> None:
     memberships = {1: (-1, 0), 2: (0, 0), 3: (5, 1), 4: (5, 2), 5: (525_600_001, 3)}
-    assert blocks_of(7, memberships) == Blocks(
-        7, adds=4, removes=1, by_lifetime={REMOVE: {1: 0}, NEVER: {2: 0, 5: 3}, 5: {3: 1, 4: 2}}
-    )
-    assert blocks_of(0, {}) == Blocks(0, 0, 0, {})
+    assert blocks_of(7, memberships) == Blocks(7, by_lifetime={REMOVE: {1: 0}, NEVER: {2: 0, 5: 3}, 5: {3: 1, 4: 2}})
+    assert blocks_of(0, {}) == Blocks(0, {})
 
 
 def test_a_list_is_known_to_the_member_that_sent_it(catalog: Catalog, known: KnownBlocks) -> None:

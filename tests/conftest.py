@@ -1,5 +1,6 @@
 """The whole service, once for all suites that only call it; suites that break things start their own."""
 
+import signal
 from collections.abc import AsyncIterator
 
 import grpc
@@ -9,6 +10,11 @@ from instantaudience_gateway import in_process
 from redis.asyncio import RedisCluster
 from support.service import HOST_MODES, Service, running_service
 from support.stored import forget_users
+
+
+def pytest_configure() -> None:
+    """Let SIGTERM do what Ctrl-C does: fixtures end what they have started."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", params=HOST_MODES)

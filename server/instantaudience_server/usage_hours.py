@@ -161,7 +161,8 @@ class _Shelf:
 
     def keep_run(self, hours: Sequence[int]) -> None:
         """Join the first ones of those hours, as many as are kept, unless they are large."""
-        if len(hours) * self.size > 2 * LARGEST_RUN_BYTES * max(1, len(self._finished)):
+        finished_bytes = self.size - sum([_size(run.piece) for run in self._runs.values()])
+        if len(hours) * finished_bytes > 2 * LARGEST_RUN_BYTES * max(1, len(self._finished)):
             return  # on the average they are too large; looking at each would take longer
         now, nothing = self._loop.time(), (0.0, None)
         kept = list(takewhile(lambda entry: now < entry[0], (self._finished.get(hour, nothing) for hour in hours)))
@@ -181,7 +182,7 @@ class _Shelf:
         return {hour: entry[1] for hour, entry in entries if entry is not None and now < entry[0]}
 
     def kept_bytes(self, hours: Sequence[int]) -> int:
-        """How much that is."""
+        """How much is kept of some hours."""
         run = self.run(hours)
         pieces = (run.piece, *self.kept(hours[run.hours :]).values())
         return sum([len(piece.encoded) for piece in pieces if piece is not None])

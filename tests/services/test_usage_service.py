@@ -330,6 +330,20 @@ async def test_it_keeps_so_much_and_no_more(worker: Worker, monkeypatch: pytest.
     }
 
 
+async def test_joined_hours_are_kept_for_some_beginnings(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as may be, and what is kept of the last ones does not keep the next from being joined."""
+    hours = 30
+    for distance in range(hours):
+        await worker.count(worker.hour - distance, lines=Lines(["x" * 100] * 20, []))
+    monkeypatch.setattr(usage_hours, "LARGEST_RUN_BYTES", 2500 * hours)
+    for beginning in range(6):
+        report = await worker.processed(start=write_hour(worker.hour - hours + 1 + beginning))
+        assert len(report) == hours - beginning
+    (shelf,) = worker.hours._shelves.values()
+    assert len(shelf._runs) == usage_hours.MOST_RUNS
+    assert shelf.size == worker.hours._size
+
+
 async def test_hours_that_nobody_asks_for_are_forgotten(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(usage_hours, "KEPT_SECONDS", 0.0)
     sizes = []

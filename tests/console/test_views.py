@@ -268,7 +268,7 @@ async def test_an_admin_chooses_the_member(admin_tab: Console) -> None:
     await admin_tab.go_to("Segments")
     await expect(admin_tab.page.locator("#segments-place")).to_have_text("1–25 of 31")
     await admin_tab.go_to("Users")
-    text = "Both act as your own member, Demo Data Provider (123), not of Private Member (777), which is chosen above."
+    text = "Both act as your own member, Demo Data Provider (123), not as Private Member (777), which is chosen above."
     await expect(admin_tab.page.locator("#users-member")).to_have_text(text)
 
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf import any_pb2, duration_pb2
-from google.rpc import code_pb2, error_details_pb2, status_pb2
+from google.rpc import error_details_pb2, status_pb2
 from instantaudience_server.errors import Reason
-from instantaudience_server.transport.status import ERROR_ID_KEY, ROWS
+from instantaudience_server.transport.status import ERROR_DOMAIN, ERROR_ID_KEY, ROWS, STATUS_DETAILS_KEY
 
 RETRY_AFTER_SECONDS = 1
 """When to send a call again that found no server."""
@@ -58,17 +58,20 @@ def _any(message: error_details_pb2.ErrorInfo | error_details_pb2.RetryInfo) -> 
     return packed
 
 
-def _unavailable_details() -> str:
-    """`grpc-status-details-bin` as the servers send it with UNAVAILABLE."""
-    status = status_pb2.Status(
-        code=code_pb2.UNAVAILABLE,
-        message=UNAVAILABLE.text,
-        details=[
-            _any(error_details_pb2.ErrorInfo(reason=UNAVAILABLE.error_id, domain="instantaudience")),
-            _any(error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(seconds=RETRY_AFTER_SECONDS))),
-        ],
-    )
-    return base64.b64encode(status.SerializeToString()).decode().rstrip("=")
+def _grpc_headers(reason: Reason, reply: Reply) -> tuple[tuple[str, str], ...]:
+    """How the answer to a gRPC call ends, as the servers would end it.
+
+    `grpc-status` is said outright: an exception that leaves an application in Envoy reaches this place as a local reply
+    with HTTP status 500 and gRPC status 0, OK (`dynamic_module`'s `send_response`).
+    """
+    details = [_any(error_details_pb2.ErrorInfo(reason=reply.error_id, domain=ERROR_DOMAIN))]
+    if reason is Reason.UNAVAILABLE:
+        delay = duration_pb2.Duration(seconds=RETRY_AFTER_SECONDS)
+        details.append(_any(error_details_pb2.RetryInfo(retry_delay=delay)))
+    code = ROWS[reason].grpc_code
+    status = status_pb2.Status(code=code, message=reply.text, details=details)
+    encoded = base64.b64encode(status.SerializeToString()).decode().rstrip("=")
+    return (("grpc-status", str(code)), (ERROR_ID_KEY, reply.error_id), (STATUS_DETAILS_KEY, encoded))
 
 
 def _status(operator: str, value: int) -> dict[str, Any]:
@@ -128,7 +131,8 @@ def local_replies(body_limit_bytes: int, transcoder_error: str) -> dict[str, Any
     client_error = _all(_status("GE", 400), _status("LE", 499))
     unavailable = _any_of(_status("EQ", 408), _all(_status("GE", 502), _status("LE", 504)))
     retry_after = ("retry-after", str(RETRY_AFTER_SECONDS))
-    grpc_details = ((ERROR_ID_KEY, UNAVAILABLE.error_id), ("grpc-status-details-bin", _unavailable_details()))
+    grpc_unavailable = _grpc_headers(Reason.UNAVAILABLE, UNAVAILABLE)
+    grpc_internal = _grpc_headers(Reason.INTERNAL, INTERNAL)
     transcoder = _cel("response.code_details.contains('grpc_json_transcode_failure')")
     grpc_type = "application/grpc"
     fixed = [
@@ -141,10 +145,10 @@ def local_replies(body_limit_bytes: int, transcoder_error: str) -> dict[str, Any
     return {
         "mappers": [
             _mapper(
-                _all(grpc, unavailable), UNAVAILABLE.text, status=503, content_type=grpc_type, headers=grpc_details
+                _all(grpc, unavailable), UNAVAILABLE.text, status=503, content_type=grpc_type, headers=grpc_unavailable
             ),
             _mapper(_all(grpc, client_error), UNREADABLE.text, content_type=grpc_type),
-            _mapper(grpc, INTERNAL.text, content_type=grpc_type),
+            _mapper(grpc, INTERNAL.text, content_type=grpc_type, headers=grpc_internal),
             _mapper(lua, "%LOCAL_REPLY_BODY%"),
             _mapper(_all(_status("EQ", 400), transcoder), "%LOCAL_REPLY_BODY%", content_type=transcoder_error),
             *(_mapper(cond, reply.body(), status=reply.http_status, headers=extra) for cond, reply, extra in fixed),

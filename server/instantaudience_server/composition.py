@@ -43,6 +43,7 @@ from instantaudience_server.tokens import TokenService
 from instantaudience_server.transport.catalog_methods import catalog_methods
 from instantaudience_server.transport.identity_methods import identity_methods
 from instantaudience_server.transport.methods import SERVICES, build_methods
+from instantaudience_server.transport.outcomes import Outcomes
 from instantaudience_server.transport.pipeline import AnyMethod, Pipeline
 from instantaudience_server.transport.segment_methods import segment_methods
 from instantaudience_server.transport.standard import ServingStatus, standard_methods
@@ -139,7 +140,7 @@ async def open_worker(config: WorkerConfig) -> AsyncIterator[Worker]:
         methods += standard_methods(status, SERVICES)
         pipeline = Pipeline(
             tokens,
-            usage,
+            Outcomes(usage),
             call_timeout_seconds=settings.call_timeout_seconds,
             body_limit_bytes=BODY_LIMIT_BYTES,
             stream_window=settings.stream_window,

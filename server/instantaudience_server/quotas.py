@@ -132,7 +132,7 @@ class _Counter:
     async def close(self) -> None:
         """End the question under way, and all calls."""
         for call in self._waiting:
-            call.done.cancel()
+            call.fail(unavailable(UNANSWERED))
         if self._question is not None:
             self._question.cancel()
             await asyncio.gather(self._question, return_exceptions=True)
@@ -160,11 +160,7 @@ class _Counter:
 
     def _answered(self, question: "asyncio.Task[Admissions]") -> None:
         asked, self._asked, self._question = self._asked, [], None
-        if question.cancelled():
-            for call in asked:
-                call.done.cancel()
-            return
-        error = question.exception()
+        error = unavailable(UNANSWERED) if question.cancelled() else question.exception()
         if error is not None:
             for call in asked:
                 call.fail(error)
@@ -178,7 +174,8 @@ class _Counter:
                     call.succeed()
                 else:
                     call.fail(self._refusal(call.resource))
-        self._send()
+        if not question.cancelled():
+            self._send()
 
     def _fits(self, units: int) -> bool:
         """Whether a call might fit into the window known, as full as that is at least."""

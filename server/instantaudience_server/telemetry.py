@@ -20,6 +20,7 @@ class Event(StrEnum):
     STORE_TOPOLOGY_UNKNOWN = "store_topology_unknown"
     USAGE_LOST = "usage_lost"  # the cluster did not take what was counted
     CALL_DEFECT = "call_defect"  # request_id, method, exception
+    OUTCOME_NOT_NOTED = "outcome_not_noted"  # request_id, method, exception: metric or usage lack a call's outcome
     CATALOG_SEEDED = "catalog_seeded"  # added: how many objects of the file were missing
     CATALOG_STALE = "catalog_stale"  # the cluster does not answer; the worker goes on with what it knows
     CATALOG_CURRENT = "catalog_current"

@@ -234,6 +234,9 @@ class _Hour:
                 if self._loop.time() > give_up:
                     log.error(Event.USAGE_LOST)
                     raise
+            except Exception:
+                log.error(Event.USAGE_LOST)
+                raise
             await asyncio.sleep(RETRY_SECONDS)
 
     def _delivered(self, addition: "asyncio.Task[None]") -> None:

@@ -21,7 +21,8 @@ from instantaudience_server.store.session_store import ClusterSessionStore
 from instantaudience_server.streams import Stream
 from instantaudience_server.tokens import IDLE_MS, TokenService, hash_token
 from instantaudience_server.transport.methods import build_methods
-from instantaudience_server.transport.pipeline import Call, CallError, Pipeline, StreamMethod
+from instantaudience_server.transport.outcomes import CallError, Outcomes
+from instantaudience_server.transport.pipeline import Call, Pipeline, StreamMethod
 from instantaudience_server.usage import Usage
 from redis.asyncio import RedisCluster
 from structlog.testing import capture_logs
@@ -50,7 +51,7 @@ async def tokens(
 
 @pytest.fixture
 async def pipeline(tokens: TokenService, usage: Usage) -> Pipeline:
-    return Pipeline(tokens, usage, call_timeout_seconds=5, body_limit_bytes=LIMIT_BYTES, stream_window=WINDOW)
+    return Pipeline(tokens, Outcomes(usage), call_timeout_seconds=5, body_limit_bytes=LIMIT_BYTES, stream_window=WINDOW)
 
 
 @pytest.fixture
@@ -241,15 +242,16 @@ async def test_one_that_fails_late_is_answered_in_its_place(pipeline: Pipeline) 
     assert [pb.UserMemberships.FromString(answered[index]).user_id for index in (0, 2)] == ["0", "2"]
 
 
-async def test_a_defect_ends_the_stream_with_a_bare_text(pipeline: Pipeline) -> None:
+async def test_a_defect_is_answered_in_its_place_with_a_bare_text(pipeline: Pipeline) -> None:
     gates = Gates()
     for gate in gates.gates:
         gate.set()
-    answered: list[bytes] = []
-    with capture_logs() as logs, pytest.raises(CallError) as failed:
-        await collect(answered, pipeline.run_stream(gates.method, gates.bodies(3, {1: "defect"}), CALL))
-    assert len(answered) == 1
-    assert (failed.value.failure.code, failed.value.failure.message) == (code_pb2.INTERNAL, "internal error")
+    bodies = gates.bodies(3, {1: "defect"})
+    with capture_logs() as logs:
+        answered = [answer async for answer in pipeline.run_stream(gates.method, bodies, CALL)]
+    error = pb.StreamSegmentsResponse.FromString(answered[1]).error
+    assert (error.code, error.message) == (code_pb2.INTERNAL, "internal error")
+    assert [pb.UserMemberships.FromString(answered[index]).user_id for index in (0, 2)] == ["0", "2"]
     assert [(entry["event"], entry["request_id"]) for entry in logs] == [("call_defect", "r-1")]
 
 

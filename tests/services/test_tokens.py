@@ -14,7 +14,8 @@ from instantaudience_server.passwords import Passwords
 from instantaudience_server.store.catalog_interface import Kind
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.tokens import TRUST_MS, bare_token, hash_token
-from instantaudience_server.transport.pipeline import Call, CallError, Method, Pipeline
+from instantaudience_server.transport.outcomes import CallError, Outcomes
+from instantaudience_server.transport.pipeline import Call, Method, Pipeline
 from instantaudience_server.usage import Usage
 from redis.asyncio import RedisCluster
 from support.accounts import PASSWORDS, REVOKED, AccountWorker
@@ -371,7 +372,7 @@ async def test_the_pipeline_asks_for_a_token_before_it_reads(worker: AccountWork
     async def whoami(request: pb.GetMembershipsRequest, calling: Caller, deadline: float) -> pb.UserMemberships:
         return pb.UserMemberships(user_id=calling.account.username)
 
-    pipeline = Pipeline(worker.tokens, usage, call_timeout_seconds=5, body_limit_bytes=100, stream_window=1)
+    pipeline = Pipeline(worker.tokens, Outcomes(usage), call_timeout_seconds=5, body_limit_bytes=100, stream_window=1)
     method = Method("/audience/Get", pb.GetMembershipsRequest, whoami)
     token = await worker.sign_in()
     for authorization in (token, f"Bearer {token}"):

@@ -18,6 +18,7 @@ from instantaudience_server.clock import SystemClock
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.store.usage_interface import Addition
 from instantaudience_server.transport.asgi import GrpcApplication
+from instantaudience_server.transport.outcomes import Outcomes
 from instantaudience_server.transport.pipeline import (
     AnyMethod,
     Method,
@@ -161,7 +162,7 @@ class _Application:
         await status.set_serving(True)
         pipeline = Pipeline(
             _Tokens(),  # type: ignore[arg-type]
-            Usage(_Uncounted(), demo_catalog(), SystemClock()),  # type: ignore[arg-type]
+            Outcomes(Usage(_Uncounted(), demo_catalog(), SystemClock())),  # type: ignore[arg-type]
             call_timeout_seconds=CALL_TIMEOUT_SECONDS,
             body_limit_bytes=LIMIT_BYTES,
             stream_window=4,

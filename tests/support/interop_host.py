@@ -38,7 +38,7 @@ class Host:
 
 
 @asynccontextmanager
-async def running_host() -> AsyncIterator[Host]:
+async def running_host(application: str = "support.interop_app:app") -> AsyncIterator[Host]:
     """A host on a free port."""
     with tempfile.TemporaryDirectory(prefix="ia-host-") as name, reserve_port(HOST, 0) as reserved:
         directory = Path(name)
@@ -47,7 +47,7 @@ async def running_host() -> AsyncIterator[Host]:
             http_host=HOST,
             http_port=port,
             admin_socket=directory / "admin.sock",
-            application="support.interop_app:app",
+            application=application,
             body_limit_bytes=LIMIT_BYTES,
         )
         config, output = directory / "envoy.json", directory / "output"

@@ -9,7 +9,8 @@ from google.rpc import code_pb2
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience.v1 import authentication_pb2 as auth_pb
 from instantaudience_server.errors import AudienceError, Reason, unavailable
-from instantaudience_server.transport.pipeline import Call, CallError, Pipeline, PublicMethod, body_bytes
+from instantaudience_server.transport.outcomes import CallError, Outcomes
+from instantaudience_server.transport.pipeline import Call, Pipeline, PublicMethod, body_bytes
 from structlog.testing import capture_logs
 
 USER_ID, TOKEN = "12345678900987654321", "hbapi:1001:5ec4e7:local"
@@ -23,7 +24,7 @@ Handle = Callable[[Message, float], Awaitable[Message]]
 @pytest.fixture
 async def pipeline() -> Pipeline:
     """Public methods only: it asks nobody for tokens."""
-    return Pipeline(None, None, call_timeout_seconds=5.0, body_limit_bytes=LIMIT_BYTES, stream_window=1)  # type: ignore[arg-type]
+    return Pipeline(None, Outcomes(None), call_timeout_seconds=5.0, body_limit_bytes=LIMIT_BYTES, stream_window=1)  # type: ignore[arg-type]
 
 
 def method(handle: Handle) -> PublicMethod:

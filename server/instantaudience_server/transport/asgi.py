@@ -18,16 +18,16 @@ from instantaudience_server.transport.framing import (
     status_message,
     timeout_seconds,
 )
+from instantaudience_server.transport.outcomes import UNKNOWN_METHOD, CallerLeft, CallError, no_such_method
 from instantaudience_server.transport.pipeline import (
     AnyMethod,
     Call,
-    CallError,
     Pipeline,
     PublicStreamMethod,
     StreamMethod,
     body_bytes,
 )
-from instantaudience_server.transport.status import BODY_BYTES_KEY, STATUS_DETAILS_KEY, Failure, describe
+from instantaudience_server.transport.status import BODY_BYTES_KEY, STATUS_DETAILS_KEY, Failure
 
 Event = dict[str, Any]
 Receive = Callable[[], Awaitable[Event]]
@@ -43,10 +43,6 @@ _BODY_BYTES_HEADER = BODY_BYTES_KEY.encode()
 _END_OF_BODY: Event = {"type": "http.response.body", "body": b"", "more_body": False}
 LOOK_SECONDS = 0.1
 """How often the host looks whether the callers of long calls are still there."""
-
-
-class CallerLeft(asyncio.CancelledError):
-    """The caller cancelled the call, or its connection is gone: nobody waits for the answer."""
 
 
 class GrpcApplication:
@@ -66,15 +62,16 @@ class GrpcApplication:
         self._exchanges.add(exchange)
         if self._sweeper is None:
             self._sweeper = self._loop.call_later(LOOK_SECONDS, self._sweep)
+        method: AnyMethod | None = None
         try:
             if exchange.headers.get(b"content-type") not in _GRPC_TYPES or scope["method"] != "POST":
                 await exchange.refuse_media_type()
                 return
             method = self._methods.get(scope["path"])
             if method is None:
-                raise CallError(describe(AudienceError(Reason.NO_SUCH_METHOD, "There is no such method")))
+                raise no_such_method()
             if exchange.headers.get(b"te") != b"trailers":
-                raise CallError(describe(AudienceError(Reason.SYNTAX, "The header 'te: trailers' is missing")))
+                raise AudienceError(Reason.SYNTAX, "The header 'te: trailers' is missing")
             exchange.task = asyncio.current_task(self._loop)
             if isinstance(method, StreamMethod | PublicStreamMethod):
                 await self._stream(method, exchange)
@@ -83,9 +80,14 @@ class GrpcApplication:
                 await exchange.answer(await self._pipeline.run(method, body, exchange.call()))
         except CallError as error:
             await exchange.fail(error.failure)
+        except (CallerLeft, OSError):
+            pass  # The pipeline lets no OSError out: this one is pyvoy's, for a caller who has left.
         except asyncio.CancelledError:
             if not exchange.caller_left:
                 raise
+        except Exception as error:
+            path = UNKNOWN_METHOD if method is None else method.path
+            await exchange.fail(self._pipeline.outcomes.refused(path, exchange.request_id, error).failure)
         finally:
             self._exchanges.discard(exchange)
 
@@ -142,13 +144,18 @@ class _Exchange:
         self._receive = lambda: _kept(receive())
         self._send = lambda event: _kept(send(event))
 
+    @property
+    def request_id(self) -> str:
+        """The call's name in the log; the gateway sees to it that every call has one."""
+        return self.headers.get(b"x-request-id", b"").decode("latin-1")
+
     def call(self) -> Call:
         """What the headers say of the call."""
         headers = self.headers
         timeout = headers.get(b"grpc-timeout")
         return Call(
             headers.get(b"authorization", b"").decode("latin-1"),
-            headers.get(b"x-request-id", b"").decode("latin-1"),
+            self.request_id,
             None if timeout is None else timeout_seconds(timeout),
             body_bytes(headers.get(_BODY_BYTES_HEADER, b"").decode("latin-1")),
         )
@@ -157,7 +164,7 @@ class _Exchange:
         """The message of a unary request.
 
         Raises:
-            CallError: SYNTAX, LIMIT.
+            AudienceError: SYNTAX, LIMIT.
             CallerLeft: the request was not finished.
         """
         data, more = await self._read()
@@ -165,19 +172,16 @@ class _Exchange:
             message = only_message(data, self._limit_bytes)
             if message is not None:
                 return message
-        try:
-            messages = self._messages()
-            received = list(messages.feed(data))
-            while more and len(received) <= 1:
-                data, more = await self._read()
-                received += messages.feed(data)
-            if len(received) > 1:
-                raise AudienceError(Reason.SYNTAX, "The request has several messages; it must have one")
-            messages.finish()
-            if not received:
-                raise AudienceError(Reason.SYNTAX, "The request has no message; it must have one")
-        except AudienceError as error:
-            raise CallError(describe(error)) from None
+        messages = self._messages()
+        received = list(messages.feed(data))
+        while more and len(received) <= 1:
+            data, more = await self._read()
+            received += messages.feed(data)
+        if len(received) > 1:
+            raise AudienceError(Reason.SYNTAX, "The request has several messages; it must have one")
+        messages.finish()
+        if not received:
+            raise AudienceError(Reason.SYNTAX, "The request has no message; it must have one")
         return received[0]
 
     def _messages(self) -> Messages:

@@ -6,11 +6,10 @@ from typing import Any, NoReturn
 
 import grpc
 
-from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.transport.outcomes import UNKNOWN_METHOD, CallError, Outcomes, no_such_method
 from instantaudience_server.transport.pipeline import (
     AnyMethod,
     Call,
-    CallError,
     Method,
     Pipeline,
     PublicMethod,
@@ -18,7 +17,7 @@ from instantaudience_server.transport.pipeline import (
     StreamMethod,
     body_bytes,
 )
-from instantaudience_server.transport.status import BODY_BYTES_KEY, STATUS_DETAILS_KEY, describe
+from instantaudience_server.transport.status import BODY_BYTES_KEY, STATUS_DETAILS_KEY
 
 CODES = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -68,9 +67,12 @@ class _Handlers(grpc.GenericRpcHandler):
             )
             for method in methods
         }
+        self._no_such_method: grpc.RpcMethodHandler[Any, Any] = grpc.stream_stream_rpc_method_handler(
+            _refuse(pipeline.outcomes)
+        )
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any] | None":
-        return self._handlers.get(handler_call_details.method) or _NO_SUCH_METHOD
+        return self._handlers.get(handler_call_details.method) or self._no_such_method
 
 
 def _unary(method: Method[Any] | PublicMethod[Any], pipeline: Pipeline) -> Any:
@@ -79,6 +81,8 @@ def _unary(method: Method[Any] | PublicMethod[Any], pipeline: Pipeline) -> Any:
             return await pipeline.run(method, body, _call(context))
         except CallError as error:
             await _abort(context, error)
+        except Exception as error:
+            await _abort(context, pipeline.outcomes.refused(method.path, "", error))
 
     return handle
 
@@ -91,6 +95,8 @@ def _stream(method: StreamMethod[Any] | PublicStreamMethod[Any], pipeline: Pipel
                     yield answer
         except CallError as error:
             await _abort(context, error)
+        except Exception as error:
+            await _abort(context, pipeline.outcomes.refused(method.path, "", error))
 
     return handle
 
@@ -108,12 +114,12 @@ def _call(context: Context) -> Call:
     return Call(authorization, request_id, context.time_remaining(), size)
 
 
-async def _refuse(_: AsyncIterator[bytes], context: Context) -> None:
-    # grpc's own refusal comes without details.
-    await _abort(context, CallError(describe(AudienceError(Reason.NO_SUCH_METHOD, "There is no such method"))))
+def _refuse(outcomes: Outcomes) -> Any:
+    async def handle(_: AsyncIterator[bytes], context: Context) -> None:
+        # grpc's own refusal comes without details.
+        await _abort(context, outcomes.refused(UNKNOWN_METHOD, "", no_such_method()))
 
-
-_NO_SUCH_METHOD: "grpc.RpcMethodHandler[Any, Any]" = grpc.stream_stream_rpc_method_handler(_refuse)
+    return handle
 
 
 async def _abort(context: Context, error: CallError) -> NoReturn:

@@ -4,24 +4,17 @@ A host hands over bytes and metadata, and gets bytes or a `CallError` back.
 """
 
 import asyncio
-import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, NoReturn, Protocol, TypeVar
 
-import structlog
 from google.protobuf.message import DecodeError, Message
-from google.rpc import code_pb2
 
 from instantaudience_server.access import Caller
-from instantaudience_server.errors import AudienceError, Reason
-from instantaudience_server.metrics import count_call
-from instantaudience_server.telemetry import Event
+from instantaudience_server.errors import AudienceError, Reason, unavailable
 from instantaudience_server.tokens import TokenService, bare_token
-from instantaudience_server.transport.status import DEFECT_TEXT, Failure, describe
-from instantaudience_server.usage import Usage
-
-log = structlog.get_logger()
+from instantaudience_server.transport.outcomes import CallerLeft, CallError, Outcomes
+from instantaudience_server.transport.status import Failure
 
 Request = TypeVar("Request", bound=Message)
 
@@ -30,18 +23,10 @@ MOST_KEPT_SECONDS = 0.1
 """Of a caller's deadline, this share (and at most this long) is kept for the answer's way back."""
 MOST_DIGITS = 10
 """Of a size; a longer one is none."""
-
+GIVEN_UP = "the server gave the call up; it may be applied, and sending it again is safe"
 
 _Answers = asyncio.Queue["asyncio.Task[bytes] | None"]
 """The answers to a stream's requests, in order; None after the last."""
-
-
-class CallError(Exception):
-    """A call failed; `failure` is what its caller sees."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.message)
-        self.failure = failure
 
 
 class Call(NamedTuple):
@@ -124,14 +109,14 @@ class Pipeline:
     def __init__(
         self,
         tokens: TokenService,
-        usage: Usage,
+        outcomes: Outcomes,
         *,
         call_timeout_seconds: float,
         body_limit_bytes: int,
         stream_window: int,
     ) -> None:
         self._tokens = tokens
-        self._usage = usage
+        self.outcomes = outcomes
         self._call_timeout_seconds = call_timeout_seconds
         self._body_limit_bytes = body_limit_bytes
         self._stream_window = stream_window
@@ -141,7 +126,7 @@ class Pipeline:
         """Answer a unary call.
 
         Raises:
-            CallError: the call failed.
+            CallError: the call failed. Nothing else but cancellation leaves this method.
         """
         caller: Caller | None = None
         answer: Answer
@@ -153,15 +138,11 @@ class Pipeline:
                 caller = await self._tokens.verify(bare_token(call.authorization), deadline)
                 _check_size(max(len(body), call.body_bytes), caller)
                 answer = await method.handle(self._read(method.request, body), caller, deadline)
-            body = answer.SerializeToString(deterministic=True)
-        except AudienceError as error:
-            await self._count_failure(caller, error)
-            raise CallError(_counted(method.path, error)) from None
-        except Exception:
-            await self._count_failure(caller)
-            self._defect(method.path, call)
-        count_call(method.path, code_pb2.OK)
-        return body
+            encoded = answer.SerializeToString(deterministic=True)
+        except (Exception, asyncio.CancelledError) as error:
+            raise await self.outcomes.failed(method.path, call.request_id, _ended(error), caller) from None
+        self.outcomes.succeeded(method.path)
+        return encoded
 
     def run_stream(
         self, method: StreamMethod[Request] | PublicStreamMethod[Request], bodies: AsyncIterator[bytes], call: Call
@@ -169,7 +150,8 @@ class Pipeline:
         """Answer a stream; close the generator when the caller leaves.
 
         Raises:
-            CallError: the stream as a whole failed.
+            CallError: the stream as a whole failed. Nothing else but cancellation, and what `bodies` raises when the
+                caller leaves, leaves the generator.
         """
         if isinstance(method, PublicStreamMethod):
             return self._run_public_stream(method, bodies, call)
@@ -180,12 +162,11 @@ class Pipeline:
     ) -> AsyncGenerator[bytes, None]:
         try:
             async for answer in method.handle(self._read(method.request, body) async for body in bodies):
-                count_call(method.path, code_pb2.OK)
-                yield answer.SerializeToString(deterministic=True)
-        except AudienceError as error:
-            raise CallError(_counted(method.path, error)) from None
-        except Exception:
-            self._defect(method.path, call)
+                encoded = answer.SerializeToString(deterministic=True)
+                self.outcomes.succeeded(method.path)
+                yield encoded
+        except (Exception, asyncio.CancelledError) as error:
+            raise await self.outcomes.failed(method.path, call.request_id, _ended(error)) from None
 
     async def _run_stream(
         self, method: StreamMethod[Request], bodies: AsyncIterator[bytes], call: Call
@@ -199,10 +180,10 @@ class Pipeline:
                 yield await answer
                 window.release()
             await reader
-        except AudienceError as error:
-            raise CallError(_counted(method.path, error)) from None
-        except Exception:
-            self._defect(method.path, call)
+        except CallError:
+            raise
+        except (Exception, asyncio.CancelledError) as error:
+            raise await self.outcomes.failed(method.path, call.request_id, _ended(error)) from None
         finally:
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
@@ -229,43 +210,33 @@ class Pipeline:
             async for body in bodies:
                 deadline = self._deadline(None)
                 caller = await self._tokens.verify(bare_token(call.authorization), deadline)
-                answers.put_nowait(await self._start(method, state, body, caller, deadline))
+                answers.put_nowait(await self._start(method, state, body, call, caller, deadline))
                 await window.acquire()
         finally:
             answers.put_nowait(None)
 
     async def _start(
-        self, method: StreamMethod[Request], state: Any, body: bytes, caller: Caller, deadline: float
+        self, method: StreamMethod[Request], state: Any, body: bytes, call: Call, caller: Caller, deadline: float
     ) -> "asyncio.Task[bytes]":
         try:
             _check_size(len(body), caller)
             started = await method.start(state, self._read(method.request, body), caller, deadline)
-        except AudienceError as error:
+        except Exception as error:
             started = _failed(error)
-        return asyncio.create_task(self._finish(method, started, caller))
+        return asyncio.create_task(self._finish(method, started, call, caller))
 
-    async def _finish(self, method: StreamMethod[Request], started: Awaitable[Message], caller: Caller) -> bytes:
+    async def _finish(
+        self, method: StreamMethod[Request], started: Awaitable[Message], call: Call, caller: Caller
+    ) -> bytes:
         try:
-            answer = await started
-            count_call(method.path, code_pb2.OK)
-        except AudienceError as error:
-            await self._count_failure(caller, error)
+            encoded = (await started).SerializeToString(deterministic=True)
+        except (Exception, asyncio.CancelledError) as error:
+            failed = await self.outcomes.failed(method.path, call.request_id, _ended(error), caller)
             if method.refuse is None:
-                raise
-            answer = method.refuse(_counted(method.path, error))
-        return answer.SerializeToString(deterministic=True)
-
-    async def _count_failure(self, caller: Caller | None, error: AudienceError | None = None) -> None:
-        """Count a call that failed for its member, if it is known whose it was, before it is answered.
-
-        Where the cluster may be out of reach, the answer does not wait for it.
-        """
-        if caller is None:
-            return
-        counted = self._usage.count_failure(caller.member.id)
-        if error is None or error.reason is not Reason.UNAVAILABLE:
-            with contextlib.suppress(AudienceError):
-                await counted
+                raise failed from None
+            return method.refuse(failed.failure).SerializeToString(deterministic=True)
+        self.outcomes.succeeded(method.path)
+        return encoded
 
     def _deadline(self, remaining_seconds: float | None) -> float:
         budget = self._call_timeout_seconds
@@ -281,17 +252,20 @@ class Pipeline:
         except DecodeError:
             raise AudienceError(Reason.SYNTAX, f"The request is not a readable {request.DESCRIPTOR.name}") from None
 
-    def _defect(self, path: str, call: Call) -> NoReturn:
-        log.exception(Event.CALL_DEFECT, method=path, request_id=call.request_id)
-        error = AudienceError(Reason.INTERNAL, DEFECT_TEXT, request_id=call.request_id)
-        raise CallError(_counted(path, error)) from None
 
+def _ended(error: BaseException) -> BaseException:
+    """Why a call ended; what says that nobody waits for its answer is raised on.
 
-def _counted(path: str, error: AudienceError) -> Failure:
-    """What the caller of this method sees of an error, which counts as an answer."""
-    failure = describe(error)
-    count_call(path, failure.code)
-    return failure
+    What a call waited for may be cancelled without the call being: when the server ends.
+    """
+    if isinstance(error, CallerLeft):
+        raise error
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise error
+        return unavailable(GIVEN_UP)
+    return error
 
 
 def body_bytes(header: str) -> int:
@@ -313,5 +287,5 @@ def _too_large(size: int, limit: int) -> AudienceError:
     return AudienceError(Reason.LIMIT, f"The request has {size} bytes; at most {limit} are allowed")
 
 
-async def _failed(error: AudienceError) -> NoReturn:
+async def _failed(error: Exception) -> NoReturn:
     raise error

@@ -1,0 +1,103 @@
+"""How calls end: what their callers see of it, and what is noted (log, metric, the member's usage).
+
+A failed call is told that it failed, whatever raises wherever; noting it cannot change that, nor what a call was told.
+"""
+
+import contextlib
+import uuid
+from collections.abc import Iterator
+
+import structlog
+from google.rpc import code_pb2
+
+from instantaudience_server.access import Caller
+from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.metrics import count_call
+from instantaudience_server.telemetry import Event
+from instantaudience_server.transport.status import DEFECT_TEXT, Failure, describe
+from instantaudience_server.usage import Usage
+
+log = structlog.get_logger()
+
+BARE_DEFECT = describe(AudienceError(Reason.INTERNAL, DEFECT_TEXT))
+"""What the caller of a defect sees where not even that can be described."""
+UNKNOWN_METHOD = "unknown"
+"""What calls of methods that there are not are noted as: callers must not be able to make names."""
+
+
+class CallError(Exception):
+    """A call failed; `failure` is what its caller sees."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+class CallerLeft(Exception):  # noqa: N818 - no error: nobody waits for the answer
+    """The caller cancelled the call, or its connection is gone."""
+
+
+class Outcomes:
+    """Notes how calls end. `usage` counts the failed ones of members."""
+
+    def __init__(self, usage: Usage) -> None:
+        self._usage = usage
+
+    def succeeded(self, path: str) -> None:
+        """Note an answer to a call of the method at `path`."""
+        try:
+            count_call(path, code_pb2.OK)
+        except Exception as error:
+            _log(Event.OUTCOME_NOT_NOTED, error, method=path)
+
+    async def failed(self, path: str, request_id: str, error: BaseException, caller: Caller | None = None) -> CallError:
+        """Note a failure, and say what to raise for it: what its caller sees.
+
+        Anything but an AudienceError is a defect: it is logged, and answered with a bare INTERNAL. Both name the
+        request, which gets a name of its own where it has none. A call that is known to be a member's counts in the
+        member's usage before it is answered; where the cluster may be out of reach, the answer does not wait for that.
+        """
+        failure = self._refused(path, request_id, error)
+        if caller is not None:
+            with _noting(path, request_id):
+                counted = self._usage.count_failure(caller.member.id)
+                if not (isinstance(error, AudienceError) and error.reason is Reason.UNAVAILABLE):
+                    with contextlib.suppress(AudienceError):
+                        await counted
+        return CallError(failure)
+
+    def refused(self, path: str, request_id: str, error: BaseException) -> CallError:
+        """As `failed`, of a call that is nobody's."""
+        return CallError(self._refused(path, request_id, error))
+
+    def _refused(self, path: str, request_id: str, error: BaseException) -> Failure:
+        failure = BARE_DEFECT
+        request_id = request_id or str(uuid.uuid4())
+        if not isinstance(error, AudienceError):
+            _log(Event.CALL_DEFECT, error, method=path, request_id=request_id)
+            error = AudienceError(Reason.INTERNAL, DEFECT_TEXT, request_id=request_id)
+        with _noting(path, request_id):
+            failure = describe(error)
+        with _noting(path, request_id):
+            count_call(path, failure.code)
+        return failure
+
+
+@contextlib.contextmanager
+def _noting(path: str, request_id: str) -> Iterator[None]:
+    """Log what goes wrong, and go on."""
+    try:
+        yield
+    except Exception as error:
+        _log(Event.OUTCOME_NOT_NOTED, error, method=path, request_id=request_id)
+
+
+def _log(event: Event, error: BaseException, **fields: str) -> None:
+    # What the log is written to may be full or closed: no call has to suffer for that.
+    with contextlib.suppress(Exception):
+        log.error(event, exc_info=error, **fields)
+
+
+def no_such_method() -> AudienceError:
+    """Why a call fails whose method there is not."""
+    return AudienceError(Reason.NO_SUCH_METHOD, "There is no such method")

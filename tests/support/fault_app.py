@@ -1,0 +1,247 @@
+"""A host's methods whose collaborators raise on demand, and what was noted of their calls.
+
+The header `x-faults` names, separated by commas, who raises in a call; `FAULTS` lists all there are. The method `Noted`
+answers with what was noted since it was asked last. Envoy loads `app` by pyvoy; `run_on_grpcio` serves the same in the
+process that calls it.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import grpc
+from google.protobuf.message import Message
+from google.protobuf.struct_pb2 import Struct
+from instantaudience_server.access import Caller
+from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.transport import asgi, grpcio, outcomes
+from instantaudience_server.transport.asgi import GrpcApplication
+from instantaudience_server.transport.grpcio import GrpcioHost
+from instantaudience_server.transport.outcomes import Outcomes
+from instantaudience_server.transport.pipeline import (
+    AnyMethod,
+    Method,
+    Pipeline,
+    PublicMethod,
+    PublicStreamMethod,
+    StreamMethod,
+)
+from instantaudience_server.transport.status import Failure
+from support.callers import caller, demo_catalog
+
+SERVICE = "faults.Service"
+SECRET = "12345678900987654321"
+"""What a defect's text holds; no caller and no log may see it."""
+LIMIT_BYTES = 1_048_576
+
+_faults: ContextVar[frozenset[str]] = ContextVar("faults", default=frozenset())
+
+
+def raising(fault: str) -> bool:
+    """Whether it is this one's turn."""
+    return fault in _faults.get()
+
+
+def fail_as(fault: str) -> None:
+    """Raise, where it is this one's turn: `…:refused` and `…:cancelled` have an error of their own."""
+    if raising(f"{fault}:refused"):
+        raise AudienceError(Reason.SYNTAX, "refused")
+    if raising(f"{fault}:cancelled"):
+        raise asyncio.CancelledError
+    if raising(fault):
+        raise RuntimeError(SECRET)
+
+
+class _Noted:
+    """What was noted of calls."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        self.counts: list[str] = []
+        self.failures = 0
+        self.events: list[str] = []
+
+    def count_call(self, path: str, code: int) -> None:
+        fail_as("metric")
+        self.counts.append(f"{path.rpartition('/')[2]} {code}")
+
+    def error(self, event: str, exc_info: BaseException, **fields: str) -> None:
+        assert SECRET not in str(fields)
+        fail_as("log")
+        self.events.append(event)
+
+
+class _Usage:
+    """Counts failed calls."""
+
+    def __init__(self, noted: _Noted) -> None:
+        self._noted = noted
+
+    def count_failure(self, member_id: int) -> "asyncio.Future[None]":
+        fail_as("usage")
+        counted = asyncio.get_running_loop().create_future()
+        if raising("counted"):
+            counted.set_exception(RuntimeError(SECRET))
+        else:
+            self._noted.failures += 1
+            counted.set_result(None)
+        return counted
+
+
+class _Tokens:
+    """Lets every call through."""
+
+    def __init__(self) -> None:
+        self._caller = caller("demo", demo_catalog())
+
+    async def verify(self, token: str, deadline: float) -> Caller:
+        fail_as("tokens")
+        return self._caller
+
+
+class _Request:
+    """A request whose reading may fail."""
+
+    DESCRIPTOR = Struct.DESCRIPTOR
+
+    @staticmethod
+    def FromString(body: bytes) -> Struct:  # noqa: N802 - protobuf's name
+        fail_as("request")
+        return Struct.FromString(body)
+
+
+class _Answer:
+    """An answer whose encoding may fail."""
+
+    def SerializeToString(self, *, deterministic: bool = False) -> bytes:  # noqa: N802 - protobuf's name
+        fail_as("answer")
+        return Struct().SerializeToString()
+
+
+async def _handle(*_: Any) -> Any:
+    fail_as("service")
+    return _Answer()
+
+
+def _open() -> None:
+    fail_as("open")
+
+
+async def _start(*_: Any) -> Awaitable[Any]:
+    fail_as("start")
+    return _handle()
+
+
+def _refuse(failure: Failure) -> Message:
+    fail_as("refuse")
+    struct = Struct()
+    struct.update({"code": failure.code, "details": len(failure.status.details)})
+    return struct
+
+
+async def _watch(requests: AsyncIterator[Struct]) -> AsyncIterator[Any]:
+    async for request in requests:
+        yield await _handle(request)
+
+
+def _methods(noted: _Noted) -> list[AnyMethod]:
+    async def tell(*_: Any) -> Message:
+        struct = Struct()
+        struct.update({"counts": noted.counts, "failures": noted.failures, "events": noted.events})
+        noted.forget()
+        return struct
+
+    path = f"/{SERVICE}/".__add__
+    request: Any = _Request
+    return [
+        Method(path("Unary"), request, _handle),
+        PublicMethod(path("PublicUnary"), request, _handle),
+        StreamMethod(path("Stream"), request, _open, _start, _refuse),
+        StreamMethod(path("StrictStream"), request, _open, _start, None),
+        PublicStreamMethod(path("PublicStream"), request, _watch),
+        PublicMethod(path("Noted"), Struct, tell),
+    ]
+
+
+def _pipeline(noted: _Noted) -> Pipeline:
+    usage: Any = _Usage(noted)
+    tokens: Any = _Tokens()
+    return Pipeline(tokens, Outcomes(usage), call_timeout_seconds=5.0, body_limit_bytes=LIMIT_BYTES, stream_window=4)
+
+
+def _install(noted: _Noted, replace: Callable[[Any, str, Any], None]) -> None:
+    """Put fault points where modules call functions of others."""
+    described = outcomes.describe
+
+    def describe(error: AudienceError) -> Failure:
+        fail_as("describe")
+        return described(error)
+
+    replace(outcomes, "describe", describe)
+    replace(outcomes, "count_call", noted.count_call)
+    replace(outcomes, "log", noted)
+
+
+@asynccontextmanager
+async def run_on_grpcio(address: str) -> AsyncIterator[None]:
+    """Serve on grpcio."""
+    noted = _Noted()
+    with contextlib.ExitStack() as stack:
+
+        def replace(owner: Any, name: str, value: Any) -> None:
+            stack.callback(setattr, owner, name, getattr(owner, name))
+            setattr(owner, name, value)
+
+        _install(noted, replace)
+        serve, call = grpcio._Handlers.service, grpcio._call
+
+        def service(self: Any, details: grpc.HandlerCallDetails) -> Any:
+            _faults.set(frozenset(str(dict(details.invocation_metadata).get("x-faults", "")).split(",")))
+            return serve(self, details)
+
+        def read_call(context: Any) -> Any:
+            fail_as("headers")
+            return call(context)
+
+        replace(grpcio._Handlers, "service", service)
+        replace(grpcio, "_call", read_call)
+        host = GrpcioHost(_methods(noted), _pipeline(noted), [address], message_limit_bytes=LIMIT_BYTES)
+        await host.start()
+        yield
+        await host.drain(0)
+
+
+class _Application:
+    """Serves once its lifespan has begun."""
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+            return
+        _faults.set(frozenset(dict(scope["headers"]).get(b"x-faults", b"").decode().split(",")))
+        fail_as("application")
+        await self._serve(scope, receive, send)
+
+    async def _live(self, receive: Any, send: Any) -> None:
+        await receive()
+        noted = _Noted()
+        _install(noted, setattr)
+        call = asgi._Exchange.call
+
+        def read_call(exchange: Any) -> Any:
+            fail_as("headers")
+            return call(exchange)
+
+        asgi._Exchange.call = read_call  # type: ignore[method-assign]
+        self._serve = GrpcApplication(_methods(noted), _pipeline(noted), message_limit_bytes=LIMIT_BYTES)
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+app = _Application()

@@ -14,8 +14,8 @@ from typing import NamedTuple
 from instantaudience.v1 import catalog_pb2 as pb
 
 from instantaudience_server import catalog_records
+from instantaudience_server.quotas import Limits
 from instantaudience_server.segment_table import ROWS_AT_ONCE, Condition, SegmentTable
-from instantaudience_server.settings import BODY_LIMIT_BYTES
 from instantaudience_server.store.catalog_interface import Kind, Record
 
 MOST_HOT_SEGMENTS = 50_000
@@ -29,18 +29,6 @@ class Role(StrEnum):
 
     MEMBER = "member"
     ADMIN = "admin"
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How much a member may send (source: contract, "Limits"); the defaults are the contract's."""
-
-    posts_per_second: int = 100
-    gets_per_second: int = 1000
-    users_per_second: int = 1000
-    users_per_call: int = 1000
-    segments_per_user: int = 100
-    body_bytes: int = BODY_LIMIT_BYTES
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,7 +104,7 @@ class MembershipService:
         reading = prepared.reading
         if reading is None:
             return
-        counted = self._usage.count(prepared.member_id, reading, deadline)
+        counted = self._usage.count(prepared.member_id, reading.applied, deadline)
         await self._store.write(reading.changes, deadline)
         self._sizes.note(reading.changes)
         await counted

@@ -6,10 +6,12 @@ a fraction of a command. While a window is known to have no room, calls are refu
 """
 
 import asyncio
+from dataclasses import dataclass
+from typing import Protocol
 
-from instantaudience_server.catalog import Member
 from instantaudience_server.errors import AudienceError, Reason, unavailable
 from instantaudience_server.metrics import QUOTA_REFUSALS
+from instantaudience_server.settings import BODY_LIMIT_BYTES
 from instantaudience_server.store.interface import Admissions, Counts, Quota, QuotaStore
 from instantaudience_server.waiting import Sweeper, Waiter
 
@@ -30,6 +32,30 @@ Admitted = asyncio.Future[None]
 awaited."""
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much a member may send (source: contract, "Limits"); the defaults are the contract's."""
+
+    posts_per_second: int = 100
+    gets_per_second: int = 1000
+    users_per_second: int = 1000
+    users_per_call: int = 1000
+    segments_per_user: int = 100
+    body_bytes: int = BODY_LIMIT_BYTES
+
+
+class Limited(Protocol):
+    """Whose calls are counted."""
+
+    @property
+    def id(self) -> int:
+        """The member's."""
+
+    @property
+    def limits(self) -> Limits:
+        """The member's."""
+
+
 class Quotas:
     """Asks the store for all members. Deadlines are times of the event loop's clock, in seconds.
 
@@ -42,7 +68,7 @@ class Quotas:
         self._counters: dict[tuple[int, Quota], _Counter] = {}
         self._sweeper = Sweeper(lambda: self._counters.values())
 
-    def ask_posts(self, member: Member, users: int, deadline: float) -> Admitted:
+    def ask_posts(self, member: Limited, users: int, deadline: float) -> Admitted:
         """Ask for a request to apply memberships to so many users; await the result before anything is changed.
 
         Raises:
@@ -51,7 +77,7 @@ class Quotas:
         limits = Counts(member.limits.posts_per_second, member.limits.users_per_second)
         return self._counter(member.id, Quota.POSTS).ask(POSTED, users, limits, deadline)
 
-    def ask_gets(self, member: Member, resource: str, count: int, deadline: float) -> Admitted:
+    def ask_gets(self, member: Limited, resource: str, count: int, deadline: float) -> Admitted:
         """Ask for a request that counts as so many reads; await the result before anything is answered. `resource` is
         what the error names.
 

@@ -9,6 +9,7 @@ from instantaudience.v1 import audience_pb2 as pb
 
 from instantaudience_server import identity, rules
 from instantaudience_server.access import Caller, find_segment
+from instantaudience_server.applied import Applied, Refusal, Totals
 from instantaudience_server.catalog import Catalog, Segment
 from instantaudience_server.known_blocks import Blocks, KnownBlocks, blocks_of, grouped
 from instantaudience_server.skipped import skip_block, skip_user
@@ -26,27 +27,11 @@ class _Faultless(NamedTuple):
     changes: UserChanges
 
 
-class Refusal(NamedTuple):
-    """A block that the catalog did not let through, or a user that an external ID does not lead to, and why."""
-
-    code: pb.WarningCode
-    part: "pb.SegBlock | pb.RtSegment"
-
-
-class Totals(NamedTuple):
-    """Valid users, and memberships to be added and removed; each counts once, however often it was sent."""
-
-    users: int
-    adds: int
-    removes: int
-
-
 class Reading:
     """A request while it is read. The ends of its memberships count from `now_ms` (Unix time in ms).
 
     `known` has the lists of blocks that were read before; `platform_keys` leads from the keys of external IDs to users.
-    The counts, `warnings`, `unchanged` (the keys of valid users of whom nothing is to change) and `refusals` grow as
-    users are read.
+    The counts and `warnings` grow as users are read.
     """
 
     def __init__(
@@ -63,7 +48,7 @@ class Reading:
         self._external_member_id = caller.member.external_member_id
         self._most_users = caller.member.limits.users_per_call
         self._most_blocks = caller.member.limits.segments_per_user
-        self.now_ms = now_ms
+        self._now_ms = now_ms
         self._platform_keys = platform_keys
         self._faultless: dict[bytes, _Faultless] = {}
         self.users = 0
@@ -72,9 +57,8 @@ class Reading:
         self._changes: dict[bytes, UserChanges] = {}
         """By user. Users with the same changes share one object."""
         self._alike: Changes | None = None
-        self.unchanged: set[bytes] = set()
-        self.refusals: list[Refusal] = []
-        self._totals: Totals | None = None
+        self._unchanged: set[bytes] = set()
+        self._refusals: list[Refusal] = []
 
     def read(self, users: Sequence[bytes], start: int = 0) -> int:
         """Read encoded users from `start` on, and note what changes.
@@ -123,7 +107,7 @@ class Reading:
                 return False
             segments += blocks.valid * len(keys)
             different.update(keys)
-            alike.append(Alike(keys, blocks.changes(self.now_ms)))
+            alike.append(Alike(keys, blocks.changes(self._now_ms)))
         if len(different) < len(users):
             return False
         self.users, self.segments, self._alike = len(users), segments, alike
@@ -138,20 +122,19 @@ class Reading:
         return self._alike
 
     @property
-    def totals(self) -> Totals:
-        """What is counted of the request, once all users are read."""
-        if self._totals is None:
-            users = len(self.unchanged and self.unchanged - self._changes.keys())
-            adds = removes = 0
-            for keys, changes in self.changes:
-                users += len(keys)
-                for end, values in changes.items():
-                    if end == REMOVE:
-                        removes += len(keys) * len(values)
-                    else:
-                        adds += len(keys) * len(values)
-            self._totals = Totals(users, adds, removes)
-        return self._totals
+    def applied(self) -> Applied:
+        """What is counted of the request, once all users are read and applied."""
+        users = len(self._unchanged and self._unchanged - self._changes.keys())
+        adds = removes = 0
+        for keys, changes in self.changes:
+            users += len(keys)
+            for end, values in changes.items():
+                if end == REMOVE:
+                    removes += len(keys) * len(values)
+                else:
+                    adds += len(keys) * len(values)
+        totals = Totals(users, adds, removes)
+        return Applied(self._now_ms, self.changes, self._unchanged, self._refusals, totals)
 
     def _faultless_blocks(self, rest: bytes) -> Blocks | None:
         """The blocks in what follows a user's ID, if they are all valid and usable, and nothing else is there."""
@@ -164,7 +147,7 @@ class Reading:
         blocks = self._read_blocks(0, user.seg_block, resolve=True)
         if self.warnings:
             self.warnings.clear()
-            self.refusals.clear()
+            self._refusals.clear()
             return None
         self._known.keep(self._member, rest, blocks)
         return blocks
@@ -174,7 +157,7 @@ class Reading:
         known = self._known.find(self._member, rest)
         if known is None:
             return None
-        blocks = self._faultless[rest] = _Faultless(known.valid, known.changes(self.now_ms))
+        blocks = self._faultless[rest] = _Faultless(known.valid, known.changes(self._now_ms))
         return blocks
 
     def _read_closely(self, index: int, encoded: bytes, rest: bytes) -> None:
@@ -199,11 +182,11 @@ class Reading:
         self.segments += blocks.valid
         if known is None:
             skip_user(self.warnings, pb.WARNING_CODE_UNKNOWN_USER_ID, index, user, user.seg_block)
-            self.refusals.append(Refusal(pb.WARNING_CODE_UNKNOWN_USER_ID, user))
+            self._refusals.append(Refusal(pb.WARNING_CODE_UNKNOWN_USER_ID, user))
         elif not blocks.by_lifetime:
-            self.unchanged.add(known)
+            self._unchanged.add(known)
         else:
-            changes = blocks.changes(self.now_ms)
+            changes = blocks.changes(self._now_ms)
             self._change(known, changes)
             if len(self.warnings) == skipped:
                 self._remember(rest, blocks, changes)
@@ -232,7 +215,7 @@ class Reading:
                 last[segment.id] = (self._expiration(block), block.value)
             else:
                 skip_block(self.warnings, segment, user_index, index, block)
-                self.refusals.append(Refusal(segment, block))
+                self._refusals.append(Refusal(segment, block))
         return blocks_of(valid, last)
 
     def _expiration(self, block: pb.SegBlock) -> int:

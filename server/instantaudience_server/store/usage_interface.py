@@ -22,6 +22,8 @@ class Tally(NamedTuple):
     other_errors: int = 0
 
 
+KEPT_HOURS = 30 * 24
+"""Older hours are no longer kept."""
 MOST_LINES = 200
 """Lines that an hour keeps of each kind: the newest."""
 

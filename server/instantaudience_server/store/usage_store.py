@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from instantaudience_server.store import commands, keys
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.usage_interface import MOST_LINES, Addition, HourUsage, Lines, Tally
-from instantaudience_server.usage_spans import KEPT_HOURS
+from instantaudience_server.store.usage_interface import KEPT_HOURS, MOST_LINES, Addition, HourUsage, Lines, Tally
 
 KEPT_SECONDS = KEPT_HOURS * 3600
 """How long an hour is kept after its last addition (source: contract)."""

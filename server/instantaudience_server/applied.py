@@ -1,0 +1,36 @@
+"""What a call applied, as far as others count it: usage reports and segment sizes know no more of a request."""
+
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+from instantaudience.v1 import audience_pb2 as pb
+
+from instantaudience_server.store.interface import Changes
+
+
+class Refusal(NamedTuple):
+    """A block that the catalog did not let through, or a user that an external ID does not lead to, and why."""
+
+    code: pb.WarningCode
+    part: "pb.SegBlock | pb.RtSegment"
+
+
+class Totals(NamedTuple):
+    """Valid users, and memberships to be added and removed; each counts once, however often it was sent."""
+
+    users: int
+    adds: int
+    removes: int
+
+
+class Applied(NamedTuple):
+    """What a request was found to change at `now_ms` (Unix time in ms), from which the ends of its memberships count.
+
+    `unchanged` are the keys of valid users of whom nothing is to change.
+    """
+
+    now_ms: int
+    changes: Changes
+    unchanged: Collection[bytes]
+    refusals: Sequence[Refusal]
+    totals: Totals

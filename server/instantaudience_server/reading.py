@@ -142,7 +142,7 @@ class Reading:
         if known is not None:
             return known
         user = decode_user(rest)
-        if user.user_id or user.domain or not 0 < len(user.seg_block) <= self._most_blocks:
+        if user.HasField("user_id") or user.domain or not 0 < len(user.seg_block) <= self._most_blocks:
             return None
         blocks = self._read_blocks(0, user.seg_block, resolve=True)
         if self.warnings:
@@ -194,7 +194,7 @@ class Reading:
     def _remember(self, rest: bytes, blocks: Blocks, changes: UserChanges) -> None:
         """Keep a faultless list of blocks for the platform users to come."""
         user = decode_user(rest)
-        if self._external_member_id is None and not user.user_id and not user.domain:
+        if self._external_member_id is None and not user.HasField("user_id") and not user.domain:
             self._faultless[rest] = _Faultless(blocks.valid, changes)
             self._known.keep(self._member, rest, blocks)
 

@@ -315,6 +315,15 @@ async def test_a_request_full_of_warnings_lets_other_calls_have_their_turn() -> 
     assert turns >= 10
 
 
+async def test_the_last_user_id_counts_even_an_empty_one() -> None:
+    """Of a user that has several, as protobuf says of any field that does."""
+    block = piece(2, pb.SegBlock(seg_id=10001).SerializeToString())
+    users = [piece(1, b"1") + piece(1, b"") + block, piece(1, b"2") + block]
+    for answer in (await read_async(request_of(*users)), await read_async(request_of(users[0]))):
+        assert answer.messages[0] == "'user_id' is required and cannot be empty"
+        assert ("", "1") not in answer.memberships
+
+
 class TestRepeatedRequests:
     """What one request has taught does not change what the next one means."""
 

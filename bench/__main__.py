@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import uvloop
 from instantaudience_gateway import in_process
-from instantaudience_server.store.embedded import EmbeddedCluster
+from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.telemetry import configure_logging
 from rich.console import Console
 from rich.table import Table

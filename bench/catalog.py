@@ -11,12 +11,12 @@ from typing import Any
 
 import grpc
 from instantaudience.v1 import audience_pb2, audience_pb2_grpc, catalog_pb2, catalog_pb2_grpc
-from instantaudience_server.catalog import Catalog
-from instantaudience_server.catalog_editor import write_of
-from instantaudience_server.catalog_feed import CatalogFeed
+from instantaudience_server.catalog.catalog import Catalog
+from instantaudience_server.catalog.editor import write_of
+from instantaudience_server.catalog.feed import CatalogFeed
+from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.embedded import EmbeddedCluster
 from instantaudience_server.store.topology import Topology
 from rich.table import Table
 

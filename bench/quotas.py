@@ -15,7 +15,7 @@ import httpx
 import uvloop
 import yaml
 from instantaudience_gateway import in_process
-from instantaudience_server.store.embedded import EmbeddedCluster
+from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.store.interface import Quota
 from instantaudience_server.store.keys import quota_key
 from instantaudience_server.telemetry import configure_logging

@@ -24,14 +24,14 @@ import yaml
 from instantaudience.v1 import usage_pb2
 from instantaudience_gateway import in_process
 from instantaudience_server.clock import MS_PER_HOUR
+from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.embedded import EmbeddedCluster
 from instantaudience_server.store.topology import Topology
 from instantaudience_server.store.usage_interface import Addition, Lines, Tally
 from instantaudience_server.store.usage_store import ClusterUsageStore
 from instantaudience_server.telemetry import configure_logging
 from instantaudience_server.transport.framing import frame
-from instantaudience_server.usage_spans import DEFAULT_HOURS
+from instantaudience_server.usage.spans import DEFAULT_HOURS
 from rich.table import Table
 
 from bench import h2load

@@ -18,10 +18,10 @@ from typing import NamedTuple
 
 import uvloop
 from instantaudience_server.clock import SystemClock
+from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.segment_sizes import GATHER_SECONDS, MOST_USERS, SegmentSizes
 from instantaudience_server.settings import CONNECT_TIMEOUT_SECONDS
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.embedded import EmbeddedCluster
 from instantaudience_server.store.interface import NEVER, Alike, Changes
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.store.segment_size_store import ClusterSegmentSizeStore

@@ -1,5 +1,5 @@
 """`python -m instantaudience_server` is `instant-audience`."""
 
-from instantaudience_server.cli import main
+from instantaudience_server.commands.root import main
 
 main()

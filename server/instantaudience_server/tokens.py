@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 from instantaudience.v1 import catalog_pb2 as pb
 
-from instantaudience_server import catalog_records
-from instantaudience_server.access import Caller
-from instantaudience_server.catalog_feed import CatalogFeed
+from instantaudience_server.catalog import records
+from instantaudience_server.catalog.access import Caller
+from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.clock import Clock
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.metrics import SIGN_IN_RESULTS
-from instantaudience_server.passwords import Passwords
+from instantaudience_server.passwords.hashing import Passwords
 from instantaudience_server.store.catalog_interface import CatalogStore
 from instantaudience_server.store.interface import Session, SessionStore
 
@@ -125,7 +125,7 @@ class TokenService:
 
         Whether there is one makes no difference to the work.
         """
-        name = catalog_records.unique_user_name(username)
+        name = records.unique_user_name(username)
         data, password_hash = await self._catalog_store.credentials_by_name(name, deadline)
         return (None if data is None else pb.User.FromString(data)), password_hash
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from instantaudience_server.store.embedded import EmbeddedCluster
+from instantaudience_server.embedded.cluster import EmbeddedCluster
 from support.answers import assert_http_error, body_of
 from support.clusters import emptied, running_cluster
 from support.messages import USER, one_user

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from instantaudience_server.cli import main
+from instantaudience_server.commands.root import main
 from instantaudience_server.processes import free_ports
 from support.clusters import running_node
 from support.service import HOST_MODES, Service

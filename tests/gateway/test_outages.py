@@ -196,7 +196,7 @@ async def assert_replaced(service: Service, word: str, killed: list[Process]) ->
     await eventually(check, BACK_SECONDS)
 
 
-WORKER = {"grpcio": "instantaudience_server.worker", "envoy": "envoy-"}
+WORKER = {"grpcio": "instantaudience_server.running.grpcio_worker", "envoy": "envoy-"}
 """What a worker's command line contains, by host."""
 
 

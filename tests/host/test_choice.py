@@ -11,7 +11,7 @@ from support.service import Service, new_directory, running_service, starting_se
 WITHOUT_LIBPYTHON = """
 from instantaudience_gateway import in_process
 in_process.libpython = lambda: None
-from instantaudience_server.cli import main
+from instantaudience_server.commands.root import main
 main()
 """
 NO_LIBRARY = "this Python has no shared libpython"

@@ -177,7 +177,7 @@ def workers_of(service: Service) -> list[Process]:
     found = [
         process
         for process in descendants(service.process.pid)
-        if "instantaudience_server.worker" in process.command
+        if "instantaudience_server.running.grpcio_worker" in process.command
         or (service.host_mode == "envoy" and "envoy-" in process.command)
     ]
     assert len(found) == WORKERS

@@ -4,17 +4,17 @@ import secrets
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from instantaudience_server.memberships import MembershipService
-from instantaudience_server.passwords import Passwords
+from instantaudience_server.embedded.cluster import EmbeddedCluster
+from instantaudience_server.memberships.service import MembershipService
+from instantaudience_server.passwords.hashing import Passwords
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.embedded import EmbeddedCluster
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.store.quota_store import ClusterQuotaStore
 from instantaudience_server.store.segment_size_store import ClusterSegmentSizeStore
 from instantaudience_server.store.usage_store import ClusterUsageStore
-from instantaudience_server.usage import Usage
+from instantaudience_server.usage.counting import Usage
 from support.accounts import AccountWorker
 from support.clocks import FakeClock
 from support.cluster_fixtures import cluster, plain

@@ -5,9 +5,9 @@ from collections.abc import Awaitable
 
 import pytest
 from instantaudience.v1 import catalog_pb2 as pb
-from instantaudience_server.accounts import AccountService
+from instantaudience_server.catalog.accounts import AccountService
 from instantaudience_server.errors import AudienceError, Reason
-from instantaudience_server.passwords import Passwords
+from instantaudience_server.passwords.hashing import Passwords
 from instantaudience_server.store.catalog_interface import Kind
 from support.accounts import PASSWORDS, REVOKED, AccountWorker
 from support.callers import caller

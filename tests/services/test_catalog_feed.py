@@ -9,18 +9,19 @@ from contextlib import asynccontextmanager
 
 import pytest
 from instantaudience.v1 import catalog_pb2 as pb
-from instantaudience_server import catalog_feed, catalog_records
-from instantaudience_server.catalog import Catalog
-from instantaudience_server.catalog_editor import write_of
-from instantaudience_server.catalog_feed import CatalogFeed
-from instantaudience_server.catalog_records import Object
+from instantaudience_server.catalog import feed as catalog_feed
+from instantaudience_server.catalog import records as catalog_records
+from instantaudience_server.catalog.catalog import Catalog
+from instantaudience_server.catalog.editor import write_of
+from instantaudience_server.catalog.feed import CatalogFeed
+from instantaudience_server.catalog.records import Object
+from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.metrics import CATALOG_RELOADS
 from instantaudience_server.store import catalog_store
 from instantaudience_server.store.catalog_interface import NextChanges, Outcome, Version, Write
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.embedded import EmbeddedCluster
 from instantaudience_server.store.keys import CATALOG_CHANGES, CATALOG_VERSION, key_slot
 from instantaudience_server.telemetry import Event
 from redis.asyncio import RedisCluster

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 from instantaudience.v1 import catalog_pb2 as pb
-from instantaudience_server.catalog_editor import ATTEMPTS
+from instantaudience_server.catalog.editor import ATTEMPTS
+from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.errors import AudienceError, Reason
-from instantaudience_server.passwords import Passwords
+from instantaudience_server.passwords.hashing import Passwords
 from instantaudience_server.store import keys
 from instantaudience_server.store.catalog_interface import Kind
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.embedded import EmbeddedCluster
 from redis.cluster import RedisCluster
 from support.catalogs import OTHER, OWN, CatalogWorker, begin, catalog_worker, page_of, without_etag
 from support.clocks import FakeClock

@@ -5,10 +5,10 @@ import os
 import signal
 
 import pytest
+from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.health import PING_SECONDS, HealthService
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.embedded import EmbeddedCluster
 from support.clusters import seconds_from_now, whole
 
 

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from instantaudience.v1 import audience_pb2, catalog_pb2
 from instantaudience.v1 import identity_pb2 as pb
-from instantaudience_server import catalog_records
-from instantaudience_server.catalog import Catalog
+from instantaudience_server.catalog import records as catalog_records
+from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.errors import AudienceError, Reason
-from instantaudience_server.identity_service import IdentityService
-from instantaudience_server.memberships import MembershipService
+from instantaudience_server.memberships.identity_service import IdentityService
+from instantaudience_server.memberships.service import MembershipService
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.store.catalog_interface import Record
@@ -19,7 +19,7 @@ from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.external_id_store import ClusterExternalIdStore
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.store.quota_store import ClusterQuotaStore
-from instantaudience_server.usage import Usage
+from instantaudience_server.usage.counting import Usage
 from redis.asyncio import RedisCluster
 from support.callers import caller
 from support.clocks import FakeClock

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from instantaudience.v1 import catalog_pb2 as pb
+from instantaudience_server.catalog.importing import MOST_OBJECTS
 from instantaudience_server.errors import AudienceError, Reason
-from instantaudience_server.importing import MOST_OBJECTS
-from instantaudience_server.passwords import Passwords
+from instantaudience_server.passwords.hashing import Passwords
 from instantaudience_server.store.catalog_interface import Kind
 from instantaudience_server.store.cluster import Cluster
 from support.callers import caller, quick_hash

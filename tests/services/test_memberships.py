@@ -7,14 +7,14 @@ from google.protobuf.json_format import MessageToDict
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from instantaudience.v1 import audience_pb2 as pb
+from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.errors import AudienceError, Reason
-from instantaudience_server.memberships import MembershipService, minutes_left
+from instantaudience_server.memberships.service import MembershipService, minutes_left
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.embedded import EmbeddedCluster
 from instantaudience_server.store.membership_store import ClusterMembershipStore
-from instantaudience_server.usage import Usage
+from instantaudience_server.usage.counting import Usage
 from redis.asyncio import RedisCluster
 from support import contract_model, strategies
 from support.callers import caller

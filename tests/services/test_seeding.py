@@ -2,9 +2,9 @@
 
 import pytest
 from instantaudience.v1 import catalog_pb2 as pb
-from instantaudience_server.catalog_editor import write_of
-from instantaudience_server.catalog_file import CatalogEntries, CatalogError
-from instantaudience_server.seeding import seed
+from instantaudience_server.catalog.editor import write_of
+from instantaudience_server.catalog.file import CatalogEntries, CatalogError
+from instantaudience_server.catalog.seeding import seed
 from instantaudience_server.store.catalog_interface import Kind, Outcome
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster import Cluster

@@ -10,16 +10,16 @@ from google.protobuf.json_format import MessageToDict
 from instantaudience.v1 import catalog_pb2
 from instantaudience.v1 import segment_pb2 as pb
 from instantaudience_server import segment_sizes
-from instantaudience_server.catalog import Catalog
-from instantaudience_server.catalog_editor import CatalogEditor
-from instantaudience_server.catalog_feed import CatalogFeed
+from instantaudience_server.catalog.catalog import Catalog
+from instantaudience_server.catalog.editor import CatalogEditor
+from instantaudience_server.catalog.feed import CatalogFeed
+from instantaudience_server.catalog.segment_service import SegmentService
+from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.quotas import Quotas
-from instantaudience_server.segment_service import SegmentService
 from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.embedded import EmbeddedCluster
 from instantaudience_server.store.hyperloglog import REGISTERS
 from instantaudience_server.store.interface import NEVER
 from instantaudience_server.store.keys import segment_size_key

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 import pytest
 from instantaudience_server import segment_sizes
+from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.segment_sizes import MEMBERSHIPS_AT_ONCE, MOST_USERS, USERS_AT_ONCE, SegmentSizes
 from instantaudience_server.store import keys
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.embedded import EmbeddedCluster
 from instantaudience_server.store.interface import NEVER, REMOVE, Changes
 from instantaudience_server.store.segment_size_store import MS_PER_WEEK, ClusterSegmentSizeStore
 from prometheus_client import REGISTRY

@@ -9,21 +9,21 @@ from typing import Any
 import pytest
 from google.rpc import code_pb2
 from instantaudience.v1 import audience_pb2 as pb
-from instantaudience_server.catalog_feed import CatalogFeed
+from instantaudience_server.catalog.feed import CatalogFeed
+from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.errors import unavailable
 from instantaudience_server.health import HealthService
-from instantaudience_server.memberships import MembershipService
-from instantaudience_server.passwords import Passwords
+from instantaudience_server.memberships.service import MembershipService
+from instantaudience_server.memberships.streams import Stream
+from instantaudience_server.passwords.hashing import Passwords
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.embedded import EmbeddedCluster
 from instantaudience_server.store.session_store import ClusterSessionStore
-from instantaudience_server.streams import Stream
 from instantaudience_server.tokens import IDLE_MS, TokenService, hash_token
 from instantaudience_server.transport.methods import build_methods
 from instantaudience_server.transport.outcomes import CallError, Outcomes
 from instantaudience_server.transport.pipeline import Call, Pipeline, StreamMethod
-from instantaudience_server.usage import Usage
+from instantaudience_server.usage.counting import Usage
 from redis.asyncio import RedisCluster
 from structlog.testing import capture_logs
 from support.callers import caller

@@ -7,16 +7,16 @@ from typing import Any
 import pytest
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience.v1 import catalog_pb2 as pb_catalog
-from instantaudience_server.access import Caller
-from instantaudience_server.catalog import Role
+from instantaudience_server.catalog.access import Caller
+from instantaudience_server.catalog.catalog import Role
 from instantaudience_server.errors import AudienceError, Reason
-from instantaudience_server.passwords import Passwords
+from instantaudience_server.passwords.hashing import Passwords
 from instantaudience_server.store.catalog_interface import Kind
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.tokens import TRUST_MS, bare_token, hash_token
 from instantaudience_server.transport.outcomes import CallError, Outcomes
 from instantaudience_server.transport.pipeline import Call, Method, Pipeline
-from instantaudience_server.usage import Usage
+from instantaudience_server.usage.counting import Usage
 from redis.asyncio import RedisCluster
 from support.accounts import PASSWORDS, REVOKED, AccountWorker
 from support.callers import caller, quick_hash

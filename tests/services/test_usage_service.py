@@ -13,22 +13,23 @@ import pytest
 from google.api import httpbody_pb2
 from instantaudience.v1 import catalog_pb2
 from instantaudience.v1 import usage_pb2 as pb
-from instantaudience_server import usage_hours, usage_service
-from instantaudience_server.catalog import Catalog
-from instantaudience_server.catalog_editor import CatalogEditor
-from instantaudience_server.catalog_feed import CatalogFeed
+from instantaudience_server.catalog.catalog import Catalog
+from instantaudience_server.catalog.editor import CatalogEditor
+from instantaudience_server.catalog.feed import CatalogFeed
+from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.embedded import EmbeddedCluster
 from instantaudience_server.store.keys import usage_key
 from instantaudience_server.store.quota_store import ClusterQuotaStore
 from instantaudience_server.store.usage_interface import Addition, Lines, Tally
 from instantaudience_server.store.usage_store import ClusterUsageStore
-from instantaudience_server.usage_hours import UsageHours
-from instantaudience_server.usage_service import UsageService
-from instantaudience_server.usage_spans import write_hour
+from instantaudience_server.usage import hours as usage_hours
+from instantaudience_server.usage import service as usage_service
+from instantaudience_server.usage.hours import UsageHours
+from instantaudience_server.usage.service import UsageService
+from instantaudience_server.usage.spans import write_hour
 from redis.asyncio import RedisCluster
 from support.callers import caller
 from support.clocks import FakeClock

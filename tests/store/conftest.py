@@ -3,8 +3,8 @@
 from collections.abc import AsyncIterator
 
 import pytest
+from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.embedded import EmbeddedCluster
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from support.cluster_fixtures import cluster, plain
 from support.clusters import running_cluster

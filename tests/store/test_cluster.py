@@ -9,9 +9,9 @@ from contextlib import AsyncExitStack
 
 import pytest
 import uvloop
+from instantaudience_server.embedded.cluster import HOST, EmbeddedCluster
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.embedded import HOST, EmbeddedCluster
 from instantaudience_server.store.interface import NEVER
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.telemetry import Event

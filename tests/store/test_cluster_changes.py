@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.embedded import EmbeddedCluster
 from instantaudience_server.store.interface import NEVER, REMOVE
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from support.clusters import (

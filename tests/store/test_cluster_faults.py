@@ -7,9 +7,9 @@ import time
 from collections.abc import AsyncIterator, Callable
 
 import pytest
+from instantaudience_server.embedded.cluster import EmbeddedCluster, Node
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.embedded import EmbeddedCluster, Node
 from instantaudience_server.store.interface import NEVER
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.telemetry import Event

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from instantaudience_server.store import embedded
-from instantaudience_server.store import server as server_module
-from instantaudience_server.store.embedded import HOST, DataDirInUseError, EmbeddedCluster, NodeStartError
-from instantaudience_server.store.server import NoServerError, find_server
+from instantaudience_server.embedded import cluster as embedded
+from instantaudience_server.embedded import server as server_module
+from instantaudience_server.embedded.cluster import HOST, DataDirInUseError, EmbeddedCluster, NodeStartError
+from instantaudience_server.embedded.server import NoServerError, find_server
 from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import RedisError, ResponseError
 from support.redis_servers import server_binaries
@@ -228,7 +228,7 @@ def killed_supervisor(data_dir: Path) -> list[int]:
     program = """
         import asyncio, sys
         from pathlib import Path
-        from instantaudience_server.store.embedded import EmbeddedCluster
+        from instantaudience_server.embedded.cluster import EmbeddedCluster
 
         async def main():
             cluster = EmbeddedCluster(Path(sys.argv[1]))

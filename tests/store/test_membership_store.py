@@ -4,8 +4,8 @@ import asyncio
 import time
 
 import pytest
+from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.embedded import EmbeddedCluster
 from instantaudience_server.store.interface import NEVER, REMOVE
 from instantaudience_server.store.keys import external_id_key
 from instantaudience_server.store.membership_store import ClusterMembershipStore

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.store import commands, keys
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.embedded import EmbeddedCluster
 from instantaudience_server.store.interface import Admissions, Counts, Quota
 from instantaudience_server.store.quota_store import ADMIT, KEPT_MS, ClusterQuotaStore
 from redis.asyncio import RedisCluster

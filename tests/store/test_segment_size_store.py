@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.embedded import EmbeddedCluster
 from instantaudience_server.store.hyperloglog import REGISTERS, numbers_of, places_of
 from instantaudience_server.store.interface import Joined
 from instantaudience_server.store.keys import key_slot, segment_size_key

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import uvloop
+from instantaudience_server.embedded.cluster import HOST
 from instantaudience_server.processes import free_ports
-from instantaudience_server.store.embedded import HOST
 from instantaudience_server.store.interface import NEVER
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.store.topology import StoreUnusableError

@@ -1,11 +1,11 @@
 """Accounts in a real cluster's catalog, and workers that know it, each by itself."""
 
 from instantaudience.v1 import catalog_pb2 as pb
-from instantaudience_server.access import Caller
-from instantaudience_server.catalog import Catalog
-from instantaudience_server.catalog_editor import CatalogEditor
-from instantaudience_server.catalog_feed import CatalogFeed
-from instantaudience_server.passwords import Passwords
+from instantaudience_server.catalog.access import Caller
+from instantaudience_server.catalog.catalog import Catalog
+from instantaudience_server.catalog.editor import CatalogEditor
+from instantaudience_server.catalog.feed import CatalogFeed
+from instantaudience_server.passwords.hashing import Passwords
 from instantaudience_server.store.catalog_interface import Kind
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster import Cluster

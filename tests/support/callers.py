@@ -2,10 +2,10 @@
 
 from argon2 import PasswordHasher
 from instantaudience.v1 import catalog_pb2 as pb
-from instantaudience_server import catalog_records
-from instantaudience_server.access import Caller
-from instantaudience_server.catalog import Account, Catalog
-from instantaudience_server.catalog_file import DEMO, CatalogEntries, read_catalog
+from instantaudience_server.catalog import records as catalog_records
+from instantaudience_server.catalog.access import Caller
+from instantaudience_server.catalog.catalog import Account, Catalog
+from instantaudience_server.catalog.file import DEMO, CatalogEntries, read_catalog
 from instantaudience_server.store.catalog_interface import Record
 from support.contract_model import UNLIMITED
 

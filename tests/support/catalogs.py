@@ -9,16 +9,16 @@ import pytest
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from instantaudience.v1 import catalog_pb2 as pb
-from instantaudience_server import catalog_records
-from instantaudience_server.accounts import AccountService
-from instantaudience_server.catalog import Catalog
-from instantaudience_server.catalog_editor import CatalogEditor
-from instantaudience_server.catalog_feed import CatalogFeed
-from instantaudience_server.catalog_records import Object
-from instantaudience_server.catalog_service import CatalogService
+from instantaudience_server.catalog import records as catalog_records
+from instantaudience_server.catalog.accounts import AccountService
+from instantaudience_server.catalog.catalog import Catalog
+from instantaudience_server.catalog.editor import CatalogEditor
+from instantaudience_server.catalog.feed import CatalogFeed
+from instantaudience_server.catalog.importing import ImportService
+from instantaudience_server.catalog.records import Object
+from instantaudience_server.catalog.service import CatalogService
 from instantaudience_server.errors import AudienceError
-from instantaudience_server.importing import ImportService
-from instantaudience_server.passwords import Passwords
+from instantaudience_server.passwords.hashing import Passwords
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.store.catalog_interface import Kind
 from instantaudience_server.store.catalog_store import ClusterCatalogStore

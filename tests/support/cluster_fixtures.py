@@ -3,8 +3,8 @@
 from collections.abc import AsyncIterator
 
 import pytest
+from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.embedded import EmbeddedCluster
 from redis.asyncio import RedisCluster
 from support.clusters import connected, emptied
 

@@ -21,7 +21,7 @@ ExternalIds = Mapping[tuple[int, str], str]
 """The platform user IDs of external IDs: (member ID, external ID in lower case) → user ID."""
 
 DEMO: dict[str, Any] = yaml.safe_load(
-    (Path(instantaudience_server.__file__).parent / "catalog.demo.yaml").read_text(encoding="utf-8")
+    (Path(instantaudience_server.__file__).parent / "catalog" / "demo.yaml").read_text(encoding="utf-8")
 )
 """The catalog that the vectors assume, as it stands in its file."""
 UNLIMITED = {"posts_per_second": 2**31 - 1, "gets_per_second": 2**31 - 1, "users_per_second": 2**31 - 1}

@@ -15,7 +15,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
-from instantaudience_server.access import Caller
+from instantaudience_server.catalog.access import Caller
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.transport import asgi, grpcio, outcomes
 from instantaudience_server.transport.asgi import GrpcApplication

@@ -13,7 +13,7 @@ from typing import Any
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
-from instantaudience_server.access import Caller
+from instantaudience_server.catalog.access import Caller
 from instantaudience_server.clock import SystemClock
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.store.usage_interface import Addition
@@ -29,7 +29,7 @@ from instantaudience_server.transport.pipeline import (
 )
 from instantaudience_server.transport.standard import ServingStatus, standard_methods
 from instantaudience_server.transport.status import Failure
-from instantaudience_server.usage import Usage
+from instantaudience_server.usage.counting import Usage
 from support.callers import caller, demo_catalog
 
 SERVICE = "interop.TestService"

@@ -8,11 +8,11 @@ from typing import Any
 
 from google.protobuf.json_format import MessageToDict, ParseDict
 from instantaudience.v1 import audience_pb2 as pb
-from instantaudience_server.catalog import Catalog
-from instantaudience_server.memberships import MembershipService
+from instantaudience_server.catalog.catalog import Catalog
+from instantaudience_server.memberships.service import MembershipService
+from instantaudience_server.memberships.wire import EncodedRequest
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.store.interface import NEVER, REMOVE, Changes, UserChanges
-from instantaudience_server.wire import EncodedRequest
 from support.callers import caller, demo_catalog
 from support.clocks import NOW_MS, FakeClock
 from support.contract_model import ExternalIds, State

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from instantaudience_server.store.embedded import HOST
+from instantaudience_server.embedded.cluster import HOST
 
 
 def certificate(directory: Path) -> tuple[Path, Path]:

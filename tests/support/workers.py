@@ -14,7 +14,7 @@ from support.processes import descendants
 from support.service import Service
 
 GET_STATUS = f"/{PACKAGE}.StatusService/GetStatus"
-COMMANDS = {"envoy": "envoy-", "grpcio": "instantaudience_server.worker"}
+COMMANDS = {"envoy": "envoy-", "grpcio": "instantaudience_server.running.grpcio_worker"}
 """What the workers' command lines hold, by host."""
 
 Answer = TypeVar("Answer", bound=Message)

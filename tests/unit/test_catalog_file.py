@@ -9,8 +9,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from instantaudience.v1 import catalog_pb2 as pb
-from instantaudience_server.catalog import Role
-from instantaudience_server.catalog_file import CatalogError, read_catalog, write_entry
+from instantaudience_server.catalog.catalog import Role
+from instantaudience_server.catalog.file import CatalogError, read_catalog, write_entry
 from instantaudience_server.quotas import Limits
 from support import contract_model
 from support.callers import account_named, catalog_of, demo_catalog

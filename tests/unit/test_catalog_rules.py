@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from instantaudience.v1 import catalog_pb2 as pb
-from instantaudience_server.catalog_records import Object
-from instantaudience_server.catalog_rules import LIMITS, RULES, check, check_password, complete, references, tidy
+from instantaudience_server.catalog.records import Object
+from instantaudience_server.catalog.rules import LIMITS, RULES, check, check_password, complete, references, tidy
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.store.catalog_interface import Kind
 

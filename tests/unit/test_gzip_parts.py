@@ -5,7 +5,7 @@ import zlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from instantaudience_server.gzip_parts import compress, finish, join
+from instantaudience_server.usage.gzip_parts import compress, finish, join
 
 GZIP = 31
 """zlib's `wbits` for the gzip format; it checks CRC-32 and size."""

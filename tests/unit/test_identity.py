@@ -1,7 +1,7 @@
 """The forms of user IDs (contract, "Domains"), read through whole requests."""
 
 import pytest
-from instantaudience_server import identity
+from instantaudience_server.memberships import identity
 from support.readings import read
 from support.strategies import EXTERNAL_IDS
 

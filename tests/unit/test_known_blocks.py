@@ -4,9 +4,9 @@ from collections.abc import Iterable
 
 import pytest
 from instantaudience.v1 import catalog_pb2 as pb
-from instantaudience_server.catalog import Catalog
-from instantaudience_server.catalog_records import Object, encode, kind_of
-from instantaudience_server.known_blocks import Blocks, KnownBlocks, blocks_of
+from instantaudience_server.catalog.catalog import Catalog
+from instantaudience_server.catalog.records import Object, encode, kind_of
+from instantaudience_server.memberships.known_blocks import Blocks, KnownBlocks, blocks_of
 from instantaudience_server.store.catalog_interface import Kind, Record
 from instantaudience_server.store.interface import NEVER, REMOVE
 from support.clocks import NOW_MS

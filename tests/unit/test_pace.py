@@ -3,9 +3,9 @@
 import asyncio
 
 import pytest
-from instantaudience_server import pace
 from instantaudience_server.errors import AudienceError, Reason
-from instantaudience_server.pace import Pace
+from instantaudience_server.usage import pace
+from instantaudience_server.usage.pace import Pace
 
 MEMBER, OTHER = 1, 2
 

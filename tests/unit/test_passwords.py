@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from argon2 import PasswordHasher, Type, extract_parameters
 from instantaudience_server.errors import AudienceError, Reason
-from instantaudience_server.hasher import NICENESS, NOBODYS_HASH, PATIENCE_SECONDS, hash_password
-from instantaudience_server.passwords import MOST_WAITING, Passwords, is_password_hash
+from instantaudience_server.passwords.hasher import NICENESS, NOBODYS_HASH, PATIENCE_SECONDS, hash_password
+from instantaudience_server.passwords.hashing import MOST_WAITING, Passwords, is_password_hash
 from support.callers import quick_hash
 from support.clusters import seconds_from_now
 from support.processes import Process, descendants, needs_proc
@@ -142,7 +142,7 @@ def hashers() -> list[Process]:
     """Those of this process: services of other suites have their own."""
     children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
     ours = [process for process in descendants(os.getpid()) if str(process.pid) in children]
-    return [process for process in ours if "instantaudience_server.hasher" in process.command]
+    return [process for process in ours if "instantaudience_server.passwords.hasher" in process.command]
 
 
 async def test_so_many_may_wait_and_no_more(passwords: Passwords) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from instantaudience_server.catalog import Member
+from instantaudience_server.catalog.catalog import Member
 from instantaudience_server.errors import AudienceError, Reason, unavailable
 from instantaudience_server.quotas import MOST_CALLS, Admitted, Limits, Quotas
 from instantaudience_server.store.interface import Admissions, Counts, Quota

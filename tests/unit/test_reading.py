@@ -8,9 +8,9 @@ import pytest
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience.v1 import catalog_pb2 as pb_catalog
 from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.memberships.wire import EncodedRequest
 from instantaudience_server.store.catalog_interface import Kind, Record
 from instantaudience_server.store.interface import NEVER, REMOVE
-from instantaudience_server.wire import EncodedRequest
 from support.callers import demo_catalog
 from support.clocks import NOW_MS
 from support.readings import encoded, piece, read, read_async, reading

@@ -5,7 +5,7 @@ from google.protobuf.json_format import ParseDict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from instantaudience.v1 import audience_pb2 as pb
-from instantaudience_server.wire import EncodedRequest
+from instantaudience_server.memberships.wire import EncodedRequest
 from support import contract_model, strategies
 from support.clocks import NOW_MS
 from support.readings import applied, encoded, piece, read, read_async

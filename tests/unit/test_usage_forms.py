@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from instantaudience.v1 import usage_pb2 as pb
 from instantaudience_server.store.usage_interface import HourUsage, Lines, Tally
-from instantaudience_server.usage_forms import (
+from instantaudience_server.usage.forms import (
     COUNTS,
     GZIP,
     JSON,

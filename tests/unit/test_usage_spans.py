@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from instantaudience_server.errors import AudienceError, Reason
-from instantaudience_server.usage_spans import cover, read_moment, read_timestamp, write_hour
+from instantaudience_server.usage.spans import cover, read_moment, read_timestamp, write_hour
 
 
 def ms(text: str) -> int:

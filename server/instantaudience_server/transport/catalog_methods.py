@@ -6,9 +6,9 @@ from collections.abc import Awaitable
 from google.protobuf.message import Message
 from instantaudience.v1 import catalog_pb2 as pb
 
-from instantaudience_server.access import Caller
-from instantaudience_server.catalog_service import CatalogService
-from instantaudience_server.importing import ImportService
+from instantaudience_server.catalog.access import Caller
+from instantaudience_server.catalog.importing import ImportService
+from instantaudience_server.catalog.service import CatalogService
 from instantaudience_server.transport.pipeline import AnyMethod, Method, StreamMethod
 
 SERVICE = pb.DESCRIPTOR.services_by_name["CatalogService"].full_name

@@ -8,15 +8,15 @@ from instantaudience.v1 import authentication_pb2 as auth_pb
 from instantaudience.v1 import catalog_pb2, identity_pb2, segment_pb2, usage_pb2
 from instantaudience.v1 import status_pb2 as status_pb
 
-from instantaudience_server.access import Caller
+from instantaudience_server.catalog.access import Caller
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.health import HealthService
-from instantaudience_server.memberships import MembershipService
-from instantaudience_server.streams import Stream
+from instantaudience_server.memberships.service import MembershipService
+from instantaudience_server.memberships.streams import Stream
+from instantaudience_server.memberships.wire import ApplyRequest, EncodedRequest
 from instantaudience_server.tokens import TokenService
 from instantaudience_server.transport.pipeline import AnyMethod, Method, PublicMethod, StreamMethod
 from instantaudience_server.transport.status import Failure
-from instantaudience_server.wire import ApplyRequest, EncodedRequest
 
 FILES = (
     pb.DESCRIPTOR,

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 import structlog
 from google.rpc import code_pb2
 
-from instantaudience_server.access import Caller
+from instantaudience_server.catalog.access import Caller
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.metrics import count_call
 from instantaudience_server.telemetry import Event
 from instantaudience_server.transport.status import DEFECT_TEXT, Failure, describe
-from instantaudience_server.usage import Usage
+from instantaudience_server.usage.counting import Usage
 
 log = structlog.get_logger()
 

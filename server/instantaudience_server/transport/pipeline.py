@@ -10,7 +10,7 @@ from typing import Any, Generic, NamedTuple, NoReturn, Protocol, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
-from instantaudience_server.access import Caller
+from instantaudience_server.catalog.access import Caller
 from instantaudience_server.errors import AudienceError, Reason, unavailable
 from instantaudience_server.tokens import TokenService, bare_token
 from instantaudience_server.transport.outcomes import CallerLeft, CallError, Outcomes

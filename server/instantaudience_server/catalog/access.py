@@ -1,0 +1,52 @@
+"""Who calls, and which segments its member may use (source: contract, "What the system makes of a valid block")."""
+
+from dataclasses import dataclass
+
+from instantaudience.v1 import audience_pb2 as pb
+
+from instantaudience_server.catalog.catalog import Account, Catalog, Member, Role, Segment
+from instantaudience_server.errors import AudienceError, Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The account behind a call, and its member."""
+
+    account: Account
+    member: Member
+
+
+def find_segment(catalog: Catalog, member: Member, block: pb.SegBlock) -> "Segment | pb.WarningCode":
+    """The segment that a valid block names, or the `WarningCode` that says why the member cannot put users into it."""
+    seg_id = block.seg_id
+    if seg_id or block.HasField("seg_id"):
+        segment = catalog.segment(seg_id)
+    else:
+        segment = catalog.segment_by_code(block.member_id, block.seg_code)
+    if segment is None:
+        return pb.WARNING_CODE_UNKNOWN_SEGMENT
+    if segment.member_id not in member.segment_access:
+        return pb.WARNING_CODE_UNAUTHORIZED_SEGMENT
+    if not segment.active:
+        return pb.WARNING_CODE_INACTIVE_SEGMENT
+    return segment
+
+
+def require_admin(caller: Caller) -> None:
+    """Let only callers with the role `admin` go on.
+
+    Raises:
+        AudienceError: UNAUTH.
+    """
+    if caller.account.role is not Role.ADMIN:
+        raise AudienceError(Reason.UNAUTH, "This needs the role 'admin'")
+
+
+def require_member(caller: Caller, member_id: int) -> None:
+    """Let only callers of this member, and those with the role `admin`, go on.
+
+    Raises:
+        AudienceError: UNAUTH.
+    """
+    if caller.account.role is not Role.ADMIN and caller.account.member_id != member_id:
+        raise AudienceError(Reason.UNAUTH, "This belongs to another member and needs the role 'admin'")

@@ -1,0 +1,103 @@
+"""Passwords and tokens of users: set, change, revoke (source: catalog.proto, ChangePassword and RevokeTokens)."""
+
+from typing import Any
+
+from instantaudience.v1 import catalog_pb2 as pb
+
+from instantaudience_server.catalog import rules
+from instantaudience_server.catalog.access import Caller, require_admin
+from instantaudience_server.catalog.editor import CatalogEditor, not_found
+from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.passwords.hashing import Passwords
+from instantaudience_server.store.catalog_interface import CatalogStore, Kind
+
+
+class AccountService:
+    """Carries out commands on accounts. Deadlines are times of the event loop's clock, in seconds."""
+
+    def __init__(self, editor: CatalogEditor, store: CatalogStore, passwords: Passwords) -> None:
+        self._editor = editor
+        self._store = store
+        self._passwords = passwords
+
+    async def hash_new_password(self, password: str, deadline: float, field: str = "password") -> str:
+        """The hash of a password that is to be set; `field` is where it stands in the request.
+
+        Raises:
+            AudienceError: SYNTAX, when it breaks the rule for passwords; UNAVAILABLE.
+        """
+        rules.check_password(password, field)
+        return await self._passwords.hash(password, deadline)
+
+    async def change_password(
+        self, request: pb.ChangePasswordRequest, caller: Caller, deadline: float
+    ) -> pb.ChangePasswordResponse:
+        """Set a user's password; all of its tokens are worth nothing from then on, the caller's own included.
+
+        Callers change their own password by the current one, and the role `admin` another user's without it.
+
+        Raises:
+            AudienceError: UNAUTH, for another user without the role, or when the current password is wrong; SYNTAX,
+                when the new one breaks the rule or is the current one; NOT_FOUND; CHANGED_MEANWHILE, when password or
+                tokens changed since the current password was checked; UNAVAILABLE.
+        """
+        user_id = _subject(request.id, caller)
+        own = user_id == caller.account.id
+        if own and not request.current_password:
+            text = "'current_password' is required and cannot be empty"
+            raise AudienceError(Reason.SYNTAX, text, field="current_password")
+        rules.check_password(request.new_password, "new_password")
+        generation, current_hash = await self._read(user_id, deadline)
+        if own and not await self._passwords.matches(request.current_password, current_hash, deadline):
+            raise AudienceError(Reason.UNAUTH, "'current_password' is wrong", field="current_password")
+        if await self._is_current(request, own, current_hash, deadline):
+            text = "'new_password' must differ from the current password"
+            raise AudienceError(Reason.SYNTAX, text, field="new_password")
+        new_hash = await self._passwords.hash(request.new_password, deadline)
+
+        def revoke(user: Any) -> None:
+            if user.token_generation != generation:
+                text = "The user's password or tokens were changed meanwhile; try again"
+                raise AudienceError(Reason.CHANGED_MEANWHILE, text)
+            _revoke(user)
+
+        await self._editor.update(Kind.USER, user_id, revoke, "", deadline, new_hash)
+        return pb.ChangePasswordResponse()
+
+    async def revoke_tokens(
+        self, request: pb.RevokeTokensRequest, caller: Caller, deadline: float
+    ) -> pb.RevokeTokensResponse:
+        """Make all tokens of a user worth nothing: the caller's own or, for the role `admin`, another's.
+
+        Raises:
+            AudienceError: UNAUTH; NOT_FOUND; CHANGED_MEANWHILE, when others keep changing the user; UNAVAILABLE.
+        """
+        await self._editor.update(Kind.USER, _subject(request.id, caller), _revoke, "", deadline)
+        return pb.RevokeTokensResponse()
+
+    async def _is_current(
+        self, request: pb.ChangePasswordRequest, own: bool, current_hash: str | None, deadline: float
+    ) -> bool:
+        """Whether the new password is the current one, which callers have shown for their own account."""
+        if own:
+            return request.new_password == request.current_password
+        return await self._passwords.matches(request.new_password, current_hash, deadline)
+
+    async def _read(self, user_id: int, deadline: float) -> tuple[int, str | None]:
+        """A user's token generation and its password's hash, which is no older."""
+        data, password_hash = await self._store.credentials(user_id, deadline)
+        if data is None:
+            raise not_found(Kind.USER, user_id)
+        return pb.User.FromString(data).token_generation, password_hash
+
+
+def _subject(user_id: int, caller: Caller) -> int:
+    """Whose account a command is about; raises UNAUTH when the caller has no say in it."""
+    if user_id in (0, caller.account.id):
+        return caller.account.id
+    require_admin(caller)
+    return user_id
+
+
+def _revoke(user: Any) -> None:
+    user.token_generation += 1

@@ -1,0 +1,231 @@
+"""Members, their accounts and segments, and who may use whose, for lookups from memory (source: contract, "What the
+system makes of a valid block").
+
+A catalog is built from records and follows their changes; each change costs the change alone. Segments, of which there
+may be millions, lie in a table; those in use are kept decoded.
+"""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from instantaudience.v1 import catalog_pb2 as pb
+
+from instantaudience_server.catalog import records as catalog_records
+from instantaudience_server.catalog.segment_table import ROWS_AT_ONCE, Condition, SegmentTable
+from instantaudience_server.quotas import Limits
+from instantaudience_server.store.catalog_interface import Kind, Record
+
+MOST_HOT_SEGMENTS = 50_000
+"""Segments that are kept decoded, about."""
+FEW_SEGMENTS = 2000
+"""A member with no more is searched in one go: about 2 ms."""
+
+
+class Role(StrEnum):
+    """What an account may do beyond its member's own affairs."""
+
+    MEMBER = "member"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A company that uses the service.
+
+    `segment_access` are the IDs of the members whose segments it may use, its own included. `external_member_id` says
+    whose external IDs the member's user IDs are; None when they are the platform's own.
+    """
+
+    id: int
+    name: str
+    default_expiration_minutes: int
+    segment_access: frozenset[int]
+    external_member_id: int | None
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Someone who may sign in for a member. Tokens of an earlier `token_generation` are revoked."""
+
+    id: int
+    username: str
+    member_id: int
+    active: bool
+    role: Role
+    token_generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A set of users that a member owns; `code` is None where the owner gave none."""
+
+    id: int
+    member_id: int
+    code: str | None
+    active: bool
+
+
+class SegmentPage(NamedTuple):
+    """Some of the segments that were asked for, in the order of IDs, and how many there are in all."""
+
+    segments: list[pb.Segment]
+    total: int
+
+
+class Catalog:
+    """All members, accounts and segments: `records`, and those of a table that was indexed already.
+
+    `version` changes whenever anything does.
+    """
+
+    def __init__(self, records: Iterable[Record] = (), segments: SegmentTable | None = None) -> None:
+        self.version = 0
+        self.members: dict[int, Member] = {}
+        self.accounts: dict[int, Account] = {}
+        self._hot: dict[int, Segment] = {}
+        self._hot_by_code: dict[tuple[int, str], Segment] = {}
+        if segments is None:
+            segments = SegmentTable()
+            segments.index()
+        self._segments = segments
+        self.put(records)
+
+    def put(self, records: Iterable[Record]) -> None:
+        """Add objects, or replace those that are there."""
+        segments = []
+        for record in records:
+            if record.kind is Kind.SEGMENT:
+                segments.append(record.data)
+            elif record.kind is Kind.USER:
+                account = _account(pb.User.FromString(record.data))
+                self.accounts[account.id] = account
+            else:
+                member = _member(pb.Member.FromString(record.data))
+                self.members[member.id] = member
+        if segments:
+            self._cool(self._segments.put(segments))
+        self.version += 1
+
+    def remove(self, kind: Kind, object_id: int) -> None:
+        """Remove an object; one that is not there is no error."""
+        if kind is Kind.SEGMENT:
+            self._segments.remove([object_id])
+            self._cool([object_id])
+        elif kind is Kind.USER:
+            self.accounts.pop(object_id, None)
+        else:
+            self.members.pop(object_id, None)
+        self.version += 1
+
+    def replace(self, other: "Catalog") -> None:
+        """Hold what another catalog holds, from one moment to the next; the other one is of no more use."""
+        version = self.version
+        self.__dict__.update(other.__dict__)
+        self.version = version + 1
+
+    def segment(self, segment_id: int) -> Segment | None:
+        """The segment with this ID."""
+        return self._hot.get(segment_id) or self._read(segment_id)
+
+    def segment_by_code(self, member_id: int, code: str) -> Segment | None:
+        """A member's segment with this code; case matters."""
+        segment = self._hot_by_code.get((member_id, code))
+        if segment is None:
+            segment_id = self._segments.id_by_code(member_id, code)
+            segment = None if segment_id is None else self.segment(segment_id)
+            if segment is not None:
+                self._hot_by_code[member_id, code] = segment
+        return segment
+
+    async def page_of_segments(
+        self,
+        *,
+        member_id: int | None = None,
+        ids: Sequence[int] | None = None,
+        code: str | None = None,
+        search: str = "",
+        after_id: int = 0,
+        skip: int = 0,
+        limit: int,
+    ) -> SegmentPage:
+        """The first `limit` segments that fit everything given, in the order of IDs.
+
+        `search` is held by the code or the name, whatever the case; during a long search, other calls run, and changes
+        may be missed. The first `skip` segments, and those up to the ID `after_id`, are left out of the page.
+        """
+        matching = Condition(member_id, ids, code, search)
+        is_narrow = ids is not None or code is not None
+        if search and not is_narrow and self.count_segments(member_id) > FEW_SEGMENTS:
+            return await self._search(member_id, search, after_id, skip, limit)
+        found = self._segments.find(matching, after_id=after_id, skip=skip, limit=limit)
+        total = self._segments.count(matching) if is_narrow or search else self.count_segments(member_id)
+        return SegmentPage(_decoded(found), total)
+
+    def count_segments(self, member_id: int | None = None) -> int:
+        """How many segments a member has, or all members together."""
+        counts = self._segments.counts
+        return counts.total() if member_id is None else counts[member_id]
+
+    async def _search(self, member_id: int | None, search: str, after_id: int, skip: int, limit: int) -> SegmentPage:
+        """Go through the whole table: in its own order, which is far quicker than that of IDs."""
+        segments, matching = self._segments, Condition(member_id, search=search)
+        total, first, row = 0, list[int](), 1
+        while row <= segments.last_row():
+            ids = segments.scan(matching, row)
+            total += len(ids)
+            first = sorted(first + [each for each in ids if each > after_id])[: skip + limit]
+            row += ROWS_AT_ONCE
+            await asyncio.sleep(0)
+        # What has changed meanwhile may fit no more.
+        page = Condition(member_id, first[skip:], search=search)
+        return SegmentPage(_decoded(segments.find(page, limit=limit)), total)
+
+    def _read(self, segment_id: int) -> Segment | None:
+        record = self._segments.record(segment_id)
+        if record is None:
+            return None
+        if len(self._hot) >= MOST_HOT_SEGMENTS:
+            self._hot.clear()
+            self._hot_by_code.clear()
+        segment = self._hot[segment_id] = _segment(pb.Segment.FromString(record))
+        return segment
+
+    def _cool(self, segment_ids: Iterable[int]) -> None:
+        """Forget decoded segments that have changed."""
+        for segment_id in segment_ids:
+            segment = self._hot.pop(segment_id, None)
+            if segment is not None and segment.code is not None:
+                self._hot_by_code.pop((segment.member_id, segment.code), None)
+
+
+def _decoded(records: Iterable[bytes]) -> list[pb.Segment]:
+    return [catalog_records.decode_segment(record) for record in records]
+
+
+def _segment(message: pb.Segment) -> Segment:
+    return Segment(message.id, message.member_id, message.code or None, message.state != pb.SEGMENT_STATE_INACTIVE)
+
+
+def _account(message: pb.User) -> Account:
+    role = Role.ADMIN if message.role == pb.ROLE_ADMIN else Role.MEMBER
+    return Account(
+        message.id, message.username, message.member_id, not message.deactivated, role, message.token_generation
+    )
+
+
+def _member(message: pb.Member) -> Member:
+    external: int | None = None
+    if message.use_external_uids:
+        external = message.external_member_uid if message.HasField("external_member_uid") else message.id
+    return Member(
+        message.id,
+        message.name,
+        message.default_expiration,
+        frozenset((message.id, *message.segment_access)),
+        external,
+        Limits(**{field.name: value for field, value in message.limits.ListFields()}),
+    )

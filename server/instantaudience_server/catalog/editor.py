@@ -1,0 +1,207 @@
+"""Creates, changes and deletes objects of the catalog in the cluster (source: catalog.proto, CatalogService)."""
+
+import copy
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from instantaudience_server.catalog import records, rules
+from instantaudience_server.catalog.feed import CatalogFeed
+from instantaudience_server.catalog.records import Object
+from instantaudience_server.clock import Clock
+from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.store.catalog_interface import CatalogStore, Kind, Outcome, Write
+
+New = TypeVar("New", bound=Object)
+
+ATTEMPTS = 5
+"""How often a change without an `etag` is made anew on what another editor has written meanwhile."""
+
+
+class CatalogEditor:
+    """Makes one change at a time. Deadlines are times of the event loop's clock, in seconds.
+
+    Every method ends when this worker's catalog has taken the change over: its later calls see it. When the cluster
+    goes away in between, UNAVAILABLE is raised although the change was made.
+    """
+
+    def __init__(self, store: CatalogStore, feed: CatalogFeed, clock: Clock) -> None:
+        self._store = store
+        self._feed = feed
+        self._clock = clock
+
+    async def create(self, message: New, deadline: float, password_hash: str | None = None) -> New:
+        """Add an object, under the next free ID where it has none; returns it with `id` and `etag`.
+
+        What only the service says (`etag`, `token_generation`, `last_modified`) is ignored.
+
+        Raises:
+            AudienceError: SYNTAX, when it breaks a rule; INTEGRITY, when the ID or the unique name is taken; NOT_FOUND,
+                when there is no such member; UNAVAILABLE.
+        """
+        kind = records.kind_of(message)
+        created = rules.complete(message)
+        rules.check(created)
+        await self._check_references(rules.references(created), deadline)
+        if not created.id:
+            created.id = await self._store.allocate_id(kind, deadline)
+        elif (await self._store.find(kind, [created.id], deadline))[0] is not None:
+            raise _refusal(Outcome.CONFLICT, created)
+        records.stamp(created, self._clock.now_ms(), is_new=True)
+        if not await self._made(write_of(None, created, password_hash), created, deadline):
+            raise _refusal(Outcome.CONFLICT, created)
+        await self._feed.catch_up(deadline)
+        return _with_etag(created)
+
+    async def update(
+        self,
+        kind: Kind,
+        object_id: int,
+        edit: Callable[[Any], None],
+        etag: str,
+        deadline: float,
+        password_hash: str | None = None,
+    ) -> Object:
+        """Change an object: `edit` changes the message it is given; returns what stands then.
+
+        With an `etag`, only an object that still has it is changed; without, `edit` is called again on what another
+        editor has written meanwhile. A change that changes nothing is none: `etag` and `last_modified` stay.
+
+        Raises:
+            AudienceError: NOT_FOUND; CHANGED_MEANWHILE; SYNTAX, when the object would break a rule; INTEGRITY, when the
+                unique name is taken; UNAVAILABLE.
+        """
+        for _ in range(ATTEMPTS):
+            before = await self._read(kind, object_id, etag, deadline)
+            after = _edited(before, edit)
+            unchanged = records.encode(after) == records.encode(before)
+            if unchanged and password_hash is None:
+                break
+            if not unchanged:
+                await self._check_references(rules.references(after) - rules.references(before), deadline)
+                records.stamp(after, self._clock.now_ms(), is_new=False)
+            if await self._made(write_of(before, after, password_hash), after, deadline):
+                break
+        else:
+            raise _changed_meanwhile(kind, object_id)
+        await self._feed.catch_up(deadline)
+        return _with_etag(after)
+
+    async def delete(self, kind: Kind, object_id: int, etag: str, deadline: float) -> None:
+        """Remove an object; `etag` as in `update`.
+
+        Raises:
+            AudienceError: NOT_FOUND; CHANGED_MEANWHILE; IN_USE, for a member that owns something or that another member
+                names; UNAVAILABLE.
+        """
+        for _ in range(ATTEMPTS):
+            before = await self._read(kind, object_id, etag, deadline)
+            if kind is Kind.MEMBER:
+                await self._check_unnamed(object_id, deadline)
+            if await self._made(write_of(before, None), before, deadline):
+                break
+        else:
+            raise _changed_meanwhile(kind, object_id)
+        await self._feed.catch_up(deadline)
+
+    async def _read(self, kind: Kind, object_id: int, etag: str, deadline: float) -> Object:
+        (data,) = await self._store.find(kind, [object_id], deadline)
+        if data is None:
+            raise not_found(kind, object_id)
+        message = records.decode(kind, data)
+        if etag not in ("", message.etag):
+            raise _changed_meanwhile(kind, object_id)
+        return message
+
+    async def _made(self, write: Write, message: Object, deadline: float) -> bool:
+        """Make a write of an object; False when something else stands there than `before`."""
+        (outcome,) = await self._store.write([write], deadline)
+        if outcome not in (Outcome.DONE, Outcome.CONFLICT):
+            raise _refusal(outcome, message)
+        return outcome is Outcome.DONE
+
+    async def _check_references(self, references: Iterable[tuple[str, int]], deadline: float) -> None:
+        named = sorted(references)
+        found = await self._store.find(Kind.MEMBER, [member_id for _, member_id in named], deadline)
+        for (field, member_id), data in zip(named, found, strict=True):
+            if data is None:
+                raise not_found(Kind.MEMBER, member_id, field)
+
+    async def _check_unnamed(self, member_id: int, deadline: float) -> None:
+        """Refuse to delete a member that another one names: its ID, given again, would mean another company."""
+        await self._feed.catch_up(deadline)
+        for member in self._feed.catalog.members.values():
+            if member.id != member_id and member_id in {*member.segment_access, member.external_member_id}:
+                text = f"Member {member_id} is in use: member {member.id} names it"
+                raise AudienceError(Reason.IN_USE, text, field="id")
+
+
+def write_of(before: Object | None, after: Object | None, password_hash: str | None = None) -> Write:
+    """The store's write that replaces an object by another (see `Write`); not both are None."""
+    message = after or before
+    assert message is not None
+    return Write(
+        kind=records.kind_of(message),
+        id=message.id,
+        before=None if before is None else records.encode(before),
+        after=None if after is None else records.encode(after),
+        owner_id=records.owner_id(message),
+        name_before=None if before is None else records.unique_name(before),
+        name_after=None if after is None else records.unique_name(after),
+        password_hash=password_hash,
+    )
+
+
+def check_kept(before: Object, after: Object) -> None:
+    """Check what can never change.
+
+    Raises:
+        AudienceError: SYNTAX.
+    """
+    for field, old, new in (
+        ("id", before.id, after.id),
+        ("member_id", records.owner_id(before), records.owner_id(after)),
+    ):
+        if old != new:
+            raise AudienceError(Reason.SYNTAX, f"'{field}' cannot be changed", field=field)
+
+
+def not_found(kind: Kind, object_id: int, field: str = "id") -> AudienceError:
+    """There is no such object; `field` is where the request names it."""
+    return AudienceError(Reason.NOT_FOUND, f"'{field}': there is no {kind} {object_id}", field=field)
+
+
+def refusal_of(outcome: Outcome, message: Object) -> tuple[Reason, str, str]:
+    """Why a write of this object was not made: reason, text, field."""
+    kind, owner = records.kind_of(message), records.owner_id(message)
+    taken = "'username' is taken" if kind is Kind.USER else f"'code' is taken in member {owner}, whatever its case"
+    name = "username" if kind is Kind.USER else "code"
+    return {
+        Outcome.CONFLICT: (Reason.INTEGRITY, f"'id' is taken: there is a {kind} {message.id}", "id"),
+        Outcome.NAME_TAKEN: (Reason.INTEGRITY, taken, name),
+        Outcome.NO_OWNER: (Reason.NOT_FOUND, f"'member_id': there is no member {owner}", "member_id"),
+        Outcome.IN_USE: (Reason.IN_USE, f"Member {message.id} is in use: it has users or segments", "id"),
+    }[outcome]
+
+
+def _refusal(outcome: Outcome, message: Object) -> AudienceError:
+    reason, text, field = refusal_of(outcome, message)
+    return AudienceError(reason, text, field=field)
+
+
+def _changed_meanwhile(kind: Kind, object_id: int) -> AudienceError:
+    text = f"The {kind} {object_id} was changed meanwhile: read it again, and repeat the change with its new 'etag'"
+    return AudienceError(Reason.CHANGED_MEANWHILE, text, field="etag")
+
+
+def _edited(before: Object, edit: Callable[[Any], None]) -> Object:
+    after = copy.deepcopy(before)
+    edit(after)
+    rules.tidy(after)
+    check_kept(before, after)
+    rules.check(after)
+    return after
+
+
+def _with_etag(message: New) -> New:
+    message.etag = records.etag_of(records.encode(message))
+    return message

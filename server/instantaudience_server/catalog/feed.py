@@ -1,0 +1,150 @@
+"""Keeps a worker's catalog as the cluster's is: loads it once, and then follows its changes."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from instantaudience_server.catalog.catalog import Catalog
+from instantaudience_server.catalog.segment_table import SegmentTable
+from instantaudience_server.errors import AudienceError, unavailable
+from instantaudience_server.metrics import CATALOG_CURRENT_TIMESTAMP, CATALOG_RELOADS, CATALOG_STALE
+from instantaudience_server.store.catalog_interface import CatalogStore, Change, Kind, Record, Version
+from instantaudience_server.telemetry import Event
+
+log = structlog.get_logger()
+
+FOLLOW_SECONDS = 0.2
+"""The pause between two questions for changes: a change is known everywhere well within a second (contract,
+"/segment")."""
+ANSWER_SECONDS = 1.0
+"""How long the cluster has for one answer."""
+RECORDS_AT_ONCE = 500
+"""Records that are taken into a catalog before other calls run: about 2 ms."""
+
+
+@dataclass
+class _Copy:
+    """A catalog, the version that it has come to, and until when that was the newest (see `current_until`)."""
+
+    catalog: Catalog
+    version: Version = b""
+    current_until: float = 0.0
+
+
+class CatalogFeed:
+    """Fills `catalog` from the cluster. While the cluster does not answer, the catalog stays as it was last known."""
+
+    def __init__(self, store: CatalogStore, catalog: Catalog) -> None:
+        self._store = store
+        self._served = _Copy(catalog)
+        self._lock = asyncio.Lock()
+        self._loop = asyncio.get_running_loop()
+        self._is_stale = False
+
+    @property
+    def catalog(self) -> Catalog:
+        """What it fills."""
+        return self._served.catalog
+
+    @property
+    def current_until(self) -> float:
+        """Every change made until then is known: a time of the event loop's clock, in seconds."""
+        return self._served.current_until
+
+    async def load(self) -> None:
+        """Read the whole catalog.
+
+        Raises:
+            AudienceError: UNAVAILABLE.
+        """
+        async with self._lock:
+            await self._load()
+
+    async def catch_up(self, deadline: float) -> None:
+        """Take over the changes made so far. `deadline` is a time of the event loop's clock, in seconds.
+
+        Raises:
+            AudienceError: UNAVAILABLE, also when there are too many changes to take them over by then.
+        """
+        called = self._loop.time()
+        try:
+            async with asyncio.timeout_at(deadline), self._lock:
+                # Whoever had the lock may have asked late enough for this call too.
+                if self.current_until <= called and not await self._take_changes(self._served):
+                    raise unavailable("the catalog is about to be read anew; nothing is lost")
+        except TimeoutError:
+            raise unavailable("the catalog's changes did not come in time; nothing is lost") from None
+
+    async def follow(self) -> None:
+        """Take over changes forever. Whatever fails, the worker goes on with what it knows, and says so."""
+        while True:
+            try:
+                async with self._lock:
+                    if not await self._take_changes(self._served):
+                        CATALOG_RELOADS.inc()
+                        await self._load()
+                self._report(stale=False)
+            except AudienceError:
+                self._report(stale=True)
+            except Exception as defect:
+                self._report(stale=True, defect=defect)
+            await asyncio.sleep(FOLLOW_SECONDS)
+
+    def _report(self, *, stale: bool, defect: Exception | None = None) -> None:
+        CATALOG_STALE.set(stale)
+        if stale and not self._is_stale:
+            log.warning(Event.CATALOG_STALE, exc_info=defect)
+        elif self._is_stale and not stale:
+            log.info(Event.CATALOG_CURRENT)
+        self._is_stale = stale
+
+    async def _load(self) -> None:
+        """Build a catalog beside the one that is served, and serve it when it is complete."""
+        while True:
+            version = await self._store.version(self._loop.time() + ANSWER_SECONDS)
+            loaded = _Copy(await self._read(), version)
+            if await self._take_changes(loaded):
+                break
+        self.catalog.replace(loaded.catalog)
+        self._served = _Copy(self.catalog, loaded.version, loaded.current_until)
+
+    async def _read(self) -> Catalog:
+        """Everything, in some state that it had since this began; other calls run in between."""
+        segments = SegmentTable()
+        catalog = Catalog(segments=segments)
+        async for kind, page in self._store.load(ANSWER_SECONDS):
+            for start in range(0, len(page), RECORDS_AT_ONCE):
+                records = page[start : start + RECORDS_AT_ONCE]
+                if kind is Kind.SEGMENT:
+                    segments.add(records)
+                else:
+                    catalog.put(Record(kind, data) for data in records)
+                await asyncio.sleep(0)
+        await asyncio.to_thread(segments.index)
+        return catalog
+
+    async def _take_changes(self, copy: _Copy) -> bool:
+        """Apply all changes made so far; False when they are no longer kept."""
+        while True:
+            asked = self._loop.time()
+            following = await self._store.changes(copy.version, asked + ANSWER_SECONDS)
+            if following is None:
+                return False
+            if following.changes:
+                _apply(copy.catalog, following.changes)
+                copy.version = following.changes[-1].version
+            if following.are_all:
+                copy.current_until = asked
+                CATALOG_CURRENT_TIMESTAMP.set_to_current_time()
+                return True
+
+
+def _apply(catalog: Catalog, changes: Sequence[Change]) -> None:
+    """Apply the last change of each object."""
+    last = {(change.kind, change.object_id): change.data for change in changes}
+    catalog.put(Record(kind, data) for (kind, _), data in last.items() if data is not None)
+    for (kind, object_id), data in last.items():
+        if data is None:
+            catalog.remove(kind, object_id)

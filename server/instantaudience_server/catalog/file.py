@@ -1,0 +1,277 @@
+"""The catalog as a YAML file: reads and checks it, and writes it."""
+
+import json
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO, Literal
+
+from google.protobuf.message import Message
+from instantaudience.v1 import catalog_pb2 as pb
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError, model_validator
+
+from instantaudience_server.catalog import rules
+from instantaudience_server.catalog.records import Object, unique_name
+from instantaudience_server.catalog.yaml_lists import ListEntry, YamlError, read_lists
+from instantaudience_server.errors import AudienceError
+from instantaudience_server.passwords.hashing import is_password_hash
+
+DEMO = Path(__file__).with_name("demo.yaml")
+"""The catalog of `--demo`; its passwords are public."""
+ENTRIES_BETWEEN_PROGRESS = 1000
+
+Id = Annotated[StrictInt, Field(ge=1, le=2**31 - 1)]
+Int32 = Annotated[StrictInt, Field(ge=-(2**31), le=2**31 - 1)]
+Progress = Callable[[int, int], None]
+"""Told now and then how much is done, and of how much."""
+
+
+class CatalogError(Exception):
+    """The file cannot be used; the message is one line that names the place and the rule."""
+
+
+class _Entry(BaseModel):
+    """What stands in the file: the types. What the values must be like is `catalog_rules`' affair."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LimitsEntry(_Entry):
+    """A member's limits that differ from the default."""
+
+    posts_per_second: Int32 | None = None
+    gets_per_second: Int32 | None = None
+    users_per_second: Int32 | None = None
+    users_per_call: Int32 | None = None
+    segments_per_user: Int32 | None = None
+    body_bytes: Int32 | None = None
+
+
+class MemberEntry(_Entry):
+    """A member."""
+
+    id: Id
+    name: StrictStr
+    default_expiration: Int32 = 0
+    segment_access: list[Id] = []
+    use_external_uids: StrictBool = False
+    external_member_uid: Int32 | None = None
+    limits: LimitsEntry | None = None
+
+    def message(self) -> pb.Member:
+        """The member."""
+        fields = self.model_dump(exclude_none=True)
+        return pb.Member(**fields)
+
+
+class UserEntry(_Entry):
+    """An account, with a password, or its argon2 hash, or neither where the account is there already."""
+
+    id: Id
+    username: StrictStr
+    password: StrictStr | None = Field(default=None, repr=False)
+    password_hash: StrictStr | None = Field(default=None, repr=False)
+    member_id: Id
+    active: StrictBool = True
+    role: Literal["member", "admin"] = "member"
+
+    @model_validator(mode="after")
+    def _one_secret(self) -> "UserEntry":
+        if self.password is not None and self.password_hash is not None:
+            raise ValueError("'password' and 'password_hash' cannot be used together")
+        if self.password_hash is not None and not is_password_hash(self.password_hash):
+            raise ValueError(
+                "'password_hash' must be an argon2id hash in argon2's own format, of at most t=10,m=262144,p=16"
+            )
+        return self
+
+    def message(self) -> pb.ImportedUser:
+        """The account with its secret."""
+        role = pb.ROLE_ADMIN if self.role == "admin" else pb.ROLE_MEMBER
+        user = pb.User(
+            id=self.id, username=self.username, member_id=self.member_id, role=role, deactivated=not self.active
+        )
+        return pb.ImportedUser(user=user, password=self.password, password_hash=self.password_hash)
+
+
+class SegmentEntry(_Entry):
+    """A segment."""
+
+    id: Id
+    member_id: Id
+    code: StrictStr | None = None
+    short_name: StrictStr = ""
+    description: StrictStr = ""
+    state: Literal["active", "inactive"] = "active"
+    expire_minutes: Int32 = 0
+
+    def message(self) -> pb.Segment:
+        """The segment."""
+        return pb.Segment(
+            id=self.id,
+            member_id=self.member_id,
+            code=self.code,
+            short_name=self.short_name,
+            description=self.description,
+            state=pb.SEGMENT_STATE_ACTIVE if self.state == "active" else pb.SEGMENT_STATE_INACTIVE,
+            expire_minutes=self.expire_minutes,
+        )
+
+
+@dataclass(frozen=True)
+class CatalogEntries:
+    """What stands in the file, checked; in the order of the file."""
+
+    members: list[pb.Member] = field(default_factory=list)
+    users: list[pb.ImportedUser] = field(default_factory=list, repr=False)
+    segments: list[pb.Segment] = field(default_factory=list)
+
+
+_ENTRIES: dict[str, type[MemberEntry] | type[UserEntry] | type[SegmentEntry]] = {
+    "members": MemberEntry,
+    "users": UserEntry,
+    "segments": SegmentEntry,
+}
+
+
+_NAME_TAKEN = {
+    "users": "another user has this 'username'",
+    "segments": "another segment of the member has this 'code', whatever its case",
+}
+
+
+def read_catalog(path: Path, *, complete: bool = True, progress: Progress = lambda _done, _all: None) -> CatalogEntries:
+    """Read and check a file; `progress` is told in bytes.
+
+    A file that is not `complete` may name members that are not in it.
+
+    Raises:
+        CatalogError: the file is missing, is not YAML, or breaks a rule.
+    """
+    try:
+        with path.open("rb") as source:
+            return _Reading(complete).read(source, progress)
+    except OSError as error:
+        raise CatalogError(f"{path}: {error.strerror}") from error
+    except YamlError as error:
+        raise CatalogError(f"{path}: {error}") from error
+    except _BrokenRuleError as error:
+        raise CatalogError(f"{path}: {error}") from None
+
+
+def place_of(list_name: str, index: int, object_id: object) -> str:
+    """How messages name an entry."""
+    return f"{list_name}[{index}]" + (f" (id {object_id})" if type(object_id) is int else "")
+
+
+class _BrokenRuleError(Exception):
+    """The message names the place and the rule."""
+
+
+class _Reading:
+    """Checks entries one after the other, and against those before."""
+
+    def __init__(self, complete: bool) -> None:
+        self._complete = complete
+        self._entries = CatalogEntries()
+        self._ids: dict[str, set[int]] = {name: set() for name in _ENTRIES}
+        self._names: set[str] = set()
+
+    def read(self, source: BinaryIO, progress: Progress) -> CatalogEntries:
+        size = os.fstat(source.fileno()).st_size
+        lists: dict[str, list[Any]] = vars(self._entries)
+        for number, entry in enumerate(read_lists(source), 1):
+            if entry.list_name not in _ENTRIES:
+                raise _BrokenRuleError(f"{entry.list_name}: there is no such list; there are {', '.join(_ENTRIES)}")
+            place = place_of(entry.list_name, entry.position, _id_in(entry.value))
+            try:
+                lists[entry.list_name].append(self._checked(entry))
+            except ValidationError as error:
+                raise _BrokenRuleError(f"{place}: {_first_line(error)}") from None
+            except (AudienceError, ValueError) as error:
+                raise _BrokenRuleError(f"{place}: {error}") from None
+            if number % ENTRIES_BETWEEN_PROGRESS == 0:
+                progress(source.tell(), size)
+        if self._complete:
+            self._check_members()
+        progress(size, size)
+        return self._entries
+
+    def _checked(self, entry: ListEntry) -> Message:
+        message = _ENTRIES[entry.list_name].model_validate(entry.value).message()
+        checked: Object = message.user if isinstance(message, pb.ImportedUser) else message
+        rules.tidy(checked)
+        rules.check(checked)
+        if isinstance(message, pb.ImportedUser) and message.HasField("password"):
+            rules.check_password(message.password)
+        if checked.id in self._ids[entry.list_name]:
+            raise ValueError("'id' stands there twice")
+        self._ids[entry.list_name].add(checked.id)
+        name = unique_name(checked)
+        if name in self._names:
+            raise ValueError(_NAME_TAKEN[entry.list_name])
+        if name is not None:
+            self._names.add(name)
+        return message
+
+    def _check_members(self) -> None:
+        known = self._ids["members"]
+        for index, member in enumerate(self._entries.members):
+            for field_name, member_id in sorted(rules.references(member)):
+                _must_be_known(field_name, member_id, known, place_of("members", index, member.id))
+        for index, each in enumerate(self._entries.users):
+            _must_be_known("member_id", each.user.member_id, known, place_of("users", index, each.user.id))
+        for index, segment in enumerate(self._entries.segments):
+            _must_be_known("member_id", segment.member_id, known, place_of("segments", index, segment.id))
+
+
+def _must_be_known(field_name: str, member_id: int, known: set[int], place: str) -> None:
+    if member_id not in known:
+        raise _BrokenRuleError(f"{place}: '{field_name}': there is no member {member_id} in this file")
+
+
+def _id_in(value: Any) -> object:
+    return value.get("id") if isinstance(value, dict) else None
+
+
+def _first_line(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return f"{place + ': ' if place else ''}{first['msg'].removeprefix('Value error, ')}"
+
+
+OUTPUT_ONLY = ("etag", "last_modified", "token_generation")
+"""Fields that the service alone sets."""
+_NOT_PRINTABLE = re.compile(r"[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+
+
+def write_entry(message: Object) -> str:
+    """A line for an object, to stand under its list's name; without what has its default."""
+    return f"- {_flow(_fields(message))}\n"
+
+
+def _fields(message: Message) -> dict[str, Any]:
+    fields = {each.name: value for each, value in message.ListFields() if each.name not in OUTPUT_ONLY}
+    if "limits" in fields:
+        fields["limits"] = _fields(fields["limits"])
+    if fields.pop("deactivated", False):
+        fields["active"] = False
+    if fields.pop("role", None) == pb.ROLE_ADMIN:
+        fields["role"] = "admin"
+    if fields.pop("state", None) == pb.SEGMENT_STATE_INACTIVE:
+        fields["state"] = "inactive"
+    return fields
+
+
+def _flow(value: Any) -> str:
+    """YAML in flow style. JSON's strings are YAML's, but for some characters that YAML wants escaped."""
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key}: {_flow(each)}' for key, each in value.items())}}}"
+    if isinstance(value, str):
+        text = json.dumps(value, ensure_ascii=False)
+        return _NOT_PRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    if isinstance(value, bool | int):
+        return json.dumps(value)
+    return f"[{', '.join(map(_flow, value))}]"

@@ -1,0 +1,236 @@
+"""Puts many objects into the catalog at once (source: catalog.proto, ImportCatalog)."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from instantaudience.v1 import catalog_pb2 as pb
+
+from instantaudience_server.catalog import records, rules
+from instantaudience_server.catalog.access import Caller, require_admin
+from instantaudience_server.catalog.editor import ATTEMPTS, check_kept, not_found, refusal_of, write_of
+from instantaudience_server.catalog.feed import CatalogFeed
+from instantaudience_server.catalog.records import Object
+from instantaudience_server.clock import Clock
+from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.passwords.hashing import Passwords, is_password_hash
+from instantaudience_server.store.catalog_interface import CatalogStore, Kind, Outcome, Write
+
+MOST_OBJECTS = 1000
+"""Objects of a request."""
+OBJECTS_AT_ONCE = 100
+"""Objects that are checked, compared and written together: in between, other calls run."""
+
+
+class _Entry(NamedTuple):
+    """An object to put, and where it stands in the request."""
+
+    path: str
+    message: Object
+    password: str | None = None
+    password_hash: str | None = None
+
+
+class _Step(NamedTuple):
+    """What is to be done about an entry; no write when everything is as it should be."""
+
+    entry: _Entry
+    is_new: bool
+    write: Write | None
+
+
+class ImportService:
+    """Puts the objects of one request after the other. Deadlines are times of the event loop's clock, in seconds."""
+
+    def __init__(self, store: CatalogStore, feed: CatalogFeed, passwords: Passwords, clock: Clock) -> None:
+        self._store = store
+        self._feed = feed
+        self._passwords = passwords
+        self._clock = clock
+
+    async def put(self, request: pb.ImportCatalogRequest, caller: Caller, deadline: float) -> pb.ImportCatalogResponse:
+        """Create what is missing, change what differs, and leave the rest alone; then this worker knows it all.
+
+        The time until `deadline` is what each question to the cluster and each password may take: a request with many
+        plain passwords takes longer as a whole (`Passwords` checks them one by one).
+
+        Raises:
+            AudienceError: UNAUTH, without the role `admin`; SYNTAX, for too many objects; UNAVAILABLE: some objects may
+                have been put then, and sending the request again is safe.
+        """
+        require_admin(caller)
+        entries = list(_entries(request))
+        if len(entries) > MOST_OBJECTS:
+            raise AudienceError(Reason.SYNTAX, f"A request must hold at most {MOST_OBJECTS} objects")
+        putting = _Putting(request, self._store, self._passwords, self._clock, deadline)
+        for start in range(0, len(entries), OBJECTS_AT_ONCE):
+            await putting.put(entries[start : start + OBJECTS_AT_ONCE])
+        await self._feed.catch_up(putting.deadline())
+        return putting.result
+
+
+class _Putting:
+    """One request under way."""
+
+    def __init__(
+        self,
+        request: pb.ImportCatalogRequest,
+        store: CatalogStore,
+        passwords: Passwords,
+        clock: Clock,
+        deadline: float,
+    ) -> None:
+        self.result = pb.ImportCatalogResponse()
+        self._store = store
+        self._passwords = passwords
+        self._clock = clock
+        self._time: Callable[[], float] = asyncio.get_running_loop().time
+        self._seconds = deadline - self._time()
+        # Members may name each other, so those of the request count as existing ones.
+        self._named = {member.id for member in request.members}
+        self._paths: dict[tuple[Kind, int], str] = {}
+
+    def deadline(self) -> float:
+        """For what is asked now."""
+        return self._time() + self._seconds
+
+    async def put(self, entries: Sequence[_Entry]) -> None:
+        """Put entries, and say in `result` what became of each."""
+        valid = list(self._checked(entries))
+        for _ in range(ATTEMPTS):
+            steps = await self._plan(valid)
+            valid = [entry for entry, outcome in await self._carry_out(steps) if outcome is Outcome.CONFLICT]
+            if not valid:
+                return
+        for entry in valid:
+            self._tell(entry, "It was changed meanwhile; import it again")
+
+    async def _carry_out(self, steps: Sequence[_Step]) -> list[tuple[_Entry, Outcome]]:
+        """Write what is to be written, and count what is done."""
+        self.result.unchanged += sum(step.write is None for step in steps)
+        writes = [step.write for step in steps if step.write is not None]
+        outcomes = iter(await self._store.write(writes, self.deadline()))
+        carried_out = [(step, next(outcomes)) for step in steps if step.write is not None]
+        for step, outcome in carried_out:
+            if outcome is Outcome.DONE:
+                self.result.created += step.is_new
+                self.result.changed += not step.is_new
+            elif outcome is not Outcome.CONFLICT:
+                self._tell(step.entry, refusal_of(outcome, step.entry.message)[1])
+        return [(step.entry, outcome) for step, outcome in carried_out]
+
+    async def _plan(self, entries: Sequence[_Entry]) -> list[_Step]:
+        """Compare entries with what stands; those that cannot be put are told of."""
+        steps: list[_Step] = []
+        stored = await self._read(entries)
+        hashes = await self._read_hashes(entries)
+        for entry in entries:
+            with self._telling(entry):
+                steps.append(await self._step(entry, stored.get(_key(entry)), hashes.get(entry.message.id)))
+        return steps
+
+    async def _step(self, entry: _Entry, before: Object | None, stored_hash: str | None) -> _Step:
+        message = entry.message
+        if before is None:
+            await self._check_references(rules.references(message))
+            if isinstance(message, pb.User) and entry.password is entry.password_hash is None:
+                raise AudienceError(Reason.SYNTAX, "'password' or 'password_hash' is required for a new user")
+        else:
+            check_kept(before, message)
+            await self._check_references(rules.references(message) - rules.references(before))
+        if isinstance(message, pb.User) and isinstance(before, pb.User):
+            message.token_generation = before.token_generation
+        if isinstance(message, pb.Segment) and isinstance(before, pb.Segment):
+            message.last_modified.CopyFrom(before.last_modified)
+        same = before is not None and records.encode(message) == records.encode(before)
+        new_hash = await self._new_hash(entry, stored_hash)
+        if same and new_hash is None:
+            return _Step(entry, is_new=False, write=None)
+        records.stamp(message, self._clock.now_ms(), is_new=before is None)
+        return _Step(entry, before is None, write_of(before, message, new_hash))
+
+    async def _new_hash(self, entry: _Entry, stored_hash: str | None) -> str | None:
+        """The hash to set; None when the stored one is right, or nothing is said of it."""
+        if entry.password_hash is not None:
+            return None if entry.password_hash == stored_hash else entry.password_hash
+        if entry.password is None:
+            return None
+        if stored_hash and await self._passwords.matches(entry.password, stored_hash, self.deadline()):
+            return None
+        return await self._passwords.hash(entry.password, self.deadline())
+
+    async def _read(self, entries: Sequence[_Entry]) -> dict[tuple[Kind, int], Object]:
+        """The objects that stand under the entries' IDs."""
+        stored: dict[tuple[Kind, int], Object] = {}
+        for kind in dict.fromkeys(kind for kind, _ in map(_key, entries)):
+            ids = [entry.message.id for entry in entries if _key(entry)[0] is kind]
+            found = await self._store.find(kind, ids, self.deadline())
+            stored |= {
+                (kind, object_id): records.decode(kind, data)
+                for object_id, data in zip(ids, found, strict=True)
+                if data is not None
+            }
+        return stored
+
+    async def _read_hashes(self, entries: Sequence[_Entry]) -> dict[int, str | None]:
+        ids = [entry.message.id for entry in entries if isinstance(entry.message, pb.User)]
+        return dict(zip(ids, await self._store.password_hashes(ids, self.deadline()), strict=True))
+
+    def _checked(self, entries: Sequence[_Entry]) -> Iterator[_Entry]:
+        """The entries that can be put, as far as can be said without looking at what stands."""
+        for entry in entries:
+            with self._telling(entry):
+                _check(entry)
+                first = self._paths.setdefault(_key(entry), entry.path)
+                if first != entry.path:
+                    raise AudienceError(Reason.SYNTAX, f"'id' {entry.message.id} stands at {first} too")
+                yield entry
+
+    async def _check_references(self, references: set[tuple[str, int]]) -> None:
+        asked = sorted(each for each in references if each[1] not in self._named)
+        found = await self._store.find(Kind.MEMBER, [member_id for _, member_id in asked], self.deadline())
+        for (field, member_id), data in zip(asked, found, strict=True):
+            if data is None:
+                raise not_found(Kind.MEMBER, member_id, field)
+
+    @contextlib.contextmanager
+    def _telling(self, entry: _Entry) -> Iterator[None]:
+        """What keeps an entry from being put is a problem of this entry alone; an outage is the whole request's."""
+        try:
+            yield
+        except AudienceError as error:
+            if error.reason is Reason.UNAVAILABLE:
+                raise
+            self._tell(entry, error.message)
+
+    def _tell(self, entry: _Entry, text: str) -> None:
+        self.result.problems.add(path=entry.path, message=text)
+
+
+def _entries(request: pb.ImportCatalogRequest) -> Iterator[_Entry]:
+    for index, member in enumerate(request.members):
+        yield _Entry(f"members[{index}]", rules.complete(member))
+    for index, imported in enumerate(request.users):
+        user = rules.complete(imported.user)
+        secret = imported.WhichOneof("secret")
+        yield _Entry(f"users[{index}]", user, **({secret: getattr(imported, secret)} if secret else {}))
+    for index, segment in enumerate(request.segments):
+        yield _Entry(f"segments[{index}]", rules.complete(segment))
+
+
+def _key(entry: _Entry) -> tuple[Kind, int]:
+    return records.kind_of(entry.message), entry.message.id
+
+
+def _check(entry: _Entry) -> None:
+    if not entry.message.id:
+        raise AudienceError(Reason.SYNTAX, "'id' is required")
+    rules.check(entry.message)
+    if entry.password is not None:
+        rules.check_password(entry.password)
+    if entry.password_hash is not None and not is_password_hash(entry.password_hash):
+        raise AudienceError(
+            Reason.SYNTAX,
+            "'password_hash' must be an argon2id hash in argon2's own format, of at most t=10,m=262144,p=16",
+        )

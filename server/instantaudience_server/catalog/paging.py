@@ -1,0 +1,62 @@
+"""Pages of lists in the order of IDs (source: catalog.proto, CatalogService; https://google.aip.dev/158)."""
+
+import base64
+import binascii
+import heapq
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Protocol
+
+from instantaudience_server.catalog.rules import LARGEST_ID
+from instantaudience_server.errors import AudienceError, Reason
+
+DEFAULT_SIZE = 100
+LARGEST_SIZE = 1000
+
+
+class _Request(Protocol):
+    page_size: int
+    page_token: str
+
+
+class Page(NamedTuple):
+    """A page to fill: at most `size` objects, whose IDs are greater than `after_id`.
+
+    Whoever fills it looks for one object more: it says that there is a next page.
+    """
+
+    size: int
+    after_id: int
+
+    def first_ids(self, ids: Iterable[int]) -> list[int]:
+        """Of all these IDs, those of the page and the one after it."""
+        return heapq.nsmallest(self.size + 1, (each for each in ids if each > self.after_id))
+
+    def next_token(self, ids: Sequence[int]) -> str:
+        """The token of the next page; empty when `ids`, those of the page and the one after it, end with the page."""
+        return _token(ids[self.size - 1]) if len(ids) > self.size else ""
+
+
+def page_of(request: _Request) -> Page:
+    """The page that a request asks for.
+
+    Raises:
+        AudienceError: SYNTAX, when size or token cannot be meant.
+    """
+    if not 0 <= request.page_size <= LARGEST_SIZE:
+        raise AudienceError(Reason.SYNTAX, f"'page_size' must be 0 to {LARGEST_SIZE}", field="page_size")
+    return Page(request.page_size or DEFAULT_SIZE, _after_id(request.page_token) if request.page_token else 0)
+
+
+def _token(last_id: int) -> str:
+    return base64.urlsafe_b64encode(last_id.to_bytes(4, "big")).decode()
+
+
+def _after_id(token: str) -> int:
+    try:
+        last_id = int.from_bytes(base64.b64decode(token, b"-_", validate=True), "big")
+    except (binascii.Error, ValueError):
+        last_id = -1
+    if not 0 <= last_id <= LARGEST_ID or _token(last_id) != token:
+        text = "'page_token' must be the 'next_page_token' of another page"
+        raise AudienceError(Reason.SYNTAX, text, field="page_token")
+    return last_id

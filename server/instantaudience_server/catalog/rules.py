@@ -1,0 +1,171 @@
+"""What the catalog's objects must be like, each by itself (source: the comments of catalog.proto).
+
+Rules across objects (unique names, owners that exist) are kept by the store and by `catalog_editor`.
+"""
+
+import copy
+from collections.abc import Callable, Collection, Iterable
+from typing import Any, NamedTuple, TypeVar
+
+from instantaudience.v1 import catalog_pb2 as pb
+
+from instantaudience_server.catalog.records import Object, kind_of
+from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.settings import BODY_LIMIT_BYTES
+from instantaudience_server.store.catalog_interface import Kind
+
+New = TypeVar("New", bound=Object)
+
+LARGEST_ID = 2**31 - 1
+SHORTEST_PASSWORD = 10
+"""Characters of a password."""
+
+LIMITS = {
+    "posts_per_second": (1, 2**31 - 1),
+    "gets_per_second": (1, 2**31 - 1),
+    "users_per_second": (1, 2**31 - 1),
+    "users_per_call": (1, 100_000),
+    "segments_per_user": (1, 10_000),
+    "body_bytes": (1, BODY_LIMIT_BYTES),
+}
+"""The least and the most that a member's limit may be."""
+
+Holds = Callable[[Any], bool]
+
+
+class Rule(NamedTuple):
+    """A field, whether it is as it must be (asked of the message), and how it must be."""
+
+    field: str
+    holds: Holds
+    text: str
+
+
+def _between(field: str, least: int, most: int) -> Rule:
+    return Rule(field, lambda message: least <= getattr(message, field) <= most, f"must be {least} to {most}")
+
+
+def _long(field: str, least: int, most: int) -> Rule:
+    size = f"{least} to {most}" if least else f"at most {most}"
+    return Rule(field, lambda message: least <= len(getattr(message, field)) <= most, f"must have {size} characters")
+
+
+def _one_of(field: str, values: Collection[int], names: str) -> Rule:
+    return Rule(field, lambda message: getattr(message, field) in values, f"must be {names}")
+
+
+def _where(condition: Holds, rule: Rule) -> Rule:
+    """A rule for messages of a certain kind; all others pass."""
+    return rule._replace(holds=lambda message: not condition(message) or rule.holds(message))
+
+
+def _limit(field: str, least: int, most: int) -> Rule:
+    rule = _where(lambda limits: limits.HasField(field), _between(field, least, most))
+    return Rule(f"limits.{field}", lambda member: rule.holds(member.limits), rule.text)
+
+
+def _are_ids(values: Iterable[int]) -> bool:
+    return all(1 <= value <= LARGEST_ID for value in values)
+
+
+_ID = _between("id", 0, LARGEST_ID)
+_OWNER = _between("member_id", 1, LARGEST_ID)
+
+RULES: dict[Kind, tuple[Rule, ...]] = {
+    Kind.MEMBER: (
+        _ID,
+        _long("name", 1, 255),
+        _between("default_expiration", 0, 2**31 - 1),
+        Rule(
+            "segment_access",
+            lambda member: _are_ids(member.segment_access),
+            f"must hold members' IDs, 1 to {LARGEST_ID}",
+        ),
+        _where(
+            lambda member: member.HasField("external_member_uid"),
+            Rule("external_member_uid", lambda member: member.use_external_uids, "needs 'use_external_uids'"),
+        ),
+        _where(lambda member: member.HasField("external_member_uid"), _between("external_member_uid", 1, LARGEST_ID)),
+        *(_limit(field, least, most) for field, (least, most) in LIMITS.items()),
+    ),
+    Kind.USER: (
+        _ID,
+        _long("username", 1, 255),
+        Rule("username", lambda user: user.username.isprintable(), "must hold printable characters only"),
+        _OWNER,
+        _one_of("role", (pb.ROLE_MEMBER, pb.ROLE_ADMIN), "ROLE_MEMBER or ROLE_ADMIN"),
+    ),
+    Kind.SEGMENT: (
+        _ID,
+        _OWNER,
+        _where(lambda segment: segment.HasField("code"), _long("code", 1, 50)),
+        _long("short_name", 0, 255),
+        _long("description", 0, 500),
+        _one_of(
+            "state",
+            (pb.SEGMENT_STATE_ACTIVE, pb.SEGMENT_STATE_INACTIVE),
+            "SEGMENT_STATE_ACTIVE or SEGMENT_STATE_INACTIVE",
+        ),
+        _between("expire_minutes", 0, 2**31 - 1),
+    ),
+}
+"""Checked in this order; the first that does not hold is told."""
+
+_CLASSES: tuple[Callable[[str], bool], ...] = (str.islower, str.isupper, str.isdecimal)
+
+
+def check(message: Object) -> None:
+    """Check an object; an `id` of 0 stands for the next free one.
+
+    Raises:
+        AudienceError: SYNTAX, with the field and the rule.
+    """
+    for rule in RULES[kind_of(message)]:
+        if not rule.holds(message):
+            raise AudienceError(Reason.SYNTAX, f"'{rule.field}' {rule.text}", field=rule.field)
+
+
+def check_password(password: str, field: str = "password") -> None:
+    """Check a new password; `field` is where it stands in the request. The error does not repeat it.
+
+    Raises:
+        AudienceError: SYNTAX, with the field and the rule.
+    """
+    classes = {next((each for each in _CLASSES if each(character)), None) for character in password}
+    if len(password) < SHORTEST_PASSWORD or len(classes) <= len(_CLASSES):
+        raise AudienceError(
+            Reason.SYNTAX,
+            f"'{field}' must have at least {SHORTEST_PASSWORD} characters, with a lower-case letter, an upper-case "
+            "letter, a digit, and another character",
+            field=field,
+        )
+
+
+def references(message: Object) -> set[tuple[str, int]]:
+    """The members that a member names beside itself: fields and IDs. They must exist when they are first named."""
+    if not isinstance(message, pb.Member):
+        return set()
+    named = {("segment_access", member_id) for member_id in message.segment_access}
+    if message.HasField("external_member_uid"):
+        named.add(("external_member_uid", message.external_member_uid))
+    return {(field, member_id) for field, member_id in named if member_id != message.id}
+
+
+def complete(message: New) -> New:
+    """A copy with what is meant where a new object says nothing, and without what only the service says."""
+    completed = copy.deepcopy(message)
+    completed.ClearField("etag")
+    if isinstance(completed, pb.User):
+        completed.role = completed.role or pb.ROLE_MEMBER
+        completed.ClearField("token_generation")
+    elif isinstance(completed, pb.Segment):
+        completed.state = completed.state or pb.SEGMENT_STATE_ACTIVE
+        completed.ClearField("last_modified")
+    tidy(completed)
+    return completed
+
+
+def tidy(message: Object) -> None:
+    """Let what means the same be the same: no limits that say nothing."""
+    if isinstance(message, pb.Member) and not message.limits.ListFields():
+        message.ClearField("limits")

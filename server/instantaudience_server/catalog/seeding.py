@@ -1,0 +1,79 @@
+"""Puts a file's catalog into the cluster at start: what is missing is added, what is there stays as it is."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from instantaudience.v1 import catalog_pb2 as pb
+
+from instantaudience_server.catalog import records
+from instantaudience_server.catalog.editor import write_of
+from instantaudience_server.catalog.file import CatalogEntries, CatalogError, Progress
+from instantaudience_server.catalog.records import Object
+from instantaudience_server.store.catalog_interface import CatalogStore, Outcome, Write
+
+OBJECTS_AT_ONCE = 500
+STORE_SECONDS = 5.0
+"""How long the cluster has for one batch."""
+
+HashPassword = Callable[[str], str]
+Entry = pb.Member | pb.ImportedUser | pb.Segment
+
+
+async def seed(
+    store: CatalogStore, entries: CatalogEntries, hash_password: HashPassword, now_ms: int, progress: Progress
+) -> int:
+    """Add the entries that the cluster's catalog does not have; returns how many that were.
+
+    An entry whose ID is there, or whose unique name another object has, is left out: the cluster's catalog decides, the
+    file is only its beginning. Passwords of users that are there are not hashed. `progress` is told in entries.
+
+    Raises:
+        AudienceError: UNAVAILABLE.
+        CatalogError: a user that is not there has no password.
+    """
+    size = len(entries.members) + len(entries.users) + len(entries.segments)
+    lists: tuple[Sequence[Entry], ...] = (entries.members, entries.users, entries.segments)
+    added = done = 0
+    for entries_of_kind in lists:
+        for start in range(0, len(entries_of_kind), OBJECTS_AT_ONCE):
+            batch = entries_of_kind[start : start + OBJECTS_AT_ONCE]
+            added += await _seed(store, batch, hash_password, now_ms)
+            done += len(batch)
+            progress(done, size)
+    return added
+
+
+async def _seed(store: CatalogStore, batch: Sequence[Entry], hash_password: HashPassword, now_ms: int) -> int:
+    kind = records.kind_of(_object_of(batch[0]))
+    ids = [_object_of(entry).id for entry in batch]
+    found = await store.find(kind, ids, _deadline())
+    missing = [entry for entry, record in zip(batch, found, strict=True) if record is None]
+    writes = [await _write(entry, hash_password, now_ms) for entry in missing]
+    return (await store.write(writes, _deadline())).count(Outcome.DONE)
+
+
+async def _write(entry: Entry, hash_password: HashPassword, now_ms: int) -> Write:
+    message = _object_of(entry)
+    records.stamp(message, now_ms, is_new=True)
+    password_hash = await _hash_of(entry, hash_password) if isinstance(entry, pb.ImportedUser) else None
+    return write_of(None, message, password_hash)
+
+
+async def _hash_of(entry: pb.ImportedUser, hash_password: HashPassword) -> str:
+    if entry.password_hash:
+        return entry.password_hash
+    if not entry.password:
+        raise CatalogError(
+            f"user {entry.user.username} (id {entry.user.id}) is not in the cluster yet: it needs 'password' or "
+            "'password_hash'"
+        )
+    # In a thread: it takes some 50 ms, and the commands may stop the start.
+    return await asyncio.to_thread(hash_password, entry.password)
+
+
+def _object_of(entry: Entry) -> Object:
+    return entry.user if isinstance(entry, pb.ImportedUser) else entry
+
+
+def _deadline() -> float:
+    return asyncio.get_running_loop().time() + STORE_SECONDS

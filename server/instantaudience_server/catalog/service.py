@@ -1,0 +1,225 @@
+"""The catalog over gRPC: who may do what, masks and pages (source: catalog.proto, CatalogService)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from instantaudience.v1 import catalog_pb2 as pb
+
+from instantaudience_server.catalog import records as catalog_records
+from instantaudience_server.catalog.access import Caller, require_admin, require_member
+from instantaudience_server.catalog.accounts import AccountService
+from instantaudience_server.catalog.catalog import Catalog, Role
+from instantaudience_server.catalog.editor import CatalogEditor, not_found
+from instantaudience_server.catalog.feed import CatalogFeed
+from instantaudience_server.catalog.paging import page_of
+from instantaudience_server.catalog.update_masks import edit_of
+from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.quotas import Quotas
+from instantaudience_server.store.catalog_interface import CatalogStore, Kind
+
+
+class CatalogService:
+    """One method for each RPC. Deadlines are times of the event loop's clock, in seconds.
+
+    Single objects are read from the cluster. Lists are made from this worker's memory, which takes over the latest
+    changes first. So every read sees what was answered before, by whichever worker.
+
+    Every method raises AudienceError: UNAUTH, for what the caller may not do; SYNTAX, with the field and the rule;
+    NOT_FOUND; UNAVAILABLE. Those that change something raise as `CatalogEditor` does, too.
+    """
+
+    def __init__(
+        self,
+        store: CatalogStore,
+        feed: CatalogFeed,
+        editor: CatalogEditor,
+        accounts: AccountService,
+        quotas: Quotas,
+    ) -> None:
+        self._store = store
+        self._feed = feed
+        self._editor = editor
+        self._accounts = accounts
+        self._quotas = quotas
+
+    @property
+    def _catalog(self) -> Catalog:
+        return self._feed.catalog
+
+    async def create_member(
+        self, request: pb.CreateMemberRequest, caller: Caller, deadline: float
+    ) -> pb.CreateMemberResponse:
+        """Create a member."""
+        require_admin(caller)
+        _require(request, "member")
+        return pb.CreateMemberResponse(member=await self._editor.create(request.member, deadline))
+
+    async def get_member(self, request: pb.GetMemberRequest, caller: Caller, deadline: float) -> pb.GetMemberResponse:
+        """Read a member: callers' own or, for the role `admin`, any."""
+        _require_id(request.id)
+        require_member(caller, request.id)
+        return pb.GetMemberResponse(member=await self._read(Kind.MEMBER, request.id, deadline))
+
+    async def list_members(
+        self, request: pb.ListMembersRequest, caller: Caller, deadline: float
+    ) -> pb.ListMembersResponse:
+        """Read a page of all members."""
+        require_admin(caller)
+        page = page_of(request)
+        await self._feed.catch_up(deadline)
+        ids = page.first_ids(self._catalog.members)
+        members = await self._read_all(Kind.MEMBER, ids[: page.size], deadline)
+        return pb.ListMembersResponse(members=members, next_page_token=page.next_token(ids))
+
+    async def update_member(
+        self, request: pb.UpdateMemberRequest, caller: Caller, deadline: float
+    ) -> pb.UpdateMemberResponse:
+        """Change the settings that the mask names."""
+        require_admin(caller)
+        return pb.UpdateMemberResponse(member=await self._update(request.member, request.update_mask, deadline))
+
+    async def delete_member(
+        self, request: pb.DeleteMemberRequest, caller: Caller, deadline: float
+    ) -> pb.DeleteMemberResponse:
+        """Delete a member that nothing refers to."""
+        require_admin(caller)
+        _require_id(request.id)
+        await self._editor.delete(Kind.MEMBER, request.id, request.etag, deadline)
+        return pb.DeleteMemberResponse()
+
+    async def create_user(
+        self, request: pb.CreateUserRequest, caller: Caller, deadline: float
+    ) -> pb.CreateUserResponse:
+        """Create a user with a password."""
+        require_admin(caller)
+        _require(request, "user")
+        password_hash = await self._accounts.hash_new_password(request.password, deadline)
+        return pb.CreateUserResponse(user=await self._editor.create(request.user, deadline, password_hash))
+
+    async def get_user(self, request: pb.GetUserRequest, caller: Caller, deadline: float) -> pb.GetUserResponse:
+        """Read a user: the caller itself or, for the role `admin`, any."""
+        _require_id(request.id)
+        if request.id != caller.account.id:
+            require_admin(caller)
+        return pb.GetUserResponse(user=await self._read(Kind.USER, request.id, deadline))
+
+    async def list_users(self, request: pb.ListUsersRequest, caller: Caller, deadline: float) -> pb.ListUsersResponse:
+        """Read a page of all users, or of a member's."""
+        require_admin(caller)
+        page = page_of(request)
+        await self._feed.catch_up(deadline)
+        accounts = self._catalog.accounts.values()
+        ids = page.first_ids(each.id for each in accounts if request.member_id in (0, each.member_id))
+        users = await self._read_all(Kind.USER, ids[: page.size], deadline)
+        return pb.ListUsersResponse(users=users, next_page_token=page.next_token(ids))
+
+    async def update_user(
+        self, request: pb.UpdateUserRequest, caller: Caller, deadline: float
+    ) -> pb.UpdateUserResponse:
+        """Change what the mask names of a user."""
+        require_admin(caller)
+        return pb.UpdateUserResponse(user=await self._update(request.user, request.update_mask, deadline))
+
+    async def delete_user(
+        self, request: pb.DeleteUserRequest, caller: Caller, deadline: float
+    ) -> pb.DeleteUserResponse:
+        """Delete a user."""
+        require_admin(caller)
+        _require_id(request.id)
+        await self._editor.delete(Kind.USER, request.id, request.etag, deadline)
+        return pb.DeleteUserResponse()
+
+    async def change_password(
+        self, request: pb.ChangePasswordRequest, caller: Caller, deadline: float
+    ) -> pb.ChangePasswordResponse:
+        """See `AccountService`."""
+        return await self._accounts.change_password(request, caller, deadline)
+
+    async def revoke_tokens(
+        self, request: pb.RevokeTokensRequest, caller: Caller, deadline: float
+    ) -> pb.RevokeTokensResponse:
+        """See `AccountService`."""
+        return await self._accounts.revoke_tokens(request, caller, deadline)
+
+    async def create_segment(
+        self, request: pb.CreateSegmentRequest, caller: Caller, deadline: float
+    ) -> pb.CreateSegmentResponse:
+        """Create a segment of the caller's member or, for the role `admin`, of any."""
+        _require(request, "segment")
+        segment = pb.Segment()
+        segment.CopyFrom(request.segment)
+        segment.member_id = segment.member_id or caller.member.id
+        require_member(caller, segment.member_id)
+        return pb.CreateSegmentResponse(segment=await self._editor.create(segment, deadline))
+
+    async def get_segment(
+        self, request: pb.GetSegmentRequest, caller: Caller, deadline: float
+    ) -> pb.GetSegmentResponse:
+        """Read a segment; counts as a `GET` (contract, "Limits")."""
+        await self._quotas.ask_gets(caller.member, "segment", 1, deadline)
+        return pb.GetSegmentResponse(segment=await self._segment(request.id, caller, deadline))
+
+    async def list_segments(
+        self, request: pb.ListSegmentsRequest, caller: Caller, deadline: float
+    ) -> pb.ListSegmentsResponse:
+        """Read a page of a member's segments, or of all; counts as a `GET` (contract, "Limits")."""
+        member_id = request.member_id
+        if not member_id and caller.account.role is not Role.ADMIN:
+            member_id = caller.member.id
+        require_member(caller, member_id)
+        await self._quotas.ask_gets(caller.member, "segment", 1, deadline)
+        page = page_of(request)
+        await self._feed.catch_up(deadline)
+        found, _ = await self._catalog.page_of_segments(
+            member_id=member_id or None, search=request.search, after_id=page.after_id, limit=page.size + 1
+        )
+        token = page.next_token([segment.id for segment in found])
+        return pb.ListSegmentsResponse(segments=found[: page.size], next_page_token=token)
+
+    async def update_segment(
+        self, request: pb.UpdateSegmentRequest, caller: Caller, deadline: float
+    ) -> pb.UpdateSegmentResponse:
+        """Change what the mask names of a segment."""
+        await self._segment(request.segment.id, caller, deadline)
+        return pb.UpdateSegmentResponse(segment=await self._update(request.segment, request.update_mask, deadline))
+
+    async def delete_segment(
+        self, request: pb.DeleteSegmentRequest, caller: Caller, deadline: float
+    ) -> pb.DeleteSegmentResponse:
+        """Remove a segment from the catalog."""
+        await self._segment(request.id, caller, deadline)
+        await self._editor.delete(Kind.SEGMENT, request.id, request.etag, deadline)
+        return pb.DeleteSegmentResponse()
+
+    async def _read(self, kind: Kind, object_id: int, deadline: float) -> Any:
+        found = await self._read_all(kind, [object_id], deadline)
+        if not found:
+            raise not_found(kind, object_id)
+        return found[0]
+
+    async def _read_all(self, kind: Kind, ids: Sequence[int], deadline: float) -> list[Any]:
+        """Objects in the order of the IDs, without those that are gone."""
+        records = await self._store.find(kind, ids, deadline)
+        return [catalog_records.decode(kind, data) for data in records if data is not None]
+
+    async def _segment(self, segment_id: int, caller: Caller, deadline: float) -> pb.Segment:
+        """A segment that the caller may work with."""
+        _require_id(segment_id)
+        segment: pb.Segment = await self._read(Kind.SEGMENT, segment_id, deadline)
+        require_member(caller, segment.member_id)
+        return segment
+
+    async def _update(self, source: catalog_records.Object, mask: Any, deadline: float) -> Any:
+        _require_id(source.id)
+        kind, edit = catalog_records.kind_of(source), edit_of(source, mask)
+        return await self._editor.update(kind, source.id, edit, source.etag, deadline)
+
+
+def _require(request: Any, field: str) -> None:
+    if not request.HasField(field):
+        raise AudienceError(Reason.SYNTAX, f"'{field}' is required", field=field)
+
+
+def _require_id(object_id: int) -> None:
+    if not object_id:
+        raise AudienceError(Reason.SYNTAX, "'id' is required", field="id")

@@ -1,0 +1,197 @@
+"""`catalog import` and `catalog export`: the catalog from a file, and into one."""
+
+import json
+import sys
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+import click
+from instantaudience.v1 import catalog_pb2 as pb
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from instantaudience_server.catalog.file import CatalogEntries, CatalogError, place_of, read_catalog, write_entry
+from instantaudience_server.commands.client import Client, with_client
+
+MOST_OBJECTS = 1000
+"""Objects of a request (source: ImportCatalogRequest)."""
+MOST_BYTES = 500_000
+"""Bytes of a request, about; the service takes 1 MB."""
+PASSWORD_BYTES = MOST_BYTES // 10
+"""What a plain password counts as: hashing it takes the service some 50 ms."""
+
+Entry = pb.Member | pb.ImportedUser | pb.Segment
+Failed = dict[int, tuple[Entry, str]]
+"""Entries that could not be put, and why, by their position in the file."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What goes into one request: entries of one list, each with its position in the file."""
+
+    list_name: str
+    entries: Sequence[tuple[int, Entry]]
+
+    def request(self) -> pb.ImportCatalogRequest:
+        """The request."""
+        request = pb.ImportCatalogRequest()
+        getattr(request, self.list_name).extend(entry for _, entry in self.entries)
+        return request
+
+    def entry(self, path: str) -> tuple[int, Entry]:
+        """What stands at a path of the request: `segments[3]`."""
+        return self.entries[int(path.partition("[")[2].partition("]")[0])]
+
+
+def batches(list_name: str, entries: Iterable[tuple[int, Entry]]) -> Iterator[Batch]:
+    """Entries of a list, as many to a request as it takes."""
+    batch: list[tuple[int, Entry]] = []
+    size = 0
+    for position, entry in entries:
+        batch.append((position, entry))
+        size += PASSWORD_BYTES if isinstance(entry, pb.ImportedUser) and entry.password else entry.ByteSize()
+        if len(batch) == MOST_OBJECTS or size >= MOST_BYTES:
+            yield Batch(list_name, batch)
+            batch, size = [], 0
+    if batch:
+        yield Batch(list_name, batch)
+
+
+class Import:
+    """Puts a file's entries, and counts what became of them."""
+
+    def __init__(self) -> None:
+        self.created = self.changed = self.unchanged = 0
+        self.problems: list[str] = []
+
+    def run(self, client: Client, entries: CatalogEntries) -> Iterator[int]:
+        """Put everything, members first, because the others refer to them; yields how many more are done with."""
+        lists: tuple[tuple[str, Sequence[Entry]], ...] = (
+            ("members", entries.members),
+            ("users", entries.users),
+            ("segments", entries.segments),
+        )
+        for list_name, entries_of_list in lists:
+            failed = yield from self._put(client, batches(list_name, enumerate(entries_of_list)))
+            # Members may name others that came in a later request; those are there now.
+            while failed and list_name == "members":
+                left = [(position, entry) for position, (entry, _) in failed.items()]
+                failed = yield from self._put(client, batches(list_name, left))
+                if len(failed) == len(left):
+                    break
+            for position, (entry, text) in sorted(failed.items()):
+                object_id = entry.user.id if isinstance(entry, pb.ImportedUser) else entry.id
+                self.problems.append(f"{place_of(list_name, position, object_id)}: {text}")
+            yield len(failed)
+
+    def _put(self, client: Client, to_send: Iterator[Batch]) -> Generator[int, None, Failed]:
+        """Put entries of one list; yields how many more were put, and returns the others."""
+        sent: deque[Batch] = deque()
+        failed: Failed = {}
+
+        def requests() -> Iterator[pb.ImportCatalogRequest]:
+            for batch in to_send:
+                sent.append(batch)
+                yield batch.request()
+
+        for answer in client.import_catalog(requests()):
+            batch = sent.popleft()
+            self.created += answer.created
+            self.changed += answer.changed
+            self.unchanged += answer.unchanged
+            for problem in answer.problems:
+                position, entry = batch.entry(problem.path)
+                failed[position] = entry, problem.message
+            yield len(batch.entries) - len(answer.problems)
+        return failed
+
+
+@click.group()
+def catalog() -> None:
+    """Put the catalog from a file, or write it into one."""
+
+
+@catalog.command("import")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print the counts and problems as JSON.")
+@with_client("admin")
+def import_file(client: Client, file: Path, as_json: bool) -> None:
+    """Create the members, users and segments of the YAML file FILE that are missing, and change those that differ.
+
+    Nothing is removed. Importing the same file again changes nothing. The exit status is 1 if entries could not be put.
+    """
+    done = Import()
+    with _progress() as progress:
+        entries = _read(file, progress)
+        size = len(entries.members) + len(entries.users) + len(entries.segments)
+        task = progress.add_task("importing", total=size)
+        try:
+            for count in done.run(client, entries):
+                progress.advance(task, count)
+        except click.ClickException as error:
+            put = done.created + done.changed + done.unchanged
+            _tell_problems(file, done)
+            again = f"; {put} of {size} entries were put; import the file again for the others" if put else ""
+            raise click.ClickException(error.message + again) from error
+    _tell_problems(file, done)
+    counts = {"created": done.created, "changed": done.changed, "unchanged": done.unchanged}
+    if as_json:
+        click.echo(json.dumps(counts | {"problems": done.problems}, ensure_ascii=False))
+    else:
+        click.echo(", ".join(f"{name} {count}" for name, count in counts.items()))
+    if done.problems:
+        sys.exit(1)
+
+
+@catalog.command("export")
+@click.argument("file", type=click.File("w", encoding="utf-8", atomic=True), default="-")
+@with_client("admin")
+def export_file(client: Client, file: TextIO) -> None:
+    """Write the whole catalog as YAML into FILE (standard output without one), for `import`.
+
+    Passwords are not in it: users that are imported elsewhere need one added.
+    """
+    lists = (
+        ("members", "ListMembers", pb.ListMembersRequest()),
+        ("users", "ListUsers", pb.ListUsersRequest()),
+        ("segments", "ListSegments", pb.ListSegmentsRequest()),
+    )
+    for name, method, request in lists:
+        heading = f"{name}:\n"
+        for message in client.pages(method, request, name):
+            file.write(heading + write_entry(message))
+            heading = ""
+
+
+def _read(file: Path, progress: Progress) -> CatalogEntries:
+    task = progress.add_task("reading", total=None)
+    try:
+        return read_catalog(
+            file, complete=False, progress=lambda done, size: progress.update(task, completed=done, total=size)
+        )
+    except CatalogError as error:
+        raise click.ClickException(str(error)) from error
+    finally:
+        progress.remove_task(task)
+
+
+def _progress() -> Progress:
+    """A bar on standard error, where that is a terminal."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        disable=not sys.stderr.isatty(),
+        transient=True,
+    )
+
+
+def _tell_problems(file: Path, done: Import) -> None:
+    for problem in done.problems:
+        click.echo(f"{file}: {problem}", err=True)

@@ -1,0 +1,220 @@
+"""How the commands reach a service: over REST and gRPC, signed in."""
+
+import contextlib
+import functools
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import click
+import httpx
+from google.protobuf.message import Message
+from instantaudience.v1 import catalog_pb2 as pb
+from instantaudience.v1 import usage_pb2
+
+from instantaudience_server.commands.demo import Credentials, demo_credentials
+from instantaudience_server.transport.client import CallFailedError, ServiceClient
+
+TIMEOUT_SECONDS = 30.0
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+PAGE_SIZE = 1000
+MOST_WAITS = 30
+"""How often a rate limit is waited for, in a row."""
+
+DENIED_HINT = "sign in as a user that may do this: --username, or INSTANT_AUDIENCE_USERNAME"
+
+Result = TypeVar("Result")
+
+
+class TokenRefusedError(click.ClickException):
+    """The service does not take the token."""
+
+
+class Client:
+    """Calls the service, signing in when it has to; tokens are kept for the next command.
+
+    Without token and credentials, and on this machine, it signs in as a user of the demo catalog. Every method raises
+    click.ClickException when the call failed; the message says why and what to do.
+    """
+
+    def __init__(self, url: str, token: str | None, credentials: Credentials | None, demo_username: str) -> None:
+        self._http = httpx.Client(base_url=url, timeout=TIMEOUT_SECONDS)
+        self._url = url
+        self._token = token
+        self._credentials = credentials
+        self._demo_username = demo_username
+        self._closing = contextlib.ExitStack()
+        self._grpc: ServiceClient | None = None
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+        self._closing.close()
+
+    def call(self, method: str, path: str, **kwargs: Any) -> dict[str, Any]:
+        """The `response` object of a REST call's answer."""
+        return self._signed_in(lambda token: _answer(self._send(method, path, token, **kwargs)))
+
+    def catalog(self, method: str, request: Message) -> Any:
+        """The answer of a unary method of CatalogService, given by its name. A rate limit is waited for."""
+        return self._patiently(lambda token: self._connected().call(method, request, token))
+
+    def usage(self, request: usage_pb2.GetUsageRequest) -> usage_pb2.GetUsageResponse:
+        """What a member sent. A rate limit is waited for."""
+        return self._patiently(lambda token: self._connected().get_usage(request, token))
+
+    def _patiently(self, attempt: Callable[[str], Result]) -> Result:
+        """What the attempt returns, signed in, as soon as no rate limit stands in its way."""
+        for _ in range(MOST_WAITS):
+            try:
+                return self._signed_in(attempt)
+            except CallFailedError as error:
+                if error.reason != "RATE_LIMIT_EXCEEDED" or error.retry_seconds is None:
+                    raise self._explained(error) from None
+                failure = error
+            time.sleep(failure.retry_seconds or 0)
+        raise self._explained(failure)
+
+    def pages(self, method: str, request: Any, field: str) -> Iterator[Any]:
+        """All objects that a List method has; `field` of its answers holds them."""
+        while True:
+            request.page_size = PAGE_SIZE
+            answer = self.catalog(method, request)
+            yield from getattr(answer, field)
+            request.page_token = answer.next_page_token
+            if not request.page_token:
+                return
+
+    def import_catalog(self, requests: Iterable[pb.ImportCatalogRequest]) -> Iterator[pb.ImportCatalogResponse]:
+        """The answers of ImportCatalog, in order."""
+        try:
+            # An empty import first: whoever may not import learns it at once, and an old token is replaced.
+            self._signed_in(lambda token: list(self._connected().import_catalog([pb.ImportCatalogRequest()], token)))
+            yield from self._signed_in(lambda token: self._connected().import_catalog(requests, token))
+        except CallFailedError as error:
+            raise self._explained(error) from None
+
+    def _signed_in(self, attempt: Callable[[str], Result]) -> Result:
+        """What the attempt returns with a token that the service takes."""
+        if self._token is not None:
+            return attempt(self._token)
+        kept = _kept_token(self._url, self._required_credentials())
+        if kept.exists():
+            try:
+                return attempt(kept.read_text())
+            except TokenRefusedError:
+                pass  # it has ended
+            except CallFailedError as error:
+                if error.code != "UNAUTHENTICATED":
+                    raise
+        return attempt(self._sign_in(kept))
+
+    def _sign_in(self, kept: Path) -> str:
+        credentials = self._required_credentials()
+        answer = self._send("POST", "/auth", None, json={"auth": credentials._asdict()})
+        if answer.status_code == httpx.codes.UNAUTHORIZED:
+            raise click.ClickException(
+                f"the service does not accept the user name {credentials.username!r} with this password: set "
+                "INSTANT_AUDIENCE_USERNAME and INSTANT_AUDIENCE_PASSWORD, or INSTANT_AUDIENCE_TOKEN"
+            )
+        token: str = _answer(answer)["token"]
+        with contextlib.suppress(OSError):  # without a place for it, the next command signs in again
+            kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with os.fdopen(os.open(kept, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+                file.write(token)
+        return token
+
+    def _required_credentials(self) -> Credentials:
+        if self._credentials is not None:
+            return self._credentials
+        if urlsplit(self._url).hostname in LOOPBACK:
+            return demo_credentials(self._demo_username)
+        raise click.ClickException(
+            "no credentials: set INSTANT_AUDIENCE_USERNAME and INSTANT_AUDIENCE_PASSWORD, or INSTANT_AUDIENCE_TOKEN"
+        )
+
+    def _send(self, method: str, path: str, token: str | None, **kwargs: Any) -> httpx.Response:
+        headers = {} if token is None else {"authorization": token}
+        try:
+            return self._http.request(method, path, headers=headers, **kwargs)
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from error
+
+    def _connected(self) -> ServiceClient:
+        if self._grpc is None:
+            try:
+                self._grpc = self._closing.enter_context(ServiceClient(self._url))
+            except ValueError as error:
+                raise click.ClickException(str(error)) from error
+        return self._grpc
+
+    def _explained(self, error: CallFailedError) -> click.ClickException:
+        if not error.reason:
+            if error.code in ("UNAVAILABLE", "DEADLINE_EXCEEDED"):
+                return self._unreachable(error)
+            return click.ClickException(f"{self._url} is not this service, or an older one: {error.code}: {error}")
+        hint = f"; {DENIED_HINT}" if error.code == "PERMISSION_DENIED" else ""
+        if error.retry_seconds is not None:
+            hint = f"; try again in {error.retry_seconds} s"
+        return click.ClickException(f"{error.reason}: {error}{hint}")
+
+    def _unreachable(self, error: Exception) -> click.ClickException:
+        return click.ClickException(
+            f"{self._url} does not answer ({error}): start the service with `make run`, or name another with --url"
+        )
+
+
+def _answer(answer: httpx.Response) -> dict[str, Any]:
+    try:
+        response: dict[str, Any] = answer.json()["response"]
+    except (ValueError, KeyError, TypeError):
+        raise click.ClickException(f"{answer.url} is not this service: HTTP {answer.status_code}") from None
+    if answer.is_error:
+        wait = answer.headers.get("retry-after")
+        hint = f"; try again in {wait} s" if wait else ""
+        refused = answer.status_code == httpx.codes.UNAUTHORIZED
+        kind = TokenRefusedError if refused else click.ClickException
+        raise kind(f"{response['error_id']}: {response['error']}{hint}")
+    return response
+
+
+def _kept_token(url: str, credentials: Credentials) -> Path:
+    """Where the token for an account on a service is kept, readable by its owner alone."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    name = hashlib.sha256("\n".join((url, *credentials)).encode()).hexdigest()
+    return cache / "instant-audience" / f"token-{name}"
+
+
+def _option(name: str, text: str, **kwargs: Any) -> Callable[[Any], Any]:
+    return click.option(f"--{name}", envvar=f"INSTANT_AUDIENCE_{name.upper()}", show_envvar=True, help=text, **kwargs)
+
+
+_OPTIONS = (
+    _option("token", "A token, instead of signing in."),
+    _option("password", "The password to sign in with."),
+    _option("username", "The user to sign in as. Without one, and on this machine, the demo catalog's."),
+    _option("url", "Where the service is.", default="http://127.0.0.1:8080", show_default=True),
+)
+
+
+def with_client(demo_username: str = "demo") -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options that say where the service is and who signs in, and a Client as first argument."""
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def command(url: str, username: str | None, password: str | None, token: str | None, **arguments: Any) -> None:
+            if (username is None) != (password is None):
+                raise click.UsageError("--username and --password go together")
+            credentials = None if username is None or password is None else Credentials(username, password)
+            with contextlib.closing(Client(url, token, credentials, demo_username)) as client:
+                function(client, **arguments)
+
+        for option in _OPTIONS:
+            command = option(command)
+        return command
+
+    return decorate

@@ -1,0 +1,152 @@
+"""The fields of the catalog's objects, as the commands' options name them (source: catalog.proto)."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import click
+from google.protobuf.message import Message
+from instantaudience.v1 import catalog_pb2 as pb
+
+from instantaudience_server.commands.client import Client
+
+Decorator = Callable[[Any], Any]
+
+
+def number(value: str) -> int:
+    """An int32, as most of the fields are."""
+    if not re.fullmatch("-?[0-9]{1,10}", value) or not -(2**31) <= int(value) < 2**31:
+        raise click.BadParameter(f"'{value}' is no whole number of 32 bits")
+    return int(value)
+
+
+def ids(value: str) -> list[int]:
+    """IDs with commas between; none in an empty text."""
+    return [number(word.strip()) for word in value.split(",") if word.strip()]
+
+
+def text(value: str) -> str:
+    """What was typed, if it is in the terminal's encoding."""
+    if not value.isascii() and re.search("[\ud800-\udfff]", value):
+        raise click.BadParameter("this is no readable text")
+    return value
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field that an option sets. `path` is its path in the message; `words` are an enum's values, or a flag's."""
+
+    path: str
+    help: str
+    type: Callable[[str], Any] = number
+    words: Mapping[str, int | bool] | None = None
+    flag: str = ""
+
+    @property
+    def parameter(self) -> str:
+        """The name of the commands' parameter; those of the connection have other ones."""
+        return f"field_{self.path.replace('.', '_')}"
+
+    def option(self, required: bool = False) -> Decorator:
+        """The option, which is None where it is not given."""
+        flag = self.flag or f"--{self.path.rpartition('.')[2].replace('_', '-')}"
+        kind = click.Choice(list(self.words)) if self.words else self.type
+        return click.option(flag, self.parameter, type=kind, help=self.help, required=required)
+
+    def put(self, message: Any, value: Any) -> None:
+        """Set it in a message."""
+        *way, name = self.path.split(".")
+        for step in way:
+            message = getattr(message, step)
+        value = self.words[value] if self.words else value
+        if isinstance(value, list):
+            getattr(message, name).extend(value)
+        else:
+            setattr(message, name, value)
+
+
+@dataclass(frozen=True)
+class Noun:
+    """A kind of object. `first` are the fields that are set once, `fields` those that can be changed.
+
+    `columns` are the paths that a list shows; `filters` the fields of the request for it.
+    """
+
+    name: str
+    first: tuple[Field, ...]
+    fields: tuple[Field, ...]
+    columns: tuple[str, ...]
+    filters: tuple[Field, ...] = ()
+
+    def request(self, verb: str, **fields: Any) -> Any:
+        """The request of a method."""
+        return getattr(pb, f"{verb}{self.title}Request")(**fields)
+
+    def call(self, client: Client, verb: str, request: Message) -> Any:
+        """The answer of a method: the object, where it has one."""
+        return getattr(client.catalog(f"{verb}{self.title}", request), self.name, None)
+
+    @property
+    def title(self) -> str:
+        """As it stands in the names of methods."""
+        return self.name.title()
+
+
+YES_NO = {"yes": True, "no": False}
+MEMBER = Noun(
+    name="member",
+    first=(Field("id", "The ID; without it, the next free one."),),
+    fields=(
+        Field("name", "Its name.", text),
+        Field("default_expiration", "Minutes that memberships last whose block does not say. 0: they never end."),
+        Field("segment_access", "The other members whose segments it may use: IDs with commas between.", ids),
+        Field("use_external_uids", "Whether its user IDs are external IDs.", words=YES_NO),
+        Field("external_member_uid", "The member whose external IDs it uses; unset: its own."),
+        Field("limits.posts_per_second", "Requests to apply memberships, a second."),
+        Field("limits.gets_per_second", "Requests to read, a second."),
+        Field("limits.users_per_second", "Users in requests to apply memberships, a second."),
+        Field("limits.users_per_call", "Users of a request that are looked at."),
+        Field("limits.segments_per_user", "Blocks of a user that are looked at."),
+        Field("limits.body_bytes", "Bytes of a request."),
+    ),
+    columns=("id", "name", "default_expiration", "segment_access", "use_external_uids", "external_member_uid"),
+)
+USER = Noun(
+    name="user",
+    first=(
+        Field("id", "The ID; without it, the next free one."),
+        Field("member_id", "The member that it signs in for."),
+    ),
+    fields=(
+        # Not --username, which is who signs in.
+        Field("username", "The name that it signs in with.", text, flag="--name"),
+        Field("role", "What it may do.", words={"member": pb.ROLE_MEMBER, "admin": pb.ROLE_ADMIN}),
+        Field("deactivated", "Whether it may not sign in; its tokens are refused then.", words=YES_NO),
+    ),
+    columns=("id", "username", "member_id", "role", "deactivated"),
+    filters=(Field("member_id", "Only users of this member."),),
+)
+SEGMENT = Noun(
+    name="segment",
+    first=(
+        Field("id", "The ID; without it, the next free one."),
+        Field("member_id", "The member that owns it; without it, that of who signs in."),
+    ),
+    fields=(
+        Field("code", "Its code, unique in its member.", text),
+        Field("short_name", "Its name.", text),
+        Field("description", "What it is about.", text),
+        Field(
+            "state",
+            "Whether it takes users.",
+            words={"active": pb.SEGMENT_STATE_ACTIVE, "inactive": pb.SEGMENT_STATE_INACTIVE},
+        ),
+        Field("expire_minutes", "A note of how long users are meant to stay, in minutes."),
+    ),
+    columns=("id", "member_id", "code", "short_name", "state", "expire_minutes", "last_modified"),
+    filters=(
+        Field("member_id", "Only segments of this member."),
+        Field("search", "Only segments whose code or name holds this text.", text),
+    ),
+)

@@ -1,0 +1,185 @@
+"""`member` and `segment`, and what they have in common with `user`: the catalog's objects one by one."""
+
+import itertools
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import click
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+from instantaudience.v1 import catalog_pb2 as pb
+
+from instantaudience_server.commands.client import Client, with_client
+from instantaudience_server.commands.object_fields import MEMBER, SEGMENT, Decorator, Noun, number
+from instantaudience_server.commands.tables import print_table
+
+Complete = Callable[[Any, Mapping[str, Any]], None]
+
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, with the names of catalog.proto.")
+_etag_option = click.option("--etag", default="", help="Only if the object still has this etag.")
+_id_argument = click.argument("object_id", metavar="ID", type=number)
+
+
+def object_commands(noun: Noun) -> click.Group:
+    """The commands of a kind of object."""
+    group = click.Group(noun.name, help=f"Add, list, show, change and remove {noun.name}s.")
+    for command in (_list, _show, _set, _remove):
+        group.add_command(command(noun))
+    return group
+
+
+def add_command(
+    noun: Noun, required: Sequence[str] = (), options: Sequence[Decorator] = (), complete: Complete | None = None
+) -> click.Command:
+    """The command that creates an object, with options for its fields.
+
+    `complete` does what is still to do about the request; it gets the values of the other `options`, by name.
+    """
+
+    @_json_option
+    @with_client("admin")
+    def add(client: Client, as_json: bool, **given: Any) -> None:
+        request = noun.request("Create")
+        _put(noun, getattr(request, noun.name), given)
+        if complete:
+            complete(request, given)
+        _print(noun, noun.call(client, "Create", request), as_json)
+
+    for option in (
+        *options,
+        *(field.option(field.path in required) for field in reversed((*noun.first, *noun.fields))),
+    ):
+        add = option(add)
+    return click.command("add", help=f"Add a {noun.name}.")(add)
+
+
+def _list(noun: Noun) -> click.Command:
+    @click.option("--limit", type=click.IntRange(min=1), help="At most so many, from the smallest ID on.")
+    @_json_option
+    @with_client("admin")
+    def show_list(client: Client, limit: int | None, as_json: bool, **given: Any) -> None:
+        request = getattr(pb, f"List{noun.title}sRequest")()
+        for field in noun.filters:
+            if (value := given[field.parameter]) is not None:
+                field.put(request, value)
+        found = itertools.islice(client.pages(f"List{noun.title}s", request, f"{noun.name}s"), limit)
+        if as_json:
+            _print_array(found)
+        else:
+            rows = [[_cell(as_dict(message), path) for path in noun.columns] for message in found]
+            headings = [path.replace("_", " ") for path in noun.columns]
+            print_table(f"{noun.name}s: {len(rows)}", headings, rows)
+
+    for field in reversed(noun.filters):
+        show_list = field.option()(show_list)
+    return click.command("list", help=f"List {noun.name}s, by ID.")(show_list)
+
+
+def _show(noun: Noun) -> click.Command:
+    @click.command("show", help=f"Show a {noun.name}, with its etag.")
+    @_id_argument
+    @_json_option
+    @with_client("admin")
+    def show(client: Client, object_id: int, as_json: bool) -> None:
+        _print(noun, noun.call(client, "Get", noun.request("Get", id=object_id)), as_json)
+
+    return show
+
+
+def _set(noun: Noun) -> click.Command:
+    paths = [field.path for field in noun.fields]
+
+    @_id_argument
+    @click.option(
+        "--unset",
+        multiple=True,
+        metavar="FIELD",
+        type=click.Choice(paths),
+        help=f"Give one of these fields its default again, may be given several times: {', '.join(paths)}.",
+    )
+    @_etag_option
+    @_json_option
+    @with_client("admin")
+    def change(client: Client, object_id: int, unset: tuple[str, ...], etag: str, as_json: bool, **given: Any) -> None:
+        request = noun.request("Update")
+        message = getattr(request, noun.name)
+        mask = _put(noun, message, given)
+        if both := set(mask) & set(unset):
+            raise click.UsageError(f"{', '.join(sorted(both))} cannot be set and unset at once")
+        if not mask and not unset:
+            raise click.UsageError("nothing to change: give at least one field")
+        message.id, message.etag = object_id, etag
+        request.update_mask.paths.extend([*mask, *unset])
+        _print(noun, noun.call(client, "Update", request), as_json)
+
+    for field in reversed(noun.fields):
+        change = field.option()(change)
+    return click.command("set", help=f"Change those fields of a {noun.name} that are given.")(change)
+
+
+def _remove(noun: Noun) -> click.Command:
+    @click.command("remove", help=f"Remove a {noun.name}.")
+    @_id_argument
+    @_etag_option
+    @with_client("admin")
+    def remove(client: Client, object_id: int, etag: str) -> None:
+        noun.call(client, "Delete", noun.request("Delete", id=object_id, etag=etag))
+        click.echo(f"removed {noun.name} {object_id}")
+
+    return remove
+
+
+def _put(noun: Noun, message: Any, given: Mapping[str, Any]) -> list[str]:
+    """Set the fields that were given; returns their paths."""
+    paths = []
+    for field in (*noun.first, *noun.fields):
+        if (value := given.get(field.parameter)) is not None:
+            field.put(message, value)
+            paths.append(field.path)
+    return paths
+
+
+def as_dict(message: Message) -> dict[str, Any]:
+    """A message in protobuf's JSON, with the proto's names, and with fields that have their default."""
+    fields = MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+    return {field.name: fields[field.name] for field in message.DESCRIPTOR.fields if field.name in fields}
+
+
+def _print(noun: Noun, message: Message, as_json: bool) -> None:
+    fields = as_dict(message)
+    if as_json:
+        click.echo(json.dumps(fields, indent=2, ensure_ascii=False))
+        return
+    limits = fields.pop("limits", {})
+    fields |= {f"limits.{name}": value for name, value in limits.items()}
+    rows = [(path, _cell(fields, path)) for path in fields]
+    print_table(f"{noun.name} {fields['id']}", ("field", "value"), rows)
+
+
+def _print_array(messages: Iterable[Message]) -> None:
+    """An object a line, so that a long list need not be in memory."""
+    before = "["
+    for message in messages:
+        click.echo(f"{before}\n{json.dumps(as_dict(message), ensure_ascii=False)}", nl=False)
+        before = ","
+    click.echo("[]" if before == "[" else "\n]")
+    sys.stdout.flush()
+
+
+def _cell(fields: Mapping[str, Any], path: str) -> object:
+    value = fields.get(path)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    if path in ("role", "state"):
+        return str(value).rpartition("_")[2].lower()
+    return value
+
+
+member = object_commands(MEMBER)
+member.add_command(add_command(MEMBER, ("name",)))
+segment = object_commands(SEGMENT)
+segment.add_command(add_command(SEGMENT))

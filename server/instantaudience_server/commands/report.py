@@ -1,0 +1,181 @@
+"""`report`: what a member sent, hour by hour."""
+
+import csv
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import click
+from instantaudience.v1 import usage_pb2 as pb
+from rich.bar import Bar
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from instantaudience_server.commands.client import Client, with_client
+
+MOST_HOURS = 720
+"""Hours of a report (source: GetUsageRequest)."""
+COUNTERS = {
+    "calls": "calls",
+    "valid_users": "users",
+    "valid_adds": "adds",
+    "valid_removes": "removes",
+    "invalid_users": "unknown users",
+    "invalid_segments": "unknown segments",
+    "unauth_segments": "not allowed",
+    "inactive_segments": "inactive",
+    "other_errors": "failed calls",
+}
+"""Field of `UsageHour` → heading."""
+TAKEN = ("valid_adds", "valid_removes")
+REFUSED = ("invalid_users", "invalid_segments", "unauth_segments", "inactive_segments", "other_errors")
+LINES = ("error_lines", "segment_lines")
+STEPS = (1, 2, 3, 6, 12, 24, 48)
+"""Hours of a bar."""
+MOST_BARS = 31
+BAR_WIDTH = 32
+
+_MOMENT = click.DateTime(["%Y-%m-%d %H:%M:%S", "%Y-%m-%d+%H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d"])
+_SECONDS = 3600
+
+
+@click.command()
+@click.option("--member", "member_id", type=click.IntRange(min=1), help="Whose; without it, one's own member's.")
+@click.option("--start", type=_MOMENT, help="From this moment on (UTC), '2014-05-22 00:00:00'; hours are whole.")
+@click.option("--end", type=_MOMENT, help="Up to this moment (UTC). Without it: now.")
+@click.option(
+    "--hours",
+    type=click.IntRange(1, MOST_HOURS),
+    help="So many hours from --start on, else up to --end. Without it and --start: two weeks.",
+)
+@click.option("--lines", is_flag=True, help="With the sampled lines: what was refused and what was taken.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with the names of usage.proto.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV, an hour a line, with the names of usage.proto.")
+@with_client("admin")
+def report(
+    client: Client,
+    member_id: int | None,
+    start: datetime | None,
+    end: datetime | None,
+    hours: int | None,
+    lines: bool,
+    as_json: bool,
+    as_csv: bool,
+) -> None:
+    """Show what a member sent, hour by hour, as a table and a chart: what was taken and what was refused."""
+    if as_csv and (as_json or lines):
+        raise click.UsageError("--csv cannot be used together with --json or --lines")
+    if None not in (start, end, hours):
+        raise click.UsageError("--start, --end and --hours cannot be used together: give two of them")
+    request = pb.GetUsageRequest(member_id=member_id, without_lines=True)
+    if start is not None and hours is not None:
+        end, hours = start + timedelta(hours=hours), None
+    for field, moment in (("start", start), ("end", end)):
+        if moment is not None:
+            getattr(request, field).FromDatetime(moment)
+    if hours is not None:
+        request.hours = hours
+    answer = client.usage(request)
+    if lines:
+        _add_lines(client, answer)
+    if as_json:
+        found = {"hours": [_fields(hour, lines) for hour in answer.hours], "total": _fields(answer.total, False)}
+        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+    elif as_csv:
+        rows = [_fields(hour, False) for hour in answer.hours]
+        writer = csv.DictWriter(sys.stdout, _fields(answer.total, False), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    else:
+        _show(answer)
+
+
+def _add_lines(client: Client, answer: pb.GetUsageResponse) -> None:
+    """Ask for the lines, a day at a time: those of two weeks are more than a call may answer."""
+    hours = {hour.hour.seconds: hour for hour in answer.hours}
+    end = 0
+    for start in hours:
+        if start >= end:
+            end = start + 24 * _SECONDS
+            request = pb.GetUsageRequest(member_id=answer.total.member_id)
+            request.start.seconds, request.end.seconds = start, end
+            for found in client.usage(request).hours:
+                if (hour := hours.get(found.hour.seconds)) is not None:
+                    hour.error_lines.extend(found.error_lines)
+                    hour.segment_lines.extend(found.segment_lines)
+
+
+def _fields(hour: pb.UsageHour, lines: bool) -> dict[str, Any]:
+    """An hour by the names of usage.proto. Counters are numbers: protobuf's own JSON has them as strings."""
+    return {
+        "hour": _moment(hour).isoformat().replace("+00:00", "Z"),
+        "member_id": hour.member_id,
+        **{name: getattr(hour, name) for name in COUNTERS},
+        "match_rate": hour.match_rate,
+        **({name: list(getattr(hour, name)) for name in LINES} if lines else {}),
+    }
+
+
+def _show(answer: pb.GetUsageResponse) -> None:
+    """A table of the hours and their sum, a chart, and the lines that came along."""
+    console = Console(file=sys.stdout)
+    if not answer.hours:
+        click.echo(f"member {answer.total.member_id} sent nothing")
+        return
+    table = Table(title=Text(f"member {answer.total.member_id}"), title_justify="left", show_footer=True)
+    table.add_column("hour (UTC)", footer="total", no_wrap=True)
+    for name, heading in COUNTERS.items():
+        table.add_column(heading, justify="right", footer=str(getattr(answer.total, name)))
+    table.add_column("match rate", justify="right", footer=f"{answer.total.match_rate:.1f}")
+    for hour in answer.hours:
+        counts = [str(getattr(hour, name)) for name in COUNTERS]
+        table.add_row(f"{_moment(hour):%Y-%m-%d %H:%M}", *counts, f"{hour.match_rate:.1f}")
+    console.print(table)
+    console.print(_chart(answer.hours))
+    for name, title in zip(LINES, ("refused", "taken"), strict=True):
+        lines = [line for hour in answer.hours for line in getattr(hour, name)]
+        if lines:
+            console.print(Text(f"\n{title}, a sample of each hour:"))
+            console.print(Text("\n".join(lines)), soft_wrap=True)
+
+
+def _chart(hours: Sequence[pb.UsageHour]) -> Table:
+    """Bars of what was taken and of what was refused, each to its own scale.
+
+    A bar is for as many hours as make the chart fit on a screen.
+    """
+    first, last = (hour.hour.seconds // _SECONDS for hour in (hours[0], hours[-1]))
+    step = next((step for step in STEPS if (last - first) // step < MOST_BARS), STEPS[-1])
+    first -= first % step
+    bars = [(0, 0)] * ((last - first) // step + 1)
+    for hour in hours:
+        place = (hour.hour.seconds // _SECONDS - first) // step
+        taken, refused = bars[place]
+        bars[place] = taken + _sum(hour, TAKEN), refused + _sum(hour, REFUSED)
+    most = [max(1, *column) for column in zip(*bars, strict=True)]
+    table = Table(title=Text(f"by {step} h"), title_justify="left", box=None, pad_edge=False)
+    for heading, justify in (
+        ("from (UTC)", "left"),
+        ("taken", "right"),
+        ("", "left"),
+        ("refused", "right"),
+        ("", "left"),
+    ):
+        table.add_column(heading, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    for place, (taken, refused) in enumerate(bars):
+        began = datetime.fromtimestamp((first + place * step) * _SECONDS, UTC)
+        taken_bar = Bar(most[0], 0, taken, width=BAR_WIDTH, color="green")
+        refused_bar = Bar(most[1], 0, refused, width=BAR_WIDTH, color="red")
+        table.add_row(f"{began:%Y-%m-%d %H:%M}", str(taken), taken_bar, str(refused), refused_bar)
+    return table
+
+
+def _sum(hour: pb.UsageHour, names: Iterable[str]) -> int:
+    return sum(getattr(hour, name) for name in names)
+
+
+def _moment(hour: pb.UsageHour) -> datetime:
+    return datetime.fromtimestamp(hour.hour.seconds, UTC)

@@ -1,0 +1,175 @@
+"""The commands; the only place that wires parts together, with `supervisor.py` and `worker.py`."""
+
+import asyncio
+import signal
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+from pydantic import ValidationError
+
+from instantaudience_server.catalog.file import CatalogError
+from instantaudience_server.commands import accounts, calls, catalog, objects, report
+from instantaudience_server.commands.demo import demo_curl_line
+from instantaudience_server.embedded.server import EmbeddedClusterError
+from instantaudience_server.processes import PortInUseError, StartError
+from instantaudience_server.running.supervisor import Service
+from instantaudience_server.settings import Settings
+from instantaudience_server.store.topology import StoreUnusableError
+from instantaudience_server.telemetry import configure_logging
+
+DEFAULTS = {name: field.default for name, field in Settings.model_fields.items()}
+
+EMPTY_CATALOG = """\
+The catalog is empty, so nobody can sign in. Write a YAML file with a member and a user of role admin:
+
+members: [{id: 1, name: Example}]
+users: [{id: 1, username: admin, password: "…", member_id: 1, role: admin}]
+
+Then start with --catalog FILE. From then on, that user may change the catalog while the service runs:
+`instant-audience catalog import FILE`, `instant-audience member --help`, and so on."""
+
+
+def _load_file(context: click.Context, _: click.Parameter, path: Path | None) -> None:
+    """Read the settings file into the defaults of the other options."""
+    if path is None:
+        return
+    try:
+        context.default_map = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise click.BadParameter(f"{path}: {error}") from error
+    unknown = context.default_map.keys() - Settings.model_fields.keys()
+    if unknown:
+        raise click.BadParameter(f"{path}: unknown settings: {', '.join(sorted(unknown))}")
+
+
+def _option(flag: str, description: str, **kwargs: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    name = flag.removeprefix("--").replace("-", "_")
+    if DEFAULTS[name] is not None:
+        kwargs.setdefault("show_default", True)
+    return click.option(
+        flag,
+        help=description,
+        default=DEFAULTS[name],
+        envvar=f"INSTANT_AUDIENCE_{name.upper()}",
+        show_envvar=True,
+        **kwargs,
+    )
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(package_name="instant-audience")
+def main() -> None:
+    """Instant Audience: puts users into audience segments, and takes them out, in milliseconds."""
+
+
+@main.command()
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    is_eager=True,
+    expose_value=False,
+    callback=_load_file,
+    envvar="INSTANT_AUDIENCE_CONFIG",
+    show_envvar=True,
+    help="A TOML file with settings, named as the flags with _ for -; flags and environment win over it.",
+)
+@_option(
+    "--catalog",
+    "Add what the catalog lacks of this YAML file: members, users, segments.",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+)
+@_option("--demo", "Likewise with the demo catalog. Its passwords are public: for trying out only.", is_flag=True)
+@_option("--redis", "Use this Redis Cluster (redis:// or rediss://) rather than the embedded one.", metavar="URL")
+@_option("--data-dir", "Where the embedded cluster keeps its data.", type=click.Path(path_type=Path), metavar="DIR")
+@_option("--host", "Address to listen on.")
+@_option("--http-port", "Port for REST and gRPC, through the gateway. 0: any free one.", type=int)
+@_option("--grpc-port", "Port for gRPC straight to the workers. 0: any free one.", type=int)
+@_option("--metrics-port", "Port for Prometheus's GET /metrics; not served where not set. 0: any free one.", type=int)
+@_option("--host-mode", "What serves calls: envoy (inside Envoy), grpcio (behind it); auto: envoy where it can run.")
+@_option("--workers", "Worker processes; one a core where not set.", type=int)
+@_option("--call-timeout-seconds", "Longest time for a call.", type=float)
+@_option("--drain-seconds", "How long calls in flight may take at the end.", type=float)
+@_option("--stalled-seconds", "Silence after which a cluster node's connection is replaced.", type=float)
+@_option("--max-pending-bytes", "Commands waiting for the cluster in one worker, at most.", type=int)
+@_option("--stream-window", "Requests of one stream under way at most.", type=int)
+@_option("--location", "The last part of tokens issued here.")
+@_option("--log-level", "Least severe events to log: debug, info, warning, error.")
+def serve(**options: Any) -> None:
+    """Run the service until SIGTERM or Ctrl-C, then drain.
+
+    Without --redis, it starts a three-node cluster of its own that keeps its data in --data-dir.
+
+    The catalog is in the cluster, and `instant-audience catalog`, `member`, `user` and `segment` change it. The first
+    account, which these need to sign in, comes from --catalog.
+    """
+    try:
+        settings = Settings.model_validate(options)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = "".join(f"--{str(part).replace('_', '-')}: " for part in first["loc"])
+        raise click.UsageError(f"{place}{first['msg'].removeprefix('Value error, ')}") from error
+    configure_logging(settings.log_level)
+    try:
+        asyncio.run(_serve(settings))
+    except PortInUseError as error:
+        ports = {settings.grpc_port: "--grpc-port", settings.metrics_port: "--metrics-port"}
+        flag = {**ports, settings.http_port: "--http-port"}[error.port]
+        raise click.ClickException(f"{error}; choose another with {flag}, or 0 for any free one") from error
+    except (CatalogError, EmbeddedClusterError, StoreUnusableError, StartError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+async def _serve(settings: Settings) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    service = Service(settings, progress=lambda step: click.echo(f"… {step}", err=True))
+    starting = asyncio.create_task(service.start())
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+    if not starting.done():
+        starting.cancel()
+        await asyncio.wait((starting,))
+        return
+    try:
+        await starting
+        _welcome(settings, service)
+        await stopping
+        click.echo("… draining", err=True)
+    finally:
+        stopping.cancel()
+        await service.stop()
+
+
+def _welcome(settings: Settings, service: Service) -> None:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    url = f"http://{host}:{service.http_port}"
+    click.echo(f"REST and gRPC: {url}")
+    click.echo(f"gRPC:          {host}:{service.grpc_port}")
+    if service.metrics_port:
+        click.echo(f"Metrics:       http://{host}:{service.metrics_port}/metrics")
+    first_call = f"curl {url}/healthz"
+    if settings.demo:
+        click.secho("The demo catalog is loaded: its passwords are public, so keep this off any network.", fg="yellow")
+        first_call = f"{demo_curl_line(url)}\n\ninstant-audience get 12345678900987654321"
+    elif service.catalog_is_empty:
+        click.secho(EMPTY_CATALOG, fg="yellow")
+    click.echo(f"\nTry it:\n\n{first_call}\n")
+    sys.stdout.flush()
+
+
+for command in (
+    calls.apply,
+    calls.get,
+    report.report,
+    catalog.catalog,
+    objects.member,
+    accounts.user,
+    objects.segment,
+):
+    main.add_command(command)

@@ -1,0 +1,105 @@
+"""External IDs: map them to platform users, look them up, forget them (source: identity.proto)."""
+
+from collections.abc import Iterable, Sequence
+
+from instantaudience.v1 import identity_pb2 as pb
+
+from instantaudience_server.catalog.access import Caller, require_member
+from instantaudience_server.catalog.catalog import Catalog
+from instantaudience_server.clock import Clock
+from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.memberships import identity
+from instantaudience_server.store.interface import NEVER, ExternalIdStore
+
+LIFETIME_MS = 18 * 24 * 60 * 60 * 1000
+"""How long a mapping stands unless it is renewed: 18 days (source: identity.proto, MapUser)."""
+MOST_MAPPED = 100
+"""External IDs of one user in a request, at most (source: identity.proto, UserMapping)."""
+MOST_ASKED = 1000
+"""External IDs to look up or to forget in a request, at most (source: identity.proto, ResolveUserRequest)."""
+
+
+class IdentityService:
+    """The commands on external IDs. Deadlines are times of the event loop's clock, in seconds.
+
+    An ID that stands twice in a request, whatever its case, is one. Every method raises AudienceError: SYNTAX, with the
+    field and the rule; UNAUTH, for another member's external IDs without the role `admin`; NOT_FOUND, when there is no
+    such member; UNAVAILABLE.
+    """
+
+    def __init__(self, catalog: Catalog, store: ExternalIdStore, clock: Clock) -> None:
+        self._catalog = catalog
+        self._store = store
+        self._clock = clock
+
+    async def map_user(self, request: pb.MapUserRequest, caller: Caller, deadline: float) -> pb.MappingResult:
+        """Let external IDs mean a platform user for 18 days from now; tells how many IDs."""
+        if not request.HasField("mapuid"):
+            raise AudienceError(Reason.SYNTAX, "'mapuid' is required", field="mapuid")
+        mapping = request.mapuid
+        member_id = self._member_id(mapping, "mapuid.member_id", caller)
+        if identity.platform_key(mapping.user_id) is None:
+            rule = "must be a decimal without leading zeros, 1 to 18446744073709551615"
+            raise AudienceError(Reason.SYNTAX, f"'mapuid.user_id' {rule}", field="mapuid.user_id")
+        keys = _keys(member_id, mapping.external_ids, "mapuid.external_ids", MOST_MAPPED)
+        unique = _unique(keys)
+        await self._store.map(unique, mapping.user_id, self._clock.now_ms() + LIFETIME_MS, deadline)
+        return pb.MappingResult(status="OK", count=len(unique))
+
+    async def resolve_users(
+        self, request: pb.ResolveUserRequest, caller: Caller, deadline: float
+    ) -> list[pb.ResolvedUser]:
+        """Say what external IDs mean: one answer for each, in the order asked for."""
+        member_id = self._member_id(request, "member_id", caller)
+        keys = _keys(member_id, request.external_ids, "external_ids", MOST_ASKED)
+        unique = _unique(keys)
+        found = dict(zip(unique, await self._store.resolve(unique, deadline), strict=True))
+        return [
+            _resolved(external_id.lower(), found[key])
+            for external_id, key in zip(request.external_ids, keys, strict=True)
+        ]
+
+    async def unmap_users(self, request: pb.UnmapUserRequest, caller: Caller, deadline: float) -> pb.MappingResult:
+        """Forget external IDs; tells how many were mapped to somebody."""
+        member_id = self._member_id(request, "member_id", caller)
+        keys = _keys(member_id, request.external_ids, "external_ids", MOST_ASKED)
+        return pb.MappingResult(status="OK", count=await self._store.forget(_unique(keys), deadline))
+
+    def _member_id(
+        self, message: pb.UserMapping | pb.ResolveUserRequest | pb.UnmapUserRequest, field: str, caller: Caller
+    ) -> int:
+        """Whose external IDs a request means, which its caller may work with."""
+        if not message.HasField("member_id"):
+            return caller.member.id
+        require_member(caller, message.member_id)
+        if message.member_id not in self._catalog.members:
+            raise AudienceError(Reason.NOT_FOUND, f"'{field}': there is no member {message.member_id}", field=field)
+        return message.member_id
+
+
+def _keys(member_id: int, external_ids: Sequence[str], field: str, most: int) -> list[bytes]:
+    """The keys of external IDs; each must be valid."""
+    if not 0 < len(external_ids) <= most:
+        raise AudienceError(Reason.SYNTAX, f"'{field}' must hold 1 to {most} external IDs", field=field)
+    keys = []
+    for index, external_id in enumerate(external_ids):
+        key = identity.external_key(member_id, external_id)
+        if key is None:
+            path = f"{field}[{index}]"
+            rule = f"must have 1 to {identity.LONGEST_EXTERNAL_ID} printable characters"
+            raise AudienceError(Reason.SYNTAX, f"'{path}' {rule}", field=path)
+        keys.append(key)
+    return keys
+
+
+def _unique(keys: Iterable[bytes]) -> list[bytes]:
+    return list(dict.fromkeys(keys))
+
+
+def _resolved(external_id: str, mapping: tuple[str, int] | None) -> pb.ResolvedUser:
+    resolved = pb.ResolvedUser(external_id=external_id)
+    if mapping is not None:
+        resolved.user_id, end_ms = mapping
+        if end_ms != NEVER:
+            resolved.end.FromMilliseconds(end_ms)
+    return resolved

@@ -1,0 +1,242 @@
+"""Reads one request to apply memberships: what is valid, what changes, what is skipped (source: contract, "POST
+/rt-segment")."""
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import NamedTuple
+
+from instantaudience.v1 import audience_pb2 as pb
+
+from instantaudience_server.applied import Applied, Refusal, Totals
+from instantaudience_server.catalog.access import Caller, find_segment
+from instantaudience_server.catalog.catalog import Catalog, Segment
+from instantaudience_server.memberships import identity, rules
+from instantaudience_server.memberships.known_blocks import Blocks, KnownBlocks, blocks_of, grouped
+from instantaudience_server.memberships.skipped import skip_block, skip_user
+from instantaudience_server.memberships.wire import decode_user, split_user, users_by_rest
+from instantaudience_server.store.interface import REMOVE, Alike, Changes, UserChanges
+
+WARNINGS_PER_TURN = 500
+"""Warnings that a call may make before other calls get their turn of the event loop."""
+
+
+class _Faultless(NamedTuple):
+    """Blocks without fault: how many there are, and what they change in this request."""
+
+    valid: int
+    changes: UserChanges
+
+
+class Reading:
+    """A request while it is read. The ends of its memberships count from `now_ms` (Unix time in ms).
+
+    `known` has the lists of blocks that were read before; `platform_keys` leads from the keys of external IDs to users.
+    The counts and `warnings` grow as users are read.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        known: KnownBlocks,
+        caller: Caller,
+        now_ms: int,
+        platform_keys: dict[bytes, bytes],
+    ) -> None:
+        self._catalog = catalog
+        self._known = known
+        self._member = caller.member
+        self._external_member_id = caller.member.external_member_id
+        self._most_users = caller.member.limits.users_per_call
+        self._most_blocks = caller.member.limits.segments_per_user
+        self._now_ms = now_ms
+        self._platform_keys = platform_keys
+        self._faultless: dict[bytes, _Faultless] = {}
+        self.users = 0
+        self.segments = 0
+        self.warnings: list[pb.Warning] = []
+        self._changes: dict[bytes, UserChanges] = {}
+        """By user. Users with the same changes share one object."""
+        self._alike: Changes | None = None
+        self._unchanged: set[bytes] = set()
+        self._refusals: list[Refusal] = []
+
+    def read(self, users: Sequence[bytes], start: int = 0) -> int:
+        """Read encoded users from `start` on, and note what changes.
+
+        Returns where to go on: past the last user, or earlier, after so many warnings that other calls should get their
+        turn.
+
+        Raises:
+            AudienceError: SYNTAX, when a user cannot be decoded.
+        """
+        if start == 0 and self._read_as_a_whole(users):
+            return len(users)
+        faultless, note = self._faultless, self._changes.setdefault
+        stop = len(self.warnings) + WARNINGS_PER_TURN
+        for index, encoded in enumerate(users[start:], start):
+            # Most users are on the platform and have the blocks of an earlier one: their ID is all there is to check.
+            user_id, rest = split_user(encoded)
+            blocks = faultless.get(rest) or self._recall(rest)
+            if blocks is not None and index < self._most_users:
+                key = identity.encoded_platform_key(user_id)
+                if key is not None:
+                    self.users += 1
+                    self.segments += blocks.valid
+                    if note(key, blocks.changes) is not blocks.changes:
+                        self._change(key, blocks.changes)
+                    continue
+            self._read_closely(index, encoded, rest)
+            if len(self.warnings) >= stop:
+                return index + 1
+        return len(users)
+
+    def _read_as_a_whole(self, users: Sequence[bytes]) -> bool:
+        """Read the request at once, if it is one of several platform users, none twice, with faultless blocks.
+
+        Most are. False, and nothing is noted, for any other.
+        """
+        if self._external_member_id is not None or not 1 < len(users) <= self._most_users:
+            return False
+        alike: list[Alike] = []
+        different: set[bytes] = set()
+        segments = 0
+        for rest, user_ids in users_by_rest(users).items():
+            blocks = self._faultless_blocks(rest)
+            keys = identity.encoded_platform_keys(user_ids) if blocks else None
+            if blocks is None or keys is None:
+                return False
+            segments += blocks.valid * len(keys)
+            different.update(keys)
+            alike.append(Alike(keys, blocks.changes(self._now_ms)))
+        if len(different) < len(users):
+            return False
+        self.users, self.segments, self._alike = len(users), segments, alike
+        return True
+
+    @property
+    def changes(self) -> Changes:
+        """What to write, once all users are read."""
+        if self._alike is None:
+            by_changes = groupby(self._changes, self._changes.__getitem__)
+            self._alike = [Alike(list(keys), user_changes) for user_changes, keys in by_changes]
+        return self._alike
+
+    @property
+    def applied(self) -> Applied:
+        """What is counted of the request, once all users are read and applied."""
+        users = len(self._unchanged and self._unchanged - self._changes.keys())
+        adds = removes = 0
+        for keys, changes in self.changes:
+            users += len(keys)
+            for end, values in changes.items():
+                if end == REMOVE:
+                    removes += len(keys) * len(values)
+                else:
+                    adds += len(keys) * len(values)
+        totals = Totals(users, adds, removes)
+        return Applied(self._now_ms, self.changes, self._unchanged, self._refusals, totals)
+
+    def _faultless_blocks(self, rest: bytes) -> Blocks | None:
+        """The blocks in what follows a user's ID, if they are all valid and usable, and nothing else is there."""
+        known = self._known.find(self._member, rest)
+        if known is not None:
+            return known
+        user = decode_user(rest)
+        if user.HasField("user_id") or user.domain or not 0 < len(user.seg_block) <= self._most_blocks:
+            return None
+        blocks = self._read_blocks(0, user.seg_block, resolve=True)
+        if self.warnings:
+            self.warnings.clear()
+            self._refusals.clear()
+            return None
+        self._known.keep(self._member, rest, blocks)
+        return blocks
+
+    def _recall(self, rest: bytes) -> _Faultless | None:
+        """What is known of the blocks in what follows a user's ID, from earlier requests."""
+        known = self._known.find(self._member, rest)
+        if known is None:
+            return None
+        blocks = self._faultless[rest] = _Faultless(known.valid, known.changes(self._now_ms))
+        return blocks
+
+    def _read_closely(self, index: int, encoded: bytes, rest: bytes) -> None:
+        """Read a user, whatever may be wrong with it; `rest` is what follows its ID."""
+        user = decode_user(encoded)
+        key, code = rules.check_user(index, user, self._external_member_id, self._most_users)
+        if code:
+            skip_user(self.warnings, code, index, user, user.seg_block)
+            return
+        known: bytes | None = key
+        if self._external_member_id is not None and not user.domain:
+            known = self._platform_keys.get(key)
+        skipped = len(self.warnings)
+        blocks = self._read_blocks(index, user.seg_block, resolve=known is not None)
+        if len(user.seg_block) > self._most_blocks:
+            left_out = user.seg_block[self._most_blocks :]
+            skip_user(self.warnings, pb.WARNING_CODE_TOO_MANY_SEGMENTS, index, user, left_out)
+        if not blocks.valid:
+            skip_user(self.warnings, pb.WARNING_CODE_NO_VALID_SEGMENTS, index, user, user.seg_block)
+            return
+        self.users += 1
+        self.segments += blocks.valid
+        if known is None:
+            skip_user(self.warnings, pb.WARNING_CODE_UNKNOWN_USER_ID, index, user, user.seg_block)
+            self._refusals.append(Refusal(pb.WARNING_CODE_UNKNOWN_USER_ID, user))
+        elif not blocks.by_lifetime:
+            self._unchanged.add(known)
+        else:
+            changes = blocks.changes(self._now_ms)
+            self._change(known, changes)
+            if len(self.warnings) == skipped:
+                self._remember(rest, blocks, changes)
+
+    def _remember(self, rest: bytes, blocks: Blocks, changes: UserChanges) -> None:
+        """Keep a faultless list of blocks for the platform users to come."""
+        user = decode_user(rest)
+        if self._external_member_id is None and not user.HasField("user_id") and not user.domain:
+            self._faultless[rest] = _Faultless(blocks.valid, changes)
+            self._known.keep(self._member, rest, blocks)
+
+    def _read_blocks(self, user_index: int, blocks: Sequence[pb.SegBlock], *, resolve: bool) -> Blocks:
+        """Check the blocks that count. Unless told to `resolve`, do not ask the catalog: they change nothing then."""
+        valid = 0
+        last: dict[int, tuple[int, int]] = {}
+        for index, block in enumerate(blocks if len(blocks) <= self._most_blocks else blocks[: self._most_blocks]):
+            code = rules.check_block(block)
+            if code:
+                skip_block(self.warnings, code, user_index, index, block)
+                continue
+            valid += 1
+            if not resolve:
+                continue
+            segment = find_segment(self._catalog, self._member, block)
+            if isinstance(segment, Segment):
+                last[segment.id] = (self._expiration(block), block.value)
+            else:
+                skip_block(self.warnings, segment, user_index, index, block)
+                self._refusals.append(Refusal(segment, block))
+        return blocks_of(valid, last)
+
+    def _expiration(self, block: pb.SegBlock) -> int:
+        expiration = block.expiration
+        if expiration or block.HasField("expiration"):
+            return expiration
+        return self._member.default_expiration_minutes
+
+    def _change(self, key: bytes, changes: UserChanges) -> None:
+        """Note a user's changes; where it stands in the request before, the later one wins."""
+        earlier = self._changes.setdefault(key, changes)
+        if earlier is not changes:
+            self._changes[key] = _merged(earlier, changes)
+
+
+def _merged(earlier: UserChanges, later: UserChanges) -> UserChanges:
+    return grouped(
+        {
+            segment_id: (end, value)
+            for changes in (earlier, later)
+            for end, values in changes.items()
+            for segment_id, value in values.items()
+        }
+    )

@@ -1,0 +1,62 @@
+"""The checks of `POST /rt-segment`: pure functions over the parsed request (source: contract, "POST /rt-segment").
+
+Each returns a `WarningCode`, with `OK` for "nothing to say". They run for every user and block of every call, so
+they read each field once and make no objects.
+"""
+
+from instantaudience.v1 import audience_pb2 as pb
+
+from instantaudience_server.memberships import identity
+
+OK = pb.WARNING_CODE_UNSPECIFIED
+
+LONGEST_EXPIRATION_MINUTES = 525_600_000
+"""A thousand years; a longer lifetime is stored as never ending, because Redis cannot hold every int32 of minutes."""
+LEAVE = -1
+"""As an expiration: the user leaves the segment."""
+
+
+def check_user(
+    index: int, user: pb.RtSegment, external_member_id: int | None, most_users: int
+) -> tuple[bytes, pb.WarningCode]:
+    """Check a user's place in the request, identifier and domain, in the contract's order.
+
+    `external_member_id` is the caller's member when it is set up for external IDs; `most_users` is how many users of a
+    request are looked at. Returns the user's key (of an external ID: the key that leads to the user) and `OK`, or an
+    empty key and what is wrong first.
+    """
+    if index >= most_users:
+        return b"", pb.WARNING_CODE_TOO_MANY_USERS
+    user_id = user.user_id
+    if not user_id:
+        return b"", pb.WARNING_CODE_USER_ID_REQUIRED
+    if not user.seg_block:
+        return b"", pb.WARNING_CODE_SEG_BLOCK_REQUIRED
+    key, code = identify(user_id, user.domain, external_member_id)
+    return key or b"", code
+
+
+def identify(user_id: str, domain: str, external_member_id: int | None) -> tuple[bytes | None, pb.WarningCode]:
+    """The key of an identifier and `OK`, or None and what is wrong with it (source: contract, "Domains")."""
+    if domain:
+        known = identity.DOMAINS.get(domain)
+        if known is None:
+            return None, pb.WARNING_CODE_INVALID_DOMAIN
+        key = identity.device_key(known, user_id)
+    elif external_member_id is None:
+        key = identity.platform_key(user_id)
+    else:
+        key = identity.external_key(external_member_id, user_id)
+    return key, OK if key else pb.WARNING_CODE_INVALID_USER_ID
+
+
+def check_block(block: pb.SegBlock) -> pb.WarningCode:
+    """Check that a block names one segment and a lifetime. An empty `seg_code` counts as absent."""
+    if block.seg_id or block.HasField("seg_id"):
+        if block.seg_code:
+            return pb.WARNING_CODE_SEGMENT_AMBIGUOUS
+    elif not (block.seg_code and block.HasField("member_id")):
+        return pb.WARNING_CODE_SEGMENT_REQUIRED
+    if block.expiration < LEAVE:
+        return pb.WARNING_CODE_INVALID_EXPIRATION
+    return OK

@@ -1,0 +1,91 @@
+"""The process that hashes a worker's passwords: `python -m instantaudience_server.passwords.hasher [LOCK]` (`hashing`).
+
+A line on standard input is a JSON list: `["hash", password]`, or `["verify", password, hash]` with null for no hash.
+Its answer is a line with a hash, or with true or false. The end of the input ends the process. Processes that are given
+the same lock, a file that is made where it is missing, hash one password at a time between them.
+"""
+
+import fcntl
+import json
+import os
+import sys
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+
+NICENESS = 5
+"""As nice(1) has it: against another that wants the same processor, it gets a third of its time."""
+PATIENCE_SECONDS = 0.3
+"""How long a password waits for time that nobody else wants. On a busy machine, there is none."""
+NOBODYS_HASH = "$argon2id$v=19$m=19456,t=2,p=1$ic3MSt5aIr47z5c73g6fxw$QqHKt3IUDIXd7oPeZL56lHp9O3iaPgh9eiyMJjENt38"
+"""Of a password that nobody knows, with the parameters of all others. It is checked for unknown names, so that they
+take as long as known ones."""
+
+_HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
+"""OWASP's Password Storage Cheat Sheet, Argon2id: 19 MiB, two passes, one lane."""
+
+
+def hash_password(password: str) -> str:
+    """The argon2id hash of a password, in argon2's own format."""
+    return _HASHER.hash(password)
+
+
+def main() -> None:
+    """Answer until nobody asks any more."""
+    os.nice(NICENESS)
+    patient = _Patient(os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT, 0o600) if len(sys.argv) > 1 else None)
+    commands: dict[str, Callable[..., str | bool]] = {"hash": hash_password, "verify": _verify}
+    for line in sys.stdin.buffer:
+        command, *arguments = json.loads(line)
+        answer = patient.run(lambda: commands[command](*arguments))  # noqa: B023 - it is called before the next line
+        sys.stdout.write(f"{json.dumps(answer)}\n")
+        sys.stdout.flush()
+    os._exit(0)  # without waiting for what nobody waits for
+
+
+class _Patient:
+    """Does things in time that nobody else wants, and one at a time among all that have the lock; where that takes too
+    long, at low priority and at once. `lock` is a file descriptor."""
+
+    def __init__(self, lock: int | None) -> None:
+        self._lock = lock
+        self._thread = ThreadPoolExecutor(max_workers=1, initializer=_give_way)
+        self._last: Future[str | bool] | None = None
+
+    def run(self, do: Callable[[], str | bool]) -> str | bool:
+        """The result. What took too long is begun anew beside it: its priority cannot be raised."""
+        if self._last is None or self._last.done():
+            self._last = self._thread.submit(self._in_turn, do)
+            try:
+                return self._last.result(PATIENCE_SECONDS)
+            except TimeoutError:
+                pass
+        return do()
+
+    def _in_turn(self, do: Callable[[], str | bool]) -> str | bool:
+        if self._lock is None:
+            return do()
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        try:
+            return do()
+        finally:
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
+
+
+def _verify(password: str, password_hash: str | None) -> bool:
+    try:
+        return _HASHER.verify(password_hash or NOBODYS_HASH, password) and bool(password_hash)
+    except (VerificationError, InvalidHashError):
+        return False
+
+
+def _give_way() -> None:
+    """Have this thread run when a processor has nothing else to do (sched(7), SCHED_IDLE)."""
+    if sys.platform == "linux":
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+
+if __name__ == "__main__":
+    main()

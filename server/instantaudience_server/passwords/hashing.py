@@ -1,0 +1,114 @@
+"""Passwords are hashed in a process of its own, which gives way to everything else, and never on the event loop.
+
+A thread would not do: it needs Python's global lock for a moment before and after each hash, and when a thread of low
+priority holds it and does not get a processor, the event loop waits with it.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from argon2 import Type, extract_parameters
+from argon2.exceptions import InvalidHashError
+
+from instantaudience_server.errors import unavailable
+
+MOST_WAITING = 100
+"""Passwords that wait to be hashed, or are being hashed; past it, calls fail at once."""
+DEAREST_HASH = (10, 262_144, 16)
+"""Passes, KiB and lanes of a hash that is taken from elsewhere, at most: while one is checked, no other is."""
+EMBEDDED = ("LD_PRELOAD", "PYTHONHOME")
+"""What the environment of a Python inside Envoy has, and a Python by itself must not have."""
+
+
+class Passwords:
+    """Hashes and checks passwords, one at a time: among all that are given the same `lock`, a file, as long as they
+    need not wait for long. `python` is the interpreter that runs the process.
+
+    Deadlines are times of the event loop's clock, in seconds. Every method raises AudienceError UNAVAILABLE when its
+    turn has not come and gone by then, or when too many wait; what has not begun by then is not done at all.
+    """
+
+    def __init__(self, python: str = sys.executable, lock: Path | None = None) -> None:
+        arguments = [] if lock is None else [str(lock)]
+        self._command = [python, "-m", "instantaudience_server.passwords.hasher", *arguments]
+        self._process = self._start()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="passwords")
+        self._waiting = 0
+
+    async def matches(self, password: str, password_hash: str | None, deadline: float) -> bool:
+        """Whether the password belongs to the hash; takes as long without a hash, and is False then."""
+        return bool(await self._ask(deadline, "verify", password, password_hash or None))
+
+    async def hash(self, password: str, deadline: float) -> str:
+        """The argon2id hash of a password, in argon2's own format."""
+        return str(await self._ask(deadline, "hash", password))
+
+    def close(self) -> None:
+        """End the process; what is under way fails."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._process.kill()
+        self._thread.shutdown()
+        _end(self._process)
+
+    async def _ask(self, deadline: float, *request: str | None) -> Any:
+        if self._waiting >= MOST_WAITING:
+            raise unavailable("Too many sign-ins under way")
+        self._waiting += 1
+        try:
+            async with asyncio.timeout_at(deadline):
+                # Cancelling it takes it out of the executor's queue.
+                return await asyncio.wrap_future(self._thread.submit(self._exchange, request))
+        except TimeoutError:
+            raise unavailable("Too many sign-ins under way") from None
+        finally:
+            self._waiting -= 1
+
+    def _exchange(self, request: tuple[str | None, ...]) -> Any:
+        """Ask the process, in the thread; one that has died is started again."""
+        if self._process.poll() is not None:
+            _end(self._process)
+            self._process = self._start()
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        answer = b""
+        with contextlib.suppress(BrokenPipeError):
+            stdin.write(f"{json.dumps(request)}\n".encode())
+            stdin.flush()
+            answer = stdout.readline()
+        if not answer:
+            raise unavailable("The password could not be checked")
+        return json.loads(answer)
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        environment = {name: value for name, value in os.environ.items() if name not in EMBEDDED}
+        return subprocess.Popen(  # noqa: S603 - an interpreter and a module of ours
+            self._command,
+            env=environment | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+
+
+def is_password_hash(text: str) -> bool:
+    """Whether it is an argon2id hash in argon2's own format, and no dearer to check than `DEAREST_HASH` says."""
+    try:
+        parameters = extract_parameters(text)
+    except InvalidHashError:
+        return False
+    costs = (parameters.time_cost, parameters.memory_cost, parameters.parallelism)
+    return parameters.type is Type.ID and all(cost <= most for cost, most in zip(costs, DEAREST_HASH, strict=True))
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process, and let go of it."""
+    process.kill()
+    with contextlib.suppress(BrokenPipeError), process:
+        pass

@@ -1,0 +1,195 @@
+"""Wires the services of a worker together, whichever host serves them."""
+
+import asyncio
+import contextlib
+import gc
+import os
+import secrets
+import sys
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+from prometheus_client import Gauge
+from pydantic import BaseModel, Field
+
+from instantaudience_server import metrics
+from instantaudience_server.catalog.accounts import AccountService
+from instantaudience_server.catalog.catalog import Catalog
+from instantaudience_server.catalog.editor import CatalogEditor
+from instantaudience_server.catalog.feed import CatalogFeed
+from instantaudience_server.catalog.importing import ImportService
+from instantaudience_server.catalog.segment_service import SegmentService
+from instantaudience_server.catalog.service import CatalogService
+from instantaudience_server.clock import SystemClock
+from instantaudience_server.health import HealthService
+from instantaudience_server.memberships.identity_service import IdentityService
+from instantaudience_server.memberships.service import MembershipService
+from instantaudience_server.passwords.hashing import Passwords
+from instantaudience_server.quotas import Quotas
+from instantaudience_server.segment_sizes import SegmentSizes
+from instantaudience_server.settings import BODY_LIMIT_BYTES, CONNECT_TIMEOUT_SECONDS, Settings
+from instantaudience_server.store.catalog_store import ClusterCatalogStore
+from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.external_id_store import ClusterExternalIdStore
+from instantaudience_server.store.membership_store import ClusterMembershipStore
+from instantaudience_server.store.quota_store import ClusterQuotaStore
+from instantaudience_server.store.session_store import ClusterSessionStore
+from instantaudience_server.store.topology import Topology
+from instantaudience_server.store.usage_store import ClusterUsageStore
+from instantaudience_server.telemetry import Event
+from instantaudience_server.tokens import TokenService
+from instantaudience_server.transport.catalog_methods import catalog_methods
+from instantaudience_server.transport.identity_methods import identity_methods
+from instantaudience_server.transport.methods import SERVICES, build_methods
+from instantaudience_server.transport.outcomes import Outcomes
+from instantaudience_server.transport.pipeline import AnyMethod, Pipeline
+from instantaudience_server.transport.segment_methods import segment_methods
+from instantaudience_server.transport.standard import ServingStatus, standard_methods
+from instantaudience_server.transport.usage_methods import usage_methods
+from instantaudience_server.usage.counting import Usage
+from instantaudience_server.usage.hours import UsageHours
+from instantaudience_server.usage.service import UsageService
+
+log = structlog.get_logger()
+
+OBJECTS_BETWEEN_COLLECTIONS = 50_000
+"""How many more objects than now must live before the garbage collector looks for cycles among the youngest."""
+
+WORKER_NAME_BYTES = 8
+"""Random bytes that tell a worker from all others, on other machines and before a restart too."""
+
+
+class WorkerConfig(BaseModel):
+    """What a worker is told, as JSON on its standard input."""
+
+    number: int
+    settings: Settings
+    redis: str = Field(repr=False)
+    """The cluster's URL; it may hold a password."""
+    addresses: list[str] = []
+    """Where the grpcio host takes calls, in gRPC's notation."""
+    python: str = Field(default_factory=lambda: sys.executable)
+    """The interpreter for a worker's own processes: the supervisor's."""
+    hashing_lock: Path | None = None
+    """A file that all workers of a machine lock while they hash a password."""
+    drain_fd: int | None = None
+    """A pipe's end to read from: when the other end is closed, the worker turns NOT_SERVING."""
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """What a host serves."""
+
+    methods: list[AnyMethod]
+    pipeline: Pipeline
+    status: ServingStatus
+
+
+@contextlib.asynccontextmanager
+async def open_worker(config: WorkerConfig) -> AsyncIterator[Worker]:
+    """Connect to the cluster, build the services, and watch the cluster's health until the end.
+
+    Raises:
+        StoreUnusableError: the cluster cannot be used.
+    """
+    # This imports numpy, which takes a tenth of a second: no other command should wait for it. Its linear algebra,
+    # which nobody needs here, would start a thread for each core.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from instantaudience_server.store.segment_size_store import ClusterSegmentSizeStore
+
+    settings = config.settings
+    topology = Topology(config.redis, connect_timeout_seconds=CONNECT_TIMEOUT_SECONDS)
+    cluster = Cluster(topology, max_pending_bytes=settings.max_pending_bytes, stalled_seconds=settings.stalled_seconds)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(cluster.close)
+        await cluster.open()
+        clock, catalog = SystemClock(), Catalog()
+        catalog_store = ClusterCatalogStore(cluster)
+        feed = CatalogFeed(catalog_store, catalog)
+        await feed.load()
+        editor = CatalogEditor(catalog_store, feed, clock)
+        passwords = Passwords(config.python, config.hashing_lock)
+        stack.callback(passwords.close)
+        sessions = ClusterSessionStore(cluster)
+        tokens = TokenService(feed, sessions, catalog_store, passwords, clock, secrets.token_hex, settings.location)
+        stack.push_async_callback(tokens.close)
+        name = secrets.token_hex(WORKER_NAME_BYTES)
+        quota_store = ClusterQuotaStore(cluster, worker=name)
+        quotas = Quotas(quota_store)
+        stack.push_async_callback(quotas.close)
+        usage_store = ClusterUsageStore(cluster, worker=name)
+        usage = Usage(usage_store, catalog, clock)
+        stack.push_async_callback(usage.close)
+        sizes = SegmentSizes(ClusterSegmentSizeStore(cluster), clock)
+        stack.push_async_callback(sizes.close)
+        memberships = MembershipService(catalog, ClusterMembershipStore(cluster), quotas, usage, sizes, clock)
+        health, status = HealthService(cluster), ServingStatus(SERVICES)
+        methods = build_methods(memberships, tokens, health)
+        accounts = AccountService(editor, catalog_store, passwords)
+        methods += catalog_methods(
+            CatalogService(catalog_store, feed, editor, accounts, quotas),
+            ImportService(catalog_store, feed, passwords, clock),
+        )
+        methods += identity_methods(IdentityService(catalog, ClusterExternalIdStore(cluster), clock))
+        methods += segment_methods(SegmentService(catalog, editor, feed, quotas, sizes))
+        hours = UsageHours(usage_store, clock)
+        stack.push_async_callback(hours.close)
+        methods += usage_methods(UsageService(catalog, feed, hours, quotas, quota_store, clock))
+        methods += standard_methods(status, SERVICES)
+        pipeline = Pipeline(
+            tokens,
+            Outcomes(usage),
+            call_timeout_seconds=settings.call_timeout_seconds,
+            body_limit_bytes=BODY_LIMIT_BYTES,
+            stream_window=settings.stream_window,
+        )
+        following = asyncio.create_task(feed.follow())
+        stack.callback(following.cancel)
+        metrics.WORKER_STARTS.labels(metrics.WORKER).inc()
+        sampling = asyncio.create_task(metrics.sample(_readings(catalog, cluster)))
+        stack.callback(sampling.cancel)
+        watching = asyncio.create_task(health.watch(status.set_serving))
+        stack.callback(watching.cancel)
+        if config.drain_fd is not None:
+            draining = asyncio.create_task(_drain_on_request(config.drain_fd, config.number, status))
+            stack.callback(draining.cancel)
+        _calm_garbage_collector()
+        yield Worker(methods, pipeline, status)
+
+
+def _readings(catalog: Catalog, cluster: Cluster) -> dict[Gauge, Callable[[], float]]:
+    """The gauges that are set by looking, and where to look."""
+    objects = {
+        "member": lambda: len(catalog.members),
+        "user": lambda: len(catalog.accounts),
+        "segment": catalog.count_segments,
+    }
+    readings: dict[Gauge, Callable[[], float]] = {
+        metrics.CATALOG_OBJECTS.labels(metrics.WORKER, kind): count for kind, count in objects.items()
+    }
+    readings[metrics.STORE_PENDING_BYTES] = lambda: cluster.pending_bytes
+    return readings
+
+
+async def _drain_on_request(drain_fd: int, number: int, status: ServingStatus) -> None:
+    """Turn NOT_SERVING when the supervisor closes its end of the pipe."""
+    closed = asyncio.Event()
+    asyncio.get_running_loop().add_reader(drain_fd, closed.set)
+    try:
+        await closed.wait()
+    finally:
+        asyncio.get_running_loop().remove_reader(drain_fd)
+    log.info(Event.WORKER_DRAINING, worker=number)
+    await status.drain()
+
+
+def _calm_garbage_collector() -> None:
+    """Look for reference cycles rarely, and never among what lives as long as the worker.
+
+    A call makes hundreds of short-lived objects and hardly a cycle.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS, 20, 100)

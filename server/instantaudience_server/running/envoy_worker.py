@@ -1,0 +1,58 @@
+"""A worker with the Envoy host: pyvoy imports this module inside Envoy and serves `app`."""
+
+import contextlib
+import sys
+from typing import Any
+
+import structlog
+
+from instantaudience_server.running.composition import WorkerConfig, open_worker
+from instantaudience_server.settings import MESSAGE_LIMIT_BYTES
+from instantaudience_server.store.topology import StoreUnusableError
+from instantaudience_server.telemetry import Event, configure_logging
+from instantaudience_server.transport.asgi import GrpcApplication, Receive, Send
+
+log = structlog.get_logger()
+
+HANDOVER_SECONDS = 0.0005
+"""How long the event loop may keep Python to itself while pyvoy's thread waits to hand it the next requests.
+
+With Python's default, 5 ms, the loop runs dry and waits: a fifth to a third of the calls a second was lost to it, at 64
+to 512 calls in flight (docs/performance.md).
+"""
+
+
+class _Application:
+    """The ASGI application: opens the worker when Envoy starts, serves it, and closes it when Envoy ends."""
+
+    def __init__(self) -> None:
+        self._serve: GrpcApplication | None = None
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        if self._serve is not None and scope["type"] == "http":
+            await self._serve(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._live(receive, send)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        """The ASGI lifespan protocol."""
+        await receive()
+        config = WorkerConfig.model_validate_json(sys.stdin.buffer.read())
+        configure_logging(config.settings.log_level)
+        sys.setswitchinterval(HANDOVER_SECONDS)
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                worker = await stack.enter_async_context(open_worker(config))
+            except StoreUnusableError as error:
+                print(f"worker {config.number}: {error}", file=sys.stderr)  # noqa: T201 - Envoy ends without a word
+                await send({"type": "lifespan.startup.failed", "message": str(error)})
+                return
+            self._serve = GrpcApplication(worker.methods, worker.pipeline, message_limit_bytes=MESSAGE_LIMIT_BYTES)
+            await send({"type": "lifespan.startup.complete"})
+            log.info(Event.WORKER_READY, worker=config.number)
+            await receive()
+            self._serve = None
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+app = _Application()

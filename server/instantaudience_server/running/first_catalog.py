@@ -1,0 +1,99 @@
+"""Puts the catalog of `--catalog` or `--demo` into the cluster, before the workers start."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+
+import structlog
+from pydantic import SecretStr
+
+from instantaudience_server.catalog.file import DEMO, CatalogEntries, CatalogError, Progress, read_catalog
+from instantaudience_server.catalog.seeding import seed
+from instantaudience_server.clock import SystemClock
+from instantaudience_server.errors import AudienceError
+from instantaudience_server.passwords.hasher import hash_password
+from instantaudience_server.processes import StartError
+from instantaudience_server.settings import CONNECT_TIMEOUT_SECONDS, Settings
+from instantaudience_server.store.catalog_store import ClusterCatalogStore
+from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.topology import Topology
+from instantaudience_server.telemetry import Event
+
+log = structlog.get_logger()
+
+PENDING_BYTES = 64 * 2**20
+"""Commands on their way to the cluster, at most."""
+STORE_SECONDS = 30.0
+"""How long a node may be silent."""
+SECONDS_BETWEEN_PROGRESS = 2.0
+
+
+class FirstCatalog:
+    """What stands in the file that the settings name; nothing where they name none.
+
+    `progress` is told, for people, how far something long is.
+    """
+
+    def __init__(self, settings: Settings, progress: Callable[[str], None]) -> None:
+        self._path = DEMO if settings.demo else settings.catalog
+        self._progress = progress
+        self._entries = CatalogEntries()
+
+    async def read(self) -> None:
+        """Read the file.
+
+        Raises:
+            CatalogError: it cannot be used.
+        """
+        if self._path is None:
+            return
+        told = self._now_and_then(f"reading {self._path}")
+        stopped = threading.Event()
+
+        def progress(done: int, size: int) -> None:
+            if stopped.is_set():
+                raise CatalogError("the start was stopped")
+            told(done, size)
+
+        try:
+            self._entries = await asyncio.to_thread(read_catalog, self._path, progress=progress)
+        finally:
+            stopped.set()  # a start that is stopped need not wait for the end of a long file
+
+    async def put(self, redis: SecretStr) -> bool:
+        """Check that the cluster can be used, and add to its catalog what is missing of the file's.
+
+        Returns whether the catalog is empty then.
+
+        Raises:
+            StoreUnusableError, CatalogError, StartError: the message says what to do.
+        """
+        topology = Topology(redis.get_secret_value(), connect_timeout_seconds=CONNECT_TIMEOUT_SECONDS)
+        cluster = Cluster(topology, max_pending_bytes=PENDING_BYTES, stalled_seconds=STORE_SECONDS)
+        store = ClusterCatalogStore(cluster)
+        progress = self._now_and_then("putting the catalog into the cluster")
+        try:
+            await cluster.open()
+            added = await seed(store, self._entries, hash_password, SystemClock().now_ms(), progress)
+            version = await store.version(asyncio.get_running_loop().time() + STORE_SECONDS)
+        except AudienceError as error:
+            raise StartError(f"the catalog cannot be put into the cluster: {error}") from error
+        except CatalogError as error:
+            raise CatalogError(f"{self._path}: {error}") from error
+        finally:
+            await cluster.close()
+        log.info(Event.CATALOG_SEEDED, added=added)
+        return not version
+
+    def _now_and_then(self, what: str) -> Progress:
+        """Tells nothing of what is short."""
+        told_at = time.monotonic()
+
+        def tell(done: int, size: int) -> None:
+            nonlocal told_at
+            if time.monotonic() - told_at >= SECONDS_BETWEEN_PROGRESS:
+                told_at = time.monotonic()
+                self._progress(f"{what}: {100 * done // size} %")
+
+        return tell

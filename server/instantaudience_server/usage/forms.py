@@ -1,0 +1,189 @@
+"""How usage looks to callers: the contract's JSON ("GET /rt-segment-processed") and the messages of usage.proto.
+
+An hour is encoded once, and compressed where that is asked for, and then copied into any number of reports.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from google.api import httpbody_pb2
+from instantaudience.v1 import usage_pb2 as pb
+
+from instantaudience_server.store.usage_interface import HourUsage, Lines, Tally
+from instantaudience_server.usage import gzip_parts
+from instantaudience_server.usage.spans import write_hour
+
+SECONDS_PER_HOUR = 3600
+
+_JSON_COUNTERS = {
+    "num_valid_users": "valid_users",
+    "num_valid_adds": "valid_adds",
+    "num_valid_removes": "valid_removes",
+    "num_invalid_users": "invalid_users",
+    "num_invalid_segments": "invalid_segments",
+    "num_unauth_segments": "unauth_segments",
+    "num_inactive_segments": "inactive_segments",
+    "num_other_errors": "other_errors",
+}
+"""Key → field of `Tally`, in the contract's order."""
+_NONE = Lines()
+
+_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+class Piece(NamedTuple):
+    """Hours in a form: the last one, what was counted in all of them, and the whole of them, encoded."""
+
+    hour: int
+    tally: Tally
+    encoded: bytes
+
+
+def _sum(pieces: Sequence[Piece]) -> Tally:
+    return Tally(*map(sum, zip(Tally(), *(piece.tally for piece in pieces), strict=True)))
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A form of hours: whether lines are in it, what encodes the hour of a member, and what joins encoded hours."""
+
+    with_lines: bool
+    encode: Callable[[int, int, HourUsage], bytes]
+    join: Callable[[Sequence[bytes]], bytes]
+
+    def piece(self, member_id: int, hour: int, usage: HourUsage) -> Piece:
+        """An hour of a member."""
+        return Piece(hour, usage.tally, self.encode(member_id, hour, usage))
+
+    def joined(self, pieces: Sequence[Piece]) -> Piece | None:
+        """Pieces of this form as one; None where there are none."""
+        if not pieces:
+            return None
+        return Piece(pieces[-1].hour, _sum(pieces), self.join([piece.encoded for piece in pieces]))
+
+
+class EncodedAnswer:
+    """An answer in pieces that are encoded already: what a message would be built for, only to be encoded again."""
+
+    def __init__(self, *pieces: bytes | memoryview) -> None:
+        self._pieces = pieces
+
+    def SerializeToString(self, *, deterministic: bool = True) -> bytes:  # noqa: N802  # as Message's
+        """The bytes for the wire."""
+        return b"".join(self._pieces)
+
+
+def match_rate(tally: Tally) -> float:
+    """Valid users in percent of those who could be told, with one decimal; 100 where there were none."""
+    users = tally.valid_users + tally.invalid_users
+    return round(100 * tally.valid_users / users, 1) if users else 100.0
+
+
+def _hour_json(member_id: int, hour: int, usage: HourUsage) -> bytes:
+    return _object(member_id, hour, usage.tally, *map("\n".join, usage.lines))
+
+
+def _hour_field(member_id: int, hour: int, tally: Tally, lines: Lines = _NONE) -> bytes:
+    return _field(_HOURS, hour_message(member_id, hour, tally, lines).SerializeToString())
+
+
+def _object(member_id: int, hour: int, tally: Tally, errors: str | None, segments: str | None) -> bytes:
+    return _json(
+        {
+            "processed_hour": write_hour(hour),
+            "member_id": member_id,
+            **{key: getattr(tally, name) for key, name in _JSON_COUNTERS.items()},
+            "match_rate": match_rate(tally),
+            "error_log_lines": errors,
+            "segment_log_lines": segments,
+        }
+    ).encode()
+
+
+def hour_message(member_id: int, hour: int, tally: Tally, lines: Lines = _NONE) -> pb.UsageHour:
+    """An hour as a message."""
+    message = pb.UsageHour(
+        member_id=member_id,
+        match_rate=match_rate(tally),
+        error_lines=lines.errors,
+        segment_lines=lines.segments,
+        **tally._asdict(),
+    )
+    message.hour.seconds = hour * SECONDS_PER_HOUR
+    return message
+
+
+def _list(comma: bytes, hours: Sequence[bytes]) -> list[bytes]:
+    items = [comma] * (2 * len(hours) - 1)
+    items[::2] = hours
+    return items
+
+
+_OPEN, _COMMA, _CLOSE = b'{"response":{"status":"OK","report":[', b",", b"]}}"
+_GZIP_OPEN, _GZIP_COMMA, _GZIP_CLOSE = map(gzip_parts.compress, (_OPEN, _COMMA, _CLOSE))
+
+JSON = Form(True, _hour_json, _COMMA.join)
+GZIP = Form(
+    True,
+    lambda member_id, hour, usage: gzip_parts.compress(_hour_json(member_id, hour, usage)),
+    lambda hours: gzip_parts.join(_list(_GZIP_COMMA, hours)),
+)
+TYPED = Form(True, lambda member_id, hour, usage: _hour_field(member_id, hour, *usage), b"".join)
+COUNTS = Form(False, lambda member_id, hour, usage: _hour_field(member_id, hour, usage.tally), b"".join)
+
+
+def hours_report(pieces: Sequence[Piece]) -> EncodedAnswer:
+    """The JSON report of hours in the form JSON, as google.api.HttpBody."""
+    hours = [piece.encoded for piece in pieces]
+    return _http_body(_JSON_BODY, _OPEN, *_list(_COMMA, hours), _CLOSE)
+
+
+def gzip_report(pieces: Sequence[Piece]) -> EncodedAnswer:
+    """The JSON report of hours in the form GZIP, compressed, as google.api.HttpBody."""
+    hours = [piece.encoded for piece in pieces]
+    return _http_body(_GZIP_BODY, *gzip_parts.finish([_GZIP_OPEN, *_list(_GZIP_COMMA, hours), _GZIP_CLOSE]))
+
+
+def sum_report(member_id: int, last: int, pieces: Sequence[Piece]) -> EncodedAnswer:
+    """The JSON report of the sum of hours, as google.api.HttpBody; `last` is the last hour covered."""
+    hour, total = _total(last, pieces)
+    report = _object(member_id, hour, total, None, None)
+    return _http_body(_JSON_BODY, b'{"response":{"status":"OK","report":', report, b"}}")
+
+
+def usage_answer(member_id: int, last: int, pieces: Sequence[Piece]) -> EncodedAnswer:
+    """GetUsageResponse of hours in the form TYPED or COUNTS."""
+    total = hour_message(member_id, *_total(last, pieces)).SerializeToString()
+    return EncodedAnswer(*[piece.encoded for piece in pieces], _field(_TOTAL, total))
+
+
+def _total(last: int, pieces: Sequence[Piece]) -> tuple[int, Tally]:
+    """The last hour, which may be one of another worker that is ahead of us, and the sum of all."""
+    return max([last, *(piece.hour for piece in pieces[-1:])]), _sum(pieces)
+
+
+_HOURS = pb.GetUsageResponse.HOURS_FIELD_NUMBER
+_TOTAL = pb.GetUsageResponse.TOTAL_FIELD_NUMBER
+_DATA = httpbody_pb2.HttpBody.DATA_FIELD_NUMBER
+_JSON_BODY = httpbody_pb2.HttpBody(content_type="application/json").SerializeToString()
+_GZIP_BODY = httpbody_pb2.HttpBody(content_type="application/gzip").SerializeToString()
+
+
+def _http_body(head: bytes, *pieces: bytes | memoryview) -> EncodedAnswer:
+    return EncodedAnswer(head, _start(_DATA, sum(map(len, pieces))), *pieces)
+
+
+def _field(number: int, content: bytes) -> bytes:
+    return _start(number, len(content)) + content
+
+
+def _start(number: int, size: int) -> bytes:
+    """What stands before the content of a field (https://protobuf.dev/programming-guides/encoding/)."""
+    start = bytearray([number << 3 | 2])
+    while size > 0x7F:
+        start.append(size & 0x7F | 0x80)
+        size >>= 7
+    start.append(size)
+    return bytes(start)

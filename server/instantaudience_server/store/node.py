@@ -122,7 +122,7 @@ class _Wire(asyncio.Protocol):
         self._in_flight: deque[Part] = deque()
         self.writable = True
         # redis-py has no public way to hand over a connected socket; `_writer` is pinned by requirements.lock and
-        # tests/store covers it on every server.
+        # tests/rooms/store covers it on every server.
         writer = connection._writer
         if writer is None:
             raise ConnectionError("the connection closed during its handshake")

@@ -1,4 +1,4 @@
-"""`kill -9` of a worker of the Envoy host under load (the end of the whole service: tests/commands)."""
+"""`kill -9` of a worker of the Envoy host under load (the end of the whole service: tests/service/commands)."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""SegmentService over gRPC; tests/gateway/test_rest_segment.py has the rules."""
+"""SegmentService over gRPC; tests/service/rest/test_segment.py has the rules."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What is counted, and how the counts of several workers come together; whole services: tests/host/test_metrics.py."""
+"""What is counted, and how the counts of several workers come together; tests/service/host has whole services."""
 
 import asyncio
 import os

@@ -12,7 +12,7 @@ from instantaudience_gateway import console_files
 from support.answers import assert_http_error
 from support.service import Service
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 LIBRARY = "/console/third_party/chart.js/chart.umd.min.js"
 FILES = {
     "/console": ("index.html", "text/html; charset=utf-8"),

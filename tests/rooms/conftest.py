@@ -1,4 +1,4 @@
-"""The services on a real cluster; each test finds it empty. What differs between clusters is tests/store's affair."""
+"""A real cluster and what works on it; each test finds it empty. What differs between clusters is store's affair."""
 
 import secrets
 from collections.abc import AsyncIterator, Iterator

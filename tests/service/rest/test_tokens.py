@@ -156,7 +156,7 @@ async def test_no_token_and_no_password_in_the_log(service: Service, http: httpx
 
 
 class TestAccountsThatChange:
-    """An administrator changes an account over gRPC; what REST callers see (tests/grpc/test_accounts.py has more)."""
+    """An administrator changes an account over gRPC; what REST callers see (../grpc/test_accounts.py has more)."""
 
     @pytest.mark.parametrize(
         ("change", "error_id", "sign_in_error_id"),

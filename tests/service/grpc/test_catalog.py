@@ -1,4 +1,4 @@
-"""CatalogService over gRPC; tests/services/test_catalog_service.py and test_importing.py have the rules."""
+"""CatalogService over gRPC; tests/rooms/catalog has the rules."""
 
 from collections.abc import AsyncIterator
 from typing import Any

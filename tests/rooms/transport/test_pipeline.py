@@ -1,4 +1,4 @@
-"""What happens to every call: limits, reading, deadline, errors. Tokens are of tests/services/test_tokens.py."""
+"""What happens to every call: limits, reading, deadline, errors. Tokens are of tests/rooms/test_tokens.py."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

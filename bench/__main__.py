@@ -15,7 +15,7 @@ from pathlib import Path
 
 import httpx
 import uvloop
-from instantaudience_gateway import in_process
+from instantaudience_gateway.envoy import in_process
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.telemetry import configure_logging
 from rich.console import Console

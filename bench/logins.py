@@ -20,7 +20,7 @@ from pathlib import Path
 
 import uvloop
 from instantaudience.v1 import authentication_pb2 as auth_pb
-from instantaudience_gateway import in_process
+from instantaudience_gateway.envoy import in_process
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.telemetry import configure_logging
 from instantaudience_server.transport.framing import frame

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import uvloop
 import yaml
-from instantaudience_gateway import in_process
+from instantaudience_gateway.envoy import in_process
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.store.interface import Quota
 from instantaudience_server.store.keys import quota_key

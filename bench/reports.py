@@ -22,7 +22,7 @@ import httpx
 import uvloop
 import yaml
 from instantaudience.v1 import usage_pb2
-from instantaudience_gateway import in_process
+from instantaudience_gateway.envoy import in_process
 from instantaudience_server.clock import MS_PER_HOUR
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.store.cluster import Cluster

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import grpc
 import httpx
 import pytest
-from instantaudience_gateway import in_process
+from instantaudience_gateway.envoy import in_process
 from redis.asyncio import RedisCluster
 from support.service import HOST_MODES, Service, running_service
 from support.stored import forget_users

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from instantaudience_gateway import in_process
+from instantaudience_gateway.envoy import in_process
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Request, async_playwright
 from support.service import Service
 

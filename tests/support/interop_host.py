@@ -12,8 +12,8 @@ from typing import Any
 import envoy
 import grpc
 from google.protobuf.struct_pb2 import Struct
-from instantaudience_gateway import admin, in_process
-from instantaudience_gateway.config import GatewaySettings, build_config, command
+from instantaudience_gateway.envoy import admin, in_process
+from instantaudience_gateway.envoy.config import GatewaySettings, build_config, command
 from instantaudience_server.processes import Child, Program, reserve_port
 from support.interop_app import LIMIT_BYTES, SERVICE
 

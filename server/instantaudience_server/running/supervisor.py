@@ -16,8 +16,8 @@ from pathlib import Path
 import envoy
 import httpx
 import structlog
-from instantaudience_gateway import admin, in_process
-from instantaudience_gateway.config import GatewaySettings, build_config, command
+from instantaudience_gateway.envoy import admin, in_process
+from instantaudience_gateway.envoy.config import GatewaySettings, build_config, command
 from pydantic import SecretStr
 
 from instantaudience_server.embedded.cluster import EmbeddedCluster

@@ -32,9 +32,10 @@ from instantaudience.v1 import (
 from instantaudience.v1 import (
     status_pb2 as health_pb2,
 )
-from instantaudience_gateway import admin, descriptor
-from instantaudience_gateway.config import GatewaySettings, build_config, command
-from instantaudience_gateway.script import lua_literal
+from instantaudience_gateway.contract import descriptor
+from instantaudience_gateway.contract.script import lua_literal
+from instantaudience_gateway.envoy import admin
+from instantaudience_gateway.envoy.config import GatewaySettings, build_config, command
 from instantaudience_server.errors import Reason
 from instantaudience_server.transport.status import ERROR_ID_KEY, ROWS
 

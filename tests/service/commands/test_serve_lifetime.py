@@ -10,7 +10,7 @@ import grpc
 import httpx
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from instantaudience.v1.audience_pb2_grpc import AudienceServiceStub
-from instantaudience_gateway import admin
+from instantaudience_gateway.envoy import admin
 from redis.asyncio import RedisCluster
 from support.clusters import eventually, on_node
 from support.messages import apply_request, one_user, stream_request

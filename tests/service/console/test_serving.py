@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from instantaudience_gateway import console_files
+from instantaudience_gateway.console import files
 from support.answers import assert_http_error
 from support.service import Service
 
@@ -38,7 +38,7 @@ PLAIN = {"accept-encoding": "identity"}
 
 
 def content(name: str) -> bytes:
-    return (console_files.ROOT / name).read_bytes()
+    return (files.ROOT / name).read_bytes()
 
 
 @pytest.mark.parametrize(("path", "expected"), FILES.items(), ids=FILES)
@@ -60,8 +60,8 @@ async def test_files(http: httpx.AsyncClient, path: str, expected: tuple[str, st
 
 
 async def test_every_file_is_served(http: httpx.AsyncClient) -> None:
-    names = {path.relative_to(console_files.ROOT).as_posix() for path in console_files.ROOT.rglob("*.*")}
-    names = {name for name in names if (console_files.ROOT / name).is_file()} - {"index.html"}
+    names = {path.relative_to(files.ROOT).as_posix() for path in files.ROOT.rglob("*.*")}
+    names = {name for name in names if (files.ROOT / name).is_file()} - {"index.html"}
     assert len(names) > 10
     for name in names:
         answer = await http.get(f"/console/{name}")
@@ -171,12 +171,12 @@ async def test_members_are_for_admins(service: Service, demo: httpx.AsyncClient)
 def test_every_file_is_in_the_package() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     patterns = project["tool"]["setuptools"]["package-data"]["instantaudience_gateway"]
-    found = {path for pattern in patterns for path in console_files.ROOT.parent.glob(pattern)}
-    assert {path for path in console_files.ROOT.rglob("*") if path.is_file()} <= found
+    found = {path for pattern in patterns for path in files.ROOT.parents[1].glob(pattern)}
+    assert {path for path in files.ROOT.rglob("*") if path.is_file()} <= found
 
 
 def test_own_files_ask_nobody_else() -> None:
-    for path in console_files.ROOT.glob("*.*"):
+    for path in files.ROOT.glob("*.*"):
         addresses = set(re.findall(r"https?://[^\s\"'`)]+", path.read_text()))
         assert addresses <= {"http://www.w3.org/2000/svg"}, path.name
 
@@ -191,8 +191,8 @@ def test_the_library_is_as_released() -> None:
 def test_a_file_of_an_unknown_kind_stops_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "index.html").write_text("page")
     (tmp_path / "font.woff2").write_bytes(b"font")
-    monkeypatch.setattr(console_files, "ROOT", tmp_path)
-    console_files.files.cache_clear()
+    monkeypatch.setattr(files, "ROOT", tmp_path)
+    files.files.cache_clear()
     with pytest.raises(ValueError, match=r"font\.woff2"):
-        console_files.files()
-    console_files.files.cache_clear()
+        files.files()
+    files.files.cache_clear()

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import grpc
 import pytest
-from instantaudience_gateway import in_process
+from instantaudience_gateway.envoy import in_process
 from support.clusters import eventually
 from support.framing_peer import Peer, connected
 from support.interop_host import Host, report, running_host

@@ -4,12 +4,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from instantaudience_gateway import in_process
+from instantaudience_gateway.envoy import in_process
 from support import service as support_service
 from support.service import Service, new_directory, running_service, starting_service
 
 WITHOUT_LIBPYTHON = """
-from instantaudience_gateway import in_process
+from instantaudience_gateway.envoy import in_process
 in_process.libpython = lambda: None
 from instantaudience_server.commands.root import main
 main()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from google.protobuf.struct_pb2 import Struct
 from google.rpc import code_pb2, status_pb2
-from instantaudience_gateway import in_process
+from instantaudience_gateway.envoy import in_process
 from instantaudience_server.processes import free_ports
 from instantaudience_server.transport.framing import Messages, frame
 from support.answers import failure_of

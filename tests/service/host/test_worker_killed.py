@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
 import pytest
-from instantaudience_gateway import in_process
+from instantaudience_gateway.envoy import in_process
 from instantaudience_server.transport.framing import frame
 from support.clusters import eventually
 from support.framing_peer import Peer, connected, grpc_headers

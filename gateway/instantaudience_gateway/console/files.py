@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).with_name("console")
+ROOT = Path(__file__).with_name("page")
 PAGE_PATH = "/console"
 """Where the page is; the files that it needs are below."""
 ALIAS_PATH = "/console/"

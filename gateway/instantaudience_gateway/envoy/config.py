@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from instantaudience_gateway import descriptor, in_process
-from instantaudience_gateway.replies import GRPC_ROUTE, local_replies
-from instantaudience_gateway.script import TRANSCODER_ERROR, contract_script
+from instantaudience_gateway.contract import descriptor
+from instantaudience_gateway.contract.replies import GRPC_ROUTE, local_replies
+from instantaudience_gateway.contract.script import TRANSCODER_ERROR, contract_script
+from instantaudience_gateway.envoy import in_process
 
 STAT_PREFIX = "ingress"
 """Of the statistics of the public port: `http.ingress.…`."""

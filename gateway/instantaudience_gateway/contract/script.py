@@ -7,10 +7,13 @@ from typing import TypeAlias
 from google.rpc import code_pb2
 from instantaudience_server.transport.status import BODY_BYTES_KEY, ERROR_ID_KEY, ROWS
 
-from instantaudience_gateway import console_files, descriptor
-from instantaudience_gateway.replies import INTERNAL, NO_METHOD, NO_PATH, UNAVAILABLE, UNREADABLE, Reply
+from instantaudience_gateway.console import files
+from instantaudience_gateway.contract import descriptor
+from instantaudience_gateway.contract.replies import INTERNAL, NO_METHOD, NO_PATH, UNAVAILABLE, UNREADABLE, Reply
 
-SOURCES = ("body.lua", "files.lua", "contract.lua")
+_ROOMS = Path(__file__).parents[1]
+
+SOURCES = tuple(_ROOMS / name for name in ("contract/body.lua", "console/files.lua", "contract/contract.lua"))
 """The filter's parts, in the order in which they stand in it."""
 
 MAX_DEPTH = 64
@@ -84,16 +87,18 @@ def _endpoints() -> Mapping[str, Literal]:
             "body": endpoint.body,
             "gzip": endpoint.gzip,
         }
-    files: dict[str, Literal] = {
-        path: {"allow": FILE_METHODS, "methods": {}} for path in (*console_files.files(), console_files.ALIAS_PATH)
+    endpoints: dict[str, Literal] = {
+        path: {"allow": FILE_METHODS, "methods": {}} for path in (*files.files(), files.ALIAS_PATH)
     }
-    return files | {path: {"allow": ", ".join(sorted(methods)), "methods": methods} for path, methods in paths.items()}
+    return endpoints | {
+        path: {"allow": ", ".join(sorted(methods)), "methods": methods} for path, methods in paths.items()
+    }
 
 
 def _files() -> Mapping[str, Literal]:
     return {
         path: {"type": file.content_type, "etag": file.etag, "body": file.body, "gzip": file.gzip_body}
-        for path, file in console_files.files().items()
+        for path, file in files.files().items()
     }
 
 
@@ -131,8 +136,8 @@ def contract_script() -> str:
     tables: Literal = {
         "endpoints": _endpoints(),
         "files": _files(),
-        "file_headers": console_files.HEADERS,
-        "file_aliases": {console_files.ALIAS_PATH: f"..{console_files.PAGE_PATH}"},
+        "file_headers": files.HEADERS,
+        "file_aliases": {files.ALIAS_PATH: f"..{files.PAGE_PATH}"},
         "messages": _messages(),
         "types": _scalar_rules(),
         "depth": MAX_DEPTH,
@@ -146,5 +151,5 @@ def contract_script() -> str:
         "hidden_headers": HIDDEN_HEADERS,
         "transcoder_error": TRANSCODER_ERROR,
     }
-    sources = [Path(__file__).with_name(name).read_text(encoding="utf-8") for name in SOURCES]
+    sources = [path.read_text(encoding="utf-8") for path in SOURCES]
     return "\n".join([f"local CONTRACT = {lua_literal(tables)}", *sources])

@@ -14,8 +14,9 @@ from instantaudience_server.passwords.hashing import Passwords
 from instantaudience_server.store.catalog_interface import Kind
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.tokens import TRUST_MS, bare_token, hash_token
+from instantaudience_server.transport.calls import Call, Method
 from instantaudience_server.transport.outcomes import CallError, Outcomes
-from instantaudience_server.transport.pipeline import Call, Method, Pipeline
+from instantaudience_server.transport.pipeline import Pipeline
 from instantaudience_server.usage.counting import Usage
 from redis.asyncio import RedisCluster
 from support.accounts import PASSWORDS, REVOKED, AccountWorker

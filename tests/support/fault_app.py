@@ -17,18 +17,13 @@ from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.errors import AudienceError, Reason
-from instantaudience_server.transport import asgi, grpcio, outcomes
+from instantaudience_server.transport import grpcio, outcomes
 from instantaudience_server.transport.asgi import GrpcApplication
+from instantaudience_server.transport.calls import AnyMethod, Method, PublicMethod, PublicStreamMethod, StreamMethod
+from instantaudience_server.transport.exchange import Exchange
 from instantaudience_server.transport.grpcio import GrpcioHost
 from instantaudience_server.transport.outcomes import Outcomes
-from instantaudience_server.transport.pipeline import (
-    AnyMethod,
-    Method,
-    Pipeline,
-    PublicMethod,
-    PublicStreamMethod,
-    StreamMethod,
-)
+from instantaudience_server.transport.pipeline import Pipeline
 from instantaudience_server.transport.status import Failure
 from support.callers import caller, demo_catalog
 
@@ -231,13 +226,13 @@ class _Application:
         await receive()
         noted = _Noted()
         _install(noted, setattr)
-        call = asgi._Exchange.call
+        call = Exchange.call
 
         def read_call(exchange: Any) -> Any:
             fail_as("headers")
             return call(exchange)
 
-        asgi._Exchange.call = read_call  # type: ignore[method-assign]
+        Exchange.call = read_call  # type: ignore[method-assign]
         self._serve = GrpcApplication(_methods(noted), _pipeline(noted), message_limit_bytes=LIMIT_BYTES)
         await send({"type": "lifespan.startup.complete"})
         await receive()

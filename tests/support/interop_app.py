@@ -18,15 +18,9 @@ from instantaudience_server.clock import SystemClock
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.store.usage_interface import Addition
 from instantaudience_server.transport.asgi import GrpcApplication
+from instantaudience_server.transport.calls import AnyMethod, Method, PublicMethod, PublicStreamMethod, StreamMethod
 from instantaudience_server.transport.outcomes import Outcomes
-from instantaudience_server.transport.pipeline import (
-    AnyMethod,
-    Method,
-    Pipeline,
-    PublicMethod,
-    PublicStreamMethod,
-    StreamMethod,
-)
+from instantaudience_server.transport.pipeline import Pipeline
 from instantaudience_server.transport.standard import ServingStatus, standard_methods
 from instantaudience_server.transport.status import Failure
 from instantaudience_server.usage.counting import Usage

@@ -40,11 +40,12 @@ from instantaudience_server.store.topology import Topology
 from instantaudience_server.store.usage_store import ClusterUsageStore
 from instantaudience_server.telemetry import Event
 from instantaudience_server.tokens import TokenService
+from instantaudience_server.transport.calls import AnyMethod
 from instantaudience_server.transport.catalog_methods import catalog_methods
 from instantaudience_server.transport.identity_methods import identity_methods
 from instantaudience_server.transport.methods import SERVICES, build_methods
 from instantaudience_server.transport.outcomes import Outcomes
-from instantaudience_server.transport.pipeline import AnyMethod, Pipeline
+from instantaudience_server.transport.pipeline import Pipeline
 from instantaudience_server.transport.segment_methods import segment_methods
 from instantaudience_server.transport.standard import ServingStatus, standard_methods
 from instantaudience_server.transport.usage_methods import usage_methods

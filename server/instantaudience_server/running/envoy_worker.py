@@ -10,7 +10,8 @@ from instantaudience_server.running.composition import WorkerConfig, open_worker
 from instantaudience_server.settings import MESSAGE_LIMIT_BYTES
 from instantaudience_server.store.topology import StoreUnusableError
 from instantaudience_server.telemetry import Event, configure_logging
-from instantaudience_server.transport.asgi import GrpcApplication, Receive, Send
+from instantaudience_server.transport.asgi import GrpcApplication
+from instantaudience_server.transport.exchange import Receive, Send
 
 log = structlog.get_logger()
 

@@ -6,17 +6,17 @@ from typing import Any, NoReturn
 
 import grpc
 
-from instantaudience_server.transport.outcomes import UNKNOWN_METHOD, CallError, Outcomes, no_such_method
-from instantaudience_server.transport.pipeline import (
+from instantaudience_server.transport.calls import (
     AnyMethod,
     Call,
     Method,
-    Pipeline,
     PublicMethod,
     PublicStreamMethod,
     StreamMethod,
     body_bytes,
 )
+from instantaudience_server.transport.outcomes import UNKNOWN_METHOD, CallError, Outcomes, no_such_method
+from instantaudience_server.transport.pipeline import Pipeline
 from instantaudience_server.transport.status import BODY_BYTES_KEY, STATUS_DETAILS_KEY
 
 CODES = {code.value[0]: code for code in grpc.StatusCode}

@@ -15,7 +15,7 @@ from instantaudience_server.memberships.service import MembershipService
 from instantaudience_server.memberships.streams import Stream
 from instantaudience_server.memberships.wire import ApplyRequest, EncodedRequest
 from instantaudience_server.tokens import TokenService
-from instantaudience_server.transport.pipeline import AnyMethod, Method, PublicMethod, StreamMethod
+from instantaudience_server.transport.calls import AnyMethod, Method, PublicMethod, StreamMethod
 from instantaudience_server.transport.status import Failure
 
 FILES = (

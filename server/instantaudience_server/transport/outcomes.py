@@ -3,6 +3,7 @@
 A failed call is told that it failed, whatever raises wherever; noting it cannot change that, nor what a call was told.
 """
 
+import asyncio
 import contextlib
 import uuid
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import structlog
 from google.rpc import code_pb2
 
 from instantaudience_server.catalog.access import Caller
-from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.errors import AudienceError, Reason, unavailable
 from instantaudience_server.metrics import count_call
 from instantaudience_server.telemetry import Event
 from instantaudience_server.transport.status import DEFECT_TEXT, Failure, describe
@@ -23,6 +24,7 @@ BARE_DEFECT = describe(AudienceError(Reason.INTERNAL, DEFECT_TEXT))
 """What the caller of a defect sees where not even that can be described."""
 UNKNOWN_METHOD = "unknown"
 """What calls of methods that there are not are noted as: callers must not be able to make names."""
+GIVEN_UP = "the server gave the call up; it may be applied, and sending it again is safe"
 
 
 class CallError(Exception):
@@ -51,12 +53,14 @@ class Outcomes:
             _log(Event.OUTCOME_NOT_NOTED, error, method=path)
 
     async def failed(self, path: str, request_id: str, error: BaseException, caller: Caller | None = None) -> CallError:
-        """Note a failure, and say what to raise for it: what its caller sees.
+        """Note a failure, and say what to raise for it: what its caller sees. Where nobody waits for that, `error` is
+        raised on.
 
         Anything but an AudienceError is a defect: it is logged, and answered with a bare INTERNAL. Both name the
         request, which gets a name of its own where it has none. A call that is known to be a member's counts in the
         member's usage before it is answered; where the cluster may be out of reach, the answer does not wait for that.
         """
+        error = _ended(error)
         failure = self._refused(path, request_id, error)
         if caller is not None:
             with _noting(path, request_id):
@@ -96,6 +100,21 @@ def _log(event: Event, error: BaseException, **fields: str) -> None:
     # What the log is written to may be full or closed: no call has to suffer for that.
     with contextlib.suppress(Exception):
         log.error(event, exc_info=error, **fields)
+
+
+def _ended(error: BaseException) -> BaseException:
+    """Why a call ended; what says that nobody waits for its answer is raised on.
+
+    What a call waited for may be cancelled without the call being: when the server ends.
+    """
+    if isinstance(error, CallerLeft):
+        raise error
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise error
+        return unavailable(GIVEN_UP)
+    return error
 
 
 def no_such_method() -> AudienceError:

@@ -5,7 +5,7 @@ from instantaudience.v1 import segment_pb2 as pb
 
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.segment_service import SegmentService
-from instantaudience_server.transport.pipeline import AnyMethod, Method
+from instantaudience_server.transport.calls import AnyMethod, Method
 
 SERVICE = pb.DESCRIPTOR.services_by_name["SegmentService"].full_name
 

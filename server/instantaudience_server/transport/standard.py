@@ -12,7 +12,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.reflection import ReflectionServicer
 
 from instantaudience_server.errors import AudienceError, Reason
-from instantaudience_server.transport.pipeline import AnyMethod, PublicMethod, PublicStreamMethod
+from instantaudience_server.transport.calls import AnyMethod, PublicMethod, PublicStreamMethod
 
 HEALTH: str = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 REFLECTION: str = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"].full_name

@@ -9,8 +9,9 @@ from google.rpc import code_pb2
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience.v1 import authentication_pb2 as auth_pb
 from instantaudience_server.errors import AudienceError, Reason, unavailable
+from instantaudience_server.transport.calls import Call, PublicMethod, body_bytes
 from instantaudience_server.transport.outcomes import CallError, Outcomes
-from instantaudience_server.transport.pipeline import Call, Pipeline, PublicMethod, body_bytes
+from instantaudience_server.transport.pipeline import Pipeline
 from structlog.testing import capture_logs
 
 USER_ID, TOKEN = "12345678900987654321", "hbapi:1001:5ec4e7:local"

@@ -1,0 +1,94 @@
+"""What a call is, and the kinds of methods that calls can be of: what hosts hand over, and what services give them to
+serve."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+from google.protobuf.message import Message
+
+from instantaudience_server.catalog.access import Caller
+from instantaudience_server.transport.status import Failure
+
+Request = TypeVar("Request", bound=Message)
+
+MOST_DIGITS = 10
+"""Of a size; a longer one is none."""
+
+
+class Call(NamedTuple):
+    """What a host knows of a call beside its messages.
+
+    `remaining_seconds` is what is left of the caller's deadline; None when there is none. `body_bytes` is the size of
+    what the caller sent where a gateway made the message from it, as far as that is known.
+    """
+
+    authorization: str
+    request_id: str
+    remaining_seconds: float | None
+    body_bytes: int = 0
+
+    def __repr__(self) -> str:
+        """Without the token: this may end in a log."""
+        return f"Call(request_id={self.request_id!r}, remaining_seconds={self.remaining_seconds!r})"
+
+
+class Answer(Protocol):
+    """All that is asked of an answer: a message, or what is encoded already."""
+
+    def SerializeToString(self, *, deterministic: bool = ...) -> bytes:  # noqa: N802 - protobuf's name
+        """The bytes for the wire."""
+
+
+@dataclass(frozen=True, slots=True)
+class Method(Generic[Request]):
+    """A unary method that needs a token: `handle(request, caller, deadline)` answers."""
+
+    path: str
+    request: type[Request]
+    handle: Callable[[Request, Caller, float], Awaitable[Answer]]
+
+
+@dataclass(frozen=True, slots=True)
+class PublicMethod(Generic[Request]):
+    """A unary method that anyone may call: `handle(request, deadline)` answers."""
+
+    path: str
+    request: type[Request]
+    handle: Callable[[Request, float], Awaitable[Message]]
+
+
+@dataclass(frozen=True, slots=True)
+class StreamMethod(Generic[Request]):
+    """A bidirectional method that needs a token; one answer for each request, in order.
+
+    `start(state, request, caller, deadline)` is awaited for one request at a time, in order; what it returns is awaited
+    while later requests start. `state` is one for each stream, made by `open`. `refuse` makes the answer to a request
+    that failed; None where such a request ends the stream.
+    """
+
+    path: str
+    request: type[Request]
+    open: Callable[[], Any]
+    start: Callable[[Any, Request, Caller, float], Awaitable[Awaitable[Message]]]
+    refuse: Callable[[Failure], Message] | None
+
+
+@dataclass(frozen=True, slots=True)
+class PublicStreamMethod(Generic[Request]):
+    """A streaming method that anyone may call: `handle(requests)` yields the answers."""
+
+    path: str
+    request: type[Request]
+    handle: Callable[[AsyncIterator[Request]], AsyncIterator[Message]]
+
+
+AnyMethod = Method[Any] | PublicMethod[Any] | StreamMethod[Any] | PublicStreamMethod[Any]
+
+
+def body_bytes(header: str) -> int:
+    """What the header `x-request-body-bytes` says; 0 where it says nothing.
+
+    The gateway sets it on every REST call. A gRPC caller may send it too: it can only make its own request larger.
+    """
+    return int(header) if header.isascii() and header.isdigit() and len(header) <= MOST_DIGITS else 0

@@ -1,0 +1,67 @@
+"""What every call passes before its method runs: its deadline, its token, the limits of its size, and its reading."""
+
+import asyncio
+
+from google.protobuf.message import DecodeError
+
+from instantaudience_server.catalog.access import Caller
+from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.tokens import TokenService, bare_token
+from instantaudience_server.transport.calls import Call, Request
+
+SHARE_KEPT = 0.1
+MOST_KEPT_SECONDS = 0.1
+"""Of a caller's deadline, this share (and at most this long) is kept for the answer's way back."""
+
+
+class Entrance:
+    """Lets calls in. `call_timeout_seconds` is the deadline of callers that set none, and the longest that any gets;
+    `body_limit_bytes` bounds each message."""
+
+    def __init__(self, tokens: TokenService, *, call_timeout_seconds: float, body_limit_bytes: int) -> None:
+        self._tokens = tokens
+        self._call_timeout_seconds = call_timeout_seconds
+        self._body_limit_bytes = body_limit_bytes
+        self._time = asyncio.get_running_loop().time
+
+    def deadline(self, remaining_seconds: float | None) -> float:
+        """When a call must be answered, on the event loop's clock."""
+        budget = self._call_timeout_seconds
+        if remaining_seconds is not None:
+            budget = min(budget, remaining_seconds - min(MOST_KEPT_SECONDS, remaining_seconds * SHARE_KEPT))
+        return self._time() + budget
+
+    async def caller(self, call: Call, deadline: float) -> Caller:
+        """Whose token a call has.
+
+        Raises:
+            AudienceError: NOAUTH, NOAUTH_DISABLED, UNAVAILABLE.
+        """
+        return await self._tokens.verify(bare_token(call.authorization), deadline)
+
+    def check_size(self, size: int, caller: Caller) -> None:
+        """Hold a request to its member's limit (source: contract, "Limits").
+
+        Raises:
+            AudienceError: LIMIT.
+        """
+        limit = caller.member.limits.body_bytes
+        if size > limit:
+            raise _too_large(size, limit)
+
+    def read(self, request: type[Request], body: bytes) -> Request:
+        """The message in a body.
+
+        Raises:
+            AudienceError: LIMIT, SYNTAX.
+        """
+        if len(body) > self._body_limit_bytes:
+            raise _too_large(len(body), self._body_limit_bytes)
+        try:
+            return request.FromString(body)
+        except DecodeError:
+            raise AudienceError(Reason.SYNTAX, f"The request is not a readable {request.DESCRIPTOR.name}") from None
+
+
+def _too_large(size: int, limit: int) -> AudienceError:
+    return AudienceError(Reason.LIMIT, f"The request has {size} bytes; at most {limit} are allowed")

@@ -1,0 +1,237 @@
+"""One HTTP request and its answer inside Envoy, as gRPC sees them: messages in, messages and an ending out.
+
+Sources: doc/PROTOCOL-HTTP2.md in grpc/grpc; the ASGI HTTP specification with its trailers extension.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeVar
+
+from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.transport.calls import Call, body_bytes
+from instantaudience_server.transport.framing import (
+    Messages,
+    binary_header,
+    frame,
+    only_message,
+    status_message,
+    timeout_seconds,
+)
+from instantaudience_server.transport.outcomes import CallerLeft
+from instantaudience_server.transport.status import BODY_BYTES_KEY, STATUS_DETAILS_KEY, Failure
+
+Event = dict[str, Any]
+Receive = Callable[[], Awaitable[Event]]
+Send = Callable[[Event], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+Result = TypeVar("Result")
+
+_HEADERS: Headers = [(b"content-type", b"application/grpc"), (b"grpc-accept-encoding", b"gzip, deflate, identity")]
+_START: Event = {"type": "http.response.start", "status": 200, "headers": _HEADERS, "trailers": True}
+_OK: Event = {"type": "http.response.trailers", "headers": [(b"grpc-status", b"0")], "more_trailers": False}
+_BODY_BYTES_HEADER = BODY_BYTES_KEY.encode()
+_END_OF_BODY: Event = {"type": "http.response.body", "body": b"", "more_body": False}
+
+
+class Exchange:
+    """One HTTP request and its answer, as gRPC sees them. `task` serves it."""
+
+    __slots__ = (
+        "_ahead",
+        "_complete",
+        "_limit_bytes",
+        "_looked",
+        "_looking",
+        "_reading",
+        "_receive",
+        "_send",
+        "_started",
+        "caller_left",
+        "headers",
+        "task",
+    )
+
+    def __init__(self, headers: Headers, receive: Receive, send: Send, limit_bytes: int) -> None:
+        self.headers = dict(headers)
+        self._receive = receive
+        self._send = send
+        self._limit_bytes = limit_bytes
+        self._started = self._complete = self._reading = self._looked = False
+        self._ahead = b""
+        """What looking for the caller has read of the request."""
+        self._looking: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[Any] | None = None
+        self.caller_left = False
+
+    def keep_futures(self) -> None:
+        """Never cancel what the host waits for, as pyvoy sets its futures whether they are cancelled or not.
+
+        Only streams are cancelled while they wait for the host.
+        """
+        receive, send = self._receive, self._send
+        self._receive = lambda: _kept(receive())
+        self._send = lambda event: _kept(send(event))
+
+    @property
+    def request_id(self) -> str:
+        """The call's name in the log; the gateway sees to it that every call has one."""
+        return self.headers.get(b"x-request-id", b"").decode("latin-1")
+
+    def call(self) -> Call:
+        """What the headers say of the call."""
+        headers = self.headers
+        timeout = headers.get(b"grpc-timeout")
+        return Call(
+            headers.get(b"authorization", b"").decode("latin-1"),
+            self.request_id,
+            None if timeout is None else timeout_seconds(timeout),
+            body_bytes(headers.get(_BODY_BYTES_HEADER, b"").decode("latin-1")),
+        )
+
+    async def only_message(self) -> bytes:
+        """The message of a unary request.
+
+        Raises:
+            AudienceError: SYNTAX, LIMIT.
+            CallerLeft: the request was not finished.
+        """
+        data, more = await self._read()
+        if not more:
+            message = only_message(data, self._limit_bytes)
+            if message is not None:
+                return message
+        messages = self._messages()
+        received = list(messages.feed(data))
+        while more and len(received) <= 1:
+            data, more = await self._read()
+            received += messages.feed(data)
+        if len(received) > 1:
+            raise AudienceError(Reason.SYNTAX, "The request has several messages; it must have one")
+        messages.finish()
+        if not received:
+            raise AudienceError(Reason.SYNTAX, "The request has no message; it must have one")
+        return received[0]
+
+    def _messages(self) -> Messages:
+        return Messages(self.headers.get(b"grpc-encoding", b""), self._limit_bytes)
+
+    async def messages(self) -> AsyncIterator[bytes]:
+        """The messages of a stream's request, as they come.
+
+        Raises:
+            AudienceError: SYNTAX, LIMIT.
+            CallerLeft: the request was not finished.
+        """
+        messages, more = self._messages(), True
+        while more:
+            data, more = await self._read()
+            for message in messages.feed(data):
+                yield message
+        messages.finish()
+
+    async def _read(self) -> tuple[bytes, bool]:
+        """The next bytes of the request, and whether more may follow."""
+        if self._looking is not None:
+            await self._looking
+            if self.caller_left:
+                raise CallerLeft
+            self._looking = None
+            data, self._ahead = self._ahead, b""
+            return data, not self._complete
+        self._reading = True
+        event = await self._receive()
+        self._reading = False
+        if event["type"] == "http.disconnect":
+            self._leave()
+            raise CallerLeft
+        self._complete = not event["more_body"]
+        return event["body"], event["more_body"]
+
+    async def answer(self, message: bytes) -> None:
+        """Send the answer to a unary request."""
+        await self._send(_START)
+        await self._send({"type": "http.response.body", "body": frame(message), "more_body": False})
+        await self._send(_OK)
+
+    async def send_message(self, message: bytes) -> None:
+        """Send one of several answers; waits while the caller reads slower than it is sent to."""
+        if not self._started:
+            self._started = True
+            await self._send(_START)
+        try:
+            await self._send({"type": "http.response.body", "body": frame(message), "more_body": True})
+        except OSError as error:
+            # pyvoy raises one and the same object each time, which would keep the frames of all of them.
+            error.__traceback__ = None
+            self.caller_left = True
+            raise CallerLeft from None
+
+    async def end(self) -> None:
+        """End the answer to a stream."""
+        if not self._started:
+            await self._send(_START)
+        await self._send(_END_OF_BODY)
+        await self._send(_OK)
+
+    async def fail(self, failure: Failure) -> None:
+        """End the answer with a failure: in trailers, or in headers alone where nothing was sent before."""
+        headers = _failure_headers(failure)
+        if self._started:
+            await self._send(_END_OF_BODY)
+            await self._send(_trailers(headers))
+        else:
+            await self._send({"type": "http.response.start", "status": 200, "headers": [*_HEADERS, *headers]})
+            await self._send(_END_OF_BODY)
+
+    async def refuse_media_type(self) -> None:
+        """Answer what is not gRPC: the gateway lets nothing else through."""
+        await self._send({"type": "http.response.start", "status": 415, "headers": []})
+        await self._send(_END_OF_BODY)
+
+    def look(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Find out whether the caller is still there, and cancel the call if not.
+
+        While the request is being read, reading tells. Otherwise nothing does but to ask for more of it, so this is
+        called again and again, the first time in vain. What comes of the request is kept, up to the limit.
+        """
+        asks = self._looking is not None and not self._looking.done()
+        if self._looked and not (self._reading or asks or self.caller_left) and len(self._ahead) <= self._limit_bytes:
+            self._looking = loop.create_task(self._look())
+        self._looked = True
+
+    async def _look(self) -> None:
+        event = await self._receive()
+        if event["type"] == "http.disconnect":
+            self._leave()
+        else:
+            self._ahead += event["body"]
+            self._complete = not event["more_body"]
+
+    def _leave(self) -> None:
+        """Note that the caller has left, and cancel the call where it does something else than to read."""
+        self.caller_left = True
+        if self.task is not None and self.task is not asyncio.current_task():
+            self.task.cancel()
+
+
+def _kept(awaitable: Awaitable[Result]) -> "asyncio.Future[Result]":
+    """Something to wait for in its place: it is not cancelled, and its error is not missed, when nobody waits."""
+    future = asyncio.ensure_future(awaitable)
+    future.add_done_callback(_notice)
+    return asyncio.shield(future)
+
+
+def _notice(future: "asyncio.Future[Any]") -> None:
+    if not future.cancelled():
+        future.exception()
+
+
+def _trailers(headers: Headers) -> Event:
+    return {"type": "http.response.trailers", "headers": headers, "more_trailers": False}
+
+
+def _failure_headers(failure: Failure) -> Headers:
+    headers = [(b"grpc-status", b"%d" % failure.code), (b"grpc-message", status_message(failure.message))]
+    headers += [(key.encode(), value.encode()) for key, value in failure.metadata]
+    headers.append((STATUS_DETAILS_KEY.encode(), binary_header(failure.status.SerializeToString())))
+    return headers

@@ -7,11 +7,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from instantaudience_server.embedded.cluster import HOST, SLOTS, EmbeddedCluster
+from instantaudience_server.embedded.cluster import EmbeddedCluster
+from instantaudience_server.embedded.node import HOST
 from instantaudience_server.processes import Child, Program, free_ports
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.interface import Alike, Changes, UserChanges
-from instantaudience_server.store.keys import key_slot
+from instantaudience_server.store.keys import SLOTS, key_slot
 from instantaudience_server.store.topology import Topology
 from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import RedisError

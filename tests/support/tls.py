@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from instantaudience_server.embedded.cluster import HOST
+from instantaudience_server.embedded.node import HOST
 
 
 def certificate(directory: Path) -> tuple[Path, Path]:

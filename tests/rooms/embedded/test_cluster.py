@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from instantaudience_server.embedded import cluster as embedded
+from instantaudience_server.embedded import data_dir
 from instantaudience_server.embedded import server as server_module
-from instantaudience_server.embedded.cluster import HOST, DataDirInUseError, EmbeddedCluster, NodeStartError
+from instantaudience_server.embedded.cluster import EmbeddedCluster
+from instantaudience_server.embedded.data_dir import DataDirInUseError
+from instantaudience_server.embedded.node import HOST, Node, NodeStartError
 from instantaudience_server.embedded.server import NoServerError, find_server
 from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import RedisError, ResponseError
@@ -161,10 +163,10 @@ async def test_a_killed_node_comes_back_with_its_data(tmp_path: Path, server: Pa
 async def test_a_port_lost_between_our_look_and_the_start_is_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ports = embedded.free_ports(HOST, 6)
+    ports = data_dir.free_ports(HOST, 6)
     answers = [ports]
-    free_ports = embedded.free_ports
-    monkeypatch.setattr(embedded, "free_ports", lambda *args: answers.pop() if answers else free_ports(*args))
+    free_ports = data_dir.free_ports
+    monkeypatch.setattr(data_dir, "free_ports", lambda *args: answers.pop() if answers else free_ports(*args))
     with ExitStack() as stack:
         occupied(stack, ports[3])
         async with running(EmbeddedCluster(tmp_path)) as cluster:
@@ -176,10 +178,10 @@ async def test_a_port_lost_between_our_look_and_the_start_is_replaced(
 async def test_completes_a_first_start_that_was_cut_short(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, passes: int
 ) -> None:
-    admin = embedded.Node.admin
+    admin = Node.admin
     calls = []
 
-    async def cut_short(node: embedded.Node, *words: str | int) -> Any:
+    async def cut_short(node: Node, *words: str | int) -> Any:
         if words[0] == command:
             calls.append(words)
             if len(calls) > passes:
@@ -188,7 +190,7 @@ async def test_completes_a_first_start_that_was_cut_short(
         return await admin(node, *words)
 
     with monkeypatch.context() as patch:
-        patch.setattr(embedded.Node, "admin", cut_short)
+        patch.setattr(Node, "admin", cut_short)
         with pytest.raises(KeyError, match="cut short"):
             await EmbeddedCluster(tmp_path).start()
     async with running(EmbeddedCluster(tmp_path)) as cluster:

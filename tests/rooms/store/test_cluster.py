@@ -9,7 +9,8 @@ from contextlib import AsyncExitStack
 
 import pytest
 import uvloop
-from instantaudience_server.embedded.cluster import HOST, EmbeddedCluster
+from instantaudience_server.embedded.cluster import EmbeddedCluster
+from instantaudience_server.embedded.node import HOST
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.interface import NEVER

@@ -7,7 +7,8 @@ import time
 from collections.abc import AsyncIterator, Callable
 
 import pytest
-from instantaudience_server.embedded.cluster import EmbeddedCluster, Node
+from instantaudience_server.embedded.cluster import EmbeddedCluster
+from instantaudience_server.embedded.node import Node
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.interface import NEVER

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import uvloop
-from instantaudience_server.embedded.cluster import HOST
+from instantaudience_server.embedded.node import HOST
 from instantaudience_server.processes import free_ports
 from instantaudience_server.store.interface import NEVER
 from instantaudience_server.store.membership_store import ClusterMembershipStore

@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from instantaudience_server.embedded.cluster import HOST, EmbeddedCluster
+from instantaudience_server.embedded.cluster import EmbeddedCluster
+from instantaudience_server.embedded.node import HOST
 from instantaudience_server.processes import free_ports
 from instantaudience_server.store.interface import NEVER
 from instantaudience_server.store.membership_store import ClusterMembershipStore

@@ -1,0 +1,75 @@
+"""The data directory of an embedded cluster: one cluster at a time has it, and it keeps the nodes' ports."""
+
+import asyncio
+import fcntl
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import structlog
+
+from instantaudience_server.embedded.node import HOST, POLL_SECONDS
+from instantaudience_server.embedded.server import EmbeddedClusterError
+from instantaudience_server.processes import free_ports, port_is_free
+from instantaudience_server.telemetry import Event
+
+_LOCK_SECONDS = 1.0
+
+_log = structlog.get_logger()
+
+
+class DataDirInUseError(EmbeddedClusterError):
+    """Another embedded cluster runs on the data directory."""
+
+    def __init__(self, data_dir: Path) -> None:
+        super().__init__(f"{data_dir} is in use by another process: stop it, or use another data directory")
+        self.data_dir = data_dir
+
+
+async def locked(data_dir: Path) -> int:
+    """Lock the directory, until the file descriptor that this returns is closed.
+
+    Waits a moment: nodes hold the lock too, and those of a killed supervisor are ending.
+
+    Raises:
+        DataDirInUseError: somebody else has the lock.
+    """
+    lock = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    deadline = asyncio.get_running_loop().time() + _LOCK_SECONDS
+    try:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return lock
+            except BlockingIOError:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise DataDirInUseError(data_dir) from None
+            await asyncio.sleep(POLL_SECONDS)
+    except BaseException:
+        os.close(lock)
+        raise
+
+
+def kept_ports(data_dir: Path, nodes: int) -> list[tuple[int, int]]:
+    """The client and bus port of each of so many nodes.
+
+    Those of the last start if all are free, else new ones, which are kept.
+    """
+    file = data_dir / "ports.json"
+    if file.exists():
+        ports = [(port, bus_port) for port, bus_port in json.loads(file.read_text())]
+        if all_free(ports):
+            return ports
+        _log.warning(Event.EMBEDDED_CLUSTER_PORTS_TAKEN, data_dir=str(data_dir), ports=ports)
+    found = free_ports(HOST, 2 * nodes)
+    ports = list(zip(found[::2], found[1::2], strict=True))
+    draft = file.with_suffix(".tmp")
+    draft.write_text(json.dumps(ports))
+    draft.replace(file)
+    return ports
+
+
+def all_free(ports: Iterable[tuple[int, int]]) -> bool:
+    """Whether nobody has any of the nodes' ports."""
+    return all(port_is_free(HOST, port) for pair in ports for port in pair)

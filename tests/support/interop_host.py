@@ -13,7 +13,8 @@ import envoy
 import grpc
 from google.protobuf.struct_pb2 import Struct
 from instantaudience_gateway.envoy import admin, in_process
-from instantaudience_gateway.envoy.config import GatewaySettings, build_config, command
+from instantaudience_gateway.envoy.config import build_config, command
+from instantaudience_gateway.envoy.settings import GatewaySettings
 from instantaudience_server.processes import Child, Program, reserve_port
 from support.interop_app import LIMIT_BYTES, SERVICE
 

@@ -4,217 +4,28 @@ REST calls pass the Lua filter (`contract.lua`) and the transcoder; gRPC calls p
 Option names and meanings: Envoy's v3 API reference, https://www.envoyproxy.io/docs/envoy/latest/api-v3/api.
 """
 
-import base64
-import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from instantaudience_gateway.contract import descriptor
-from instantaudience_gateway.contract.replies import GRPC_ROUTE, local_replies
-from instantaudience_gateway.contract.script import TRANSCODER_ERROR, contract_script
-from instantaudience_gateway.envoy import in_process
+from instantaudience_gateway.contract.replies import local_replies
+from instantaudience_gateway.contract.script import TRANSCODER_ERROR
+from instantaudience_gateway.envoy.filters import http_filters
+from instantaudience_gateway.envoy.routes import routes
+from instantaudience_gateway.envoy.settings import CLUSTER, TYPES, GatewaySettings, seconds
 
 STAT_PREFIX = "ingress"
 """Of the statistics of the public port: `http.ingress.…`."""
 
-CLUSTER = "workers"
-
-_GRPC_PATH = "/[!-$&-~]*"
-"""No method's path needs escapes, and pyvoy leaves a request unanswered whose path is not UTF-8 without them."""
-
-_TYPES = "type.googleapis.com/envoy.extensions"
-_HTTP_FILTERS = f"{_TYPES}.filters.http"
-_GRPC_WEB = "envoy.filters.http.grpc_web"
-_LUA = "envoy.filters.http.lua"
-_TRANSCODER = "envoy.filters.http.grpc_json_transcoder"
-
-
-@dataclass(frozen=True, slots=True)
-class GatewaySettings:
-    """What the gateway's configuration depends on.
-
-    The service is behind the gateway, in workers that listen on `upstream_sockets`, or inside it: then `application` is
-    the ASGI application that pyvoy runs in this Envoy (`module:attribute`), `upstream_sockets` is empty, and
-    `grpc_port` is a second port to serve (workers behind a gateway have one of their own). `admin_socket` is where
-    Envoy's admin interface listens, open to the owner alone. `call_timeout_seconds` is the deadline that REST calls get
-    (`grpc-timeout` to the server); the gateway itself gives up `grace_seconds` later. `request_seconds` is how long a
-    REST request may take in all, slow senders included. `connection_seconds` is the age at which a connection is asked
-    to end (GOAWAY, `Connection: close`), so that the load of long-lived ones spreads over workers that share a port.
-    `max_connections` and `max_active_calls` bound memory: a connection past the first is refused, a call past the
-    second answered with 503.
-    """
-
-    http_host: str
-    http_port: int
-    admin_socket: Path
-    upstream_sockets: tuple[Path, ...] = ()
-    application: str | None = None
-    grpc_port: int | None = None
-    body_limit_bytes: int = 1_048_576
-    answer_limit_bytes: int = 64 * 1_048_576
-    call_timeout_seconds: float = 10.0
-    grace_seconds: float = 1.0
-    request_seconds: float = 60.0
-    connection_seconds: float = 60.0
-    max_connections: int = 10_000
-    max_active_calls: int = 20_000
-
-
-def _seconds(value: float) -> str:
-    return f"{value:.3f}s"
-
-
-def _grpc_web() -> dict[str, Any]:
-    return {
-        "name": _GRPC_WEB,
-        "typed_config": {"@type": f"{_HTTP_FILTERS}.grpc_web.v3.GrpcWeb"},
-    }
-
-
-def _lua() -> dict[str, Any]:
-    return {
-        "name": _LUA,
-        "typed_config": {
-            "@type": f"{_HTTP_FILTERS}.lua.v3.Lua",
-            "default_source_code": {"inline_string": contract_script()},
-            "clear_route_cache": False,
-        },
-    }
-
-
-def _transcoder(settings: GatewaySettings) -> dict[str, Any]:
-    services = list(dict.fromkeys(endpoint.service for endpoint in descriptor.endpoints()))
-    return {
-        "name": _TRANSCODER,
-        "typed_config": {
-            "@type": f"{_HTTP_FILTERS}.grpc_json_transcoder.v3.GrpcJsonTranscoder",
-            "proto_descriptor_bin": base64.b64encode(descriptor.descriptor_set().SerializeToString()).decode(),
-            "services": services,
-            # The route stays the REST one: only it has a timeout.
-            "match_incoming_request_route": True,
-            "print_options": {"preserve_proto_field_names": True, "always_print_primitive_fields": True},
-            "query_param_unescape_plus": True,
-            "request_validation_options": {"reject_unknown_method": True},
-            # Gives gRPC errors a body, which the Lua filter then rewrites; it could not add one after trailers.
-            "convert_grpc_status": True,
-            "max_request_body_size": settings.body_limit_bytes,
-            "max_response_body_size": settings.answer_limit_bytes,
-        },
-    }
-
-
-def _service(settings: GatewaySettings) -> dict[str, Any]:
-    """The last filter: the service itself, or the way to it."""
-    if settings.application is None:
-        return _router()
-    return {
-        "name": "service",
-        "typed_config": {
-            "@type": f"{_HTTP_FILTERS}.dynamic_modules.v3.DynamicModuleFilter",
-            "dynamic_module_config": {"module": {"local": {"filename": str(in_process.module_path())}}},
-            "filter_name": "pyvoy",
-            "filter_config": {
-                "@type": "type.googleapis.com/google.protobuf.StringValue",
-                "value": json.dumps(
-                    {"app": settings.application, "interface": "asgi", "root_path": "", "lifespan": True}
-                ),
-            },
-            "terminal_filter": True,
-        },
-    }
-
-
-def _router() -> dict[str, Any]:
-    return {
-        "name": "envoy.filters.http.router",
-        "typed_config": {"@type": f"{_HTTP_FILTERS}.router.v3.Router", "suppress_envoy_headers": True},
-    }
-
-
-def _retry_policy(settings: GatewaySettings) -> dict[str, Any]:
-    """Retries what no server has seen, on another worker, as often as there are workers."""
-    return {
-        "retry_on": "connect-failure,refused-stream",
-        "num_retries": len(settings.upstream_sockets),
-        "retry_host_predicate": [
-            {
-                "name": "envoy.retry_host_predicates.previous_hosts",
-                "typed_config": {"@type": f"{_TYPES}.retry.host.previous_hosts.v3.PreviousHostsPredicate"},
-            }
-        ],
-        "host_selection_retry_max_attempts": 2 * len(settings.upstream_sockets),
-        "retry_back_off": {"base_interval": "0.001s", "max_interval": "0.010s"},
-    }
-
-
-def _content_type(prefix: str) -> dict[str, Any]:
-    return {"name": "content-type", "string_match": {"prefix": prefix}}
-
-
-def _without(*filters: str) -> dict[str, Any]:
-    """A route's calls do not pass these filters; what is not made for each call costs nothing."""
-    disabled = {"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "disabled": True}
-    return dict.fromkeys(filters, disabled)
-
-
-def _routes(settings: GatewaySettings) -> list[dict[str, Any]]:
-    """gRPC calls last as long as their callers want; REST calls have the service's deadline.
-
-    A call whose path cannot be a method's is taken for a REST one, which has no such path.
-    """
-    grpc: dict[str, Any] = {
-        "name": GRPC_ROUTE,
-        "match": {"safe_regex": {"regex": _GRPC_PATH}, "headers": [_content_type("application/grpc")]},
-        "typed_per_filter_config": _without(_GRPC_WEB, _LUA, _TRANSCODER),
-    }
-    # A prefix of the content type that `grpc` takes as well, so it stands first.
-    grpc_web = grpc | {
-        "match": {"safe_regex": {"regex": _GRPC_PATH}, "headers": [_content_type("application/grpc-web")]},
-        "typed_per_filter_config": _without(_LUA, _TRANSCODER),
-    }
-    milliseconds = f"{settings.call_timeout_seconds * 1000:.0f}m"
-    rest: dict[str, Any] = {
-        "name": "rest",
-        "match": {"prefix": "/"},
-        "typed_per_filter_config": _without(_GRPC_WEB),
-        "request_body_buffer_limit": settings.body_limit_bytes,
-        "request_headers_to_add": [
-            {
-                "header": {"key": "grpc-timeout", "value": milliseconds},
-                "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
-            }
-        ],
-        # The transcoder's notes.
-        "request_headers_to_remove": ["x-envoy-original-path", "x-envoy-original-method"],
-    }
-    if settings.application is not None:
-        return [route | {"non_forwarding_action": {}} for route in (grpc_web, grpc, rest)]
-    retries = _retry_policy(settings)
-    grpc_web["route"] = grpc["route"] = {
-        "cluster": CLUSTER,
-        "timeout": "0s",
-        "idle_timeout": "0s",
-        "retry_policy": retries,
-    }
-    rest["route"] = {
-        "cluster": CLUSTER,
-        "timeout": _seconds(settings.call_timeout_seconds + settings.grace_seconds),
-        "max_stream_duration": {"max_stream_duration": _seconds(settings.request_seconds)},
-        "retry_policy": retries,
-    }
-    return [grpc_web, grpc, rest]
-
 
 def _connection_manager(settings: GatewaySettings) -> dict[str, Any]:
     return {
-        "@type": f"{_TYPES}.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "@type": f"{TYPES}.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": STAT_PREFIX,
         "codec_type": "AUTO",
-        "http_filters": [_grpc_web(), _lua(), _transcoder(settings), _service(settings)],
+        "http_filters": http_filters(settings),
         "route_config": {
             "name": "routes",
-            "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": _routes(settings)}],
+            "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes(settings)}],
         },
         "local_reply_config": local_replies(settings.body_limit_bytes, TRANSCODER_ERROR),
         "use_remote_address": True,
@@ -226,11 +37,11 @@ def _connection_manager(settings: GatewaySettings) -> dict[str, Any]:
         "normalize_path": False,
         "merge_slashes": False,
         "request_headers_timeout": "10s",
-        "stream_idle_timeout": _seconds(settings.request_seconds),
+        "stream_idle_timeout": seconds(settings.request_seconds),
         "max_request_headers_kb": 60,
         "common_http_protocol_options": {
             "idle_timeout": "300s",
-            "max_connection_duration": _seconds(settings.connection_seconds),
+            "max_connection_duration": seconds(settings.connection_seconds),
             "max_headers_count": 100,
         },
         "http2_protocol_options": {
@@ -273,7 +84,7 @@ def _listener(settings: GatewaySettings) -> dict[str, Any]:
 
 def _cluster(settings: GatewaySettings) -> dict[str, Any]:
     bounds = ("max_connections", "max_pending_requests", "max_requests", "max_retries")
-    http_options = f"{_TYPES}.upstreams.http.v3.HttpProtocolOptions"
+    http_options = f"{TYPES}.upstreams.http.v3.HttpProtocolOptions"
     return {
         "name": CLUSTER,
         "type": "STATIC",
@@ -305,7 +116,7 @@ def build_config(settings: GatewaySettings) -> dict[str, Any]:
 
     Raises ValueError when the API has something that the gateway cannot present as REST.
     """
-    monitor = f"{_TYPES}.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
+    monitor = f"{TYPES}.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
     return {
         "admin": {"address": {"pipe": {"path": str(settings.admin_socket), "mode": 0o600}}},
         "static_resources": {

@@ -17,7 +17,8 @@ import envoy
 import httpx
 import structlog
 from instantaudience_gateway.envoy import admin, in_process
-from instantaudience_gateway.envoy.config import GatewaySettings, build_config, command
+from instantaudience_gateway.envoy.config import build_config, command
+from instantaudience_gateway.envoy.settings import GatewaySettings
 from pydantic import SecretStr
 
 from instantaudience_server.embedded.cluster import EmbeddedCluster

@@ -35,7 +35,8 @@ from instantaudience.v1 import (
 from instantaudience_gateway.contract import descriptor
 from instantaudience_gateway.contract.script import lua_literal
 from instantaudience_gateway.envoy import admin
-from instantaudience_gateway.envoy.config import GatewaySettings, build_config, command
+from instantaudience_gateway.envoy.config import build_config, command
+from instantaudience_gateway.envoy.settings import GatewaySettings
 from instantaudience_server.errors import Reason
 from instantaudience_server.transport.status import ERROR_ID_KEY, ROWS
 

@@ -1,0 +1,87 @@
+"""What a call passes on its way: gRPC-Web, the contract (Lua), the transcoder, and the service or the way to it."""
+
+import base64
+import json
+from typing import Any
+
+from instantaudience_gateway.contract import descriptor
+from instantaudience_gateway.contract.script import contract_script
+from instantaudience_gateway.envoy import in_process
+from instantaudience_gateway.envoy.settings import TYPES, GatewaySettings
+
+_HTTP_FILTERS = f"{TYPES}.filters.http"
+GRPC_WEB = "envoy.filters.http.grpc_web"
+LUA = "envoy.filters.http.lua"
+TRANSCODER = "envoy.filters.http.grpc_json_transcoder"
+
+
+def http_filters(settings: GatewaySettings) -> list[dict[str, Any]]:
+    """The filters, in the order in which a request passes them."""
+    return [_grpc_web(), _lua(), _transcoder(settings), _service(settings)]
+
+
+def _grpc_web() -> dict[str, Any]:
+    return {
+        "name": GRPC_WEB,
+        "typed_config": {"@type": f"{_HTTP_FILTERS}.grpc_web.v3.GrpcWeb"},
+    }
+
+
+def _lua() -> dict[str, Any]:
+    return {
+        "name": LUA,
+        "typed_config": {
+            "@type": f"{_HTTP_FILTERS}.lua.v3.Lua",
+            "default_source_code": {"inline_string": contract_script()},
+            "clear_route_cache": False,
+        },
+    }
+
+
+def _transcoder(settings: GatewaySettings) -> dict[str, Any]:
+    services = list(dict.fromkeys(endpoint.service for endpoint in descriptor.endpoints()))
+    return {
+        "name": TRANSCODER,
+        "typed_config": {
+            "@type": f"{_HTTP_FILTERS}.grpc_json_transcoder.v3.GrpcJsonTranscoder",
+            "proto_descriptor_bin": base64.b64encode(descriptor.descriptor_set().SerializeToString()).decode(),
+            "services": services,
+            # The route stays the REST one: only it has a timeout.
+            "match_incoming_request_route": True,
+            "print_options": {"preserve_proto_field_names": True, "always_print_primitive_fields": True},
+            "query_param_unescape_plus": True,
+            "request_validation_options": {"reject_unknown_method": True},
+            # Gives gRPC errors a body, which the Lua filter then rewrites; it could not add one after trailers.
+            "convert_grpc_status": True,
+            "max_request_body_size": settings.body_limit_bytes,
+            "max_response_body_size": settings.answer_limit_bytes,
+        },
+    }
+
+
+def _service(settings: GatewaySettings) -> dict[str, Any]:
+    """The last filter: the service itself, or the way to it."""
+    if settings.application is None:
+        return _router()
+    return {
+        "name": "service",
+        "typed_config": {
+            "@type": f"{_HTTP_FILTERS}.dynamic_modules.v3.DynamicModuleFilter",
+            "dynamic_module_config": {"module": {"local": {"filename": str(in_process.module_path())}}},
+            "filter_name": "pyvoy",
+            "filter_config": {
+                "@type": "type.googleapis.com/google.protobuf.StringValue",
+                "value": json.dumps(
+                    {"app": settings.application, "interface": "asgi", "root_path": "", "lifespan": True}
+                ),
+            },
+            "terminal_filter": True,
+        },
+    }
+
+
+def _router() -> dict[str, Any]:
+    return {
+        "name": "envoy.filters.http.router",
+        "typed_config": {"@type": f"{_HTTP_FILTERS}.router.v3.Router", "suppress_envoy_headers": True},
+    }

@@ -1,0 +1,46 @@
+"""What the gateway's configuration depends on."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+CLUSTER = "workers"
+"""The name of the way to the service, where it is behind the gateway."""
+
+TYPES = "type.googleapis.com/envoy.extensions"
+"""Where the types of Envoy's extensions are."""
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySettings:
+    """What the gateway's configuration depends on.
+
+    The service is behind the gateway, in workers that listen on `upstream_sockets`, or inside it: then `application` is
+    the ASGI application that pyvoy runs in this Envoy (`module:attribute`), `upstream_sockets` is empty, and
+    `grpc_port` is a second port to serve (workers behind a gateway have one of their own). `admin_socket` is where
+    Envoy's admin interface listens, open to the owner alone. `call_timeout_seconds` is the deadline that REST calls get
+    (`grpc-timeout` to the server); the gateway itself gives up `grace_seconds` later. `request_seconds` is how long a
+    REST request may take in all, slow senders included. `connection_seconds` is the age at which a connection is asked
+    to end (GOAWAY, `Connection: close`), so that the load of long-lived ones spreads over workers that share a port.
+    `max_connections` and `max_active_calls` bound memory: a connection past the first is refused, a call past the
+    second answered with 503.
+    """
+
+    http_host: str
+    http_port: int
+    admin_socket: Path
+    upstream_sockets: tuple[Path, ...] = ()
+    application: str | None = None
+    grpc_port: int | None = None
+    body_limit_bytes: int = 1_048_576
+    answer_limit_bytes: int = 64 * 1_048_576
+    call_timeout_seconds: float = 10.0
+    grace_seconds: float = 1.0
+    request_seconds: float = 60.0
+    connection_seconds: float = 60.0
+    max_connections: int = 10_000
+    max_active_calls: int = 20_000
+
+
+def seconds(value: float) -> str:
+    """A duration, as Envoy's configuration has it."""
+    return f"{value:.3f}s"

@@ -17,7 +17,7 @@ from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.catalog.importing import ImportService
 from instantaudience_server.catalog.records import Object
 from instantaudience_server.catalog.service import CatalogService
-from instantaudience_server.errors import AudienceError
+from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.passwords.hashing import Passwords
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.store.catalog_interface import Kind
@@ -30,6 +30,8 @@ from support.clusters import seconds_from_now
 
 METHODS = pb.DESCRIPTOR.services_by_name["CatalogService"].methods_by_name
 OWN, OTHER = 1, 2
+NOW_S = 1_700_000_000
+PASSWORD = "Some-Passw0rd!"
 NAMES = ("name", "username", "code")
 """The fields by which tests tell objects apart."""
 
@@ -100,6 +102,41 @@ async def begin(worker: CatalogWorker) -> None:
     for message in BEGINNING:
         password_hash = quick_hash(message.username) if isinstance(message, pb.User) else None
         await worker.editor.create(message, seconds_from_now(), password_hash)
+
+
+@pytest.fixture
+async def worker(cluster: Cluster, clock: FakeClock, passwords: Passwords) -> AsyncIterator[CatalogWorker]:
+    """Two members with a user each, and an admin."""
+    clock.ms = NOW_S * 1000 + 999
+    async with catalog_worker(cluster, clock, passwords) as running:
+        await begin(running)
+        yield running
+
+
+@pytest.fixture
+async def another(
+    worker: CatalogWorker, cluster: Cluster, clock: FakeClock, passwords: Passwords
+) -> AsyncIterator[CatalogWorker]:
+    """Another worker on the same catalog."""
+    async with catalog_worker(cluster, clock, passwords) as running:
+        yield running
+
+
+async def new_segment(worker: CatalogWorker, member_id: int = OWN, **fields: Any) -> pb.Segment:
+    """Create a segment."""
+    answer = await worker.call("CreateSegment", segment={"member_id": member_id, **fields})
+    segment: pb.Segment = answer.segment
+    return segment
+
+
+def mask(*paths: str) -> dict[str, Any]:
+    """An `update_mask`."""
+    return {"paths": paths}
+
+
+def said(error: AudienceError) -> tuple[Reason, str, str | None]:
+    """What callers get of an error."""
+    return error.reason, error.message, error.metadata.get("field")
 
 
 def without_etag(message: Any) -> Any:

@@ -1,0 +1,123 @@
+"""What the gateway takes of a call: path, method, token and parameters (source: contract, "Errors" and "Tokens")."""
+
+import asyncio
+
+import httpx
+import pytest
+from instantaudience.v1 import audience_pb2
+from support.gateways import Gateway, Upstream, assert_error
+
+PATHS = {"/rt-segment": "GET, POST", "/auth": "POST", "/healthz": "GET"}
+
+
+@pytest.mark.parametrize(("path", "allow"), PATHS.items())
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "TRACE"])
+async def test_other_methods(client: httpx.AsyncClient, upstream: Upstream, path: str, allow: str, method: str) -> None:
+    answer = await client.request(method, path, content=b"{}" if method in {"POST", "PUT"} else None)
+    if method in allow.split(", "):
+        assert answer.status_code == 200
+        return
+    assert answer.status_code == 405
+    assert answer.headers["allow"] == allow
+    if method != "HEAD":
+        assert_error(answer, 405, "SYNTAX")
+    assert upstream.calls == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/", "/nope", "/rt-segment/", "//rt-segment", "/rt%2Dsegment", "/RT-SEGMENT", "/rt-segment;a"),
+        *("/instantaudience.v1.AudienceService/ApplySegments", "/grpc.health.v1.Health/Check"),
+    ],
+)
+async def test_unknown_paths(client: httpx.AsyncClient, upstream: Upstream, path: str) -> None:
+    assert_error(await client.get(path), 404, "SYNTAX", "There is no such path.")
+    assert_error(await client.post(path, content="{}"), 404, "SYNTAX")
+    assert upstream.calls == []
+
+
+TOKENS = [
+    ("?access_token=hbapi:1:ab:x", {}, "hbapi:1:ab:x"),
+    ("?access_token=hbapi%3A1%3aab%3Ax&user_id=5", {}, "hbapi:1:ab:x"),
+    ("?user_id=5&access_token=a", {}, "a"),
+    ("?access_token=a", {"authorization": "b"}, "b"),
+    ("?access_token=a", {"authorization": "Bearer b"}, "Bearer b"),
+    ("?access_token=a", {"authorization": ""}, "a"),
+    ("?access_token=", {}, None),
+    ("?access_token", {}, None),
+    ("?access_token=", {"authorization": ""}, None),
+    ("?access_token=a%0d%0ax:%20y", {}, None),
+    ("?access_token=a%00", {}, None),
+    ("?access_token=%20", {}, None),
+    ("?xaccess_token=a", {}, None),
+    ("", {}, None),
+]
+
+
+@pytest.mark.parametrize(("query", "headers", "token"), TOKENS)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_token(
+    client: httpx.AsyncClient, upstream: Upstream, method: str, query: str, headers: dict[str, str], token: str | None
+) -> None:
+    content = "{}" if method == "POST" else None
+    answer = await client.request(method, f"/rt-segment{query}", headers=headers, content=content)
+    assert answer.status_code == 200
+    metadata = upstream.calls[0].metadata
+    assert metadata.get("authorization") == token
+    assert "access_token" not in str(metadata)
+    assert "x-envoy-original-path" not in metadata
+
+
+async def test_query_sets_no_field_of_a_body(client: httpx.AsyncClient, upstream: Upstream) -> None:
+    query = "rt_segment.user_id=7&rt_segment=8&user_id=9&validate_only=true&rt%5Fsegment.domain=x"
+    assert (await client.post(f"/rt-segment?{query}", content="{}")).status_code == 200
+    assert upstream.calls[0].request == audience_pb2.ApplySegmentsRequest()
+
+
+async def test_parameters_of_get(client: httpx.AsyncClient, upstream: Upstream) -> None:
+    query = "user_id=a%26b+c&domain=idfa&domain=&userId=9&x=1&y.z=2&=&&user%5Fid.x=1&access_token=t"
+    answer = await client.request("GET", f"/rt-segment?{query}", content='{"user_id":"6","domain":"z"}')
+    assert answer.status_code == 200
+    assert upstream.calls[0].request == audience_pb2.GetMembershipsRequest(user_id="a&b c", domain="idfa")
+
+
+async def test_parameter_that_is_not_utf8(client: httpx.AsyncClient, upstream: Upstream) -> None:
+    for value in ("%ff", "a%c3", "%c0%80", "%ed%a0%80", "%f4%90%80%80", "%c3%c3%a9%a9"):
+        answer = await client.get(f"/rt-segment?user_id={value}")
+        assert_error(answer, 400, "SYNTAX", "user_id: must be UTF-8.")
+    for value in ("é", "€", "😀", "\ud7ff", "\ue000", "\U0010ffff", "\0"):
+        assert (await client.get("/rt-segment", params={"user_id": value})).status_code == 200
+        assert upstream.calls.pop().request == audience_pb2.GetMembershipsRequest(user_id=value)
+
+
+async def test_what_the_server_is_told(client: httpx.AsyncClient, upstream: Upstream) -> None:
+    steering = {
+        "x-envoy-upstream-rq-timeout-ms": "1",
+        "x-envoy-retry-on": "5xx",
+        "grpc-timeout": "1n",
+        "grpc-encoding": "gzip",
+        "grpc-accept-encoding": "gzip",
+        "x-request-id": "mine",
+        "x-trace-bin": "!!!",
+        "x-plain": "yes",
+    }
+    answer = await client.get("/healthz", headers=steering)
+    assert answer.status_code == 200
+    (call,) = upstream.calls
+    assert call.seconds_left is not None
+    assert 8 < call.seconds_left <= 10
+    assert call.metadata["x-plain"] == "yes"
+    assert not [
+        name for name in call.metadata if name.startswith(("grpc-", "x-envoy-original")) or name.endswith("-bin")
+    ]
+    assert answer.headers["x-request-id"] == call.metadata["x-request-id"] != "mine"
+    assert {"content-type", "content-length", "date", "x-request-id"} == set(answer.headers)
+
+
+async def test_connect_is_no_way_through(gateway: Gateway, upstream: Upstream) -> None:
+    reader, writer = await asyncio.open_connection(gateway.settings.http_host, gateway.settings.http_port)
+    writer.write(b"CONNECT a:80 HTTP/1.1\r\nhost: a\r\n\r\n")
+    assert (await reader.readline()).startswith(b"HTTP/1.1 404 ")
+    writer.close()
+    await writer.wait_closed()

@@ -1,0 +1,71 @@
+"""Errors of the server, of grpc and of the gateway, in the contract's form (source: contract, "Errors")."""
+
+import asyncio
+
+import httpx
+import pytest
+from google.rpc import code_pb2
+from instantaudience_server.errors import Reason
+from instantaudience_server.transport.status import ROWS
+from support.gateways import GRPC_CODES, ODD_TEXT, Gateway, Upstream, assert_error, body_for
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+@pytest.mark.parametrize("how", ["row", "row-late", "row-details"])
+async def test_error_rows(client: httpx.AsyncClient, upstream: Upstream, how: str, reason: Reason) -> None:
+    row = ROWS[reason]
+    answer = await client.post("/rt-segment", content=body_for(f"{how}:{reason.name}"))
+    if row.http_status == 429 and how != "row":
+        assert answer.status_code == 429
+        assert answer.json()["response"]["error"] == ODD_TEXT
+        return
+    assert_error(answer, row.http_status, row.error_id, ODD_TEXT)
+    if how == "row":
+        assert answer.headers["x-ratelimit-count"] == "3"
+        assert answer.headers.get("retry-after") == ("7" if row.http_status in {429, 503} else None)
+
+
+BARE_CODES = {
+    code_pb2.INVALID_ARGUMENT: (400, "SYNTAX"),
+    code_pb2.UNIMPLEMENTED: (404, "SYNTAX"),
+    code_pb2.UNAVAILABLE: (503, "SYSTEM"),
+    code_pb2.RESOURCE_EXHAUSTED: (503, "SYSTEM"),
+    code_pb2.DEADLINE_EXCEEDED: (503, "SYSTEM"),
+    code_pb2.CANCELLED: (503, "SYSTEM"),
+}
+
+
+@pytest.mark.parametrize("code", [code for code in GRPC_CODES if code])
+async def test_errors_of_grpc_itself(client: httpx.AsyncClient, upstream: Upstream, code: int) -> None:
+    answer = await client.post("/rt-segment", content=body_for(f"bare:{code}"))
+    assert_error(answer, *BARE_CODES.get(code, (500, "SYSTEM")))
+
+
+@pytest.mark.parametrize("what", ["raise", "foreign-details"])
+async def test_defects_say_nothing(client: httpx.AsyncClient, upstream: Upstream, what: str) -> None:
+    assert_error(await client.post("/rt-segment", content=body_for(what)), 500, "SYSTEM", "Internal error.")
+
+
+UNREADABLE_REQUESTS = [
+    b"nonsense\r\n\r\n",
+    b"GET /healthz HTTP/1.1\r\n\r\n",
+    b"GET /healthz HTTP/1.0\r\n\r\n",
+    b"GET /healthz HTTP/1.1\r\nhost: a\r\nx: " + b"a" * 70_000 + b"\r\n\r\n",
+    b"GET /healthz HTTP/1.1\r\nhost: a\r\n" + b"".join(b"x%d: a\r\n" % n for n in range(101)) + b"\r\n",
+    b"GET /healthz HTTP/1.1\r\nhost: a\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n",
+    b"POST /auth HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+    b"POST /auth HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+]
+
+
+@pytest.mark.parametrize("request_bytes", UNREADABLE_REQUESTS)
+async def test_unreadable_requests(gateway: Gateway, upstream: Upstream, request_bytes: bytes) -> None:
+    reader, writer = await asyncio.open_connection(gateway.settings.http_host, gateway.settings.http_port)
+    writer.write(request_bytes)
+    head, _, body = (await asyncio.wait_for(reader.read(), 5)).partition(b"\r\n\r\n")
+    writer.close()
+    await writer.wait_closed()
+    status_line, *lines = head.decode().split("\r\n")
+    headers = [tuple(line.split(": ", 1)) for line in lines]
+    answer = httpx.Response(int(status_line.split()[1]), headers=headers, content=body)
+    assert_error(answer, 400, "SYNTAX", "The request cannot be read.")

@@ -1,0 +1,173 @@
+"""Calls on their way through Envoy: gRPC passes untouched; workers may be gone, calls slow, the gateway draining."""
+
+import asyncio
+from pathlib import Path
+
+import grpc
+import httpx
+import pytest
+from google.rpc import error_details_pb2, status_pb2
+from instantaudience.v1 import audience_pb2, audience_pb2_grpc, status_pb2_grpc
+from instantaudience.v1 import status_pb2 as health_pb2
+from instantaudience_gateway.envoy import admin
+from instantaudience_server.errors import Reason
+from instantaudience_server.transport.status import ERROR_ID_KEY, ROWS
+from support.gateways import ODD_TEXT, Gateway, Upstream, assert_error, body_for, running_gateway, serving
+from support.messages import LIMIT_BYTES
+
+
+async def test_grpc_unary_is_untouched(channel: grpc.aio.Channel, upstream: Upstream) -> None:
+    stub = audience_pb2_grpc.AudienceServiceStub(channel)
+    request = audience_pb2.ApplySegmentsRequest(validate_only=True)
+    request.rt_segment.add(user_id="warnings:2")
+    answer = await stub.ApplySegments(request, metadata=(("authorization", "t"), ("x-a", "1")))
+    assert answer.response.warnings[1].code == audience_pb2.WARNING_CODE_INVALID_DOMAIN
+    (call,) = upstream.calls
+    assert call.request == request
+    assert call.metadata["authorization"] == "t"
+    assert call.metadata["x-a"] == "1"
+    assert call.seconds_left is None
+
+
+async def test_grpc_deadline_reaches_the_server(channel: grpc.aio.Channel, upstream: Upstream) -> None:
+    stub = status_pb2_grpc.StatusServiceStub(channel)
+    await stub.GetStatus(health_pb2.GetStatusRequest(), timeout=1000)
+    assert 900 < (upstream.calls[0].seconds_left or 0) < 1100  # grpc rounds
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+async def test_grpc_error_is_untouched(channel: grpc.aio.Channel, upstream: Upstream, reason: Reason) -> None:
+    stub = audience_pb2_grpc.AudienceServiceStub(channel)
+    request = audience_pb2.ApplySegmentsRequest()
+    request.rt_segment.add(user_id=f"row:{reason.name}")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.ApplySegments(request)
+    assert caught.value.code().value[0] == ROWS[reason].grpc_code
+    assert caught.value.details() == ODD_TEXT
+    trailers = dict(caught.value.trailing_metadata())
+    assert trailers[ERROR_ID_KEY] == ROWS[reason].error_id
+    details = status_pb2.Status.FromString(trailers["grpc-status-details-bin"])
+    assert details.message == ODD_TEXT
+
+
+async def test_grpc_stream_is_not_buffered(channel: grpc.aio.Channel, upstream: Upstream) -> None:
+    stream = audience_pb2_grpc.AudienceServiceStub(channel).StreamSegments()
+    for turn in range(3):
+        request = audience_pb2.StreamSegmentsRequest()
+        request.rt_segment.add(user_id=str(turn))
+        await stream.write(request)
+        assert (await asyncio.wait_for(stream.read(), 5)).response.status == str(turn)
+    await stream.done_writing()
+    assert await stream.read() is grpc.aio.EOF
+
+
+async def test_grpc_large_messages_pass(gateway: Gateway, upstream: Upstream) -> None:
+    options = [("grpc.max_receive_message_length", 64 * LIMIT_BYTES)]
+    request = audience_pb2.ApplySegmentsRequest()
+    request.rt_segment.add(user_id="warnings:5000", domain="x" * 3 * LIMIT_BYTES)
+    async with grpc.aio.insecure_channel(gateway.address, options=options) as opened:
+        answer = await audience_pb2_grpc.AudienceServiceStub(opened).ApplySegments(request)
+    assert len(answer.response.warnings) == 5000
+
+
+@pytest.mark.parametrize("method", ["/no.such.Service/Method", "/rt-segment", "/"])
+async def test_grpc_unknown_methods_reach_the_server(
+    channel: grpc.aio.Channel, upstream: Upstream, method: str
+) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await channel.unary_unary(method)(b"")
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+# Workers that are gone, slow calls, draining: each with an Envoy of its own.
+
+
+async def test_no_worker(directory: Path) -> None:
+    async with running_gateway(directory, "nobody.sock", "no-one.sock") as gateway, gateway.client() as http:
+        answer = await http.get("/healthz")
+        assert_error(answer, 503, "SYSTEM", "The service is out of reach; send the request again.")
+        assert answer.headers["retry-after"] == "1"
+        assert_error(await http.post("/rt-segment", content="{}"), 503, "SYSTEM")
+        assert_error(await http.post("/rt-segment", content="{"), 400, "SYNTAX")
+        async with grpc.aio.insecure_channel(gateway.address) as opened:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await status_pb2_grpc.StatusServiceStub(opened).GetStatus(health_pb2.GetStatusRequest())
+    error = caught.value
+    assert error.code() is grpc.StatusCode.UNAVAILABLE
+    assert error.details() == "The service is out of reach; send the request again."
+    trailers = dict(error.trailing_metadata())
+    assert trailers[ERROR_ID_KEY] == "SYSTEM"
+    info, retry = status_pb2.Status.FromString(trailers["grpc-status-details-bin"]).details
+    unpacked_info, unpacked_retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+    assert info.Unpack(unpacked_info)
+    assert (unpacked_info.reason, unpacked_info.domain) == ("SYSTEM", "instantaudience")
+    assert retry.Unpack(unpacked_retry)
+    assert unpacked_retry.retry_delay.seconds == 1
+
+
+async def test_dead_workers_fail_no_call(directory: Path) -> None:
+    first, second = Upstream(), Upstream()
+    sockets = ("first.sock", "gone.sock", "second.sock", "gone-too.sock")
+    async with serving(first, directory / "first.sock"), running_gateway(directory, *sockets) as gateway:
+        async with serving(second, directory / "second.sock"), gateway.client() as http:
+            answers = await asyncio.gather(*(http.get("/healthz") for _ in range(40)))
+            assert {answer.status_code for answer in answers} == {200}
+            assert first.calls
+            assert second.calls
+        first.calls.clear()
+        async with gateway.client() as http:
+            for _ in range(20):
+                assert (await http.get("/healthz")).status_code == 200
+    assert len(first.calls) == 20
+
+
+async def test_slow_call_and_broken_call(directory: Path) -> None:
+    upstream = Upstream()
+    async with running_gateway(directory, "slow.sock", call_timeout_seconds=0.2, grace_seconds=0.1) as gateway:
+        async with serving(upstream, directory / "slow.sock"), gateway.client() as http:
+            assert_error(await http.post("/rt-segment", content=body_for("wait:")), 503, "SYSTEM")
+        assert upstream.calls[0].seconds_left is not None
+        assert upstream.calls[0].seconds_left <= 0.2
+        async with serving(upstream, directory / "slow.sock") as server, gateway.client() as http:
+            call = asyncio.create_task(http.post("/rt-segment", content=body_for("wait:")))
+            await upstream.has_calls(2)
+            await server.stop(0)
+            assert_error(await call, 503, "SYSTEM")
+    upstream.release.set()
+
+
+async def test_drain(directory: Path) -> None:
+    upstream = Upstream()
+    async with serving(upstream, directory / "drained.sock"), running_gateway(directory, "drained.sock") as gateway:
+        admin_socket = gateway.settings.admin_socket
+        async with gateway.client() as http, grpc.aio.insecure_channel(gateway.address) as opened:
+            assert "connection" not in (await http.get("/healthz")).headers
+            stub = audience_pb2_grpc.AudienceServiceStub(opened)
+            stream = stub.StreamSegments()
+            request = audience_pb2.StreamSegmentsRequest()
+            request.rt_segment.add(user_id="wait:")
+            await stream.write(request)
+            await stream.read()
+            rest_call = asyncio.create_task(http.post("/rt-segment", content=body_for("wait:")))
+            grpc_call = stub.ApplySegments(audience_pb2.ApplySegmentsRequest(rt_segment=request.rt_segment))
+            await upstream.has_calls(4)
+            assert await admin.active_calls(admin_socket) == 3
+
+            assert not await admin.drain(admin_socket, 0.1)
+            assert not await admin.ready(admin_socket)
+            with pytest.raises(httpx.ConnectError):
+                await gateway.client().get("/healthz")
+
+            draining = asyncio.create_task(admin.drain(admin_socket, 10))
+            upstream.release.set()
+            answer = await rest_call
+            assert answer.status_code == 200
+            assert answer.headers["connection"] == "close"
+            assert (await grpc_call).response.status == "OK"
+            await stream.write(request)
+            assert (await stream.read()).response.status == "wait:"
+            assert not draining.done()
+            await stream.done_writing()
+            assert await stream.read() is grpc.aio.EOF
+            assert await draining
+    assert not await admin.ready(admin_socket)

@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup run test check bench format generate lock clean
+.PHONY: help setup run test test-changed check bench format generate lock clean
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 setup: $(STAMP) ## Make .venv from the locked requirements
 
@@ -25,6 +25,9 @@ run: setup ## Run the service on its embedded cluster with the demo catalog
 
 test: setup ## Run every test
 	$(BIN)/python -m pytest
+
+test-changed: setup ## Run the tests of what differs from the last commit (or SINCE=<commit>)
+	$(BIN)/python tools/changed_tests.py $(SINCE)
 
 check: setup ## Check format, lint, types, import directions, proto and generated code
 	ruff format --check .

@@ -270,7 +270,8 @@ def _before_exec() -> Callable[[], None]:
 
     It gets a process group of its own, so that Ctrl-C reaches the supervisor alone, and may write to the terminal all
     the same. It stays in our session: Linux weighs sessions against each other before it looks at the policies of their
-    processes (sched(7), "The autogroup feature"), and the hashers' (`hasher`) is to count among all of ours.
+    processes (sched(7), "The autogroup feature"), and the hashers' (`passwords/hasher.py`) is to count among all of
+    ours.
     """
     parent = os.getpid()
 

@@ -1,4 +1,4 @@
-"""Everything that can be set, once and checked. `cli.py` reads it: flags > environment > file > the defaults here."""
+"""Everything that can be set, once and checked (read by `commands/root.py`: flags > environment > file > defaults)."""
 
 import os
 import sys

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from instantaudience.v1 import catalog_pb2 as pb
 
-from instantaudience_server.catalog import records as catalog_records
+from instantaudience_server.catalog.records import decode_segment
 from instantaudience_server.catalog.segment_table import ROWS_AT_ONCE, Condition, SegmentTable
 from instantaudience_server.quotas import Limits
 from instantaudience_server.store.catalog_interface import Kind, Record
@@ -203,7 +203,7 @@ class Catalog:
 
 
 def _decoded(records: Iterable[bytes]) -> list[pb.Segment]:
-    return [catalog_records.decode_segment(record) for record in records]
+    return [decode_segment(record) for record in records]
 
 
 def _segment(message: pb.Segment) -> Segment:

@@ -33,7 +33,7 @@ class CatalogError(Exception):
 
 
 class _Entry(BaseModel):
-    """What stands in the file: the types. What the values must be like is `catalog_rules`' affair."""
+    """What stands in the file: the types. What the values must be like is `rules`' affair."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -1,6 +1,6 @@
 """What the catalog's objects must be like, each by itself (source: the comments of catalog.proto).
 
-Rules across objects (unique names, owners that exist) are kept by the store and by `catalog_editor`.
+Rules across objects (unique names, owners that exist) are kept by the store and by `editor`.
 """
 
 import copy

@@ -5,7 +5,7 @@ from typing import Any
 
 from instantaudience.v1 import catalog_pb2 as pb
 
-from instantaudience_server.catalog import records as catalog_records
+from instantaudience_server.catalog import records
 from instantaudience_server.catalog.access import Caller, require_admin, require_member
 from instantaudience_server.catalog.accounts import AccountService
 from instantaudience_server.catalog.catalog import Catalog, Role
@@ -199,8 +199,8 @@ class CatalogService:
 
     async def _read_all(self, kind: Kind, ids: Sequence[int], deadline: float) -> list[Any]:
         """Objects in the order of the IDs, without those that are gone."""
-        records = await self._store.find(kind, ids, deadline)
-        return [catalog_records.decode(kind, data) for data in records if data is not None]
+        found = await self._store.find(kind, ids, deadline)
+        return [records.decode(kind, data) for data in found if data is not None]
 
     async def _segment(self, segment_id: int, caller: Caller, deadline: float) -> pb.Segment:
         """A segment that the caller may work with."""
@@ -209,9 +209,9 @@ class CatalogService:
         require_member(caller, segment.member_id)
         return segment
 
-    async def _update(self, source: catalog_records.Object, mask: Any, deadline: float) -> Any:
+    async def _update(self, source: records.Object, mask: Any, deadline: float) -> Any:
         _require_id(source.id)
-        kind, edit = catalog_records.kind_of(source), edit_of(source, mask)
+        kind, edit = records.kind_of(source), edit_of(source, mask)
         return await self._editor.update(kind, source.id, edit, source.etag, deadline)
 
 

@@ -1,0 +1,5 @@
+"""The command line: what people type, and what they see.
+
+May use every other room; of a running service it knows no more than its callers do (`client.py`).
+Used by nobody: the script `instant-audience` and `__main__.py` enter here.
+"""

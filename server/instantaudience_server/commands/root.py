@@ -1,4 +1,4 @@
-"""The commands; the only place that wires parts together, with `supervisor.py` and `worker.py`."""
+"""The command `instant-audience`: its subcommands, and the options of `serve`."""
 
 import asyncio
 import signal

@@ -50,7 +50,7 @@ class Write(NamedTuple):
     """A change to make: replace exactly `before` (None: nothing is there) with `after` (None: delete).
 
     `owner_id` is the member that a user or a segment belongs to (0 for members). `name_before` and `name_after` are
-    what nobody else of its kind may have (see `catalog_records.unique_name`), None where there is nothing such.
+    what nobody else of its kind may have (see `catalog/records.py`), None where there is nothing such.
     `password_hash` is set with a user (None: it stays as it is).
     """
 
@@ -110,7 +110,7 @@ class CatalogStore(Protocol):
         """
 
     async def credentials_by_name(self, name: str, deadline: float) -> tuple[bytes | None, str | None]:
-        """The user that has a unique name (see `catalog_records.unique_user_name`) now, and its password's hash.
+        """The user that has a unique name (see `catalog/records.py`) now, and its password's hash.
 
         Whether there is one makes no difference to the work.
         """

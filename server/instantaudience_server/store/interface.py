@@ -92,7 +92,7 @@ class StoreHealth(Protocol):
 
 
 class ExternalIdStore(Protocol):
-    """What external IDs mean; keys are those of `identity.external_key`. Deadlines and errors as in MembershipStore."""
+    """What external IDs mean; `memberships/identity.py` makes the keys. Deadlines and errors as in MembershipStore."""
 
     async def map(self, keys: Sequence[bytes], user_id: str, end_ms: int, deadline: float) -> None:
         """Let external IDs mean a platform user until `end_ms` (Unix time in ms)."""

@@ -1,0 +1,5 @@
+"""What members sent, hour by hour: counted, sampled, kept, and reported.
+
+May use catalog, quotas, applied, and the store's interfaces.
+Used by memberships, transport and running.
+"""

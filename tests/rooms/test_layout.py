@@ -1,0 +1,46 @@
+"""The layout is what the documents show of it."""
+
+import ast
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = ["CONTRIBUTING.md", "docs/architecture.md"]
+PACKAGES = [ROOT / "server/instantaudience_server", ROOT / "gateway/instantaudience_gateway"]
+ROOMS = sorted(each.parent for package in PACKAGES for each in package.glob("*/__init__.py"))
+
+
+def picture(document: str) -> str:
+    """The picture of the rooms."""
+    (found,) = re.findall(r"```\n(commands  .*?)```", (ROOT / document).read_text(), re.DOTALL)
+    return str(found)
+
+
+def test_there_is_one_picture() -> None:
+    assert picture(DOCUMENTS[0]) == picture(DOCUMENTS[1])
+
+
+def test_it_has_the_layers_that_are_enforced() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (layers,) = (each["layers"] for each in contracts if each.get("containers") == ["instantaudience_server"])
+    shown = " ".join(line.split("  ")[0] for line in picture(DOCUMENTS[0]).splitlines())
+    assert re.findall(r"\w+", shown) == [room for layer in layers for room in re.findall(r"\w+", layer)]
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.name)
+def test_a_room_says_what_it_is_what_it_uses_and_who_uses_it(room: Path) -> None:
+    said = ast.get_docstring(ast.parse((room / "__init__.py").read_text()))
+    assert said is not None
+    what, uses, used_by = [line for line in said.splitlines() if line]
+    assert what.endswith(".")
+    assert uses.startswith("May use ")
+    assert used_by.startswith("Used by ")
+
+
+def test_tests_are_where_the_rule_says() -> None:
+    """Each directory of tests/rooms is a room."""
+    directories = {each.name for each in (ROOT / "tests/rooms").iterdir() if each.is_dir() and each.name[0] != "_"}
+    assert directories <= {room.name for room in ROOMS}

@@ -1,0 +1,65 @@
+"""Runs the tests of what differs from a commit: `python tools/changed_tests.py [COMMIT]`, from the last one without it.
+
+CONTRIBUTING.md, "Tests", says how it decides.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+PACKAGES = {"server": "instantaudience_server", "gateway": "instantaudience_gateway"}
+ROOMS = Path("tests/rooms")
+SUITES = (ROOMS, Path("tests/service"))
+SECONDS = 55
+"""After this long, no other test begins."""
+
+
+def changed(commit: str) -> list[Path]:
+    """Files that differ from the commit, those that git does not know yet among them."""
+    commands = (["git", "diff", "--name-only", commit], ["git", "ls-files", "--others", "--exclude-standard"])
+    listed = [subprocess.run(command, check=True, capture_output=True, text=True).stdout for command in commands]
+    return [Path(line) for lines in listed for line in lines.splitlines()]
+
+
+def tests_of(path: Path) -> Iterator[Path]:
+    """What to run for a file that differs."""
+    if path.parts[0] == "tests":
+        if path.name.startswith("test_"):
+            yield path
+        elif path.name == "conftest.py" and path.parent.parent == ROOMS:
+            yield path.parent
+        return
+    if path.parts[0] not in PACKAGES or path.parts[1] != PACKAGES[path.parts[0]]:
+        return
+    *room, name = path.parts[2:]
+    module = Path(name).stem
+    directories = [suite.joinpath(*room[:1]) for suite in SUITES]
+    found = [
+        test
+        for directory in directories
+        for pattern in (f"test_{module}.py", f"test_{module}_*.py")
+        for test in directory.glob(pattern)
+    ]
+    yield from found
+    if room and not found:
+        importers = [
+            test for test in directories[0].glob("test_*.py") if f"{room[0]}.{module} import" in test.read_text()
+        ]
+        yield from importers or [directories[0]]
+
+
+def main() -> None:
+    """Choose, say what, and run it."""
+    os.chdir(Path(__file__).parents[1])
+    commit = sys.argv[1] if len(sys.argv) > 1 else "HEAD"
+    tests = sorted({str(test) for path in changed(commit) for test in tests_of(path) if test.exists()})
+    if not tests:
+        sys.exit(f"Nothing that differs from {commit} has tests of its own. `make test` runs everything.")
+    sys.stdout.write("\n".join(["Running", *(f"  {test}" for test in tests), ""]))
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "pytest", "-q", f"--session-timeout={SECONDS}", *tests])
+
+
+main()

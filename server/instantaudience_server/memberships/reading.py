@@ -12,8 +12,8 @@ from instantaudience_server.catalog.access import Caller, find_segment
 from instantaudience_server.catalog.catalog import Catalog, Segment
 from instantaudience_server.memberships import identity, rules
 from instantaudience_server.memberships.known_blocks import Blocks, KnownBlocks, blocks_of, grouped
-from instantaudience_server.memberships.skipped import skip_block, skip_user
-from instantaudience_server.memberships.wire import decode_user, split_user, users_by_rest
+from instantaudience_server.memberships.skipped import Warnings
+from instantaudience_server.memberships.wire import check_users, decode_user, split_user, users_by_rest
 from instantaudience_server.store.interface import REMOVE, Alike, Changes, UserChanges
 
 WARNINGS_PER_TURN = 500
@@ -53,7 +53,7 @@ class Reading:
         self._faultless: dict[bytes, _Faultless] = {}
         self.users = 0
         self.segments = 0
-        self.warnings: list[pb.Warning] = []
+        self.warnings = Warnings()
         self._changes: dict[bytes, UserChanges] = {}
         """By user. Users with the same changes share one object."""
         self._alike: Changes | None = None
@@ -85,6 +85,10 @@ class Reading:
                     if note(key, blocks.changes) is not blocks.changes:
                         self._change(key, blocks.changes)
                     continue
+            if self.warnings.full and index >= self._most_users:
+                check_users(users[index:])
+                self.warnings.leave_out(len(users) - index)
+                return len(users)
             self._read_closely(index, encoded, rest)
             if len(self.warnings) >= stop:
                 return index + 1
@@ -165,7 +169,7 @@ class Reading:
         user = decode_user(encoded)
         key, code = rules.check_user(index, user, self._external_member_id, self._most_users)
         if code:
-            skip_user(self.warnings, code, index, user, user.seg_block)
+            self.warnings.skip_user(code, index, user, user.seg_block)
             return
         known: bytes | None = key
         if self._external_member_id is not None and not user.domain:
@@ -174,14 +178,14 @@ class Reading:
         blocks = self._read_blocks(index, user.seg_block, resolve=known is not None)
         if len(user.seg_block) > self._most_blocks:
             left_out = user.seg_block[self._most_blocks :]
-            skip_user(self.warnings, pb.WARNING_CODE_TOO_MANY_SEGMENTS, index, user, left_out)
+            self.warnings.skip_user(pb.WARNING_CODE_TOO_MANY_SEGMENTS, index, user, left_out)
         if not blocks.valid:
-            skip_user(self.warnings, pb.WARNING_CODE_NO_VALID_SEGMENTS, index, user, user.seg_block)
+            self.warnings.skip_user(pb.WARNING_CODE_NO_VALID_SEGMENTS, index, user, user.seg_block)
             return
         self.users += 1
         self.segments += blocks.valid
         if known is None:
-            skip_user(self.warnings, pb.WARNING_CODE_UNKNOWN_USER_ID, index, user, user.seg_block)
+            self.warnings.skip_user(pb.WARNING_CODE_UNKNOWN_USER_ID, index, user, user.seg_block)
             self._refusals.append(Refusal(pb.WARNING_CODE_UNKNOWN_USER_ID, user))
         elif not blocks.by_lifetime:
             self._unchanged.add(known)
@@ -205,7 +209,7 @@ class Reading:
         for index, block in enumerate(blocks if len(blocks) <= self._most_blocks else blocks[: self._most_blocks]):
             code = rules.check_block(block)
             if code:
-                skip_block(self.warnings, code, user_index, index, block)
+                self.warnings.skip_block(code, user_index, index, block)
                 continue
             valid += 1
             if not resolve:
@@ -214,7 +218,7 @@ class Reading:
             if isinstance(segment, Segment):
                 last[segment.id] = (self._expiration(block), block.value)
             else:
-                skip_block(self.warnings, segment, user_index, index, block)
+                self.warnings.skip_block(segment, user_index, index, block)
                 self._refusals.append(Refusal(segment, block))
         return blocks_of(valid, last)
 

@@ -13,12 +13,15 @@ from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.memberships import identity, rules
 from instantaudience_server.memberships.known_blocks import KnownBlocks
 from instantaudience_server.memberships.reading import Reading
-from instantaudience_server.memberships.skipped import skip_request
 from instantaudience_server.memberships.wire import ApplyRequest, decode_user
 from instantaudience_server.quotas import POSTED, Admitted, Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.store.interface import NEVER, Changes, Memberships, MembershipStore
 from instantaudience_server.usage.counting import Usage
+
+READ_AHEAD_BYTES = 32_768
+"""A request up to this size is read while nobody knows yet whether its member may send it: a stream would wait for one
+answer after the other, and reading it costs no more than asking."""
 
 
 class Prepared(NamedTuple):
@@ -71,7 +74,7 @@ class MembershipService:
     async def prepare(self, request: ApplyRequest, caller: Caller, deadline: float) -> Prepared:
         """Check a request and fix the ends of its memberships, without changing anything.
 
-        The question whether the member may send it is asked first, and under way meanwhile.
+        The question whether the member may send it is asked first. A small request is read while it is under way.
 
         Raises:
             AudienceError: SYNTAX; RATE_LIMIT_EXCEEDED; UNAVAILABLE, when external IDs cannot be resolved.
@@ -80,6 +83,8 @@ class MembershipService:
         users = list(request.rt_segment)  # the message itself would make each one anew whenever it is looked at
         counted = min(len(users), caller.member.limits.users_per_call)
         admitted = self._quotas.ask_posts(caller.member, counted, deadline)
+        if request.ByteSize() > READ_AHEAD_BYTES:
+            await admitted
         external = caller.member.external_member_id
         platform_keys = {} if external is None else await self._resolve_external(users, caller.member, deadline)
         reading = Reading(self._catalog, self._known, caller, now_ms, platform_keys)
@@ -87,9 +92,8 @@ class MembershipService:
         while position < len(users):
             await asyncio.sleep(0)
             position = reading.read(users, position)
-        if not reading.users:
-            skip_request(reading.warnings, map(decode_user, users))
-        result = pb.ApplySegmentsResult(status="OK", warnings=reading.warnings or None)
+        invalid_users = None if reading.users else map(decode_user, users)
+        result = pb.ApplySegmentsResult(status="OK", warnings=reading.warnings.of_answer(invalid_users))
         result.message.users_in_request = reading.users
         result.message.segments_in_request = reading.segments
         return Prepared(result, caller.member.id, None if request.validate_only else reading, admitted)

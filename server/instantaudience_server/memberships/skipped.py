@@ -1,13 +1,15 @@
 """What of a request was skipped, and why: the warnings of an answer (source: contract, the tables of "POST
 /rt-segment").
 
-An entity repeats what was received, without the keys that were absent; an empty list counts as absent.
+They end where answers would grow without bound (source: contract-neighbours, "many warnings").
 """
 
 from collections.abc import Iterable
+from itertools import islice
 
-from google.protobuf.struct_pb2 import ListValue, Struct
 from instantaudience.v1 import audience_pb2 as pb
+
+from instantaudience_server.memberships.entities import block_entity, request_entity, user_entity
 
 BLOCK_MESSAGES = {
     pb.WARNING_CODE_SEGMENT_REQUIRED: "'seg_id' or 'seg_code' and 'member_id' are required",
@@ -30,71 +32,85 @@ USER_MESSAGES = {
 }
 
 NO_VALID_USERS = "No valid rt_segment in request."
+LEFT_OUT = "{count} more warnings were left out."
+
+MOST_WARNINGS = 10_000
+"""Warnings of an answer; and users that the last of them repeats."""
+MOST_BYTES = 2_000_000
+"""What warnings repeat of a request in an answer, about; encoded entities are counted."""
 
 
-def skip_block(
-    warnings: list[pb.Warning], code: pb.WarningCode, user_index: int, index: int, block: pb.SegBlock
-) -> None:
-    """Warn about a block."""
-    message = BLOCK_MESSAGES[code].format(segment=_segment_name(block))
-    warning = pb.Warning(message=message, code=code, path=f"rt_segment[{user_index}].seg_block[{index}]")
-    _describe_block(block, warning.entity)
-    warnings.append(warning)
+class Warnings:
+    """The warnings of an answer, in their order. Those that have no place any more are counted."""
+
+    def __init__(self) -> None:
+        self._kept: list[pb.Warning] = []
+        self._bytes = 0
+        self._left_out = 0
+
+    def __len__(self) -> int:
+        """How many there are, those that were left out among them."""
+        return len(self._kept) + self._left_out
+
+    @property
+    def full(self) -> bool:
+        """Whether there is no place for any more."""
+        return self._left_out > 0
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._kept.clear()
+        self._bytes = self._left_out = 0
+
+    def leave_out(self, count: int) -> None:
+        """Count so many that nobody has to see: there is no place for any more."""
+        self._left_out += count
+
+    def skip_block(self, code: pb.WarningCode, user_index: int, index: int, block: pb.SegBlock) -> None:
+        """Warn about a block."""
+        if self._has_room():
+            message = BLOCK_MESSAGES[code].format(segment=_segment_name(block))
+            self._add(message, code, f"rt_segment[{user_index}].seg_block[{index}]", block_entity(block))
+
+    def skip_user(self, code: pb.WarningCode, index: int, user: pb.RtSegment, blocks: Iterable[pb.SegBlock]) -> None:
+        """Warn about a user; `blocks` are the ones to show."""
+        if self._has_room():
+            entity = user_entity(user, blocks, MOST_BYTES - self._bytes)
+            self._add(USER_MESSAGES[code].format(user=user), code, f"rt_segment[{index}]", entity)
+
+    def of_answer(self, invalid_users: Iterable[pb.RtSegment] | None) -> list[pb.Warning]:
+        """All that the answer has. `invalid_users` are those of a request that has no valid one."""
+        warnings = self._kept
+        if self._left_out:
+            warnings = [*warnings, _warning(LEFT_OUT.format(count=self._left_out), pb.WARNING_CODE_LEFT_OUT, "", b"")]
+        if invalid_users is not None:
+            entity = request_entity(islice(invalid_users, MOST_WARNINGS), MOST_BYTES)
+            warnings = [*warnings, _warning(NO_VALID_USERS, pb.WARNING_CODE_NO_VALID_USERS, "", entity)]
+        return warnings
+
+    def _has_room(self) -> bool:
+        """Once one was left out, so are all that follow."""
+        if self._left_out or len(self._kept) >= MOST_WARNINGS:
+            self._left_out += 1
+            return False
+        return True
+
+    def _add(self, message: str, code: pb.WarningCode, path: str, entity: bytes | None) -> None:
+        if entity is None or self._bytes + len(message) + len(entity) > MOST_BYTES:
+            self._left_out += 1
+            return
+        self._bytes += len(message) + len(entity)
+        self._kept.append(_warning(message, code, path, entity))
 
 
-def skip_user(
-    warnings: list[pb.Warning], code: pb.WarningCode, index: int, user: pb.RtSegment, blocks: Iterable[pb.SegBlock]
-) -> None:
-    """Warn about a user; `blocks` are the ones to show."""
-    message = USER_MESSAGES[code].format(user=user)
-    warning = pb.Warning(message=message, code=code, path=f"rt_segment[{index}]")
-    _describe_user(user, blocks, warning.entity)
-    warnings.append(warning)
-
-
-def skip_request(warnings: list[pb.Warning], users: Iterable[pb.RtSegment]) -> None:
-    """Warn that none of the users is valid."""
-    warning = pb.Warning(message=NO_VALID_USERS, code=pb.WARNING_CODE_NO_VALID_USERS, path="")
-    described = ListValue()
-    for user in users:
-        _describe_user(user, user.seg_block, described.values.add().struct_value)
-    if described.values:
-        warning.entity.fields["rt_segment"].list_value.MergeFrom(described)
-    else:
-        warning.entity.SetInParent()
-    warnings.append(warning)
+def _warning(message: str, code: pb.WarningCode, path: str, entity: bytes) -> pb.Warning:
+    warning = pb.Warning(message=message, code=code, path=path)
+    warning.entity.MergeFromString(entity)
+    warning.entity.SetInParent()
+    return warning
 
 
 def _segment_name(block: pb.SegBlock) -> str:
     if block.HasField("seg_id"):
         return str(block.seg_id)
     return f"{block.seg_code} of member {block.member_id}"
-
-
-def _describe_block(block: pb.SegBlock, entity: Struct) -> None:
-    entity.SetInParent()
-    fields = entity.fields
-    if block.HasField("seg_id"):
-        fields["seg_id"].number_value = block.seg_id
-    if block.HasField("seg_code"):
-        fields["seg_code"].string_value = block.seg_code
-    if block.HasField("value"):
-        fields["value"].number_value = block.value
-    if block.HasField("expiration"):
-        fields["expiration"].number_value = block.expiration
-    if block.HasField("member_id"):
-        fields["member_id"].number_value = block.member_id
-
-
-def _describe_user(user: pb.RtSegment, blocks: Iterable[pb.SegBlock], entity: Struct) -> None:
-    entity.SetInParent()
-    fields = entity.fields
-    if user.HasField("user_id"):
-        fields["user_id"].string_value = user.user_id
-    if user.HasField("domain"):
-        fields["domain"].string_value = user.domain
-    described = ListValue()
-    for block in blocks:
-        _describe_block(block, described.values.add().struct_value)
-    if described.values:
-        fields["seg_block"].list_value.MergeFrom(described)

@@ -9,13 +9,15 @@ ApplySegmentsRequest and StreamSegmentsRequest write.
 import struct
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from instantaudience.v1 import audience_pb2 as pb
 
 from instantaudience_server.errors import AudienceError, Reason
+
+Decoded = TypeVar("Decoded", bound=Message)
 
 _Field = descriptor_pb2.FieldDescriptorProto
 _VARINT_OF_ONE_BYTE = 0x80
@@ -32,6 +34,7 @@ class ApplyRequest(Protocol):
     def rt_segment(self) -> Sequence[bytes]: ...
     @property
     def validate_only(self) -> bool: ...
+    def ByteSize(self) -> int: ...  # noqa: N802 - protobuf's name
 
 
 def _leave_users_encoded() -> type[Any]:
@@ -92,14 +95,27 @@ def _split_alike(users: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]] | None
     return struct.iter_unpack(f"{_HEAD_BYTES}x{id_size}s{rest_size}s", joined)
 
 
+def check_users(users: Sequence[bytes]) -> None:
+    """Find out whether users of a request are readable, without looking at each.
+
+    Raises:
+        AudienceError: SYNTAX.
+    """
+    _decode(pb.ApplySegmentsRequest, EncodedRequest(rt_segment=users).SerializeToString())
+
+
 def decode_user(encoded: bytes) -> pb.RtSegment:
     """A user of a request.
 
     Raises:
         AudienceError: SYNTAX.
     """
+    return _decode(pb.RtSegment, encoded)
+
+
+def _decode(message: type[Decoded], encoded: bytes) -> Decoded:
     try:
-        return pb.RtSegment.FromString(encoded)
+        return message.FromString(encoded)
     except DecodeError:
         raise AudienceError(
             Reason.SYNTAX, "The request holds an 'rt_segment' that is not a readable RtSegment"

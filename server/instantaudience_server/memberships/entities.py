@@ -1,0 +1,91 @@
+"""What a warning repeats of a request, as `google.protobuf.Struct`s that are encoded already (source: contract, the
+tables of "POST /rt-segment"; the wire format of google/protobuf/struct.proto).
+
+Keys that were absent stay away, and an empty list counts as absent. A request can be full of faults, and a Struct that
+is filled field by field costs several times as much.
+"""
+
+import struct
+from collections.abc import Iterable
+
+from instantaudience.v1 import audience_pb2 as pb
+
+_ENTRY, _ITEM = b"\x0a", b"\x0a"
+"""Tags of Struct.fields and ListValue.values."""
+_KEY, _VALUE = b"\x0a", b"\x12"
+"""Tags of an entry's parts."""
+_TEXT, _STRUCT, _LIST = b"\x1a", b"\x2a", b"\x32"
+"""Tags of a Value's kinds that have a length."""
+_double = struct.Struct("<d").pack
+
+
+def _delimited(tag: bytes, content: bytes) -> bytes:
+    size = len(content)
+    if size < 0x80:
+        return b"%b%c%b" % (tag, size, content)
+    length = bytearray()
+    while size > 0x7F:
+        length.append(size & 0x7F | 0x80)
+        size >>= 7
+    length.append(size)
+    return tag + bytes(length) + content
+
+
+def _number_entry(name: str) -> bytes:
+    """All of an entry but the eight bytes of its number."""
+    value = _VALUE + b"\x09\x11"
+    key = _delimited(_KEY, name.encode())
+    return _ENTRY + bytes([len(key) + len(value) + 8]) + key + value
+
+
+_NUMBERS = {name: _number_entry(name) for name in ("seg_id", "value", "expiration", "member_id")}
+
+
+def _entry(name: str, value: bytes) -> bytes:
+    return _delimited(_ENTRY, _delimited(_KEY, name.encode()) + _delimited(_VALUE, value))
+
+
+def block_entity(block: pb.SegBlock) -> bytes:
+    """A block."""
+    entity = b""
+    if block.HasField("seg_id"):
+        entity = _NUMBERS["seg_id"] + _double(block.seg_id)
+    if block.HasField("seg_code"):
+        entity += _entry("seg_code", _delimited(_TEXT, block.seg_code.encode()))
+    if block.HasField("value"):
+        entity += _NUMBERS["value"] + _double(block.value)
+    if block.HasField("expiration"):
+        entity += _NUMBERS["expiration"] + _double(block.expiration)
+    if block.HasField("member_id"):
+        entity += _NUMBERS["member_id"] + _double(block.member_id)
+    return entity
+
+
+def user_entity(user: pb.RtSegment, blocks: Iterable[pb.SegBlock], most_bytes: float = float("inf")) -> bytes | None:
+    """A user, with these blocks; None where it has more bytes than allowed."""
+    entity = b""
+    if user.HasField("user_id"):
+        entity = _entry("user_id", _delimited(_TEXT, user.user_id.encode()))
+    if user.HasField("domain"):
+        entity += _entry("domain", _delimited(_TEXT, user.domain.encode()))
+    size, items = len(entity), []
+    for block in blocks:
+        items.append(_delimited(_ITEM, _delimited(_STRUCT, block_entity(block))))
+        size += len(items[-1])
+        if size > most_bytes:
+            return None
+    if items:
+        entity += _entry("seg_block", _delimited(_LIST, b"".join(items)))
+    return entity
+
+
+def request_entity(users: Iterable[pb.RtSegment], most_bytes: float = float("inf")) -> bytes:
+    """A request of these users, as many as have their place in so many bytes."""
+    size, items = 0, []
+    for user in users:
+        described = user_entity(user, user.seg_block, most_bytes - size)
+        if described is None:
+            break
+        items.append(_delimited(_ITEM, _delimited(_STRUCT, described)))
+        size += len(items[-1])
+    return _entry("rt_segment", _delimited(_LIST, b"".join(items))) if items else b""

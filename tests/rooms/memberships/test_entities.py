@@ -1,0 +1,51 @@
+"""Entities as they are encoded by hand are the Structs that JSON has for the same."""
+
+from typing import Any
+
+from google.protobuf.json_format import MessageToDict, ParseDict
+from google.protobuf.struct_pb2 import Struct
+from hypothesis import given
+from hypothesis import strategies as st
+from instantaudience.v1 import audience_pb2 as pb
+from instantaudience_server.memberships.entities import block_entity, request_entity, user_entity
+
+texts = st.text(max_size=5) | st.just("x" * 200) | st.just("ü" * 9000)
+int32 = st.integers(-(2**31), 2**31 - 1)
+blocks = st.fixed_dictionaries(
+    {}, optional={"seg_id": int32, "seg_code": texts, "value": int32, "expiration": int32, "member_id": int32}
+)
+users = st.fixed_dictionaries(
+    {}, optional={"user_id": texts, "domain": texts, "seg_block": st.lists(blocks, min_size=1, max_size=3)}
+)
+
+
+def decoded(entity: bytes) -> dict[str, Any]:
+    return MessageToDict(Struct.FromString(entity))
+
+
+@given(blocks)
+def test_a_block(block: dict[str, Any]) -> None:
+    assert decoded(block_entity(ParseDict(block, pb.SegBlock()))) == block
+
+
+@given(users)
+def test_a_user(user: dict[str, Any]) -> None:
+    message = ParseDict(user, pb.RtSegment())
+    entity = user_entity(message, message.seg_block)
+    assert entity is not None
+    assert decoded(entity) == user
+
+
+@given(st.lists(users, max_size=3))
+def test_a_request(sent: list[dict[str, Any]]) -> None:
+    messages = [ParseDict(user, pb.RtSegment()) for user in sent]
+    assert decoded(request_entity(messages)) == ({"rt_segment": sent} if sent else {})
+
+
+def test_what_has_no_place() -> None:
+    user = pb.RtSegment(user_id="1", seg_block=[pb.SegBlock(seg_id=1)] * 10)
+    whole = user_entity(user, user.seg_block)
+    assert whole is not None
+    assert user_entity(user, user.seg_block, len(whole)) == whole
+    assert user_entity(user, user.seg_block, len(whole) // 2) is None
+    assert decoded(request_entity([user] * 5, 5 * len(whole) // 2))["rt_segment"] == [decoded(whole)] * 2

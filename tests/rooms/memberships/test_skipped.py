@@ -1,0 +1,98 @@
+"""Where the warnings of an answer end (contract-neighbours, "many warnings")."""
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+from instantaudience.v1 import audience_pb2 as pb
+from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.memberships.skipped import MOST_BYTES, MOST_WARNINGS
+from instantaudience_server.memberships.wire import EncodedRequest
+from instantaudience_server.quotas import Quotas
+from support.readings import Read, piece, read_async
+
+EMPTY_USERS = 349_500
+"""As many as a JSON body of 1 MB holds."""
+GOOD = {"user_id": "1", "seg_block": [{"seg_id": 12}]}
+BAD_USERS = [{"user_id": str(number), "seg_block": [{}] * 100} for number in range(1, 102)]
+NO_VALID = "No valid rt_segment in request."
+
+
+def warned(answer: Read) -> list[str]:
+    return [warning["message"] for warning in answer.response["response"]["warnings"]]
+
+
+def left_out(count: int) -> str:
+    return f"{count} more warnings were left out."
+
+
+async def test_ten_thousand_warnings_and_no_more() -> None:
+    users = [GOOD, *BAD_USERS]
+    answer = await read_async({"rt_segment": users})
+    messages = warned(answer)
+    assert len(messages) == MOST_WARNINGS + 1
+    assert messages[-1] == left_out(101 * 101 - MOST_WARNINGS)
+    last = answer.result.warnings[-1]
+    assert (last.code, last.path) == (pb.WARNING_CODE_LEFT_OUT, "")
+    assert answer.response["response"]["warnings"][-1]["entity"] == {}
+    assert answer.counts == (1, 1)
+
+
+async def test_as_many_as_there_is_room_for() -> None:
+    users = [{"user_id": f"{'x' * 50_000}{number}", "seg_block": [{"seg_id": 12}]} for number in range(30)]
+    messages = warned(await read_async({"rt_segment": [GOOD, *users]}))
+    kept = MOST_BYTES // 100_060
+    assert len(messages) == kept + 1
+    assert messages[-1] == left_out(30 - kept)
+
+
+async def test_all_follow_the_first_that_has_no_place() -> None:
+    """The next one may be small; but those that were left out are the last."""
+    large = {"user_id": "5", "seg_block": [{"seg_id": 12, "value": 1}] * 60_000}
+    answer = await read_async({"rt_segment": [GOOD, {}, large, {}]})
+    assert warned(answer) == ["'user_id' is required and cannot be empty", left_out(2)]
+
+
+async def test_the_warning_for_the_request_comes_last() -> None:
+    messages = warned(await read_async({"rt_segment": BAD_USERS}))
+    assert messages[-2:] == [left_out(101 * 101 - MOST_WARNINGS), NO_VALID]
+
+
+def request_of(users: list[bytes]) -> Any:
+    return EncodedRequest(rt_segment=users)
+
+
+async def test_a_request_full_of_nothing_costs_little() -> None:
+    request = request_of([b""] * EMPTY_USERS)
+    started = time.process_time()
+    answer = await read_async(request)
+    assert time.process_time() - started < 1.0
+    messages = warned(answer)
+    assert messages[:2] == ["'user_id' is required and cannot be empty"] * 2
+    assert messages[1000] == "Too many user_ids in request."
+    assert messages[-2:] == [left_out(EMPTY_USERS - MOST_WARNINGS), NO_VALID]
+    assert len(answer.response["response"]["warnings"][-1]["entity"]["rt_segment"]) == MOST_WARNINGS
+    assert answer.result.ByteSize() < MOST_BYTES
+
+
+@pytest.mark.parametrize(("users", "reason"), [(1, Reason.SYNTAX), (EMPTY_USERS, Reason.RATE_LIMIT_EXCEEDED)])
+async def test_a_large_request_is_admitted_before_it_is_read(
+    monkeypatch: pytest.MonkeyPatch, users: int, reason: Reason
+) -> None:
+    """A small one is read meanwhile; both are refused, and both hold something that nobody can read."""
+    refused = asyncio.get_running_loop().create_future()
+    refused.set_exception(AudienceError(Reason.RATE_LIMIT_EXCEEDED, "no"))
+    refused.exception()
+    monkeypatch.setattr(Quotas, "ask_posts", lambda *_: refused)
+    with pytest.raises(AudienceError) as failed:
+        await read_async(request_of([piece(1, b"\xff")] + [b""] * users))
+    assert failed.value.reason is reason
+
+
+@pytest.mark.parametrize("place", [20_000, EMPTY_USERS])
+async def test_users_that_are_only_counted_must_be_readable(place: int) -> None:
+    users = [b""] * EMPTY_USERS
+    users.insert(place, piece(1, b"\xff"))
+    with pytest.raises(AudienceError, match="not a readable"):
+        await read_async(request_of(users))

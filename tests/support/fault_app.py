@@ -1,13 +1,14 @@
 """A host's methods whose collaborators raise on demand, and what was noted of their calls.
 
 The header `x-faults` names, separated by commas, who raises in a call; `FAULTS` lists all there are. The method `Noted`
-answers with what was noted since it was asked last. Envoy loads `app` by pyvoy; `run_on_grpcio` serves the same in the
-process that calls it.
+answers with what was noted since it was asked last. Envoy loads `app` by pyvoy; `python -m support.fault_app ADDRESS`
+serves the same on grpcio.
 """
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -17,6 +18,7 @@ from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.processes import Child, Program, free_ports
 from instantaudience_server.transport import grpcio, outcomes
 from instantaudience_server.transport.asgi import GrpcApplication
 from instantaudience_server.transport.calls import AnyMethod, Method, PublicMethod, PublicStreamMethod, StreamMethod
@@ -27,6 +29,8 @@ from instantaudience_server.transport.pipeline import Pipeline
 from instantaudience_server.transport.status import Failure
 from support.callers import caller, demo_catalog
 
+HOST = "127.0.0.1"
+START_SECONDS = 30.0
 SERVICE = "faults.Service"
 SECRET = "12345678900987654321"
 """What a defect's text holds; no caller and no log may see it."""
@@ -169,7 +173,7 @@ def _pipeline(noted: _Noted) -> Pipeline:
     return Pipeline(tokens, Outcomes(usage), call_timeout_seconds=5.0, body_limit_bytes=LIMIT_BYTES, stream_window=4)
 
 
-def _install(noted: _Noted, replace: Callable[[Any, str, Any], None]) -> None:
+def _install(noted: _Noted) -> None:
     """Put fault points where modules call functions of others."""
     described = outcomes.describe
 
@@ -177,38 +181,55 @@ def _install(noted: _Noted, replace: Callable[[Any, str, Any], None]) -> None:
         fail_as("describe")
         return described(error)
 
-    replace(outcomes, "describe", describe)
-    replace(outcomes, "count_call", noted.count_call)
-    replace(outcomes, "log", noted)
+    outcomes.describe = describe
+    outcomes.count_call = noted.count_call
+    outcomes.log = noted
 
 
 @asynccontextmanager
-async def run_on_grpcio(address: str) -> AsyncIterator[None]:
-    """Serve on grpcio."""
+async def running_on_grpcio() -> AsyncIterator[str]:
+    """A process of its own that serves on grpcio, and its address: a process with gRPC's threads should not fork."""
+    address = f"{HOST}:{free_ports(HOST, 1)[0]}"
+    words = [sys.executable, "-m", "support.fault_app", address]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    child = await Child.start(Program("faults", words, env=environment))
+    try:
+        async with asyncio.timeout(START_SECONDS):
+            while not await _answers(address):
+                assert child.returncode is None
+                await asyncio.sleep(0.02)
+        yield address
+    finally:
+        await child.stop(5)
+
+
+async def _answers(address: str) -> bool:
+    try:
+        _, writer = await asyncio.open_connection(*address.split(":"))
+    except ConnectionRefusedError:
+        return False
+    writer.close()
+    return True
+
+
+async def _serve_on_grpcio(address: str) -> None:
     noted = _Noted()
-    with contextlib.ExitStack() as stack:
+    _install(noted)
+    serve, call = grpcio._Handlers.service, grpcio._call
 
-        def replace(owner: Any, name: str, value: Any) -> None:
-            stack.callback(setattr, owner, name, getattr(owner, name))
-            setattr(owner, name, value)
+    def service(self: Any, details: grpc.HandlerCallDetails) -> Any:
+        _faults.set(frozenset(str(dict(details.invocation_metadata).get("x-faults", "")).split(",")))
+        return serve(self, details)
 
-        _install(noted, replace)
-        serve, call = grpcio._Handlers.service, grpcio._call
+    def read_call(context: Any) -> Any:
+        fail_as("headers")
+        return call(context)
 
-        def service(self: Any, details: grpc.HandlerCallDetails) -> Any:
-            _faults.set(frozenset(str(dict(details.invocation_metadata).get("x-faults", "")).split(",")))
-            return serve(self, details)
-
-        def read_call(context: Any) -> Any:
-            fail_as("headers")
-            return call(context)
-
-        replace(grpcio._Handlers, "service", service)
-        replace(grpcio, "_call", read_call)
-        host = GrpcioHost(_methods(noted), _pipeline(noted), [address], message_limit_bytes=LIMIT_BYTES)
-        await host.start()
-        yield
-        await host.drain(0)
+    grpcio._Handlers.service = service  # type: ignore[method-assign]
+    grpcio._call = read_call
+    host = GrpcioHost(_methods(noted), _pipeline(noted), [address], message_limit_bytes=LIMIT_BYTES)
+    await host.start()
+    await asyncio.Event().wait()
 
 
 class _Application:
@@ -225,7 +246,7 @@ class _Application:
     async def _live(self, receive: Any, send: Any) -> None:
         await receive()
         noted = _Noted()
-        _install(noted, setattr)
+        _install(noted)
         call = Exchange.call
 
         def read_call(exchange: Any) -> Any:
@@ -240,3 +261,6 @@ class _Application:
 
 
 app = _Application()
+
+if __name__ == "__main__":
+    asyncio.run(_serve_on_grpcio(sys.argv[1]))

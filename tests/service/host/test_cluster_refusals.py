@@ -3,9 +3,11 @@
 import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
 
 import grpc
 import pytest
+from instantaudience.v1 import audience_pb2 as pb
 from instantaudience.v1.audience_pb2_grpc import AudienceServiceStub
 from instantaudience_server.store.interface import Quota
 from instantaudience_server.store.keys import membership_key, quota_key, session_key, usage_key
@@ -99,13 +101,12 @@ async def assert_all_fail(service: Service, token: str, *, stream_ends: bool = F
             assert_grpc_error(failed.value, INTERNAL, "SYSTEM")
             assert failed.value.details() == BARE
             stream = audience.StreamSegments(metadata=metadata, timeout=10)
-            await stream.write(stream_request(one_user(USER)))
             if stream_ends:
                 with pytest.raises(grpc.aio.AioRpcError) as failed:
-                    await stream.read()
+                    await answer_in(stream)
                 assert_grpc_error(failed.value, INTERNAL, "SYSTEM")
                 continue
-            answered = await stream.read()
+            answered = await answer_in(stream)
             assert_failure(answered.error, INTERNAL, "SYSTEM")
             assert answered.error.message == BARE
             await stream.done_writing()
@@ -118,6 +119,13 @@ async def assert_all_fail(service: Service, token: str, *, stream_ends: bool = F
         assert all(event["request_id"] for event in logged)
 
     await eventually(are_logged)
+
+
+async def answer_in(stream: Any) -> pb.StreamSegmentsResponse:
+    """The answer to one request of a stream."""
+    await stream.write(stream_request(one_user(USER)))
+    answer: pb.StreamSegmentsResponse = await stream.read()
+    return answer
 
 
 def defects(service: Service) -> list[dict[str, object]]:

@@ -9,12 +9,11 @@ import pytest
 from google.protobuf.struct_pb2 import Struct
 from google.rpc import code_pb2, status_pb2
 from instantaudience_gateway.envoy import in_process
-from instantaudience_server.processes import free_ports
 from instantaudience_server.transport.framing import Messages, frame
 from support.answers import failure_of
-from support.fault_app import SECRET, SERVICE, run_on_grpcio
+from support.fault_app import SECRET, SERVICE, running_on_grpcio
 from support.framing_peer import Answer, Peer, connected, grpc_headers
-from support.interop_host import HOST, running_host
+from support.interop_host import running_host
 from support.service import HOST_MODES
 
 OK, INVALID, INTERNAL, UNAVAILABLE = (
@@ -34,8 +33,7 @@ async def faulty(request: pytest.FixtureRequest) -> AsyncIterator[Peer]:
     """A caller of the faulty methods."""
     async with AsyncExitStack() as stack:
         if request.param == "grpcio":
-            address = f"{HOST}:{free_ports(HOST, 1)[0]}"
-            await stack.enter_async_context(run_on_grpcio(address))
+            address = await stack.enter_async_context(running_on_grpcio())
         else:
             if reason := in_process.missing():
                 pytest.skip(f"nothing runs inside Envoy here: {reason}")

@@ -85,13 +85,18 @@ async def running_service(
         assert process.stdout is not None
         http = _address(await process.stdout.readline(), log)
         grpc = _address(await process.stdout.readline(), log)
-        async with httpx.AsyncClient(base_url=f"http://{http[0]}:{http[1]}") as client:
-            answer = await client.post("/auth", json={"auth": {"username": usernames[0], "password": PASSWORD}})
-        yield Service(http, grpc, answer.raise_for_status().json()["response"]["token"], PASSWORD)
+        yield Service(http, grpc, await signed_in(http, usernames[0], PASSWORD), PASSWORD)
     finally:
         if process.returncode is None:
             process.terminate()
         await process.communicate()
+
+
+async def signed_in(http: Address, username: str, password: str) -> str:
+    """A token of this account."""
+    async with httpx.AsyncClient(base_url=f"http://{http[0]}:{http[1]}") as client:
+        answer = await client.post("/auth", json={"auth": {"username": username, "password": password}})
+    return str(answer.raise_for_status().json()["response"]["token"])
 
 
 def _address(line: bytes, log: Path) -> Address:

@@ -68,10 +68,10 @@ def call_headers(token: str, content_type: str) -> dict[str, str]:
     return {"content-type": content_type, "te": "trailers", "authorization": token}
 
 
-def encoded_headers(path: str, token: str, content_type: str) -> bytes:
+def encoded_headers(path: str, token: str, content_type: str, more: dict[str, str] | None = None) -> bytes:
     """A call's headers as `Http2Connection.open` takes them."""
     pseudo = {":method": "POST", ":scheme": "http", ":path": path, ":authority": "bench"}
-    return encode_headers(pseudo | call_headers(token, content_type))
+    return encode_headers(pseudo | call_headers(token, content_type) | (more or {}))
 
 
 async def unary(

@@ -42,6 +42,11 @@ CALLS = Counter(
     "Answers to calls, by their gRPC code; a stream gets one for each request.",
     ["method", "code"],
 )
+ADMISSION_REFUSALS = Counter(
+    "instant_audience_admission_refusals",
+    "Calls that were refused before they cost anything: they waited too long, queues were full, or they were late.",
+    ["reason"],
+)
 QUOTA_REFUSALS = Counter(
     "instant_audience_quota_refusals",
     "Calls that a member's quota refused, by what there was too much of (contract, Limits).",

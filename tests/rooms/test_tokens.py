@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience.v1 import catalog_pb2 as pb_catalog
+from instantaudience_server.admission import Admission
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.catalog import Role
 from instantaudience_server.errors import AudienceError, Reason
@@ -373,7 +374,14 @@ async def test_the_pipeline_asks_for_a_token_before_it_reads(worker: AccountWork
     async def whoami(request: pb.GetMembershipsRequest, calling: Caller, deadline: float) -> pb.UserMemberships:
         return pb.UserMemberships(user_id=calling.account.username)
 
-    pipeline = Pipeline(worker.tokens, Outcomes(usage), call_timeout_seconds=5, body_limit_bytes=100, stream_window=1)
+    pipeline = Pipeline(
+        worker.tokens,
+        Admission(lambda low, _: low),
+        Outcomes(usage),
+        call_timeout_seconds=5,
+        body_limit_bytes=100,
+        stream_window=1,
+    )
     method = Method("/audience/Get", pb.GetMembershipsRequest, whoami)
     token = await worker.sign_in()
     for authorization in (token, f"Bearer {token}"):

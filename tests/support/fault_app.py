@@ -16,6 +16,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
+from instantaudience_server.admission import Admission
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.processes import Child, Program, free_ports
@@ -170,7 +171,14 @@ def _methods(noted: _Noted) -> list[AnyMethod]:
 def _pipeline(noted: _Noted) -> Pipeline:
     usage: Any = _Usage(noted)
     tokens: Any = _Tokens()
-    return Pipeline(tokens, Outcomes(usage), call_timeout_seconds=5.0, body_limit_bytes=LIMIT_BYTES, stream_window=4)
+    return Pipeline(
+        tokens,
+        Admission(lambda low, _: low),
+        Outcomes(usage),
+        call_timeout_seconds=5.0,
+        body_limit_bytes=LIMIT_BYTES,
+        stream_window=4,
+    )
 
 
 def _install(noted: _Noted) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
+from instantaudience_server.admission import Admission
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.clock import SystemClock
 from instantaudience_server.errors import AudienceError, Reason
@@ -156,6 +157,7 @@ class _Application:
         await status.set_serving(True)
         pipeline = Pipeline(
             _Tokens(),  # type: ignore[arg-type]
+            Admission(lambda low, _: low),
             Outcomes(Usage(_Uncounted(), demo_catalog(), SystemClock())),  # type: ignore[arg-type]
             call_timeout_seconds=CALL_TIMEOUT_SECONDS,
             body_limit_bytes=LIMIT_BYTES,

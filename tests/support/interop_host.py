@@ -39,8 +39,8 @@ class Host:
 
 
 @asynccontextmanager
-async def running_host(application: str = "support.interop_app:app") -> AsyncIterator[Host]:
-    """A host on a free port."""
+async def running_host(application: str = "support.interop_app:app", **options: Any) -> AsyncIterator[Host]:
+    """A host on a free port; the options are the gateway's."""
     with tempfile.TemporaryDirectory(prefix="ia-host-") as name, reserve_port(HOST, 0) as reserved:
         directory = Path(name)
         port = reserved.getsockname()[1]
@@ -50,6 +50,7 @@ async def running_host(application: str = "support.interop_app:app") -> AsyncIte
             admin_socket=directory / "admin.sock",
             application=application,
             body_limit_bytes=LIMIT_BYTES,
+            **options,
         )
         config, output = directory / "envoy.json", directory / "output"
         config.write_text(json.dumps(build_config(settings)))

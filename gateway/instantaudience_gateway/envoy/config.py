@@ -45,7 +45,7 @@ def _connection_manager(settings: GatewaySettings) -> dict[str, Any]:
             "max_headers_count": 100,
         },
         "http2_protocol_options": {
-            "max_concurrent_streams": 1000,
+            "max_concurrent_streams": 100,
             # A request that HTTP/2 does not allow ends, and its neighbours on the connection go on.
             "override_stream_error_on_invalid_http_message": True,
             "initial_stream_window_size": 1_048_576,
@@ -83,6 +83,7 @@ def _listener(settings: GatewaySettings) -> dict[str, Any]:
 
 
 def _cluster(settings: GatewaySettings) -> dict[str, Any]:
+    """The way to the workers; there are none where the service is inside, but routes have to name it."""
     bounds = ("max_connections", "max_pending_requests", "max_requests", "max_retries")
     http_options = f"{TYPES}.upstreams.http.v3.HttpProtocolOptions"
     return {
@@ -94,7 +95,9 @@ def _cluster(settings: GatewaySettings) -> dict[str, Any]:
         "typed_extension_protocol_options": {
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
                 "@type": http_options,
-                "explicit_http_config": {"http2_protocol_options": {}},
+                # Calls of different callers share these connections. grpcio drops headers that it cannot read from
+                # the table that both ends keep, and all later calls would go wrong.
+                "explicit_http_config": {"http2_protocol_options": {"hpack_table_size": 0}},
             }
         },
         "load_assignment": {
@@ -121,7 +124,7 @@ def build_config(settings: GatewaySettings) -> dict[str, Any]:
         "admin": {"address": {"pipe": {"path": str(settings.admin_socket), "mode": 0o600}}},
         "static_resources": {
             "listeners": [_listener(settings)],
-            "clusters": [] if settings.application else [_cluster(settings)],
+            "clusters": [_cluster(settings)],
         },
         "overload_manager": {
             "resource_monitors": [

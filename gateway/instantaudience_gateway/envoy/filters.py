@@ -4,6 +4,8 @@ import base64
 import json
 from typing import Any
 
+from instantaudience_server.transport.status import START_KEY
+
 from instantaudience_gateway.contract import descriptor
 from instantaudience_gateway.contract.script import contract_script
 from instantaudience_gateway.envoy import in_process
@@ -17,7 +19,19 @@ TRANSCODER = "envoy.filters.http.grpc_json_transcoder"
 
 def http_filters(settings: GatewaySettings) -> list[dict[str, Any]]:
     """The filters, in the order in which a request passes them."""
-    return [_grpc_web(), _lua(), _transcoder(settings), _service(settings)]
+    return [_arrival(), _grpc_web(), _lua(), _transcoder(settings), _service(settings)]
+
+
+def _arrival() -> dict[str, Any]:
+    """Notes when a call came in, whatever its caller says of that."""
+    start = {"header": {"key": START_KEY, "value": "%START_TIME(%s.%3f)%"}}
+    return {
+        "name": "envoy.filters.http.header_mutation",
+        "typed_config": {
+            "@type": f"{_HTTP_FILTERS}.header_mutation.v3.HeaderMutation",
+            "mutations": {"request_mutations": [{"append": start | {"append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}}]},
+        },
+    }
 
 
 def _grpc_web() -> dict[str, Any]:

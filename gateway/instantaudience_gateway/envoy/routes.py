@@ -66,19 +66,13 @@ def routes(settings: GatewaySettings) -> list[dict[str, Any]]:
         # The transcoder's notes.
         "request_headers_to_remove": ["x-envoy-original-path", "x-envoy-original-method"],
     }
-    if settings.application is not None:
-        return [route | {"non_forwarding_action": {}} for route in (grpc_web, grpc, rest)]
-    retries = _retry_policy(settings)
-    grpc_web["route"] = grpc["route"] = {
-        "cluster": CLUSTER,
-        "timeout": "0s",
-        "idle_timeout": "0s",
-        "retry_policy": retries,
-    }
-    rest["route"] = {
-        "cluster": CLUSTER,
+    way: dict[str, Any] = {"cluster": CLUSTER}
+    if settings.application is None:
+        way["retry_policy"] = _retry_policy(settings)
+    # Without an idle timeout of their own, they would have the connection manager's.
+    grpc_web["route"] = grpc["route"] = way | {"timeout": "0s", "idle_timeout": "0s"}
+    rest["route"] = way | {
         "timeout": seconds(settings.call_timeout_seconds + settings.grace_seconds),
         "max_stream_duration": {"max_stream_duration": seconds(settings.request_seconds)},
-        "retry_policy": retries,
     }
     return [grpc_web, grpc, rest]

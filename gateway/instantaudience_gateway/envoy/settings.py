@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CLUSTER = "workers"
-"""The name of the way to the service, where it is behind the gateway."""
+"""The name of the way to the service."""
 
 TYPES = "type.googleapis.com/envoy.extensions"
 """Where the types of Envoy's extensions are."""

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import random
 import secrets
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -15,6 +16,7 @@ from prometheus_client import Gauge
 from pydantic import BaseModel, Field
 
 from instantaudience_server import metrics
+from instantaudience_server.admission import Admission
 from instantaudience_server.catalog.accounts import AccountService
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.catalog.editor import CatalogEditor
@@ -139,8 +141,11 @@ async def open_worker(config: WorkerConfig) -> AsyncIterator[Worker]:
         stack.push_async_callback(hours.close)
         methods += usage_methods(UsageService(catalog, feed, hours, quotas, quota_store, clock))
         methods += standard_methods(status, SERVICES)
+        admission = Admission(random.SystemRandom().randint)
+        stack.callback(admission.close)
         pipeline = Pipeline(
             tokens,
+            admission,
             Outcomes(usage),
             call_timeout_seconds=settings.call_timeout_seconds,
             body_limit_bytes=BODY_LIMIT_BYTES,

@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from typing import Any
 
-from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.errors import AudienceError, Reason, unavailable
 from instantaudience_server.transport.calls import AnyMethod, PublicStreamMethod, StreamMethod
 from instantaudience_server.transport.exchange import Event, Exchange, Receive, Send
 from instantaudience_server.transport.outcomes import UNKNOWN_METHOD, CallerLeft, CallError, no_such_method
 from instantaudience_server.transport.pipeline import Pipeline
 
 _GRPC_TYPES = (b"application/grpc", b"application/grpc+proto")
+NOT_RECEIVED = "the request did not arrive in time; nothing was changed"
 LOOK_SECONDS = 0.1
 """How often the host looks whether the callers of long calls are still there."""
 
@@ -47,12 +48,11 @@ class GrpcApplication:
                 raise no_such_method()
             if exchange.headers.get(b"te") != b"trailers":
                 raise AudienceError(Reason.SYNTAX, "The header 'te: trailers' is missing")
-            exchange.task = asyncio.current_task(self._loop)
+            exchange.task, exchange.path = asyncio.current_task(self._loop), method.path
             if isinstance(method, StreamMethod | PublicStreamMethod):
                 await self._stream(method, exchange)
             else:
-                body = await exchange.only_message()
-                await exchange.answer(await self._pipeline.run(method, body, exchange.call()))
+                await exchange.answer(await self._pipeline.run(method, exchange.only_message, exchange.call()))
         except CallError as error:
             await exchange.fail(error.failure)
         except (CallerLeft, OSError):
@@ -68,8 +68,12 @@ class GrpcApplication:
 
     def _sweep(self) -> None:
         """Look for the callers of calls that take long: one timer for all, because most calls end before a look."""
+        now = self._loop.time()
         for exchange in self._exchanges:
             exchange.look(self._loop)
+            if exchange.overdue(now):
+                refused = self._pipeline.outcomes.refused(exchange.path, exchange.request_id, unavailable(NOT_RECEIVED))
+                exchange.refusing = self._loop.create_task(exchange.fail(refused.failure))
         self._sweeper = self._loop.call_later(LOOK_SECONDS, self._sweep) if self._exchanges else None
 
     async def _stream(self, method: StreamMethod[Any] | PublicStreamMethod[Any], exchange: "Exchange") -> None:

@@ -1,6 +1,7 @@
 """What a call is, and the kinds of methods that calls can be of: what hosts hand over, and what services give them to
 serve."""
 
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
@@ -20,17 +21,23 @@ class Call(NamedTuple):
     """What a host knows of a call beside its messages.
 
     `remaining_seconds` is what is left of the caller's deadline; None when there is none. `body_bytes` is the size of
-    what the caller sent where a gateway made the message from it, as far as that is known.
+    what the caller sent where a gateway made the message from it, `waited_seconds` how long ago the call came in; both
+    are 0 where that is not known.
     """
 
     authorization: str
     request_id: str
     remaining_seconds: float | None
     body_bytes: int = 0
+    waited_seconds: float = 0.0
 
     def __repr__(self) -> str:
         """Without the token: this may end in a log."""
         return f"Call(request_id={self.request_id!r}, remaining_seconds={self.remaining_seconds!r})"
+
+
+Body = bytes | Callable[[float], Awaitable[bytes]]
+"""The message of a unary request, or how to read it until a deadline."""
 
 
 class Answer(Protocol):
@@ -84,6 +91,17 @@ class PublicStreamMethod(Generic[Request]):
 
 
 AnyMethod = Method[Any] | PublicMethod[Any] | StreamMethod[Any] | PublicStreamMethod[Any]
+
+
+def waited_seconds(header: str) -> float:
+    """How long ago a call came in by the header `x-request-start` (Unix time in seconds); 0 where it says nothing.
+
+    The gateway sets it on every call, by the clock of this machine.
+    """
+    try:
+        return max(0.0, time.time() - float(header))
+    except ValueError:
+        return 0.0
 
 
 def body_bytes(header: str) -> int:

@@ -1,10 +1,12 @@
-"""What every call passes before its method runs: its deadline, its token, the limits of its size, and its reading."""
+"""What every call passes before its method runs: its deadline, its token, its turn, its size, and its reading."""
 
 import asyncio
 
 from google.protobuf.message import DecodeError
 
+from instantaudience_server.admission import Admission, Ticket
 from instantaudience_server.catalog.access import Caller
+from instantaudience_server.catalog.catalog import Role
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.tokens import TokenService, bare_token
 from instantaudience_server.transport.calls import Call, Request
@@ -18,18 +20,42 @@ class Entrance:
     """Lets calls in. `call_timeout_seconds` is the deadline of callers that set none, and the longest that any gets;
     `body_limit_bytes` bounds each message."""
 
-    def __init__(self, tokens: TokenService, *, call_timeout_seconds: float, body_limit_bytes: int) -> None:
+    def __init__(
+        self, tokens: TokenService, admission: Admission, *, call_timeout_seconds: float, body_limit_bytes: int
+    ) -> None:
         self._tokens = tokens
+        self._admission = admission
         self._call_timeout_seconds = call_timeout_seconds
         self._body_limit_bytes = body_limit_bytes
         self._time = asyncio.get_running_loop().time
 
-    def deadline(self, remaining_seconds: float | None) -> float:
-        """When a call must be answered, on the event loop's clock."""
-        budget = self._call_timeout_seconds
+    def deadline(self, remaining_seconds: float | None, waited_seconds: float = 0.0) -> float:
+        """When a call must be answered that came in so long ago, on the event loop's clock.
+
+        Raises:
+            AudienceError: UNAVAILABLE, its time is over.
+        """
+        budget = self._call_timeout_seconds - waited_seconds
         if remaining_seconds is not None:
             budget = min(budget, remaining_seconds - min(MOST_KEPT_SECONDS, remaining_seconds * SHARE_KEPT))
+        if budget <= 0:
+            raise self._admission.late()
         return self._time() + budget
+
+    async def enter(self, caller: Caller, waited_seconds: float = 0.0) -> Ticket | None:
+        """Wait for the turn of a call that came in so long ago; `leave` when it has ended. Those of admins come first.
+
+        Raises:
+            AudienceError: UNAVAILABLE.
+        """
+        return (
+            None if caller.account.role is Role.ADMIN else await self._admission.enter(caller.member.id, waited_seconds)
+        )
+
+    def leave(self, ticket: Ticket | None) -> None:
+        """A call has ended, or failed to enter."""
+        if ticket is not None:
+            self._admission.leave(ticket)
 
     async def caller(self, call: Call, deadline: float) -> Caller:
         """Whose token a call has.

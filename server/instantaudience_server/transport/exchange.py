@@ -4,11 +4,13 @@ Sources: doc/PROTOCOL-HTTP2.md in grpc/grpc; the ASGI HTTP specification with it
 """
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from instantaudience_server.errors import AudienceError, Reason
-from instantaudience_server.transport.calls import Call, body_bytes
+from instantaudience_server.transport.calls import Call, body_bytes, waited_seconds
 from instantaudience_server.transport.framing import (
     Messages,
     binary_header,
@@ -18,7 +20,7 @@ from instantaudience_server.transport.framing import (
     timeout_seconds,
 )
 from instantaudience_server.transport.outcomes import CallerLeft
-from instantaudience_server.transport.status import BODY_BYTES_KEY, STATUS_DETAILS_KEY, Failure
+from instantaudience_server.transport.status import BODY_BYTES_KEY, START_KEY, STATUS_DETAILS_KEY, Failure
 
 Event = dict[str, Any]
 Receive = Callable[[], Awaitable[Event]]
@@ -30,11 +32,12 @@ _HEADERS: Headers = [(b"content-type", b"application/grpc"), (b"grpc-accept-enco
 _START: Event = {"type": "http.response.start", "status": 200, "headers": _HEADERS, "trailers": True}
 _OK: Event = {"type": "http.response.trailers", "headers": [(b"grpc-status", b"0")], "more_trailers": False}
 _BODY_BYTES_HEADER = BODY_BYTES_KEY.encode()
+_START_HEADER = START_KEY.encode()
 _END_OF_BODY: Event = {"type": "http.response.body", "body": b"", "more_body": False}
 
 
 class Exchange:
-    """One HTTP request and its answer, as gRPC sees them. `task` serves it."""
+    """One HTTP request and its answer, as gRPC sees them. `task` serves it, by the method at `path`."""
 
     __slots__ = (
         "_ahead",
@@ -42,12 +45,15 @@ class Exchange:
         "_limit_bytes",
         "_looked",
         "_looking",
+        "_read_until",
         "_reading",
         "_receive",
         "_send",
         "_started",
         "caller_left",
         "headers",
+        "path",
+        "refusing",
         "task",
     )
 
@@ -57,10 +63,14 @@ class Exchange:
         self._send = send
         self._limit_bytes = limit_bytes
         self._started = self._complete = self._reading = self._looked = False
+        self._read_until = math.inf
         self._ahead = b""
         """What looking for the caller has read of the request."""
         self._looking: asyncio.Task[None] | None = None
         self.task: asyncio.Task[Any] | None = None
+        self.path = ""
+        self.refusing: asyncio.Task[None] | None = None
+        """Answers in the place of `task`, which still waits for the request."""
         self.caller_left = False
 
     def keep_futures(self) -> None:
@@ -80,21 +90,25 @@ class Exchange:
     def call(self) -> Call:
         """What the headers say of the call."""
         headers = self.headers
+        waited = waited_seconds(headers.get(_START_HEADER, b"").decode("latin-1"))
         timeout = headers.get(b"grpc-timeout")
+        remaining = None if timeout is None else timeout_seconds(timeout)
         return Call(
             headers.get(b"authorization", b"").decode("latin-1"),
             self.request_id,
-            None if timeout is None else timeout_seconds(timeout),
+            None if remaining is None else remaining - waited,
             body_bytes(headers.get(_BODY_BYTES_HEADER, b"").decode("latin-1")),
+            waited,
         )
 
-    async def only_message(self) -> bytes:
-        """The message of a unary request.
+    async def only_message(self, deadline: float) -> bytes:
+        """The message of a unary request. When it is not there by the deadline, `overdue` says so.
 
         Raises:
             AudienceError: SYNTAX, LIMIT.
             CallerLeft: the request was not finished.
         """
+        self._read_until = deadline
         data, more = await self._read()
         if not more:
             message = only_message(data, self._limit_bytes)
@@ -188,6 +202,16 @@ class Exchange:
         await self._send({"type": "http.response.start", "status": 415, "headers": []})
         await self._send(_END_OF_BODY)
 
+    def overdue(self, now: float) -> bool:
+        """Whether the request should have been there by now; said once.
+
+        Its reading cannot be cancelled (`keep_futures`): it ends by itself when the call is answered.
+        """
+        if not self._reading or now < self._read_until:
+            return False
+        self._read_until = math.inf
+        return True
+
     def look(self, loop: asyncio.AbstractEventLoop) -> None:
         """Find out whether the caller is still there, and cancel the call if not.
 
@@ -230,6 +254,7 @@ def _trailers(headers: Headers) -> Event:
     return {"type": "http.response.trailers", "headers": headers, "more_trailers": False}
 
 
+@lru_cache(maxsize=100)
 def _failure_headers(failure: Failure) -> Headers:
     headers = [(b"grpc-status", b"%d" % failure.code), (b"grpc-message", status_message(failure.message))]
     headers += [(key.encode(), value.encode()) for key, value in failure.metadata]

@@ -14,10 +14,11 @@ from instantaudience_server.transport.calls import (
     PublicStreamMethod,
     StreamMethod,
     body_bytes,
+    waited_seconds,
 )
 from instantaudience_server.transport.outcomes import UNKNOWN_METHOD, CallError, Outcomes, no_such_method
 from instantaudience_server.transport.pipeline import Pipeline
-from instantaudience_server.transport.status import BODY_BYTES_KEY, STATUS_DETAILS_KEY
+from instantaudience_server.transport.status import BODY_BYTES_KEY, START_KEY, STATUS_DETAILS_KEY
 
 CODES = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -102,16 +103,18 @@ def _stream(method: StreamMethod[Any] | PublicStreamMethod[Any], pipeline: Pipel
 
 
 def _call(context: Context) -> Call:
-    authorization = request_id = ""
+    authorization = request_id = started = ""
     size = 0
     for key, value in context.invocation_metadata() or ():
         if key == "authorization":
             authorization = str(value)
         elif key == "x-request-id":
             request_id = str(value)
+        elif key == START_KEY:
+            started = str(value)
         elif key == BODY_BYTES_KEY:
             size = body_bytes(str(value))
-    return Call(authorization, request_id, context.time_remaining(), size)
+    return Call(authorization, request_id, context.time_remaining(), size, waited_seconds(started))
 
 
 def _refuse(outcomes: Outcomes) -> Any:

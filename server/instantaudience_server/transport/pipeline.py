@@ -7,10 +7,12 @@ others.
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 
+from instantaudience_server.admission import Admission, Ticket
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.tokens import TokenService
 from instantaudience_server.transport.calls import (
     Answer,
+    Body,
     Call,
     Method,
     PublicMethod,
@@ -33,35 +35,44 @@ class Pipeline:
     def __init__(
         self,
         tokens: TokenService,
+        admission: Admission,
         outcomes: Outcomes,
         *,
         call_timeout_seconds: float,
         body_limit_bytes: int,
         stream_window: int,
     ) -> None:
-        self._entrance = Entrance(tokens, call_timeout_seconds=call_timeout_seconds, body_limit_bytes=body_limit_bytes)
+        self._entrance = Entrance(
+            tokens, admission, call_timeout_seconds=call_timeout_seconds, body_limit_bytes=body_limit_bytes
+        )
         self._streams = Streams(self._entrance, outcomes, window=stream_window)
         self.outcomes = outcomes
 
-    async def run(self, method: Method[Request] | PublicMethod[Request], body: bytes, call: Call) -> bytes:
-        """Answer a unary call.
+    async def run(self, method: Method[Request] | PublicMethod[Request], body: Body, call: Call) -> bytes:
+        """Answer a unary call. Its body is read when it is its turn.
 
         Raises:
             CallError: the call failed. Nothing else but cancellation leaves this method.
         """
         caller: Caller | None = None
+        ticket: Ticket | None = None
         answer: Answer
         try:
-            deadline = self._entrance.deadline(call.remaining_seconds)
+            deadline = self._entrance.deadline(call.remaining_seconds, call.waited_seconds)
             if isinstance(method, PublicMethod):
-                answer = await method.handle(self._entrance.read(method.request, body), deadline)
+                message = body if isinstance(body, bytes) else await body(deadline)
+                answer = await method.handle(self._entrance.read(method.request, message), deadline)
             else:
                 caller = await self._entrance.caller(call, deadline)
-                self._entrance.check_size(max(len(body), call.body_bytes), caller)
-                answer = await method.handle(self._entrance.read(method.request, body), caller, deadline)
+                ticket = await self._entrance.enter(caller, call.waited_seconds)
+                message = body if isinstance(body, bytes) else await body(deadline)
+                self._entrance.check_size(max(len(message), call.body_bytes), caller)
+                answer = await method.handle(self._entrance.read(method.request, message), caller, deadline)
             encoded = answer.SerializeToString(deterministic=True)
         except (Exception, asyncio.CancelledError) as error:
             raise await self.outcomes.failed(method.path, call.request_id, error, caller) from None
+        finally:
+            self._entrance.leave(ticket)
         self.outcomes.succeeded(method.path)
         return encoded
 

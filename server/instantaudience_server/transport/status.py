@@ -4,6 +4,7 @@ The gateway's configuration is built from the same rows, so the hosts and the ga
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
@@ -38,6 +39,8 @@ ROWS: dict[Reason, Row] = {
 ERROR_ID_KEY = "error-id"
 """Trailing metadata of every failed call: the row's `error_id`. The gateway takes it out of REST answers."""
 
+START_KEY = "x-request-start"
+"""The gateway says here when a call came in; see `calls.waited_seconds`."""
 BODY_BYTES_KEY = "x-request-body-bytes"
 """Metadata of every call that came as JSON: how many bytes its body had. The gateway sets it."""
 
@@ -49,7 +52,7 @@ ERROR_DOMAIN = "instantaudience"
 DEFECT_TEXT = "internal error"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Failure:
     """How a failed call ends: code, text, `google.rpc.Status` (the details), and trailing metadata.
 
@@ -64,6 +67,18 @@ class Failure:
 
 def describe(error: AudienceError) -> Failure:
     """The failure that a caller sees of an error."""
+    if error.reason is Reason.UNAVAILABLE and not error.metadata:
+        return _unavailable(error.message, error.retry_after_seconds)
+    return _describe(error)
+
+
+@lru_cache(maxsize=100)
+def _unavailable(message: str, retry_after_seconds: int | None) -> Failure:
+    """One for all: when there are many refusals, there is no time to make each anew."""
+    return _describe(AudienceError(Reason.UNAVAILABLE, message, retry_after_seconds=retry_after_seconds))
+
+
+def _describe(error: AudienceError) -> Failure:
     row = ROWS[error.reason]
     status = status_pb2.Status(code=row.grpc_code, message=error.message)
     info = error_details_pb2.ErrorInfo(reason=row.error_id, domain=ERROR_DOMAIN, metadata=error.metadata)

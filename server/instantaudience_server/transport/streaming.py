@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 
 from google.protobuf.message import Message
 
+from instantaudience_server.admission import Ticket
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.transport.calls import Call, PublicStreamMethod, Request, StreamMethod
 from instantaudience_server.transport.entrance import Entrance
@@ -71,7 +72,7 @@ class Streams:
     ) -> None:
         try:
             state = method.open()
-            await self._entrance.caller(call, self._entrance.deadline(call.remaining_seconds))
+            await self._entrance.caller(call, self._entrance.deadline(call.remaining_seconds, call.waited_seconds))
             await window.acquire()
             async for body in bodies:
                 deadline = self._entrance.deadline(None)
@@ -84,15 +85,25 @@ class Streams:
     async def _start(
         self, method: StreamMethod[Request], state: Any, body: bytes, call: Call, caller: Caller, deadline: float
     ) -> "asyncio.Task[bytes]":
+        ticket: Ticket | None = None
         try:
+            ticket = await self._entrance.enter(caller)
             self._entrance.check_size(len(body), caller)
             started = await method.start(state, self._entrance.read(method.request, body), caller, deadline)
         except Exception as error:
             started = _failed(error)
-        return asyncio.create_task(self._finish(method, started, call, caller))
+        except asyncio.CancelledError:
+            self._entrance.leave(ticket)
+            raise
+        return asyncio.create_task(self._finish(method, started, call, caller, ticket))
 
     async def _finish(
-        self, method: StreamMethod[Request], started: Awaitable[Message], call: Call, caller: Caller
+        self,
+        method: StreamMethod[Request],
+        started: Awaitable[Message],
+        call: Call,
+        caller: Caller,
+        ticket: Ticket | None,
     ) -> bytes:
         try:
             encoded = (await started).SerializeToString(deterministic=True)
@@ -101,6 +112,8 @@ class Streams:
             if method.refuse is None:
                 raise failed from None
             return method.refuse(failed.failure).SerializeToString(deterministic=True)
+        finally:
+            self._entrance.leave(ticket)
         self._outcomes.succeeded(method.path)
         return encoded
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from google.rpc import code_pb2
 from instantaudience.v1 import audience_pb2 as pb
+from instantaudience_server.admission import Admission
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.errors import unavailable
@@ -52,7 +53,14 @@ async def tokens(
 
 @pytest.fixture
 async def pipeline(tokens: TokenService, usage: Usage) -> Pipeline:
-    return Pipeline(tokens, Outcomes(usage), call_timeout_seconds=5, body_limit_bytes=LIMIT_BYTES, stream_window=WINDOW)
+    return Pipeline(
+        tokens,
+        Admission(lambda low, _: low),
+        Outcomes(usage),
+        call_timeout_seconds=5,
+        body_limit_bytes=LIMIT_BYTES,
+        stream_window=WINDOW,
+    )
 
 
 @pytest.fixture

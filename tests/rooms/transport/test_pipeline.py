@@ -8,6 +8,7 @@ from google.protobuf.message import Message
 from google.rpc import code_pb2
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience.v1 import authentication_pb2 as auth_pb
+from instantaudience_server.admission import Admission
 from instantaudience_server.errors import AudienceError, Reason, unavailable
 from instantaudience_server.transport.calls import Call, PublicMethod, body_bytes
 from instantaudience_server.transport.outcomes import CallError, Outcomes
@@ -25,7 +26,14 @@ Handle = Callable[[Message, float], Awaitable[Message]]
 @pytest.fixture
 async def pipeline() -> Pipeline:
     """Public methods only: it asks nobody for tokens."""
-    return Pipeline(None, Outcomes(None), call_timeout_seconds=5.0, body_limit_bytes=LIMIT_BYTES, stream_window=1)  # type: ignore[arg-type]
+    return Pipeline(
+        None,
+        Admission(lambda low, _: low),
+        Outcomes(None),
+        call_timeout_seconds=5.0,
+        body_limit_bytes=LIMIT_BYTES,
+        stream_window=1,
+    )  # type: ignore[arg-type]
 
 
 def method(handle: Handle) -> PublicMethod:
@@ -46,6 +54,30 @@ def failing(error: Exception) -> PublicMethod:
 async def test_a_call_is_read_handled_and_answered(pipeline: Pipeline) -> None:
     body = await pipeline.run(method(answer), BODY, CALL)
     assert pb.UserMemberships.FromString(body).user_id == USER_ID
+
+
+async def test_the_time_counts_from_when_a_call_came_in(pipeline: Pipeline) -> None:
+    given = []
+
+    async def note(request: Message, deadline: float) -> Message:
+        given.append(deadline - asyncio.get_running_loop().time())
+        return pb.UserMemberships()
+
+    await pipeline.run(method(note), BODY, Call(TOKEN, "r-1", None, waited_seconds=3.0))
+    assert given == [pytest.approx(2.0, abs=0.1)]
+
+
+@pytest.mark.parametrize(("remaining_seconds", "waited_seconds"), [(None, 5.1), (-0.2, 1.2), (0.0, 0.0)])
+async def test_a_call_whose_time_is_over_is_not_read(
+    pipeline: Pipeline, remaining_seconds: float | None, waited_seconds: float
+) -> None:
+    async def read(deadline: float) -> bytes:
+        raise AssertionError("it was read")
+
+    call = Call(TOKEN, "r-1", remaining_seconds, waited_seconds=waited_seconds)
+    with pytest.raises(CallError) as refused:
+        await pipeline.run(method(answer), read, call)
+    assert refused.value.failure.code == code_pb2.UNAVAILABLE
 
 
 @pytest.mark.parametrize(

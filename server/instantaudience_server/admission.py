@@ -1,0 +1,199 @@
+"""Which calls run now, which wait for their turn, and which are refused before they cost anything.
+
+So many calls run at once. Past that they wait, each member's in a queue of its own, and members take turns: a flood
+gets what the others leave. Who has waited too long is refused; where queues are full, the newest of the longest one is.
+docs/adr/0018-admission.md has the reasons.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.metrics import ADMISSION_REFUSALS
+
+MOST_RUNNING = 64
+"""Calls that run at once. More would not be served sooner: one after the other has the processor."""
+SLOW_SECONDS = 0.1
+"""A call that runs longer waits for others, mostly for the cluster. It has its place no longer: calls that need another
+part of the cluster are served meanwhile."""
+MOST_UNDER_WAY = 5000
+"""Calls that run, slow ones included."""
+MOST_WAITING = 1000
+"""Calls that wait for their turn."""
+PATIENCE_SECONDS = 0.25
+"""How long a call waits for its turn at most."""
+FEW = 8
+"""A member that has no more calls under way is not to blame when they come late to their turn: all are let in."""
+LOOK_SECONDS = 0.02
+"""How often it is looked who has waited too long, or runs slowly."""
+RETRY_SECONDS = (1, 3)
+"""When those that were refused may come again, drawn for each: they must not come all at once."""
+OVERLOADED = "the service is overloaded; nothing was changed"
+
+_count_refusal = {reason: ADMISSION_REFUSALS.labels(reason).inc for reason in ("waited", "full", "late")}
+
+
+class Ticket:
+    """A call that was let in, or waits to be. `turn` is done when it may run; None where it runs at once."""
+
+    __slots__ = ("member_id", "running", "since", "turn")
+
+    def __init__(self, member_id: int, since: float) -> None:
+        self.member_id = member_id
+        self.since = since
+        self.running = False
+        self.turn: asyncio.Future[None] | None = None
+
+
+class Admission:
+    """Lets calls in. `randint(a, b)` draws an integer from a to b."""
+
+    def __init__(self, randint: Callable[[int, int], int]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._randint = randint
+        self._running = 0
+        self._under_way = 0
+        self._waiting = 0
+        self._under_way_of: dict[int, int] = {}
+        """Of each member that has any."""
+        self._started: deque[Ticket] = deque()
+        """What runs, in the order it began; some has ended."""
+        self._queues: dict[int, deque[Ticket]] = {}
+        """Who waits, by member; the first member's turn is next."""
+        self._look: asyncio.TimerHandle | None = None
+
+    async def enter(self, member_id: int, waited_seconds: float = 0.0) -> Ticket:
+        """Wait until the call may run, which has waited before; give its ticket back to `leave` when it has ended.
+
+        Raises:
+            AudienceError: UNAVAILABLE, when its turn does not come.
+        """
+        if waited_seconds > PATIENCE_SECONDS and self._under_way_of.get(member_id, 0) >= FEW:
+            raise self._refusal("late")
+        ticket = Ticket(member_id, self._loop.time())
+        if self._running < MOST_RUNNING and self._under_way < MOST_UNDER_WAY and not self._queues:
+            self._start(ticket)
+            return ticket
+        if self._waiting >= MOST_WAITING:
+            self._make_room(member_id)
+        self._queues.setdefault(member_id, deque()).append(ticket)
+        self._waiting += 1
+        ticket.turn = self._loop.create_future()
+        self._arm()
+        try:
+            await ticket.turn
+        except asyncio.CancelledError:
+            self._forget(ticket)
+            raise
+        return ticket
+
+    def leave(self, ticket: Ticket) -> None:
+        """The call has ended."""
+        self._under_way -= 1
+        left = self._under_way_of[ticket.member_id] - 1
+        if left:
+            self._under_way_of[ticket.member_id] = left
+        else:
+            del self._under_way_of[ticket.member_id]
+        if ticket.running:
+            ticket.running = False
+            self._running -= 1
+        self._take_turns()
+
+    def late(self) -> AudienceError:
+        """Why a call fails that came here when its time was over, or nearly."""
+        return self._refusal("late")
+
+    def close(self) -> None:
+        """Refuse all that wait."""
+        if self._look is not None:
+            self._look.cancel()
+        for queue in self._queues.values():
+            for ticket in queue:
+                self._refuse(ticket, "full")
+        self._queues.clear()
+        self._waiting = 0
+
+    def _start(self, ticket: Ticket) -> None:
+        self._running += 1
+        self._under_way += 1
+        self._under_way_of[ticket.member_id] = self._under_way_of.get(ticket.member_id, 0) + 1
+        ticket.running = True
+        self._started.append(ticket)
+        self._arm()
+
+    def _take_turns(self) -> None:
+        """Let the members' next ones run, one of each after the other."""
+        while self._queues and self._running < MOST_RUNNING and self._under_way < MOST_UNDER_WAY:
+            member_id, queue = next(iter(self._queues.items()))
+            ticket = queue.popleft()
+            self._waiting -= 1
+            del self._queues[member_id]
+            if queue:
+                self._queues[member_id] = queue
+            assert ticket.turn is not None
+            if not ticket.turn.done():
+                ticket.since = self._loop.time()
+                self._start(ticket)
+                ticket.turn.set_result(None)
+
+    def _make_room(self, member_id: int) -> None:
+        """Refuse the newest call of the longest queue: this one, where its member's is that.
+
+        Raises:
+            AudienceError: UNAVAILABLE, this one is refused.
+        """
+        longest = max(self._queues, key=lambda each: len(self._queues[each]))
+        if len(self._queues.get(member_id, ())) >= len(self._queues[longest]):
+            raise self._refusal("full")
+        ticket = self._queues[longest].pop()
+        self._waiting -= 1
+        self._refuse(ticket, "full")
+
+    def _arm(self) -> None:
+        if self._look is None:
+            self._look = self._loop.call_later(LOOK_SECONDS, self._sweep)
+
+    def _sweep(self) -> None:
+        """Refuse who has waited too long, and take the place of who runs slowly."""
+        self._look = None
+        now = self._loop.time()
+        started = self._started
+        while started and (not started[0].running or now - started[0].since > SLOW_SECONDS):
+            ticket = started.popleft()
+            if ticket.running:
+                ticket.running = False
+                self._running -= 1
+        self._take_turns()
+        for member_id, queue in list(self._queues.items()):
+            while queue and now - queue[0].since > PATIENCE_SECONDS:
+                self._waiting -= 1
+                self._refuse(queue.popleft(), "waited")
+            if not queue:
+                del self._queues[member_id]
+        if started or self._queues:
+            self._arm()
+
+    def _forget(self, ticket: Ticket) -> None:
+        """The caller of a waiting call has left, perhaps just when its turn came."""
+        assert ticket.turn is not None
+        if ticket.turn.done() and not ticket.turn.cancelled():
+            if ticket.turn.exception() is None:
+                self.leave(ticket)
+            return
+        queue = self._queues.get(ticket.member_id)
+        if queue is not None and ticket in queue:
+            queue.remove(ticket)
+            self._waiting -= 1
+            if not queue:
+                del self._queues[ticket.member_id]
+
+    def _refuse(self, ticket: Ticket, reason: str) -> None:
+        assert ticket.turn is not None
+        if not ticket.turn.done():
+            ticket.turn.set_exception(self._refusal(reason))
+
+    def _refusal(self, reason: str) -> AudienceError:
+        _count_refusal[reason]()
+        return AudienceError(Reason.UNAVAILABLE, OVERLOADED, retry_after_seconds=self._randint(*RETRY_SECONDS))

@@ -1,0 +1,154 @@
+"""Whose turn it is: members in turn, bounded queues, bounded waits (docs/adr/0018-admission.md)."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+
+import pytest
+from instantaudience_server import admission as module
+from instantaudience_server.admission import Admission, Ticket
+from instantaudience_server.errors import AudienceError, Reason
+
+FLOOD, NEIGHBOUR, THIRD = 1, 2, 3
+
+
+@pytest.fixture
+async def admission(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Admission]:
+    """Two run at once, four wait, and nobody runs slowly unless a test says so."""
+    monkeypatch.setattr(module, "MOST_RUNNING", 2)
+    monkeypatch.setattr(module, "MOST_WAITING", 4)
+    monkeypatch.setattr(module, "SLOW_SECONDS", 60.0)
+    admission = Admission(lambda low, high: high)
+    yield admission
+    admission.close()
+
+
+async def entering(admission: Admission, *members: int) -> "list[asyncio.Task[Ticket]]":
+    """Calls that come one after the other."""
+    tasks = []
+    for member in members:
+        tasks.append(asyncio.create_task(admission.enter(member)))
+        await turns()
+    return tasks
+
+
+async def turns() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+def state(task: "asyncio.Task[Ticket]") -> str:
+    if not task.done():
+        return "waits"
+    error = task.exception()
+    if error is None:
+        return "runs"
+    assert isinstance(error, AudienceError)
+    assert error.reason is Reason.UNAVAILABLE
+    assert error.retry_after_seconds == module.RETRY_SECONDS[1]
+    return "refused"
+
+
+def states(tasks: "list[asyncio.Task[Ticket]]") -> list[str]:
+    return [state(task) for task in tasks]
+
+
+async def test_so_many_run_and_the_next_one_begins_when_one_has_ended(admission: Admission) -> None:
+    tasks = await entering(admission, FLOOD, FLOOD, FLOOD, FLOOD)
+    assert states(tasks) == ["runs", "runs", "waits", "waits"]
+    admission.leave(await tasks[0])
+    await turns()
+    assert states(tasks) == ["runs", "runs", "runs", "waits"]
+
+
+async def test_members_take_turns(admission: Admission) -> None:
+    tasks = await entering(admission, FLOOD, FLOOD, FLOOD, FLOOD, FLOOD, NEIGHBOUR)
+    admission.leave(await tasks[0])
+    admission.leave(await tasks[1])
+    await turns()
+    assert states(tasks) == ["runs", "runs", "runs", "waits", "waits", "runs"]
+
+
+async def test_full_queues_refuse_the_newest_of_the_longest(admission: Admission) -> None:
+    tasks = await entering(admission, *[FLOOD] * 6)
+    assert states(tasks) == ["runs", "runs", "waits", "waits", "waits", "waits"]
+    tasks += await entering(admission, FLOOD, NEIGHBOUR, THIRD)
+    assert states(tasks) == ["runs", "runs", "waits", "waits", "refused", "refused", "refused", "waits", "waits"]
+
+
+async def test_who_has_waited_too_long_is_refused(admission: Admission, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.05)
+    tasks = await entering(admission, FLOOD, FLOOD, FLOOD, NEIGHBOUR)
+    await asyncio.wait(tasks[2:], timeout=5)
+    assert states(tasks) == ["runs", "runs", "refused", "refused"]
+    for task in tasks[:2]:
+        admission.leave(await task)
+    assert states(await entering(admission, NEIGHBOUR)) == ["runs"]
+
+
+async def test_a_slow_call_makes_room(admission: Admission, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls that wait for a part of the cluster that is away do not keep others from running."""
+    monkeypatch.setattr(module, "SLOW_SECONDS", 0.03)
+    slow = await entering(admission, FLOOD, FLOOD)
+    tasks = await entering(admission, FLOOD, NEIGHBOUR)
+    await asyncio.wait(tasks, timeout=5)
+    assert states(tasks) == ["runs", "runs"]
+    for task in slow + tasks:
+        admission.leave(await task)
+    assert states(await entering(admission, *[FLOOD] * 3)) == ["runs", "runs", "waits"]
+
+
+async def test_slow_calls_are_bounded_too(admission: Admission, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SLOW_SECONDS", 0.01)
+    monkeypatch.setattr(module, "MOST_UNDER_WAY", 4)
+    tasks = await entering(admission, *[FLOOD] * 5)
+    await asyncio.wait(tasks[:4], timeout=5)
+    await asyncio.sleep(0.1)
+    assert states(tasks) == ["runs"] * 4 + ["waits"]
+
+
+async def test_a_caller_who_leaves_leaves_nothing_behind(admission: Admission) -> None:
+    tasks = await entering(admission, FLOOD, FLOOD, FLOOD, NEIGHBOUR)
+    tasks[2].cancel()
+    admission.leave(await tasks[0])
+    tasks[3].cancel()  # just when its turn has come
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert states(await entering(admission, THIRD, THIRD)) == ["runs", "waits"]
+
+
+async def test_the_end_refuses_all_that_wait(admission: Admission) -> None:
+    tasks = await entering(admission, FLOOD, FLOOD, FLOOD, NEIGHBOUR)
+    admission.close()
+    await turns()
+    assert states(tasks) == ["runs", "runs", "refused", "refused"]
+
+
+async def test_whatever_happens_all_places_are_free_in_the_end(
+    admission: Admission, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SLOW_SECONDS", 0.002)
+    monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.005)
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.001)
+    dice = random.Random(7)
+    running = 0
+
+    async def call(member: int) -> None:
+        nonlocal running
+        ticket = await admission.enter(member)
+        running += 1
+        try:
+            await asyncio.sleep(dice.choice([0, 0.001, 0.004]))
+        finally:
+            running -= 1
+            admission.leave(ticket)
+
+    tasks = []
+    for _ in range(2000):
+        tasks.append(asyncio.create_task(call(dice.randint(1, 4))))
+        if dice.random() < 0.2:
+            dice.choice(tasks).cancel()
+        if dice.random() < 0.1:
+            await asyncio.sleep(0.001)
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert (running, admission._running, admission._under_way, admission._waiting) == (0, 0, 0, 0)
+    assert not admission._queues

@@ -1,0 +1,99 @@
+"""When calls begin, and when their time is over; streams have as much of it as they want."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import grpc
+import pytest
+from google.rpc import code_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from instantaudience.v1.audience_pb2_grpc import AudienceServiceStub
+from instantaudience_gateway.envoy import in_process
+from support.framing_peer import Peer, connected, grpc_headers
+from support.interop_app import GOOD_TOKEN
+from support.interop_host import Host, path, running_host, streaming, struct, unary
+from support.messages import APPLY, one_user, stream_request
+from support.service import HOST_MODES, Service, running_service
+
+IDLE_SECONDS = 1.0
+LATE = str(time.time() - 3600).encode()
+
+
+@pytest.fixture(scope="module")
+async def impatient() -> AsyncIterator[Host]:
+    """A host whose REST calls may be idle for a second."""
+    if reason := in_process.missing():
+        pytest.skip(f"nothing runs inside Envoy here: {reason}")
+    async with running_host(request_seconds=IDLE_SECONDS) as running:
+        yield running
+
+
+async def test_an_idle_stream_stays_open(impatient: Host) -> None:
+    async with impatient.channel() as channel:
+        stream = streaming(channel, "Stream")(metadata=(("authorization", GOOD_TOKEN),))
+        await asyncio.sleep(3 * IDLE_SECONDS)
+        for _ in range(2):
+            await stream.write(struct(text="still here"))
+            assert await stream.read() is not grpc.aio.EOF
+            await asyncio.sleep(2 * IDLE_SECONDS)
+        await stream.done_writing()
+        assert await stream.read() is grpc.aio.EOF
+        assert await stream.code() is grpc.StatusCode.OK
+
+
+async def test_a_watch_of_health_stays_open(impatient: Host) -> None:
+    async with impatient.channel() as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+        await asyncio.sleep(3 * IDLE_SECONDS)
+        assert not watch.done()
+        watch.cancel()
+
+
+async def test_a_request_that_does_not_come_ends_with_its_deadline(host: Host, peer: Peer) -> None:
+    """Headers came, and a part of the message; the rest never does."""
+    for body in (b"", b"\x00\x00\x00"):
+        stream_id = peer.begin(grpc_headers(path("Unary"), (b"grpc-timeout", b"300m")))
+        await peer.send(stream_id, body)
+        started = time.monotonic()
+        answer = await peer.answer(stream_id)
+        assert 0.1 < time.monotonic() - started < 2
+        assert answer.grpc_status == code_pb2.UNAVAILABLE
+        assert "did not arrive in time" in answer.headers["grpc-message"]
+    async with host.channel() as channel:
+        await unary(channel)(struct(text="and the next one is served"))
+
+
+async def test_a_caller_cannot_say_when_its_call_began(host: Host, peer: Peer) -> None:
+    answer = await peer.call(grpc_headers(path("Unary"), (b"x-request-start", LATE)), b"\x00\x00\x00\x00\x00")
+    assert answer.grpc_status == code_pb2.OK
+
+
+@pytest.fixture(scope="module", params=HOST_MODES)
+async def shared(request: pytest.FixtureRequest) -> AsyncIterator[Service]:
+    """A service whose gateway has one connection to the worker, where it has any."""
+    async with running_service("--workers", "1", host_mode=request.param) as running:
+        yield running
+
+
+BAD_HEADERS = [(b"grpc-timeout", b"x"), (b"x-odd-bin", b"!!!"), (b"grpc-encoding", b"odd"), (b"te", b"odd")]
+
+
+async def test_headers_that_nobody_can_read_harm_no_other_call(shared: Service) -> None:
+    """grpcio drops them from the table that both ends of a connection keep; the gateway's has none."""
+    token = await shared.token()
+    async with (
+        connected(shared.http_address) as peer,
+        shared.http(headers={"authorization": token}) as http,
+        shared.channel("gateway") as channel,
+    ):
+        stream = AudienceServiceStub(channel).StreamSegments(metadata=(("authorization", token),))
+        for number in range(40):
+            await peer.call(grpc_headers(APPLY, BAD_HEADERS[number % len(BAD_HEADERS)]), b"")
+            posts = [http.post("/rt-segment", json=one_user(str(user))) for user in range(1, 4)]
+            answers = await asyncio.gather(*posts)
+            assert [answer.status_code for answer in answers] == [200] * 3
+            await stream.write(stream_request(one_user()))
+            assert (await stream.read()).response.message.users_in_request == 1
+        stream.cancel()

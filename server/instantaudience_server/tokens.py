@@ -6,7 +6,7 @@ A token is a secret that only its holder has: the cluster keeps its SHA-256, and
 import asyncio
 import hashlib
 import math
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ from instantaudience_server.catalog import records
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.clock import Clock
-from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.errors import AudienceError, Reason, unavailable
 from instantaudience_server.metrics import SIGN_IN_RESULTS
 from instantaudience_server.passwords.hashing import Passwords
 from instantaudience_server.store.catalog_interface import CatalogStore
@@ -36,6 +36,8 @@ as the worker knows it."""
 OUTAGE_SECONDS = 0.25
 """How long a call waits for a session that its worker has read before. If the part of the cluster that holds it does
 not answer, what was read is trusted again, up to the end that the session had then: users on other parts are served."""
+MOST_LOOKUPS = 500
+"""Tokens that a worker asks the cluster for at once, of those that it does not know. Anyone can make up tokens."""
 MOST_TRUSTED = 10_000
 """Sessions that a worker remembers."""
 RANDOM_BYTES = 16
@@ -81,6 +83,8 @@ class TokenService:
         self._trusted: OrderedDict[str, _Trusted] = OrderedDict()
         self._loop = asyncio.get_running_loop()
         self._extending: set[asyncio.Task[None]] = set()
+        self._lookups: Counter[str] = Counter()
+        """Calls that wait for what the cluster says of a token, by its hash."""
 
     async def authenticate(self, username: str, password: str, deadline: float) -> str:
         """Exchange a user name and password for a token.
@@ -144,7 +148,7 @@ class TokenService:
         now_ms = self._clock.now_ms()
         trusted = self._trusted.get(token_hash)
         if trusted is None or now_ms >= trusted.end_ms:
-            return await self._read(token_hash, now_ms, deadline)
+            return await self._look_up(token_hash, now_ms, deadline)
         if now_ms < trusted.until_ms:
             return self._caller_of(trusted)
         try:
@@ -154,6 +158,18 @@ class TokenService:
                 raise
         trusted.until_ms = min(now_ms + TRUST_MS, trusted.end_ms)
         return self._caller_of(trusted)
+
+    async def _look_up(self, token_hash: str, now_ms: int, deadline: float) -> Caller:
+        """`_read` a session that this worker does not know; raises UNAVAILABLE past so many."""
+        if len(self._lookups) >= MOST_LOOKUPS and token_hash not in self._lookups:
+            raise unavailable("Too many unknown tokens under way")
+        self._lookups[token_hash] += 1
+        try:
+            return await self._read(token_hash, now_ms, deadline)
+        finally:
+            self._lookups[token_hash] -= 1
+            if not self._lookups[token_hash]:
+                del self._lookups[token_hash]
 
     async def _read(self, token_hash: str, now_ms: int, deadline: float) -> Caller:
         """Read the session behind a token, as a use of it; raises as `verify`."""

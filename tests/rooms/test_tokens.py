@@ -1,5 +1,6 @@
 """Sign-in, and the check of every other call (contract, "Tokens")."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience.v1 import catalog_pb2 as pb_catalog
+from instantaudience_server import tokens
 from instantaudience_server.admission import Admission
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.catalog import Role
@@ -99,6 +101,22 @@ class TestIssuing:
 
     async def test_a_deactivated_account_gets_none(self, worker: AccountWorker) -> None:
         await refused(worker.sign_in("retired", PASSWORDS["retired"]), Reason.NOAUTH_DISABLED)
+
+
+class TestMadeUp:
+    async def test_tokens_are_looked_up_by_so_many_at_once(
+        self, worker: AccountWorker, another: AccountWorker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whose token is known is served, and a token that is looked up already costs no more for being sent twice."""
+        known, fresh = await worker.sign_in(), await another.sign_in()
+        await worker.verify(known)
+        monkeypatch.setattr(tokens, "MOST_LOOKUPS", 3)
+        calls = [asyncio.create_task(worker.verify(token)) for token in ("made", "up", fresh, fresh, "more")]
+        await refused(calls[4], Reason.UNAVAILABLE)
+        assert await worker.verify(known) == await calls[2] == await calls[3]
+        for call in calls[:2]:
+            await refused(call, Reason.NOAUTH)
+        await refused(worker.verify("more"), Reason.NOAUTH)
 
 
 class TestRateLimit:

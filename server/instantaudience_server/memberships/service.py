@@ -1,7 +1,7 @@
 """Apply memberships and read them back (source: contract, "POST /rt-segment" and "GET /rt-segment")."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from instantaudience.v1 import audience_pb2 as pb
@@ -16,9 +16,13 @@ from instantaudience_server.memberships.reading import Reading
 from instantaudience_server.memberships.wire import ApplyRequest, decode_user
 from instantaudience_server.quotas import POSTED, Admitted, Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
-from instantaudience_server.store.interface import NEVER, Changes, Memberships, MembershipStore
+from instantaudience_server.store.interface import NEVER, Changes, MembershipStore
 from instantaudience_server.usage.counting import Usage
 
+PART = 1000
+"""Memberships that are made ready for an answer before other calls get their turn."""
+Membership = tuple[int, tuple[int, int]]
+"""Segment ID, and its value and end."""
 READ_AHEAD_BYTES = 32_768
 """A request up to this size is read while nobody knows yet whether its member may send it: a stream would wait for one
 answer after the other, and reading it costs no more than asking."""
@@ -134,11 +138,13 @@ class MembershipService:
                 entry.domain = user.domain
                 entry.user_id = user.user_id.lower()
             if key is not None:
-                entry.seg_block.extend(self._visible(next(read), caller, now_ms))
+                for part in _parts(sorted(next(read).items())):
+                    entry.seg_block.extend(self._visible(part, caller, now_ms))
+                    await asyncio.sleep(0)
         return result
 
-    def _visible(self, memberships: Memberships, caller: Caller, now_ms: int) -> Iterable[pb.Membership]:
-        for segment_id, (value, end) in sorted(memberships.items()):
+    def _visible(self, part: Sequence[Membership], caller: Caller, now_ms: int) -> Iterable[pb.Membership]:
+        for segment_id, (value, end) in part:
             segment = self._catalog.segment(segment_id)
             if segment is not None and segment.member_id in caller.member.segment_access:
                 yield pb.Membership(
@@ -168,6 +174,12 @@ class MembershipService:
             if user_id is not None
         }
         return {external: key for external, key in keys.items() if key is not None}
+
+
+def _parts(memberships: Sequence[Membership]) -> Iterator[Sequence[Membership]]:
+    """So many that other calls need not wait long for their turn."""
+    for start in range(0, len(memberships), PART):
+        yield memberships[start : start + PART]
 
 
 def minutes_left(end_ms: int, now_ms: int) -> int:

@@ -113,9 +113,13 @@ def on_keys(keys: Sequence[bytes], words: Words) -> list[Spread]:
     ]
 
 
-def read_values(key: bytes) -> Command:
-    """Read every membership and its value; `read_ends` says which end when."""
-    return (key_slot(key), _pack((b"HGETALL", key)))
+def read_values(key: bytes, cursor: bytes, count: int) -> Command:
+    """Read about so many memberships and their values from a cursor on, b"0" at first; `read_ends` says which end when.
+
+    The reply is the next cursor, b"0" after the last part, and the part. What is there all the time is in one of the
+    parts at least (https://redis.io/docs/latest/commands/scan/, "Scan guarantees").
+    """
+    return (key_slot(key), _pack((b"HSCAN", key, cursor, b"COUNT", count)))
 
 
 def read_ends(key: bytes, segment_ids: Sequence[int]) -> Command:

@@ -8,6 +8,9 @@ from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.commands import Command
 from instantaudience_server.store.interface import NEVER, REMOVE, Changes, Memberships
 
+PART = 1000
+"""Memberships of a user that are read at once, about."""
+
 
 class ClusterMembershipStore:
     """One hash a user; an end is the expiry of a field."""
@@ -20,15 +23,26 @@ class ClusterMembershipStore:
         await self._cluster.carry_out(_pack(changes), deadline)
 
     async def read(self, keys: Sequence[bytes], deadline: float) -> list[Memberships]:
-        """Read values, then ends: a membership that ends or leaves between the two is left out."""
-        hashes = await self._cluster.execute([commands.read_values(key) for key in keys], deadline)
-        values = [{int(pairs[i]): int(pairs[i + 1]) for i in range(0, len(pairs), 2)} for pairs in hashes]
-        asked = [(key, list(segments)) for key, segments in zip(keys, values, strict=True) if segments]
-        replies = await self._cluster.execute([commands.read_ends(*question) for question in asked], deadline)
-        ends = {
-            key: dict(zip(ids, reply, strict=True)) for (key, ids), reply in zip(asked, replies, strict=True) if reply
-        }
-        return [_live(segments, ends.get(key, {})) for key, segments in zip(keys, values, strict=True)]
+        """Read values and ends of a part of each user, and then of the next one: other calls get their turn between.
+
+        A membership that ends or leaves between the two is left out.
+        """
+        found: dict[bytes, Memberships] = {key: {} for key in keys}
+        cursors = dict.fromkeys(keys, b"0")
+        while cursors:
+            scans = [commands.read_values(key, cursor, PART) for key, cursor in cursors.items()]
+            parts = zip(cursors, await self._cluster.execute(scans, deadline), strict=True)
+            cursors, values = {}, {}
+            for key, (cursor, pairs) in parts:
+                if cursor != b"0":
+                    cursors[key] = cursor
+                if pairs:
+                    values[key] = {int(pairs[i]): int(pairs[i + 1]) for i in range(0, len(pairs), 2)}
+            questions = [commands.read_ends(key, list(part)) for key, part in values.items()]
+            for (key, part), ends in zip(values.items(), await self._cluster.execute(questions, deadline), strict=True):
+                if ends:
+                    found[key] |= _live(part, dict(zip(part, ends, strict=True)))
+        return [found[key] for key in keys]
 
     async def resolve_external_ids(self, keys: Sequence[bytes], deadline: float) -> list[str | None]:
         """Ask for all in one round trip."""

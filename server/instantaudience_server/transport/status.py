@@ -40,7 +40,7 @@ ERROR_ID_KEY = "error-id"
 """Trailing metadata of every failed call: the row's `error_id`. The gateway takes it out of REST answers."""
 
 START_KEY = "x-request-start"
-"""The gateway says here when a call came in; see `calls.waited_seconds`."""
+"""The gateway says here when a call came in; see `Call.waited_seconds`."""
 BODY_BYTES_KEY = "x-request-body-bytes"
 """Metadata of every call that came as JSON: how many bytes its body had. The gateway sets it."""
 

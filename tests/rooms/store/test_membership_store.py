@@ -5,6 +5,7 @@ import time
 
 import pytest
 from instantaudience_server.embedded.cluster import EmbeddedCluster
+from instantaudience_server.store import commands
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.interface import NEVER, REMOVE
 from instantaudience_server.store.keys import external_id_key
@@ -148,6 +149,26 @@ async def test_calls_of_one_user_are_carried_out_in_order(store: ClusterMembersh
             tasks.create_task(store.write(changes, seconds_from_now()))
         tasks.create_task(store.write(of_users({KEY: {NEVER: {1: 77}}}), seconds_from_now()))
     assert await store.read([KEY], seconds_from_now()) == [{1: (77, NEVER)}]
+
+
+async def test_a_user_with_many_memberships_is_read_in_parts(
+    store: ClusterMembershipStore, plain: RedisCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And users with few beside it, one of them twice; what is over meanwhile is left out."""
+    few, nobody = user_key(2), user_key(3)
+    many = {NEVER: {number: number for number in range(1, 3001)}, HOUR_FROM_NOW: dict.fromkeys(range(5001, 8001), 7)}
+    await store.write(of_users({KEY: many, few: {NEVER: {1: 5}}}), seconds_from_now())
+    await plain.hpexpire(KEY, 1, *range(2900, 3001))  # type: ignore[misc]
+    await asyncio.sleep(0.05)
+    parts = []
+    read_values = commands.read_values
+    monkeypatch.setattr(commands, "read_values", lambda *words: parts.append(words) or read_values(*words))
+    read = await store.read([few, KEY, nobody, few], seconds_from_now())
+    assert read[0] == read[3] == {1: (5, NEVER)}
+    assert read[2] == {}
+    expected = {number: (number, NEVER) for number in range(1, 2900)}
+    assert read[1] == expected | dict.fromkeys(range(5001, 8001), (7, HOUR_FROM_NOW))
+    assert len([words for words in parts if words[0] == KEY]) >= 3
 
 
 class TestExternalIds:

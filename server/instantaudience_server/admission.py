@@ -21,8 +21,9 @@ MOST_UNDER_WAY = 5000
 """Calls that run, slow ones included."""
 MOST_WAITING = 1000
 """Calls that wait for their turn."""
-PATIENCE_SECONDS = 0.25
-"""How long a call waits for its turn at most."""
+PATIENCE_SHARE = 0.25
+PATIENCE_SECONDS = 1.0
+"""How long a call waits for its turn: so much of the time it had when it came in, and at most so long."""
 FEW = 8
 """A member that has no more calls under way is not to blame when they come late to their turn: all are let in."""
 LOOK_SECONDS = 0.02
@@ -37,11 +38,12 @@ _count_refusal = {reason: ADMISSION_REFUSALS.labels(reason).inc for reason in ("
 class Ticket:
     """A call that was let in, or waits to be. `turn` is done when it may run; None where it runs at once."""
 
-    __slots__ = ("member_id", "running", "since", "turn")
+    __slots__ = ("member_id", "running", "since", "turn", "until")
 
-    def __init__(self, member_id: int, since: float) -> None:
+    def __init__(self, member_id: int, since: float, until: float) -> None:
         self.member_id = member_id
         self.since = since
+        self.until = until
         self.running = False
         self.turn: asyncio.Future[None] | None = None
 
@@ -63,15 +65,20 @@ class Admission:
         """Who waits, by member; the first member's turn is next."""
         self._look: asyncio.TimerHandle | None = None
 
-    async def enter(self, member_id: int, waited_seconds: float = 0.0) -> Ticket:
+    async def enter(self, member_id: int, deadline: float, waited_seconds: float = 0.0) -> Ticket:
         """Wait until the call may run, which has waited before; give its ticket back to `leave` when it has ended.
+
+        The deadline is a time of the event loop's clock, in seconds.
 
         Raises:
             AudienceError: UNAVAILABLE, when its turn does not come.
         """
-        if waited_seconds > PATIENCE_SECONDS and self._under_way_of.get(member_id, 0) >= FEW:
+        now = self._loop.time()
+        came = now - waited_seconds
+        until = came + min(PATIENCE_SECONDS, PATIENCE_SHARE * (deadline - came))
+        if now > until and self._under_way_of.get(member_id, 0) >= FEW:
             raise self._refusal("late")
-        ticket = Ticket(member_id, self._loop.time())
+        ticket = Ticket(member_id, now, until)
         if self._running < MOST_RUNNING and self._under_way < MOST_UNDER_WAY and not self._queues:
             self._start(ticket)
             return ticket
@@ -167,10 +174,16 @@ class Admission:
                 self._running -= 1
         self._take_turns()
         for member_id, queue in list(self._queues.items()):
-            while queue and now - queue[0].since > PATIENCE_SECONDS:
-                self._waiting -= 1
-                self._refuse(queue.popleft(), "waited")
-            if not queue:
+            late = {ticket for ticket in queue if now > ticket.until}
+            if not late:
+                continue
+            for ticket in late:
+                self._refuse(ticket, "waited")
+            self._waiting -= len(late)
+            left = deque(ticket for ticket in queue if ticket not in late)
+            if left:
+                self._queues[member_id] = left
+            else:
                 del self._queues[member_id]
         if started or self._queues:
             self._arm()

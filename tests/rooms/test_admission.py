@@ -8,6 +8,7 @@ import pytest
 from instantaudience_server import admission as module
 from instantaudience_server.admission import Admission, Ticket
 from instantaudience_server.errors import AudienceError, Reason
+from support.clusters import seconds_from_now
 
 FLOOD, NEIGHBOUR, THIRD = 1, 2, 3
 
@@ -27,7 +28,7 @@ async def entering(admission: Admission, *members: int) -> "list[asyncio.Task[Ti
     """Calls that come one after the other."""
     tasks = []
     for member in members:
-        tasks.append(asyncio.create_task(admission.enter(member)))
+        tasks.append(asyncio.create_task(admission.enter(member, seconds_from_now(60))))
         await turns()
     return tasks
 
@@ -86,6 +87,27 @@ async def test_who_has_waited_too_long_is_refused(admission: Admission, monkeypa
     assert states(await entering(admission, NEIGHBOUR)) == ["runs"]
 
 
+async def test_who_has_little_time_waits_for_a_part_of_it(admission: Admission) -> None:
+    tasks = await entering(admission, FLOOD, FLOOD, FLOOD)
+    hurried = asyncio.create_task(admission.enter(FLOOD, seconds_from_now(0.2)))
+    await asyncio.wait([hurried], timeout=5)
+    assert states([*tasks, hurried]) == ["runs", "runs", "waits", "refused"]
+
+
+async def test_what_a_call_has_waited_before_counts(admission: Admission, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But where its member has few calls under way, others are to blame for that."""
+    late = asyncio.create_task(admission.enter(FLOOD, seconds_from_now(60), waited_seconds=2.0))
+    await turns()
+    assert state(late) == "runs"
+    monkeypatch.setattr(module, "FEW", 1)
+    late, other = (
+        asyncio.create_task(admission.enter(member, seconds_from_now(60), waited_seconds=2.0))
+        for member in (FLOOD, NEIGHBOUR)
+    )
+    await turns()
+    assert states([late, other]) == ["refused", "runs"]
+
+
 async def test_a_slow_call_makes_room(admission: Admission, monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls that wait for a part of the cluster that is away do not keep others from running."""
     monkeypatch.setattr(module, "SLOW_SECONDS", 0.03)
@@ -134,7 +156,7 @@ async def test_whatever_happens_all_places_are_free_in_the_end(
 
     async def call(member: int) -> None:
         nonlocal running
-        ticket = await admission.enter(member)
+        ticket = await admission.enter(member, seconds_from_now(60))
         running += 1
         try:
             await asyncio.sleep(dice.choice([0, 0.001, 0.004]))

@@ -42,14 +42,16 @@ class Entrance:
             raise self._admission.late()
         return self._time() + budget
 
-    async def enter(self, caller: Caller, waited_seconds: float = 0.0) -> Ticket | None:
+    async def enter(self, caller: Caller, deadline: float, waited_seconds: float = 0.0) -> Ticket | None:
         """Wait for the turn of a call that came in so long ago; `leave` when it has ended. Those of admins come first.
 
         Raises:
             AudienceError: UNAVAILABLE.
         """
         return (
-            None if caller.account.role is Role.ADMIN else await self._admission.enter(caller.member.id, waited_seconds)
+            None
+            if caller.account.role is Role.ADMIN
+            else await self._admission.enter(caller.member.id, deadline, waited_seconds)
         )
 
     def leave(self, ticket: Ticket | None) -> None:

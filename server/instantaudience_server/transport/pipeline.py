@@ -64,7 +64,7 @@ class Pipeline:
                 answer = await method.handle(self._entrance.read(method.request, message), deadline)
             else:
                 caller = await self._entrance.caller(call, deadline)
-                ticket = await self._entrance.enter(caller, call.waited_seconds)
+                ticket = await self._entrance.enter(caller, deadline, call.waited_seconds)
                 message = body if isinstance(body, bytes) else await body(deadline)
                 self._entrance.check_size(max(len(message), call.body_bytes), caller)
                 answer = await method.handle(self._entrance.read(method.request, message), caller, deadline)

@@ -87,7 +87,7 @@ class Streams:
     ) -> "asyncio.Task[bytes]":
         ticket: Ticket | None = None
         try:
-            ticket = await self._entrance.enter(caller)
+            ticket = await self._entrance.enter(caller, deadline)
             self._entrance.check_size(len(body), caller)
             started = await method.start(state, self._entrance.read(method.request, body), caller, deadline)
         except Exception as error:

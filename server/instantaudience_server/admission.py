@@ -133,12 +133,11 @@ class Admission:
     def _take_turns(self) -> None:
         """Let the members' next ones run, one of each after the other."""
         while self._queues and self._running < MOST_RUNNING and self._under_way < MOST_UNDER_WAY:
-            member_id, queue = next(iter(self._queues.items()))
+            member_id = next(iter(self._queues))
+            queue = self._queues.pop(member_id)
             ticket = queue.popleft()
             self._waiting -= 1
-            del self._queues[member_id]
-            if queue:
-                self._queues[member_id] = queue
+            self._keep(member_id, queue)
             assert ticket.turn is not None
             if not ticket.turn.done():
                 ticket.since = self._loop.time()
@@ -156,7 +155,15 @@ class Admission:
             raise self._refusal("full")
         ticket = self._queues[longest].pop()
         self._waiting -= 1
+        self._keep(longest, self._queues[longest])
         self._refuse(ticket, "full")
+
+    def _keep(self, member_id: int, queue: deque[Ticket]) -> None:
+        """A member's queue is there as long as somebody waits in it."""
+        if queue:
+            self._queues[member_id] = queue
+        else:
+            self._queues.pop(member_id, None)
 
     def _arm(self) -> None:
         if self._look is None:
@@ -180,11 +187,7 @@ class Admission:
             for ticket in late:
                 self._refuse(ticket, "waited")
             self._waiting -= len(late)
-            left = deque(ticket for ticket in queue if ticket not in late)
-            if left:
-                self._queues[member_id] = left
-            else:
-                del self._queues[member_id]
+            self._keep(member_id, deque(ticket for ticket in queue if ticket not in late))
         if started or self._queues:
             self._arm()
 
@@ -199,8 +202,7 @@ class Admission:
         if queue is not None and ticket in queue:
             queue.remove(ticket)
             self._waiting -= 1
-            if not queue:
-                del self._queues[ticket.member_id]
+            self._keep(ticket.member_id, queue)
 
     def _refuse(self, ticket: Ticket, reason: str) -> None:
         assert ticket.turn is not None

@@ -77,6 +77,15 @@ async def test_full_queues_refuse_the_newest_of_the_longest(admission: Admission
     assert states(tasks) == ["runs", "runs", "waits", "waits", "refused", "refused", "refused", "waits", "waits"]
 
 
+async def test_full_queues_of_one_each_make_room_too(admission: Admission) -> None:
+    tasks = await entering(admission, FLOOD, FLOOD, 11, 12, 13, 14, NEIGHBOUR)
+    assert states(tasks) == ["runs", "runs", "refused", "waits", "waits", "waits", "waits"]
+    for task in tasks[:2]:
+        admission.leave(await task)
+    await turns()
+    assert states(tasks) == ["runs", "runs", "refused", "runs", "runs", "waits", "waits"]
+
+
 async def test_who_has_waited_too_long_is_refused(admission: Admission, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.05)
     tasks = await entering(admission, FLOOD, FLOOD, FLOOD, NEIGHBOUR)

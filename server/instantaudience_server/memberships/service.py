@@ -132,6 +132,7 @@ class MembershipService:
         found = [resolved.get(key) if key.startswith(b"x:") else key for key in keys]
         read = iter(await self._store.read([key for key in found if key is not None], deadline))
         result = pb.GetMembershipsResult(status="OK")
+        ready = 0
         for user, key in zip(users, found, strict=True):
             entry = result.rt_segment.add(user_id=user.user_id)
             if user.domain:
@@ -140,7 +141,10 @@ class MembershipService:
             if key is not None:
                 for part in _parts(sorted(next(read).items())):
                     entry.seg_block.extend(self._visible(part, caller, now_ms))
-                    await asyncio.sleep(0)
+                    ready += len(part)
+                    if ready >= PART:
+                        ready = 0
+                        await asyncio.sleep(0)
         return result
 
     def _visible(self, part: Sequence[Membership], caller: Caller, now_ms: int) -> Iterable[pb.Membership]:

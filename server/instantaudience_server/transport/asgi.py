@@ -12,7 +12,7 @@ from typing import Any
 from instantaudience_server.errors import AudienceError, Reason, unavailable
 from instantaudience_server.transport.calls import AnyMethod, PublicStreamMethod, StreamMethod
 from instantaudience_server.transport.exchange import Event, Exchange, Receive, Send
-from instantaudience_server.transport.outcomes import UNKNOWN_METHOD, CallerLeft, CallError, no_such_method
+from instantaudience_server.transport.outcomes import CallerLeft, CallError, no_such_method
 from instantaudience_server.transport.pipeline import Pipeline
 
 _GRPC_TYPES = (b"application/grpc", b"application/grpc+proto")
@@ -38,7 +38,6 @@ class GrpcApplication:
         self._exchanges.add(exchange)
         if self._sweeper is None:
             self._sweeper = self._loop.call_later(LOOK_SECONDS, self._sweep)
-        method: AnyMethod | None = None
         try:
             if exchange.headers.get(b"content-type") not in _GRPC_TYPES or scope["method"] != "POST":
                 await exchange.refuse_media_type()
@@ -46,9 +45,10 @@ class GrpcApplication:
             method = self._methods.get(scope["path"])
             if method is None:
                 raise no_such_method()
+            exchange.path = method.path
             if exchange.headers.get(b"te") != b"trailers":
                 raise AudienceError(Reason.SYNTAX, "The header 'te: trailers' is missing")
-            exchange.task, exchange.path = asyncio.current_task(self._loop), method.path
+            exchange.task = asyncio.current_task(self._loop)
             if isinstance(method, StreamMethod | PublicStreamMethod):
                 await self._stream(method, exchange)
             else:
@@ -61,8 +61,7 @@ class GrpcApplication:
             if not exchange.caller_left:
                 raise
         except Exception as error:
-            path = UNKNOWN_METHOD if method is None else method.path
-            await exchange.fail(self._pipeline.outcomes.refused(path, exchange.request_id, error).failure)
+            await self._refuse(exchange, error)
         finally:
             self._exchanges.discard(exchange)
 
@@ -72,11 +71,15 @@ class GrpcApplication:
         for exchange in self._exchanges:
             exchange.look(self._loop)
             if exchange.overdue(now):
-                refused = self._pipeline.outcomes.refused(exchange.path, exchange.request_id, unavailable(NOT_RECEIVED))
-                exchange.refusing = self._loop.create_task(exchange.fail(refused.failure))
+                exchange.refusing = self._loop.create_task(self._refuse(exchange, unavailable(NOT_RECEIVED)))
         self._sweeper = self._loop.call_later(LOOK_SECONDS, self._sweep) if self._exchanges else None
 
-    async def _stream(self, method: StreamMethod[Any] | PublicStreamMethod[Any], exchange: "Exchange") -> None:
+    async def _refuse(self, exchange: Exchange, error: Exception) -> None:
+        """End a call that is nobody's."""
+        refused = self._pipeline.outcomes.refused(exchange.path, exchange.request_id, error)
+        await exchange.fail(refused.failure)
+
+    async def _stream(self, method: StreamMethod[Any] | PublicStreamMethod[Any], exchange: Exchange) -> None:
         exchange.keep_futures()
         async with aclosing(self._pipeline.run_stream(method, exchange.messages(), exchange.call())) as answers:
             async for answer in answers:

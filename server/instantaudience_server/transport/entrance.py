@@ -48,11 +48,9 @@ class Entrance:
         Raises:
             AudienceError: UNAVAILABLE.
         """
-        return (
-            None
-            if caller.account.role is Role.ADMIN
-            else await self._admission.enter(caller.member.id, deadline, waited_seconds)
-        )
+        if caller.account.role is Role.ADMIN:
+            return None
+        return await self._admission.enter(caller.member.id, deadline, waited_seconds)
 
     def leave(self, ticket: Ticket | None) -> None:
         """A call has ended, or failed to enter."""

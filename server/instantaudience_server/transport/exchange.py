@@ -19,7 +19,7 @@ from instantaudience_server.transport.framing import (
     status_message,
     timeout_seconds,
 )
-from instantaudience_server.transport.outcomes import CallerLeft
+from instantaudience_server.transport.outcomes import UNKNOWN_METHOD, CallerLeft
 from instantaudience_server.transport.status import BODY_BYTES_KEY, START_KEY, STATUS_DETAILS_KEY, Failure
 
 Event = dict[str, Any]
@@ -68,7 +68,7 @@ class Exchange:
         """What looking for the caller has read of the request."""
         self._looking: asyncio.Task[None] | None = None
         self.task: asyncio.Task[Any] | None = None
-        self.path = ""
+        self.path = UNKNOWN_METHOD
         self.refusing: asyncio.Task[None] | None = None
         """Answers in the place of `task`, which still waits for the request."""
         self.caller_left = False

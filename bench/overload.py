@@ -22,7 +22,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import uvloop
-import yaml
 from instantaudience_gateway.envoy import in_process
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.telemetry import configure_logging
@@ -31,7 +30,7 @@ from rich.table import Table
 from bench import load
 from bench.__main__ import Service, console, running_service, signed_in
 from bench.http2 import LARGEST_WINDOW, RST_STREAM, Http2Connection
-from bench.workload import SEGMENTS, UNLIMITED, Shape, request_bodies
+from bench.workload import Shape, request_bodies, write_members
 
 SHAPES = (Shape(1, 2), Shape(100, 2))
 MULTIPLES = (1.3, 2.0, 5.0)
@@ -188,23 +187,6 @@ async def watch_memory(most: list[int]) -> None:
     while True:
         most.append(worker_bytes())
         await asyncio.sleep(0.25)
-
-
-def write_members(path: Path, password: str, usernames: Sequence[str]) -> None:
-    """A catalog of these users, each with a member of its own, without limits."""
-    members = {name: number for number, name in enumerate(usernames, 1)}
-    content = {
-        "members": [
-            {"id": number, "name": name, "segment_access": [1], "limits": dict.fromkeys(UNLIMITED, 2**31 - 1)}
-            for name, number in members.items()
-        ],
-        "users": [
-            {"id": number, "username": name, "password": password, "member_id": number}
-            for name, number in members.items()
-        ],
-        "segments": [{"id": segment_id, "member_id": 1} for segment_id in SEGMENTS],
-    }
-    path.write_text(yaml.safe_dump(content))
 
 
 async def overload(hosts: Sequence[str], multiples: Sequence[float], seconds: float) -> Table:

@@ -7,13 +7,11 @@ and cluster), for ten seconds, and reported by second of the cluster's clock.
 import argparse
 import sys
 import tempfile
-from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
-import httpx
 import uvloop
-import yaml
 from instantaudience_gateway.envoy import in_process
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.store.interface import Quota
@@ -22,8 +20,9 @@ from instantaudience_server.telemetry import configure_logging
 from redis.asyncio import RedisCluster
 from rich.table import Table
 
-from bench.__main__ import Service, console, running_service
+from bench.__main__ import Service, console, running_service, signed_in
 from bench.flood import Flood, Result, flood
+from bench.workload import write_members
 
 WORKERS = 4
 CONNECTIONS = 16
@@ -46,29 +45,9 @@ FLOODS = {
 NEIGHBOURS_RATE = 50
 
 
-def write_members(path: Path, password: str, usernames: Sequence[str]) -> None:
-    """A catalog of these users, each with a member of its own."""
-    content = {
-        "members": [
-            {"id": MEMBERS[name], "name": name, "segment_access": [1], "limits": LIMITS[name]} for name in usernames
-        ],
-        "users": [
-            {"id": MEMBERS[name], "username": name, "password": password, "member_id": MEMBERS[name]}
-            for name in usernames
-        ],
-        "segments": [{"id": SEGMENT, "member_id": 1}],
-    }
-    path.write_text(yaml.safe_dump(content))
-
-
 async def measure(service: Service, url: str, seconds: float) -> list[tuple[str, Result, Result]]:
     """Each flood, with its neighbour's calls beside it."""
-    async with httpx.AsyncClient(base_url=f"http://{service.http[0]}:{service.http[1]}") as http:
-        answers = {
-            name: await http.post("/auth", json={"auth": {"username": name, "password": service.password}})
-            for name in LIMITS
-        }
-    tokens = {name: answer.raise_for_status().json()["response"]["token"] for name, answer in answers.items()}
+    tokens = {name: await signed_in(service.http, name, service.password) for name in LIMITS}
     results = []
     async with RedisCluster.from_url(url, protocol=2) as redis:
         for name, (quota, rate, users, _) in FLOODS.items():
@@ -127,7 +106,7 @@ async def bench(seconds: float) -> bool:
                 directory,
                 tuple(LIMITS),
                 arguments=("--workers", str(WORKERS)),
-                write=write_members,
+                write=partial(write_members, limits=LIMITS),
             ) as service:
                 table, host_kept = report(host_mode, await measure(service, cluster.url, seconds))
             console.print(table)

@@ -18,9 +18,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import httpx
 import uvloop
-import yaml
 from instantaudience.v1 import usage_pb2
 from instantaudience_gateway.envoy import in_process
 from instantaudience_server.clock import MS_PER_HOUR
@@ -35,10 +33,10 @@ from instantaudience_server.usage.spans import DEFAULT_HOURS
 from rich.table import Table
 
 from bench import h2load
-from bench.__main__ import Address, Service, console, running_service
+from bench.__main__ import Address, Service, console, running_service, signed_in
 from bench.http2 import Http2Connection, LoadError, encode_headers
 from bench.load import GRPC, JSON, UNARY, call_headers
-from bench.workload import SEGMENTS, UNLIMITED, Shape, request_bodies
+from bench.workload import SEGMENTS, Shape, request_bodies, write_members
 
 LINES = {"full": 200, "some": 10}
 """Lines of each kind that each hour of a member has, by member; each has a user of its name."""
@@ -110,20 +108,6 @@ class Run:
     p50_ms: float
     p99_ms: float
     first_ms: float = 0.0
-
-
-def write_members(path: Path, password: str, usernames: Sequence[str]) -> None:
-    """A catalog of these users, each with a member of its own that has no limits a second."""
-    limits = dict.fromkeys(UNLIMITED, 2**31 - 1)
-    content = {
-        "members": [{"id": MEMBERS[name], "name": name, "segment_access": [1], "limits": limits} for name in usernames],
-        "users": [
-            {"id": MEMBERS[name], "username": name, "password": password, "member_id": MEMBERS[name]}
-            for name in usernames
-        ],
-        "segments": [{"id": segment_id, "member_id": 1} for segment_id in SEGMENTS],
-    }
-    path.write_text(yaml.safe_dump(content))
 
 
 def lines(ids: random.Random, count: int) -> Lines:
@@ -313,19 +297,10 @@ async def bench(seconds: float, hosts: Sequence[str]) -> None:
         for host_mode in hosts:
             console.print(f"… starting the host {host_mode}")
             async with running_service(host_mode, cluster.url, directory, tuple(LINES), write=write_members) as service:
-                tokens = await _tokens(service)
+                tokens = {name: await signed_in(service.http, name, service.password) for name in LINES}
                 for table in await measure(Caller(service, tokens, directory, seconds)):
                     table.title = f"host {host_mode}"
                     console.print(table)
-
-
-async def _tokens(service: Service) -> dict[str, str]:
-    tokens = {}
-    async with httpx.AsyncClient(base_url=f"http://{service.http[0]}:{service.http[1]}") as http:
-        for name in LINES:
-            answer = await http.post("/auth", json={"auth": {"username": name, "password": service.password}})
-            tokens[name] = answer.raise_for_status().json()["response"]["token"]
-    return tokens
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """What is sent: the same users and segments, as commands for the nodes, as gRPC messages and as JSON."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,6 +53,32 @@ def write_catalog(path: Path, password: str, usernames: Sequence[str] = (USERNAM
         "users": [
             {"id": number, "username": username, "password": password, "member_id": 1}
             for number, username in enumerate(usernames, 1)
+        ],
+        "segments": [{"id": segment_id, "member_id": 1} for segment_id in SEGMENTS],
+    }
+    path.write_text(yaml.safe_dump(content))
+
+
+def write_members(
+    path: Path, password: str, usernames: Sequence[str], limits: Mapping[str, Mapping[str, int]] | None = None
+) -> None:
+    """A catalog of these users and all segments. Each has a member of its own, numbered from 1, with the limits of its
+    name, or with none a second."""
+    members = {name: number for number, name in enumerate(usernames, 1)}
+    unlimited = dict.fromkeys(UNLIMITED, 2**31 - 1)
+    content = {
+        "members": [
+            {
+                "id": number,
+                "name": name,
+                "segment_access": [1],
+                "limits": unlimited if limits is None else dict(limits[name]),
+            }
+            for name, number in members.items()
+        ],
+        "users": [
+            {"id": number, "username": name, "password": password, "member_id": number}
+            for name, number in members.items()
         ],
         "segments": [{"id": segment_id, "member_id": 1} for segment_id in SEGMENTS],
     }

@@ -1,4 +1,4 @@
-"""What a call applied, as far as others count it: usage reports and segment sizes know no more of a request."""
+"""What calls applied, as far as others count it: usage reports and segment sizes know no more of a request."""
 
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
@@ -16,7 +16,7 @@ class Refusal(NamedTuple):
 
 
 class Totals(NamedTuple):
-    """Valid users, and memberships to be added and removed; each counts once, however often it was sent."""
+    """Valid users, and memberships to be added and removed; each counts once, however often a call sent it."""
 
     users: int
     adds: int
@@ -26,7 +26,8 @@ class Totals(NamedTuple):
 class Applied(NamedTuple):
     """What a request was found to change at `now_ms` (Unix time in ms), from which the ends of its memberships count.
 
-    `unchanged` are the keys of valid users of whom nothing is to change.
+    `unchanged` are the keys of valid users of whom nothing is to change. It may be several `calls` that were read as
+    one: then `totals` counts for each, and `changes` has the users of all.
     """
 
     now_ms: int
@@ -34,3 +35,4 @@ class Applied(NamedTuple):
     unchanged: Collection[bytes]
     refusals: Sequence[Refusal]
     totals: Totals
+    calls: int = 1

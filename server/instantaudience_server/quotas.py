@@ -6,8 +6,9 @@ a fraction of a command. While a window is known to have no room, calls are refu
 """
 
 import asyncio
+from collections.abc import Awaitable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from instantaudience_server.errors import AudienceError, Reason, unavailable
 from instantaudience_server.metrics import QUOTA_REFUSALS
@@ -27,9 +28,16 @@ UNANSWERED = "the cluster did not say in time whether the call is within its lim
 
 _count_refusal = {quota: QUOTA_REFUSALS.labels(quota).inc for quota in ("posts", "users", "gets")}
 
-Admitted = asyncio.Future[None]
-"""Done when a call may proceed; else it fails with AudienceError RATE_LIMIT_EXCEEDED or UNAVAILABLE. It need not be
-awaited."""
+Decision = AudienceError | None
+"""Why a call may not proceed (RATE_LIMIT_EXCEEDED); None where it may."""
+Decisions = asyncio.Future[Sequence[Decision]]
+"""One for each call that was asked for, in their order. Fails with AudienceError UNAVAILABLE; need not be awaited."""
+Admitted = Awaitable[None]
+"""Returns when a call may proceed.
+
+Raises:
+    AudienceError: RATE_LIMIT_EXCEEDED, UNAVAILABLE.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +76,9 @@ class Quotas:
         self._counters: dict[tuple[int, Quota], _Counter] = {}
         self._sweeper = Sweeper(lambda: self._counters.values())
 
-    def ask_posts(self, member: Limited, users: int, deadline: float) -> Admitted:
-        """Ask for a request to apply memberships to so many users; await the result before anything is changed.
-
-        Raises:
-            AudienceError: RATE_LIMIT_EXCEEDED, here or from the result; UNAVAILABLE from the result.
-        """
+    def ask_posts(self, member: Limited, users: Sequence[int], deadline: float) -> Decisions:
+        """Ask for requests to apply memberships, each to so many users, in the order they came; await the result before
+        anything is changed."""
         limits = Counts(member.limits.posts_per_second, member.limits.users_per_second)
         return self._counter(member.id, Quota.POSTS).ask(POSTED, users, limits, deadline)
 
@@ -82,10 +87,13 @@ class Quotas:
         what the error names.
 
         Raises:
-            AudienceError: RATE_LIMIT_EXCEEDED, here or from the result; UNAVAILABLE from the result.
+            AudienceError: RATE_LIMIT_EXCEEDED, where that is known at once.
         """
         limits = Counts(member.limits.gets_per_second, member.limits.gets_per_second)
-        return self._counter(member.id, Quota.GETS).ask(resource, count, limits, deadline)
+        decisions = self._counter(member.id, Quota.GETS).ask(resource, (count,), limits, deadline)
+        if decisions.done():
+            _go_on(decisions.result())
+        return _Admitted(decisions)
 
     async def close(self) -> None:
         """End the questions under way, and the calls that wait for them."""
@@ -102,15 +110,33 @@ class Quotas:
         return counter
 
 
-class _Call(Waiter):
-    """A call that waits to be admitted."""
+class _Admitted:
+    """The decision on a single call (see `Admitted`)."""
 
-    __slots__ = ("resource", "units")
+    def __init__(self, decisions: Decisions) -> None:
+        self._decisions = decisions
 
-    def __init__(self, resource: str, units: int, deadline: float, admitted: Admitted) -> None:
-        super().__init__(deadline, admitted)
+    def __await__(self) -> Generator[Any, None, None]:
+        _go_on((yield from self._decisions))
+
+
+def _go_on(decisions: Sequence[Decision]) -> None:
+    """Raise what a single call was refused with."""
+    (decision,) = decisions
+    if decision is not None:
+        raise decision
+
+
+class _Asked(Waiter[Sequence[Decision]]):
+    """Calls that are asked for together: the units of each, and what is decided already."""
+
+    __slots__ = ("decisions", "resource", "units")
+
+    def __init__(self, resource: str, units: Sequence[int], deadline: float, done: Decisions) -> None:
+        super().__init__(deadline, done)
         self.resource = resource
         self.units = units
+        self.decisions: list[Decision] = [None] * len(units)
 
 
 class _Counter:
@@ -122,8 +148,8 @@ class _Counter:
         self._member_id = member_id
         self._quota = quota
         self._limits = Counts(0, 0)
-        self._waiting: list[_Call] = []
-        self._asked: list[_Call] = []
+        self._waiting: list[_Asked] = []
+        self._asked: list[_Asked] = []
         self._question: asyncio.Task[Admissions] | None = None
         self._sent = 0.0
         self._counts = Counts(0, 0)
@@ -136,29 +162,28 @@ class _Counter:
         """Whether calls wait for an answer."""
         return self._question is not None or bool(self._waiting)
 
-    def ask(self, resource: str, units: int, limits: Counts, deadline: float) -> Admitted:
-        """Have a call answered: with the next question, or at once where there can be no room for it."""
+    def ask(self, resource: str, units: Sequence[int], limits: Counts, deadline: float) -> Decisions:
+        """Have calls decided: with the next question, or at once where there can be no room for them."""
         self._limits = limits
-        if self._loop.time() < self._until and not self._fits(units):
-            raise self._refusal(resource)
-        call = _Call(resource, units, deadline, self._loop.create_future())
-        self._waiting.append(call)
-        if self._question is None and not self._gathering:
-            self._gathering = True
-            self._loop.call_soon(self._send)
-        return call.done
+        asked = _Asked(resource, units, deadline, self._loop.create_future())
+        if self._loop.time() >= self._until or not self._decide(asked):
+            self._waiting.append(asked)
+            if self._question is None and not self._gathering:
+                self._gathering = True
+                self._loop.call_soon(self._send)
+        return asked.done
 
     def fail_overdue(self, now: float) -> None:
         """Fail the calls whose deadline is over."""
         for calls in (self._asked, self._waiting):
-            for call in calls:
-                if call.deadline <= now:
-                    call.fail(unavailable(UNANSWERED))
+            for asked in calls:
+                if asked.deadline <= now:
+                    asked.fail(unavailable(UNANSWERED))
 
     async def close(self) -> None:
         """End the question under way, and all calls."""
-        for call in self._waiting:
-            call.fail(unavailable(UNANSWERED))
+        for asked in self._waiting:
+            asked.fail(unavailable(UNANSWERED))
         if self._question is not None:
             self._question.cancel()
             await asyncio.gather(self._question, return_exceptions=True)
@@ -167,39 +192,55 @@ class _Counter:
         """Ask for the calls that wait."""
         self._gathering = False
         now = self._loop.time()
-        open_calls = [call for call in self._waiting if not self._is_decided(call, now)]
-        asked, self._waiting = open_calls[:MOST_CALLS], open_calls[MOST_CALLS:]
-        if not asked:
+        known = now < self._until
+        self._waiting = [asked for asked in self._waiting if not (asked.done.done() or (known and self._decide(asked)))]
+        units: list[int] = []
+        count = 0
+        for asked in self._waiting:
+            open_units = [each for each, decision in zip(asked.units, asked.decisions, strict=True) if decision is None]
+            if units and len(units) + len(open_units) > MOST_CALLS:
+                break
+            units += open_units
+            count += 1
+        if not count:
             return
-        units, deadline = [call.units for call in asked], max([call.deadline for call in asked])
-        self._asked, self._sent = asked, now
+        self._asked, self._waiting = self._waiting[:count], self._waiting[count:]
+        self._sent = now
+        deadline = max([asked.deadline for asked in self._asked])
         self._question = self._loop.create_task(
             self._store.ask(self._member_id, self._quota, units, self._limits, deadline)
         )
         self._question.add_done_callback(self._answered)
 
-    def _is_decided(self, call: _Call, now: float) -> bool:
-        """Whether a call needs no question: it has left, or there can be no room for it."""
-        if not call.done.done() and now < self._until and not self._fits(call.units):
-            call.fail(self._refusal(call.resource))
-        return call.done.done()
+    def _decide(self, asked: _Asked) -> bool:
+        """Refuse the calls that there can be no room for; whether that decides on all."""
+        for index, units in enumerate(asked.units):
+            if asked.decisions[index] is None and not self._fits(units):
+                asked.decisions[index] = self._refusal(asked.resource)
+        if None in asked.decisions:
+            return False
+        asked.succeed(asked.decisions)
+        return True
 
     def _answered(self, question: "asyncio.Task[Admissions]") -> None:
-        asked, self._asked, self._question = self._asked, [], None
+        waited, self._asked, self._question = self._asked, [], None
         error = unavailable(UNANSWERED) if question.cancelled() else question.exception()
         if error is not None:
-            for call in asked:
-                call.fail(error)
+            for asked in waited:
+                asked.fail(error)
         else:
             answer = question.result()
             self._counts = answer.counts
             # The answer's time lies after this one, so the window does not end before.
             self._until = self._sent + answer.left_seconds
-            for call, admitted in zip(asked, answer.admitted, strict=True):
-                if admitted:
-                    call.succeed()
-                else:
-                    call.fail(self._refusal(call.resource))
+            admitted = iter(answer.admitted)
+            for asked in waited:
+                asked.succeed(
+                    [
+                        decision or (None if next(admitted) else self._refusal(asked.resource))
+                        for decision in asked.decisions
+                    ]
+                )
         if not question.cancelled():
             self._send()
 

@@ -2,25 +2,27 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
+
+Result = TypeVar("Result")
 
 SWEEP_SECONDS = 0.02
 """How late, at most, a call ends whose deadline is over."""
 
 
-class Waiter:
+class Waiter(Generic[Result]):
     """A call that waits for `done`, until `deadline` (a time of the event loop's clock, in seconds)."""
 
     __slots__ = ("deadline", "done")
 
-    def __init__(self, deadline: float, done: asyncio.Future[None]) -> None:
+    def __init__(self, deadline: float, done: asyncio.Future[Result]) -> None:
         self.deadline = deadline
         self.done = done
 
-    def succeed(self) -> None:
+    def succeed(self, result: Result) -> None:
         """Let the call go on, unless it was decided before."""
         if not self.done.done():
-            self.done.set_result(None)
+            self.done.set_result(result)
 
     def fail(self, error: BaseException) -> None:
         """Fail, unless it was decided before. Nobody may wait for it any more, so the error counts as noticed."""

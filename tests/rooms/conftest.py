@@ -80,6 +80,10 @@ async def worker(cluster: Cluster, clock: FakeClock, passwords: Passwords) -> As
 
 
 @pytest.fixture
-def service(cluster: Cluster, quotas: Quotas, usage: Usage, sizes: SegmentSizes, clock: FakeClock) -> MembershipService:
+async def service(
+    cluster: Cluster, quotas: Quotas, usage: Usage, sizes: SegmentSizes, clock: FakeClock
+) -> AsyncIterator[MembershipService]:
     """The commands on memberships, on the demo catalog."""
-    return MembershipService(CATALOG, ClusterMembershipStore(cluster), quotas, usage, sizes, clock)
+    service = MembershipService(CATALOG, ClusterMembershipStore(cluster), quotas, usage, sizes, clock)
+    yield service
+    await service.close()

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from instantaudience_server.catalog.catalog import Member
 from instantaudience_server.errors import AudienceError, Reason, unavailable
-from instantaudience_server.quotas import MOST_CALLS, Admitted, Limits, Quotas
+from instantaudience_server.quotas import MOST_CALLS, Decisions, Limits, Quotas
 from instantaudience_server.store.interface import Admissions, Counts, Quota
 from support.quotas import Windows
 
@@ -55,7 +55,18 @@ async def turns() -> None:
         await asyncio.sleep(0)
 
 
-def outcome(admitted: Admitted) -> str:
+def ask(quotas: Quotas, of: Member, users: int, deadline: float) -> "asyncio.Future[None]":
+    """Ask for one request; what is returned fails as the request has to."""
+    return asyncio.ensure_future(_decided(quotas.ask_posts(of, [users], deadline)))
+
+
+async def _decided(decisions: Decisions) -> None:
+    (decision,) = await decisions
+    if decision is not None:
+        raise decision
+
+
+def outcome(admitted: "asyncio.Future[None]") -> str:
     if not admitted.done():
         return "waits"
     error = admitted.exception()
@@ -65,7 +76,7 @@ def outcome(admitted: Admitted) -> str:
 async def refused(quotas: Quotas, of: Member, users: int = 1) -> AudienceError:
     """The error of a call that must be refused."""
     with pytest.raises(AudienceError) as failed:
-        await quotas.ask_posts(of, users, LATER)
+        await ask(quotas, of, users, LATER)
     assert failed.value.reason is Reason.RATE_LIMIT_EXCEEDED
     return failed.value
 
@@ -74,9 +85,9 @@ class TestQuestions:
     async def test_calls_of_a_turn_are_one_question_and_the_next_gathers_meanwhile(self) -> None:
         store = Gated()
         quotas = Quotas(store)
-        first = [quotas.ask_posts(member(), users, LATER) for users in (1, 2)]
+        first = [ask(quotas, member(), users, LATER) for users in (1, 2)]
         await turns()
-        second = [quotas.ask_posts(member(), users, LATER) for users in (3, 4, 5)]
+        second = [ask(quotas, member(), users, LATER) for users in (3, 4, 5)]
         await turns()
         assert store.questions == [[1, 2]]
         await store.answer()
@@ -90,9 +101,9 @@ class TestQuestions:
         store = Gated()
         quotas = Quotas(store)
         limits = {"posts_per_second": 5, "users_per_second": 6, "gets_per_second": 7}
-        quotas.ask_posts(member(1, **limits), 2, 10.0)
-        quotas.ask_posts(member(2), 3, 20.0)
-        quotas.ask_posts(member(2), 3, 40.0)
+        ask(quotas, member(1, **limits), 2, 10.0)
+        ask(quotas, member(2), 3, 20.0)
+        ask(quotas, member(2), 3, 40.0)
         reading = quotas.ask_gets(member(1, **limits), "segment", 4, 30.0)
         await turns()
         assert sorted(store.asked) == [
@@ -109,16 +120,17 @@ class TestQuestions:
         windows = Windows()
         quotas = Quotas(windows)
         many = member(posts_per_second=10_000, users_per_second=10_000)
-        calls = [quotas.ask_posts(many, 1, LATER) for _ in range(2 * MOST_CALLS + 1)]
+        calls = [ask(quotas, many, 1, LATER) for _ in range(2 * MOST_CALLS + 1)]
         await asyncio.gather(*calls)
         assert [len(question) for question in windows.questions] == [MOST_CALLS, MOST_CALLS, 1]
 
     async def test_calls_that_have_left_are_not_asked_for(self) -> None:
         store = Gated()
         quotas = Quotas(store)
-        asked = quotas.ask_posts(member(), 1, LATER)
+        asked = ask(quotas, member(), 1, LATER)
         await turns()
-        waiting = [quotas.ask_posts(member(), users, LATER) for users in (2, 3)]
+        waiting = [ask(quotas, member(), users, LATER) for users in (2, 3)]
+        await turns()
         asked.cancel()
         waiting[0].cancel()
         await store.answer()
@@ -131,7 +143,7 @@ class TestQuestions:
         windows = Windows()
         quotas = Quotas(windows)
         for number in range(10):
-            await quotas.ask_posts(member(number), 1, LATER)
+            await ask(quotas, member(number), 1, LATER)
             assert len(quotas._counters) <= 3
         assert len(windows.questions) == 10
 
@@ -148,7 +160,7 @@ class TestRefusals:
     )
     async def test_a_post(self, limits: dict[str, int], before: list[int], users: int, text: str, count: str) -> None:
         quotas = Quotas(Windows())
-        await asyncio.gather(*(quotas.ask_posts(member(**limits), each, LATER) for each in before))
+        await asyncio.gather(*(ask(quotas, member(**limits), each, LATER) for each in before))
         for _ in ("by the cluster", "by the worker"):
             error = await refused(quotas, member(**limits), users)
             assert error.message == (
@@ -172,14 +184,14 @@ class TestRefusals:
         windows = Windows(lambda: now[0])
         quotas = Quotas(windows)
         limited = member(posts_per_second=3, users_per_second=10)
-        await quotas.ask_posts(limited, 6, LATER)
+        await ask(quotas, limited, 6, LATER)
         assert len(windows.questions) == 1
         await refused(quotas, limited, 5)  # of 4 that are left
         assert len(windows.questions) == 1
-        await quotas.ask_posts(limited, 4, LATER)
+        await ask(quotas, limited, 4, LATER)
         assert len(windows.questions) == 2
         await refused(quotas, limited, 1)
-        await quotas.ask_posts(limited, 0, LATER)  # the third call
+        await ask(quotas, limited, 0, LATER)  # the third call
         await refused(quotas, limited, 0)
         assert len(windows.questions) == 3
 
@@ -187,24 +199,24 @@ class TestRefusals:
         windows = Windows(lambda: 1 - 1e-9)  # it ends as soon as it is known
         quotas = Quotas(windows)
         limited = member(posts_per_second=1)
-        await quotas.ask_posts(limited, 1, LATER)
+        await ask(quotas, limited, 1, LATER)
         await refused(quotas, limited)
         await refused(quotas, limited)
         assert len(windows.questions) == 3
 
     async def test_a_higher_limit_counts_at_once(self) -> None:
         quotas = Quotas(Windows())
-        await quotas.ask_posts(member(posts_per_second=1), 1, LATER)
+        await ask(quotas, member(posts_per_second=1), 1, LATER)
         await refused(quotas, member(posts_per_second=1))
-        await quotas.ask_posts(member(posts_per_second=2), 1, LATER)
+        await ask(quotas, member(posts_per_second=2), 1, LATER)
 
     async def test_calls_that_wait_for_a_full_window_are_not_asked_for(self) -> None:
         store = Gated()
         quotas = Quotas(store)
         limited = member(posts_per_second=2)
-        first = [quotas.ask_posts(limited, 1, LATER) for _ in range(3)]
+        first = [ask(quotas, limited, 1, LATER) for _ in range(3)]
         await turns()
-        waiting = [quotas.ask_posts(limited, 1, LATER) for _ in range(5)]
+        waiting = [ask(quotas, limited, 1, LATER) for _ in range(5)]
         await store.answer()
         outcomes = [outcome(call) for call in first + waiting]
         assert outcomes == ["admitted"] * 2 + ["RATE_LIMIT_EXCEEDED"] * 6
@@ -215,17 +227,17 @@ class TestOutages:
     async def test_a_question_that_is_not_answered_lets_nobody_through(self) -> None:
         store = Gated()
         quotas = Quotas(store)
-        calls = [quotas.ask_posts(member(), 1, LATER) for _ in range(3)]
+        calls = [ask(quotas, member(), 1, LATER) for _ in range(3)]
         await store.answer(unavailable("the cluster did not answer in time"))
         assert [outcome(call) for call in calls] == ["UNAVAILABLE"] * 3
-        after = quotas.ask_posts(member(), 1, LATER)
+        after = ask(quotas, member(), 1, LATER)
         await store.answer()
         assert outcome(after) == "admitted"
 
     async def test_a_defect_is_its_calls_defect(self) -> None:
         store = Gated()
         quotas = Quotas(store)
-        call = quotas.ask_posts(member(), 1, LATER)
+        call = ask(quotas, member(), 1, LATER)
         await store.answer(RuntimeError("NOPERM"))
         with pytest.raises(RuntimeError):
             await call
@@ -234,9 +246,9 @@ class TestOutages:
         store = Gated()
         quotas = Quotas(store)
         now = asyncio.get_running_loop().time()
-        asked = [quotas.ask_posts(member(), 1, deadline) for deadline in (now - 1, LATER)]
+        asked = [ask(quotas, member(), 1, deadline) for deadline in (now - 1, LATER)]
         await turns()
-        waiting = [quotas.ask_posts(member(), 1, deadline) for deadline in (now + 0.03, LATER)]
+        waiting = [ask(quotas, member(), 1, deadline) for deadline in (now + 0.03, LATER)]
         with pytest.raises(AudienceError) as failed:
             await waiting[0]
         assert (failed.value.reason, failed.value.retry_after_seconds) == (Reason.UNAVAILABLE, 1)
@@ -249,9 +261,9 @@ class TestOutages:
     async def test_closing_ends_calls(self) -> None:
         store = Gated()
         quotas = Quotas(store)
-        asked = quotas.ask_posts(member(), 1, LATER)
+        asked = ask(quotas, member(), 1, LATER)
         await turns()
-        waiting = quotas.ask_posts(member(), 1, LATER)
+        waiting = ask(quotas, member(), 1, LATER)
         await quotas.close()
         assert [outcome(call) for call in (asked, waiting)] == ["UNAVAILABLE"] * 2
 
@@ -290,7 +302,7 @@ def test_no_window_is_passed_and_nobody_is_refused_who_fits(schedule: list[tuple
             nonlocal admitted
             began = int(loop.time())
             try:
-                await workers[worker].ask_posts(LIMITED, users, LATER)
+                await ask(workers[worker], LIMITED, users, LATER)
                 admitted += 1
             except AudienceError:
                 windows_then = [

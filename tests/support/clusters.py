@@ -11,7 +11,7 @@ from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.embedded.node import HOST
 from instantaudience_server.processes import Child, Program, free_ports
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.interface import Alike, Changes, UserChanges
+from instantaudience_server.store.interface import Alike, Changes, MembershipStore, UserChanges
 from instantaudience_server.store.keys import SLOTS, key_slot
 from instantaudience_server.store.topology import Topology
 from redis.asyncio import Redis, RedisCluster
@@ -178,3 +178,11 @@ class Migration:
         others = [port for port in self._embedded.ports if port not in (self._source, self._target)]
         for port in (self._target, self._source, *others):
             await on_node(port, "CLUSTER", "SETSLOT", self._slot, "NODE", target_id)
+
+
+async def write(store: MembershipStore, changes: Changes, deadline: float) -> None:
+    """Write all; raises what the first one that was not written failed with."""
+    writing = store.write(changes, deadline)
+    await writing.done
+    for error in writing.failures().values():
+        raise error

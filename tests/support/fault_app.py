@@ -128,10 +128,6 @@ async def _handle(*_: Any) -> Any:
     return _Answer()
 
 
-def _open() -> None:
-    fail_as("open")
-
-
 async def _start(*_: Any) -> Awaitable[Any]:
     fail_as("start")
     return _handle()
@@ -161,8 +157,8 @@ def _methods(noted: _Noted) -> list[AnyMethod]:
     return [
         Method(path("Unary"), request, _handle),
         PublicMethod(path("PublicUnary"), request, _handle),
-        StreamMethod(path("Stream"), request, _open, _start, _refuse),
-        StreamMethod(path("StrictStream"), request, _open, _start, None),
+        StreamMethod(path("Stream"), request, _start, _refuse),
+        StreamMethod(path("StrictStream"), request, _start, None),
         PublicStreamMethod(path("PublicStream"), request, _watch),
         PublicMethod(path("Noted"), Struct, tell),
     ]

@@ -93,7 +93,7 @@ class _Methods:
         finally:
             self.running -= 1
 
-    async def start(self, _: Any, request: Struct, __: Caller, deadline: float) -> Awaitable[Message]:
+    async def start(self, request: Struct, _: Caller, deadline: float) -> Awaitable[Message]:
         return self.unary(request, deadline)
 
     async def report(self, request: Struct, deadline: float) -> Message:
@@ -125,7 +125,7 @@ def _methods(status: ServingStatus) -> list[AnyMethod]:
         Method(path("UnaryOfCaller"), Struct, methods.unary_of_caller),
         PublicStreamMethod(path("Collect"), Struct, methods.collect),
         PublicStreamMethod(path("Output"), Struct, methods.output),
-        StreamMethod(path("Stream"), Struct, lambda: None, methods.start, _refusal),
+        StreamMethod(path("Stream"), Struct, methods.start, _refusal),
         PublicMethod(path("Report"), Struct, methods.report),
         *standard_methods(status, (SERVICE,)),
     ]

@@ -8,11 +8,14 @@ from typing import Any
 
 from google.protobuf.json_format import MessageToDict, ParseDict
 from instantaudience.v1 import audience_pb2 as pb
+from instantaudience_server.applied import Applied
 from instantaudience_server.catalog.catalog import Catalog
+from instantaudience_server.memberships.posts import Result
 from instantaudience_server.memberships.service import MembershipService
 from instantaudience_server.memberships.wire import EncodedRequest
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.store.interface import NEVER, REMOVE, Changes, UserChanges
+from instantaudience_server.transport.apply_answers import apply_answer
 from support.callers import caller, demo_catalog
 from support.clocks import NOW_MS, FakeClock
 from support.contract_model import ExternalIds, State
@@ -23,24 +26,59 @@ LETTERS = {"p": "", "i": "idfa", "a": "aaid", "s": "sha1udid", "o": "openudid", 
 """Domain letters of keys (design, "Storage"), and the contract's names."""
 
 
-class MappedIds:
-    """A store that knows external IDs and nothing else: reading a request needs no more."""
+class Written:
+    """A store that knows external IDs, and notes what it is to write."""
 
     def __init__(self, external_ids: ExternalIds) -> None:
         self._ids = external_ids
+        self.changes: list[Changes] = []
 
     async def resolve_external_ids(self, keys: list[bytes], deadline: float) -> list[str | None]:
         """The platform user IDs of keys `x:<member>:<external id>`."""
         split = (key.decode().split(":", 2) for key in keys)
         return [self._ids.get((int(member), external)) for _, member, external in split]
 
+    def write(self, changes: Changes, deadline: float) -> "AllWritten":
+        """Note."""
+        self.changes.append(changes)
+        return AllWritten()
+
+
+class AllWritten:
+    """A write that has ended well."""
+
+    def __init__(self) -> None:
+        self.done = asyncio.get_running_loop().create_future()
+        self.done.set_result(None)
+
+    def failures(self) -> dict[bytes, Exception]:
+        """None."""
+        return {}
+
+
+class Counted:
+    """What counts calls, and notes segment sizes; `applied` is all that was counted."""
+
+    def __init__(self) -> None:
+        self.applied: list[Applied] = []
+
+    def count(self, member_id: int, applied: Applied, deadline: float) -> "asyncio.Future[None]":
+        """Note a call, at once."""
+        self.applied.append(applied)
+        counted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        counted.set_result(None)
+        return counted
+
+    def note(self, changes: Changes) -> None:
+        """Sizes are not looked at."""
+
 
 @dataclass(frozen=True)
 class Read:
-    """A request that was read: the answer, in the contract's JSON form and as a message, and what is to write."""
+    """A request that was read: the answer, in the contract's JSON form, its warnings, and what is to write."""
 
     response: dict[str, Any]
-    result: pb.ApplySegmentsResult
+    result: Result
     changes: dict[bytes, UserChanges]
 
     @property
@@ -51,7 +89,7 @@ class Read:
     @property
     def counts(self) -> tuple[int, int]:
         """Valid users, valid blocks."""
-        return self.result.message.users_in_request, self.result.message.segments_in_request
+        return self.result.users, self.result.segments
 
     @property
     def memberships(self) -> dict[tuple[str, str], dict[int, tuple[int, int]]]:
@@ -82,21 +120,24 @@ def piece(number: int, content: bytes) -> bytes:
 
 
 class Reader:
-    """A service that reads requests, one after the other; `clock` starts at NOW_MS."""
+    """A service that reads requests; `clock` starts at NOW_MS."""
 
     def __init__(self, catalog: Catalog, external_ids: ExternalIds) -> None:
         self.catalog = catalog
         self.clock = FakeClock(NOW_MS)
         self.quotas = Quotas(Windows())
-        store: Any = MappedIds(external_ids)
-        nothing: Any = None  # is counted of a request that is only read
-        self._service = MembershipService(catalog, store, self.quotas, nothing, nothing, self.clock)
+        self.store, self.counted = Written(external_ids), Counted()
+        store: Any = self.store
+        counted: Any = self.counted
+        self.service = MembershipService(catalog, store, self.quotas, counted, counted, self.clock)
 
     async def read(self, request: Mapping[str, Any] | Any, username: str = "demo") -> Read:
         """Read a request (JSON form, or a message), for an account."""
         message = encoded(request) if isinstance(request, Mapping) else request
-        prepared = await self._service.prepare(message, caller(username, self.catalog), deadline=float("inf"))
-        return Read(as_response(prepared.result), prepared.result, by_user(prepared.changes))
+        result = await self.service.apply(message, caller(username, self.catalog), deadline=float("inf"))
+        changes = [alike for written in self.store.changes for alike in written]
+        self.store.changes.clear()
+        return Read(as_response(result), result, by_user(changes))
 
 
 @asynccontextmanager
@@ -106,6 +147,7 @@ async def reading(catalog: Catalog = CATALOG, external_ids: ExternalIds | None =
     try:
         yield reader
     finally:
+        await reader.service.close()
         await reader.quotas.close()
 
 
@@ -129,10 +171,10 @@ def read(request: Mapping[str, Any] | Any, username: str = "demo", external_ids:
     return asyncio.run(read_async(request, username, external_ids))
 
 
-def as_response(result: pb.ApplySegmentsResult) -> dict[str, Any]:
+def as_response(result: Result) -> dict[str, Any]:
     """A result in the contract's JSON form: without what only gRPC callers get, and with every key."""
     response = MessageToDict(
-        pb.ApplySegmentsResponse(response=result),
+        pb.ApplySegmentsResponse.FromString(apply_answer(result).SerializeToString(deterministic=True)),
         preserving_proto_field_name=True,
         always_print_fields_with_no_presence=True,
     )

@@ -3,7 +3,11 @@
 import time
 from collections.abc import Mapping
 
+from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.interface import Changes
+from instantaudience_server.store.membership_store import ClusterMembershipStore, ClusterWriting
 from redis.asyncio import RedisCluster
+from support.clocks import FakeClock
 from support.contract_model import ExternalIds, State
 from support.readings import LETTERS, user_of
 from support.vectors import Membership, Vector
@@ -101,3 +105,17 @@ def _shape(state: State) -> dict[tuple[str, str], dict[int, tuple[int, bool]]]:
         user: {segment_id: (value, end_ms == 0) for segment_id, (value, end_ms) in memberships.items()}
         for user, memberships in state.items()
     }
+
+
+class SlowStore(ClusterMembershipStore):
+    """A store that takes its time to write."""
+
+    def __init__(self, cluster: Cluster, clock: FakeClock, write_ms: int) -> None:
+        super().__init__(cluster)
+        self._clock = clock
+        self._write_ms = write_ms
+
+    def write(self, changes: Changes, deadline: float) -> ClusterWriting:
+        """Write later."""
+        self._clock.ms += self._write_ms
+        return super().write(changes, deadline)

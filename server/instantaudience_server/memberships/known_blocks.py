@@ -25,6 +25,16 @@ class Blocks(NamedTuple):
     valid: int
     by_lifetime: Mapping[int, Mapping[int, int]]
 
+    @property
+    def adds(self) -> int:
+        """Memberships that are added."""
+        return sum([len(values) for lifetime, values in self.by_lifetime.items() if lifetime != REMOVE])
+
+    @property
+    def removes(self) -> int:
+        """Memberships that are removed."""
+        return len(self.by_lifetime.get(REMOVE, ()))
+
     def changes(self, now_ms: int) -> UserChanges:
         """What to write for a user, when the request was read at `now_ms` (Unix time in ms)."""
         return {

@@ -1,8 +1,8 @@
-"""Reads one request to apply memberships: what is valid, what changes, what is skipped (source: contract, "POST
+"""Reads requests to apply memberships: what is valid, what changes, what is skipped (source: contract, "POST
 /rt-segment")."""
 
-from collections.abc import Sequence
-from itertools import groupby
+from collections.abc import Mapping, Sequence
+from itertools import chain, groupby
 from typing import NamedTuple
 
 from instantaudience.v1 import audience_pb2 as pb
@@ -27,8 +27,16 @@ class _Faultless(NamedTuple):
     changes: UserChanges
 
 
+class Counts(NamedTuple):
+    """Valid users of a request, and their valid blocks."""
+
+    users: int
+    segments: int
+
+
 class Reading:
-    """A request while it is read. The ends of its memberships count from `now_ms` (Unix time in ms).
+    """A request while it is read, or several of one member. The ends of memberships count from `now_ms` (Unix time in
+    ms).
 
     `known` has the lists of blocks that were read before; `platform_keys` leads from the keys of external IDs to users.
     The counts and `warnings` grow as users are read.
@@ -40,7 +48,7 @@ class Reading:
         known: KnownBlocks,
         caller: Caller,
         now_ms: int,
-        platform_keys: dict[bytes, bytes],
+        platform_keys: Mapping[bytes, bytes],
     ) -> None:
         self._catalog = catalog
         self._known = known
@@ -48,15 +56,17 @@ class Reading:
         self._external_member_id = caller.member.external_member_id
         self._most_users = caller.member.limits.users_per_call
         self._most_blocks = caller.member.limits.segments_per_user
-        self._now_ms = now_ms
+        self.now_ms = now_ms
         self._platform_keys = platform_keys
         self._faultless: dict[bytes, _Faultless] = {}
         self.users = 0
         self.segments = 0
+        self.calls = 1
         self.warnings = Warnings()
         self._changes: dict[bytes, UserChanges] = {}
         """By user. Users with the same changes share one object."""
         self._alike: Changes | None = None
+        self._totals: Totals | None = None
         self._unchanged: set[bytes] = set()
         self._refusals: list[Refusal] = []
 
@@ -94,28 +104,57 @@ class Reading:
                 return index + 1
         return len(users)
 
-    def _read_as_a_whole(self, users: Sequence[bytes]) -> bool:
-        """Read the request at once, if it is one of several platform users, none twice, with faultless blocks.
+    def read_together(self, requests: Sequence[Sequence[bytes]]) -> list[Counts] | None:
+        """Read the encoded users of several requests at once, if all are such as most are: of platform users, none
+        twice, with faultless blocks. Users that stand in several requests must have the same blocks in all.
 
-        Most are. False, and nothing is noted, for any other.
+        Returns what each request holds; None, and nothing is noted, for any other.
+
+        Raises:
+            AudienceError: SYNTAX, when a user cannot be decoded.
         """
+        if self._external_member_id is not None or not all(0 < len(each) <= self._most_users for each in requests):
+            return None
+        users = list(chain.from_iterable(requests))
+        valid = self._read_alike(users, requests)
+        if valid is None:
+            return None
+        self.calls = len(requests)
+        if len(set(valid.values())) == 1:
+            (blocks,) = set(valid.values())
+            return [Counts(len(each), len(each) * blocks) for each in requests]
+        return [Counts(len(each), sum([valid[split_user(user)[1]] for user in each])) for each in requests]
+
+    def _read_as_a_whole(self, users: Sequence[bytes]) -> bool:
+        """As `read_together`, of one request with several users."""
         if self._external_member_id is not None or not 1 < len(users) <= self._most_users:
             return False
+        return self._read_alike(users, (users,)) is not None
+
+    def _read_alike(self, users: Sequence[bytes], requests: Sequence[Sequence[bytes]]) -> dict[bytes, int] | None:
+        """Read the users of requests by what follows their IDs; returns how many valid blocks that has."""
         alike: list[Alike] = []
         different: set[bytes] = set()
-        segments = 0
+        valid: dict[bytes, int] = {}
+        adds = removes = segments = 0
         for rest, user_ids in users_by_rest(users).items():
             blocks = self._faultless_blocks(rest)
             keys = identity.encoded_platform_keys(user_ids) if blocks else None
             if blocks is None or keys is None:
-                return False
+                return None
+            valid[rest] = blocks.valid
             segments += blocks.valid * len(keys)
+            adds += blocks.adds * len(keys)
+            removes += blocks.removes * len(keys)
             different.update(keys)
-            alike.append(Alike(keys, blocks.changes(self._now_ms)))
+            alike.append(Alike(keys, blocks.changes(self.now_ms)))
         if len(different) < len(users):
-            return False
+            if len(alike) > 1 or not all(len(set(each)) == len(each) for each in requests):
+                return None
+            alike = [Alike(list(different), alike[0].changes)]
         self.users, self.segments, self._alike = len(users), segments, alike
-        return True
+        self._totals = Totals(len(users), adds, removes)
+        return valid
 
     @property
     def changes(self) -> Changes:
@@ -127,7 +166,11 @@ class Reading:
 
     @property
     def applied(self) -> Applied:
-        """What is counted of the request, once all users are read and applied."""
+        """What is counted, once all users are read and applied."""
+        totals = self._totals or self._count()
+        return Applied(self.now_ms, self.changes, self._unchanged, self._refusals, totals, self.calls)
+
+    def _count(self) -> Totals:
         users = len(self._unchanged and self._unchanged - self._changes.keys())
         adds = removes = 0
         for keys, changes in self.changes:
@@ -137,8 +180,7 @@ class Reading:
                     removes += len(keys) * len(values)
                 else:
                     adds += len(keys) * len(values)
-        totals = Totals(users, adds, removes)
-        return Applied(self._now_ms, self.changes, self._unchanged, self._refusals, totals)
+        return Totals(users, adds, removes)
 
     def _faultless_blocks(self, rest: bytes) -> Blocks | None:
         """The blocks in what follows a user's ID, if they are all valid and usable, and nothing else is there."""
@@ -161,7 +203,7 @@ class Reading:
         known = self._known.find(self._member, rest)
         if known is None:
             return None
-        blocks = self._faultless[rest] = _Faultless(known.valid, known.changes(self._now_ms))
+        blocks = self._faultless[rest] = _Faultless(known.valid, known.changes(self.now_ms))
         return blocks
 
     def _read_closely(self, index: int, encoded: bytes, rest: bytes) -> None:
@@ -190,7 +232,7 @@ class Reading:
         elif not blocks.by_lifetime:
             self._unchanged.add(known)
         else:
-            changes = blocks.changes(self._now_ms)
+            changes = blocks.changes(self.now_ms)
             self._change(known, changes)
             if len(self.warnings) == skipped:
                 self._remember(rest, blocks, changes)

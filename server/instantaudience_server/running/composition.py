@@ -128,6 +128,7 @@ async def open_worker(config: WorkerConfig) -> AsyncIterator[Worker]:
         sizes = SegmentSizes(ClusterSegmentSizeStore(cluster), clock)
         stack.push_async_callback(sizes.close)
         memberships = MembershipService(catalog, ClusterMembershipStore(cluster), quotas, usage, sizes, clock)
+        stack.push_async_callback(memberships.close)
         health, status = HealthService(cluster), ServingStatus(SERVICES)
         methods = build_methods(memberships, tokens, health)
         accounts = AccountService(editor, catalog_store, passwords)

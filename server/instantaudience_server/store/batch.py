@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from instantaudience_server.store.commands import Command
 
@@ -73,14 +73,22 @@ class Listed:
             self.replies[index] = reply
 
 
+class Failure(NamedTuple):
+    """Commands that were not carried out, as far as anybody knows: indexes into their group, and why."""
+
+    group: Group
+    indexes: Sequence[int]
+    error: Exception
+
+
 class Batch:
     """Commands that are answered together, `size` in all.
 
-    `done` resolves to nothing when every command is answered. When it is cancelled (the deadline passed, or the caller
-    left), commands that were not sent yet are dropped.
+    `done` resolves when every command is answered, some with `refusals`, or when the batch was given up. When it is
+    cancelled (the caller left), commands that were not sent yet are dropped.
     """
 
-    __slots__ = ("_missing", "deadline", "done", "redirections", "size", "started")
+    __slots__ = ("_given_up", "_missing", "_parts", "deadline", "done", "redirections", "refusals", "size", "started")
 
     def __init__(self, groups: Sequence[Group], deadline: float, loop: asyncio.AbstractEventLoop) -> None:
         self.size = sum(map(len, groups))
@@ -88,7 +96,16 @@ class Batch:
         self.done: asyncio.Future[None] = loop.create_future()
         self.started = loop.time()
         self.redirections = 0
+        self.refusals: list[Failure] = []
         self._missing = self.size
+        self._parts: list[Part] = []
+        self._given_up: Exception | None = None
+
+    def part(self, group: Group, indexes: list[int], *, asking: bool = False) -> "Part":
+        """Some of the commands, to be carried out."""
+        part = Part(self, group, indexes, asking=asking)
+        self._parts.append(part)
+        return part
 
     def answered(self, count: int) -> None:
         """Count replies that arrived; the last one resolves `done`."""
@@ -96,10 +113,26 @@ class Batch:
         if not self._missing and not self.done.done():
             self.done.set_result(None)
 
-    def failed(self, error: Exception) -> None:
-        """Give up the whole batch."""
+    def refused(self, group: Group, index: int, error: Exception) -> None:
+        """Note that a command will not be carried out, which is an answer too."""
+        self.refusals.append(Failure(group, [index], error))
+        self.answered(1)
+
+    def give_up(self, error: Exception) -> None:
+        """Wait no longer for what is not answered yet."""
         if not self.done.done():
-            self.done.set_exception(error)
+            self._given_up = error
+            self.done.set_result(None)
+
+    def failures(self) -> list[Failure]:
+        """What was not carried out, once `done`."""
+        if self._given_up is None:
+            return self.refusals
+        return [*self.refusals, *(Failure(*each, self._given_up) for each in self.unanswered())]
+
+    def unanswered(self) -> list[tuple[Group, Sequence[int]]]:
+        """What has no answer yet, by indexes into groups."""
+        return [(part.group, part.unanswered) for part in self._parts if part.unanswered]
 
 
 class Part:
@@ -120,3 +153,7 @@ class Part:
     def unanswered(self) -> list[int]:
         """The indexes whose replies have not arrived."""
         return self.indexes[self.position // 2 if self.asking else self.position :]
+
+    def end(self) -> None:
+        """There is nothing left to wait for here: all is answered, or goes out in other parts."""
+        self.position = 2 * len(self.indexes)

@@ -3,7 +3,8 @@
 import asyncio
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import structlog
@@ -47,7 +48,8 @@ class Cluster:
         self._max_pending_bytes = max_pending_bytes
         self._stalled_seconds = stalled_seconds
         self._pending_bytes = 0
-        self._waiting: set[Batch] = set()
+        self._waiting: dict[Batch, int] = {}
+        """And how many bytes each holds."""
         self._sweeper: asyncio.TimerHandle | None = None
         self._nodes: dict[str, Node] = {}
         self._slots: list[Node | None] = [None] * SLOTS
@@ -78,48 +80,56 @@ class Cluster:
         if self._sweeper is not None:
             self._sweeper.cancel()
         for batch in self._waiting:
-            batch.failed(unavailable(NOT_CONFIRMED))
+            batch.give_up(unavailable(NOT_CONFIRMED))
         await asyncio.gather(*(node.close() for node in self._nodes.values()), *self._closing)
         await self._topology.close()
 
     async def execute(self, commands: Sequence[Command], deadline: float, *, bounded: bool = True) -> list[Any]:
-        """Carry out commands and return their replies, in order; otherwise as `carry_out`.
+        """Carry out commands and return their replies, in order; otherwise as `begin`.
 
         `bounded` is False for what the service itself asks, little and one at a time: an overload must not stop it.
+
+        Raises:
+            AudienceError: UNAVAILABLE, as `begin`, or when the deadline is over. Some commands may have been
+                carried out then.
+            RuntimeError: a node refused a command, which is logged.
         """
         listed = Listed(commands)
-        await self.carry_out([listed], deadline, bounded=bounded)
+        batch = self.begin([listed], deadline, bounded=bounded)
+        await batch.done
+        for failure in batch.failures():
+            raise failure.error
         return listed.replies
 
-    async def carry_out(self, groups: Sequence[Group], deadline: float, *, bounded: bool = True) -> None:
-        """Carry out commands.
+    def begin(self, groups: Sequence[Group], deadline: float, *, bounded: bool = True) -> Batch:
+        """Begin to carry out commands; the batch is done when each is answered, or the deadline is over.
 
         `deadline` is a time of the event loop's clock, in seconds. Commands are idempotent: one whose answer got lost
         is sent again. Commands on one key are carried out in the order of the calls, as long as no node changes.
 
         Raises:
-            AudienceError: UNAVAILABLE, when the deadline is over or too much is pending. Some commands may have been
-                carried out then.
+            AudienceError: UNAVAILABLE, when the deadline is over or too much is pending; nothing was sent.
         """
         batch = Batch(groups, deadline, self._loop)
         if not batch.size:
-            return
+            batch.done.set_result(None)
+            return batch
         size = sum([group.size_bytes for group in groups]) + COMMAND_OVERHEAD_BYTES * batch.size
         if bounded and self._pending_bytes + size > self._max_pending_bytes:
             raise unavailable("the service is overloaded; nothing was changed")
         if self._closed or batch.deadline <= batch.started:
             raise unavailable(NOT_CONFIRMED)
         self._pending_bytes += size
-        self._waiting.add(batch)
+        self._waiting[batch] = size
         if self._sweeper is None:
             self._sweeper = self._loop.call_later(SWEEP_SECONDS, self._sweep)
-        try:
-            for group in groups:
-                self._route(batch, group)
-            await batch.done
-        finally:
-            self._waiting.discard(batch)
-            self._pending_bytes -= size
+        batch.done.add_done_callback(partial(self._ended, batch))
+        for group in groups:
+            self._route_all(batch, group)
+        return batch
+
+    def _ended(self, batch: Batch, _: "asyncio.Future[None]") -> None:
+        self._pending_bytes -= self._waiting.pop(batch)
 
     async def ping(self, deadline: float) -> None:
         """Ask every primary for a sign of life.
@@ -141,7 +151,7 @@ class Cluster:
         """End the calls whose deadline is over: one timer for all, because timers cost and deadlines rarely pass."""
         now = self._loop.time()
         for batch in [batch for batch in self._waiting if batch.deadline <= now]:
-            batch.failed(unavailable(NOT_CONFIRMED))
+            batch.give_up(unavailable(NOT_CONFIRMED))
         self._sweeper = self._loop.call_later(SWEEP_SECONDS, self._sweep) if self._waiting else None
 
     def refused(self, node: Node, part: Part, index: int, error: ReplyError) -> None:
@@ -159,10 +169,10 @@ class Cluster:
         elif prefix in TRANSIENT:
             if prefix in ("CLUSTERDOWN", "READONLY", "MASTERDOWN"):
                 self._refresh_soon()
-            self._retry_later(batch, group, [index])
+            self._retry_later(batch.part(group, [index]))
         else:
             log.error(Event.STORE_COMMAND_REFUSED, node=node.name, error=prefix)
-            batch.failed(RuntimeError(f"{node.name} refused a command: {prefix}"))
+            batch.refused(group, index, RuntimeError(f"{node.name} refused a command: {prefix}"))
 
     def unreachable(self, node: Node, parts: Iterable[Part]) -> None:
         """Send what a lost node left unanswered again, after a pause (see `node.Router`)."""
@@ -171,41 +181,52 @@ class Cluster:
         STORE_CONNECTION_FAILURES.inc()
         self._refresh_soon()
         for part in parts:
-            self._retry_later(part.batch, part.group, part.unanswered)
+            self._retry_later(part)
 
     def _send_on(self, batch: Batch, group: Group, index: int, target: Node, *, asking: bool) -> None:
         """Follow a redirection; past a few, nodes disagree, and following at once would be a busy loop."""
         batch.redirections += 1
         if batch.redirections > 4 * batch.size:
-            self._retry_later(batch, group, [index])
+            self._retry_later(batch.part(group, [index]))
         else:
-            target.send(Part(batch, group, [index], asking=asking))
+            target.send(batch.part(group, [index], asking=asking))
 
-    def _retry_later(self, batch: Batch, group: Group, indexes: Sequence[int]) -> None:
+    def _retry_later(self, part: Part) -> None:
+        """Send what is unanswered of a part again, after a pause."""
+        batch = part.batch
         if batch.done.done():
             return
         # Half of the time already spent: exponential backoff without a counter. Jitter keeps the calls of a lost node
         # from coming back all at once.
         pause = min(LONGEST_PAUSE_SECONDS, max(SHORTEST_PAUSE_SECONDS, (self._loop.time() - batch.started) / 2))
-        self._loop.call_later(pause * random.uniform(0.5, 1), self._route, batch, group, indexes)  # noqa: S311
+        self._loop.call_later(pause * random.uniform(0.5, 1), self._route_again, part)  # noqa: S311
 
-    def _route(self, batch: Batch, group: Group, again: Sequence[int] = ()) -> None:
-        """Send the commands of a group to their nodes: all, or those to send again."""
+    def _route_all(self, batch: Batch, group: Group) -> None:
+        """Send the commands of a group to their nodes."""
+        by_node: defaultdict[Node | None, list[int]] = defaultdict(list)
+        for index, node in enumerate(group.by_slot(self._slots)):
+            by_node[node].append(index)
+        self._send(batch, group, by_node)
+
+    def _route_again(self, part: Part) -> None:
+        """Send what is unanswered of a part to the nodes that are right now."""
+        batch, group = part.batch, part.group
         if batch.done.done() or self._closed:
             return
         by_node: defaultdict[Node | None, list[int]] = defaultdict(list)
-        if again:
-            for index in again:
-                by_node[self._slots[group.slot(index)]].append(index)
-        else:
-            for index, node in enumerate(group.by_slot(self._slots)):
-                by_node[node].append(index)
+        for index in part.unanswered:
+            by_node[self._slots[group.slot(index)]].append(index)
+        part.end()
+        self._send(batch, group, by_node)
+
+    def _send(self, batch: Batch, group: Group, by_node: Mapping[Node | None, list[int]]) -> None:
         for node, indexes in by_node.items():
+            part = batch.part(group, indexes)
             if node is None:
                 self._refresh_soon()
-                self._retry_later(batch, group, indexes)
+                self._retry_later(part)
             else:
-                node.send(Part(batch, group, indexes))
+                node.send(part)
 
     def _node(self, name: str) -> Node:
         node = self._nodes.get(name)

@@ -63,10 +63,10 @@ class Spread:
     These keys have no braces, so their slot is that of the whole key.
     """
 
-    __slots__ = ("_after", "_before", "_keys", "usual_reply")
+    __slots__ = ("_after", "_before", "keys", "usual_reply")
 
     def __init__(self, keys: Sequence[bytes], before: bytes, after: bytes, usual_reply: bytes) -> None:
-        self._keys = keys
+        self.keys = keys
         self._before = before
         self._after = after
         self.usual_reply = usual_reply
@@ -74,22 +74,22 @@ class Spread:
     @property
     def size_bytes(self) -> int:
         """The size of all commands."""
-        return len(self._keys) * (len(self._before) + len(self._keys[0]) + len(self._after))
+        return len(self.keys) * (len(self._before) + len(self.keys[0]) + len(self._after))
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(self.keys)
 
     def by_slot(self, found: Sequence[Found]) -> list[Found]:
         """For each command, what a list of `SLOTS` has for its slot."""
-        return [found[crc_hqx(key, 0) & LAST_SLOT] for key in self._keys]
+        return [found[crc_hqx(key, 0) & LAST_SLOT] for key in self.keys]
 
     def slot(self, index: int) -> int:
         """The slot of a command."""
-        return crc_hqx(self._keys[index], 0) & LAST_SLOT
+        return crc_hqx(self.keys[index], 0) & LAST_SLOT
 
     def packed(self, indexes: Sequence[int]) -> bytes:
         """Commands, for the wire: what stands between two keys is the same each time."""
-        keys = itemgetter(*indexes)(self._keys) if len(indexes) > 1 else (self._keys[indexes[0]],)
+        keys = itemgetter(*indexes)(self.keys) if len(indexes) > 1 else (self.keys[indexes[0]],)
         return b"".join((self._before, (self._after + self._before).join(keys), self._after))
 
     def answer(self, indexes: Sequence[int], replies: Sequence[Any]) -> None:

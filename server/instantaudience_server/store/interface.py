@@ -3,8 +3,9 @@
 For the catalog and usage see `catalog_interface` and `usage_interface`.
 """
 
+import asyncio
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -44,16 +45,34 @@ class Session:
     generation: int
 
 
+class Writing(Protocol):
+    """Changes under way."""
+
+    @property
+    def done(self) -> "asyncio.Future[None]":
+        """Done when the cluster has answered for every change, or the deadline is over."""
+
+    def failures(self) -> Mapping[bytes, Exception]:
+        """Users whose changes are not confirmed at the deadline (AudienceError UNAVAILABLE) or were refused (anything
+        else), by their keys, once `done`; some of their changes may have been made."""
+
+    def unwritten(self) -> Collection[bytes]:
+        """The keys of users whose changes are not confirmed now."""
+
+
 class MembershipStore(Protocol):
     """Memberships, and the external IDs that lead to them. Deadlines are times of the event loop's clock, in seconds.
 
     Every method raises AudienceError UNAVAILABLE when the cluster has not answered by the deadline.
     """
 
-    async def write(self, changes: Changes, deadline: float) -> None:
-        """Apply changes; returns when the cluster has taken every one. All changes of a user with one end are atomic.
+    def write(self, changes: Changes, deadline: float) -> Writing:
+        """Begin to apply changes. All changes of a user with one end are atomic.
 
         Changes of one user are carried out in the order of the calls, as long as its slot stays where it is.
+
+        Raises:
+            AudienceError: UNAVAILABLE, nothing was changed.
         """
 
     async def read(self, keys: Sequence[bytes], deadline: float) -> list[Memberships]:

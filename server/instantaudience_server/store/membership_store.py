@@ -1,9 +1,9 @@
 """Memberships in the cluster (see `interface.MembershipStore`)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from instantaudience_server.store import commands
-from instantaudience_server.store.batch import Group, Listed
+from instantaudience_server.store.batch import Batch, Group, Listed
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.commands import Command
 from instantaudience_server.store.interface import NEVER, REMOVE, Changes, Memberships
@@ -18,9 +18,10 @@ class ClusterMembershipStore:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
 
-    async def write(self, changes: Changes, deadline: float) -> None:
+    def write(self, changes: Changes, deadline: float) -> "ClusterWriting":
         """Send one command for each user and end."""
-        await self._cluster.carry_out(_pack(changes), deadline)
+        keys_of = _pack(changes)
+        return ClusterWriting(self._cluster.begin(list(keys_of), deadline), keys_of)
 
     async def read(self, keys: Sequence[bytes], deadline: float) -> list[Memberships]:
         """Read values and ends of a part of each user, and then of the next one: other calls get their turn between.
@@ -50,23 +51,50 @@ class ClusterMembershipStore:
         return [None if reply is None else reply.decode() for reply in replies]
 
 
-def _pack(changes: Changes) -> list[Group]:
-    """One command for each user and end."""
+class ClusterWriting:
+    """Commands under way (see `interface.Writing`)."""
+
+    def __init__(self, batch: Batch, keys_of: Mapping[Group, Sequence[bytes]]) -> None:
+        self._keys_of = keys_of
+        self._batch = batch
+        self.done = batch.done
+
+    def failures(self) -> dict[bytes, Exception]:
+        """See `interface.Writing`."""
+        failures = self._batch.failures()
+        return {self._keys_of[group][index]: error for group, indexes, error in failures for index in indexes}
+
+    def unwritten(self) -> set[bytes]:
+        """See `interface.Writing`."""
+        unanswered = self._batch.unanswered()
+        return {self._keys_of[group][index] for group, indexes in unanswered for index in indexes} | set(
+            self.failures()
+        )
+
+
+def _pack(changes: Changes) -> dict[Group, Sequence[bytes]]:
+    """One command for each user and end: groups, and the users' keys of each."""
     sets: list[Command] = []
     removes: list[Command] = []
-    groups: list[Group] = []
+    set_keys: list[bytes] = []
+    remove_keys: list[bytes] = []
+    keys_of: dict[Group, Sequence[bytes]] = {}
     for keys, user_changes in changes:
         for end, values in user_changes.items():
             words = commands.removing(values) if end == REMOVE else commands.setting(end, values)
-            if len(keys) == 1:
-                (removes if end == REMOVE else sets).append(commands.on_key(keys[0], words))
+            if len(keys) > 1:
+                keys_of |= {spread: spread.keys for spread in commands.on_keys(keys, words)}
+            elif end == REMOVE:
+                removes.append(commands.on_key(keys[0], words))
+                remove_keys.append(keys[0])
             else:
-                groups += commands.on_keys(keys, words)
+                sets.append(commands.on_key(keys[0], words))
+                set_keys.append(keys[0])
     if sets:
-        groups.append(Listed(sets, commands.SET_REPLY))
+        keys_of[Listed(sets, commands.SET_REPLY)] = set_keys
     if removes:
-        groups.append(Listed(removes))
-    return groups
+        keys_of[Listed(removes)] = remove_keys
+    return keys_of
 
 
 def _live(values: dict[int, int], ends: dict[int, int]) -> Memberships:

@@ -187,6 +187,7 @@ class _Wire(asyncio.Protocol):
                 break
             position += len(replies)
             in_flight.popleft()
+            part.end()
             part.batch.answered(missing)
         return data[position:] if position else data
 

@@ -69,15 +69,13 @@ class PublicMethod(Generic[Request]):
 class StreamMethod(Generic[Request]):
     """A bidirectional method that needs a token; one answer for each request, in order.
 
-    `start(state, request, caller, deadline)` is awaited for one request at a time, in order; what it returns is awaited
-    while later requests start. `state` is one for each stream, made by `open`. `refuse` makes the answer to a request
-    that failed; None where such a request ends the stream.
+    `start(request, caller, deadline)` is awaited for one request at a time, in order; what it returns is awaited while
+    later requests start. `refuse` makes the answer to a request that failed; None where such a request ends the stream.
     """
 
     path: str
     request: type[Request]
-    open: Callable[[], Any]
-    start: Callable[[Any, Request, Caller, float], Awaitable[Awaitable[Message]]]
+    start: Callable[[Request, Caller, float], Awaitable[Awaitable[Answer]]]
     refuse: Callable[[Failure], Message] | None
 
 

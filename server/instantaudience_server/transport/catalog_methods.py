@@ -17,9 +17,7 @@ SERVICE = pb.DESCRIPTOR.services_by_name["CatalogService"].full_name
 def catalog_methods(catalog: CatalogService, importing: ImportService) -> list[AnyMethod]:
     """Each method, wired to its service."""
 
-    async def start_import(
-        _: None, request: pb.ImportCatalogRequest, caller: Caller, deadline: float
-    ) -> Awaitable[Message]:
+    async def start_import(request: pb.ImportCatalogRequest, caller: Caller, deadline: float) -> Awaitable[Message]:
         # All of it is done here, because the next request may refer to what this one puts.
         answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         answer.set_result(await importing.put(request, caller, deadline))
@@ -43,5 +41,5 @@ def catalog_methods(catalog: CatalogService, importing: ImportService) -> list[A
         Method(f"/{SERVICE}/ListSegments", pb.ListSegmentsRequest, catalog.list_segments),
         Method(f"/{SERVICE}/UpdateSegment", pb.UpdateSegmentRequest, catalog.update_segment),
         Method(f"/{SERVICE}/DeleteSegment", pb.DeleteSegmentRequest, catalog.delete_segment),
-        StreamMethod(f"/{SERVICE}/ImportCatalog", pb.ImportCatalogRequest, lambda: None, start_import, refuse=None),
+        StreamMethod(f"/{SERVICE}/ImportCatalog", pb.ImportCatalogRequest, start_import, refuse=None),
     ]

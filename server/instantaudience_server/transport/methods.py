@@ -11,11 +11,12 @@ from instantaudience.v1 import status_pb2 as status_pb
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.health import HealthService
+from instantaudience_server.memberships.posts import Result
 from instantaudience_server.memberships.service import MembershipService
-from instantaudience_server.memberships.streams import Stream
 from instantaudience_server.memberships.wire import ApplyRequest, EncodedRequest
 from instantaudience_server.tokens import TokenService
-from instantaudience_server.transport.calls import AnyMethod, Method, PublicMethod, StreamMethod
+from instantaudience_server.transport.apply_answers import apply_answer, stream_answer
+from instantaudience_server.transport.calls import Answer, AnyMethod, Method, PublicMethod, StreamMethod
 from instantaudience_server.transport.status import Failure
 
 FILES = (
@@ -37,11 +38,11 @@ MOST_READ = 1000
 def build_methods(memberships: MembershipService, tokens: TokenService, health: HealthService) -> list[AnyMethod]:
     """The methods on memberships, tokens and health, wired to their services; others have modules of their own."""
 
-    async def apply(request: ApplyRequest, caller: Caller, deadline: float) -> Message:
-        return pb.ApplySegmentsResponse(response=await memberships.apply(request, caller, deadline))
+    async def apply(request: ApplyRequest, caller: Caller, deadline: float) -> Answer:
+        return apply_answer(await memberships.apply(request, caller, deadline))
 
-    async def start(stream: Stream, request: ApplyRequest, caller: Caller, deadline: float) -> Awaitable[Message]:
-        return _stream_answer(await stream.start(request, caller, deadline))
+    async def start(request: ApplyRequest, caller: Caller, deadline: float) -> Awaitable[Answer]:
+        return _stream_answer(memberships.apply(request, caller, deadline, in_order=True))
 
     async def get(request: pb.GetMembershipsRequest, caller: Caller, deadline: float) -> Message:
         return pb.GetMembershipsResponse(response=await memberships.get([request], caller, deadline))
@@ -65,7 +66,7 @@ def build_methods(memberships: MembershipService, tokens: TokenService, health: 
     audience, authentication, status = SERVICES[:3]
     return [
         Method(f"/{audience}/ApplySegments", EncodedRequest, apply),
-        StreamMethod(f"/{audience}/StreamSegments", EncodedRequest, lambda: Stream(memberships), start, _refusal),
+        StreamMethod(f"/{audience}/StreamSegments", EncodedRequest, start, _refusal),
         Method(f"/{audience}/GetMemberships", pb.GetMembershipsRequest, get),
         Method(f"/{audience}/BatchGetMemberships", pb.BatchGetMembershipsRequest, batch_get),
         PublicMethod(f"/{authentication}/Authenticate", auth_pb.AuthenticateRequest, authenticate),
@@ -73,8 +74,8 @@ def build_methods(memberships: MembershipService, tokens: TokenService, health: 
     ]
 
 
-async def _stream_answer(result: Awaitable[pb.ApplySegmentsResult]) -> Message:
-    return pb.StreamSegmentsResponse(response=await result)
+async def _stream_answer(result: Awaitable[Result]) -> Answer:
+    return stream_answer(await result)
 
 
 def _refusal(failure: Failure) -> Message:

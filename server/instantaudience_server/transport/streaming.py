@@ -2,13 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
-from typing import Any, NoReturn
-
-from google.protobuf.message import Message
+from typing import NoReturn
 
 from instantaudience_server.admission import Ticket
 from instantaudience_server.catalog.access import Caller
-from instantaudience_server.transport.calls import Call, PublicStreamMethod, Request, StreamMethod
+from instantaudience_server.transport.calls import Answer, Call, PublicStreamMethod, Request, StreamMethod
 from instantaudience_server.transport.entrance import Entrance
 from instantaudience_server.transport.outcomes import CallError, Outcomes
 
@@ -71,25 +69,24 @@ class Streams:
         window: asyncio.Semaphore,
     ) -> None:
         try:
-            state = method.open()
             await self._entrance.caller(call, self._entrance.deadline(call.remaining_seconds, call.waited_seconds))
             await window.acquire()
             async for body in bodies:
                 deadline = self._entrance.deadline(None)
                 caller = await self._entrance.caller(call, deadline)
-                answers.put_nowait(await self._start(method, state, body, call, caller, deadline))
+                answers.put_nowait(await self._start(method, body, call, caller, deadline))
                 await window.acquire()
         finally:
             answers.put_nowait(None)
 
     async def _start(
-        self, method: StreamMethod[Request], state: Any, body: bytes, call: Call, caller: Caller, deadline: float
+        self, method: StreamMethod[Request], body: bytes, call: Call, caller: Caller, deadline: float
     ) -> "asyncio.Task[bytes]":
         ticket: Ticket | None = None
         try:
             ticket = await self._entrance.enter(caller, deadline)
             self._entrance.check_size(len(body), caller)
-            started = await method.start(state, self._entrance.read(method.request, body), caller, deadline)
+            started = await method.start(self._entrance.read(method.request, body), caller, deadline)
         except Exception as error:
             started = _failed(error)
         except asyncio.CancelledError:
@@ -100,7 +97,7 @@ class Streams:
     async def _finish(
         self,
         method: StreamMethod[Request],
-        started: Awaitable[Message],
+        started: Awaitable[Answer],
         call: Call,
         caller: Caller,
         ticket: Ticket | None,

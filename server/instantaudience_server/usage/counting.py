@@ -42,6 +42,7 @@ NOT_COUNTED = "the cluster did not count the call in time; it may be applied, an
 Counted = asyncio.Future[None]
 """Done when a call is counted; else it fails with AudienceError UNAVAILABLE. It need not be awaited."""
 
+_Waiter = Waiter[None]
 _position = Tally._fields.index
 _CALLS, _OTHER_ERRORS = _position("calls"), _position("other_errors")
 _USERS, _ADDS, _REMOVES = map(_position, ("valid_users", "valid_adds", "valid_removes"))
@@ -68,13 +69,13 @@ class Usage:
 
     def count(self, member_id: int, applied: Applied, deadline: float) -> Counted:
         """Count a call that is applied, in the hour it was read in."""
-        waiter = Waiter(deadline, self._loop.create_future())
+        waiter = _Waiter(deadline, self._loop.create_future())
         self._hour(member_id, applied.now_ms).add(applied, waiter)
         return waiter.done
 
     def count_failure(self, member_id: int) -> Counted:
         """Count a call that failed. It is counted sooner or later; what to await ends after a moment."""
-        waiter = Waiter(self._loop.time() + FAILURE_SECONDS, self._loop.create_future())
+        waiter = _Waiter(self._loop.time() + FAILURE_SECONDS, self._loop.create_future())
         self._hour(member_id, self._clock.now_ms()).add_failure(waiter)
         return waiter.done
 
@@ -135,8 +136,8 @@ class _Hour:
         self._tally = [0] * len(Tally._fields)
         self._errors = _Sample()
         self._segments = _Sample()
-        self._waiting: list[Waiter] = []
-        self._asked: list[Waiter] = []
+        self._waiting: list[_Waiter] = []
+        self._asked: list[_Waiter] = []
         self._addition: asyncio.Task[None] | None = None
         self._gathering = False
         self._room = float(LINES_AT_ONCE)
@@ -153,11 +154,11 @@ class _Hour:
         """Whether there is something left to add."""
         return self.busy or self._addition is not None or any(self._tally) or bool(self._errors or self._segments)
 
-    def add(self, applied: Applied, waiter: Waiter) -> None:
+    def add(self, applied: Applied, waiter: _Waiter) -> None:
         """Count a call, with the next addition."""
         tally = self._tally
         users, adds, removes = applied.totals
-        tally[_CALLS] += 1
+        tally[_CALLS] += applied.calls
         tally[_USERS] += users
         tally[_ADDS] += adds
         tally[_REMOVES] += removes
@@ -170,7 +171,7 @@ class _Hour:
             self._segments.add(segment_count, applied)
         self._wait(waiter)
 
-    def add_failure(self, waiter: Waiter) -> None:
+    def add_failure(self, waiter: _Waiter) -> None:
         """Count a call that failed, with the next addition."""
         self._tally[_OTHER_ERRORS] += 1
         self._wait(waiter)
@@ -203,7 +204,7 @@ class _Hour:
             for waiter in (*self._asked, *self._waiting):
                 waiter.fail(unavailable(NOT_COUNTED))
 
-    def _wait(self, waiter: Waiter) -> None:
+    def _wait(self, waiter: _Waiter) -> None:
         self._waiting.append(waiter)
         if self._addition is None and not self._gathering:
             self._gathering = True
@@ -244,7 +245,7 @@ class _Hour:
         error = unavailable(NOT_COUNTED) if addition.cancelled() else addition.exception()
         for waiter in asked:
             if error is None:
-                waiter.succeed()
+                waiter.succeed(None)
             else:
                 waiter.fail(error)
         if not addition.cancelled():

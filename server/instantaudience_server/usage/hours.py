@@ -120,7 +120,7 @@ class _Reading:
 
     def __init__(self) -> None:
         self.hours: set[int] = set()
-        self.waiters: list[Waiter] = []
+        self.waiters: list[Waiter[None]] = []
         self.pieces: Pieces = {}
 
 
@@ -195,7 +195,7 @@ class _Shelf:
                 self._task = self._loop.create_task(self._read_on())
         reading = self._next
         reading.hours.update(hours)
-        waiter = Waiter(deadline, self._loop.create_future())
+        waiter = Waiter[None](deadline, self._loop.create_future())
         reading.waiters.append(waiter)
         await waiter.done
         return reading.pieces
@@ -240,7 +240,7 @@ class _Shelf:
                 waiter.fail(error)
         else:
             for waiter in reading.waiters:
-                waiter.succeed()
+                waiter.succeed(None)
 
     async def _read(self, reading: _Reading) -> None:
         """Read what is not kept by now; finished hours are kept."""

@@ -21,6 +21,7 @@ from support.callers import caller
 from support.clocks import NOW_MS, FakeClock
 from support.clusters import connected, seconds_from_now
 from support.readings import CATALOG, LETTERS, as_response, encoded
+from support.stored import SlowStore
 from support.vectors import Vector, rt_segment_vectors
 
 UUID = "1ba98a6c-d1a5-49ef-ad1c-2d9230ebcd13"
@@ -224,14 +225,13 @@ async def test_a_request_that_is_only_validated_changes_nothing(
 
 
 async def test_the_end_is_fixed_when_the_request_is_read(
-    service: MembershipService, plain: RedisCluster, clock: FakeClock
+    cluster: Cluster, plain: RedisCluster, quotas: Quotas, usage: Usage, sizes: SegmentSizes, clock: FakeClock
 ) -> None:
-    request = encoded({"rt_segment": [{"user_id": "5", "seg_block": [{"seg_id": 12, "expiration": 10}]}]})
+    request = {"rt_segment": [{"user_id": "5", "seg_block": [{"seg_id": 12, "expiration": 10}]}]}
     read_at = clock.ms
-    prepared = await service.prepare(request, caller("demo", CATALOG), seconds_from_now())
-    clock.ms += 5 * MINUTE_MS
-    await service.write(prepared, seconds_from_now())
-    await service.write(prepared, seconds_from_now())
+    service = MembershipService(CATALOG, SlowStore(cluster, clock, 5 * MINUTE_MS), quotas, usage, sizes, clock)
+    await apply(service, request)
+    assert clock.ms == read_at + 5 * MINUTE_MS
     assert await standing(plain) == {("", "5"): {12: (0, read_at + 10 * MINUTE_MS)}}
 
 

@@ -1,8 +1,6 @@
 """Streams of requests (audience.proto, StreamSegments), from the pipeline down to a real cluster."""
 
 import asyncio
-import os
-import signal
 from collections.abc import AsyncIterator, Awaitable, Iterable
 from typing import Any
 
@@ -11,11 +9,9 @@ from google.rpc import code_pb2
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience_server.admission import Admission
 from instantaudience_server.catalog.feed import CatalogFeed
-from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.errors import unavailable
 from instantaudience_server.health import HealthService
 from instantaudience_server.memberships.service import MembershipService
-from instantaudience_server.memberships.streams import Stream
 from instantaudience_server.passwords.hashing import Passwords
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster import Cluster
@@ -28,10 +24,9 @@ from instantaudience_server.transport.pipeline import Pipeline
 from instantaudience_server.usage.counting import Usage
 from redis.asyncio import RedisCluster
 from structlog.testing import capture_logs
-from support.callers import caller
 from support.clocks import FakeClock
-from support.clusters import on_node, seconds_from_now, user_of_slots, whole
-from support.readings import CATALOG, encoded
+from support.clusters import seconds_from_now
+from support.readings import CATALOG
 
 TOKEN = "hbapi:1001:5ec4e7:ams1"
 CALL = Call(TOKEN, "r-1", None)
@@ -178,9 +173,9 @@ class Gates:
     def __init__(self) -> None:
         self.read = self.finished = self.cancelled = 0
         self.gates = [asyncio.Event() for _ in range(100)]
-        self.method = StreamMethod("/audience/Gates", pb.GetMembershipsRequest, lambda: None, self._start, self._refuse)
+        self.method = StreamMethod("/audience/Gates", pb.GetMembershipsRequest, self._start, self._refuse)
 
-    async def _start(self, state: None, request: Any, calling: Any, deadline: float) -> Awaitable[pb.UserMemberships]:
+    async def _start(self, request: Any, calling: Any, deadline: float) -> Awaitable[pb.UserMemberships]:
         return self._finish(request)
 
     async def _finish(self, request: Any) -> pb.UserMemberships:
@@ -300,34 +295,3 @@ async def test_a_request_that_starts_just_when_its_stream_is_left_is_cancelled_t
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert (gates.read, gates.cancelled) == (1, 1)
-
-
-async def test_a_write_waits_for_an_earlier_one_to_the_same_user_and_for_no_other(
-    service: MembershipService, embedded: EmbeddedCluster, plain: RedisCluster
-) -> None:
-    """Otherwise a write that is sent again after a redirection or a lost connection could be overtaken."""
-    there, elsewhere = (user_of_slots(*slots).decode().split(":")[2] for slots in ((0, 5460), (5461, 10922)))
-    calling, stream = caller("demo", CATALOG), Stream(service)
-
-    def request(user_id: str, value: int) -> Any:
-        return encoded({"rt_segment": [{"user_id": user_id, "seg_block": [{"seg_id": 12, "value": value}]}]})
-
-    async def start(user_id: str, value: int) -> Awaitable[pb.ApplySegmentsResult]:
-        return await stream.start(request(user_id, value), calling, seconds_from_now())
-
-    await (await start(there, 1))
-    node = embedded.nodes[0]
-    assert await on_node(node.port, "EXISTS", f"m:p:{there}")
-    os.kill(node.child.pid, signal.SIGSTOP)
-    try:
-        first = await start(there, 2)
-        second = asyncio.create_task(start(there, 3))
-        other = await start(elsewhere, 4)
-        assert (await other).message.users_in_request == 1
-        assert not second.done()
-    finally:
-        os.kill(node.child.pid, signal.SIGCONT)
-    await first
-    await (await second)
-    assert await plain.hgetall(f"m:p:{there}") == {b"12": b"3"}
-    await whole(embedded)

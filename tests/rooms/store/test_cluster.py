@@ -18,14 +18,14 @@ from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.telemetry import Event
 from redis.asyncio import Redis, RedisCluster
 from structlog.testing import capture_logs
-from support.clusters import connected, for_each, of_users, on_all_nodes, seconds_from_now, user_key
+from support.clusters import connected, for_each, of_users, on_all_nodes, seconds_from_now, user_key, write
 
 KEYS = [user_key(user_id) for user_id in range(1, 1001)]
 
 
 async def test_each_of_many_concurrent_calls_gets_its_own_replies(store: ClusterMembershipStore) -> None:
-    await store.write(
-        of_users({key: {NEVER: {1: index, 2: -index}} for index, key in enumerate(KEYS)}), seconds_from_now()
+    await write(
+        store, of_users({key: {NEVER: {1: index, 2: -index}} for index, key in enumerate(KEYS)}), seconds_from_now()
     )
 
     async def check(index: int) -> None:
@@ -34,7 +34,7 @@ async def test_each_of_many_concurrent_calls_gets_its_own_replies(store: Cluster
         expected = [{1: (index, NEVER), 2: (-index, NEVER)}]
         expected += [{1: (len(KEYS) - index, NEVER), 2: (index - len(KEYS), NEVER)}, {}][: index % 3]
         assert await store.read(asked, seconds_from_now(20)) == expected
-        await store.write(of_users({KEYS[index]: {NEVER: {3: index}}}), seconds_from_now(20))
+        await write(store, of_users({KEYS[index]: {NEVER: {3: index}}}), seconds_from_now(20))
         (read,) = await store.read([KEYS[index]], seconds_from_now(20))
         assert read[3] == (index, NEVER)
 
@@ -45,7 +45,7 @@ async def test_all_calls_of_a_turn_go_out_in_one_write_a_node(
     store: ClusterMembershipStore, embedded: EmbeddedCluster
 ) -> None:
     users = KEYS[:60]
-    await store.write(for_each(users, {NEVER: {1: 1}}), seconds_from_now())  # every connection stands now
+    await write(store, for_each(users, {NEVER: {1: 1}}), seconds_from_now())  # every connection stands now
     async with AsyncExitStack() as stack:
         watchers = [await stack.enter_async_context(Redis(host=HOST, port=port)) for port in embedded.ports]
 
@@ -56,7 +56,7 @@ async def test_all_calls_of_a_turn_go_out_in_one_write_a_node(
         await reads()  # the watchers' own connections stand, too
         before = await reads()
         await asyncio.gather(
-            *(store.write(of_users({key: {NEVER: {1: 2, 2: 2}}}), seconds_from_now()) for key in users)
+            *(write(store, of_users({key: {NEVER: {1: 2, 2: 2}}}), seconds_from_now()) for key in users)
         )
         after = await reads()
     assert [last - first for first, last in zip(before, after, strict=True)] == [2, 2, 2]  # the write and the question
@@ -66,27 +66,27 @@ async def test_past_its_bound_calls_are_refused_at_once(embedded: EmbeddedCluste
     async with connected(embedded.url, max_pending_bytes=20_000) as cluster:
         store = ClusterMembershipStore(cluster)
         many, few = for_each(KEYS[:80], {NEVER: {1: 1}}), of_users({KEYS[-1]: {NEVER: {1: 2}}})
-        pending = asyncio.create_task(store.write(many, seconds_from_now()))
+        pending = asyncio.create_task(write(store, many, seconds_from_now()))
         await asyncio.sleep(0)
         before = time.monotonic()
         with pytest.raises(AudienceError, match="overloaded") as refused:
-            await store.write(many, seconds_from_now(60))
+            await write(store, many, seconds_from_now(60))
         assert time.monotonic() - before < 1
         assert not pending.done()
         assert refused.value.reason is Reason.UNAVAILABLE
         assert refused.value.retry_after_seconds == 1
-        await store.write(few, seconds_from_now())  # there is room for this
+        await write(store, few, seconds_from_now())  # there is room for this
         await pending
-        await store.write(many, seconds_from_now())
+        await write(store, many, seconds_from_now())
         with pytest.raises(AudienceError, match="overloaded"):
-            await store.write(for_each(KEYS, {NEVER: {1: 1}}), seconds_from_now())
+            await write(store, for_each(KEYS, {NEVER: {1: 1}}), seconds_from_now())
         assert await store.read([KEYS[-1]], seconds_from_now()) == [{1: (2, NEVER)}]
 
 
 async def test_a_cancelled_call_drops_what_was_not_sent(store: ClusterMembershipStore) -> None:
-    await store.write(for_each(KEYS[:10], {NEVER: {1: 1}}), seconds_from_now())
-    cancelled = asyncio.create_task(store.write(for_each(KEYS[:10], {NEVER: {1: 2}}), seconds_from_now()))
-    kept = asyncio.create_task(store.write(of_users({KEYS[0]: {NEVER: {2: 2}}}), seconds_from_now()))
+    await write(store, for_each(KEYS[:10], {NEVER: {1: 1}}), seconds_from_now())
+    cancelled = asyncio.create_task(write(store, for_each(KEYS[:10], {NEVER: {1: 2}}), seconds_from_now()))
+    kept = asyncio.create_task(write(store, of_users({KEYS[0]: {NEVER: {2: 2}}}), seconds_from_now()))
     asyncio.get_running_loop().call_soon(cancelled.cancel)  # it has been queued by then, and not sent
     await kept
     with pytest.raises(asyncio.CancelledError):
@@ -95,7 +95,7 @@ async def test_a_cancelled_call_drops_what_was_not_sent(store: ClusterMembership
 
 
 async def test_a_call_that_is_cancelled_under_way_does_not_disturb_others(store: ClusterMembershipStore) -> None:
-    await store.write(of_users({key: {NEVER: {1: index}} for index, key in enumerate(KEYS)}), seconds_from_now())
+    await write(store, of_users({key: {NEVER: {1: index}} for index, key in enumerate(KEYS)}), seconds_from_now())
     reads = [asyncio.create_task(store.read([key], seconds_from_now())) for key in KEYS]
     await asyncio.sleep(0.001)
     for read in reads[::2]:
@@ -106,7 +106,7 @@ async def test_a_call_that_is_cancelled_under_way_does_not_disturb_others(store:
 
 async def test_a_deadline_that_is_over_is_unavailable(store: ClusterMembershipStore) -> None:
     with pytest.raises(AudienceError, match="sending the call again is safe") as failed:
-        await store.write(of_users({KEYS[0]: {NEVER: {1: 1}}}), seconds_from_now(-1))
+        await write(store, of_users({KEYS[0]: {NEVER: {1: 1}}}), seconds_from_now(-1))
     assert failed.value.reason is Reason.UNAVAILABLE
     assert failed.value.retry_after_seconds == 1
 
@@ -116,7 +116,7 @@ async def test_a_refused_command_is_a_defect_whose_log_names_no_user(
 ) -> None:
     await plain.set(KEYS[5], "no hash")
     with capture_logs() as logs, pytest.raises(RuntimeError, match=r"^127\.0\.0\.1:\d+ refused a command: WRONGTYPE$"):
-        await store.write(for_each(KEYS[:10], {NEVER: {1: 1}}), seconds_from_now())
+        await write(store, for_each(KEYS[:10], {NEVER: {1: 1}}), seconds_from_now())
     (entry,) = logs
     assert (entry["event"], entry["error"]) == (Event.STORE_COMMAND_REFUSED, "WRONGTYPE")
     assert set(entry) == {"event", "error", "node", "log_level"}
@@ -136,7 +136,7 @@ async def test_after_its_end_nothing_is_open(embedded: EmbeddedCluster) -> None:
         warnings.simplefilter("always")
         async with connected(embedded.url) as cluster:
             store = ClusterMembershipStore(cluster)
-            await store.write(for_each(KEYS, {NEVER: {1: 1}}), seconds_from_now())
+            await write(store, for_each(KEYS, {NEVER: {1: 1}}), seconds_from_now())
             assert await clients() >= before + 3
             left = asyncio.create_task(store.read(KEYS, seconds_from_now(60)))
             await asyncio.sleep(0)
@@ -159,10 +159,10 @@ def test_works_on_the_event_loop_of_the_workers(embedded: EmbeddedCluster) -> No
     async def use() -> list[dict[int, tuple[int, int]]]:
         async with connected(embedded.url) as cluster:
             store = ClusterMembershipStore(cluster)
-            await store.write(for_each(KEYS[:100], {NEVER: {1: 5}}), seconds_from_now())
+            await write(store, for_each(KEYS[:100], {NEVER: {1: 5}}), seconds_from_now())
             for _ in range(3):
                 await on_all_nodes(embedded, "CLIENT", "KILL", "TYPE", "normal")
-                await store.write(for_each(KEYS[:100], {NEVER: {2: 6}}), seconds_from_now())
+                await write(store, for_each(KEYS[:100], {NEVER: {2: 6}}), seconds_from_now())
             return await store.read(KEYS[:100], seconds_from_now())
 
     results = []

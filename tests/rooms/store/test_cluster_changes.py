@@ -20,6 +20,7 @@ from support.clusters import (
     seconds_from_now,
     users_of_slot,
     whole,
+    write,
 )
 
 SLOT = 100
@@ -50,12 +51,12 @@ async def errors(embedded: EmbeddedCluster, name: str) -> int:
 async def test_a_slot_that_has_moved_is_followed_and_learnt(
     store: ClusterMembershipStore, embedded: EmbeddedCluster, migration: Migration
 ) -> None:
-    await store.write(for_each(KEYS, {NEVER: {1: 1}}), seconds_from_now())
+    await write(store, for_each(KEYS, {NEVER: {1: 1}}), seconds_from_now())
     await migration.begin()
     assert await migration.move_keys() == len(KEYS)
     await migration.end()
     before = await errors(embedded, "MOVED")
-    await store.write(for_each(KEYS, {NEVER: {2: 2}}), seconds_from_now())
+    await write(store, for_each(KEYS, {NEVER: {2: 2}}), seconds_from_now())
     assert await errors(embedded, "MOVED") > before
     await asyncio.sleep(0)
     before = await errors(embedded, "MOVED")
@@ -68,10 +69,10 @@ async def test_a_slot_under_way_is_written_on_both_nodes(
 ) -> None:
     """Users that have not moved yet are served by the source, others and new ones by the target, after ASKING."""
     there, new = KEYS[:6], KEYS[6:]
-    await store.write(for_each(there, {NEVER: {1: 1, 9: 9}}), seconds_from_now())
+    await write(store, for_each(there, {NEVER: {1: 1, 9: 9}}), seconds_from_now())
     await migration.begin()
     asked, moved = await errors(embedded, "ASK"), await errors(embedded, "MOVED")
-    await store.write(for_each(KEYS, {NEVER: {2: 2}, REMOVE: {9: 0}}), seconds_from_now())
+    await write(store, for_each(KEYS, {NEVER: {2: 2}, REMOVE: {9: 0}}), seconds_from_now())
     assert await errors(embedded, "ASK") > asked
     assert await errors(embedded, "MOVED") == moved
     assert await store.read(KEYS, seconds_from_now()) == [
@@ -79,7 +80,7 @@ async def test_a_slot_under_way_is_written_on_both_nodes(
         *[{2: (2, NEVER)}] * len(new),
     ]
     assert await migration.move_keys() == len(there)
-    await store.write(for_each(KEYS, {NEVER: {3: 3}}), seconds_from_now())
+    await write(store, for_each(KEYS, {NEVER: {3: 3}}), seconds_from_now())
     await migration.end()
     assert await store.read(KEYS, seconds_from_now()) == [
         *[{1: (1, NEVER), 2: (2, NEVER), 3: (3, NEVER)}] * len(there),
@@ -98,7 +99,7 @@ async def test_no_write_is_lost_or_fails_while_a_slot_moves(
         count = 0
         while moving or not count:
             count += 1
-            await store.write(of_users({key: {NEVER: {count: count, 100_000: count}}}), seconds_from_now())
+            await write(store, of_users({key: {NEVER: {count: count, 100_000: count}}}), seconds_from_now())
         return count
 
     writers = [asyncio.create_task(keep_writing(key)) for key in KEYS]
@@ -106,7 +107,7 @@ async def test_no_write_is_lost_or_fails_while_a_slot_moves(
     await migration.begin()
     await migration.move_keys()
     await migration.end()
-    await store.write(of_users({KEYS[0]: {NEVER: {100_001: 1}}}), seconds_from_now())
+    await write(store, of_users({KEYS[0]: {NEVER: {100_001: 1}}}), seconds_from_now())
     moving = False
     counts = await asyncio.gather(*writers)
     read = await store.read(KEYS, seconds_from_now())
@@ -124,12 +125,12 @@ async def test_a_slot_that_nobody_serves_is_unavailable_until_somebody_does(
 ) -> None:
     """The node answers CLUSTERDOWN; other slots do not notice."""
     owner = await owner_of(embedded, SLOT)
-    await store.write(for_each(KEYS, {NEVER: {1: 1}}), seconds_from_now())
+    await write(store, for_each(KEYS, {NEVER: {1: 1}}), seconds_from_now())
     await on_node(owner, "CLUSTER", "DELSLOTS", SLOT)
     try:
-        waiting = asyncio.create_task(store.write(for_each(KEYS, {NEVER: {2: 2}}), seconds_from_now(20)))
+        waiting = asyncio.create_task(write(store, for_each(KEYS, {NEVER: {2: 2}}), seconds_from_now(20)))
         (other,) = users_of_slot(SLOT + 1, 1)
-        await store.write(of_users({other: {NEVER: {1: 1}}}), seconds_from_now())
+        await write(store, of_users({other: {NEVER: {1: 1}}}), seconds_from_now())
         while not await errors(embedded, "CLUSTERDOWN"):  # noqa: ASYNC110 - it tells no one
             await asyncio.sleep(0.01)
         assert not waiting.done()
@@ -146,8 +147,8 @@ async def test_starts_on_a_cluster_of_which_a_slot_is_not_served(embedded: Embed
         async with connected(embedded.url) as cluster:
             store = ClusterMembershipStore(cluster)
             (other,) = users_of_slot(SLOT + 1, 1)
-            await store.write(of_users({other: {NEVER: {1: 1}}}), seconds_from_now())
-            waiting = asyncio.create_task(store.write(for_each(KEYS, {NEVER: {2: 2}}), seconds_from_now(20)))
+            await write(store, of_users({other: {NEVER: {1: 1}}}), seconds_from_now())
+            waiting = asyncio.create_task(write(store, for_each(KEYS, {NEVER: {2: 2}}), seconds_from_now(20)))
             await asyncio.sleep(0.1)
             assert not waiting.done()
             await on_node(owner, "CLUSTER", "ADDSLOTS", SLOT)

@@ -26,6 +26,7 @@ from support.clusters import (
     user_key,
     user_of_slots,
     whole,
+    write,
 )
 
 KEYS = [user_key(user_id) for user_id in range(1, 201)]
@@ -56,7 +57,7 @@ async def test_calls_survive_lost_connections(store: ClusterMembershipStore, emb
         count = 0
         while killing or not count:
             count += 1
-            await store.write(for_each(keys, {NEVER: {count: count, 100_000: count}}), seconds_from_now(20))
+            await write(store, for_each(keys, {NEVER: {count: count, 100_000: count}}), seconds_from_now(20))
         return count
 
     slices = [KEYS[start::20] for start in range(20)]
@@ -91,9 +92,9 @@ async def test_not_now_is_asked_again(
     await on_all_nodes(embedded, *fault)
     try:
         with pytest.raises(AudienceError) as failed:
-            await store.write(for_each(KEYS, {NEVER: {1: 1}}), seconds_from_now(0.15))
+            await write(store, for_each(KEYS, {NEVER: {1: 1}}), seconds_from_now(0.15))
         assert failed.value.reason is Reason.UNAVAILABLE
-        waiting = asyncio.create_task(store.write(for_each(KEYS, {NEVER: {1: 1}}), seconds_from_now(20)))
+        waiting = asyncio.create_task(write(store, for_each(KEYS, {NEVER: {1: 1}}), seconds_from_now(20)))
         await asyncio.sleep(0.05)
         assert not waiting.done()
     finally:
@@ -105,16 +106,16 @@ async def test_not_now_is_asked_again(
 async def test_a_node_that_stands_still_is_unavailable_and_comes_back(embedded: EmbeddedCluster, send: Signal) -> None:
     async with connected(embedded.url, stalled_seconds=0.2, connect_timeout_seconds=0.3) as cluster:
         store = ClusterMembershipStore(cluster)
-        await store.write(for_each(KEY_OF_NODE, {NEVER: {1: 1}}), seconds_from_now())
+        await write(store, for_each(KEY_OF_NODE, {NEVER: {1: 1}}), seconds_from_now())
         send(embedded.nodes[1], signal.SIGSTOP)
         before = time.monotonic()
         with pytest.raises(AudienceError) as failed:
-            await store.write(for_each(KEY_OF_NODE, {NEVER: {1: 2}}), seconds_from_now(0.7))
+            await write(store, for_each(KEY_OF_NODE, {NEVER: {1: 2}}), seconds_from_now(0.7))
         assert failed.value.reason is Reason.UNAVAILABLE
         assert failed.value.retry_after_seconds
         assert 0.6 < time.monotonic() - before < 2
-        await store.write(for_each([KEY_OF_NODE[0], KEY_OF_NODE[2]], {NEVER: {1: 3}}), seconds_from_now(0.5))
-        waiting = asyncio.create_task(store.write(of_users({KEY_OF_NODE[1]: {NEVER: {1: 4}}}), seconds_from_now(10)))
+        await write(store, for_each([KEY_OF_NODE[0], KEY_OF_NODE[2]], {NEVER: {1: 3}}), seconds_from_now(0.5))
+        waiting = asyncio.create_task(write(store, of_users({KEY_OF_NODE[1]: {NEVER: {1: 4}}}), seconds_from_now(10)))
         await asyncio.sleep(0.3)
         send(embedded.nodes[1], signal.SIGCONT)
         await waiting
@@ -130,17 +131,17 @@ async def test_when_all_nodes_stand_still_the_service_says_so_and_comes_back(
 ) -> None:
     async with connected(embedded.url, stalled_seconds=0.1, connect_timeout_seconds=0.1) as cluster:
         store = ClusterMembershipStore(cluster)
-        await store.write(for_each(KEY_OF_NODE, {NEVER: {1: 1}}), seconds_from_now())
+        await write(store, for_each(KEY_OF_NODE, {NEVER: {1: 1}}), seconds_from_now())
         with capture_logs() as logs:
             for node in embedded.nodes:
                 send(node, signal.SIGSTOP)
             with pytest.raises(AudienceError) as failed:
-                await store.write(for_each(KEY_OF_NODE, {NEVER: {1: 2}}), seconds_from_now(1))
+                await write(store, for_each(KEY_OF_NODE, {NEVER: {1: 2}}), seconds_from_now(1))
             for node in embedded.nodes:
                 send(node, signal.SIGCONT)
         assert failed.value.reason is Reason.UNAVAILABLE
         assert {entry["event"] for entry in logs} == {Event.STORE_TOPOLOGY_UNKNOWN}
-        await store.write(for_each(KEY_OF_NODE, {NEVER: {1: 3}}), seconds_from_now(10))
+        await write(store, for_each(KEY_OF_NODE, {NEVER: {1: 3}}), seconds_from_now(10))
 
 
 async def test_a_stalled_connection_is_replaced(embedded: EmbeddedCluster, send: Signal) -> None:
@@ -154,10 +155,10 @@ async def test_a_stalled_connection_is_replaced(embedded: EmbeddedCluster, send:
 
     async with connected(embedded.url, stalled_seconds=0.2, connect_timeout_seconds=2.0) as cluster:
         store = ClusterMembershipStore(cluster)
-        await store.write(of_users({KEY_OF_NODE[0]: {NEVER: {1: 1}}}), seconds_from_now())
+        await write(store, of_users({KEY_OF_NODE[0]: {NEVER: {1: 1}}}), seconds_from_now())
         (first,) = await service_connections()
         send(node, signal.SIGSTOP)
-        waiting = asyncio.create_task(store.write(of_users({KEY_OF_NODE[0]: {NEVER: {1: 2}}}), seconds_from_now(10)))
+        waiting = asyncio.create_task(write(store, of_users({KEY_OF_NODE[0]: {NEVER: {1: 2}}}), seconds_from_now(10)))
         await asyncio.sleep(0.5)
         send(node, signal.SIGCONT)
         await waiting
@@ -171,10 +172,10 @@ async def test_a_stalled_connection_is_replaced(embedded: EmbeddedCluster, send:
 async def test_an_idle_connection_is_kept(embedded: EmbeddedCluster) -> None:
     async with connected(embedded.url, stalled_seconds=0.05) as cluster:
         store = ClusterMembershipStore(cluster)
-        await store.write(for_each(KEY_OF_NODE, {NEVER: {1: 1}}), seconds_from_now())
+        await write(store, for_each(KEY_OF_NODE, {NEVER: {1: 1}}), seconds_from_now())
         before = [info["total_connections_received"] for info in await on_all_nodes(embedded, "INFO", "stats")]
         await asyncio.sleep(0.3)
-        await store.write(for_each(KEY_OF_NODE, {NEVER: {1: 2}}), seconds_from_now())
+        await write(store, for_each(KEY_OF_NODE, {NEVER: {1: 2}}), seconds_from_now())
         after = [info["total_connections_received"] for info in await on_all_nodes(embedded, "INFO", "stats")]
         assert [last - first for first, last in zip(before, after, strict=True)] == [1, 1, 1]  # of INFO's own client
 
@@ -182,15 +183,15 @@ async def test_an_idle_connection_is_kept(embedded: EmbeddedCluster) -> None:
 async def test_a_killed_node_takes_only_its_slots_with_it_until_it_is_back(
     store: ClusterMembershipStore, embedded: EmbeddedCluster, send: Signal
 ) -> None:
-    await store.write(for_each(KEY_OF_NODE, {NEVER: {1: 1}}), seconds_from_now())
+    await write(store, for_each(KEY_OF_NODE, {NEVER: {1: 1}}), seconds_from_now())
     send(embedded.nodes[2], signal.SIGKILL)
     with pytest.raises(AudienceError) as failed:
-        await store.write(for_each(KEY_OF_NODE, {NEVER: {1: 2}}), seconds_from_now(0.5))
+        await write(store, for_each(KEY_OF_NODE, {NEVER: {1: 2}}), seconds_from_now(0.5))
     assert failed.value.reason is Reason.UNAVAILABLE
     for _ in range(10):
-        await store.write(for_each(KEY_OF_NODE[:2], {NEVER: {1: 3}}), seconds_from_now(0.5))
+        await write(store, for_each(KEY_OF_NODE[:2], {NEVER: {1: 3}}), seconds_from_now(0.5))
     # It loads its data, and takes no writes for two seconds then; calls with time wait for it.
-    await store.write(of_users({KEY_OF_NODE[2]: {NEVER: {2: 4}}}), seconds_from_now(20))
+    await write(store, of_users({KEY_OF_NODE[2]: {NEVER: {2: 4}}}), seconds_from_now(20))
     (read,) = await store.read([KEY_OF_NODE[2]], seconds_from_now())
     assert read[2] == (4, NEVER)
 

@@ -11,7 +11,7 @@ from instantaudience_server.store.interface import NEVER, REMOVE
 from instantaudience_server.store.keys import external_id_key
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from redis.asyncio import RedisCluster
-from support.clusters import for_each, of_users, on_all_nodes, seconds_from_now, user_key
+from support.clusters import for_each, of_users, on_all_nodes, seconds_from_now, user_key, write
 
 HOUR_FROM_NOW = int(time.time() * 1000) + 3_600_000
 TWO_HOURS_FROM_NOW = HOUR_FROM_NOW + 3_600_000
@@ -33,7 +33,7 @@ async def standing(plain: RedisCluster, key: bytes) -> dict[int, tuple[int, int]
 
 
 async def test_a_membership_is_a_field_with_its_own_end(store: ClusterMembershipStore, plain: RedisCluster) -> None:
-    await store.write(of_users({KEY: {HOUR_FROM_NOW: {10001: 1, 12: -7}, NEVER: {10002: 3}}}), seconds_from_now())
+    await write(store, of_users({KEY: {HOUR_FROM_NOW: {10001: 1, 12: -7}, NEVER: {10002: 3}}}), seconds_from_now())
     assert await standing(plain, KEY) == {10001: (1, HOUR_FROM_NOW), 12: (-7, HOUR_FROM_NOW), 10002: (3, -1)}
     assert await plain.pexpiretime(KEY) == -1
     assert await store.read([KEY], seconds_from_now()) == [
@@ -47,35 +47,35 @@ async def test_writing_again_replaces_value_and_end(
     store: ClusterMembershipStore, plain: RedisCluster, before: int, after: int
 ) -> None:
     other = {12: (8, HOUR_FROM_NOW)}
-    await store.write(of_users({KEY: {before: {10001: 1}}}), seconds_from_now())
-    await store.write(of_users({KEY: {HOUR_FROM_NOW: {12: 8}}}), seconds_from_now())
-    await store.write(of_users({KEY: {after: {10001: 2}}}), seconds_from_now())
+    await write(store, of_users({KEY: {before: {10001: 1}}}), seconds_from_now())
+    await write(store, of_users({KEY: {HOUR_FROM_NOW: {12: 8}}}), seconds_from_now())
+    await write(store, of_users({KEY: {after: {10001: 2}}}), seconds_from_now())
     assert await standing(plain, KEY) == {10001: (2, after or -1), **other}
 
 
 async def test_removing_takes_the_field_and_the_last_one_the_key(
     store: ClusterMembershipStore, plain: RedisCluster
 ) -> None:
-    await store.write(of_users({KEY: {HOUR_FROM_NOW: {1: 1}, NEVER: {2: 2, 3: 3}}}), seconds_from_now())
-    await store.write(of_users({KEY: {REMOVE: {1: 0, 2: 0}}}), seconds_from_now())
+    await write(store, of_users({KEY: {HOUR_FROM_NOW: {1: 1}, NEVER: {2: 2, 3: 3}}}), seconds_from_now())
+    await write(store, of_users({KEY: {REMOVE: {1: 0, 2: 0}}}), seconds_from_now())
     assert await standing(plain, KEY) == {3: (3, -1)}
-    await store.write(of_users({KEY: {REMOVE: {3: 0}}}), seconds_from_now())
+    await write(store, of_users({KEY: {REMOVE: {3: 0}}}), seconds_from_now())
     assert await standing(plain, KEY) == {}
 
 
 async def test_leaving_a_segment_that_one_is_not_in_is_no_error(
     store: ClusterMembershipStore, plain: RedisCluster
 ) -> None:
-    await store.write(of_users({KEY: {REMOVE: {1: 0}}}), seconds_from_now())
-    await store.write(of_users({KEY: {NEVER: {2: 2}}}), seconds_from_now())
-    await store.write(of_users({KEY: {REMOVE: {1: 0}}}), seconds_from_now())
+    await write(store, of_users({KEY: {REMOVE: {1: 0}}}), seconds_from_now())
+    await write(store, of_users({KEY: {NEVER: {2: 2}}}), seconds_from_now())
+    await write(store, of_users({KEY: {REMOVE: {1: 0}}}), seconds_from_now())
     assert await standing(plain, KEY) == {2: (2, -1)}
 
 
 @pytest.mark.parametrize("end", [NEVER, HOUR_FROM_NOW, THOUSAND_YEARS_FROM_NOW], ids=["never", "hour", "1000 years"])
 async def test_every_value_and_end_comes_back(store: ClusterMembershipStore, plain: RedisCluster, end: int) -> None:
     values = dict(enumerate(VALUES, start=2**31 - len(VALUES)))
-    await store.write(of_users({KEY: {end: values}}), seconds_from_now())
+    await write(store, of_users({KEY: {end: values}}), seconds_from_now())
     assert await standing(plain, KEY) == {segment: (value, end or -1) for segment, value in values.items()}
     assert await store.read([KEY], seconds_from_now()) == [{segment: (value, end) for segment, value in values.items()}]
 
@@ -84,16 +84,16 @@ async def test_a_membership_whose_end_is_over_when_it_is_written_does_not_stand(
     store: ClusterMembershipStore, plain: RedisCluster
 ) -> None:
     """The end is fixed when the request is read; a write that comes later than that must not extend it."""
-    await store.write(of_users({KEY: {HOUR_FROM_NOW: {1: 1, 2: 2}}}), seconds_from_now())
-    await store.write(of_users({KEY: {HOUR_FROM_NOW - 2 * 3_600_000: {1: 5}}}), seconds_from_now())
+    await write(store, of_users({KEY: {HOUR_FROM_NOW: {1: 1, 2: 2}}}), seconds_from_now())
+    await write(store, of_users({KEY: {HOUR_FROM_NOW - 2 * 3_600_000: {1: 5}}}), seconds_from_now())
     assert await standing(plain, KEY) == {2: (2, HOUR_FROM_NOW)}
     assert await store.read([KEY], seconds_from_now()) == [{2: (2, HOUR_FROM_NOW)}]
 
 
 async def test_users_are_read_in_the_order_asked_for(store: ClusterMembershipStore) -> None:
     keys = [user_key(user_id) for user_id in range(1, 301)]
-    await store.write(
-        of_users({key: {NEVER: {7: index}} for index, key in enumerate(keys) if index % 3}), seconds_from_now()
+    await write(
+        store, of_users({key: {NEVER: {7: index}} for index, key in enumerate(keys) if index % 3}), seconds_from_now()
     )
     asked = [*reversed(keys), keys[1], keys[1]]
     expected = [{7: (keys.index(key), NEVER)} if keys.index(key) % 3 else {} for key in asked]
@@ -103,7 +103,7 @@ async def test_users_are_read_in_the_order_asked_for(store: ClusterMembershipSto
 
 async def test_nothing_to_write_is_no_command(store: ClusterMembershipStore, embedded: EmbeddedCluster) -> None:
     before = await calls(embedded)
-    await store.write([], seconds_from_now())
+    await write(store, [], seconds_from_now())
     assert await calls(embedded) == before
 
 
@@ -137,7 +137,7 @@ async def test_changes_with_one_end_are_one_atomic_command(
 ) -> None:
     users = [f"m:i:{index:036x}".encode() for index in range(5)]
     before = await calls(embedded)
-    await store.write(for_each(users, user_changes), seconds_from_now())
+    await write(store, for_each(users, user_changes), seconds_from_now())
     after = await calls(embedded)
     assert {name: after[name] - before[name] for name in after} == {name: 5 * count for name, count in commands.items()}
 
@@ -146,8 +146,8 @@ async def test_calls_of_one_user_are_carried_out_in_order(store: ClusterMembersh
     async with asyncio.TaskGroup() as tasks:
         for value in range(300):
             changes = of_users({KEY: {REMOVE if value % 2 else NEVER: {1: value, 2: value}}})
-            tasks.create_task(store.write(changes, seconds_from_now()))
-        tasks.create_task(store.write(of_users({KEY: {NEVER: {1: 77}}}), seconds_from_now()))
+            tasks.create_task(write(store, changes, seconds_from_now()))
+        tasks.create_task(write(store, of_users({KEY: {NEVER: {1: 77}}}), seconds_from_now()))
     assert await store.read([KEY], seconds_from_now()) == [{1: (77, NEVER)}]
 
 
@@ -157,7 +157,7 @@ async def test_a_user_with_many_memberships_is_read_in_parts(
     """And users with few beside it, one of them twice; what is over meanwhile is left out."""
     few, nobody = user_key(2), user_key(3)
     many = {NEVER: {number: number for number in range(1, 3001)}, HOUR_FROM_NOW: dict.fromkeys(range(5001, 8001), 7)}
-    await store.write(of_users({KEY: many, few: {NEVER: {1: 5}}}), seconds_from_now())
+    await write(store, of_users({KEY: many, few: {NEVER: {1: 5}}}), seconds_from_now())
     await plain.hpexpire(KEY, 1, *range(2900, 3001))  # type: ignore[misc]
     await asyncio.sleep(0.05)
     parts = []

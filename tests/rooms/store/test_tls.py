@@ -13,7 +13,7 @@ from instantaudience_server.processes import free_ports
 from instantaudience_server.store.interface import NEVER
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.store.topology import StoreUnusableError
-from support.clusters import connected, for_each, on_node, running_node, seconds_from_now, user_key
+from support.clusters import connected, for_each, on_node, running_node, seconds_from_now, user_key, write
 from support.tls import certificate, tls_terminated
 
 KEYS = [user_key(user_id) for user_id in range(1, 2001)]
@@ -39,10 +39,10 @@ async def use(port: int, url: str) -> None:
     async with connected(url) as cluster:
         store = ClusterMembershipStore(cluster)
         await asyncio.gather(
-            *(store.write(for_each(KEYS, {NEVER: {segment: 1}}), seconds_from_now(20)) for segment in range(10))
+            *(write(store, for_each(KEYS, {NEVER: {segment: 1}}), seconds_from_now(20)) for segment in range(10))
         )
         await on_node(port, "CLIENT", "KILL", "TYPE", "normal")
-        await store.write(for_each(KEYS, {NEVER: {10: 1}}), seconds_from_now(20))
+        await write(store, for_each(KEYS, {NEVER: {10: 1}}), seconds_from_now(20))
         expected = dict.fromkeys(range(11), (1, NEVER))
         assert await store.read(KEYS, seconds_from_now(20)) == [expected] * len(KEYS)
 

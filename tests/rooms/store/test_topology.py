@@ -11,7 +11,7 @@ from instantaudience_server.store.interface import NEVER
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.store.topology import StoreUnusableError, Topology
 from redis.asyncio import Redis
-from support.clusters import connected, for_each, on_all_nodes, running_node, seconds_from_now, user_key
+from support.clusters import connected, for_each, on_all_nodes, running_node, seconds_from_now, user_key, write
 
 KEYS = [user_key(user_id) for user_id in range(1, 101)]
 CLUSTERED = "cluster-enabled yes"
@@ -32,7 +32,7 @@ async def refusal(url: str) -> str:
 async def works(url: str) -> None:
     async with connected(url) as cluster:
         store = ClusterMembershipStore(cluster)
-        await store.write(for_each(KEYS, {NEVER: {1: 1}}), seconds_from_now())
+        await write(store, for_each(KEYS, {NEVER: {1: 1}}), seconds_from_now())
         assert await store.read(KEYS, seconds_from_now()) == [{1: (1, NEVER)}] * len(KEYS)
         await cluster.ping(seconds_from_now())
 

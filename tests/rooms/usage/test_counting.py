@@ -29,6 +29,7 @@ from support.callers import caller
 from support.clocks import FakeClock
 from support.clusters import connected, eventually, on_all_nodes, seconds_from_now
 from support.readings import CATALOG, encoded
+from support.stored import SlowStore
 
 DEMO, EXTERNAL = 123, 958
 FEW = {"rt_segment": [{"user_id": "5", "seg_block": [{"seg_id": 10001, "expiration": 60}]}]}
@@ -175,11 +176,15 @@ async def test_a_call_is_answered_when_it_is_counted(
 
 
 async def test_an_hour_is_that_in_which_the_call_was_read(
-    service: MembershipService, usage_store: ClusterUsageStore, clock: FakeClock
+    usage_store: ClusterUsageStore,
+    cluster: Cluster,
+    quotas: Quotas,
+    usage: Usage,
+    sizes: SegmentSizes,
+    clock: FakeClock,
 ) -> None:
-    prepared = await service.prepare(encoded(FEW), caller("demo", CATALOG), seconds_from_now())
-    clock.ms += MS_PER_HOUR
-    await service.write(prepared, seconds_from_now())
+    service = MembershipService(CATALOG, SlowStore(cluster, clock, MS_PER_HOUR), quotas, usage, sizes, clock)
+    await apply(service, FEW)
     assert await hour_of(usage_store, clock) is None
     found = await hour_of(usage_store, clock, hours_ago=1)
     assert found is not None

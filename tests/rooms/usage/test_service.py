@@ -285,7 +285,7 @@ async def test_the_overview(worker: Worker) -> None:
 
     async def is_told() -> None:
         quotas = Quotas(worker.quota_store)
-        await asyncio.gather(*[quotas.ask_posts(member, users, seconds_from_now()) for users in (3, 4)])
+        await quotas.ask_posts(member, [3, 4], seconds_from_now())
         await quotas.ask_gets(member, "segment", 5, seconds_from_now())
         overview = await worker.overview("admin", member_id=OWN)
         await quotas.close()

@@ -126,7 +126,6 @@ STREAMS = [
     ("Stream", "", OK, [0, 0], 0, []),
     ("Stream", "tokens", INTERNAL, [], 0, [DEFECT]),
     ("Stream", "tokens:refused", INVALID, [], 0, []),
-    ("Stream", "open", INTERNAL, [], 0, [DEFECT]),
     ("Stream", "headers", INTERNAL, [], 0, [DEFECT]),
     ("Stream", "request", OK, [13, 13], 2, [DEFECT] * 2),
     ("Stream", "start", OK, [13, 13], 2, [DEFECT] * 2),

@@ -1,0 +1,250 @@
+"""Carries out batches of posts: may they, what do they hold, write it, count it (source: contract, "POST /rt-segment").
+
+Each post keeps what is its own: its decision, its answer, its failure.
+"""
+
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
+from itertools import compress
+from typing import NamedTuple
+
+from instantaudience_server.catalog.access import Caller
+from instantaudience_server.catalog.catalog import Catalog
+from instantaudience_server.clock import Clock
+from instantaudience_server.errors import AudienceError
+from instantaudience_server.memberships import identity
+from instantaudience_server.memberships.external_ids import ExternalIds
+from instantaudience_server.memberships.known_blocks import KnownBlocks
+from instantaudience_server.memberships.posts import Batch, Post, Result
+from instantaudience_server.memberships.reading import Reading
+from instantaudience_server.memberships.wire import decode_user, split_user
+from instantaudience_server.quotas import Decision, Quotas
+from instantaudience_server.segment_sizes import SegmentSizes
+from instantaudience_server.store.interface import Alike, Changes, MembershipStore, Writing
+from instantaudience_server.usage.counting import Counted, Usage
+
+PATIENCE_SECONDS = 0.05
+"""How long posts that were read as one wait for earlier writes to the users of some of them."""
+READ_AHEAD_BYTES = 32_768
+"""A request up to this size is read while nobody knows yet whether its member may send it: it would wait for the answer
+otherwise, and reading it costs no more than asking."""
+NOT_WRITTEN = "the cluster did not answer in time; sending the call again is safe"
+
+
+class Read(NamedTuple):
+    """Posts that were read as one, and the result of each once it is written."""
+
+    reading: Reading
+    posts: Sequence[Post]
+    results: Sequence[Result]
+
+    @property
+    def keys(self) -> frozenset[bytes]:
+        """The users that it changes."""
+        return frozenset([key for keys, _ in self.reading.changes for key in keys])
+
+
+class Applying:
+    """Carries out batches. What is to be in order is written after what came before to the same users."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        store: MembershipStore,
+        external_ids: ExternalIds,
+        quotas: Quotas,
+        usage: Usage,
+        sizes: SegmentSizes,
+        clock: Clock,
+    ) -> None:
+        self._catalog = catalog
+        self._known = KnownBlocks(catalog)
+        self._store = store
+        self._external_ids = external_ids
+        self._quotas = quotas
+        self._usage = usage
+        self._sizes = sizes
+        self._clock = clock
+        self._turns: dict[int, asyncio.Lock] = {}
+        """By member: who reads what is to be in order."""
+        self._writing: dict[asyncio.Task[None], frozenset[bytes]] = {}
+        """What is to be in order and under way, and the users that it changes."""
+
+    async def carry_out(self, batch: Batch, caller: Caller, in_order: bool) -> None:
+        """Apply posts; each one gets its result when the cluster has taken all its writes, and counted it.
+
+        The question whether the member may send them is asked first. Small requests are read while it is under way.
+
+        Raises:
+            AudienceError: UNAVAILABLE, for all of them; the other ways to fail are each post's own.
+        """
+        member = caller.member
+        counts = [min(len(post.users), member.limits.users_per_call) for post in batch.posts]
+        decisions = self._quotas.ask_posts(member, counts, batch.deadline)
+        if in_order:
+            async with self._turns.setdefault(member.id, asyncio.Lock()):
+                reads = await self._read(batch, decisions, caller)
+                writing = [self._begin_to_write(read, batch, caller) for read in reads]
+            await asyncio.gather(*writing)
+            return
+        reads = await self._read(batch, decisions, caller)
+        if len(reads) == 1:
+            await self._write(reads[0], batch, caller)
+        else:
+            await asyncio.gather(*[self._write(read, batch, caller) for read in reads])
+
+    async def _read(
+        self, batch: Batch, decisions: "asyncio.Future[Sequence[Decision]]", caller: Caller
+    ) -> Sequence[Read]:
+        """Read the posts that may be applied."""
+        now_ms = self._clock.now_ms()
+        posts = batch.posts
+        ahead = max([post.size_bytes for post in posts]) <= READ_AHEAD_BYTES
+        reads: Sequence[Read] = await self._read_posts(posts, batch, caller, now_ms) if ahead else ()
+        admitted = _admitted(posts, await decisions)
+        batch.overdue_text = NOT_WRITTEN
+        if ahead and len(admitted) == len(posts):
+            return reads
+        return await self._read_posts(admitted, batch, caller, now_ms)
+
+    async def _read_posts(self, posts: Sequence[Post], batch: Batch, caller: Caller, now_ms: int) -> Sequence[Read]:
+        """Read posts, as few pieces as can be; those that cannot be read fail."""
+        left = [post for post in posts if not post.ended]
+        if len(left) > 1:
+            together = self._read_together(left, caller, now_ms)
+            if together is not None:
+                return [together]
+            regular = [self._read_together([post], caller, now_ms) is not None for post in left]
+            together = self._read_together(list(compress(left, regular)), caller, now_ms)
+            if together is not None:
+                others = [post for post, is_regular in zip(left, regular, strict=True) if not is_regular]
+                alone = await self._read_each(others, batch, caller, now_ms)
+                if all(together.keys.isdisjoint(other.keys) for other in alone):
+                    return [together, *alone]
+        return await self._read_each(left, batch, caller, now_ms)
+
+    def _read_together(self, posts: Sequence[Post], caller: Caller, now_ms: int) -> Read | None:
+        """Read posts as one, where that can be done."""
+        if not posts or any(post.validate_only for post in posts):
+            return None
+        reading = Reading(self._catalog, self._known, caller, now_ms, {})
+        try:
+            counts = reading.read_together([post.users for post in posts])
+        except AudienceError:
+            return None
+        return None if counts is None else Read(reading, posts, [Result(*each) for each in counts])
+
+    async def _read_each(self, posts: Sequence[Post], batch: Batch, caller: Caller, now_ms: int) -> list[Read]:
+        """Read posts one after the other."""
+        reads = []
+        for post in posts:
+            try:
+                reads.append(await self._read_alone(post, batch, caller, now_ms))
+            except AudienceError as error:
+                post.fail(error)
+        return reads
+
+    async def _read_alone(self, post: Post, batch: Batch, caller: Caller, now_ms: int) -> Read:
+        """Read a post, whatever may be in it.
+
+        Raises:
+            AudienceError: SYNTAX; UNAVAILABLE, when external IDs cannot be resolved.
+        """
+        users = post.users
+        platform_keys = await self._external_ids.of_request(users, caller.member, batch.deadline)
+        reading = Reading(self._catalog, self._known, caller, now_ms, platform_keys)
+        position = reading.read(users)
+        while position < len(users):
+            await asyncio.sleep(0)
+            position = reading.read(users, position)
+        invalid_users = None if reading.users else map(decode_user, users)
+        warnings = tuple(reading.warnings.of_answer(invalid_users))
+        return Read(reading, [post], [Result(reading.users, reading.segments, warnings)])
+
+    def _begin_to_write(self, read: Read, batch: Batch, caller: Caller) -> "asyncio.Task[None]":
+        """Write after earlier writes to the same users: one that is sent again, after a redirection or a lost
+        connection, could be overtaken."""
+        keys = read.keys
+        earlier = [task for task, busy in self._writing.items() if not keys.isdisjoint(busy)]
+        writing = asyncio.create_task(self._write_after(earlier, read, batch, caller))
+        self._writing[writing] = keys
+        writing.add_done_callback(self._writing.__delitem__)
+        return writing
+
+    async def _write_after(
+        self, earlier: Sequence["asyncio.Task[None]"], read: Read, batch: Batch, caller: Caller
+    ) -> None:
+        while earlier:
+            await asyncio.wait(earlier, timeout=PATIENCE_SECONDS)
+            earlier = [task for task in earlier if not read.keys.isdisjoint(self._writing.get(task, ()))]
+            if earlier and len(read.posts) > 1:
+                await self._write_apart(read, batch, caller)
+                return
+        await self._write(read, batch, caller)
+
+    async def _write_apart(self, read: Read, batch: Batch, caller: Caller) -> None:
+        """Write posts that were read as one each by itself, so that only those wait that have to."""
+        apart = [self._read_together([post], caller, read.reading.now_ms) for post in read.posts]
+        task = asyncio.current_task()
+        assert task is not None
+        self._writing[task] = frozenset()
+        await asyncio.gather(*[self._begin_to_write(each, batch, caller) for each in apart if each is not None])
+
+    async def _write(self, read: Read, batch: Batch, caller: Caller) -> None:
+        """Write what posts change, count it, and give them their results."""
+        reading, posts, _ = read
+        failures: Mapping[bytes, Exception] = {}
+        try:
+            if not posts[0].validate_only:
+                counted = self._usage.count(caller.member.id, reading.applied, batch.deadline)
+                writing = self._store.write(reading.changes, batch.deadline)
+                if len(posts) > 1:
+                    batch.settle = partial(self._settle, read, writing, counted, asyncio.current_task())
+                await writing.done
+                failures = writing.failures()
+                self._sizes.note(_without(reading.changes, failures) if failures else reading.changes)
+                await counted
+        except Exception as error:
+            for post in posts:
+                post.fail(error)
+            return
+        for post, result in zip(posts, read.results, strict=True):
+            failed = _users_among(post, failures, alone=len(posts) == 1) if failures else None
+            if failed is None:
+                post.succeed(result)
+            else:
+                post.fail(failures[failed])
+
+    def _settle(self, read: Read, writing: Writing, counted: Counted, task: "asyncio.Task[None] | None") -> None:
+        """Give those posts their results whose users are written; others may wait for another part of the cluster."""
+        unwritten = frozenset(writing.unwritten())
+        if task in self._writing:
+            self._writing[task] = unwritten
+        if counted.done() and not counted.cancelled() and counted.exception() is None:
+            for post, result in zip(read.posts, read.results, strict=True):
+                if _users_among(post, unwritten, alone=False) is None:
+                    post.succeed(result)
+
+
+def _admitted(posts: Sequence[Post], decisions: Sequence[Decision]) -> Sequence[Post]:
+    """The posts that may be applied; the others fail."""
+    if not any(decisions):
+        return posts
+    for post, error in zip(posts, decisions, strict=True):
+        if error is not None:
+            post.fail(error)
+    return [post for post, error in zip(posts, decisions, strict=True) if error is None]
+
+
+def _users_among(post: Post, keys: Collection[bytes], *, alone: bool) -> bytes | None:
+    """One of the keys that is a user's of this post. Where a post is not `alone`, its users are on the platform."""
+    if alone:
+        return next(iter(keys))
+    own = [identity.encoded_platform_key(split_user(user)[0]) for user in post.users]
+    return next((key for key in own if key in keys), None)
+
+
+def _without(changes: Changes, failures: Mapping[bytes, Exception]) -> Changes:
+    """The changes that were made."""
+    return [Alike([key for key in keys if key not in failures], each) for keys, each in changes]

@@ -1,0 +1,50 @@
+"""Whom the external IDs of a request mean (source: contract, "Domains")."""
+
+from collections.abc import Mapping, Sequence
+
+from instantaudience_server.catalog.catalog import Member
+from instantaudience_server.memberships import identity, rules
+from instantaudience_server.memberships.wire import decode_user
+from instantaudience_server.store.interface import MembershipStore
+
+
+class ExternalIds:
+    """Looks external IDs up. Deadlines are times of the event loop's clock, in seconds."""
+
+    def __init__(self, store: MembershipStore) -> None:
+        self._store = store
+
+    async def of_request(self, users: Sequence[bytes], member: Member, deadline: float) -> Mapping[bytes, bytes]:
+        """As `platform_keys`, of a request's encoded users; empty where the member's IDs are not external.
+
+        Raises:
+            AudienceError: SYNTAX, when a user cannot be decoded; UNAVAILABLE.
+        """
+        if member.external_member_id is None:
+            return {}
+        most_users = member.limits.users_per_call
+        decoded = map(decode_user, users[:most_users])
+        checked = (
+            rules.check_user(index, user, member.external_member_id, most_users) for index, user in enumerate(decoded)
+        )
+        return await self.platform_keys([key for key, _ in checked if is_external(key)], deadline)
+
+    async def platform_keys(self, external_keys: Sequence[bytes], deadline: float) -> Mapping[bytes, bytes]:
+        """The platform users' keys of external IDs, by external key, asked for at once; unmapped ones are left out.
+
+        Raises:
+            AudienceError: UNAVAILABLE.
+        """
+        unique = list(dict.fromkeys(external_keys))
+        user_ids = await self._store.resolve_external_ids(unique, deadline)
+        keys = {
+            external: identity.platform_key(user_id)
+            for external, user_id in zip(unique, user_ids, strict=True)
+            if user_id is not None
+        }
+        return {external: key for external, key in keys.items() if key is not None}
+
+
+def is_external(key: bytes) -> bool:
+    """Whether a key leads to a user by an external ID."""
+    return key.startswith(b"x:")

@@ -1,0 +1,108 @@
+"""Takes posts together that are there in one turn of the event loop (docs/adr/0020-gathering.md).
+
+Nothing is held back: a post that is alone goes alone, at the end of the turn it came in.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+from instantaudience_server.catalog.access import Caller
+from instantaudience_server.errors import unavailable
+from instantaudience_server.memberships.posts import Batch, Post
+from instantaudience_server.quotas import UNANSWERED
+from instantaudience_server.waiting import Sweeper
+
+MOST_POSTS = 256
+MOST_USERS = 2000
+MOST_BYTES = 2**18
+"""What a batch holds, at most (but one post may have more): it is read in a few milliseconds, and others get their
+turn. What is left over is taken in the next turn, when every other caller has had a batch too."""
+
+
+class Gathering:
+    """Gathers posts by caller, and has batches of them carried out: `carry_out(batch, caller, in_order)`."""
+
+    def __init__(self, carry_out: Callable[[Batch, Caller, bool], Awaitable[None]]) -> None:
+        self._carry_out = carry_out
+        self._loop = asyncio.get_running_loop()
+        self._queues: dict[tuple[int, bool], tuple[Caller, deque[Post]]] = {}
+        """By the caller's identity, and whether order matters."""
+        self._batches: dict[asyncio.Task[None], Batch] = {}
+        self._sweeper = Sweeper(lambda: (self,))
+
+    def add(self, post: Post, caller: Caller, *, in_order: bool = False) -> None:
+        """Have a post carried out. Those that are to be `in_order` change users in the order they were added."""
+        key = id(caller), in_order
+        queue = self._queues.get(key)
+        if queue is None:
+            if not self._queues:
+                self._loop.call_soon(self._flush)
+            queue = self._queues[key] = caller, deque()
+        queue[1].append(post)
+
+    @property
+    def busy(self) -> bool:
+        """Whether posts are under way."""
+        return bool(self._batches)
+
+    def fail_overdue(self, now: float) -> None:
+        """Fail the posts whose deadline is over, unless their batch's is over too: that is noticed where it waits."""
+        for batch in self._batches.values():
+            if batch.settle is not None:
+                batch.settle()
+            if now < batch.deadline:
+                for post in batch.posts:
+                    if post.deadline <= now and not post.ended:
+                        post.fail(unavailable(batch.overdue_text))
+
+    async def close(self) -> None:
+        """Give up what is under way."""
+        self._sweeper.close()
+        for task in self._batches:
+            task.cancel()
+        await asyncio.gather(*self._batches, return_exceptions=True)
+
+    def _flush(self) -> None:
+        """Begin a batch of each caller."""
+        queues, self._queues = self._queues, {}
+        self._sweeper.arm()
+        for (name, in_order), (caller, posts) in queues.items():
+            taken = _take(posts, alone=caller.member.external_member_id is not None)
+            if posts:
+                if not self._queues:
+                    self._loop.call_soon(self._flush)
+                self._queues[name, in_order] = caller, posts
+            if taken:
+                batch = Batch(taken, UNANSWERED)
+                task = self._loop.create_task(self._run(batch, caller, in_order))
+                self._batches[task] = batch
+                task.add_done_callback(self._batches.__delitem__)
+
+    async def _run(self, batch: Batch, caller: Caller, in_order: bool) -> None:
+        try:
+            await self._carry_out(batch, caller, in_order)
+        except asyncio.CancelledError:
+            for post in batch.posts:
+                post.give_up()
+            raise
+        except Exception as error:
+            for post in batch.posts:
+                post.fail(error)
+
+
+def _take(posts: "deque[Post]", *, alone: bool) -> list[Post]:
+    """As many as a batch may hold; `alone`: one. Those that have ended meanwhile are left out."""
+    taken: list[Post] = []
+    users = size_bytes = 0
+    while posts:
+        post = posts[0]
+        if not post.ended:
+            users += len(post.users)
+            size_bytes += post.size_bytes
+            full = alone or len(taken) >= MOST_POSTS or users > MOST_USERS or size_bytes > MOST_BYTES
+            if taken and full:
+                break
+            taken.append(post)
+        posts.popleft()
+    return taken

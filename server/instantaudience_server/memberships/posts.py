@@ -1,0 +1,91 @@
+"""Calls to apply memberships, from their request to their result."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+from instantaudience.v1 import audience_pb2 as pb
+
+from instantaudience_server.memberships.wire import ApplyRequest
+
+
+class Result(NamedTuple):
+    """What became of a request: its valid users and their valid blocks, and what was skipped."""
+
+    users: int
+    segments: int
+    warnings: Sequence[pb.Warning] = ()
+
+
+class Post(Protocol):
+    """A call that waits for its result, until `deadline` (a time of the event loop's clock, in seconds).
+
+    `users` are encoded, `size_bytes` is the request's.
+    """
+
+    users: Sequence[bytes]
+    size_bytes: int
+    validate_only: bool
+    deadline: float
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has its result, or its caller has left."""
+
+    def succeed(self, result: Result) -> None:
+        """Give the result, unless it ended before."""
+
+    def fail(self, error: Exception) -> None:
+        """Fail, unless it ended before."""
+
+    def give_up(self) -> None:
+        """End without a result, unless it ended before."""
+
+
+class AwaitedPost:
+    """A post whose result is awaited: `result`."""
+
+    __slots__ = ("deadline", "result", "size_bytes", "users", "validate_only")
+
+    def __init__(self, request: ApplyRequest, deadline: float) -> None:
+        self.users: Sequence[bytes] = list(request.rt_segment)  # the message would make each anew at each look
+        self.size_bytes = request.ByteSize()
+        self.validate_only = request.validate_only
+        self.deadline = deadline
+        self.result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+
+    @property
+    def ended(self) -> bool:
+        """See `Post`."""
+        return self.result.done()
+
+    def succeed(self, result: Result) -> None:
+        """See `Post`."""
+        if not self.result.done():
+            self.result.set_result(result)
+
+    def fail(self, error: Exception) -> None:
+        """See `Post`. Nobody may await it any more, so the error counts as noticed."""
+        if not self.result.done():
+            self.result.set_exception(error)
+            self.result.exception()
+
+    def give_up(self) -> None:
+        """See `Post`. Who awaits it is cancelled."""
+        self.result.cancel()
+
+
+class Batch:
+    """Posts of one caller that are carried out together, in the order they came.
+
+    `overdue_text` says what is known of a post whose deadline is over. `settle` gives those their results that have not
+    to wait for the others; it is called now and then.
+    """
+
+    __slots__ = ("deadline", "overdue_text", "posts", "settle")
+
+    def __init__(self, posts: Sequence[Post], overdue_text: str) -> None:
+        self.posts = posts
+        self.deadline = max([post.deadline for post in posts])
+        self.overdue_text = overdue_text
+        self.settle: Callable[[], None] | None = None

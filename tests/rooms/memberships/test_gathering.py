@@ -1,0 +1,265 @@
+"""Posts of one turn are taken together, and each keeps what is its own."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from instantaudience_server.applied import Totals
+from instantaudience_server.catalog.access import Caller
+from instantaudience_server.catalog.catalog import Member
+from instantaudience_server.embedded.cluster import EmbeddedCluster
+from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.memberships import gathering
+from instantaudience_server.memberships.posts import Result
+from instantaudience_server.memberships.service import MembershipService
+from instantaudience_server.quotas import Limits
+from redis.asyncio import RedisCluster
+from structlog.testing import capture_logs
+from support import contract_model, strategies
+from support.callers import caller
+from support.clusters import on_node, seconds_from_now, user_of_slots, whole
+from support.readings import CATALOG, Reader, applied, as_response, by_user, encoded, piece, reading
+from support.stored import stored
+
+regular_users = st.fixed_dictionaries(
+    {
+        "user_id": st.sampled_from(["1", "2", "12", "345", "678", str(2**64 - 1)]),
+        "seg_block": st.lists(
+            st.fixed_dictionaries(
+                {
+                    "seg_id": st.sampled_from([10001, 10002, 12]),
+                    "value": st.integers(0, 3),
+                    "expiration": st.sampled_from([-1, 0, 1, 1440]),
+                }
+            ),
+            min_size=1,
+            max_size=3,
+        ),
+    }
+)
+regular = st.fixed_dictionaries({"rt_segment": st.lists(regular_users, min_size=1, max_size=4)})
+turns = st.lists(st.one_of(regular, regular, regular, strategies.requests), min_size=1, max_size=8)
+USERNAMES = st.sampled_from(["demo", "external"])
+
+
+def user(user_id: str, *blocks: dict[str, int]) -> dict[str, Any]:
+    return {"user_id": user_id, "seg_block": list(blocks) or [{"seg_id": 12}]}
+
+
+def of_users(*user_ids: str, value: int = 0) -> Any:
+    return encoded({"rt_segment": [user(user_id, {"seg_id": 12, "value": value}) for user_id in user_ids]})
+
+
+async def outcomes(
+    service: MembershipService, requests: Sequence[Any], calling: Caller, *, seconds: float = 5.0
+) -> list[Result | BaseException]:
+    """What becomes of requests that are there in one turn."""
+    deadline = seconds_from_now(seconds)
+    return await asyncio.gather(
+        *[service.apply(request, calling, deadline) for request in requests], return_exceptions=True
+    )
+
+
+def counted(reader: Reader) -> tuple[int, Totals, int]:
+    """How many calls were counted, their totals, and their refusals."""
+    of = reader.counted.applied
+    totals = Totals(*(sum(each) for each in zip(*[each.totals for each in of], strict=True))) if of else Totals(0, 0, 0)
+    return sum(each.calls for each in of), totals, sum(len(each.refusals) for each in of)
+
+
+@pytest.mark.parametrize("in_order", [False, True])
+@settings(max_examples=60, deadline=None)
+@given(requests=turns, username=USERNAMES)
+async def test_a_turn_ends_as_its_requests_one_by_one(
+    in_order: bool, requests: list[dict[str, Any]], username: str
+) -> None:
+    calling = caller(username, CATALOG)
+    async with (
+        reading(external_ids=strategies.EXTERNAL_IDS) as together,
+        reading(external_ids=strategies.EXTERNAL_IDS) as apart,
+    ):
+        deadline = float("inf")
+        results = await asyncio.gather(
+            *[together.service.apply(encoded(each), calling, deadline, in_order=in_order) for each in requests],
+            return_exceptions=True,
+        )
+        state: contract_model.State = {}
+        expected_state: contract_model.State = {}
+        for request, result in zip(requests, results, strict=True):
+            (expected,) = await outcomes(apart.service, [encoded(request)], calling)
+            if isinstance(expected, AudienceError):
+                assert isinstance(result, AudienceError)
+                assert (result.reason, result.message) == (expected.reason, expected.message)
+                continue
+            assert isinstance(result, Result)
+            assert isinstance(expected, Result)
+            assert as_response(result) == as_response(expected)
+            modelled, expected_state = contract_model.apply(
+                request, expected_state, contract_model.DEMO, username, apart.clock.ms, strategies.EXTERNAL_IDS
+            )
+            assert as_response(result) == modelled
+        for changes in together.store.changes:
+            state = applied(by_user(changes), state)
+        assert state == expected_state
+        assert counted(together) == counted(apart)
+
+
+class TestTogether:
+    async def test_the_posts_of_a_turn_are_one_write_and_one_count(self) -> None:
+        async with reading() as reader:
+            calling = caller("demo", CATALOG)
+            results = await outcomes(reader.service, [of_users(str(number)) for number in range(1, 51)], calling)
+            assert results == [Result(1, 1)] * 50
+            assert len(reader.store.changes) == len(reader.counted.applied) == 1
+            assert counted(reader) == (50, Totals(50, 50, 0), 0)
+
+    async def test_an_irregular_one_takes_no_other_with_it(self) -> None:
+        requests = [of_users("1"), of_users("2", "?"), of_users("3"), encoded({}), of_users("4")]
+        broken = encoded({})
+        broken.rt_segment.append(piece(1, b"\xff"))
+        async with reading() as reader:
+            calling = caller("demo", CATALOG)
+            results = await outcomes(reader.service, [*requests, broken], calling)
+            assert isinstance(results[5], AudienceError)
+            assert results[5].reason is Reason.SYNTAX
+            assert [result.users for result in results[:5]] == [1, 1, 1, 0, 1]  # type: ignore[union-attr]
+            assert [len(by_user(changes)) for changes in reader.store.changes] == [3, 1, 0]
+
+    async def test_each_has_its_own_decision_of_the_quota(self) -> None:
+        async with reading() as reader:
+            demo = caller("demo", CATALOG)
+            limited = Member(123, "M", 0, demo.member.segment_access, None, Limits(users_per_second=5))
+            calling = Caller(demo.account, limited)
+            requests = [of_users("1", "2"), of_users("3", "4", "5", "6"), of_users("7", "8", "9"), of_users("10")]
+            results = await outcomes(reader.service, requests, calling)
+            reasons = [getattr(result, "reason", None) for result in results]
+            assert reasons == [None, Reason.RATE_LIMIT_EXCEEDED, None, Reason.RATE_LIMIT_EXCEEDED]
+            assert set(by_user(reader.store.changes[0])) == {f"m:p:{user}".encode() for user in (1, 2, 7, 8, 9)}
+            assert counted(reader) == (2, Totals(5, 5, 0), 0)
+
+    async def test_callers_and_large_batches_are_taken_apart(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(gathering, "MOST_POSTS", 10)
+        async with reading() as reader:
+            flood, neighbour = caller("demo", CATALOG), caller("private", CATALOG)
+            requests = [of_users(str(number)) for number in range(1, 36)]
+            flooding = asyncio.create_task(outcomes(reader.service, requests, flood))
+            await asyncio.sleep(0)
+            (result,) = await outcomes(reader.service, [of_users("99")], neighbour)
+            assert isinstance(result, Result)
+            await flooding
+            written = [len(by_user(changes)) for changes in reader.store.changes]
+            assert sorted(written) == [0, 5, 10, 10, 10]
+            # The neighbour, who may not use the segment, has its turn before the flood has its third.
+            assert written.index(0) <= 2
+
+    async def test_one_that_has_left_is_not_applied(self) -> None:
+        async with reading() as reader:
+            calling, deadline = caller("demo", CATALOG), seconds_from_now()
+            left, stays = (reader.service.apply(of_users(each), calling, deadline) for each in ("1", "2"))
+            left.cancel()
+            assert await stays == Result(1, 1)
+            assert set(by_user(reader.store.changes[0])) == {b"m:p:2"}
+
+    async def test_posts_on_the_same_user_end_in_their_order(self) -> None:
+        async with reading() as reader:
+            requests = [of_users("1", "2", value=value) for value in (1, 2, 2, 3)] + [of_users("1", value=4)]
+            await outcomes(reader.service, requests, caller("demo", CATALOG))
+            state: contract_model.State = {}
+            for changes in reader.store.changes:
+                state = applied(by_user(changes), state)
+            assert {user: held[12][0] for user, held in state.items()} == {("", "1"): 4, ("", "2"): 3}
+
+
+class TestFailures:
+    async def test_a_command_that_is_refused_fails_its_own_post(
+        self, service: MembershipService, plain: RedisCluster
+    ) -> None:
+        await plain.set("m:p:13", "no hash")
+        numbers = range(10, 20)
+        with capture_logs():
+            results = await outcomes(
+                service, [of_users(str(number), f"1{number}") for number in numbers], caller("demo", CATALOG)
+            )
+        assert [type(result) for result in results] == [RuntimeError if number == 13 else Result for number in numbers]
+        await plain.delete("m:p:13")
+        standing = {user_id for _, user_id in await stored(plain)}
+        assert standing == {str(number) for number in numbers if number != 13} | {f"1{number}" for number in numbers}
+
+    @pytest.mark.parametrize("in_order", [False, True])
+    async def test_those_on_other_nodes_do_not_wait_for_one_that_stands_still(
+        self, service: MembershipService, embedded: EmbeddedCluster, plain: RedisCluster, in_order: bool
+    ) -> None:
+        """Nor do those with an earlier deadline wait for those with a later one."""
+        # The member's quota and usage are in the second third of the slots, so the first node may stand still.
+        there = user_of_slots(0, 5460).decode().split(":")[2]
+        elsewhere = user_of_slots(10923, 16383).decode().split(":")[2]
+        calling = caller("demo", CATALOG)
+        await outcomes(service, [of_users(there, elsewhere)], calling)
+        node = embedded.nodes[0]
+        assert await on_node(node.port, "EXISTS", f"m:p:{there}")
+        os.kill(node.child.pid, signal.SIGSTOP)
+        try:
+            started = time.monotonic()
+            posts = [
+                service.apply(of_users(user_id, value=value), calling, seconds_from_now(seconds), in_order=in_order)
+                for user_id, value, seconds in ((there, 2, 20.0), (elsewhere, 2, 20.0), (there, 2, 0.5))
+            ]
+            assert await posts[1] == Result(1, 1)
+            assert time.monotonic() - started < 0.4
+            with pytest.raises(AudienceError):
+                await posts[2]
+            assert not posts[0].done()
+            later = service.apply(of_users(elsewhere, value=3), calling, seconds_from_now(), in_order=in_order)
+            assert await later == Result(1, 1)
+        finally:
+            os.kill(node.child.pid, signal.SIGCONT)
+        assert await posts[0] == Result(1, 1)
+        await whole(embedded)
+
+
+async def test_in_order_a_write_waits_for_an_earlier_one_to_the_same_user_and_for_no_other(
+    service: MembershipService, embedded: EmbeddedCluster, plain: RedisCluster
+) -> None:
+    """Otherwise a write that is sent again after a redirection or a lost connection could be overtaken."""
+    there, elsewhere = (user_of_slots(*slots).decode().split(":")[2] for slots in ((0, 5460), (10923, 16383)))
+    calling = caller("demo", CATALOG)
+
+    def start(user_id: str, value: int) -> "asyncio.Future[Result]":
+        return service.apply(of_users(user_id, value=value), calling, seconds_from_now(), in_order=True)
+
+    await start(there, 1)
+    node = embedded.nodes[0]
+    assert await on_node(node.port, "EXISTS", f"m:p:{there}")
+    os.kill(node.child.pid, signal.SIGSTOP)
+    try:
+        first = start(there, 2)
+        await asyncio.sleep(0.1)
+        second, other = start(there, 3), start(elsewhere, 4)  # of one turn
+        assert await other == Result(1, 1)
+        assert not second.done()
+    finally:
+        os.kill(node.child.pid, signal.SIGCONT)
+    await first
+    await second
+    assert await plain.hgetall(f"m:p:{there}") == {b"12": b"3"}
+    await whole(embedded)
+
+
+async def test_what_is_under_way_at_the_end_is_given_up(service: MembershipService, embedded: EmbeddedCluster) -> None:
+    there = user_of_slots(0, 5460).decode().split(":")[2]
+    node = embedded.nodes[0]
+    os.kill(node.child.pid, signal.SIGSTOP)
+    try:
+        post = service.apply(of_users(there), caller("demo", CATALOG), seconds_from_now())
+        await asyncio.sleep(0.1)
+        await service.close()
+        assert post.cancelled()
+    finally:
+        os.kill(node.child.pid, signal.SIGCONT)
+    await whole(embedded)

@@ -137,7 +137,7 @@ class Reader:
         result = await self.service.apply(message, caller(username, self.catalog), deadline=float("inf"))
         changes = [alike for written in self.store.changes for alike in written]
         self.store.changes.clear()
-        return Read(as_response(result), result, by_user(changes))
+        return Read(response_to(result), result, by_user(changes))
 
 
 @asynccontextmanager
@@ -171,16 +171,22 @@ def read(request: Mapping[str, Any] | Any, username: str = "demo", external_ids:
     return asyncio.run(read_async(request, username, external_ids))
 
 
-def as_response(result: Result) -> dict[str, Any]:
+def as_response(result: pb.ApplySegmentsResult) -> dict[str, Any]:
     """A result in the contract's JSON form: without what only gRPC callers get, and with every key."""
     response = MessageToDict(
-        pb.ApplySegmentsResponse.FromString(apply_answer(result).SerializeToString(deterministic=True)),
+        pb.ApplySegmentsResponse(response=result),
         preserving_proto_field_name=True,
         always_print_fields_with_no_presence=True,
     )
     for warning in response["response"]["warnings"]:
         del warning["code"], warning["path"]
     return response
+
+
+def response_to(result: Result) -> dict[str, Any]:
+    """As `as_response`, of what the service gives."""
+    answer = pb.ApplySegmentsResponse.FromString(apply_answer(result).SerializeToString(deterministic=True))
+    return as_response(answer.response)
 
 
 def applied(changes: Mapping[bytes, UserChanges], state: State) -> State:

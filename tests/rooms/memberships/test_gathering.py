@@ -24,7 +24,7 @@ from structlog.testing import capture_logs
 from support import contract_model, strategies
 from support.callers import caller
 from support.clusters import on_node, seconds_from_now, user_of_slots, whole
-from support.readings import CATALOG, Reader, applied, as_response, by_user, encoded, piece, reading
+from support.readings import CATALOG, Reader, applied, by_user, encoded, piece, reading, response_to
 from support.stored import stored
 
 regular_users = st.fixed_dictionaries(
@@ -99,11 +99,11 @@ async def test_a_turn_ends_as_its_requests_one_by_one(
                 continue
             assert isinstance(result, Result)
             assert isinstance(expected, Result)
-            assert as_response(result) == as_response(expected)
+            assert response_to(result) == response_to(expected)
             modelled, expected_state = contract_model.apply(
                 request, expected_state, contract_model.DEMO, username, apart.clock.ms, strategies.EXTERNAL_IDS
             )
-            assert as_response(result) == modelled
+            assert response_to(result) == modelled
         for changes in together.store.changes:
             state = applied(by_user(changes), state)
         assert state == expected_state

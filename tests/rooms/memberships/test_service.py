@@ -20,7 +20,7 @@ from support import contract_model, strategies
 from support.callers import caller
 from support.clocks import NOW_MS, FakeClock
 from support.clusters import connected, seconds_from_now
-from support.readings import CATALOG, LETTERS, as_response, encoded
+from support.readings import CATALOG, LETTERS, encoded, response_to
 from support.stored import SlowStore
 from support.vectors import Vector, rt_segment_vectors
 
@@ -30,7 +30,7 @@ MINUTE_MS = 60_000
 
 async def apply(service: MembershipService, request: Any, username: str = "demo") -> dict[str, Any]:
     message = encoded(request) if isinstance(request, dict) else request
-    return as_response(await service.apply(message, caller(username, CATALOG), seconds_from_now()))
+    return response_to(await service.apply(message, caller(username, CATALOG), seconds_from_now()))
 
 
 async def get(service: MembershipService, *users: dict[str, str], username: str = "demo") -> list[dict[str, Any]]:

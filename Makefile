@@ -4,6 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+NATIVE := server/native
+NATIVE_STAMP := $(VENV)/.native-built
+NATIVE_SOURCES := $(addprefix $(NATIVE)/,Cargo.toml crates.txt instantaudience_native.pyi pyproject.toml) $(wildcard $(NATIVE)/src/*.rs)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: help setup run test test-changed check bench format generate lock clean
@@ -11,7 +14,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
-setup: $(STAMP) ## Make .venv from the locked requirements
+setup: $(STAMP) $(NATIVE_STAMP) ## Make .venv from the locked requirements; build the native host where there is cargo
 
 $(STAMP): requirements.lock pyproject.toml clients/python/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: $(PYTHON) is older than Python 3.11; name a newer one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
@@ -19,6 +22,11 @@ $(STAMP): requirements.lock pyproject.toml clients/python/pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e clients/python -e .
 	touch $@
+
+# Where there is no cargo, each `make setup` says so: it may be there the next time.
+$(NATIVE_STAMP): $(STAMP) $(NATIVE_SOURCES)
+	@tools/build-native
+	@! command -v cargo >/dev/null || touch $@
 
 run: setup ## Run the service on its embedded cluster with the demo catalog
 	$(BIN)/instant-audience serve --demo
@@ -38,11 +46,13 @@ check: setup ## Check format, lint, types, import directions, proto and generate
 	buf format --diff --exit-code
 	tools/check-breaking
 	tools/check-generated
+	tools/check-native
 
 bench: setup ## Measure the service against the cluster's own ceiling
 	$(BIN)/python -m bench
 
 format: setup ## Format the code and the proto files
+	! command -v cargo >/dev/null || cargo fmt --manifest-path $(NATIVE)/Cargo.toml
 	ruff format .
 	ruff check --fix .
 	buf format --write
@@ -50,10 +60,11 @@ format: setup ## Format the code and the proto files
 generate: setup ## Make the stubs and the vendored proto files again
 	tools/generate
 
-lock: ## Resolve the requirements again
+lock: ## Resolve the requirements again, and the native host's crates where there is cargo
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --extra dev \
 		--no-emit-package instant-audience-client --custom-compile-command 'make lock' \
 		--output-file requirements.lock pyproject.toml
+	! command -v cargo >/dev/null || { cargo update --quiet --manifest-path $(NATIVE)/Cargo.toml && $(BIN)/python tools/crates.py write; }
 
 clean: ## Remove what the other commands made
-	rm -rf $(VENV) data build .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) data build $(NATIVE)/target .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import httpx
 import uvloop
-from instantaudience_gateway.envoy import in_process
 from instantaudience_server.embedded.cluster import EmbeddedCluster
+from instantaudience_server.running.hosts import HOSTS, available, missing
 from instantaudience_server.telemetry import configure_logging
 from rich.console import Console
 from rich.table import Table
@@ -165,10 +165,10 @@ async def bench(seconds: float) -> None:
     """Start the cluster and the services, measure, and print the table."""
     if not h2load.is_installed():
         console.print("h2load is not installed: the client of the small calls is Python, and may be the bottleneck")
-    missing = in_process.missing()
-    hosts = ("grpcio",) if missing else ("grpcio", "envoy")
-    if missing:
-        console.print(f"the envoy host is left out: {missing}")
+    hosts = available()[::-1]
+    for host in HOSTS:
+        if reason := missing(host):
+            console.print(f"the {host} host is left out: {reason}")
     async with AsyncExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="instant-audience-bench-")))
         console.print(f"… starting a cluster and the hosts {', '.join(hosts)}")

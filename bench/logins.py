@@ -8,7 +8,6 @@ would else hold up the very calls that it times.
 import argparse
 import asyncio
 import math
-import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Sequence
@@ -20,8 +19,8 @@ from pathlib import Path
 
 import uvloop
 from instantaudience.v1 import authentication_pb2 as auth_pb
-from instantaudience_gateway.envoy import in_process
 from instantaudience_server.embedded.cluster import EmbeddedCluster
+from instantaudience_server.running.hosts import available
 from instantaudience_server.telemetry import configure_logging
 from instantaudience_server.transport.framing import frame
 
@@ -174,10 +173,8 @@ async def bench(host_mode: str) -> None:
 def main() -> None:
     """Parse the arguments and run."""
     parser = argparse.ArgumentParser(prog="python -m bench.logins", description=__doc__)
-    parser.add_argument("--host-mode", choices=("envoy", "grpcio"), default="envoy", help="which host serves")
+    parser.add_argument("--host-mode", choices=available(), default=available()[0], help="which host serves")
     arguments = parser.parse_args()
-    if arguments.host_mode == "envoy" and (missing := in_process.missing()):
-        sys.exit(f"the envoy host cannot run here: {missing}")
     configure_logging("warning")
     uvloop.run(bench(arguments.host_mode))
 

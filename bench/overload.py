@@ -22,8 +22,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import uvloop
-from instantaudience_gateway.envoy import in_process
 from instantaudience_server.embedded.cluster import EmbeddedCluster
+from instantaudience_server.running.hosts import available
 from instantaudience_server.telemetry import configure_logging
 from rich.table import Table
 
@@ -175,7 +175,7 @@ def worker_bytes() -> int:
             continue
         try:
             command = (entry / "cmdline").read_bytes()
-            if b"instantaudience_server.running.grpcio_worker" in command or b"envoy" in command.split(b"\0")[0]:
+            if b"instantaudience_server.running.worker" in command or b"envoy" in command.split(b"\0")[0]:
                 total += int((entry / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
         except OSError:
             continue
@@ -250,7 +250,7 @@ def main() -> None:
     """Parse the arguments and run."""
     parser = argparse.ArgumentParser(prog="python -m bench.overload", description=__doc__)
     parser.add_argument("--seconds", type=float, default=10.0, help="how long each rate is offered")
-    parser.add_argument("--host", choices=["grpcio", "envoy"], help="one host alone")
+    parser.add_argument("--host", choices=available(), help="one host alone")
     parser.add_argument("--times", type=float, nargs="*", default=MULTIPLES, help="multiples of the peak")
     parser.add_argument("--offer", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -260,7 +260,7 @@ def main() -> None:
         outcome = uvloop.run(offer((address, port), token, Shape(users, blocks), rate, seconds))
         sys.stdout.write(json.dumps(asdict(outcome)))
         return
-    hosts = ["grpcio"] if in_process.missing() else ["grpcio", "envoy"]
+    hosts = available()[::-1]
     console.print(
         uvloop.run(overload([arguments.host] if arguments.host else hosts, arguments.times, arguments.seconds))
     )

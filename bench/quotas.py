@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 
 import uvloop
-from instantaudience_gateway.envoy import in_process
 from instantaudience_server.embedded.cluster import EmbeddedCluster
+from instantaudience_server.running.hosts import available
 from instantaudience_server.store.interface import Quota
 from instantaudience_server.store.keys import quota_key
 from instantaudience_server.telemetry import configure_logging
@@ -90,9 +90,9 @@ def report(host_mode: str, results: list[tuple[str, Result, Result]]) -> tuple[T
 
 
 async def bench(seconds: float) -> bool:
-    """Both hosts, one after the other."""
+    """All hosts, one after the other."""
     kept = True
-    hosts = ("grpcio",) if in_process.missing() else ("grpcio", "envoy")
+    hosts = available()[::-1]
     async with AsyncExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="instant-audience-bench-")))
         cluster = EmbeddedCluster(directory / "data")

@@ -20,9 +20,9 @@ from pathlib import Path
 
 import uvloop
 from instantaudience.v1 import usage_pb2
-from instantaudience_gateway.envoy import in_process
 from instantaudience_server.clock import MS_PER_HOUR
 from instantaudience_server.embedded.cluster import EmbeddedCluster
+from instantaudience_server.running.hosts import available
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.topology import Topology
 from instantaudience_server.store.usage_interface import Addition, Lines, Tally
@@ -307,11 +307,11 @@ def main() -> None:
     """Parse the arguments and run."""
     parser = argparse.ArgumentParser(prog="python -m bench.reports", description=__doc__)
     parser.add_argument("--seconds", type=float, default=10.0, help="how long each measurement takes")
-    parser.add_argument("--host", choices=("grpcio", "envoy"), help="one host alone")
+    parser.add_argument("--host", choices=available(), help="one host alone")
     arguments = parser.parse_args()
     if not h2load.is_installed():
         sys.exit("h2load is not on PATH: install Debian's nghttp2-client")
-    hosts = ("grpcio",) if in_process.missing() else ("grpcio", "envoy")
+    hosts = available()[::-1]
     configure_logging("warning")
     uvloop.run(bench(arguments.seconds, (arguments.host,) if arguments.host else hosts))
 

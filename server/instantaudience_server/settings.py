@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 _CORES = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-HostMode = Literal["auto", "envoy", "grpcio"]
+HostMode = Literal["auto", "native", "envoy", "grpcio"]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
@@ -34,7 +34,8 @@ class Settings(BaseModel):
     metrics_port: Port | None = None
     """Metrics for Prometheus. 0: any free port. None: they are not served."""
     host_mode: HostMode = "auto"
-    """What serves calls: `envoy` (the service inside Envoy), `grpcio` (behind it), `auto`: envoy where it can run."""
+    """What serves calls: `native` or `grpcio` (behind Envoy), `envoy` (the service inside it); `auto`: the fastest that
+    can run."""
     workers: Annotated[int, Field(ge=1, le=256)] = _CORES
     """Worker processes."""
     call_timeout_seconds: Annotated[float, Field(gt=0, le=60)] = 5.0

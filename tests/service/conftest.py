@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 import grpc
 import httpx
 import pytest
-from instantaudience_gateway.envoy import in_process
 from redis.asyncio import RedisCluster
 from support.service import HOST_MODES, Service, running_service
 from support.stored import forget_users
@@ -14,8 +13,6 @@ from support.stored import forget_users
 @pytest.fixture(scope="session", params=HOST_MODES)
 def host_mode(request: pytest.FixtureRequest) -> str:
     """Which host serves."""
-    if request.param == "envoy" and (reason := in_process.missing()):
-        pytest.skip(f"the service cannot run inside Envoy here: {reason}")
     return str(request.param)
 
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from instantaudience_gateway.envoy import in_process
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Request, async_playwright
-from support.service import Service
+from support.service import HOST_MODES, Service
 
 NAMES = ["chromium", "chromium-browser", "google-chrome"]
 """What the program may be called."""
@@ -23,7 +22,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-on_one_host = pytest.mark.parametrize("host_mode", ["grpcio" if in_process.missing() else "envoy"], indirect=True)
+on_one_host = pytest.mark.parametrize("host_mode", HOST_MODES[:1], indirect=True)
 """For what the host has no part in: the page's own work."""
 TIMEOUT_MS = 10_000
 DESKTOP, PHONE = (1280, 900), (375, 812)

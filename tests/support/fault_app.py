@@ -1,15 +1,13 @@
 """A host's methods whose collaborators raise on demand, and what was noted of their calls.
 
-The header `x-faults` names, separated by commas, who raises in a call; `FAULTS` lists all there are. The method `Noted`
-answers with what was noted since it was asked last. Envoy loads `app` by pyvoy; `python -m support.fault_app ADDRESS`
-serves the same on grpcio.
+The headers `x-faults` and `x-request-id` (the one that Envoy leaves alone, the one that the native host hands over)
+name, separated by commas, who raises in a call. The method `Noted` answers with what was noted since it was asked last.
+Envoy loads `app` by pyvoy; `python -m support.fault_app ADDRESS HOST` serves the same on the other hosts.
 """
 
 import asyncio
-import os
 import sys
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -19,19 +17,17 @@ from google.protobuf.struct_pb2 import Struct
 from instantaudience_server.admission import Admission
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.errors import AudienceError, Reason
-from instantaudience_server.processes import Child, Program, free_ports
-from instantaudience_server.transport import grpcio, outcomes
+from instantaudience_server.transport import grpcio, native, outcomes
 from instantaudience_server.transport.asgi import GrpcApplication
 from instantaudience_server.transport.calls import AnyMethod, Method, PublicMethod, PublicStreamMethod, StreamMethod
 from instantaudience_server.transport.exchange import Exchange
 from instantaudience_server.transport.grpcio import GrpcioHost
+from instantaudience_server.transport.native import NativeHost
 from instantaudience_server.transport.outcomes import Outcomes
 from instantaudience_server.transport.pipeline import Pipeline
 from instantaudience_server.transport.status import Failure
 from support.callers import caller, demo_catalog
 
-HOST = "127.0.0.1"
-START_SECONDS = 30.0
 SERVICE = "faults.Service"
 SECRET = "12345678900987654321"
 """What a defect's text holds; no caller and no log may see it."""
@@ -190,35 +186,28 @@ def _install(noted: _Noted) -> None:
     outcomes.log = noted
 
 
-@asynccontextmanager
-async def running_on_grpcio() -> AsyncIterator[str]:
-    """A process of its own that serves on grpcio, and its address: a process with gRPC's threads should not fork."""
-    address = f"{HOST}:{free_ports(HOST, 1)[0]}"
-    words = [sys.executable, "-m", "support.fault_app", address]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    child = await Child.start(Program("faults", words, env=environment))
-    try:
-        async with asyncio.timeout(START_SECONDS):
-            while not await _answers(address):
-                assert child.returncode is None
-                await asyncio.sleep(0.02)
-        yield address
-    finally:
-        await child.stop(5)
-
-
-async def _answers(address: str) -> bool:
-    try:
-        _, writer = await asyncio.open_connection(*address.split(":"))
-    except ConnectionRefusedError:
-        return False
-    writer.close()
-    return True
-
-
-async def _serve_on_grpcio(address: str) -> None:
+async def _serve(address: str, host: str) -> None:
     noted = _Noted()
     _install(noted)
+    open_host = {"grpcio": _grpcio_host, "native": _native_host}[host]
+    opened = open_host(_methods(noted), _pipeline(noted), address)
+    await opened.start()
+    await asyncio.Event().wait()
+
+
+def _native_host(methods: list[AnyMethod], pipeline: Pipeline, address: str) -> NativeHost:
+    call = native._call
+
+    def read_call(*fields: Any) -> Any:
+        _faults.set(frozenset(fields[1].split(",")))
+        fail_as("headers")
+        return call(*fields)
+
+    native._call = read_call
+    return NativeHost(methods, pipeline, [address], message_limit_bytes=LIMIT_BYTES, receive_seconds=5.0)
+
+
+def _grpcio_host(methods: list[AnyMethod], pipeline: Pipeline, address: str) -> GrpcioHost:
     serve, call = grpcio._Handlers.service, grpcio._call
 
     def service(self: Any, details: grpc.HandlerCallDetails) -> Any:
@@ -231,9 +220,7 @@ async def _serve_on_grpcio(address: str) -> None:
 
     grpcio._Handlers.service = service  # type: ignore[method-assign]
     grpcio._call = read_call
-    host = GrpcioHost(_methods(noted), _pipeline(noted), [address], message_limit_bytes=LIMIT_BYTES)
-    await host.start()
-    await asyncio.Event().wait()
+    return GrpcioHost(methods, pipeline, [address], message_limit_bytes=LIMIT_BYTES)
 
 
 class _Application:
@@ -267,4 +254,4 @@ class _Application:
 app = _Application()
 
 if __name__ == "__main__":
-    asyncio.run(_serve_on_grpcio(sys.argv[1]))
+    asyncio.run(_serve(*sys.argv[1:]))

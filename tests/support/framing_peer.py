@@ -5,11 +5,11 @@ import contextlib
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import (
-    ConnectionTerminated,
     DataReceived,
     Event,
     ResponseReceived,
@@ -23,6 +23,8 @@ from h2.settings import SettingCodes
 Headers = list[tuple[bytes, bytes]]
 ANSWER_SECONDS = 20.0
 LARGEST_WINDOW = 2**31 - 1
+PREFIX_BYTES = 9
+GOAWAY = 7
 
 
 def grpc_headers(path: str | bytes, *more: tuple[bytes, bytes], without: Sequence[bytes] = ()) -> Headers:
@@ -69,9 +71,10 @@ class Answer:
 
 
 class Peer:
-    """One connection."""
+    """One connection. One that does not `take` what comes has no more room for it than HTTP/2 gives at first."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, takes: bool = True) -> None:
+        self._takes = takes
         self._reader = reader
         self._writer = writer
         self._http = H2Connection(
@@ -85,9 +88,13 @@ class Peer:
         self._answers: dict[int, Answer] = {}
         self._came = asyncio.Event()
         self.lost = False
+        self._unread = b""
+        self.asked_to_end: int | None = None
+        """The error code of the server's GOAWAY."""
         self._http.initiate_connection()
-        self._http.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: LARGEST_WINDOW})
-        self._http.increment_flow_control_window(LARGEST_WINDOW - 65_535)
+        if takes:
+            self._http.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: LARGEST_WINDOW})
+            self._http.increment_flow_control_window(LARGEST_WINDOW - 65_535)
         self._flush()
         self._reading = asyncio.create_task(self._read())
 
@@ -183,7 +190,7 @@ class Peer:
     async def _read(self) -> None:
         with contextlib.suppress(OSError, ProtocolError):
             while data := await self._reader.read(65_536):
-                for event in self._http.receive_data(data):
+                for event in self._http.receive_data(self._without_goaway(data)):
                     self._on_event(event)
                 self._flush()
                 self._came.set()
@@ -192,9 +199,22 @@ class Peer:
             answer.ended.set()
         self._came.set()
 
+    def _without_goaway(self, data: bytes) -> bytes:
+        """The whole frames that have come, without those that ask to end: h2 would take no others after them."""
+        self._unread += data
+        kept = b""
+        while len(self._unread) >= PREFIX_BYTES:
+            end = PREFIX_BYTES + int.from_bytes(self._unread[:3], "big")
+            if len(self._unread) < end:
+                break
+            frame, self._unread = self._unread[:end], self._unread[end:]
+            if frame[3] == GOAWAY:
+                self.asked_to_end = int.from_bytes(frame[13:17], "big")
+            else:
+                kept += frame
+        return kept
+
     def _on_event(self, event: Event) -> None:
-        if isinstance(event, ConnectionTerminated):
-            return
         answer = self._answers.get(getattr(event, "stream_id", None) or 0)
         if answer is None:
             return
@@ -202,7 +222,8 @@ class Peer:
             answer.headers = _decoded(event.headers)
         elif isinstance(event, DataReceived):
             answer.data += event.data
-            self._http.acknowledge_received_data(event.flow_controlled_length, event.stream_id or 0)
+            if self._takes:
+                self._http.acknowledge_received_data(event.flow_controlled_length, event.stream_id or 0)
         elif isinstance(event, TrailersReceived):
             answer.trailers = _decoded(event.headers)
         elif isinstance(event, StreamReset):
@@ -221,10 +242,14 @@ def _text(value: str | bytes) -> str:
 
 
 @asynccontextmanager
-async def connected(address: str) -> AsyncIterator[Peer]:
-    """A connection to `host:port`."""
-    host, _, port = address.rpartition(":")
-    peer = Peer(*await asyncio.open_connection(host, int(port)))
+async def connected(address: str, **options: Any) -> AsyncIterator[Peer]:
+    """A connection to `host:port` or `unix:/path`; the options are the peer's."""
+    if address.startswith("unix:"):
+        streams = await asyncio.open_unix_connection(address.removeprefix("unix:"))
+    else:
+        host, _, port = address.rpartition(":")
+        streams = await asyncio.open_connection(host.strip("[]"), int(port))
+    peer = Peer(*streams, **options)
     try:
         yield peer
     finally:

@@ -1,12 +1,13 @@
-"""What grpcio's interop tests ask of a server (doc/interop-test-descriptions.md in grpc/grpc), as an ASGI application.
+"""What grpcio's interop tests ask of a server (doc/interop-test-descriptions.md in grpc/grpc).
 
-Envoy loads `app` by pyvoy. Messages are `google.protobuf.Struct`s; the fields of a request say what to do:
-`size` (answer with so many characters), `sizes` (the same for each of several answers), `fail` (a `Reason`'s name) with
-`message`, `hang` (never answer).
+Envoy loads `app` by pyvoy; `python -m support.interop_app ADDRESS native` serves the same on the native host. Messages
+are `google.protobuf.Struct`s; the fields of a request say what to do: `size` (answer with so many characters), `sizes`
+(the same for each of several answers), `fail` (a `Reason`'s name) with `message`, `hang` (never answer).
 """
 
 import asyncio
 import gc
+import sys
 from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
@@ -20,6 +21,7 @@ from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.store.usage_interface import Addition
 from instantaudience_server.transport.asgi import GrpcApplication
 from instantaudience_server.transport.calls import AnyMethod, Method, PublicMethod, PublicStreamMethod, StreamMethod
+from instantaudience_server.transport.native import NativeHost
 from instantaudience_server.transport.outcomes import Outcomes
 from instantaudience_server.transport.pipeline import Pipeline
 from instantaudience_server.transport.standard import ServingStatus, standard_methods
@@ -101,7 +103,7 @@ class _Methods:
         if "serving" in request:
             await self._status.set_serving(request["serving"])
         gc.collect()
-        kept = sum(type(thing).__name__ == "_Exchange" for thing in gc.get_objects())
+        kept = sum(type(thing).__name__ in ("Exchange", "NativeStream") for thing in gc.get_objects())
         return _struct(running=self.running, tasks=len(asyncio.all_tasks()), exchanges=kept)
 
     async def _answer(self, request: Struct, deadline: float) -> Message:
@@ -145,6 +147,29 @@ def _field(request: Struct, name: str, default: Any) -> Any:
     return request[name] if name in request else default  # noqa: SIM401 - a Struct has no `get`
 
 
+async def interop_service() -> tuple[list[AnyMethod], Pipeline]:
+    """What a host serves."""
+    status = ServingStatus((SERVICE,))
+    await status.set_serving(True)
+    pipeline = Pipeline(
+        _Tokens(),  # type: ignore[arg-type]
+        Admission(lambda low, _: low),
+        Outcomes(Usage(_Uncounted(), demo_catalog(), SystemClock())),  # type: ignore[arg-type]
+        call_timeout_seconds=CALL_TIMEOUT_SECONDS,
+        body_limit_bytes=LIMIT_BYTES,
+        stream_window=4,
+    )
+    return _methods(status), pipeline
+
+
+async def _serve_on_native(address: str) -> None:
+    host = NativeHost(
+        *await interop_service(), [address], message_limit_bytes=LIMIT_BYTES, receive_seconds=CALL_TIMEOUT_SECONDS
+    )
+    await host.start()
+    await asyncio.Event().wait()
+
+
 class _Application:
     """Serves once its lifespan has begun."""
 
@@ -153,20 +178,13 @@ class _Application:
             await self._serve(scope, receive, send)
             return
         await receive()
-        status = ServingStatus((SERVICE,))
-        await status.set_serving(True)
-        pipeline = Pipeline(
-            _Tokens(),  # type: ignore[arg-type]
-            Admission(lambda low, _: low),
-            Outcomes(Usage(_Uncounted(), demo_catalog(), SystemClock())),  # type: ignore[arg-type]
-            call_timeout_seconds=CALL_TIMEOUT_SECONDS,
-            body_limit_bytes=LIMIT_BYTES,
-            stream_window=4,
-        )
-        self._serve = GrpcApplication(_methods(status), pipeline, message_limit_bytes=LIMIT_BYTES)
+        self._serve = GrpcApplication(*await interop_service(), message_limit_bytes=LIMIT_BYTES)
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await send({"type": "lifespan.shutdown.complete"})
 
 
 app = _Application()
+
+if __name__ == "__main__":
+    asyncio.run(_serve_on_native(sys.argv[1]))

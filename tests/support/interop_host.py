@@ -1,7 +1,9 @@
-"""The gateway's Envoy with the interop application inside, as `instant-audience serve --host-mode envoy` runs it."""
+"""The interop application: in the gateway's Envoy, as `serve --host-mode envoy` runs it, or in a process of its own."""
 
 import asyncio
 import json
+import os
+import sys
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,7 +17,7 @@ from google.protobuf.struct_pb2 import Struct
 from instantaudience_gateway.envoy import admin, in_process
 from instantaudience_gateway.envoy.config import build_config, command
 from instantaudience_gateway.envoy.settings import GatewaySettings
-from instantaudience_server.processes import Child, Program, reserve_port
+from instantaudience_server.processes import Child, Program, free_ports, reserve_port
 from support.interop_app import LIMIT_BYTES, SERVICE
 
 HOST = "127.0.0.1"
@@ -25,10 +27,10 @@ LARGE_BYTES = 64 * 1_048_576
 
 @dataclass(frozen=True)
 class Host:
-    """A running Envoy; what it and the application print goes to `output`."""
+    """A running host; what it and the application print goes to `output`."""
 
+    mode: str
     address: str
-    admin_socket: Path
     output: Path
     child: Child
 
@@ -36,6 +38,33 @@ class Host:
         """A caller with a connection of its own."""
         options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", LARGE_BYTES)]
         return grpc.aio.insecure_channel(self.address, options=options)
+
+
+@asynccontextmanager
+async def running_directly(mode: str, module: str) -> AsyncIterator[Host]:
+    """A process of its own (one with gRPC's threads should not fork): `python -m MODULE ADDRESS MODE`."""
+    with tempfile.TemporaryDirectory(prefix="ia-host-") as name:
+        address, output = f"{HOST}:{free_ports(HOST, 1)[0]}", Path(name) / "output"
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        argv = [sys.executable, "-m", module, address, mode]
+        child = await Child.start(Program("host", argv, env=environment, output=output))
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                while not await _answers(address):
+                    assert child.returncode is None, output.read_text()
+                    await asyncio.sleep(0.02)
+            yield Host(mode, address, output, child)
+        finally:
+            await child.stop(5)
+
+
+async def _answers(address: str) -> bool:
+    try:
+        _, writer = await asyncio.open_connection(*address.split(":"))
+    except ConnectionRefusedError:
+        return False
+    writer.close()
+    return True
 
 
 @asynccontextmanager
@@ -62,7 +91,7 @@ async def running_host(application: str = "support.interop_app:app", **options: 
                 while not await admin.ready(settings.admin_socket):
                     assert child.returncode is None, output.read_text()
                     await asyncio.sleep(0.02)
-            yield Host(f"{HOST}:{port}", settings.admin_socket, output, child)
+            yield Host("envoy", f"{HOST}:{port}", output, child)
         finally:
             await child.stop(5)
 

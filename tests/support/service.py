@@ -16,11 +16,12 @@ from typing import Any
 
 import grpc
 import httpx
+from instantaudience_server.running.hosts import available
 from redis.asyncio import RedisCluster
 from support.contract_model import UNLIMITED_DEMO
 
-HOST_MODES = ["grpcio", "envoy"]
-"""The hosts that everything is tested on (`--host-mode`)."""
+HOST_MODES = available()
+"""The hosts that everything is tested on (`--host-mode`): those that can run here."""
 
 COMMAND = [sys.executable, "-m", "instantaudience_server"]
 PASSWORDS: dict[str, str] = {user["username"]: user["password"] for user in UNLIMITED_DEMO["users"]}

@@ -14,7 +14,8 @@ from support.processes import descendants
 from support.service import Service
 
 GET_STATUS = f"/{PACKAGE}.StatusService/GetStatus"
-COMMANDS = {"envoy": "envoy-", "grpcio": "instantaudience_server.running.grpcio_worker"}
+_BEHIND_THE_GATEWAY = "instantaudience_server.running.worker"
+COMMANDS = {"native": _BEHIND_THE_GATEWAY, "envoy": "envoy-", "grpcio": _BEHIND_THE_GATEWAY}
 """What the workers' command lines hold, by host."""
 
 Answer = TypeVar("Answer", bound=Message)

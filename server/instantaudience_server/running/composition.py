@@ -31,7 +31,7 @@ from instantaudience_server.memberships.service import MembershipService
 from instantaudience_server.passwords.hashing import Passwords
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
-from instantaudience_server.settings import BODY_LIMIT_BYTES, CONNECT_TIMEOUT_SECONDS, Settings
+from instantaudience_server.settings import BODY_LIMIT_BYTES, CONNECT_TIMEOUT_SECONDS, HostMode, Settings
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.external_id_store import ClusterExternalIdStore
@@ -71,8 +71,10 @@ class WorkerConfig(BaseModel):
     settings: Settings
     redis: str = Field(repr=False)
     """The cluster's URL; it may hold a password."""
+    host: HostMode
+    """What serves calls; not `auto`."""
     addresses: list[str] = []
-    """Where the grpcio host takes calls, in gRPC's notation."""
+    """Where a host behind the gateway takes calls, in gRPC's notation."""
     python: str = Field(default_factory=lambda: sys.executable)
     """The interpreter for a worker's own processes: the supervisor's."""
     hashing_lock: Path | None = None

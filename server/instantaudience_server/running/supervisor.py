@@ -24,9 +24,10 @@ from pydantic import SecretStr
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.metrics import WorkerMetrics
 from instantaudience_server.processes import Child, PortInUseError, Program, StartError, Supervised, reserve_port
+from instantaudience_server.running import hosts
 from instantaudience_server.running.composition import WorkerConfig
 from instantaudience_server.running.first_catalog import FirstCatalog
-from instantaudience_server.settings import BODY_LIMIT_BYTES, Settings
+from instantaudience_server.settings import BODY_LIMIT_BYTES, HostMode, Settings
 from instantaudience_server.telemetry import Event
 
 log = structlog.get_logger()
@@ -35,6 +36,7 @@ START_SECONDS = 30.0
 """How long a worker or the gateway may take to start."""
 EXTRA_SECONDS = 2.0
 """What a child gets beyond the drain to end in."""
+FASTEST = "the fastest that can run here"
 
 
 class Service:
@@ -46,6 +48,8 @@ class Service:
         self._stack = contextlib.AsyncExitStack()
         self._servers: list[Supervised] = []
         self._admin_sockets: list[Path] = []
+        self._host: HostMode = "auto"
+        """What serves calls; valid once started."""
         self._drain_fd = -1
         """A pipe's end that the workers inherit; they turn NOT_SERVING when `_draining`, the other, is closed."""
         self._draining: int | None = None
@@ -84,7 +88,7 @@ class Service:
 
     async def _start(self) -> None:
         settings = self._settings
-        in_envoy = self._choose_host()
+        self._choose_host()
         self.http_port = _port_of(self._reserve(settings.http_port))
         self.grpc_port = _port_of(self._reserve(settings.grpc_port))
         metrics_socket = None if settings.metrics_port is None else self._reserve(settings.metrics_port)
@@ -99,26 +103,30 @@ class Service:
         redis = settings.redis or await self._start_cluster()
         self.catalog_is_empty = await first_catalog.put(redis)
         self._progress(f"starting {settings.workers} workers")
-        start = self._start_envoy_worker if in_envoy else self._start_grpcio_worker
+        in_envoy = self._host == "envoy"
+        start = self._start_envoy_worker if in_envoy else self._start_worker
         sockets = await asyncio.gather(*(start(directory, number, redis) for number in range(settings.workers)))
         if not in_envoy:
             self._progress("starting the gateway")
             await self._start_gateway(directory, tuple(sockets))
 
-    def _choose_host(self) -> bool:
-        """Whether the service runs inside Envoy.
+    def _choose_host(self) -> None:
+        """Decide what serves calls.
 
         Raises:
-            StartError: the settings ask for it, and it cannot.
+            StartError: the settings ask for what cannot run.
         """
-        mode, missing = self._settings.host_mode, in_process.missing()
-        if mode == "envoy" and missing:
-            raise StartError(f"--host-mode envoy cannot run here: {missing}; use --host-mode grpcio")
-        in_envoy = mode == "envoy" or (mode == "auto" and not missing)
-        reason = "asked for" if mode != "auto" else missing or "the faster one, and it can run here"
-        self._progress(f"host mode {'envoy' if in_envoy else 'grpcio'}: {reason}")
-        log.info(Event.HOST_CHOSEN, host="envoy" if in_envoy else "grpcio", reason=reason)
-        return in_envoy
+        mode = self._settings.host_mode
+        if mode == "auto":
+            self._host = hosts.available()[0]
+            faster = hosts.HOSTS[: hosts.HOSTS.index(self._host)]
+            reason = "; ".join([FASTEST, *(f"{host}: {hosts.missing(host)}" for host in faster)])
+        elif why := hosts.missing(mode):
+            raise StartError(f"--host-mode {mode} cannot run here: {why}; use --host-mode auto")
+        else:
+            self._host, reason = mode, "asked for"
+        self._progress(f"host mode {self._host}: {reason}")
+        log.info(Event.HOST_CHOSEN, host=self._host, reason=reason)
 
     def _reserve(self, port: int) -> socket.socket:
         host = self._settings.host
@@ -153,12 +161,12 @@ class Service:
         self._stack.push_async_callback(cluster.stop)
         return SecretStr(cluster.url)
 
-    async def _start_grpcio_worker(self, directory: Path, number: int, redis: SecretStr) -> Path:
+    async def _start_worker(self, directory: Path, number: int, redis: SecretStr) -> Path:
         """Start a worker behind the gateway; returns its socket."""
         path = directory / f"worker-{number}.sock"
         host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
         config = self._worker_config(directory, number, redis, addresses=[f"unix:{path}", f"{host}:{self.grpc_port}"])
-        argv = [sys.executable, "-m", "instantaudience_server.running.grpcio_worker"]
+        argv = [sys.executable, "-m", "instantaudience_server.running.worker"]
         program = Program(
             f"worker-{number}",
             argv,
@@ -195,6 +203,7 @@ class Service:
     def _worker_config(self, directory: Path, number: int, redis: SecretStr, addresses: Sequence[str] = ()) -> bytes:
         config = WorkerConfig(
             number=number,
+            host=self._host,
             settings=self._settings,
             redis=redis.get_secret_value(),
             addresses=list(addresses),

@@ -1,4 +1,4 @@
-"""gRPC on the wire: the two hosts, what happens to every call, whose each method is, and the one table of errors.
+"""gRPC on the wire: the three hosts, what happens to every call, whose each method is, and the one table of errors.
 
 May use the rooms of the services; it alone imports grpc.
 Used by running; the gateway has the table of errors from here, commands their gRPC client.

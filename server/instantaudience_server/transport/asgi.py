@@ -9,14 +9,13 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from typing import Any
 
-from instantaudience_server.errors import AudienceError, Reason, unavailable
 from instantaudience_server.transport.calls import AnyMethod, PublicStreamMethod, StreamMethod
 from instantaudience_server.transport.exchange import Event, Exchange, Receive, Send
-from instantaudience_server.transport.outcomes import CallerLeft, CallError, no_such_method
+from instantaudience_server.transport.framing import Flaw, flawed
+from instantaudience_server.transport.outcomes import CallerLeft, CallError
 from instantaudience_server.transport.pipeline import Pipeline
 
 _GRPC_TYPES = (b"application/grpc", b"application/grpc+proto")
-NOT_RECEIVED = "the request did not arrive in time; nothing was changed"
 LOOK_SECONDS = 0.1
 """How often the host looks whether the callers of long calls are still there."""
 
@@ -44,10 +43,10 @@ class GrpcApplication:
                 return
             method = self._methods.get(scope["path"])
             if method is None:
-                raise no_such_method()
+                raise flawed(Flaw.NO_SUCH_METHOD)
             exchange.path = method.path
             if exchange.headers.get(b"te") != b"trailers":
-                raise AudienceError(Reason.SYNTAX, "The header 'te: trailers' is missing")
+                raise flawed(Flaw.NO_TRAILERS)
             exchange.task = asyncio.current_task(self._loop)
             if isinstance(method, StreamMethod | PublicStreamMethod):
                 await self._stream(method, exchange)
@@ -71,7 +70,7 @@ class GrpcApplication:
         for exchange in self._exchanges:
             exchange.look(self._loop)
             if exchange.overdue(now):
-                exchange.refusing = self._loop.create_task(self._refuse(exchange, unavailable(NOT_RECEIVED)))
+                exchange.refusing = self._loop.create_task(self._refuse(exchange, flawed(Flaw.NOT_RECEIVED)))
         self._sweeper = self._loop.call_later(LOOK_SECONDS, self._sweep) if self._exchanges else None
 
     async def _refuse(self, exchange: Exchange, error: Exception) -> None:

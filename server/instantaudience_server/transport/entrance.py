@@ -10,6 +10,7 @@ from instantaudience_server.catalog.catalog import Role
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.tokens import TokenService, bare_token
 from instantaudience_server.transport.calls import Call, Request
+from instantaudience_server.transport.framing import too_long
 
 SHARE_KEPT = 0.1
 MOST_KEPT_SECONDS = 0.1
@@ -73,7 +74,7 @@ class Entrance:
         """
         limit = caller.member.limits.body_bytes
         if size > limit:
-            raise _too_large(size, limit)
+            raise too_long(size, limit)
 
     def read(self, request: type[Request], body: bytes) -> Request:
         """The message in a body.
@@ -82,12 +83,8 @@ class Entrance:
             AudienceError: LIMIT, SYNTAX.
         """
         if len(body) > self._body_limit_bytes:
-            raise _too_large(len(body), self._body_limit_bytes)
+            raise too_long(len(body), self._body_limit_bytes)
         try:
             return request.FromString(body)
         except DecodeError:
             raise AudienceError(Reason.SYNTAX, f"The request is not a readable {request.DESCRIPTOR.name}") from None
-
-
-def _too_large(size: int, limit: int) -> AudienceError:
-    return AudienceError(Reason.LIMIT, f"The request has {size} bytes; at most {limit} are allowed")

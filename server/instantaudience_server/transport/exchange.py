@@ -6,26 +6,25 @@ Sources: doc/PROTOCOL-HTTP2.md in grpc/grpc; the ASGI HTTP specification with it
 import asyncio
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
-from functools import lru_cache
 from typing import Any, TypeVar
 
-from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.transport.calls import Call, body_bytes, waited_seconds
 from instantaudience_server.transport.framing import (
+    Flaw,
+    Headers,
     Messages,
-    binary_header,
+    failure_headers,
+    flawed,
     frame,
     only_message,
-    status_message,
     timeout_seconds,
 )
 from instantaudience_server.transport.outcomes import UNKNOWN_METHOD, CallerLeft
-from instantaudience_server.transport.status import BODY_BYTES_KEY, START_KEY, STATUS_DETAILS_KEY, Failure
+from instantaudience_server.transport.status import BODY_BYTES_KEY, START_KEY, Failure
 
 Event = dict[str, Any]
 Receive = Callable[[], Awaitable[Event]]
 Send = Callable[[Event], Awaitable[None]]
-Headers = list[tuple[bytes, bytes]]
 Result = TypeVar("Result")
 
 _HEADERS: Headers = [(b"content-type", b"application/grpc"), (b"grpc-accept-encoding", b"gzip, deflate, identity")]
@@ -120,10 +119,10 @@ class Exchange:
             data, more = await self._read()
             received += messages.feed(data)
         if len(received) > 1:
-            raise AudienceError(Reason.SYNTAX, "The request has several messages; it must have one")
+            raise flawed(Flaw.SEVERAL)
         messages.finish()
         if not received:
-            raise AudienceError(Reason.SYNTAX, "The request has no message; it must have one")
+            raise flawed(Flaw.MISSING)
         return received[0]
 
     def _messages(self) -> Messages:
@@ -189,7 +188,7 @@ class Exchange:
 
     async def fail(self, failure: Failure) -> None:
         """End the answer with a failure: in trailers, or in headers alone where nothing was sent before."""
-        headers = _failure_headers(failure)
+        headers = failure_headers(failure)
         if self._started:
             await self._send(_END_OF_BODY)
             await self._send(_trailers(headers))
@@ -252,11 +251,3 @@ def _notice(future: "asyncio.Future[Any]") -> None:
 
 def _trailers(headers: Headers) -> Event:
     return {"type": "http.response.trailers", "headers": headers, "more_trailers": False}
-
-
-@lru_cache(maxsize=100)
-def _failure_headers(failure: Failure) -> Headers:
-    headers = [(b"grpc-status", b"%d" % failure.code), (b"grpc-message", status_message(failure.message))]
-    headers += [(key.encode(), value.encode()) for key, value in failure.metadata]
-    headers.append((STATUS_DETAILS_KEY.encode(), binary_header(failure.status.SerializeToString())))
-    return headers

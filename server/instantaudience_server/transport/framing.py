@@ -5,8 +5,13 @@ import base64
 import re
 import zlib
 from collections.abc import Iterator
+from enum import Enum
+from functools import lru_cache
 
-from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.errors import AudienceError, Reason, unavailable
+from instantaudience_server.transport.status import STATUS_DETAILS_KEY, Failure
+
+Headers = list[tuple[bytes, bytes]]
 
 PREFIX_BYTES = 5
 """A flag (0: as it is, 1: compressed) and the message's length, 4 bytes, big-endian."""
@@ -15,6 +20,43 @@ _GZIP = 31
 """zlib's `wbits` for the gzip format."""
 _UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 _TIMEOUT = re.compile(rb"([0-9]{1,8})([HMSmun])")
+
+
+class Flaw(Enum):
+    """What keeps a request from being a call, whichever host finds it; `flawed` has the words for it."""
+
+    NO_SUCH_METHOD = "no_such_method"
+    NO_TRAILERS = "no_trailers"
+    NOT_RECEIVED = "not_received"
+    MISSING = "missing"
+    SEVERAL = "several"
+    TRUNCATED = "truncated"
+    UNKNOWN_COMPRESSION = "unknown_compression"
+    UNREADABLE = "unreadable"
+    TOO_LONG = "too_long"
+
+
+_WORDS = {
+    Flaw.NO_SUCH_METHOD: (Reason.NO_SUCH_METHOD, "There is no such method"),
+    Flaw.NO_TRAILERS: (Reason.SYNTAX, "The header 'te: trailers' is missing"),
+    Flaw.NOT_RECEIVED: (Reason.UNAVAILABLE, "the request did not arrive in time; nothing was changed"),
+    Flaw.MISSING: (Reason.SYNTAX, "The request has no message; it must have one"),
+    Flaw.SEVERAL: (Reason.SYNTAX, "The request has several messages; it must have one"),
+    Flaw.TRUNCATED: (Reason.SYNTAX, "The request ends in the middle of a message"),
+    Flaw.UNKNOWN_COMPRESSION: (Reason.SYNTAX, "The request holds a message with an unknown compression"),
+    Flaw.UNREADABLE: (Reason.SYNTAX, "The request holds a message that cannot be decompressed"),
+}
+
+
+def flawed(flaw: Flaw) -> AudienceError:
+    """Why a call fails; `too_long` has the words for the flaw that is missing here."""
+    reason, text = _WORDS[flaw]
+    return unavailable(text) if reason is Reason.UNAVAILABLE else AudienceError(reason, text)
+
+
+def too_long(length: int, limit: int) -> AudienceError:
+    """Why a call fails that has a message of so many bytes."""
+    return AudienceError(Reason.LIMIT, f"The request has {length} bytes; at most {limit} are allowed")
 
 
 class Messages:
@@ -41,7 +83,7 @@ class Messages:
             flag = buffer[position]
             length = int.from_bytes(buffer[position + 1 : position + PREFIX_BYTES], "big")
             if length > self._limit_bytes:
-                raise _too_long(length, self._limit_bytes)
+                raise too_long(length, self._limit_bytes)
             start = position + PREFIX_BYTES
             if len(buffer) < start + length:
                 break
@@ -52,22 +94,22 @@ class Messages:
     def finish(self) -> None:
         """Say that no bytes follow."""
         if self._buffer:
-            raise AudienceError(Reason.SYNTAX, "The request ends in the middle of a message")
+            raise flawed(Flaw.TRUNCATED)
 
     def _plain(self, flag: int, message: bytes) -> bytes:
         if flag == PLAIN:
             return message
         if flag != COMPRESSED or self._encoding not in (b"gzip", b"deflate"):
-            raise AudienceError(Reason.SYNTAX, "The request holds a message with an unknown compression")
+            raise flawed(Flaw.UNKNOWN_COMPRESSION)
         inflater = zlib.decompressobj(_GZIP if self._encoding == b"gzip" else zlib.MAX_WBITS)
         try:
             plain = inflater.decompress(message, self._limit_bytes + 1)
         except zlib.error:
-            raise AudienceError(Reason.SYNTAX, "The request holds a message that cannot be decompressed") from None
+            raise flawed(Flaw.UNREADABLE) from None
         if len(plain) > self._limit_bytes:
-            raise _too_long(len(plain), self._limit_bytes)
+            raise too_long(len(plain), self._limit_bytes)
         if not inflater.eof or inflater.unused_data:
-            raise AudienceError(Reason.SYNTAX, "The request holds a message that cannot be decompressed")
+            raise flawed(Flaw.UNREADABLE)
         return plain
 
 
@@ -97,10 +139,15 @@ def status_message(text: str) -> bytes:
     )
 
 
+@lru_cache(maxsize=100)
+def failure_headers(failure: Failure) -> Headers:
+    """How a failed call ends: in trailers, or in headers alone."""
+    headers = [(b"grpc-status", b"%d" % failure.code), (b"grpc-message", status_message(failure.message))]
+    headers += [(key.encode(), value.encode()) for key, value in failure.metadata]
+    headers.append((STATUS_DETAILS_KEY.encode(), binary_header(failure.status.SerializeToString())))
+    return headers
+
+
 def binary_header(value: bytes) -> bytes:
     """The value of a header whose name ends in `-bin`."""
     return base64.b64encode(value).rstrip(b"=")
-
-
-def _too_long(length: int, limit: int) -> AudienceError:
-    return AudienceError(Reason.LIMIT, f"The request has {length} bytes; at most {limit} are allowed")

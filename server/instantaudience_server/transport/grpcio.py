@@ -16,7 +16,8 @@ from instantaudience_server.transport.calls import (
     body_bytes,
     waited_seconds,
 )
-from instantaudience_server.transport.outcomes import UNKNOWN_METHOD, CallError, Outcomes, no_such_method
+from instantaudience_server.transport.framing import Flaw, flawed
+from instantaudience_server.transport.outcomes import UNKNOWN_METHOD, CallError, Outcomes
 from instantaudience_server.transport.pipeline import Pipeline
 from instantaudience_server.transport.status import BODY_BYTES_KEY, START_KEY, STATUS_DETAILS_KEY
 
@@ -120,7 +121,7 @@ def _call(context: Context) -> Call:
 def _refuse(outcomes: Outcomes) -> Any:
     async def handle(_: AsyncIterator[bytes], context: Context) -> None:
         # grpc's own refusal comes without details.
-        await _abort(context, outcomes.refused(UNKNOWN_METHOD, "", no_such_method()))
+        await _abort(context, outcomes.refused(UNKNOWN_METHOD, "", flawed(Flaw.NO_SUCH_METHOD)))
 
     return handle
 

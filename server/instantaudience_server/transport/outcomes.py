@@ -115,8 +115,3 @@ def _ended(error: BaseException) -> BaseException:
             raise error
         return unavailable(GIVEN_UP)
     return error
-
-
-def no_such_method() -> AudienceError:
-    """Why a call fails whose method there is not."""
-    return AudienceError(Reason.NO_SUCH_METHOD, "There is no such method")

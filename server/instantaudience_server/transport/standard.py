@@ -13,6 +13,7 @@ from grpc_reflection.v1alpha.reflection import ReflectionServicer
 
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.transport.calls import AnyMethod, PublicMethod, PublicStreamMethod
+from instantaudience_server.transport.framing import Flaw, flawed
 
 HEALTH: str = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 REFLECTION: str = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"].full_name
@@ -65,7 +66,7 @@ class ServingStatus:
         asked = told = None
         async for request in requests:
             if asked is not None:
-                raise AudienceError(Reason.SYNTAX, "The request has several messages; it must have one")
+                raise flawed(Flaw.SEVERAL)
             asked = request
         while asked is not None:
             changed, status = self._changed, self._status(asked.service)

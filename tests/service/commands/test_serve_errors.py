@@ -77,7 +77,7 @@ USAGE_ERRORS = {
     "too little memory": ("--demo", ["--max-pending-bytes", "1"], {}, "--max-pending-bytes: .*1048576"),
     "a location with a colon": ("--demo", ["--location", "a:b"], {}, r"--location: .*\[a-z0-9-\].*"),
     "an unknown level": ("--demo", ["--log-level", "loud"], {}, "--log-level: .*'debug', 'info', 'warning' or 'error'"),
-    "an unknown host": ("--demo", ["--host-mode", "apache"], {}, "--host-mode: .*'auto', 'envoy' or 'grpcio'"),
+    "an unknown host": ("--demo", ["--host-mode", "apache"], {}, "--host-mode: .*'native', 'envoy' or 'grpcio'"),
     "an unknown flag": ("--demo", ["--colour", "red"], {}, ".*--colour.*"),
     "a bad variable": ("--demo", [], {"INSTANT_AUDIENCE_WORKERS": "0"}, "--workers: .*greater than or equal to 1"),
     "a variable that is no number": ("--demo", [], {"INSTANT_AUDIENCE_WORKERS": "x"}, ".*--workers.*'x' is not.*"),

@@ -1,21 +1,20 @@
-"""The adapter with methods of the tests' own, in a real Envoy; one for all of this directory."""
+"""The adapters with methods of the tests' own, in a real Envoy and on the native host; one each for this directory."""
 
 from collections.abc import AsyncIterator
 
 import grpc
 import pytest
-from instantaudience_gateway.envoy import in_process
 from support.clusters import eventually
 from support.framing_peer import Peer, connected
-from support.interop_host import Host, report, running_host
+from support.interop_host import Host, report, running_directly, running_host
+from support.service import HOST_MODES
 
 
-@pytest.fixture(scope="session")
-async def host() -> AsyncIterator[Host]:
-    """The host; at the end, neither Envoy nor the application has complained."""
-    if reason := in_process.missing():
-        pytest.skip(f"nothing runs inside Envoy here: {reason}")
-    async with running_host() as running:
+@pytest.fixture(scope="session", params=[host for host in HOST_MODES if host != "grpcio"])
+async def host(request: pytest.FixtureRequest) -> AsyncIterator[Host]:
+    """The host; at the end, neither it nor the application has complained."""
+    starting = running_host() if request.param == "envoy" else running_directly(request.param, "support.interop_app")
+    async with starting as running:
         yield running
         assert running.child.returncode is None
         assert running.output.read_text() == ""

@@ -1,4 +1,4 @@
-"""Which host `serve` chooses, and what it says of it."""
+"""Which host `serve` chooses, and what it says of it; hosts that could run may be hidden from it."""
 
 import sys
 from pathlib import Path
@@ -6,24 +6,24 @@ from pathlib import Path
 import pytest
 from instantaudience_gateway.envoy import in_process
 from support import service as support_service
-from support.service import Service, new_directory, running_service, starting_service
+from support.service import HOST_MODES, Service, new_directory, running_service, starting_service
 
-WITHOUT_LIBPYTHON = """
-from instantaudience_gateway.envoy import in_process
-in_process.libpython = lambda: None
-from instantaudience_server.commands.root import main
-main()
-"""
+HIDDEN = {
+    "native": "from instantaudience_server.transport import native; native.EXTENSION = 'none'",
+    "envoy": "from instantaudience_gateway.envoy import in_process; in_process.libpython = lambda: None",
+}
+"""Has a Python take this host for one that cannot run."""
+SERVE = "from instantaudience_server.commands.root import main; main()"
+NOT_BUILT = "its extension is not built (`make setup` builds it where cargo is installed)"
 NO_LIBRARY = "this Python has no shared libpython"
-CAN_RUN = "the faster one, and it can run here"
+FASTEST = "the fastest that can run here"
+NO_NATIVE = f"{FASTEST}; native: {NOT_BUILT}"
 
-needs_envoy_host = pytest.mark.skipif(in_process.missing() is not None, reason="nothing runs inside Envoy here")
 
-
-@pytest.fixture
-def without_libpython(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`serve` by a Python that was built without a shared library."""
-    monkeypatch.setattr(support_service, "COMMAND", [sys.executable, "-c", WITHOUT_LIBPYTHON])
+def hide(monkeypatch: pytest.MonkeyPatch, *hosts: str) -> None:
+    """Have `serve` run by a Python that cannot run these hosts."""
+    program = "\n".join([*(HIDDEN[host] for host in hosts), SERVE])
+    monkeypatch.setattr(support_service, "COMMAND", [sys.executable, "-c", program])
 
 
 def assert_chosen(service: Service, host: str, reason: str) -> None:
@@ -36,27 +36,34 @@ async def test_the_one_that_is_asked_for(service: Service, host_mode: str) -> No
     assert_chosen(service, host_mode, "asked for")
 
 
-@needs_envoy_host
-async def test_auto_takes_envoy_where_it_can_run() -> None:
+@pytest.mark.parametrize(
+    ("hidden", "host", "reason"),
+    [
+        ([], "native", FASTEST),
+        (["native"], "envoy", NO_NATIVE),
+        (["native", "envoy"], "grpcio", f"{NO_NATIVE}; envoy: {NO_LIBRARY}"),
+    ],
+)
+async def test_auto_takes_the_fastest_that_can_run(
+    monkeypatch: pytest.MonkeyPatch, hidden: list[str], host: str, reason: str
+) -> None:
+    if host not in HOST_MODES:
+        pytest.skip(f"the host {host} cannot run here")
+    hide(monkeypatch, *hidden)
     async with running_service("--workers", "1", host_mode="auto") as service:
-        assert_chosen(service, "envoy", CAN_RUN)
-
-
-@pytest.mark.usefixtures("without_libpython")
-async def test_auto_takes_grpcio_where_envoy_cannot_run() -> None:
-    async with running_service("--workers", "1", host_mode="auto") as service:
-        assert_chosen(service, "grpcio", NO_LIBRARY)
+        assert_chosen(service, host, reason)
         async with service.http() as http:
             assert (await http.get("/healthz")).status_code == 200
 
 
-@pytest.mark.usefixtures("without_libpython")
-async def test_envoy_where_it_cannot_run() -> None:
+@pytest.mark.parametrize(("host", "why"), [("native", NOT_BUILT), ("envoy", NO_LIBRARY)])
+async def test_one_that_cannot_run(monkeypatch: pytest.MonkeyPatch, host: str, why: str) -> None:
     """One clear line, and nothing was started."""
-    async with new_directory() as directory, starting_service(directory, host_mode="envoy") as service:
+    hide(monkeypatch, host)
+    async with new_directory() as directory, starting_service(directory, host_mode=host) as service:
         assert await service.process.wait() == 1
         assert service.output == ""
-        assert service.log == f"Error: --host-mode envoy cannot run here: {NO_LIBRARY}; use --host-mode grpcio\n"
+        assert service.log == f"Error: --host-mode {host} cannot run here: {why}; use --host-mode auto\n"
         assert service.temporary_files == []
         assert not (directory / "data").exists()
 

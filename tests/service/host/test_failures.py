@@ -8,12 +8,11 @@ from typing import Any
 import pytest
 from google.protobuf.struct_pb2 import Struct
 from google.rpc import code_pb2, status_pb2
-from instantaudience_gateway.envoy import in_process
 from instantaudience_server.transport.framing import Messages, frame
 from support.answers import failure_of
-from support.fault_app import SECRET, SERVICE, running_on_grpcio
+from support.fault_app import SECRET, SERVICE
 from support.framing_peer import Answer, Peer, connected, grpc_headers
-from support.interop_host import running_host
+from support.interop_host import running_directly, running_host
 from support.service import HOST_MODES
 
 OK, INVALID, INTERNAL, UNAVAILABLE = (
@@ -32,18 +31,17 @@ REQUEST = frame(b"")
 async def faulty(request: pytest.FixtureRequest) -> AsyncIterator[Peer]:
     """A caller of the faulty methods."""
     async with AsyncExitStack() as stack:
-        if request.param == "grpcio":
-            address = await stack.enter_async_context(running_on_grpcio())
+        if request.param == "envoy":
+            starting = running_host("support.fault_app:app")
         else:
-            if reason := in_process.missing():
-                pytest.skip(f"nothing runs inside Envoy here: {reason}")
-            host = await stack.enter_async_context(running_host("support.fault_app:app"))
-            address = host.address
-        yield await stack.enter_async_context(connected(address))
+            starting = running_directly(request.param, "support.fault_app")
+        host = await stack.enter_async_context(starting)
+        yield await stack.enter_async_context(connected(host.address))
 
 
 async def call(peer: Peer, method: str, faults: str = "", body: bytes = REQUEST) -> Answer:
-    return await peer.call(grpc_headers(f"/{SERVICE}/{method}", (b"x-faults", faults.encode())), body)
+    headers = [(name, faults.encode()) for name in (b"x-faults", b"x-request-id")]
+    return await peer.call(grpc_headers(f"/{SERVICE}/{method}", *headers), body)
 
 
 def messages(answer: Answer) -> list[Struct]:
@@ -182,6 +180,6 @@ async def test_a_method_that_there_is_not(faulty: Peer) -> None:
 
 @pytest.mark.parametrize("method", ["Unary", "Stream"])
 async def test_what_leaves_the_application_inside_envoy(faulty: Peer, method: str) -> None:
-    """The last line: Envoy itself must not take an exception for a success. (On grpcio nobody looks at this fault.)"""
+    """The last line: Envoy itself must not take an exception for a success. (Others do not look at this fault.)"""
     answer = await call(faulty, method, "application")
     assert_ended(answer, INTERNAL if "x-request-id" in answer.headers else OK)

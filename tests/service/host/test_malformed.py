@@ -65,14 +65,17 @@ HEADERS = {
     "a query": (grpc_headers(f"{UNARY}?%ff"), OK),
     "a query, and no such method": (grpc_headers(f"{UNARY}x?%ff"), UNIMPLEMENTED),
 }
-PATHS = [b"/%ff", UNARY.encode() + b"%C3", UNARY.encode() + b"%00", b"/\xff", b"/interop.TestService/Un%61ry"]
+PATHS = [b"/%ff", UNARY.encode() + b"%C3", UNARY.encode() + b"%00", b"/interop.TestService/Un%61ry"]
 """These never reach the service."""
 NOT_HTTP2 = {
     "another te": grpc_headers(UNARY, (b"te", b"gzip")),
     "connection": grpc_headers(UNARY, (b"connection", b"close")),
+    "a body of another length": grpc_headers(UNARY, (b"content-length", b"1")),
+}
+NO_HEADERS = {
     "a line break": grpc_headers(UNARY, (b"x-a", b"1\r\nx-b: 2")),
     "a name in capitals": grpc_headers(UNARY, (b"X-A", b"1")),
-    "a body of another length": grpc_headers(UNARY, (b"content-length", b"1")),
+    "a path that is no text": grpc_headers(b"/\xff"),
 }
 
 
@@ -155,6 +158,16 @@ async def test_requests_that_http2_does_not_allow(peer: Peer, other: Peer, heade
     assert answer.reset or answer.http_status == 400
     assert b"xxx" not in answer.data
     assert not peer.lost
+
+
+@pytest.mark.parametrize("headers", NO_HEADERS.values(), ids=NO_HEADERS)
+async def test_headers_that_are_none(host: Host, peer: Peer, other: Peer, headers: Headers) -> None:
+    """They end as well. On the native host, where a connection is one caller's, it ends with them."""
+    async with neighbours(other, *([peer] if host.mode == "envoy" else [])):
+        answer = await peer.call(headers, GOOD)
+    assert answer.reset or answer.http_status == 400 or answer.grpc_status == 12 or peer.lost
+    assert b"xxx" not in answer.data
+    assert peer.lost == (host.mode == "native")
 
 
 @pytest.mark.parametrize("trailers", [[(b"x-trailer", b"1")], [(b"grpc-status", b"13")]], ids=["one", "a status"])

@@ -14,6 +14,7 @@ from support.messages import one_user
 from support.metrics import Scrape, scrape
 from support.processes import Process, descendants, needs_proc, standing_still
 from support.service import Service, credentials, running_service
+from support.workers import COMMANDS
 
 pytestmark = needs_proc
 
@@ -174,12 +175,7 @@ async def test_a_killed_worker_takes_its_gauges_with_it_and_leaves_its_counts(me
 
 
 def workers_of(service: Service) -> list[Process]:
-    found = [
-        process
-        for process in descendants(service.process.pid)
-        if "instantaudience_server.running.grpcio_worker" in process.command
-        or (service.host_mode == "envoy" and "envoy-" in process.command)
-    ]
+    found = [process for process in descendants(service.process.pid) if COMMANDS[service.host_mode] in process.command]
     assert len(found) == WORKERS
     return found
 

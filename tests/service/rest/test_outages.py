@@ -21,6 +21,7 @@ from support.clusters import eventually, on_node
 from support.messages import apply_request, one_user
 from support.processes import Process, all_end, descendants, needs_proc, standing_still
 from support.service import Service, credentials, running_service
+from support.workers import COMMANDS
 
 pytestmark = needs_proc
 
@@ -196,13 +197,9 @@ async def assert_replaced(service: Service, word: str, killed: list[Process]) ->
     await eventually(check, BACK_SECONDS)
 
 
-WORKER = {"grpcio": "instantaudience_server.running.grpcio_worker", "envoy": "envoy-"}
-"""What a worker's command line contains, by host."""
-
-
 async def test_a_worker_that_is_killed(fragile: Service, demo: httpx.AsyncClient) -> None:
     """The calls that it had may fail; later ones go to the others."""
-    word = WORKER[fragile.host_mode]
+    word = COMMANDS[fragile.host_mode]
     killed = processes_of(fragile, word)[:1]
     replaced = asyncio.create_task(assert_replaced(fragile, word, killed))
     answers = []
@@ -220,7 +217,7 @@ async def test_a_worker_that_is_killed(fragile: Service, demo: httpx.AsyncClient
 
 
 async def test_all_workers_are_killed(fragile: Service, demo: httpx.AsyncClient) -> None:
-    word = WORKER[fragile.host_mode]
+    word = COMMANDS[fragile.host_mode]
     await assert_replaced(fragile, word, processes_of(fragile, word))
 
 

@@ -1,4 +1,4 @@
-"""A worker with the grpcio host: a process that the supervisor starts."""
+"""A worker behind the gateway, with the native or the grpcio host: a process that the supervisor starts."""
 
 import asyncio
 import signal
@@ -7,11 +7,12 @@ import sys
 import structlog
 import uvloop
 
-from instantaudience_server.running.composition import WorkerConfig, open_worker
+from instantaudience_server.running.composition import Worker, WorkerConfig, open_worker
 from instantaudience_server.settings import MESSAGE_LIMIT_BYTES
 from instantaudience_server.store.topology import StoreUnusableError
 from instantaudience_server.telemetry import Event, configure_logging
 from instantaudience_server.transport.grpcio import GrpcioHost
+from instantaudience_server.transport.native import NativeHost
 
 log = structlog.get_logger()
 
@@ -26,12 +27,24 @@ async def serve(config: WorkerConfig) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with open_worker(config) as worker:
-        host = GrpcioHost(worker.methods, worker.pipeline, config.addresses, message_limit_bytes=MESSAGE_LIMIT_BYTES)
+        host = _open_host(config, worker)
         await host.start()
         log.info(Event.WORKER_READY, worker=config.number)
         await stop.wait()
         await worker.status.drain()
         await host.drain(config.settings.drain_seconds)
+
+
+def _open_host(config: WorkerConfig, worker: Worker) -> NativeHost | GrpcioHost:
+    if config.host == "grpcio":
+        return GrpcioHost(worker.methods, worker.pipeline, config.addresses, message_limit_bytes=MESSAGE_LIMIT_BYTES)
+    return NativeHost(
+        worker.methods,
+        worker.pipeline,
+        config.addresses,
+        message_limit_bytes=MESSAGE_LIMIT_BYTES,
+        receive_seconds=config.settings.call_timeout_seconds,
+    )
 
 
 def main() -> None:

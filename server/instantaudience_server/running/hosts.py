@@ -1,0 +1,21 @@
+"""What can serve calls, and whether it can here."""
+
+from instantaudience_gateway.envoy import in_process
+
+from instantaudience_server.settings import HostMode
+from instantaudience_server.transport import native
+
+HOSTS: tuple[HostMode, ...] = ("native", "envoy", "grpcio")
+"""The fastest first."""
+
+
+def missing(host: HostMode) -> str | None:
+    """Why a host cannot run here; None when it can."""
+    if host == "native":
+        return native.missing()
+    return in_process.missing() if host == "envoy" else None
+
+
+def available() -> list[HostMode]:
+    """The hosts that can run here, the fastest first; there is one at least."""
+    return [host for host in HOSTS if missing(host) is None]

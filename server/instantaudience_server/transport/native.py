@@ -1,0 +1,210 @@
+"""The native host: a gRPC server in Rust (`instantaudience_native`), in a thread of its own, in front of the pipeline.
+
+The event loop is woken when something has come, and takes all of it; what it answers goes back at the end of the turn.
+"""
+
+import asyncio
+import importlib.util
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
+from functools import lru_cache
+from typing import Any
+
+from instantaudience_server.transport.calls import AnyMethod, Call, PublicStreamMethod, StreamMethod
+from instantaudience_server.transport.framing import Flaw, failure_headers, flawed, too_long
+from instantaudience_server.transport.native_streams import NativeStream
+from instantaudience_server.transport.outcomes import BARE_DEFECT, UNKNOWN_METHOD, CallError
+from instantaudience_server.transport.pipeline import Pipeline
+from instantaudience_server.transport.status import Failure
+
+EXTENSION = "instantaudience_native"
+CONNECTION_SECONDS = 60.0
+"""At this age a connection is asked to end, as the gateway does it."""
+
+_Wrong = tuple[str, int]
+"""What is wrong with a request: the value of a `Flaw`, and a size."""
+
+
+def missing() -> str | None:
+    """Why the host cannot run here; None when it can."""
+    if importlib.util.find_spec(EXTENSION) is None:
+        return "its extension is not built (`make setup` builds it where cargo is installed)"
+    return None
+
+
+class NativeHost:
+    """A gRPC server on any number of addresses (`host:port`, `unix:/path`); ports are shared (SO_REUSEPORT).
+
+    A message past `message_limit_bytes` ends its call. A unary request has to be there within `receive_seconds`.
+
+    Raises:
+        OSError: an address cannot be had.
+    """
+
+    def __init__(
+        self,
+        methods: Sequence[AnyMethod],
+        pipeline: Pipeline,
+        addresses: Sequence[str],
+        *,
+        message_limit_bytes: int,
+        receive_seconds: float,
+        connection_seconds: float = CONNECTION_SECONDS,
+    ) -> None:
+        from instantaudience_native import Host  # the other hosts do without
+
+        self._methods: Sequence[Any] = methods
+        self._pipeline = pipeline
+        self._message_limit_bytes = message_limit_bytes
+        self._loop = asyncio.get_running_loop()
+        self._host = Host(
+            [(method.path, isinstance(method, StreamMethod | PublicStreamMethod)) for method in methods],
+            addresses,
+            message_limit_bytes=message_limit_bytes,
+            receive_seconds=receive_seconds,
+            connection_seconds=connection_seconds,
+        )
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._streams: dict[int, NativeStream] = {}
+        self._answers: list[tuple[int, bytes]] = []
+        self._flushing: asyncio.Handle | None = None
+        self._drained = self._loop.create_future()
+        self._on_event: dict[str, Callable[..., None]] = {
+            "refused": self._refuse,
+            "opened": self._open,
+            "message": self._receive,
+            "half_closed": self._half_close,
+            "sent": self._go_on,
+            "gone": self._leave,
+            "drained": self._end_drain,
+        }
+
+    async def start(self) -> None:
+        """Take calls."""
+        self._loop.add_reader(self._host.fileno(), self._take)
+        self._host.start()
+
+    async def drain(self, grace_seconds: float) -> None:
+        """Take no new calls, let calls in flight finish within the grace, and end."""
+        self._host.drain(grace_seconds)
+        await self._drained
+        self._loop.remove_reader(self._host.fileno())
+        left = list(self._tasks.values())
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        if self._flushing is not None:
+            self._flushing.cancel()
+        self._host.close()
+
+    def _take(self) -> None:
+        """Take what has come since the last turn."""
+        calls, events = self._host.take()
+        self._begin(calls)
+        for name, *fields in events:
+            self._on_event[name](*fields)
+
+    def _begin(self, calls: list[tuple[Any, ...]]) -> None:
+        """Serve the unary calls of a turn."""
+        for call in calls:
+            self._tasks[call[0]] = self._loop.create_task(self._serve(*call))
+
+    async def _serve(self, number: int, index: int, message: bytes | _Wrong, *fields: Any) -> None:
+        method = self._methods[index]
+        try:
+            body = message if isinstance(message, bytes) else self._refused_body(message)
+            answer = await self._pipeline.run(method, body, _call(*fields))
+            self._answers.append((number, answer))
+            self._flush_later()
+        except CallError as error:
+            self._fail(number, error.failure)
+        except Exception as error:
+            self._fail(number, self._pipeline.outcomes.refused(method.path, fields[1], error).failure)
+        finally:
+            self._tasks.pop(number, None)
+
+    def _refused_body(self, wrong: _Wrong) -> Callable[[float], Awaitable[bytes]]:
+        """What stands for a message that there is not: the call goes as far as to where its message is read."""
+
+        async def read(_: float) -> bytes:
+            raise self._error(wrong)
+
+        return read
+
+    def _error(self, wrong: _Wrong) -> Exception:
+        flaw, size = Flaw(wrong[0]), wrong[1]
+        return too_long(size, self._message_limit_bytes) if flaw is Flaw.TOO_LONG else flawed(flaw)
+
+    def _refuse(self, number: int, index: int | None, request_id: str, flaw: str) -> None:
+        path = UNKNOWN_METHOD if index is None else self._methods[index].path
+        self._fail(number, self._pipeline.outcomes.refused(path, request_id, flawed(Flaw(flaw))).failure)
+
+    def _open(self, number: int, index: int, *fields: Any) -> None:
+        self._streams[number] = stream = NativeStream(self._host, number, self._flush_later)
+        self._tasks[number] = self._loop.create_task(self._serve_stream(stream, self._methods[index], fields))
+
+    async def _serve_stream(self, stream: NativeStream, method: Any, fields: tuple[Any, ...]) -> None:
+        number = stream.number
+        try:
+            async with aclosing(self._pipeline.run_stream(method, stream.messages(), _call(*fields))) as answers:
+                async for answer in answers:
+                    await stream.send(answer)
+            self._host.end(number)
+            self._flush_later()
+        except CallError as error:
+            self._fail(number, error.failure)
+        except Exception as error:
+            self._fail(number, self._pipeline.outcomes.refused(method.path, fields[1], error).failure)
+        finally:
+            self._tasks.pop(number, None)
+            self._streams.pop(number, None)
+
+    def _receive(self, number: int, message: bytes) -> None:
+        if stream := self._streams.get(number):
+            stream.add(message)
+
+    def _half_close(self, number: int, wrong: _Wrong | None) -> None:
+        if stream := self._streams.get(number):
+            stream.end(None if wrong is None else self._error(wrong))
+
+    def _go_on(self, number: int) -> None:
+        if stream := self._streams.get(number):
+            stream.go_on()
+
+    def _leave(self, number: int) -> None:
+        """Nobody waits for a call's answer."""
+        self._streams.pop(number, None)
+        if task := self._tasks.pop(number, None):
+            task.cancel()
+
+    def _end_drain(self) -> None:
+        self._drained.set_result(None)
+
+    def _fail(self, number: int, failure: Failure) -> None:
+        try:
+            trailers = _trailers(failure)
+        except ValueError:
+            trailers = _trailers(BARE_DEFECT)
+        self._host.fail(number, trailers)
+        self._flush_later()
+
+    def _flush_later(self) -> None:
+        """Have heard, at the end of this turn, what is said in it."""
+        if self._flushing is None:
+            self._flushing = self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = None
+        answers, self._answers = self._answers, []
+        self._host.flush(answers)
+
+
+def _call(*fields: Any) -> Call:
+    return Call(*fields)
+
+
+@lru_cache(maxsize=100)
+def _trailers(failure: Failure) -> Any:
+    from instantaudience_native import Trailers
+
+    return Trailers(failure_headers(failure))

@@ -1,0 +1,108 @@
+//! One HTTP request: is it a call, and of which kind. And what gRPC's answers look like.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use h2::server::SendResponse;
+use h2::{RecvStream, SendStream};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TE};
+use http::{Method, Request, Response, StatusCode};
+use tokio::sync::Semaphore;
+
+use crate::answers::Answers;
+use crate::arrivals::{Arrivals, Refusal};
+use crate::metadata::{Metadata, encoding};
+use crate::{streams, unary};
+
+const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
+const ENCODINGS: HeaderValue = HeaderValue::from_static("gzip, deflate, identity");
+
+/// What calls share: what they may be, and the way to Python and back.
+pub struct Service {
+    /// By path: the place in Python's list, and whether it is a stream.
+    pub methods: HashMap<String, (usize, bool)>,
+    pub message_limit_bytes: usize,
+    /// How long a unary request may take to come in.
+    pub receive_seconds: f64,
+    pub arrivals: Arrivals,
+    pub answers: Answers,
+}
+
+/// The call is over: nobody waits for its answer.
+pub struct Gone;
+
+impl From<h2::Error> for Gone {
+    fn from(_: h2::Error) -> Self {
+        Gone
+    }
+}
+
+/// Serve one request. `room` is what its connection has for requests that come in pieces, in bytes.
+pub async fn serve(
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+    service: Arc<Service>,
+    room: Arc<Semaphore>,
+) {
+    let (parts, body) = request.into_parts();
+    if parts.method != Method::POST || !is_grpc(&parts.headers) {
+        refuse_media_type(&mut respond);
+        return;
+    }
+    let metadata = Metadata::read(&parts.headers);
+    let found = service.methods.get(parts.uri.path()).copied();
+    let trailers = parts.headers.get(TE).is_some_and(|value| value == "trailers");
+    match found {
+        None => unary::refuse(respond, None, metadata, Refusal::NoSuchMethod, &service).await,
+        Some((method, _)) if !trailers => {
+            unary::refuse(respond, Some(method), metadata, Refusal::NoTrailers, &service).await;
+        }
+        Some((method, true)) => {
+            streams::serve(method, metadata, encoding(&parts.headers), body, respond, &service).await;
+        }
+        Some((method, false)) => {
+            let request = unary::Request { body, encoding: encoding(&parts.headers), room: &room };
+            unary::serve(method, metadata, request, respond, &service).await;
+        }
+    }
+}
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|value| value == GRPC || value == "application/grpc+proto")
+}
+
+fn refuse_media_type(respond: &mut SendResponse<Bytes>) {
+    let mut response = Response::new(());
+    *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+    // Where it cannot be sent, nobody waits for it.
+    let _ = respond.send_response(response, true);
+}
+
+/// Begin an answer.
+pub fn start(respond: &mut SendResponse<Bytes>) -> Result<SendStream<Bytes>, Gone> {
+    Ok(respond.send_response(response(HeaderMap::with_capacity(2)), false)?)
+}
+
+/// End an answer that has begun with OK.
+pub fn end(sending: &mut SendStream<Bytes>) -> Result<(), Gone> {
+    let mut trailers = HeaderMap::with_capacity(1);
+    trailers.insert(GRPC_STATUS, HeaderValue::from_static("0"));
+    Ok(sending.send_trailers(trailers)?)
+}
+
+/// Answer with a failure alone.
+pub fn fail(respond: &mut SendResponse<Bytes>, trailers: HeaderMap) -> Result<(), Gone> {
+    respond.send_response(response(trailers), true)?;
+    Ok(())
+}
+
+fn response(mut headers: HeaderMap) -> Response<()> {
+    headers.insert(CONTENT_TYPE, GRPC);
+    headers.insert(GRPC_ACCEPT_ENCODING, ENCODINGS);
+    let mut response = Response::new(());
+    *response.headers_mut() = headers;
+    response
+}

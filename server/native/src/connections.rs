@@ -1,0 +1,108 @@
+//! HTTP/2 connections: their bounds, their age, and whether anyone is at the other end.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::server::{Builder, Connection};
+use h2::{Ping, PingPong};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{Instant, interval_at, sleep_until, timeout};
+
+use crate::calls::{self, Service};
+use crate::unary;
+
+/// How long the beginning of a connection may take.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How often it is looked whether anyone is at the other end; who has not answered by the next time has gone.
+const PING: Duration = Duration::from_secs(20);
+/// As other servers have it; gRPC clients hold back what is more.
+const MOST_STREAMS: u32 = 100;
+/// What a caller may send of a stream before it is read.
+const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+/// Of all streams of a connection: enough that streams which are not read hold no others.
+const CONNECTION_WINDOW_BYTES: u32 = MOST_STREAMS * STREAM_WINDOW_BYTES;
+/// What a stream has in memory of what its caller does not read yet.
+const SEND_BUFFER_BYTES: usize = 128 * 1024;
+/// Of a request's headers, counted as HTTP/2 does; Envoy's bound is 60 KB.
+const HEADERS_BYTES: u32 = 64 * 1024;
+/// Streams that a caller has reset before anyone looked at them; past it, the connection ends. All of them at once, and
+/// again, is what a caller does who gives everything up.
+const MOST_RESET: usize = 2 * MOST_STREAMS as usize;
+/// Streams that were reset here because of what came on them; past it, the connection ends.
+const MOST_ERRORS: usize = 1024;
+
+/// How the end of connections comes about.
+#[derive(Clone)]
+pub struct Ends {
+    /// A connection of this age is asked to end (GOAWAY): so long-lived callers spread over workers.
+    pub age: Duration,
+    /// Becomes true when the server takes no new calls.
+    pub draining: watch::Receiver<bool>,
+}
+
+/// Serve a connection until its end.
+pub async fn serve<S>(socket: S, service: Arc<Service>, mut ends: Ends)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let Ok(Ok(mut connection)) = timeout(HANDSHAKE, bounds().handshake::<S, Bytes>(socket)).await else { return };
+    let old = sleep_until(Instant::now() + ends.age);
+    tokio::pin!(old);
+    let mut looking = interval_at(Instant::now() + PING, PING);
+    let mut pings = connection.ping_pong();
+    let mut pinged = false;
+    let mut ending = false;
+    let room = Arc::new(Semaphore::new(unary::MOST_HELD_BYTES));
+    loop {
+        tokio::select! {
+            accepted = connection.accept() => match accepted {
+                Some(Ok((request, respond))) => {
+                    tokio::spawn(calls::serve(request, respond, Arc::clone(&service), Arc::clone(&room)));
+                }
+                // It has ended, or broken: its streams are told by h2.
+                Some(Err(_)) | None => return,
+            },
+            () = &mut old, if !ending => ending = ask_to_end(&mut connection),
+            _ = ends.draining.wait_for(|draining| *draining), if !ending => ending = ask_to_end(&mut connection),
+            () = pong(&mut pings), if pinged => pinged = false,
+            _ = looking.tick() => {
+                if pinged {
+                    return;
+                }
+                pinged = ping(&mut pings);
+            }
+        }
+    }
+}
+
+fn bounds() -> Builder {
+    let mut builder = h2::server::Builder::new();
+    builder
+        .max_concurrent_streams(MOST_STREAMS)
+        .initial_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_send_buffer_size(SEND_BUFFER_BYTES)
+        .max_header_list_size(HEADERS_BYTES)
+        .max_pending_accept_reset_streams(MOST_RESET)
+        .max_local_error_reset_streams(Some(MOST_ERRORS));
+    builder
+}
+
+fn ask_to_end<S: AsyncRead + AsyncWrite + Unpin>(connection: &mut Connection<S, Bytes>) -> bool {
+    connection.graceful_shutdown();
+    true
+}
+
+fn ping(pings: &mut Option<PingPong>) -> bool {
+    pings.as_mut().is_some_and(|pings| pings.send_ping(Ping::opaque()).is_ok())
+}
+
+async fn pong(pings: &mut Option<PingPong>) {
+    if let Some(pings) = pings {
+        // Where there is none, the connection has broken, which it says itself.
+        let _ = poll_fn(|context| pings.poll_pong(context)).await;
+    }
+}

@@ -1,0 +1,160 @@
+//! gRPC's messages on the wire (source: doc/PROTOCOL-HTTP2.md in grpc/grpc, "Length-Prefixed-Message").
+
+use std::io::Read;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use flate2::bufread::{GzDecoder, ZlibDecoder};
+
+/// A flag (0: as it is, 1: compressed) and the message's length, 4 bytes, big-endian.
+pub const PREFIX_BYTES: usize = 5;
+const PLAIN: u8 = 0;
+const COMPRESSED: u8 = 1;
+
+/// What is wrong with a request; Python has the words for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flaw {
+    /// It has no message.
+    Missing,
+    /// It has more than one.
+    Several,
+    /// It ends in the middle of one.
+    Truncated,
+    /// A message is compressed in a way that was not announced, or that is not known.
+    UnknownCompression,
+    /// A compressed message cannot be read.
+    Unreadable,
+    /// A message has so many bytes, and may not; of one that grew too long when it was read, the first byte too many.
+    TooLong(usize),
+}
+
+impl Flaw {
+    /// Its name, and the bytes that there were too many, or 0.
+    pub fn parts(self) -> (&'static str, usize) {
+        match self {
+            Flaw::Missing => ("missing", 0),
+            Flaw::Several => ("several", 0),
+            Flaw::Truncated => ("truncated", 0),
+            Flaw::UnknownCompression => ("unknown_compression", 0),
+            Flaw::Unreadable => ("unreadable", 0),
+            Flaw::TooLong(bytes) => ("too_long", bytes),
+        }
+    }
+}
+
+/// How the compressed messages of a request are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// Not in a way that is known here: there must be none.
+    Other,
+    /// RFC 1952.
+    Gzip,
+    /// RFC 1950.
+    Deflate,
+}
+
+impl Encoding {
+    /// By the header `grpc-encoding`.
+    pub fn named(name: &[u8]) -> Self {
+        match name {
+            b"gzip" => Encoding::Gzip,
+            b"deflate" => Encoding::Deflate,
+            _ => Encoding::Other,
+        }
+    }
+}
+
+/// The messages in a stream of bytes. A message has at most `limit` bytes, before and after decompression.
+pub struct Messages {
+    buffer: BytesMut,
+    encoding: Encoding,
+    limit: usize,
+}
+
+impl Messages {
+    /// Nothing has come yet.
+    pub fn new(encoding: Encoding, limit: usize) -> Self {
+        Self { buffer: BytesMut::new(), encoding, limit }
+    }
+
+    /// Add what has come.
+    pub fn push(&mut self, data: &[u8]) {
+        self.buffer.extend_from_slice(data);
+    }
+
+    /// The next message, where it is complete.
+    pub fn next(&mut self) -> Result<Option<Bytes>, Flaw> {
+        let Some((flag, length)) = prefix(&self.buffer) else { return Ok(None) };
+        if length > self.limit {
+            return Err(Flaw::TooLong(length));
+        }
+        if self.buffer.len() < PREFIX_BYTES + length {
+            return Ok(None);
+        }
+        self.buffer.advance(PREFIX_BYTES);
+        let message = self.buffer.split_to(length).freeze();
+        self.plain(flag, message).map(Some)
+    }
+
+    /// Say that nothing follows.
+    pub fn finish(&self) -> Result<(), Flaw> {
+        if self.buffer.is_empty() { Ok(()) } else { Err(Flaw::Truncated) }
+    }
+
+    fn plain(&self, flag: u8, message: Bytes) -> Result<Bytes, Flaw> {
+        match (flag, self.encoding) {
+            (PLAIN, _) => Ok(message),
+            (COMPRESSED, Encoding::Gzip) => {
+                let mut decoder = GzDecoder::new(message.chunk());
+                inflate(&mut decoder, self.limit, |decoder| decoder.get_ref().is_empty())
+            }
+            (COMPRESSED, Encoding::Deflate) => {
+                let mut decoder = ZlibDecoder::new(message.chunk());
+                inflate(&mut decoder, self.limit, |decoder| decoder.get_ref().is_empty())
+            }
+            _ => Err(Flaw::UnknownCompression),
+        }
+    }
+}
+
+/// The message of a unary request, where `data` is all of it and the message is not compressed.
+pub fn only_message(data: &Bytes, limit: usize) -> Option<Bytes> {
+    let (flag, length) = prefix(data)?;
+    let whole = flag == PLAIN && length <= limit && length == data.len() - PREFIX_BYTES;
+    whole.then(|| data.slice(PREFIX_BYTES..))
+}
+
+/// A message with its prefix.
+///
+/// None for one of 4 GB and more, which has none.
+pub fn frame(message: &[u8]) -> Option<Bytes> {
+    let length = u32::try_from(message.len()).ok()?;
+    let mut framed = BytesMut::with_capacity(PREFIX_BYTES + message.len());
+    framed.put_u8(PLAIN);
+    framed.put_u32(length);
+    framed.put_slice(message);
+    Some(framed.freeze())
+}
+
+fn prefix(data: &[u8]) -> Option<(u8, usize)> {
+    let (&flag, rest) = data.split_first()?;
+    let length = u32::from_be_bytes(*rest.first_chunk()?);
+    Some((flag, usize::try_from(length).ok()?))
+}
+
+/// Read at most a byte past the limit; `all_read` tells whether the decoder has left nothing.
+fn inflate<D: Read>(decoder: &mut D, limit: usize, all_read: impl Fn(&D) -> bool) -> Result<Bytes, Flaw> {
+    let most = limit.saturating_add(1);
+    let mut plain = Vec::new();
+    let read = decoder.by_ref().take(most as u64).read_to_end(&mut plain);
+    if plain.len() == most {
+        return Err(Flaw::TooLong(most));
+    }
+    if read.is_err() || !all_read(decoder) {
+        return Err(Flaw::Unreadable);
+    }
+    Ok(plain.into())
+}
+
+#[cfg(test)]
+#[path = "framing_tests.rs"]
+mod tests;

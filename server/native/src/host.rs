@@ -1,0 +1,214 @@
+//! What Python sees: `instantaudience_native.pyi` describes it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use http::HeaderMap;
+use http::header::{HeaderName, HeaderValue};
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
+
+use crate::answers::{Answers, Order};
+use crate::arrivals::{Arrivals, CallId, Event, Refusal, UnaryCall};
+use crate::calls::Service;
+use crate::framing::{Flaw, frame};
+use crate::listening::Sockets;
+use crate::locks::lock;
+use crate::metadata::Metadata;
+use crate::running::Running;
+
+/// How a call fails: made once, and used for many.
+#[pyclass(frozen)]
+pub struct Trailers(HeaderMap);
+
+#[pymethods]
+impl Trailers {
+    #[new]
+    fn new(fields: Vec<(Vec<u8>, Vec<u8>)>) -> PyResult<Self> {
+        let mut trailers = HeaderMap::with_capacity(fields.len() + 2);
+        for (name, value) in fields {
+            let name = HeaderName::from_bytes(&name).map_err(|error| PyValueError::new_err(error.to_string()))?;
+            let value = HeaderValue::from_bytes(&value).map_err(|error| PyValueError::new_err(error.to_string()))?;
+            trailers.append(name, value);
+        }
+        Ok(Self(trailers))
+    }
+}
+
+enum State {
+    Bound(Sockets),
+    Running(Running),
+    Closed,
+}
+
+/// The host.
+#[pyclass(frozen)]
+pub struct Host {
+    service: Arc<Service>,
+    state: Mutex<State>,
+    age: Duration,
+}
+
+#[pymethods]
+impl Host {
+    #[new]
+    #[pyo3(signature = (methods, addresses, *, message_limit_bytes, receive_seconds, connection_seconds))]
+    fn new(
+        methods: Vec<(String, bool)>,
+        addresses: Vec<String>,
+        message_limit_bytes: usize,
+        receive_seconds: f64,
+        connection_seconds: f64,
+    ) -> PyResult<Self> {
+        let numbered = methods.into_iter().enumerate();
+        let methods: HashMap<_, _> = numbered.map(|(number, (path, streams))| (path, (number, streams))).collect();
+        let (arrivals, answers) = (Arrivals::new()?, Answers::default());
+        let service = Service { methods, message_limit_bytes, receive_seconds, arrivals, answers };
+        let bound = Sockets::to(addresses)?;
+        Ok(Self {
+            service: Arc::new(service),
+            state: Mutex::new(State::Bound(bound)),
+            age: seconds(connection_seconds)?,
+        })
+    }
+
+    fn fileno(&self) -> i32 {
+        self.service.arrivals.fd()
+    }
+
+    fn start(&self) -> PyResult<()> {
+        let mut state = lock(&self.state);
+        match std::mem::replace(&mut *state, State::Closed) {
+            State::Bound(bound) => {
+                *state = State::Running(Running::start(bound, Arc::clone(&self.service), self.age)?);
+                Ok(())
+            }
+            other => {
+                *state = other;
+                Err(PyRuntimeError::new_err("the host has been started"))
+            }
+        }
+    }
+
+    fn drain(&self, grace_seconds: f64) -> PyResult<()> {
+        match &*lock(&self.state) {
+            State::Running(running) => running.drain(seconds(grace_seconds)?),
+            _ => return Err(PyRuntimeError::new_err("the host does not run")),
+        }
+        Ok(())
+    }
+
+    fn close(&self, py: Python<'_>) {
+        let state = std::mem::replace(&mut *lock(&self.state), State::Closed);
+        if let State::Running(running) = state {
+            py.detach(|| running.close());
+        }
+    }
+
+    fn take<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyList>, Bound<'py, PyList>)> {
+        let inbox = self.service.arrivals.take();
+        let (calls, events) = (PyList::empty(py), PyList::empty(py));
+        let now = Instant::now();
+        for call in &inbox.calls {
+            calls.append(call_tuple(py, call, now)?)?;
+        }
+        for event in inbox.events {
+            events.append(event_tuple(py, event, now)?)?;
+        }
+        Ok((calls, events))
+    }
+
+    fn flush(&self, answers: Vec<(CallId, Bound<'_, PyBytes>)>) -> PyResult<()> {
+        let framed: Vec<_> =
+            answers.into_iter().map(|(id, message)| Ok((id, send(&message, false)?))).collect::<PyResult<_>>()?;
+        self.service.answers.say_all(framed.into_iter());
+        self.service.answers.wake();
+        Ok(())
+    }
+
+    fn fail(&self, id: CallId, trailers: &Trailers) {
+        self.service.answers.say(id, Order::Fail(trailers.0.clone()));
+    }
+
+    fn send(&self, id: CallId, message: &Bound<'_, PyBytes>, asked: bool) -> PyResult<()> {
+        self.service.answers.say(id, send(message, asked)?);
+        Ok(())
+    }
+
+    fn read(&self, id: CallId) {
+        self.service.answers.say(id, Order::Read);
+    }
+
+    fn end(&self, id: CallId) {
+        self.service.answers.say(id, Order::End);
+    }
+}
+
+type Object<'py> = Bound<'py, PyAny>;
+
+fn seconds(count: f64) -> PyResult<Duration> {
+    Duration::try_from_secs_f64(count).map_err(|error| PyValueError::new_err(error.to_string()))
+}
+
+fn send(message: &Bound<'_, PyBytes>, asked: bool) -> PyResult<Order> {
+    let message = frame(message.as_bytes()).ok_or_else(|| PyValueError::new_err("the message has 4 GB or more"))?;
+    Ok(Order::Send { message, asked })
+}
+
+fn call_tuple<'py>(py: Python<'py>, call: &UnaryCall, now: Instant) -> PyResult<Bound<'py, PyTuple>> {
+    let message = match &call.message {
+        Ok(message) => PyBytes::new(py, message).into_any(),
+        Err(flaw) => flaw_tuple(py, *flaw)?.into_any(),
+    };
+    let (authorization, request_id, remaining, body_bytes, waited) = metadata_parts(py, &call.metadata, now);
+    (call.id, call.method, message, authorization, request_id, remaining, body_bytes, waited).into_pyobject(py)
+}
+
+fn event_tuple(py: Python<'_>, event: Event, now: Instant) -> PyResult<Bound<'_, PyTuple>> {
+    match event {
+        Event::Refused { id, method, metadata, why } => {
+            let why = match why {
+                Refusal::NoSuchMethod => "no_such_method",
+                Refusal::NoTrailers => "no_trailers",
+                Refusal::NotReceived => "not_received",
+            };
+            ("refused", id, method, text(py, metadata.request_id()), why).into_pyobject(py)
+        }
+        Event::Opened { id, method, metadata } => {
+            let (authorization, request_id, remaining, body_bytes, waited) = metadata_parts(py, &metadata, now);
+            ("opened", id, method, authorization, request_id, remaining, body_bytes, waited).into_pyobject(py)
+        }
+        Event::Message { id, message } => ("message", id, PyBytes::new(py, &message)).into_pyobject(py),
+        Event::HalfClosed { id, flaw } => {
+            let flaw = flaw.map(|flaw| flaw_tuple(py, flaw)).transpose()?;
+            ("half_closed", id, flaw).into_pyobject(py)
+        }
+        Event::Sent { id } => ("sent", id).into_pyobject(py),
+        Event::Gone { id } => ("gone", id).into_pyobject(py),
+        Event::Drained => ("drained",).into_pyobject(py),
+    }
+}
+
+fn flaw_tuple(py: Python<'_>, flaw: Flaw) -> PyResult<Bound<'_, PyTuple>> {
+    flaw.parts().into_pyobject(py)
+}
+
+fn metadata_parts<'py>(
+    py: Python<'py>,
+    metadata: &Metadata,
+    now: Instant,
+) -> (Object<'py>, Object<'py>, Option<f64>, u64, f64) {
+    let waited = metadata.waited_seconds(now);
+    let remaining = metadata.remaining_seconds(waited);
+    (text(py, metadata.authorization()), text(py, metadata.request_id()), remaining, metadata.body_bytes, waited)
+}
+
+/// Bytes of a header as Latin-1.
+fn text<'py>(py: Python<'py>, value: &[u8]) -> Object<'py> {
+    match str::from_utf8(value) {
+        Ok(ascii) if ascii.is_ascii() => PyString::new(py, ascii).into_any(),
+        _ => PyString::new(py, &value.iter().copied().map(char::from).collect::<String>()).into_any(),
+    }
+}

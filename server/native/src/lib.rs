@@ -1,0 +1,29 @@
+//! The native host: gRPC's transport and framing for the service in Python.
+//!
+//! It knows HTTP/2 and gRPC's frames, and no rule of the contract: what a call may do, how it ends and what is said of
+//! it is Python's. `instantaudience_native.pyi` describes what Python sees.
+
+mod answers;
+mod arrivals;
+mod calls;
+mod connections;
+mod framing;
+mod host;
+mod listening;
+mod locks;
+mod metadata;
+mod running;
+mod streams;
+mod unary;
+
+use pyo3::prelude::*;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The extension module.
+#[pymodule]
+fn instantaudience_native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<host::Host>()?;
+    module.add_class::<host::Trailers>()
+}

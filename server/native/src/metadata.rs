@@ -1,0 +1,114 @@
+//! What is taken of a request's headers.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+
+use crate::framing::Encoding;
+
+const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const REQUEST_START: HeaderName = HeaderName::from_static("x-request-start");
+const REQUEST_BODY_BYTES: HeaderName = HeaderName::from_static("x-request-body-bytes");
+/// Of a size; a longer one is none.
+const MOST_DIGITS: usize = 10;
+
+/// What a call is beside its messages; `transport/calls.py` says what of it means what.
+#[derive(Clone)]
+pub struct Metadata {
+    authorization: Option<HeaderValue>,
+    request_id: Option<HeaderValue>,
+    /// What the gateway says of the body.
+    pub body_bytes: u64,
+    timeout_seconds: Option<f64>,
+    /// What had passed before the call came here.
+    waited_seconds: f64,
+    came: Instant,
+}
+
+impl Metadata {
+    /// Of a call that comes now.
+    pub fn read(headers: &HeaderMap) -> Self {
+        Self {
+            authorization: headers.get(AUTHORIZATION).cloned(),
+            request_id: headers.get(REQUEST_ID).cloned(),
+            body_bytes: headers.get(REQUEST_BODY_BYTES).map_or(0, |value| body_bytes(value.as_bytes())),
+            timeout_seconds: headers.get(GRPC_TIMEOUT).and_then(|value| timeout_seconds(value.as_bytes())),
+            waited_seconds: headers.get(REQUEST_START).map_or(0.0, waited_seconds),
+            came: Instant::now(),
+        }
+    }
+
+    /// The header of that name; empty where there is none.
+    pub fn authorization(&self) -> &[u8] {
+        self.authorization.as_ref().map_or(b"", HeaderValue::as_bytes)
+    }
+
+    /// The call's name in the log; empty where it has none.
+    pub fn request_id(&self) -> &[u8] {
+        self.request_id.as_ref().map_or(b"", HeaderValue::as_bytes)
+    }
+
+    /// How long ago the call came in.
+    pub fn waited_seconds(&self, now: Instant) -> f64 {
+        self.waited_seconds + now.saturating_duration_since(self.came).as_secs_f64()
+    }
+
+    /// What is left of the caller's deadline when the call has waited so long; None when there is none.
+    pub fn remaining_seconds(&self, waited_seconds: f64) -> Option<f64> {
+        self.timeout_seconds.map(|timeout| timeout - waited_seconds)
+    }
+
+    /// Until when the request has to be there, which may take `most_seconds` where the caller sets no earlier deadline.
+    pub fn receive_until(&self, most_seconds: f64) -> Instant {
+        let seconds = self.timeout_seconds.unwrap_or(f64::MAX).min(most_seconds) - self.waited_seconds;
+        self.came + Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or_default()
+    }
+}
+
+/// How the messages may be compressed.
+pub fn encoding(headers: &HeaderMap) -> Encoding {
+    headers.get(GRPC_ENCODING).map_or(Encoding::Other, |value| Encoding::named(value.as_bytes()))
+}
+
+/// A `grpc-timeout` in seconds; None for an unreadable one, which a server has to ignore.
+fn timeout_seconds(value: &[u8]) -> Option<f64> {
+    let (&unit, digits) = value.split_last()?;
+    if digits.len() > 8 {
+        return None;
+    }
+    let seconds = match unit {
+        b'H' => 3600.0,
+        b'M' => 60.0,
+        b'S' => 1.0,
+        b'm' => 1e-3,
+        b'u' => 1e-6,
+        b'n' => 1e-9,
+        _ => return None,
+    };
+    u32::try_from(number(digits)?).ok().map(|count| f64::from(count) * seconds)
+}
+
+fn body_bytes(value: &[u8]) -> u64 {
+    if value.len() > MOST_DIGITS { 0 } else { number(value).unwrap_or(0) }
+}
+
+/// Digits alone; not so many that their number has no place.
+fn number(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// How long ago a moment was, given as Unix time in seconds; 0 where the value says nothing.
+fn waited_seconds(value: &HeaderValue) -> f64 {
+    let then = value.to_str().ok().and_then(|text| text.trim().parse::<f64>().ok());
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
+    then.map_or(0.0, |then| (now - then).max(0.0))
+}
+
+#[cfg(test)]
+#[path = "metadata_tests.rs"]
+mod tests;

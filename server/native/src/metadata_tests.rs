@@ -1,0 +1,67 @@
+#![allow(clippy::unwrap_used, clippy::float_cmp)]
+
+use super::*;
+
+type Headers<'a> = &'a [(&'static str, &'a [u8])];
+
+fn metadata(headers: Headers<'_>) -> Metadata {
+    let pairs =
+        headers.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap()));
+    Metadata::read(&pairs.collect())
+}
+
+#[test]
+fn timeouts() {
+    let readable: [(&[u8], f64); 7] = [
+        (b"1H", 3600.0),
+        (b"2M", 120.0),
+        (b"3S", 3.0),
+        (b"250m", 0.25),
+        (b"5u", 5e-6),
+        (b"0n", 0.0),
+        (b"99999999S", 99_999_999.0),
+    ];
+    for (value, seconds) in readable {
+        let remaining = metadata(&[("grpc-timeout", value)]).remaining_seconds(0.0).unwrap();
+        assert!((remaining - seconds).abs() < 1e-9, "{remaining} {seconds}");
+    }
+    for value in [&b""[..], b"S", b"1", b"x", b"-1S", b"1 S", b"+1S", b"123456789S", b"1s", b"1 second", b"\xff"] {
+        assert_eq!(metadata(&[("grpc-timeout", value)]).remaining_seconds(0.0), None);
+    }
+}
+
+#[test]
+fn sizes() {
+    assert_eq!(metadata(&[("x-request-body-bytes", b"1234567890")]).body_bytes, 1_234_567_890);
+    for value in [&b""[..], b"x", b"-1", b"+1", b"1.5", b"12345678901", b"\xb2"] {
+        assert_eq!(metadata(&[("x-request-body-bytes", value)]).body_bytes, 0);
+    }
+}
+
+#[test]
+fn waiting_counts_from_the_gateway() {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs_f64();
+    let call = metadata(&[("x-request-start", format!("{:.3}", now - 2.0).as_bytes()), ("grpc-timeout", b"5S")]);
+    let waited = call.waited_seconds(call.came);
+    assert!((1.9..3.0).contains(&waited));
+    assert!((call.remaining_seconds(waited).unwrap() - 3.0).abs() < 1.0);
+    for value in [&b""[..], b"x", b"nan", b"inf", b"99999999999"] {
+        let call = metadata(&[("x-request-start", value)]);
+        assert_eq!(call.waited_seconds(call.came), 0.0);
+    }
+}
+
+#[test]
+fn a_request_has_to_be_there_in_time() {
+    let cases: [(Headers<'_>, f64); 5] = [
+        (&[], 5.0),
+        (&[("grpc-timeout", b"1S")], 1.0),
+        (&[("grpc-timeout", b"99999999H")], 5.0),
+        (&[("x-request-start", b"0")], 0.0),
+        (&[("x-request-start", b"-inf")], 0.0),
+    ];
+    for (headers, seconds) in cases {
+        let call = metadata(headers);
+        assert_eq!((call.receive_until(5.0) - call.came).as_secs_f64(), seconds);
+    }
+}

@@ -1,0 +1,177 @@
+//! Streams: messages in both directions, as far as each side has room.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use h2::server::SendResponse;
+use h2::{RecvStream, SendStream};
+use http::HeaderMap;
+use tokio::sync::mpsc;
+
+use crate::answers::{Listener, Order};
+use crate::arrivals::{CallId, Event};
+use crate::calls::{Gone, Service, end, fail, start};
+use crate::framing::{Encoding, Flaw, Messages};
+use crate::metadata::Metadata;
+
+/// How many messages Python has been handed that it has not read; then the stream is read no further, and flow control
+/// holds its sender.
+const MOST_UNREAD: usize = 32;
+/// The same, in bytes; one message may be longer.
+const MOST_UNREAD_BYTES: usize = 256 * 1024;
+
+/// Serve a call of a streaming method.
+pub async fn serve(
+    method: usize,
+    metadata: Metadata,
+    encoding: Encoding,
+    body: RecvStream,
+    respond: SendResponse<Bytes>,
+    service: &Service,
+) {
+    let (order, orders) = mpsc::unbounded_channel();
+    let id = service.answers.listen(Listener::Stream(order));
+    service.arrivals.add_event(Event::Opened { id, method, metadata });
+    let mut stream = Stream {
+        id,
+        service,
+        orders,
+        body: Some(body),
+        messages: Messages::new(encoding, service.message_limit_bytes),
+        unread: VecDeque::new(),
+        unread_bytes: 0,
+        respond,
+        sending: None,
+        out: BytesMut::new(),
+        asked: false,
+        ending: None,
+    };
+    let ended = poll_fn(|context| stream.poll(context)).await;
+    if ended.is_err() && service.answers.forget(id) {
+        service.arrivals.add_event(Event::Gone { id });
+    }
+}
+
+enum Ending {
+    Good,
+    Failure(HeaderMap),
+}
+
+struct Stream<'a> {
+    id: CallId,
+    service: &'a Service,
+    orders: mpsc::UnboundedReceiver<Order>,
+    /// None when all of it has come.
+    body: Option<RecvStream>,
+    messages: Messages,
+    /// How long each message is that Python has not read.
+    unread: VecDeque<usize>,
+    unread_bytes: usize,
+    respond: SendResponse<Bytes>,
+    /// None as long as no answer has begun.
+    sending: Option<SendStream<Bytes>>,
+    /// What is to be sent.
+    out: BytesMut,
+    /// Whether Python waits until it is.
+    asked: bool,
+    ending: Option<Ending>,
+}
+
+impl Stream<'_> {
+    /// Go on as far as possible; ready when the stream has ended.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Gone>> {
+        while let Poll::Ready(Some(order)) = self.orders.poll_recv(context) {
+            self.obey(order);
+        }
+        if self.ending.is_none() {
+            self.read(context)?;
+        }
+        let written = self.write(context)?;
+        if written.is_ready() && self.ending.is_some() {
+            return Poll::Ready(self.end());
+        }
+        let left = match &mut self.sending {
+            Some(sending) => sending.poll_reset(context),
+            None => self.respond.poll_reset(context),
+        };
+        if left.is_ready() { Poll::Ready(Err(Gone)) } else { Poll::Pending }
+    }
+
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Send { message, asked } => {
+                self.out.extend_from_slice(&message);
+                self.asked |= asked;
+            }
+            Order::Read => self.unread_bytes -= self.unread.pop_front().unwrap_or(0),
+            Order::End => self.ending = Some(Ending::Good),
+            Order::Fail(trailers) => self.ending = Some(Ending::Failure(trailers)),
+        }
+    }
+
+    /// Hand messages over as long as there is room for them.
+    fn read(&mut self, context: &mut Context<'_>) -> Result<(), Gone> {
+        while self.unread.len() < MOST_UNREAD && self.unread_bytes < MOST_UNREAD_BYTES {
+            let Some(body) = &mut self.body else { return Ok(()) };
+            match self.messages.next() {
+                Ok(Some(message)) => {
+                    self.unread.push_back(message.len());
+                    self.unread_bytes += message.len();
+                    self.service.arrivals.add_event(Event::Message { id: self.id, message });
+                }
+                Ok(None) => match body.poll_data(context) {
+                    Poll::Pending => return Ok(()),
+                    Poll::Ready(Some(data)) => {
+                        let data = data?;
+                        body.flow_control().release_capacity(data.len())?;
+                        self.messages.push(&data);
+                    }
+                    Poll::Ready(None) => self.half_close(self.messages.finish().err()),
+                },
+                Err(flaw) => self.half_close(Some(flaw)),
+            }
+        }
+        Ok(())
+    }
+
+    fn half_close(&mut self, flaw: Option<Flaw>) {
+        self.body = None;
+        self.service.arrivals.add_event(Event::HalfClosed { id: self.id, flaw });
+    }
+
+    /// Send what the caller has room for; ready when nothing is left.
+    fn write(&mut self, context: &mut Context<'_>) -> Result<Poll<()>, Gone> {
+        while !self.out.is_empty() {
+            let sending = match &mut self.sending {
+                Some(sending) => sending,
+                None => self.sending.insert(start(&mut self.respond)?),
+            };
+            sending.reserve_capacity(self.out.len());
+            let room = sending.capacity().min(self.out.len());
+            if room > 0 {
+                sending.send_data(self.out.split_to(room).freeze(), false)?;
+                continue;
+            }
+            match sending.poll_capacity(context) {
+                Poll::Pending => return Ok(Poll::Pending),
+                Poll::Ready(Some(Ok(_))) => {}
+                Poll::Ready(_) => return Err(Gone),
+            }
+        }
+        if std::mem::take(&mut self.asked) {
+            self.service.arrivals.add_event(Event::Sent { id: self.id });
+        }
+        Ok(Poll::Ready(()))
+    }
+
+    fn end(&mut self) -> Result<(), Gone> {
+        match (self.ending.take(), &mut self.sending) {
+            (Some(Ending::Failure(trailers)), None) => fail(&mut self.respond, trailers),
+            (Some(Ending::Failure(trailers)), Some(sending)) => Ok(sending.send_trailers(trailers)?),
+            (_, Some(sending)) => end(sending),
+            (_, None) => end(&mut start(&mut self.respond)?),
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Unary calls: read whole, handed over, answered.
+
+use std::future::poll_fn;
+
+use bytes::Bytes;
+use h2::RecvStream;
+use h2::server::SendResponse;
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
+use tokio::time::{Instant, timeout_at};
+
+use crate::answers::{Answer, Listener};
+use crate::arrivals::{CallId, Event, Refusal, UnaryCall};
+use crate::calls::{Gone, Service, end, fail, start};
+use crate::framing::{Encoding, Flaw, Messages, only_message};
+use crate::metadata::Metadata;
+
+/// What all unary requests of a connection that come in pieces may have in memory, until they are answered; past it, they
+/// are not read on.
+pub const MOST_HELD_BYTES: usize = 32 * 1024 * 1024;
+
+/// What is to be read of a call.
+pub struct Request<'a> {
+    pub body: RecvStream,
+    pub encoding: Encoding,
+    /// What its connection has left for requests that come in pieces, in bytes.
+    pub room: &'a Semaphore,
+}
+
+/// Serve a call of a unary method.
+pub async fn serve(
+    method: usize,
+    metadata: Metadata,
+    mut request: Request<'_>,
+    mut respond: SendResponse<Bytes>,
+    service: &Service,
+) {
+    let until = Instant::from_std(metadata.receive_until(service.receive_seconds));
+    let reading = read(&mut request, service.message_limit_bytes);
+    // What the request holds of the room, it holds until it is answered.
+    let read = tokio::select! {
+        biased;
+        read = timeout_at(until, reading) => read,
+        _ = poll_fn(|context| respond.poll_reset(context)) => return,
+    };
+    let (message, _held) = match read {
+        Ok(Ok((message, held))) => (Ok(message), held),
+        Ok(Err(Trouble::Flaw(flaw))) => (Err(flaw), None),
+        Ok(Err(Trouble::Gone)) => return,
+        Err(_) => return refuse(respond, Some(method), metadata, Refusal::NotReceived, service).await,
+    };
+    let (answer, answered) = oneshot::channel();
+    let id = service.answers.listen(Listener::Unary(answer));
+    service.arrivals.add_call(UnaryCall { id, method, metadata, message });
+    finish(id, answered, &mut respond, service).await;
+}
+
+/// Have Python refuse a call, in its words.
+pub async fn refuse(
+    mut respond: SendResponse<Bytes>,
+    method: Option<usize>,
+    metadata: Metadata,
+    why: Refusal,
+    service: &Service,
+) {
+    let (answer, answered) = oneshot::channel();
+    let id = service.answers.listen(Listener::Unary(answer));
+    service.arrivals.add_event(Event::Refused { id, method, metadata, why });
+    finish(id, answered, &mut respond, service).await;
+}
+
+/// Wait for the answer and send it, or tell Python that nobody waits for it.
+async fn finish(id: CallId, answered: oneshot::Receiver<Answer>, respond: &mut SendResponse<Bytes>, service: &Service) {
+    tokio::select! {
+        biased;
+        answer = answered => {
+            // Where it cannot be sent, nobody waits for it. Where Python has none, the stream is reset.
+            let _ = answer.map_err(|_| Gone).and_then(|answer| send(answer, respond));
+        }
+        _ = poll_fn(|context| respond.poll_reset(context)) => {
+            if service.answers.forget(id) {
+                service.arrivals.add_event(Event::Gone { id });
+            }
+        }
+    }
+}
+
+fn send(answer: Answer, respond: &mut SendResponse<Bytes>) -> Result<(), Gone> {
+    match answer {
+        Answer::Message(message) => {
+            let mut sending = start(respond)?;
+            // Who reads slowly has this one message waiting.
+            sending.send_data(message, false)?;
+            end(&mut sending)
+        }
+        Answer::Failure(trailers) => fail(respond, trailers),
+    }
+}
+
+type Held<'a> = Option<SemaphorePermit<'a>>;
+
+enum Trouble {
+    Flaw(Flaw),
+    Gone,
+}
+
+impl From<Flaw> for Trouble {
+    fn from(flaw: Flaw) -> Self {
+        Trouble::Flaw(flaw)
+    }
+}
+
+/// The only message of a request, and what it holds of its connection's room.
+async fn read<'a>(request: &mut Request<'a>, limit: usize) -> Result<(Bytes, Held<'a>), Trouble> {
+    let Some(first) = next_data(&mut request.body).await? else { return Err(Flaw::Missing.into()) };
+    if let (true, Some(message)) = (request.body.is_end_stream(), only_message(&first, limit)) {
+        return Ok((message, None));
+    }
+    let mut messages = Messages::new(request.encoding, limit);
+    let mut found = None;
+    let mut held = request.room.acquire_many(0).await.map_err(|_| Trouble::Gone)?;
+    let mut next = Some(first);
+    while let Some(data) = next {
+        let bytes = u32::try_from(data.len()).map_err(|_| Trouble::Gone)?;
+        held.merge(request.room.acquire_many(bytes).await.map_err(|_| Trouble::Gone)?);
+        messages.push(&data);
+        loop {
+            let inflating = inflation(request, limit).await?;
+            let Some(message) = messages.next()? else { break };
+            if let Some(inflated) = inflating.and_then(|mut most| most.split(message.len())) {
+                held.merge(inflated);
+            }
+            if found.replace(message).is_some() {
+                return Err(Flaw::Several.into());
+            }
+        }
+        next = next_data(&mut request.body).await?;
+    }
+    messages.finish()?;
+    found.map(|message| (message, Some(held))).ok_or(Trouble::Flaw(Flaw::Missing))
+}
+
+/// Room for as much as a message may become when it is decompressed.
+async fn inflation<'a>(request: &Request<'a>, limit: usize) -> Result<Held<'a>, Trouble> {
+    if request.encoding == Encoding::Other {
+        return Ok(None);
+    }
+    let most = u32::try_from(limit.min(MOST_HELD_BYTES)).map_err(|_| Trouble::Gone)?;
+    request.room.acquire_many(most).await.map(Some).map_err(|_| Trouble::Gone)
+}
+
+async fn next_data(body: &mut RecvStream) -> Result<Option<Bytes>, Trouble> {
+    match body.data().await {
+        None => Ok(None),
+        Some(Ok(data)) => {
+            body.flow_control().release_capacity(data.len()).map_err(|_| Trouble::Gone)?;
+            Ok(Some(data))
+        }
+        Some(Err(_)) => Err(Trouble::Gone),
+    }
+}

@@ -1,0 +1,348 @@
+"""The native host's bounds: what callers can make it hold, and how calls and connections end."""
+
+import asyncio
+import socket
+import struct as binary
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import hpack
+import pytest
+from google.protobuf.message import Message
+from google.protobuf.struct_pb2 import Struct
+from instantaudience_server.processes import free_ports
+from instantaudience_server.transport.calls import AnyMethod, PublicMethod, PublicStreamMethod
+from instantaudience_server.transport.framing import frame
+from instantaudience_server.transport.native import NativeHost, missing
+from support.clusters import eventually
+from support.framing_peer import Peer, connected, grpc_headers
+from support.interop_app import CALL_TIMEOUT_SECONDS, LIMIT_BYTES, interop_service
+from support.interop_host import path, struct
+
+if reason := missing():
+    pytest.skip(f"the native host cannot run here: {reason}", allow_module_level=True)
+
+HOST = "127.0.0.1"
+EMPTY = frame(b"")
+HANG = frame(struct(hang=True).SerializeToString())
+HEADERS, RST_STREAM, SETTINGS, CONTINUATION = 1, 3, 4, 9
+NO_ERROR, ENHANCE_YOUR_CALM = 0, 11
+LONG_BYTES = 100_000
+MOST_HELD_BYTES = 2_000_000
+"""Of one stream: both ends' windows, the sockets' buffers, and what waits in between."""
+
+
+class Methods:
+    """Methods that do not what callers hope for, and how far they are."""
+
+    def __init__(self) -> None:
+        self.running = self.answered = 0
+
+    async def deaf(self, requests: AsyncIterator[Struct]) -> AsyncIterator[Message]:
+        """Reads nothing."""
+        self.running += 1
+        try:
+            await asyncio.Event().wait()
+            yield Struct()
+        finally:
+            self.running -= 1
+
+    async def flood(self, requests: AsyncIterator[Struct]) -> AsyncIterator[Message]:
+        """Answers without end."""
+        while True:
+            self.answered += 1
+            yield struct(payload="x" * LONG_BYTES)
+
+    async def hang(self, request: Struct, deadline: float) -> Message:
+        self.running += 1
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.running -= 1
+        return Struct()
+
+    async def wait(self, request: Struct, deadline: float) -> Message:
+        self.running += 1
+        await asyncio.sleep(0.3)
+        self.running -= 1
+        return struct(payload="in the end")
+
+    def all(self) -> list[AnyMethod]:
+        return [
+            PublicStreamMethod("/test/Deaf", Struct, self.deaf),
+            PublicStreamMethod("/test/Flood", Struct, self.flood),
+            PublicMethod("/test/Hang", Struct, self.hang),
+            PublicMethod("/test/Wait", Struct, self.wait),
+        ]
+
+
+@pytest.fixture
+def methods() -> Methods:
+    return Methods()
+
+
+@asynccontextmanager
+async def serving(
+    methods: Methods, address: str | None = None, **options: Any
+) -> AsyncIterator[tuple[NativeHost, str]]:
+    """The host and its address; at the end it is drained, unless that was done."""
+    address = address or f"{HOST}:{free_ports(HOST, 1)[0]}"
+    standard, pipeline = await interop_service()
+    options = {"message_limit_bytes": LIMIT_BYTES, "receive_seconds": CALL_TIMEOUT_SECONDS, **options}
+    host = NativeHost([*standard, *methods.all()], pipeline, [address], **options)
+    await host.start()
+    yield host, address
+    await host.drain(0)
+
+
+@pytest.fixture
+async def address(methods: Methods) -> AsyncIterator[str]:
+    async with serving(methods) as (_, address):
+        yield address
+
+
+@pytest.fixture
+async def peer(address: str) -> AsyncIterator[Peer]:
+    async with connected(address) as opened:
+        yield opened
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async def check() -> None:
+        assert true()
+
+    await eventually(check, seconds=5)
+
+
+async def assert_served(address: str) -> None:
+    async with connected(address) as neighbour:
+        assert (await neighbour.call(grpc_headers(path("Empty")), EMPTY)).grpc_status == 0
+
+
+# What is held.
+
+
+@pytest.mark.parametrize("size", [0, 10, 1000, LIMIT_BYTES - 100])
+async def test_a_stream_that_is_not_read_holds_its_sender(address: str, peer: Peer, size: int) -> None:
+    stream_id = peer.begin(grpc_headers("/test/Deaf"))
+    message, sent = frame(bytes(size)) * (1 + 10_000 // (size + 5)), 0
+
+    async def fill() -> None:
+        nonlocal sent
+        while True:
+            await peer.send(stream_id, message)
+            sent += len(message)
+
+    filling = asyncio.create_task(fill())
+    await asyncio.sleep(1)
+    filling.cancel()
+    assert sent <= MOST_HELD_BYTES
+    assert (await peer.call(grpc_headers(path("Empty")), EMPTY)).grpc_status == 0
+
+
+async def test_a_caller_that_does_not_read_holds_its_stream(address: str, methods: Methods) -> None:
+    async with connected(address, takes=False) as slow:
+        stream_id = slow.begin(grpc_headers("/test/Flood"))
+        await until(lambda: methods.answered > 0)
+        await asyncio.sleep(0.5)
+        assert methods.answered * LONG_BYTES <= MOST_HELD_BYTES
+        slow.reset(stream_id)
+    await assert_served(address)
+
+
+async def test_unary_requests_that_do_not_end_hold_their_senders(address: str, peer: Peer) -> None:
+    """Together, those of a connection have room for 32 MB; others are served, and so is the connection afterwards."""
+    streams = [peer.begin(grpc_headers(path("Unary"))) for _ in range(99)]
+    part, sent = frame(bytes(LIMIT_BYTES))[:-1], 0
+
+    async def fill(stream_id: int) -> None:
+        nonlocal sent
+        for place in range(0, len(part), 16_384):
+            await peer.send(stream_id, part[place : place + 16_384])
+            sent += 16_384
+
+    filling = [asyncio.create_task(fill(stream_id)) for stream_id in streams]
+    await asyncio.sleep(2)
+    assert 32_000_000 < sent < 32 * 2**20 + 99 * 2**18 + MOST_HELD_BYTES
+    await assert_served(address)
+    assert (await peer.call(grpc_headers(path("Empty")), EMPTY)).grpc_status == 0
+    for task in filling:
+        task.cancel()
+    for stream_id in streams:
+        peer.reset(stream_id)
+    whole = frame(struct(payload="x" * 500_000, size=1).SerializeToString())
+    pieces = [whole[place : place + 16_384] for place in range(0, len(whole), 16_384)]
+    assert (await peer.call(grpc_headers(path("Unary")), *pieces)).grpc_status == 0
+
+
+# Floods.
+
+
+async def flood(address: str, first: bytes, more: bytes) -> bytes:
+    """Send `first`, then `more` again and again, until the connection is gone; what has come back."""
+    reader, writer = await asyncio.open_connection(*address.split(":"))
+    writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + http2_frame(SETTINGS, 0, 0, b"") + first)
+    received = asyncio.create_task(reader.read())
+    try:
+        async with asyncio.timeout(10):
+            while not received.done():
+                writer.write(more)
+                await writer.drain()
+                await asyncio.sleep(0)
+            return await received
+    except ConnectionError:
+        return b""
+    finally:
+        received.cancel()
+        writer.transport.abort()
+
+
+def http2_frame(kind: int, flags: int, stream_id: int, payload: bytes) -> bytes:
+    return len(payload).to_bytes(3, "big") + binary.pack(">BBI", kind, flags, stream_id) + payload
+
+
+async def test_a_flood_of_resets_ends_the_connection(address: str, methods: Methods) -> None:
+    block = hpack.Encoder().encode(grpc_headers("/test/Hang"), huffman=False)
+    resets = b"".join(
+        http2_frame(HEADERS, 5, stream_id, block) + http2_frame(RST_STREAM, 0, stream_id, b"\0\0\0\x08")
+        for stream_id in range(1, 4001, 2)
+    )
+    answer = await flood(address, resets, b"")
+    assert ENHANCE_YOUR_CALM.to_bytes(4, "big") in answer
+    await until(lambda: methods.running == 0)
+    await assert_served(address)
+
+
+async def test_headers_without_end_end_the_connection(address: str) -> None:
+    part = hpack.Encoder().encode([(b"x-a", b"a" * 1000)], huffman=False)
+    await flood(address, http2_frame(HEADERS, 0, 1, part), http2_frame(CONTINUATION, 0, 1, part))
+    await assert_served(address)
+
+
+async def test_headers_over_the_limit(address: str, peer: Peer) -> None:
+    long = [(b"x-%d" % number, b"x" * 10_000) for number in range(10)]
+    answer = await peer.call(grpc_headers(path("Empty"), *long), EMPTY)
+    assert answer.http_status == 431
+    assert (await peer.call(grpc_headers(path("Empty")), EMPTY)).grpc_status == 0
+
+
+async def test_only_so_many_streams_at_once(address: str, peer: Peer) -> None:
+    await peer.call(grpc_headers(path("Empty")), EMPTY)
+    streams = [peer.begin(grpc_headers("/test/Hang"), end=False) for _ in range(100)]
+    with pytest.raises(Exception, match="outbound streams"):
+        peer.begin(grpc_headers("/test/Hang"))
+    for stream_id in streams:
+        peer.reset(stream_id)
+
+
+# The end of calls and connections.
+
+
+@pytest.mark.parametrize("leave", ["reset", "close"])
+async def test_a_caller_that_leaves(address: str, methods: Methods, leave: str) -> None:
+    async with connected(address) as leaving:
+        unary, stream = leaving.begin(grpc_headers("/test/Hang")), leaving.begin(grpc_headers("/test/Deaf"))
+        await leaving.send(unary, EMPTY, end=True)
+        await until(lambda: methods.running == 2)
+        if leave == "reset":
+            leaving.reset(unary)
+            leaving.reset(stream)
+            await until(lambda: methods.running == 0)
+    await until(lambda: methods.running == 0)
+
+
+async def test_a_caller_that_has_left_before_it_is_seen(address: str, methods: Methods, peer: Peer) -> None:
+    for _ in range(50):
+        stream_id = peer.begin(grpc_headers("/test/Hang"))
+        await peer.send(stream_id, EMPTY, end=True)
+        peer.reset(stream_id)
+    assert (await peer.call(grpc_headers(path("Empty")), EMPTY)).grpc_status == 0
+    await until(lambda: methods.running == 0)
+
+
+async def test_a_drain_lets_calls_finish(methods: Methods) -> None:
+    async with serving(methods) as (host, address), connected(address) as peer:
+        waiting = asyncio.create_task(peer.call(grpc_headers("/test/Wait"), EMPTY))
+        await until(lambda: methods.running == 1)
+        draining = asyncio.create_task(host.drain(5))
+        await until(lambda: peer.asked_to_end == NO_ERROR)
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection(*address.split(":"))
+        answer = await waiting
+        assert (answer.grpc_status, Struct.FromString(answer.message)["payload"]) == (0, "in the end")
+        await asyncio.wait_for(draining, 1)
+        assert peer.lost
+        host.drain = lambda _: asyncio.sleep(0)  # type: ignore[method-assign]
+
+
+async def test_a_drain_ends_with_its_grace(methods: Methods) -> None:
+    async with serving(methods) as (host, address), connected(address) as peer:
+        stream_id = peer.begin(grpc_headers("/test/Hang"))
+        await peer.send(stream_id, EMPTY, end=True)
+        await until(lambda: methods.running == 1)
+        await asyncio.wait_for(host.drain(0.2), 1)
+        assert methods.running == 0
+        answer = await peer.answer(stream_id)
+        assert (answer.grpc_status, peer.lost) == (None, True)
+        host.drain = lambda _: asyncio.sleep(0)  # type: ignore[method-assign]
+
+
+async def test_an_old_connection_is_asked_to_end(methods: Methods) -> None:
+    """Its streams go on; another one is taken."""
+    async with serving(methods, connection_seconds=0.2) as (_, address), connected(address) as peer:
+        stream_id = peer.begin(grpc_headers(path("Output")))
+        await until(lambda: peer.asked_to_end == NO_ERROR)
+        await asyncio.sleep(0.3)
+        request = frame(struct(sizes=[5]).SerializeToString())
+        await peer.send(stream_id, request, end=True)
+        answer = await peer.answer(stream_id)
+        assert answer.grpc_status == 0
+        await until(lambda: peer.lost)
+        await assert_served(address)
+
+
+# Addresses.
+
+
+@pytest.mark.parametrize("kind", ["unix", "IPv6", "a name"])
+async def test_addresses(methods: Methods, tmp_path: Path, kind: str) -> None:
+    port = free_ports(HOST, 1)[0]
+    address = {"unix": f"unix:{tmp_path}/host.sock", "IPv6": f"[::1]:{port}", "a name": f"localhost:{port}"}[kind]
+    for _ in range(2):  # the second time, a socket lies there
+        async with serving(methods, address):
+            await assert_served(address)
+
+
+async def test_a_port_is_shared(methods: Methods) -> None:
+    async with serving(methods) as (_, address), serving(methods, address):
+        await assert_served(address)
+
+
+@pytest.mark.parametrize(
+    "address", ["", "nowhere", "127.0.0.1:x", "127.0.0.1:99999", "unix:/no/such/directory", "unix:"]
+)
+async def test_addresses_that_cannot_be_had(methods: Methods, address: str) -> None:
+    with pytest.raises(OSError, match=r"\w"):
+        async with serving(methods, address or ":"):
+            pass
+
+
+async def test_a_port_that_another_program_has(methods: Methods) -> None:
+    with socket.socket() as taken:
+        taken.bind((HOST, 0))
+        taken.listen()
+        with pytest.raises(OSError, match="in use"):
+            async with serving(methods, f"{HOST}:{taken.getsockname()[1]}"):
+                pass
+
+
+async def test_grpc_clients_get_answers_larger_than_any_window(address: str) -> None:
+    options = [("grpc.max_receive_message_length", -1)]
+    async with grpc.aio.insecure_channel(address, options=options) as channel:
+        call = channel.unary_unary(path("Unary"), Struct.SerializeToString, Struct.FromString)
+        sizes = [1, 20_000_000, 3]
+        answers = await asyncio.gather(*(call(struct(size=size)) for size in sizes))
+    assert [len(answer["payload"]) for answer in answers] == sizes

@@ -7,8 +7,9 @@ import asyncio
 import hashlib
 import math
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 from instantaudience.v1 import catalog_pb2 as pb
 
@@ -33,6 +34,8 @@ TRUST_MS = 1000
 """How long a worker trusts what it read of a session. It bounds how late an ended session is noticed, and how much
 earlier than `IDLE_MS` after its last use a token may end. What the catalog says of the session's account counts as soon
 as the worker knows it."""
+AHEAD_MS = 300
+"""How long before that the cluster is asked again, where calls are served that need not wait for it."""
 OUTAGE_SECONDS = 0.25
 """How long a call waits for a session that its worker has read before. If the part of the cluster that holds it does
 not answer, what was read is trusted again, up to the end that the session had then: users on other parts are served."""
@@ -54,6 +57,7 @@ class _Trusted:
     catalog_version: int
     until_ms: int
     end_ms: int
+    asked_ahead: bool = False
 
 
 class TokenService:
@@ -82,7 +86,7 @@ class TokenService:
         self._location = location
         self._trusted: OrderedDict[str, _Trusted] = OrderedDict()
         self._loop = asyncio.get_running_loop()
-        self._extending: set[asyncio.Task[None]] = set()
+        self._aside: set[asyncio.Task[object]] = set()
         self._lookups: Counter[str] = Counter()
         """Calls that wait for what the cluster says of a token, by its hash."""
 
@@ -159,6 +163,24 @@ class TokenService:
         trusted.until_ms = min(now_ms + TRUST_MS, trusted.end_ms)
         return self._caller_of(trusted)
 
+    def known(self, token: str) -> Caller | None:
+        """The caller that `verify` would find without asking the cluster; None where it may have to, or would fail.
+
+        Just before it would have to, the cluster is asked while calls go on.
+        """
+        token_hash = hash_token(token)
+        now_ms = self._clock.now_ms()
+        trusted = self._trusted.get(token_hash)
+        if trusted is None or now_ms >= trusted.until_ms:
+            return None
+        if now_ms >= trusted.until_ms - AHEAD_MS and not trusted.asked_ahead:
+            trusted.asked_ahead = True
+            self._run_aside(self._read(token_hash, now_ms, self._loop.time() + OUTAGE_SECONDS))
+        try:
+            return self._caller_of(trusted)
+        except AudienceError:
+            return None
+
     async def _look_up(self, token_hash: str, now_ms: int, deadline: float) -> Caller:
         """`_read` a session that this worker does not know; raises UNAVAILABLE past so many."""
         if len(self._lookups) >= MOST_LOOKUPS and token_hash not in self._lookups:
@@ -188,8 +210,8 @@ class TokenService:
         return caller
 
     async def close(self) -> None:
-        """Wait for the uses of tokens that are being written down."""
-        await asyncio.gather(*self._extending, return_exceptions=True)
+        """Wait for what runs aside: the uses of tokens that are being written down."""
+        await asyncio.gather(*self._aside, return_exceptions=True)
 
     def _caller_of(self, trusted: _Trusted) -> Caller:
         """The caller as the catalog has it now; raises as `_resolve`."""
@@ -218,13 +240,17 @@ class TokenService:
 
     def _extend(self, token_hash: str, end_ms: int, deadline: float) -> None:
         """Move the session's end without keeping the call: it rides along with the call's own writes."""
-        task = asyncio.create_task(self._store.extend(token_hash, end_ms, deadline))
-        self._extending.add(task)
-        task.add_done_callback(self._extended)
-
-    def _extended(self, task: "asyncio.Task[None]") -> None:
         # A use that could not be written down only lets the token end earlier, as if that use had not been.
-        self._extending.discard(task)
+        self._run_aside(self._store.extend(token_hash, end_ms, deadline))
+
+    def _run_aside(self, work: Coroutine[Any, Any, object]) -> None:
+        """Run what no call waits for; it may fail."""
+        task = asyncio.create_task(work)
+        self._aside.add(task)
+        task.add_done_callback(self._ran_aside)
+
+    def _ran_aside(self, task: "asyncio.Task[object]") -> None:
+        self._aside.discard(task)
         if not task.cancelled():
             task.exception()
 

@@ -16,7 +16,7 @@ from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.passwords.hashing import Passwords
 from instantaudience_server.store.catalog_interface import Kind
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.tokens import TRUST_MS, bare_token, hash_token
+from instantaudience_server.tokens import AHEAD_MS, TRUST_MS, bare_token, hash_token
 from instantaudience_server.transport.calls import Call, Method
 from instantaudience_server.transport.outcomes import CallError, Outcomes
 from instantaudience_server.transport.pipeline import Pipeline
@@ -213,6 +213,34 @@ class TestVerifying:
         clock.ms += 1
         await refused(worker.verify(token), Reason.NOAUTH)
         await refused(worker.verify(token), Reason.NOAUTH)
+
+    async def test_it_is_asked_for_ahead_while_calls_go_on(
+        self, worker: AccountWorker, plain: RedisCluster, clock: FakeClock
+    ) -> None:
+        token = await worker.sign_in()
+        assert worker.tokens.known(token) is None
+        calling = await worker.verify(token)
+        before = await reads(plain, "get")
+        assert worker.tokens.known(token) == calling
+        clock.ms += TRUST_MS - AHEAD_MS
+        assert [worker.tokens.known(token) for _ in range(10)] == [calling] * 10
+        await worker.tokens.close()
+        assert await reads(plain, "get") == before + 1
+        clock.ms += TRUST_MS - 1
+        assert worker.tokens.known(token) == calling
+        clock.ms += 1
+        assert worker.tokens.known(token) is None
+
+    async def test_one_that_is_gone_is_noticed_ahead(
+        self, worker: AccountWorker, plain: RedisCluster, clock: FakeClock
+    ) -> None:
+        token = await worker.sign_in()
+        await worker.verify(token)
+        await plain.delete(f"t:{hash_token(token)}")
+        clock.ms += TRUST_MS - 1
+        assert worker.tokens.known(token) is not None
+        await worker.tokens.close()
+        assert worker.tokens.known(token) is None
 
     @pytest.mark.parametrize(("user_id", "reason"), [(1004, Reason.NOAUTH_DISABLED), (9999, Reason.NOAUTH)])
     async def test_it_ends_with_its_account(

@@ -1,8 +1,9 @@
 """Calls to apply memberships, from their request to their result."""
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from instantaudience.v1 import audience_pb2 as pb
 
@@ -17,75 +18,80 @@ class Result(NamedTuple):
     warnings: Sequence[pb.Warning] = ()
 
 
-class Post(Protocol):
+class Post(ABC):
     """A call that waits for its result, until `deadline` (a time of the event loop's clock, in seconds).
 
     `users` are encoded, `size_bytes` is the request's.
     """
 
-    users: Sequence[bytes]
-    size_bytes: int
-    validate_only: bool
-    deadline: float
+    __slots__ = ("deadline", "size_bytes", "users", "validate_only")
+
+    def __init__(self, request: ApplyRequest, size_bytes: int, deadline: float) -> None:
+        self.users: Sequence[bytes] = list(request.rt_segment)  # the message would make each anew at each look
+        self.size_bytes = size_bytes
+        self.validate_only = request.validate_only
+        self.deadline = deadline
 
     @property
+    @abstractmethod
     def ended(self) -> bool:
         """Whether it has its result, or its caller has left."""
 
+    @abstractmethod
     def succeed(self, result: Result) -> None:
         """Give the result, unless it ended before."""
 
+    @abstractmethod
     def fail(self, error: Exception) -> None:
         """Fail, unless it ended before."""
 
+    @abstractmethod
     def give_up(self) -> None:
-        """End without a result, unless it ended before."""
+        """End without a result, unless it ended before: the server ends."""
 
 
-class AwaitedPost:
-    """A post whose result is awaited: `result`."""
+class AwaitedPost(Post):
+    """A post whose result is awaited."""
 
-    __slots__ = ("deadline", "result", "size_bytes", "users", "validate_only")
+    __slots__ = ("_result",)
 
-    def __init__(self, request: ApplyRequest, deadline: float) -> None:
-        self.users: Sequence[bytes] = list(request.rt_segment)  # the message would make each anew at each look
-        self.size_bytes = request.ByteSize()
-        self.validate_only = request.validate_only
-        self.deadline = deadline
-        self.result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+    def __init__(self, request: ApplyRequest, deadline: float, result: "asyncio.Future[Result]") -> None:
+        super().__init__(request, request.ByteSize(), deadline)
+        self._result = result
 
     @property
     def ended(self) -> bool:
         """See `Post`."""
-        return self.result.done()
+        return self._result.done()
 
     def succeed(self, result: Result) -> None:
         """See `Post`."""
-        if not self.result.done():
-            self.result.set_result(result)
+        if not self._result.done():
+            self._result.set_result(result)
 
     def fail(self, error: Exception) -> None:
         """See `Post`. Nobody may await it any more, so the error counts as noticed."""
-        if not self.result.done():
-            self.result.set_exception(error)
-            self.result.exception()
+        if not self._result.done():
+            self._result.set_exception(error)
+            self._result.exception()
 
     def give_up(self) -> None:
         """See `Post`. Who awaits it is cancelled."""
-        self.result.cancel()
+        self._result.cancel()
 
 
 class Batch:
-    """Posts of one caller that are carried out together, in the order they came.
+    """Posts of one caller that are carried out together, in the order they came, and when that `began`.
 
     `overdue_text` says what is known of a post whose deadline is over. `settle` gives those their results that have not
-    to wait for the others; it is called now and then.
+    to wait for the others; it is called now and then, where the batch takes long.
     """
 
-    __slots__ = ("deadline", "overdue_text", "posts", "settle")
+    __slots__ = ("began", "deadline", "overdue_text", "posts", "settle")
 
-    def __init__(self, posts: Sequence[Post], overdue_text: str) -> None:
+    def __init__(self, posts: Sequence[Post], began: float, overdue_text: str) -> None:
         self.posts = posts
+        self.began = began
         self.deadline = max([post.deadline for post in posts])
         self.overdue_text = overdue_text
         self.settle: Callable[[], None] | None = None

@@ -13,7 +13,7 @@ from instantaudience_server.memberships import rules
 from instantaudience_server.memberships.applying import Applying
 from instantaudience_server.memberships.external_ids import ExternalIds, is_external
 from instantaudience_server.memberships.gathering import Gathering
-from instantaudience_server.memberships.posts import AwaitedPost, Result
+from instantaudience_server.memberships.posts import AwaitedPost, Post, Result
 from instantaudience_server.memberships.wire import ApplyRequest
 from instantaudience_server.quotas import POSTED, Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
@@ -56,9 +56,13 @@ class MembershipService:
         Raises, from the result:
             AudienceError: SYNTAX, RATE_LIMIT_EXCEEDED; UNAVAILABLE, the request may be partly applied then.
         """
-        post = AwaitedPost(request, deadline)
-        self._gathering.add(post, caller, in_order=in_order)
-        return post.result
+        result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._gathering.add(AwaitedPost(request, deadline, result), caller, in_order=in_order)
+        return result
+
+    def post(self, post: Post, caller: Caller) -> None:
+        """As `apply`, of a call that takes its result by itself."""
+        self._gathering.add(post, caller)
 
     async def close(self) -> None:
         """Give up what is under way."""

@@ -9,6 +9,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 from google.protobuf.message import Message
 
 from instantaudience_server.catalog.access import Caller
+from instantaudience_server.memberships.posts import Post, Result
 from instantaudience_server.transport.status import Failure
 
 Request = TypeVar("Request", bound=Message)
@@ -47,13 +48,25 @@ class Answer(Protocol):
         """The bytes for the wire."""
 
 
+class Posting(NamedTuple):
+    """How a method is served whose calls are carried out together: `add(post, caller)` begins one, `answer` makes the
+    answer of its result."""
+
+    add: Callable[[Post, Caller], None]
+    answer: Callable[[Result], Answer]
+
+
 @dataclass(frozen=True, slots=True)
 class Method(Generic[Request]):
-    """A unary method that needs a token: `handle(request, caller, deadline)` answers."""
+    """A unary method that needs a token: `handle(request, caller, deadline)` answers.
+
+    `posting` does the same for calls that need no task of their own; None where there is no such way.
+    """
 
     path: str
     request: type[Request]
     handle: Callable[[Request, Caller, float], Awaitable[Answer]]
+    posting: Posting | None = None
 
 
 @dataclass(frozen=True, slots=True)

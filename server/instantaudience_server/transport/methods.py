@@ -16,7 +16,7 @@ from instantaudience_server.memberships.service import MembershipService
 from instantaudience_server.memberships.wire import ApplyRequest, EncodedRequest
 from instantaudience_server.tokens import TokenService
 from instantaudience_server.transport.apply_answers import apply_answer, stream_answer
-from instantaudience_server.transport.calls import Answer, AnyMethod, Method, PublicMethod, StreamMethod
+from instantaudience_server.transport.calls import Answer, AnyMethod, Method, Posting, PublicMethod, StreamMethod
 from instantaudience_server.transport.status import Failure
 
 FILES = (
@@ -65,7 +65,7 @@ def build_methods(memberships: MembershipService, tokens: TokenService, health: 
 
     audience, authentication, status = SERVICES[:3]
     return [
-        Method(f"/{audience}/ApplySegments", EncodedRequest, apply),
+        Method(f"/{audience}/ApplySegments", EncodedRequest, apply, Posting(memberships.post, apply_answer)),
         StreamMethod(f"/{audience}/StreamSegments", EncodedRequest, start, _refusal),
         Method(f"/{audience}/GetMemberships", pb.GetMembershipsRequest, get),
         Method(f"/{audience}/BatchGetMemberships", pb.BatchGetMembershipsRequest, batch_get),

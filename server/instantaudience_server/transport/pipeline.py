@@ -20,6 +20,7 @@ from instantaudience_server.transport.calls import (
     Request,
     StreamMethod,
 )
+from instantaudience_server.transport.direct import DirectCalls, Replies
 from instantaudience_server.transport.entrance import Entrance
 from instantaudience_server.transport.outcomes import Outcomes
 from instantaudience_server.transport.streaming import Streams
@@ -47,6 +48,10 @@ class Pipeline:
         )
         self._streams = Streams(self._entrance, outcomes, window=stream_window)
         self.outcomes = outcomes
+
+    def direct(self, replies: Replies) -> DirectCalls:
+        """What serves those calls of a host that need no task."""
+        return DirectCalls(self._entrance, self.outcomes, replies)
 
     async def run(self, method: Method[Request] | PublicMethod[Request], body: Body, call: Call) -> bytes:
         """Answer a unary call. Its body is read when it is its turn.

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from instantaudience_server.admission import Ticket
 from instantaudience_server.catalog.access import Caller
-from instantaudience_server.errors import AudienceError, unavailable
+from instantaudience_server.errors import unavailable
 from instantaudience_server.memberships.posts import Post, Result
 from instantaudience_server.memberships.wire import ApplyRequest
 from instantaudience_server.transport.calls import Call, Method, Posting
@@ -54,13 +54,14 @@ class DirectCalls:
             deadline = self._entrance.deadline(call.remaining_seconds, call.waited_seconds)
             self._entrance.check_size(max(len(message), call.body_bytes), caller)
             request = self._entrance.read(method.request, message)
-        except AudienceError:
+            direct = _DirectCall(self, number, request, len(message), deadline, ticket)
+            direct.of = method.path, posting, call.request_id, caller
+            posting.add(direct, caller)
+        except Exception:
+            # What is wrong is said where it goes wrong again: in the pipeline.
             self._entrance.leave(ticket)
             return False
-        direct = _DirectCall(self, number, request, len(message), deadline, ticket)
-        direct.of = method.path, posting, call.request_id, caller
         self._under_way[number] = direct
-        posting.add(direct, caller)
         return True
 
     def leave(self, number: int) -> None:

@@ -10,7 +10,8 @@ from contextlib import aclosing
 from functools import lru_cache
 from typing import Any
 
-from instantaudience_server.transport.calls import AnyMethod, Call, PublicStreamMethod, StreamMethod
+from instantaudience_server.catalog.access import Caller
+from instantaudience_server.transport.calls import AnyMethod, Call, Method, PublicStreamMethod, StreamMethod
 from instantaudience_server.transport.framing import Flaw, failure_headers, flawed, too_long
 from instantaudience_server.transport.native_streams import NativeStream
 from instantaudience_server.transport.outcomes import BARE_DEFECT, UNKNOWN_METHOD, CallError
@@ -55,6 +56,10 @@ class NativeHost:
 
         self._methods: Sequence[Any] = methods
         self._pipeline = pipeline
+        self._direct = pipeline.direct(self)
+        self._gathered = {
+            index for index, method in enumerate(methods) if isinstance(method, Method) and method.posting is not None
+        }
         self._message_limit_bytes = message_limit_bytes
         self._loop = asyncio.get_running_loop()
         self._host = Host(
@@ -93,6 +98,7 @@ class NativeHost:
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
+        await self._direct.close()
         if self._flushing is not None:
             self._flushing.cancel()
         self._host.close()
@@ -106,22 +112,46 @@ class NativeHost:
 
     def _begin(self, calls: list[tuple[Any, ...]]) -> None:
         """Serve the unary calls of a turn."""
-        for call in calls:
-            self._tasks[call[0]] = self._loop.create_task(self._serve(*call))
+        callers: dict[str, Caller | None] = {}
+        for number, index, message, *fields in calls:
+            method = self._methods[index]
+            try:
+                call = _call(*fields)
+                if index in self._gathered and isinstance(message, bytes):
+                    authorization = call.authorization
+                    if authorization not in callers:
+                        callers[authorization] = self._direct.caller(authorization)
+                    caller = callers[authorization]
+                    if caller is not None and self._direct.begin(number, method, message, call, caller):
+                        continue
+                self._tasks[number] = self._loop.create_task(self._serve(number, method, message, call))
+            except Exception as error:
+                self.fail(number, self._pipeline.outcomes.refused(method.path, fields[1], error).failure)
 
-    async def _serve(self, number: int, index: int, message: bytes | _Wrong, *fields: Any) -> None:
-        method = self._methods[index]
+    async def _serve(self, number: int, method: Any, message: bytes | _Wrong, call: Call) -> None:
         try:
             body = message if isinstance(message, bytes) else self._refused_body(message)
-            answer = await self._pipeline.run(method, body, _call(*fields))
-            self._answers.append((number, answer))
-            self._flush_later()
+            self.answer(number, await self._pipeline.run(method, body, call))
         except CallError as error:
-            self._fail(number, error.failure)
+            self.fail(number, error.failure)
         except Exception as error:
-            self._fail(number, self._pipeline.outcomes.refused(method.path, fields[1], error).failure)
+            self.fail(number, self._pipeline.outcomes.refused(method.path, call.request_id, error).failure)
         finally:
             self._tasks.pop(number, None)
+
+    def answer(self, number: int, message: bytes) -> None:
+        """Answer a unary call, at the end of this turn (see `direct.Replies`)."""
+        self._answers.append((number, message))
+        self._flush_later()
+
+    def fail(self, number: int, failure: Failure) -> None:
+        """Fail a call, at the end of this turn (see `direct.Replies`)."""
+        try:
+            trailers = _trailers(failure)
+        except ValueError:
+            trailers = _trailers(BARE_DEFECT)
+        self._host.fail(number, trailers)
+        self._flush_later()
 
     def _refused_body(self, wrong: _Wrong) -> Callable[[float], Awaitable[bytes]]:
         """What stands for a message that there is not: the call goes as far as to where its message is read."""
@@ -137,7 +167,7 @@ class NativeHost:
 
     def _refuse(self, number: int, index: int | None, request_id: str, flaw: str) -> None:
         path = UNKNOWN_METHOD if index is None else self._methods[index].path
-        self._fail(number, self._pipeline.outcomes.refused(path, request_id, flawed(Flaw(flaw))).failure)
+        self.fail(number, self._pipeline.outcomes.refused(path, request_id, flawed(Flaw(flaw))).failure)
 
     def _open(self, number: int, index: int, *fields: Any) -> None:
         self._streams[number] = stream = NativeStream(self._host, number, self._flush_later)
@@ -152,9 +182,9 @@ class NativeHost:
             self._host.end(number)
             self._flush_later()
         except CallError as error:
-            self._fail(number, error.failure)
+            self.fail(number, error.failure)
         except Exception as error:
-            self._fail(number, self._pipeline.outcomes.refused(method.path, fields[1], error).failure)
+            self.fail(number, self._pipeline.outcomes.refused(method.path, fields[1], error).failure)
         finally:
             self._tasks.pop(number, None)
             self._streams.pop(number, None)
@@ -176,17 +206,11 @@ class NativeHost:
         self._streams.pop(number, None)
         if task := self._tasks.pop(number, None):
             task.cancel()
+        else:
+            self._direct.leave(number)
 
     def _end_drain(self) -> None:
         self._drained.set_result(None)
-
-    def _fail(self, number: int, failure: Failure) -> None:
-        try:
-            trailers = _trailers(failure)
-        except ValueError:
-            trailers = _trailers(BARE_DEFECT)
-        self._host.fail(number, trailers)
-        self._flush_later()
 
     def _flush_later(self) -> None:
         """Have heard, at the end of this turn, what is said in it."""

@@ -60,9 +60,9 @@ class MembershipService:
         self._gathering.add(AwaitedPost(request, deadline, result), caller, in_order=in_order)
         return result
 
-    def post(self, post: Post, caller: Caller) -> None:
+    def post(self, post: Post, caller: Caller, *, in_order: bool = False) -> None:
         """As `apply`, of a call that takes its result by itself."""
-        self._gathering.add(post, caller)
+        self._gathering.add(post, caller, in_order=in_order)
 
     async def close(self) -> None:
         """Give up what is under way."""

@@ -84,12 +84,14 @@ class StreamMethod(Generic[Request]):
 
     `start(request, caller, deadline)` is awaited for one request at a time, in order; what it returns is awaited while
     later requests start. `refuse` makes the answer to a request that failed; None where such a request ends the stream.
+    `posting` is as in `Method`.
     """
 
     path: str
     request: type[Request]
     start: Callable[[Request, Caller, float], Awaitable[Awaitable[Answer]]]
     refuse: Callable[[Failure], Message] | None
+    posting: Posting | None = None
 
 
 @dataclass(frozen=True, slots=True)

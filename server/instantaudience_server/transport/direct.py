@@ -1,5 +1,5 @@
-"""Unary calls that need no task of their own: their token is known, it is their turn, and their method carries out
-together what comes together. Most calls of a busy service are such."""
+"""Calls, and requests of streams, that need no task of their own: their token is known, it is their turn, and their
+method carries out together what comes together. Most calls of a busy service are such."""
 
 import asyncio
 from typing import Any, Protocol
@@ -9,7 +9,7 @@ from instantaudience_server.catalog.access import Caller
 from instantaudience_server.errors import unavailable
 from instantaudience_server.memberships.posts import Post, Result
 from instantaudience_server.memberships.wire import ApplyRequest
-from instantaudience_server.transport.calls import Call, Method, Posting
+from instantaudience_server.transport.calls import Call, Method, Posting, StreamMethod
 from instantaudience_server.transport.entrance import Entrance
 from instantaudience_server.transport.outcomes import GIVEN_UP, Outcomes
 from instantaudience_server.transport.status import Failure
@@ -19,7 +19,7 @@ SOON_SECONDS = 0.02
 
 
 class Replies(Protocol):
-    """Where the ends of calls go; a host's number names a call."""
+    """Where the ends of calls go; each has a number."""
 
     def answer(self, number: int, message: bytes) -> None:
         """Answer a call."""
@@ -29,7 +29,8 @@ class Replies(Protocol):
 
 
 class DirectCalls:
-    """Serves the calls of a host. What cannot be served like this is left to `Pipeline.run`, which does the same."""
+    """Serves the calls of a host, or the requests of a stream. What cannot be served like this is left to those who do
+    the same in a task."""
 
     def __init__(self, entrance: Entrance, outcomes: Outcomes, replies: Replies) -> None:
         self._entrance = entrance
@@ -42,8 +43,10 @@ class DirectCalls:
         """Whose token it is, where that is known."""
         return self._entrance.known(authorization)
 
-    def begin(self, number: int, method: Method[Any], message: bytes, call: Call, caller: Caller) -> bool:
-        """Begin a call, if it is such a one. Its end goes to the replies."""
+    def begin(
+        self, number: int, method: Method[Any] | StreamMethod[Any], message: bytes, call: Call, caller: Caller
+    ) -> bool:
+        """Begin a call, if it is such a one. Its end goes to the replies, in a later turn of the event loop."""
         posting = method.posting
         if posting is None or call.waited_seconds > SOON_SECONDS:
             return False
@@ -58,7 +61,7 @@ class DirectCalls:
             direct.of = method.path, posting, call.request_id, caller
             posting.add(direct, caller)
         except Exception:
-            # What is wrong is said where it goes wrong again: in the pipeline.
+            # What is wrong is said where it goes wrong again: in the task.
             self._entrance.leave(ticket)
             return False
         self._under_way[number] = direct

@@ -1,6 +1,7 @@
 """The methods of the service: which message goes to which service. Hosts serve what stands here."""
 
 from collections.abc import Awaitable
+from functools import partial
 
 from google.protobuf.message import Message
 from instantaudience.v1 import audience_pb2 as pb
@@ -66,7 +67,13 @@ def build_methods(memberships: MembershipService, tokens: TokenService, health: 
     audience, authentication, status = SERVICES[:3]
     return [
         Method(f"/{audience}/ApplySegments", EncodedRequest, apply, Posting(memberships.post, apply_answer)),
-        StreamMethod(f"/{audience}/StreamSegments", EncodedRequest, start, _refusal),
+        StreamMethod(
+            f"/{audience}/StreamSegments",
+            EncodedRequest,
+            start,
+            _refusal,
+            Posting(partial(memberships.post, in_order=True), stream_answer),
+        ),
         Method(f"/{audience}/GetMemberships", pb.GetMembershipsRequest, get),
         Method(f"/{audience}/BatchGetMemberships", pb.BatchGetMembershipsRequest, batch_get),
         PublicMethod(f"/{authentication}/Authenticate", auth_pb.AuthenticateRequest, authenticate),

@@ -1,17 +1,18 @@
 """What happens to every stream: requests are read as far as the window goes, and answered in their order."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import NoReturn
+
+from google.protobuf.message import Message
 
 from instantaudience_server.admission import Ticket
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.transport.calls import Answer, Call, PublicStreamMethod, Request, StreamMethod
+from instantaudience_server.transport.direct import DirectCalls
 from instantaudience_server.transport.entrance import Entrance
 from instantaudience_server.transport.outcomes import CallError, Outcomes
-
-_Answers = asyncio.Queue["asyncio.Task[bytes] | None"]
-"""The answers to a stream's requests, in order; None after the last."""
+from instantaudience_server.transport.status import Failure
 
 
 class Streams:
@@ -37,12 +38,14 @@ class Streams:
         self, method: StreamMethod[Request], bodies: AsyncIterator[bytes], call: Call
     ) -> AsyncGenerator[bytes, None]:
         """The token is checked for each request, so that a stream does not outlive it."""
-        answers: _Answers = asyncio.Queue()
+        answers = _Answers(method.refuse)
+        direct = DirectCalls(self._entrance, self._outcomes, answers)
         window = asyncio.Semaphore(self._window)
-        reader = asyncio.create_task(self._read(method, bodies, call, answers, window))
+        reader = asyncio.create_task(self._read(method, bodies, call, answers, direct, window))
+        reader.add_done_callback(answers.complete)
         try:
-            while (answer := await answers.get()) is not None:
-                yield await answer
+            while await answers.wait():
+                yield answers.take()
                 window.release()
             await reader
         except CallError:
@@ -52,13 +55,7 @@ class Streams:
         finally:
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
-            # Every answer under way has begun by now, so that its cancellation reaches what it waits for.
-            left = []
-            while not answers.empty():
-                if task := answers.get_nowait():
-                    task.cancel()
-                    left.append(task)
-            await asyncio.gather(*left, return_exceptions=True)
+            await answers.cancel(direct)
 
     async def _read(
         self,
@@ -66,18 +63,21 @@ class Streams:
         bodies: AsyncIterator[bytes],
         call: Call,
         answers: "_Answers",
+        direct: DirectCalls,
         window: asyncio.Semaphore,
     ) -> None:
-        try:
-            await self._entrance.caller(call, self._entrance.deadline(call.remaining_seconds, call.waited_seconds))
-            await window.acquire()
-            async for body in bodies:
+        await self._entrance.caller(call, self._entrance.deadline(call.remaining_seconds, call.waited_seconds))
+        each = Call(call.authorization, call.request_id, None)
+        await window.acquire()
+        async for body in bodies:
+            known = None if method.posting is None else direct.caller(call.authorization)
+            if known is not None and direct.begin(answers.next_number, method, body, each, known):
+                answers.expect()
+            else:
                 deadline = self._entrance.deadline(None)
                 caller = await self._entrance.caller(call, deadline)
-                answers.put_nowait(await self._start(method, body, call, caller, deadline))
-                await window.acquire()
-        finally:
-            answers.put_nowait(None)
+                answers.expect_from(await self._start(method, body, call, caller, deadline))
+            await window.acquire()
 
     async def _start(
         self, method: StreamMethod[Request], body: bytes, call: Call, caller: Caller, deadline: float
@@ -113,6 +113,102 @@ class Streams:
             self._entrance.leave(ticket)
         self._outcomes.succeeded(method.path)
         return encoded
+
+
+class _Answers:
+    """The answers to a stream's requests, in the requests' order. (They are `direct.Replies`.)
+
+    `refuse` makes the answer to a request that failed; None where such a request ends the stream.
+    """
+
+    def __init__(self, refuse: Callable[[Failure], Message] | None) -> None:
+        self._refuse = refuse
+        self._results: dict[int, bytes | BaseException | None] = {}
+        """By the requests' numbers, in their order; None is one that is awaited."""
+        self._tasks: dict[int, asyncio.Task[bytes]] = {}
+        self._complete = False
+        self._woken: asyncio.Future[None] | None = None
+        self.next_number = 0
+        """Of the request that is read next."""
+
+    def expect(self) -> None:
+        """The next request is under way; its end will be told."""
+        self._results[self.next_number] = None
+        self.next_number += 1
+
+    def expect_from(self, task: "asyncio.Task[bytes]") -> None:
+        """The next request is under way in a task."""
+        number = self.next_number
+        self._tasks[number] = task
+        task.add_done_callback(lambda task: self._end(number, _outcome(task)))
+        self.expect()
+
+    def complete(self, _: "asyncio.Task[None]") -> None:
+        """No request follows."""
+        self._complete = True
+        self._wake()
+
+    def answer(self, number: int, message: bytes) -> None:
+        """Answer a request."""
+        self._end(number, message)
+
+    def fail(self, number: int, failure: Failure) -> None:
+        """Fail a request."""
+        result: bytes | BaseException = CallError(failure)
+        if self._refuse is not None:
+            try:
+                result = self._refuse(failure).SerializeToString(deterministic=True)
+            except Exception as error:
+                result = error
+        self._end(number, result)
+
+    async def wait(self) -> bool:
+        """Wait until the next answer is there; False when there is none any more."""
+        while True:
+            number = next(iter(self._results), None)
+            if number is None and self._complete:
+                return False
+            if number is not None and self._results[number] is not None:
+                return True
+            self._woken = asyncio.get_running_loop().create_future()
+            await self._woken
+
+    def take(self) -> bytes:
+        """The next answer.
+
+        Raises:
+            CallError: the request failed, and so does the stream.
+        """
+        number = next(iter(self._results))
+        result = self._results.pop(number)
+        self._tasks.pop(number, None)
+        if isinstance(result, bytes):
+            return result
+        assert result is not None
+        raise result
+
+    async def cancel(self, direct: DirectCalls) -> None:
+        """Cancel all requests under way. Each has begun by now, so that this reaches what it waits for."""
+        for number in self._results:
+            direct.leave(number)
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    def _end(self, number: int, result: bytes | BaseException) -> None:
+        if number in self._results:
+            self._results[number] = result
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._woken is not None and not self._woken.done():
+            self._woken.set_result(None)
+
+
+def _outcome(task: "asyncio.Task[bytes]") -> bytes | BaseException:
+    if task.cancelled():
+        return asyncio.CancelledError()
+    return task.exception() or task.result()
 
 
 async def _failed(error: Exception) -> NoReturn:

@@ -46,6 +46,8 @@ MOST_TRUSTED = 10_000
 RANDOM_BYTES = 16
 LONGEST_TOKEN = 256
 """Characters of a token that are looked at; a longer one is unknown."""
+MISSING = "No token: sign in with POST /auth and send the token with every call"
+UNKNOWN = "Unknown or expired token: sign in again with POST /auth"
 
 
 @dataclass(slots=True)
@@ -145,7 +147,7 @@ class TokenService:
                 UNAVAILABLE.
         """
         if not token:
-            raise AudienceError(Reason.NOAUTH, "No token: sign in with POST /auth and send the token with every call")
+            raise AudienceError(Reason.NOAUTH, MISSING)
         if len(token) > LONGEST_TOKEN:
             raise _unknown_token()
         token_hash = hash_token(token)
@@ -267,7 +269,7 @@ def bare_token(authorization: str) -> str:
 
 
 def _unknown_token() -> AudienceError:
-    return AudienceError(Reason.NOAUTH, "Unknown or expired token: sign in again with POST /auth")
+    return AudienceError(Reason.NOAUTH, UNKNOWN)
 
 
 def _deactivated() -> AudienceError:

@@ -52,6 +52,13 @@ async def client(gateway: Gateway) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.fixture(scope="module")
+async def anyone(gateway: Gateway) -> AsyncIterator[httpx.AsyncClient]:
+    """REST's way to the gateway, without a token."""
+    async with gateway.client(headers={}) as http:
+        yield http
+
+
+@pytest.fixture(scope="module")
 async def channel(gateway: Gateway) -> AsyncIterator[grpc.aio.Channel]:
     """gRPC's way to the gateway."""
     async with grpc.aio.insecure_channel(gateway.address) as opened:

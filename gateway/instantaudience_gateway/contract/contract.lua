@@ -2,10 +2,11 @@
 -- contract, "Errors" and "Tokens"). It stands behind `CONTRACT`, `body.lua` and `files.lua` in one chunk, and uses of
 -- `CONTRACT`:
 --   endpoints[path] = {allow = "GET, POST", methods[method] = {parameters = {name = true}, body = message name or nil,
---     gzip = parameter or nil}}
+--     gzip = parameter or nil, public = whether it needs no token}}
 --   types[type] = rule; grpc_errors["<grpc code> <error_id>"] = HTTP status
---   bare_grpc_errors[grpc code] = error (also .default); unreadable, no_path, no_method = errors {status, id, text}
---   body_bytes_key, error_id_key = names of headers; hidden_headers = {name, …}
+--   bare_grpc_errors[grpc code] = error (also .default); unreadable, no_path, … = errors {status, id, text}
+--   short_body, longest_body, hopeless_body = bytes; longest_authorization = characters; sending_ms = time for a body
+--   body_bytes_key, error_id_key, start_key = names of headers; hidden_headers = {name, …}
 --   transcoder_error = content type that marks an error of the transcoder
 
 local find, match = string.find, string.match
@@ -77,6 +78,14 @@ local function remove_grpc_headers(headers)
   for _, name in ipairs(names) do headers:remove(name) end
 end
 
+-- Why a call has no token that can be one, or nil: an error that needs no look at the body.
+local function token_fault(headers, method)
+  if method.public then return nil end
+  local authorization = headers:get("authorization")
+  if not authorization then return CONTRACT.no_token end
+  return #authorization > CONTRACT.longest_authorization and CONTRACT.unknown_token or nil
+end
+
 function envoy_on_request(handle)
   local headers = handle:headers()
   local path, query = match(headers:get(":path") or "", "^([^?#]*)%??([^#]*)") -- CONNECT has no path
@@ -86,15 +95,25 @@ function envoy_on_request(handle)
   local method = endpoint.methods[headers:get(":method")]
   if not method then return refuse(handle, CONTRACT.no_method, nil, endpoint.allow) end
   take_token(headers, query)
+  local announced = tonumber(headers:get("content-length") or "")
+  local fault = token_fault(headers, method)
+  if fault then
+    if announced and announced <= CONTRACT.short_body then handle:body() end
+    return refuse(handle, fault)
+  end
   remove_grpc_headers(headers)
   local parameters, problem = known_parameters(query, method.parameters)
   if problem then return refuse(handle, CONTRACT.unreadable, problem .. ".") end
+  if announced and announced > CONTRACT.hopeless_body then return refuse(handle, CONTRACT.too_large) end
   if method.gzip and takes_gzip(headers:get("accept-encoding")) then
     parameters[#parameters + 1] = method.gzip .. "=true"
   end
   headers:replace(":path", #parameters > 0 and path .. "?" .. concat(parameters, "&") or path)
+  local started_ms = tonumber(headers:get(CONTRACT.start_key)) * 1000
   local body = handle:body()
   local length = body and body:length() or 0
+  if body and handle:timestamp() > started_ms + CONTRACT.sending_ms then return refuse(handle, CONTRACT.too_slow) end
+  if length > CONTRACT.longest_body then return refuse(handle, CONTRACT.too_large) end
   if not method.body then
     if length > 0 then body:setBytes("") end -- the transcoder would read fields from it
     return

@@ -15,12 +15,16 @@ from google.api import annotations_pb2, http_pb2, visibility_pb2
 from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor import FieldDescriptor, FileDescriptor, MethodDescriptor
 from google.rpc import error_details_pb2
+from instantaudience.v1 import authentication_pb2, status_pb2
 
 GRPC_ONLY = "GRPC"
 """The restriction of a field that REST does not have: never in an answer, an unknown key in a request."""
 
 _GZIP = "gzip"
 """The parameter that asks for a compressed answer. Callers do so with `Accept-Encoding`."""
+
+_PUBLIC_FILES = (authentication_pb2.DESCRIPTOR, status_pb2.DESCRIPTOR)
+"""The files whose services anyone may call: nobody has a token before signing in."""
 
 _FREE_FORM = "google.protobuf."
 """Messages of this package have a JSON form of their own, which is no list of fields."""
@@ -44,7 +48,8 @@ class Field:
 class Endpoint:
     """One method of one path. `body` is the full name of the message that the body is, None where there is no body.
 
-    `gzip` is the parameter that asks for a compressed answer; None where there is no such answer.
+    `gzip` is the parameter that asks for a compressed answer; None where there is no such answer. `public` is whether
+    it may be called without a token.
     """
 
     path: str
@@ -53,6 +58,7 @@ class Endpoint:
     parameters: tuple[str, ...]
     body: str | None
     gzip: str | None
+    public: bool
 
 
 def _files() -> list[FileDescriptor]:
@@ -140,6 +146,7 @@ def _endpoint(method: MethodDescriptor, rule: http_pb2.HttpRule) -> Endpoint:
         parameters=tuple(name for name in parameters if name != _GZIP),
         body=method.input_type.full_name if rule.body else None,
         gzip=_GZIP if _GZIP in parameters else None,
+        public=method.containing_service.file in _PUBLIC_FILES,
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2
+from instantaudience_server import tokens
 from instantaudience_server.errors import Reason
 from instantaudience_server.transport.status import ERROR_DOMAIN, ERROR_ID_KEY, ROWS, STATUS_DETAILS_KEY
 
@@ -43,6 +44,9 @@ def _reply(reason: Reason, text: str) -> Reply:
 UNREADABLE = _reply(Reason.SYNTAX, "The request cannot be read.")
 NO_PATH = _reply(Reason.NO_SUCH_METHOD, "There is no such path.")
 NO_METHOD = Reply(405, "SYNTAX", "The path does not take this method.")
+NO_TOKEN = _reply(Reason.NOAUTH, tokens.MISSING)
+UNKNOWN_TOKEN = _reply(Reason.NOAUTH, tokens.UNKNOWN)
+TOO_SLOW = Reply(408, "SYNTAX", "The request did not arrive in time.")
 UNAVAILABLE = _reply(Reason.UNAVAILABLE, "The service is out of reach; send the request again.")
 INTERNAL = _reply(Reason.INTERNAL, "Internal error.")
 
@@ -137,6 +141,7 @@ def local_replies(body_limit_bytes: int, transcoder_error: str) -> dict[str, Any
     grpc_type = "application/grpc"
     fixed = [
         (_status("EQ", 413), too_large(body_limit_bytes), ()),
+        (_status("EQ", TOO_SLOW.http_status), TOO_SLOW, ()),
         (unavailable, UNAVAILABLE, (retry_after,)),
         (_status("EQ", 404), NO_PATH, ()),
         (client_error, UNREADABLE, ()),

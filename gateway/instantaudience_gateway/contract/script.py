@@ -5,11 +5,23 @@ from pathlib import Path
 from typing import TypeAlias
 
 from google.rpc import code_pb2
-from instantaudience_server.transport.status import BODY_BYTES_KEY, ERROR_ID_KEY, ROWS
+from instantaudience_server.tokens import LONGEST_TOKEN
+from instantaudience_server.transport.status import BODY_BYTES_KEY, ERROR_ID_KEY, ROWS, START_KEY
 
 from instantaudience_gateway.console import files
 from instantaudience_gateway.contract import descriptor
-from instantaudience_gateway.contract.replies import INTERNAL, NO_METHOD, NO_PATH, UNAVAILABLE, UNREADABLE, Reply
+from instantaudience_gateway.contract.replies import (
+    INTERNAL,
+    NO_METHOD,
+    NO_PATH,
+    NO_TOKEN,
+    TOO_SLOW,
+    UNAVAILABLE,
+    UNKNOWN_TOKEN,
+    UNREADABLE,
+    Reply,
+    too_large,
+)
 
 _ROOMS = Path(__file__).parents[1]
 
@@ -51,6 +63,14 @@ BARE_GRPC_ERRORS = {
 }
 """gRPC errors without an `error_id`: they come from grpc itself, and their texts tell of the inside."""
 
+SHORT_BODY_BYTES = 16_384
+"""A body of at most so many bytes is waited for before its request is refused: HTTP/1.1 would close the connection
+else, and a new one costs more."""
+
+HOPELESS_BODIES = 8
+"""A body that is announced with so many times the limit is refused before it comes. Of a shorter one, the first bytes
+past the limit are waited for: many clients look for no answer before they have sent what they have."""
+
 FILE_METHODS = "GET, HEAD"
 """What the console's paths take."""
 
@@ -86,6 +106,7 @@ def _endpoints() -> Mapping[str, Literal]:
             "parameters": dict.fromkeys(endpoint.parameters, True),
             "body": endpoint.body,
             "gzip": endpoint.gzip,
+            "public": endpoint.public,
         }
     endpoints: dict[str, Literal] = {
         path: {"allow": FILE_METHODS, "methods": {}} for path in (*files.files(), files.ALIAS_PATH)
@@ -130,8 +151,8 @@ def _reply(reply: Reply) -> Mapping[str, Literal]:
     return {"status": reply.http_status, "id": reply.error_id, "text": reply.text}
 
 
-def contract_script() -> str:
-    """The source of the Lua filter."""
+def contract_script(body_limit_bytes: int, call_timeout_seconds: float) -> str:
+    """The source of the Lua filter; the arguments are those of `GatewaySettings`."""
     bare = {str(code): _reply(reply) for code, reply in BARE_GRPC_ERRORS.items()}
     tables: Literal = {
         "endpoints": _endpoints(),
@@ -146,6 +167,16 @@ def contract_script() -> str:
         "unreadable": _reply(UNREADABLE),
         "no_path": _reply(NO_PATH),
         "no_method": _reply(NO_METHOD),
+        "no_token": _reply(NO_TOKEN),
+        "unknown_token": _reply(UNKNOWN_TOKEN),
+        "too_slow": _reply(TOO_SLOW),
+        "too_large": _reply(too_large(body_limit_bytes)),
+        "longest_authorization": len("Bearer ") + LONGEST_TOKEN,
+        "short_body": SHORT_BODY_BYTES,
+        "longest_body": body_limit_bytes,
+        "hopeless_body": HOPELESS_BODIES * body_limit_bytes,
+        "sending_ms": round(call_timeout_seconds * 1000),
+        "start_key": START_KEY,
         "error_id_key": ERROR_ID_KEY,
         "body_bytes_key": BODY_BYTES_KEY,
         "hidden_headers": HIDDEN_HEADERS,

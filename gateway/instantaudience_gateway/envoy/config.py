@@ -37,7 +37,7 @@ def _connection_manager(settings: GatewaySettings) -> dict[str, Any]:
         "normalize_path": False,
         "merge_slashes": False,
         "request_headers_timeout": "10s",
-        "stream_idle_timeout": seconds(settings.request_seconds),
+        "stream_idle_timeout": seconds(settings.idle_seconds),
         "max_request_headers_kb": 60,
         "common_http_protocol_options": {
             "idle_timeout": "300s",

@@ -19,7 +19,7 @@ TRANSCODER = "envoy.filters.http.grpc_json_transcoder"
 
 def http_filters(settings: GatewaySettings) -> list[dict[str, Any]]:
     """The filters, in the order in which a request passes them."""
-    return [_arrival(), _grpc_web(), _lua(), _transcoder(settings), _service(settings)]
+    return [_arrival(), _grpc_web(), _lua(settings), _transcoder(settings), _service(settings)]
 
 
 def _arrival() -> dict[str, Any]:
@@ -41,12 +41,14 @@ def _grpc_web() -> dict[str, Any]:
     }
 
 
-def _lua() -> dict[str, Any]:
+def _lua(settings: GatewaySettings) -> dict[str, Any]:
     return {
         "name": LUA,
         "typed_config": {
             "@type": f"{_HTTP_FILTERS}.lua.v3.Lua",
-            "default_source_code": {"inline_string": contract_script()},
+            "default_source_code": {
+                "inline_string": contract_script(settings.body_limit_bytes, settings.call_timeout_seconds)
+            },
             "clear_route_cache": False,
         },
     }

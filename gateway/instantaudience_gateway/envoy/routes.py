@@ -39,7 +39,8 @@ def _without(*filters: str) -> dict[str, Any]:
 def routes(settings: GatewaySettings) -> list[dict[str, Any]]:
     """gRPC calls last as long as their callers want; REST calls have the service's deadline.
 
-    A call whose path cannot be a method's is taken for a REST one, which has no such path.
+    A REST request that is not there by then is answered with 408. A call whose path cannot be a method's is taken for a
+    REST one, which has no such path.
     """
     grpc: dict[str, Any] = {
         "name": GRPC_ROUTE,
@@ -71,8 +72,8 @@ def routes(settings: GatewaySettings) -> list[dict[str, Any]]:
         way["retry_policy"] = _retry_policy(settings)
     # Without an idle timeout of their own, they would have the connection manager's.
     grpc_web["route"] = grpc["route"] = way | {"timeout": "0s", "idle_timeout": "0s"}
-    rest["route"] = way | {
-        "timeout": seconds(settings.call_timeout_seconds + settings.grace_seconds),
-        "max_stream_duration": {"max_stream_duration": seconds(settings.request_seconds)},
-    }
+    call_seconds = seconds(settings.call_timeout_seconds + settings.grace_seconds)
+    # The time for an answer begins when the request is there; so the stream needs a time of its own. It ends when the
+    # answer is made: reading may take longer.
+    rest["route"] = way | {"timeout": call_seconds, "max_stream_duration": {"max_stream_duration": call_seconds}}
     return [grpc_web, grpc, rest]

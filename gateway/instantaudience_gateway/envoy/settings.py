@@ -18,11 +18,11 @@ class GatewaySettings:
     the ASGI application that pyvoy runs in this Envoy (`module:attribute`), `upstream_sockets` is empty, and
     `grpc_port` is a second port to serve (workers behind a gateway have one of their own). `admin_socket` is where
     Envoy's admin interface listens, open to the owner alone. `call_timeout_seconds` is the deadline that REST calls get
-    (`grpc-timeout` to the server); the gateway itself gives up `grace_seconds` later. `request_seconds` is how long a
-    REST request may take in all, slow senders included. `connection_seconds` is the age at which a connection is asked
-    to end (GOAWAY, `Connection: close`), so that the load of long-lived ones spreads over workers that share a port.
-    `max_connections` and `max_active_calls` bound memory: a connection past the first is refused, a call past the
-    second answered with 503.
+    (`grpc-timeout` to the server); the gateway itself gives up `grace_seconds` later, on callers who still send too.
+    `idle_seconds` is how long nothing may happen on a REST call; slow readers get it each time they take something.
+    `connection_seconds` is the age at which a connection is asked to end (GOAWAY, `Connection: close`), so that the
+    load of long-lived ones spreads over workers that share a port. `max_connections` and `max_active_calls` bound
+    memory: a connection past the first is refused, a call past the second answered with 503.
     """
 
     http_host: str
@@ -35,7 +35,7 @@ class GatewaySettings:
     answer_limit_bytes: int = 64 * 1_048_576
     call_timeout_seconds: float = 10.0
     grace_seconds: float = 1.0
-    request_seconds: float = 60.0
+    idle_seconds: float = 60.0
     connection_seconds: float = 60.0
     max_connections: int = 10_000
     max_active_calls: int = 20_000

@@ -5,6 +5,8 @@ import asyncio
 import httpx
 import pytest
 from instantaudience.v1 import audience_pb2
+from instantaudience_gateway.contract import descriptor
+from instantaudience_server import tokens
 from support.gateways import Gateway, Upstream, assert_error
 
 PATHS = {"/rt-segment": "GET, POST", "/auth": "POST", "/healthz": "GET"}
@@ -44,29 +46,80 @@ TOKENS = [
     ("?access_token=a", {"authorization": "b"}, "b"),
     ("?access_token=a", {"authorization": "Bearer b"}, "Bearer b"),
     ("?access_token=a", {"authorization": ""}, "a"),
-    ("?access_token=", {}, None),
-    ("?access_token", {}, None),
-    ("?access_token=", {"authorization": ""}, None),
-    ("?access_token=a%0d%0ax:%20y", {}, None),
-    ("?access_token=a%00", {}, None),
-    ("?access_token=%20", {}, None),
-    ("?xaccess_token=a", {}, None),
-    ("", {}, None),
+]
+NO_TOKENS = [
+    ("", {}),
+    ("?access_token=", {}),
+    ("?access_token", {}),
+    ("?access_token=", {"authorization": ""}),
+    ("?access_token=a%0d%0ax:%20y", {}),
+    ("?access_token=a%00", {}),
+    ("?access_token=%20", {}),
+    ("?xaccess_token=a", {}),
 ]
 
 
 @pytest.mark.parametrize(("query", "headers", "token"), TOKENS)
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_token(
-    client: httpx.AsyncClient, upstream: Upstream, method: str, query: str, headers: dict[str, str], token: str | None
+    anyone: httpx.AsyncClient, upstream: Upstream, method: str, query: str, headers: dict[str, str], token: str
 ) -> None:
     content = "{}" if method == "POST" else None
-    answer = await client.request(method, f"/rt-segment{query}", headers=headers, content=content)
+    answer = await anyone.request(method, f"/rt-segment{query}", headers=headers, content=content)
     assert answer.status_code == 200
     metadata = upstream.calls[0].metadata
-    assert metadata.get("authorization") == token
+    assert metadata["authorization"] == token
     assert "access_token" not in str(metadata)
     assert "x-envoy-original-path" not in metadata
+
+
+@pytest.mark.parametrize(("query", "headers"), NO_TOKENS)
+async def test_no_token(anyone: httpx.AsyncClient, upstream: Upstream, query: str, headers: dict[str, str]) -> None:
+    """The first thing that is wrong with a call, whatever else is, its body unread; HTTP/1.1's connection stays."""
+    for endpoint in descriptor.endpoints():
+        path = f"{endpoint.path}{query}"
+        content = "{" if endpoint.body else None
+        answer = await anyone.request(endpoint.http_method, path, headers=headers, content=content)
+        if endpoint.public:
+            assert answer.status_code == (400 if endpoint.body else 200)
+        else:
+            assert_error(answer, 401, "NOAUTH", tokens.MISSING)
+            assert "connection" not in answer.headers
+    assert {call.method for call in upstream.calls} <= {"GetStatus"}
+
+
+async def test_only_signing_in_and_health_need_no_token() -> None:
+    assert {endpoint.path for endpoint in descriptor.endpoints() if endpoint.public} == {"/auth", "/healthz"}
+
+
+async def test_a_longer_token_than_any(anyone: httpx.AsyncClient, upstream: Upstream) -> None:
+    for length, status in ((tokens.LONGEST_TOKEN, 200), (tokens.LONGEST_TOKEN + 1, 401)):
+        headers = {"authorization": "Bearer " + "x" * length}
+        answer = await anyone.post("/rt-segment", headers=headers, content="{}")
+        assert answer.status_code == status
+    assert_error(answer, 401, "NOAUTH", tokens.UNKNOWN)
+    assert len(upstream.calls) == 1
+
+
+REFUSED_UNREAD = {
+    # what: headers, status. None of them ever gets its body.
+    "no token, a large body": (["content-length: 1000000"], 401),
+    "no token, a body of unknown length": (["transfer-encoding: chunked"], 401),
+    "no token, too large a body": (["content-length: 1048577"], 401),
+    "a token that cannot be one": (["authorization: " + "x" * 1000, "content-length: 1000000"], 401),
+    "far too large a body": (["authorization: any", "content-length: 8388609"], 413),
+}
+
+
+@pytest.mark.parametrize(("headers", "status"), REFUSED_UNREAD.values(), ids=REFUSED_UNREAD)
+async def test_refused_before_the_body_comes(gateway: Gateway, headers: list[str], status: int) -> None:
+    reader, writer = await asyncio.open_connection(gateway.settings.http_host, gateway.settings.http_port)
+    writer.write("\r\n".join(["POST /rt-segment HTTP/1.1", "host: a", *headers, "", ""]).encode())
+    async with asyncio.timeout(1):
+        line = await reader.readline()
+    assert line.startswith(b"HTTP/1.1 %d " % status)
+    writer.close()
+    await writer.wait_closed()
 
 
 async def test_query_sets_no_field_of_a_body(client: httpx.AsyncClient, upstream: Upstream) -> None:

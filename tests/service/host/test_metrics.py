@@ -75,7 +75,7 @@ async def test_what_all_workers_have_counted_adds_up(measured: Service) -> None:
     for headers, body, status in (
         (token, one_user("1"), 200),
         (token, one_user("2"), 200),
-        ({}, one_user("3"), 401),
+        ({"authorization": "unknown"}, one_user("3"), 401),
         (token, {"rt_segment": 3}, 400),  # the gateway answers: no worker has seen it
     ):
         answer = await on_a_new_connection(measured, "POST", "/rt-segment", json=body, headers=headers)

@@ -25,7 +25,7 @@ async def impatient() -> AsyncIterator[Host]:
     """A host whose REST calls may be idle for a second."""
     if reason := in_process.missing():
         pytest.skip(f"nothing runs inside Envoy here: {reason}")
-    async with running_host(request_seconds=IDLE_SECONDS) as running:
+    async with running_host(idle_seconds=IDLE_SECONDS) as running:
         yield running
 
 

@@ -1,0 +1,103 @@
+"""REST requests that come slowly or never end: their callers' fault, told in time (source: contract, "Errors")."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import pytest
+from support.answers import assert_http_error
+from support.framing_peer import connected
+from support.raw_http import answer_to
+from support.service import HOST_MODES, Service, running_service
+
+CALL_SECONDS = 1.0
+GRACE_SECONDS = 1.0
+"""The gateway's (`GatewaySettings`)."""
+HEADERS_SECONDS = 10.0
+"""What a request's headers may take."""
+SLACK_SECONDS = 3.0
+"""On a busy machine."""
+TEXT = "The request did not arrive in time."
+
+TOKEN = "authorization: {token}\r\n"
+SIZED, CHUNKED = "content-length: 1000\r\n\r\n", "transfer-encoding: chunked\r\n\r\n"
+POST = "POST /rt-segment HTTP/1.1\r\nhost: a\r\n"
+
+
+@dataclass(frozen=True)
+class Sender:
+    """A request's head, and the pieces of its body: one every `every_seconds`, then nothing more."""
+
+    head: str
+    pieces: list[bytes] = field(default_factory=list)
+    every_seconds: float = 0.0
+    seconds: float = CALL_SECONDS + GRACE_SECONDS
+
+
+SENDERS = {
+    "a byte now and then": Sender(POST + TOKEN + SIZED, [b"{"] * 100, 0.1),
+    "a chunk now and then": Sender(POST + TOKEN + CHUNKED, [b"1\r\n{\r\n"] * 100, 0.1),
+    "no byte": Sender(POST + TOKEN + SIZED),
+    "no chunk": Sender(POST + TOKEN + CHUNKED),
+    "a part": Sender(POST + TOKEN + SIZED, [b'{"rt_segment":[']),
+    "no last chunk": Sender(POST + TOKEN + CHUNKED, [b"2\r\n{}\r\n"]),
+    "the end comes too late": Sender(POST + TOKEN + CHUNKED, [b"2\r\n{}\r\n", b"", b"0\r\n\r\n"], 0.75),
+    "a sign-in": Sender("POST /auth HTTP/1.1\r\nhost: a\r\n" + SIZED, [b"{"]),
+    "a body that nobody needs": Sender("GET /rt-segment?user_id=1 HTTP/1.1\r\nhost: a\r\n" + TOKEN + SIZED),
+    "no token": Sender(POST + SIZED),
+    "headers that do not end": Sender(POST, [b"x-a: b\r\n"] * 100, 0.3, HEADERS_SECONDS),
+}
+
+
+@pytest.fixture(scope="module", params=HOST_MODES)
+async def impatient(request: pytest.FixtureRequest) -> AsyncIterator[Service]:
+    """A service whose calls may take a second."""
+    arguments = ("--workers", "1", "--call-timeout-seconds", str(CALL_SECONDS))
+    async with running_service(*arguments, host_mode=request.param) as running:
+        yield running
+
+
+async def test_what_does_not_come_in_time_is_answered_with_408(impatient: Service) -> None:
+    token = await impatient.token()
+
+    async def send(sender: Sender) -> None:
+        head = sender.head.format(token=token).encode()
+        started = time.monotonic()
+        answer = await answer_to(impatient.http_address, head, *sender.pieces, every_seconds=sender.every_seconds)
+        assert_http_error(answer, 408, "SYNTAX", TEXT)
+        assert time.monotonic() - started < sender.seconds + SLACK_SECONDS
+
+    async with asyncio.TaskGroup() as tasks, impatient.http(headers={"authorization": token}) as http:
+        for what, sender in SENDERS.items():
+            tasks.create_task(send(sender), name=what)
+        for _ in range(20):
+            assert (await http.post("/rt-segment", json={"rt_segment": []})).status_code == 200
+            await asyncio.sleep(0.1)
+
+
+async def test_the_same_over_http2_leaves_the_connection_to_others(impatient: Service) -> None:
+    headers = [
+        (b":method", b"POST"),
+        (b":scheme", b"http"),
+        (b":path", b"/rt-segment"),
+        (b":authority", b"a"),
+        (b"authorization", (await impatient.token()).encode()),
+    ]
+    async with connected(impatient.http_address) as peer:
+        slow = peer.begin(headers)
+        for _ in range(5):
+            await peer.send(slow, b"{")
+            assert (await peer.call(headers, b'{"rt_segment":[]}')).http_status == 200
+            await asyncio.sleep(0.1)
+        answer = await peer.answer(slow, CALL_SECONDS + GRACE_SECONDS + SLACK_SECONDS)
+        assert answer.http_status == 408
+        assert json.loads(answer.data) == {"response": {"status": "ERROR", "error_id": "SYNTAX", "error": TEXT}}
+        assert (await peer.call(headers, b'{"rt_segment":[]}')).http_status == 200
+
+
+async def test_a_bad_chunk_in_the_middle_is_answered_with_400(impatient: Service) -> None:
+    head = (POST + TOKEN + CHUNKED).format(token=await impatient.token()).encode()
+    answer = await answer_to(impatient.http_address, head, b"1\r\n{\r\n", b"zz\r\n", every_seconds=0.1)
+    assert_http_error(answer, 400, "SYNTAX")

@@ -130,7 +130,9 @@ def local_replies(body_limit_bytes: int, transcoder_error: str) -> dict[str, Any
     Lua filter to read. Envoy turns the HTTP status of an answer to a gRPC call into a gRPC code (503 → UNAVAILABLE) and
     the text into `grpc-message`.
     """
-    grpc = _cel(f"xds.route_name == '{GRPC_ROUTE}'")
+    # What is refused before it has a route: there, the content type is still the caller's.
+    early = "response.code_details == 'overload' && request.headers['content-type'].startsWith('application/grpc')"
+    grpc = _cel(f"xds.route_name == '{GRPC_ROUTE}' || ({early})")
     lua = _cel("response.code_details == 'lua_response'")
     client_error = _all(_status("GE", 400), _status("LE", 499))
     unavailable = _any_of(_status("EQ", 408), _all(_status("GE", 502), _status("LE", 504)))

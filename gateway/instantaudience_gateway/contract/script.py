@@ -67,6 +67,9 @@ SHORT_BODY_BYTES = 16_384
 """A body of at most so many bytes is waited for before its request is refused: HTTP/1.1 would close the connection
 else, and a new one costs more."""
 
+HEAVY_BODY_BYTES = 262_144
+"""A body over so many bytes has its copies collected at once: after a flood, nobody would for long."""
+
 HOPELESS_BODIES = 8
 """A body that is announced with so many times the limit is refused before it comes. Of a shorter one, the first bytes
 past the limit are waited for: many clients look for no answer before they have sent what they have."""
@@ -173,6 +176,7 @@ def contract_script(body_limit_bytes: int, call_timeout_seconds: float) -> str:
         "too_large": _reply(too_large(body_limit_bytes)),
         "longest_authorization": len("Bearer ") + LONGEST_TOKEN,
         "short_body": SHORT_BODY_BYTES,
+        "heavy_body": HEAVY_BODY_BYTES,
         "longest_body": body_limit_bytes,
         "hopeless_body": HOPELESS_BODIES * body_limit_bytes,
         "sending_ms": round(call_timeout_seconds * 1000),

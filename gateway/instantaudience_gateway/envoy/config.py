@@ -13,6 +13,12 @@ from instantaudience_gateway.envoy.filters import http_filters
 from instantaudience_gateway.envoy.routes import routes
 from instantaudience_gateway.envoy.settings import CLUSTER, TYPES, GatewaySettings, seconds
 
+KEPT_BYTES = 48 * 2**20
+KEPT_BYTES_WITH_SERVICE = 80 * 2**20
+"""What Envoy keeps of the memory that it does not need, together with what it needs."""
+RELEASED_BYTES = 64 * 2**20
+"""What it gives back in a second."""
+
 STAT_PREFIX = "ingress"
 """Of the statistics of the public port: `http.ingress.…`."""
 
@@ -114,26 +120,63 @@ def _cluster(settings: GatewaySettings) -> dict[str, Any]:
     }
 
 
+def _memory(settings: GatewaySettings) -> dict[str, Any]:
+    """How tcmalloc gives memory back: slowly what is free, and at once what is free above a limit.
+
+    Without the limit, it keeps what a flood took for minutes, in case another one comes.
+    """
+    kept_bytes = KEPT_BYTES if settings.application is None else KEPT_BYTES_WITH_SERVICE
+    return {
+        "bytes_to_release": RELEASED_BYTES,
+        "memory_release_interval": "1s",
+        "soft_memory_limit_bytes": kept_bytes,
+    }
+
+
+def _overload(settings: GatewaySettings) -> dict[str, Any]:
+    """The last lines of defence, which know no member: connections, and memory in use."""
+    heap = "envoy.resource_monitors.fixed_heap"
+    monitors = f"{TYPES}.resource_monitors"
+    return {
+        "refresh_interval": "0.1s",
+        "resource_monitors": [
+            {
+                "name": "envoy.resource_monitors.global_downstream_max_connections",
+                "typed_config": {
+                    "@type": f"{monitors}.downstream_connections.v3.DownstreamConnectionsConfig",
+                    "max_active_downstream_connections": settings.max_connections,
+                },
+            },
+            {
+                "name": heap,
+                "typed_config": {
+                    "@type": f"{monitors}.fixed_heap.v3.FixedHeapConfig",
+                    "max_heap_size_bytes": settings.heap_bytes,
+                },
+            },
+        ],
+        "actions": [
+            {
+                "name": "envoy.overload_actions.stop_accepting_requests",
+                "triggers": [{"name": heap, "threshold": {"value": 1.0}}],
+            }
+        ],
+    }
+
+
 def build_config(settings: GatewaySettings) -> dict[str, Any]:
     """Envoy's bootstrap, to be written as JSON to the file that `command` names.
 
     Raises ValueError when the API has something that the gateway cannot present as REST.
     """
-    monitor = f"{TYPES}.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
     return {
         "admin": {"address": {"pipe": {"path": str(settings.admin_socket), "mode": 0o600}}},
         "static_resources": {
             "listeners": [_listener(settings)],
             "clusters": [_cluster(settings)],
         },
-        "overload_manager": {
-            "resource_monitors": [
-                {
-                    "name": "envoy.resource_monitors.global_downstream_max_connections",
-                    "typed_config": {"@type": monitor, "max_active_downstream_connections": settings.max_connections},
-                }
-            ]
-        },
+        "memory_allocator_manager": _memory(settings),
+        "overload_manager": _overload(settings),
     }
 
 

@@ -22,7 +22,8 @@ class GatewaySettings:
     `idle_seconds` is how long nothing may happen on a REST call; slow readers get it each time they take something.
     `connection_seconds` is the age at which a connection is asked to end (GOAWAY, `Connection: close`), so that the
     load of long-lived ones spreads over workers that share a port. `max_connections` and `max_active_calls` bound
-    memory: a connection past the first is refused, a call past the second answered with 503.
+    memory: a connection past the first is refused, a call past the second answered with 503. So is every call while
+    more than `heap_bytes` are in use; where the service is inside, what it uses is in that.
     """
 
     http_host: str
@@ -39,6 +40,7 @@ class GatewaySettings:
     connection_seconds: float = 60.0
     max_connections: int = 10_000
     max_active_calls: int = 20_000
+    heap_bytes: int = 320 * 2**20
 
 
 def seconds(value: float) -> str:

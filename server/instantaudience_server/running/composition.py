@@ -30,6 +30,7 @@ from instantaudience_server.memberships.identity_service import IdentityService
 from instantaudience_server.memberships.service import MembershipService
 from instantaudience_server.passwords.hashing import Passwords
 from instantaudience_server.quotas import Quotas
+from instantaudience_server.running.memory import give_back
 from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.settings import BODY_LIMIT_BYTES, CONNECT_TIMEOUT_SECONDS, HostMode, Settings
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
@@ -165,6 +166,8 @@ async def open_worker(config: WorkerConfig) -> AsyncIterator[Worker]:
             draining = asyncio.create_task(_drain_on_request(config.drain_fd, config.number, status))
             stack.callback(draining.cancel)
         _calm_garbage_collector()
+        giving_back = asyncio.create_task(give_back())
+        stack.callback(giving_back.cancel)
         yield Worker(methods, pipeline, status)
 
 

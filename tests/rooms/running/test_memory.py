@@ -1,0 +1,38 @@
+"""What a worker gives back: in a process of its own, whose memory nothing else uses."""
+
+import subprocess
+import sys
+
+from support.processes import needs_proc
+
+PROGRAM = """
+import asyncio, gc
+from instantaudience_server.running.memory import _resident_bytes, give_back
+
+class Node:
+    def __init__(self, size):
+        self.body, self.itself = bytes(size), self
+
+async def main():
+    gc.set_threshold(10**9)
+    giving_back = asyncio.create_task(give_back(0.1))
+    await asyncio.sleep(0.2)
+    start, kept = _resident_bytes(), []
+    for number in range(60_000):
+        node = Node(2000)
+        if number % 100 == 0:
+            kept.append(node)
+    peak = _resident_bytes()
+    await asyncio.sleep(5)
+    print(peak - start, _resident_bytes() - start)
+
+asyncio.run(main())
+"""
+
+
+@needs_proc
+def test_a_quiet_worker_gives_back_what_it_does_not_need() -> None:
+    run = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
+    peak, left = map(int, run.stdout.split())
+    assert peak > 100 * 2**20
+    assert left < 0.2 * peak

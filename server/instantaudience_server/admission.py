@@ -36,11 +36,15 @@ _count_refusal = {reason: ADMISSION_REFUSALS.labels(reason).inc for reason in ("
 
 
 class Ticket:
-    """A call that was let in, or waits to be. `turn` is done when it may run; None where it runs at once."""
+    """A call that was let in, or waits to be. `turn` is done when it may run; None where it runs at once.
 
-    __slots__ = ("member_id", "running", "since", "turn", "until")
+    `takes_room` of what `Admission.room` tells: requests of streams do not, nor does what runs slowly.
+    """
+
+    __slots__ = ("member_id", "running", "since", "takes_room", "turn", "until")
 
     def __init__(self, member_id: int, since: float, until: float) -> None:
+        self.takes_room = False
         self.member_id = member_id
         self.since = since
         self.until = until
@@ -57,6 +61,7 @@ class Admission:
         self._running = 0
         self._under_way = 0
         self._waiting = 0
+        self._taking_room = 0
         self._under_way_of: dict[int, int] = {}
         """Of each member that has any."""
         self._started: deque[Ticket] = deque()
@@ -65,7 +70,14 @@ class Admission:
         """Who waits, by member; the first member's turn is next."""
         self._look: asyncio.TimerHandle | None = None
 
-    async def enter(self, member_id: int, deadline: float, waited_seconds: float = 0.0) -> Ticket:
+    @property
+    def room(self) -> int:
+        """How many more calls a host should let come here that has others wait where it costs less."""
+        return max(0, min(MOST_RUNNING - self._taking_room, MOST_UNDER_WAY - self._under_way))
+
+    async def enter(
+        self, member_id: int, deadline: float, waited_seconds: float = 0.0, *, in_stream: bool = False
+    ) -> Ticket:
         """Wait until the call may run, which has waited before; give its ticket back to `leave` when it has ended.
 
         The deadline is a time of the event loop's clock, in seconds.
@@ -79,11 +91,13 @@ class Admission:
         if now > until and self._under_way_of.get(member_id, 0) >= FEW:
             raise self._refusal("late")
         ticket = Ticket(member_id, now, until)
-        if self._has_room:
+        runs = self._has_room
+        if not runs and self._waiting >= MOST_WAITING:
+            self._make_room(member_id)
+        self._take_room(ticket, in_stream)
+        if runs:
             self._start(ticket)
             return ticket
-        if self._waiting >= MOST_WAITING:
-            self._make_room(member_id)
         self._queues.setdefault(member_id, deque()).append(ticket)
         self._waiting += 1
         ticket.turn = self._loop.create_future()
@@ -95,16 +109,18 @@ class Admission:
             raise
         return ticket
 
-    def enter_at_once(self, member_id: int) -> Ticket | None:
+    def enter_at_once(self, member_id: int, *, in_stream: bool) -> Ticket | None:
         """As `enter`, of a call that came just now; None where it has to wait."""
         if not self._has_room:
             return None
         ticket = Ticket(member_id, self._loop.time(), 0.0)
+        self._take_room(ticket, in_stream)
         self._start(ticket)
         return ticket
 
     def leave(self, ticket: Ticket) -> None:
         """The call has ended."""
+        self._give_room_back(ticket)
         self._under_way -= 1
         left = self._under_way_of[ticket.member_id] - 1
         if left:
@@ -119,6 +135,10 @@ class Admission:
     def late(self) -> AudienceError:
         """Why a call fails that came here when its time was over, or nearly."""
         return self._refusal("late")
+
+    def count_refused(self, reason: str, count: int) -> None:
+        """So many calls were refused by a host that has them wait itself: `waited` too long, or its room was `full`."""
+        _count_refusal[reason](count)
 
     def close(self) -> None:
         """Refuse all that wait."""
@@ -188,6 +208,7 @@ class Admission:
         started = self._started
         while started and (not started[0].running or now - started[0].since > SLOW_SECONDS):
             ticket = started.popleft()
+            self._give_room_back(ticket)
             if ticket.running:
                 ticket.running = False
                 self._running -= 1
@@ -210,13 +231,25 @@ class Admission:
             if ticket.turn.exception() is None:
                 self.leave(ticket)
             return
+        self._give_room_back(ticket)
         queue = self._queues.get(ticket.member_id)
         if queue is not None and ticket in queue:
             queue.remove(ticket)
             self._waiting -= 1
             self._keep(ticket.member_id, queue)
 
+    def _take_room(self, ticket: Ticket, in_stream: bool) -> None:
+        if not in_stream:
+            ticket.takes_room = True
+            self._taking_room += 1
+
+    def _give_room_back(self, ticket: Ticket) -> None:
+        if ticket.takes_room:
+            ticket.takes_room = False
+            self._taking_room -= 1
+
     def _refuse(self, ticket: Ticket, reason: str) -> None:
+        self._give_room_back(ticket)
         assert ticket.turn is not None
         if not ticket.turn.done():
             ticket.turn.set_exception(self._refusal(reason))

@@ -98,17 +98,17 @@ CATALOG_AGE = (
 """Name and description; calculated from `CATALOG_CURRENT_TIMESTAMP` when somebody asks, so that it also grows for a
 worker that hangs."""
 
-_call_counts: dict[tuple[str, int], Callable[[], None]] = {}
+_call_counts: dict[tuple[str, int], Callable[[float], None]] = {}
 
 
-def count_call(path: str, code: int) -> None:
-    """Count an answer by the method's path and the answer's gRPC code."""
+def count_call(path: str, code: int, calls: int = 1) -> None:
+    """Count answers by the method's path and the answer's gRPC code."""
     try:
         count = _call_counts[path, code]
     except KeyError:
         child = CALLS.labels(path.removeprefix("/"), code_pb2.Code.Name(code))
         count = _call_counts[path, code] = child.inc
-    count()
+    count(calls)
 
 
 async def sample(readings: Mapping[Gauge, Callable[[], float]]) -> None:

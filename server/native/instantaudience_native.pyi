@@ -15,11 +15,15 @@ class Trailers:
 class Host:
     """A gRPC server on any number of addresses (`host:port`, `unix:/path`); ports are shared (SO_REUSEPORT).
 
-    `methods` are paths, and whether they are streams. What comes is put on a list, and `fileno` becomes readable where
-    the list was empty; `take` takes all of it. What is said in return is heard with `flush`, once for all of it.
+    `methods` are paths, and what their calls are: a `stream`, or unary and wait `in_turn`, or come `express`. What
+    comes is put on a list, and `fileno` becomes readable where the list was empty; `take` takes all of it. What is said
+    in return is heard with `flush`, once for all of it.
 
-    `message_limit_bytes` bounds a message, before and after decompression. A unary request has to be there within
-    `receive_seconds`, or its caller's deadline. A connection is asked to end when it is `connection_seconds` old.
+    `message_limit_bytes` bounds a message, before and after decompression. A call may take `call_timeout_seconds`, or
+    until its caller's deadline; a unary request has to be there within that. `waiting` is how many calls wait for their
+    turn, for which share of the time they have, and for how many seconds at most. Those whose turn does not come, or
+    that have no room to wait in, are refused with one of `refusals`, one after the other. A connection is asked to end
+    when it is `connection_seconds` old.
 
     Raises:
         OSError: an address cannot be had.
@@ -28,12 +32,14 @@ class Host:
 
     def __init__(
         self,
-        methods: Sequence[tuple[str, bool]],
+        methods: Sequence[tuple[str, str]],
         addresses: Sequence[str],
         *,
         message_limit_bytes: int,
-        receive_seconds: float,
+        call_timeout_seconds: float,
         connection_seconds: float,
+        waiting: tuple[int, float, float],
+        refusals: Sequence[Trailers],
     ) -> None: ...
     def fileno(self) -> int: ...
     def start(self) -> None:
@@ -46,16 +52,27 @@ class Host:
         """Take no new calls; `drained` comes when no connection is left, or the grace is over."""
     def close(self) -> None:
         """End at once, whatever is under way."""
-    def take(self) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+    def take(self, room: int) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]], bool]:
         """The unary calls that have come, and what else has happened; an event of a call comes after the call.
 
-        A call: its number, its method's place in the list, its message or what is wrong with it, then the fields of
-        `transport.calls.Call`. What is wrong is the value of a `transport.framing.Flaw`, and a size.
+        Of the calls that wait for their turn, at most `room`. Last, whether others wait: then `fileno` does not tell of
+        more of them, and it is to be asked again when there is room.
+
+        A call: its number, its method's place in the list, whether its token was learnt, its message or what is wrong
+        with it, then the fields of `transport.calls.Call`. What is wrong is the value of a `transport.framing.Flaw`,
+        and a size.
 
         Events begin with their name: `refused` (number, method's place or None, request ID, the value of a `Flaw`),
         `opened` (number, method's place, fields of a `Call`: a stream begins), `message` (number, message),
         `half_closed` (number, what is wrong or None), `sent` (number: what was asked after), `gone` (number: nobody
         waits for the call any more), `drained`.
+        """
+    def learn(self, authorization: str, member: int | None) -> None:
+        """Whose this token is: an account's of a member, or (None) one that needs no turn. It counts for 30 s."""
+    def take_refused(self) -> list[tuple[int, int | None, str, int]]:
+        """What was refused since this was asked last.
+
+        The method's place, the member where it is known, why (`waited` or `full`), and how many.
         """
     def flush(self, answers: Sequence[tuple[int, bytes]]) -> None:
         """Answer unary calls, and have heard what was said."""
@@ -64,6 +81,6 @@ class Host:
     def send(self, number: int, message: bytes, asked: bool) -> None:
         """Send a stream's next message; where `asked`, `sent` says when it and all before it are on their way."""
     def read(self, number: int) -> None:
-        """One more message of a stream was read: there is room for another one."""
+        """The next message of a stream was read: there is room for another one."""
     def end(self, number: int) -> None:
         """End a stream with OK."""

@@ -1,4 +1,4 @@
-"""Throws mutated gRPC requests and broken HTTP/2 at the Envoy host, and watches what its neighbours see.
+"""Throws mutated gRPC requests and broken HTTP/2 at a host, and watches what its neighbours see.
 
 Not part of the tests; run it by hand: `PYTHONPATH=tests python tests/fuzz/fuzz_framing.py --seconds 600`. It fails when
 a call gets no end, a worker ends, a defect is logged, or a neighbour's call is not answered.
@@ -19,7 +19,8 @@ from support.framing_cases import Case, broken_connection, random_case
 from support.framing_peer import Peer, connected, grpc_headers
 from support.messages import APPLY, PACKAGE, apply_request, one_user
 from support.processes import descendants
-from support.service import Service, running_service
+from support.service import HOST_MODES, Service, running_service
+from support.workers import COMMANDS
 
 FUZZERS, BREAKERS, NEIGHBOURS = 4, 1, 2
 CASES_ON_A_CONNECTION = 100
@@ -56,11 +57,13 @@ class Fuzz:
     def over(self) -> bool:
         return time.monotonic() >= self._ends
 
+    def _any_address(self) -> str:
+        return self._random.choice([self._service.http_address, self._service.grpc_address])
+
     async def fuzz(self) -> None:
         """Cases on one connection after the other; a good call now and then on the same connection."""
         while not self.over:
-            address = self._random.choice([self._service.http_address, self._service.grpc_address])
-            async with connected(address) as peer:
+            async with connected(self._any_address()) as peer:
                 for number in range(CASES_ON_A_CONNECTION):
                     if self.over or peer.lost:
                         break
@@ -106,7 +109,7 @@ class Fuzz:
         """Bytes that are no HTTP/2, or not for long."""
         while not self.over:
             with contextlib.suppress(OSError):
-                reader, writer = await asyncio.open_connection(*self._service.http_address.rsplit(":", 1))
+                reader, writer = await asyncio.open_connection(*self._any_address().rsplit(":", 1))
                 writer.write(broken_connection(self._random, self._token))
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._random.choice([0.01, 0.3])):
@@ -119,7 +122,7 @@ class Fuzz:
         """Good calls on connections of their own; each must be answered."""
         while not self.over:
             until = min(self._ends, time.monotonic() + NEIGHBOUR_SECONDS)
-            async with connected(self._service.http_address) as peer:
+            async with connected(self._any_address()) as peer:
                 while time.monotonic() < until:
                     await self._good_call(peer)
                     await asyncio.sleep(0.01)
@@ -146,7 +149,7 @@ def workers(service: Service) -> dict[int, int]:
     """The resident memory of each worker, in KiB, by process ID."""
     found = {}
     for process in descendants(service.process.pid):
-        if "envoy-" in process.command:
+        if COMMANDS[service.host_mode] in process.command:
             status = Path(f"/proc/{process.pid}/status").read_text()
             found[process.pid] = int(status.partition("VmRSS:")[2].split()[0])
     return found
@@ -163,9 +166,9 @@ async def watch(service: Service, fuzz: Fuzz, at_start: dict[int, int]) -> None:
         print(f"{total} cases, {fuzz.figures.answered} neighbours' calls, RSS {now} KiB", flush=True)  # noqa: T201
 
 
-async def run(seconds: float, seed: int) -> bool:
+async def run(host_mode: str, seconds: float, seed: int) -> bool:
     """Fuzz for so long; whether nothing was wrong."""
-    async with running_service("--workers", "2", "--log-level", "warning", host_mode="envoy") as service:
+    async with running_service("--workers", "2", "--log-level", "warning", host_mode=host_mode) as service:
         fuzz = Fuzz(service, await service.token(), time.monotonic() + seconds, seed)
         at_start = workers(service)
         tasks = [fuzz.fuzz] * FUZZERS + [fuzz.break_connections] * BREAKERS + [fuzz.neighbour] * NEIGHBOURS
@@ -183,10 +186,11 @@ async def run(seconds: float, seed: int) -> bool:
 def main() -> None:
     """Read the command line and run."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--host", choices=HOST_MODES, default=HOST_MODES[0])
     parser.add_argument("--seconds", type=float, default=600.0)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
     arguments = parser.parse_args()
-    sys.exit(not asyncio.run(run(arguments.seconds, arguments.seed)))
+    sys.exit(not asyncio.run(run(arguments.host, arguments.seconds, arguments.seed)))
 
 
 if __name__ == "__main__":

@@ -129,6 +129,24 @@ async def test_a_slow_call_makes_room(admission: Admission, monkeypatch: pytest.
     assert states(await entering(admission, *[FLOOD] * 3)) == ["runs", "runs", "waits"]
 
 
+async def test_a_host_is_told_how_much_room_there_is(admission: Admission, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own calls take room, whether they run or wait; requests of streams do not."""
+    assert admission.room == 2
+    of_stream = await admission.enter(FLOOD, seconds_from_now(60), in_stream=True)
+    assert admission.room == 2
+    tasks = await entering(admission, FLOOD, NEIGHBOUR)
+    assert (states(tasks), admission.room) == (["runs", "waits"], 0)
+    tasks[1].cancel()
+    await turns()
+    assert admission.room == 1
+    admission.leave(of_stream)
+    monkeypatch.setattr(module, "SLOW_SECONDS", 0.0)
+    await asyncio.sleep(0.1)
+    assert (states(tasks[:1]), admission.room) == (["runs"], 2)
+    admission.leave(await tasks[0])
+    assert admission.room == 2
+
+
 async def test_slow_calls_are_bounded_too(admission: Admission, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SLOW_SECONDS", 0.01)
     monkeypatch.setattr(module, "MOST_UNDER_WAY", 4)

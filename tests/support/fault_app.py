@@ -204,7 +204,7 @@ def _native_host(methods: list[AnyMethod], pipeline: Pipeline, address: str) -> 
         return call(*fields)
 
     native._call = read_call
-    return NativeHost(methods, pipeline, [address], message_limit_bytes=LIMIT_BYTES, receive_seconds=5.0)
+    return NativeHost(methods, pipeline, [address], message_limit_bytes=LIMIT_BYTES, call_timeout_seconds=5.0)
 
 
 def _grpcio_host(methods: list[AnyMethod], pipeline: Pipeline, address: str) -> GrpcioHost:

@@ -1,7 +1,6 @@
 """Requests that are nearly right: good ones, mutated."""
 
 import gzip
-import struct
 from dataclasses import dataclass
 from random import Random
 
@@ -10,6 +9,7 @@ from grpc_health.v1 import health_pb2
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience_server.transport.framing import frame
 from support.framing_peer import Headers, grpc_headers
+from support.http2_frames import PREFACE, http2_frame
 from support.messages import APPLY, PACKAGE, STREAM, apply_request, one_user
 
 HEALTH = "/grpc.health.v1.Health"
@@ -106,23 +106,22 @@ def mutated(random: Random, data: bytes) -> bytes:
 def broken_connection(random: Random, token: bytes) -> bytes:
     """What a client sends on a connection: a few calls, with changed bytes; the preface is mostly left alone."""
     encoder = hpack.Encoder()
-    frames = [_frame(4, 0, 0, b"")]
+    frames = [http2_frame(4, 0, 0, b"")]
     for stream_id in range(1, 2 * random.randrange(1, 6), 2):
         path = random.choice(list(MESSAGES))
         block = encoder.encode(grpc_headers(path, (b"authorization", token)))
         body = frame(random.choice(MESSAGES[path]))
-        frames += [_frame(1, 4, stream_id, block), _frame(0, 1, stream_id, body)]
+        frames += [http2_frame(1, 4, stream_id, block), http2_frame(0, 1, stream_id, body)]
     if random.random() < 0.5:
-        kind = random.randrange(12)
+        kind, payload = random.randrange(12), random.randbytes(random.choice([0, 4, 8, 100]))
         frames.insert(
             random.randrange(len(frames)),
-            _frame(kind, random.randrange(256), random.randrange(12), random.randbytes(random.choice([0, 4, 8, 100]))),
+            http2_frame(kind, random.randrange(256), random.randrange(12), payload),
         )
     sent = b"".join(frames)
     if random.random() < 0.8:
         sent = mutated(random, sent)
-    preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-    return (mutated(random, preface) if random.random() < 0.05 else preface) + sent
+    return (mutated(random, PREFACE) if random.random() < 0.05 else PREFACE) + sent
 
 
 def _compressed(message: bytes) -> bytes:
@@ -134,7 +133,3 @@ def _cut(random: Random, body: bytes) -> tuple[bytes, ...]:
     places = sorted(random.randrange(len(body) + 1) for _ in range(random.choice([0, 0, 1, 5])))
     pieces = [body[start:end] for start, end in zip([0, *places], [*places, len(body)], strict=True)]
     return tuple(piece for piece in pieces if piece)
-
-
-def _frame(kind: int, flags: int, stream_id: int, payload: bytes) -> bytes:
-    return len(payload).to_bytes(3, "big") + struct.pack(">BBI", kind, flags, stream_id) + payload

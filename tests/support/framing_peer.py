@@ -19,12 +19,11 @@ from h2.events import (
 )
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes
+from support.http2_frames import GOAWAY, PREFIX_BYTES
 
 Headers = list[tuple[bytes, bytes]]
 ANSWER_SECONDS = 20.0
 LARGEST_WINDOW = 2**31 - 1
-PREFIX_BYTES = 9
-GOAWAY = 7
 
 
 def grpc_headers(path: str | bytes, *more: tuple[bytes, bytes], without: Sequence[bytes] = ()) -> Headers:
@@ -102,6 +101,12 @@ class Peer:
     def port(self) -> int:
         """Our end's port."""
         port: int = self._writer.get_extra_info("sockname")[1]
+        return port
+
+    @property
+    def server_port(self) -> int:
+        """The server's end's port."""
+        port: int = self._writer.get_extra_info("peername")[1]
         return port
 
     async def call(self, headers: Headers, *chunks: bytes, trailers: Headers | None = None) -> Answer:

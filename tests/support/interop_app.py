@@ -164,7 +164,7 @@ async def interop_service() -> tuple[list[AnyMethod], Pipeline]:
 
 async def _serve_on_native(address: str) -> None:
     host = NativeHost(
-        *await interop_service(), [address], message_limit_bytes=LIMIT_BYTES, receive_seconds=CALL_TIMEOUT_SECONDS
+        *await interop_service(), [address], message_limit_bytes=LIMIT_BYTES, call_timeout_seconds=CALL_TIMEOUT_SECONDS
     )
     await host.start()
     await asyncio.Event().wait()

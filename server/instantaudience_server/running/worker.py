@@ -43,7 +43,7 @@ def _open_host(config: WorkerConfig, worker: Worker) -> NativeHost | GrpcioHost:
         worker.pipeline,
         config.addresses,
         message_limit_bytes=MESSAGE_LIMIT_BYTES,
-        receive_seconds=config.settings.call_timeout_seconds,
+        call_timeout_seconds=config.settings.call_timeout_seconds,
     )
 
 

@@ -23,7 +23,7 @@ class Call(NamedTuple):
 
     `remaining_seconds` is what is left of the caller's deadline; None when there is none. `body_bytes` is the size of
     what the caller sent where a gateway made the message from it, `waited_seconds` how long ago the call came in; both
-    are 0 where that is not known.
+    are 0 where that is not known. `learn` is told whose token the call has, once that is known.
     """
 
     authorization: str
@@ -31,6 +31,7 @@ class Call(NamedTuple):
     remaining_seconds: float | None
     body_bytes: int = 0
     waited_seconds: float = 0.0
+    learn: Callable[[Caller], None] | None = None
 
     def __repr__(self) -> str:
         """Without the token: this may end in a log."""

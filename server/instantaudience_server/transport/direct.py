@@ -15,7 +15,7 @@ from instantaudience_server.transport.outcomes import GIVEN_UP, Outcomes
 from instantaudience_server.transport.status import Failure
 
 SOON_SECONDS = 0.02
-"""A call that has waited for longer before it came here has to be looked at more closely: it may be too late."""
+"""How long ago a call may have come in that has not waited for its turn yet."""
 
 
 class Replies(Protocol):
@@ -30,9 +30,19 @@ class Replies(Protocol):
 
 class DirectCalls:
     """Serves the calls of a host, or the requests of a stream. What cannot be served like this is left to those who do
-    the same in a task."""
+    the same in a task, as what has waited for more than `most_waited_seconds` before: it may be too late."""
 
-    def __init__(self, entrance: Entrance, outcomes: Outcomes, replies: Replies) -> None:
+    def __init__(
+        self,
+        entrance: Entrance,
+        outcomes: Outcomes,
+        replies: Replies,
+        *,
+        in_stream: bool,
+        most_waited_seconds: float = SOON_SECONDS,
+    ) -> None:
+        self._in_stream = in_stream
+        self._most_waited_seconds = most_waited_seconds
         self._entrance = entrance
         self._outcomes = outcomes
         self._replies = replies
@@ -48,9 +58,9 @@ class DirectCalls:
     ) -> bool:
         """Begin a call, if it is such a one. Its end goes to the replies, in a later turn of the event loop."""
         posting = method.posting
-        if posting is None or call.waited_seconds > SOON_SECONDS:
+        if posting is None or call.waited_seconds > self._most_waited_seconds:
             return False
-        ticket = self._entrance.enter_at_once(caller)
+        ticket = self._entrance.enter_at_once(caller, in_stream=self._in_stream)
         if ticket is None:
             return False
         try:

@@ -43,7 +43,9 @@ class Entrance:
             raise self._admission.late()
         return self._time() + budget
 
-    async def enter(self, caller: Caller, deadline: float, waited_seconds: float = 0.0) -> Ticket | None:
+    async def enter(
+        self, caller: Caller, deadline: float, waited_seconds: float = 0.0, *, in_stream: bool = False
+    ) -> Ticket | None:
         """Wait for the turn of a call that came in so long ago; `leave` when it has ended. Those of admins come first.
 
         Raises:
@@ -51,13 +53,13 @@ class Entrance:
         """
         if caller.account.role is Role.ADMIN:
             return None
-        return await self._admission.enter(caller.member.id, deadline, waited_seconds)
+        return await self._admission.enter(caller.member.id, deadline, waited_seconds, in_stream=in_stream)
 
-    def enter_at_once(self, caller: Caller) -> Ticket | None:
+    def enter_at_once(self, caller: Caller, *, in_stream: bool) -> Ticket | None:
         """As `enter`, of a call that came just now; None where it has to wait, or is an admin's."""
         if caller.account.role is Role.ADMIN:
             return None
-        return self._admission.enter_at_once(caller.member.id)
+        return self._admission.enter_at_once(caller.member.id, in_stream=in_stream)
 
     def known(self, authorization: str) -> Caller | None:
         """Whose token a call has, where nobody need be asked."""
@@ -74,7 +76,10 @@ class Entrance:
         Raises:
             AudienceError: NOAUTH, NOAUTH_DISABLED, UNAVAILABLE.
         """
-        return await self._tokens.verify(bare_token(call.authorization), deadline)
+        caller = await self._tokens.verify(bare_token(call.authorization), deadline)
+        if call.learn is not None:
+            call.learn(caller)
+        return caller
 
     def check_size(self, size: int, caller: Caller) -> None:
         """Hold a request to its member's limit (source: contract, "Limits").

@@ -7,20 +7,32 @@ import asyncio
 import importlib.util
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
+from instantaudience_server import admission
 from instantaudience_server.catalog.access import Caller
-from instantaudience_server.transport.calls import AnyMethod, Call, Method, PublicStreamMethod, StreamMethod
+from instantaudience_server.catalog.catalog import Role
+from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.transport.calls import (
+    AnyMethod,
+    Call,
+    Method,
+    PublicMethod,
+    PublicStreamMethod,
+    StreamMethod,
+)
 from instantaudience_server.transport.framing import Flaw, failure_headers, flawed, too_long
 from instantaudience_server.transport.native_streams import NativeStream
 from instantaudience_server.transport.outcomes import BARE_DEFECT, UNKNOWN_METHOD, CallError
 from instantaudience_server.transport.pipeline import Pipeline
-from instantaudience_server.transport.status import Failure
+from instantaudience_server.transport.status import Failure, describe
 
 EXTENSION = "instantaudience_native"
 CONNECTION_SECONDS = 60.0
 """At this age a connection is asked to end, as the gateway does it."""
+COUNT_SECONDS = 0.5
+"""How often it is counted what the host has refused."""
 
 _Wrong = tuple[str, int]
 """What is wrong with a request: the value of a `Flaw`, and a size."""
@@ -36,7 +48,8 @@ def missing() -> str | None:
 class NativeHost:
     """A gRPC server on any number of addresses (`host:port`, `unix:/path`); ports are shared (SO_REUSEPORT).
 
-    A message past `message_limit_bytes` ends its call. A unary request has to be there within `receive_seconds`.
+    A message past `message_limit_bytes` ends its call. A call may take `call_timeout_seconds`; its request has to be
+    there within that. Unary calls wait for their turn before the event loop knows of them (docs/adr/0018-admission.md).
 
     Raises:
         OSError: an address cannot be had.
@@ -49,30 +62,35 @@ class NativeHost:
         addresses: Sequence[str],
         *,
         message_limit_bytes: int,
-        receive_seconds: float,
+        call_timeout_seconds: float,
         connection_seconds: float = CONNECTION_SECONDS,
     ) -> None:
         from instantaudience_native import Host  # the other hosts do without
 
         self._methods: Sequence[Any] = methods
         self._pipeline = pipeline
-        self._direct = pipeline.direct(self)
+        self._direct = pipeline.direct(self, admission.PATIENCE_SECONDS)
         self._gathered = {
             index for index, method in enumerate(methods) if isinstance(method, Method) and method.posting is not None
         }
         self._message_limit_bytes = message_limit_bytes
         self._loop = asyncio.get_running_loop()
         self._host = Host(
-            [(method.path, isinstance(method, StreamMethod | PublicStreamMethod)) for method in methods],
+            [(method.path, _kind(method)) for method in methods],
             addresses,
             message_limit_bytes=message_limit_bytes,
-            receive_seconds=receive_seconds,
+            call_timeout_seconds=call_timeout_seconds,
             connection_seconds=connection_seconds,
+            waiting=(admission.MOST_WAITING, admission.PATIENCE_SHARE, admission.PATIENCE_SECONDS),
+            refusals=[_trailers(failure) for failure in _refusals()],
         )
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._streams: dict[int, NativeStream] = {}
         self._answers: list[tuple[int, bytes]] = []
         self._flushing: asyncio.Handle | None = None
+        self._taking: asyncio.TimerHandle | None = None
+        """Looks for room where calls wait."""
+        self._counting: asyncio.TimerHandle | None = None
         self._drained = self._loop.create_future()
         self._on_event: dict[str, Callable[..., None]] = {
             "refused": self._refuse,
@@ -88,12 +106,18 @@ class NativeHost:
         """Take calls."""
         self._loop.add_reader(self._host.fileno(), self._take)
         self._host.start()
+        self._count_refused()
 
     async def drain(self, grace_seconds: float) -> None:
         """Take no new calls, let calls in flight finish within the grace, and end."""
         self._host.drain(grace_seconds)
         await self._drained
         self._loop.remove_reader(self._host.fileno())
+        self._count_refused()
+        for later in (self._counting, self._taking):
+            if later is not None:
+                later.cancel()
+        self._taking = None
         left = list(self._tasks.values())
         for task in left:
             task.cancel()
@@ -104,8 +128,14 @@ class NativeHost:
         self._host.close()
 
     def _take(self) -> None:
-        """Take what has come since the last turn."""
-        calls, events = self._host.take()
+        """Take what has come since the last turn, and of the calls that wait as many as there is room for."""
+        if self._taking is not None:
+            self._taking.cancel()
+            self._taking = None
+        calls, events, left = self._host.take(self._pipeline.admission.room)
+        if left:
+            # What makes room is mostly the end of a call, and a flush follows it. Or that one runs slowly.
+            self._taking = self._loop.call_later(admission.LOOK_SECONDS, self._take)
         self._begin(calls)
         for name, *fields in events:
             self._on_event[name](*fields)
@@ -113,7 +143,7 @@ class NativeHost:
     def _begin(self, calls: list[tuple[Any, ...]]) -> None:
         """Serve the unary calls of a turn."""
         callers: dict[str, Caller | None] = {}
-        for number, index, message, *fields in calls:
+        for number, index, learnt, message, *fields in calls:
             method = self._methods[index]
             try:
                 call = _call(*fields)
@@ -123,7 +153,11 @@ class NativeHost:
                         callers[authorization] = self._direct.caller(authorization)
                     caller = callers[authorization]
                     if caller is not None and self._direct.begin(number, method, message, call, caller):
+                        if not learnt:
+                            self._learn(authorization, caller)
                         continue
+                if not learnt:
+                    call = call._replace(learn=partial(self._learn, call.authorization))
                 self._tasks[number] = self._loop.create_task(self._serve(number, method, message, call))
             except Exception as error:
                 self.fail(number, self._pipeline.outcomes.refused(method.path, fields[1], error).failure)
@@ -138,6 +172,19 @@ class NativeHost:
             self.fail(number, self._pipeline.outcomes.refused(method.path, call.request_id, error).failure)
         finally:
             self._tasks.pop(number, None)
+            if self._taking is not None:
+                self._flush_later()
+
+    def _learn(self, authorization: str, caller: Caller) -> None:
+        """Have the host know from now on whose turn it is when this token comes."""
+        self._host.learn(authorization, None if caller.account.role is Role.ADMIN else caller.member.id)
+
+    def _count_refused(self) -> None:
+        """Count what the host has refused by itself."""
+        self._counting = self._loop.call_later(COUNT_SECONDS, self._count_refused)
+        for index, member_id, reason, count in self._host.take_refused():
+            self._pipeline.admission.count_refused(reason, count)
+            self._pipeline.outcomes.refused_before(self._methods[index].path, member_id, count)
 
     def answer(self, number: int, message: bytes) -> None:
         """Answer a unary call, at the end of this turn (see `direct.Replies`)."""
@@ -221,6 +268,24 @@ class NativeHost:
         self._flushing = None
         answers, self._answers = self._answers, []
         self._host.flush(answers)
+        if self._taking is not None:
+            self._take()
+
+
+def _kind(method: AnyMethod) -> str:
+    """What a method's calls wait for."""
+    if isinstance(method, StreamMethod | PublicStreamMethod):
+        return "stream"
+    return "express" if isinstance(method, PublicMethod) else "in_turn"
+
+
+def _refusals() -> list[Failure]:
+    """How calls fail whose turn does not come."""
+    first, last = admission.RETRY_SECONDS
+    return [
+        describe(AudienceError(Reason.UNAVAILABLE, admission.OVERLOADED, retry_after_seconds=seconds))
+        for seconds in range(first, last + 1)
+    ]
 
 
 def _call(*fields: Any) -> Call:

@@ -52,6 +52,13 @@ class Outcomes:
         except Exception as error:
             _log(Event.OUTCOME_NOT_NOTED, error, method=path)
 
+    def refused_before(self, path: str, member_id: int | None, calls: int) -> None:
+        """Note that a host has refused so many calls, all of a member's or nobody's, with UNAVAILABLE."""
+        with _noting(path, ""):
+            count_call(path, code_pb2.UNAVAILABLE, calls)
+            if member_id is not None:
+                self._usage.count_failure(member_id, calls)
+
     async def failed(self, path: str, request_id: str, error: BaseException, caller: Caller | None = None) -> CallError:
         """Note a failure, and say what to raise for it: what its caller sees. Where nobody waits for that, `error` is
         raised on.

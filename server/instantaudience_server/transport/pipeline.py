@@ -48,10 +48,13 @@ class Pipeline:
         )
         self._streams = Streams(self._entrance, outcomes, window=stream_window)
         self.outcomes = outcomes
+        self.admission = admission
 
-    def direct(self, replies: Replies) -> DirectCalls:
-        """What serves those calls of a host that need no task."""
-        return DirectCalls(self._entrance, self.outcomes, replies)
+    def direct(self, replies: Replies, most_waited_seconds: float) -> DirectCalls:
+        """What serves those calls of a host that need no task, and have waited no longer than that."""
+        return DirectCalls(
+            self._entrance, self.outcomes, replies, in_stream=False, most_waited_seconds=most_waited_seconds
+        )
 
     async def run(self, method: Method[Request] | PublicMethod[Request], body: Body, call: Call) -> bytes:
         """Answer a unary call. Its body is read when it is its turn.

@@ -39,7 +39,7 @@ class Streams:
     ) -> AsyncGenerator[bytes, None]:
         """The token is checked for each request, so that a stream does not outlive it."""
         answers = _Answers(method.refuse)
-        direct = DirectCalls(self._entrance, self._outcomes, answers)
+        direct = DirectCalls(self._entrance, self._outcomes, answers, in_stream=True)
         window = asyncio.Semaphore(self._window)
         reader = asyncio.create_task(self._read(method, bodies, call, answers, direct, window))
         reader.add_done_callback(answers.complete)
@@ -84,7 +84,7 @@ class Streams:
     ) -> "asyncio.Task[bytes]":
         ticket: Ticket | None = None
         try:
-            ticket = await self._entrance.enter(caller, deadline)
+            ticket = await self._entrance.enter(caller, deadline, in_stream=True)
             self._entrance.check_size(len(body), caller)
             started = await method.start(self._entrance.read(method.request, body), caller, deadline)
         except Exception as error:

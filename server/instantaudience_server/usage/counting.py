@@ -73,10 +73,10 @@ class Usage:
         self._hour(member_id, applied.now_ms).add(applied, waiter)
         return waiter.done
 
-    def count_failure(self, member_id: int) -> Counted:
-        """Count a call that failed. It is counted sooner or later; what to await ends after a moment."""
+    def count_failure(self, member_id: int, calls: int = 1) -> Counted:
+        """Count a call that failed, or several. They are counted sooner or later; what to await ends after a moment."""
         waiter = _Waiter(self._loop.time() + FAILURE_SECONDS, self._loop.create_future())
-        self._hour(member_id, self._clock.now_ms()).add_failure(waiter)
+        self._hour(member_id, self._clock.now_ms()).add_failure(waiter, calls)
         return waiter.done
 
     async def close(self) -> None:
@@ -171,9 +171,9 @@ class _Hour:
             self._segments.add(segment_count, applied)
         self._wait(waiter)
 
-    def add_failure(self, waiter: _Waiter) -> None:
-        """Count a call that failed, with the next addition."""
-        self._tally[_OTHER_ERRORS] += 1
+    def add_failure(self, waiter: _Waiter, calls: int) -> None:
+        """Count calls that failed, with the next addition."""
+        self._tally[_OTHER_ERRORS] += calls
         self._wait(waiter)
 
     def fail_overdue(self, now: float) -> None:

@@ -70,6 +70,11 @@ impl Answers {
         lock(&self.outbox).extend(said);
     }
 
+    /// Tell who waits for this call, at once.
+    pub fn tell(&self, id: CallId, order: Order) {
+        pass(&mut lock(&self.listeners), id, order);
+    }
+
     /// Have it heard.
     pub fn wake(&self) {
         self.ready.notify_one();

@@ -1,15 +1,21 @@
-//! What has come for Python: a list that the event loop takes whole, once a turn.
+//! What has come for Python: lists that the event loop takes once a turn.
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tokio::sync::Notify;
 
 use crate::framing::Flaw;
 use crate::locks::lock;
 use crate::metadata::Metadata;
+use crate::waiting::{Turn, Waiting};
+
+/// How often it is looked who has waited too long.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// A call's number; none is given twice.
 pub type CallId = u64;
@@ -22,6 +28,8 @@ pub struct UnaryCall {
     pub metadata: Metadata,
     /// Its message, or why there is none.
     pub message: Result<Bytes, Flaw>,
+    /// Whether it is known whose token it has.
+    pub known: bool,
 }
 
 /// Why a call is refused whose message nobody looks at.
@@ -52,17 +60,29 @@ pub enum Event {
     Drained,
 }
 
-/// What has come since Python took it last.
-#[derive(Default)]
-pub struct Inbox {
-    pub calls: Vec<UnaryCall>,
-    pub events: Vec<Event>,
+/// What has come and Python has not taken.
+struct Inbox {
+    /// Calls that need no turn.
+    express: Vec<UnaryCall>,
+    waiting: Waiting,
+    events: Vec<Event>,
 }
 
-impl Inbox {
-    fn is_empty(&self) -> bool {
-        self.calls.is_empty() && self.events.is_empty()
-    }
+/// What Python takes.
+pub struct Taken {
+    pub calls: Vec<UnaryCall>,
+    pub events: Vec<Event>,
+    /// Whether calls wait for their turn.
+    pub left: bool,
+}
+
+/// How a call waits.
+#[derive(Clone, Copy)]
+pub enum Wait {
+    /// Not at all.
+    Express,
+    /// For this turn, until then.
+    Turn(Turn, Instant),
 }
 
 /// The list, and a bell that wakes the event loop when there is something on it.
@@ -70,14 +90,18 @@ pub struct Arrivals {
     inbox: Mutex<Inbox>,
     bell: UnixStream,
     heard: UnixStream,
+    /// Says that calls wait.
+    waits: Notify,
 }
 
 impl Arrivals {
-    pub fn new() -> io::Result<Self> {
+    /// So many calls may wait.
+    pub fn new(most_waiting: usize) -> io::Result<Self> {
         let (bell, heard) = UnixStream::pair()?;
         bell.set_nonblocking(true)?;
         heard.set_nonblocking(true)?;
-        Ok(Self { inbox: Mutex::default(), bell, heard })
+        let inbox = Inbox { express: Vec::new(), waiting: Waiting::new(most_waiting), events: Vec::new() };
+        Ok(Self { inbox: Mutex::new(inbox), bell, heard, waits: Notify::new() })
     }
 
     /// What becomes readable when something has come.
@@ -85,28 +109,72 @@ impl Arrivals {
         self.heard.as_raw_fd()
     }
 
-    pub fn add_call(&self, call: UnaryCall) {
-        self.add(|inbox| inbox.calls.push(call));
+    /// A call comes; returns the one to refuse, where there is no room for both.
+    ///
+    /// Python is woken by the first that waits: as long as one does, it knows, and comes back when it has room.
+    pub fn add_call(&self, call: UnaryCall, wait: Wait) -> Option<(Turn, UnaryCall)> {
+        let mut inbox = lock(&self.inbox);
+        let (first, refused) = match wait {
+            Wait::Express => {
+                inbox.express.push(call);
+                (inbox.express.len() == 1, None)
+            }
+            Wait::Turn(turn, until) => {
+                let first = inbox.waiting.is_empty();
+                (first, inbox.waiting.add(turn, call, until))
+            }
+        };
+        drop(inbox);
+        if first {
+            self.ring();
+            self.waits.notify_one();
+        }
+        refused
     }
 
     pub fn add_event(&self, event: Event) {
-        self.add(|inbox| inbox.events.push(event));
-    }
-
-    fn add(&self, put: impl FnOnce(&mut Inbox)) {
         let mut inbox = lock(&self.inbox);
-        let first = inbox.is_empty();
-        put(&mut inbox);
+        inbox.events.push(event);
+        let first = inbox.events.len() == 1;
         drop(inbox);
         if first {
-            // It cannot be full for long: each byte stands for a time that the list was empty. And then it rings.
-            let _ = (&self.bell).write(&[1]);
+            self.ring();
         }
     }
 
-    /// All that has come. What comes after this rings again.
-    pub fn take(&self) -> Inbox {
+    fn ring(&self) {
+        // It cannot be full for long: each byte stands for a time that a list was empty. And then it rings.
+        let _ = (&self.bell).write(&[1]);
+    }
+
+    /// A call's caller has left; whether it still waited.
+    pub fn forget(&self, id: CallId, wait: Wait) -> bool {
+        match wait {
+            Wait::Express => false,
+            Wait::Turn(turn, _) => lock(&self.inbox).waiting.forget(turn, id),
+        }
+    }
+
+    /// The calls that have waited too long; returns when there are some.
+    pub async fn late(&self) -> Vec<(Turn, UnaryCall)> {
+        loop {
+            if lock(&self.inbox).waiting.is_empty() {
+                self.waits.notified().await;
+            }
+            tokio::time::sleep(LOOK).await;
+            let late = lock(&self.inbox).waiting.late(Instant::now());
+            if !late.is_empty() {
+                return late;
+            }
+        }
+    }
+
+    /// All that has come, but of the calls that wait only so many as there is room for, by turns.
+    pub fn take(&self, room: usize) -> Taken {
         let _ = (&self.heard).read(&mut [0; 64]);
-        std::mem::take(&mut *lock(&self.inbox))
+        let mut inbox = lock(&self.inbox);
+        let mut calls = std::mem::take(&mut inbox.express);
+        calls.extend(std::iter::from_fn(|| inbox.waiting.next()).take(room));
+        Taken { calls, events: std::mem::take(&mut inbox.events), left: !inbox.waiting.is_empty() }
     }
 }

@@ -1,7 +1,7 @@
 //! One HTTP request: is it a call, and of which kind. And what gRPC's answers look like.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -13,6 +13,8 @@ use tokio::sync::Semaphore;
 use crate::answers::Answers;
 use crate::arrivals::{Arrivals, Refusal};
 use crate::metadata::{Metadata, encoding};
+use crate::refusals::Refusals;
+use crate::waiting::{Patience, Tokens};
 use crate::{streams, unary};
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
@@ -22,13 +24,26 @@ const ENCODINGS: HeaderValue = HeaderValue::from_static("gzip, deflate, identity
 
 /// What calls share: what they may be, and the way to Python and back.
 pub struct Service {
-    /// By path: the place in Python's list, and whether it is a stream.
-    pub methods: HashMap<String, (usize, bool)>,
+    /// By path: the place in Python's list, and what it is.
+    pub methods: HashMap<String, (usize, Kind)>,
     pub message_limit_bytes: usize,
-    /// How long a unary request may take to come in.
-    pub receive_seconds: f64,
+    /// How long a call may take, at most.
+    pub call_timeout_seconds: f64,
+    pub patience: Patience,
     pub arrivals: Arrivals,
     pub answers: Answers,
+    pub tokens: Mutex<Tokens>,
+    pub refusals: Refusals,
+}
+
+/// What kind of method one is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Unary, and its calls wait for their turn.
+    InTurn,
+    /// Unary, and everybody may call it at once.
+    Express,
+    Stream,
 }
 
 /// The call is over: nobody waits for its answer.
@@ -60,12 +75,13 @@ pub async fn serve(
         Some((method, _)) if !trailers => {
             unary::refuse(respond, Some(method), metadata, Refusal::NoTrailers, &service).await;
         }
-        Some((method, true)) => {
+        Some((method, Kind::Stream)) => {
             streams::serve(method, metadata, encoding(&parts.headers), body, respond, &service).await;
         }
-        Some((method, false)) => {
+        Some((method, kind)) => {
+            let in_turn = kind == Kind::InTurn;
             let request = unary::Request { body, encoding: encoding(&parts.headers), room: &room };
-            unary::serve(method, metadata, request, respond, &service).await;
+            unary::serve(method, in_turn, metadata, request, respond, &service).await;
         }
     }
 }

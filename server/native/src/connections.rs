@@ -12,27 +12,53 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, interval_at, sleep_until, timeout};
 
 use crate::calls::{self, Service};
-use crate::unary;
 
 /// How long the beginning of a connection may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How often it is looked whether anyone is at the other end; who has not answered by the next time has gone.
 const PING: Duration = Duration::from_secs(20);
-/// As other servers have it; gRPC clients hold back what is more.
-const MOST_STREAMS: u32 = 100;
 /// What a caller may send of a stream before it is read.
 const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
-/// Of all streams of a connection: enough that streams which are not read hold no others.
-const CONNECTION_WINDOW_BYTES: u32 = MOST_STREAMS * STREAM_WINDOW_BYTES;
 /// What a stream has in memory of what its caller does not read yet.
 const SEND_BUFFER_BYTES: usize = 128 * 1024;
 /// Of a request's headers, counted as HTTP/2 does; Envoy's bound is 60 KB.
 const HEADERS_BYTES: u32 = 64 * 1024;
-/// Streams that a caller has reset before anyone looked at them; past it, the connection ends. All of them at once, and
-/// again, is what a caller does who gives everything up.
-const MOST_RESET: usize = 2 * MOST_STREAMS as usize;
 /// Streams that were reset here because of what came on them; past it, the connection ends.
 const MOST_ERRORS: usize = 1024;
+
+/// What one connection may have, by who is at its other end.
+#[derive(Clone, Copy)]
+pub struct Bounds {
+    most_streams: u32,
+    /// Of all streams: enough that streams which are not read hold no others.
+    window_bytes: u32,
+    /// What all unary requests that come in pieces may have in memory until they are answered; past it, they are not read
+    /// on.
+    held_bytes: usize,
+    /// Streams that were reset before anyone looked at them; past it, the connection ends. A caller that gives everything
+    /// up resets all of them, and perhaps again as many.
+    most_reset: usize,
+    /// Whether it is asked to end when it is old.
+    grows_old: bool,
+}
+
+/// A caller's; 100 streams, as other servers have it: gRPC clients hold back what is more.
+pub const CALLERS: Bounds = Bounds {
+    most_streams: 100,
+    window_bytes: 100 * STREAM_WINDOW_BYTES,
+    held_bytes: 32 * 1024 * 1024,
+    most_reset: 200,
+    grows_old: true,
+};
+
+/// The gateway's: it has bounds of its own for each caller, and puts the calls of all on few connections.
+pub const GATEWAYS: Bounds = Bounds {
+    most_streams: 20_000,
+    window_bytes: 4096 * STREAM_WINDOW_BYTES,
+    held_bytes: 256 * 1024 * 1024,
+    most_reset: 20_000,
+    grows_old: false,
+};
 
 /// How the end of connections comes about.
 #[derive(Clone)]
@@ -44,18 +70,20 @@ pub struct Ends {
 }
 
 /// Serve a connection until its end.
-pub async fn serve<S>(socket: S, service: Arc<Service>, mut ends: Ends)
+pub async fn serve<S>(socket: S, bounds: Bounds, service: Arc<Service>, mut ends: Ends)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let Ok(Ok(mut connection)) = timeout(HANDSHAKE, bounds().handshake::<S, Bytes>(socket)).await else { return };
+    let Ok(Ok(mut connection)) = timeout(HANDSHAKE, builder(bounds).handshake::<S, Bytes>(socket)).await else {
+        return;
+    };
     let old = sleep_until(Instant::now() + ends.age);
     tokio::pin!(old);
     let mut looking = interval_at(Instant::now() + PING, PING);
     let mut pings = connection.ping_pong();
     let mut pinged = false;
     let mut ending = false;
-    let room = Arc::new(Semaphore::new(unary::MOST_HELD_BYTES));
+    let room = Arc::new(Semaphore::new(bounds.held_bytes));
     loop {
         tokio::select! {
             accepted = connection.accept() => match accepted {
@@ -65,7 +93,7 @@ where
                 // It has ended, or broken: its streams are told by h2.
                 Some(Err(_)) | None => return,
             },
-            () = &mut old, if !ending => ending = ask_to_end(&mut connection),
+            () = &mut old, if bounds.grows_old && !ending => ending = ask_to_end(&mut connection),
             _ = ends.draining.wait_for(|draining| *draining), if !ending => ending = ask_to_end(&mut connection),
             () = pong(&mut pings), if pinged => pinged = false,
             _ = looking.tick() => {
@@ -78,15 +106,15 @@ where
     }
 }
 
-fn bounds() -> Builder {
+fn builder(bounds: Bounds) -> Builder {
     let mut builder = h2::server::Builder::new();
     builder
-        .max_concurrent_streams(MOST_STREAMS)
+        .max_concurrent_streams(bounds.most_streams)
         .initial_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .initial_connection_window_size(bounds.window_bytes)
         .max_send_buffer_size(SEND_BUFFER_BYTES)
         .max_header_list_size(HEADERS_BYTES)
-        .max_pending_accept_reset_streams(MOST_RESET)
+        .max_pending_accept_reset_streams(bounds.most_reset)
         .max_local_error_reset_streams(Some(MOST_ERRORS));
     builder
 }

@@ -1,6 +1,5 @@
 //! What Python sees: `instantaudience_native.pyi` describes it.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -12,12 +11,14 @@ use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 
 use crate::answers::{Answers, Order};
 use crate::arrivals::{Arrivals, CallId, Event, Refusal, UnaryCall};
-use crate::calls::Service;
+use crate::calls::{Kind, Service};
 use crate::framing::{Flaw, frame};
 use crate::listening::Sockets;
 use crate::locks::lock;
 use crate::metadata::Metadata;
+use crate::refusals::Refusals;
 use crate::running::Running;
+use crate::waiting::{Impatience, Patience, Who};
 
 /// How a call fails: made once, and used for many.
 #[pyclass(frozen)]
@@ -54,18 +55,29 @@ pub struct Host {
 #[pymethods]
 impl Host {
     #[new]
-    #[pyo3(signature = (methods, addresses, *, message_limit_bytes, receive_seconds, connection_seconds))]
+    #[pyo3(signature = (methods, addresses, *, message_limit_bytes, call_timeout_seconds, connection_seconds, waiting, refusals))]
     fn new(
-        methods: Vec<(String, bool)>,
+        methods: Vec<(String, String)>,
         addresses: Vec<String>,
         message_limit_bytes: usize,
-        receive_seconds: f64,
+        call_timeout_seconds: f64,
         connection_seconds: f64,
+        waiting: (usize, f64, f64),
+        refusals: Vec<PyRef<'_, Trailers>>,
     ) -> PyResult<Self> {
         let numbered = methods.into_iter().enumerate();
-        let methods: HashMap<_, _> = numbered.map(|(number, (path, streams))| (path, (number, streams))).collect();
-        let (arrivals, answers) = (Arrivals::new()?, Answers::default());
-        let service = Service { methods, message_limit_bytes, receive_seconds, arrivals, answers };
+        let methods = numbered.map(|(number, (path, name))| Ok((path, (number, kind(&name)?))));
+        let (most_calls, share, most_seconds) = waiting;
+        let service = Service {
+            methods: methods.collect::<PyResult<_>>()?,
+            message_limit_bytes,
+            call_timeout_seconds,
+            patience: Patience { share, most: seconds(most_seconds)? },
+            arrivals: Arrivals::new(most_calls)?,
+            answers: Answers::default(),
+            tokens: Mutex::default(),
+            refusals: Refusals::new(refusals.into_iter().map(|trailers| trailers.0.clone()).collect()),
+        };
         let bound = Sockets::to(addresses)?;
         Ok(Self {
             service: Arc::new(service),
@@ -107,17 +119,31 @@ impl Host {
         }
     }
 
-    fn take<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyList>, Bound<'py, PyList>)> {
-        let inbox = self.service.arrivals.take();
+    fn take<'py>(&self, py: Python<'py>, room: usize) -> PyResult<(Bound<'py, PyList>, Bound<'py, PyList>, bool)> {
+        let taken = self.service.arrivals.take(room);
         let (calls, events) = (PyList::empty(py), PyList::empty(py));
         let now = Instant::now();
-        for call in &inbox.calls {
+        for call in &taken.calls {
             calls.append(call_tuple(py, call, now)?)?;
         }
-        for event in inbox.events {
+        for event in taken.events {
             events.append(event_tuple(py, event, now)?)?;
         }
-        Ok((calls, events))
+        Ok((calls, events, taken.left))
+    }
+
+    fn learn(&self, authorization: &str, member: Option<u64>) {
+        let who = member.map_or(Who::Admin, Who::Member);
+        lock(&self.service.tokens).learn(authorization.as_bytes(), who, Instant::now());
+    }
+
+    fn take_refused(&self) -> Vec<(usize, Option<u64>, &'static str, u64)> {
+        let why = |why| match why {
+            Impatience::Waited => "waited",
+            Impatience::Full => "full",
+        };
+        let counts = self.service.refusals.take().into_iter();
+        counts.map(|((method, turn, reason), count)| (method, turn, why(reason), count)).collect()
     }
 
     fn flush(&self, answers: Vec<(CallId, Bound<'_, PyBytes>)>) -> PyResult<()> {
@@ -148,6 +174,15 @@ impl Host {
 
 type Object<'py> = Bound<'py, PyAny>;
 
+fn kind(name: &str) -> PyResult<Kind> {
+    match name {
+        "in_turn" => Ok(Kind::InTurn),
+        "express" => Ok(Kind::Express),
+        "stream" => Ok(Kind::Stream),
+        _ => Err(PyValueError::new_err("a method is 'in_turn', 'express' or 'stream'")),
+    }
+}
+
 fn seconds(count: f64) -> PyResult<Duration> {
     Duration::try_from_secs_f64(count).map_err(|error| PyValueError::new_err(error.to_string()))
 }
@@ -163,7 +198,8 @@ fn call_tuple<'py>(py: Python<'py>, call: &UnaryCall, now: Instant) -> PyResult<
         Err(flaw) => flaw_tuple(py, *flaw)?.into_any(),
     };
     let (authorization, request_id, remaining, body_bytes, waited) = metadata_parts(py, &call.metadata, now);
-    (call.id, call.method, message, authorization, request_id, remaining, body_bytes, waited).into_pyobject(py)
+    (call.id, call.method, call.known, message, authorization, request_id, remaining, body_bytes, waited)
+        .into_pyobject(py)
 }
 
 fn event_tuple(py: Python<'_>, event: Event, now: Instant) -> PyResult<Bound<'_, PyTuple>> {

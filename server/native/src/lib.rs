@@ -12,9 +12,11 @@ mod host;
 mod listening;
 mod locks;
 mod metadata;
+mod refusals;
 mod running;
 mod streams;
 mod unary;
+mod waiting;
 
 use pyo3::prelude::*;
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 
 use crate::framing::Encoding;
+use crate::waiting::Patience;
 
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
@@ -24,7 +25,8 @@ pub struct Metadata {
     timeout_seconds: Option<f64>,
     /// What had passed before the call came here.
     waited_seconds: f64,
-    came: Instant,
+    /// When the call came here.
+    pub came: Instant,
 }
 
 impl Metadata {
@@ -58,6 +60,17 @@ impl Metadata {
     /// What is left of the caller's deadline when the call has waited so long; None when there is none.
     pub fn remaining_seconds(&self, waited_seconds: f64) -> Option<f64> {
         self.timeout_seconds.map(|timeout| timeout - waited_seconds)
+    }
+
+    /// When the call came in, here or at the gateway; long ago where it says so.
+    fn began(&self) -> Instant {
+        let before = Duration::try_from_secs_f64(self.waited_seconds).unwrap_or_default();
+        self.came.checked_sub(before).unwrap_or(self.came)
+    }
+
+    /// Until when the call waits for its turn, which may take `most_seconds` in all where the caller sets less.
+    pub fn wait_until(&self, most_seconds: f64, patience: Patience) -> Instant {
+        self.began() + patience.of(self.timeout_seconds.unwrap_or(f64::MAX).min(most_seconds))
     }
 
     /// Until when the request has to be there, which may take `most_seconds` where the caller sets no earlier deadline.

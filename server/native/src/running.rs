@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::arrivals::Event;
 use crate::calls::Service;
-use crate::connections::{self, Ends};
+use crate::connections::{self, CALLERS, Ends, GATEWAYS};
 use crate::listening::{Connection, Listener, Sockets};
 
 /// What the host is to do.
@@ -71,8 +71,10 @@ fn serve(
             tokio::spawn(accept(listener, Arc::clone(service), ends, open.clone()));
         }
         drop(open);
-        let answers = Arc::clone(service);
-        tokio::spawn(async move { answers.answers.pass_on().await });
+        let answering = Arc::clone(service);
+        tokio::spawn(async move { answering.answers.pass_on().await });
+        let refusing = Arc::clone(service);
+        tokio::spawn(async move { refusing.refusals.refuse_late(&refusing.arrivals, &refusing.answers).await });
         // An error says that nobody is left to tell: then it is time to close.
         let _ = phases.wait_for(|phase| *phase != Phase::Serve).await;
         let phase = *phases.borrow();
@@ -97,11 +99,11 @@ async fn accept(listener: Listener, service: Arc<Service>, mut ends: Ends, open:
         let (service, ends, open) = (Arc::clone(&service), ends.clone(), open.clone());
         tokio::spawn(async move {
             match connection {
-                Connection::Path(socket) => connections::serve(socket, service, ends).await,
+                Connection::Path(socket) => connections::serve(socket, GATEWAYS, service, ends).await,
                 Connection::Port(socket) => {
                     // Where it cannot be set, answers are a little late.
                     let _ = socket.set_nodelay(true);
-                    connections::serve(socket, service, ends).await;
+                    connections::serve(socket, CALLERS, service, ends).await;
                 }
             }
             drop(open);

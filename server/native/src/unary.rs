@@ -9,14 +9,12 @@ use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use crate::answers::{Answer, Listener};
-use crate::arrivals::{CallId, Event, Refusal, UnaryCall};
+use crate::arrivals::{CallId, Event, Refusal, UnaryCall, Wait};
 use crate::calls::{Gone, Service, end, fail, start};
 use crate::framing::{Encoding, Flaw, Messages, only_message};
+use crate::locks::lock;
 use crate::metadata::Metadata;
-
-/// What all unary requests of a connection that come in pieces may have in memory, until they are answered; past it, they
-/// are not read on.
-pub const MOST_HELD_BYTES: usize = 32 * 1024 * 1024;
+use crate::waiting::{Impatience, Who};
 
 /// What is to be read of a call.
 pub struct Request<'a> {
@@ -26,15 +24,16 @@ pub struct Request<'a> {
     pub room: &'a Semaphore,
 }
 
-/// Serve a call of a unary method.
+/// Serve a call of a unary method; `in_turn`: when its turn comes.
 pub async fn serve(
     method: usize,
+    in_turn: bool,
     metadata: Metadata,
     mut request: Request<'_>,
     mut respond: SendResponse<Bytes>,
     service: &Service,
 ) {
-    let until = Instant::from_std(metadata.receive_until(service.receive_seconds));
+    let until = Instant::from_std(metadata.receive_until(service.call_timeout_seconds));
     let reading = read(&mut request, service.message_limit_bytes);
     // What the request holds of the room, it holds until it is answered.
     let read = tokio::select! {
@@ -50,8 +49,18 @@ pub async fn serve(
     };
     let (answer, answered) = oneshot::channel();
     let id = service.answers.listen(Listener::Unary(answer));
-    service.arrivals.add_call(UnaryCall { id, method, metadata, message });
-    finish(id, answered, &mut respond, service).await;
+    let who = if in_turn { lock(&service.tokens).find(metadata.authorization(), metadata.came) } else { None };
+    let until = metadata.wait_until(service.call_timeout_seconds, service.patience);
+    let wait = match who {
+        Some(Who::Member(member)) => Wait::Turn(Some(member), until),
+        None if in_turn => Wait::Turn(None, until),
+        Some(Who::Admin) | None => Wait::Express,
+    };
+    let call = UnaryCall { id, method, metadata, message, known: who.is_some() || !in_turn };
+    if let Some(refused) = service.arrivals.add_call(call, wait) {
+        service.refusals.refuse(refused, Impatience::Full, &service.answers);
+    }
+    finish(id, wait, answered, &mut respond, service).await;
 }
 
 /// Have Python refuse a call, in its words.
@@ -65,11 +74,17 @@ pub async fn refuse(
     let (answer, answered) = oneshot::channel();
     let id = service.answers.listen(Listener::Unary(answer));
     service.arrivals.add_event(Event::Refused { id, method, metadata, why });
-    finish(id, answered, &mut respond, service).await;
+    finish(id, Wait::Express, answered, &mut respond, service).await;
 }
 
 /// Wait for the answer and send it, or tell Python that nobody waits for it.
-async fn finish(id: CallId, answered: oneshot::Receiver<Answer>, respond: &mut SendResponse<Bytes>, service: &Service) {
+async fn finish(
+    id: CallId,
+    wait: Wait,
+    answered: oneshot::Receiver<Answer>,
+    respond: &mut SendResponse<Bytes>,
+    service: &Service,
+) {
     tokio::select! {
         biased;
         answer = answered => {
@@ -77,7 +92,7 @@ async fn finish(id: CallId, answered: oneshot::Receiver<Answer>, respond: &mut S
             let _ = answer.map_err(|_| Gone).and_then(|answer| send(answer, respond));
         }
         _ = poll_fn(|context| respond.poll_reset(context)) => {
-            if service.answers.forget(id) {
+            if service.answers.forget(id) && !service.arrivals.forget(id, wait) {
                 service.arrivals.add_event(Event::Gone { id });
             }
         }
@@ -139,12 +154,12 @@ async fn read<'a>(request: &mut Request<'a>, limit: usize) -> Result<(Bytes, Hel
     found.map(|message| (message, Some(held))).ok_or(Trouble::Flaw(Flaw::Missing))
 }
 
-/// Room for as much as a message may become when it is decompressed.
+/// Room for as much as a message may become when it is decompressed. (A connection has room for several such.)
 async fn inflation<'a>(request: &Request<'a>, limit: usize) -> Result<Held<'a>, Trouble> {
     if request.encoding == Encoding::Other {
         return Ok(None);
     }
-    let most = u32::try_from(limit.min(MOST_HELD_BYTES)).map_err(|_| Trouble::Gone)?;
+    let most = u32::try_from(limit).map_err(|_| Trouble::Gone)?;
     request.room.acquire_many(most).await.map(Some).map_err(|_| Trouble::Gone)
 }
 

@@ -71,7 +71,7 @@ async def pipeline(worker: AccountWorker, usage: Usage) -> Pipeline:
 
 @pytest.fixture
 async def direct(pipeline: Pipeline, ends: Ends) -> AsyncIterator[DirectCalls]:
-    direct = pipeline.direct(ends)
+    direct = pipeline.direct(ends, 0.02)
     yield direct
     await direct.close()
 

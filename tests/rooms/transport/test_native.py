@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-import struct as binary
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ from instantaudience_server.transport.framing import frame
 from instantaudience_server.transport.native import NativeHost, missing
 from support.clusters import eventually
 from support.framing_peer import Peer, connected, grpc_headers
+from support.http2_frames import CONTINUATION, HEADERS, PREFACE, RST_STREAM, SETTINGS, http2_frame
 from support.interop_app import CALL_TIMEOUT_SECONDS, LIMIT_BYTES, interop_service
 from support.interop_host import path, struct
 
@@ -28,7 +28,6 @@ if reason := missing():
 HOST = "127.0.0.1"
 EMPTY = frame(b"")
 HANG = frame(struct(hang=True).SerializeToString())
-HEADERS, RST_STREAM, SETTINGS, CONTINUATION = 1, 3, 4, 9
 NO_ERROR, ENHANCE_YOUR_CALM = 0, 11
 LONG_BYTES = 100_000
 MOST_HELD_BYTES = 2_000_000
@@ -91,7 +90,7 @@ async def serving(
     """The host and its address; at the end it is drained, unless that was done."""
     address = address or f"{HOST}:{free_ports(HOST, 1)[0]}"
     standard, pipeline = await interop_service()
-    options = {"message_limit_bytes": LIMIT_BYTES, "receive_seconds": CALL_TIMEOUT_SECONDS, **options}
+    options = {"message_limit_bytes": LIMIT_BYTES, "call_timeout_seconds": CALL_TIMEOUT_SECONDS, **options}
     host = NativeHost([*standard, *methods.all()], pipeline, [address], **options)
     await host.start()
     yield host, address
@@ -184,7 +183,7 @@ async def test_unary_requests_that_do_not_end_hold_their_senders(address: str, p
 async def flood(address: str, first: bytes, more: bytes) -> bytes:
     """Send `first`, then `more` again and again, until the connection is gone; what has come back."""
     reader, writer = await asyncio.open_connection(*address.split(":"))
-    writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + http2_frame(SETTINGS, 0, 0, b"") + first)
+    writer.write(PREFACE + http2_frame(SETTINGS, 0, 0, b"") + first)
     received = asyncio.create_task(reader.read())
     try:
         async with asyncio.timeout(10):
@@ -198,10 +197,6 @@ async def flood(address: str, first: bytes, more: bytes) -> bytes:
     finally:
         received.cancel()
         writer.transport.abort()
-
-
-def http2_frame(kind: int, flags: int, stream_id: int, payload: bytes) -> bytes:
-    return len(payload).to_bytes(3, "big") + binary.pack(">BBI", kind, flags, stream_id) + payload
 
 
 async def test_a_flood_of_resets_ends_the_connection(address: str, methods: Methods) -> None:

@@ -1,0 +1,130 @@
+#![allow(clippy::unwrap_used)]
+
+use bytes::Bytes;
+use http::HeaderMap;
+
+use super::*;
+use crate::metadata::Metadata;
+
+fn call(id: CallId, bytes: usize) -> UnaryCall {
+    UnaryCall {
+        id,
+        method: 0,
+        metadata: Metadata::read(&HeaderMap::new()),
+        message: Ok(Bytes::from(vec![0; bytes])),
+        known: true,
+    }
+}
+
+fn refused(found: Option<(Turn, UnaryCall)>) -> Option<(Turn, CallId)> {
+    found.map(|(turn, call)| (turn, call.id))
+}
+
+fn all(waiting: &mut Waiting) -> Vec<CallId> {
+    std::iter::from_fn(|| waiting.next()).map(|call| call.id).collect()
+}
+
+/// Calls of these members, numbered as they come.
+fn waiting_of(members: &[u64], until: Instant) -> Waiting {
+    let mut waiting = Waiting::new(1000);
+    for (id, member) in (0..).zip(members) {
+        assert!(waiting.add(Some(*member), call(id, 1), until).is_none());
+    }
+    waiting
+}
+
+#[test]
+fn members_take_turns() {
+    let mut waiting = waiting_of(&[1, 1, 1, 2, 1, 3, 2], Instant::now());
+    assert_eq!(all(&mut waiting), [0, 3, 5, 1, 6, 2, 4]);
+    assert!(waiting.is_empty());
+    assert!(waiting.next().is_none());
+}
+
+#[test]
+fn a_member_that_comes_back_waits_behind_the_others() {
+    let now = Instant::now();
+    let mut waiting = waiting_of(&[1, 2, 2], now);
+    assert_eq!(waiting.next().unwrap().id, 0);
+    waiting.add(Some(1), call(9, 1), now);
+    assert_eq!(all(&mut waiting), [1, 9, 2]);
+}
+
+#[test]
+fn the_newest_of_the_longest_queue_is_refused() {
+    let now = Instant::now();
+    let mut waiting = Waiting::new(1000);
+    for id in 0..1000 {
+        assert!(waiting.add(Some(u64::from(id % 10 == 0)), call(id, 1), now).is_none());
+    }
+    assert_eq!(refused(waiting.add(Some(1), call(1000, 1), now)), Some((Some(0), 999)));
+    assert_eq!(refused(waiting.add(Some(0), call(1001, 1), now)), Some((Some(0), 1001)));
+    assert_eq!(refused(waiting.add(None, call(1002, 1), now)), Some((Some(0), 998)));
+    assert_eq!(all(&mut waiting).len(), 1000);
+}
+
+#[test]
+fn of_equals_the_one_that_has_just_come_is_refused() {
+    let now = Instant::now();
+    let mut waiting = Waiting::new(1000);
+    for id in 0..1000 {
+        waiting.add(Some(id), call(id, 1), now);
+    }
+    assert_eq!(refused(waiting.add(Some(5), call(1000, 1), now)), Some((Some(5), 1000)));
+}
+
+#[test]
+fn bytes_are_bounded_too() {
+    let now = Instant::now();
+    let mut waiting = Waiting::new(1000);
+    for id in 0..16 {
+        assert!(waiting.add(Some(1), call(id, MOST_BYTES / 16), now).is_none());
+    }
+    assert_eq!(refused(waiting.add(Some(2), call(16, 1), now)), Some((Some(1), 15)));
+    assert!(waiting.add(Some(2), call(17, MOST_BYTES / 16 - 1), now).is_none());
+}
+
+#[test]
+fn who_has_waited_too_long_goes() {
+    let now = Instant::now();
+    let mut waiting = waiting_of(&[1, 2], now);
+    waiting.add(Some(1), call(7, 1), now + Duration::from_secs(1));
+    let late: Vec<_> = waiting.late(now).into_iter().map(|(turn, call)| (turn, call.id)).collect();
+    assert_eq!(late, [(Some(1), 0), (Some(2), 1)]);
+    assert!(waiting.late(now).is_empty());
+    assert_eq!(all(&mut waiting), [7]);
+}
+
+#[test]
+fn a_caller_that_leaves() {
+    let mut waiting = waiting_of(&[1, 1, 2], Instant::now());
+    assert!(waiting.forget(Some(1), 1));
+    assert!(!waiting.forget(Some(1), 1));
+    assert!(!waiting.forget(Some(3), 2));
+    assert!(waiting.forget(Some(2), 2));
+    assert_eq!(all(&mut waiting), [0]);
+}
+
+#[test]
+fn patience_is_a_share_and_so_long_at_most() {
+    let patience = Patience { share: 0.25, most: Duration::from_secs(1) };
+    for (seconds, most) in [(0.0, 0.0), (0.4, 0.1), (4.0, 1.0), (60.0, 1.0), (f64::MAX, 1.0), (f64::NAN, 1.0)] {
+        assert!((patience.of(seconds).as_secs_f64() - most).abs() < 1e-9);
+    }
+}
+
+#[test]
+fn tokens_are_known_for_a_while() {
+    let now = Instant::now();
+    let mut tokens = Tokens::default();
+    tokens.learn(b"a", Who::Member(7), now);
+    tokens.learn(b"b", Who::Admin, now);
+    tokens.learn(&[0; 300], Who::Admin, now);
+    assert_eq!((tokens.find(b"a", now), tokens.find(b"b", now)), (Some(Who::Member(7)), Some(Who::Admin)));
+    assert_eq!((tokens.find(b"", now), tokens.find(&[0; 300], now)), (None, None));
+    assert_eq!(tokens.find(b"a", now + KNOWN), None);
+    for number in 0_u64..30_000 {
+        tokens.learn(&number.to_be_bytes(), Who::Member(number), now);
+    }
+    assert!(tokens.0.len() <= MOST_TOKENS);
+}

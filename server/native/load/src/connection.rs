@@ -1,0 +1,247 @@
+//! A connection of a lane: its socket, its protocol, and the calls that are under way on it.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, Read, Write};
+
+use mio::net::TcpStream;
+
+use crate::http1::Http1;
+use crate::http2::{Event, Http2};
+use crate::plan::{Call, Lane};
+use crate::verdict::Ending;
+
+/// Bytes that the socket has not taken; past it, no call begins.
+const MOST_UNWRITTEN_BYTES: usize = 262_144;
+const CLOSED: &str = "the connection was closed";
+
+/// A call that has ended: when it was due, and how it ended. None: it may be sent again, as nobody has looked at it.
+pub type Ended = (u64, Option<Ending>);
+
+enum Protocol {
+    Unary(Http2),
+    /// The stream's number once it has begun, and when its calls that are not answered were due.
+    Stream(Http2, Option<u32>, VecDeque<u64>),
+    Http1(Http1),
+}
+
+pub struct Connection {
+    socket: TcpStream,
+    is_connected: bool,
+    written: usize,
+    protocol: Protocol,
+}
+
+impl Connection {
+    /// Begin to connect, for the calls of one token.
+    pub fn new(lane: &Lane, token: &str) -> io::Result<Self> {
+        let socket = TcpStream::connect(lane.address)?;
+        socket.set_nodelay(true)?;
+        let is_grpc = matches!(lane.call, Call::Unary | Call::Stream);
+        let path = match lane.call {
+            Call::Unary => "/instantaudience.v1.AudienceService/ApplySegments",
+            Call::Stream => "/instantaudience.v1.AudienceService/StreamSegments",
+            Call::Rest | Call::RestHttp1 => "/rt-segment",
+        };
+        let mut fields =
+            vec![("content-type", if is_grpc { "application/grpc" } else { "application/json" }.to_owned())];
+        if is_grpc {
+            fields.push(("te", "trailers".to_owned()));
+        }
+        fields.push(("authorization", token.to_owned()));
+        let http2 = |has_timeout| {
+            let pseudo = [(":method", "POST"), (":scheme", "http"), (":path", path), (":authority", "bench")];
+            let pseudo = pseudo.into_iter().map(|(name, value)| (name, value.to_owned()));
+            Http2::new(pseudo.chain(fields.iter().cloned()).collect(), has_timeout)
+        };
+        let protocol = match lane.call {
+            Call::Unary => Protocol::Unary(http2(lane.deadline_ms.is_some())),
+            Call::Rest => Protocol::Unary(http2(false)),
+            Call::Stream => Protocol::Stream(http2(false), None, VecDeque::new()),
+            Call::RestHttp1 => Protocol::Http1(Http1::new(path, &fields)),
+        };
+        Ok(Self { socket, is_connected: false, written: 0, protocol })
+    }
+
+    pub fn socket(&mut self) -> &mut TcpStream {
+        &mut self.socket
+    }
+
+    /// How many calls are under way.
+    pub fn under_way(&self) -> usize {
+        match &self.protocol {
+            Protocol::Unary(http2) => http2.open_streams(),
+            Protocol::Stream(_, _, dues) => dues.len(),
+            Protocol::Http1(http1) => usize::from(http1.tag().is_some()),
+        }
+    }
+
+    /// Whether the peer takes no new calls.
+    pub fn is_leaving(&self) -> bool {
+        match &self.protocol {
+            Protocol::Unary(http2) | Protocol::Stream(http2, ..) => http2.is_leaving(),
+            Protocol::Http1(http1) => http1.is_leaving(),
+        }
+    }
+
+    /// Whether a call can begin now.
+    pub fn has_room(&mut self) -> bool {
+        self.out().len() < MOST_UNWRITTEN_BYTES
+            && match &self.protocol {
+                Protocol::Unary(http2) | Protocol::Stream(http2, None, _) => http2.has_room(),
+                Protocol::Stream(http2, ..) => !http2.is_leaving() && !http2.is_blocked(),
+                Protocol::Http1(http1) => self.is_connected && http1.tag().is_none() && !http1.is_leaving(),
+            }
+    }
+
+    /// Begin a call.
+    pub fn begin(&mut self, due: u64, timeout_ms: Option<u64>, body: &[u8]) {
+        match &mut self.protocol {
+            Protocol::Unary(http2) => {
+                let id = http2.begin(due, timeout_ms, false);
+                http2.send(id, body, true);
+            }
+            Protocol::Stream(http2, id, dues) => {
+                let id = *id.get_or_insert_with(|| http2.begin(due, None, true));
+                http2.send(id, body, false);
+                dues.push_back(due);
+            }
+            Protocol::Http1(http1) => http1.begin(due, body),
+        }
+    }
+
+    /// Give up calls that were due before then.
+    pub fn expire(&mut self, before: u64, ended: &mut Vec<Ended>) {
+        let mut give_up = |due| ended.push((due, Some(Ending::Expired)));
+        match &mut self.protocol {
+            Protocol::Unary(http2) => {
+                while let Some(due) = http2.cancel_oldest(before) {
+                    give_up(due);
+                }
+            }
+            // The answers of a stream come in order: one that is late is counted when it comes.
+            Protocol::Stream(..) => {}
+            Protocol::Http1(http1) => {
+                if http1.tag().is_some_and(|due| due < before) {
+                    http1.give_up().map(give_up);
+                }
+            }
+        }
+    }
+
+    /// What becomes of the calls under way when the connection goes.
+    pub fn lose(&mut self, reason: &str, ended: &mut Vec<Ended>) {
+        let dues: Vec<u64> = match &self.protocol {
+            Protocol::Unary(http2) => http2.tags().collect(),
+            Protocol::Stream(_, _, dues) => dues.iter().copied().collect(),
+            Protocol::Http1(http1) => http1.tag().into_iter().collect(),
+        };
+        ended.extend(dues.into_iter().map(|due| (due, Some(Ending::Lost(reason.to_owned())))));
+    }
+
+    /// The socket takes bytes again, or has connected.
+    pub fn on_writable(&mut self) -> Result<(), String> {
+        if let Some(error) = self.socket.take_error().map_err(|error| error.to_string())? {
+            return Err(format!("a connection failed: {error}"));
+        }
+        self.is_connected = true;
+        Ok(())
+    }
+
+    /// Write what the socket takes. Errors say that the connection is lost.
+    pub fn flush(&mut self) -> Result<(), String> {
+        if !self.is_connected {
+            return Ok(());
+        }
+        let written = self.written;
+        let out = match &mut self.protocol {
+            Protocol::Unary(http2) | Protocol::Stream(http2, ..) => http2.out(),
+            Protocol::Http1(http1) => http1.out(),
+        };
+        if out.len() == written {
+            return Ok(());
+        }
+        match self.socket.write(&out[written..]) {
+            Ok(count) if written + count == out.len() => {
+                out.clear();
+                self.written = 0;
+            }
+            Ok(count) => self.written += count,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            Err(error) => return Err(format!("a connection failed: {}", error.kind())),
+        }
+        Ok(())
+    }
+
+    /// Read all that has come. Errors say why the connection is of no use any more.
+    pub fn read(&mut self, buffer: &mut [u8], ended: &mut Vec<Ended>) -> Result<(), String> {
+        loop {
+            let count = match self.socket.read(buffer) {
+                Ok(0) => return Err(CLOSED.into()),
+                Ok(count) => count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return Err(format!("a connection failed: {}", error.kind())),
+            };
+            self.receive(&buffer[..count], ended)?;
+        }
+    }
+
+    fn receive(&mut self, data: &[u8], ended: &mut Vec<Ended>) -> Result<(), String> {
+        let mut events = Vec::new();
+        match &mut self.protocol {
+            Protocol::Http1(http1) => {
+                if let Some(answer) = http1.receive(data)? {
+                    let head = crate::hpack::Head { http_status: Some(answer.status), ..Default::default() };
+                    ended.push((answer.tag, Some(Ending::Answer { head, body: answer.body })));
+                }
+            }
+            Protocol::Unary(http2) => {
+                http2.receive(data, &mut events)?;
+                ended.extend(events.into_iter().map(of_call));
+            }
+            Protocol::Stream(http2, id, dues) => {
+                let was_leaving = http2.is_leaving();
+                http2.receive(data, &mut events)?;
+                for event in events {
+                    of_stream(event, id, dues, ended);
+                }
+                if let (false, true, Some(id)) = (was_leaving, http2.is_leaving(), &id) {
+                    http2.send(*id, b"", true);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn out(&mut self) -> &mut Vec<u8> {
+        match &mut self.protocol {
+            Protocol::Unary(http2) | Protocol::Stream(http2, ..) => http2.out(),
+            Protocol::Http1(http1) => http1.out(),
+        }
+    }
+}
+
+/// What an event of a stream with one call means.
+fn of_call(event: Event) -> Ended {
+    match event {
+        Event::End { tag, head, body } => (tag, Some(Ending::Answer { head, body })),
+        Event::Message { tag, message } => (tag, Some(Ending::Message(message))),
+        Event::Reset { tag, code } => (tag, Some(Ending::Reset(code))),
+        Event::Unseen { tag } => (tag, None),
+    }
+}
+
+/// What an event of a stream with many calls means: its end is that of all that are not answered.
+fn of_stream(event: Event, id: &mut Option<u32>, dues: &mut VecDeque<u64>, ended: &mut Vec<Ended>) {
+    let ending = |event: &Event| match event {
+        Event::End { head, .. } => Some(Ending::Answer { head: head.clone(), body: Vec::new() }),
+        Event::Reset { code, .. } => Some(Ending::Reset(*code)),
+        Event::Unseen { .. } | Event::Message { .. } => None,
+    };
+    if let Event::Message { message, .. } = event {
+        ended.extend(dues.pop_front().map(|due| (due, Some(Ending::Message(message)))));
+        return;
+    }
+    *id = None;
+    ended.extend(dues.drain(..).map(|due| (due, ending(&event))));
+}

@@ -1,0 +1,196 @@
+//! What to do: one JSON object on standard input, so that no token is on a command line.
+
+use std::net::SocketAddr;
+
+use serde::Deserialize;
+
+/// A run: its lanes go at once, and share one thread.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// How long calls count.
+    pub seconds: f64,
+    /// How long they go on before that.
+    #[serde(default = "one_second")]
+    pub warmup_seconds: f64,
+    pub lanes: Vec<Lane>,
+}
+
+/// Calls of one kind and size, measured together.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lane {
+    pub name: String,
+    pub address: SocketAddr,
+    pub call: Call,
+    /// Whose calls: each connection has one of them, in turn.
+    pub tokens: Vec<String>,
+    /// Of each call; and blocks of each user.
+    pub users: usize,
+    pub blocks: usize,
+    pub connections: usize,
+    pub pace: Pace,
+    /// From when a call was due; gRPC callers send what is left of it. Without one, callers wait.
+    pub deadline_ms: Option<u32>,
+    #[serde(default)]
+    pub pool: Pool,
+}
+
+/// How calls are made.
+#[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum Call {
+    /// ApplySegments.
+    Unary,
+    /// StreamSegments, one stream a connection.
+    Stream,
+    /// POST /rt-segment over HTTP/2.
+    Rest,
+    /// POST /rt-segment over HTTP/1.1, one call at a time on a connection.
+    RestHttp1,
+}
+
+/// When calls are made.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pace {
+    /// In a closed loop: each connection always has so many under way.
+    InFlight(usize),
+    /// In an open loop: so many a second, whatever becomes of them.
+    PerSecond(f64),
+}
+
+/// The users that calls go round.
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Pool {
+    pub users: u64,
+    /// The lowest ID. All have as many digits as this one.
+    pub first_id: u64,
+    pub order: Order,
+}
+
+/// In which order calls go round them.
+#[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// By ID.
+    Sequential,
+    /// Each user once a round, far from the one before.
+    Scattered,
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self { users: 50_000, first_id: 10_000_000_000_000, order: Order::Sequential }
+    }
+}
+
+fn one_second() -> f64 {
+    1.0
+}
+
+impl Plan {
+    /// Read a plan. Errors say in one line what is wrong.
+    pub fn read(text: &str) -> Result<Self, String> {
+        let plan: Self = serde_json::from_str(text).map_err(|error| format!("the plan: {error}"))?;
+        if !(plan.seconds > 0.0 && plan.warmup_seconds >= 0.0) {
+            return Err("seconds must be above 0, and warmup_seconds not below it".into());
+        }
+        for lane in &plan.lanes {
+            lane.check().map_err(|problem| format!("lane {}: {problem}", lane.name))?;
+        }
+        Ok(plan)
+    }
+}
+
+impl Lane {
+    fn check(&self) -> Result<(), String> {
+        let pool = &self.pool;
+        let digits = |id: u64| id.checked_ilog10();
+        let last = pool.first_id.checked_add(pool.users);
+        let problem = match self.pace {
+            _ if self.tokens.is_empty() => "it has no token",
+            _ if self.connections < self.tokens.len() => "each token needs a connection",
+            _ if !(1..=1000).contains(&self.users) => "users must be 1 to 1000",
+            _ if !(1..=100).contains(&self.blocks) => "blocks must be 1 to 100",
+            _ if !pool.users.is_multiple_of(4) => {
+                "the pool's users must be a multiple of 4, as there are four campaigns"
+            }
+            _ if pool.users < self.users as u64 => "the pool has fewer users than a call",
+            _ if last.map(|id| digits(id - 1)) != Some(digits(pool.first_id)) => {
+                "the pool's IDs must have as many digits as the first"
+            }
+            Pace::InFlight(0) => "in_flight must be above 0",
+            Pace::PerSecond(rate) if rate.is_nan() || rate <= 0.0 => "per_second must be above 0",
+            Pace::PerSecond(_) if self.deadline_ms.is_none() => "an open loop needs a deadline",
+            _ => return Ok(()),
+        };
+        Err(problem.into())
+    }
+}
+
+/// A lane of calls with one user and one block.
+#[cfg(test)]
+pub fn lane_for_tests(call: Call) -> Lane {
+    Lane {
+        name: "test".into(),
+        address: ([127, 0, 0, 1], 1).into(),
+        call,
+        tokens: vec!["token".into()],
+        users: 1,
+        blocks: 1,
+        connections: 1,
+        pace: Pace::InFlight(1),
+        deadline_ms: None,
+        pool: Pool::default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LANE: &str = r#"{"name": "a", "address": "127.0.0.1:1", "call": "rest_http1", "tokens": ["t"], "users": 10,
+        "blocks": 2, "connections": 4, "pace": {"per_second": 50}, "deadline_ms": 2000, "pool": {"order": "scattered"}}"#;
+
+    fn read(lane: &str) -> Result<Plan, String> {
+        Plan::read(&format!(r#"{{"seconds": 1, "lanes": [{lane}]}}"#))
+    }
+
+    #[test]
+    fn a_plan_is_read() {
+        let plan = read(LANE).unwrap();
+        assert_eq!((plan.warmup_seconds, plan.lanes[0].pool.users), (1.0, 50_000));
+        assert!(plan.lanes[0].call == Call::RestHttp1 && plan.lanes[0].pool.order == Order::Scattered);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_plan_is_told() {
+        for (right, wrong, problem) in [
+            (r#"["t"]"#, "[]", "lane a: it has no token"),
+            (r#"["t"]"#, r#"["1", "2", "3", "4", "5"]"#, "lane a: each token needs a connection"),
+            ("10,", "1001,", "lane a: users must be 1 to 1000"),
+            (r#""blocks": 2"#, r#""blocks": 0"#, "lane a: blocks must be 1 to 100"),
+            ("50}", "0}", "lane a: per_second must be above 0"),
+            (r#"{"per_second": 50}"#, r#"{"in_flight": 0}"#, "lane a: in_flight must be above 0"),
+            ("2000", "null", "lane a: an open loop needs a deadline"),
+            (r#""order": "scattered""#, r#""users": 8"#, "lane a: the pool has fewer users than a call"),
+            (
+                r#""order": "scattered""#,
+                r#""users": 6"#,
+                "lane a: the pool's users must be a multiple of 4, as there are four campaigns",
+            ),
+            (
+                r#""order": "scattered""#,
+                r#""users": 12, "first_id": 90"#,
+                "lane a: the pool's IDs must have as many digits as the first",
+            ),
+        ] {
+            assert!(LANE.contains(right), "{right}");
+            assert_eq!(read(&LANE.replace(right, wrong)).err().as_deref(), Some(problem));
+        }
+        assert!(read(&LANE.replace("blocks", "bricks")).is_err());
+        assert!(Plan::read(r#"{"seconds": 0, "lanes": []}"#).is_err());
+    }
+}

@@ -1,0 +1,106 @@
+//! The streams of an HTTP/2 connection. Clients number them 1, 3, 5, …, so that a queue finds each by its number.
+
+use std::collections::VecDeque;
+
+use crate::hpack::Head;
+
+/// A request: the caller's tag, what is still to be sent, and what has come of the answer.
+pub struct Stream {
+    pub tag: u64,
+    /// Bytes that the peer takes now.
+    pub window: i64,
+    pub unsent: Vec<u8>,
+    /// Whether nothing is added to `unsent` any more.
+    pub is_complete: bool,
+    /// Whether the peer has been told of the end.
+    pub is_sent: bool,
+    pub splits_messages: bool,
+    pub head: Head,
+    pub body: Vec<u8>,
+}
+
+impl Stream {
+    pub fn new(tag: u64, window: i64, splits_messages: bool) -> Self {
+        let (unsent, body, head) = (Vec::new(), Vec::new(), Head::default());
+        Self { tag, window, unsent, is_complete: false, is_sent: false, splits_messages, head, body }
+    }
+}
+
+pub struct Streams {
+    /// From `oldest` on; those that have ended are None until all older ones have.
+    queue: VecDeque<Option<Stream>>,
+    oldest: u32,
+    open: usize,
+}
+
+impl Streams {
+    pub fn new() -> Self {
+        Self { queue: VecDeque::new(), oldest: 1, open: 0 }
+    }
+
+    /// How many are open.
+    pub fn open(&self) -> usize {
+        self.open
+    }
+
+    /// Those that are open, with their numbers, the oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &Stream)> {
+        let numbered = (self.oldest..).step_by(2).zip(&self.queue);
+        numbered.filter_map(|(id, stream)| stream.as_ref().map(|stream| (id, stream)))
+    }
+
+    /// The stream of this number, as long as it is open.
+    pub fn get(&mut self, id: u32) -> Option<&mut Stream> {
+        let place = self.place(id)?;
+        self.queue.get_mut(place)?.as_mut()
+    }
+
+    /// Add a stream; returns its number.
+    pub fn begin(&mut self, stream: Stream) -> u32 {
+        self.open += 1;
+        self.queue.push_back(Some(stream));
+        self.oldest + 2 * (self.queue.len() as u32 - 1)
+    }
+
+    /// Take a stream out.
+    pub fn end(&mut self, id: u32) -> Option<Stream> {
+        let place = self.place(id)?;
+        let stream = self.queue.get_mut(place)?.take()?;
+        self.open -= 1;
+        while let Some(None) = self.queue.front() {
+            self.queue.pop_front();
+            self.oldest += 2;
+        }
+        Some(stream)
+    }
+
+    /// Change what the peer takes of each.
+    pub fn grow_windows(&mut self, bytes: i64) {
+        self.queue.iter_mut().flatten().for_each(|stream| stream.window += bytes);
+    }
+
+    fn place(&self, id: u32) -> Option<usize> {
+        Some(id.checked_sub(self.oldest)? as usize / 2)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_are_found_by_number_until_they_end() {
+        let mut streams = Streams::new();
+        let numbers: Vec<u32> = (0..4).map(|tag| streams.begin(Stream::new(tag, 10, false))).collect();
+        assert_eq!(numbers, [1, 3, 5, 7]);
+        assert_eq!(streams.end(3).map(|stream| stream.tag), Some(1));
+        assert!(streams.end(3).is_none() && streams.get(3).is_none() && streams.get(9).is_none());
+        assert_eq!(streams.end(1).map(|stream| stream.tag), Some(0));
+        streams.grow_windows(5);
+        assert_eq!(
+            streams.iter().map(|(id, stream)| (id, stream.tag, stream.window)).collect::<Vec<_>>(),
+            [(5, 2, 15), (7, 3, 15)]
+        );
+        assert_eq!((streams.open(), streams.begin(Stream::new(4, 10, false))), (2, 9));
+    }
+}

@@ -7,7 +7,7 @@ use mio::net::TcpStream;
 
 use crate::http1::Http1;
 use crate::http2::{Event, Http2};
-use crate::plan::{Call, Lane};
+use crate::plan::{Call, Lane, Request};
 use crate::verdict::Ending;
 
 /// Bytes that the socket has not taken; past it, no call begins.
@@ -36,28 +36,24 @@ impl Connection {
     pub fn new(lane: &Lane, token: &str) -> io::Result<Self> {
         let socket = TcpStream::connect(lane.address)?;
         socket.set_nodelay(true)?;
-        let is_grpc = matches!(lane.call, Call::Unary | Call::Stream);
-        let path = match lane.call {
-            Call::Unary => "/instantaudience.v1.AudienceService/ApplySegments",
-            Call::Stream => "/instantaudience.v1.AudienceService/StreamSegments",
-            Call::Rest | Call::RestHttp1 => "/rt-segment",
-        };
-        let mut fields =
-            vec![("content-type", if is_grpc { "application/grpc" } else { "application/json" }.to_owned())];
-        if is_grpc {
-            fields.push(("te", "trailers".to_owned()));
-        }
-        fields.push(("authorization", token.to_owned()));
+        let request = lane.request.clone().unwrap_or_else(|| request_of(lane.call));
+        let mut fields: Vec<_> = request.fields.into_iter().collect();
+        fields.push(("authorization".into(), token.into()));
         let http2 = |has_timeout| {
-            let pseudo = [(":method", "POST"), (":scheme", "http"), (":path", path), (":authority", "bench")];
-            let pseudo = pseudo.into_iter().map(|(name, value)| (name, value.to_owned()));
-            Http2::new(pseudo.chain(fields.iter().cloned()).collect(), has_timeout)
+            let pseudo = [
+                (":method", request.method.as_str()),
+                (":scheme", "http"),
+                (":path", &request.path),
+                (":authority", "bench"),
+            ];
+            let pseudo = pseudo.map(|(name, value)| (name.to_owned(), value.to_owned()));
+            Http2::new(pseudo.into_iter().chain(fields.clone()).collect(), has_timeout)
         };
         let protocol = match lane.call {
             Call::Unary => Protocol::Unary(http2(lane.deadline_ms.is_some())),
-            Call::Rest => Protocol::Unary(http2(false)),
+            Call::Rest | Call::Other => Protocol::Unary(http2(false)),
             Call::Stream => Protocol::Stream(http2(false), None, VecDeque::new()),
-            Call::RestHttp1 => Protocol::Http1(Http1::new(path, &fields)),
+            Call::RestHttp1 => Protocol::Http1(Http1::new(&request.path, &fields)),
         };
         Ok(Self { socket, is_connected: false, written: 0, protocol })
     }
@@ -220,6 +216,19 @@ impl Connection {
         }
     }
 }
+
+/// What a call asks for.
+fn request_of(call: Call) -> Request {
+    let (path, fields): (_, &[_]) = match call {
+        Call::Unary => ("/instantaudience.v1.AudienceService/ApplySegments", GRPC_FIELDS),
+        Call::Stream => ("/instantaudience.v1.AudienceService/StreamSegments", GRPC_FIELDS),
+        Call::Rest | Call::RestHttp1 | Call::Other => ("/rt-segment", &[("content-type", "application/json")]),
+    };
+    let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    Request { method: "POST".into(), path: path.into(), fields, body: Vec::new() }
+}
+
+const GRPC_FIELDS: &[(&str, &str)] = &[("content-type", "application/grpc"), ("te", "trailers")];
 
 /// What an event of a stream with one call means.
 fn of_call(event: Event) -> Ended {

@@ -21,7 +21,7 @@ pub struct Http1 {
 
 impl Http1 {
     /// A connection all of whose requests have these fields.
-    pub fn new(path: &str, fields: &[(&str, String)]) -> Self {
+    pub fn new(path: &str, fields: &[(String, String)]) -> Self {
         let mut head = format!("POST {path} HTTP/1.1\r\nhost: bench\r\n");
         for (name, value) in fields {
             head.push_str(&format!("{name}: {value}\r\n"));
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     fn sent() -> Http1 {
-        let mut connection = Http1::new("/path", &[("authorization", "token".into())]);
+        let mut connection = Http1::new("/path", &[("authorization".into(), "token".into())]);
         connection.begin(7, b"body");
         connection
     }

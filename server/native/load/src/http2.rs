@@ -19,7 +19,7 @@ pub enum Event {
 }
 
 pub struct Http2 {
-    fields: Vec<(&'static str, String)>,
+    fields: Vec<(String, String)>,
     has_timeout: bool,
     headers: Option<RequestHeaders>,
     is_first: bool,
@@ -43,7 +43,7 @@ const REFILL_BYTES: u32 = 1 << 30;
 
 impl Http2 {
     /// A connection whose requests have these header fields, and `grpc-timeout` if they have deadlines.
-    pub fn new(fields: Vec<(&'static str, String)>, has_timeout: bool) -> Self {
+    pub fn new(fields: Vec<(String, String)>, has_timeout: bool) -> Self {
         let mut settings = Vec::new();
         for (name, value) in [(setting::ENABLE_PUSH, 0), (setting::INITIAL_WINDOW_SIZE, frame::LARGEST_WINDOW)] {
             settings.extend_from_slice(&name.to_be_bytes());
@@ -260,7 +260,7 @@ impl Http2 {
             }
         }
         if self.headers.is_none() || table_bytes.is_some() {
-            let fields: Vec<_> = self.fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            let fields: Vec<_> = self.fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
             let table_bytes = table_bytes.unwrap_or(hpack::TABLE_BYTES);
             self.headers = Some(RequestHeaders::new(&fields, self.has_timeout, table_bytes));
             self.is_first = true;

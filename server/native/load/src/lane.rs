@@ -11,6 +11,8 @@ use crate::workload::Workload;
 /// Calls that are not answered, at most; past it, the generator would measure itself.
 const MOST_UNANSWERED: usize = 60_000;
 const NS_PER_MS: u64 = 1_000_000;
+/// Its multiples fall everywhere between whole numbers.
+const GOLDEN_SECTION: f64 = 0.618_033_988_749_895;
 
 /// When calls count, in ns since the generator began.
 #[derive(Clone, Copy)]
@@ -78,7 +80,8 @@ impl Lane {
     pub fn fall_due(&mut self, now: u64) {
         let Pace::PerSecond(rate) = self.plan.pace else { return };
         loop {
-            let due = (self.scheduled as f64 / rate * 1e9) as u64;
+            let place = (self.scheduled as f64 * GOLDEN_SECTION).fract();
+            let due = ((self.scheduled as f64 + place) / rate * 1e9) as u64;
             if due > now || due >= self.window.ends {
                 break;
             }

@@ -25,6 +25,7 @@ pub struct Outcome {
     deadline_ns: u64,
     counts: [u64; 5],
     soon: u64,
+    body_bytes: u64,
     answered: Histogram<u64>,
     refused: Histogram<u64>,
     lag: Histogram<u64>,
@@ -41,6 +42,7 @@ impl Outcome {
             deadline_ns: lane.deadline_ms.map_or(u64::MAX, |ms| u64::from(ms) * 1_000_000),
             counts: [0; 5],
             soon: 0,
+            body_bytes: 0,
             answered: latencies(),
             refused: latencies(),
             lag: latencies(),
@@ -50,6 +52,9 @@ impl Outcome {
 
     /// Count a call that has ended so long after it was due.
     pub fn count(&mut self, ending: &Ending, latency_ns: u64) {
+        if let Ending::Answer { body, .. } = ending {
+            self.body_bytes += body.len() as u64;
+        }
         let (mut verdict, mut reason) = self.judge.judge(ending);
         if matches!(verdict, Verdict::Ok | Verdict::Refused) && latency_ns > self.deadline_ns {
             (verdict, reason) = (Verdict::Late, "answered after the deadline".into());
@@ -83,6 +88,7 @@ impl Outcome {
             failed,
             missed,
             soon: self.soon,
+            body_bytes: self.body_bytes,
             ok_per_second: ok as f64 / seconds,
             answered_ms: Latencies::of(&self.answered),
             refused_ms: Latencies::of(&self.refused),
@@ -119,6 +125,8 @@ pub struct LaneReport {
     missed: u64,
     /// Answered or refused within half a second.
     soon: u64,
+    /// Of all answers.
+    body_bytes: u64,
     ok_per_second: f64,
     answered_ms: Latencies,
     refused_ms: Latencies,

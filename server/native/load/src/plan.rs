@@ -1,5 +1,6 @@
 //! What to do: one JSON object on standard input, so that no token is on a command line.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use serde::Deserialize;
@@ -23,10 +24,14 @@ pub struct Lane {
     pub name: String,
     pub address: SocketAddr,
     pub call: Call,
+    /// What `other` calls ask for.
+    pub request: Option<Request>,
     /// Whose calls: each connection has one of them, in turn.
     pub tokens: Vec<String>,
-    /// Of each call; and blocks of each user.
+    /// Of each call, if it posts any; and blocks of each user.
+    #[serde(default = "one")]
     pub users: usize,
+    #[serde(default = "one")]
     pub blocks: usize,
     pub connections: usize,
     pub pace: Pace,
@@ -48,6 +53,28 @@ pub enum Call {
     Rest,
     /// POST /rt-segment over HTTP/1.1, one call at a time on a connection.
     RestHttp1,
+    /// The lane's `request` over HTTP/2, again and again. Of its answers, the status counts alone.
+    Other,
+}
+
+impl Call {
+    /// Whether users and segments go as protobuf.
+    pub fn is_grpc(self) -> bool {
+        matches!(self, Self::Unary | Self::Stream)
+    }
+}
+
+/// A request that is not one of the above.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    pub method: String,
+    pub path: String,
+    /// Fields of the header beside `authorization`.
+    #[serde(default)]
+    pub fields: BTreeMap<String, String>,
+    #[serde(default)]
+    pub body: Vec<u8>,
 }
 
 /// When calls are made.
@@ -56,7 +83,8 @@ pub enum Call {
 pub enum Pace {
     /// In a closed loop: each connection always has so many under way.
     InFlight(usize),
-    /// In an open loop: so many a second, whatever becomes of them.
+    /// In an open loop: so many a second, whatever becomes of them. One is due in each interval, at a moment in it that
+    /// differs, so that lanes do not march in step.
     PerSecond(f64),
 }
 
@@ -90,6 +118,10 @@ fn one_second() -> f64 {
     1.0
 }
 
+fn one() -> usize {
+    1
+}
+
 impl Plan {
     /// Read a plan. Errors say in one line what is wrong.
     pub fn read(text: &str) -> Result<Self, String> {
@@ -121,6 +153,7 @@ impl Lane {
             _ if last.map(|id| digits(id - 1)) != Some(digits(pool.first_id)) => {
                 "the pool's IDs must have as many digits as the first"
             }
+            _ if (self.call == Call::Other) != self.request.is_some() => "other calls, and no others, have a request",
             Pace::InFlight(0) => "in_flight must be above 0",
             Pace::PerSecond(rate) if rate.is_nan() || rate <= 0.0 => "per_second must be above 0",
             Pace::PerSecond(_) if self.deadline_ms.is_none() => "an open loop needs a deadline",
@@ -137,6 +170,7 @@ pub fn lane_for_tests(call: Call) -> Lane {
         name: "test".into(),
         address: ([127, 0, 0, 1], 1).into(),
         call,
+        request: None,
         tokens: vec!["token".into()],
         users: 1,
         blocks: 1,
@@ -170,6 +204,7 @@ mod tests {
         for (right, wrong, problem) in [
             (r#"["t"]"#, "[]", "lane a: it has no token"),
             (r#"["t"]"#, r#"["1", "2", "3", "4", "5"]"#, "lane a: each token needs a connection"),
+            ("rest_http1", "other", "lane a: other calls, and no others, have a request"),
             ("10,", "1001,", "lane a: users must be 1 to 1000"),
             (r#""blocks": 2"#, r#""blocks": 0"#, "lane a: blocks must be 1 to 100"),
             ("50}", "0}", "lane a: per_second must be above 0"),

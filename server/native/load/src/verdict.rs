@@ -39,7 +39,7 @@ pub enum Verdict {
 
 /// Tells what an ending means.
 pub struct Judge {
-    is_rest: bool,
+    call: Call,
     whole_message: Vec<u8>,
     whole_json: String,
 }
@@ -48,7 +48,7 @@ impl Judge {
     pub fn new(lane: &Lane) -> Self {
         let memberships = lane.users * lane.blocks;
         Self {
-            is_rest: matches!(lane.call, Call::Rest | Call::RestHttp1),
+            call: lane.call,
             whole_message: workload::whole_answer(lane.users, lane.blocks),
             whole_json: format!(
                 r#"{{"users_in_request":{},"segments_in_request":{memberships}}},"warnings":[]"#,
@@ -61,7 +61,8 @@ impl Judge {
     pub fn judge(&self, ending: &Ending) -> (Verdict, String) {
         match ending {
             Ending::Answer { head, body } => match head.grpc_status {
-                Some(status) if !self.is_rest => self.judge_grpc(status, &head.grpc_message, body),
+                // The transcoder leaves the status of the RPC in the headers.
+                Some(status) if !self.is_rest() => self.judge_grpc(status, &head.grpc_message, body),
                 _ => self.judge_http(head.http_status.unwrap_or(0), body),
             },
             Ending::Message(message) if *message == self.whole_message => (Verdict::Ok, String::new()),
@@ -81,7 +82,9 @@ impl Judge {
 
     fn judge_grpc(&self, status: u32, message: &str, body: &[u8]) -> (Verdict, String) {
         match status {
-            0 if body.get(PREFIX_BYTES..) == Some(&self.whole_message) => (Verdict::Ok, String::new()),
+            0 if self.call == Call::Other || body.get(PREFIX_BYTES..) == Some(&self.whole_message) => {
+                (Verdict::Ok, String::new())
+            }
             0 => (Verdict::Failed, UNFIT.into()),
             _ => (verdict_of_grpc(status), format!("gRPC {status} {message}").trim_end().to_owned()),
         }
@@ -89,13 +92,19 @@ impl Judge {
 
     fn judge_http(&self, status: u16, body: &[u8]) -> (Verdict, String) {
         let verdict = match status {
-            200 if self.is_rest && self.is_whole_json(body) => return (Verdict::Ok, String::new()),
+            200 if self.call == Call::Other || self.is_rest() && self.is_whole_json(body) => {
+                return (Verdict::Ok, String::new());
+            }
             200 => return (Verdict::Failed, UNFIT.into()),
             429 | 503 => Verdict::Refused,
             504 => Verdict::Late,
             _ => Verdict::Failed,
         };
         (verdict, format!("HTTP {status}"))
+    }
+
+    fn is_rest(&self) -> bool {
+        matches!(self.call, Call::Rest | Call::RestHttp1)
     }
 
     fn is_whole_json(&self, body: &[u8]) -> bool {
@@ -159,6 +168,9 @@ mod tests {
             (Call::Rest, http(200, json), Verdict::Ok),
             (Call::Rest, http(200, &json.replace('2', "1")), Verdict::Failed),
             (Call::Rest, Ending::Answer { head: transcoded, body: compact.into() }, Verdict::Ok),
+            (Call::Other, http(200, ""), Verdict::Ok),
+            (Call::Other, grpc(0, b""), Verdict::Ok),
+            (Call::Other, grpc(7, b""), Verdict::Failed),
             (Call::Unary, http(200, json), Verdict::Failed),
             (Call::Unary, http(503, ""), Verdict::Refused),
             (Call::Rest, http(429, ""), Verdict::Refused),

@@ -1,6 +1,6 @@
 //! Bodies of calls: a template for each campaign that a call can begin with, into which the users' IDs are written.
 
-use crate::plan::{Call, Lane, Order, Pool};
+use crate::plan::{Lane, Order, Pool};
 
 /// Users belong to campaigns by turns, so that the users of a call differ in their blocks, as an exporter's do.
 const CAMPAIGNS: usize = 4;
@@ -27,8 +27,12 @@ struct Template {
 impl Workload {
     pub fn new(lane: &Lane) -> Self {
         let digits = lane.pool.first_id.to_string().len();
-        let encode = if matches!(lane.call, Call::Unary | Call::Stream) { grpc_message } else { json };
-        let templates = (0..CAMPAIGNS).map(|first| encode(first, lane.users, lane.blocks, digits)).collect();
+        let templates = (0..CAMPAIGNS).map(|first| match &lane.request {
+            Some(request) => Template { bytes: request.body.clone(), ids: Vec::new(), digits },
+            None if lane.call.is_grpc() => grpc_message(first, lane.users, lane.blocks, digits),
+            None => json(first, lane.users, lane.blocks, digits),
+        });
+        let templates = templates.collect();
         Self { templates, round: Round::new(&lane.pool), first_id: lane.pool.first_id, users: lane.users, taken: 0 }
     }
 
@@ -163,7 +167,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::plan::lane_for_tests;
+    use crate::plan::{Call, lane_for_tests};
 
     fn workload(call: Call, users: usize) -> Workload {
         let pool = Pool { first_id: 10, users: 8, ..Pool::default() };

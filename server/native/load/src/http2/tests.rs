@@ -4,7 +4,7 @@ const UNARY: &[u8] = b"\0\0\0\0\x02hi";
 
 /// A connection to a peer that has sent these settings.
 fn connected(settings: &[u8]) -> Http2 {
-    let mut connection = Http2::new(vec![(":method", "POST".into()), ("name", "value".into())], true);
+    let mut connection = Http2::new(vec![(":method".into(), "POST".into()), ("name".into(), "value".into())], true);
     let mut data = Vec::new();
     frame::put(&mut data, kind::SETTINGS, 0, 0, settings);
     assert!(!connection.has_room());
@@ -75,7 +75,7 @@ fn a_call_is_answered_however_the_answer_is_cut() {
 #[test]
 fn calls_that_have_no_timeouts_get_none() {
     let lengths = [None, Some(1000)].map(|timeout_ms| {
-        let mut connection = Http2::new(vec![("name", "value".into())], false);
+        let mut connection = Http2::new(vec![("name".into(), "value".into())], false);
         let mut data = Vec::new();
         frame::put(&mut data, kind::SETTINGS, 0, 0, b"");
         received(&mut connection, &data);

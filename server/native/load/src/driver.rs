@@ -11,10 +11,10 @@ use rustix::time::{self, ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, Time
 use crate::connection::{Connection, Ended};
 use crate::lane::{Lane, Window};
 use crate::outcome::Report;
-use crate::plan::Plan;
+use crate::plan::{Pace, Plan};
 use crate::verdict::Ending;
 
-/// How often the clock is looked at: a call is sent so late at most.
+/// How often the clock is looked at in open loops: a call is sent so late at most.
 const TICK_NS: i64 = 250_000;
 /// How often lost connections are made anew, and calls given up whose time is over.
 const SWEEP_NS: u64 = 20_000_000;
@@ -41,7 +41,8 @@ impl Driver {
         let ns = |seconds: f64| (seconds * 1e9) as u64;
         let window = Window { starts: ns(plan.warmup_seconds), ends: ns(plan.warmup_seconds + plan.seconds) };
         let timer = time::timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
-        let tick = Timespec { tv_sec: 0, tv_nsec: TICK_NS };
+        let is_paced = plan.lanes.iter().any(|lane| matches!(lane.pace, Pace::PerSecond(_)));
+        let tick = Timespec { tv_sec: 0, tv_nsec: if is_paced { TICK_NS } else { SWEEP_NS as i64 } };
         time::timerfd_settime(&timer, TimerfdTimerFlags::empty(), &Itimerspec { it_interval: tick, it_value: tick })?;
         let poll = Poll::new()?;
         poll.registry().register(&mut SourceFd(&timer.as_raw_fd()), TIMER, Interest::READABLE)?;

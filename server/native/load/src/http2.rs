@@ -129,13 +129,13 @@ impl Http2 {
     pub fn send(&mut self, id: u32, body: &[u8], is_last: bool) {
         let Some(stream) = self.streams.get(id) else { return };
         stream.is_complete = is_last;
-        if stream.unsent.is_empty() {
-            let sent = put_data(&mut self.out, &mut self.window, stream, id, body);
-            stream.unsent.extend_from_slice(&body[sent..]);
-        } else {
-            stream.unsent.extend_from_slice(body);
+        if !stream.kept.is_empty() {
+            stream.kept.extend_from_slice(body);
+            return;
         }
-        if !stream.unsent.is_empty() && !self.blocked.contains(&id) {
+        let sent = put_data(&mut self.out, &mut self.window, stream, id, body);
+        if sent < body.len() {
+            stream.kept.extend_from_slice(&body[sent..]);
             self.blocked.push(id);
         }
     }
@@ -289,7 +289,7 @@ impl Http2 {
 
     fn end(&mut self, id: u32) -> Option<Stream> {
         let stream = self.streams.end(id)?;
-        if !stream.unsent.is_empty() {
+        if !stream.kept.is_empty() {
             self.blocked.retain(|&blocked| blocked != id);
         }
         Some(stream)
@@ -298,11 +298,15 @@ impl Http2 {
     fn send_blocked(&mut self) {
         self.blocked.retain(|&id| {
             let Some(stream) = self.streams.get(id) else { return false };
-            let mut body = std::mem::take(&mut stream.unsent);
-            let sent = put_data(&mut self.out, &mut self.window, stream, id, &body);
-            body.drain(..sent);
-            stream.unsent = body;
-            !stream.unsent.is_empty()
+            let kept = std::mem::take(&mut stream.kept);
+            stream.taken += put_data(&mut self.out, &mut self.window, stream, id, &kept[stream.taken..]);
+            let is_blocked = stream.taken < kept.len();
+            if is_blocked {
+                stream.kept = kept;
+            } else {
+                stream.taken = 0;
+            }
+            is_blocked
         });
     }
 }

@@ -9,8 +9,10 @@ pub struct Stream {
     pub tag: u64,
     /// Bytes that the peer takes now.
     pub window: i64,
-    pub unsent: Vec<u8>,
-    /// Whether nothing is added to `unsent` any more.
+    /// What is kept of the body until the peer takes it, and how much of that it has taken.
+    pub kept: Vec<u8>,
+    pub taken: usize,
+    /// Whether nothing is added to the body any more.
     pub is_complete: bool,
     /// Whether the peer has been told of the end.
     pub is_sent: bool,
@@ -21,8 +23,8 @@ pub struct Stream {
 
 impl Stream {
     pub fn new(tag: u64, window: i64, splits_messages: bool) -> Self {
-        let (unsent, body, head) = (Vec::new(), Vec::new(), Head::default());
-        Self { tag, window, unsent, is_complete: false, is_sent: false, splits_messages, head, body }
+        let (kept, body, head) = (Vec::new(), Vec::new(), Head::default());
+        Self { tag, window, kept, taken: 0, is_complete: false, is_sent: false, splits_messages, head, body }
     }
 }
 

@@ -1,204 +1,175 @@
-"""Drives the service with calls encoded beforehand, and times each."""
+"""Load from the generator in `server/native/load`: what to call in, what became of the calls out.
+
+The generator is built when it is first used. A client in Python costs as much as the service; the generator's own
+processor time is told with every result.
+"""
 
 import asyncio
-import itertools
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+import json
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
 
-from instantaudience.v1 import audience_pb2 as pb
-from instantaudience_server.transport.framing import PREFIX_BYTES
+from bench.workload import FIRST_USER, POOL, Shape
 
-from bench.http2 import Http2Connection, LoadError, encode_headers
-from bench.workload import Shape, json_bodies, request_bodies
+CRATE = Path(__file__).parents[1] / "server" / "native" / "load"
+WARMUP_SECONDS = 1.0
 
-UNARY = "/instantaudience.v1.AudienceService/ApplySegments"
-STREAM = "/instantaudience.v1.AudienceService/StreamSegments"
-REST = "/rt-segment"
-GRPC, JSON = "application/grpc", "application/json"
+Address = tuple[str, int]
+
+
+class LoadError(Exception):
+    """The generator cannot run, or the service did not answer as it should; nothing measured counts."""
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    """What a run showed: calls a second, and the calls' latencies in ms."""
+class Pool:
+    """The users that calls go round, in the order of their IDs or `scattered`; all IDs have as many digits."""
 
-    calls_per_second: float
-    p50_ms: float
-    p99_ms: float
-
-
-class _Run:
-    """Counts calls between a warm-up and the end. Each answer must say that the whole call was valid."""
-
-    def __init__(self, shape: Shape, seconds: float, warmup_seconds: float) -> None:
-        self.shape = shape
-        self.starts = time.perf_counter() + warmup_seconds
-        self.ends = self.starts + seconds
-        self.latencies: list[float] = []
-        self._checked: set[bytes] = set()
-
-    def counted(self, sent: float) -> bool:
-        """Count a call that was sent then and is answered now; False when the run is over."""
-        now = time.perf_counter()
-        if self.starts <= now < self.ends:
-            self.latencies.append(now - sent)
-        return now < self.ends
-
-    def check_message(self, message: bytes, kind: type[pb.ApplySegmentsResponse | pb.StreamSegmentsResponse]) -> None:
-        if message in self._checked:
-            return
-        counts = kind.FromString(message).response.message
-        if (counts.users_in_request, counts.segments_in_request) != (self.shape.users, self.shape.memberships):
-            raise LoadError(f"an answer does not fit its call: {message!r}")
-        self._checked.add(message)
-
-    def result(self) -> Result:
-        ordered = sorted(self.latencies)
-        if not ordered:
-            raise LoadError("no call was answered")
-        return Result(
-            len(ordered) / (self.ends - self.starts),
-            1000 * ordered[len(ordered) // 2],
-            1000 * ordered[len(ordered) * 99 // 100],
-        )
+    users: int = POOL
+    first_id: int = FIRST_USER
+    order: str = "sequential"
 
 
-def call_headers(token: str, content_type: str) -> dict[str, str]:
-    """A call's headers."""
-    return {"content-type": content_type, "te": "trailers", "authorization": token}
+EVERYONE = Pool()
+ONE_USER = Shape(1, 2)
 
 
-def encoded_headers(path: str, token: str, content_type: str, more: dict[str, str] | None = None) -> bytes:
-    """A call's headers as `Http2Connection.open` takes them."""
-    pseudo = {":method": "POST", ":scheme": "http", ":path": path, ":authority": "bench"}
-    return encode_headers(pseudo | call_headers(token, content_type) | (more or {}))
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request that posts no users; of its answers, the status counts alone."""
+
+    method: str
+    path: str
+    fields: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
 
 
-async def unary(
-    address: tuple[str, int], token: str, shape: Shape, *, connections: int, in_flight: int, seconds: float
-) -> Result:
-    """ApplySegments over gRPC: so many connections with so many calls in flight each."""
-    block = encoded_headers(UNARY, token, GRPC)
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """Calls of one kind: `unary`, `stream`, `rest`, `rest_http1`, or a request.
 
-    def check(run: _Run, body: bytes, trailers: dict[str, str]) -> None:
-        if trailers.get("grpc-status") != "0":
-            raise LoadError(f"a call failed: {trailers}")
-        run.check_message(body[PREFIX_BYTES:], pb.ApplySegmentsResponse)
+    Either each connection has `in_flight` calls under way, or `per_second` calls are made whatever becomes of them;
+    then they need a deadline. Connections belong to the tokens by turns.
+    """
 
-    return await _calls(address, block, request_bodies(shape), shape, check, connections, in_flight, seconds)
+    name: str
+    address: Address
+    call: str | Request
+    tokens: Sequence[str]
+    shape: Shape = ONE_USER
+    connections: int = 64
+    in_flight: int | None = None
+    per_second: float | None = None
+    deadline_seconds: float | None = None
+    pool: Pool = EVERYONE
 
-
-async def rest(
-    address: tuple[str, int], token: str, shape: Shape, *, connections: int, in_flight: int, seconds: float
-) -> Result:
-    """POST /rt-segment over HTTP/2."""
-    expected = b'{"users_in_request":%d,"segments_in_request":%d},"warnings":[]' % (shape.users, shape.memberships)
-
-    def check(_: _Run, body: bytes, __: dict[str, str]) -> None:
-        if expected not in body:
-            raise LoadError(f"an answer does not fit its call: {body!r}")
-
-    block = encoded_headers(REST, token, JSON)
-    return await _calls(address, block, json_bodies(shape), shape, check, connections, in_flight, seconds)
-
-
-async def _calls(address, block, bodies, shape, check, connections, in_flight, seconds) -> Result:  # type: ignore[no-untyped-def]
-    run = _Run(shape, seconds, warmup_seconds=min(1.0, seconds / 4))
-    source = itertools.cycle(bodies)
-    drivers = [_UnaryDriver(await _connect(address), run, block, source, check) for _ in range(connections)]
-    for driver in drivers:
-        for _ in range(in_flight):
-            driver.call()
-    await _finish(run, [driver.connection for driver in drivers])
-    return run.result()
-
-
-class _UnaryDriver:
-    def __init__(self, connection: Http2Connection, run: _Run, block: bytes, source: Iterator[bytes], check) -> None:  # type: ignore[no-untyped-def]
-        self.connection = connection
-        self._run = run
-        self._block = block
-        self._source = source
-        self._check = check
-
-    def call(self) -> None:
-        sent = time.perf_counter()
-        received: list[bytes] = []
-
-        def on_end(trailers: dict[str, str]) -> None:
-            try:
-                self._check(self._run, b"".join(received), trailers)
-            except LoadError as error:
-                self.connection.fail(error)
-                return
-            if self._run.counted(sent):
-                self.call()
-
-        stream_id = self.connection.open(self._block, received.append, on_end)
-        self.connection.send(stream_id, next(self._source), end=True)
+    def plan(self) -> dict[str, Any]:
+        """As the generator reads it."""
+        request = None
+        if isinstance(self.call, Request):
+            request = asdict(self.call) | {"body": list(self.call.body)}
+        pace = {"in_flight": self.in_flight} if self.per_second is None else {"per_second": self.per_second}
+        return {
+            "name": self.name,
+            "address": f"{self.address[0]}:{self.address[1]}",
+            "call": "other" if request else self.call,
+            "request": request,
+            "tokens": list(self.tokens),
+            "users": self.shape.users,
+            "blocks": self.shape.blocks,
+            "connections": self.connections,
+            "pace": pace,
+            "deadline_ms": self.deadline_seconds and round(self.deadline_seconds * 1000),
+            "pool": asdict(self.pool),
+        }
 
 
-async def streams(
-    address: tuple[str, int], token: str, shape: Shape, *, connections: int, in_flight: int, seconds: float
-) -> Result:
-    """StreamSegments: one stream a connection, with so many requests unanswered each."""
-    run = _Run(shape, seconds, warmup_seconds=min(1.0, seconds / 4))
-    block = encoded_headers(STREAM, token, GRPC)
-    source = itertools.cycle(request_bodies(shape))
-    drivers = [_StreamDriver(await _connect(address), run, block, source) for _ in range(connections)]
-    for driver in drivers:
-        for _ in range(in_flight):
-            driver.send()
-    await _finish(run, [driver.connection for driver in drivers])
-    return run.result()
+@dataclass(frozen=True, slots=True)
+class Latencies:
+    """In ms."""
+
+    p50: float
+    p99: float
+    p99_9: float
+    max: float
 
 
-class _StreamDriver:
-    def __init__(self, connection: Http2Connection, run: _Run, block: bytes, source: Iterator[bytes]) -> None:
-        self.connection = connection
-        self._run = run
-        self._source = source
-        self._sent: list[float] = []
-        self._buffer = b""
-        self._stream_id = connection.open(block, self._on_data, self._on_end)
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a lane's calls: answered in time and as a whole (`ok`), refused, not answered in time, failed
+    otherwise, or not even sent; and how many were answered or refused within half a second (`soon`)."""
 
-    def send(self) -> None:
-        self._sent.append(time.perf_counter())
-        self.connection.send(self._stream_id, next(self._source), end=False)
+    seconds: float
+    calls: int
+    ok: int
+    refused: int
+    late: int
+    failed: int
+    missed: int
+    soon: int
+    body_bytes: int
+    ok_per_second: float
+    answered_ms: Latencies
+    refused_ms: Latencies
+    lag_ms: Latencies
+    """How late the generator was."""
+    reasons: Mapping[str, int]
+    """Why calls were not `ok`."""
 
-    def _on_data(self, data: bytes) -> None:
-        self._buffer += data
-        while len(self._buffer) >= PREFIX_BYTES:
-            end = PREFIX_BYTES + int.from_bytes(self._buffer[1:PREFIX_BYTES], "big")
-            if len(self._buffer) < end:
-                return
-            message, self._buffer = self._buffer[PREFIX_BYTES:end], self._buffer[end:]
-            try:
-                self._run.check_message(message, pb.StreamSegmentsResponse)
-            except LoadError as error:
-                self.connection.fail(error)
-                return
-            if self._run.counted(self._sent.pop(0)):
-                self.send()
-
-    def _on_end(self, trailers: dict[str, str]) -> None:
-        self.connection.fail(LoadError(f"the stream ended: {trailers}"))
+    def checked(self, *, some_refused: bool = False) -> "Outcome":
+        """This, if every call was answered as it should, or refused or late where that is allowed; else a LoadError."""
+        wrong = self.failed if some_refused else self.calls - self.ok
+        if wrong or not self.calls:
+            raise LoadError(f"{wrong} of {self.calls} calls went wrong: {dict(self.reasons)}")
+        return self
 
 
-async def _connect(address: tuple[str, int]) -> Http2Connection:
-    _, connection = await asyncio.get_running_loop().create_connection(Http2Connection, *address)
-    return connection
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a run showed, by lane, and what the generator itself took of the processors."""
+
+    seconds: float
+    processor_seconds: float
+    processor_us_per_call: float
+    lanes: Mapping[str, Outcome]
 
 
-async def _finish(run: _Run, connections: list[Http2Connection]) -> None:
-    """Wait for the end of a run, or for the first failure."""
-    over = asyncio.create_task(asyncio.sleep(run.ends - time.perf_counter() + 0.2))
-    try:
-        waits = [over, *(connection.failure for connection in connections)]
-        done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        for finished in done:
-            await finished
-    finally:
-        over.cancel()
-        for connection in connections:
-            connection.close()
+def missing() -> str | None:
+    """What keeps the generator from running here, or None."""
+    return None if shutil.which("cargo") else "cargo is not on PATH: install Rust to build the load generator"
+
+
+@cache
+def _binary() -> Path:
+    if problem := missing():
+        raise LoadError(problem)
+    argv = ["cargo", "build", "--quiet", "--release", "--manifest-path", str(CRATE / "Cargo.toml")]
+    if subprocess.run(argv, check=False).returncode:
+        raise LoadError("the load generator could not be built")
+    return CRATE / "target" / "release" / "instant-audience-load"
+
+
+async def drive(*lanes: Lane, seconds: float, warmup_seconds: float = WARMUP_SECONDS) -> Report:
+    """Drive the lanes at once; calls count after the warm-up."""
+    plan = {"seconds": seconds, "warmup_seconds": warmup_seconds, "lanes": [lane.plan() for lane in lanes]}
+    binary = await asyncio.to_thread(_binary)
+    process = await asyncio.create_subprocess_exec(
+        binary, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    output, problem = await process.communicate(json.dumps(plan).encode())
+    if process.returncode:
+        raise LoadError(problem.decode().strip())
+    report = json.loads(output)
+    report["lanes"] = {lane.pop("name"): _outcome(lane, report["seconds"]) for lane in report["lanes"]}
+    return Report(**report)
+
+
+def _outcome(lane: dict[str, Any], seconds: float) -> Outcome:
+    for name in ("answered_ms", "refused_ms", "lag_ms"):
+        lane[name] = Latencies(**lane[name])
+    return Outcome(seconds=seconds, **lane)

@@ -1,269 +1,252 @@
-"""`python -m bench.overload`: more calls than the service can serve, from callers who do not slow down because of that.
+"""`python -m bench.overload`: more calls than the service can serve, from callers who do not slow down.
 
-For each host and shape it first measures the peak, in a closed loop. Then one member offers a multiple of it, at a
-steady rate, while a neighbour of another member calls 50 times a second. A process of its own drives the flood; the
-table says how much of a core that took, of the two that callers, service and cluster share here.
+For each host and kind of load it first measures the peak, in a closed loop. Then members offer a multiple of it, while
+a neighbour of another member calls 50 times a second and `/healthz` is asked 10 times a second. One process drives all
+three; the table says how much of a core that took, of those that callers, service and cluster share here.
 """
 
 import argparse
 import asyncio
 import itertools
 import json
-import os
-import struct
-import subprocess
 import sys
 import tempfile
-import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import uvloop
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.running.hosts import available
 from instantaudience_server.telemetry import configure_logging
+from rich import box
+from rich.console import Console
 from rich.table import Table
 
-from bench import load
-from bench.__main__ import Service, console, running_service, signed_in
-from bench.http2 import LARGEST_WINDOW, RST_STREAM, Http2Connection
-from bench.workload import Shape, request_bodies, write_members
+from bench import load, processes
+from bench.load import Lane, Outcome, Pool, Request
+from bench.service import Service, running_service, signed_in
+from bench.workload import FIRST_USER, UNLIMITED, Shape, write_members
 
-SHAPES = (Shape(1, 2), Shape(100, 2))
-MULTIPLES = (1.3, 2.0, 5.0)
+console = Console(width=120)
+
+CALLS = ("unary", "stream", "rest")
+SHAPES = {"1x2": Shape(1, 2), "100x2": Shape(100, 2)}
+MULTIPLES = (1.3, 2.0, 5.0, 10.0)
+MOST_MEMBERS = 50
 CONNECTIONS, IN_FLIGHT = 64, 4
-DEADLINE_SECONDS = 2.0
-NEIGHBOUR, NEIGHBOURS_RATE = "neighbour", 50
-FLOOD = "flood"
-TICK_SECONDS = 0.002
-MOST_UNANSWERED = 60_000
-"""Past it, the driver would measure itself: what is due is counted as missed."""
+PEAK, NEIGHBOUR = "peak", "neighbour"
+NEIGHBOURS_RATE, HEALTHS_RATE = 50.0, 10.0
+QUIET_CONNECTIONS = 4
+"""Of the neighbour, and of those who ask for `/healthz`."""
+NEIGHBOURS_USERS = Pool(first_id=FIRST_USER + 10**9)
+PEAK_SECONDS, AGAIN_SECONDS = 3.0, 2.0
+REST_SECONDS = 2.0
+"""After a flood has ended, before the goodput is measured again."""
+LOOK_SECONDS = 0.25
 
 
-MAX_CONCURRENT_STREAMS = 3
-REFUSED = {"grpc-status": "14"}
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A flood: how members call, how many of them, and how often, as a multiple of the peak."""
+
+    call: str
+    shape: Shape
+    members: int
+    multiple: float
 
 
-class _Connection(Http2Connection):
-    """A stream that is reset was refused. Calls past what the server allows at once wait here, as gRPC clients do."""
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of a case on a host. Rates are of calls a second; `again` is the goodput after it."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._most = LARGEST_WINDOW
-        self._due: deque[tuple[float, Callable[[], None]]] = deque()
-
-    def soon(self, sent: float, begin: Callable[[], None]) -> None:
-        """Begin a call when the server allows one more."""
-        if len(self._streams) < self._most:
-            begin()
-        else:
-            self._due.append((sent, begin))
-
-    def _next(self) -> None:
-        now = time.perf_counter()
-        while self._due and len(self._streams) < self._most:
-            sent, begin = self._due.popleft()
-            if now - sent < DEADLINE_SECONDS:
-                begin()
-
-    def _on_settings(self, payload: bytes) -> None:
-        super()._on_settings(payload)
-        self._most = dict(struct.iter_unpack(">HI", payload)).get(MAX_CONCURRENT_STREAMS, self._most)
-
-    def _on_frame(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
-        if kind == RST_STREAM:
-            stream = self._streams.pop(stream_id, None)
-            if stream is not None:
-                stream.on_end(REFUSED)
-        elif stream_id == 0 or stream_id in self._streams:
-            super()._on_frame(kind, flags, stream_id, payload)
-        self._next()
+    host: str
+    case: Case
+    peak: float
+    flood: Outcome
+    neighbour: Outcome
+    health: Outcome
+    again: float
+    most_bytes: int
+    generator_cores: float
 
 
-@dataclass
-class Outcome:
-    """What came of calls: in time with OK, refused (and how fast), failed otherwise, or not answered in time."""
+class Overload:
+    """Floods one host of the service."""
 
-    seconds: float
-    good: int = 0
-    refused: int = 0
-    failed: int = 0
-    missed: int = 0
-    processor_seconds: float = 0.0
-    good_ms: list[float] = field(default_factory=list)
-    refused_ms: list[float] = field(default_factory=list)
+    def __init__(self, host: str, service: Service, tokens: Mapping[str, str], seconds: float, deadline: float) -> None:
+        self._host = host
+        self._service = service
+        self._tokens = tokens
+        self._seconds = seconds
+        self._deadline = deadline
 
-    def percentile(self, share: float, values: str = "good_ms") -> float:
-        """Of the latencies, in ms."""
-        ordered = sorted(getattr(self, values))
-        return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else 0.0
+    def memory_bytes(self) -> int:
+        """Of all the service's processes."""
+        return processes.resident_bytes(processes.tree(self._service.pid))
 
+    async def peak(self, call: str, shape: Shape, seconds: float) -> float:
+        """Calls a second in a closed loop, of a member without limits."""
+        lane = Lane(PEAK, self._address(call), call, [self._tokens[PEAK]], shape, CONNECTIONS, IN_FLIGHT)
+        return (await load.drive(lane, seconds=seconds)).lanes[PEAK].ok_per_second
 
-async def offer(address: tuple[str, int], token: str, shape: Shape, rate: float, seconds: float) -> Outcome:
-    """Send calls at a steady rate, whatever becomes of them."""
-    outcome = Outcome(seconds)
-    timeout = {"grpc-timeout": f"{DEADLINE_SECONDS * 1000:.0f}m"}
-    block = load.encoded_headers(load.UNARY, token, load.GRPC, timeout)
-    connections = [
-        (await asyncio.get_running_loop().create_connection(_Connection, *address))[1] for _ in range(CONNECTIONS)
-    ]
-    turns, bodies = itertools.cycle(connections), itertools.cycle(request_bodies(shape))
-    unanswered = 0
+    async def flood(self, case: Case, peak: float) -> Result:
+        """Offer a multiple of the peak, and look around."""
+        memory = [self.memory_bytes()]
+        watching = asyncio.create_task(self._watch(memory))
+        report = await load.drive(*self._lanes(case, peak), seconds=self._seconds)
+        watching.cancel()
+        await asyncio.sleep(REST_SECONDS)
+        again = await self.peak(case.call, case.shape, AGAIN_SECONDS)
+        lanes = report.lanes
+        cores = report.processor_seconds / self._seconds
+        return Result(
+            self._host, case, peak, lanes["flood"], lanes[NEIGHBOUR], lanes["health"], again, max(memory), cores
+        )
 
-    def call() -> None:
-        nonlocal unanswered
-        sent = time.perf_counter()
-        unanswered += 1
+    def _lanes(self, case: Case, peak: float) -> Iterable[Lane]:
+        flooding = [self._tokens[name] for name in flood_names()[: case.members]]
+        address, paced = self._address(case.call), {"deadline_seconds": self._deadline}
+        quiet = {"connections": QUIET_CONNECTIONS} | paced
+        yield Lane(
+            "flood", address, case.call, flooding, case.shape, CONNECTIONS, per_second=case.multiple * peak, **paced
+        )
+        yield Lane(
+            NEIGHBOUR,
+            address,
+            "rest" if case.call == "rest" else "unary",
+            [self._tokens[NEIGHBOUR]],
+            Shape(1, 1),
+            per_second=NEIGHBOURS_RATE,
+            pool=NEIGHBOURS_USERS,
+            **quiet,
+        )
+        health = Request("GET", "/healthz")
+        yield Lane("health", self._service.http, health, ["none"], per_second=HEALTHS_RATE, **quiet)
 
-        def on_end(trailers: dict[str, str]) -> None:
-            nonlocal unanswered
-            unanswered -= 1
-            elapsed = time.perf_counter() - sent
-            status = trailers.get("grpc-status")
-            if elapsed > DEADLINE_SECONDS:
-                outcome.missed += 1
-            elif status == "0":
-                outcome.good += 1
-                outcome.good_ms.append(1000 * elapsed)
-            elif status in ("8", "14"):
-                outcome.refused += 1
-                outcome.refused_ms.append(1000 * elapsed)
-            else:
-                outcome.failed += 1
+    def _address(self, call: str) -> load.Address:
+        return self._service.http if call == "rest" else self._service.grpc
 
-        connection = next(turns)
-        body = next(bodies)
-        connection.soon(sent, lambda: connection.send(connection.open(block, lambda _: None, on_end), body, end=True))
-
-    began, sent = time.perf_counter(), 0
-    spent = time.process_time()
-    while (now := time.perf_counter()) < began + seconds:
-        due = int((now - began) * rate)
-        for _ in range(due - sent):
-            if unanswered < MOST_UNANSWERED:
-                call()
-            else:
-                outcome.missed += 1
-        sent = due
-        await asyncio.sleep(TICK_SECONDS)
-    await asyncio.sleep(DEADLINE_SECONDS + 0.5)
-    outcome.missed += unanswered
-    outcome.processor_seconds = time.process_time() - spent
-    for connection in connections:
-        connection.close()
-    return outcome
+    async def _watch(self, memory: list[int]) -> None:
+        while True:
+            memory.append(self.memory_bytes())
+            await asyncio.sleep(LOOK_SECONDS)
 
 
-async def offer_elsewhere(service: Service, token: str, shape: Shape, rate: float, seconds: float) -> Outcome:
-    """`offer`, in a process of its own."""
-    words = [service.grpc[0], service.grpc[1], token, shape.users, shape.blocks, rate, seconds]
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bench.overload", "--offer", json.dumps(words), stdout=subprocess.PIPE
+def flood_names() -> list[str]:
+    """The members that flood."""
+    return [f"flood-{number}" for number in range(MOST_MEMBERS)]
+
+
+def new_table(deadline: float) -> Table:
+    """The table without rows."""
+    title = f"Offered more than the peak; in time is within {deadline:g} s"
+    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False, padding=0)
+    for heading in ("host", "load"):
+        table.add_column(heading, no_wrap=True)
+    headings = ("by", "peak/s", "offered", "in time", "refused", "p99 ms", "other", "soon", "neighbour", "fails")
+    for heading in (*headings, "/healthz", "again", "MB", "cores"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.caption = (
+        "by: members; offered, in time, refused, other (late, failed, not sent), again (goodput 2 s after): a second, "
+        "against the peak; p99: of refusals; soon: answered or refused in 0.5 s; neighbour, /healthz: p99 in ms; "
+        "fails: the neighbour's calls without an answer; MB: of the service, at most; cores: of the generator"
     )
-    output, _ = await process.communicate()
-    return Outcome(**json.loads(output))
+    return table
 
 
-def worker_bytes() -> int:
-    """The memory of all processes of the service that serve calls."""
-    total = 0
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            command = (entry / "cmdline").read_bytes()
-            if b"instantaudience_server.running.worker" in command or b"envoy" in command.split(b"\0")[0]:
-                total += int((entry / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-        except OSError:
-            continue
-    return total
+def add_row(table: Table, result: Result) -> None:
+    """A case."""
+    case, flood, quiet = result.case, result.flood, result.neighbour
+    offered = result.peak * flood.seconds
+    table.add_row(
+        result.host,
+        f"{case.call} {case.shape}",
+        str(case.members),
+        f"{result.peak:,.0f}",
+        f"{case.multiple:g}",
+        f"{flood.ok / offered:.2f}",
+        f"{flood.refused / offered:.2f}",
+        f"{flood.refused_ms.p99:,.0f}",
+        f"{(flood.late + flood.failed + flood.missed) / offered:.2f}",
+        f"{flood.soon / flood.calls:.0%}",
+        f"{quiet.answered_ms.p99:,.0f}",
+        f"{quiet.calls - quiet.ok}",
+        f"{result.health.answered_ms.p99:,.0f}",
+        f"{result.again / result.peak:.2f}",
+        f"{result.most_bytes / 1e6:,.0f}",
+        f"{result.generator_cores:.2f}",
+    )
 
 
-async def watch_memory(most: list[int]) -> None:
-    """Note the most, until cancelled."""
-    while True:
-        most.append(worker_bytes())
-        await asyncio.sleep(0.25)
+async def flood_host(
+    host: str, cluster: EmbeddedCluster, directory: Path, cases: Sequence[Case], arguments: argparse.Namespace
+) -> tuple[list[Result], list[int]]:
+    """All cases on one host; and its memory in bytes: at the start, and a while after the last."""
+    users = (PEAK, NEIGHBOUR, *flood_names()[: max(case.members for case in cases)])
+    unlimited = dict.fromkeys(UNLIMITED, 2**31 - 1)
+    limits = {name: {} if arguments.limited and name not in (PEAK, NEIGHBOUR) else unlimited for name in users}
+    write = partial(write_members, limits=limits)
+    results = []
+    async with running_service(host, cluster.url, directory, users, write=write) as service:
+        tokens = {name: await signed_in(service.http, name, service.password) for name in users}
+        overload = Overload(host, service, tokens, arguments.seconds, arguments.deadline)
+        memory = [overload.memory_bytes()]
+        for (call, shape), group in itertools.groupby(cases, lambda case: (case.call, case.shape)):
+            peak = await overload.peak(call, shape, PEAK_SECONDS)
+            for case in group:
+                console.print(f"… {host}, {call} {shape}, {case.members} members, {case.multiple:g} × {peak:,.0f}/s")
+                results.append(await overload.flood(case, peak))
+        await asyncio.sleep(arguments.after)
+        memory.append(overload.memory_bytes())
+    return results, memory
 
 
-async def overload(hosts: Sequence[str], multiples: Sequence[float], seconds: float) -> Table:
-    """Measure all, and tell."""
-    table = Table(title=f"Offered more than the peak; in time is within {DEADLINE_SECONDS:.0f} s")
-    headings = [
-        "host",
-        "users × blocks",
-        "peak/s",
-        "offered",
-        "in time",
-        "refused",
-        "p99 ms",
-        "missed",
-        "neighbour p99 ms",
-    ]
-    for heading in [*headings, "fails", "MB", "driver"]:
-        table.add_column(heading, justify="left" if heading == "host" else "right", no_wrap=True)
+async def bench(host_modes: Sequence[str], cases: Sequence[Case], arguments: argparse.Namespace) -> None:
+    """Flood all hosts, one after the other, and print the table."""
+    table, told, said = new_table(arguments.deadline), [], []
     async with AsyncExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="instant-audience-bench-")))
         cluster = EmbeddedCluster(directory / "data")
         await cluster.start()
         stack.push_async_callback(cluster.stop)
-        for host in hosts:
-            users = (FLOOD, NEIGHBOUR)
-            async with running_service(host, cluster.url, directory, users, write=write_members) as service:
-                neighbour = await signed_in(service.http, NEIGHBOUR, service.password)
-                for shape in SHAPES:
-                    sizes = {"connections": CONNECTIONS, "in_flight": IN_FLIGHT, "seconds": 3.0}
-                    peak = (await load.unary(service.grpc, service.token, shape, **sizes)).calls_per_second
-                    for multiple in multiples:
-                        console.print(f"… {host}, {shape}, {multiple} × {peak:,.0f}/s")
-                        memory: list[int] = []
-                        watching = asyncio.create_task(watch_memory(memory))
-                        beside = asyncio.create_task(
-                            offer(service.grpc, neighbour, Shape(1, 1), NEIGHBOURS_RATE, seconds)
-                        )
-                        flood = await offer_elsewhere(service, service.token, shape, multiple * peak, seconds)
-                        quiet = await beside
-                        watching.cancel()
-                        table.add_row(
-                            host,
-                            str(shape),
-                            f"{peak:,.0f}",
-                            f"{multiple:.1f} ×",
-                            f"{flood.good / seconds / peak:.2f} ×",
-                            f"{flood.refused / seconds / peak:.2f} ×",
-                            f"{flood.percentile(0.99, 'refused_ms'):,.0f}",
-                            f"{(flood.missed + flood.failed) / seconds / peak:.2f} ×",
-                            f"{quiet.percentile(0.99):,.0f}",
-                            f"{quiet.refused + quiet.failed + quiet.missed}",
-                            f"{max(memory) / 1e6:,.0f}",
-                            f"{flood.processor_seconds / seconds:.2f}",
-                        )
-                        await asyncio.sleep(2)
-    table.caption = "in time, refused, missed: a second, against the peak; p99: of refusals; driver: cores that it took"
-    return table
+        for host in host_modes:
+            results, memory = await flood_host(host, cluster, directory, cases, arguments)
+            for result in results:
+                add_row(table, result)
+                told.append(asdict(result))
+            table.add_section()
+            after = f"{memory[-1] / 1e6:,.0f} MB {arguments.after:g} s after the last flood"
+            said.append(f"{host}: {memory[0] / 1e6:,.0f} MB at the start, {after}")
+    console.print(table)
+    for line in said:
+        console.print(line)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(told, indent=1))
 
 
 def main() -> None:
     """Parse the arguments and run."""
     parser = argparse.ArgumentParser(prog="python -m bench.overload", description=__doc__)
     parser.add_argument("--seconds", type=float, default=10.0, help="how long each rate is offered")
-    parser.add_argument("--host", choices=available(), help="one host alone")
+    parser.add_argument("--host", nargs="*", choices=available(), help="instead of all that can run here")
+    parser.add_argument("--call", nargs="*", choices=CALLS, default=["unary"])
+    parser.add_argument("--shape", nargs="*", choices=list(SHAPES), default=list(SHAPES))
+    parser.add_argument("--members", type=int, nargs="*", choices=range(1, MOST_MEMBERS + 1), default=[1], metavar="N")
     parser.add_argument("--times", type=float, nargs="*", default=MULTIPLES, help="multiples of the peak")
-    parser.add_argument("--offer", help=argparse.SUPPRESS)
+    parser.add_argument("--deadline", type=float, default=2.0, help="of each call, in seconds")
+    parser.add_argument("--limited", action="store_true", help="let those who flood have the default limits")
+    parser.add_argument("--after", type=float, default=10.0, help="seconds until memory is looked at again")
+    parser.add_argument("--json", type=Path, help="write the results into this file, too")
     arguments = parser.parse_args()
+    if problem := load.missing():
+        sys.exit(problem)
+    shapes = [SHAPES[name] for name in arguments.shape]
+    every = itertools.product(arguments.call, shapes, arguments.members, arguments.times)
     configure_logging("warning")
-    if arguments.offer:
-        address, port, token, users, blocks, rate, seconds = json.loads(arguments.offer)
-        outcome = uvloop.run(offer((address, port), token, Shape(users, blocks), rate, seconds))
-        sys.stdout.write(json.dumps(asdict(outcome)))
-        return
-    hosts = available()[::-1]
-    console.print(
-        uvloop.run(overload([arguments.host] if arguments.host else hosts, arguments.times, arguments.seconds))
-    )
+    uvloop.run(bench(arguments.host or available()[::-1], [Case(*each) for each in every], arguments))
 
 
 if __name__ == "__main__":

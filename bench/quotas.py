@@ -18,11 +18,14 @@ from instantaudience_server.store.interface import Quota
 from instantaudience_server.store.keys import quota_key
 from instantaudience_server.telemetry import configure_logging
 from redis.asyncio import RedisCluster
+from rich.console import Console
 from rich.table import Table
 
-from bench.__main__ import Service, console, running_service, signed_in
 from bench.flood import Flood, Result, flood
+from bench.service import Service, running_service, signed_in
 from bench.workload import write_members
+
+console = Console(width=130)
 
 WORKERS = 4
 CONNECTIONS = 16
@@ -92,13 +95,12 @@ def report(host_mode: str, results: list[tuple[str, Result, Result]]) -> tuple[T
 async def bench(seconds: float) -> bool:
     """All hosts, one after the other."""
     kept = True
-    hosts = available()[::-1]
     async with AsyncExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="instant-audience-bench-")))
         cluster = EmbeddedCluster(directory / "data")
         await cluster.start()
         stack.push_async_callback(cluster.stop)
-        for host_mode in hosts:
+        for host_mode in available()[::-1]:
             console.print(f"… starting the host {host_mode}")
             async with running_service(
                 host_mode,

@@ -1,23 +1,22 @@
 """`python -m bench.reports`: reports of two weeks in which every hour is filled, while the same member writes.
 
-For each host: the writes' throughput alone; each kind of report, asked for at random moments, while writes run at half
+For each host: the writes' throughput alone; each kind of report, asked for at a steady rate, while writes run at half
 of that; and the writes' throughput while a thousand reports a second are asked for. Callers, service and cluster share
-the machine's processors, so what reports cost is taken from the writes, and bursts of writes (h2load sends every 10 ms)
-delay reports. It needs h2load (Debian's nghttp2-client).
+the machine's processors, so what reports cost is taken from the writes.
 """
 
 import argparse
 import asyncio
-import itertools
 import random
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import httpx
 import uvloop
 from instantaudience.v1 import usage_pb2
 from instantaudience_server.clock import MS_PER_HOUR
@@ -30,13 +29,15 @@ from instantaudience_server.store.usage_store import ClusterUsageStore
 from instantaudience_server.telemetry import configure_logging
 from instantaudience_server.transport.framing import frame
 from instantaudience_server.usage.spans import DEFAULT_HOURS
+from rich.console import Console
 from rich.table import Table
 
-from bench import h2load
-from bench.__main__ import Address, Service, console, running_service, signed_in
-from bench.http2 import Http2Connection, LoadError, encode_headers
-from bench.load import GRPC, JSON, UNARY, call_headers
-from bench.workload import SEGMENTS, Shape, request_bodies, write_members
+from bench import load
+from bench.load import Address, Lane, Outcome, Request
+from bench.service import Service, running_service, signed_in
+from bench.workload import SEGMENTS, Shape, write_members
+
+console = Console(width=130)
 
 LINES = {"full": 200, "some": 10}
 """Lines of each kind that each hour of a member has, by member; each has a user of its name."""
@@ -45,8 +46,7 @@ SHAPE = Shape(1, 2)
 REST = "/rt-segment-processed"
 USAGE = "/instantaudience.v1.UsageService/GetUsage"
 WRITERS, WRITES_IN_FLIGHT, READERS = 64, 8, 10
-WARMUP_SECONDS, LAST_SECONDS = 1.0, 1.0
-"""Before calls count, and for answers that are still under way."""
+DEADLINE_SECONDS = 5.0
 SEED = 5
 FILL_SECONDS = 60.0
 
@@ -66,17 +66,13 @@ class Kind:
         """Whether it is asked for over gRPC."""
         return self.path == USAGE
 
-    @property
-    def body(self) -> bytes | None:
-        """What is sent; None where nothing is."""
-        if not self.is_grpc:
-            return None
-        return frame(usage_pb2.GetUsageRequest(without_lines=True).SerializeToString())
-
-    def headers(self, token: str) -> dict[str, str]:
-        """Those of a call."""
-        headers = call_headers(token, GRPC if self.is_grpc else JSON)
-        return headers | {"accept-encoding": "gzip"} if self.gzip else headers
+    def request(self) -> Request:
+        """What is sent."""
+        if self.is_grpc:
+            fields = {"content-type": "application/grpc", "te": "trailers"}
+            message = usage_pb2.GetUsageRequest(without_lines=True)
+            return Request("POST", self.path, fields, frame(message.SerializeToString()))
+        return Request("GET", self.path, {"accept-encoding": "gzip"} if self.gzip else {})
 
     def address(self, service: Service) -> Address:
         """Where it goes."""
@@ -94,20 +90,6 @@ KINDS = (
 )
 MANY = 1000
 """Reports a second that must not slow the writes. With all lines they would be 14 GB a second: most are refused."""
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """What a run showed: calls a second, bytes of an answer, latencies in ms.
-
-    `first_ms` is how long a worker took that had no hour in its memory: not among the others.
-    """
-
-    rate: float
-    answer_bytes: int
-    p50_ms: float
-    p99_ms: float
-    first_ms: float = 0.0
 
 
 def lines(ids: random.Random, count: int) -> Lines:
@@ -143,149 +125,94 @@ async def fill(url: str) -> None:
 
 
 class Caller:
-    """Asks a service for reports and writes, through h2load."""
+    """Asks a service for reports, and writes."""
 
-    def __init__(self, service: Service, tokens: dict[str, str], directory: Path, seconds: float) -> None:
+    def __init__(self, service: Service, tokens: Mapping[str, str], seconds: float) -> None:
         self._service = service
         self._tokens = tokens
-        self._directory = directory
         self._seconds = seconds
-        self._timing = asyncio.Lock()
-        """Held while this process times reports: nothing else may take its time."""
 
-    async def write(self, member: str, a_second: float | None = None) -> Run:
-        """Write small calls: as fast as they are answered, or at a rate."""
-        headers = call_headers(self._tokens[member], GRPC)
-        sizes = [f"--clients={WRITERS}", f"--max-concurrent-streams={WRITES_IN_FLIGHT}"]
-        if a_second is not None:
-            sizes.append(f"--rps={a_second / WRITERS:.2f}")
-        return await self._drive(self._service.grpc, UNARY, headers, sizes, request_bodies(SHAPE)[0])
+    async def write(self, member: str) -> Outcome:
+        """Write small calls as fast as they are answered."""
+        return (await self._drive(self._writes(member))).lanes["writes"].checked()
 
-    async def report(self, kind: Kind) -> Run:
-        """Ask for many reports; those that are answered count."""
-        sizes = [f"--clients={READERS}", "--max-concurrent-streams=100", f"--rps={MANY / READERS:.2f}"]
-        sizes += ["--window-bits=24", "--connection-window-bits=24"]
-        headers = kind.headers(self._tokens[kind.member])
-        return await self._drive(kind.address(self._service), kind.path, headers, sizes, kind.body, some_fail=True)
+    async def report_beside_writes(self, kind: Kind, writes_a_second: float) -> tuple[Outcome, Outcome]:
+        """Reports at their kind's rate and writes at a rate; what became of both."""
+        lanes = (
+            await self._drive(self._writes(kind.member, writes_a_second), self._reports(kind, kind.a_second))
+        ).lanes
+        return lanes["writes"].checked(some_refused=True), lanes["reports"].checked(some_refused=True)
 
-    async def report_paced(self, kind: Kind) -> Run:
-        """Ask for reports at random moments (a Poisson process), whether earlier ones are answered or not."""
-        async with self._timing:
-            return await self._report_paced(kind)
+    async def report_much(self, kind: Kind) -> tuple[Outcome, Outcome]:
+        """Many reports, most of which are refused, and writes as fast as they are answered; what became of both."""
+        lanes = (await self._drive(self._writes(kind.member), self._reports(kind, MANY))).lanes
+        return lanes["writes"].checked(some_refused=True), lanes["reports"].checked(some_refused=True)
 
-    async def _report_paced(self, kind: Kind) -> Run:
-        headers = kind.headers(self._tokens[kind.member]) | {
-            ":method": "POST" if kind.is_grpc else "GET",
-            ":scheme": "http",
-            ":path": kind.path,
-            ":authority": "bench",
-        }
-        block, address = encode_headers(dict(sorted(headers.items()))), kind.address(self._service)
-        loop, latencies, sizes = asyncio.get_running_loop(), list[int](), list[int]()
-        connections = [(await loop.create_connection(Http2Connection, *address))[1] for _ in range(READERS)]
-        moments = random.Random(SEED)
+    async def first_ms(self, kind: Kind) -> float:
+        """The longest that one report takes, asked for on connections that lead to every worker.
 
-        def send(connection: Http2Connection, due: float) -> asyncio.Future[None]:
-            answered: asyncio.Future[None] = loop.create_future()
+        The first is the longest: its worker has no hour in its memory.
+        """
+        longest = 0.0
+        for _ in range(READERS):
+            started = time.perf_counter()
+            await self._report_once(kind)
+            longest = max(longest, time.perf_counter() - started)
+        return longest * 1000
 
-            def ended(_: dict[str, str]) -> None:
-                latencies.append(int((time.perf_counter() - due) * 1e6))
-                answered.set_result(None)
+    async def _report_once(self, kind: Kind) -> None:
+        host, port = kind.address(self._service)
+        request = kind.request()
+        headers = {"accept-encoding": "identity", "authorization": self._tokens[kind.member]} | dict(request.fields)
+        async with httpx.AsyncClient(base_url=f"http://{host}:{port}", http1=False, http2=True) as client:
+            answer = await client.request(request.method, request.path, headers=headers, content=request.body)
+            answer.raise_for_status()
 
-            stream = connection.open(block, lambda data: sizes.append(len(data)), ended)
-            connection.send(stream, kind.body or b"", end=True)
-            return answered
+    async def _drive(self, *lanes: Lane) -> load.Report:
+        return await load.drive(*lanes, seconds=self._seconds)
 
-        try:
-            await asyncio.sleep(WARMUP_SECONDS)
-            for connection in connections:  # they lead to every worker
-                await send(connection, time.perf_counter())
-            first_ms = max(latencies) / 1000
-            latencies.clear()
-            sizes.clear()
-            due = time.perf_counter()
-            ends = due + self._seconds
-            for connection in itertools.cycle(connections):
-                await asyncio.sleep(due - time.perf_counter())
-                send(connection, due)
-                due += moments.expovariate(kind.a_second)
-                if due > ends:
-                    break
-            await asyncio.sleep(LAST_SECONDS)
-            for connection in connections:
-                if connection.failure.done():
-                    connection.failure.result()
-        finally:
-            for connection in connections:
-                connection.close()
-        return replace(_run(sum(sizes), latencies, self._seconds), first_ms=first_ms)
+    def _writes(self, member: str, a_second: float | None = None) -> Lane:
+        lane = Lane("writes", self._service.grpc, "unary", [self._tokens[member]], SHAPE, WRITERS, WRITES_IN_FLIGHT)
+        if a_second is None:
+            return lane
+        return replace(lane, per_second=a_second, deadline_seconds=DEADLINE_SECONDS)
 
-    async def _drive(
-        self,
-        address: Address,
-        path: str,
-        headers: dict[str, str],
-        sizes: list[str],
-        body: bytes | None = None,
-        *,
-        some_fail: bool = False,
-    ) -> Run:
-        with tempfile.TemporaryDirectory(dir=self._directory) as directory:
-            data, log = Path(directory, "body"), Path(directory, "log")
-            argv = ["h2load", f"--duration={self._seconds:.0f}", f"--warm-up-time={h2load.WARMUP_SECONDS}"]
-            argv += ["--threads=1", f"--log-file={log}", *sizes]
-            argv += [f"--header={name}: {value}" for name, value in headers.items()]
-            if body is not None:
-                await asyncio.to_thread(data.write_bytes, body)
-                argv.append(f"--data={data}")
-            url = f"http://{address[0]}:{address[1]}{path}"
-            process = await asyncio.create_subprocess_exec(*argv, url, stdout=asyncio.subprocess.PIPE)
-            said, _ = await process.communicate()
-            async with self._timing:
-                lines = (await asyncio.to_thread(log.read_bytes)).splitlines()
-        answers, text = [line.split(b"\t") for line in lines], said.decode()
-        latencies = [int(latency) for _, status, latency in answers if status == b"200"]
-        if not latencies or (" 0 failed, 0 errored, 0 timeout" not in text and not some_fail):
-            raise LoadError(f"h2load says: {text}")
-        received = next(line for line in text.splitlines() if line.startswith("traffic:"))
-        return _run(int(received.rpartition("(")[2].partition(")")[0]), latencies, self._seconds)
-
-
-def _run(received_bytes: int, latencies: list[int], seconds: float) -> Run:
-    """What the latencies (in µs) of `seconds` show."""
-    ordered = sorted(latencies)
-    return Run(
-        len(ordered) / seconds,
-        received_bytes // len(ordered),
-        ordered[len(ordered) // 2] / 1000,
-        ordered[len(ordered) * 99 // 100] / 1000,
-    )
+    def _reports(self, kind: Kind, a_second: float) -> Lane:
+        return Lane(
+            "reports",
+            kind.address(self._service),
+            kind.request(),
+            [self._tokens[kind.member]],
+            connections=READERS,
+            per_second=a_second,
+            deadline_seconds=DEADLINE_SECONDS,
+        )
 
 
 async def measure(caller: Caller) -> tuple[Table, Table]:
     """What reports take beside writes, and what they take from the writes."""
     await caller.write("full")
-    alone = {name: await caller.write(name) for name in LINES}
+    alone = {name: (await caller.write(name)).ok_per_second for name in LINES}
     # Large ones are few: a worker sends of a member's 16 MB a second.
     latencies = Table("report of two weeks", "bytes", "a second", "first ms", "p50 ms", "p99 ms", "writes/s", "p99 ms")
     for kind in KINDS:
         console.print(f"… {kind.name}, writes at half load")
-        half = alone[kind.member].rate / 2
-        writes, reports = await asyncio.gather(caller.write(kind.member, half), caller.report_paced(kind))
-        cells = (f"{reports.answer_bytes:,}", f"{reports.rate:,.0f}", f"{reports.first_ms:.1f}")
-        cells += (f"{reports.p50_ms:.1f}", f"{reports.p99_ms:.1f}")
-        latencies.add_row(kind.name, *cells, f"{writes.rate:,.0f}", f"{writes.p99_ms:.1f}")
+        first_ms = await caller.first_ms(kind)
+        writes, reports = await caller.report_beside_writes(kind, alone[kind.member] / 2)
+        cells = (f"{reports.body_bytes / reports.calls:,.0f}", f"{reports.ok_per_second:,.0f}", f"{first_ms:.1f}")
+        cells += (f"{reports.answered_ms.p50:.1f}", f"{reports.answered_ms.p99:.1f}")
+        latencies.add_row(kind.name, *cells, f"{writes.ok_per_second:,.0f}", f"{writes.answered_ms.p99:.1f}")
     rates = Table(f"{MANY:,} reports a second", "answered/s", "p99 ms", "writes/s", "without", "ratio")
     for kind in KINDS:
         console.print(f"… {kind.name}, {MANY:,} a second, writes at full load")
-        writes, reports = await asyncio.gather(caller.write(kind.member), caller.report(kind))
-        before = alone[kind.member].rate
-        cells = (f"{reports.rate:,.0f}", f"{reports.p99_ms:.1f}", f"{writes.rate:,.0f}", f"{before:,.0f}")
-        rates.add_row(kind.name, *cells, f"{writes.rate / before:.2f}")
+        writes, reports = await caller.report_much(kind)
+        before, rate = alone[kind.member], writes.ok_per_second
+        cells = (f"{reports.ok_per_second:,.0f}", f"{reports.answered_ms.p99:.1f}", f"{rate:,.0f}", f"{before:,.0f}")
+        rates.add_row(kind.name, *cells, f"{rate / before:.2f}")
     return latencies, rates
 
 
-async def bench(seconds: float, hosts: Sequence[str]) -> None:
+async def bench(seconds: float, host_modes: Sequence[str]) -> None:
     """The hosts, one after the other."""
     async with AsyncExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="instant-audience-bench-")))
@@ -294,11 +221,11 @@ async def bench(seconds: float, hosts: Sequence[str]) -> None:
         stack.push_async_callback(cluster.stop)
         console.print(f"… filling {DEFAULT_HOURS} hours of {len(LINES)} members")
         await fill(cluster.url)
-        for host_mode in hosts:
+        for host_mode in host_modes:
             console.print(f"… starting the host {host_mode}")
             async with running_service(host_mode, cluster.url, directory, tuple(LINES), write=write_members) as service:
                 tokens = {name: await signed_in(service.http, name, service.password) for name in LINES}
-                for table in await measure(Caller(service, tokens, directory, seconds)):
+                for table in await measure(Caller(service, tokens, seconds)):
                     table.title = f"host {host_mode}"
                     console.print(table)
 
@@ -309,11 +236,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0, help="how long each measurement takes")
     parser.add_argument("--host", choices=available(), help="one host alone")
     arguments = parser.parse_args()
-    if not h2load.is_installed():
-        sys.exit("h2load is not on PATH: install Debian's nghttp2-client")
-    hosts = available()[::-1]
+    if problem := load.missing():
+        sys.exit(problem)
     configure_logging("warning")
-    uvloop.run(bench(arguments.seconds, (arguments.host,) if arguments.host else hosts))
+    uvloop.run(bench(arguments.seconds, (arguments.host,) if arguments.host else available()[::-1]))
 
 
 if __name__ == "__main__":

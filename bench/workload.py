@@ -1,13 +1,10 @@
-"""What is sent: the same users and segments, as commands for the nodes, as gRPC messages and as JSON."""
+"""What is sent: users and segments as commands for the nodes. The load generator sends the same (`workload.rs`)."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from instantaudience.v1 import audience_pb2 as pb
-from instantaudience_server.transport.framing import frame
 
 SEGMENTS = range(1, 201)
 """The segments of the benchmark's catalog."""
@@ -83,37 +80,3 @@ def write_members(
         "segments": [{"id": segment_id, "member_id": 1} for segment_id in SEGMENTS],
     }
     path.write_text(yaml.safe_dump(content))
-
-
-def request_bodies(shape: Shape) -> list[bytes]:
-    """The calls as gRPC messages, with their length prefix."""
-    bodies = []
-    for call in shape.calls():
-        request = pb.ApplySegmentsRequest()
-        for user_id, blocks in call:
-            user = request.rt_segment.add(user_id=user_id)
-            for segment_id, value in blocks:
-                user.seg_block.add(seg_id=segment_id, value=value, expiration=EXPIRATION_MINUTES)
-        bodies.append(frame(request.SerializeToString()))
-    return bodies
-
-
-def json_bodies(shape: Shape) -> list[bytes]:
-    """The calls as JSON."""
-    return [
-        json.dumps(
-            {
-                "rt_segment": [
-                    {
-                        "user_id": user_id,
-                        "seg_block": [
-                            {"seg_id": segment_id, "value": value, "expiration": EXPIRATION_MINUTES}
-                            for segment_id, value in blocks
-                        ],
-                    }
-                    for user_id, blocks in call
-                ]
-            }
-        ).encode()
-        for call in shape.calls()
-    ]

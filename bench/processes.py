@@ -1,0 +1,44 @@
+"""What processes take of the machine, from /proc."""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+def tree(pid: int) -> set[int]:
+    """A process, its children, theirs, and so on."""
+    children: dict[int, list[int]] = {}
+    for child, fields in _stats():
+        children.setdefault(int(fields[1]), []).append(child)
+    found, unseen = {pid}, [pid]
+    while unseen:
+        below = children.get(unseen.pop(), [])
+        found.update(below)
+        unseen.extend(below)
+    return found
+
+
+def processor_seconds(pids: Iterable[int]) -> float:
+    """What they have taken of the processors so far; the ended children of theirs too."""
+    wanted = set(pids)
+    return sum(sum(map(int, fields[11:15])) for pid, fields in _stats() if pid in wanted) / TICKS_PER_SECOND
+
+
+def resident_bytes(pids: Iterable[int]) -> int:
+    """Their memory; what they share counts in each."""
+    wanted = set(pids)
+    return sum(int(fields[21]) for pid, fields in _stats() if pid in wanted) * PAGE_BYTES
+
+
+def _stats() -> Iterator[tuple[int, list[str]]]:
+    """Of each process, the fields of its `stat` from the third on (proc(5))."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                text = (entry / "stat").read_text()
+            except OSError:
+                continue
+            yield int(entry.name), text.rpartition(")")[2].split()

@@ -1,0 +1,79 @@
+"""The service under test, in processes of its own."""
+
+import asyncio
+import re
+import secrets
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from bench.load import Address
+from bench.workload import USERNAME, write_catalog
+
+PASSWORD = f"Bench-1-{secrets.token_hex()}"
+"""Of all accounts: services that share a cluster share its catalog, which has the passwords of the first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Where a service under test listens, its accounts' password, and its first process."""
+
+    http: Address
+    grpc: Address
+    token: str
+    password: str
+    pid: int
+
+
+@asynccontextmanager
+async def running_service(
+    host_mode: str,
+    redis: str,
+    directory: Path,
+    usernames: Sequence[str] = (USERNAME,),
+    *,
+    arguments: Sequence[str] = (),
+    write: Callable[[Path, str, Sequence[str]], None] = write_catalog,
+) -> AsyncIterator[Service]:
+    """The service on free ports, with a catalog of its own; the first of its accounts has signed in."""
+    catalog_file = directory / f"{host_mode}.yaml"
+    write(catalog_file, PASSWORD, usernames)
+    argv = [sys.executable, "-m", "instantaudience_server", "serve", "--host-mode", host_mode, "--redis", redis]
+    argv += ["--http-port", "0", "--grpc-port", "0", "--catalog", str(catalog_file), *arguments]
+    async with running(argv, directory / f"{host_mode}.log") as (http, grpc, pid):
+        yield Service(http, grpc, await signed_in(http, usernames[0], PASSWORD), PASSWORD, pid)
+
+
+@asynccontextmanager
+async def running(argv: Sequence[str], log: Path) -> AsyncIterator[tuple[Address, Address, int]]:
+    """A server that says on two lines where it listens, for HTTP and for gRPC; and its process."""
+    with log.open("wb") as errors:
+        process = await asyncio.create_subprocess_exec(*argv, stdout=subprocess.PIPE, stderr=errors)
+    try:
+        assert process.stdout is not None
+        http = _address(await process.stdout.readline(), log)
+        grpc = _address(await process.stdout.readline(), log)
+        yield http, grpc, process.pid
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.communicate()
+
+
+async def signed_in(http: Address, username: str, password: str) -> str:
+    """A token of this account."""
+    async with httpx.AsyncClient(base_url=f"http://{http[0]}:{http[1]}") as client:
+        answer = await client.post("/auth", json={"auth": {"username": username, "password": password}})
+    return str(answer.raise_for_status().json()["response"]["token"])
+
+
+def _address(line: bytes, log: Path) -> Address:
+    found = re.search(r"([\d.]+):(\d+)$", line.decode().strip())
+    if found is None:
+        sys.exit(f"it did not start:\n{log.read_text()}")
+    return found[1], int(found[2])

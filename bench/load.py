@@ -16,7 +16,8 @@ from typing import Any
 
 from bench.workload import FIRST_USER, POOL, Shape
 
-CRATE = Path(__file__).parents[1] / "server" / "native" / "load"
+WORKSPACE = Path(__file__).parents[1] / "server" / "native"
+CRATE = "instantaudience-load"
 WARMUP_SECONDS = 1.0
 
 Address = tuple[str, int]
@@ -148,10 +149,10 @@ def missing() -> str | None:
 def _binary() -> Path:
     if problem := missing():
         raise LoadError(problem)
-    argv = ["cargo", "build", "--quiet", "--release", "--manifest-path", str(CRATE / "Cargo.toml")]
-    if subprocess.run(argv, check=False).returncode:
+    argv = ["cargo", "build", "--quiet", "--locked", "--release", "--package", CRATE]
+    if subprocess.run(argv, cwd=WORKSPACE, check=False).returncode:
         raise LoadError("the load generator could not be built")
-    return CRATE / "target" / "release" / "instant-audience-load"
+    return WORKSPACE / "target" / "release" / CRATE
 
 
 async def drive(*lanes: Lane, seconds: float, warmup_seconds: float = WARMUP_SECONDS) -> Report:

@@ -1,5 +1,5 @@
-"""Which crates the native host is built of: `python tools/crates.py restore` makes Cargo.lock from crates.txt, `write`
-crates.txt from Cargo.lock; `check` fails where they differ.
+"""Which crates the native host and the load generator are built of: `python tools/crates.py restore` makes Cargo.lock
+from crates.txt, `write` crates.txt from Cargo.lock; `check` fails where they differ.
 
 A lock file names the host that crates come from, and no file here may. So git has a list of them, and cargo itself is
 asked where they come from.
@@ -15,8 +15,8 @@ CRATE = Path(__file__).parents[1] / "server/native"
 LOCK, LIST = CRATE / "Cargo.lock", CRATE / "crates.txt"
 LOCK_VERSION = 4
 HEAD = """\
-# Made by `make lock`. Each crate that the native host is built of: its version, the SHA-256 of its package (- for our
-# own), and the crates that it needs in turn.
+# Made by `make lock`. Each crate that the native host and the load generator are built of: its version, the SHA-256 of
+# its package (- for our own), and the crates that it needs in turn.
 """
 Crate = dict[str, Any]
 

@@ -1,0 +1,71 @@
+"""The load generator of the benchmarks, against the whole service: it must count what is answered, and what is not."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from support.service import Service, new_directory, running_service
+
+from bench import load
+from bench.load import Address, Lane, LoadError, Pool, Request
+from bench.service import signed_in
+from bench.workload import USERNAME, Shape, write_catalog
+
+PASSWORD = "Load-Passw0rd!"
+SECONDS, WARMUP_SECONDS = 0.4, 0.1
+GRPC, HTTP = "grpc", "http"
+CALLS = {"unary": GRPC, "stream": GRPC, "rest": HTTP, "rest_http1": HTTP}
+
+
+@pytest.fixture(scope="module")
+async def loaded(host_mode: str) -> AsyncIterator[Service]:
+    """A service with the benchmark's segments."""
+    if reason := load.missing():
+        pytest.skip(f"the load generator cannot be built here: {reason}")
+    async with new_directory() as directory:
+        write_catalog(directory / "bench.yaml", PASSWORD)
+        catalog = f"--catalog={directory / 'bench.yaml'}"
+        async with running_service(directory=directory, host_mode=host_mode, catalog=catalog) as running:
+            yield running
+
+
+@pytest.fixture(scope="module")
+async def token(loaded: Service) -> str:
+    return await signed_in(address(loaded, HTTP), USERNAME, PASSWORD)
+
+
+def address(service: Service, port: str) -> Address:
+    host, _, number = (service.http_address if port == HTTP else service.grpc_address).rpartition(":")
+    return host, int(number)
+
+
+@pytest.mark.parametrize("shape", [Shape(1, 2), Shape(1000, 3)], ids=str)
+@pytest.mark.parametrize("call", CALLS)
+async def test_every_answer_fits_its_call(loaded: Service, token: str, call: str, shape: Shape) -> None:
+    in_flight = 1 if call == "rest_http1" else 4
+    pool = Pool(order="scattered")
+    lane = Lane("all", address(loaded, CALLS[call]), call, [token], shape, 2, in_flight, pool=pool)
+    report = await load.drive(lane, seconds=SECONDS, warmup_seconds=WARMUP_SECONDS)
+    assert report.lanes["all"].checked().answered_ms.p50 > 0
+    assert report.processor_seconds > 0
+
+
+async def test_lanes_are_counted_apart(loaded: Service, token: str) -> None:
+    paced = {"connections": 2, "per_second": 100, "deadline_seconds": 2}
+    lanes = [
+        Lane("good", address(loaded, GRPC), "unary", [token], **paced),
+        Lane("unknown", address(loaded, GRPC), "unary", ["no token"], **paced),
+        Lane("late", address(loaded, GRPC), "unary", [token], **(paced | {"deadline_seconds": 0.001})),
+        Lane("health", address(loaded, HTTP), Request("GET", "/healthz"), [token], **paced),
+    ]
+    report = await load.drive(*lanes, seconds=SECONDS, warmup_seconds=WARMUP_SECONDS)
+    assert {name: outcome.calls for name, outcome in report.lanes.items()} == dict.fromkeys(report.lanes, 40)
+    assert report.lanes["good"].ok == report.lanes["health"].ok == report.lanes["unknown"].failed == 40
+    assert all(reason.startswith("gRPC 16 ") for reason in report.lanes["unknown"].reasons)
+    late = report.lanes["late"]
+    assert late.ok + late.refused + late.late + late.missed == 40
+
+
+async def test_a_plan_that_cannot_be_followed_is_told(loaded: Service, token: str) -> None:
+    lane = Lane("wrong", address(loaded, GRPC), "unary", [token], per_second=1)
+    with pytest.raises(LoadError, match=r"^load: lane wrong: an open loop needs a deadline$"):
+        await load.drive(lane, seconds=1)

@@ -47,11 +47,11 @@ check: setup ## Check format, lint, types, import directions, proto and generate
 	tools/check-generated
 	tools/check-native
 
-bench: setup ## Measure the service against the cluster's own ceiling
+bench: setup ## Measure all hosts against Go (where it is installed) and the cluster's ceiling
 	$(BIN)/python -m bench
 
 format: setup ## Format the code and the proto files
-	! command -v cargo >/dev/null || cargo fmt --manifest-path $(NATIVE)/Cargo.toml
+	! command -v cargo >/dev/null || cargo fmt --all --manifest-path $(NATIVE)/Cargo.toml
 	ruff format .
 	ruff check --fix .
 	buf format --write

@@ -29,7 +29,7 @@ from bench.load import Lane
 from bench.service import Service, running_service
 from bench.workload import Shape
 
-console = Console(width=100)
+console = Console(width=110)
 
 GO = "go"
 
@@ -107,7 +107,7 @@ async def measure(
 
 def new_table() -> Table:
     """The table without rows."""
-    table = Table(title="Calls a second, one cluster, one run", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(title="Calls a second, one cluster, one run", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading in ("load", "who"):
         table.add_column(heading, no_wrap=True)
     for heading in ("calls/s", "of Go", "of ceiling", "p50 ms", "p99 ms", "µs", "nodes µs", "load µs"):

@@ -5,7 +5,8 @@ use crate::hpack::Head;
 use crate::plan::{Call, Lane};
 use crate::workload::{self, PREFIX_BYTES};
 
-const UNFIT: &str = "an answer does not fit its call";
+/// Of an answer that does not fit its call, so many bytes are told.
+const TOLD_BYTES: usize = 80;
 
 /// How a call ended.
 #[derive(Debug)]
@@ -68,7 +69,7 @@ impl Judge {
             Ending::Message(message) if *message == self.whole_message => (Verdict::Ok, String::new()),
             Ending::Message(message) => match error_of(message) {
                 Some(status) => (verdict_of_grpc(status), format!("gRPC {status} in a stream")),
-                None => (Verdict::Failed, UNFIT.into()),
+                None => (Verdict::Failed, unfit(message)),
             },
             Ending::Reset(code @ (error::REFUSED_STREAM | error::ENHANCE_YOUR_CALM)) => {
                 (Verdict::Refused, format!("reset {code}"))
@@ -85,7 +86,7 @@ impl Judge {
             0 if self.call == Call::Other || body.get(PREFIX_BYTES..) == Some(&self.whole_message) => {
                 (Verdict::Ok, String::new())
             }
-            0 => (Verdict::Failed, UNFIT.into()),
+            0 => (Verdict::Failed, unfit(body)),
             _ => (verdict_of_grpc(status), format!("gRPC {status} {message}").trim_end().to_owned()),
         }
     }
@@ -95,7 +96,7 @@ impl Judge {
             200 if self.call == Call::Other || self.is_rest() && self.is_whole_json(body) => {
                 return (Verdict::Ok, String::new());
             }
-            200 => return (Verdict::Failed, UNFIT.into()),
+            200 => return (Verdict::Failed, unfit(body)),
             429 | 503 => Verdict::Refused,
             504 => Verdict::Late,
             _ => Verdict::Failed,
@@ -112,6 +113,10 @@ impl Judge {
         // Go puts spaces where it likes.
         text.contains(&self.whole_json) || text.split_ascii_whitespace().collect::<String>().contains(&self.whole_json)
     }
+}
+
+fn unfit(body: &[u8]) -> String {
+    format!("an answer does not fit its call: {}", body[..body.len().min(TOLD_BYTES)].escape_ascii())
 }
 
 /// UNAVAILABLE and RESOURCE_EXHAUSTED are refusals; DEADLINE_EXCEEDED is late.

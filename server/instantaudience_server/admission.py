@@ -15,13 +15,14 @@ from instantaudience_server.metrics import ADMISSION_REFUSALS
 MOST_RUNNING = 64
 """Calls that run at once. More would not be served sooner: one after the other has the processor."""
 SLOW_SECONDS = 0.1
-"""A call that runs longer waits for others, mostly for the cluster. It has its place no longer: calls that need another
-part of the cluster are served meanwhile."""
+"""A call that runs longer, and is overtaken by more than `MOST_RUNNING` others, or by nobody because none has ended for
+so long, waits for a part of the cluster. It has its place no longer: calls that need another part are served meanwhile.
+Where all calls take long, and end one after the other, it is the service that is slow: more of them would not help."""
 MOST_UNDER_WAY = 5000
 """Calls that run, slow ones included."""
 MOST_WAITING = 1000
 """Calls that wait for their turn."""
-PATIENCE_SHARE = 0.25
+PATIENCE_SHARE = 0.2
 PATIENCE_SECONDS = 1.0
 """How long a call waits for its turn: so much of the time it had when it came in, and at most so long."""
 FEW = 8
@@ -41,10 +42,11 @@ class Ticket:
     `takes_room` of what `Admission.room` tells: requests of streams do not, nor does what runs slowly.
     """
 
-    __slots__ = ("member_id", "running", "since", "takes_room", "turn", "until")
+    __slots__ = ("ended_before", "member_id", "running", "since", "takes_room", "turn", "until")
 
     def __init__(self, member_id: int, since: float, until: float) -> None:
         self.takes_room = False
+        self.ended_before = 0
         self.member_id = member_id
         self.since = since
         self.until = until
@@ -62,6 +64,10 @@ class Admission:
         self._under_way = 0
         self._waiting = 0
         self._taking_room = 0
+        self._ended = self._ended_at_look = 0
+        """How many calls have ended, now and when it was looked last."""
+        self._progress = self._loop.time()
+        """When it was seen last that one had."""
         self._under_way_of: dict[int, int] = {}
         """Of each member that has any."""
         self._started: deque[Ticket] = deque()
@@ -121,6 +127,7 @@ class Admission:
     def leave(self, ticket: Ticket) -> None:
         """The call has ended."""
         self._give_room_back(ticket)
+        self._ended += 1
         self._under_way -= 1
         left = self._under_way_of[ticket.member_id] - 1
         if left:
@@ -130,7 +137,8 @@ class Admission:
         if ticket.running:
             ticket.running = False
             self._running -= 1
-        self._take_turns()
+        if self._queues:
+            self._take_turns()
 
     def late(self) -> AudienceError:
         """Why a call fails that came here when its time was over, or nearly."""
@@ -159,6 +167,7 @@ class Admission:
         self._under_way += 1
         self._under_way_of[ticket.member_id] = self._under_way_of.get(ticket.member_id, 0) + 1
         ticket.running = True
+        ticket.ended_before = self._ended
         self._started.append(ticket)
         self._arm()
 
@@ -205,8 +214,10 @@ class Admission:
         """Refuse who has waited too long, and take the place of who runs slowly."""
         self._look = None
         now = self._loop.time()
+        if self._ended != self._ended_at_look or not self._under_way:
+            self._ended_at_look, self._progress = self._ended, now
         started = self._started
-        while started and (not started[0].running or now - started[0].since > SLOW_SECONDS):
+        while started and (not started[0].running or self._waits(started[0], now)):
             ticket = started.popleft()
             self._give_room_back(ticket)
             if ticket.running:
@@ -223,6 +234,11 @@ class Admission:
             self._keep(member_id, deque(ticket for ticket in queue if ticket not in late))
         if started or self._queues:
             self._arm()
+
+    def _waits(self, ticket: Ticket, now: float) -> bool:
+        """Whether a call waits for something that not all do."""
+        stuck = now - self._progress > SLOW_SECONDS or self._ended - ticket.ended_before > MOST_RUNNING
+        return stuck and now - ticket.since > SLOW_SECONDS
 
     def _forget(self, ticket: Ticket) -> None:
         """The caller of a waiting call has left, perhaps just when its turn came."""

@@ -129,6 +129,33 @@ async def test_a_slow_call_makes_room(admission: Admission, monkeypatch: pytest.
     assert states(await entering(admission, *[FLOOD] * 3)) == ["runs", "runs", "waits"]
 
 
+async def test_where_all_calls_are_slow_no_more_run(admission: Admission, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They end one after the other, each later than a slow call would."""
+    monkeypatch.setattr(module, "SLOW_SECONDS", 0.05)
+    monkeypatch.setattr(module, "MOST_WAITING", 20)
+    tasks = await entering(admission, *[FLOOD] * 12)
+    for ended in range(10):
+        await asyncio.sleep(0.04)
+        assert states(tasks) == ["runs"] * (ended + 2) + ["waits"] * (10 - ended)
+        admission.leave(await tasks[ended])
+        await turns()
+
+
+async def test_a_slow_call_that_others_overtake_makes_room(
+    admission: Admission, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SLOW_SECONDS", 0.05)
+    monkeypatch.setattr(module, "MOST_WAITING", 20)
+    slow, *tasks = await entering(admission, FLOOD, *[NEIGHBOUR] * 10)
+    for ended in range(4):
+        await asyncio.sleep(0.03)
+        admission.leave(await tasks[ended])
+        await turns()
+    await asyncio.sleep(0.03)
+    assert states(tasks) == ["runs"] * 6 + ["waits"] * 4
+    admission.leave(await slow)
+
+
 async def test_a_host_is_told_how_much_room_there_is(admission: Admission, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its own calls take room, whether they run or wait; requests of streams do not."""
     assert admission.room == 2

@@ -100,7 +100,7 @@ class Applying:
         """Read the posts that may be applied."""
         now_ms = self._clock.now_ms()
         posts = batch.posts
-        ahead = max([post.size_bytes for post in posts]) <= READ_AHEAD_BYTES
+        ahead = not decisions.done() and max([post.size_bytes for post in posts]) <= READ_AHEAD_BYTES
         reads: Sequence[Read] = await self._read_posts(posts, batch, caller, now_ms) if ahead else ()
         admitted = _admitted(posts, await decisions)
         batch.overdue_text = NOT_WRITTEN

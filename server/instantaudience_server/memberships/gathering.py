@@ -19,7 +19,7 @@ MOST_BYTES = 2**18
 """What a batch holds, at most (but one post may have more): it is read in a few milliseconds, and others get their
 turn. What is left over is taken in the next turn, when every other caller has had a batch too."""
 SLOW_SECONDS = 0.05
-"""When it is looked which posts of a batch need not wait for the others any longer."""
+"""How often it is looked which posts of a batch need not wait for the others any longer."""
 
 
 class Gathering:
@@ -51,7 +51,8 @@ class Gathering:
     def fail_overdue(self, now: float) -> None:
         """Fail the posts whose deadline is over, unless their batch's is over too: that is noticed where it waits."""
         for batch in self._batches.values():
-            if batch.settle is not None and now - batch.began > SLOW_SECONDS:
+            if batch.settle is not None and now > batch.settle_from:
+                batch.settle_from = now + SLOW_SECONDS
                 batch.settle()
             if now < batch.deadline:
                 for post in batch.posts:
@@ -76,7 +77,7 @@ class Gathering:
                     self._loop.call_soon(self._flush)
                 self._queues[name, in_order] = caller, posts
             if taken:
-                batch = Batch(taken, self._loop.time(), UNANSWERED)
+                batch = Batch(taken, self._loop.time() + SLOW_SECONDS, UNANSWERED)
                 task = self._loop.create_task(self._run(batch, caller, in_order))
                 self._batches[task] = batch
                 task.add_done_callback(self._batches.__delitem__)

@@ -81,17 +81,17 @@ class AwaitedPost(Post):
 
 
 class Batch:
-    """Posts of one caller that are carried out together, in the order they came, and when that `began`.
+    """Posts of one caller that are carried out together, in the order they came.
 
     `overdue_text` says what is known of a post whose deadline is over. `settle` gives those their results that have not
-    to wait for the others; it is called now and then, where the batch takes long.
+    to wait for the others; it is called now and then, from `settle_from` on (a time of the event loop's clock).
     """
 
-    __slots__ = ("began", "deadline", "overdue_text", "posts", "settle")
+    __slots__ = ("deadline", "overdue_text", "posts", "settle", "settle_from")
 
-    def __init__(self, posts: Sequence[Post], began: float, overdue_text: str) -> None:
+    def __init__(self, posts: Sequence[Post], settle_from: float, overdue_text: str) -> None:
         self.posts = posts
-        self.began = began
+        self.settle_from = settle_from
         self.deadline = max([post.deadline for post in posts])
         self.overdue_text = overdue_text
         self.settle: Callable[[], None] | None = None

@@ -31,6 +31,8 @@ from instantaudience_server.transport.status import Failure, describe
 EXTENSION = "instantaudience_native"
 CONNECTION_SECONDS = 60.0
 """At this age a connection is asked to end, as the gateway does it."""
+PATIENCE_SECONDS = 0.4
+"""How long a call waits for its turn here, at most: unless there are too many, it has had it long before."""
 COUNT_SECONDS = 0.5
 """How often it is counted what the host has refused."""
 
@@ -69,7 +71,7 @@ class NativeHost:
 
         self._methods: Sequence[Any] = methods
         self._pipeline = pipeline
-        self._direct = pipeline.direct(self, admission.PATIENCE_SECONDS)
+        self._direct = pipeline.direct(self, PATIENCE_SECONDS)
         self._gathered = {
             index for index, method in enumerate(methods) if isinstance(method, Method) and method.posting is not None
         }
@@ -81,7 +83,7 @@ class NativeHost:
             message_limit_bytes=message_limit_bytes,
             call_timeout_seconds=call_timeout_seconds,
             connection_seconds=connection_seconds,
-            waiting=(admission.MOST_WAITING, admission.PATIENCE_SHARE, admission.PATIENCE_SECONDS),
+            waiting=(admission.MOST_WAITING, admission.PATIENCE_SHARE, PATIENCE_SECONDS),
             refusals=[_trailers(failure) for failure in _refusals()],
         )
         self._tasks: dict[int, asyncio.Task[None]] = {}

@@ -77,14 +77,23 @@ async def test_a_request_full_of_nothing_costs_little() -> None:
     assert len(apply_answer(answer.result).SerializeToString()) < MOST_BYTES
 
 
-@pytest.mark.parametrize(("users", "reason"), [(1, Reason.SYNTAX), (EMPTY_USERS, Reason.RATE_LIMIT_EXCEEDED)])
+@pytest.mark.parametrize(
+    ("users", "at_once", "reason"),
+    [
+        (1, False, Reason.SYNTAX),
+        (1, True, Reason.RATE_LIMIT_EXCEEDED),
+        (EMPTY_USERS, False, Reason.RATE_LIMIT_EXCEEDED),
+    ],
+)
 async def test_a_large_request_is_admitted_before_it_is_read(
-    monkeypatch: pytest.MonkeyPatch, users: int, reason: Reason
+    monkeypatch: pytest.MonkeyPatch, users: int, at_once: bool, reason: Reason
 ) -> None:
-    """A small one is read meanwhile; both are refused, and both hold something that nobody can read."""
-    refused = asyncio.get_running_loop().create_future()
-    refused.set_exception(AudienceError(Reason.RATE_LIMIT_EXCEEDED, "no"))
-    refused.exception()
+    """A small one is read meanwhile, unless the answer is there at once; all of these hold something that nobody can
+    read, and are refused."""
+    loop = asyncio.get_running_loop()
+    refused = loop.create_future()
+    error = AudienceError(Reason.RATE_LIMIT_EXCEEDED, "no")
+    refused.set_exception(error) if at_once else loop.call_later(0.05, refused.set_exception, error)
     monkeypatch.setattr(Quotas, "ask_posts", lambda *_: refused)
     with pytest.raises(AudienceError) as failed:
         await read_async(request_of([piece(1, b"\xff")] + [b""] * users))

@@ -101,9 +101,11 @@ def _cluster(settings: GatewaySettings) -> dict[str, Any]:
         "typed_extension_protocol_options": {
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
                 "@type": http_options,
-                # Calls of different callers share these connections. grpcio drops headers that it cannot read from
-                # the table that both ends keep, and all later calls would go wrong.
-                "explicit_http_config": {"http2_protocol_options": {"hpack_table_size": 0}},
+                # Calls of different callers share these connections. Where many callers leave at once, Envoy would
+                # take the resets that it sends itself for a flood, and break the connection.
+                "explicit_http_config": {
+                    "http2_protocol_options": {"max_outbound_control_frames": 2 * settings.max_active_calls}
+                },
             }
         },
         "load_assignment": {

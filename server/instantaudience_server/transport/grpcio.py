@@ -38,6 +38,9 @@ class GrpcioHost:
         self._server = grpc.aio.server(
             options=[
                 ("grpc.so_reuseport", 1),
+                # Behind the gateway, calls of different callers share a connection. grpcio drops headers that it cannot
+                # read from the table that both ends keep, and all later calls would go wrong: so there is none.
+                ("grpc.http2.hpack_table_size.decoder", 0),
                 ("grpc.max_receive_message_length", message_limit_bytes),
                 ("grpc.max_send_message_length", -1),
                 ("grpc.keepalive_permit_without_calls", 1),

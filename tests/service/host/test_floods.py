@@ -2,12 +2,15 @@
 
 import asyncio
 import json
+import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
-from support.messages import one_user
+from support.framing_peer import Headers, Peer, connected, grpc_headers
+from support.messages import APPLY, one_user
 from support.processes import descendants, needs_proc
 from support.raw_http import answer_to
 from support.service import HOST_MODES, Service, running_service
@@ -32,12 +35,26 @@ async def flooded(request: pytest.FixtureRequest) -> AsyncIterator[Service]:
 GIVEN_BACK_SECONDS = 30.0
 
 
+def server_pids(service: Service) -> list[int]:
+    """Workers and gateway."""
+    processes = [process for process in descendants(service.process.pid) if process.command]
+    return [
+        process.pid
+        for process in processes
+        if process.command.split()[0].endswith("envoy") or "grpcio_worker" in process.command
+    ]
+
+
 def resident_bytes(service: Service) -> int:
-    """What workers and gateway have in memory (proc(5))."""
-    pids = [process.pid for process in descendants(service.process.pid) if process.command.split()[0].endswith("envoy")]
-    pids += [process.pid for process in descendants(service.process.pid) if "grpcio_worker" in process.command]
-    lines = [line for pid in pids for line in Path(f"/proc/{pid}/status").read_text().splitlines()]
+    """What they have in memory (proc(5))."""
+    lines = [line for pid in server_pids(service) for line in Path(f"/proc/{pid}/status").read_text().splitlines()]
     return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS:"))
+
+
+def processor_seconds(service: Service) -> float:
+    """What workers and gateway have used of processors."""
+    ticks = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13] for pid in server_pids(service)]
+    return sum(int(number) for pair in ticks for number in pair) / os.sysconf("SC_CLK_TCK")
 
 
 def posting(token: str, body: bytes) -> bytes:
@@ -60,3 +77,146 @@ async def test_memory_is_given_back_after_a_flood(flooded: Service) -> None:
             assert time.monotonic() < deadline
             await http.post("/rt-segment", json={"rt_segment": users[:20]})
             await asyncio.sleep(0.1)
+
+
+Flood = Callable[[Service, str], Awaitable[None]]
+"""What somebody does to a service, with a token of the member `demo` belongs to."""
+
+EMPTY_USERS = b'{"rt_segment":[' + b",".join([b"{}"] * 349_500) + b"]}"
+FIELDS = b"\x00\x01a\x0e12345678901234" * 900
+"""Fields of headers, as they stand on the wire (RFC 7541, section 6.2.2)."""
+HEADERS_AND_NO_END = b"\x00\x00\x01\x01\x00\x00\x00\x00\x01\x82"
+CONTINUATION = len(FIELDS).to_bytes(3, "big") + b"\x09\x00\x00\x00\x00\x01" + FIELDS
+"""The frames of a stream whose headers do not end (RFC 9113, section 6.10)."""
+PING = b"\x00\x00\x08\x06\x00\x00\x00\x00\x00" + bytes(8)
+SETTINGS = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+
+
+async def on_connections(service: Service, count: int, do: Callable[[Peer], Awaitable[None]]) -> None:
+    """Do the same on so many connections."""
+    async with AsyncExitStack() as stack:
+        peers = [await stack.enter_async_context(connected(service.http_address)) for _ in range(count)]
+        await asyncio.gather(*map(do, peers))
+
+
+def streams(headers: Headers) -> Callable[[Peer], Awaitable[None]]:
+    """A hundred streams that do not end, for a while."""
+
+    async def open_them(peer: Peer) -> None:
+        for _ in range(100):
+            peer.begin(headers)
+        await asyncio.sleep(3)
+
+    return open_them
+
+
+def raw(data: bytes) -> Callable[[Peer], Awaitable[None]]:
+    """These bytes, in pieces, as long as anyone takes them."""
+
+    async def write(peer: Peer) -> None:
+        for start in range(0, len(data), 65_536):
+            if not peer.lost:
+                peer.write(data[start : start + 65_536])
+                await asyncio.sleep(0.01)
+
+    return write
+
+
+async def amplify(service: Service, token: str) -> None:
+    """Four bodies of empty users; old answers had 20 MB each, and took 3 s of a processor."""
+    before = processor_seconds(service)
+    request = posting(token, EMPTY_USERS)
+    answers = await asyncio.gather(*(answer_to(service.http_address, request) for _ in range(4)))
+    assert {answer.status_code for answer in answers} <= {200, 429}
+    assert max(len(answer.content) for answer in answers) < 3_000_000
+    assert processor_seconds(service) - before < 4 * 1.0
+
+
+async def post_without_token(service: Service, _: str) -> None:
+    """Eight callers who post what nobody reads."""
+    request = posting("", EMPTY_USERS)
+
+    async def post() -> None:
+        for _ in range(40):
+            assert (await answer_to(service.http_address, request)).status_code == 401
+
+    await asyncio.gather(*(post() for _ in range(8)))
+
+
+async def bomb_headers(service: Service, token: str) -> None:
+    """A header of 4 KB in the table, of which each stream has many: a few bytes each on the wire."""
+    headers = [*grpc_headers(APPLY, (b"authorization", token.encode())), *([(b"x-bomb", b"b" * 3900)] * 13)]
+    await on_connections(service, 20, streams(headers))
+
+
+async def watch_health(service: Service, _: str) -> None:
+    """Two thousand streams that ask to be told, and leave together; another one stays, as long as it wants."""
+    headers, request = grpc_headers("/grpc.health.v1.Health/Watch"), bytes(5)
+    async with connected(service.http_address) as other:
+        staying = other.begin(headers)
+        await other.send(staying, request, end=True)
+        async with AsyncExitStack() as stack:
+            for _ in range(20):
+                peer = await stack.enter_async_context(connected(service.http_address))
+                for _ in range(100):
+                    await peer.send(peer.begin(headers), request, end=True)
+                await asyncio.sleep(0.1)  # grpcio turns some away, whoever they are, where a thousand wait to begin
+            await asyncio.sleep(1)
+        with pytest.raises(TimeoutError):
+            await other.answer(staying, 1)
+
+
+async def reset_at_once(service: Service, token: str) -> None:
+    """Streams that are begun and reset (CVE-2023-44487), until the connection is closed."""
+
+    async def begin_and_reset(peer: Peer) -> None:
+        for number in range(1000):
+            if peer.lost:
+                return
+            peer.reset(peer.begin(grpc_headers(APPLY, (b"authorization", token.encode()))))
+            if number % 50 == 0:
+                await asyncio.sleep(0.01)
+        raise AssertionError("it may go on for ever")
+
+    await on_connections(service, 3, begin_and_reset)
+
+
+async def continue_headers(service: Service, _: str) -> None:
+    """Headers without end, 16 MB of them."""
+    await on_connections(service, 4, raw(HEADERS_AND_NO_END + CONTINUATION * 1000))
+
+
+async def ping(service: Service, _: str) -> None:
+    """Frames that ask for an answer each."""
+    await on_connections(service, 4, raw(PING * 50_000))
+    await on_connections(service, 4, raw(SETTINGS * 50_000))
+
+
+FLOODS: list[Flood] = [
+    amplify,
+    post_without_token,
+    bomb_headers,
+    watch_health,
+    reset_at_once,
+    continue_headers,
+    ping,
+]
+MOST_TAKEN_BYTES = 300 * 2**20
+"""What a flood may take of memory."""
+
+
+@pytest.mark.parametrize("flood", FLOODS)
+async def test_others_are_answered_meanwhile(flooded: Service, flood: Flood) -> None:
+    """A caller of another member, one call after the other; none fails."""
+    start = most = resident_bytes(flooded)
+    calls = 0
+    flooding = asyncio.create_task(flood(flooded, await flooded.token()))
+    async with flooded.http(headers={"authorization": await flooded.token("private")}) as http:
+        while not flooding.done() or calls < 10:
+            answer = await http.get("/rt-segment?user_id=1")
+            assert answer.status_code == 200, answer.text
+            calls += 1
+            most = max(most, resident_bytes(flooded))
+            await asyncio.sleep(0.02)
+    await flooding
+    assert most - start < MOST_TAKEN_BYTES

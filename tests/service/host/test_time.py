@@ -82,7 +82,7 @@ BAD_HEADERS = [(b"grpc-timeout", b"x"), (b"x-odd-bin", b"!!!"), (b"grpc-encoding
 
 
 async def test_headers_that_nobody_can_read_harm_no_other_call(shared: Service) -> None:
-    """grpcio drops them from the table that both ends of a connection keep; the gateway's has none."""
+    """grpcio drops them from the table that both ends of a connection keep; so its end has none."""
     token = await shared.token()
     async with (
         connected(shared.http_address) as peer,

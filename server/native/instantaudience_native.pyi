@@ -1,7 +1,53 @@
 """The native host, in Rust: gRPC's transport and framing. It runs in a thread of its own."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+_Row = tuple[str, int, bool, str]
+"""A field: its key, its number, whether it is a list, and what it holds (`STRING`, `INT32`, the name of a message)."""
+
+class JsonReader:
+    """Reads JSON bodies strictly (RFC 8259) into messages.
+
+    `messages` has the fields of `root` and of all that is in it, by the messages' names. Unknown keys are ignored.
+    `depth` is how many levels of nesting there may be, `rules` says what values of a scalar type must be, and
+    `unreadable` is said where strings or numbers cannot be read.
+
+    Raises:
+        ValueError: there is a field that no body can have.
+    """
+
+    def __init__(
+        self,
+        messages: Mapping[str, Sequence[_Row]],
+        root: str,
+        *,
+        depth: int,
+        rules: Mapping[str, str],
+        unreadable: str,
+    ) -> None: ...
+    def read(self, body: bytes) -> bytes:
+        """The message that a body is.
+
+        Raises:
+            ValueError: what is wrong with the body, for people.
+        """
+
+class JsonWriter:
+    """Writes messages as JSON, as the gateway's transcoder does: `messages` has the fields of `root` and of all that is
+    in it; others are left out.
+
+    Raises:
+        ValueError: there is a field that no answer can have.
+    """
+
+    def __init__(self, messages: Mapping[str, Sequence[_Row]], root: str) -> None: ...
+    def write(self, message: bytes) -> bytes:
+        """The JSON of a message.
+
+        Raises:
+            ValueError: it is no message.
+        """
 
 class Trailers:
     """How a call fails: made once, and used for many.

@@ -33,6 +33,7 @@ def upstream(shared_upstream: Upstream) -> Upstream:
     """The upstream, as if nobody had called yet."""
     shared_upstream.calls.clear()
     shared_upstream.release.clear()
+    shared_upstream.answer = None
     return shared_upstream
 
 

@@ -58,6 +58,8 @@ class Upstream(
     calls: list[Call] = field(default_factory=list)
     called: asyncio.Condition = field(default_factory=asyncio.Condition)
     release: asyncio.Event = field(default_factory=asyncio.Event)
+    answer: audience_pb2.ApplySegmentsResponse | None = None
+    """What ApplySegments answers whatever it is asked, where it is set."""
 
     async def note(self, method: str, request: message.Message, context: Any) -> None:
         """Add to `calls`."""
@@ -73,6 +75,8 @@ class Upstream(
 
     async def ApplySegments(self, request: Any, context: Any) -> Any:  # noqa: N802
         await self.note("ApplySegments", request, context)
+        if self.answer is not None:
+            return self.answer
         what, _, argument = (request.rt_segment[0].user_id if request.rt_segment else "").partition(":")
         match what:
             case "row" | "row-late" | "row-details":

@@ -13,7 +13,7 @@ from typing import Any
 import instantaudience.v1
 from google.api import annotations_pb2, http_pb2, visibility_pb2
 from google.protobuf import descriptor_pb2
-from google.protobuf.descriptor import FieldDescriptor, FileDescriptor, MethodDescriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor, FileDescriptor, MethodDescriptor
 from google.rpc import error_details_pb2
 from instantaudience.v1 import authentication_pb2, status_pb2
 
@@ -26,7 +26,7 @@ _GZIP = "gzip"
 _PUBLIC_FILES = (authentication_pb2.DESCRIPTOR, status_pb2.DESCRIPTOR)
 """The files whose services anyone may call: nobody has a token before signing in."""
 
-_FREE_FORM = "google.protobuf."
+FREE_FORM = "google.protobuf."
 """Messages of this package have a JSON form of their own, which is no list of fields."""
 
 
@@ -46,15 +46,19 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One method of one path. `body` is the full name of the message that the body is, None where there is no body.
+    """One method of one path, and the messages of the RPC behind it.
 
-    `gzip` is the parameter that asks for a compressed answer; None where there is no such answer. `public` is whether
-    it may be called without a token.
+    `body` is the full name of the message that the body is, None where there is no body. `gzip` is the parameter that
+    asks for a compressed answer; None where there is no such answer. `public` is whether it may be called without a
+    token.
     """
 
     path: str
     http_method: str
     service: str
+    rpc_path: str
+    request: Descriptor
+    answer: Descriptor
     parameters: tuple[str, ...]
     body: str | None
     gzip: str | None
@@ -68,14 +72,15 @@ def _files() -> list[FileDescriptor]:
     return [importlib.import_module(f"{package.__name__}.{name}").DESCRIPTOR for name in names]
 
 
-def _is_visible(options: descriptor_pb2.FieldOptions) -> bool:
+def is_visible(options: descriptor_pb2.FieldOptions) -> bool:
+    """Whether REST has the field."""
     extensions: Any = options.Extensions
     return bool(extensions[visibility_pb2.field_visibility].restriction != GRPC_ONLY)
 
 
 def _restrict(message: descriptor_pb2.DescriptorProto) -> None:
     """Takes out what REST does not have, and makes the proto names the only JSON names (`userId` is an unknown key)."""
-    kept = [field for field in message.field if _is_visible(field.options)]
+    kept = [field for field in message.field if is_visible(field.options)]
     if any(field.HasField("oneof_index") for field in message.field if field not in kept):
         raise ValueError(f"{message.name}: a field that is for gRPC only cannot be optional or in a oneof")
     for field in kept:
@@ -110,12 +115,17 @@ def descriptor_set() -> descriptor_pb2.FileDescriptorSet:
     return result
 
 
+def scalar_type(field: FieldDescriptor) -> str:
+    """The name of the protobuf type of a field that holds no messages (`STRING`, `INT32`, …)."""
+    name: str = descriptor_pb2.FieldDescriptorProto.Type.DESCRIPTOR.values_by_number[field.type].name
+    return name.removeprefix("TYPE_")
+
+
 def _field(field: FieldDescriptor) -> Field:
     message = field.message_type
     if message is None:
-        types = descriptor_pb2.FieldDescriptorProto.Type.DESCRIPTOR.values_by_number
-        return Field(field.name, field.is_repeated, None, types[field.type].name.removeprefix("TYPE_"))
-    if message.full_name.startswith(_FREE_FORM) or message.GetOptions().map_entry:
+        return Field(field.name, field.is_repeated, None, scalar_type(field))
+    if message.full_name.startswith(FREE_FORM) or message.GetOptions().map_entry:
         return Field(field.name, False, None, None)
     return Field(field.name, field.is_repeated, message.full_name, None)
 
@@ -137,12 +147,15 @@ def _endpoint(method: MethodDescriptor, rule: http_pb2.HttpRule) -> Endpoint:
     path = getattr(rule, verb)
     if "{" in path or rule.body not in {"", "*"}:
         raise ValueError(f"{method.full_name}: the gateway knows plain paths and whole bodies only")
-    fields = [_field(field) for field in method.input_type.fields if _is_visible(field.GetOptions())]
+    fields = [_field(field) for field in method.input_type.fields if is_visible(field.GetOptions())]
     parameters = [field.name for field in fields if field.scalar_type is not None]
     return Endpoint(
         path=path,
         http_method=verb.upper(),
         service=method.containing_service.full_name,
+        rpc_path=f"/{method.containing_service.full_name}/{method.name}",
+        request=method.input_type,
+        answer=method.output_type,
         parameters=tuple(name for name in parameters if name != _GZIP),
         body=method.input_type.full_name if rule.body else None,
         gzip=_GZIP if _GZIP in parameters else None,
@@ -167,7 +180,7 @@ def shapes() -> dict[str, list[Field]]:
         message = pending.pop()
         if message.full_name in result:
             continue
-        visible = [field for field in message.fields if _is_visible(field.GetOptions())]
+        visible = [field for field in message.fields if is_visible(field.GetOptions())]
         result[message.full_name] = [_field(field) for field in visible]
         pending += [field.message_type for field in visible if field.message_type and _field(field).message]
     return result

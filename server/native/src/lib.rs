@@ -9,6 +9,7 @@ mod calls;
 mod connections;
 mod framing;
 mod host;
+mod json;
 mod listening;
 mod locks;
 mod metadata;
@@ -27,5 +28,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[pymodule]
 fn instantaudience_native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<host::Host>()?;
-    module.add_class::<host::Trailers>()
+    module.add_class::<host::Trailers>()?;
+    module.add_class::<json::JsonReader>()?;
+    module.add_class::<json::JsonWriter>()
 }

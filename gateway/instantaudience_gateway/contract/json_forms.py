@@ -1,0 +1,73 @@
+"""The JSON of methods whose bodies pass the gateway as they are, for a host that reads them itself.
+
+What a body may be is what `body.lua` and the transcoder make of it: both come from the same descriptor.
+"""
+
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from instantaudience_server.transport.rest import JsonForm, Row, Shape
+
+from instantaudience_gateway.contract import descriptor
+from instantaudience_gateway.contract.replies import UNREADABLE
+from instantaudience_gateway.contract.script import MAX_DEPTH, SCALAR_RULES
+
+PASSED_ON = frozenset({("POST", "/rt-segment")})
+"""Methods and paths of such bodies: those that are called so often that it matters."""
+
+
+def json_forms() -> list[JsonForm]:
+    """The forms of all such methods.
+
+    Raises:
+        ValueError: an answer has a field that is left out where it is not set; the host has no way to say that.
+    """
+    return [
+        JsonForm(
+            path=endpoint.rpc_path,
+            request=_shape(endpoint.request, without=endpoint.parameters),
+            answer=_shape(_always_there(endpoint.answer)),
+            depth=MAX_DEPTH,
+            rules=SCALAR_RULES,
+            unreadable=UNREADABLE.text,
+        )
+        for endpoint in descriptor.endpoints()
+        if (endpoint.http_method, endpoint.path) in PASSED_ON
+    ]
+
+
+def _shape(root: Descriptor, without: tuple[str, ...] = ()) -> Shape:
+    """`without`: keys of the root that no body has."""
+    messages = {}
+    for message in _messages(root):
+        left_out = without if message is root else ()
+        messages[message.full_name] = [_row(field) for field in _fields(message) if field.name not in left_out]
+    return Shape(messages, root.full_name)
+
+
+def _messages(root: Descriptor) -> list[Descriptor]:
+    """The message and all in it, each once."""
+    found = [root]
+    for message in found:
+        inner = [field.message_type for field in _fields(message) if field.message_type is not None]
+        found += [
+            other
+            for other in dict.fromkeys(inner)
+            if other not in found and not other.full_name.startswith(descriptor.FREE_FORM)
+        ]
+    return found
+
+
+def _fields(message: Descriptor) -> list[FieldDescriptor]:
+    return [field for field in message.fields if descriptor.is_visible(field.GetOptions())]
+
+
+def _row(field: FieldDescriptor) -> Row:
+    held = field.message_type.full_name if field.message_type else descriptor.scalar_type(field)
+    return field.name, field.number, field.is_repeated, held
+
+
+def _always_there(root: Descriptor) -> Descriptor:
+    for message in _messages(root):
+        for field in _fields(message):
+            if field.has_presence and field.message_type is None:
+                raise ValueError(f"{field.full_name}: a field of an answer in JSON cannot be optional or in a oneof")
+    return root

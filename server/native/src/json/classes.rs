@@ -1,0 +1,54 @@
+//! What Python sees of it: `instantaudience_native.pyi` describes it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use crate::json::schema::Row;
+use crate::json::{Reader, Writer};
+
+/// Reads bodies.
+#[pyclass(frozen)]
+pub struct JsonReader(pub Arc<Reader>);
+
+#[pymethods]
+impl JsonReader {
+    #[new]
+    #[pyo3(signature = (messages, root, *, depth, rules, unreadable))]
+    fn new(
+        messages: HashMap<String, Vec<Row>>,
+        root: &str,
+        depth: usize,
+        rules: HashMap<String, String>,
+        unreadable: String,
+    ) -> PyResult<Self> {
+        let reader = Reader::new(messages, root, depth, rules, unreadable).map_err(PyValueError::new_err)?;
+        Ok(Self(Arc::new(reader)))
+    }
+
+    fn read<'py>(&self, py: Python<'py>, body: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+        let message = self.0.read(body).map_err(PyValueError::new_err)?;
+        Ok(PyBytes::new(py, &message))
+    }
+}
+
+/// Writes answers.
+#[pyclass(frozen)]
+pub struct JsonWriter(pub Arc<Writer>);
+
+#[pymethods]
+impl JsonWriter {
+    #[new]
+    fn new(messages: HashMap<String, Vec<Row>>, root: &str) -> PyResult<Self> {
+        let writer = Writer::new(messages, root).map_err(PyValueError::new_err)?;
+        Ok(Self(Arc::new(writer)))
+    }
+
+    fn write<'py>(&self, py: Python<'py>, message: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+        let text = self.0.write(message).map_err(|_| PyValueError::new_err("no such message"))?;
+        Ok(PyBytes::new(py, text.as_bytes()))
+    }
+}

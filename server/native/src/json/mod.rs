@@ -1,0 +1,23 @@
+//! JSON to protobuf messages and back, as the transcoder of the gateway in front of the other hosts has it.
+//!
+//! Which keys there are, what they hold and what is said of them comes from Python as data (`schema.rs`).
+
+mod classes;
+mod numbers;
+mod places;
+mod reader;
+mod scalars;
+mod schema;
+mod text;
+mod tokens;
+mod values;
+mod wire;
+mod writer;
+
+pub use classes::{JsonReader, JsonWriter};
+pub use reader::Reader;
+pub use writer::Writer;
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

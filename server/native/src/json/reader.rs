@@ -1,0 +1,313 @@
+//! Reads a JSON body strictly into the bytes of a protobuf message, in one pass.
+//!
+//! What is wrong with the form of a body counts before what is wrong with its values, wherever they stand: nobody reads
+//! the values of what is no JSON.
+
+use std::collections::HashMap;
+
+use crate::json::places::{Due, Form, Level, fault};
+use crate::json::scalars::{int32_of_number, int32_of_text, is_finite};
+use crate::json::schema::{Field, Kind, Row, Schema};
+use crate::json::text::{Lone, lone_surrogate, unescape};
+use crate::json::tokens::{after_literal, after_number, after_space, byte, closing_quote};
+use crate::json::values::Values;
+use crate::json::wire::{begin_delimited, end_delimited, put_int32};
+
+/// So many levels have room without further ado.
+const USUAL_LEVELS: usize = 8;
+
+/// Reads bodies that are one message.
+#[derive(Debug)]
+pub struct Reader {
+    schema: Schema,
+    depth: usize,
+    unreadable: String,
+    text_rule: String,
+    int32_rule: String,
+}
+
+impl Reader {
+    /// `depth` is how many levels of nesting there may be, `rules` says what values of a scalar type must be, and
+    /// `unreadable` is said of strings and numbers that nobody can read.
+    pub fn new(
+        rows: HashMap<String, Vec<Row>>,
+        root: &str,
+        depth: usize,
+        mut rules: HashMap<String, String>,
+        unreadable: String,
+    ) -> Result<Self, String> {
+        let schema = Schema::new(rows, root)?;
+        if schema.has(Kind::Struct) {
+            return Err("a body cannot hold a google.protobuf.Struct".to_owned());
+        }
+        let mut rule = |name: &str| rules.remove(name).ok_or_else(|| format!("there is no rule for {name}"));
+        Ok(Self { text_rule: rule("STRING")?, int32_rule: rule("INT32")?, schema, depth, unreadable })
+    }
+
+    /// The message that a body is, or what is wrong with it.
+    pub fn read(&self, body: &[u8]) -> Result<Vec<u8>, String> {
+        let reading = Reading {
+            reader: self,
+            body,
+            at: 0,
+            levels: Vec::with_capacity(USUAL_LEVELS),
+            values: Values::of(body),
+            out: Vec::with_capacity(body.len()),
+        };
+        reading.run()
+    }
+
+    fn rule(&self, due: Due<'_>) -> &str {
+        match due.form() {
+            Form::List => "must be a list",
+            Form::Object => "must be an object",
+            Form::Text => &self.text_rule,
+            Form::Any | Form::Number => &self.int32_rule,
+        }
+    }
+}
+
+struct Reading<'a> {
+    reader: &'a Reader,
+    body: &'a [u8],
+    at: usize,
+    levels: Vec<Level<'a>>,
+    values: Values<'a>,
+    out: Vec<u8>,
+}
+
+impl<'a> Reading<'a> {
+    fn run(mut self) -> Result<Vec<u8>, String> {
+        let mut due = Due::Root;
+        self.skip(0);
+        loop {
+            if !self.begin(due)? && !self.go_on()? {
+                break;
+            }
+            due = self.due()?;
+        }
+        match self.values.wrong() {
+            None => Ok(self.out),
+            Some(Some(levels)) => Err(fault(levels, &self.reader.int32_rule)),
+            Some(None) => Err(self.reader.unreadable.clone()),
+        }
+    }
+
+    /// Go on so many bytes, to the next token.
+    fn skip(&mut self, bytes: usize) {
+        self.at = after_space(self.body, self.at + bytes);
+    }
+
+    fn byte(&self) -> u8 {
+        byte(self.body, self.at)
+    }
+
+    fn malformed<T>(&self) -> Result<T, String> {
+        Err(format!("The body is not JSON (byte {}).", self.at + 1))
+    }
+
+    /// Read a scalar, or open a container; whether a container is open now and not empty.
+    fn begin(&mut self, due: Due<'a>) -> Result<bool, String> {
+        match self.byte() {
+            b'{' => self.open(due, Form::Object, b'}'),
+            b'[' => self.open(due, Form::List, b']'),
+            _ => self.scalar(due).map(|()| false),
+        }
+    }
+
+    fn open(&mut self, due: Due<'a>, form: Form, end: u8) -> Result<bool, String> {
+        let must = due.form();
+        if must != Form::Any && must != form {
+            return Err(fault(&self.levels, self.reader.rule(due)));
+        }
+        if self.levels.len() == self.reader.depth {
+            return Err("The body is nested too deeply.".to_owned());
+        }
+        let level = if form == Form::List { list(due) } else { self.object(due) };
+        self.levels.push(level);
+        self.skip(1);
+        let is_empty = self.byte() == end;
+        if is_empty {
+            self.close();
+        }
+        Ok(!is_empty)
+    }
+
+    fn object(&mut self, due: Due<'a>) -> Level<'a> {
+        let schema = &self.reader.schema;
+        let (fields, start) = match due {
+            Due::Root => (schema.fields(schema.root()), None),
+            Due::Value(field) | Due::Element(field) => {
+                let start = begin_delimited(&mut self.out, field.number);
+                (if let Kind::Message(place) = field.kind { schema.fields(place) } else { &[] }, Some(start))
+            }
+            Due::Any => (&[][..], None),
+        };
+        Level::Object { fields, key: None, seen: 0, start }
+    }
+
+    /// Close the innermost container, whose last byte is here.
+    fn close(&mut self) {
+        if let Some(Level::Object { start: Some(start), .. }) = self.levels.pop() {
+            end_delimited(&mut self.out, start);
+        }
+        self.at += 1;
+    }
+
+    /// A value has ended: go on to the next one, closing what closes; whether there is one.
+    fn go_on(&mut self) -> Result<bool, String> {
+        loop {
+            self.skip(0);
+            let next = self.byte();
+            match (self.levels.last_mut(), next) {
+                (None, _) => return if self.at < self.body.len() { self.malformed() } else { Ok(false) },
+                (Some(level), b',') => {
+                    if let Level::List { index, .. } = level {
+                        *index += 1;
+                    }
+                    self.skip(1);
+                    return Ok(true);
+                }
+                (Some(Level::Object { .. }), b'}') | (Some(Level::List { .. }), b']') => self.close(),
+                _ => return self.malformed(),
+            }
+        }
+    }
+
+    /// What may stand next in the innermost container; a key is read for that.
+    fn due(&mut self) -> Result<Due<'a>, String> {
+        match self.levels.last() {
+            Some(Level::List { elements, .. }) => Ok(elements.map_or(Due::Any, Due::Element)),
+            Some(Level::Object { fields, .. }) => self.key(fields),
+            None => self.malformed(),
+        }
+    }
+
+    fn key(&mut self, fields: &'a [Field]) -> Result<Due<'a>, String> {
+        let Some((raw, escapes)) = self.string() else { return self.malformed() };
+        let found = if escapes { self.escaped_key(fields, raw) } else { named(fields, raw) };
+        self.skip(raw.len() + 2);
+        if self.byte() != b':' {
+            return self.malformed();
+        }
+        self.skip(1);
+        let absent = self.byte() == b'n';
+        let Some(Level::Object { key, seen, .. }) = self.levels.last_mut() else { return self.malformed() };
+        *key = found;
+        let Some(field) = found else { return Ok(Due::Any) };
+        if !absent {
+            if *seen & field.bit != 0 {
+                return Err(fault(&self.levels, "must not stand twice"));
+            }
+            *seen |= field.bit;
+        }
+        Ok(Due::Value(field))
+    }
+
+    fn escaped_key(&mut self, fields: &'a [Field], raw: &[u8]) -> Option<&'a Field> {
+        self.check(raw);
+        let mut key = Vec::new();
+        unescape(raw, &mut key);
+        named(fields, &key)
+    }
+
+    /// What stands between the quotes of the string that starts here, and whether it has escapes; None when it is none.
+    fn string(&self) -> Option<(&'a [u8], bool)> {
+        if self.byte() != b'"' {
+            return None;
+        }
+        let (end, escapes) = closing_quote(self.body, self.at + 1)?;
+        Some((self.body.get(self.at + 1..end)?, escapes))
+    }
+
+    /// Look for surrogates in the string that starts here, of which this is between the quotes; whether all is well.
+    fn check(&mut self, raw: &[u8]) -> bool {
+        let start = self.at + 1;
+        match lone_surrogate(raw) {
+            None => return true,
+            Some(Lone::High(at)) => self.values.half_pair(start + at),
+            Some(Lone::Low(at)) => self.values.unreadable(start + at),
+        }
+        false
+    }
+
+    fn scalar(&mut self, due: Due<'a>) -> Result<(), String> {
+        match self.byte() {
+            b'"' => {
+                let Some((raw, escapes)) = self.string() else { return self.malformed() };
+                self.must_be(due, &[Form::Any, Form::Text, Form::Number])?;
+                self.text(due, raw, escapes);
+                self.at += raw.len() + 2;
+            }
+            b'-' | b'0'..=b'9' => {
+                let Some((end, is_whole)) = after_number(self.body, self.at) else { return self.malformed() };
+                self.must_be(due, &[Form::Any, Form::Number])?;
+                self.number(due, end, is_whole);
+                self.at = end;
+            }
+            first => {
+                let Some(end) = after_literal(self.body, self.at) else { return self.malformed() };
+                let null_key = first == b'n' && matches!(self.levels.last(), Some(Level::Object { .. }));
+                if !null_key {
+                    self.must_be(due, if first == b'n' { &[Form::Any] } else { &[Form::Any, Form::Number] })?;
+                    if due.form() == Form::Number {
+                        self.values.wrong_at(&self.levels, end);
+                    }
+                }
+                self.at = end;
+            }
+        }
+        Ok(())
+    }
+
+    fn must_be(&self, due: Due<'a>, forms: &[Form]) -> Result<(), String> {
+        if forms.contains(&due.form()) { Ok(()) } else { Err(fault(&self.levels, self.reader.rule(due))) }
+    }
+
+    fn text(&mut self, due: Due<'a>, raw: &[u8], escapes: bool) {
+        if escapes && !self.check(raw) {
+            return;
+        }
+        let (Due::Value(field) | Due::Element(field)) = due else { return };
+        if field.kind == Kind::Int32 {
+            let mut plain = Vec::new();
+            unescape(raw, &mut plain);
+            self.int32(field, int32_of_text(&plain), self.at + raw.len() + 2);
+            return;
+        }
+        let start = begin_delimited(&mut self.out, field.number);
+        if escapes {
+            unescape(raw, &mut self.out);
+        } else {
+            self.out.extend_from_slice(raw);
+        }
+        end_delimited(&mut self.out, start);
+    }
+
+    fn number(&mut self, due: Due<'a>, end: usize, is_whole: bool) {
+        let number = self.body.get(self.at..end).unwrap_or_default();
+        match due {
+            Due::Value(field) | Due::Element(field) => match int32_of_number(number, is_whole) {
+                Ok(value) => self.int32(field, value, end),
+                Err(_) => self.values.unreadable(self.at),
+            },
+            _ if is_finite(number, is_whole) => {}
+            _ => self.values.unreadable(self.at),
+        }
+    }
+
+    fn int32(&mut self, field: &Field, value: Option<i32>, end: usize) {
+        match value {
+            Some(value) => put_int32(&mut self.out, field.number, value),
+            None => self.values.wrong_at(&self.levels, end),
+        }
+    }
+}
+
+fn list(due: Due<'_>) -> Level<'_> {
+    Level::List { elements: if let Due::Value(field) = due { Some(field) } else { None }, index: 0 }
+}
+
+fn named<'a>(fields: &'a [Field], key: &[u8]) -> Option<&'a Field> {
+    fields.iter().find(|field| field.key.as_bytes() == key)
+}

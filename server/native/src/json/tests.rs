@@ -1,0 +1,144 @@
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use std::collections::HashMap;
+
+use crate::json::numbers::put_double;
+use crate::json::schema::Row;
+use crate::json::tokens::{after_number, closing_quote};
+use crate::json::{Reader, Writer};
+
+fn rows() -> HashMap<String, Vec<Row>> {
+    let row = |key: &str, number, is_list, held: &str| (key.to_owned(), number, is_list, held.to_owned());
+    let user = vec![row("id", 1, false, "STRING"), row("numbers", 2, true, "INT32")];
+    let users = vec![row("user", 1, true, "User"), row("next", 20, false, "Users")];
+    HashMap::from([("User".to_owned(), user), ("Users".to_owned(), users)])
+}
+
+fn reader() -> Reader {
+    let rules = HashMap::from([("STRING", "be a string"), ("INT32", "be an int32")]);
+    let rules = rules.into_iter().map(|(name, rule)| (name.to_owned(), rule.to_owned())).collect();
+    Reader::new(rows(), "Users", 6, rules, "Unreadable.".to_owned()).unwrap()
+}
+
+fn read(body: &str) -> Result<Vec<u8>, String> {
+    reader().read(body.as_bytes())
+}
+
+#[test]
+fn a_body_becomes_a_message() {
+    assert_eq!(read("{}"), Ok(vec![]));
+    let user = [&[0x0a, 6, 0x0a, 2][..], "é".as_bytes(), &[0x10, 5]].concat();
+    assert_eq!(read(r#" { "user" : [ {"id":"\u00e9","numbers":[5]} ] } "#), Ok(user));
+    assert_eq!(read(r#"{"next":{"next":{}}}"#), Ok(vec![0xa2, 1, 3, 0xa2, 1, 0]));
+}
+
+#[test]
+fn lengths_have_as_many_bytes_as_they_need() {
+    for length in [0, 1, 100, 124, 125, 126, 127, 128, 129, 200, 16_380, 16_390, 100_000] {
+        let id = "x".repeat(length);
+        let message = read(&format!(r#"{{"next":{{"user":[{{"id":"{id}"}}]}}}}"#)).unwrap();
+        let text = Writer::new(rows(), "Users").unwrap().write(&message).unwrap();
+        assert_eq!(text, format!(r#"{{"user":[],"next":{{"user":[{{"id":"{id}","numbers":[]}}]}}}}"#));
+    }
+}
+
+#[test]
+fn what_is_wrong_is_said_with_its_place() {
+    for (body, text) in [
+        ("", "The body is not JSON (byte 1)."),
+        ("{} 1", "The body is not JSON (byte 4)."),
+        ("[]", "The body must be an object."),
+        (r#"{"user":[{},{"id":1}]}"#, "user[1].id: be a string."),
+        (r#"{"user":[{"numbers":[1,null]}]}"#, "user[0].numbers[1]: be an int32."),
+        (r#"{"user":[{"numbers":[1,1.5]}]}"#, "user[0].numbers[1]: be an int32."),
+        (r#"{"next":{"user":[],"user":[]}}"#, "next.user: must not stand twice."),
+        (r#"{"a":[[[[[[]]]]]]}"#, "The body is nested too deeply."),
+        (r#"{"a":1e400}"#, "Unreadable."),
+        (r#"{"a":"\ud800"}"#, "Unreadable."),
+    ] {
+        assert_eq!(read(body), Err(text.to_owned()), "{body}");
+    }
+}
+
+#[test]
+fn strings_end_at_any_distance() {
+    for before in 0..40 {
+        for special in ["\"", "\\n\"", "\x1f", "\\x", ""] {
+            let text = format!("{}{special}", "é".repeat(before));
+            let expected = match special {
+                "\"" => Some((2 * before, false)),
+                "\\n\"" => Some((2 * before + 2, true)),
+                _ => None,
+            };
+            assert_eq!(closing_quote(text.as_bytes(), 0), expected);
+        }
+    }
+}
+
+#[test]
+fn numbers_end_where_they_end() {
+    for (text, expected) in [
+        ("0", Some((1, true))),
+        ("-12,", Some((3, true))),
+        ("1.50e+3]", Some((7, false))),
+        ("01", None),
+        ("-", None),
+        ("1.", None),
+        ("1e", None),
+    ] {
+        assert_eq!(after_number(text.as_bytes(), 0), expected);
+    }
+}
+
+#[test]
+fn numbers_are_printed_as_c_does() {
+    for (number, expected) in [
+        (-0.0, "-0"),
+        (1e14, "100000000000000"),
+        (1e15, "1e+15"),
+        (0.0001, "0.0001"),
+        (0.00001, "1e-05"),
+        (1.0 / 3.0, "0.33333333333333331"),
+        (5e-324, "4.94065645841247e-324"),
+    ] {
+        let mut text = String::new();
+        put_double(&mut text, number);
+        assert_eq!(text, expected);
+    }
+}
+
+#[test]
+fn any_bytes_are_a_message_or_a_fault() {
+    let pieces = [
+        r#"{"user":["#,
+        r#"{"id":""#,
+        r#""numbers":"#,
+        "1e9",
+        "-",
+        "\\ud800",
+        "\"",
+        "}",
+        "]",
+        ",",
+        "[",
+        "null",
+        "\u{ff}",
+    ];
+    let mut state = 1_u64;
+    let mut random = move |most: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(state >> 33).unwrap() % most
+    };
+    let (reader, writer) = (reader(), Writer::new(rows(), "Users").unwrap());
+    for _ in 0..50_000 {
+        let mut body: Vec<u8> = (0..random(12)).flat_map(|_| pieces[random(pieces.len())].bytes()).collect();
+        if random(3) == 0 && !body.is_empty() {
+            let place = random(body.len());
+            body[place] = u8::try_from(random(256)).unwrap();
+        }
+        if let Ok(message) = reader.read(&body) {
+            writer.write(&message).unwrap();
+        }
+        let _ = writer.write(&body);
+    }
+}

@@ -1,0 +1,198 @@
+"""The JSON of bodies that pass the gateway as they are: what the native host's reader and writer make of it is what the
+gateway's filters make of it."""
+
+import json
+import random
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from google.protobuf.struct_pb2 import Struct
+from instantaudience.v1 import audience_pb2 as pb
+from instantaudience_gateway.contract.json_forms import json_forms
+from instantaudience_server.transport.native import missing
+from support.gateways import Upstream
+from support.json_bodies import (
+    GOOD_BODIES,
+    NOT_JSON,
+    NOT_UTF8,
+    NUMBERS,
+    SEVERAL_FAULTS,
+    WRONG_SHAPES,
+    WRONG_VALUES,
+    block,
+)
+from support.vectors import rt_segment_vectors
+
+if reason := missing():
+    pytest.skip(f"the native host cannot run here: {reason}", allow_module_level=True)
+
+from instantaudience_native import JsonReader, JsonWriter
+
+(FORM,) = json_forms()
+READER = JsonReader(
+    FORM.request.messages, FORM.request.root, depth=FORM.depth, rules=FORM.rules, unreadable=FORM.unreadable
+)
+WRITER = JsonWriter(FORM.answer.messages, FORM.answer.root)
+
+BODIES: list[bytes] = [
+    *(body.encode() for body in GOOD_BODIES if body),
+    *(body.encode() for body in NOT_JSON if body),
+    *NOT_UTF8,
+    *(body.encode() for body, _ in WRONG_SHAPES),
+    *(block(value).encode() for value in WRONG_VALUES + NUMBERS),
+    *(body.replace('"1"', value).encode() for value in WRONG_VALUES for body in [block("1")]),
+    *(body.encode(errors="surrogateescape") for body in SEVERAL_FAULTS),
+    *(json.dumps(vector.request, ensure_ascii=False).encode() for vector in rt_segment_vectors()),
+    '{"rt_segment":[{"user_id":"\\uD83D\\uDE00 \\u00e9é\\b\\f\\n\\r\\t\\/\\\\\\"\\uffff"}]}'.encode(),
+    b'{"rt_segment":[{"user_id":"' + b"x" * 200 + b'","seg_block":[' + b",".join([b'{"seg_id":-1}'] * 99) + b"]}]}",
+]
+PIECES = [
+    *(
+        b"{",
+        b"}",
+        b"[",
+        b"]",
+        b",",
+        b":",
+        b'"',
+        b"\\",
+        b"\0",
+        b" ",
+        b"null",
+        b"true",
+        b"1",
+        b"-",
+        b".",
+        b"e9",
+        b"\xc3\xa9",
+    ),
+    *(
+        b'"rt_segment":',
+        b'"user_id":',
+        b'"seg_block":',
+        b'"value":',
+        b'"seg\\u005fid":',
+        b"\\ud83d",
+        b"\\ude00",
+        b"\xff",
+    ),
+    *(value.encode() for value in [*WRONG_VALUES, *NUMBERS]),
+]
+
+
+def mutants(seed: int, count: int) -> Iterator[bytes]:
+    """Bodies that somebody has been at."""
+    chance = random.Random(seed)
+    for _ in range(count):
+        body = chance.choice(BODIES)
+        for _ in range(chance.randint(1, 3)):
+            start = chance.randint(0, len(body))
+            end = min(len(body), start + chance.choice([0, 0, 1, 1, 2, chance.randint(0, 40)]))
+            piece = chance.choice([b"", chance.choice(PIECES), body[start:end] * 2, chance.randbytes(1)])
+            body = body[:start] + piece + body[end:]
+        if body:
+            yield body
+
+
+def read(body: bytes) -> pb.ApplySegmentsRequest | str:
+    try:
+        return pb.ApplySegmentsRequest.FromString(READER.read(body))
+    except ValueError as error:
+        return str(error)
+
+
+async def assert_read_alike(client: httpx.AsyncClient, upstream: Upstream, body: bytes) -> None:
+    upstream.calls.clear()
+    answer = await client.post("/rt-segment", content=body)
+    found = read(body)
+    if isinstance(found, str):
+        expected = {"response": {"status": "ERROR", "error_id": "SYNTAX", "error": found}}
+        assert (answer.status_code, answer.json()) == (400, expected), body
+    else:
+        assert answer.status_code == 200, (body, answer.text)
+        assert upstream.calls[0].request == found
+
+
+async def test_bodies(client: httpx.AsyncClient, upstream: Upstream) -> None:
+    upstream.answer = pb.ApplySegmentsResponse()
+    for body in BODIES:
+        await assert_read_alike(client, upstream, body)
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_mutants(client: httpx.AsyncClient, upstream: Upstream, seed: int) -> None:
+    upstream.answer = pb.ApplySegmentsResponse()
+    for body in mutants(seed, 500):
+        await assert_read_alike(client, upstream, body)
+
+
+async def test_a_body_cut_off_anywhere(client: httpx.AsyncClient, upstream: Upstream) -> None:
+    body = '{"rt_segment" : [{"user_id":"\\ud83d\\ude00é","seg_block":[{"seg_id":-1.5e1, "x":[null,true]}]}]}'.encode()
+    for end in range(1, len(body) + 1):
+        await assert_read_alike(client, upstream, body[:end])
+
+
+async def test_long_bodies(client: httpx.AsyncClient, upstream: Upstream) -> None:
+    """They come to the transcoder in pieces, each of which it reads by itself; with one fault that shows nowhere."""
+    user = '{"user_id":"12345","seg_block":[' + ",".join(['{"seg_id":1,"value":2,"expiration":3}'] * 100) + "]}"
+    users = ",".join([user] * 20)
+    for last in (user, '{"seg_block":[{"value":"x"}]}', '{"user_id":"\\ud800"}', '{"user_id":1}', "{"):
+        await assert_read_alike(client, upstream, ('{"rt_segment":[' + users + "," + last + "]}").encode())
+
+
+def answer_of(*warnings: pb.Warning) -> pb.ApplySegmentsResponse:
+    result = pb.ApplySegmentsResult(status="OK", warnings=warnings)
+    result.message.users_in_request = 2**31 - 1
+    return pb.ApplySegmentsResponse(response=result)
+
+
+async def assert_written_alike(client: httpx.AsyncClient, upstream: Upstream, answer: pb.ApplySegmentsResponse) -> None:
+    upstream.answer = answer
+    received = await client.post("/rt-segment", content="{}")
+    assert received.status_code == 200
+    assert received.content == WRITER.write(answer.SerializeToString())
+
+
+async def test_answers(client: httpx.AsyncClient, upstream: Upstream) -> None:
+    hidden = pb.Warning(message="m", code=pb.WARNING_CODE_LEFT_OUT, path="rt_segment[0]")
+    without_entity, empty = pb.Warning(), pb.Warning()
+    empty.entity.SetInParent()
+    for answer in [
+        *(pb.ApplySegmentsResponse(), pb.ApplySegmentsResponse(response=pb.ApplySegmentsResult())),
+        *(answer_of(), answer_of(hidden), answer_of(without_entity, empty, hidden)),
+        pb.ApplySegmentsResponse(response=pb.ApplySegmentsResult(message=pb.RequestCounts(segments_in_request=-7))),
+    ]:
+        await assert_written_alike(client, upstream, answer)
+
+
+async def test_what_an_entity_can_hold(client: httpx.AsyncClient, upstream: Upstream) -> None:
+    numbers = [0.0, -0.0, 1.0, -1.5, 2147483647, -2147483648, 1e14, 1e15, 1e16, 123456.789, 0.1, 1 / 3, 0.1 + 0.2, 1e-4]
+    numbers += [1e-5, 9.5e-7, 5e-324, 1.7976931348623157e308, 123456789012345680, 1e21, 1e22, 999999999999999.9]
+    chance = random.Random(1)
+    numbers += [chance.uniform(-1, 1) * 10.0 ** chance.randint(-30, 30) for _ in range(500)]
+    entity = Struct()
+    entity.update({"": [numbers, None, True, False, "x", {}, [], {"a": {"b": [[{}]]}}]})
+    await assert_written_alike(client, upstream, answer_of(pb.Warning(entity=entity)))
+
+
+async def test_every_character(client: httpx.AsyncClient, upstream: Upstream) -> None:
+    for start in range(0, 0x110000, 0x8000):
+        text = "".join(chr(code) for code in range(start, start + 0x8000) if not 0xD800 <= code < 0xE000)
+        await assert_written_alike(client, upstream, answer_of(pb.Warning(message=text, entity=Struct())))
+    entity = Struct()
+    entity.update({"\u2028<\t\U000e0001": 'a"b\\'})
+    await assert_written_alike(client, upstream, answer_of(pb.Warning(entity=entity)))
+
+
+def test_what_is_no_message_is_not_written() -> None:
+    message = answer_of(pb.Warning(message="é", entity=Struct())).SerializeToString()
+    for end in range(1, len(message)):
+        with pytest.raises(ValueError, match="no such message"):
+            WRITER.write(message[:end])
+
+
+@pytest.mark.parametrize("held", ["BOOL", "google.protobuf.Timestamp", "nothing"])
+def test_a_field_without_a_form_stops_the_start(held: str) -> None:
+    with pytest.raises(ValueError, match=f"a: no form of {held}"):
+        JsonWriter({"root": [("a", 1, False, held)]}, "root")

@@ -46,6 +46,8 @@ MOST_TRUSTED = 10_000
 RANDOM_BYTES = 16
 LONGEST_TOKEN = 256
 """Characters of a token that are looked at; a longer one is unknown."""
+LONGEST_AUTHORIZATION = len("Bearer ") + LONGEST_TOKEN
+"""Characters of a header that can hold a token."""
 MISSING = "No token: sign in with POST /auth and send the token with every call"
 UNKNOWN = "Unknown or expired token: sign in again with POST /auth"
 

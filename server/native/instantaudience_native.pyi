@@ -49,21 +49,31 @@ class JsonWriter:
             ValueError: it is no message.
         """
 
-class Trailers:
-    """How a call fails: made once, and used for many.
+def json_text(text: str) -> str:
+    """A string as JSON, with the escapes that answers have."""
+
+class FailedAnswer:
+    """How a call fails, over gRPC (`trailers`) and in JSON: made once, and used for many.
 
     Raises:
-        ValueError: no header may be that.
+        ValueError: no header or status may be that.
     """
 
-    def __init__(self, fields: Sequence[tuple[bytes, bytes]]) -> None: ...
+    def __init__(
+        self,
+        trailers: Sequence[tuple[bytes, bytes]],
+        http_status: int,
+        http_headers: Sequence[tuple[bytes, bytes]],
+        http_body: bytes,
+    ) -> None: ...
 
 class Host:
     """A gRPC server on any number of addresses (`host:port`, `unix:/path`); ports are shared (SO_REUSEPORT).
 
-    `methods` are paths, and what their calls are: a `stream`, or unary and wait `in_turn`, or come `express`. What
-    comes is put on a list, and `fileno` becomes readable where the list was empty; `take` takes all of it. What is said
-    in return is heard with `flush`, once for all of it.
+    `methods` are paths, what their calls are (a `stream`, or unary and wait `in_turn`, or come `express`), and what
+    reads and writes their messages where they can be called with JSON; such a call has the content type that
+    `transport.rest` names. What comes is put on a list, and `fileno` becomes readable where the list was empty; `take`
+    takes all of it. What is said in return is heard with `flush`, once for all of it.
 
     `message_limit_bytes` bounds a message, before and after decompression. A call may take `call_timeout_seconds`, or
     until its caller's deadline; a unary request has to be there within that. `waiting` is how many calls wait for their
@@ -78,14 +88,14 @@ class Host:
 
     def __init__(
         self,
-        methods: Sequence[tuple[str, str]],
+        methods: Sequence[tuple[str, str, tuple[JsonReader, JsonWriter] | None]],
         addresses: Sequence[str],
         *,
         message_limit_bytes: int,
         call_timeout_seconds: float,
         connection_seconds: float,
         waiting: tuple[int, float, float],
-        refusals: Sequence[Trailers],
+        refusals: Sequence[FailedAnswer],
     ) -> None: ...
     def fileno(self) -> int: ...
     def start(self) -> None:
@@ -109,9 +119,10 @@ class Host:
         and a size.
 
         Events begin with their name: `refused` (number, method's place or None, request ID, the value of a `Flaw`),
-        `opened` (number, method's place, fields of a `Call`: a stream begins), `message` (number, message),
-        `half_closed` (number, what is wrong or None), `sent` (number: what was asked after), `gone` (number: nobody
-        waits for the call any more), `drained`.
+        `misread` (number, the header `authorization`, what is wrong with the body, for people), `opened` (number,
+        method's place, fields of a `Call`: a stream begins), `message` (number, message), `half_closed` (number, what
+        is wrong or None), `sent` (number: what was asked after), `gone` (number: nobody waits for the call any more),
+        `drained`.
         """
     def learn(self, authorization: str, member: int | None) -> None:
         """Whose this token is: an account's of a member, or (None) one that needs no turn. It counts for 30 s."""
@@ -122,7 +133,7 @@ class Host:
         """
     def flush(self, answers: Sequence[tuple[int, bytes]]) -> None:
         """Answer unary calls, and have heard what was said."""
-    def fail(self, number: int, trailers: Trailers) -> None:
+    def fail(self, number: int, answer: FailedAnswer) -> None:
         """End a call or a stream with a failure."""
     def send(self, number: int, message: bytes, asked: bool) -> None:
         """Send a stream's next message; where `asked`, `sent` says when it and all before it are on their way."""

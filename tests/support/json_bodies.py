@@ -1,6 +1,11 @@
 """JSON bodies of `POST /rt-segment`: good ones, and all that can be wrong with one (source: RFC 8259)."""
 
+import json
+import random
+from collections.abc import Iterator
+
 from hypothesis import strategies as st
+from support.vectors import rt_segment_vectors
 
 GOOD_BODIES = [
     "{}",
@@ -159,3 +164,62 @@ JSON_VALUES = st.recursive(
 SNIPPETS = st.sampled_from(
     [*'{}[]:,"\\ntu0.-+eE19 \t\n\r\0', "\\u00", "\\ud83d", "\\ude00", "null", "é", "\x7f", "//", "1e5"]
 )
+
+BODIES: list[bytes] = [
+    *(body.encode() for body in GOOD_BODIES),
+    *(body.encode() for body in NOT_JSON if body),
+    *NOT_UTF8,
+    *(body.encode() for body, _ in WRONG_SHAPES),
+    *(block(value).encode() for value in WRONG_VALUES + NUMBERS),
+    *(body.replace('"1"', value).encode() for value in WRONG_VALUES for body in [block("1")]),
+    *(body.encode(errors="surrogateescape") for body in SEVERAL_FAULTS),
+    *(json.dumps(vector.request, ensure_ascii=False).encode() for vector in rt_segment_vectors()),
+    '{"rt_segment":[{"user_id":"\\uD83D\\uDE00 \\u00e9é\\b\\f\\n\\r\\t\\/\\\\\\"\\uffff"}]}'.encode(),
+    b'{"rt_segment":[{"user_id":"' + b"x" * 200 + b'","seg_block":[' + b",".join([b'{"seg_id":-1}'] * 99) + b"]}]}",
+]
+PIECES = [
+    *(
+        b"{",
+        b"}",
+        b"[",
+        b"]",
+        b",",
+        b":",
+        b'"',
+        b"\\",
+        b"\0",
+        b" ",
+        b"null",
+        b"true",
+        b"1",
+        b"-",
+        b".",
+        b"e9",
+        b"\xc3\xa9",
+    ),
+    *(
+        b'"rt_segment":',
+        b'"user_id":',
+        b'"seg_block":',
+        b'"value":',
+        b'"seg\\u005fid":',
+        b"\\ud83d",
+        b"\\ude00",
+        b"\xff",
+    ),
+    *(value.encode() for value in [*WRONG_VALUES, *NUMBERS]),
+]
+
+
+def mutants(seed: int, count: int) -> Iterator[bytes]:
+    """Bodies that somebody has been at."""
+    chance = random.Random(seed)
+    for _ in range(count):
+        body = chance.choice(BODIES)
+        for _ in range(chance.randint(1, 3)):
+            start = chance.randint(0, len(body))
+            end = min(len(body), start + chance.choice([0, 0, 1, 1, 2, chance.randint(0, 40)]))
+            piece = chance.choice([b"", chance.choice(PIECES), body[start:end] * 2, chance.randbytes(1)])
+            body = body[:start] + piece + body[end:]
+        if body:
+            yield body

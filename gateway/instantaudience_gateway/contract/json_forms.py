@@ -18,28 +18,33 @@ def json_forms() -> list[JsonForm]:
     """The forms of all such methods.
 
     Raises:
-        ValueError: an answer has a field that is left out where it is not set; the host has no way to say that.
+        ValueError: an answer has a field that is left out where it is not set, or a request has parameters; the host
+            knows neither.
     """
     return [
         JsonForm(
             path=endpoint.rpc_path,
-            request=_shape(endpoint.request, without=endpoint.parameters),
+            request=_shape(endpoint.request),
             answer=_shape(_always_there(endpoint.answer)),
             depth=MAX_DEPTH,
             rules=SCALAR_RULES,
             unreadable=UNREADABLE.text,
         )
-        for endpoint in descriptor.endpoints()
-        if (endpoint.http_method, endpoint.path) in PASSED_ON
+        for endpoint in passed_on()
     ]
 
 
-def _shape(root: Descriptor, without: tuple[str, ...] = ()) -> Shape:
-    """`without`: keys of the root that no body has."""
-    messages = {}
-    for message in _messages(root):
-        left_out = without if message is root else ()
-        messages[message.full_name] = [_row(field) for field in _fields(message) if field.name not in left_out]
+def passed_on() -> list[descriptor.Endpoint]:
+    """The endpoints whose bodies are passed on."""
+    found = [endpoint for endpoint in descriptor.endpoints() if (endpoint.http_method, endpoint.path) in PASSED_ON]
+    for endpoint in found:
+        if endpoint.parameters:
+            raise ValueError(f"{endpoint.path}: a body that is passed on cannot have parameters beside it")
+    return found
+
+
+def _shape(root: Descriptor) -> Shape:
+    messages = {message.full_name: list(map(_row, _fields(message))) for message in _messages(root)}
     return Shape(messages, root.full_name)
 
 

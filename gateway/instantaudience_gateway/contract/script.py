@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from google.rpc import code_pb2
-from instantaudience_server.tokens import LONGEST_TOKEN
+from instantaudience_server.tokens import LONGEST_AUTHORIZATION
 from instantaudience_server.transport.status import BODY_BYTES_KEY, ERROR_ID_KEY, ROWS, START_KEY
 
 from instantaudience_gateway.console import files
@@ -174,7 +174,7 @@ def contract_script(body_limit_bytes: int, call_timeout_seconds: float) -> str:
         "unknown_token": _reply(UNKNOWN_TOKEN),
         "too_slow": _reply(TOO_SLOW),
         "too_large": _reply(too_large(body_limit_bytes)),
-        "longest_authorization": len("Bearer ") + LONGEST_TOKEN,
+        "longest_authorization": LONGEST_AUTHORIZATION,
         "short_body": SHORT_BODY_BYTES,
         "heavy_body": HEAVY_BODY_BYTES,
         "longest_body": body_limit_bytes,

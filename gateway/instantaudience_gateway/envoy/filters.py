@@ -1,4 +1,4 @@
-"""What a call passes on its way: gRPC-Web, the contract (Lua), the transcoder, and the service or the way to it."""
+"""What a call passes on its way: gRPC-Web, the contract (Lua), the transcoder or a buffer, and the service."""
 
 import base64
 import json
@@ -15,11 +15,21 @@ _HTTP_FILTERS = f"{TYPES}.filters.http"
 GRPC_WEB = "envoy.filters.http.grpc_web"
 LUA = "envoy.filters.http.lua"
 TRANSCODER = "envoy.filters.http.grpc_json_transcoder"
+BUFFER = "envoy.filters.http.buffer"
 
 
 def http_filters(settings: GatewaySettings) -> list[dict[str, Any]]:
     """The filters, in the order in which a request passes them."""
-    return [_arrival(), _grpc_web(), _lua(settings), _transcoder(settings), _service(settings)]
+    buffer = [_buffer(settings)] if settings.passes_json else []
+    return [_arrival(), _grpc_web(), _lua(settings), _transcoder(settings), *buffer, _service(settings)]
+
+
+def buffer_override(settings: GatewaySettings) -> dict[str, Any]:
+    """For a route whose bodies are held until they are whole."""
+    return {
+        "@type": f"{_HTTP_FILTERS}.buffer.v3.BufferPerRoute",
+        "buffer": {"max_request_bytes": settings.body_limit_bytes},
+    }
 
 
 def _arrival() -> dict[str, Any]:
@@ -71,6 +81,18 @@ def _transcoder(settings: GatewaySettings) -> dict[str, Any]:
             "convert_grpc_status": True,
             "max_request_body_size": settings.body_limit_bytes,
             "max_response_body_size": settings.answer_limit_bytes,
+        },
+    }
+
+
+def _buffer(settings: GatewaySettings) -> dict[str, Any]:
+    """Holds bodies until they are whole, on the routes that want it: a slow sender is Envoy's business alone."""
+    return {
+        "name": BUFFER,
+        "disabled": True,
+        "typed_config": {
+            "@type": f"{_HTTP_FILTERS}.buffer.v3.Buffer",
+            "max_request_bytes": settings.body_limit_bytes,
         },
     }
 

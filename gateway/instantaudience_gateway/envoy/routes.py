@@ -2,12 +2,18 @@
 
 from typing import Any
 
+from instantaudience_server.transport.rest import PASSED_ON_TYPE
+
+from instantaudience_gateway.contract.descriptor import Endpoint
+from instantaudience_gateway.contract.json_forms import passed_on
 from instantaudience_gateway.contract.replies import GRPC_ROUTE
-from instantaudience_gateway.envoy.filters import GRPC_WEB, LUA, TRANSCODER
+from instantaudience_gateway.envoy.filters import BUFFER, GRPC_WEB, LUA, TRANSCODER, buffer_override
 from instantaudience_gateway.envoy.settings import CLUSTER, TYPES, GatewaySettings, seconds
 
 _GRPC_PATH = "/[!-$&-~]*"
 """No method's path needs escapes, and pyvoy leaves a request unanswered whose path is not UTF-8 without them."""
+
+_NOT_BLANK = r"\s*\S.*"
 
 
 def _retry_policy(settings: GatewaySettings) -> dict[str, Any]:
@@ -26,8 +32,12 @@ def _retry_policy(settings: GatewaySettings) -> dict[str, Any]:
     }
 
 
+def _header(name: str, match: dict[str, Any]) -> dict[str, Any]:
+    return {"name": name, "string_match": match}
+
+
 def _content_type(prefix: str) -> dict[str, Any]:
-    return {"name": "content-type", "string_match": {"prefix": prefix}}
+    return _header("content-type", {"prefix": prefix})
 
 
 def _without(*filters: str) -> dict[str, Any]:
@@ -76,4 +86,32 @@ def routes(settings: GatewaySettings) -> list[dict[str, Any]]:
     # The time for an answer begins when the request is there; so the stream needs a time of its own. It ends when the
     # answer is made: reading may take longer.
     rest["route"] = way | {"timeout": call_seconds, "max_stream_duration": {"max_stream_duration": call_seconds}}
-    return [grpc_web, grpc, rest]
+    hot = [_passed_on(rest, endpoint, settings) for endpoint in passed_on()] if settings.passes_json else []
+    return [grpc_web, grpc, *hot, rest]
+
+
+def _passed_on(rest: dict[str, Any], endpoint: Endpoint, settings: GatewaySettings) -> dict[str, Any]:
+    """The route of the REST calls whose bodies the service reads itself, and whose answers it writes.
+
+    What the filters would look at is looked at here: there is a token in the headers, and the length of a body that is
+    neither empty nor too long. Other calls go the other way, and are refused there, or have their token in the query.
+    No header means to the service what it means on a gRPC call, but for those set here.
+    """
+    content_type = {"key": "content-type", "value": PASSED_ON_TYPE}
+    return rest | {
+        "name": "passed-on",
+        "match": {
+            "path": endpoint.path,
+            "headers": [
+                _header(":method", {"exact": endpoint.http_method}),
+                _header("authorization", {"safe_regex": {"regex": _NOT_BLANK}}),
+                {"name": "content-length", "range_match": {"start": 1, "end": settings.body_limit_bytes + 1}},
+            ],
+        },
+        "typed_per_filter_config": _without(GRPC_WEB, LUA, TRANSCODER) | {BUFFER: buffer_override(settings)},
+        "request_headers_to_add": [
+            *rest["request_headers_to_add"],
+            {"header": content_type, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"},
+        ],
+        "route": rest["route"] | {"prefix_rewrite": endpoint.rpc_path},
+    }

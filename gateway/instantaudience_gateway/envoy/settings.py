@@ -16,7 +16,8 @@ class GatewaySettings:
 
     The service is behind the gateway, in workers that listen on `upstream_sockets`, or inside it: then `application` is
     the ASGI application that pyvoy runs in this Envoy (`module:attribute`), `upstream_sockets` is empty, and
-    `grpc_port` is a second port to serve (workers behind a gateway have one of their own). `admin_socket` is where
+    `grpc_port` is a second port to serve (workers behind a gateway have one of their own). `passes_json`: the workers
+    read the JSON of the calls that are hot (`contract/json_forms.py`) themselves. `admin_socket` is where
     Envoy's admin interface listens, open to the owner alone. `call_timeout_seconds` is the deadline that REST calls get
     (`grpc-timeout` to the server); the gateway itself gives up `grace_seconds` later, on callers who still send too.
     `idle_seconds` is how long nothing may happen on a REST call; slow readers get it each time they take something.
@@ -32,6 +33,7 @@ class GatewaySettings:
     upstream_sockets: tuple[Path, ...] = ()
     application: str | None = None
     grpc_port: int | None = None
+    passes_json: bool = False
     body_limit_bytes: int = 1_048_576
     answer_limit_bytes: int = 64 * 1_048_576
     call_timeout_seconds: float = 10.0

@@ -223,7 +223,9 @@ class Service:
 
     async def _start_gateway(self, directory: Path, sockets: tuple[Path, ...]) -> None:
         admin_socket = directory / "envoy.sock"
-        gateway = replace(self._gateway_settings(admin_socket), upstream_sockets=sockets)
+        gateway = replace(
+            self._gateway_settings(admin_socket), upstream_sockets=sockets, passes_json=self._host == "native"
+        )
         argv = _envoy_command(directory / "envoy.json", gateway, concurrency=self._settings.workers)
         await self._run_envoy(Program("gateway", argv), admin_socket)
 

@@ -6,6 +6,7 @@ import sys
 
 import structlog
 import uvloop
+from instantaudience_gateway.contract.json_forms import json_forms
 
 from instantaudience_server.running.composition import Worker, WorkerConfig, open_worker
 from instantaudience_server.settings import MESSAGE_LIMIT_BYTES
@@ -44,6 +45,7 @@ def _open_host(config: WorkerConfig, worker: Worker) -> NativeHost | GrpcioHost:
         config.addresses,
         message_limit_bytes=MESSAGE_LIMIT_BYTES,
         call_timeout_seconds=config.settings.call_timeout_seconds,
+        json_forms=json_forms(),
     )
 
 

@@ -1,4 +1,6 @@
-"""The native host: a gRPC server in Rust (`instantaudience_native`), in a thread of its own, in front of the pipeline.
+"""The native host: a server in Rust (`instantaudience_native`), in a thread of its own, in front of the pipeline.
+
+It serves gRPC, and takes the JSON of methods that have a form for it; Python sees no difference.
 
 The event loop is woken when something has come, and takes all of it; what it answers goes back at the end of the turn.
 """
@@ -10,7 +12,7 @@ from contextlib import aclosing
 from functools import lru_cache, partial
 from typing import Any
 
-from instantaudience_server import admission
+from instantaudience_server import admission, tokens
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.catalog import Role
 from instantaudience_server.errors import AudienceError, Reason
@@ -26,6 +28,7 @@ from instantaudience_server.transport.framing import Flaw, failure_headers, flaw
 from instantaudience_server.transport.native_streams import NativeStream
 from instantaudience_server.transport.outcomes import BARE_DEFECT, UNKNOWN_METHOD, CallError
 from instantaudience_server.transport.pipeline import Pipeline
+from instantaudience_server.transport.rest import JsonForm, rest_failure
 from instantaudience_server.transport.status import Failure, describe
 
 EXTENSION = "instantaudience_native"
@@ -52,6 +55,7 @@ class NativeHost:
 
     A message past `message_limit_bytes` ends its call. A call may take `call_timeout_seconds`; its request has to be
     there within that. Unary calls wait for their turn before the event loop knows of them (docs/adr/0018-admission.md).
+    `json_forms` are those of the methods that a gateway passes JSON on for.
 
     Raises:
         OSError: an address cannot be had.
@@ -65,6 +69,7 @@ class NativeHost:
         *,
         message_limit_bytes: int,
         call_timeout_seconds: float,
+        json_forms: Sequence[JsonForm] = (),
         connection_seconds: float = CONNECTION_SECONDS,
     ) -> None:
         from instantaudience_native import Host  # the other hosts do without
@@ -77,14 +82,15 @@ class NativeHost:
         }
         self._message_limit_bytes = message_limit_bytes
         self._loop = asyncio.get_running_loop()
+        forms = {form.path: _reader_and_writer(form) for form in json_forms}
         self._host = Host(
-            [(method.path, _kind(method)) for method in methods],
+            [(method.path, _kind(method), forms.get(method.path)) for method in methods],
             addresses,
             message_limit_bytes=message_limit_bytes,
             call_timeout_seconds=call_timeout_seconds,
             connection_seconds=connection_seconds,
             waiting=(admission.MOST_WAITING, admission.PATIENCE_SHARE, PATIENCE_SECONDS),
-            refusals=[_trailers(failure) for failure in _refusals()],
+            refusals=[_failed_answer(failure) for failure in _refusals()],
         )
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._streams: dict[int, NativeStream] = {}
@@ -96,6 +102,7 @@ class NativeHost:
         self._drained = self._loop.create_future()
         self._on_event: dict[str, Callable[..., None]] = {
             "refused": self._refuse,
+            "misread": self._refuse_body,
             "opened": self._open,
             "message": self._receive,
             "half_closed": self._half_close,
@@ -196,10 +203,10 @@ class NativeHost:
     def fail(self, number: int, failure: Failure) -> None:
         """Fail a call, at the end of this turn (see `direct.Replies`)."""
         try:
-            trailers = _trailers(failure)
+            answer = _failed_answer(failure)
         except ValueError:
-            trailers = _trailers(BARE_DEFECT)
-        self._host.fail(number, trailers)
+            answer = _failed_answer(BARE_DEFECT)
+        self._host.fail(number, answer)
         self._flush_later()
 
     def _refused_body(self, wrong: _Wrong) -> Callable[[float], Awaitable[bytes]]:
@@ -217,6 +224,14 @@ class NativeHost:
     def _refuse(self, number: int, index: int | None, request_id: str, flaw: str) -> None:
         path = UNKNOWN_METHOD if index is None else self._methods[index].path
         self.fail(number, self._pipeline.outcomes.refused(path, request_id, flawed(Flaw(flaw))).failure)
+
+    def _refuse_body(self, number: int, authorization: str, text: str) -> None:
+        """Refuse a body that is not what it should be. As where the gateway does it, that is not noted, and what cannot
+        be a token counts first."""
+        error = AudienceError(Reason.SYNTAX, text)
+        if len(authorization) > tokens.LONGEST_AUTHORIZATION:
+            error = AudienceError(Reason.NOAUTH, tokens.UNKNOWN)
+        self.fail(number, describe(error))
 
     def _open(self, number: int, index: int, *fields: Any) -> None:
         self._streams[number] = stream = NativeStream(self._host, number, self._flush_later)
@@ -294,8 +309,16 @@ def _call(*fields: Any) -> Call:
     return Call(*fields)
 
 
-@lru_cache(maxsize=100)
-def _trailers(failure: Failure) -> Any:
-    from instantaudience_native import Trailers
+def _reader_and_writer(form: JsonForm) -> tuple[Any, Any]:
+    from instantaudience_native import JsonReader, JsonWriter
 
-    return Trailers(failure_headers(failure))
+    request, answer = form.request, form.answer
+    reader = JsonReader(request.messages, request.root, depth=form.depth, rules=form.rules, unreadable=form.unreadable)
+    return reader, JsonWriter(answer.messages, answer.root)
+
+
+@lru_cache(maxsize=100)
+def _failed_answer(failure: Failure) -> Any:
+    from instantaudience_native import FailedAnswer, json_text
+
+    return FailedAnswer(failure_headers(failure), *rest_failure(failure, json_text))

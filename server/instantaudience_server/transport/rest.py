@@ -1,8 +1,18 @@
-"""What a host needs that takes JSON itself: the JSON form of its methods. The gateway in front knows it, and says it as
-data."""
+"""What a host needs that takes JSON itself: the form of its methods' messages, and that of failures.
 
-from collections.abc import Mapping, Sequence
+The gateway in front knows the forms of messages, and says them as data.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+
+from instantaudience_server.transport.framing import Headers
+from instantaudience_server.transport.status import ERROR_ID_KEY, ROWS, Failure
+
+PASSED_ON_TYPE = "application/x-passed-on+json"
+"""Content type of the calls that the gateway passes on to such a host, whatever their callers sent (`rest.rs`)."""
+
+_STATUSES = {(row.grpc_code, row.error_id): row.http_status for row in ROWS.values()}
 
 Row = tuple[str, int, bool, str]
 """A field: its key, its number, whether it is a list, and what it holds: a scalar type or the name of a message."""
@@ -30,3 +40,12 @@ class JsonForm:
     depth: int
     rules: Mapping[str, str]
     unreadable: str
+
+
+def rest_failure(failure: Failure, json_text: Callable[[str], str]) -> tuple[int, Headers, bytes]:
+    """Status, headers and body of a call that failed (source: contract, "Errors"); `json_text` writes a string."""
+    metadata = dict(failure.metadata)
+    error_id = metadata.pop(ERROR_ID_KEY)
+    headers = [(key.encode(), value.encode()) for key, value in metadata.items()]
+    body = f'{{"response":{{"status":"ERROR","error_id":"{error_id}","error":{json_text(failure.message)}}}}}'
+    return _STATUSES[failure.code, error_id], headers, body.encode()

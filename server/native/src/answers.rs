@@ -2,34 +2,45 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::arrivals::CallId;
 use crate::locks::lock;
 
+/// How a call fails, whichever form its answer has.
+pub struct Failure {
+    /// gRPC's answer.
+    pub trailers: HeaderMap,
+    /// JSON's answer.
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
 /// How a unary call ends.
 pub enum Answer {
     /// With this message, framed, and OK.
     Message(Bytes),
-    /// With these trailers.
-    Failure(HeaderMap),
+    Failure(Arc<Failure>),
 }
 
 /// What a stream is told.
 pub enum Order {
     /// Send this message, framed; `asked`: say when it is on its way.
-    Send { message: Bytes, asked: bool },
+    Send {
+        message: Bytes,
+        asked: bool,
+    },
     /// The next message was read.
     Read,
     /// End with OK.
     End,
-    /// End with these trailers.
-    Fail(HeaderMap),
+    Fail(Arc<Failure>),
 }
 
 /// Who waits for what Python says.
@@ -105,7 +116,7 @@ fn pass(listeners: &mut HashMap<CallId, Listener>, id: CallId, order: Order) {
     } else if let Listener::Unary(call) = listener.remove() {
         let _ = match order {
             Order::Send { message, .. } => call.send(Answer::Message(message)),
-            Order::Fail(trailers) => call.send(Answer::Failure(trailers)),
+            Order::Fail(failure) => call.send(Answer::Failure(failure)),
             // No answer: the call is reset.
             Order::Read | Order::End => Ok(()),
         };

@@ -10,12 +10,14 @@ use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TE};
 use http::{Method, Request, Response, StatusCode};
 use tokio::sync::Semaphore;
 
-use crate::answers::Answers;
+use crate::answers::{Answers, Failure};
 use crate::arrivals::{Arrivals, Refusal};
 use crate::metadata::{Metadata, encoding};
 use crate::refusals::Refusals;
+use crate::rest::{self, JsonForm};
+use crate::streams;
+use crate::unary::{self, Form};
 use crate::waiting::{Patience, Tokens};
-use crate::{streams, unary};
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -26,6 +28,8 @@ const ENCODINGS: HeaderValue = HeaderValue::from_static("gzip, deflate, identity
 pub struct Service {
     /// By path: the place in Python's list, and what it is.
     pub methods: HashMap<String, (usize, Kind)>,
+    /// Of those that can be called with JSON, by that place.
+    pub json_forms: HashMap<usize, JsonForm>,
     pub message_limit_bytes: usize,
     /// How long a call may take, at most.
     pub call_timeout_seconds: f64,
@@ -63,12 +67,20 @@ pub async fn serve(
     room: Arc<Semaphore>,
 ) {
     let (parts, body) = request.into_parts();
+    let found = service.methods.get(parts.uri.path()).copied();
+    if let (Some((method, kind)), true) = (found, rest::is_call(&parts))
+        && let Some(form) = service.json_forms.get(&method)
+    {
+        let request = unary::Request { body, form: Form::Json(form), room: &room };
+        let metadata = Metadata::read(&parts.headers);
+        unary::serve(method, kind == Kind::InTurn, metadata, request, respond, &service).await;
+        return;
+    }
     if parts.method != Method::POST || !is_grpc(&parts.headers) {
         refuse_media_type(&mut respond);
         return;
     }
     let metadata = Metadata::read(&parts.headers);
-    let found = service.methods.get(parts.uri.path()).copied();
     let trailers = parts.headers.get(TE).is_some_and(|value| value == "trailers");
     match found {
         None => unary::refuse(respond, None, metadata, Refusal::NoSuchMethod, &service).await,
@@ -80,7 +92,7 @@ pub async fn serve(
         }
         Some((method, kind)) => {
             let in_turn = kind == Kind::InTurn;
-            let request = unary::Request { body, encoding: encoding(&parts.headers), room: &room };
+            let request = unary::Request { body, form: Form::Grpc(encoding(&parts.headers)), room: &room };
             unary::serve(method, in_turn, metadata, request, respond, &service).await;
         }
     }
@@ -110,8 +122,8 @@ pub fn end(sending: &mut SendStream<Bytes>) -> Result<(), Gone> {
 }
 
 /// Answer with a failure alone.
-pub fn fail(respond: &mut SendResponse<Bytes>, trailers: HeaderMap) -> Result<(), Gone> {
-    respond.send_response(response(trailers), true)?;
+pub fn fail(respond: &mut SendResponse<Bytes>, failure: &Failure) -> Result<(), Gone> {
+    respond.send_response(response(failure.trailers.clone()), true)?;
     Ok(())
 }
 

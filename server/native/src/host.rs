@@ -1,41 +1,59 @@
 //! What Python sees: `instantaudience_native.pyi` describes it.
 
+use std::collections::HashMap;
+use std::fmt::Display;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use http::HeaderMap;
-use http::header::{HeaderName, HeaderValue};
+use http::StatusCode;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 
-use crate::answers::{Answers, Order};
+use crate::answers::{Answers, Failure, Order};
 use crate::arrivals::{Arrivals, CallId, Event, Refusal, UnaryCall};
 use crate::calls::{Kind, Service};
 use crate::framing::{Flaw, frame};
+use crate::json::{JsonReader, JsonWriter};
 use crate::listening::Sockets;
 use crate::locks::lock;
 use crate::metadata::Metadata;
 use crate::refusals::Refusals;
+use crate::rest::JsonForm;
 use crate::running::Running;
 use crate::waiting::{Impatience, Patience, Who};
 
 /// How a call fails: made once, and used for many.
 #[pyclass(frozen)]
-pub struct Trailers(HeaderMap);
+pub struct FailedAnswer(Arc<Failure>);
+
+type Fields = Vec<(Vec<u8>, Vec<u8>)>;
 
 #[pymethods]
-impl Trailers {
+impl FailedAnswer {
     #[new]
-    fn new(fields: Vec<(Vec<u8>, Vec<u8>)>) -> PyResult<Self> {
-        let mut trailers = HeaderMap::with_capacity(fields.len() + 2);
-        for (name, value) in fields {
-            let name = HeaderName::from_bytes(&name).map_err(|error| PyValueError::new_err(error.to_string()))?;
-            let value = HeaderValue::from_bytes(&value).map_err(|error| PyValueError::new_err(error.to_string()))?;
-            trailers.append(name, value);
-        }
-        Ok(Self(trailers))
+    fn new(trailers: Fields, http_status: u16, http_headers: Fields, http_body: Vec<u8>) -> PyResult<Self> {
+        Ok(Self(Arc::new(Failure {
+            trailers: header_map(trailers)?,
+            status: StatusCode::from_u16(http_status).map_err(value_error)?,
+            headers: header_map(http_headers)?,
+            body: http_body.into(),
+        })))
     }
+}
+
+fn header_map(fields: Fields) -> PyResult<HeaderMap> {
+    let mut headers = HeaderMap::with_capacity(fields.len() + 2);
+    for (name, value) in fields {
+        let name = HeaderName::from_bytes(&name).map_err(value_error)?;
+        headers.append(name, HeaderValue::from_bytes(&value).map_err(value_error)?);
+    }
+    Ok(headers)
+}
+
+fn value_error(error: impl Display) -> PyErr {
+    PyValueError::new_err(error.to_string())
 }
 
 enum State {
@@ -57,26 +75,30 @@ impl Host {
     #[new]
     #[pyo3(signature = (methods, addresses, *, message_limit_bytes, call_timeout_seconds, connection_seconds, waiting, refusals))]
     fn new(
-        methods: Vec<(String, String)>,
+        methods: Vec<(String, String, Option<JsonClasses<'_>>)>,
         addresses: Vec<String>,
         message_limit_bytes: usize,
         call_timeout_seconds: f64,
         connection_seconds: f64,
         waiting: (usize, f64, f64),
-        refusals: Vec<PyRef<'_, Trailers>>,
+        refusals: Vec<PyRef<'_, FailedAnswer>>,
     ) -> PyResult<Self> {
-        let numbered = methods.into_iter().enumerate();
-        let methods = numbered.map(|(number, (path, name))| Ok((path, (number, kind(&name)?))));
+        let (mut by_path, mut json_forms) = (HashMap::new(), HashMap::new());
+        for (number, (path, name, json)) in methods.into_iter().enumerate() {
+            by_path.insert(path, (number, kind(&name)?));
+            json_forms.extend(json.map(|classes| (number, json_form(&classes))));
+        }
         let (most_calls, share, most_seconds) = waiting;
         let service = Service {
-            methods: methods.collect::<PyResult<_>>()?,
+            methods: by_path,
+            json_forms,
             message_limit_bytes,
             call_timeout_seconds,
             patience: Patience { share, most: seconds(most_seconds)? },
             arrivals: Arrivals::new(most_calls)?,
             answers: Answers::default(),
             tokens: Mutex::default(),
-            refusals: Refusals::new(refusals.into_iter().map(|trailers| trailers.0.clone()).collect()),
+            refusals: Refusals::new(refusals.into_iter().map(|answer| Arc::clone(&answer.0)).collect()),
         };
         let bound = Sockets::to(addresses)?;
         Ok(Self {
@@ -154,8 +176,8 @@ impl Host {
         Ok(())
     }
 
-    fn fail(&self, id: CallId, trailers: &Trailers) {
-        self.service.answers.say(id, Order::Fail(trailers.0.clone()));
+    fn fail(&self, id: CallId, answer: &FailedAnswer) {
+        self.service.answers.say(id, Order::Fail(Arc::clone(&answer.0)));
     }
 
     fn send(&self, id: CallId, message: &Bound<'_, PyBytes>, asked: bool) -> PyResult<()> {
@@ -172,6 +194,12 @@ impl Host {
     }
 }
 
+type JsonClasses<'py> = (Bound<'py, JsonReader>, Bound<'py, JsonWriter>);
+
+fn json_form((reader, writer): &JsonClasses<'_>) -> JsonForm {
+    JsonForm { reader: Arc::clone(&reader.get().0), writer: Arc::clone(&writer.get().0) }
+}
+
 type Object<'py> = Bound<'py, PyAny>;
 
 fn kind(name: &str) -> PyResult<Kind> {
@@ -184,7 +212,7 @@ fn kind(name: &str) -> PyResult<Kind> {
 }
 
 fn seconds(count: f64) -> PyResult<Duration> {
-    Duration::try_from_secs_f64(count).map_err(|error| PyValueError::new_err(error.to_string()))
+    Duration::try_from_secs_f64(count).map_err(value_error)
 }
 
 fn send(message: &Bound<'_, PyBytes>, asked: bool) -> PyResult<Order> {
@@ -211,6 +239,9 @@ fn event_tuple(py: Python<'_>, event: Event, now: Instant) -> PyResult<Bound<'_,
                 Refusal::NotReceived => "not_received",
             };
             ("refused", id, method, text(py, metadata.request_id()), why).into_pyobject(py)
+        }
+        Event::Misread { id, metadata, text: wrong } => {
+            ("misread", id, text(py, metadata.authorization()), wrong).into_pyobject(py)
         }
         Event::Opened { id, method, metadata } => {
             let (authorization, request_id, remaining, body_bytes, waited) = metadata_parts(py, &metadata, now);

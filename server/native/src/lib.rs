@@ -14,6 +14,7 @@ mod listening;
 mod locks;
 mod metadata;
 mod refusals;
+mod rest;
 mod running;
 mod streams;
 mod unary;
@@ -28,7 +29,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[pymodule]
 fn instantaudience_native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<host::Host>()?;
-    module.add_class::<host::Trailers>()?;
+    module.add_class::<host::FailedAnswer>()?;
     module.add_class::<json::JsonReader>()?;
-    module.add_class::<json::JsonWriter>()
+    module.add_class::<json::JsonWriter>()?;
+    module.add_function(wrap_pyfunction!(json::json_text, module)?)
 }

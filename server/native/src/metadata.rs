@@ -20,7 +20,7 @@ const MOST_DIGITS: usize = 10;
 pub struct Metadata {
     authorization: Option<HeaderValue>,
     request_id: Option<HeaderValue>,
-    /// What the gateway says of the body.
+    /// How long the body was, where the message was made from it.
     pub body_bytes: u64,
     timeout_seconds: Option<f64>,
     /// What had passed before the call came here.

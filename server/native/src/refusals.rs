@@ -1,12 +1,10 @@
 //! Calls that are refused before Python sees them: it has said how, and is told how many.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
-use http::HeaderMap;
-
-use crate::answers::{Answers, Order};
+use crate::answers::{Answers, Failure, Order};
 use crate::arrivals::{Arrivals, UnaryCall};
 use crate::locks::lock;
 use crate::waiting::{Impatience, Turn};
@@ -17,21 +15,22 @@ pub type Refused = (usize, Turn, Impatience);
 /// How calls are refused, and how many were.
 pub struct Refusals {
     /// One after the other, so that their callers come back one after the other.
-    failures: Vec<HeaderMap>,
+    failures: Vec<Arc<Failure>>,
     used: AtomicUsize,
     counts: Mutex<HashMap<Refused, u64>>,
 }
 
 impl Refusals {
-    pub fn new(failures: Vec<HeaderMap>) -> Self {
+    pub fn new(failures: Vec<Arc<Failure>>) -> Self {
         Self { failures, used: AtomicUsize::new(0), counts: Mutex::default() }
     }
 
     /// Refuse a call.
     pub fn refuse(&self, (turn, call): (Turn, UnaryCall), why: Impatience, answers: &Answers) {
         let number = self.used.fetch_add(1, Ordering::Relaxed) % self.failures.len().max(1);
-        let failure = self.failures.get(number).cloned().unwrap_or_default();
-        answers.tell(call.id, Order::Fail(failure));
+        if let Some(failure) = self.failures.get(number) {
+            answers.tell(call.id, Order::Fail(Arc::clone(failure)));
+        }
         *lock(&self.counts).entry((call.method, turn, why)).or_default() += 1;
     }
 

@@ -2,15 +2,15 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use h2::server::SendResponse;
 use h2::{RecvStream, SendStream};
-use http::HeaderMap;
 use tokio::sync::mpsc;
 
-use crate::answers::{Listener, Order};
+use crate::answers::{Failure, Listener, Order};
 use crate::arrivals::{CallId, Event};
 use crate::calls::{Gone, Service, end, fail, start};
 use crate::framing::{Encoding, Flaw, Messages};
@@ -56,7 +56,7 @@ pub async fn serve(
 
 enum Ending {
     Good,
-    Failure(HeaderMap),
+    Bad(Arc<Failure>),
 }
 
 struct Stream<'a> {
@@ -107,7 +107,7 @@ impl Stream<'_> {
             }
             Order::Read => self.unread_bytes -= self.unread.pop_front().unwrap_or(0),
             Order::End => self.ending = Some(Ending::Good),
-            Order::Fail(trailers) => self.ending = Some(Ending::Failure(trailers)),
+            Order::Fail(failure) => self.ending = Some(Ending::Bad(failure)),
         }
     }
 
@@ -168,8 +168,8 @@ impl Stream<'_> {
 
     fn end(&mut self) -> Result<(), Gone> {
         match (self.ending.take(), &mut self.sending) {
-            (Some(Ending::Failure(trailers)), None) => fail(&mut self.respond, trailers),
-            (Some(Ending::Failure(trailers)), Some(sending)) => Ok(sending.send_trailers(trailers)?),
+            (Some(Ending::Bad(failure)), None) => fail(&mut self.respond, &failure),
+            (Some(Ending::Bad(failure)), Some(sending)) => Ok(sending.send_trailers(failure.trailers.clone())?),
             (_, Some(sending)) => end(sending),
             (_, None) => end(&mut start(&mut self.respond)?),
         }

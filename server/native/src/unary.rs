@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use h2::RecvStream;
 use h2::server::SendResponse;
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
@@ -14,12 +14,21 @@ use crate::calls::{Gone, Service, end, fail, start};
 use crate::framing::{Encoding, Flaw, Messages, only_message};
 use crate::locks::lock;
 use crate::metadata::Metadata;
+use crate::rest::{self, JsonForm};
 use crate::waiting::{Impatience, Who};
+
+/// The form of a request and of its answer.
+#[derive(Clone, Copy)]
+pub enum Form<'a> {
+    /// With its messages compressed in this way, where they are.
+    Grpc(Encoding),
+    Json(&'a JsonForm),
+}
 
 /// What is to be read of a call.
 pub struct Request<'a> {
     pub body: RecvStream,
-    pub encoding: Encoding,
+    pub form: Form<'a>,
     /// What its connection has left for requests that come in pieces, in bytes.
     pub room: &'a Semaphore,
 }
@@ -28,13 +37,20 @@ pub struct Request<'a> {
 pub async fn serve(
     method: usize,
     in_turn: bool,
-    metadata: Metadata,
+    mut metadata: Metadata,
     mut request: Request<'_>,
     mut respond: SendResponse<Bytes>,
     service: &Service,
 ) {
     let until = Instant::from_std(metadata.receive_until(service.call_timeout_seconds));
-    let reading = read(&mut request, service.message_limit_bytes);
+    let form = request.form;
+    let limit = service.message_limit_bytes;
+    let reading = async {
+        match form {
+            Form::Grpc(encoding) => read(&mut request, encoding, limit).await,
+            Form::Json(form) => read_json(&mut request, form, &mut metadata, limit).await,
+        }
+    };
     // What the request holds of the room, it holds until it is answered.
     let read = tokio::select! {
         biased;
@@ -44,8 +60,15 @@ pub async fn serve(
     let (message, _held) = match read {
         Ok(Ok((message, held))) => (Ok(message), held),
         Ok(Err(Trouble::Flaw(flaw))) => (Err(flaw), None),
+        Ok(Err(Trouble::Misread(text))) => {
+            let misread = |id| Event::Misread { id, metadata, text };
+            return tell(form, misread, &mut respond, service).await;
+        }
         Ok(Err(Trouble::Gone)) => return,
-        Err(_) => return refuse(respond, Some(method), metadata, Refusal::NotReceived, service).await,
+        Err(_) => {
+            let late = |id| Event::Refused { id, method: Some(method), metadata, why: Refusal::NotReceived };
+            return tell(form, late, &mut respond, service).await;
+        }
     };
     let (answer, answered) = oneshot::channel();
     let id = service.answers.listen(Listener::Unary(answer));
@@ -60,7 +83,7 @@ pub async fn serve(
     if let Some(refused) = service.arrivals.add_call(call, wait) {
         service.refusals.refuse(refused, Impatience::Full, &service.answers);
     }
-    finish(id, wait, answered, &mut respond, service).await;
+    finish((id, wait), answered, form, &mut respond, service).await;
 }
 
 /// Have Python refuse a call, in its words.
@@ -71,17 +94,28 @@ pub async fn refuse(
     why: Refusal,
     service: &Service,
 ) {
+    let refused = |id| Event::Refused { id, method, metadata, why };
+    tell(Form::Grpc(Encoding::Other), refused, &mut respond, service).await;
+}
+
+/// Tell Python why there is no call, for its words.
+async fn tell(
+    form: Form<'_>,
+    event: impl FnOnce(CallId) -> Event,
+    respond: &mut SendResponse<Bytes>,
+    service: &Service,
+) {
     let (answer, answered) = oneshot::channel();
     let id = service.answers.listen(Listener::Unary(answer));
-    service.arrivals.add_event(Event::Refused { id, method, metadata, why });
-    finish(id, Wait::Express, answered, &mut respond, service).await;
+    service.arrivals.add_event(event(id));
+    finish((id, Wait::Express), answered, form, respond, service).await;
 }
 
 /// Wait for the answer and send it, or tell Python that nobody waits for it.
 async fn finish(
-    id: CallId,
-    wait: Wait,
+    (id, wait): (CallId, Wait),
     answered: oneshot::Receiver<Answer>,
+    form: Form<'_>,
     respond: &mut SendResponse<Bytes>,
     service: &Service,
 ) {
@@ -89,7 +123,10 @@ async fn finish(
         biased;
         answer = answered => {
             // Where it cannot be sent, nobody waits for it. Where Python has none, the stream is reset.
-            let _ = answer.map_err(|_| Gone).and_then(|answer| send(answer, respond));
+            let _ = answer.map_err(|_| Gone).and_then(|answer| match form {
+                Form::Grpc(_) => send(answer, respond),
+                Form::Json(form) => rest::send(form, answer, respond),
+            });
         }
         _ = poll_fn(|context| respond.poll_reset(context)) => {
             if service.answers.forget(id) && !service.arrivals.forget(id, wait) {
@@ -107,7 +144,7 @@ fn send(answer: Answer, respond: &mut SendResponse<Bytes>) -> Result<(), Gone> {
             sending.send_data(message, false)?;
             end(&mut sending)
         }
-        Answer::Failure(trailers) => fail(respond, trailers),
+        Answer::Failure(failure) => fail(respond, &failure),
     }
 }
 
@@ -115,6 +152,8 @@ type Held<'a> = Option<SemaphorePermit<'a>>;
 
 enum Trouble {
     Flaw(Flaw),
+    /// This is wrong with a JSON body.
+    Misread(String),
     Gone,
 }
 
@@ -125,12 +164,12 @@ impl From<Flaw> for Trouble {
 }
 
 /// The only message of a request, and what it holds of its connection's room.
-async fn read<'a>(request: &mut Request<'a>, limit: usize) -> Result<(Bytes, Held<'a>), Trouble> {
+async fn read<'a>(request: &mut Request<'a>, encoding: Encoding, limit: usize) -> Result<(Bytes, Held<'a>), Trouble> {
     let Some(first) = next_data(&mut request.body).await? else { return Err(Flaw::Missing.into()) };
     if let (true, Some(message)) = (request.body.is_end_stream(), only_message(&first, limit)) {
         return Ok((message, None));
     }
-    let mut messages = Messages::new(request.encoding, limit);
+    let mut messages = Messages::new(encoding, limit);
     let mut found = None;
     let mut held = request.room.acquire_many(0).await.map_err(|_| Trouble::Gone)?;
     let mut next = Some(first);
@@ -139,7 +178,7 @@ async fn read<'a>(request: &mut Request<'a>, limit: usize) -> Result<(Bytes, Hel
         held.merge(request.room.acquire_many(bytes).await.map_err(|_| Trouble::Gone)?);
         messages.push(&data);
         loop {
-            let inflating = inflation(request, limit).await?;
+            let inflating = inflation(request, encoding, limit).await?;
             let Some(message) = messages.next()? else { break };
             if let Some(inflated) = inflating.and_then(|mut most| most.split(message.len())) {
                 held.merge(inflated);
@@ -155,12 +194,41 @@ async fn read<'a>(request: &mut Request<'a>, limit: usize) -> Result<(Bytes, Hel
 }
 
 /// Room for as much as a message may become when it is decompressed. (A connection has room for several such.)
-async fn inflation<'a>(request: &Request<'a>, limit: usize) -> Result<Held<'a>, Trouble> {
-    if request.encoding == Encoding::Other {
+async fn inflation<'a>(request: &Request<'a>, encoding: Encoding, limit: usize) -> Result<Held<'a>, Trouble> {
+    if encoding == Encoding::Other {
         return Ok(None);
     }
     let most = u32::try_from(limit).map_err(|_| Trouble::Gone)?;
     request.room.acquire_many(most).await.map(Some).map_err(|_| Trouble::Gone)
+}
+
+/// The message that a JSON body is, and what the request holds of its connection's room.
+async fn read_json<'a>(
+    request: &mut Request<'a>,
+    form: &JsonForm,
+    metadata: &mut Metadata,
+    limit: usize,
+) -> Result<(Bytes, Held<'a>), Trouble> {
+    let mut body = next_data(&mut request.body).await?.unwrap_or_default();
+    let mut held = None;
+    if !request.body.is_end_stream() {
+        let mut room = request.room.acquire_many(0).await.map_err(|_| Trouble::Gone)?;
+        let mut whole = BytesMut::from(body);
+        let mut counted = 0;
+        loop {
+            if whole.len() > limit {
+                return Err(Flaw::TooLong(whole.len()).into());
+            }
+            let bytes = u32::try_from(whole.len() - counted).map_err(|_| Trouble::Gone)?;
+            room.merge(request.room.acquire_many(bytes).await.map_err(|_| Trouble::Gone)?);
+            counted = whole.len();
+            let Some(data) = next_data(&mut request.body).await? else { break };
+            whole.extend_from_slice(&data);
+        }
+        (body, held) = (whole.freeze(), Some(room));
+    }
+    metadata.body_bytes = body.len() as u64;
+    form.reader.read(&body).map(|message| (message.into(), held)).map_err(Trouble::Misread)
 }
 
 async fn next_data(body: &mut RecvStream) -> Result<Option<Bytes>, Trouble> {

@@ -1,9 +1,7 @@
 """The JSON of bodies that pass the gateway as they are: what the native host's reader and writer make of it is what the
 gateway's filters make of it."""
 
-import json
 import random
-from collections.abc import Iterator
 
 import httpx
 import pytest
@@ -12,17 +10,7 @@ from instantaudience.v1 import audience_pb2 as pb
 from instantaudience_gateway.contract.json_forms import json_forms
 from instantaudience_server.transport.native import missing
 from support.gateways import Upstream
-from support.json_bodies import (
-    GOOD_BODIES,
-    NOT_JSON,
-    NOT_UTF8,
-    NUMBERS,
-    SEVERAL_FAULTS,
-    WRONG_SHAPES,
-    WRONG_VALUES,
-    block,
-)
-from support.vectors import rt_segment_vectors
+from support.json_bodies import BODIES, mutants
 
 if reason := missing():
     pytest.skip(f"the native host cannot run here: {reason}", allow_module_level=True)
@@ -31,68 +19,13 @@ from instantaudience_native import JsonReader, JsonWriter
 
 (FORM,) = json_forms()
 READER = JsonReader(
-    FORM.request.messages, FORM.request.root, depth=FORM.depth, rules=FORM.rules, unreadable=FORM.unreadable
+    FORM.request.messages,
+    FORM.request.root,
+    depth=FORM.depth,
+    rules=FORM.rules,
+    unreadable=FORM.unreadable,
 )
 WRITER = JsonWriter(FORM.answer.messages, FORM.answer.root)
-
-BODIES: list[bytes] = [
-    *(body.encode() for body in GOOD_BODIES if body),
-    *(body.encode() for body in NOT_JSON if body),
-    *NOT_UTF8,
-    *(body.encode() for body, _ in WRONG_SHAPES),
-    *(block(value).encode() for value in WRONG_VALUES + NUMBERS),
-    *(body.replace('"1"', value).encode() for value in WRONG_VALUES for body in [block("1")]),
-    *(body.encode(errors="surrogateescape") for body in SEVERAL_FAULTS),
-    *(json.dumps(vector.request, ensure_ascii=False).encode() for vector in rt_segment_vectors()),
-    '{"rt_segment":[{"user_id":"\\uD83D\\uDE00 \\u00e9é\\b\\f\\n\\r\\t\\/\\\\\\"\\uffff"}]}'.encode(),
-    b'{"rt_segment":[{"user_id":"' + b"x" * 200 + b'","seg_block":[' + b",".join([b'{"seg_id":-1}'] * 99) + b"]}]}",
-]
-PIECES = [
-    *(
-        b"{",
-        b"}",
-        b"[",
-        b"]",
-        b",",
-        b":",
-        b'"',
-        b"\\",
-        b"\0",
-        b" ",
-        b"null",
-        b"true",
-        b"1",
-        b"-",
-        b".",
-        b"e9",
-        b"\xc3\xa9",
-    ),
-    *(
-        b'"rt_segment":',
-        b'"user_id":',
-        b'"seg_block":',
-        b'"value":',
-        b'"seg\\u005fid":',
-        b"\\ud83d",
-        b"\\ude00",
-        b"\xff",
-    ),
-    *(value.encode() for value in [*WRONG_VALUES, *NUMBERS]),
-]
-
-
-def mutants(seed: int, count: int) -> Iterator[bytes]:
-    """Bodies that somebody has been at."""
-    chance = random.Random(seed)
-    for _ in range(count):
-        body = chance.choice(BODIES)
-        for _ in range(chance.randint(1, 3)):
-            start = chance.randint(0, len(body))
-            end = min(len(body), start + chance.choice([0, 0, 1, 1, 2, chance.randint(0, 40)]))
-            piece = chance.choice([b"", chance.choice(PIECES), body[start:end] * 2, chance.randbytes(1)])
-            body = body[:start] + piece + body[end:]
-        if body:
-            yield body
 
 
 def read(body: bytes) -> pb.ApplySegmentsRequest | str:

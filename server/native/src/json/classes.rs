@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::json::schema::Row;
+use crate::json::writer::put_text;
 use crate::json::{Reader, Writer};
 
 /// Reads bodies.
@@ -33,6 +34,14 @@ impl JsonReader {
         let message = self.0.read(body).map_err(PyValueError::new_err)?;
         Ok(PyBytes::new(py, &message))
     }
+}
+
+/// A string as JSON, as answers have it.
+#[pyfunction]
+pub fn json_text(text: &str) -> String {
+    let mut json = String::with_capacity(text.len() + 2);
+    put_text(&mut json, text);
+    json
 }
 
 /// Writes answers.

@@ -14,7 +14,7 @@ mod values;
 mod wire;
 mod writer;
 
-pub use classes::{JsonReader, JsonWriter};
+pub use classes::{JsonReader, JsonWriter, json_text};
 pub use reader::Reader;
 pub use writer::Writer;
 

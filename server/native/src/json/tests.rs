@@ -46,6 +46,7 @@ fn lengths_have_as_many_bytes_as_they_need() {
 fn what_is_wrong_is_said_with_its_place() {
     for (body, text) in [
         ("", "The body is not JSON (byte 1)."),
+        (" ", "The body is not JSON (byte 2)."),
         ("{} 1", "The body is not JSON (byte 4)."),
         ("[]", "The body must be an object."),
         (r#"{"user":[{},{"id":1}]}"#, "user[1].id: be a string."),

@@ -76,7 +76,7 @@ impl Writer {
     fn put(&self, out: &mut String, field: &Field, value: Option<Value<'_>>) -> Result<(), Malformed> {
         match (field.kind, value) {
             (Kind::Text, None) => *out += "\"\"",
-            (Kind::Text, Some(Value::Delimited(text))) => put_text(out, text)?,
+            (Kind::Text, Some(Value::Delimited(text))) => put_text(out, utf8(text)?),
             (Kind::Int32, None) => out.push('0'),
             (Kind::Int32, Some(Value::Varint(number))) => put_int32(out, number),
             (Kind::Message(place), Some(Value::Delimited(message))) => self.put_message(out, place, message)?,
@@ -117,7 +117,7 @@ fn put_struct(out: &mut String, message: &[u8], depth: usize) -> Result<(), Malf
         out.push(separator);
         separator = ',';
         match last(entry, numbers::KEY)? {
-            Some(Value::Delimited(key)) => put_text(out, key)?,
+            Some(Value::Delimited(key)) => put_text(out, utf8(key)?),
             _ => *out += "\"\"",
         }
         out.push(':');
@@ -145,7 +145,7 @@ fn put_value(out: &mut String, kind: (u64, Value<'_>), depth: usize) -> Result<(
     match kind {
         (numbers::NULL, Value::Varint(_)) => *out += "null",
         (numbers::NUMBER, Value::Fixed64(bytes)) => put_double(out, f64::from_le_bytes(bytes)),
-        (numbers::TEXT, Value::Delimited(text)) => put_text(out, text)?,
+        (numbers::TEXT, Value::Delimited(text)) => put_text(out, utf8(text)?),
         (numbers::BOOL, Value::Varint(value)) => *out += if value == 0 { "false" } else { "true" },
         (numbers::STRUCT, Value::Delimited(message)) => put_struct(out, message, depth)?,
         (numbers::LIST, Value::Delimited(message)) => put_list(out, message, depth)?,
@@ -158,9 +158,13 @@ fn last(message: &[u8], number: u64) -> Result<Option<Value<'_>>, Malformed> {
     values(message, number).try_fold(None, |_, value| value.map(Some))
 }
 
+fn utf8(text: &[u8]) -> Result<&str, Malformed> {
+    str::from_utf8(text).map_err(|_| Malformed)
+}
+
 /// Add a string, with escapes for what may do harm in pages and terminals (source: `json_escaping.cc` in protobuf).
-fn put_text(out: &mut String, text: &[u8]) -> Result<(), Malformed> {
-    let mut rest = str::from_utf8(text).map_err(|_| Malformed)?;
+pub fn put_text(out: &mut String, text: &str) {
+    let mut rest = text;
     out.push('"');
     while let Some((place, character)) = rest.char_indices().find(|(_, character)| needs_escape(*character)) {
         let (plain, escaped) = rest.split_at(place);
@@ -170,7 +174,6 @@ fn put_text(out: &mut String, text: &[u8]) -> Result<(), Malformed> {
     }
     *out += rest;
     out.push('"');
-    Ok(())
 }
 
 fn needs_escape(character: char) -> bool {

@@ -1,0 +1,57 @@
+//! Calls with JSON: what the gateway passes on as its callers sent it, and what they get back.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use h2::server::SendResponse;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::request::Parts;
+use http::{Method, Response, StatusCode};
+
+use crate::answers::Answer;
+use crate::calls::Gone;
+use crate::framing::PREFIX_BYTES;
+use crate::json::{Reader, Writer};
+
+/// The gateway sets it on such calls (`transport/rest.py`). What callers themselves may send is no call here, as it is
+/// none on the other hosts.
+const PASSED_ON: HeaderValue = HeaderValue::from_static("application/x-passed-on+json");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// How a method's messages look in JSON.
+pub struct JsonForm {
+    pub reader: Arc<Reader>,
+    pub writer: Arc<Writer>,
+}
+
+/// Whether a request is such a call.
+pub fn is_call(request: &Parts) -> bool {
+    request.method == Method::POST && request.headers.get(CONTENT_TYPE).is_some_and(|value| value == PASSED_ON)
+}
+
+/// Answer such a call.
+pub fn send(form: &JsonForm, answer: Answer, respond: &mut SendResponse<Bytes>) -> Result<(), Gone> {
+    match answer {
+        Answer::Message(framed) => {
+            let message = framed.get(PREFIX_BYTES..).unwrap_or_default();
+            let body = form.writer.write(message).map_err(|_| Gone)?;
+            send_body(respond, StatusCode::OK, HeaderMap::with_capacity(2), body.into())
+        }
+        Answer::Failure(failure) => send_body(respond, failure.status, failure.headers.clone(), failure.body.clone()),
+    }
+}
+
+fn send_body(
+    respond: &mut SendResponse<Bytes>,
+    status: StatusCode,
+    mut headers: HeaderMap,
+    body: Bytes,
+) -> Result<(), Gone> {
+    headers.insert(CONTENT_TYPE, JSON);
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    let mut response = Response::new(());
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    // Who reads slowly has this one body waiting.
+    Ok(respond.send_response(response, false)?.send_data(body, true)?)
+}

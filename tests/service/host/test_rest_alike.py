@@ -1,0 +1,189 @@
+"""What REST callers get is the same on all hosts, to the byte: whether Envoy makes it or the host does."""
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from itertools import pairwise
+
+import httpx
+import pytest
+from support.contract_model import UNLIMITED, UNLIMITED_DEMO
+from support.json_bodies import BODIES, mutants
+from support.messages import LIMIT_BYTES
+from support.service import HOST_MODES, Service, credentials, new_directory, running_service
+
+SMALL = {"id": 300, "name": "small", "limits": UNLIMITED | {"users_per_call": 2, "body_bytes": 300}}
+FULL = {"id": 301, "name": "full", "limits": UNLIMITED | {"users_per_second": 1}}
+PASSWORD = "Alike-Passw0rd!"
+CATALOG = UNLIMITED_DEMO | {
+    "members": [*UNLIMITED_DEMO["members"], SMALL, FULL],
+    "users": [
+        *UNLIMITED_DEMO["users"],
+        *({"id": m["id"], "username": m["name"], "password": PASSWORD, "member_id": m["id"]} for m in (SMALL, FULL)),
+    ],
+}
+OF_ONE_ANSWER = {"date", "x-request-id", "connection"}
+"""Headers that tell of one answer alone; after one that Envoy made itself, it closes the connection."""
+
+Send = Callable[[httpx.AsyncClient, dict[str, str]], Awaitable[httpx.Response]]
+
+
+class Hosts:
+    """A service on each host, with the same catalog."""
+
+    def __init__(self, services: list[Service], tokens: list[dict[str, str]]) -> None:
+        self._services = services
+        self._tokens = tokens
+
+    async def assert_alike(self, send: Send) -> httpx.Response:
+        """Sends the same to all."""
+        answers = []
+        for service, tokens in zip(self._services, self._tokens, strict=True):
+            async with service.http() as http:
+                answers.append(await send(http, tokens))
+        for one, other in pairwise(answers):
+            assert (one.status_code, one.content) == (other.status_code, other.content)
+            assert _headers(one) == _headers(other)
+        return answers[0]
+
+
+def _headers(answer: httpx.Response) -> dict[str, str]:
+    return {name: value for name, value in answer.headers.items() if name not in OF_ONE_ANSWER}
+
+
+@pytest.fixture(scope="module")
+async def hosts() -> AsyncIterator[Hosts]:
+    async with AsyncExitStack() as stack:
+        services, tokens = [], []
+        for host_mode in HOST_MODES:
+            directory = await stack.enter_async_context(new_directory())
+            (directory / "alike.yaml").write_text(json.dumps(CATALOG))
+            catalog = f"--catalog={directory / 'alike.yaml'}"
+            running = running_service(directory=directory, host_mode=host_mode, catalog=catalog)
+            services.append(await stack.enter_async_context(running))
+            async with services[-1].http() as http:
+                tokens.append({name: await _token(http, name) for name in ("demo", "external", "small", "full")})
+        yield Hosts(services, tokens)
+
+
+async def _token(http: httpx.AsyncClient, name: str) -> str:
+    password = PASSWORD if name in {"small", "full"} else None
+    answer = await http.post("/auth", json=credentials(name, password))
+    token: str = answer.raise_for_status().json()["response"]["token"]
+    return token
+
+
+def post(content: bytes, username: str = "demo", **options: str) -> Send:
+    """Posts memberships."""
+
+    async def send(http: httpx.AsyncClient, tokens: dict[str, str]) -> httpx.Response:
+        headers = {"authorization": tokens[username]} | options
+        return await http.post("/rt-segment", content=content, headers=headers)
+
+    return send
+
+
+@pytest.mark.parametrize("username", ["demo", "external"])
+async def test_bodies(hosts: Hosts, username: str) -> None:
+    statuses = {(await hosts.assert_alike(post(body, username))).status_code for body in BODIES}
+    assert statuses == {200, 400}
+
+
+@pytest.mark.parametrize("seed", range(20, 23))
+async def test_mutants(hosts: Hosts, seed: int) -> None:
+    for body in mutants(seed, 150):
+        await hosts.assert_alike(post(body))
+
+
+async def test_warnings(hosts: Hosts) -> None:
+    blocks = [
+        {"seg_id": 7},
+        {"seg_id": 10001, "expiration": -2},
+        {"seg_code": '<\u2028"\\\t\U000e0001é>', "member_id": -1},
+    ]
+    users = [{"user_id": f"{character}1", "seg_block": blocks} for character in '\0\x1f"<>\\\x7f\x9f\xad\u0600é😀']
+    users += [{"user_id": "5", "domain": '<"\u200b>', "seg_block": [{"seg_id": 10001}] * 101}, {}, {"seg_block": []}]
+    for content in (json.dumps({"rt_segment": users}), json.dumps({"rt_segment": users}, ensure_ascii=False)):
+        answer = await hosts.assert_alike(post(content.encode()))
+        assert len(answer.json()["response"]["warnings"]) > len(users)
+
+
+async def test_many_warnings(hosts: Hosts) -> None:
+    users = [{"user_id": str(number), "seg_block": [{"seg_id": -n} for n in range(1, 21)]} for number in range(1, 900)]
+    answer = await hosts.assert_alike(post(json.dumps({"rt_segment": users}).encode()))
+    assert len(answer.json()["response"]["warnings"]) > 5000
+
+
+GOOD = b'{"rt_segment":[{"user_id":"5","seg_block":[{"seg_id":10001}]}]}'
+BAD = b'{"rt_segment":1}'
+
+
+@pytest.mark.parametrize(
+    ("authorization", "query", "status"),
+    [
+        ("", "", 401),
+        ("nobody", "", 401),
+        ("Bearer nobody", "", 401),
+        ("Bearer " + "n" * 256, "", 401),
+        ("Bearer " + "n" * 257, "", 401),
+        ("nobody", "?access_token=TOKEN", 401),
+        ("", "?access_token=TOKEN", 200),
+        ("", "?access_token=nobody", 401),
+        ("TOKEN", "?access_token=%ff&validate_only=true&x=%ff", 200),
+        ("Bearer TOKEN", "?rt_segment=1", 200),
+    ],
+)
+async def test_tokens(hosts: Hosts, authorization: str, query: str, status: int) -> None:
+    """A body that is wrong counts before a token that is unknown, but not before one that is none."""
+    no_token = (not authorization and "access_token" not in query) or len(authorization) > 263
+    for content, expected in ((GOOD, status), (BAD, 401 if no_token else 400), (b"", 401 if no_token else 400)):
+
+        async def send(http: httpx.AsyncClient, tokens: dict[str, str], content: bytes = content) -> httpx.Response:
+            token = tokens["demo"]
+            headers = {"authorization": authorization.replace("TOKEN", token)}
+            return await http.post(f"/rt-segment{query.replace('TOKEN', token)}", content=content, headers=headers)
+
+        assert (await hosts.assert_alike(send)).status_code == expected
+
+
+async def test_limits(hosts: Hosts) -> None:
+    fitting = b'{"x":"' + b"x" * (LIMIT_BYTES - 8) + b'"}'
+    user = {"user_id": "5", "seg_block": [{"seg_id": 10001}]}
+    for send, status in [
+        (post(fitting), 200),
+        (post(fitting + b" "), 413),
+        (post(b"{" * LIMIT_BYTES), 400),
+        (post(GOOD + b" " * 300, "small"), 413),
+        (post(json.dumps({"rt_segment": [user] * 3}).encode(), "small"), 200),
+        (post(json.dumps({"rt_segment": [user] * 3}).encode(), "full"), 429),
+    ]:
+        assert (await hosts.assert_alike(send)).status_code == status
+
+
+async def test_headers_of_callers(hosts: Hosts) -> None:
+    steering = {
+        "x-request-start": "0",
+        "x-request-body-bytes": "99999999",
+        "grpc-timeout": "1n",
+        "grpc-encoding": "gzip",
+        "x-trace-bin": "!!!",
+        "x-envoy-original-path": "/nope",
+        "accept-encoding": "gzip",
+        "te": "trailers",
+    }
+    for content_type in ("application/json", "application/x-passed-on+json", "text/plain; charset=latin-1", ""):
+        answer = await hosts.assert_alike(post(GOOD, **steering, **{"content-type": content_type}))
+        assert answer.status_code == 200
+        assert set(answer.headers) == {"content-type", "content-length", "date", "x-request-id"}
+
+
+async def test_other_methods_and_paths(hosts: Hosts) -> None:
+    for method in ("GET", "PUT", "DELETE", "HEAD", "OPTIONS"):
+        for path in ("/rt-segment", "/rt-segment/", "/instantaudience.v1.AudienceService/ApplySegments"):
+
+            async def send(
+                http: httpx.AsyncClient, tokens: dict[str, str], method: str = method, path: str = path
+            ) -> httpx.Response:
+                return await http.request(method, path, content=GOOD, headers={"authorization": tokens["demo"]})
+
+            await hosts.assert_alike(send)

@@ -29,11 +29,19 @@ Send = Callable[[httpx.AsyncClient, dict[str, str]], Awaitable[httpx.Response]]
 
 
 class Hosts:
-    """A service on each host, with the same catalog."""
+    """A service on each host, in the order of `HOST_MODES`, with the same catalog."""
 
     def __init__(self, services: list[Service], tokens: list[dict[str, str]]) -> None:
         self._services = services
         self._tokens = tokens
+
+    async def ends_connection(self, host_mode: str, send: Send) -> bool:
+        """Whether the answer comes from Envoy itself."""
+        place = HOST_MODES.index(host_mode)
+        async with self._services[place].http() as http:
+            answer = await send(http, self._tokens[place])
+        assert answer.status_code == 400
+        return answer.headers.get("connection") == "close"
 
     async def assert_alike(self, send: Send) -> httpx.Response:
         """Sends the same to all."""
@@ -187,3 +195,20 @@ async def test_other_methods_and_paths(hosts: Hosts) -> None:
                 return await http.request(method, path, content=GOOD, headers={"authorization": tokens["demo"]})
 
             await hosts.assert_alike(send)
+
+
+@pytest.mark.skipif("native" not in HOST_MODES, reason="the native host cannot run here")
+async def test_who_reads_bodies(hosts: Hosts) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield BAD
+
+    async def chunked(http: httpx.AsyncClient, tokens: dict[str, str]) -> httpx.Response:
+        return await http.post("/rt-segment", content=chunks(), headers={"authorization": tokens["demo"]})
+
+    async def in_query(http: httpx.AsyncClient, tokens: dict[str, str]) -> httpx.Response:
+        return await http.post(f"/rt-segment?access_token={tokens['demo']}", content=BAD)
+
+    assert not await hosts.ends_connection("native", post(BAD))
+    assert await hosts.ends_connection("native", chunked)
+    assert await hosts.ends_connection("native", in_query)
+    assert await hosts.ends_connection("grpcio", post(BAD))

@@ -29,6 +29,8 @@ pub struct Connection {
     is_connected: bool,
     written: usize,
     protocol: Protocol,
+    /// Whether requests say how long their bodies are, as callers of REST do.
+    says_length: bool,
 }
 
 impl Connection {
@@ -55,7 +57,7 @@ impl Connection {
             Call::Stream => Protocol::Stream(http2(false), None, VecDeque::new()),
             Call::RestHttp1 => Protocol::Http1(Http1::new(&request.path, &fields)),
         };
-        Ok(Self { socket, is_connected: false, written: 0, protocol })
+        Ok(Self { socket, is_connected: false, written: 0, protocol, says_length: lane.call == Call::Rest })
     }
 
     pub fn socket(&mut self) -> &mut TcpStream {
@@ -93,11 +95,11 @@ impl Connection {
     pub fn begin(&mut self, due: u64, timeout_ms: Option<u64>, body: &[u8]) {
         match &mut self.protocol {
             Protocol::Unary(http2) => {
-                let id = http2.begin(due, timeout_ms, false);
+                let id = http2.begin(due, timeout_ms, false, self.says_length.then_some(body.len()));
                 http2.send(id, body, true);
             }
             Protocol::Stream(http2, id, dues) => {
-                let id = *id.get_or_insert_with(|| http2.begin(due, None, true));
+                let id = *id.get_or_insert_with(|| http2.begin(due, None, true, None));
                 http2.send(id, body, false);
                 dues.push_back(due);
             }

@@ -219,10 +219,18 @@ impl RequestHeaders {
 
 /// What gRPC allows for the value of `grpc-timeout`, its unit aside.
 const TIMEOUT_DIGITS: usize = 8;
+/// Its place in the static table (RFC 7541, appendix A).
+const CONTENT_LENGTH: usize = 28;
 
 /// The value of `grpc-timeout`.
 pub fn put_timeout(block: &mut Vec<u8>, timeout_ms: u64) {
     put_string(block, &format!("{timeout_ms}m"));
+}
+
+/// `content-length`, which no table keeps.
+pub fn put_length(block: &mut Vec<u8>, bytes: usize) {
+    put_integer(block, 0, 4, CONTENT_LENGTH);
+    put_string(block, &bytes.to_string());
 }
 
 fn put_string(block: &mut Vec<u8>, text: &str) {

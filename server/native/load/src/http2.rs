@@ -102,8 +102,9 @@ impl Http2 {
         self.streams.iter().map(|(_, stream)| stream.tag)
     }
 
-    /// Begin a stream; returns its number. Its answer is split into messages where it goes on.
-    pub fn begin(&mut self, tag: u64, timeout_ms: Option<u64>, splits_messages: bool) -> u32 {
+    /// Begin a stream; returns its number. Its answer is split into messages where it goes on. Its request says its
+    /// length where one is given.
+    pub fn begin(&mut self, tag: u64, timeout_ms: Option<u64>, splits_messages: bool, length: Option<usize>) -> u32 {
         let id = self.streams.begin(Stream::new(tag, self.stream_window, splits_messages));
         let start = self.out.len();
         frame::put_header(&mut self.out, 0, kind::HEADERS, flag::END_HEADERS, id);
@@ -118,6 +119,9 @@ impl Http2 {
             if let Some(timeout_ms) = timeout_ms.filter(|_| self.has_timeout) {
                 self.out.extend_from_slice(timeout);
                 hpack::put_timeout(&mut self.out, timeout_ms);
+            }
+            if let Some(length) = length {
+                hpack::put_length(&mut self.out, length);
             }
         }
         let length = (self.out.len() - start - frame::HEADER_BYTES) as u32;

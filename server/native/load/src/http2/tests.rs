@@ -58,7 +58,7 @@ fn a_call_is_answered_however_the_answer_is_cut() {
     let data = answer(1, UNARY, "0");
     for cut in 0..data.len() {
         let mut connection = connected(b"");
-        connection.begin(7, Some(1000), false);
+        connection.begin(7, Some(1000), false, None);
         connection.send(1, UNARY, true);
         let [(kind::HEADERS, flag::END_HEADERS, 1, _), (kind::DATA, flag::END_STREAM, 1, 7)] =
             written(&mut connection)[..]
@@ -79,7 +79,7 @@ fn calls_that_have_no_timeouts_get_none() {
         let mut data = Vec::new();
         frame::put(&mut data, kind::SETTINGS, 0, 0, b"");
         received(&mut connection, &data);
-        connection.begin(1, timeout_ms, false);
+        connection.begin(1, timeout_ms, false, None);
         connection.out().len()
     });
     assert_eq!(lengths[0], lengths[1]);
@@ -88,8 +88,8 @@ fn calls_that_have_no_timeouts_get_none() {
 #[test]
 fn later_calls_have_shorter_headers() {
     let mut connection = connected(b"");
-    connection.begin(1, Some(1000), false);
-    connection.begin(2, Some(1000), false);
+    connection.begin(1, Some(1000), false, None);
+    connection.begin(2, Some(1000), false, None);
     let frames = written(&mut connection);
     assert!(frames[1].3 < frames[0].3, "{frames:?}");
 }
@@ -97,7 +97,7 @@ fn later_calls_have_shorter_headers() {
 #[test]
 fn a_body_waits_for_the_peer_s_windows() {
     let mut connection = connected(b"\0\x04\0\0\0\x0a");
-    connection.begin(1, None, false);
+    connection.begin(1, None, false, None);
     connection.send(1, &[0; 25], true);
     assert_eq!(written(&mut connection)[1..], [(kind::DATA, 0, 1, 10)]);
     assert!(connection.is_blocked() && !connection.has_room());
@@ -113,7 +113,7 @@ fn a_body_waits_for_the_peer_s_windows() {
 #[test]
 fn large_bodies_go_in_frames() {
     let mut connection = connected(b"\0\x04\0\x01\0\0");
-    connection.begin(1, None, false);
+    connection.begin(1, None, false, None);
     connection.send(1, &[0; 40_000], true);
     let lengths: Vec<_> = written(&mut connection).iter().skip(1).map(|frame| (frame.1, frame.3)).collect();
     assert_eq!(lengths, [(0, 16_384), (0, 16_384), (flag::END_STREAM, 7_232)]);
@@ -122,7 +122,7 @@ fn large_bodies_go_in_frames() {
 #[test]
 fn an_answer_before_the_body_was_sent_ends_the_call() {
     let mut connection = connected(b"\0\x04\0\0\0\0");
-    connection.begin(1, None, false);
+    connection.begin(1, None, false, None);
     connection.send(1, UNARY, true);
     written(&mut connection);
     assert_eq!(received(&mut connection, &answer(1, b"", "14")), [end(1, 14, b"")]);
@@ -133,7 +133,7 @@ fn an_answer_before_the_body_was_sent_ends_the_call() {
 #[test]
 fn a_stream_is_split_into_messages() {
     let mut connection = connected(b"");
-    connection.begin(9, None, true);
+    connection.begin(9, None, true, None);
     connection.send(1, UNARY, false);
     connection.send(1, UNARY, false);
     let mut data = Vec::new();
@@ -149,7 +149,7 @@ fn a_stream_is_split_into_messages() {
 fn a_peer_that_leaves_says_what_it_has_not_seen() {
     let mut connection = connected(b"");
     for tag in 1..=3 {
-        connection.begin(tag, None, false);
+        connection.begin(tag, None, false, None);
     }
     let mut data = Vec::new();
     frame::put(&mut data, kind::GOAWAY, 0, 0, &[0, 0, 0, 3, 0, 0, 0, 0]);
@@ -161,7 +161,7 @@ fn a_peer_that_leaves_says_what_it_has_not_seen() {
 #[test]
 fn resets_and_limits_of_the_peer_count() {
     let mut connection = connected(b"\0\x03\0\0\0\x01");
-    connection.begin(1, None, false);
+    connection.begin(1, None, false, None);
     assert!(!connection.has_room());
     let mut data = Vec::new();
     frame::put(&mut data, kind::RST_STREAM, 0, 1, &error::REFUSED_STREAM.to_be_bytes());
@@ -172,8 +172,8 @@ fn resets_and_limits_of_the_peer_count() {
 #[test]
 fn what_is_due_too_long_is_cancelled() {
     let mut connection = connected(b"");
-    connection.begin(5, None, false);
-    connection.begin(6, None, false);
+    connection.begin(5, None, false, None);
+    connection.begin(6, None, false, None);
     written(&mut connection);
     assert_eq!((connection.cancel_oldest(6), connection.cancel_oldest(6)), (Some(5), None));
     assert_eq!(written(&mut connection), [(kind::RST_STREAM, 0, 1, 4)]);

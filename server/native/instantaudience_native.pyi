@@ -78,8 +78,8 @@ class Host:
     `message_limit_bytes` bounds a message, before and after decompression. A call may take `call_timeout_seconds`, or
     until its caller's deadline; a unary request has to be there within that. `waiting` is how many calls wait for their
     turn, for which share of the time they have, and for how many seconds at most. Those whose turn does not come, or
-    that have no room to wait in, are refused with one of `refusals`, one after the other. A connection is asked to end
-    when it is `connection_seconds` old.
+    that have no room to wait in, are refused with one of `refusals`, one after the other. `connections` is
+    how many may be open on the ports, how many of one address, and the age in seconds at which one is asked to end.
 
     Raises:
         OSError: an address cannot be had.
@@ -93,7 +93,7 @@ class Host:
         *,
         message_limit_bytes: int,
         call_timeout_seconds: float,
-        connection_seconds: float,
+        connections: tuple[int, int, float],
         waiting: tuple[int, float, float],
         refusals: Sequence[FailedAnswer],
     ) -> None: ...

@@ -34,6 +34,8 @@ from instantaudience_server.transport.status import Failure, describe
 EXTENSION = "instantaudience_native"
 CONNECTION_SECONDS = 60.0
 """At this age a connection is asked to end, as the gateway does it."""
+MOST_CONNECTIONS, MOST_OF_AN_ADDRESS = 10_000, 2_500
+"""Connections on the ports: in all, and of one address, which cannot shut others out so. More are closed at once."""
 PATIENCE_SECONDS = 0.4
 """How long a call waits for its turn here, at most: unless there are too many, it has had it long before."""
 COUNT_SECONDS = 0.5
@@ -88,7 +90,7 @@ class NativeHost:
             addresses,
             message_limit_bytes=message_limit_bytes,
             call_timeout_seconds=call_timeout_seconds,
-            connection_seconds=connection_seconds,
+            connections=(MOST_CONNECTIONS, MOST_OF_AN_ADDRESS, connection_seconds),
             waiting=(admission.MOST_WAITING, admission.PATIENCE_SHARE, PATIENCE_SECONDS),
             refusals=[_failed_answer(failure) for failure in _refusals()],
         )

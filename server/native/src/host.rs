@@ -13,6 +13,7 @@ use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 
 use crate::answers::{Answers, Failure, Order};
 use crate::arrivals::{Arrivals, CallId, Event, Refusal, UnaryCall};
+use crate::callers::Callers;
 use crate::calls::{Kind, Service};
 use crate::framing::{Flaw, frame};
 use crate::json::{JsonReader, JsonWriter};
@@ -67,19 +68,20 @@ enum State {
 pub struct Host {
     service: Arc<Service>,
     state: Mutex<State>,
+    callers: Arc<Callers>,
     age: Duration,
 }
 
 #[pymethods]
 impl Host {
     #[new]
-    #[pyo3(signature = (methods, addresses, *, message_limit_bytes, call_timeout_seconds, connection_seconds, waiting, refusals))]
+    #[pyo3(signature = (methods, addresses, *, message_limit_bytes, call_timeout_seconds, connections, waiting, refusals))]
     fn new(
         methods: Vec<(String, String, Option<JsonClasses<'_>>)>,
         addresses: Vec<String>,
         message_limit_bytes: usize,
         call_timeout_seconds: f64,
-        connection_seconds: f64,
+        connections: (usize, usize, f64),
         waiting: (usize, f64, f64),
         refusals: Vec<PyRef<'_, FailedAnswer>>,
     ) -> PyResult<Self> {
@@ -89,6 +91,7 @@ impl Host {
             json_forms.extend(json.map(|classes| (number, json_form(&classes))));
         }
         let (most_calls, share, most_seconds) = waiting;
+        let (most, most_of_one, age) = connections;
         let service = Service {
             methods: by_path,
             json_forms,
@@ -104,7 +107,8 @@ impl Host {
         Ok(Self {
             service: Arc::new(service),
             state: Mutex::new(State::Bound(bound)),
-            age: seconds(connection_seconds)?,
+            callers: Callers::new(most, most_of_one),
+            age: seconds(age)?,
         })
     }
 
@@ -116,7 +120,12 @@ impl Host {
         let mut state = lock(&self.state);
         match std::mem::replace(&mut *state, State::Closed) {
             State::Bound(bound) => {
-                *state = State::Running(Running::start(bound, Arc::clone(&self.service), self.age)?);
+                *state = State::Running(Running::start(
+                    bound,
+                    Arc::clone(&self.service),
+                    Arc::clone(&self.callers),
+                    self.age,
+                )?);
                 Ok(())
             }
             other => {

@@ -5,6 +5,7 @@
 
 mod answers;
 mod arrivals;
+mod callers;
 mod calls;
 mod connections;
 mod framing;

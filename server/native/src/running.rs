@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 use crate::arrivals::Event;
+use crate::callers::Callers;
 use crate::calls::Service;
 use crate::connections::{self, CALLERS, Ends, GATEWAYS};
 use crate::listening::{Connection, Listener, Sockets};
@@ -31,14 +32,14 @@ pub struct Running {
 
 impl Running {
     /// Let callers in. A connection is asked to end when it is of this age.
-    pub fn start(sockets: Sockets, service: Arc<Service>, age: Duration) -> io::Result<Self> {
+    pub fn start(sockets: Sockets, service: Arc<Service>, callers: Arc<Callers>, age: Duration) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
         let listeners = {
             let _inside = runtime.enter();
             sockets.listen()?
         };
         let (phase, phases) = watch::channel(Phase::Serve);
-        let work = move || serve(&runtime, listeners, &service, age, phases);
+        let work = move || serve(&runtime, listeners, &service, &callers, age, phases);
         let thread = thread::Builder::new().name("native-host".to_owned()).spawn(work)?;
         Ok(Self { phase, thread })
     }
@@ -60,6 +61,7 @@ fn serve(
     runtime: &Runtime,
     listeners: Vec<Listener>,
     service: &Arc<Service>,
+    callers: &Arc<Callers>,
     age: Duration,
     mut phases: watch::Receiver<Phase>,
 ) {
@@ -68,7 +70,7 @@ fn serve(
         let (open, mut all_closed) = mpsc::channel(1);
         for listener in listeners {
             let ends = Ends { age, draining: draining.clone() };
-            tokio::spawn(accept(listener, Arc::clone(service), ends, open.clone()));
+            tokio::spawn(accept(listener, Arc::clone(service), Arc::clone(callers), ends, open.clone()));
         }
         drop(open);
         let answering = Arc::clone(service);
@@ -90,11 +92,25 @@ fn serve(
 }
 
 /// Take connections until the drain. `open` is dropped when the last of them has ended.
-async fn accept(listener: Listener, service: Arc<Service>, mut ends: Ends, open: mpsc::Sender<()>) {
+async fn accept(
+    listener: Listener,
+    service: Arc<Service>,
+    callers: Arc<Callers>,
+    mut ends: Ends,
+    open: mpsc::Sender<()>,
+) {
     loop {
         let connection = tokio::select! {
             connection = listener.accept() => connection,
             _ = ends.draining.wait_for(|draining| *draining) => return,
+        };
+        let place = match &connection {
+            Connection::Path(_) => None,
+            Connection::Port(socket) => match socket.peer_addr().ok().and_then(|peer| callers.take(peer.ip())) {
+                // Where there is none, it is closed.
+                None => continue,
+                place => place,
+            },
         };
         let (service, ends, open) = (Arc::clone(&service), ends.clone(), open.clone());
         tokio::spawn(async move {
@@ -106,7 +122,7 @@ async fn accept(listener: Listener, service: Arc<Service>, mut ends: Ends, open:
                     connections::serve(socket, CALLERS, service, ends).await;
                 }
             }
-            drop(open);
+            drop((place, open));
         });
     }
 }

@@ -285,6 +285,31 @@ async def test_a_drain_ends_with_its_grace(methods: Methods) -> None:
         host.drain = lambda _: asyncio.sleep(0)  # type: ignore[method-assign]
 
 
+async def test_one_address_does_not_shut_others_out(methods: Methods, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("instantaudience_server.transport.native.MOST_CONNECTIONS", 5)
+    monkeypatch.setattr("instantaudience_server.transport.native.MOST_OF_AN_ADDRESS", 3)
+    (port,) = free_ports(HOST, 1)
+    async with serving(methods, f"{HOST}:{port}"):
+        loop = asyncio.get_running_loop()
+
+        async def is_open(of: str) -> bool:
+            """Whether a connection of this address is kept, which then stays open."""
+            caller = socket.socket()
+            caller.setblocking(False)
+            caller.bind((of, 0))
+            await loop.sock_connect(caller, (HOST, port))
+            callers.append(caller)
+            return bool(await asyncio.wait_for(loop.sock_recv(caller, 1), 5))  # the server's SETTINGS, or its end
+
+        callers: list[socket.socket] = []
+        flood = [await is_open("127.0.0.2") for _ in range(5)]
+        assert flood == [True] * 3 + [False] * 2
+        assert [await is_open("127.0.0.3") for _ in range(3)] == [True, True, False]  # five in all
+        for caller in callers:
+            caller.close()
+        await eventually(lambda: assert_served(f"{HOST}:{port}"))
+
+
 async def test_an_old_connection_is_asked_to_end(methods: Methods) -> None:
     """Its streams go on; another one is taken."""
     async with serving(methods, connection_seconds=0.2) as (_, address), connected(address) as peer:

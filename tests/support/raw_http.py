@@ -5,7 +5,7 @@ import contextlib
 
 import httpx
 
-ANSWER_SECONDS = 30.0
+ANSWER_SECONDS = 60.0
 
 
 async def answer_to(address: str, *pieces: bytes, every_seconds: float = 0.0) -> httpx.Response:

@@ -16,6 +16,9 @@ from instantaudience_gateway.envoy.settings import CLUSTER, TYPES, GatewaySettin
 KEPT_BYTES = 48 * 2**20
 KEPT_BYTES_WITH_SERVICE = 80 * 2**20
 """What Envoy keeps of the memory that it does not need, together with what it needs."""
+HEAP_BYTES = 320 * 2**20
+HEAP_BYTES_WITH_SERVICE = 2**30
+"""What may be in use in an Envoy before it takes no more calls; the service has its catalog there."""
 RELEASED_BYTES = 64 * 2**20
 """What it gives back in a second."""
 
@@ -135,6 +138,12 @@ def _memory(settings: GatewaySettings) -> dict[str, Any]:
     }
 
 
+def _heap_bytes(settings: GatewaySettings) -> int:
+    if settings.heap_bytes is not None:
+        return settings.heap_bytes
+    return HEAP_BYTES if settings.application is None else HEAP_BYTES_WITH_SERVICE
+
+
 def _overload(settings: GatewaySettings) -> dict[str, Any]:
     """The last lines of defence, which know no member: connections, and memory in use."""
     heap = "envoy.resource_monitors.fixed_heap"
@@ -153,7 +162,7 @@ def _overload(settings: GatewaySettings) -> dict[str, Any]:
                 "name": heap,
                 "typed_config": {
                     "@type": f"{monitors}.fixed_heap.v3.FixedHeapConfig",
-                    "max_heap_size_bytes": settings.heap_bytes,
+                    "max_heap_size_bytes": _heap_bytes(settings),
                 },
             },
         ],

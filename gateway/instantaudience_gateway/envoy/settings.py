@@ -24,7 +24,7 @@ class GatewaySettings:
     `connection_seconds` is the age at which a connection is asked to end (GOAWAY, `Connection: close`), so that the
     load of long-lived ones spreads over workers that share a port. `max_connections` and `max_active_calls` bound
     memory: a connection past the first is refused, a call past the second answered with 503. So is every call while
-    more than `heap_bytes` are in use; where the service is inside, what it uses is in that.
+    more than `heap_bytes` are in use (None: as much as is usual); where the service is inside, what it uses is in that.
     """
 
     http_host: str
@@ -42,7 +42,7 @@ class GatewaySettings:
     connection_seconds: float = 60.0
     max_connections: int = 10_000
     max_active_calls: int = 20_000
-    heap_bytes: int = 320 * 2**20
+    heap_bytes: int | None = None
 
 
 def seconds(value: float) -> str:

@@ -17,8 +17,9 @@ from support.service import HOST_MODES, Service, running_service
 
 pytestmark = needs_proc
 
-MOST_KEPT = 1.5
-"""What workers and gateway may have after a flood, of what they had before; without giving back, it is over 2.5."""
+MOST_KEPT = {"native": 2.5, "envoy": 1.5, "grpcio": 2.5}
+"""What workers and gateway may have after a flood, of what they had before. Python itself keeps the most: arenas that
+are not quite empty. Without giving back, it is 1.8 in host `envoy`, 5 in `grpcio`."""
 
 
 @pytest.fixture(scope="module", params=HOST_MODES)
@@ -41,7 +42,7 @@ def server_pids(service: Service) -> list[int]:
     return [
         process.pid
         for process in processes
-        if process.command.split()[0].endswith("envoy") or "grpcio_worker" in process.command
+        if process.command.split()[0].endswith("envoy") or "instantaudience_server.running.worker" in process.command
     ]
 
 
@@ -73,7 +74,7 @@ async def test_memory_is_given_back_after_a_flood(flooded: Service) -> None:
     assert {answer.status_code for answer in answers} <= {200, 429, 503}
     deadline = time.monotonic() + GIVEN_BACK_SECONDS
     async with flooded.http(headers={"authorization": token}) as http:
-        while resident_bytes(flooded) > MOST_KEPT * start:
+        while resident_bytes(flooded) > MOST_KEPT[flooded.host_mode] * start:
             assert time.monotonic() < deadline
             await http.post("/rt-segment", json={"rt_segment": users[:20]})
             await asyncio.sleep(0.1)

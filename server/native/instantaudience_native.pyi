@@ -10,8 +10,8 @@ class JsonReader:
     """Reads JSON bodies strictly (RFC 8259) into messages.
 
     `messages` has the fields of `root` and of all that is in it, by the messages' names. Unknown keys are ignored.
-    `depth` is how many levels of nesting there may be, `rules` says what values of a scalar type must be, and
-    `unreadable` is said where strings or numbers cannot be read.
+    `depth` is how many levels of nesting there may be, `rules` says what values of a scalar type must be; `empty` is
+    said where there is no body, `unreadable` where strings or numbers cannot be read.
 
     Raises:
         ValueError: there is a field that no body can have.
@@ -24,6 +24,7 @@ class JsonReader:
         *,
         depth: int,
         rules: Mapping[str, str],
+        empty: str,
         unreadable: str,
     ) -> None: ...
     def read(self, body: bytes) -> bytes:
@@ -70,10 +71,11 @@ class FailedAnswer:
 class Host:
     """A gRPC server on any number of addresses (`host:port`, `unix:/path`); ports are shared (SO_REUSEPORT).
 
-    `methods` are paths, what their calls are (a `stream`, or unary and wait `in_turn`, or come `express`), and what
-    reads and writes their messages where they can be called with JSON; such a call has the content type that
-    `transport.rest` names. What comes is put on a list, and `fileno` becomes readable where the list was empty; `take`
-    takes all of it. What is said in return is heard with `flush`, once for all of it.
+    `methods` are paths, what their calls are (a `stream`, or unary and wait `in_turn`, or come `express`), and, where
+    they can be called with JSON, what reads and writes their messages, and the answer to a body that comes too late;
+    such a call has the content type that `transport.rest` names. What comes is put on a list, and `fileno` becomes
+    readable where the list was empty; `take` takes all of it. What is said in return is heard with `flush`, once for
+    all of it.
 
     `message_limit_bytes` bounds a message, before and after decompression. A call may take `call_timeout_seconds`, or
     until its caller's deadline; a unary request has to be there within that. `waiting` is how many calls wait for their
@@ -88,7 +90,7 @@ class Host:
 
     def __init__(
         self,
-        methods: Sequence[tuple[str, str, tuple[JsonReader, JsonWriter] | None]],
+        methods: Sequence[tuple[str, str, tuple[JsonReader, JsonWriter, FailedAnswer] | None]],
         addresses: Sequence[str],
         *,
         message_limit_bytes: int,

@@ -4,7 +4,7 @@
 --   endpoints[path] = {allow = "GET, POST", methods[method] = {parameters = {name = true}, body = message name or nil,
 --     gzip = parameter or nil, public = whether it needs no token}}
 --   types[type] = rule; grpc_errors["<grpc code> <error_id>"] = HTTP status
---   bare_grpc_errors[grpc code] = error (also .default); unreadable, no_path, … = errors {status, id, text}
+--   bare_grpc_errors[grpc code] = error (also .default); unreadable, empty, … = errors {status, id, text}
 --   short_body, heavy_body, longest_body, hopeless_body = bytes; longest_authorization = characters
 --   sending_ms = time for a body
 --   body_bytes_key, error_id_key, start_key = names of headers; hidden_headers = {name, …}
@@ -119,7 +119,7 @@ function envoy_on_request(handle)
     if length > 0 then body:setBytes("") end -- the transcoder would read fields from it
     return
   end
-  if length == 0 then return refuse(handle, CONTRACT.unreadable, "The body is empty.") end
+  if length == 0 then return refuse(handle, CONTRACT.empty) end
   handle:headers():replace(CONTRACT.body_bytes_key, tostring(length)) -- for the member's limit, which is the service's
   local fault_text, changed = check(body:getBytes(0, length), method.body)
   if length > CONTRACT.heavy_body then collectgarbage() end -- of copies; Lua would wait for more of them

@@ -7,7 +7,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from instantaudience_server.transport.rest import JsonForm, Row, Shape
 
 from instantaudience_gateway.contract import descriptor
-from instantaudience_gateway.contract.replies import UNREADABLE
+from instantaudience_gateway.contract.replies import EMPTY, TOO_SLOW, UNREADABLE
 from instantaudience_gateway.contract.script import MAX_DEPTH, SCALAR_RULES
 
 PASSED_ON = frozenset({("POST", "/rt-segment")})
@@ -28,7 +28,9 @@ def json_forms() -> list[JsonForm]:
             answer=_shape(_always_there(endpoint.answer)),
             depth=MAX_DEPTH,
             rules=SCALAR_RULES,
+            empty=EMPTY.text,
             unreadable=UNREADABLE.text,
+            too_slow=(TOO_SLOW.http_status, TOO_SLOW.body().encode()),
         )
         for endpoint in passed_on()
     ]

@@ -42,6 +42,7 @@ def _reply(reason: Reason, text: str) -> Reply:
 
 
 UNREADABLE = _reply(Reason.SYNTAX, "The request cannot be read.")
+EMPTY = _reply(Reason.SYNTAX, "The body is empty.")
 NO_PATH = _reply(Reason.NO_SUCH_METHOD, "There is no such path.")
 NO_METHOD = Reply(405, "SYNTAX", "The path does not take this method.")
 NO_TOKEN = _reply(Reason.NOAUTH, tokens.MISSING)

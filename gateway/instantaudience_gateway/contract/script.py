@@ -11,6 +11,7 @@ from instantaudience_server.transport.status import BODY_BYTES_KEY, ERROR_ID_KEY
 from instantaudience_gateway.console import files
 from instantaudience_gateway.contract import descriptor
 from instantaudience_gateway.contract.replies import (
+    EMPTY,
     INTERNAL,
     NO_METHOD,
     NO_PATH,
@@ -168,6 +169,7 @@ def contract_script(body_limit_bytes: int, call_timeout_seconds: float) -> str:
         "grpc_errors": {f"{row.grpc_code} {row.error_id}": row.http_status for row in ROWS.values()},
         "bare_grpc_errors": bare | {"default": _reply(INTERNAL)},
         "unreadable": _reply(UNREADABLE),
+        "empty": _reply(EMPTY),
         "no_path": _reply(NO_PATH),
         "no_method": _reply(NO_METHOD),
         "no_token": _reply(NO_TOKEN),

@@ -93,10 +93,16 @@ def routes(settings: GatewaySettings) -> list[dict[str, Any]]:
 def _passed_on(rest: dict[str, Any], endpoint: Endpoint, settings: GatewaySettings) -> dict[str, Any]:
     """The route of the REST calls whose bodies the service reads itself, and whose answers it writes.
 
-    What the filters would look at is looked at here: there is a token in the headers, and the length of a body that is
-    neither empty nor too long. Other calls go the other way, and are refused there, or have their token in the query.
-    No header means to the service what it means on a gRPC call, but for those set here.
+    What the filters would look at is looked at here: there is a token in the headers, and no length of the body that is
+    too long. Other calls go the other way, and are refused there, or have their token in the query. No header means to
+    the service what it means on a gRPC call, but for those set here.
     """
+    fitting = {
+        "name": "content-length",
+        "range_match": {"start": settings.body_limit_bytes + 1, "end": 2**63 - 1},
+        "invert_match": True,
+        "treat_missing_header_as_empty": True,
+    }
     content_type = {"key": "content-type", "value": PASSED_ON_TYPE}
     return rest | {
         "name": "passed-on",
@@ -105,7 +111,7 @@ def _passed_on(rest: dict[str, Any], endpoint: Endpoint, settings: GatewaySettin
             "headers": [
                 _header(":method", {"exact": endpoint.http_method}),
                 _header("authorization", {"safe_regex": {"regex": _NOT_BLANK}}),
-                {"name": "content-length", "range_match": {"start": 1, "end": settings.body_limit_bytes + 1}},
+                fitting,
             ],
         },
         "typed_per_filter_config": _without(GRPC_WEB, LUA, TRANSCODER) | {BUFFER: buffer_override(settings)},

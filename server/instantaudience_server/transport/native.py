@@ -84,7 +84,7 @@ class NativeHost:
         }
         self._message_limit_bytes = message_limit_bytes
         self._loop = asyncio.get_running_loop()
-        forms = {form.path: _reader_and_writer(form) for form in json_forms}
+        forms = {form.path: _json_classes(form) for form in json_forms}
         self._host = Host(
             [(method.path, _kind(method), forms.get(method.path)) for method in methods],
             addresses,
@@ -311,12 +311,20 @@ def _call(*fields: Any) -> Call:
     return Call(*fields)
 
 
-def _reader_and_writer(form: JsonForm) -> tuple[Any, Any]:
-    from instantaudience_native import JsonReader, JsonWriter
+def _json_classes(form: JsonForm) -> tuple[Any, Any, Any]:
+    from instantaudience_native import FailedAnswer, JsonReader, JsonWriter
 
     request, answer = form.request, form.answer
-    reader = JsonReader(request.messages, request.root, depth=form.depth, rules=form.rules, unreadable=form.unreadable)
-    return reader, JsonWriter(answer.messages, answer.root)
+    reader = JsonReader(
+        request.messages,
+        request.root,
+        depth=form.depth,
+        rules=form.rules,
+        empty=form.empty,
+        unreadable=form.unreadable,
+    )
+    status, body = form.too_slow
+    return reader, JsonWriter(answer.messages, answer.root), FailedAnswer([], status, [], body)
 
 
 @lru_cache(maxsize=100)

@@ -30,8 +30,9 @@ class Shape:
 class JsonForm:
     """How the messages of the method at `path` look in JSON.
 
-    A body has at most `depth` levels. `rules` says what a value of a scalar type must be, and `unreadable` what there
-    is to say of a body whose strings or numbers cannot be read.
+    A body has at most `depth` levels. `rules` says what a value of a scalar type must be, `empty` and `unreadable` what
+    there is to say where there is no body, and of one whose strings or numbers cannot be read. `too_slow` is the status
+    and the body of the answer to who sends for longer than a call may take.
     """
 
     path: str
@@ -39,7 +40,9 @@ class JsonForm:
     answer: Shape
     depth: int
     rules: Mapping[str, str]
+    empty: str
     unreadable: str
+    too_slow: tuple[int, bytes]
 
 
 def rest_failure(failure: Failure, json_text: Callable[[str], str]) -> tuple[int, Headers, bytes]:

@@ -203,10 +203,14 @@ impl Host {
     }
 }
 
-type JsonClasses<'py> = (Bound<'py, JsonReader>, Bound<'py, JsonWriter>);
+type JsonClasses<'py> = (Bound<'py, JsonReader>, Bound<'py, JsonWriter>, Bound<'py, FailedAnswer>);
 
-fn json_form((reader, writer): &JsonClasses<'_>) -> JsonForm {
-    JsonForm { reader: Arc::clone(&reader.get().0), writer: Arc::clone(&writer.get().0) }
+fn json_form((reader, writer, too_slow): &JsonClasses<'_>) -> JsonForm {
+    JsonForm {
+        reader: Arc::clone(&reader.get().0),
+        writer: Arc::clone(&writer.get().0),
+        too_slow: Arc::clone(&too_slow.get().0),
+    }
 }
 
 type Object<'py> = Bound<'py, PyAny>;

@@ -1,7 +1,7 @@
-//! The native host: gRPC's transport and framing for the service in Python.
+//! The native host: gRPC's transport and framing for the service in Python, and the JSON of some of its calls.
 //!
-//! It knows HTTP/2 and gRPC's frames, and no rule of the contract: what a call may do, how it ends and what is said of
-//! it is Python's. `instantaudience_native.pyi` describes what Python sees.
+//! It knows HTTP/2, gRPC's frames and the form of JSON, and no rule of the contract: what a call may do, how it ends and
+//! what is said of it is Python's. `instantaudience_native.pyi` describes what Python sees.
 
 mod answers;
 mod arrivals;

@@ -8,7 +8,7 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
 
-use crate::answers::Answer;
+use crate::answers::{Answer, Failure};
 use crate::calls::Gone;
 use crate::framing::PREFIX_BYTES;
 use crate::json::{Reader, Writer};
@@ -22,6 +22,8 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 pub struct JsonForm {
     pub reader: Arc<Reader>,
     pub writer: Arc<Writer>,
+    /// The answer to a body that is not there in time.
+    pub too_slow: Arc<Failure>,
 }
 
 /// Whether a request is such a call.
@@ -37,8 +39,13 @@ pub fn send(form: &JsonForm, answer: Answer, respond: &mut SendResponse<Bytes>) 
             let body = form.writer.write(message).map_err(|_| Gone)?;
             send_body(respond, StatusCode::OK, HeaderMap::with_capacity(2), body.into())
         }
-        Answer::Failure(failure) => send_body(respond, failure.status, failure.headers.clone(), failure.body.clone()),
+        Answer::Failure(failure) => fail(&failure, respond),
     }
+}
+
+/// Answer such a call with a failure.
+pub fn fail(failure: &Failure, respond: &mut SendResponse<Bytes>) -> Result<(), Gone> {
+    send_body(respond, failure.status, failure.headers.clone(), failure.body.clone())
 }
 
 fn send_body(

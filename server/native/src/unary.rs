@@ -57,6 +57,11 @@ pub async fn serve(
         read = timeout_at(until, reading) => read,
         _ = poll_fn(|context| respond.poll_reset(context)) => return,
     };
+    if let (Form::Json(form), true) = (form, Instant::now() > until) {
+        // It is the sender who was slow: the gateway says so too.
+        let _ = rest::fail(&form.too_slow, &mut respond);
+        return;
+    }
     let (message, _held) = match read {
         Ok(Ok((message, held))) => (Ok(message), held),
         Ok(Err(Trouble::Flaw(flaw))) => (Err(flaw), None),

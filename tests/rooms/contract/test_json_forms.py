@@ -23,6 +23,7 @@ READER = JsonReader(
     FORM.request.root,
     depth=FORM.depth,
     rules=FORM.rules,
+    empty=FORM.empty,
     unreadable=FORM.unreadable,
 )
 WRITER = JsonWriter(FORM.answer.messages, FORM.answer.root)

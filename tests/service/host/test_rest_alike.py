@@ -91,6 +91,19 @@ def post(content: bytes, username: str = "demo", **options: str) -> Send:
     return send
 
 
+def chunked(content: bytes) -> Send:
+    """As `post`, without saying how long the body is."""
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for start in range(0, len(content), 100_000):
+            yield content[start : start + 100_000]
+
+    async def send(http: httpx.AsyncClient, tokens: dict[str, str]) -> httpx.Response:
+        return await http.post("/rt-segment", content=chunks(), headers={"authorization": tokens["demo"]})
+
+    return send
+
+
 @pytest.mark.parametrize("username", ["demo", "external"])
 async def test_bodies(hosts: Hosts, username: str) -> None:
     statuses = {(await hosts.assert_alike(post(body, username))).status_code for body in BODIES}
@@ -160,6 +173,11 @@ async def test_limits(hosts: Hosts) -> None:
     for send, status in [
         (post(fitting), 200),
         (post(fitting + b" "), 413),
+        (post(b""), 400),
+        (chunked(b""), 400),
+        (chunked(BAD), 400),
+        (chunked(fitting), 200),
+        (chunked(fitting + b" "), 413),
         (post(b"{" * LIMIT_BYTES), 400),
         (post(GOOD + b" " * 300, "small"), 413),
         (post(json.dumps({"rt_segment": [user] * 3}).encode(), "small"), 200),
@@ -199,16 +217,10 @@ async def test_other_methods_and_paths(hosts: Hosts) -> None:
 
 @pytest.mark.skipif("native" not in HOST_MODES, reason="the native host cannot run here")
 async def test_who_reads_bodies(hosts: Hosts) -> None:
-    async def chunks() -> AsyncIterator[bytes]:
-        yield BAD
-
-    async def chunked(http: httpx.AsyncClient, tokens: dict[str, str]) -> httpx.Response:
-        return await http.post("/rt-segment", content=chunks(), headers={"authorization": tokens["demo"]})
-
     async def in_query(http: httpx.AsyncClient, tokens: dict[str, str]) -> httpx.Response:
         return await http.post(f"/rt-segment?access_token={tokens['demo']}", content=BAD)
 
-    assert not await hosts.ends_connection("native", post(BAD))
-    assert await hosts.ends_connection("native", chunked)
+    for send in (post(BAD), chunked(BAD)):
+        assert not await hosts.ends_connection("native", send)
     assert await hosts.ends_connection("native", in_query)
     assert await hosts.ends_connection("grpcio", post(BAD))

@@ -44,6 +44,7 @@ SENDERS = {
     "a part": Sender(POST + TOKEN + SIZED, [b'{"rt_segment":[']),
     "no last chunk": Sender(POST + TOKEN + CHUNKED, [b"2\r\n{}\r\n"]),
     "the end comes too late": Sender(POST + TOKEN + CHUNKED, [b"2\r\n{}\r\n", b"", b"0\r\n\r\n"], 0.75),
+    "a known end comes too late": Sender(POST + TOKEN + "content-length: 2\r\n\r\n", [b"{", b"", b"}"], 0.75),
     "a sign-in": Sender("POST /auth HTTP/1.1\r\nhost: a\r\n" + SIZED, [b"{"]),
     "a body that nobody needs": Sender("GET /rt-segment?user_id=1 HTTP/1.1\r\nhost: a\r\n" + TOKEN + SIZED),
     "no token": Sender(POST + SIZED),

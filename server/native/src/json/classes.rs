@@ -7,6 +7,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use crate::json::reader::Texts;
 use crate::json::schema::Row;
 use crate::json::writer::put_text;
 use crate::json::{Reader, Writer};
@@ -18,15 +19,17 @@ pub struct JsonReader(pub Arc<Reader>);
 #[pymethods]
 impl JsonReader {
     #[new]
-    #[pyo3(signature = (messages, root, *, depth, rules, unreadable))]
+    #[pyo3(signature = (messages, root, *, depth, rules, empty, unreadable))]
     fn new(
         messages: HashMap<String, Vec<Row>>,
         root: &str,
         depth: usize,
         rules: HashMap<String, String>,
+        empty: String,
         unreadable: String,
     ) -> PyResult<Self> {
-        let reader = Reader::new(messages, root, depth, rules, unreadable).map_err(PyValueError::new_err)?;
+        let reader =
+            Reader::new(messages, root, depth, rules, Texts { empty, unreadable }).map_err(PyValueError::new_err)?;
         Ok(Self(Arc::new(reader)))
     }
 

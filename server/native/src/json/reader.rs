@@ -16,36 +16,47 @@ use crate::json::wire::{begin_delimited, end_delimited, put_int32};
 /// So many levels have room without further ado.
 const USUAL_LEVELS: usize = 8;
 
+/// What is said of bodies as a whole.
+#[derive(Debug)]
+pub struct Texts {
+    /// There is none.
+    pub empty: String,
+    /// Strings or numbers cannot be read.
+    pub unreadable: String,
+}
+
 /// Reads bodies that are one message.
 #[derive(Debug)]
 pub struct Reader {
     schema: Schema,
     depth: usize,
-    unreadable: String,
+    texts: Texts,
     text_rule: String,
     int32_rule: String,
 }
 
 impl Reader {
-    /// `depth` is how many levels of nesting there may be, `rules` says what values of a scalar type must be, and
-    /// `unreadable` is said of strings and numbers that nobody can read.
+    /// `depth` is how many levels of nesting there may be, `rules` says what values of a scalar type must be.
     pub fn new(
         rows: HashMap<String, Vec<Row>>,
         root: &str,
         depth: usize,
         mut rules: HashMap<String, String>,
-        unreadable: String,
+        texts: Texts,
     ) -> Result<Self, String> {
         let schema = Schema::new(rows, root)?;
         if schema.has(Kind::Struct) {
             return Err("a body cannot hold a google.protobuf.Struct".to_owned());
         }
         let mut rule = |name: &str| rules.remove(name).ok_or_else(|| format!("there is no rule for {name}"));
-        Ok(Self { text_rule: rule("STRING")?, int32_rule: rule("INT32")?, schema, depth, unreadable })
+        Ok(Self { text_rule: rule("STRING")?, int32_rule: rule("INT32")?, schema, depth, texts })
     }
 
     /// The message that a body is, or what is wrong with it.
     pub fn read(&self, body: &[u8]) -> Result<Vec<u8>, String> {
+        if body.is_empty() {
+            return Err(self.texts.empty.clone());
+        }
         let reading = Reading {
             reader: self,
             body,
@@ -89,7 +100,7 @@ impl<'a> Reading<'a> {
         match self.values.wrong() {
             None => Ok(self.out),
             Some(Some(levels)) => Err(fault(levels, &self.reader.int32_rule)),
-            Some(None) => Err(self.reader.unreadable.clone()),
+            Some(None) => Err(self.reader.texts.unreadable.clone()),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use crate::json::numbers::put_double;
+use crate::json::reader::Texts;
 use crate::json::schema::Row;
 use crate::json::tokens::{after_number, closing_quote};
 use crate::json::{Reader, Writer};
@@ -17,7 +18,8 @@ fn rows() -> HashMap<String, Vec<Row>> {
 fn reader() -> Reader {
     let rules = HashMap::from([("STRING", "be a string"), ("INT32", "be an int32")]);
     let rules = rules.into_iter().map(|(name, rule)| (name.to_owned(), rule.to_owned())).collect();
-    Reader::new(rows(), "Users", 6, rules, "Unreadable.".to_owned()).unwrap()
+    let texts = Texts { empty: "Empty.".to_owned(), unreadable: "Unreadable.".to_owned() };
+    Reader::new(rows(), "Users", 6, rules, texts).unwrap()
 }
 
 fn read(body: &str) -> Result<Vec<u8>, String> {
@@ -45,7 +47,8 @@ fn lengths_have_as_many_bytes_as_they_need() {
 #[test]
 fn what_is_wrong_is_said_with_its_place() {
     for (body, text) in [
-        ("", "The body is not JSON (byte 1)."),
+        ("", "Empty."),
+        (" ", "The body is not JSON (byte 2)."),
         (" ", "The body is not JSON (byte 2)."),
         ("{} 1", "The body is not JSON (byte 4)."),
         ("[]", "The body must be an object."),

@@ -175,6 +175,11 @@ BODIES: list[bytes] = [
     *(body.encode(errors="surrogateescape") for body in SEVERAL_FAULTS),
     *(json.dumps(vector.request, ensure_ascii=False).encode() for vector in rt_segment_vectors()),
     '{"rt_segment":[{"user_id":"\\uD83D\\uDE00 \\u00e9é\\b\\f\\n\\r\\t\\/\\\\\\"\\uffff"}]}'.encode(),
+    b'{"rt_segment":['
+    + b",".join(
+        [b'{"user_id":"1","seg_block":[{"seg_id":1,"value":2},{"seg_id":2,"value":3},{"seg_id":3,"value":"4"}]}'] * 3
+    )
+    + b"]}",
     b'{"rt_segment":[{"user_id":"' + b"x" * 200 + b'","seg_block":[' + b",".join([b'{"seg_id":-1}'] * 99) + b"]}]}",
 ]
 PIECES = [

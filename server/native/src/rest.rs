@@ -13,8 +13,8 @@ use crate::calls::Gone;
 use crate::framing::PREFIX_BYTES;
 use crate::json::{Reader, Writer};
 
-/// The gateway sets it on such calls (`transport/rest.py`). What callers themselves may send is no call here, as it is
-/// none on the other hosts.
+/// The gateway sets it on such calls (`transport/rest.py`). What callers send as JSON is no call here, as it is none on
+/// the other hosts.
 const PASSED_ON: HeaderValue = HeaderValue::from_static("application/x-passed-on+json");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 

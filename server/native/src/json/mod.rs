@@ -3,6 +3,7 @@
 //! Which keys there are, what they hold and what is said of them comes from Python as data (`schema.rs`).
 
 mod classes;
+mod lists;
 mod numbers;
 mod places;
 mod reader;

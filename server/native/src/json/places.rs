@@ -49,8 +49,8 @@ pub enum Level<'a> {
     /// `fields` are the known keys, `key` is the one being read, `seen` has the bits of those that had a value. The
     /// message's content begins at `start` where it has a length before it.
     Object { fields: &'a [Field], key: Option<&'a Field>, seen: u64, start: Option<usize> },
-    /// `index` counts elements from 0.
-    List { elements: Option<&'a Field>, index: usize },
+    /// `index` counts elements from 0. The list began at these places in the body and in the message.
+    List { elements: Option<&'a Field>, index: usize, began: (usize, usize) },
 }
 
 /// What is wrong at a place: its path and the rule that is broken.

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use crate::json::lists::Lists;
 use crate::json::places::{Due, Form, Level, fault};
 use crate::json::scalars::{int32_of_number, int32_of_text, is_finite};
 use crate::json::schema::{Field, Kind, Row, Schema};
@@ -63,6 +64,7 @@ impl Reader {
             at: 0,
             levels: Vec::with_capacity(USUAL_LEVELS),
             values: Values::of(body),
+            lists: Lists::default(),
             out: Vec::with_capacity(body.len()),
         };
         reading.run()
@@ -84,6 +86,7 @@ struct Reading<'a> {
     at: usize,
     levels: Vec<Level<'a>>,
     values: Values<'a>,
+    lists: Lists<'a>,
     out: Vec<u8>,
 }
 
@@ -134,7 +137,18 @@ impl<'a> Reading<'a> {
         if self.levels.len() == self.reader.depth {
             return Err("The body is nested too deeply.".to_owned());
         }
-        let level = if form == Form::List { list(due) } else { self.object(due) };
+        let level = match due {
+            Due::Value(field) if form == Form::List => {
+                if let Some((raw, encoded)) = self.lists.find(field, self.levels.len(), self.body, self.at) {
+                    self.out.extend_from_slice(encoded);
+                    self.at += raw.len();
+                    return Ok(false);
+                }
+                Level::List { elements: Some(field), index: 0, began: (self.at, self.out.len()) }
+            }
+            _ if form == Form::List => Level::List { elements: None, index: 0, began: (self.at, self.out.len()) },
+            _ => self.object(due),
+        };
         self.levels.push(level);
         self.skip(1);
         let is_empty = self.byte() == end;
@@ -159,10 +173,17 @@ impl<'a> Reading<'a> {
 
     /// Close the innermost container, whose last byte is here.
     fn close(&mut self) {
-        if let Some(Level::Object { start: Some(start), .. }) = self.levels.pop() {
-            end_delimited(&mut self.out, start);
-        }
         self.at += 1;
+        match self.levels.pop() {
+            Some(Level::Object { start: Some(start), .. }) => end_delimited(&mut self.out, start),
+            Some(Level::List { elements: Some(field), began: (start, out_start), .. })
+                if self.values.are_good(self.at) =>
+            {
+                let raw = self.body.get(start..self.at).unwrap_or_default();
+                self.lists.keep(field, self.levels.len(), raw, self.out.get(out_start..).unwrap_or_default());
+            }
+            _ => {}
+        }
     }
 
     /// A value has ended: go on to the next one, closing what closes; whether there is one.
@@ -313,10 +334,6 @@ impl<'a> Reading<'a> {
             None => self.values.wrong_at(&self.levels, end),
         }
     }
-}
-
-fn list(due: Due<'_>) -> Level<'_> {
-    Level::List { elements: if let Due::Value(field) = due { Some(field) } else { None }, index: 0 }
 }
 
 fn named<'a>(fields: &'a [Field], key: &[u8]) -> Option<&'a Field> {

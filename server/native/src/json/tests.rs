@@ -12,18 +12,19 @@ fn rows() -> HashMap<String, Vec<Row>> {
     let row = |key: &str, number, is_list, held: &str| (key.to_owned(), number, is_list, held.to_owned());
     let user = vec![row("id", 1, false, "STRING"), row("numbers", 2, true, "INT32")];
     let users = vec![row("user", 1, true, "User"), row("next", 20, false, "Users")];
-    HashMap::from([("User".to_owned(), user), ("Users".to_owned(), users)])
+    let groups = vec![row("group", 1, true, "Users")];
+    HashMap::from([("User".to_owned(), user), ("Users".to_owned(), users), ("Groups".to_owned(), groups)])
 }
 
-fn reader() -> Reader {
+fn reader(root: &str) -> Reader {
     let rules = HashMap::from([("STRING", "be a string"), ("INT32", "be an int32")]);
     let rules = rules.into_iter().map(|(name, rule)| (name.to_owned(), rule.to_owned())).collect();
     let texts = Texts { empty: "Empty.".to_owned(), unreadable: "Unreadable.".to_owned() };
-    Reader::new(rows(), "Users", 6, rules, texts).unwrap()
+    Reader::new(rows(), root, 6, rules, texts).unwrap()
 }
 
 fn read(body: &str) -> Result<Vec<u8>, String> {
-    reader().read(body.as_bytes())
+    reader("Users").read(body.as_bytes())
 }
 
 #[test]
@@ -42,6 +43,24 @@ fn lengths_have_as_many_bytes_as_they_need() {
         let text = Writer::new(rows(), "Users").unwrap().write(&message).unwrap();
         assert_eq!(text, format!(r#"{{"user":[],"next":{{"user":[{{"id":"{id}","numbers":[]}}]}}}}"#));
     }
+}
+
+#[test]
+fn lists_that_come_again_are_read_again() {
+    let list = r#"[{"id":"0123456789","numbers":[1,2,3]},{"id":"0123456789","numbers":[4,5,6]}]"#;
+    let other = list.replace('6', "7");
+    let wrong = list.replace('6', "1.5");
+    let body = |lists: [&str; 3]| format!(r#"{{"group":[{{"user":{}}}]}}"#, lists.join(r#"},{"user":"#));
+    let read = |lists: [&str; 3]| reader("Groups").read(body(lists).as_bytes());
+    let writer = Writer::new(rows(), "Groups").unwrap();
+    for lists in [[list, list, list], [list, list, &other], [list, &other, list], [&other, list, "[]"]] {
+        assert_eq!(writer.write(&read(lists).unwrap()).unwrap(), body(lists));
+    }
+    for (lists, place) in [([list, &wrong, list], 1), ([&wrong, list, &wrong], 2), ([list, list, &wrong], 2)] {
+        assert_eq!(read(lists), Err(format!("group[{place}].user[1].numbers[2]: be an int32.")));
+    }
+    let cut = &list[..list.len() - 1];
+    assert!(read([list, cut, list]).is_err_and(|text| text.starts_with("The body is not JSON")));
 }
 
 #[test]
@@ -133,7 +152,7 @@ fn any_bytes_are_a_message_or_a_fault() {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         usize::try_from(state >> 33).unwrap() % most
     };
-    let (reader, writer) = (reader(), Writer::new(rows(), "Users").unwrap());
+    let (reader, writer) = (reader("Users"), Writer::new(rows(), "Users").unwrap());
     for _ in 0..50_000 {
         let mut body: Vec<u8> = (0..random(12)).flat_map(|_| pieces[random(pieces.len())].bytes()).collect();
         if random(3) == 0 && !body.is_empty() {

@@ -51,6 +51,11 @@ impl<'a> Values<'a> {
         }
     }
 
+    /// Whether all is well up to `at`.
+    pub fn are_good(&self, at: usize) -> bool {
+        self.wrong.is_none() && at <= self.end
+    }
+
     /// What is wrong: where the wrong value is, or no place where something cannot be read.
     #[allow(clippy::option_option)]
     pub fn wrong(&self) -> Option<Option<&[Level<'a>]>> {

@@ -25,6 +25,7 @@ from support.readings import CATALOG, Reader, applied, by_user
 from support.strategies import EXTERNAL_IDS
 
 MOST_TOGETHER = 40
+LARGE_SHARE = 0.002
 PROGRESS_SECONDS = 10.0
 UNLIMITED = Limits(posts_per_second=10**6, users_per_second=10**9)
 USER_IDS = [*map(str, range(1, 30)), "0", "01", "x", "", str(2**64 - 1), str(2**64), "crm-0001", "CRM-0002"]
@@ -61,7 +62,10 @@ class Requests:
         draw = self._random
         request = pb.ApplySegmentsRequest(validate_only=draw.random() < faults / 4)
         shared = self._blocks(faults)
-        for _ in range(draw.choice([0, 1, 1, 1, 2, 3, 5]) if draw.random() < 0.5 + faults else 1):
+        users = draw.choice([0, 1, 1, 1, 2, 3, 5]) if draw.random() < 0.5 + faults else 1
+        if draw.random() < LARGE_SHARE:
+            users = draw.choice([500, 1500, 2500])  # past what is read ahead, or what a batch holds
+        for _ in range(users):
             user = request.rt_segment.add(seg_block=shared if draw.random() < 0.8 else self._blocks(faults))
             user.user_id = draw.choice(user_ids)
             if draw.random() < faults:
@@ -92,9 +96,12 @@ class Requests:
 
 
 def outcome(result: Result | BaseException) -> Outcome:
-    """What a caller sees. (How full a window is may be said differently.)"""
+    """What a caller sees. (A request that is past a limit and cannot be read is told one of the two; and how full a
+    window is may be said differently.)"""
     if isinstance(result, AudienceError):
-        return (b"" if result.reason is Reason.RATE_LIMIT_EXCEEDED else result.message.encode()), result.reason
+        if result.reason in (Reason.RATE_LIMIT_EXCEEDED, Reason.SYNTAX):
+            return b"", Reason.SYNTAX
+        return result.message.encode(), result.reason
     if isinstance(result, BaseException):
         raise result
     return apply_answer(result).SerializeToString(deterministic=True), None

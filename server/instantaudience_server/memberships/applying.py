@@ -45,6 +45,14 @@ class Read(NamedTuple):
         return frozenset([key for keys, _ in self.reading.changes for key in keys])
 
 
+class _UnderWay(NamedTuple):
+    """What was read, while it is written and counted."""
+
+    read: Read
+    writing: Writing
+    counted: Counted
+
+
 class Applying:
     """Carries out batches. What is to be in order is written after what came before to the same users."""
 
@@ -66,6 +74,8 @@ class Applying:
         self._usage = usage
         self._sizes = sizes
         self._clock = clock
+        self._begun: dict[int, asyncio.Future[None]] = {}
+        """By member: done when its newest batch has begun to write."""
         self._turns: dict[int, asyncio.Lock] = {}
         """By member: who reads what is to be in order."""
         self._writing: dict[asyncio.Task[None], frozenset[bytes]] = {}
@@ -88,11 +98,26 @@ class Applying:
                 writing = [self._begin_to_write(read, batch, caller) for read in reads]
             await asyncio.gather(*writing)
             return
-        reads = await self._read(batch, decisions, caller)
-        if len(reads) == 1:
-            await self._write(reads[0], batch, caller)
+        # Looking external IDs up may wait for any part of the cluster: nobody waits behind that.
+        earlier, begun = (None, None) if member.external_member_id is not None else self._queue(member.id)
+        try:
+            reads = await self._read(batch, decisions, caller)
+            if earlier is not None and not earlier.done():
+                await asyncio.wait([earlier])
+            under_way = [self._begin(read, batch, caller) for read in reads]
+        finally:
+            if begun is not None:
+                begun.set_result(None)
+        if len(under_way) == 1:
+            await self._finish(under_way[0])
         else:
-            await asyncio.gather(*[self._write(read, batch, caller) for read in reads])
+            await asyncio.gather(*map(self._finish, under_way))
+
+    def _queue(self, member_id: int) -> "tuple[asyncio.Future[None] | None, asyncio.Future[None]]":
+        """What is done when the member's batch before has begun to write, and what has to be done when this one has."""
+        earlier, begun = self._begun.get(member_id), asyncio.get_running_loop().create_future()
+        self._begun[member_id] = begun
+        return earlier, begun
 
     async def _read(
         self, batch: Batch, decisions: "asyncio.Future[Sequence[Decision]]", caller: Caller
@@ -193,23 +218,38 @@ class Applying:
 
     async def _write(self, read: Read, batch: Batch, caller: Caller) -> None:
         """Write what posts change, count it, and give them their results."""
-        reading, posts, _ = read
-        failures: Mapping[bytes, Exception] = {}
+        await self._finish(self._begin(read, batch, caller))
+
+    def _begin(self, read: Read, batch: Batch, caller: Caller) -> _UnderWay | None:
+        """Begin to write what posts change, and to count it; None where there is nothing to wait for."""
+        reading, posts, results = read
+        if posts[0].validate_only:
+            posts[0].succeed(results[0])
+            return None
         try:
-            if not posts[0].validate_only:
-                counted = self._usage.count(caller.member.id, reading.applied, batch.deadline)
-                writing = self._store.write(reading.changes, batch.deadline)
-                if len(posts) > 1:
-                    batch.settle = partial(self._settle, read, writing, counted, asyncio.current_task())
-                await writing.done
-                failures = writing.failures()
-                self._sizes.note(_without(reading.changes, failures) if failures else reading.changes)
-                await counted
+            counted = self._usage.count(caller.member.id, reading.applied, batch.deadline)
+            writing = self._store.write(reading.changes, batch.deadline)
         except Exception as error:
-            for post in posts:
-                post.fail(error)
+            _fail(posts, error)
+            return None
+        if len(posts) > 1:
+            batch.settle = partial(self._settle, read, writing, counted, asyncio.current_task())
+        return _UnderWay(read, writing, counted)
+
+    async def _finish(self, under_way: _UnderWay | None) -> None:
+        """Wait until all is written and counted, and give the posts their results."""
+        if under_way is None:
             return
-        for post, result in zip(posts, read.results, strict=True):
+        (reading, posts, results), writing, counted = under_way
+        try:
+            await writing.done
+            failures = writing.failures()
+            self._sizes.note(_without(reading.changes, failures) if failures else reading.changes)
+            await counted
+        except Exception as error:
+            _fail(posts, error)
+            return
+        for post, result in zip(posts, results, strict=True):
             failed = _users_among(post, failures, alone=len(posts) == 1) if failures else None
             if failed is None:
                 post.succeed(result)
@@ -225,6 +265,11 @@ class Applying:
             for post, result in zip(read.posts, read.results, strict=True):
                 if _users_among(post, unwritten, alone=False) is None:
                     post.succeed(result)
+
+
+def _fail(posts: Sequence[Post], error: Exception) -> None:
+    for post in posts:
+        post.fail(error)
 
 
 def _admitted(posts: Sequence[Post], decisions: Sequence[Decision]) -> Sequence[Post]:

@@ -17,6 +17,8 @@ LOOK_SECONDS = 5.0
 """How often a worker looks what it holds."""
 GROWTH_BYTES = 16 * 2**20
 """What it may hold beyond the least that it has held, and what is worth looking again."""
+MOST_LOOKS = 12
+"""How many looks it waits, at most, between attempts to give back what is in use."""
 BUSY = 0.25
 """Above this share of a core it has no time."""
 
@@ -29,18 +31,24 @@ async def give_back(look_seconds: float = LOOK_SECONDS) -> None:
     if trim is None or sys.platform != "linux":
         return
     least, used = _resident_bytes(), time.process_time()
+    pause = wait = 0
     while True:
         await asyncio.sleep(look_seconds)
         before, used = used, time.process_time()
         resident = _resident_bytes()
-        if resident > least + GROWTH_BYTES and used - before < BUSY * look_seconds:
+        least = min(least, resident)
+        if resident <= least + GROWTH_BYTES:
+            pause = wait = 0
+        elif used - before < BUSY * look_seconds:
+            if wait:
+                wait -= 1
+                continue
             gc.collect()
             trim(0)
-            left = _resident_bytes()
-            if left > resident - GROWTH_BYTES:
-                least = left  # It is in use; else there may be more to come.
-        else:
-            least = min(least, resident)
+            # What is in use now may not be later: there is another attempt, after twice as many looks each time.
+            in_use = _resident_bytes() > resident - GROWTH_BYTES
+            pause = min(2 * pause + 1, MOST_LOOKS) if in_use else 0
+            wait = pause
 
 
 def _resident_bytes() -> int:

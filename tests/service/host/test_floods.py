@@ -33,7 +33,7 @@ async def flooded(request: pytest.FixtureRequest) -> AsyncIterator[Service]:
         yield running
 
 
-GIVEN_BACK_SECONDS = 30.0
+GIVEN_BACK_SECONDS = 60.0
 
 
 def server_pids(service: Service) -> list[int]:

@@ -1,6 +1,7 @@
 """A million segments: how fast they come into the cluster, and what they and their changes cost a worker."""
 
 import asyncio
+import os
 import resource
 import statistics
 import time
@@ -19,6 +20,8 @@ from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.topology import Topology
 from rich.table import Table
+
+from bench import processes
 
 SEGMENTS = 1_000_000
 OWNER, FIRST_ID = 1000, 1_000_000
@@ -81,7 +84,7 @@ async def _import(store: ClusterCatalogStore) -> float:
 
 async def _load(store: ClusterCatalogStore) -> list[tuple[str, str]]:
     """What a worker needs for the catalog, and how long its lookups take."""
-    before, started, busy = _resident_bytes(), time.perf_counter(), time.process_time()
+    before, started, busy = processes.resident_bytes([os.getpid()]), time.perf_counter(), time.process_time()
     catalog = Catalog()
     await CatalogFeed(store, catalog).load()
     seconds, busy = time.perf_counter() - started, time.process_time() - busy
@@ -98,7 +101,7 @@ async def _load(store: ClusterCatalogStore) -> list[tuple[str, str]]:
 
     rows = [
         ("load by a worker", f"{seconds:.1f} s, {busy:.1f} s of them processor time"),
-        ("memory of a worker", f"{(_resident_bytes() - before) / 1e6:,.0f} MB"),
+        ("memory of a worker", f"{(processes.resident_bytes([os.getpid()]) - before) / 1e6:,.0f} MB"),
         ("lookup of a segment that was not in use, by ID", _microseconds(by_id)),
         ("lookup of a segment in use, by ID", _microseconds(by_id)),
         ("lookup of a segment that was not in use, by code", _microseconds(by_code)),
@@ -161,11 +164,6 @@ def _microseconds(look_up: Callable[[], None]) -> str:
     started = time.perf_counter()
     look_up()
     return f"{(time.perf_counter() - started) / LOOKUPS * 1e6:.2f} µs"
-
-
-def _resident_bytes() -> int:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize()
 
 
 def _deadline() -> float:

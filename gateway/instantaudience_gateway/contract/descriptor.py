@@ -26,7 +26,7 @@ _GZIP = "gzip"
 _PUBLIC_FILES = (authentication_pb2.DESCRIPTOR, status_pb2.DESCRIPTOR)
 """The files whose services anyone may call: nobody has a token before signing in."""
 
-FREE_FORM = "google.protobuf."
+_FREE_FORM = "google.protobuf."
 """Messages of this package have a JSON form of their own, which is no list of fields."""
 
 
@@ -72,15 +72,14 @@ def _files() -> list[FileDescriptor]:
     return [importlib.import_module(f"{package.__name__}.{name}").DESCRIPTOR for name in names]
 
 
-def is_visible(options: descriptor_pb2.FieldOptions) -> bool:
-    """Whether REST has the field."""
+def _is_visible(options: descriptor_pb2.FieldOptions) -> bool:
     extensions: Any = options.Extensions
     return bool(extensions[visibility_pb2.field_visibility].restriction != GRPC_ONLY)
 
 
 def _restrict(message: descriptor_pb2.DescriptorProto) -> None:
     """Takes out what REST does not have, and makes the proto names the only JSON names (`userId` is an unknown key)."""
-    kept = [field for field in message.field if is_visible(field.options)]
+    kept = [field for field in message.field if _is_visible(field.options)]
     if any(field.HasField("oneof_index") for field in message.field if field not in kept):
         raise ValueError(f"{message.name}: a field that is for gRPC only cannot be optional or in a oneof")
     for field in kept:
@@ -125,7 +124,7 @@ def _field(field: FieldDescriptor) -> Field:
     message = field.message_type
     if message is None:
         return Field(field.name, field.is_repeated, None, scalar_type(field))
-    if message.full_name.startswith(FREE_FORM) or message.GetOptions().map_entry:
+    if message.full_name.startswith(_FREE_FORM) or message.GetOptions().map_entry:
         return Field(field.name, False, None, None)
     return Field(field.name, field.is_repeated, message.full_name, None)
 
@@ -147,7 +146,7 @@ def _endpoint(method: MethodDescriptor, rule: http_pb2.HttpRule) -> Endpoint:
     path = getattr(rule, verb)
     if "{" in path or rule.body not in {"", "*"}:
         raise ValueError(f"{method.full_name}: the gateway knows plain paths and whole bodies only")
-    fields = [_field(field) for field in method.input_type.fields if is_visible(field.GetOptions())]
+    fields = list(map(_field, visible_fields(method.input_type)))
     parameters = [field.name for field in fields if field.scalar_type is not None]
     return Endpoint(
         path=path,
@@ -173,14 +172,21 @@ def endpoints() -> list[Endpoint]:
 
 def shapes() -> dict[str, list[Field]]:
     """Message name → keys, for every message that a request body holds at any depth."""
-    by_name = {method.input_type.full_name: method.input_type for method in _methods()}
-    pending = [by_name[endpoint.body] for endpoint in endpoints() if endpoint.body]
-    result: dict[str, list[Field]] = {}
-    while pending:
-        message = pending.pop()
-        if message.full_name in result:
-            continue
-        visible = [field for field in message.fields if is_visible(field.GetOptions())]
-        result[message.full_name] = [_field(field) for field in visible]
-        pending += [field.message_type for field in visible if field.message_type and _field(field).message]
-    return result
+    bodies = [endpoint.request for endpoint in endpoints() if endpoint.body]
+    return {message.full_name: list(map(_field, visible_fields(message))) for message in messages_in(*bodies)}
+
+
+def messages_in(*roots: Descriptor) -> list[Descriptor]:
+    """These messages and those that they hold at any depth, each once, but for those with a JSON form of their own."""
+    found = list(dict.fromkeys(roots))
+    for message in found:
+        for field in visible_fields(message):
+            inner = field.message_type
+            if inner is not None and _field(field).message and inner not in found:
+                found.append(inner)
+    return found
+
+
+def visible_fields(message: Descriptor) -> list[FieldDescriptor]:
+    """The fields that REST has."""
+    return [field for field in message.fields if _is_visible(field.GetOptions())]

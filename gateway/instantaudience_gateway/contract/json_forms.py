@@ -46,25 +46,11 @@ def passed_on() -> list[descriptor.Endpoint]:
 
 
 def _shape(root: Descriptor) -> Shape:
-    messages = {message.full_name: list(map(_row, _fields(message))) for message in _messages(root)}
+    messages = {
+        message.full_name: list(map(_row, descriptor.visible_fields(message)))
+        for message in descriptor.messages_in(root)
+    }
     return Shape(messages, root.full_name)
-
-
-def _messages(root: Descriptor) -> list[Descriptor]:
-    """The message and all in it, each once."""
-    found = [root]
-    for message in found:
-        inner = [field.message_type for field in _fields(message) if field.message_type is not None]
-        found += [
-            other
-            for other in dict.fromkeys(inner)
-            if other not in found and not other.full_name.startswith(descriptor.FREE_FORM)
-        ]
-    return found
-
-
-def _fields(message: Descriptor) -> list[FieldDescriptor]:
-    return [field for field in message.fields if descriptor.is_visible(field.GetOptions())]
 
 
 def _row(field: FieldDescriptor) -> Row:
@@ -73,8 +59,8 @@ def _row(field: FieldDescriptor) -> Row:
 
 
 def _always_there(root: Descriptor) -> Descriptor:
-    for message in _messages(root):
-        for field in _fields(message):
+    for message in descriptor.messages_in(root):
+        for field in descriptor.visible_fields(message):
             if field.has_presence and field.message_type is None:
                 raise ValueError(f"{field.full_name}: a field of an answer in JSON cannot be optional or in a oneof")
     return root

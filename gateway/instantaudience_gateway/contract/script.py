@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from google.rpc import code_pb2
 from instantaudience_server.tokens import LONGEST_AUTHORIZATION
-from instantaudience_server.transport.status import BODY_BYTES_KEY, ERROR_ID_KEY, ROWS, START_KEY
+from instantaudience_server.transport.status import BODY_BYTES_KEY, ERROR_ID_KEY, HTTP_STATUSES, START_KEY
 
 from instantaudience_gateway.console import files
 from instantaudience_gateway.contract import descriptor
@@ -166,7 +166,7 @@ def contract_script(body_limit_bytes: int, call_timeout_seconds: float) -> str:
         "messages": _messages(),
         "types": _scalar_rules(),
         "depth": MAX_DEPTH,
-        "grpc_errors": {f"{row.grpc_code} {row.error_id}": row.http_status for row in ROWS.values()},
+        "grpc_errors": {f"{code} {error_id}": status for (code, error_id), status in HTTP_STATUSES.items()},
         "bare_grpc_errors": bare | {"default": _reply(INTERNAL)},
         "unreadable": _reply(UNREADABLE),
         "empty": _reply(EMPTY),

@@ -4,7 +4,7 @@ Each post keeps what is its own: its decision, its answer, its failure.
 """
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from functools import partial
 from itertools import compress
 from typing import NamedTuple
@@ -21,7 +21,7 @@ from instantaudience_server.memberships.reading import Reading
 from instantaudience_server.memberships.wire import decode_user, split_user
 from instantaudience_server.quotas import Decision, Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
-from instantaudience_server.store.interface import Alike, Changes, MembershipStore, Writing
+from instantaudience_server.store.interface import NOT_CONFIRMED, Alike, Changes, MembershipStore, Writing
 from instantaudience_server.usage.counting import Counted, Usage
 
 PATIENCE_SECONDS = 0.05
@@ -29,7 +29,6 @@ PATIENCE_SECONDS = 0.05
 READ_AHEAD_BYTES = 32_768
 """A request up to this size is read while nobody knows yet whether its member may send it: it would wait for the answer
 otherwise, and reading it costs no more than asking."""
-NOT_WRITTEN = "the cluster did not answer in time; sending the call again is safe"
 
 
 class Read(NamedTuple):
@@ -76,8 +75,6 @@ class Applying:
         self._clock = clock
         self._begun: dict[int, asyncio.Future[None]] = {}
         """By member: done when its newest batch has begun to write."""
-        self._turns: dict[int, asyncio.Lock] = {}
-        """By member: who reads what is to be in order."""
         self._writing: dict[asyncio.Task[None], frozenset[bytes]] = {}
         """What is to be in order and under way, and the users that it changes."""
 
@@ -92,32 +89,28 @@ class Applying:
         member = caller.member
         counts = [min(len(post.users), member.limits.users_per_call) for post in batch.posts]
         decisions = self._quotas.ask_posts(member, counts, batch.deadline)
-        if in_order:
-            async with self._turns.setdefault(member.id, asyncio.Lock()):
-                reads = await self._read(batch, decisions, caller)
-                writing = [self._begin_to_write(read, batch, caller) for read in reads]
-            await asyncio.gather(*writing)
-            return
-        # Looking external IDs up may wait for any part of the cluster: nobody waits behind that.
-        earlier, begun = (None, None) if member.external_member_id is not None else self._queue(member.id)
+        # Looking external IDs up may wait for any part of the cluster: only what is to be in order waits behind that.
+        waits = in_order or member.external_member_id is None
+        earlier = self._begun.get(member.id) if waits else None
+        begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if waits:
+            self._begun[member.id] = begun
         try:
             reads = await self._read(batch, decisions, caller)
             if earlier is not None and not earlier.done():
                 await asyncio.wait([earlier])
-            under_way = [self._begin(read, batch, caller) for read in reads]
+            under_way: list[Awaitable[None]] = [
+                self._begin_in_order(read, batch, caller)
+                if in_order
+                else self._finish(self._begin(read, batch, caller))
+                for read in reads
+            ]
         finally:
-            if begun is not None:
-                begun.set_result(None)
+            begun.set_result(None)
         if len(under_way) == 1:
-            await self._finish(under_way[0])
+            await under_way[0]
         else:
-            await asyncio.gather(*map(self._finish, under_way))
-
-    def _queue(self, member_id: int) -> "tuple[asyncio.Future[None] | None, asyncio.Future[None]]":
-        """What is done when the member's batch before has begun to write, and what has to be done when this one has."""
-        earlier, begun = self._begun.get(member_id), asyncio.get_running_loop().create_future()
-        self._begun[member_id] = begun
-        return earlier, begun
+            await asyncio.gather(*under_way)
 
     async def _read(
         self, batch: Batch, decisions: "asyncio.Future[Sequence[Decision]]", caller: Caller
@@ -128,7 +121,7 @@ class Applying:
         ahead = not decisions.done() and max([post.size_bytes for post in posts]) <= READ_AHEAD_BYTES
         reads: Sequence[Read] = await self._read_posts(posts, batch, caller, now_ms) if ahead else ()
         admitted = _admitted(posts, await decisions)
-        batch.overdue_text = NOT_WRITTEN
+        batch.overdue_text = NOT_CONFIRMED
         if ahead and len(admitted) == len(posts):
             return reads
         return await self._read_posts(admitted, batch, caller, now_ms)
@@ -187,7 +180,7 @@ class Applying:
         warnings = tuple(reading.warnings.of_answer(invalid_users))
         return Read(reading, [post], [Result(reading.users, reading.segments, warnings)])
 
-    def _begin_to_write(self, read: Read, batch: Batch, caller: Caller) -> "asyncio.Task[None]":
+    def _begin_in_order(self, read: Read, batch: Batch, caller: Caller) -> "asyncio.Task[None]":
         """Write after earlier writes to the same users: one that is sent again, after a redirection or a lost
         connection, could be overtaken."""
         keys = read.keys
@@ -206,7 +199,7 @@ class Applying:
             if earlier and len(read.posts) > 1:
                 await self._write_apart(read, batch, caller)
                 return
-        await self._write(read, batch, caller)
+        await self._finish(self._begin(read, batch, caller))
 
     async def _write_apart(self, read: Read, batch: Batch, caller: Caller) -> None:
         """Write posts that were read as one each by itself, so that only those wait that have to."""
@@ -214,11 +207,7 @@ class Applying:
         task = asyncio.current_task()
         assert task is not None
         self._writing[task] = frozenset()
-        await asyncio.gather(*[self._begin_to_write(each, batch, caller) for each in apart if each is not None])
-
-    async def _write(self, read: Read, batch: Batch, caller: Caller) -> None:
-        """Write what posts change, count it, and give them their results."""
-        await self._finish(self._begin(read, batch, caller))
+        await asyncio.gather(*[self._begin_in_order(each, batch, caller) for each in apart if each is not None])
 
     def _begin(self, read: Read, batch: Batch, caller: Caller) -> _UnderWay | None:
         """Begin to write what posts change, and to count it; None where there is nothing to wait for."""

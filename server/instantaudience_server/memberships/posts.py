@@ -8,6 +8,7 @@ from typing import NamedTuple
 from instantaudience.v1 import audience_pb2 as pb
 
 from instantaudience_server.memberships.wire import ApplyRequest
+from instantaudience_server.waiting import Waiter
 
 
 class Result(NamedTuple):
@@ -53,31 +54,28 @@ class Post(ABC):
 class AwaitedPost(Post):
     """A post whose result is awaited."""
 
-    __slots__ = ("_result",)
+    __slots__ = ("_waiter",)
 
     def __init__(self, request: ApplyRequest, deadline: float, result: "asyncio.Future[Result]") -> None:
         super().__init__(request, request.ByteSize(), deadline)
-        self._result = result
+        self._waiter = Waiter(deadline, result)
 
     @property
     def ended(self) -> bool:
         """See `Post`."""
-        return self._result.done()
+        return self._waiter.done.done()
 
     def succeed(self, result: Result) -> None:
         """See `Post`."""
-        if not self._result.done():
-            self._result.set_result(result)
+        self._waiter.succeed(result)
 
     def fail(self, error: Exception) -> None:
-        """See `Post`. Nobody may await it any more, so the error counts as noticed."""
-        if not self._result.done():
-            self._result.set_exception(error)
-            self._result.exception()
+        """See `Post`."""
+        self._waiter.fail(error)
 
     def give_up(self) -> None:
         """See `Post`. Who awaits it is cancelled."""
-        self._result.cancel()
+        self._waiter.done.cancel()
 
 
 class Batch:

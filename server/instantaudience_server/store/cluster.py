@@ -14,6 +14,7 @@ from instantaudience_server.errors import AudienceError, unavailable
 from instantaudience_server.metrics import STORE_CONNECTION_FAILURES
 from instantaudience_server.store.batch import Batch, Group, Listed, Part
 from instantaudience_server.store.commands import PING, Command
+from instantaudience_server.store.interface import NOT_CONFIRMED
 from instantaudience_server.store.keys import SLOTS
 from instantaudience_server.store.node import Node
 from instantaudience_server.store.topology import Topology
@@ -29,7 +30,6 @@ TRANSIENT = frozenset(
 SHORTEST_PAUSE_SECONDS = 0.02
 LONGEST_PAUSE_SECONDS = 0.5
 REFRESH_PAUSE_SECONDS = 0.1
-NOT_CONFIRMED = "the cluster did not answer in time; sending the call again is safe"
 SWEEP_SECONDS = 0.02
 """How late, at most, a call ends whose deadline is over."""
 COMMAND_OVERHEAD_BYTES = 120

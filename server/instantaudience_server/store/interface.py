@@ -14,6 +14,9 @@ NEVER = 0
 REMOVE = -1
 """As an end: the user leaves the segment."""
 
+NOT_CONFIRMED = "the cluster did not answer in time; sending the call again is safe"
+"""What UNAVAILABLE says of changes of which nobody knows whether they were made."""
+
 UserChanges = Mapping[int, Mapping[int, int]]
 """What to write for a user: end → segment ID → value. An end is a Unix time in ms, `NEVER` or `REMOVE`; a segment
 stands under one end."""

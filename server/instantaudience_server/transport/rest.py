@@ -7,12 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from instantaudience_server.transport.framing import Headers
-from instantaudience_server.transport.status import ERROR_ID_KEY, ROWS, Failure
+from instantaudience_server.transport.status import ERROR_ID_KEY, HTTP_STATUSES, Failure
 
 PASSED_ON_TYPE = "application/x-passed-on+json"
 """Content type of the calls that the gateway passes on to such a host, whatever their callers sent (`rest.rs`)."""
-
-_STATUSES = {(row.grpc_code, row.error_id): row.http_status for row in ROWS.values()}
 
 Row = tuple[str, int, bool, str]
 """A field: its key, its number, whether it is a list, and what it holds: a scalar type or the name of a message."""
@@ -51,4 +49,4 @@ def rest_failure(failure: Failure, json_text: Callable[[str], str]) -> tuple[int
     error_id = metadata.pop(ERROR_ID_KEY)
     headers = [(key.encode(), value.encode()) for key, value in metadata.items()]
     body = f'{{"response":{{"status":"ERROR","error_id":"{error_id}","error":{json_text(failure.message)}}}}}'
-    return _STATUSES[failure.code, error_id], headers, body.encode()
+    return HTTP_STATUSES[failure.code, error_id], headers, body.encode()

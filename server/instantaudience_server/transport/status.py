@@ -36,6 +36,9 @@ ROWS: dict[Reason, Row] = {
     Reason.INTERNAL: Row(code_pb2.INTERNAL, 500, "SYSTEM"),
 }
 
+HTTP_STATUSES = {(row.grpc_code, row.error_id): row.http_status for row in ROWS.values()}
+"""gRPC code and `error_id` → HTTP status."""
+
 ERROR_ID_KEY = "error-id"
 """Trailing metadata of every failed call: the row's `error_id`. The gateway takes it out of REST answers."""
 

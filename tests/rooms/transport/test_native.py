@@ -27,7 +27,6 @@ if reason := missing():
 
 HOST = "127.0.0.1"
 EMPTY = frame(b"")
-HANG = frame(struct(hang=True).SerializeToString())
 NO_ERROR, ENHANCE_YOUR_CALM = 0, 11
 LONG_BYTES = 100_000
 MOST_HELD_BYTES = 2_000_000

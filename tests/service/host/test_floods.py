@@ -2,18 +2,19 @@
 
 import asyncio
 import json
-import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 import pytest
 from support.framing_peer import Headers, Peer, connected, grpc_headers
+from support.http2_frames import CONTINUATION, HEADERS, PING, SETTINGS, http2_frame
 from support.messages import APPLY, one_user
 from support.processes import descendants, needs_proc
 from support.raw_http import answer_to
 from support.service import HOST_MODES, Service, running_service
+
+from bench import processes
 
 pytestmark = needs_proc
 
@@ -38,24 +39,22 @@ GIVEN_BACK_SECONDS = 60.0
 
 def server_pids(service: Service) -> list[int]:
     """Workers and gateway."""
-    processes = [process for process in descendants(service.process.pid) if process.command]
+    below = [process for process in descendants(service.process.pid) if process.command]
     return [
         process.pid
-        for process in processes
+        for process in below
         if process.command.split()[0].endswith("envoy") or "instantaudience_server.running.worker" in process.command
     ]
 
 
 def resident_bytes(service: Service) -> int:
-    """What they have in memory (proc(5))."""
-    lines = [line for pid in server_pids(service) for line in Path(f"/proc/{pid}/status").read_text().splitlines()]
-    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS:"))
+    """What they have in memory."""
+    return processes.resident_bytes(server_pids(service))
 
 
 def processor_seconds(service: Service) -> float:
-    """What workers and gateway have used of processors."""
-    ticks = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13] for pid in server_pids(service)]
-    return sum(int(number) for pair in ticks for number in pair) / os.sysconf("SC_CLK_TCK")
+    """What they have used of processors."""
+    return processes.processor_seconds(server_pids(service))
 
 
 def posting(token: str, body: bytes) -> bytes:
@@ -86,11 +85,9 @@ Flood = Callable[[Service, str], Awaitable[None]]
 EMPTY_USERS = b'{"rt_segment":[' + b",".join([b"{}"] * 349_500) + b"]}"
 FIELDS = b"\x00\x01a\x0e12345678901234" * 900
 """Fields of headers, as they stand on the wire (RFC 7541, section 6.2.2)."""
-HEADERS_AND_NO_END = b"\x00\x00\x01\x01\x00\x00\x00\x00\x01\x82"
-CONTINUATION = len(FIELDS).to_bytes(3, "big") + b"\x09\x00\x00\x00\x00\x01" + FIELDS
-"""The frames of a stream whose headers do not end (RFC 9113, section 6.10)."""
-PING = b"\x00\x00\x08\x06\x00\x00\x00\x00\x00" + bytes(8)
-SETTINGS = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+HEADERS_WITHOUT_END = http2_frame(HEADERS, 1, 1, b"\x82") + http2_frame(CONTINUATION, 0, 1, FIELDS) * 1000
+PINGS = http2_frame(PING, 0, 0, bytes(8)) * 50_000
+SETTINGS_AGAIN = http2_frame(SETTINGS, 0, 0, b"") * 50_000
 
 
 async def on_connections(service: Service, count: int, do: Callable[[Peer], Awaitable[None]]) -> None:
@@ -184,13 +181,13 @@ async def reset_at_once(service: Service, token: str) -> None:
 
 async def continue_headers(service: Service, _: str) -> None:
     """Headers without end, 16 MB of them."""
-    await on_connections(service, 4, raw(HEADERS_AND_NO_END + CONTINUATION * 1000))
+    await on_connections(service, 4, raw(HEADERS_WITHOUT_END))
 
 
 async def ping(service: Service, _: str) -> None:
     """Frames that ask for an answer each."""
-    await on_connections(service, 4, raw(PING * 50_000))
-    await on_connections(service, 4, raw(SETTINGS * 50_000))
+    await on_connections(service, 4, raw(PINGS))
+    await on_connections(service, 4, raw(SETTINGS_AGAIN))
 
 
 FLOODS: list[Flood] = [

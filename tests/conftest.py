@@ -1,6 +1,10 @@
 """For all suites."""
 
+import os
 import signal
+
+# Read when grpc is imported. Its handlers would abort a child that is forked while calls are under way here.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 
 def pytest_configure() -> None:

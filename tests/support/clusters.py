@@ -86,9 +86,9 @@ async def eventually(check: Callable[[], Awaitable[Any]], seconds: float = 20.0)
             await asyncio.sleep(0.02)
 
 
-async def on_node(port: int, *words: Any) -> Any:
+async def on_node(port: int, *words: Any, password: str | None = None) -> Any:
     """One command to one node."""
-    async with Redis(host=HOST, port=port, decode_responses=True) as client:
+    async with Redis(host=HOST, port=port, password=password, decode_responses=True) as client:
         return await client.execute_command(*words)
 
 

@@ -18,6 +18,7 @@ import grpc
 import httpx
 from instantaudience_server.running.hosts import available
 from redis.asyncio import RedisCluster
+from support.clusters import on_node
 from support.contract_model import UNLIMITED_DEMO
 
 HOST_MODES = available()
@@ -89,7 +90,16 @@ class Service:
 
     def cluster(self) -> RedisCluster:
         """redis-py's way to the cluster."""
-        return RedisCluster(host="127.0.0.1", port=self.node_ports[0], protocol=2)
+        return RedisCluster(host="127.0.0.1", port=self.node_ports[0], protocol=2, password=self._password)
+
+    async def on_node(self, port: int, *words: Any) -> Any:
+        """One command to one node of its embedded cluster."""
+        return await on_node(port, *words, password=self._password)
+
+    @property
+    def _password(self) -> str:
+        """Of its embedded cluster."""
+        return (self.directory / "data" / "password").read_text()
 
     async def token(self, username: str = "demo") -> str:
         """An account's token. It signs in once: an account may do so 10 times in 5 minutes."""

@@ -1,6 +1,7 @@
 """The command `instant-audience`: its subcommands, and the options of `serve`."""
 
 import asyncio
+import re
 import signal
 import sys
 import tomllib
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 from pydantic import ValidationError
 
 from instantaudience_server.catalog.file import CatalogError
@@ -22,6 +24,8 @@ from instantaudience_server.store.topology import StoreUnusableError
 from instantaudience_server.telemetry import configure_logging
 
 DEFAULTS = {name: field.default for name, field in Settings.model_fields.items()}
+
+WITH_A_SECRET = r"://[^/]*:[^/@]+@|[?&]password="
 
 EMPTY_CATALOG = """\
 The catalog is empty, so nobody can sign in. Write a YAML file with a member and a user of role admin:
@@ -110,6 +114,7 @@ def serve(**options: Any) -> None:
     The catalog is in the cluster, and `instant-audience catalog`, `member`, `user` and `segment` change it. The first
     account, which these need to sign in, comes from --catalog.
     """
+    _refuse_secrets(options)
     try:
         settings = Settings.model_validate(options)
     except ValidationError as error:
@@ -125,6 +130,13 @@ def serve(**options: Any) -> None:
         raise click.ClickException(f"{error}; choose another with {flag}, or 0 for any free one") from error
     except (CatalogError, EmbeddedClusterError, StoreUnusableError, StartError, OSError) as error:
         raise click.ClickException(str(error)) from error
+
+
+def _refuse_secrets(options: dict[str, Any]) -> None:
+    """Refuse a password on the command line, which every account of the machine can read."""
+    typed = click.get_current_context().get_parameter_source("redis") is ParameterSource.COMMANDLINE
+    if typed and re.search(WITH_A_SECRET, options["redis"]):
+        raise click.UsageError("--redis: a URL with a password belongs into INSTANT_AUDIENCE_REDIS or --config FILE")
 
 
 async def _serve(settings: Settings) -> None:

@@ -1,7 +1,8 @@
 """The embedded cluster: three primaries under a data directory, for a deployment that brings no Redis of its own.
 
 Sources: the cluster tutorial and the CLUSTER command pages of Redis and Valkey. A data directory holds
-`node-1` … `node-3` (each node's append-only files, its nodes.conf and its log), `ports.json` and `lock`.
+`node-1` … `node-3` (each node's append-only files, its nodes.conf and its log), `ports.json`, `lock` and, where the
+cluster has one, `password`.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import structlog
 
-from instantaudience_server.embedded.data_dir import all_free, kept_ports, locked
+from instantaudience_server.embedded.data_dir import all_free, kept_password, kept_ports, locked
 from instantaudience_server.embedded.node import (
     CONFIG,
     HOST,
@@ -39,16 +40,24 @@ class EmbeddedCluster:
 
     `data_dir` is made with its parents where it does not exist, for its owner alone. `server` defaults to
     `find_server()`. `extra_config` adds lines to each node's configuration or replaces ours; a directive that may
-    repeat takes its first argument into the key: `{"rename-command HSETEX": '""'}`.
+    repeat takes its first argument into the key: `{"rename-command HSETEX": '""'}`. `guarded`: it has a password, so
+    that other accounts of this machine cannot use it.
     """
 
     def __init__(
-        self, data_dir: Path, server: Path | None = None, extra_config: Mapping[str, str] | None = None
+        self,
+        data_dir: Path,
+        server: Path | None = None,
+        extra_config: Mapping[str, str] | None = None,
+        *,
+        guarded: bool = False,
     ) -> None:
         self.data_dir = data_dir
         self.nodes: tuple[Node, ...] = ()
         self._server = server
         self._config = {**CONFIG, **(extra_config or {})}
+        self._guarded = guarded
+        self._password: str | None = None
         self._lock: int | None = None
 
     @property
@@ -58,8 +67,9 @@ class EmbeddedCluster:
 
     @property
     def url(self) -> str:
-        """An address to reach the cluster by."""
-        return f"redis://{HOST}:{self.ports[0]}"
+        """An address to reach the cluster by, with its password."""
+        credentials = "" if self._password is None else f":{self._password}@"
+        return f"redis://{credentials}{HOST}:{self.ports[0]}"
 
     async def start(self) -> None:
         """Start the nodes and wait until each one serves and sees all slots.
@@ -72,6 +82,8 @@ class EmbeddedCluster:
         self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = await locked(self.data_dir)
         try:
+            if self._guarded:
+                self._password = kept_password(self.data_dir)
             await self._start_nodes(server, self._lock)
             # A node that the last run left marked as failed stays so for twice the timeout.
             await self._configure(NODE_TIMEOUT, _FORMING_TIMEOUT_MS)
@@ -98,7 +110,7 @@ class EmbeddedCluster:
         for attempt in range(1, _PORT_ATTEMPTS + 1):
             ports = kept_ports(self.data_dir, len(_SLOTS_OF_NODE))
             self.nodes = tuple(
-                Node(self.data_dir, number, port, bus_port, server)
+                Node(self.data_dir, number, port, bus_port, server, self._password)
                 for number, (port, bus_port) in enumerate(ports, start=1)
             )
             try:

@@ -4,6 +4,7 @@ import asyncio
 import fcntl
 import json
 import os
+import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from instantaudience_server.processes import free_ports, port_is_free
 from instantaudience_server.telemetry import Event
 
 _LOCK_SECONDS = 1.0
+_PASSWORD_BYTES = 32
 
 _log = structlog.get_logger()
 
@@ -68,6 +70,18 @@ def kept_ports(data_dir: Path, nodes: int) -> list[tuple[int, int]]:
     draft.write_text(json.dumps(ports))
     draft.replace(file)
     return ports
+
+
+def kept_password(data_dir: Path) -> str:
+    """The password of the cluster's nodes: made at the first start, and kept for the owner of the directory alone."""
+    file = data_dir / "password"
+    if not file.exists():
+        draft = file.with_suffix(".tmp")
+        draft.unlink(missing_ok=True)
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as made:
+            made.write(secrets.token_hex(_PASSWORD_BYTES))
+        draft.replace(file)
+    return file.read_text()
 
 
 def all_free(ports: Iterable[tuple[int, int]]) -> bool:

@@ -75,7 +75,9 @@ class Peer(NamedTuple):
 class Node:
     """One primary: its process, its directory and its ports."""
 
-    def __init__(self, data_dir: Path, number: int, port: int, bus_port: int, server: Path) -> None:
+    def __init__(
+        self, data_dir: Path, number: int, port: int, bus_port: int, server: Path, password: str | None = None
+    ) -> None:
         self.name = f"node-{number}"
         self.dir = data_dir / self.name
         self.log = self.dir / "server.log"
@@ -83,8 +85,14 @@ class Node:
         self.bus_port = bus_port
         self.server = server
         self.client = Redis(
-            host=HOST, port=port, decode_responses=True, socket_timeout=5, retry=Retry(NoBackoff(), retries=0)
+            host=HOST,
+            port=port,
+            password=password,
+            decode_responses=True,
+            socket_timeout=5,
+            retry=Retry(NoBackoff(), retries=0),
         )
+        self._password = password
         self._child: Child | None = None
         self._supervised: Supervised | None = None
 
@@ -105,6 +113,8 @@ class Node:
         """Start the process, which keeps the lock on the data directory for as long as it lives."""
         self.dir.mkdir(mode=0o700, exist_ok=True)
         own = {"port": str(self.port), "cluster-port": str(self.bus_port), "dir": _quoted(self.dir.absolute())}
+        if self._password is not None:
+            own |= {"requirepass": self._password, "masterauth": self._password}
         lines = "".join(f"{key} {value}\n" for key, value in {**config, **own}.items())
         program = Program(self.name, [self.server, "-"], stdin=lines.encode(), output=self.log, pass_fds=[lock])
         self._child = await Child.start(program)

@@ -150,7 +150,7 @@ class Service:
     async def _start_cluster(self) -> SecretStr:
         self._progress(f"starting the embedded cluster in {self._settings.data_dir}")
         data_dir = self._settings.data_dir
-        cluster = EmbeddedCluster(data_dir)
+        cluster = EmbeddedCluster(data_dir, guarded=True)
         try:
             await cluster.start()
         except OSError as error:

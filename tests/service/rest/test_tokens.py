@@ -50,7 +50,7 @@ async def test_sign_in(service: Service, http: httpx.AsyncClient) -> None:
     answer = await http.post("/auth", json=credentials("private"))
     assert answer.status_code == 200
     token = body_of(answer)["response"].pop("token")
-    assert body_of(answer) == {"response": {"status": "OK", "token": token}}
+    assert body_of(answer) == {"response": {"status": "OK", "token": token, "dbg_info": {"output_term": "token"}}}
     assert re.fullmatch(r"hbapi:1003:[0-9a-f]{32}:local", token)
     assert token != await service.token("private")
 

@@ -22,26 +22,23 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
-from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'instantaudience/v1/authentication.proto\x12\x12instantaudience.v1\x1a\x1cgoogle/api/annotations.proto\"J\n\x13\x41uthenticateRequest\x12\x33\n\x04\x61uth\x18\x01 \x01(\x0b\x32\x1f.instantaudience.v1.CredentialsR\x04\x61uth\"E\n\x0b\x43redentials\x12\x1a\n\x08username\x18\x01 \x01(\tR\x08username\x12\x1a\n\x08password\x18\x02 \x01(\tR\x08password\"Z\n\x14\x41uthenticateResponse\x12\x42\n\x08response\x18\x01 \x01(\x0b\x32&.instantaudience.v1.AuthenticateResultR\x08response\"B\n\x12\x41uthenticateResult\x12\x16\n\x06status\x18\x01 \x01(\tR\x06status\x12\x14\n\x05token\x18\x02 \x01(\tR\x05token2\x8c\x01\n\x15\x41uthenticationService\x12s\n\x0c\x41uthenticate\x12\'.instantaudience.v1.AuthenticateRequest\x1a(.instantaudience.v1.AuthenticateResponse\"\x10\x82\xd3\xe4\x93\x02\n\"\x05/auth:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'instantaudience/v1/authentication.proto\x12\x12instantaudience.v1\"J\n\x13\x41uthenticateRequest\x12\x33\n\x04\x61uth\x18\x01 \x01(\x0b\x32\x1f.instantaudience.v1.CredentialsR\x04\x61uth\"E\n\x0b\x43redentials\x12\x1a\n\x08username\x18\x01 \x01(\tR\x08username\x12\x1a\n\x08password\x18\x02 \x01(\tR\x08password\"Z\n\x14\x41uthenticateResponse\x12\x42\n\x08response\x18\x01 \x01(\x0b\x32&.instantaudience.v1.AuthenticateResultR\x08response\"B\n\x12\x41uthenticateResult\x12\x16\n\x06status\x18\x01 \x01(\tR\x06status\x12\x14\n\x05token\x18\x02 \x01(\tR\x05token2|\n\x15\x41uthenticationService\x12\x63\n\x0c\x41uthenticate\x12\'.instantaudience.v1.AuthenticateRequest\x1a(.instantaudience.v1.AuthenticateResponse\"\x00\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'instantaudience.v1.authentication_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_AUTHENTICATIONSERVICE'].methods_by_name['Authenticate']._loaded_options = None
-  _globals['_AUTHENTICATIONSERVICE'].methods_by_name['Authenticate']._serialized_options = b'\202\323\344\223\002\n\"\005/auth:\001*'
-  _globals['_AUTHENTICATEREQUEST']._serialized_start=93
-  _globals['_AUTHENTICATEREQUEST']._serialized_end=167
-  _globals['_CREDENTIALS']._serialized_start=169
-  _globals['_CREDENTIALS']._serialized_end=238
-  _globals['_AUTHENTICATERESPONSE']._serialized_start=240
-  _globals['_AUTHENTICATERESPONSE']._serialized_end=330
-  _globals['_AUTHENTICATERESULT']._serialized_start=332
-  _globals['_AUTHENTICATERESULT']._serialized_end=398
-  _globals['_AUTHENTICATIONSERVICE']._serialized_start=401
-  _globals['_AUTHENTICATIONSERVICE']._serialized_end=541
+  _globals['_AUTHENTICATEREQUEST']._serialized_start=63
+  _globals['_AUTHENTICATEREQUEST']._serialized_end=137
+  _globals['_CREDENTIALS']._serialized_start=139
+  _globals['_CREDENTIALS']._serialized_end=208
+  _globals['_AUTHENTICATERESPONSE']._serialized_start=210
+  _globals['_AUTHENTICATERESPONSE']._serialized_end=300
+  _globals['_AUTHENTICATERESULT']._serialized_start=302
+  _globals['_AUTHENTICATERESULT']._serialized_end=368
+  _globals['_AUTHENTICATIONSERVICE']._serialized_start=370
+  _globals['_AUTHENTICATIONSERVICE']._serialized_end=494
 # @@protoc_insertion_point(module_scope)

@@ -1,5 +1,6 @@
 from google.api import annotations_pb2 as _annotations_pb2
 from google.protobuf import struct_pb2 as _struct_pb2
+from instantaudience.rest.v1 import answers_pb2 as _answers_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Mapping as _Mapping
@@ -44,7 +45,7 @@ class SegmentEntry(_message.Message):
     def __init__(self, id: _Optional[int] = ..., code: _Optional[str] = ..., state: _Optional[str] = ..., short_name: _Optional[str] = ..., description: _Optional[str] = ..., member_id: _Optional[int] = ..., expire_minutes: _Optional[int] = ..., last_modified: _Optional[str] = ..., estimated_users: _Optional[int] = ...) -> None: ...
 
 class SegmentResult(_message.Message):
-    __slots__ = ("status", "id", "count", "start_element", "num_elements", "segment", "segments")
+    __slots__ = ("status", "id", "count", "start_element", "num_elements", "segment", "segments", "dbg_info")
     STATUS_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
     COUNT_FIELD_NUMBER: _ClassVar[int]
@@ -52,6 +53,7 @@ class SegmentResult(_message.Message):
     NUM_ELEMENTS_FIELD_NUMBER: _ClassVar[int]
     SEGMENT_FIELD_NUMBER: _ClassVar[int]
     SEGMENTS_FIELD_NUMBER: _ClassVar[int]
+    DBG_INFO_FIELD_NUMBER: _ClassVar[int]
     status: str
     id: int
     count: int
@@ -59,7 +61,8 @@ class SegmentResult(_message.Message):
     num_elements: int
     segment: SegmentEntry
     segments: _struct_pb2.ListValue
-    def __init__(self, status: _Optional[str] = ..., id: _Optional[int] = ..., count: _Optional[int] = ..., start_element: _Optional[int] = ..., num_elements: _Optional[int] = ..., segment: _Optional[_Union[SegmentEntry, _Mapping]] = ..., segments: _Optional[_Union[_struct_pb2.ListValue, _Mapping]] = ...) -> None: ...
+    dbg_info: _answers_pb2.DebugInfo
+    def __init__(self, status: _Optional[str] = ..., id: _Optional[int] = ..., count: _Optional[int] = ..., start_element: _Optional[int] = ..., num_elements: _Optional[int] = ..., segment: _Optional[_Union[SegmentEntry, _Mapping]] = ..., segments: _Optional[_Union[_struct_pb2.ListValue, _Mapping]] = ..., dbg_info: _Optional[_Union[_answers_pb2.DebugInfo, _Mapping]] = ...) -> None: ...
 
 class AddSegmentRequest(_message.Message):
     __slots__ = ("member_id", "segment")

@@ -3,7 +3,7 @@
 import grpc
 import warnings
 
-from instantaudience.v1 import segment_pb2 as instantaudience_dot_v1_dot_segment__pb2
+from instantaudience.rest.v1 import segment_pb2 as instantaudience_dot_rest_dot_v1_dot_segment__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -18,7 +18,7 @@ except ImportError:
 if _version_not_supported:
     raise RuntimeError(
         f'The grpc package installed is at version {GRPC_VERSION},'
-        + ' but the generated code in instantaudience/v1/segment_pb2_grpc.py depends on'
+        + ' but the generated code in instantaudience/rest/v1/segment_pb2_grpc.py depends on'
         + f' grpcio>={GRPC_GENERATED_VERSION}.'
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
@@ -37,24 +37,24 @@ class SegmentServiceStub:
             channel: A grpc.Channel.
         """
         self.AddSegment = channel.unary_unary(
-                '/instantaudience.v1.SegmentService/AddSegment',
-                request_serializer=instantaudience_dot_v1_dot_segment__pb2.AddSegmentRequest.SerializeToString,
-                response_deserializer=instantaudience_dot_v1_dot_segment__pb2.AddSegmentResponse.FromString,
+                '/instantaudience.rest.v1.SegmentService/AddSegment',
+                request_serializer=instantaudience_dot_rest_dot_v1_dot_segment__pb2.AddSegmentRequest.SerializeToString,
+                response_deserializer=instantaudience_dot_rest_dot_v1_dot_segment__pb2.AddSegmentResponse.FromString,
                 _registered_method=True)
         self.FindSegments = channel.unary_unary(
-                '/instantaudience.v1.SegmentService/FindSegments',
-                request_serializer=instantaudience_dot_v1_dot_segment__pb2.FindSegmentsRequest.SerializeToString,
-                response_deserializer=instantaudience_dot_v1_dot_segment__pb2.FindSegmentsResponse.FromString,
+                '/instantaudience.rest.v1.SegmentService/FindSegments',
+                request_serializer=instantaudience_dot_rest_dot_v1_dot_segment__pb2.FindSegmentsRequest.SerializeToString,
+                response_deserializer=instantaudience_dot_rest_dot_v1_dot_segment__pb2.FindSegmentsResponse.FromString,
                 _registered_method=True)
         self.ChangeSegment = channel.unary_unary(
-                '/instantaudience.v1.SegmentService/ChangeSegment',
-                request_serializer=instantaudience_dot_v1_dot_segment__pb2.ChangeSegmentRequest.SerializeToString,
-                response_deserializer=instantaudience_dot_v1_dot_segment__pb2.ChangeSegmentResponse.FromString,
+                '/instantaudience.rest.v1.SegmentService/ChangeSegment',
+                request_serializer=instantaudience_dot_rest_dot_v1_dot_segment__pb2.ChangeSegmentRequest.SerializeToString,
+                response_deserializer=instantaudience_dot_rest_dot_v1_dot_segment__pb2.ChangeSegmentResponse.FromString,
                 _registered_method=True)
         self.RemoveSegment = channel.unary_unary(
-                '/instantaudience.v1.SegmentService/RemoveSegment',
-                request_serializer=instantaudience_dot_v1_dot_segment__pb2.RemoveSegmentRequest.SerializeToString,
-                response_deserializer=instantaudience_dot_v1_dot_segment__pb2.RemoveSegmentResponse.FromString,
+                '/instantaudience.rest.v1.SegmentService/RemoveSegment',
+                request_serializer=instantaudience_dot_rest_dot_v1_dot_segment__pb2.RemoveSegmentRequest.SerializeToString,
+                response_deserializer=instantaudience_dot_rest_dot_v1_dot_segment__pb2.RemoveSegmentResponse.FromString,
                 _registered_method=True)
 
 
@@ -96,29 +96,29 @@ def add_SegmentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'AddSegment': grpc.unary_unary_rpc_method_handler(
                     servicer.AddSegment,
-                    request_deserializer=instantaudience_dot_v1_dot_segment__pb2.AddSegmentRequest.FromString,
-                    response_serializer=instantaudience_dot_v1_dot_segment__pb2.AddSegmentResponse.SerializeToString,
+                    request_deserializer=instantaudience_dot_rest_dot_v1_dot_segment__pb2.AddSegmentRequest.FromString,
+                    response_serializer=instantaudience_dot_rest_dot_v1_dot_segment__pb2.AddSegmentResponse.SerializeToString,
             ),
             'FindSegments': grpc.unary_unary_rpc_method_handler(
                     servicer.FindSegments,
-                    request_deserializer=instantaudience_dot_v1_dot_segment__pb2.FindSegmentsRequest.FromString,
-                    response_serializer=instantaudience_dot_v1_dot_segment__pb2.FindSegmentsResponse.SerializeToString,
+                    request_deserializer=instantaudience_dot_rest_dot_v1_dot_segment__pb2.FindSegmentsRequest.FromString,
+                    response_serializer=instantaudience_dot_rest_dot_v1_dot_segment__pb2.FindSegmentsResponse.SerializeToString,
             ),
             'ChangeSegment': grpc.unary_unary_rpc_method_handler(
                     servicer.ChangeSegment,
-                    request_deserializer=instantaudience_dot_v1_dot_segment__pb2.ChangeSegmentRequest.FromString,
-                    response_serializer=instantaudience_dot_v1_dot_segment__pb2.ChangeSegmentResponse.SerializeToString,
+                    request_deserializer=instantaudience_dot_rest_dot_v1_dot_segment__pb2.ChangeSegmentRequest.FromString,
+                    response_serializer=instantaudience_dot_rest_dot_v1_dot_segment__pb2.ChangeSegmentResponse.SerializeToString,
             ),
             'RemoveSegment': grpc.unary_unary_rpc_method_handler(
                     servicer.RemoveSegment,
-                    request_deserializer=instantaudience_dot_v1_dot_segment__pb2.RemoveSegmentRequest.FromString,
-                    response_serializer=instantaudience_dot_v1_dot_segment__pb2.RemoveSegmentResponse.SerializeToString,
+                    request_deserializer=instantaudience_dot_rest_dot_v1_dot_segment__pb2.RemoveSegmentRequest.FromString,
+                    response_serializer=instantaudience_dot_rest_dot_v1_dot_segment__pb2.RemoveSegmentResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
-            'instantaudience.v1.SegmentService', rpc_method_handlers)
+            'instantaudience.rest.v1.SegmentService', rpc_method_handlers)
     server.add_generic_rpc_handlers((generic_handler,))
-    server.add_registered_method_handlers('instantaudience.v1.SegmentService', rpc_method_handlers)
+    server.add_registered_method_handlers('instantaudience.rest.v1.SegmentService', rpc_method_handlers)
 
 
  # This class is part of an EXPERIMENTAL API.
@@ -141,9 +141,9 @@ class SegmentService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/instantaudience.v1.SegmentService/AddSegment',
-            instantaudience_dot_v1_dot_segment__pb2.AddSegmentRequest.SerializeToString,
-            instantaudience_dot_v1_dot_segment__pb2.AddSegmentResponse.FromString,
+            '/instantaudience.rest.v1.SegmentService/AddSegment',
+            instantaudience_dot_rest_dot_v1_dot_segment__pb2.AddSegmentRequest.SerializeToString,
+            instantaudience_dot_rest_dot_v1_dot_segment__pb2.AddSegmentResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -168,9 +168,9 @@ class SegmentService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/instantaudience.v1.SegmentService/FindSegments',
-            instantaudience_dot_v1_dot_segment__pb2.FindSegmentsRequest.SerializeToString,
-            instantaudience_dot_v1_dot_segment__pb2.FindSegmentsResponse.FromString,
+            '/instantaudience.rest.v1.SegmentService/FindSegments',
+            instantaudience_dot_rest_dot_v1_dot_segment__pb2.FindSegmentsRequest.SerializeToString,
+            instantaudience_dot_rest_dot_v1_dot_segment__pb2.FindSegmentsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -195,9 +195,9 @@ class SegmentService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/instantaudience.v1.SegmentService/ChangeSegment',
-            instantaudience_dot_v1_dot_segment__pb2.ChangeSegmentRequest.SerializeToString,
-            instantaudience_dot_v1_dot_segment__pb2.ChangeSegmentResponse.FromString,
+            '/instantaudience.rest.v1.SegmentService/ChangeSegment',
+            instantaudience_dot_rest_dot_v1_dot_segment__pb2.ChangeSegmentRequest.SerializeToString,
+            instantaudience_dot_rest_dot_v1_dot_segment__pb2.ChangeSegmentResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -222,9 +222,9 @@ class SegmentService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/instantaudience.v1.SegmentService/RemoveSegment',
-            instantaudience_dot_v1_dot_segment__pb2.RemoveSegmentRequest.SerializeToString,
-            instantaudience_dot_v1_dot_segment__pb2.RemoveSegmentResponse.FromString,
+            '/instantaudience.rest.v1.SegmentService/RemoveSegment',
+            instantaudience_dot_rest_dot_v1_dot_segment__pb2.RemoveSegmentRequest.SerializeToString,
+            instantaudience_dot_rest_dot_v1_dot_segment__pb2.RemoveSegmentResponse.FromString,
             options,
             channel_credentials,
             insecure,

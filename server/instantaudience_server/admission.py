@@ -14,6 +14,9 @@ from instantaudience_server.metrics import ADMISSION_REFUSALS
 
 MOST_RUNNING = 64
 """Calls that run at once. More would not be served sooner: one after the other has the processor."""
+FIRST_TAKES = 3
+"""How many places a member's first call takes where a host has calls wait itself. Calls of one member are carried out
+together (docs/adr/0020-gathering.md) and those of many are not, so fewer of these keep a worker as busy."""
 SLOW_SECONDS = 0.1
 """A call that runs longer, and is overtaken by more than `MOST_RUNNING` others, or by nobody because none has ended for
 so long, waits for a part of the cluster. It has its place no longer: calls that need another part are served meanwhile.
@@ -63,7 +66,9 @@ class Admission:
         self._running = 0
         self._under_way = 0
         self._waiting = 0
-        self._taking_room = 0
+        self._room_taken = 0
+        self._taking_room_of: dict[int, int] = {}
+        """How many calls of each member take room."""
         self._ended = self._ended_at_look = 0
         """How many calls have ended, now and when it was looked last."""
         self._progress = self._loop.time()
@@ -78,8 +83,8 @@ class Admission:
 
     @property
     def room(self) -> int:
-        """How many more calls a host should let come here that has others wait where it costs less."""
-        return max(0, min(MOST_RUNNING - self._taking_room, MOST_UNDER_WAY - self._under_way))
+        """How many places there are for calls from a host that has others wait where it costs less."""
+        return max(0, min(MOST_RUNNING - self._room_taken, MOST_UNDER_WAY - self._under_way))
 
     async def enter(
         self, member_id: int, deadline: float, waited_seconds: float = 0.0, *, in_stream: bool = False
@@ -257,12 +262,17 @@ class Admission:
     def _take_room(self, ticket: Ticket, in_stream: bool) -> None:
         if not in_stream:
             ticket.takes_room = True
-            self._taking_room += 1
+            others = self._taking_room_of.get(ticket.member_id, 0)
+            self._taking_room_of[ticket.member_id] = others + 1
+            self._room_taken += 1 if others else FIRST_TAKES
 
     def _give_room_back(self, ticket: Ticket) -> None:
         if ticket.takes_room:
             ticket.takes_room = False
-            self._taking_room -= 1
+            others = self._taking_room_of.pop(ticket.member_id) - 1
+            if others:
+                self._taking_room_of[ticket.member_id] = others
+            self._room_taken -= 1 if others else FIRST_TAKES
 
     def _refuse(self, ticket: Ticket, reason: str) -> None:
         self._give_room_back(ticket)

@@ -17,6 +17,7 @@ FLOOD, NEIGHBOUR, THIRD = 1, 2, 3
 async def admission(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Admission]:
     """Two run at once, four wait, and nobody runs slowly unless a test says so."""
     monkeypatch.setattr(module, "MOST_RUNNING", 2)
+    monkeypatch.setattr(module, "FIRST_TAKES", 1)
     monkeypatch.setattr(module, "MOST_WAITING", 4)
     monkeypatch.setattr(module, "SLOW_SECONDS", 60.0)
     admission = Admission(lambda low, high: high)
@@ -172,6 +173,21 @@ async def test_a_host_is_told_how_much_room_there_is(admission: Admission, monke
     assert (states(tasks[:1]), admission.room) == (["runs"], 2)
     admission.leave(await tasks[0])
     assert admission.room == 2
+
+
+async def test_a_members_first_call_takes_more_room(admission: Admission, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_RUNNING", 10)
+    monkeypatch.setattr(module, "FIRST_TAKES", 3)
+    rooms = []
+    tickets = []
+    for member in (FLOOD, FLOOD, NEIGHBOUR):
+        tickets.append(await admission.enter(member, seconds_from_now(60)))
+        rooms.append(admission.room)
+    assert rooms == [7, 6, 3]
+    for ticket in tickets:
+        admission.leave(ticket)
+        rooms.append(admission.room)
+    assert rooms[3:] == [4, 7, 10]
 
 
 async def test_slow_calls_are_bounded_too(admission: Admission, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -143,7 +143,7 @@ class NativeHost:
         if self._taking is not None:
             self._taking.cancel()
             self._taking = None
-        calls, events, left = self._host.take(self._pipeline.admission.room)
+        calls, events, left = self._host.take(self._pipeline.admission.room, admission.FIRST_TAKES)
         if left:
             # What makes room is mostly the end of a call, and a flush follows it. Or that one runs slowly.
             self._taking = self._loop.call_later(admission.LOOK_SECONDS, self._take)

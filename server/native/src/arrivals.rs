@@ -171,12 +171,12 @@ impl Arrivals {
         }
     }
 
-    /// All that has come, but of the calls that wait only so many as there is room for, by turns.
-    pub fn take(&self, room: usize) -> Taken {
+    /// All that has come, but of the calls that wait only so many as there is room for, by turns (see `Waiting::take`).
+    pub fn take(&self, room: usize, first_takes: usize) -> Taken {
         let _ = (&self.heard).read(&mut [0; 64]);
         let mut inbox = lock(&self.inbox);
         let mut calls = std::mem::take(&mut inbox.express);
-        calls.extend(std::iter::from_fn(|| inbox.waiting.next()).take(room));
+        calls.extend(inbox.waiting.take(room, first_takes));
         Taken { calls, events: std::mem::take(&mut inbox.events), left: !inbox.waiting.is_empty() }
     }
 }

@@ -150,8 +150,13 @@ impl Host {
         }
     }
 
-    fn take<'py>(&self, py: Python<'py>, room: usize) -> PyResult<(Bound<'py, PyList>, Bound<'py, PyList>, bool)> {
-        let taken = self.service.arrivals.take(room);
+    fn take<'py>(
+        &self,
+        py: Python<'py>,
+        room: usize,
+        first_takes: usize,
+    ) -> PyResult<(Bound<'py, PyList>, Bound<'py, PyList>, bool)> {
+        let taken = self.service.arrivals.take(room, first_takes);
         let (calls, events) = (PyList::empty(py), PyList::empty(py));
         let now = Instant::now();
         for call in &taken.calls {

@@ -1,13 +1,16 @@
-//! Unary calls that wait for their turn (docs/adr/0018-admission.md). Members take turns; whose a call is, Python has
-//! taught. Those whose tokens are not known have one queue together, so that nobody gets turns by making tokens up.
+//! Unary calls that wait for their turn (docs/adr/0018-admission.md). Members take turns, by what their calls cost
+//! (docs/adr/0031-turns-by-cost.md); whose a call is, Python has taught. Those whose tokens are not known have one queue
+//! together, so that nobody gets turns by making tokens up.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::arrivals::{CallId, UnaryCall};
 
 /// What the messages of the calls that wait may have in memory; past it, the newest of the longest queue is refused.
 const MOST_BYTES: usize = 64 * 1024 * 1024;
+/// What a call costs beside its message, in bytes of messages that would cost as much.
+const CALL_COST: u64 = 1024;
 /// Tokens whose members are known; past it, all are forgotten, and taught again.
 const MOST_TOKENS: usize = 20_000;
 /// A longer one is none of ours.
@@ -84,21 +87,42 @@ impl Waiter {
     fn bytes(&self) -> usize {
         self.call.message.as_ref().map_or(0, bytes::Bytes::len)
     }
+
+    fn cost(&self) -> u64 {
+        CALL_COST + self.bytes() as u64
+    }
 }
 
-/// The calls that wait, by whose turn they wait for.
+/// When a queue's first call may begin, in virtual time; and which of equals came to that first.
+type Place = (u64, u64);
+
+/// The calls of one turn that wait.
+struct Queue {
+    waiters: VecDeque<Waiter>,
+    place: Place,
+}
+
+/// The calls that wait, by whose turn they wait for: start-time fair queueing (Goyal, Vin and Cheng, 1996). Virtual time
+/// is the cost that each turn has been served while it had calls; whoever has been served least is next.
 pub struct Waiting {
     most_calls: usize,
-    queues: HashMap<Turn, VecDeque<Waiter>>,
-    /// Those who have calls, the next one first.
-    turns: VecDeque<Turn>,
+    queues: HashMap<Turn, Queue>,
+    /// Whose queue has which place: all of them.
+    places: BTreeMap<Place, Turn>,
+    /// How many places were given.
+    given: u64,
+    /// When those begin again that had calls lately, where that is not past in virtual time.
+    ended: HashMap<Turn, u64>,
+    /// The virtual time: where the call began that was taken last.
+    time: u64,
     calls: usize,
     bytes: usize,
 }
 
 impl Waiting {
     pub fn new(most_calls: usize) -> Self {
-        Self { most_calls, queues: HashMap::new(), turns: VecDeque::new(), calls: 0, bytes: 0 }
+        let (queues, places, ended) = (HashMap::new(), BTreeMap::new(), HashMap::new());
+        Self { most_calls, queues, places, given: 0, ended, time: 0, calls: 0, bytes: 0 }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -110,40 +134,64 @@ impl Waiting {
         let waiter = Waiter { call, until };
         self.calls += 1;
         self.bytes += waiter.bytes();
-        let queue = self.queues.entry(turn).or_default();
-        if queue.is_empty() {
-            self.turns.push_back(turn);
+        if let Some(queue) = self.queues.get_mut(&turn) {
+            queue.waiters.push_back(waiter);
+        } else {
+            let start = self.ended.remove(&turn).map_or(self.time, |start| start.max(self.time));
+            let place = self.place(turn, start);
+            self.queues.insert(turn, Queue { waiters: VecDeque::from([waiter]), place });
         }
-        queue.push_back(waiter);
         if self.calls <= self.most_calls && self.bytes <= MOST_BYTES {
             return None;
         }
-        let length = |turn: &Turn| self.queues.get(turn).map_or(0, VecDeque::len);
+        let length = |turn: &Turn| self.queues.get(turn).map_or(0, |queue| queue.waiters.len());
         // Of equals the one that has just come: it is the newest.
-        let longest = self.turns.iter().copied().filter(|other| *other != turn).max_by_key(length);
+        let longest = self.places.values().copied().filter(|other| *other != turn).max_by_key(length);
         let longest = longest.filter(|other| length(other) > length(&turn)).unwrap_or(turn);
-        let newest = self.queues.get_mut(&longest)?.pop_back()?;
+        let newest = self.queues.get_mut(&longest)?.waiters.pop_back()?;
         self.took(longest, &newest);
         Some((longest, newest.call))
     }
 
+    /// The calls whose turn it is, as long as there is room: a turn's first call takes so much of it, each other one 1.
+    pub fn take(&mut self, room: usize, first_takes: usize) -> Vec<UnaryCall> {
+        let (mut calls, mut turns, mut taken) = (Vec::new(), HashSet::new(), 0);
+        while taken < room
+            && let Some((turn, call)) = self.next()
+        {
+            taken += if turns.insert(turn) { first_takes } else { 1 };
+            calls.push(call);
+        }
+        calls
+    }
+
     /// The call whose turn it is.
-    pub fn next(&mut self) -> Option<UnaryCall> {
-        let turn = self.turns.pop_front()?;
-        self.turns.push_back(turn);
-        let waiter = self.queues.get_mut(&turn)?.pop_front()?;
+    fn next(&mut self) -> Option<(Turn, UnaryCall)> {
+        let ((start, _), turn) = self.places.pop_first()?;
+        self.time = start;
+        let waiter = self.queues.get_mut(&turn)?.waiters.pop_front()?;
+        let place = self.place(turn, start + waiter.cost());
+        self.queues.get_mut(&turn)?.place = place;
         self.took(turn, &waiter);
-        Some(waiter.call)
+        Some((turn, waiter.call))
+    }
+
+    /// The next call of this turn may begin then.
+    fn place(&mut self, turn: Turn, start: u64) -> Place {
+        self.given += 1;
+        let place = (start, self.given);
+        self.places.insert(place, turn);
+        place
     }
 
     /// The calls that have waited too long.
     pub fn late(&mut self, now: Instant) -> Vec<(Turn, UnaryCall)> {
         let mut late = Vec::new();
-        for turn in self.turns.clone() {
+        for turn in self.places.values().copied().collect::<Vec<_>>() {
             let Some(queue) = self.queues.get_mut(&turn) else { continue };
-            let (gone, left) = std::mem::take(queue).into_iter().partition(|waiter| waiter.until <= now);
-            *queue = left;
-            let gone: VecDeque<Waiter> = gone;
+            let (gone, left): (VecDeque<_>, _) =
+                std::mem::take(&mut queue.waiters).into_iter().partition(|waiter| waiter.until <= now);
+            queue.waiters = left;
             for waiter in gone {
                 self.took(turn, &waiter);
                 late.push((turn, waiter.call));
@@ -155,19 +203,27 @@ impl Waiting {
     /// A call's caller has left; whether it waited.
     pub fn forget(&mut self, turn: Turn, id: CallId) -> bool {
         let Some(queue) = self.queues.get_mut(&turn) else { return false };
-        let Some(place) = queue.iter().position(|waiter| waiter.call.id == id) else { return false };
-        let Some(waiter) = queue.remove(place) else { return false };
+        let Some(place) = queue.waiters.iter().position(|waiter| waiter.call.id == id) else { return false };
+        let Some(waiter) = queue.waiters.remove(place) else { return false };
         self.took(turn, &waiter);
         true
     }
 
-    /// A queue is there as long as somebody waits in it.
+    /// A queue is there as long as somebody waits in it. Where nobody waits at all, nobody has been served more.
     fn took(&mut self, turn: Turn, waiter: &Waiter) {
         self.calls -= 1;
         self.bytes -= waiter.bytes();
-        if self.queues.get(&turn).is_some_and(VecDeque::is_empty) {
-            self.queues.remove(&turn);
-            self.turns.retain(|other| *other != turn);
+        if self.queues.get(&turn).is_some_and(|queue| queue.waiters.is_empty())
+            && let Some(queue) = self.queues.remove(&turn)
+        {
+            self.places.remove(&queue.place);
+            self.ended.insert(turn, queue.place.0);
+        }
+        if self.calls == 0 {
+            self.ended.clear();
+        } else if self.ended.len() > self.most_calls {
+            let time = self.time;
+            self.ended.retain(|_, start| *start > time);
         }
     }
 }

@@ -21,7 +21,7 @@ fn refused(found: Option<(Turn, UnaryCall)>) -> Option<(Turn, CallId)> {
 }
 
 fn all(waiting: &mut Waiting) -> Vec<CallId> {
-    std::iter::from_fn(|| waiting.next()).map(|call| call.id).collect()
+    waiting.take(usize::MAX, 1).into_iter().map(|call| call.id).collect()
 }
 
 /// Calls of these members, numbered as they come.
@@ -38,16 +38,53 @@ fn members_take_turns() {
     let mut waiting = waiting_of(&[1, 1, 1, 2, 1, 3, 2], Instant::now());
     assert_eq!(all(&mut waiting), [0, 3, 5, 1, 6, 2, 4]);
     assert!(waiting.is_empty());
-    assert!(waiting.next().is_none());
+    assert!(waiting.take(1, 1).is_empty());
 }
 
 #[test]
-fn a_member_that_comes_back_waits_behind_the_others() {
+fn a_member_that_comes_back_has_no_more_than_the_others() {
     let now = Instant::now();
     let mut waiting = waiting_of(&[1, 2, 2], now);
-    assert_eq!(waiting.next().unwrap().id, 0);
+    assert_eq!(waiting.take(1, 1).first().unwrap().id, 0);
     waiting.add(Some(1), call(9, 1), now);
     assert_eq!(all(&mut waiting), [1, 9, 2]);
+    assert!(waiting.ended.is_empty());
+}
+
+#[test]
+fn turns_are_given_by_what_calls_cost() {
+    let now = Instant::now();
+    let mut waiting = Waiting::new(1000);
+    let large = 3 * usize::try_from(CALL_COST).unwrap();
+    for id in 0..3 {
+        waiting.add(Some(1), call(id, large), now);
+    }
+    for id in 3..9 {
+        waiting.add(Some(2), call(id, 0), now);
+    }
+    assert_eq!(all(&mut waiting), [0, 3, 4, 5, 6, 1, 7, 8, 2]);
+}
+
+#[test]
+fn who_has_been_served_much_waits_when_it_comes_back() {
+    let now = Instant::now();
+    let mut waiting = Waiting::new(1000);
+    waiting.add(Some(1), call(0, 2 * usize::try_from(CALL_COST).unwrap()), now);
+    for id in 1..7 {
+        waiting.add(Some(2), call(id, 0), now);
+    }
+    assert_eq!(waiting.take(1, 1).first().unwrap().id, 0);
+    waiting.add(Some(1), call(7, 0), now);
+    assert_eq!(all(&mut waiting), [1, 2, 3, 7, 4, 5, 6]);
+}
+
+#[test]
+fn the_first_call_of_a_turn_takes_more_room() {
+    let mut waiting = waiting_of(&[1, 1, 1, 2, 2, 3, 3], Instant::now());
+    assert_eq!(waiting.take(0, 3).len(), 0);
+    assert_eq!(waiting.take(4, 3).len(), 2);
+    assert_eq!(waiting.take(8, 3).len(), 3);
+    assert_eq!(waiting.take(1, 3).len(), 1);
 }
 
 #[test]

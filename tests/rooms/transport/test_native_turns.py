@@ -111,6 +111,7 @@ def usage() -> Usage:
 async def peer(monkeypatch: pytest.MonkeyPatch, work: Work, tokens: Tokens, usage: Usage) -> AsyncIterator[Peer]:
     """A caller of a host where two calls run at once, and none runs slowly."""
     monkeypatch.setattr(admission_module, "MOST_RUNNING", MOST_RUNNING)
+    monkeypatch.setattr(admission_module, "FIRST_TAKES", 1)
     monkeypatch.setattr(admission_module, "SLOW_SECONDS", 60.0)
     monkeypatch.setattr(native, "COUNT_SECONDS", 0.05)
     parts: Any = (tokens, Admission(lambda low, _: low), Outcomes(usage))  # type: ignore[arg-type]

@@ -86,6 +86,47 @@ def catalog_answer_key(command_name: int) -> bytes:
     return b"c:{catalog}:answer:%d" % command_name
 
 
+JOB_NUMBERS = b"b:{batch}:numbers"
+"""The string that counts jobs. All `b:` keys share a slot."""
+JOB_QUEUES = b"b:{batch}:queues"
+"""The hash of the jobs that wait or are under way: member ID → their IDs, the oldest first, separated by spaces."""
+JOB_TURNS = b"b:{batch}:turns"
+"""The list of the members that have jobs waiting and none under way; the next one's turn is first."""
+JOB_LEASES = b"b:{batch}:leases"
+"""The sorted set of the members that have a job under way; scores are the ends of their leases, Unix times in ms."""
+
+
+def job_key(job_id: str) -> bytes:
+    """The hash of a job."""
+    return b"b:{batch}:job:%b" % job_id.encode()
+
+
+def job_url_key(url_hash: str) -> bytes:
+    """The string that holds the ID of the job that an upload URL is for; expires."""
+    return b"b:{batch}:url:%b" % url_hash.encode()
+
+
+def jobs_key(member_id: int) -> bytes:
+    """The sorted set of a member's jobs; scores are their numbers."""
+    return b"b:{batch}:jobs:%d" % member_id
+
+
+def changed_jobs_key(member_id: int) -> bytes:
+    """The sorted set of a member's jobs; scores are when they changed, Unix times in ms."""
+    return b"b:{batch}:changed:%d" % member_id
+
+
+def uploads_key(member_id: int) -> bytes:
+    """The hash of what a member uploads and has uploaded: the job whose URL is open, the one whose file comes, and
+    bytes and lines by hour (counted since 1970)."""
+    return b"b:{batch}:uploads:%d" % member_id
+
+
+def taken_key(lease: str) -> bytes:
+    """The string that holds which job was taken under a lease, for when it is asked again; expires."""
+    return b"b:{batch}:taken:%b" % lease.encode()
+
+
 def key_slot(key: bytes) -> int:
     """The slot of a key: CRC16 of the key or, where it has one, of its hash tag `{…}`.
 

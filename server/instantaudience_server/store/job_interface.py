@@ -1,0 +1,165 @@
+"""What the batch service asks of the store: jobs, whose turn they are, and what members have uploaded."""
+
+import enum
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+KEPT_MS = 30 * 86_400_000
+"""How long a job is kept after it was created (source: contract-neighbours, section 2)."""
+
+
+class Phase(enum.StrEnum):
+    """How far a job is."""
+
+    STARTING = "starting"
+    UPLOADING = "uploading"
+    VALIDATING = "validating"
+    PROCESSING = "processing"
+    COMPLETED = "completed"
+    ERROR = "error"
+
+
+ENDED = frozenset((Phase.COMPLETED, Phase.ERROR))
+"""Nothing changes any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job. Times are Unix times in ms, 0 where it is not so far.
+
+    `open_until_ms` is until when its upload may begin, or, while it is uploaded, until when more of it must have come.
+    `most_lines` is how many lines the file may have, where they show only while it is read, else -1.
+
+    `checkpoint` is what its reader wrote down of what it had applied; the store does not read it. `lease` is drawn anew
+    each time that somebody takes the job.
+    """
+
+    job_id: str
+    number: int
+    member_id: int
+    phase: Phase
+    created_ms: int
+    modified_ms: int
+    open_until_ms: int
+    started_ms: int = 0
+    uploaded_ms: int = 0
+    validated_ms: int = 0
+    completed_ms: int = 0
+    size_bytes: int = 0
+    most_lines: int = -1
+    position_bytes: int = 0
+    error_code: str = ""
+    checkpoint: str = ""
+    lease: str = ""
+
+
+class Order(NamedTuple):
+    """How a list of jobs is sorted."""
+
+    by_change: bool = False
+    """By the latest change; else by creation, as their numbers are."""
+    newest_first: bool = True
+
+
+class JobPage(NamedTuple):
+    """Some of a member's jobs, and how many it has."""
+
+    jobs: list[Job]
+    total: int
+
+
+class UploadLimits(NamedTuple):
+    """What a member may upload; None: no bound."""
+
+    waiting_jobs: int
+    uploads_at_once: int
+    hour_bytes: int | None
+    day_bytes: int | None
+    hour_lines: int | None
+    day_lines: int | None
+
+
+class Room(NamedTuple):
+    """What is left of a member's limits; None: no bound."""
+
+    hour_bytes: int | None
+    day_bytes: int | None
+    hour_lines: int | None
+    day_lines: int | None
+
+
+class Uploaded(NamedTuple):
+    """A file. Its lines are counted where that matters; `most_lines` is how many it may have where that was not
+    possible, else -1."""
+
+    size_bytes: int
+    lines: int
+    most_lines: int
+
+
+class Refusal(enum.StrEnum):
+    """Why an upload may not begin."""
+
+    CLOSED = "closed"
+    """There is no such job, or its upload has begun, or another job took its place, or it is too late."""
+    BUSY = "busy"
+    """The member uploads as many files as it may."""
+    FULL = "full"
+    """Too many of the member's jobs wait."""
+
+
+class JobStore(Protocol):
+    """Jobs, and what members uploaded. Deadlines and errors as in `interface.MembershipStore`.
+
+    A job's changes are written under its lease, the random word of who uploads or applies it: whoever has lost it to
+    another one, or to a caller who cancelled the job, is told so (False), and nothing is changed.
+    """
+
+    async def create(self, job: Job, url_hash: str, deadline: float) -> Job:
+        """Keep a new job, and number it; its upload URL, by its hash, replaces the member's unused one."""
+
+    async def find(self, job_id: str, deadline: float) -> Job | None:
+        """The job, or None."""
+
+    async def find_by_url(self, url_hash: str, deadline: float) -> Job | None:
+        """The job whose upload URL has this hash, or None."""
+
+    async def page(self, member_id: int, order: Order, start: int, size: int, now_ms: int, deadline: float) -> JobPage:
+        """A page of a member's jobs."""
+
+    async def begin_upload(
+        self, job: Job, lease: str, limits: UploadLimits, now_ms: int, until_ms: int, deadline: float
+    ) -> Room | Refusal:
+        """Begin to upload a job's file."""
+
+    async def keep_uploading(self, job: Job, lease: str, until_ms: int, deadline: float) -> bool:
+        """More of the file has come."""
+
+    async def end_upload(self, job: Job, lease: str, file: Uploaded, now_ms: int, deadline: float) -> bool:
+        """The file is there: the job waits for its turn."""
+
+    async def fail_upload(self, job: Job, lease: str, error_code: str, now_ms: int, deadline: float) -> bool:
+        """The file is not to come."""
+
+    async def take(self, lease: str, now_ms: int, until_ms: int, deadline: float) -> Job | None:
+        """Take the job whose turn it is: one whose lease has ended, else of the members that have some waiting, the
+        oldest of the one that has waited longest for its turn. A member has one job under way at most."""
+
+    async def keep(self, job: Job, lease: str, until_ms: int, deadline: float) -> bool:
+        """Keep a job that was taken."""
+
+    async def note(
+        self, job: Job, lease: str, checkpoint: str, position_bytes: int, now_ms: int, until_ms: int, deadline: float
+    ) -> bool:
+        """Write down how far a job is, and keep it."""
+
+    async def finish(
+        self, job: Job, lease: str, checkpoint: str, error_code: str, lines: int, now_ms: int, deadline: float
+    ) -> bool:
+        """End a job; without an error code it is complete. `lines` were sent with it, and not counted before."""
+
+    async def give_back(self, job: Job, lease: str, deadline: float) -> None:
+        """Let somebody else go on with a job, at once."""
+
+    async def cancel(self, job: Job, error_code: str, now_ms: int, deadline: float) -> bool:
+        """End a job that has not ended, whoever has it; False when it had ended."""

@@ -1,0 +1,231 @@
+"""The scripts that keep the batch service's jobs (see `job_store`). Each may be sent again after a lost answer.
+
+A member stands in the list of turns while it has jobs in its queue and none under way, and in the sorted set of leases
+while the first job of its queue is under way.
+"""
+
+_CHANGE = """
+local function change(job, changed, id, now, ...)
+  redis.call('HSET', job, 'modified_ms', now, ...)
+  redis.call('ZADD', changed, now, id)
+end
+"""
+_QUEUE = """
+local function dequeue(queues, turns, member, id)
+  local left = {}
+  for each in string.gmatch(redis.call('HGET', queues, member) or '', '%S+') do
+    if each ~= id then left[#left + 1] = each end
+  end
+  if #left > 0 then
+    redis.call('HSET', queues, member, table.concat(left, ' '))
+  else
+    redis.call('HDEL', queues, member)
+    redis.call('LREM', turns, 0, member)
+  end
+  return #left
+end
+"""
+
+CREATE = """
+local known = redis.call('HGET', KEYS[1], 'number')
+if known then return tonumber(known) end
+local id, member, now, open_until, kept = unpack(ARGV)
+local number = redis.call('INCR', KEYS[6])
+redis.call('HSET', KEYS[1], 'job_id', id, 'member_id', member, 'number', number, 'phase', 'starting',
+  'created_ms', now, 'modified_ms', now, 'open_until_ms', open_until)
+redis.call('PEXPIREAT', KEYS[1], now + kept)
+redis.call('ZADD', KEYS[2], now * 1000 + number % 1000, id)
+redis.call('ZADD', KEYS[3], now, id)
+redis.call('PEXPIREAT', KEYS[2], now + kept)
+redis.call('PEXPIREAT', KEYS[3], now + 2 * kept)
+redis.call('HSET', KEYS[4], 'open', id)
+redis.call('PEXPIREAT', KEYS[4], now + kept)
+redis.call('SET', KEYS[5], id, 'PXAT', open_until)
+return number
+"""
+"""Keys: job, member's jobs, changed jobs, uploads, URL, numbers. Arguments: the job's ID, member, now, until when the
+URL may be used, how long to keep it, all in ms. Answers the job's number."""
+
+PAGE = """
+local old = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. ARGV[1] * 1000)
+for _, id in ipairs(old) do
+  redis.call('ZREM', KEYS[1], id)
+  redis.call('ZREM', KEYS[2], id)
+end
+local key = ARGV[2] == '1' and KEYS[2] or KEYS[1]
+local first, last = tonumber(ARGV[4]), ARGV[4] + ARGV[5] - 1
+local found = redis.call(ARGV[3] == '1' and 'ZREVRANGE' or 'ZRANGE', key, first, last)
+return {redis.call('ZCARD', key), found}
+"""
+"""Keys: member's jobs, changed jobs. Arguments: since when jobs are kept (ms), by change or not, newest first or not,
+how many to skip, and to answer. Answers how many there are, and IDs."""
+
+BEGIN_UPLOAD = (
+    _CHANGE
+    + """
+local id, member, lease, now, ends, most_waiting, most_uploads, hour = unpack(ARGV)
+now, hour = tonumber(now), tonumber(hour)
+local phase, upload_lease, open_until = unpack(redis.call('HMGET', KEYS[1], 'phase', 'upload_lease', 'open_until_ms'))
+if not (phase == 'uploading' and upload_lease == lease) then
+  if phase ~= 'starting' or tonumber(open_until) <= now then return 'closed' end
+  if redis.call('HGET', KEYS[3], 'open') ~= id then return 'closed' end
+  local uploads, fields = 0, redis.call('HGETALL', KEYS[3])
+  for i = 1, #fields, 2 do
+    if string.sub(fields[i], 1, 2) == 'u:' then
+      if tonumber(fields[i + 1]) > now then uploads = uploads + 1 else redis.call('HDEL', KEYS[3], fields[i]) end
+    end
+  end
+  if uploads >= tonumber(most_uploads) then return 'busy' end
+  local _, waiting = string.gsub(redis.call('HGET', KEYS[4], member) or '', '%S+', '')
+  if waiting >= tonumber(most_waiting) then return 'full' end
+  change(KEYS[1], KEYS[2], id, now, 'phase', 'uploading', 'started_ms', now, 'open_until_ms', ends,
+    'upload_lease', lease)
+  redis.call('HDEL', KEYS[3], 'open')
+  redis.call('HSET', KEYS[3], 'u:' .. id, ends)
+end
+local day = math.floor(hour / 24)
+local sums = {hour = {b = 0, l = 0}, day = {b = 0, l = 0}}
+local fields = redis.call('HGETALL', KEYS[3])
+for i = 1, #fields, 2 do
+  local kind, at = string.match(fields[i], '^([bl])(%d+)$')
+  if kind then
+    local more = tonumber(fields[i + 1])
+    if math.floor(at / 24) < day then
+      redis.call('HDEL', KEYS[3], fields[i])
+    else
+      sums.day[kind] = sums.day[kind] + more
+    end
+    if tonumber(at) == hour then sums.hour[kind] = sums.hour[kind] + more end
+  end
+end
+return {sums.hour.b, sums.day.b, sums.hour.l, sums.day.l}
+"""
+)
+"""Keys: job, changed jobs, uploads, queues. Arguments: ID, member, lease, now, until when more must have come, how many
+jobs may wait, the hour. Answers a `Refusal`, or what the member uploaded in this hour and on this day (UTC): bytes of
+the hour, of the day, lines of the hour, of the day."""
+
+KEEP_UPLOADING = """
+local phase, lease = unpack(redis.call('HMGET', KEYS[1], 'phase', 'upload_lease'))
+if phase ~= 'uploading' or lease ~= ARGV[1] then return 0 end
+redis.call('HSET', KEYS[1], 'open_until_ms', ARGV[2])
+redis.call('HSET', KEYS[2], 'u:' .. ARGV[3], ARGV[2])
+return 1
+"""
+"""Keys: job, uploads. Arguments: lease, until when more must have come, ID."""
+
+END_UPLOAD = (
+    _CHANGE
+    + """
+local id, member, lease, now, size, lines, most_lines, hour, failed = unpack(ARGV)
+local phase, upload_lease = unpack(redis.call('HMGET', KEYS[1], 'phase', 'upload_lease'))
+if upload_lease ~= lease then return 0 end
+if phase ~= 'uploading' then return (phase == 'error') == (failed ~= '') and 1 or 0 end
+redis.call('HDEL', KEYS[3], 'u:' .. id)
+if failed ~= '' then
+  change(KEYS[1], KEYS[2], id, now, 'phase', 'error', 'completed_ms', now, 'error_code', failed)
+  return 1
+end
+redis.call('HINCRBY', KEYS[3], 'b' .. hour, size)
+if lines ~= '0' then redis.call('HINCRBY', KEYS[3], 'l' .. hour, lines) end
+change(KEYS[1], KEYS[2], id, now, 'phase', 'validating', 'uploaded_ms', now, 'size_bytes', size,
+  'most_lines', most_lines)
+local queue = redis.call('HGET', KEYS[4], member)
+redis.call('HSET', KEYS[4], member, queue and queue .. ' ' .. id or id)
+if not queue then redis.call('RPUSH', KEYS[5], member) end
+return 1
+"""
+)
+"""Keys: job, changed jobs, uploads, queues, turns. Arguments: ID, member, lease, now, bytes and lines of the file, how
+many lines it may have, the hour, and why the upload failed, empty where it did not."""
+
+TAKE = """
+local known = redis.call('GET', KEYS[4])
+if known then return known end
+local lost = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, 1)
+local member = lost[1] or redis.call('LPOP', KEYS[2])
+if not member then return false end
+redis.call('ZADD', KEYS[1], ARGV[2], member)
+local id = string.match(redis.call('HGET', KEYS[3], member), '^%S+')
+redis.call('SET', KEYS[4], member .. ' ' .. id, 'PX', 60000)
+return member .. ' ' .. id
+"""
+"""Keys: leases, turns, queues, what was taken under this lease. Arguments: now, until when. Answers a member and the ID
+of its job, or nothing."""
+
+CLAIM = """
+local phase = redis.call('HGET', KEYS[1], 'phase')
+if phase ~= 'validating' and phase ~= 'processing' then return 0 end
+redis.call('HSET', KEYS[1], 'lease', ARGV[1])
+return 1
+"""
+"""Keys: job. Arguments: the lease under which it was taken. Answers whether there is something to do still."""
+
+NOTE = (
+    _CHANGE
+    + """
+local id, member, lease, ends, now, position, checkpoint = unpack(ARGV)
+local phase, held = unpack(redis.call('HMGET', KEYS[1], 'phase', 'lease'))
+if held ~= lease or (phase ~= 'validating' and phase ~= 'processing') then return 0 end
+redis.call('ZADD', KEYS[3], 'XX', ends, member)
+if now then
+  if phase == 'validating' then redis.call('HSET', KEYS[1], 'phase', 'processing', 'validated_ms', now) end
+  change(KEYS[1], KEYS[2], id, now, 'position_bytes', position, 'checkpoint', checkpoint)
+end
+return 1
+"""
+)
+"""Keys: job, changed jobs, leases. Arguments: ID, member, lease, until when it is kept; to write down how far it is:
+now, position, checkpoint."""
+
+FINISH = (
+    _CHANGE
+    + _QUEUE
+    + """
+local id, member, lease, now, checkpoint, failed, lines, hour = unpack(ARGV)
+local phase, held, size = unpack(redis.call('HMGET', KEYS[1], 'phase', 'lease', 'size_bytes'))
+if held and held ~= lease then return 0 end
+if phase == 'validating' or phase == 'processing' then
+  if phase == 'validating' then redis.call('HSET', KEYS[1], 'validated_ms', now) end
+  if checkpoint ~= '' then redis.call('HSET', KEYS[1], 'checkpoint', checkpoint) end
+  if failed == '' then redis.call('HSET', KEYS[1], 'position_bytes', size) end
+  if lines ~= '0' then redis.call('HINCRBY', KEYS[6], 'l' .. hour, lines) end
+  change(KEYS[1], KEYS[2], id, now, 'phase', failed == '' and 'completed' or 'error', 'completed_ms', now,
+    'error_code', failed)
+end
+local queue = redis.call('HGET', KEYS[4], member)
+if queue and string.match(queue, '^%S+') == id then
+  redis.call('ZREM', KEYS[3], member)
+  if dequeue(KEYS[4], KEYS[5], member, id) > 0 then redis.call('RPUSH', KEYS[5], member) end
+end
+return 1
+"""
+)
+"""Keys: job, changed jobs, leases, queues, turns, uploads. Arguments: ID, member, lease, now, checkpoint (empty: that
+of before), why it failed (empty: it did not), lines that the member has sent with it, the hour. One that was cancelled
+meanwhile only makes room for the next."""
+
+GIVE_BACK = """
+if redis.call('HGET', KEYS[1], 'lease') == ARGV[1] then redis.call('ZADD', KEYS[2], 'XX', 0, ARGV[2]) end
+return 1
+"""
+"""Keys: job, leases. Arguments: lease, member."""
+
+CANCEL = (
+    _CHANGE
+    + _QUEUE
+    + """
+local id, member, now, failed = unpack(ARGV)
+local phase, error_code = unpack(redis.call('HMGET', KEYS[1], 'phase', 'error_code'))
+if phase == 'error' or phase == 'completed' then return error_code == failed and 1 or 0 end
+change(KEYS[1], KEYS[2], id, now, 'phase', 'error', 'completed_ms', now, 'error_code', failed)
+if redis.call('HGET', KEYS[6], 'open') == id then redis.call('HDEL', KEYS[6], 'open') end
+redis.call('HDEL', KEYS[6], 'u:' .. id)
+local queue = redis.call('HGET', KEYS[4], member)
+local is_first = queue and string.match(queue, '^%S+') == id
+if queue and not (is_first and redis.call('ZSCORE', KEYS[3], member)) then dequeue(KEYS[4], KEYS[5], member, id) end
+return 1
+"""
+)
+"""Keys: job, changed jobs, leases, queues, turns, uploads. Arguments: ID, member, now, the error code. Who has the job
+under way makes room for the next."""

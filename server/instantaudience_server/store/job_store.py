@@ -1,0 +1,165 @@
+"""The batch service's jobs in the cluster (see `job_interface.JobStore`; docs/adr/0027-batch-service.md).
+
+All of it lies in one slot, so that queues, turns and leases change in one atomic step. That is little: a few commands a
+second, and a file's members are elsewhere.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+from instantaudience_server.clock import MS_PER_HOUR
+from instantaudience_server.store import commands, job_scripts, keys
+from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.job_interface import (
+    KEPT_MS,
+    Job,
+    JobPage,
+    Order,
+    Phase,
+    Refusal,
+    Room,
+    Uploaded,
+    UploadLimits,
+)
+
+_FIELDS = [(field.name, field.type is int or field.type == "int") for field in fields(Job)]
+_NAMES = [name for name, _ in _FIELDS]
+
+
+class ClusterJobStore:
+    """A hash for each job; each member's queue, and whose turn it is."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    async def create(self, job: Job, url_hash: str, deadline: float) -> Job:
+        """Run the script."""
+        member = job.member_id
+        job_keys = [keys.job_key(job.job_id), keys.jobs_key(member), keys.changed_jobs_key(member)]
+        job_keys += [keys.uploads_key(member), keys.job_url_key(url_hash), keys.JOB_NUMBERS]
+        arguments = (job.job_id, member, job.created_ms, job.open_until_ms, KEPT_MS)
+        return replace(job, number=int(await self._run(job_scripts.CREATE, job_keys, arguments, deadline)))
+
+    async def find(self, job_id: str, deadline: float) -> Job | None:
+        """Get the hash."""
+        (found,) = await self._find([job_id], deadline)
+        return found
+
+    async def find_by_url(self, url_hash: str, deadline: float) -> Job | None:
+        """Get the string, and then the hash."""
+        (job_id,) = await self._cluster.execute([commands.get(keys.job_url_key(url_hash))], deadline)
+        return None if job_id is None else await self.find(job_id.decode(), deadline)
+
+    async def page(self, member_id: int, order: Order, start: int, size: int, now_ms: int, deadline: float) -> JobPage:
+        """Run the script that finds IDs, and get the hashes."""
+        job_keys = [keys.jobs_key(member_id), keys.changed_jobs_key(member_id)]
+        arguments = (now_ms - KEPT_MS, int(order.by_change), int(order.newest_first), start, size)
+        total, found = await self._run(job_scripts.PAGE, job_keys, arguments, deadline)
+        jobs = await self._find([each.decode() for each in found], deadline)
+        return JobPage([job for job in jobs if job is not None], total)
+
+    async def begin_upload(
+        self, job: Job, lease: str, limits: UploadLimits, now_ms: int, until_ms: int, deadline: float
+    ) -> Room | Refusal:
+        """Run the script."""
+        job_keys = [keys.job_key(job.job_id), keys.changed_jobs_key(job.member_id)]
+        job_keys += [keys.uploads_key(job.member_id), keys.JOB_QUEUES]
+        hour = now_ms // MS_PER_HOUR
+        arguments = (job.job_id, job.member_id, lease, now_ms, until_ms, *limits[:2], hour)
+        answer = await self._run(job_scripts.BEGIN_UPLOAD, job_keys, arguments, deadline)
+        if isinstance(answer, bytes):
+            return Refusal(answer.decode())
+        return Room(*[None if most is None else most - used for most, used in zip(limits[2:], answer, strict=True)])
+
+    async def keep_uploading(self, job: Job, lease: str, until_ms: int, deadline: float) -> bool:
+        """Run the script."""
+        job_keys = [keys.job_key(job.job_id), keys.uploads_key(job.member_id)]
+        return bool(await self._run(job_scripts.KEEP_UPLOADING, job_keys, (lease, until_ms, job.job_id), deadline))
+
+    async def end_upload(self, job: Job, lease: str, file: Uploaded, now_ms: int, deadline: float) -> bool:
+        """Run the script."""
+        return await self._end_upload(job, lease, file, "", now_ms, deadline)
+
+    async def fail_upload(self, job: Job, lease: str, error_code: str, now_ms: int, deadline: float) -> bool:
+        """Run the script."""
+        return await self._end_upload(job, lease, Uploaded(0, 0, -1), error_code, now_ms, deadline)
+
+    async def _end_upload(
+        self, job: Job, lease: str, file: Uploaded, error_code: str, now_ms: int, deadline: float
+    ) -> bool:
+        job_keys = [keys.job_key(job.job_id), keys.changed_jobs_key(job.member_id)]
+        job_keys += [keys.uploads_key(job.member_id), keys.JOB_QUEUES, keys.JOB_TURNS]
+        arguments = (job.job_id, job.member_id, lease, now_ms, *file, now_ms // MS_PER_HOUR, error_code)
+        return bool(await self._run(job_scripts.END_UPLOAD, job_keys, arguments, deadline))
+
+    async def take(self, lease: str, now_ms: int, until_ms: int, deadline: float) -> Job | None:
+        """Run the script that finds one, and claim it; one that is gone or cancelled makes room for the next."""
+        job_keys = [keys.JOB_LEASES, keys.JOB_TURNS, keys.JOB_QUEUES, keys.taken_key(lease)]
+        taken = await self._run(job_scripts.TAKE, job_keys, (now_ms, until_ms), deadline)
+        if taken is None:
+            return None
+        member_id, _, job_id = taken.decode().partition(" ")
+        if await self._run(job_scripts.CLAIM, [keys.job_key(job_id)], (lease,), deadline):
+            return await self.find(job_id, deadline)
+        gone = Job(job_id, 0, int(member_id), Phase.ERROR, 0, 0, 0)
+        await self.finish(gone, (await self.find(job_id, deadline) or gone).lease, "", "", 0, now_ms, deadline)
+        return None
+
+    async def keep(self, job: Job, lease: str, until_ms: int, deadline: float) -> bool:
+        """Run the script."""
+        return await self._note(job, lease, (until_ms,), deadline)
+
+    async def note(
+        self, job: Job, lease: str, checkpoint: str, position_bytes: int, now_ms: int, until_ms: int, deadline: float
+    ) -> bool:
+        """Run the script."""
+        return await self._note(job, lease, (until_ms, now_ms, position_bytes, checkpoint), deadline)
+
+    async def _note(self, job: Job, lease: str, what: tuple[int | str, ...], deadline: float) -> bool:
+        job_keys = [keys.job_key(job.job_id), keys.changed_jobs_key(job.member_id), keys.JOB_LEASES]
+        arguments = (job.job_id, job.member_id, lease, *what)
+        return bool(await self._run(job_scripts.NOTE, job_keys, arguments, deadline))
+
+    async def finish(
+        self, job: Job, lease: str, checkpoint: str, error_code: str, lines: int, now_ms: int, deadline: float
+    ) -> bool:
+        """Run the script."""
+        arguments = (job.job_id, job.member_id, lease, now_ms, checkpoint, error_code, lines, now_ms // MS_PER_HOUR)
+        return bool(await self._run(job_scripts.FINISH, _queue_keys(job), arguments, deadline))
+
+    async def give_back(self, job: Job, lease: str, deadline: float) -> None:
+        """Run the script."""
+        job_keys = [keys.job_key(job.job_id), keys.JOB_LEASES]
+        await self._run(job_scripts.GIVE_BACK, job_keys, (lease, job.member_id), deadline)
+
+    async def cancel(self, job: Job, error_code: str, now_ms: int, deadline: float) -> bool:
+        """Run the script."""
+        arguments = (job.job_id, job.member_id, now_ms, error_code)
+        return bool(await self._run(job_scripts.CANCEL, _queue_keys(job), arguments, deadline))
+
+    async def _find(self, job_ids: Sequence[str], deadline: float) -> list[Job | None]:
+        asked = [commands.get_fields(keys.job_key(job_id), _NAMES) for job_id in job_ids]
+        return [_job(found) for found in await self._cluster.execute(asked, deadline)]
+
+    async def _run(
+        self, script: str, job_keys: Sequence[bytes], arguments: tuple[int | str, ...], deadline: float
+    ) -> Any:
+        command = commands.evaluate(script, job_keys, *arguments)
+        (answer,) = await self._cluster.execute([command], deadline, bounded=False)
+        return answer
+
+
+def _queue_keys(job: Job) -> list[bytes]:
+    own = [keys.job_key(job.job_id), keys.changed_jobs_key(job.member_id)]
+    return [*own, keys.JOB_LEASES, keys.JOB_QUEUES, keys.JOB_TURNS, keys.uploads_key(job.member_id)]
+
+
+def _job(found: Sequence[bytes | None]) -> Job | None:
+    texts = {name: value.decode() for name, value in zip(_NAMES, found, strict=True) if value is not None}
+    if "number" not in texts:
+        return None
+    values: Mapping[str, Any] = {
+        name: int(texts[name]) if is_number else texts[name] for name, is_number in _FIELDS if name in texts
+    }
+    return Job(**{**values, "phase": Phase(texts["phase"])})

@@ -1,0 +1,255 @@
+"""The batch service's jobs in the cluster: their queues, turns and leases (docs/adr/0027-batch-service.md)."""
+
+import itertools
+import time
+from dataclasses import replace
+
+import pytest
+from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.job_interface import KEPT_MS, Job, Order, Phase, Refusal, Room, Uploaded, UploadLimits
+from instantaudience_server.store.job_store import ClusterJobStore
+from support.clusters import seconds_from_now
+
+HOUR_MS = 3_600_000
+NOW = (int(time.time()) // 86_400 + 1) * 24 * HOUR_MS + 5 * HOUR_MS
+"""Five o'clock, tomorrow: what ends is to be there still."""
+MINUTE = 60_000
+LIMITS = UploadLimits(waiting_jobs=2, uploads_at_once=1, hour_bytes=100, day_bytes=150, hour_lines=None, day_lines=20)
+members = itertools.count(1)
+numbers = itertools.count(1)
+
+
+@pytest.fixture
+def jobs(cluster: Cluster) -> ClusterJobStore:
+    return ClusterJobStore(cluster)
+
+
+@pytest.fixture
+def member() -> int:
+    return next(members)
+
+
+async def create(jobs: ClusterJobStore, member: int, now: int = NOW) -> Job:
+    number = next(numbers)
+    job = Job(f"job{number}", 0, member, Phase.STARTING, now, now, now + 5 * MINUTE)
+    return await jobs.create(job, f"url{number}", seconds_from_now())
+
+
+async def begin(jobs: ClusterJobStore, job: Job, now: int = NOW, limits: UploadLimits = LIMITS) -> Room | Refusal:
+    return await jobs.begin_upload(job, f"up {job.job_id}", limits, now, now + MINUTE, seconds_from_now())
+
+
+async def end(jobs: ClusterJobStore, job: Job, size: int = 10, lines: int = 0, now: int = NOW) -> bool:
+    return await jobs.end_upload(job, f"up {job.job_id}", Uploaded(size, lines, -1), now, seconds_from_now())
+
+
+async def waiting(jobs: ClusterJobStore, member: int) -> Job:
+    """A job whose file is there."""
+    job = await create(jobs, member)
+    assert isinstance(await begin(jobs, job), Room)
+    assert await end(jobs, job)
+    return job
+
+
+async def take(jobs: ClusterJobStore, lease: str, now: int = NOW) -> str | None:
+    taken = await jobs.take(lease, now, now + MINUTE, seconds_from_now())
+    return None if taken is None else taken.job_id
+
+
+async def finish(jobs: ClusterJobStore, job: Job, lease: str, error_code: str = "") -> bool:
+    return await jobs.finish(job, lease, "{}", error_code, 0, NOW + 9, seconds_from_now())
+
+
+async def found(jobs: ClusterJobStore, job: Job) -> Job:
+    kept = await jobs.find(job.job_id, seconds_from_now())
+    assert kept is not None
+    return kept
+
+
+async def empty(jobs: ClusterJobStore) -> None:
+    """Take what other tests have left."""
+    for number in itertools.count():
+        lease = f"empty {next(numbers)} {number}"
+        taken = await jobs.take(lease, NOW + KEPT_MS, NOW + 2 * KEPT_MS, seconds_from_now())
+        if taken is None:
+            return
+        await finish(jobs, taken, lease)
+
+
+async def test_a_job_from_its_beginning_to_its_end(jobs: ClusterJobStore, member: int) -> None:
+    await empty(jobs)
+    job = await create(jobs, member)
+    assert await jobs.create(replace(job, number=0), "url", seconds_from_now()) == job  # sent again
+    assert await found(jobs, job) == job
+    assert await jobs.find_by_url(f"url{job.job_id[3:]}", seconds_from_now()) == job
+    assert await jobs.find_by_url("another", seconds_from_now()) is None
+    for _ in range(2):
+        assert await begin(jobs, job, NOW + 1) == Room(100, 150, None, 20)
+    assert await begin(jobs, replace(job), NOW + 1) == Room(100, 150, None, 20)
+    uploading = replace(
+        job, phase=Phase.UPLOADING, started_ms=NOW + 1, modified_ms=NOW + 1, open_until_ms=NOW + 1 + MINUTE
+    )
+    assert await found(jobs, job) == uploading
+    assert await jobs.keep_uploading(job, f"up {job.job_id}", NOW + 2 * MINUTE, seconds_from_now())
+    assert not await jobs.keep_uploading(job, "another", NOW + 9 * MINUTE, seconds_from_now())
+    for _ in range(2):
+        assert await end(jobs, job, 30, 7, NOW + 2)
+    assert not await jobs.end_upload(job, "another", Uploaded(9, 9, -1), NOW, seconds_from_now())
+    for _ in range(2):
+        assert await take(jobs, "a", NOW + 3) == job.job_id
+    assert await jobs.note(job, "a", "so far", 20, NOW + 4, NOW + MINUTE, seconds_from_now())
+    processing = replace(
+        uploading,
+        phase=Phase.PROCESSING,
+        uploaded_ms=NOW + 2,
+        validated_ms=NOW + 4,
+        modified_ms=NOW + 4,
+        open_until_ms=NOW + 2 * MINUTE,
+        size_bytes=30,
+        position_bytes=20,
+        checkpoint="so far",
+        lease="a",
+    )
+    assert await found(jobs, job) == processing
+    for _ in range(2):
+        assert await finish(jobs, job, "a")
+    done = {"phase": Phase.COMPLETED, "completed_ms": NOW + 9, "modified_ms": NOW + 9, "position_bytes": 30}
+    assert await found(jobs, job) == replace(processing, **done, checkpoint="{}")
+    assert await take(jobs, "b") is None
+
+
+async def test_members_take_turns_and_have_one_job_under_way(jobs: ClusterJobStore) -> None:
+    await empty(jobs)
+    first, second = next(members), next(members)
+    of_first = [await waiting(jobs, first) for _ in range(2)]
+    of_second = await waiting(jobs, second)
+    assert [await take(jobs, lease) for lease in ("a1", "a2", "a3")] == [of_first[0].job_id, of_second.job_id, None]
+    assert await finish(jobs, of_first[0], "a1")
+    assert await take(jobs, "a4") == of_first[1].job_id
+    assert await finish(jobs, of_second, "a2", "BROKEN")
+    assert (await found(jobs, of_second)).error_code == "BROKEN"
+    assert await finish(jobs, of_first[1], "a4")
+    assert await take(jobs, "a5") is None
+
+
+async def test_another_goes_on_where_a_lease_has_ended(jobs: ClusterJobStore, member: int) -> None:
+    await empty(jobs)
+    job = await waiting(jobs, member)
+    assert await take(jobs, "b1") == job.job_id
+    assert await jobs.note(job, "b1", "half", 5, NOW, NOW + MINUTE, seconds_from_now())
+    assert await take(jobs, "b2", NOW + MINUTE - 1) is None
+    assert await take(jobs, "b2", NOW + MINUTE) == job.job_id
+    assert (await found(jobs, job)).checkpoint == "half"
+    assert not await jobs.note(job, "b1", "more", 9, NOW, NOW + MINUTE, seconds_from_now())
+    assert not await jobs.keep(job, "b1", NOW + 9 * MINUTE, seconds_from_now())
+    assert not await finish(jobs, job, "b1")
+    assert await jobs.keep(job, "b2", NOW + 2 * MINUTE, seconds_from_now())
+    await jobs.give_back(job, "b2", seconds_from_now())
+    assert await take(jobs, "b3", NOW + MINUTE) == job.job_id
+    assert await finish(jobs, job, "b3")
+
+
+async def test_uploads_that_may_not_begin(jobs: ClusterJobStore, member: int) -> None:
+    await empty(jobs)
+    replaced = await create(jobs, member)
+    job = await create(jobs, member)
+    assert await begin(jobs, replaced) is Refusal.CLOSED
+    assert await begin(jobs, job, NOW + 5 * MINUTE) is Refusal.CLOSED
+    assert isinstance(await begin(jobs, job), Room)
+    assert await jobs.begin_upload(job, "again", LIMITS, NOW, NOW + 1, seconds_from_now()) is Refusal.CLOSED
+    other = await create(jobs, member)
+    assert await begin(jobs, other) is Refusal.BUSY
+    assert isinstance(await begin(jobs, other, NOW + MINUTE), Room)  # nothing more came of the first one
+    third = await create(jobs, member, NOW + MINUTE)
+    assert await begin(jobs, third, NOW + MINUTE + 1) is Refusal.BUSY
+    two = LIMITS._replace(uploads_at_once=2)
+    assert isinstance(await begin(jobs, third, NOW + MINUTE + 1, two), Room)
+    assert await jobs.cancel(third, "CANCELLED", NOW, seconds_from_now())
+    assert await end(jobs, job)
+    assert await end(jobs, other)
+    assert await begin(jobs, await create(jobs, member)) is Refusal.FULL
+
+
+async def test_what_a_member_uploaded_by_hour_and_day(jobs: ClusterJobStore, member: int) -> None:
+    await empty(jobs)
+    limits = LIMITS._replace(waiting_jobs=99)
+    job = await create(jobs, member)
+    await begin(jobs, job, limits=limits)
+    await end(jobs, job, 60, 3)
+    assert await take(jobs, f"m {job.job_id}") == job.job_id
+    assert await finish(jobs, job, f"m {job.job_id}")
+    rooms = []
+    for hours in (0, 1, 24):
+        now = NOW + hours * HOUR_MS
+        job = await create(jobs, member, now)
+        rooms.append(await begin(jobs, job, now, limits))
+        assert await jobs.fail_upload(job, f"up {job.job_id}", "TOO_SLOW", now, seconds_from_now())
+    job = await create(jobs, member, now)
+    await begin(jobs, job, now, limits)
+    assert await jobs.end_upload(job, f"up {job.job_id}", Uploaded(9, 0, 15), now, seconds_from_now())
+    assert (await found(jobs, job)).most_lines == 15
+    assert await take(jobs, f"l {job.job_id}") is not None
+    assert await jobs.finish(job, f"l {job.job_id}", "", "", 12, now, seconds_from_now())
+    job = await create(jobs, member, now)
+    assert await begin(jobs, job, now, limits) == Room(91, 141, None, 8)
+    assert await jobs.fail_upload(job, f"up {job.job_id}", "TOO_SLOW", now, seconds_from_now())
+    assert rooms == [Room(40, 90, None, 17), Room(100, 90, None, 17), Room(100, 150, None, 20)]
+    failed = await found(jobs, job)
+    assert (failed.phase, failed.error_code, failed.completed_ms) == (Phase.ERROR, "TOO_SLOW", NOW + 24 * HOUR_MS)
+    await empty(jobs)
+
+
+@pytest.mark.parametrize("state", ["starting", "uploading", "waiting", "under way"])
+async def test_a_job_is_cancelled(jobs: ClusterJobStore, member: int, state: str) -> None:
+    await empty(jobs)
+    job = await create(jobs, member)
+    if state != "starting":
+        await begin(jobs, job)
+    if state in ("waiting", "under way"):
+        await end(jobs, job)
+    if state == "under way":
+        assert await take(jobs, f"c {job.job_id}") == job.job_id
+    for _ in range(2):
+        assert await jobs.cancel(job, "CANCELLED", NOW, seconds_from_now())
+    assert (await found(jobs, job)).error_code == "CANCELLED"
+    next_one = await create(jobs, member)
+    assert await begin(jobs, job) is Refusal.CLOSED
+    assert isinstance(await begin(jobs, next_one), Room)
+    assert await end(jobs, next_one)
+    if state == "under way":
+        assert await take(jobs, "d") is None
+        assert not await jobs.keep(job, f"c {job.job_id}", NOW + MINUTE, seconds_from_now())
+        assert await finish(jobs, job, f"c {job.job_id}")
+    assert await take(jobs, f"e {job.job_id}") == next_one.job_id
+    assert await finish(jobs, next_one, f"e {job.job_id}")
+    assert not await jobs.cancel(next_one, "CANCELLED", NOW, seconds_from_now())
+    assert (await found(jobs, job)).phase is Phase.ERROR
+
+
+async def test_one_that_was_cancelled_while_nobody_had_it_makes_room(jobs: ClusterJobStore, member: int) -> None:
+    await empty(jobs)
+    job, next_one = await waiting(jobs, member), await waiting(jobs, member)
+    assert await take(jobs, "f1") == job.job_id
+    assert await jobs.cancel(job, "CANCELLED", NOW, seconds_from_now())
+    assert await take(jobs, "f2", NOW + MINUTE) is None
+    assert await take(jobs, "f3", NOW + MINUTE) == next_one.job_id
+    assert await finish(jobs, next_one, "f3")
+
+
+async def test_lists(jobs: ClusterJobStore, member: int) -> None:
+    old = await create(jobs, member, NOW - 1)
+    kept = [await create(jobs, member, NOW + each) for each in range(3)]
+    await jobs.cancel(kept[0], "CANCELLED", NOW + 5, seconds_from_now())
+
+    async def ids(order: Order, start: int = 0, size: int = 9, now: int = NOW) -> list[str]:
+        page = await jobs.page(member, order, start, size, now, seconds_from_now())
+        assert page.total == 4 if now == NOW else 3
+        return [job.job_id for job in page.jobs]
+
+    everything = [old, *kept]
+    assert await ids(Order()) == [job.job_id for job in reversed(everything)]
+    assert await ids(Order(newest_first=False), 1, 2) == [job.job_id for job in kept[:2]]
+    assert (await ids(Order(by_change=True)))[:2] == [kept[0].job_id, kept[2].job_id]
+    assert await ids(Order(by_change=True, newest_first=False), 0, 1) == [old.job_id]
+    assert await ids(Order(), now=NOW + KEPT_MS) == [job.job_id for job in reversed(kept)]
+    assert (await jobs.page(next(members), Order(), 0, 9, NOW, seconds_from_now())).jobs == []

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from instantaudience.v1 import catalog_pb2 as pb
 
+from instantaudience_server.catalog.batch_settings import DEFAULTS, BatchSettings, settings_of
 from instantaudience_server.catalog.records import decode_segment
 from instantaudience_server.catalog.segment_table import ROWS_AT_ONCE, Condition, SegmentTable
 from instantaudience_server.quotas import Limits
@@ -45,6 +46,7 @@ class Member:
     segment_access: frozenset[int]
     external_member_id: int | None
     limits: Limits
+    batch: BatchSettings = DEFAULTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,4 +230,5 @@ def _member(message: pb.Member) -> Member:
         frozenset((message.id, *message.segment_access)),
         external,
         Limits(**{field.name: value for field, value in message.limits.ListFields()}),
+        settings_of(message.batch) if message.HasField("batch") else DEFAULTS,
     )

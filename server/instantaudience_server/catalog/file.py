@@ -10,9 +10,20 @@ from typing import Annotated, Any, BinaryIO, Literal
 
 from google.protobuf.message import Message
 from instantaudience.v1 import catalog_pb2 as pb
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+    field_serializer,
+    model_validator,
+)
 
 from instantaudience_server.catalog import rules
+from instantaudience_server.catalog.batch_settings import BatchField
 from instantaudience_server.catalog.records import Object, unique_name
 from instantaudience_server.catalog.yaml_lists import ListEntry, YamlError, read_lists
 from instantaudience_server.errors import AudienceError
@@ -24,6 +35,9 @@ ENTRIES_BETWEEN_PROGRESS = 1000
 
 Id = Annotated[StrictInt, Field(ge=1, le=2**31 - 1)]
 Int32 = Annotated[StrictInt, Field(ge=-(2**31), le=2**31 - 1)]
+Int64 = Annotated[StrictInt, Field(ge=-(2**63), le=2**63 - 1)]
+_BATCH_FIELD = "BATCH_FIELD_"
+"""What names of `pb.BatchField` begin with."""
 Progress = Callable[[int, int], None]
 """Told now and then how much is done, and of how much."""
 
@@ -49,6 +63,33 @@ class LimitsEntry(_Entry):
     body_bytes: Int32 | None = None
 
 
+class BatchEntry(_Entry):
+    """How a member's files are read, and how many it may send, as far as it differs from the default."""
+
+    user_separator: StrictStr | None = None
+    segment_separator: StrictStr | None = None
+    field_separator: StrictStr | None = None
+    removal_separator: StrictStr | None = None
+    domain_separator: StrictStr | None = None
+    fields: list[BatchField] | None = None
+    file_bytes: Int64 | None = None
+    segments_per_line: Int32 | None = None
+    waiting_jobs: Int32 | None = None
+    uploads_at_once: Int32 | None = None
+    upload_minutes: Int32 | None = None
+    bytes_per_hour: Int64 | None = None
+    bytes_per_day: Int64 | None = None
+    lines_per_hour: Int64 | None = None
+    lines_per_day: Int64 | None = None
+    num_invalid_before_error: Int32 | None = None
+    error_lines: Int32 | None = None
+    batch_job_as_list: StrictBool | None = None
+
+    @field_serializer("fields")
+    def _enum_names(self, fields: list[BatchField] | None) -> list[str] | None:
+        return None if fields is None else [f"{_BATCH_FIELD}{field}" for field in fields]
+
+
 class MemberEntry(_Entry):
     """A member."""
 
@@ -59,6 +100,7 @@ class MemberEntry(_Entry):
     use_external_uids: StrictBool = False
     external_member_uid: Int32 | None = None
     limits: LimitsEntry | None = None
+    batch: BatchEntry | None = None
 
     def message(self) -> pb.Member:
         """The member."""
@@ -254,8 +296,11 @@ def write_entry(message: Object) -> str:
 
 def _fields(message: Message) -> dict[str, Any]:
     fields = {each.name: value for each, value in message.ListFields() if each.name not in OUTPUT_ONLY}
-    if "limits" in fields:
-        fields["limits"] = _fields(fields["limits"])
+    for name in ("limits", "batch"):
+        if name in fields:
+            fields[name] = _fields(fields[name])
+    if "fields" in fields:
+        fields["fields"] = [pb.BatchField.Name(each).removeprefix(_BATCH_FIELD) for each in fields["fields"]]
     if fields.pop("deactivated", False):
         fields["active"] = False
     if fields.pop("role", None) == pb.ROLE_ADMIN:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from instantaudience.v1 import catalog_pb2 as pb
 
+from instantaudience_server.catalog import batch_settings
 from instantaudience_server.catalog.records import Object, kind_of
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.settings import BODY_LIMIT_BYTES
@@ -59,9 +60,13 @@ def _where(condition: Holds, rule: Rule) -> Rule:
     return rule._replace(holds=lambda message: not condition(message) or rule.holds(message))
 
 
-def _limit(field: str, least: int, most: int) -> Rule:
-    rule = _where(lambda limits: limits.HasField(field), _between(field, least, most))
-    return Rule(f"limits.{field}", lambda member: rule.holds(member.limits), rule.text)
+def _within(part: str, rule: Rule) -> Rule:
+    """A rule for a message that is a field of another one."""
+    return Rule(f"{part}.{rule.field}", lambda message: rule.holds(getattr(message, part)), rule.text)
+
+
+def _limit(part: str, field: str, least: int, most: int) -> Rule:
+    return _within(part, _where(lambda limits: limits.HasField(field), _between(field, least, most)))
 
 
 def _are_ids(values: Iterable[int]) -> bool:
@@ -86,7 +91,9 @@ RULES: dict[Kind, tuple[Rule, ...]] = {
             Rule("external_member_uid", lambda member: member.use_external_uids, "needs 'use_external_uids'"),
         ),
         _where(lambda member: member.HasField("external_member_uid"), _between("external_member_uid", 1, LARGEST_ID)),
-        *(_limit(field, least, most) for field, (least, most) in LIMITS.items()),
+        *(_limit("limits", field, least, most) for field, (least, most) in LIMITS.items()),
+        *(_within("batch", Rule(*rule)) for rule in batch_settings.RULES),
+        *(_limit("batch", field, least, most) for field, (least, most) in batch_settings.LIMITS.items()),
     ),
     Kind.USER: (
         _ID,
@@ -166,6 +173,8 @@ def complete(message: New) -> New:
 
 
 def tidy(message: Object) -> None:
-    """Let what means the same be the same: no limits that say nothing."""
-    if isinstance(message, pb.Member) and not message.limits.ListFields():
-        message.ClearField("limits")
+    """Let what means the same be the same: no limits and no settings that say nothing."""
+    if isinstance(message, pb.Member):
+        for name in ("limits", "batch"):
+            if not getattr(message, name).ListFields():
+                message.ClearField(name)

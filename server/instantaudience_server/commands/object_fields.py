@@ -1,7 +1,7 @@
 """The fields of the catalog's objects, as the commands' options name them (source: catalog.proto)."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,22 @@ def number(value: str) -> int:
 def ids(value: str) -> list[int]:
     """IDs with commas between; none in an empty text."""
     return [number(word.strip()) for word in value.split(",") if word.strip()]
+
+
+def batch_fields(value: str) -> list[int]:
+    """Names of `BatchField`s with commas between."""
+    names = [f"BATCH_FIELD_{word.strip().upper()}" for word in value.split(",") if word.strip()]
+    unknown = [name for name in names if name not in pb.BatchField.keys()]  # noqa: SIM118 - no dict
+    if unknown:
+        raise click.BadParameter(f"there is no field {unknown[0].removeprefix('BATCH_FIELD_')}")
+    return [pb.BatchField.Value(name) for name in names]
+
+
+def large_number(value: str) -> int:
+    """An int64."""
+    if not re.fullmatch("[0-9]{1,18}", value):
+        raise click.BadParameter(f"'{value}' is no whole number")
+    return int(value)
 
 
 def text(value: str) -> str:
@@ -94,6 +110,52 @@ class Noun:
 
 
 YES_NO = {"yes": True, "no": False}
+
+
+def _batch_fields() -> Iterator[Field]:
+    """How a member's files are read, and how many it may send."""
+    kinds: tuple[tuple[Callable[[str], Any], Mapping[str, str]], ...] = (
+        (
+            text,
+            {
+                "user_separator": "Separator s1 of its files, between the user and the first segment.",
+                "segment_separator": "Separator s2, between segments.",
+                "field_separator": "Separator s3, between the fields of a segment.",
+                "removal_separator": "Separator s4, before the segments that the user leaves.",
+                "domain_separator": "Separator s5, before the domain of the user's ID.",
+            },
+        ),
+        (batch_fields, {"fields": "The fields of a segment in its files: SEG_ID,EXPIRATION for example."}),
+        (
+            large_number,
+            {
+                "file_bytes": "Bytes of a file.",
+                "bytes_per_hour": "Bytes of files, an hour. 0: no limit.",
+                "bytes_per_day": "Bytes of files, a day. 0: no limit.",
+                "lines_per_hour": "Lines of files, an hour. 0: no limit.",
+                "lines_per_day": "Lines of files, a day. 0: no limit.",
+            },
+        ),
+        (
+            number,
+            {
+                "segments_per_line": "Segments of a line of a file.",
+                "waiting_jobs": "Files that wait to be applied.",
+                "uploads_at_once": "Uploads under way at once.",
+                "upload_minutes": "Minutes that an upload may take.",
+                "num_invalid_before_error": "Unreadable lines of a file after which its job ends at the next one.",
+                "error_lines": "Error lines that a job shows.",
+            },
+        ),
+    )
+    for kind, helps in kinds:
+        for name, help_text in helps.items():
+            yield Field(f"batch.{name}", help_text, kind, flag=f"--batch-{name.replace('_', '-')}")
+    yield Field(
+        "batch.batch_job_as_list", "Whether REST answers one job in a list.", words=YES_NO, flag="--batch-job-as-list"
+    )
+
+
 MEMBER = Noun(
     name="member",
     first=(Field("id", "The ID; without it, the next free one."),),
@@ -109,6 +171,7 @@ MEMBER = Noun(
         Field("limits.users_per_call", "Users of a request that are looked at."),
         Field("limits.segments_per_user", "Blocks of a user that are looked at."),
         Field("limits.body_bytes", "Bytes of a request."),
+        *_batch_fields(),
     ),
     columns=("id", "name", "default_expiration", "segment_access", "use_external_uids", "external_member_uid"),
 )

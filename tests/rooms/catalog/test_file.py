@@ -250,6 +250,16 @@ OBJECTS = st.one_of(
         use_external_uids=st.just(True),
         external_member_uid=st.none() | st.integers(1, 2**31 - 1),
         limits=st.none() | st.builds(pb.Limits, posts_per_second=st.integers(1, 9), body_bytes=st.none() | st.just(9)),
+        batch=st.none()
+        | st.builds(
+            pb.BatchSettings,
+            user_separator=st.none() | st.sampled_from("=;"),
+            segment_separator=st.none() | st.sampled_from(["", "&"]),
+            fields=st.sampled_from([[], [pb.BATCH_FIELD_VALUE, pb.BATCH_FIELD_SEG_CODE]]),
+            bytes_per_day=st.none() | st.integers(0, 2**50),
+            error_lines=st.integers(0, 999),
+            batch_job_as_list=st.booleans(),
+        ),
         etag=TEXT,
     ),
     st.builds(

@@ -117,7 +117,10 @@ def test_no_field_is_forgotten(kind: Kind, message: Any) -> None:
     ruled = {rule.field.partition(".")[0] for rule in RULES[kind]}
     assert ruled | UNCHECKED[kind] == {field.name for field in message.DESCRIPTOR.fields}
     assert set(LIMITS) == {field.name for field in pb.Limits.DESCRIPTOR.fields}
-    assert {rule.field for rule in RULES[kind]} <= {field for message, field, _ in BAD}
+    here = {
+        rule.field for rule in RULES[kind] if not rule.field.startswith("batch.")
+    }  # they are in test_batch_settings
+    assert here <= {field for message, field, _ in BAD}
 
 
 PASSWORDS = [

@@ -12,6 +12,16 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class BatchField(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    BATCH_FIELD_UNSPECIFIED: _ClassVar[BatchField]
+    BATCH_FIELD_SEG_ID: _ClassVar[BatchField]
+    BATCH_FIELD_SEG_CODE: _ClassVar[BatchField]
+    BATCH_FIELD_MEMBER_ID: _ClassVar[BatchField]
+    BATCH_FIELD_EXPIRATION: _ClassVar[BatchField]
+    BATCH_FIELD_TIMESTAMP: _ClassVar[BatchField]
+    BATCH_FIELD_VALUE: _ClassVar[BatchField]
+
 class Role(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     ROLE_UNSPECIFIED: _ClassVar[Role]
@@ -23,6 +33,13 @@ class SegmentState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SEGMENT_STATE_UNSPECIFIED: _ClassVar[SegmentState]
     SEGMENT_STATE_ACTIVE: _ClassVar[SegmentState]
     SEGMENT_STATE_INACTIVE: _ClassVar[SegmentState]
+BATCH_FIELD_UNSPECIFIED: BatchField
+BATCH_FIELD_SEG_ID: BatchField
+BATCH_FIELD_SEG_CODE: BatchField
+BATCH_FIELD_MEMBER_ID: BatchField
+BATCH_FIELD_EXPIRATION: BatchField
+BATCH_FIELD_TIMESTAMP: BatchField
+BATCH_FIELD_VALUE: BatchField
 ROLE_UNSPECIFIED: Role
 ROLE_MEMBER: Role
 ROLE_ADMIN: Role
@@ -31,7 +48,7 @@ SEGMENT_STATE_ACTIVE: SegmentState
 SEGMENT_STATE_INACTIVE: SegmentState
 
 class Member(_message.Message):
-    __slots__ = ("id", "name", "default_expiration", "segment_access", "use_external_uids", "external_member_uid", "limits", "etag")
+    __slots__ = ("id", "name", "default_expiration", "segment_access", "use_external_uids", "external_member_uid", "limits", "etag", "batch")
     ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     DEFAULT_EXPIRATION_FIELD_NUMBER: _ClassVar[int]
@@ -40,6 +57,7 @@ class Member(_message.Message):
     EXTERNAL_MEMBER_UID_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     ETAG_FIELD_NUMBER: _ClassVar[int]
+    BATCH_FIELD_NUMBER: _ClassVar[int]
     id: int
     name: str
     default_expiration: int
@@ -48,7 +66,48 @@ class Member(_message.Message):
     external_member_uid: int
     limits: Limits
     etag: str
-    def __init__(self, id: _Optional[int] = ..., name: _Optional[str] = ..., default_expiration: _Optional[int] = ..., segment_access: _Optional[_Iterable[int]] = ..., use_external_uids: _Optional[bool] = ..., external_member_uid: _Optional[int] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., etag: _Optional[str] = ...) -> None: ...
+    batch: BatchSettings
+    def __init__(self, id: _Optional[int] = ..., name: _Optional[str] = ..., default_expiration: _Optional[int] = ..., segment_access: _Optional[_Iterable[int]] = ..., use_external_uids: _Optional[bool] = ..., external_member_uid: _Optional[int] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., etag: _Optional[str] = ..., batch: _Optional[_Union[BatchSettings, _Mapping]] = ...) -> None: ...
+
+class BatchSettings(_message.Message):
+    __slots__ = ("user_separator", "segment_separator", "field_separator", "removal_separator", "domain_separator", "fields", "file_bytes", "segments_per_line", "waiting_jobs", "uploads_at_once", "upload_minutes", "bytes_per_hour", "bytes_per_day", "lines_per_hour", "lines_per_day", "num_invalid_before_error", "error_lines", "batch_job_as_list")
+    USER_SEPARATOR_FIELD_NUMBER: _ClassVar[int]
+    SEGMENT_SEPARATOR_FIELD_NUMBER: _ClassVar[int]
+    FIELD_SEPARATOR_FIELD_NUMBER: _ClassVar[int]
+    REMOVAL_SEPARATOR_FIELD_NUMBER: _ClassVar[int]
+    DOMAIN_SEPARATOR_FIELD_NUMBER: _ClassVar[int]
+    FIELDS_FIELD_NUMBER: _ClassVar[int]
+    FILE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    SEGMENTS_PER_LINE_FIELD_NUMBER: _ClassVar[int]
+    WAITING_JOBS_FIELD_NUMBER: _ClassVar[int]
+    UPLOADS_AT_ONCE_FIELD_NUMBER: _ClassVar[int]
+    UPLOAD_MINUTES_FIELD_NUMBER: _ClassVar[int]
+    BYTES_PER_HOUR_FIELD_NUMBER: _ClassVar[int]
+    BYTES_PER_DAY_FIELD_NUMBER: _ClassVar[int]
+    LINES_PER_HOUR_FIELD_NUMBER: _ClassVar[int]
+    LINES_PER_DAY_FIELD_NUMBER: _ClassVar[int]
+    NUM_INVALID_BEFORE_ERROR_FIELD_NUMBER: _ClassVar[int]
+    ERROR_LINES_FIELD_NUMBER: _ClassVar[int]
+    BATCH_JOB_AS_LIST_FIELD_NUMBER: _ClassVar[int]
+    user_separator: str
+    segment_separator: str
+    field_separator: str
+    removal_separator: str
+    domain_separator: str
+    fields: _containers.RepeatedScalarFieldContainer[BatchField]
+    file_bytes: int
+    segments_per_line: int
+    waiting_jobs: int
+    uploads_at_once: int
+    upload_minutes: int
+    bytes_per_hour: int
+    bytes_per_day: int
+    lines_per_hour: int
+    lines_per_day: int
+    num_invalid_before_error: int
+    error_lines: int
+    batch_job_as_list: bool
+    def __init__(self, user_separator: _Optional[str] = ..., segment_separator: _Optional[str] = ..., field_separator: _Optional[str] = ..., removal_separator: _Optional[str] = ..., domain_separator: _Optional[str] = ..., fields: _Optional[_Iterable[_Union[BatchField, str]]] = ..., file_bytes: _Optional[int] = ..., segments_per_line: _Optional[int] = ..., waiting_jobs: _Optional[int] = ..., uploads_at_once: _Optional[int] = ..., upload_minutes: _Optional[int] = ..., bytes_per_hour: _Optional[int] = ..., bytes_per_day: _Optional[int] = ..., lines_per_hour: _Optional[int] = ..., lines_per_day: _Optional[int] = ..., num_invalid_before_error: _Optional[int] = ..., error_lines: _Optional[int] = ..., batch_job_as_list: _Optional[bool] = ...) -> None: ...
 
 class Limits(_message.Message):
     __slots__ = ("posts_per_second", "gets_per_second", "users_per_second", "users_per_call", "segments_per_user", "body_bytes")

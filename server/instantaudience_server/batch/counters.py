@@ -1,0 +1,143 @@
+"""What a job counts, and the lines that it keeps (source: contract-neighbours, "Batch Segment Service", "Job")."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from heapq import nsmallest
+from typing import Any
+
+LONGEST_INPUT = 1000
+"""Characters of an input line that an error line repeats."""
+MOST_LOGGED_SEGMENTS = 200
+"""Segments of `segment_log_lines`, of those that were added and of those that were removed."""
+MOST_DIFFERENT = 100_000
+"""Segments that a job tells apart, of each kind. Others are no longer counted as different ones, nor in
+`segment_log_lines`; their memberships are."""
+
+
+class Count(StrEnum):
+    """What is counted. Those of `SEGMENTS` count different segments, `NUM_VALID` memberships, the others lines."""
+
+    NUM_VALID = "num_valid"
+    NUM_VALID_USER = "num_valid_user"
+    NUM_INVALID_USER = "num_invalid_user"
+    NUM_INVALID_FORMAT = "num_invalid_format"
+    NUM_INVALID_SEGMENT = "num_invalid_segment"
+    NUM_UNAUTH_SEGMENT = "num_unauth_segment"
+    NUM_INACTIVE_SEGMENT = "num_inactive_segment"
+    NUM_PAST_EXPIRATION = "num_past_expiration"
+    NUM_INVALID_TIMESTAMP = "num_invalid_timestamp"
+    NUM_OTHER_ERROR = "num_other_error"
+
+
+SEGMENTS = (
+    Count.NUM_INVALID_SEGMENT,
+    Count.NUM_UNAUTH_SEGMENT,
+    Count.NUM_INACTIVE_SEGMENT,
+    Count.NUM_PAST_EXPIRATION,
+)
+
+
+class Counters:
+    """The counters of a job up to a place in its file.
+
+    `num_lines` are lines or records up to there, empty lines not among them, and `num_bytes` what the content was long.
+    """
+
+    def __init__(self, most_error_lines: int) -> None:
+        self.num_lines = 0
+        self.num_bytes = 0
+        self.most_error_lines = most_error_lines
+        self.added: dict[int, int] = {}
+        self.removed: dict[int, int] = {}
+        """Memberships by segment."""
+        self._counts: Counter[Count] = Counter()
+        self._different: dict[Count, set[int]] = {count: set() for count in SEGMENTS}
+        """By the numbers of segments: IDs, or hashes of codes."""
+        self._error_lines: list[str] = []
+
+    def __getitem__(self, count: Count) -> int:
+        """How many there are."""
+        different = self._different.get(count)
+        return self._counts[count] if different is None else len(different)
+
+    @property
+    def full(self) -> bool:
+        """Whether no further error line is kept."""
+        return len(self._error_lines) >= self.most_error_lines
+
+    def add(self, count: Count, number: int = 1) -> None:
+        """Count so many more; not of segments."""
+        self._counts[count] += number
+
+    def add_segment(self, count: Count, number: int) -> None:
+        """Count a segment, by a number that it has, unless it was before."""
+        different = self._different[count]
+        if len(different) < MOST_DIFFERENT:
+            different.add(number)
+
+    def log(self, count: Count, line: str, reason: str = "") -> None:
+        """Keep an error line, where there is room."""
+        if not self.full:
+            text = line[:LONGEST_INPUT].replace("\n", " ")
+            self._error_lines.append(f"{count}-{text} {reason}" if reason else f"{count}-{text}")
+
+    def add_memberships(self, added: Mapping[int, int], removed: Mapping[int, int]) -> None:
+        """Count memberships that were taken, by segment."""
+        for totals, more in ((self.added, added), (self.removed, removed)):
+            for segment_id, number in more.items():
+                known = totals.get(segment_id)
+                if known is not None or len(totals) < MOST_DIFFERENT:
+                    totals[segment_id] = (known or 0) + number
+        self._counts[Count.NUM_VALID] += sum(added.values()) + sum(removed.values())
+
+    @property
+    def error_log_lines(self) -> str:
+        """The first error lines."""
+        return "\n".join(self._error_lines)
+
+    @property
+    def segment_log_lines(self) -> str:
+        """The segments that most memberships were added to, and removed from."""
+        return "\n".join(["added:", *_largest(self.added), "removed:", *_largest(self.removed)])
+
+    def values(self) -> dict[str, int]:
+        """All counters by their names."""
+        return {count.value: self[count] for count in Count}
+
+    def to_json(self) -> dict[str, Any]:
+        """All there is, for `from_json`."""
+        return {
+            "num_lines": self.num_lines,
+            "num_bytes": self.num_bytes,
+            "most_error_lines": self.most_error_lines,
+            "added": _pairs(self.added),
+            "removed": _pairs(self.removed),
+            "counts": {count.value: number for count, number in self._counts.items()},
+            "different": {count.value: sorted(numbers) for count, numbers in self._different.items() if numbers},
+            "error_lines": self._error_lines.copy(),
+        }
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> "Counters":
+        """What `to_json` gave."""
+        counters = cls(stored["most_error_lines"])
+        counters.num_lines = stored["num_lines"]
+        counters.num_bytes = stored["num_bytes"]
+        counters.added = dict(stored["added"])
+        counters.removed = dict(stored["removed"])
+        counters._counts.update({Count(name): number for name, number in stored["counts"].items()})
+        for name, numbers in stored["different"].items():
+            counters._different[Count(name)].update(numbers)
+        counters._error_lines = list(stored["error_lines"])
+        return counters
+
+
+def _pairs(numbers: Mapping[int, int]) -> list[tuple[int, int]]:
+    return list(numbers.items())
+
+
+def _largest(numbers: Mapping[int, int]) -> Iterable[str]:
+    """`SEG:COUNT`, by falling count, then by ID."""
+    largest = nsmallest(MOST_LOGGED_SEGMENTS, numbers.items(), key=lambda each: (-each[1], each[0]))
+    return [f"{segment_id}:{number}" for segment_id, number in largest]

@@ -1,0 +1,87 @@
+"""What applying a file needs to know of its job, and what it tells while it goes on."""
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple, Protocol
+
+from instantaudience_server.batch.counters import Counters
+
+
+class StoredFile(Protocol):
+    """An uploaded file. It does not change while it is read."""
+
+    def read(self, offset: int) -> AsyncIterator[bytes]:
+        """The bytes from `offset` on, in pieces of any size.
+
+        Raises:
+            AudienceError: UNAVAILABLE.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """A job whose file is to be applied.
+
+    `uploaded_ms` (Unix time in ms) is when the upload ended: ends count from it, and what is past or too far ahead is
+    so beside it, whenever the file is applied. `most_bytes` and `most_lines` bound what the file may hold once it is
+    decompressed; None: nothing does.
+    """
+
+    member_id: int
+    uploaded_ms: int
+    most_bytes: int | None = None
+    most_lines: int | None = None
+
+
+class Checkpoint(NamedTuple):
+    """How far a file is applied: all up to there is written, and counted.
+
+    `position` is a place in the content (once it is decompressed): where a line, or a block of Avro, begins. So many
+    `records` of that block are applied. `file_bytes` is how much of the file was read for it.
+    """
+
+    position: int
+    records: int
+    file_bytes: int
+    counters: Counters
+
+    def dump(self) -> str:
+        """As text, for `load`."""
+        return json.dumps([self.position, self.records, self.file_bytes, self.counters.to_json()])
+
+    @classmethod
+    def load(cls, text: str) -> "Checkpoint":
+        """What `dump` gave."""
+        position, records, file_bytes, counters = json.loads(text)
+        return cls(position, records, file_bytes, Counters.from_json(counters))
+
+
+class ErrorCode(StrEnum):
+    """Why a job failed as a whole: its `error_code`. What was applied before stays."""
+
+    INVALID_FORMAT_LIMIT_EXCEEDED = "INVALID_FORMAT_LIMIT_EXCEEDED"
+    """More lines than the member's `num_invalid_before_error` could not be read."""
+    FILESIZE_LIMIT_EXCEEDED = "FILESIZE_LIMIT_EXCEEDED"
+    """The content is longer than the member may send."""
+    RATE_LIMIT_EXCEEDED = "RATE_LIMIT_EXCEEDED"
+    """The content has more lines than the member may send."""
+    FILE_CUT_OFF = "FILE_CUT_OFF"
+    """The file ends within an Avro block, or within its compressed content; all before that is applied."""
+    CORRUPT_FILE = "CORRUPT_FILE"
+    """From some place on, the file is no gzip or Avro; all before that is applied."""
+    UNKNOWN_SCHEMA = "UNKNOWN_SCHEMA"
+    """The records of an Avro file do not have what they must have."""
+    UNKNOWN_CODEC = "UNKNOWN_CODEC"
+    """The blocks of an Avro file are compressed by another codec than null and deflate."""
+    MEMBER_DELETED = "MEMBER_DELETED"
+    """The member is no longer there."""
+
+
+class FileFailedError(Exception):
+    """The file cannot be applied to its end; the message is for people."""
+
+    def __init__(self, code: ErrorCode, text: str) -> None:
+        super().__init__(text)
+        self.code = code

@@ -1,6 +1,7 @@
 """What calls applied, as far as others count it: usage reports and segment sizes know no more of a request."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from instantaudience.v1 import audience_pb2 as pb
@@ -23,11 +24,15 @@ class Totals(NamedTuple):
     removes: int
 
 
+NOTHING_SKIPPED: Mapping[pb.WarningCode, int] = MappingProxyType({})
+
+
 class Applied(NamedTuple):
     """What a request was found to change at `now_ms` (Unix time in ms), from which the ends of its memberships count.
 
     `unchanged` are the keys of valid users of whom nothing is to change. It may be several `calls` that were read as
-    one: then `totals` counts for each, and `changes` has the users of all.
+    one: then `totals` counts for each, and `changes` has the users of all. `skipped` is how many users and blocks were
+    skipped for each reason, `refusals` aside.
     """
 
     now_ms: int
@@ -36,3 +41,4 @@ class Applied(NamedTuple):
     refusals: Sequence[Refusal]
     totals: Totals
     calls: int = 1
+    skipped: Mapping[pb.WarningCode, int] = NOTHING_SKIPPED

@@ -29,8 +29,11 @@ class AudienceError(Exception):
     """A call failed for a reason that its caller may know.
 
     `message` goes to the caller as it is: it names the field and the rule, and says nothing of the inside.
-    `retry_after_seconds` is set where waiting helps. `metadata` goes into `google.rpc.ErrorInfo`.
+    `retry_after_seconds` is set where waiting helps. `metadata` goes into `google.rpc.ErrorInfo`. `member_id` says
+    whose call it was where a caller that is known could not be let in; callers do not see it.
     """
+
+    member_id: int | None = None
 
     def __init__(
         self, reason: Reason, message: str, *, retry_after_seconds: int | None = None, **metadata: str
@@ -40,6 +43,11 @@ class AudienceError(Exception):
         self.message = message
         self.retry_after_seconds = retry_after_seconds
         self.metadata = metadata
+
+    def of_member(self, member_id: int) -> "AudienceError":
+        """This error, of a call that is known to be a member's."""
+        self.member_id = member_id
+        return self
 
 
 def unavailable(message: str) -> AudienceError:

@@ -52,6 +52,16 @@ QUOTA_REFUSALS = Counter(
     "Calls that a member's quota refused, by what there was too much of (contract, Limits).",
     ["quota"],
 )
+MEMBER_CALL_FAILURES = Counter(
+    "instant_audience_member_call_failures",
+    "Failed calls of known members, by the reason that their reports tell too.",
+    ["reason"],
+)
+SKIPPED_PARTS = Counter(
+    "instant_audience_skipped_parts",
+    "Users and blocks of applied calls that were skipped before the catalog was asked, by the warning's code.",
+    ["code"],
+)
 SEGMENT_SIZE_USERS_LEFT_OUT = Counter(
     "instant_audience_segment_size_users_left_out",
     "Users that were applied and are missing in the sizes of segments, because the worker could not keep up.",

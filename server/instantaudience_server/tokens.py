@@ -113,9 +113,10 @@ class TokenService:
         user, password_hash = await self._read_user(username, deadline)
         matches = await self._passwords.matches(password, password_hash, deadline)
         if user is None or not matches:
-            raise AudienceError(Reason.NOAUTH, "Authentication failed: wrong user name or password")
+            error = AudienceError(Reason.NOAUTH, "Authentication failed: wrong user name or password")
+            raise error if user is None else error.of_member(user.member_id)
         if user.deactivated:
-            raise _deactivated()
+            raise _deactivated(user.member_id)
         token = f"hbapi:{user.id}:{self._random_hex(RANDOM_BYTES)}:{self._location}"
         now_ms = self._clock.now_ms()
         wait_ms = await self._store.count_sign_in(
@@ -127,7 +128,7 @@ class TokenService:
                 f"Rate limit exceeded. You have authenticated {SIGN_INS} times in 5 minutes, wait and try again",
                 retry_after_seconds=math.ceil(wait_ms / 1000),
                 count=str(SIGN_INS),
-            )
+            ).of_member(user.member_id)
         session = Session(user.id, now_ms, user.token_generation)
         await self._store.create(hash_token(token), session, now_ms + IDLE_MS, deadline)
         return token
@@ -231,10 +232,12 @@ class TokenService:
         """
         account = self._catalog.accounts.get(session.user_id)
         member = self._catalog.members.get(account.member_id) if account else None
-        if account is None or member is None or session.generation < account.token_generation:
+        if account is None or member is None:
             raise _unknown_token()
+        if session.generation < account.token_generation:
+            raise _unknown_token().of_member(member.id)
         if not account.active:
-            raise _deactivated()
+            raise _deactivated(member.id)
         return Caller(account, member)
 
     def _trust(self, token_hash: str, trusted: _Trusted) -> None:
@@ -274,5 +277,5 @@ def _unknown_token() -> AudienceError:
     return AudienceError(Reason.NOAUTH, UNKNOWN)
 
 
-def _deactivated() -> AudienceError:
-    return AudienceError(Reason.NOAUTH_DISABLED, "This user is deactivated")
+def _deactivated(member_id: int) -> AudienceError:
+    return AudienceError(Reason.NOAUTH_DISABLED, "This user is deactivated").of_member(member_id)

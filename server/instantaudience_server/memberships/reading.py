@@ -1,7 +1,8 @@
 """Reads requests to apply memberships: what is valid, what changes, what is skipped (source: contract, "POST
 /rt-segment")."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, groupby
 from typing import NamedTuple
 
@@ -69,6 +70,7 @@ class Reading:
         self._totals: Totals | None = None
         self._unchanged: set[bytes] = set()
         self._refusals: list[Refusal] = []
+        self._skipped: Counter[pb.WarningCode] = Counter()
 
     def read(self, users: Sequence[bytes], start: int = 0) -> int:
         """Read encoded users from `start` on, and note what changes.
@@ -98,6 +100,7 @@ class Reading:
             if self.warnings.full and index >= self._most_users:
                 check_users(users[index:])
                 self.warnings.leave_out(len(users) - index)
+                self._skipped[pb.WARNING_CODE_TOO_MANY_USERS] += len(users) - index
                 return len(users)
             self._read_closely(index, encoded, rest)
             if len(self.warnings) >= stop:
@@ -168,7 +171,7 @@ class Reading:
     def applied(self) -> Applied:
         """What is counted, once all users are read and applied."""
         totals = self._totals or self._count()
-        return Applied(self.now_ms, self.changes, self._unchanged, self._refusals, totals, self.calls)
+        return Applied(self.now_ms, self.changes, self._unchanged, self._refusals, totals, self.calls, self._skipped)
 
     def _count(self) -> Totals:
         users = len(self._unchanged and self._unchanged - self._changes.keys())
@@ -194,6 +197,7 @@ class Reading:
         if self.warnings:
             self.warnings.clear()
             self._refusals.clear()
+            self._skipped.clear()
             return None
         self._known.keep(self._member, rest, blocks)
         return blocks
@@ -211,7 +215,7 @@ class Reading:
         user = decode_user(encoded)
         key, code = rules.check_user(index, user, self._external_member_id, self._most_users)
         if code:
-            self.warnings.skip_user(code, index, user, user.seg_block)
+            self._skip_user(code, index, user, user.seg_block)
             return
         known: bytes | None = key
         if self._external_member_id is not None and not user.domain:
@@ -220,9 +224,9 @@ class Reading:
         blocks = self._read_blocks(index, user.seg_block, resolve=known is not None)
         if len(user.seg_block) > self._most_blocks:
             left_out = user.seg_block[self._most_blocks :]
-            self.warnings.skip_user(pb.WARNING_CODE_TOO_MANY_SEGMENTS, index, user, left_out)
+            self._skip_user(pb.WARNING_CODE_TOO_MANY_SEGMENTS, index, user, left_out)
         if not blocks.valid:
-            self.warnings.skip_user(pb.WARNING_CODE_NO_VALID_SEGMENTS, index, user, user.seg_block)
+            self._skip_user(pb.WARNING_CODE_NO_VALID_SEGMENTS, index, user, user.seg_block)
             return
         self.users += 1
         self.segments += blocks.valid
@@ -236,6 +240,11 @@ class Reading:
             self._change(known, changes)
             if len(self.warnings) == skipped:
                 self._remember(rest, blocks, changes)
+
+    def _skip_user(self, code: pb.WarningCode, index: int, user: pb.RtSegment, blocks: Iterable[pb.SegBlock]) -> None:
+        """Skip a user, or `blocks` of it, for what the contract's checks found."""
+        self.warnings.skip_user(code, index, user, blocks)
+        self._skipped[code] += 1
 
     def _remember(self, rest: bytes, blocks: Blocks, changes: UserChanges) -> None:
         """Keep a faultless list of blocks for the platform users to come."""
@@ -252,6 +261,7 @@ class Reading:
             code = rules.check_block(block)
             if code:
                 self.warnings.skip_block(code, user_index, index, block)
+                self._skipped[code] += 1
                 continue
             valid += 1
             if not resolve:

@@ -1,7 +1,9 @@
 """What the services ask of the store about usage; they know nothing of Redis. Deadlines and errors are those of
 `interface.MembershipStore`."""
 
-from collections.abc import Sequence
+import enum
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 
@@ -22,6 +24,44 @@ class Tally(NamedTuple):
     other_errors: int = 0
 
 
+class CallFailure(enum.StrEnum):
+    """Why calls of a member failed: what `other_errors` is made of."""
+
+    SYNTAX = enum.auto()
+    INVALID = enum.auto()
+    NOAUTH = enum.auto()
+    UNAUTH = enum.auto()
+    NOT_FOUND = enum.auto()
+    METHOD = enum.auto()
+    TIMEOUT = enum.auto()
+    INTEGRITY = enum.auto()
+    LIMIT = enum.auto()
+    RATE_LIMIT = enum.auto()
+    UNAVAILABLE = enum.auto()
+    INTERNAL = enum.auto()
+
+
+class Skip(enum.StrEnum):
+    """Why users and blocks of applied calls were skipped before the catalog was asked (source: contract, the tables of
+    "POST /rt-segment"), or because the user is suppressed."""
+
+    TOO_MANY_USERS = enum.auto()
+    USER_ID_REQUIRED = enum.auto()
+    SEG_BLOCK_REQUIRED = enum.auto()
+    INVALID_DOMAIN = enum.auto()
+    INVALID_USER_ID = enum.auto()
+    NO_VALID_SEGMENTS = enum.auto()
+    SEGMENT_REQUIRED = enum.auto()
+    SEGMENT_AMBIGUOUS = enum.auto()
+    INVALID_EXPIRATION = enum.auto()
+    TOO_MANY_SEGMENTS = enum.auto()
+
+
+Reason = CallFailure | Skip
+Reasons = Mapping[Reason, int]
+"""How many calls failed, and how many parts were skipped, for each reason that there was."""
+NO_REASONS: Reasons = MappingProxyType({})
+
 KEPT_HOURS = 30 * 24
 """Older hours are no longer kept."""
 MOST_LINES = 200
@@ -40,6 +80,7 @@ class HourUsage(NamedTuple):
 
     tally: Tally
     lines: Lines
+    reasons: Reasons = NO_REASONS
 
 
 class Addition(NamedTuple):
@@ -53,6 +94,7 @@ class Addition(NamedTuple):
     number: int
     tally: Tally
     lines: Lines
+    reasons: Reasons = NO_REASONS
 
 
 class UsageStore(Protocol):

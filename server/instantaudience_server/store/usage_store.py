@@ -6,7 +6,17 @@ from collections.abc import Sequence
 
 from instantaudience_server.store import commands, keys
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.usage_interface import KEPT_HOURS, MOST_LINES, Addition, HourUsage, Lines, Tally
+from instantaudience_server.store.usage_interface import (
+    KEPT_HOURS,
+    MOST_LINES,
+    Addition,
+    CallFailure,
+    HourUsage,
+    Lines,
+    Reason,
+    Skip,
+    Tally,
+)
 
 KEPT_SECONDS = KEPT_HOURS * 3600
 """How long an hour is kept after its last addition (source: contract)."""
@@ -42,7 +52,13 @@ keep, error lines, segment lines, how many counters follow; their names and what
 segment lines there are. An addition whose number is not larger than the worker's last one was made before."""
 
 _COUNTERS = Tally._fields
+_REASONS: dict[str, Reason] = {f"failed:{each}": each for each in CallFailure} | {
+    f"skipped:{each}": each for each in Skip
+}
+_NAMES = {reason: name for name, reason in _REASONS.items()}
 _LINES = Lines._fields
+_NUMBERS = len(_COUNTERS) + len(_REASONS)
+"""Fields that are no lines."""
 
 
 class ClusterUsageStore:
@@ -58,6 +74,7 @@ class ClusterUsageStore:
     async def add(self, addition: Addition, deadline: float) -> None:
         """Run the script."""
         counters = [part for pair in zip(_COUNTERS, addition.tally, strict=True) if pair[1] for part in pair]
+        counters += [part for reason, count in addition.reasons.items() for part in (_NAMES[reason], count)]
         errors, segments = addition.lines
         command = commands.evaluate(
             ADD,
@@ -80,7 +97,7 @@ class ClusterUsageStore:
         self, member_id: int, hours: Sequence[int], deadline: float, *, with_lines: bool
     ) -> list[HourUsage | None]:
         """Ask for all hours at once."""
-        fields = _COUNTERS + _LINES if with_lines else _COUNTERS
+        fields = (*_COUNTERS, *_REASONS, *(_LINES if with_lines else ()))
         asked = [commands.get_fields(keys.usage_key(member_id, hour), fields) for hour in hours]
         found = []
         for reply in await self._cluster.execute(asked, deadline):
@@ -94,7 +111,12 @@ def _read(reply: Sequence[bytes | None]) -> HourUsage | None:
     counters = reply[: len(_COUNTERS)]
     if not any(counters):
         return None
-    return HourUsage(Tally(*[int(count or 0) for count in counters]), Lines(*map(_lines, reply[len(_COUNTERS) :])))
+    counts, texts = reply[len(_COUNTERS) : _NUMBERS], reply[_NUMBERS:]
+    return HourUsage(
+        Tally(*[int(count or 0) for count in counters]),
+        Lines(*map(_lines, texts)),
+        {reason: int(count) for reason, count in zip(_REASONS.values(), counts, strict=True) if count},
+    )
 
 
 def _lines(text: bytes | None) -> list[str]:

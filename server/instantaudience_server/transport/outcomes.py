@@ -14,9 +14,11 @@ from google.rpc import code_pb2
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.errors import AudienceError, Reason, unavailable
 from instantaudience_server.metrics import count_call
+from instantaudience_server.store.usage_interface import CallFailure
 from instantaudience_server.telemetry import Event
 from instantaudience_server.transport.status import DEFECT_TEXT, Failure, describe
 from instantaudience_server.usage.counting import Usage
+from instantaudience_server.usage.failures import failure_of
 
 log = structlog.get_logger()
 
@@ -24,6 +26,7 @@ BARE_DEFECT = describe(AudienceError(Reason.INTERNAL, DEFECT_TEXT))
 """What the caller of a defect sees where not even that can be described."""
 UNKNOWN_METHOD = "unknown"
 """What calls of methods that there are not are noted as: callers must not be able to make names."""
+_DEFECT = Reason.INTERNAL, None
 GIVEN_UP = "the server gave the call up; it may be applied, and sending it again is safe"
 
 
@@ -57,7 +60,7 @@ class Outcomes:
         with _noting(path, ""):
             count_call(path, code_pb2.UNAVAILABLE, calls)
             if member_id is not None:
-                self._usage.count_failure(member_id, calls)
+                self._usage.count_failure(member_id, CallFailure.UNAVAILABLE, calls)
 
     async def failed(self, path: str, request_id: str, error: BaseException, caller: Caller | None = None) -> CallError:
         """Note a failure, and say what to raise for it: what its caller sees. Where nobody waits for that, `error` is
@@ -69,10 +72,14 @@ class Outcomes:
         """
         error = _ended(error)
         failure = self._refused(path, request_id, error)
+        reason, member_id = (error.reason, error.member_id) if isinstance(error, AudienceError) else _DEFECT
         if caller is not None:
+            member_id = caller.member.id
+        if member_id is not None:
             with _noting(path, request_id):
-                counted = self._usage.count_failure(caller.member.id)
-                if not (isinstance(error, AudienceError) and error.reason is Reason.UNAVAILABLE):
+                counted = self._usage.count_failure(member_id, failure_of(reason))
+                # Who was not let in waits for nothing: how long that takes must not tell which names there are.
+                if caller is not None and reason is not Reason.UNAVAILABLE:
                     with contextlib.suppress(AudienceError):
                         await counted
         return CallError(failure)

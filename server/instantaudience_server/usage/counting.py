@@ -5,7 +5,7 @@ fraction of a command. A call is answered when its addition was made; docs/adr/0
 """
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from itertools import count
 
 import structlog
@@ -15,7 +15,17 @@ from instantaudience_server.applied import Applied
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.clock import MS_PER_HOUR, Clock
 from instantaudience_server.errors import AudienceError, unavailable
-from instantaudience_server.store.usage_interface import MOST_LINES, Addition, Lines, Tally, UsageStore
+from instantaudience_server.metrics import MEMBER_CALL_FAILURES, SKIPPED_PARTS
+from instantaudience_server.store.usage_interface import (
+    MOST_LINES,
+    Addition,
+    CallFailure,
+    Lines,
+    Skip,
+    Tally,
+    UsageStore,
+)
+from instantaudience_server.store.usage_interface import Reason as CountedReason
 from instantaudience_server.telemetry import Event
 from instantaudience_server.usage.lines import count_lines, error_lines, segment_lines
 from instantaudience_server.waiting import Sweeper, Waiter
@@ -55,6 +65,11 @@ _REFUSED = {
 """Where a tally counts what."""
 
 
+_SKIPS = {pb.WarningCode.Value(f"WARNING_CODE_{skip.name}"): skip for skip in Skip}
+_count_failure = {each: MEMBER_CALL_FAILURES.labels(each).inc for each in CallFailure}
+_count_skip = {each: SKIPPED_PARTS.labels(each).inc for each in Skip}
+
+
 class Usage:
     """Counts for all members. Deadlines are times of the event loop's clock, in seconds."""
 
@@ -73,10 +88,14 @@ class Usage:
         self._hour(member_id, applied.now_ms).add(applied, waiter)
         return waiter.done
 
-    def count_failure(self, member_id: int, calls: int = 1) -> Counted:
-        """Count a call that failed, or several. They are counted sooner or later; what to await ends after a moment."""
+    def count_failure(self, member_id: int, failure: CallFailure, calls: int = 1) -> Counted:
+        """Count a call that failed, or several. They are counted sooner or later; what to await ends after a moment.
+
+        `failures.failure_of` and `failures.failure_with_status` say which failure it is.
+        """
+        _count_failure[failure](calls)
         waiter = _Waiter(self._loop.time() + FAILURE_SECONDS, self._loop.create_future())
-        self._hour(member_id, self._clock.now_ms()).add_failure(waiter, calls)
+        self._hour(member_id, self._clock.now_ms()).add_failure(waiter, failure, calls)
         return waiter.done
 
     async def close(self) -> None:
@@ -134,6 +153,7 @@ class _Hour:
         self._hour = hour
         self._loop = asyncio.get_running_loop()
         self._tally = [0] * len(Tally._fields)
+        self._reasons: Counter[CountedReason] = Counter()
         self._errors = _Sample()
         self._segments = _Sample()
         self._waiting: list[_Waiter] = []
@@ -164,6 +184,10 @@ class _Hour:
         tally[_REMOVES] += removes
         for refusal in applied.refusals:
             tally[_REFUSED[refusal.code]] += 1
+        for code, parts in applied.skipped.items():
+            skip = _SKIPS[code]
+            self._reasons[skip] += parts
+            _count_skip[skip](parts)
         error_count, segment_count = count_lines(applied)
         if error_count:
             self._errors.add(error_count, applied)
@@ -171,8 +195,9 @@ class _Hour:
             self._segments.add(segment_count, applied)
         self._wait(waiter)
 
-    def add_failure(self, waiter: _Waiter, calls: int) -> None:
+    def add_failure(self, waiter: _Waiter, failure: CallFailure, calls: int) -> None:
         """Count calls that failed, with the next addition."""
+        self._reasons[failure] += calls
         self._tally[_OTHER_ERRORS] += calls
         self._wait(waiter)
 
@@ -218,8 +243,9 @@ class _Hour:
         lines = self._take_lines()
         if not (any(self._tally) or lines.errors or lines.segments):
             return
-        addition = Addition(self._member_id, self._hour, next(self._numbers), Tally(*self._tally), lines)
+        addition = Addition(self._member_id, self._hour, next(self._numbers), Tally(*self._tally), lines, self._reasons)
         self._tally = [0] * len(Tally._fields)
+        self._reasons = Counter()
         self._asked, self._waiting = self._waiting, []
         self._addition = self._loop.create_task(self._deliver(addition))
         self._addition.add_done_callback(self._delivered)

@@ -4,6 +4,7 @@ An hour is encoded once, and compressed where that is asked for, and then copied
 """
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -11,7 +12,16 @@ from typing import NamedTuple
 from google.api import httpbody_pb2
 from instantaudience.v1 import usage_pb2 as pb
 
-from instantaudience_server.store.usage_interface import HourUsage, Lines, Tally
+from instantaudience_server.store.usage_interface import (
+    NO_REASONS,
+    CallFailure,
+    HourUsage,
+    Lines,
+    Reason,
+    Reasons,
+    Skip,
+    Tally,
+)
 from instantaudience_server.usage import gzip_parts
 from instantaudience_server.usage.spans import write_hour
 
@@ -28,6 +38,8 @@ _JSON_COUNTERS = {
     "num_other_errors": "other_errors",
 }
 """Key → field of `Tally`, in the contract's order."""
+_FAILURES = {each: f"CALL_FAILURE_{each.name}" for each in CallFailure}
+_SKIPS = {each: f"WARNING_CODE_{each.name}" for each in Skip}
 _NONE = Lines()
 
 _json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -39,10 +51,18 @@ class Piece(NamedTuple):
     hour: int
     tally: Tally
     encoded: bytes
+    reasons: Reasons = NO_REASONS
 
 
 def _sum(pieces: Sequence[Piece]) -> Tally:
     return Tally(*map(sum, zip(Tally(), *(piece.tally for piece in pieces), strict=True)))
+
+
+def _sum_reasons(pieces: Sequence[Piece]) -> Reasons:
+    total: Counter[Reason] = Counter()
+    for piece in pieces:
+        total.update(piece.reasons)
+    return total
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +75,14 @@ class Form:
 
     def piece(self, member_id: int, hour: int, usage: HourUsage) -> Piece:
         """An hour of a member."""
-        return Piece(hour, usage.tally, self.encode(member_id, hour, usage))
+        return Piece(hour, usage.tally, self.encode(member_id, hour, usage), usage.reasons)
 
     def joined(self, pieces: Sequence[Piece]) -> Piece | None:
         """Pieces of this form as one; None where there are none."""
         if not pieces:
             return None
-        return Piece(pieces[-1].hour, _sum(pieces), self.join([piece.encoded for piece in pieces]))
+        encoded = self.join([piece.encoded for piece in pieces])
+        return Piece(pieces[-1].hour, _sum(pieces), encoded, _sum_reasons(pieces))
 
 
 class EncodedAnswer:
@@ -85,8 +106,8 @@ def _hour_json(member_id: int, hour: int, usage: HourUsage) -> bytes:
     return _object(member_id, hour, usage.tally, *map("\n".join, usage.lines))
 
 
-def _hour_field(member_id: int, hour: int, tally: Tally, lines: Lines = _NONE) -> bytes:
-    return _field(_HOURS, hour_message(member_id, hour, tally, lines).SerializeToString())
+def _hour_field(member_id: int, hour: int, usage: HourUsage) -> bytes:
+    return _field(_HOURS, hour_message(member_id, hour, usage).SerializeToString())
 
 
 def _object(member_id: int, hour: int, tally: Tally, errors: str | None, segments: str | None) -> bytes:
@@ -102,13 +123,20 @@ def _object(member_id: int, hour: int, tally: Tally, errors: str | None, segment
     ).encode()
 
 
-def hour_message(member_id: int, hour: int, tally: Tally, lines: Lines = _NONE) -> pb.UsageHour:
+def hour_message(member_id: int, hour: int, usage: HourUsage) -> pb.UsageHour:
     """An hour as a message."""
+    tally, lines, reasons = usage
     message = pb.UsageHour(
         member_id=member_id,
         match_rate=match_rate(tally),
         error_lines=lines.errors,
         segment_lines=lines.segments,
+        failed_calls=[
+            pb.FailedCalls(failure=name, calls=reasons[each]) for each, name in _FAILURES.items() if each in reasons
+        ],
+        skipped_parts=[
+            pb.SkippedParts(code=name, parts=reasons[each]) for each, name in _SKIPS.items() if each in reasons
+        ],
         **tally._asdict(),
     )
     message.hour.seconds = hour * SECONDS_PER_HOUR
@@ -130,8 +158,8 @@ GZIP = Form(
     lambda member_id, hour, usage: gzip_parts.compress(_hour_json(member_id, hour, usage)),
     lambda hours: gzip_parts.join(_list(_GZIP_COMMA, hours)),
 )
-TYPED = Form(True, lambda member_id, hour, usage: _hour_field(member_id, hour, *usage), b"".join)
-COUNTS = Form(False, lambda member_id, hour, usage: _hour_field(member_id, hour, usage.tally), b"".join)
+TYPED = Form(True, lambda member_id, hour, usage: _hour_field(member_id, hour, usage), b"".join)
+COUNTS = Form(False, lambda member_id, hour, usage: _hour_field(member_id, hour, usage._replace(lines=_NONE)), b"".join)
 
 
 def hours_report(pieces: Sequence[Piece]) -> EncodedAnswer:
@@ -155,7 +183,8 @@ def sum_report(member_id: int, last: int, pieces: Sequence[Piece]) -> EncodedAns
 
 def usage_answer(member_id: int, last: int, pieces: Sequence[Piece]) -> EncodedAnswer:
     """GetUsageResponse of hours in the form TYPED or COUNTS."""
-    total = hour_message(member_id, *_total(last, pieces)).SerializeToString()
+    hour, tally = _total(last, pieces)
+    total = hour_message(member_id, hour, HourUsage(tally, _NONE, _sum_reasons(pieces))).SerializeToString()
     return EncodedAnswer(*[piece.encoded for piece in pieces], _field(_TOTAL, total))
 
 

@@ -26,7 +26,7 @@ SHARED_SECONDS = 0.005
 """A member's readings begin at least so far apart: reports in between share one."""
 MOST_BYTES = 64 * 2**20
 """What a worker keeps, about."""
-PIECE_BYTES, SHELF_BYTES = 400, 2000
+PIECE_BYTES, SHELF_BYTES = 700, 2000
 """What a kept hour costs beyond its encoded bytes, and a member's form beyond its hours, about."""
 BYTES_PER_TURN = 256 * 1024
 """After encoding so much, other calls get their turn."""

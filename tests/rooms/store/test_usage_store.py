@@ -12,7 +12,15 @@ from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.keys import usage_key
-from instantaudience_server.store.usage_interface import MOST_LINES, Addition, HourUsage, Lines, Tally
+from instantaudience_server.store.usage_interface import (
+    MOST_LINES,
+    Addition,
+    CallFailure,
+    HourUsage,
+    Lines,
+    Skip,
+    Tally,
+)
 from instantaudience_server.store.usage_store import KEPT_SECONDS, NUMBER_KEPT_MS, ClusterUsageStore
 from redis.asyncio import RedisCluster
 from support.clusters import connected, on_all_nodes, on_node, owner_of, seconds_from_now
@@ -73,6 +81,15 @@ async def test_a_single_counter(usage_store: ClusterUsageStore, name: str) -> No
     await add(usage_store, 1, tally)
     await add(usage_store, 2, tally._replace(**{name: 1}))
     assert await read(usage_store) == usage_of(tally._replace(**{name: 2**53 + 1}))
+
+
+async def test_reasons_add_up(usage_store: ClusterUsageStore) -> None:
+    for number, reasons in enumerate([dict.fromkeys((*CallFailure, *Skip), 1), {Skip.INVALID_DOMAIN: 2}], 1):
+        addition = Addition(MEMBER, HOUR, number, Tally(calls=1), Lines(), reasons)
+        await usage_store.add(addition, seconds_from_now())
+    found = await read(usage_store, with_lines=False)
+    assert found is not None
+    assert found.reasons == {**dict.fromkeys((*CallFailure, *Skip), 1), Skip.INVALID_DOMAIN: 3}
 
 
 async def test_additions_add_up_and_the_newest_lines_come_last(usage_store: ClusterUsageStore) -> None:

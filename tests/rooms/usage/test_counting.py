@@ -19,7 +19,15 @@ from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.store.quota_store import ClusterQuotaStore
-from instantaudience_server.store.usage_interface import MOST_LINES, HourUsage, Lines, Tally
+from instantaudience_server.store.usage_interface import (
+    MOST_LINES,
+    CallFailure,
+    HourUsage,
+    Lines,
+    Reasons,
+    Skip,
+    Tally,
+)
 from instantaudience_server.store.usage_store import ClusterUsageStore
 from instantaudience_server.usage.counting import Usage
 from redis.asyncio import RedisCluster
@@ -54,6 +62,29 @@ def tally_of(request: Any, username: str = "demo") -> Tally:
     return Tally(calls=1, **counts)
 
 
+SKIPS = {
+    "Too many user_ids": Skip.TOO_MANY_USERS,
+    "'user_id' is required": Skip.USER_ID_REQUIRED,
+    "'seg_block' is required": Skip.SEG_BLOCK_REQUIRED,
+    "Invalid domain": Skip.INVALID_DOMAIN,
+    "Invalid user_id": Skip.INVALID_USER_ID,
+    "No valid segments": Skip.NO_VALID_SEGMENTS,
+    "'seg_id' or": Skip.SEGMENT_REQUIRED,
+    "'seg_id' and": Skip.SEGMENT_AMBIGUOUS,
+    "'expiration'": Skip.INVALID_EXPIRATION,
+    "Too many segments": Skip.TOO_MANY_SEGMENTS,
+}
+"""What the contract's warnings begin with."""
+
+
+def skips_of(request: Any, username: str) -> Reasons:
+    """What the warnings of a request's answer say."""
+    catalog = contract_model.UNLIMITED_DEMO
+    answer, _ = contract_model.apply(request, {}, catalog, username, 0, strategies.EXTERNAL_IDS)
+    messages = [warning["message"] for warning in answer["response"]["warnings"]]
+    return Counter(skip for message in messages for start, skip in SKIPS.items() if message.startswith(start))
+
+
 async def map_external_ids(plain: RedisCluster) -> None:
     for (member_id, external_id), user_id in strategies.EXTERNAL_IDS.items():
         await plain.set(f"x:{member_id}:{external_id}", user_id)
@@ -81,6 +112,7 @@ async def test_a_call_counts_what_the_contract_says(
     found = await hour_of(usage_store, clock, member_id)
     assert found is not None
     assert found.tally == tally_of(request, username)
+    assert found.reasons == skips_of(request, username)
     for lines in found.lines:
         assert len(lines) <= MOST_LINES
         assert all(line and "\n" not in line for line in lines)
@@ -145,7 +177,7 @@ async def test_a_day_of_four_workers(
                 calls.append(apply(day.services[number % 4], request, username))
             for usage in day.usages[: hour % 4]:
                 counts["other_errors"] += 1
-                usage.count_failure(member_id)
+                usage.count_failure(member_id, CallFailure.UNAVAILABLE)
         async with asyncio.TaskGroup() as group:
             for call in calls:
                 group.create_task(call)
@@ -229,7 +261,7 @@ async def test_an_addition_is_made_once_however_often_it_is_sent(
     with pytest.raises(AudienceError) as failed:
         await apply(service, FEW, seconds=0.3)
     assert failed.value.reason is Reason.UNAVAILABLE
-    usage.count_failure(DEMO)
+    usage.count_failure(DEMO, CallFailure.UNAVAILABLE)
     assert fragile.attempts > 1
     fragile.fail = ""
     await usage.close()
@@ -237,13 +269,14 @@ async def test_an_addition_is_made_once_however_often_it_is_sent(
     found = await hour_of(usage_store, clock)
     assert found is not None
     assert found.tally == Tally(calls=1, valid_users=1, valid_adds=1, other_errors=1)
+    assert found.reasons == {CallFailure.UNAVAILABLE: 1}
 
 
 async def test_what_cannot_be_counted_at_the_end_is_said(cluster: Cluster, clock: FakeClock) -> None:
     fragile = Fragile(ClusterUsageStore(cluster, secrets.token_hex()))
     fragile.fail = "before"
     usage = Usage(fragile, CATALOG, clock)  # type: ignore[arg-type]
-    counted = usage.count_failure(DEMO)
+    counted = usage.count_failure(DEMO, CallFailure.UNAVAILABLE)
     with capture_logs() as logged:
         await usage.close()
     assert [entry["event"] for entry in logged] == ["usage_lost"]

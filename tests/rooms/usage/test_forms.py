@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,8 @@ from google.api import httpbody_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 from instantaudience.v1 import usage_pb2 as pb
-from instantaudience_server.store.usage_interface import HourUsage, Lines, Tally
+from instantaudience.v1.audience_pb2 import WarningCode
+from instantaudience_server.store.usage_interface import CallFailure, HourUsage, Lines, Reason, Skip, Tally
 from instantaudience_server.usage.forms import (
     COUNTS,
     GZIP,
@@ -39,7 +41,8 @@ LINES = Lines(['Inactive users: "é"', "b\\"], ["Valid users: 5"])
 
 tallies = st.builds(Tally, *[st.integers(0, 2**60)] * len(Tally._fields))
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n"), min_size=1)
-usages = st.builds(HourUsage, tallies, st.builds(Lines, st.lists(texts), st.lists(texts)))
+reasons = st.dictionaries(st.sampled_from([*CallFailure, *Skip]), st.integers(1, 2**60), max_size=5)
+usages = st.builds(HourUsage, tallies, st.builds(Lines, st.lists(texts), st.lists(texts)), reasons)
 
 
 def data(answer: EncodedAnswer, content_type: str = "application/json") -> bytes:
@@ -136,10 +139,17 @@ def test_what_is_encoded_in_pieces_is_what_messages_encode(hours: list[HourUsage
             assert hour.match_rate == document["response"]["report"][index]["match_rate"]
             lines = (list(hour.error_lines), list(hour.segment_lines))
             assert lines == (tuple(map(list, usage.lines)) if with_lines else ([], []))
+            assert reasons_of(hour) == usage.reasons
+        assert reasons_of(answer.total) == sum((Counter(usage.reasons) for usage in hours), Counter())
     for index, usage in enumerate(hours):
         hour_json = document["response"]["report"][index]
         assert [hour_json[key] for key in KEYS[2:10]] == list(usage.tally[1:])
         assert (hour_json["error_log_lines"], hour_json["segment_log_lines"]) == tuple(map("\n".join, usage.lines))
+
+
+def reasons_of(hour: pb.UsageHour) -> dict[Reason, int]:
+    failed = {CallFailure[pb.CallFailure.Name(each.failure)[13:]]: each.calls for each in hour.failed_calls}
+    return failed | {Skip[WarningCode.Name(each.code)[13:]]: each.parts for each in hour.skipped_parts}
 
 
 def encoded(form: Form, pieces: Sequence[Piece]) -> bytes:

@@ -25,9 +25,10 @@ _sym_db = _symbol_database.Default()
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from instantaudience.v1 import audience_pb2 as instantaudience_dot_v1_dot_audience__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1einstantaudience/v1/usage.proto\x12\x12instantaudience.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x93\x01\n\x13GetProcessedRequest\x12 \n\tmember_id\x18\x01 \x01(\x05H\x00R\x08memberId\x88\x01\x01\x12\x14\n\x05start\x18\x02 \x01(\tR\x05start\x12\x10\n\x03\x65nd\x18\x03 \x01(\tR\x03\x65nd\x12\x10\n\x03\x61gg\x18\x04 \x01(\x08R\x03\x61gg\x12\x12\n\x04gzip\x18\x05 \x01(\x08R\x04gzipB\x0c\n\n_member_id\"\xeb\x01\n\x0fGetUsageRequest\x12 \n\tmember_id\x18\x01 \x01(\x05H\x00R\x08memberId\x88\x01\x01\x12\x30\n\x05start\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x05start\x12,\n\x03\x65nd\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x03\x65nd\x12\x19\n\x05hours\x18\x04 \x01(\x05H\x01R\x05hours\x88\x01\x01\x12#\n\rwithout_lines\x18\x05 \x01(\x08R\x0cwithoutLinesB\x0c\n\n_member_idB\x08\n\x06_hours\"|\n\x10GetUsageResponse\x12\x33\n\x05hours\x18\x01 \x03(\x0b\x32\x1d.instantaudience.v1.UsageHourR\x05hours\x12\x33\n\x05total\x18\x02 \x01(\x0b\x32\x1d.instantaudience.v1.UsageHourR\x05total\"\x81\x04\n\tUsageHour\x12.\n\x04hour\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x04hour\x12\x1b\n\tmember_id\x18\x02 \x01(\x05R\x08memberId\x12\x14\n\x05\x63\x61lls\x18\x03 \x01(\x03R\x05\x63\x61lls\x12\x1f\n\x0bvalid_users\x18\x04 \x01(\x03R\nvalidUsers\x12\x1d\n\nvalid_adds\x18\x05 \x01(\x03R\tvalidAdds\x12#\n\rvalid_removes\x18\x06 \x01(\x03R\x0cvalidRemoves\x12#\n\rinvalid_users\x18\x07 \x01(\x03R\x0cinvalidUsers\x12)\n\x10invalid_segments\x18\x08 \x01(\x03R\x0finvalidSegments\x12\'\n\x0funauth_segments\x18\t \x01(\x03R\x0eunauthSegments\x12+\n\x11inactive_segments\x18\n \x01(\x03R\x10inactiveSegments\x12!\n\x0cother_errors\x18\x0b \x01(\x03R\x0botherErrors\x12\x1d\n\nmatch_rate\x18\x0c \x01(\x01R\tmatchRate\x12\x1f\n\x0b\x65rror_lines\x18\r \x03(\tR\nerrorLines\x12#\n\rsegment_lines\x18\x0e \x03(\tR\x0csegmentLines\"D\n\x12GetOverviewRequest\x12 \n\tmember_id\x18\x01 \x01(\x05H\x00R\x08memberId\x88\x01\x01\x42\x0c\n\n_member_id\"\xa4\x02\n\x13GetOverviewResponse\x12\x1a\n\x08username\x18\x01 \x01(\tR\x08username\x12\x19\n\x08is_admin\x18\x02 \x01(\x08R\x07isAdmin\x12\x1b\n\tmember_id\x18\x03 \x01(\x05R\x08memberId\x12\x1f\n\x0bmember_name\x18\x04 \x01(\tR\nmemberName\x12\x32\n\x05posts\x18\x05 \x01(\x0b\x32\x1c.instantaudience.v1.QuotaUseR\x05posts\x12\x32\n\x05users\x18\x06 \x01(\x0b\x32\x1c.instantaudience.v1.QuotaUseR\x05users\x12\x30\n\x04gets\x18\x07 \x01(\x0b\x32\x1c.instantaudience.v1.QuotaUseR\x04gets\"4\n\x08QuotaUse\x12\x12\n\x04used\x18\x01 \x01(\x03R\x04used\x12\x14\n\x05limit\x18\x02 \x01(\x03R\x05limit2\xe6\x02\n\x0cUsageService\x12l\n\x0cGetProcessed\x12\'.instantaudience.v1.GetProcessedRequest\x1a\x14.google.api.HttpBody\"\x1d\x82\xd3\xe4\x93\x02\x17\x12\x15/rt-segment-processed\x12m\n\x08GetUsage\x12#.instantaudience.v1.GetUsageRequest\x1a$.instantaudience.v1.GetUsageResponse\"\x16\x82\xd3\xe4\x93\x02\x10\x12\x0e/console/usage\x12y\n\x0bGetOverview\x12&.instantaudience.v1.GetOverviewRequest\x1a\'.instantaudience.v1.GetOverviewResponse\"\x19\x82\xd3\xe4\x93\x02\x13\x12\x11/console/overviewb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1einstantaudience/v1/usage.proto\x12\x12instantaudience.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!instantaudience/v1/audience.proto\"\x93\x01\n\x13GetProcessedRequest\x12 \n\tmember_id\x18\x01 \x01(\x05H\x00R\x08memberId\x88\x01\x01\x12\x14\n\x05start\x18\x02 \x01(\tR\x05start\x12\x10\n\x03\x65nd\x18\x03 \x01(\tR\x03\x65nd\x12\x10\n\x03\x61gg\x18\x04 \x01(\x08R\x03\x61gg\x12\x12\n\x04gzip\x18\x05 \x01(\x08R\x04gzipB\x0c\n\n_member_id\"\xeb\x01\n\x0fGetUsageRequest\x12 \n\tmember_id\x18\x01 \x01(\x05H\x00R\x08memberId\x88\x01\x01\x12\x30\n\x05start\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x05start\x12,\n\x03\x65nd\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x03\x65nd\x12\x19\n\x05hours\x18\x04 \x01(\x05H\x01R\x05hours\x88\x01\x01\x12#\n\rwithout_lines\x18\x05 \x01(\x08R\x0cwithoutLinesB\x0c\n\n_member_idB\x08\n\x06_hours\"|\n\x10GetUsageResponse\x12\x33\n\x05hours\x18\x01 \x03(\x0b\x32\x1d.instantaudience.v1.UsageHourR\x05hours\x12\x33\n\x05total\x18\x02 \x01(\x0b\x32\x1d.instantaudience.v1.UsageHourR\x05total\"\x8c\x05\n\tUsageHour\x12.\n\x04hour\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x04hour\x12\x1b\n\tmember_id\x18\x02 \x01(\x05R\x08memberId\x12\x14\n\x05\x63\x61lls\x18\x03 \x01(\x03R\x05\x63\x61lls\x12\x1f\n\x0bvalid_users\x18\x04 \x01(\x03R\nvalidUsers\x12\x1d\n\nvalid_adds\x18\x05 \x01(\x03R\tvalidAdds\x12#\n\rvalid_removes\x18\x06 \x01(\x03R\x0cvalidRemoves\x12#\n\rinvalid_users\x18\x07 \x01(\x03R\x0cinvalidUsers\x12)\n\x10invalid_segments\x18\x08 \x01(\x03R\x0finvalidSegments\x12\'\n\x0funauth_segments\x18\t \x01(\x03R\x0eunauthSegments\x12+\n\x11inactive_segments\x18\n \x01(\x03R\x10inactiveSegments\x12!\n\x0cother_errors\x18\x0b \x01(\x03R\x0botherErrors\x12\x1d\n\nmatch_rate\x18\x0c \x01(\x01R\tmatchRate\x12\x1f\n\x0b\x65rror_lines\x18\r \x03(\tR\nerrorLines\x12#\n\rsegment_lines\x18\x0e \x03(\tR\x0csegmentLines\x12\x42\n\x0c\x66\x61iled_calls\x18\x0f \x03(\x0b\x32\x1f.instantaudience.v1.FailedCallsR\x0b\x66\x61iledCalls\x12\x45\n\rskipped_parts\x18\x10 \x03(\x0b\x32 .instantaudience.v1.SkippedPartsR\x0cskippedParts\"^\n\x0b\x46\x61iledCalls\x12\x39\n\x07\x66\x61ilure\x18\x01 \x01(\x0e\x32\x1f.instantaudience.v1.CallFailureR\x07\x66\x61ilure\x12\x14\n\x05\x63\x61lls\x18\x02 \x01(\x03R\x05\x63\x61lls\"Y\n\x0cSkippedParts\x12\x33\n\x04\x63ode\x18\x01 \x01(\x0e\x32\x1f.instantaudience.v1.WarningCodeR\x04\x63ode\x12\x14\n\x05parts\x18\x02 \x01(\x03R\x05parts\"D\n\x12GetOverviewRequest\x12 \n\tmember_id\x18\x01 \x01(\x05H\x00R\x08memberId\x88\x01\x01\x42\x0c\n\n_member_id\"\xa4\x02\n\x13GetOverviewResponse\x12\x1a\n\x08username\x18\x01 \x01(\tR\x08username\x12\x19\n\x08is_admin\x18\x02 \x01(\x08R\x07isAdmin\x12\x1b\n\tmember_id\x18\x03 \x01(\x05R\x08memberId\x12\x1f\n\x0bmember_name\x18\x04 \x01(\tR\nmemberName\x12\x32\n\x05posts\x18\x05 \x01(\x0b\x32\x1c.instantaudience.v1.QuotaUseR\x05posts\x12\x32\n\x05users\x18\x06 \x01(\x0b\x32\x1c.instantaudience.v1.QuotaUseR\x05users\x12\x30\n\x04gets\x18\x07 \x01(\x0b\x32\x1c.instantaudience.v1.QuotaUseR\x04gets\"4\n\x08QuotaUse\x12\x12\n\x04used\x18\x01 \x01(\x03R\x04used\x12\x14\n\x05limit\x18\x02 \x01(\x03R\x05limit*\xe9\x02\n\x0b\x43\x61llFailure\x12\x1c\n\x18\x43\x41LL_FAILURE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43\x41LL_FAILURE_SYNTAX\x10\x01\x12\x18\n\x14\x43\x41LL_FAILURE_INVALID\x10\x02\x12\x17\n\x13\x43\x41LL_FAILURE_NOAUTH\x10\x03\x12\x17\n\x13\x43\x41LL_FAILURE_UNAUTH\x10\x04\x12\x1a\n\x16\x43\x41LL_FAILURE_NOT_FOUND\x10\x05\x12\x17\n\x13\x43\x41LL_FAILURE_METHOD\x10\x06\x12\x18\n\x14\x43\x41LL_FAILURE_TIMEOUT\x10\x07\x12\x1a\n\x16\x43\x41LL_FAILURE_INTEGRITY\x10\x08\x12\x16\n\x12\x43\x41LL_FAILURE_LIMIT\x10\t\x12\x1b\n\x17\x43\x41LL_FAILURE_RATE_LIMIT\x10\n\x12\x1c\n\x18\x43\x41LL_FAILURE_UNAVAILABLE\x10\x0b\x12\x19\n\x15\x43\x41LL_FAILURE_INTERNAL\x10\x0c\x32\xe6\x02\n\x0cUsageService\x12l\n\x0cGetProcessed\x12\'.instantaudience.v1.GetProcessedRequest\x1a\x14.google.api.HttpBody\"\x1d\x82\xd3\xe4\x93\x02\x17\x12\x15/rt-segment-processed\x12m\n\x08GetUsage\x12#.instantaudience.v1.GetUsageRequest\x1a$.instantaudience.v1.GetUsageResponse\"\x16\x82\xd3\xe4\x93\x02\x10\x12\x0e/console/usage\x12y\n\x0bGetOverview\x12&.instantaudience.v1.GetOverviewRequest\x1a\'.instantaudience.v1.GetOverviewResponse\"\x19\x82\xd3\xe4\x93\x02\x13\x12\x11/console/overviewb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,20 +41,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_USAGESERVICE'].methods_by_name['GetUsage']._serialized_options = b'\202\323\344\223\002\020\022\016/console/usage'
   _globals['_USAGESERVICE'].methods_by_name['GetOverview']._loaded_options = None
   _globals['_USAGESERVICE'].methods_by_name['GetOverview']._serialized_options = b'\202\323\344\223\002\023\022\021/console/overview'
-  _globals['_GETPROCESSEDREQUEST']._serialized_start=145
-  _globals['_GETPROCESSEDREQUEST']._serialized_end=292
-  _globals['_GETUSAGEREQUEST']._serialized_start=295
-  _globals['_GETUSAGEREQUEST']._serialized_end=530
-  _globals['_GETUSAGERESPONSE']._serialized_start=532
-  _globals['_GETUSAGERESPONSE']._serialized_end=656
-  _globals['_USAGEHOUR']._serialized_start=659
-  _globals['_USAGEHOUR']._serialized_end=1172
-  _globals['_GETOVERVIEWREQUEST']._serialized_start=1174
-  _globals['_GETOVERVIEWREQUEST']._serialized_end=1242
-  _globals['_GETOVERVIEWRESPONSE']._serialized_start=1245
-  _globals['_GETOVERVIEWRESPONSE']._serialized_end=1537
-  _globals['_QUOTAUSE']._serialized_start=1539
-  _globals['_QUOTAUSE']._serialized_end=1591
-  _globals['_USAGESERVICE']._serialized_start=1594
-  _globals['_USAGESERVICE']._serialized_end=1952
+  _globals['_CALLFAILURE']._serialized_start=1955
+  _globals['_CALLFAILURE']._serialized_end=2316
+  _globals['_GETPROCESSEDREQUEST']._serialized_start=180
+  _globals['_GETPROCESSEDREQUEST']._serialized_end=327
+  _globals['_GETUSAGEREQUEST']._serialized_start=330
+  _globals['_GETUSAGEREQUEST']._serialized_end=565
+  _globals['_GETUSAGERESPONSE']._serialized_start=567
+  _globals['_GETUSAGERESPONSE']._serialized_end=691
+  _globals['_USAGEHOUR']._serialized_start=694
+  _globals['_USAGEHOUR']._serialized_end=1346
+  _globals['_FAILEDCALLS']._serialized_start=1348
+  _globals['_FAILEDCALLS']._serialized_end=1442
+  _globals['_SKIPPEDPARTS']._serialized_start=1444
+  _globals['_SKIPPEDPARTS']._serialized_end=1533
+  _globals['_GETOVERVIEWREQUEST']._serialized_start=1535
+  _globals['_GETOVERVIEWREQUEST']._serialized_end=1603
+  _globals['_GETOVERVIEWRESPONSE']._serialized_start=1606
+  _globals['_GETOVERVIEWRESPONSE']._serialized_end=1898
+  _globals['_QUOTAUSE']._serialized_start=1900
+  _globals['_QUOTAUSE']._serialized_end=1952
+  _globals['_USAGESERVICE']._serialized_start=2319
+  _globals['_USAGESERVICE']._serialized_end=2677
 # @@protoc_insertion_point(module_scope)

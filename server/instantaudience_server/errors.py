@@ -14,6 +14,7 @@ class Reason(enum.Enum):
     NOT_FOUND = enum.auto()
     NO_SUCH_METHOD = enum.auto()
     NOAUTH = enum.auto()
+    INVALID_LOGIN = enum.auto()
     NOAUTH_DISABLED = enum.auto()
     UNAUTH = enum.auto()
     INTEGRITY = enum.auto()

@@ -98,8 +98,8 @@ class TokenService:
         """Exchange a user name and password for a token.
 
         Raises:
-            AudienceError: NOAUTH for a wrong name or password, without saying which; NOAUTH_DISABLED for a deactivated
-                account; RATE_LIMIT_EXCEEDED past 10 sign-ins in 5 minutes; UNAVAILABLE.
+            AudienceError: INVALID_LOGIN for a wrong name or password, without saying which; NOAUTH_DISABLED for a
+                deactivated account; RATE_LIMIT_EXCEEDED past 10 sign-ins in 5 minutes; UNAVAILABLE.
         """
         try:
             token = await self._authenticate(username, password, deadline)
@@ -113,7 +113,7 @@ class TokenService:
         user, password_hash = await self._read_user(username, deadline)
         matches = await self._passwords.matches(password, password_hash, deadline)
         if user is None or not matches:
-            error = AudienceError(Reason.NOAUTH, "Authentication failed: wrong user name or password")
+            error = AudienceError(Reason.INVALID_LOGIN, "Authentication failed: wrong user name or password")
             raise error if user is None else error.of_member(user.member_id)
         if user.deactivated:
             raise _deactivated(user.member_id)

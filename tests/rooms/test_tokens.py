@@ -87,7 +87,7 @@ class TestIssuing:
 
     async def test_a_wrong_name_and_a_wrong_password_look_the_same(self, worker: AccountWorker) -> None:
         errors = [
-            await refused(worker.sign_in(username, password), Reason.NOAUTH)
+            await refused(worker.sign_in(username, password), Reason.INVALID_LOGIN)
             for username, password in [
                 ("demo", "wrong"),
                 ("nobody", PASSWORDS["demo"]),
@@ -131,7 +131,7 @@ class TestRateLimit:
             assert error.retry_after_seconds == 290
             assert "10 times in 5 minutes" in error.message
         # A wrong password is told so whatever the limit, and others may sign in.
-        await refused(worker.sign_in("demo", "wrong"), Reason.NOAUTH)
+        await refused(worker.sign_in("demo", "wrong"), Reason.INVALID_LOGIN)
         await worker.sign_in("private", PASSWORDS["private"])
         # The window slides: one more each second.
         clock.ms += 290_000
@@ -142,7 +142,7 @@ class TestRateLimit:
 
     async def test_failed_sign_ins_do_not_count(self, worker: AccountWorker) -> None:
         for _ in range(12):
-            await refused(worker.sign_in("demo", "wrong"), Reason.NOAUTH)
+            await refused(worker.sign_in("demo", "wrong"), Reason.INVALID_LOGIN)
         await worker.sign_in()
 
 
@@ -256,7 +256,7 @@ class TestFreshSignIn:
 
     async def test_a_new_password_counts_at_once(self, worker: AccountWorker, another: AccountWorker) -> None:
         await another.change_user(1001, "New-Passw0rd!", token_generation=REVOKED)
-        await refused(worker.sign_in(), Reason.NOAUTH)
+        await refused(worker.sign_in(), Reason.INVALID_LOGIN)
         token = await worker.sign_in("demo", "New-Passw0rd!")
         for each in (worker, another):
             assert (await each.verify(token)).account.username == "demo"
@@ -267,8 +267,8 @@ class TestFreshSignIn:
         ("change", "reason"),
         [
             ({"deactivated": True}, Reason.NOAUTH_DISABLED),
-            ({"username": "renamed"}, Reason.NOAUTH),
-            (None, Reason.NOAUTH),
+            ({"username": "renamed"}, Reason.INVALID_LOGIN),
+            (None, Reason.INVALID_LOGIN),
         ],
         ids=["deactivated", "renamed", "deleted"],
     )
@@ -303,7 +303,7 @@ class TestFreshSignIn:
         self, worker: AccountWorker, plain: RedisCluster, username: str
     ) -> None:
         before = await reads(plain, "hget")
-        await refused(worker.sign_in(username, "wrong"), Reason.NOAUTH)
+        await refused(worker.sign_in(username, "wrong"), Reason.INVALID_LOGIN)
         assert await reads(plain, "hget") - before == 3
 
 

@@ -18,12 +18,19 @@ def body_of(answer: httpx.Response) -> Any:
     return json.loads(answer.content, parse_float=_refuse)
 
 
-def assert_http_error(answer: httpx.Response, status: int, error_id: str, text: str | None = None) -> None:
-    """The contract's form; `text` is what the error must say."""
+def assert_http_error(
+    answer: httpx.Response, status: int, error_id: str, text: str | None = None, *, error_code: str | None = None
+) -> None:
+    """The contract's form; `text` is what the error must say, `error_code` what stands beside its ID (of a 429, always
+    the same)."""
     assert answer.status_code == status, answer.text
     body = body_of(answer)
     error = body["response"]["error"]
-    assert body == {"response": {"status": "ERROR", "error_id": error_id, "error": error}}
+    expected = {"status": "ERROR", "error_id": error_id, "error": error}
+    if error_code := "RATE_EXCEEDED" if status == 429 else error_code:
+        expected["error_code"] = error_code
+    assert body == {"response": expected}
+    assert answer.headers.get("www-authenticate") == ("Bearer" if status == 401 else None)
     assert error
     assert text in {None, error}
     assert ("retry-after" in answer.headers) == (status in WAITING_HELPS)

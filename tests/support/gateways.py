@@ -31,7 +31,7 @@ from instantaudience_gateway.envoy import admin
 from instantaudience_gateway.envoy.config import build_config, command
 from instantaudience_gateway.envoy.settings import GatewaySettings
 from instantaudience_server.errors import Reason
-from instantaudience_server.transport.status import ERROR_ID_KEY, ROWS
+from instantaudience_server.transport.status import ERROR_CODE_KEY, ERROR_ID_KEY, ROWS
 from support.messages import LIMIT_BYTES
 
 ODD_TEXT = 'the "cluster" \\ is\n100% <down> — ünïcode %20'
@@ -116,6 +116,8 @@ class Upstream(
             await context.send_initial_metadata((("x-early", "1"),))
         if how == "row":
             trailers += [(ERROR_ID_KEY, row.error_id), ("x-ratelimit-count", "3")]
+            if row.error_code is not None:
+                trailers.append((ERROR_CODE_KEY, row.error_code))
             if row.http_status in {429, 503}:
                 trailers.append(("retry-after", "7"))
         await context.abort(GRPC_CODES[row.grpc_code], ODD_TEXT, tuple(trailers))
@@ -216,16 +218,23 @@ def body_for(user_id: str) -> str:
     return json.dumps({"rt_segment": [{"user_id": user_id, "seg_block": [{"seg_id": 1}]}]})
 
 
-def assert_error(answer: httpx.Response, status: int, error_id: str, text: str | None = None) -> None:
+def assert_error(
+    answer: httpx.Response, status: int, error_id: str, text: str | None = None, *, error_code: str | None = None
+) -> None:
     """The contract's form, and nothing of the inside."""
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/json"
     document = answer.json()
-    assert document == {"response": {"status": "ERROR", "error_id": error_id, "error": document["response"]["error"]}}
+    expected = {"status": "ERROR", "error_id": error_id, "error": document["response"]["error"]}
+    if error_code := "RATE_EXCEEDED" if status == 429 else error_code:
+        expected["error_code"] = error_code
+    assert document == {"response": expected}
     assert document["response"]["error"]
+    assert answer.headers.get("www-authenticate") == ("Bearer" if status == 401 else None)
     if text is not None:
         assert document["response"]["error"] == text
     everything = (str(answer.headers) + answer.text).lower()
-    for leak in ("envoy", "grpc", "upstream", "type_", "googleapis", "inside", "oneof", "instantaudience", "error-id"):
+    own = ("error-id", "error-code")
+    for leak in ("envoy", "grpc", "upstream", "type_", "googleapis", "inside", "oneof", "instantaudience", *own):
         assert leak not in everything
     assert ("retry-after" in answer.headers) == (status in {429, 503})

@@ -2,6 +2,7 @@
 -- one chunk, and uses of `CONTRACT`:
 --   files[path] = {type = content type, etag = weak validator, body = bytes, gzip = bytes}
 --   file_headers = {[name] = value}, of every file; file_aliases[path] = where the file is
+--   home = {path = where browsers are led to the page, page = where that is}
 
 local FILE_METHODS = { GET = true, HEAD = true }
 
@@ -17,14 +18,25 @@ local function matches(if_none_match, etag)
   return if_none_match and (if_none_match == "*" or string.find(if_none_match, sub(etag, 3), 1, true))
 end
 
+-- A client that shows pages says so; one that does not care (`*/*`) is no browser.
+local function is_browser(request)
+  return string.find(string.lower(request:get("accept") or ""), "text/html", 1, true)
+end
+
 -- Answers with a file, where the path is one's and the method fits; true if it has.
 local function serve_file(handle, path)
   local file, alias = CONTRACT.files[path], CONTRACT.file_aliases[path]
-  if not (file or alias) then return false end
+  local is_home = path == CONTRACT.home.path
+  if not (file or alias or is_home) then return false end
   local request = handle:headers()
-  if not FILE_METHODS[request:get(":method")] then return false end
+  if not FILE_METHODS[request:get(":method")] or is_home and not is_browser(request) then return false end
   local answer = {}
   for name, value in pairs(CONTRACT.file_headers) do answer[name] = value end
+  if is_home then
+    answer[":status"], answer.location, answer.vary = "302", CONTRACT.home.page, "accept"
+    handle:respond(answer)
+    return true
+  end
   if alias then
     answer[":status"], answer.location = "308", alias
     handle:respond(answer)

@@ -15,6 +15,8 @@ PAGE_PATH = "/console"
 """Where the page is; the files that it needs are below."""
 ALIAS_PATH = "/console/"
 """Leads to the page."""
+HOME_PATH = "/"
+"""Leads browsers to the page; for others there is nothing."""
 
 CONTENT_TYPES = {
     ".css": "text/css; charset=utf-8",

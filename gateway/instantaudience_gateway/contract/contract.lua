@@ -3,22 +3,32 @@
 -- `CONTRACT`:
 --   endpoints[path] = {allow = "GET, POST", methods[method] = {parameters = {name = true}, body = message name or nil,
 --     gzip = parameter or nil, public = whether it needs no token}}
---   types[type] = rule; grpc_errors["<grpc code> <error_id>"] = HTTP status
+--   types[type] = rule; grpc_errors["<grpc code> <error_id>"] = {status = HTTP status, code = error_code or nil}
 --   bare_grpc_errors[grpc code] = error (also .default); unreadable, empty, … = errors {status, id, text}
 --   short_body, heavy_body, longest_body, hopeless_body = bytes; longest_authorization = characters
 --   sending_ms = time for a body
---   body_bytes_key, error_id_key, start_key = names of headers; hidden_headers = {name, …}
+--   body_bytes_key, error_id_key, error_code_key, start_key = names of headers; hidden_headers = {name, …}
+--   challenge = {[name] = value}, the headers of 401
 --   transcoder_error = content type that marks an error of the transcoder
 
 local find, match = string.find, string.match
 
-local function error_body(id, escaped)
-  return '{"response":{"status":"ERROR","error_id":"' .. id .. '","error":"' .. escaped .. '"}}'
+local function error_body(id, escaped, code)
+  code = code and '"error_code":"' .. code .. '",' or ""
+  return '{"response":{"status":"ERROR","error_id":"' .. id .. '",' .. code .. '"error":"' .. escaped .. '"}}'
 end
 
 local function refuse(handle, err, text, allow)
   local headers = { [":status"] = tostring(err.status), ["content-type"] = "application/json", allow = allow }
+  if err.status == 401 then for name, value in pairs(CONTRACT.challenge) do headers[name] = value end end
   handle:respond(headers, error_body(err.id, text or err.text))
+end
+
+-- Refuses a request whose body nobody has read; for a short one it waits, as HTTP/1.1's connection would end else.
+local function refuse_unread(handle, err, text, allow)
+  local announced = tonumber(handle:headers():get("content-length") or "")
+  if announced and announced <= CONTRACT.short_body then handle:body() end
+  refuse(handle, err, text, allow)
 end
 
 local function decode_percent(text)
@@ -92,19 +102,16 @@ function envoy_on_request(handle)
   local path, query = match(headers:get(":path") or "", "^([^?#]*)%??([^#]*)") -- CONNECT has no path
   if serve_file(handle, path) then return end
   local endpoint = CONTRACT.endpoints[path]
-  if not endpoint then return refuse(handle, CONTRACT.no_path) end
+  if not endpoint then return refuse_unread(handle, CONTRACT.no_path) end
   local method = endpoint.methods[headers:get(":method")]
-  if not method then return refuse(handle, CONTRACT.no_method, nil, endpoint.allow) end
+  if not method then return refuse_unread(handle, CONTRACT.no_method, nil, endpoint.allow) end
   take_token(headers, query)
-  local announced = tonumber(headers:get("content-length") or "")
   local fault = token_fault(headers, method)
-  if fault then
-    if announced and announced <= CONTRACT.short_body then handle:body() end
-    return refuse(handle, fault)
-  end
+  if fault then return refuse_unread(handle, fault) end
   remove_grpc_headers(headers)
   local parameters, problem = known_parameters(query, method.parameters)
-  if problem then return refuse(handle, CONTRACT.unreadable, problem .. ".") end
+  if problem then return refuse_unread(handle, CONTRACT.unreadable, problem .. ".") end
+  local announced = tonumber(headers:get("content-length") or "")
   if announced and announced > CONTRACT.hopeless_body then return refuse(handle, CONTRACT.too_large) end
   if method.gzip and takes_gzip(headers:get("accept-encoding")) then
     parameters[#parameters + 1] = method.gzip .. "=true"
@@ -127,13 +134,14 @@ function envoy_on_request(handle)
   if changed then body:setBytes(changed) end
 end
 
--- `escaped` is the text as it stands in JSON.
-local function answer(handle, body, status, id, escaped)
+-- `escaped` is the text as it stands in JSON, `code` the `error_code` where there is one.
+local function answer(handle, body, status, id, escaped, code)
   local headers = handle:headers()
   headers:replace(":status", tostring(status))
   headers:replace("content-type", "application/json")
   if status == 503 and not headers:get("retry-after") then headers:add("retry-after", "1") end
-  body:setBytes(error_body(id, escaped))
+  if status == 401 then for name, value in pairs(CONTRACT.challenge) do headers:replace(name, value) end end
+  body:setBytes(error_body(id, escaped, code))
 end
 
 -- The transcoder's own texts name inner types and repeat values (a password, even); the path and the type are what is
@@ -147,24 +155,25 @@ end
 
 -- A gRPC error comes as the transcoder's JSON of google.rpc.Status: {"code":14,"message":"…","details":[…]}. An error of
 -- the service names its `error_id`; others are grpc's own, and their texts tell of the inside.
-local function answer_grpc_error(handle, body, text, id)
+local function answer_grpc_error(handle, body, text, id, error_code)
   local code, start = match(text, '^{"code":(%d+),"message":"()')
   if code then
     local stop = closing_quote(text .. "\0", start)
     id = id or match(text, '{"@type":"type%.googleapis%.com/google%.rpc%.ErrorInfo","reason":"([%u_]+)"', stop)
-    local status = CONTRACT.grpc_errors[code .. " " .. (id or "")]
-    if status then return answer(handle, body, status, id, sub(text, start, stop - 1)) end
+    local err = CONTRACT.grpc_errors[code .. " " .. (id or "")]
+    if err then return answer(handle, body, err.status, id, sub(text, start, stop - 1), error_code or err.code) end
   end
   local err = CONTRACT.bare_grpc_errors[code or "default"] or CONTRACT.bare_grpc_errors.default
   answer(handle, body, err.status, err.id, err.text)
 end
 
 -- What the service's own answers have (it knows no other success), and the console's files.
-local FINE = { ["200"] = true, ["304"] = true, ["308"] = true }
+local FINE = { ["200"] = true, ["302"] = true, ["304"] = true, ["308"] = true }
 
 function envoy_on_response(handle)
   local headers = handle:headers()
   local id, content_type = headers:get(CONTRACT.error_id_key), headers:get("content-type")
+  local error_code = headers:get(CONTRACT.error_code_key)
   local fine = FINE[headers:get(":status")]
   if fine and content_type == "application/grpc" then return end -- a gRPC caller's, refused above: the status is in it
   if content_type == "application/gzip" then
@@ -179,6 +188,6 @@ function envoy_on_response(handle)
   if content_type == CONTRACT.transcoder_error then
     answer_transcoder_error(handle, body, text)
   elseif content_type ~= "application/json" or match(text, '^{"code":') then -- other answers are the gateway's own
-    answer_grpc_error(handle, body, text, id)
+    answer_grpc_error(handle, body, text, id, error_code)
   end
 end

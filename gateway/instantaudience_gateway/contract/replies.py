@@ -12,13 +12,20 @@ from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2
 from instantaudience_server import tokens
 from instantaudience_server.errors import Reason
-from instantaudience_server.transport.status import ERROR_DOMAIN, ERROR_ID_KEY, ROWS, STATUS_DETAILS_KEY
+from instantaudience_server.transport.status import ERROR_DOMAIN, ERROR_ID_KEY, ROWS, STATUS_DETAILS_KEY, error_body
 
 RETRY_AFTER_SECONDS = 1
 """When to send a call again that found no server."""
 
 GRPC_ROUTE = "grpc"
 """Name of the route of gRPC calls. (The content type would not do: the transcoder makes it a gRPC one.)"""
+
+
+EARLY_REQUEST_ID = {"header": {"key": "x-request-id", "value": "%UNIQUE_ID%"}, "append_action": "ADD_IF_ABSENT"}
+"""For answers to what is no request yet, and so has no name; others keep theirs."""
+
+NO_SUCH_CODING = 501
+"""Envoy's answer to a transfer coding that it does not know: its caller's fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +38,7 @@ class Reply:
 
     def body(self) -> str:
         """The JSON text."""
-        return json.dumps(
-            {"response": {"status": "ERROR", "error_id": self.error_id, "error": self.text}}, separators=(",", ":")
-        )
+        return error_body(self.error_id, None, json.dumps(self.text))
 
 
 def _reply(reason: Reason, text: str) -> Reply:
@@ -117,7 +122,7 @@ def _mapper(
     mapper: dict[str, Any] = {
         "filter": condition,
         "body_format_override": {"text_format_source": {"inline_string": text}, "content_type": content_type},
-        "headers_to_add": [_header(name, value) for name, value in headers],
+        "headers_to_add": [*(_header(name, value) for name, value in headers), EARLY_REQUEST_ID],
     }
     if status is not None:
         mapper["status_code"] = status
@@ -147,6 +152,7 @@ def local_replies(body_limit_bytes: int, transcoder_error: str) -> dict[str, Any
         (_status("EQ", TOO_SLOW.http_status), TOO_SLOW, ()),
         (unavailable, UNAVAILABLE, (retry_after,)),
         (_status("EQ", 404), NO_PATH, ()),
+        (_status("EQ", NO_SUCH_CODING), UNREADABLE, ()),
         (client_error, UNREADABLE, ()),
         (_status("GE", 0), INTERNAL, ()),
     ]

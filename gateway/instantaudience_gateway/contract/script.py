@@ -6,7 +6,14 @@ from typing import TypeAlias
 
 from google.rpc import code_pb2
 from instantaudience_server.tokens import LONGEST_AUTHORIZATION
-from instantaudience_server.transport.status import BODY_BYTES_KEY, ERROR_ID_KEY, HTTP_STATUSES, START_KEY
+from instantaudience_server.transport.status import (
+    BODY_BYTES_KEY,
+    CHALLENGE,
+    ERROR_CODE_KEY,
+    ERROR_ID_KEY,
+    ROWS,
+    START_KEY,
+)
 
 from instantaudience_gateway.console import files
 from instantaudience_gateway.contract import descriptor
@@ -42,6 +49,7 @@ HIDDEN_HEADERS = (
     "grpc-encoding",
     "grpc-accept-encoding",
     ERROR_ID_KEY,
+    ERROR_CODE_KEY,
 )
 """What a server sends for gRPC callers only."""
 
@@ -155,6 +163,18 @@ def _reply(reply: Reply) -> Mapping[str, Literal]:
     return {"status": reply.http_status, "id": reply.error_id, "text": reply.text}
 
 
+def _grpc_errors() -> Mapping[str, Literal]:
+    """By gRPC code and `error_id`; where rows that have both in common have several codes, the answer names its own."""
+    codes: dict[str, set[str | None]] = {}
+    statuses = {f"{row.grpc_code} {row.error_id}": row.http_status for row in ROWS.values()}
+    for row in ROWS.values():
+        codes.setdefault(f"{row.grpc_code} {row.error_id}", set()).add(row.error_code)
+    return {
+        pair: {"status": status, "code": next(iter(codes[pair])) if len(codes[pair]) == 1 else None}
+        for pair, status in statuses.items()
+    }
+
+
 def contract_script(body_limit_bytes: int, call_timeout_seconds: float) -> str:
     """The source of the Lua filter; the arguments are those of `GatewaySettings`."""
     bare = {str(code): _reply(reply) for code, reply in BARE_GRPC_ERRORS.items()}
@@ -163,10 +183,11 @@ def contract_script(body_limit_bytes: int, call_timeout_seconds: float) -> str:
         "files": _files(),
         "file_headers": files.HEADERS,
         "file_aliases": {files.ALIAS_PATH: f"..{files.PAGE_PATH}"},
+        "home": {"path": files.HOME_PATH, "page": files.PAGE_PATH.removeprefix("/")},
         "messages": _messages(),
         "types": _scalar_rules(),
         "depth": MAX_DEPTH,
-        "grpc_errors": {f"{code} {error_id}": status for (code, error_id), status in HTTP_STATUSES.items()},
+        "grpc_errors": _grpc_errors(),
         "bare_grpc_errors": bare | {"default": _reply(INTERNAL)},
         "unreadable": _reply(UNREADABLE),
         "empty": _reply(EMPTY),
@@ -184,6 +205,8 @@ def contract_script(body_limit_bytes: int, call_timeout_seconds: float) -> str:
         "sending_ms": round(call_timeout_seconds * 1000),
         "start_key": START_KEY,
         "error_id_key": ERROR_ID_KEY,
+        "error_code_key": ERROR_CODE_KEY,
+        "challenge": CHALLENGE,
         "body_bytes_key": BODY_BYTES_KEY,
         "hidden_headers": HIDDEN_HEADERS,
         "transcoder_error": TRANSCODER_ERROR,

@@ -9,6 +9,7 @@ from typing import Any
 
 from instantaudience_gateway.contract.replies import local_replies
 from instantaudience_gateway.contract.script import TRANSCODER_ERROR
+from instantaudience_gateway.envoy import request_ids
 from instantaudience_gateway.envoy.filters import http_filters
 from instantaudience_gateway.envoy.routes import routes
 from instantaudience_gateway.envoy.settings import CLUSTER, TYPES, GatewaySettings, seconds
@@ -40,7 +41,8 @@ def _connection_manager(settings: GatewaySettings) -> dict[str, Any]:
         "use_remote_address": True,
         # No caller may steer the gateway with x-envoy-… headers, not even one from a private network.
         "internal_address_config": {"cidr_ranges": [{"address_prefix": "255.255.255.255", "prefix_len": 32}]},
-        "generate_request_id": True,
+        "early_header_mutation_extensions": [request_ids.own_or_new()],
+        "preserve_external_request_id": True,
         "always_set_request_id_in_response": True,
         "server_header_transformation": "PASS_THROUGH",
         "normalize_path": False,
@@ -52,6 +54,12 @@ def _connection_manager(settings: GatewaySettings) -> dict[str, Any]:
             "idle_timeout": "300s",
             "max_connection_duration": seconds(settings.connection_seconds),
             "max_headers_count": 100,
+        },
+        "http_protocol_options": {
+            "accept_http_10": True,
+            "default_host_for_http_10": "localhost",
+            # A request that is refused with 400 does not end its connection; one that is no HTTP does.
+            "override_stream_error_on_invalid_http_message": True,
         },
         "http2_protocol_options": {
             "max_concurrent_streams": 100,

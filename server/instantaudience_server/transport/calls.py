@@ -14,6 +14,8 @@ from instantaudience_server.transport.status import Failure
 
 Request = TypeVar("Request", bound=Message)
 
+LONGEST_REQUEST_ID = 128
+"""Characters of a caller's own `x-request-id`, all visible ASCII; another one is none."""
 MOST_DIGITS = 10
 """Of a size; a longer one is none."""
 
@@ -105,6 +107,11 @@ class PublicStreamMethod(Generic[Request]):
 
 
 AnyMethod = Method[Any] | PublicMethod[Any] | StreamMethod[Any] | PublicStreamMethod[Any]
+
+
+def is_request_id(text: str) -> bool:
+    """Whether a caller may name its request like this."""
+    return 0 < len(text) <= LONGEST_REQUEST_ID and all("!" <= character <= "~" for character in text)
 
 
 def waited_seconds(header: str) -> float:

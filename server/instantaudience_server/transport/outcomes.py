@@ -16,6 +16,7 @@ from instantaudience_server.errors import AudienceError, Reason, unavailable
 from instantaudience_server.metrics import count_call
 from instantaudience_server.store.usage_interface import CallFailure
 from instantaudience_server.telemetry import Event
+from instantaudience_server.transport.calls import is_request_id
 from instantaudience_server.transport.status import DEFECT_TEXT, Failure, describe
 from instantaudience_server.usage.counting import Usage
 from instantaudience_server.usage.failures import failure_of
@@ -90,7 +91,8 @@ class Outcomes:
 
     def _refused(self, path: str, request_id: str, error: BaseException) -> Failure:
         failure = BARE_DEFECT
-        request_id = request_id or str(uuid.uuid4())
+        if not is_request_id(request_id):
+            request_id = str(uuid.uuid4())
         if not isinstance(error, AudienceError):
             _log(Event.CALL_DEFECT, error, method=path, request_id=request_id)
             error = AudienceError(Reason.INTERNAL, DEFECT_TEXT, request_id=request_id)

@@ -7,7 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from instantaudience_server.transport.framing import Headers
-from instantaudience_server.transport.status import ERROR_ID_KEY, HTTP_STATUSES, Failure
+from instantaudience_server.transport.status import (
+    CHALLENGE,
+    ERROR_CODE_KEY,
+    ERROR_ID_KEY,
+    HTTP_STATUSES,
+    UNAUTHORIZED,
+    Failure,
+    error_body,
+)
 
 PASSED_ON_TYPE = "application/x-passed-on+json"
 """Content type of the calls that the gateway passes on to such a host, whatever their callers sent (`rest.rs`)."""
@@ -46,7 +54,9 @@ class JsonForm:
 def rest_failure(failure: Failure, json_text: Callable[[str], str]) -> tuple[int, Headers, bytes]:
     """Status, headers and body of a call that failed (source: contract, "Errors"); `json_text` writes a string."""
     metadata = dict(failure.metadata)
-    error_id = metadata.pop(ERROR_ID_KEY)
+    error_id, error_code = metadata.pop(ERROR_ID_KEY), metadata.pop(ERROR_CODE_KEY, None)
+    status = HTTP_STATUSES[failure.code, error_id]
+    if status == UNAUTHORIZED:
+        metadata |= CHALLENGE
     headers = [(key.encode(), value.encode()) for key, value in metadata.items()]
-    body = f'{{"response":{{"status":"ERROR","error_id":"{error_id}","error":{json_text(failure.message)}}}}}'
-    return HTTP_STATUSES[failure.code, error_id], headers, body.encode()
+    return status, headers, error_body(error_id, error_code, json_text(failure.message)).encode()

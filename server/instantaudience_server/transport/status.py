@@ -13,11 +13,13 @@ from instantaudience_server.errors import AudienceError, Reason
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What a caller sees of a reason: over gRPC the code, over REST the HTTP status and `error_id`."""
+    """What a caller sees of a reason: over gRPC the code, over REST the HTTP status, `error_id`, and maybe
+    `error_code`."""
 
     grpc_code: int
     http_status: int
     error_id: str
+    error_code: str | None = None
 
 
 ROWS: dict[Reason, Row] = {
@@ -25,13 +27,14 @@ ROWS: dict[Reason, Row] = {
     Reason.NOT_FOUND: Row(code_pb2.NOT_FOUND, 404, "SYNTAX"),
     Reason.NO_SUCH_METHOD: Row(code_pb2.UNIMPLEMENTED, 404, "SYNTAX"),
     Reason.NOAUTH: Row(code_pb2.UNAUTHENTICATED, 401, "NOAUTH"),
+    Reason.INVALID_LOGIN: Row(code_pb2.UNAUTHENTICATED, 401, "NOAUTH", "INVALID_LOGIN"),
     Reason.NOAUTH_DISABLED: Row(code_pb2.UNAUTHENTICATED, 401, "NOAUTH_DISABLED"),
     Reason.UNAUTH: Row(code_pb2.PERMISSION_DENIED, 403, "UNAUTH"),
     Reason.INTEGRITY: Row(code_pb2.ALREADY_EXISTS, 409, "INTEGRITY"),
     Reason.CHANGED_MEANWHILE: Row(code_pb2.ABORTED, 409, "INTEGRITY"),
     Reason.IN_USE: Row(code_pb2.FAILED_PRECONDITION, 409, "INTEGRITY"),
     Reason.LIMIT: Row(code_pb2.RESOURCE_EXHAUSTED, 413, "LIMIT"),
-    Reason.RATE_LIMIT_EXCEEDED: Row(code_pb2.RESOURCE_EXHAUSTED, 429, "RATE_LIMIT_EXCEEDED"),
+    Reason.RATE_LIMIT_EXCEEDED: Row(code_pb2.RESOURCE_EXHAUSTED, 429, "RATE_LIMIT_EXCEEDED", "RATE_EXCEEDED"),
     Reason.UNAVAILABLE: Row(code_pb2.UNAVAILABLE, 503, "SYSTEM"),
     Reason.INTERNAL: Row(code_pb2.INTERNAL, 500, "SYSTEM"),
 }
@@ -41,6 +44,13 @@ HTTP_STATUSES = {(row.grpc_code, row.error_id): row.http_status for row in ROWS.
 
 ERROR_ID_KEY = "error-id"
 """Trailing metadata of every failed call: the row's `error_id`. The gateway takes it out of REST answers."""
+
+ERROR_CODE_KEY = "error-code"
+"""Trailing metadata of failed calls whose row has an `error_code`. The gateway takes it out of REST answers, too."""
+
+UNAUTHORIZED = 401
+CHALLENGE = {"www-authenticate": "Bearer"}
+"""Header of every REST answer that asks for a token (RFC 9110, section 11.6.1)."""
 
 START_KEY = "x-request-start"
 """The gateway says here when a call came in; see `Call.waited_seconds`."""
@@ -53,6 +63,13 @@ STATUS_DETAILS_KEY = "grpc-status-details-bin"
 ERROR_DOMAIN = "instantaudience"
 """The `domain` of every `google.rpc.ErrorInfo`."""
 DEFECT_TEXT = "internal error"
+
+
+def error_body(error_id: str, error_code: str | None, text: str) -> str:
+    """The JSON of a REST error; `text` is JSON already (source: contract, "Errors"; contract-neighbours,
+    "error_code")."""
+    code = "" if error_code is None else f'"error_code":"{error_code}",'
+    return f'{{"response":{{"status":"ERROR","error_id":"{error_id}",{code}"error":{text}}}}}'
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,6 +104,8 @@ def _describe(error: AudienceError) -> Failure:
     info = error_details_pb2.ErrorInfo(reason=row.error_id, domain=ERROR_DOMAIN, metadata=error.metadata)
     status.details.add().Pack(info)
     metadata = [(ERROR_ID_KEY, row.error_id)]
+    if row.error_code is not None:
+        metadata.append((ERROR_CODE_KEY, row.error_code))
     if error.retry_after_seconds is not None:
         retry = error_details_pb2.RetryInfo()
         retry.retry_delay.FromSeconds(error.retry_after_seconds)

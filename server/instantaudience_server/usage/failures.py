@@ -8,6 +8,7 @@ FAILURES = {
     Reason.NOT_FOUND: CallFailure.NOT_FOUND,
     Reason.NO_SUCH_METHOD: CallFailure.NOT_FOUND,
     Reason.NOAUTH: CallFailure.NOAUTH,
+    Reason.INVALID_LOGIN: CallFailure.NOAUTH,
     Reason.NOAUTH_DISABLED: CallFailure.NOAUTH,
     Reason.UNAUTH: CallFailure.UNAUTH,
     Reason.INTEGRITY: CallFailure.INTEGRITY,

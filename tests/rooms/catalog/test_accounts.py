@@ -64,7 +64,7 @@ class TestChangePassword:
         token = await worker.sign_in()
         await demo.change(user_id=user_id, current=PASSWORDS["demo"])
         await refused(worker.verify(token), Reason.NOAUTH)
-        await refused(worker.sign_in(), Reason.NOAUTH)
+        await refused(worker.sign_in(), Reason.INVALID_LOGIN)
         assert (await worker.verify(await worker.sign_in("demo", NEW))).account.id == DEMO
 
     async def test_others_are_left_alone(self, worker: AccountWorker, demo: Calls) -> None:

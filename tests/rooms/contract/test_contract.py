@@ -164,7 +164,7 @@ async def test_what_the_server_is_told(client: httpx.AsyncClient, upstream: Upst
     assert not [
         name for name in call.metadata if name.startswith(("grpc-", "x-envoy-original")) or name.endswith("-bin")
     ]
-    assert answer.headers["x-request-id"] == call.metadata["x-request-id"] != "mine"
+    assert answer.headers["x-request-id"] == call.metadata["x-request-id"] == "mine"
     assert {"content-type", "content-length", "date", "x-request-id"} == set(answer.headers)
 
 

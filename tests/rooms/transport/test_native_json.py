@@ -81,7 +81,10 @@ def headers(*more: tuple[bytes, bytes], path: str = PATH) -> Headers:
 
 def assert_refused(answer: Answer, status: int, error_id: str, text: str) -> None:
     assert (answer.http_status, answer.headers["content-type"]) == (status, "application/json")
-    assert json.loads(answer.data) == {"response": {"status": "ERROR", "error_id": error_id, "error": text}}
+    expected = {"status": "ERROR", "error_id": error_id, "error": text}
+    assert json.loads(answer.data) == {
+        "response": expected | ({"error_code": "RATE_EXCEEDED"} if status == 429 else {})
+    }
     assert not answer.trailers
 
 
@@ -123,7 +126,7 @@ async def test_failures(peer: Peer) -> None:
     for why, status, error_id, more in [
         ("UNAVAILABLE", 503, "SYSTEM", {"retry-after": "7"}),
         ("RATE_LIMIT_EXCEEDED", 429, "RATE_LIMIT_EXCEEDED", {"retry-after": "7", "x-ratelimit-code": "429"}),
-        ("NOAUTH_DISABLED", 401, "NOAUTH_DISABLED", {"retry-after": "7"}),
+        ("NOAUTH_DISABLED", 401, "NOAUTH_DISABLED", {"retry-after": "7", "www-authenticate": "Bearer"}),
         ("CHANGED_MEANWHILE", 409, "INTEGRITY", {"retry-after": "7"}),
     ]:
         answer = await peer.call(headers(), b'{"rt_segment":[{"user_id":"%b"}]}' % why.encode())

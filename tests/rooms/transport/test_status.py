@@ -11,6 +11,7 @@ from instantaudience_server.transport.status import ROWS, Failure, describe
 TABLE = [
     (Reason.SYNTAX, "INVALID_ARGUMENT", 400, "SYNTAX"),
     (Reason.NOAUTH, "UNAUTHENTICATED", 401, "NOAUTH"),
+    (Reason.INVALID_LOGIN, "UNAUTHENTICATED", 401, "NOAUTH"),
     (Reason.NOAUTH_DISABLED, "UNAUTHENTICATED", 401, "NOAUTH_DISABLED"),
     (Reason.UNAUTH, "PERMISSION_DENIED", 403, "UNAUTH"),
     (Reason.NOT_FOUND, "NOT_FOUND", 404, "SYNTAX"),
@@ -52,6 +53,15 @@ def test_a_reason_has_the_contracts_row(reason: Reason, grpc_code: str, http_sta
     assert error_id in PUBLIC
 
 
+def test_two_reasons_have_a_code_beside_their_id() -> None:
+    codes = {Reason.INVALID_LOGIN: "INVALID_LOGIN", Reason.RATE_LIMIT_EXCEEDED: "RATE_EXCEEDED"}
+    for reason, row in ROWS.items():
+        assert row.error_code == codes.get(reason)
+        expected = {"error-code": row.error_code} if row.error_code else {}
+        metadata = dict(describe(AudienceError(reason, "text")).metadata)
+        assert {key: value for key, value in metadata.items() if key == "error-code"} == expected
+
+
 def test_every_reason_has_a_row_and_every_public_reason_is_used() -> None:
     assert set(ROWS) == set(Reason) == {row[0] for row in TABLE}
     assert {row.error_id for row in ROWS.values()} == PUBLIC
@@ -75,6 +85,7 @@ def test_a_rate_limit_says_which_and_how_long() -> None:
     assert [violation.description for violation in unpacked["QuotaFailure"].violations] == ["too often"]
     assert failure.metadata == (
         ("error-id", "RATE_LIMIT_EXCEEDED"),
+        ("error-code", "RATE_EXCEEDED"),
         ("retry-after", "300"),
         ("x-ratelimit-code", "429"),
     )

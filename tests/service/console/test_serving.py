@@ -115,6 +115,17 @@ async def test_a_slash_more_leads_to_the_page(http: httpx.AsyncClient) -> None:
     assert (answer.url.path, answer.content) == ("/console", content("index.html"))
 
 
+async def test_a_browser_is_led_to_the_page(http: httpx.AsyncClient) -> None:
+    """Others find nothing there."""
+    accepts = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    answer = await http.get("/?x=1", headers=accepts, follow_redirects=True)
+    assert [earlier.status_code for earlier in answer.history] == [302]
+    assert answer.history[0].headers["vary"] == "accept"
+    assert (answer.url.path, answer.content) == ("/console", content("index.html"))
+    assert_http_error(await http.get("/"), 404, "SYNTAX")
+    assert_http_error(await http.post("/", headers=accepts, content="{}"), 404, "SYNTAX")
+
+
 async def test_parameters_of_the_page_do_not_matter(http: httpx.AsyncClient) -> None:
     answer = await http.get("/console?member=1&access_token=x")
     assert answer.content == content("index.html")

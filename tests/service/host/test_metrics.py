@@ -103,7 +103,7 @@ async def test_sign_ins_are_counted_by_their_result(measured: Service) -> None:
     ):
         assert (await on_a_new_connection(measured, "POST", "/auth", json=body)).status_code == status
     after = await scrape(measured)
-    for result, count in (("OK", 1), ("NOAUTH", 2)):
+    for result, count in (("OK", 1), ("INVALID_LOGIN", 2)):
         assert after.total("sign_ins_total", result=result) - before.total("sign_ins_total", result=result) == count
 
 

@@ -20,10 +20,12 @@ from instantaudience_server.catalog.service import CatalogService
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.passwords.hashing import Passwords
 from instantaudience_server.quotas import Quotas
+from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.store.catalog_interface import Kind
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.quota_store import ClusterQuotaStore
+from instantaudience_server.store.segment_size_store import ClusterSegmentSizeStore
 from support.callers import caller, quick_hash
 from support.clocks import FakeClock
 from support.clusters import seconds_from_now
@@ -45,7 +47,8 @@ class CatalogWorker:
         self.editor = CatalogEditor(self.store, self.feed, clock)
         self.quotas = Quotas(ClusterQuotaStore(cluster, secrets.token_hex()))
         accounts = AccountService(self.editor, self.store, passwords)
-        self.service = CatalogService(self.store, self.feed, self.editor, accounts, self.quotas)
+        self.sizes = SegmentSizes(ClusterSegmentSizeStore(cluster), clock)
+        self.service = CatalogService(self.store, self.feed, self.editor, accounts, self.quotas, self.sizes)
         self.importing = ImportService(self.store, self.feed, passwords, clock)
 
     async def call(self, rpc: str, username: str = "admin", **fields: Any) -> Any:
@@ -94,6 +97,7 @@ async def catalog_worker(cluster: Cluster, clock: FakeClock, passwords: Password
     worker = CatalogWorker(cluster, clock, passwords)
     await worker.feed.load()
     yield worker
+    await worker.sizes.close()
     await worker.quotas.close()
 
 

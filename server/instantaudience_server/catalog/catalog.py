@@ -37,7 +37,8 @@ class Member:
     """A company that uses the service.
 
     `segment_access` are the IDs of the members whose segments it may use, its own included. `external_member_id` says
-    whose external IDs the member's user IDs are; None when they are the platform's own.
+    whose external IDs the member's user IDs are; None when they are the platform's own. Memberships last
+    `longest_expiration_minutes` at most; 0 when there is no bound.
     """
 
     id: int
@@ -47,6 +48,7 @@ class Member:
     external_member_id: int | None
     limits: Limits
     batch: BatchSettings = DEFAULTS
+    longest_expiration_minutes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +65,17 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A set of users that a member owns; `code` is None where the owner gave none."""
+    """A set of users that a member owns; `code` is None where the owner gave none.
+
+    Memberships whose block does not say last for `expire_minutes` (0: for ever); None where the segment does not say
+    either.
+    """
 
     id: int
     member_id: int
     code: str | None
     active: bool
+    expire_minutes: int | None = None
 
 
 class SegmentPage(NamedTuple):
@@ -209,7 +216,9 @@ def _decoded(records: Iterable[bytes]) -> list[pb.Segment]:
 
 
 def _segment(message: pb.Segment) -> Segment:
-    return Segment(message.id, message.member_id, message.code or None, message.state != pb.SEGMENT_STATE_INACTIVE)
+    active = message.state != pb.SEGMENT_STATE_INACTIVE
+    expire_minutes = message.expire_minutes if message.HasField("expire_minutes") else None
+    return Segment(message.id, message.member_id, message.code or None, active, expire_minutes)
 
 
 def _account(message: pb.User) -> Account:
@@ -231,4 +240,5 @@ def _member(message: pb.Member) -> Member:
         external,
         Limits(**{field.name: value for field, value in message.limits.ListFields()}),
         settings_of(message.batch) if message.HasField("batch") else DEFAULTS,
+        message.longest_expiration_minutes,
     )

@@ -14,6 +14,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    JsonValue,
     StrictBool,
     StrictInt,
     StrictStr,
@@ -22,7 +23,7 @@ from pydantic import (
     model_validator,
 )
 
-from instantaudience_server.catalog import rules
+from instantaudience_server.catalog import original_fields, rules
 from instantaudience_server.catalog.batch_settings import BatchField
 from instantaudience_server.catalog.records import Object, unique_name
 from instantaudience_server.catalog.yaml_lists import ListEntry, YamlError, read_lists
@@ -96,6 +97,7 @@ class MemberEntry(_Entry):
     id: Id
     name: StrictStr
     default_expiration: Int32 = 0
+    longest_expiration_minutes: Int32 = 0
     segment_access: list[Id] = []
     use_external_uids: StrictBool = False
     external_member_uid: Int32 | None = None
@@ -147,7 +149,8 @@ class SegmentEntry(_Entry):
     short_name: StrictStr = ""
     description: StrictStr = ""
     state: Literal["active", "inactive"] = "active"
-    expire_minutes: Int32 = 0
+    expire_minutes: Int32 | None = None
+    original_fields: dict[str, JsonValue] = {}
 
     def message(self) -> pb.Segment:
         """The segment."""
@@ -159,6 +162,7 @@ class SegmentEntry(_Entry):
             description=self.description,
             state=pb.SEGMENT_STATE_ACTIVE if self.state == "active" else pb.SEGMENT_STATE_INACTIVE,
             expire_minutes=self.expire_minutes,
+            original_fields=self.original_fields,
         )
 
 
@@ -284,8 +288,10 @@ def _first_line(error: ValidationError) -> str:
     return f"{place + ': ' if place else ''}{first['msg'].removeprefix('Value error, ')}"
 
 
-OUTPUT_ONLY = ("etag", "last_modified", "token_generation")
+OUTPUT_ONLY = ("etag", "last_modified", "token_generation", "estimated_users")
 """Fields that the service alone sets."""
+_PLAIN_KEY = re.compile("[a-z]+(_[a-z]+)+|code|id|limits|name|role|state|username")
+"""Keys that YAML takes for nothing but text."""
 _NOT_PRINTABLE = re.compile(r"[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 
 
@@ -301,6 +307,8 @@ def _fields(message: Message) -> dict[str, Any]:
             fields[name] = _fields(fields[name])
     if "fields" in fields:
         fields["fields"] = [pb.BatchField.Name(each).removeprefix(_BATCH_FIELD) for each in fields["fields"]]
+    if "original_fields" in fields:
+        fields["original_fields"] = original_fields.as_json(fields["original_fields"])
     if fields.pop("deactivated", False):
         fields["active"] = False
     if fields.pop("role", None) == pb.ROLE_ADMIN:
@@ -310,13 +318,17 @@ def _fields(message: Message) -> dict[str, Any]:
     return fields
 
 
+def _key(name: str) -> str:
+    return name if _PLAIN_KEY.fullmatch(name) else _flow(name)
+
+
 def _flow(value: Any) -> str:
     """YAML in flow style. JSON's strings are YAML's, but for some characters that YAML wants escaped."""
     if isinstance(value, dict):
-        return f"{{{', '.join(f'{key}: {_flow(each)}' for key, each in value.items())}}}"
+        return f"{{{', '.join(f'{_key(key)}: {_flow(each)}' for key, each in value.items())}}}"
     if isinstance(value, str):
         text = json.dumps(value, ensure_ascii=False)
         return _NOT_PRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
-    if isinstance(value, bool | int):
+    if isinstance(value, bool | int | float) or value is None:
         return json.dumps(value)
     return f"[{', '.join(map(_flow, value))}]"

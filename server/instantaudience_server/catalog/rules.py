@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from instantaudience.v1 import catalog_pb2 as pb
 
-from instantaudience_server.catalog import batch_settings
+from instantaudience_server.catalog import batch_settings, original_fields
 from instantaudience_server.catalog.records import Object, kind_of
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.settings import BODY_LIMIT_BYTES
@@ -81,6 +81,7 @@ RULES: dict[Kind, tuple[Rule, ...]] = {
         _ID,
         _long("name", 1, 255),
         _between("default_expiration", 0, 2**31 - 1),
+        _between("longest_expiration_minutes", 0, 2**31 - 1),
         Rule(
             "segment_access",
             lambda member: _are_ids(member.segment_access),
@@ -114,6 +115,16 @@ RULES: dict[Kind, tuple[Rule, ...]] = {
             "SEGMENT_STATE_ACTIVE or SEGMENT_STATE_INACTIVE",
         ),
         _between("expire_minutes", 0, 2**31 - 1),
+        Rule(
+            "original_fields",
+            lambda segment: original_fields.NAMES.issuperset(segment.original_fields.fields),
+            f"must hold nothing but {', '.join(sorted(original_fields.NAMES))}",
+        ),
+        Rule(
+            "original_fields",
+            lambda segment: original_fields.are_short(segment.original_fields),
+            f"must be JSON of at most {original_fields.MOST_BYTES} bytes",
+        ),
     ),
 }
 """Checked in this order; the first that does not hold is told."""
@@ -168,13 +179,16 @@ def complete(message: New) -> New:
     elif isinstance(completed, pb.Segment):
         completed.state = completed.state or pb.SEGMENT_STATE_ACTIVE
         completed.ClearField("last_modified")
+        completed.ClearField("estimated_users")
     tidy(completed)
     return completed
 
 
 def tidy(message: Object) -> None:
-    """Let what means the same be the same: no limits and no settings that say nothing."""
+    """Let what means the same be the same: no limits, settings or original fields that say nothing."""
     if isinstance(message, pb.Member):
         for name in ("limits", "batch"):
             if not getattr(message, name).ListFields():
                 message.ClearField(name)
+    if isinstance(message, pb.Segment) and not message.original_fields.fields:
+        message.ClearField("original_fields")

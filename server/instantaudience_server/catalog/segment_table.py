@@ -4,6 +4,7 @@ A table is built in two steps, because adding rows to indices one by one takes t
 times, then `index`; from then on everything else.
 """
 
+import re
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -20,6 +21,7 @@ _OTHER_INDICES = (
     "CREATE INDEX by_code ON segments (code, member_id) WHERE code IS NOT NULL",
 )
 _INSERT = "INSERT INTO segments VALUES (?, ?, ?, ?, ?)"
+_is_id = re.compile(r"[1-9][0-9]{0,9}").fullmatch
 _OLDER_COPIES = "rowid NOT IN (SELECT max(rowid) FROM segments GROUP BY id)"
 
 
@@ -107,7 +109,7 @@ class SegmentTable:
 class Condition:
     """Which segments are meant: those that fit everything given.
 
-    `search` is held by the code or the name, whatever the case.
+    `search` is held by the code or the name, whatever the case, or is the ID.
     """
 
     def __init__(
@@ -130,8 +132,8 @@ class Condition:
             terms.append("code = ?")
             self.values.append(code)
         if search:
-            terms.append("instr(text, ?)")
-            self.values.append(search.casefold())
+            terms.append("(instr(text, ?) OR id = ?)")
+            self.values += [search.casefold(), int(search) if _is_id(search) else 0]
         self.terms = " AND ".join(terms)
         """An SQL condition; its values are `values`."""
         self.source = f"FROM segments INDEXED BY {index} WHERE {self.terms}"

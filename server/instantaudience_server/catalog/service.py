@@ -15,6 +15,7 @@ from instantaudience_server.catalog.paging import page_of
 from instantaudience_server.catalog.update_masks import edit_of
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.quotas import Quotas
+from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.store.catalog_interface import CatalogStore, Kind
 
 
@@ -35,12 +36,14 @@ class CatalogService:
         editor: CatalogEditor,
         accounts: AccountService,
         quotas: Quotas,
+        sizes: SegmentSizes,
     ) -> None:
         self._store = store
         self._feed = feed
         self._editor = editor
         self._accounts = accounts
         self._quotas = quotas
+        self._sizes = sizes
 
     @property
     def _catalog(self) -> Catalog:
@@ -155,9 +158,17 @@ class CatalogService:
     async def get_segment(
         self, request: pb.GetSegmentRequest, caller: Caller, deadline: float
     ) -> pb.GetSegmentResponse:
-        """Read a segment; counts as a `GET` (contract, "Limits")."""
+        """Read a segment, by its ID or by its code; counts as a `GET` (contract, "Limits")."""
+        if request.id and request.code:
+            raise AudienceError(Reason.SYNTAX, "'id' and 'code' cannot be used together", field="code")
         await self._quotas.ask_gets(caller.member, "segment", 1, deadline)
-        return pb.GetSegmentResponse(segment=await self._segment(request.id, caller, deadline))
+        segment_id = request.id
+        if request.code:
+            segment_id = await self._segment_id(request.member_id or caller.member.id, request.code, caller, deadline)
+        segment = await self._segment(segment_id, caller, deadline)
+        if request.with_estimated_users:
+            await self._tell_sizes([segment], deadline)
+        return pb.GetSegmentResponse(segment=segment)
 
     async def list_segments(
         self, request: pb.ListSegmentsRequest, caller: Caller, deadline: float
@@ -174,7 +185,10 @@ class CatalogService:
             member_id=member_id or None, search=request.search, after_id=page.after_id, limit=page.size + 1
         )
         token = page.next_token([segment.id for segment in found])
-        return pb.ListSegmentsResponse(segments=found[: page.size], next_page_token=token)
+        segments = found[: page.size]
+        if request.with_estimated_users:
+            await self._tell_sizes(segments, deadline)
+        return pb.ListSegmentsResponse(segments=segments, next_page_token=token)
 
     async def update_segment(
         self, request: pb.UpdateSegmentRequest, caller: Caller, deadline: float
@@ -208,6 +222,22 @@ class CatalogService:
         segment: pb.Segment = await self._read(Kind.SEGMENT, segment_id, deadline)
         require_member(caller, segment.member_id)
         return segment
+
+    async def _segment_id(self, member_id: int, code: str, caller: Caller, deadline: float) -> int:
+        """The ID of a segment, which another worker may just have made."""
+        require_member(caller, member_id)
+        await self._feed.catch_up(deadline)
+        segment = self._catalog.segment_by_code(member_id, code)
+        if segment is None:
+            text = f"'code': member {member_id} has no segment with this code"
+            raise AudienceError(Reason.NOT_FOUND, text, field="code")
+        return segment.id
+
+    async def _tell_sizes(self, segments: Sequence[pb.Segment], deadline: float) -> None:
+        sizes = await self._sizes.estimates([segment.id for segment in segments], deadline)
+        for segment in segments:
+            if segment.id in sizes:
+                segment.estimated_users = sizes[segment.id]
 
     async def _update(self, source: records.Object, mask: Any, deadline: float) -> Any:
         _require_id(source.id)

@@ -9,8 +9,8 @@ import yaml
 # libyaml is some ten times as fast; a PyYAML built without it lacks the name.
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-MOST_DEPTH = 10
-"""How deep lists and mappings may lie in an entry."""
+MOST_DEPTH = 70
+"""How deep lists and mappings may lie in an entry: a segment's original fields are as deep as JSON may be."""
 SCALARS_KEPT = 1024
 _MAPPING_TAGS = (None, "!", "tag:yaml.org,2002:map")
 _SEQUENCE_TAGS = (None, "!", "tag:yaml.org,2002:seq")

@@ -1,5 +1,6 @@
 """The fields of the catalog's objects, as the commands' options name them (source: catalog.proto)."""
 
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -49,6 +50,17 @@ def text(value: str) -> str:
     return value
 
 
+def json_object(value: str) -> dict[str, Any]:
+    """An object in JSON."""
+    try:
+        read = json.loads(value)
+    except ValueError:
+        read = None
+    if not isinstance(read, dict):
+        raise click.BadParameter(f"'{value}' is no object in JSON")
+    return read
+
+
 @dataclass(frozen=True)
 class Field:
     """A field that an option sets. `path` is its path in the message; `words` are an enum's values, or a flag's."""
@@ -78,6 +90,8 @@ class Field:
         value = self.words[value] if self.words else value
         if isinstance(value, list):
             getattr(message, name).extend(value)
+        elif isinstance(value, dict):
+            getattr(message, name).update(value)
         else:
             setattr(message, name, value)
 
@@ -161,7 +175,8 @@ MEMBER = Noun(
     first=(Field("id", "The ID; without it, the next free one."),),
     fields=(
         Field("name", "Its name.", text),
-        Field("default_expiration", "Minutes that memberships last whose block does not say. 0: they never end."),
+        Field("default_expiration", "Minutes that memberships last where neither block nor segment says. 0: for ever."),
+        Field("longest_expiration_minutes", "Minutes that memberships last at most. 0: there is no bound."),
         Field("segment_access", "The other members whose segments it may use: IDs with commas between.", ids),
         Field("use_external_uids", "Whether its user IDs are external IDs.", words=YES_NO),
         Field("external_member_uid", "The member whose external IDs it uses; unset: its own."),
@@ -205,11 +220,12 @@ SEGMENT = Noun(
             "Whether it takes users.",
             words={"active": pb.SEGMENT_STATE_ACTIVE, "inactive": pb.SEGMENT_STATE_INACTIVE},
         ),
-        Field("expire_minutes", "A note of how long users are meant to stay, in minutes."),
+        Field("expire_minutes", "Minutes that memberships last whose block does not say. 0: they never end."),
+        Field("original_fields", "Fields of the original platform that are kept, as an object in JSON.", json_object),
     ),
     columns=("id", "member_id", "code", "short_name", "state", "expire_minutes", "last_modified"),
     filters=(
         Field("member_id", "Only segments of this member."),
-        Field("search", "Only segments whose code or name holds this text.", text),
+        Field("search", "Only segments whose code or name holds this text, or whose ID it is.", text),
     ),
 )

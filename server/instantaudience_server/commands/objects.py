@@ -174,6 +174,8 @@ def _cell(fields: Mapping[str, Any], path: str) -> object:
         return "yes" if value else "no"
     if isinstance(value, list):
         return ", ".join(map(str, value))
+    if isinstance(value, dict):
+        return json.dumps(value, ensure_ascii=False)
     if path in ("role", "state"):
         return str(value).rpartition("_")[2].lower()
     return value

@@ -268,23 +268,23 @@ class Reading:
                 continue
             segment = find_segment(self._catalog, self._member, block)
             if isinstance(segment, Segment):
-                last[segment.id] = (self._expiration(block), block.value)
+                expiration = rules.expiration_of(_expiration(block), segment, self._member)
+                last[segment.id] = (expiration, block.value)
             else:
                 self.warnings.skip_block(segment, user_index, index, block)
                 self._refusals.append(Refusal(segment, block))
         return blocks_of(valid, last)
-
-    def _expiration(self, block: pb.SegBlock) -> int:
-        expiration = block.expiration
-        if expiration or block.HasField("expiration"):
-            return expiration
-        return self._member.default_expiration_minutes
 
     def _change(self, key: bytes, changes: UserChanges) -> None:
         """Note a user's changes; where it stands in the request before, the later one wins."""
         earlier = self._changes.setdefault(key, changes)
         if earlier is not changes:
             self._changes[key] = _merged(earlier, changes)
+
+
+def _expiration(block: pb.SegBlock) -> int | None:
+    expiration = block.expiration
+    return expiration if expiration or block.HasField("expiration") else None
 
 
 def _merged(earlier: UserChanges, later: UserChanges) -> UserChanges:

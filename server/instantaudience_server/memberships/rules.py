@@ -6,12 +6,15 @@ they read each field once and make no objects.
 
 from instantaudience.v1 import audience_pb2 as pb
 
+from instantaudience_server.catalog.catalog import Member, Segment
 from instantaudience_server.memberships import identity
 
 OK = pb.WARNING_CODE_UNSPECIFIED
 
 LONGEST_EXPIRATION_MINUTES = 525_600_000
 """A thousand years; a longer lifetime is stored as never ending, because Redis cannot hold every int32 of minutes."""
+NEVER = 0
+"""As an expiration: the membership never ends."""
 LEAVE = -1
 """As an expiration: the user leaves the segment."""
 
@@ -60,3 +63,16 @@ def check_block(block: pb.SegBlock) -> pb.WarningCode:
     if block.expiration < LEAVE:
         return pb.WARNING_CODE_INVALID_EXPIRATION
     return OK
+
+
+def expiration_of(given: int | None, segment: Segment, member: Member) -> int:
+    """The expiration that counts when `member` puts a user into a segment: what the block gives, else what the segment
+    says, else the member's default, and no more than the member's longest (source: contract's neighbours, "Conventions
+    of all REST answers" and "Longest lifetime")."""
+    expiration = segment.expire_minutes if given is None else given
+    if expiration is None:
+        expiration = member.default_expiration_minutes
+    longest = member.longest_expiration_minutes
+    if longest and (expiration == NEVER or expiration > longest):
+        return longest
+    return expiration

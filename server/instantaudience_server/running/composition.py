@@ -136,7 +136,7 @@ async def open_worker(config: WorkerConfig) -> AsyncIterator[Worker]:
         methods = build_methods(memberships, tokens, health)
         accounts = AccountService(editor, catalog_store, passwords)
         methods += catalog_methods(
-            CatalogService(catalog_store, feed, editor, accounts, quotas),
+            CatalogService(catalog_store, feed, editor, accounts, quotas, sizes),
             ImportService(catalog_store, feed, passwords, clock),
         )
         methods += identity_methods(IdentityService(catalog, ClusterExternalIdStore(cluster), clock))

@@ -31,6 +31,7 @@ GOOD: dict[str, Any] = {
             "id": 1,
             "name": "One",
             "default_expiration": 60,
+            "longest_expiration_minutes": 90,
             "segment_access": [2],
             "use_external_uids": True,
             "external_member_uid": 2,
@@ -51,6 +52,7 @@ GOOD: dict[str, Any] = {
             "short_name": "Cars",
             "description": "Fond of cars",
             "expire_minutes": 30,
+            "original_fields": {"price": 1.5, "category": None, "querystring_mapping": {"No": [True, "x"]}},
         },
         {"id": 101, "member_id": 2, "code": "CARS", "state": "inactive"},
         {"id": 102, "member_id": 1},
@@ -70,6 +72,7 @@ def test_a_good_file(tmp_path: Path) -> None:
     catalog = catalog_of(entries)
     one, two = catalog.members[1], catalog.members[2]
     assert (one.name, one.default_expiration_minutes, one.segment_access) == ("One", 60, {1, 2})
+    assert (one.longest_expiration_minutes, two.longest_expiration_minutes) == (90, 0)
     assert (two.name, two.default_expiration_minutes, two.segment_access) == ("Two", 0, {2})
     assert (one.external_member_id, two.external_member_id) == (2, None)
     assert (one.limits, two.limits) == (Limits(1, 2, 3, 4, 5, 6), Limits())
@@ -83,6 +86,7 @@ def test_a_good_file(tmp_path: Path) -> None:
         pb.Segment(id=102, member_id=1),
         pb.Segment(id=103, member_id=1),
     ]
+    expected[0].original_fields.update(GOOD["segments"][0]["original_fields"])
     for segment in expected:
         segment.state = segment.state or pb.SEGMENT_STATE_ACTIVE
     assert entries.segments == expected
@@ -197,7 +201,7 @@ BROKEN = [
     ("members: [*nobody]", "there is no anchor 'nobody' before it"),
     ("members: [&loop [*loop]]", "there is no anchor 'loop' before it"),
     ("members: [{id: 1, name: 2020-99-99}]", "not YAML: month must be in 1..12"),
-    ("members: [" + "[" * 100, "this lies deeper than 10 levels"),
+    ("members: [" + "[" * 100, "this lies deeper than 70 levels"),
     ("members: []\n---\nmembers: []", "there is more than one document"),
 ]
 
@@ -240,12 +244,18 @@ def test_a_file_that_need_not_be_complete_may_name_other_members(tmp_path: Path)
 
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=50)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**31), 2**31) | st.just(1.5) | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=5,
+)
 OBJECTS = st.one_of(
     st.builds(
         pb.Member,
         id=st.integers(1, 2**31 - 1),
         name=TEXT,
         default_expiration=st.integers(0, 2**31 - 1),
+        longest_expiration_minutes=st.integers(0, 2**31 - 1),
         segment_access=st.lists(st.integers(1, 2**31 - 1), max_size=3),
         use_external_uids=st.just(True),
         external_member_uid=st.none() | st.integers(1, 2**31 - 1),
@@ -279,7 +289,8 @@ OBJECTS = st.one_of(
         short_name=TEXT,
         description=TEXT,
         state=st.sampled_from([pb.SEGMENT_STATE_ACTIVE, pb.SEGMENT_STATE_INACTIVE]),
-        expire_minutes=st.integers(0, 2**31 - 1),
+        expire_minutes=st.none() | st.integers(0, 2**31 - 1),
+        original_fields=st.none() | st.dictionaries(st.sampled_from(["price", "category"]), JSON, min_size=1),
         etag=TEXT,
     ),
 )

@@ -1,5 +1,6 @@
 """What members, users and segments must be like (catalog.proto)."""
 
+import math
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ MOST = 2**31 - 1
 UNCHECKED = {
     Kind.MEMBER: {"use_external_uids", "limits", "etag"},
     Kind.USER: {"deactivated", "token_generation", "etag"},
-    Kind.SEGMENT: {"last_modified", "etag"},
+    Kind.SEGMENT: {"last_modified", "etag", "estimated_users"},
 }
 """Fields that may hold anything, or that callers do not set."""
 MEMBER: dict[str, Any] = {"id": 1, "name": "Member"}
@@ -42,6 +43,11 @@ def refused(message: Object) -> AudienceError:
     return error.value
 
 
+ORIGINAL = (
+    *("advertiser_id", "category", "enable_rm_piggyback", "max_usersync_pixels", "object_type", "piggyback_pixels"),
+    *("price", "provider_id", "querystring_mapping", "querystring_mapping_key_value"),
+)
+
 GOOD = [
     member(),
     member(id=0),
@@ -56,6 +62,9 @@ GOOD = [
     user(username="Jürgen Müller"),
     segment(),
     segment(id=0, code="x", state=pb.SEGMENT_STATE_INACTIVE),
+    member(longest_expiration_minutes=MOST),
+    segment(expire_minutes=0),
+    segment(original_fields={"price": 1.5, "category": None, "querystring_mapping": {"a": [{}]}}),
     segment(code="ü" * 50, short_name="ü" * 255, description="ü" * 500, expire_minutes=MOST),
 ]
 
@@ -94,6 +103,9 @@ BAD: list[tuple[Object, str, str]] = [
     (segment(description="x" * 501), "description", "must have at most 500 characters"),
     (segment(state=pb.SEGMENT_STATE_UNSPECIFIED), "state", "must be SEGMENT_STATE_ACTIVE or SEGMENT_STATE_INACTIVE"),
     (segment(state=7), "state", "must be SEGMENT_STATE_ACTIVE or SEGMENT_STATE_INACTIVE"),
+    (member(longest_expiration_minutes=-1), "longest_expiration_minutes", "must be 0 to 2147483647"),
+    (segment(original_fields={"code": 1}), "original_fields", f"must hold nothing but {', '.join(ORIGINAL)}"),
+    (segment(original_fields={"price": math.inf}), "original_fields", "must be JSON of at most 4096 bytes"),
     (segment(expire_minutes=-1), "expire_minutes", "must be 0 to 2147483647"),
 ]
 
@@ -198,3 +210,10 @@ def test_which_members_are_named() -> None:
     assert references(named) == {("segment_access", 2), ("segment_access", 3), ("external_member_uid", 3)}
     assert references(member(use_external_uids=True, external_member_uid=1)) == set()
     assert references(user()) == references(segment()) == set()
+
+
+def test_original_fields_have_4096_bytes_together() -> None:
+    fields = {"category": "é" * 2034, "price": 1234}
+    check(segment(original_fields=fields))
+    error = refused(segment(original_fields=fields | {"price": 12345}))
+    assert error.message == "'original_fields' must be JSON of at most 4096 bytes"

@@ -1,13 +1,17 @@
 """Reading the catalog, and who may do what (catalog.proto, CatalogService), on a real cluster."""
 
 import asyncio
+import copy
 from typing import Any
 
 import pytest
 from instantaudience.v1 import catalog_pb2 as pb
+from instantaudience_server import segment_sizes
 from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.store.interface import NEVER, Alike
 from support.catalogs import OTHER, OWN, PASSWORD, CatalogWorker, another, mask, new_segment, page_of, worker
-from support.clusters import seconds_from_now
+from support.clocks import FakeClock
+from support.clusters import eventually, seconds_from_now
 
 __all__ = ["another", "worker"]
 """Fixtures that are imported."""
@@ -26,6 +30,39 @@ class TestReading:
         assert list((await another.call("ListMembers")).members)[-1] == member
         user = (await worker.call("CreateUser", user={"username": "x", "member_id": OWN}, password=PASSWORD)).user
         assert list((await another.call("ListUsers", member_id=OWN)).users)[-1] == user
+
+    async def test_a_segment_by_its_code(self, worker: CatalogWorker, another: CatalogWorker) -> None:
+        segment = await new_segment(worker, code="Fans")
+        await new_segment(worker, OTHER, code="Fans")
+        for fields in ({}, {"member_id": OWN}):
+            assert (await another.call("GetSegment", "own", code="Fans", **fields)).segment == segment
+        assert (await another.call("GetSegment", member_id=OWN, code="Fans")).segment == segment
+        for fields, reason in (
+            ({"code": "fans"}, Reason.NOT_FOUND),
+            ({"code": "Fans", "member_id": OTHER}, Reason.UNAUTH),
+            ({"code": "Fans", "id": segment.id}, Reason.SYNTAX),
+        ):
+            assert (await another.refusal("GetSegment", "own", **fields)).reason is reason
+
+    async def test_sizes_where_they_are_asked_for(self, worker: CatalogWorker, clock: FakeClock) -> None:
+        clock.ms = FakeClock.real().ms  # the cluster's, which does not keep the sizes of years ago
+        segment = await new_segment(worker, code="c", estimated_users=7)
+        assert not segment.HasField("estimated_users")
+        worker.sizes.note([Alike([b"m:p:1", b"m:p:2"], {NEVER: {segment.id: 0}})])
+        asked = {"with_estimated_users": True}
+        expected = copy.deepcopy(segment)
+        expected.estimated_users = 2
+
+        async def are_told() -> None:
+            assert (await worker.call("GetSegment", id=segment.id, **asked)).segment == expected
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(segment_sizes, "FRESH_SECONDS", 0)
+            await eventually(are_told)
+        assert list((await worker.call("ListSegments", **asked)).segments) == [expected]
+        assert list((await worker.call("ListSegments")).segments) == [segment]
+        refused = await worker.refusal("UpdateSegment", segment={"id": segment.id}, update_mask=mask("estimated_users"))
+        assert refused.reason is Reason.SYNTAX
 
     async def test_pages_in_the_order_of_ids(self, worker: CatalogWorker) -> None:
         for object_id in (7, 3, 2**31 - 1, 5, 4):
@@ -57,6 +94,7 @@ class TestReading:
             ("ListSegments", {"search": "FANS"}, [[1], [2]]),
             ("ListSegments", {"search": "fans", "member_id": OTHER}, [[2]]),
             ("ListSegments", {"search": "nobody"}, [[]]),
+            ("ListSegments", {"search": "3"}, [[3]]),
         ],
     )
     async def test_what_lists_hold(self, worker: CatalogWorker, rpc: str, fields: Any, pages: Any) -> None:

@@ -248,6 +248,43 @@ def test_when_a_membership_ends(username: str, expiration: int | None, end: int)
     assert read({"rt_segment": [sent]}, username).memberships == {("idfa", UUID): {segment_id: (0, end)}}
 
 
+@pytest.mark.parametrize(
+    ("default", "longest", "of_segment", "sent", "minutes"),
+    [
+        (60, 0, None, None, 60),
+        (60, 0, 5, None, 5),
+        (60, 0, 0, None, None),  # None: for ever
+        (60, 0, 5, 7, 7),
+        (0, 0, 5, 0, None),
+        (60, 30, None, None, 30),
+        (20, 30, None, None, 20),
+        (0, 30, None, None, 30),
+        (60, 30, 0, None, 30),
+        (60, 30, 5, None, 5),
+        (60, 30, 5, 30, 30),
+        (60, 30, 5, 31, 30),
+        (60, 30, 5, 0, 30),
+        (60, 30, 5, 2**31 - 1, 30),
+        (60, 2**31 - 1, 5, 0, None),  # a thousand years are for ever
+        (60, 30, 5, -1, -1),
+    ],
+)
+async def test_how_long_a_membership_lasts(
+    default: int, longest: int, of_segment: int | None, sent: int | None, minutes: int | None
+) -> None:
+    """What the block says, else the segment, else the member; and the member's longest at most. Blocks that are known
+    already last as long."""
+    catalog = demo_catalog()
+    member = pb_catalog.Member(id=123, default_expiration=default, longest_expiration_minutes=longest)
+    segment = pb_catalog.Segment(id=12, member_id=123, expire_minutes=of_segment)
+    catalog.put([Record(Kind.MEMBER, member.SerializeToString()), Record(Kind.SEGMENT, segment.SerializeToString())])
+    end = NEVER if minutes is None else REMOVE if minutes == -1 else NOW_MS + minutes * 60_000
+    async with reading(catalog) as reader:
+        for _ in range(2):
+            answer = await reader.read({"rt_segment": [user("1", {"seg_id": 12, "expiration": sent})]})
+            assert answer.memberships == {("", "1"): {12: (0, end)}}
+
+
 @pytest.mark.parametrize(("sent", "value"), [(None, 0), (0, 0), (-(2**31), -(2**31)), (2**31 - 1, 2**31 - 1)])
 def test_the_value_of_a_membership(sent: int | None, value: int) -> None:
     answer = read({"rt_segment": [user("1", {"seg_id": 12, "value": sent})]})

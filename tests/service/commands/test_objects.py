@@ -40,13 +40,23 @@ async def statuses(service: Service, username: str, *passwords: str) -> list[int
 
 async def test_a_member_from_its_beginning_to_its_end(run: Any, done: Any, admin: dict[str, str]) -> None:
     words = ("--id", "801", "--default-expiration", "60", "--segment-access", "123,1661", "--use-external-uids", "yes")
-    words += ("--external-member-uid", "958", "--posts-per-second", "5", "--body-bytes", "1000")
+    words += (
+        "--longest-expiration-minutes",
+        "90",
+        "--external-member-uid",
+        "958",
+        "--posts-per-second",
+        "5",
+        "--body-bytes",
+        "1000",
+    )
     member = await done("member", "add", "--name", "[b]é", *words)
     etag = member.pop("etag")
     assert member == {
         "id": 801,
         "name": "[b]é",
         "default_expiration": 60,
+        "longest_expiration_minutes": 90,
         "segment_access": [123, 1661],
         "use_external_uids": True,
         "external_member_uid": 958,
@@ -59,6 +69,7 @@ async def test_a_member_from_its_beginning_to_its_end(run: Any, done: Any, admin
         "id": "801",
         "name": "[b]é",
         "default_expiration": "60",
+        "longest_expiration_minutes": "90",
         "segment_access": "123, 1661",
         "use_external_uids": "yes",
         "external_member_uid": "958",
@@ -172,6 +183,7 @@ def _read_until(terminal: int, end: bytes) -> None:
 
 async def test_a_segment_from_its_beginning_to_its_end(run: Any, done: Any, admin: dict[str, str]) -> None:
     words = ("--code", "[i]", "--short-name", "Sports; all", "--description", "x", "--expire-minutes", "5")
+    words += ("--original-fields", '{"price": 1.5}')
     segment = await done("segment", "add", "--member-id", "777", *words)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", segment["last_modified"])
     assert {name: value for name, value in segment.items() if name not in ("id", "etag", "last_modified")} == {
@@ -181,6 +193,7 @@ async def test_a_segment_from_its_beginning_to_its_end(run: Any, done: Any, admi
         "description": "x",
         "state": "SEGMENT_STATE_ACTIVE",
         "expire_minutes": 5,
+        "original_fields": {"price": 1.5},
     }
     segment_id = str(segment["id"])
     assert await done("segment", "list", "--member-id", "777", "--search", "SPORTS;") == [segment]
@@ -188,7 +201,10 @@ async def test_a_segment_from_its_beginning_to_its_end(run: Any, done: Any, admi
     assert len(await done("segment", "list", "--limit", "2")) == 2
     ended = await run("segment", "list", "--search", "sports;", env=admin | {"COLUMNS": "200"})
     assert re.search(rf"{segment_id} +│ +777 +│ \[i\] +│ Sports; all +│ active +│ +5 ", ended.output)
-    segment = await done("segment", "set", segment_id, "--state", "inactive", "--unset", "code")
+    segment = await done(
+        "segment", "set", segment_id, "--state", "inactive", "--unset", "code", "--unset", "expire_minutes"
+    )
+    assert "expire_minutes" not in segment
     assert (segment["state"], segment.get("code"), segment["short_name"]) == (
         "SEGMENT_STATE_INACTIVE",
         None,

@@ -2,6 +2,7 @@ import datetime
 
 from google.api import annotations_pb2 as _annotations_pb2
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
+from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -48,7 +49,7 @@ SEGMENT_STATE_ACTIVE: SegmentState
 SEGMENT_STATE_INACTIVE: SegmentState
 
 class Member(_message.Message):
-    __slots__ = ("id", "name", "default_expiration", "segment_access", "use_external_uids", "external_member_uid", "limits", "etag", "batch")
+    __slots__ = ("id", "name", "default_expiration", "segment_access", "use_external_uids", "external_member_uid", "limits", "etag", "longest_expiration_minutes", "batch")
     ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     DEFAULT_EXPIRATION_FIELD_NUMBER: _ClassVar[int]
@@ -57,6 +58,7 @@ class Member(_message.Message):
     EXTERNAL_MEMBER_UID_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     ETAG_FIELD_NUMBER: _ClassVar[int]
+    LONGEST_EXPIRATION_MINUTES_FIELD_NUMBER: _ClassVar[int]
     BATCH_FIELD_NUMBER: _ClassVar[int]
     id: int
     name: str
@@ -66,8 +68,9 @@ class Member(_message.Message):
     external_member_uid: int
     limits: Limits
     etag: str
+    longest_expiration_minutes: int
     batch: BatchSettings
-    def __init__(self, id: _Optional[int] = ..., name: _Optional[str] = ..., default_expiration: _Optional[int] = ..., segment_access: _Optional[_Iterable[int]] = ..., use_external_uids: _Optional[bool] = ..., external_member_uid: _Optional[int] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., etag: _Optional[str] = ..., batch: _Optional[_Union[BatchSettings, _Mapping]] = ...) -> None: ...
+    def __init__(self, id: _Optional[int] = ..., name: _Optional[str] = ..., default_expiration: _Optional[int] = ..., segment_access: _Optional[_Iterable[int]] = ..., use_external_uids: _Optional[bool] = ..., external_member_uid: _Optional[int] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., etag: _Optional[str] = ..., longest_expiration_minutes: _Optional[int] = ..., batch: _Optional[_Union[BatchSettings, _Mapping]] = ...) -> None: ...
 
 class BatchSettings(_message.Message):
     __slots__ = ("user_separator", "segment_separator", "field_separator", "removal_separator", "domain_separator", "fields", "file_bytes", "segments_per_line", "waiting_jobs", "uploads_at_once", "upload_minutes", "bytes_per_hour", "bytes_per_day", "lines_per_hour", "lines_per_day", "num_invalid_before_error", "error_lines", "batch_job_as_list")
@@ -144,7 +147,7 @@ class User(_message.Message):
     def __init__(self, id: _Optional[int] = ..., username: _Optional[str] = ..., member_id: _Optional[int] = ..., role: _Optional[_Union[Role, str]] = ..., deactivated: _Optional[bool] = ..., token_generation: _Optional[int] = ..., etag: _Optional[str] = ...) -> None: ...
 
 class Segment(_message.Message):
-    __slots__ = ("id", "member_id", "code", "short_name", "description", "state", "expire_minutes", "last_modified", "etag")
+    __slots__ = ("id", "member_id", "code", "short_name", "description", "state", "expire_minutes", "last_modified", "etag", "original_fields", "estimated_users")
     ID_FIELD_NUMBER: _ClassVar[int]
     MEMBER_ID_FIELD_NUMBER: _ClassVar[int]
     CODE_FIELD_NUMBER: _ClassVar[int]
@@ -154,6 +157,8 @@ class Segment(_message.Message):
     EXPIRE_MINUTES_FIELD_NUMBER: _ClassVar[int]
     LAST_MODIFIED_FIELD_NUMBER: _ClassVar[int]
     ETAG_FIELD_NUMBER: _ClassVar[int]
+    ORIGINAL_FIELDS_FIELD_NUMBER: _ClassVar[int]
+    ESTIMATED_USERS_FIELD_NUMBER: _ClassVar[int]
     id: int
     member_id: int
     code: str
@@ -163,7 +168,9 @@ class Segment(_message.Message):
     expire_minutes: int
     last_modified: _timestamp_pb2.Timestamp
     etag: str
-    def __init__(self, id: _Optional[int] = ..., member_id: _Optional[int] = ..., code: _Optional[str] = ..., short_name: _Optional[str] = ..., description: _Optional[str] = ..., state: _Optional[_Union[SegmentState, str]] = ..., expire_minutes: _Optional[int] = ..., last_modified: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., etag: _Optional[str] = ...) -> None: ...
+    original_fields: _struct_pb2.Struct
+    estimated_users: int
+    def __init__(self, id: _Optional[int] = ..., member_id: _Optional[int] = ..., code: _Optional[str] = ..., short_name: _Optional[str] = ..., description: _Optional[str] = ..., state: _Optional[_Union[SegmentState, str]] = ..., expire_minutes: _Optional[int] = ..., last_modified: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., etag: _Optional[str] = ..., original_fields: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., estimated_users: _Optional[int] = ...) -> None: ...
 
 class CreateMemberRequest(_message.Message):
     __slots__ = ("member",)
@@ -338,10 +345,16 @@ class CreateSegmentResponse(_message.Message):
     def __init__(self, segment: _Optional[_Union[Segment, _Mapping]] = ...) -> None: ...
 
 class GetSegmentRequest(_message.Message):
-    __slots__ = ("id",)
+    __slots__ = ("id", "code", "member_id", "with_estimated_users")
     ID_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    MEMBER_ID_FIELD_NUMBER: _ClassVar[int]
+    WITH_ESTIMATED_USERS_FIELD_NUMBER: _ClassVar[int]
     id: int
-    def __init__(self, id: _Optional[int] = ...) -> None: ...
+    code: str
+    member_id: int
+    with_estimated_users: bool
+    def __init__(self, id: _Optional[int] = ..., code: _Optional[str] = ..., member_id: _Optional[int] = ..., with_estimated_users: _Optional[bool] = ...) -> None: ...
 
 class GetSegmentResponse(_message.Message):
     __slots__ = ("segment",)
@@ -350,16 +363,18 @@ class GetSegmentResponse(_message.Message):
     def __init__(self, segment: _Optional[_Union[Segment, _Mapping]] = ...) -> None: ...
 
 class ListSegmentsRequest(_message.Message):
-    __slots__ = ("member_id", "search", "page_size", "page_token")
+    __slots__ = ("member_id", "search", "page_size", "page_token", "with_estimated_users")
     MEMBER_ID_FIELD_NUMBER: _ClassVar[int]
     SEARCH_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    WITH_ESTIMATED_USERS_FIELD_NUMBER: _ClassVar[int]
     member_id: int
     search: str
     page_size: int
     page_token: str
-    def __init__(self, member_id: _Optional[int] = ..., search: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+    with_estimated_users: bool
+    def __init__(self, member_id: _Optional[int] = ..., search: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., with_estimated_users: _Optional[bool] = ...) -> None: ...
 
 class ListSegmentsResponse(_message.Message):
     __slots__ = ("segments", "next_page_token")

@@ -1,0 +1,54 @@
+"""What segments of the original platform have beside: kept as it came, and acted on by nothing (source: contract's
+neighbours, "Conventions of all REST answers")."""
+
+import json
+from typing import Any
+
+from google.protobuf import struct_pb2
+from google.protobuf.json_format import MessageToDict
+
+NAMES = frozenset(
+    {
+        "advertiser_id",
+        "category",
+        "provider_id",
+        "price",
+        "piggyback_pixels",
+        "querystring_mapping",
+        "querystring_mapping_key_value",
+        "enable_rm_piggyback",
+        "max_usersync_pixels",
+        "object_type",
+    }
+)
+MOST_BYTES = 4096
+"""Of all of them together, as JSON."""
+
+
+def as_json(fields: struct_pb2.Struct) -> dict[str, Any]:
+    """The fields as `json` knows them; whole numbers are integers.
+
+    Raises:
+        ValueError: there is a number that JSON does not have.
+    """
+    read: dict[str, Any] = _whole(MessageToDict(fields))
+    return read
+
+
+def are_short(fields: struct_pb2.Struct) -> bool:
+    """Whether these are JSON of at most `MOST_BYTES`."""
+    if not fields.fields:
+        return True
+    try:
+        text = json.dumps(as_json(fields), ensure_ascii=False, separators=(",", ":"))
+    except ValueError:
+        return False
+    return len(text.encode()) <= MOST_BYTES
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _whole(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_whole(each) for each in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

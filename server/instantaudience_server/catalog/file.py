@@ -1,8 +1,6 @@
-"""The catalog as a YAML file: reads and checks it, and writes it."""
+"""The catalog as a YAML file: reads and checks it (`file_entries` writes it)."""
 
-import json
 import os
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,8 +21,9 @@ from pydantic import (
     model_validator,
 )
 
-from instantaudience_server.catalog import original_fields, rules
+from instantaudience_server.catalog import rules
 from instantaudience_server.catalog.batch_settings import BatchField
+from instantaudience_server.catalog.file_entries import BATCH_FIELD_PREFIX
 from instantaudience_server.catalog.records import Object, unique_name
 from instantaudience_server.catalog.yaml_lists import ListEntry, YamlError, read_lists
 from instantaudience_server.errors import AudienceError
@@ -37,8 +36,6 @@ ENTRIES_BETWEEN_PROGRESS = 1000
 Id = Annotated[StrictInt, Field(ge=1, le=2**31 - 1)]
 Int32 = Annotated[StrictInt, Field(ge=-(2**31), le=2**31 - 1)]
 Int64 = Annotated[StrictInt, Field(ge=-(2**63), le=2**63 - 1)]
-_BATCH_FIELD = "BATCH_FIELD_"
-"""What names of `pb.BatchField` begin with."""
 Progress = Callable[[int, int], None]
 """Told now and then how much is done, and of how much."""
 
@@ -88,7 +85,7 @@ class BatchEntry(_Entry):
 
     @field_serializer("fields")
     def _enum_names(self, fields: list[BatchField] | None) -> list[str] | None:
-        return None if fields is None else [f"{_BATCH_FIELD}{field}" for field in fields]
+        return None if fields is None else [f"{BATCH_FIELD_PREFIX}{field}" for field in fields]
 
 
 class MemberEntry(_Entry):
@@ -286,49 +283,3 @@ def _first_line(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False)[0]
     place = ".".join(str(part) for part in first["loc"])
     return f"{place + ': ' if place else ''}{first['msg'].removeprefix('Value error, ')}"
-
-
-OUTPUT_ONLY = ("etag", "last_modified", "token_generation", "estimated_users")
-"""Fields that the service alone sets."""
-_PLAIN_KEY = re.compile("[a-z]+(_[a-z]+)+|code|id|limits|name|role|state|username")
-"""Keys that YAML takes for nothing but text."""
-_NOT_PRINTABLE = re.compile(r"[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
-
-
-def write_entry(message: Object) -> str:
-    """A line for an object, to stand under its list's name; without what has its default."""
-    return f"- {_flow(_fields(message))}\n"
-
-
-def _fields(message: Message) -> dict[str, Any]:
-    fields = {each.name: value for each, value in message.ListFields() if each.name not in OUTPUT_ONLY}
-    for name in ("limits", "batch"):
-        if name in fields:
-            fields[name] = _fields(fields[name])
-    if "fields" in fields:
-        fields["fields"] = [pb.BatchField.Name(each).removeprefix(_BATCH_FIELD) for each in fields["fields"]]
-    if "original_fields" in fields:
-        fields["original_fields"] = original_fields.as_json(fields["original_fields"])
-    if fields.pop("deactivated", False):
-        fields["active"] = False
-    if fields.pop("role", None) == pb.ROLE_ADMIN:
-        fields["role"] = "admin"
-    if fields.pop("state", None) == pb.SEGMENT_STATE_INACTIVE:
-        fields["state"] = "inactive"
-    return fields
-
-
-def _key(name: str) -> str:
-    return name if _PLAIN_KEY.fullmatch(name) else _flow(name)
-
-
-def _flow(value: Any) -> str:
-    """YAML in flow style. JSON's strings are YAML's, but for some characters that YAML wants escaped."""
-    if isinstance(value, dict):
-        return f"{{{', '.join(f'{_key(key)}: {_flow(each)}' for key, each in value.items())}}}"
-    if isinstance(value, str):
-        text = json.dumps(value, ensure_ascii=False)
-        return _NOT_PRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
-    if isinstance(value, bool | int | float) or value is None:
-        return json.dumps(value)
-    return f"[{', '.join(map(_flow, value))}]"

@@ -13,7 +13,8 @@ from instantaudience.v1 import catalog_pb2 as pb
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from instantaudience_server.catalog.file import CatalogEntries, CatalogError, place_of, read_catalog, write_entry
+from instantaudience_server.catalog.file import CatalogEntries, CatalogError, place_of, read_catalog
+from instantaudience_server.catalog.file_entries import write_entry
 from instantaudience_server.commands.client import Client, with_client
 
 MOST_OBJECTS = 1000

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.catalog.catalog import Role
-from instantaudience_server.catalog.file import CatalogError, read_catalog, write_entry
+from instantaudience_server.catalog.file import CatalogError, read_catalog
+from instantaudience_server.catalog.file_entries import write_entry
 from instantaudience_server.quotas import Limits
 from support import contract_model
 from support.callers import account_named, catalog_of, demo_catalog

@@ -1,0 +1,58 @@
+"""The entries of the catalog's file as they are written: one line of YAML for each object."""
+
+import json
+import re
+from typing import Any
+
+from google.protobuf.message import Message
+from instantaudience.v1 import catalog_pb2 as pb
+
+from instantaudience_server.catalog import original_fields
+from instantaudience_server.catalog.records import Object
+
+BATCH_FIELD_PREFIX = "BATCH_FIELD_"
+"""Of the names in catalog.proto; the file has them without."""
+OUTPUT_ONLY = ("etag", "last_modified", "token_generation", "estimated_users")
+"""Fields that the service alone sets."""
+_PLAIN_KEY = re.compile("(?!(?:null|true|false|yes|no|on|off|y|n)$)[a-z_]+")
+"""Keys that YAML takes for nothing but text."""
+_NOT_PRINTABLE = re.compile(r"[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+
+
+def write_entry(message: Object) -> str:
+    """A line for an object, to stand under its list's name; without what has its default."""
+    return f"- {_flow(_fields(message))}\n"
+
+
+def _fields(message: Message) -> dict[str, Any]:
+    fields = {each.name: value for each, value in message.ListFields() if each.name not in OUTPUT_ONLY}
+    for name in ("limits", "batch"):
+        if name in fields:
+            fields[name] = _fields(fields[name])
+    if "fields" in fields:
+        fields["fields"] = [pb.BatchField.Name(each).removeprefix(BATCH_FIELD_PREFIX) for each in fields["fields"]]
+    if "original_fields" in fields:
+        fields["original_fields"] = original_fields.as_json(fields["original_fields"])
+    if fields.pop("deactivated", False):
+        fields["active"] = False
+    if fields.pop("role", None) == pb.ROLE_ADMIN:
+        fields["role"] = "admin"
+    if fields.pop("state", None) == pb.SEGMENT_STATE_INACTIVE:
+        fields["state"] = "inactive"
+    return fields
+
+
+def _key(name: str) -> str:
+    return name if _PLAIN_KEY.fullmatch(name) else _flow(name)
+
+
+def _flow(value: Any) -> str:
+    """YAML in flow style. JSON's strings are YAML's, but for some characters that YAML wants escaped."""
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{_key(key)}: {_flow(each)}' for key, each in value.items())}}}"
+    if isinstance(value, str):
+        text = json.dumps(value, ensure_ascii=False)
+        return _NOT_PRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    if isinstance(value, bool | int | float) or value is None:
+        return json.dumps(value)
+    return f"[{', '.join(map(_flow, value))}]"

@@ -1,47 +1,76 @@
 """Whether the service can serve."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
-from instantaudience_server.errors import AudienceError
-from instantaudience_server.metrics import CLUSTER_REACHABLE
-from instantaudience_server.store.interface import StoreHealth
+from instantaudience_server import metrics
+from instantaudience_server.errors import unavailable
+from instantaudience_server.store.interface import NodeState, Problem, StoreHealth
 from instantaudience_server.telemetry import Event
 
 log = structlog.get_logger()
 
-PING_SECONDS = 1.0
+LOOK_SECONDS = 1.0
 """How long the cluster has for a sign of life, and the pause between two questions."""
+NO_PROBLEM = "none"
 
 
 class HealthService:
-    """Asks the cluster for signs of life."""
+    """Asks the cluster for signs of life: every primary has to take writes."""
 
     def __init__(self, store: StoreHealth) -> None:
         self._store = store
+        self._problems: dict[str, Problem] = {}
+        """Of nodes, as they were logged."""
+        self._draining = False
 
-    async def check(self, deadline: float) -> None:
-        """Return when every primary has answered.
+    def drain(self) -> None:
+        """From now on, the service is not ready any more."""
+        self._draining = True
+
+    async def check(self, deadline: float) -> list[NodeState]:
+        """The nodes, each of which takes writes.
 
         Raises:
-            AudienceError: UNAVAILABLE.
+            AudienceError: UNAVAILABLE; it says what is waited for, node by node.
         """
-        await self._store.ping(min(deadline, asyncio.get_running_loop().time() + PING_SECONDS))
+        if self._draining:
+            raise unavailable("not ready: this server is about to end")
+        states = await self._look(deadline)
+        waited_for = [f"{name} ({problem})" for name, problem in states if problem is not None]
+        if waited_for:
+            raise unavailable(f"not ready, waiting for: {', '.join(waited_for)}")
+        return states
 
     async def watch(self, report: Callable[[bool], Awaitable[None]]) -> None:
         """Ask forever, and report when the answer changes; the first answer is a change."""
         serving: bool | None = None
         while True:
-            try:
-                await self.check(asyncio.get_running_loop().time() + PING_SECONDS)
-                now = True
-            except AudienceError:
-                now = False
+            states = await self._look(asyncio.get_running_loop().time() + LOOK_SECONDS)
+            self._note(states)
+            now = not self._problems
             if now is not serving:
                 serving = now
                 log.info(Event.HEALTH_CHANGED, serving=serving)
-                CLUSTER_REACHABLE.set(serving)
+                metrics.CLUSTER_REACHABLE.set(serving)
                 await report(serving)
-            await asyncio.sleep(PING_SECONDS)
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _look(self, deadline: float) -> list[NodeState]:
+        return await self._store.look(min(deadline, asyncio.get_running_loop().time() + LOOK_SECONDS))
+
+    def _note(self, states: Sequence[NodeState]) -> None:
+        """Log what has changed, and count the nodes."""
+        problems = {name: problem for name, problem in states if problem is not None}
+        for name, problem in problems.items():
+            if self._problems.get(name) is not problem:
+                log.warning(Event.NODE_TAKES_NO_WRITES, node=name, problem=problem)
+        for name in self._problems.keys() - problems.keys():
+            log.info(Event.NODE_TAKES_WRITES, node=name)
+        self._problems = problems
+        counts = Counter(NO_PROBLEM if problem is None else problem for _, problem in states)
+        for each in (NO_PROBLEM, *Problem):
+            metrics.CLUSTER_NODES.labels(metrics.WORKER, each).set(counts[each])

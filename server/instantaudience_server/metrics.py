@@ -93,6 +93,16 @@ CLUSTER_REACHABLE = _gauge(
     "instant_audience_cluster_reachable",
     "1 while every primary of the cluster answers the worker, else 0.",
 ).labels(WORKER)
+CLUSTER_NODES = _gauge(
+    "instant_audience_cluster_nodes",
+    "Primaries of the cluster that take writes (problem: none), and those that do not, by why.",
+    "problem",
+)
+STORE_REFUSALS = Counter(
+    "instant_audience_store_refusals",
+    "Commands that nodes of the cluster answered with an error, by its first word; most are sent again.",
+    ["problem"],
+)
 STORE_PENDING_BYTES = _gauge(
     "instant_audience_store_pending_bytes",
     "Commands of the worker that wait for the cluster's answers.",

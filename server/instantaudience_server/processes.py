@@ -136,9 +136,13 @@ class Child:
                     return await self.wait()
             except TimeoutError:
                 _log.warning(Event.PROCESS_KILLED, process=self.program.name, pid=self.pid, grace_seconds=grace_seconds)
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(self.pid, signal.SIGKILL)
+                self.kill()
         return await self.wait()
+
+    def kill(self) -> None:
+        """SIGKILL to it and what it started."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
 
 
 class Supervised:

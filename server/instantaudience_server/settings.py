@@ -18,9 +18,11 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     catalog: Path | None = None
-    """A YAML file with members, users and segments: what the cluster's catalog lacks of it is added at start."""
+    """A YAML file with members, users and segments, for a cluster whose catalog is empty."""
     demo: bool = False
     """Likewise with the demo catalog, whose passwords are public."""
+    add_missing: bool = False
+    """Add what the catalog lacks of the file although it is not empty."""
     redis: SecretStr | None = None
     """The URL of a Redis Cluster's node, `redis://` or `rediss://` (TLS); it may hold a password. None: embedded."""
     data_dir: Path = Path("data")
@@ -42,6 +44,9 @@ class Settings(BaseModel):
     """The deadline of calls whose caller sets none, and the longest that any call gets."""
     drain_seconds: Annotated[float, Field(ge=0, le=600)] = 10.0
     """How long calls in flight may take to finish at the end."""
+    drain_wait: Annotated[float, Field(ge=0, le=600)] = 0.0
+    """How long, in seconds, listeners stay open at the end after readiness has turned: load balancers notice meanwhile,
+    and send their calls elsewhere."""
     stalled_seconds: Annotated[float, Field(gt=0, le=60)] = 2.0
     """How long a node of the cluster may leave commands unanswered before its connection is replaced."""
     max_pending_bytes: Annotated[int, Field(ge=2**20)] = 64 * 2**20

@@ -29,9 +29,12 @@ class Event(StrEnum):
     HOST_CHOSEN = "host_chosen"  # host: envoy or grpcio; reason
     METRICS_NOT_SERVED = "metrics_not_served"  # exception: who asked for them has left, or a file could not be read
     HEALTH_CHANGED = "health_changed"  # serving
+    NODE_TAKES_NO_WRITES = "node_takes_no_writes"  # node, problem
+    NODE_TAKES_WRITES = "node_takes_writes"  # node
     PROCESS_EXITED = "process_exited"  # process, pid, returncode, restart_in_seconds
     PROCESS_RESTARTED = "process_restarted"  # process, pid
     PROCESS_START_FAILED = "process_start_failed"  # process, error
+    PROCESS_STANDS_STILL = "process_stands_still"  # process, pid: somebody has stopped it; it is killed
     PROCESS_KILLED = "process_killed"  # process, pid, grace_seconds: it did not end by itself
     EMBEDDED_CLUSTER_STARTED = "embedded_cluster_started"  # data_dir, ports
     EMBEDDED_CLUSTER_PORTS_TAKEN = "embedded_cluster_ports_taken"  # data_dir, ports: another's now

@@ -6,41 +6,77 @@ import signal
 
 import pytest
 from instantaudience_server.embedded.cluster import EmbeddedCluster
+from instantaudience_server.embedded.node import HOST
 from instantaudience_server.errors import AudienceError, Reason
-from instantaudience_server.health import PING_SECONDS, HealthService
+from instantaudience_server.health import LOOK_SECONDS, HealthService
+from instantaudience_server.metrics import CLUSTER_NODES, WORKER
 from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.interface import Problem
+from instantaudience_server.store.node_states import ClusterNodeStates
+from instantaudience_server.telemetry import Event
+from structlog.testing import capture_logs
 from support.clusters import seconds_from_now, whole
 
 
-async def test_a_change_is_reported_once(embedded: EmbeddedCluster, cluster: Cluster) -> None:
+@pytest.fixture
+def health(cluster: Cluster) -> HealthService:
+    return HealthService(ClusterNodeStates(cluster))
+
+
+def count_of(problem: str) -> float:
+    """How many nodes the metric says have it."""
+    return CLUSTER_NODES.labels(WORKER, problem)._value.get()
+
+
+async def test_a_change_is_reported_once(embedded: EmbeddedCluster, health: HealthService) -> None:
     reports: asyncio.Queue[bool] = asyncio.Queue()
-    watching = asyncio.create_task(HealthService(cluster).watch(reports.put))
     node = embedded.nodes[1]
-    try:
-        async with asyncio.timeout(20):
-            assert await reports.get()
-            os.kill(node.child.pid, signal.SIGSTOP)
-            assert not await reports.get()
+    with capture_logs() as logs:
+        watching = asyncio.create_task(health.watch(reports.put))
+        try:
+            async with asyncio.timeout(20):
+                assert await reports.get()
+                os.kill(node.child.pid, signal.SIGSTOP)
+                assert not await reports.get()
+                assert [count_of(each) for each in ("none", Problem.NO_ANSWER)] == [2, 1]
+                os.kill(node.child.pid, signal.SIGCONT)
+                assert await reports.get()
+                assert [count_of(each) for each in ("none", Problem.NO_ANSWER)] == [3, 0]
+        finally:
             os.kill(node.child.pid, signal.SIGCONT)
-            assert await reports.get()
-    finally:
-        os.kill(node.child.pid, signal.SIGCONT)
-        watching.cancel()
+            watching.cancel()
     assert reports.empty()
     with pytest.raises(asyncio.CancelledError):
         await watching
+    name = f"{HOST}:{node.port}"
+    told = [(entry["event"], entry.get("node"), entry.get("problem")) for entry in logs]
+    assert told == [
+        (Event.HEALTH_CHANGED, None, None),
+        (Event.NODE_TAKES_NO_WRITES, name, Problem.NO_ANSWER),
+        (Event.HEALTH_CHANGED, None, None),
+        (Event.NODE_TAKES_WRITES, name, None),
+        (Event.HEALTH_CHANGED, None, None),
+    ]
     await whole(embedded)
 
 
-async def test_a_check_takes_a_second_at_most(embedded: EmbeddedCluster, cluster: Cluster) -> None:
-    service, node = HealthService(cluster), embedded.nodes[2]
-    await service.check(seconds_from_now(60))
+async def test_a_check_takes_a_second_at_most(embedded: EmbeddedCluster, health: HealthService) -> None:
+    node = embedded.nodes[2]
+    assert len(await health.check(seconds_from_now(60))) == 3
     os.kill(node.child.pid, signal.SIGSTOP)
     try:
-        async with asyncio.timeout(2 * PING_SECONDS):
+        async with asyncio.timeout(4 * LOOK_SECONDS):
             with pytest.raises(AudienceError) as failed:
-                await service.check(seconds_from_now(60))
+                await health.check(seconds_from_now(60))
     finally:
         os.kill(node.child.pid, signal.SIGCONT)
     assert failed.value.reason is Reason.UNAVAILABLE
+    assert failed.value.message == f"not ready, waiting for: {HOST}:{node.port} (no_answer)"
     await whole(embedded)
+
+
+async def test_a_server_that_ends_is_not_ready(health: HealthService) -> None:
+    health.drain()
+    with pytest.raises(AudienceError, match="about to end") as failed:
+        await health.check(seconds_from_now())
+    assert failed.value.reason is Reason.UNAVAILABLE

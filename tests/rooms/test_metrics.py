@@ -18,7 +18,7 @@ from support.metrics import Scrape
 
 OPERATIONS = Path(__file__).parents[2] / "docs/operations.md"
 DECLARED = [metric for metric in REGISTRY._collector_to_names if isinstance(metric, MetricWrapperBase)]
-BOUNDED_LABELS = {"reason", "worker", "kind", "method", "code", "quota", "result"}
+BOUNDED_LABELS = {"reason", "problem", "worker", "kind", "method", "code", "quota", "result"}
 
 
 def names_of(metric: MetricWrapperBase) -> str:
@@ -30,7 +30,7 @@ class TestEveryMetric:
     def test_is_named_after_a_noun_and_its_unit(self, metric: MetricWrapperBase) -> None:
         name = names_of(metric)
         assert re.fullmatch(r"instant_audience(_[a-z]+)+", name)
-        assert name.endswith(("_total", "_seconds", "_bytes", "_objects", "_stale", "_reachable"))
+        assert name.endswith(("_total", "_seconds", "_bytes", "_objects", "_stale", "_reachable", "_nodes"))
 
     def test_has_bounded_labels_alone(self, metric: MetricWrapperBase) -> None:
         assert set(metric._labelnames) <= BOUNDED_LABELS

@@ -13,6 +13,7 @@ from instantaudience_server.processes import Child, Program, free_ports
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.interface import Alike, Changes, MembershipStore, UserChanges
 from instantaudience_server.store.keys import SLOTS, key_slot
+from instantaudience_server.store.node_states import ClusterNodeStates
 from instantaudience_server.store.topology import Topology
 from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import RedisError
@@ -70,6 +71,12 @@ async def emptied(embedded: EmbeddedCluster) -> AsyncIterator[RedisCluster]:
     async with RedisCluster.from_url(embedded.url) as plain:
         await plain.flushall(target_nodes=RedisCluster.PRIMARIES)
         yield plain
+
+
+async def all_take_writes(cluster: Cluster, seconds: float = 5.0) -> bool:
+    """Whether every slot has a primary that takes writes."""
+    states = await ClusterNodeStates(cluster).look(seconds_from_now(seconds))
+    return all(state.problem is None for state in states)
 
 
 def seconds_from_now(seconds: float = 5.0) -> float:

@@ -148,6 +148,10 @@ class Upstream(
         await self.note("GetStatus", request, context)
         return health_pb2.GetStatusResponse(response=health_pb2.StatusResult(status="OK"))
 
+    async def GetReadiness(self, request: Any, context: Any) -> Any:  # noqa: N802
+        await self.note("GetReadiness", request, context)
+        return health_pb2.GetReadinessResponse(response=health_pb2.ReadinessResult(status="OK"))
+
 
 @dataclass
 class Gateway:

@@ -35,17 +35,26 @@ async def active_calls(admin_socket: Path) -> int:
     return sum(int(stat["value"]) for stat in answer.raise_for_status().json()["stats"])
 
 
-async def drain(admin_socket: Path, seconds: float, *, poll_seconds: float = 0.05) -> bool:
-    """Drains: is not ready any more, takes no new connections, and waits until no call is in flight.
+async def retire(admin_socket: Path) -> None:
+    """Is not ready any more; takes connections still.
 
     From now on HTTP/1.1 answers carry `Connection: close`, and HTTP/2 connections get GOAWAY with their next answer.
+    Raises httpx.HTTPError when Envoy cannot be reached.
+    """
+    async with _client(admin_socket) as admin:
+        (await admin.post("/healthcheck/fail")).raise_for_status()
+
+
+async def drain(admin_socket: Path, seconds: float, *, poll_seconds: float = 0.05) -> bool:
+    """Drains: retires, takes no new connections, and waits until no call is in flight.
+
     Returns True when all calls have ended, False when `seconds` were over first; either way it is time to end Envoy
     with SIGTERM then. Raises httpx.HTTPError when Envoy cannot be reached.
     """
     deadline = time.monotonic() + seconds
+    await retire(admin_socket)
     async with _client(admin_socket) as admin:
-        for step in ("/healthcheck/fail", "/drain_listeners"):
-            (await admin.post(step)).raise_for_status()
+        (await admin.post("/drain_listeners")).raise_for_status()
     while await active_calls(admin_socket) > 0:
         if time.monotonic() >= deadline:
             return False

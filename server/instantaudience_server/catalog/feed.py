@@ -54,13 +54,16 @@ class CatalogFeed:
         return self._served.current_until
 
     async def load(self) -> None:
-        """Read the whole catalog.
-
-        Raises:
-            AudienceError: UNAVAILABLE.
-        """
-        async with self._lock:
-            await self._load()
+        """Read the whole catalog. Waits while the part of the cluster that holds it is away, and says so."""
+        while True:
+            try:
+                async with self._lock:
+                    await self._load()
+                break
+            except AudienceError:
+                self._report(stale=True)
+            await asyncio.sleep(FOLLOW_SECONDS)
+        self._report(stale=False)
 
     async def catch_up(self, deadline: float) -> None:
         """Take over the changes made so far. `deadline` is a time of the event loop's clock, in seconds.

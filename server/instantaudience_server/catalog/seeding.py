@@ -1,4 +1,4 @@
-"""Puts a file's catalog into the cluster at start: what is missing is added, what is there stays as it is."""
+"""Puts a file's catalog into the cluster at start, where that has none: the file is only the catalog's beginning."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -20,17 +20,26 @@ Entry = pb.Member | pb.ImportedUser | pb.Segment
 
 
 async def seed(
-    store: CatalogStore, entries: CatalogEntries, hash_password: HashPassword, now_ms: int, progress: Progress
+    store: CatalogStore,
+    entries: CatalogEntries,
+    hash_password: HashPassword,
+    now_ms: int,
+    progress: Progress,
+    *,
+    add_missing: bool = False,
 ) -> int:
-    """Add the entries that the cluster's catalog does not have; returns how many that were.
+    """Add the entries to the cluster's catalog, if that is empty; returns how many that were.
 
-    An entry whose ID is there, or whose unique name another object has, is left out: the cluster's catalog decides, the
-    file is only its beginning. Passwords of users that are there are not hashed. `progress` is told in entries.
+    What was cut short is completed the next time. With `add_missing`, the catalog need not be empty; either way, an
+    entry whose ID is there, or whose unique name another object has, is left out: the cluster's catalog decides.
+    Passwords of users that are there are not hashed. `progress` is told in entries.
 
     Raises:
         AudienceError: UNAVAILABLE.
         CatalogError: a user that is not there has no password.
     """
+    if not add_missing and not await store.begin_seeding(_deadline()):
+        return 0
     size = len(entries.members) + len(entries.users) + len(entries.segments)
     lists: tuple[Sequence[Entry], ...] = (entries.members, entries.users, entries.segments)
     added = done = 0
@@ -40,6 +49,7 @@ async def seed(
             added += await _seed(store, batch, hash_password, now_ms)
             done += len(batch)
             progress(done, size)
+    await store.end_seeding(_deadline())
     return added
 
 

@@ -83,11 +83,12 @@ def main() -> None:
 )
 @_option(
     "--catalog",
-    "Add what the catalog lacks of this YAML file: members, users, segments.",
+    "Begin an empty catalog with this YAML file: members, users, segments.",
     type=click.Path(path_type=Path),
     metavar="FILE",
 )
 @_option("--demo", "Likewise with the demo catalog. Its passwords are public: for trying out only.", is_flag=True)
+@_option("--add-missing", "Add what the catalog lacks of the file although it is not empty.", is_flag=True)
 @_option("--redis", "Use this Redis Cluster (redis:// or rediss://) rather than the embedded one.", metavar="URL")
 @_option("--data-dir", "Where the embedded cluster keeps its data.", type=click.Path(path_type=Path), metavar="DIR")
 @_option("--host", "Address to listen on.")
@@ -101,6 +102,7 @@ def main() -> None:
 @_option("--workers", "Worker processes; one a core where not set.", type=int)
 @_option("--call-timeout-seconds", "Longest time for a call.", type=float)
 @_option("--drain-seconds", "How long calls in flight may take at the end.", type=float)
+@_option("--drain-wait", "Seconds that listeners stay open at the end, while readiness says no.", type=float)
 @_option("--stalled-seconds", "Silence after which a cluster node's connection is replaced.", type=float)
 @_option("--max-pending-bytes", "Commands waiting for the cluster in one worker, at most.", type=int)
 @_option("--stream-window", "Requests of one stream under way at most.", type=int)

@@ -37,6 +37,7 @@ from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.external_id_store import ClusterExternalIdStore
 from instantaudience_server.store.membership_store import ClusterMembershipStore
+from instantaudience_server.store.node_states import ClusterNodeStates
 from instantaudience_server.store.quota_store import ClusterQuotaStore
 from instantaudience_server.store.session_store import ClusterSessionStore
 from instantaudience_server.store.topology import Topology
@@ -132,7 +133,7 @@ async def open_worker(config: WorkerConfig) -> AsyncIterator[Worker]:
         stack.push_async_callback(sizes.close)
         memberships = MembershipService(catalog, ClusterMembershipStore(cluster), quotas, usage, sizes, clock)
         stack.push_async_callback(memberships.close)
-        health, status = HealthService(cluster), ServingStatus(SERVICES)
+        health, status = HealthService(ClusterNodeStates(cluster)), ServingStatus(SERVICES)
         methods = build_methods(memberships, tokens, health)
         accounts = AccountService(editor, catalog_store, passwords)
         methods += catalog_methods(
@@ -163,7 +164,7 @@ async def open_worker(config: WorkerConfig) -> AsyncIterator[Worker]:
         watching = asyncio.create_task(health.watch(status.set_serving))
         stack.callback(watching.cancel)
         if config.drain_fd is not None:
-            draining = asyncio.create_task(_drain_on_request(config.drain_fd, config.number, status))
+            draining = asyncio.create_task(_drain_on_request(config.drain_fd, config.number, health, status))
             stack.callback(draining.cancel)
         _calm_garbage_collector()
         giving_back = asyncio.create_task(give_back())
@@ -185,8 +186,8 @@ def _readings(catalog: Catalog, cluster: Cluster) -> dict[Gauge, Callable[[], fl
     return readings
 
 
-async def _drain_on_request(drain_fd: int, number: int, status: ServingStatus) -> None:
-    """Turn NOT_SERVING when the supervisor closes its end of the pipe."""
+async def _drain_on_request(drain_fd: int, number: int, health: HealthService, status: ServingStatus) -> None:
+    """Turn not ready when the supervisor closes its end of the pipe."""
     closed = asyncio.Event()
     asyncio.get_running_loop().add_reader(drain_fd, closed.set)
     try:
@@ -194,6 +195,7 @@ async def _drain_on_request(drain_fd: int, number: int, status: ServingStatus) -
     finally:
         asyncio.get_running_loop().remove_reader(drain_fd)
     log.info(Event.WORKER_DRAINING, worker=number)
+    health.drain()
     await status.drain()
 
 

@@ -13,8 +13,8 @@ from instantaudience_server.catalog.seeding import seed
 from instantaudience_server.clock import SystemClock
 from instantaudience_server.errors import AudienceError
 from instantaudience_server.passwords.hasher import hash_password
-from instantaudience_server.processes import StartError
 from instantaudience_server.settings import CONNECT_TIMEOUT_SECONDS, Settings
+from instantaudience_server.store.catalog_interface import CatalogStore
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.topology import Topology
@@ -27,16 +27,19 @@ PENDING_BYTES = 64 * 2**20
 STORE_SECONDS = 30.0
 """How long a node may be silent."""
 SECONDS_BETWEEN_PROGRESS = 2.0
+RETRY_SECONDS = 1.0
+"""The pause before the part of the cluster that holds the catalog is asked again."""
 
 
 class FirstCatalog:
-    """What stands in the file that the settings name; nothing where they name none.
+    """What stands in the file that the settings name; nothing where they name none: then nothing is put either.
 
     `progress` is told, for people, how far something long is.
     """
 
     def __init__(self, settings: Settings, progress: Callable[[str], None]) -> None:
         self._path = DEMO if settings.demo else settings.catalog
+        self._add_missing = settings.add_missing
         self._progress = progress
         self._entries = CatalogEntries()
 
@@ -62,29 +65,37 @@ class FirstCatalog:
             stopped.set()  # a start that is stopped need not wait for the end of a long file
 
     async def put(self, redis: SecretStr) -> bool:
-        """Check that the cluster can be used, and add to its catalog what is missing of the file's.
+        """Check that the cluster can be used, and put the file into its catalog where that is empty.
 
-        Returns whether the catalog is empty then.
+        Waits while the part of the cluster that holds the catalog is away. Returns whether the catalog is empty then.
 
         Raises:
-            StoreUnusableError, CatalogError, StartError: the message says what to do.
+            StoreUnusableError, CatalogError: the message says what to do.
         """
         topology = Topology(redis.get_secret_value(), connect_timeout_seconds=CONNECT_TIMEOUT_SECONDS)
         cluster = Cluster(topology, max_pending_bytes=PENDING_BYTES, stalled_seconds=STORE_SECONDS)
         store = ClusterCatalogStore(cluster)
-        progress = self._now_and_then("putting the catalog into the cluster")
         try:
             await cluster.open()
-            added = await seed(store, self._entries, hash_password, SystemClock().now_ms(), progress)
-            version = await store.version(asyncio.get_running_loop().time() + STORE_SECONDS)
-        except AudienceError as error:
-            raise StartError(f"the catalog cannot be put into the cluster: {error}") from error
+            while True:
+                try:
+                    return await self._put(store)
+                except AudienceError:
+                    self._progress("waiting for the part of the cluster that holds the catalog")
+                    await asyncio.sleep(RETRY_SECONDS)
         except CatalogError as error:
             raise CatalogError(f"{self._path}: {error}") from error
         finally:
             await cluster.close()
-        log.info(Event.CATALOG_SEEDED, added=added)
-        return not version
+
+    async def _put(self, store: CatalogStore) -> bool:
+        """As `put`; raises UNAVAILABLE where it would wait."""
+        progress = self._now_and_then("putting the catalog into the cluster")
+        now_ms = SystemClock().now_ms()
+        if self._path is not None:
+            added = await seed(store, self._entries, hash_password, now_ms, progress, add_missing=self._add_missing)
+            log.info(Event.CATALOG_SEEDED, added=added)
+        return not await store.version(asyncio.get_running_loop().time() + STORE_SECONDS)
 
     def _now_and_then(self, what: str) -> Progress:
         """Tells nothing of what is short."""

@@ -24,7 +24,7 @@ from pydantic import SecretStr
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.metrics import WorkerMetrics
 from instantaudience_server.processes import Child, PortInUseError, Program, StartError, Supervised, reserve_port
-from instantaudience_server.running import hosts
+from instantaudience_server.running import hosts, standstill
 from instantaudience_server.running.composition import WorkerConfig
 from instantaudience_server.running.first_catalog import FirstCatalog
 from instantaudience_server.settings import BODY_LIMIT_BYTES, HostMode, Settings
@@ -60,6 +60,8 @@ class Service:
         self.metrics_port: int | None = None
         """The metrics' port; valid once started. None: they are not served."""
         self._worker_metrics = WorkerMetrics(None)
+        self._watching: asyncio.Task[None] | None = None
+        """Looks after servers that stand still, once all have started."""
         self.catalog_is_empty = False
         """Whether there is not even an account to sign in with; valid once started."""
 
@@ -77,10 +79,15 @@ class Service:
             raise
 
     async def stop(self) -> None:
-        """Drain: say so in health, let Envoy finish its calls, stop workers and gateway, then the embedded cluster."""
+        """Drain: say so in health, and wait until that is noticed; let Envoy finish its calls; stop workers and gateway
+        then, and the embedded cluster."""
         if self._draining is not None:
             os.close(self._draining)
             self._draining = None
+        if self._watching is not None:
+            await asyncio.gather(*map(self._retire, self._admin_sockets))
+            await asyncio.sleep(self._settings.drain_wait)
+            self._watching.cancel()
         await asyncio.gather(*map(self._drain, self._admin_sockets))
         grace_seconds = self._settings.drain_seconds + EXTRA_SECONDS
         await asyncio.gather(*(server.stop(grace_seconds) for server in self._servers))
@@ -109,6 +116,7 @@ class Service:
         if not in_envoy:
             self._progress("starting the gateway")
             await self._start_gateway(directory, tuple(sockets))
+        self._watching = asyncio.create_task(standstill.watch(lambda: [server.child for server in self._servers]))
 
     def _choose_host(self) -> None:
         """Decide what serves calls.
@@ -142,6 +150,8 @@ class Service:
     async def _serve_metrics(self, directory: Path, reserved: socket.socket) -> None:
         """Have the workers write their metrics into the directory, which is made, and serve them."""
         self._worker_metrics, self.metrics_port = WorkerMetrics(directory), _port_of(reserved)
+        # The connections that it takes have it too: in TIME_WAIT, they do not keep the port from our next start.
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         reserved.listen()
         argv = [sys.executable, "-m", "instantaudience_server.running.metrics_server"]
         argv += [str(reserved.fileno()), str(directory), self._settings.log_level]
@@ -235,6 +245,10 @@ class Service:
             while not await admin.ready(admin_socket):
                 await _still_running(child)
         self._admin_sockets.append(admin_socket)
+
+    async def _retire(self, admin_socket: Path) -> None:
+        with contextlib.suppress(httpx.HTTPError):  # it has crashed: its successor will take connections
+            await admin.retire(admin_socket)
 
     async def _drain(self, admin_socket: Path) -> None:
         with contextlib.suppress(httpx.HTTPError):  # it has crashed: then nothing is in flight

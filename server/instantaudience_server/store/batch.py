@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from instantaudience_server.store.commands import Command
+from instantaudience_server.store.interface import Problem
 
 Node = TypeVar("Node")
 
@@ -88,7 +89,18 @@ class Batch:
     cancelled (the caller left), commands that were not sent yet are dropped.
     """
 
-    __slots__ = ("_given_up", "_missing", "_parts", "deadline", "done", "redirections", "refusals", "size", "started")
+    __slots__ = (
+        "_given_up",
+        "_missing",
+        "_parts",
+        "deadline",
+        "done",
+        "problem",
+        "redirections",
+        "refusals",
+        "size",
+        "started",
+    )
 
     def __init__(self, groups: Sequence[Group], deadline: float, loop: asyncio.AbstractEventLoop) -> None:
         self.size = sum(map(len, groups))
@@ -97,6 +109,8 @@ class Batch:
         self.started = loop.time()
         self.redirections = 0
         self.refusals: list[Failure] = []
+        self.problem: Problem | None = None
+        """The last that a node had with it."""
         self._missing = self.size
         self._parts: list[Part] = []
         self._given_up: Exception | None = None

@@ -118,5 +118,11 @@ class CatalogStore(Protocol):
     async def write(self, writes: Sequence[Write], deadline: float) -> list[Outcome]:
         """Make changes, in order, each by itself and none twice. After UNAVAILABLE, some may have been made."""
 
+    async def begin_seeding(self, deadline: float) -> bool:
+        """Whether the catalog is empty, or was when a seeding began that has not ended."""
+
+    async def end_seeding(self, deadline: float) -> None:
+        """From now on, the catalog is not empty any more."""
+
     async def allocate_id(self, kind: Kind, deadline: float) -> int:
         """An ID that no object of this kind has or had."""

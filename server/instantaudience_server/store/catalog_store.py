@@ -82,6 +82,12 @@ return {redis.call('HGET', KEYS[2], id), redis.call('HGET', KEYS[3], id)}
 """
 """Arguments: a unique name. Answers the user that has it, and its password's hash."""
 
+BEGIN_SEEDING = """
+if not redis.call('GET', KEYS[1]) then redis.call('SET', KEYS[2], '1') end
+return redis.call('GET', KEYS[2])
+"""
+"""Answers something where the catalog is empty, or was when a seeding began that has not ended."""
+
 
 def _random_name() -> int:
     """A part of a stream's ID, which has 64 bits."""
@@ -188,6 +194,15 @@ class ClusterCatalogStore:
             (answer,) = await self._cluster.execute([command], deadline)
             outcomes += [Outcome[word] for word in answer.decode().split()]
         return outcomes
+
+    async def begin_seeding(self, deadline: float) -> bool:
+        """Run the script that looks and takes a note in one."""
+        script_keys = [keys.CATALOG_VERSION, keys.CATALOG_SEEDING]
+        return await self._ask(commands.evaluate(BEGIN_SEEDING, script_keys), deadline) is not None
+
+    async def end_seeding(self, deadline: float) -> None:
+        """Delete the note."""
+        await self._ask(commands.delete(keys.CATALOG_SEEDING), deadline)
 
     async def allocate_id(self, kind: Kind, deadline: float) -> int:
         """Count on from the largest in use, and past those so large that they do not move the count."""

@@ -11,10 +11,10 @@ import structlog
 from hiredis import ReplyError
 
 from instantaudience_server.errors import AudienceError, unavailable
-from instantaudience_server.metrics import STORE_CONNECTION_FAILURES
+from instantaudience_server.metrics import STORE_CONNECTION_FAILURES, STORE_REFUSALS
 from instantaudience_server.store.batch import Batch, Group, Listed, Part
-from instantaudience_server.store.commands import PING, Command
-from instantaudience_server.store.interface import NOT_CONFIRMED
+from instantaudience_server.store.commands import Command
+from instantaudience_server.store.interface import NOT_CONFIRMED, Problem
 from instantaudience_server.store.keys import SLOTS
 from instantaudience_server.store.node import Node
 from instantaudience_server.store.topology import Topology
@@ -131,21 +131,22 @@ class Cluster:
     def _ended(self, batch: Batch, _: "asyncio.Future[None]") -> None:
         self._pending_bytes -= self._waiting.pop(batch)
 
-    async def ping(self, deadline: float) -> None:
-        """Ask every primary for a sign of life.
+    def primaries(self) -> set[str]:
+        """The names of the nodes that serve slots."""
+        return {node.name for node in set(self._slots) if node is not None}
 
-        Raises:
-            AudienceError: UNAVAILABLE, when a slot has no primary or a primary does not answer by `deadline`.
-        """
-        if None in self._slots:
-            self._refresh_soon()
-            raise unavailable("a part of the cluster is out of reach")
-        # Each PING has a slot of the node it is for: sent again after a lost connection, it goes nowhere else.
-        slot_of = {node: slot for slot, node in enumerate(self._slots)}
-        try:
-            await self.execute([(slot, PING) for slot in slot_of.values()], deadline)
-        except AudienceError:
-            raise unavailable("a part of the cluster is out of reach") from None
+    def primary_of(self, slot: int) -> str | None:
+        """The name of the node that serves a slot."""
+        node = self._slots[slot]
+        return None if node is None else node.name
+
+    def unserved(self) -> list[int]:
+        """The slots that nobody serves, in their order."""
+        return [slot for slot, node in enumerate(self._slots) if node is None]
+
+    def look_again(self) -> None:
+        """Learn the topology anew, soon."""
+        self._refresh_soon()
 
     def _sweep(self) -> None:
         """End the calls whose deadline is over: one timer for all, because timers cost and deadlines rarely pass."""
@@ -167,10 +168,12 @@ class Cluster:
         elif prefix == "ASK":
             self._send_on(batch, group, index, self._node(_address(rest.partition(" ")[2], node)), asking=True)
         elif prefix in TRANSIENT:
+            batch.problem = _note(prefix)
             if prefix in ("CLUSTERDOWN", "READONLY", "MASTERDOWN"):
                 self._refresh_soon()
             self._retry_later(batch.part(group, [index]))
         else:
+            batch.problem = _note(prefix)
             log.error(Event.STORE_COMMAND_REFUSED, node=node.name, error=prefix)
             batch.refused(group, index, RuntimeError(f"{node.name} refused a command: {prefix}"))
 
@@ -181,6 +184,7 @@ class Cluster:
         STORE_CONNECTION_FAILURES.inc()
         self._refresh_soon()
         for part in parts:
+            part.batch.problem = node.problem
             self._retry_later(part)
 
     def _send_on(self, batch: Batch, group: Group, index: int, target: Node, *, asking: bool) -> None:
@@ -260,6 +264,16 @@ class Cluster:
                 task = self._loop.create_task(self._nodes.pop(name).close())
                 self._closing.add(task)
                 task.add_done_callback(self._closing.discard)
+
+
+def _note(prefix: str) -> Problem:
+    """Count an error that a node has answered, by its first word."""
+    try:
+        problem = Problem(prefix)
+    except ValueError:
+        problem = Problem.OTHER
+    STORE_REFUSALS.labels(problem).inc()
+    return problem
 
 
 def _address(address: str, asked: Node) -> str:

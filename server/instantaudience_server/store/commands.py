@@ -29,6 +29,8 @@ SET_REPLY = b":1\r\n"
 
 SCRIPT_HEAD = "#!lua"
 """A script without flags: it may write, and touches no keys but those that it was given."""
+NO_WRITES, ALLOW_OOM = " flags=no-writes", " flags=allow-oom"
+"""A script that only reads; one that may write past `maxmemory`, because what it writes is small and bounded."""
 
 Command = tuple[int, bytes]
 """One command on one key: the key's slot, and the bytes for the wire."""
@@ -182,15 +184,14 @@ def read_stream(key: bytes, first: bytes, count: int) -> Command:
     return (key_slot(key), _pack((b"XRANGE", key, first, b"+", b"COUNT", count)))
 
 
-def evaluate(script: str, script_keys: Sequence[bytes], *arguments: int | str | bytes) -> Command:
-    """Run a Lua script that writes on keys of one slot, atomically.
+def evaluate(script: str, script_keys: Sequence[bytes], *arguments: int | str | bytes, flags: str = "") -> Command:
+    """Run a Lua script on keys of one slot, atomically; without flags, it may write.
 
     Its first line makes a node refuse it as a whole where it takes no writes. Without, one that answers reads while the
     cluster is down begins it, and stops at its first write (https://redis.io/docs/latest/develop/programmability/).
     """
-    text = f"{SCRIPT_HEAD}\n{script}"
+    text = f"{SCRIPT_HEAD}{flags}\n{script}"
     return (key_slot(script_keys[0]), _pack((b"EVAL", text, len(script_keys), *script_keys, *arguments)))
 
 
 ASKING = _pack((b"ASKING",))
-PING = _pack((b"PING",))

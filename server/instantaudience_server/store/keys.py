@@ -43,6 +43,11 @@ def usage_key(member_id: int, hour: int) -> bytes:
     return b"r:{%d}:%d" % (member_id, hour)
 
 
+def probe_key(number: int) -> bytes:
+    """A key that nothing is stored under, to ask the node of its slot something; named as quotas are, for ACLs."""
+    return b"q:probe:%d" % number
+
+
 def segment_size_key(segment_id: int, week: int) -> bytes:
     """The HyperLogLog of who joined a segment in a week, which is given by how many had passed since 1970 (UTC).
 
@@ -67,6 +72,8 @@ CATALOG_CHANGES = b"c:{catalog}:changes"
 """The stream of the newest changes; the ID of an entry is its number, counted from 1, and a random one."""
 CATALOG_IDS = b"c:{catalog}:ids"
 """The hash of the largest ID in use, by kind."""
+CATALOG_SEEDING = b"c:{catalog}:seeding"
+"""There while a file is being put into a catalog that was empty."""
 CATALOG_WRITTEN = (
     CATALOG_MEMBERS,
     CATALOG_USERS,

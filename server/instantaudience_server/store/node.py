@@ -13,10 +13,11 @@ from typing import Any, Protocol
 
 from hiredis import Reader, ReplyError
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import RedisError
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
 from instantaudience_server.store.batch import Part
 from instantaudience_server.store.commands import ASKING
+from instantaudience_server.store.interface import Problem
 
 _MORE = object()
 """What hiredis gives where a reply is not there yet, or not whole."""
@@ -51,6 +52,8 @@ class Node:
         self._wire: _Wire | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._flush_scheduled = False
+        self.problem: Problem | None = None
+        """Why there is no connection, as of the last attempt."""
 
     @property
     def idle(self) -> bool:
@@ -86,7 +89,10 @@ class Node:
         try:
             await connection.connect()  # type: ignore[no-untyped-call]  # redis-py
             self._wire = _Wire(connection, self, self._stalled_seconds)
-        except (RedisError, OSError):
+            self.problem = None
+        except (RedisError, OSError) as error:
+            denied = isinstance(error, AuthenticationError | NoPermissionError)
+            self.problem = Problem.NO_ACCESS if denied else Problem.NO_CONNECTION
             await connection.disconnect(nowait=True)
             parts, self._outbox = self._outbox, []
             self._router.unreachable(self, parts)
@@ -103,6 +109,7 @@ class Node:
     def on_lost(self, unanswered: Iterable[Part]) -> None:
         """The connection is gone, with these parts unanswered."""
         self._wire = None
+        self.problem = Problem.NO_CONNECTION
         outbox, self._outbox = self._outbox, []
         self._router.unreachable(self, [*unanswered, *outbox])
 

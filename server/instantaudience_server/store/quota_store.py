@@ -72,13 +72,17 @@ class ClusterQuotaStore:
     ) -> Admissions:
         """Run the script."""
         key = keys.quota_key(member_id, quota)
-        command = commands.evaluate(ADMIT, [key], self._worker, next(self._numbers), *limits, KEPT_MS, *calls)
+        number = next(self._numbers)
+        # Reads go on where the memory is full: a window is small, and soon gone.
+        command = commands.evaluate(
+            ADMIT, [key], self._worker, number, *limits, KEPT_MS, *calls, flags=commands.ALLOW_OOM
+        )
         ((admitted_calls, units, left_microseconds, refused),) = await self._cluster.execute([command], deadline)
         admitted = [mark == ord("0") for mark in refused] if refused else [True] * len(calls)
         return Admissions(admitted, Counts(admitted_calls, units), left_microseconds / 1e6)
 
     async def used(self, member_id: int, quota: Quota, deadline: float) -> Counts:
         """Run the script that only looks."""
-        command = commands.evaluate(USED, [keys.quota_key(member_id, quota)])
+        command = commands.evaluate(USED, [keys.quota_key(member_id, quota)], flags=commands.NO_WRITES)
         (counts,) = await self._cluster.execute([command], deadline)
         return Counts(*counts)

@@ -70,9 +70,12 @@ def build_methods(memberships: MembershipService, tokens: TokenService, health: 
         result = sign_in_pb2.SignInResult(status=issued.status, token=issued.token, dbg_info=dbg_info)
         return sign_in_pb2.SignInResponse(response=result)
 
-    async def get_status(_: status_pb.GetStatusRequest, deadline: float) -> Message:
-        await health.check(deadline)
+    async def get_status(_: status_pb.GetStatusRequest, __: float) -> Message:
         return status_pb.GetStatusResponse(response=status_pb.StatusResult(status="OK"))
+
+    async def get_readiness(_: status_pb.GetReadinessRequest, deadline: float) -> Message:
+        nodes = [node.name for node in await health.check(deadline)]
+        return status_pb.GetReadinessResponse(response=status_pb.ReadinessResult(status="OK", nodes=nodes))
 
     audience, authentication, status = SERVICES[:3]
     return [
@@ -89,6 +92,7 @@ def build_methods(memberships: MembershipService, tokens: TokenService, health: 
         PublicMethod(f"/{authentication}/Authenticate", auth_pb.AuthenticateRequest, authenticate),
         PublicMethod(f"/{SIGN_IN}/SignIn", sign_in_pb2.SignInRequest, sign_in),
         PublicMethod(f"/{status}/GetStatus", status_pb.GetStatusRequest, get_status),
+        PublicMethod(f"/{status}/GetReadiness", status_pb.GetReadinessRequest, get_readiness),
     ]
 
 

@@ -159,11 +159,20 @@ class TestLoading:
         await loading
         assert turns > 10_000 / catalog_feed.RECORDS_AT_ONCE
 
-    async def test_without_the_cluster_it_fails(self, worker: Worker, node: int) -> None:
+    async def test_while_the_cluster_is_away_it_waits(self, store: CountingStore, worker: Worker, node: int) -> None:
+        await create(store, MEMBER)
         os.kill(node, signal.SIGSTOP)
-        with pytest.raises(AudienceError) as error:
-            await worker.feed.load()
-        assert error.value.reason is Reason.UNAVAILABLE
+        with capture_logs() as logs:
+            loading = asyncio.create_task(worker.feed.load())
+
+            async def said() -> None:
+                assert catalog_events(logs) == [Event.CATALOG_STALE]
+
+            await eventually(said)
+            os.kill(node, signal.SIGCONT)
+            await loading
+        assert list(worker.catalog.members) == [1]
+        assert catalog_events(logs) == [Event.CATALOG_STALE, Event.CATALOG_CURRENT]
 
 
 class TestCatchingUp:

@@ -1,4 +1,4 @@
-"""A file's catalog is the beginning of the cluster's, which decides from then on."""
+"""A file's catalog is the beginning of an empty one, which decides from then on."""
 
 import pytest
 from instantaudience.v1 import catalog_pb2 as pb
@@ -28,21 +28,44 @@ def entries(count: int = 1200) -> CatalogEntries:
     return CatalogEntries(members=[*MEMBERS], users=[ANN, BOB], segments=segments)
 
 
-async def seeded(store: ClusterCatalogStore, file: CatalogEntries) -> int:
+async def seeded(store: ClusterCatalogStore, file: CatalogEntries, *, add_missing: bool = False) -> int:
     """How many entries were added."""
-    return await seed(store, file, quick_hash, NOW_MS, lambda _done, _all: None)
+    return await seed(store, file, quick_hash, NOW_MS, lambda _done, _all: None, add_missing=add_missing)
 
 
-async def test_entries_are_added_once(store: ClusterCatalogStore) -> None:
+async def test_an_empty_catalog_alone_is_seeded(store: ClusterCatalogStore) -> None:
+    """Who was removed since does not come back."""
+    assert await seeded(store, entries(3)) == 7
+    (ann,) = await store.find(Kind.USER, [10], seconds_from_now())
+    assert ann is not None
+    removal = write_of(pb.User.FromString(ann), None)
+    assert await store.write([removal], seconds_from_now()) == [Outcome.DONE]
+    assert await seeded(store, entries(5)) == 0
+    assert await store.find(Kind.USER, [10], seconds_from_now()) == [None]
+    assert await store.find(Kind.SEGMENT, [5], seconds_from_now()) == [None]
+
+
+async def test_what_was_cut_short_is_completed(store: ClusterCatalogStore) -> None:
+    def stop(done: int, _: int) -> None:
+        if done > 2:
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        await seed(store, entries(3), quick_hash, NOW_MS, stop)
+    assert await seeded(store, entries(3)) == 3
+    assert await seeded(store, entries(5)) == 0
+
+
+async def test_missing_entries_are_added_once_where_that_is_wanted(store: ClusterCatalogStore) -> None:
     assert await seeded(store, entries()) == 1204
     version = await store.version(seconds_from_now())
     hashes = await store.password_hashes([10, 11], seconds_from_now())
     assert hashes[1] == "$argon2id$bob"
     for _ in range(2):
-        assert await seeded(store, entries()) == 0
+        assert await seeded(store, entries(), add_missing=True) == 0
     assert await store.version(seconds_from_now()) == version
     assert await store.password_hashes([10, 11], seconds_from_now()) == hashes
-    assert await seeded(store, entries(1203)) == 3
+    assert await seeded(store, entries(1203), add_missing=True) == 3
 
 
 async def test_what_was_changed_since_stays_changed(store: ClusterCatalogStore) -> None:
@@ -54,7 +77,7 @@ async def test_what_was_changed_since_stays_changed(store: ClusterCatalogStore) 
     admin = pb.User(id=10, username="anna", member_id=1, role=pb.ROLE_ADMIN)
     writes = [write_of(stands, renamed), write_of(ANN.user, admin, "$argon2id$new")]
     assert await store.write(writes, seconds_from_now()) == [Outcome.DONE, Outcome.DONE]
-    assert await seeded(store, entries()) == 0
+    assert await seeded(store, entries(), add_missing=True) == 0
     assert await store.find(Kind.SEGMENT, [7], seconds_from_now()) == [renamed.SerializeToString(deterministic=True)]
     assert await store.find(Kind.USER, [10], seconds_from_now()) == [admin.SerializeToString(deterministic=True)]
     assert await store.password_hashes([10], seconds_from_now()) == ["$argon2id$new"]
@@ -64,7 +87,7 @@ async def test_a_name_that_another_object_has_got_stays_its(store: ClusterCatalo
     other = pb.User(id=99, username="ann", member_id=1)
     writes = [write_of(None, MEMBERS[0]), write_of(None, other, "$argon2id$other")]
     assert await store.write(writes, seconds_from_now()) == [Outcome.DONE, Outcome.DONE]
-    assert await seeded(store, entries(1)) == 3
+    assert await seeded(store, entries(1), add_missing=True) == 3
     assert await store.find(Kind.USER, [10, 11], seconds_from_now()) == [None, BOB.user.SerializeToString()]
 
 
@@ -72,6 +95,6 @@ async def test_only_new_users_need_passwords(store: ClusterCatalogStore) -> None
     without = pb.ImportedUser(user=ANN.user)
     file = CatalogEntries(members=MEMBERS, users=[without])
     with pytest.raises(CatalogError, match="user ann"):
-        await seeded(store, file)
-    assert await seeded(store, entries(0)) == 2
-    assert await seeded(store, file) == 0
+        await seeded(store, file, add_missing=True)
+    assert await seeded(store, entries(0), add_missing=True) == 2
+    assert await seeded(store, file, add_missing=True) == 0

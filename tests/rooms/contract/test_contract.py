@@ -9,7 +9,7 @@ from instantaudience_gateway.contract import descriptor
 from instantaudience_server import tokens
 from support.gateways import Gateway, Upstream, assert_error
 
-PATHS = {"/rt-segment": "GET, POST", "/auth": "POST", "/healthz": "GET"}
+PATHS = {"/rt-segment": "GET, POST", "/auth": "POST", "/healthz": "GET", "/readyz": "GET"}
 
 
 @pytest.mark.parametrize(("path", "allow"), PATHS.items())
@@ -85,11 +85,11 @@ async def test_no_token(anyone: httpx.AsyncClient, upstream: Upstream, query: st
         else:
             assert_error(answer, 401, "NOAUTH", tokens.MISSING)
             assert "connection" not in answer.headers
-    assert {call.method for call in upstream.calls} <= {"GetStatus"}
+    assert {call.method for call in upstream.calls} <= {"GetStatus", "GetReadiness"}
 
 
 async def test_only_signing_in_and_health_need_no_token() -> None:
-    assert {endpoint.path for endpoint in descriptor.endpoints() if endpoint.public} == {"/auth", "/healthz"}
+    assert {endpoint.path for endpoint in descriptor.endpoints() if endpoint.public} == {"/auth", "/healthz", "/readyz"}
 
 
 async def test_a_longer_token_than_any(anyone: httpx.AsyncClient, upstream: Upstream) -> None:

@@ -18,7 +18,16 @@ from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.telemetry import Event
 from redis.asyncio import Redis, RedisCluster
 from structlog.testing import capture_logs
-from support.clusters import connected, for_each, of_users, on_all_nodes, seconds_from_now, user_key, write
+from support.clusters import (
+    all_take_writes,
+    connected,
+    for_each,
+    of_users,
+    on_all_nodes,
+    seconds_from_now,
+    user_key,
+    write,
+)
 
 KEYS = [user_key(user_id) for user_id in range(1, 1001)]
 
@@ -123,8 +132,8 @@ async def test_a_refused_command_is_a_defect_whose_log_names_no_user(
     assert await store.read([KEYS[0]], seconds_from_now()) == [{1: (1, NEVER)}]
 
 
-async def test_a_live_cluster_answers_a_ping(cluster: Cluster) -> None:
-    await cluster.ping(seconds_from_now())
+async def test_a_live_cluster_takes_writes(cluster: Cluster) -> None:
+    assert await all_take_writes(cluster)
 
 
 async def test_after_its_end_nothing_is_open(embedded: EmbeddedCluster) -> None:

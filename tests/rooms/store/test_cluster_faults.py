@@ -10,7 +10,6 @@ import pytest
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.embedded.node import Node
 from instantaudience_server.errors import AudienceError, Reason
-from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.interface import NEVER
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.telemetry import Event
@@ -194,36 +193,3 @@ async def test_a_killed_node_takes_only_its_slots_with_it_until_it_is_back(
     await write(store, of_users({KEY_OF_NODE[2]: {NEVER: {2: 4}}}), seconds_from_now(20))
     (read,) = await store.read([KEY_OF_NODE[2]], seconds_from_now())
     assert read[2] == (4, NEVER)
-
-
-@NODES
-async def test_a_ping_fails_when_a_node_stands_still(
-    cluster: Cluster, embedded: EmbeddedCluster, send: Signal, number: int
-) -> None:
-    await cluster.ping(seconds_from_now())
-    send(embedded.nodes[number], signal.SIGSTOP)
-    await expect_no_ping(cluster)
-    send(embedded.nodes[number], signal.SIGCONT)
-    await cluster.ping(seconds_from_now())
-
-
-async def test_a_ping_fails_when_a_node_is_gone(cluster: Cluster, embedded: EmbeddedCluster, send: Signal) -> None:
-    await cluster.ping(seconds_from_now())
-    first = embedded.nodes[1].child
-    send(embedded.nodes[1], signal.SIGKILL)
-    await first.wait()
-    await expect_no_ping(cluster, 0.15)  # it is started again after 0.2 s
-
-    async def back() -> None:
-        try:
-            await cluster.ping(seconds_from_now(0.5))
-        except AudienceError as error:
-            raise AssertionError from error
-
-    await eventually(back)
-
-
-async def expect_no_ping(cluster: Cluster, seconds: float = 0.3) -> None:
-    with pytest.raises(AudienceError, match="a part of the cluster is out of reach") as failed:
-        await cluster.ping(seconds_from_now(seconds))
-    assert failed.value.reason is Reason.UNAVAILABLE

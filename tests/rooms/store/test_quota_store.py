@@ -284,3 +284,17 @@ async def test_what_is_used_after_the_clock_was_set(
     second = int(await node_seconds(plain)) + seconds
     await plain.hset(KEY.decode(), mapping={"second": second, "calls": 7, "units": 9})
     assert await quota_store.used(MEMBER, Quota.POSTS, seconds_from_now()) == counts
+
+
+async def test_windows_go_on_where_the_memory_is_full(
+    quota_store: ClusterQuotaStore, embedded: EmbeddedCluster
+) -> None:
+    """Reads need them, and free what is full no less than before."""
+    member = next(members)
+    port = await owner_of(embedded, keys.key_slot(keys.quota_key(member, Quota.POSTS)))
+    await on_node(port, "CONFIG", "SET", "maxmemory", "1")
+    try:
+        assert (await ask(quota_store, 1, 2, member=member)).admitted == [True, True]
+        assert (await quota_store.used(member, Quota.POSTS, seconds_from_now())).calls <= 2
+    finally:
+        await on_node(port, "CONFIG", "SET", "maxmemory", "0")

@@ -11,7 +11,16 @@ from instantaudience_server.store.interface import NEVER
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.store.topology import StoreUnusableError, Topology
 from redis.asyncio import Redis
-from support.clusters import connected, for_each, on_all_nodes, running_node, seconds_from_now, user_key, write
+from support.clusters import (
+    all_take_writes,
+    connected,
+    for_each,
+    on_all_nodes,
+    running_node,
+    seconds_from_now,
+    user_key,
+    write,
+)
 
 KEYS = [user_key(user_id) for user_id in range(1, 101)]
 CLUSTERED = "cluster-enabled yes"
@@ -34,7 +43,7 @@ async def works(url: str) -> None:
         store = ClusterMembershipStore(cluster)
         await write(store, for_each(KEYS, {NEVER: {1: 1}}), seconds_from_now())
         assert await store.read(KEYS, seconds_from_now()) == [{1: (1, NEVER)}] * len(KEYS)
-        await cluster.ping(seconds_from_now())
+        assert await all_take_writes(cluster)
 
 
 async def test_a_server_without_hsetex_is_refused(product: str, tmp_path: Path) -> None:

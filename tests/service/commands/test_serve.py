@@ -57,7 +57,7 @@ async def test_own_catalog_and_own_cluster(embedded: EmbeddedCluster, tmp_path: 
 
 
 async def test_the_file_is_only_the_catalogs_beginning(embedded: EmbeddedCluster, run: Any, tmp_path: Path) -> None:
-    """What is there stays as it is; what is missing is added, whether or not the file was there before."""
+    """From then on, what is there stays as it is; what is missing is added where that is wanted."""
     path = tmp_path / "catalog.yaml"
     path.write_text(CATALOG)
     other = CATALOG.replace("name: Five", "name: Another").replace(PASSWORD, "Other-Passw0rd")
@@ -66,9 +66,9 @@ async def test_the_file_is_only_the_catalogs_beginning(embedded: EmbeddedCluster
     )
     other = other.replace("code: fives", "code: sixes") + "\n"
     async with emptied(embedded):
-        for content, added in ((CATALOG, 3), (CATALOG, 0), (other, 1)):
+        for content, words, added in ((CATALOG, (), 3), (other, (), 0), (other, ("--add-missing",), 1)):
             path.write_text(content)
-            arguments = ("--redis", embedded.url, "--workers", "1")
+            arguments = ("--redis", embedded.url, "--workers", "1", *words)
             async with running_service(*arguments, catalog=f"--catalog={path}") as service:
                 assert [event["added"] for event in service.events if event["event"] == "catalog_seeded"] == [added]
                 env = {

@@ -117,6 +117,7 @@ RPCS: dict[str, Row] = {
     "AuthenticationService/Authenticate": Row(lambda _: {}, "INVALID_ARGUMENT"),
     "SignInService/SignIn": Row(lambda _: {}, "INVALID_ARGUMENT"),
     "StatusService/GetStatus": Row(lambda _: {}, OK),
+    "StatusService/GetReadiness": Row(lambda _: {}, OK),
     "CatalogService/CreateMember": Row(lambda _: {"member": {"name": ""}}, *ADMIN_ONLY, "INVALID_ARGUMENT"),
     "CatalogService/GetMember": Row(lambda world: {"id": world.own}, *OWN_AFFAIR),
     "CatalogService/ListMembers": Row(lambda _: {}, *ADMIN_ONLY, OK),
@@ -171,6 +172,7 @@ RPCS: dict[str, Row] = {
 PATHS: dict[str, Row] = {
     "POST /auth": Row(lambda _: {"body": {}}, "400 SYNTAX"),
     "GET /healthz": Row(lambda _: {}, OK),
+    "GET /readyz": Row(lambda _: {}, OK),
     "POST /rt-segment": Row(lambda world: {"body": {"rt_segment": users(world)}}, OK, WARNED, WARNED),
     "GET /rt-segment": Row(lambda _: {"user_id": "7"}, *ANYBODY),
     "POST /mapuid": Row(lambda world: {"body": {"mapuid": mapping(world)}}, *OWN_AFFAIR),

@@ -210,18 +210,6 @@ async def test_a_worker_that_has_lost_the_cluster_says_so(measured: Service) -> 
     assert events.count("catalog_stale") == events.count("catalog_current") >= WORKERS
 
 
-async def test_a_worker_that_stands_still_grows_old(measured: Service) -> None:
-    """The age is calculated when somebody asks: the worker need not say anything."""
-    hung = workers_of(measured)[0]
-    with standing_still(hung.pid):
-
-        async def grown_old() -> None:
-            ages = sorted((await scrape(measured)).by_worker("catalog_age_seconds").values())
-            assert ages[0] < 1 < 2 < ages[1]
-
-        await eventually(grown_old, 10)
-
-
 async def test_nothing_else_is_served_there(measured: Service) -> None:
     async with httpx.AsyncClient(verify=False, trust_env=False) as client:
         for method, path, status in (

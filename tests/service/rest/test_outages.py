@@ -57,7 +57,7 @@ async def demo(fragile: Service) -> AsyncIterator[httpx.AsyncClient]:
 
 async def whole(client: httpx.AsyncClient) -> None:
     try:
-        answers = [await client.get("/healthz"), *[await post(client, user_id) for user_id in ("1", "2", "3", "4")]]
+        answers = [await client.get("/readyz"), *[await post(client, user_id) for user_id in ("1", "2", "3", "4")]]
     except httpx.TransportError as error:
         raise AssertionError(error) from error
     assert [answer.status_code for answer in answers] == [200] * 5
@@ -112,7 +112,7 @@ async def test_a_node_that_stands_still(fragile: Service, demo: httpx.AsyncClien
         async with asyncio.TaskGroup() as calls:
             calls.create_task(assert_unavailable(post(demo, lost)))
             calls.create_task(assert_unavailable(demo.get("/rt-segment", params={"user_id": lost})))
-            calls.create_task(assert_unavailable(demo.get("/healthz")))
+            calls.create_task(assert_unavailable(demo.get("/readyz")))
             calls.create_task(assert_unavailable(demo.post("/rt-segment", json=both)))
         assert (await post(demo, kept)).status_code == 200
         assert (await demo.get("/rt-segment", params={"user_id": kept})).status_code == 200
@@ -167,7 +167,7 @@ async def test_all_nodes_stand_still(fragile: Service, demo: httpx.AsyncClient) 
     pids = [pid for _, pid in (await nodes_of(fragile)).values()]
     with standing_still(*pids):
         async with asyncio.TaskGroup() as calls:
-            calls.create_task(assert_unavailable(demo.get("/healthz")))
+            calls.create_task(assert_unavailable(demo.get("/readyz")))
             calls.create_task(assert_unavailable(demo.post("/auth", json=credentials("private"))))
             for number in range(50):
                 calls.create_task(assert_unavailable(post(demo, str(number + 1))))

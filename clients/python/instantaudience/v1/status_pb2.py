@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1finstantaudience/v1/status.proto\x12\x12instantaudience.v1\x1a\x1cgoogle/api/annotations.proto\"\x12\n\x10GetStatusRequest\"Q\n\x11GetStatusResponse\x12<\n\x08response\x18\x01 \x01(\x0b\x32 .instantaudience.v1.StatusResultR\x08response\"&\n\x0cStatusResult\x12\x16\n\x06status\x18\x01 \x01(\tR\x06status2{\n\rStatusService\x12j\n\tGetStatus\x12$.instantaudience.v1.GetStatusRequest\x1a%.instantaudience.v1.GetStatusResponse\"\x10\x82\xd3\xe4\x93\x02\n\x12\x08/healthzb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1finstantaudience/v1/status.proto\x12\x12instantaudience.v1\x1a\x1cgoogle/api/annotations.proto\"\x12\n\x10GetStatusRequest\"Q\n\x11GetStatusResponse\x12<\n\x08response\x18\x01 \x01(\x0b\x32 .instantaudience.v1.StatusResultR\x08response\"&\n\x0cStatusResult\x12\x16\n\x06status\x18\x01 \x01(\tR\x06status\"\x15\n\x13GetReadinessRequest\"W\n\x14GetReadinessResponse\x12?\n\x08response\x18\x01 \x01(\x0b\x32#.instantaudience.v1.ReadinessResultR\x08response\"?\n\x0fReadinessResult\x12\x16\n\x06status\x18\x01 \x01(\tR\x06status\x12\x14\n\x05nodes\x18\x02 \x03(\tR\x05nodes2\xef\x01\n\rStatusService\x12j\n\tGetStatus\x12$.instantaudience.v1.GetStatusRequest\x1a%.instantaudience.v1.GetStatusResponse\"\x10\x82\xd3\xe4\x93\x02\n\x12\x08/healthz\x12r\n\x0cGetReadiness\x12\'.instantaudience.v1.GetReadinessRequest\x1a(.instantaudience.v1.GetReadinessResponse\"\x0f\x82\xd3\xe4\x93\x02\t\x12\x07/readyzb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,12 +34,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_STATUSSERVICE'].methods_by_name['GetStatus']._loaded_options = None
   _globals['_STATUSSERVICE'].methods_by_name['GetStatus']._serialized_options = b'\202\323\344\223\002\n\022\010/healthz'
+  _globals['_STATUSSERVICE'].methods_by_name['GetReadiness']._loaded_options = None
+  _globals['_STATUSSERVICE'].methods_by_name['GetReadiness']._serialized_options = b'\202\323\344\223\002\t\022\007/readyz'
   _globals['_GETSTATUSREQUEST']._serialized_start=85
   _globals['_GETSTATUSREQUEST']._serialized_end=103
   _globals['_GETSTATUSRESPONSE']._serialized_start=105
   _globals['_GETSTATUSRESPONSE']._serialized_end=186
   _globals['_STATUSRESULT']._serialized_start=188
   _globals['_STATUSRESULT']._serialized_end=226
-  _globals['_STATUSSERVICE']._serialized_start=228
-  _globals['_STATUSSERVICE']._serialized_end=351
+  _globals['_GETREADINESSREQUEST']._serialized_start=228
+  _globals['_GETREADINESSREQUEST']._serialized_end=249
+  _globals['_GETREADINESSRESPONSE']._serialized_start=251
+  _globals['_GETREADINESSRESPONSE']._serialized_end=338
+  _globals['_READINESSRESULT']._serialized_start=340
+  _globals['_READINESSRESULT']._serialized_end=403
+  _globals['_STATUSSERVICE']._serialized_start=406
+  _globals['_STATUSSERVICE']._serialized_end=645
 # @@protoc_insertion_point(module_scope)

@@ -41,6 +41,11 @@ class StatusServiceStub:
                 request_serializer=instantaudience_dot_v1_dot_status__pb2.GetStatusRequest.SerializeToString,
                 response_deserializer=instantaudience_dot_v1_dot_status__pb2.GetStatusResponse.FromString,
                 _registered_method=True)
+        self.GetReadiness = channel.unary_unary(
+                '/instantaudience.v1.StatusService/GetReadiness',
+                request_serializer=instantaudience_dot_v1_dot_status__pb2.GetReadinessRequest.SerializeToString,
+                response_deserializer=instantaudience_dot_v1_dot_status__pb2.GetReadinessResponse.FromString,
+                _registered_method=True)
 
 
 class StatusServiceServicer:
@@ -49,7 +54,15 @@ class StatusServiceServicer:
     """
 
     def GetStatus(self, request, context):
-        """Asks every primary of the cluster, and answers OK when all of them answered; UNAVAILABLE otherwise.
+        """Answers OK as long as a worker is alive, whatever the cluster does.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetReadiness(self, request, context):
+        """Asks every primary of the cluster, and answers OK when all of them take writes. UNAVAILABLE otherwise, and while the
+        server ends: the message says what is waited for, node by node.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -62,6 +75,11 @@ def add_StatusServiceServicer_to_server(servicer, server):
                     servicer.GetStatus,
                     request_deserializer=instantaudience_dot_v1_dot_status__pb2.GetStatusRequest.FromString,
                     response_serializer=instantaudience_dot_v1_dot_status__pb2.GetStatusResponse.SerializeToString,
+            ),
+            'GetReadiness': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetReadiness,
+                    request_deserializer=instantaudience_dot_v1_dot_status__pb2.GetReadinessRequest.FromString,
+                    response_serializer=instantaudience_dot_v1_dot_status__pb2.GetReadinessResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -93,6 +111,33 @@ class StatusService:
             '/instantaudience.v1.StatusService/GetStatus',
             instantaudience_dot_v1_dot_status__pb2.GetStatusRequest.SerializeToString,
             instantaudience_dot_v1_dot_status__pb2.GetStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetReadiness(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/instantaudience.v1.StatusService/GetReadiness',
+            instantaudience_dot_v1_dot_status__pb2.GetReadinessRequest.SerializeToString,
+            instantaudience_dot_v1_dot_status__pb2.GetReadinessResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,91 @@
+"""The client of the Instant Audience service: puts users into audience segments, and takes them out.
+
+`AsyncClient` and `Client` are the ways in; the generated messages are in `instantaudience.v1`.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from instantaudience.audience import AsyncClient
+    from instantaudience.blocking import Client
+    from instantaudience.calling import Attempt
+    from instantaudience.credentials import ClientCertificate, Password, Tls, Token
+    from instantaudience.errors import (
+        AudienceError,
+        ConflictError,
+        DeadlineExceededError,
+        InternalError,
+        InvalidRequestError,
+        NotFoundError,
+        PermissionDeniedError,
+        RateLimitedError,
+        TooLargeError,
+        UnauthenticatedError,
+        UnavailableError,
+    )
+    from instantaudience.retrying import Retries
+    from instantaudience.splitting import Limits
+    from instantaudience.streaming import StreamResult
+    from instantaudience.users import NEVER, REMOVE, block, from_table, user
+
+_MODULES = {
+    "audience": ("AsyncClient",),
+    "blocking": ("Client",),
+    "calling": ("Attempt",),
+    "credentials": ("ClientCertificate", "Password", "Tls", "Token"),
+    "errors": (
+        "AudienceError",
+        "ConflictError",
+        "DeadlineExceededError",
+        "InternalError",
+        "InvalidRequestError",
+        "NotFoundError",
+        "PermissionDeniedError",
+        "RateLimitedError",
+        "TooLargeError",
+        "UnauthenticatedError",
+        "UnavailableError",
+    ),
+    "retrying": ("Retries",),
+    "splitting": ("Limits",),
+    "streaming": ("StreamResult",),
+    "users": ("NEVER", "REMOVE", "block", "from_table", "user"),
+}
+_WHERE = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = [
+    "NEVER",
+    "REMOVE",
+    "AsyncClient",
+    "Attempt",
+    "AudienceError",
+    "Client",
+    "ClientCertificate",
+    "ConflictError",
+    "DeadlineExceededError",
+    "InternalError",
+    "InvalidRequestError",
+    "Limits",
+    "NotFoundError",
+    "Password",
+    "PermissionDeniedError",
+    "RateLimitedError",
+    "Retries",
+    "StreamResult",
+    "Tls",
+    "Token",
+    "TooLargeError",
+    "UnauthenticatedError",
+    "UnavailableError",
+    "block",
+    "from_table",
+    "user",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """What is asked for is imported then: who only takes the messages does without gRPC's client."""
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)

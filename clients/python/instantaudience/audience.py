@@ -1,0 +1,198 @@
+"""The asynchronous client."""
+
+import time
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import aclosing
+from types import TracebackType
+from typing import Self
+
+import grpc
+
+from instantaudience.calling import Calling, OnAttempt, Rpc
+from instantaudience.credentials import Credentials, Password, Session, Tls, Token
+from instantaudience.errors import InvalidRequestError
+from instantaudience.pacing import Pacer
+from instantaudience.retrying import Retries
+from instantaudience.splitting import Limits, joined, split
+from instantaudience.streaming import Streaming, StreamResult, Users
+from instantaudience.v1 import audience_pb2 as pb
+from instantaudience.v1 import authentication_pb2, catalog_pb2
+
+DEADLINE_SECONDS = 30.0
+"""How long a call may take, all attempts together, where the caller says nothing."""
+WINDOW = 32
+"""Requests of a stream that are under way at once; what they hold is all that a stream keeps in memory."""
+BATCH_USERS = 1000
+"""Users that one BatchGetMemberships reads."""
+TOKEN_SECONDS = 24 * 3600.0
+"""How long a token lives at most; where it ends before, because it is not used, the next call has another one got."""
+
+_AUDIENCE = "/instantaudience.v1.AudienceService/"
+_CATALOG = "/instantaudience.v1.CatalogService/"
+_APPLY = Rpc(_AUDIENCE + "ApplySegments", pb.ApplySegmentsResponse)
+_BATCH_GET = Rpc(_AUDIENCE + "BatchGetMemberships", pb.BatchGetMembershipsResponse)
+_SIGN_IN = Rpc("/instantaudience.v1.AuthenticationService/Authenticate", authentication_pb2.AuthenticateResponse)
+_GET_USER = Rpc(_CATALOG + "GetUser", catalog_pb2.GetUserResponse)
+_GET_MEMBER = Rpc(_CATALOG + "GetMember", catalog_pb2.GetMemberResponse)
+
+_OPTIONS = (("grpc.max_receive_message_length", 64 * 1024 * 1024),)
+"""Memberships of a thousand users can be more than the 4 MB that gRPC takes by default."""
+
+
+class AsyncClient:
+    """Puts users into segments, and reads back what stands.
+
+    It signs in with the first call and when a token ends, sends again what is safe to send again and helps, within the
+    time that the caller gives, keeps to the member's quota, and splits what is too large. All calls of one client share
+    a connection and a token; make one and keep it. Not for several event loops or threads.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        credentials: Credentials,
+        *,
+        tls: Tls | None = None,
+        plaintext: bool = False,
+        limits: Limits | None = None,
+        retries: Retries | None = None,
+        window: int = WINDOW,
+        on_attempt: OnAttempt | None = None,
+        interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
+    ) -> None:
+        """`endpoint` is `host:port`, secured by TLS unless `plaintext` says otherwise.
+
+        `limits` are the member's; by default they are asked for once. `on_attempt` is told of every attempt of a call,
+        for metrics; `interceptors` are gRPC's, those of OpenTelemetry for example.
+
+        Raises:
+            ValueError: both `tls` and `plaintext`, or an endpoint with a scheme.
+        """
+        if "://" in endpoint:
+            raise ValueError(f"{endpoint} has a scheme: name host:port, with plaintext=True where it is without TLS")
+        if plaintext and tls is not None:
+            raise ValueError("tls and plaintext exclude each other")
+        self._channel = _channel(endpoint, None if plaintext else tls or Tls(), interceptors)
+        self._credentials = credentials
+        self._limits = limits
+        self._pacer = Pacer()
+        retries = retries or Retries()
+        token = credentials.token if isinstance(credentials, Token) else None
+        self._session = Session(self._sign_in if isinstance(credentials, Password) else None, token)
+        self._calling = Calling(self._channel, self._session, retries, on_attempt)
+        self._public = Calling(self._channel, Session(None, None), retries, on_attempt)
+        self._streaming = Streaming(self._channel, self._calling, self._session, self._pacer, retries, window)
+
+    async def __aenter__(self) -> Self:
+        """The client, which is closed at the end."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connection; calls under way are cancelled."""
+        await self._channel.close()
+
+    async def apply(
+        self,
+        users: Iterable[pb.RtSegment],
+        *,
+        deadline_seconds: float = DEADLINE_SECONDS,
+        validate_only: bool = False,
+    ) -> pb.ApplySegmentsResult:
+        """Put users into segments and take them out; answered when all is written.
+
+        What a request cannot hold goes in several, one after the other, and is answered as one. An invalid user or
+        block is skipped with a warning. Fails like a request that was split: what came before may be applied, and
+        calling again with the same users does no harm.
+
+        Raises:
+            AudienceError: the call failed; see its subclasses.
+        """
+        deadline = time.monotonic() + deadline_seconds
+        limits = await self.limits(deadline_seconds=deadline_seconds)
+        parts = split(users, limits)
+        results = []
+        for part in parts:
+            await self._pacer.wait(len(part.users), limits, deadline)
+            answer = await self._calling.call(_APPLY, part.request(validate_only=validate_only), deadline)
+            results.append(answer.response)
+        return joined(parts, results)
+
+    async def stream(
+        self, users: Users, *, patience_seconds: float = DEADLINE_SECONDS
+    ) -> AsyncGenerator[StreamResult, None]:
+        """Put any number of users into segments; the answers come in order, as many users as went in a request each.
+
+        Users are taken as they can be sent: memory is bounded, however many there are. A request that fails so that it
+        helps is sent again, each user's changes in order, until `patience_seconds` have passed without any progress.
+
+        Raises:
+            AudienceError: there was no progress for so long, or signing in failed.
+        """
+        limits = await self.limits(deadline_seconds=patience_seconds)
+        async with aclosing(self._streaming.apply(users, limits, patience_seconds)) as results:
+            async for result in results:
+                yield result
+
+    async def memberships(
+        self, user_ids: Sequence[str], *, domain: str | None = None, deadline_seconds: float = DEADLINE_SECONDS
+    ) -> list[pb.UserMemberships]:
+        """The live memberships of users, in the order asked for; any number of them.
+
+        Raises:
+            AudienceError: the call failed; InvalidRequestError for an ID that is none of its domain.
+        """
+        deadline = time.monotonic() + deadline_seconds
+        users: list[pb.UserMemberships] = []
+        for first in range(0, len(user_ids), BATCH_USERS):
+            asked = [
+                pb.GetMembershipsRequest(user_id=user_id, domain=domain or "")
+                for user_id in user_ids[first : first + BATCH_USERS]
+            ]
+            answer = await self._calling.call(_BATCH_GET, pb.BatchGetMembershipsRequest(users=asked), deadline)
+            users.extend(answer.response.rt_segment)
+        return users
+
+    async def limits(self, *, deadline_seconds: float = DEADLINE_SECONDS) -> Limits:
+        """What the member may send: as given to the client, or as the service says, asked once.
+
+        Raises:
+            AudienceError: the call failed.
+        """
+        if self._limits is None:
+            self._limits = await self._ask_limits(time.monotonic() + deadline_seconds)
+        return self._limits
+
+    async def _ask_limits(self, deadline: float) -> Limits:
+        token = await self._session.token(deadline)
+        if token is None:
+            return Limits()
+        # hbapi:<user id>:<random hex>:<location>
+        user_id = token.split(":")[1]
+        if not user_id.isdecimal():
+            raise InvalidRequestError("the token is none of this service's")
+        user = (await self._calling.call(_GET_USER, catalog_pb2.GetUserRequest(id=int(user_id)), deadline)).user
+        asked = catalog_pb2.GetMemberRequest(id=user.member_id)
+        limits = (await self._calling.call(_GET_MEMBER, asked, deadline)).member.limits
+        return Limits(**{name: getattr(limits, name) for name in Limits.__dataclass_fields__ if limits.HasField(name)})
+
+    async def _sign_in(self, deadline: float) -> tuple[str, float]:
+        assert isinstance(self._credentials, Password)
+        auth = authentication_pb2.Credentials(
+            username=self._credentials.username, password=self._credentials.password
+        )
+        request = authentication_pb2.AuthenticateRequest(auth=auth)
+        answer = await self._public.call(_SIGN_IN, request, deadline)
+        return answer.response.token, TOKEN_SECONDS
+
+
+def _channel(endpoint: str, tls: Tls | None, interceptors: Sequence[grpc.aio.ClientInterceptor]) -> grpc.aio.Channel:
+    if tls is None:
+        return grpc.aio.insecure_channel(endpoint, _OPTIONS, interceptors=interceptors)
+    credentials = grpc.ssl_channel_credentials(tls.root_certificates, tls.private_key, tls.certificate_chain)
+    return grpc.aio.secure_channel(endpoint, credentials, _OPTIONS, interceptors=interceptors)

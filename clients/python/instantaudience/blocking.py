@@ -1,0 +1,143 @@
+"""The client for code without an event loop: the asynchronous one, on a loop in a thread of its own."""
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Iterator, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from instantaudience.audience import DEADLINE_SECONDS, WINDOW, AsyncClient
+from instantaudience.calling import OnAttempt
+from instantaudience.credentials import Credentials, Tls
+from instantaudience.retrying import Retries
+from instantaudience.splitting import Limits
+from instantaudience.streaming import StreamResult
+from instantaudience.v1 import audience_pb2 as pb
+
+Result = TypeVar("Result")
+_END = object()
+
+
+class Client:
+    """As `AsyncClient`, for any number of threads. Close it, or use it with `with`."""
+
+    def __init__(
+        self,
+        endpoint: str,
+        credentials: Credentials,
+        *,
+        tls: Tls | None = None,
+        plaintext: bool = False,
+        limits: Limits | None = None,
+        retries: Retries | None = None,
+        window: int = WINDOW,
+        on_attempt: OnAttempt | None = None,
+    ) -> None:
+        """As `AsyncClient`; `on_attempt` is called in the client's thread."""
+
+        async def connect() -> AsyncClient:
+            return AsyncClient(
+                endpoint,
+                credentials,
+                tls=tls,
+                plaintext=plaintext,
+                limits=limits,
+                retries=retries,
+                window=window,
+                on_attempt=on_attempt,
+            )
+
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="instantaudience", daemon=True)
+        self._thread.start()
+        try:
+            self._client = self._run(connect())
+        except BaseException:
+            self._end()
+            raise
+
+    def __enter__(self) -> Self:
+        """The client, which is closed at the end."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; calls under way are cancelled. A second time does nothing."""
+        if not self._loop.is_closed():
+            self._run(self._client.close())
+            self._end()
+
+    def apply(
+        self,
+        users: Iterable[pb.RtSegment],
+        *,
+        deadline_seconds: float = DEADLINE_SECONDS,
+        validate_only: bool = False,
+    ) -> pb.ApplySegmentsResult:
+        """See `AsyncClient.apply`."""
+        return self._run(self._client.apply(users, deadline_seconds=deadline_seconds, validate_only=validate_only))
+
+    def stream(
+        self, users: Iterable[pb.RtSegment], *, patience_seconds: float = DEADLINE_SECONDS
+    ) -> Iterator[StreamResult]:
+        """See `AsyncClient.stream`; the users' iterator is asked in a thread of its own, and may block."""
+        results = self._client.stream(_asked_elsewhere(users), patience_seconds=patience_seconds)
+        try:
+            while (result := self._run(_next(results))) is not None:
+                yield result
+        finally:
+            self._run(_close(results))
+
+    def memberships(
+        self, user_ids: Sequence[str], *, domain: str | None = None, deadline_seconds: float = DEADLINE_SECONDS
+    ) -> list[pb.UserMemberships]:
+        """See `AsyncClient.memberships`."""
+        return self._run(self._client.memberships(user_ids, domain=domain, deadline_seconds=deadline_seconds))
+
+    def limits(self, *, deadline_seconds: float = DEADLINE_SECONDS) -> Limits:
+        """See `AsyncClient.limits`."""
+        return self._run(self._client.limits(deadline_seconds=deadline_seconds))
+
+    def _run(self, work: Coroutine[Any, Any, Result]) -> Result:
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def _end(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+async def _next(results: AsyncIterator[StreamResult]) -> StreamResult | None:
+    return await anext(results, None)
+
+
+async def _close(results: AsyncGenerator[StreamResult, None]) -> None:
+    await results.aclose()
+
+
+async def _asked_elsewhere(users: Iterable[pb.RtSegment]) -> AsyncIterator[pb.RtSegment]:
+    iterator = iter(users)
+
+    def some() -> list[Any]:
+        taken: list[Any] = []
+        for user in iterator:
+            taken.append(user)
+            if len(taken) == 100:
+                return taken
+        return [*taken, _END]
+
+    while True:
+        for user in await asyncio.to_thread(some):
+            if user is _END:
+                return
+            yield user

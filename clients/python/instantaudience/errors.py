@@ -1,0 +1,133 @@
+"""What a call fails with: one exception for each kind of failure that a caller treats differently."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import grpc
+from google.rpc import error_details_pb2, status_pb2
+
+_STATUS_DETAILS_KEY = "grpc-status-details-bin"
+_CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
+
+
+class AudienceError(Exception):
+    """A call failed.
+
+    Attributes:
+        code: gRPC's status code.
+        reason: the reason of `google.rpc.ErrorInfo`, as listed in errors.proto; "" where the transport has failed.
+        request_id: what the service's log names the call by.
+        retry_after_seconds: when the service asks to try again; None where it does not.
+        metadata: what ErrorInfo says besides: often `field`, the field that is meant.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: grpc.StatusCode = grpc.StatusCode.UNKNOWN,
+        reason: str = "",
+        request_id: str = "",
+        retry_after_seconds: float | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code
+        self.reason = reason
+        self.request_id = request_id
+        self.retry_after_seconds = retry_after_seconds
+        self.metadata = dict(metadata or {})
+
+    def __str__(self) -> str:
+        """The message, with what finds the call in the service's log."""
+        name = self.reason or self.code.name
+        return f"{name}: {self.message}" + (f" (request {self.request_id})" if self.request_id else "")
+
+
+class InvalidRequestError(AudienceError):
+    """The request cannot be read, or breaks a rule: sending it again does not help."""
+
+
+class UnauthenticatedError(AudienceError):
+    """Wrong name, password, key or token, or the account is deactivated."""
+
+
+class PermissionDeniedError(AudienceError):
+    """The account may not do this."""
+
+
+class NotFoundError(AudienceError):
+    """There is no such object or method."""
+
+
+class ConflictError(AudienceError):
+    """The change contradicts what is there: taken, changed meanwhile, or in use."""
+
+
+class TooLargeError(AudienceError):
+    """One user's changes are larger than a request may be, or the answer is larger than this client takes."""
+
+
+class RateLimitedError(AudienceError):
+    """The member's quota is used up, and there was no time left to wait for the next window."""
+
+
+class UnavailableError(AudienceError):
+    """The service is out of reach or overloaded; what was sent may be applied in part, and can be sent again."""
+
+
+class DeadlineExceededError(UnavailableError):
+    """The time that the caller gave is over."""
+
+
+class InternalError(AudienceError):
+    """A defect of the service, or an answer that is none of its."""
+
+
+_KINDS: dict[grpc.StatusCode, type[AudienceError]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidRequestError,
+    grpc.StatusCode.OUT_OF_RANGE: InvalidRequestError,
+    grpc.StatusCode.UNAUTHENTICATED: UnauthenticatedError,
+    grpc.StatusCode.PERMISSION_DENIED: PermissionDeniedError,
+    grpc.StatusCode.NOT_FOUND: NotFoundError,
+    grpc.StatusCode.UNIMPLEMENTED: NotFoundError,
+    grpc.StatusCode.ALREADY_EXISTS: ConflictError,
+    grpc.StatusCode.ABORTED: ConflictError,
+    grpc.StatusCode.FAILED_PRECONDITION: ConflictError,
+    grpc.StatusCode.UNAVAILABLE: UnavailableError,
+    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceededError,
+}
+
+_TRANSPORT = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.CANCELLED}
+"""Codes that a connection which broke, or a stream that was reset, is told by; a defect of the service gives a reason."""
+
+
+def of_call(error: grpc.aio.AioRpcError, request_id: str) -> AudienceError:
+    """What a failed call means."""
+    metadata: Any = error.trailing_metadata() or ()
+    for key, value in metadata:
+        if key == _STATUS_DETAILS_KEY:
+            return of_status(status_pb2.Status.FromString(value), request_id)
+    return _error(error.code(), error.details() or "", request_id, {})
+
+
+def of_status(status: status_pb2.Status, request_id: str) -> AudienceError:
+    """What the status of a call, or of a request of a stream, means."""
+    info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+    fields: dict[str, Any] = {}
+    for detail in status.details:
+        if detail.Unpack(info):
+            fields |= {"reason": info.reason, "metadata": dict(info.metadata)}
+        elif detail.Unpack(retry):
+            fields["retry_after_seconds"] = retry.retry_delay.ToNanoseconds() / 1e9
+    return _error(_CODES.get(status.code, grpc.StatusCode.UNKNOWN), status.message, request_id, fields)
+
+
+def _error(code: grpc.StatusCode, message: str, request_id: str, fields: dict[str, Any]) -> AudienceError:
+    kind = _KINDS.get(code, InternalError)
+    if code in _TRANSPORT and not fields.get("reason"):
+        kind = UnavailableError
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        kind = RateLimitedError if fields.get("reason") == "RATE_LIMIT_EXCEEDED" else TooLargeError
+    return kind(message, code=code, request_id=request_id, **fields)

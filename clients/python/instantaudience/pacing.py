@@ -1,0 +1,44 @@
+"""Sending no faster than the member's quota allows, so that few calls are refused."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+
+from instantaudience.errors import DeadlineExceededError
+from instantaudience.splitting import Limits
+
+WINDOW_SECONDS = 1.0
+"""The service counts by windows of a second."""
+
+
+class Pacer:
+    """Lets requests go, in the order they ask; in any second at most as many, with as many users, as the limits say."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._sent: deque[tuple[float, int]] = deque()
+        self._users = 0
+        self._lock = asyncio.Lock()
+
+    async def wait(self, users: int, limits: Limits, deadline: float) -> None:
+        """Wait until a request with so many users may go. The deadline is a time of the clock.
+
+        Raises:
+            DeadlineExceededError: it may not in time; nothing is sent.
+        """
+        async with self._lock:
+            while (wait := self._wait_seconds(users, limits)) > 0:
+                if self._clock() + wait >= deadline:
+                    raise DeadlineExceededError("the member's quota leaves no room before the caller's time is over")
+                await asyncio.sleep(wait)
+            self._sent.append((self._clock(), users))
+            self._users += users
+
+    def _wait_seconds(self, users: int, limits: Limits) -> float:
+        now = self._clock()
+        while self._sent and self._sent[0][0] <= now - WINDOW_SECONDS:
+            self._users -= self._sent.popleft()[1]
+        full = len(self._sent) >= limits.posts_per_second or self._users + users > limits.users_per_second
+        # A request with more users than a second may have is for the service to refuse.
+        return self._sent[0][0] + WINDOW_SECONDS - now if full and self._sent else 0.0

@@ -1,0 +1,186 @@
+"""What does not fit a request is sent in several, and their answers are put together again."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
+
+from instantaudience.v1.audience_pb2 import (
+    ApplySegmentsRequest,
+    ApplySegmentsResult,
+    RequestCounts,
+    RtSegment,
+    WarningCode,
+)
+from instantaudience.v1.audience_pb2 import Warning as SkippedPart
+
+_FRAME_BYTES = 12
+"""What a user or a block has around it in a request, at most."""
+_PLACE = re.compile(r"rt_segment\[(\d+)\](?:\.seg_block\[(\d+)\])?")
+_OF_USER = {
+    WarningCode.WARNING_CODE_TOO_MANY_USERS,
+    WarningCode.WARNING_CODE_USER_ID_REQUIRED,
+    WarningCode.WARNING_CODE_SEG_BLOCK_REQUIRED,
+    WarningCode.WARNING_CODE_INVALID_DOMAIN,
+    WarningCode.WARNING_CODE_INVALID_USER_ID,
+    WarningCode.WARNING_CODE_NO_VALID_SEGMENTS,
+}
+"""Warnings of a user that was skipped as a whole."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a member may send; see `Limits` of catalog.proto. The defaults are the service's."""
+
+    users_per_call: int = 1000
+    segments_per_user: int = 100
+    body_bytes: int = 1_048_576
+    posts_per_second: int = 100
+    users_per_second: int = 1000
+
+    @property
+    def users_per_request(self) -> int:
+        """A request with more could never be taken."""
+        return min(self.users_per_call, self.users_per_second)
+
+
+@dataclass
+class Part:
+    """A request. `places` has, for each of its users, which user of the caller it is, and its first block there."""
+
+    users: list[RtSegment] = field(default_factory=list)
+    places: list[tuple[int, int]] = field(default_factory=list)
+    size: int = 0
+
+    def request(self, *, validate_only: bool = False) -> ApplySegmentsRequest:
+        """The request as it is sent."""
+        return ApplySegmentsRequest(rt_segment=self.users, validate_only=validate_only)
+
+    @property
+    def keys(self) -> set[tuple[str, str]]:
+        """The users that it changes."""
+        return {(user.domain.lower(), user.user_id.lower()) for user in self.users}
+
+
+class Splitter:
+    """Makes parts of users that come one by one."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._part = Part()
+        self._count = 0
+
+    def add(self, user: RtSegment) -> Iterator[Part]:
+        """The parts that are full now."""
+        index, self._count = self._count, self._count + 1
+        for piece, first in _pieces(user, self._limits):
+            size = piece.ByteSize() + _FRAME_BYTES
+            part = self._part
+            full = len(part.users) >= self._limits.users_per_request or part.size + size > self._limits.body_bytes
+            if part.users and full:
+                yield part
+                part = self._part = Part()
+            part.users.append(piece)
+            part.places.append((index, first))
+            part.size += size
+
+    def flush(self) -> Iterator[Part]:
+        """What is left."""
+        if self._part.users:
+            yield self._part
+            self._part = Part()
+
+
+def split(users: Iterable[RtSegment], limits: Limits) -> list[Part]:
+    """The requests that together say what these users say, in their order; one without users where there are none."""
+    splitter = Splitter(limits)
+    parts = [part for user in users for part in splitter.add(user)]
+    return [*parts, *splitter.flush()] or [Part()]
+
+
+def _pieces(user: RtSegment, limits: Limits) -> Iterator[tuple[RtSegment, int]]:
+    """A user as it is; or one after the other with as many blocks as a request takes, and where these begin."""
+    blocks = user.seg_block
+    room = limits.body_bytes - _FRAME_BYTES
+    if len(blocks) <= limits.segments_per_user and user.ByteSize() <= room:
+        yield user, 0
+        return
+    bare = RtSegment(user_id=user.user_id if user.HasField("user_id") else None)
+    if user.HasField("domain"):
+        bare.domain = user.domain
+    piece, first, size = RtSegment(), 0, bare.ByteSize()
+    piece.CopyFrom(bare)
+    for index, block in enumerate(blocks):
+        block_size = block.ByteSize() + _FRAME_BYTES
+        if piece.seg_block and (len(piece.seg_block) >= limits.segments_per_user or size + block_size > room):
+            yield piece, first
+            piece, first, size = RtSegment(), index, bare.ByteSize()
+            piece.CopyFrom(bare)
+        piece.seg_block.append(block)
+        size += block_size
+    yield piece, first
+
+
+def joined(parts: Sequence[Part], results: Sequence[ApplySegmentsResult]) -> ApplySegmentsResult:
+    """The answers of parts as one answer: counts added up, paths those of the caller's users.
+
+    A user whose blocks went in several requests counts once, and is told as skipped only where all of it was.
+    """
+    if len(parts) == 1 and [first for _, first in parts[0].places] == [0] * len(parts[0].places):
+        return _moved(parts[0], results[0])
+    valid: set[int] = set()
+    pieces_of_valid = 0
+    for part, result in zip(parts, results, strict=True):
+        skipped = {_place(warning)[0] for warning in _warnings(result) if warning.code in _OF_USER}
+        taken = [place[0] for index, place in enumerate(part.places) if index not in skipped]
+        valid.update(taken)
+        pieces_of_valid += len(taken)
+    users = sum(result.message.users_in_request for result in results) - (pieces_of_valid - len(valid))
+    answer = ApplySegmentsResult(
+        status="OK",
+        message=RequestCounts(
+            users_in_request=users,
+            segments_in_request=sum(result.message.segments_in_request for result in results),
+        ),
+    )
+    told: set[tuple[int, int]] = set()
+    last: SkippedPart | None = None
+    for part, result in zip(parts, results, strict=True):
+        for warning in _warnings(_moved(part, result)):
+            if warning.code == WarningCode.WARNING_CODE_NO_VALID_USERS:
+                last = warning
+                continue
+            user, block = _place(warning)
+            if user is not None and block is None and warning.code != WarningCode.WARNING_CODE_TOO_MANY_SEGMENTS:
+                if (warning.code in _OF_USER and user in valid) or (user, warning.code) in told:
+                    continue
+                told.add((user, warning.code))
+            _warnings(answer).append(warning)
+    if last is not None and not users:
+        _warnings(answer).append(last)
+    return answer
+
+
+def _moved(part: Part, result: ApplySegmentsResult) -> ApplySegmentsResult:
+    """The answer of a part, with the places of the caller's users."""
+    for warning in _warnings(result):
+        user, block = _place(warning)
+        if user is not None and user < len(part.places):
+            whose, first = part.places[user]
+            warning.path = f"rt_segment[{whose}]" + ("" if block is None else f".seg_block[{first + block}]")
+    return result
+
+
+def _warnings(result: ApplySegmentsResult) -> "RepeatedCompositeFieldContainer[SkippedPart]":
+    # Type checkers take the stub's forward reference to `Warning` for Python's own class of that name.
+    return cast("RepeatedCompositeFieldContainer[SkippedPart]", result.warnings)
+
+
+def _place(warning: SkippedPart) -> tuple[int | None, int | None]:
+    """Which user and which block a warning means."""
+    found = _PLACE.fullmatch(warning.path)
+    if found is None:
+        return None, None
+    return int(found[1]), None if found[2] is None else int(found[2])

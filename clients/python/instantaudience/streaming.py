@@ -1,0 +1,308 @@
+"""Users without end over StreamSegments: in as many requests as it takes, sent again where it helps, in order."""
+
+import asyncio
+import math
+import time
+import uuid
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+
+from instantaudience.calling import Calling, metadata
+from instantaudience.credentials import Session
+from instantaudience.errors import AudienceError, UnauthenticatedError, UnavailableError, of_call, of_status
+from instantaudience.pacing import Pacer
+from instantaudience.retrying import Retries
+from instantaudience.splitting import Limits, Part, Splitter, joined
+from instantaudience.v1.audience_pb2 import (
+    ApplySegmentsResult,
+    RtSegment,
+    StreamSegmentsRequest,
+    StreamSegmentsResponse,
+)
+
+PATH = "/instantaudience.v1.AudienceService/StreamSegments"
+LOOK_SECONDS = 0.25
+"""How often it is looked whether a stream still goes on."""
+
+Users = AsyncIterable[RtSegment] | Iterable[RtSegment]
+
+
+@dataclass(frozen=True)
+class StreamResult:
+    """What became of users that went in one request, in the order they were given."""
+
+    first_user: int
+    """Which of the users given its first one is, from 0."""
+    users: int
+    """How many of them it is about; the blocks of its last one may go on in the next."""
+    result: ApplySegmentsResult | None
+    """What was read and skipped; None where the request failed. Paths count the users given, from 0."""
+    error: AudienceError | None
+    """Why the request failed; sending it again would not help."""
+
+
+@dataclass
+class _Sent:
+    """A request under way, until it is answered for good."""
+
+    part: Part
+    attempts: int = 0
+    since: float = 0.0
+    outcome: ApplySegmentsResult | AudienceError | None = None
+
+
+@dataclass
+class _Window:
+    """The requests that the caller has no result of, in order; so many at most."""
+
+    most: int
+    sent: deque[_Sent] = field(default_factory=deque)
+    room: asyncio.Event = field(default_factory=asyncio.Event)
+    """Whether another one may be added."""
+
+    def add(self, part: Part) -> _Sent:
+        sent = _Sent(part)
+        self.sent.append(sent)
+        return sent
+
+    def results(self) -> Iterable[StreamResult]:
+        """The first ones that are answered for good; each makes room."""
+        while self.sent and self.sent[0].outcome is not None:
+            yield _result(self.sent.popleft())
+            self.room.set()
+
+    def to_repeat(self) -> list[_Sent]:
+        """What is not answered for good, and all after it that changes one of the same users.
+
+        That was applied before what failed; applied again after it, it leaves what it should.
+        """
+        again: list[_Sent] = []
+        keys = set[tuple[str, str]]()
+        for sent in self.sent:
+            if sent.outcome is None or keys & sent.part.keys:
+                sent.outcome = None
+                keys |= sent.part.keys
+                again.append(sent)
+        return again
+
+
+@dataclass
+class _Stream:
+    """One stream of the call: what is under way on it, and what has failed."""
+
+    call: Any
+    request_id: str
+    pending: deque[_Sent] = field(default_factory=deque)
+    failure: AudienceError | None = None
+    """The first that is worth another try: nothing new is sent after it, and what was sent is answered."""
+    failed: asyncio.Event = field(default_factory=asyncio.Event)
+    is_exhausted: bool = False
+    """There are no more users."""
+
+    def fail(self, error: AudienceError) -> None:
+        """It is not worth sending more."""
+        if self.failure is None:
+            self.failure = error
+            self.failed.set()
+
+    def take(self, response: StreamSegmentsResponse, retries: Retries) -> None:
+        """The next answer."""
+        sent = self.pending.popleft()
+        if response.HasField("response"):
+            sent.outcome = response.response
+            return
+        error = of_status(response.error, self.request_id)
+        again = isinstance(error, UnauthenticatedError) or retries.wait_seconds(error, 0) is not None
+        if not again:
+            sent.outcome = error
+        else:
+            self.fail(error)
+
+
+class _Source:
+    """The requests to come. One that is waited for stays asked for when its stream fails meanwhile."""
+
+    def __init__(self, parts: AsyncGenerator[Part, None]) -> None:
+        self._parts = parts
+        self._asked: asyncio.Future[Part | None] | None = None
+
+    async def next(self, failed: asyncio.Event) -> Part | None:
+        """The next request; None where there is none, or the stream has failed.
+
+        Raises whatever the users' iterator raises.
+        """
+        if self._asked is None:
+            self._asked = asyncio.ensure_future(anext(self._parts, None))
+        if not self._asked.done():
+            failing = asyncio.ensure_future(failed.wait())
+            try:
+                waiting: set[asyncio.Future[Any]] = {self._asked, failing}
+                await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                failing.cancel()
+        if failed.is_set():
+            return None
+        asked, self._asked = self._asked, None
+        return asked.result()
+
+    async def aclose(self) -> None:
+        """Nothing more is wanted."""
+        if self._asked is not None:
+            await _end(self._asked)
+        await self._parts.aclose()
+
+
+class Streaming:
+    """Streams users on a channel."""
+
+    def __init__(
+        self, channel: grpc.aio.Channel, calling: Calling, session: Session, pacer: Pacer, retries: Retries, window: int
+    ) -> None:
+        self._open = channel.stream_stream(
+            PATH,
+            request_serializer=StreamSegmentsRequest.SerializeToString,
+            response_deserializer=StreamSegmentsResponse.FromString,
+        )
+        self._calling = calling
+        self._session = session
+        self._pacer = pacer
+        self._retries = retries
+        self._window = window
+
+    async def apply(self, users: Users, limits: Limits, patience_seconds: float) -> AsyncGenerator[StreamResult, None]:
+        """The answers for all users, in order.
+
+        Requests that fail so that it helps are sent again, as long as no more than `patience_seconds` pass without any
+        progress.
+
+        Raises:
+            AudienceError: no progress for so long, or signing in failed.
+        """
+        window = _Window(self._window)
+        progress = time.monotonic()
+        async with aclosing(_Source(_parts(users, limits))) as source:
+            while True:
+                token = await self._session.token(progress + patience_seconds)
+                request_id = uuid.uuid4().hex
+                stream = _Stream(self._open(metadata=metadata(token, request_id)), request_id)
+                began = time.monotonic()
+                sending = asyncio.create_task(self._send(stream, window, source, limits))
+                try:
+                    async for response in self._answers(stream):
+                        stream.take(response, self._retries)
+                        for result in window.results():
+                            progress = time.monotonic()
+                            yield result
+                finally:
+                    await _end(sending)
+                    stream.call.cancel()
+                self._calling.tell(PATH, 1, began, request_id, stream.failure)
+                if stream.failure is None and stream.is_exhausted and not window.sent:
+                    return
+                await self._pause(stream.failure, window, token, progress + patience_seconds)
+
+    async def _pause(self, failure: AudienceError | None, window: _Window, token: str | None, deadline: float) -> None:
+        """Wait until what has failed is worth another try.
+
+        Raises:
+            AudienceError: it is not, or not in time.
+        """
+        if failure is None:
+            return
+        if isinstance(failure, UnauthenticatedError):
+            if failure.reason != "NOAUTH" or not self._session.refused(token):
+                raise failure
+            wait: float | None = 0.0
+        else:
+            attempts = max((sent.attempts for sent in window.sent), default=1)
+            wait = self._retries.wait_seconds(failure, max(0, attempts - 1))
+        if wait is None or time.monotonic() + wait >= deadline:
+            raise failure
+        await asyncio.sleep(wait)
+
+    async def _send(self, stream: _Stream, window: _Window, source: _Source, limits: Limits) -> None:
+        """Send what has to go again, then new parts while nothing fails. What is raised, the stream's end follows."""
+        try:
+            for sent in window.to_repeat():
+                await self._write(stream, sent, limits)
+            while stream.failure is None:
+                if len(window.sent) >= window.most:
+                    window.room.clear()
+                    await window.room.wait()
+                    continue
+                part = await source.next(stream.failed)
+                if part is None:
+                    stream.is_exhausted = stream.failure is None
+                    break
+                await self._write(stream, window.add(part), limits)
+        finally:
+            with suppress(grpc.aio.AioRpcError, grpc.aio.UsageError, asyncio.InvalidStateError):
+                await stream.call.done_writing()
+
+    async def _write(self, stream: _Stream, sent: _Sent, limits: Limits) -> None:
+        await self._pacer.wait(len(sent.part.users), limits, math.inf)
+        sent.attempts += 1
+        sent.since = time.monotonic()
+        stream.pending.append(sent)
+        await stream.call.write(StreamSegmentsRequest(rt_segment=sent.part.users))
+
+    async def _answers(self, stream: _Stream) -> AsyncIterator[StreamSegmentsResponse]:
+        """The answers of a stream as they come; when it ends before all was answered, that is its failure."""
+        while True:
+            reading = asyncio.ensure_future(stream.call.read())
+            try:
+                while not reading.done():
+                    await asyncio.wait({reading}, timeout=LOOK_SECONDS)
+                    if not reading.done() and self._is_stuck(stream):
+                        stream.fail(UnavailableError("the stream does not go on", request_id=stream.request_id))
+                        return
+                response = reading.result()
+            except grpc.aio.AioRpcError as error:
+                stream.fail(of_call(error, stream.request_id))
+                return
+            finally:
+                await _end(reading)
+            if response is grpc.aio.EOF:
+                if stream.pending:
+                    stream.fail(UnavailableError("the stream ended early", request_id=stream.request_id))
+                return
+            yield response
+
+    def _is_stuck(self, stream: _Stream) -> bool:
+        return bool(stream.pending) and time.monotonic() - stream.pending[0].since > self._retries.attempt_seconds
+
+
+async def _end(task: "asyncio.Future[Any]") -> None:
+    """End a task; what the caller's iterator has raised is raised on, what comes of the stream's end is not."""
+    if not task.done():
+        task.cancel()
+    with suppress(asyncio.CancelledError, grpc.aio.AioRpcError, grpc.aio.UsageError, asyncio.InvalidStateError):
+        await task
+
+
+def _result(sent: _Sent) -> StreamResult:
+    places = [index for index, _ in sent.part.places]
+    first, users = places[0], places[-1] - places[0] + 1
+    if isinstance(sent.outcome, AudienceError):
+        return StreamResult(first, users, None, sent.outcome)
+    assert sent.outcome is not None
+    return StreamResult(first, users, joined([sent.part], [sent.outcome]), None)
+
+
+async def _parts(users: Users, limits: Limits) -> AsyncGenerator[Part, None]:
+    splitter = Splitter(limits)
+    if isinstance(users, AsyncIterable):
+        async for user in users:
+            for part in splitter.add(user):
+                yield part
+    else:
+        for user in users:
+            for part in splitter.add(user):
+                yield part
+    for part in splitter.flush():
+        yield part

@@ -1,0 +1,84 @@
+"""Users and their segments, as requests name them."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from instantaudience.v1.audience_pb2 import RtSegment, SegBlock
+
+REMOVE = -1
+"""An `expiration` that takes the user out of the segment."""
+NEVER = 0
+"""An `expiration` that never comes."""
+
+_BLOCK_FIELDS = ("seg_id", "seg_code", "member_id", "value", "expiration")
+
+
+def block(
+    seg_id: int | None = None,
+    *,
+    seg_code: str | None = None,
+    member_id: int | None = None,
+    value: int | None = None,
+    expiration: int | None = None,
+) -> SegBlock:
+    """A segment to join or leave: `seg_id`, or `seg_code` and the `member_id` that owns it.
+
+    `expiration` is in minutes: `NEVER`, `REMOVE`, or None for the default of the segment or of the member.
+    """
+    return SegBlock(seg_id=seg_id, seg_code=seg_code, member_id=member_id, value=value, expiration=expiration)
+
+
+def user(user_id: str | int, *blocks: SegBlock, domain: str | None = None) -> RtSegment:
+    """A user, and the segments to join or leave; `domain` is the kind of ID, None for the platform's own."""
+    return RtSegment(user_id=str(user_id), domain=domain, seg_block=blocks)
+
+
+def from_table(table: Any, columns: Mapping[str, str] | None = None) -> Iterator[RtSegment]:
+    """The users of a pandas, polars or Arrow table, a membership a row; rows of one user that follow are joined.
+
+    Columns are `user_id`, and, where they are there, `domain`, `seg_id`, `seg_code`, `member_id`, `value` and
+    `expiration`; `columns` says which have other names: {"seg_id": "segment"}. Empty cells are absent fields.
+
+    Raises:
+        ValueError: a column that is named is missing, or there is none for `user_id`.
+        ImportError: the package `narwhals` is missing (`pip install instant-audience-client[tables]`).
+    """
+    import narwhals as nw
+
+    frame = nw.from_native(table, eager_only=True)
+    names = {name: name for name in ("user_id", "domain", *_BLOCK_FIELDS) if name in frame.columns}
+    names |= columns or {}
+    if missing := sorted(set(names.values()) - set(frame.columns)):
+        raise ValueError(f"the table has no column {', '.join(missing)}")
+    if "user_id" not in names:
+        raise ValueError("the table has no column user_id")
+    selected = frame.select(*(nw.col(column).alias(name) for name, column in names.items()))
+    return _joined(selected.iter_rows(named=True))
+
+
+def _joined(rows: Iterable[Mapping[str, Any]]) -> Iterator[RtSegment]:
+    current: RtSegment | None = None
+    for row in rows:
+        user_id, domain = _present(row.get("user_id")), _present(row.get("domain"))
+        name = "" if user_id is None else _text(user_id)
+        fields = {field: _present(row.get(field)) for field in _BLOCK_FIELDS}
+        if current is None or current.user_id != name or current.domain != (domain or ""):
+            if current is not None:
+                yield current
+            current = RtSegment(user_id=name, domain=domain)
+        code = fields.pop("seg_code")
+        current.seg_block.add(
+            seg_code=None if code is None else str(code),
+            **{field: int(number) for field, number in fields.items() if number is not None},
+        )
+    if current is not None:
+        yield current
+
+
+def _present(value: Any) -> Any:
+    """None for what a table calls missing (NaN, NaT, NA do not equal themselves)."""
+    return None if value is None or value != value else value
+
+
+def _text(value: Any) -> str:
+    return str(int(value)) if isinstance(value, float) else str(value)

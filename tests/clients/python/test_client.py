@@ -1,0 +1,272 @@
+"""The Python client against a service that does what it should not: nothing is lost, nothing comes out of order."""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Iterator
+
+import grpc
+import pytest
+from instantaudience import (
+    AsyncClient,
+    Attempt,
+    Client,
+    DeadlineExceededError,
+    InternalError,
+    InvalidRequestError,
+    Limits,
+    Password,
+    PermissionDeniedError,
+    RateLimitedError,
+    Retries,
+    Token,
+    UnauthenticatedError,
+    UnavailableError,
+    block,
+    user,
+)
+from instantaudience.testing import FakeService, Fault
+from instantaudience.v1.audience_pb2 import RtSegment
+
+DEMO = Password("demo", "demo")
+FAST = Retries(first_seconds=0.01, most_seconds=0.05)
+BUSY = Fault(grpc.StatusCode.UNAVAILABLE, "SYSTEM", retry_after_seconds=0.01)
+LIMITED = Fault(grpc.StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMIT_EXCEEDED", retry_after_seconds=0.01)
+
+
+@pytest.fixture
+async def service() -> AsyncIterator[FakeService]:
+    async with FakeService() as service:
+        yield service
+
+
+@pytest.fixture
+async def client(service: FakeService) -> AsyncIterator[AsyncClient]:
+    async with AsyncClient(service.endpoint, DEMO, plaintext=True, retries=FAST) as client:
+        yield client
+
+
+def value_of(service: FakeService, user_id: str) -> int:
+    return service.memberships["", user_id][7][0]
+
+
+async def test_it_signs_in_once_for_all_calls(service: FakeService, client: AsyncClient) -> None:
+    await asyncio.gather(*(client.apply([user(index, block(7))]) for index in range(10)))
+    assert service.sign_ins == 1
+    assert len(service.memberships) == 10
+
+
+async def test_a_token_that_has_ended_is_replaced(service: FakeService, client: AsyncClient) -> None:
+    await client.apply([user(1, block(7))])
+    service.forget_tokens()
+    await client.apply([user(2, block(7))])
+    service.forget_tokens()
+    assert [result.error async for result in client.stream([user(3, block(7))])] == [None]
+    assert service.sign_ins == 3
+
+
+async def test_a_wrong_password_is_told_at_once(service: FakeService) -> None:
+    async with AsyncClient(service.endpoint, Password("demo", "wrong"), plaintext=True, retries=FAST) as client:
+        with pytest.raises(UnauthenticatedError):
+            await client.apply([user(1, block(7))])
+
+
+async def test_a_token_of_somebody_elses_is_used_until_it_ends(service: FakeService) -> None:
+    async with AsyncClient(service.endpoint, Token("hbapi:1:x:y"), plaintext=True, limits=Limits()) as client:
+        with pytest.raises(UnauthenticatedError):
+            await client.apply([user(1, block(7))])
+    assert service.sign_ins == 0
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        [BUSY, LIMITED, BUSY],
+        [Fault(grpc.StatusCode.UNAVAILABLE, applies=True)],
+        [Fault(pause_seconds=0.6)],
+    ],
+    ids=["refused", "answer lost", "hangs"],
+)
+async def test_what_helps_is_sent_again(service: FakeService, faults: list[Fault]) -> None:
+    retries = Retries(first_seconds=0.01, attempt_seconds=0.3)
+    async with AsyncClient(service.endpoint, DEMO, plaintext=True, retries=retries) as client:
+        service.faults.extend(faults)
+        answer = await client.apply([user(1, block(7, value=5))])
+        assert answer.message.users_in_request == 1
+        service.faults.extend(faults)
+        assert [result.error async for result in client.stream([user(2, block(7, value=6))])] == [None]
+    assert (value_of(service, "1"), value_of(service, "2")) == (5, 6)
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        (Fault(grpc.StatusCode.INVALID_ARGUMENT, "SYNTAX"), InvalidRequestError),
+        (Fault(grpc.StatusCode.PERMISSION_DENIED, "UNAUTH"), PermissionDeniedError),
+        (Fault(grpc.StatusCode.INTERNAL, "SYSTEM"), InternalError),
+    ],
+)
+async def test_what_does_not_help_is_told(
+    service: FakeService, client: AsyncClient, fault: Fault, error: type[Exception]
+) -> None:
+    service.faults.append(fault)
+    with pytest.raises(error, match=r"request [0-9a-f]{32}"):
+        await client.apply([user(1, block(7))])
+    service.faults.append(fault)
+    errors = [result.error async for result in client.stream([user(1, block(7))])]
+    assert [type(each) for each in errors] == [error]
+    assert service.requests == []
+
+
+async def test_nothing_is_sent_after_the_deadline(service: FakeService, client: AsyncClient) -> None:
+    await client.limits()
+    service.faults.extend([Fault(grpc.StatusCode.UNAVAILABLE, "SYSTEM", retry_after_seconds=0.3)] * 9)
+    with pytest.raises(UnavailableError):
+        await client.apply([user(1, block(7))], deadline_seconds=0.5)
+    left = len(service.faults)
+    await asyncio.sleep(0.5)
+    assert len(service.faults) == left == 7
+    with pytest.raises(DeadlineExceededError):
+        await client.apply([user(1, block(7))], deadline_seconds=0.0)
+    assert len(service.faults) == left
+
+
+async def test_no_more_than_the_quota_is_sent(service: FakeService) -> None:
+    limits = Limits(posts_per_second=3, users_per_second=100)
+    async with AsyncClient(service.endpoint, DEMO, plaintext=True, limits=limits) as client:
+        began = time.monotonic()
+        await asyncio.gather(*(client.apply([user(index, block(7))]) for index in range(7)))
+        assert time.monotonic() - began >= 2.0
+        with pytest.raises(DeadlineExceededError):
+            await asyncio.gather(*(client.apply([user(1, block(7))], deadline_seconds=0.5) for _ in range(7)))
+
+
+async def test_a_quota_without_room_is_an_error_of_its_own(service: FakeService, client: AsyncClient) -> None:
+    service.faults.append(Fault(grpc.StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMIT_EXCEEDED", retry_after_seconds=60.0))
+    with pytest.raises(RateLimitedError):
+        await client.apply([user(1, block(7))], deadline_seconds=5.0)
+
+
+async def test_a_hundred_thousand_users_with_refusals_and_broken_streams(
+    service: FakeService, client: AsyncClient
+) -> None:
+    draw = random.Random(7)
+    expected: dict[str, int] = {}
+
+    def users() -> Iterator[RtSegment]:
+        for value in range(100_000):
+            user_id = str(draw.randint(1, 3000))
+            expected[user_id] = value
+            yield user(user_id, block(7, value=value))
+
+    kinds = [BUSY, LIMITED, Fault(grpc.StatusCode.UNAVAILABLE, "SYSTEM", applies=True, ends_stream=True)]
+    service.faults.extend(draw.choice(kinds) if draw.random() < 0.2 else Fault() for _ in range(1000))
+    next_user = 0
+    async for result in client.stream(users()):
+        assert (result.error, result.first_user) == (None, next_user)
+        next_user += result.users
+    assert next_user == 100_000
+    assert {user_id: stands[7][0] for (_, user_id), stands in service.memberships.items()} == expected
+
+
+async def test_a_server_that_starts_again(service: FakeService, client: AsyncClient) -> None:
+    """What is under way is broken off; the users come as before."""
+
+    async def users() -> AsyncIterator[RtSegment]:
+        for value in range(40):
+            yield user(value % 3, *[block(7, value=value)] * 100)
+            await asyncio.sleep(0.02)
+
+    async def restart() -> None:
+        await asyncio.sleep(0.2)
+        await service.stop()
+        await asyncio.sleep(0.2)
+        await service.start()
+
+    restarting = asyncio.create_task(restart())
+    results = [result async for result in client.stream(users())]
+    await restarting
+    assert sum(result.users for result in results) >= 40
+    assert [value_of(service, str(index)) for index in range(3)] == [39, 37, 38]
+
+
+async def test_a_stream_that_waits_for_users_sends_again_meanwhile(service: FakeService) -> None:
+    limits = Limits(users_per_call=1, users_per_second=10_000, posts_per_second=10_000)
+    more = asyncio.Event()
+
+    async def users() -> AsyncIterator[RtSegment]:
+        yield user(1, block(7))
+        yield user(2, block(7))
+        await more.wait()
+
+    async with AsyncClient(service.endpoint, DEMO, plaintext=True, limits=limits, retries=FAST) as client:
+        service.faults.append(BUSY)
+        results = client.stream(users())
+        assert (await anext(results)).first_user == 0
+        more.set()
+        assert [result.first_user async for result in results] == [1]
+
+
+async def test_users_are_not_taken_before_they_can_be_sent(service: FakeService) -> None:
+    taken = 0
+
+    def users() -> Iterator[RtSegment]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield user(taken, block(7))
+
+    limits = Limits(users_per_call=10, users_per_second=10_000_000, posts_per_second=1_000_000)
+    async with AsyncClient(service.endpoint, DEMO, plaintext=True, limits=limits, window=4) as client:
+        results = client.stream(users())
+        await anext(results)
+        await asyncio.sleep(0.3)
+        assert taken <= 70
+        await results.aclose()
+
+
+async def test_an_iterator_that_raises_ends_the_stream(service: FakeService, client: AsyncClient) -> None:
+    def users() -> Iterator[RtSegment]:
+        yield user(1, block(7))
+        raise LookupError("no more of them")
+
+    with pytest.raises(LookupError):
+        _ = [result async for result in client.stream(users())]
+
+
+async def test_attempts_are_told(service: FakeService) -> None:
+    told: list[Attempt] = []
+    async with AsyncClient(
+        service.endpoint, DEMO, plaintext=True, limits=Limits(), retries=FAST, on_attempt=told.append
+    ) as client:
+        service.faults.append(BUSY)
+        await client.apply([user(1, block(7))])
+    applied = [each for each in told if each.method.endswith("ApplySegments")]
+    assert [(each.number, each.code.name, each.reason) for each in applied] == [
+        (1, "UNAVAILABLE", "SYSTEM"),
+        (2, "OK", ""),
+    ]
+    assert len({each.request_id for each in applied}) == 1
+
+
+async def test_the_blocking_client(service: FakeService) -> None:
+    def work() -> tuple[int, int, int]:
+        with Client(service.endpoint, DEMO, plaintext=True, retries=FAST) as client:
+            applied = client.apply(user(index, block(7)) for index in range(1, 2500)).message.users_in_request
+            service.faults.append(BUSY)
+            streamed = sum(result.users for result in client.stream(user(i, block(8)) for i in range(1, 2500)))
+            for _ in client.stream(user(index, block(9)) for index in range(1, 10**9)):
+                break
+            read = sum(len(each.seg_block) for each in client.memberships([str(i) for i in range(1, 2500)]))
+        client.close()
+        return applied, streamed, read
+
+    applied, streamed, read = await asyncio.to_thread(work)
+    assert (applied, streamed) == (2499, 2499)
+    assert read >= 2 * 2499
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+async def test_an_endpoint_with_a_scheme_is_refused(kind: type[Client] | type[AsyncClient]) -> None:
+    with pytest.raises(ValueError, match="has a scheme: name host:port"):
+        kind("http://127.0.0.1:1", DEMO)

@@ -1,0 +1,36 @@
+"""Users from the rows of a table."""
+
+import pandas
+import pytest
+from instantaudience import block, from_table, user
+
+
+def test_rows_of_a_user_are_joined() -> None:
+    table = pandas.DataFrame(
+        {
+            "user_id": [1, 1, 2, 1],
+            "domain": [None, None, "idfa", None],
+            "seg_id": [7, 8, 7, 9],
+            "value": [5, None, 6, None],
+            "expiration": [-1, 0, 60, 60],
+        }
+    )
+    assert list(from_table(table)) == [
+        user(1, block(7, value=5, expiration=-1), block(8, expiration=0)),
+        user(2, block(7, value=6, expiration=60), domain="idfa"),
+        user(1, block(9, expiration=60)),
+    ]
+
+
+def test_columns_of_other_names() -> None:
+    table = pandas.DataFrame({"who": ["a"], "what": ["tea"], "owner": [3]})
+    names = {"user_id": "who", "seg_code": "what", "member_id": "owner"}
+    assert list(from_table(table, names)) == [user("a", block(seg_code="tea", member_id=3))]
+
+
+@pytest.mark.parametrize(
+    ("columns", "text"), [({"value": "worth"}, "no column worth"), ({}, "no column user_id")], ids=["named", "needed"]
+)
+def test_columns_that_are_missing(columns: dict[str, str], text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        from_table(pandas.DataFrame({"seg_id": [7]}), columns)

@@ -29,6 +29,8 @@ class Settings(BaseModel):
     """Where the embedded cluster keeps its files."""
     host: str = "127.0.0.1"
     """The address to listen on."""
+    trusted_hops: Annotated[int, Field(ge=0, le=16)] = 0
+    """Proxies in front of the gateway, which add to `x-forwarded-for`: who comes to the first of them is the caller."""
     http_port: Port = 8080
     """REST and gRPC through the gateway. 0: any free port."""
     grpc_port: Port = 50051

@@ -1,4 +1,4 @@
-"""Issue, verify and expire tokens (source: contract, "Tokens").
+"""Issue, verify, end and expire tokens (source: contract, "Tokens").
 
 A token is a secret that only its holder has: the cluster keeps its SHA-256, and no log, error or metric names it.
 """
@@ -9,18 +9,14 @@ import math
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from instantaudience.v1 import catalog_pb2 as pb
 
-from instantaudience_server.catalog import records
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.clock import Clock
 from instantaudience_server.errors import AudienceError, Reason, unavailable
-from instantaudience_server.metrics import SIGN_IN_RESULTS
-from instantaudience_server.passwords.hashing import Passwords
-from instantaudience_server.store.catalog_interface import CatalogStore
 from instantaudience_server.store.interface import Session, SessionStore
 
 IDLE_MS = 2 * 3600 * 1000
@@ -52,6 +48,13 @@ MISSING = "No token: sign in with POST /auth and send the token with every call"
 UNKNOWN = "Unknown or expired token: sign in again with POST /auth"
 
 
+class Issued(NamedTuple):
+    """A token, and when it ends at the latest (Unix time in ms)."""
+
+    token: str
+    end_ms: int
+
+
 @dataclass(slots=True)
 class _Trusted:
     """A session that was read, and its caller as of a version of the catalog."""
@@ -65,7 +68,7 @@ class _Trusted:
 
 
 class TokenService:
-    """Sign-in and the check of every other call. Deadlines are times of the event loop's clock, in seconds.
+    """Sessions, and the check of every call that needs one. Deadlines are times of the event loop's clock, in seconds.
 
     `random_hex(n)` returns n random bytes in hexadecimal; `location` is the last part of the tokens issued here.
     """
@@ -74,8 +77,6 @@ class TokenService:
         self,
         feed: CatalogFeed,
         store: SessionStore,
-        catalog_store: CatalogStore,
-        passwords: Passwords,
         clock: Clock,
         random_hex: Callable[[int], str],
         location: str,
@@ -83,8 +84,6 @@ class TokenService:
         self._feed = feed
         self._catalog = feed.catalog
         self._store = store
-        self._catalog_store = catalog_store
-        self._passwords = passwords
         self._clock = clock
         self._random_hex = random_hex
         self._location = location
@@ -94,31 +93,21 @@ class TokenService:
         self._lookups: Counter[str] = Counter()
         """Calls that wait for what the cluster says of a token, by its hash."""
 
-    async def authenticate(self, username: str, password: str, deadline: float) -> str:
-        """Exchange a user name and password for a token.
+    async def issue(self, user: pb.User, deadline: float, *, limited: bool) -> Issued:
+        """Begin a session of a user. `limited`: at most `SIGN_INS` such within `SIGN_IN_WINDOW_MS`.
 
         Raises:
-            AudienceError: INVALID_LOGIN for a wrong name or password, without saying which; NOAUTH_DISABLED for a
-                deactivated account; RATE_LIMIT_EXCEEDED past 10 sign-ins in 5 minutes; UNAVAILABLE.
+            AudienceError: RATE_LIMIT_EXCEEDED; UNAVAILABLE.
         """
-        try:
-            token = await self._authenticate(username, password, deadline)
-        except AudienceError as error:
-            SIGN_IN_RESULTS.labels(error.reason.name).inc()
-            raise
-        SIGN_IN_RESULTS.labels("OK").inc()
-        return token
-
-    async def _authenticate(self, username: str, password: str, deadline: float) -> str:
-        user, password_hash = await self._read_user(username, deadline)
-        matches = await self._passwords.matches(password, password_hash, deadline)
-        if user is None or not matches:
-            error = AudienceError(Reason.INVALID_LOGIN, "Authentication failed: wrong user name or password")
-            raise error if user is None else error.of_member(user.member_id)
-        if user.deactivated:
-            raise _deactivated(user.member_id)
         token = f"hbapi:{user.id}:{self._random_hex(RANDOM_BYTES)}:{self._location}"
         now_ms = self._clock.now_ms()
+        if limited:
+            await self._count_sign_in(user, token, now_ms, deadline)
+        session = Session(user.id, now_ms, user.token_generation)
+        await self._store.create(hash_token(token), session, now_ms + IDLE_MS, deadline)
+        return Issued(token, now_ms + LIFETIME_MS)
+
+    async def _count_sign_in(self, user: pb.User, token: str, now_ms: int, deadline: float) -> None:
         wait_ms = await self._store.count_sign_in(
             user.id, hash_token(token), now_ms, SIGN_IN_WINDOW_MS, SIGN_INS, deadline
         )
@@ -129,18 +118,17 @@ class TokenService:
                 retry_after_seconds=math.ceil(wait_ms / 1000),
                 count=str(SIGN_INS),
             ).of_member(user.member_id)
-        session = Session(user.id, now_ms, user.token_generation)
-        await self._store.create(hash_token(token), session, now_ms + IDLE_MS, deadline)
-        return token
 
-    async def _read_user(self, username: str, deadline: float) -> tuple[pb.User | None, str | None]:
-        """The user of that name and its password's hash as they are now; this worker may not know the user yet.
+    async def revoke(self, token: str, deadline: float) -> None:
+        """End a token: no worker takes it any more when `TRUST_MS` have passed, and this one does not from now on.
 
-        Whether there is one makes no difference to the work.
+        Raises:
+            AudienceError: as `verify`.
         """
-        name = records.unique_user_name(username)
-        data, password_hash = await self._catalog_store.credentials_by_name(name, deadline)
-        return (None if data is None else pb.User.FromString(data)), password_hash
+        await self.verify(token, deadline)
+        token_hash = hash_token(token)
+        await self._store.remove(token_hash, deadline)
+        self._trusted.pop(token_hash, None)
 
     async def verify(self, token: str, deadline: float) -> Caller:
         """Who holds this token; counts as a use of it.
@@ -237,7 +225,7 @@ class TokenService:
         if session.generation < account.token_generation:
             raise _unknown_token().of_member(member.id)
         if not account.active:
-            raise _deactivated(member.id)
+            raise deactivated(member.id)
         return Caller(account, member)
 
     def _trust(self, token_hash: str, trusted: _Trusted) -> None:
@@ -277,5 +265,6 @@ def _unknown_token() -> AudienceError:
     return AudienceError(Reason.NOAUTH, UNKNOWN)
 
 
-def _deactivated(member_id: int) -> AudienceError:
+def deactivated(member_id: int) -> AudienceError:
+    """The account, which is this member's, may not sign in, and its tokens count for nothing."""
     return AudienceError(Reason.NOAUTH_DISABLED, "This user is deactivated").of_member(member_id)

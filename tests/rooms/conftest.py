@@ -76,7 +76,7 @@ async def worker(cluster: Cluster, clock: FakeClock, passwords: Passwords) -> As
     worker = AccountWorker(cluster, clock, passwords)
     await worker.create_accounts()
     yield worker
-    await worker.tokens.close()
+    await worker.close()
 
 
 @pytest.fixture
@@ -87,3 +87,14 @@ async def service(
     service = MembershipService(CATALOG, ClusterMembershipStore(cluster), quotas, usage, sizes, clock)
     yield service
     await service.close()
+
+
+@pytest.fixture
+async def another(
+    worker: AccountWorker, cluster: Cluster, clock: FakeClock, passwords: Passwords
+) -> AsyncIterator[AccountWorker]:
+    """Another worker that knows these accounts."""
+    another = AccountWorker(cluster, clock, passwords, number=1)
+    await another.catch_up()
+    yield another
+    await another.close()

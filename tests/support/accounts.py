@@ -1,16 +1,24 @@
 """Accounts in a real cluster's catalog, and workers that know it, each by itself."""
 
+from collections.abc import Awaitable
+
+import pytest
 from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.catalog.editor import CatalogEditor
 from instantaudience_server.catalog.feed import CatalogFeed
+from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.passwords.hashing import Passwords
+from instantaudience_server.sign_in.guesses import Guesses
+from instantaudience_server.sign_in.service import SignInService
 from instantaudience_server.store.catalog_interface import Kind
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.guess_store import ClusterGuessStore
 from instantaudience_server.store.session_store import ClusterSessionStore
 from instantaudience_server.tokens import TokenService
+from redis.asyncio import RedisCluster
 from support.callers import quick_hash
 from support.clocks import FakeClock
 from support.clusters import seconds_from_now
@@ -22,10 +30,26 @@ USERS = [
     pb.User(id=1003, username="private", member_id=200),
     pb.User(id=1004, username="retired", member_id=123, deactivated=True),
 ]
+ADDRESS = "203.0.113.7"
+"""Where sign-ins come from (RFC 5737)."""
 REVOKED = 2**31
 """A `token_generation` later than any that these tests begin with."""
 PASSWORDS = {user.username: f"{user.username.title()}-Passw0rd!" for user in USERS}
 HASHES = {username: quick_hash(password) for username, password in PASSWORDS.items()}
+
+
+async def refused(call: Awaitable[object], reason: Reason) -> AudienceError:
+    """The error that a call fails with, which has this reason."""
+    with pytest.raises(AudienceError) as error:
+        await call
+    assert error.value.reason is reason
+    return error.value
+
+
+async def reads(plain: RedisCluster, command: str) -> int:
+    """How many of these commands the cluster has carried out."""
+    answers = await plain.info("commandstats", target_nodes=RedisCluster.PRIMARIES)
+    return sum(node.get(f"cmdstat_{command}", {"calls": 0})["calls"] for node in answers.values())
 
 
 class AccountWorker:
@@ -38,7 +62,9 @@ class AccountWorker:
         self.feed = CatalogFeed(self.store, self.catalog)
         self.editor = CatalogEditor(self.store, self.feed, clock)
         sessions = ClusterSessionStore(cluster)
-        self.tokens = TokenService(self.feed, sessions, self.store, passwords, clock, self._random_hex, "ams1")
+        self.tokens = TokenService(self.feed, sessions, clock, self._random_hex, "ams1")
+        self.guesses = Guesses(ClusterGuessStore(cluster), clock, self._random_hex)
+        self.signing_in = SignInService(self.tokens, self.store, passwords, self.guesses)
 
     def _random_hex(self, count: int) -> str:
         self._randoms += 1
@@ -55,9 +81,15 @@ class AccountWorker:
         """Learn what other workers have changed."""
         await self.feed.catch_up(seconds_from_now())
 
-    async def sign_in(self, username: str = "demo", password: str | None = None) -> str:
+    async def sign_in(self, username: str = "demo", password: str | None = None, address: str = ADDRESS) -> str:
         """Sign in, with the right password unless another is given; the token."""
-        return await self.tokens.authenticate(username, password or PASSWORDS[username], seconds_from_now())
+        right = password or PASSWORDS[username]
+        return (await self.signing_in.by_password(username, right, address, seconds_from_now())).token
+
+    async def close(self) -> None:
+        """Wait for what runs aside."""
+        await self.tokens.close()
+        await self.guesses.close()
 
     async def verify(self, token: str) -> Caller:
         """Whose token it is."""

@@ -20,7 +20,14 @@ from instantaudience_server.clock import SystemClock
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.store.usage_interface import Addition
 from instantaudience_server.transport.asgi import GrpcApplication
-from instantaudience_server.transport.calls import AnyMethod, Method, PublicMethod, PublicStreamMethod, StreamMethod
+from instantaudience_server.transport.calls import (
+    AnyMethod,
+    Call,
+    Method,
+    PublicMethod,
+    PublicStreamMethod,
+    StreamMethod,
+)
 from instantaudience_server.transport.native import NativeHost
 from instantaudience_server.transport.outcomes import Outcomes
 from instantaudience_server.transport.pipeline import Pipeline
@@ -62,10 +69,13 @@ class _Methods:
         self._loop = asyncio.get_running_loop()
         self.running = 0
 
-    async def empty(self, request: Empty, deadline: float) -> Message:
+    async def empty(self, request: Empty, _: Call, deadline: float) -> Message:
         return Empty()
 
-    async def unary(self, request: Struct, deadline: float) -> Message:
+    async def unary(self, request: Struct, _: Call, deadline: float) -> Message:
+        return await self._counted(request, deadline)
+
+    async def _counted(self, request: Struct, deadline: float) -> Message:
         self.running += 1
         try:
             return await self._answer(request, deadline)
@@ -73,7 +83,7 @@ class _Methods:
             self.running -= 1
 
     async def unary_of_caller(self, request: Struct, _: Caller, deadline: float) -> Message:
-        return await self.unary(request, deadline)
+        return await self._counted(request, deadline)
 
     async def collect(self, requests: AsyncIterator[Struct]) -> AsyncIterator[Message]:
         """One answer: how many requests there were, and how long their payloads."""
@@ -96,9 +106,9 @@ class _Methods:
             self.running -= 1
 
     async def start(self, request: Struct, _: Caller, deadline: float) -> Awaitable[Message]:
-        return self.unary(request, deadline)
+        return self._counted(request, deadline)
 
-    async def report(self, request: Struct, deadline: float) -> Message:
+    async def report(self, request: Struct, _: Call, deadline: float) -> Message:
         """The state of this process; `serving` sets the health first."""
         if "serving" in request:
             await self._status.set_serving(request["serving"])

@@ -39,6 +39,7 @@ def _connection_manager(settings: GatewaySettings) -> dict[str, Any]:
         },
         "local_reply_config": local_replies(settings.body_limit_bytes, TRANSCODER_ERROR),
         "use_remote_address": True,
+        "xff_num_trusted_hops": settings.trusted_hops,
         # No caller may steer the gateway with x-envoy-… headers, not even one from a private network.
         "internal_address_config": {"cidr_ranges": [{"address_prefix": "255.255.255.255", "prefix_len": 32}]},
         "early_header_mutation_extensions": [request_ids.own_or_new()],

@@ -4,7 +4,7 @@ import base64
 import json
 from typing import Any
 
-from instantaudience_server.transport.status import START_KEY
+from instantaudience_server.transport.status import ADDRESS_KEY, START_KEY
 
 from instantaudience_gateway.contract import descriptor
 from instantaudience_gateway.contract.script import contract_script
@@ -33,13 +33,23 @@ def buffer_override(settings: GatewaySettings) -> dict[str, Any]:
 
 
 def _arrival() -> dict[str, Any]:
-    """Notes when a call came in, whatever its caller says of that."""
-    start = {"header": {"key": START_KEY, "value": "%START_TIME(%s.%3f)%"}}
+    """Notes when a call came in and where from, whatever its caller says of that."""
+    noted = {START_KEY: "%START_TIME(%s.%3f)%", ADDRESS_KEY: "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"}
     return {
         "name": "envoy.filters.http.header_mutation",
         "typed_config": {
             "@type": f"{_HTTP_FILTERS}.header_mutation.v3.HeaderMutation",
-            "mutations": {"request_mutations": [{"append": start | {"append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}}]},
+            "mutations": {
+                "request_mutations": [
+                    {
+                        "append": {
+                            "header": {"key": key, "value": value},
+                            "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+                        }
+                    }
+                    for key, value in noted.items()
+                ]
+            },
         },
     }
 

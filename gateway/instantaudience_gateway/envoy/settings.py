@@ -22,9 +22,11 @@ class GatewaySettings:
     (`grpc-timeout` to the server); the gateway itself gives up `grace_seconds` later, on callers who still send too.
     `idle_seconds` is how long nothing may happen on a REST call; slow readers get it each time they take something.
     `connection_seconds` is the age at which a connection is asked to end (GOAWAY, `Connection: close`), so that the
-    load of long-lived ones spreads over workers that share a port. `max_connections` and `max_active_calls` bound
-    memory: a connection past the first is refused, a call past the second answered with 503. So is every call while
-    more than `heap_bytes` are in use (None: as much as is usual); where the service is inside, what it uses is in that.
+    load of long-lived ones spreads over workers that share a port. `trusted_hops` proxies in front say in
+    `x-forwarded-for` where calls are from; with none, that is who comes here. `max_connections` and `max_active_calls`
+    bound memory: a connection past the first is refused, a call past the second answered with 503. So is every call
+    while more than `heap_bytes` are in use (None: as much as is usual); where the service is inside, what it uses is in
+    that.
     """
 
     http_host: str
@@ -40,6 +42,7 @@ class GatewaySettings:
     grace_seconds: float = 1.0
     idle_seconds: float = 60.0
     connection_seconds: float = 60.0
+    trusted_hops: int = 0
     max_connections: int = 10_000
     max_active_calls: int = 20_000
     heap_bytes: int | None = None

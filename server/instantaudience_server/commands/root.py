@@ -92,6 +92,7 @@ def main() -> None:
 @_option("--redis", "Use this Redis Cluster (redis:// or rediss://) rather than the embedded one.", metavar="URL")
 @_option("--data-dir", "Where the embedded cluster keeps its data.", type=click.Path(path_type=Path), metavar="DIR")
 @_option("--host", "Address to listen on.")
+@_option("--trusted-hops", "Proxies in front that say in x-forwarded-for where calls are from.", type=int)
 @_option("--http-port", "Port for REST and gRPC, through the gateway. 0: any free one.", type=int)
 @_option("--grpc-port", "Port for gRPC straight to the workers. 0: any free one.", type=int)
 @_option("--metrics-port", "Port for Prometheus's GET /metrics; not served where not set. 0: any free one.", type=int)

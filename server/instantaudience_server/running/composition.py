@@ -33,9 +33,12 @@ from instantaudience_server.quotas import Quotas
 from instantaudience_server.running.memory import give_back
 from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.settings import BODY_LIMIT_BYTES, CONNECT_TIMEOUT_SECONDS, HostMode, Settings
+from instantaudience_server.sign_in.guesses import Guesses
+from instantaudience_server.sign_in.service import SignInService
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.external_id_store import ClusterExternalIdStore
+from instantaudience_server.store.guess_store import ClusterGuessStore
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.store.node_states import ClusterNodeStates
 from instantaudience_server.store.quota_store import ClusterQuotaStore
@@ -44,6 +47,7 @@ from instantaudience_server.store.topology import Topology
 from instantaudience_server.store.usage_store import ClusterUsageStore
 from instantaudience_server.telemetry import Event
 from instantaudience_server.tokens import TokenService
+from instantaudience_server.transport.authentication_methods import authentication_methods
 from instantaudience_server.transport.calls import AnyMethod
 from instantaudience_server.transport.catalog_methods import catalog_methods
 from instantaudience_server.transport.identity_methods import identity_methods
@@ -120,8 +124,10 @@ async def open_worker(config: WorkerConfig) -> AsyncIterator[Worker]:
         passwords = Passwords(config.python, config.hashing_lock)
         stack.callback(passwords.close)
         sessions = ClusterSessionStore(cluster)
-        tokens = TokenService(feed, sessions, catalog_store, passwords, clock, secrets.token_hex, settings.location)
+        tokens = TokenService(feed, sessions, clock, secrets.token_hex, settings.location)
         stack.push_async_callback(tokens.close)
+        guesses = Guesses(ClusterGuessStore(cluster), clock, secrets.token_hex)
+        stack.push_async_callback(guesses.close)
         name = secrets.token_hex(WORKER_NAME_BYTES)
         quota_store = ClusterQuotaStore(cluster, worker=name)
         quotas = Quotas(quota_store)
@@ -134,7 +140,8 @@ async def open_worker(config: WorkerConfig) -> AsyncIterator[Worker]:
         memberships = MembershipService(catalog, ClusterMembershipStore(cluster), quotas, usage, sizes, clock)
         stack.push_async_callback(memberships.close)
         health, status = HealthService(ClusterNodeStates(cluster)), ServingStatus(SERVICES)
-        methods = build_methods(memberships, tokens, health)
+        methods = build_methods(memberships, health)
+        methods += authentication_methods(SignInService(tokens, catalog_store, passwords, guesses), tokens)
         accounts = AccountService(editor, catalog_store, passwords)
         methods += catalog_methods(
             CatalogService(catalog_store, feed, editor, accounts, quotas, sizes),

@@ -229,6 +229,7 @@ class Service:
             admin_socket=admin_socket,
             body_limit_bytes=BODY_LIMIT_BYTES,
             call_timeout_seconds=self._settings.call_timeout_seconds,
+            trusted_hops=self._settings.trusted_hops,
         )
 
     async def _start_gateway(self, directory: Path, sockets: tuple[Path, ...]) -> None:

@@ -97,6 +97,9 @@ class SessionStore(Protocol):
     async def extend(self, token_hash: str, end_ms: int, deadline: float) -> None:
         """Let a session end at `end_ms` (Unix time in ms) instead; nothing happens when it is gone."""
 
+    async def remove(self, token_hash: str, deadline: float) -> None:
+        """End a session; one that is gone is no error."""
+
     async def count_sign_in(
         self, user_id: int, token_hash: str, now_ms: int, window_ms: int, limit: int, deadline: float
     ) -> int:
@@ -136,6 +139,22 @@ class NodeState(NamedTuple):
 
     name: str
     problem: Problem | None
+
+
+class GuessStore(Protocol):
+    """Guesses of passwords, by whom and of whom: `subject`. Deadlines and errors as in MembershipStore."""
+
+    async def begin_guess(
+        self, subject: str, name: str, now_ms: int, window_ms: int, limit: int, deadline: float
+    ) -> int | None:
+        """Count the guess of that name, unless `limit` of them lie in the window that ends now.
+
+        The name begins with the Unix time in ms until which it is under way; from then on it counts as wrong. Returns 0
+        when it was counted; None when some are under way, which may make room; otherwise how long to wait in ms.
+        """
+
+    async def end_guess(self, subject: str, name: str, deadline: float, *, wrong: bool) -> None:
+        """Say what a guess was; one that was right is forgotten."""
 
 
 class StoreHealth(Protocol):

@@ -28,6 +28,12 @@ def sign_ins_key(user_id: int) -> bytes:
     return f"a:{user_id}".encode()
 
 
+def guesses_key(subject: str) -> bytes:
+    """The sorted set of recent guesses of a password; `subject` is a hash of whose and by whom, scores are Unix times
+    in ms."""
+    return f"f:{subject}".encode()
+
+
 def external_id_key(member_id: int, external_id: str) -> bytes:
     """The string that holds the platform user ID that a member's external ID maps to."""
     return f"x:{member_id}:{external_id}".encode()

@@ -44,6 +44,10 @@ class ClusterSessionStore:
         """Move the string's end."""
         await self._cluster.execute([commands.expire_at(keys.session_key(token_hash), end_ms)], deadline)
 
+    async def remove(self, token_hash: str, deadline: float) -> None:
+        """Delete the string."""
+        await self._cluster.execute([commands.delete(keys.session_key(token_hash))], deadline)
+
     async def count_sign_in(
         self, user_id: int, token_hash: str, now_ms: int, window_ms: int, limit: int, deadline: float
     ) -> int:

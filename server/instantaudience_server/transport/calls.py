@@ -25,7 +25,8 @@ class Call(NamedTuple):
 
     `remaining_seconds` is what is left of the caller's deadline; None when there is none. `body_bytes` is the size of
     what the caller sent where a gateway made the message from it, `waited_seconds` how long ago the call came in; both
-    are 0 where that is not known. `learn` is told whose token the call has, once that is known.
+    are 0 where that is not known. `address` is the caller's IP address, as text; hosts may leave it out where the
+    method needs a token. `learn` is told whose token the call has, once that is known.
     """
 
     authorization: str
@@ -33,6 +34,7 @@ class Call(NamedTuple):
     remaining_seconds: float | None
     body_bytes: int = 0
     waited_seconds: float = 0.0
+    address: str = ""
     learn: Callable[[Caller], None] | None = None
 
     def __repr__(self) -> str:
@@ -74,11 +76,11 @@ class Method(Generic[Request]):
 
 @dataclass(frozen=True, slots=True)
 class PublicMethod(Generic[Request]):
-    """A unary method that anyone may call: `handle(request, deadline)` answers."""
+    """A unary method that anyone may call: `handle(request, call, deadline)` answers."""
 
     path: str
     request: type[Request]
-    handle: Callable[[Request, float], Awaitable[Message]]
+    handle: Callable[[Request, Call, float], Awaitable[Message]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from instantaudience_server.transport.framing import (
     timeout_seconds,
 )
 from instantaudience_server.transport.outcomes import UNKNOWN_METHOD, CallerLeft
-from instantaudience_server.transport.status import BODY_BYTES_KEY, START_KEY, Failure
+from instantaudience_server.transport.status import ADDRESS_KEY, BODY_BYTES_KEY, START_KEY, Failure
 
 Event = dict[str, Any]
 Receive = Callable[[], Awaitable[Event]]
@@ -30,6 +30,7 @@ Result = TypeVar("Result")
 _HEADERS: Headers = [(b"content-type", b"application/grpc"), (b"grpc-accept-encoding", b"gzip, deflate, identity")]
 _START: Event = {"type": "http.response.start", "status": 200, "headers": _HEADERS, "trailers": True}
 _OK: Event = {"type": "http.response.trailers", "headers": [(b"grpc-status", b"0")], "more_trailers": False}
+_ADDRESS_HEADER = ADDRESS_KEY.encode()
 _BODY_BYTES_HEADER = BODY_BYTES_KEY.encode()
 _START_HEADER = START_KEY.encode()
 _END_OF_BODY: Event = {"type": "http.response.body", "body": b"", "more_body": False}
@@ -98,6 +99,7 @@ class Exchange:
             None if remaining is None else remaining - waited,
             body_bytes(headers.get(_BODY_BYTES_HEADER, b"").decode("latin-1")),
             waited,
+            headers.get(_ADDRESS_HEADER, b"").decode("latin-1"),
         )
 
     async def only_message(self, deadline: float) -> bytes:

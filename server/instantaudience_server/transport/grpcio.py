@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import Any, NoReturn
+from urllib.parse import unquote
 
 import grpc
 
@@ -19,7 +20,7 @@ from instantaudience_server.transport.calls import (
 from instantaudience_server.transport.framing import Flaw, flawed
 from instantaudience_server.transport.outcomes import UNKNOWN_METHOD, CallError, Outcomes
 from instantaudience_server.transport.pipeline import Pipeline
-from instantaudience_server.transport.status import BODY_BYTES_KEY, START_KEY, STATUS_DETAILS_KEY
+from instantaudience_server.transport.status import ADDRESS_KEY, BODY_BYTES_KEY, START_KEY, STATUS_DETAILS_KEY
 
 CODES = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -107,7 +108,7 @@ def _stream(method: StreamMethod[Any] | PublicStreamMethod[Any], pipeline: Pipel
 
 
 def _call(context: Context) -> Call:
-    authorization = request_id = started = ""
+    authorization = request_id = started = told = ""
     size = 0
     for key, value in context.invocation_metadata() or ():
         if key == "authorization":
@@ -118,7 +119,17 @@ def _call(context: Context) -> Call:
             started = str(value)
         elif key == BODY_BYTES_KEY:
             size = body_bytes(str(value))
-    return Call(authorization, request_id, context.time_remaining(), size, waited_seconds(started))
+        elif key == ADDRESS_KEY:
+            told = str(value)
+    address = _address(context.peer()) or told
+    return Call(authorization, request_id, context.time_remaining(), size, waited_seconds(started), address)
+
+
+def _address(peer: str) -> str:
+    """The IP address in gRPC's name of a peer (`ipv4:…:port`, `ipv6:[…]:port`, percent-encoded); empty for the gateway,
+    which comes by a path."""
+    family, _, place = unquote(peer).partition(":")
+    return place.rpartition(":")[0].strip("[]") if family in ("ipv4", "ipv6") else ""
 
 
 def _refuse(outcomes: Outcomes) -> Any:

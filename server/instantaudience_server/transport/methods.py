@@ -4,7 +4,7 @@ from collections.abc import Awaitable
 from functools import partial
 
 from google.protobuf.message import Message
-from instantaudience.rest.v1 import answers_pb2, segment_pb2, sign_in_pb2
+from instantaudience.rest.v1 import segment_pb2, sign_in_pb2
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience.v1 import authentication_pb2 as auth_pb
 from instantaudience.v1 import catalog_pb2, identity_pb2, usage_pb2
@@ -16,9 +16,8 @@ from instantaudience_server.health import HealthService
 from instantaudience_server.memberships.posts import Result
 from instantaudience_server.memberships.service import MembershipService
 from instantaudience_server.memberships.wire import ApplyRequest, EncodedRequest
-from instantaudience_server.tokens import TokenService
 from instantaudience_server.transport.apply_answers import apply_answer, stream_answer
-from instantaudience_server.transport.calls import Answer, AnyMethod, Method, Posting, PublicMethod, StreamMethod
+from instantaudience_server.transport.calls import Answer, AnyMethod, Call, Method, Posting, PublicMethod, StreamMethod
 from instantaudience_server.transport.status import Failure
 
 FILES = (
@@ -34,14 +33,12 @@ FILES = (
 """The proto files whose services are served."""
 SERVICES = tuple(service.full_name for file in FILES for service in file.services_by_name.values())
 
-SIGN_IN = sign_in_pb2.DESCRIPTOR.services_by_name["SignInService"].full_name
-
 MOST_READ = 1000
 """Users of a BatchGetMemberships request (source: audience.proto)."""
 
 
-def build_methods(memberships: MembershipService, tokens: TokenService, health: HealthService) -> list[AnyMethod]:
-    """The methods on memberships, tokens and health, wired to their services; others have modules of their own."""
+def build_methods(memberships: MembershipService, health: HealthService) -> list[AnyMethod]:
+    """The methods on memberships and health, wired to their services; others have modules of their own."""
 
     async def apply(request: ApplyRequest, caller: Caller, deadline: float) -> Answer:
         return apply_answer(await memberships.apply(request, caller, deadline))
@@ -57,27 +54,14 @@ def build_methods(memberships: MembershipService, tokens: TokenService, health: 
             raise AudienceError(Reason.SYNTAX, f"'users' must hold 1 to {MOST_READ} users", field="users")
         return pb.BatchGetMembershipsResponse(response=await memberships.get(request.users, caller, deadline))
 
-    async def authenticate(request: auth_pb.AuthenticateRequest, deadline: float) -> auth_pb.AuthenticateResponse:
-        for field in ("username", "password"):
-            if not getattr(request.auth, field):
-                raise AudienceError(Reason.SYNTAX, f"'auth.{field}' is required and cannot be empty", field=field)
-        token = await tokens.authenticate(request.auth.username, request.auth.password, deadline)
-        return auth_pb.AuthenticateResponse(response=auth_pb.AuthenticateResult(status="OK", token=token))
-
-    async def sign_in(request: sign_in_pb2.SignInRequest, deadline: float) -> Message:
-        issued = (await authenticate(auth_pb.AuthenticateRequest(auth=request.auth), deadline)).response
-        dbg_info = answers_pb2.DebugInfo(output_term="token")
-        result = sign_in_pb2.SignInResult(status=issued.status, token=issued.token, dbg_info=dbg_info)
-        return sign_in_pb2.SignInResponse(response=result)
-
-    async def get_status(_: status_pb.GetStatusRequest, __: float) -> Message:
+    async def get_status(_: status_pb.GetStatusRequest, _call: Call, _deadline: float) -> Message:
         return status_pb.GetStatusResponse(response=status_pb.StatusResult(status="OK"))
 
-    async def get_readiness(_: status_pb.GetReadinessRequest, deadline: float) -> Message:
+    async def get_readiness(_: status_pb.GetReadinessRequest, _call: Call, deadline: float) -> Message:
         nodes = [node.name for node in await health.check(deadline)]
         return status_pb.GetReadinessResponse(response=status_pb.ReadinessResult(status="OK", nodes=nodes))
 
-    audience, authentication, status = SERVICES[:3]
+    audience, _, status = SERVICES[:3]
     return [
         Method(f"/{audience}/ApplySegments", EncodedRequest, apply, Posting(memberships.post, apply_answer)),
         StreamMethod(
@@ -89,8 +73,6 @@ def build_methods(memberships: MembershipService, tokens: TokenService, health: 
         ),
         Method(f"/{audience}/GetMemberships", pb.GetMembershipsRequest, get),
         Method(f"/{audience}/BatchGetMemberships", pb.BatchGetMembershipsRequest, batch_get),
-        PublicMethod(f"/{authentication}/Authenticate", auth_pb.AuthenticateRequest, authenticate),
-        PublicMethod(f"/{SIGN_IN}/SignIn", sign_in_pb2.SignInRequest, sign_in),
         PublicMethod(f"/{status}/GetStatus", status_pb.GetStatusRequest, get_status),
         PublicMethod(f"/{status}/GetReadiness", status_pb.GetReadinessRequest, get_readiness),
     ]

@@ -69,7 +69,7 @@ class Pipeline:
             deadline = self._entrance.deadline(call.remaining_seconds, call.waited_seconds)
             if isinstance(method, PublicMethod):
                 message = body if isinstance(body, bytes) else await body(deadline)
-                answer = await method.handle(self._entrance.read(method.request, message), deadline)
+                answer = await method.handle(self._entrance.read(method.request, message), call, deadline)
             else:
                 caller = await self._entrance.caller(call, deadline)
                 ticket = await self._entrance.enter(caller, deadline, call.waited_seconds)

@@ -12,7 +12,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.reflection import ReflectionServicer
 
 from instantaudience_server.errors import AudienceError, Reason
-from instantaudience_server.transport.calls import AnyMethod, PublicMethod, PublicStreamMethod
+from instantaudience_server.transport.calls import AnyMethod, Call, PublicMethod, PublicStreamMethod
 from instantaudience_server.transport.framing import Flaw, flawed
 
 HEALTH: str = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
@@ -46,7 +46,7 @@ class ServingStatus:
             return _Status.SERVICE_UNKNOWN
         return _Status.SERVING if self._serving else _Status.NOT_SERVING
 
-    async def check(self, request: health_pb2.HealthCheckRequest, _: float) -> Message:
+    async def check(self, request: health_pb2.HealthCheckRequest, _call: Call, _deadline: float) -> Message:
         """The status of a service.
 
         Raises:

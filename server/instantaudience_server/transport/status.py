@@ -57,6 +57,9 @@ START_KEY = "x-request-start"
 BODY_BYTES_KEY = "x-request-body-bytes"
 """Metadata of every call that came as JSON: how many bytes its body had. The gateway sets it."""
 
+ADDRESS_KEY = "x-caller-address"
+"""The gateway says here which address a call came from. What callers say here themselves counts for nothing."""
+
 STATUS_DETAILS_KEY = "grpc-status-details-bin"
 """Trailing metadata of every failed call: the serialised `google.rpc.Status`."""
 

@@ -37,7 +37,7 @@ class Streams:
     async def run(
         self, method: StreamMethod[Request], bodies: AsyncIterator[bytes], call: Call
     ) -> AsyncGenerator[bytes, None]:
-        """The token is checked for each request, so that a stream does not outlive it."""
+        """The token is checked for each request: those that come after its end are refused, in their place."""
         answers = _Answers(method.refuse)
         direct = DirectCalls(self._entrance, self._outcomes, answers, in_stream=True)
         window = asyncio.Semaphore(self._window)
@@ -74,16 +74,16 @@ class Streams:
             if known is not None and direct.begin(answers.next_number, method, body, each, known):
                 answers.expect()
             else:
-                deadline = self._entrance.deadline(None)
-                caller = await self._entrance.caller(call, deadline)
-                answers.expect_from(await self._start(method, body, call, caller, deadline))
+                answers.expect_from(await self._start(method, body, call))
             await window.acquire()
 
-    async def _start(
-        self, method: StreamMethod[Request], body: bytes, call: Call, caller: Caller, deadline: float
-    ) -> "asyncio.Task[bytes]":
+    async def _start(self, method: StreamMethod[Request], body: bytes, call: Call) -> "asyncio.Task[bytes]":
+        """Start a request; one whose token is no longer taken fails like any other."""
+        caller: Caller | None = None
         ticket: Ticket | None = None
+        deadline = self._entrance.deadline(None)
         try:
+            caller = await self._entrance.caller(call, deadline)
             ticket = await self._entrance.enter(caller, deadline, in_stream=True)
             self._entrance.check_size(len(body), caller)
             started = await method.start(self._entrance.read(method.request, body), caller, deadline)
@@ -99,7 +99,7 @@ class Streams:
         method: StreamMethod[Request],
         started: Awaitable[Answer],
         call: Call,
-        caller: Caller,
+        caller: Caller | None,
         ticket: Ticket | None,
     ) -> bytes:
         try:

@@ -1,6 +1,7 @@
 //! One HTTP request: is it a call, and of which kind. And what gRPC's answers look like.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -59,10 +60,12 @@ impl From<h2::Error> for Gone {
     }
 }
 
-/// Serve one request. `room` is what its connection has for requests that come in pieces, in bytes.
+/// Serve one request. `address` is that of who sent it here; None where the gateway did. `room` is what its connection
+/// has for requests that come in pieces, in bytes.
 pub async fn serve(
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
+    address: Option<IpAddr>,
     service: Arc<Service>,
     room: Arc<Semaphore>,
 ) {
@@ -80,7 +83,7 @@ pub async fn serve(
         refuse_media_type(&mut respond);
         return;
     }
-    let metadata = Metadata::read(&parts.headers);
+    let mut metadata = Metadata::read(&parts.headers);
     let trailers = parts.headers.get(TE).is_some_and(|value| value == "trailers");
     match found {
         None => unary::refuse(respond, None, metadata, Refusal::NoSuchMethod, &service).await,
@@ -91,6 +94,9 @@ pub async fn serve(
             streams::serve(method, metadata, encoding(&parts.headers), body, respond, &service).await;
         }
         Some((method, kind)) => {
+            if kind == Kind::Express {
+                metadata.note_address(&parts.headers, address);
+            }
             let in_turn = kind == Kind::InTurn;
             let request = unary::Request { body, form: Form::Grpc(encoding(&parts.headers)), room: &room };
             unary::serve(method, in_turn, metadata, request, respond, &service).await;

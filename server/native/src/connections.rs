@@ -1,6 +1,7 @@
 //! HTTP/2 connections: their bounds, their age, and whether anyone is at the other end.
 
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,8 +70,8 @@ pub struct Ends {
     pub draining: watch::Receiver<bool>,
 }
 
-/// Serve a connection until its end.
-pub async fn serve<S>(socket: S, bounds: Bounds, service: Arc<Service>, mut ends: Ends)
+/// Serve a connection until its end. `address` is its caller's; the gateway has none, and says whose call it is.
+pub async fn serve<S>(socket: S, address: Option<IpAddr>, bounds: Bounds, service: Arc<Service>, mut ends: Ends)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -88,7 +89,7 @@ where
         tokio::select! {
             accepted = connection.accept() => match accepted {
                 Some(Ok((request, respond))) => {
-                    tokio::spawn(calls::serve(request, respond, Arc::clone(&service), Arc::clone(&room)));
+                    tokio::spawn(calls::serve(request, respond, address, Arc::clone(&service), Arc::clone(&room)));
                 }
                 // It has ended, or broken: its streams are told by h2.
                 Some(Err(_)) | None => return,

@@ -244,7 +244,8 @@ fn call_tuple<'py>(py: Python<'py>, call: &UnaryCall, now: Instant) -> PyResult<
         Err(flaw) => flaw_tuple(py, *flaw)?.into_any(),
     };
     let (authorization, request_id, remaining, body_bytes, waited) = metadata_parts(py, &call.metadata, now);
-    (call.id, call.method, call.known, message, authorization, request_id, remaining, body_bytes, waited)
+    let address = text(py, call.metadata.address());
+    (call.id, call.method, call.known, message, authorization, request_id, remaining, body_bytes, waited, address)
         .into_pyobject(py)
 }
 

@@ -1,5 +1,6 @@
 //! What is taken of a request's headers.
 
+use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
@@ -12,6 +13,7 @@ const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REQUEST_START: HeaderName = HeaderName::from_static("x-request-start");
 const REQUEST_BODY_BYTES: HeaderName = HeaderName::from_static("x-request-body-bytes");
+const CALLER_ADDRESS: HeaderName = HeaderName::from_static("x-caller-address");
 /// Of a size; a longer one is none.
 const MOST_DIGITS: usize = 10;
 
@@ -20,6 +22,8 @@ const MOST_DIGITS: usize = 10;
 pub struct Metadata {
     authorization: Option<HeaderValue>,
     request_id: Option<HeaderValue>,
+    /// Of the caller, where it is noted.
+    address: Option<HeaderValue>,
     /// How long the body was, where the message was made from it.
     pub body_bytes: u64,
     timeout_seconds: Option<f64>,
@@ -35,11 +39,25 @@ impl Metadata {
         Self {
             authorization: headers.get(AUTHORIZATION).cloned(),
             request_id: headers.get(REQUEST_ID).cloned(),
+            address: None,
             body_bytes: headers.get(REQUEST_BODY_BYTES).map_or(0, |value| body_bytes(value.as_bytes())),
             timeout_seconds: headers.get(GRPC_TIMEOUT).and_then(|value| timeout_seconds(value.as_bytes())),
             waited_seconds: headers.get(REQUEST_START).map_or(0.0, waited_seconds),
             came: Instant::now(),
         }
+    }
+
+    /// Note whose call it is: by the address of who sent it here or, where that is the gateway, by what it says.
+    pub fn note_address(&mut self, headers: &HeaderMap, address: Option<IpAddr>) {
+        self.address = match address {
+            Some(address) => HeaderValue::try_from(address.to_string()).ok(),
+            None => headers.get(CALLER_ADDRESS).cloned(),
+        };
+    }
+
+    /// The caller's address; empty where it is not noted.
+    pub fn address(&self) -> &[u8] {
+        self.address.as_ref().map_or(b"", HeaderValue::as_bytes)
     }
 
     /// The header of that name; empty where there is none.

@@ -65,3 +65,15 @@ fn a_request_has_to_be_there_in_time() {
         assert_eq!((call.receive_until(5.0) - call.came).as_secs_f64(), seconds);
     }
 }
+
+#[test]
+fn the_address_is_that_of_who_came_and_only_the_gateway_says_another() {
+    let mut headers = HeaderMap::new();
+    headers.insert("x-caller-address", HeaderValue::from_static("203.0.113.7"));
+    for (came_from, address) in [(None, "203.0.113.7"), (Some("2001:db8::1".parse().unwrap()), "2001:db8::1")] {
+        let mut metadata = Metadata::read(&headers);
+        assert_eq!(metadata.address(), b"");
+        metadata.note_address(&headers, came_from);
+        assert_eq!(metadata.address(), address.as_bytes());
+    }
+}

@@ -104,22 +104,23 @@ async fn accept(
             connection = listener.accept() => connection,
             _ = ends.draining.wait_for(|draining| *draining) => return,
         };
-        let place = match &connection {
-            Connection::Path(_) => None,
-            Connection::Port(socket) => match socket.peer_addr().ok().and_then(|peer| callers.take(peer.ip())) {
-                // Where there is none, it is closed.
-                None => continue,
-                place => place,
-            },
+        let (place, address) = match &connection {
+            Connection::Path(_) => (None, None),
+            Connection::Port(socket) => {
+                // Where there is no place, it is closed.
+                let Ok(peer) = socket.peer_addr() else { continue };
+                let Some(place) = callers.take(peer.ip()) else { continue };
+                (Some(place), Some(peer.ip()))
+            }
         };
         let (service, ends, open) = (Arc::clone(&service), ends.clone(), open.clone());
         tokio::spawn(async move {
             match connection {
-                Connection::Path(socket) => connections::serve(socket, GATEWAYS, service, ends).await,
+                Connection::Path(socket) => connections::serve(socket, address, GATEWAYS, service, ends).await,
                 Connection::Port(socket) => {
                     // Where it cannot be set, answers are a little late.
                     let _ = socket.set_nodelay(true);
-                    connections::serve(socket, CALLERS, service, ends).await;
+                    connections::serve(socket, address, CALLERS, service, ends).await;
                 }
             }
             drop((place, open));

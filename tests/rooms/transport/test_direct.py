@@ -79,7 +79,7 @@ async def direct(pipeline: Pipeline, ends: Ends) -> AsyncIterator[DirectCalls]:
 @pytest.fixture
 def method(service: MembershipService, worker: AccountWorker, cluster: Cluster) -> Method[Any]:
     """ApplySegments, as it is served."""
-    methods = build_methods(service, worker.tokens, HealthService(cluster))
+    methods = build_methods(service, HealthService(cluster))
     return next(each for each in methods if isinstance(each, Method) and each.posting)
 
 

@@ -13,7 +13,7 @@ import pytest
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
 from instantaudience_server.processes import free_ports
-from instantaudience_server.transport.calls import AnyMethod, PublicMethod, PublicStreamMethod
+from instantaudience_server.transport.calls import AnyMethod, Call, PublicMethod, PublicStreamMethod
 from instantaudience_server.transport.framing import frame
 from instantaudience_server.transport.native import NativeHost, missing
 from support.clusters import eventually
@@ -54,7 +54,7 @@ class Methods:
             self.answered += 1
             yield struct(payload="x" * LONG_BYTES)
 
-    async def hang(self, request: Struct, deadline: float) -> Message:
+    async def hang(self, request: Struct, _: Call, deadline: float) -> Message:
         self.running += 1
         try:
             await asyncio.Event().wait()
@@ -62,7 +62,7 @@ class Methods:
             self.running -= 1
         return Struct()
 
-    async def wait(self, request: Struct, deadline: float) -> Message:
+    async def wait(self, request: Struct, _: Call, deadline: float) -> Message:
         self.running += 1
         await asyncio.sleep(0.3)
         self.running -= 1

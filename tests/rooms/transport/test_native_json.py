@@ -11,7 +11,7 @@ from instantaudience.v1 import audience_pb2 as pb
 from instantaudience_gateway.contract.json_forms import json_forms
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.processes import free_ports
-from instantaudience_server.transport.calls import PublicMethod
+from instantaudience_server.transport.calls import Call, PublicMethod
 from instantaudience_server.transport.framing import frame
 from instantaudience_server.transport.native import NativeHost, missing
 from instantaudience_server.transport.rest import PASSED_ON_TYPE
@@ -34,7 +34,7 @@ class Service:
         self.requests: list[pb.ApplySegmentsRequest] = []
         self.running = 0
 
-    async def apply(self, request: pb.ApplySegmentsRequest, deadline: float) -> Message:
+    async def apply(self, request: pb.ApplySegmentsRequest, _: Call, deadline: float) -> Message:
         self.requests.append(request)
         user_id = request.rt_segment[0].user_id if request.rt_segment else ""
         if user_id == "hang":

@@ -15,7 +15,7 @@ from instantaudience_server.catalog.access import Caller
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.processes import free_ports
 from instantaudience_server.transport import native
-from instantaudience_server.transport.calls import Method, PublicMethod
+from instantaudience_server.transport.calls import Call, Method, PublicMethod
 from instantaudience_server.transport.framing import frame
 from instantaudience_server.transport.native import NativeHost, missing
 from instantaudience_server.transport.outcomes import Outcomes
@@ -54,7 +54,7 @@ class Work:
             self.running.remove(end)
         return request
 
-    async def public(self, request: Struct, deadline: float) -> Message:
+    async def public(self, request: Struct, _: Call, deadline: float) -> Message:
         return request
 
     async def end_one(self) -> None:

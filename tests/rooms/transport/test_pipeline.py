@@ -20,7 +20,7 @@ LIMIT_BYTES = 1000
 BODY = pb.GetMembershipsRequest(user_id=USER_ID).SerializeToString()
 CALL = Call(TOKEN, "r-1", None)
 
-Handle = Callable[[Message, float], Awaitable[Message]]
+Handle = Callable[[Message, Call, float], Awaitable[Message]]
 
 
 @pytest.fixture
@@ -40,12 +40,12 @@ def method(handle: Handle) -> PublicMethod:
     return PublicMethod("/audience/Get", pb.GetMembershipsRequest, handle)
 
 
-async def answer(request: Message, _: float) -> Message:
+async def answer(request: Message, _: Call, _deadline: float) -> Message:
     return pb.UserMemberships(user_id=request.user_id)  # type: ignore[attr-defined]
 
 
 def failing(error: Exception) -> PublicMethod:
-    async def fail(request: Message, deadline: float) -> Message:
+    async def fail(request: Message, _: Call, deadline: float) -> Message:
         raise error
 
     return method(fail)
@@ -59,7 +59,7 @@ async def test_a_call_is_read_handled_and_answered(pipeline: Pipeline) -> None:
 async def test_the_time_counts_from_when_a_call_came_in(pipeline: Pipeline) -> None:
     given = []
 
-    async def note(request: Message, deadline: float) -> Message:
+    async def note(request: Message, _: Call, deadline: float) -> Message:
         given.append(deadline - asyncio.get_running_loop().time())
         return pb.UserMemberships()
 
@@ -98,7 +98,7 @@ async def test_a_call_has_its_callers_deadline_but_for_the_way_back(
     loop = asyncio.get_running_loop()
     given = []
 
-    async def note(request: Message, deadline: float) -> Message:
+    async def note(request: Message, _: Call, deadline: float) -> Message:
         given.append(deadline)
         return request
 
@@ -159,7 +159,7 @@ async def test_a_defect_is_logged_with_its_call_and_answered_with_a_bare_text(
 async def test_a_cancelled_call_stays_cancelled(pipeline: Pipeline) -> None:
     started = asyncio.Event()
 
-    async def hang(request: Message, deadline: float) -> Message:
+    async def hang(request: Message, _: Call, deadline: float) -> Message:
         started.set()
         return await asyncio.Event().wait()  # type: ignore[return-value]
 

@@ -33,6 +33,29 @@ async def test_signing_in_and_out(console: Console) -> None:
     await expect(console.heading("Sign in")).to_be_visible()
 
 
+async def test_signing_out_ends_the_token(console: Console, service: Service) -> None:
+    await console.open()
+    await console.sign_in(ACCOUNT, PASSWORD)
+    await console.totals()
+    token = await console.stored_token() or ""
+    await console.page.get_by_role("button", name="Sign out").click()
+    await expect(console.page.get_by_role("status").filter(has_text="You have signed out.")).to_have_count(1)
+    async with service.cluster() as cluster:
+        assert not await cluster.exists(f"t:{hashlib.sha256(token.encode()).hexdigest()}")
+
+
+async def test_signing_out_without_an_answer(console: Console) -> None:
+    await console.open()
+    await console.sign_in(ACCOUNT, PASSWORD)
+    await console.totals()
+    await console.page.context.set_offline(True)
+    await console.page.get_by_role("button", name="Sign out").click()
+    await expect(console.page.get_by_role("status").filter(has_text="The service could not be told")).to_have_count(1)
+    assert await console.stored_token() is None
+    console.complaints.clear()  # of the network that is not there
+    await console.page.context.set_offline(False)
+
+
 async def test_a_wrong_password(console: Console) -> None:
     console.expected_statuses = {401}
     await console.open()

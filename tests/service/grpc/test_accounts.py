@@ -7,14 +7,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc
+import httpx
 import pytest
 from instantaudience.v1 import audience_pb2, authentication_pb2
 from instantaudience.v1 import catalog_pb2 as pb
+from instantaudience.v1.authentication_pb2_grpc import AuthenticationServiceStub
 from instantaudience.v1.catalog_pb2_grpc import CatalogServiceStub
 from support.answers import assert_grpc_error
 from support.messages import USER
 from support.processes import needs_proc
-from support.service import Service, running_service
+from support.service import Service, credentials, running_service
 from support.workers import RefusedError, WorkerPeer, connected_to_each
 
 pytestmark = needs_proc
@@ -176,16 +178,90 @@ async def test_revoked_tokens(workers: Workers) -> None:
         await use(peer, new_token)
 
 
+async def test_a_revoked_token(workers: Workers) -> None:
+    """It alone ends."""
+    user, first = await workers.new_user()
+    second = await sign_in(workers.peers[1], user, OLD)
+    request, answer = authentication_pb2.RevokeTokenRequest(), authentication_pb2.RevokeTokenResponse
+    await workers.peers[2].call("AuthenticationService/RevokeToken", request, answer, first)
+    await workers.refused_everywhere(first, NOAUTH)
+    for peer in workers.peers:
+        await use(peer, second)
+
+
 async def test_ten_sign_ins_in_five_minutes_over_all_workers(workers: Workers) -> None:
-    """Failed ones, of which there may be any number, take nothing from them."""
+    """Failed ones take nothing from them."""
     user, _ = await workers.new_user()
-    for peer in workers.peers * 3:
+    for peer in workers.peers:
         await refused(sign_in(peer, user, NEW), NOAUTH)
     for number in range(9):
         await sign_in(workers.peers[number % WORKERS], user, OLD)
     for peer in workers.peers:
         await refused(sign_in(peer, user, OLD), LIMITED)
-        await refused(sign_in(peer, user, NEW), NOAUTH)
+    await refused(sign_in(workers.peers[0], user, NEW), NOAUTH)
+
+
+class TestFailedSignIns:
+    """Ten from an address in five minutes, over all workers; then the right password is refused too."""
+
+    @pytest.mark.parametrize("known", [True, False], ids=["a user", "an unknown name"])
+    async def test_ten_are_told_so_and_no_more(self, four: Service, workers: Workers, known: bool) -> None:
+        user = (await workers.new_user())[0] if known else pb.User(username=next(NAMES))
+        guesses = [outcome_of(sign_in(peer, user, f"wrong {turn}")) for turn in range(4) for peer in workers.peers]
+        outcomes = await asyncio.gather(*guesses)
+        assert [outcomes.count(NOAUTH), outcomes.count(LIMITED)] == [10, 6]
+        for peer in workers.peers:
+            await refused(sign_in(peer, user, OLD), LIMITED)
+        for headers in ({}, {"x-forwarded-for": "203.0.113.7"}, {"x-caller-address": "203.0.113.7"}):
+            answer = await sign_in_from("127.0.0.1", four, user, headers)
+            assert (answer.status_code, answer.headers["x-ratelimit-count"]) == (429, "10")
+            assert 240 < int(answer.headers["retry-after"]) <= 300
+        elsewhere = await sign_in_from("127.0.0.2", four, user, {})
+        assert elsewhere.status_code == (200 if known else 401)
+
+    async def test_what_a_grpc_caller_says_of_its_address_counts_for_nothing(
+        self, four: Service, workers: Workers
+    ) -> None:
+        user, _ = await workers.new_user()
+        request = authentication_pb2.AuthenticateRequest(auth={"username": user.username, "password": NEW})
+        for port in ("direct", "gateway"):
+            async with four.channel(port) as channel:
+                authenticate = AuthenticationServiceStub(channel).Authenticate
+                for number in range(5):
+                    address = f"203.0.113.{number}"
+                    metadata = (("x-caller-address", address), ("x-forwarded-for", address))
+                    with pytest.raises(grpc.aio.AioRpcError) as error:
+                        await authenticate(request, metadata=metadata)
+                    assert_grpc_error(error.value, grpc.StatusCode.UNAUTHENTICATED, "NOAUTH")
+        await refused(sign_in(workers.peers[0], user, OLD), LIMITED)
+
+    async def test_who_has_proxies_in_front_counts_their_callers(self, host_mode: str) -> None:
+        """The last address that such a proxy has added is that of who came to it; what stands before may be made up."""
+        async with running_service("--trusted-hops", "1", host_mode=host_mode) as behind:
+            user = pb.User(username="nobody")
+            for number in range(10):
+                headers = {"x-forwarded-for": f"203.0.113.{number}, 2001:db8:1:2::{number}"}
+                assert (await sign_in_from("127.0.0.1", behind, user, headers)).status_code == 401
+            for address, status in (("2001:db8:1:2:ffff::1", 429), ("2001:db8:1:3::1", 401), ("203.0.113.1", 401)):
+                assert (
+                    await sign_in_from("127.0.0.1", behind, user, {"x-forwarded-for": address})
+                ).status_code == status
+
+
+async def outcome_of(call: Awaitable[object]) -> Any:
+    """How a call is refused; None when it is not."""
+    try:
+        await call
+    except RefusedError as error:
+        return error.args
+    return None
+
+
+async def sign_in_from(address: str, service: Service, user: pb.User, headers: dict[str, str]) -> httpx.Response:
+    """Sign in over REST with the first password, from an address of this machine."""
+    transport = httpx.AsyncHTTPTransport(local_address=address)
+    async with service.http(transport=transport) as http:
+        return await http.post("/auth", json=credentials(user.username, OLD), headers=headers)
 
 
 CHANGES_REFUSED: dict[str, tuple[dict[str, Any], grpc.StatusCode, str]] = {

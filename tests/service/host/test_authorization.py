@@ -45,6 +45,7 @@ REFUSED = {"no token": "NOAUTH", "unknown": "NOAUTH", "expired": "NOAUTH", "deac
 class World:
     """What the rows are about; `spare` is a segment of the member's, to be used up."""
 
+    nodes: RedisCluster
     admin: catalog_pb2_grpc.CatalogServiceStub
     metadata: tuple[tuple[str, str], ...]
     own: int = 0
@@ -69,12 +70,21 @@ class World:
         """Make another segment to be used up."""
         self.spare = await self.create("CreateSegment", segment={"member_id": self.own})
 
+    async def spare_token(self, caller: str) -> str:
+        """Another token of a caller's, to be used up; that of nobody is theirs."""
+        session = await self.nodes.get(f"t:{hash_token(self.tokens[caller])}")
+        if session is None:
+            return self.tokens[caller]
+        token = f"hbapi:{self.user}:{secrets.token_hex(16)}:local"
+        await self.nodes.set(f"t:{hash_token(token)}", session, ex=60)
+        return token
+
 
 class Row(NamedTuple):
     """A request, and what comes of it: for the member's own user, another member's, and an admin.
 
     `WARNED` is a request that is answered with a warning. A row with one outcome is open to everybody. `uses_up` says
-    that the call needs a spare segment of its own.
+    that the call needs a spare segment of its own, `ends_token` a spare token.
     """
 
     request: Callable[[World], dict[str, Any]]
@@ -82,6 +92,7 @@ class Row(NamedTuple):
     other: str = ""
     admin: str = ""
     uses_up: bool = False
+    ends_token: bool = False
 
     def outcome(self, caller: str) -> str:
         """What comes of it for one of `CALLERS`."""
@@ -115,7 +126,9 @@ RPCS: dict[str, Row] = {
     "AudienceService/GetMemberships": Row(lambda _: {"user_id": "7"}, *ANYBODY),
     "AudienceService/BatchGetMemberships": Row(lambda _: {"users": [{"user_id": "7"}]}, *ANYBODY),
     "AuthenticationService/Authenticate": Row(lambda _: {}, "INVALID_ARGUMENT"),
+    "AuthenticationService/RevokeToken": Row(lambda _: {}, *ANYBODY, ends_token=True),
     "SignInService/SignIn": Row(lambda _: {}, "INVALID_ARGUMENT"),
+    "SignInService/SignOut": Row(lambda _: {}, *ANYBODY, ends_token=True),
     "StatusService/GetStatus": Row(lambda _: {}, OK),
     "StatusService/GetReadiness": Row(lambda _: {}, OK),
     "CatalogService/CreateMember": Row(lambda _: {"member": {"name": ""}}, *ADMIN_ONLY, "INVALID_ARGUMENT"),
@@ -171,6 +184,7 @@ RPCS: dict[str, Row] = {
 
 PATHS: dict[str, Row] = {
     "POST /auth": Row(lambda _: {"body": {}}, "400 SYNTAX"),
+    "DELETE /auth": Row(lambda _: {}, *ANYBODY, ends_token=True),
     "GET /healthz": Row(lambda _: {}, OK),
     "GET /readyz": Row(lambda _: {}, OK),
     "POST /rt-segment": Row(lambda world: {"body": {"rt_segment": users(world)}}, OK, WARNED, WARNED),
@@ -235,7 +249,7 @@ async def world(service: Service, nodes: RedisCluster) -> AsyncIterator[World]:
     """Two members, their users and segments; known to all workers. They go at the end."""
     metadata = (("authorization", await service.token("admin")),)
     async with service.channel("direct") as channel:
-        world = World(catalog_pb2_grpc.CatalogServiceStub(channel), metadata)
+        world = World(nodes, catalog_pb2_grpc.CatalogServiceStub(channel), metadata)
         other = await world.create("CreateMember", member={"name": "Other"})
         world.own = await world.create("CreateMember", member={"name": "Own"})
         owners = {"member": world.own, "other": other, "deactivated": world.own, "colleague": world.own}
@@ -340,7 +354,8 @@ async def test_rpcs(channels: dict[str, grpc.Channel], world: World, rpc: str, p
     for caller in CALLERS:
         if row.uses_up:
             await world.renew_spare()
-        outcomes[caller] = await call(channels[port], rpc, row.request(world), world.tokens[caller])
+        token = await world.spare_token(caller) if row.ends_token else world.tokens[caller]
+        outcomes[caller] = await call(channels[port], rpc, row.request(world), token)
     assert outcomes == {caller: row.outcome(caller) for caller in CALLERS}
 
 
@@ -353,7 +368,8 @@ async def test_paths(rest: httpx.AsyncClient, world: World, path: str, place: st
     for caller in CALLERS:
         if row.uses_up:
             await world.renew_spare()
-        query, token = row.request(world), world.tokens[caller]
+        query = row.request(world)
+        token = await world.spare_token(caller) if row.ends_token else world.tokens[caller]
         body = query.pop("body", None)
         content = None if body is None else json.dumps(body)
         headers = {"authorization": token} if token and place == "header" else {}

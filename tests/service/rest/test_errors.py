@@ -123,8 +123,8 @@ async def test_unknown_paths(demo: httpx.AsyncClient, method: str, path: str) ->
         ("PUT", "/rt-segment", "GET, POST"),
         ("DELETE", "/rt-segment", "GET, POST"),
         ("PATCH", "/rt-segment", "GET, POST"),
-        ("GET", "/auth", "POST"),
-        ("PUT", "/auth", "POST"),
+        ("GET", "/auth", "DELETE, POST"),
+        ("PUT", "/auth", "DELETE, POST"),
         ("POST", "/healthz", "GET"),
     ],
 )

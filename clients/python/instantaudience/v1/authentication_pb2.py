@@ -22,23 +22,32 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'instantaudience/v1/authentication.proto\x12\x12instantaudience.v1\"J\n\x13\x41uthenticateRequest\x12\x33\n\x04\x61uth\x18\x01 \x01(\x0b\x32\x1f.instantaudience.v1.CredentialsR\x04\x61uth\"E\n\x0b\x43redentials\x12\x1a\n\x08username\x18\x01 \x01(\tR\x08username\x12\x1a\n\x08password\x18\x02 \x01(\tR\x08password\"Z\n\x14\x41uthenticateResponse\x12\x42\n\x08response\x18\x01 \x01(\x0b\x32&.instantaudience.v1.AuthenticateResultR\x08response\"B\n\x12\x41uthenticateResult\x12\x16\n\x06status\x18\x01 \x01(\tR\x06status\x12\x14\n\x05token\x18\x02 \x01(\tR\x05token2|\n\x15\x41uthenticationService\x12\x63\n\x0c\x41uthenticate\x12\'.instantaudience.v1.AuthenticateRequest\x1a(.instantaudience.v1.AuthenticateResponse\"\x00\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'instantaudience/v1/authentication.proto\x12\x12instantaudience.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"J\n\x13\x41uthenticateRequest\x12\x33\n\x04\x61uth\x18\x01 \x01(\x0b\x32\x1f.instantaudience.v1.CredentialsR\x04\x61uth\"J\n\x0b\x43redentials\x12\x1a\n\x08username\x18\x01 \x01(\tR\x08username\x12\x1f\n\x08password\x18\x02 \x01(\tB\x03\x80\x01\x01R\x08password\"Z\n\x14\x41uthenticateResponse\x12\x42\n\x08response\x18\x01 \x01(\x0b\x32&.instantaudience.v1.AuthenticateResultR\x08response\"\x84\x01\n\x12\x41uthenticateResult\x12\x16\n\x06status\x18\x01 \x01(\tR\x06status\x12\x19\n\x05token\x18\x02 \x01(\tB\x03\x80\x01\x01R\x05token\x12;\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nexpireTime\"\x14\n\x12RevokeTokenRequest\"\x15\n\x13RevokeTokenResponse2\xde\x01\n\x15\x41uthenticationService\x12\x63\n\x0c\x41uthenticate\x12\'.instantaudience.v1.AuthenticateRequest\x1a(.instantaudience.v1.AuthenticateResponse\"\x00\x12`\n\x0bRevokeToken\x12&.instantaudience.v1.RevokeTokenRequest\x1a\'.instantaudience.v1.RevokeTokenResponse\"\x00\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'instantaudience.v1.authentication_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_AUTHENTICATEREQUEST']._serialized_start=63
-  _globals['_AUTHENTICATEREQUEST']._serialized_end=137
-  _globals['_CREDENTIALS']._serialized_start=139
-  _globals['_CREDENTIALS']._serialized_end=208
-  _globals['_AUTHENTICATERESPONSE']._serialized_start=210
-  _globals['_AUTHENTICATERESPONSE']._serialized_end=300
-  _globals['_AUTHENTICATERESULT']._serialized_start=302
-  _globals['_AUTHENTICATERESULT']._serialized_end=368
-  _globals['_AUTHENTICATIONSERVICE']._serialized_start=370
-  _globals['_AUTHENTICATIONSERVICE']._serialized_end=494
+  _globals['_CREDENTIALS'].fields_by_name['password']._loaded_options = None
+  _globals['_CREDENTIALS'].fields_by_name['password']._serialized_options = b'\200\001\001'
+  _globals['_AUTHENTICATERESULT'].fields_by_name['token']._loaded_options = None
+  _globals['_AUTHENTICATERESULT'].fields_by_name['token']._serialized_options = b'\200\001\001'
+  _globals['_AUTHENTICATEREQUEST']._serialized_start=96
+  _globals['_AUTHENTICATEREQUEST']._serialized_end=170
+  _globals['_CREDENTIALS']._serialized_start=172
+  _globals['_CREDENTIALS']._serialized_end=246
+  _globals['_AUTHENTICATERESPONSE']._serialized_start=248
+  _globals['_AUTHENTICATERESPONSE']._serialized_end=338
+  _globals['_AUTHENTICATERESULT']._serialized_start=341
+  _globals['_AUTHENTICATERESULT']._serialized_end=473
+  _globals['_REVOKETOKENREQUEST']._serialized_start=475
+  _globals['_REVOKETOKENREQUEST']._serialized_end=495
+  _globals['_REVOKETOKENRESPONSE']._serialized_start=497
+  _globals['_REVOKETOKENRESPONSE']._serialized_end=518
+  _globals['_AUTHENTICATIONSERVICE']._serialized_start=521
+  _globals['_AUTHENTICATIONSERVICE']._serialized_end=743
 # @@protoc_insertion_point(module_scope)

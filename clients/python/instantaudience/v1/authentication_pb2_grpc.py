@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class AuthenticationServiceStub:
-    """AuthenticationService issues the tokens that every other service asks for.
+    """AuthenticationService issues the tokens that every other service asks for, and ends them.
     """
 
     def __init__(self, channel):
@@ -40,17 +40,31 @@ class AuthenticationServiceStub:
                 request_serializer=instantaudience_dot_v1_dot_authentication__pb2.AuthenticateRequest.SerializeToString,
                 response_deserializer=instantaudience_dot_v1_dot_authentication__pb2.AuthenticateResponse.FromString,
                 _registered_method=True)
+        self.RevokeToken = channel.unary_unary(
+                '/instantaudience.v1.AuthenticationService/RevokeToken',
+                request_serializer=instantaudience_dot_v1_dot_authentication__pb2.RevokeTokenRequest.SerializeToString,
+                response_deserializer=instantaudience_dot_v1_dot_authentication__pb2.RevokeTokenResponse.FromString,
+                _registered_method=True)
 
 
 class AuthenticationServiceServicer:
-    """AuthenticationService issues the tokens that every other service asks for.
+    """AuthenticationService issues the tokens that every other service asks for, and ends them.
     """
 
     def Authenticate(self, request, context):
         """Exchanges a user name and password for a token.
 
         The token lives for 2 hours after its last use and 24 hours at most. A user may sign in 10 times in 5 minutes; after
-        that the call fails with RESOURCE_EXHAUSTED.
+        that the call fails with RESOURCE_EXHAUSTED. So it does, for the right password too, when 10 sign-ins with this name
+        from the caller's network (its IPv4 address, or the first 64 bits of its IPv6 address) have failed in 5 minutes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeToken(self, request, context):
+        """Ends the token that the call carries; every worker refuses it within a second. Other tokens of its user go on: see
+        CatalogService.RevokeTokens.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -64,6 +78,11 @@ def add_AuthenticationServiceServicer_to_server(servicer, server):
                     request_deserializer=instantaudience_dot_v1_dot_authentication__pb2.AuthenticateRequest.FromString,
                     response_serializer=instantaudience_dot_v1_dot_authentication__pb2.AuthenticateResponse.SerializeToString,
             ),
+            'RevokeToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeToken,
+                    request_deserializer=instantaudience_dot_v1_dot_authentication__pb2.RevokeTokenRequest.FromString,
+                    response_serializer=instantaudience_dot_v1_dot_authentication__pb2.RevokeTokenResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'instantaudience.v1.AuthenticationService', rpc_method_handlers)
@@ -73,7 +92,7 @@ def add_AuthenticationServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AuthenticationService:
-    """AuthenticationService issues the tokens that every other service asks for.
+    """AuthenticationService issues the tokens that every other service asks for, and ends them.
     """
 
     @staticmethod
@@ -93,6 +112,33 @@ class AuthenticationService:
             '/instantaudience.v1.AuthenticationService/Authenticate',
             instantaudience_dot_v1_dot_authentication__pb2.AuthenticateRequest.SerializeToString,
             instantaudience_dot_v1_dot_authentication__pb2.AuthenticateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/instantaudience.v1.AuthenticationService/RevokeToken',
+            instantaudience_dot_v1_dot_authentication__pb2.RevokeTokenRequest.SerializeToString,
+            instantaudience_dot_v1_dot_authentication__pb2.RevokeTokenResponse.FromString,
             options,
             channel_credentials,
             insecure,

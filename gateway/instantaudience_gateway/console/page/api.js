@@ -32,9 +32,20 @@ export async function signIn(username, password) {
   tab?.setItem(TOKEN_KEY, token);
 }
 
-export function signOut() {
+export function forgetToken() {
   token = null;
   tab?.removeItem(TOKEN_KEY);
+}
+
+// Rejects when the service cannot be told: then the token, which nobody has any more, ends by itself.
+export async function signOut() {
+  const ended = token;
+  forgetToken();
+  try {
+    await send("DELETE", "auth", { headers: { authorization: ended }, keepalive: true });
+  } catch (error) {
+    if (error.status !== 401) throw error; // it has ended before
+  }
 }
 
 export const get = (path, parameters = {}, signal) => callSignedIn("GET", path, { parameters, signal });
@@ -58,14 +69,14 @@ async function callSignedIn(method, path, options) {
     return await send(method, path, { ...options, headers: { authorization: sent } });
   } catch (error) {
     if (error.status === 401 && token === sent) {
-      signOut();
+      forgetToken();
       onSessionEnd(error);
     }
     throw error;
   }
 }
 
-async function send(method, path, { parameters = {}, body, headers = {}, signal } = {}) {
+async function send(method, path, { parameters = {}, body, headers = {}, signal, keepalive = false } = {}) {
   const url = new URL(path, document.baseURI);
   for (const [name, value] of Object.entries(parameters)) url.searchParams.set(name, value);
   const content = body && { body: JSON.stringify(body) };
@@ -80,6 +91,7 @@ async function send(method, path, { parameters = {}, body, headers = {}, signal 
       redirect: "error",
       referrerPolicy: "no-referrer",
       signal,
+      keepalive, // the page may be left meanwhile
       ...content,
     });
     text = await response.text();

@@ -1,6 +1,6 @@
 // The page: who has signed in, which member is looked at, and which view is shown.
 
-import { get, isAbort, isSignedIn, signIn, signOut, whenSessionEnds } from "./api.js";
+import { forgetToken, get, isAbort, isSignedIn, signIn, signOut, whenSessionEnds } from "./api.js";
 import { announce, byId, element, showProblem, whileBusy } from "./dom.js";
 import * as overview from "./overview.js";
 import * as samples from "./samples.js";
@@ -65,7 +65,7 @@ async function enter() {
 
 function leave(text) {
   if (shown) VIEWS[shown].hide();
-  signOut();
+  forgetToken();
   caller = member = shown = null;
   clearViews();
   showProblem(byId("problem"), "");
@@ -79,8 +79,12 @@ function leave(text) {
 whenSessionEnds((error) => leave(explain(error)));
 
 byId("sign-out").addEventListener("click", () => {
+  const ended = signOut();
   leave("");
-  announce("You have signed out.");
+  ended.then(
+    () => announce("You have signed out."),
+    () => announce("You have signed out here. The service could not be told: your session ends there within two hours."),
+  );
 });
 
 byId("sign-in").addEventListener("submit", async (event) => {

@@ -45,7 +45,7 @@ export function explain(error) {
 
 const SIGN_IN = {
   NOAUTH: "The user name or the password is wrong.",
-  RATE_LIMIT_EXCEEDED: "This account has signed in too often. Wait five minutes, then try again.",
+  RATE_LIMIT_EXCEEDED: "Too many sign-ins to this account, or failed ones from here. Wait five minutes, then try again.",
 };
 
 export const explainSignIn = (error) => SIGN_IN[error.id] ?? explain(error);

@@ -29,3 +29,19 @@ class SignInResult(_message.Message):
     token: str
     dbg_info: _answers_pb2.DebugInfo
     def __init__(self, status: _Optional[str] = ..., token: _Optional[str] = ..., dbg_info: _Optional[_Union[_answers_pb2.DebugInfo, _Mapping]] = ...) -> None: ...
+
+class SignOutRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class SignOutResponse(_message.Message):
+    __slots__ = ("response",)
+    RESPONSE_FIELD_NUMBER: _ClassVar[int]
+    response: SignOutResult
+    def __init__(self, response: _Optional[_Union[SignOutResult, _Mapping]] = ...) -> None: ...
+
+class SignOutResult(_message.Message):
+    __slots__ = ("status",)
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    status: str
+    def __init__(self, status: _Optional[str] = ...) -> None: ...

@@ -41,6 +41,11 @@ class SignInServiceStub:
                 request_serializer=instantaudience_dot_rest_dot_v1_dot_sign__in__pb2.SignInRequest.SerializeToString,
                 response_deserializer=instantaudience_dot_rest_dot_v1_dot_sign__in__pb2.SignInResponse.FromString,
                 _registered_method=True)
+        self.SignOut = channel.unary_unary(
+                '/instantaudience.rest.v1.SignInService/SignOut',
+                request_serializer=instantaudience_dot_rest_dot_v1_dot_sign__in__pb2.SignOutRequest.SerializeToString,
+                response_deserializer=instantaudience_dot_rest_dot_v1_dot_sign__in__pb2.SignOutResponse.FromString,
+                _registered_method=True)
 
 
 class SignInServiceServicer:
@@ -55,6 +60,13 @@ class SignInServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SignOut(self, request, context):
+        """Ends the token that the call carries.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SignInServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -62,6 +74,11 @@ def add_SignInServiceServicer_to_server(servicer, server):
                     servicer.SignIn,
                     request_deserializer=instantaudience_dot_rest_dot_v1_dot_sign__in__pb2.SignInRequest.FromString,
                     response_serializer=instantaudience_dot_rest_dot_v1_dot_sign__in__pb2.SignInResponse.SerializeToString,
+            ),
+            'SignOut': grpc.unary_unary_rpc_method_handler(
+                    servicer.SignOut,
+                    request_deserializer=instantaudience_dot_rest_dot_v1_dot_sign__in__pb2.SignOutRequest.FromString,
+                    response_serializer=instantaudience_dot_rest_dot_v1_dot_sign__in__pb2.SignOutResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -93,6 +110,33 @@ class SignInService:
             '/instantaudience.rest.v1.SignInService/SignIn',
             instantaudience_dot_rest_dot_v1_dot_sign__in__pb2.SignInRequest.SerializeToString,
             instantaudience_dot_rest_dot_v1_dot_sign__in__pb2.SignInResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SignOut(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/instantaudience.rest.v1.SignInService/SignOut',
+            instantaudience_dot_rest_dot_v1_dot_sign__in__pb2.SignOutRequest.SerializeToString,
+            instantaudience_dot_rest_dot_v1_dot_sign__in__pb2.SignOutResponse.FromString,
             options,
             channel_credentials,
             insecure,

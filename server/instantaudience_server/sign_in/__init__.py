@@ -1,0 +1,5 @@
+"""Signing in: by password or by key pair; how often one may guess.
+
+May use tokens, catalog, passwords, store, metrics, clock and errors.
+Used by running and transport.
+"""

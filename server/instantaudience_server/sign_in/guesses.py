@@ -1,0 +1,127 @@
+"""How often a password may be guessed (source: contract's neighbours, section 1, "failed sign-ins"; ADR 24).
+
+A guess is counted before it is looked at, and taken back where it was right: so no more are looked at than are allowed,
+however many come at once, at whichever worker.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import ipaddress
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from instantaudience_server.clock import Clock
+from instantaudience_server.errors import AudienceError, Reason, unavailable
+from instantaudience_server.store.interface import GuessStore
+
+MOST_WRONG = 10
+"""Wrong passwords for a name from one address within `WINDOW_MS`."""
+WINDOW_MS = 5 * 60 * 1000
+NETWORK_BITS = 64
+"""Of an IPv6 address: whoever has one has all others that begin like it."""
+LOOK_SECONDS = 0.05
+"""How often it is looked whether a guess that is under way has made room."""
+LATE_MS = 1000
+"""How long after its deadline a guess counts as wrong that nobody has ended: its worker has died."""
+WITHDRAW_SECONDS = 1.0
+"""How long the cluster has to take back a guess that nobody has looked at."""
+RANDOM_BYTES = 16
+TEXT = f"Rate limit exceeded. {MOST_WRONG} sign-ins for this user have failed in 5 minutes, wait and try again"
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """A guess under way: of which name from which address (hashed), and its own name there."""
+
+    subject: str
+    name: str
+
+
+class Guesses:
+    """Counts guesses. Deadlines are times of the event loop's clock, in seconds."""
+
+    def __init__(self, store: GuessStore, clock: Clock, random_hex: Callable[[int], str]) -> None:
+        self._store = store
+        self._clock = clock
+        self._random_hex = random_hex
+        self._loop = asyncio.get_running_loop()
+        self._aside: set[asyncio.Task[None]] = set()
+
+    async def begin(self, username: str, address: str, deadline: float) -> Guess:
+        """Count a guess, before it is looked at. `right` or `wrong` ends it, or `withdrawing`.
+
+        Raises:
+            AudienceError: RATE_LIMIT_EXCEEDED; UNAVAILABLE, also when too many are under way.
+        """
+        until_ms = self._clock.now_ms() + round(1000 * (deadline - self._loop.time())) + LATE_MS
+        guess = Guess(subject_of(username, address), f"{until_ms} {self._random_hex(RANDOM_BYTES)}")
+        while True:
+            now_ms = self._clock.now_ms()
+            with self.withdrawing(guess) as withdrawal:
+                wait_ms = await self._store.begin_guess(
+                    guess.subject, guess.name, now_ms, WINDOW_MS, MOST_WRONG, deadline
+                )
+                withdrawal.pop_all()
+            if wait_ms == 0:
+                return guess
+            if wait_ms is not None:
+                raise AudienceError(
+                    Reason.RATE_LIMIT_EXCEEDED,
+                    TEXT,
+                    retry_after_seconds=math.ceil(wait_ms / 1000),
+                    count=str(MOST_WRONG),
+                )
+            if self._loop.time() + LOOK_SECONDS >= deadline:
+                raise unavailable("Too many sign-ins under way")
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def right(self, guess: Guess, deadline: float) -> None:
+        """It does not count. Raises AudienceError UNAVAILABLE."""
+        await self._store.end_guess(guess.subject, guess.name, deadline, wrong=False)
+
+    async def wrong(self, guess: Guess, deadline: float) -> None:
+        """It counts. Raises AudienceError UNAVAILABLE; it counts then too, a little later."""
+        await self._store.end_guess(guess.subject, guess.name, deadline, wrong=True)
+
+    def withdrawing(self, guess: Guess) -> contextlib.ExitStack:
+        """Take a guess back at the end of the block, unless `pop_all` was called: nobody was told anything of it."""
+        withdrawal = contextlib.ExitStack()
+        withdrawal.callback(self._withdraw_aside, guess)
+        return withdrawal
+
+    def _withdraw_aside(self, guess: Guess) -> None:
+        task = self._loop.create_task(self._withdraw(guess))
+        self._aside.add(task)
+        task.add_done_callback(self._aside.discard)
+
+    async def close(self) -> None:
+        """Wait for what is being withdrawn."""
+        await asyncio.gather(*self._aside)
+
+    async def _withdraw(self, guess: Guess) -> None:
+        # One that cannot be taken back counts as wrong when its time is over.
+        with contextlib.suppress(AudienceError):
+            await self.right(guess, self._loop.time() + WITHDRAW_SECONDS)
+
+
+def subject_of(username: str, address: str) -> str:
+    """Names a user name and a network, in hexadecimal: neither stands in the cluster."""
+    return hashlib.sha256(f"{network_of(address)}\n{username}".encode()).hexdigest()
+
+
+def network_of(address: str) -> str:
+    """The network that a caller's address stands for: an IPv4 address itself, an IPv6 address' first 64 bits.
+
+    What is no address is a network of its own.
+    """
+    try:
+        ip = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return ""
+    if isinstance(ip, ipaddress.IPv4Address):
+        return str(ip)
+    if ip.ipv4_mapped is not None:
+        return str(ip.ipv4_mapped)
+    return str(ipaddress.ip_network((ip, NETWORK_BITS), strict=False))

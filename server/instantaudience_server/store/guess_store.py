@@ -1,0 +1,57 @@
+"""Guesses of passwords in the cluster (see `interface.GuessStore`): a sorted set for each subject.
+
+A guess under way is named by the time until which it is, and by a random word; a wrong one by the word alone.
+"""
+
+from instantaudience_server.store import commands, keys
+from instantaudience_server.store.cluster import Cluster
+
+BEGIN = """
+local now, window, limit, name = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - window)
+if redis.call('ZSCORE', KEYS[1], name) then return 0 end
+local guesses = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
+local wrong, oldest = 0, nil
+for i = 1, #guesses, 2 do
+  local until_ms = string.match(guesses[i], '^(%d+) ')
+  if not until_ms or tonumber(until_ms) <= now then
+    wrong, oldest = wrong + 1, oldest or guesses[i + 1]
+  end
+end
+if wrong >= limit then return oldest + window - now end
+if #guesses / 2 >= limit then return -1 end
+redis.call('ZADD', KEYS[1], now, name)
+redis.call('PEXPIRE', KEYS[1], window)
+return 0
+"""
+"""A sliding window, exact over all workers. Arguments: now in ms, window in ms, limit, the guess's name. A command that
+is sent again after a lost answer counts once. Answers 0, -1 (some are under way) or how long to wait in ms."""
+
+END = """
+local counted = redis.call('ZSCORE', KEYS[1], ARGV[1])
+if not counted then return 0 end
+redis.call('ZREM', KEYS[1], ARGV[1])
+if ARGV[2] == '1' then redis.call('ZADD', KEYS[1], counted, string.match(ARGV[1], ' (.*)$')) end
+return 1
+"""
+"""Arguments: the guess's name, and 1 where it was wrong."""
+
+
+class ClusterGuessStore:
+    """One sorted set for each subject; it expires with its last guess."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    async def begin_guess(
+        self, subject: str, name: str, now_ms: int, window_ms: int, limit: int, deadline: float
+    ) -> int | None:
+        """Run the script."""
+        command = commands.evaluate(BEGIN, [keys.guesses_key(subject)], now_ms, window_ms, limit, name)
+        (wait_ms,) = await self._cluster.execute([command], deadline)
+        return None if wait_ms < 0 else int(wait_ms)
+
+    async def end_guess(self, subject: str, name: str, deadline: float, *, wrong: bool) -> None:
+        """Run the script."""
+        command = commands.evaluate(END, [keys.guesses_key(subject)], name, int(wrong))
+        await self._cluster.execute([command], deadline)

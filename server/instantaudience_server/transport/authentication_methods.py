@@ -1,0 +1,59 @@
+"""The methods of AuthenticationService, and of the REST contract's SignInService."""
+
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+from instantaudience.rest.v1 import answers_pb2
+from instantaudience.rest.v1 import sign_in_pb2 as rest
+from instantaudience.v1 import authentication_pb2 as pb
+
+from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.sign_in.service import SignInService
+from instantaudience_server.tokens import Issued, TokenService, bare_token
+from instantaudience_server.transport.calls import AnyMethod, Call, PublicMethod
+
+SERVICE = pb.DESCRIPTOR.services_by_name["AuthenticationService"].full_name
+REST_SERVICE = rest.DESCRIPTOR.services_by_name["SignInService"].full_name
+
+
+def authentication_methods(signing_in: SignInService, tokens: TokenService) -> list[AnyMethod]:
+    """Each method, wired to its service. Nobody needs a token for them, but to end it."""
+
+    async def by_password(credentials: pb.Credentials, call: Call, deadline: float) -> Issued:
+        for field in ("username", "password"):
+            if not getattr(credentials, field):
+                raise AudienceError(Reason.SYNTAX, f"'auth.{field}' is required and cannot be empty", field=field)
+        return await signing_in.by_password(credentials.username, credentials.password, call.address, deadline)
+
+    async def authenticate(request: pb.AuthenticateRequest, call: Call, deadline: float) -> Message:
+        return pb.AuthenticateResponse(response=_result(await by_password(request.auth, call, deadline)))
+
+    async def sign_in(request: rest.SignInRequest, call: Call, deadline: float) -> Message:
+        return rest.SignInResponse(response=_rest_result(await by_password(request.auth, call, deadline)))
+
+    async def revoke(call: Call, deadline: float) -> None:
+        await tokens.revoke(bare_token(call.authorization), deadline)
+
+    async def revoke_token(_: pb.RevokeTokenRequest, call: Call, deadline: float) -> Message:
+        await revoke(call, deadline)
+        return pb.RevokeTokenResponse()
+
+    async def sign_out(_: rest.SignOutRequest, call: Call, deadline: float) -> Message:
+        await revoke(call, deadline)
+        return rest.SignOutResponse(response=rest.SignOutResult(status="OK"))
+
+    return [
+        PublicMethod(f"/{SERVICE}/Authenticate", pb.AuthenticateRequest, authenticate),
+        PublicMethod(f"/{SERVICE}/RevokeToken", pb.RevokeTokenRequest, revoke_token),
+        PublicMethod(f"/{REST_SERVICE}/SignIn", rest.SignInRequest, sign_in),
+        PublicMethod(f"/{REST_SERVICE}/SignOut", rest.SignOutRequest, sign_out),
+    ]
+
+
+def _result(issued: Issued) -> pb.AuthenticateResult:
+    expire_time = Timestamp()
+    expire_time.FromMilliseconds(issued.end_ms)
+    return pb.AuthenticateResult(status="OK", token=issued.token, expire_time=expire_time)
+
+
+def _rest_result(issued: Issued) -> rest.SignInResult:
+    return rest.SignInResult(status="OK", token=issued.token, dbg_info=answers_pb2.DebugInfo(output_term="token"))

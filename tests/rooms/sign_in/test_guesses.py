@@ -1,0 +1,108 @@
+"""How often a password may be guessed (contract's neighbours, section 1)."""
+
+import asyncio
+
+import pytest
+from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.sign_in.guesses import MOST_WRONG, WINDOW_MS, network_of
+from redis.asyncio import RedisCluster
+from support.accounts import ADDRESS, PASSWORDS, AccountWorker, refused
+from support.clocks import FakeClock
+from support.clusters import seconds_from_now
+
+ELSEWHERE = "203.0.113.8"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("203.0.113.7", "203.0.113.7", True),
+        ("203.0.113.7", "203.0.113.8", False),
+        ("203.0.113.7", "::ffff:203.0.113.7", True),
+        ("2001:db8:1:2::1", "2001:db8:1:2:ffff:ffff:ffff:ffff", True),
+        ("2001:db8:1:2::1", "2001:0db8:0001:0002::0001", True),
+        ("2001:db8:1:2::1", "2001:db8:1:3::1", False),
+        ("fe80::1%eth0", "fe80::2%eth1", True),
+        ("", "no address", True),
+        ("", "203.0.113.7", False),
+    ],
+)
+def test_networks(one: str, other: str, same: bool) -> None:
+    assert (network_of(one) == network_of(other)) is same
+
+
+@pytest.mark.parametrize("username", ["demo", "nobody", "retired"])
+async def test_ten_wrong_ones_from_an_address(
+    worker: AccountWorker, another: AccountWorker, clock: FakeClock, username: str
+) -> None:
+    """Of any name, at any worker; the right password counts no more than a wrong one then, elsewhere it does."""
+    right = PASSWORDS.get(username, "any")
+    for number in range(MOST_WRONG):
+        await refused((worker if number % 2 else another).sign_in(username, "wrong"), Reason.INVALID_LOGIN)
+        clock.ms += 1000
+    for each in (worker, another):
+        for password in ("wrong", right):
+            error = await refused(each.sign_in(username, password), Reason.RATE_LIMIT_EXCEEDED)
+            assert error.retry_after_seconds == 290
+            assert error.metadata == {"count": "10"}
+            assert username not in error.message
+    expected = {"demo": None, "nobody": Reason.INVALID_LOGIN, "retired": Reason.NOAUTH_DISABLED}[username]
+    assert await outcome(worker, username, right, ELSEWHERE) == expected
+    clock.ms += WINDOW_MS - 10_000
+    assert await outcome(worker, username, right, ADDRESS) == expected
+
+
+async def test_who_signs_in_rightly_is_counted_for_nothing(worker: AccountWorker, plain: RedisCluster) -> None:
+    for _ in range(MOST_WRONG - 1):
+        await refused(worker.sign_in("demo", "wrong"), Reason.INVALID_LOGIN)
+    for _ in range(3):
+        await worker.sign_in()
+    await refused(worker.sign_in("demo", "wrong"), Reason.INVALID_LOGIN)
+    await refused(worker.sign_in(), Reason.RATE_LIMIT_EXCEEDED)
+    for username in ("private", "admin"):
+        await worker.sign_in(username)
+
+
+async def test_many_at_once_are_no_more(worker: AccountWorker, another: AccountWorker) -> None:
+    """Those past the tenth wait until it is known that these were wrong."""
+    guesses = [outcome(each, "demo", f"wrong {number}") for number in range(12) for each in (worker, another)]
+    outcomes = await asyncio.gather(*guesses)
+    assert outcomes.count(Reason.INVALID_LOGIN) == MOST_WRONG
+    assert outcomes.count(Reason.RATE_LIMIT_EXCEEDED) == len(guesses) - MOST_WRONG
+
+
+async def test_right_ones_at_once_wait_for_each_other_alone(worker: AccountWorker, another: AccountWorker) -> None:
+    for _ in range(MOST_WRONG - 1):
+        await refused(worker.sign_in("demo", "wrong"), Reason.INVALID_LOGIN)
+    assert await asyncio.gather(*(outcome(each) for each in (worker, another) * 4)) == [None] * 8
+
+
+async def test_what_nobody_was_told_does_not_count(worker: AccountWorker, plain: RedisCluster) -> None:
+    for _ in range(2 * MOST_WRONG):
+        guess = asyncio.create_task(worker.sign_in("demo", "wrong"))
+        await asyncio.sleep(0)
+        guess.cancel()
+        await asyncio.gather(guess, return_exceptions=True)
+    await worker.guesses.close()
+    await worker.sign_in()
+    assert [key async for key in plain.scan_iter("f:*")] == []
+
+
+async def test_neither_names_nor_addresses_are_in_the_cluster(worker: AccountWorker, plain: RedisCluster) -> None:
+    await refused(worker.sign_in("demo", "wrong"), Reason.INVALID_LOGIN)
+    (key,) = [key async for key in plain.scan_iter("f:*")]
+    stored = repr((key, await plain.zrange(key, 0, -1)))
+    assert "demo" not in stored
+    assert ADDRESS not in stored
+
+
+async def outcome(
+    worker: AccountWorker, username: str = "demo", password: str | None = None, address: str = ADDRESS
+) -> Reason | None:
+    """Why a sign-in fails; None when it does not."""
+    password = password or PASSWORDS[username]
+    try:
+        await worker.signing_in.by_password(username, password, address, seconds_from_now(20))
+    except AudienceError as error:
+        return error.reason
+    return None

@@ -1,0 +1,97 @@
+"""Signing in by password (contract, "Tokens"); how often one may guess is in test_guesses.py."""
+
+from typing import Any
+
+import pytest
+from instantaudience.v1 import catalog_pb2 as pb
+from instantaudience_server.errors import Reason
+from instantaudience_server.store.catalog_interface import Kind
+from redis.asyncio import RedisCluster
+from support.accounts import ADDRESS, PASSWORDS, REVOKED, AccountWorker, reads, refused
+from support.callers import quick_hash
+from support.clusters import seconds_from_now
+
+
+async def test_a_token_says_when_it_ends(worker: AccountWorker, clock: Any) -> None:
+    issued = await worker.signing_in.by_password("demo", PASSWORDS["demo"], ADDRESS, seconds_from_now())
+    assert issued.end_ms == clock.ms + 24 * 3_600_000
+
+
+async def test_a_wrong_name_and_a_wrong_password_look_the_same(worker: AccountWorker) -> None:
+    errors = [
+        await refused(worker.sign_in(username, password), Reason.INVALID_LOGIN)
+        for username, password in [
+            ("demo", "wrong"),
+            ("nobody", PASSWORDS["demo"]),
+            ("Demo", PASSWORDS["demo"]),
+            ("private", PASSWORDS["demo"]),
+            ("retired", "wrong"),
+        ]
+    ]
+    assert len({(error.message, str(error.metadata)) for error in errors}) == 1
+    assert errors[0].retry_after_seconds is None
+
+
+async def test_a_deactivated_account_gets_none(worker: AccountWorker) -> None:
+    await refused(worker.sign_in("retired", PASSWORDS["retired"]), Reason.NOAUTH_DISABLED)
+
+
+async def test_when_the_cluster_is_away_nobody_is_refused_as_unknown(worker: AccountWorker) -> None:
+    signing_in = worker.signing_in.by_password("demo", PASSWORDS["demo"], ADDRESS, seconds_from_now(-1))
+    await refused(signing_in, Reason.UNAVAILABLE)
+
+
+class TestFreshSignIn:
+    """Another worker has changed the account, and this one does not know yet."""
+
+    async def test_a_new_password_counts_at_once(self, worker: AccountWorker, another: AccountWorker) -> None:
+        await another.change_user(1001, "New-Passw0rd!", token_generation=REVOKED)
+        await refused(worker.sign_in(), Reason.INVALID_LOGIN)
+        token = await worker.sign_in("demo", "New-Passw0rd!")
+        for each in (worker, another):
+            assert (await each.verify(token)).account.username == "demo"
+        await worker.catch_up()
+        await worker.verify(token)
+
+    @pytest.mark.parametrize(
+        ("change", "reason"),
+        [
+            ({"deactivated": True}, Reason.NOAUTH_DISABLED),
+            ({"username": "renamed"}, Reason.INVALID_LOGIN),
+            (None, Reason.INVALID_LOGIN),
+        ],
+        ids=["deactivated", "renamed", "deleted"],
+    )
+    async def test_an_account_that_may_not_sign_in_any_more_gets_no_token(
+        self, worker: AccountWorker, another: AccountWorker, change: dict[str, Any] | None, reason: Reason
+    ) -> None:
+        if change is None:
+            await another.editor.delete(Kind.USER, 1001, "", seconds_from_now())
+        else:
+            await another.change_user(1001, **change)
+        await refused(worker.sign_in(), reason)
+        await worker.catch_up()
+        await refused(worker.sign_in(), reason)
+
+    async def test_an_account_is_activated_at_once(self, worker: AccountWorker, another: AccountWorker) -> None:
+        await another.change_user(1004, deactivated=False)
+        await worker.sign_in("retired")
+
+    async def test_a_new_account_may_sign_in_everywhere(self, worker: AccountWorker, another: AccountWorker) -> None:
+        created = pb.User(username="new", member_id=200)
+        await another.editor.create(created, seconds_from_now(), quick_hash("New-Passw0rd!"))
+        token = await worker.sign_in("new", "New-Passw0rd!")
+        for each in (worker, another):
+            assert (await each.verify(token)).member.id == 200
+
+    async def test_a_new_name_counts_at_once(self, worker: AccountWorker, another: AccountWorker) -> None:
+        await another.change_user(1001, username="renamed")
+        await worker.sign_in("renamed", PASSWORDS["demo"])
+
+    @pytest.mark.parametrize("username", ["demo", "nobody", "retired"])
+    async def test_every_name_asks_the_cluster_for_as_much(
+        self, worker: AccountWorker, plain: RedisCluster, username: str
+    ) -> None:
+        before = await reads(plain, "hget")
+        await refused(worker.sign_in(username, "wrong"), Reason.INVALID_LOGIN)
+        assert await reads(plain, "hget") - before == 3

@@ -1,0 +1,72 @@
+"""Guesses of passwords in the cluster: exact, whoever asks how often."""
+
+import asyncio
+import time
+
+import pytest
+from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.guess_store import ClusterGuessStore
+from redis.asyncio import RedisCluster
+from support.clusters import seconds_from_now
+
+NOW = int(time.time() * 1000)
+UNTIL = NOW + 5000
+WINDOW, LIMIT = 300_000, 10
+
+
+@pytest.fixture
+def guesses(cluster: Cluster) -> ClusterGuessStore:
+    return ClusterGuessStore(cluster)
+
+
+async def begin(
+    guesses: ClusterGuessStore, word: str, now: int = NOW, *, until: int = UNTIL, subject: str = "s"
+) -> int | None:
+    return await guesses.begin_guess(subject, f"{until} {word}", now, WINDOW, LIMIT, seconds_from_now())
+
+
+async def end(guesses: ClusterGuessStore, word: str, *, wrong: bool) -> None:
+    await guesses.end_guess("s", f"{UNTIL} {word}", seconds_from_now(), wrong=wrong)
+
+
+async def test_wrong_ones_count_in_a_sliding_window(guesses: ClusterGuessStore, plain: RedisCluster) -> None:
+    for number in range(LIMIT):
+        assert await begin(guesses, str(number), NOW + number) == 0
+        await end(guesses, str(number), wrong=True)
+    assert await begin(guesses, "more", NOW + 100) == WINDOW - 100
+    assert await begin(guesses, "more", NOW + 100, subject="another") == 0
+    assert await begin(guesses, "more", NOW + WINDOW - 1) == 1
+    assert await begin(guesses, "more", NOW + WINDOW) == 0
+    assert await begin(guesses, "and more", NOW + WINDOW) == 1
+    assert 0 < await plain.pttl("f:s") <= WINDOW
+
+
+async def test_right_ones_do_not_count(guesses: ClusterGuessStore, plain: RedisCluster) -> None:
+    for number in range(3 * LIMIT):
+        assert await begin(guesses, str(number)) == 0
+        await end(guesses, str(number), wrong=False)
+    assert not await plain.exists("f:s")
+
+
+async def test_of_many_at_once_no_more_are_under_way(guesses: ClusterGuessStore) -> None:
+    begun = await asyncio.gather(*(begin(guesses, str(number)) for number in range(3 * LIMIT)))
+    assert (begun.count(0), begun.count(None)) == (LIMIT, 2 * LIMIT)
+    await end(guesses, str(begun.index(0)), wrong=False)
+    assert await begin(guesses, "more") == 0
+    assert await begin(guesses, "and more") is None
+
+
+async def test_one_that_nobody_ends_counts_when_its_time_is_over(guesses: ClusterGuessStore) -> None:
+    for number in range(LIMIT):
+        assert await begin(guesses, str(number), NOW + number) == 0
+    assert await begin(guesses, "more", UNTIL - 1) is None
+    assert await begin(guesses, "more", UNTIL) == NOW + WINDOW - UNTIL
+
+
+async def test_commands_that_are_sent_again_count_once(guesses: ClusterGuessStore, plain: RedisCluster) -> None:
+    for _ in range(3 * LIMIT):
+        assert await begin(guesses, "one") == 0
+    for _ in range(2):
+        await end(guesses, "one", wrong=True)
+        await end(guesses, "one", wrong=False)
+    assert await plain.zrange("f:s", 0, -1) == [b"one"]

@@ -101,9 +101,9 @@ def lines(ids: random.Random, count: int) -> Lines:
         segments += [
             f"Valid additions (user id, segment id, expiration): ({user_id}, {id_}, 1440)" for id_ in segment_ids
         ]
-        segments += [f"Valid segments (id, code, segment owner member id): ({id_}, None, 1)" for id_ in segment_ids]
+        segments += [f"Valid segments (id, code, segment owner member id): ({id_}, '', 1)" for id_ in segment_ids]
     for _ in range(count):
-        errors.append(f"Invalid segments (id, code, segment owner member id): ({ids.randrange(2**31)}, None, None)")
+        errors.append(f"Invalid segments (id, code, segment owner member id): ({ids.randrange(2**31)}, '', 0)")
     return Lines(errors, segments[-count:])
 
 

@@ -1,6 +1,6 @@
 """What calls applied, as far as others count it: usage reports and segment sizes know no more of a request."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -32,7 +32,8 @@ class Applied(NamedTuple):
 
     `unchanged` are the keys of valid users of whom nothing is to change. It may be several `calls` that were read as
     one: then `totals` counts for each, and `changes` has the users of all. `skipped` is how many users and blocks were
-    skipped for each reason, `refusals` aside.
+    skipped for each reason, `refusals` aside. `apart` has the calls each by itself, the newest first, where it may be
+    several.
     """
 
     now_ms: int
@@ -42,3 +43,4 @@ class Applied(NamedTuple):
     totals: Totals
     calls: int = 1
     skipped: Mapping[pb.WarningCode, int] = NOTHING_SKIPPED
+    apart: Callable[[], Iterable["Applied"]] | None = None

@@ -2,7 +2,7 @@
 /rt-segment")."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, groupby
 from typing import NamedTuple
 
@@ -71,6 +71,9 @@ class Reading:
         self._unchanged: set[bytes] = set()
         self._refusals: list[Refusal] = []
         self._skipped: Counter[pb.WarningCode] = Counter()
+        self._requests: Sequence[Sequence[bytes]] = ()
+        self._changes_by_rest: dict[bytes, UserChanges] = {}
+        """Of requests that were read together."""
 
     def read(self, users: Sequence[bytes], start: int = 0) -> int:
         """Read encoded users from `start` on, and note what changes.
@@ -123,6 +126,7 @@ class Reading:
         if valid is None:
             return None
         self.calls = len(requests)
+        self._requests = requests
         if len(set(valid.values())) == 1:
             (blocks,) = set(valid.values())
             return [Counts(len(each), len(each) * blocks) for each in requests]
@@ -150,7 +154,8 @@ class Reading:
             adds += blocks.adds * len(keys)
             removes += blocks.removes * len(keys)
             different.update(keys)
-            alike.append(Alike(keys, blocks.changes(self.now_ms)))
+            changes = self._changes_by_rest[rest] = blocks.changes(self.now_ms)
+            alike.append(Alike(keys, changes))
         if len(different) < len(users):
             if len(alike) > 1 or not all(len(set(each)) == len(each) for each in requests):
                 return None
@@ -171,7 +176,18 @@ class Reading:
     def applied(self) -> Applied:
         """What is counted, once all users are read and applied."""
         totals = self._totals or self._count()
-        return Applied(self.now_ms, self.changes, self._unchanged, self._refusals, totals, self.calls, self._skipped)
+        apart = self._apart if self.calls > 1 else None
+        refused = self._unchanged, self._refusals
+        return Applied(self.now_ms, self.changes, *refused, totals, self.calls, self._skipped, apart)
+
+    def _apart(self) -> Iterator[Applied]:
+        """What each of the requests that were read together changes; the last one first."""
+        for users in reversed(self._requests):
+            alike = [
+                Alike(identity.encoded_platform_keys(user_ids) or (), self._changes_by_rest[rest])
+                for rest, user_ids in users_by_rest(users).items()
+            ]
+            yield Applied(self.now_ms, alike, (), (), Totals(len(users), 0, 0))
 
     def _count(self) -> Totals:
         users = len(self._unchanged and self._unchanged - self._changes.keys())

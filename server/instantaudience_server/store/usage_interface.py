@@ -65,7 +65,8 @@ NO_REASONS: Reasons = MappingProxyType({})
 KEPT_HOURS = 30 * 24
 """Older hours are no longer kept."""
 MOST_LINES = 200
-"""Lines that an hour keeps of each kind: the newest."""
+MOST_LINE_BYTES = 60_000
+"""Lines that an hour keeps of each kind, and their bytes: the newest, and at least one."""
 
 
 class Lines(NamedTuple):

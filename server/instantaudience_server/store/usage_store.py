@@ -8,6 +8,7 @@ from instantaudience_server.store import commands, keys
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.usage_interface import (
     KEPT_HOURS,
+    MOST_LINE_BYTES,
     MOST_LINES,
     Addition,
     CallFailure,
@@ -28,7 +29,9 @@ HOURS_PER_TURN = 16
 ADD = """
 local last = redis.call('HGET', KEYS[1], ARGV[1])
 if last and tonumber(ARGV[2]) <= tonumber(last) then return 0 end
-local most, counters = tonumber(ARGV[5]), tonumber(ARGV[8])
+local most, most_bytes = string.match(ARGV[5], '(%d+) (%d+)')
+local counters = tonumber(ARGV[8])
+most, most_bytes = tonumber(most), tonumber(most_bytes)
 for i = 9, 8 + 2 * counters, 2 do redis.call('HINCRBY', KEYS[1], ARGV[i], ARGV[i + 1]) end
 for i, field in ipairs({'errors', 'segments'}) do
   local lines, more = ARGV[5 + i], tonumber(ARGV[8 + 2 * counters + i])
@@ -40,6 +43,9 @@ for i, field in ipairs({'errors', 'segments'}) do
       for _ = 1, breaks + 1 + more - most do start = string.find(before, '\\n', start, true) + 1 end
       lines = string.sub(before, start) .. '\\n' .. lines
     end
+    if #lines > most_bytes then
+      lines = string.sub(lines, (string.find(lines, '\\n', #lines - most_bytes, true) or 0) + 1)
+    end
     redis.call('HSET', KEYS[1], field, lines)
   end
 end
@@ -48,8 +54,9 @@ redis.call('EXPIRE', KEYS[1], ARGV[3])
 return 1
 """
 """Arguments: worker, the addition's number, how long to keep the hour in s and the number in ms, how many lines to
-keep, error lines, segment lines, how many counters follow; their names and what to add; how many error lines and
-segment lines there are. An addition whose number is not larger than the worker's last one was made before."""
+keep and bytes of them, error lines, segment lines, how many counters follow; their names and what to add; how many
+error lines and segment lines there are. An addition whose number is not larger than the worker's last one was made
+before."""
 
 _COUNTERS = Tally._fields
 _REASONS: dict[str, Reason] = {f"failed:{each}": each for each in CallFailure} | {
@@ -83,7 +90,7 @@ class ClusterUsageStore:
             addition.number,
             KEPT_SECONDS,
             NUMBER_KEPT_MS,
-            MOST_LINES,
+            f"{MOST_LINES} {MOST_LINE_BYTES}",
             "\n".join(errors),
             "\n".join(segments),
             len(counters) // 2,

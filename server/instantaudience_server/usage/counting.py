@@ -17,6 +17,7 @@ from instantaudience_server.clock import MS_PER_HOUR, Clock
 from instantaudience_server.errors import AudienceError, unavailable
 from instantaudience_server.metrics import MEMBER_CALL_FAILURES, SKIPPED_PARTS
 from instantaudience_server.store.usage_interface import (
+    MOST_LINE_BYTES,
     MOST_LINES,
     Addition,
     CallFailure,
@@ -27,7 +28,7 @@ from instantaudience_server.store.usage_interface import (
 )
 from instantaudience_server.store.usage_interface import Reason as CountedReason
 from instantaudience_server.telemetry import Event
-from instantaudience_server.usage.lines import count_lines, error_lines, segment_lines
+from instantaudience_server.usage.lines import count_characters, count_lines, error_lines, segment_lines
 from instantaudience_server.waiting import Sweeper, Waiter
 
 log = structlog.get_logger()
@@ -43,10 +44,10 @@ FAILURE_SECONDS = 0.2
 """How long the answer to a failed call waits to be counted, at most."""
 CLOSE_SECONDS = 1.0
 """How long the last additions may take at the end."""
-LINES_AT_ONCE = 10 * MOST_LINES
-LINES_PER_SECOND = 10 * MOST_LINES
-"""How many lines an hour takes in a burst, and a second on. Past it, they come a little later: only the newest are kept
-anyway, and writing down more than can be read is waste."""
+CHARACTERS_AT_ONCE = 5 * MOST_LINE_BYTES
+CHARACTERS_PER_SECOND = 5 * MOST_LINE_BYTES
+"""How much of lines an hour takes in a burst, and a second on. Past it, they come a little later: only the newest are
+kept anyway, and writing down more than can be read is waste."""
 NOT_COUNTED = "the cluster did not count the call in time; it may be applied, and sending it again is safe"
 
 Counted = asyncio.Future[None]
@@ -117,11 +118,11 @@ class Usage:
 class _Sample:
     """The newest calls that have lines of one kind, as many as those lines need."""
 
-    __slots__ = ("_calls", "_lines")
+    __slots__ = ("_calls", "_characters", "_lines")
 
     def __init__(self) -> None:
-        self._calls: deque[tuple[int, Applied]] = deque()
-        self._lines = 0
+        self._calls: deque[tuple[int, int, Applied]] = deque()
+        self._lines = self._characters = 0
 
     def __bool__(self) -> bool:
         return bool(self._calls)
@@ -129,16 +130,20 @@ class _Sample:
     def add(self, lines: int, applied: Applied) -> None:
         """Keep a call that has so many lines, and let go of calls that later ones leave no room for."""
         calls = self._calls
-        calls.append((lines, applied))
+        characters = count_characters(applied, lines)
+        calls.append((lines, characters, applied))
         self._lines += lines
-        while self._lines - calls[0][0] >= MOST_LINES:
-            self._lines -= calls.popleft()[0]
+        self._characters += characters
+        while self._lines - calls[0][0] >= MOST_LINES or self._characters - calls[0][1] >= MOST_LINE_BYTES:
+            lines, characters, _ = calls.popleft()
+            self._lines -= lines
+            self._characters -= characters
 
     def take(self) -> list[Applied]:
         """The calls, in their order; none is left."""
-        calls = [applied for _, applied in self._calls]
+        calls = [applied for _, _, applied in self._calls]
         self._calls.clear()
-        self._lines = 0
+        self._lines = self._characters = 0
         return calls
 
 
@@ -160,7 +165,7 @@ class _Hour:
         self._asked: list[_Waiter] = []
         self._addition: asyncio.Task[None] | None = None
         self._gathering = False
-        self._room = float(LINES_AT_ONCE)
+        self._room = float(CHARACTERS_AT_ONCE)
         self._room_at = self._loop.time()
         self._lines_later: asyncio.TimerHandle | None = None
 
@@ -210,7 +215,7 @@ class _Hour:
 
     async def close(self) -> None:
         """Add what is left, within a moment; calls that still wait fail."""
-        self._room = float(MOST_LINES)
+        self._room = float(CHARACTERS_AT_ONCE)
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
                 while self.open:
@@ -282,15 +287,15 @@ class _Hour:
         if not (self._errors or self._segments):
             return Lines()
         now = self._loop.time()
-        self._room = min(LINES_AT_ONCE, self._room + (now - self._room_at) * LINES_PER_SECOND)
+        self._room = min(CHARACTERS_AT_ONCE, self._room + (now - self._room_at) * CHARACTERS_PER_SECOND)
         self._room_at = now
         if self._room <= 0:
             if self._lines_later is None:
-                self._lines_later = self._loop.call_later((1 - self._room) / LINES_PER_SECOND, self._resume)
+                self._lines_later = self._loop.call_later((1 - self._room) / CHARACTERS_PER_SECOND, self._resume)
             return Lines()
         errors = error_lines(self._catalog, self._errors.take())
         segments = segment_lines(self._catalog, self._segments.take())
-        self._room -= len(errors) + len(segments)
+        self._room -= sum(map(len, errors)) + sum(map(len, segments))
         return Lines(errors, segments)
 
     def _resume(self) -> None:

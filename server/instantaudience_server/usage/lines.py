@@ -1,11 +1,11 @@
 """The sampled lines of a usage report: what of the newest calls was applied, and what was not (source: contract, "GET
-/rt-segment-processed").
+/rt-segment-processed"; contract-neighbours, "report lines").
 
-A line is about one user, segment or membership. Users and segments stand as they are stored.
+There is a line for each kind that a call has. What was applied stands as it is stored, what was refused as the caller
+sent it: a segment that a member may not use is named by nothing that the member did not say.
 """
 
-from collections.abc import Sequence
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from instantaudience.v1 import audience_pb2 as pb
 
@@ -13,14 +13,19 @@ from instantaudience_server.applied import Applied, Refusal
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.clock import MS_PER_MINUTE
 from instantaudience_server.store.interface import NEVER, REMOVE, UserChanges
-from instantaudience_server.store.usage_interface import MOST_LINES
+from instantaudience_server.store.usage_interface import MOST_LINE_BYTES, MOST_LINES
 
-LONGEST_LINE = 300
-"""Characters of a line; what is longer is cut. An external ID may have 256."""
+LONGEST_LINE = 2000
+"""Characters of a line; users, segments and memberships that have no place in it are left out."""
+MOST_ITEMS = 500
+"""What was refused in a call is looked at so far; what was refused twice stands once."""
+LINE_CHARACTERS, ITEM_CHARACTERS = 70, 35
+"""What a line has beyond its items, and each item, about."""
 
 _SEGMENT = "(id, code, segment owner member id)"
 _MEMBERSHIP = "(user id, segment id, expiration)"
-_REFUSED_SEGMENTS = {
+_KINDS = {
+    pb.WARNING_CODE_UNKNOWN_USER_ID: "Inactive users",
     pb.WARNING_CODE_UNKNOWN_SEGMENT: f"Invalid segments {_SEGMENT}",
     pb.WARNING_CODE_UNAUTHORIZED_SEGMENT: f"Unauthorized segments {_SEGMENT}",
     pb.WARNING_CODE_INACTIVE_SEGMENT: f"Inactive segments {_SEGMENT}",
@@ -29,74 +34,113 @@ _REFUSED_SEGMENTS = {
 
 def error_lines(catalog: Catalog, calls: Sequence[Applied]) -> list[str]:
     """What was refused in calls that are given in their order: the newest lines, oldest first."""
-    newest = (refusal for applied in reversed(calls) for refusal in reversed(applied.refusals))
-    return [_refused(catalog, refusal) for refusal in islice(newest, MOST_LINES)][::-1]
+    return _newest(_error_lines(catalog, applied.refusals) for applied in reversed(calls))
 
 
 def segment_lines(catalog: Catalog, calls: Sequence[Applied]) -> list[str]:
-    """What was applied in calls that are given in their order: the newest lines, oldest first.
+    """What was applied in calls that are given in their order: the newest lines, oldest first."""
+    newest = (each for applied in reversed(calls) for each in (applied.apart() if applied.apart else (applied,)))
+    return _newest(_segment_lines(catalog, applied) for applied in newest)
 
-    A call's users come with their memberships, its segments last.
-    """
+
+def count_lines(applied: Applied) -> tuple[int, int]:
+    """How many error lines and segment lines a call has, about."""
+    return len({refusal.code for refusal in applied.refusals}), 3 * applied.calls if applied.totals.users else 0
+
+
+def count_characters(applied: Applied, lines: int) -> int:
+    """How many characters so many lines of a call have, about."""
+    items = len(applied.refusals) + 2 * sum(applied.totals)
+    return min(lines * LINE_CHARACTERS + items * ITEM_CHARACTERS, lines * LONGEST_LINE)
+
+
+def _newest(calls: Iterable[Sequence[str]]) -> list[str]:
+    """Of the lines of calls, the newest call first: as many as are kept, oldest first."""
     lines: list[str] = []  # newest first
-    for applied in reversed(calls):
-        lines += _lines_of(catalog, applied, MOST_LINES - len(lines))
-        if len(lines) >= MOST_LINES:
+    characters = 0
+    for own in calls:
+        lines += reversed(own)
+        characters += sum(map(len, own))
+        if len(lines) >= MOST_LINES or characters >= MOST_LINE_BYTES:
             break
-    return lines[::-1]
+    return lines[:MOST_LINES][::-1]
 
 
-def _lines_of(catalog: Catalog, applied: Applied, most: int) -> list[str]:
-    """The newest lines of a call, newest first."""
-    lines: list[str] = []
-    segments: dict[int, None] = {}
-    changed = ((key, changes) for keys, changes in reversed(applied.changes) for key in reversed(keys))
-    for key, changes in changed:
-        user_id = _user_id(key)
-        lines += reversed(_memberships(user_id, changes, applied.now_ms))
-        lines.append(f"Valid users: {user_id}"[:LONGEST_LINE])
-        segments |= dict.fromkeys(segment_id for values in changes.values() for segment_id in values)
-        if len(lines) + len(segments) >= most:
-            break
-    else:
-        lines += [f"Valid users: {_user_id(key)}"[:LONGEST_LINE] for key in islice(applied.unchanged, most)]
-    described = (_segment(catalog, segment_id) for segment_id in reversed(segments))
-    return [*[f"Valid segments {_SEGMENT}: {segment}"[:LONGEST_LINE] for segment in described], *lines][:most]
-
-
-def _memberships(user_id: str, changes: UserChanges, now_ms: int) -> list[str]:
+def _error_lines(catalog: Catalog, refusals: Iterable[Refusal]) -> list[str]:
+    """The lines of a call, the kinds in the order they came."""
+    kinds: dict[pb.WarningCode, list[Refusal]] = {}
+    for refusal in refusals:
+        kinds.setdefault(refusal.code, []).append(refusal)
     lines = []
-    for end, values in changes.items():
-        kind = "removals" if end == REMOVE else "additions"
-        minutes = end if end in (REMOVE, NEVER) else (end - now_ms) // MS_PER_MINUTE
-        lines += [f"Valid {kind} {_MEMBERSHIP}: ({user_id}, {segment_id}, {minutes})" for segment_id in values]
+    for code, of_kind in kinds.items():
+        different = dict.fromkeys(_refused(catalog, refusal) for refusal in of_kind[:MOST_ITEMS])
+        lines.append(_line(_KINDS[code], iter(different)))
     return lines
 
 
+def _segment_lines(catalog: Catalog, applied: Applied) -> list[str]:
+    """The lines of a call: its users, its segments, and what was added and removed."""
+    changed = [(key, changes) for keys, changes in applied.changes for key in keys]
+    users = (_user_id(key) for keys in ([key for key, _ in changed], applied.unchanged) for key in keys)
+    segments = {
+        segment_id: None for _, changes in applied.changes for values in changes.values() for segment_id in values
+    }
+    kinds: tuple[tuple[str, Iterator[str]], ...] = (
+        ("Valid users", users),
+        (f"Valid segments {_SEGMENT}", (_segment(catalog, segment_id) for segment_id in segments)),
+        (f"Valid additions {_MEMBERSHIP}", _memberships(changed, applied.now_ms, lambda end: end != REMOVE)),
+        (f"Valid removals {_MEMBERSHIP}", _memberships(changed, applied.now_ms, lambda end: end == REMOVE)),
+    )
+    return [line for kind, items in kinds if (line := _line(kind, items))]
+
+
+def _line(kind: str, items: Iterator[str]) -> str:
+    """A line of as many items as have their place in it; "" where there are none."""
+    first = next(items, None)
+    if first is None:
+        return ""
+    line = f"{kind}: {first}"[:LONGEST_LINE]
+    room = LONGEST_LINE - len(line)
+    more = []
+    for item in items:
+        room -= len(item) + 2
+        if room < 0:
+            break
+        more.append(item)
+    return ", ".join([line, *more])
+
+
+def _memberships(
+    changed: Iterable[tuple[bytes, UserChanges]], now_ms: int, wanted: Callable[[int], bool]
+) -> Iterator[str]:
+    for key, changes in changed:
+        for end, values in changes.items():
+            if wanted(end):
+                minutes = end if end in (REMOVE, NEVER) else (end - now_ms) // MS_PER_MINUTE
+                for segment_id in values:
+                    yield f"({_user_id(key)}, {segment_id}, {minutes})"
+
+
 def _refused(catalog: Catalog, refusal: Refusal) -> str:
+    """A user or a segment as it was sent; an inactive segment, which the caller may use, as the catalog has it."""
     part = refusal.part
     if isinstance(part, pb.RtSegment):
-        return f"Inactive users: {part.user_id}"[:LONGEST_LINE]
-    if part.HasField("seg_id"):
-        segment = _segment(catalog, part.seg_id)
-    else:
-        found = catalog.segment_by_code(part.member_id, part.seg_code)
-        segment = f"({found.id if found else None}, {part.seg_code!r}, {part.member_id})"
-    return f"{_REFUSED_SEGMENTS[refusal.code]}: {segment}"[:LONGEST_LINE]
+        return part.user_id
+    if refusal.code == pb.WARNING_CODE_INACTIVE_SEGMENT:
+        by_code = not part.HasField("seg_id")
+        found = catalog.segment_by_code(part.member_id, part.seg_code) if by_code else catalog.segment(part.seg_id)
+        if found is not None:
+            return f"({found.id}, {found.code or ''!r}, {found.member_id})"
+    return f"({part.seg_id}, {part.seg_code!r}, {part.member_id})"
 
 
 def _segment(catalog: Catalog, segment_id: int) -> str:
-    """As `(321456, 'segment_312456', 123)`; None stands for what is not known."""
+    """As `(321456, 'segment_312456', 123)`; 0 and an empty code stand for what is not there, or not known any more."""
     segment = catalog.segment(segment_id)
-    code, member_id = (segment.code, segment.member_id) if segment else (None, None)
+    code, member_id = (segment.code or "", segment.member_id) if segment else ("", 0)
     return f"({segment_id}, {code!r}, {member_id})"
 
 
 def _user_id(key: bytes) -> str:
     """The user of a membership's key, in the form it is stored in."""
     return key.split(b":", 2)[2].decode()
-
-
-def count_lines(applied: Applied) -> tuple[int, int]:
-    """How many error lines and segment lines a call has, about."""
-    return len(applied.refusals), sum(applied.totals)

@@ -13,6 +13,7 @@ from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.keys import usage_key
 from instantaudience_server.store.usage_interface import (
+    MOST_LINE_BYTES,
     MOST_LINES,
     Addition,
     CallFailure,
@@ -147,6 +148,16 @@ async def test_the_newest_lines_are_kept(usage_store: ClusterUsageStore, kind: s
     assert usage is not None
     assert getattr(usage.lines, kind) == sent[-MOST_LINES:]
     assert usage.tally.calls == len(counts)
+
+
+async def test_the_newest_lines_of_so_many_bytes_are_kept(usage_store: ClusterUsageStore) -> None:
+    sent = [f"{number:010}" + "é" * 995 for number in range(90)]  # 2000 bytes
+    for number, start in enumerate((0, 20, 40, 41, 60), 1):
+        await add(usage_store, number, errors=sent[start : start + 20], segments=["short"])
+        usage = await read(usage_store)
+        assert usage is not None
+        assert sum(len(line.encode()) + 1 for line in usage.lines.errors) <= MOST_LINE_BYTES
+    assert usage.lines == Lines((sent[41:61] + sent[60:80])[-29:], ["short"] * 5)
 
 
 async def test_lines_are_kept_as_they_are(usage_store: ClusterUsageStore) -> None:

@@ -20,6 +20,7 @@ from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.store.quota_store import ClusterQuotaStore
 from instantaudience_server.store.usage_interface import (
+    MOST_LINE_BYTES,
     MOST_LINES,
     CallFailure,
     HourUsage,
@@ -30,6 +31,7 @@ from instantaudience_server.store.usage_interface import (
 )
 from instantaudience_server.store.usage_store import ClusterUsageStore
 from instantaudience_server.usage.counting import Usage
+from instantaudience_server.usage.lines import LONGEST_LINE
 from redis.asyncio import RedisCluster
 from structlog.testing import capture_logs
 from support import contract_model, strategies
@@ -286,19 +288,16 @@ async def test_what_cannot_be_counted_at_the_end_is_said(cluster: Cluster, clock
 
 EXPECTED_LINES = Lines(
     errors=[
-        "Unauthorized segments (id, code, segment owner member id): (40001, 'secret', 777)",
+        "Unauthorized segments (id, code, segment owner member id): (40001, '', 0), (0, 'secret', 777)",
         "Inactive segments (id, code, segment owner member id): (30001, 'old_campaign', 123)",
-        "Invalid segments (id, code, segment owner member id): (99, None, None)",
-        r"Invalid segments (id, code, segment owner member id): (None, 'no\nsuch', 123)",
+        r"Invalid segments (id, code, segment owner member id): (99, '', 0), (0, 'no\nsuch', 123)",
     ],
     segments=[
-        "Valid users: 5",
-        "Valid additions (user id, segment id, expiration): (5, 10001, 1440)",
-        "Valid additions (user id, segment id, expiration): (5, 20001, 0)",
+        "Valid users: 5, 6",
+        "Valid segments (id, code, segment owner member id): "
+        "(10001, 'sports_fans', 123), (20001, 'abcd', 1661), (12, '', 123)",
+        "Valid additions (user id, segment id, expiration): (5, 10001, 1440), (5, 20001, 0)",
         "Valid removals (user id, segment id, expiration): (5, 12, -1)",
-        "Valid segments (id, code, segment owner member id): (10001, 'sports_fans', 123)",
-        "Valid segments (id, code, segment owner member id): (20001, 'abcd', 1661)",
-        "Valid segments (id, code, segment owner member id): (12, None, 123)",
     ],
 )
 
@@ -318,8 +317,10 @@ class TestLines:
             {"seg_id": 30001},
             {"seg_id": 99},
             {"seg_code": "no\nsuch", "member_id": 123},
+            {"seg_code": "secret", "member_id": 777},
         ]
-        await apply(service, {"rt_segment": [{"user_id": "5", "seg_block": blocks}]})
+        users = [{"user_id": "5", "seg_block": blocks}, {"user_id": "6", "seg_block": blocks[3:4]}]
+        await apply(service, {"rt_segment": users})
         found = await hour_of(usage_store, clock)
         assert found is not None
         assert found.lines == EXPECTED_LINES
@@ -332,7 +333,7 @@ class TestLines:
         await apply(service, {"rt_segment": users}, "external")
         found = await hour_of(usage_store, clock, EXTERNAL)
         assert found is not None
-        assert found.lines == Lines(["Inactive users: No-Body", f"Inactive users: {'x' * 256}"], [])
+        assert found.lines == Lines([f"Inactive users: No-Body, {'x' * 256}"], [])
 
     async def test_the_newest_are_kept(
         self, service: MembershipService, usage_store: ClusterUsageStore, clock: FakeClock
@@ -355,8 +356,11 @@ class TestLines:
         await apply(service, {"rt_segment": users})
         found = await hour_of(usage_store, clock)
         assert found is not None
-        assert [len(lines) for lines in found.lines] == [MOST_LINES, MOST_LINES]
-        assert found.lines.segments[-4].endswith("(1000, 12, 43200)")
+        assert found.lines.errors == ["Invalid segments (id, code, segment owner member id): (99, '', 0)"]
+        assert len(found.lines.segments) == 3
+        for line in (found.lines.segments[0], found.lines.segments[2]):
+            assert LONGEST_LINE - 40 < len(line) <= LONGEST_LINE
+        assert found.lines.segments[2].endswith(")")
         assert found.tally == Tally(1, 1000, 3000, 0, 0, 1000)
 
     async def test_those_of_a_flood_follow(
@@ -373,6 +377,7 @@ class TestLines:
             assert found is not None
             assert found.tally.calls == 31
             assert found.lines.segments[-3] == "Valid users: 4711"
+            assert sum(map(len, found.lines.segments)) <= MOST_LINE_BYTES
 
         await eventually(has_come)
 

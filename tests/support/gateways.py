@@ -34,6 +34,8 @@ from instantaudience_server.errors import Reason
 from instantaudience_server.transport.status import ERROR_CODE_KEY, ERROR_ID_KEY, ROWS
 from support.messages import LIMIT_BYTES
 
+TOKEN = "hbapi:1:0123456789abcdef:ams1"
+"""What the upstream answers to who signs in."""
 ODD_TEXT = 'the "cluster" \\ is\n100% <down> — ünïcode %20'
 GRPC_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -142,7 +144,11 @@ class Upstream(
 
     async def SignIn(self, request: Any, context: Any) -> Any:  # noqa: N802
         await self.note("SignIn", request, context)
-        return sign_in_pb2.SignInResponse()
+        return sign_in_pb2.SignInResponse(response=sign_in_pb2.SignInResult(status="OK", token=TOKEN))
+
+    async def SignOut(self, request: Any, context: Any) -> Any:  # noqa: N802
+        await self.note("SignOut", request, context)
+        return sign_in_pb2.SignOutResponse(response=sign_in_pb2.SignOutResult(status="OK"))
 
     async def GetStatus(self, request: Any, context: Any) -> Any:  # noqa: N802
         await self.note("GetStatus", request, context)

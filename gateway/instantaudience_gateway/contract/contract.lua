@@ -1,6 +1,6 @@
 -- The filter: what the REST contract asks of a request before the transcoder, and of an answer after it (source:
--- contract, "Errors" and "Tokens"). It stands behind `CONTRACT`, `body.lua` and `files.lua` in one chunk, and uses of
--- `CONTRACT`:
+-- contract, "Errors" and "Tokens"). It stands behind `CONTRACT`, `body.lua`, `files.lua` and `cookies.lua` in one chunk,
+-- and uses of `CONTRACT`:
 --   endpoints[path] = {allow = "GET, POST", methods[method] = {parameters = {name = true}, body = message name or nil,
 --     gzip = parameter or nil, public = whether it needs no token}}
 --   types[type] = rule; grpc_errors["<grpc code> <error_id>"] = {status = HTTP status, code = error_code or nil}
@@ -11,7 +11,7 @@
 --   challenge = {[name] = value}, the headers of 401
 --   transcoder_error = content type that marks an error of the transcoder
 
-local find, match = string.find, string.match
+local find = string.find
 
 local function error_body(id, escaped, code)
   code = code and '"error_code":"' .. code .. '",' or ""
@@ -35,14 +35,16 @@ local function decode_percent(text)
   return (gsub(text, "%%(%x%x)", function(hex) return char(tonumber(hex, 16)) end))
 end
 
--- A blank Authorization header is none; the query parameter counts only where there is none (contract, "Tokens"). A
--- parameter with anything but visible ASCII can be no token, and must not get into a header.
+-- A blank Authorization header is none; the query parameter counts only where there is none (contract, "Tokens"), the
+-- cookie only where there is neither. A parameter with anything but visible ASCII can be no token, and must not get into
+-- a header.
 local function take_token(headers, query)
   local authorization = headers:get("authorization")
   if authorization and match(authorization, "%S") then return end
   headers:remove("authorization")
   local token_parameter = match("&" .. query, "&access_token=([^&]*)")
-  local access_token = token_parameter and decode_percent(token_parameter)
+  local access_token = token_parameter and token_parameter ~= "" and decode_percent(token_parameter) or nil
+  if not access_token then access_token = cookie_token(headers) end
   if access_token and match(access_token, "^[\33-\126]+$") then headers:add("authorization", access_token) end
 end
 
@@ -106,6 +108,7 @@ function envoy_on_request(handle)
   local method = endpoint.methods[headers:get(":method")]
   if not method then return refuse_unread(handle, CONTRACT.no_method, nil, endpoint.allow) end
   take_token(headers, query)
+  note_cookie(handle, path, headers:get(":method"))
   local fault = token_fault(headers, method)
   if fault then return refuse_unread(handle, fault) end
   remove_grpc_headers(headers)
@@ -182,7 +185,7 @@ function envoy_on_response(handle)
     headers:add("vary", "accept-encoding")
   end
   for _, name in ipairs(CONTRACT.hidden_headers) do headers:remove(name) end
-  if fine then return end
+  if fine then return set_cookie(handle) end
   local body = handle:body(true) -- `headers` is of no use after this
   local text = body:getBytes(0, body:length())
   if content_type == CONTRACT.transcoder_error then

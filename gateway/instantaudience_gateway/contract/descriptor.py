@@ -31,6 +31,9 @@ _PACKAGES = (instantaudience.v1, instantaudience.rest.v1)
 _PUBLIC_FILES = (authentication_pb2.DESCRIPTOR, sign_in_pb2.DESCRIPTOR, status_pb2.DESCRIPTOR)
 """The files whose services anyone may call: nobody has a token before signing in."""
 
+_SIGN_OUT = sign_in_pb2.DESCRIPTOR.services_by_name["SignInService"].methods_by_name["SignOut"].full_name
+"""What is in these files and needs a token: it ends one."""
+
 _FREE_FORM = "google.protobuf."
 """Messages of this package have a JSON form of their own, which is no list of fields."""
 
@@ -166,7 +169,7 @@ def _endpoint(method: MethodDescriptor, rule: http_pb2.HttpRule) -> Endpoint:
         parameters=tuple(name for name in parameters if name != _GZIP),
         body=method.input_type.full_name if rule.body else None,
         gzip=_GZIP if _GZIP in parameters else None,
-        public=method.containing_service.file in _PUBLIC_FILES,
+        public=method.containing_service.file in _PUBLIC_FILES and method.full_name != _SIGN_OUT,
     )
 
 

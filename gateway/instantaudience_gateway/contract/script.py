@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from google.rpc import code_pb2
-from instantaudience_server.tokens import LONGEST_AUTHORIZATION
+from instantaudience_server.tokens import LIFETIME_MS, LONGEST_AUTHORIZATION
 from instantaudience_server.transport.status import (
     BODY_BYTES_KEY,
     CHALLENGE,
@@ -33,7 +33,10 @@ from instantaudience_gateway.contract.replies import (
 
 _ROOMS = Path(__file__).parents[1]
 
-SOURCES = tuple(_ROOMS / name for name in ("contract/body.lua", "console/files.lua", "contract/contract.lua"))
+SOURCES = tuple(
+    _ROOMS / name
+    for name in ("contract/body.lua", "console/files.lua", "contract/cookies.lua", "contract/contract.lua")
+)
 """The filter's parts, in the order in which they stand in it."""
 
 MAX_DEPTH = 64
@@ -85,6 +88,15 @@ past the limit are waited for: many clients look for no answer before they have 
 
 FILE_METHODS = "GET, HEAD"
 """What the console's paths take."""
+
+COOKIE = {
+    "name": "instant_audience_token",
+    "path": "/auth",
+    "attributes": "; Path=/; HttpOnly; SameSite=Strict",
+    "set": f"; Max-Age={LIFETIME_MS // 1000}",
+    "unset": "; Max-Age=0",
+}
+"""The session cookie (RFC 6265, section 4.1): no script reads it, and no browser sends it for another site."""
 
 _LUA_BYTES = [chr(byte) if chr(byte).isascii() and chr(byte).isalnum() else f"\\{byte:03d}" for byte in range(256)]
 
@@ -207,6 +219,7 @@ def contract_script(body_limit_bytes: int, call_timeout_seconds: float) -> str:
         "error_id_key": ERROR_ID_KEY,
         "error_code_key": ERROR_CODE_KEY,
         "challenge": CHALLENGE,
+        "cookie": COOKIE,
         "body_bytes_key": BODY_BYTES_KEY,
         "hidden_headers": HIDDEN_HEADERS,
         "transcoder_error": TRANSCODER_ERROR,

@@ -9,7 +9,7 @@ from instantaudience_gateway.contract import descriptor
 from instantaudience_server import tokens
 from support.gateways import Gateway, Upstream, assert_error
 
-PATHS = {"/rt-segment": "GET, POST", "/auth": "POST", "/healthz": "GET", "/readyz": "GET"}
+PATHS = {"/rt-segment": "GET, POST", "/auth": "DELETE, POST", "/healthz": "GET", "/readyz": "GET"}
 
 
 @pytest.mark.parametrize(("path", "allow"), PATHS.items())

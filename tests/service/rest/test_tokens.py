@@ -128,6 +128,28 @@ async def test_every_call_needs_a_token(http: httpx.AsyncClient, method: str, pa
     assert_http_error(await http.request(method, path, content="{}" if method == "POST" else None), 401, "NOAUTH")
 
 
+async def test_a_browsers_session(http: httpx.AsyncClient, admin: Any) -> None:
+    """The cookie jar does it all; the path that the service reads itself on some hosts included."""
+    user, _ = await new_user(http, admin)
+    http.cookies.clear()
+    await sign_in(http, user.username)
+    assert [cookie.name for cookie in http.cookies.jar] == ["instant_audience_token"]
+    body = {"rt_segment": [{"user_id": USER, "seg_block": [{"seg_id": 10001}]}]}
+    applied = await http.post("/rt-segment", json=body)
+    assert body_of(applied)["response"]["message"] == {"users_in_request": 1, "segments_in_request": 1}
+    for headers in ({"sec-fetch-site": "cross-site"}, {"origin": "https://evil.example"}):
+        assert_http_error(await http.post("/rt-segment", json=body, headers=headers), 401, "NOAUTH")
+        assert_http_error(await http.delete("/auth", headers=headers), 401, "NOAUTH")
+    token = http.cookies["instant_audience_token"]
+    assert (await http.delete("/auth")).status_code == 200
+    assert not http.cookies
+
+    async def it_has_ended() -> None:  # a worker trusts what it knows for a second
+        assert_http_error(await http.delete("/auth", headers={"authorization": token}), 401, "NOAUTH")
+
+    await eventually(it_has_ended)
+
+
 async def test_the_eleventh_sign_in_of_five_minutes(http: httpx.AsyncClient, admin: Any) -> None:
     """Of an account of the test's own; failed attempts are not counted."""
     user, _ = await new_user(http, admin)

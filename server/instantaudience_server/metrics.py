@@ -107,6 +107,11 @@ STORE_PENDING_BYTES = _gauge(
     "instant_audience_store_pending_bytes",
     "Commands of the worker that wait for the cluster's answers.",
 ).labels(WORKER)
+CERTIFICATE_END_TIMESTAMP = _gauge(
+    "instant_audience_certificate_end_timestamp_seconds",
+    "When the first certificate (or list of revoked ones) in a file for TLS ends, in seconds since 1970.",
+    "file",
+)
 STORE_CONNECTION_FAILURES = Counter(
     "instant_audience_store_connection_failures",
     "Connections to nodes of the cluster that were lost or could not be made.",

@@ -1,5 +1,6 @@
 """Everything that can be set, once and checked (read by `commands/root.py`: flags > environment > file > defaults)."""
 
+import ipaddress
 import os
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 _CORES = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 HostMode = Literal["auto", "native", "envoy", "grpcio"]
+ClientCertificates = Literal["required", "optional"]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
@@ -37,6 +39,19 @@ class Settings(BaseModel):
     """gRPC straight to the workers. 0: any free port."""
     metrics_port: Port | None = None
     """Metrics for Prometheus. 0: any free port. None: they are not served."""
+    tls_cert: Path | None = None
+    """The certificate that the ports show, and those between it and its CA (PEM). None: no TLS. Like the files below,
+    it is read again when it changes."""
+    tls_key: Path | None = None
+    """The certificate's key (PEM, without a passphrase)."""
+    client_ca: Path | None = None
+    """Who vouches for callers' certificates (PEM). None: callers are asked for none."""
+    client_crl: Path | None = None
+    """Which of the callers' certificates count no more (PEM), by each CA that signs any."""
+    client_certificates: ClientCertificates = "required"
+    """Whether callers need a certificate, where `client_ca` is given."""
+    insecure: bool = False
+    """Listen beyond this machine without TLS."""
     host_mode: HostMode = "auto"
     """What serves calls: `native` or `grpcio` (behind Envoy), `envoy` (the service inside it); `auto`: the fastest that
     can run."""
@@ -65,6 +80,28 @@ class Settings(BaseModel):
         if self.demo and self.catalog is not None:
             raise ValueError("--catalog and --demo cannot be used together")
         return self
+
+    @model_validator(mode="after")
+    def _private(self) -> "Settings":
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("--tls-cert and --tls-key are needed together")
+        if self.client_ca is not None and self.tls_cert is None:
+            raise ValueError("--client-ca needs --tls-cert and --tls-key")
+        if self.client_crl is not None and self.client_ca is None:
+            raise ValueError("--client-crl needs --client-ca")
+        if self.tls_cert is None and not self.insecure and not _is_loopback(self.host):
+            raise ValueError(
+                f"--host {self.host} is beyond this machine: give --tls-cert and --tls-key, or --insecure where "
+                "something else encrypts"
+            )
+        return self
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 BODY_LIMIT_BYTES = 1_048_576

@@ -36,6 +36,8 @@ class Event(StrEnum):
     PROCESS_START_FAILED = "process_start_failed"  # process, error
     PROCESS_STANDS_STILL = "process_stands_still"  # process, pid: somebody has stopped it; it is killed
     PROCESS_KILLED = "process_killed"  # process, pid, grace_seconds: it did not end by itself
+    CERTIFICATES_READ = "certificates_read"  # ends: by file, when the first of its certificates ends
+    CERTIFICATES_UNUSABLE = "certificates_unusable"  # error: what is wrong; the former ones stay
     EMBEDDED_CLUSTER_STARTED = "embedded_cluster_started"  # data_dir, ports
     EMBEDDED_CLUSTER_PORTS_TAKEN = "embedded_cluster_ports_taken"  # data_dir, ports: another's now
 

@@ -100,6 +100,18 @@ class Host:
         refusals: Sequence[FailedAnswer],
     ) -> None: ...
     def fileno(self) -> int: ...
+    def secure(
+        self, chain: bytes, key: bytes, *, client_ca: bytes | None, client_crl: bytes | None, required: bool
+    ) -> None:
+        """From now on, make TLS handshakes on the ports with this certificate and key (PEM); before the start, or anew.
+
+        `client_ca` vouches for callers' certificates, and they are asked for one; `required`: they need one.
+        `client_crl` has those that count no more. The name in a caller's certificate (its only URI or, where it has
+        none, its only DNS name) stands after a zero byte where there is no header `authorization`.
+
+        Raises:
+            ValueError: something cannot be used; the message says what.
+        """
     def start(self) -> None:
         """Let callers in.
 

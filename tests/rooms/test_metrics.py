@@ -18,7 +18,7 @@ from support.metrics import Scrape
 
 OPERATIONS = Path(__file__).parents[2] / "docs/operations.md"
 DECLARED = [metric for metric in REGISTRY._collector_to_names if isinstance(metric, MetricWrapperBase)]
-BOUNDED_LABELS = {"reason", "problem", "worker", "kind", "method", "code", "quota", "result"}
+BOUNDED_LABELS = {"reason", "problem", "worker", "kind", "method", "code", "quota", "result", "file"}
 
 
 def names_of(metric: MetricWrapperBase) -> str:

@@ -41,6 +41,8 @@ class Service:
     process: asyncio.subprocess.Process
     directory: Path
     host_mode: str
+    scheme: str = "http"
+    """`https` where it speaks TLS."""
     http_address: str = ""
     grpc_address: str = ""
     metrics_url: str = ""
@@ -50,7 +52,7 @@ class Service:
     @property
     def url(self) -> str:
         """Where REST callers go."""
-        return f"http://{self.http_address}"
+        return f"{self.scheme}://{self.http_address}"
 
     @property
     def output(self) -> str:
@@ -194,7 +196,7 @@ async def running_service(*arguments: str, directory: Path | None = None, **opti
                 assert service.process.returncode is None, service.log
                 await asyncio.sleep(0.02)
         words = service.output.split()
-        service.http_address = words[words.index("gRPC:") + 1].removeprefix("http://")
+        service.scheme, _, service.http_address = words[words.index("gRPC:") + 1].partition("://")
         service.grpc_address = words[words.index("gRPC:", words.index("gRPC:") + 1) + 1]
         if "Metrics:" in words:
             service.metrics_url = words[words.index("Metrics:") + 1]

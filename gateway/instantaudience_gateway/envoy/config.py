@@ -13,6 +13,7 @@ from instantaudience_gateway.envoy import request_ids
 from instantaudience_gateway.envoy.filters import http_filters
 from instantaudience_gateway.envoy.routes import routes
 from instantaudience_gateway.envoy.settings import CLUSTER, TYPES, GatewaySettings, seconds
+from instantaudience_gateway.envoy.tls import filter_chain
 
 KEPT_BYTES = 48 * 2**20
 KEPT_BYTES_WITH_SERVICE = 80 * 2**20
@@ -88,7 +89,8 @@ def _listener(settings: GatewaySettings) -> dict[str, Any]:
         # A gRPC message of the greatest length and its prefix fit; REST bodies have the limit of their route.
         "per_connection_buffer_limit_bytes": 2 * settings.body_limit_bytes,
         "filter_chains": [
-            {
+            filter_chain(settings.tls)
+            | {
                 "filters": [
                     {
                         "name": "envoy.filters.network.http_connection_manager",
@@ -190,6 +192,7 @@ def build_config(settings: GatewaySettings) -> dict[str, Any]:
     Raises ValueError when the API has something that the gateway cannot present as REST.
     """
     return {
+        "node": {"id": "gateway", "cluster": CLUSTER},  # certificates from files need it
         "admin": {"address": {"pipe": {"path": str(settings.admin_socket), "mode": 0o600}}},
         "static_resources": {
             "listeners": [_listener(settings)],

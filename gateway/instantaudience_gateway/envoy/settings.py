@@ -11,15 +11,29 @@ TYPES = "type.googleapis.com/envoy.extensions"
 
 
 @dataclass(frozen=True, slots=True)
+class GatewayTls:
+    """Where the gateway reads its certificate, and who vouches for callers' (None: they are asked for none).
+
+    `tls.py` makes the files' contents; they are read again when others take their places (by renaming).
+    `clients_required`: callers need a certificate.
+    """
+
+    server: Path
+    clients: Path | None = None
+    clients_required: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class GatewaySettings:
     """What the gateway's configuration depends on.
 
     The service is behind the gateway, in workers that listen on `upstream_sockets`, or inside it: then `application` is
-    the ASGI application that pyvoy runs in this Envoy (`module:attribute`), `upstream_sockets` is empty, and
-    `grpc_port` is a second port to serve (workers behind a gateway have one of their own). `passes_json`: the workers
-    read the JSON of the calls that are hot (`contract/json_forms.py`) themselves. `admin_socket` is where
-    Envoy's admin interface listens, open to the owner alone. `call_timeout_seconds` is the deadline that REST calls get
-    (`grpc-timeout` to the server); the gateway itself gives up `grace_seconds` later, on callers who still send too.
+    the ASGI application that pyvoy runs in this Envoy (`module:attribute`), and `upstream_sockets` is empty.
+    `grpc_port` is a second port to serve, where workers have none of their own. `tls`: the ports speak TLS alone.
+    `passes_json`: the workers read the JSON of the calls that are hot (`contract/json_forms.py`) themselves.
+    `admin_socket` is where Envoy's admin interface listens, open to the owner alone. `call_timeout_seconds` is the
+    deadline that REST calls get (`grpc-timeout` to the server); the gateway itself gives up `grace_seconds` later, on
+    callers who still send too.
     `idle_seconds` is how long nothing may happen on a REST call; slow readers get it each time they take something.
     `connection_seconds` is the age at which a connection is asked to end (GOAWAY, `Connection: close`), so that the
     load of long-lived ones spreads over workers that share a port. `trusted_hops` proxies in front say in
@@ -35,6 +49,7 @@ class GatewaySettings:
     upstream_sockets: tuple[Path, ...] = ()
     application: str | None = None
     grpc_port: int | None = None
+    tls: GatewayTls | None = None
     passes_json: bool = False
     body_limit_bytes: int = 1_048_576
     answer_limit_bytes: int = 64 * 1_048_576

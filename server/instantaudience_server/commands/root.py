@@ -27,6 +27,8 @@ DEFAULTS = {name: field.default for name, field in Settings.model_fields.items()
 
 CREDENTIALS_IN_URL = r"://[^/]*:[^/@]+@|[?&]password="
 
+FILE = click.Path(path_type=Path)
+
 EMPTY_CATALOG = """\
 The catalog is empty, so nobody can sign in. Write a YAML file with a member and a user of role admin:
 
@@ -93,6 +95,12 @@ def main() -> None:
 @_option("--data-dir", "Where the embedded cluster keeps its data.", type=click.Path(path_type=Path), metavar="DIR")
 @_option("--host", "Address to listen on.")
 @_option("--trusted-hops", "Proxies in front that say in x-forwarded-for where calls are from.", type=int)
+@_option("--tls-cert", "TLS with this certificate chain (PEM); read again when it changes.", type=FILE, metavar="FILE")
+@_option("--tls-key", "The certificate's key (PEM).", type=FILE, metavar="FILE")
+@_option("--client-ca", "Take callers' certificates that these CAs vouch for (PEM).", type=FILE, metavar="FILE")
+@_option("--client-crl", "Refuse callers' certificates that these lists revoke (PEM).", type=FILE, metavar="FILE")
+@_option("--client-certificates", "Whether callers need one, with --client-ca: required, optional.")
+@_option("--insecure", "Listen beyond this machine without TLS.", is_flag=True)
 @_option("--http-port", "Port for REST and gRPC, through the gateway. 0: any free one.", type=int)
 @_option("--grpc-port", "Port for gRPC straight to the workers. 0: any free one.", type=int)
 @_option("--metrics-port", "Port for Prometheus's GET /metrics; not served where not set. 0: any free one.", type=int)
@@ -166,11 +174,12 @@ async def _serve(settings: Settings) -> None:
 
 def _welcome(settings: Settings, service: Service) -> None:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    url = f"http://{host}:{service.http_port}"
+    scheme = "http" if settings.tls_cert is None else "https"
+    url = f"{scheme}://{host}:{service.http_port}"
     click.echo(f"REST and gRPC: {url}")
     click.echo(f"gRPC:          {host}:{service.grpc_port}")
     if service.metrics_port:
-        click.echo(f"Metrics:       http://{host}:{service.metrics_port}/metrics")
+        click.echo(f"Metrics:       {scheme}://{host}:{service.metrics_port}/metrics")
     first_call = f"curl {url}/healthz"
     if settings.demo:
         click.secho("The demo catalog is loaded: its passwords are public, so keep this off any network.", fg="yellow")

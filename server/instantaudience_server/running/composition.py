@@ -30,6 +30,8 @@ from instantaudience_server.memberships.identity_service import IdentityService
 from instantaudience_server.memberships.service import MembershipService
 from instantaudience_server.passwords.hashing import Passwords
 from instantaudience_server.quotas import Quotas
+from instantaudience_server.running.certificate_files import follow
+from instantaudience_server.running.certificates import Certificates
 from instantaudience_server.running.memory import give_back
 from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.settings import BODY_LIMIT_BYTES, CONNECT_TIMEOUT_SECONDS, HostMode, Settings
@@ -79,6 +81,8 @@ class WorkerConfig(BaseModel):
     """The cluster's URL; it may hold a password."""
     host: HostMode
     """What serves calls; not `auto`."""
+    certificates: Path | None = None
+    """What there is for TLS (`certificate_files.follow`); None: there is none."""
     addresses: list[str] = []
     """Where a host behind the gateway takes calls, in gRPC's notation."""
     python: str = Field(default_factory=lambda: sys.executable)
@@ -173,6 +177,9 @@ async def open_worker(config: WorkerConfig) -> AsyncIterator[Worker]:
         if config.drain_fd is not None:
             draining = asyncio.create_task(_drain_on_request(config.drain_fd, config.number, health, status))
             stack.callback(draining.cancel)
+        if config.certificates is not None:
+            noting = asyncio.create_task(follow(config.certificates, _note_ends))
+            stack.callback(noting.cancel)
         _calm_garbage_collector()
         giving_back = asyncio.create_task(give_back())
         stack.callback(giving_back.cancel)
@@ -191,6 +198,11 @@ def _readings(catalog: Catalog, cluster: Cluster) -> dict[Gauge, Callable[[], fl
     }
     readings[metrics.STORE_PENDING_BYTES] = lambda: cluster.pending_bytes
     return readings
+
+
+def _note_ends(certificates: Certificates) -> None:
+    for what, end in certificates.ends.items():
+        metrics.CERTIFICATE_END_TIMESTAMP.labels(metrics.WORKER, what).set(end)
 
 
 async def _drain_on_request(drain_fd: int, number: int, health: HealthService, status: ServingStatus) -> None:

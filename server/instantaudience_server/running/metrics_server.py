@@ -14,6 +14,7 @@ import structlog
 from prometheus_client import CollectorRegistry, MetricsHandler
 
 from instantaudience_server.metrics import MergedMetrics
+from instantaudience_server.running.certificate_files import ServerContext
 from instantaudience_server.telemetry import Event, configure_logging
 
 log = structlog.get_logger()
@@ -33,7 +34,7 @@ class _Server(ThreadingHTTPServer):
         log.warning(Event.METRICS_NOT_SERVED, exc_info=True)
 
 
-def serve(listening: socket.socket, directory: Path) -> None:
+def serve(listening: socket.socket, directory: Path, tls: ServerContext | None) -> None:
     """Answer `GET /metrics` forever, with what lies in the directory."""
     merged = CollectorRegistry()
     merged.register(MergedMetrics(directory))
@@ -41,6 +42,17 @@ def serve(listening: socket.socket, directory: Path) -> None:
     class Handler(MetricsHandler):
         registry = merged
         timeout = REQUEST_SECONDS
+
+        def setup(self) -> None:
+            if tls is not None:
+                self.request.settimeout(REQUEST_SECONDS)
+                self.request = tls.context().wrap_socket(self.request, server_side=True)
+            super().setup()
+
+        def finish(self) -> None:
+            super().finish()
+            if tls is not None:
+                self.request.close()
 
         def do_GET(self) -> None:  # noqa: N802 - http.server calls it so
             if urlsplit(self.path).path == PATH:
@@ -51,10 +63,11 @@ def serve(listening: socket.socket, directory: Path) -> None:
     _Server(listening, Handler).serve_forever()
 
 
-def main(descriptor: str, directory: str, log_level: str) -> None:
-    """Serve on the listening socket with this number."""
+def main(descriptor: str, directory: str, log_level: str, certificates: str = "") -> None:
+    """Serve on the listening socket with this number; with TLS where there is a file of certificates."""
     configure_logging(log_level)
-    serve(socket.socket(fileno=int(descriptor)), Path(directory))
+    tls = ServerContext(Path(certificates)) if certificates else None
+    serve(socket.socket(fileno=int(descriptor)), Path(directory), tls)
 
 
 if __name__ == "__main__":

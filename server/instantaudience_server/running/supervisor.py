@@ -25,6 +25,7 @@ from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.metrics import WorkerMetrics
 from instantaudience_server.processes import Child, PortInUseError, Program, StartError, Supervised, reserve_port
 from instantaudience_server.running import hosts, standstill
+from instantaudience_server.running.certificate_files import CertificateFiles
 from instantaudience_server.running.composition import WorkerConfig
 from instantaudience_server.running.first_catalog import FirstCatalog
 from instantaudience_server.settings import BODY_LIMIT_BYTES, HostMode, Settings
@@ -48,6 +49,8 @@ class Service:
         self._stack = contextlib.AsyncExitStack()
         self._servers: list[Supervised] = []
         self._admin_sockets: list[Path] = []
+        self._certificates: CertificateFiles | None = None
+        """For TLS; None: there is none."""
         self._host: HostMode = "auto"
         """What serves calls; valid once started."""
         self._drain_fd = -1
@@ -103,6 +106,8 @@ class Service:
         await first_catalog.read()
         directory = Path(tempfile.mkdtemp(prefix="instant-audience-"))
         self._stack.callback(shutil.rmtree, directory, ignore_errors=True)
+        if settings.tls_cert is not None:
+            await self._open_certificates(directory / "certificates")
         self._drain_fd, self._draining = os.pipe()
         self._stack.callback(os.close, self._drain_fd)
         if metrics_socket is not None:
@@ -147,6 +152,12 @@ class Service:
                 f"cannot listen on {host}: {error.strerror}; choose another address with --host"
             ) from error
 
+    async def _open_certificates(self, directory: Path) -> None:
+        self._certificates = CertificateFiles(self._settings, directory)
+        await self._certificates.open()
+        keeping = asyncio.create_task(self._certificates.keep())
+        self._stack.callback(keeping.cancel)
+
     async def _serve_metrics(self, directory: Path, reserved: socket.socket) -> None:
         """Have the workers write their metrics into the directory, which is made, and serve them."""
         self._worker_metrics, self.metrics_port = WorkerMetrics(directory), _port_of(reserved)
@@ -155,6 +166,8 @@ class Service:
         reserved.listen()
         argv = [sys.executable, "-m", "instantaudience_server.running.metrics_server"]
         argv += [str(reserved.fileno()), str(directory), self._settings.log_level]
+        if self._certificates is not None:
+            argv.append(str(self._certificates.for_workers))
         await self._run(Program("metrics", argv, pass_fds=(reserved.fileno(),)))
 
     async def _start_cluster(self) -> SecretStr:
@@ -174,8 +187,11 @@ class Service:
     async def _start_worker(self, directory: Path, number: int, redis: SecretStr) -> Path:
         """Start a worker behind the gateway; returns its socket."""
         path = directory / f"worker-{number}.sock"
-        host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
-        config = self._worker_config(directory, number, redis, addresses=[f"unix:{path}", f"{host}:{self.grpc_port}"])
+        addresses = [f"unix:{path}"]
+        if not self._gateway_has_both_ports:
+            host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
+            addresses.append(f"{host}:{self.grpc_port}")
+        config = self._worker_config(directory, number, redis, addresses)
         argv = [sys.executable, "-m", "instantaudience_server.running.worker"]
         program = Program(
             f"worker-{number}",
@@ -196,7 +212,6 @@ class Service:
         gateway = replace(
             self._gateway_settings(admin_socket),
             application="instantaudience_server.running.envoy_worker:app",
-            grpc_port=self.grpc_port,
         )
         config = self._worker_config(directory, number, redis)
         program = Program(
@@ -219,13 +234,21 @@ class Service:
             addresses=list(addresses),
             hashing_lock=directory / "hashing.lock",
             drain_fd=self._drain_fd,
+            certificates=None if self._certificates is None else self._certificates.for_workers,
         )
         return config.model_dump_json().encode()
+
+    @property
+    def _gateway_has_both_ports(self) -> bool:
+        """grpcio knows neither lists of what is revoked, nor certificates that need not be there."""
+        return self._host == "envoy" or (self._host == "grpcio" and self._certificates is not None)
 
     def _gateway_settings(self, admin_socket: Path) -> GatewaySettings:
         return GatewaySettings(
             http_host=self._settings.host,
             http_port=self.http_port,
+            grpc_port=self.grpc_port if self._gateway_has_both_ports else None,
+            tls=None if self._certificates is None else self._certificates.for_gateway,
             admin_socket=admin_socket,
             body_limit_bytes=BODY_LIMIT_BYTES,
             call_timeout_seconds=self._settings.call_timeout_seconds,

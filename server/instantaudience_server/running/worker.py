@@ -1,13 +1,17 @@
 """A worker behind the gateway, with the native or the grpcio host: a process that the supervisor starts."""
 
 import asyncio
+import contextlib
 import signal
 import sys
+from pathlib import Path
 
 import structlog
 import uvloop
 from instantaudience_gateway.contract.json_forms import json_forms
 
+from instantaudience_server.running.certificate_files import follow
+from instantaudience_server.running.certificates import Certificates
 from instantaudience_server.running.composition import Worker, WorkerConfig, open_worker
 from instantaudience_server.settings import MESSAGE_LIMIT_BYTES
 from instantaudience_server.store.topology import StoreUnusableError
@@ -27,8 +31,10 @@ async def serve(config: WorkerConfig) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with open_worker(config) as worker:
+    async with open_worker(config) as worker, contextlib.AsyncExitStack() as stack:
         host = _open_host(config, worker)
+        if config.certificates is not None and isinstance(host, NativeHost):
+            await _secure(host, config.certificates, stack)
         await host.start()
         log.info(Event.WORKER_READY, worker=config.number)
         await stop.wait()
@@ -47,6 +53,25 @@ def _open_host(config: WorkerConfig, worker: Worker) -> NativeHost | GrpcioHost:
         call_timeout_seconds=config.settings.call_timeout_seconds,
         json_forms=json_forms(),
     )
+
+
+async def _secure(host: NativeHost, path: Path, stack: contextlib.AsyncExitStack) -> None:
+    """Have the host speak TLS on its port, with what is in the file, and with what will be."""
+    secured = asyncio.Event()
+
+    def secure(certificates: Certificates) -> None:
+        host.secure(
+            certificates.chain.encode(),
+            certificates.key.encode(),
+            None if certificates.client_ca is None else certificates.client_ca.encode(),
+            None if certificates.client_crl is None else certificates.client_crl.encode(),
+            required=certificates.clients_required,
+        )
+        secured.set()
+
+    following = asyncio.create_task(follow(path, secure))
+    stack.callback(following.cancel)
+    await secured.wait()
 
 
 def main() -> None:

@@ -113,6 +113,17 @@ class NativeHost:
             "drained": self._end_drain,
         }
 
+    def secure(
+        self, chain: bytes, key: bytes, client_ca: bytes | None, client_crl: bytes | None, *, required: bool
+    ) -> None:
+        """Speak TLS on the ports (not on unix sockets), with these from now on (PEM); `required`: callers need a
+        certificate that `client_ca` vouches for and `client_crl` does not revoke.
+
+        Raises:
+            ValueError: something cannot be used.
+        """
+        self._host.secure(chain, key, client_ca=client_ca, client_crl=client_crl, required=required)
+
     async def start(self) -> None:
         """Take calls."""
         self._loop.add_reader(self._host.fileno(), self._take)

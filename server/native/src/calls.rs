@@ -1,7 +1,6 @@
 //! One HTTP request: is it a call, and of which kind. And what gRPC's answers look like.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -13,7 +12,7 @@ use tokio::sync::Semaphore;
 
 use crate::answers::{Answers, Failure};
 use crate::arrivals::{Arrivals, Refusal};
-use crate::metadata::{Metadata, encoding};
+use crate::metadata::{Metadata, Peer, encoding};
 use crate::refusals::Refusals;
 use crate::rest::{self, JsonForm};
 use crate::streams;
@@ -60,14 +59,13 @@ impl From<h2::Error> for Gone {
     }
 }
 
-/// Serve one request. `address` is that of who sent it here; None where the gateway did. `room` is what its connection
-/// has for requests that come in pieces, in bytes.
+/// Serve one request. `room` is what its connection has for requests that come in pieces, in bytes.
 pub async fn serve(
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
-    address: Option<IpAddr>,
     service: Arc<Service>,
     room: Arc<Semaphore>,
+    peer: Peer,
 ) {
     let (parts, body) = request.into_parts();
     let found = service.methods.get(parts.uri.path()).copied();
@@ -75,7 +73,7 @@ pub async fn serve(
         && let Some(form) = service.json_forms.get(&method)
     {
         let request = unary::Request { body, form: Form::Json(form), room: &room };
-        let metadata = Metadata::read(&parts.headers);
+        let metadata = Metadata::read(&parts.headers, &peer);
         unary::serve(method, kind == Kind::InTurn, metadata, request, respond, &service).await;
         return;
     }
@@ -83,7 +81,7 @@ pub async fn serve(
         refuse_media_type(&mut respond);
         return;
     }
-    let mut metadata = Metadata::read(&parts.headers);
+    let mut metadata = Metadata::read(&parts.headers, &peer);
     let trailers = parts.headers.get(TE).is_some_and(|value| value == "trailers");
     match found {
         None => unary::refuse(respond, None, metadata, Refusal::NoSuchMethod, &service).await,
@@ -95,7 +93,7 @@ pub async fn serve(
         }
         Some((method, kind)) => {
             if kind == Kind::Express {
-                metadata.note_address(&parts.headers, address);
+                metadata.note_address(&parts.headers, &peer);
             }
             let in_turn = kind == Kind::InTurn;
             let request = unary::Request { body, form: Form::Grpc(encoding(&parts.headers)), room: &room };

@@ -1,7 +1,6 @@
 //! HTTP/2 connections: their bounds, their age, and whether anyone is at the other end.
 
 use std::future::poll_fn;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,9 +12,10 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, interval_at, sleep_until, timeout};
 
 use crate::calls::{self, Service};
+use crate::metadata::Peer;
 
 /// How long the beginning of a connection may take.
-const HANDSHAKE: Duration = Duration::from_secs(10);
+pub const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How often it is looked whether anyone is at the other end; who has not answered by the next time has gone.
 const PING: Duration = Duration::from_secs(20);
 /// What a caller may send of a stream before it is read.
@@ -29,7 +29,7 @@ const MOST_ERRORS: usize = 1024;
 
 /// What one connection may have, by who is at its other end.
 #[derive(Clone, Copy)]
-pub struct Bounds {
+struct Bounds {
     most_streams: u32,
     /// Of all streams: enough that streams which are not read hold no others.
     window_bytes: u32,
@@ -44,7 +44,7 @@ pub struct Bounds {
 }
 
 /// A caller's; 100 streams, as other servers have it: gRPC clients hold back what is more.
-pub const CALLERS: Bounds = Bounds {
+const CALLERS: Bounds = Bounds {
     most_streams: 100,
     window_bytes: 100 * STREAM_WINDOW_BYTES,
     held_bytes: 32 * 1024 * 1024,
@@ -53,7 +53,7 @@ pub const CALLERS: Bounds = Bounds {
 };
 
 /// The gateway's: it has bounds of its own for each caller, and puts the calls of all on few connections.
-pub const GATEWAYS: Bounds = Bounds {
+const GATEWAYS: Bounds = Bounds {
     most_streams: 20_000,
     window_bytes: 4096 * STREAM_WINDOW_BYTES,
     held_bytes: 256 * 1024 * 1024,
@@ -70,11 +70,12 @@ pub struct Ends {
     pub draining: watch::Receiver<bool>,
 }
 
-/// Serve a connection until its end. `address` is its caller's; the gateway has none, and says whose call it is.
-pub async fn serve<S>(socket: S, address: Option<IpAddr>, bounds: Bounds, service: Arc<Service>, mut ends: Ends)
+/// Serve a connection until its end.
+pub async fn serve<S>(socket: S, peer: Peer, service: Arc<Service>, mut ends: Ends)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    let bounds = if matches!(peer, Peer::Gateway) { GATEWAYS } else { CALLERS };
     let Ok(Ok(mut connection)) = timeout(HANDSHAKE, builder(bounds).handshake::<S, Bytes>(socket)).await else {
         return;
     };
@@ -89,7 +90,7 @@ where
         tokio::select! {
             accepted = connection.accept() => match accepted {
                 Some(Ok((request, respond))) => {
-                    tokio::spawn(calls::serve(request, respond, address, Arc::clone(&service), Arc::clone(&room)));
+                    tokio::spawn(calls::serve(request, respond, Arc::clone(&service), Arc::clone(&room), peer.clone()));
                 }
                 // It has ended, or broken: its streams are told by h2.
                 Some(Err(_)) | None => return,

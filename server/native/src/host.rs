@@ -23,6 +23,7 @@ use crate::metadata::Metadata;
 use crate::refusals::Refusals;
 use crate::rest::JsonForm;
 use crate::running::Running;
+use crate::tls::{Files, Tls};
 use crate::waiting::{Impatience, Patience, Who};
 
 /// How a call fails: made once, and used for many.
@@ -69,6 +70,7 @@ pub struct Host {
     service: Arc<Service>,
     state: Mutex<State>,
     callers: Arc<Callers>,
+    tls: Arc<Tls>,
     age: Duration,
 }
 
@@ -108,12 +110,26 @@ impl Host {
             service: Arc::new(service),
             state: Mutex::new(State::Bound(bound)),
             callers: Callers::new(most, most_of_one),
+            tls: Arc::default(),
             age: seconds(age)?,
         })
     }
 
     fn fileno(&self) -> i32 {
         self.service.arrivals.fd()
+    }
+
+    #[pyo3(signature = (chain, key, *, client_ca, client_crl, required))]
+    fn secure(
+        &self,
+        chain: Vec<u8>,
+        key: Vec<u8>,
+        client_ca: Option<Vec<u8>>,
+        client_crl: Option<Vec<u8>>,
+        required: bool,
+    ) -> PyResult<()> {
+        let files = Files { chain, key, client_ca, client_crl, required };
+        self.tls.secure(&files).map_err(|unusable| value_error(unusable.text()))
     }
 
     fn start(&self) -> PyResult<()> {
@@ -124,6 +140,7 @@ impl Host {
                     bound,
                     Arc::clone(&self.service),
                     Arc::clone(&self.callers),
+                    Arc::clone(&self.tls),
                     self.age,
                 )?);
                 Ok(())

@@ -18,6 +18,7 @@ mod refusals;
 mod rest;
 mod running;
 mod streams;
+mod tls;
 mod unary;
 mod waiting;
 

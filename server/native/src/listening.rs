@@ -79,7 +79,7 @@ fn bind_path(path: &Path) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// A socket that listens. TLS has its place here: what `accept` returns may as well be what a handshake made of it.
+/// A socket that listens.
 pub enum Listener {
     Path(tokio::net::UnixListener),
     Port(tokio::net::TcpListener),

@@ -1,6 +1,7 @@
 //! What is taken of a request's headers.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
@@ -17,10 +18,61 @@ const CALLER_ADDRESS: HeaderName = HeaderName::from_static("x-caller-address");
 /// Of a size; a longer one is none.
 const MOST_DIGITS: usize = 10;
 
+/// Says, with two words, which URI and which DNS name there are in the caller's certificate; `-` where there is none.
+const CLIENT_CERTIFICATE: HeaderName = HeaderName::from_static("x-client-certificate");
+const NO_NAME: &[u8] = b"-";
+/// Begins what a caller shows by its certificate: no header can.
+const CERTIFICATE: u8 = 0;
+
+/// The name in a caller's certificate, as `tokens.py` takes it in the place of a token.
+#[derive(Clone)]
+pub struct Name(Arc<[u8]>);
+
+impl Name {
+    /// The name as it stands in the certificate.
+    pub fn of_certificate(name: &str) -> Self {
+        Self::of_bytes(name.as_bytes())
+    }
+
+    fn of_bytes(name: &[u8]) -> Self {
+        Self(std::iter::once(CERTIFICATE).chain(name.iter().copied()).collect())
+    }
+
+    /// As the gateway says it. Several names stand with commas between, which is none that anybody has.
+    fn told(value: &HeaderValue) -> Option<Self> {
+        let mut words = value.as_bytes().split(|byte| *byte == b' ');
+        let (uri, dns) = (words.next()?, words.next()?);
+        if words.next().is_some() {
+            return None;
+        }
+        [uri, dns].into_iter().find(|name| *name != NO_NAME).map(Self::of_bytes)
+    }
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone)]
+pub enum Peer {
+    /// A caller, with its address, and with the name in its certificate where it has shown one.
+    Caller(IpAddr, Option<Name>),
+    /// The gateway, which says whose call each is, and with which certificate it came.
+    Gateway,
+}
+
+impl Peer {
+    fn name(&self, headers: &HeaderMap) -> Option<Name> {
+        match self {
+            Peer::Caller(_, name) => name.clone(),
+            Peer::Gateway => headers.get(CLIENT_CERTIFICATE).and_then(Name::told),
+        }
+    }
+}
+
 /// What a call is beside its messages; `transport/calls.py` says what of it means what.
 #[derive(Clone)]
 pub struct Metadata {
     authorization: Option<HeaderValue>,
+    /// Counts where there is no such header.
+    certificate: Option<Name>,
     request_id: Option<HeaderValue>,
     /// Of the caller, where it is noted.
     address: Option<HeaderValue>,
@@ -35,9 +87,10 @@ pub struct Metadata {
 
 impl Metadata {
     /// Of a call that comes now.
-    pub fn read(headers: &HeaderMap) -> Self {
+    pub fn read(headers: &HeaderMap, peer: &Peer) -> Self {
         Self {
-            authorization: headers.get(AUTHORIZATION).cloned(),
+            authorization: headers.get(AUTHORIZATION).filter(|value| !is_blank(value)).cloned(),
+            certificate: peer.name(headers),
             request_id: headers.get(REQUEST_ID).cloned(),
             address: None,
             body_bytes: headers.get(REQUEST_BODY_BYTES).map_or(0, |value| body_bytes(value.as_bytes())),
@@ -48,10 +101,10 @@ impl Metadata {
     }
 
     /// Note whose call it is: by the address of who sent it here or, where that is the gateway, by what it says.
-    pub fn note_address(&mut self, headers: &HeaderMap, address: Option<IpAddr>) {
-        self.address = match address {
-            Some(address) => HeaderValue::try_from(address.to_string()).ok(),
-            None => headers.get(CALLER_ADDRESS).cloned(),
+    pub fn note_address(&mut self, headers: &HeaderMap, peer: &Peer) {
+        self.address = match peer {
+            Peer::Caller(address, _) => HeaderValue::try_from(address.to_string()).ok(),
+            Peer::Gateway => headers.get(CALLER_ADDRESS).cloned(),
         };
     }
 
@@ -60,9 +113,10 @@ impl Metadata {
         self.address.as_ref().map_or(b"", HeaderValue::as_bytes)
     }
 
-    /// The header of that name; empty where there is none.
+    /// The header of that name or, where there is none, the certificate's name; empty where there is neither.
     pub fn authorization(&self) -> &[u8] {
-        self.authorization.as_ref().map_or(b"", HeaderValue::as_bytes)
+        let certificate = || self.certificate.as_ref().map_or(&b""[..], |name| &name.0);
+        self.authorization.as_ref().map_or_else(certificate, HeaderValue::as_bytes)
     }
 
     /// The call's name in the log; empty where it has none.
@@ -96,6 +150,10 @@ impl Metadata {
         let seconds = self.timeout_seconds.unwrap_or(f64::MAX).min(most_seconds) - self.waited_seconds;
         self.came + Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or_default()
     }
+}
+
+fn is_blank(value: &HeaderValue) -> bool {
+    value.as_bytes().iter().all(u8::is_ascii_whitespace)
 }
 
 /// How the messages may be compressed.

@@ -2,12 +2,18 @@
 
 use super::*;
 
+const LOCALHOST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
 type Headers<'a> = &'a [(&'static str, &'a [u8])];
 
 fn metadata(headers: Headers<'_>) -> Metadata {
+    from(headers, &Peer::Caller(LOCALHOST, None))
+}
+
+fn from(headers: Headers<'_>, peer: &Peer) -> Metadata {
     let pairs =
         headers.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap()));
-    Metadata::read(&pairs.collect())
+    Metadata::read(&pairs.collect(), peer)
 }
 
 #[test]
@@ -70,10 +76,32 @@ fn a_request_has_to_be_there_in_time() {
 fn the_address_is_that_of_who_came_and_only_the_gateway_says_another() {
     let mut headers = HeaderMap::new();
     headers.insert("x-caller-address", HeaderValue::from_static("203.0.113.7"));
-    for (came_from, address) in [(None, "203.0.113.7"), (Some("2001:db8::1".parse().unwrap()), "2001:db8::1")] {
-        let mut metadata = Metadata::read(&headers);
+    let caller = Peer::Caller("2001:db8::1".parse().unwrap(), None);
+    for (peer, address) in [(Peer::Gateway, "203.0.113.7"), (caller, "2001:db8::1")] {
+        let mut metadata = Metadata::read(&headers, &peer);
         assert_eq!(metadata.address(), b"");
-        metadata.note_address(&headers, came_from);
+        metadata.note_address(&headers, &peer);
         assert_eq!(metadata.address(), address.as_bytes());
+    }
+}
+
+#[test]
+fn a_certificate_counts_where_there_is_no_token_and_the_gateway_alone_tells_of_one() {
+    const CERTIFICATE: &str = "x-client-certificate";
+    let caller = Peer::Caller(LOCALHOST, Some(Name::of_certificate("spiffe://a/b")));
+    assert_eq!(from(&[], &caller).authorization(), b"\0spiffe://a/b");
+    assert_eq!(from(&[("authorization", b" ")], &caller).authorization(), b"\0spiffe://a/b");
+    assert_eq!(from(&[("authorization", b"token")], &caller).authorization(), b"token");
+    assert_eq!(metadata(&[(CERTIFICATE, b"spiffe://a/b -")]).authorization(), b"");
+    let told: [(&[u8], &[u8]); 6] = [
+        (b"spiffe://a/b -", b"\0spiffe://a/b"),
+        (b"spiffe://a/b a.example", b"\0spiffe://a/b"),
+        (b"- a.example", b"\0a.example"),
+        (b"- -", b""),
+        (b"spiffe://a b -", b""),
+        (b"-", b""),
+    ];
+    for (value, expected) in told {
+        assert_eq!(from(&[(CERTIFICATE, value)], &Peer::Gateway).authorization(), expected);
     }
 }

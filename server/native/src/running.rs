@@ -1,19 +1,24 @@
 //! The host's own thread: everything of HTTP/2 is on it, and it never waits for Python.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 
 use crate::arrivals::Event;
 use crate::callers::Callers;
 use crate::calls::Service;
-use crate::connections::{self, CALLERS, Ends, GATEWAYS};
+use crate::connections::{self, Ends, HANDSHAKE};
 use crate::listening::{Connection, Listener, Sockets};
+use crate::metadata::Peer;
+use crate::tls::{self, Tls};
 
 /// What the host is to do.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -32,14 +37,20 @@ pub struct Running {
 
 impl Running {
     /// Let callers in. A connection is asked to end when it is of this age.
-    pub fn start(sockets: Sockets, service: Arc<Service>, callers: Arc<Callers>, age: Duration) -> io::Result<Self> {
+    pub fn start(
+        sockets: Sockets,
+        service: Arc<Service>,
+        callers: Arc<Callers>,
+        tls: Arc<Tls>,
+        age: Duration,
+    ) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
         let listeners = {
             let _inside = runtime.enter();
             sockets.listen()?
         };
         let (phase, phases) = watch::channel(Phase::Serve);
-        let work = move || serve(&runtime, listeners, &service, &callers, age, phases);
+        let work = move || serve(&runtime, listeners, &service, &Door { callers, tls }, age, phases);
         let thread = thread::Builder::new().name("native-host".to_owned()).spawn(work)?;
         Ok(Self { phase, thread })
     }
@@ -57,11 +68,18 @@ impl Running {
     }
 }
 
+/// What connections on the ports pass.
+#[derive(Clone)]
+struct Door {
+    callers: Arc<Callers>,
+    tls: Arc<Tls>,
+}
+
 fn serve(
     runtime: &Runtime,
     listeners: Vec<Listener>,
     service: &Arc<Service>,
-    callers: &Arc<Callers>,
+    door: &Door,
     age: Duration,
     mut phases: watch::Receiver<Phase>,
 ) {
@@ -70,7 +88,7 @@ fn serve(
         let (open, mut all_closed) = mpsc::channel(1);
         for listener in listeners {
             let ends = Ends { age, draining: draining.clone() };
-            tokio::spawn(accept(listener, Arc::clone(service), Arc::clone(callers), ends, open.clone()));
+            tokio::spawn(accept(listener, Arc::clone(service), door.clone(), ends, open.clone()));
         }
         drop(open);
         let answering = Arc::clone(service);
@@ -92,38 +110,49 @@ fn serve(
 }
 
 /// Take connections until the drain. `open` is dropped when the last of them has ended.
-async fn accept(
-    listener: Listener,
-    service: Arc<Service>,
-    callers: Arc<Callers>,
-    mut ends: Ends,
-    open: mpsc::Sender<()>,
-) {
+async fn accept(listener: Listener, service: Arc<Service>, door: Door, mut ends: Ends, open: mpsc::Sender<()>) {
     loop {
         let connection = tokio::select! {
             connection = listener.accept() => connection,
             _ = ends.draining.wait_for(|draining| *draining) => return,
         };
-        let (place, address) = match &connection {
-            Connection::Path(_) => (None, None),
+        let place = match &connection {
+            Connection::Path(_) => None,
             Connection::Port(socket) => {
                 // Where there is no place, it is closed.
                 let Ok(peer) = socket.peer_addr() else { continue };
-                let Some(place) = callers.take(peer.ip()) else { continue };
-                (Some(place), Some(peer.ip()))
+                let Some(place) = door.callers.take(peer.ip()) else { continue };
+                Some((place, peer.ip()))
             }
         };
-        let (service, ends, open) = (Arc::clone(&service), ends.clone(), open.clone());
+        let (service, ends, open, acceptor) = (Arc::clone(&service), ends.clone(), open.clone(), door.tls.acceptor());
         tokio::spawn(async move {
-            match connection {
-                Connection::Path(socket) => connections::serve(socket, address, GATEWAYS, service, ends).await,
-                Connection::Port(socket) => {
+            match (connection, &place) {
+                (Connection::Path(socket), _) => connections::serve(socket, Peer::Gateway, service, ends).await,
+                (Connection::Port(socket), Some((_, address))) => {
                     // Where it cannot be set, answers are a little late.
                     let _ = socket.set_nodelay(true);
-                    connections::serve(socket, address, CALLERS, service, ends).await;
+                    serve_caller(socket, *address, acceptor, service, ends).await;
                 }
+                (Connection::Port(_), None) => {}
             }
             drop((place, open));
         });
+    }
+}
+
+/// Serve who came through a port, behind a handshake where there is TLS.
+async fn serve_caller(
+    socket: TcpStream,
+    address: IpAddr,
+    acceptor: Option<TlsAcceptor>,
+    service: Arc<Service>,
+    ends: Ends,
+) {
+    let Some(acceptor) = acceptor else {
+        return connections::serve(socket, Peer::Caller(address, None), service, ends).await;
+    };
+    if let Ok(Ok((stream, name))) = timeout(HANDSHAKE, tls::accept(&acceptor, socket)).await {
+        connections::serve(stream, Peer::Caller(address, name), service, ends).await;
     }
 }

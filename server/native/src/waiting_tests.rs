@@ -4,13 +4,13 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use super::*;
-use crate::metadata::Metadata;
+use crate::metadata::{Metadata, Peer};
 
 fn call(id: CallId, bytes: usize) -> UnaryCall {
     UnaryCall {
         id,
         method: 0,
-        metadata: Metadata::read(&HeaderMap::new()),
+        metadata: Metadata::read(&HeaderMap::new(), &Peer::Gateway),
         message: Ok(Bytes::from(vec![0; bytes])),
         known: true,
     }

@@ -1,0 +1,60 @@
+"""TLS on the public ports: certificates come from files that Envoy reads again when they are replaced (its SDS).
+
+Source: https://www.envoyproxy.io/docs/envoy/latest/configuration/security/secret
+"""
+
+from pathlib import Path
+from typing import Any
+
+from instantaudience_gateway.envoy.settings import TYPES, GatewayTls, seconds
+
+_TLS = f"{TYPES}.transport_sockets.tls.v3"
+_SERVER, _CLIENTS = "server", "clients"
+HANDSHAKE_SECONDS = 10.0
+"""How long a caller may take for a handshake."""
+
+
+def filter_chain(tls: GatewayTls | None) -> dict[str, Any]:
+    """What a listener's chain has beside its filters."""
+    if tls is None:
+        return {}
+    common: dict[str, Any] = {
+        "alpn_protocols": ["h2", "http/1.1"],
+        "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
+        "tls_certificate_sds_secret_configs": [_from_file(_SERVER, tls.server)],
+    }
+    if tls.clients is not None:
+        common["validation_context_sds_secret_config"] = _from_file(_CLIENTS, tls.clients)
+    return {
+        "transport_socket": {
+            "name": "envoy.transport_sockets.tls",
+            "typed_config": {
+                "@type": f"{_TLS}.DownstreamTlsContext",
+                "common_tls_context": common,
+                "require_client_certificate": tls.clients is not None and tls.clients_required,
+            },
+        },
+        "transport_socket_connect_timeout": seconds(HANDSHAKE_SECONDS),
+    }
+
+
+def _from_file(name: str, path: Path) -> dict[str, Any]:
+    return {"name": name, "sds_config": {"path_config_source": {"path": str(path)}, "resource_api_version": "V3"}}
+
+
+def server_secret(chain: str, key: str) -> dict[str, Any]:
+    """The content of the file `GatewayTls.server`, of texts in PEM."""
+    certificate = {"certificate_chain": {"inline_string": chain}, "private_key": {"inline_string": key}}
+    return _file({"name": _SERVER, "tls_certificate": certificate})
+
+
+def clients_secret(ca: str, crl: str | None) -> dict[str, Any]:
+    """The content of the file `GatewayTls.clients`, of texts in PEM."""
+    context: dict[str, Any] = {"trusted_ca": {"inline_string": ca}}
+    if crl is not None:
+        context |= {"crl": {"inline_string": crl}, "only_verify_leaf_cert_crl": True}
+    return _file({"name": _CLIENTS, "validation_context": context})
+
+
+def _file(secret: dict[str, Any]) -> dict[str, Any]:
+    return {"resources": [{"@type": f"{_TLS}.Secret", **secret}]}

@@ -1,0 +1,153 @@
+"""Hands certificates on to workers and gateway, whole, whenever the files that the settings name have changed.
+
+What is handed on is a copy, in a directory of the supervisor's that is open to its owner alone: files that are replaced
+one after the other, or are half written, are seen by nobody else.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import ssl
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import structlog
+from instantaudience_gateway.envoy.settings import GatewayTls
+from instantaudience_gateway.envoy.tls import clients_secret, server_secret
+
+from instantaudience_server.processes import StartError
+from instantaudience_server.running.certificates import CertificateError, Certificates, read_certificates
+from instantaudience_server.settings import Settings
+from instantaudience_server.telemetry import Event
+
+log = structlog.get_logger()
+
+LOOK_SECONDS = 1.0
+"""How often it is looked whether a file has changed."""
+
+_Seen = list[tuple[int, int, int] | None]
+"""What tells a file from the one that was there before: when it was changed, its size, its number."""
+
+
+class CertificateFiles:
+    """Copies of the files that the settings name, in a directory, which is made."""
+
+    def __init__(self, settings: Settings, directory: Path) -> None:
+        self._settings = settings
+        named = (settings.tls_cert, settings.tls_key, settings.client_ca, settings.client_crl)
+        self._originals = [path for path in named if path is not None]
+        self._seen: _Seen = []
+        self.for_workers = directory / "certificates.json"
+        """What `follow` reads."""
+        self._server, self._clients = directory / "server.json", directory / "clients.json"
+        directory.mkdir(mode=0o700)
+
+    @property
+    def for_gateway(self) -> GatewayTls:
+        """Where Envoy reads them."""
+        clients = None if self._settings.client_ca is None else self._clients
+        return GatewayTls(self._server, clients, self._settings.client_certificates == "required")
+
+    async def open(self) -> None:
+        """Copy what there is now.
+
+        Raises:
+            StartError: a file cannot be used.
+        """
+        try:
+            await asyncio.to_thread(self._copy)
+        except CertificateError as error:
+            raise StartError(str(error)) from error
+
+    async def keep(self) -> None:
+        """Copy them again whenever one has changed, and all can be used; forever."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            if [_look(path) for path in self._originals] == self._seen:
+                continue
+            try:
+                await asyncio.to_thread(self._copy)
+            except (CertificateError, OSError) as error:
+                log.error(Event.CERTIFICATES_UNUSABLE, error=str(error))
+
+    def _copy(self) -> None:
+        self._seen = [_look(path) for path in self._originals]
+        read = read_certificates(self._settings, time.time())
+        _replace(self._server, json.dumps(server_secret(read.chain, read.key)))
+        if read.client_ca is not None:
+            _replace(self._clients, json.dumps(clients_secret(read.client_ca, read.client_crl)))
+        _replace(self.for_workers, read.model_dump_json())
+        log.info(Event.CERTIFICATES_READ, ends=read.ends)
+
+
+async def follow(path: Path, take: Callable[[Certificates], None]) -> None:
+    """Tell of what a supervisor has copied, now and whenever it has changed; forever.
+
+    Where `take` raises ValueError, something that the former ones had is used on.
+    """
+    seen: tuple[int, int, int] | None = None
+    while True:
+        now = _look(path)
+        if now != seen and now is not None:
+            seen = now
+            try:
+                take(Certificates.model_validate_json(await asyncio.to_thread(path.read_bytes)))
+            except ValueError as error:
+                log.error(Event.CERTIFICATES_UNUSABLE, error=str(error))
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+class ServerContext:
+    """What Python's own TLS needs for what a supervisor has copied."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._seen: tuple[int, int, int] | None = None
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+
+    def context(self) -> ssl.SSLContext:
+        """For the next connection."""
+        now = _look(self._path)
+        if now != self._seen:
+            self._context = self._made(Certificates.model_validate_json(self._path.read_bytes()))
+            self._seen = now
+        return self._context
+
+    def _made(self, certificates: Certificates) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        with self._file(certificates.key + "\n" + certificates.chain) as pair:
+            context.load_cert_chain(pair)
+        if certificates.client_ca is not None:
+            context.load_verify_locations(cadata=certificates.client_ca)
+            context.verify_mode = ssl.CERT_REQUIRED if certificates.clients_required else ssl.CERT_OPTIONAL
+        if certificates.client_crl is not None:
+            context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
+            with self._file(certificates.client_crl) as lists:
+                context.load_verify_locations(lists)
+        return context
+
+    @contextlib.contextmanager
+    def _file(self, text: str) -> Iterator[str]:
+        """A file for its owner alone, as `ssl` takes keys and lists from files only."""
+        with tempfile.NamedTemporaryFile("w", dir=self._path.parent) as made:
+            made.write(text)
+            made.flush()
+            yield made.name
+
+
+def _look(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _replace(path: Path, text: str) -> None:
+    draft = path.with_suffix(".tmp")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as made:
+        made.write(text)
+    draft.replace(path)

@@ -1,0 +1,115 @@
+"""The certificates that the ports show and take: read from the files that the settings name, and checked."""
+
+import datetime
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from pydantic import BaseModel, Field
+
+from instantaudience_server.settings import Settings
+
+SMALLEST_RSA_BITS = 2048
+CURVES = ("secp256r1", "secp384r1", "secp521r1")
+"""What all of our hosts can use."""
+_CRL = re.compile(b"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----", re.DOTALL)
+
+
+class CertificateError(Exception):
+    """A file cannot be used; the message names it and says why."""
+
+
+class Certificates(BaseModel):
+    """What stands in the files, as texts in PEM, and when the first certificate (or list) of each ends (Unix time)."""
+
+    chain: str
+    key: str = Field(repr=False)
+    client_ca: str | None
+    client_crl: str | None
+    clients_required: bool
+    ends: dict[str, float]
+
+
+def read_certificates(settings: Settings, now: float) -> Certificates:
+    """Read and check the files. All are read before any is looked at, so that they belong together.
+
+    Raises:
+        CertificateError: one is missing, is not PEM, does not fit another, or has ended by `now` (Unix time).
+    """
+    assert settings.tls_cert is not None
+    assert settings.tls_key is not None
+    files = {
+        "server": settings.tls_cert,
+        "key": settings.tls_key,
+        "client_ca": settings.client_ca,
+        "client_crl": settings.client_crl,
+    }
+    texts = {what: _read(path) for what, path in files.items() if path is not None}
+    ends: dict[str, float] = {}
+    for what, text in texts.items():
+        try:
+            if what == "key":
+                _check_pair(texts["server"], text)
+            else:
+                ends[what] = _end_of(what, text).timestamp()
+        except (ValueError, TypeError) as error:
+            raise CertificateError(f"{files[what]}: {_reason(error)}") from error
+        if ends.get(what, now + 1) <= now:
+            raise CertificateError(f"{files[what]}: it ended at {_moment(ends[what])}")
+    return Certificates(
+        chain=texts["server"],
+        key=texts["key"],
+        client_ca=texts.get("client_ca"),
+        client_crl=texts.get("client_crl"),
+        clients_required=settings.client_certificates == "required",
+        ends=ends,
+    )
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise CertificateError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise CertificateError(f"{path}: it is not PEM") from error
+
+
+def _check_pair(chain: str, key_text: str) -> None:
+    """Raises ValueError or TypeError: the key cannot be used, or is another certificate's."""
+    key = load_pem_private_key(key_text.encode(), password=None)
+    if isinstance(key, rsa.RSAPrivateKey):
+        usable = key.key_size >= SMALLEST_RSA_BITS
+    else:
+        usable = isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.name in CURVES
+    if not usable:
+        raise ValueError(f"it must be RSA of {SMALLEST_RSA_BITS} bits or more, or ECDSA on P-256, P-384 or P-521")
+    if x509.load_pem_x509_certificates(chain.encode())[0].public_key() != key.public_key():
+        raise ValueError("it does not belong to the certificate")
+
+
+def _end_of(what: str, text: str) -> datetime.datetime:
+    """When the first one in the text ends; raises ValueError, it cannot be read."""
+    if what != "client_crl":
+        return min(each.not_valid_after_utc for each in x509.load_pem_x509_certificates(text.encode()))
+    return _first_end(x509.load_pem_x509_crl(each) for each in _CRL.findall(text.encode()))
+
+
+def _first_end(lists: Iterable[x509.CertificateRevocationList]) -> datetime.datetime:
+    ends = [each.next_update_utc for each in lists]
+    known = [end for end in ends if end is not None]
+    if not ends or len(known) < len(ends):
+        raise ValueError("there is no list in it that says when it ends")
+    return min(known)
+
+
+def _reason(error: Exception) -> str:
+    """The first sentence of a library's text."""
+    return str(error).split(". ")[0].splitlines()[0] if str(error) else "it cannot be read"
+
+
+def _moment(end: float) -> str:
+    return f"{datetime.datetime.fromtimestamp(end, datetime.UTC):%Y-%m-%d %H:%M:%S} UTC"

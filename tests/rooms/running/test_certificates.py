@@ -1,0 +1,129 @@
+"""Which files can be used for TLS, and what is said of those that cannot."""
+
+import asyncio
+import stat
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
+from instantaudience_server.processes import StartError
+from instantaudience_server.running.certificate_files import CertificateFiles, ServerContext, follow
+from instantaudience_server.running.certificates import CertificateError, Certificates, read_certificates
+from instantaudience_server.settings import Settings
+from support.authorities import HOUR, Authority, Signed
+from support.clusters import eventually
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path)
+
+
+@pytest.fixture
+def settings(authority: Authority) -> Settings:
+    """All files are there, and good."""
+    server = authority.sign("server", dns=["localhost"])
+    revocations = authority.directory / "revoked.crl"
+    authority.revoke(revocations, authority.sign("revoked"))
+    return Settings(
+        tls_cert=server.cert, tls_key=server.key, client_ca=authority.file, client_crl=revocations, insecure=False
+    )
+
+
+def test_what_is_read(settings: Settings, authority: Authority) -> None:
+    read = read_certificates(settings, time.time())
+    assert read.chain == (authority.directory / "server.pem").read_text()
+    assert read.client_ca == authority.file.read_text()
+    assert read.clients_required
+    hours = {what: round((end - time.time()) / 3600) for what, end in read.ends.items()}
+    assert hours == {"server": 12, "client_ca": 24, "client_crl": 12}
+    assert read.key not in repr(read)
+
+
+def key_file(directory: Path, key: object, passphrase: bytes | None = None) -> None:
+    encryption = NoEncryption() if passphrase is None else BestAvailableEncryption(passphrase)
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)  # type: ignore[attr-defined]
+    (directory / "server.key").write_bytes(pem)
+
+
+def put(file: str, content: bytes) -> Callable[[Authority], object]:
+    return lambda authority: (authority.directory / file).write_bytes(content)
+
+
+BAD: dict[str, tuple[Callable[[Authority], object], str]] = {
+    "a file that is not there": (lambda ca: (ca.directory / "server.key").unlink(), r"server\.key: No such file .*"),
+    "no text": (put("server.key", b"\xff"), r"server\.key: it is not PEM"),
+    "no certificate": (put("server.pem", b"nothing"), r"server\.pem: .+"),
+    "half a certificate": (put("server.pem", b"-----BEGIN CERTIFICATE-----\nMIIB"), r"server\.pem: .+"),
+    "no key": (put("server.key", b""), r"server\.key: .+"),
+    "another certificate's key": (
+        lambda ca: key_file(ca.directory, ec.generate_private_key(ec.SECP256R1())),
+        r"server\.key: it does not belong to the certificate",
+    ),
+    "a key with a passphrase": (
+        lambda ca: key_file(ca.directory, ec.generate_private_key(ec.SECP256R1()), b"s3cret"),
+        r"server\.key: .+",
+    ),
+    "a key that not all hosts can use": (
+        lambda ca: key_file(ca.directory, ed25519.Ed25519PrivateKey.generate()),
+        r"server\.key: it must be RSA of 2048 bits or more, or ECDSA on .*",
+    ),
+    "a key that is too short": (
+        lambda ca: key_file(ca.directory, rsa.generate_private_key(65537, 1024)),
+        r"server\.key: it must be RSA of 2048 bits or more, or ECDSA on .*",
+    ),
+    "a certificate that has ended": (
+        lambda ca: ca.sign("server", lifetime=-HOUR),
+        r"server\.pem: it ended at \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC",
+    ),
+    "a list that has ended": (
+        lambda ca: ca.revoke(ca.directory / "revoked.crl", lifetime=-HOUR),
+        r"revoked\.crl: it .*",
+    ),
+    "no list": (put("revoked.crl", b""), r"revoked\.crl: there is no list in it that says when it ends"),
+    "no CA": (put("ca.pem", b""), r"ca\.pem: .+"),
+}
+
+
+@pytest.mark.parametrize(("spoil", "text"), BAD.values(), ids=BAD)
+def test_what_cannot_be_used_is_named(
+    settings: Settings, authority: Authority, spoil: Callable[[Authority], object], text: str
+) -> None:
+    spoil(authority)
+    with pytest.raises(CertificateError, match=f"^{authority.directory}/{text}$"):
+        read_certificates(settings, time.time())
+
+
+async def test_copies_are_the_owners_alone_and_change_with_the_files(settings: Settings, authority: Authority) -> None:
+    files = CertificateFiles(settings, authority.directory / "copies")
+    await files.open()
+    taken: list[Certificates] = []
+    tasks = [asyncio.create_task(files.keep()), asyncio.create_task(follow(files.for_workers, taken.append))]
+    try:
+        for path in (files.for_workers, files.for_gateway.server, files.for_gateway.clients):
+            assert path is not None
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        context = ServerContext(files.for_workers)
+        first = context.context()
+        assert context.context() is first
+        renewed: Signed = authority.sign("server", dns=["localhost"])
+
+        async def followed() -> None:
+            assert [each.chain.encode() for each in taken][-1:] == [renewed.pem]
+
+        await eventually(followed)
+        assert len(taken) in (1, 2)
+        assert context.context() is not first
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_files_that_cannot_be_used_stop_the_start(settings: Settings, authority: Authority) -> None:
+    (authority.directory / "server.key").unlink()
+    with pytest.raises(StartError, match=r"server\.key: No such file"):
+        await CertificateFiles(settings, authority.directory / "copies").open()

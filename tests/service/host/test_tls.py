@@ -1,0 +1,282 @@
+"""TLS on both ports: whose certificates are refused, who may do without a token, and certificates that are replaced."""
+
+import asyncio
+import contextlib
+import shutil
+import socket
+import ssl
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+from instantaudience.v1.audience_pb2_grpc import AudienceServiceStub
+from support.authorities import HOUR, Authority, Signed
+from support.clusters import eventually
+from support.messages import apply_request, one_user
+from support.metrics import scrape
+from support.service import HOST_MODES, Service, credentials, new_directory, running_service
+
+PORTS = ("gateway", "direct")
+HOST = "127.0.0.1"
+
+
+@dataclass
+class Secured:
+    """A service that asks for certificates, and whose they are."""
+
+    service: Service
+    authority: Authority
+    server: Signed
+    good: Signed
+    revoked: Signed
+    revocations: Path
+
+    def address(self, port: str) -> str:
+        """Where it listens."""
+        return {"gateway": self.service.http_address, "direct": self.service.grpc_address}[port]
+
+    def context(self, client: Signed | None) -> ssl.SSLContext:
+        """What a caller with this certificate knows of TLS."""
+        context = ssl.create_default_context(cafile=str(self.authority.file))
+        if client is not None:
+            context.load_cert_chain(client.cert, client.key)
+        return context
+
+    def channel(self, port: str, client: Signed | None) -> grpc.aio.Channel:
+        """A gRPC caller with this certificate."""
+        pair = (None, None) if client is None else (client.key.read_bytes(), client.cert.read_bytes())
+        trusted = grpc.ssl_channel_credentials(self.authority.file.read_bytes(), *pair)
+        return grpc.aio.secure_channel(self.address(port), trusted)
+
+    async def http(self, client: Signed | None, **options: Any) -> httpx.AsyncClient:
+        """A REST caller with this certificate."""
+        context = await asyncio.to_thread(self.context, client)
+        return httpx.AsyncClient(base_url=self.service.url, verify=context, timeout=20, trust_env=False, **options)
+
+
+async def token_of(http: httpx.AsyncClient) -> str:
+    answer = await http.post("/auth", json=credentials("demo"))
+    return str(answer.raise_for_status().json()["response"]["token"])
+
+
+@pytest.fixture(scope="module", params=HOST_MODES)
+async def secured(request: pytest.FixtureRequest) -> AsyncIterator[Secured]:
+    async with new_directory() as directory:
+        authority = Authority(directory)
+        server = authority.sign("server", dns=["localhost"], address=HOST)
+        good, revoked = authority.sign("good"), authority.sign("revoked")
+        revocations = directory / "revoked.crl"
+        authority.revoke(revocations, revoked)
+        words = ["--tls-cert", server.cert, "--tls-key", server.key, "--client-ca", authority.file]
+        words += ["--client-crl", revocations, "--workers", "2", "--metrics-port", "0"]
+        async with running_service(*map(str, words), directory=directory, host_mode=request.param) as service:
+            yield Secured(service, authority, server, good, revoked, revocations)
+
+
+async def spoken(secured: Secured, port: str, *options: str) -> str:
+    """What openssl says of a handshake, and of the first thing it reads after it."""
+    words = ["s_client", "-connect", secured.address(port), "-CAfile", str(secured.authority.file), "-alpn", "h2"]
+    words += ["-verify_return_error", *options]
+    process = await asyncio.create_subprocess_exec(
+        "openssl",
+        *words,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    assert process.stdin is not None
+    # An HTTP/2 server speaks first; who is refused hears of it when he reads.
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(process.wait(), 2)
+    process.stdin.close()
+    with contextlib.suppress(ProcessLookupError):
+        process.terminate()
+    output, _ = await process.communicate()
+    return output.decode(errors="replace")
+
+
+def shown(client: Signed) -> list[str]:
+    """What has openssl show a certificate."""
+    return ["-cert", str(client.cert), "-key", str(client.key)]
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+async def test_by_openssl(secured: Secured, tmp_path: Path) -> None:
+    """Who shows nothing, or nothing that counts, is refused on both ports; so is an old version of TLS."""
+    stranger = Authority(tmp_path, "stranger")
+    bad = {
+        "missing": [],
+        "of another CA": shown(stranger.sign("wrong")),
+        "expired": shown(secured.authority.sign("expired", lifetime=-HOUR)),
+        "revoked": shown(secured.revoked),
+        "TLS 1.1": [*shown(secured.good), "-tls1_1", "-cipher", "DEFAULT@SECLEVEL=0"],
+    }
+    for port in PORTS:
+        good = await spoken(secured, port, *shown(secured.good))
+        assert "Verification: OK" in good
+        assert "ALPN protocol: h2" in good
+        assert "alert" not in good
+        for what, options in bad.items():
+            assert "alert" in await spoken(secured, port, *options), (port, what)
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+async def test_by_curl(secured: Secured) -> None:
+    async def status(*options: str) -> tuple[int | None, str]:
+        words = ["--silent", "--show-error", "--cacert", str(secured.authority.file), *options]
+        process = await asyncio.create_subprocess_exec(
+            "curl",
+            *words,
+            f"{secured.service.url}/healthz",
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        output, _ = await process.communicate()
+        return process.returncode, output.decode()
+
+    def with_certificate(client: Signed) -> list[str]:
+        return ["--cert", str(client.cert), "--key", str(client.key)]
+
+    assert await status(*with_certificate(secured.good)) == (0, '{"response":{"status":"OK"}}')
+    for options in ([], with_certificate(secured.revoked)):
+        code, output = await status(*options)
+        assert code
+        assert output == ""
+
+
+async def test_who_speaks_no_tls_is_not_served(secured: Secured) -> None:
+    for port in PORTS:
+        async with grpc.aio.insecure_channel(secured.address(port)) as channel:
+            with pytest.raises(grpc.aio.AioRpcError) as failed:
+                await AudienceServiceStub(channel).ApplySegments(apply_request(one_user("1")), timeout=5)
+            assert failed.value.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
+
+
+async def test_certificates_are_replaced_under_load_and_no_call_fails(secured: Secured) -> None:
+    """New connections all the while, and old ones; in the end, they are shown the new certificate."""
+    async with await secured.http(secured.good) as http:
+        load = Load(secured, http, await token_of(http))
+        async with asyncio.TaskGroup() as tasks:
+            for calls in (*map(load.call, PORTS), load.rest(), load.connect()):
+                tasks.create_task(calls)
+            for _ in range(2):
+                renewed = secured.authority.sign("server", dns=["localhost"], address=HOST)
+                await eventually(partial(every_worker_shows, secured, renewed), seconds=30)
+            before = load.calls.copy()
+            await eventually(lambda: load.goes_on(before), seconds=30)
+            load.stop.set()
+
+
+class Load:
+    """Calls of many kinds, one after the other each, until it is stopped; every one has to be answered."""
+
+    def __init__(self, secured: Secured, http: httpx.AsyncClient, token: str) -> None:
+        self._secured = secured
+        self._http = http
+        self._token = token
+        self.stop = asyncio.Event()
+        self.calls = Counter[str]()
+
+    async def _apply(self, channel: grpc.aio.Channel, kind: str) -> None:
+        metadata = (("authorization", self._token),)
+        await AudienceServiceStub(channel).ApplySegments(apply_request(one_user("1")), metadata=metadata, timeout=20)
+        self.calls[kind] += 1
+
+    async def call(self, port: str) -> None:
+        """On one connection."""
+        async with self._secured.channel(port, self._secured.good) as channel:
+            while not self.stop.is_set():
+                await self._apply(channel, port)
+
+    async def connect(self) -> None:
+        """On a new connection each."""
+        while not self.stop.is_set():
+            for port in PORTS:
+                async with self._secured.channel(port, self._secured.good) as channel:
+                    await self._apply(channel, f"new, {port}")
+
+    async def rest(self) -> None:
+        """Over REST."""
+        while not self.stop.is_set():
+            headers = {"authorization": self._token}
+            answer = await self._http.post("/rt-segment", json=one_user("1"), headers=headers)
+            assert answer.status_code == 200, answer.text
+            self.calls["REST"] += 1
+
+    async def goes_on(self, before: Counter[str]) -> None:
+        """There are more calls of each kind."""
+        assert len(before) == 2 * len(PORTS) + 1
+        assert all(self.calls[kind] > count for kind, count in before.items()), self.calls
+
+
+async def every_worker_shows(secured: Secured, server: Signed) -> None:
+    """Very likely: which of two takes a connection is the kernel's affair."""
+
+    def shown_on(port: str) -> str:
+        host, _, number = secured.address(port).rpartition(":")
+        context = secured.context(secured.good)
+        with (
+            socket.create_connection((host, int(number)), timeout=5) as raw,
+            context.wrap_socket(raw, server_hostname=host) as connection,
+        ):
+            return ssl.DER_cert_to_PEM_cert(connection.getpeercert(binary_form=True) or b"")
+
+    for port in PORTS * 4:
+        assert (await asyncio.to_thread(shown_on, port)).encode() == server.pem
+
+
+async def test_a_certificate_that_is_revoked_is_refused_from_then_on(secured: Secured) -> None:
+    late = secured.authority.sign("late")
+
+    async def code(port: str) -> grpc.StatusCode:
+        """How a call without a token ends."""
+        async with secured.channel(port, late) as channel:
+            with pytest.raises(grpc.aio.AioRpcError) as failed:
+                await AudienceServiceStub(channel).ApplySegments(apply_request(one_user("1")), timeout=20)
+        return failed.value.code()
+
+    async def refused() -> None:
+        for port in PORTS * 2:
+            assert await code(port) is grpc.StatusCode.UNAVAILABLE
+
+    for port in PORTS:
+        assert await code(port) is grpc.StatusCode.UNAUTHENTICATED
+    secured.authority.revoke(secured.revocations, secured.revoked, late)
+    await eventually(refused, seconds=30)
+
+
+async def test_what_cannot_be_used_changes_nothing_and_is_told(secured: Secured) -> None:
+    kept = secured.server.key.read_bytes()
+    known = len(secured.service.events)
+    secured.server.key.write_bytes(b"-----BEGIN PRIVATE KEY-----\n")
+
+    async def told() -> None:
+        assert any(event["event"] == "certificates_unusable" for event in secured.service.events[known:])
+
+    await eventually(told, seconds=20)
+    async with await secured.http(secured.good) as http:
+        assert (await http.get("/healthz")).status_code == 200
+    secured.server.key.write_bytes(kept)
+
+    async def read_again() -> None:
+        assert secured.service.events[-1]["event"] == "certificates_read"
+
+    await eventually(read_again, seconds=20)
+
+
+async def test_their_ends_are_a_metric(secured: Secured) -> None:
+    async def known() -> None:
+        async with await secured.http(secured.good) as http:
+            metrics = await scrape(secured.service, http)
+        for file in ("server", "client_ca", "client_crl"):
+            end = metrics.total("certificate_end_timestamp_seconds", file=file)
+            assert 2 * time.time() < end < 2 * (time.time() + 25 * 3600)
+
+    await eventually(known)

@@ -32,6 +32,8 @@ MOST_USERS = 200_000
 """Users that wait to be worked off, at most; past it, users are left out."""
 MOST_WAITING = 200_000
 """Additions that wait for the cluster, about: past it, users wait as they are."""
+ROOM_LOOKS = 50
+"""How often it is looked for room, before who waits for it goes on without."""
 SEND_SECONDS = 1.0
 """How long the cluster has to take what was worked off, each time."""
 RETRY_SECONDS = 1.0
@@ -82,6 +84,13 @@ class SegmentSizes:
         self._room -= users
         if self._working is None or self._working.done():
             self._working = self._loop.create_task(self._work())
+
+    async def make_room(self) -> None:
+        """Return when there is room for more users, or after a while without: for who has much to note and time."""
+        for _ in range(ROOM_LOOKS):
+            if self._room > MOST_USERS // 2:
+                return
+            await asyncio.sleep(GATHER_SECONDS)
 
     async def estimates(self, segment_ids: Iterable[int], deadline: float) -> Mapping[int, int]:
         """About how many different users joined segments in the last 28 to 35 days, by segment ID.

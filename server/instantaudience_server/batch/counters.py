@@ -84,12 +84,21 @@ class Counters:
 
     def add_memberships(self, added: Mapping[int, int], removed: Mapping[int, int]) -> None:
         """Count memberships that were taken, by segment."""
-        for totals, more in ((self.added, added), (self.removed, removed)):
-            for segment_id, number in more.items():
-                known = totals.get(segment_id)
-                if known is not None or len(totals) < MOST_DIFFERENT:
-                    totals[segment_id] = (known or 0) + number
+        _merge(self.added, added)
+        _merge(self.removed, removed)
         self._counts[Count.NUM_VALID] += sum(added.values()) + sum(removed.values())
+
+    def merge(self, later: "Counters") -> None:
+        """Take over what was counted in the lines that follow."""
+        self.num_lines += later.num_lines
+        self.num_bytes += later.num_bytes
+        self._counts.update(later._counts)
+        for count, numbers in later._different.items():
+            for number in numbers:
+                self.add_segment(count, number)
+        for totals, more in ((self.added, later.added), (self.removed, later.removed)):
+            _merge(totals, more)
+        self._error_lines += later._error_lines[: self.most_error_lines - len(self._error_lines)]
 
     @property
     def error_log_lines(self) -> str:
@@ -131,6 +140,13 @@ class Counters:
             counters._different[Count(name)].update(numbers)
         counters._error_lines = list(stored["error_lines"])
         return counters
+
+
+def _merge(totals: dict[int, int], more: Mapping[int, int]) -> None:
+    for segment_id, number in more.items():
+        known = totals.get(segment_id)
+        if known is not None or len(totals) < MOST_DIFFERENT:
+            totals[segment_id] = (known or 0) + number
 
 
 def _pairs(numbers: Mapping[int, int]) -> list[tuple[int, int]]:

@@ -1,7 +1,7 @@
 """What applying a file needs to know of its job, and what it tells while it goes on."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, Protocol
@@ -12,7 +12,7 @@ from instantaudience_server.batch.counters import Counters
 class StoredFile(Protocol):
     """An uploaded file. It does not change while it is read."""
 
-    def read(self, offset: int) -> AsyncIterator[bytes]:
+    def read(self, offset: int) -> AsyncGenerator[bytes, None]:
         """The bytes from `offset` on, in pieces of any size.
 
         Raises:

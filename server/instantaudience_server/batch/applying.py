@@ -1,0 +1,222 @@
+"""Applies a file: reads it, writes what it changes, and says now and then how far it is (docs/adr/0026-files.md)."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from functools import partial
+from typing import NamedTuple
+
+from instantaudience_server.batch.avro import corrupt, read_blocks
+from instantaudience_server.batch.avro_schema import RecordSchema
+from instantaudience_server.batch.content import Content, Kind
+from instantaudience_server.batch.counters import Count, Counters
+from instantaudience_server.batch.format import BatchFormat
+from instantaudience_server.batch.jobs import Checkpoint, ErrorCode, FileFailedError, JobView, StoredFile
+from instantaudience_server.batch.lines import LineCutter
+from instantaudience_server.batch.pacing import Pacing
+from instantaudience_server.batch.reading import TextReading
+from instantaudience_server.batch.records import RECORDS_AT_ONCE, AvroReading
+from instantaudience_server.batch.resolving import Resolver
+from instantaudience_server.batch.rows import Rows, take
+from instantaudience_server.batch.writing import FileWriter
+from instantaudience_server.catalog.catalog import Catalog, Member
+from instantaudience_server.memberships.external_ids import ExternalIds
+from instantaudience_server.segment_sizes import SegmentSizes
+from instantaudience_server.store.interface import MembershipStore
+
+BLOCK_BYTES = 4 * 2**20
+BLOCK_SECONDS = 1.0
+"""A checkpoint comes after so much of the content, or so long."""
+RESOLVE_SECONDS = 30.0
+"""How long the cluster may take to say whom external IDs mean."""
+
+
+class Portion(NamedTuple):
+    """Some rows, and the place in the content after them (see `Checkpoint`)."""
+
+    rows: Rows
+    position: int
+    records: int
+    file_bytes: int
+
+
+class FileApplying:
+    """Applies files, each for itself; any number of workers may apply different ones.
+
+    `block_bytes` is how much of the content lies between two checkpoints, at most.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        store: MembershipStore,
+        sizes: SegmentSizes,
+        pacing: Pacing,
+        *,
+        block_bytes: int = BLOCK_BYTES,
+    ) -> None:
+        self._catalog = catalog
+        self._store = store
+        self._external_ids = ExternalIds(store)
+        self._sizes = sizes
+        self._pacing = pacing
+        self._block_bytes = block_bytes
+        self._loop = asyncio.get_running_loop()
+
+    async def apply(
+        self, file: StoredFile, job: JobView, checkpoint: Checkpoint | None = None
+    ) -> AsyncGenerator[Checkpoint, None]:
+        """Apply a file, from a checkpoint on where there is one; the last checkpoint is that of all.
+
+        Each one shares its counters with those to come: keep what it dumps before asking for the next one.
+
+        Raises:
+            FileFailedError: the rest of the file cannot be applied. The checkpoint before says how far it was; there is
+                none where the member was deleted.
+            AudienceError: UNAVAILABLE; to be resumed from the last checkpoint.
+        """
+        member = self._member(job)
+        start = checkpoint or Checkpoint(0, 0, 0, Counters(member.batch.error_lines))
+        writer = FileWriter(self._store, self._sizes, start.counters)
+        run = _Run(job, start, member.batch.num_invalid_before_error)
+        reached = start
+        next_position, next_time = start.position + self._block_bytes, self._loop.time() + BLOCK_SECONDS
+        failure: FileFailedError | None = None
+        self._pacing.begin()
+        try:
+            content = await Content.of(file, job.most_bytes)
+            async with aclosing(self._portions(content, job, start)) as portions:
+                async for portion in portions:
+                    rows, failure = run.admit(portion)
+                    await self._write(rows, job, writer)
+                    reached = Checkpoint(portion.position, portion.records, portion.file_bytes, writer.counters)
+                    if failure is not None:
+                        break
+                    await self._pacing.rest()
+                    if portion.position >= next_position or self._loop.time() >= next_time:
+                        yield await _reach(reached, writer)
+                        next_position = portion.position + self._block_bytes
+                        next_time = self._loop.time() + BLOCK_SECONDS
+        except FileFailedError as error:
+            failure = error
+        yield await _reach(reached, writer)
+        if failure is not None:
+            raise failure
+
+    async def _write(self, rows: Rows, job: JobView, writer: FileWriter) -> None:
+        external = rows.external_keys()
+        platform_keys: Mapping[bytes, bytes] = {}
+        if external:
+            platform_keys = await self._external_ids.platform_keys(external, self._loop.time() + RESOLVE_SECONDS)
+        take_rows = partial(take, rows, platform_keys, writer.counters.most_error_lines)
+        await writer.write(take_rows(), take_rows)
+
+    async def _portions(self, content: Content, job: JobView, start: Checkpoint) -> AsyncGenerator[Portion, None]:
+        """The rows of the content, as it is told by its bytes."""
+        read = self._read_avro if content.kind is Kind.AVRO else self._read_text
+        async with aclosing(read(content, job, start)) as portions:
+            async for portion in portions:
+                yield portion
+
+    async def _read_text(self, content: Content, job: JobView, start: Checkpoint) -> AsyncGenerator[Portion, None]:
+        layout = BatchFormat.of(self._member(job).batch)
+        cutter, readings = LineCutter(start.position), _Readings(self._catalog, job)
+        file_bytes = start.file_bytes
+        async with aclosing(content.read(start.position)) as pieces:
+            async for piece in pieces:
+                file_bytes = piece.file_bytes
+                for lines, end in cutter.cut(piece.data):
+                    yield Portion(readings.text(self._member(job), layout).read(lines), end, 0, file_bytes)
+                await self._pacing.rest()
+        for lines, end in cutter.cut(b"", last=True):
+            yield Portion(readings.text(self._member(job), layout).read(lines), end, 0, file_bytes)
+
+    async def _read_avro(self, content: Content, job: JobView, start: Checkpoint) -> AsyncGenerator[Portion, None]:
+        readings = _Readings(self._catalog, job)
+        done = start.records
+        async with aclosing(read_blocks(content, start.position)) as blocks:
+            async for block in blocks:
+                place = 0
+                number, left_out = 0, done
+                while number < block.records:
+                    member = self._member(job)
+                    reading = readings.avro(member, block.schema)
+                    rows, place = reading.read(block.data, place, min(block.records - number, RECORDS_AT_ONCE))
+                    number += len(rows.keys)
+                    rows, left_out = rows.after(left_out), max(0, left_out - len(rows.keys))
+                    at = (block.end, 0) if number == block.records else (block.position, number)
+                    yield Portion(rows, *at, block.file_bytes)
+                    if not place:
+                        raise corrupt("a record is none, or too long")
+                done = 0
+                await self._pacing.rest()
+
+    def _member(self, job: JobView) -> Member:
+        member = self._catalog.members.get(job.member_id)
+        if member is None:
+            raise FileFailedError(ErrorCode.MEMBER_DELETED, "The member was deleted")
+        return member
+
+
+class _Readings:
+    """What reads a job's rows, made anew where the catalog or the member has changed."""
+
+    def __init__(self, catalog: Catalog, job: JobView) -> None:
+        self._catalog = catalog
+        self._uploaded_ms = job.uploaded_ms
+        self._state: tuple[int, Member] | None = None
+        self._text: TextReading | None = None
+        self._avro: AvroReading | None = None
+
+    def text(self, member: Member, layout: BatchFormat) -> TextReading:
+        """For lines."""
+        if self._is_new(member) or self._text is None:
+            self._text = TextReading(layout, self._resolver(member), member.external_member_id)
+        return self._text
+
+    def avro(self, member: Member, schema: RecordSchema) -> AvroReading:
+        """For records."""
+        if self._is_new(member) or self._avro is None:
+            self._avro = AvroReading(schema, self._resolver(member), member)
+        return self._avro
+
+    def _resolver(self, member: Member) -> Resolver:
+        return Resolver(self._catalog, member, self._uploaded_ms)
+
+    def _is_new(self, member: Member) -> bool:
+        state = self._catalog.version, member
+        is_new = self._state is None or self._state[0] != state[0] or self._state[1] is not member
+        self._state = state
+        return is_new
+
+
+class _Run:
+    """How much of a file is read, and how much may be."""
+
+    def __init__(self, job: JobView, start: Checkpoint, most_faults: int | None) -> None:
+        self._job = job
+        self._lines = start.counters.num_lines
+        self._faults = start.counters[Count.NUM_INVALID_FORMAT]
+        self._most_faults = most_faults
+
+    def admit(self, portion: Portion) -> tuple[Rows, FileFailedError | None]:
+        """The rows that may be applied, and why no further one may."""
+        rows, failure = portion.rows, None
+        most_lines = self._job.most_lines
+        if most_lines is not None and self._lines + len(rows.keys) > most_lines:
+            rows = rows.first(most_lines - self._lines)
+            failure = FileFailedError(ErrorCode.RATE_LIMIT_EXCEEDED, f"There are more than {most_lines} lines")
+        if self._most_faults is not None and self._faults + rows.faults > self._most_faults:
+            rows = rows.until_faults(self._most_faults - self._faults)
+            text = f"More than {self._most_faults} lines cannot be read"
+            failure = FileFailedError(ErrorCode.INVALID_FORMAT_LIMIT_EXCEEDED, text)
+        self._lines += len(rows.keys)
+        self._faults += rows.faults
+        return rows, failure
+
+
+async def _reach(checkpoint: Checkpoint, writer: FileWriter) -> Checkpoint:
+    """Wait until all up to a checkpoint is written."""
+    await writer.drain()
+    checkpoint.counters.num_bytes = checkpoint.position
+    return checkpoint

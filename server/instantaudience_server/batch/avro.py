@@ -1,0 +1,170 @@
+"""Reads the blocks of an Avro file (source: Avro 1.12 specification, "Object Container Files";
+contract-neighbours, "Batch Segment Service", "Avro").
+
+The container is read here, piece by piece: sizes that a file claims are compared with bounds before anything is made
+of them.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import NamedTuple
+
+from isal import isal_zlib
+
+from instantaudience_server.batch.avro_schema import RecordSchema, read_schema
+from instantaudience_server.batch.content import Content, NotCompressedError, Piece
+from instantaudience_server.batch.jobs import ErrorCode, FileFailedError
+
+MOST_HEADER_BYTES = 2**20
+MOST_BLOCK_BYTES = 2**24
+"""A block, as it stands in the file and decompressed."""
+LARGE_BYTES = 2**18
+"""A block of more is decompressed in a thread."""
+_MAGIC = b"Obj\x01"
+_SYNC_BYTES = 16
+_RAW_DEFLATE = -15
+_LONGEST_LONG = 10
+
+
+class AvroBlock(NamedTuple):
+    """A block: so many encoded records, one after the other. `position` is its place, `end` that of the next one."""
+
+    schema: RecordSchema
+    data: bytes
+    records: int
+    position: int
+    end: int
+    file_bytes: int
+
+
+async def read_blocks(content: Content, position: int) -> AsyncGenerator[AvroBlock, None]:
+    """The blocks of a file, from the one at `position` on; 0 is the beginning.
+
+    Raises:
+        FileFailedError: from some place on, the file cannot be read.
+    """
+    async with aclosing(content.read(0)) as pieces:
+        source = _Source(pieces, 0)
+        header = await _read_header(source)
+    start = max(position, source.position)
+    async with aclosing(content.read(start)) as pieces:
+        source = _Source(pieces, start)
+        while await source.peek(1):
+            yield await _read_block(source, header)
+
+
+class _Source:
+    """The bytes of a file, as many as are asked for; `position` is the place of the next one."""
+
+    def __init__(self, pieces: AsyncGenerator[Piece, None], position: int) -> None:
+        self._pieces = pieces
+        self._held = bytearray()
+        self.position = position
+        self.file_bytes = 0
+
+    async def peek(self, size: int) -> bytes:
+        """The next bytes; fewer only where the file ends."""
+        while len(self._held) < size:
+            piece = await anext(self._pieces, None)
+            if piece is None:
+                break
+            self.file_bytes = piece.file_bytes
+            self._held += piece.data
+            await asyncio.sleep(0)
+        return bytes(self._held[:size])
+
+    async def take(self, size: int) -> bytes:
+        """The next bytes.
+
+        Raises:
+            FileFailedError: the file ends before.
+        """
+        taken = await self.peek(size)
+        if len(taken) < size:
+            raise FileFailedError(
+                ErrorCode.FILE_CUT_OFF, "The file ends within an Avro block; those before are applied"
+            )
+        del self._held[:size]
+        self.position += size
+        return taken
+
+    async def long(self) -> int:
+        """The next `long`.
+
+        Raises:
+            FileFailedError: the file ends before, or this is none.
+        """
+        value = 0
+        for index in range(_LONGEST_LONG):
+            (byte,) = await self.take(1)
+            value |= (byte & 0x7F) << 7 * index
+            if byte < 0x80:
+                return (value >> 1) ^ -(value & 1)
+        raise corrupt("a number is longer than it can be")
+
+
+class _Header(NamedTuple):
+    schema: RecordSchema
+    is_deflated: bool
+    sync: bytes
+
+
+async def _read_header(source: _Source) -> _Header:
+    await source.take(len(_MAGIC))
+    metadata: dict[bytes, bytes] = {}
+    while count := await source.long():
+        if count < 0:
+            await source.long()
+        for _ in range(abs(count)):
+            key = await _bytes(source)
+            metadata[key] = await _bytes(source)
+    codec = metadata.get(b"avro.codec", b"null")
+    if codec not in (b"null", b"deflate"):
+        raise FileFailedError(ErrorCode.UNKNOWN_CODEC, "The codec of the Avro file is neither null nor deflate")
+    schema = read_schema(metadata.get(b"avro.schema", b""))
+    return _Header(schema, codec == b"deflate", await source.take(_SYNC_BYTES))
+
+
+async def _bytes(source: _Source) -> bytes:
+    """A string of the header."""
+    size = await source.long()
+    if not 0 <= size <= MOST_HEADER_BYTES - source.position:
+        raise corrupt("its header is too long")
+    return await source.take(size)
+
+
+async def _read_block(source: _Source, header: _Header) -> AvroBlock:
+    position = source.position
+    count, size = await source.long(), await source.long()
+    if count < 0 or not 0 <= size <= MOST_BLOCK_BYTES:
+        raise corrupt("a block has a size that it cannot have")
+    data = await source.take(size)
+    if await source.take(_SYNC_BYTES) != header.sync:
+        raise corrupt("a block does not end where it says")
+    if header.is_deflated:
+        data = await asyncio.to_thread(_inflate, data) if size > LARGE_BYTES else _inflate(data)
+    if count > len(data):
+        raise corrupt("a block has fewer records than it says")
+    return AvroBlock(header.schema, data, count, position, source.position, source.file_bytes)
+
+
+def _inflate(data: bytes) -> bytes:
+    """Decompress a block.
+
+    Raises:
+        FileFailedError: it is none, or too large.
+    """
+    reader = isal_zlib.decompressobj(_RAW_DEFLATE)
+    try:
+        content = bytes(reader.decompress(data, MOST_BLOCK_BYTES))
+    except NotCompressedError:
+        raise corrupt("a block is not deflated") from None
+    if not reader.eof:
+        raise corrupt("a block is too large, or not whole")
+    return content
+
+
+def corrupt(text: str) -> FileFailedError:
+    """Why a file cannot be read on."""
+    return FileFailedError(ErrorCode.CORRUPT_FILE, f"The file is no Avro from some place on: {text}")

@@ -1,0 +1,52 @@
+"""Reads lines of a member's file (source: contract-neighbours, "Batch Segment Service", "Text")."""
+
+from collections.abc import Sequence
+
+from instantaudience_server.batch.format import LONGEST_LINE_BYTES, BatchFormat
+from instantaudience_server.batch.resolving import Resolver
+from instantaudience_server.batch.rows import Rows
+from instantaudience_server.batch.said import TOO_LONG, Meaning, TextMeanings
+from instantaudience_server.batch.text import decode
+from instantaudience_server.memberships import identity, rules
+
+
+class TextReading:
+    """Reads lines, as long as the catalog and the member are as they were."""
+
+    def __init__(self, layout: BatchFormat, resolver: Resolver, external_member_id: int | None) -> None:
+        self._meanings = TextMeanings(layout, resolver)
+        self._separator = layout.separators.user.encode()
+        self._external_member_id = external_member_id
+        self._transcodes = not "".join(layout.separators).isascii()
+
+    def read(self, lines: Sequence[bytes]) -> Rows:
+        """Read lines, without their ends."""
+        if self._transcodes:
+            lines = [decode(line).encode() for line in lines]
+        separator, find, read = self._separator, self._meanings.find, self._meanings.read
+        user_ids: list[bytes] = []
+        meanings: list[Meaning] = []
+        for line in lines:
+            user_id, _, rest = line.partition(separator)
+            user_ids.append(user_id)
+            meanings.append(find(rest) or read(rest, line))
+        plain = self._external_member_id is None and all(meaning.plain for meaning in meanings)
+        platform_keys = identity.encoded_platform_keys(user_ids) if plain else None
+        if platform_keys is not None:
+            return Rows(platform_keys, meanings, lambda index: decode(lines[index]), plain=True)
+        for index, line in enumerate(lines):
+            if len(line) > LONGEST_LINE_BYTES:
+                meanings[index] = TOO_LONG
+        keys = [self._key(*each) for each in zip(user_ids, meanings, strict=True)]
+        return Rows(keys, meanings, lambda index: decode(lines[index]))
+
+    def _key(self, user_id: bytes, meaning: Meaning) -> bytes | None:
+        """Whom an ID means; None where it can mean nobody, or it does not matter."""
+        if meaning.fault:
+            return None
+        domain = meaning.domain
+        if domain is None and self._external_member_id is None:
+            return identity.encoded_platform_key(user_id)
+        if domain == "":
+            return None
+        return rules.identify(decode(user_id), domain or "", self._external_member_id)[0]

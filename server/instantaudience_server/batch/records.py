@@ -1,0 +1,219 @@
+"""Reads records of an Avro file (source: contract-neighbours, "Batch Segment Service", "Avro"; Avro 1.12 specification,
+"Binary Encoding").
+
+Most records have a platform user's ID and the segments of an earlier one. Such a record is not decoded: its form is
+compared, and what is encoded of its segments leads to what they mean.
+"""
+
+import io
+import json
+import re
+import struct
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import fastavro
+
+from instantaudience_server.batch.avro_schema import RecordSchema
+from instantaudience_server.batch.format import LONGEST_LINE_BYTES
+from instantaudience_server.batch.resolving import Resolver
+from instantaudience_server.batch.rows import Rows
+from instantaudience_server.batch.said import LONGEST_KEPT, MOST_KEPT, Meaning, meaning_of
+from instantaudience_server.batch.text import DOMAINS, Block, Said
+from instantaudience_server.catalog.catalog import Member
+from instantaudience_server.memberships import identity, rules
+
+RECORDS_AT_ONCE = 300
+"""Records that are read before other calls get their turn."""
+DEFAULT_EXPIRATION = -2
+"""As an expiration: nothing is said."""
+_INT32 = range(-(2**31), 2**31)
+_UNREADABLE = (EOFError, ValueError, LookupError, ArithmeticError, TypeError, struct.error)
+"""What decoding raises where there is no record."""
+
+
+class _Record(NamedTuple):
+    """`kind` is the name of the record that `uid` is, empty for a plain value."""
+
+    kind: str
+    uid: Any
+    segments: Any
+
+
+class AvroReading:
+    """Reads records, as long as the catalog and the member are as they were."""
+
+    def __init__(self, schema: RecordSchema, resolver: Resolver, member: Member) -> None:
+        self._schema = schema
+        self._resolver = resolver
+        self._member = member
+        self._most_segments = member.batch.segments_per_line
+        self._regular = _Regular(schema) if schema.uid_long is not None else None
+        self._known: dict[bytes, Meaning] = {}
+        """By encoded segments."""
+
+    def read(self, data: bytes, place: int, most: int) -> tuple[Rows, int]:
+        """Read so many records from a place on; and the place after them, 0 where one cannot be read."""
+        places: list[int] = []
+        keys: list[bytes | None] = []
+        meanings: list[Meaning] = []
+        plain = True
+        while len(keys) < most:
+            places.append(place)
+            key, meaning, place = self._read_regular(data, place) or self._read(data, place)
+            if not place:
+                break
+            plain = plain and meaning.plain and key is not None and key.startswith(b"m:")
+            keys.append(key)
+            meanings.append(meaning)
+        return Rows(keys, meanings, lambda index: self._text(data, places[index]), plain), place
+
+    def _read_regular(self, data: bytes, place: int) -> tuple[bytes | None, Meaning, int] | None:
+        """Read a record of a platform user whose segments are known; None: it is not such."""
+        found = None if self._regular is None else self._regular.split(data, place)
+        if found is None:
+            return None
+        uid, segments, end = found
+        meaning = self._known.get(segments)
+        if meaning is None:
+            _, meaning, read = self._read(data[place:end], 0)
+            if not read:
+                return None, meaning, 0
+            if len(segments) <= LONGEST_KEPT:
+                if len(self._known) >= MOST_KEPT:
+                    self._known.clear()
+                self._known[segments] = meaning
+        return _platform_key(uid), meaning, end
+
+    def _read(self, data: bytes, place: int) -> tuple[bytes | None, Meaning, int]:
+        """Read any record; the place after it is 0 where that cannot be."""
+        try:
+            record, end = self._decode(data, place)
+        except _UNREADABLE:
+            return None, Meaning(None, {}), 0
+        segments = record.segments if isinstance(record.segments, list) else []
+        blocks = [] if len(segments) > self._most_segments else [_block(each) for each in segments]
+        fault = ""
+        if len(segments) > self._most_segments:
+            fault = f"there are more than {self._most_segments} segments"
+        elif not blocks:
+            fault = "there is no segment"
+        else:
+            fault = next((each for each in blocks if isinstance(each, str)), "")
+        if fault:
+            return None, Meaning(None, {}, fault=fault), end
+        said = Said(None, [each for each in blocks if isinstance(each, Block)])
+        return self._key(record), meaning_of(said, self._resolver), end
+
+    def _decode(self, data: bytes, place: int) -> tuple[_Record, int]:
+        source = io.BytesIO(data[place : place + LONGEST_LINE_BYTES])
+        decoded: Any = fastavro.schemaless_reader(
+            source,
+            self._schema.parsed,
+            None,
+            return_record_name=True,
+            handle_unicode_errors="replace",
+        )
+        uid, segments = decoded["uid"], decoded["segments"]
+        if isinstance(uid, tuple):
+            return _Record(uid[0].rpartition(".")[2], uid[1], segments), place + source.tell()
+        return _Record(self._schema.uid, uid, segments), place + source.tell()
+
+    def _key(self, record: _Record) -> bytes | None:
+        """Whom a record means; None for nobody."""
+        kind, uid, _ = record
+        if not kind:
+            return _platform_key(uid) if type(uid) is int else None
+        user_id = uid.get("id") if isinstance(uid, dict) else None
+        if not isinstance(user_id, str):
+            return None
+        if kind == "device_id":
+            domain = uid.get("domain")
+            name = DOMAINS.get(str(domain), str(domain))
+            return rules.identify(user_id, name, None)[0] if name in identity.DOMAINS else None
+        if kind == "external_id":
+            own = self._member.external_member_id or self._member.id
+            owner = uid.get("member_id") or own
+            return identity.external_key(own, user_id) if owner in (own, self._member.id) else None
+        return None
+
+    def _text(self, data: bytes, place: int) -> str:
+        """What an error line repeats of a record."""
+        record, _ = self._decode(data, place)
+        uid = {record.kind: record.uid} if record.kind else record.uid
+        return json.dumps({"uid": uid, "segments": record.segments}, default=str, separators=(",", ":"))
+
+
+def _platform_key(uid: int) -> bytes | None:
+    """The key of a user whose ID was written as a `long`: its bits, without a sign."""
+    return identity.encoded_platform_key(b"%d" % (uid & 2**64 - 1))
+
+
+def _block(segment: Mapping[str, Any]) -> Block | str:
+    """What a segment says, or why it says nothing that can be read."""
+    numbers: dict[str, int] = {}
+    for name, absent in _NUMBERS.items():
+        number = segment.get(name)
+        if number is None:
+            number = absent
+        if type(number) is not int or (name != "timestamp" and number not in _INT32):
+            return f"'{name}' is no number, or out of range"
+        numbers[name] = number
+    code = segment.get("code") or ""
+    if not isinstance(code, str):
+        return "'code' is no text"
+    segment_id, expiration = numbers["id"], numbers["expiration"]
+    if expiration < DEFAULT_EXPIRATION:
+        return f"'expiration' is less than {DEFAULT_EXPIRATION}"
+    if segment_id < 0 or (not segment_id and not code):
+        return "neither 'id' nor 'code' names a segment"
+    if segment_id and code:
+        return "'id' and 'code' cannot be used together"
+    return Block(
+        segment_id or code,
+        numbers["member_id"] or None,
+        None if expiration == DEFAULT_EXPIRATION else expiration,
+        numbers["timestamp"],
+        numbers["value"],
+    )
+
+
+_NUMBERS = {"id": 0, "member_id": 0, "expiration": DEFAULT_EXPIRATION, "timestamp": 0, "value": 0}
+"""Fields of a segment, and what they are where they are absent."""
+
+
+class _Regular:
+    """Splits records of a plain `uid` and of segments without long texts, without decoding them."""
+
+    def __init__(self, schema: RecordSchema) -> None:
+        assert schema.uid_long is not None
+        head = re.escape(schema.uid_long) + rb"([\x80-\xff]{0,9}[\x00-\x7f])([\x02-\x3c])"
+        self._head = re.compile(head, re.DOTALL).match
+        self._item = schema.segment_form
+        self._tails: dict[int, Callable[[bytes, int], re.Match[bytes] | None]] = {}
+
+    def split(self, data: bytes, place: int) -> tuple[int, bytes, int] | None:
+        """The user's ID, the encoded segments, and the place after the record; None for any other record."""
+        head = self._head(data, place)
+        if head is None:
+            return None
+        uid, count = head.groups()
+        match = self._tails.get(count[0]) or self._tail(count[0])
+        tail = match(data, head.end())
+        if tail is None:
+            return None
+        end = tail.end()
+        return _unsigned_long(uid), data[head.start(2) : end], end
+
+    def _tail(self, count: int) -> Callable[[bytes, int], re.Match[bytes] | None]:
+        """What matches so many segments, as the count is encoded, and the end of the array."""
+        form = re.compile(rb"(?:%b){%d}\x00" % (self._item, count >> 1), re.DOTALL)
+        self._tails[count] = form.match
+        return form.match
+
+
+def _unsigned_long(encoded: bytes) -> int:
+    value = 0
+    for byte in reversed(encoded):
+        value = value << 7 | byte & 0x7F
+    return (value >> 1) ^ -(value & 1)

@@ -1,0 +1,92 @@
+"""What the blocks of a file mean: whom the catalog lets in, and until when (source: contract-neighbours, "Batch Segment
+Service", "Text")."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from instantaudience.v1 import audience_pb2 as pb
+
+from instantaudience_server.batch.counters import Count
+from instantaudience_server.batch.text import Block
+from instantaudience_server.catalog.access import find_segment
+from instantaudience_server.catalog.catalog import Catalog, Member, Segment
+from instantaudience_server.clock import MS_PER_MINUTE
+from instantaudience_server.memberships.rules import LEAVE, LONGEST_EXPIRATION_MINUTES, expiration_of
+from instantaudience_server.store.interface import NEVER, REMOVE
+
+AHEAD_SECONDS = 300
+"""How far a TIMESTAMP may lie after the end of the upload."""
+_BEYOND_IDS = 2**32
+_COUNTS = {
+    pb.WARNING_CODE_UNKNOWN_SEGMENT: Count.NUM_INVALID_SEGMENT,
+    pb.WARNING_CODE_UNAUTHORIZED_SEGMENT: Count.NUM_UNAUTH_SEGMENT,
+    pb.WARNING_CODE_INACTIVE_SEGMENT: Count.NUM_INACTIVE_SEGMENT,
+}
+
+
+class Resolved(NamedTuple):
+    """A membership: its end is a Unix time in ms, NEVER or REMOVE."""
+
+    segment_id: int
+    end: int
+    value: int
+
+
+class Refused(NamedTuple):
+    """A block that changes nothing: where it counts, and a number that its segment has there."""
+
+    kind: Count
+    segment: int
+
+
+class Resolver:
+    """Resolves blocks of a member's file whose upload ended at `uploaded_ms` (Unix time in ms).
+
+    All is as it was then, however late the file is applied: a job that is resumed extends nothing, and counts the same.
+    """
+
+    def __init__(self, catalog: Catalog, member: Member, uploaded_ms: int) -> None:
+        self._catalog = catalog
+        self._member = member
+        self._uploaded_ms = uploaded_ms
+        self._latest_timestamp = uploaded_ms // 1000 + AHEAD_SECONDS
+
+    def are_timely(self, blocks: Sequence[Block]) -> bool:
+        """Whether all timestamps can be; one in ms lies far ahead."""
+        latest = self._latest_timestamp
+        return all(0 <= block.timestamp <= latest for block in blocks)
+
+    def resolve(self, block: Block) -> Resolved | Refused:
+        """What a block means."""
+        segment = self._find(block)
+        if isinstance(segment, Refused):
+            return segment
+        minutes = expiration_of(block.expiration, segment, self._member)
+        if minutes == LEAVE:
+            return Resolved(segment.id, REMOVE, block.value)
+        if minutes == NEVER or minutes > LONGEST_EXPIRATION_MINUTES:
+            return Resolved(segment.id, NEVER, block.value)
+        end = (block.timestamp * 1000 or self._uploaded_ms) + minutes * MS_PER_MINUTE
+        if end <= self._uploaded_ms:
+            return Refused(Count.NUM_PAST_EXPIRATION, segment.id)
+        return Resolved(segment.id, end, block.value)
+
+    def _find(self, block: Block) -> Segment | Refused:
+        if isinstance(block.segment, int):
+            named = pb.SegBlock(seg_id=block.segment)
+        else:
+            owner = self._member.id if block.member_id is None else block.member_id
+            named = pb.SegBlock(seg_code=block.segment, member_id=owner)
+        found = find_segment(self._catalog, self._member, named)
+        if isinstance(found, Segment):
+            return found
+        return Refused(_COUNTS[found], _number(named))
+
+
+def _number(block: pb.SegBlock) -> int:
+    """What tells a segment from others: its ID, or a hash of its code."""
+    if block.HasField("seg_id"):
+        return int(block.seg_id)
+    name = f"{block.member_id}:{block.seg_code}".encode("utf-8", "surrogatepass")
+    return _BEYOND_IDS + int.from_bytes(hashlib.blake2b(name, digest_size=6).digest())

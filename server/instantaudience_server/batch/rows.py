@@ -1,0 +1,165 @@
+"""Some lines or records that were read: whom they mean, and what they change and count."""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import chain
+from typing import NamedTuple, cast
+
+from instantaudience_server.batch.counters import Count, Counters
+from instantaudience_server.batch.said import Meaning
+from instantaudience_server.memberships.external_ids import is_external
+from instantaudience_server.memberships.known_blocks import grouped
+from instantaudience_server.store.interface import Alike, Changes, UserChanges
+
+
+class Rows(NamedTuple):
+    """Lines or records, in their order.
+
+    `keys` are those of users, or of external IDs; None where nobody can be meant. `text` gives what an error line
+    repeats of a row, by its index. Where all are `plain`, no key is None or external, and all meanings are plain.
+    """
+
+    keys: Sequence[bytes | None]
+    meanings: Sequence[Meaning]
+    text: Callable[[int], str]
+    plain: bool = False
+
+    def external_keys(self) -> list[bytes]:
+        """The external IDs that are to be looked up."""
+        return [] if self.plain else [key for key in self.keys if key is not None and is_external(key)]
+
+    def until_faults(self, most_faults: int) -> "Rows":
+        """The rows up to the one with which more cannot be read than may be."""
+        if self.plain:
+            return self
+        faults = [index for index, meaning in enumerate(self.meanings) if meaning.fault]
+        return self.first(faults[most_faults] + 1) if len(faults) > most_faults else self
+
+    def after(self, number: int) -> "Rows":
+        """Those that follow so many of them."""
+        if not number:
+            return self
+        text = self.text
+        return self._replace(
+            keys=self.keys[number:], meanings=self.meanings[number:], text=lambda index: text(index + number)
+        )
+
+    def first(self, number: int) -> "Rows":
+        """So many of them."""
+        return self._replace(keys=self.keys[:number], meanings=self.meanings[:number])
+
+    @property
+    def faults(self) -> int:
+        """How many cannot be read."""
+        return 0 if self.plain else sum([1 for meaning in self.meanings if meaning.fault])
+
+
+class Taken(NamedTuple):
+    """What rows change, and whom, and what they count."""
+
+    changes: Changes
+    keys: frozenset[bytes]
+    counters: Counters
+
+
+def take(
+    rows: Rows, platform_keys: Mapping[bytes, bytes], most_error_lines: int, unwritten: Collection[bytes] = ()
+) -> Taken:
+    """What rows change and count; `platform_keys` leads from external IDs to users.
+
+    Users that are `unwritten`, because the cluster refuses to, count as such.
+    """
+    counters = Counters(most_error_lines)
+    counters.num_lines = len(rows.keys)
+    keys, meanings = _sift(rows, platform_keys, unwritten, counters)
+    counters.add(Count.NUM_VALID_USER, len(keys))
+    counters.add_memberships(*_memberships(meanings))
+    different = frozenset(keys)
+    changes = _alike(keys, meanings) if len(different) == len(keys) else _in_order(keys, meanings)
+    return Taken(changes, different, counters)
+
+
+def _sift(
+    rows: Rows, platform_keys: Mapping[bytes, bytes], unwritten: Collection[bytes], counters: Counters
+) -> tuple[Sequence[bytes], Sequence[Meaning]]:
+    """Count what is wrong; the users and meanings of the rows that are left."""
+    if rows.plain and not unwritten:
+        return cast("Sequence[bytes]", rows.keys), rows.meanings
+    keys: list[bytes] = []
+    meanings: list[Meaning] = []
+    for index, (key, meaning) in enumerate(zip(rows.keys, rows.meanings, strict=True)):
+        user = platform_keys.get(key) if key is not None and is_external(key) else key
+        wrong = None
+        if meaning.fault:
+            wrong = Count.NUM_INVALID_FORMAT
+        elif user is None:
+            wrong = Count.NUM_INVALID_USER
+        elif meaning.untimely:
+            wrong = Count.NUM_INVALID_TIMESTAMP
+        elif user in unwritten:
+            wrong = Count.NUM_OTHER_ERROR
+        if wrong is not None or user is None:
+            assert wrong is not None
+            counters.add(wrong)
+            if not counters.full:
+                counters.log(wrong, rows.text(index), meaning.fault)
+            continue
+        if meaning.counts:
+            _count_refused(meaning, counters, rows, index)
+        keys.append(user)
+        meanings.append(meaning)
+    return keys, meanings
+
+
+def _count_refused(meaning: Meaning, counters: Counters, rows: Rows, index: int) -> None:
+    for count, number in meaning.counts:
+        counters.add_segment(count, number)
+    if not counters.full:
+        for count in dict.fromkeys(count for count, _ in meaning.counts):
+            counters.log(count, rows.text(index))
+
+
+def _memberships(meanings: Sequence[Meaning]) -> tuple[Mapping[int, int], Mapping[int, int]]:
+    """How many memberships are added and removed, by segment."""
+    equal = Counter(meanings)
+    if 2 * len(equal) > len(meanings):
+        added = Counter(chain.from_iterable([meaning.added for meaning in meanings]))
+        return added, Counter(chain.from_iterable([meaning.removed for meaning in meanings]))
+    added, removed = Counter[int](), Counter[int]()
+    for meaning, number in equal.items():
+        for segment_id in meaning.added:
+            added[segment_id] += number
+        for segment_id in meaning.removed:
+            removed[segment_id] += number
+    return added, removed
+
+
+def _alike(keys: Sequence[bytes], meanings: Sequence[Meaning]) -> Changes:
+    """The changes of users of whom none stands twice."""
+    users: dict[Meaning, list[bytes]] = {}
+    for key, meaning in zip(keys, meanings, strict=True):
+        if meaning in users:
+            users[meaning].append(key)
+        else:
+            users[meaning] = [key]
+    return [Alike(alike, meaning.changes) for meaning, alike in users.items() if meaning.changes]
+
+
+def _in_order(keys: Sequence[bytes], meanings: Sequence[Meaning]) -> Changes:
+    """The changes of users; of a segment that a user has twice, the last one."""
+    by_user: dict[bytes, UserChanges] = {}
+    for key, meaning in zip(keys, meanings, strict=True):
+        earlier = by_user.get(key)
+        by_user[key] = meaning.changes if earlier is None else _merged(earlier, meaning.changes)
+    return [Alike([key], changes) for key, changes in by_user.items() if changes]
+
+
+def _merged(earlier: UserChanges, later: UserChanges) -> UserChanges:
+    return grouped(
+        {
+            segment_id: (end, value)
+            for changes in (earlier, later)
+            for end, values in changes.items()
+            for segment_id, value in values.items()
+        }
+    )

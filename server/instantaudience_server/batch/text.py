@@ -1,0 +1,122 @@
+"""Reads a line of a file (source: contract-neighbours, "Batch Segment Service", "Text")."""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from instantaudience_server.batch.format import BatchFormat
+from instantaudience_server.memberships.rules import LEAVE
+
+_is_number = re.compile(r"-?[0-9]{1,20}", re.ASCII).fullmatch
+_INT32 = range(-(2**31), 2**31)
+DOMAINS = {"3": "idfa", "4": "sha1udid", "5": "md5udid", "7": "openudid", "8": "aaid"}
+"""Names of domains, as `memberships.identity` has them. 6 was sha1mac, which is withdrawn."""
+
+
+class Block(NamedTuple):
+    """What is said of a user and a segment. `segment` is an ID, or a code of `member_id` (None: the sender).
+
+    `expiration` is in minutes, or LEAVE; None where nothing is said. `timestamp` is in seconds, 0 where nothing is
+    said.
+    """
+
+    segment: int | str
+    member_id: int | None = None
+    expiration: int | None = None
+    timestamp: int = 0
+    value: int = 0
+
+
+class Said(NamedTuple):
+    """What a line says of its user. `domain` is the name of the user ID's domain, empty for an unknown one."""
+
+    domain: str | None
+    blocks: Sequence[Block]
+
+
+class FormatError(Exception):
+    """The line cannot be read; the message is the reason."""
+
+
+def decode(text: bytes) -> str:
+    """A line, or a part of it: UTF-8, or else Latin-1."""
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        return text.decode("latin-1")
+
+
+def read_said(text: str, layout: BatchFormat) -> Said:
+    """What follows a user's ID and its separator.
+
+    Raises:
+        FormatError: the line cannot be read.
+    """
+    separators = layout.separators
+    domain: str | None = None
+    if separators.domain and separators.domain in text:
+        text, _, number = text.partition(separators.domain)
+        domain = DOMAINS.get(number, "")
+    stay, leave = text, ""
+    if separators.removal and separators.removal in text:
+        stay, _, leave = text.partition(separators.removal)
+        if separators.removal in leave:
+            raise FormatError("there is more than one separator of removals")
+    blocks = list(_blocks(stay, layout))
+    if leave or len(stay) < len(text):
+        blocks += [block._replace(expiration=LEAVE) for block in _blocks(leave, layout)]
+    if len(blocks) > layout.most_segments:
+        raise FormatError(f"there are more than {layout.most_segments} segments")
+    return Said(domain, blocks)
+
+
+def _blocks(text: str, layout: BatchFormat) -> Iterator[Block]:
+    separator = layout.separators.segment
+    segments = text.split(separator) if separator else [text]
+    if len(segments) > layout.most_segments:
+        raise FormatError(f"there are more than {layout.most_segments} segments")
+    for segment in segments:
+        yield _block(segment, layout)
+
+
+def _block(text: str, layout: BatchFormat) -> Block:
+    fields = text.split(layout.separators.field) if layout.size > 1 else [text]
+    if len(fields) != layout.size:
+        raise FormatError(f"a segment has {len(fields)} fields instead of {layout.size}")
+    expiration = _int32(fields, layout.expiration, "EXPIRATION")
+    if expiration is not None and expiration < LEAVE:
+        raise FormatError("EXPIRATION is less than -1")
+    if layout.seg_id is not None:
+        segment: int | str | None = _int32(fields, layout.seg_id, "SEG_ID")
+        if segment is None or (isinstance(segment, int) and segment < 0):
+            raise FormatError("SEG_ID is no ID")
+    else:
+        assert layout.seg_code is not None
+        segment = fields[layout.seg_code]
+        if not segment:
+            raise FormatError("SEG_CODE is empty")
+    timestamp = _number(fields, layout.timestamp, "TIMESTAMP")
+    return Block(
+        segment,
+        _int32(fields, layout.member_id, "MEMBER_ID"),
+        expiration,
+        timestamp or 0,
+        _int32(fields, layout.value, "VALUE") or 0,
+    )
+
+
+def _int32(fields: Sequence[str], place: int | None, name: str) -> int | None:
+    number = _number(fields, place, name)
+    if number is not None and number not in _INT32:
+        raise FormatError(f"{name} is out of range")
+    return number
+
+
+def _number(fields: Sequence[str], place: int | None, name: str) -> int | None:
+    """A field as a number; None where lines do not have it, or it is empty."""
+    text = "" if place is None else fields[place]
+    if not text:
+        return None
+    if not _is_number(text):
+        raise FormatError(f"{name} is no number")
+    return int(text)

@@ -1,0 +1,87 @@
+"""Writes what the rows of a file change: in their order for each user, some of them at once."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Collection
+from typing import NamedTuple
+
+from instantaudience_server.batch.counters import Counters
+from instantaudience_server.batch.rows import Taken
+from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.segment_sizes import SegmentSizes
+from instantaudience_server.store.interface import Alike, Changes, MembershipStore, Writing
+
+MOST_AT_ONCE = 6
+"""Writes under way."""
+WRITE_SECONDS = 60.0
+"""How long the cluster may be away before the job gives up, to be resumed."""
+RETRY_SECONDS = 0.1
+"""The pause where too much waits for the cluster."""
+
+TakeAgain = Callable[[Collection[bytes]], Taken]
+"""Counts rows again, but for users that are not written."""
+
+
+class _UnderWay(NamedTuple):
+    taken: Taken
+    writing: Writing
+    take_again: TakeAgain
+
+
+class FileWriter:
+    """Writes for one job, and counts in `counters` what is written."""
+
+    def __init__(self, store: MembershipStore, sizes: SegmentSizes, counters: Counters) -> None:
+        self._store = store
+        self._sizes = sizes
+        self.counters = counters
+        self._loop = asyncio.get_running_loop()
+        self._under_way: deque[_UnderWay] = deque()
+
+    async def write(self, taken: Taken, take_again: TakeAgain) -> None:
+        """Begin to write what rows change, after what came before to the same users.
+
+        Raises:
+            AudienceError: UNAVAILABLE, the cluster did not take something for too long.
+        """
+        # A command that is sent again, after a redirection or a lost connection, could be overtaken.
+        while self._under_way and (
+            len(self._under_way) >= MOST_AT_ONCE
+            or not all(each.taken.keys.isdisjoint(taken.keys) for each in self._under_way)
+        ):
+            await self._finish(self._under_way.popleft())
+        self._under_way.append(_UnderWay(taken, await self._begin(taken.changes), take_again))
+
+    async def drain(self) -> None:
+        """Return when all is written.
+
+        Raises:
+            AudienceError: as `write`.
+        """
+        while self._under_way:
+            await self._finish(self._under_way.popleft())
+
+    async def _begin(self, changes: Changes) -> Writing:
+        give_up = self._loop.time() + WRITE_SECONDS
+        while True:
+            try:
+                return self._store.write(changes, self._loop.time() + WRITE_SECONDS)
+            except AudienceError:
+                if self._loop.time() > give_up:
+                    raise
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _finish(self, under_way: _UnderWay) -> None:
+        taken, writing, take_again = under_way
+        await writing.done
+        failures = writing.failures()
+        for error in failures.values():
+            if isinstance(error, AudienceError) and error.reason is Reason.UNAVAILABLE:
+                raise error
+        changes = taken.changes
+        if failures:
+            taken = take_again(failures)
+            changes = [Alike([key for key in keys if key not in failures], each) for keys, each in changes]
+        self.counters.merge(taken.counters)
+        await self._sizes.make_room()
+        self._sizes.note(changes)

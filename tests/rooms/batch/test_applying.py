@@ -1,0 +1,310 @@
+"""A file is applied in its order, from any checkpoint on to the same end (docs/adr/0026-files.md)."""
+
+import asyncio
+import gzip
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from instantaudience.v1 import catalog_pb2 as pb
+from instantaudience_server.batch.applying import FileApplying
+from instantaudience_server.batch.jobs import ErrorCode, JobView
+from instantaudience_server.batch.pacing import Pacing
+from instantaudience_server.catalog import records as catalog_records
+from instantaudience_server.clock import SystemClock
+from instantaudience_server.errors import AudienceError, unavailable
+from instantaudience_server.segment_sizes import SegmentSizes
+from instantaudience_server.store.catalog_interface import Kind, Record
+from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.interface import Changes
+from instantaudience_server.store.membership_store import ClusterMembershipStore
+from instantaudience_server.store.segment_size_store import ClusterSegmentSizeStore
+from redis.asyncio import RedisCluster
+from support.avro_files import avro_file, segment
+from support.clusters import seconds_from_now
+from support.contract_model import State
+from support.files import MEMBER, UPLOADED_MS, UPLOADED_S, Job, MemoryFile, NotedStore, batch_catalog, now_s
+from support.stored import stored
+
+FIELDS = {"fields": [pb.BATCH_FIELD_SEG_ID, pb.BATCH_FIELD_EXPIRATION, pb.BATCH_FIELD_TIMESTAMP]}
+ACTIVE = (5848, 5849, 5850, 6000)
+
+BLOCKS = st.tuples(
+    st.sampled_from([*ACTIVE, 5848, 5848, 5851, 7000, 1, 2]),
+    st.sampled_from(["", "-1", "0", "1", "10", "1440", "-2", "x"]),
+    st.sampled_from(["", "", "0", str(UPLOADED_S - 300), str(UPLOADED_S + 299), str(UPLOADED_S + 301)]),
+)
+LINES = st.tuples(
+    st.sampled_from(["1", "2", "3", "0", "18446744073709551615", "ann"]),
+    st.lists(BLOCKS, min_size=1, max_size=4),
+    st.lists(BLOCKS, max_size=2),
+)
+
+
+def text_of(line: Any) -> str:
+    user_id, stay, leave = line
+    said = [",".join(f"{segment}:{minutes}:{time}" for segment, minutes, time in part) for part in (stay, leave)]
+    return f"{user_id};{said[0]}" + (f"\t{said[1]}" if leave else "")
+
+
+class Model:
+    """The table of "Text", as simply as can be."""
+
+    def __init__(self) -> None:
+        self.state: State = {}
+        self.counts: dict[str, int] = {"num_valid": 0, "num_valid_user": 0}
+        self.different: dict[str, set[int]] = {}
+
+    def count(self, name: str) -> None:
+        self.counts[name] = self.counts.get(name, 0) + 1
+
+    def take(self, line: Any) -> None:
+        user_id, stay, leave = line
+        blocks = [*stay, *((segment, minutes, time, True) for segment, minutes, time in leave)]
+        if any(block[1] in ("x", "-2") for block in blocks):
+            self.count("num_invalid_format")
+        elif not re.fullmatch("[1-9][0-9]*", user_id):
+            self.count("num_invalid_user")
+        elif any(block[2] and int(block[2]) > UPLOADED_S + 300 for block in blocks):
+            self.count("num_invalid_timestamp")
+        else:
+            self.count("num_valid_user")
+            changes = {}
+            for segment, minutes, time, *removed in blocks:
+                found = self.end(segment, "-1" if removed else minutes, time)
+                if found is not None:
+                    changes[segment] = found
+            memberships = self.state.setdefault(("", user_id), {})
+            for segment, end in changes.items():
+                self.counts["num_valid"] += 1
+                memberships.pop(segment, None)
+                if end >= 0:
+                    memberships[segment] = (0, end)
+
+    def end(self, segment: int, minutes: str, time: str) -> int | None:
+        refused = {1: "num_invalid_segment", 2: "num_invalid_segment", 5851: "num_inactive_segment"}
+        name = {**refused, 7000: "num_unauth_segment"}.get(segment)
+        if name is None and minutes in ("-1", "0"):
+            return int(minutes)
+        if name is None:
+            start_ms = int(time) * 1000 if time not in ("", "0") else UPLOADED_MS
+            end = start_ms + int(minutes or "60") * 60_000
+            if end > UPLOADED_MS:
+                return end
+            name = "num_past_expiration"
+        self.different.setdefault(name, set()).add(segment)
+        return None
+
+    @property
+    def values(self) -> dict[str, int]:
+        return {**self.counts, **{name: len(segments) for name, segments in self.different.items()}}
+
+
+def job_of(store: NotedStore | None = None, **options: Any) -> Job:
+    return Job(batch_catalog({"default_expiration": 60}, batch=FIELDS), store, **options)
+
+
+@given(st.lists(LINES, max_size=30), st.integers(1, 200), st.data())
+def test_a_file_is_applied_as_a_simple_model_says_however_often_it_breaks_off(
+    lines: list[Any], block_bytes: int, data: st.DataObject
+) -> None:
+    content = "\n".join(map(text_of, lines)).encode()
+    model = Model()
+    for line in lines:
+        model.take(line)
+    job = asyncio.run(_with_breaks(content, block_bytes, data))
+    counters = asyncio.run(job.run(content))
+    assert {user: each for user, each in job.store.state.items() if each} == {
+        user: each for user, each in model.state.items() if each
+    }
+    assert {name: count for name, count in counters.values().items() if count} == {
+        name: count for name, count in model.values.items() if count
+    }
+
+
+async def _with_breaks(content: bytes, block_bytes: int, data: st.DataObject) -> Job:
+    """Apply a file in several goes; in some of them, more is written than is kept as a checkpoint."""
+    store, saved = NotedStore(), list[str]()
+    for _ in range(data.draw(st.integers(0, 3))):
+        job = job_of(store, block_bytes=block_bytes)
+        job.saved = list(saved)
+        await job.run(content, until=len(saved) + data.draw(st.integers(1, 4)))
+        saved = job.saved[: max(len(saved), len(job.saved) - data.draw(st.integers(0, 2)))]
+    job = job_of(store, block_bytes=block_bytes)
+    job.saved = saved
+    return job
+
+
+def avro_of(text: bytes, codec: str = "null") -> bytes:
+    """Lines of the fields SEG_ID and EXPIRATION as records."""
+    split = [line.partition(";") for line in text.decode().splitlines()]
+    records = [
+        {
+            "uid": int(user_id),
+            "segments": [
+                segment(int(segment_id), expiration=int(minutes))
+                for segment_id, _, minutes in (each.partition(":") for each in rest.split(","))
+            ],
+        }
+        for user_id, _, rest in split
+    ]
+    return avro_file(records, codec=codec, sync_interval=2000)
+
+
+MANY = b"".join(
+    b"%d;%d:%d,%d:5\n" % (1 + number % 700, ACTIVE[number % 3], number % 5, (6000, 1, 5851)[number % 3])
+    for number in range(2000)
+)
+FORMS = {
+    "text": MANY,
+    "gzip": gzip.compress(MANY),
+    "Avro": avro_of(MANY),
+    "deflated Avro": avro_of(MANY, "deflate"),
+    "Avro in gzip": gzip.compress(avro_of(MANY)),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_a_job_goes_on_from_any_checkpoint_to_the_same_end(form: str) -> None:
+    catalog = batch_catalog()
+    whole = Job(catalog, block_bytes=3000)
+    expected = (await whole.run(FORMS[form])).to_json()
+    expected.pop("num_bytes")
+    assert len(whole.saved) >= 3
+    assert expected["num_lines"] == 2000
+    for index in range(len(whole.saved)):
+        again = Job(catalog, whole.store, block_bytes=100_000)
+        again.saved = whole.saved[: index + 1]
+        counters = (await again.run(FORMS[form])).to_json()
+        counters.pop("num_bytes")
+        assert counters == expected
+
+
+async def test_all_forms_end_alike() -> None:
+    jobs = {form: Job(batch_catalog()) for form in FORMS}
+    counters = {form: (await job.run(FORMS[form])).values() for form, job in jobs.items()}
+    for form in FORMS:
+        assert jobs[form].store.state == jobs["text"].store.state
+        assert counters[form] == counters["text"]
+
+
+async def test_plain_text_is_read_on_where_it_was_left() -> None:
+    first = Job(batch_catalog(), block_bytes=3000)
+    await first.run(MANY, until=2)
+    file = MemoryFile(MANY)
+    second = Job(batch_catalog(), first.store)
+    second.saved = first.saved
+    await second.run(file)
+    assert max(file.reads) > 3000
+
+
+@pytest.mark.parametrize("limit", [0, 1, 3])
+async def test_past_so_many_unreadable_lines_the_job_ends_and_what_was_applied_stays(limit: int) -> None:
+    lines = [*(["5;5848:0", "rubbish"] * 5), "6;5848:0"]
+    for block_bytes in (1, 10_000):
+        catalog = batch_catalog(batch={"num_invalid_before_error": limit})
+        job = Job(catalog, block_bytes=block_bytes)
+        counters = await job.run("\n".join(lines).encode())
+        assert job.failure is not None
+        assert job.failure.code is ErrorCode.INVALID_FORMAT_LIMIT_EXCEEDED
+        assert counters.values() | {"num_valid": limit + 1, "num_invalid_format": limit + 1} == counters.values()
+        assert ("", "6") not in job.store.state
+    job = Job(batch_catalog(batch={"num_invalid_before_error": 5}))
+    await job.run("\n".join(lines).encode())
+    assert job.failure is None
+
+
+async def test_no_more_lines_are_applied_than_may_be() -> None:
+    job = Job(batch_catalog(), most_lines=1999)
+    counters = await job.run(MANY)
+    assert job.failure is not None
+    assert (job.failure.code, counters.num_lines) == (ErrorCode.RATE_LIMIT_EXCEEDED, 1999)
+    job = Job(batch_catalog(), most_lines=2000)
+    await job.run(MANY)
+    assert job.failure is None
+
+
+async def test_a_changed_catalog_counts_from_then_on() -> None:
+    catalog = batch_catalog()
+    job = Job(catalog, block_bytes=1)
+    content = b"5;5848:0\n" * 600 + b"6;5848:0\n"
+    await job.run(content, until=1)
+    inactive = pb.Segment(id=5848, member_id=MEMBER, state=pb.SEGMENT_STATE_INACTIVE)
+    catalog.put([Record(Kind.SEGMENT, catalog_records.encode(inactive))])
+    counters = await job.run(content)
+    assert counters.values() | {"num_valid": 600, "num_inactive_segment": 1} == counters.values()
+
+
+async def test_a_member_that_is_deleted_ends_its_jobs() -> None:
+    catalog = batch_catalog()
+    job = Job(catalog, block_bytes=1)
+    await job.run(MANY, until=1)
+    catalog.remove(Kind.MEMBER, MEMBER)
+    await job.run(MANY)
+    assert job.failure is not None
+    assert job.failure.code is ErrorCode.MEMBER_DELETED
+
+
+class AwayStore(NotedStore):
+    """A store whose cluster goes away after so many writes."""
+
+    def __init__(self, writes: int) -> None:
+        super().__init__()
+        self._left = writes
+
+    def write(self, changes: Changes, deadline: float) -> Any:
+        """See `NotedStore`."""
+        written = super().write(changes, deadline)
+        self._left -= 1
+        if self._left < 0:
+            failures = {key: unavailable("away") for keys, _ in changes for key in keys}
+            written.failures = lambda: failures
+        return written
+
+
+async def test_while_the_cluster_is_away_nothing_is_counted() -> None:
+    store = AwayStore(2)
+    job = Job(batch_catalog(), store, block_bytes=1)
+    with pytest.raises(AudienceError):
+        await job.run(MANY)
+    again = Job(batch_catalog())
+    again.saved = job.saved
+    counters = await again.run(MANY)
+    assert counters.to_json() == (await Job(batch_catalog()).run(MANY)).to_json()
+
+
+async def test_on_a_real_cluster_the_state_is_the_models(cluster: Cluster, plain: RedisCluster) -> None:
+    """A membership that has ended meanwhile is gone, as if the file had been applied at once."""
+    sizes = SegmentSizes(ClusterSegmentSizeStore(cluster), SystemClock())
+    store = ClusterMembershipStore(cluster)
+    applying = FileApplying(batch_catalog(), store, sizes, Pacing(lambda: 0), block_bytes=20_000)
+    uploaded_ms = (now_s() - 3600) * 1000
+    content = b"".join(
+        b"%d;5848:%d,5849:0\n%d;5850:%d\n" % (number, 30 + number % 60, number, 200) for number in range(1, 1500)
+    )
+    content += b"1;5848:0,5849:-1\n2;5849:30\n"
+    last = None
+    async for checkpoint in applying.apply(MemoryFile(content), JobView(MEMBER, uploaded_ms)):
+        last = checkpoint
+    await sizes.close()
+    assert last is not None
+    assert last.counters.values() | {"num_valid": 4500, "num_past_expiration": 0} == last.counters.values()
+    expected: State = {}
+    for number in range(1, 1500):
+        minutes = 30 + number % 60
+        of_user = expected[("", str(number))] = {5849: (0, 0), 5850: (0, uploaded_ms + 200 * 60_000)}
+        if minutes > 61:
+            of_user[5848] = (0, uploaded_ms + minutes * 60_000)
+    expected[("", "1")] = {5848: (0, 0), 5850: expected[("", "1")][5850]}
+    del expected[("", "2")][5849]
+    found = await stored(plain)
+    for each in [*found.values(), *expected.values()]:
+        for segment_id, (_, end) in list(each.items()):
+            if end and end <= uploaded_ms + 61 * 60_000:
+                del each[segment_id]
+    assert found == expected
+    assert await ClusterSegmentSizeStore(cluster).count(
+        [5848, 5850], now_s() * 1000, seconds_from_now()
+    ) == pytest.approx([1499, 1499], rel=0.03)

@@ -1,0 +1,146 @@
+"""Files of memberships, and what applies them."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
+
+from instantaudience.v1 import catalog_pb2 as pb
+from instantaudience_server.batch.applying import FileApplying
+from instantaudience_server.batch.counters import Counters
+from instantaudience_server.batch.jobs import Checkpoint, FileFailedError, JobView
+from instantaudience_server.batch.pacing import Pacing
+from instantaudience_server.catalog import records as catalog_records
+from instantaudience_server.catalog.catalog import Catalog
+from instantaudience_server.store.catalog_interface import Record
+from instantaudience_server.store.interface import Changes
+from support.contract_model import ExternalIds, State
+from support.readings import AllWritten, applied, by_user
+
+MEMBER, OTHER, EXTERNAL, STRANGER = 1, 2, 3, 9
+UPLOADED_S = 1_700_000_000
+UPLOADED_MS = UPLOADED_S * 1000 + 500
+SEGMENTS: tuple[dict[str, Any], ...] = (
+    {"id": 5848, "member_id": MEMBER, "code": "cars"},
+    {"id": 5849, "member_id": MEMBER, "code": "boats"},
+    {"id": 5850, "member_id": MEMBER},
+    {"id": 5851, "member_id": MEMBER, "code": "old", "state": pb.SEGMENT_STATE_INACTIVE},
+    {"id": 6000, "member_id": OTHER, "code": "cars"},
+    {"id": 7000, "member_id": STRANGER, "code": "secret"},
+    {"id": 8000, "member_id": EXTERNAL},
+)
+
+
+def batch_catalog(member: Mapping[str, Any] | None = None, *, batch: Mapping[str, Any] | None = None) -> Catalog:
+    """Members with segments; `member` are fields of MEMBER, `batch` its settings for files."""
+    settings = pb.BatchSettings(**batch or {})
+    messages: list[Any] = [
+        pb.Member(id=MEMBER, name="Member", segment_access=[OTHER], batch=settings, **member or {}),
+        pb.Member(id=OTHER, name="Other"),
+        pb.Member(id=EXTERNAL, name="External", use_external_uids=True, batch=settings),
+        pb.Member(id=STRANGER, name="Stranger"),
+        *(pb.Segment(**segment) for segment in SEGMENTS),
+    ]
+    return Catalog(Record(catalog_records.kind_of(each), catalog_records.encode(each)) for each in messages)
+
+
+class MemoryFile:
+    """An uploaded file, in pieces of so many bytes; `reads` are the offsets it was read from."""
+
+    def __init__(self, content: bytes, piece_bytes: int = 2**20) -> None:
+        self.content = content
+        self.reads: list[int] = []
+        self._piece_bytes = piece_bytes
+
+    async def read(self, offset: int) -> AsyncGenerator[bytes, None]:
+        """See `StoredFile`."""
+        self.reads.append(offset)
+        for start in range(offset, len(self.content), self._piece_bytes):
+            await asyncio.sleep(0)
+            yield self.content[start : start + self._piece_bytes]
+
+
+class NotedStore:
+    """A store that knows external IDs, and keeps what it is to write as if it stood."""
+
+    def __init__(self, external_ids: ExternalIds | None = None) -> None:
+        self.state: State = {}
+        self.refuses: set[bytes] = set()
+        """Users whose changes are refused."""
+        self._external_ids = external_ids or {}
+
+    async def resolve_external_ids(self, keys: list[bytes], deadline: float) -> list[str | None]:
+        """The platform user IDs of keys `x:<member>:<external id>`."""
+        split = (key.decode().split(":", 2) for key in keys)
+        return [self._external_ids.get((int(member), external)) for _, member, external in split]
+
+    def write(self, changes: Changes, deadline: float) -> "NotedWrite":
+        """Write at once."""
+        users = by_user(changes)
+        refused = self.refuses & users.keys()
+        self.state = applied({key: each for key, each in users.items() if key not in refused}, self.state)
+        return NotedWrite(refused)
+
+
+class NotedWrite(AllWritten):
+    """A write that has ended; the cluster refused some users."""
+
+    def __init__(self, refused: set[bytes]) -> None:
+        super().__init__()
+        self._refused = refused
+
+    def failures(self) -> dict[bytes, Exception]:
+        """See `Writing`."""
+        return {key: RuntimeError("WRONGTYPE") for key in self._refused}
+
+
+class NoSizes:
+    """Sizes are not looked at."""
+
+    async def make_room(self) -> None:
+        """There is."""
+
+    def note(self, changes: Changes) -> None:
+        """Not."""
+
+
+class Job:
+    """Applies a file on a store that notes; the newest checkpoint is kept as text, as a job would."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        store: Any = None,
+        *,
+        member_id: int = MEMBER,
+        uploaded_ms: int = UPLOADED_MS,
+        block_bytes: int = 4 * 2**20,
+        **bounds: int,
+    ) -> None:
+        self.store = store or NotedStore()
+        sizes: Any = NoSizes()
+        self.applying = FileApplying(catalog, self.store, sizes, Pacing(lambda: 0), block_bytes=block_bytes)
+        self.view = JobView(member_id, uploaded_ms, **bounds)
+        self.saved: list[str] = []
+        self.failure: FileFailedError | None = None
+
+    async def run(self, content: bytes | MemoryFile, *, until: int | None = None) -> Counters:
+        """Apply a file from the last saved checkpoint on, to its end or to break off after so many checkpoints."""
+        file = content if isinstance(content, MemoryFile) else MemoryFile(content)
+        start = Checkpoint.load(self.saved[-1]) if self.saved else None
+        checkpoints = self.applying.apply(file, self.view, start)
+        try:
+            async for checkpoint in checkpoints:
+                self.saved.append(checkpoint.dump())
+                if until is not None and len(self.saved) >= until:
+                    break
+        except FileFailedError as error:
+            self.failure = error
+        finally:
+            await checkpoints.aclose()
+        return Checkpoint.load(self.saved[-1]).counters
+
+
+def now_s() -> int:
+    """Unix time in seconds."""
+    return int(time.time())

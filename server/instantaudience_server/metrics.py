@@ -76,6 +76,20 @@ WORKER_STARTS = Counter(
     "Times that a worker connected to the cluster and read the catalog.",
     ["worker"],
 )
+BATCH_UPLOADS = Counter(
+    "instant_audience_batch_uploads",
+    "Files that came over HTTP, by what became of them: ok, refused, unknown, incomplete, failed.",
+    ["result"],
+)
+BATCH_UPLOADED_BYTES = Counter("instant_audience_batch_uploaded_bytes", "Bytes of files that came.")
+BATCH_JOBS = Counter(
+    "instant_audience_batch_jobs",
+    "Jobs that ended, by their result: completed, or the job's error code.",
+    ["result"],
+)
+BATCH_RUNNING_JOBS = _gauge("instant_audience_batch_running_jobs", "Jobs that the process is applying.").labels(WORKER)
+BATCH_LINES = Counter("instant_audience_batch_lines", "Lines and records of files that were applied.")
+BATCH_MEMBERSHIPS = Counter("instant_audience_batch_memberships", "Memberships of files that were taken.")
 CATALOG_CURRENT_TIMESTAMP = _gauge(
     "instant_audience_catalog_current_timestamp_seconds",
     "When the cluster last said that the worker knows every change of the catalog, in seconds since 1970.",

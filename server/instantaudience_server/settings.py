@@ -5,8 +5,9 @@ import os
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 _CORES = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 HostMode = Literal["auto", "native", "envoy", "grpcio"]
@@ -70,6 +71,14 @@ class Settings(BaseModel):
     """Commands that wait for the cluster in one worker, in bytes; past it, calls are refused with 503 at once."""
     stream_window: Annotated[int, Field(ge=1, le=10_000)] = 64
     """Requests of one stream that are under way at most."""
+    batch_workers: Annotated[int, Field(ge=1, le=64)] = 1
+    """Processes that receive files and apply them."""
+    batch_store: str | None = None
+    """The URL of the store of files: `file:///…`, `s3://bucket/…`, … None: a folder in `data_dir`."""
+    batch_upload_seconds: Annotated[float, Field(gt=0, le=86_400)] = 5400.0
+    """How long an upload may take; members may have shorter limits."""
+    public_url: Annotated[str, Field(pattern=r"^https?://[^/?#\s]+$")] | None = None
+    """Scheme and host of the URLs that callers are given to upload files to. None: what the caller used."""
     location: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")] = "local"
     """The last part of the tokens issued here."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -96,6 +105,18 @@ class Settings(BaseModel):
             )
         return self
 
+    @field_validator("batch_store")
+    @classmethod
+    def _known_store(cls, url: str | None) -> str | None:
+        if url is not None and urlsplit(url).scheme not in STORE_SCHEMES:
+            raise ValueError(f"must be a URL that begins with {', '.join(f'{each}://' for each in STORE_SCHEMES)}")
+        return url
+
+    @property
+    def file_store_url(self) -> str:
+        """The URL of the store of files."""
+        return self.batch_store or (self.data_dir.absolute() / "batch-files").as_uri()
+
 
 def _is_loopback(host: str) -> bool:
     try:
@@ -104,6 +125,12 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+STORE_SCHEMES = ("file", "s3", "gs", "az")
+"""What a store of files may be."""
+UPLOAD_PATH = "/batch-segment-upload/"
+"""How the paths of uploads begin."""
+UPLOAD_SILENT_SECONDS = 60.0
+"""How long nothing of an upload may come."""
 BODY_LIMIT_BYTES = 1_048_576
 """The longest request: 1 MB (source: contract, "Limits")."""
 MESSAGE_LIMIT_BYTES = 4 * BODY_LIMIT_BYTES

@@ -24,6 +24,9 @@ class Event(StrEnum):
     CATALOG_SEEDED = "catalog_seeded"  # added: how many objects of the file were missing
     CATALOG_STALE = "catalog_stale"  # the cluster does not answer; the worker goes on with what it knows
     CATALOG_CURRENT = "catalog_current"
+    BATCH_JOB_ENDED = "batch_job_ended"  # job_id, member_id, outcome
+    BATCH_JOB_INTERRUPTED = "batch_job_interrupted"  # job_id, member_id: it goes on here or elsewhere
+    BATCH_JOB_DEFECT = "batch_job_defect"  # job_id, member_id, exception
     WORKER_READY = "worker_ready"  # worker
     WORKER_DRAINING = "worker_draining"  # worker
     HOST_CHOSEN = "host_chosen"  # host: envoy or grpcio; reason

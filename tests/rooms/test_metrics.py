@@ -30,7 +30,7 @@ class TestEveryMetric:
     def test_is_named_after_a_noun_and_its_unit(self, metric: MetricWrapperBase) -> None:
         name = names_of(metric)
         assert re.fullmatch(r"instant_audience(_[a-z]+)+", name)
-        assert name.endswith(("_total", "_seconds", "_bytes", "_objects", "_stale", "_reachable", "_nodes"))
+        assert name.endswith(("_total", "_seconds", "_bytes", "_objects", "_stale", "_reachable", "_nodes", "_jobs"))
 
     def test_has_bounded_labels_alone(self, metric: MetricWrapperBase) -> None:
         assert set(metric._labelnames) <= BOUNDED_LABELS

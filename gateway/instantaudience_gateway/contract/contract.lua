@@ -2,7 +2,7 @@
 -- contract, "Errors" and "Tokens"). It stands behind `CONTRACT`, `body.lua`, `files.lua` and `cookies.lua` in one chunk,
 -- and uses of `CONTRACT`:
 --   endpoints[path] = {allow = "GET, POST", methods[method] = {parameters = {name = true}, body = message name or nil,
---     gzip = parameter or nil, public = whether it needs no token}}
+--     gzip = parameter or nil, origin = parameter or nil, public = whether it needs no token}}
 --   types[type] = rule; grpc_errors["<grpc code> <error_id>"] = {status = HTTP status, code = error_code or nil}
 --   bare_grpc_errors[grpc code] = error (also .default); unreadable, empty, … = errors {status, id, text}
 --   short_body, heavy_body, longest_body, hopeless_body = bytes; longest_authorization = characters
@@ -91,6 +91,12 @@ local function remove_grpc_headers(headers)
   for _, name in ipairs(names) do headers:remove(name) end
 end
 
+-- The scheme and host that the caller used, for a query.
+local function origin(headers)
+  local text = (headers:get("x-forwarded-proto") or "http") .. "://" .. (headers:get(":authority") or "")
+  return (gsub(text, "[^%w]", function(sign) return string.format("%%%02X", byte(sign)) end))
+end
+
 -- Why a call has no token that can be one, or nil: an error that needs no look at the body.
 local function token_fault(headers, method)
   if method.public then return nil end
@@ -119,6 +125,7 @@ function envoy_on_request(handle)
   if method.gzip and takes_gzip(headers:get("accept-encoding")) then
     parameters[#parameters + 1] = method.gzip .. "=true"
   end
+  if method.origin then parameters[#parameters + 1] = method.origin .. "=" .. origin(headers) end
   headers:replace(":path", #parameters > 0 and path .. "?" .. concat(parameters, "&") or path)
   local started_ms = tonumber(headers:get(CONTRACT.start_key)) * 1000
   local body = handle:body()

@@ -28,6 +28,9 @@ _GZIP = "gzip"
 _PACKAGES = (instantaudience.v1, instantaudience.rest.v1)
 """The API's packages: what gRPC callers use, and what has the shapes of REST alone."""
 
+_ORIGIN = "origin"
+"""The parameter that says which scheme and host a caller used."""
+
 _PUBLIC_FILES = (authentication_pb2.DESCRIPTOR, sign_in_pb2.DESCRIPTOR, status_pb2.DESCRIPTOR)
 """The files whose services anyone may call: nobody has a token before signing in."""
 
@@ -57,7 +60,8 @@ class Endpoint:
     """One method of one path, and the messages of the RPC behind it.
 
     `body` is the full name of the message that the body is, None where there is no body. `gzip` is the parameter that
-    asks for a compressed answer; None where there is no such answer. `public` is whether it may be called without a
+    asks for a compressed answer; None where there is no such answer. `origin` is the parameter that the caller's scheme
+    and host go into; None where nobody asks. `public` is whether it may be called without a
     token.
     """
 
@@ -70,6 +74,7 @@ class Endpoint:
     parameters: tuple[str, ...]
     body: str | None
     gzip: str | None
+    origin: str | None
     public: bool
 
 
@@ -166,9 +171,10 @@ def _endpoint(method: MethodDescriptor, rule: http_pb2.HttpRule) -> Endpoint:
         rpc_path=f"/{method.containing_service.full_name}/{method.name}",
         request=method.input_type,
         answer=method.output_type,
-        parameters=tuple(name for name in parameters if name != _GZIP),
+        parameters=tuple(name for name in parameters if name not in (_GZIP, _ORIGIN)),
         body=method.input_type.full_name if rule.body else None,
         gzip=_GZIP if _GZIP in parameters else None,
+        origin=_ORIGIN if _ORIGIN in parameters else None,
         public=method.containing_service.file in _PUBLIC_FILES and method.full_name != _SIGN_OUT,
     )
 

@@ -130,6 +130,7 @@ def _endpoints() -> Mapping[str, Literal]:
             "parameters": dict.fromkeys(endpoint.parameters, True),
             "body": endpoint.body,
             "gzip": endpoint.gzip,
+            "origin": endpoint.origin,
             "public": endpoint.public,
         }
     endpoints: dict[str, Literal] = {

@@ -4,6 +4,7 @@ REST calls pass the Lua filter (`contract.lua`) and the transcoder; gRPC calls p
 Option names and meanings: Envoy's v3 API reference, https://www.envoyproxy.io/docs/envoy/latest/api-v3/api.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from instantaudience_gateway.contract.script import TRANSCODER_ERROR
 from instantaudience_gateway.envoy import request_ids
 from instantaudience_gateway.envoy.filters import http_filters
 from instantaudience_gateway.envoy.routes import routes
-from instantaudience_gateway.envoy.settings import CLUSTER, TYPES, GatewaySettings, seconds
+from instantaudience_gateway.envoy.settings import CLUSTER, TYPES, UPLOADS, GatewaySettings, seconds
 from instantaudience_gateway.envoy.tls import filter_chain
 
 KEPT_BYTES = 48 * 2**20
@@ -23,6 +24,11 @@ HEAP_BYTES_WITH_SERVICE = 2**30
 """What may be in use in an Envoy before it takes no more calls; the service has its catalog there."""
 RELEASED_BYTES = 64 * 2**20
 """What it gives back in a second."""
+
+MOST_UPLOADS = 1000
+"""Uploads under way in an Envoy; more are refused."""
+UPLOAD_BUFFER_BYTES = 2**18
+"""What an upload may have in Envoy on its way to who receives it."""
 
 STAT_PREFIX = "ingress"
 """Of the statistics of the public port: `http.ingress.…`."""
@@ -124,16 +130,27 @@ def _cluster(settings: GatewaySettings) -> dict[str, Any]:
         },
         "load_assignment": {
             "cluster_name": CLUSTER,
-            "endpoints": [
-                {
-                    "lb_endpoints": [
-                        {"endpoint": {"address": {"pipe": {"path": str(socket)}}}}
-                        for socket in settings.upstream_sockets
-                    ]
-                }
-            ],
+            "endpoints": _endpoints(settings.upstream_sockets),
         },
     }
+
+
+def _upload_cluster(settings: GatewaySettings) -> dict[str, Any]:
+    """The way to those who receive files; with HTTP/1.1, each upload has a connection of its own, and flow control."""
+    return {
+        "name": UPLOADS,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "lb_policy": "LEAST_REQUEST",
+        "per_connection_buffer_limit_bytes": UPLOAD_BUFFER_BYTES,
+        "circuit_breakers": {"thresholds": [dict.fromkeys(("max_connections", "max_requests"), MOST_UPLOADS)]},
+        "load_assignment": {"cluster_name": UPLOADS, "endpoints": _endpoints(settings.upload_sockets)},
+    }
+
+
+def _endpoints(sockets: Sequence[Path]) -> list[dict[str, Any]]:
+    addresses = [{"endpoint": {"address": {"pipe": {"path": str(path)}}}} for path in sockets]
+    return [{"lb_endpoints": addresses}]
 
 
 def _memory(settings: GatewaySettings) -> dict[str, Any]:
@@ -196,7 +213,7 @@ def build_config(settings: GatewaySettings) -> dict[str, Any]:
         "admin": {"address": {"pipe": {"path": str(settings.admin_socket), "mode": 0o600}}},
         "static_resources": {
             "listeners": [_listener(settings)],
-            "clusters": [_cluster(settings)],
+            "clusters": [_cluster(settings), _upload_cluster(settings)],
         },
         "memory_allocator_manager": _memory(settings),
         "overload_manager": _overload(settings),

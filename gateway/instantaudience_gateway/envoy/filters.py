@@ -16,12 +16,13 @@ GRPC_WEB = "envoy.filters.http.grpc_web"
 LUA = "envoy.filters.http.lua"
 TRANSCODER = "envoy.filters.http.grpc_json_transcoder"
 BUFFER = "envoy.filters.http.buffer"
+SERVICE = "service"
 
 
 def http_filters(settings: GatewaySettings) -> list[dict[str, Any]]:
     """The filters, in the order in which a request passes them."""
     buffer = [_buffer(settings)] if settings.passes_json else []
-    return [_arrival(), _grpc_web(), _lua(settings), _transcoder(settings), *buffer, _service(settings)]
+    return [_arrival(), _grpc_web(), _lua(settings), _transcoder(settings), *buffer, *_service(settings)]
 
 
 def buffer_override(settings: GatewaySettings) -> dict[str, Any]:
@@ -107,12 +108,12 @@ def _buffer(settings: GatewaySettings) -> dict[str, Any]:
     }
 
 
-def _service(settings: GatewaySettings) -> dict[str, Any]:
-    """The last filter: the service itself, or the way to it."""
+def _service(settings: GatewaySettings) -> list[dict[str, Any]]:
+    """The last filters: the service itself, where it is inside, and the way to others."""
     if settings.application is None:
-        return _router()
-    return {
-        "name": "service",
+        return [_router()]
+    service = {
+        "name": SERVICE,
         "typed_config": {
             "@type": f"{_HTTP_FILTERS}.dynamic_modules.v3.DynamicModuleFilter",
             "dynamic_module_config": {"module": {"local": {"filename": str(in_process.module_path())}}},
@@ -123,9 +124,11 @@ def _service(settings: GatewaySettings) -> dict[str, Any]:
                     {"app": settings.application, "interface": "asgi", "root_path": "", "lifespan": True}
                 ),
             },
-            "terminal_filter": True,
+            # It answers everything but the calls of the route that it is disabled on, which go on to the router.
+            "terminal_filter": False,
         },
     }
+    return [service, _router()]
 
 
 def _router() -> dict[str, Any]:

@@ -2,13 +2,17 @@
 
 from typing import Any
 
+from instantaudience_server.settings import UPLOAD_PATH, UPLOAD_SILENT_SECONDS
 from instantaudience_server.transport.rest import PASSED_ON_TYPE
 
 from instantaudience_gateway.contract.descriptor import Endpoint
 from instantaudience_gateway.contract.json_forms import passed_on
 from instantaudience_gateway.contract.replies import GRPC_ROUTE
-from instantaudience_gateway.envoy.filters import BUFFER, GRPC_WEB, LUA, TRANSCODER, buffer_override
-from instantaudience_gateway.envoy.settings import CLUSTER, TYPES, GatewaySettings, seconds
+from instantaudience_gateway.envoy.filters import BUFFER, GRPC_WEB, LUA, SERVICE, TRANSCODER, buffer_override
+from instantaudience_gateway.envoy.settings import CLUSTER, TYPES, UPLOADS, GatewaySettings, seconds
+
+UPLOAD_GRACE_SECONDS = 30.0
+"""How much longer than a receiver of files the gateway waits: it is the receiver that says what was wrong."""
 
 _GRPC_PATH = "/[!-$&-~]*"
 """No method's path needs escapes, and pyvoy leaves a request unanswered whose path is not UTF-8 without them."""
@@ -87,7 +91,27 @@ def routes(settings: GatewaySettings) -> list[dict[str, Any]]:
     # answer is made: reading may take longer.
     rest["route"] = way | {"timeout": call_seconds, "max_stream_duration": {"max_stream_duration": call_seconds}}
     hot = [_passed_on(rest, endpoint, settings) for endpoint in passed_on()] if settings.passes_json else []
-    return [grpc_web, grpc, *hot, rest]
+    return [_uploads(settings), grpc_web, grpc, *hot, rest]
+
+
+def _uploads(settings: GatewaySettings) -> dict[str, Any]:
+    """The route of files: nothing looks into them or holds them; how long one may take is the receiver's business.
+
+    It is not tried again where a receiver is away: for that, Envoy would keep what has come.
+    """
+    receiver_seconds = settings.upload_seconds + UPLOAD_GRACE_SECONDS
+    off = [GRPC_WEB, LUA, TRANSCODER, *([] if settings.application is None else [SERVICE])]
+    return {
+        "name": "uploads",
+        "match": {"prefix": UPLOAD_PATH},
+        "typed_per_filter_config": _without(*off),
+        "route": {
+            "cluster": UPLOADS,
+            "timeout": "0s",
+            "idle_timeout": seconds(UPLOAD_SILENT_SECONDS + UPLOAD_GRACE_SECONDS),
+            "max_stream_duration": {"max_stream_duration": seconds(receiver_seconds)},
+        },
+    }
 
 
 def _passed_on(rest: dict[str, Any], endpoint: Endpoint, settings: GatewaySettings) -> dict[str, Any]:

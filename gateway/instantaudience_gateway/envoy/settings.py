@@ -5,6 +5,8 @@ from pathlib import Path
 
 CLUSTER = "workers"
 """The name of the way to the service."""
+UPLOADS = "uploads"
+"""The name of the way to those who receive files."""
 
 TYPES = "type.googleapis.com/envoy.extensions"
 """Where the types of Envoy's extensions are."""
@@ -40,7 +42,8 @@ class GatewaySettings:
     `x-forwarded-for` where calls are from; with none, that is who comes here. `max_connections` and `max_active_calls`
     bound memory: a connection past the first is refused, a call past the second answered with 503. So is every call
     while more than `heap_bytes` are in use (None: as much as is usual); where the service is inside, what it uses is in
-    that.
+    that. Files go to servers that listen on `upload_sockets`, and one may take `upload_seconds`; where there are none,
+    they are refused.
     """
 
     http_host: str
@@ -51,6 +54,8 @@ class GatewaySettings:
     grpc_port: int | None = None
     tls: GatewayTls | None = None
     passes_json: bool = False
+    upload_sockets: tuple[Path, ...] = ()
+    upload_seconds: float = 5400.0
     body_limit_bytes: int = 1_048_576
     answer_limit_bytes: int = 64 * 1_048_576
     call_timeout_seconds: float = 10.0

@@ -115,6 +115,14 @@ def main() -> None:
 @_option("--stalled-seconds", "Silence after which a cluster node's connection is replaced.", type=float)
 @_option("--max-pending-bytes", "Commands waiting for the cluster in one worker, at most.", type=int)
 @_option("--stream-window", "Requests of one stream under way at most.", type=int)
+@_option("--batch-workers", "Processes that receive files and apply them.", type=int)
+@_option(
+    "--batch-store",
+    "Where files are until they are applied: file:, s3:, gs:, az:; a folder in --data-dir where not set.",
+    metavar="URL",
+)
+@_option("--batch-upload-seconds", "Longest time for an upload.", type=float)
+@_option("--public-url", "Scheme and host of upload URLs; those that the caller used where not set.", metavar="URL")
 @_option("--location", "The last part of tokens issued here.")
 @_option("--log-level", "Least severe events to log: debug, info, warning, error.")
 def serve(**options: Any) -> None:

@@ -17,6 +17,11 @@ from pydantic import BaseModel, Field
 
 from instantaudience_server import metrics
 from instantaudience_server.admission import Admission
+from instantaudience_server.batch.desk import JobDesk
+from instantaudience_server.batch.files import FileStore
+from instantaudience_server.batch.rest_service import BatchService
+from instantaudience_server.batch.service import BatchSegmentService
+from instantaudience_server.batch.uploading import Uploads
 from instantaudience_server.catalog.accounts import AccountService
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.catalog.editor import CatalogEditor
@@ -24,7 +29,7 @@ from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.catalog.importing import ImportService
 from instantaudience_server.catalog.segment_service import SegmentService
 from instantaudience_server.catalog.service import CatalogService
-from instantaudience_server.clock import SystemClock
+from instantaudience_server.clock import Clock, SystemClock
 from instantaudience_server.health import HealthService
 from instantaudience_server.memberships.identity_service import IdentityService
 from instantaudience_server.memberships.service import MembershipService
@@ -41,6 +46,7 @@ from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.external_id_store import ClusterExternalIdStore
 from instantaudience_server.store.guess_store import ClusterGuessStore
+from instantaudience_server.store.job_store import ClusterJobStore
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.store.node_states import ClusterNodeStates
 from instantaudience_server.store.quota_store import ClusterQuotaStore
@@ -50,6 +56,7 @@ from instantaudience_server.store.usage_store import ClusterUsageStore
 from instantaudience_server.telemetry import Event
 from instantaudience_server.tokens import TokenService
 from instantaudience_server.transport.authentication_methods import authentication_methods
+from instantaudience_server.transport.batch_methods import batch_methods
 from instantaudience_server.transport.calls import AnyMethod
 from instantaudience_server.transport.catalog_methods import catalog_methods
 from instantaudience_server.transport.identity_methods import identity_methods
@@ -156,6 +163,7 @@ async def open_worker(config: WorkerConfig) -> AsyncIterator[Worker]:
         hours = UsageHours(usage_store, clock)
         stack.push_async_callback(hours.close)
         methods += usage_methods(UsageService(catalog, feed, hours, quotas, quota_store, clock))
+        methods += _batch_methods(cluster, editor, feed, quotas, clock, settings)
         methods += standard_methods(status, SERVICES)
         admission = Admission(random.SystemRandom().randint)
         stack.callback(admission.close)
@@ -184,6 +192,17 @@ async def open_worker(config: WorkerConfig) -> AsyncIterator[Worker]:
         giving_back = asyncio.create_task(give_back())
         stack.callback(giving_back.cancel)
         yield Worker(methods, pipeline, status)
+
+
+def _batch_methods(
+    cluster: Cluster, editor: CatalogEditor, feed: CatalogFeed, quotas: Quotas, clock: Clock, settings: Settings
+) -> list[AnyMethod]:
+    """What is served of the batch service here; files are applied elsewhere (`batch_worker`)."""
+    jobs, files = ClusterJobStore(cluster), FileStore(settings.file_store_url)
+    uploads = Uploads(jobs, files, feed.catalog, clock, secrets.token_hex, settings.batch_upload_seconds)
+    desk = JobDesk(jobs, files, uploads, feed, quotas, clock)
+    rest = BatchService(desk, editor, feed, clock, settings.public_url or "")
+    return batch_methods(BatchSegmentService(desk), rest)
 
 
 def _readings(catalog: Catalog, cluster: Cluster) -> dict[Gauge, Callable[[], float]]:

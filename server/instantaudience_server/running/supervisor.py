@@ -117,7 +117,10 @@ class Service:
         self._progress(f"starting {settings.workers} workers")
         in_envoy = self._host == "envoy"
         start = self._start_envoy_worker if in_envoy else self._start_worker
-        sockets = await asyncio.gather(*(start(directory, number, redis) for number in range(settings.workers)))
+        _, sockets = await asyncio.gather(
+            self._start_batch_workers(directory, redis),
+            asyncio.gather(*(start(directory, number, redis) for number in range(settings.workers))),
+        )
         if not in_envoy:
             self._progress("starting the gateway")
             await self._start_gateway(directory, tuple(sockets))
@@ -210,7 +213,7 @@ class Service:
         """Start a worker inside Envoy; returns its admin socket."""
         admin_socket = directory / f"envoy-{number}.sock"
         gateway = replace(
-            self._gateway_settings(admin_socket),
+            self._gateway_settings(directory, admin_socket),
             application="instantaudience_server.running.envoy_worker:app",
         )
         config = self._worker_config(directory, number, redis)
@@ -225,11 +228,31 @@ class Service:
         await self._run_envoy(program, admin_socket, partial(self._worker_metrics.forget_gauges, number))
         return admin_socket
 
+    async def _start_batch_workers(self, directory: Path, redis: SecretStr) -> None:
+        """Start the processes that receive files and apply them."""
+        sockets = _batch_sockets(directory, self._settings)
+        await asyncio.gather(*(self._start_batch_worker(directory, each, redis) for each in range(len(sockets))))
+
+    async def _start_batch_worker(self, directory: Path, number: int, redis: SecretStr) -> None:
+        path = _batch_sockets(directory, self._settings)[number]
+        name = self._settings.workers + number
+        program = Program(
+            f"batch-{number}",
+            [sys.executable, "-m", "instantaudience_server.running.batch_worker"],
+            env=os.environ | self._worker_metrics.environment(name),
+            stdin=self._worker_config(directory, name, redis, addresses=[str(path)]),
+        )
+        child = await self._run(program, partial(self._worker_metrics.forget_gauges, name))
+        async with _must_start(child):
+            while not await _listens(path):
+                await _still_running(child)
+
     def _worker_config(self, directory: Path, number: int, redis: SecretStr, addresses: Sequence[str] = ()) -> bytes:
         config = WorkerConfig(
             number=number,
             host=self._host,
-            settings=self._settings,
+            # Some run in another directory.
+            settings=self._settings.model_copy(update={"batch_store": self._settings.file_store_url}),
             redis=redis.get_secret_value(),
             addresses=list(addresses),
             hashing_lock=directory / "hashing.lock",
@@ -243,7 +266,7 @@ class Service:
         """grpcio knows neither lists of what is revoked, nor certificates that need not be there."""
         return self._host == "envoy" or (self._host == "grpcio" and self._certificates is not None)
 
-    def _gateway_settings(self, admin_socket: Path) -> GatewaySettings:
+    def _gateway_settings(self, directory: Path, admin_socket: Path) -> GatewaySettings:
         return GatewaySettings(
             http_host=self._settings.host,
             http_port=self.http_port,
@@ -253,12 +276,16 @@ class Service:
             body_limit_bytes=BODY_LIMIT_BYTES,
             call_timeout_seconds=self._settings.call_timeout_seconds,
             trusted_hops=self._settings.trusted_hops,
+            upload_sockets=_batch_sockets(directory, self._settings),
+            upload_seconds=self._settings.batch_upload_seconds,
         )
 
     async def _start_gateway(self, directory: Path, sockets: tuple[Path, ...]) -> None:
         admin_socket = directory / "envoy.sock"
         gateway = replace(
-            self._gateway_settings(admin_socket), upstream_sockets=sockets, passes_json=self._host == "native"
+            self._gateway_settings(directory, admin_socket),
+            upstream_sockets=sockets,
+            passes_json=self._host == "native",
         )
         argv = _envoy_command(directory / "envoy.json", gateway, concurrency=self._settings.workers)
         await self._run_envoy(Program("gateway", argv), admin_socket)
@@ -282,6 +309,11 @@ class Service:
         child = await Child.start(program)
         self._servers.append(Supervised(child, on_exit=on_exit))
         return child
+
+
+def _batch_sockets(directory: Path, settings: Settings) -> tuple[Path, ...]:
+    """Where the processes listen that receive files."""
+    return tuple(directory / f"batch-{number}.sock" for number in range(settings.batch_workers))
 
 
 def _port_of(reserved: socket.socket) -> int:

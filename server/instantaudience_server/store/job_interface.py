@@ -28,10 +28,9 @@ class Job:
     """A job. Times are Unix times in ms, 0 where it is not so far.
 
     `open_until_ms` is until when its upload may begin, or, while it is uploaded, until when more of it must have come.
-    `most_lines` is how many lines the file may have, where they show only while it is read, else -1.
-
-    `checkpoint` is what its reader wrote down of what it had applied; the store does not read it. `lease` is drawn anew
-    each time that somebody takes the job.
+    `most_lines` is how many lines the file may have, where they show only while it is read, else -1. `checkpoint` is
+    what its reader wrote down of what it had applied, and `report` what is left of that when it has ended; the store
+    reads neither. `lease` is drawn anew each time that somebody takes the job.
     """
 
     job_id: str
@@ -50,6 +49,7 @@ class Job:
     position_bytes: int = 0
     error_code: str = ""
     checkpoint: str = ""
+    report: str = ""
     lease: str = ""
 
 
@@ -154,9 +154,10 @@ class JobStore(Protocol):
         """Write down how far a job is, and keep it."""
 
     async def finish(
-        self, job: Job, lease: str, checkpoint: str, error_code: str, lines: int, now_ms: int, deadline: float
+        self, job: Job, lease: str, report: str, error_code: str, lines: int, now_ms: int, deadline: float
     ) -> bool:
-        """End a job; without an error code it is complete. `lines` were sent with it, and not counted before."""
+        """End a job; without an error code it is complete. `report` takes the checkpoint's place; `lines` were sent and
+        not counted before."""
 
     async def give_back(self, job: Job, lease: str, deadline: float) -> None:
         """Let somebody else go on with a job, at once."""

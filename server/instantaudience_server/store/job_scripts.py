@@ -182,12 +182,13 @@ FINISH = (
     _CHANGE
     + _QUEUE
     + """
-local id, member, lease, now, checkpoint, failed, lines, hour = unpack(ARGV)
+local id, member, lease, now, report, failed, lines, hour = unpack(ARGV)
 local phase, held, size = unpack(redis.call('HMGET', KEYS[1], 'phase', 'lease', 'size_bytes'))
 if held and held ~= lease then return 0 end
 if phase == 'validating' or phase == 'processing' then
   if phase == 'validating' then redis.call('HSET', KEYS[1], 'validated_ms', now) end
-  if checkpoint ~= '' then redis.call('HSET', KEYS[1], 'checkpoint', checkpoint) end
+  redis.call('HSET', KEYS[1], 'report', report)
+  redis.call('HDEL', KEYS[1], 'checkpoint')
   if failed == '' then redis.call('HSET', KEYS[1], 'position_bytes', size) end
   if lines ~= '0' then redis.call('HINCRBY', KEYS[6], 'l' .. hour, lines) end
   change(KEYS[1], KEYS[2], id, now, 'phase', failed == '' and 'completed' or 'error', 'completed_ms', now,
@@ -201,8 +202,8 @@ end
 return 1
 """
 )
-"""Keys: job, changed jobs, leases, queues, turns, uploads. Arguments: ID, member, lease, now, checkpoint (empty: that
-of before), why it failed (empty: it did not), lines that the member has sent with it, the hour. One that was cancelled
+"""Keys: job, changed jobs, leases, queues, turns, uploads. Arguments: ID, member, lease, now, what to keep of the
+job, why it failed (empty: it did not), lines that the member has sent with it, the hour. One that was cancelled
 meanwhile only makes room for the next."""
 
 GIVE_BACK = """

@@ -122,10 +122,10 @@ class ClusterJobStore:
         return bool(await self._run(job_scripts.NOTE, job_keys, arguments, deadline))
 
     async def finish(
-        self, job: Job, lease: str, checkpoint: str, error_code: str, lines: int, now_ms: int, deadline: float
+        self, job: Job, lease: str, report: str, error_code: str, lines: int, now_ms: int, deadline: float
     ) -> bool:
         """Run the script."""
-        arguments = (job.job_id, job.member_id, lease, now_ms, checkpoint, error_code, lines, now_ms // MS_PER_HOUR)
+        arguments = (job.job_id, job.member_id, lease, now_ms, report, error_code, lines, now_ms // MS_PER_HOUR)
         return bool(await self._run(job_scripts.FINISH, _queue_keys(job), arguments, deadline))
 
     async def give_back(self, job: Job, lease: str, deadline: float) -> None:

@@ -7,9 +7,14 @@ for each call that can be done once, and a unary call is a single coroutine.
 import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing
-from typing import Any
 
-from instantaudience_server.transport.calls import AnyMethod, PublicStreamMethod, StreamMethod
+from instantaudience_server.transport.calls import (
+    AnyMethod,
+    AnyStreamMethod,
+    CollectMethod,
+    PublicStreamMethod,
+    StreamMethod,
+)
 from instantaudience_server.transport.exchange import Event, Exchange, Receive, Send
 from instantaudience_server.transport.framing import Flaw, flawed
 from instantaudience_server.transport.outcomes import CallerLeft, CallError
@@ -48,7 +53,7 @@ class GrpcApplication:
             if exchange.headers.get(b"te") != b"trailers":
                 raise flawed(Flaw.NO_TRAILERS)
             exchange.task = asyncio.current_task(self._loop)
-            if isinstance(method, StreamMethod | PublicStreamMethod):
+            if isinstance(method, StreamMethod | CollectMethod | PublicStreamMethod):
                 await self._stream(method, exchange)
             else:
                 await exchange.answer(await self._pipeline.run(method, exchange.only_message, exchange.call()))
@@ -78,7 +83,7 @@ class GrpcApplication:
         refused = self._pipeline.outcomes.refused(exchange.path, exchange.request_id, error)
         await exchange.fail(refused.failure)
 
-    async def _stream(self, method: StreamMethod[Any] | PublicStreamMethod[Any], exchange: Exchange) -> None:
+    async def _stream(self, method: AnyStreamMethod, exchange: Exchange) -> None:
         exchange.keep_futures()
         async with aclosing(self._pipeline.run_stream(method, exchange.messages(), exchange.call())) as answers:
             async for answer in answers:

@@ -100,6 +100,18 @@ class StreamMethod(Generic[Request]):
 
 
 @dataclass(frozen=True, slots=True)
+class CollectMethod(Generic[Request]):
+    """A client-streaming method that needs a token: `handle(requests, caller, deadline)` makes one answer of all.
+
+    The deadline is that of what comes before the requests; these may take as long as their sender wants.
+    """
+
+    path: str
+    request: type[Request]
+    handle: Callable[[AsyncIterator[Request], Caller, float], Awaitable[Answer]]
+
+
+@dataclass(frozen=True, slots=True)
 class PublicStreamMethod(Generic[Request]):
     """A streaming method that anyone may call: `handle(requests)` yields the answers."""
 
@@ -108,7 +120,8 @@ class PublicStreamMethod(Generic[Request]):
     handle: Callable[[AsyncIterator[Request]], AsyncIterator[Message]]
 
 
-AnyMethod = Method[Any] | PublicMethod[Any] | StreamMethod[Any] | PublicStreamMethod[Any]
+AnyStreamMethod = StreamMethod[Any] | CollectMethod[Any] | PublicStreamMethod[Any]
+AnyMethod = Method[Any] | PublicMethod[Any] | AnyStreamMethod
 
 
 def is_request_id(text: str) -> bool:

@@ -9,7 +9,9 @@ import grpc
 
 from instantaudience_server.transport.calls import (
     AnyMethod,
+    AnyStreamMethod,
     Call,
+    CollectMethod,
     Method,
     PublicMethod,
     PublicStreamMethod,
@@ -68,7 +70,7 @@ class _Handlers(grpc.GenericRpcHandler):
         self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
             method.path: (
                 grpc.stream_stream_rpc_method_handler(_stream(method, pipeline))
-                if isinstance(method, StreamMethod | PublicStreamMethod)
+                if isinstance(method, StreamMethod | CollectMethod | PublicStreamMethod)
                 else grpc.unary_unary_rpc_method_handler(_unary(method, pipeline))
             )
             for method in methods
@@ -93,7 +95,7 @@ def _unary(method: Method[Any] | PublicMethod[Any], pipeline: Pipeline) -> Any:
     return handle
 
 
-def _stream(method: StreamMethod[Any] | PublicStreamMethod[Any], pipeline: Pipeline) -> Any:
+def _stream(method: AnyStreamMethod, pipeline: Pipeline) -> Any:
     async def handle(bodies: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
         try:
             async with aclosing(pipeline.run_stream(method, bodies, _call(context))) as answers:

@@ -19,6 +19,7 @@ from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.transport.calls import (
     AnyMethod,
     Call,
+    CollectMethod,
     Method,
     PublicMethod,
     PublicStreamMethod,
@@ -304,7 +305,7 @@ class NativeHost:
 
 def _kind(method: AnyMethod) -> str:
     """What a method's calls wait for."""
-    if isinstance(method, StreamMethod | PublicStreamMethod):
+    if isinstance(method, StreamMethod | CollectMethod | PublicStreamMethod):
         return "stream"
     return "express" if isinstance(method, PublicMethod) else "in_turn"
 

@@ -14,6 +14,7 @@ from instantaudience_server.transport.calls import (
     Answer,
     Body,
     Call,
+    CollectMethod,
     Method,
     PublicMethod,
     PublicStreamMethod,
@@ -85,7 +86,10 @@ class Pipeline:
         return encoded
 
     def run_stream(
-        self, method: StreamMethod[Request] | PublicStreamMethod[Request], bodies: AsyncIterator[bytes], call: Call
+        self,
+        method: StreamMethod[Request] | CollectMethod[Request] | PublicStreamMethod[Request],
+        bodies: AsyncIterator[bytes],
+        call: Call,
     ) -> AsyncGenerator[bytes, None]:
         """Answer a stream; close the generator when the caller leaves.
 
@@ -95,4 +99,6 @@ class Pipeline:
         """
         if isinstance(method, PublicStreamMethod):
             return self._streams.run_public(method, bodies, call)
+        if isinstance(method, CollectMethod):
+            return self._streams.run_collecting(method, bodies, call)
         return self._streams.run(method, bodies, call)

@@ -8,7 +8,14 @@ from google.protobuf.message import Message
 
 from instantaudience_server.admission import Ticket
 from instantaudience_server.catalog.access import Caller
-from instantaudience_server.transport.calls import Answer, Call, PublicStreamMethod, Request, StreamMethod
+from instantaudience_server.transport.calls import (
+    Answer,
+    Call,
+    CollectMethod,
+    PublicStreamMethod,
+    Request,
+    StreamMethod,
+)
 from instantaudience_server.transport.direct import DirectCalls
 from instantaudience_server.transport.entrance import Entrance
 from instantaudience_server.transport.outcomes import CallError, Outcomes
@@ -33,6 +40,21 @@ class Streams:
                 yield encoded
         except (Exception, asyncio.CancelledError) as error:
             raise await self._outcomes.failed(method.path, call.request_id, error) from None
+
+    async def run_collecting(
+        self, method: CollectMethod[Request], bodies: AsyncIterator[bytes], call: Call
+    ) -> AsyncGenerator[bytes, None]:
+        """The token is checked at the beginning: what is collected has an effect only when all of it is there."""
+        caller: Caller | None = None
+        try:
+            deadline = self._entrance.deadline(call.remaining_seconds, call.waited_seconds)
+            caller = await self._entrance.caller(call, deadline)
+            requests = (self._entrance.read(method.request, body) async for body in bodies)
+            encoded = (await method.handle(requests, caller, deadline)).SerializeToString(deterministic=True)
+        except (Exception, asyncio.CancelledError) as error:
+            raise await self._outcomes.failed(method.path, call.request_id, error, caller) from None
+        self._outcomes.succeeded(method.path)
+        yield encoded
 
     async def run(
         self, method: StreamMethod[Request], bodies: AsyncIterator[bytes], call: Call

@@ -114,7 +114,7 @@ async def test_a_job_from_its_beginning_to_its_end(jobs: ClusterJobStore, member
     for _ in range(2):
         assert await finish(jobs, job, "a")
     done = {"phase": Phase.COMPLETED, "completed_ms": NOW + 9, "modified_ms": NOW + 9, "position_bytes": 30}
-    assert await found(jobs, job) == replace(processing, **done, checkpoint="{}")
+    assert await found(jobs, job) == replace(processing, **done, checkpoint="", report="{}")
     assert await take(jobs, "b") is None
 
 

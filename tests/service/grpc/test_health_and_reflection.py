@@ -11,8 +11,11 @@ from instantaudience.v1 import status_pb2, status_pb2_grpc
 from support.messages import PACKAGE
 
 SERVICES = [
-    *(f"{PACKAGE}.{name}Service" for name in ("Audience", "Authentication", "Catalog", "Identity", "Status")),
-    *(f"instantaudience.rest.v1.{name}Service" for name in ("Segment", "SignIn")),
+    *(
+        f"{PACKAGE}.{name}Service"
+        for name in ("Audience", "Authentication", "BatchSegment", "Catalog", "Identity", "Status")
+    ),
+    *(f"instantaudience.rest.v1.{name}Service" for name in ("Batch", "Segment", "SignIn")),
 ]
 SERVING = health_pb2.HealthCheckResponse.SERVING
 

@@ -21,7 +21,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
-from instantaudience.v1 import audience_pb2, catalog_pb2_grpc
+from instantaudience.v1 import audience_pb2, batch_pb2, batch_pb2_grpc, catalog_pb2_grpc
 from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.tokens import hash_token
 from instantaudience_server.transport.methods import FILES
@@ -43,7 +43,7 @@ REFUSED = {"no token": "NOAUTH", "unknown": "NOAUTH", "expired": "NOAUTH", "deac
 
 @dataclass
 class World:
-    """What the rows are about; `spare` is a segment of the member's, to be used up."""
+    """What the rows are about; `spare` is a segment of the member's, to be used up, `job` one that has ended."""
 
     nodes: RedisCluster
     admin: catalog_pb2_grpc.CatalogServiceStub
@@ -53,6 +53,7 @@ class World:
     colleague: int = 0
     segment: int = 0
     spare: int = 0
+    job: str = ""
     tokens: dict[str, str] = field(default_factory=dict, repr=False)
 
     async def call(self, rpc: str, **fields: Any) -> Any:
@@ -131,6 +132,20 @@ RPCS: dict[str, Row] = {
     "SignInService/SignOut": Row(lambda _: {}, *ANYBODY, ends_token=True),
     "StatusService/GetStatus": Row(lambda _: {}, OK),
     "StatusService/GetReadiness": Row(lambda _: {}, OK),
+    "BatchSegmentService/CreateBatchJob": Row(lambda world: {"member_id": world.own}, *OWN_AFFAIR),
+    "BatchSegmentService/UploadBatchFile": Row(lambda world: {"member_id": world.own, "data": b""}, *OWN_AFFAIR),
+    "BatchSegmentService/GetBatchJob": Row(lambda world: {"job_id": world.job}, *OWN_AFFAIR),
+    "BatchSegmentService/ListBatchJobs": Row(lambda world: {"member_id": world.own}, *OWN_AFFAIR),
+    "BatchSegmentService/CancelBatchJob": Row(
+        lambda world: {"job_id": world.job}, "FAILED_PRECONDITION", UNAUTH, "FAILED_PRECONDITION"
+    ),
+    "BatchService/AddJob": Row(lambda world: {"member_id": world.own}, *OWN_AFFAIR),
+    "BatchService/FindJobs": Row(lambda world: {"job_id": world.job}, *OWN_AFFAIR),
+    "BatchService/DescribeJobs": Row(lambda _: {}, *ANYBODY),
+    "BatchService/FindConfig": Row(lambda world: {"member_id": world.own}, *OWN_AFFAIR),
+    "BatchService/ChangeConfig": Row(
+        lambda world: {"member_id": world.own, "batch_segment_config": {"separator_1": "!"}}, *ADMIN_ONLY, OK
+    ),
     "CatalogService/CreateMember": Row(lambda _: {"member": {"name": ""}}, *ADMIN_ONLY, "INVALID_ARGUMENT"),
     "CatalogService/GetMember": Row(lambda world: {"id": world.own}, *OWN_AFFAIR),
     "CatalogService/ListMembers": Row(lambda _: {}, *ADMIN_ONLY, OK),
@@ -197,6 +212,16 @@ PATHS: dict[str, Row] = {
     "GET /segment": Row(lambda world: {"id": world.segment}, *OWN_AFFAIR),
     "PUT /segment": Row(lambda world: {"id": world.segment, "body": {"segment": {"code": CODE}}}, *OWN_AFFAIR),
     "DELETE /segment": Row(lambda world: {"id": world.spare}, *OWN_AFFAIR, uses_up=True),
+    "POST /batch-segment": Row(lambda world: {"member_id": world.own}, *OWN_AFFAIR),
+    "GET /batch-segment": Row(lambda world: {"member_id": world.own}, *OWN_AFFAIR),
+    "GET /batch-segment/meta": Row(lambda _: {}, *ANYBODY),
+    "GET /batch-segment-config": Row(lambda world: {"member_id": world.own}, *OWN_AFFAIR),
+    "PUT /batch-segment-config": Row(
+        lambda world: {"member_id": world.own, "body": {"batch_segment_config": {"separator_1": "!"}}}, *ADMIN_ONLY, OK
+    ),
+    "POST /batch-segment-config": Row(
+        lambda world: {"member_id": world.own, "body": {"batch_segment_config": {}}}, *ADMIN_ONLY, OK
+    ),
     "GET /rt-segment-processed": Row(lambda world: {"member_id": world.own}, *OWN_AFFAIR),
     "GET /console/usage": Row(lambda world: {"member_id": world.own}, *OWN_AFFAIR),
     "GET /console/members": Row(lambda _: {}, *ADMIN_ONLY, OK),
@@ -269,6 +294,7 @@ async def world(service: Service, nodes: RedisCluster) -> AsyncIterator[World]:
         deactivated = {"id": ids["deactivated"], "deactivated": True}
         await world.call("UpdateUser", user=deactivated, update_mask=mask("deactivated"))
         await eventually(lambda: everybody_is_known(service, world))
+        world.job = await ended_job(channel, world)
         yield world
         for segment in (await world.call("ListSegments", member_id=world.own, page_size=1000)).segments:
             await world.call("DeleteSegment", id=segment.id)
@@ -292,6 +318,15 @@ async def create_users(world: World, owners: dict[str, int]) -> dict[str, int]:
     (answer,) = [answer async for answer in world.admin.ImportCatalog(requests, metadata=world.metadata)]
     assert answer.created == len(users), answer
     return {name: first + number for number, name in enumerate(owners)}
+
+
+async def ended_job(channel: grpc.aio.Channel, world: World) -> str:
+    """A job of the member's that has ended."""
+    jobs = batch_pb2_grpc.BatchSegmentServiceStub(channel)
+    request = batch_pb2.CreateBatchJobRequest(member_id=world.own)
+    job_id: str = (await jobs.CreateBatchJob(request, metadata=world.metadata)).job.job_id
+    await jobs.CancelBatchJob(batch_pb2.CancelBatchJobRequest(job_id=job_id), metadata=world.metadata)
+    return job_id
 
 
 async def sign_in(service: Service, username: str) -> str:

@@ -1,0 +1,187 @@
+"""Jobs as callers deal with them: made, found, listed, ended; whoever asks, and in whatever shape."""
+
+import asyncio
+import secrets
+import string
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import NamedTuple
+
+from instantaudience_server.batch.files import FileStore
+from instantaudience_server.batch.uploading import (
+    UPLOAD_FAILED,
+    UPLOAD_INCOMPLETE,
+    Limit,
+    NoSuchUploadError,
+    Upload,
+    UploadRefusedError,
+    Uploads,
+    hash_secret,
+)
+from instantaudience_server.catalog.access import Caller, require_member
+from instantaudience_server.catalog.editor import not_found
+from instantaudience_server.catalog.feed import CatalogFeed
+from instantaudience_server.clock import MS_PER_MINUTE, Clock
+from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.quotas import Quotas
+from instantaudience_server.store.catalog_interface import Kind
+from instantaudience_server.store.job_interface import ENDED, Job, JobPage, JobStore, Order, Phase
+
+OPEN_MS = 5 * MS_PER_MINUTE
+"""Within this time an upload has to begin (source: contract-neighbours)."""
+RANDOM_CHARACTERS = 30
+"""Of a job's ID, before the second in which it was made (source: contract-neighbours)."""
+SECRET_BYTES = 20
+"""What an upload's URL ends in has so many random bytes."""
+RESOURCE = "batch-segment"
+"""What a member's quota calls these calls."""
+UPLOAD_URL_EXPIRED, CANCELLED = "UPLOAD_URL_EXPIRED", "CANCELLED"
+"""The `error_code` of jobs whose upload did not begin in time, and of those that a caller ended."""
+
+_ALPHABET = string.ascii_letters + string.digits
+
+
+class NewJob(NamedTuple):
+    """A job, and what its upload's URL ends in."""
+
+    job: Job
+    secret: str
+
+
+class JobDesk:
+    """Where callers' wishes about jobs go. Deadlines are times of the event loop's clock, in seconds.
+
+    Callers with the role `admin` may work with all jobs, others with their own member's. Every method raises
+    AudienceError: UNAUTH, NOT_FOUND, UNAVAILABLE.
+    """
+
+    def __init__(
+        self, jobs: JobStore, files: FileStore, uploads: Uploads, feed: CatalogFeed, quotas: Quotas, clock: Clock
+    ) -> None:
+        self._jobs = jobs
+        self._files = files
+        self._uploads = uploads
+        self._feed = feed
+        self._quotas = quotas
+        self._clock = clock
+
+    async def member_id(self, asked: int | None, caller: Caller, deadline: float) -> int:
+        """Whose jobs a call is about: the member's that it names, or the caller's."""
+        if asked is None or asked == caller.member.id:
+            return caller.member.id
+        require_member(caller, asked)
+        if asked not in self._feed.catalog.members:
+            await self._feed.catch_up(deadline)
+        if asked not in self._feed.catalog.members:
+            raise not_found(Kind.MEMBER, asked, "member_id")
+        return asked
+
+    async def create(self, member_id: int, caller: Caller, deadline: float) -> NewJob:
+        """Make a job whose file is to come.
+
+        Raises:
+            AudienceError: RATE_LIMIT_EXCEEDED; others as above.
+        """
+        await self._quotas.ask_gets(caller.member, RESOURCE, 1, deadline)
+        now_ms = self._clock.now_ms()
+        job_id = "".join([secrets.choice(_ALPHABET) for _ in range(RANDOM_CHARACTERS)]) + str(now_ms // 1000)
+        secret = secrets.token_hex(SECRET_BYTES)
+        job = Job(job_id, 0, member_id, Phase.STARTING, now_ms, now_ms, now_ms + OPEN_MS)
+        return NewJob(await self._jobs.create(job, hash_secret(secret), deadline), secret)
+
+    async def find(self, job_id: str, caller: Caller, deadline: float) -> Job:
+        """A job.
+
+        Raises:
+            AudienceError: RATE_LIMIT_EXCEEDED; others as above.
+        """
+        await self._quotas.ask_gets(caller.member, RESOURCE, 1, deadline)
+        return self._as_it_is(await self._own(job_id, caller, deadline))
+
+    async def page(
+        self, member_id: int, order: Order, start: int, size: int, caller: Caller, deadline: float
+    ) -> JobPage:
+        """Some of a member's jobs.
+
+        Raises:
+            AudienceError: RATE_LIMIT_EXCEEDED; others as above.
+        """
+        await self._quotas.ask_gets(caller.member, RESOURCE, 1, deadline)
+        page = await self._jobs.page(member_id, order, start, size, self._clock.now_ms(), deadline)
+        return JobPage([self._as_it_is(job) for job in page.jobs], page.total)
+
+    async def cancel(self, job_id: str, caller: Caller, deadline: float) -> Job:
+        """End a job.
+
+        Raises:
+            AudienceError: IN_USE, it had ended; others as above.
+        """
+        job = await self._own(job_id, caller, deadline)
+        if job.phase in ENDED or not await self._jobs.cancel(job, CANCELLED, self._clock.now_ms(), deadline):
+            raise AudienceError(Reason.IN_USE, f"Job {job_id} has ended before", field="job_id")
+        if job.phase is not Phase.PROCESSING:
+            await self._files.delete(job_id)
+        return self._as_it_is(await self._own(job_id, caller, deadline))
+
+    async def upload(self, job: Job, pieces: AsyncIterator[bytes]) -> Job:
+        """Upload a new job's file.
+
+        Raises:
+            AudienceError: LIMIT, RATE_LIMIT_EXCEEDED: the member's limits; NOT_FOUND: the job was cancelled, or another
+                one took its place; others as above, and what `pieces` raises.
+        """
+        upload: Upload | None = None
+        error_code = UPLOAD_INCOMPLETE
+        try:
+            upload = await self._uploads.begin(job, None)
+            while (piece := await _next(pieces, upload.patience_seconds)) is not None:
+                await upload.add(piece)
+            await upload.finish()
+        except UploadRefusedError as error:
+            error_code = error.limit.error_code
+            reason = Reason.LIMIT if error.limit is Limit.FILE_BYTES else Reason.RATE_LIMIT_EXCEEDED
+            raise AudienceError(reason, error.limit.text) from None
+        except NoSuchUploadError:
+            raise AudienceError(Reason.NOT_FOUND, f"Job {job.job_id} takes no file any more") from None
+        except AudienceError as error:
+            error_code = UPLOAD_FAILED if error.reason is Reason.UNAVAILABLE else UPLOAD_INCOMPLETE
+            raise
+        else:
+            upload = None
+        finally:
+            if upload is not None:
+                await upload.fail(error_code)
+        return await self._found(job.job_id, asyncio.get_running_loop().time() + 5.0)
+
+    async def _own(self, job_id: str, caller: Caller, deadline: float) -> Job:
+        job = await self._found(job_id, deadline)
+        require_member(caller, job.member_id)
+        return job
+
+    async def _found(self, job_id: str, deadline: float) -> Job:
+        job = await self._jobs.find(job_id, deadline) if job_id.isascii() and job_id.isalnum() else None
+        if job is None:
+            raise AudienceError(Reason.NOT_FOUND, f"'job_id': there is no job {job_id}", field="job_id")
+        return job
+
+    def _as_it_is(self, job: Job) -> Job:
+        """A job whose file did not come has failed, though nobody has written it down."""
+        codes = {Phase.STARTING: UPLOAD_URL_EXPIRED, Phase.UPLOADING: UPLOAD_INCOMPLETE}
+        if job.phase not in codes or self._clock.now_ms() < job.open_until_ms:
+            return job
+        end_ms = job.open_until_ms
+        code = codes[job.phase]
+        return replace(job, phase=Phase.ERROR, completed_ms=end_ms, modified_ms=end_ms, error_code=code)
+
+
+async def _next(pieces: AsyncIterator[bytes], seconds: float) -> bytes | None:
+    """The next piece; None after the last one.
+
+    Raises:
+        UploadRefusedError: it takes too long.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            return await anext(pieces, None)
+    except TimeoutError:
+        raise UploadRefusedError(Limit.TIME) from None

@@ -1,0 +1,133 @@
+"""The store of files: what was uploaded, part by part, until its job has ended (docs/adr/0027-batch-service.md).
+
+A file is a folder named by its job, of numbered parts; all but the last have the same size. It needs nothing of a store
+but to put, get, list and delete whole objects.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from obstore.exceptions import BaseError, NotFoundError
+from obstore.store import from_url
+
+from instantaudience_server.errors import unavailable
+
+if TYPE_CHECKING:
+    from obstore.store import RetryConfig
+
+PART_BYTES = 4 * 2**20
+PIECE_BYTES = 2**18
+"""How much of a part is given at once to who reads it."""
+RETRIES: "RetryConfig" = {"max_retries": 5, "retry_timeout": timedelta(seconds=30)}
+"""Of a request to a store elsewhere."""
+UNREACHABLE = "the store of files is out of reach"
+
+Result = TypeVar("Result")
+
+
+class FileLostError(Exception):
+    """A part of a file is not there."""
+
+
+class FileStore:
+    """Files at a URL; credentials for `s3:` and the like come from the environment (`AWS_…`).
+
+    Methods raise AudienceError UNAVAILABLE where the store cannot be reached.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    @cached_property
+    def _store(self) -> Any:
+        """Made when it is needed: most workers never do."""
+        if self._url.startswith("file:"):
+            return from_url(self._url, mkdir=True, automatic_cleanup=True)
+        return from_url(self._url, retry_config=RETRIES)
+
+    async def write(self, job_id: str, number: int, part: bytes) -> None:
+        """Write a part of a job's file, counted from 0."""
+        await _apart(lambda: self._store.put(_path(job_id, number), part, use_multipart=False))
+
+    def file(self, job_id: str, size_bytes: int) -> "StoredParts":
+        """A job's file, which has that many bytes."""
+        return StoredParts(self, job_id, size_bytes)
+
+    async def part(self, job_id: str, number: int) -> bytes:
+        """A part of a job's file.
+
+        Raises:
+            FileLostError: it is not there.
+        """
+        try:
+            return await _apart(lambda: bytes(self._store.get(_path(job_id, number)).bytes()))
+        except FileNotFoundError:
+            raise FileLostError from None
+
+    async def delete(self, job_id: str) -> None:
+        """Delete a job's file, as far as it is there."""
+
+        def delete() -> None:
+            for listed in self._store.list(prefix=job_id):
+                self._store.delete([each["path"] for each in listed])
+
+        await _apart(delete)
+
+    async def job_ids(self) -> list[str]:
+        """The jobs that have a file here, or parts of one."""
+        return await _apart(lambda: [str(each) for each in self._store.list_with_delimiter()["common_prefixes"]])
+
+
+class StoredParts:
+    """A file that is not changed any more. (It is a `jobs.StoredFile`.)"""
+
+    def __init__(self, store: FileStore, job_id: str, size_bytes: int) -> None:
+        self._store = store
+        self._job_id = job_id
+        self._size_bytes = size_bytes
+
+    async def read(self, offset: int) -> AsyncGenerator[bytes, None]:
+        """The bytes from `offset` on. The next part is on its way while one is looked at.
+
+        Raises:
+            AudienceError: UNAVAILABLE.
+            FileLostError: a part is not there.
+        """
+        parts = range(offset // PART_BYTES, -(-self._size_bytes // PART_BYTES))
+        start = offset % PART_BYTES
+        coming = self._begin(parts.start) if parts else None
+        try:
+            for number in parts:
+                assert coming is not None
+                part = await coming
+                coming = self._begin(number + 1) if number + 1 < parts.stop else None
+                for begin in range(start, len(part), PIECE_BYTES):
+                    yield part[begin : begin + PIECE_BYTES]
+                start = 0
+        finally:
+            if coming is not None:
+                coming.cancel()
+
+    def _begin(self, number: int) -> "asyncio.Task[bytes]":
+        return asyncio.create_task(self._store.part(self._job_id, number))
+
+
+async def _apart(work: Callable[[], Result]) -> Result:
+    """Do what may take long in a thread.
+
+    obstore's own asyncio methods would have its threads call Python; one that does so while Python ends aborts the
+    process.
+    """
+    try:
+        return await asyncio.to_thread(work)
+    except (FileNotFoundError, NotFoundError):
+        raise FileNotFoundError from None
+    except (BaseError, OSError):
+        raise unavailable(UNREACHABLE) from None
+
+
+def _path(job_id: str, number: int) -> str:
+    return f"{job_id}/{number:06d}"

@@ -1,0 +1,186 @@
+"""Files of memberships for REST callers (source: contract-neighbours, "Batch Segment Service")."""
+
+import asyncio
+from typing import Any
+
+from google.protobuf import json_format
+from instantaudience.rest.v1 import batch_pb2 as pb
+from instantaudience.v1 import catalog_pb2
+
+from instantaudience_server.batch.desk import JobDesk
+from instantaudience_server.batch.shapes import FIELDS, FILTERS, job_object, time_text
+from instantaudience_server.catalog.access import Caller, require_admin
+from instantaudience_server.catalog.batch_settings import BatchSettings, settings_of
+from instantaudience_server.catalog.editor import CatalogEditor
+from instantaudience_server.catalog.feed import CatalogFeed
+from instantaudience_server.clock import Clock
+from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.settings import UPLOAD_PATH
+from instantaudience_server.store.catalog_interface import Kind
+from instantaudience_server.store.job_interface import Order
+
+TERM, CONFIG_TERM = "batch_segment_upload_job", "batch_segment_config"
+"""The keys that hold the objects."""
+MOST_ELEMENTS = 100
+"""Jobs of a page, at most."""
+_SEPARATORS = {
+    "separator_1": "user_separator",
+    "separator_2": "segment_separator",
+    "separator_3": "field_separator",
+    "separator_4": "removal_separator",
+    "separator_5": "domain_separator",
+}
+"""Field of `BatchConfig` → field of `BatchSettings`."""
+
+
+class BatchService:
+    """The commands of rest/v1/batch.proto; `public_url` begins the URLs that callers are given, "" where these are what
+    the caller used. Deadlines and errors as in `JobDesk`."""
+
+    def __init__(self, desk: JobDesk, editor: CatalogEditor, feed: CatalogFeed, clock: Clock, public_url: str) -> None:
+        self._desk = desk
+        self._editor = editor
+        self._feed = feed
+        self._clock = clock
+        self._public_url = public_url
+
+    async def add(self, request: pb.AddJobRequest, caller: Caller, deadline: float) -> pb.JobResult:
+        """Make a job, and say where its file goes."""
+        member_id = await self._desk.member_id(_member_id(request), caller, deadline)
+        job, secret = await self._desk.create(member_id, caller, deadline)
+        found = {
+            "id": job.number,
+            "job_id": job.job_id,
+            "member_id": job.member_id,
+            "last_modified": time_text(job.modified_ms),
+            "upload_url": f"{self._public_url or request.origin}{UPLOAD_PATH}{secret}",
+        }
+        return _result(found, 1, number=job.number)
+
+    async def find(self, request: pb.FindJobsRequest, caller: Caller, deadline: float) -> pb.JobResult:
+        """Read a job, in a list where its member is set so, or list jobs.
+
+        Raises:
+            AudienceError: SYNTAX; others as above.
+        """
+        order, start, size = _order(request.sort), *_page(request)
+        member_id = await self._desk.member_id(_member_id(request), caller, deadline)
+        now_ms = self._clock.now_ms()
+        if request.job_id:
+            job = await self._desk.find(request.job_id, caller, deadline)
+            if request.HasField("member_id") and job.member_id != member_id:
+                text = f"'job_id': member {member_id} has no job {job.job_id}"
+                raise AudienceError(Reason.NOT_FOUND, text, field="job_id")
+            found = job_object(job, now_ms)
+            member = self._feed.catalog.members.get(job.member_id)
+            as_list = member is not None and member.batch.batch_job_as_list
+            return _result([found] if as_list else found, 1, number=job.number)
+        page = await self._desk.page(member_id, order, start, size, caller, deadline)
+        objects = []
+        for job in page.jobs:
+            objects.append(job_object(job, now_ms))
+            await asyncio.sleep(0)  # a job may have many lines
+        return _result(objects, page.total, start, size)
+
+    async def describe(self, _: pb.DescribeJobsRequest, caller: Caller, deadline: float) -> pb.JobFields:
+        """The fields of a job."""
+        fields = [
+            pb.JobField(name=name, type=field.type, sort_by=field.order is not None, filter_by=name in FILTERS)
+            for name, field in FIELDS.items()
+        ]
+        return pb.JobFields(status="OK", fields=fields)
+
+    async def find_config(self, request: pb.FindConfigRequest, caller: Caller, deadline: float) -> pb.ConfigResult:
+        """Read how a member's files are read."""
+        member_id = await self._desk.member_id(_member_id(request), caller, deadline)
+        return _config(member_id, self._feed.catalog.members[member_id].batch)
+
+    async def change_config(self, request: pb.ChangeConfigRequest, caller: Caller, deadline: float) -> pb.ConfigResult:
+        """Change how a member's files are read.
+
+        Raises:
+            AudienceError: SYNTAX; others as above.
+        """
+        require_admin(caller)
+        if not request.HasField(CONFIG_TERM):
+            raise AudienceError(Reason.SYNTAX, f"'{CONFIG_TERM}' is required", field=CONFIG_TERM)
+        config = request.batch_segment_config
+        asked = _member_id(request)
+        if asked is None and config.HasField("member_id"):
+            asked = config.member_id
+        member_id = await self._desk.member_id(asked, caller, deadline)
+
+        def edit(member: catalog_pb2.Member) -> None:
+            _change(member.batch, config)
+
+        try:
+            member = await self._editor.update(Kind.MEMBER, member_id, edit, "", deadline)
+        except AudienceError as error:
+            raise _in_rest_words(error) from None
+        assert isinstance(member, catalog_pb2.Member)
+        return _config(member_id, settings_of(member.batch))
+
+
+def _member_id(
+    request: pb.AddJobRequest | pb.FindJobsRequest | pb.FindConfigRequest | pb.ChangeConfigRequest,
+) -> int | None:
+    return request.member_id if request.HasField("member_id") else None
+
+
+def _order(sort: str) -> Order:
+    if not sort:
+        return Order()
+    name, _, direction = sort.partition(".")
+    order = FIELDS[name].order if name in FIELDS else None
+    if order is None or direction not in ("asc", "desc"):
+        names = ", ".join(name for name, field in FIELDS.items() if field.order is not None)
+        raise AudienceError(Reason.SYNTAX, f"'sort' must be one of {names}, with .asc or .desc", field="sort")
+    return order._replace(newest_first=direction == "desc")
+
+
+def _page(request: pb.FindJobsRequest) -> tuple[int, int]:
+    size = request.num_elements if request.HasField("num_elements") else MOST_ELEMENTS
+    if request.start_element < 0:
+        raise AudienceError(Reason.SYNTAX, "'start_element' must be 0 or more", field="start_element")
+    if size < 1:
+        raise AudienceError(Reason.SYNTAX, "'num_elements' must be 1 or more", field="num_elements")
+    return request.start_element, min(size, MOST_ELEMENTS)
+
+
+def _result(
+    found: Any, count: int, start: int = 0, size: int = MOST_ELEMENTS, number: int | None = None
+) -> pb.JobResult:
+    result = pb.JobResult(status="OK", id=number, start_element=start, count=count, num_elements=size)
+    json_format.ParseDict(found, result.batch_segment_upload_job)
+    result.dbg_info.output_term = TERM
+    return result
+
+
+def _config(member_id: int, settings: BatchSettings) -> pb.ConfigResult:
+    config = pb.BatchConfig(member_id=member_id, segment_fields=",".join(settings.fields))
+    for name, separator in zip(_SEPARATORS, settings.separators, strict=True):
+        setattr(config, name, separator)
+    result = pb.ConfigResult(status="OK", batch_segment_config=config)
+    result.dbg_info.output_term = CONFIG_TERM
+    return result
+
+
+def _change(settings: catalog_pb2.BatchSettings, config: pb.BatchConfig) -> None:
+    for name, field in _SEPARATORS.items():
+        if config.HasField(name):
+            setattr(settings, field, getattr(config, name))
+    if config.HasField("segment_fields"):
+        known = dict(catalog_pb2.BatchField.items())
+        names = [f"BATCH_FIELD_{name.strip().upper()}" for name in config.segment_fields.split(",") if name.strip()]
+        # A name that there is not becomes a field that may not be, and is refused with the others' rules.
+        del settings.fields[:]
+        numbers: list[Any] = [known.get(name, catalog_pb2.BATCH_FIELD_UNSPECIFIED) for name in names]
+        settings.fields.extend(numbers)
+
+
+def _in_rest_words(error: AudienceError) -> AudienceError:
+    text = error.message.replace("batch.fields", "segment_fields").replace("'fields'", "'segment_fields'")
+    for name, field in _SEPARATORS.items():
+        text = text.replace(f"batch.{field}", name).replace(field, name)
+    text = text.replace("batch.separators", "separators")
+    return AudienceError(error.reason, text, retry_after_seconds=error.retry_after_seconds)

@@ -1,0 +1,223 @@
+"""Takes jobs as their turn comes, applies their files, and writes down how far they are (docs/adr/0027).
+
+A job is kept by a lease that is renewed while the job is worked on. Who has lost it stops at once: another one goes on.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import Protocol
+
+import structlog
+
+from instantaudience_server.batch.counters import Count, Counters
+from instantaudience_server.batch.files import FileLostError, FileStore
+from instantaudience_server.batch.jobs import Checkpoint, ErrorCode, FileFailedError, JobView, StoredFile
+from instantaudience_server.batch.reports import report_of
+from instantaudience_server.catalog.catalog import Catalog
+from instantaudience_server.clock import Clock
+from instantaudience_server.errors import AudienceError
+from instantaudience_server.metrics import BATCH_JOBS, BATCH_LINES, BATCH_MEMBERSHIPS, BATCH_RUNNING_JOBS
+from instantaudience_server.store.job_interface import ENDED, Job, JobStore, Phase
+from instantaudience_server.telemetry import Event
+
+log = structlog.get_logger()
+
+MOST_JOBS = 4
+"""Jobs that a process works on at once, each of another member."""
+LOOK_SECONDS = 0.5
+"""How often it is looked for another job."""
+LEASE_MS = 10_000
+"""How long a job stands still whose process has died."""
+RENEW_SECONDS = 2.5
+NOTE_SECONDS = 0.25
+"""How often it is written down how far a job is, at most: what is applied since then is applied again after a crash."""
+STORE_SECONDS = 5.0
+"""How long the cluster may take for a change of a job."""
+PAUSE_SECONDS = 2.0
+"""How long a job rests that cannot go on because the cluster or the store of files is out of reach."""
+SWEEP_SECONDS = 3600.0
+"""How often files are deleted that no job needs."""
+FILE_LOST = "FILE_LOST"
+"""The `error_code` of a job whose file is no longer in the store of files."""
+INTERNAL = "INTERNAL"
+"""The `error_code` of a job that met a defect."""
+
+
+class Apply(Protocol):
+    """Applies a file from a checkpoint on, and says how far it is."""
+
+    def __call__(
+        self, file: StoredFile, job: JobView, checkpoint: Checkpoint | None
+    ) -> AsyncGenerator[Checkpoint, None]:
+        """See `applying.FileApplying`; raises FileFailedError, AudienceError UNAVAILABLE."""
+
+
+class JobRunner:
+    """Works on jobs. `draw` gives a random word."""
+
+    def __init__(
+        self,
+        jobs: JobStore,
+        files: FileStore,
+        apply: Apply,
+        catalog: Catalog,
+        clock: Clock,
+        draw: Callable[[], str],
+    ) -> None:
+        self._jobs = jobs
+        self._files = files
+        self._apply = apply
+        self._catalog = catalog
+        self._clock = clock
+        self._draw = draw
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Take jobs and work on them, until cancelled: then they are given back."""
+        try:
+            while True:
+                job = None
+                if len(self._tasks) < MOST_JOBS:
+                    lease = self._draw()
+                    with contextlib.suppress(AudienceError):
+                        job = await self._take(lease)
+                    if job is not None:
+                        task = asyncio.create_task(self._work(job, lease))
+                        self._tasks.add(task)
+                        task.add_done_callback(self._tasks.discard)
+                if job is None:
+                    await asyncio.sleep(LOOK_SECONDS)
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def sweep(self) -> None:
+        """Delete, again and again, the files that no job needs: of those who died before they could do it."""
+        while True:
+            with contextlib.suppress(AudienceError):
+                for job_id in await self._files.job_ids():
+                    job = await self._jobs.find(job_id, self._deadline())
+                    if job is None or job.phase in ENDED:
+                        await self._files.delete(job_id)
+            await asyncio.sleep(SWEEP_SECONDS)
+
+    async def _take(self, lease: str) -> Job | None:
+        now_ms = self._clock.now_ms()
+        return await self._jobs.take(lease, now_ms, now_ms + LEASE_MS, self._deadline())
+
+    async def _work(self, job: Job, lease: str) -> None:
+        work = asyncio.create_task(self._apply_file(job, lease))
+        renewal = asyncio.create_task(self._renew(job, lease, work))
+        BATCH_RUNNING_JOBS.inc()
+        try:
+            await work
+        except asyncio.CancelledError:
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
+            # Whoever has it now does not mind: the lease has another name then.
+            with contextlib.suppress(AudienceError):
+                await self._jobs.give_back(job, lease, self._deadline())
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+        except AudienceError:
+            log.warning(Event.BATCH_JOB_INTERRUPTED, job_id=job.job_id, member_id=job.member_id)
+            await asyncio.sleep(PAUSE_SECONDS)
+            with contextlib.suppress(AudienceError):
+                await self._jobs.give_back(job, lease, self._deadline())
+        except Exception as error:
+            log.error(Event.BATCH_JOB_DEFECT, exc_info=error, job_id=job.job_id, member_id=job.member_id)
+        finally:
+            BATCH_RUNNING_JOBS.dec()
+            renewal.cancel()
+
+    async def _renew(self, job: Job, lease: str, work: "asyncio.Task[None]") -> None:
+        """Keep the lease, and stop the work when it is lost, or may be."""
+        kept_until = self._loop.time() + LEASE_MS / 1000
+        while True:
+            await asyncio.sleep(RENEW_SECONDS)
+            try:
+                until_ms = self._clock.now_ms() + LEASE_MS
+                kept = await self._jobs.keep(job, lease, until_ms, self._loop.time() + RENEW_SECONDS)
+            except AudienceError:
+                kept = self._loop.time() < kept_until - RENEW_SECONDS
+            else:
+                kept_until = self._loop.time() + LEASE_MS / 1000
+            if not kept:
+                work.cancel()
+                return
+
+    async def _apply_file(self, job: Job, lease: str) -> None:
+        """Apply the file from where it is, to its end.
+
+        Raises:
+            AudienceError: UNAVAILABLE; the job is to go on later.
+        """
+        begun = checkpoint = Checkpoint.load(job.checkpoint) if job.checkpoint else None
+        counted = _counted(begun)
+        error_code = ""
+        noted_at = 0.0
+        file = self._files.file(job.job_id, job.size_bytes)
+        try:
+            async with aclosing(self._apply(file, self._view(job), begun)) as checkpoints:
+                async for checkpoint in checkpoints:
+                    if self._loop.time() >= noted_at + NOTE_SECONDS:
+                        if not await self._note(job, lease, checkpoint):
+                            break  # another one has it, or a caller has cancelled it
+                        noted_at = self._loop.time()
+        except FileFailedError as error:
+            error_code = error.code
+        except FileLostError:
+            error_code = FILE_LOST
+        except AudienceError:
+            raise
+        except Exception as error:
+            log.error(Event.BATCH_JOB_DEFECT, exc_info=error, job_id=job.job_id, member_id=job.member_id)
+            error_code = INTERNAL
+        await self._finish(job, lease, checkpoint, error_code, counted)
+
+    def _view(self, job: Job) -> JobView:
+        member = self._catalog.members.get(job.member_id)
+        if member is None:
+            raise FileFailedError(ErrorCode.MEMBER_DELETED, f"There is no member {job.member_id} any more")
+        most_bytes = max(member.batch.file_bytes, member.batch.bytes_per_day)
+        most_lines = None if job.most_lines < 0 else job.most_lines
+        return JobView(job.member_id, job.uploaded_ms, most_bytes, most_lines)
+
+    async def _note(self, job: Job, lease: str, checkpoint: Checkpoint) -> bool:
+        now_ms = self._clock.now_ms()
+        written = checkpoint.dump()
+        return await self._jobs.note(
+            job, lease, written, checkpoint.file_bytes, now_ms, now_ms + LEASE_MS, self._deadline()
+        )
+
+    async def _finish(
+        self, job: Job, lease: str, checkpoint: Checkpoint | None, error_code: str, counted: tuple[int, int]
+    ) -> None:
+        """End a job that is ours still, and make room for the member's next one."""
+        counters = Counters(0) if checkpoint is None else checkpoint.counters
+        report = report_of(counters).dump()
+        lines = 0 if job.most_lines < 0 else counters.num_lines
+        if not await self._jobs.finish(job, lease, report, error_code, lines, self._clock.now_ms(), self._deadline()):
+            return
+        outcome = error_code or Phase.COMPLETED.value
+        BATCH_JOBS.labels(outcome).inc()
+        lines, memberships = _counted(checkpoint)
+        BATCH_LINES.inc(lines - counted[0])
+        BATCH_MEMBERSHIPS.inc(memberships - counted[1])
+        log.info(Event.BATCH_JOB_ENDED, job_id=job.job_id, member_id=job.member_id, outcome=outcome)
+        await self._files.delete(job.job_id)
+
+    def _deadline(self) -> float:
+        return self._loop.time() + STORE_SECONDS
+
+
+def _counted(checkpoint: Checkpoint | None) -> tuple[int, int]:
+    """Lines and memberships so far."""
+    if checkpoint is None:
+        return 0, 0
+    return checkpoint.counters.num_lines, checkpoint.counters[Count.NUM_VALID]

@@ -1,0 +1,111 @@
+"""Files of memberships for gRPC callers (source: batch.proto)."""
+
+from collections.abc import AsyncIterator
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from instantaudience.v1 import batch_pb2 as pb
+
+from instantaudience_server.batch.desk import JobDesk
+from instantaudience_server.batch.reports import JobReport
+from instantaudience_server.batch.shapes import percent_complete
+from instantaudience_server.catalog.access import Caller
+from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.settings import UPLOAD_PATH
+from instantaudience_server.store.job_interface import Job, Order
+
+DEFAULT_PAGE, LARGEST_PAGE = 20, 100
+_TIMES = ("created", "modified", "started", "uploaded", "validated", "completed")
+
+
+class BatchSegmentService:
+    """The commands of batch.proto. Deadlines and errors as in `JobDesk`."""
+
+    def __init__(self, desk: JobDesk) -> None:
+        self._desk = desk
+
+    async def create(
+        self, request: pb.CreateBatchJobRequest, caller: Caller, deadline: float
+    ) -> pb.CreateBatchJobResponse:
+        """Make a job whose file comes over HTTP."""
+        member_id = await self._desk.member_id(_member_id(request), caller, deadline)
+        new = await self._desk.create(member_id, caller, deadline)
+        return pb.CreateBatchJobResponse(job=_job(new.job), upload_path=f"{UPLOAD_PATH}{new.secret}")
+
+    async def upload(
+        self, requests: AsyncIterator[pb.UploadBatchFileRequest], caller: Caller, deadline: float
+    ) -> pb.UploadBatchFileResponse:
+        """Make a job, and take its file.
+
+        Raises:
+            AudienceError: SYNTAX, there is not even a first message; others as `JobDesk.upload`.
+        """
+        first = await anext(requests, None)
+        if first is None:
+            raise AudienceError(Reason.SYNTAX, "A file needs at least one message")
+        member_id = await self._desk.member_id(_member_id(first), caller, deadline)
+        new = await self._desk.create(member_id, caller, deadline)
+
+        async def pieces() -> AsyncIterator[bytes]:
+            yield first.data
+            async for request in requests:
+                yield request.data
+
+        return pb.UploadBatchFileResponse(job=_job(await self._desk.upload(new.job, pieces())))
+
+    async def get(self, request: pb.GetBatchJobRequest, caller: Caller, deadline: float) -> pb.GetBatchJobResponse:
+        """Read a job."""
+        return pb.GetBatchJobResponse(job=_job(await self._desk.find(request.job_id, caller, deadline), lines=True))
+
+    async def list(self, request: pb.ListBatchJobsRequest, caller: Caller, deadline: float) -> pb.ListBatchJobsResponse:
+        """List jobs, the newest first.
+
+        Raises:
+            AudienceError: SYNTAX; others as above.
+        """
+        if not 0 <= request.page_size <= LARGEST_PAGE:
+            raise AudienceError(Reason.SYNTAX, f"'page_size' must be 0 to {LARGEST_PAGE}", field="page_size")
+        token = request.page_token or "0"
+        if not (token.isascii() and token.isdigit() and len(token) < 10):
+            text = "'page_token' must be the 'next_page_token' of another page"
+            raise AudienceError(Reason.SYNTAX, text, field="page_token")
+        start, size = int(token), request.page_size or DEFAULT_PAGE
+        member_id = await self._desk.member_id(_member_id(request), caller, deadline)
+        page = await self._desk.page(member_id, Order(), start, size, caller, deadline)
+        more = str(start + size) if start + size < page.total else ""
+        return pb.ListBatchJobsResponse(jobs=map(_job, page.jobs), next_page_token=more, total=page.total)
+
+    async def cancel(
+        self, request: pb.CancelBatchJobRequest, caller: Caller, deadline: float
+    ) -> pb.CancelBatchJobResponse:
+        """End a job."""
+        job = await self._desk.cancel(request.job_id, caller, deadline)
+        return pb.CancelBatchJobResponse(job=_job(job, lines=True))
+
+
+def _member_id(
+    request: pb.CreateBatchJobRequest | pb.UploadBatchFileRequest | pb.ListBatchJobsRequest,
+) -> int | None:
+    return request.member_id if request.HasField("member_id") else None
+
+
+def _job(job: Job, *, lines: bool = False) -> pb.BatchJob:
+    """A job as callers see it; lists have no lines."""
+    report = JobReport.of(job)
+    message = pb.BatchJob(
+        job_id=job.job_id,
+        id=job.number,
+        member_id=job.member_id,
+        phase=f"BATCH_JOB_PHASE_{job.phase.name}",
+        percent_complete=percent_complete(job),
+        error_code=job.error_code,
+        file_bytes=job.size_bytes,
+        counters=pb.BatchCounters(**report.counters),
+    )
+    for name in _TIMES:
+        if moment_ms := getattr(job, f"{name}_ms"):
+            timestamp: Timestamp = getattr(message, name)
+            timestamp.FromMilliseconds(moment_ms)
+    if lines:
+        message.error_lines.extend(report.error_log_lines.splitlines())
+        message.segment_lines.extend(report.segment_log_lines.splitlines())
+    return message

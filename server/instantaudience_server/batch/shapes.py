@@ -1,0 +1,81 @@
+"""Jobs as REST callers see them (source: contract-neighbours, "Batch Segment Service", "Job")."""
+
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from instantaudience_server.batch.counters import Count
+from instantaudience_server.batch.reports import JobReport
+from instantaudience_server.clock import MS_PER_MINUTE
+from instantaudience_server.store.job_interface import Job, Order, Phase
+
+_TIME_FORMAT = "%Y-%m-%d %H:%M:%S"
+
+
+class FieldShape(NamedTuple):
+    """A field of a job: its type, and what lists are sorted by when they are sorted by it."""
+
+    type: str
+    order: Order | None = None
+
+
+FIELDS = {
+    "id": FieldShape("int", Order()),
+    "job_id": FieldShape("string"),
+    "member_id": FieldShape("int"),
+    "created_on": FieldShape("date", Order()),
+    "last_modified": FieldShape("date", Order(by_change=True)),
+    "start_time": FieldShape("date"),
+    "uploaded_time": FieldShape("date"),
+    "validated_time": FieldShape("date"),
+    "completed_time": FieldShape("date"),
+    "phase": FieldShape("string"),
+    "percent_complete": FieldShape("int"),
+    "time_to_process": FieldShape("string"),
+    "error_code": FieldShape("string"),
+    **{count.value: FieldShape("int") for count in Count},
+    "error_log_lines": FieldShape("string"),
+    "segment_log_lines": FieldShape("string"),
+}
+FILTERS = ("job_id", "member_id")
+"""What lists can be filtered by."""
+
+
+def job_object(job: Job, now_ms: int) -> dict[str, Any]:
+    """A job with all its `FIELDS`."""
+    report = JobReport.of(job)
+    return {
+        "id": job.number,
+        "job_id": job.job_id,
+        "member_id": job.member_id,
+        "created_on": time_text(job.created_ms),
+        "last_modified": time_text(job.modified_ms),
+        "start_time": time_text(job.started_ms),
+        "uploaded_time": time_text(job.uploaded_ms),
+        "validated_time": time_text(job.validated_ms),
+        "completed_time": time_text(job.completed_ms),
+        "phase": job.phase.value,
+        "percent_complete": percent_complete(job),
+        "time_to_process": _minutes(job, now_ms),
+        "error_code": job.error_code or None,
+        **report.counters,
+        "error_log_lines": report.error_log_lines,
+        "segment_log_lines": report.segment_log_lines,
+    }
+
+
+def percent_complete(job: Job) -> int:
+    """How much of its file is read; 100 means that it is applied."""
+    if job.phase is Phase.COMPLETED:
+        return 100
+    return min(99, 100 * job.position_bytes // max(1, job.size_bytes))
+
+
+def _minutes(job: Job, now_ms: int) -> str:
+    """From when the file was there until it was applied, or so far."""
+    passed_ms = (job.completed_ms or now_ms) - job.uploaded_ms if job.uploaded_ms else 0
+    return f"{passed_ms / MS_PER_MINUTE:.2f}"
+
+
+def time_text(moment_ms: int) -> str | None:
+    """A time in UTC; None where there is none."""
+    return datetime.fromtimestamp(moment_ms // 1000, UTC).strftime(_TIME_FORMAT) if moment_ms else None

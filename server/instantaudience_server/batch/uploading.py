@@ -1,0 +1,274 @@
+"""Files on their way in: what may come, where it goes, and when enough is enough (source: contract-neighbours, "Batch
+Segment Service")."""
+
+import asyncio
+import contextlib
+import hashlib
+import re
+from collections.abc import Callable
+from enum import Enum
+
+from instantaudience_server.batch.files import PART_BYTES, FileStore
+from instantaudience_server.catalog.batch_settings import UNLIMITED, BatchSettings
+from instantaudience_server.catalog.catalog import Catalog
+from instantaudience_server.clock import Clock
+from instantaudience_server.errors import AudienceError
+from instantaudience_server.metrics import BATCH_UPLOADED_BYTES
+from instantaudience_server.settings import UPLOAD_SILENT_SECONDS
+from instantaudience_server.store.job_interface import Job, JobStore, Refusal, Room, Uploaded, UploadLimits
+
+STORE_SECONDS = 5.0
+"""How long the cluster may take for a change of a job."""
+LEASE_MS, RENEW_SECONDS = 120_000, 15.0
+"""An upload of which nothing was written down for so long is over; how often it is written down."""
+COMPRESSED = (b"\x1f\x8b", b"Obj\x01")
+"""How files begin whose lines cannot be counted as they come: gzip, Avro."""
+SECRET = re.compile("[0-9a-f]{40}")
+"""What an upload's URL ends in."""
+
+
+class Limit(Enum):
+    """Why an upload is refused: HTTP status, `error_code`, text."""
+
+    FILE_BYTES = 413, "FILESIZE_LIMIT_EXCEEDED", "Member exceeds maximum byte size allowed for a file"
+    DAY_BYTES = 429, "RATE_LIMIT_EXCEEDED", "Member exceeds maximum allowed bytes per day"
+    HOUR_BYTES = 429, "RATE_LIMIT_EXCEEDED", "Member exceeds maximum allowed bytes per hour"
+    DAY_LINES = 429, "RATE_LIMIT_EXCEEDED", "Member exceeds maximum allowed number of lines per day"
+    HOUR_LINES = 429, "RATE_LIMIT_EXCEEDED", "Member exceeds maximum allowed number of lines per hour"
+    UPLOADS = 429, "RATE_LIMIT_EXCEEDED", "Member exceeds maximum allowed number of uploads at a time"
+    WAITING = 429, "RATE_LIMIT_EXCEEDED", "Member exceeds maximum allowed number of waiting jobs"
+    TIME = 408, "RATE_LIMIT_EXCEEDED", "Maximum upload time exceeded"
+
+    @property
+    def http_status(self) -> int:
+        """Of the answer over HTTP."""
+        return self.value[0]
+
+    @property
+    def error_code(self) -> str:
+        """Of the answer over HTTP, and of the job."""
+        return self.value[1]
+
+    @property
+    def text(self) -> str:
+        """For people."""
+        return self.value[2]
+
+
+class UploadRefusedError(Exception):
+    """The member's limits do not let a file in."""
+
+    def __init__(self, limit: Limit) -> None:
+        super().__init__(limit.text)
+        self.limit = limit
+
+
+class NoSuchUploadError(Exception):
+    """Nothing can be uploaded here, or no longer."""
+
+
+UPLOAD_INCOMPLETE = "UPLOAD_INCOMPLETE"
+"""The `error_code` of a job whose file did not come to its end."""
+UPLOAD_FAILED = "UPLOAD_FAILED"
+"""Of one whose file could not be kept."""
+
+
+class Uploads:
+    """Lets files in. `draw` gives a random word; no upload may take longer than `most_seconds`."""
+
+    def __init__(
+        self,
+        jobs: JobStore,
+        files: FileStore,
+        catalog: Catalog,
+        clock: Clock,
+        draw: Callable[[], str],
+        most_seconds: float,
+    ) -> None:
+        self._jobs = jobs
+        self._files = files
+        self._catalog = catalog
+        self._clock = clock
+        self._draw = draw
+        self._most_seconds = most_seconds
+        self._loop = asyncio.get_running_loop()
+
+    async def begin_by_secret(self, secret: str, announced_bytes: int | None) -> "Upload":
+        """Begin the upload whose URL ends so; otherwise as `begin`."""
+        job = None
+        if SECRET.fullmatch(secret):
+            job = await self._jobs.find_by_url(hash_secret(secret), self._loop.time() + STORE_SECONDS)
+        if job is None:
+            raise NoSuchUploadError
+        return await self.begin(job, announced_bytes)
+
+    async def begin(self, job: Job, announced_bytes: int | None) -> "Upload":
+        """Begin to upload a job's file, of which the sender has announced a length or none.
+
+        Raises:
+            NoSuchUploadError, UploadRefusedError, AudienceError: UNAVAILABLE.
+        """
+        member = self._catalog.members.get(job.member_id)
+        if member is None:
+            raise NoSuchUploadError
+        settings = member.batch
+        if (announced_bytes or 0) > settings.file_bytes:
+            raise UploadRefusedError(Limit.FILE_BYTES)
+        now_ms, lease = self._clock.now_ms(), self._draw()
+        deadline = self._loop.time() + STORE_SECONDS
+        limits = _limits(settings)
+        room = await self._jobs.begin_upload(job, lease, limits, now_ms, now_ms + LEASE_MS, deadline)
+        if room is Refusal.BUSY:
+            raise UploadRefusedError(Limit.UPLOADS)
+        if room is Refusal.FULL:
+            raise UploadRefusedError(Limit.WAITING)
+        if not isinstance(room, Room):
+            raise NoSuchUploadError
+        seconds = min(self._most_seconds, 60.0 * settings.upload_minutes)
+        upload = Upload(job, lease, self._jobs, self._files, self._clock, settings.file_bytes, room, seconds)
+        try:
+            upload.check(announced_bytes or 0, 0)
+        except UploadRefusedError as error:
+            await upload.fail(error.limit.error_code)
+            raise
+        return upload
+
+
+class Upload:
+    """A file that comes. Its end is `finish` or `fail`."""
+
+    def __init__(
+        self,
+        job: Job,
+        lease: str,
+        jobs: JobStore,
+        files: FileStore,
+        clock: Clock,
+        file_bytes: int,
+        room: Room,
+        seconds: float,
+    ) -> None:
+        self.job = job
+        self._lease = lease
+        self._jobs = jobs
+        self._files = files
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._file_bytes = file_bytes
+        self._room = room
+        self._until = self._loop.time() + seconds
+        self._renew_at = self._loop.time() + RENEW_SECONDS
+        self._size = self._lines = self._number = 0
+        self._counts_lines = room.hour_lines is not None or room.day_lines is not None
+        self._is_compressed = False
+        self._part = bytearray()
+        self._writing: asyncio.Task[None] | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """How much has come."""
+        return self._size
+
+    @property
+    def patience_seconds(self) -> float:
+        """How long to wait for more.
+
+        Raises:
+            UploadRefusedError: no longer.
+        """
+        left = self._until - self._loop.time()
+        if left <= 0:
+            raise UploadRefusedError(Limit.TIME)
+        return min(left, UPLOAD_SILENT_SECONDS)
+
+    def check(self, size: int, lines: int) -> None:
+        """Hold so many bytes and lines to the limits.
+
+        Raises:
+            UploadRefusedError: that is too much.
+        """
+        room = self._room
+        if size > self._file_bytes:
+            raise UploadRefusedError(Limit.FILE_BYTES)
+        for limit, left, wanted in (
+            (Limit.DAY_BYTES, room.day_bytes, size),
+            (Limit.HOUR_BYTES, room.hour_bytes, size),
+            (Limit.DAY_LINES, room.day_lines, lines),
+            (Limit.HOUR_LINES, room.hour_lines, lines),
+        ):
+            if left is not None and (wanted > left or left <= 0):
+                raise UploadRefusedError(limit)
+
+    async def add(self, data: bytes | bytearray) -> None:
+        """Take more of the file; waits where the store of files is slower than the sender.
+
+        Raises:
+            UploadRefusedError, NoSuchUploadError, AudienceError: UNAVAILABLE.
+        """
+        if self._size == 0:
+            self._is_compressed = bytes(data[:4]).startswith(COMPRESSED)
+        self._size += len(data)
+        if self._counts_lines and not self._is_compressed:
+            self._lines += data.count(b"\n")
+        self.check(self._size, self._lines)
+        BATCH_UPLOADED_BYTES.inc(len(data))
+        self._part += data
+        while len(self._part) >= PART_BYTES:
+            part = bytes(self._part[:PART_BYTES])
+            del self._part[:PART_BYTES]
+            await self._write(part)
+        if self._loop.time() >= self._renew_at:
+            self._renew_at = self._loop.time() + RENEW_SECONDS
+            until_ms = self._clock.now_ms() + LEASE_MS
+            if not await self._jobs.keep_uploading(self.job, self._lease, until_ms, self._deadline()):
+                raise NoSuchUploadError
+
+    async def finish(self) -> None:
+        """The file is whole: its job may begin.
+
+        Raises:
+            NoSuchUploadError: the job was cancelled.
+            AudienceError: UNAVAILABLE.
+        """
+        if self._part:
+            await self._write(bytes(self._part))
+        await self._written()
+        most_lines = -1
+        if self._counts_lines and self._is_compressed:
+            most_lines = min(each for each in (self._room.hour_lines, self._room.day_lines) if each is not None)
+        file = Uploaded(self._size, self._lines, most_lines)
+        if not await self._jobs.end_upload(self.job, self._lease, file, self._clock.now_ms(), self._deadline()):
+            raise NoSuchUploadError
+
+    async def fail(self, error_code: str) -> None:
+        """The file is not to come; what there is of it goes. What cannot be noted now shows by itself later."""
+        with contextlib.suppress(AudienceError):
+            await self._written()
+        with contextlib.suppress(AudienceError):
+            await self._jobs.fail_upload(self.job, self._lease, error_code, self._clock.now_ms(), self._deadline())
+            await self._files.delete(self.job.job_id)
+
+    async def _write(self, part: bytes) -> None:
+        await self._written()
+        self._writing = asyncio.create_task(self._files.write(self.job.job_id, self._number, part))
+        self._number += 1
+
+    async def _written(self) -> None:
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            await writing
+
+    def _deadline(self) -> float:
+        return self._loop.time() + STORE_SECONDS
+
+
+def hash_secret(secret: str) -> str:
+    """What is kept of what an upload's URL ends in."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _limits(settings: BatchSettings) -> UploadLimits:
+    bounds = (settings.bytes_per_hour, settings.bytes_per_day, settings.lines_per_hour, settings.lines_per_day)
+    return UploadLimits(
+        settings.waiting_jobs, settings.uploads_at_once, *[None if each == UNLIMITED else each for each in bounds]
+    )

@@ -1,0 +1,207 @@
+"""Receives files over HTTP/1.1, behind the gateway (docs/adr/0027-batch-service.md).
+
+A file's bytes go on as they come, and no faster than they can be kept: the sender is held by flow control. What comes
+is answered in the shape of uploads, or, where it is no upload, in that of the contract's errors.
+"""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import h11
+import structlog
+
+from instantaudience_server.batch.uploading import (
+    UPLOAD_FAILED,
+    UPLOAD_INCOMPLETE,
+    Limit,
+    NoSuchUploadError,
+    Upload,
+    UploadRefusedError,
+    Uploads,
+)
+from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.metrics import BATCH_UPLOADS
+from instantaudience_server.settings import UPLOAD_PATH
+from instantaudience_server.telemetry import Event
+from instantaudience_server.transport.status import ROWS
+
+log = structlog.get_logger()
+
+METHODS = ("POST", "PUT")
+READ_BYTES = 2**16
+LARGEST_HEAD_BYTES = 2**16
+"""Of a request without its body; the gateway's bound is about the same."""
+IDLE_SECONDS = 300.0
+"""How long the gateway may leave a connection unused."""
+LINGER_SECONDS = 2.0
+"""How long what still comes is thrown away after a refusal: a sender that is cut off may not read why."""
+NO_SUCH_URL = "There is nothing to upload here: this URL is unknown, was used, has expired, or another took its place"
+
+_count_outcome = {
+    outcome: BATCH_UPLOADS.labels(outcome).inc for outcome in ("ok", "refused", "unknown", "incomplete", "failed")
+}
+
+
+class UploadServer:
+    """An HTTP server on a unix socket, for the gateway alone."""
+
+    def __init__(self, uploads: Uploads) -> None:
+        self._uploads = uploads
+        self._server: asyncio.Server | None = None
+        self._connections: set[asyncio.Task[None]] = set()
+
+    async def start(self, path: str) -> None:
+        """Take uploads."""
+        self._server = await asyncio.start_unix_server(self._accept, path, limit=READ_BYTES)
+
+    async def drain(self, grace_seconds: float) -> None:
+        """Take no new connections, and let uploads end within the grace; what has not ended then has failed."""
+        assert self._server is not None
+        self._server.close()
+        if self._connections:
+            await asyncio.wait(self._connections, timeout=grace_seconds)
+        for task in self._connections:
+            task.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)
+        try:
+            await _Connection(self._uploads, reader, writer).serve()
+        except (ConnectionError, TimeoutError, h11.RemoteProtocolError):
+            pass  # the gateway has left: so has its caller
+        finally:
+            self._connections.discard(task)
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+
+class _Connection:
+    """A connection of the gateway's: a request, and perhaps others after it."""
+
+    def __init__(self, uploads: Uploads, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._uploads = uploads
+        self._reader = reader
+        self._writer = writer
+        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=LARGEST_HEAD_BYTES)
+
+    async def serve(self) -> None:
+        """Answer requests until the connection ends."""
+        while True:
+            async with asyncio.timeout(IDLE_SECONDS):
+                event = await self._next_event()
+            if not isinstance(event, h11.Request):
+                return
+            await self._answer(event)
+            if self._http.our_state is h11.MUST_CLOSE or self._http.their_state is h11.MUST_CLOSE:
+                return
+            if self._http.their_state is h11.SEND_BODY:
+                await self._linger()
+                return
+            self._http.start_next_cycle()
+
+    async def _answer(self, request: h11.Request) -> None:
+        upload: Upload | None = None
+        try:
+            secret = _secret(request)
+            if request.method.decode() not in METHODS:
+                outcome, answer = "unknown", _error(405, "SYNTAX", "This path takes POST and PUT")
+            else:
+                upload = await self._uploads.begin_by_secret(secret, _announced_bytes(request))
+                await self._receive(upload)
+                await upload.finish()
+                outcome, answer = "ok", (200, {"status": "OK", "segment_upload": {"job_id": upload.job.job_id}})
+        except UploadRefusedError as error:
+            outcome, answer = "refused", _refusal(error.limit)
+            await _fail(upload, error.limit.error_code)
+        except NoSuchUploadError:
+            outcome, answer = "unknown", _error(404, "SYNTAX", NO_SUCH_URL)
+            await _fail(upload, UPLOAD_INCOMPLETE)
+        except (ConnectionError, h11.RemoteProtocolError, asyncio.CancelledError):
+            _count_outcome["incomplete"]()
+            await _fail(upload, UPLOAD_INCOMPLETE)
+            raise
+        except AudienceError as error:
+            row = ROWS[error.reason]
+            outcome, answer = "failed", _error(row.http_status, row.error_id, error.message)
+            await _fail(upload, UPLOAD_FAILED)
+        except Exception as error:
+            log.error(Event.CALL_DEFECT, exc_info=error, method=UPLOAD_PATH)
+            row = ROWS[Reason.INTERNAL]
+            outcome, answer = "failed", _error(row.http_status, row.error_id, "internal error")
+            await _fail(upload, UPLOAD_FAILED)
+        _count_outcome[outcome]()
+        await self._send(*answer)
+
+    async def _receive(self, upload: Upload) -> None:
+        """Pass the body on.
+
+        Raises:
+            UploadRefusedError, NoSuchUploadError, AudienceError, ConnectionError, h11.RemoteProtocolError.
+        """
+        while True:
+            seconds = upload.patience_seconds
+            try:
+                async with asyncio.timeout(seconds):
+                    event = await self._next_event()
+            except TimeoutError:
+                raise UploadRefusedError(Limit.TIME) from None
+            if isinstance(event, h11.Data):
+                await upload.add(event.data)
+            elif isinstance(event, h11.EndOfMessage):
+                return
+            else:
+                raise ConnectionResetError
+
+    async def _next_event(self) -> Any:
+        while (event := self._http.next_event()) is h11.NEED_DATA:
+            self._http.receive_data(await self._reader.read(READ_BYTES))
+        return event
+
+    async def _send(self, status: int, response: Mapping[str, Any]) -> None:
+        body = json.dumps({"response": response}, ensure_ascii=False, separators=(",", ":")).encode()
+        headers = [("content-type", "application/json"), ("content-length", str(len(body)))]
+        if status == ROWS[Reason.UNAVAILABLE].http_status:
+            headers.append(("retry-after", "1"))
+        if self._http.their_state is h11.SEND_BODY:
+            headers.append(("connection", "close"))
+        events = (h11.Response(status_code=status, headers=headers), h11.Data(data=body), h11.EndOfMessage())
+        self._writer.write(b"".join([self._http.send(event) or b"" for event in events]))
+        await self._writer.drain()
+
+    async def _linger(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_SECONDS):
+                while await self._reader.read(READ_BYTES):
+                    pass
+
+
+def _secret(request: h11.Request) -> str:
+    path = request.target.decode("latin-1").partition("?")[0]
+    return path.removeprefix(UPLOAD_PATH)
+
+
+def _announced_bytes(request: h11.Request) -> int | None:
+    for name, value in request.headers:
+        if name == b"content-length":
+            return int(value)
+    return None
+
+
+def _refusal(limit: Limit) -> tuple[int, Mapping[str, Any]]:
+    return limit.http_status, {"status": "ERROR", "error_code": limit.error_code, "errors": [limit.text]}
+
+
+def _error(status: int, error_id: str, text: str) -> tuple[int, Mapping[str, Any]]:
+    return status, {"status": "ERROR", "error_id": error_id, "error": text}
+
+
+async def _fail(upload: Upload | None, error_code: str) -> None:
+    if upload is not None:
+        await upload.fail(error_code)

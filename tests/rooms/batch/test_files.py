@@ -1,0 +1,104 @@
+"""The store of files, in a folder and on a server that speaks S3 (docs/adr/0027-batch-service.md)."""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+from instantaudience_server.batch.files import PART_BYTES, FileLostError, FileStore
+from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.processes import free_ports
+from moto.server import ThreadedMotoServer
+
+jobs = (f"job{number}" for number in itertools.count())
+
+
+@pytest.fixture(scope="module")
+def s3(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A bucket's URL; its server is where the environment says."""
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    _, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", "test")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        patch.setenv("AWS_REGION", "us-east-1")
+        patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+        patch.setenv("AWS_ALLOW_HTTP", "true")
+        boto3.client("s3", region_name="us-east-1").create_bucket(Bucket="files")
+        yield "s3://files/of/ours"
+    server.stop()
+
+
+@pytest.fixture(params=["folder", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> FileStore:
+    if request.param == "s3":
+        return FileStore(request.getfixturevalue("s3"))
+    return FileStore((tmp_path / "a folder").as_uri())
+
+
+@pytest.fixture
+def job() -> str:
+    return next(jobs)
+
+
+async def written(store: FileStore, job: str, content: bytes) -> None:
+    for number in range(-(-len(content) // PART_BYTES)):
+        await store.write(job, number, content[number * PART_BYTES : (number + 1) * PART_BYTES])
+
+
+async def read(store: FileStore, job: str, size: int, offset: int) -> bytes:
+    return b"".join([piece async for piece in store.file(job, size).read(offset)])
+
+
+@pytest.mark.parametrize("size", [0, 1, PART_BYTES, 2 * PART_BYTES + 7])
+async def test_a_file_is_read_from_any_place(store: FileStore, job: str, size: int) -> None:
+    content = (b"0123456789abcde" * (size // 15 + 1))[:size]
+    await written(store, job, content)
+    for offset in {0, 1, PART_BYTES - 1, PART_BYTES, PART_BYTES + 3, size - 1, size} & set(range(size + 1)):
+        assert await read(store, job, size, offset) == content[offset:]
+
+
+async def test_a_reader_may_leave(store: FileStore, job: str) -> None:
+    await written(store, job, bytes(2 * PART_BYTES))
+    pieces = store.file(job, 2 * PART_BYTES).read(0)
+    assert await anext(pieces)
+    await pieces.aclose()
+
+
+async def test_files_are_listed_and_deleted(store: FileStore, job: str) -> None:
+    other = next(jobs)
+    await written(store, job, bytes(PART_BYTES + 1))
+    await written(store, other, b"x")
+    assert {job, other} <= set(await store.job_ids())
+    await store.delete(job)
+    await store.delete(job)
+    await store.delete("never there")
+    assert job not in await store.job_ids()
+    assert await read(store, other, 1, 0) == b"x"
+    with pytest.raises(FileLostError):
+        await read(store, job, 1, 0)
+
+
+async def test_a_part_that_is_written_again_replaces_the_first(store: FileStore, job: str) -> None:
+    await store.write(job, 0, b"first")
+    await store.write(job, 0, b"again")
+    assert await read(store, job, 5, 0) == b"again"
+
+
+async def test_a_folder_is_made_only_when_it_is_needed(tmp_path: Path) -> None:
+    store = FileStore((tmp_path / "later").as_uri())
+    assert not (tmp_path / "later").exists()
+    await store.write("job", 0, b"x")
+    await store.delete("job")
+    assert list((tmp_path / "later").iterdir()) == []
+
+
+async def test_a_store_that_does_not_answer(monkeypatch: pytest.MonkeyPatch, s3: str) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_ports('127.0.0.1', 1)[0]}")
+    monkeypatch.setattr("instantaudience_server.batch.files.RETRIES", {"max_retries": 0})
+    with pytest.raises(AudienceError) as raised:
+        await FileStore(s3).write("job", 0, b"x")
+    assert raised.value.reason is Reason.UNAVAILABLE
+    assert "127.0.0.1" not in raised.value.message

@@ -1,7 +1,7 @@
 -- Reads a JSON body as strictly as RFC 8259 and the contract want it (source: contract, "POST /rt-segment"); the
 -- transcoder behind is more lenient. `CONTRACT` stands in front of this text (`script.py` makes it); of it this uses:
 --   messages[name][key] = {bit = 2^n, list = boolean, message = name or nil, type = name of a scalar type or nil,
---     parameter = true where the key is one of the query and not of the body}
+--     parameter = "query" where the key is one of the query and not of the body, "both" where it may stand in either}
 --   types[type] = rule; depth = levels of nesting
 
 local byte, sub, gsub, char, format = string.byte, string.sub, string.gsub, string.char, string.format
@@ -16,7 +16,7 @@ local UNKNOWN = { bit = 0, expect = ANY, item = ANY, fields = NO_FIELDS }
 for _, fields in pairs(CONTRACT.messages) do
   for _, field in pairs(fields) do
     field.fields = field.message and CONTRACT.messages[field.message] or NO_FIELDS
-    field.item = field.message and OBJECT or field.type == "STRING" and STRING or SCALAR
+    field.item = field.message and OBJECT or field.type == "STRING" and STRING or field.type and SCALAR or ANY
     field.expect = field.list and LIST or field.item
   end
 end
@@ -141,9 +141,9 @@ local function rename_keys(body, positions)
   return concat(parts) .. sub(body, start)
 end
 
--- What is wrong with a body: nil, or a text that names the path and the rule. Then, where the transcoder needs another
--- body than the one received, that body.
-local function check(body, message)
+-- What is wrong with a body, whose request has the parameters `given` in its query: nil, or a text that names the path
+-- and the rule. Then, where the transcoder needs another body than the one received, that body.
+local function check(body, message, given)
   local renamed_keys = {}
   local s = body .. "\0" -- no loop passes the end: NUL is no part of any token
   local field, expect = { fields = CONTRACT.messages[message] }, OBJECT
@@ -214,7 +214,7 @@ local function check(body, message)
           field = known[depth][key] or UNKNOWN
         end
         keys[depth] = key
-        if key == "" or field.parameter then
+        if key == "" or field.parameter and (field.parameter == "query" or given[key]) then
           renamed_keys[#renamed_keys + 1] = i
           field = UNKNOWN
         end

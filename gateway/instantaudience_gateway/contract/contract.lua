@@ -1,8 +1,8 @@
 -- The filter: what the REST contract asks of a request before the transcoder, and of an answer after it (source:
--- contract, "Errors" and "Tokens"). It stands behind `CONTRACT`, `body.lua`, `files.lua` and `cookies.lua` in one chunk,
--- and uses of `CONTRACT`:
+-- contract, "Errors" and "Tokens"). It stands behind `CONTRACT` and the other parts in one chunk, and uses of `CONTRACT`:
 --   endpoints[path] = {allow = "GET, POST", methods[method] = {parameters = {name = true}, body = message name or nil,
---     gzip = parameter or nil, origin = parameter or nil, public = whether it needs no token}}
+--     gzip = parameter or nil, origin = parameter or nil, public = whether it needs no token,
+--     strict = whether unknown parameters are errors}}
 --   types[type] = rule; grpc_errors["<grpc code> <error_id>"] = {status = HTTP status, code = error_code or nil}
 --   bare_grpc_errors[grpc code] = error (also .default); unreadable, empty, … = errors {status, id, text}
 --   short_body, heavy_body, longest_body, hopeless_body = bytes; longest_authorization = characters
@@ -31,10 +31,6 @@ local function refuse_unread(handle, err, text, allow)
   refuse(handle, err, text, allow)
 end
 
-local function decode_percent(text)
-  return (gsub(text, "%%(%x%x)", function(hex) return char(tonumber(hex, 16)) end))
-end
-
 -- A blank Authorization header is none; the query parameter counts only where there is none (contract, "Tokens"), the
 -- cookie only where there is neither. A parameter with anything but visible ASCII can be no token, and must not get into
 -- a header.
@@ -46,39 +42,6 @@ local function take_token(headers, query)
   local access_token = token_parameter and token_parameter ~= "" and decode_percent(token_parameter) or nil
   if not access_token then access_token = cookie_token(headers) end
   if access_token and match(access_token, "^[\33-\126]+$") then headers:add("authorization", access_token) end
-end
-
--- The characters beyond ASCII (RFC 3629, section 4).
-local UTF8 = {
-  "[\194-\223][\128-\191]",
-  "\224[\160-\191][\128-\191]",
-  "[\225-\236\238\239][\128-\191][\128-\191]",
-  "\237[\128-\159][\128-\191]",
-  "\240[\144-\191][\128-\191][\128-\191]",
-  "[\241-\243][\128-\191][\128-\191][\128-\191]",
-  "\244[\128-\143][\128-\191][\128-\191]",
-}
-
-local function is_utf8(text)
-  for _, character in ipairs(UTF8) do text = gsub(text, character, " ") end
-  return not find(text, "[\128-\255]")
-end
-
--- The parameters of a query without those that the method does not know (the transcoder would bind them to fields of the
--- body) and without empty ones (it takes them for no number); and what is wrong with them, or nil.
-local function known_parameters(query, parameters)
-  local kept, seen, problem = {}, {}, nil
-  for parameter in gmatch(query, "[^&]+") do
-    local name, value = match(parameter, "^([^=]*)=?(.*)$")
-    name = decode_percent(name)
-    if parameters[name] and value ~= "" then
-      if seen[name] then problem = name .. ": must not stand twice" end
-      seen[name] = true
-      kept[#kept + 1] = parameter
-      if not is_utf8(decode_percent(value)) then problem = name .. ": must be UTF-8" end
-    end
-  end
-  return kept, problem
 end
 
 -- Headers become metadata. What is reserved to gRPC there must not come from a REST caller: it would set the deadline,
@@ -109,6 +72,7 @@ function envoy_on_request(handle)
   local headers = handle:headers()
   local path, query = match(headers:get(":path") or "", "^([^?#]*)%??([^#]*)") -- CONNECT has no path
   if serve_file(handle, path) then return end
+  path, query = plain_path(path, query)
   local endpoint = CONTRACT.endpoints[path]
   if not endpoint then return refuse_unread(handle, CONTRACT.no_path) end
   local method = endpoint.methods[headers:get(":method")]
@@ -118,7 +82,7 @@ function envoy_on_request(handle)
   local fault = token_fault(headers, method)
   if fault then return refuse_unread(handle, fault) end
   remove_grpc_headers(headers)
-  local parameters, problem = known_parameters(query, method.parameters)
+  local parameters, given, problem = known_parameters(query, method)
   if problem then return refuse_unread(handle, CONTRACT.unreadable, problem .. ".") end
   local announced = tonumber(headers:get("content-length") or "")
   if announced and announced > CONTRACT.hopeless_body then return refuse(handle, CONTRACT.too_large) end
@@ -126,19 +90,25 @@ function envoy_on_request(handle)
     parameters[#parameters + 1] = method.gzip .. "=true"
   end
   if method.origin then parameters[#parameters + 1] = method.origin .. "=" .. origin(headers) end
-  headers:replace(":path", #parameters > 0 and path .. "?" .. concat(parameters, "&") or path)
+  headers:replace(":path", with_parameters(path, parameters))
   local started_ms = tonumber(headers:get(CONTRACT.start_key)) * 1000
   local body = handle:body()
   local length = body and body:length() or 0
   if body and handle:timestamp() > started_ms + CONTRACT.sending_ms then return refuse(handle, CONTRACT.too_slow) end
   if length > CONTRACT.longest_body then return refuse(handle, CONTRACT.too_large) end
   if not method.body then
-    if length > 0 then body:setBytes("") end -- the transcoder would read fields from it
+    if length == 0 then return end
+    if handle:headers():get(":method") == "GET" then
+      problem = add_parameters(body:getBytes(0, length), method, parameters, given)
+      if problem then return refuse(handle, CONTRACT.unreadable, problem .. ".") end
+      handle:headers():replace(":path", with_parameters(path, parameters))
+    end
+    body:setBytes("") -- the transcoder would read fields from it
     return
   end
   if length == 0 then return refuse(handle, CONTRACT.empty) end
   handle:headers():replace(CONTRACT.body_bytes_key, tostring(length)) -- for the member's limit, which is the service's
-  local fault_text, changed = check(body:getBytes(0, length), method.body)
+  local fault_text, changed = check(body:getBytes(0, length), method.body, given)
   if length > CONTRACT.heavy_body then collectgarbage() end -- of copies; Lua would wait for more of them
   if fault_text then return refuse(handle, CONTRACT.unreadable, fault_text .. ".") end
   if changed then body:setBytes(changed) end

@@ -37,6 +37,9 @@ _PUBLIC_FILES = (authentication_pb2.DESCRIPTOR, sign_in_pb2.DESCRIPTOR, status_p
 _SIGN_OUT = sign_in_pb2.DESCRIPTOR.services_by_name["SignInService"].methods_by_name["SignOut"].full_name
 """What is in these files and needs a token: it ends one."""
 
+BODY_TOO = frozenset({"member_id"})
+"""Parameters that may also stand in a body; there they count where the query has none."""
+
 _FREE_FORM = "google.protobuf."
 """Messages of this package have a JSON form of their own, which is no list of fields."""
 
@@ -61,8 +64,8 @@ class Endpoint:
 
     `body` is the full name of the message that the body is, None where there is no body. `gzip` is the parameter that
     asks for a compressed answer; None where there is no such answer. `origin` is the parameter that the caller's scheme
-    and host go into; None where nobody asks. `public` is whether it may be called without a
-    token.
+    and host go into; None where nobody asks. `public` is whether it may be called without a token, `strict` whether a
+    parameter that the method does not know is an error.
     """
 
     path: str
@@ -76,6 +79,7 @@ class Endpoint:
     gzip: str | None
     origin: str | None
     public: bool
+    strict: bool
 
 
 def _files() -> list[FileDescriptor]:
@@ -157,11 +161,16 @@ def _http_rules(method: MethodDescriptor) -> list[http_pb2.HttpRule]:
     return [rule, *rule.additional_bindings] if rule.WhichOneof("pattern") else []
 
 
+def _path(rule: http_pb2.HttpRule) -> str:
+    path: str = getattr(rule, rule.WhichOneof("pattern"))
+    return path
+
+
 def _endpoint(method: MethodDescriptor, rule: http_pb2.HttpRule) -> Endpoint:
     verb = rule.WhichOneof("pattern")
-    path = getattr(rule, verb)
-    if "{" in path or rule.body not in {"", "*"}:
-        raise ValueError(f"{method.full_name}: the gateway knows plain paths and whole bodies only")
+    path = _path(rule)
+    if rule.body not in {"", "*"}:
+        raise ValueError(f"{method.full_name}: the gateway knows whole bodies only")
     fields = list(map(_field, visible_fields(method.input_type)))
     parameters = [field.name for field in fields if field.scalar_type is not None]
     return Endpoint(
@@ -176,6 +185,7 @@ def _endpoint(method: MethodDescriptor, rule: http_pb2.HttpRule) -> Endpoint:
         gzip=_GZIP if _GZIP in parameters else None,
         origin=_ORIGIN if _ORIGIN in parameters else None,
         public=method.containing_service.file in _PUBLIC_FILES and method.full_name != _SIGN_OUT,
+        strict=verb == "get" and method.containing_service.file.package == instantaudience.rest.v1.__name__,
     )
 
 
@@ -184,7 +194,17 @@ def endpoints() -> list[Endpoint]:
 
     Parameters are the scalar fields of the request; a body's objects and lists can only come in the body.
     """
-    return [_endpoint(method, rule) for method in _methods() for rule in _http_rules(method)]
+    return [_endpoint(method, rule) for method in _methods() for rule in _http_rules(method) if "{" not in _path(rule)]
+
+
+def aliases() -> dict[str, str]:
+    """Paths with parameters in them, such as `/segment/{member_id}`, and the plain path of each, which takes the same
+    parameters in the query."""
+    found: dict[str, str] = {}
+    for method in _methods():
+        paths = list(map(_path, _http_rules(method)))
+        found |= {path: paths[0] for path in paths if "{" in path}
+    return found
 
 
 def shapes() -> dict[str, list[Field]]:

@@ -1,5 +1,6 @@
 """The gateway's Lua filter: its parts (`SOURCES`) behind the tables they work with (`CONTRACT`)."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -33,10 +34,11 @@ from instantaudience_gateway.contract.replies import (
 
 _ROOMS = Path(__file__).parents[1]
 
-SOURCES = tuple(
-    _ROOMS / name
-    for name in ("contract/body.lua", "console/files.lua", "contract/cookies.lua", "contract/contract.lua")
+_PARTS = (
+    *("contract/body.lua", "contract/parameters.lua", "console/files.lua", "contract/cookies.lua"),
+    "contract/contract.lua",
 )
+SOURCES = tuple(_ROOMS / name for name in _PARTS)
 """The filter's parts, in the order in which they stand in it."""
 
 MAX_DEPTH = 64
@@ -98,6 +100,9 @@ COOKIE = {
 }
 """The session cookie (RFC 6265, section 4.1): no script reads it, and no browser sends it for another site."""
 
+_PATH_PARAMETER = re.compile(r"\{(\w+)\}")
+"""Of a path's template; those that there are, are IDs."""
+
 _LUA_BYTES = [chr(byte) if chr(byte).isascii() and chr(byte).isalnum() else f"\\{byte:03d}" for byte in range(256)]
 
 Literal: TypeAlias = "str | bytes | int | bool | Mapping[str, Literal] | Sequence[Literal] | None"
@@ -132,6 +137,7 @@ def _endpoints() -> Mapping[str, Literal]:
             "gzip": endpoint.gzip,
             "origin": endpoint.origin,
             "public": endpoint.public,
+            "strict": endpoint.strict,
         }
     endpoints: dict[str, Literal] = {
         path: {"allow": FILE_METHODS, "methods": {}} for path in (*files.files(), files.ALIAS_PATH)
@@ -158,13 +164,28 @@ def _messages() -> Mapping[str, Literal]:
                 "message": field.message,
                 "type": field.scalar_type,
                 # Scalars of a request are parameters (see `descriptor.endpoints`).
-                "parameter": True if message in bodies and field.scalar_type else None,
+                "parameter": _parameter(field) if message in bodies and field.scalar_type else None,
             }
             for number, field in enumerate(fields)
-            if field.message or field.scalar_type
         }
         for message, fields in descriptor.shapes().items()
     }
+
+
+def _parameter(field: descriptor.Field) -> str:
+    return "both" if field.name in descriptor.BODY_TOO else "query"
+
+
+def _aliases() -> Sequence[Literal]:
+    """Paths with parameters in them, and what they stand for."""
+    return [
+        {
+            "pattern": f"^{_PATH_PARAMETER.sub('([0-9]+)', template)}$",
+            "path": path,
+            "parameters": _PATH_PARAMETER.findall(template),
+        }
+        for template, path in descriptor.aliases().items()
+    ]
 
 
 def _scalar_rules() -> Mapping[str, Literal]:
@@ -193,6 +214,7 @@ def contract_script(body_limit_bytes: int, call_timeout_seconds: float) -> str:
     bare = {str(code): _reply(reply) for code, reply in BARE_GRPC_ERRORS.items()}
     tables: Literal = {
         "endpoints": _endpoints(),
+        "aliases": _aliases(),
         "files": _files(),
         "file_headers": files.HEADERS,
         "file_aliases": {files.ALIAS_PATH: f"..{files.PAGE_PATH}"},

@@ -6,16 +6,16 @@ may be millions, lie in a table; those in use are kept decoded.
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 from instantaudience.v1 import catalog_pb2 as pb
 
 from instantaudience_server.catalog.batch_settings import DEFAULTS, BatchSettings, settings_of
 from instantaudience_server.catalog.records import decode_segment
-from instantaudience_server.catalog.segment_table import ROWS_AT_ONCE, Condition, SegmentTable
+from instantaudience_server.catalog.segment_table import BY_ID, ROWS_AT_ONCE, Condition, Filters, Order, SegmentTable
 from instantaudience_server.quotas import Limits
 from instantaudience_server.store.catalog_interface import Kind, Record
 
@@ -153,25 +153,26 @@ class Catalog:
     async def page_of_segments(
         self,
         *,
-        member_id: int | None = None,
-        ids: Sequence[int] | None = None,
-        code: str | None = None,
-        search: str = "",
+        order: Order = BY_ID,
         after_id: int = 0,
         skip: int = 0,
         limit: int,
+        **filters: Unpack[Filters],
     ) -> SegmentPage:
-        """The first `limit` segments that fit everything given, in the order of IDs.
+        """The first `limit` segments in an order that fit everything given.
 
-        `search` is held by the code or the name, whatever the case; during a long search, other calls run, and changes
-        may be missed. The first `skip` segments, and those up to the ID `after_id`, are left out of the page.
+        During a long search, other calls run, and changes may be missed. The first `skip` segments, and those up to the
+        ID `after_id`, are left out of the page.
         """
-        matching = Condition(member_id, ids, code, search)
-        is_narrow = ids is not None or code is not None
-        if search and not is_narrow and self.count_segments(member_id) > FEW_SEGMENTS:
-            return await self._search(member_id, search, after_id, skip, limit)
-        found = self._segments.find(matching, after_id=after_id, skip=skip, limit=limit)
-        total = self._segments.count(matching) if is_narrow or search else self.count_segments(member_id)
+        matching = Condition(**filters)
+        given = {name for name, value in filters.items() if value not in (None, "")}
+        is_narrow = not given.isdisjoint(("ids", "code"))
+        takes_all = is_narrow or (given <= {"member_id"} and order.field == "id")
+        if not takes_all and self.count_segments(filters.get("member_id")) > FEW_SEGMENTS:
+            return await self._search(filters, order, after_id, skip, limit)
+        found = self._segments.find(matching, order, after_id=after_id, skip=skip, limit=limit)
+        is_counted = given <= {"member_id"}
+        total = self.count_segments(filters.get("member_id")) if is_counted else self._segments.count(matching)
         return SegmentPage(_decoded(found), total)
 
     def count_segments(self, member_id: int | None = None) -> int:
@@ -179,19 +180,21 @@ class Catalog:
         counts = self._segments.counts
         return counts.total() if member_id is None else counts[member_id]
 
-    async def _search(self, member_id: int | None, search: str, after_id: int, skip: int, limit: int) -> SegmentPage:
-        """Go through the whole table: in its own order, which is far quicker than that of IDs."""
-        segments, matching = self._segments, Condition(member_id, search=search)
-        total, first, row = 0, list[int](), 1
+    async def _search(self, filters: Filters, order: Order, after_id: int, skip: int, limit: int) -> SegmentPage:
+        """Go through the whole table: in its own order, which is far quicker than any other."""
+        segments, matching = self._segments, Condition(**filters)
+        total, first, row = 0, list[tuple[Any, int]](), 1
         while row <= segments.last_row():
-            ids = segments.scan(matching, row)
-            total += len(ids)
-            first = sorted(first + [each for each in ids if each > after_id])[: skip + limit]
+            found = segments.scan(matching, order, row)
+            total += len(found)
+            first += [each for each in found if each[1] > after_id]
+            first = sorted(first, reverse=order.descending)[: skip + limit]
             row += ROWS_AT_ONCE
             await asyncio.sleep(0)
         # What has changed meanwhile may fit no more.
-        page = Condition(member_id, first[skip:], search=search)
-        return SegmentPage(_decoded(segments.find(page, limit=limit)), total)
+        on_page = filters.copy()
+        on_page["ids"] = [segment_id for _, segment_id in first[skip:]]
+        return SegmentPage(_decoded(segments.find(Condition(**on_page), order, limit=limit)), total)
 
     def _read(self, segment_id: int) -> Segment | None:
         record = self._segments.record(segment_id)

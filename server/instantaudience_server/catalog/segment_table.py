@@ -8,21 +8,62 @@ import re
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, TypedDict, Unpack
 
 from instantaudience.v1 import catalog_pb2 as pb
 
 ROWS_AT_ONCE = 10_000
 """Rows that a search looks at before other calls run: about 2 ms."""
 
-_TABLE = "CREATE TABLE segments (id INTEGER, member_id INTEGER, code TEXT, text TEXT, record BLOB)"
+_TABLE = (
+    "CREATE TABLE segments (id INTEGER, member_id INTEGER, code TEXT, text TEXT, active INTEGER, minutes INTEGER, "
+    "modified INTEGER, record BLOB)"
+)
 _BY_ID = "CREATE UNIQUE INDEX by_id ON segments (id)"
 _OTHER_INDICES = (
     "CREATE INDEX by_member ON segments (member_id, id)",
     "CREATE INDEX by_code ON segments (code, member_id) WHERE code IS NOT NULL",
 )
-_INSERT = "INSERT INTO segments VALUES (?, ?, ?, ?, ?)"
+_INSERT = "INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_NAME_START = "instr(text, char(10))"
+
+SORTS = {
+    "id": "id",
+    "code": f"substr(text, 1, {_NAME_START} - 1)",
+    "state": "NOT active",
+    "short_name": f"substr(text, {_NAME_START} + 1)",
+    "member_id": "member_id",
+    "expire_minutes": "ifnull(minutes, -1)",
+    "last_modified": "modified",
+}
+"""What segments can be sorted by, and the SQL expression for it; texts whatever their case."""
+
 _is_id = re.compile(r"[1-9][0-9]{0,9}").fullmatch
 _OLDER_COPIES = "rowid NOT IN (SELECT max(rowid) FROM segments GROUP BY id)"
+
+
+class Order(NamedTuple):
+    """By what segments are sorted (one of `SORTS`), and then by ID."""
+
+    field: str = "id"
+    descending: bool = False
+
+
+BY_ID = Order()
+
+
+class Filters(TypedDict, total=False):
+    """What segments must fit: all that is given and not None.
+
+    `search` is held by the code or the name, whatever the case, or is the ID. `modified_since` is Unix time in seconds.
+    """
+
+    member_id: int | None
+    ids: Sequence[int] | None
+    code: str | None
+    search: str
+    active: bool | None
+    modified_since: int | None
 
 
 class SegmentTable:
@@ -84,9 +125,13 @@ class SegmentTable:
         found = self._database.execute(query, (code, member_id)).fetchone()
         return found[0] if found else None
 
-    def find(self, matching: "Condition", *, after_id: int = 0, skip: int = 0, limit: int) -> list[bytes]:
-        """At most `limit` segments in the order of IDs, without the first `skip` and those up to the ID `after_id`."""
-        query = f"SELECT record {matching.source} AND id > ? ORDER BY id LIMIT ? OFFSET ?"
+    def find(
+        self, matching: "Condition", order: Order = BY_ID, *, after_id: int = 0, skip: int = 0, limit: int
+    ) -> list[bytes]:
+        """At most `limit` segments in an order, without the first `skip` and those up to the ID `after_id`."""
+        direction = "DESC" if order.descending else "ASC"
+        by = f"{SORTS[order.field]} {direction}, id {direction}"
+        query = f"SELECT record {matching.source} AND id > ? ORDER BY {by} LIMIT ? OFFSET ?"
         return [record for (record,) in self._database.execute(query, (*matching.values, after_id, limit, skip))]
 
     def count(self, matching: "Condition") -> int:
@@ -94,11 +139,12 @@ class SegmentTable:
         (count,) = self._database.execute(f"SELECT count(*) {matching.source}", matching.values).fetchone()
         return int(count)
 
-    def scan(self, matching: "Condition", first_row: int) -> list[int]:
-        """The IDs of the segments that fit, among `ROWS_AT_ONCE` rows of the table, in no order."""
-        query = f"SELECT id FROM segments NOT INDEXED WHERE {matching.terms} AND rowid >= ? AND rowid < ?"  # noqa: S608
+    def scan(self, matching: "Condition", order: Order, first_row: int) -> list[tuple[Any, int]]:
+        """What those are sorted by that fit among `ROWS_AT_ONCE` rows of the table, and their IDs; in no order."""
+        what = f"SELECT {SORTS[order.field]}, id FROM segments NOT INDEXED"  # noqa: S608
+        query = f"{what} WHERE {matching.terms} AND rowid >= ? AND rowid < ?"
         rows = (first_row, first_row + ROWS_AT_ONCE)
-        return [segment_id for (segment_id,) in self._database.execute(query, (*matching.values, *rows))]
+        return self._database.execute(query, (*matching.values, *rows)).fetchall()
 
     def last_row(self) -> int:
         """Rows are numbered from 1 up to this one."""
@@ -107,40 +153,50 @@ class SegmentTable:
 
 
 class Condition:
-    """Which segments are meant: those that fit everything given.
+    """Which segments are meant, for the database."""
 
-    `search` is held by the code or the name, whatever the case, or is the ID.
-    """
-
-    def __init__(
-        self, member_id: int | None = None, ids: Sequence[int] | None = None, code: str | None = None, search: str = ""
-    ) -> None:
+    def __init__(self, **filters: Unpack[Filters]) -> None:
         # Without statistics SQLite takes any index for as good as the others: the narrowest is named to it.
         index = "by_id"
         terms = ["1"]
         self.values: list[int | str] = []
-        if member_id is not None:
+        if (member_id := filters.get("member_id")) is not None:
             index = "by_member"
             terms.append("member_id = ?")
             self.values.append(member_id)
-        if ids is not None:
+        if (ids := filters.get("ids")) is not None:
             index = "by_id"
             terms.append(f"id IN ({', '.join('?' * len(ids))})")
             self.values += ids
-        if code is not None:
+        if (code := filters.get("code")) is not None:
             index = "by_code"
             terms.append("code = ?")
             self.values.append(code)
-        if search:
+        if search := filters.get("search"):
             terms.append("(instr(text, ?) OR id = ?)")
             self.values += [search.casefold(), int(search) if _is_id(search) else 0]
+        if (active := filters.get("active")) is not None:
+            terms.append("active = ?")
+            self.values.append(active)
+        if (modified_since := filters.get("modified_since")) is not None:
+            terms.append("modified >= ?")
+            self.values.append(modified_since)
         self.terms = " AND ".join(terms)
         """An SQL condition; its values are `values`."""
         self.source = f"FROM segments INDEXED BY {index} WHERE {self.terms}"
         """The part of an SQL query that begins with FROM."""
 
 
-def _row(record: bytes) -> tuple[int, int, str | None, str, bytes]:
+def _row(record: bytes) -> tuple[int, int, str | None, str, bool, int | None, int, bytes]:
     segment = pb.Segment.FromString(record)
     code = segment.code
-    return segment.id, segment.member_id, code or None, f"{code}\n{segment.short_name}".casefold(), record
+    return (
+        segment.id,
+        segment.member_id,
+        code or None,
+        f"{code}\n{segment.short_name}".casefold(),
+        segment.state != pb.SEGMENT_STATE_INACTIVE,
+        segment.expire_minutes if segment.HasField("expire_minutes") else None,
+        segment.last_modified.seconds,
+        record,
+    )

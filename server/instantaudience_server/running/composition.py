@@ -27,6 +27,7 @@ from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.catalog.editor import CatalogEditor
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.catalog.importing import ImportService
+from instantaudience_server.catalog.member_service import MemberService
 from instantaudience_server.catalog.segment_service import SegmentService
 from instantaudience_server.catalog.service import CatalogService
 from instantaudience_server.clock import Clock, SystemClock
@@ -60,6 +61,7 @@ from instantaudience_server.transport.batch_methods import batch_methods
 from instantaudience_server.transport.calls import AnyMethod
 from instantaudience_server.transport.catalog_methods import catalog_methods
 from instantaudience_server.transport.identity_methods import identity_methods
+from instantaudience_server.transport.member_methods import member_methods
 from instantaudience_server.transport.methods import SERVICES, build_methods
 from instantaudience_server.transport.outcomes import Outcomes
 from instantaudience_server.transport.pipeline import Pipeline
@@ -159,6 +161,7 @@ async def open_worker(config: WorkerConfig) -> AsyncIterator[Worker]:
             ImportService(catalog_store, feed, passwords, clock),
         )
         methods += identity_methods(IdentityService(catalog, ClusterExternalIdStore(cluster), clock))
+        methods += member_methods(MemberService(quotas))
         methods += segment_methods(SegmentService(catalog, editor, feed, quotas, sizes))
         hours = UsageHours(usage_store, clock)
         stack.push_async_callback(hours.close)

@@ -5,7 +5,7 @@ from functools import partial
 
 from google.protobuf.message import Message
 from instantaudience.rest.v1 import batch_pb2 as rest_batch_pb2
-from instantaudience.rest.v1 import segment_pb2, sign_in_pb2
+from instantaudience.rest.v1 import member_pb2, segment_pb2, sign_in_pb2
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience.v1 import authentication_pb2 as auth_pb
 from instantaudience.v1 import batch_pb2, catalog_pb2, identity_pb2, usage_pb2
@@ -29,6 +29,7 @@ FILES = (
     identity_pb2.DESCRIPTOR,
     segment_pb2.DESCRIPTOR,
     usage_pb2.DESCRIPTOR,
+    member_pb2.DESCRIPTOR,
     sign_in_pb2.DESCRIPTOR,
     batch_pb2.DESCRIPTOR,
     rest_batch_pb2.DESCRIPTOR,

@@ -1,11 +1,17 @@
-"""The methods of SegmentService."""
+"""The methods of the REST shapes' SegmentService."""
+
+from collections.abc import Mapping, Sequence
 
 from google.protobuf.message import Message
 from instantaudience.rest.v1 import segment_pb2 as pb
+from instantaudience.v1 import catalog_pb2
 
+from instantaudience_server.catalog import segment_answers
 from instantaudience_server.catalog.access import Caller
-from instantaudience_server.catalog.segment_service import SegmentService
+from instantaudience_server.catalog.segment_service import Outcome, SegmentService
+from instantaudience_server.errors import AudienceError
 from instantaudience_server.transport.calls import AnyMethod, Method
+from instantaudience_server.transport.status import ROWS
 
 SERVICE = pb.DESCRIPTOR.services_by_name["SegmentService"].full_name
 
@@ -14,20 +20,37 @@ def segment_methods(segments: SegmentService) -> list[AnyMethod]:
     """Each method, wired to the service."""
 
     async def add(request: pb.AddSegmentRequest, caller: Caller, deadline: float) -> Message:
+        if request.segments:
+            return pb.AddSegmentResponse(response=_several(await segments.add_several(request, caller, deadline)))
         return pb.AddSegmentResponse(response=await segments.add(request, caller, deadline))
 
     async def find(request: pb.FindSegmentsRequest, caller: Caller, deadline: float) -> Message:
         return pb.FindSegmentsResponse(response=await segments.find(request, caller, deadline))
 
     async def change(request: pb.ChangeSegmentRequest, caller: Caller, deadline: float) -> Message:
+        if request.segments:
+            return pb.ChangeSegmentResponse(response=_several(await segments.change_several(request, caller, deadline)))
         return pb.ChangeSegmentResponse(response=await segments.change(request, caller, deadline))
 
     async def remove(request: pb.RemoveSegmentRequest, caller: Caller, deadline: float) -> Message:
         return pb.RemoveSegmentResponse(response=await segments.remove(request, caller, deadline))
+
+    async def describe(_: pb.DescribeSegmentsRequest, _caller: Caller, _deadline: float) -> Message:
+        return pb.DescribeSegmentsResponse(response=segment_answers.description())
 
     return [
         Method(f"/{SERVICE}/AddSegment", pb.AddSegmentRequest, add),
         Method(f"/{SERVICE}/FindSegments", pb.FindSegmentsRequest, find),
         Method(f"/{SERVICE}/ChangeSegment", pb.ChangeSegmentRequest, change),
         Method(f"/{SERVICE}/RemoveSegment", pb.RemoveSegmentRequest, remove),
+        Method(f"/{SERVICE}/DescribeSegments", pb.DescribeSegmentsRequest, describe),
     ]
+
+
+def _several(outcomes: Sequence[Outcome]) -> pb.SegmentResult:
+    failures: list[Mapping[str, int | str]] = [
+        {"index": index, "error_id": ROWS[each.reason].error_id, "error": each.message}
+        for index, each in enumerate(outcomes)
+        if isinstance(each, AudienceError)
+    ]
+    return segment_answers.several([each for each in outcomes if isinstance(each, catalog_pb2.Segment)], failures)

@@ -21,9 +21,9 @@ from instantaudience_server.store.catalog_interface import Kind, Record
 INACTIVE = pb.SEGMENT_STATE_INACTIVE
 SEGMENTS = [
     pb.Segment(id=10, member_id=1, code="Cars", short_name="People with cars"),
-    pb.Segment(id=20, member_id=1, code="bikes", short_name="Fahrräder", state=INACTIVE),
+    pb.Segment(id=20, member_id=1, code="bikes", short_name="Fahrräder", state=INACTIVE, last_modified={"seconds": 7}),
     pb.Segment(id=30, member_id=1, short_name="without a code"),
-    pb.Segment(id=40, member_id=2, code="Cars", short_name="Straße"),
+    pb.Segment(id=40, member_id=2, code="Cars", short_name="Straße", last_modified={"seconds": 8}),
     pb.Segment(id=2**31 - 1, member_id=2, code="ÄPFEL", description="cars"),
 ]
 
@@ -196,6 +196,13 @@ class TestPages:
         ({"search": "with", "member_id": 1}, [10, 30]),
         ({"search": "cars", "ids": [40, 30]}, [40]),
         ({"search": "people", "code": "Cars"}, [10]),
+        ({"search": "40"}, [40]),
+        ({"active": False}, [20]),
+        ({"active": True, "member_id": 1}, [10, 30]),
+        ({"active": False, "ids": [10, 20]}, [20]),
+        ({"modified_since": 7}, [20, 40]),
+        ({"modified_since": 8, "search": "strasse"}, [40]),
+        ({"modified_since": 9}, []),
     ]
 
     @pytest.fixture(params=["few", "many"])
@@ -218,6 +225,32 @@ class TestPages:
         for after_id in [0, *ids]:
             page = await pages_of.page_of_segments(**conditions, after_id=after_id, limit=10)
             assert [each.id for each in page.segments] == [each for each in ids if each > after_id]
+
+    @pytest.mark.parametrize("field", segment_table.SORTS)
+    async def test_pages_in_another_order(self, pages_of: Catalog, field: str) -> None:
+        """The page after a page, in both directions, whatever is the same."""
+        for number in range(50, 60):
+            pages_of.put([record(pb.Segment(id=number, member_id=number % 3 + 1, expire_minutes=number % 4))])
+
+        def key(segment: pb.Segment) -> tuple[Any, int]:
+            keys = {
+                "code": segment.code.casefold(),
+                "state": segment.state == pb.SEGMENT_STATE_INACTIVE,
+                "short_name": segment.short_name.casefold(),
+                "expire_minutes": segment.expire_minutes if segment.HasField("expire_minutes") else -1,
+                "last_modified": segment.last_modified.seconds,
+            }
+            return keys.get(field, getattr(segment, field)), segment.id
+
+        everything = (await pages_of.page_of_segments(limit=100)).segments
+        for descending in (False, True):
+            expected = [each.id for each in sorted(everything, key=key, reverse=descending)]
+            order = segment_table.Order(field, descending)
+            pages = [await pages_of.page_of_segments(order=order, skip=skip, limit=4) for skip in range(0, 16, 4)]
+            assert [each.id for page in pages for each in page.segments] == expected
+            assert {page.total for page in pages} == {len(expected)}
+            found = await pages_of.page_of_segments(order=order, ids=[10, 40, 50], limit=2)
+            assert [each.id for each in found.segments] == [each for each in expected if each in (10, 40, 50)][:2]
 
     async def test_segments_come_as_callers_see_them(self, pages_of: Catalog) -> None:
         (found,) = (await pages_of.page_of_segments(search="fahrräder", limit=5)).segments

@@ -1,13 +1,18 @@
 """What the gateway takes of a call: path, method, token and parameters (source: contract, "Errors" and "Tokens")."""
 
 import asyncio
+import json
+from typing import Any
 
 import httpx
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from instantaudience.v1 import audience_pb2
 from instantaudience_gateway.contract import descriptor
 from instantaudience_server import tokens
 from support.gateways import Gateway, Upstream, assert_error
+from support.json_bodies import JSON_VALUES
 
 PATHS = {"/rt-segment": "GET, POST", "/auth": "DELETE, POST", "/healthz": "GET", "/readyz": "GET"}
 
@@ -133,6 +138,31 @@ async def test_parameters_of_get(client: httpx.AsyncClient, upstream: Upstream) 
     answer = await client.request("GET", f"/rt-segment?{query}", content='{"user_id":"6","domain":"z"}')
     assert answer.status_code == 200
     assert upstream.calls[0].request == audience_pb2.GetMembershipsRequest(user_id="a&b c", domain="idfa")
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    user_id=st.text(),
+    others=st.dictionaries(st.text(), JSON_VALUES, max_size=3),
+    is_ascii=st.booleans(),
+    indent=st.sampled_from([None, 1]),
+)
+async def test_parameters_of_get_in_a_body(
+    client: httpx.AsyncClient,
+    upstream: Upstream,
+    user_id: str,
+    others: dict[str, Any],
+    is_ascii: bool,
+    indent: int | None,
+) -> None:
+    """What Python wrote there arrives."""
+    upstream.calls.clear()
+    parameters = others | {"user_id": user_id, "domain": ["a", 1.5, None, True]}
+    body = json.dumps(parameters, ensure_ascii=is_ascii, indent=indent)
+    answer = await client.request("GET", "/rt-segment?user_id=", content=body.encode())
+    assert answer.status_code == 200, answer.text
+    expected = audience_pb2.GetMembershipsRequest(user_id=user_id, domain="a,1.5,true")
+    assert upstream.calls[0].request == expected
 
 
 async def test_parameter_that_is_not_utf8(client: httpx.AsyncClient, upstream: Upstream) -> None:

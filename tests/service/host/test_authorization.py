@@ -187,6 +187,8 @@ RPCS: dict[str, Row] = {
     ),
     "SegmentService/FindSegments": Row(lambda world: {"id": str(world.segment)}, *OWN_AFFAIR),
     "SegmentService/ChangeSegment": Row(lambda world: {"id": world.segment, "segment": {"code": CODE}}, *OWN_AFFAIR),
+    "SegmentService/DescribeSegments": Row(lambda _: {}, *ANYBODY),
+    "MemberService/ShowMember": Row(lambda _: {}, *ANYBODY),
     "SegmentService/RemoveSegment": Row(lambda world: {"id": world.spare}, *OWN_AFFAIR, uses_up=True),
     "UsageService/GetProcessed": Row(lambda world: {"member_id": world.own}, *OWN_AFFAIR),
     "UsageService/GetUsage": Row(lambda world: {"member_id": world.own}, *OWN_AFFAIR),
@@ -222,6 +224,8 @@ PATHS: dict[str, Row] = {
     "POST /batch-segment-config": Row(
         lambda world: {"member_id": world.own, "body": {"batch_segment_config": {}}}, *ADMIN_ONLY, OK
     ),
+    "GET /segment/meta": Row(lambda _: {}, *ANYBODY),
+    "GET /member": Row(lambda _: {}, *ANYBODY),
     "GET /rt-segment-processed": Row(lambda world: {"member_id": world.own}, *OWN_AFFAIR),
     "GET /console/usage": Row(lambda world: {"member_id": world.own}, *OWN_AFFAIR),
     "GET /console/members": Row(lambda _: {}, *ADMIN_ONLY, OK),

@@ -30,7 +30,8 @@ class Callers:
         content = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         answer = await self.accounts[username].request(method, f"/segment{query}", content=content)
         if method == "POST" and answer.status_code == 200:
-            self.made.append(answer.json()["response"]["id"])
+            response = answer.json()["response"]
+            self.made += response["ids"] if "ids" in response else [response["id"]]
         return answer
 
     async def response(self, username: str, method: str, query: str = "", body: Any = None) -> dict[str, Any]:
@@ -67,7 +68,7 @@ async def callers(service: Service) -> AsyncIterator[Callers]:
 
 def entry(segment_id: int, member_id: int = 123, **fields: Any) -> dict[str, Any]:
     """A segment as answers have it, without its time."""
-    rest = {"state": "active", "short_name": "", "description": "", "expire_minutes": 0}
+    rest = {"state": "active", "short_name": "", **dict.fromkeys(("code", "description", "expire_minutes"))}
     return {"id": segment_id, "member_id": member_id, **rest, **fields}
 
 
@@ -106,10 +107,24 @@ READ: dict[str, tuple[str, str, dict[str, Any]]] = {
     "IDs, some of nothing": ("demo", "?id=12,2147483647", page(ADOPTERS)),
     "IDs of nothing": ("demo", "?id=2147483646,2147483647", page()),
     "IDs of several members, by an admin": ("admin", "?id=12,40001,20001", page(ADOPTERS, ABCD, SECRET)),
-    "a code": ("demo", "?code=sports_fans", page(FANS)),
-    "a code in another case": ("demo", "?code=Sports_Fans", page()),
-    "a code of another member": ("demo", "?code=secret", page()),
-    "a code, by an admin": ("admin", "?code=secret", page(SECRET)),
+    "a code": ("demo", "?code=sports_fans", about(FANS)),
+    "a code, by an admin": ("admin", "?code=sports_fans", about(FANS)),
+    "another member's code, by an admin": ("admin", "?code=secret&member_id=777", about(SECRET)),
+    "an ID to search for": ("demo", "?search=10002", page(CARS)),
+    "a state": ("demo", "?state=inactive", page(OLD)),
+    "a state and more": ("demo", "?state=active&search=s&id=12,10001,30001", page(ADOPTERS, FANS)),
+    "changed since": ("private", "?min_last_modified=2020-01-01+00:00:00", page(SECRET)),
+    "changed later": ("private", "?min_last_modified=2100-01-01%2000:00:00", page()),
+    "in another order": ("demo", "?id=12,10001,10002&sort=short_name.desc", page(FANS, ADOPTERS, CARS)),
+    "a page of an order": (
+        *("demo", "?id=12,10001,10002&sort=last_modified.asc&start_element=1&num_elements=1"),
+        page(FANS, count=3, start=1, size=1),
+    ),
+    "too large a page": ("private", "?num_elements=101", page(SECRET)),
+    "a member in the path": ("private", "/777", page(SECRET)),
+    "a member in the path, and more": ("admin", "/123?search=adopters", page(ADOPTERS)),
+    "a member and an ID in the path": ("admin", "/777/40001", about(SECRET)),
+    "a token beside": ("private", "?access_token=x", page(SECRET)),
     "a part of a name": ("demo", "?search=early+ADOPT", page(ADOPTERS)),
     "a part of a code": ("demo", "?search=R_SHOP", page(CARS)),
     "own member": ("private", "?member_id=777", page(SECRET)),
@@ -117,7 +132,6 @@ READ: dict[str, tuple[str, str, dict[str, Any]]] = {
     "a page": ("demo", "?id=12,10001,10002&start_element=1&num_elements=1", page(FANS, count=3, start=1, size=1)),
     "past the last page": ("private", "?start_element=2147483647", page(count=1, start=2147483647)),
     "empty parameters": ("private", "?id=&code=&search=&member_id=&start_element=&num_elements=", page(SECRET)),
-    "unknown parameters": ("private", "?sort=id&segment.code=x", page(SECRET)),
 }
 
 
@@ -135,8 +149,47 @@ async def test_an_admin_sees_all_members(callers: Callers) -> None:
     )
 
 
-async def test_a_body_of_a_get_is_ignored(callers: Callers) -> None:
-    assert await callers.response("private", "GET", "?id=40001", {"id": "12", "member_id": 1}) == about(SECRET)
+IN_A_BODY: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "a number": ("", {"id": 10001}, about(FANS)),
+    "a text": ("", {"id": "10001"}, about(FANS)),
+    "a list": ("", {"id": [12, "10002"], "sort": "id.desc"}, page(CARS, ADOPTERS)),
+    "beside a query": ("?search=OLD", {"state": "inactive", "num_elements": 7}, page(OLD, size=7)),
+    "the query wins": ("?id=10001", {"id": 12}, about(FANS)),
+    "null and nothing": ("?id=12", {"state": None, "code": "", "search": []}, about(ADOPTERS)),
+    "odd characters": ("", {"search": '\u00e9 &=%"\\\U0001f600'}, page()),
+}
+
+
+@pytest.mark.parametrize(("query", "body", "expected"), IN_A_BODY.values(), ids=IN_A_BODY)
+@pytest.mark.parametrize("is_ascii", [True, False])
+async def test_parameters_in_the_body_of_a_get(
+    callers: Callers, query: str, body: dict[str, Any], expected: dict[str, Any], is_ascii: bool
+) -> None:
+    content = json.dumps(body, ensure_ascii=is_ascii).encode()
+    assert await callers.response("demo", "GET", query, content) == expected
+
+
+async def test_fields(callers: Callers) -> None:
+    answer = body_of(await callers.call("demo", "GET", "?fields=id,last_modified,code&id=12,10001"))
+    segments = answer["response"]["segments"]
+    assert [set(each) for each in segments] == [{"id", "last_modified", "code"}] * 2
+    assert [each["code"] for each in segments] == [None, "sports_fans"]
+    answer = body_of(await callers.call("demo", "GET", "?fields=state&id=30001"))
+    assert answer["response"]["segment"] == {"state": "inactive"}
+
+
+async def test_what_a_segment_is_made_of(callers: Callers) -> None:
+    answer = body_of(await callers.call("demo", "GET", "/meta"))["response"]
+    assert (answer["status"], answer["dbg_info"]) == ("OK", {"output_term": "fields"})
+    fields = {each.pop("name"): each for each in answer["fields"]}
+    assert fields["short_name"] == {"type": "string", "sort_by": True, "filter_by": False, "read_only": False}
+    assert {name for name, each in fields.items() if each["filter_by"]} == {
+        *("id", "code", "state", "member_id", "last_modified")
+    }
+    segment = body_of(await callers.call("demo", "GET", "?id=10001"))["response"]["segment"]
+    assert fields.keys() >= segment.keys()
+    for name in (each for each, said in fields.items() if said["sort_by"]):
+        await callers.response("demo", "GET", f"?sort={name}.desc")
 
 
 FIELDS = {
@@ -145,7 +198,13 @@ FIELDS = {
     "description": "😀" * 500,
     "state": "inactive",
     "expire_minutes": 2147483647,
+    "advertiser_id": 7,
+    "price": 125,
+    "piggyback_pixels": [{"url": "https://example.org/", "secure": None}],
+    "querystring_mapping": {"param": "é", "values": [1, True]},
+    "object_type": "audience",
 }
+NULLABLE = ("code", "description", "expire_minutes")
 
 
 async def test_add(callers: Callers) -> None:
@@ -159,9 +218,13 @@ ADDED: dict[str, tuple[str, str, dict[str, Any], dict[str, Any]]] = {
     "an empty code is none": ("demo", "", {"segment": {"code": ""}}, {}),
     "null is absent": ("demo", "", {"segment": dict.fromkeys(FIELDS)}, {}),
     "a number as a string": ("demo", "", {"segment": {"expire_minutes": "5"}}, {"expire_minutes": 5}),
-    "unknown keys": ("demo", "", {"segment": {"id": 5, "member_id": 777, "x": [1]}, "y": {}}, {}),
-    "parameters in the body": ("demo", "", {"segment": {}, "member_id": 777}, {}),
-    "no number in the body": ("demo", "", {"member_id": "x", "segment": {}}, {}),
+    "unknown keys": ("demo", "", {"segment": {"id": 5, "x": [1], "estimated_users": 5}, "y": {}}, {}),
+    "own member in the body": ("demo", "", {"segment": {}, "member_id": 123}, {}),
+    "own member in the segment": ("demo", "", {"segment": {"member_id": 123}}, {}),
+    "the query's member": ("demo", "?member_id=123", {"segment": {"member_id": 777}, "member_id": "x"}, {}),
+    "another member in the body, by an admin": ("admin", "", {"segment": {}, "member_id": 777}, {"member_id": 777}),
+    "another member in the segment, by an admin": ("admin", "", {"segment": {"member_id": 777}}, {"member_id": 777}),
+    "another member in the path, by an admin": ("admin", "/777", {"segment": {}}, {"member_id": 777}),
     "own member": ("demo", "?member_id=123", {"segment": {}}, {}),
     "an empty parameter": ("demo", "?member_id=", {"segment": {}}, {}),
     "another member, by an admin": ("admin", "?member_id=777", {"segment": {}}, {"member_id": 777}),
@@ -187,7 +250,7 @@ async def test_a_form_s_label_does_not_matter(callers: Callers) -> None:
 
 CHANGED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "nothing": ({}, {}),
-    "null is nothing": (dict.fromkeys(FIELDS), {}),
+    "null clears": (dict.fromkeys(FIELDS), dict.fromkeys(NULLABLE)),
     **{name: ({name: value}, {name: value}) for name, value in FIELDS.items()},
     "the code's case": ({"code": "CODE"}, {"code": "CODE"}),
     "an empty name": ({"short_name": ""}, {"short_name": ""}),
@@ -201,7 +264,7 @@ BEFORE = {"code": "Code", "short_name": "Name", "description": "Text", "state": 
 async def test_change(callers: Callers, fields: dict[str, Any], difference: dict[str, Any]) -> None:
     """Only what was sent; the parameter says which segment, whatever the body says."""
     segment_id = await callers.add(**BEFORE)
-    body = {"id": 10001, "segment": {"id": 10001, **fields}, "member_id": 777}
+    body = {"id": 10001, "segment": {"id": 10001, **fields, "member_id": 777}, "member_id": 777}
     expected = about(entry(segment_id, **{**BEFORE, **difference}))
     assert await callers.response("demo", "PUT", f"?id={segment_id}", body) == expected
 
@@ -210,6 +273,47 @@ async def test_change(callers: Callers, fields: dict[str, Any], difference: dict
 
     await eventually(is_seen, VISIBLE_SECONDS)
     assert await callers.response("demo", "GET", "?id=10001") == about(FANS)
+
+
+async def test_several_at_once(callers: Callers) -> None:
+    """Each is done or not, and failures say which were not."""
+    sent: list[dict[str, Any]] = [{"code": "several"}, {"code": "SEVERAL"}, {"member_id": 777}, {"short_name": "b"}]
+    added = await callers.response("demo", "POST", "", {"segments": sent})
+    first, last = added["ids"]
+    assert added == {**page(entry(first, code="several"), entry(last, short_name="b")), "ids": [first, last]} | {
+        "failures": [
+            {
+                "index": 1,
+                "error_id": "INTEGRITY",
+                "error": "'code' is taken in member 123, whatever its case",
+            },
+            {
+                "index": 2,
+                "error_id": "UNAUTH",
+                "error": "This belongs to another member and needs the role 'admin'",
+            },
+        ]
+    }
+    changes = [{"id": last, "code": "other"}, {"id": 40001}, {"code": "x"}, {"id": first, "code": None, "price": 2}]
+    changed = await callers.response("demo", "PUT", "", {"segments": changes})
+    assert changed["segments"] == [entry(last, code="other", short_name="b"), entry(first, price=2)]
+    assert (changed["ids"], changed["count"]) == ([last, first], 2)
+    assert [(each["index"], each["error_id"]) for each in changed["failures"]] == [(1, "UNAUTH"), (2, "SYNTAX")]
+    hundred = await callers.response(
+        "admin", "POST", "/777", {"segments": [{"short_name": str(n)} for n in range(100)]}
+    )
+    assert ([each["member_id"] for each in hundred["segments"]], hundred["failures"]) == ([777] * 100, [])
+
+
+async def test_one_by_its_code_or_its_path(callers: Callers) -> None:
+    segment_id = await callers.add(code="named")
+    changed = await callers.response("demo", "PUT", "?code=named", {"segment": {"code": "renamed"}})
+    assert changed == about(entry(segment_id, code="renamed"))
+    changed = await callers.response("demo", "PUT", f"/123/{segment_id}", {"segment": {"state": "inactive"}})
+    assert changed["segment"]["state"] == "inactive"
+    assert (await callers.response("demo", "DELETE", "?code=renamed"))["id"] == segment_id
+    other = await callers.add(code="renamed")
+    assert (await callers.response("demo", "DELETE", f"/123/{other}"))["id"] == other
 
 
 async def test_an_empty_code_takes_the_code_away(callers: Callers) -> None:
@@ -309,7 +413,11 @@ NONE, ONE = "?id=2147483647", "?id=10001"
 NUMBER = "must be an integer of 32 bits."
 STATE = "'state' must be 'active' or 'inactive'"
 IDS = "'id' must be 1 to 100 segment IDs, separated by commas"
-SIZE = "'num_elements' must be 1 to 100"
+SIZE = "'num_elements' must be 1 or more"
+SORT = (
+    "'sort' must be <field>.asc or <field>.desc, with a field of id, code, state, short_name, member_id, "
+    "expire_minutes, last_modified"
+)
 NO_SUCH = "'id': there is no segment 2147483647"
 LARGE = b'{"segment":{},"x":"' + b"x" * LIMIT_BYTES + b'"}'
 
@@ -320,6 +428,24 @@ REFUSED: dict[str, tuple[str, str, Any, int, str, str | None]] = {
     "POST: null": ("POST", "", {"segment": None}, 400, "SYNTAX", "'segment' is required"),
     "POST: a list": ("POST", "", {"segment": [{}]}, 400, "SYNTAX", "segment: must be an object."),
     "POST: a number": ("POST", "", {"segment": {"code": 5}}, 400, "SYNTAX", "segment.code: must be a string."),
+    "POST: a number's text": ("POST", "", {"segment": {"description": 5}}, 400, "SYNTAX", None),
+    "POST: a field twice": (
+        *("POST", "", b'{"segment":{"code":"a","code":"b"}}', 400, "SYNTAX"),
+        "segment.code: must not stand twice.",
+    ),
+    "POST: too much beside": (
+        *("POST", "", {"segment": {"price": 1, "category": "c" * 4096}}, 400, "SYNTAX"),
+        "'original_fields' must be JSON of at most 4096 bytes",
+    ),
+    "POST: another member in the body": ("POST", "", {"segment": {}, "member_id": 777}, 403, "UNAUTH", None),
+    "POST: another member in the segment": ("POST", "", {"segment": {"member_id": 777}}, 403, "UNAUTH", None),
+    "POST: another member in the path": ("POST", "/777", {"segment": {}}, 403, "UNAUTH", None),
+    "POST: a member that is no number": (
+        *("POST", "", {"member_id": "x", "segment": {}}, 400, "SYNTAX"),
+        f"member_id: {NUMBER}",
+    ),
+    "POST: one and several": ("POST", "", {"segment": {}, "segments": [{}]}, 400, "SYNTAX", None),
+    "POST: 101": ("POST", "", {"segments": [{}] * 101}, 400, "SYNTAX", "'segments' must hold at most 100"),
     "POST: no number": (
         *("POST", "", {"segment": {"expire_minutes": "x"}}, 400, "SYNTAX"),
         f"segment.expire_minutes: {NUMBER}",
@@ -354,7 +480,32 @@ REFUSED: dict[str, tuple[str, str, Any, int, str, str | None]] = {
     "GET: 101 IDs": ("GET", "?id=" + ",".join(map(str, range(1, 102))), None, 400, "SYNTAX", IDS),
     "GET: id twice": ("GET", "?id=1&id=2", None, 400, "SYNTAX", "id: must not stand twice."),
     "GET: an empty page": ("GET", "?num_elements=0", None, 400, "SYNTAX", SIZE),
-    "GET: too large a page": ("GET", "?num_elements=101", None, 400, "SYNTAX", SIZE),
+    "GET: no such code": (
+        *("GET", "?code=Sports_Fans", None, 404, "SYNTAX"),
+        "'code': member 123 has no segment with this code",
+    ),
+    "GET: an unknown filter": ("GET", "?name=x", None, 400, "SYNTAX", "name: there is no such parameter."),
+    "GET: an unknown filter in a body": (
+        "GET",
+        "",
+        {"a b": 1},
+        400,
+        "SYNTAX",
+        "A parameter: there is no such parameter.",
+    ),
+    "GET: a filter of objects": ("GET", "", {"id": {"in": [1]}}, 400, "SYNTAX", None),
+    "GET: a filter twice": ("GET", "", b'{"id":1,"id":2}', 400, "SYNTAX", "id: must not stand twice."),
+    "GET: no JSON": ("GET", "", b"id=10001", 400, "SYNTAX", "The body is not JSON (byte 1)."),
+    "GET: a lone surrogate": ("GET", "", b'{"search":"\\ud800"}', 400, "SYNTAX", "search: must be UTF-8."),
+    "GET: an order of nothing": ("GET", "?sort=id", None, 400, "SYNTAX", SORT),
+    "GET: a state": ("GET", "?state=paused", None, 400, "SYNTAX", STATE),
+    "GET: no time": ("GET", "?min_last_modified=new", None, 400, "SYNTAX", None),
+    "GET: no field": ("GET", "?fields=id,etag", None, 400, "SYNTAX", None),
+    "GET: a path of a word": ("GET", "/demo", None, 404, "SYNTAX", None),
+    "GET: a path of three": ("GET", "/123/12/12", None, 404, "SYNTAX", None),
+    "GET: another member in the path": ("GET", "/777", None, 403, "UNAUTH", None),
+    "GET: a member in path and query": ("GET", "/123?member_id=123", None, 400, "SYNTAX", None),
+    "POST: a path with an ID": ("POST", "/123/12?id=12", {"segment": {"code": "sports_fans"}}, 409, "INTEGRITY", None),
     "GET: a page of words": ("GET", "?num_elements=all", None, 400, "SYNTAX", f"num_elements: {NUMBER}"),
     "GET: before the first": ("GET", "?start_element=-1", None, 400, "SYNTAX", "'start_element' must be 0 or more"),
     "GET: from a word": ("GET", "?start_element=a", None, 400, "SYNTAX", f"start_element: {NUMBER}"),
@@ -362,6 +513,8 @@ REFUSED: dict[str, tuple[str, str, Any, int, str, str | None]] = {
     "GET: beyond int32": ("GET", "?member_id=2147483648", None, 400, "SYNTAX", f"member_id: {NUMBER}"),
     "GET: no UTF-8": ("GET", "?search=%ff", None, 400, "SYNTAX", "search: must be UTF-8."),
     "PUT: no id": ("PUT", "", {"segment": {}, "id": 10001}, 400, "SYNTAX", "'id' is required"),
+    "PUT: no such code": ("PUT", "?code=other", {"segment": {}}, 404, "SYNTAX", None),
+    "PUT: another member's code": ("PUT", "?code=secret&member_id=777", {"segment": {}}, 403, "UNAUTH", None),
     "PUT: an empty id": ("PUT", "?id=", {"segment": {}}, 400, "SYNTAX", "'id' is required"),
     "PUT: a word": ("PUT", "?id=x", {"segment": {}}, 400, "SYNTAX", f"id: {NUMBER}"),
     "PUT: several": ("PUT", "?id=10001,12", {"segment": {}}, 400, "SYNTAX", f"id: {NUMBER}"),
@@ -403,9 +556,11 @@ async def test_no_such_member_for_an_admin(callers: Callers) -> None:
 
 
 @pytest.mark.parametrize("method", ["POST", "GET", "PUT", "DELETE"])
-async def test_it_needs_a_token(http: httpx.AsyncClient, method: str) -> None:
-    content = b'{"segment":{"code":"x"}}' if method in {"POST", "PUT"} else None
-    assert_http_error(await http.request(method, "/segment?id=10001", content=content), 401, "NOAUTH")
+@pytest.mark.parametrize("content", [b'{"segment":{"code":"x"}}', b"no JSON", None])
+async def test_it_needs_a_token(http: httpx.AsyncClient, method: str, content: bytes | None) -> None:
+    """Before anything else."""
+    for path in ("/segment?id=10001", "/segment/123?name=x"):
+        assert_http_error(await http.request(method, path, content=content), 401, "NOAUTH")
 
 
 @pytest.mark.parametrize("method", ["PATCH", "OPTIONS"])

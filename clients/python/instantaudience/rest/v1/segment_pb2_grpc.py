@@ -28,6 +28,8 @@ if _version_not_supported:
 class SegmentServiceStub:
     """SegmentService is the REST contract's `/segment`: the segments of the caller's member (of all members for the role
     `admin`). gRPC callers will rather use CatalogService, which has the same rules and typed lists.
+
+    `/segment/<member id>` is `/segment?member_id=`, and `/segment/<member id>/<id>` adds `&id=`.
     """
 
     def __init__(self, channel):
@@ -56,29 +58,36 @@ class SegmentServiceStub:
                 request_serializer=instantaudience_dot_rest_dot_v1_dot_segment__pb2.RemoveSegmentRequest.SerializeToString,
                 response_deserializer=instantaudience_dot_rest_dot_v1_dot_segment__pb2.RemoveSegmentResponse.FromString,
                 _registered_method=True)
+        self.DescribeSegments = channel.unary_unary(
+                '/instantaudience.rest.v1.SegmentService/DescribeSegments',
+                request_serializer=instantaudience_dot_rest_dot_v1_dot_segment__pb2.DescribeSegmentsRequest.SerializeToString,
+                response_deserializer=instantaudience_dot_rest_dot_v1_dot_segment__pb2.DescribeSegmentsResponse.FromString,
+                _registered_method=True)
 
 
 class SegmentServiceServicer:
     """SegmentService is the REST contract's `/segment`: the segments of the caller's member (of all members for the role
     `admin`). gRPC callers will rather use CatalogService, which has the same rules and typed lists.
+
+    `/segment/<member id>` is `/segment?member_id=`, and `/segment/<member id>/<id>` adds `&id=`.
     """
 
     def AddSegment(self, request, context):
-        """Creates a segment.
+        """Creates a segment, or several.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def FindSegments(self, request, context):
-        """Reads one segment, or lists segments in the order of IDs.
+        """Reads one segment, or lists segments.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ChangeSegment(self, request, context):
-        """Changes the fields that are sent.
+        """Changes the fields that are sent, of a segment or of several.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -86,6 +95,13 @@ class SegmentServiceServicer:
 
     def RemoveSegment(self, request, context):
         """Removes a segment from the catalog.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DescribeSegments(self, request, context):
+        """Tells the fields of segments.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -114,6 +130,11 @@ def add_SegmentServiceServicer_to_server(servicer, server):
                     request_deserializer=instantaudience_dot_rest_dot_v1_dot_segment__pb2.RemoveSegmentRequest.FromString,
                     response_serializer=instantaudience_dot_rest_dot_v1_dot_segment__pb2.RemoveSegmentResponse.SerializeToString,
             ),
+            'DescribeSegments': grpc.unary_unary_rpc_method_handler(
+                    servicer.DescribeSegments,
+                    request_deserializer=instantaudience_dot_rest_dot_v1_dot_segment__pb2.DescribeSegmentsRequest.FromString,
+                    response_serializer=instantaudience_dot_rest_dot_v1_dot_segment__pb2.DescribeSegmentsResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'instantaudience.rest.v1.SegmentService', rpc_method_handlers)
@@ -125,6 +146,8 @@ def add_SegmentServiceServicer_to_server(servicer, server):
 class SegmentService:
     """SegmentService is the REST contract's `/segment`: the segments of the caller's member (of all members for the role
     `admin`). gRPC callers will rather use CatalogService, which has the same rules and typed lists.
+
+    `/segment/<member id>` is `/segment?member_id=`, and `/segment/<member id>/<id>` adds `&id=`.
     """
 
     @staticmethod
@@ -225,6 +248,33 @@ class SegmentService:
             '/instantaudience.rest.v1.SegmentService/RemoveSegment',
             instantaudience_dot_rest_dot_v1_dot_segment__pb2.RemoveSegmentRequest.SerializeToString,
             instantaudience_dot_rest_dot_v1_dot_segment__pb2.RemoveSegmentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DescribeSegments(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/instantaudience.rest.v1.SegmentService/DescribeSegments',
+            instantaudience_dot_rest_dot_v1_dot_segment__pb2.DescribeSegmentsRequest.SerializeToString,
+            instantaudience_dot_rest_dot_v1_dot_segment__pb2.DescribeSegmentsResponse.FromString,
             options,
             channel_credentials,
             insecure,

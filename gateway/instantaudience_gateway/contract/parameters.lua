@@ -1,0 +1,168 @@
+-- Reads the parameters of a request, wherever they stand: in the query, in the path (`/segment/<member id>`), or, with
+-- GET, in a JSON body. It stands behind `CONTRACT` and `body.lua`, and uses of `CONTRACT`:
+--   aliases = {{pattern = Lua pattern of a path, path = the plain path, parameters = {name, …} for its captures}, …}
+-- A `method` is what `contract.lua` says of endpoints; of it this uses `parameters` and `strict`.
+
+local find, match = string.find, string.match
+
+local function decode_percent(text)
+  return (gsub(text, "%%(%x%x)", function(hex) return char(tonumber(hex, 16)) end))
+end
+
+-- The characters beyond ASCII (RFC 3629, section 4).
+local UTF8 = {
+  "[\194-\223][\128-\191]",
+  "\224[\160-\191][\128-\191]",
+  "[\225-\236\238\239][\128-\191][\128-\191]",
+  "\237[\128-\159][\128-\191]",
+  "\240[\144-\191][\128-\191][\128-\191]",
+  "[\241-\243][\128-\191][\128-\191][\128-\191]",
+  "\244[\128-\143][\128-\191][\128-\191]",
+}
+
+local function is_utf8(text)
+  for _, character in ipairs(UTF8) do text = gsub(text, character, " ") end
+  return not find(text, "[\128-\255]")
+end
+
+-- A path that has parameters in it, as the plain path and a query.
+local function plain_path(path, query)
+  for _, alias in ipairs(CONTRACT.aliases) do
+    local values = { match(path, alias.pattern) }
+    if #values > 0 then
+      for i, name in ipairs(alias.parameters) do query = query .. "&" .. name .. "=" .. values[i] end
+      return alias.path, query
+    end
+  end
+  return path, query
+end
+
+-- What is wrong with a name that the method does not know, or nil. The token is a parameter of every method.
+local function unknown_fault(name, method)
+  if not method.strict or name == "" or name == "access_token" then return nil end
+  return (match(name, "^[%w_.-]+$") or "A parameter") .. ": there is no such parameter"
+end
+
+-- The parameters of a query without those that the method does not know (the transcoder would bind them to fields of the
+-- body) and without empty ones (it takes them for no number); the set of their names; and what is wrong, or nil.
+local function known_parameters(query, method)
+  local kept, given, problem = {}, {}, nil
+  for parameter in gmatch(query, "[^&]+") do
+    local name, value = match(parameter, "^([^=]*)=?(.*)$")
+    name = decode_percent(name)
+    if not method.parameters[name] then
+      problem = problem or unknown_fault(name, method)
+    elseif value ~= "" then
+      if given[name] then problem = name .. ": must not stand twice" end
+      given[name] = true
+      kept[#kept + 1] = parameter
+      if not is_utf8(decode_percent(value)) then problem = name .. ": must be UTF-8" end
+    end
+  end
+  return kept, given, problem
+end
+
+local function with_parameters(path, parameters)
+  return #parameters > 0 and path .. "?" .. concat(parameters, "&") or path
+end
+
+-- The bytes of a character (RFC 3629, section 3). A lone surrogate makes bytes that are no UTF-8.
+local function utf8_of(code)
+  if code < 0x80 then return char(code) end
+  local last = char(0x80 + code % 0x40)
+  local rest = (code - code % 0x40) / 0x40
+  if code < 0x800 then return char(0xC0 + rest) .. last end
+  local middle = char(0x80 + rest % 0x40)
+  rest = (rest - rest % 0x40) / 0x40
+  if code < 0x10000 then return char(0xE0 + rest) .. middle .. last end
+  return char(0xF0 + (rest - rest % 0x40) / 0x40) .. char(0x80 + rest % 0x40) .. middle .. last
+end
+
+local LETTERS = { b = "\b", f = "\f", n = "\n", r = "\r", t = "\t" }
+
+-- What a JSON string means (RFC 8259, section 7); `text` is what stands between its quotes.
+local function unquote(text)
+  local parts, i = {}, 1
+  while true do
+    local start = find(text, "\\", i, true)
+    parts[#parts + 1] = sub(text, i, (start or 0) - 1)
+    if not start then return concat(parts) end
+    local letter = sub(text, start + 1, start + 1)
+    i = start + 2
+    if letter == "u" then
+      local code = tonumber(sub(text, i, i + 3), 16)
+      i = i + 4
+      local low = match(text, "^\\u([dD][c-fC-F]%x%x)", i)
+      if low and code >= 0xD800 and code < 0xDC00 then
+        code = 0x10000 + (code - 0xD800) * 0x400 + tonumber(low, 16) - 0xDC00
+        i = i + 6
+      end
+      parts[#parts + 1] = utf8_of(code)
+    else
+      parts[#parts + 1] = LETTERS[letter] or letter
+    end
+  end
+end
+
+-- Where the value that starts at `i` with the byte `c` has ended, and its text as a parameter has it (nil for null); a
+-- list of texts has commas between them. `s` is JSON. The text is false for what can be no parameter.
+local function parameter_value(s, i, c)
+  if c == 123 or c == 91 then
+    local texts, depth, plain = {}, 0, c == 91
+    repeat
+      if c == 123 or c == 91 then
+        depth = depth + 1
+        plain = plain and depth == 1
+        i = i + 1
+      elseif c == 125 or c == 93 then
+        depth = depth - 1
+        i = i + 1
+      elseif c == 44 or c == 58 then
+        i = i + 1
+      else
+        local stop, text = parameter_value(s, i, c)
+        texts[#texts + 1] = text
+        i = stop
+      end
+      local stop = i
+      i, c = token(s, i)
+      if depth == 0 then return stop, plain and concat(texts, ",") end
+    until false
+  end
+  local stop = after_scalar(s, i, c)
+  if c == 34 then return stop, unquote(sub(s, i + 1, stop - 2)) end
+  if c == NULL then return stop, nil end
+  return stop, sub(s, i, stop - 1)
+end
+
+-- Adds the parameters that stand in the JSON object `body`; those of the query, which are `given`, win. Returns what is
+-- wrong, or nil.
+local function add_parameters(body, method, kept, given)
+  local problem = check(body, nil, given)
+  if problem then return problem end
+  local s, own = body .. "\0", {}
+  local i, c = token(s, 1)
+  i, c = token(s, i + 1)
+  while c == 34 do
+    local stop = closing_quote(s, i + 1)
+    local name, text = unquote(sub(s, i + 1, stop - 1)), nil
+    i = token(s, stop + 1)
+    i, c = token(s, i + 1)
+    i, text = parameter_value(s, i, c)
+    if not method.parameters[name] then
+      problem = unknown_fault(name, method)
+    elseif text == false then
+      problem = name .. ": must be a text, a number, or a list of them"
+    elseif text and text ~= "" then
+      if own[name] then problem = name .. ": must not stand twice" end
+      own[name] = true
+      if not is_utf8(text) then problem = name .. ": must be UTF-8" end
+      local encoded = gsub(text, "[^%w_.~-]", function(other) return format("%%%02X", byte(other)) end)
+      if not given[name] then kept[#kept + 1] = name .. "=" .. encoded end
+    end
+    if problem then return problem end
+    i, c = token(s, i)
+    if c == 44 then i, c = token(s, i + 1) end
+  end
+  return nil
+end

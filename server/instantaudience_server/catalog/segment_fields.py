@@ -1,0 +1,123 @@
+"""The fields of segments as REST callers send and see them (source: segment.proto; contract's neighbours, "Conventions
+of all REST answers")."""
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from google.protobuf.struct_pb2 import Value
+from instantaudience.rest.v1 import segment_pb2 as pb
+from instantaudience.v1 import catalog_pb2
+
+from instantaudience_server.catalog import original_fields
+from instantaudience_server.errors import AudienceError, Reason
+
+STATES = {
+    "active": catalog_pb2.SEGMENT_STATE_ACTIVE,
+    "inactive": catalog_pb2.SEGMENT_STATE_INACTIVE,
+}
+"""What `state` may be."""
+MOST_USERS = 2**31 - 1
+"""What `estimated_users` says of a segment with more."""
+TIME_FORMAT = "%Y-%m-%d %H:%M:%S"
+
+_is_number = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?").fullmatch
+
+
+class Field(NamedTuple):
+    """A field of segments: its name and type, whether lists can be filtered by it, and whether callers can set it."""
+
+    name: str
+    type: str
+    filter_by: bool = False
+    read_only: bool = False
+
+
+FIELDS = (
+    Field("id", "int", filter_by=True, read_only=True),
+    Field("code", "string", filter_by=True),
+    Field("state", "string", filter_by=True),
+    Field("short_name", "string"),
+    Field("description", "string"),
+    Field("member_id", "int", filter_by=True),
+    Field("expire_minutes", "int"),
+    Field("last_modified", "date", filter_by=True, read_only=True),
+    *(Field(name, "any") for name in sorted(original_fields.NAMES)),
+    Field("estimated_users", "int", read_only=True),
+)
+"""In the order of answers."""
+
+
+def change(segment: catalog_pb2.Segment, fields: pb.SegmentFields) -> None:
+    """Take over the fields that are there; those that may be null are taken away by it, and a text by an empty one.
+
+    Raises:
+        AudienceError: SYNTAX, for a value of another type or a state that there is not.
+    """
+    if fields.HasField("state"):
+        if fields.state not in STATES:
+            raise AudienceError(Reason.SYNTAX, f"'state' must be {' or '.join(map(repr, STATES))}", field="state")
+        segment.state = STATES[fields.state]
+    if fields.HasField("short_name"):
+        segment.short_name = fields.short_name
+    for name, read in _NULLABLE.items():
+        if fields.HasField(name):
+            value = read(name, getattr(fields, name))
+            if value is None:
+                segment.ClearField(name)
+            else:
+                setattr(segment, name, value)
+    for name in original_fields.NAMES:
+        if fields.HasField(name):
+            segment.original_fields.fields.pop(name, None)
+            if not _is_null(getattr(fields, name)):
+                segment.original_fields.fields[name].CopyFrom(getattr(fields, name))
+
+
+def entry_of(segment: catalog_pb2.Segment, estimated_users: int | None = None) -> dict[str, Any]:
+    """A segment as answers have it."""
+    size = {} if estimated_users is None else {"estimated_users": min(estimated_users, MOST_USERS)}
+    return {
+        "id": segment.id,
+        "code": segment.code or None,
+        "state": "inactive" if segment.state == catalog_pb2.SEGMENT_STATE_INACTIVE else "active",
+        "short_name": segment.short_name,
+        "description": segment.description or None,
+        "member_id": segment.member_id,
+        "expire_minutes": segment.expire_minutes if segment.HasField("expire_minutes") else None,
+        "last_modified": datetime.fromtimestamp(segment.last_modified.seconds, UTC).strftime(TIME_FORMAT),
+        **original_fields.as_json(segment.original_fields),
+        **size,
+    }
+
+
+def _is_null(value: Value) -> bool:
+    return value.WhichOneof("kind") in (None, "null_value")
+
+
+def _text(name: str, value: Value) -> str | None:
+    if _is_null(value):
+        return None
+    if value.WhichOneof("kind") != "string_value":
+        raise AudienceError(Reason.SYNTAX, f"segment.{name}: must be a string.", field=name)
+    return value.string_value or None
+
+
+def _integer(name: str, value: Value) -> int | None:
+    """An integer of 32 bits, written as any other of a body (docs/api.md, "How strict JSON is")."""
+    if _is_null(value):
+        return None
+    number = value.number_value if value.WhichOneof("kind") == "number_value" else None
+    if _is_number(value.string_value):
+        number = float(value.string_value)
+    if number is None or not number.is_integer() or not -(2**31) <= number < 2**31:
+        raise AudienceError(Reason.SYNTAX, f"segment.{name}: must be an integer of 32 bits.", field=name)
+    return int(number)
+
+
+_NULLABLE: dict[str, Callable[[str, Value], str | int | None]] = {
+    "code": _text,
+    "description": _text,
+    "expire_minutes": _integer,
+}

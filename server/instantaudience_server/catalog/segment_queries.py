@@ -1,0 +1,113 @@
+"""What REST callers ask of lists of segments (source: segment.proto, FindSegmentsRequest)."""
+
+import re
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from instantaudience.rest.v1 import segment_pb2 as pb
+
+from instantaudience_server.catalog.access import Caller, require_member
+from instantaudience_server.catalog.catalog import Role
+from instantaudience_server.catalog.rules import LARGEST_ID
+from instantaudience_server.catalog.segment_fields import FIELDS, STATES
+from instantaudience_server.catalog.segment_table import SORTS, Filters, Order
+from instantaudience_server.errors import AudienceError, Reason
+
+MOST_ELEMENTS = 100
+"""Segments of a page, and IDs in a request, at most."""
+
+_FIELD_NAMES = frozenset(field.name for field in FIELDS)
+_is_id_list = re.compile(r"[0-9]{1,10}(?:,[0-9]{1,10})*").fullmatch
+
+
+class Query(NamedTuple):
+    """What is asked for: which segments, in what order, which page of them, and which of their fields (None: all).
+
+    `is_one` is whether there must be one.
+    """
+
+    filters: Filters
+    order: Order
+    start: int
+    size: int
+    fields: frozenset[str] | None
+    is_one: bool
+
+
+def query_of(request: pb.FindSegmentsRequest, caller: Caller) -> Query:
+    """What a request asks for.
+
+    Raises:
+        AudienceError: SYNTAX, with the field and the rule; UNAUTH, for another member's segments.
+    """
+    ids = _ids(request.id) if request.id else None
+    is_one = bool(request.code) or (ids is not None and len(ids) == 1)
+    filters: Filters = {
+        "member_id": _member(request, caller),
+        "ids": ids,
+        "code": request.code or None,
+        "search": request.search,
+        "active": _is_active(request.state) if request.state else None,
+        "modified_since": _seconds(request.min_last_modified) if request.min_last_modified else None,
+    }
+    start, size = _page(request)
+    order = _order(request.sort) if request.sort else Order()
+    return Query(filters, order, start, size, _fields(request.fields) if request.fields else None, is_one)
+
+
+def _refusal(field: str, rule: str) -> AudienceError:
+    return AudienceError(Reason.SYNTAX, f"'{field}' {rule}", field=field)
+
+
+def _page(request: pb.FindSegmentsRequest) -> tuple[int, int]:
+    """How many segments to skip, and how many to answer at most."""
+    size = request.num_elements if request.HasField("num_elements") else MOST_ELEMENTS
+    if request.start_element < 0:
+        raise _refusal("start_element", "must be 0 or more")
+    if size < 1:
+        raise _refusal("num_elements", "must be 1 or more")
+    return request.start_element, min(size, MOST_ELEMENTS)
+
+
+def _ids(text: str) -> list[int]:
+    """The IDs of a list that is separated by commas."""
+    ids = [int(word) for word in text.split(",")] if _is_id_list(text) else []
+    if not 0 < len(ids) <= MOST_ELEMENTS or not all(1 <= each <= LARGEST_ID for each in ids):
+        raise _refusal("id", f"must be 1 to {MOST_ELEMENTS} segment IDs, separated by commas")
+    return ids
+
+
+def _member(request: pb.FindSegmentsRequest, caller: Caller) -> int | None:
+    """Whose segments are asked for; None means everybody's. A code means something in one member alone."""
+    if request.HasField("member_id"):
+        require_member(caller, request.member_id)
+        return request.member_id
+    return None if caller.account.role is Role.ADMIN and not request.code else caller.member.id
+
+
+def _is_active(state: str) -> bool:
+    if state not in STATES:
+        raise _refusal("state", f"must be {' or '.join(map(repr, STATES))}")
+    return state == "active"
+
+
+def _seconds(text: str) -> int:
+    try:
+        time = datetime.fromisoformat(text)
+        return int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp())
+    except (ValueError, OverflowError):
+        raise _refusal("min_last_modified", "must look like '2014-05-22 00:00:00'") from None
+
+
+def _order(text: str) -> Order:
+    field, _, direction = text.rpartition(".")
+    if field not in SORTS or direction not in ("asc", "desc"):
+        raise _refusal("sort", f"must be <field>.asc or <field>.desc, with a field of {', '.join(SORTS)}")
+    return Order(field, direction == "desc")
+
+
+def _fields(text: str) -> frozenset[str]:
+    names = frozenset(text.split(","))
+    if not names <= _FIELD_NAMES:
+        raise _refusal("fields", "must be names of fields, separated by commas; GET /segment/meta has them")
+    return names

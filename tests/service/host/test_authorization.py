@@ -183,10 +183,15 @@ RPCS: dict[str, Row] = {
     "IdentityService/ResolveUser": Row(lambda world: {"member_id": world.own, "external_ids": ["matrix"]}, *OWN_AFFAIR),
     "IdentityService/UnmapUser": Row(lambda world: {"member_id": world.own, "external_ids": ["matrix"]}, *OWN_AFFAIR),
     "SegmentService/AddSegment": Row(
-        lambda world: {"member_id": world.own, "segment": {"code": CODE}}, "ALREADY_EXISTS", UNAUTH, "ALREADY_EXISTS"
+        lambda world: {"member_id": world.own, "segment": {"code": {"string_value": CODE}}},
+        "ALREADY_EXISTS",
+        UNAUTH,
+        "ALREADY_EXISTS",
     ),
     "SegmentService/FindSegments": Row(lambda world: {"id": str(world.segment)}, *OWN_AFFAIR),
-    "SegmentService/ChangeSegment": Row(lambda world: {"id": world.segment, "segment": {"code": CODE}}, *OWN_AFFAIR),
+    "SegmentService/ChangeSegment": Row(
+        lambda world: {"id": world.segment, "segment": {"code": {"string_value": CODE}}}, *OWN_AFFAIR
+    ),
     "SegmentService/DescribeSegments": Row(lambda _: {}, *ANYBODY),
     "MemberService/ShowMember": Row(lambda _: {}, *ANYBODY),
     "SegmentService/RemoveSegment": Row(lambda world: {"id": world.spare}, *OWN_AFFAIR, uses_up=True),

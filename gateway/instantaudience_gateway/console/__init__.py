@@ -1,5 +1,5 @@
 """The console: its page, and how it is served.
 
-May use nothing.
+May use files.
 Used by contract.
 """

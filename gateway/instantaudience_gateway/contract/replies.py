@@ -14,6 +14,8 @@ from instantaudience_server import tokens
 from instantaudience_server.errors import Reason
 from instantaudience_server.transport.status import ERROR_DOMAIN, ERROR_ID_KEY, ROWS, STATUS_DETAILS_KEY, error_body
 
+from instantaudience_gateway.files.served import CONTENT_TYPES
+
 RETRY_AFTER_SECONDS = 1
 """When to send a call again that found no server."""
 
@@ -24,8 +26,15 @@ GRPC_ROUTE = "grpc"
 EARLY_REQUEST_ID = {"header": {"key": "x-request-id", "value": "%UNIQUE_ID%"}, "append_action": "ADD_IF_ABSENT"}
 """For answers to what is no request yet, and so has no name; others keep theirs."""
 
+_SAME_BODY = "%LOCAL_REPLY_BODY%"
+
 NO_SUCH_CODING = 501
 """Envoy's answer to a transfer coding that it does not know: its caller's fault."""
+
+
+def file_route(content_type: str) -> str:
+    """Name of the routes of files of this type that Envoy itself holds."""
+    return f"file {content_type}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +141,9 @@ def _mapper(
 def local_replies(body_limit_bytes: int, transcoder_error: str) -> dict[str, Any]:
     """Envoy's `local_reply_config`: the first row whose condition holds makes the answer.
 
-    The Lua filter's answers pass as they are. The transcoder's texts get the content type `transcoder_error`, for the
-    Lua filter to read. Envoy turns the HTTP status of an answer to a gRPC call into a gRPC code (503 → UNAVAILABLE) and
-    the text into `grpc-message`.
+    The Lua filter's answers, and files, pass as they are. The transcoder's texts get the content type
+    `transcoder_error`, for the Lua filter to read. Envoy turns the HTTP status of an answer to a gRPC call into a gRPC
+    code (503 → UNAVAILABLE) and the text into `grpc-message`.
     """
     # What is refused before it has a route: there, the content type is still the caller's.
     early = "response.code_details == 'overload' && request.headers['content-type'].startsWith('application/grpc')"
@@ -163,8 +172,12 @@ def local_replies(body_limit_bytes: int, transcoder_error: str) -> dict[str, Any
             ),
             _mapper(_all(grpc, client_error), UNREADABLE.text, content_type=grpc_type),
             _mapper(grpc, INTERNAL.text, content_type=grpc_type, headers=grpc_internal),
-            _mapper(lua, "%LOCAL_REPLY_BODY%"),
-            _mapper(_all(_status("EQ", 400), transcoder), "%LOCAL_REPLY_BODY%", content_type=transcoder_error),
+            _mapper(lua, _SAME_BODY),
+            *(
+                _mapper(_cel(f"xds.route_name == '{file_route(content_type)}'"), _SAME_BODY, content_type=content_type)
+                for content_type in sorted(set(CONTENT_TYPES.values()))
+            ),
+            _mapper(_all(_status("EQ", 400), transcoder), _SAME_BODY, content_type=transcoder_error),
             *(_mapper(cond, reply.body(), status=reply.http_status, headers=extra) for cond, reply, extra in fixed),
         ]
     }

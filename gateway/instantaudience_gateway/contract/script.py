@@ -16,7 +16,7 @@ from instantaudience_server.transport.status import (
     START_KEY,
 )
 
-from instantaudience_gateway.console import files
+from instantaudience_gateway.console import files as console
 from instantaudience_gateway.contract import descriptor
 from instantaudience_gateway.contract.replies import (
     EMPTY,
@@ -31,11 +31,13 @@ from instantaudience_gateway.contract.replies import (
     Reply,
     too_large,
 )
+from instantaudience_gateway.files.served import HEADERS
+from instantaudience_gateway.reference import files as reference
 
 _ROOMS = Path(__file__).parents[1]
 
 _PARTS = (
-    *("contract/body.lua", "contract/parameters.lua", "console/files.lua", "contract/cookies.lua"),
+    *("contract/body.lua", "contract/parameters.lua", "files/files.lua", "contract/cookies.lua"),
     "contract/contract.lua",
 )
 SOURCES = tuple(_ROOMS / name for name in _PARTS)
@@ -89,7 +91,10 @@ HOPELESS_BODIES = 8
 past the limit are waited for: many clients look for no answer before they have sent what they have."""
 
 FILE_METHODS = "GET, HEAD"
-"""What the console's paths take."""
+"""What the paths of pages take."""
+
+PAGES = {**console.files(), **reference.files()}
+"""The files of all pages, by path."""
 
 COOKIE = {
     "name": "instant_audience_token",
@@ -140,7 +145,7 @@ def _endpoints() -> Mapping[str, Literal]:
             "strict": endpoint.strict,
         }
     endpoints: dict[str, Literal] = {
-        path: {"allow": FILE_METHODS, "methods": {}} for path in (*files.files(), files.ALIAS_PATH)
+        path: {"allow": FILE_METHODS, "methods": {}} for path in (*PAGES, console.ALIAS_PATH, reference.ALIAS_PATH)
     }
     return endpoints | {
         path: {"allow": ", ".join(sorted(methods)), "methods": methods} for path, methods in paths.items()
@@ -149,8 +154,15 @@ def _endpoints() -> Mapping[str, Literal]:
 
 def _files() -> Mapping[str, Literal]:
     return {
-        path: {"type": file.content_type, "etag": file.etag, "body": file.body, "gzip": file.gzip_body}
-        for path, file in files.files().items()
+        path: {
+            "type": file.content_type,
+            "etag": file.etag,
+            "body": file.body,
+            "gzip": file.gzip_body,
+            "policy": file.policy,
+        }
+        for path, file in PAGES.items()
+        if not file.is_large
     }
 
 
@@ -216,9 +228,13 @@ def contract_script(body_limit_bytes: int, call_timeout_seconds: float) -> str:
         "endpoints": _endpoints(),
         "aliases": _aliases(),
         "files": _files(),
-        "file_headers": files.HEADERS,
-        "file_aliases": {files.ALIAS_PATH: f"..{files.PAGE_PATH}"},
-        "home": {"path": files.HOME_PATH, "page": files.PAGE_PATH.removeprefix("/")},
+        "file_headers": HEADERS,
+        "file_aliases": {page.ALIAS_PATH: f"..{page.PAGE_PATH}" for page in (console, reference)},
+        "home": {
+            "path": console.HOME_PATH,
+            "page": console.PAGE_PATH.removeprefix("/"),
+            "policy": console.CONTENT_SECURITY_POLICY,
+        },
         "messages": _messages(),
         "types": _scalar_rules(),
         "depth": MAX_DEPTH,

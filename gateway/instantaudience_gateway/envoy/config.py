@@ -12,7 +12,7 @@ from instantaudience_gateway.contract.replies import local_replies
 from instantaudience_gateway.contract.script import TRANSCODER_ERROR
 from instantaudience_gateway.envoy import request_ids
 from instantaudience_gateway.envoy.filters import http_filters
-from instantaudience_gateway.envoy.routes import routes
+from instantaudience_gateway.envoy.routes import MOST_FILE_BYTES, routes
 from instantaudience_gateway.envoy.settings import CLUSTER, TYPES, UPLOADS, GatewaySettings, seconds
 from instantaudience_gateway.envoy.tls import filter_chain
 
@@ -42,6 +42,7 @@ def _connection_manager(settings: GatewaySettings) -> dict[str, Any]:
         "http_filters": http_filters(settings),
         "route_config": {
             "name": "routes",
+            "max_direct_response_body_size_bytes": MOST_FILE_BYTES,
             "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes(settings)}],
         },
         "local_reply_config": local_replies(settings.body_limit_bytes, TRANSCODER_ERROR),

@@ -1,5 +1,6 @@
 """Which call goes which way, and how long it may take."""
 
+import base64
 from typing import Any
 
 from instantaudience_server.settings import UPLOAD_PATH, UPLOAD_SILENT_SECONDS
@@ -7,15 +8,20 @@ from instantaudience_server.transport.rest import PASSED_ON_TYPE
 
 from instantaudience_gateway.contract.descriptor import Endpoint
 from instantaudience_gateway.contract.json_forms import passed_on
-from instantaudience_gateway.contract.replies import GRPC_ROUTE
+from instantaudience_gateway.contract.replies import GRPC_ROUTE, file_route
+from instantaudience_gateway.contract.script import PAGES
 from instantaudience_gateway.envoy.filters import BUFFER, GRPC_WEB, LUA, SERVICE, TRANSCODER, buffer_override
 from instantaudience_gateway.envoy.settings import CLUSTER, TYPES, UPLOADS, GatewaySettings, seconds
+from instantaudience_gateway.files.served import HEADERS, ServedFile
 
 UPLOAD_GRACE_SECONDS = 30.0
 """How much longer than a receiver of files the gateway waits: it is the receiver that says what was wrong."""
 
 _GRPC_PATH = "/[!-$&-~]*"
 """No method's path needs escapes, and pyvoy leaves a request unanswered whose path is not UTF-8 without them."""
+
+MOST_FILE_BYTES = 1_000_000
+"""What a file has compressed that Envoy serves, at most."""
 
 _NOT_BLANK = r"\s*\S.*"
 
@@ -48,6 +54,11 @@ def _without(*filters: str) -> dict[str, Any]:
     """A route's calls do not pass these filters; what is not made for each call costs nothing."""
     disabled = {"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "disabled": True}
     return dict.fromkeys(filters, disabled)
+
+
+def _without_service(settings: GatewaySettings) -> dict[str, Any]:
+    """A route's requests pass no filter that knows of calls, nor the service where it is one."""
+    return _without(GRPC_WEB, LUA, TRANSCODER, *([] if settings.application is None else [SERVICE]))
 
 
 def routes(settings: GatewaySettings) -> list[dict[str, Any]]:
@@ -91,7 +102,8 @@ def routes(settings: GatewaySettings) -> list[dict[str, Any]]:
     # answer is made: reading may take longer.
     rest["route"] = way | {"timeout": call_seconds, "max_stream_duration": {"max_stream_duration": call_seconds}}
     hot = [_passed_on(rest, endpoint, settings) for endpoint in passed_on()] if settings.passes_json else []
-    return [_uploads(settings), grpc_web, grpc, *hot, rest]
+    large = [_large_file(path, file, settings) for path, file in PAGES.items() if file.is_large]
+    return [_uploads(settings), *large, grpc_web, grpc, *hot, rest]
 
 
 def _uploads(settings: GatewaySettings) -> dict[str, Any]:
@@ -100,17 +112,38 @@ def _uploads(settings: GatewaySettings) -> dict[str, Any]:
     It is not tried again where a receiver is away: for that, Envoy would keep what has come.
     """
     receiver_seconds = settings.upload_seconds + UPLOAD_GRACE_SECONDS
-    off = [GRPC_WEB, LUA, TRANSCODER, *([] if settings.application is None else [SERVICE])]
     return {
         "name": "uploads",
         "match": {"prefix": UPLOAD_PATH},
-        "typed_per_filter_config": _without(*off),
+        "typed_per_filter_config": _without_service(settings),
         "route": {
             "cluster": UPLOADS,
             "timeout": "0s",
             "idle_timeout": seconds(UPLOAD_SILENT_SECONDS + UPLOAD_GRACE_SECONDS),
             "max_stream_duration": {"max_stream_duration": seconds(receiver_seconds)},
         },
+    }
+
+
+def _large_file(path: str, file: ServedFile, settings: GatewaySettings) -> dict[str, Any]:
+    """The route of a file that Envoy holds once, and sends compressed; methods that files do not take go on."""
+    headers = HEADERS | {
+        "content-encoding": "gzip",
+        "content-security-policy": file.policy,
+        "etag": file.etag,
+    }
+    return {
+        "name": file_route(file.content_type),
+        "match": {"path": path, "headers": [_header(":method", {"safe_regex": {"regex": "GET|HEAD"}})]},
+        "typed_per_filter_config": _without_service(settings),
+        "direct_response": {
+            "status": 200,
+            "body": {"inline_bytes": base64.b64encode(file.gzip_body).decode()},
+        },
+        "response_headers_to_add": [
+            {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+            for key, value in headers.items()
+        ],
     }
 
 

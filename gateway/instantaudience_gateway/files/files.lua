@@ -1,8 +1,8 @@
--- The console's files (source: RFC 9110, sections 8.8.3, 12.5.3, 13.1.2). It stands behind `CONTRACT` and `body.lua` in
+-- The files of pages (source: RFC 9110, sections 8.8.3, 12.5.3, 13.1.2). It stands behind `CONTRACT` and `body.lua` in
 -- one chunk, and uses of `CONTRACT`:
---   files[path] = {type = content type, etag = weak validator, body = bytes, gzip = bytes}
+--   files[path] = {type = content type, etag = weak validator, body = bytes, gzip = bytes, policy = CSP}
 --   file_headers = {[name] = value}, of every file; file_aliases[path] = where the file is
---   home = {path = where browsers are led to the page, page = where that is}
+--   home = {path = where browsers are led to the page, page = where that is, policy = CSP}
 
 local FILE_METHODS = { GET = true, HEAD = true }
 
@@ -32,6 +32,7 @@ local function serve_file(handle, path)
   if not FILE_METHODS[request:get(":method")] or is_home and not is_browser(request) then return false end
   local answer = {}
   for name, value in pairs(CONTRACT.file_headers) do answer[name] = value end
+  answer["content-security-policy"] = file and file.policy or CONTRACT.home.policy
   if is_home then
     answer[":status"], answer.location, answer.vary = "302", CONTRACT.home.page, "accept"
     handle:respond(answer)

@@ -1,0 +1,5 @@
+"""Files that browsers read: how they are loaded and served.
+
+May use nothing.
+Used by console, reference and contract.
+"""

@@ -1,0 +1,32 @@
+"""The page of the REST API in a browser: it shows the calls, and makes them."""
+
+from playwright.async_api import Browser, expect
+from support.browsers import TIMEOUT_MS, on_one_host
+from support.service import Service
+
+
+@on_one_host
+async def test_a_call_that_is_tried_from_the_page(browser: Browser, service: Service) -> None:
+    page = await browser.new_page()
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.set_default_timeout(TIMEOUT_MS)
+    try:
+        await page.goto(f"{service.url}/docs")
+        await page.get_by_role("button", name="Authorize").first.click()
+        await (
+            page.get_by_label("auth-api-key-value")
+            .or_(page.locator("section input"))
+            .first.fill(await service.token("demo"))
+        )
+        await page.locator(".auth-btn-wrapper .authorize").first.click()
+        await page.locator(".btn-done").first.click()
+        call = page.locator("#operations-AudienceService-ApplySegments")
+        await call.locator(".opblock-summary-control").click()
+        await call.get_by_role("button", name="Execute").click()
+        answer = call.locator(".live-responses-table tbody .response-col_description")
+        await expect(answer.first).to_contain_text('"users_in_request"', timeout=TIMEOUT_MS)
+        assert complaints == []
+    finally:
+        await page.close()

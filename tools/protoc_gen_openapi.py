@@ -1,7 +1,7 @@
 """A protoc plugin for the OpenAPI document of the REST API, for buf.
 
 Paths, parameters, shapes and descriptions come from the proto files; what they do not say (title, security, errors,
-examples) from `tools/openapi.yaml`. Paths below `/console` are the console's own and are left out, and so are those with
+examples) from `tools/openapi.yaml`. Paths below `/console` are the console's own and are left out, as are those with
 parameters in them, which are other names.
 """
 

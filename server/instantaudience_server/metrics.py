@@ -98,6 +98,10 @@ CATALOG_STALE = _gauge(
     "instant_audience_catalog_stale",
     "1 while the cluster does not tell the worker of changes, so that it serves what it last knew; else 0.",
 ).labels(WORKER)
+SUPPRESSIONS_STALE = _gauge(
+    "instant_audience_suppressions_stale",
+    "1 while the cluster does not tell the worker who has suppressed users, so that it looks for everyone; else 0.",
+).labels(WORKER)
 CATALOG_OBJECTS = _gauge("instant_audience_catalog_objects", "Objects that the worker's catalog holds.", "kind")
 CATALOG_RELOADS = Counter(
     "instant_audience_catalog_reloads",

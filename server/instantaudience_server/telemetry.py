@@ -27,6 +27,8 @@ class Event(StrEnum):
     BATCH_JOB_ENDED = "batch_job_ended"  # job_id, member_id, outcome
     BATCH_JOB_INTERRUPTED = "batch_job_interrupted"  # job_id, member_id: it goes on here or elsewhere
     BATCH_JOB_DEFECT = "batch_job_defect"  # job_id, member_id, exception
+    SUPPRESSIONS_STALE = "suppressions_stale"  # likewise who has suppressed users; the worker looks for everyone
+    SUPPRESSIONS_CURRENT = "suppressions_current"
     WORKER_READY = "worker_ready"  # worker
     WORKER_DRAINING = "worker_draining"  # worker
     HOST_CHOSEN = "host_chosen"  # host: envoy or grpcio; reason

@@ -2,7 +2,7 @@
 -- contract, "Errors" and "Tokens"). It stands behind `CONTRACT` and the other parts in one chunk, and uses of `CONTRACT`:
 --   endpoints[path] = {allow = "GET, POST", methods[method] = {parameters = {name = true}, body = message name or nil,
 --     gzip = parameter or nil, origin = parameter or nil, public = whether it needs no token,
---     strict = whether unknown parameters are errors}}
+--     strict = whether unknown parameters are errors, unreadable = status in place of 400 or nil}}
 --   types[type] = rule; grpc_errors["<grpc code> <error_id>"] = {status = HTTP status, code = error_code or nil}
 --   bare_grpc_errors[grpc code] = error (also .default); unreadable, empty, … = errors {status, id, text}
 --   short_body, heavy_body, longest_body, hopeless_body = bytes; longest_authorization = characters
@@ -77,6 +77,9 @@ function envoy_on_request(handle)
   if not endpoint then return refuse_unread(handle, CONTRACT.no_path) end
   local method = endpoint.methods[headers:get(":method")]
   if not method then return refuse_unread(handle, CONTRACT.no_method, nil, endpoint.allow) end
+  if method.unreadable then
+    handle:streamInfo():dynamicMetadata():set("instantaudience", "unreadable", method.unreadable)
+  end
   take_token(headers, query)
   note_cookie(handle, path, headers:get(":method"))
   local fault = token_fault(headers, method)
@@ -150,6 +153,14 @@ end
 -- What the service's own answers have (it knows no other success), and the console's files.
 local FINE = { ["200"] = true, ["302"] = true, ["304"] = true, ["308"] = true }
 
+-- Some paths have a status of their own for what cannot be read, whoever found that.
+local function replace_unreadable(handle)
+  local headers = handle:headers()
+  if headers:get(":status") ~= "400" then return end
+  local noted = handle:streamInfo():dynamicMetadata():get("instantaudience")
+  if noted and noted.unreadable then headers:replace(":status", string.format("%d", noted.unreadable)) end
+end
+
 function envoy_on_response(handle)
   local headers = handle:headers()
   local id, content_type = headers:get(CONTRACT.error_id_key), headers:get("content-type")
@@ -170,4 +181,5 @@ function envoy_on_response(handle)
   elseif content_type ~= "application/json" or match(text, '^{"code":') then -- other answers are the gateway's own
     answer_grpc_error(handle, body, text, id, error_code)
   end
+  replace_unreadable(handle)
 end

@@ -62,10 +62,10 @@ class Field:
 class Endpoint:
     """One method of one path, and the messages of the RPC behind it.
 
-    `body` is the full name of the message that the body is, None where there is no body. `gzip` is the parameter that
-    asks for a compressed answer; None where there is no such answer. `origin` is the parameter that the caller's scheme
-    and host go into; None where nobody asks. `public` is whether it may be called without a token, `strict` whether a
-    parameter that the method does not know is an error.
+    `body` is the message that the body is, None where there is no body. `gzip` is the parameter that asks for a
+    compressed answer; None where there is no such answer. `origin` is the parameter that the caller's scheme and host
+    go into; None where nobody asks. `public` is whether it may be called without a token, `strict` whether a parameter
+    that the method does not know is an error.
     """
 
     path: str
@@ -75,7 +75,7 @@ class Endpoint:
     request: Descriptor
     answer: Descriptor
     parameters: tuple[str, ...]
-    body: str | None
+    body: Descriptor | None
     gzip: str | None
     origin: str | None
     public: bool
@@ -166,11 +166,17 @@ def _path(rule: http_pb2.HttpRule) -> str:
     return path
 
 
+def _body(request: Descriptor, field: str) -> Descriptor | None:
+    """The message that a body is: the request, one that the request holds, or none."""
+    if field in {"", "*"}:
+        return request if field else None
+    return request.fields_by_name[field].message_type
+
+
 def _endpoint(method: MethodDescriptor, rule: http_pb2.HttpRule) -> Endpoint:
     verb = rule.WhichOneof("pattern")
     path = _path(rule)
-    if rule.body not in {"", "*"}:
-        raise ValueError(f"{method.full_name}: the gateway knows whole bodies only")
+    body = _body(method.input_type, rule.body)
     fields = list(map(_field, visible_fields(method.input_type)))
     parameters = [field.name for field in fields if field.scalar_type is not None]
     return Endpoint(
@@ -181,7 +187,7 @@ def _endpoint(method: MethodDescriptor, rule: http_pb2.HttpRule) -> Endpoint:
         request=method.input_type,
         answer=method.output_type,
         parameters=tuple(name for name in parameters if name not in (_GZIP, _ORIGIN)),
-        body=method.input_type.full_name if rule.body else None,
+        body=body,
         gzip=_GZIP if _GZIP in parameters else None,
         origin=_ORIGIN if _ORIGIN in parameters else None,
         public=method.containing_service.file in _PUBLIC_FILES and method.full_name != _SIGN_OUT,
@@ -192,7 +198,8 @@ def _endpoint(method: MethodDescriptor, rule: http_pb2.HttpRule) -> Endpoint:
 def endpoints() -> list[Endpoint]:
     """Every path and method of the REST API, in the order of the proto files.
 
-    Parameters are the scalar fields of the request; a body's objects and lists can only come in the body.
+    Parameters are the scalar fields of the request; a body's objects and lists can only come in the body, and so can
+    the fields of a body that is a part of the request.
     """
     return [_endpoint(method, rule) for method in _methods() for rule in _http_rules(method) if "{" not in _path(rule)]
 
@@ -209,7 +216,7 @@ def aliases() -> dict[str, str]:
 
 def shapes() -> dict[str, list[Field]]:
     """Message name → keys, for every message that a request body holds at any depth."""
-    bodies = [endpoint.request for endpoint in endpoints() if endpoint.body]
+    bodies = [endpoint.body for endpoint in endpoints() if endpoint.body]
     return {message.full_name: list(map(_field, visible_fields(message))) for message in messages_in(*bodies)}
 
 

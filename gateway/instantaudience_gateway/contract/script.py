@@ -133,16 +133,21 @@ def lua_literal(value: Literal) -> str:
             raise TypeError(f"no Lua form: {value!r}")
 
 
+UNREADABLE_STATUSES = {"/privacy/consumer-request": 422}
+"""HTTP status in place of 400, by path (source: contract-neighbours, "Privacy")."""
+
+
 def _endpoints() -> Mapping[str, Literal]:
     paths: dict[str, dict[str, Literal]] = {}
     for endpoint in descriptor.endpoints():
         paths.setdefault(endpoint.path, {})[endpoint.http_method] = {
             "parameters": dict.fromkeys(endpoint.parameters, True),
-            "body": endpoint.body,
+            "body": endpoint.body.full_name if endpoint.body else None,
             "gzip": endpoint.gzip,
             "origin": endpoint.origin,
             "public": endpoint.public,
             "strict": endpoint.strict,
+            "unreadable": UNREADABLE_STATUSES.get(endpoint.path),
         }
     endpoints: dict[str, Literal] = {
         path: {"allow": FILE_METHODS, "methods": {}} for path in (*PAGES, console.ALIAS_PATH, reference.ALIAS_PATH)
@@ -167,7 +172,7 @@ def _files() -> Mapping[str, Literal]:
 
 
 def _messages() -> Mapping[str, Literal]:
-    bodies = {endpoint.body for endpoint in descriptor.endpoints()}
+    whole = {endpoint.request.full_name for endpoint in descriptor.endpoints() if endpoint.body is endpoint.request}
     return {
         message: {
             field.name: {
@@ -176,7 +181,7 @@ def _messages() -> Mapping[str, Literal]:
                 "message": field.message,
                 "type": field.scalar_type,
                 # Scalars of a request are parameters (see `descriptor.endpoints`).
-                "parameter": _parameter(field) if message in bodies and field.scalar_type else None,
+                "parameter": _parameter(field) if message in whole and field.scalar_type else None,
             }
             for number, field in enumerate(fields)
         }

@@ -21,7 +21,8 @@ from instantaudience_server.memberships.reading import Reading
 from instantaudience_server.memberships.wire import decode_user, split_user
 from instantaudience_server.quotas import Decision, Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
-from instantaudience_server.store.interface import NOT_CONFIRMED, Alike, Changes, MembershipStore, Writing
+from instantaudience_server.store.interface import NOT_CONFIRMED, Alike, Changes, MembershipStore, Writing, joins
+from instantaudience_server.suppressions import Suppressions
 from instantaudience_server.usage.counting import Counted, Usage
 
 PATIENCE_SECONDS = 0.05
@@ -64,6 +65,7 @@ class Applying:
         usage: Usage,
         sizes: SegmentSizes,
         clock: Clock,
+        suppressions: Suppressions | None = None,
     ) -> None:
         self._catalog = catalog
         self._known = KnownBlocks(catalog)
@@ -73,6 +75,7 @@ class Applying:
         self._usage = usage
         self._sizes = sizes
         self._clock = clock
+        self._suppressions = suppressions
         self._begun: dict[int, asyncio.Future[None]] = {}
         """By member: done when its newest batch has begun to write."""
         self._writing: dict[asyncio.Task[None], frozenset[bytes]] = {}
@@ -97,6 +100,8 @@ class Applying:
             self._begun[member.id] = begun
         try:
             reads = await self._read(batch, decisions, caller)
+            if self._suppressions is not None and self._suppressions.may_concern(member.id):
+                reads = await self._refuse_suppressed(reads, self._suppressions, batch, caller)
             if earlier is not None and not earlier.done():
                 await asyncio.wait([earlier])
             under_way: list[Awaitable[None]] = [
@@ -126,44 +131,79 @@ class Applying:
             return reads
         return await self._read_posts(admitted, batch, caller, now_ms)
 
-    async def _read_posts(self, posts: Sequence[Post], batch: Batch, caller: Caller, now_ms: int) -> Sequence[Read]:
+    async def _refuse_suppressed(
+        self, reads: Sequence[Read], suppressions: Suppressions, batch: Batch, caller: Caller
+    ) -> Sequence[Read]:
+        """The same posts, read without adding suppressed users to anything.
+
+        Raises:
+            AudienceError: UNAVAILABLE.
+        """
+        joining = {
+            key: None for read in reads for keys, changes in read.reading.changes if joins(changes) for key in keys
+        }
+        suppressed = await suppressions.among(caller.member.id, list(joining), batch.deadline)
+        if not suppressed:
+            return reads
+        again: list[Read] = []
+        for read in reads:
+            if read.keys.isdisjoint(suppressed):
+                again.append(read)
+            else:
+                again += await self._read_posts(read.posts, batch, caller, read.reading.now_ms, suppressed)
+        return again
+
+    async def _read_posts(
+        self,
+        posts: Sequence[Post],
+        batch: Batch,
+        caller: Caller,
+        now_ms: int,
+        suppressed: frozenset[bytes] = frozenset(),
+    ) -> Sequence[Read]:
         """Read posts, as few pieces as can be; those that cannot be read fail."""
         left = [post for post in posts if not post.ended]
         if len(left) > 1:
-            together = self._read_together(left, caller, now_ms)
+            together = self._read_together(left, caller, now_ms, suppressed)
             if together is not None:
                 return [together]
-            regular = [self._read_together([post], caller, now_ms) is not None for post in left]
-            together = self._read_together(list(compress(left, regular)), caller, now_ms)
+            regular = [self._read_together([post], caller, now_ms, suppressed) is not None for post in left]
+            together = self._read_together(list(compress(left, regular)), caller, now_ms, suppressed)
             if together is not None:
                 others = [post for post, is_regular in zip(left, regular, strict=True) if not is_regular]
-                alone = await self._read_each(others, batch, caller, now_ms)
+                alone = await self._read_each(others, batch, caller, now_ms, suppressed)
                 if all(together.keys.isdisjoint(other.keys) for other in alone):
                     return [together, *alone]
-        return await self._read_each(left, batch, caller, now_ms)
+        return await self._read_each(left, batch, caller, now_ms, suppressed)
 
-    def _read_together(self, posts: Sequence[Post], caller: Caller, now_ms: int) -> Read | None:
+    def _read_together(
+        self, posts: Sequence[Post], caller: Caller, now_ms: int, suppressed: frozenset[bytes] = frozenset()
+    ) -> Read | None:
         """Read posts as one, where that can be done."""
         if not posts or any(post.validate_only for post in posts):
             return None
-        reading = Reading(self._catalog, self._known, caller, now_ms, {})
+        reading = Reading(self._catalog, self._known, caller, now_ms, {}, suppressed)
         try:
             counts = reading.read_together([post.users for post in posts])
         except AudienceError:
             return None
         return None if counts is None else Read(reading, posts, [Result(*each) for each in counts])
 
-    async def _read_each(self, posts: Sequence[Post], batch: Batch, caller: Caller, now_ms: int) -> list[Read]:
+    async def _read_each(
+        self, posts: Sequence[Post], batch: Batch, caller: Caller, now_ms: int, suppressed: frozenset[bytes]
+    ) -> list[Read]:
         """Read posts one after the other."""
         reads = []
         for post in posts:
             try:
-                reads.append(await self._read_alone(post, batch, caller, now_ms))
+                reads.append(await self._read_alone(post, batch, caller, now_ms, suppressed))
             except AudienceError as error:
                 post.fail(error)
         return reads
 
-    async def _read_alone(self, post: Post, batch: Batch, caller: Caller, now_ms: int) -> Read:
+    async def _read_alone(
+        self, post: Post, batch: Batch, caller: Caller, now_ms: int, suppressed: frozenset[bytes]
+    ) -> Read:
         """Read a post, whatever may be in it.
 
         Raises:
@@ -171,7 +211,7 @@ class Applying:
         """
         users = post.users
         platform_keys = await self._external_ids.of_request(users, caller.member, batch.deadline)
-        reading = Reading(self._catalog, self._known, caller, now_ms, platform_keys)
+        reading = Reading(self._catalog, self._known, caller, now_ms, platform_keys, suppressed)
         position = reading.read(users)
         while position < len(users):
             await asyncio.sleep(0)

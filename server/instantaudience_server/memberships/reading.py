@@ -40,6 +40,7 @@ class Reading:
     ms).
 
     `known` has the lists of blocks that were read before; `platform_keys` leads from the keys of external IDs to users.
+    Users whose keys are among those `suppressed` are added to nothing.
     The counts and `warnings` grow as users are read.
     """
 
@@ -50,6 +51,7 @@ class Reading:
         caller: Caller,
         now_ms: int,
         platform_keys: Mapping[bytes, bytes],
+        suppressed: frozenset[bytes] = frozenset(),
     ) -> None:
         self._catalog = catalog
         self._known = known
@@ -59,6 +61,7 @@ class Reading:
         self._most_blocks = caller.member.limits.segments_per_user
         self.now_ms = now_ms
         self._platform_keys = platform_keys
+        self._suppressed = suppressed
         self._faultless: dict[bytes, _Faultless] = {}
         self.users = 0
         self.segments = 0
@@ -94,7 +97,7 @@ class Reading:
             blocks = faultless.get(rest) or self._recall(rest)
             if blocks is not None and index < self._most_users:
                 key = identity.encoded_platform_key(user_id)
-                if key is not None:
+                if key is not None and key not in self._suppressed:
                     self.users += 1
                     self.segments += blocks.valid
                     if note(key, blocks.changes) is not blocks.changes:
@@ -147,7 +150,7 @@ class Reading:
         for rest, user_ids in users_by_rest(users).items():
             blocks = self._faultless_blocks(rest)
             keys = identity.encoded_platform_keys(user_ids) if blocks else None
-            if blocks is None or keys is None:
+            if blocks is None or keys is None or not self._suppressed.isdisjoint(keys):
                 return None
             valid[rest] = blocks.valid
             segments += blocks.valid * len(keys)
@@ -251,11 +254,21 @@ class Reading:
             self._refusals.append(Refusal(pb.WARNING_CODE_UNKNOWN_USER_ID, user))
         elif not blocks.by_lifetime:
             self._unchanged.add(known)
+        elif known in self._suppressed and blocks.adds:
+            self._suppress(index, user, known, blocks)
         else:
             changes = blocks.changes(self.now_ms)
             self._change(known, changes)
             if len(self.warnings) == skipped:
                 self._remember(rest, blocks, changes)
+
+    def _suppress(self, index: int, user: pb.RtSegment, key: bytes, blocks: Blocks) -> None:
+        """Refuse what a suppressed user would join; what it leaves, it leaves."""
+        self._skip_user(pb.WARNING_CODE_SUPPRESSED_USER_ID, index, user, user.seg_block)
+        self._refusals.append(Refusal(pb.WARNING_CODE_SUPPRESSED_USER_ID, user))
+        left = blocks.by_lifetime.get(REMOVE)
+        if left:
+            self._change(key, {REMOVE: left})
 
     def _skip_user(self, code: pb.WarningCode, index: int, user: pb.RtSegment, blocks: Iterable[pb.SegBlock]) -> None:
         """Skip a user, or `blocks` of it, for what the contract's checks found."""

@@ -18,6 +18,7 @@ from instantaudience_server.memberships.wire import ApplyRequest
 from instantaudience_server.quotas import POSTED, Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.store.interface import NEVER, MembershipStore
+from instantaudience_server.suppressions import Suppressions
 from instantaudience_server.usage.counting import Usage
 
 PART = 1000
@@ -27,7 +28,10 @@ Membership = tuple[int, tuple[int, int]]
 
 
 class MembershipService:
-    """The commands on memberships. Deadlines are times of the event loop's clock, in seconds."""
+    """The commands on memberships. Deadlines are times of the event loop's clock, in seconds.
+
+    `suppressions` tells whom members must not add to segments; None: nobody is suppressed.
+    """
 
     def __init__(
         self,
@@ -37,13 +41,14 @@ class MembershipService:
         usage: Usage,
         sizes: SegmentSizes,
         clock: Clock,
+        suppressions: Suppressions | None = None,
     ) -> None:
         self._catalog = catalog
         self._store = store
         self._quotas = quotas
         self._clock = clock
         self._external_ids = ExternalIds(store)
-        applying = Applying(catalog, store, self._external_ids, quotas, usage, sizes, clock)
+        applying = Applying(catalog, store, self._external_ids, quotas, usage, sizes, clock, suppressions)
         self._gathering = Gathering(applying.carry_out)
 
     def apply(

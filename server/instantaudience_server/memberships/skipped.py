@@ -29,6 +29,7 @@ USER_MESSAGES = {
     pb.WARNING_CODE_TOO_MANY_SEGMENTS: "Too many segments for user_id: {user.user_id}.",
     pb.WARNING_CODE_NO_VALID_SEGMENTS: "No valid segments for user_id: {user.user_id}.",
     pb.WARNING_CODE_UNKNOWN_USER_ID: "Unknown user_id: {user.user_id}",
+    pb.WARNING_CODE_SUPPRESSED_USER_ID: "Suppressed user_id: {user.user_id}",
 }
 
 NO_VALID_USERS = "No valid rt_segment in request."

@@ -9,6 +9,7 @@ import secrets
 import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -32,7 +33,9 @@ from instantaudience_server.catalog.segment_service import SegmentService
 from instantaudience_server.catalog.service import CatalogService
 from instantaudience_server.clock import Clock, SystemClock
 from instantaudience_server.health import HealthService
+from instantaudience_server.memberships.forgetting import Forgetting
 from instantaudience_server.memberships.identity_service import IdentityService
+from instantaudience_server.memberships.privacy_service import PrivacyService
 from instantaudience_server.memberships.service import MembershipService
 from instantaudience_server.passwords.hashing import Passwords
 from instantaudience_server.quotas import Quotas
@@ -52,8 +55,10 @@ from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.store.node_states import ClusterNodeStates
 from instantaudience_server.store.quota_store import ClusterQuotaStore
 from instantaudience_server.store.session_store import ClusterSessionStore
+from instantaudience_server.store.suppression_store import ClusterSuppressionStore
 from instantaudience_server.store.topology import Topology
 from instantaudience_server.store.usage_store import ClusterUsageStore
+from instantaudience_server.suppressions import Suppressions
 from instantaudience_server.telemetry import Event
 from instantaudience_server.tokens import TokenService
 from instantaudience_server.transport.authentication_methods import authentication_methods
@@ -65,6 +70,7 @@ from instantaudience_server.transport.member_methods import member_methods
 from instantaudience_server.transport.methods import SERVICES, build_methods
 from instantaudience_server.transport.outcomes import Outcomes
 from instantaudience_server.transport.pipeline import Pipeline
+from instantaudience_server.transport.privacy_methods import privacy_methods
 from instantaudience_server.transport.segment_methods import segment_methods
 from instantaudience_server.transport.standard import ServingStatus, standard_methods
 from instantaudience_server.transport.usage_methods import usage_methods
@@ -77,6 +83,8 @@ log = structlog.get_logger()
 OBJECTS_BETWEEN_COLLECTIONS = 50_000
 """How many more objects than now must live before the garbage collector looks for cycles among the youngest."""
 
+SUPPRESSION_NAME_BYTES = 8
+"""Random bytes that tell what is known of suppressions from what was before."""
 WORKER_NAME_BYTES = 8
 """Random bytes that tell a worker from all others, on other machines and before a restart too."""
 
@@ -150,7 +158,10 @@ async def open_worker(config: WorkerConfig) -> AsyncIterator[Worker]:
         stack.push_async_callback(usage.close)
         sizes = SegmentSizes(ClusterSegmentSizeStore(cluster), clock)
         stack.push_async_callback(sizes.close)
-        memberships = MembershipService(catalog, ClusterMembershipStore(cluster), quotas, usage, sizes, clock)
+        suppression_store = ClusterSuppressionStore(cluster)
+        suppressions = Suppressions(suppression_store, clock)
+        membership_store = ClusterMembershipStore(cluster)
+        memberships = MembershipService(catalog, membership_store, quotas, usage, sizes, clock, suppressions)
         stack.push_async_callback(memberships.close)
         health, status = HealthService(ClusterNodeStates(cluster)), ServingStatus(SERVICES)
         methods = build_methods(memberships, health)
@@ -167,6 +178,10 @@ async def open_worker(config: WorkerConfig) -> AsyncIterator[Worker]:
         stack.push_async_callback(hours.close)
         methods += usage_methods(UsageService(catalog, feed, hours, quotas, quota_store, clock))
         methods += _batch_methods(cluster, editor, feed, quotas, clock, settings)
+        forgetting = Forgetting(catalog, membership_store, suppression_store)
+        random_name = partial(secrets.token_hex, SUPPRESSION_NAME_BYTES)
+        privacy = PrivacyService(catalog, forgetting, suppression_store, quotas, clock, random_name)
+        methods += privacy_methods(privacy)
         methods += standard_methods(status, SERVICES)
         admission = Admission(random.SystemRandom().randint)
         stack.callback(admission.close)
@@ -178,8 +193,8 @@ async def open_worker(config: WorkerConfig) -> AsyncIterator[Worker]:
             body_limit_bytes=BODY_LIMIT_BYTES,
             stream_window=settings.stream_window,
         )
-        following = asyncio.create_task(feed.follow())
-        stack.callback(following.cancel)
+        for background in (feed.follow(), suppressions.follow(), forgetting.sweep()):
+            stack.callback(asyncio.create_task(background).cancel)
         metrics.WORKER_STARTS.labels(metrics.WORKER).inc()
         sampling = asyncio.create_task(metrics.sample(_readings(catalog, cluster)))
         stack.callback(sampling.cancel)

@@ -159,6 +159,32 @@ def get_fields(key: bytes, fields: Iterable[int | str]) -> Command:
     return (key_slot(key), _pack((b"HMGET", key, *fields)))
 
 
+def read_hash(key: bytes) -> Command:
+    """Read a small hash: a flat list of fields and values."""
+    return (key_slot(key), _pack((b"HGETALL", key)))
+
+
+def field_names(key: bytes) -> Command:
+    """Read the fields of a small hash."""
+    return (key_slot(key), _pack((b"HKEYS", key)))
+
+
+def set_field_until(key: bytes, field: int, end_ms: int) -> Command:
+    """Set a field of a hash to 1; it ends at `end_ms` (Unix time in ms), 0: never."""
+    expiry = (b"PXAT", end_ms) if end_ms else ()
+    return (key_slot(key), _pack((_SET, key, *expiry, b"FIELDS", 1, field, 1)))
+
+
+def remove_fields(key: bytes, fields: Iterable[int]) -> Command:
+    """Remove fields of a hash; the reply is how many there were."""
+    return (key_slot(key), _pack((b"HDEL", key, *fields)))
+
+
+def remove_from_sorted(key: bytes, member: bytes) -> Command:
+    """Remove a member of a sorted set; the reply is how many there were."""
+    return (key_slot(key), _pack((b"ZREM", key, member)))
+
+
 def increment_field(key: bytes, field: str) -> Command:
     """Add one to a field of a hash; the reply is the sum. Sent again after a lost answer, it adds another one."""
     return (key_slot(key), _pack((b"HINCRBY", key, field, 1)))

@@ -22,6 +22,11 @@ UserChanges = Mapping[int, Mapping[int, int]]
 stands under one end."""
 
 
+def joins(changes: UserChanges) -> bool:
+    """Whether a user joins a segment by changes."""
+    return len(changes) > (REMOVE in changes)
+
+
 class Alike(NamedTuple):
     """Users with the same changes, by their keys. These changes are encoded once for all of them."""
 

@@ -62,6 +62,25 @@ def segment_size_key(segment_id: int, week: int) -> bytes:
     return b"h:{%d}:%d" % (segment_id, week)
 
 
+def suppression_key(user_key: bytes) -> bytes:
+    """The hash of the members for which a user is suppressed, in the slot of the user's memberships; each field has its
+    own expiry. (Keys of users have no braces.)"""
+    return b"s:{%b}" % user_key
+
+
+def suppressed_users_key(member_id: int) -> bytes:
+    """The sorted set of a member's suppressed users, by the end of their suppression."""
+    return b"p:{suppressions}:users:%d" % member_id
+
+
+SUPPRESSING_MEMBERS = b"p:{suppressions}:members"
+"""The hash of the members that have suppressed users, with the latest end of their suppressions. All `p:` keys share a
+slot."""
+SUPPRESSIONS_VERSION = b"p:{suppressions}:version"
+"""A name of what that hash holds."""
+SUPPRESSIONS_DUE = b"p:{suppressions}:due"
+"""The sorted set of suppressed users that are to be removed from segments once more, by when."""
+
 CATALOG_MEMBERS = b"c:{catalog}:members"
 CATALOG_USERS = b"c:{catalog}:users"
 CATALOG_SEGMENTS = b"c:{catalog}:segments"

@@ -55,6 +55,7 @@ class Skip(enum.StrEnum):
     SEGMENT_AMBIGUOUS = enum.auto()
     INVALID_EXPIRATION = enum.auto()
     TOO_MANY_SEGMENTS = enum.auto()
+    SUPPRESSED_USER_ID = enum.auto()
 
 
 Reason = CallFailure | Skip

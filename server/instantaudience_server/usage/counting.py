@@ -59,6 +59,7 @@ _CALLS, _OTHER_ERRORS = _position("calls"), _position("other_errors")
 _USERS, _ADDS, _REMOVES = map(_position, ("valid_users", "valid_adds", "valid_removes"))
 _REFUSED = {
     pb.WARNING_CODE_UNKNOWN_USER_ID: _position("invalid_users"),
+    pb.WARNING_CODE_SUPPRESSED_USER_ID: _position("invalid_users"),
     pb.WARNING_CODE_UNKNOWN_SEGMENT: _position("invalid_segments"),
     pb.WARNING_CODE_UNAUTHORIZED_SEGMENT: _position("unauth_segments"),
     pb.WARNING_CODE_INACTIVE_SEGMENT: _position("inactive_segments"),

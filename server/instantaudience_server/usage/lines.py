@@ -26,6 +26,7 @@ _SEGMENT = "(id, code, segment owner member id)"
 _MEMBERSHIP = "(user id, segment id, expiration)"
 _KINDS = {
     pb.WARNING_CODE_UNKNOWN_USER_ID: "Inactive users",
+    pb.WARNING_CODE_SUPPRESSED_USER_ID: "Suppressed users",
     pb.WARNING_CODE_UNKNOWN_SEGMENT: f"Invalid segments {_SEGMENT}",
     pb.WARNING_CODE_UNAUTHORIZED_SEGMENT: f"Unauthorized segments {_SEGMENT}",
     pb.WARNING_CODE_INACTIVE_SEGMENT: f"Inactive segments {_SEGMENT}",

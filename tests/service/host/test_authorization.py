@@ -121,6 +121,8 @@ def mask(*paths: str) -> dict[str, Any]:
     return {"paths": paths}
 
 
+CONSUMER = {"identifier": "7", "identifier_type": "uuid2", "request_type": "delete"}
+
 RPCS: dict[str, Row] = {
     "AudienceService/ApplySegments": Row(lambda world: {"rt_segment": users(world)}, OK, WARNED, WARNED),
     "AudienceService/StreamSegments": Row(lambda world: {"rt_segment": users(world)}, OK, WARNED, WARNED),
@@ -182,6 +184,12 @@ RPCS: dict[str, Row] = {
     "IdentityService/MapUser": Row(lambda world: {"mapuid": mapping(world)}, *OWN_AFFAIR),
     "IdentityService/ResolveUser": Row(lambda world: {"member_id": world.own, "external_ids": ["matrix"]}, *OWN_AFFAIR),
     "IdentityService/UnmapUser": Row(lambda world: {"member_id": world.own, "external_ids": ["matrix"]}, *OWN_AFFAIR),
+    "PrivacyService/GetUserSegments": Row(lambda world: {"user_id": "7", "member_id": world.own}, *OWN_AFFAIR),
+    "PrivacyService/ForgetUser": Row(lambda world: {"user_id": "7", "member_id": world.own}, *OWN_AFFAIR),
+    "PrivacyService/LiftSuppression": Row(lambda world: {"user_id": "7", "member_id": world.own}, *OWN_AFFAIR),
+    "ConsumerRequestService/AnswerConsumer": Row(
+        lambda world: {"request": {**CONSUMER, "member_id": world.own}}, *OWN_AFFAIR
+    ),
     "SegmentService/AddSegment": Row(
         lambda world: {"member_id": world.own, "segment": {"code": {"string_value": CODE}}},
         "ALREADY_EXISTS",
@@ -212,6 +220,7 @@ PATHS: dict[str, Row] = {
     "POST /rt-segment": Row(lambda world: {"body": {"rt_segment": users(world)}}, OK, WARNED, WARNED),
     "GET /rt-segment": Row(lambda _: {"user_id": "7"}, *ANYBODY),
     "POST /mapuid": Row(lambda world: {"body": {"mapuid": mapping(world)}}, *OWN_AFFAIR),
+    "POST /privacy/consumer-request": Row(lambda world: {"member_id": world.own, "body": CONSUMER}, *OWN_AFFAIR),
     "POST /segment": Row(
         lambda world: {"member_id": world.own, "body": {"segment": {"code": CODE}}},
         *("409 INTEGRITY", UNAUTH, "409 INTEGRITY"),
@@ -251,11 +260,12 @@ def methods() -> dict[str, MethodDescriptor]:
 
 
 def paths() -> set[str]:
-    """Every method and path that REST callers have."""
+    """Every method and path that REST callers have, aliases left out: the gateway makes them the path that they are."""
     rules = [method.GetOptions().Extensions[annotations_pb2.http] for method in methods().values()]
     bindings = [each for rule in rules for each in (rule, *rule.additional_bindings)]
     patterns = [(each.WhichOneof("pattern"), each) for each in bindings]
-    return {f"{pattern.upper()} {getattr(rule, pattern)}" for pattern, rule in patterns if pattern}
+    found = {f"{pattern.upper()} {getattr(rule, pattern)}" for pattern, rule in patterns if pattern}
+    return {path for path in found if "{" not in path}
 
 
 def test_every_rpc_and_every_path_has_a_row() -> None:

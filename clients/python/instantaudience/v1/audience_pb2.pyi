@@ -30,6 +30,7 @@ class WarningCode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     WARNING_CODE_INACTIVE_SEGMENT: _ClassVar[WarningCode]
     WARNING_CODE_UNKNOWN_USER_ID: _ClassVar[WarningCode]
     WARNING_CODE_LEFT_OUT: _ClassVar[WarningCode]
+    WARNING_CODE_SUPPRESSED_USER_ID: _ClassVar[WarningCode]
 WARNING_CODE_UNSPECIFIED: WarningCode
 WARNING_CODE_TOO_MANY_USERS: WarningCode
 WARNING_CODE_USER_ID_REQUIRED: WarningCode
@@ -47,6 +48,7 @@ WARNING_CODE_UNAUTHORIZED_SEGMENT: WarningCode
 WARNING_CODE_INACTIVE_SEGMENT: WarningCode
 WARNING_CODE_UNKNOWN_USER_ID: WarningCode
 WARNING_CODE_LEFT_OUT: WarningCode
+WARNING_CODE_SUPPRESSED_USER_ID: WarningCode
 
 class SegBlock(_message.Message):
     __slots__ = ("seg_id", "seg_code", "value", "expiration", "member_id")

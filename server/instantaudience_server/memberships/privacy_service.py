@@ -1,0 +1,165 @@
+"""What people ask about their data: to see it, to have it deleted, and to be left out (source: contract-neighbours,
+"Privacy"; privacy.proto)."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from instantaudience.rest.v1 import privacy_pb2 as rest_pb
+from instantaudience.v1 import audience_pb2, catalog_pb2
+from instantaudience.v1 import privacy_pb2 as pb
+
+from instantaudience_server.catalog.access import Caller, require_member
+from instantaudience_server.catalog.catalog import Catalog, Role
+from instantaudience_server.clock import MS_PER_MINUTE, Clock
+from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.memberships import identity, rules
+from instantaudience_server.memberships.forgetting import AGAIN_MS, Forgetting
+from instantaudience_server.quotas import Quotas
+from instantaudience_server.store.interface import NEVER
+from instantaudience_server.store.suppression_interface import ALL_MEMBERS, SuppressionStore
+
+RESOURCE = "privacy"
+"""What requests are counted for, as reads."""
+MAID_DOMAINS = ("idfa", "aaid")
+"""What a mobile advertising ID may be."""
+FOR_EVER = 0
+"""As minutes of a suppression."""
+IDS_AT_ONCE = 1000
+"""Segments that are looked up in the catalog before other calls get their turn."""
+Request = pb.GetUserSegmentsRequest | pb.ForgetUserRequest | pb.LiftSuppressionRequest | rest_pb.ConsumerRequest
+
+
+class PrivacyService:
+    """The commands on what is kept of a user. Deadlines are times of the event loop's clock, in seconds.
+
+    `random_name` gives names that nobody else has. Every method raises AudienceError: RATE_LIMIT_EXCEEDED; SYNTAX, with
+    the field and the rule; UNAUTH, for another member without the role `admin`; NOT_FOUND, when there is no such
+    member; UNAVAILABLE, some of it may have been done then.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        forgetting: Forgetting,
+        suppressions: SuppressionStore,
+        quotas: Quotas,
+        clock: Clock,
+        random_name: Callable[[], str],
+    ) -> None:
+        self._catalog = catalog
+        self._forgetting = forgetting
+        self._suppressions = suppressions
+        self._quotas = quotas
+        self._clock = clock
+        self._random_name = random_name
+
+    async def user_segments(
+        self, request: pb.GetUserSegmentsRequest, caller: Caller, deadline: float
+    ) -> list[pb.UserSegment]:
+        """The segments that a user is in."""
+        return await self._access([_key(request.user_id, request.domain)], request, caller, deadline)
+
+    async def forget_user(self, request: pb.ForgetUserRequest, caller: Caller, deadline: float) -> list[pb.UserSegment]:
+        """What a user was taken out of; it may be suppressed now."""
+        return await self._delete([_key(request.user_id, request.domain)], request, caller, deadline)
+
+    async def lift_suppression(self, request: pb.LiftSuppressionRequest, caller: Caller, deadline: float) -> None:
+        """End a suppression."""
+        await self._lift([_key(request.user_id, request.domain)], request, caller, deadline)
+
+    async def answer_consumer(
+        self, request: rest_pb.ConsumerRequest, caller: Caller, deadline: float
+    ) -> list[pb.UserSegment]:
+        """What REST callers ask, in one."""
+        keys = _keys_of(request.identifier, request.identifier_type)
+        if request.request_type != "delete" and request.HasField("suppress_minutes"):
+            raise _syntax("suppress_minutes", "goes with the request_type 'delete' alone")
+        if request.request_type == "access":
+            return await self._access(keys, request, caller, deadline)
+        if request.request_type == "delete":
+            return await self._delete(keys, request, caller, deadline)
+        if request.request_type == "lift":
+            await self._lift(keys, request, caller, deadline)
+            return []
+        raise _syntax("request_type", "must be 'access', 'delete' or 'lift'")
+
+    async def _access(
+        self, keys: Sequence[bytes], request: Request, caller: Caller, deadline: float
+    ) -> list[pb.UserSegment]:
+        member_id = self._scope(request, caller)
+        await self._quotas.ask_gets(caller.member, RESOURCE, 1, deadline)
+        return await self._described(await self._forgetting.segments(keys, member_id, deadline))
+
+    async def _delete(
+        self,
+        keys: Sequence[bytes],
+        request: pb.ForgetUserRequest | rest_pb.ConsumerRequest,
+        caller: Caller,
+        deadline: float,
+    ) -> list[pb.UserSegment]:
+        """A suppression is made first: what is let through before is removed here or, if it comes late, once more."""
+        member_id = self._scope(request, caller)
+        minutes = request.suppress_minutes
+        if minutes < 0:
+            raise _syntax("suppress_minutes", "must be 0 (for ever) or more")
+        await self._quotas.ask_gets(caller.member, RESOURCE, 1, deadline)
+        if request.HasField("suppress_minutes"):
+            now_ms = self._clock.now_ms()
+            is_endless = minutes == FOR_EVER or minutes > rules.LONGEST_EXPIRATION_MINUTES
+            end_ms = NEVER if is_endless else now_ms + minutes * MS_PER_MINUTE
+            name = self._random_name()
+            await self._suppressions.suppress(member_id, keys, now_ms, end_ms, AGAIN_MS, name, deadline)
+        return await self._described(await self._forgetting.remove(keys, member_id, deadline))
+
+    async def _lift(self, keys: Sequence[bytes], request: Request, caller: Caller, deadline: float) -> None:
+        member_id = self._scope(request, caller)
+        await self._quotas.ask_gets(caller.member, RESOURCE, 1, deadline)
+        await self._suppressions.lift(member_id, keys, self._clock.now_ms(), self._random_name(), deadline)
+
+    def _scope(self, request: Request, caller: Caller) -> int:
+        """Whose segments a request is about."""
+        if not request.HasField("member_id"):
+            return ALL_MEMBERS if caller.account.role is Role.ADMIN else caller.member.id
+        require_member(caller, request.member_id)
+        if request.member_id not in self._catalog.members:
+            raise AudienceError(Reason.NOT_FOUND, f"There is no member {request.member_id}", field="member_id")
+        return request.member_id
+
+    async def _described(self, found: Iterable[Iterable[int]]) -> list[pb.UserSegment]:
+        """Segments by their IDs, each once."""
+        segment_ids = sorted({each for ids in found for each in ids})
+        known: dict[int, catalog_pb2.Segment] = {}
+        for start in range(0, len(segment_ids), IDS_AT_ONCE):
+            ids = segment_ids[start : start + IDS_AT_ONCE]
+            page = await self._catalog.page_of_segments(ids=ids, limit=len(ids))
+            known |= {segment.id: segment for segment in page.segments}
+        return [
+            pb.UserSegment(id=each, name=known[each].short_name, member_id=known[each].member_id)
+            if each in known
+            else pb.UserSegment(id=each)
+            for each in segment_ids
+        ]
+
+
+def _key(user_id: str, domain: str, field: str = "user_id") -> bytes:
+    """The key of a user, whose ID is never an external one here."""
+    if not user_id:
+        raise _syntax(field, "is required and cannot be empty")
+    key, code = rules.identify(user_id, domain, None)
+    if code == audience_pb2.WARNING_CODE_INVALID_DOMAIN:
+        raise _syntax("domain", f"must be empty or one of {', '.join(identity.DOMAINS)}")
+    if key is None:
+        raise _syntax(field, "does not have the form that its kind asks for")
+    return key
+
+
+def _keys_of(identifier: str, identifier_type: str) -> list[bytes]:
+    """The keys of all users that an identifier may mean."""
+    if identifier_type == "uuid2":
+        return [_key(identifier, "", "identifier")]
+    if identifier_type == "maid":
+        return [_key(identifier, domain, "identifier") for domain in MAID_DOMAINS]
+    raise _syntax("identifier_type", "must be 'uuid2' or 'maid'")
+
+
+def _syntax(field: str, rule: str) -> AudienceError:
+    return AudienceError(Reason.SYNTAX, f"'{field}' {rule}", field=field)

@@ -1,0 +1,59 @@
+"""What the services ask of the store about suppressed users; they know nothing of Redis. Deadlines and errors are those
+of `interface.MembershipStore`."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+ALL_MEMBERS = 0
+"""As a member: a suppression holds for every member."""
+
+
+class Due(NamedTuple):
+    """A suppressed user that is to be removed from a member's segments once more; `name` tells it from others."""
+
+    member_id: int
+    user_key: bytes
+    name: bytes
+
+
+class SuppressionStore(Protocol):
+    """Users that members must not add to segments. Deadlines and errors as in MembershipStore.
+
+    Users are given by the keys of their memberships; a member may be `ALL_MEMBERS`.
+    """
+
+    async def version(self, deadline: float) -> bytes:
+        """A name of what `members` would tell; it changes whenever that does."""
+
+    async def members(self, deadline: float) -> dict[int, int]:
+        """The members that have suppressed users, and the latest end of their suppressions (Unix time in ms, `NEVER`).
+
+        An end may be past.
+        """
+
+    async def find(self, member_id: int, user_keys: Sequence[bytes], deadline: float) -> frozenset[bytes]:
+        """Those that are suppressed now, for the member or for all."""
+
+    async def suppress(
+        self,
+        member_id: int,
+        user_keys: Sequence[bytes],
+        now_ms: int,
+        end_ms: int,
+        again_ms: tuple[int, int],
+        name: str,
+        deadline: float,
+    ) -> None:
+        """Suppress users until `end_ms` (Unix time in ms, `NEVER`), and let them be due after each of two times (ms).
+
+        A random `name` tells what is known then from what was before.
+        """
+
+    async def lift(self, member_id: int, user_keys: Sequence[bytes], now_ms: int, name: str, deadline: float) -> None:
+        """End the suppression of users, and let them be due no more. For `ALL_MEMBERS`, that of each member too."""
+
+    async def due(self, deadline: float) -> list[Due]:
+        """Some of those that are due."""
+
+    async def remove(self, due: Due, segment_ids: Sequence[int], deadline: float) -> None:
+        """Take a user out of segments, if it is suppressed for the member still; it is due no more."""

@@ -1,0 +1,138 @@
+"""Suppressed users in the cluster (see `suppression_interface.SuppressionStore`); docs/adr/0028-suppression.md argues
+that none of them stays in a segment."""
+
+from collections.abc import Collection, Sequence
+
+from instantaudience_server.store import commands, keys
+from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.interface import NEVER
+from instantaudience_server.store.suppression_interface import ALL_MEMBERS, Due
+
+DUE_AT_ONCE = 100
+
+CHANGE = """
+local members, version, due, registry = unpack(KEYS)
+local name, member, now, end_ms = unpack(ARGV, 1, 4)
+local time = redis.call('TIME')
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+for i = 7, #ARGV do
+  if end_ms == '' then redis.call('ZREM', registry, ARGV[i]) else redis.call('ZADD', registry, end_ms, ARGV[i]) end
+  for round = 5, 6 do
+    local entry = round .. ' ' .. member .. ' ' .. ARGV[i]
+    if end_ms == '' then redis.call('ZREM', due, entry) else redis.call('ZADD', due, now_ms + ARGV[round], entry) end
+  end
+end
+redis.call('ZREMRANGEBYSCORE', registry, '-inf', now)
+local last = redis.call('ZRANGE', registry, -1, -1, 'WITHSCORES')[2]
+if last then redis.call('HSET', members, member, last) else redis.call('HDEL', members, member) end
+redis.call('SET', version, name)
+return 1
+"""
+"""Arguments: a name for what is known afterwards, the member, now (Unix time in ms), the suppressions' end (likewise,
+`inf`, or empty to lift them), two times in ms after which the users are to be removed once more, and their keys. These
+times count by the node's clock: workers' clocks may differ."""
+
+DUE = """
+local time = redis.call('TIME')
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+return redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now_ms, 'LIMIT', 0, ARGV[1])
+"""
+"""Argument: how many at most."""
+
+REMOVE = """
+if redis.call('HEXISTS', KEYS[2], ARGV[1]) == 0 then return 0 end
+return redis.call('HDEL', KEYS[1], unpack(ARGV, 2))
+"""
+"""Arguments: the member for which the user must be suppressed, and segments."""
+
+
+class ClusterSuppressionStore:
+    """For each suppressed user a hash beside its memberships: field = member, with its own expiry. What says who has
+    suppressed users at all is in one slot."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    async def version(self, deadline: float) -> bytes:
+        """See `suppression_interface.SuppressionStore`."""
+        (name,) = await self._cluster.execute([commands.get(keys.SUPPRESSIONS_VERSION)], deadline, bounded=False)
+        return name or b""
+
+    async def members(self, deadline: float) -> dict[int, int]:
+        """See `suppression_interface.SuppressionStore`."""
+        command = commands.read_hash(keys.SUPPRESSING_MEMBERS)
+        (pairs,) = await self._cluster.execute([command], deadline, bounded=False)
+        return {int(member): _end(end) for member, end in zip(pairs[::2], pairs[1::2], strict=True)}
+
+    async def find(self, member_id: int, user_keys: Sequence[bytes], deadline: float) -> frozenset[bytes]:
+        """Look at each user, in one round trip."""
+        asked = [commands.get_fields(keys.suppression_key(key), (ALL_MEMBERS, member_id)) for key in user_keys]
+        replies = await self._cluster.execute(asked, deadline)
+        return frozenset([key for key, found in zip(user_keys, replies, strict=True) if any(found)])
+
+    async def suppress(
+        self,
+        member_id: int,
+        user_keys: Sequence[bytes],
+        now_ms: int,
+        end_ms: int,
+        again_ms: tuple[int, int],
+        name: str,
+        deadline: float,
+    ) -> None:
+        """First what has the users removed later on, then the users."""
+        end = "inf" if end_ms == NEVER else end_ms
+        await self._change(member_id, user_keys, now_ms, end, again_ms, name, deadline)
+        markers = [commands.set_field_until(keys.suppression_key(key), member_id, end_ms) for key in user_keys]
+        await self._cluster.execute(markers, deadline)
+
+    async def lift(self, member_id: int, user_keys: Sequence[bytes], now_ms: int, name: str, deadline: float) -> None:
+        """First the users, so that nothing removes them any more."""
+        members: Collection[int] = (member_id,)
+        if member_id == ALL_MEMBERS:
+            asked = [commands.field_names(keys.suppression_key(key)) for key in user_keys]
+            found = await self._cluster.execute(asked, deadline)
+            members = {ALL_MEMBERS, *(int(member) for fields in found for member in fields)}
+        markers = [commands.remove_fields(keys.suppression_key(key), members) for key in user_keys]
+        await self._cluster.execute(markers, deadline)
+        for each in members:
+            await self._change(each, user_keys, now_ms, "", (0, 0), name, deadline)
+
+    async def due(self, deadline: float) -> list[Due]:
+        """See `suppression_interface.SuppressionStore`."""
+        command = commands.evaluate(DUE, [keys.SUPPRESSIONS_DUE], DUE_AT_ONCE)
+        (entries,) = await self._cluster.execute([command], deadline, bounded=False)
+        found = []
+        for entry in entries:
+            _, member_id, user_key = entry.split(b" ", 2)
+            found.append(Due(int(member_id), user_key, entry))
+        return found
+
+    async def remove(self, due: Due, segment_ids: Sequence[int], deadline: float) -> None:
+        """A user that is suppressed no more stays."""
+        if segment_ids:
+            script_keys = [due.user_key, keys.suppression_key(due.user_key)]
+            command = commands.evaluate(REMOVE, script_keys, due.member_id, *segment_ids)
+            await self._cluster.execute([command], deadline)
+        await self._cluster.execute([commands.remove_from_sorted(keys.SUPPRESSIONS_DUE, due.name)], deadline)
+
+    async def _change(
+        self,
+        member_id: int,
+        user_keys: Sequence[bytes],
+        now_ms: int,
+        end: int | str,
+        again_ms: tuple[int, int],
+        name: str,
+        deadline: float,
+    ) -> None:
+        script_keys = [
+            *(keys.SUPPRESSING_MEMBERS, keys.SUPPRESSIONS_VERSION, keys.SUPPRESSIONS_DUE),
+            keys.suppressed_users_key(member_id),
+        ]
+        command = commands.evaluate(CHANGE, script_keys, name, member_id, now_ms, end, *again_ms, *user_keys)
+        await self._cluster.execute([command], deadline)
+
+
+def _end(score: bytes) -> int:
+    return NEVER if score == b"inf" else int(float(score))

@@ -1,0 +1,89 @@
+"""Users that members must not add to segments any more (source: contract-neighbours, "Privacy").
+
+A worker knows which members have suppressed users at all, and looks at the cluster for the users of these members
+alone. While it does not know, it looks for all members: what a user's suppression says is where the user's memberships
+are, so that nothing else must be in reach (docs/adr/0028-suppression.md).
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+import structlog
+
+from instantaudience_server.clock import Clock
+from instantaudience_server.errors import AudienceError
+from instantaudience_server.metrics import SUPPRESSIONS_STALE
+from instantaudience_server.store.interface import NEVER
+from instantaudience_server.store.suppression_interface import ALL_MEMBERS, SuppressionStore
+from instantaudience_server.telemetry import Event
+
+log = structlog.get_logger()
+
+FOLLOW_SECONDS = 0.2
+"""The pause between two questions who has suppressed users."""
+ANSWER_SECONDS = 0.5
+"""How long the cluster has for an answer."""
+CURRENT_SECONDS = 0.9
+"""How long after it was asked for an answer is trusted: a suppression counts on every worker within a second."""
+FAILURES = (AudienceError, RuntimeError)
+"""How the store fails. RuntimeError: the cluster refused a command, by its ACL for example; the store has logged it."""
+
+
+class Suppressions:
+    """Tells suppressed users. Deadlines are times of the event loop's clock, in seconds."""
+
+    def __init__(self, store: SuppressionStore, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._version: bytes | None = None
+        self._members: Mapping[int, int] = {}
+        self._current_until = 0.0
+        self._is_known = True
+
+    def may_concern(self, member_id: int) -> bool:
+        """Whether a member may have suppressed users; it costs nothing to ask."""
+        members = self._members
+        if not members:
+            return self._loop.time() >= self._current_until
+        return self._lasts(member_id) or self._lasts(ALL_MEMBERS) or self._loop.time() >= self._current_until
+
+    async def among(self, member_id: int, user_keys: Sequence[bytes], deadline: float) -> frozenset[bytes]:
+        """Those of some users, given by the keys of their memberships, that the member must not add to segments.
+
+        Whoever adds the others has to do so within two minutes: a user that is suppressed meanwhile is removed once
+        more after that (`memberships/forgetting.py`).
+
+        Raises:
+            AudienceError: UNAVAILABLE.
+        """
+        if not user_keys or not self.may_concern(member_id):
+            return frozenset()
+        return await self._store.find(member_id, user_keys, deadline)
+
+    async def follow(self) -> None:
+        """Ask who has suppressed users, forever."""
+        while True:
+            asked = self._loop.time()
+            try:
+                version = await self._store.version(asked + ANSWER_SECONDS)
+                if version != self._version:
+                    self._members = await self._store.members(asked + ANSWER_SECONDS)
+                    self._version = version
+                self._current_until = asked + CURRENT_SECONDS
+            except FAILURES:
+                pass
+            self._report(self._loop.time() < self._current_until)
+            await asyncio.sleep(FOLLOW_SECONDS)
+
+    def _lasts(self, member_id: int) -> bool:
+        end_ms = self._members.get(member_id)
+        return end_ms is not None and (end_ms == NEVER or end_ms > self._clock.now_ms())
+
+    def _report(self, is_known: bool) -> None:
+        SUPPRESSIONS_STALE.set(not is_known)
+        if self._is_known and not is_known:
+            log.warning(Event.SUPPRESSIONS_STALE)
+        elif is_known and not self._is_known:
+            log.info(Event.SUPPRESSIONS_CURRENT)
+        self._is_known = is_known

@@ -1,0 +1,41 @@
+"""The methods of PrivacyService, and of ConsumerRequestService, which has them all in one for REST."""
+
+from google.protobuf.message import Message
+from instantaudience.rest.v1 import privacy_pb2 as rest_pb
+from instantaudience.v1 import privacy_pb2 as pb
+
+from instantaudience_server.catalog.access import Caller
+from instantaudience_server.memberships.privacy_service import PrivacyService
+from instantaudience_server.transport.calls import AnyMethod, Method
+
+SERVICE = pb.DESCRIPTOR.services_by_name["PrivacyService"].full_name
+REST_SERVICE = rest_pb.DESCRIPTOR.services_by_name["ConsumerRequestService"].full_name
+
+
+def privacy_methods(privacy: PrivacyService) -> list[AnyMethod]:
+    """Each method, wired to the service."""
+
+    async def get(request: pb.GetUserSegmentsRequest, caller: Caller, deadline: float) -> Message:
+        return pb.GetUserSegmentsResponse(segments=await privacy.user_segments(request, caller, deadline))
+
+    async def forget(request: pb.ForgetUserRequest, caller: Caller, deadline: float) -> Message:
+        return pb.ForgetUserResponse(segments=await privacy.forget_user(request, caller, deadline))
+
+    async def lift(request: pb.LiftSuppressionRequest, caller: Caller, deadline: float) -> Message:
+        await privacy.lift_suppression(request, caller, deadline)
+        return pb.LiftSuppressionResponse()
+
+    async def answer(request: rest_pb.AnswerConsumerRequest, caller: Caller, deadline: float) -> Message:
+        asked = request.request
+        if request.HasField("member_id"):
+            asked.member_id = request.member_id
+        found = await privacy.answer_consumer(asked, caller, deadline)
+        segments = [rest_pb.ConsumerSegment(id=segment.id, name=segment.name) for segment in found]
+        return rest_pb.AnswerConsumerResponse(response=rest_pb.ConsumerResult(status="OK", segments=segments))
+
+    return [
+        Method(f"/{SERVICE}/GetUserSegments", pb.GetUserSegmentsRequest, get),
+        Method(f"/{SERVICE}/ForgetUser", pb.ForgetUserRequest, forget),
+        Method(f"/{SERVICE}/LiftSuppression", pb.LiftSuppressionRequest, lift),
+        Method(f"/{REST_SERVICE}/AnswerConsumer", rest_pb.AnswerConsumerRequest, answer),
+    ]

@@ -1,0 +1,161 @@
+"""Whom members must not add to segments: who knows it, and how soon (contract-neighbours, "Privacy")."""
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+import pytest
+from instantaudience_server import suppressions as module
+from instantaudience_server.errors import unavailable
+from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.interface import NEVER
+from instantaudience_server.store.suppression_interface import ALL_MEMBERS
+from instantaudience_server.store.suppression_store import ClusterSuppressionStore
+from instantaudience_server.suppressions import Suppressions
+from redis.asyncio import RedisCluster
+from structlog.testing import capture_logs
+from support.clocks import FakeClock
+from support.clusters import eventually, seconds_from_now
+
+MEMBER, OTHER = 123, 456
+USERS = [b"m:p:1", b"m:i:1ba98a6c-d1a5-49ef-ad1c-2d9230ebcd13", b"m:p:2"]
+LATER = (3_600_000, 7_200_000)
+
+
+class Watched(ClusterSuppressionStore):
+    """Counts who looks for users, and does not answer while it is `away`."""
+
+    looks = 0
+    away = False
+
+    async def version(self, deadline: float) -> bytes:
+        if self.away:
+            raise unavailable("away")
+        return await super().version(deadline)
+
+    async def find(self, member_id: int, user_keys: list[bytes], deadline: float) -> frozenset[bytes]:  # type: ignore[override]
+        self.looks += 1
+        return await super().find(member_id, user_keys, deadline)
+
+
+@pytest.fixture
+def store(cluster: Cluster) -> Watched:
+    return Watched(cluster)
+
+
+@pytest.fixture
+async def suppressions(store: Watched, clock: FakeClock) -> AsyncIterator[Suppressions]:
+    """They are known."""
+    suppressions = Suppressions(store, clock)
+    following = asyncio.create_task(suppressions.follow())
+    await eventually(lambda: known(suppressions, OTHER))
+    yield suppressions
+    following.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await following
+
+
+async def known(suppressions: Suppressions, *members: int, concerned: bool = False) -> None:
+    for member in members:
+        assert suppressions.may_concern(member) is concerned
+
+
+async def said(logged: Sequence[Mapping[str, Any]], *events: str) -> None:
+    assert [entry["event"] for entry in logged] == [*events]
+
+
+async def suppress(store: Watched, member: int, *users: bytes, end_ms: int = NEVER, now_ms: int = 1) -> None:
+    await store.suppress(member, users, now_ms, end_ms, LATER, secrets.token_hex(4), seconds_from_now())
+
+
+async def lift(store: Watched, member: int, *users: bytes, now_ms: int = 1) -> None:
+    await store.lift(member, users, now_ms, secrets.token_hex(4), seconds_from_now())
+
+
+async def found(suppressions: Suppressions, member: int) -> set[bytes]:
+    return set(await suppressions.among(member, USERS, seconds_from_now()))
+
+
+async def test_members_who_have_none_are_not_looked_for(suppressions: Suppressions, store: Watched) -> None:
+    await suppress(store, MEMBER, USERS[0])
+    await eventually(lambda: known(suppressions, MEMBER, concerned=True))
+    assert await found(suppressions, MEMBER) == {USERS[0]}
+    assert store.looks == 1
+    assert await found(suppressions, OTHER) == set()
+    assert await suppressions.among(MEMBER, [], seconds_from_now()) == frozenset()
+    assert store.looks == 1
+
+
+async def test_one_for_all_members_concerns_each(suppressions: Suppressions, store: Watched) -> None:
+    await suppress(store, ALL_MEMBERS, USERS[1])
+    await suppress(store, MEMBER, USERS[0])
+    await eventually(lambda: known(suppressions, MEMBER, OTHER, concerned=True))
+    assert await found(suppressions, MEMBER) == {USERS[0], USERS[1]}
+    assert await found(suppressions, OTHER) == {USERS[1]}
+    await lift(store, ALL_MEMBERS, *USERS)
+    assert await found(suppressions, MEMBER) == set()
+    await eventually(lambda: known(suppressions, MEMBER, OTHER))
+
+
+async def test_it_is_over_when_the_last_one_is_lifted(suppressions: Suppressions, store: Watched) -> None:
+    await suppress(store, MEMBER, USERS[0], USERS[1])
+    await suppress(store, MEMBER, USERS[2])
+    await lift(store, MEMBER, USERS[0], USERS[2])
+    await eventually(lambda: known(suppressions, MEMBER, concerned=True))
+    assert await found(suppressions, MEMBER) == {USERS[1]}
+    await lift(store, MEMBER, USERS[1])
+    await lift(store, MEMBER, USERS[1])
+    await eventually(lambda: known(suppressions, MEMBER))
+
+
+async def test_it_ends_at_its_end(suppressions: Suppressions, store: Watched, clock: FakeClock) -> None:
+    await suppress(store, MEMBER, USERS[0], end_ms=clock.ms + 600_000, now_ms=clock.ms)
+    await suppress(store, MEMBER, USERS[1], end_ms=clock.ms + 1_000, now_ms=clock.ms)
+    await suppress(store, MEMBER, USERS[2], end_ms=clock.ms + 300_000, now_ms=clock.ms)
+    await eventually(lambda: known(suppressions, MEMBER, concerned=True))
+
+    async def has_ended() -> None:
+        assert await found(suppressions, MEMBER) == {USERS[0], USERS[2]}
+
+    await eventually(has_ended)
+    clock.ms += 600_001
+    await known(suppressions, MEMBER)
+
+
+async def test_while_it_is_not_known_who_has_some_everyone_is_looked_for(
+    suppressions: Suppressions, store: Watched
+) -> None:
+    """Within a second, whatever the cluster does: what says so lies beside the users' memberships."""
+    await suppress(store, MEMBER, USERS[0])
+    with capture_logs() as logged:
+        store.away = True
+        await eventually(lambda: known(suppressions, MEMBER, OTHER, concerned=True))
+        assert await found(suppressions, MEMBER) == {USERS[0]}
+        assert await found(suppressions, OTHER) == set()
+        assert store.looks == 2
+        await eventually(lambda: said(logged, "suppressions_stale"))
+        store.away = False
+        await eventually(lambda: said(logged, "suppressions_stale", "suppressions_current"))
+        await known(suppressions, OTHER)
+    assert module.FOLLOW_SECONDS + module.ANSWER_SECONDS < module.CURRENT_SECONDS < 1
+
+
+async def test_who_is_due_stays_so_until_it_is_removed(store: Watched, plain: RedisCluster) -> None:
+    """And one that is suppressed no more keeps what it is in."""
+    await plain.hset(USERS[0].decode(), mapping={"10001": 1, "12": 2})
+    await store.suppress(MEMBER, USERS[:2], 1, NEVER, (0, 3_600_000), "a", seconds_from_now())
+    for _ in range(2):
+        due = await store.due(seconds_from_now())
+        assert {(each.member_id, each.user_key) for each in due} == {(MEMBER, key) for key in USERS[:2]}
+    for each in due:
+        await store.remove(each, [10001] if each.user_key == USERS[0] else [], seconds_from_now())
+    assert await store.due(seconds_from_now()) == []
+    assert await plain.hkeys(USERS[0].decode()) == [b"12"]
+    await store.suppress(MEMBER, USERS[:1], 1, NEVER, (0, 0), "b", seconds_from_now())
+    first, _ = await store.due(seconds_from_now())
+    await lift(store, MEMBER, USERS[0])
+    assert await store.due(seconds_from_now()) == []
+    await store.remove(first, [12], seconds_from_now())
+    assert await plain.hkeys(USERS[0].decode()) == [b"12"]

@@ -148,6 +148,8 @@ class FileApplying:
                     yield Portion(rows, *at, block.file_bytes)
                     if not place:
                         raise corrupt("a record is none, or too long")
+                if place != len(block.data):
+                    raise corrupt("a block is longer than its records")
                 done = 0
                 await self._pacing.rest()
 

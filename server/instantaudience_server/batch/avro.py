@@ -17,6 +17,8 @@ from instantaudience_server.batch.content import Content, NotCompressedError, Pi
 from instantaudience_server.batch.jobs import ErrorCode, FileFailedError
 
 MOST_HEADER_BYTES = 2**20
+MOST_PAIRS = 100
+"""A header, and what it holds."""
 MOST_BLOCK_BYTES = 2**24
 """A block, as it stands in the file and decompressed."""
 LARGE_BYTES = 2**18
@@ -116,6 +118,8 @@ async def _read_header(source: _Source) -> _Header:
     while count := await source.long():
         if count < 0:
             await source.long()
+        if abs(count) + len(metadata) > MOST_PAIRS:
+            raise corrupt("its header has too many entries")
         for _ in range(abs(count)):
             key = await _bytes(source)
             metadata[key] = await _bytes(source)

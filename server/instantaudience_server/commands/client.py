@@ -59,6 +59,20 @@ class Client:
         """The `response` object of a REST call's answer."""
         return self._signed_in(lambda token: _answer(self._send(method, path, token, **kwargs)))
 
+    def upload(self, path: str, pieces: Iterator[bytes]) -> None:
+        """Send a file to where it is waited for, in pieces."""
+        try:
+            answer = self._http.put(path, content=pieces, timeout=httpx.Timeout(TIMEOUT_SECONDS, read=None, write=None))
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from error
+        try:
+            response = answer.json()["response"]
+            refused = response.get("errors") or [response.get("error")]
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise click.ClickException(f"{self._url} is not this service: HTTP {answer.status_code}") from None
+        if answer.is_error:
+            raise click.ClickException(f"{response.get('error_code') or response['error_id']}: {refused[0]}")
+
     def catalog(self, method: str, request: Message) -> Any:
         """The answer of a unary method of CatalogService, given by its name. A rate limit is waited for."""
         return self._patiently(lambda token: self._connected().call(method, request, token))

@@ -14,7 +14,7 @@ from click.core import ParameterSource
 from pydantic import ValidationError
 
 from instantaudience_server.catalog.file import CatalogError
-from instantaudience_server.commands import accounts, calls, catalog, objects, report
+from instantaudience_server.commands import accounts, batch, calls, catalog, objects, report
 from instantaudience_server.commands.demo import demo_curl_line
 from instantaudience_server.embedded.server import EmbeddedClusterError
 from instantaudience_server.processes import PortInUseError, StartError
@@ -202,6 +202,7 @@ for command in (
     calls.apply,
     calls.get,
     report.report,
+    batch.batch,
     catalog.catalog,
     objects.member,
     accounts.user,

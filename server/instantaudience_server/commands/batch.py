@@ -1,0 +1,165 @@
+"""`batch`: files of memberships, sent and looked at."""
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from instantaudience_server.commands.client import Client, with_client
+from instantaudience_server.commands.tables import print_table
+
+PIECE_BYTES = 2**18
+LOOK_SECONDS = 0.5
+"""How often it is asked how far a job is."""
+PARTIAL_STATUS = 3
+"""The exit status where something of a file was not taken."""
+TERM = "batch_segment_upload_job"
+
+_COUNTERS = {
+    "num_valid": "taken",
+    "num_valid_user": "users",
+    "num_invalid_user": "no users",
+    "num_invalid_format": "unreadable",
+    "num_invalid_timestamp": "bad times",
+    "num_invalid_segment": "no segments",
+    "num_unauth_segment": "not allowed",
+    "num_inactive_segment": "inactive",
+    "num_past_expiration": "over",
+    "num_other_error": "other",
+}
+"""Field of a job → heading."""
+_FAULTS = tuple(name for name in _COUNTERS if name not in ("num_valid", "num_valid_user"))
+
+_member_option = click.option(
+    "--member", "member_id", type=click.IntRange(min=1), help="Whose; without it, one's own member's."
+)
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, as REST has it.")
+
+
+@click.group()
+def batch() -> None:
+    """Send files of memberships, and look at what became of them."""
+
+
+@batch.command()
+@click.argument("files", metavar="FILE…", nargs=-1, required=True, type=click.Path(path_type=Path, dir_okay=False))
+@_member_option
+@_json_option
+@with_client()
+def send(client: Client, files: tuple[Path, ...], member_id: int | None, as_json: bool) -> None:
+    """Send files, wait until they are applied, and show what was taken.
+
+    The exit status is 0 where all was taken, 3 where something was not, 1 where a file was not applied to its end.
+    """
+    for file in files:
+        if not file.is_file():
+            raise click.BadParameter(f"{file} is no file", param_hint="FILE…")
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
+    with Progress(*columns, TimeElapsedColumn(), console=Console(file=sys.stderr)) as progress:
+        sent = [(file, _upload(client, file, member_id, progress)) for file in files]
+        jobs = [_followed(client, job_id, file, progress) for file, job_id in sent]
+    if as_json:
+        click.echo(json.dumps(jobs, indent=2, ensure_ascii=False))
+    else:
+        _show_jobs("files", jobs, [file.name for file in files])
+        for file, job in zip(files, jobs, strict=True):
+            for line in filter(None, job["error_log_lines"].split("\n")):
+                click.echo(f"{file.name}: {line}", err=True)
+    if any(job["phase"] != "completed" for job in jobs):
+        sys.exit(1)
+    if any(job[name] for job in jobs for name in _FAULTS):
+        sys.exit(PARTIAL_STATUS)
+
+
+@batch.command("list")
+@_member_option
+@click.option("--limit", type=click.IntRange(1, 100), default=20, show_default=True, help="At most so many.")
+@_json_option
+@with_client()
+def list_jobs(client: Client, member_id: int | None, limit: int, as_json: bool) -> None:
+    """List a member's jobs, the newest first."""
+    params = _of_member(member_id) | {"num_elements": limit}
+    jobs = client.call("GET", "/batch-segment", params=params)[TERM]
+    if as_json:
+        click.echo(json.dumps(jobs, indent=2, ensure_ascii=False))
+    else:
+        _show_jobs("jobs", jobs, [job["job_id"] for job in jobs])
+
+
+@batch.command()
+@click.argument("job_id", metavar="JOB")
+@_json_option
+@with_client()
+def show(client: Client, job_id: str, as_json: bool) -> None:
+    """Show a job, with the lines that were not taken."""
+    job = _job(client, job_id)
+    if as_json:
+        click.echo(json.dumps(job, indent=2, ensure_ascii=False))
+        return
+    lines = {name: job.pop(name) for name in ("error_log_lines", "segment_log_lines")}
+    print_table(f"job {job_id}", ("field", "value"), sorted(job.items()))
+    for text in lines.values():
+        if text:
+            click.echo(text)
+
+
+def _of_member(member_id: int | None) -> dict[str, int]:
+    return {} if member_id is None else {"member_id": member_id}
+
+
+def _job(client: Client, job_id: str) -> dict[str, Any]:
+    found = client.call("GET", "/batch-segment", params={"job_id": job_id})[TERM]
+    job: dict[str, Any] = found[0] if isinstance(found, list) else found
+    return job
+
+
+def _upload(client: Client, file: Path, member_id: int | None, progress: Progress) -> str:
+    """Send a file; the ID of its job."""
+    created = client.call("POST", "/batch-segment", params=_of_member(member_id))[TERM]
+    task = progress.add_task(f"{file.name}: upload", total=max(1, file.stat().st_size))
+    client.upload(urlsplit(created["upload_url"]).path, _pieces(file, progress, task))
+    progress.update(task, completed=max(1, file.stat().st_size))
+    job_id: str = created["job_id"]
+    return job_id
+
+
+def _pieces(file: Path, progress: Progress, task: TaskID) -> Iterator[bytes]:
+    with file.open("rb") as opened:
+        while piece := opened.read(PIECE_BYTES):
+            yield piece
+            progress.advance(task, len(piece))
+
+
+def _followed(client: Client, job_id: str, file: Path, progress: Progress) -> dict[str, Any]:
+    """A job, when it has ended."""
+    task = progress.add_task(f"{file.name}: job", total=100)
+    while True:
+        job = _job(client, job_id)
+        progress.update(task, completed=job["percent_complete"])
+        if job["phase"] in ("completed", "error"):
+            return job
+        time.sleep(LOOK_SECONDS)
+
+
+def _show_jobs(title: str, jobs: list[dict[str, Any]], names: list[str]) -> None:
+    """A table of jobs; counters that are 0 in all of them are left out."""
+    counters = [name for name in _COUNTERS if name == "num_valid" or any(job[name] for job in jobs)]
+    headings = ("name", "phase", "%", "created", *(_COUNTERS[name] for name in counters))
+    rows = [
+        (
+            name,
+            job["error_code"] or job["phase"],
+            job["percent_complete"],
+            job["created_on"],
+            *(job[each] for each in counters),
+        )
+        for name, job in zip(names, jobs, strict=True)
+    ]
+    print_table(title, headings, rows)

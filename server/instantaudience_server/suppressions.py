@@ -51,7 +51,7 @@ class Suppressions:
     async def among(self, member_id: int, user_keys: Sequence[bytes], deadline: float) -> frozenset[bytes]:
         """Those of some users, given by the keys of their memberships, that the member must not add to segments.
 
-        Whoever adds the others has to do so within two minutes: a user that is suppressed meanwhile is removed once
+        Whoever adds the others has to do so within three minutes: a user that is suppressed meanwhile is removed once
         more after that (`memberships/forgetting.py`).
 
         Raises:

@@ -14,6 +14,7 @@ from instantaudience_server.catalog import records as catalog_records
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.store.catalog_interface import Record
 from instantaudience_server.store.interface import Changes
+from instantaudience_server.suppressions import Suppressions
 from support.contract_model import ExternalIds, State
 from support.readings import AllWritten, applied, by_user
 
@@ -115,11 +116,14 @@ class Job:
         member_id: int = MEMBER,
         uploaded_ms: int = UPLOADED_MS,
         block_bytes: int = 4 * 2**20,
+        suppressions: Suppressions | None = None,
         **bounds: int,
     ) -> None:
         self.store = store or NotedStore()
         sizes: Any = NoSizes()
-        self.applying = FileApplying(catalog, self.store, sizes, Pacing(lambda: 0), block_bytes=block_bytes)
+        self.applying = FileApplying(
+            catalog, self.store, sizes, Pacing(lambda: 0), block_bytes=block_bytes, suppressions=suppressions
+        )
         self.view = JobView(member_id, uploaded_ms, **bounds)
         self.saved: list[str] = []
         self.failure: FileFailedError | None = None

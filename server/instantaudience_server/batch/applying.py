@@ -22,13 +22,14 @@ from instantaudience_server.batch.writing import FileWriter
 from instantaudience_server.catalog.catalog import Catalog, Member
 from instantaudience_server.memberships.external_ids import ExternalIds
 from instantaudience_server.segment_sizes import SegmentSizes
-from instantaudience_server.store.interface import MembershipStore
+from instantaudience_server.store.interface import MembershipStore, joins
+from instantaudience_server.suppressions import Suppressions
 
 BLOCK_BYTES = 4 * 2**20
 BLOCK_SECONDS = 1.0
 """A checkpoint comes after so much of the content, or so long."""
 RESOLVE_SECONDS = 30.0
-"""How long the cluster may take to say whom external IDs mean."""
+"""How long the cluster may take to say whom external IDs mean, and who is suppressed."""
 
 
 class Portion(NamedTuple):
@@ -43,7 +44,8 @@ class Portion(NamedTuple):
 class FileApplying:
     """Applies files, each for itself; any number of workers may apply different ones.
 
-    `block_bytes` is how much of the content lies between two checkpoints, at most.
+    `block_bytes` is how much of the content lies between two checkpoints, at most. `suppressions` tells whom members
+    must not add to segments; None: nobody is suppressed.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class FileApplying:
         pacing: Pacing,
         *,
         block_bytes: int = BLOCK_BYTES,
+        suppressions: Suppressions | None = None,
     ) -> None:
         self._catalog = catalog
         self._store = store
@@ -61,6 +64,7 @@ class FileApplying:
         self._sizes = sizes
         self._pacing = pacing
         self._block_bytes = block_bytes
+        self._suppressions = suppressions
         self._loop = asyncio.get_running_loop()
 
     async def apply(
@@ -109,7 +113,15 @@ class FileApplying:
         if external:
             platform_keys = await self._external_ids.platform_keys(external, self._loop.time() + RESOLVE_SECONDS)
         take_rows = partial(take, rows, platform_keys, writer.counters.most_error_lines)
-        await writer.write(take_rows(), take_rows)
+        taken = take_rows()
+        if self._suppressions is not None and self._suppressions.may_concern(job.member_id):
+            joining = [key for keys, changes in taken.changes if joins(changes) for key in keys]
+            deadline = self._loop.time() + RESOLVE_SECONDS
+            suppressed = await self._suppressions.among(job.member_id, joining, deadline)
+            if suppressed:
+                take_rows = partial(take_rows, suppressed=suppressed)
+                taken = take_rows()
+        await writer.write(taken, take_rows)
 
     async def _portions(self, content: Content, job: JobView, start: Checkpoint) -> AsyncGenerator[Portion, None]:
         """The rows of the content, as it is told by its bytes."""

@@ -63,15 +63,20 @@ class Taken(NamedTuple):
 
 
 def take(
-    rows: Rows, platform_keys: Mapping[bytes, bytes], most_error_lines: int, unwritten: Collection[bytes] = ()
+    rows: Rows,
+    platform_keys: Mapping[bytes, bytes],
+    most_error_lines: int,
+    unwritten: Collection[bytes] = (),
+    *,
+    suppressed: Collection[bytes] = (),
 ) -> Taken:
     """What rows change and count; `platform_keys` leads from external IDs to users.
 
-    Users that are `unwritten`, because the cluster refuses to, count as such.
+    Users that are `unwritten`, because the cluster refuses to, count as such. Those that are `suppressed` join nothing.
     """
     counters = Counters(most_error_lines)
     counters.num_lines = len(rows.keys)
-    keys, meanings = _sift(rows, platform_keys, unwritten, counters)
+    keys, meanings = _sift(rows, platform_keys, unwritten, suppressed, counters)
     counters.add(Count.NUM_VALID_USER, len(keys))
     counters.add_memberships(*_memberships(meanings))
     different = frozenset(keys)
@@ -80,10 +85,14 @@ def take(
 
 
 def _sift(
-    rows: Rows, platform_keys: Mapping[bytes, bytes], unwritten: Collection[bytes], counters: Counters
+    rows: Rows,
+    platform_keys: Mapping[bytes, bytes],
+    unwritten: Collection[bytes],
+    suppressed: Collection[bytes],
+    counters: Counters,
 ) -> tuple[Sequence[bytes], Sequence[Meaning]]:
     """Count what is wrong; the users and meanings of the rows that are left."""
-    if rows.plain and not unwritten:
+    if rows.plain and not unwritten and not suppressed:
         return cast("Sequence[bytes]", rows.keys), rows.meanings
     keys: list[bytes] = []
     meanings: list[Meaning] = []
@@ -104,6 +113,12 @@ def _sift(
             if not counters.full:
                 counters.log(wrong, rows.text(index), meaning.fault)
             continue
+        if user in suppressed and meaning.added:
+            counters.add(Count.NUM_INVALID_USER)
+            if not counters.full:
+                counters.log(Count.NUM_INVALID_USER, rows.text(index))
+            meaning = meaning.leaving()
+            counters.add(Count.NUM_VALID_USER, -1)  # a line counts once, also where what the user leaves is taken
         if meaning.counts:
             _count_refused(meaning, counters, rows, index)
         keys.append(user)

@@ -43,6 +43,10 @@ class Meaning:
         self.plain = domain is None and not (fault or untimely or refused) and bool(changes)
         """Whether there is nothing to say but that a user of the platform is to change."""
 
+    def leaving(self) -> "Meaning":
+        """The same, but for the segments that the user would join."""
+        return Meaning(self.domain, {each: Resolved(each, REMOVE, 0) for each in self.removed}, self.counts)
+
 
 TOO_LONG = Meaning(None, {}, fault=f"the line is longer than {LONGEST_LINE_BYTES} bytes")
 

@@ -8,9 +8,9 @@ from instantaudience_server.errors import AudienceError
 from instantaudience_server.store.interface import REMOVE, Alike, MembershipStore
 from instantaudience_server.store.suppression_interface import ALL_MEMBERS, Due, SuppressionStore
 
-AGAIN_MS = (1_500, 150_000)
+AGAIN_MS = (1_500, 240_000)
 """When a suppressed user is removed once more: soon after all workers know, and when no write can be under way any more
-that was let through before. A call lives for a minute at most, a write of a file's for two."""
+that was let through before. A call lives for a minute at most, a write of a file's for three."""
 PAUSE_SECONDS = 0.5
 """The pause between two looks at who is due."""
 ANSWER_SECONDS = 2.0

@@ -27,7 +27,9 @@ from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.job_store import ClusterJobStore
 from instantaudience_server.store.membership_store import ClusterMembershipStore
+from instantaudience_server.store.suppression_store import ClusterSuppressionStore
 from instantaudience_server.store.topology import StoreUnusableError, Topology
+from instantaudience_server.suppressions import Suppressions
 from instantaudience_server.telemetry import Event, configure_logging
 from instantaudience_server.transport.uploads import UploadServer
 
@@ -62,16 +64,24 @@ async def serve(config: WorkerConfig) -> None:
         sizes = SegmentSizes(ClusterSegmentSizeStore(cluster), clock)
         stack.push_async_callback(sizes.close)
         jobs, files = ClusterJobStore(cluster), FileStore(settings.file_store_url)
+        suppressions = Suppressions(ClusterSuppressionStore(cluster), clock)
         applying = FileApplying(
-            catalog, ClusterMembershipStore(cluster), sizes, Pacing(lambda: 0)
-        )  # no live calls come here
+            catalog,
+            ClusterMembershipStore(cluster),
+            sizes,
+            Pacing(lambda: 0),  # no live calls come here
+            suppressions=suppressions,
+        )
         runner = JobRunner(jobs, files, applying.apply, catalog, clock, secrets.token_hex)
         uploads = Uploads(jobs, files, catalog, clock, secrets.token_hex, settings.batch_upload_seconds)
         server = UploadServer(uploads)
         readings = {metrics.STORE_PENDING_BYTES: lambda: cluster.pending_bytes}
         tasks = [
             asyncio.create_task(each)
-            for each in (feed.follow(), runner.run(), runner.sweep(), metrics.sample(readings), give_back())
+            for each in (
+                *(feed.follow(), suppressions.follow(), metrics.sample(readings), give_back()),
+                *(runner.run(), runner.sweep()),
+            )
         ]
         stack.push_async_callback(_end, tasks)
         (address,) = config.addresses

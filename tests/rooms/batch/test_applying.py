@@ -21,6 +21,8 @@ from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.interface import Changes
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.store.segment_size_store import ClusterSegmentSizeStore
+from instantaudience_server.store.suppression_store import ClusterSuppressionStore
+from instantaudience_server.suppressions import Suppressions
 from redis.asyncio import RedisCluster
 from support.avro_files import avro_file, segment
 from support.clusters import seconds_from_now
@@ -273,6 +275,19 @@ async def test_while_the_cluster_is_away_nothing_is_counted() -> None:
     again.saved = job.saved
     counters = await again.run(MANY)
     assert counters.to_json() == (await Job(batch_catalog()).run(MANY)).to_json()
+
+
+async def test_suppressed_users_join_nothing(cluster: Cluster, plain: RedisCluster) -> None:
+    """What they leave, they leave; each line counts once."""
+    suppression_store = ClusterSuppressionStore(cluster)
+    await suppression_store.suppress(MEMBER, [b"m:p:2", b"m:p:3"], 1, 0, (10**9, 10**9), "a", seconds_from_now())
+    await plain.hset("m:p:2", mapping={"5848": 1})
+    suppressions = Suppressions(suppression_store, SystemClock())  # that knows nothing yet looks for everyone
+    job = Job(batch_catalog(), ClusterMembershipStore(cluster), suppressions=suppressions)
+    counters = await job.run(b"1;5848:0\n2;5849:0,5848:-1\n3;5849:0\n3;5848:-1\n")
+    assert counters.values() | {"num_valid_user": 2, "num_invalid_user": 2, "num_valid": 3} == counters.values()
+    assert counters.to_json()["error_lines"] == ["num_invalid_user-2;5849:0,5848:-1", "num_invalid_user-3;5849:0"]
+    assert await stored(plain) == {("", "1"): {5848: (0, 0)}}
 
 
 async def test_on_a_real_cluster_the_state_is_the_models(cluster: Cluster, plain: RedisCluster) -> None:

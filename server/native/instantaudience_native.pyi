@@ -134,7 +134,7 @@ class Host:
         and a size.
 
         Events begin with their name: `refused` (number, method's place or None, request ID, the value of a `Flaw`),
-        `misread` (number, the header `authorization`, what is wrong with the body, for people), `opened` (number,
+        `misread` (number, the place of its method, what is wrong with the body, for people, …), `opened` (number,
         method's place, fields of a `Call`: a stream begins), `message` (number, message), `half_closed` (number, what
         is wrong or None), `sent` (number: what was asked after), `gone` (number: nobody waits for the call any more),
         `drained`.

@@ -54,6 +54,7 @@ class Call:
 class Upstream(
     audience_pb2_grpc.AudienceServiceServicer,
     authentication_pb2_grpc.AuthenticationServiceServicer,
+    sign_in_pb2_grpc.SignInServiceServicer,
     status_pb2_grpc.StatusServiceServicer,
 ):
     """Answers by the first user's ID: `<what>:<argument>`."""

@@ -73,15 +73,16 @@ function envoy_on_request(handle)
   local path, query = match(headers:get(":path") or "", "^([^?#]*)%??([^#]*)") -- CONNECT has no path
   if serve_file(handle, path) then return end
   path, query = plain_path(path, query)
+  take_token(headers, query)
+  note_cookie(handle, path, headers:get(":method"))
   local endpoint = CONTRACT.endpoints[path]
+  local method = endpoint and endpoint.methods[headers:get(":method")]
+  if not (method and method.public) then note_token(handle) end
   if not endpoint then return refuse_unread(handle, CONTRACT.no_path) end
-  local method = endpoint.methods[headers:get(":method")]
   if not method then return refuse_unread(handle, CONTRACT.no_method, nil, endpoint.allow) end
   if method.unreadable then
     handle:streamInfo():dynamicMetadata():set("instantaudience", "unreadable", method.unreadable)
   end
-  take_token(headers, query)
-  note_cookie(handle, path, headers:get(":method"))
   local fault = token_fault(headers, method)
   if fault then return refuse_unread(handle, fault) end
   remove_grpc_headers(headers)
@@ -100,14 +101,14 @@ function envoy_on_request(handle)
   if body and handle:timestamp() > started_ms + CONTRACT.sending_ms then return refuse(handle, CONTRACT.too_slow) end
   if length > CONTRACT.longest_body then return refuse(handle, CONTRACT.too_large) end
   if not method.body then
-    if length == 0 then return end
+    if length == 0 then return note_passed(handle) end
     if handle:headers():get(":method") == "GET" then
       problem = add_parameters(body:getBytes(0, length), method, parameters, given)
       if problem then return refuse(handle, CONTRACT.unreadable, problem .. ".") end
       handle:headers():replace(":path", with_parameters(path, parameters))
     end
     body:setBytes("") -- the transcoder would read fields from it
-    return
+    return note_passed(handle)
   end
   if length == 0 then return refuse(handle, CONTRACT.empty) end
   handle:headers():replace(CONTRACT.body_bytes_key, tostring(length)) -- for the member's limit, which is the service's
@@ -115,6 +116,7 @@ function envoy_on_request(handle)
   if length > CONTRACT.heavy_body then collectgarbage() end -- of copies; Lua would wait for more of them
   if fault_text then return refuse(handle, CONTRACT.unreadable, fault_text .. ".") end
   if changed then body:setBytes(changed) end
+  note_passed(handle)
 end
 
 -- `escaped` is the text as it stands in JSON, `code` the `error_code` where there is one.
@@ -154,18 +156,24 @@ end
 local FINE = { ["200"] = true, ["302"] = true, ["304"] = true, ["308"] = true }
 
 -- Some paths have a status of their own for what cannot be read, whoever found that.
+local function status_of_unreadable(handle, status)
+  local noted = status == "400" and handle:streamInfo():dynamicMetadata():get("instantaudience")
+  return noted and noted.unreadable and string.format("%d", noted.unreadable) or status
+end
+
 local function replace_unreadable(handle)
   local headers = handle:headers()
-  if headers:get(":status") ~= "400" then return end
-  local noted = handle:streamInfo():dynamicMetadata():get("instantaudience")
-  if noted and noted.unreadable then headers:replace(":status", string.format("%d", noted.unreadable)) end
+  local status = headers:get(":status")
+  local own = status_of_unreadable(handle, status)
+  if own ~= status then headers:replace(":status", own) end
 end
 
 function envoy_on_response(handle)
   local headers = handle:headers()
   local id, content_type = headers:get(CONTRACT.error_id_key), headers:get("content-type")
-  local error_code = headers:get(CONTRACT.error_code_key)
-  local fine = FINE[headers:get(":status")]
+  local error_code, status = headers:get(CONTRACT.error_code_key), headers:get(":status")
+  local fine = FINE[status]
+  local is_broken = headers:get("connection") == "close" -- no HTTP any more: the answer cannot wait (`replies.py`)
   if fine and content_type == "application/grpc" then return end -- a gRPC caller's, refused above: the status is in it
   if content_type == "application/gzip" then
     headers:replace("content-type", "application/json")
@@ -176,10 +184,17 @@ function envoy_on_response(handle)
   if fine then return set_cookie(handle) end
   local body = handle:body(true) -- `headers` is of no use after this
   local text = body:getBytes(0, body:length())
-  if content_type == CONTRACT.transcoder_error then
-    answer_transcoder_error(handle, body, text)
-  elseif content_type ~= "application/json" or match(text, '^{"code":') then -- other answers are the gateway's own
+  local is_final = content_type == "application/json" and not match(text, '^{"code":')
+  if is_final and id then return end -- the service's, which has read the body itself
+  if is_broken then return end
+  local by_transcoder = content_type == CONTRACT.transcoder_error
+  if not (is_final or by_transcoder) then
     answer_grpc_error(handle, body, text, id, error_code)
+    return replace_unreadable(handle)
   end
+  local token_id, token_text = count_refusal(handle, status_of_unreadable(handle, status), by_transcoder)
+  body = handle:body(true)
+  if token_id then return answer(handle, body, 401, token_id, token_text) end
+  if by_transcoder then answer_transcoder_error(handle, body, text) end
   replace_unreadable(handle)
 end

@@ -28,6 +28,9 @@ EARLY_REQUEST_ID = {"header": {"key": "x-request-id", "value": "%UNIQUE_ID%"}, "
 
 _SAME_BODY = "%LOCAL_REPLY_BODY%"
 
+ENDS = ("connection", "close")
+"""Tells the Lua filter that the connection ends with this answer: the rest of the request is no HTTP."""
+
 NO_SUCH_CODING = 501
 """Envoy's answer to a transfer coding that it does not know: its caller's fault."""
 
@@ -155,6 +158,7 @@ def local_replies(body_limit_bytes: int, transcoder_error: str) -> dict[str, Any
     grpc_unavailable = _grpc_headers(Reason.UNAVAILABLE, UNAVAILABLE)
     grpc_internal = _grpc_headers(Reason.INTERNAL, INTERNAL)
     transcoder = _cel("response.code_details.contains('grpc_json_transcode_failure')")
+    broken = _cel("response.code_details.contains('codec')")
     grpc_type = "application/grpc"
     fixed = [
         (_status("EQ", 413), too_large(body_limit_bytes), ()),
@@ -172,6 +176,7 @@ def local_replies(body_limit_bytes: int, transcoder_error: str) -> dict[str, Any
             ),
             _mapper(_all(grpc, client_error), UNREADABLE.text, content_type=grpc_type),
             _mapper(grpc, INTERNAL.text, content_type=grpc_type, headers=grpc_internal),
+            _mapper(_all(client_error, broken), UNREADABLE.body(), status=UNREADABLE.http_status, headers=(ENDS,)),
             _mapper(lua, _SAME_BODY),
             *(
                 _mapper(_cel(f"xds.route_name == '{file_route(content_type)}'"), _SAME_BODY, content_type=content_type)

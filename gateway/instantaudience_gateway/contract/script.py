@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import TypeAlias
 
 from google.rpc import code_pb2
+from google.rpc.http_pb2 import HttpResponse
 from instantaudience_server.tokens import LIFETIME_MS, LONGEST_AUTHORIZATION
+from instantaudience_server.transport.framing import frame
+from instantaudience_server.transport.gateway_refusals import COUNT_PATH, STATUSES
 from instantaudience_server.transport.status import (
     BODY_BYTES_KEY,
     CHALLENGE,
@@ -38,6 +41,7 @@ _ROOMS = Path(__file__).parents[1]
 
 _PARTS = (
     *("contract/body.lua", "contract/parameters.lua", "files/files.lua", "contract/cookies.lua"),
+    "contract/refusals.lua",
     "contract/contract.lua",
 )
 SOURCES = tuple(_ROOMS / name for name in _PARTS)
@@ -104,6 +108,10 @@ COOKIE = {
     "unset": "; Max-Age=0",
 }
 """The session cookie (RFC 6265, section 4.1): no script reads it, and no browser sends it for another site."""
+REFUSALS = {status: frame(HttpResponse(status=status).SerializeToString()) for status in STATUSES}
+"""HTTP status → the message that tells the service of a call refused with it."""
+UNKNOWN_TOKEN_FIRST = (400, 408, 413, 422)
+"""Where the token of such a call turns out to be unknown, that is said instead: it counts before the body."""
 
 _PATH_PARAMETER = re.compile(r"\{(\w+)\}")
 """Of a path's template; those that there are, are IDs."""
@@ -226,13 +234,19 @@ def _grpc_errors() -> Mapping[str, Literal]:
     }
 
 
-def contract_script(body_limit_bytes: int, call_timeout_seconds: float) -> str:
-    """The source of the Lua filter; the arguments are those of `GatewaySettings`."""
+ANSWERS_ALONE = "function envoy_on_request(handle) note_token(handle) end"
+"""The end of a filter that looks at answers, where the service reads bodies itself."""
+
+
+def contract_script(
+    body_limit_bytes: int, call_timeout_seconds: float, cluster: str, *, answers_alone: bool = False
+) -> str:
+    """The source of the Lua filter. `cluster` is the way to the service, the first arguments are `GatewaySettings`'."""
     bare = {str(code): _reply(reply) for code, reply in BARE_GRPC_ERRORS.items()}
     tables: Literal = {
         "endpoints": _endpoints(),
         "aliases": _aliases(),
-        "files": _files(),
+        "files": {} if answers_alone else _files(),
         "file_headers": HEADERS,
         "file_aliases": {page.ALIAS_PATH: f"..{page.PAGE_PATH}" for page in (console, reference)},
         "home": {
@@ -253,6 +267,11 @@ def contract_script(body_limit_bytes: int, call_timeout_seconds: float) -> str:
         "unknown_token": _reply(UNKNOWN_TOKEN),
         "too_slow": _reply(TOO_SLOW),
         "too_large": _reply(too_large(body_limit_bytes)),
+        "refusals": {str(status): message for status, message in REFUSALS.items()},
+        "unknown_token_first": {str(status): True for status in UNKNOWN_TOKEN_FIRST},
+        "count_path": COUNT_PATH,
+        "count_ms": round(call_timeout_seconds * 500),
+        "cluster": cluster,
         "longest_authorization": LONGEST_AUTHORIZATION,
         "short_body": SHORT_BODY_BYTES,
         "heavy_body": HEAVY_BODY_BYTES,
@@ -269,4 +288,4 @@ def contract_script(body_limit_bytes: int, call_timeout_seconds: float) -> str:
         "transcoder_error": TRANSCODER_ERROR,
     }
     sources = [path.read_text(encoding="utf-8") for path in SOURCES]
-    return "\n".join([f"local CONTRACT = {lua_literal(tables)}", *sources])
+    return "\n".join([f"local CONTRACT = {lua_literal(tables)}", *sources, ANSWERS_ALONE if answers_alone else ""])

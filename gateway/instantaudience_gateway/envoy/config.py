@@ -14,7 +14,7 @@ from instantaudience_gateway.envoy import request_ids
 from instantaudience_gateway.envoy.filters import http_filters
 from instantaudience_gateway.envoy.routes import MOST_FILE_BYTES, routes
 from instantaudience_gateway.envoy.settings import CLUSTER, TYPES, UPLOADS, GatewaySettings, seconds
-from instantaudience_gateway.envoy.tls import filter_chain
+from instantaudience_gateway.envoy.tls import filter_chain, own_port
 
 KEPT_BYTES = 48 * 2**20
 KEPT_BYTES_WITH_SERVICE = 80 * 2**20
@@ -29,6 +29,8 @@ MOST_UPLOADS = 1000
 """Uploads under way in an Envoy; more are refused."""
 UPLOAD_BUFFER_BYTES = 2**18
 """What an upload may have in Envoy on its way to who receives it."""
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not listened on
+"""What to call where the port is everybody's."""
 
 STAT_PREFIX = "ingress"
 """Of the statistics of the public port: `http.ingress.…`."""
@@ -110,10 +112,10 @@ def _listener(settings: GatewaySettings) -> dict[str, Any]:
 
 
 def _cluster(settings: GatewaySettings) -> dict[str, Any]:
-    """The way to the workers; there are none where the service is inside, but routes have to name it."""
+    """The way to the workers. Where the service is inside, it leads to the port itself, for what is told it."""
     bounds = ("max_connections", "max_pending_requests", "max_requests", "max_retries")
     http_options = f"{TYPES}.upstreams.http.v3.HttpProtocolOptions"
-    return {
+    return (own_port(settings.tls) if settings.application is not None else {}) | {
         "name": CLUSTER,
         "type": "STATIC",
         "connect_timeout": "1s",
@@ -131,7 +133,7 @@ def _cluster(settings: GatewaySettings) -> dict[str, Any]:
         },
         "load_assignment": {
             "cluster_name": CLUSTER,
-            "endpoints": _endpoints(settings.upstream_sockets),
+            "endpoints": _endpoints(_upstreams(settings)),
         },
     }
 
@@ -145,13 +147,22 @@ def _upload_cluster(settings: GatewaySettings) -> dict[str, Any]:
         "lb_policy": "LEAST_REQUEST",
         "per_connection_buffer_limit_bytes": UPLOAD_BUFFER_BYTES,
         "circuit_breakers": {"thresholds": [dict.fromkeys(("max_connections", "max_requests"), MOST_UPLOADS)]},
-        "load_assignment": {"cluster_name": UPLOADS, "endpoints": _endpoints(settings.upload_sockets)},
+        "load_assignment": {"cluster_name": UPLOADS, "endpoints": _endpoints(_pipes(settings.upload_sockets))},
     }
 
 
-def _endpoints(sockets: Sequence[Path]) -> list[dict[str, Any]]:
-    addresses = [{"endpoint": {"address": {"pipe": {"path": str(path)}}}} for path in sockets]
-    return [{"lb_endpoints": addresses}]
+def _upstreams(settings: GatewaySettings) -> list[dict[str, Any]]:
+    if settings.application is None:
+        return _pipes(settings.upstream_sockets)
+    return [_address(_LOOPBACK.get(settings.http_host, settings.http_host), settings.http_port)]
+
+
+def _pipes(sockets: Sequence[Path]) -> list[dict[str, Any]]:
+    return [{"pipe": {"path": str(path)}} for path in sockets]
+
+
+def _endpoints(addresses: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{"lb_endpoints": [{"endpoint": {"address": address}} for address in addresses]}]
 
 
 def _memory(settings: GatewaySettings) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from functools import partial
 from typing import Any
 
 from instantaudience_server.transport.status import ADDRESS_KEY, START_KEY
@@ -9,7 +10,7 @@ from instantaudience_server.transport.status import ADDRESS_KEY, START_KEY
 from instantaudience_gateway.contract import descriptor
 from instantaudience_gateway.contract.script import contract_script
 from instantaudience_gateway.envoy import in_process
-from instantaudience_gateway.envoy.settings import TYPES, GatewaySettings
+from instantaudience_gateway.envoy.settings import CLUSTER, TYPES, GatewaySettings
 
 _HTTP_FILTERS = f"{TYPES}.filters.http"
 GRPC_WEB = "envoy.filters.http.grpc_web"
@@ -17,16 +18,17 @@ LUA = "envoy.filters.http.lua"
 TRANSCODER = "envoy.filters.http.grpc_json_transcoder"
 BUFFER = "envoy.filters.http.buffer"
 SERVICE = "service"
+_ANSWERS_ALONE = "answers-alone"
 
 
 def http_filters(settings: GatewaySettings) -> list[dict[str, Any]]:
     """The filters, in the order in which a request passes them."""
-    buffer = [_buffer(settings)] if settings.passes_json else []
+    buffer = [_buffer(settings)] if settings.passes_json or settings.application is not None else []
     return [_arrival(), _grpc_web(), _lua(settings), _transcoder(settings), *buffer, *_service(settings)]
 
 
 def buffer_override(settings: GatewaySettings) -> dict[str, Any]:
-    """For a route whose bodies are held until they are whole."""
+    """For a route whose bodies are held until they are whole: read, and within the limit."""
     return {
         "@type": f"{_HTTP_FILTERS}.buffer.v3.BufferPerRoute",
         "buffer": {"max_request_bytes": settings.body_limit_bytes},
@@ -62,14 +64,20 @@ def _grpc_web() -> dict[str, Any]:
     }
 
 
+def answers_alone() -> dict[str, Any]:
+    """For a route whose requests the service reads itself: of what Envoy refuses there, it is told."""
+    return {"@type": f"{_HTTP_FILTERS}.lua.v3.LuaPerRoute", "name": _ANSWERS_ALONE}
+
+
 def _lua(settings: GatewaySettings) -> dict[str, Any]:
+    script = partial(contract_script, settings.body_limit_bytes, settings.call_timeout_seconds, CLUSTER)
+    watching = {_ANSWERS_ALONE: {"inline_string": script(answers_alone=True)}} if settings.passes_json else {}
     return {
         "name": LUA,
         "typed_config": {
             "@type": f"{_HTTP_FILTERS}.lua.v3.Lua",
-            "default_source_code": {
-                "inline_string": contract_script(settings.body_limit_bytes, settings.call_timeout_seconds)
-            },
+            "default_source_code": {"inline_string": script()},
+            "source_codes": watching,
             "clear_route_cache": False,
         },
     }

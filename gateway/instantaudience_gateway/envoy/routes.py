@@ -5,12 +5,21 @@ from typing import Any
 
 from instantaudience_server.settings import UPLOAD_PATH, UPLOAD_SILENT_SECONDS
 from instantaudience_server.transport.rest import PASSED_ON_TYPE
+from instantaudience_server.transport.status import ERROR_ID_KEY
 
 from instantaudience_gateway.contract.descriptor import Endpoint
 from instantaudience_gateway.contract.json_forms import passed_on
 from instantaudience_gateway.contract.replies import GRPC_ROUTE, file_route
 from instantaudience_gateway.contract.script import PAGES
-from instantaudience_gateway.envoy.filters import BUFFER, GRPC_WEB, LUA, SERVICE, TRANSCODER, buffer_override
+from instantaudience_gateway.envoy.filters import (
+    BUFFER,
+    GRPC_WEB,
+    LUA,
+    SERVICE,
+    TRANSCODER,
+    answers_alone,
+    buffer_override,
+)
 from instantaudience_gateway.envoy.settings import CLUSTER, TYPES, UPLOADS, GatewaySettings, seconds
 from instantaudience_gateway.files.served import HEADERS, ServedFile
 
@@ -77,11 +86,13 @@ def routes(settings: GatewaySettings) -> list[dict[str, Any]]:
         "match": {"safe_regex": {"regex": _GRPC_PATH}, "headers": [_content_type("application/grpc-web")]},
         "typed_per_filter_config": _without(LUA, TRANSCODER),
     }
+    # What the transcoder refuses, a service inside must not have: it might answer, too.
+    held = {} if settings.application is None else {BUFFER: buffer_override(settings)}
     milliseconds = f"{settings.call_timeout_seconds * 1000:.0f}m"
     rest: dict[str, Any] = {
         "name": "rest",
         "match": {"prefix": "/"},
-        "typed_per_filter_config": _without(GRPC_WEB),
+        "typed_per_filter_config": _without(GRPC_WEB) | held,
         "request_body_buffer_limit": settings.body_limit_bytes,
         "request_headers_to_add": [
             {
@@ -101,9 +112,9 @@ def routes(settings: GatewaySettings) -> list[dict[str, Any]]:
     # The time for an answer begins when the request is there; so the stream needs a time of its own. It ends when the
     # answer is made: reading may take longer.
     rest["route"] = way | {"timeout": call_seconds, "max_stream_duration": {"max_stream_duration": call_seconds}}
-    hot = [_passed_on(rest, endpoint, settings) for endpoint in passed_on()] if settings.passes_json else []
+    hot = [route for endpoint in passed_on() for route in _passed_on(rest, endpoint, settings)]
     large = [_large_file(path, file, settings) for path, file in PAGES.items() if file.is_large]
-    return [_uploads(settings), *large, grpc_web, grpc, *hot, rest]
+    return [_uploads(settings), *large, grpc_web, grpc, *(hot if settings.passes_json else []), rest]
 
 
 def _uploads(settings: GatewaySettings) -> dict[str, Any]:
@@ -147,34 +158,36 @@ def _large_file(path: str, file: ServedFile, settings: GatewaySettings) -> dict[
     }
 
 
-def _passed_on(rest: dict[str, Any], endpoint: Endpoint, settings: GatewaySettings) -> dict[str, Any]:
-    """The route of the REST calls whose bodies the service reads itself, and whose answers it writes.
+def _passed_on(rest: dict[str, Any], endpoint: Endpoint, settings: GatewaySettings) -> list[dict[str, Any]]:
+    """The routes of the REST calls whose bodies the service reads itself, and whose answers it writes.
 
     What the filters would look at is looked at here: there is a token in the headers, and no length of the body that is
-    too long. Other calls go the other way, and are refused there, or have their token in the query. No header means to
-    the service what it means on a gRPC call, but for those set here.
+    too long. Other calls go the other way, and are refused there, or have their token in the query. Where there is no
+    length, a body may still turn out to be too long: then the service is told. No header means to the service what it
+    means on a gRPC call, but for those set here.
     """
-    fitting = {
-        "name": "content-length",
-        "range_match": {"start": settings.body_limit_bytes + 1, "end": 2**63 - 1},
-        "invert_match": True,
-        "treat_missing_header_as_empty": True,
-    }
+    call = [
+        _header(":method", {"exact": endpoint.http_method}),
+        _header("authorization", {"safe_regex": {"regex": _NOT_BLANK}}),
+    ]
+    lengths = {"name": "content-length", "range_match": {"start": 0, "end": settings.body_limit_bytes + 1}}
+    no_length = {"name": "content-length", "present_match": False}
     content_type = {"key": "content-type", "value": PASSED_ON_TYPE}
-    return rest | {
+    held = {BUFFER: buffer_override(settings)}
+    route = rest | {
         "name": "passed-on",
-        "match": {
-            "path": endpoint.path,
-            "headers": [
-                _header(":method", {"exact": endpoint.http_method}),
-                _header("authorization", {"safe_regex": {"regex": _NOT_BLANK}}),
-                fitting,
-            ],
-        },
-        "typed_per_filter_config": _without(GRPC_WEB, LUA, TRANSCODER) | {BUFFER: buffer_override(settings)},
+        "match": {"path": endpoint.path, "headers": [*call, lengths]},
+        "typed_per_filter_config": _without(GRPC_WEB, LUA, TRANSCODER) | held,
         "request_headers_to_add": [
             *rest["request_headers_to_add"],
             {"header": content_type, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"},
         ],
+        "response_headers_to_remove": [ERROR_ID_KEY],
         "route": rest["route"] | {"prefix_rewrite": endpoint.rpc_path},
     }
+    unmeasured = route | {
+        "match": {"path": endpoint.path, "headers": [*call, no_length]},
+        "typed_per_filter_config": _without(GRPC_WEB, TRANSCODER) | held | {LUA: answers_alone()},
+        "response_headers_to_remove": [],
+    }
+    return [route, unmeasured]

@@ -38,6 +38,14 @@ def filter_chain(tls: GatewayTls | None) -> dict[str, Any]:
     }
 
 
+def own_port(tls: GatewayTls | None) -> dict[str, Any]:
+    """What a cluster has that leads to such a listener of this process: no certificate says more than that it is."""
+    if tls is None:
+        return {}
+    context = {"@type": f"{_TLS}.UpstreamTlsContext", "common_tls_context": {"alpn_protocols": ["h2"]}}
+    return {"transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": context}}
+
+
 def _from_file(name: str, path: Path) -> dict[str, Any]:
     return {"name": name, "sds_config": {"path_config_source": {"path": str(path)}, "resource_api_version": "V3"}}
 

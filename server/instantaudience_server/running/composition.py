@@ -65,6 +65,7 @@ from instantaudience_server.transport.authentication_methods import authenticati
 from instantaudience_server.transport.batch_methods import batch_methods
 from instantaudience_server.transport.calls import AnyMethod
 from instantaudience_server.transport.catalog_methods import catalog_methods
+from instantaudience_server.transport.gateway_refusals import gateway_refusal_methods
 from instantaudience_server.transport.identity_methods import identity_methods
 from instantaudience_server.transport.member_methods import member_methods
 from instantaudience_server.transport.methods import SERVICES, build_methods
@@ -182,6 +183,7 @@ async def open_worker(config: WorkerConfig) -> AsyncIterator[Worker]:
         random_name = partial(secrets.token_hex, SUPPRESSION_NAME_BYTES)
         privacy = PrivacyService(catalog, forgetting, suppression_store, quotas, clock, random_name)
         methods += privacy_methods(privacy)
+        methods += gateway_refusal_methods(usage)
         methods += standard_methods(status, SERVICES)
         admission = Admission(random.SystemRandom().randint)
         stack.callback(admission.close)

@@ -12,7 +12,7 @@ from contextlib import aclosing
 from functools import lru_cache, partial
 from typing import Any
 
-from instantaudience_server import admission, tokens
+from instantaudience_server import admission
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.catalog import Role
 from instantaudience_server.errors import AudienceError, Reason
@@ -105,7 +105,7 @@ class NativeHost:
         self._drained = self._loop.create_future()
         self._on_event: dict[str, Callable[..., None]] = {
             "refused": self._refuse,
-            "misread": self._refuse_body,
+            "misread": self._misread,
             "opened": self._open,
             "message": self._receive,
             "half_closed": self._half_close,
@@ -185,7 +185,7 @@ class NativeHost:
             except Exception as error:
                 self.fail(number, self._pipeline.outcomes.refused(method.path, fields[1], error).failure)
 
-    async def _serve(self, number: int, method: Any, message: bytes | _Wrong, call: Call) -> None:
+    async def _serve(self, number: int, method: Any, message: bytes | _Wrong | Exception, call: Call) -> None:
         try:
             body = message if isinstance(message, bytes) else self._refused_body(message)
             self.answer(number, await self._pipeline.run(method, body, call))
@@ -223,11 +223,11 @@ class NativeHost:
         self._host.fail(number, answer)
         self._flush_later()
 
-    def _refused_body(self, wrong: _Wrong) -> Callable[[float], Awaitable[bytes]]:
+    def _refused_body(self, wrong: _Wrong | Exception) -> Callable[[float], Awaitable[bytes]]:
         """What stands for a message that there is not: the call goes as far as to where its message is read."""
 
         async def read(_: float) -> bytes:
-            raise self._error(wrong)
+            raise wrong if isinstance(wrong, Exception) else self._error(wrong)
 
         return read
 
@@ -239,13 +239,10 @@ class NativeHost:
         path = UNKNOWN_METHOD if index is None else self._methods[index].path
         self.fail(number, self._pipeline.outcomes.refused(path, request_id, flawed(Flaw(flaw))).failure)
 
-    def _refuse_body(self, number: int, authorization: str, text: str) -> None:
-        """Refuse a body that is not what it should be. As where the gateway does it, that is not noted, and what cannot
-        be a token counts first."""
-        error = AudienceError(Reason.SYNTAX, text)
-        if len(authorization) > tokens.LONGEST_AUTHORIZATION:
-            error = AudienceError(Reason.NOAUTH, tokens.UNKNOWN)
-        self.fail(number, describe(error))
+    def _misread(self, number: int, index: int, text: str, *fields: Any) -> None:
+        """Refuse a body that is not what it should be, once it is known whose call it is."""
+        serving = self._serve(number, self._methods[index], AudienceError(Reason.SYNTAX, text), _call(*fields))
+        self._tasks[number] = self._loop.create_task(serving)
 
     def _open(self, number: int, index: int, *fields: Any) -> None:
         self._streams[number] = stream = NativeStream(self._host, number, self._flush_later)

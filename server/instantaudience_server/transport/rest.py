@@ -52,9 +52,12 @@ class JsonForm:
 
 
 def rest_failure(failure: Failure, json_text: Callable[[str], str]) -> tuple[int, Headers, bytes]:
-    """Status, headers and body of a call that failed (source: contract, "Errors"); `json_text` writes a string."""
+    """Status, headers and body of a call that failed (source: contract, "Errors"); `json_text` writes a string.
+
+    The gateway takes the header `ERROR_ID_KEY` out: by that it knows that the answer is not its own.
+    """
     metadata = dict(failure.metadata)
-    error_id, error_code = metadata.pop(ERROR_ID_KEY), metadata.pop(ERROR_CODE_KEY, None)
+    error_id, error_code = metadata[ERROR_ID_KEY], metadata.pop(ERROR_CODE_KEY, None)
     status = HTTP_STATUSES[failure.code, error_id]
     if status == UNAUTHORIZED:
         metadata |= CHALLENGE

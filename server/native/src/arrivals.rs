@@ -47,7 +47,7 @@ pub enum Event {
     /// A call to refuse; `method` is None where there is no such method.
     Refused { id: CallId, method: Option<usize>, metadata: Metadata, why: Refusal },
     /// A call whose body is not what it should be, and why.
-    Misread { id: CallId, metadata: Metadata, text: String },
+    Misread { id: CallId, method: usize, metadata: Metadata, text: String },
     /// A stream begins.
     Opened { id: CallId, method: usize, metadata: Metadata },
     /// A stream's next message.

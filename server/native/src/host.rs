@@ -276,8 +276,9 @@ fn event_tuple(py: Python<'_>, event: Event, now: Instant) -> PyResult<Bound<'_,
             };
             ("refused", id, method, text(py, metadata.request_id()), why).into_pyobject(py)
         }
-        Event::Misread { id, metadata, text: wrong } => {
-            ("misread", id, text(py, metadata.authorization()), wrong).into_pyobject(py)
+        Event::Misread { id, method, metadata, text: wrong } => {
+            let (authorization, request_id, remaining, body_bytes, waited) = metadata_parts(py, &metadata, now);
+            ("misread", id, method, wrong, authorization, request_id, remaining, body_bytes, waited).into_pyobject(py)
         }
         Event::Opened { id, method, metadata } => {
             let (authorization, request_id, remaining, body_bytes, waited) = metadata_parts(py, &metadata, now);

@@ -66,7 +66,7 @@ pub async fn serve(
         Ok(Ok((message, held))) => (Ok(message), held),
         Ok(Err(Trouble::Flaw(flaw))) => (Err(flaw), None),
         Ok(Err(Trouble::Misread(text))) => {
-            let misread = |id| Event::Misread { id, metadata, text };
+            let misread = |id| Event::Misread { id, method, metadata, text };
             return tell(form, misread, &mut respond, service).await;
         }
         Ok(Err(Trouble::Gone)) => return,

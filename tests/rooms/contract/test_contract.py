@@ -90,7 +90,7 @@ async def test_no_token(anyone: httpx.AsyncClient, upstream: Upstream, query: st
         else:
             assert_error(answer, 401, "NOAUTH", tokens.MISSING)
             assert "connection" not in answer.headers
-    assert {call.method for call in upstream.calls} <= {"GetStatus", "GetReadiness"}
+    assert {call.method for call in upstream.calls} <= {"GetStatus", "GetReadiness", "SignOut"}
 
 
 async def test_only_signing_in_and_health_need_no_token() -> None:

@@ -56,7 +56,9 @@ EDGES = {
     "no JSON in chunks": Edge(POST + CHUNKED + "\r\n1\r\n{{\r\n0\r\n\r\n", 400, True),
     "no body": Edge(POST + "\r\n", 400, True),
     "no sign-in": Edge("POST /auth HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\n{{", 400, True),
-    "a bad parameter": Edge("GET /rt-segment?user_id=%ff HTTP/1.1\r\nhost: a\r\nauthorization: x\r\n\r\n", 400, True),
+    "a bad parameter": Edge(
+        "GET /rt-segment?user_id=%ff HTTP/1.1\r\nhost: a\r\nauthorization: {token}\r\n\r\n", 400, True
+    ),
     "fine": Edge(POST + "content-length: 2\r\n\r\n{{}}", 200, True),
     "a caller who waits": Edge(POST + "expect: 100-continue\r\ncontent-length: 2\r\n\r\n{{}}", 200, True),
     "HTTP/1.0": Edge(GET.format(minor=0, token="{token}") + "\r\n", 200, False),

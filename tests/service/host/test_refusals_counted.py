@@ -1,0 +1,115 @@
+"""Calls that the gateway refuses count as failed ones of their member, and a token counts before a body (source:
+contract-neighbours, "num_other_errors" and "order of checks")."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import grpc
+import httpx
+import pytest
+from google.rpc.http_pb2 import HttpResponse
+from instantaudience.v1 import usage_pb2, usage_pb2_grpc
+from instantaudience_server import tokens
+from instantaudience_server.transport.gateway_refusals import COUNT_PATH
+from support.answers import assert_grpc_error, assert_http_error
+from support.messages import LIMIT_BYTES
+from support.raw_http import answer_to
+from support.service import Service
+
+Send = Callable[[httpx.AsyncClient], Awaitable[httpx.Response]]
+LONG = b" " * (LIMIT_BYTES + 1)
+
+
+async def chunks(body: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(body), 100_000):
+        yield body[start : start + 100_000]
+
+
+REFUSED: dict[str, tuple[Send, int, str]] = {
+    "no such path": (lambda http: http.get("/nope"), 404, "not_found"),
+    "no such path, with a body": (lambda http: http.post("/nope", content="{}"), 404, "not_found"),
+    "no such method": (lambda http: http.put("/rt-segment", content="{}"), 405, "method"),
+    "no JSON": (lambda http: http.post("/rt-segment", content="{"), 400, "syntax"),
+    "no JSON, elsewhere": (lambda http: http.post("/mapuid", content="{"), 400, "syntax"),
+    "no JSON, in chunks": (lambda http: http.post("/rt-segment", content=chunks(b"{")), 400, "syntax"),
+    "no body": (lambda http: http.post("/rt-segment"), 400, "syntax"),
+    "a wrong value": (lambda http: http.post("/rt-segment", content='{"a":1e999}'), 400, "syntax"),
+    "a wrong value, elsewhere": (lambda http: http.post("/mapuid", content='{"a":1e999}'), 400, "syntax"),
+    "a wrong parameter": (lambda http: http.get("/rt-segment?user_id=%ff"), 400, "syntax"),
+    "too long": (lambda http: http.post("/rt-segment", content=LONG), 413, "limit"),
+    "too long, in chunks": (lambda http: http.post("/rt-segment", content=chunks(LONG)), 413, "limit"),
+    "too long, elsewhere": (lambda http: http.post("/mapuid", content=LONG), 413, "limit"),
+    "the service's own": (lambda http: http.get("/rt-segment?user_id=x"), 400, "syntax"),
+}
+
+
+async def failures(service: Service) -> dict[str, int]:
+    """The demo member's failed calls of two days, by reason; the tests may run into another hour."""
+    async with service.channel("direct") as channel:
+        stub = usage_pb2_grpc.UsageServiceStub(channel)
+        metadata = (("authorization", await service.token()),)
+        total = (await stub.GetUsage(usage_pb2.GetUsageRequest(hours=48), metadata=metadata)).total
+    names = {each.number: each.name for each in usage_pb2.CallFailure.DESCRIPTOR.values}
+    counts = {names[each.failure].removeprefix("CALL_FAILURE_").lower(): each.calls for each in total.failed_calls}
+    assert sum(counts.values()) == total.other_errors
+    return counts
+
+
+@pytest.mark.parametrize(("send", "status", "failure"), REFUSED.values(), ids=REFUSED)
+async def test_a_refused_call_is_its_members(
+    service: Service, demo: httpx.AsyncClient, send: Send, status: int, failure: str
+) -> None:
+    before = await failures(service)
+    answer = await send(demo)
+    assert_http_error(answer, status, "LIMIT" if status == 413 else "SYNTAX")
+    assert await failures(service) == before | {failure: before.get(failure, 0) + 1}
+
+
+@pytest.mark.parametrize(("send", "status", "_"), REFUSED.values(), ids=REFUSED)
+async def test_a_token_counts_before_the_body(service: Service, send: Send, status: int, _: str) -> None:
+    """One that is unknown; what there is not, there is not for anybody."""
+    before = await failures(service)
+    async with service.http(headers={"authorization": "hbapi:1:unknown:local"}) as http:
+        answer = await send(http)
+    if status in {404, 405}:
+        assert_http_error(answer, status, "SYNTAX")
+    else:
+        assert_http_error(answer, 401, "NOAUTH", tokens.UNKNOWN)
+    assert await failures(service) == before
+
+
+async def test_a_token_in_the_query_counts_too(service: Service, http: httpx.AsyncClient) -> None:
+    before = await failures(service)
+    answer = await http.post(f"/rt-segment?access_token={await service.token()}", content="{")
+    assert_http_error(answer, 400, "SYNTAX", "The body is not JSON (byte 2).")
+    assert await failures(service) == before | {"syntax": before.get("syntax", 0) + 1}
+    assert_http_error(await http.post("/rt-segment?access_token=x", content="{"), 401, "NOAUTH", tokens.UNKNOWN)
+
+
+async def test_who_signs_in_is_nobody_yet(service: Service, demo: httpx.AsyncClient) -> None:
+    before = await failures(service)
+    assert_http_error(await demo.post("/auth", content="{"), 400, "SYNTAX")
+    assert await failures(service) == before
+
+
+async def test_what_comes_too_slowly_counts(service: Service) -> None:
+    """Where its length is not said, on every host; the service waits for no other one's end."""
+    before = await failures(service)
+    head = (
+        f"POST /mapuid HTTP/1.1\r\nhost: a\r\nauthorization: {await service.token()}\r\ntransfer-encoding: chunked\r\n"
+    )
+    answer = await answer_to(service.http_address, head.encode() + b"\r\n", b"1\r\n{\r\n")
+    assert_http_error(answer, 408, "SYNTAX")
+    assert await failures(service) == before | {"timeout": before.get("timeout", 0) + 1}
+
+
+async def test_who_tells_of_refusals_directly_tells_of_their_own(service: Service) -> None:
+    before = await failures(service)
+    metadata = (("authorization", await service.token()),)
+    async with service.channel("direct") as channel:
+        count = channel.unary_unary(COUNT_PATH)
+        await count(HttpResponse(status=404).SerializeToString(), metadata=metadata)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await count(HttpResponse(status=200).SerializeToString(), metadata=metadata)
+        assert_grpc_error(caught.value, grpc.StatusCode.INVALID_ARGUMENT, "SYNTAX")
+    more = {name: before.get(name, 0) + 1 for name in ("not_found", "syntax")}
+    assert await failures(service) == before | more

@@ -1,8 +1,14 @@
 """GET /member (source: contract's neighbours, "Conventions of all REST answers"), and parameters of every GET."""
 
 import httpx
+from instantaudience.v1 import catalog_pb2 as pb
+from instantaudience.v1.catalog_pb2_grpc import CatalogServiceStub
+from redis.asyncio import RedisCluster
 from support.answers import assert_http_error, body_of
+from support.clusters import eventually
 from support.contract_model import UNLIMITED
+from support.messages import USER, one_user
+from support.service import Service
 
 
 async def test_the_caller_s_member(demo: httpx.AsyncClient) -> None:
@@ -20,6 +26,40 @@ async def test_the_caller_s_member(demo: httpx.AsyncClient) -> None:
             "dbg_info": {"output_term": "member"},
         }
     }
+
+
+async def test_no_membership_outlasts_the_longest(service: Service, cluster: RedisCluster) -> None:
+    admin = (("authorization", await service.token("admin")),)
+
+    async def set_longest(minutes: int) -> None:
+        member = pb.Member(id=777, longest_expiration_minutes=minutes)
+        request = pb.UpdateMemberRequest(member=member, update_mask={"paths": ["longest_expiration_minutes"]})
+        async with service.channel("direct") as channel:
+            await CatalogServiceStub(channel).UpdateMember(request, metadata=admin)
+
+    async with service.http(headers={"authorization": await service.token("private")}) as private:
+
+        async def is_shown(minutes: int) -> None:
+            shown = body_of(await private.get("/member"))["response"]["member"]
+            assert (shown["id"], shown["longest_expiration_minutes"]) == (777, minutes)
+
+        async def lasts(sent: int | None, minutes: int) -> None:
+            answer = await private.post("/rt-segment", json=one_user(seg_id=40001, expiration=sent))
+            assert body_of(answer)["response"]["warnings"] == []
+            answer = await private.get("/rt-segment", params={"user_id": USER})
+            blocks = body_of(answer)["response"]["rt_segment"][0]["seg_block"]
+            assert len(blocks) == 1
+            assert blocks[0]["expiration"] in range(max(0, minutes - 5), minutes + 1)
+
+        await set_longest(30)
+        try:
+            await eventually(lambda: is_shown(30), 5)
+            for sent, minutes in ((0, 30), (None, 30), (500, 30), (20, 20)):
+                await eventually(lambda sent=sent, minutes=minutes: lasts(sent, minutes), 5)
+        finally:
+            await set_longest(0)
+        await eventually(lambda: is_shown(0), 5)
+        await eventually(lambda: lasts(0, 0), 5)
 
 
 async def test_it_takes_no_parameter(demo: httpx.AsyncClient) -> None:

@@ -379,6 +379,24 @@ async def test_what_segments_take(callers: Callers, cluster: RedisCluster) -> No
     await applies(f"Invalid segment: {segment_id}", seg_id=segment_id)
 
 
+async def test_how_long_memberships_last_whose_block_does_not_say(callers: Callers, cluster: RedisCluster) -> None:
+    segment_id = await callers.add(expire_minutes=60)
+
+    async def lasts(minutes: int) -> None:
+        users = {"rt_segment": [{"user_id": USER, "seg_block": [{"seg_id": segment_id}]}]}
+        answer = await callers.accounts["demo"].post("/rt-segment", json=users)
+        assert body_of(answer)["response"]["warnings"] == []
+        answer = await callers.accounts["demo"].get("/rt-segment", params={"user_id": USER})
+        blocks = body_of(answer)["response"]["rt_segment"][0]["seg_block"]
+        assert len(blocks) == 1
+        assert blocks[0]["expiration"] in range(max(0, minutes - 5), minutes + 1)
+
+    await eventually(lambda: lasts(60), 5)
+    for said, minutes in ((0, 0), (None, 43200)):
+        await callers.response("demo", "PUT", f"?id={segment_id}", {"segment": {"expire_minutes": said}})
+        await eventually(lambda minutes=minutes: lasts(minutes), 5)
+
+
 async def test_sizes_follow_additions_and_not_departures(callers: Callers, cluster: RedisCluster) -> None:
     """Read one by one and from lists. A worker tells what it knows for some seconds, so none is asked before."""
     segment_id, empty = await callers.add(), await callers.add()

@@ -9,14 +9,14 @@ import io
 import json
 import re
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import fastavro
 
 from instantaudience_server.batch.avro_schema import RecordSchema
 from instantaudience_server.batch.format import LONGEST_LINE_BYTES
-from instantaudience_server.batch.resolving import Resolver
+from instantaudience_server.batch.resolving import Resolved, Resolver
 from instantaudience_server.batch.rows import Rows
 from instantaudience_server.batch.said import LONGEST_KEPT, MOST_KEPT, Meaning, meaning_of
 from instantaudience_server.batch.text import DOMAINS, Block, Said
@@ -50,7 +50,9 @@ class AvroReading:
         self._most_segments = member.batch.segments_per_line
         self._regular = _Regular(schema) if schema.uid_long is not None else None
         self._known: dict[bytes, Meaning] = {}
-        """By encoded segments."""
+        """By encoded segments, all of a record."""
+        self._segments: dict[bytes, Resolved] = {}
+        """By one encoded segment."""
 
     def read(self, data: bytes, place: int, most: int) -> tuple[Rows, int]:
         """Read so many records from a place on; and the place after them, 0 where one cannot be read."""
@@ -76,7 +78,7 @@ class AvroReading:
         uid, segments, end = found
         meaning = self._known.get(segments)
         if meaning is None:
-            _, meaning, read = self._read(data[place:end], 0)
+            meaning, read = self._read_segments(segments, data[place:end])
             if not read:
                 return None, meaning, 0
             if len(segments) <= LONGEST_KEPT:
@@ -84,6 +86,30 @@ class AvroReading:
                     self._known.clear()
                 self._known[segments] = meaning
         return _platform_key(uid), meaning, end
+
+    def _read_segments(self, segments: bytes, record: bytes) -> tuple[Meaning, bool]:
+        """What encoded segments mean, and whether they could be read: from segments that stood in other records."""
+        assert self._regular is not None
+        items = self._regular.items(segments)
+        if len(items) <= self._most_segments:
+            found = [self._segments.get(item) for item in items]
+            if None not in found:
+                return Meaning(None, {each.segment_id: each for each in found if each is not None}), True
+        _, meaning, read = self._read(record, 0)
+        if meaning.plain and len(items) == len(meaning.added):
+            self._keep_segments(items, meaning)
+        return meaning, bool(read)
+
+    def _keep_segments(self, items: Sequence[bytes], meaning: Meaning) -> None:
+        """Keep what segments mean that are all different, none of them left."""
+        if len(self._segments) >= MOST_KEPT:
+            self._segments.clear()
+        resolved = {
+            segment_id: Resolved(segment_id, end, value)
+            for end, values in meaning.changes.items()
+            for segment_id, value in values.items()
+        }
+        self._segments.update(zip(items, [resolved[segment_id] for segment_id in meaning.added], strict=True))
 
     def _read(self, data: bytes, place: int) -> tuple[bytes | None, Meaning, int]:
         """Read any record; the place after it is 0 where that cannot be."""
@@ -190,6 +216,7 @@ class _Regular:
         head = re.escape(schema.uid_long) + rb"([\x80-\xff]{0,9}[\x00-\x7f])([\x02-\x3c])"
         self._head = re.compile(head, re.DOTALL).match
         self._item = schema.segment_form
+        self._items = re.compile(schema.segment_form, re.DOTALL).findall
         self._tails: dict[int, Callable[[bytes, int], re.Match[bytes] | None]] = {}
 
     def split(self, data: bytes, place: int) -> tuple[int, bytes, int] | None:
@@ -204,6 +231,11 @@ class _Regular:
             return None
         end = tail.end()
         return _unsigned_long(uid), data[head.start(2) : end], end
+
+    def items(self, segments: bytes) -> list[bytes]:
+        """The encoded segments of an encoded array of a regular record."""
+        found: list[bytes] = self._items(segments[1:-1])
+        return found
 
     def _tail(self, count: int) -> Callable[[bytes, int], re.Match[bytes] | None]:
         """What matches so many segments, as the count is encoded, and the end of the array."""

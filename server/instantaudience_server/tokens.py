@@ -4,6 +4,7 @@ A token is a secret that only its holder has: the cluster keeps its SHA-256, and
 """
 
 import asyncio
+import contextlib
 import hashlib
 import math
 from collections import Counter, OrderedDict
@@ -45,6 +46,9 @@ LONGEST_TOKEN = 256
 LONGEST_AUTHORIZATION = len("Bearer ") + LONGEST_TOKEN
 """Characters of a header that can hold a token."""
 MISSING = "No token: sign in with POST /auth and send the token with every call"
+CERTIFICATE = "\0"
+"""Begins, in the place of a token, the name in a caller's certificate: no header can."""
+UNKNOWN_CERTIFICATE = "No token, and no user has the name in the client certificate"
 UNKNOWN = "Unknown or expired token: sign in again with POST /auth"
 
 
@@ -125,6 +129,8 @@ class TokenService:
         Raises:
             AudienceError: as `verify`.
         """
+        if token.startswith(CERTIFICATE):
+            raise AudienceError(Reason.NOAUTH, MISSING)
         await self.verify(token, deadline)
         token_hash = hash_token(token)
         await self._store.remove(token_hash, deadline)
@@ -139,6 +145,8 @@ class TokenService:
         """
         if not token:
             raise AudienceError(Reason.NOAUTH, MISSING)
+        if token.startswith(CERTIFICATE):
+            return self._by_certificate(token.removeprefix(CERTIFICATE))
         if len(token) > LONGEST_TOKEN:
             raise _unknown_token()
         token_hash = hash_token(token)
@@ -161,6 +169,10 @@ class TokenService:
 
         Just before it would have to, the cluster is asked while calls go on.
         """
+        if token.startswith(CERTIFICATE):
+            with contextlib.suppress(AudienceError):
+                return self._by_certificate(token.removeprefix(CERTIFICATE))
+            return None
         token_hash = hash_token(token)
         now_ms = self._clock.now_ms()
         trusted = self._trusted.get(token_hash)
@@ -212,6 +224,16 @@ class TokenService:
             trusted.caller = self._resolve(trusted.session)
             trusted.catalog_version = self._catalog.version
         return trusted.caller
+
+    def _by_certificate(self, name: str) -> Caller:
+        """Whose certificate it is; raises NOAUTH and NOAUTH_DISABLED."""
+        account = self._catalog.account_by_certificate(name)
+        member = self._catalog.members.get(account.member_id) if account else None
+        if account is None or member is None:
+            raise AudienceError(Reason.NOAUTH, UNKNOWN_CERTIFICATE)
+        if not account.active:
+            raise deactivated(member.id)
+        return Caller(account, member)
 
     def _resolve(self, session: Session) -> Caller:
         """Whose session it is; raises NOAUTH when it was revoked or its account is gone, and NOAUTH_DISABLED.

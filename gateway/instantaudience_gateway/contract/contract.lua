@@ -7,7 +7,8 @@
 --   bare_grpc_errors[grpc code] = error (also .default); unreadable, empty, … = errors {status, id, text}
 --   short_body, heavy_body, longest_body, hopeless_body = bytes; longest_authorization = characters
 --   sending_ms = time for a body
---   body_bytes_key, error_id_key, error_code_key, start_key = names of headers; hidden_headers = {name, …}
+--   body_bytes_key, certificate_key, error_id_key, error_code_key, start_key = names of headers;
+--   hidden_headers = {name, …}
 --   challenge = {[name] = value}, the headers of 401
 --   transcoder_error = content type that marks an error of the transcoder
 
@@ -64,7 +65,10 @@ end
 local function token_fault(headers, method)
   if method.public then return nil end
   local authorization = headers:get("authorization")
-  if not authorization then return CONTRACT.no_token end
+  if not authorization then
+    local names = headers:get(CONTRACT.certificate_key)
+    return (not names or find(names, "^uri=%-? dns=%-?$")) and CONTRACT.no_token or nil
+  end
   return #authorization > CONTRACT.longest_authorization and CONTRACT.unknown_token or nil
 end
 

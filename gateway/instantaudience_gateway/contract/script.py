@@ -12,6 +12,7 @@ from instantaudience_server.transport.framing import frame
 from instantaudience_server.transport.gateway_refusals import COUNT_PATH, STATUSES
 from instantaudience_server.transport.status import (
     BODY_BYTES_KEY,
+    CERTIFICATE_KEY,
     CHALLENGE,
     ERROR_CODE_KEY,
     ERROR_ID_KEY,
@@ -284,6 +285,7 @@ def contract_script(
         "challenge": CHALLENGE,
         "cookie": COOKIE,
         "body_bytes_key": BODY_BYTES_KEY,
+        "certificate_key": CERTIFICATE_KEY,
         "hidden_headers": HIDDEN_HEADERS,
         "transcoder_error": TRANSCODER_ERROR,
     }

@@ -14,7 +14,7 @@ from instantaudience_gateway.envoy import request_ids
 from instantaudience_gateway.envoy.filters import http_filters
 from instantaudience_gateway.envoy.routes import MOST_FILE_BYTES, routes
 from instantaudience_gateway.envoy.settings import CLUSTER, TYPES, UPLOADS, GatewaySettings, seconds
-from instantaudience_gateway.envoy.tls import filter_chain, own_port
+from instantaudience_gateway.envoy.tls import certificate_names, filter_chain, own_port
 
 KEPT_BYTES = 48 * 2**20
 KEPT_BYTES_WITH_SERVICE = 80 * 2**20
@@ -52,7 +52,7 @@ def _connection_manager(settings: GatewaySettings) -> dict[str, Any]:
         "xff_num_trusted_hops": settings.trusted_hops,
         # No caller may steer the gateway with x-envoy-… headers, not even one from a private network.
         "internal_address_config": {"cidr_ranges": [{"address_prefix": "255.255.255.255", "prefix_len": 32}]},
-        "early_header_mutation_extensions": [request_ids.own_or_new()],
+        "early_header_mutation_extensions": [request_ids.own_or_new(), certificate_names(settings.tls)],
         "preserve_external_request_id": True,
         "always_set_request_id_in_response": True,
         "server_header_transformation": "PASS_THROUGH",

@@ -6,6 +6,8 @@ Source: https://www.envoyproxy.io/docs/envoy/latest/configuration/security/secre
 from pathlib import Path
 from typing import Any
 
+from instantaudience_server.transport.status import CERTIFICATE_KEY
+
 from instantaudience_gateway.envoy.settings import TYPES, GatewayTls, seconds
 
 _TLS = f"{TYPES}.transport_sockets.tls.v3"
@@ -44,6 +46,22 @@ def own_port(tls: GatewayTls | None) -> dict[str, Any]:
         return {}
     context = {"@type": f"{_TLS}.UpstreamTlsContext", "common_tls_context": {"alpn_protocols": ["h2"]}}
     return {"transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": context}}
+
+
+def certificate_names(tls: GatewayTls | None) -> dict[str, Any]:
+    """Notes the names in the caller's certificate before a route is chosen, whatever the caller says of that."""
+    mutation: dict[str, Any] = {"remove": CERTIFICATE_KEY}
+    if tls is not None and tls.clients is not None:
+        value = "uri=%DOWNSTREAM_PEER_URI_SAN% dns=%DOWNSTREAM_PEER_DNS_SAN%"
+        header = {"header": {"key": CERTIFICATE_KEY, "value": value}}
+        mutation = {"append": header | {"append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}}
+    return {
+        "name": "envoy.http.early_header_mutation.header_mutation",
+        "typed_config": {
+            "@type": f"{TYPES}.http.early_header_mutation.header_mutation.v3.HeaderMutation",
+            "mutations": [mutation],
+        },
+    }
 
 
 def _from_file(name: str, path: Path) -> dict[str, Any]:

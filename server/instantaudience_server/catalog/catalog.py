@@ -53,7 +53,10 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Someone who may sign in for a member. Tokens of an earlier `token_generation` are revoked."""
+    """Someone who may sign in for a member. Tokens of an earlier `token_generation` are revoked.
+
+    Who shows a client certificate with one of `certificate_names` needs no token.
+    """
 
     id: int
     username: str
@@ -61,6 +64,7 @@ class Account:
     active: bool
     role: Role
     token_generation: int
+    certificate_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +99,7 @@ class Catalog:
         self.version = 0
         self.members: dict[int, Member] = {}
         self.accounts: dict[int, Account] = {}
+        self._by_certificate: dict[str, set[int]] = {}
         self._hot: dict[int, Segment] = {}
         self._hot_by_code: dict[tuple[int, str], Segment] = {}
         if segments is None:
@@ -110,8 +115,7 @@ class Catalog:
             if record.kind is Kind.SEGMENT:
                 segments.append(record.data)
             elif record.kind is Kind.USER:
-                account = _account(pb.User.FromString(record.data))
-                self.accounts[account.id] = account
+                self._put_account(_account(pb.User.FromString(record.data)))
             else:
                 member = _member(pb.Member.FromString(record.data))
                 self.members[member.id] = member
@@ -125,6 +129,7 @@ class Catalog:
             self._segments.remove([object_id])
             self._cool([object_id])
         elif kind is Kind.USER:
+            self._forget_certificates(object_id)
             self.accounts.pop(object_id, None)
         else:
             self.members.pop(object_id, None)
@@ -135,6 +140,25 @@ class Catalog:
         version = self.version
         self.__dict__.update(other.__dict__)
         self.version = version + 1
+
+    def account_by_certificate(self, name: str) -> Account | None:
+        """Whose name it is in a client certificate; None where it is nobody's, or several accounts'."""
+        ids = self._by_certificate.get(name, ())
+        return self.accounts[next(iter(ids))] if len(ids) == 1 else None
+
+    def _put_account(self, account: Account) -> None:
+        self._forget_certificates(account.id)
+        self.accounts[account.id] = account
+        for name in account.certificate_names:
+            self._by_certificate.setdefault(name, set()).add(account.id)
+
+    def _forget_certificates(self, account_id: int) -> None:
+        known = self.accounts.get(account_id)
+        for name in () if known is None else known.certificate_names:
+            ids = self._by_certificate[name]
+            ids.discard(account_id)
+            if not ids:
+                del self._by_certificate[name]
 
     def segment(self, segment_id: int) -> Segment | None:
         """The segment with this ID."""
@@ -227,7 +251,13 @@ def _segment(message: pb.Segment) -> Segment:
 def _account(message: pb.User) -> Account:
     role = Role.ADMIN if message.role == pb.ROLE_ADMIN else Role.MEMBER
     return Account(
-        message.id, message.username, message.member_id, not message.deactivated, role, message.token_generation
+        message.id,
+        message.username,
+        message.member_id,
+        not message.deactivated,
+        role,
+        message.token_generation,
+        tuple(message.certificate_names),
     )
 
 

@@ -4,6 +4,8 @@ import copy
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
+from instantaudience.v1 import catalog_pb2 as pb
+
 from instantaudience_server.catalog import records, rules
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.catalog.records import Object
@@ -41,6 +43,7 @@ class CatalogEditor:
         kind = records.kind_of(message)
         created = rules.complete(message)
         rules.check(created)
+        self._check_certificates(created)
         await self._check_references(rules.references(created), deadline)
         if not created.id:
             created.id = await self._store.allocate_id(kind, deadline)
@@ -77,6 +80,7 @@ class CatalogEditor:
             if unchanged and password_hash is None:
                 break
             if not unchanged:
+                self._check_certificates(after)
                 await self._check_references(rules.references(after) - rules.references(before), deadline)
                 records.stamp(after, self._clock.now_ms(), is_new=False)
             if await self._made(write_of(before, after, password_hash), after, deadline):
@@ -125,6 +129,16 @@ class CatalogEditor:
         for (field, member_id), data in zip(named, found, strict=True):
             if data is None:
                 raise not_found(Kind.MEMBER, member_id, field)
+
+    def _check_certificates(self, message: Object) -> None:
+        """Refuse a name that another user has, as far as this worker knows. A name of two would be nobody's."""
+        if not isinstance(message, pb.User):
+            return
+        for name in message.certificate_names:
+            for account in self._feed.catalog.accounts.values():
+                if account.id != message.id and name in account.certificate_names:
+                    text = f"'certificate_names': user {account.id} has '{name}'"
+                    raise AudienceError(Reason.INTEGRITY, text, field="certificate_names")
 
     async def _check_unnamed(self, member_id: int, deadline: float) -> None:
         """Refuse to delete a member that another one names: its ID, given again, would mean another company."""

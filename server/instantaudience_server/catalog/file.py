@@ -117,6 +117,7 @@ class UserEntry(_Entry):
     member_id: Id
     active: StrictBool = True
     role: Literal["member", "admin"] = "member"
+    certificate_names: list[StrictStr] = []
 
     @model_validator(mode="after")
     def _one_secret(self) -> "UserEntry":
@@ -132,7 +133,12 @@ class UserEntry(_Entry):
         """The account with its secret."""
         role = pb.ROLE_ADMIN if self.role == "admin" else pb.ROLE_MEMBER
         user = pb.User(
-            id=self.id, username=self.username, member_id=self.member_id, role=role, deactivated=not self.active
+            id=self.id,
+            username=self.username,
+            member_id=self.member_id,
+            role=role,
+            deactivated=not self.active,
+            certificate_names=self.certificate_names,
         )
         return pb.ImportedUser(user=user, password=self.password, password_hash=self.password_hash)
 
@@ -221,6 +227,7 @@ class _Reading:
         self._entries = CatalogEntries()
         self._ids: dict[str, set[int]] = {name: set() for name in _ENTRIES}
         self._names: set[str] = set()
+        self._certificate_names: set[str] = set()
 
     def read(self, source: BinaryIO, progress: Progress) -> CatalogEntries:
         size = os.fstat(source.fileno()).st_size
@@ -252,6 +259,10 @@ class _Reading:
         if checked.id in self._ids[entry.list_name]:
             raise ValueError("'id' stands there twice")
         self._ids[entry.list_name].add(checked.id)
+        for each in checked.certificate_names if isinstance(checked, pb.User) else ():
+            if each in self._certificate_names:
+                raise ValueError("another user has one of these 'certificate_names'")
+            self._certificate_names.add(each)
         name = unique_name(checked)
         if name in self._names:
             raise ValueError(_NAME_TAKEN[entry.list_name])

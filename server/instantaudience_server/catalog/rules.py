@@ -4,6 +4,7 @@ Rules across objects (unique names, owners that exist) are kept by the store and
 """
 
 import copy
+import re
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, NamedTuple, TypeVar
 
@@ -18,6 +19,8 @@ from instantaudience_server.store.catalog_interface import Kind
 New = TypeVar("New", bound=Object)
 
 LARGEST_ID = 2**31 - 1
+MOST_CERTIFICATE_NAMES = 10
+LONGEST_CERTIFICATE_NAME = 255
 SHORTEST_PASSWORD = 10
 """Characters of a password."""
 
@@ -73,6 +76,14 @@ def _are_ids(values: Iterable[int]) -> bool:
     return all(1 <= value <= LARGEST_ID for value in values)
 
 
+def _are_certificate_names(names: Collection[str]) -> bool:
+    """What else a certificate holds is nobody's name: commas stand between several (see `transport/calls.py`)."""
+    fine = all(
+        len(name) <= LONGEST_CERTIFICATE_NAME and re.fullmatch(r"[!-+\--~]+", name) and name != "-" for name in names
+    )
+    return fine and len(set(names)) == len(names) <= MOST_CERTIFICATE_NAMES
+
+
 _ID = _between("id", 0, LARGEST_ID)
 _OWNER = _between("member_id", 1, LARGEST_ID)
 
@@ -102,6 +113,12 @@ RULES: dict[Kind, tuple[Rule, ...]] = {
         Rule("username", lambda user: user.username.isprintable(), "must hold printable characters only"),
         _OWNER,
         _one_of("role", (pb.ROLE_MEMBER, pb.ROLE_ADMIN), "ROLE_MEMBER or ROLE_ADMIN"),
+        Rule(
+            "certificate_names",
+            lambda user: _are_certificate_names(user.certificate_names),
+            f"must hold at most {MOST_CERTIFICATE_NAMES} different names, each of 1 to {LONGEST_CERTIFICATE_NAME} "
+            "visible ASCII characters without commas",
+        ),
     ),
     Kind.SEGMENT: (
         _ID,

@@ -43,6 +43,11 @@ def large_number(value: str) -> int:
     return int(value)
 
 
+def names(value: str) -> list[str]:
+    """Names with commas between; none in an empty text."""
+    return [text(word.strip()) for word in value.split(",") if word.strip()]
+
+
 def text(value: str) -> str:
     """What was typed, if it is in the terminal's encoding."""
     if not value.isascii() and re.search("[\ud800-\udfff]", value):
@@ -201,6 +206,7 @@ USER = Noun(
         Field("username", "The name that it signs in with.", text, flag="--name"),
         Field("role", "What it may do.", words={"member": pb.ROLE_MEMBER, "admin": pb.ROLE_ADMIN}),
         Field("deactivated", "Whether it may not sign in; its tokens are refused then.", words=YES_NO),
+        Field("certificate_names", "Names in client certificates that stand for it: with commas between.", names),
     ),
     columns=("id", "username", "member_id", "role", "deactivated"),
     filters=(Field("member_id", "Only users of this member."),),

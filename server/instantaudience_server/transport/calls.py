@@ -1,6 +1,7 @@
 """What a call is, and the kinds of methods that calls can be of: what hosts hand over, and what services give them to
 serve."""
 
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -10,12 +11,14 @@ from google.protobuf.message import Message
 
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.memberships.posts import Post, Result
+from instantaudience_server.tokens import CERTIFICATE
 from instantaudience_server.transport.status import Failure
 
 Request = TypeVar("Request", bound=Message)
 
 LONGEST_REQUEST_ID = 128
 """Characters of a caller's own `x-request-id`, all visible ASCII; another one is none."""
+_CERTIFICATE_NAMES = re.compile("uri=([^ ]*) dns=([^ ]*)")
 MOST_DIGITS = 10
 """Of a size; a longer one is none."""
 
@@ -127,6 +130,21 @@ AnyMethod = Method[Any] | PublicMethod[Any] | AnyStreamMethod
 def is_request_id(text: str) -> bool:
     """Whether a caller may name its request like this."""
     return 0 < len(text) <= LONGEST_REQUEST_ID and all("!" <= character <= "~" for character in text)
+
+
+def credential(authorization: str, certificate: str) -> str:
+    """What a caller shows: the header `authorization` or, where it is blank, the name in its certificate, as
+    `TokenService` takes it.
+
+    `certificate` is what the gateway says (`CERTIFICATE_KEY`) of its only URI and its only DNS name. Of several, it
+    writes them with commas between, which is no name that anybody has. The URI counts where there is one.
+    """
+    authorization = authorization.replace(CERTIFICATE, "")  # no header can have it, whatever a host lets in
+    if authorization.strip():
+        return authorization
+    told = _CERTIFICATE_NAMES.fullmatch(certificate)
+    names = [] if told is None else [name for name in told.groups() if name not in ("", "-")]
+    return CERTIFICATE + names[0] if names else ""
 
 
 def waited_seconds(header: str) -> float:

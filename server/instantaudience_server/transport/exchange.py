@@ -8,7 +8,7 @@ import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
-from instantaudience_server.transport.calls import Call, body_bytes, waited_seconds
+from instantaudience_server.transport.calls import Call, body_bytes, credential, waited_seconds
 from instantaudience_server.transport.framing import (
     Flaw,
     Headers,
@@ -20,7 +20,7 @@ from instantaudience_server.transport.framing import (
     timeout_seconds,
 )
 from instantaudience_server.transport.outcomes import UNKNOWN_METHOD, CallerLeft
-from instantaudience_server.transport.status import ADDRESS_KEY, BODY_BYTES_KEY, START_KEY, Failure
+from instantaudience_server.transport.status import ADDRESS_KEY, BODY_BYTES_KEY, CERTIFICATE_KEY, START_KEY, Failure
 
 Event = dict[str, Any]
 Receive = Callable[[], Awaitable[Event]]
@@ -32,6 +32,7 @@ _START: Event = {"type": "http.response.start", "status": 200, "headers": _HEADE
 _OK: Event = {"type": "http.response.trailers", "headers": [(b"grpc-status", b"0")], "more_trailers": False}
 _ADDRESS_HEADER = ADDRESS_KEY.encode()
 _BODY_BYTES_HEADER = BODY_BYTES_KEY.encode()
+_CERTIFICATE_HEADER = CERTIFICATE_KEY.encode()
 _START_HEADER = START_KEY.encode()
 _END_OF_BODY: Event = {"type": "http.response.body", "body": b"", "more_body": False}
 
@@ -94,7 +95,10 @@ class Exchange:
         timeout = headers.get(b"grpc-timeout")
         remaining = None if timeout is None else timeout_seconds(timeout)
         return Call(
-            headers.get(b"authorization", b"").decode("latin-1"),
+            credential(
+                headers.get(b"authorization", b"").decode("latin-1"),
+                headers.get(_CERTIFICATE_HEADER, b"").decode("latin-1"),
+            ),
             self.request_id,
             None if remaining is None else remaining - waited,
             body_bytes(headers.get(_BODY_BYTES_HEADER, b"").decode("latin-1")),

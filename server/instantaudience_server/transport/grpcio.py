@@ -17,12 +17,19 @@ from instantaudience_server.transport.calls import (
     PublicStreamMethod,
     StreamMethod,
     body_bytes,
+    credential,
     waited_seconds,
 )
 from instantaudience_server.transport.framing import Flaw, flawed
 from instantaudience_server.transport.outcomes import UNKNOWN_METHOD, CallError, Outcomes
 from instantaudience_server.transport.pipeline import Pipeline
-from instantaudience_server.transport.status import ADDRESS_KEY, BODY_BYTES_KEY, START_KEY, STATUS_DETAILS_KEY
+from instantaudience_server.transport.status import (
+    ADDRESS_KEY,
+    BODY_BYTES_KEY,
+    CERTIFICATE_KEY,
+    START_KEY,
+    STATUS_DETAILS_KEY,
+)
 
 CODES = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -110,7 +117,7 @@ def _stream(method: AnyStreamMethod, pipeline: Pipeline) -> Any:
 
 
 def _call(context: Context) -> Call:
-    authorization = request_id = started = told = ""
+    authorization = request_id = started = told = certificate = ""
     size = 0
     for key, value in context.invocation_metadata() or ():
         if key == "authorization":
@@ -123,8 +130,12 @@ def _call(context: Context) -> Call:
             size = body_bytes(str(value))
         elif key == ADDRESS_KEY:
             told = str(value)
-    address = _address(context.peer()) or told
-    return Call(authorization, request_id, context.time_remaining(), size, waited_seconds(started), address)
+        elif key == CERTIFICATE_KEY:
+            certificate = str(value)
+    came_from = _address(context.peer())
+    address = came_from or told
+    shown = credential(authorization, "" if came_from else certificate)
+    return Call(shown, request_id, context.time_remaining(), size, waited_seconds(started), address)
 
 
 def _address(peer: str) -> str:

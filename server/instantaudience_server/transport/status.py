@@ -60,6 +60,10 @@ BODY_BYTES_KEY = "x-request-body-bytes"
 ADDRESS_KEY = "x-caller-address"
 """The gateway says here which address a call came from. What callers say here themselves counts for nothing."""
 
+CERTIFICATE_KEY = "x-client-certificate"
+"""The gateway says here which URI and which DNS name stand in the caller's certificate: `uri=… dns=…`, with nothing or
+`-` for none; see `calls.credential`."""
+
 STATUS_DETAILS_KEY = "grpc-status-details-bin"
 """Trailing metadata of every failed call: the serialised `google.rpc.Status`."""
 

@@ -18,7 +18,7 @@ const CALLER_ADDRESS: HeaderName = HeaderName::from_static("x-caller-address");
 /// Of a size; a longer one is none.
 const MOST_DIGITS: usize = 10;
 
-/// Says, with two words, which URI and which DNS name there are in the caller's certificate; `-` where there is none.
+/// Says which URI and which DNS name there are in the caller's certificate: `uri=… dns=…`; nothing or `-` for none.
 const CLIENT_CERTIFICATE: HeaderName = HeaderName::from_static("x-client-certificate");
 const NO_NAME: &[u8] = b"-";
 /// Begins what a caller shows by its certificate: no header can.
@@ -41,11 +41,11 @@ impl Name {
     /// As the gateway says it. Several names stand with commas between, which is none that anybody has.
     fn told(value: &HeaderValue) -> Option<Self> {
         let mut words = value.as_bytes().split(|byte| *byte == b' ');
-        let (uri, dns) = (words.next()?, words.next()?);
+        let (uri, dns) = (words.next()?.strip_prefix(b"uri=")?, words.next()?.strip_prefix(b"dns=")?);
         if words.next().is_some() {
             return None;
         }
-        [uri, dns].into_iter().find(|name| *name != NO_NAME).map(Self::of_bytes)
+        [uri, dns].into_iter().find(|name| !name.is_empty() && *name != NO_NAME).map(Self::of_bytes)
     }
 }
 

@@ -92,14 +92,16 @@ fn a_certificate_counts_where_there_is_no_token_and_the_gateway_alone_tells_of_o
     assert_eq!(from(&[], &caller).authorization(), b"\0spiffe://a/b");
     assert_eq!(from(&[("authorization", b" ")], &caller).authorization(), b"\0spiffe://a/b");
     assert_eq!(from(&[("authorization", b"token")], &caller).authorization(), b"token");
-    assert_eq!(metadata(&[(CERTIFICATE, b"spiffe://a/b -")]).authorization(), b"");
-    let told: [(&[u8], &[u8]); 6] = [
-        (b"spiffe://a/b -", b"\0spiffe://a/b"),
-        (b"spiffe://a/b a.example", b"\0spiffe://a/b"),
-        (b"- a.example", b"\0a.example"),
-        (b"- -", b""),
-        (b"spiffe://a b -", b""),
-        (b"-", b""),
+    assert_eq!(metadata(&[(CERTIFICATE, b"uri=spiffe://a/b dns=")]).authorization(), b"");
+    let told: [(&[u8], &[u8]); 8] = [
+        (b"uri=spiffe://a/b dns=", b"\0spiffe://a/b"),
+        (b"uri=spiffe://a/b dns=a.example", b"\0spiffe://a/b"),
+        (b"uri= dns=a.example", b"\0a.example"),
+        (b"uri=- dns=a.example", b"\0a.example"),
+        (b"uri= dns=", b""),
+        (b"uri=- dns=-", b""),
+        (b"uri=spiffe://a dns=b dns=", b""),
+        (b"a.example", b""),
     ];
     for (value, expected) in told {
         assert_eq!(from(&[(CERTIFICATE, value)], &Peer::Gateway).authorization(), expected);

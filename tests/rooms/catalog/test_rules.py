@@ -48,6 +48,8 @@ ORIGINAL = (
     *("price", "provider_id", "querystring_mapping", "querystring_mapping_key_value"),
 )
 
+CERTIFICATE_NAMES = "must hold at most 10 different names, each of 1 to 255 visible ASCII characters without commas"
+
 GOOD = [
     member(),
     member(id=0),
@@ -60,6 +62,8 @@ GOOD = [
     user(),
     user(username="x" * 255, member_id=MOST, role=pb.ROLE_ADMIN, deactivated=True),
     user(username="Jürgen Müller"),
+    user(certificate_names=["spiffe://example.org/a", "a.example", "x" * 255]),
+    user(certificate_names=[str(number) for number in range(10)]),
     segment(),
     segment(id=0, code="x", state=pb.SEGMENT_STATE_INACTIVE),
     member(longest_expiration_minutes=MOST),
@@ -91,6 +95,10 @@ BAD: list[tuple[Object, str, str]] = [
     (user(username="x" * 256), "username", "must have 1 to 255 characters"),
     (user(username="a\nb"), "username", "must hold printable characters only"),
     (user(username="a\u200bb"), "username", "must hold printable characters only"),
+    *(
+        (user(certificate_names=names), "certificate_names", CERTIFICATE_NAMES)
+        for names in ([""], ["-"], ["a,b"], ["a b"], ["ä"], ["a", "a"], ["x" * 256], [*"abcdefghijk"])
+    ),
     (user(member_id=0), "member_id", "must be 1 to 2147483647"),
     (user(member_id=-1), "member_id", "must be 1 to 2147483647"),
     (user(role=pb.ROLE_UNSPECIFIED), "role", "must be ROLE_MEMBER or ROLE_ADMIN"),

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import shutil
 import socket
 import ssl
@@ -16,15 +17,28 @@ from typing import Any
 import grpc
 import httpx
 import pytest
+from instantaudience.v1 import catalog_pb2
 from instantaudience.v1.audience_pb2_grpc import AudienceServiceStub
+from instantaudience.v1.catalog_pb2_grpc import CatalogServiceStub
 from support.authorities import HOUR, Authority, Signed
 from support.clusters import eventually
-from support.messages import apply_request, one_user
+from support.contract_model import UNLIMITED_DEMO
+from support.messages import apply_request, one_user, stream_request
 from support.metrics import scrape
 from support.service import HOST_MODES, Service, credentials, new_directory, running_service
 
 PORTS = ("gateway", "direct")
 HOST = "127.0.0.1"
+PRIVATE = next(user["id"] for user in UNLIMITED_DEMO["users"] if user["username"] == "private")
+"""Another account."""
+URI, DNS = "spiffe://example.org/loader", "loader.example.org"
+NAMED = UNLIMITED_DEMO | {
+    "users": [
+        user | ({"certificate_names": [URI, DNS]} if user["username"] == "demo" else {})
+        for user in UNLIMITED_DEMO["users"]
+    ]
+}
+"""The demo's catalog; who shows one of these names is `demo`."""
 
 
 @dataclass
@@ -61,8 +75,8 @@ class Secured:
         return httpx.AsyncClient(base_url=self.service.url, verify=context, timeout=20, trust_env=False, **options)
 
 
-async def token_of(http: httpx.AsyncClient) -> str:
-    answer = await http.post("/auth", json=credentials("demo"))
+async def token_of(http: httpx.AsyncClient, username: str = "demo") -> str:
+    answer = await http.post("/auth", json=credentials(username))
     return str(answer.raise_for_status().json()["response"]["token"])
 
 
@@ -76,7 +90,10 @@ async def secured(request: pytest.FixtureRequest) -> AsyncIterator[Secured]:
         authority.revoke(revocations, revoked)
         words = ["--tls-cert", server.cert, "--tls-key", server.key, "--client-ca", authority.file]
         words += ["--client-crl", revocations, "--workers", "2", "--metrics-port", "0"]
-        async with running_service(*map(str, words), directory=directory, host_mode=request.param) as service:
+        catalog = directory / "named.yaml"
+        catalog.write_text(json.dumps(NAMED))
+        arguments = {"directory": directory, "host_mode": request.param, "catalog": f"--catalog={catalog}"}
+        async with running_service(*map(str, words), **arguments) as service:
             yield Secured(service, authority, server, good, revoked, revocations)
 
 
@@ -280,3 +297,83 @@ async def test_their_ends_are_a_metric(secured: Secured) -> None:
             assert 2 * time.time() < end < 2 * (time.time() + 25 * 3600)
 
     await eventually(known)
+
+
+async def outcomes(secured: Secured, client: Signed, *metadata: tuple[str, str]) -> dict[str, object]:
+    """How calls without a token end: HTTP statuses and gRPC codes."""
+    ended: dict[str, object] = {}
+    async with await secured.http(client, headers=list(metadata)) as http:
+        ended["POST"] = (await http.post("/rt-segment", json=one_user("1"))).status_code
+        ended["GET"] = (await http.get("/rt-segment", params={"user_id": "1"})).status_code
+    for port in PORTS:
+        async with secured.channel(port, client) as channel:
+            audience = AudienceServiceStub(channel)
+            try:
+                await audience.ApplySegments(apply_request(one_user("1")), metadata=metadata, timeout=20)
+                stream = audience.StreamSegments(metadata=metadata, timeout=20)
+                await stream.write(stream_request(one_user("1")))
+                await stream.read()
+                stream.cancel()
+                ended[port] = grpc.StatusCode.OK
+            except grpc.aio.AioRpcError as error:
+                ended[port] = error.code()
+    return ended
+
+
+ADMITTED = {"POST": 200, "GET": 200, **dict.fromkeys(PORTS, grpc.StatusCode.OK)}
+REFUSED = {"POST": 401, "GET": 401, **dict.fromkeys(PORTS, grpc.StatusCode.UNAUTHENTICATED)}
+
+
+async def test_who_has_a_certificate_with_an_accounts_name_needs_no_token(secured: Secured) -> None:
+    sign = secured.authority.sign
+    known = {"a URI": {"uris": [URI]}, "a DNS name": {"dns": [DNS]}, "both": {"uris": [URI], "dns": ["other.example"]}}
+    unknown: dict[str, dict[str, list[str]]] = {
+        "no name": {},
+        "another URI": {"uris": ["spiffe://example.org/other"]},
+        "another URI, and a DNS name": {"uris": ["spiffe://example.org/other"], "dns": [DNS]},
+        "two URIs": {"uris": [URI, "spiffe://example.org/other"]},
+        "a URI that looks like two": {"uris": [f"spiffe://example.org/other,{URI}"]},
+    }
+    for names in known.values():
+        assert await outcomes(secured, sign("named", **names)) == ADMITTED, names
+    for names in unknown.values():
+        assert await outcomes(secured, sign("named", **names)) == REFUSED, names
+    # What a caller shows by itself counts first, and nobody can say that he has shown a certificate.
+    assert await outcomes(secured, sign("named", uris=[URI]), ("authorization", "hbapi:0:0:none")) == REFUSED
+    assert await outcomes(secured, secured.good, ("x-client-certificate", f"uri={URI} dns=")) == REFUSED
+
+
+async def test_an_account_that_is_deactivated_is_refused_by_its_certificate(secured: Secured) -> None:
+    named = secured.authority.sign("named", uris=["spiffe://example.org/new"])
+    async with await secured.http(secured.good) as http, secured.channel("gateway", secured.good) as channel:
+        metadata = (("authorization", await token_of(http, "admin")),)
+        catalog = CatalogServiceStub(channel)
+
+        async def change(mask: str, **fields: Any) -> None:
+            user = catalog_pb2.User(id=PRIVATE, **fields)
+            request = catalog_pb2.UpdateUserRequest(user=user, update_mask={"paths": [mask]})
+            await catalog.UpdateUser(request, metadata=metadata, timeout=20)
+
+        async def all_are(expected: dict[str, object]) -> None:
+            assert await outcomes(secured, named) == expected
+
+        with pytest.raises(grpc.aio.AioRpcError) as taken:
+            await change("certificate_names", certificate_names=[DNS])
+        assert taken.value.code() is grpc.StatusCode.ALREADY_EXISTS
+        await change("certificate_names", certificate_names=["spiffe://example.org/new"])
+        await eventually(lambda: all_are(ADMITTED))
+        await change("deactivated", deactivated=True)
+        await eventually(lambda: all_are(REFUSED))
+
+
+async def test_without_tls_no_header_stands_for_a_certificate(service: Service) -> None:
+    claim = {"x-client-certificate": f"uri={URI} dns={DNS}"}
+    async with service.http(headers=claim) as http:
+        assert (await http.post("/rt-segment", json=one_user("1"))).status_code == 401
+    for port in PORTS:
+        async with service.channel(port) as channel:
+            with pytest.raises(grpc.aio.AioRpcError) as failed:
+                await AudienceServiceStub(channel).ApplySegments(
+                    apply_request(one_user("1")), metadata=tuple(claim.items()), timeout=20
+                )
+            assert failed.value.code() is grpc.StatusCode.UNAUTHENTICATED

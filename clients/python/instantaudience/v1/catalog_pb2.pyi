@@ -129,7 +129,7 @@ class Limits(_message.Message):
     def __init__(self, posts_per_second: _Optional[int] = ..., gets_per_second: _Optional[int] = ..., users_per_second: _Optional[int] = ..., users_per_call: _Optional[int] = ..., segments_per_user: _Optional[int] = ..., body_bytes: _Optional[int] = ...) -> None: ...
 
 class User(_message.Message):
-    __slots__ = ("id", "username", "member_id", "role", "deactivated", "token_generation", "etag")
+    __slots__ = ("id", "username", "member_id", "role", "deactivated", "token_generation", "etag", "certificate_names")
     ID_FIELD_NUMBER: _ClassVar[int]
     USERNAME_FIELD_NUMBER: _ClassVar[int]
     MEMBER_ID_FIELD_NUMBER: _ClassVar[int]
@@ -137,6 +137,7 @@ class User(_message.Message):
     DEACTIVATED_FIELD_NUMBER: _ClassVar[int]
     TOKEN_GENERATION_FIELD_NUMBER: _ClassVar[int]
     ETAG_FIELD_NUMBER: _ClassVar[int]
+    CERTIFICATE_NAMES_FIELD_NUMBER: _ClassVar[int]
     id: int
     username: str
     member_id: int
@@ -144,7 +145,8 @@ class User(_message.Message):
     deactivated: bool
     token_generation: int
     etag: str
-    def __init__(self, id: _Optional[int] = ..., username: _Optional[str] = ..., member_id: _Optional[int] = ..., role: _Optional[_Union[Role, str]] = ..., deactivated: _Optional[bool] = ..., token_generation: _Optional[int] = ..., etag: _Optional[str] = ...) -> None: ...
+    certificate_names: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, id: _Optional[int] = ..., username: _Optional[str] = ..., member_id: _Optional[int] = ..., role: _Optional[_Union[Role, str]] = ..., deactivated: _Optional[bool] = ..., token_generation: _Optional[int] = ..., etag: _Optional[str] = ..., certificate_names: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Segment(_message.Message):
     __slots__ = ("id", "member_id", "code", "short_name", "description", "state", "expire_minutes", "last_modified", "etag", "original_fields", "estimated_users")

@@ -1,9 +1,10 @@
 """Jobs as callers deal with them: made, found, listed, ended; whoever asks, and in whatever shape."""
 
 import asyncio
+import itertools
 import secrets
 import string
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -38,6 +39,8 @@ RESOURCE = "batch-segment"
 UPLOAD_URL_EXPIRED, CANCELLED = "UPLOAD_URL_EXPIRED", "CANCELLED"
 """The `error_code` of jobs whose upload did not begin in time, and of those that a caller ended."""
 
+JOBS_AT_ONCE = 100
+"""Jobs that are read at once, where many are."""
 _ALPHABET = string.ascii_letters + string.digits
 
 
@@ -110,6 +113,24 @@ class JobDesk:
         page = await self._jobs.page(member_id, order, start, size, self._clock.now_ms(), deadline)
         return JobPage([self._as_it_is(job) for job in page.jobs], page.total)
 
+    async def changed_since(
+        self, member_id: int, since_ms: int, caller: Caller, deadline: float
+    ) -> AsyncGenerator[Job, None]:
+        """A member's jobs that changed since a moment (Unix time in ms), the latest first.
+
+        Raises:
+            AudienceError: RATE_LIMIT_EXCEEDED; others as above.
+        """
+        await self._quotas.ask_gets(caller.member, RESOURCE, 1, deadline)
+        for start in itertools.count(0, JOBS_AT_ONCE):
+            now_ms = self._clock.now_ms()
+            page = await self._jobs.page(member_id, Order(by_change=True), start, JOBS_AT_ONCE, now_ms, deadline)
+            for job in map(self._as_it_is, page.jobs):
+                if job.modified_ms >= since_ms:
+                    yield job
+            if start + JOBS_AT_ONCE >= page.total or (page.jobs and page.jobs[-1].modified_ms < since_ms):
+                return
+
     async def cancel(self, job_id: str, caller: Caller, deadline: float) -> Job:
         """End a job.
 
@@ -119,8 +140,7 @@ class JobDesk:
         job = await self._own(job_id, caller, deadline)
         if job.phase in ENDED or not await self._jobs.cancel(job, CANCELLED, self._clock.now_ms(), deadline):
             raise AudienceError(Reason.IN_USE, f"Job {job_id} has ended before", field="job_id")
-        if job.phase is not Phase.PROCESSING:
-            await self._files.delete(job_id)
+        await self._files.delete(job_id)
         return self._as_it_is(await self._own(job_id, caller, deadline))
 
     async def upload(self, job: Job, pieces: AsyncIterator[bytes]) -> Job:

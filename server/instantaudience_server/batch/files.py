@@ -18,7 +18,7 @@ from instantaudience_server.errors import unavailable
 if TYPE_CHECKING:
     from obstore.store import RetryConfig
 
-PART_BYTES = 4 * 2**20
+PART_BYTES = 2**20
 PIECE_BYTES = 2**18
 """How much of a part is given at once to who reads it."""
 RETRIES: "RetryConfig" = {"max_retries": 5, "retry_timeout": timedelta(seconds=30)}

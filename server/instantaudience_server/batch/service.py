@@ -1,14 +1,17 @@
 """Files of memberships for gRPC callers (source: batch.proto)."""
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from instantaudience.v1 import batch_pb2 as pb
 
 from instantaudience_server.batch.desk import JobDesk
+from instantaudience_server.batch.report import report_on, span_of
 from instantaudience_server.batch.reports import JobReport
 from instantaudience_server.batch.shapes import percent_complete
 from instantaudience_server.catalog.access import Caller
+from instantaudience_server.clock import MS_PER_HOUR, Clock
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.settings import UPLOAD_PATH
 from instantaudience_server.store.job_interface import Job, Order
@@ -20,8 +23,9 @@ _TIMES = ("created", "modified", "started", "uploaded", "validated", "completed"
 class BatchSegmentService:
     """The commands of batch.proto. Deadlines and errors as in `JobDesk`."""
 
-    def __init__(self, desk: JobDesk) -> None:
+    def __init__(self, desk: JobDesk, clock: Clock) -> None:
         self._desk = desk
+        self._clock = clock
 
     async def create(
         self, request: pb.CreateBatchJobRequest, caller: Caller, deadline: float
@@ -81,9 +85,26 @@ class BatchSegmentService:
         job = await self._desk.cancel(request.job_id, caller, deadline)
         return pb.CancelBatchJobResponse(job=_job(job, lines=True))
 
+    async def usage(
+        self, request: pb.GetBatchUsageRequest, caller: Caller, deadline: float
+    ) -> pb.GetBatchUsageResponse:
+        """What a member's jobs did.
+
+        Raises:
+            AudienceError: SYNTAX; others as above.
+        """
+        span = span_of(request, self._clock.now_ms())
+        member_id = await self._desk.member_id(_member_id(request), caller, deadline)
+        async with aclosing(
+            self._desk.changed_since(
+                member_id, (span.hours[0] if span.hours else span.last) * MS_PER_HOUR, caller, deadline
+            )
+        ) as jobs:
+            return await report_on(jobs, span)
+
 
 def _member_id(
-    request: pb.CreateBatchJobRequest | pb.UploadBatchFileRequest | pb.ListBatchJobsRequest,
+    request: (pb.CreateBatchJobRequest | pb.UploadBatchFileRequest | pb.ListBatchJobsRequest | pb.GetBatchUsageRequest),
 ) -> int | None:
     return request.member_id if request.HasField("member_id") else None
 

@@ -7,12 +7,13 @@ import hashlib
 import re
 from collections.abc import Callable
 from enum import Enum
+from functools import partial
 
 from instantaudience_server.batch.files import PART_BYTES, FileStore
 from instantaudience_server.catalog.batch_settings import UNLIMITED, BatchSettings
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.clock import Clock
-from instantaudience_server.errors import AudienceError
+from instantaudience_server.errors import AudienceError, unavailable
 from instantaudience_server.metrics import BATCH_UPLOADED_BYTES
 from instantaudience_server.settings import UPLOAD_SILENT_SECONDS
 from instantaudience_server.store.job_interface import Job, JobStore, Refusal, Room, Uploaded, UploadLimits
@@ -21,6 +22,9 @@ STORE_SECONDS = 5.0
 """How long the cluster may take for a change of a job."""
 LEASE_MS, RENEW_SECONDS = 120_000, 15.0
 """An upload of which nothing was written down for so long is over; how often it is written down."""
+MOST_UPLOADS = 100
+"""Uploads under way in a process: each may have two parts of its file in memory."""
+TOO_MANY = "too many files are uploaded at once; try again later"
 COMPRESSED = (b"\x1f\x8b", b"Obj\x01")
 """How files begin whose lines cannot be counted as they come: gzip, Avro."""
 SECRET = re.compile("[0-9a-f]{40}")
@@ -91,6 +95,8 @@ class Uploads:
         self._clock = clock
         self._draw = draw
         self._most_seconds = most_seconds
+        self._under_way: set[str] = set()
+        """The leases of uploads."""
         self._loop = asyncio.get_running_loop()
 
     async def begin_by_secret(self, secret: str, announced_bytes: int | None) -> "Upload":
@@ -114,6 +120,8 @@ class Uploads:
         settings = member.batch
         if (announced_bytes or 0) > settings.file_bytes:
             raise UploadRefusedError(Limit.FILE_BYTES)
+        if len(self._under_way) >= MOST_UPLOADS:
+            raise unavailable(TOO_MANY)
         now_ms, lease = self._clock.now_ms(), self._draw()
         deadline = self._loop.time() + STORE_SECONDS
         limits = _limits(settings)
@@ -125,7 +133,9 @@ class Uploads:
         if not isinstance(room, Room):
             raise NoSuchUploadError
         seconds = min(self._most_seconds, 60.0 * settings.upload_minutes)
-        upload = Upload(job, lease, self._jobs, self._files, self._clock, settings.file_bytes, room, seconds)
+        self._under_way.add(lease)
+        ended = partial(self._under_way.discard, lease)
+        upload = Upload(job, lease, self._jobs, self._files, self._clock, settings.file_bytes, room, seconds, ended)
         try:
             upload.check(announced_bytes or 0, 0)
         except UploadRefusedError as error:
@@ -135,7 +145,7 @@ class Uploads:
 
 
 class Upload:
-    """A file that comes. Its end is `finish` or `fail`."""
+    """A file that comes. Its end is `finish`, and where that did not succeed, `fail`; then `ended` is called."""
 
     def __init__(
         self,
@@ -147,6 +157,7 @@ class Upload:
         file_bytes: int,
         room: Room,
         seconds: float,
+        ended: Callable[[], None],
     ) -> None:
         self.job = job
         self._lease = lease
@@ -157,6 +168,7 @@ class Upload:
         self._file_bytes = file_bytes
         self._room = room
         self._until = self._loop.time() + seconds
+        self._ended = ended
         self._renew_at = self._loop.time() + RENEW_SECONDS
         self._size = self._lines = self._number = 0
         self._counts_lines = room.hour_lines is not None or room.day_lines is not None
@@ -239,9 +251,11 @@ class Upload:
         file = Uploaded(self._size, self._lines, most_lines)
         if not await self._jobs.end_upload(self.job, self._lease, file, self._clock.now_ms(), self._deadline()):
             raise NoSuchUploadError
+        self._ended()
 
     async def fail(self, error_code: str) -> None:
         """The file is not to come; what there is of it goes. What cannot be noted now shows by itself later."""
+        self._ended()
         with contextlib.suppress(AudienceError):
             await self._written()
         with contextlib.suppress(AudienceError):

@@ -222,7 +222,7 @@ def _batch_methods(
     uploads = Uploads(jobs, files, feed.catalog, clock, secrets.token_hex, settings.batch_upload_seconds)
     desk = JobDesk(jobs, files, uploads, feed, quotas, clock)
     rest = BatchService(desk, editor, feed, clock, settings.public_url or "")
-    return batch_methods(BatchSegmentService(desk), rest)
+    return batch_methods(BatchSegmentService(desk, clock), rest)
 
 
 def _readings(catalog: Catalog, cluster: Cluster) -> dict[Gauge, Callable[[], float]]:

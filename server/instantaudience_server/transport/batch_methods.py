@@ -42,6 +42,7 @@ def batch_methods(typed: BatchSegmentService, rest: BatchService) -> list[AnyMet
         Method(f"/{SERVICE}/GetBatchJob", pb.GetBatchJobRequest, typed.get),
         Method(f"/{SERVICE}/ListBatchJobs", pb.ListBatchJobsRequest, typed.list),
         Method(f"/{SERVICE}/CancelBatchJob", pb.CancelBatchJobRequest, typed.cancel),
+        Method(f"/{SERVICE}/GetBatchUsage", pb.GetBatchUsageRequest, typed.usage),
         Method(f"/{REST_SERVICE}/AddJob", rest_pb.AddJobRequest, add),
         Method(f"/{REST_SERVICE}/FindJobs", rest_pb.FindJobsRequest, find),
         Method(f"/{REST_SERVICE}/DescribeJobs", rest_pb.DescribeJobsRequest, describe),

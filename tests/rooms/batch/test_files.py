@@ -4,31 +4,20 @@ import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
-import boto3
 import pytest
 from instantaudience_server.batch.files import PART_BYTES, FileLostError, FileStore
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.processes import free_ports
-from moto.server import ThreadedMotoServer
+from support.s3 import running_s3
 
 jobs = (f"job{number}" for number in itertools.count())
 
 
 @pytest.fixture(scope="module")
-def s3(request: pytest.FixtureRequest) -> Iterator[str]:
-    """A bucket's URL; its server is where the environment says."""
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    _, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ACCESS_KEY_ID", "test")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-        patch.setenv("AWS_REGION", "us-east-1")
-        patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
-        patch.setenv("AWS_ALLOW_HTTP", "true")
-        boto3.client("s3", region_name="us-east-1").create_bucket(Bucket="files")
-        yield "s3://files/of/ours"
-    server.stop()
+def s3() -> Iterator[str]:
+    """A place in a bucket."""
+    with running_s3() as url:
+        yield url
 
 
 @pytest.fixture(params=["folder", "s3"])

@@ -141,6 +141,7 @@ RPCS: dict[str, Row] = {
     "BatchSegmentService/CancelBatchJob": Row(
         lambda world: {"job_id": world.job}, "FAILED_PRECONDITION", UNAUTH, "FAILED_PRECONDITION"
     ),
+    "BatchSegmentService/GetBatchUsage": Row(lambda world: {"member_id": world.own}, *OWN_AFFAIR),
     "BatchService/AddJob": Row(lambda world: {"member_id": world.own}, *OWN_AFFAIR),
     "BatchService/FindJobs": Row(lambda world: {"job_id": world.job}, *OWN_AFFAIR),
     "BatchService/DescribeJobs": Row(lambda _: {}, *ANYBODY),

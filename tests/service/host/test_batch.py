@@ -213,6 +213,14 @@ async def test_over_grpc(service: Service, demo: httpx.AsyncClient, port: str) -
         cancelled = await jobs.CancelBatchJob(pb.CancelBatchJobRequest(job_id=new.job.job_id), metadata=metadata)
         assert cancelled.job.error_code == "CANCELLED"
         assert_http_error(await demo.put(new.upload_path, content=b"x"), 404, "SYNTAX")
+        usage = await jobs.GetBatchUsage(pb.GetBatchUsageRequest(), metadata=metadata)
+        assert usage.total.failed_jobs >= 1
+        assert usage.total.counters.num_valid >= 1
+        assert sum(hour.completed_jobs for hour in usage.hours) == usage.total.completed_jobs >= 1
+        nothing = pb.GetBatchUsageRequest()
+        nothing.end.GetCurrentTime()
+        nothing.end.seconds -= 3 * 3600
+        assert not (await jobs.GetBatchUsage(nothing, metadata=metadata)).hours
 
 
 async def test_a_grpc_upload_that_is_too_much_and_one_that_breaks_off(service: Service) -> None:

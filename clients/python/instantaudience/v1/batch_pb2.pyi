@@ -158,3 +158,35 @@ class CancelBatchJobResponse(_message.Message):
     JOB_FIELD_NUMBER: _ClassVar[int]
     job: BatchJob
     def __init__(self, job: _Optional[_Union[BatchJob, _Mapping]] = ...) -> None: ...
+
+class GetBatchUsageRequest(_message.Message):
+    __slots__ = ("member_id", "start", "end")
+    MEMBER_ID_FIELD_NUMBER: _ClassVar[int]
+    START_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    member_id: int
+    start: _timestamp_pb2.Timestamp
+    end: _timestamp_pb2.Timestamp
+    def __init__(self, member_id: _Optional[int] = ..., start: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class BatchUsageHour(_message.Message):
+    __slots__ = ("hour", "completed_jobs", "failed_jobs", "file_bytes", "counters")
+    HOUR_FIELD_NUMBER: _ClassVar[int]
+    COMPLETED_JOBS_FIELD_NUMBER: _ClassVar[int]
+    FAILED_JOBS_FIELD_NUMBER: _ClassVar[int]
+    FILE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    COUNTERS_FIELD_NUMBER: _ClassVar[int]
+    hour: _timestamp_pb2.Timestamp
+    completed_jobs: int
+    failed_jobs: int
+    file_bytes: int
+    counters: BatchCounters
+    def __init__(self, hour: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., completed_jobs: _Optional[int] = ..., failed_jobs: _Optional[int] = ..., file_bytes: _Optional[int] = ..., counters: _Optional[_Union[BatchCounters, _Mapping]] = ...) -> None: ...
+
+class GetBatchUsageResponse(_message.Message):
+    __slots__ = ("hours", "total")
+    HOURS_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    hours: _containers.RepeatedCompositeFieldContainer[BatchUsageHour]
+    total: BatchUsageHour
+    def __init__(self, hours: _Optional[_Iterable[_Union[BatchUsageHour, _Mapping]]] = ..., total: _Optional[_Union[BatchUsageHour, _Mapping]] = ...) -> None: ...

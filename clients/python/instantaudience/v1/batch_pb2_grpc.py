@@ -65,6 +65,11 @@ class BatchSegmentServiceStub:
                 request_serializer=instantaudience_dot_v1_dot_batch__pb2.CancelBatchJobRequest.SerializeToString,
                 response_deserializer=instantaudience_dot_v1_dot_batch__pb2.CancelBatchJobResponse.FromString,
                 _registered_method=True)
+        self.GetBatchUsage = channel.unary_unary(
+                '/instantaudience.v1.BatchSegmentService/GetBatchUsage',
+                request_serializer=instantaudience_dot_v1_dot_batch__pb2.GetBatchUsageRequest.SerializeToString,
+                response_deserializer=instantaudience_dot_v1_dot_batch__pb2.GetBatchUsageResponse.FromString,
+                _registered_method=True)
 
 
 class BatchSegmentServiceServicer:
@@ -113,6 +118,14 @@ class BatchSegmentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetBatchUsage(self, request, context):
+        """What a member's jobs did, by the hours in which they ended; hours without one are left out. The calls that
+        UsageService reports are not in it, nor is this in its reports.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_BatchSegmentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -140,6 +153,11 @@ def add_BatchSegmentServiceServicer_to_server(servicer, server):
                     servicer.CancelBatchJob,
                     request_deserializer=instantaudience_dot_v1_dot_batch__pb2.CancelBatchJobRequest.FromString,
                     response_serializer=instantaudience_dot_v1_dot_batch__pb2.CancelBatchJobResponse.SerializeToString,
+            ),
+            'GetBatchUsage': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetBatchUsage,
+                    request_deserializer=instantaudience_dot_v1_dot_batch__pb2.GetBatchUsageRequest.FromString,
+                    response_serializer=instantaudience_dot_v1_dot_batch__pb2.GetBatchUsageResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -283,6 +301,33 @@ class BatchSegmentService:
             '/instantaudience.v1.BatchSegmentService/CancelBatchJob',
             instantaudience_dot_v1_dot_batch__pb2.CancelBatchJobRequest.SerializeToString,
             instantaudience_dot_v1_dot_batch__pb2.CancelBatchJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetBatchUsage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/instantaudience.v1.BatchSegmentService/GetBatchUsage',
+            instantaudience_dot_v1_dot_batch__pb2.GetBatchUsageRequest.SerializeToString,
+            instantaudience_dot_v1_dot_batch__pb2.GetBatchUsageResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,235 @@
+"""Jobs are taken, kept and finished, whatever happens to those who work on them (docs/adr/0027-batch-service.md).
+
+How a file is applied is scripted here: what a job does is what its file says.
+"""
+
+import asyncio
+import itertools
+import secrets
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from instantaudience_server.batch import runner
+from instantaudience_server.batch.counters import Count, Counters
+from instantaudience_server.batch.desk import CANCELLED
+from instantaudience_server.batch.files import FileStore
+from instantaudience_server.batch.jobs import Checkpoint, ErrorCode, FileFailedError, JobView, StoredFile
+from instantaudience_server.batch.reports import JobReport
+from instantaudience_server.batch.runner import JobRunner
+from instantaudience_server.clock import SystemClock
+from instantaudience_server.errors import unavailable
+from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.job_interface import Job, Phase, Uploaded, UploadLimits
+from instantaudience_server.store.job_store import ClusterJobStore
+from support.clusters import eventually, seconds_from_now
+from support.readings import CATALOG
+
+LIMITS = UploadLimits(99, 1, None, None, None, None)
+MEMBER, OTHER = sorted(CATALOG.members)[:2]
+numbers = itertools.count()
+
+
+class Script:
+    """Applies files a byte at a time: `.` counts one, `w` waits until it may go on, `d` is a defect, `f` a failure, `u`
+    an outage that is over the next time."""
+
+    def __init__(self) -> None:
+        self.may_go_on = asyncio.Event()
+        self.outages = 0
+        self.started: list[int] = []
+
+    async def apply(
+        self, file: StoredFile, job: JobView, checkpoint: Checkpoint | None
+    ) -> AsyncGenerator[Checkpoint, None]:
+        position, _, _, counters = checkpoint or Checkpoint(0, 0, 0, Counters(9))
+        self.started.append(position)
+        content = b"".join([piece async for piece in file.read(0)])
+        for place in range(position, len(content)):
+            match content[place : place + 1]:
+                case b".":
+                    counters.add(Count.NUM_VALID)
+                case b"w":
+                    await self.may_go_on.wait()
+                case b"d":
+                    raise ZeroDivisionError
+                case b"f":
+                    raise FileFailedError(ErrorCode.CORRUPT_FILE, "no file")
+                case b"u" if not self.outages:
+                    self.outages += 1
+                    raise unavailable("away")
+            yield Checkpoint(place + 1, 0, place + 1, counters)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "NOTE_SECONDS", 0.0)
+    monkeypatch.setattr(runner, "LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(runner, "PAUSE_SECONDS", 0.1)
+
+
+@pytest.fixture
+def jobs(cluster: Cluster) -> ClusterJobStore:
+    return ClusterJobStore(cluster)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> FileStore:
+    return FileStore((tmp_path / "files").as_uri())
+
+
+async def waiting(jobs: ClusterJobStore, files: FileStore, content: bytes, member: int = MEMBER) -> Job:
+    """A job that waits for its turn."""
+    now_ms, number = SystemClock().now_ms(), next(numbers)
+    job = Job(f"run{number}", 0, member, Phase.STARTING, now_ms, now_ms, now_ms + 60_000)
+    job = await jobs.create(job, f"run{number}", seconds_from_now())
+    await jobs.begin_upload(job, "up", LIMITS, now_ms, now_ms + 60_000, seconds_from_now())
+    await files.write(job.job_id, 0, content)
+    assert await jobs.end_upload(job, "up", Uploaded(len(content), 0, -1), now_ms, seconds_from_now())
+    return job
+
+
+@asynccontextmanager
+async def running(jobs: ClusterJobStore, files: FileStore, script: Script) -> AsyncIterator["asyncio.Task[None]"]:
+    work = JobRunner(jobs, files, script.apply, CATALOG, SystemClock(), secrets.token_hex)
+    task = asyncio.create_task(work.run())
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def kept(jobs: ClusterJobStore, job: Job) -> Job:
+    found = await jobs.find(job.job_id, seconds_from_now())
+    assert found is not None
+    return found
+
+
+async def ended(jobs: ClusterJobStore, job: Job) -> Job:
+    async def over() -> Job:
+        found = await kept(jobs, job)
+        assert found.phase in (Phase.COMPLETED, Phase.ERROR)
+        return found
+
+    found: Job = await eventually(over, 40)
+    return found
+
+
+async def at(jobs: ClusterJobStore, job: Job, position: int) -> None:
+    async def reached() -> None:
+        assert (await kept(jobs, job)).position_bytes == position
+
+    await eventually(reached)
+
+
+OUTCOMES = {
+    "its end": (b"...", "", 3),
+    "no content": (b"", "", 0),
+    "a file that is none": (b"..f.", "CORRUPT_FILE", 2),
+    "a defect": (b"..d.", "INTERNAL", 2),
+    "an outage": (b"..u.", "", 3),
+}
+
+
+@pytest.mark.parametrize(("content", "error_code", "valid"), OUTCOMES.values(), ids=OUTCOMES)
+async def test_how_jobs_end(
+    jobs: ClusterJobStore, files: FileStore, content: bytes, error_code: str, valid: int
+) -> None:
+    job = await waiting(jobs, files, content)
+    async with running(jobs, files, Script()):
+        done = await ended(jobs, job)
+        assert (done.error_code, JobReport.of(done).counters["num_valid"]) == (error_code, valid)
+
+        async def file_is_gone() -> None:
+            assert await files.job_ids() == []
+
+        await eventually(file_is_gone)
+
+
+async def test_a_file_that_is_lost(jobs: ClusterJobStore, files: FileStore) -> None:
+    job = await waiting(jobs, files, b"...")
+    await files.delete(job.job_id)
+    async with running(jobs, files, Script()):
+        assert (await ended(jobs, job)).error_code == "FILE_LOST"
+
+
+async def test_a_member_that_is_gone(jobs: ClusterJobStore, files: FileStore) -> None:
+    job = await waiting(jobs, files, b"...", 424_242)
+    async with running(jobs, files, Script()):
+        assert (await ended(jobs, job)).error_code == "MEMBER_DELETED"
+
+
+async def test_members_do_not_wait_for_each_other(jobs: ClusterJobStore, files: FileStore) -> None:
+    script = Script()
+    slow = await waiting(jobs, files, b".w.")
+    behind = await waiting(jobs, files, b".")
+    others = await waiting(jobs, files, b".", OTHER)
+    async with running(jobs, files, script):
+        await ended(jobs, others)
+        await at(jobs, slow, 1)
+        assert (await kept(jobs, behind)).phase is Phase.VALIDATING
+        script.may_go_on.set()
+        assert (await ended(jobs, slow)).completed_ms <= (await ended(jobs, behind)).validated_ms
+
+
+async def test_a_job_goes_on_elsewhere_when_its_process_ends(jobs: ClusterJobStore, files: FileStore) -> None:
+    first, second = Script(), Script()
+    second.may_go_on.set()
+    job = await waiting(jobs, files, b"..w..")
+    async with running(jobs, files, first):
+        await at(jobs, job, 2)
+    async with running(jobs, files, second):
+        done = await ended(jobs, job)
+    assert (first.started, second.started) == ([0], [2])
+    assert JobReport.of(done).counters["num_valid"] == 4
+
+
+async def test_who_lost_a_lease_stops(jobs: ClusterJobStore, files: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "RENEW_SECONDS", 0.1)
+    first, second = Script(), Script()
+    second.may_go_on.set()
+    job = await waiting(jobs, files, b"..w..")
+    async with running(jobs, files, first):
+        await at(jobs, job, 2)
+        # As if it had not renewed it.
+        await jobs.give_back(job, (await kept(jobs, job)).lease, seconds_from_now())
+        taken = await jobs.take("ours", 1, SystemClock().now_ms() + 60_000, seconds_from_now())
+        assert taken is not None
+        await asyncio.sleep(0.5)
+        first.may_go_on.set()
+        await asyncio.sleep(0.2)
+        assert (await kept(jobs, job)).position_bytes == 2
+        await jobs.give_back(job, "ours", seconds_from_now())
+        assert JobReport.of(await ended(jobs, job)).counters["num_valid"] == 4
+
+
+async def test_a_job_that_is_cancelled_stops_and_makes_room(
+    jobs: ClusterJobStore, files: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "RENEW_SECONDS", 0.1)
+    job, behind = await waiting(jobs, files, b"..w.."), await waiting(jobs, files, b".")
+    async with running(jobs, files, Script()):
+        await at(jobs, job, 2)
+        assert await jobs.cancel(job, CANCELLED, SystemClock().now_ms(), seconds_from_now())
+        assert (await ended(jobs, behind)).error_code == ""
+        done = await kept(jobs, job)
+        assert (done.error_code, JobReport.of(done).counters["num_valid"]) == (CANCELLED, 2)
+
+
+async def test_files_that_no_job_needs_go(jobs: ClusterJobStore, files: FileStore) -> None:
+    needed = await waiting(jobs, files, b".")
+    await files.write("nobodys", 0, b"x")
+    work = JobRunner(jobs, files, Script().apply, CATALOG, SystemClock(), secrets.token_hex)
+    sweeping = asyncio.create_task(work.sweep())
+
+    async def only_needed() -> None:
+        assert await files.job_ids() == [needed.job_id]
+
+    try:
+        await eventually(only_needed)
+    finally:
+        sweeping.cancel()
+    async with running(jobs, files, Script()):
+        await ended(jobs, needed)

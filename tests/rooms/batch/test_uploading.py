@@ -1,0 +1,164 @@
+"""What may be uploaded, and what becomes of it; over HTTP and gRPC: tests/service/host/test_batch.py."""
+
+import asyncio
+import gzip
+import itertools
+import secrets
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from instantaudience_server.batch import uploading
+from instantaudience_server.batch.files import PART_BYTES, FileStore
+from instantaudience_server.batch.uploading import Limit, NoSuchUploadError, UploadRefusedError, Uploads, hash_secret
+from instantaudience_server.catalog.catalog import Catalog
+from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.job_interface import Job, Phase
+from instantaudience_server.store.job_store import ClusterJobStore
+from support.clocks import FakeClock
+from support.clusters import seconds_from_now
+from support.readings import CATALOG
+
+MEMBER = min(CATALOG.members)
+numbers = itertools.count()
+
+
+class Place:
+    """A member with limits, who uploads."""
+
+    def __init__(self, cluster: Cluster, clock: FakeClock, directory: Path) -> None:
+        self.jobs = ClusterJobStore(cluster)
+        self.files = FileStore(directory.as_uri())
+        self.clock = clock
+        self.catalog = Catalog()
+        self.uploads = Uploads(self.jobs, self.files, self.catalog, clock, secrets.token_hex, 3600)
+        self.limit()
+
+    def limit(self, **limits: Any) -> None:
+        """Set the member's limits."""
+        member = CATALOG.members[MEMBER]
+        self.catalog.members[MEMBER] = replace(member, batch=replace(member.batch, uploads_at_once=99, **limits))
+
+    async def job(self) -> tuple[Job, str]:
+        """A job whose file may come, and its URL's secret."""
+        number, now_ms, secret = next(numbers), self.clock.now_ms(), secrets.token_hex(20)
+        job = Job(f"upload{number}", 0, MEMBER, Phase.STARTING, now_ms, now_ms, now_ms + 300_000)
+        return await self.jobs.create(job, hash_secret(secret), seconds_from_now()), secret
+
+    async def send(self, *pieces: bytes) -> Job:
+        """Upload a file; the job then."""
+        job, secret = await self.job()
+        upload = await self.uploads.begin_by_secret(secret, None)
+        try:
+            for piece in pieces:
+                await upload.add(piece)
+            await upload.finish()
+        except UploadRefusedError as error:
+            await upload.fail(error.limit.error_code)
+            raise
+        return await self.found(job)
+
+    async def found(self, job: Job) -> Job:
+        found = await self.jobs.find(job.job_id, seconds_from_now())
+        assert found is not None
+        return found
+
+
+@pytest.fixture
+async def place(cluster: Cluster, clock: FakeClock, tmp_path: Path) -> Place:
+    return Place(cluster, clock, tmp_path / "files")
+
+
+async def test_a_file_is_kept_in_parts(place: Place) -> None:
+    content = secrets.token_bytes(PART_BYTES) * 2 + b"end"
+    job = await place.send(*[content[at : at + 70_001] for at in range(0, len(content), 70_001)])
+    assert (job.phase, job.size_bytes, job.uploaded_ms) == (Phase.VALIDATING, len(content), place.clock.now_ms())
+    assert b"".join([piece async for piece in place.files.file(job.job_id, job.size_bytes).read(0)]) == content
+
+
+@pytest.mark.parametrize(
+    ("limits", "pieces", "limit"),
+    [
+        ({"file_bytes": 9}, [b"12345", b"67890"], Limit.FILE_BYTES),
+        ({"bytes_per_day": 9}, [b"1234567890"], Limit.DAY_BYTES),
+        ({"bytes_per_hour": 9}, [b"1234567890"], Limit.HOUR_BYTES),
+        ({"lines_per_day": 2}, [b"1\n2\n", b"3\n"], Limit.DAY_LINES),
+        ({"lines_per_hour": 2}, [b"1\n2\n3\n"], Limit.HOUR_LINES),
+    ],
+    ids=lambda value: value.name if isinstance(value, Limit) else "",
+)
+async def test_limits(place: Place, limits: dict[str, int], pieces: list[bytes], limit: Limit) -> None:
+    place.limit(**limits)
+    with pytest.raises(UploadRefusedError) as raised:
+        await place.send(*pieces)
+    assert raised.value.limit is limit
+    assert await place.files.job_ids() == []
+
+
+async def test_what_was_uploaded_before_counts(place: Place) -> None:
+    place.limit(bytes_per_hour=9, lines_per_day=3)
+    await place.send(b"12\n4\n")
+    with pytest.raises(UploadRefusedError, match="bytes per hour"):
+        await place.send(b"123456")
+    with pytest.raises(UploadRefusedError, match="lines per day"):
+        await place.send(b"\n\n")
+    await place.send(b"123\n")
+    with pytest.raises(UploadRefusedError):  # nothing is left
+        await place.send(b"")
+    place.clock.ms += 86_400_000
+    await place.send(b"12\n4\n")
+
+
+async def test_lines_that_do_not_show_are_bounded_later(place: Place) -> None:
+    place.limit(lines_per_day=3, lines_per_hour=2)
+    assert (await place.send(gzip.compress(b"\n" * 999))).most_lines == 2
+    assert (await place.send(b"Obj\x01\n\n\n\n\n")).most_lines == 2
+    assert (await place.send(b"\n")).most_lines == -1
+    place.limit()
+    assert (await place.send(gzip.compress(b"\n"))).most_lines == -1
+
+
+async def test_a_job_that_is_cancelled_takes_no_file(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploading, "RENEW_SECONDS", 0.0)
+    job, secret = await place.job()
+    upload = await place.uploads.begin_by_secret(secret, 5)
+    await upload.add(b"1")
+    assert await place.jobs.cancel(job, "CANCELLED", place.clock.now_ms(), seconds_from_now())
+    with pytest.raises(NoSuchUploadError):
+        await upload.add(b"2")
+    with pytest.raises(NoSuchUploadError):
+        await upload.finish()
+    await upload.fail("UPLOAD_INCOMPLETE")
+    assert (await place.found(job)).error_code == "CANCELLED"
+
+
+@pytest.mark.parametrize("secret", ["", "x", "0" * 40, "0" * 41, "../" + "0" * 37, "é" * 40])
+async def test_an_unknown_url(place: Place, secret: str) -> None:
+    with pytest.raises(NoSuchUploadError):
+        await place.uploads.begin_by_secret(secret, None)
+
+
+async def test_time_is_over(place: Place) -> None:
+    _, secret = await place.job()
+    place.uploads = Uploads(place.jobs, place.files, place.catalog, place.clock, secrets.token_hex, 0.05)
+    upload = await place.uploads.begin_by_secret(secret, None)
+    assert upload.patience_seconds <= 0.05
+    await asyncio.sleep(0.06)
+    with pytest.raises(UploadRefusedError, match="Maximum upload time exceeded"):
+        _ = upload.patience_seconds
+    await upload.fail("RATE_LIMIT_EXCEEDED")
+
+
+async def test_only_so_many_at_once(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each takes memory; those of others can go on."""
+    monkeypatch.setattr(uploading, "MOST_UPLOADS", 2)
+    begun = [await place.uploads.begin((await place.job())[0], None) for _ in range(2)]
+    with pytest.raises(AudienceError) as raised:
+        await place.uploads.begin((await place.job())[0], None)
+    assert raised.value.reason is Reason.UNAVAILABLE
+    await begun[0].finish()
+    await begun[1].fail("UPLOAD_INCOMPLETE")
+    for _ in range(2):
+        await place.uploads.begin((await place.job())[0], None)

@@ -1,10 +1,13 @@
 """Lines of a file, row by row (contract-neighbours, "Batch Segment Service", the table of "Text")."""
 
+import asyncio
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from instantaudience.v1 import catalog_pb2 as pb
-from instantaudience_server.batch.counters import Count
+from instantaudience_server.batch.counters import Count, Counters
 from instantaudience_server.catalog import records as catalog_records
 from instantaudience_server.store.catalog_interface import Kind, Record
 from support.contract_model import State
@@ -293,3 +296,19 @@ async def test_the_cluster_may_refuse_a_user() -> None:
         "num_other_error-5;5849:-1",
         "num_invalid_segment-7;2:0",
     ]
+
+
+@given(
+    st.binary(max_size=3000) | st.text("5:;,^\t0-8\n\r5848é", max_size=300).map(str.encode),
+    st.sampled_from([{}, OWN, TABS, {"user_separator": "é", "segment_separator": "§"}, fields("SEG_CODE", "VALUE")]),
+)
+def test_rubbish_counts_line_by_line(content: bytes, settings: dict[str, Any]) -> None:
+    counters = asyncio.run(_counted(content, settings))
+    of_lines = ("num_valid_user", "num_invalid_user", "num_invalid_format", "num_invalid_timestamp", "num_other_error")
+    assert sum(counters.values()[name] for name in of_lines) == counters.num_lines
+
+
+async def _counted(content: bytes, settings: dict[str, Any]) -> Counters:
+    if content.startswith((b"\x1f\x8b", b"Obj\x01")):
+        return Counters(0)
+    return await Job(batch_catalog(batch=settings)).run(content)

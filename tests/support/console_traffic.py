@@ -19,6 +19,12 @@ USAGE = {
     300: Tally(7, 70, 700, 0, 0, 0, 0, 9, 0),
 }
 """Hours before the one under way → what the member sent. None is near the end of a span."""
+REASONS = {
+    2: {"failed:rate_limit": 3, "failed:limit": 1, "skipped:invalid_user_id": 1200},
+    3: {"skipped:segment_required": 5},
+    60: {"failed:unavailable": 12},
+}
+"""Likewise, why calls failed, and users and blocks were skipped."""
 ERROR_LINES = [
     "Invalid segments (id, code, segment owner member id): (99, '', 0)",
     "Inactive segments (id, code, segment owner member id): (41, '<b>old</b>', 777)",
@@ -33,7 +39,7 @@ async def put_usage(cluster: RedisCluster) -> None:
     """Write USAGE and the lines."""
     now = int(time.time()) // 3600
     for back, tally in USAGE.items():
-        counters = {name: count for name, count in tally._asdict().items() if count}
+        counters = {name: count for name, count in tally._asdict().items() if count} | REASONS.get(back, {})
         await cluster.hset(f"r:{{{MEMBER}}}:{now - back}", mapping=counters)
     lines = {"errors": "\n".join(ERROR_LINES), "segments": "\n".join(SEGMENT_LINES)}
     await cluster.hset(f"r:{{{MEMBER}}}:{now - 2}", mapping=lines)

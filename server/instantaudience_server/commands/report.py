@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 from instantaudience.v1 import usage_pb2 as pb
+from instantaudience.v1.audience_pb2 import WarningCode
 from rich.bar import Bar
 from rich.console import Console
 from rich.table import Table
@@ -33,6 +34,35 @@ COUNTERS = {
 TAKEN = ("valid_adds", "valid_removes")
 REFUSED = ("invalid_users", "invalid_segments", "unauth_segments", "inactive_segments", "other_errors")
 LINES = ("error_lines", "segment_lines")
+FAILURES = {
+    "SYNTAX": "the request could not be read (400)",
+    "INVALID": "a privacy request was not valid (422)",
+    "NOAUTH": "wrong password, revoked token or deactivated user (401)",
+    "UNAUTH": "the user may not do this (403)",
+    "NOT_FOUND": "no such path or object (404)",
+    "METHOD": "the path does not take the method (405)",
+    "TIMEOUT": "the request did not arrive in time (408)",
+    "INTEGRITY": "the change does not fit what is there (409)",
+    "LIMIT": "the request was too large (413)",
+    "RATE_LIMIT": "too many calls or users in a second (429)",
+    "UNAVAILABLE": "the service was busy or could not reach its data (503)",
+    "INTERNAL": "something went wrong inside the service (500)",
+}
+"""`CallFailure` → words."""
+SKIPS = {
+    "TOO_MANY_USERS": "users past the most that a call may have",
+    "USER_ID_REQUIRED": "users without an ID",
+    "SEG_BLOCK_REQUIRED": "users without segments",
+    "INVALID_DOMAIN": "users whose kind of ID (domain) is not known",
+    "INVALID_USER_ID": "users whose ID does not have the form of its kind",
+    "NO_VALID_SEGMENTS": "users without a valid segment",
+    "SUPPRESSED_USER_ID": "users that are suppressed for privacy",
+    "SEGMENT_REQUIRED": "segments without an ID, and without code and member",
+    "SEGMENT_AMBIGUOUS": "segments with both an ID and a code",
+    "INVALID_EXPIRATION": "segments whose expiration is below -1",
+    "TOO_MANY_SEGMENTS": "users with more segments than a user may have",
+}
+"""`WarningCode` of what is skipped → words."""
 STEPS = (1, 2, 3, 6, 12, 24, 48)
 """Hours of a bar."""
 MOST_BARS = 31
@@ -82,7 +112,8 @@ def report(
     if lines:
         _add_lines(client, answer)
     if as_json:
-        found = {"hours": [_fields(hour, lines) for hour in answer.hours], "total": _fields(answer.total, False)}
+        hours_found = [_fields(hour, lines) | _reasons(hour) for hour in answer.hours]
+        found = {"hours": hours_found, "total": _fields(answer.total, False) | _reasons(answer.total)}
         click.echo(json.dumps(found, indent=2, ensure_ascii=False))
     elif as_csv:
         rows = [_fields(hour, False) for hour in answer.hours]
@@ -119,6 +150,32 @@ def _fields(hour: pb.UsageHour, lines: bool) -> dict[str, Any]:
     }
 
 
+def _reasons(hour: pb.UsageHour) -> dict[str, dict[str, int]]:
+    """Why calls failed, and what was skipped."""
+    failed = {pb.CallFailure.Name(each.failure): each.calls for each in hour.failed_calls}
+    skipped = {WarningCode.Name(each.code): each.parts for each in hour.skipped_parts}
+    return {
+        "failed_calls": {name.removeprefix("CALL_FAILURE_"): count for name, count in failed.items()},
+        "skipped_parts": {name.removeprefix("WARNING_CODE_"): count for name, count in skipped.items()},
+    }
+
+
+def _show_reasons(total: pb.UsageHour) -> None:
+    """In words, the most first."""
+    found = _reasons(total)
+    for title, name, words in (
+        ("why calls failed", "failed_calls", FAILURES),
+        ("what was skipped", "skipped_parts", SKIPS),
+    ):
+        reasons = sorted(found[name].items(), key=lambda each: -each[1])
+        if reasons:
+            width = len(str(reasons[0][1]))
+            click.echo(f"{title}:")
+            for reason, count in reasons:
+                click.echo(f"  {count:>{width}}  {words.get(reason, reason)}")
+            click.echo()
+
+
 def _show(answer: pb.GetUsageResponse) -> None:
     """A table of the hours and their sum, a chart, and the lines that came along."""
     console = Console(file=sys.stdout)
@@ -134,6 +191,7 @@ def _show(answer: pb.GetUsageResponse) -> None:
         counts = [str(getattr(hour, name)) for name in COUNTERS]
         table.add_row(f"{_moment(hour):%Y-%m-%d %H:%M}", *counts, f"{hour.match_rate:.1f}")
     console.print(table)
+    _show_reasons(answer.total)
     console.print(_chart(answer.hours))
     for name, title in zip(LINES, ("refused", "taken"), strict=True):
         lines = [line for hour in answer.hours for line in getattr(hour, name)]

@@ -14,7 +14,7 @@ from click.core import ParameterSource
 from pydantic import ValidationError
 
 from instantaudience_server.catalog.file import CatalogError
-from instantaudience_server.commands import accounts, batch, calls, catalog, objects, report
+from instantaudience_server.commands import accounts, batch, calls, catalog, objects, privacy, report
 from instantaudience_server.commands.demo import demo_curl_line
 from instantaudience_server.embedded.server import EmbeddedClusterError
 from instantaudience_server.processes import PortInUseError, StartError
@@ -207,5 +207,6 @@ for command in (
     objects.member,
     accounts.user,
     objects.segment,
+    privacy.user_data,
 ):
     main.add_command(command)

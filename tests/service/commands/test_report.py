@@ -26,6 +26,9 @@ COUNTERS = {
     "inactive_segments": 7,
     "other_errors": 8,
 }
+FAILED, SKIPPED = {"SYNTAX": 3, "LIMIT": 5}, {"INVALID_USER_ID": 1200}
+REASONS = {"failed:syntax": 3, "failed:limit": 5, "skipped:invalid_user_id": 1200}
+"""As they stand in the cluster."""
 LINES = {"errors": "Inactive users: [bold]5[/bold]\nInactive users: 6", "segments": "Valid users: 7"}
 
 
@@ -42,6 +45,12 @@ def expected(hour: int, times: int = 1) -> dict[str, Any]:
     """An hour of the member with the counters so many times, as JSON has it."""
     counters = {name: times * count for name, count in COUNTERS.items()}
     return {"hour": written(hour), "member_id": MEMBER, **counters, "match_rate": 20.0}
+
+
+def with_reasons(hour: int, times: int = 1) -> dict[str, Any]:
+    """The same, and why."""
+    failed, skipped = ({name: times * count for name, count in each.items() if times} for each in (FAILED, SKIPPED))
+    return {**expected(hour, times), "failed_calls": failed, "skipped_parts": skipped}
 
 
 def cells(output: str) -> list[list[str]]:
@@ -61,7 +70,7 @@ async def first(changed: Service) -> AsyncIterator[int]:
 async def put_hours(cluster: RedisCluster, member_id: int, first: int, distances: tuple[int, ...]) -> None:
     pipeline = cluster.pipeline()
     for distance in distances:
-        pipeline.hset(f"r:{{{member_id}}}:{first + distance}", mapping={**COUNTERS, **LINES})
+        pipeline.hset(f"r:{{{member_id}}}:{first + distance}", mapping={**COUNTERS, **REASONS, **LINES})
     await pipeline.execute()
 
 
@@ -93,6 +102,10 @@ async def test_a_table_and_a_chart(run: Any, private: dict[str, str], first: int
         (True, True)
     ] * 2
     assert "Inactive users" not in ended.output
+    assert (
+        "why calls failed:\n  15  the request was too large (413)\n   9  the request could not be read" in ended.output
+    )
+    assert "what was skipped:\n  3600  users whose ID does not have the form of its kind\n" in ended.output
 
 
 async def test_lines(run: Any, private: dict[str, str], first: int) -> None:
@@ -117,13 +130,13 @@ async def test_json(run: Any, private: dict[str, str], first: int) -> None:
     ended = await run("report", *between(first, first + 4), "--json", env=private)
     assert (ended.status, ended.errors) == (0, "")
     assert json.loads(ended.output) == {
-        "hours": [expected(first + distance) for distance in (0, 2, 3)],
-        "total": expected(first + 3, 3),
+        "hours": [with_reasons(first + distance) for distance in (0, 2, 3)],
+        "total": with_reasons(first + 3, 3),
     }
     with_lines = await run("report", *between(first, first + 1), "--json", "--lines", env=private)
     (hour,) = json.loads(with_lines.output)["hours"]
     assert hour == {
-        **expected(first),
+        **with_reasons(first),
         "error_lines": LINES["errors"].split("\n"),
         "segment_lines": LINES["segments"].split("\n"),
     }
@@ -142,7 +155,7 @@ async def test_nothing_was_sent(run: Any, private: dict[str, str], first: int) -
     ended = await run("report", *nothing, "--csv", env=private)
     assert ended.output == f"{','.join(expected(first))}\n"
     ended = await run("report", *nothing, "--json", env=private)
-    assert json.loads(ended.output) == {"hours": [], "total": {**expected(first - 9, 0), "match_rate": 100.0}}
+    assert json.loads(ended.output) == {"hours": [], "total": {**with_reasons(first - 9, 0), "match_rate": 100.0}}
 
 
 SPANS = {

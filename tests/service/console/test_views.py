@@ -53,6 +53,21 @@ async def test_totals(partner: Console, span: str, hours: int) -> None:
     assert await partner.totals() == expected_totals(hours)
 
 
+async def test_reasons_in_plain_words(partner: Console) -> None:
+    await partner.open()
+    failed, skipped = (partner.page.locator(f"#{id_} > div") for id_ in ("failed-calls", "skipped-parts"))
+    many, large = "Too many calls or users in a second (429)", "The request was too large (413)"
+    await expect(failed).to_have_text([f"{many}3", f"{large}1"])
+    await expect(skipped).to_have_text(
+        [
+            "Users whose ID does not have the form of its kind1,200",
+            "Segments without an ID, and without code and member5",
+        ]
+    )
+    await partner.page.get_by_role("radio", name="7 days").check()
+    await expect(failed.first).to_have_text("The service was busy or could not reach its data (503)12")
+
+
 async def test_charts(partner: Console) -> None:
     await partner.open()
     await partner.totals()
@@ -74,7 +89,7 @@ async def test_tables_beside_charts(partner: Console) -> None:
     await summary.focus()
     await partner.page.keyboard.press("Enter")
     table = refusals.get_by_role("table", name="Refusals by hour")
-    heads = ["Hour (UTC)", "No such segment", "Segment not allowed", "Segment inactive", "Unknown external ID"]
+    heads = ["Hour (UTC)", "No such segment", "Segment not allowed", "Segment inactive", "Unknown or suppressed user"]
     await expect(table.get_by_role("columnheader")).to_have_text(heads)
     rows = table.locator("tbody tr")
     await expect(rows).to_have_count(1)
@@ -129,8 +144,13 @@ async def test_samples(partner: Console) -> None:
     errors, applied = (
         partner.page.get_by_role("region", name=name, exact=True).locator("p") for name in ("Not applied", "Applied")
     )
-    await expect(errors).to_have_text(console_traffic.ERROR_LINES[::-1])  # newest first, and no markup
-    await expect(applied).to_have_text(console_traffic.SEGMENT_LINES)
+    await expect(errors).to_have_text(  # newest first, in words, and no markup
+        [
+            "Segments that are inactive (ID, code, owner): (41, '<b>old</b>', 777)",
+            "There are no such segments (ID, code, owner, as you named them): (99, '', 0)",
+        ]
+    )
+    await expect(applied).to_have_text(["Users: 17"])
     await choice.select_option(index=1)
     await expect(errors).to_have_text(["Nothing was refused in this hour."])
     await expect(applied).to_have_text(["Nothing was applied in this hour."])

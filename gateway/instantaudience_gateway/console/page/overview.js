@@ -40,7 +40,7 @@ const CHARTS = [
     kind: "bar",
     series: [
       series("Accepted", "--series-1", "valid_users"),
-      series("Unknown external ID", "--series-3", "invalid_users"),
+      series("Unknown or suppressed", "--series-3", "invalid_users"),
     ],
   },
   {
@@ -55,7 +55,7 @@ const CHARTS = [
       series("No such segment", "--series-4", "invalid_segments"),
       series("Segment not allowed", "--series-5", "unauth_segments"),
       series("Segment inactive", "--series-1", "inactive_segments"),
-      series("Unknown external ID", "--series-3", "invalid_users"),
+      series("Unknown or suppressed user", "--series-3", "invalid_users"),
     ],
   },
   { title: "Match rate", kind: "line", isPercent: true, series: [series("Match rate", "--series-2", "match_rate")] },
@@ -95,6 +95,7 @@ export function clear() {
   charts = [];
   peaks.clear();
   for (const id of ["quotas", "totals"]) byId(id).replaceChildren();
+  for (const id of ["failed-calls", "skipped-parts"]) showReasons(id, []);
   for (const place of [problem, quotaProblem]) showProblem(place, "");
 }
 
@@ -105,6 +106,8 @@ function loadUsage(isAsked) {
     const read = readUsage(answer, hours);
     showProblem(problem, "");
     showTotals(read.total);
+    showReasons("failed-calls", read.total.reasons.failed);
+    showReasons("skipped-parts", read.total.reasons.skipped);
     charts = charts.length ? charts : CHARTS.map((chart) => new HourChart(byId("charts"), chart));
     for (const chart of charts) chart.show(read.hours);
     if (isAsked) announce(`Shown: the last ${hours} hours.`);
@@ -116,6 +119,14 @@ function showTotals(total) {
     element("div", { class: "card" }, element("dt", {}, name), element("dd", {}, of(total))),
   );
   byId("totals").replaceChildren(...tiles);
+}
+
+function showReasons(id, reasons) {
+  const rows = reasons.map(([words, number]) =>
+    element("div", {}, element("dt", {}, words), element("dd", {}, count(number))),
+  );
+  byId(id).replaceChildren(...rows);
+  byId(`${id}-card`).hidden = rows.length === 0;
 }
 
 function loadQuotas() {

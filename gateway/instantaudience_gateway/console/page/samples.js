@@ -4,7 +4,7 @@ import { get } from "./api.js";
 import { announce, byId, element, showProblem } from "./dom.js";
 import { newestOf } from "./loading.js";
 import { readUsage, refusals } from "./usage.js";
-import { HOUR_MS, count, explain, hourSpan } from "./words.js";
+import { HOUR_MS, count, explain, explainLine, hourSpan } from "./words.js";
 
 const HOURS = 336;
 const choice = byId("samples-hour");
@@ -68,8 +68,7 @@ function showLines(id, text, none) {
   byId(id).replaceChildren(...lines);
 }
 
-// `What it is (columns): values`, with the first part set off.
 function lineElement(line) {
-  const end = line.indexOf(": ") + 1;
-  return element("p", {}, element("b", {}, line.slice(0, end)), line.slice(end));
+  const [what, items] = explainLine(line);
+  return element("p", {}, element("b", {}, what), items);
 }

@@ -1,6 +1,6 @@
 // What GetUsage answers, made ready for showing. (Numbers of 64 bits come as strings.)
 
-import { HOUR_MS } from "./words.js";
+import { HOUR_MS, explainFailure, explainSkip } from "./words.js";
 
 // The counters of an hour, by their names in usage.proto.
 export const COUNTERS = [
@@ -23,10 +23,19 @@ function readHour(hour) {
   return { start: Date.parse(hour.hour), match_rate: hour.match_rate, ...Object.fromEntries(counters) };
 }
 
+// Why calls failed, and why users and blocks were skipped: words and how many, the most first.
+function readReasons(total) {
+  const failed = (total.failed_calls ?? []).map((each) => [explainFailure(each.failure), Number(each.calls)]);
+  const skipped = (total.skipped_parts ?? []).map((each) => [explainSkip(each.code), Number(each.parts)]);
+  return { failed: sorted(failed), skipped: sorted(skipped) };
+}
+
+const sorted = (reasons) => reasons.sort(([, one], [, other]) => other - one);
+
 // `hours`: every hour of the span, those without traffic too (all 0), oldest first; `total`: their sum.
 export function readUsage(answer, span) {
   const known = new Map((answer.hours ?? []).map(readHour).map((hour) => [hour.start, hour]));
-  const total = readHour(answer.total);
+  const total = { ...readHour(answer.total), reasons: readReasons(answer.total) };
   const first = Math.min(total.start - (span - 1) * HOUR_MS, ...known.keys());
   const last = Math.max(total.start, ...known.keys()); // a worker's clock may be ahead
   const hours = [];

@@ -56,12 +56,68 @@ const WARNINGS = [
   ["Unauthorized segment: ", (rest) => `Your member may not use segment ${rest}. Ask your administrator for access.`],
   ["Inactive segment: ", (rest) => `Segment ${rest} is inactive and takes nobody. Its owner can activate it.`],
   ["Unknown user_id: ", (rest) => `The external ID ${rest} is mapped to no user yet. Map it first (POST /mapuid).`],
+  ["Suppressed user_id: ", (rest) => `The user ${rest} asked to be left out, and is added to nothing.`],
   ["Invalid user_id: ", (rest) => `“${rest}” is not an ID of the chosen kind. Check the ID and its kind.`],
   ["Invalid domain: ", (rest) => `The kind “${rest}” is not known.`],
   ["'expiration' cannot be less than -1", () => "The minutes must be 1 or more."],
   ["No valid segments for user_id: ", () => "So there was nothing to change for this user."],
   ["No valid rt_segment in request.", () => "So nothing of the request could be applied."],
 ];
+
+// Why calls failed (source: usage.proto, CallFailure).
+const FAILURES = {
+  SYNTAX: "The request could not be read (400)",
+  INVALID: "A privacy request was not valid (422)",
+  NOAUTH: "The password was wrong, the token revoked, or the user deactivated (401)",
+  UNAUTH: "The user may not do this (403)",
+  NOT_FOUND: "There is no such path or object (404)",
+  METHOD: "The path does not take this method (405)",
+  TIMEOUT: "The request did not arrive in time (408)",
+  INTEGRITY: "The change does not fit what is there (409)",
+  LIMIT: "The request was too large (413)",
+  RATE_LIMIT: "Too many calls or users in a second (429)",
+  UNAVAILABLE: "The service was busy or could not reach its data (503)",
+  INTERNAL: "Something went wrong inside the service (500)",
+};
+
+export const explainFailure = (name) => FAILURES[name.replace("CALL_FAILURE_", "")] ?? name;
+
+// Why users and blocks were skipped (source: audience.proto, WarningCode).
+const SKIPS = {
+  TOO_MANY_USERS: "Users past the most that a call may have",
+  USER_ID_REQUIRED: "Users without an ID",
+  SEG_BLOCK_REQUIRED: "Users without segments",
+  INVALID_DOMAIN: "Users whose kind of ID (domain) is not known",
+  INVALID_USER_ID: "Users whose ID does not have the form of its kind",
+  NO_VALID_SEGMENTS: "Users without a valid segment",
+  SUPPRESSED_USER_ID: "Users that are suppressed for privacy",
+  SEGMENT_REQUIRED: "Segments without an ID, and without code and member",
+  SEGMENT_AMBIGUOUS: "Segments with both an ID and a code",
+  INVALID_EXPIRATION: "Segments whose expiration is below -1",
+  TOO_MANY_SEGMENTS: "Users with more segments than a user may have",
+};
+
+export const explainSkip = (name) => SKIPS[name.replace("WARNING_CODE_", "")] ?? name;
+
+// What sampled lines begin with → in plain words (source: contract, "GET /rt-segment-processed").
+const LINES = {
+  "Inactive users": "External IDs that are mapped to nobody",
+  "Suppressed users": "Users that are suppressed for privacy",
+  "Invalid segments": "There are no such segments (ID, code, owner, as you named them)",
+  "Unauthorized segments": "Segments that the member may not use (ID, code, owner, as you named them)",
+  "Inactive segments": "Segments that are inactive (ID, code, owner)",
+  "Valid users": "Users",
+  "Valid segments": "Segments (ID, code, owner)",
+  "Valid additions": "Added (user, segment, minutes; 0 is for ever)",
+  "Valid removals": "Removed (user, segment, -1)",
+};
+
+// A sampled line, `what it is (columns): items`, as what it is in plain words, and the items.
+export function explainLine(line) {
+  const end = line.indexOf(": ");
+  const kind = line.slice(0, Math.max(end, 0)).replace(/ \(.*/, "");
+  return Object.hasOwn(LINES, kind) ? [`${LINES[kind]}:`, line.slice(end + 1)] : [line.slice(0, end + 1), line.slice(end + 1)];
+}
 
 export function explainWarning(message) {
   for (const [start, say] of WARNINGS) {

@@ -1,0 +1,79 @@
+"""`user-data`: what people may ask about what is kept of them (source: contract-neighbours, "Privacy")."""
+
+from typing import Any
+
+import click
+
+from instantaudience_server.commands.client import Client, with_client
+from instantaudience_server.commands.tables import print_table
+
+PATH = "/privacy/consumer-request"
+
+_member = click.option(
+    "--member", "member_id", type=click.IntRange(min=1), help="Whose segments; without it, one's own member's."
+)
+_maid = click.option("--maid", is_flag=True, help="The ID is a mobile advertising ID (idfa or aaid).")
+
+
+@click.group("user-data")
+def user_data() -> None:
+    """Show what is kept of a user, delete it, and leave a user out. Without --member, an admin asks for all members."""
+
+
+@user_data.command()
+@click.argument("user_id")
+@_maid
+@_member
+@with_client()
+def access(client: Client, user_id: str, maid: bool, member_id: int | None) -> None:
+    """Show the segments that a user is in."""
+    segments = _ask(client, user_id, maid, member_id, request_type="access")
+    _show(f"{user_id} is in", segments, f"{user_id} is in no segment")
+
+
+@user_data.command()
+@click.argument("user_id")
+@_maid
+@_member
+@click.option(
+    "--suppress-minutes", type=click.IntRange(min=0), help="Also refuse to add the user for so long; 0: for ever."
+)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@with_client()
+def delete(
+    client: Client, user_id: str, maid: bool, member_id: int | None, suppress_minutes: int | None, yes: bool
+) -> None:
+    """Take a user out of all segments."""
+    if not yes:
+        click.confirm(f"Take {user_id} out of all segments?", abort=True, err=True)
+    suppress = {} if suppress_minutes is None else {"suppress_minutes": suppress_minutes}
+    segments = _ask(client, user_id, maid, member_id, request_type="delete", **suppress)
+    _show(f"{user_id} was taken out of", segments, f"{user_id} was in no segment")
+    if suppress_minutes is not None:
+        until = f"for {suppress_minutes} minutes" if suppress_minutes else "for ever"
+        click.echo(f"{user_id} is suppressed {until}")
+
+
+@user_data.command()
+@click.argument("user_id")
+@_maid
+@_member
+@with_client()
+def lift(client: Client, user_id: str, maid: bool, member_id: int | None) -> None:
+    """Let a suppressed user be added again."""
+    _ask(client, user_id, maid, member_id, request_type="lift")
+    click.echo(f"{user_id} is not suppressed")
+
+
+def _ask(client: Client, user_id: str, maid: bool, member_id: int | None, **fields: Any) -> list[dict[str, Any]]:
+    body = {"identifier": user_id, "identifier_type": "maid" if maid else "uuid2", **fields}
+    params = {} if member_id is None else {"member_id": member_id}
+    segments: list[dict[str, Any]] = client.call("POST", PATH, json=body, params=params)["segments"]
+    return segments
+
+
+def _show(title: str, segments: list[dict[str, Any]], none: str) -> None:
+    if segments:
+        print_table(title, ("segment", "name"), [(segment["id"], segment["name"]) for segment in segments])
+    else:
+        click.echo(none)

@@ -1,0 +1,58 @@
+"""`user-data`: what people may ask about what is kept of them."""
+
+from typing import Any
+
+import pytest
+from redis.asyncio import RedisCluster
+from support.clusters import eventually
+from support.service import HOST_MODES, Service
+
+# The commands know nothing of hosts: one will do.
+pytestmark = pytest.mark.parametrize("host_mode", HOST_MODES[:1], indirect=True, scope="session")
+
+USER = "4711815"
+
+
+@pytest.fixture
+async def environment(service: Service) -> dict[str, str]:
+    """Where the service is, and a token for it."""
+    return {"INSTANT_AUDIENCE_URL": service.url, "INSTANT_AUDIENCE_TOKEN": await service.token()}
+
+
+async def test_the_way_of_a_user(run: Any, environment: Any, cluster: RedisCluster) -> None:
+    await cluster.hset(f"m:p:{USER}", "10001", 1)
+    shown = await run("user-data", "access", USER, env=environment)
+    assert (shown.status, shown.errors) == (0, "")
+    assert "10001" in shown.output
+    assert "Sports fans" in shown.output
+    refused = await run("user-data", "delete", USER, env=environment, stdin="n\n")
+    assert refused.status == 1
+    assert await cluster.exists(f"m:p:{USER}")
+    deleted = await run("user-data", "delete", USER, "--suppress-minutes", "0", "--yes", env=environment)
+    assert deleted.output.startswith(f"{USER} was taken out of")
+    assert "Sports fans" in deleted.output
+    assert deleted.output.endswith(f"\n{USER} is suppressed for ever\n")
+    assert not await cluster.exists(f"m:p:{USER}")
+    nothing = await run("user-data", "access", USER, env=environment)
+    assert nothing.output == f"{USER} is in no segment\n"
+    lifted = await run("user-data", "lift", USER, env=environment)
+    assert (lifted.status, lifted.output) == (0, f"{USER} is not suppressed\n")
+
+    async def is_known_no_more() -> None:
+        assert not await cluster.hgetall("p:{suppressions}:members")
+
+    await eventually(is_known_no_more)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("access", "x"), "'identifier' does not have the form that its kind asks for"),
+        (("access", "5", "--maid"), "'identifier' does not have the form that its kind asks for"),
+        (("lift", "5", "--member", "777"), "This belongs to another member"),
+    ],
+)
+async def test_what_is_wrong(run: Any, environment: Any, arguments: tuple[str, ...], text: str) -> None:
+    ended = await run("user-data", *arguments, env=environment)
+    assert (ended.status, ended.output) == (1, "")
+    assert text in ended.errors

@@ -1,5 +1,6 @@
 """Everything that can be set, once and checked (read by `commands/root.py`: flags > environment > file > defaults)."""
 
+import enum
 import ipaddress
 import os
 import sys
@@ -10,6 +11,19 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 _CORES = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+class Durability(enum.StrEnum):
+    """What has taken a write before it is acknowledged."""
+
+    PRIMARY = "primary"
+    """The primary's memory."""
+    REPLICA = "replica"
+    """A replica's memory, too."""
+    DISK = "disk"
+    """The primary's disk, and a replica's where there are replicas."""
+
+
 HostMode = Literal["auto", "native", "envoy", "grpcio"]
 ClientCertificates = Literal["required", "optional"]
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -28,6 +42,8 @@ class Settings(BaseModel):
     """Add what the catalog lacks of the file although it is not empty."""
     redis: SecretStr | None = None
     """The URL of a Redis Cluster's node, `redis://` or `rediss://` (TLS); it may hold a password. None: embedded."""
+    durability: Durability = Durability.PRIMARY
+    """What an acknowledgement means, for members that say nothing else."""
     data_dir: Path = Path("data")
     """Where the embedded cluster keeps its files."""
     host: str = "127.0.0.1"
@@ -83,6 +99,12 @@ class Settings(BaseModel):
     """The last part of the tokens issued here."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least severe events that are logged."""
+
+    @model_validator(mode="after")
+    def _replicas(self) -> "Settings":
+        if self.redis is None and self.durability is Durability.REPLICA:
+            raise ValueError("--durability replica needs --redis: the embedded cluster has no replicas")
+        return self
 
     @model_validator(mode="after")
     def _one_catalog(self) -> "Settings":

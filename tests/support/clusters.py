@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.embedded.node import HOST
@@ -53,11 +53,16 @@ async def running_node(product: str, directory: Path, *config: str) -> AsyncIter
 
 @asynccontextmanager
 async def connected(
-    url: str, *, max_pending_bytes: int = 2**26, stalled_seconds: float = 2.0, connect_timeout_seconds: float = 1.0
+    url: str,
+    *,
+    max_pending_bytes: int = 2**26,
+    stalled_seconds: float = 2.0,
+    connect_timeout_seconds: float = 1.0,
+    **options: Any,
 ) -> AsyncIterator[Cluster]:
     """The service's way to a cluster."""
     topology = Topology(url, connect_timeout_seconds=connect_timeout_seconds)
-    cluster = Cluster(topology, max_pending_bytes=max_pending_bytes, stalled_seconds=stalled_seconds)
+    cluster = Cluster(topology, max_pending_bytes=max_pending_bytes, stalled_seconds=stalled_seconds, **options)
     try:
         await cluster.open()
         yield cluster
@@ -156,11 +161,18 @@ def user_of_slots(first: int, last: int) -> bytes:
     return next(key for user_id in user_ids if first <= key_slot(key := user_key(user_id)) <= last)
 
 
+class Ported(Protocol):
+    """A cluster whose nodes have these client ports."""
+
+    @property
+    def ports(self) -> tuple[int, ...]: ...
+
+
 class Migration:
     """A slot on its way from one node to another, step by step (CLUSTER SETSLOT's documentation)."""
 
-    def __init__(self, embedded: EmbeddedCluster, slot: int, source: int, target: int) -> None:
-        self._embedded = embedded
+    def __init__(self, cluster: Ported, slot: int, source: int, target: int) -> None:
+        self._embedded = cluster
         self._slot = slot
         self._source = source
         self._target = target

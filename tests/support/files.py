@@ -12,6 +12,7 @@ from instantaudience_server.batch.jobs import Checkpoint, FileFailedError, JobVi
 from instantaudience_server.batch.pacing import Pacing
 from instantaudience_server.catalog import records as catalog_records
 from instantaudience_server.catalog.catalog import Catalog
+from instantaudience_server.settings import Durability
 from instantaudience_server.store.catalog_interface import Record
 from instantaudience_server.store.interface import Changes
 from instantaudience_server.suppressions import Suppressions
@@ -75,7 +76,7 @@ class NotedStore:
         split = (key.decode().split(":", 2) for key in keys)
         return [self._external_ids.get((int(member), external)) for _, member, external in split]
 
-    def write(self, changes: Changes, deadline: float) -> "NotedWrite":
+    def write(self, changes: Changes, deadline: float, durability: Durability | None = None) -> "NotedWrite":
         """Write at once."""
         users = by_user(changes)
         refused = self.refuses & users.keys()

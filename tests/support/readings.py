@@ -14,6 +14,7 @@ from instantaudience_server.memberships.posts import Result
 from instantaudience_server.memberships.service import MembershipService
 from instantaudience_server.memberships.wire import EncodedRequest
 from instantaudience_server.quotas import Quotas
+from instantaudience_server.settings import Durability
 from instantaudience_server.store.interface import NEVER, REMOVE, Changes, UserChanges
 from instantaudience_server.transport.apply_answers import apply_answer
 from support.callers import caller, demo_catalog
@@ -38,7 +39,7 @@ class Written:
         split = (key.decode().split(":", 2) for key in keys)
         return [self._ids.get((int(member), external)) for _, member, external in split]
 
-    def write(self, changes: Changes, deadline: float) -> "AllWritten":
+    def write(self, changes: Changes, deadline: float, durability: Durability | None = None) -> "AllWritten":
         """Note."""
         self.changes.append(changes)
         return AllWritten()

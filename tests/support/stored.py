@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 
+from instantaudience_server.settings import Durability
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.interface import Changes
 from instantaudience_server.store.membership_store import ClusterMembershipStore, ClusterWriting
@@ -115,7 +116,7 @@ class SlowStore(ClusterMembershipStore):
         self._clock = clock
         self._write_ms = write_ms
 
-    def write(self, changes: Changes, deadline: float) -> ClusterWriting:
+    def write(self, changes: Changes, deadline: float, durability: Durability | None = None) -> ClusterWriting:
         """Write later."""
         self._clock.ms += self._write_ms
-        return super().write(changes, deadline)
+        return super().write(changes, deadline, durability)

@@ -81,7 +81,7 @@ class FileApplying:
         """
         member = self._member(job)
         start = checkpoint or Checkpoint(0, 0, 0, Counters(member.batch.error_lines))
-        writer = FileWriter(self._store, self._sizes, start.counters)
+        writer = FileWriter(self._store, self._sizes, start.counters, member.durability)
         run = _Run(job, start, member.batch.num_invalid_before_error)
         reached = start
         next_position, next_time = start.position + self._block_bytes, self._loop.time() + BLOCK_SECONDS

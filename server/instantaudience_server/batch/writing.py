@@ -9,6 +9,7 @@ from instantaudience_server.batch.counters import Counters
 from instantaudience_server.batch.rows import Taken
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.segment_sizes import SegmentSizes
+from instantaudience_server.settings import Durability
 from instantaudience_server.store.interface import Alike, Changes, MembershipStore, Writing
 
 MOST_AT_ONCE = 6
@@ -29,9 +30,12 @@ class _UnderWay(NamedTuple):
 
 
 class FileWriter:
-    """Writes for one job, and counts in `counters` what is written."""
+    """Writes for one job, and counts in `counters` what is written: where `durability` wants it (None: the service)."""
 
-    def __init__(self, store: MembershipStore, sizes: SegmentSizes, counters: Counters) -> None:
+    def __init__(
+        self, store: MembershipStore, sizes: SegmentSizes, counters: Counters, durability: Durability | None = None
+    ) -> None:
+        self._durability = durability
         self._store = store
         self._sizes = sizes
         self.counters = counters
@@ -65,7 +69,7 @@ class FileWriter:
         give_up = self._loop.time() + WRITE_SECONDS
         while True:
             try:
-                return self._store.write(changes, self._loop.time() + WRITE_SECONDS)
+                return self._store.write(changes, self._loop.time() + WRITE_SECONDS, self._durability)
             except AudienceError:
                 if self._loop.time() > give_up:
                     raise

@@ -17,6 +17,7 @@ from instantaudience_server.catalog.batch_settings import DEFAULTS, BatchSetting
 from instantaudience_server.catalog.records import decode_segment
 from instantaudience_server.catalog.segment_table import BY_ID, ROWS_AT_ONCE, Condition, Filters, Order, SegmentTable
 from instantaudience_server.quotas import Limits
+from instantaudience_server.settings import Durability
 from instantaudience_server.store.catalog_interface import Kind, Record
 
 MOST_HOT_SEGMENTS = 50_000
@@ -38,7 +39,8 @@ class Member:
 
     `segment_access` are the IDs of the members whose segments it may use, its own included. `external_member_id` says
     whose external IDs the member's user IDs are; None when they are the platform's own. Memberships last
-    `longest_expiration_minutes` at most; 0 when there is no bound.
+    `longest_expiration_minutes` at most; 0 when there is no bound. `durability` is what an acknowledgement of its calls
+    means; None: what it means for the service.
     """
 
     id: int
@@ -49,6 +51,7 @@ class Member:
     limits: Limits
     batch: BatchSettings = DEFAULTS
     longest_expiration_minutes: int = 0
+    durability: Durability | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +264,13 @@ def _account(message: pb.User) -> Account:
     )
 
 
+_DURABILITIES = {
+    pb.DURABILITY_PRIMARY: Durability.PRIMARY,
+    pb.DURABILITY_REPLICA: Durability.REPLICA,
+    pb.DURABILITY_DISK: Durability.DISK,
+}
+
+
 def _member(message: pb.Member) -> Member:
     external: int | None = None
     if message.use_external_uids:
@@ -274,4 +284,5 @@ def _member(message: pb.Member) -> Member:
         Limits(**{field.name: value for field, value in message.limits.ListFields()}),
         settings_of(message.batch) if message.HasField("batch") else DEFAULTS,
         message.longest_expiration_minutes,
+        _DURABILITIES.get(message.durability),
     )

@@ -28,6 +28,7 @@ from instantaudience_server.catalog.records import Object, unique_name
 from instantaudience_server.catalog.yaml_lists import ListEntry, YamlError, read_lists
 from instantaudience_server.errors import AudienceError
 from instantaudience_server.passwords.hashing import is_password_hash
+from instantaudience_server.settings import Durability
 
 DEMO = Path(__file__).with_name("demo.yaml")
 """The catalog of `--demo`; its passwords are public."""
@@ -100,10 +101,13 @@ class MemberEntry(_Entry):
     external_member_uid: Int32 | None = None
     limits: LimitsEntry | None = None
     batch: BatchEntry | None = None
+    durability: Durability | None = None
 
     def message(self) -> pb.Member:
         """The member."""
         fields = self.model_dump(exclude_none=True)
+        if self.durability is not None:
+            fields["durability"] = f"DURABILITY_{self.durability.name}"
         return pb.Member(**fields)
 
 

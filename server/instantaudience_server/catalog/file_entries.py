@@ -37,6 +37,8 @@ def _fields(message: Message) -> dict[str, Any]:
         fields["active"] = False
     if fields.pop("role", None) == pb.ROLE_ADMIN:
         fields["role"] = "admin"
+    if "durability" in fields:
+        fields["durability"] = pb.Durability.Name(fields["durability"]).removeprefix("DURABILITY_").lower()
     if fields.pop("state", None) == pb.SEGMENT_STATE_INACTIVE:
         fields["state"] = "inactive"
     return fields

@@ -103,6 +103,7 @@ RULES: dict[Kind, tuple[Rule, ...]] = {
             Rule("external_member_uid", lambda member: member.use_external_uids, "needs 'use_external_uids'"),
         ),
         _where(lambda member: member.HasField("external_member_uid"), _between("external_member_uid", 1, LARGEST_ID)),
+        _one_of("durability", pb.Durability.values(), "a known durability"),
         *(_limit("limits", field, least, most) for field, (least, most) in LIMITS.items()),
         *(_within("batch", Rule(*rule)) for rule in batch_settings.RULES),
         *(_limit("batch", field, least, most) for field, (least, most) in batch_settings.LIMITS.items()),

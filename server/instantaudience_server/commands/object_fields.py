@@ -185,6 +185,15 @@ MEMBER = Noun(
         Field("segment_access", "The other members whose segments it may use: IDs with commas between.", ids),
         Field("use_external_uids", "Whether its user IDs are external IDs.", words=YES_NO),
         Field("external_member_uid", "The member whose external IDs it uses; unset: its own."),
+        Field(
+            "durability",
+            "What has taken a write before it is acknowledged; unset: what the service says.",
+            words={
+                "primary": pb.DURABILITY_PRIMARY,
+                "replica": pb.DURABILITY_REPLICA,
+                "disk": pb.DURABILITY_DISK,
+            },
+        ),
         Field("limits.posts_per_second", "Requests to apply memberships, a second."),
         Field("limits.gets_per_second", "Requests to read, a second."),
         Field("limits.users_per_second", "Users in requests to apply memberships, a second."),

@@ -176,7 +176,7 @@ def _cell(fields: Mapping[str, Any], path: str) -> object:
         return ", ".join(map(str, value))
     if isinstance(value, dict):
         return json.dumps(value, ensure_ascii=False)
-    if path in ("role", "state"):
+    if path in ("role", "state", "durability"):
         return str(value).rpartition("_")[2].lower()
     return value
 

@@ -92,6 +92,7 @@ def main() -> None:
 @_option("--demo", "Likewise with the demo catalog. Its passwords are public: for trying out only.", is_flag=True)
 @_option("--add-missing", "Add what the catalog lacks of the file although it is not empty.", is_flag=True)
 @_option("--redis", "Use this Redis Cluster (redis:// or rediss://) rather than the embedded one.", metavar="URL")
+@_option("--durability", "What has taken a write before it is acknowledged: primary, replica, disk.")
 @_option("--data-dir", "Where the embedded cluster keeps its data.", type=click.Path(path_type=Path), metavar="DIR")
 @_option("--host", "Address to listen on.")
 @_option("--trusted-hops", "Proxies in front that say in x-forwarded-for where calls are from.", type=int)

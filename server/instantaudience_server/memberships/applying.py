@@ -257,7 +257,7 @@ class Applying:
             return None
         try:
             counted = self._usage.count(caller.member.id, reading.applied, batch.deadline)
-            writing = self._store.write(reading.changes, batch.deadline)
+            writing = self._store.write(reading.changes, batch.deadline, caller.member.durability)
         except Exception as error:
             _fail(posts, error)
             return None

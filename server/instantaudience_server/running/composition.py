@@ -134,7 +134,13 @@ async def open_worker(config: WorkerConfig) -> AsyncIterator[Worker]:
 
     settings = config.settings
     topology = Topology(config.redis, connect_timeout_seconds=CONNECT_TIMEOUT_SECONDS)
-    cluster = Cluster(topology, max_pending_bytes=settings.max_pending_bytes, stalled_seconds=settings.stalled_seconds)
+    cluster = Cluster(
+        topology,
+        max_pending_bytes=settings.max_pending_bytes,
+        stalled_seconds=settings.stalled_seconds,
+        durability=settings.durability,
+        confirming_replicas=0 if settings.redis is None else 1,  # the embedded cluster has none
+    )
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(cluster.close)
         await cluster.open()

@@ -28,7 +28,7 @@ from instantaudience_server.running import hosts, standstill
 from instantaudience_server.running.certificate_files import CertificateFiles
 from instantaudience_server.running.composition import WorkerConfig
 from instantaudience_server.running.first_catalog import FirstCatalog
-from instantaudience_server.settings import BODY_LIMIT_BYTES, HostMode, Settings
+from instantaudience_server.settings import BODY_LIMIT_BYTES, Durability, HostMode, Settings
 from instantaudience_server.telemetry import Event
 
 log = structlog.get_logger()
@@ -176,7 +176,9 @@ class Service:
     async def _start_cluster(self) -> SecretStr:
         self._progress(f"starting the embedded cluster in {self._settings.data_dir}")
         data_dir = self._settings.data_dir
-        cluster = EmbeddedCluster(data_dir, guarded=True)
+        # Who waits for the disk should not wait for the next second.
+        sync = {"appendfsync": "always"} if self._settings.durability is Durability.DISK else {}
+        cluster = EmbeddedCluster(data_dir, extra_config=sync, guarded=True)
         try:
             await cluster.start()
         except OSError as error:

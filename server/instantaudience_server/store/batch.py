@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
+from instantaudience_server.settings import Durability
 from instantaudience_server.store.commands import Command
 from instantaudience_server.store.interface import Problem
 
@@ -95,6 +96,7 @@ class Batch:
         "_parts",
         "deadline",
         "done",
+        "durability",
         "problem",
         "redirections",
         "refusals",
@@ -102,7 +104,14 @@ class Batch:
         "started",
     )
 
-    def __init__(self, groups: Sequence[Group], deadline: float, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        groups: Sequence[Group],
+        deadline: float,
+        loop: asyncio.AbstractEventLoop,
+        durability: Durability = Durability.PRIMARY,
+    ) -> None:
+        self.durability = durability
         self.size = sum(map(len, groups))
         self.deadline = deadline
         self.done: asyncio.Future[None] = loop.create_future()
@@ -152,7 +161,7 @@ class Batch:
 class Part:
     """The commands of a batch's group that go to one node, as indexes into the group."""
 
-    __slots__ = ("asking", "batch", "group", "indexes", "position")
+    __slots__ = ("asking", "batch", "group", "indexes", "position", "unconfirmed")
 
     def __init__(self, batch: Batch, group: Group, indexes: list[int], *, asking: bool = False) -> None:
         self.batch = batch
@@ -162,12 +171,15 @@ class Part:
         """True when each command follows an ASKING, because its slot is being imported."""
         self.position = 0
         """How many replies of the connection this part has taken (two a command after ASKING)."""
+        self.unconfirmed: list[int] = []
+        """The indexes whose replies have arrived, but do not count yet (see `confirming`)."""
 
     @property
     def unanswered(self) -> list[int]:
-        """The indexes whose replies have not arrived."""
-        return self.indexes[self.position // 2 if self.asking else self.position :]
+        """The indexes whose replies have not arrived, or do not count yet."""
+        return self.unconfirmed + self.indexes[self.position // 2 if self.asking else self.position :]
 
     def end(self) -> None:
         """There is nothing left to wait for here: all is answered, or goes out in other parts."""
         self.position = 2 * len(self.indexes)
+        self.unconfirmed = []

@@ -191,7 +191,7 @@ class ClusterCatalogStore:
                 *(CHANGES_KEPT, ANSWERS_KEPT_SECONDS, name),
                 *arguments,
             )
-            (answer,) = await self._cluster.execute([command], deadline)
+            (answer,) = await self._cluster.execute([command], deadline, durability=self._cluster.durability)
             outcomes += [Outcome[word] for word in answer.decode().split()]
         return outcomes
 

@@ -12,8 +12,10 @@ from hiredis import ReplyError
 
 from instantaudience_server.errors import AudienceError, unavailable
 from instantaudience_server.metrics import STORE_CONNECTION_FAILURES, STORE_REFUSALS
+from instantaudience_server.settings import Durability
 from instantaudience_server.store.batch import Batch, Group, Listed, Part
 from instantaudience_server.store.commands import Command
+from instantaudience_server.store.confirming import confirmation
 from instantaudience_server.store.interface import NOT_CONFIRMED, Problem
 from instantaudience_server.store.keys import SLOTS
 from instantaudience_server.store.node import Node
@@ -32,6 +34,8 @@ LONGEST_PAUSE_SECONDS = 0.5
 REFRESH_PAUSE_SECONDS = 0.1
 SWEEP_SECONDS = 0.02
 """How late, at most, a call ends whose deadline is over."""
+CONFIRMATION_SHARE = 0.75
+"""How long a node may take to confirm what it has carried out, as a share of `stalled_seconds`."""
 COMMAND_OVERHEAD_BYTES = 120
 """What a queued command costs beyond its bytes for the wire, about."""
 
@@ -40,10 +44,26 @@ class Cluster:
     """The way to the Redis Cluster; `execute` is safe to call from any number of tasks of one event loop.
 
     `max_pending_bytes` bounds what waits for answers; past it, `execute` fails at once. `stalled_seconds` is how long a
-    node may leave commands unanswered before its connection is replaced.
+    node may leave commands unanswered before its connection is replaced. `durability` is what stores want
+    for what they acknowledge, where nobody says anything else, and `confirming_replicas` how many replicas that takes.
     """
 
-    def __init__(self, topology: Topology, *, max_pending_bytes: int, stalled_seconds: float) -> None:
+    def __init__(
+        self,
+        topology: Topology,
+        *,
+        max_pending_bytes: int,
+        stalled_seconds: float,
+        durability: Durability = Durability.PRIMARY,
+        confirming_replicas: int = 1,
+    ) -> None:
+        self.durability = durability
+        # A connection that waits for a confirmation is silent, and must not be taken for dead.
+        wait_seconds = CONFIRMATION_SHARE * stalled_seconds
+        self._confirmations = {
+            durability: confirmation(durability, replicas=confirming_replicas, wait_seconds=wait_seconds)
+            for durability in (Durability.REPLICA, Durability.DISK)
+        }
         self._topology = topology
         self._max_pending_bytes = max_pending_bytes
         self._stalled_seconds = stalled_seconds
@@ -84,7 +104,14 @@ class Cluster:
         await asyncio.gather(*(node.close() for node in self._nodes.values()), *self._closing)
         await self._topology.close()
 
-    async def execute(self, commands: Sequence[Command], deadline: float, *, bounded: bool = True) -> list[Any]:
+    async def execute(
+        self,
+        commands: Sequence[Command],
+        deadline: float,
+        *,
+        bounded: bool = True,
+        durability: Durability = Durability.PRIMARY,
+    ) -> list[Any]:
         """Carry out commands and return their replies, in order; otherwise as `begin`.
 
         `bounded` is False for what the service itself asks, little and one at a time: an overload must not stop it.
@@ -95,14 +122,22 @@ class Cluster:
             RuntimeError: a node refused a command, which is logged.
         """
         listed = Listed(commands)
-        batch = self.begin([listed], deadline, bounded=bounded)
+        batch = self.begin([listed], deadline, bounded=bounded, durability=durability)
         await batch.done
         for failure in batch.failures():
             raise failure.error
         return listed.replies
 
-    def begin(self, groups: Sequence[Group], deadline: float, *, bounded: bool = True) -> Batch:
-        """Begin to carry out commands; the batch is done when each is answered, or the deadline is over.
+    def begin(
+        self,
+        groups: Sequence[Group],
+        deadline: float,
+        *,
+        bounded: bool = True,
+        durability: Durability = Durability.PRIMARY,
+    ) -> Batch:
+        """Begin to carry out commands; the batch is done when each is answered, or the deadline is over. An answer
+        counts when what the command wrote is where `durability` wants it.
 
         `deadline` is a time of the event loop's clock, in seconds. Commands are idempotent: one whose answer got lost
         is sent again. Commands on one key are carried out in the order of the calls, as long as no node changes.
@@ -110,7 +145,7 @@ class Cluster:
         Raises:
             AudienceError: UNAVAILABLE, when the deadline is over or too much is pending; nothing was sent.
         """
-        batch = Batch(groups, deadline, self._loop)
+        batch = Batch(groups, deadline, self._loop, durability)
         if not batch.size:
             batch.done.set_result(None)
             return batch
@@ -131,14 +166,9 @@ class Cluster:
     def _ended(self, batch: Batch, _: "asyncio.Future[None]") -> None:
         self._pending_bytes -= self._waiting.pop(batch)
 
-    def primaries(self) -> set[str]:
-        """The names of the nodes that serve slots."""
-        return {node.name for node in set(self._slots) if node is not None}
-
-    def primary_of(self, slot: int) -> str | None:
-        """The name of the node that serves a slot."""
-        node = self._slots[slot]
-        return None if node is None else node.name
+    def primaries(self) -> dict[str, int]:
+        """The names of the nodes that serve slots, and a slot of each."""
+        return {node.name: slot for slot, node in enumerate(self._slots) if node is not None}
 
     def unserved(self) -> list[int]:
         """The slots that nobody serves, in their order."""
@@ -185,6 +215,13 @@ class Cluster:
         self._refresh_soon()
         for part in parts:
             part.batch.problem = node.problem
+            self._retry_later(part)
+
+    def unconfirmed(self, node: Node, parts: Iterable[Part]) -> None:
+        """Send again what was carried out, but not confirmed, after a pause (see `node.Router`)."""
+        STORE_REFUSALS.labels(Problem.NO_CONFIRMATION).inc()
+        for part in parts:
+            part.batch.problem = Problem.NO_CONFIRMATION
             self._retry_later(part)
 
     def _send_on(self, batch: Batch, group: Group, index: int, target: Node, *, asking: bool) -> None:
@@ -236,7 +273,11 @@ class Cluster:
         node = self._nodes.get(name)
         if node is None:
             node = self._nodes[name] = Node(
-                name, lambda: self._topology.connection(name), self, stalled_seconds=self._stalled_seconds
+                name,
+                lambda: self._topology.connection(name),
+                self,
+                stalled_seconds=self._stalled_seconds,
+                confirmations=self._confirmations,
             )
         return node
 

@@ -139,6 +139,11 @@ def set_string_until(key: bytes, value: bytes, end_ms: int) -> Command:
     return (key_slot(key), _pack((b"SET", key, value, b"PXAT", end_ms)))
 
 
+def set_string_for(key: bytes, value: bytes, kept_ms: int) -> Command:
+    """Set a string that ends in so many ms."""
+    return (key_slot(key), _pack((b"SET", key, value, b"PX", kept_ms)))
+
+
 def delete(key: bytes) -> Command:
     """Delete a key; the reply is how many there were. Sent again after a lost answer, that is 0."""
     return (key_slot(key), _pack((b"DEL", key)))
@@ -218,6 +223,17 @@ def evaluate(script: str, script_keys: Sequence[bytes], *arguments: int | str | 
     """
     text = f"{SCRIPT_HEAD}{flags}\n{script}"
     return (key_slot(script_keys[0]), _pack((b"EVAL", text, len(script_keys), *script_keys, *arguments)))
+
+
+def wait_for_replicas(replicas: int, wait_ms: int) -> bytes:
+    """Wait, for so long at most, until so many replicas have what this connection wrote; the reply is how many have."""
+    return _pack((b"WAIT", replicas, wait_ms))
+
+
+def wait_for_disks(replicas: int, wait_ms: int) -> bytes:
+    """As `wait_for_replicas`, until it is on the disk of the primary and of so many replicas; the reply is on how many
+    of each."""
+    return _pack((b"WAITAOF", 1, replicas, wait_ms))
 
 
 ASKING = _pack((b"ASKING",))

@@ -20,7 +20,8 @@ class ClusterExternalIdStore:
     async def map(self, keys: Sequence[bytes], user_id: str, end_ms: int, deadline: float) -> None:
         """Set the strings with their end."""
         value = user_id.encode()
-        await self._cluster.execute([commands.set_string_until(key, value, end_ms) for key in keys], deadline)
+        mapping = [commands.set_string_until(key, value, end_ms) for key in keys]
+        await self._cluster.execute(mapping, deadline, durability=self._cluster.durability)
 
     async def resolve(self, keys: Sequence[bytes], deadline: float) -> list[tuple[str, int] | None]:
         """Get strings and ends: a mapping that ends between the two is none."""
@@ -30,7 +31,8 @@ class ClusterExternalIdStore:
 
     async def forget(self, keys: Sequence[bytes], deadline: float) -> int:
         """Delete the strings."""
-        return sum(await self._cluster.execute([commands.delete(key) for key in keys], deadline))
+        deleting = [commands.delete(key) for key in keys]
+        return sum(await self._cluster.execute(deleting, deadline, durability=self._cluster.durability))
 
 
 def _mapping(value: bytes | None, end: int) -> tuple[str, int] | None:

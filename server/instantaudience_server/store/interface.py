@@ -9,6 +9,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from instantaudience_server.settings import Durability
+
 NEVER = 0
 """As an end: the membership never ends."""
 REMOVE = -1
@@ -74,8 +76,9 @@ class MembershipStore(Protocol):
     Every method raises AudienceError UNAVAILABLE when the cluster has not answered by the deadline.
     """
 
-    def write(self, changes: Changes, deadline: float) -> Writing:
-        """Begin to apply changes. All changes of a user with one end are atomic.
+    def write(self, changes: Changes, deadline: float, durability: Durability | None = None) -> Writing:
+        """Begin to apply changes; they are written when they are where `durability` wants them (None: as the service
+        does). All changes of a user with one end are atomic.
 
         Changes of one user are carried out in the order of the calls, as long as its slot stays where it is.
 
@@ -124,6 +127,8 @@ class Problem(enum.StrEnum):
     """It refuses the user or the password."""
     NO_PRIMARY = "no_primary"
     """Nobody serves these slots."""
+    NO_CONFIRMATION = "no_confirmation"
+    """Too few replicas, or disks, have taken a write in time (`Durability`)."""
     OTHER = "other"
     # What it answers itself (https://redis.io/docs/latest/develop/reference/protocol-spec/, "Simple errors").
     OOM = "OOM"

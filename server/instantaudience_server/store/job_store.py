@@ -146,7 +146,7 @@ class ClusterJobStore:
         self, script: str, job_keys: Sequence[bytes], arguments: tuple[int | str, ...], deadline: float
     ) -> Any:
         command = commands.evaluate(script, job_keys, *arguments)
-        (answer,) = await self._cluster.execute([command], deadline, bounded=False)
+        (answer,) = await self._cluster.execute([command], deadline, bounded=False, durability=self._cluster.durability)
         return answer
 
 

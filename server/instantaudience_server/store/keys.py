@@ -4,6 +4,8 @@ A user's key holds all of its memberships, so that every change and every read o
 """
 
 from binascii import crc_hqx
+from functools import cache
+from itertools import count
 
 SLOTS = 16384
 """Hash slots of a cluster (https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/)."""
@@ -49,9 +51,21 @@ def usage_key(member_id: int, hour: int) -> bytes:
     return b"r:{%d}:%d" % (member_id, hour)
 
 
-def probe_key(number: int) -> bytes:
-    """A key that nothing is stored under, to ask the node of its slot something; named as quotas are, for ACLs."""
-    return b"q:probe:%d" % number
+@cache
+def _tags() -> list[bytes]:
+    """A hash tag for each slot; takes some hundredths of a second, once."""
+    tags: dict[int, bytes] = {}
+    for number in count():
+        tag = b"%d" % number
+        tags.setdefault(crc_hqx(tag, 0) % SLOTS, tag)
+        if len(tags) == SLOTS:
+            return [tags[slot] for slot in range(SLOTS)]
+    raise AssertionError("unreachable")
+
+
+def mark_key(slot: int) -> bytes:
+    """A key of a slot, for what is about its node and nothing else; named as quotas are, for ACLs."""
+    return b"q:{%b}:mark" % _tags()[slot]
 
 
 def segment_size_key(segment_id: int, week: int) -> bytes:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from instantaudience_server.settings import Durability
 from instantaudience_server.store import commands
 from instantaudience_server.store.batch import Batch, Group, Listed
 from instantaudience_server.store.cluster import Cluster
@@ -18,10 +19,11 @@ class ClusterMembershipStore:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
 
-    def write(self, changes: Changes, deadline: float) -> "ClusterWriting":
+    def write(self, changes: Changes, deadline: float, durability: Durability | None = None) -> "ClusterWriting":
         """Send one command for each user and end."""
         keys_of = _pack(changes)
-        return ClusterWriting(self._cluster.begin(list(keys_of), deadline), keys_of)
+        batch = self._cluster.begin(list(keys_of), deadline, durability=durability or self._cluster.durability)
+        return ClusterWriting(batch, keys_of)
 
     async def read(self, keys: Sequence[bytes], deadline: float) -> list[Memberships]:
         """Read values and ends of a part of each user, and then of the next one: other calls get their turn between.

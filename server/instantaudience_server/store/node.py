@@ -7,7 +7,7 @@ coroutine for each.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Protocol
 
@@ -15,8 +15,10 @@ from hiredis import Reader, ReplyError
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
+from instantaudience_server.settings import Durability
 from instantaudience_server.store.batch import Part
 from instantaudience_server.store.commands import ASKING
+from instantaudience_server.store.confirming import REPLIES, Awaited, Confirmation, unanswered
 from instantaudience_server.store.interface import Problem
 
 _MORE = object()
@@ -32,17 +34,33 @@ class Router(Protocol):
     def unreachable(self, node: "Node", parts: Iterable[Part]) -> None:
         """The connection is gone, or could not be made; these parts are unanswered."""
 
+    def unconfirmed(self, node: "Node", parts: Iterable[Part]) -> None:
+        """The node has not confirmed in time that these parts are where they are to be."""
+
 
 class Node:
     """One primary: a queue of parts, and the connection they go out on.
 
     `connect` makes a connection of redis-py that is not connected yet. `stalled_seconds` is how long the node may leave
-    commands unanswered before its connection is taken for dead.
+    commands unanswered before its connection is taken for dead. What has to be confirmed goes out on connections of its
+    own, so that nothing else waits behind it: `confirmations` has one for each durability beyond the primary's word.
     """
 
     def __init__(
-        self, name: str, connect: Callable[[], AbstractConnection], router: Router, *, stalled_seconds: float
+        self,
+        name: str,
+        connect: Callable[[], AbstractConnection],
+        router: Router,
+        *,
+        stalled_seconds: float,
+        confirmations: Mapping[Durability, Confirmation] | None = None,
+        confirmation: Confirmation | None = None,
     ) -> None:
+        self._lanes = {
+            durability: Node(name, connect, router, stalled_seconds=stalled_seconds, confirmation=each)
+            for durability, each in (confirmations or {}).items()
+        }
+        self._confirmation = confirmation
         self.name = name
         self._connect = connect
         self._router = router
@@ -58,17 +76,23 @@ class Node:
     @property
     def idle(self) -> bool:
         """Whether nothing is queued, in flight or being connected."""
-        return not self._outbox and self._connecting is None and (self._wire is None or self._wire.idle)
+        own = not self._outbox and self._connecting is None and (self._wire is None or self._wire.idle)
+        return own and all(lane.idle for lane in self._lanes.values())
 
     def send(self, part: Part) -> None:
         """Queue a part; it goes out at the end of this event-loop turn, or when the connection stands."""
+        lane = self._lanes.get(part.batch.durability)
+        if lane is not None:
+            lane.send(part)
+            return
         self._outbox.append(part)
         if not self._flush_scheduled:
             self._flush_scheduled = True
             self._loop.call_soon(self._flush)
 
     async def close(self) -> None:
-        """Drop the connection. Queued parts are left to their deadlines."""
+        """Drop the connections. Queued parts are left to their deadlines."""
+        await asyncio.gather(*(lane.close() for lane in self._lanes.values()))
         if self._connecting is not None:
             self._connecting.cancel()
             await asyncio.gather(self._connecting, return_exceptions=True)
@@ -88,7 +112,7 @@ class Node:
         connection = self._connect()
         try:
             await connection.connect()  # type: ignore[no-untyped-call]  # redis-py
-            self._wire = _Wire(connection, self, self._stalled_seconds)
+            self._wire = _Wire(connection, self, self._stalled_seconds, self._confirmation)
             self.problem = None
         except (RedisError, OSError) as error:
             denied = isinstance(error, AuthenticationError | NoPermissionError)
@@ -113,6 +137,10 @@ class Node:
         outbox, self._outbox = self._outbox, []
         self._router.unreachable(self, [*unanswered, *outbox])
 
+    def on_unconfirmed(self, parts: Iterable[Part]) -> None:
+        """The node has not confirmed these parts in time."""
+        self._router.unconfirmed(self, parts)
+
     def on_error(self, part: Part, index: int, error: ReplyError) -> None:
         """The node answered a command with an error."""
         self._router.refused(self, part, index, error)
@@ -121,12 +149,15 @@ class Node:
 class _Wire(asyncio.Protocol):
     """An open connection: what is in flight on it, in order."""
 
-    def __init__(self, connection: AbstractConnection, node: Node, stalled_seconds: float) -> None:
+    def __init__(
+        self, connection: AbstractConnection, node: Node, stalled_seconds: float, confirmation: Confirmation | None
+    ) -> None:
+        self._confirmation = confirmation
         self._connection = connection
         self._node = node
         self._stalled_seconds = stalled_seconds
         self._reader = Reader(notEnoughData=_MORE)
-        self._in_flight: deque[Part] = deque()
+        self._in_flight: deque[Part | Awaited] = deque()
         self.writable = True
         # redis-py has no public way to hand over a connected socket; `_writer` is pinned by requirements.lock and
         # tests/rooms/store covers it on every server.
@@ -147,6 +178,7 @@ class _Wire(asyncio.Protocol):
     def write(self, parts: Iterable[Part]) -> None:
         """Send parts in one write; those that nobody waits for any more are left out."""
         pieces: list[bytes] = []
+        sent: list[Part] = []
         if not self._in_flight:
             self._heard = self._loop.time()
         for part in parts:
@@ -158,8 +190,12 @@ class _Wire(asyncio.Protocol):
                     pieces += (ASKING, part.group.packed([index]))
             else:
                 pieces.append(part.group.packed(part.indexes))
-            self._in_flight.append(part)
+            sent.append(part)
+        self._in_flight += sent
         if pieces:
+            if self._confirmation is not None:
+                pieces.append(self._confirmation.after(sent[0]))
+                self._in_flight.append(Awaited(sent))
             self._transport.write(b"".join(pieces))
 
     async def close(self) -> None:
@@ -172,7 +208,7 @@ class _Wire(asyncio.Protocol):
         """Match replies to the commands in flight, in order."""
         self._heard = self._loop.time()
         in_flight = self._in_flight
-        if not self._reader.has_data():
+        if self._confirmation is None and not self._reader.has_data():
             data = self._take_usual(data)
             if not data:
                 return
@@ -188,6 +224,7 @@ class _Wire(asyncio.Protocol):
         position, in_flight = 0, self._in_flight
         while in_flight and position < len(data):
             part = in_flight[0]
+            assert isinstance(part, Part)
             missing = len(part.indexes) - part.position
             replies = part.group.usual_reply * missing
             if not replies or part.asking or not data.startswith(replies, position):
@@ -198,8 +235,10 @@ class _Wire(asyncio.Protocol):
             part.batch.answered(missing)
         return data[position:] if position else data
 
-    def _take(self, part: Part) -> bool:
-        """Take a part's replies; True when they are complete."""
+    def _take(self, part: Part | Awaited) -> bool:
+        """Take a part's replies, or a confirmation; True when they are complete."""
+        if isinstance(part, Awaited):
+            return self._take_confirmation(part)
         if part.asking:
             return self._take_asking(part)
         start, indexes = part.position, part.indexes
@@ -211,7 +250,7 @@ class _Wire(asyncio.Protocol):
         if ReplyError in map(type, replies):
             answered, replies = self._sort_out(part, answered, replies)
         part.group.answer(answered, replies)
-        part.batch.answered(len(replies))
+        self._answered(part, answered)
         return part.position == len(indexes)
 
     def _sort_out(self, part: Part, indexes: Sequence[int], replies: Sequence[Any]) -> tuple[list[int], list[Any]]:
@@ -240,7 +279,27 @@ class _Wire(asyncio.Protocol):
                 self._node.on_error(part, index, reply)
             else:
                 part.group.answer([index], [reply])
-                part.batch.answered(1)
+                self._answered(part, [index])
+        return True
+
+    def _answered(self, part: Part, indexes: list[int]) -> None:
+        """Count answers; where they have to be confirmed, later."""
+        if self._confirmation is None:
+            part.batch.answered(len(indexes))
+        else:
+            part.unconfirmed += indexes
+
+    def _take_confirmation(self, awaited: Awaited) -> bool:
+        """Take the replies that tell whether a write is confirmed; True when they are there."""
+        replies = awaited.replies
+        replies += islice(iter(self._reader.gets, _MORE), REPLIES - len(replies))
+        if len(replies) < REPLIES:
+            return False
+        assert self._confirmation is not None
+        if self._confirmation.given(replies):
+            awaited.confirm()
+        else:
+            self._node.on_unconfirmed([part for part in awaited.parts if part.unconfirmed])
         return True
 
     def pause_writing(self) -> None:
@@ -257,7 +316,7 @@ class _Wire(asyncio.Protocol):
         self._watch.cancel()
         closing = self._loop.create_task(self._connection.disconnect(nowait=True))
         closing.add_done_callback(lambda task: task.cancelled() or task.exception())
-        self._node.on_lost(self._in_flight)
+        self._node.on_lost(unanswered(self._in_flight))
 
     def _check_stalled(self) -> None:
         quiet = self._loop.time() - self._heard

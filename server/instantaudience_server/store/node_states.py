@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
-from itertools import count, groupby
+from itertools import groupby
 
 from instantaudience_server.store import commands, keys
 from instantaudience_server.store.batch import Batch, Listed
@@ -21,7 +21,8 @@ class ClusterNodeStates:
 
     async def look(self, deadline: float) -> list[NodeState]:
         """One question for each primary; what nobody serves stands at the end."""
-        questions = {name: self._ask(key, deadline) for name, key in self._keys().items()}
+        # Each has a slot of the node it is for: sent again after a lost connection, it goes nowhere else.
+        questions = {name: self._ask(slot, deadline) for name, slot in self._cluster.primaries().items()}
         await asyncio.gather(*[question.done for question in questions.values()])
         unserved = self._cluster.unserved()
         if unserved:
@@ -31,22 +32,9 @@ class ClusterNodeStates:
             *(NodeState(f"slots {slots}", Problem.NO_PRIMARY) for slots in _ranges(unserved)),
         ]
 
-    def _ask(self, key: bytes, deadline: float) -> Batch:
-        return self._cluster.begin([Listed([commands.evaluate(LOOK, [key])])], deadline, bounded=False)
-
-    def _keys(self) -> dict[str, bytes]:
-        """For each primary, a key that it serves: sent again after a lost connection, a question goes nowhere else."""
-        missing = self._cluster.primaries()
-        found: dict[str, bytes] = {}
-        for number in count():
-            if not missing:
-                return found
-            key = keys.probe_key(number)
-            name = self._cluster.primary_of(keys.key_slot(key))
-            if name in missing:
-                missing.remove(name)
-                found[name] = key
-        raise AssertionError("unreachable")
+    def _ask(self, slot: int, deadline: float) -> Batch:
+        question = commands.evaluate(LOOK, [keys.mark_key(slot)])
+        return self._cluster.begin([Listed([question])], deadline, bounded=False)
 
 
 def _problem(question: Batch) -> Problem | None:

@@ -30,7 +30,8 @@ class ClusterSessionStore:
     async def create(self, token_hash: str, session: Session, end_ms: int, deadline: float) -> None:
         """Set the string with its end."""
         value = f"{session.user_id} {session.issued_ms} {session.generation}".encode()
-        await self._cluster.execute([commands.set_string_until(keys.session_key(token_hash), value, end_ms)], deadline)
+        command = commands.set_string_until(keys.session_key(token_hash), value, end_ms)
+        await self._cluster.execute([command], deadline, durability=self._cluster.durability)
 
     async def find(self, token_hash: str, deadline: float) -> Session | None:
         """Get the string."""

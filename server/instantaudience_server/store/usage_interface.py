@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
+from instantaudience_server.settings import Durability
+
 
 class Tally(NamedTuple):
     """What is counted of a member's calls (source: contract, "GET /rt-segment-processed").
@@ -88,7 +90,8 @@ class HourUsage(NamedTuple):
 class Addition(NamedTuple):
     """What to add to an hour of a member. An hour is given by how many had passed since 1970 when it began (UTC).
 
-    `number` is larger than that of this worker's earlier additions to the hour.
+    `number` is larger than that of this worker's earlier additions to the hour. `durability` says where it has to be
+    before it counts as made; None: where the service wants it.
     """
 
     member_id: int
@@ -97,6 +100,7 @@ class Addition(NamedTuple):
     tally: Tally
     lines: Lines
     reasons: Reasons = NO_REASONS
+    durability: Durability | None = None
 
 
 class UsageStore(Protocol):

@@ -98,7 +98,8 @@ class ClusterUsageStore:
             len(errors),
             len(segments),
         )
-        await self._cluster.execute([command], deadline, bounded=False)
+        durability = addition.durability or self._cluster.durability
+        await self._cluster.execute([command], deadline, bounded=False, durability=durability)
 
     async def read(
         self, member_id: int, hours: Sequence[int], deadline: float, *, with_lines: bool

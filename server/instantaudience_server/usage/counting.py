@@ -249,7 +249,16 @@ class _Hour:
         lines = self._take_lines()
         if not (any(self._tally) or lines.errors or lines.segments):
             return
-        addition = Addition(self._member_id, self._hour, next(self._numbers), Tally(*self._tally), lines, self._reasons)
+        member = self._catalog.members.get(self._member_id)
+        addition = Addition(
+            self._member_id,
+            self._hour,
+            next(self._numbers),
+            Tally(*self._tally),
+            lines,
+            self._reasons,
+            None if member is None else member.durability,
+        )
         self._tally = [0] * len(Tally._fields)
         self._reasons = Counter()
         self._asked, self._waiting = self._waiting, []

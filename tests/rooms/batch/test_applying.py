@@ -16,6 +16,7 @@ from instantaudience_server.catalog import records as catalog_records
 from instantaudience_server.clock import SystemClock
 from instantaudience_server.errors import AudienceError, unavailable
 from instantaudience_server.segment_sizes import SegmentSizes
+from instantaudience_server.settings import Durability
 from instantaudience_server.store.catalog_interface import Kind, Record
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.interface import Changes
@@ -256,9 +257,9 @@ class AwayStore(NotedStore):
         super().__init__()
         self._left = writes
 
-    def write(self, changes: Changes, deadline: float) -> Any:
+    def write(self, changes: Changes, deadline: float, durability: Durability | None = None) -> Any:
         """See `NotedStore`."""
-        written = super().write(changes, deadline)
+        written = super().write(changes, deadline, durability)
         self._left -= 1
         if self._left < 0:
             failures = {key: unavailable("away") for keys, _ in changes for key in keys}

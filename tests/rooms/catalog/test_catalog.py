@@ -16,6 +16,7 @@ from instantaudience_server.catalog.catalog import Account, Catalog, Member, Rol
 from instantaudience_server.catalog.records import Object
 from instantaudience_server.catalog.segment_table import SegmentTable
 from instantaudience_server.quotas import Limits
+from instantaudience_server.settings import Durability
 from instantaudience_server.store.catalog_interface import Kind, Record
 
 INACTIVE = pb.SEGMENT_STATE_INACTIVE
@@ -63,8 +64,12 @@ class TestMembers:
                 pb.Member(id=1, name="One", limits=pb.Limits(posts_per_second=5, body_bytes=1)),
                 Member(1, "One", 0, frozenset({1}), None, Limits(posts_per_second=5, body_bytes=1)),
             ),
+            (
+                pb.Member(id=1, name="One", durability=pb.DURABILITY_DISK),
+                Member(1, "One", 0, frozenset({1}), None, Limits(), durability=Durability.DISK),
+            ),
         ],
-        ids=["plain", "access", "own external IDs", "another's external IDs", "limits"],
+        ids=["plain", "access", "own external IDs", "another's external IDs", "limits", "durability"],
     )
     def test_a_member_is_what_its_message_says(self, message: pb.Member, member: Member) -> None:
         assert Catalog([record(message)]).members == {1: member}

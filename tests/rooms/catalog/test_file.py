@@ -13,6 +13,7 @@ from instantaudience_server.catalog.catalog import Role
 from instantaudience_server.catalog.file import CatalogError, read_catalog
 from instantaudience_server.catalog.file_entries import write_entry
 from instantaudience_server.quotas import Limits
+from instantaudience_server.settings import Durability
 from support import contract_model
 from support.callers import account_named, catalog_of, demo_catalog
 
@@ -37,6 +38,7 @@ GOOD: dict[str, Any] = {
             "use_external_uids": True,
             "external_member_uid": 2,
             "limits": LIMITS,
+            "durability": "replica",
         },
         {"id": 2, "name": "Two"},
     ],
@@ -73,6 +75,7 @@ def test_a_good_file(tmp_path: Path) -> None:
     catalog = catalog_of(entries)
     one, two = catalog.members[1], catalog.members[2]
     assert (one.name, one.default_expiration_minutes, one.segment_access) == ("One", 60, {1, 2})
+    assert (one.durability, two.durability) == (Durability.REPLICA, None)
     assert (one.longest_expiration_minutes, two.longest_expiration_minutes) == (90, 0)
     assert (two.name, two.default_expiration_minutes, two.segment_access) == ("Two", 0, {2})
     assert (one.external_member_id, two.external_member_id) == (2, None)
@@ -152,6 +155,7 @@ BROKEN = [
         changed("members", 0, default_expiration=1.5),
         "members[0] (id 1): default_expiration: Input should be a valid int",
     ),
+    (changed("members", 0, durability="paper"), "durability: Input should be 'primary', 'replica' or 'disk'"),
     (changed("members", 0, use_external_uids="yes"), "use_external_uids: Input should be a valid boolean"),
     (changed("members", 0, use_external_uids=False), "'external_member_uid' needs 'use_external_uids'"),
     (changed("members", 0, external_member_uid=3), "members[0] (id 1): 'external_member_uid': there is no member 3"),
@@ -257,6 +261,7 @@ OBJECTS = st.one_of(
         name=TEXT,
         default_expiration=st.integers(0, 2**31 - 1),
         longest_expiration_minutes=st.integers(0, 2**31 - 1),
+        durability=st.sampled_from(pb.Durability.values()),
         segment_access=st.lists(st.integers(1, 2**31 - 1), max_size=3),
         use_external_uids=st.just(True),
         external_member_uid=st.none() | st.integers(1, 2**31 - 1),

@@ -111,6 +111,7 @@ BAD: list[tuple[Object, str, str]] = [
     (segment(description="x" * 501), "description", "must have at most 500 characters"),
     (segment(state=pb.SEGMENT_STATE_UNSPECIFIED), "state", "must be SEGMENT_STATE_ACTIVE or SEGMENT_STATE_INACTIVE"),
     (segment(state=7), "state", "must be SEGMENT_STATE_ACTIVE or SEGMENT_STATE_INACTIVE"),
+    (member(durability=7), "durability", "must be a known durability"),
     (member(longest_expiration_minutes=-1), "longest_expiration_minutes", "must be 0 to 2147483647"),
     (segment(original_fields={"code": 1}), "original_fields", f"must hold nothing but {', '.join(ORIGINAL)}"),
     (segment(original_fields={"price": math.inf}), "original_fields", "must be JSON of at most 4096 bytes"),

@@ -43,6 +43,8 @@ async def test_a_member_from_its_beginning_to_its_end(run: Any, done: Any, admin
     words += (
         "--longest-expiration-minutes",
         "90",
+        "--durability",
+        "disk",
         "--external-member-uid",
         "958",
         "--posts-per-second",
@@ -60,6 +62,7 @@ async def test_a_member_from_its_beginning_to_its_end(run: Any, done: Any, admin
         "segment_access": [123, 1661],
         "use_external_uids": True,
         "external_member_uid": 958,
+        "durability": "DURABILITY_DISK",
         "limits": {"posts_per_second": 5, "body_bytes": 1000},
     }
     assert await done("member", "show", "801") == member | {"etag": etag}
@@ -73,6 +76,7 @@ async def test_a_member_from_its_beginning_to_its_end(run: Any, done: Any, admin
         "segment_access": "123, 1661",
         "use_external_uids": "yes",
         "external_member_uid": "958",
+        "durability": "disk",
         "limits.posts_per_second": "5",
         "limits.body_bytes": "1000",
         "etag": etag,

@@ -13,6 +13,13 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class Durability(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    DURABILITY_UNSPECIFIED: _ClassVar[Durability]
+    DURABILITY_PRIMARY: _ClassVar[Durability]
+    DURABILITY_REPLICA: _ClassVar[Durability]
+    DURABILITY_DISK: _ClassVar[Durability]
+
 class BatchField(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     BATCH_FIELD_UNSPECIFIED: _ClassVar[BatchField]
@@ -34,6 +41,10 @@ class SegmentState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SEGMENT_STATE_UNSPECIFIED: _ClassVar[SegmentState]
     SEGMENT_STATE_ACTIVE: _ClassVar[SegmentState]
     SEGMENT_STATE_INACTIVE: _ClassVar[SegmentState]
+DURABILITY_UNSPECIFIED: Durability
+DURABILITY_PRIMARY: Durability
+DURABILITY_REPLICA: Durability
+DURABILITY_DISK: Durability
 BATCH_FIELD_UNSPECIFIED: BatchField
 BATCH_FIELD_SEG_ID: BatchField
 BATCH_FIELD_SEG_CODE: BatchField
@@ -49,7 +60,7 @@ SEGMENT_STATE_ACTIVE: SegmentState
 SEGMENT_STATE_INACTIVE: SegmentState
 
 class Member(_message.Message):
-    __slots__ = ("id", "name", "default_expiration", "segment_access", "use_external_uids", "external_member_uid", "limits", "etag", "longest_expiration_minutes", "batch")
+    __slots__ = ("id", "name", "default_expiration", "segment_access", "use_external_uids", "external_member_uid", "limits", "etag", "longest_expiration_minutes", "batch", "durability")
     ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     DEFAULT_EXPIRATION_FIELD_NUMBER: _ClassVar[int]
@@ -60,6 +71,7 @@ class Member(_message.Message):
     ETAG_FIELD_NUMBER: _ClassVar[int]
     LONGEST_EXPIRATION_MINUTES_FIELD_NUMBER: _ClassVar[int]
     BATCH_FIELD_NUMBER: _ClassVar[int]
+    DURABILITY_FIELD_NUMBER: _ClassVar[int]
     id: int
     name: str
     default_expiration: int
@@ -70,7 +82,8 @@ class Member(_message.Message):
     etag: str
     longest_expiration_minutes: int
     batch: BatchSettings
-    def __init__(self, id: _Optional[int] = ..., name: _Optional[str] = ..., default_expiration: _Optional[int] = ..., segment_access: _Optional[_Iterable[int]] = ..., use_external_uids: _Optional[bool] = ..., external_member_uid: _Optional[int] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., etag: _Optional[str] = ..., longest_expiration_minutes: _Optional[int] = ..., batch: _Optional[_Union[BatchSettings, _Mapping]] = ...) -> None: ...
+    durability: Durability
+    def __init__(self, id: _Optional[int] = ..., name: _Optional[str] = ..., default_expiration: _Optional[int] = ..., segment_access: _Optional[_Iterable[int]] = ..., use_external_uids: _Optional[bool] = ..., external_member_uid: _Optional[int] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., etag: _Optional[str] = ..., longest_expiration_minutes: _Optional[int] = ..., batch: _Optional[_Union[BatchSettings, _Mapping]] = ..., durability: _Optional[_Union[Durability, str]] = ...) -> None: ...
 
 class BatchSettings(_message.Message):
     __slots__ = ("user_separator", "segment_separator", "field_separator", "removal_separator", "domain_separator", "fields", "file_bytes", "segments_per_line", "waiting_jobs", "uploads_at_once", "upload_minutes", "bytes_per_hour", "bytes_per_day", "lines_per_hour", "lines_per_day", "num_invalid_before_error", "error_lines", "batch_job_as_list")

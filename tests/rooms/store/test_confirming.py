@@ -1,0 +1,137 @@
+"""What an acknowledgement means: on a replica, on the disk (docs/adr/0030-durability.md). Real nodes, real replicas."""
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from instantaudience_server.embedded.cluster import EmbeddedCluster
+from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.settings import Durability
+from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.durability_check import check_durability
+from instantaudience_server.store.interface import NEVER, REMOVE
+from instantaudience_server.store.keys import SLOTS, key_slot, mark_key
+from instantaudience_server.store.membership_store import ClusterMembershipStore
+from support.clusters import connected, for_each, on_all_nodes, seconds_from_now, user_key, write
+from support.replicated import ReplicatedCluster, ReplicatedNode, replicated_cluster
+
+KEYS = [user_key(number) for number in range(200)]
+KEY = user_key(1)
+REPLICA, DISK = Durability.REPLICA, Durability.DISK
+
+
+@pytest.fixture(scope="module")
+async def replicated(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ReplicatedCluster]:
+    async with replicated_cluster(tmp_path_factory.mktemp("replicated")) as cluster:
+        yield cluster
+
+
+@asynccontextmanager
+async def worker(replicated: ReplicatedCluster, durability: Durability) -> AsyncIterator[ClusterMembershipStore]:
+    async with connected(replicated.url, durability=durability) as cluster:
+        yield ClusterMembershipStore(cluster)
+
+
+@asynccontextmanager
+async def replica_stopped(replicated: ReplicatedCluster, key: bytes) -> AsyncIterator[ReplicatedNode]:
+    """The replica of a key's primary stands still; that one is given."""
+    primary = await replicated.primary_of(key_slot(key))
+    replica = await replicated.replica_of(primary)
+    replica.signal(signal.SIGSTOP)
+    try:
+        yield primary
+    finally:
+        replica.signal(signal.SIGCONT)
+        await replicated.whole()
+
+
+def test_every_slot_has_a_key_for_marks() -> None:
+    assert [key_slot(mark_key(slot)) for slot in range(SLOTS)] == list(range(SLOTS))
+
+
+@pytest.mark.parametrize("durability", Durability)
+async def test_what_is_confirmed_is_written(replicated: ReplicatedCluster, durability: Durability) -> None:
+    """Everything at once, and one after the other; and it is read."""
+    async with worker(replicated, durability) as store:
+        await write(store, for_each(KEYS, {NEVER: {1: 5, 2: 6}}), seconds_from_now(20))
+        await asyncio.gather(*(write(store, for_each([key], {REMOVE: {2: 0}}), seconds_from_now(20)) for key in KEYS))
+        assert await store.read(KEYS, seconds_from_now(20)) == [{1: (5, NEVER)}] * len(KEYS)
+
+
+@pytest.mark.parametrize("durability", [REPLICA, DISK])
+async def test_without_a_replica_nothing_is_acknowledged(replicated: ReplicatedCluster, durability: Durability) -> None:
+    """Whoever says nothing of it is not kept, nor is the node's other work. With the replica, it is made good."""
+    async with worker(replicated, durability) as store:
+        await write(store, for_each([KEY], {NEVER: {1: 1}}), seconds_from_now(20))
+        async with replica_stopped(replicated, KEY):
+            with pytest.raises(AudienceError) as failed:
+                await write(store, for_each([KEY], {NEVER: {1: 2}}), seconds_from_now(1))
+            assert failed.value.reason is Reason.UNAVAILABLE
+            writing = store.write(for_each([KEY], {NEVER: {1: 3}}), seconds_from_now(30))
+            plain = store.write(for_each([KEY], {NEVER: {3: 3}}), seconds_from_now(20), Durability.PRIMARY)
+            await plain.done
+            assert not plain.failures()
+            assert not writing.done.done()
+            assert writing.unwritten() == {KEY}
+        await writing.done
+        assert not writing.failures()
+
+
+async def test_a_member_may_want_more_than_the_service(replicated: ReplicatedCluster) -> None:
+    async with worker(replicated, Durability.PRIMARY) as store, replica_stopped(replicated, KEY):
+        await write(store, for_each([KEY], {NEVER: {1: 1}}), seconds_from_now(20))
+        writing = store.write(for_each([KEY], {NEVER: {1: 2}}), seconds_from_now(1), REPLICA)
+        await writing.done
+        assert list(writing.failures()) == [KEY]
+
+
+async def test_what_changes_nothing_waits_for_what_did(replicated: ReplicatedCluster) -> None:
+    """A command that is sent again over a new connection writes nothing any more: it must not count before the one that
+    did has arrived."""
+    async with worker(replicated, Durability.PRIMARY) as plain, worker(replicated, REPLICA) as store:
+        await write(plain, for_each([KEY], {NEVER: {1: 1}}), seconds_from_now(20))
+        async with replica_stopped(replicated, KEY):
+            await write(plain, for_each([KEY], {REMOVE: {1: 0}}), seconds_from_now(20))
+            with pytest.raises(AudienceError):
+                await write(store, for_each([KEY], {REMOVE: {1: 0}}), seconds_from_now(1))
+
+
+async def test_connections_that_break_lose_no_confirmation(replicated: ReplicatedCluster) -> None:
+    async with worker(replicated, REPLICA) as store:
+        stop = time.monotonic() + 2
+
+        async def disturb() -> None:
+            while time.monotonic() < stop:
+                for node in replicated.nodes:
+                    await node.ask("CLIENT", "KILL", "TYPE", "normal")
+                await asyncio.sleep(0.1)
+
+        disturbing = asyncio.create_task(disturb())
+        value = 0
+        while time.monotonic() < stop:
+            value += 1
+            await write(store, for_each(KEYS[:50], {NEVER: {1: value}}), seconds_from_now(20))
+        await disturbing
+        found = await store.read(KEYS[:50], seconds_from_now(20))
+        assert [each[1] for each in found] == [(value, NEVER)] * 50
+
+
+async def test_the_disk_of_a_cluster_without_replicas(embedded: EmbeddedCluster, cluster: Cluster) -> None:
+    await on_all_nodes(embedded, "CONFIG", "SET", "appendfsync", "always")
+    try:
+        async with connected(embedded.url, durability=DISK, confirming_replicas=0) as opened:
+            store = ClusterMembershipStore(opened)
+            await write(store, for_each(KEYS, {NEVER: {1: 1}}), seconds_from_now(20))
+            assert await store.read(KEYS[:1], seconds_from_now()) == [{1: (1, NEVER)}]
+    finally:
+        await on_all_nodes(embedded, "CONFIG", "SET", "appendfsync", "no")
+
+
+async def test_a_cluster_with_replicas_is_checked(replicated: ReplicatedCluster) -> None:
+    """The nodes of the tests have no `min-replicas-to-write`."""
+    findings = await check_durability(replicated.url, REPLICA)
+    assert {finding.directive for finding in findings} == {"min-replicas-to-write", "min-replicas-max-lag"}
+    assert len({finding.node for finding in findings}) == len(replicated.nodes)

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 from google.protobuf import json_format
+from instantaudience.rest.v1 import answers_pb2
 from instantaudience.rest.v1 import batch_pb2 as pb
 from instantaudience.v1 import catalog_pb2
 
@@ -82,13 +83,19 @@ class BatchService:
             await asyncio.sleep(0)  # a job may have many lines
         return _result(objects, page.total, start, size)
 
-    async def describe(self, _: pb.DescribeJobsRequest, caller: Caller, deadline: float) -> pb.JobFields:
+    async def describe(self, _: pb.DescribeJobsRequest, caller: Caller, deadline: float) -> answers_pb2.Meta:
         """The fields of a job."""
         fields = [
-            pb.JobField(name=name, type=field.type, sort_by=field.order is not None, filter_by=name in FILTERS)
+            answers_pb2.MetaField(
+                name=name,
+                type=field.type,
+                sort_by=field.order is not None,
+                filter_by=name in FILTERS,
+                read_only=True,
+            )
             for name, field in FIELDS.items()
         ]
-        return pb.JobFields(status="OK", fields=fields)
+        return answers_pb2.Meta(status="OK", fields=fields, dbg_info=answers_pb2.DebugInfo(output_term="fields"))
 
     async def find_config(self, request: pb.FindConfigRequest, caller: Caller, deadline: float) -> pb.ConfigResult:
         """Read how a member's files are read."""

@@ -172,6 +172,7 @@ async def test_lists(demo: httpx.AsyncClient, private: httpx.AsyncClient) -> Non
     assert set((await listed(sort="last_modified.desc"))[:3]) == set(newest)
     assert_http_error(await demo.get("/batch-segment?sort=phase.asc"), 400, "SYNTAX")
     assert_http_error(await demo.get("/batch-segment?num_elements=0"), 400, "SYNTAX")
+    assert_http_error(await demo.get("/batch-segment?phase=error"), 400, "SYNTAX")
     assert_http_error(await demo.get("/batch-segment?job_id=nobody"), 404, "SYNTAX")
     assert_http_error(await private.get("/batch-segment", params={"job_id": newest[0]}), 403, "UNAUTH")
     job = await created(private)

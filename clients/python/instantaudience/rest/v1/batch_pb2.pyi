@@ -1,10 +1,9 @@
 from google.api import annotations_pb2 as _annotations_pb2
 from google.protobuf import struct_pb2 as _struct_pb2
 from instantaudience.rest.v1 import answers_pb2 as _answers_pb2
-from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from collections.abc import Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
@@ -68,28 +67,8 @@ class DescribeJobsRequest(_message.Message):
 class DescribeJobsResponse(_message.Message):
     __slots__ = ("response",)
     RESPONSE_FIELD_NUMBER: _ClassVar[int]
-    response: JobFields
-    def __init__(self, response: _Optional[_Union[JobFields, _Mapping]] = ...) -> None: ...
-
-class JobFields(_message.Message):
-    __slots__ = ("status", "fields")
-    STATUS_FIELD_NUMBER: _ClassVar[int]
-    FIELDS_FIELD_NUMBER: _ClassVar[int]
-    status: str
-    fields: _containers.RepeatedCompositeFieldContainer[JobField]
-    def __init__(self, status: _Optional[str] = ..., fields: _Optional[_Iterable[_Union[JobField, _Mapping]]] = ...) -> None: ...
-
-class JobField(_message.Message):
-    __slots__ = ("name", "type", "sort_by", "filter_by")
-    NAME_FIELD_NUMBER: _ClassVar[int]
-    TYPE_FIELD_NUMBER: _ClassVar[int]
-    SORT_BY_FIELD_NUMBER: _ClassVar[int]
-    FILTER_BY_FIELD_NUMBER: _ClassVar[int]
-    name: str
-    type: str
-    sort_by: bool
-    filter_by: bool
-    def __init__(self, name: _Optional[str] = ..., type: _Optional[str] = ..., sort_by: _Optional[bool] = ..., filter_by: _Optional[bool] = ...) -> None: ...
+    response: _answers_pb2.Meta
+    def __init__(self, response: _Optional[_Union[_answers_pb2.Meta, _Mapping]] = ...) -> None: ...
 
 class BatchConfig(_message.Message):
     __slots__ = ("member_id", "separator_1", "separator_2", "separator_3", "separator_4", "separator_5", "segment_fields")

@@ -11,7 +11,7 @@ from instantaudience_server.passwords.hashing import Passwords
 from instantaudience_server.store.catalog_interface import Kind
 from support.accounts import PASSWORDS, REVOKED, AccountWorker
 from support.callers import caller
-from support.clusters import seconds_from_now
+from support.clusters import eventually, seconds_from_now
 
 DEMO, ADMIN, PRIVATE, NOBODY = 1001, 1002, 1003, 9999
 NEW = "Another-Passw0rd!"
@@ -149,13 +149,17 @@ class TestChangePassword:
         self, worker: AccountWorker, passwords: Passwords
     ) -> None:
         """The token is issued after the change, and is worth nothing."""
-        others = asyncio.create_task(passwords.hash("others wait", seconds_from_now()))
+        others = [asyncio.create_task(passwords.hash("others wait", seconds_from_now())) for _ in range(10)]
         signing_in = asyncio.create_task(worker.sign_in())
-        await asyncio.sleep(0)
+
+        async def waits() -> None:
+            assert passwords._waiting > len(others)
+
+        await eventually(waits)
         await worker.change_user(DEMO, NEW, token_generation=REVOKED)
-        assert not others.done()
+        assert not signing_in.done()
         await refused(worker.verify(await signing_in), Reason.NOAUTH)
-        await others
+        await asyncio.gather(*others)
 
 
 class TestRevokeTokens:

@@ -142,9 +142,12 @@ class Document:
             operation["description"] = description
         if about.get("public"):
             operation["security"] = []
-        if parameters := self._parameters(method.input_type):
+        text = about.get("text", "")
+        if parameters := [each for each in self._parameters(method.input_type) if each["name"] != text]:
             operation["parameters"] = parameters
-        if verb in ("post", "put"):
+        if text:
+            operation["requestBody"] = {"required": True, "content": {"text/plain": {"schema": {"type": "string"}}}}
+        elif verb in ("post", "put"):
             content: dict[str, Any] = {"schema": self._body(method.input_type)}
             if examples := self._examples(path, verb, about, "request"):
                 content["examples"] = examples
@@ -198,7 +201,7 @@ class Document:
             schema = self._schema_of(field)
             if comment := self._api.comments[f"{name}.{field.name}"]:
                 schema = schema | {"description": comment}
-            properties[field.name] = schema
+            properties[_key(field)] = schema
         schema = {"type": "object", "properties": properties}
         return schema | ({"description": comment} if (comment := self._api.comments[name]) else {})
 
@@ -226,6 +229,11 @@ class Document:
             key = {"request": "request", "answer": "response"}[side]
             return {_slug(name): {"summary": name, "value": chosen[name][key]} for name in about["vectors"]}
         return {"example": {"value": about[side]}} if side in about else {}
+
+
+def _key(field: FieldDescriptorProto) -> str:
+    """A field's key in JSON: its name, or what its proto file says where that can be no name there."""
+    return field.json_name if "-" in field.json_name else field.name
 
 
 def _short(name: str) -> str:

@@ -64,7 +64,7 @@ class AccountWorker:
         sessions = ClusterSessionStore(cluster)
         self.tokens = TokenService(self.feed, sessions, clock, self._random_hex, "ams1")
         self.guesses = Guesses(ClusterGuessStore(cluster), clock, self._random_hex)
-        self.signing_in = SignInService(self.tokens, self.store, passwords, self.guesses)
+        self.signing_in = SignInService(self.tokens, self.store, passwords, self.guesses, clock)
 
     def _random_hex(self, count: int) -> str:
         self._randoms += 1

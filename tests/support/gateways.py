@@ -147,6 +147,10 @@ class Upstream(
         await self.note("SignIn", request, context)
         return sign_in_pb2.SignInResponse(response=sign_in_pb2.SignInResult(status="OK", token=TOKEN))
 
+    async def SignInWithJwt(self, request: Any, context: Any) -> Any:  # noqa: N802
+        await self.note("SignInWithJwt", request, context)
+        return sign_in_pb2.SignInWithJwtResponse(response=sign_in_pb2.SignInResult(status="OK", token=TOKEN))
+
     async def SignOut(self, request: Any, context: Any) -> Any:  # noqa: N802
         await self.note("SignOut", request, context)
         return sign_in_pb2.SignOutResponse(response=sign_in_pb2.SignOutResult(status="OK"))

@@ -1,8 +1,8 @@
 -- The filter: what the REST contract asks of a request before the transcoder, and of an answer after it (source:
 -- contract, "Errors" and "Tokens"). It stands behind `CONTRACT` and the other parts in one chunk, and uses of `CONTRACT`:
 --   endpoints[path] = {allow = "GET, POST", methods[method] = {parameters = {name = true}, body = message name or nil,
---     gzip = parameter or nil, origin = parameter or nil, public = whether it needs no token,
---     strict = whether unknown parameters are errors, unreadable = status in place of 400 or nil}}
+--     text = whether the body is a text, gzip = parameter or nil, origin = parameter or nil, public = whether it needs no
+--     token, strict = whether unknown parameters are errors, unreadable = status in place of 400 or nil}}
 --   types[type] = rule; grpc_errors["<grpc code> <error_id>"] = {status = HTTP status, code = error_code or nil}
 --   bare_grpc_errors[grpc code] = error (also .default); unreadable, empty, … = errors {status, id, text}
 --   short_body, heavy_body, longest_body, hopeless_body = bytes; longest_authorization = characters
@@ -104,7 +104,7 @@ function envoy_on_request(handle)
   local length = body and body:length() or 0
   if body and handle:timestamp() > started_ms + CONTRACT.sending_ms then return refuse(handle, CONTRACT.too_slow) end
   if length > CONTRACT.longest_body then return refuse(handle, CONTRACT.too_large) end
-  if not method.body then
+  if not (method.body or method.text) then
     if length == 0 then return note_passed(handle) end
     if handle:headers():get(":method") == "GET" then
       problem = add_parameters(body:getBytes(0, length), method, parameters, given)
@@ -116,6 +116,12 @@ function envoy_on_request(handle)
   end
   if length == 0 then return refuse(handle, CONTRACT.empty) end
   handle:headers():replace(CONTRACT.body_bytes_key, tostring(length)) -- for the member's limit, which is the service's
+  if method.text then
+    local text = match(body:getBytes(0, length), "^%s*([%w%-_.=]+)%s*$") -- what JSON has to escape is in no such text
+    if not text then return refuse(handle, CONTRACT.unreadable) end
+    body:setBytes('"' .. text .. '"')
+    return note_passed(handle)
+  end
   local fault_text, changed = check(body:getBytes(0, length), method.body, given)
   if length > CONTRACT.heavy_body then collectgarbage() end -- of copies; Lua would wait for more of them
   if fault_text then return refuse(handle, CONTRACT.unreadable, fault_text .. ".") end

@@ -62,10 +62,11 @@ class Field:
 class Endpoint:
     """One method of one path, and the messages of the RPC behind it.
 
-    `body` is the message that the body is, None where there is no body. `gzip` is the parameter that asks for a
-    compressed answer; None where there is no such answer. `origin` is the parameter that the caller's scheme and host
-    go into; None where nobody asks. `public` is whether it may be called without a token, `strict` whether a parameter
-    that the method does not know is an error.
+    `body` is the message that the body is, None where there is no such. `text` is whether the body is a text, no JSON:
+    a JSON string is made of it for the transcoder. `gzip` is the parameter that asks for a compressed answer; None
+    where there is no such answer. `origin` is the parameter that the caller's scheme and host go into; None where
+    nobody asks. `public` is whether it may be called without a token, `strict` whether a parameter that the method does
+    not know is an error.
     """
 
     path: str
@@ -76,6 +77,7 @@ class Endpoint:
     answer: Descriptor
     parameters: tuple[str, ...]
     body: Descriptor | None
+    text: bool
     gzip: str | None
     origin: str | None
     public: bool
@@ -97,13 +99,21 @@ def _is_visible(options: descriptor_pb2.FieldOptions) -> bool:
     return bool(extensions[visibility_pb2.field_visibility].restriction != GRPC_ONLY)
 
 
+def _key(field: FieldDescriptor | descriptor_pb2.FieldDescriptorProto) -> str:
+    """The key of a field in JSON: its name in the proto file, or what that file says where it can be no name there.
+
+    So `userId` is an unknown key.
+    """
+    return field.json_name if "-" in field.json_name else field.name
+
+
 def _restrict(message: descriptor_pb2.DescriptorProto) -> None:
-    """Takes out what REST does not have, and makes the proto names the only JSON names (`userId` is an unknown key)."""
+    """Takes out what REST does not have, and makes the keys of `_key` the only JSON names."""
     kept = [field for field in message.field if _is_visible(field.options)]
     if any(field.HasField("oneof_index") for field in message.field if field not in kept):
         raise ValueError(f"{message.name}: a field that is for gRPC only cannot be optional or in a oneof")
     for field in kept:
-        field.json_name = field.name
+        field.json_name = _key(field)
     del message.field[:]
     message.field.extend(kept)
     for nested in message.nested_type:
@@ -143,10 +153,10 @@ def scalar_type(field: FieldDescriptor) -> str:
 def _field(field: FieldDescriptor) -> Field:
     message = field.message_type
     if message is None:
-        return Field(field.name, field.is_repeated, None, scalar_type(field))
+        return Field(_key(field), field.is_repeated, None, scalar_type(field))
     if message.full_name.startswith(_FREE_FORM) or message.GetOptions().map_entry:
-        return Field(field.name, False, None, None)
-    return Field(field.name, field.is_repeated, message.full_name, None)
+        return Field(_key(field), False, None, None)
+    return Field(_key(field), field.is_repeated, message.full_name, None)
 
 
 def _methods() -> Iterator[MethodDescriptor]:
@@ -178,7 +188,8 @@ def _endpoint(method: MethodDescriptor, rule: http_pb2.HttpRule) -> Endpoint:
     path = _path(rule)
     body = _body(method.input_type, rule.body)
     fields = list(map(_field, visible_fields(method.input_type)))
-    parameters = [field.name for field in fields if field.scalar_type is not None]
+    text = any(field.name == rule.body and field.scalar_type == "STRING" for field in fields)
+    parameters = [field.name for field in fields if field.scalar_type is not None and field.name != rule.body]
     return Endpoint(
         path=path,
         http_method=verb.upper(),
@@ -188,6 +199,7 @@ def _endpoint(method: MethodDescriptor, rule: http_pb2.HttpRule) -> Endpoint:
         answer=method.output_type,
         parameters=tuple(name for name in parameters if name not in (_GZIP, _ORIGIN)),
         body=body,
+        text=text,
         gzip=_GZIP if _GZIP in parameters else None,
         origin=_ORIGIN if _ORIGIN in parameters else None,
         public=method.containing_service.file in _PUBLIC_FILES and method.full_name != _SIGN_OUT,

@@ -152,6 +152,7 @@ def _endpoints() -> Mapping[str, Literal]:
         paths.setdefault(endpoint.path, {})[endpoint.http_method] = {
             "parameters": dict.fromkeys(endpoint.parameters, True),
             "body": endpoint.body.full_name if endpoint.body else None,
+            "text": endpoint.text,
             "gzip": endpoint.gzip,
             "origin": endpoint.origin,
             "public": endpoint.public,

@@ -93,7 +93,8 @@ def _transcoder(settings: GatewaySettings) -> dict[str, Any]:
             "services": services,
             # The route stays the REST one: only it has a timeout.
             "match_incoming_request_route": True,
-            "print_options": {"preserve_proto_field_names": True, "always_print_primitive_fields": True},
+            # Keys are the descriptor's JSON names.
+            "print_options": {"always_print_primitive_fields": True},
             "query_param_unescape_plus": True,
             "request_validation_options": {"reject_unknown_method": True},
             # Gives gRPC errors a body, which the Lua filter then rewrites; it could not add one after trailers.

@@ -41,7 +41,7 @@ class AccountService:
                 when the new one breaks the rule or is the current one; NOT_FOUND; CHANGED_MEANWHILE, when password or
                 tokens changed since the current password was checked; UNAVAILABLE.
         """
-        user_id = _subject(request.id, caller)
+        user_id = subject_of(request.id, caller)
         own = user_id == caller.account.id
         if own and not request.current_password:
             text = "'current_password' is required and cannot be empty"
@@ -72,7 +72,7 @@ class AccountService:
         Raises:
             AudienceError: UNAUTH; NOT_FOUND; CHANGED_MEANWHILE, when others keep changing the user; UNAVAILABLE.
         """
-        await self._editor.update(Kind.USER, _subject(request.id, caller), _revoke, "", deadline)
+        await self._editor.update(Kind.USER, subject_of(request.id, caller), _revoke, "", deadline)
         return pb.RevokeTokensResponse()
 
     async def _is_current(
@@ -91,8 +91,8 @@ class AccountService:
         return pb.User.FromString(data).token_generation, password_hash
 
 
-def _subject(user_id: int, caller: Caller) -> int:
-    """Whose account a command is about; raises UNAUTH when the caller has no say in it."""
+def subject_of(user_id: int, caller: Caller) -> int:
+    """Whose account a command is about, where 0 means the caller's; raises UNAUTH when the caller has no say in it."""
     if user_id in (0, caller.account.id):
         return caller.account.id
     require_admin(caller)

@@ -141,6 +141,7 @@ class _Putting:
             await self._check_references(rules.references(message) - rules.references(before))
         if isinstance(message, pb.User) and isinstance(before, pb.User):
             message.token_generation = before.token_generation
+            message.public_keys.extend(before.public_keys)
         if isinstance(message, pb.Segment) and isinstance(before, pb.Segment):
             message.last_modified.CopyFrom(before.last_modified)
         same = before is not None and records.encode(message) == records.encode(before)

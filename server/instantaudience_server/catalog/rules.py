@@ -194,6 +194,7 @@ def complete(message: New) -> New:
     if isinstance(completed, pb.User):
         completed.role = completed.role or pb.ROLE_MEMBER
         completed.ClearField("token_generation")
+        completed.ClearField("public_keys")
     elif isinstance(completed, pb.Segment):
         completed.state = completed.state or pb.SEGMENT_STATE_ACTIVE
         completed.ClearField("last_modified")

@@ -214,7 +214,7 @@ class CatalogService:
     async def _read_all(self, kind: Kind, ids: Sequence[int], deadline: float) -> list[Any]:
         """Objects in the order of the IDs, without those that are gone."""
         found = await self._store.find(kind, ids, deadline)
-        return [records.decode(kind, data) for data in found if data is not None]
+        return [_shown(records.decode(kind, data)) for data in found if data is not None]
 
     async def _segment(self, segment_id: int, caller: Caller, deadline: float) -> pb.Segment:
         """A segment that the caller may work with."""
@@ -242,7 +242,7 @@ class CatalogService:
     async def _update(self, source: records.Object, mask: Any, deadline: float) -> Any:
         _require_id(source.id)
         kind, edit = records.kind_of(source), edit_of(source, mask)
-        return await self._editor.update(kind, source.id, edit, source.etag, deadline)
+        return _shown(await self._editor.update(kind, source.id, edit, source.etag, deadline))
 
 
 def _require(request: Any, field: str) -> None:
@@ -253,3 +253,10 @@ def _require(request: Any, field: str) -> None:
 def _require_id(object_id: int) -> None:
     if not object_id:
         raise AudienceError(Reason.SYNTAX, "'id' is required", field="id")
+
+
+def _shown(message: records.Object) -> records.Object:
+    """An object as answers have it: a user's keys have methods of their own."""
+    if isinstance(message, pb.User):
+        message.ClearField("public_keys")
+    return message

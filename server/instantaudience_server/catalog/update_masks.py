@@ -8,7 +8,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from instantaudience_server.catalog.records import Object, kind_of
 from instantaudience_server.errors import AudienceError, Reason
 
-FIXED = frozenset({"id", "member_id", "token_generation", "last_modified", "etag", "estimated_users"})
+FIXED = frozenset({"id", "member_id", "token_generation", "public_keys", "last_modified", "etag", "estimated_users"})
 """Fields that no update changes, whatever the object."""
 
 

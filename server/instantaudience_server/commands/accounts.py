@@ -10,6 +10,7 @@ from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.commands.client import Client, with_client
 from instantaudience_server.commands.object_fields import USER, number
 from instantaudience_server.commands.objects import add_command, object_commands
+from instantaudience_server.commands.public_keys import key
 
 user = object_commands(USER)
 
@@ -38,6 +39,7 @@ def _complete(request: pb.CreateUserRequest, given: Mapping[str, Any]) -> None:
     request.password = _password("Password of the new user", from_stdin=given["password_stdin"], new=True)
 
 
+user.add_command(key)
 user.add_command(add_command(USER, ("username", "member_id"), (_stdin_option,), _complete))
 
 

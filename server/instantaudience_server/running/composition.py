@@ -29,6 +29,7 @@ from instantaudience_server.catalog.editor import CatalogEditor
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.catalog.importing import ImportService
 from instantaudience_server.catalog.member_service import MemberService
+from instantaudience_server.catalog.public_keys import PublicKeyService
 from instantaudience_server.catalog.segment_service import SegmentService
 from instantaudience_server.catalog.service import CatalogService
 from instantaudience_server.clock import Clock, SystemClock
@@ -72,6 +73,7 @@ from instantaudience_server.transport.methods import SERVICES, build_methods
 from instantaudience_server.transport.outcomes import Outcomes
 from instantaudience_server.transport.pipeline import Pipeline
 from instantaudience_server.transport.privacy_methods import privacy_methods
+from instantaudience_server.transport.public_key_methods import public_key_methods
 from instantaudience_server.transport.segment_methods import segment_methods
 from instantaudience_server.transport.standard import ServingStatus, standard_methods
 from instantaudience_server.transport.usage_methods import usage_methods
@@ -172,12 +174,13 @@ async def open_worker(config: WorkerConfig) -> AsyncIterator[Worker]:
         stack.push_async_callback(memberships.close)
         health, status = HealthService(ClusterNodeStates(cluster)), ServingStatus(SERVICES)
         methods = build_methods(memberships, health)
-        methods += authentication_methods(SignInService(tokens, catalog_store, passwords, guesses), tokens)
+        methods += authentication_methods(SignInService(tokens, catalog_store, passwords, guesses, clock), tokens)
         accounts = AccountService(editor, catalog_store, passwords)
         methods += catalog_methods(
             CatalogService(catalog_store, feed, editor, accounts, quotas, sizes),
             ImportService(catalog_store, feed, passwords, clock),
         )
+        methods += public_key_methods(PublicKeyService(editor, catalog_store, clock))
         methods += identity_methods(IdentityService(catalog, ClusterExternalIdStore(cluster), clock))
         methods += member_methods(MemberService(quotas))
         methods += segment_methods(SegmentService(catalog, editor, feed, quotas, sizes))

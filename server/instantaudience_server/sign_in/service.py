@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from instantaudience.v1 import catalog_pb2 as pb
 
 from instantaudience_server.catalog import records
+from instantaudience_server.catalog.public_keys import active_key
+from instantaudience_server.clock import Clock
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.metrics import SIGN_IN_RESULTS
 from instantaudience_server.passwords.hashing import Passwords
+from instantaudience_server.sign_in import assertions
 from instantaudience_server.sign_in.guesses import Guesses
 from instantaudience_server.store.catalog_interface import CatalogStore
 from instantaudience_server.tokens import Issued, TokenService, deactivated
@@ -20,11 +23,14 @@ class SignInService:
     Deadlines are times of the event loop's clock, in seconds.
     """
 
-    def __init__(self, tokens: TokenService, store: CatalogStore, passwords: Passwords, guesses: Guesses) -> None:
+    def __init__(
+        self, tokens: TokenService, store: CatalogStore, passwords: Passwords, guesses: Guesses, clock: Clock
+    ) -> None:
         self._tokens = tokens
         self._store = store
         self._passwords = passwords
         self._guesses = guesses
+        self._clock = clock
 
     async def by_password(self, username: str, password: str, address: str, deadline: float) -> Issued:
         """Exchange a user name and password for a token; `address` is the caller's.
@@ -39,6 +45,26 @@ class SignInService:
             if user.deactivated:
                 raise deactivated(user.member_id)
             return await self._tokens.issue(user, deadline, limited=True)
+
+    async def by_jwt(self, jwt: str, deadline: float) -> Issued:
+        """Exchange a JWT for a token. Nobody guesses a signature, so none of these count, and none are limited.
+
+        Raises:
+            AudienceError: SYNTAX, for what is no JWT; NOAUTH, for one that fits no active key of its user, or
+                not the time; NOAUTH_DISABLED for a deactivated account; UNAVAILABLE.
+        """
+        with _counted():
+            assertion = assertions.read(jwt)
+            user, _ = await self._read_user(assertion.username, deadline)
+            if user is None:
+                raise assertions.refused()
+            try:
+                assertion.check(active_key(user, assertion.key_name), self._clock.now_ms())
+            except AudienceError as error:
+                raise error.of_member(user.member_id) from None
+            if user.deactivated:
+                raise deactivated(user.member_id)
+            return await self._tokens.issue(user, deadline, limited=False)
 
     async def _guessed(self, username: str, password: str, address: str, deadline: float) -> pb.User:
         """The user of that name, if the password is right; raises INVALID_LOGIN otherwise."""

@@ -30,6 +30,12 @@ def authentication_methods(signing_in: SignInService, tokens: TokenService) -> l
     async def sign_in(request: rest.SignInRequest, call: Call, deadline: float) -> Message:
         return rest.SignInResponse(response=_rest_result(await by_password(request.auth, call, deadline)))
 
+    async def authenticate_with_jwt(request: pb.AuthenticateWithJwtRequest, _: Call, deadline: float) -> Message:
+        return pb.AuthenticateWithJwtResponse(response=_result(await signing_in.by_jwt(request.jwt, deadline)))
+
+    async def sign_in_with_jwt(request: rest.SignInWithJwtRequest, _: Call, deadline: float) -> Message:
+        return rest.SignInWithJwtResponse(response=_rest_result(await signing_in.by_jwt(request.jwt, deadline)))
+
     async def revoke(call: Call, deadline: float) -> None:
         await tokens.revoke(bare_token(call.authorization), deadline)
 
@@ -43,8 +49,10 @@ def authentication_methods(signing_in: SignInService, tokens: TokenService) -> l
 
     return [
         PublicMethod(f"/{SERVICE}/Authenticate", pb.AuthenticateRequest, authenticate),
+        PublicMethod(f"/{SERVICE}/AuthenticateWithJwt", pb.AuthenticateWithJwtRequest, authenticate_with_jwt),
         PublicMethod(f"/{SERVICE}/RevokeToken", pb.RevokeTokenRequest, revoke_token),
         PublicMethod(f"/{REST_SERVICE}/SignIn", rest.SignInRequest, sign_in),
+        PublicMethod(f"/{REST_SERVICE}/SignInWithJwt", rest.SignInWithJwtRequest, sign_in_with_jwt),
         PublicMethod(f"/{REST_SERVICE}/SignOut", rest.SignOutRequest, sign_out),
     ]
 

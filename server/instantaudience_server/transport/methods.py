@@ -5,7 +5,7 @@ from functools import partial
 
 from google.protobuf.message import Message
 from instantaudience.rest.v1 import batch_pb2 as rest_batch_pb2
-from instantaudience.rest.v1 import member_pb2, segment_pb2, sign_in_pb2
+from instantaudience.rest.v1 import member_pb2, public_key_pb2, segment_pb2, sign_in_pb2
 from instantaudience.rest.v1 import privacy_pb2 as rest_privacy_pb2
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience.v1 import authentication_pb2 as auth_pb
@@ -36,6 +36,7 @@ FILES = (
     rest_batch_pb2.DESCRIPTOR,
     privacy_pb2.DESCRIPTOR,
     rest_privacy_pb2.DESCRIPTOR,
+    public_key_pb2.DESCRIPTOR,
 )
 """The proto files whose services are served."""
 SERVICES = tuple(service.full_name for file in FILES for service in file.services_by_name.values())

@@ -11,10 +11,15 @@ from hypothesis import strategies as st
 from instantaudience.v1 import audience_pb2
 from instantaudience_gateway.contract import descriptor
 from instantaudience_server import tokens
-from support.gateways import Gateway, Upstream, assert_error
+from support.gateways import TOKEN, Gateway, Upstream, assert_error
 from support.json_bodies import JSON_VALUES
 
-PATHS = {"/rt-segment": "GET, POST", "/auth": "DELETE, POST", "/healthz": "GET", "/readyz": "GET"}
+PATHS = {
+    "/rt-segment": "GET, POST",
+    "/auth": "DELETE, POST",
+    "/healthz": "GET",
+    "/readyz": "GET",
+}
 
 
 @pytest.mark.parametrize(("path", "allow"), PATHS.items())
@@ -83,10 +88,11 @@ async def test_no_token(anyone: httpx.AsyncClient, upstream: Upstream, query: st
     """The first thing that is wrong with a call, whatever else is, its body unread; HTTP/1.1's connection stays."""
     for endpoint in descriptor.endpoints():
         path = f"{endpoint.path}{query}"
-        content = "{" if endpoint.body else None
+        has_body = endpoint.body or endpoint.text
+        content = "{" if has_body else None
         answer = await anyone.request(endpoint.http_method, path, headers=headers, content=content)
         if endpoint.public:
-            assert answer.status_code == (400 if endpoint.body else 200)
+            assert answer.status_code == (400 if has_body else 200)
         else:
             assert_error(answer, 401, "NOAUTH", tokens.MISSING)
             assert "connection" not in answer.headers
@@ -94,7 +100,9 @@ async def test_no_token(anyone: httpx.AsyncClient, upstream: Upstream, query: st
 
 
 async def test_only_signing_in_and_health_need_no_token() -> None:
-    assert {endpoint.path for endpoint in descriptor.endpoints() if endpoint.public} == {"/auth", "/healthz", "/readyz"}
+    assert {endpoint.path for endpoint in descriptor.endpoints() if endpoint.public} == {
+        *("/auth", "/v2/auth/jwt", "/healthz", "/readyz")
+    }
 
 
 async def test_a_longer_token_than_any(anyone: httpx.AsyncClient, upstream: Upstream) -> None:
@@ -204,3 +212,23 @@ async def test_connect_is_no_way_through(gateway: Gateway, upstream: Upstream) -
     assert (await reader.readline()).startswith(b"HTTP/1.1 404 ")
     writer.close()
     await writer.wait_closed()
+
+
+JWT = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ1In0.c2ln_-A"
+
+
+@pytest.mark.parametrize("body", [JWT, f"{JWT}\n", f" \r\n{JWT} "])
+@pytest.mark.parametrize("content_type", ["text/plain", "application/jwt", "application/x-www-form-urlencoded"])
+async def test_a_text_is_taken_as_it_is(
+    anyone: httpx.AsyncClient, upstream: Upstream, body: str, content_type: str
+) -> None:
+    answer = await anyone.post("/v2/auth/jwt?jwt=no", content=body, headers={"content-type": content_type})
+    assert answer.json() == {"response": {"status": "OK", "token": TOKEN}}
+    (call,) = upstream.calls
+    assert call.request.jwt == JWT
+
+
+@pytest.mark.parametrize("body", ["", "{}", f'{{"jwt":"{JWT}"}}', f'"{JWT}"', "a b", 'a"b', "a\\b", "ü"])
+async def test_what_is_no_such_text(anyone: httpx.AsyncClient, upstream: Upstream, body: str) -> None:
+    assert_error(await anyone.post("/v2/auth/jwt", content=body.encode()), 400, "SYNTAX")
+    assert upstream.calls == []

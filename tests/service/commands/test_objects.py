@@ -5,9 +5,12 @@ import json
 import os
 import pty
 import re
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
+from support.key_pairs import private_pem, public_pem, signed
 from support.processes import all_of
 from support.service import COMMAND, Service, credentials
 
@@ -154,6 +157,35 @@ async def test_passwords_and_tokens(run: Any, done: Any, changed: Service, admin
     # A token of before is replaced without asking.
     assert (await run("user", "revoke", env=berta)).status == 0
     assert (await run("segment", "list", env=berta)).status == 0
+
+
+async def test_public_keys(run: Any, changed: Service, admin: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "public.pem").write_text(public_pem("ES256"))
+    (tmp_path / "private.pem").write_text(private_pem("ES256"))
+
+    async def key(*words: str, stdin: str = "") -> Any:
+        return await run("user", "key", *words, "--user", "1003", stdin=stdin, env=admin)
+
+    added = await key("add", str(tmp_path / "public.pem"), "--name", "pods")
+    assert (added.status, added.output) == (0, "added key 1, pods\n")
+    assert (await key("add", "-", "--name", "more", stdin=public_pem("ES256"))).output == "added key 2, more\n"
+    assert (await key("deactivate", "2")).output == "deactivated key 2\n"
+    (pods, more) = json.loads((await key("list", "--json")).output)
+    assert (pods["name"], pods["active"], more["active"]) == ("pods", True, False)
+    assert re.search(r"│ +2 +│ more +│ no +│", (await key("list")).output)
+    assert (await key("activate", "2")).output == "activated key 2\n"
+    for words, text in (
+        (("add", str(tmp_path / "public.pem"), "--name", "pods"), "INTEGRITY: 'name' is taken"),
+        (("add", str(tmp_path / "private.pem"), "--name", "x"), "SYNTAX: The key is a private key"),
+        (("deactivate", "9"), "SYNTAX: 'key_id': user 1003 has no key 9"),
+    ):
+        failed = await key(*words)
+        assert failed.status == 1
+        assert text in failed.errors
+        assert "BEGIN" not in failed.errors
+    jwt = signed("ES256", time.time(), "private", "pods")
+    async with changed.http() as http:
+        assert (await http.post("/v2/auth/jwt", content=jwt)).status_code == 200
 
 
 async def test_a_password_is_asked_for_on_a_terminal(changed: Service, admin: dict[str, str]) -> None:

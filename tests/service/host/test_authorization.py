@@ -129,8 +129,10 @@ RPCS: dict[str, Row] = {
     "AudienceService/GetMemberships": Row(lambda _: {"user_id": "7"}, *ANYBODY),
     "AudienceService/BatchGetMemberships": Row(lambda _: {"users": [{"user_id": "7"}]}, *ANYBODY),
     "AuthenticationService/Authenticate": Row(lambda _: {}, "INVALID_ARGUMENT"),
+    "AuthenticationService/AuthenticateWithJwt": Row(lambda _: {}, "INVALID_ARGUMENT"),
     "AuthenticationService/RevokeToken": Row(lambda _: {}, *ANYBODY, ends_token=True),
     "SignInService/SignIn": Row(lambda _: {}, "INVALID_ARGUMENT"),
+    "SignInService/SignInWithJwt": Row(lambda _: {}, "INVALID_ARGUMENT"),
     "SignInService/SignOut": Row(lambda _: {}, *ANYBODY, ends_token=True),
     "StatusService/GetStatus": Row(lambda _: {}, OK),
     "StatusService/GetReadiness": Row(lambda _: {}, OK),
@@ -170,6 +172,21 @@ RPCS: dict[str, Row] = {
     "CatalogService/ChangePassword": Row(
         lambda world: {"id": world.user, "current_password": "x", "new_password": "weak"},
         *("INVALID_ARGUMENT", UNAUTH, "INVALID_ARGUMENT"),
+    ),
+    "CatalogService/AddPublicKey": Row(
+        lambda world: {"user_id": world.user}, "INVALID_ARGUMENT", UNAUTH, "INVALID_ARGUMENT"
+    ),
+    "CatalogService/ListPublicKeys": Row(lambda world: {"user_id": world.user}, *OWN_AFFAIR),
+    "CatalogService/UpdatePublicKey": Row(
+        lambda world: {"user_id": world.user, "key_id": 1, "active": False}, "NOT_FOUND", UNAUTH, "NOT_FOUND"
+    ),
+    "PublicKeyService/AddPublicKey": Row(
+        lambda world: {"user_id": world.user, "public_key": {}}, "INVALID_ARGUMENT", UNAUTH, "INVALID_ARGUMENT"
+    ),
+    "PublicKeyService/FindPublicKeys": Row(lambda world: {"user_id": world.user}, *OWN_AFFAIR),
+    "PublicKeyService/ChangePublicKey": Row(
+        lambda world: {"user_id": world.user, "key_id": 1, "public_key": {"active": False}},
+        *("NOT_FOUND", UNAUTH, "NOT_FOUND"),
     ),
     "CatalogService/RevokeTokens": Row(lambda world: {"id": world.colleague}, *ADMIN_ONLY, OK),
     "CatalogService/CreateSegment": Row(
@@ -215,6 +232,15 @@ RPCS: dict[str, Row] = {
 
 PATHS: dict[str, Row] = {
     "POST /auth": Row(lambda _: {"body": {}}, "400 SYNTAX"),
+    "POST /v2/auth/jwt": Row(lambda _: {"body": {}}, "400 SYNTAX"),
+    "POST /public-key": Row(
+        lambda world: {"user_id": world.user, "body": {"public-key": {}}}, "400 SYNTAX", UNAUTH, "400 SYNTAX"
+    ),
+    "GET /public-key": Row(lambda world: {"user_id": world.user}, *OWN_AFFAIR),
+    "PUT /public-key": Row(
+        lambda world: {"user_id": world.user, "key_id": 1, "body": {"public-key": {"active": False}}},
+        *("404 SYNTAX", UNAUTH, "404 SYNTAX"),
+    ),
     "DELETE /auth": Row(lambda _: {}, *ANYBODY, ends_token=True),
     "GET /healthz": Row(lambda _: {}, OK),
     "GET /readyz": Row(lambda _: {}, OK),

@@ -38,6 +38,18 @@ class AuthenticateResult(_message.Message):
     expire_time: _timestamp_pb2.Timestamp
     def __init__(self, status: _Optional[str] = ..., token: _Optional[str] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
+class AuthenticateWithJwtRequest(_message.Message):
+    __slots__ = ("jwt",)
+    JWT_FIELD_NUMBER: _ClassVar[int]
+    jwt: str
+    def __init__(self, jwt: _Optional[str] = ...) -> None: ...
+
+class AuthenticateWithJwtResponse(_message.Message):
+    __slots__ = ("response",)
+    RESPONSE_FIELD_NUMBER: _ClassVar[int]
+    response: AuthenticateResult
+    def __init__(self, response: _Optional[_Union[AuthenticateResult, _Mapping]] = ...) -> None: ...
+
 class RevokeTokenRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...

@@ -40,6 +40,11 @@ class AuthenticationServiceStub:
                 request_serializer=instantaudience_dot_v1_dot_authentication__pb2.AuthenticateRequest.SerializeToString,
                 response_deserializer=instantaudience_dot_v1_dot_authentication__pb2.AuthenticateResponse.FromString,
                 _registered_method=True)
+        self.AuthenticateWithJwt = channel.unary_unary(
+                '/instantaudience.v1.AuthenticationService/AuthenticateWithJwt',
+                request_serializer=instantaudience_dot_v1_dot_authentication__pb2.AuthenticateWithJwtRequest.SerializeToString,
+                response_deserializer=instantaudience_dot_v1_dot_authentication__pb2.AuthenticateWithJwtResponse.FromString,
+                _registered_method=True)
         self.RevokeToken = channel.unary_unary(
                 '/instantaudience.v1.AuthenticationService/RevokeToken',
                 request_serializer=instantaudience_dot_v1_dot_authentication__pb2.RevokeTokenRequest.SerializeToString,
@@ -62,6 +67,18 @@ class AuthenticationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AuthenticateWithJwt(self, request, context):
+        """Exchanges a JWT (RFC 7519) for a token: for services whose many processes each sign in, without a secret that they
+        share with this service. It does not count towards the 10 sign-ins.
+
+        The JWT is signed with RS256 or ES256. Header: `kid`, the name of an active key of the user (see
+        CatalogService.AddPublicKey). Claims: `sub`, the user's name; `iat`, at most 5 minutes off; `exp` and `nbf` count where
+        they are there. What fits no active key fails with UNAUTHENTICATED, whether there is such a user or not.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RevokeToken(self, request, context):
         """Ends the token that the call carries; every worker refuses it within a second. Other tokens of its user go on: see
         CatalogService.RevokeTokens.
@@ -77,6 +94,11 @@ def add_AuthenticationServiceServicer_to_server(servicer, server):
                     servicer.Authenticate,
                     request_deserializer=instantaudience_dot_v1_dot_authentication__pb2.AuthenticateRequest.FromString,
                     response_serializer=instantaudience_dot_v1_dot_authentication__pb2.AuthenticateResponse.SerializeToString,
+            ),
+            'AuthenticateWithJwt': grpc.unary_unary_rpc_method_handler(
+                    servicer.AuthenticateWithJwt,
+                    request_deserializer=instantaudience_dot_v1_dot_authentication__pb2.AuthenticateWithJwtRequest.FromString,
+                    response_serializer=instantaudience_dot_v1_dot_authentication__pb2.AuthenticateWithJwtResponse.SerializeToString,
             ),
             'RevokeToken': grpc.unary_unary_rpc_method_handler(
                     servicer.RevokeToken,
@@ -112,6 +134,33 @@ class AuthenticationService:
             '/instantaudience.v1.AuthenticationService/Authenticate',
             instantaudience_dot_v1_dot_authentication__pb2.AuthenticateRequest.SerializeToString,
             instantaudience_dot_v1_dot_authentication__pb2.AuthenticateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AuthenticateWithJwt(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/instantaudience.v1.AuthenticationService/AuthenticateWithJwt',
+            instantaudience_dot_v1_dot_authentication__pb2.AuthenticateWithJwtRequest.SerializeToString,
+            instantaudience_dot_v1_dot_authentication__pb2.AuthenticateWithJwtResponse.FromString,
             options,
             channel_credentials,
             insecure,

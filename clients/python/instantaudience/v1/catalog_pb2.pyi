@@ -142,7 +142,7 @@ class Limits(_message.Message):
     def __init__(self, posts_per_second: _Optional[int] = ..., gets_per_second: _Optional[int] = ..., users_per_second: _Optional[int] = ..., users_per_call: _Optional[int] = ..., segments_per_user: _Optional[int] = ..., body_bytes: _Optional[int] = ...) -> None: ...
 
 class User(_message.Message):
-    __slots__ = ("id", "username", "member_id", "role", "deactivated", "token_generation", "etag", "certificate_names")
+    __slots__ = ("id", "username", "member_id", "role", "deactivated", "token_generation", "etag", "public_keys", "certificate_names")
     ID_FIELD_NUMBER: _ClassVar[int]
     USERNAME_FIELD_NUMBER: _ClassVar[int]
     MEMBER_ID_FIELD_NUMBER: _ClassVar[int]
@@ -150,6 +150,7 @@ class User(_message.Message):
     DEACTIVATED_FIELD_NUMBER: _ClassVar[int]
     TOKEN_GENERATION_FIELD_NUMBER: _ClassVar[int]
     ETAG_FIELD_NUMBER: _ClassVar[int]
+    PUBLIC_KEYS_FIELD_NUMBER: _ClassVar[int]
     CERTIFICATE_NAMES_FIELD_NUMBER: _ClassVar[int]
     id: int
     username: str
@@ -158,8 +159,23 @@ class User(_message.Message):
     deactivated: bool
     token_generation: int
     etag: str
+    public_keys: _containers.RepeatedCompositeFieldContainer[PublicKey]
     certificate_names: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, id: _Optional[int] = ..., username: _Optional[str] = ..., member_id: _Optional[int] = ..., role: _Optional[_Union[Role, str]] = ..., deactivated: _Optional[bool] = ..., token_generation: _Optional[int] = ..., etag: _Optional[str] = ..., certificate_names: _Optional[_Iterable[str]] = ...) -> None: ...
+    def __init__(self, id: _Optional[int] = ..., username: _Optional[str] = ..., member_id: _Optional[int] = ..., role: _Optional[_Union[Role, str]] = ..., deactivated: _Optional[bool] = ..., token_generation: _Optional[int] = ..., etag: _Optional[str] = ..., public_keys: _Optional[_Iterable[_Union[PublicKey, _Mapping]]] = ..., certificate_names: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class PublicKey(_message.Message):
+    __slots__ = ("id", "name", "pem", "active", "create_time")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    PEM_FIELD_NUMBER: _ClassVar[int]
+    ACTIVE_FIELD_NUMBER: _ClassVar[int]
+    CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    name: str
+    pem: str
+    active: bool
+    create_time: _timestamp_pb2.Timestamp
+    def __init__(self, id: _Optional[int] = ..., name: _Optional[str] = ..., pem: _Optional[str] = ..., active: _Optional[bool] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Segment(_message.Message):
     __slots__ = ("id", "member_id", "code", "short_name", "description", "state", "expire_minutes", "last_modified", "etag", "original_fields", "estimated_users")
@@ -346,6 +362,50 @@ class RevokeTokensRequest(_message.Message):
 class RevokeTokensResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class AddPublicKeyRequest(_message.Message):
+    __slots__ = ("user_id", "name", "pem")
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    PEM_FIELD_NUMBER: _ClassVar[int]
+    user_id: int
+    name: str
+    pem: str
+    def __init__(self, user_id: _Optional[int] = ..., name: _Optional[str] = ..., pem: _Optional[str] = ...) -> None: ...
+
+class AddPublicKeyResponse(_message.Message):
+    __slots__ = ("public_key",)
+    PUBLIC_KEY_FIELD_NUMBER: _ClassVar[int]
+    public_key: PublicKey
+    def __init__(self, public_key: _Optional[_Union[PublicKey, _Mapping]] = ...) -> None: ...
+
+class ListPublicKeysRequest(_message.Message):
+    __slots__ = ("user_id",)
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    user_id: int
+    def __init__(self, user_id: _Optional[int] = ...) -> None: ...
+
+class ListPublicKeysResponse(_message.Message):
+    __slots__ = ("public_keys",)
+    PUBLIC_KEYS_FIELD_NUMBER: _ClassVar[int]
+    public_keys: _containers.RepeatedCompositeFieldContainer[PublicKey]
+    def __init__(self, public_keys: _Optional[_Iterable[_Union[PublicKey, _Mapping]]] = ...) -> None: ...
+
+class UpdatePublicKeyRequest(_message.Message):
+    __slots__ = ("user_id", "key_id", "active")
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    KEY_ID_FIELD_NUMBER: _ClassVar[int]
+    ACTIVE_FIELD_NUMBER: _ClassVar[int]
+    user_id: int
+    key_id: int
+    active: bool
+    def __init__(self, user_id: _Optional[int] = ..., key_id: _Optional[int] = ..., active: _Optional[bool] = ...) -> None: ...
+
+class UpdatePublicKeyResponse(_message.Message):
+    __slots__ = ("public_key",)
+    PUBLIC_KEY_FIELD_NUMBER: _ClassVar[int]
+    public_key: PublicKey
+    def __init__(self, public_key: _Optional[_Union[PublicKey, _Mapping]] = ...) -> None: ...
 
 class CreateSegmentRequest(_message.Message):
     __slots__ = ("segment",)

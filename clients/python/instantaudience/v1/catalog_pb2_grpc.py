@@ -29,7 +29,7 @@ class CatalogServiceStub:
     """CatalogService changes and reads the catalog. A change is effective on every worker within a second.
 
     The role `admin` may do everything. The role `member` may read its own member and its own user, change its own
-    password, revoke its own tokens, and do everything with the segments of its own member; else PERMISSION_DENIED.
+    password and public keys, revoke its own tokens, and do everything with the segments of its own member; else PERMISSION_DENIED.
 
     Every object has an `etag`, which changes whenever the object does. An update or a deletion that carries one is
     carried out only if the object still has it (else ABORTED); one without is carried out on whatever is there.
@@ -104,6 +104,21 @@ class CatalogServiceStub:
                 request_serializer=instantaudience_dot_v1_dot_catalog__pb2.RevokeTokensRequest.SerializeToString,
                 response_deserializer=instantaudience_dot_v1_dot_catalog__pb2.RevokeTokensResponse.FromString,
                 _registered_method=True)
+        self.AddPublicKey = channel.unary_unary(
+                '/instantaudience.v1.CatalogService/AddPublicKey',
+                request_serializer=instantaudience_dot_v1_dot_catalog__pb2.AddPublicKeyRequest.SerializeToString,
+                response_deserializer=instantaudience_dot_v1_dot_catalog__pb2.AddPublicKeyResponse.FromString,
+                _registered_method=True)
+        self.ListPublicKeys = channel.unary_unary(
+                '/instantaudience.v1.CatalogService/ListPublicKeys',
+                request_serializer=instantaudience_dot_v1_dot_catalog__pb2.ListPublicKeysRequest.SerializeToString,
+                response_deserializer=instantaudience_dot_v1_dot_catalog__pb2.ListPublicKeysResponse.FromString,
+                _registered_method=True)
+        self.UpdatePublicKey = channel.unary_unary(
+                '/instantaudience.v1.CatalogService/UpdatePublicKey',
+                request_serializer=instantaudience_dot_v1_dot_catalog__pb2.UpdatePublicKeyRequest.SerializeToString,
+                response_deserializer=instantaudience_dot_v1_dot_catalog__pb2.UpdatePublicKeyResponse.FromString,
+                _registered_method=True)
         self.CreateSegment = channel.unary_unary(
                 '/instantaudience.v1.CatalogService/CreateSegment',
                 request_serializer=instantaudience_dot_v1_dot_catalog__pb2.CreateSegmentRequest.SerializeToString,
@@ -140,7 +155,7 @@ class CatalogServiceServicer:
     """CatalogService changes and reads the catalog. A change is effective on every worker within a second.
 
     The role `admin` may do everything. The role `member` may read its own member and its own user, change its own
-    password, revoke its own tokens, and do everything with the segments of its own member; else PERMISSION_DENIED.
+    password and public keys, revoke its own tokens, and do everything with the segments of its own member; else PERMISSION_DENIED.
 
     Every object has an `etag`, which changes whenever the object does. An update or a deletion that carries one is
     carried out only if the object still has it (else ABORTED); one without is carried out on whatever is there.
@@ -228,6 +243,29 @@ class CatalogServiceServicer:
 
     def RevokeTokens(self, request, context):
         """Revokes all tokens of a user.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AddPublicKey(self, request, context):
+        """Adds a key that a user signs in with (see AuthenticationService.AuthenticateWithJwt), at once. A user has at most 20;
+        a further one takes the place of the oldest that is not active (FAILED_PRECONDITION where all are).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPublicKeys(self, request, context):
+        """Lists a user's keys, oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdatePublicKey(self, request, context):
+        """Activates or deactivates a key. With one that is not active, nobody signs in from then on; tokens stay as good as they
+        are (see RevokeTokens).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -340,6 +378,21 @@ def add_CatalogServiceServicer_to_server(servicer, server):
                     request_deserializer=instantaudience_dot_v1_dot_catalog__pb2.RevokeTokensRequest.FromString,
                     response_serializer=instantaudience_dot_v1_dot_catalog__pb2.RevokeTokensResponse.SerializeToString,
             ),
+            'AddPublicKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddPublicKey,
+                    request_deserializer=instantaudience_dot_v1_dot_catalog__pb2.AddPublicKeyRequest.FromString,
+                    response_serializer=instantaudience_dot_v1_dot_catalog__pb2.AddPublicKeyResponse.SerializeToString,
+            ),
+            'ListPublicKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPublicKeys,
+                    request_deserializer=instantaudience_dot_v1_dot_catalog__pb2.ListPublicKeysRequest.FromString,
+                    response_serializer=instantaudience_dot_v1_dot_catalog__pb2.ListPublicKeysResponse.SerializeToString,
+            ),
+            'UpdatePublicKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdatePublicKey,
+                    request_deserializer=instantaudience_dot_v1_dot_catalog__pb2.UpdatePublicKeyRequest.FromString,
+                    response_serializer=instantaudience_dot_v1_dot_catalog__pb2.UpdatePublicKeyResponse.SerializeToString,
+            ),
             'CreateSegment': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateSegment,
                     request_deserializer=instantaudience_dot_v1_dot_catalog__pb2.CreateSegmentRequest.FromString,
@@ -382,7 +435,7 @@ class CatalogService:
     """CatalogService changes and reads the catalog. A change is effective on every worker within a second.
 
     The role `admin` may do everything. The role `member` may read its own member and its own user, change its own
-    password, revoke its own tokens, and do everything with the segments of its own member; else PERMISSION_DENIED.
+    password and public keys, revoke its own tokens, and do everything with the segments of its own member; else PERMISSION_DENIED.
 
     Every object has an `etag`, which changes whenever the object does. An update or a deletion that carries one is
     carried out only if the object still has it (else ABORTED); one without is carried out on whatever is there.
@@ -705,6 +758,87 @@ class CatalogService:
             '/instantaudience.v1.CatalogService/RevokeTokens',
             instantaudience_dot_v1_dot_catalog__pb2.RevokeTokensRequest.SerializeToString,
             instantaudience_dot_v1_dot_catalog__pb2.RevokeTokensResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AddPublicKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/instantaudience.v1.CatalogService/AddPublicKey',
+            instantaudience_dot_v1_dot_catalog__pb2.AddPublicKeyRequest.SerializeToString,
+            instantaudience_dot_v1_dot_catalog__pb2.AddPublicKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPublicKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/instantaudience.v1.CatalogService/ListPublicKeys',
+            instantaudience_dot_v1_dot_catalog__pb2.ListPublicKeysRequest.SerializeToString,
+            instantaudience_dot_v1_dot_catalog__pb2.ListPublicKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdatePublicKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/instantaudience.v1.CatalogService/UpdatePublicKey',
+            instantaudience_dot_v1_dot_catalog__pb2.UpdatePublicKeyRequest.SerializeToString,
+            instantaudience_dot_v1_dot_catalog__pb2.UpdatePublicKeyResponse.FromString,
             options,
             channel_credentials,
             insecure,

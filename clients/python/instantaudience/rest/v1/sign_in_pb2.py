@@ -27,7 +27,7 @@ from instantaudience.rest.v1 import answers_pb2 as instantaudience_dot_rest_dot_
 from instantaudience.v1 import authentication_pb2 as instantaudience_dot_v1_dot_authentication__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%instantaudience/rest/v1/sign_in.proto\x12\x17instantaudience.rest.v1\x1a\x1cgoogle/api/annotations.proto\x1a%instantaudience/rest/v1/answers.proto\x1a\'instantaudience/v1/authentication.proto\"D\n\rSignInRequest\x12\x33\n\x04\x61uth\x18\x01 \x01(\x0b\x32\x1f.instantaudience.v1.CredentialsR\x04\x61uth\"S\n\x0eSignInResponse\x12\x41\n\x08response\x18\x01 \x01(\x0b\x32%.instantaudience.rest.v1.SignInResultR\x08response\"\x80\x01\n\x0cSignInResult\x12\x16\n\x06status\x18\x01 \x01(\tR\x06status\x12\x19\n\x05token\x18\x02 \x01(\tB\x03\x80\x01\x01R\x05token\x12=\n\x08\x64\x62g_info\x18\x03 \x01(\x0b\x32\".instantaudience.rest.v1.DebugInfoR\x07\x64\x62gInfo\"\x10\n\x0eSignOutRequest\"U\n\x0fSignOutResponse\x12\x42\n\x08response\x18\x01 \x01(\x0b\x32&.instantaudience.rest.v1.SignOutResultR\x08response\"\'\n\rSignOutResult\x12\x16\n\x06status\x18\x01 \x01(\tR\x06status2\xe9\x01\n\rSignInService\x12k\n\x06SignIn\x12&.instantaudience.rest.v1.SignInRequest\x1a\'.instantaudience.rest.v1.SignInResponse\"\x10\x82\xd3\xe4\x93\x02\n\"\x05/auth:\x01*\x12k\n\x07SignOut\x12\'.instantaudience.rest.v1.SignOutRequest\x1a(.instantaudience.rest.v1.SignOutResponse\"\r\x82\xd3\xe4\x93\x02\x07*\x05/authb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%instantaudience/rest/v1/sign_in.proto\x12\x17instantaudience.rest.v1\x1a\x1cgoogle/api/annotations.proto\x1a%instantaudience/rest/v1/answers.proto\x1a\'instantaudience/v1/authentication.proto\"D\n\rSignInRequest\x12\x33\n\x04\x61uth\x18\x01 \x01(\x0b\x32\x1f.instantaudience.v1.CredentialsR\x04\x61uth\"S\n\x0eSignInResponse\x12\x41\n\x08response\x18\x01 \x01(\x0b\x32%.instantaudience.rest.v1.SignInResultR\x08response\"\x80\x01\n\x0cSignInResult\x12\x16\n\x06status\x18\x01 \x01(\tR\x06status\x12\x19\n\x05token\x18\x02 \x01(\tB\x03\x80\x01\x01R\x05token\x12=\n\x08\x64\x62g_info\x18\x03 \x01(\x0b\x32\".instantaudience.rest.v1.DebugInfoR\x07\x64\x62gInfo\"-\n\x14SignInWithJwtRequest\x12\x15\n\x03jwt\x18\x01 \x01(\tB\x03\x80\x01\x01R\x03jwt\"Z\n\x15SignInWithJwtResponse\x12\x41\n\x08response\x18\x01 \x01(\x0b\x32%.instantaudience.rest.v1.SignInResultR\x08response\"\x10\n\x0eSignOutRequest\"U\n\x0fSignOutResponse\x12\x42\n\x08response\x18\x01 \x01(\x0b\x32&.instantaudience.rest.v1.SignOutResultR\x08response\"\'\n\rSignOutResult\x12\x16\n\x06status\x18\x01 \x01(\tR\x06status2\xf5\x02\n\rSignInService\x12k\n\x06SignIn\x12&.instantaudience.rest.v1.SignInRequest\x1a\'.instantaudience.rest.v1.SignInResponse\"\x10\x82\xd3\xe4\x93\x02\n\"\x05/auth:\x01*\x12\x89\x01\n\rSignInWithJwt\x12-.instantaudience.rest.v1.SignInWithJwtRequest\x1a..instantaudience.rest.v1.SignInWithJwtResponse\"\x19\x82\xd3\xe4\x93\x02\x13\"\x0c/v2/auth/jwt:\x03jwt\x12k\n\x07SignOut\x12\'.instantaudience.rest.v1.SignOutRequest\x1a(.instantaudience.rest.v1.SignOutResponse\"\r\x82\xd3\xe4\x93\x02\x07*\x05/authb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,8 +36,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SIGNINRESULT'].fields_by_name['token']._loaded_options = None
   _globals['_SIGNINRESULT'].fields_by_name['token']._serialized_options = b'\200\001\001'
+  _globals['_SIGNINWITHJWTREQUEST'].fields_by_name['jwt']._loaded_options = None
+  _globals['_SIGNINWITHJWTREQUEST'].fields_by_name['jwt']._serialized_options = b'\200\001\001'
   _globals['_SIGNINSERVICE'].methods_by_name['SignIn']._loaded_options = None
   _globals['_SIGNINSERVICE'].methods_by_name['SignIn']._serialized_options = b'\202\323\344\223\002\n\"\005/auth:\001*'
+  _globals['_SIGNINSERVICE'].methods_by_name['SignInWithJwt']._loaded_options = None
+  _globals['_SIGNINSERVICE'].methods_by_name['SignInWithJwt']._serialized_options = b'\202\323\344\223\002\023\"\014/v2/auth/jwt:\003jwt'
   _globals['_SIGNINSERVICE'].methods_by_name['SignOut']._loaded_options = None
   _globals['_SIGNINSERVICE'].methods_by_name['SignOut']._serialized_options = b'\202\323\344\223\002\007*\005/auth'
   _globals['_SIGNINREQUEST']._serialized_start=176
@@ -46,12 +50,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SIGNINRESPONSE']._serialized_end=329
   _globals['_SIGNINRESULT']._serialized_start=332
   _globals['_SIGNINRESULT']._serialized_end=460
-  _globals['_SIGNOUTREQUEST']._serialized_start=462
-  _globals['_SIGNOUTREQUEST']._serialized_end=478
-  _globals['_SIGNOUTRESPONSE']._serialized_start=480
-  _globals['_SIGNOUTRESPONSE']._serialized_end=565
-  _globals['_SIGNOUTRESULT']._serialized_start=567
-  _globals['_SIGNOUTRESULT']._serialized_end=606
-  _globals['_SIGNINSERVICE']._serialized_start=609
-  _globals['_SIGNINSERVICE']._serialized_end=842
+  _globals['_SIGNINWITHJWTREQUEST']._serialized_start=462
+  _globals['_SIGNINWITHJWTREQUEST']._serialized_end=507
+  _globals['_SIGNINWITHJWTRESPONSE']._serialized_start=509
+  _globals['_SIGNINWITHJWTRESPONSE']._serialized_end=599
+  _globals['_SIGNOUTREQUEST']._serialized_start=601
+  _globals['_SIGNOUTREQUEST']._serialized_end=617
+  _globals['_SIGNOUTRESPONSE']._serialized_start=619
+  _globals['_SIGNOUTRESPONSE']._serialized_end=704
+  _globals['_SIGNOUTRESULT']._serialized_start=706
+  _globals['_SIGNOUTRESULT']._serialized_end=745
+  _globals['_SIGNINSERVICE']._serialized_start=748
+  _globals['_SIGNINSERVICE']._serialized_end=1121
 # @@protoc_insertion_point(module_scope)

@@ -30,6 +30,18 @@ class SignInResult(_message.Message):
     dbg_info: _answers_pb2.DebugInfo
     def __init__(self, status: _Optional[str] = ..., token: _Optional[str] = ..., dbg_info: _Optional[_Union[_answers_pb2.DebugInfo, _Mapping]] = ...) -> None: ...
 
+class SignInWithJwtRequest(_message.Message):
+    __slots__ = ("jwt",)
+    JWT_FIELD_NUMBER: _ClassVar[int]
+    jwt: str
+    def __init__(self, jwt: _Optional[str] = ...) -> None: ...
+
+class SignInWithJwtResponse(_message.Message):
+    __slots__ = ("response",)
+    RESPONSE_FIELD_NUMBER: _ClassVar[int]
+    response: SignInResult
+    def __init__(self, response: _Optional[_Union[SignInResult, _Mapping]] = ...) -> None: ...
+
 class SignOutRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...

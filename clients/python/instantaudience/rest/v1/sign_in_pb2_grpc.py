@@ -41,6 +41,11 @@ class SignInServiceStub:
                 request_serializer=instantaudience_dot_rest_dot_v1_dot_sign__in__pb2.SignInRequest.SerializeToString,
                 response_deserializer=instantaudience_dot_rest_dot_v1_dot_sign__in__pb2.SignInResponse.FromString,
                 _registered_method=True)
+        self.SignInWithJwt = channel.unary_unary(
+                '/instantaudience.rest.v1.SignInService/SignInWithJwt',
+                request_serializer=instantaudience_dot_rest_dot_v1_dot_sign__in__pb2.SignInWithJwtRequest.SerializeToString,
+                response_deserializer=instantaudience_dot_rest_dot_v1_dot_sign__in__pb2.SignInWithJwtResponse.FromString,
+                _registered_method=True)
         self.SignOut = channel.unary_unary(
                 '/instantaudience.rest.v1.SignInService/SignOut',
                 request_serializer=instantaudience_dot_rest_dot_v1_dot_sign__in__pb2.SignOutRequest.SerializeToString,
@@ -60,6 +65,13 @@ class SignInServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SignInWithJwt(self, request, context):
+        """Exchanges a JWT for a token. The body is the JWT itself (`text/plain`).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SignOut(self, request, context):
         """Ends the token that the call carries.
         """
@@ -74,6 +86,11 @@ def add_SignInServiceServicer_to_server(servicer, server):
                     servicer.SignIn,
                     request_deserializer=instantaudience_dot_rest_dot_v1_dot_sign__in__pb2.SignInRequest.FromString,
                     response_serializer=instantaudience_dot_rest_dot_v1_dot_sign__in__pb2.SignInResponse.SerializeToString,
+            ),
+            'SignInWithJwt': grpc.unary_unary_rpc_method_handler(
+                    servicer.SignInWithJwt,
+                    request_deserializer=instantaudience_dot_rest_dot_v1_dot_sign__in__pb2.SignInWithJwtRequest.FromString,
+                    response_serializer=instantaudience_dot_rest_dot_v1_dot_sign__in__pb2.SignInWithJwtResponse.SerializeToString,
             ),
             'SignOut': grpc.unary_unary_rpc_method_handler(
                     servicer.SignOut,
@@ -110,6 +127,33 @@ class SignInService:
             '/instantaudience.rest.v1.SignInService/SignIn',
             instantaudience_dot_rest_dot_v1_dot_sign__in__pb2.SignInRequest.SerializeToString,
             instantaudience_dot_rest_dot_v1_dot_sign__in__pb2.SignInResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SignInWithJwt(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/instantaudience.rest.v1.SignInService/SignInWithJwt',
+            instantaudience_dot_rest_dot_v1_dot_sign__in__pb2.SignInWithJwtRequest.SerializeToString,
+            instantaudience_dot_rest_dot_v1_dot_sign__in__pb2.SignInWithJwtResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,150 @@
+"""The public keys that users sign in with (source: catalog.proto, PublicKey; contract's neighbours, section 1)."""
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from instantaudience.v1 import catalog_pb2 as pb
+
+from instantaudience_server.catalog.access import Caller
+from instantaudience_server.catalog.accounts import subject_of
+from instantaudience_server.catalog.editor import CatalogEditor, not_found
+from instantaudience_server.clock import Clock
+from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.store.catalog_interface import CatalogStore, Kind
+
+MOST_KEYS = 20
+"""Keys of a user."""
+LONGEST_NAME = 100
+"""Characters of a key's name."""
+LONGEST_PEM = 4096
+"""Characters of a key."""
+RSA_BITS = (2048, 8192)
+"""The least and the most; checking a signature by the longest takes about a millisecond."""
+
+Key: TypeAlias = RSAPublicKey | EllipticCurvePublicKey
+
+
+class PublicKeyService:
+    """Carries out commands on the caller's own keys or, for the role `admin`, on anybody's.
+
+    A user ID of 0 means the caller. Deadlines are times of the event loop's clock, in seconds. Every method raises
+    AudienceError: UNAUTH; NOT_FOUND, when there is no such user; UNAVAILABLE.
+    """
+
+    def __init__(self, editor: CatalogEditor, store: CatalogStore, clock: Clock) -> None:
+        self._editor = editor
+        self._store = store
+        self._clock = clock
+
+    async def add(self, user_id: int, name: str, pem: str, caller: Caller, deadline: float) -> pb.PublicKey:
+        """Add a key; past `MOST_KEYS`, in the place of the oldest that is not active.
+
+        Raises:
+            AudienceError: SYNTAX, for a name or a key that breaks the rules; INTEGRITY, when an active key has the
+                name; IN_USE, when there are as many active ones as there may be; see the class, too.
+        """
+        user_id = subject_of(user_id, caller)
+        if not (1 <= len(name) <= LONGEST_NAME and name.isprintable()):
+            text = f"'name' must have 1 to {LONGEST_NAME} printable characters"
+            raise AudienceError(Reason.SYNTAX, text, field="name")
+        _check(pem)
+        added = pb.PublicKey(name=name, pem=pem, active=True)
+        added.create_time.FromSeconds(self._clock.now_ms() // 1000)
+
+        def add(user: pb.User) -> pb.PublicKey:
+            _check_free(user, name)
+            added.id = 1 + max((key.id for key in user.public_keys), default=0)
+            if len(user.public_keys) >= MOST_KEYS:
+                unused = next((place for place, key in enumerate(user.public_keys) if not key.active), None)
+                if unused is None:
+                    text = f"There are {MOST_KEYS} active keys: deactivate one first"
+                    raise AudienceError(Reason.IN_USE, text, field="user_id")
+                del user.public_keys[unused]
+            user.public_keys.append(added)
+            return added
+
+        return await self._change(user_id, add, deadline)
+
+    async def list(self, user_id: int, caller: Caller, deadline: float) -> list[pb.PublicKey]:
+        """All keys, oldest first, as they are now."""
+        user_id = subject_of(user_id, caller)
+        (data,) = await self._store.find(Kind.USER, [user_id], deadline)
+        if data is None:
+            raise not_found(Kind.USER, user_id, "user_id")
+        return list(pb.User.FromString(data).public_keys)
+
+    async def set_active(
+        self, user_id: int, key_id: int, active: bool, caller: Caller, deadline: float
+    ) -> pb.PublicKey:
+        """Activate or deactivate a key.
+
+        Raises:
+            AudienceError: NOT_FOUND; INTEGRITY, when another active key has its name; see the class, too.
+        """
+        user_id = subject_of(user_id, caller)
+
+        def change(user: pb.User) -> pb.PublicKey:
+            key = next((key for key in user.public_keys if key.id == key_id), None)
+            if key is None:
+                text = f"'key_id': user {user_id} has no key {key_id}"
+                raise AudienceError(Reason.NOT_FOUND, text, field="key_id")
+            if active and not key.active:
+                _check_free(user, key.name)
+            key.active = active
+            return key
+
+        return await self._change(user_id, change, deadline)
+
+    async def _change(self, user_id: int, change: Callable[[pb.User], pb.PublicKey], deadline: float) -> pb.PublicKey:
+        """Change a user's keys; the key that the change was about, as it is then."""
+        changed = pb.PublicKey()
+
+        def edit(user: pb.User) -> None:
+            changed.CopyFrom(change(user))
+
+        await self._editor.update(Kind.USER, user_id, edit, "", deadline)
+        return changed
+
+
+def active_key(user: pb.User, name: str) -> Key | None:
+    """The active key of that name."""
+    pem = next((key.pem for key in user.public_keys if key.active and key.name == name), None)
+    return None if pem is None else _loaded(pem)
+
+
+def _loaded(pem: str) -> Key | None:
+    """The key, if it is one that may be used; None for another kind. Raises ValueError for what is none."""
+    key = load_pem_public_key(pem.encode())
+    if isinstance(key, RSAPublicKey) or (isinstance(key, EllipticCurvePublicKey) and isinstance(key.curve, SECP256R1)):
+        return key
+    return None
+
+
+def _check(pem: str) -> None:
+    """Raise SYNTAX for what is no key that may be used. The error does not repeat it."""
+    if len(pem) > LONGEST_PEM:
+        raise _refusal(f"has more than {LONGEST_PEM} characters")
+    if "PRIVATE KEY" in pem:
+        raise _refusal("is a private key: keep that to yourself, make a new pair, and send the public key")
+    try:
+        key = _loaded(pem)
+    except (ValueError, UnsupportedAlgorithm):
+        raise _refusal("is no public key in PEM (-----BEGIN PUBLIC KEY-----)") from None
+    least, most = RSA_BITS
+    if key is None:
+        raise _refusal("is neither RSA nor of the curve P-256")
+    if isinstance(key, RSAPublicKey) and not least <= key.key_size <= most:
+        raise _refusal(f"has {key.key_size} bits: RSA keys must have {least} to {most}")
+
+
+def _check_free(user: pb.User, name: str) -> None:
+    if any(key.active and key.name == name for key in user.public_keys):
+        raise AudienceError(Reason.INTEGRITY, "'name' is taken by an active key of this user", field="name")
+
+
+def _refusal(text: str) -> AudienceError:
+    return AudienceError(Reason.SYNTAX, f"The key {text}", field="pem")

@@ -1,0 +1,100 @@
+"""What a JWT says, and whether it is to be believed (source: contract's neighbours, section 1, "POST /v2/auth/jwt"; RFC
+7519, RFC 7515).
+
+Nothing in it counts before its signature fits the key that its user has under its name.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
+from instantaudience_server.catalog.public_keys import Key
+from instantaudience_server.errors import AudienceError, Reason
+
+LONGEST_JWT = 8192
+"""Characters of a JWT that is looked at."""
+OFF_MS = 5 * 60 * 1000
+"""How far `iat` may be from now, to either side."""
+REFUSED = "Authentication failed: the JWT fits no active key of its user"
+"""What is said whatever does not fit: the user, the key's name, its algorithm, its signature."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assertion:
+    """A JWT, and what it says of its user and its key, which nobody has checked yet."""
+
+    text: str
+    username: str
+    key_name: str
+
+    def check(self, key: Key | None, now_ms: int) -> None:
+        """Check the signature by the key that the user has, and then the times (Unix time in ms).
+
+        Raises:
+            AudienceError: NOAUTH.
+        """
+        if key is None:
+            raise refused()
+        algorithm = "RS256" if isinstance(key, RSAPublicKey) else "ES256"
+        try:
+            claims = jwt.decode(self.text, key, algorithms=[algorithm], options=_SIGNATURE_ALONE)
+        except (jwt.PyJWTError, ValueError):
+            raise refused() from None
+        _check_times(claims, now_ms)
+
+
+_SIGNATURE_ALONE: Any = {
+    "verify_signature": True,
+    # The times are checked here, by the clock that all else goes by; whom it is for and from is nobody's business.
+    **dict.fromkeys(("verify_exp", "verify_nbf", "verify_iat", "verify_aud", "verify_iss"), False),
+    **dict.fromkeys(("verify_sub", "verify_jti"), False),
+}
+
+
+def read(text: str) -> Assertion:
+    """What a JWT says.
+
+    Raises:
+        AudienceError: SYNTAX, for what is none; NOAUTH, for one without user or key.
+    """
+    if not text:
+        raise AudienceError(Reason.SYNTAX, "'jwt' is required and cannot be empty", field="jwt")
+    if len(text) > LONGEST_JWT:
+        raise AudienceError(Reason.SYNTAX, f"'jwt' must have at most {LONGEST_JWT} characters", field="jwt")
+    try:
+        read = jwt.decode_complete(text, options={"verify_signature": False})
+    except (jwt.PyJWTError, ValueError, RecursionError):
+        raise AudienceError(Reason.SYNTAX, "This is no JWT (RFC 7519, compact form)", field="jwt") from None
+    header, claims = read["header"], read["payload"]
+    username, key_name = claims.get("sub"), header.get("kid")
+    if not (isinstance(username, str) and isinstance(key_name, str) and username and key_name) or "crit" in header:
+        raise refused()
+    return Assertion(text, username, key_name)
+
+
+def _check_times(claims: Mapping[str, Any], now_ms: int) -> None:
+    issued, ends, begins = (_milliseconds(claims, name) for name in ("iat", "exp", "nbf"))
+    if issued is None or abs(now_ms - issued) > OFF_MS:
+        raise refused("Authentication failed: 'iat' must be there, and at most 5 minutes off")
+    if ends is not None and now_ms >= ends:
+        raise refused("Authentication failed: the JWT has ended ('exp')")
+    if begins is not None and now_ms < begins:
+        raise refused("Authentication failed: the JWT has not begun ('nbf')")
+
+
+def _milliseconds(claims: Mapping[str, Any], name: str) -> float | None:
+    """A time, as Unix time in ms; None where there is none. What is no number is as good as refused."""
+    value = claims.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise refused(f"Authentication failed: '{name}' must be a number")
+    return 1000.0 * value
+
+
+def refused(text: str = REFUSED) -> AudienceError:
+    """It is not to be believed."""
+    return AudienceError(Reason.NOAUTH, text)

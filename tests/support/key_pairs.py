@@ -1,0 +1,43 @@
+"""Key pairs of users, and JWTs that are signed with them."""
+
+from functools import cache
+from typing import Any
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+
+@cache
+def key_pair(kind: str) -> Any:
+    """The private half of a pair, always the same of its kind: `RS256`, `ES256`, `RSA 1024`, `P-384`, `Ed25519`, or one
+    with a number behind, for another of its kind."""
+    kind = kind.partition("#")[0]
+    if kind.startswith("RSA "):
+        return rsa.generate_private_key(65537, int(kind.removeprefix("RSA ")))
+    made = {
+        "RS256": lambda: rsa.generate_private_key(65537, 2048),
+        "ES256": lambda: ec.generate_private_key(ec.SECP256R1()),
+        "P-384": lambda: ec.generate_private_key(ec.SECP384R1()),
+        "Ed25519": ed25519.Ed25519PrivateKey.generate,
+    }
+    return made[kind]()
+
+
+def public_pem(kind: str) -> str:
+    """The public half, as callers send it."""
+    encoded = key_pair(kind).public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return str(encoded.decode())
+
+
+def private_pem(kind: str) -> str:
+    """The private half."""
+    return str(key_pair(kind).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode())
+
+
+def signed(kind: str, now: float, username: str = "demo", key_name: str = "pods", **claims: Any) -> str:
+    """A JWT of a user at a time (Unix time in seconds); `claims` are added, or left out where they are None."""
+    all_claims = {"sub": username, "iat": int(now)} | claims
+    kept = {name: value for name, value in all_claims.items() if value is not None}
+    algorithm = kind.partition("#")[0]
+    return jwt.encode(kept, key_pair(kind), algorithm=algorithm, headers={"kid": key_name})

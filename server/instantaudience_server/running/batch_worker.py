@@ -19,16 +19,14 @@ from instantaudience_server.batch.uploading import Uploads
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.clock import SystemClock
-from instantaudience_server.running.composition import WorkerConfig
+from instantaudience_server.running.composition import WorkerConfig, cluster_of
 from instantaudience_server.running.memory import give_back
 from instantaudience_server.segment_sizes import SegmentSizes
-from instantaudience_server.settings import CONNECT_TIMEOUT_SECONDS
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
-from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.job_store import ClusterJobStore
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.store.suppression_store import ClusterSuppressionStore
-from instantaudience_server.store.topology import StoreUnusableError, Topology
+from instantaudience_server.store.topology import StoreUnusableError
 from instantaudience_server.suppressions import Suppressions
 from instantaudience_server.telemetry import Event, configure_logging
 from instantaudience_server.transport.uploads import UploadServer
@@ -53,8 +51,7 @@ async def serve(config: WorkerConfig) -> None:
     from instantaudience_server.store.segment_size_store import ClusterSegmentSizeStore
 
     settings = config.settings
-    topology = Topology(config.redis, connect_timeout_seconds=CONNECT_TIMEOUT_SECONDS)
-    cluster = Cluster(topology, max_pending_bytes=settings.max_pending_bytes, stalled_seconds=settings.stalled_seconds)
+    cluster = cluster_of(config)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(cluster.close)
         await cluster.open()

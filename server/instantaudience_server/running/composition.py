@@ -122,6 +122,18 @@ class Worker:
     status: ServingStatus
 
 
+def cluster_of(config: WorkerConfig) -> Cluster:
+    """The way to the cluster, not opened."""
+    settings = config.settings
+    return Cluster(
+        Topology(config.redis, connect_timeout_seconds=CONNECT_TIMEOUT_SECONDS),
+        max_pending_bytes=settings.max_pending_bytes,
+        stalled_seconds=settings.stalled_seconds,
+        durability=settings.durability,
+        confirming_replicas=0 if settings.redis is None else 1,  # the embedded cluster has none
+    )
+
+
 @contextlib.asynccontextmanager
 async def open_worker(config: WorkerConfig) -> AsyncIterator[Worker]:
     """Connect to the cluster, build the services, and watch the cluster's health until the end.
@@ -135,14 +147,7 @@ async def open_worker(config: WorkerConfig) -> AsyncIterator[Worker]:
     from instantaudience_server.store.segment_size_store import ClusterSegmentSizeStore
 
     settings = config.settings
-    topology = Topology(config.redis, connect_timeout_seconds=CONNECT_TIMEOUT_SECONDS)
-    cluster = Cluster(
-        topology,
-        max_pending_bytes=settings.max_pending_bytes,
-        stalled_seconds=settings.stalled_seconds,
-        durability=settings.durability,
-        confirming_replicas=0 if settings.redis is None else 1,  # the embedded cluster has none
-    )
+    cluster = cluster_of(config)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(cluster.close)
         await cluster.open()

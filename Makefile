@@ -9,7 +9,7 @@ NATIVE_STAMP := $(VENV)/.native-built
 NATIVE_SOURCES := $(addprefix $(NATIVE)/,Cargo.toml crates.txt instantaudience_native.pyi pyproject.toml) $(wildcard $(NATIVE)/src/*.rs $(NATIVE)/src/*/*.rs)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup run test test-changed check bench format generate lock clean
+.PHONY: help setup run test test-changed check bench licences sbom audit format generate lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -45,7 +45,17 @@ check: setup ## Check format, lint, types, import directions, proto and generate
 	buf format --diff --exit-code
 	tools/check-breaking
 	tools/check-generated
+	python tools/licences.py check
 	tools/check-native
+
+licences: setup ## List the licences of all packages and crates
+	$(BIN)/python tools/licences.py list
+
+sbom: setup ## Write the list of all parts (CycloneDX) to build/sbom.json
+	$(BIN)/python tools/sbom.py build/sbom.json
+
+audit: setup ## Ask for known weaknesses of the locked packages (needs the index itself, not a mirror)
+	$(BIN)/uv tool run pip-audit --disable-pip --require-hashes -r requirements.lock
 
 bench: setup ## Measure all hosts against Go (where it is installed) and the cluster's ceiling
 	$(BIN)/python -m bench

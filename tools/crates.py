@@ -91,4 +91,5 @@ def check() -> None:
         sys.exit("server/native/crates.txt differs from what would be built: run `make lock`")
 
 
-{"restore": restore, "write": write, "check": check}[sys.argv[1]]()
+if __name__ == "__main__":
+    {"restore": restore, "write": write, "check": check}[sys.argv[1]]()

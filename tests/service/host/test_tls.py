@@ -29,6 +29,7 @@ from support.service import HOST_MODES, Service, credentials, new_directory, run
 
 PORTS = ("gateway", "direct")
 HOST = "127.0.0.1"
+HANDSHAKE_SECONDS = 10.0
 PRIVATE = next(user["id"] for user in UNLIMITED_DEMO["users"] if user["username"] == "private")
 """Another account."""
 URI, DNS = "spiffe://example.org/loader", "loader.example.org"
@@ -267,6 +268,20 @@ async def test_a_certificate_that_is_revoked_is_refused_from_then_on(secured: Se
         assert await code(port) is grpc.StatusCode.UNAUTHENTICATED
     secured.authority.revoke(secured.revocations, secured.revoked, late)
     await eventually(refused, seconds=30)
+
+
+async def test_a_handshake_that_does_not_end_ends_the_connection(secured: Secured) -> None:
+    """Others are served meanwhile."""
+    silent = []
+    for port in PORTS:
+        host, _, number = secured.address(port).rpartition(":")
+        silent += [await asyncio.open_connection(host, int(number)) for _ in range(20)]
+    async with await secured.http(secured.good) as http:
+        assert (await http.get("/healthz")).status_code == 200
+    async with asyncio.timeout(HANDSHAKE_SECONDS + 20):
+        for reader, writer in silent:
+            assert await reader.read() == b""
+            writer.close()
 
 
 async def test_what_cannot_be_used_changes_nothing_and_is_told(secured: Secured) -> None:

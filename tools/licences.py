@@ -1,0 +1,69 @@
+"""Which licences the locked packages and crates have: `python tools/licences.py list` prints them, `check` fails where
+there is one that nobody has looked at.
+
+A package tells its licence as an SPDX expression, by classifiers, as a text, or in a file alone; the first of them
+counts. Crates are asked for theirs where there is cargo.
+"""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+KNOWN = (
+    *("0BSD", "Apache", "BSD", "Boost", "BSL-1.0", "CC0", "CDLA-Permissive-2.0", "ISC", "MIT", "MPL-2.0", "MPL 2.0"),
+    *("Mozilla Public License 2.0", "PSF", "Python Software Foundation", "Unicode-3.0", "Unlicense", "Zlib"),
+)
+"""What may stand in a licence. Of several that one may choose from, one suffices."""
+_KNOWN = re.compile(rf"\b({'|'.join(map(re.escape, KNOWN))})\b", re.IGNORECASE)
+
+
+def main(command: str) -> None:
+    """Print the list, or check it."""
+    unknown = []
+    for name, licence in [*packages(), *crates()]:
+        if command == "list":
+            sys.stdout.write(f"{name}: {licence}\n")
+        elif not _KNOWN.search(licence):
+            unknown.append(f"{name}: {licence}")
+    if unknown:
+        sys.exit("licences that nobody has looked at (see tools/licences.py):\n" + "\n".join(unknown))
+
+
+def packages() -> Iterator[tuple[str, str]]:
+    """The packages of requirements.lock that are installed here, and their licences."""
+    lock = (ROOT / "requirements.lock").read_text()
+    for name in sorted(set(re.findall(r"^([a-z0-9.-]+)==", lock, re.MULTILINE))):
+        try:
+            yield name, _licence(distribution(name))
+        except PackageNotFoundError:
+            continue  # for another system, or another Python
+
+
+def _licence(found: Distribution) -> str:
+    told = found.metadata
+    if expression := told.get("License-Expression"):
+        return expression
+    classifiers = [each.rpartition(" :: ")[2] for each in told.get_all("Classifier", []) if each.startswith("License")]
+    file = found.read_text(f"licenses/{told.get('License-File')}")
+    text = (told.get("License") or file or "").strip().splitlines()
+    return "; ".join(classifiers) or (text[0] if text else "not told")
+
+
+def crates() -> list[tuple[str, str]]:
+    """The crates of crates.txt, and their licences; none where there is no cargo."""
+    if shutil.which("cargo") is None:
+        return []
+    words = ["cargo", "metadata", "--locked", "--format-version", "1", "--manifest-path"]
+    made = subprocess.run([*words, ROOT / "server/native/Cargo.toml"], capture_output=True, check=True)
+    listed = {(each["name"], each["license"] or "not told") for each in json.loads(made.stdout)["packages"]}
+    return sorted(each for each in listed if not each[0].startswith("instantaudience-"))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -11,6 +11,7 @@ class Reason(enum.Enum):
     """Why a call failed. The mapping to gRPC codes, HTTP statuses and `error_id` is in `transport/status.py`."""
 
     SYNTAX = enum.auto()
+    INVALID = enum.auto()
     NOT_FOUND = enum.auto()
     NO_SUCH_METHOD = enum.auto()
     NOAUTH = enum.auto()

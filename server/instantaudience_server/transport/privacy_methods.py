@@ -5,6 +5,7 @@ from instantaudience.rest.v1 import privacy_pb2 as rest_pb
 from instantaudience.v1 import privacy_pb2 as pb
 
 from instantaudience_server.catalog.access import Caller
+from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.memberships.privacy_service import PrivacyService
 from instantaudience_server.transport.calls import AnyMethod, Method
 
@@ -29,7 +30,12 @@ def privacy_methods(privacy: PrivacyService) -> list[AnyMethod]:
         asked = request.request
         if request.HasField("member_id"):
             asked.member_id = request.member_id
-        found = await privacy.answer_consumer(asked, caller, deadline)
+        try:
+            found = await privacy.answer_consumer(asked, caller, deadline)
+        except AudienceError as error:
+            if error.reason is not Reason.SYNTAX:
+                raise
+            raise AudienceError(Reason.INVALID, error.message, retry_after_seconds=None, **error.metadata) from None
         segments = [rest_pb.ConsumerSegment(id=segment.id, name=segment.name) for segment in found]
         return rest_pb.AnswerConsumerResponse(response=rest_pb.ConsumerResult(status="OK", segments=segments))
 

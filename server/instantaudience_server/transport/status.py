@@ -24,6 +24,7 @@ class Row:
 
 ROWS: dict[Reason, Row] = {
     Reason.SYNTAX: Row(code_pb2.INVALID_ARGUMENT, 400, "SYNTAX"),
+    Reason.INVALID: Row(code_pb2.OUT_OF_RANGE, 422, "SYNTAX"),
     Reason.NOT_FOUND: Row(code_pb2.NOT_FOUND, 404, "SYNTAX"),
     Reason.NO_SUCH_METHOD: Row(code_pb2.UNIMPLEMENTED, 404, "SYNTAX"),
     Reason.NOAUTH: Row(code_pb2.UNAUTHENTICATED, 401, "NOAUTH"),

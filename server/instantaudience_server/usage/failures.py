@@ -5,6 +5,7 @@ from instantaudience_server.store.usage_interface import CallFailure
 
 FAILURES = {
     Reason.SYNTAX: CallFailure.SYNTAX,
+    Reason.INVALID: CallFailure.INVALID,
     Reason.NOT_FOUND: CallFailure.NOT_FOUND,
     Reason.NO_SUCH_METHOD: CallFailure.NOT_FOUND,
     Reason.NOAUTH: CallFailure.NOAUTH,

@@ -10,6 +10,7 @@ from instantaudience_server.transport.status import ROWS, Failure, describe
 
 TABLE = [
     (Reason.SYNTAX, "INVALID_ARGUMENT", 400, "SYNTAX"),
+    (Reason.INVALID, "OUT_OF_RANGE", 422, "SYNTAX"),
     (Reason.NOAUTH, "UNAUTHENTICATED", 401, "NOAUTH"),
     (Reason.INVALID_LOGIN, "UNAUTHENTICATED", 401, "NOAUTH"),
     (Reason.NOAUTH_DISABLED, "UNAUTHENTICATED", 401, "NOAUTH_DISABLED"),

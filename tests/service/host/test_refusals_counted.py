@@ -7,15 +7,17 @@ import grpc
 import httpx
 import pytest
 from google.rpc.http_pb2 import HttpResponse
-from instantaudience.v1 import usage_pb2, usage_pb2_grpc
+from instantaudience.v1 import audience_pb2, usage_pb2, usage_pb2_grpc
 from instantaudience_server import tokens
 from instantaudience_server.transport.gateway_refusals import COUNT_PATH
 from support.answers import assert_grpc_error, assert_http_error
+from support.clusters import eventually
 from support.messages import LIMIT_BYTES
 from support.raw_http import answer_to
 from support.service import Service
 
 Send = Callable[[httpx.AsyncClient], Awaitable[httpx.Response]]
+NOBODY = {"identifier": "x", "identifier_type": "uuid2", "request_type": "access"}
 LONG = b" " * (LIMIT_BYTES + 1)
 
 
@@ -38,16 +40,23 @@ REFUSED: dict[str, tuple[Send, int, str]] = {
     "too long": (lambda http: http.post("/rt-segment", content=LONG), 413, "limit"),
     "too long, in chunks": (lambda http: http.post("/rt-segment", content=chunks(LONG)), 413, "limit"),
     "too long, elsewhere": (lambda http: http.post("/mapuid", content=LONG), 413, "limit"),
+    "no privacy request": (lambda http: http.post("/privacy/consumer-request", content="{"), 422, "invalid"),
+    "a wrong privacy request": (lambda http: http.post("/privacy/consumer-request", json=NOBODY), 422, "invalid"),
     "the service's own": (lambda http: http.get("/rt-segment?user_id=x"), 400, "syntax"),
 }
 
 
-async def failures(service: Service) -> dict[str, int]:
-    """The demo member's failed calls of two days, by reason; the tests may run into another hour."""
+async def total_of(service: Service) -> usage_pb2.UsageHour:
+    """What the demo member sent in two days; the tests may run into another hour."""
     async with service.channel("direct") as channel:
         stub = usage_pb2_grpc.UsageServiceStub(channel)
         metadata = (("authorization", await service.token()),)
-        total = (await stub.GetUsage(usage_pb2.GetUsageRequest(hours=48), metadata=metadata)).total
+        return (await stub.GetUsage(usage_pb2.GetUsageRequest(hours=48), metadata=metadata)).total
+
+
+async def failures(service: Service) -> dict[str, int]:
+    """The demo member's failed calls, by reason."""
+    total = await total_of(service)
     names = {each.number: each.name for each in usage_pb2.CallFailure.DESCRIPTOR.values}
     counts = {names[each.failure].removeprefix("CALL_FAILURE_").lower(): each.calls for each in total.failed_calls}
     assert sum(counts.values()) == total.other_errors
@@ -89,6 +98,31 @@ async def test_who_signs_in_is_nobody_yet(service: Service, demo: httpx.AsyncCli
     before = await failures(service)
     assert_http_error(await demo.post("/auth", content="{"), 400, "SYNTAX")
     assert await failures(service) == before
+
+
+async def test_a_wrong_password_is_the_members_that_has_the_name(service: Service, http: httpx.AsyncClient) -> None:
+    before = await failures(service)
+    wrong = {"auth": {"username": "demo", "password": "wrong"}}
+    assert_http_error(await http.post("/auth", json=wrong), 401, "NOAUTH", error_code="INVALID_LOGIN")
+
+    async def is_counted() -> None:  # the answer does not wait for that
+        assert await failures(service) == before | {"noauth": before.get("noauth", 0) + 1}
+
+    await eventually(is_counted)
+
+
+async def test_what_is_skipped_counts_by_its_warning(service: Service, demo: httpx.AsyncClient) -> None:
+    def skipped(total: usage_pb2.UsageHour) -> dict[int, int]:
+        return {each.code: each.parts for each in total.skipped_parts}
+
+    before = skipped(await total_of(service))
+    users = [{"user_id": "x", "seg_block": [{"seg_id": 10001}]}, {"user_id": "5", "seg_block": [{"value": 1}, {}]}]
+    answer = await demo.post("/rt-segment", json={"rt_segment": users})
+    assert answer.status_code == 200
+    codes = {"INVALID_USER_ID": 1, "SEGMENT_REQUIRED": 2, "NO_VALID_SEGMENTS": 1}
+    more = {audience_pb2.WarningCode.Value(f"WARNING_CODE_{name}"): count for name, count in codes.items()}
+    after = skipped(await total_of(service))
+    assert after == before | {code: before.get(code, 0) + count for code, count in more.items()}
 
 
 async def test_what_comes_too_slowly_counts(service: Service) -> None:

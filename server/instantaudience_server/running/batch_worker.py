@@ -19,12 +19,14 @@ from instantaudience_server.batch.uploading import Uploads
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.clock import SystemClock
-from instantaudience_server.running.composition import WorkerConfig, cluster_of
+from instantaudience_server.health import HealthService
+from instantaudience_server.running.composition import WorkerConfig, cluster_of, readings_of
 from instantaudience_server.running.memory import give_back
 from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.job_store import ClusterJobStore
 from instantaudience_server.store.membership_store import ClusterMembershipStore
+from instantaudience_server.store.node_states import ClusterNodeStates
 from instantaudience_server.store.suppression_store import ClusterSuppressionStore
 from instantaudience_server.store.topology import StoreUnusableError
 from instantaudience_server.suppressions import Suppressions
@@ -72,11 +74,13 @@ async def serve(config: WorkerConfig) -> None:
         runner = JobRunner(jobs, files, applying.apply, catalog, clock, secrets.token_hex)
         uploads = Uploads(jobs, files, catalog, clock, secrets.token_hex, settings.batch_upload_seconds)
         server = UploadServer(uploads)
-        readings = {metrics.STORE_PENDING_BYTES: lambda: cluster.pending_bytes}
+        health = HealthService(ClusterNodeStates(cluster))
+        metrics.WORKER_STARTS.labels(metrics.WORKER).inc()
+        sampling = metrics.sample(readings_of(catalog, cluster))
         tasks = [
             asyncio.create_task(each)
             for each in (
-                *(feed.follow(), suppressions.follow(), metrics.sample(readings), give_back()),
+                *(feed.follow(), suppressions.follow(), sampling, health.watch(_nobody_asks), give_back()),
                 *(runner.run(), runner.sweep()),
             )
         ]
@@ -86,6 +90,10 @@ async def serve(config: WorkerConfig) -> None:
         log.info(Event.WORKER_READY, worker=config.number)
         await stop.wait()
         await server.drain(settings.drain_seconds)
+
+
+async def _nobody_asks(_: bool) -> None:
+    """Whether the cluster can be reached shows in the metrics."""
 
 
 async def _end(tasks: list["asyncio.Task[None]"]) -> None:

@@ -212,7 +212,7 @@ async def open_worker(config: WorkerConfig) -> AsyncIterator[Worker]:
         for background in (feed.follow(), suppressions.follow(), forgetting.sweep()):
             stack.callback(asyncio.create_task(background).cancel)
         metrics.WORKER_STARTS.labels(metrics.WORKER).inc()
-        sampling = asyncio.create_task(metrics.sample(_readings(catalog, cluster)))
+        sampling = asyncio.create_task(metrics.sample(readings_of(catalog, cluster)))
         stack.callback(sampling.cancel)
         watching = asyncio.create_task(health.watch(status.set_serving))
         stack.callback(watching.cancel)
@@ -239,7 +239,7 @@ def _batch_methods(
     return batch_methods(BatchSegmentService(desk, clock), rest)
 
 
-def _readings(catalog: Catalog, cluster: Cluster) -> dict[Gauge, Callable[[], float]]:
+def readings_of(catalog: Catalog, cluster: Cluster) -> dict[Gauge, Callable[[], float]]:
     """The gauges that are set by looking, and where to look."""
     objects = {
         "member": lambda: len(catalog.members),

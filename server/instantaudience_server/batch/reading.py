@@ -30,7 +30,7 @@ class TextReading:
             user_id, _, rest = line.partition(separator)
             user_ids.append(user_id)
             meanings.append(find(rest) or read(rest, line))
-        plain = self._external_member_id is None and all(meaning.plain for meaning in meanings)
+        plain = self._external_member_id is None and False not in [meaning.plain for meaning in meanings]
         platform_keys = identity.encoded_platform_keys(user_ids) if plain else None
         if platform_keys is not None:
             return Rows(platform_keys, meanings, lambda index: decode(lines[index]), plain=True)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import fastavro
+import numpy as np
 
 from instantaudience_server.batch.avro_schema import RecordSchema
 from instantaudience_server.batch.format import LONGEST_LINE_BYTES
@@ -22,12 +23,15 @@ from instantaudience_server.batch.said import LONGEST_KEPT, MOST_KEPT, Meaning, 
 from instantaudience_server.batch.text import DOMAINS, Block, Said
 from instantaudience_server.catalog.catalog import Member
 from instantaudience_server.memberships import identity, rules
+from instantaudience_server.store.keys import PLATFORM_PREFIX
 
 RECORDS_AT_ONCE = 300
 """Records that are read before other calls get their turn."""
 DEFAULT_EXPIRATION = -2
 """As an expiration: nothing is said."""
 _INT32 = range(-(2**31), 2**31)
+_LONGEST_LONG = 10
+_SHIFTS = np.arange(0, 7 * _LONGEST_LONG, 7, dtype=np.uint64)
 _UNREADABLE = (EOFError, ValueError, LookupError, ArithmeticError, TypeError, struct.error)
 """What decoding raises where there is no record."""
 
@@ -59,18 +63,33 @@ class AvroReading:
         places: list[int] = []
         keys: list[bytes | None] = []
         meanings: list[Meaning] = []
-        plain = True
+        uids: list[bytes] = []
+        regular: list[int] = []
+        """Encoded IDs of the platform's users, and their indexes."""
         while len(keys) < most:
             places.append(place)
-            key, meaning, place = self._read_regular(data, place) or self._read(data, place)
+            found = self._read_regular(data, place)
+            if found is not None:
+                uid, meaning, place = found
+                regular.append(len(keys))
+                uids.append(uid)
+                key = None
+            else:
+                key, meaning, place = self._read(data, place)
             if not place:
                 break
-            plain = plain and meaning.plain and key is not None and key.startswith(b"m:")
             keys.append(key)
             meanings.append(meaning)
+        platform_keys = _platform_keys(uids)
+        if len(platform_keys) == len(keys):
+            keys = platform_keys
+        else:
+            for index, key in zip(regular, platform_keys, strict=True):
+                keys[index] = key
+        plain = len(platform_keys) == len(keys) and None not in keys and False not in [each.plain for each in meanings]
         return Rows(keys, meanings, lambda index: self._text(data, places[index]), plain), place
 
-    def _read_regular(self, data: bytes, place: int) -> tuple[bytes | None, Meaning, int] | None:
+    def _read_regular(self, data: bytes, place: int) -> tuple[bytes, Meaning, int] | None:
         """Read a record of a platform user whose segments are known; None: it is not such."""
         found = None if self._regular is None else self._regular.split(data, place)
         if found is None:
@@ -80,12 +99,12 @@ class AvroReading:
         if meaning is None:
             meaning, read = self._read_segments(segments, data[place:end])
             if not read:
-                return None, meaning, 0
+                return None
             if len(segments) <= LONGEST_KEPT:
                 if len(self._known) >= MOST_KEPT:
                     self._known.clear()
                 self._known[segments] = meaning
-        return _platform_key(uid), meaning, end
+        return uid, meaning, end
 
     def _read_segments(self, segments: bytes, record: bytes) -> tuple[Meaning, bool]:
         """What encoded segments mean, and whether they could be read: from segments that stood in other records."""
@@ -219,8 +238,8 @@ class _Regular:
         self._items = re.compile(schema.segment_form, re.DOTALL).findall
         self._tails: dict[int, Callable[[bytes, int], re.Match[bytes] | None]] = {}
 
-    def split(self, data: bytes, place: int) -> tuple[int, bytes, int] | None:
-        """The user's ID, the encoded segments, and the place after the record; None for any other record."""
+    def split(self, data: bytes, place: int) -> tuple[bytes, bytes, int] | None:
+        """The user's encoded ID, the encoded segments, and the place after the record; None for any other record."""
         head = self._head(data, place)
         if head is None:
             return None
@@ -230,7 +249,7 @@ class _Regular:
         if tail is None:
             return None
         end = tail.end()
-        return _unsigned_long(uid), data[head.start(2) : end], end
+        return uid, data[head.start(2) : end], end
 
     def items(self, segments: bytes) -> list[bytes]:
         """The encoded segments of an encoded array of a regular record."""
@@ -244,8 +263,11 @@ class _Regular:
         return form.match
 
 
-def _unsigned_long(encoded: bytes) -> int:
-    value = 0
-    for byte in reversed(encoded):
-        value = value << 7 | byte & 0x7F
-    return (value >> 1) ^ -(value & 1)
+def _platform_keys(uids: Sequence[bytes]) -> list[bytes | None]:
+    """As `_platform_key`, of many IDs as they are encoded: seven bits a byte, the least ones first, zigzag."""
+    padded = b"".join([uid.ljust(_LONGEST_LONG, b"\0") for uid in uids])
+    digits = np.frombuffer(padded, np.uint8).reshape(-1, _LONGEST_LONG) & np.uint8(0x7F)
+    encoded = (digits.astype(np.uint64) << _SHIFTS).sum(axis=1, dtype=np.uint64)
+    one = np.uint64(1)
+    user_ids = (encoded >> one) ^ (~(encoded & one) + one)
+    return [PLATFORM_PREFIX + b"%d" % user_id if user_id else None for user_id in user_ids.tolist()]

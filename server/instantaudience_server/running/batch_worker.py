@@ -11,7 +11,6 @@ import structlog
 import uvloop
 
 from instantaudience_server import metrics
-from instantaudience_server.batch.applying import FileApplying
 from instantaudience_server.batch.files import FileStore
 from instantaudience_server.batch.pacing import Pacing
 from instantaudience_server.batch.runner import JobRunner
@@ -50,6 +49,7 @@ async def serve(config: WorkerConfig) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     # See `composition.open_worker`.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from instantaudience_server.batch.applying import FileApplying
     from instantaudience_server.store.segment_size_store import ClusterSegmentSizeStore
 
     settings = config.settings

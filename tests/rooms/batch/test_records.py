@@ -1,9 +1,12 @@
 """Records of Avro files (contract-neighbours, "Batch Segment Service", "Avro")."""
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from instantaudience_server.batch.counters import Count
 from support.avro_files import (
     SEGMENT_SCHEMA,
@@ -198,3 +201,15 @@ async def test_a_field_of_another_type_cannot_be_read() -> None:
     schema = user_schema("long", record("segment", id="string", code="string"))
     counters = await Job(batch_catalog()).run(avro_file([{"uid": 5, "segments": [{"id": "5848", "code": ""}]}], schema))
     assert counters.values()["num_invalid_format"] == 1
+
+
+@given(st.lists(st.integers(-(2**63), 2**63 - 1) | st.integers(-3, 3), max_size=30))
+def test_a_long_is_read_as_unsigned_bits(uids: list[int]) -> None:
+    state = asyncio.run(_applied(avro_file({"uid": uid, "segments": [segment()]} for uid in uids)))
+    assert state == {("", str(uid % 2**64)): {5848: (0, 0)} for uid in uids if uid}
+
+
+async def _applied(content: bytes) -> State:
+    job = Job(batch_catalog())
+    await job.run(content)
+    return job.store.state

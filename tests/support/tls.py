@@ -23,10 +23,18 @@ def certificate(directory: Path) -> tuple[Path, Path]:
 
 
 @asynccontextmanager
-async def tls_terminated(port: int, target: int, cert: Path, key: Path) -> AsyncIterator[None]:
-    """Take TLS connections on a port and hand what they carry to another one."""
+async def tls_terminated(
+    port: int, target: int, cert: Path, key: Path, *, client_ca: Path | None = None
+) -> AsyncIterator[None]:
+    """Take TLS connections on a port and hand what they carry to another one.
+
+    With `client_ca`, who connects needs a certificate of it.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert, key)
+    if client_ca is not None:
+        context.load_verify_locations(client_ca)
+        context.verify_mode = ssl.CERT_REQUIRED
     serving: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -13,6 +13,7 @@ from instantaudience_server.processes import free_ports
 from instantaudience_server.store.interface import NEVER
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.store.topology import StoreUnusableError
+from support.authorities import Authority
 from support.clusters import connected, for_each, on_node, running_node, seconds_from_now, user_key, write
 from support.tls import certificate, tls_terminated
 
@@ -66,3 +67,20 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused(node: tuple[int,
     with pytest.raises(StoreUnusableError, match="certificate verify failed"):
         async with connected(node[1].partition("?")[0]):
             pass
+
+
+async def test_the_service_shows_a_certificate_of_its_own(product: str, tmp_path: Path) -> None:
+    """A cluster that asks for one (`tls-auth-clients yes`) is reached with it, and not without."""
+    authority = Authority(tmp_path)
+    server, client = authority.sign("server", address=HOST), authority.sign("client")
+    (tls_port,) = free_ports(HOST, 1)
+    announced = (f"cluster-announce-port {tls_port}", f"cluster-announce-ip {HOST}")
+    trusting = f"rediss://{HOST}:{tls_port}?ssl_ca_certs={authority.file}"
+    async with (
+        running_node(product, tmp_path, "cluster-enabled yes", *announced) as port,
+        tls_terminated(tls_port, port, server.cert, server.key, client_ca=authority.file),
+    ):
+        await use(port, f"{trusting}&ssl_certfile={client.cert}&ssl_keyfile={client.key}")
+        with pytest.raises(StoreUnusableError):
+            async with connected(trusting):
+                pass

@@ -1,0 +1,168 @@
+"""What is broken in the cluster, and what callers notice of it: nothing but a pause, where their deadline allows."""
+
+import asyncio
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+import pytest
+from instantaudience_server.store.interface import Quota
+from instantaudience_server.store.keys import key_slot, quota_key, session_key, usage_key
+from instantaudience_server.tokens import hash_token
+from support.clusters import Migration, eventually
+from support.processes import needs_proc
+from support.replicated import ReplicatedCluster, ReplicatedNode
+from support.service import Service
+from support.traffic import MEMBER, Traffic
+
+pytestmark = [needs_proc, pytest.mark.timeout(300)]
+
+FAILOVER_SECONDS = 30.0
+
+
+async def fails_over(replica: ReplicatedNode) -> None:
+    """Until the replica is a primary."""
+
+    async def check() -> None:
+        assert await replica.role() == "master"
+
+    await eventually(check, FAILOVER_SECONDS)
+
+
+async def node_of(replicated: ReplicatedCluster, token: str, what: str) -> ReplicatedNode:
+    """The primary that holds something of the caller's."""
+    key = {
+        "quota": quota_key(MEMBER, Quota.POSTS),
+        "usage": usage_key(MEMBER, int(time.time()) // 3600),
+        "session": session_key(hash_token(token)),
+    }[what]
+    return await replicated.primary_of(key_slot(key))
+
+
+class Ports(NamedTuple):
+    """Of some nodes."""
+
+    ports: tuple[int, ...]
+
+
+Fault = Callable[[ReplicatedCluster, str], Awaitable[None]]
+
+
+def killed(what: str) -> Fault:
+    """The primary that holds this is killed, and started again when its replica has taken over."""
+
+    async def fault(replicated: ReplicatedCluster, token: str) -> None:
+        primary = await node_of(replicated, token, what)
+        replica = await replicated.replica_of(primary)
+        await primary.kill()
+        await fails_over(replica)
+        await primary.start()
+
+    return fault
+
+
+async def cut_off(replicated: ReplicatedCluster, token: str) -> None:
+    """Clients reach the primary still, its replica and the others do not: they make another one primary."""
+    primary = await node_of(replicated, token, "quota")
+    replica = await replicated.replica_of(primary)
+    await primary.cut_off()
+    await fails_over(replica)
+    await asyncio.sleep(1)
+    await primary.reconnect()
+
+
+def stopped(seconds: float) -> Fault:
+    """A primary stands still."""
+
+    async def fault(replicated: ReplicatedCluster, token: str) -> None:
+        primary = await node_of(replicated, token, "quota")
+        primary.signal(signal.SIGSTOP)
+        await asyncio.sleep(seconds)
+        primary.signal(signal.SIGCONT)
+
+    return fault
+
+
+async def failover(replicated: ReplicatedCluster, token: str) -> None:
+    """An operator has a replica take over."""
+    replica = await replicated.replica_of(await node_of(replicated, token, "usage"))
+    await replica.ask("CLUSTER", "FAILOVER")
+    await fails_over(replica)
+
+
+async def replica_killed(replicated: ReplicatedCluster, token: str) -> None:
+    replica = await replicated.replica_of(await node_of(replicated, token, "quota"))
+    await replica.kill()
+    await asyncio.sleep(1)
+    await replica.start()
+
+
+async def resharded(replicated: ReplicatedCluster, token: str) -> None:
+    """The slots that count the member's calls move to another node, and a few others with users."""
+    slots = [key_slot(quota_key(MEMBER, Quota.POSTS)), key_slot(usage_key(MEMBER, int(time.time()) // 3600))]
+    primaries = Ports(tuple([node.port for node in replicated.nodes if await node.role() == "master"]))
+    for slot in (*slots, *range(100, 110)):
+        source = await replicated.primary_of(slot)
+        target = next(port for port in primaries.ports if port != source.port)
+        migration = Migration(primaries, slot, source.port, target)
+        await migration.begin()
+        await migration.move_keys()
+        await migration.end()
+
+
+async def restarted(replicated: ReplicatedCluster, token: str) -> None:
+    """A primary is ended in order, and started again."""
+    primary = await node_of(replicated, token, "usage")
+    await primary.child.stop(grace_seconds=20)
+    await primary.start()
+
+
+async def connections_killed(replicated: ReplicatedCluster, _: str) -> None:
+    for _ in range(10):
+        for node in replicated.nodes:
+            await node.ask("CLIENT", "KILL", "TYPE", "normal")
+        await asyncio.sleep(0.1)
+
+
+async def away(replicated: ReplicatedCluster, _: str) -> None:
+    """The whole cluster stands still."""
+    for node in replicated.nodes:
+        node.signal(signal.SIGSTOP)
+    await asyncio.sleep(10)
+    for node in replicated.nodes:
+        node.signal(signal.SIGCONT)
+
+
+FAULTS: dict[str, tuple[Fault, float]] = {
+    "the primary with the member's quota is killed": (killed("quota"), 10),
+    "the primary with the member's usage is killed": (killed("usage"), 10),
+    "the primary with the caller's session is killed": (killed("session"), 10),
+    "a primary is cut off": (cut_off, 10),
+    "a primary stands still for 1 s": (stopped(1), 10),
+    "a primary stands still for 5 s": (stopped(5), 10),
+    # Its successor has no replica that could confirm anything before it is back.
+    "a primary stands still for 12 s": (stopped(12), 25),
+    "a replica takes over": (failover, 10),
+    "a replica is killed": (replica_killed, 10),
+    "slots move": (resharded, 10),
+    "a primary is restarted": (restarted, 10),
+    "connections are killed": (connections_killed, 10),
+    "the whole cluster stands still for 10 s": (away, 25),
+}
+"""And the deadline of the calls, in seconds."""
+
+
+@pytest.mark.parametrize("name", FAULTS)
+async def test_callers_notice_a_pause_at_most(service: Service, replicated: ReplicatedCluster, name: str) -> None:
+    """No call fails, none that was acknowledged is missing, nothing else is there, and the counts are exact."""
+    fault, seconds = FAULTS[name]
+    token = await service.token()
+    traffic = Traffic([service], replicated.url, token, deadline_seconds=seconds)
+    async with traffic.running():
+        await fault(replicated, token)
+    await replicated.whole()
+    await traffic.assert_nothing_is_lost()
+    assert traffic.failed == []
+    assert traffic.ledger.acknowledged > 10
+    assert traffic.reads > 1

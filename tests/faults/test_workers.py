@@ -1,0 +1,191 @@
+"""What happens to workers, on every host: callers that reconnect and send again lose nothing."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+from instantaudience_server.processes import free_ports
+from instantaudience_server.store.keys import CATALOG_VERSION, key_slot
+from support.clusters import eventually
+from support.metrics import scrape
+from support.processes import Process, descendants, needs_proc
+from support.replicated import ReplicatedCluster
+from support.service import HOST_MODES, Service, new_directory, running_service
+from support.traffic import ARGUMENTS, WORKERS, Traffic
+from support.workers import COMMANDS
+
+pytestmark = [needs_proc, pytest.mark.timeout(300)]
+
+HOST = "127.0.0.1"
+BACK_SECONDS = 30.0
+NOTICED_SECONDS = 2.0 + 2.0
+"""A worker that stands still is out of the way after two seconds; a busy machine may take longer."""
+
+
+@pytest.fixture(scope="module", params=HOST_MODES)
+async def hosted(request: pytest.FixtureRequest, replicated: ReplicatedCluster) -> AsyncIterator[Service]:
+    """The service on a host."""
+    async with running_service("--redis", replicated.url, *ARGUMENTS, host_mode=request.param) as running:
+        yield running
+
+
+def workers_of(service: Service) -> list[Process]:
+    return [found for found in descendants(service.process.pid) if COMMANDS[service.host_mode] in found.command]
+
+
+def starts_of(service: Service) -> int:
+    return [event["event"] for event in service.events].count("worker_ready")
+
+
+async def assert_back(service: Service, starts: int) -> None:
+    """Another worker has begun to serve, so that there are as many as before."""
+
+    async def check() -> None:
+        assert starts_of(service) > starts
+        assert len(workers_of(service)) == WORKERS
+
+    await eventually(check, BACK_SECONDS)
+
+
+async def is_killed(service: Service, worker: Process) -> None:
+    os.kill(worker.pid, signal.SIGKILL)
+
+
+async def is_stopped(service: Service, worker: Process) -> None:
+    """Nobody lets it go on: it is noticed, and killed."""
+    stopped = time.monotonic()
+    os.kill(worker.pid, signal.SIGSTOP)
+
+    async def out_of_the_way() -> None:
+        assert not worker.alive
+
+    await eventually(out_of_the_way, NOTICED_SECONDS)
+    assert time.monotonic() - stopped < NOTICED_SECONDS
+    noticed = [event["pid"] for event in service.events if event["event"] == "process_stands_still"]
+    assert worker.pid in noticed
+
+
+async def is_drained(service: Service, worker: Process) -> None:
+    """It ends by itself, as it would with the whole service."""
+    os.kill(worker.pid, signal.SIGTERM)
+
+
+@pytest.mark.parametrize("what", [is_killed, is_stopped, is_drained])
+async def test_a_worker(
+    hosted: Service, replicated: ReplicatedCluster, what: Callable[[Service, Process], Awaitable[None]]
+) -> None:
+    """Another one takes its place."""
+    starts = starts_of(hosted)
+    traffic = Traffic([hosted], replicated.url, await hosted.token(), retries=True)
+    async with traffic.running():
+        await what(hosted, workers_of(hosted)[0])
+        await assert_back(hosted, starts)
+    await traffic.assert_nothing_is_lost()
+    assert traffic.failed == []
+    assert "Traceback" not in hosted.log
+
+
+async def test_a_worker_starts_while_the_catalogs_node_is_away(hosted: Service, replicated: ReplicatedCluster) -> None:
+    """It waits, and does not end; the other one serves on, and says what is waited for."""
+    catalog_node = await replicated.primary_of(key_slot(CATALOG_VERSION))
+    starts, ends = starts_of(hosted), exits_of(hosted)
+    for node in (catalog_node, await replicated.replica_of(catalog_node)):
+        node.signal(signal.SIGSTOP)
+    try:
+        os.kill(workers_of(hosted)[0].pid, signal.SIGKILL)
+
+        async def waits() -> None:
+            assert [event["event"] for event in hosted.events].count("catalog_stale") > 1
+            async with hosted.http() as http:
+                answer = await http.get("/readyz")
+            assert answer.status_code == 503
+            assert f"{HOST}:{catalog_node.port} (" in answer.text
+
+        await eventually(waits, BACK_SECONDS)
+        await asyncio.sleep(1)
+        assert (starts_of(hosted), exits_of(hosted)) == (starts, ends + 1)
+    finally:
+        for node in replicated.nodes:
+            node.signal(signal.SIGCONT)
+    await assert_back(hosted, starts)
+    await replicated.whole()
+    assert "Traceback" not in hosted.log
+
+
+def exits_of(service: Service) -> int:
+    return [event["event"] for event in service.events].count("process_exited")
+
+
+class Restarted:
+    """A service that is ended and started again on the same ports."""
+
+    def __init__(self, directory: Path, url: str, host_mode: str) -> None:
+        self._directory = directory
+        self._url = url
+        self._host_mode = host_mode
+        self._ports = free_ports(HOST, 3)
+        self.stack = AsyncExitStack()
+
+    async def start(self) -> Service:
+        """Start it; its readings have been asked for when this returns."""
+        http, grpc, metrics = map(str, self._ports)
+        arguments = (*ARGUMENTS, "--workers", "1", "--http-port", http, "--grpc-port", grpc, "--metrics-port", metrics)
+        starting = running_service(
+            "--redis",
+            self._url,
+            "--drain-wait",
+            "1",
+            "--drain-seconds",
+            "2",
+            *arguments,
+            directory=self._directory,
+            host_mode=self._host_mode,
+        )
+        service = await self.stack.enter_async_context(starting)
+        await scrape(service)
+        return service
+
+    async def stop(self) -> None:
+        """End it."""
+        await self.stack.aclose()
+        self.stack = AsyncExitStack()
+
+
+@pytest.mark.parametrize("host_mode", HOST_MODES[:1])
+async def test_services_are_restarted_one_after_the_other(replicated: ReplicatedCluster, host_mode: str) -> None:
+    """Each says first that it is not ready, and takes calls still; and it may start again at once."""
+    async with new_directory() as first, new_directory() as second:
+        services = [Restarted(directory, replicated.url, host_mode) for directory in (first, second)]
+        try:
+            running = [await service.start() for service in services]
+            traffic = Traffic(running, replicated.url, await running[0].token(), retries=True)
+            async with traffic.running():
+                for number, service in enumerate(services):
+                    ending = asyncio.create_task(service.stop())
+                    await assert_turned(running[number])
+                    await ending
+                    assert running[number].process.returncode == 0
+                    await service.start()
+            await traffic.assert_nothing_is_lost()
+            assert traffic.failed == []
+        finally:
+            for service in services:
+                await service.stop()
+
+
+async def assert_turned(service: Service) -> None:
+    """Readiness says no, while the service still answers."""
+
+    async def check() -> None:
+        async with service.http() as http:
+            answer = await http.get("/readyz")
+            assert answer.status_code == 503
+            assert "about to end" in answer.text
+            assert (await http.get("/healthz")).status_code == 200
+
+    await eventually(check, 5)

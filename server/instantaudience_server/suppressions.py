@@ -71,16 +71,16 @@ class Suppressions:
                     self._members = await self._store.members(asked + ANSWER_SECONDS)
                     self._version = version
                 self._current_until = asked + CURRENT_SECONDS
+                self._report(is_known=True)
             except FAILURES:
-                pass
-            self._report(self._loop.time() < self._current_until)
+                self._report(is_known=self._loop.time() < self._current_until)
             await asyncio.sleep(FOLLOW_SECONDS)
 
     def _lasts(self, member_id: int) -> bool:
         end_ms = self._members.get(member_id)
         return end_ms is not None and (end_ms == NEVER or end_ms > self._clock.now_ms())
 
-    def _report(self, is_known: bool) -> None:
+    def _report(self, *, is_known: bool) -> None:
         SUPPRESSIONS_STALE.set(not is_known)
         if self._is_known and not is_known:
             log.warning(Event.SUPPRESSIONS_STALE)

@@ -1,15 +1,18 @@
 """Files of memberships: the whole way, uploads that go wrong, processes that die (contract-neighbours, section 2)."""
 
 import asyncio
+import gzip
+import io
 import itertools
 import json
 import os
 import re
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import fastavro
 import grpc
 import httpx
 import pytest
@@ -154,6 +157,33 @@ async def segments_of(http: httpx.AsyncClient, user: int) -> dict[int, int]:
     answer = await http.get("/rt-segment", params={"user_id": str(user)})
     (found,) = answer.json()["response"]["rt_segment"]
     return {block["seg_id"]: block["expiration"] for block in found["seg_block"]}
+
+
+def avro_of(user: int) -> bytes:
+    """A file with a record about a user."""
+    segment = {"name": "segment", "type": "record", "fields": [{"name": "id", "type": "int"}]}
+    fields = [{"name": "uid", "type": "long"}, {"name": "segments", "type": {"type": "array", "items": segment}}]
+    file = io.BytesIO()
+    schema = fastavro.parse_schema({"name": "user", "type": "record", "fields": fields})
+    fastavro.writer(file, schema, [{"uid": user, "segments": [{"id": 10001}]}], codec="deflate")
+    return file.getvalue()
+
+
+FORMS: dict[str, Callable[[int], bytes]] = {
+    "gzip": lambda user: gzip.compress(f"{user};10001:43200\n".encode()),
+    "avro": avro_of,
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_what_a_file_is_shows_in_its_bytes(demo: httpx.AsyncClient, form: str) -> None:
+    user, job = next(users), await created(demo)
+    headers = {"content-type": "application/json"}
+    answer = await demo.put(job["upload_url"], content=FORMS[form](user), headers=headers)
+    assert answer.status_code == 200, answer.text
+    done = await ended(demo, job["job_id"])
+    assert (done["phase"], done["num_valid"], done["num_valid_user"]) == ("completed", 1, 1)
+    assert await segments_of(demo, user) == {10001: 43200}
 
 
 async def test_lists(demo: httpx.AsyncClient, private: httpx.AsyncClient) -> None:

@@ -86,11 +86,6 @@ class Admission:
         """How many places there are for calls from a host that has others wait where it costs less."""
         return max(0, min(MOST_RUNNING - self._room_taken, MOST_UNDER_WAY - self._under_way))
 
-    @property
-    def begun(self) -> int:
-        """How many calls have been let in so far."""
-        return self._ended + self._under_way
-
     async def enter(
         self, member_id: int, deadline: float, waited_seconds: float = 0.0, *, in_stream: bool = False
     ) -> Ticket:

@@ -9,7 +9,6 @@ from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.batch.applying import FileApplying
 from instantaudience_server.batch.counters import Counters
 from instantaudience_server.batch.jobs import Checkpoint, FileFailedError, JobView
-from instantaudience_server.batch.pacing import Pacing
 from instantaudience_server.catalog import records as catalog_records
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.settings import Durability
@@ -122,9 +121,7 @@ class Job:
     ) -> None:
         self.store = store or NotedStore()
         sizes: Any = NoSizes()
-        self.applying = FileApplying(
-            catalog, self.store, sizes, Pacing(lambda: 0), block_bytes=block_bytes, suppressions=suppressions
-        )
+        self.applying = FileApplying(catalog, self.store, sizes, block_bytes=block_bytes, suppressions=suppressions)
         self.view = JobView(member_id, uploaded_ms, **bounds)
         self.saved: list[str] = []
         self.failure: FileFailedError | None = None

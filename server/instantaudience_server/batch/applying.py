@@ -13,7 +13,6 @@ from instantaudience_server.batch.counters import Count, Counters
 from instantaudience_server.batch.format import BatchFormat
 from instantaudience_server.batch.jobs import Checkpoint, ErrorCode, FileFailedError, JobView, StoredFile
 from instantaudience_server.batch.lines import LineCutter
-from instantaudience_server.batch.pacing import Pacing
 from instantaudience_server.batch.reading import TextReading
 from instantaudience_server.batch.records import RECORDS_AT_ONCE, AvroReading
 from instantaudience_server.batch.resolving import Resolver
@@ -53,7 +52,6 @@ class FileApplying:
         catalog: Catalog,
         store: MembershipStore,
         sizes: SegmentSizes,
-        pacing: Pacing,
         *,
         block_bytes: int = BLOCK_BYTES,
         suppressions: Suppressions | None = None,
@@ -62,7 +60,6 @@ class FileApplying:
         self._store = store
         self._external_ids = ExternalIds(store)
         self._sizes = sizes
-        self._pacing = pacing
         self._block_bytes = block_bytes
         self._suppressions = suppressions
         self._loop = asyncio.get_running_loop()
@@ -86,7 +83,6 @@ class FileApplying:
         reached = start
         next_position, next_time = start.position + self._block_bytes, self._loop.time() + BLOCK_SECONDS
         failure: FileFailedError | None = None
-        self._pacing.begin()
         try:
             content = await Content.of(file, job.most_bytes)
             async with aclosing(self._portions(content, job, start)) as portions:
@@ -96,7 +92,7 @@ class FileApplying:
                     reached = Checkpoint(portion.position, portion.records, portion.file_bytes, writer.counters)
                     if failure is not None:
                         break
-                    await self._pacing.rest()
+                    await asyncio.sleep(0)
                     if portion.position >= next_position or self._loop.time() >= next_time:
                         yield await _reach(reached, writer)
                         next_position = portion.position + self._block_bytes
@@ -139,7 +135,7 @@ class FileApplying:
                 file_bytes = piece.file_bytes
                 for lines, end in cutter.cut(piece.data):
                     yield Portion(readings.text(self._member(job), layout).read(lines), end, 0, file_bytes)
-                await self._pacing.rest()
+                await asyncio.sleep(0)
         for lines, end in cutter.cut(b"", last=True):
             yield Portion(readings.text(self._member(job), layout).read(lines), end, 0, file_bytes)
 
@@ -163,7 +159,7 @@ class FileApplying:
                 if place != len(block.data):
                     raise corrupt("a block is longer than its records")
                 done = 0
-                await self._pacing.rest()
+                await asyncio.sleep(0)
 
     def _member(self, job: JobView) -> Member:
         member = self._catalog.members.get(job.member_id)

@@ -12,7 +12,6 @@ import uvloop
 
 from instantaudience_server import metrics
 from instantaudience_server.batch.files import FileStore
-from instantaudience_server.batch.pacing import Pacing
 from instantaudience_server.batch.runner import JobRunner
 from instantaudience_server.batch.uploading import Uploads
 from instantaudience_server.catalog.catalog import Catalog
@@ -68,7 +67,6 @@ async def serve(config: WorkerConfig) -> None:
             catalog,
             ClusterMembershipStore(cluster),
             sizes,
-            Pacing(lambda: 0),  # no live calls come here
             suppressions=suppressions,
         )
         runner = JobRunner(jobs, files, applying.apply, catalog, clock, secrets.token_hex)

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.batch.applying import FileApplying
 from instantaudience_server.batch.jobs import ErrorCode, JobView
-from instantaudience_server.batch.pacing import Pacing
 from instantaudience_server.catalog import records as catalog_records
 from instantaudience_server.clock import SystemClock
 from instantaudience_server.errors import AudienceError, unavailable
@@ -295,7 +294,7 @@ async def test_on_a_real_cluster_the_state_is_the_models(cluster: Cluster, plain
     """A membership that has ended meanwhile is gone, as if the file had been applied at once."""
     sizes = SegmentSizes(ClusterSegmentSizeStore(cluster), SystemClock())
     store = ClusterMembershipStore(cluster)
-    applying = FileApplying(batch_catalog(), store, sizes, Pacing(lambda: 0), block_bytes=20_000)
+    applying = FileApplying(batch_catalog(), store, sizes, block_bytes=20_000)
     uploaded_ms = (now_s() - 3600) * 1000
     content = b"".join(
         b"%d;5848:%d,5849:0\n%d;5850:%d\n" % (number, 30 + number % 60, number, 200) for number in range(1, 1500)

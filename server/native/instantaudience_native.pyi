@@ -10,6 +10,7 @@ class JsonReader:
     """Reads JSON bodies strictly (RFC 8259) into messages.
 
     `messages` has the fields of `root` and of all that is in it, by the messages' names. Unknown keys are ignored.
+    Keys may also be spelled as in protobuf's JSON. Every message begins with `start`.
     `depth` is how many levels of nesting there may be, `rules` says what values of a scalar type must be; `empty` is
     said where there is no body, `unreadable` where strings or numbers cannot be read.
 
@@ -22,6 +23,7 @@ class JsonReader:
         messages: Mapping[str, Sequence[_Row]],
         root: str,
         *,
+        start: bytes,
         depth: int,
         rules: Mapping[str, str],
         empty: str,

@@ -18,7 +18,9 @@ GOOD_BODIES = [
     '{"rt_segment":[{"user_id":"1","seg_block":[{"seg_id":-2147483648,"value":2147483647}]}]}',
     '{"unknown":[null,true,false,0,-0,1.5E+3,1e-2,"\\u00e9\\ud83d\\ude00\\n\\/",[[]],{"a":{"a":1,"a":[2]}}]}',
     '{"rt_segment":[{"unknown":{"seg_block":3},"seg_block":[{"unknown":[{"seg_id":[]}]}]}]}',
-    '{"userId":1,"rtSegment":3,"validate_only":"x","x":{"":1},"rt_segment\\u0000":1}',
+    '{"userId":1,"rtsegment":3,"validate_only":"x","validateOnly":1,"detail":{},"x":{"":1},"rt_segment\\u0000":1}',
+    '{"rtSegment":[{"userId":"1","segBlock":[{"segId":1,"segCode":null,"memberId":"2","value":3,"Value":"x"}]}]}',
+    '{"rt_segment":null,"rtSegment":[{"user_id":null,"user\\u0049d":"1","seg_block":[{"segId":1}]}]}',
     '{"":1,"rt_segment":[{"":{"":[]},"user_id":"a","":2}]}',
     '{"rt_segment":[{"user_id":"\\u0000\\"\x7f"}]}',
     '{"x":' + "[" * 63 + "]" * 63 + "}",
@@ -81,6 +83,14 @@ WRONG_SHAPES = [
     ),
     ('{"rt_segment":[{"user_id":"1","user_id":"2"}]}', "rt_segment[0].user_id: must not stand twice."),
     ('{"rt_segment":[],"rt_segment":[]}', "rt_segment: must not stand twice."),
+    ('{"rtSegment":[],"rt_segment":[]}', "rt_segment: must not stand twice."),
+    ('{"rt_segment":[],"rtSegment":[]}', "rt_segment: must not stand twice."),
+    ('{"rtSegment":[{"user_id":"1","userId":"1"}]}', "rt_segment[0].user_id: must not stand twice."),
+    ('{"rtSegment":[{"userId":1}]}', "rt_segment[0].user_id: must be a string."),
+    (
+        '{"rtSegment":[{"segBlock":[{"segId":"x"}]}]}',
+        "rt_segment[0].seg_block[0].seg_id: must be an integer of 32 bits.",
+    ),
 ]
 
 WRONG_VALUES = [
@@ -208,6 +218,8 @@ PIECES = [
         b'"seg_block":',
         b'"value":',
         b'"seg\\u005fid":',
+        b'"segBlock":',
+        b'"userId":',
         b"\\ud83d",
         b"\\ude00",
         b"\xff",

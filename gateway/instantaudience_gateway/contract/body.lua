@@ -1,6 +1,6 @@
 -- Reads a JSON body as strictly as RFC 8259 and the contract want it (source: contract, "POST /rt-segment"); the
 -- transcoder behind is more lenient. `CONTRACT` stands in front of this text (`script.py` makes it); of it this uses:
---   messages[name][key] = {bit = 2^n, list = boolean, message = name or nil, type = name of a scalar type or nil,
+--   messages[name][spelling of a key] = {key = the key, bit = 2^n, list = boolean, message = name or nil, type = name of a scalar type or nil,
 --     parameter = "query" where the key is one of the query and not of the body, "both" where it may stand in either}
 --   types[type] = rule; depth = levels of nesting
 
@@ -130,13 +130,12 @@ local function malformed(i)
   return format("The body is not JSON (byte %d)", i)
 end
 
--- The body with other, unknown names for the keys at `positions`, so that the transcoder ignores them: it refuses an
--- empty key, and would take a parameter of the query from the body.
-local function rename_keys(body, positions)
+-- The body with other names for keys. An edit is {where it begins, where the rest goes on, what stands between}.
+local function rename_keys(body, edits)
   local parts, start = {}, 1
-  for _, position in ipairs(positions) do
-    parts[#parts + 1] = sub(body, start, position) .. "?"
-    start = position + 1
+  for _, edit in ipairs(edits) do
+    parts[#parts + 1] = sub(body, start, edit[1] - 1) .. edit[3]
+    start = edit[2]
   end
   return concat(parts) .. sub(body, start)
 end
@@ -213,10 +212,13 @@ local function check(body, message, given)
           key = unescape(key)
           field = known[depth][key] or UNKNOWN
         end
-        keys[depth] = key
-        if key == "" or field.parameter and (field.parameter == "query" or given[key]) then
-          renamed_keys[#renamed_keys + 1] = i
+        keys[depth] = field.key or key
+        if key == "" or field.parameter and (field.parameter == "query" or given[field.key]) then
+          -- The transcoder refuses an empty key, and would take a parameter of the query from the body.
+          renamed_keys[#renamed_keys + 1] = { i + 1, i + 1, "?" }
           field = UNKNOWN
+        elseif field.key and key ~= field.key then
+          renamed_keys[#renamed_keys + 1] = { i + 1, stop, field.key }
         end
       end
       expect = field.expect

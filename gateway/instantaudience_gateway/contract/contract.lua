@@ -1,8 +1,9 @@
 -- The filter: what the REST contract asks of a request before the transcoder, and of an answer after it (source:
 -- contract, "Errors" and "Tokens"). It stands behind `CONTRACT` and the other parts in one chunk, and uses of `CONTRACT`:
---   endpoints[path] = {allow = "GET, POST", methods[method] = {parameters = {name = true}, body = message name or nil,
---     text = whether the body is a text, gzip = parameter or nil, origin = parameter or nil, public = whether it needs no
---     token, strict = whether unknown parameters are errors, unreadable = status in place of 400 or nil}}
+--   endpoints[path] = {allow = "GET, POST", methods[method] = {parameters = {spelling = name}, defaults = {name = value
+--     where it is not given}, body = message name or nil, text = whether the body is a text, gzip = parameter or nil,
+--     origin = parameter or nil, public = whether it needs no token, strict = whether unknown parameters are errors,
+--     unreadable = status in place of 400 or nil}}
 --   types[type] = rule; grpc_errors["<grpc code> <error_id>"] = {status = HTTP status, code = error_code or nil}
 --   bare_grpc_errors[grpc code] = error (also .default); unreadable, empty, … = errors {status, id, text}
 --   short_body, heavy_body, longest_body, hopeless_body = bytes; longest_authorization = characters

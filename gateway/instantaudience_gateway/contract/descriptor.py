@@ -22,6 +22,9 @@ from instantaudience.v1 import authentication_pb2, status_pb2
 GRPC_ONLY = "GRPC"
 """The restriction of a field that REST does not have: never in an answer, an unknown key in a request."""
 
+ON_DEMAND = "ON_DEMAND"
+"""The restriction of a field of answers that is in JSON only where the service sends it."""
+
 _GZIP = "gzip"
 """The parameter that asks for a compressed answer. Callers do so with `Accept-Encoding`."""
 
@@ -46,13 +49,14 @@ _FREE_FORM = "google.protobuf."
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A key of a JSON object.
+    """A key of a JSON object; it may also be spelled `json_name`, as protobuf's JSON has it.
 
     `message` is the full name of the objects that the key holds, or None; `scalar_type` is the name of its protobuf
     type (`STRING`, `INT32`, …), or None. Both are None where any JSON will do.
     """
 
     name: str
+    json_name: str
     is_list: bool
     message: str | None
     scalar_type: str | None
@@ -75,7 +79,7 @@ class Endpoint:
     rpc_path: str
     request: Descriptor
     answer: Descriptor
-    parameters: tuple[str, ...]
+    parameters: tuple[Field, ...]
     body: Descriptor | None
     text: bool
     gzip: str | None
@@ -94,26 +98,36 @@ def _files() -> list[FileDescriptor]:
     ]
 
 
-def _is_visible(options: descriptor_pb2.FieldOptions) -> bool:
+def _restriction(options: descriptor_pb2.FieldOptions) -> str:
     extensions: Any = options.Extensions
-    return bool(extensions[visibility_pb2.field_visibility].restriction != GRPC_ONLY)
+    return str(extensions[visibility_pb2.field_visibility].restriction)
+
+
+def _is_visible(options: descriptor_pb2.FieldOptions) -> bool:
+    return _restriction(options) != GRPC_ONLY
+
+
+def is_on_demand(field: FieldDescriptor) -> bool:
+    """Whether answers have a field only where their request has asked for it."""
+    return _restriction(field.GetOptions()) == ON_DEMAND
 
 
 def _key(field: FieldDescriptor | descriptor_pb2.FieldDescriptorProto) -> str:
-    """The key of a field in JSON: its name in the proto file, or what that file says where it can be no name there.
-
-    So `userId` is an unknown key.
-    """
+    """The key of a field in JSON: its name in the proto file, or what that file says where it can be no name there."""
     return field.json_name if "-" in field.json_name else field.name
 
 
 def _restrict(message: descriptor_pb2.DescriptorProto) -> None:
-    """Takes out what REST does not have, and makes the keys of `_key` the only JSON names."""
+    """Takes out what REST does not have, makes the keys of `_key` the only JSON names (the Lua filter gives other
+    spellings these names), and optional what answers have on demand."""
     kept = [field for field in message.field if _is_visible(field.options)]
     if any(field.HasField("oneof_index") for field in message.field if field not in kept):
         raise ValueError(f"{message.name}: a field that is for gRPC only cannot be optional or in a oneof")
     for field in kept:
         field.json_name = _key(field)
+        if _restriction(field.options) == ON_DEMAND:
+            field.proto3_optional, field.oneof_index = True, len(message.oneof_decl)
+            message.oneof_decl.add(name=f"_{field.name}")
     del message.field[:]
     message.field.extend(kept)
     for nested in message.nested_type:
@@ -153,10 +167,10 @@ def scalar_type(field: FieldDescriptor) -> str:
 def _field(field: FieldDescriptor) -> Field:
     message = field.message_type
     if message is None:
-        return Field(_key(field), field.is_repeated, None, scalar_type(field))
+        return Field(_key(field), field.json_name, field.is_repeated, None, scalar_type(field))
     if message.full_name.startswith(_FREE_FORM) or message.GetOptions().map_entry:
-        return Field(_key(field), False, None, None)
-    return Field(_key(field), field.is_repeated, message.full_name, None)
+        return Field(_key(field), field.json_name, False, None, None)
+    return Field(_key(field), field.json_name, field.is_repeated, message.full_name, None)
 
 
 def _methods() -> Iterator[MethodDescriptor]:
@@ -189,7 +203,7 @@ def _endpoint(method: MethodDescriptor, rule: http_pb2.HttpRule) -> Endpoint:
     body = _body(method.input_type, rule.body)
     fields = list(map(_field, visible_fields(method.input_type)))
     text = any(field.name == rule.body and field.scalar_type == "STRING" for field in fields)
-    parameters = [field.name for field in fields if field.scalar_type is not None and field.name != rule.body]
+    scalars = {field.name: field for field in fields if field.scalar_type is not None and field.name != rule.body}
     return Endpoint(
         path=path,
         http_method=verb.upper(),
@@ -197,11 +211,11 @@ def _endpoint(method: MethodDescriptor, rule: http_pb2.HttpRule) -> Endpoint:
         rpc_path=f"/{method.containing_service.full_name}/{method.name}",
         request=method.input_type,
         answer=method.output_type,
-        parameters=tuple(name for name in parameters if name not in (_GZIP, _ORIGIN)),
+        parameters=tuple(field for name, field in scalars.items() if name not in (_GZIP, _ORIGIN)),
         body=body,
         text=text,
-        gzip=_GZIP if _GZIP in parameters else None,
-        origin=_ORIGIN if _ORIGIN in parameters else None,
+        gzip=_GZIP if _GZIP in scalars else None,
+        origin=_ORIGIN if _ORIGIN in scalars else None,
         public=method.containing_service.file in _PUBLIC_FILES and method.full_name != _SIGN_OUT,
         strict=verb == "get" and method.containing_service.file.package == instantaudience.rest.v1.__name__,
     )

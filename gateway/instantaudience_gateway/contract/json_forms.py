@@ -3,12 +3,16 @@
 What a body may be is what `body.lua` and the transcoder make of it: both come from the same descriptor.
 """
 
+from collections.abc import Collection
+
+from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
 from instantaudience_server.transport.rest import JsonForm, Row, Shape
 
 from instantaudience_gateway.contract import descriptor
 from instantaudience_gateway.contract.replies import EMPTY, TOO_SLOW, UNREADABLE
-from instantaudience_gateway.contract.script import MAX_DEPTH, SCALAR_RULES
+from instantaudience_gateway.contract.script import DEFAULTS, MAX_DEPTH, SCALAR_RULES
 
 PASSED_ON = frozenset({("POST", "/rt-segment")})
 """Methods and paths of such bodies: those that are called so often that it matters."""
@@ -18,14 +22,14 @@ def json_forms() -> list[JsonForm]:
     """The forms of all such methods.
 
     Raises:
-        ValueError: an answer has a field that is left out where it is not set, or a request has parameters; the host
-            knows neither.
+        ValueError: an answer has a field that is left out where it is not set; the host knows no such fields.
     """
     return [
         JsonForm(
             path=endpoint.rpc_path,
-            request=_shape(endpoint.request),
+            request=_shape(endpoint.request, {field.name for field in endpoint.parameters}),
             answer=_shape(_always_there(endpoint.answer)),
+            start=_start(endpoint),
             depth=MAX_DEPTH,
             rules=SCALAR_RULES,
             empty=EMPTY.text,
@@ -37,17 +41,25 @@ def json_forms() -> list[JsonForm]:
 
 
 def passed_on() -> list[descriptor.Endpoint]:
-    """The endpoints whose bodies are passed on."""
-    found = [endpoint for endpoint in descriptor.endpoints() if (endpoint.http_method, endpoint.path) in PASSED_ON]
-    for endpoint in found:
-        if endpoint.parameters:
-            raise ValueError(f"{endpoint.path}: a body that is passed on cannot have parameters beside it")
-    return found
+    """The endpoints whose bodies are passed on, where the call has none of their parameters."""
+    return [endpoint for endpoint in descriptor.endpoints() if (endpoint.http_method, endpoint.path) in PASSED_ON]
 
 
-def _shape(root: Descriptor) -> Shape:
+def _start(endpoint: descriptor.Endpoint) -> bytes:
+    """What says in a message that parameters are not given."""
+    defaults = DEFAULTS.get((endpoint.http_method, endpoint.path), {})
+    message: Message = message_factory.GetMessageClass(endpoint.request)(**defaults)
+    return message.SerializeToString()
+
+
+def _shape(root: Descriptor, parameters: Collection[str] = ()) -> Shape:
+    """The fields of the message and of all in it. Parameters are in no body."""
     messages = {
-        message.full_name: list(map(_row, descriptor.visible_fields(message)))
+        message.full_name: [
+            _row(field)
+            for field in descriptor.visible_fields(message)
+            if not ((message is root and field.name in parameters) or descriptor.is_on_demand(field))
+        ]
         for message in descriptor.messages_in(root)
     }
     return Shape(messages, root.full_name)
@@ -61,6 +73,6 @@ def _row(field: FieldDescriptor) -> Row:
 def _always_there(root: Descriptor) -> Descriptor:
     for message in descriptor.messages_in(root):
         for field in descriptor.visible_fields(message):
-            if field.has_presence and field.message_type is None:
+            if field.has_presence and field.message_type is None and not descriptor.is_on_demand(field):
                 raise ValueError(f"{field.full_name}: a field of an answer in JSON cannot be optional or in a oneof")
     return root

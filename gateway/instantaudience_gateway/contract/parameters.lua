@@ -1,7 +1,7 @@
 -- Reads the parameters of a request, wherever they stand: in the query, in the path (`/segment/<member id>`), or, with
 -- GET, in a JSON body. It stands behind `CONTRACT` and `body.lua`, and uses of `CONTRACT`:
 --   aliases = {{pattern = Lua pattern of a path, path = the plain path, parameters = {name, …} for its captures}, …}
--- A `method` is what `contract.lua` says of endpoints; of it this uses `parameters` and `strict`.
+-- A `method` is what `contract.lua` says of endpoints; of it this uses `parameters`, `defaults` and `strict`.
 
 local find, match = string.find, string.match
 
@@ -49,15 +49,19 @@ local function known_parameters(query, method)
   local kept, given, problem = {}, {}, nil
   for parameter in gmatch(query, "[^&]+") do
     local name, value = match(parameter, "^([^=]*)=?(.*)$")
-    name = decode_percent(name)
-    if not method.parameters[name] then
-      problem = problem or unknown_fault(name, method)
+    local spelling = decode_percent(name)
+    name = method.parameters[spelling]
+    if not name then
+      problem = problem or unknown_fault(spelling, method)
     elseif value ~= "" then
       if given[name] then problem = name .. ": must not stand twice" end
       given[name] = true
-      kept[#kept + 1] = parameter
+      kept[#kept + 1] = name .. "=" .. value
       if not is_utf8(decode_percent(value)) then problem = name .. ": must be UTF-8" end
     end
+  end
+  for name, value in pairs(method.defaults) do
+    if not given[name] then kept[#kept + 1] = name .. "=" .. value end
   end
   return kept, given, problem
 end
@@ -145,12 +149,13 @@ local function add_parameters(body, method, kept, given)
   i, c = token(s, i + 1)
   while c == 34 do
     local stop = closing_quote(s, i + 1)
-    local name, text = unquote(sub(s, i + 1, stop - 1)), nil
+    local spelling, text = unquote(sub(s, i + 1, stop - 1)), nil
+    local name = method.parameters[spelling]
     i = token(s, stop + 1)
     i, c = token(s, i + 1)
     i, text = parameter_value(s, i, c)
-    if not method.parameters[name] then
-      problem = unknown_fault(name, method)
+    if not name then
+      problem = unknown_fault(spelling, method)
     elseif text == false then
       problem = name .. ": must be a text, a number, or a list of them"
     elseif text and text ~= "" then

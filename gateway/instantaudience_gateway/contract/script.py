@@ -146,11 +146,26 @@ UNREADABLE_STATUSES = {"/privacy/consumer-request": 422}
 """HTTP status in place of 400, by path (source: contract-neighbours, "Privacy")."""
 
 
+DEFAULTS: Mapping[tuple[str, str], Mapping[str, bool]] = {("POST", "/rt-segment"): {"detail": False}}
+"""What parameters are where they are not given, by method and path: REST's callers get no more than they ask for."""
+
+
+def _defaults(endpoint: descriptor.Endpoint) -> Mapping[str, Literal]:
+    defaults = DEFAULTS.get((endpoint.http_method, endpoint.path), {})
+    return {name: str(value).lower() for name, value in defaults.items()}
+
+
+def _spellings(field: descriptor.Field) -> set[str]:
+    """A key as it is documented, and as protobuf's JSON has it (source: contract-neighbours, "spelling")."""
+    return {field.name, field.json_name}
+
+
 def _endpoints() -> Mapping[str, Literal]:
     paths: dict[str, dict[str, Literal]] = {}
     for endpoint in descriptor.endpoints():
         paths.setdefault(endpoint.path, {})[endpoint.http_method] = {
-            "parameters": dict.fromkeys(endpoint.parameters, True),
+            "parameters": {spelling: each.name for each in endpoint.parameters for spelling in _spellings(each)},
+            "defaults": _defaults(endpoint),
             "body": endpoint.body.full_name if endpoint.body else None,
             "text": endpoint.text,
             "gzip": endpoint.gzip,
@@ -185,7 +200,8 @@ def _messages() -> Mapping[str, Literal]:
     whole = {endpoint.request.full_name for endpoint in descriptor.endpoints() if endpoint.body is endpoint.request}
     return {
         message: {
-            field.name: {
+            spelling: {
+                "key": field.name,
                 "bit": 1 << number,
                 "list": field.is_list,
                 "message": field.message,
@@ -194,6 +210,7 @@ def _messages() -> Mapping[str, Literal]:
                 "parameter": _parameter(field) if message in whole and field.scalar_type else None,
             }
             for number, field in enumerate(fields)
+            for spelling in _spellings(field)
         }
         for message, fields in descriptor.shapes().items()
     }

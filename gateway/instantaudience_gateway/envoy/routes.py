@@ -170,6 +170,9 @@ def _passed_on(rest: dict[str, Any], endpoint: Endpoint, settings: GatewaySettin
         _header(":method", {"exact": endpoint.http_method}),
         _header("authorization", {"safe_regex": {"regex": _NOT_BLANK}}),
     ]
+    # A call with a parameter of the method goes the other way, however its name is written.
+    hints = ["%", *sorted({name for field in endpoint.parameters for name in (field.name, field.json_name)})]
+    call += [_header(":path", {"contains": hint}) | {"invert_match": True} for hint in hints]
     lengths = {"name": "content-length", "range_match": {"start": 0, "end": settings.body_limit_bytes + 1}}
     no_length = {"name": "content-length", "present_match": False}
     content_type = {"key": "content-type", "value": PASSED_ON_TYPE}

@@ -211,7 +211,7 @@ class Applying:
         """
         users = post.users
         platform_keys = await self._external_ids.of_request(users, caller.member, batch.deadline)
-        reading = Reading(self._catalog, self._known, caller, now_ms, platform_keys, suppressed)
+        reading = Reading(self._catalog, self._known, caller, now_ms, platform_keys, suppressed, detailed=post.detailed)
         position = reading.read(users)
         while position < len(users):
             await asyncio.sleep(0)

@@ -22,15 +22,16 @@ class Result(NamedTuple):
 class Post(ABC):
     """A call that waits for its result, until `deadline` (a time of the event loop's clock, in seconds).
 
-    `users` are encoded, `size_bytes` is the request's.
+    `users` are encoded, `size_bytes` is the request's; `detailed`: its warnings have code and path.
     """
 
-    __slots__ = ("deadline", "size_bytes", "users", "validate_only")
+    __slots__ = ("deadline", "detailed", "size_bytes", "users", "validate_only")
 
     def __init__(self, request: ApplyRequest, size_bytes: int, deadline: float) -> None:
         self.users: Sequence[bytes] = list(request.rt_segment)  # the message would make each anew at each look
         self.size_bytes = size_bytes
         self.validate_only = request.validate_only
+        self.detailed = request.detail or not request.HasField("detail")
         self.deadline = deadline
 
     @property

@@ -41,7 +41,7 @@ class Reading:
 
     `known` has the lists of blocks that were read before; `platform_keys` leads from the keys of external IDs to users.
     Users whose keys are among those `suppressed` are added to nothing.
-    The counts and `warnings` grow as users are read.
+    The counts and `warnings`, which are `detailed` or not, grow as users are read.
     """
 
     def __init__(
@@ -52,6 +52,8 @@ class Reading:
         now_ms: int,
         platform_keys: Mapping[bytes, bytes],
         suppressed: frozenset[bytes] = frozenset(),
+        *,
+        detailed: bool = True,
     ) -> None:
         self._catalog = catalog
         self._known = known
@@ -66,7 +68,7 @@ class Reading:
         self.users = 0
         self.segments = 0
         self.calls = 1
-        self.warnings = Warnings()
+        self.warnings = Warnings(detailed=detailed)
         self._changes: dict[bytes, UserChanges] = {}
         """By user. Users with the same changes share one object."""
         self._alike: Changes | None = None

@@ -42,9 +42,11 @@ MOST_BYTES = 2_000_000
 
 
 class Warnings:
-    """The warnings of an answer, in their order. Those that have no place any more are counted."""
+    """The warnings of an answer, in their order; `detailed` ones have code and path. Those that have no place any more
+    are counted."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, detailed: bool = True) -> None:
+        self._detailed = detailed
         self._kept: list[pb.Warning] = []
         self._bytes = 0
         self._left_out = 0
@@ -83,10 +85,13 @@ class Warnings:
         """All that the answer has. `invalid_users` are those of a request that has no valid one."""
         warnings = self._kept
         if self._left_out:
-            warnings = [*warnings, _warning(LEFT_OUT.format(count=self._left_out), pb.WARNING_CODE_LEFT_OUT, "", b"")]
+            warnings = [
+                *warnings,
+                self._warning(LEFT_OUT.format(count=self._left_out), pb.WARNING_CODE_LEFT_OUT, "", b""),
+            ]
         if invalid_users is not None:
             entity = request_entity(islice(invalid_users, MOST_WARNINGS), MOST_BYTES)
-            warnings = [*warnings, _warning(NO_VALID_USERS, pb.WARNING_CODE_NO_VALID_USERS, "", entity)]
+            warnings = [*warnings, self._warning(NO_VALID_USERS, pb.WARNING_CODE_NO_VALID_USERS, "", entity)]
         return warnings
 
     def _has_room(self) -> bool:
@@ -101,14 +106,13 @@ class Warnings:
             self._left_out += 1
             return
         self._bytes += len(message) + len(entity)
-        self._kept.append(_warning(message, code, path, entity))
+        self._kept.append(self._warning(message, code, path, entity))
 
-
-def _warning(message: str, code: pb.WarningCode, path: str, entity: bytes) -> pb.Warning:
-    warning = pb.Warning(message=message, code=code, path=path)
-    warning.entity.MergeFromString(entity)
-    warning.entity.SetInParent()
-    return warning
+    def _warning(self, message: str, code: pb.WarningCode, path: str, entity: bytes) -> pb.Warning:
+        warning = pb.Warning(message=message, code=code, path=path) if self._detailed else pb.Warning(message=message)
+        warning.entity.MergeFromString(entity)
+        warning.entity.SetInParent()
+        return warning
 
 
 def _segment_name(block: pb.SegBlock) -> str:

@@ -34,6 +34,9 @@ class ApplyRequest(Protocol):
     def rt_segment(self) -> Sequence[bytes]: ...
     @property
     def validate_only(self) -> bool: ...
+    @property
+    def detail(self) -> bool: ...
+    def HasField(self, field_name: str) -> bool: ...  # noqa: N802 - protobuf's name
     def ByteSize(self) -> int: ...  # noqa: N802 - protobuf's name
 
 

@@ -327,6 +327,7 @@ def _json_classes(form: JsonForm) -> tuple[Any, Any, Any]:
     reader = JsonReader(
         request.messages,
         request.root,
+        start=form.start,
         depth=form.depth,
         rules=form.rules,
         empty=form.empty,

@@ -50,24 +50,21 @@ async def test_fields_arrive(client: httpx.AsyncClient, upstream: Upstream) -> N
         '{"rt_segment":[{"user_\\u0069d":"é\\ud83d\\ude00","seg_block":[{"seg_id":"7","value":-1,"seg_code":null}]}]}'
     )
     await client.post("/rt-segment", content=body, headers={"content-type": "application/x-www-form-urlencoded"})
-    expected = audience_pb2.ApplySegmentsRequest()
+    expected = audience_pb2.ApplySegmentsRequest(detail=False)
     expected.rt_segment.add(user_id="é😀").seg_block.add(seg_id=7, value=-1)
     assert upstream.calls[0].request == expected
 
 
-async def test_fields_for_grpc_only_do_not_exist(client: httpx.AsyncClient, upstream: Upstream) -> None:
-    body = json.dumps(
-        {"validate_only": True, "validateOnly": True, "rt_segment": [{"user_id": "warnings:1", "userId": "9"}]}
-    )
-    answer = await client.post("/rt-segment?validate_only=true", content=body)
-    assert answer.json()["response"] == {
-        "status": "OK",
-        "message": {"users_in_request": 1, "segments_in_request": 0},
-        "warnings": [{"message": "x" * 900, "entity": {"user_id": "é"}}],
-    }
-    expected = audience_pb2.ApplySegmentsRequest()
-    expected.rt_segment.add(user_id="warnings:1")
-    assert upstream.calls[0].request == expected
+async def test_warnings_have_on_demand_what_the_service_sends(client: httpx.AsyncClient, upstream: Upstream) -> None:
+    detailed = audience_pb2.Warning(message="m", code=audience_pb2.WARNING_CODE_LEFT_OUT, path="rt_segment[0]")
+    for warning, expected in (
+        (audience_pb2.Warning(message="m"), {"message": "m"}),
+        (detailed, {"message": "m", "code": "WARNING_CODE_LEFT_OUT", "path": "rt_segment[0]"}),
+    ):
+        result = audience_pb2.ApplySegmentsResult(status="OK", warnings=[warning])
+        upstream.answer = audience_pb2.ApplySegmentsResponse(response=result)
+        answer = await client.post("/rt-segment", content="{}")
+        assert answer.json()["response"]["warnings"] == [expected]
 
 
 def is_json_object(body: bytes) -> bool:

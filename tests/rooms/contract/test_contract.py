@@ -136,13 +136,30 @@ async def test_refused_before_the_body_comes(gateway: Gateway, headers: list[str
 
 
 async def test_query_sets_no_field_of_a_body(client: httpx.AsyncClient, upstream: Upstream) -> None:
-    query = "rt_segment.user_id=7&rt_segment=8&user_id=9&validate_only=true&rt%5Fsegment.domain=x"
-    assert (await client.post(f"/rt-segment?{query}", content="{}")).status_code == 200
-    assert upstream.calls[0].request == audience_pb2.ApplySegmentsRequest()
+    query = "rt_segment.user_id=7&rt_segment=8&user_id=9&rt%5Fsegment.domain=x"
+    assert (await client.post(f"/rt-segment?{query}", content='{"detail":true}')).status_code == 200
+    assert upstream.calls[0].request == audience_pb2.ApplySegmentsRequest(detail=False)
+
+
+async def test_parameters_of_post(client: httpx.AsyncClient, upstream: Upstream) -> None:
+    for query, fields in {
+        "validate_only=true": {"validate_only": True, "detail": False},
+        "detail=true": {"detail": True},
+        "v%61lidateOnly=true&detail=false": {"validate_only": True, "detail": False},
+        "validate_only=&detail=": {"detail": False},
+    }.items():
+        assert (await client.post(f"/rt-segment?{query}", content="{}")).status_code == 200
+        assert upstream.calls.pop().request == audience_pb2.ApplySegmentsRequest(**fields)
+    for query, text in {
+        "detail=1x": "detail: must be true or false.",
+        "detail=true&detail=true": "detail: must not stand twice.",
+        "validate_only=true&validateOnly=true": "validate_only: must not stand twice.",
+    }.items():
+        assert_error(await client.post(f"/rt-segment?{query}", content="{}"), 400, "SYNTAX", text)
 
 
 async def test_parameters_of_get(client: httpx.AsyncClient, upstream: Upstream) -> None:
-    query = "user_id=a%26b+c&domain=idfa&domain=&userId=9&x=1&y.z=2&=&&user%5Fid.x=1&access_token=t"
+    query = "user_id=a%26b+c&domain=idfa&domain=&UserId=9&x=1&y.z=2&=&&user%5Fid.x=1&access_token=t"
     answer = await client.request("GET", f"/rt-segment?{query}", content='{"user_id":"6","domain":"z"}')
     assert answer.status_code == 200
     assert upstream.calls[0].request == audience_pb2.GetMembershipsRequest(user_id="a&b c", domain="idfa")

@@ -1,5 +1,6 @@
 """What of the API REST callers see."""
 
+from instantaudience.v1 import audience_pb2
 from instantaudience_gateway.contract import descriptor
 
 
@@ -14,4 +15,10 @@ def test_descriptor_has_every_path_and_no_field_for_grpc_only() -> None:
         for message_field in message_type.field
     }
     assert fields["RtSegment.user_id"] == "user_id"
-    assert not fields.keys() & {"Warning.code", "Warning.path", "ApplySegmentsRequest.validate_only"}
+    for_grpc_only = [
+        f"{message.name}.{field.name}"
+        for message in audience_pb2.DESCRIPTOR.message_types_by_name.values()
+        for field in message.fields
+        if field not in descriptor.visible_fields(message)
+    ]
+    assert not fields.keys() & set(for_grpc_only)

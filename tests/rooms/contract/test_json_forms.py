@@ -21,6 +21,7 @@ from instantaudience_native import JsonReader, JsonWriter
 READER = JsonReader(
     FORM.request.messages,
     FORM.request.root,
+    start=FORM.start,
     depth=FORM.depth,
     rules=FORM.rules,
     empty=FORM.empty,
@@ -89,12 +90,11 @@ async def assert_written_alike(client: httpx.AsyncClient, upstream: Upstream, an
 
 
 async def test_answers(client: httpx.AsyncClient, upstream: Upstream) -> None:
-    hidden = pb.Warning(message="m", code=pb.WARNING_CODE_LEFT_OUT, path="rt_segment[0]")
     without_entity, empty = pb.Warning(), pb.Warning()
     empty.entity.SetInParent()
     for answer in [
         *(pb.ApplySegmentsResponse(), pb.ApplySegmentsResponse(response=pb.ApplySegmentsResult())),
-        *(answer_of(), answer_of(hidden), answer_of(without_entity, empty, hidden)),
+        *(answer_of(), answer_of(without_entity, empty, pb.Warning(message="m"))),
         pb.ApplySegmentsResponse(response=pb.ApplySegmentsResult(message=pb.RequestCounts(segments_in_request=-7))),
     ]:
         await assert_written_alike(client, upstream, answer)

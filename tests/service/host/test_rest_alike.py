@@ -22,8 +22,8 @@ CATALOG = UNLIMITED_DEMO | {
         *({"id": m["id"], "username": m["name"], "password": PASSWORD, "member_id": m["id"]} for m in (SMALL, FULL)),
     ],
 }
-OF_ONE_ANSWER = {"date", "x-request-id"}
-"""Headers that tell of one answer alone."""
+OF_ONE_ANSWER = {"date", "x-request-id", "connection"}
+"""Headers that tell of one answer alone: how much of a body had come, too."""
 
 Send = Callable[[httpx.AsyncClient, dict[str, str]], Awaitable[httpx.Response]]
 

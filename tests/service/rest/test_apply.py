@@ -57,19 +57,53 @@ async def test_lifetime_as_the_cluster_counts_it(demo: httpx.AsyncClient, cluste
 UNREAD_KEYS = [
     {"validate_only": True},
     {"validateOnly": True},
-    {"rtSegment": []},
+    {"rtsegment": []},
     {"member_id": 777, "domain": "idfa"},
 ]
 
 
 @pytest.mark.parametrize("keys", UNREAD_KEYS, ids=str)
 async def test_unknown_keys_are_ignored(demo: httpx.AsyncClient, cluster: RedisCluster, keys: dict[str, Any]) -> None:
-    """`validate_only` is one of them: it is for gRPC callers."""
-    block = {"seg_id": 10001, "segId": 10002, "expiration": 0, "note": {"seg_id": [1]}}
-    user = {"user_id": USER, "userId": "1", "seg_block": [block], "segBlock": []}
+    """`validate_only` is one of them: it is a parameter of the query."""
+    block = {"seg_id": 10001, "segID": 10002, "expiration": 0, "note": {"seg_id": [1]}}
+    user = {"user_id": USER, "userid": "1", "seg_block": [block], "seg-block": []}
     answer = await demo.post("/rt-segment", json={**keys, "rt_segment": [user]})
     assert body_of(answer)["response"]["message"] == {"users_in_request": 1, "segments_in_request": 1}
     assert await stored(cluster) == {("", USER): {10001: (0, 0)}}
+
+
+async def test_keys_may_be_spelled_as_in_protobufs_json(demo: httpx.AsyncClient, cluster: RedisCluster) -> None:
+    user = {"userId": USER, "segBlock": [{"segId": 10001, "expiration": 0}]}
+    answer = await demo.post("/rt-segment", json={"rtSegment": [user]})
+    assert body_of(answer)["response"]["message"] == {"users_in_request": 1, "segments_in_request": 1}
+    assert await stored(cluster) == {("", USER): {10001: (0, 0)}}
+    both = await demo.post("/rt-segment", json={"rtSegment": [user | {"user_id": USER}]})
+    assert_http_error(both, 400, "SYNTAX", "rt_segment[0].user_id: must not stand twice.")
+    assert (await demo.get(f"/rt-segment?userId={USER}")).json()["response"]["rt_segment"][0]["user_id"] == USER
+
+
+async def test_a_request_may_be_checked_alone(demo: httpx.AsyncClient, cluster: RedisCluster) -> None:
+    users = [{"user_id": USER, "seg_block": [{"seg_id": 10001}, {"seg_id": 99}]}]
+    applied = {"users_in_request": 1, "segments_in_request": 2}
+    answer = await demo.post("/rt-segment?validate_only=true", json={"rt_segment": users})
+    assert body_of(answer)["response"]["message"] == applied
+    assert body_of(answer)["response"]["warnings"] == [{"message": "Invalid segment: 99", "entity": {"seg_id": 99}}]
+    assert await stored(cluster) == {}
+
+
+async def test_warnings_in_detail(demo: httpx.AsyncClient, cluster: RedisCluster) -> None:
+    users = [{"user_id": USER, "seg_block": [{"seg_id": 10001}, {"seg_id": 99}]}, {"user_id": ""}]
+    answer = await demo.post("/rt-segment?detail=true", json={"rt_segment": users})
+    assert [(each["code"], each["path"]) for each in answer.json()["response"]["warnings"]] == [
+        ("WARNING_CODE_UNKNOWN_SEGMENT", "rt_segment[0].seg_block[1]"),
+        ("WARNING_CODE_USER_ID_REQUIRED", "rt_segment[1]"),
+    ]
+    assert {*await stored(cluster)} == {("", USER)}
+    answer = await demo.post("/rt-segment?detail=true&validate_only=true", json={"rt_segment": [{}]})
+    assert [{*each} for each in answer.json()["response"]["warnings"]] == [
+        {"message", "entity", "code", "path"},
+        {"message", "entity", "code"},
+    ]
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "text/plain", "application/x-www-form-urlencoded", ""])

@@ -75,12 +75,14 @@ class RtSegment(_message.Message):
     def __init__(self, user_id: _Optional[str] = ..., seg_block: _Optional[_Iterable[_Union[SegBlock, _Mapping]]] = ..., domain: _Optional[str] = ...) -> None: ...
 
 class ApplySegmentsRequest(_message.Message):
-    __slots__ = ("rt_segment", "validate_only")
+    __slots__ = ("rt_segment", "validate_only", "detail")
     RT_SEGMENT_FIELD_NUMBER: _ClassVar[int]
     VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
     rt_segment: _containers.RepeatedCompositeFieldContainer[RtSegment]
     validate_only: bool
-    def __init__(self, rt_segment: _Optional[_Iterable[_Union[RtSegment, _Mapping]]] = ..., validate_only: _Optional[bool] = ...) -> None: ...
+    detail: bool
+    def __init__(self, rt_segment: _Optional[_Iterable[_Union[RtSegment, _Mapping]]] = ..., validate_only: _Optional[bool] = ..., detail: _Optional[bool] = ...) -> None: ...
 
 class ApplySegmentsResponse(_message.Message):
     __slots__ = ("response",)
@@ -119,12 +121,14 @@ class Warning(_message.Message):
     def __init__(self, message: _Optional[str] = ..., entity: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., code: _Optional[_Union[WarningCode, str]] = ..., path: _Optional[str] = ...) -> None: ...
 
 class StreamSegmentsRequest(_message.Message):
-    __slots__ = ("rt_segment", "validate_only")
+    __slots__ = ("rt_segment", "validate_only", "detail")
     RT_SEGMENT_FIELD_NUMBER: _ClassVar[int]
     VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
     rt_segment: _containers.RepeatedCompositeFieldContainer[RtSegment]
     validate_only: bool
-    def __init__(self, rt_segment: _Optional[_Iterable[_Union[RtSegment, _Mapping]]] = ..., validate_only: _Optional[bool] = ...) -> None: ...
+    detail: bool
+    def __init__(self, rt_segment: _Optional[_Iterable[_Union[RtSegment, _Mapping]]] = ..., validate_only: _Optional[bool] = ..., detail: _Optional[bool] = ...) -> None: ...
 
 class StreamSegmentsResponse(_message.Message):
     __slots__ = ("response", "error")

@@ -19,17 +19,18 @@ pub struct JsonReader(pub Arc<Reader>);
 #[pymethods]
 impl JsonReader {
     #[new]
-    #[pyo3(signature = (messages, root, *, depth, rules, empty, unreadable))]
+    #[pyo3(signature = (messages, root, *, start, depth, rules, empty, unreadable))]
     fn new(
         messages: HashMap<String, Vec<Row>>,
         root: &str,
+        start: &[u8],
         depth: usize,
         rules: HashMap<String, String>,
         empty: String,
         unreadable: String,
     ) -> PyResult<Self> {
-        let reader =
-            Reader::new(messages, root, depth, rules, Texts { empty, unreadable }).map_err(PyValueError::new_err)?;
+        let reader = Reader::new(messages, root, start, depth, rules, Texts { empty, unreadable })
+            .map_err(PyValueError::new_err)?;
         Ok(Self(Arc::new(reader)))
     }
 

@@ -30,6 +30,8 @@ pub struct Texts {
 #[derive(Debug)]
 pub struct Reader {
     schema: Schema,
+    /// What every message begins with.
+    start: Vec<u8>,
     depth: usize,
     texts: Texts,
     text_rule: String,
@@ -37,10 +39,12 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// `depth` is how many levels of nesting there may be, `rules` says what values of a scalar type must be.
+    /// Every message begins with `start`. `depth` is how many levels of nesting there may be, `rules` says what values of
+    /// a scalar type must be.
     pub fn new(
         rows: HashMap<String, Vec<Row>>,
         root: &str,
+        start: &[u8],
         depth: usize,
         mut rules: HashMap<String, String>,
         texts: Texts,
@@ -50,7 +54,7 @@ impl Reader {
             return Err("a body cannot hold a google.protobuf.Struct".to_owned());
         }
         let mut rule = |name: &str| rules.remove(name).ok_or_else(|| format!("there is no rule for {name}"));
-        Ok(Self { text_rule: rule("STRING")?, int32_rule: rule("INT32")?, schema, depth, texts })
+        Ok(Self { text_rule: rule("STRING")?, int32_rule: rule("INT32")?, schema, start: start.to_vec(), depth, texts })
     }
 
     /// The message that a body is, or what is wrong with it.
@@ -58,6 +62,8 @@ impl Reader {
         if body.is_empty() {
             return Err(self.texts.empty.clone());
         }
+        let mut out = Vec::with_capacity(self.start.len() + body.len());
+        out.extend_from_slice(&self.start);
         let reading = Reading {
             reader: self,
             body,
@@ -65,7 +71,7 @@ impl Reader {
             levels: Vec::with_capacity(USUAL_LEVELS),
             values: Values::of(body),
             lists: Lists::default(),
-            out: Vec::with_capacity(body.len()),
+            out,
         };
         reading.run()
     }
@@ -337,5 +343,5 @@ impl<'a> Reading<'a> {
 }
 
 fn named<'a>(fields: &'a [Field], key: &[u8]) -> Option<&'a Field> {
-    fields.iter().find(|field| field.key.as_bytes() == key)
+    fields.iter().find(|field| field.key.as_bytes() == key || field.json_name.as_bytes() == key)
 }

@@ -25,6 +25,8 @@ pub enum Kind {
 #[derive(Debug)]
 pub struct Field {
     pub key: String,
+    /// The key as protobuf's JSON spells it (source: protobuf.dev/programming-guides/json), which will do as well.
+    pub json_name: String,
     pub number: u32,
     pub is_list: bool,
     pub kind: Kind,
@@ -79,7 +81,18 @@ fn fields(rows: Vec<Row>, places: &HashMap<&str, usize>) -> Result<Message, Stri
             STRUCT => Kind::Struct,
             name => places.get(name).map(|place| Kind::Message(*place)).ok_or(format!("{key}: no form of {name}"))?,
         };
-        Ok(Field { key, number, is_list, kind, bit: 1 << index })
+        Ok(Field { json_name: json_name(&key), key, number, is_list, kind, bit: 1 << index })
     };
     rows.into_iter().enumerate().map(field).collect()
+}
+
+fn json_name(key: &str) -> String {
+    let mut words = key.split('_');
+    let mut name = words.next().unwrap_or_default().to_owned();
+    for word in words {
+        let (first, rest) = word.split_at(word.chars().next().map_or(0, char::len_utf8));
+        name += &first.to_ascii_uppercase();
+        name += rest;
+    }
+    name
 }

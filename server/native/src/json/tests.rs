@@ -20,7 +20,7 @@ fn reader(root: &str) -> Reader {
     let rules = HashMap::from([("STRING", "be a string"), ("INT32", "be an int32")]);
     let rules = rules.into_iter().map(|(name, rule)| (name.to_owned(), rule.to_owned())).collect();
     let texts = Texts { empty: "Empty.".to_owned(), unreadable: "Unreadable.".to_owned() };
-    Reader::new(rows(), root, 6, rules, texts).unwrap()
+    Reader::new(rows(), root, &[], 6, rules, texts).unwrap()
 }
 
 fn read(body: &str) -> Result<Vec<u8>, String> {

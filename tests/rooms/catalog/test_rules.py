@@ -15,7 +15,7 @@ from instantaudience_server.store.catalog_interface import Kind
 MOST = 2**31 - 1
 UNCHECKED = {
     Kind.MEMBER: {"use_external_uids", "limits", "etag"},
-    Kind.USER: {"deactivated", "token_generation", "etag"},
+    Kind.USER: {"deactivated", "token_generation", "etag", "public_keys"},
     Kind.SEGMENT: {"last_modified", "etag", "estimated_users"},
 }
 """Fields that may hold anything, or that callers do not set."""

@@ -15,6 +15,9 @@ from instantaudience_server.commands.client import Client, with_client
 from instantaudience_server.commands.object_fields import MEMBER, SEGMENT, Decorator, Noun, number
 from instantaudience_server.commands.tables import print_table
 
+NEVER_ANSWERED = "public_keys"
+"""Of a user: `user key list` shows them."""
+
 Complete = Callable[[Any, Mapping[str, Any]], None]
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, with the names of catalog.proto.")
@@ -144,7 +147,8 @@ def _put(noun: Noun, message: Any, given: Mapping[str, Any]) -> list[str]:
 def as_dict(message: Message) -> dict[str, Any]:
     """A message in protobuf's JSON, with the proto's names, and with fields that have their default."""
     fields = MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
-    return {field.name: fields[field.name] for field in message.DESCRIPTOR.fields if field.name in fields}
+    names = [field.name for field in message.DESCRIPTOR.fields if field.name != NEVER_ANSWERED]
+    return {name: fields[name] for name in names if name in fields}
 
 
 def _print(noun: Noun, message: Message, as_json: bool) -> None:

@@ -111,7 +111,6 @@ async def test_a_user_from_its_beginning_to_its_end(
         "role": "ROLE_MEMBER",
         "deactivated": False,
         "certificate_names": [],
-        "public_keys": [],
     }
     user_id = str(user["id"])
     assert user in await done("user", "list", "--member-id", "777")

@@ -157,6 +157,7 @@ async def test_rest_callers_are_told(
         "response": {
             "status": "ERROR",
             "error_id": "RATE_LIMIT_EXCEEDED",
+            "error_code": "RATE_EXCEEDED",
             "error": f"Rate limit exceeded. You have exceeded your request limit of {text}, wait and try again or "
             "contact your administrator for higher limits",
         }

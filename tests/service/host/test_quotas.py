@@ -288,7 +288,7 @@ async def test_what_the_cluster_does_not_answer_is_unavailable_and_changes_nothi
         try:
             answers = await asyncio.gather(
                 *(http.post("/rt-segment", json=users(elsewhere)) for _ in range(4)),
-                http.get("/healthz"),
+                http.get("/readyz"),
             )
         finally:
             os.kill(process_id, signal.SIGCONT)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from instantaudience.audience import AsyncClient
     from instantaudience.blocking import Client
     from instantaudience.calling import Attempt
-    from instantaudience.credentials import ClientCertificate, Password, Tls, Token
+    from instantaudience.credentials import ClientCertificate, KeyPair, Password, Tls, Token
     from instantaudience.errors import (
         AudienceError,
         ConflictError,
@@ -33,7 +33,7 @@ _MODULES = {
     "audience": ("AsyncClient",),
     "blocking": ("Client",),
     "calling": ("Attempt",),
-    "credentials": ("ClientCertificate", "Password", "Tls", "Token"),
+    "credentials": ("ClientCertificate", "KeyPair", "Password", "Tls", "Token"),
     "errors": (
         "AudienceError",
         "ConflictError",
@@ -66,6 +66,7 @@ __all__ = [
     "DeadlineExceededError",
     "InternalError",
     "InvalidRequestError",
+    "KeyPair",
     "Limits",
     "NotFoundError",
     "Password",

@@ -9,7 +9,7 @@ from typing import Self
 import grpc
 
 from instantaudience.calling import Calling, OnAttempt, Rpc
-from instantaudience.credentials import Credentials, Password, Session, Tls, Token
+from instantaudience.credentials import Credentials, KeyPair, Password, Session, Tls, Token
 from instantaudience.errors import InvalidRequestError
 from instantaudience.pacing import Pacer
 from instantaudience.retrying import Retries
@@ -24,14 +24,15 @@ WINDOW = 32
 """Requests of a stream that are under way at once; what they hold is all that a stream keeps in memory."""
 BATCH_USERS = 1000
 """Users that one BatchGetMemberships reads."""
-TOKEN_SECONDS = 24 * 3600.0
-"""How long a token lives at most; where it ends before, because it is not used, the next call has another one got."""
 
 _AUDIENCE = "/instantaudience.v1.AudienceService/"
 _CATALOG = "/instantaudience.v1.CatalogService/"
 _APPLY = Rpc(_AUDIENCE + "ApplySegments", pb.ApplySegmentsResponse)
 _BATCH_GET = Rpc(_AUDIENCE + "BatchGetMemberships", pb.BatchGetMembershipsResponse)
 _SIGN_IN = Rpc("/instantaudience.v1.AuthenticationService/Authenticate", authentication_pb2.AuthenticateResponse)
+_SIGN_IN_BY_KEY = Rpc(
+    "/instantaudience.v1.AuthenticationService/AuthenticateWithJwt", authentication_pb2.AuthenticateWithJwtResponse
+)
 _GET_USER = Rpc(_CATALOG + "GetUser", catalog_pb2.GetUserResponse)
 _GET_MEMBER = Rpc(_CATALOG + "GetMember", catalog_pb2.GetMemberResponse)
 
@@ -78,7 +79,8 @@ class AsyncClient:
         self._pacer = Pacer()
         retries = retries or Retries()
         token = credentials.token if isinstance(credentials, Token) else None
-        self._session = Session(self._sign_in if isinstance(credentials, Password) else None, token)
+        signs_in = isinstance(credentials, Password | KeyPair)
+        self._session = Session(self._sign_in if signs_in else None, token)
         self._calling = Calling(self._channel, self._session, retries, on_attempt)
         self._public = Calling(self._channel, Session(None, None), retries, on_attempt)
         self._streaming = Streaming(self._channel, self._calling, self._session, self._pacer, retries, window)
@@ -182,13 +184,16 @@ class AsyncClient:
         return Limits(**{name: getattr(limits, name) for name in Limits.__dataclass_fields__ if limits.HasField(name)})
 
     async def _sign_in(self, deadline: float) -> tuple[str, float]:
-        assert isinstance(self._credentials, Password)
-        auth = authentication_pb2.Credentials(
-            username=self._credentials.username, password=self._credentials.password
-        )
-        request = authentication_pb2.AuthenticateRequest(auth=auth)
-        answer = await self._public.call(_SIGN_IN, request, deadline)
-        return answer.response.token, TOKEN_SECONDS
+        credentials = self._credentials
+        if isinstance(credentials, KeyPair):
+            by_key = authentication_pb2.AuthenticateWithJwtRequest(jwt=credentials.assertion(time.time()))
+            issued = (await self._public.call(_SIGN_IN_BY_KEY, by_key, deadline)).response
+        else:
+            assert isinstance(credentials, Password)
+            auth = authentication_pb2.Credentials(username=credentials.username, password=credentials.password)
+            by_password = authentication_pb2.AuthenticateRequest(auth=auth)
+            issued = (await self._public.call(_SIGN_IN, by_password, deadline)).response
+        return issued.token, max(0.0, issued.expire_time.ToNanoseconds() / 1e9 - time.time())
 
 
 def _channel(endpoint: str, tls: Tls | None, interceptors: Sequence[grpc.aio.ClientInterceptor]) -> grpc.aio.Channel:

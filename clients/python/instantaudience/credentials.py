@@ -5,6 +5,9 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+ASSERTION_SECONDS = 300
+"""How long the proof of a key is good for."""
+
 
 @dataclass(frozen=True)
 class Password:
@@ -22,11 +25,39 @@ class Token:
 
 
 @dataclass(frozen=True)
+class KeyPair:
+    """An account's private key in PEM form (RSA or P-256), and the name that its public key has with the service.
+
+    Needs PyJWT with cryptography (`pip install instant-audience-client[keys]`).
+    """
+
+    username: str
+    key_name: str
+    private_key: str = field(repr=False)
+
+    def assertion(self, now: float) -> str:
+        """A JWT that proves that the caller has the key; `now` is a Unix time, in seconds.
+
+        Raises:
+            ValueError: the key cannot be read.
+            ImportError: PyJWT is missing.
+        """
+        import jwt
+        from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+        from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+        key = load_pem_private_key(self.private_key.encode(), password=None)
+        algorithm = "ES256" if isinstance(key, EllipticCurvePrivateKey) else "RS256"
+        claims = {"sub": self.username, "iat": int(now), "exp": int(now) + ASSERTION_SECONDS}
+        return jwt.encode(claims, self.private_key, algorithm, headers={"kid": self.key_name})
+
+
+@dataclass(frozen=True)
 class ClientCertificate:
     """The account is that of the connection's client certificate: there is no token (see `Tls`)."""
 
 
-Credentials = Password | Token | ClientCertificate
+Credentials = Password | Token | KeyPair | ClientCertificate
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ contract. What it is told to do wrong, it does: see `Fault`.
 """
 
 import asyncio
+import time
 import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Collection
@@ -14,10 +15,14 @@ from types import TracebackType
 from typing import Any, Self
 
 import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2, status_pb2
 
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience.v1 import authentication_pb2, catalog_pb2
+
+TOKEN_SECONDS = 24 * 3600
+"""How long a token lives."""
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -139,7 +144,9 @@ class FakeService:
         token = f"hbapi:1:{uuid.uuid4().hex}:fake"
         self._tokens.add(token)
         return authentication_pb2.AuthenticateResponse(
-            response=authentication_pb2.AuthenticateResult(status="OK", token=token)
+            response=authentication_pb2.AuthenticateResult(
+                status="OK", token=token, expire_time=Timestamp(seconds=int(time.time()) + TOKEN_SECONDS)
+            )
         )
 
     async def _get_user(self, _: catalog_pb2.GetUserRequest, context: _Context) -> catalog_pb2.GetUserResponse:

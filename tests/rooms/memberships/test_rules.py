@@ -193,9 +193,10 @@ def test_every_code_is_given_somewhere() -> None:
         pb.WARNING_CODE_NO_VALID_SEGMENTS,
         pb.WARNING_CODE_UNKNOWN_USER_ID,
     }
-    elsewhere = {  # test_reading.py, test_skipped.py
+    elsewhere = {  # test_privacy_service.py, test_reading.py, test_skipped.py
         pb.WARNING_CODE_TOO_MANY_USERS,
         pb.WARNING_CODE_TOO_MANY_SEGMENTS,
         pb.WARNING_CODE_LEFT_OUT,
+        pb.WARNING_CODE_SUPPRESSED_USER_ID,
     }
     assert here | elsewhere == set(pb.WarningCode.values()) - {pb.WARNING_CODE_UNSPECIFIED}

@@ -7,10 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from instantaudience import AsyncClient, Password, Token, UnauthenticatedError, block, user
+from instantaudience import AsyncClient, KeyPair, Password, Token, UnauthenticatedError, block, user
 from instantaudience.errors import InvalidRequestError
 from instantaudience.v1 import audience_pb2 as pb
+from instantaudience.v1 import catalog_pb2, catalog_pb2_grpc
 from redis.asyncio import RedisCluster
+from support.key_pairs import private_pem, public_pem
 from support.service import Service
 
 README = Path(__file__).parents[3] / "clients/python/README.md"
@@ -57,3 +59,18 @@ async def test_failures_have_types(service: Service, token: Token) -> None:
         with pytest.raises(InvalidRequestError) as raised:
             await client.memberships(["abc"])
     assert raised.value.metadata["field"] == "user_id"
+
+
+@pytest.mark.parametrize("kind", ["RS256", "ES256"])
+async def test_a_key_pair(service: Service, token: Token, kind: str) -> None:
+    name = f"client {kind}"
+    async with service.channel("direct") as channel:
+        await catalog_pb2_grpc.CatalogServiceStub(channel).AddPublicKey(
+            catalog_pb2.AddPublicKeyRequest(name=name, pem=public_pem(kind)), metadata=(("authorization", token.token),)
+        )
+    credentials = KeyPair("demo", name, private_pem(kind))
+    async with AsyncClient(service.grpc_address, credentials, plaintext=True) as client:
+        assert (await client.apply([user(1, block(10001))])).message.users_in_request == 1
+    async with AsyncClient(service.grpc_address, KeyPair("demo", "none", private_pem(kind)), plaintext=True) as client:
+        with pytest.raises(UnauthenticatedError, match="NOAUTH"):
+            await client.limits()

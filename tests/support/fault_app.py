@@ -17,6 +17,7 @@ from google.protobuf.struct_pb2 import Struct
 from instantaudience_server.admission import Admission
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.store.usage_interface import CallFailure
 from instantaudience_server.transport import grpcio, native, outcomes
 from instantaudience_server.transport.asgi import GrpcApplication
 from instantaudience_server.transport.calls import AnyMethod, Method, PublicMethod, PublicStreamMethod, StreamMethod
@@ -78,7 +79,7 @@ class _Usage:
     def __init__(self, noted: _Noted) -> None:
         self._noted = noted
 
-    def count_failure(self, member_id: int) -> "asyncio.Future[None]":
+    def count_failure(self, member_id: int, failure: CallFailure) -> "asyncio.Future[None]":
         fail_as("usage")
         counted = asyncio.get_running_loop().create_future()
         if raising("counted"):

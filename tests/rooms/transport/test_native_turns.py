@@ -14,6 +14,7 @@ from instantaudience_server.admission import Admission
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.processes import free_ports
+from instantaudience_server.store.usage_interface import CallFailure
 from instantaudience_server.transport import native
 from instantaudience_server.transport.calls import Call, Method, PublicMethod
 from instantaudience_server.transport.framing import frame
@@ -85,7 +86,8 @@ class Usage:
     def __init__(self) -> None:
         self.failures: dict[int, int] = {}
 
-    def count_failure(self, member_id: int, calls: int = 1) -> "asyncio.Future[None]":
+    def count_failure(self, member_id: int, failure: CallFailure, calls: int = 1) -> "asyncio.Future[None]":
+        assert failure is CallFailure.UNAVAILABLE
         self.failures[member_id] = self.failures.get(member_id, 0) + calls
         counted = asyncio.get_running_loop().create_future()
         counted.set_result(None)

@@ -44,15 +44,17 @@ async def test_own_catalog_and_own_cluster(embedded: EmbeddedCluster, tmp_path: 
             assert not any(password in own.output + own.log for password in (*PASSWORDS.values(), PASSWORD))
             assert f"curl {own.url}/healthz" in own.output
             assert "is empty" not in own.output
-            assert_http_error(await http.post("/auth", json=credentials("demo")), 401, "NOAUTH")
+            refused = await http.post("/auth", json=credentials("demo"))
+            assert_http_error(refused, 401, "NOAUTH", error_code="INVALID_LOGIN")
             token = await token_of(own, "seven", PASSWORD)
             assert token.startswith("hbapi:7:")
             assert token.endswith(":eu-1")
             answer = await http.post("/rt-segment", json=one_user(value=5), headers={"authorization": token})
             assert answer.status_code == 200
-            assert [event["event"] for event in own.events].count("worker_ready") == 1
+            ready = [event["event"] for event in own.events].count("worker_ready")
+            assert ready == 2  # one that serves calls, one that applies files
         assert own.process.returncode == 0
-        assert not (directory / "data").exists()
+        assert [each.name for each in (directory / "data").iterdir()] == ["batch-files"]  # no cluster
         assert await stored(cluster) == {("", USER): {10001: (5, 0)}}
 
 

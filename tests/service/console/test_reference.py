@@ -3,10 +3,12 @@
 from playwright.async_api import Browser, expect
 from support.browsers import TIMEOUT_MS, on_one_host
 from support.service import Service
+from support.stored import forget_users
 
 
 @on_one_host
 async def test_a_call_that_is_tried_from_the_page(browser: Browser, service: Service) -> None:
+    """Its example puts a user into segments."""
     page = await browser.new_page()
     complaints: list[str] = []
     page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
@@ -30,3 +32,5 @@ async def test_a_call_that_is_tried_from_the_page(browser: Browser, service: Ser
         assert complaints == []
     finally:
         await page.close()
+        async with service.cluster() as cluster:
+            await forget_users(cluster)

@@ -11,6 +11,8 @@ from support.clusters import eventually
 from support.service import PASSWORDS, Service
 
 ACCOUNT, PASSWORD = console_traffic.ACCOUNT, PASSWORDS[console_traffic.ACCOUNT]
+OTHER_ACCOUNT = "external"
+"""An account may sign in ten times in five minutes, and what fails counts for its member."""
 
 
 async def test_signing_in_and_out(console: Console) -> None:
@@ -35,7 +37,7 @@ async def test_signing_in_and_out(console: Console) -> None:
 
 async def test_signing_out_ends_the_token(console: Console, service: Service) -> None:
     await console.open()
-    await console.sign_in(ACCOUNT, PASSWORD)
+    await console.sign_in(OTHER_ACCOUNT, PASSWORDS[OTHER_ACCOUNT])
     await console.totals()
     token = await console.stored_token() or ""
     await console.page.get_by_role("button", name="Sign out").click()
@@ -46,7 +48,7 @@ async def test_signing_out_ends_the_token(console: Console, service: Service) ->
 
 async def test_signing_out_without_an_answer(console: Console) -> None:
     await console.open()
-    await console.sign_in(ACCOUNT, PASSWORD)
+    await console.sign_in(OTHER_ACCOUNT, PASSWORDS[OTHER_ACCOUNT])
     await console.totals()
     await console.page.context.set_offline(True)
     await console.page.get_by_role("button", name="Sign out").click()
@@ -59,11 +61,11 @@ async def test_signing_out_without_an_answer(console: Console) -> None:
 async def test_a_wrong_password(console: Console) -> None:
     console.expected_statuses = {401}
     await console.open()
-    await console.sign_in(ACCOUNT, "Wrong-Passw0rd!")
+    await console.sign_in(OTHER_ACCOUNT, "Wrong-Passw0rd!")
     assert await console.alert() == "The user name or the password is wrong."
     await expect(console.page.get_by_label("Password")).to_be_focused()
     assert await console.stored_token() is None
-    await console.sign_in(ACCOUNT, PASSWORD)
+    await console.sign_in(OTHER_ACCOUNT, PASSWORDS[OTHER_ACCOUNT])
     await expect(console.heading("Overview")).to_be_visible()
 
 

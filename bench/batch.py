@@ -1,0 +1,300 @@
+"""`python -m bench.batch`: a file of many lines, from its upload until all of it stands in the cluster.
+
+Beside it, in the same run: what StreamSegments does, what live calls do alone and while the file is applied, and the
+memory of the processes that take and apply it. At the end, sampled users are compared with what the file says of them.
+"""
+
+import argparse
+import asyncio
+import gzip
+import os
+import signal
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import fastavro
+import httpx
+import uvloop
+from instantaudience_server.embedded.cluster import EmbeddedCluster
+from instantaudience_server.running.hosts import available
+from instantaudience_server.telemetry import configure_logging
+from redis.asyncio import RedisCluster
+from rich.console import Console
+from rich.table import Table
+
+from bench import load, processes
+from bench.load import Lane
+from bench.service import Service, running_service
+from bench.workload import FIRST_USER, SEGMENTS, Shape
+
+console = Console(width=110)
+
+LINES_OF_A_USER = 5
+STEP = 7919
+"""Lines go through the users in steps of so many, which is a prime."""
+SAMPLED = 100_000
+SAMPLED_AT_ONCE = 1000
+END_TOLERANCE_MINUTES = 30
+"""What may have passed between the upload and the comparison."""
+APPLYING = b"batch_worker"
+"""What the command lines of the processes have that take and apply files."""
+SHAPE = Shape(100, 2)
+LIVE_CONNECTIONS, LIVE_IN_FLIGHT = 16, 4
+AVRO_SCHEMA: dict[str, Any] = {
+    "type": "record",
+    "name": "user",
+    "fields": [
+        {"name": "uid", "type": ["long"]},
+        {
+            "name": "segments",
+            "type": {
+                "type": "array",
+                "items": {
+                    "type": "record",
+                    "name": "segment",
+                    "fields": [{"name": name, "type": "int", "default": 0} for name in ("id", "expiration")],
+                },
+            },
+        },
+    ],
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a file says: line by line, and of each user at its end."""
+
+    lines: int
+
+    @property
+    def users(self) -> int:
+        """Different users."""
+        return max(1, self.lines // LINES_OF_A_USER)
+
+    def line(self, number: int) -> tuple[int, dict[int, int]]:
+        """A line's user, and the minutes for each of its segments."""
+        place = number * STEP % self.users
+        return FIRST_USER + place, self._segments(place, number // self.users)
+
+    def memberships(self, place: int) -> dict[int, int]:
+        """What a user is in at the end, and for how many minutes from the upload on."""
+        found: dict[int, int] = {}
+        for turn in range(-(-self.lines // self.users)):
+            # The last turn through all users may end early.
+            if turn * self.users + place * pow(STEP, -1, self.users) % self.users < self.lines:
+                found |= self._segments(place, turn)
+        return found
+
+    @staticmethod
+    def _segments(place: int, turn: int) -> dict[int, int]:
+        first = (place + 17 * turn) % len(SEGMENTS)
+        return {SEGMENTS[first]: 1440 * (turn + 1), SEGMENTS[(first + 1) % len(SEGMENTS)]: 1440 * (turn + 2)}
+
+    def write(self, path: Path, form: str) -> None:
+        """Write the file: `text`, `gzip` or `avro`."""
+        if form == "avro":
+            with path.open("wb") as file:
+                fastavro.writer(file, AVRO_SCHEMA, self._records(), "null")
+            return
+        with gzip.open(path, "wt", compresslevel=1) if form == "gzip" else path.open("w") as text:
+            for number in range(self.lines):
+                user, segments = self.line(number)
+                fields = ",".join(f"{segment}:{minutes}" for segment, minutes in segments.items())
+                text.write(f"{user};{fields}\n")
+
+    def _records(self) -> Iterator[dict[str, Any]]:
+        for number in range(self.lines):
+            user, segments = self.line(number)
+            rows = [{"id": segment, "expiration": minutes} for segment, minutes in segments.items()]
+            yield {"uid": user, "segments": rows}
+
+
+@dataclass(slots=True)
+class Watched:
+    """The memory of the processes that take and apply files, as long as a file was on its way, in bytes."""
+
+    least: dict[int, int] = field(default_factory=dict)
+    most: dict[int, int] = field(default_factory=dict)
+
+    def look(self, service: Service) -> None:
+        """Look once more."""
+        for pid in applying(service):
+            now = processes.resident_bytes([pid])
+            self.least[pid] = min(self.least.get(pid, now), now)
+            self.most[pid] = max(self.most.get(pid, now), now)
+
+    def __str__(self) -> str:
+        pairs = ((self.least[pid], self.most[pid]) for pid in self.least)
+        return ", ".join(f"{least / 1e6:,.0f} to {most / 1e6:,.0f} MB" for least, most in pairs)
+
+
+def applying(service: Service) -> list[int]:
+    """The processes that take and apply files."""
+    return [pid for pid in processes.tree(service.pid) if APPLYING in _command_line(pid)]
+
+
+def _command_line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+async def upload(http: httpx.AsyncClient, file: Path) -> str:
+    """Send the file; the job's ID."""
+    created = (await http.post("/batch-segment")).raise_for_status().json()["response"]["batch_segment_upload_job"]
+
+    async def pieces() -> AsyncIterator[bytes]:
+        with file.open("rb") as opened:
+            while piece := await asyncio.to_thread(opened.read, 2**20):
+                yield piece
+
+    (await http.post(created["upload_url"], content=pieces())).raise_for_status()
+    return str(created["job_id"])
+
+
+async def job(http: httpx.AsyncClient, job_id: str) -> dict[str, Any]:
+    """The job as it is."""
+    answer = (await http.get("/batch-segment", params={"job_id": job_id})).raise_for_status().json()
+    found: dict[str, Any] = answer["response"]["batch_segment_upload_job"]
+    return found
+
+
+async def applied(
+    http: httpx.AsyncClient, service: Service, job_id: str, kills: list[int], watched: Watched
+) -> dict[str, Any]:
+    """The job when it has ended; all that apply files are killed as it passes each of these percentages."""
+    while True:
+        state = await job(http, job_id)
+        watched.look(service)
+        if state["phase"] in ("completed", "error"):
+            return state
+        if kills and state["percent_complete"] >= kills[0]:
+            console.print(f"… killing what applies files at {state['percent_complete']} %")
+            kills.pop(0)
+            for pid in applying(service):
+                os.kill(pid, signal.SIGKILL)
+        await asyncio.sleep(0.5)
+
+
+async def live(service: Service, call: str, seconds: float) -> load.Outcome:
+    """What live calls do."""
+    lane = Lane(call, service.grpc, call, [service.token], SHAPE, LIVE_CONNECTIONS, LIVE_IN_FLIGHT)
+    return (await load.drive(lane, seconds=seconds)).lanes[call].checked()
+
+
+async def wrong_users(cluster: RedisCluster, content: Content) -> int:
+    """How many of the sampled users are not as the file says."""
+    wrong, step = 0, max(1, content.users // SAMPLED)
+    places = range(0, content.users, step)
+    for start in range(0, len(places), SAMPLED_AT_ONCE):
+        some = places[start : start + SAMPLED_AT_ONCE]
+        now_minutes = time.time() / 60
+        pipeline = cluster.pipeline()
+        for place in some:
+            fields = sorted(content.memberships(place))
+            pipeline.hlen(f"m:p:{FIRST_USER + place}")
+            pipeline.execute_command("HPEXPIRETIME", f"m:p:{FIRST_USER + place}", "FIELDS", len(fields), *fields)
+        answers = await pipeline.execute()
+        for place, length, ends in zip(some, answers[::2], answers[1::2], strict=True):
+            expected = content.memberships(place)
+            early = [
+                minutes - (end / 60_000 - now_minutes)
+                for minutes, end in zip((expected[each] for each in sorted(expected)), ends, strict=True)
+            ]
+            wrong += length != len(expected) or not all(-1 < each < END_TOLERANCE_MINUTES for each in early)
+    return wrong
+
+
+async def bench(lines: int, form: str, kills: list[int], seconds: float, *, beside: bool) -> Table:
+    """The table."""
+    table = Table(show_header=False)
+    content = Content(lines)
+    with tempfile.TemporaryDirectory(prefix="instant-audience-bench-") as name:
+        directory = Path(name)
+        file = directory / "file"
+        console.print(f"… writing {lines:,} lines as {form}")
+        await asyncio.to_thread(content.write, file, form)
+        table.add_row("file", f"{lines:,} lines, {file.stat().st_size / 1e6:,.0f} MB as {form}")
+        cluster = EmbeddedCluster(directory / "cluster")
+        await cluster.start()
+        try:
+            arguments = ("--data-dir", str(directory / "data"))
+            async with running_service(available()[0], cluster.url, directory, arguments=arguments) as service:
+                for row in await _measured(service, content, file, kills, seconds, beside=beside):
+                    table.add_row(*row)
+            async with RedisCluster.from_url(cluster.url, protocol=2) as nodes:
+                table.add_row(
+                    f"users that are wrong, of {min(SAMPLED, content.users):,}", str(await wrong_users(nodes, content))
+                )
+        finally:
+            await cluster.stop()
+    return table
+
+
+async def _measured(
+    service: Service, content: Content, file: Path, kills: list[int], seconds: float, *, beside: bool
+) -> list[tuple[str, str]]:
+    console.print("… StreamSegments")
+    stream = (await live(service, "stream", seconds)).ok_per_second * SHAPE.memberships
+    rows = [("StreamSegments", f"{stream:,.0f} memberships/s")]
+    alone = await live(service, "unary", seconds) if beside else None
+    headers, address = {"authorization": service.token}, f"http://{service.http[0]}:{service.http[1]}"
+    watched = Watched()
+    async with httpx.AsyncClient(base_url=address, headers=headers, timeout=120) as http:
+        watched.look(service)
+        console.print("… upload")
+        began = time.monotonic()
+        job_id = await upload(http, file)
+        rows.append(("upload", f"{time.monotonic() - began:.1f} s"))
+        began = time.monotonic()
+        ending = asyncio.create_task(applied(http, service, job_id, kills, watched))
+        outcomes = []
+        while alone is not None and not ending.done():
+            outcomes.append(await live(service, "unary", seconds))
+        state = await ending
+    taken = 2 * content.lines / (time.monotonic() - began)
+    rows += [
+        ("applied", f"{taken:,.0f} memberships/s, {taken / stream:.2f} of StreamSegments"),
+        ("memory of what applies it", str(watched)),
+        ("counters right", str(state["num_valid"] == 2 * content.lines and state["phase"] == "completed")),
+    ]
+    if alone is not None:
+        # The job may have ended within the last one.
+        shares = [each.ok_per_second / alone.ok_per_second for each in outcomes[:-1] or outcomes]
+        p99s = [each.answered_ms.p99 / alone.answered_ms.p99 for each in outcomes[:-1] or outcomes]
+        rows += [
+            ("live calls beside it, of their rate alone", _spread(shares)),
+            ("their p99, of that alone", _spread(p99s)),
+        ]
+    return rows
+
+
+def _spread(values: list[float]) -> str:
+    return f"{statistics.mean(values):.2f} ({min(values):.2f} to {max(values):.2f} in windows)"
+
+
+def main() -> None:
+    """Parse the arguments and run."""
+    parser = argparse.ArgumentParser(prog="python -m bench.batch", description=__doc__)
+    parser.add_argument("--lines", type=int, default=10_000_000, help="lines of the file, of two segments each")
+    parser.add_argument("--form", choices=("text", "gzip", "avro"), default="text")
+    parser.add_argument("--kill", type=int, nargs="*", default=[], metavar="PERCENT", help="kill what applies it there")
+    parser.add_argument("--seconds", type=float, default=5.0, help="how long each measurement of calls takes")
+    parser.add_argument("--live", action="store_true", help="have live calls beside it")
+    arguments = parser.parse_args()
+    if problem := load.missing():
+        sys.exit(problem)
+    configure_logging("warning")
+    work = bench(arguments.lines, arguments.form, sorted(arguments.kill), arguments.seconds, beside=arguments.live)
+    console.print(uvloop.run(work))
+
+
+if __name__ == "__main__":
+    main()

@@ -26,6 +26,9 @@ class Durability(enum.StrEnum):
 
 HostMode = Literal["auto", "native", "envoy", "grpcio"]
 ClientCertificates = Literal["required", "optional"]
+_ORIGIN = r"https?://[a-z0-9.\[\]:-]+"
+Origins = Annotated[str, Field(pattern=rf"^({_ORIGIN}(, ?{_ORIGIN})*)?$")]
+"""Scheme, host and, where it is not the usual one, port, as browsers write them; commas between."""
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
@@ -50,6 +53,8 @@ class Settings(BaseModel):
     """The address to listen on."""
     trusted_hops: Annotated[int, Field(ge=0, le=16)] = 0
     """Proxies in front of the gateway, which add to `x-forwarded-for`: who comes to the first of them is the caller."""
+    allowed_origins: Origins = ""
+    """The origins (`https://app.example.com`) whose pages may call from browsers, over REST and gRPC-Web (CORS)."""
     http_port: Port = 8080
     """REST and gRPC through the gateway. 0: any free port."""
     grpc_port: Port = 50051
@@ -133,6 +138,11 @@ class Settings(BaseModel):
         if url is not None and urlsplit(url).scheme not in STORE_SCHEMES:
             raise ValueError(f"must be a URL that begins with {', '.join(f'{each}://' for each in STORE_SCHEMES)}")
         return url
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The allowed origins."""
+        return tuple(each.strip() for each in self.allowed_origins.split(",") if each)
 
     @property
     def file_store_url(self) -> str:

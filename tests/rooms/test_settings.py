@@ -42,6 +42,9 @@ def test_a_catalog_to_begin_with_may_be_given(given: dict[str, Any]) -> None:
         {"demo": True, "durability": "paper"},
         {"demo": True, "durability": "replica"},
         {"demo": True, "drain_wait": -1},
+        {"demo": True, "allowed_origins": "app.example.com"},
+        {"demo": True, "allowed_origins": "https://app.example.com/"},
+        {"demo": True, "allowed_origins": "*"},
         {"demo": True, "colour": "red"},
     ],
     ids=str,
@@ -50,6 +53,12 @@ def test_a_bad_value_is_refused(given: dict[str, Any]) -> None:
     with pytest.raises(ValidationError) as refused:
         Settings(**given)
     assert refused.value.error_count() == 1
+
+
+def test_origins_have_commas_between() -> None:
+    settings = Settings(demo=True, allowed_origins="https://a.example, http://localhost:3000")
+    assert settings.origins == ("https://a.example", "http://localhost:3000")
+    assert Settings(demo=True).origins == ()
 
 
 def test_the_clusters_password_is_not_shown() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from instantaudience_gateway.contract.replies import local_replies
 from instantaudience_gateway.contract.script import TRANSCODER_ERROR
 from instantaudience_gateway.envoy import request_ids
+from instantaudience_gateway.envoy.cors import CORS, cors_policy
 from instantaudience_gateway.envoy.filters import http_filters
 from instantaudience_gateway.envoy.routes import MOST_FILE_BYTES, routes
 from instantaudience_gateway.envoy.settings import CLUSTER, TYPES, UPLOADS, GatewaySettings, seconds
@@ -45,7 +46,7 @@ def _connection_manager(settings: GatewaySettings) -> dict[str, Any]:
         "route_config": {
             "name": "routes",
             "max_direct_response_body_size_bytes": MOST_FILE_BYTES,
-            "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes(settings)}],
+            "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes(settings)} | _cors(settings)],
         },
         "local_reply_config": local_replies(settings.body_limit_bytes, TRANSCODER_ERROR),
         "use_remote_address": True,
@@ -81,6 +82,11 @@ def _connection_manager(settings: GatewaySettings) -> dict[str, Any]:
             "connection_keepalive": {"interval": "30s", "timeout": "10s"},
         },
     }
+
+
+def _cors(settings: GatewaySettings) -> dict[str, Any]:
+    policy = cors_policy(settings.allowed_origins)
+    return {"typed_per_filter_config": {CORS: policy}} if settings.allowed_origins else {}
 
 
 def _address(host: str, port: int) -> dict[str, Any]:

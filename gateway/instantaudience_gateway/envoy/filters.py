@@ -1,4 +1,4 @@
-"""What a call passes on its way: gRPC-Web, the contract (Lua), the transcoder or a buffer, and the service."""
+"""What a call passes on its way: CORS, gRPC-Web, the contract (Lua), the transcoder or a buffer, and the service."""
 
 import base64
 import json
@@ -10,6 +10,7 @@ from instantaudience_server.transport.status import ADDRESS_KEY, START_KEY
 from instantaudience_gateway.contract import descriptor
 from instantaudience_gateway.contract.script import contract_script
 from instantaudience_gateway.envoy import in_process
+from instantaudience_gateway.envoy.cors import cors_filter
 from instantaudience_gateway.envoy.settings import CLUSTER, TYPES, GatewaySettings
 
 _HTTP_FILTERS = f"{TYPES}.filters.http"
@@ -24,7 +25,8 @@ _ANSWERS_ALONE = "answers-alone"
 def http_filters(settings: GatewaySettings) -> list[dict[str, Any]]:
     """The filters, in the order in which a request passes them."""
     buffer = [_buffer(settings)] if settings.passes_json or settings.application is not None else []
-    return [_arrival(), _grpc_web(), _lua(settings), _transcoder(settings), *buffer, *_service(settings)]
+    cors = [cors_filter()] if settings.allowed_origins else []
+    return [_arrival(), *cors, _grpc_web(), _lua(settings), _transcoder(settings), *buffer, *_service(settings)]
 
 
 def buffer_override(settings: GatewaySettings) -> dict[str, Any]:

@@ -278,6 +278,7 @@ class Service:
             body_limit_bytes=BODY_LIMIT_BYTES,
             call_timeout_seconds=self._settings.call_timeout_seconds,
             trusted_hops=self._settings.trusted_hops,
+            allowed_origins=self._settings.origins,
             upload_sockets=_batch_sockets(directory, self._settings),
             upload_seconds=self._settings.batch_upload_seconds,
         )

@@ -1,0 +1,34 @@
+"""Which pages of other sites may call, from browsers, over REST and gRPC-Web (source: https://fetch.spec.whatwg.org/#cors)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from instantaudience_gateway.envoy.settings import TYPES
+
+CORS = "envoy.filters.http.cors"
+_METHODS = ("GET", "POST", "PUT", "DELETE")
+_REQUEST_HEADERS = ("authorization", "content-type", "grpc-timeout", "x-grpc-web", "x-request-id", "x-user-agent")
+_ANSWER_HEADERS = (
+    *("grpc-status", "grpc-message", "grpc-status-details-bin", "error-id"),
+    *("retry-after", "x-ratelimit-code", "x-ratelimit-count", "x-request-id"),
+)
+_KEPT_SECONDS = 600
+"""How long a browser need not ask again."""
+
+
+def cors_filter() -> dict[str, Any]:
+    """Answers browsers' questions, and says in answers who may read them."""
+    return {"name": CORS, "typed_config": {"@type": f"{TYPES}.filters.http.cors.v3.Cors"}}
+
+
+def cors_policy(origins: Sequence[str]) -> dict[str, Any]:
+    """Pages of these origins may call, with a token: cookies stay with the service's own pages."""
+    return {
+        "@type": f"{TYPES}.filters.http.cors.v3.CorsPolicy",
+        "allow_origin_string_match": [{"exact": origin} for origin in origins],
+        "allow_methods": ", ".join(_METHODS),
+        "allow_headers": ", ".join(_REQUEST_HEADERS),
+        "expose_headers": ", ".join(_ANSWER_HEADERS),
+        "max_age": str(_KEPT_SECONDS),
+        "allow_credentials": False,
+    }

@@ -29,11 +29,12 @@ def http_filters(settings: GatewaySettings) -> list[dict[str, Any]]:
     return [_arrival(), *cors, _grpc_web(), _lua(settings), _transcoder(settings), *buffer, *_service(settings)]
 
 
-def buffer_override(settings: GatewaySettings) -> dict[str, Any]:
-    """For a route whose bodies are held until they are whole: read, and within the limit."""
+def buffer_override(most_bytes: int) -> dict[str, Any]:
+    """For a route whose bodies are held until they are whole. The bound is one for the bodies and, where the service is
+    inside, for the answers."""
     return {
         "@type": f"{_HTTP_FILTERS}.buffer.v3.BufferPerRoute",
-        "buffer": {"max_request_bytes": settings.body_limit_bytes},
+        "buffer": {"max_request_bytes": most_bytes},
     }
 
 

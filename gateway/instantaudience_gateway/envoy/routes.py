@@ -86,8 +86,8 @@ def routes(settings: GatewaySettings) -> list[dict[str, Any]]:
         "match": {"safe_regex": {"regex": _GRPC_PATH}, "headers": [_content_type("application/grpc-web")]},
         "typed_per_filter_config": _without(LUA, TRANSCODER),
     }
-    # What the transcoder refuses, a service inside must not have: it might answer, too.
-    held = {} if settings.application is None else {BUFFER: buffer_override(settings)}
+    # What the transcoder refuses, a service inside must not have: it might answer, too. Lua has bounded bodies before.
+    held = {} if settings.application is None else {BUFFER: buffer_override(settings.answer_limit_bytes)}
     milliseconds = f"{settings.call_timeout_seconds * 1000:.0f}m"
     rest: dict[str, Any] = {
         "name": "rest",
@@ -176,7 +176,7 @@ def _passed_on(rest: dict[str, Any], endpoint: Endpoint, settings: GatewaySettin
     lengths = {"name": "content-length", "range_match": {"start": 0, "end": settings.body_limit_bytes + 1}}
     no_length = {"name": "content-length", "present_match": False}
     content_type = {"key": "content-type", "value": PASSED_ON_TYPE}
-    held = {BUFFER: buffer_override(settings)}
+    held = {BUFFER: buffer_override(settings.body_limit_bytes)}
     route = rest | {
         "name": "passed-on",
         "match": {"path": endpoint.path, "headers": [*call, lengths]},

@@ -31,10 +31,12 @@ from rich.table import Table
 from bench import load, processes
 from bench.load import Lane
 from bench.service import Service, running_service
-from bench.workload import FIRST_USER, SEGMENTS, Shape
+from bench.workload import SEGMENTS, Shape
 
 console = Console(width=110)
 
+FIRST_USER = 20_000_000_000_000
+"""None of those that calls are about."""
 LINES_OF_A_USER = 5
 STEP = 7919
 """Lines go through the users in steps of so many, which is a prime."""

@@ -8,7 +8,7 @@ from typing import NamedTuple, cast
 from instantaudience_server.batch.counters import Count, Counters
 from instantaudience_server.batch.said import Meaning
 from instantaudience_server.memberships.external_ids import is_external
-from instantaudience_server.memberships.known_blocks import grouped
+from instantaudience_server.memberships.known_blocks import merged
 from instantaudience_server.store.interface import Alike, Changes, UserChanges
 
 
@@ -165,16 +165,5 @@ def _in_order(keys: Sequence[bytes], meanings: Sequence[Meaning]) -> Changes:
     by_user: dict[bytes, UserChanges] = {}
     for key, meaning in zip(keys, meanings, strict=True):
         earlier = by_user.get(key)
-        by_user[key] = meaning.changes if earlier is None else _merged(earlier, meaning.changes)
+        by_user[key] = meaning.changes if earlier is None else merged(earlier, meaning.changes)
     return [Alike([key], changes) for key, changes in by_user.items() if changes]
-
-
-def _merged(earlier: UserChanges, later: UserChanges) -> UserChanges:
-    return grouped(
-        {
-            segment_id: (end, value)
-            for changes in (earlier, later)
-            for end, values in changes.items()
-            for segment_id, value in values.items()
-        }
-    )

@@ -1,14 +1,11 @@
 """Jobs as REST callers see them (source: contract-neighbours, "Batch Segment Service", "Job")."""
 
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from instantaudience_server.batch.counters import Count
 from instantaudience_server.batch.reports import JobReport
-from instantaudience_server.clock import MS_PER_MINUTE
+from instantaudience_server.clock import MS_PER_MINUTE, written_time
 from instantaudience_server.store.job_interface import Job, Order, Phase
-
-_TIME_FORMAT = "%Y-%m-%d %H:%M:%S"
 
 
 class FieldShape(NamedTuple):
@@ -78,4 +75,4 @@ def _minutes(job: Job, now_ms: int) -> str:
 
 def time_text(moment_ms: int) -> str | None:
     """A time in UTC; None where there is none."""
-    return datetime.fromtimestamp(moment_ms // 1000, UTC).strftime(_TIME_FORMAT) if moment_ms else None
+    return written_time(moment_ms // 1000) if moment_ms else None

@@ -3,7 +3,6 @@ of all REST answers")."""
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from google.protobuf.struct_pb2 import Value
@@ -11,6 +10,7 @@ from instantaudience.rest.v1 import segment_pb2 as pb
 from instantaudience.v1 import catalog_pb2
 
 from instantaudience_server.catalog import original_fields
+from instantaudience_server.clock import written_time
 from instantaudience_server.errors import AudienceError, Reason
 
 STATES = {
@@ -20,7 +20,6 @@ STATES = {
 """What `state` may be."""
 MOST_USERS = 2**31 - 1
 """What `estimated_users` says of a segment with more."""
-TIME_FORMAT = "%Y-%m-%d %H:%M:%S"
 
 _is_number = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?").fullmatch
 
@@ -86,7 +85,7 @@ def entry_of(segment: catalog_pb2.Segment, estimated_users: int | None = None) -
         "description": segment.description or None,
         "member_id": segment.member_id,
         "expire_minutes": segment.expire_minutes if segment.HasField("expire_minutes") else None,
-        "last_modified": datetime.fromtimestamp(segment.last_modified.seconds, UTC).strftime(TIME_FORMAT),
+        "last_modified": written_time(segment.last_modified.seconds),
         **original_fields.as_json(segment.original_fields),
         **size,
     }

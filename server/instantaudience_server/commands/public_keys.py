@@ -6,6 +6,7 @@ from typing import Any, TextIO
 import click
 from instantaudience.v1 import catalog_pb2 as pb
 
+from instantaudience_server.clock import written_time
 from instantaudience_server.commands.client import Client, with_client
 from instantaudience_server.commands.object_fields import number, text
 from instantaudience_server.commands.objects import as_dict
@@ -51,8 +52,7 @@ def show_list(client: Client, user_id: int, as_json: bool) -> None:
 
 
 def _row(each: pb.PublicKey) -> tuple[Any, ...]:
-    created = each.create_time.ToDatetime().strftime("%Y-%m-%d %H:%M:%S")
-    return each.id, each.name, "yes" if each.active else "no", created
+    return each.id, each.name, "yes" if each.active else "no", written_time(each.create_time.seconds)
 
 
 @key.command("deactivate")

@@ -57,6 +57,18 @@ def grouped(memberships: Mapping[int, tuple[int, int]]) -> dict[int, dict[int, i
     return groups
 
 
+def merged(earlier: UserChanges, later: UserChanges) -> UserChanges:
+    """The changes of a user that stands twice: of a segment in both, the later one."""
+    return grouped(
+        {
+            segment_id: (end, value)
+            for changes in (earlier, later)
+            for end, values in changes.items()
+            for segment_id, value in values.items()
+        }
+    )
+
+
 def _lifetime(expiration: int) -> int:
     """What an expiration means: minutes, NEVER or REMOVE (source: contract, "What applying does")."""
     if 0 < expiration <= rules.LONGEST_EXPIRATION_MINUTES:

@@ -12,7 +12,7 @@ from instantaudience_server.applied import Applied, Refusal, Totals
 from instantaudience_server.catalog.access import Caller, find_segment
 from instantaudience_server.catalog.catalog import Catalog, Segment
 from instantaudience_server.memberships import identity, rules
-from instantaudience_server.memberships.known_blocks import Blocks, KnownBlocks, blocks_of, grouped
+from instantaudience_server.memberships.known_blocks import Blocks, KnownBlocks, blocks_of, merged
 from instantaudience_server.memberships.skipped import Warnings
 from instantaudience_server.memberships.wire import check_users, decode_user, split_user, users_by_rest
 from instantaudience_server.store.interface import REMOVE, Alike, Changes, UserChanges
@@ -310,20 +310,9 @@ class Reading:
         """Note a user's changes; where it stands in the request before, the later one wins."""
         earlier = self._changes.setdefault(key, changes)
         if earlier is not changes:
-            self._changes[key] = _merged(earlier, changes)
+            self._changes[key] = merged(earlier, changes)
 
 
 def _expiration(block: pb.SegBlock) -> int | None:
     expiration = block.expiration
     return expiration if expiration or block.HasField("expiration") else None
-
-
-def _merged(earlier: UserChanges, later: UserChanges) -> UserChanges:
-    return grouped(
-        {
-            segment_id: (end, value)
-            for changes in (earlier, later)
-            for end, values in changes.items()
-            for segment_id, value in values.items()
-        }
-    )

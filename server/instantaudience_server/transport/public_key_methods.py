@@ -6,6 +6,7 @@ from instantaudience.v1 import catalog_pb2 as pb
 
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.public_keys import PublicKeyService
+from instantaudience_server.clock import written_time
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.transport.calls import AnyMethod, Method
 
@@ -72,5 +73,5 @@ def _entry(key: pb.PublicKey, user_id: int) -> rest.PublicKeyEntry:
         name=key.name,
         encoded_value=key.pem,
         active=key.active,
-        created_on=key.create_time.ToDatetime().strftime("%Y-%m-%d %H:%M:%S"),
+        created_on=written_time(key.create_time.seconds),
     )

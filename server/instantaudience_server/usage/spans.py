@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from instantaudience_server.clock import MS_PER_HOUR
+from instantaudience_server.clock import MS_PER_HOUR, TIME_FORMAT
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.store.usage_interface import KEPT_HOURS
 
@@ -17,7 +17,6 @@ AHEAD_MS = 60_000
 """How far the clock of another worker may be ahead of ours: its calls may count for an hour that has not begun here."""
 
 _EPOCH = datetime(1970, 1, 1)  # UTC, as all times here
-_FORM = "%Y-%m-%d %H:%M:%S"
 _FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
 """The years 1 to 9999 (source: google/protobuf/timestamp.proto)."""
 _is_moment = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[ +][0-9]{2}:[0-9]{2}:[0-9]{2}").fullmatch
@@ -67,7 +66,7 @@ def read_moment(text: str, field: str) -> int | None:
     try:
         if not _is_moment(text):
             raise ValueError
-        moment = datetime.strptime(text.replace("+", " "), _FORM).replace(tzinfo=UTC)
+        moment = datetime.strptime(text.replace("+", " "), TIME_FORMAT).replace(tzinfo=UTC)
     except ValueError:
         rule = "must be a moment (UTC) in the form 2014-05-22+00:00:00"
         raise AudienceError(Reason.SYNTAX, f"'{field}' {rule}", field=field) from None

@@ -24,13 +24,14 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1finstantaudience/v1/errors.proto\x12\x12instantaudience.v1*\x8b\x02\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x17\n\x13\x45RROR_REASON_SYNTAX\x10\x01\x12\x17\n\x13\x45RROR_REASON_NOAUTH\x10\x02\x12 \n\x1c\x45RROR_REASON_NOAUTH_DISABLED\x10\x03\x12\x17\n\x13\x45RROR_REASON_UNAUTH\x10\x04\x12\x1a\n\x16\x45RROR_REASON_INTEGRITY\x10\x05\x12\x16\n\x12\x45RROR_REASON_LIMIT\x10\x06\x12$\n ERROR_REASON_RATE_LIMIT_EXCEEDED\x10\x07\x12\x17\n\x13\x45RROR_REASON_SYSTEM\x10\x08\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1finstantaudience/v1/errors.proto\x12\x12instantaudience.v1*\x8b\x02\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x17\n\x13\x45RROR_REASON_SYNTAX\x10\x01\x12\x17\n\x13\x45RROR_REASON_NOAUTH\x10\x02\x12 \n\x1c\x45RROR_REASON_NOAUTH_DISABLED\x10\x03\x12\x17\n\x13\x45RROR_REASON_UNAUTH\x10\x04\x12\x1a\n\x16\x45RROR_REASON_INTEGRITY\x10\x05\x12\x16\n\x12\x45RROR_REASON_LIMIT\x10\x06\x12$\n ERROR_REASON_RATE_LIMIT_EXCEEDED\x10\x07\x12\x17\n\x13\x45RROR_REASON_SYSTEM\x10\x08\x42\x85\x01\n\x16\x63om.instantaudience.v1B\x0b\x45rrorsProtoP\x01ZGgithub.com/instantaudience/instantaudience/clients/go/instantaudiencev1\xaa\x02\x12InstantAudience.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'instantaudience.v1.errors_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\026com.instantaudience.v1B\013ErrorsProtoP\001ZGgithub.com/instantaudience/instantaudience/clients/go/instantaudiencev1\252\002\022InstantAudience.V1'
   _globals['_ERRORREASON']._serialized_start=56
   _globals['_ERRORREASON']._serialized_end=323
 # @@protoc_insertion_point(module_scope)

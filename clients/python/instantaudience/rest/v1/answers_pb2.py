@@ -24,13 +24,14 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%instantaudience/rest/v1/answers.proto\x12\x17instantaudience.rest.v1\",\n\tDebugInfo\x12\x1f\n\x0boutput_term\x18\x01 \x01(\tR\noutputTerm\"\x99\x01\n\x04Meta\x12\x16\n\x06status\x18\x01 \x01(\tR\x06status\x12:\n\x06\x66ields\x18\x02 \x03(\x0b\x32\".instantaudience.rest.v1.MetaFieldR\x06\x66ields\x12=\n\x08\x64\x62g_info\x18\x03 \x01(\x0b\x32\".instantaudience.rest.v1.DebugInfoR\x07\x64\x62gInfo\"\x86\x01\n\tMetaField\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n\x04type\x18\x02 \x01(\tR\x04type\x12\x17\n\x07sort_by\x18\x03 \x01(\x08R\x06sortBy\x12\x1b\n\tfilter_by\x18\x04 \x01(\x08R\x08\x66ilterBy\x12\x1b\n\tread_only\x18\x05 \x01(\x08R\x08readOnlyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%instantaudience/rest/v1/answers.proto\x12\x17instantaudience.rest.v1\",\n\tDebugInfo\x12\x1f\n\x0boutput_term\x18\x01 \x01(\tR\noutputTerm\"\x99\x01\n\x04Meta\x12\x16\n\x06status\x18\x01 \x01(\tR\x06status\x12:\n\x06\x66ields\x18\x02 \x03(\x0b\x32\".instantaudience.rest.v1.MetaFieldR\x06\x66ields\x12=\n\x08\x64\x62g_info\x18\x03 \x01(\x0b\x32\".instantaudience.rest.v1.DebugInfoR\x07\x64\x62gInfo\"\x86\x01\n\tMetaField\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n\x04type\x18\x02 \x01(\tR\x04type\x12\x17\n\x07sort_by\x18\x03 \x01(\x08R\x06sortBy\x12\x1b\n\tfilter_by\x18\x04 \x01(\x08R\x08\x66ilterBy\x12\x1b\n\tread_only\x18\x05 \x01(\x08R\x08readOnlyB\x85\x01\n\x1b\x63om.instantaudience.rest.v1B\x0c\x41nswersProtoP\x01Z<github.com/instantaudience/instantaudience/clients/go/restv1\xaa\x02\x17InstantAudience.Rest.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'instantaudience.rest.v1.answers_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\033com.instantaudience.rest.v1B\014AnswersProtoP\001Z<github.com/instantaudience/instantaudience/clients/go/restv1\252\002\027InstantAudience.Rest.V1'
   _globals['_DEBUGINFO']._serialized_start=66
   _globals['_DEBUGINFO']._serialized_end=110
   _globals['_META']._serialized_start=113

@@ -81,10 +81,14 @@ function envoy_on_request(handle)
   take_token(headers, query)
   note_cookie(handle, path, headers:get(":method"))
   local endpoint = CONTRACT.endpoints[path]
-  local method = endpoint and endpoint.methods[headers:get(":method")]
+  local verb = headers:get(":method")
+  local method = endpoint and endpoint.methods[verb]
   if not (method and method.public) then note_token(handle) end
   if not endpoint then return refuse_unread(handle, CONTRACT.no_path) end
-  if not method then return refuse_unread(handle, CONTRACT.no_method, nil, endpoint.allow) end
+  if not method then
+    local reply = CONTRACT.deliberately_not[verb .. " " .. path] or CONTRACT.no_method
+    return refuse_unread(handle, reply, nil, endpoint.allow)
+  end
   if method.unreadable then
     handle:streamInfo():dynamicMetadata():set("instantaudience", "unreadable", method.unreadable)
   end

@@ -62,6 +62,9 @@ UNREADABLE = _reply(Reason.SYNTAX, "The request cannot be read.")
 EMPTY = _reply(Reason.SYNTAX, "The body is empty.")
 NO_PATH = _reply(Reason.NO_SUCH_METHOD, "There is no such path.")
 NO_METHOD = Reply(405, "SYNTAX", "The path does not take this method.")
+NO_SIGN_IN_BY_URL = Reply(
+    405, "SYNTAX", "A password does not belong in a URL, which logs and browsers keep: sign in with POST /auth."
+)
 NO_TOKEN = _reply(Reason.NOAUTH, tokens.MISSING)
 UNKNOWN_TOKEN = _reply(Reason.NOAUTH, tokens.UNKNOWN)
 TOO_SLOW = Reply(408, "SYNTAX", "The request did not arrive in time.")

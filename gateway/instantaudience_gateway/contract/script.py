@@ -27,6 +27,7 @@ from instantaudience_gateway.contract.replies import (
     INTERNAL,
     NO_METHOD,
     NO_PATH,
+    NO_SIGN_IN_BY_URL,
     NO_TOKEN,
     TOO_SLOW,
     UNAVAILABLE,
@@ -144,6 +145,10 @@ def lua_literal(value: Literal) -> str:
 
 UNREADABLE_STATUSES = {"/privacy/consumer-request": 422}
 """HTTP status in place of 400, by path (source: contract-neighbours, "Privacy")."""
+
+
+DELIBERATELY_NOT = {"GET /auth": NO_SIGN_IN_BY_URL}
+"""The answers to methods that the original platform takes, and this service does not (source: contract-neighbours)."""
 
 
 DEFAULTS: Mapping[tuple[str, str], Mapping[str, bool]] = {("POST", "/rt-segment"): {"detail": False}}
@@ -282,6 +287,7 @@ def contract_script(
         "empty": _reply(EMPTY),
         "no_path": _reply(NO_PATH),
         "no_method": _reply(NO_METHOD),
+        "deliberately_not": {call: _reply(reply) for call, reply in DELIBERATELY_NOT.items()},
         "no_token": _reply(NO_TOKEN),
         "unknown_token": _reply(UNKNOWN_TOKEN),
         "too_slow": _reply(TOO_SLOW),

@@ -134,6 +134,12 @@ async def test_wrong_methods(demo: httpx.AsyncClient, method: str, path: str, al
     assert answer.headers["allow"] == allow
 
 
+async def test_a_password_does_not_belong_in_a_url(http: httpx.AsyncClient) -> None:
+    answer = await http.get("/auth", params={"username": "demo", "password": "wrong"})
+    assert_http_error(answer, 405, "SYNTAX")
+    assert "POST /auth" in body_of(answer)["response"]["error"]
+
+
 async def test_health_needs_no_token(http: httpx.AsyncClient) -> None:
     answer = await http.get("/healthz")
     assert answer.status_code == 200

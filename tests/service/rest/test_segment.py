@@ -275,6 +275,13 @@ async def test_change(callers: Callers, fields: dict[str, Any], difference: dict
     assert await callers.response("demo", "GET", "?id=10001") == about(FANS)
 
 
+async def test_a_change_that_names_its_segment_among_the_fields(callers: Callers) -> None:
+    """Where the query does not, as when several are changed."""
+    segment_id = await callers.add(**BEFORE)
+    changed = await callers.response("demo", "PUT", "", {"segment": {"id": segment_id, "description": "Other"}})
+    assert changed == about(entry(segment_id, **{**BEFORE, "description": "Other"}))
+
+
 async def test_several_at_once(callers: Callers) -> None:
     """Each is done or not, and failures say which were not."""
     sent: list[dict[str, Any]] = [{"code": "several"}, {"code": "SEVERAL"}, {"member_id": 777}, {"short_name": "b"}]

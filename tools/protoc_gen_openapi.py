@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from google.api import annotations_pb2, visibility_pb2
+from google.api import annotations_pb2, field_behavior_pb2, visibility_pb2
 from google.protobuf.compiler import plugin_pb2
 from google.protobuf.descriptor_pb2 import (
     DescriptorProto,
@@ -148,7 +148,7 @@ class Document:
         if text:
             operation["requestBody"] = {"required": True, "content": {"text/plain": {"schema": {"type": "string"}}}}
         elif verb in ("post", "put"):
-            content: dict[str, Any] = {"schema": self._body(method.input_type)}
+            content: dict[str, Any] = {"schema": self._body(method)}
             if examples := self._examples(path, verb, about, "request"):
                 content["examples"] = examples
             operation["requestBody"] = {"required": True, "content": {"application/json": content}}
@@ -168,13 +168,21 @@ class Document:
             if field.type == FieldDescriptorProto.TYPE_MESSAGE or field.name == GZIP:
                 continue
             parameter = {"name": field.name, "in": "query", "schema": self._schema_of(field)}
+            if _behaves(field, "REQUIRED"):
+                parameter["required"] = True
             if comment := self._api.comments[f"{name}.{field.name}"]:
                 parameter["description"] = comment
             parameters.append(parameter)
         return parameters
 
-    def _body(self, name: str) -> dict[str, Any]:
-        """The schema of a body; a request's own scalars are parameters of the query."""
+    def _body(self, method: MethodDescriptorProto) -> dict[str, Any]:
+        """The schema of a body: one field of the request, or all of it but its own scalars, which are parameters."""
+        name = method.input_type
+        extensions: Any = method.options.Extensions
+        named = extensions[annotations_pb2.http].body
+        for field in self._api.fields(name):
+            if field.name == named:
+                return self._reference(field.type_name)
         schema = self._object(name, [field for field in self._api.fields(name) if self._is_in_body(field)])
         self.schemas[_short(name)] = schema
         return {"$ref": f"#/components/schemas/{_short(name)}"}
@@ -197,12 +205,17 @@ class Document:
 
     def _object(self, name: str, fields: list[FieldDescriptorProto]) -> dict[str, Any]:
         properties = {}
+        required = []
         for field in fields:
             schema = self._schema_of(field)
+            if _behaves(field, "REQUIRED"):
+                required.append(_key(field))
+            if _behaves(field, "OUTPUT_ONLY"):
+                schema = schema | {"readOnly": True}
             if comment := self._api.comments[f"{name}.{field.name}"]:
                 schema = schema | {"description": comment}
             properties[_key(field)] = schema
-        schema = {"type": "object", "properties": properties}
+        schema = {"type": "object", "properties": properties} | ({"required": required} if required else {})
         return schema | ({"description": comment} if (comment := self._api.comments[name]) else {})
 
     def _schema_of(self, field: FieldDescriptorProto) -> dict[str, Any]:
@@ -229,6 +242,12 @@ class Document:
             key = {"request": "request", "answer": "response"}[side]
             return {_slug(name): {"summary": name, "value": chosen[name][key]} for name in about["vectors"]}
         return {"example": {"value": about[side]}} if side in about else {}
+
+
+def _behaves(field: FieldDescriptorProto, behavior: str) -> bool:
+    """Whether the proto file says so of a field (source: google/api/field_behavior.proto)."""
+    extensions: Any = field.options.Extensions
+    return field_behavior_pb2.FieldBehavior.Value(behavior) in extensions[field_behavior_pb2.field_behavior]
 
 
 def _key(field: FieldDescriptorProto) -> str:

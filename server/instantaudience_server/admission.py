@@ -9,7 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.errors import AudienceError, overloaded
 from instantaudience_server.metrics import ADMISSION_REFUSALS
 
 MOST_RUNNING = 64
@@ -282,4 +282,4 @@ class Admission:
 
     def _refusal(self, reason: str) -> AudienceError:
         _count_refusal[reason]()
-        return AudienceError(Reason.UNAVAILABLE, OVERLOADED, retry_after_seconds=self._randint(*RETRY_SECONDS))
+        return overloaded(OVERLOADED, self._randint(*RETRY_SECONDS))

@@ -6,6 +6,9 @@ service is a defect.
 
 import enum
 
+NOT_EMPTY = "is required and cannot be empty"
+"""The rule of texts that a request must have."""
+
 
 class Reason(enum.Enum):
     """Why a call failed. The mapping to gRPC codes, HTTP statuses and `error_id` is in `transport/status.py`."""
@@ -27,23 +30,56 @@ class Reason(enum.Enum):
     INTERNAL = enum.auto()
 
 
+class Cause(enum.Enum):
+    """What the public reason leaves open (source: errors.proto, ErrorCause, which documents each).
+
+    `transport/status.py` has the one that a reason has by default.
+    """
+
+    UNREADABLE_REQUEST = enum.auto()
+    INVALID_REQUEST = enum.auto()
+    UNKNOWN_OBJECT = enum.auto()
+    UNKNOWN_METHOD = enum.auto()
+    TOKEN_MISSING = enum.auto()
+    TOKEN_ENDED = enum.auto()
+    WRONG_CREDENTIALS = enum.auto()
+    USER_DEACTIVATED = enum.auto()
+    NOT_PERMITTED = enum.auto()
+    TAKEN = enum.auto()
+    CHANGED_MEANWHILE = enum.auto()
+    IN_USE = enum.auto()
+    TOO_LARGE = enum.auto()
+    TOO_MANY = enum.auto()
+    UNREACHABLE = enum.auto()
+    OVERLOADED = enum.auto()
+    DEFECT = enum.auto()
+
+
 class AudienceError(Exception):
     """A call failed for a reason that its caller may know.
 
     `message` goes to the caller as it is: it names the field and the rule, and says nothing of the inside.
-    `retry_after_seconds` is set where waiting helps. `metadata` goes into `google.rpc.ErrorInfo`. `member_id` says
-    whose call it was where a caller that is known could not be let in; callers do not see it.
+    `retry_after_seconds` is set where waiting helps. `cause` is set where it is not the reason's own. `metadata` goes
+    into `google.rpc.ErrorInfo`; `field` in it is the path of a field of the request. `member_id` says whose call it was
+    where a caller that is known could not be let in; callers do not see it.
     """
 
     member_id: int | None = None
 
     def __init__(
-        self, reason: Reason, message: str, *, retry_after_seconds: int | None = None, **metadata: str
+        self,
+        reason: Reason,
+        message: str,
+        *,
+        retry_after_seconds: int | None = None,
+        cause: Cause | None = None,
+        **metadata: str,
     ) -> None:
         super().__init__(message)
         self.reason = reason
         self.message = message
         self.retry_after_seconds = retry_after_seconds
+        self.cause = cause
         self.metadata = metadata
 
     def of_member(self, member_id: int) -> "AudienceError":
@@ -55,3 +91,23 @@ class AudienceError(Exception):
 def unavailable(message: str) -> AudienceError:
     """The cluster or this server cannot take the call now; the same call may succeed a second later."""
     return AudienceError(Reason.UNAVAILABLE, message, retry_after_seconds=1)
+
+
+def overloaded(message: str, retry_after_seconds: int = 1) -> AudienceError:
+    """As `unavailable`: there is more to do than this server takes on."""
+    return AudienceError(Reason.UNAVAILABLE, message, retry_after_seconds=retry_after_seconds, cause=Cause.OVERLOADED)
+
+
+def unreadable(message: str) -> AudienceError:
+    """The request is no readable message."""
+    return AudienceError(Reason.SYNTAX, message, cause=Cause.UNREADABLE_REQUEST)
+
+
+def invalid(field: str, rule: str) -> AudienceError:
+    """A field of the request breaks a rule; `field` is its path."""
+    return AudienceError(Reason.SYNTAX, f"'{field}' {rule}", field=field)
+
+
+def required(field: str) -> AudienceError:
+    """The request lacks a field; `field` is its path."""
+    return invalid(field, "is required")

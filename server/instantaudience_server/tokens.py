@@ -17,7 +17,7 @@ from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.clock import Clock
-from instantaudience_server.errors import AudienceError, Reason, unavailable
+from instantaudience_server.errors import AudienceError, Cause, Reason, overloaded
 from instantaudience_server.store.interface import Session, SessionStore
 
 IDLE_MS = 2 * 3600 * 1000
@@ -130,7 +130,7 @@ class TokenService:
             AudienceError: as `verify`.
         """
         if token.startswith(CERTIFICATE):
-            raise AudienceError(Reason.NOAUTH, MISSING)
+            raise AudienceError(Reason.NOAUTH, MISSING, cause=Cause.TOKEN_MISSING)
         await self.verify(token, deadline)
         token_hash = hash_token(token)
         await self._store.remove(token_hash, deadline)
@@ -144,7 +144,7 @@ class TokenService:
                 UNAVAILABLE.
         """
         if not token:
-            raise AudienceError(Reason.NOAUTH, MISSING)
+            raise AudienceError(Reason.NOAUTH, MISSING, cause=Cause.TOKEN_MISSING)
         if token.startswith(CERTIFICATE):
             return self._by_certificate(token.removeprefix(CERTIFICATE))
         if len(token) > LONGEST_TOKEN:
@@ -189,7 +189,7 @@ class TokenService:
     async def _look_up(self, token_hash: str, now_ms: int, deadline: float) -> Caller:
         """`_read` a session that this worker does not know; raises UNAVAILABLE past so many."""
         if len(self._lookups) >= MOST_LOOKUPS and token_hash not in self._lookups:
-            raise unavailable("Too many unknown tokens under way")
+            raise overloaded("Too many unknown tokens under way")
         self._lookups[token_hash] += 1
         try:
             return await self._read(token_hash, now_ms, deadline)
@@ -230,7 +230,7 @@ class TokenService:
         account = self._catalog.account_by_certificate(name)
         member = self._catalog.members.get(account.member_id) if account else None
         if account is None or member is None:
-            raise AudienceError(Reason.NOAUTH, UNKNOWN_CERTIFICATE)
+            raise AudienceError(Reason.NOAUTH, UNKNOWN_CERTIFICATE, cause=Cause.WRONG_CREDENTIALS)
         if not account.active:
             raise deactivated(member.id)
         return Caller(account, member)

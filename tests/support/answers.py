@@ -64,23 +64,32 @@ def failure_of(status: status_pb2.Status) -> GrpcFailure:
     )
 
 
-def assert_grpc_error(error: grpc.aio.AioRpcError, code: grpc.StatusCode, reason: str) -> None:
-    """The code, and a google.rpc.Status that agrees with it."""
+def assert_grpc_error(
+    error: grpc.aio.AioRpcError, code: grpc.StatusCode, reason: str, cause: str | None = None
+) -> None:
+    """The code, a google.rpc.Status that agrees with it, and what gRPC libraries are to wait."""
     assert error.code() is code, error.details()
-    status = status_pb2.Status.FromString(dict(error.trailing_metadata())["grpc-status-details-bin"])
+    trailers = dict(error.trailing_metadata())
+    status = status_pb2.Status.FromString(trailers["grpc-status-details-bin"])
     assert status.message == error.details()
-    assert_failure(status, code, reason)
+    failure = assert_failure(status, code, reason, cause)
+    pushback = None if failure.retry is None else str(1000 * failure.retry.retry_delay.seconds)
+    assert trailers.get("grpc-retry-pushback-ms") == pushback
 
 
-def assert_failure(status: status_pb2.Status, code: grpc.StatusCode, reason: str) -> None:
-    """The code and ErrorInfo, and RetryInfo where waiting helps."""
+def assert_failure(
+    status: status_pb2.Status, code: grpc.StatusCode, reason: str, cause: str | None = None
+) -> GrpcFailure:
+    """The code and ErrorInfo, and RetryInfo where waiting helps; `cause` is what ErrorInfo must say."""
     failure = failure_of(status)
+    assert failure.info.metadata["cause"] == (cause or failure.info.metadata["cause"]) != ""
     assert (failure.code, failure.info.domain, failure.info.reason) == (code.value[0], "instantaudience", reason)
     waiting_helps = code is grpc.StatusCode.UNAVAILABLE or reason == "RATE_LIMIT_EXCEEDED"
     assert (failure.retry is not None) == waiting_helps
     if failure.retry is not None:
         assert failure.retry.retry_delay.seconds >= 1
     assert (failure.quota is not None) == (reason == "RATE_LIMIT_EXCEEDED")
+    return failure
 
 
 def _refuse(number: str) -> NoReturn:

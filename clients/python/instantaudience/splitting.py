@@ -3,18 +3,15 @@
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import cast
-
-from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
 
 from instantaudience.v1.audience_pb2 import (
     ApplySegmentsRequest,
     ApplySegmentsResult,
+    ApplyWarning,
     RequestCounts,
     RtSegment,
     WarningCode,
 )
-from instantaudience.v1.audience_pb2 import Warning as SkippedPart
 
 _FRAME_BYTES = 12
 """What a user or a block has around it in a request, at most."""
@@ -133,7 +130,7 @@ def joined(parts: Sequence[Part], results: Sequence[ApplySegmentsResult]) -> App
     valid: set[int] = set()
     pieces_of_valid = 0
     for part, result in zip(parts, results, strict=True):
-        skipped = {_place(warning)[0] for warning in _warnings(result) if warning.code in _OF_USER}
+        skipped = {_place(warning)[0] for warning in result.warnings if warning.code in _OF_USER}
         taken = [place[0] for index, place in enumerate(part.places) if index not in skipped]
         valid.update(taken)
         pieces_of_valid += len(taken)
@@ -146,9 +143,9 @@ def joined(parts: Sequence[Part], results: Sequence[ApplySegmentsResult]) -> App
         ),
     )
     told: set[tuple[int, int]] = set()
-    last: SkippedPart | None = None
+    last: ApplyWarning | None = None
     for part, result in zip(parts, results, strict=True):
-        for warning in _warnings(_moved(part, result)):
+        for warning in _moved(part, result).warnings:
             if warning.code == WarningCode.WARNING_CODE_NO_VALID_USERS:
                 last = warning
                 continue
@@ -157,15 +154,15 @@ def joined(parts: Sequence[Part], results: Sequence[ApplySegmentsResult]) -> App
                 if (warning.code in _OF_USER and user in valid) or (user, warning.code) in told:
                     continue
                 told.add((user, warning.code))
-            _warnings(answer).append(warning)
+            answer.warnings.append(warning)
     if last is not None and not users:
-        _warnings(answer).append(last)
+        answer.warnings.append(last)
     return answer
 
 
 def _moved(part: Part, result: ApplySegmentsResult) -> ApplySegmentsResult:
     """The answer of a part, with the places of the caller's users."""
-    for warning in _warnings(result):
+    for warning in result.warnings:
         user, block = _place(warning)
         if user is not None and user < len(part.places):
             whose, first = part.places[user]
@@ -173,12 +170,7 @@ def _moved(part: Part, result: ApplySegmentsResult) -> ApplySegmentsResult:
     return result
 
 
-def _warnings(result: ApplySegmentsResult) -> "RepeatedCompositeFieldContainer[SkippedPart]":
-    # Type checkers take the stub's forward reference to `Warning` for Python's own class of that name.
-    return cast("RepeatedCompositeFieldContainer[SkippedPart]", result.warnings)
-
-
-def _place(warning: SkippedPart) -> tuple[int | None, int | None]:
+def _place(warning: ApplyWarning) -> tuple[int | None, int | None]:
     """Which user and which block a warning means."""
     found = _PLACE.fullmatch(warning.path)
     if found is None:

@@ -8,11 +8,16 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from google.protobuf import any_pb2, duration_pb2
-from google.rpc import error_details_pb2, status_pb2
 from instantaudience_server import tokens
-from instantaudience_server.errors import Reason
-from instantaudience_server.transport.status import ERROR_DOMAIN, ERROR_ID_KEY, ROWS, STATUS_DETAILS_KEY, error_body
+from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.transport.status import (
+    ERROR_ID_KEY,
+    PUSHBACK_KEY,
+    ROWS,
+    STATUS_DETAILS_KEY,
+    describe,
+    error_body,
+)
 
 from instantaudience_gateway.files.served import CONTENT_TYPES
 
@@ -77,26 +82,20 @@ def too_large(limit_bytes: int) -> Reply:
     return _reply(Reason.LIMIT, f"The body has more than {limit_bytes} bytes.")
 
 
-def _any(message: error_details_pb2.ErrorInfo | error_details_pb2.RetryInfo) -> any_pb2.Any:
-    packed = any_pb2.Any()
-    packed.Pack(message)
-    return packed
-
-
 def _grpc_headers(reason: Reason, reply: Reply) -> tuple[tuple[str, str], ...]:
     """How the answer to a gRPC call ends, as the servers would end it.
 
     `grpc-status` is said outright: an exception that leaves an application in Envoy reaches this place as a local reply
     with HTTP status 500 and gRPC status 0, OK (`dynamic_module`'s `send_response`).
     """
-    details = [_any(error_details_pb2.ErrorInfo(reason=reply.error_id, domain=ERROR_DOMAIN))]
-    if reason is Reason.UNAVAILABLE:
-        delay = duration_pb2.Duration(seconds=RETRY_AFTER_SECONDS)
-        details.append(_any(error_details_pb2.RetryInfo(retry_delay=delay)))
-    code = ROWS[reason].grpc_code
-    status = status_pb2.Status(code=code, message=reply.text, details=details)
-    encoded = base64.b64encode(status.SerializeToString()).decode().rstrip("=")
-    return (("grpc-status", str(code)), (ERROR_ID_KEY, reply.error_id), (STATUS_DETAILS_KEY, encoded))
+    failure = describe(
+        AudienceError(
+            reason, reply.text, retry_after_seconds=RETRY_AFTER_SECONDS if reason is Reason.UNAVAILABLE else None
+        )
+    )
+    encoded = base64.b64encode(failure.status.SerializeToString()).decode().rstrip("=")
+    said = [(key, value) for key, value in failure.metadata if key in (ERROR_ID_KEY, PUSHBACK_KEY)]
+    return (("grpc-status", str(failure.code)), *said, (STATUS_DETAILS_KEY, encoded))
 
 
 def _status(operator: str, value: int) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from instantaudience_server.transport.status import (
     CHALLENGE,
     ERROR_CODE_KEY,
     ERROR_ID_KEY,
+    PUSHBACK_KEY,
     ROWS,
     START_KEY,
 )
@@ -63,6 +64,7 @@ HIDDEN_HEADERS = (
     "grpc-accept-encoding",
     ERROR_ID_KEY,
     ERROR_CODE_KEY,
+    PUSHBACK_KEY,
 )
 """What a server sends for gRPC callers only."""
 

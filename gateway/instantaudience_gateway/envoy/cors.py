@@ -9,7 +9,7 @@ CORS = "envoy.filters.http.cors"
 _METHODS = ("GET", "POST", "PUT", "DELETE")
 _REQUEST_HEADERS = ("authorization", "content-type", "grpc-timeout", "x-grpc-web", "x-request-id", "x-user-agent")
 _ANSWER_HEADERS = (
-    *("grpc-status", "grpc-message", "grpc-status-details-bin", "error-id"),
+    *("grpc-status", "grpc-message", "grpc-status-details-bin", "grpc-retry-pushback-ms", "error-id"),
     *("retry-after", "x-ratelimit-code", "x-ratelimit-count", "x-request-id"),
 )
 _KEPT_SECONDS = 600

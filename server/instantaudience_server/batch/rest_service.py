@@ -15,7 +15,7 @@ from instantaudience_server.catalog.batch_settings import BatchSettings, setting
 from instantaudience_server.catalog.editor import CatalogEditor
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.clock import Clock
-from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.errors import AudienceError, Reason, invalid, required
 from instantaudience_server.settings import UPLOAD_PATH
 from instantaudience_server.store.catalog_interface import Kind
 from instantaudience_server.store.job_interface import Order
@@ -110,7 +110,7 @@ class BatchService:
         """
         require_admin(caller)
         if not request.HasField(CONFIG_TERM):
-            raise AudienceError(Reason.SYNTAX, f"'{CONFIG_TERM}' is required", field=CONFIG_TERM)
+            raise required(CONFIG_TERM)
         config = request.batch_segment_config
         asked = _member_id(request)
         if asked is None and config.HasField("member_id"):
@@ -141,16 +141,16 @@ def _order(sort: str) -> Order:
     order = FIELDS[name].order if name in FIELDS else None
     if order is None or direction not in ("asc", "desc"):
         names = ", ".join(name for name, field in FIELDS.items() if field.order is not None)
-        raise AudienceError(Reason.SYNTAX, f"'sort' must be one of {names}, with .asc or .desc", field="sort")
+        raise invalid("sort", f"must be one of {names}, with .asc or .desc")
     return order._replace(newest_first=direction == "desc")
 
 
 def _page(request: pb.FindJobsRequest) -> tuple[int, int]:
     size = request.num_elements if request.HasField("num_elements") else MOST_ELEMENTS
     if request.start_element < 0:
-        raise AudienceError(Reason.SYNTAX, "'start_element' must be 0 or more", field="start_element")
+        raise invalid("start_element", "must be 0 or more")
     if size < 1:
-        raise AudienceError(Reason.SYNTAX, "'num_elements' must be 1 or more", field="num_elements")
+        raise invalid("num_elements", "must be 1 or more")
     return request.start_element, min(size, MOST_ELEMENTS)
 
 

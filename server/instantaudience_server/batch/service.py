@@ -12,7 +12,7 @@ from instantaudience_server.batch.reports import JobReport
 from instantaudience_server.batch.shapes import percent_complete
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.clock import MS_PER_HOUR, Clock
-from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.errors import AudienceError, Reason, invalid
 from instantaudience_server.settings import UPLOAD_PATH
 from instantaudience_server.store.job_interface import Job, Order
 
@@ -67,7 +67,7 @@ class BatchSegmentService:
             AudienceError: SYNTAX; others as above.
         """
         if not 0 <= request.page_size <= LARGEST_PAGE:
-            raise AudienceError(Reason.SYNTAX, f"'page_size' must be 0 to {LARGEST_PAGE}", field="page_size")
+            raise invalid("page_size", f"must be 0 to {LARGEST_PAGE}")
         token = request.page_token or "0"
         if not (token.isascii() and token.isdigit() and len(token) < 10):
             text = "'page_token' must be the 'next_page_token' of another page"

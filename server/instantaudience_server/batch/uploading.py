@@ -13,7 +13,7 @@ from instantaudience_server.batch.files import PART_BYTES, FileStore
 from instantaudience_server.catalog.batch_settings import UNLIMITED, BatchSettings
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.clock import Clock
-from instantaudience_server.errors import AudienceError, unavailable
+from instantaudience_server.errors import AudienceError, overloaded
 from instantaudience_server.metrics import BATCH_UPLOADED_BYTES
 from instantaudience_server.settings import UPLOAD_SILENT_SECONDS
 from instantaudience_server.store.job_interface import Job, JobStore, Refusal, Room, Uploaded, UploadLimits
@@ -121,7 +121,7 @@ class Uploads:
         if (announced_bytes or 0) > settings.file_bytes:
             raise UploadRefusedError(Limit.FILE_BYTES)
         if len(self._under_way) >= MOST_UPLOADS:
-            raise unavailable(TOO_MANY)
+            raise overloaded(TOO_MANY)
         now_ms, lease = self._clock.now_ms(), self._draw()
         deadline = self._loop.time() + STORE_SECONDS
         limits = _limits(settings)

@@ -7,7 +7,7 @@ from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.catalog import rules
 from instantaudience_server.catalog.access import Caller, require_admin
 from instantaudience_server.catalog.editor import CatalogEditor, not_found
-from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.errors import NOT_EMPTY, AudienceError, Reason, invalid
 from instantaudience_server.passwords.hashing import Passwords
 from instantaudience_server.store.catalog_interface import CatalogStore, Kind
 
@@ -44,15 +44,13 @@ class AccountService:
         user_id = subject_of(request.id, caller)
         own = user_id == caller.account.id
         if own and not request.current_password:
-            text = "'current_password' is required and cannot be empty"
-            raise AudienceError(Reason.SYNTAX, text, field="current_password")
+            raise invalid("current_password", NOT_EMPTY)
         rules.check_password(request.new_password, "new_password")
         generation, current_hash = await self._read(user_id, deadline)
         if own and not await self._passwords.matches(request.current_password, current_hash, deadline):
             raise AudienceError(Reason.UNAUTH, "'current_password' is wrong", field="current_password")
         if await self._is_current(request, own, current_hash, deadline):
-            text = "'new_password' must differ from the current password"
-            raise AudienceError(Reason.SYNTAX, text, field="new_password")
+            raise invalid("new_password", "must differ from the current password")
         new_hash = await self._passwords.hash(request.new_password, deadline)
 
         def revoke(user: Any) -> None:

@@ -10,7 +10,7 @@ from instantaudience_server.catalog import records, rules
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.catalog.records import Object
 from instantaudience_server.clock import Clock
-from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.errors import AudienceError, Reason, invalid
 from instantaudience_server.store.catalog_interface import CatalogStore, Kind, Outcome, Write
 
 New = TypeVar("New", bound=Object)
@@ -176,7 +176,7 @@ def check_kept(before: Object, after: Object) -> None:
         ("member_id", records.owner_id(before), records.owner_id(after)),
     ):
         if old != new:
-            raise AudienceError(Reason.SYNTAX, f"'{field}' cannot be changed", field=field)
+            raise invalid(field, "cannot be changed")
 
 
 def not_found(kind: Kind, object_id: int, field: str = "id") -> AudienceError:

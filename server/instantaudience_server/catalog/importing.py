@@ -13,7 +13,7 @@ from instantaudience_server.catalog.editor import ATTEMPTS, check_kept, not_foun
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.catalog.records import Object
 from instantaudience_server.clock import Clock
-from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.errors import AudienceError, Reason, required
 from instantaudience_server.passwords.hashing import Passwords, is_password_hash
 from instantaudience_server.store.catalog_interface import CatalogStore, Kind, Outcome, Write
 
@@ -226,7 +226,7 @@ def _key(entry: _Entry) -> tuple[Kind, int]:
 
 def _check(entry: _Entry) -> None:
     if not entry.message.id:
-        raise AudienceError(Reason.SYNTAX, "'id' is required")
+        raise required("id")
     rules.check(entry.message)
     if entry.password is not None:
         rules.check_password(entry.password)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from instantaudience_server.catalog.rules import LARGEST_ID
-from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.errors import AudienceError, Reason, invalid
 
 DEFAULT_SIZE = 100
 LARGEST_SIZE = 1000
@@ -43,7 +43,7 @@ def page_of(request: _Request) -> Page:
         AudienceError: SYNTAX, when size or token cannot be meant.
     """
     if not 0 <= request.page_size <= LARGEST_SIZE:
-        raise AudienceError(Reason.SYNTAX, f"'page_size' must be 0 to {LARGEST_SIZE}", field="page_size")
+        raise invalid("page_size", f"must be 0 to {LARGEST_SIZE}")
     return Page(request.page_size or DEFAULT_SIZE, _after_id(request.page_token) if request.page_token else 0)
 
 

@@ -11,7 +11,7 @@ from instantaudience.v1 import catalog_pb2
 
 from instantaudience_server.catalog import original_fields
 from instantaudience_server.clock import written_time
-from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.errors import AudienceError, Reason, invalid
 
 STATES = {
     "active": catalog_pb2.SEGMENT_STATE_ACTIVE,
@@ -56,7 +56,7 @@ def change(segment: catalog_pb2.Segment, fields: pb.SegmentFields) -> None:
     """
     if fields.HasField("state"):
         if fields.state not in STATES:
-            raise AudienceError(Reason.SYNTAX, f"'state' must be {' or '.join(map(repr, STATES))}", field="state")
+            raise invalid("state", f"must be {' or '.join(map(repr, STATES))}")
         segment.state = STATES[fields.state]
     if fields.HasField("short_name"):
         segment.short_name = fields.short_name

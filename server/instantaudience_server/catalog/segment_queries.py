@@ -11,7 +11,7 @@ from instantaudience_server.catalog.catalog import Role
 from instantaudience_server.catalog.rules import LARGEST_ID
 from instantaudience_server.catalog.segment_fields import FIELDS, STATES
 from instantaudience_server.catalog.segment_table import SORTS, Filters, Order
-from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.errors import invalid
 
 MOST_ELEMENTS = 100
 """Segments of a page, and IDs in a request, at most."""
@@ -55,17 +55,13 @@ def query_of(request: pb.FindSegmentsRequest, caller: Caller) -> Query:
     return Query(filters, order, start, size, _fields(request.fields) if request.fields else None, is_one)
 
 
-def _refusal(field: str, rule: str) -> AudienceError:
-    return AudienceError(Reason.SYNTAX, f"'{field}' {rule}", field=field)
-
-
 def _page(request: pb.FindSegmentsRequest) -> tuple[int, int]:
     """How many segments to skip, and how many to answer at most."""
     size = request.num_elements if request.HasField("num_elements") else MOST_ELEMENTS
     if request.start_element < 0:
-        raise _refusal("start_element", "must be 0 or more")
+        raise invalid("start_element", "must be 0 or more")
     if size < 1:
-        raise _refusal("num_elements", "must be 1 or more")
+        raise invalid("num_elements", "must be 1 or more")
     return request.start_element, min(size, MOST_ELEMENTS)
 
 
@@ -73,7 +69,7 @@ def _ids(text: str) -> list[int]:
     """The IDs of a list that is separated by commas."""
     ids = [int(word) for word in text.split(",")] if _is_id_list(text) else []
     if not 0 < len(ids) <= MOST_ELEMENTS or not all(1 <= each <= LARGEST_ID for each in ids):
-        raise _refusal("id", f"must be 1 to {MOST_ELEMENTS} segment IDs, separated by commas")
+        raise invalid("id", f"must be 1 to {MOST_ELEMENTS} segment IDs, separated by commas")
     return ids
 
 
@@ -87,7 +83,7 @@ def _member(request: pb.FindSegmentsRequest, caller: Caller) -> int | None:
 
 def _is_active(state: str) -> bool:
     if state not in STATES:
-        raise _refusal("state", f"must be {' or '.join(map(repr, STATES))}")
+        raise invalid("state", f"must be {' or '.join(map(repr, STATES))}")
     return state == "active"
 
 
@@ -96,18 +92,18 @@ def _seconds(text: str) -> int:
         time = datetime.fromisoformat(text)
         return int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp())
     except (ValueError, OverflowError):
-        raise _refusal("min_last_modified", "must look like '2014-05-22 00:00:00'") from None
+        raise invalid("min_last_modified", "must look like '2014-05-22 00:00:00'") from None
 
 
 def _order(text: str) -> Order:
     field, _, direction = text.rpartition(".")
     if field not in SORTS or direction not in ("asc", "desc"):
-        raise _refusal("sort", f"must be <field>.asc or <field>.desc, with a field of {', '.join(SORTS)}")
+        raise invalid("sort", f"must be <field>.asc or <field>.desc, with a field of {', '.join(SORTS)}")
     return Order(field, direction == "desc")
 
 
 def _fields(text: str) -> frozenset[str]:
     names = frozenset(text.split(","))
     if not names <= _FIELD_NAMES:
-        raise _refusal("fields", "must be names of fields, separated by commas; GET /segment/meta has them")
+        raise invalid("fields", "must be names of fields, separated by commas; GET /segment/meta has them")
     return names

@@ -14,7 +14,7 @@ from instantaudience_server.catalog.rules import LARGEST_ID
 from instantaudience_server.catalog.segment_answers import about, page, removed
 from instantaudience_server.catalog.segment_fields import change
 from instantaudience_server.catalog.segment_queries import Query, query_of
-from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.errors import AudienceError, Reason, invalid, required
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.store.catalog_interface import Kind
@@ -175,21 +175,21 @@ async def _each(
 
 def _require_one(request: pb.AddSegmentRequest | pb.ChangeSegmentRequest) -> None:
     if not request.HasField("segment"):
-        raise AudienceError(Reason.SYNTAX, "'segment' is required", field="segment")
+        raise required("segment")
 
 
 def _require_several(request: pb.AddSegmentRequest | pb.ChangeSegmentRequest) -> None:
     if request.HasField("segment"):
         raise AudienceError(Reason.SYNTAX, "'segment' and 'segments' cannot be used together", field="segments")
     if len(request.segments) > MOST_AT_ONCE:
-        raise AudienceError(Reason.SYNTAX, f"'segments' must hold at most {MOST_AT_ONCE}", field="segments")
+        raise invalid("segments", f"must hold at most {MOST_AT_ONCE}")
 
 
 def _checked_id(named: pb.ChangeSegmentRequest | pb.RemoveSegmentRequest | pb.SegmentFields) -> int:
     if not named.HasField("id"):
-        raise AudienceError(Reason.SYNTAX, "'id' is required", field="id")
+        raise required("id")
     if named.id < 1:
-        raise AudienceError(Reason.SYNTAX, f"'id' must be 1 to {LARGEST_ID}", field="id")
+        raise invalid("id", f"must be 1 to {LARGEST_ID}")
     return named.id
 
 

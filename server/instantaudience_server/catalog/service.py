@@ -13,7 +13,7 @@ from instantaudience_server.catalog.editor import CatalogEditor, not_found
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.catalog.paging import page_of
 from instantaudience_server.catalog.update_masks import edit_of
-from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.errors import AudienceError, Reason, required
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.store.catalog_interface import CatalogStore, Kind
@@ -247,12 +247,12 @@ class CatalogService:
 
 def _require(request: Any, field: str) -> None:
     if not request.HasField(field):
-        raise AudienceError(Reason.SYNTAX, f"'{field}' is required", field=field)
+        raise required(field)
 
 
 def _require_id(object_id: int) -> None:
     if not object_id:
-        raise AudienceError(Reason.SYNTAX, "'id' is required", field="id")
+        raise required("id")
 
 
 def _shown(message: records.Object) -> records.Object:

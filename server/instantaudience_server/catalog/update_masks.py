@@ -6,7 +6,7 @@ from typing import Any
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from instantaudience_server.catalog.records import Object, kind_of
-from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.errors import NOT_EMPTY, AudienceError, Reason, invalid
 
 FIXED = frozenset({"id", "member_id", "token_generation", "public_keys", "last_modified", "etag", "estimated_users"})
 """Fields that no update changes, whatever the object."""
@@ -21,7 +21,7 @@ def edit_of(source: Object, mask: FieldMask) -> Callable[[Any], None]:
         AudienceError: SYNTAX, with the path that names no field or one that cannot be changed.
     """
     if not mask.paths:
-        raise AudienceError(Reason.SYNTAX, "'update_mask' is required and cannot be empty", field="update_mask")
+        raise invalid("update_mask", NOT_EMPTY)
     paths = [path.split(".") for path in mask.paths]
     for path in paths:
         if path[0] in FIXED:

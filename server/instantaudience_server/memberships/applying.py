@@ -211,7 +211,7 @@ class Applying:
         """
         users = post.users
         platform_keys = await self._external_ids.of_request(users, caller.member, batch.deadline)
-        reading = Reading(self._catalog, self._known, caller, now_ms, platform_keys, suppressed, detailed=post.detailed)
+        reading = Reading(self._catalog, self._known, caller, now_ms, platform_keys, suppressed, form=post.warning_form)
         position = reading.read(users)
         while position < len(users):
             await asyncio.sleep(0)

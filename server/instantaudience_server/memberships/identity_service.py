@@ -7,7 +7,7 @@ from instantaudience.v1 import identity_pb2 as pb
 from instantaudience_server.catalog.access import Caller, require_member
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.clock import Clock
-from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.errors import AudienceError, Reason, invalid, required
 from instantaudience_server.memberships import identity
 from instantaudience_server.store.interface import NEVER, ExternalIdStore
 
@@ -35,12 +35,12 @@ class IdentityService:
     async def map_user(self, request: pb.MapUserRequest, caller: Caller, deadline: float) -> pb.MappingResult:
         """Let external IDs mean a platform user for 18 days from now; tells how many IDs."""
         if not request.HasField("mapuid"):
-            raise AudienceError(Reason.SYNTAX, "'mapuid' is required", field="mapuid")
+            raise required("mapuid")
         mapping = request.mapuid
         member_id = self._member_id(mapping, "mapuid.member_id", caller)
         if identity.platform_key(mapping.user_id) is None:
             rule = "must be a decimal without leading zeros, 1 to 18446744073709551615"
-            raise AudienceError(Reason.SYNTAX, f"'mapuid.user_id' {rule}", field="mapuid.user_id")
+            raise invalid("mapuid.user_id", rule)
         keys = _keys(member_id, mapping.external_ids, "mapuid.external_ids", MOST_MAPPED)
         unique = _unique(keys)
         await self._store.map(unique, mapping.user_id, self._clock.now_ms() + LIFETIME_MS, deadline)
@@ -80,14 +80,14 @@ class IdentityService:
 def _keys(member_id: int, external_ids: Sequence[str], field: str, most: int) -> list[bytes]:
     """The keys of external IDs; each must be valid."""
     if not 0 < len(external_ids) <= most:
-        raise AudienceError(Reason.SYNTAX, f"'{field}' must hold 1 to {most} external IDs", field=field)
+        raise invalid(field, f"must hold 1 to {most} external IDs")
     keys = []
     for index, external_id in enumerate(external_ids):
         key = identity.external_key(member_id, external_id)
         if key is None:
             path = f"{field}[{index}]"
             rule = f"must have 1 to {identity.LONGEST_EXTERNAL_ID} printable characters"
-            raise AudienceError(Reason.SYNTAX, f"'{path}' {rule}", field=path)
+            raise invalid(path, rule)
         keys.append(key)
     return keys
 

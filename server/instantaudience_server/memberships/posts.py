@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from instantaudience.v1 import audience_pb2 as pb
 
+from instantaudience_server.memberships.skipped import WarningForm
 from instantaudience_server.memberships.wire import ApplyRequest
 from instantaudience_server.waiting import Waiter
 
@@ -16,22 +17,25 @@ class Result(NamedTuple):
 
     users: int
     segments: int
-    warnings: Sequence[pb.Warning] = ()
+    warnings: Sequence[pb.ApplyWarning] = ()
 
 
 class Post(ABC):
     """A call that waits for its result, until `deadline` (a time of the event loop's clock, in seconds).
 
-    `users` are encoded, `size_bytes` is the request's; `detailed`: its warnings have code and path.
+    `users` are encoded, `size_bytes` is the request's, `warning_form` what its warnings have.
     """
 
-    __slots__ = ("deadline", "detailed", "size_bytes", "users", "validate_only")
+    __slots__ = ("deadline", "size_bytes", "users", "validate_only", "warning_form")
 
     def __init__(self, request: ApplyRequest, size_bytes: int, deadline: float) -> None:
         self.users: Sequence[bytes] = list(request.rt_segment)  # the message would make each anew at each look
         self.size_bytes = size_bytes
         self.validate_only = request.validate_only
-        self.detailed = request.detail or not request.HasField("detail")
+        self.warning_form = WarningForm(
+            places=request.detail or not request.HasField("detail"),
+            entities=request.warning_entities != pb.WARNING_ENTITIES_NONE,
+        )
         self.deadline = deadline
 
     @property

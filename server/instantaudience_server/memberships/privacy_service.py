@@ -10,7 +10,7 @@ from instantaudience.v1 import privacy_pb2 as pb
 from instantaudience_server.catalog.access import Caller, require_member
 from instantaudience_server.catalog.catalog import Catalog, Role
 from instantaudience_server.clock import MS_PER_MINUTE, Clock
-from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.errors import NOT_EMPTY, AudienceError, Reason, invalid
 from instantaudience_server.memberships import identity, rules
 from instantaudience_server.memberships.forgetting import AGAIN_MS, Forgetting
 from instantaudience_server.quotas import Quotas
@@ -72,7 +72,7 @@ class PrivacyService:
         """What REST callers ask, in one."""
         keys = _keys_of(request.identifier, request.identifier_type)
         if request.request_type != "delete" and request.HasField("suppress_minutes"):
-            raise _syntax("suppress_minutes", "goes with the request_type 'delete' alone")
+            raise invalid("suppress_minutes", "goes with the request_type 'delete' alone")
         if request.request_type == "access":
             return await self._access(keys, request, caller, deadline)
         if request.request_type == "delete":
@@ -80,7 +80,7 @@ class PrivacyService:
         if request.request_type == "lift":
             await self._lift(keys, request, caller, deadline)
             return []
-        raise _syntax("request_type", "must be 'access', 'delete' or 'lift'")
+        raise invalid("request_type", "must be 'access', 'delete' or 'lift'")
 
     async def _access(
         self, keys: Sequence[bytes], request: Request, caller: Caller, deadline: float
@@ -100,7 +100,7 @@ class PrivacyService:
         member_id = self._scope(request, caller)
         minutes = request.suppress_minutes
         if minutes < 0:
-            raise _syntax("suppress_minutes", "must be 0 (for ever) or more")
+            raise invalid("suppress_minutes", "must be 0 (for ever) or more")
         await self._quotas.ask_gets(caller.member, RESOURCE, 1, deadline)
         if request.HasField("suppress_minutes"):
             now_ms = self._clock.now_ms()
@@ -143,12 +143,12 @@ class PrivacyService:
 def _key(user_id: str, domain: str, field: str = "user_id") -> bytes:
     """The key of a user, whose ID is never an external one here."""
     if not user_id:
-        raise _syntax(field, "is required and cannot be empty")
+        raise invalid(field, NOT_EMPTY)
     key, code = rules.identify(user_id, domain, None)
     if code == audience_pb2.WARNING_CODE_INVALID_DOMAIN:
-        raise _syntax("domain", f"must be empty or one of {', '.join(identity.DOMAINS)}")
+        raise invalid("domain", f"must be empty or one of {', '.join(identity.DOMAINS)}")
     if key is None:
-        raise _syntax(field, "does not have the form that its kind asks for")
+        raise invalid(field, "does not have the form that its kind asks for")
     return key
 
 
@@ -158,8 +158,4 @@ def _keys_of(identifier: str, identifier_type: str) -> list[bytes]:
         return [_key(identifier, "", "identifier")]
     if identifier_type == "maid":
         return [_key(identifier, domain, "identifier") for domain in MAID_DOMAINS]
-    raise _syntax("identifier_type", "must be 'uuid2' or 'maid'")
-
-
-def _syntax(field: str, rule: str) -> AudienceError:
-    return AudienceError(Reason.SYNTAX, f"'{field}' {rule}", field=field)
+    raise invalid("identifier_type", "must be 'uuid2' or 'maid'")

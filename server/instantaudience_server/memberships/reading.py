@@ -13,7 +13,7 @@ from instantaudience_server.catalog.access import Caller, find_segment
 from instantaudience_server.catalog.catalog import Catalog, Segment
 from instantaudience_server.memberships import identity, rules
 from instantaudience_server.memberships.known_blocks import Blocks, KnownBlocks, blocks_of, merged
-from instantaudience_server.memberships.skipped import Warnings
+from instantaudience_server.memberships.skipped import COMPLETE, WarningForm, Warnings
 from instantaudience_server.memberships.wire import check_users, decode_user, split_user, users_by_rest
 from instantaudience_server.store.interface import REMOVE, Alike, Changes, UserChanges
 
@@ -41,7 +41,7 @@ class Reading:
 
     `known` has the lists of blocks that were read before; `platform_keys` leads from the keys of external IDs to users.
     Users whose keys are among those `suppressed` are added to nothing.
-    The counts and `warnings`, which are `detailed` or not, grow as users are read.
+    The counts and `warnings`, which have what `form` says, grow as users are read.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Reading:
         platform_keys: Mapping[bytes, bytes],
         suppressed: frozenset[bytes] = frozenset(),
         *,
-        detailed: bool = True,
+        form: WarningForm = COMPLETE,
     ) -> None:
         self._catalog = catalog
         self._known = known
@@ -68,7 +68,7 @@ class Reading:
         self.users = 0
         self.segments = 0
         self.calls = 1
-        self.warnings = Warnings(detailed=detailed)
+        self.warnings = Warnings(form)
         self._changes: dict[bytes, UserChanges] = {}
         """By user. Users with the same changes share one object."""
         self._alike: Changes | None = None

@@ -8,7 +8,7 @@ from instantaudience.v1 import audience_pb2 as pb
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.clock import MS_PER_MINUTE, Clock
-from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.errors import NOT_EMPTY, AudienceError, Reason, invalid
 from instantaudience_server.memberships import rules
 from instantaudience_server.memberships.applying import Applying
 from instantaudience_server.memberships.external_ids import ExternalIds, is_external
@@ -129,7 +129,7 @@ def minutes_left(end_ms: int, now_ms: int) -> int:
 
 def _checked_key(user: pb.GetMembershipsRequest, caller: Caller) -> bytes:
     if not user.user_id:
-        raise AudienceError(Reason.SYNTAX, "'user_id' is required and cannot be empty", field="user_id")
+        raise invalid("user_id", NOT_EMPTY)
     key, code = rules.identify(user.user_id, user.domain, caller.member.external_member_id)
     if key is None:
         is_domain = code == pb.WARNING_CODE_INVALID_DOMAIN

@@ -6,6 +6,7 @@ They end where answers would grow without bound (source: contract-neighbours, "m
 
 from collections.abc import Iterable
 from itertools import islice
+from typing import NamedTuple
 
 from instantaudience.v1 import audience_pb2 as pb
 
@@ -39,15 +40,27 @@ MOST_WARNINGS = 10_000
 """Warnings of an answer; and users that the last of them repeats."""
 MOST_BYTES = 2_000_000
 """What warnings repeat of a request in an answer, about; encoded entities are counted."""
+MOST_REPEATED_BYTES = 3_000_000
+"""The same, with what the last of them repeats. Codes, paths and framing come to half a million more at most, so that
+an answer stays below the 4 MB that gRPC's clients take by default."""
+
+
+class WarningForm(NamedTuple):
+    """What warnings have beside their message: code and path; entities."""
+
+    places: bool
+    entities: bool
+
+
+COMPLETE = WarningForm(places=True, entities=True)
 
 
 class Warnings:
-    """The warnings of an answer, in their order; `detailed` ones have code and path. Those that have no place any more
-    are counted."""
+    """The warnings of an answer, in their order. Those that have no place any more are counted."""
 
-    def __init__(self, *, detailed: bool = True) -> None:
-        self._detailed = detailed
-        self._kept: list[pb.Warning] = []
+    def __init__(self, form: WarningForm = COMPLETE) -> None:
+        self._form = form
+        self._kept: list[pb.ApplyWarning] = []
         self._bytes = 0
         self._left_out = 0
 
@@ -73,15 +86,16 @@ class Warnings:
         """Warn about a block."""
         if self._has_room():
             message = BLOCK_MESSAGES[code].format(segment=_segment_name(block))
-            self._add(message, code, f"rt_segment[{user_index}].seg_block[{index}]", block_entity(block))
+            entity = block_entity(block) if self._form.entities else b""
+            self._add(message, code, f"rt_segment[{user_index}].seg_block[{index}]", entity)
 
     def skip_user(self, code: pb.WarningCode, index: int, user: pb.RtSegment, blocks: Iterable[pb.SegBlock]) -> None:
         """Warn about a user; `blocks` are the ones to show."""
         if self._has_room():
-            entity = user_entity(user, blocks, MOST_BYTES - self._bytes)
+            entity = user_entity(user, blocks, MOST_BYTES - self._bytes) if self._form.entities else b""
             self._add(USER_MESSAGES[code].format(user=user), code, f"rt_segment[{index}]", entity)
 
-    def of_answer(self, invalid_users: Iterable[pb.RtSegment] | None) -> list[pb.Warning]:
+    def of_answer(self, invalid_users: Iterable[pb.RtSegment] | None) -> list[pb.ApplyWarning]:
         """All that the answer has. `invalid_users` are those of a request that has no valid one."""
         warnings = self._kept
         if self._left_out:
@@ -90,7 +104,8 @@ class Warnings:
                 self._warning(LEFT_OUT.format(count=self._left_out), pb.WARNING_CODE_LEFT_OUT, "", b""),
             ]
         if invalid_users is not None:
-            entity = request_entity(islice(invalid_users, MOST_WARNINGS), MOST_BYTES)
+            shown = islice(invalid_users, MOST_WARNINGS) if self._form.entities else ()
+            entity = request_entity(shown, min(MOST_BYTES, MOST_REPEATED_BYTES - self._bytes))
             warnings = [*warnings, self._warning(NO_VALID_USERS, pb.WARNING_CODE_NO_VALID_USERS, "", entity)]
         return warnings
 
@@ -102,16 +117,19 @@ class Warnings:
         return True
 
     def _add(self, message: str, code: pb.WarningCode, path: str, entity: bytes | None) -> None:
-        if entity is None or self._bytes + len(message) + len(entity) > MOST_BYTES:
+        size = 0 if entity is None else len(message.encode()) + len(entity)
+        if entity is None or self._bytes + size > MOST_BYTES:
             self._left_out += 1
             return
-        self._bytes += len(message) + len(entity)
+        self._bytes += size
         self._kept.append(self._warning(message, code, path, entity))
 
-    def _warning(self, message: str, code: pb.WarningCode, path: str, entity: bytes) -> pb.Warning:
-        warning = pb.Warning(message=message, code=code, path=path) if self._detailed else pb.Warning(message=message)
-        warning.entity.MergeFromString(entity)
-        warning.entity.SetInParent()
+    def _warning(self, message: str, code: pb.WarningCode, path: str, entity: bytes) -> pb.ApplyWarning:
+        places, entities = self._form
+        warning = pb.ApplyWarning(message=message, code=code, path=path) if places else pb.ApplyWarning(message=message)
+        if entities:
+            warning.entity.MergeFromString(entity)
+            warning.entity.SetInParent()
         return warning
 
 

@@ -15,11 +15,13 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError, Message
 from instantaudience.v1 import audience_pb2 as pb
 
-from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.errors import unreadable
 
 Decoded = TypeVar("Decoded", bound=Message)
 
 _Field = descriptor_pb2.FieldDescriptorProto
+_PLAIN_TYPES = {"rt_segment": _Field.TYPE_BYTES, "warning_entities": _Field.TYPE_INT32}
+"""Types that are other ones here: of the same form on the wire, but they refer to nothing."""
 _VARINT_OF_ONE_BYTE = 0x80
 _HEAD_BYTES = 2
 """Before a short ID: its tag and its length."""
@@ -36,20 +38,22 @@ class ApplyRequest(Protocol):
     def validate_only(self) -> bool: ...
     @property
     def detail(self) -> bool: ...
+    @property
+    def warning_entities(self) -> int: ...
     def HasField(self, field_name: str) -> bool: ...  # noqa: N802 - protobuf's name
     def ByteSize(self) -> int: ...  # noqa: N802 - protobuf's name
 
 
 def _leave_users_encoded() -> type[Any]:
-    """The class of ApplySegmentsRequest, but for the type of `rt_segment`."""
+    """The class of ApplySegmentsRequest, but for some types."""
     file = descriptor_pb2.FileDescriptorProto(name="wire.proto", package="instantaudience.wire", syntax="proto3")
     request = file.message_type.add()
     pb.ApplySegmentsRequest.DESCRIPTOR.CopyToProto(request)
     for field in request.field:
         field.ClearField("options")
-        if field.name == "rt_segment":
+        if field.name in _PLAIN_TYPES:
             field.ClearField("type_name")
-            field.type = _Field.TYPE_BYTES
+            field.type = _PLAIN_TYPES[field.name]
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("instantaudience.wire.ApplySegmentsRequest"))
@@ -120,6 +124,4 @@ def _decode(message: type[Decoded], encoded: bytes) -> Decoded:
     try:
         return message.FromString(encoded)
     except DecodeError:
-        raise AudienceError(
-            Reason.SYNTAX, "The request holds an 'rt_segment' that is not a readable RtSegment"
-        ) from None
+        raise unreadable("The request holds an 'rt_segment' that is not a readable RtSegment") from None

@@ -17,7 +17,7 @@ from typing import Any
 from argon2 import Type, extract_parameters
 from argon2.exceptions import InvalidHashError
 
-from instantaudience_server.errors import unavailable
+from instantaudience_server.errors import overloaded, unavailable
 
 MOST_WAITING = 100
 """Passwords that wait to be hashed, or are being hashed; past it, calls fail at once."""
@@ -59,14 +59,14 @@ class Passwords:
 
     async def _ask(self, deadline: float, *request: str | None) -> Any:
         if self._waiting >= MOST_WAITING:
-            raise unavailable("Too many sign-ins under way")
+            raise overloaded("Too many sign-ins under way")
         self._waiting += 1
         try:
             async with asyncio.timeout_at(deadline):
                 # Cancelling it takes it out of the executor's queue.
                 return await asyncio.wrap_future(self._thread.submit(self._exchange, request))
         except TimeoutError:
-            raise unavailable("Too many sign-ins under way") from None
+            raise overloaded("Too many sign-ins under way") from None
         finally:
             self._waiting -= 1
 

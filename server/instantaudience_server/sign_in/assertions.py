@@ -12,7 +12,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from instantaudience_server.catalog.public_keys import Key
-from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.errors import NOT_EMPTY, AudienceError, Cause, Reason, invalid
 
 LONGEST_JWT = 8192
 """Characters of a JWT that is looked at."""
@@ -61,9 +61,9 @@ def read(text: str) -> Assertion:
         AudienceError: SYNTAX, for what is none; NOAUTH, for one without user or key.
     """
     if not text:
-        raise AudienceError(Reason.SYNTAX, "'jwt' is required and cannot be empty", field="jwt")
+        raise invalid("jwt", NOT_EMPTY)
     if len(text) > LONGEST_JWT:
-        raise AudienceError(Reason.SYNTAX, f"'jwt' must have at most {LONGEST_JWT} characters", field="jwt")
+        raise invalid("jwt", f"must have at most {LONGEST_JWT} characters")
     try:
         read = jwt.decode_complete(text, options={"verify_signature": False})
     except (jwt.PyJWTError, ValueError, RecursionError):
@@ -97,4 +97,4 @@ def _milliseconds(claims: Mapping[str, Any], name: str) -> float | None:
 
 def refused(text: str = REFUSED) -> AudienceError:
     """It is not to be believed."""
-    return AudienceError(Reason.NOAUTH, text)
+    return AudienceError(Reason.NOAUTH, text, cause=Cause.WRONG_CREDENTIALS)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from instantaudience_server.clock import Clock
-from instantaudience_server.errors import AudienceError, Reason, unavailable
+from instantaudience_server.errors import AudienceError, Reason, overloaded
 from instantaudience_server.store.interface import GuessStore
 
 MOST_WRONG = 10
@@ -74,7 +74,7 @@ class Guesses:
                     count=str(MOST_WRONG),
                 )
             if self._loop.time() + LOOK_SECONDS >= deadline:
-                raise unavailable("Too many sign-ins under way")
+                raise overloaded("Too many sign-ins under way")
             await asyncio.sleep(LOOK_SECONDS)
 
     async def right(self, guess: Guess, deadline: float) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 from hiredis import ReplyError
 
-from instantaudience_server.errors import AudienceError, unavailable
+from instantaudience_server.errors import AudienceError, overloaded, unavailable
 from instantaudience_server.metrics import STORE_CONNECTION_FAILURES, STORE_REFUSALS
 from instantaudience_server.settings import Durability
 from instantaudience_server.store.batch import Batch, Group, Listed, Part
@@ -151,7 +151,7 @@ class Cluster:
             return batch
         size = sum([group.size_bytes for group in groups]) + COMMAND_OVERHEAD_BYTES * batch.size
         if bounded and self._pending_bytes + size > self._max_pending_bytes:
-            raise unavailable("the service is overloaded; nothing was changed")
+            raise overloaded("the service is overloaded; nothing was changed")
         if self._closed or batch.deadline <= batch.started:
             raise unavailable(NOT_CONFIRMED)
         self._pending_bytes += size

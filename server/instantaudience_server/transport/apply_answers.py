@@ -39,7 +39,7 @@ def _stream_answer(users: int, segments: int) -> EncodedAnswer:
     return EncodedAnswer(answer.SerializeToString(deterministic=True))
 
 
-def _message(users: int, segments: int, warnings: Sequence[pb.Warning] = ()) -> pb.ApplySegmentsResult:
+def _message(users: int, segments: int, warnings: Sequence[pb.ApplyWarning] = ()) -> pb.ApplySegmentsResult:
     message = pb.ApplySegmentsResult(status="OK", warnings=warnings)
     message.message.users_in_request = users
     message.message.segments_in_request = segments

@@ -6,7 +6,7 @@ from instantaudience.rest.v1 import answers_pb2
 from instantaudience.rest.v1 import sign_in_pb2 as rest
 from instantaudience.v1 import authentication_pb2 as pb
 
-from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.errors import NOT_EMPTY, invalid
 from instantaudience_server.sign_in.service import SignInService
 from instantaudience_server.tokens import Issued, TokenService, bare_token
 from instantaudience_server.transport.calls import AnyMethod, Call, PublicMethod
@@ -21,7 +21,7 @@ def authentication_methods(signing_in: SignInService, tokens: TokenService) -> l
     async def by_password(credentials: pb.Credentials, call: Call, deadline: float) -> Issued:
         for field in ("username", "password"):
             if not getattr(credentials, field):
-                raise AudienceError(Reason.SYNTAX, f"'auth.{field}' is required and cannot be empty", field=field)
+                raise invalid(f"auth.{field}", NOT_EMPTY)
         return await signing_in.by_password(credentials.username, credentials.password, call.address, deadline)
 
     async def authenticate(request: pb.AuthenticateRequest, call: Call, deadline: float) -> Message:

@@ -92,7 +92,7 @@ class StreamMethod(Generic[Request]):
 
     `start(request, caller, deadline)` is awaited for one request at a time, in order; what it returns is awaited while
     later requests start. `refuse` makes the answer to a request that failed; None where such a request ends the stream.
-    `posting` is as in `Method`.
+    `posting` is as in `Method`. `naming` makes what goes into an answer beside what is in it, of the request's name.
     """
 
     path: str
@@ -100,6 +100,7 @@ class StreamMethod(Generic[Request]):
     start: Callable[[Request, Caller, float], Awaitable[Awaitable[Answer]]]
     refuse: Callable[[Failure], Message] | None
     posting: Posting | None = None
+    naming: Callable[[str], Message] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +131,11 @@ AnyMethod = Method[Any] | PublicMethod[Any] | AnyStreamMethod
 def is_request_id(text: str) -> bool:
     """Whether a caller may name its request like this."""
     return 0 < len(text) <= LONGEST_REQUEST_ID and all("!" <= character <= "~" for character in text)
+
+
+def request_name(stream_id: str, number: int) -> str:
+    """What the request of this number, counted from 0, of a stream is called; of a long ID, the beginning counts."""
+    return f"{stream_id[: LONGEST_REQUEST_ID - MOST_DIGITS - 1]}.{number + 1}"
 
 
 def credential(authorization: str, certificate: str) -> str:

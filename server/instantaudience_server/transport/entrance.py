@@ -7,7 +7,7 @@ from google.protobuf.message import DecodeError
 from instantaudience_server.admission import Admission, Ticket
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.catalog import Role
-from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.errors import unreadable
 from instantaudience_server.tokens import TokenService, bare_token
 from instantaudience_server.transport.calls import Call, Request
 from instantaudience_server.transport.framing import too_long
@@ -102,4 +102,4 @@ class Entrance:
         try:
             return request.FromString(body)
         except DecodeError:
-            raise AudienceError(Reason.SYNTAX, f"The request is not a readable {request.DESCRIPTOR.name}") from None
+            raise unreadable(f"The request is not a readable {request.DESCRIPTOR.name}") from None

@@ -6,9 +6,9 @@ import re
 import zlib
 from collections.abc import Iterator
 from enum import Enum
-from functools import lru_cache
+from functools import lru_cache, partial
 
-from instantaudience_server.errors import AudienceError, Reason, unavailable
+from instantaudience_server.errors import AudienceError, Reason, unavailable, unreadable
 from instantaudience_server.transport.status import STATUS_DETAILS_KEY, Failure
 
 Headers = list[tuple[bytes, bytes]]
@@ -51,7 +51,8 @@ _WORDS = {
 def flawed(flaw: Flaw) -> AudienceError:
     """Why a call fails; `too_long` has the words for the flaw that is missing here."""
     reason, text = _WORDS[flaw]
-    return unavailable(text) if reason is Reason.UNAVAILABLE else AudienceError(reason, text)
+    make = {Reason.UNAVAILABLE: unavailable, Reason.SYNTAX: unreadable}.get(reason, partial(AudienceError, reason))
+    return make(text)
 
 
 def too_long(length: int, limit: int) -> AudienceError:

@@ -13,7 +13,7 @@ from instantaudience.v1 import batch_pb2, catalog_pb2, identity_pb2, privacy_pb2
 from instantaudience.v1 import status_pb2 as status_pb
 
 from instantaudience_server.catalog.access import Caller
-from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.errors import invalid
 from instantaudience_server.health import HealthService
 from instantaudience_server.memberships.posts import Result
 from instantaudience_server.memberships.service import MembershipService
@@ -59,7 +59,7 @@ def build_methods(memberships: MembershipService, health: HealthService) -> list
 
     async def batch_get(request: pb.BatchGetMembershipsRequest, caller: Caller, deadline: float) -> Message:
         if not 0 < len(request.users) <= MOST_READ:
-            raise AudienceError(Reason.SYNTAX, f"'users' must hold 1 to {MOST_READ} users", field="users")
+            raise invalid("users", f"must hold 1 to {MOST_READ} users")
         return pb.BatchGetMembershipsResponse(response=await memberships.get(request.users, caller, deadline))
 
     async def get_status(_: status_pb.GetStatusRequest, _call: Call, _deadline: float) -> Message:
@@ -78,6 +78,7 @@ def build_methods(memberships: MembershipService, health: HealthService) -> list
             start,
             _refusal,
             Posting(partial(memberships.post, in_order=True), stream_answer),
+            _naming,
         ),
         Method(f"/{audience}/GetMemberships", pb.GetMembershipsRequest, get),
         Method(f"/{audience}/BatchGetMemberships", pb.BatchGetMembershipsRequest, batch_get),
@@ -88,6 +89,10 @@ def build_methods(memberships: MembershipService, health: HealthService) -> list
 
 async def _stream_answer(result: Awaitable[Result]) -> Answer:
     return stream_answer(await result)
+
+
+def _naming(request_id: str) -> Message:
+    return pb.StreamSegmentsResponse(request_id=request_id)
 
 
 def _refusal(failure: Failure) -> Message:

@@ -15,7 +15,7 @@ from typing import Any
 from instantaudience_server import admission
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.catalog import Role
-from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.errors import overloaded, unreadable
 from instantaudience_server.transport.calls import (
     AnyMethod,
     Call,
@@ -241,7 +241,7 @@ class NativeHost:
 
     def _misread(self, number: int, index: int, text: str, *fields: Any) -> None:
         """Refuse a body that is not what it should be, once it is known whose call it is."""
-        serving = self._serve(number, self._methods[index], AudienceError(Reason.SYNTAX, text), _call(*fields))
+        serving = self._serve(number, self._methods[index], unreadable(text), _call(*fields))
         self._tasks[number] = self._loop.create_task(serving)
 
     def _open(self, number: int, index: int, *fields: Any) -> None:
@@ -310,10 +310,7 @@ def _kind(method: AnyMethod) -> str:
 def _refusals() -> list[Failure]:
     """How calls fail whose turn does not come."""
     first, last = admission.RETRY_SECONDS
-    return [
-        describe(AudienceError(Reason.UNAVAILABLE, admission.OVERLOADED, retry_after_seconds=seconds))
-        for seconds in range(first, last + 1)
-    ]
+    return [describe(overloaded(admission.OVERLOADED, seconds)) for seconds in range(first, last + 1)]
 
 
 def _call(*fields: Any) -> Call:

@@ -35,7 +35,9 @@ def privacy_methods(privacy: PrivacyService) -> list[AnyMethod]:
         except AudienceError as error:
             if error.reason is not Reason.SYNTAX:
                 raise
-            raise AudienceError(Reason.INVALID, error.message, retry_after_seconds=None, **error.metadata) from None
+            raise AudienceError(
+                Reason.INVALID, error.message, retry_after_seconds=None, cause=error.cause, **error.metadata
+            ) from None
         segments = [rest_pb.ConsumerSegment(id=segment.id, name=segment.name) for segment in found]
         return rest_pb.AnswerConsumerResponse(response=rest_pb.ConsumerResult(status="OK", segments=segments))
 

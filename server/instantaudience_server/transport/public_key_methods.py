@@ -7,7 +7,7 @@ from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.public_keys import PublicKeyService
 from instantaudience_server.clock import written_time
-from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.errors import required
 from instantaudience_server.transport.calls import AnyMethod, Method
 
 SERVICE = pb.DESCRIPTOR.services_by_name["CatalogService"].full_name
@@ -59,7 +59,7 @@ def public_key_methods(keys: PublicKeyService) -> list[AnyMethod]:
 
 def _require(is_there: bool, field: str) -> None:
     if not is_there:
-        raise AudienceError(Reason.SYNTAX, f"'{field}' is required", field=field)
+        raise required(field)
 
 
 def _result(key: pb.PublicKey, user_id: int) -> rest.PublicKeyResult:

@@ -12,6 +12,7 @@ from instantaudience_server.transport.status import (
     ERROR_CODE_KEY,
     ERROR_ID_KEY,
     HTTP_STATUSES,
+    PUSHBACK_KEY,
     UNAUTHORIZED,
     Failure,
     error_body,
@@ -60,6 +61,7 @@ def rest_failure(failure: Failure, json_text: Callable[[str], str]) -> tuple[int
     """
     metadata = dict(failure.metadata)
     error_id, error_code = metadata[ERROR_ID_KEY], metadata.pop(ERROR_CODE_KEY, None)
+    metadata.pop(PUSHBACK_KEY, None)
     status = HTTP_STATUSES[failure.code, error_id]
     if status == UNAUTHORIZED:
         metadata |= CHALLENGE

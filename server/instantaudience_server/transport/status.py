@@ -8,36 +8,39 @@ from functools import lru_cache
 
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
-from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.errors import AudienceError, Cause, Reason
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What a caller sees of a reason: over gRPC the code, over REST the HTTP status, `error_id`, and maybe
-    `error_code`."""
+    """What a caller sees of a reason: over gRPC the code and the cause, which an error may say better, over REST the
+    HTTP status, `error_id`, and maybe `error_code`."""
 
     grpc_code: int
     http_status: int
     error_id: str
+    cause: Cause
     error_code: str | None = None
 
 
 ROWS: dict[Reason, Row] = {
-    Reason.SYNTAX: Row(code_pb2.INVALID_ARGUMENT, 400, "SYNTAX"),
-    Reason.INVALID: Row(code_pb2.OUT_OF_RANGE, 422, "SYNTAX"),
-    Reason.NOT_FOUND: Row(code_pb2.NOT_FOUND, 404, "SYNTAX"),
-    Reason.NO_SUCH_METHOD: Row(code_pb2.UNIMPLEMENTED, 404, "SYNTAX"),
-    Reason.NOAUTH: Row(code_pb2.UNAUTHENTICATED, 401, "NOAUTH"),
-    Reason.INVALID_LOGIN: Row(code_pb2.UNAUTHENTICATED, 401, "NOAUTH", "INVALID_LOGIN"),
-    Reason.NOAUTH_DISABLED: Row(code_pb2.UNAUTHENTICATED, 401, "NOAUTH_DISABLED"),
-    Reason.UNAUTH: Row(code_pb2.PERMISSION_DENIED, 403, "UNAUTH"),
-    Reason.INTEGRITY: Row(code_pb2.ALREADY_EXISTS, 409, "INTEGRITY"),
-    Reason.CHANGED_MEANWHILE: Row(code_pb2.ABORTED, 409, "INTEGRITY"),
-    Reason.IN_USE: Row(code_pb2.FAILED_PRECONDITION, 409, "INTEGRITY"),
-    Reason.LIMIT: Row(code_pb2.RESOURCE_EXHAUSTED, 413, "LIMIT"),
-    Reason.RATE_LIMIT_EXCEEDED: Row(code_pb2.RESOURCE_EXHAUSTED, 429, "RATE_LIMIT_EXCEEDED", "RATE_EXCEEDED"),
-    Reason.UNAVAILABLE: Row(code_pb2.UNAVAILABLE, 503, "SYSTEM"),
-    Reason.INTERNAL: Row(code_pb2.INTERNAL, 500, "SYSTEM"),
+    Reason.SYNTAX: Row(code_pb2.INVALID_ARGUMENT, 400, "SYNTAX", Cause.INVALID_REQUEST),
+    Reason.INVALID: Row(code_pb2.OUT_OF_RANGE, 422, "SYNTAX", Cause.INVALID_REQUEST),
+    Reason.NOT_FOUND: Row(code_pb2.NOT_FOUND, 404, "SYNTAX", Cause.UNKNOWN_OBJECT),
+    Reason.NO_SUCH_METHOD: Row(code_pb2.UNIMPLEMENTED, 404, "SYNTAX", Cause.UNKNOWN_METHOD),
+    Reason.NOAUTH: Row(code_pb2.UNAUTHENTICATED, 401, "NOAUTH", Cause.TOKEN_ENDED),
+    Reason.INVALID_LOGIN: Row(code_pb2.UNAUTHENTICATED, 401, "NOAUTH", Cause.WRONG_CREDENTIALS, "INVALID_LOGIN"),
+    Reason.NOAUTH_DISABLED: Row(code_pb2.UNAUTHENTICATED, 401, "NOAUTH_DISABLED", Cause.USER_DEACTIVATED),
+    Reason.UNAUTH: Row(code_pb2.PERMISSION_DENIED, 403, "UNAUTH", Cause.NOT_PERMITTED),
+    Reason.INTEGRITY: Row(code_pb2.ALREADY_EXISTS, 409, "INTEGRITY", Cause.TAKEN),
+    Reason.CHANGED_MEANWHILE: Row(code_pb2.ABORTED, 409, "INTEGRITY", Cause.CHANGED_MEANWHILE),
+    Reason.IN_USE: Row(code_pb2.FAILED_PRECONDITION, 409, "INTEGRITY", Cause.IN_USE),
+    Reason.LIMIT: Row(code_pb2.RESOURCE_EXHAUSTED, 413, "LIMIT", Cause.TOO_LARGE),
+    Reason.RATE_LIMIT_EXCEEDED: Row(
+        code_pb2.RESOURCE_EXHAUSTED, 429, "RATE_LIMIT_EXCEEDED", Cause.TOO_MANY, "RATE_EXCEEDED"
+    ),
+    Reason.UNAVAILABLE: Row(code_pb2.UNAVAILABLE, 503, "SYSTEM", Cause.UNREACHABLE),
+    Reason.INTERNAL: Row(code_pb2.INTERNAL, 500, "SYSTEM", Cause.DEFECT),
 }
 
 HTTP_STATUSES = {(row.grpc_code, row.error_id): row.http_status for row in ROWS.values()}
@@ -70,6 +73,10 @@ STATUS_DETAILS_KEY = "grpc-status-details-bin"
 
 ERROR_DOMAIN = "instantaudience"
 """The `domain` of every `google.rpc.ErrorInfo`."""
+CAUSE, FIELD = "cause", "field"
+"""Keys of its metadata: the cause, and the path of the field that is meant."""
+PUSHBACK_KEY = "grpc-retry-pushback-ms"
+"""Trailing metadata that gRPC libraries obey (source: gRFC A6, "Pushback")."""
 DEFECT_TEXT = "internal error"
 
 
@@ -78,6 +85,13 @@ def error_body(error_id: str, error_code: str | None, text: str) -> str:
     "error_code")."""
     code = "" if error_code is None else f'"error_code":"{error_code}",'
     return f'{{"response":{{"status":"ERROR","error_id":"{error_id}",{code}"error":{text}}}}}'
+
+
+def retry_after(seconds: int) -> tuple[error_details_pb2.RetryInfo, list[tuple[str, str]]]:
+    """What says when to send again: a detail of the status, and metadata."""
+    retry = error_details_pb2.RetryInfo()
+    retry.retry_delay.FromSeconds(seconds)
+    return retry, [(PUSHBACK_KEY, str(1000 * seconds)), ("retry-after", str(seconds))]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,34 +110,40 @@ class Failure:
 def describe(error: AudienceError) -> Failure:
     """The failure that a caller sees of an error."""
     if error.reason is Reason.UNAVAILABLE and not error.metadata:
-        return _unavailable(error.message, error.retry_after_seconds)
+        return _unavailable(error.message, error.retry_after_seconds, error.cause)
     return _describe(error)
 
 
 @lru_cache(maxsize=100)
-def _unavailable(message: str, retry_after_seconds: int | None) -> Failure:
+def _unavailable(message: str, retry_after_seconds: int | None, cause: Cause | None) -> Failure:
     """One for all: when there are many refusals, there is no time to make each anew."""
-    return _describe(AudienceError(Reason.UNAVAILABLE, message, retry_after_seconds=retry_after_seconds))
+    return _describe(AudienceError(Reason.UNAVAILABLE, message, retry_after_seconds=retry_after_seconds, cause=cause))
 
 
 def _describe(error: AudienceError) -> Failure:
     row = ROWS[error.reason]
     status = status_pb2.Status(code=row.grpc_code, message=error.message)
-    info = error_details_pb2.ErrorInfo(reason=row.error_id, domain=ERROR_DOMAIN, metadata=error.metadata)
+    cause = error.cause or row.cause
+    said = {CAUSE: cause.name, **error.metadata}
+    info = error_details_pb2.ErrorInfo(reason=row.error_id, domain=ERROR_DOMAIN, metadata=said)
     status.details.add().Pack(info)
+    if cause is Cause.INVALID_REQUEST and FIELD in error.metadata:
+        violation = error_details_pb2.BadRequest.FieldViolation(
+            field=error.metadata[FIELD], description=error.message, reason=cause.name
+        )
+        status.details.add().Pack(error_details_pb2.BadRequest(field_violations=[violation]))
     metadata = [(ERROR_ID_KEY, row.error_id)]
     if row.error_code is not None:
         metadata.append((ERROR_CODE_KEY, row.error_code))
     if error.retry_after_seconds is not None:
-        retry = error_details_pb2.RetryInfo()
-        retry.retry_delay.FromSeconds(error.retry_after_seconds)
+        retry, headers = retry_after(error.retry_after_seconds)
         status.details.add().Pack(retry)
-        metadata.append(("retry-after", str(error.retry_after_seconds)))
+        metadata += headers
     if error.reason is Reason.RATE_LIMIT_EXCEEDED:
-        violation = error_details_pb2.QuotaFailure.Violation(
+        exceeded = error_details_pb2.QuotaFailure.Violation(
             subject=error.metadata.get("subject", ""), description=error.message
         )
-        status.details.add().Pack(error_details_pb2.QuotaFailure(violations=[violation]))
+        status.details.add().Pack(error_details_pb2.QuotaFailure(violations=[exceeded]))
         metadata.append(("x-ratelimit-code", "429"))
         if "count" in error.metadata:
             metadata.append(("x-ratelimit-count", error.metadata["count"]))

@@ -1,10 +1,9 @@
 """What happens to every stream: requests are read as far as the window goes, and answered in their order."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from typing import NoReturn
-
-from google.protobuf.message import Message
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from typing import Any, NoReturn
 
 from instantaudience_server.admission import Ticket
 from instantaudience_server.catalog.access import Caller
@@ -15,6 +14,8 @@ from instantaudience_server.transport.calls import (
     PublicStreamMethod,
     Request,
     StreamMethod,
+    is_request_id,
+    request_name,
 )
 from instantaudience_server.transport.direct import DirectCalls
 from instantaudience_server.transport.entrance import Entrance
@@ -60,7 +61,8 @@ class Streams:
         self, method: StreamMethod[Request], bodies: AsyncIterator[bytes], call: Call
     ) -> AsyncGenerator[bytes, None]:
         """The token is checked for each request: those that come after its end are refused, in their place."""
-        answers = _Answers(method.refuse)
+        stream_id = call.request_id if is_request_id(call.request_id) else str(uuid.uuid4())
+        answers = _Answers(method, stream_id)
         direct = DirectCalls(self._entrance, self._outcomes, answers, in_stream=True)
         window = asyncio.Semaphore(self._window)
         reader = asyncio.create_task(self._read(method, bodies, call, answers, direct, window))
@@ -89,14 +91,14 @@ class Streams:
         window: asyncio.Semaphore,
     ) -> None:
         await self._entrance.caller(call, self._entrance.deadline(call.remaining_seconds, call.waited_seconds))
-        each = Call(call.authorization, call.request_id, None)
         await window.acquire()
         async for body in bodies:
             known = None if method.posting is None else direct.caller(call.authorization)
+            each = Call(call.authorization, answers.next_name, None)
             if known is not None and direct.begin(answers.next_number, method, body, each, known):
                 answers.expect()
             else:
-                answers.expect_from(await self._start(method, body, call))
+                answers.expect_from(await self._start(method, body, each))
             await window.acquire()
 
     async def _start(self, method: StreamMethod[Request], body: bytes, call: Call) -> "asyncio.Task[bytes]":
@@ -140,11 +142,13 @@ class Streams:
 class _Answers:
     """The answers to a stream's requests, in the requests' order. (They are `direct.Replies`.)
 
-    `refuse` makes the answer to a request that failed; None where such a request ends the stream.
+    `stream_id` is what the stream is called.
     """
 
-    def __init__(self, refuse: Callable[[Failure], Message] | None) -> None:
-        self._refuse = refuse
+    def __init__(self, method: StreamMethod[Any], stream_id: str) -> None:
+        self._refuse = method.refuse
+        self._naming = method.naming
+        self._stream_id = stream_id
         self._results: dict[int, bytes | BaseException | None] = {}
         """By the requests' numbers, in their order; None is one that is awaited."""
         self._tasks: dict[int, asyncio.Task[bytes]] = {}
@@ -152,6 +156,11 @@ class _Answers:
         self._woken: asyncio.Future[None] | None = None
         self.next_number = 0
         """Of the request that is read next."""
+
+    @property
+    def next_name(self) -> str:
+        """What the next request is called."""
+        return request_name(self._stream_id, self.next_number)
 
     def expect(self) -> None:
         """The next request is under way; its end will be told."""
@@ -205,6 +214,9 @@ class _Answers:
         result = self._results.pop(number)
         self._tasks.pop(number, None)
         if isinstance(result, bytes):
+            # The bytes of two messages are those of the message that has the fields of both.
+            if self._naming is not None:
+                result += self._naming(request_name(self._stream_id, number)).SerializeToString()
             return result
         assert result is not None
         raise result

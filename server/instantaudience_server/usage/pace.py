@@ -2,7 +2,7 @@
 
 import asyncio
 
-from instantaudience_server.errors import unavailable
+from instantaudience_server.errors import overloaded
 
 MOST_MEMBERS = 10_000
 """Members that are remembered, about."""
@@ -26,7 +26,7 @@ class Pace:
             AudienceError: UNAVAILABLE, when it would not be by the deadline.
         """
         if self._paid.get(member_id, 0.0) - self._burst_seconds >= deadline:
-            raise unavailable("Large reports are asked for faster than they can be sent; ask for fewer hours")
+            raise overloaded("Large reports are asked for faster than they can be sent; ask for fewer hours")
 
     async def admit(self, member_id: int, size: int, deadline: float) -> None:
         """Return when an answer of so many bytes may go.

@@ -10,7 +10,7 @@ from instantaudience_server.catalog.catalog import Catalog, Member, Role
 from instantaudience_server.catalog.editor import not_found
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.clock import Clock
-from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.errors import AudienceError, Reason, invalid
 from instantaudience_server.quotas import Admitted, Quotas
 from instantaudience_server.store.catalog_interface import Kind
 from instantaudience_server.store.interface import Quota, QuotaStore
@@ -154,7 +154,7 @@ def _span(request: pb.GetUsageRequest, now_ms: int) -> Span:
     if not request.HasField("hours"):
         return cover(start, end, now_ms, DEFAULT_HOURS)
     if start is not None:
-        raise AudienceError(Reason.SYNTAX, "'hours' and 'start' cannot be used together", field="hours")
+        raise invalid("hours", "and 'start' cannot be used together")
     if not 1 <= request.hours <= KEPT_HOURS:
-        raise AudienceError(Reason.SYNTAX, f"'hours' must be 1 to {KEPT_HOURS}", field="hours")
+        raise invalid("hours", f"must be 1 to {KEPT_HOURS}")
     return cover(None, end, now_ms, request.hours)

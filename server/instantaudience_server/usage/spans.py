@@ -8,7 +8,7 @@ from typing import NamedTuple
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from instantaudience_server.clock import MS_PER_HOUR, TIME_FORMAT
-from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.errors import AudienceError, Reason, invalid
 from instantaudience_server.store.usage_interface import KEPT_HOURS
 
 DEFAULT_HOURS = 14 * 24
@@ -69,7 +69,7 @@ def read_moment(text: str, field: str) -> int | None:
         moment = datetime.strptime(text.replace("+", " "), TIME_FORMAT).replace(tzinfo=UTC)
     except ValueError:
         rule = "must be a moment (UTC) in the form 2014-05-22+00:00:00"
-        raise AudienceError(Reason.SYNTAX, f"'{field}' {rule}", field=field) from None
+        raise invalid(field, rule) from None
     return int(moment.timestamp()) * 1000
 
 
@@ -80,7 +80,7 @@ def read_timestamp(moment: Timestamp, field: str) -> int:
         AudienceError: SYNTAX, when it is not within the years 1 to 9999.
     """
     if not (_FIRST_SECOND <= moment.seconds <= _LAST_SECOND and 0 <= moment.nanos < 1_000_000_000):
-        raise AudienceError(Reason.SYNTAX, f"'{field}' must be a moment of the years 1 to 9999", field=field)
+        raise invalid(field, "must be a moment of the years 1 to 9999")
     return moment.seconds * 1000 + moment.nanos // 1_000_000
 
 

@@ -56,9 +56,9 @@ async def test_fields_arrive(client: httpx.AsyncClient, upstream: Upstream) -> N
 
 
 async def test_warnings_have_on_demand_what_the_service_sends(client: httpx.AsyncClient, upstream: Upstream) -> None:
-    detailed = audience_pb2.Warning(message="m", code=audience_pb2.WARNING_CODE_LEFT_OUT, path="rt_segment[0]")
+    detailed = audience_pb2.ApplyWarning(message="m", code=audience_pb2.WARNING_CODE_LEFT_OUT, path="rt_segment[0]")
     for warning, expected in (
-        (audience_pb2.Warning(message="m"), {"message": "m"}),
+        (audience_pb2.ApplyWarning(message="m"), {"message": "m"}),
         (detailed, {"message": "m", "code": "WARNING_CODE_LEFT_OUT", "path": "rt_segment[0]"}),
     ):
         result = audience_pb2.ApplySegmentsResult(status="OK", warnings=[warning])

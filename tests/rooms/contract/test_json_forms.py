@@ -76,7 +76,7 @@ async def test_long_bodies(client: httpx.AsyncClient, upstream: Upstream) -> Non
         await assert_read_alike(client, upstream, ('{"rt_segment":[' + users + "," + last + "]}").encode())
 
 
-def answer_of(*warnings: pb.Warning) -> pb.ApplySegmentsResponse:
+def answer_of(*warnings: pb.ApplyWarning) -> pb.ApplySegmentsResponse:
     result = pb.ApplySegmentsResult(status="OK", warnings=warnings)
     result.message.users_in_request = 2**31 - 1
     return pb.ApplySegmentsResponse(response=result)
@@ -90,11 +90,11 @@ async def assert_written_alike(client: httpx.AsyncClient, upstream: Upstream, an
 
 
 async def test_answers(client: httpx.AsyncClient, upstream: Upstream) -> None:
-    without_entity, empty = pb.Warning(), pb.Warning()
+    without_entity, empty = pb.ApplyWarning(), pb.ApplyWarning()
     empty.entity.SetInParent()
     for answer in [
         *(pb.ApplySegmentsResponse(), pb.ApplySegmentsResponse(response=pb.ApplySegmentsResult())),
-        *(answer_of(), answer_of(without_entity, empty, pb.Warning(message="m"))),
+        *(answer_of(), answer_of(without_entity, empty, pb.ApplyWarning(message="m"))),
         pb.ApplySegmentsResponse(response=pb.ApplySegmentsResult(message=pb.RequestCounts(segments_in_request=-7))),
     ]:
         await assert_written_alike(client, upstream, answer)
@@ -107,20 +107,20 @@ async def test_what_an_entity_can_hold(client: httpx.AsyncClient, upstream: Upst
     numbers += [chance.uniform(-1, 1) * 10.0 ** chance.randint(-30, 30) for _ in range(500)]
     entity = Struct()
     entity.update({"": [numbers, None, True, False, "x", {}, [], {"a": {"b": [[{}]]}}]})
-    await assert_written_alike(client, upstream, answer_of(pb.Warning(entity=entity)))
+    await assert_written_alike(client, upstream, answer_of(pb.ApplyWarning(entity=entity)))
 
 
 async def test_every_character(client: httpx.AsyncClient, upstream: Upstream) -> None:
     for start in range(0, 0x110000, 0x8000):
         text = "".join(chr(code) for code in range(start, start + 0x8000) if not 0xD800 <= code < 0xE000)
-        await assert_written_alike(client, upstream, answer_of(pb.Warning(message=text, entity=Struct())))
+        await assert_written_alike(client, upstream, answer_of(pb.ApplyWarning(message=text, entity=Struct())))
     entity = Struct()
     entity.update({"\u2028<\t\U000e0001": 'a"b\\'})
-    await assert_written_alike(client, upstream, answer_of(pb.Warning(entity=entity)))
+    await assert_written_alike(client, upstream, answer_of(pb.ApplyWarning(entity=entity)))
 
 
 def test_what_is_no_message_is_not_written() -> None:
-    message = answer_of(pb.Warning(message="é", entity=Struct())).SerializeToString()
+    message = answer_of(pb.ApplyWarning(message="é", entity=Struct())).SerializeToString()
     for end in range(1, len(message)):
         with pytest.raises(ValueError, match="no such message"):
             WRITER.write(message[:end])

@@ -17,6 +17,8 @@ EMPTY_USERS = 349_500
 """As many as a JSON body of 1 MB holds."""
 GOOD = {"user_id": "1", "seg_block": [{"seg_id": 12}]}
 BAD_USERS = [{"user_id": str(number), "seg_block": [{}] * 100} for number in range(1, 102)]
+MOST_TAKEN = 4 * 1024 * 1024
+"""Bytes of an answer that gRPC's clients take by default."""
 NO_VALID = "No valid rt_segment in request."
 
 
@@ -58,6 +60,28 @@ async def test_all_follow_the_first_that_has_no_place() -> None:
 async def test_the_warning_for_the_request_comes_last() -> None:
     messages = warned(await read_async({"rt_segment": BAD_USERS}))
     assert messages[-2:] == [left_out(101 * 101 - MOST_WARNINGS), NO_VALID]
+
+
+async def test_the_largest_answer_is_below_what_grpcs_clients_take() -> None:
+    """Each kind of warning where it takes the most room, and the request repeated."""
+    block = {"seg_id": 12, "value": -1, "expiration": -2, "member_id": 2**31 - 1, "seg_code": "€"}
+    many = {"seg_block": [block] * 99}
+    for users in (
+        [{"user_id": f"{'€' * 60}{number}"} for number in range(5000)],
+        [{"user_id": str(number), **many} for number in range(1, 101)],
+        [{"user_id": "🙂" * 100_000, **many}] * 2,
+    ):
+        answer = await read_async({"rt_segment": users})
+        assert warned(answer)[-1] == NO_VALID
+        assert len(apply_answer(answer.result).SerializeToString()) < MOST_TAKEN
+
+
+async def test_entities_can_be_left_out() -> None:
+    request = {"rt_segment": [GOOD, {}, *BAD_USERS[:2]], "warning_entities": "WARNING_ENTITIES_NONE"}
+    answer = await read_async(request)
+    assert len(answer.result.warnings) == 1 + 2 * 101
+    for warning in answer.result.warnings:
+        assert (warning.HasField("entity"), bool(warning.message), bool(warning.path)) == (False, True, True)
 
 
 def request_of(users: list[bytes]) -> Any:

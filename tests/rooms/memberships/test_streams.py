@@ -255,7 +255,7 @@ async def test_a_defect_is_answered_in_its_place_with_a_bare_text(pipeline: Pipe
     error = pb.StreamSegmentsResponse.FromString(answered[1]).error
     assert (error.code, error.message) == (code_pb2.INTERNAL, "internal error")
     assert [pb.UserMemberships.FromString(answered[index]).user_id for index in (0, 2)] == ["0", "2"]
-    assert [(entry["event"], entry["request_id"]) for entry in logs] == [("call_defect", "r-1")]
+    assert [(entry["event"], entry["request_id"]) for entry in logs] == [("call_defect", "r-1.2")]
 
 
 @pytest.mark.parametrize("how", ["cancelled", "closed"])

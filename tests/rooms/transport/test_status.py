@@ -5,33 +5,36 @@ from typing import Any
 import pytest
 from google.rpc import code_pb2, error_details_pb2
 from instantaudience.v1 import errors_pb2
-from instantaudience_server.errors import AudienceError, Reason, unavailable
+from instantaudience_server.errors import AudienceError, Cause, Reason, invalid, overloaded, unavailable, unreadable
 from instantaudience_server.transport.status import ROWS, Failure, describe
 
 TABLE = [
-    (Reason.SYNTAX, "INVALID_ARGUMENT", 400, "SYNTAX"),
-    (Reason.INVALID, "OUT_OF_RANGE", 422, "SYNTAX"),
-    (Reason.NOAUTH, "UNAUTHENTICATED", 401, "NOAUTH"),
-    (Reason.INVALID_LOGIN, "UNAUTHENTICATED", 401, "NOAUTH"),
-    (Reason.NOAUTH_DISABLED, "UNAUTHENTICATED", 401, "NOAUTH_DISABLED"),
-    (Reason.UNAUTH, "PERMISSION_DENIED", 403, "UNAUTH"),
-    (Reason.NOT_FOUND, "NOT_FOUND", 404, "SYNTAX"),
-    (Reason.NO_SUCH_METHOD, "UNIMPLEMENTED", 404, "SYNTAX"),
-    (Reason.INTEGRITY, "ALREADY_EXISTS", 409, "INTEGRITY"),
-    (Reason.CHANGED_MEANWHILE, "ABORTED", 409, "INTEGRITY"),
-    (Reason.IN_USE, "FAILED_PRECONDITION", 409, "INTEGRITY"),
-    (Reason.LIMIT, "RESOURCE_EXHAUSTED", 413, "LIMIT"),
-    (Reason.RATE_LIMIT_EXCEEDED, "RESOURCE_EXHAUSTED", 429, "RATE_LIMIT_EXCEEDED"),
-    (Reason.UNAVAILABLE, "UNAVAILABLE", 503, "SYSTEM"),
-    (Reason.INTERNAL, "INTERNAL", 500, "SYSTEM"),
+    (Reason.SYNTAX, "INVALID_ARGUMENT", 400, "SYNTAX", "INVALID_REQUEST"),
+    (Reason.INVALID, "OUT_OF_RANGE", 422, "SYNTAX", "INVALID_REQUEST"),
+    (Reason.NOAUTH, "UNAUTHENTICATED", 401, "NOAUTH", "TOKEN_ENDED"),
+    (Reason.INVALID_LOGIN, "UNAUTHENTICATED", 401, "NOAUTH", "WRONG_CREDENTIALS"),
+    (Reason.NOAUTH_DISABLED, "UNAUTHENTICATED", 401, "NOAUTH_DISABLED", "USER_DEACTIVATED"),
+    (Reason.UNAUTH, "PERMISSION_DENIED", 403, "UNAUTH", "NOT_PERMITTED"),
+    (Reason.NOT_FOUND, "NOT_FOUND", 404, "SYNTAX", "UNKNOWN_OBJECT"),
+    (Reason.NO_SUCH_METHOD, "UNIMPLEMENTED", 404, "SYNTAX", "UNKNOWN_METHOD"),
+    (Reason.INTEGRITY, "ALREADY_EXISTS", 409, "INTEGRITY", "TAKEN"),
+    (Reason.CHANGED_MEANWHILE, "ABORTED", 409, "INTEGRITY", "CHANGED_MEANWHILE"),
+    (Reason.IN_USE, "FAILED_PRECONDITION", 409, "INTEGRITY", "IN_USE"),
+    (Reason.LIMIT, "RESOURCE_EXHAUSTED", 413, "LIMIT", "TOO_LARGE"),
+    (Reason.RATE_LIMIT_EXCEEDED, "RESOURCE_EXHAUSTED", 429, "RATE_LIMIT_EXCEEDED", "TOO_MANY"),
+    (Reason.UNAVAILABLE, "UNAVAILABLE", 503, "SYSTEM", "UNREACHABLE"),
+    (Reason.INTERNAL, "INTERNAL", 500, "SYSTEM", "DEFECT"),
 ]
 PUBLIC = {value.name.removeprefix("ERROR_REASON_") for value in errors_pb2.ErrorReason.DESCRIPTOR.values[1:]}
 """The reasons that the proto file documents."""
+CAUSES = {value.name.removeprefix("ERROR_CAUSE_") for value in errors_pb2.ErrorCause.DESCRIPTOR.values[1:]}
+"""Its causes."""
+KNOWN = ("ErrorInfo", "BadRequest", "RetryInfo", "QuotaFailure")
 
 
 def details(failure: Failure) -> dict[str, Any]:
     """The details of a failure, by the name of their type."""
-    known = (error_details_pb2.ErrorInfo, error_details_pb2.RetryInfo, error_details_pb2.QuotaFailure)
+    known = [getattr(error_details_pb2, name) for name in KNOWN]
     unpacked = {}
     for packed in failure.status.details:
         (kind,) = (kind for kind in known if packed.Is(kind.DESCRIPTOR))
@@ -41,8 +44,10 @@ def details(failure: Failure) -> dict[str, Any]:
     return unpacked
 
 
-@pytest.mark.parametrize(("reason", "grpc_code", "http_status", "error_id"), TABLE, ids=lambda cell: str(cell))
-def test_a_reason_has_the_contracts_row(reason: Reason, grpc_code: str, http_status: int, error_id: str) -> None:
+@pytest.mark.parametrize(("reason", "grpc_code", "http_status", "error_id", "cause"), TABLE, ids=lambda cell: str(cell))
+def test_a_reason_has_the_contracts_row(
+    reason: Reason, grpc_code: str, http_status: int, error_id: str, cause: str
+) -> None:
     row = ROWS[reason]
     assert (row.grpc_code, row.http_status, row.error_id) == (code_pb2.Code.Value(grpc_code), http_status, error_id)
     failure = describe(AudienceError(reason, "what is wrong", field="user_id"))
@@ -50,7 +55,11 @@ def test_a_reason_has_the_contracts_row(reason: Reason, grpc_code: str, http_sta
     assert (failure.status.code, failure.status.message) == (row.grpc_code, "what is wrong")
     assert failure.metadata[0] == ("error-id", error_id)
     info = details(failure)["ErrorInfo"]
-    assert (info.reason, info.domain, dict(info.metadata)) == (error_id, "instantaudience", {"field": "user_id"})
+    assert (info.reason, info.domain, dict(info.metadata)) == (
+        error_id,
+        "instantaudience",
+        {"cause": cause, "field": "user_id"},
+    )
     assert error_id in PUBLIC
 
 
@@ -68,11 +77,38 @@ def test_every_reason_has_a_row_and_every_public_reason_is_used() -> None:
     assert {row.error_id for row in ROWS.values()} == PUBLIC
 
 
+def test_every_public_cause_is_one_of_an_error() -> None:
+    assert {cause.name for cause in Cause} == CAUSES
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (unreadable("no message"), "UNREADABLE_REQUEST"),
+        (overloaded("later"), "OVERLOADED"),
+        (unavailable("away"), "UNREACHABLE"),
+        (AudienceError(Reason.NOAUTH, "none", cause=Cause.TOKEN_MISSING), "TOKEN_MISSING"),
+        (AudienceError(Reason.NOAUTH, "ended"), "TOKEN_ENDED"),
+    ],
+    ids=lambda cell: str(cell),
+)
+def test_causes_tell_apart_what_one_reason_takes_together(error: AudienceError, cause: str) -> None:
+    assert details(describe(error))["ErrorInfo"].metadata["cause"] == cause
+
+
+def test_an_invalid_field_is_a_violation_and_nothing_else_is() -> None:
+    (violation,) = details(describe(invalid("auth.username", "is required")))["BadRequest"].field_violations
+    assert (violation.field, violation.reason) == ("auth.username", "INVALID_REQUEST")
+    assert violation.description == "'auth.username' is required"
+    for error in (unreadable("no message"), AudienceError(Reason.NOT_FOUND, "there is none", field="id")):
+        assert "BadRequest" not in details(describe(error))
+
+
 def test_only_what_waiting_helps_says_how_long() -> None:
     failure = describe(unavailable("not now"))
     assert list(details(failure)) == ["ErrorInfo", "RetryInfo"]
     assert details(failure)["RetryInfo"].retry_delay.seconds == 1
-    assert failure.metadata == (("error-id", "SYSTEM"), ("retry-after", "1"))
+    assert failure.metadata == (("error-id", "SYSTEM"), ("grpc-retry-pushback-ms", "1000"), ("retry-after", "1"))
     without = describe(AudienceError(Reason.LIMIT, "too long"))
     assert list(details(without)) == ["ErrorInfo"]
     assert without.metadata == (("error-id", "LIMIT"),)
@@ -87,6 +123,7 @@ def test_a_rate_limit_says_which_and_how_long() -> None:
     assert failure.metadata == (
         ("error-id", "RATE_LIMIT_EXCEEDED"),
         ("error-code", "RATE_EXCEEDED"),
+        ("grpc-retry-pushback-ms", "300000"),
         ("retry-after", "300"),
         ("x-ratelimit-code", "429"),
     )

@@ -5,6 +5,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.rpc import error_details_pb2, status_pb2
 from instantaudience.v1 import authentication_pb2 as auth_pb
 from instantaudience.v1.audience_pb2_grpc import AudienceServiceStub
 from instantaudience.v1.authentication_pb2_grpc import AuthenticationServiceStub
@@ -60,7 +61,7 @@ UNREADABLE = {
 @pytest.mark.parametrize("body", UNREADABLE.values(), ids=UNREADABLE)
 async def test_unreadable_messages(channel: grpc.aio.Channel, authorization: Any, body: bytes) -> None:
     error = await refusal(channel.unary_unary(APPLY)(body, metadata=authorization))
-    assert_grpc_error(error, *INVALID_ARGUMENT)
+    assert_grpc_error(error, *INVALID_ARGUMENT, "UNREADABLE_REQUEST")
 
 
 @pytest.mark.parametrize("more", [1, 1000, LIMIT_BYTES])
@@ -68,7 +69,7 @@ async def test_messages_over_the_limit(channel: grpc.aio.Channel, authorization:
     body = padded(LIMIT_BYTES + more)
     assert len(body) == LIMIT_BYTES + more
     error = await refusal(channel.unary_unary(APPLY)(body, metadata=authorization))
-    assert_grpc_error(error, grpc.StatusCode.RESOURCE_EXHAUSTED, "LIMIT")
+    assert_grpc_error(error, grpc.StatusCode.RESOURCE_EXHAUSTED, "LIMIT", "TOO_LARGE")
 
 
 async def test_messages_far_over_the_limit(channel: grpc.aio.Channel, authorization: Any) -> None:
@@ -82,9 +83,11 @@ async def test_messages_far_over_the_limit(channel: grpc.aio.Channel, authorizat
 )
 async def test_unknown_methods(channel: grpc.aio.Channel, authorization: Any, method: str) -> None:
     error = await refusal(channel.unary_unary(method)(FINE, metadata=authorization))
-    assert_grpc_error(error, grpc.StatusCode.UNIMPLEMENTED, "SYNTAX")
+    assert_grpc_error(error, grpc.StatusCode.UNIMPLEMENTED, "SYNTAX", "UNKNOWN_METHOD")
 
 
+MISSING = {"none", "empty"}
+"""Calls without a token; the others have one that is none."""
 TOKENS = {
     "none": (),
     "empty": (("authorization", ""),),
@@ -94,11 +97,12 @@ TOKENS = {
 }
 
 
-@pytest.mark.parametrize("metadata", TOKENS.values(), ids=TOKENS)
+@pytest.mark.parametrize("which", TOKENS)
 @pytest.mark.parametrize("method", TOKEN_METHODS)
-async def test_refused_tokens(channel: grpc.aio.Channel, method: str, metadata: Any) -> None:
+async def test_refused_tokens(channel: grpc.aio.Channel, method: str, which: str) -> None:
     call = channel.unary_unary(f"/{PACKAGE}.AudienceService/{method}")
-    assert_grpc_error(await refusal(call(FINE, metadata=metadata)), *UNAUTHENTICATED)
+    cause = "TOKEN_MISSING" if which in MISSING else "TOKEN_ENDED"
+    assert_grpc_error(await refusal(call(FINE, metadata=TOKENS[which])), *UNAUTHENTICATED, cause)
 
 
 @pytest.mark.parametrize("metadata", TOKENS.values(), ids=TOKENS)
@@ -114,11 +118,14 @@ async def test_bearer_is_accepted(service: Service, audience: AudienceServiceStu
 
 
 SIGN_INS = {
-    "wrong password": (credentials("demo", "x"), UNAUTHENTICATED),
-    "unknown name": (credentials("nobody", "x"), UNAUTHENTICATED),
-    "deactivated": (credentials("retired"), (grpc.StatusCode.UNAUTHENTICATED, "NOAUTH_DISABLED")),
-    "no credentials": ({}, INVALID_ARGUMENT),
-    "no password": ({"auth": {"username": "demo"}}, INVALID_ARGUMENT),
+    "wrong password": (credentials("demo", "x"), (*UNAUTHENTICATED, "WRONG_CREDENTIALS")),
+    "unknown name": (credentials("nobody", "x"), (*UNAUTHENTICATED, "WRONG_CREDENTIALS")),
+    "deactivated": (
+        credentials("retired"),
+        (grpc.StatusCode.UNAUTHENTICATED, "NOAUTH_DISABLED", "USER_DEACTIVATED"),
+    ),
+    "no credentials": ({}, (*INVALID_ARGUMENT, "INVALID_REQUEST")),
+    "no password": ({"auth": {"username": "demo"}}, (*INVALID_ARGUMENT, "INVALID_REQUEST")),
 }
 
 
@@ -128,6 +135,16 @@ async def test_refused_sign_ins(channel: grpc.aio.Channel, request_body: dict[st
     error = await refusal(AuthenticationServiceStub(channel).Authenticate(request))
     assert_grpc_error(error, *expected)
     assert not any(password in str(error) for password in PASSWORDS.values())
+
+
+async def test_a_broken_rule_names_its_field(channel: grpc.aio.Channel) -> None:
+    request = auth_pb.AuthenticateRequest(auth=auth_pb.Credentials(username="demo"))
+    error = await refusal(AuthenticationServiceStub(channel).Authenticate(request))
+    details = status_pb2.Status.FromString(dict(error.trailing_metadata())["grpc-status-details-bin"]).details
+    bad_request = error_details_pb2.BadRequest()
+    assert any(detail.Unpack(bad_request) for detail in details)
+    (violation,) = bad_request.field_violations
+    assert (violation.field, violation.description) == ("auth.password", error.details())
 
 
 async def test_sign_in(service: Service, channel: grpc.aio.Channel, audience: AudienceServiceStub) -> None:

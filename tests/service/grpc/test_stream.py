@@ -31,10 +31,11 @@ def number_of(answer: pb.StreamSegmentsResponse) -> int:
 
 
 async def test_ping_pong(audience: AudienceServiceStub, authorization: Any, cluster: RedisCluster) -> None:
-    stream = audience.StreamSegments(metadata=authorization)
+    stream = audience.StreamSegments(metadata=(*authorization, ("x-request-id", "mine")))
     for number in range(30):
         await stream.write(stream_request(numbered(number)))
-        assert number_of(await stream.read()) == number
+        answer = await stream.read()
+        assert (number_of(answer), answer.request_id) == (number, f"mine.{number + 1}")
         assert await stored(cluster) == {("", USER): {10001: (number, 0)}}
     await stream.done_writing()
     assert await stream.read() is grpc.aio.EOF
@@ -106,6 +107,9 @@ async def test_refusal_in_its_place(
     await stream.done_writing()
     answers = [pb.StreamSegmentsResponse.FromString(answer) async for answer in stream]
     assert [answer.WhichOneof("outcome") for answer in answers] == ["response", "error", "response"]
+    names = [answer.request_id.rpartition(".") for answer in answers]
+    assert [number for _, _, number in names] == ["1", "2", "3"]
+    assert len({stream_id for stream_id, _, _ in names} - {""}) == 1
     assert_failure(answers[1].error, code, reason)
     assert (number_of(answers[0]), number_of(answers[2])) == (0, 2)
     assert await stored(cluster) == {("", USER): {10001: (2, 0)}}

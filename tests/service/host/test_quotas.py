@@ -195,6 +195,7 @@ async def test_grpc_callers_are_told(
     (violation,) = failure.violations
     assert (violation.subject, violation.description) == (f"member:{MEMBERS[name]}", error.details())
     assert (trailers["x-ratelimit-code"], trailers["retry-after"]) == ("429", "1")
+    assert trailers["grpc-retry-pushback-ms"] == "1000"
 
 
 def details(status: status_pb2.Status) -> tuple[Any, Any, Any]:

@@ -23,12 +23,13 @@ _sym_db = _symbol_database.Default()
 
 
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.api import visibility_pb2 as google_dot_api_dot_visibility__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!instantaudience/v1/audience.proto\x12\x12instantaudience.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1bgoogle/api/visibility.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x17google/rpc/status.proto\"\xe7\x01\n\x08SegBlock\x12\x1a\n\x06seg_id\x18\x01 \x01(\x05H\x00R\x05segId\x88\x01\x01\x12\x1e\n\x08seg_code\x18\x02 \x01(\tH\x01R\x07segCode\x88\x01\x01\x12\x19\n\x05value\x18\x03 \x01(\x05H\x02R\x05value\x88\x01\x01\x12#\n\nexpiration\x18\x04 \x01(\x05H\x03R\nexpiration\x88\x01\x01\x12 \n\tmember_id\x18\x05 \x01(\x05H\x04R\x08memberId\x88\x01\x01\x42\t\n\x07_seg_idB\x0b\n\t_seg_codeB\x08\n\x06_valueB\r\n\x0b_expirationB\x0c\n\n_member_id\"\x98\x01\n\tRtSegment\x12\x1c\n\x07user_id\x18\x01 \x01(\tH\x00R\x06userId\x88\x01\x01\x12\x39\n\tseg_block\x18\x02 \x03(\x0b\x32\x1c.instantaudience.v1.SegBlockR\x08segBlock\x12\x1b\n\x06\x64omain\x18\x03 \x01(\tH\x01R\x06\x64omain\x88\x01\x01\x42\n\n\x08_user_idB\t\n\x07_domain\"\xa1\x01\n\x14\x41pplySegmentsRequest\x12<\n\nrt_segment\x18\x01 \x03(\x0b\x32\x1d.instantaudience.v1.RtSegmentR\trtSegment\x12#\n\rvalidate_only\x18\x02 \x01(\x08R\x0cvalidateOnly\x12\x1b\n\x06\x64\x65tail\x18\x03 \x01(\x08H\x00R\x06\x64\x65tail\x88\x01\x01\x42\t\n\x07_detail\"\\\n\x15\x41pplySegmentsResponse\x12\x43\n\x08response\x18\x01 \x01(\x0b\x32\'.instantaudience.v1.ApplySegmentsResultR\x08response\"\xa3\x01\n\x13\x41pplySegmentsResult\x12\x16\n\x06status\x18\x01 \x01(\tR\x06status\x12;\n\x07message\x18\x02 \x01(\x0b\x32!.instantaudience.v1.RequestCountsR\x07message\x12\x37\n\x08warnings\x18\x03 \x03(\x0b\x32\x1b.instantaudience.v1.WarningR\x08warnings\"i\n\rRequestCounts\x12(\n\x10users_in_request\x18\x01 \x01(\x05R\x0eusersInRequest\x12.\n\x13segments_in_request\x18\x02 \x01(\x05R\x11segmentsInRequest\"\xc3\x01\n\x07Warning\x12\x18\n\x07message\x18\x01 \x01(\tR\x07message\x12/\n\x06\x65ntity\x18\x02 \x01(\x0b\x32\x17.google.protobuf.StructR\x06\x65ntity\x12\x46\n\x04\x63ode\x18\x03 \x01(\x0e\x32\x1f.instantaudience.v1.WarningCodeB\x11\xfa\xd2\xe4\x93\x02\x0b\x12\tON_DEMANDR\x04\x63ode\x12%\n\x04path\x18\x04 \x01(\tB\x11\xfa\xd2\xe4\x93\x02\x0b\x12\tON_DEMANDR\x04path\"\xa2\x01\n\x15StreamSegmentsRequest\x12<\n\nrt_segment\x18\x01 \x03(\x0b\x32\x1d.instantaudience.v1.RtSegmentR\trtSegment\x12#\n\rvalidate_only\x18\x02 \x01(\x08R\x0cvalidateOnly\x12\x1b\n\x06\x64\x65tail\x18\x03 \x01(\x08H\x00R\x06\x64\x65tail\x88\x01\x01\x42\t\n\x07_detail\"\x96\x01\n\x16StreamSegmentsResponse\x12\x45\n\x08response\x18\x01 \x01(\x0b\x32\'.instantaudience.v1.ApplySegmentsResultH\x00R\x08response\x12*\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00R\x05\x65rrorB\t\n\x07outcome\"H\n\x15GetMembershipsRequest\x12\x17\n\x07user_id\x18\x01 \x01(\tR\x06userId\x12\x16\n\x06\x64omain\x18\x02 \x01(\tR\x06\x64omain\"^\n\x16GetMembershipsResponse\x12\x44\n\x08response\x18\x01 \x01(\x0b\x32(.instantaudience.v1.GetMembershipsResultR\x08response\"r\n\x14GetMembershipsResult\x12\x16\n\x06status\x18\x01 \x01(\tR\x06status\x12\x42\n\nrt_segment\x18\x02 \x03(\x0b\x32#.instantaudience.v1.UserMembershipsR\trtSegment\"\x8f\x01\n\x0fUserMemberships\x12\x17\n\x07user_id\x18\x01 \x01(\tR\x06userId\x12\x1b\n\x06\x64omain\x18\x02 \x01(\tH\x00R\x06\x64omain\x88\x01\x01\x12;\n\tseg_block\x18\x03 \x03(\x0b\x32\x1e.instantaudience.v1.MembershipR\x08segBlockB\t\n\x07_domain\"\xa3\x01\n\nMembership\x12\x15\n\x06seg_id\x18\x01 \x01(\x05R\x05segId\x12\x1e\n\x08seg_code\x18\x02 \x01(\tH\x00R\x07segCode\x88\x01\x01\x12\x1b\n\tmember_id\x18\x03 \x01(\x05R\x08memberId\x12\x14\n\x05value\x18\x04 \x01(\x05R\x05value\x12\x1e\n\nexpiration\x18\x05 \x01(\x05R\nexpirationB\x0b\n\t_seg_code\"]\n\x1a\x42\x61tchGetMembershipsRequest\x12?\n\x05users\x18\x01 \x03(\x0b\x32).instantaudience.v1.GetMembershipsRequestR\x05users\"c\n\x1b\x42\x61tchGetMembershipsResponse\x12\x44\n\x08response\x18\x01 \x01(\x0b\x32(.instantaudience.v1.GetMembershipsResultR\x08response*\xfa\x04\n\x0bWarningCode\x12\x1c\n\x18WARNING_CODE_UNSPECIFIED\x10\x00\x12\x1f\n\x1bWARNING_CODE_TOO_MANY_USERS\x10\x01\x12!\n\x1dWARNING_CODE_USER_ID_REQUIRED\x10\x02\x12#\n\x1fWARNING_CODE_SEG_BLOCK_REQUIRED\x10\x03\x12\x1f\n\x1bWARNING_CODE_INVALID_DOMAIN\x10\x04\x12 \n\x1cWARNING_CODE_INVALID_USER_ID\x10\x05\x12\"\n\x1eWARNING_CODE_NO_VALID_SEGMENTS\x10\x06\x12!\n\x1dWARNING_CODE_SEGMENT_REQUIRED\x10\x07\x12\"\n\x1eWARNING_CODE_SEGMENT_AMBIGUOUS\x10\x08\x12#\n\x1fWARNING_CODE_INVALID_EXPIRATION\x10\t\x12\"\n\x1eWARNING_CODE_TOO_MANY_SEGMENTS\x10\n\x12\x1f\n\x1bWARNING_CODE_NO_VALID_USERS\x10\x0b\x12 \n\x1cWARNING_CODE_UNKNOWN_SEGMENT\x10\x0c\x12%\n!WARNING_CODE_UNAUTHORIZED_SEGMENT\x10\r\x12!\n\x1dWARNING_CODE_INACTIVE_SEGMENT\x10\x0e\x12 \n\x1cWARNING_CODE_UNKNOWN_USER_ID\x10\x0f\x12\x19\n\x15WARNING_CODE_LEFT_OUT\x10\x10\x12#\n\x1fWARNING_CODE_SUPPRESSED_USER_ID\x10\x11\x32\xf6\x03\n\x0f\x41udienceService\x12|\n\rApplySegments\x12(.instantaudience.v1.ApplySegmentsRequest\x1a).instantaudience.v1.ApplySegmentsResponse\"\x16\x82\xd3\xe4\x93\x02\x10\"\x0b/rt-segment:\x01*\x12m\n\x0eStreamSegments\x12).instantaudience.v1.StreamSegmentsRequest\x1a*.instantaudience.v1.StreamSegmentsResponse\"\x00(\x01\x30\x01\x12|\n\x0eGetMemberships\x12).instantaudience.v1.GetMembershipsRequest\x1a*.instantaudience.v1.GetMembershipsResponse\"\x13\x82\xd3\xe4\x93\x02\r\x12\x0b/rt-segment\x12x\n\x13\x42\x61tchGetMemberships\x12..instantaudience.v1.BatchGetMembershipsRequest\x1a/.instantaudience.v1.BatchGetMembershipsResponse\"\x00\x42\x87\x01\n\x16\x63om.instantaudience.v1B\rAudienceProtoP\x01ZGgithub.com/instantaudience/instantaudience/clients/go/instantaudiencev1\xaa\x02\x12InstantAudience.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!instantaudience/v1/audience.proto\x12\x12instantaudience.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bgoogle/api/visibility.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x17google/rpc/status.proto\"\xe7\x01\n\x08SegBlock\x12\x1a\n\x06seg_id\x18\x01 \x01(\x05H\x00R\x05segId\x88\x01\x01\x12\x1e\n\x08seg_code\x18\x02 \x01(\tH\x01R\x07segCode\x88\x01\x01\x12\x19\n\x05value\x18\x03 \x01(\x05H\x02R\x05value\x88\x01\x01\x12#\n\nexpiration\x18\x04 \x01(\x05H\x03R\nexpiration\x88\x01\x01\x12 \n\tmember_id\x18\x05 \x01(\x05H\x04R\x08memberId\x88\x01\x01\x42\t\n\x07_seg_idB\x0b\n\t_seg_codeB\x08\n\x06_valueB\r\n\x0b_expirationB\x0c\n\n_member_id\"\x98\x01\n\tRtSegment\x12\x1c\n\x07user_id\x18\x01 \x01(\tH\x00R\x06userId\x88\x01\x01\x12\x39\n\tseg_block\x18\x02 \x03(\x0b\x32\x1c.instantaudience.v1.SegBlockR\x08segBlock\x12\x1b\n\x06\x64omain\x18\x03 \x01(\tH\x01R\x06\x64omain\x88\x01\x01\x42\n\n\x08_user_idB\t\n\x07_domain\"\xff\x01\n\x14\x41pplySegmentsRequest\x12<\n\nrt_segment\x18\x01 \x03(\x0b\x32\x1d.instantaudience.v1.RtSegmentR\trtSegment\x12#\n\rvalidate_only\x18\x02 \x01(\x08R\x0cvalidateOnly\x12\x1b\n\x06\x64\x65tail\x18\x03 \x01(\x08H\x00R\x06\x64\x65tail\x88\x01\x01\x12\\\n\x10warning_entities\x18\x04 \x01(\x0e\x32#.instantaudience.v1.WarningEntitiesB\x0c\xfa\xd2\xe4\x93\x02\x06\x12\x04GRPCR\x0fwarningEntitiesB\t\n\x07_detail\"\\\n\x15\x41pplySegmentsResponse\x12\x43\n\x08response\x18\x01 \x01(\x0b\x32\'.instantaudience.v1.ApplySegmentsResultR\x08response\"\xa8\x01\n\x13\x41pplySegmentsResult\x12\x16\n\x06status\x18\x01 \x01(\tR\x06status\x12;\n\x07message\x18\x02 \x01(\x0b\x32!.instantaudience.v1.RequestCountsR\x07message\x12<\n\x08warnings\x18\x03 \x03(\x0b\x32 .instantaudience.v1.ApplyWarningR\x08warnings\"i\n\rRequestCounts\x12(\n\x10users_in_request\x18\x01 \x01(\x05R\x0eusersInRequest\x12.\n\x13segments_in_request\x18\x02 \x01(\x05R\x11segmentsInRequest\"\xc8\x01\n\x0c\x41pplyWarning\x12\x18\n\x07message\x18\x01 \x01(\tR\x07message\x12/\n\x06\x65ntity\x18\x02 \x01(\x0b\x32\x17.google.protobuf.StructR\x06\x65ntity\x12\x46\n\x04\x63ode\x18\x03 \x01(\x0e\x32\x1f.instantaudience.v1.WarningCodeB\x11\xfa\xd2\xe4\x93\x02\x0b\x12\tON_DEMANDR\x04\x63ode\x12%\n\x04path\x18\x04 \x01(\tB\x11\xfa\xd2\xe4\x93\x02\x0b\x12\tON_DEMANDR\x04path\"\xf2\x01\n\x15StreamSegmentsRequest\x12<\n\nrt_segment\x18\x01 \x03(\x0b\x32\x1d.instantaudience.v1.RtSegmentR\trtSegment\x12#\n\rvalidate_only\x18\x02 \x01(\x08R\x0cvalidateOnly\x12\x1b\n\x06\x64\x65tail\x18\x03 \x01(\x08H\x00R\x06\x64\x65tail\x88\x01\x01\x12N\n\x10warning_entities\x18\x04 \x01(\x0e\x32#.instantaudience.v1.WarningEntitiesR\x0fwarningEntitiesB\t\n\x07_detail\"\xb5\x01\n\x16StreamSegmentsResponse\x12\x45\n\x08response\x18\x01 \x01(\x0b\x32\'.instantaudience.v1.ApplySegmentsResultH\x00R\x08response\x12*\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00R\x05\x65rror\x12\x1d\n\nrequest_id\x18\x03 \x01(\tR\trequestIdB\t\n\x07outcome\"N\n\x15GetMembershipsRequest\x12\x1d\n\x07user_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02R\x06userId\x12\x16\n\x06\x64omain\x18\x02 \x01(\tR\x06\x64omain\"^\n\x16GetMembershipsResponse\x12\x44\n\x08response\x18\x01 \x01(\x0b\x32(.instantaudience.v1.GetMembershipsResultR\x08response\"r\n\x14GetMembershipsResult\x12\x16\n\x06status\x18\x01 \x01(\tR\x06status\x12\x42\n\nrt_segment\x18\x02 \x03(\x0b\x32#.instantaudience.v1.UserMembershipsR\trtSegment\"\x8f\x01\n\x0fUserMemberships\x12\x17\n\x07user_id\x18\x01 \x01(\tR\x06userId\x12\x1b\n\x06\x64omain\x18\x02 \x01(\tH\x00R\x06\x64omain\x88\x01\x01\x12;\n\tseg_block\x18\x03 \x03(\x0b\x32\x1e.instantaudience.v1.MembershipR\x08segBlockB\t\n\x07_domain\"\xa3\x01\n\nMembership\x12\x15\n\x06seg_id\x18\x01 \x01(\x05R\x05segId\x12\x1e\n\x08seg_code\x18\x02 \x01(\tH\x00R\x07segCode\x88\x01\x01\x12\x1b\n\tmember_id\x18\x03 \x01(\x05R\x08memberId\x12\x14\n\x05value\x18\x04 \x01(\x05R\x05value\x12\x1e\n\nexpiration\x18\x05 \x01(\x05R\nexpirationB\x0b\n\t_seg_code\"c\n\x1a\x42\x61tchGetMembershipsRequest\x12\x45\n\x05users\x18\x01 \x03(\x0b\x32).instantaudience.v1.GetMembershipsRequestB\x04\xe2\x41\x01\x02R\x05users\"c\n\x1b\x42\x61tchGetMembershipsResponse\x12\x44\n\x08response\x18\x01 \x01(\x0b\x32(.instantaudience.v1.GetMembershipsResultR\x08response*N\n\x0fWarningEntities\x12 \n\x1cWARNING_ENTITIES_UNSPECIFIED\x10\x00\x12\x19\n\x15WARNING_ENTITIES_NONE\x10\x01*\xfa\x04\n\x0bWarningCode\x12\x1c\n\x18WARNING_CODE_UNSPECIFIED\x10\x00\x12\x1f\n\x1bWARNING_CODE_TOO_MANY_USERS\x10\x01\x12!\n\x1dWARNING_CODE_USER_ID_REQUIRED\x10\x02\x12#\n\x1fWARNING_CODE_SEG_BLOCK_REQUIRED\x10\x03\x12\x1f\n\x1bWARNING_CODE_INVALID_DOMAIN\x10\x04\x12 \n\x1cWARNING_CODE_INVALID_USER_ID\x10\x05\x12\"\n\x1eWARNING_CODE_NO_VALID_SEGMENTS\x10\x06\x12!\n\x1dWARNING_CODE_SEGMENT_REQUIRED\x10\x07\x12\"\n\x1eWARNING_CODE_SEGMENT_AMBIGUOUS\x10\x08\x12#\n\x1fWARNING_CODE_INVALID_EXPIRATION\x10\t\x12\"\n\x1eWARNING_CODE_TOO_MANY_SEGMENTS\x10\n\x12\x1f\n\x1bWARNING_CODE_NO_VALID_USERS\x10\x0b\x12 \n\x1cWARNING_CODE_UNKNOWN_SEGMENT\x10\x0c\x12%\n!WARNING_CODE_UNAUTHORIZED_SEGMENT\x10\r\x12!\n\x1dWARNING_CODE_INACTIVE_SEGMENT\x10\x0e\x12 \n\x1cWARNING_CODE_UNKNOWN_USER_ID\x10\x0f\x12\x19\n\x15WARNING_CODE_LEFT_OUT\x10\x10\x12#\n\x1fWARNING_CODE_SUPPRESSED_USER_ID\x10\x11\x32\x82\x04\n\x0f\x41udienceService\x12\x7f\n\rApplySegments\x12(.instantaudience.v1.ApplySegmentsRequest\x1a).instantaudience.v1.ApplySegmentsResponse\"\x19\x90\x02\x02\x82\xd3\xe4\x93\x02\x10\"\x0b/rt-segment:\x01*\x12p\n\x0eStreamSegments\x12).instantaudience.v1.StreamSegmentsRequest\x1a*.instantaudience.v1.StreamSegmentsResponse\"\x03\x90\x02\x02(\x01\x30\x01\x12\x7f\n\x0eGetMemberships\x12).instantaudience.v1.GetMembershipsRequest\x1a*.instantaudience.v1.GetMembershipsResponse\"\x16\x90\x02\x01\x82\xd3\xe4\x93\x02\r\x12\x0b/rt-segment\x12{\n\x13\x42\x61tchGetMemberships\x12..instantaudience.v1.BatchGetMembershipsRequest\x1a/.instantaudience.v1.BatchGetMembershipsResponse\"\x03\x90\x02\x01\x42\x87\x01\n\x16\x63om.instantaudience.v1B\rAudienceProtoP\x01ZGgithub.com/instantaudience/instantaudience/clients/go/instantaudiencev1\xaa\x02\x12InstantAudience.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,48 +37,60 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'instantaudience.v1.audience
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\026com.instantaudience.v1B\rAudienceProtoP\001ZGgithub.com/instantaudience/instantaudience/clients/go/instantaudiencev1\252\002\022InstantAudience.V1'
-  _globals['_WARNING'].fields_by_name['code']._loaded_options = None
-  _globals['_WARNING'].fields_by_name['code']._serialized_options = b'\372\322\344\223\002\013\022\tON_DEMAND'
-  _globals['_WARNING'].fields_by_name['path']._loaded_options = None
-  _globals['_WARNING'].fields_by_name['path']._serialized_options = b'\372\322\344\223\002\013\022\tON_DEMAND'
+  _globals['_APPLYSEGMENTSREQUEST'].fields_by_name['warning_entities']._loaded_options = None
+  _globals['_APPLYSEGMENTSREQUEST'].fields_by_name['warning_entities']._serialized_options = b'\372\322\344\223\002\006\022\004GRPC'
+  _globals['_APPLYWARNING'].fields_by_name['code']._loaded_options = None
+  _globals['_APPLYWARNING'].fields_by_name['code']._serialized_options = b'\372\322\344\223\002\013\022\tON_DEMAND'
+  _globals['_APPLYWARNING'].fields_by_name['path']._loaded_options = None
+  _globals['_APPLYWARNING'].fields_by_name['path']._serialized_options = b'\372\322\344\223\002\013\022\tON_DEMAND'
+  _globals['_GETMEMBERSHIPSREQUEST'].fields_by_name['user_id']._loaded_options = None
+  _globals['_GETMEMBERSHIPSREQUEST'].fields_by_name['user_id']._serialized_options = b'\342A\001\002'
+  _globals['_BATCHGETMEMBERSHIPSREQUEST'].fields_by_name['users']._loaded_options = None
+  _globals['_BATCHGETMEMBERSHIPSREQUEST'].fields_by_name['users']._serialized_options = b'\342A\001\002'
   _globals['_AUDIENCESERVICE'].methods_by_name['ApplySegments']._loaded_options = None
-  _globals['_AUDIENCESERVICE'].methods_by_name['ApplySegments']._serialized_options = b'\202\323\344\223\002\020\"\013/rt-segment:\001*'
+  _globals['_AUDIENCESERVICE'].methods_by_name['ApplySegments']._serialized_options = b'\220\002\002\202\323\344\223\002\020\"\013/rt-segment:\001*'
+  _globals['_AUDIENCESERVICE'].methods_by_name['StreamSegments']._loaded_options = None
+  _globals['_AUDIENCESERVICE'].methods_by_name['StreamSegments']._serialized_options = b'\220\002\002'
   _globals['_AUDIENCESERVICE'].methods_by_name['GetMemberships']._loaded_options = None
-  _globals['_AUDIENCESERVICE'].methods_by_name['GetMemberships']._serialized_options = b'\202\323\344\223\002\r\022\013/rt-segment'
-  _globals['_WARNINGCODE']._serialized_start=2402
-  _globals['_WARNINGCODE']._serialized_end=3036
-  _globals['_SEGBLOCK']._serialized_start=172
-  _globals['_SEGBLOCK']._serialized_end=403
-  _globals['_RTSEGMENT']._serialized_start=406
-  _globals['_RTSEGMENT']._serialized_end=558
-  _globals['_APPLYSEGMENTSREQUEST']._serialized_start=561
-  _globals['_APPLYSEGMENTSREQUEST']._serialized_end=722
-  _globals['_APPLYSEGMENTSRESPONSE']._serialized_start=724
-  _globals['_APPLYSEGMENTSRESPONSE']._serialized_end=816
-  _globals['_APPLYSEGMENTSRESULT']._serialized_start=819
-  _globals['_APPLYSEGMENTSRESULT']._serialized_end=982
-  _globals['_REQUESTCOUNTS']._serialized_start=984
-  _globals['_REQUESTCOUNTS']._serialized_end=1089
-  _globals['_WARNING']._serialized_start=1092
-  _globals['_WARNING']._serialized_end=1287
-  _globals['_STREAMSEGMENTSREQUEST']._serialized_start=1290
-  _globals['_STREAMSEGMENTSREQUEST']._serialized_end=1452
-  _globals['_STREAMSEGMENTSRESPONSE']._serialized_start=1455
-  _globals['_STREAMSEGMENTSRESPONSE']._serialized_end=1605
-  _globals['_GETMEMBERSHIPSREQUEST']._serialized_start=1607
-  _globals['_GETMEMBERSHIPSREQUEST']._serialized_end=1679
-  _globals['_GETMEMBERSHIPSRESPONSE']._serialized_start=1681
-  _globals['_GETMEMBERSHIPSRESPONSE']._serialized_end=1775
-  _globals['_GETMEMBERSHIPSRESULT']._serialized_start=1777
-  _globals['_GETMEMBERSHIPSRESULT']._serialized_end=1891
-  _globals['_USERMEMBERSHIPS']._serialized_start=1894
-  _globals['_USERMEMBERSHIPS']._serialized_end=2037
-  _globals['_MEMBERSHIP']._serialized_start=2040
-  _globals['_MEMBERSHIP']._serialized_end=2203
-  _globals['_BATCHGETMEMBERSHIPSREQUEST']._serialized_start=2205
-  _globals['_BATCHGETMEMBERSHIPSREQUEST']._serialized_end=2298
-  _globals['_BATCHGETMEMBERSHIPSRESPONSE']._serialized_start=2300
-  _globals['_BATCHGETMEMBERSHIPSRESPONSE']._serialized_end=2399
-  _globals['_AUDIENCESERVICE']._serialized_start=3039
-  _globals['_AUDIENCESERVICE']._serialized_end=3541
+  _globals['_AUDIENCESERVICE'].methods_by_name['GetMemberships']._serialized_options = b'\220\002\001\202\323\344\223\002\r\022\013/rt-segment'
+  _globals['_AUDIENCESERVICE'].methods_by_name['BatchGetMemberships']._loaded_options = None
+  _globals['_AUDIENCESERVICE'].methods_by_name['BatchGetMemberships']._serialized_options = b'\220\002\001'
+  _globals['_WARNINGENTITIES']._serialized_start=2661
+  _globals['_WARNINGENTITIES']._serialized_end=2739
+  _globals['_WARNINGCODE']._serialized_start=2742
+  _globals['_WARNINGCODE']._serialized_end=3376
+  _globals['_SEGBLOCK']._serialized_start=205
+  _globals['_SEGBLOCK']._serialized_end=436
+  _globals['_RTSEGMENT']._serialized_start=439
+  _globals['_RTSEGMENT']._serialized_end=591
+  _globals['_APPLYSEGMENTSREQUEST']._serialized_start=594
+  _globals['_APPLYSEGMENTSREQUEST']._serialized_end=849
+  _globals['_APPLYSEGMENTSRESPONSE']._serialized_start=851
+  _globals['_APPLYSEGMENTSRESPONSE']._serialized_end=943
+  _globals['_APPLYSEGMENTSRESULT']._serialized_start=946
+  _globals['_APPLYSEGMENTSRESULT']._serialized_end=1114
+  _globals['_REQUESTCOUNTS']._serialized_start=1116
+  _globals['_REQUESTCOUNTS']._serialized_end=1221
+  _globals['_APPLYWARNING']._serialized_start=1224
+  _globals['_APPLYWARNING']._serialized_end=1424
+  _globals['_STREAMSEGMENTSREQUEST']._serialized_start=1427
+  _globals['_STREAMSEGMENTSREQUEST']._serialized_end=1669
+  _globals['_STREAMSEGMENTSRESPONSE']._serialized_start=1672
+  _globals['_STREAMSEGMENTSRESPONSE']._serialized_end=1853
+  _globals['_GETMEMBERSHIPSREQUEST']._serialized_start=1855
+  _globals['_GETMEMBERSHIPSREQUEST']._serialized_end=1933
+  _globals['_GETMEMBERSHIPSRESPONSE']._serialized_start=1935
+  _globals['_GETMEMBERSHIPSRESPONSE']._serialized_end=2029
+  _globals['_GETMEMBERSHIPSRESULT']._serialized_start=2031
+  _globals['_GETMEMBERSHIPSRESULT']._serialized_end=2145
+  _globals['_USERMEMBERSHIPS']._serialized_start=2148
+  _globals['_USERMEMBERSHIPS']._serialized_end=2291
+  _globals['_MEMBERSHIP']._serialized_start=2294
+  _globals['_MEMBERSHIP']._serialized_end=2457
+  _globals['_BATCHGETMEMBERSHIPSREQUEST']._serialized_start=2459
+  _globals['_BATCHGETMEMBERSHIPSREQUEST']._serialized_end=2558
+  _globals['_BATCHGETMEMBERSHIPSRESPONSE']._serialized_start=2560
+  _globals['_BATCHGETMEMBERSHIPSRESPONSE']._serialized_end=2659
+  _globals['_AUDIENCESERVICE']._serialized_start=3379
+  _globals['_AUDIENCESERVICE']._serialized_end=3893
 # @@protoc_insertion_point(module_scope)

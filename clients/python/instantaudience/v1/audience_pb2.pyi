@@ -1,4 +1,5 @@
 from google.api import annotations_pb2 as _annotations_pb2
+from google.api import field_behavior_pb2 as _field_behavior_pb2
 from google.api import visibility_pb2 as _visibility_pb2
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.rpc import status_pb2 as _status_pb2
@@ -10,6 +11,11 @@ from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class WarningEntities(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    WARNING_ENTITIES_UNSPECIFIED: _ClassVar[WarningEntities]
+    WARNING_ENTITIES_NONE: _ClassVar[WarningEntities]
 
 class WarningCode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -31,6 +37,8 @@ class WarningCode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     WARNING_CODE_UNKNOWN_USER_ID: _ClassVar[WarningCode]
     WARNING_CODE_LEFT_OUT: _ClassVar[WarningCode]
     WARNING_CODE_SUPPRESSED_USER_ID: _ClassVar[WarningCode]
+WARNING_ENTITIES_UNSPECIFIED: WarningEntities
+WARNING_ENTITIES_NONE: WarningEntities
 WARNING_CODE_UNSPECIFIED: WarningCode
 WARNING_CODE_TOO_MANY_USERS: WarningCode
 WARNING_CODE_USER_ID_REQUIRED: WarningCode
@@ -75,14 +83,16 @@ class RtSegment(_message.Message):
     def __init__(self, user_id: _Optional[str] = ..., seg_block: _Optional[_Iterable[_Union[SegBlock, _Mapping]]] = ..., domain: _Optional[str] = ...) -> None: ...
 
 class ApplySegmentsRequest(_message.Message):
-    __slots__ = ("rt_segment", "validate_only", "detail")
+    __slots__ = ("rt_segment", "validate_only", "detail", "warning_entities")
     RT_SEGMENT_FIELD_NUMBER: _ClassVar[int]
     VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
     DETAIL_FIELD_NUMBER: _ClassVar[int]
+    WARNING_ENTITIES_FIELD_NUMBER: _ClassVar[int]
     rt_segment: _containers.RepeatedCompositeFieldContainer[RtSegment]
     validate_only: bool
     detail: bool
-    def __init__(self, rt_segment: _Optional[_Iterable[_Union[RtSegment, _Mapping]]] = ..., validate_only: _Optional[bool] = ..., detail: _Optional[bool] = ...) -> None: ...
+    warning_entities: WarningEntities
+    def __init__(self, rt_segment: _Optional[_Iterable[_Union[RtSegment, _Mapping]]] = ..., validate_only: _Optional[bool] = ..., detail: _Optional[bool] = ..., warning_entities: _Optional[_Union[WarningEntities, str]] = ...) -> None: ...
 
 class ApplySegmentsResponse(_message.Message):
     __slots__ = ("response",)
@@ -97,8 +107,8 @@ class ApplySegmentsResult(_message.Message):
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
     status: str
     message: RequestCounts
-    warnings: _containers.RepeatedCompositeFieldContainer[Warning]
-    def __init__(self, status: _Optional[str] = ..., message: _Optional[_Union[RequestCounts, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[Warning, _Mapping]]] = ...) -> None: ...
+    warnings: _containers.RepeatedCompositeFieldContainer[ApplyWarning]
+    def __init__(self, status: _Optional[str] = ..., message: _Optional[_Union[RequestCounts, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[ApplyWarning, _Mapping]]] = ...) -> None: ...
 
 class RequestCounts(_message.Message):
     __slots__ = ("users_in_request", "segments_in_request")
@@ -108,7 +118,7 @@ class RequestCounts(_message.Message):
     segments_in_request: int
     def __init__(self, users_in_request: _Optional[int] = ..., segments_in_request: _Optional[int] = ...) -> None: ...
 
-class Warning(_message.Message):
+class ApplyWarning(_message.Message):
     __slots__ = ("message", "entity", "code", "path")
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     ENTITY_FIELD_NUMBER: _ClassVar[int]
@@ -121,22 +131,26 @@ class Warning(_message.Message):
     def __init__(self, message: _Optional[str] = ..., entity: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., code: _Optional[_Union[WarningCode, str]] = ..., path: _Optional[str] = ...) -> None: ...
 
 class StreamSegmentsRequest(_message.Message):
-    __slots__ = ("rt_segment", "validate_only", "detail")
+    __slots__ = ("rt_segment", "validate_only", "detail", "warning_entities")
     RT_SEGMENT_FIELD_NUMBER: _ClassVar[int]
     VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
     DETAIL_FIELD_NUMBER: _ClassVar[int]
+    WARNING_ENTITIES_FIELD_NUMBER: _ClassVar[int]
     rt_segment: _containers.RepeatedCompositeFieldContainer[RtSegment]
     validate_only: bool
     detail: bool
-    def __init__(self, rt_segment: _Optional[_Iterable[_Union[RtSegment, _Mapping]]] = ..., validate_only: _Optional[bool] = ..., detail: _Optional[bool] = ...) -> None: ...
+    warning_entities: WarningEntities
+    def __init__(self, rt_segment: _Optional[_Iterable[_Union[RtSegment, _Mapping]]] = ..., validate_only: _Optional[bool] = ..., detail: _Optional[bool] = ..., warning_entities: _Optional[_Union[WarningEntities, str]] = ...) -> None: ...
 
 class StreamSegmentsResponse(_message.Message):
-    __slots__ = ("response", "error")
+    __slots__ = ("response", "error", "request_id")
     RESPONSE_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     response: ApplySegmentsResult
     error: _status_pb2.Status
-    def __init__(self, response: _Optional[_Union[ApplySegmentsResult, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
+    request_id: str
+    def __init__(self, response: _Optional[_Union[ApplySegmentsResult, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class GetMembershipsRequest(_message.Message):
     __slots__ = ("user_id", "domain")

@@ -22,10 +22,11 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1einstantaudience/v1/batch.proto\x12\x12instantaudience.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc5\x05\n\x08\x42\x61tchJob\x12\x15\n\x06job_id\x18\x01 \x01(\tR\x05jobId\x12\x0e\n\x02id\x18\x02 \x01(\x03R\x02id\x12\x1b\n\tmember_id\x18\x03 \x01(\x05R\x08memberId\x12\x37\n\x05phase\x18\x04 \x01(\x0e\x32!.instantaudience.v1.BatchJobPhaseR\x05phase\x12)\n\x10percent_complete\x18\x05 \x01(\x05R\x0fpercentComplete\x12\x1d\n\nerror_code\x18\x06 \x01(\tR\terrorCode\x12\x1d\n\nfile_bytes\x18\x07 \x01(\x03R\tfileBytes\x12\x34\n\x07\x63reated\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x07\x63reated\x12\x36\n\x08modified\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08modified\x12\x34\n\x07started\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x07started\x12\x36\n\x08uploaded\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08uploaded\x12\x38\n\tvalidated\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tvalidated\x12\x38\n\tcompleted\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tcompleted\x12=\n\x08\x63ounters\x18\x0e \x01(\x0b\x32!.instantaudience.v1.BatchCountersR\x08\x63ounters\x12\x1f\n\x0b\x65rror_lines\x18\x0f \x03(\tR\nerrorLines\x12#\n\rsegment_lines\x18\x10 \x03(\tR\x0csegmentLines\"\xc6\x03\n\rBatchCounters\x12\x1b\n\tnum_valid\x18\x01 \x01(\x03R\x08numValid\x12$\n\x0enum_valid_user\x18\x02 \x01(\x03R\x0cnumValidUser\x12(\n\x10num_invalid_user\x18\x03 \x01(\x03R\x0enumInvalidUser\x12,\n\x12num_invalid_format\x18\x04 \x01(\x03R\x10numInvalidFormat\x12.\n\x13num_invalid_segment\x18\x05 \x01(\x03R\x11numInvalidSegment\x12,\n\x12num_unauth_segment\x18\x06 \x01(\x03R\x10numUnauthSegment\x12\x30\n\x14num_inactive_segment\x18\x07 \x01(\x03R\x12numInactiveSegment\x12.\n\x13num_past_expiration\x18\x08 \x01(\x03R\x11numPastExpiration\x12\x32\n\x15num_invalid_timestamp\x18\t \x01(\x03R\x13numInvalidTimestamp\x12&\n\x0fnum_other_error\x18\n \x01(\x03R\rnumOtherError\"G\n\x15\x43reateBatchJobRequest\x12 \n\tmember_id\x18\x01 \x01(\x05H\x00R\x08memberId\x88\x01\x01\x42\x0c\n\n_member_id\"i\n\x16\x43reateBatchJobResponse\x12.\n\x03job\x18\x01 \x01(\x0b\x32\x1c.instantaudience.v1.BatchJobR\x03job\x12\x1f\n\x0bupload_path\x18\x02 \x01(\tR\nuploadPath\"\\\n\x16UploadBatchFileRequest\x12 \n\tmember_id\x18\x01 \x01(\x05H\x00R\x08memberId\x88\x01\x01\x12\x12\n\x04\x64\x61ta\x18\x02 \x01(\x0cR\x04\x64\x61taB\x0c\n\n_member_id\"I\n\x17UploadBatchFileResponse\x12.\n\x03job\x18\x01 \x01(\x0b\x32\x1c.instantaudience.v1.BatchJobR\x03job\"+\n\x12GetBatchJobRequest\x12\x15\n\x06job_id\x18\x01 \x01(\tR\x05jobId\"E\n\x13GetBatchJobResponse\x12.\n\x03job\x18\x01 \x01(\x0b\x32\x1c.instantaudience.v1.BatchJobR\x03job\"\x82\x01\n\x14ListBatchJobsRequest\x12 \n\tmember_id\x18\x01 \x01(\x05H\x00R\x08memberId\x88\x01\x01\x12\x1b\n\tpage_size\x18\x02 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x03 \x01(\tR\tpageTokenB\x0c\n\n_member_id\"\x87\x01\n\x15ListBatchJobsResponse\x12\x30\n\x04jobs\x18\x01 \x03(\x0b\x32\x1c.instantaudience.v1.BatchJobR\x04jobs\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x14\n\x05total\x18\x03 \x01(\x05R\x05total\".\n\x15\x43\x61ncelBatchJobRequest\x12\x15\n\x06job_id\x18\x01 \x01(\tR\x05jobId\"H\n\x16\x43\x61ncelBatchJobResponse\x12.\n\x03job\x18\x01 \x01(\x0b\x32\x1c.instantaudience.v1.BatchJobR\x03job\"\xa6\x01\n\x14GetBatchUsageRequest\x12 \n\tmember_id\x18\x01 \x01(\x05H\x00R\x08memberId\x88\x01\x01\x12\x30\n\x05start\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x05start\x12,\n\x03\x65nd\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x03\x65ndB\x0c\n\n_member_id\"\xe6\x01\n\x0e\x42\x61tchUsageHour\x12.\n\x04hour\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x04hour\x12%\n\x0e\x63ompleted_jobs\x18\x02 \x01(\x03R\rcompletedJobs\x12\x1f\n\x0b\x66\x61iled_jobs\x18\x03 \x01(\x03R\nfailedJobs\x12\x1d\n\nfile_bytes\x18\x04 \x01(\x03R\tfileBytes\x12=\n\x08\x63ounters\x18\x05 \x01(\x0b\x32!.instantaudience.v1.BatchCountersR\x08\x63ounters\"\x8b\x01\n\x15GetBatchUsageResponse\x12\x38\n\x05hours\x18\x01 \x03(\x0b\x32\".instantaudience.v1.BatchUsageHourR\x05hours\x12\x38\n\x05total\x18\x02 \x01(\x0b\x32\".instantaudience.v1.BatchUsageHourR\x05total*\xe7\x01\n\rBatchJobPhase\x12\x1f\n\x1b\x42\x41TCH_JOB_PHASE_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x42\x41TCH_JOB_PHASE_STARTING\x10\x01\x12\x1d\n\x19\x42\x41TCH_JOB_PHASE_UPLOADING\x10\x02\x12\x1e\n\x1a\x42\x41TCH_JOB_PHASE_VALIDATING\x10\x03\x12\x1e\n\x1a\x42\x41TCH_JOB_PHASE_PROCESSING\x10\x04\x12\x1d\n\x19\x42\x41TCH_JOB_PHASE_COMPLETED\x10\x05\x12\x19\n\x15\x42\x41TCH_JOB_PHASE_ERROR\x10\x06\x32\x81\x05\n\x13\x42\x61tchSegmentService\x12g\n\x0e\x43reateBatchJob\x12).instantaudience.v1.CreateBatchJobRequest\x1a*.instantaudience.v1.CreateBatchJobResponse\x12l\n\x0fUploadBatchFile\x12*.instantaudience.v1.UploadBatchFileRequest\x1a+.instantaudience.v1.UploadBatchFileResponse(\x01\x12^\n\x0bGetBatchJob\x12&.instantaudience.v1.GetBatchJobRequest\x1a\'.instantaudience.v1.GetBatchJobResponse\x12\x64\n\rListBatchJobs\x12(.instantaudience.v1.ListBatchJobsRequest\x1a).instantaudience.v1.ListBatchJobsResponse\x12g\n\x0e\x43\x61ncelBatchJob\x12).instantaudience.v1.CancelBatchJobRequest\x1a*.instantaudience.v1.CancelBatchJobResponse\x12\x64\n\rGetBatchUsage\x12(.instantaudience.v1.GetBatchUsageRequest\x1a).instantaudience.v1.GetBatchUsageResponseB\x84\x01\n\x16\x63om.instantaudience.v1B\nBatchProtoP\x01ZGgithub.com/instantaudience/instantaudience/clients/go/instantaudiencev1\xaa\x02\x12InstantAudience.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1einstantaudience/v1/batch.proto\x12\x12instantaudience.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc5\x05\n\x08\x42\x61tchJob\x12\x15\n\x06job_id\x18\x01 \x01(\tR\x05jobId\x12\x0e\n\x02id\x18\x02 \x01(\x03R\x02id\x12\x1b\n\tmember_id\x18\x03 \x01(\x05R\x08memberId\x12\x37\n\x05phase\x18\x04 \x01(\x0e\x32!.instantaudience.v1.BatchJobPhaseR\x05phase\x12)\n\x10percent_complete\x18\x05 \x01(\x05R\x0fpercentComplete\x12\x1d\n\nerror_code\x18\x06 \x01(\tR\terrorCode\x12\x1d\n\nfile_bytes\x18\x07 \x01(\x03R\tfileBytes\x12\x34\n\x07\x63reated\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x07\x63reated\x12\x36\n\x08modified\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08modified\x12\x34\n\x07started\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x07started\x12\x36\n\x08uploaded\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08uploaded\x12\x38\n\tvalidated\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tvalidated\x12\x38\n\tcompleted\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tcompleted\x12=\n\x08\x63ounters\x18\x0e \x01(\x0b\x32!.instantaudience.v1.BatchCountersR\x08\x63ounters\x12\x1f\n\x0b\x65rror_lines\x18\x0f \x03(\tR\nerrorLines\x12#\n\rsegment_lines\x18\x10 \x03(\tR\x0csegmentLines\"\xc6\x03\n\rBatchCounters\x12\x1b\n\tnum_valid\x18\x01 \x01(\x03R\x08numValid\x12$\n\x0enum_valid_user\x18\x02 \x01(\x03R\x0cnumValidUser\x12(\n\x10num_invalid_user\x18\x03 \x01(\x03R\x0enumInvalidUser\x12,\n\x12num_invalid_format\x18\x04 \x01(\x03R\x10numInvalidFormat\x12.\n\x13num_invalid_segment\x18\x05 \x01(\x03R\x11numInvalidSegment\x12,\n\x12num_unauth_segment\x18\x06 \x01(\x03R\x10numUnauthSegment\x12\x30\n\x14num_inactive_segment\x18\x07 \x01(\x03R\x12numInactiveSegment\x12.\n\x13num_past_expiration\x18\x08 \x01(\x03R\x11numPastExpiration\x12\x32\n\x15num_invalid_timestamp\x18\t \x01(\x03R\x13numInvalidTimestamp\x12&\n\x0fnum_other_error\x18\n \x01(\x03R\rnumOtherError\"G\n\x15\x43reateBatchJobRequest\x12 \n\tmember_id\x18\x01 \x01(\x05H\x00R\x08memberId\x88\x01\x01\x42\x0c\n\n_member_id\"n\n\x16\x43reateBatchJobResponse\x12.\n\x03job\x18\x01 \x01(\x0b\x32\x1c.instantaudience.v1.BatchJobR\x03job\x12$\n\x0bupload_path\x18\x02 \x01(\tB\x03\x80\x01\x01R\nuploadPath\"\\\n\x16UploadBatchFileRequest\x12 \n\tmember_id\x18\x01 \x01(\x05H\x00R\x08memberId\x88\x01\x01\x12\x12\n\x04\x64\x61ta\x18\x02 \x01(\x0cR\x04\x64\x61taB\x0c\n\n_member_id\"I\n\x17UploadBatchFileResponse\x12.\n\x03job\x18\x01 \x01(\x0b\x32\x1c.instantaudience.v1.BatchJobR\x03job\"1\n\x12GetBatchJobRequest\x12\x1b\n\x06job_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02R\x05jobId\"E\n\x13GetBatchJobResponse\x12.\n\x03job\x18\x01 \x01(\x0b\x32\x1c.instantaudience.v1.BatchJobR\x03job\"\x82\x01\n\x14ListBatchJobsRequest\x12 \n\tmember_id\x18\x01 \x01(\x05H\x00R\x08memberId\x88\x01\x01\x12\x1b\n\tpage_size\x18\x02 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x03 \x01(\tR\tpageTokenB\x0c\n\n_member_id\"\x87\x01\n\x15ListBatchJobsResponse\x12\x30\n\x04jobs\x18\x01 \x03(\x0b\x32\x1c.instantaudience.v1.BatchJobR\x04jobs\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x14\n\x05total\x18\x03 \x01(\x05R\x05total\"4\n\x15\x43\x61ncelBatchJobRequest\x12\x1b\n\x06job_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02R\x05jobId\"H\n\x16\x43\x61ncelBatchJobResponse\x12.\n\x03job\x18\x01 \x01(\x0b\x32\x1c.instantaudience.v1.BatchJobR\x03job\"\xa6\x01\n\x14GetBatchUsageRequest\x12 \n\tmember_id\x18\x01 \x01(\x05H\x00R\x08memberId\x88\x01\x01\x12\x30\n\x05start\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x05start\x12,\n\x03\x65nd\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x03\x65ndB\x0c\n\n_member_id\"\xe6\x01\n\x0e\x42\x61tchUsageHour\x12.\n\x04hour\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x04hour\x12%\n\x0e\x63ompleted_jobs\x18\x02 \x01(\x03R\rcompletedJobs\x12\x1f\n\x0b\x66\x61iled_jobs\x18\x03 \x01(\x03R\nfailedJobs\x12\x1d\n\nfile_bytes\x18\x04 \x01(\x03R\tfileBytes\x12=\n\x08\x63ounters\x18\x05 \x01(\x0b\x32!.instantaudience.v1.BatchCountersR\x08\x63ounters\"\x8b\x01\n\x15GetBatchUsageResponse\x12\x38\n\x05hours\x18\x01 \x03(\x0b\x32\".instantaudience.v1.BatchUsageHourR\x05hours\x12\x38\n\x05total\x18\x02 \x01(\x0b\x32\".instantaudience.v1.BatchUsageHourR\x05total*\xe7\x01\n\rBatchJobPhase\x12\x1f\n\x1b\x42\x41TCH_JOB_PHASE_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x42\x41TCH_JOB_PHASE_STARTING\x10\x01\x12\x1d\n\x19\x42\x41TCH_JOB_PHASE_UPLOADING\x10\x02\x12\x1e\n\x1a\x42\x41TCH_JOB_PHASE_VALIDATING\x10\x03\x12\x1e\n\x1a\x42\x41TCH_JOB_PHASE_PROCESSING\x10\x04\x12\x1d\n\x19\x42\x41TCH_JOB_PHASE_COMPLETED\x10\x05\x12\x19\n\x15\x42\x41TCH_JOB_PHASE_ERROR\x10\x06\x32\x95\x05\n\x13\x42\x61tchSegmentService\x12g\n\x0e\x43reateBatchJob\x12).instantaudience.v1.CreateBatchJobRequest\x1a*.instantaudience.v1.CreateBatchJobResponse\x12l\n\x0fUploadBatchFile\x12*.instantaudience.v1.UploadBatchFileRequest\x1a+.instantaudience.v1.UploadBatchFileResponse(\x01\x12\x63\n\x0bGetBatchJob\x12&.instantaudience.v1.GetBatchJobRequest\x1a\'.instantaudience.v1.GetBatchJobResponse\"\x03\x90\x02\x01\x12i\n\rListBatchJobs\x12(.instantaudience.v1.ListBatchJobsRequest\x1a).instantaudience.v1.ListBatchJobsResponse\"\x03\x90\x02\x01\x12l\n\x0e\x43\x61ncelBatchJob\x12).instantaudience.v1.CancelBatchJobRequest\x1a*.instantaudience.v1.CancelBatchJobResponse\"\x03\x90\x02\x02\x12i\n\rGetBatchUsage\x12(.instantaudience.v1.GetBatchUsageRequest\x1a).instantaudience.v1.GetBatchUsageResponse\"\x03\x90\x02\x01\x42\x84\x01\n\x16\x63om.instantaudience.v1B\nBatchProtoP\x01ZGgithub.com/instantaudience/instantaudience/clients/go/instantaudiencev1\xaa\x02\x12InstantAudience.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,38 +34,52 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'instantaudience.v1.batch_pb
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\026com.instantaudience.v1B\nBatchProtoP\001ZGgithub.com/instantaudience/instantaudience/clients/go/instantaudiencev1\252\002\022InstantAudience.V1'
-  _globals['_BATCHJOBPHASE']._serialized_start=2659
-  _globals['_BATCHJOBPHASE']._serialized_end=2890
-  _globals['_BATCHJOB']._serialized_start=88
-  _globals['_BATCHJOB']._serialized_end=797
-  _globals['_BATCHCOUNTERS']._serialized_start=800
-  _globals['_BATCHCOUNTERS']._serialized_end=1254
-  _globals['_CREATEBATCHJOBREQUEST']._serialized_start=1256
-  _globals['_CREATEBATCHJOBREQUEST']._serialized_end=1327
-  _globals['_CREATEBATCHJOBRESPONSE']._serialized_start=1329
-  _globals['_CREATEBATCHJOBRESPONSE']._serialized_end=1434
-  _globals['_UPLOADBATCHFILEREQUEST']._serialized_start=1436
-  _globals['_UPLOADBATCHFILEREQUEST']._serialized_end=1528
-  _globals['_UPLOADBATCHFILERESPONSE']._serialized_start=1530
-  _globals['_UPLOADBATCHFILERESPONSE']._serialized_end=1603
-  _globals['_GETBATCHJOBREQUEST']._serialized_start=1605
-  _globals['_GETBATCHJOBREQUEST']._serialized_end=1648
-  _globals['_GETBATCHJOBRESPONSE']._serialized_start=1650
-  _globals['_GETBATCHJOBRESPONSE']._serialized_end=1719
-  _globals['_LISTBATCHJOBSREQUEST']._serialized_start=1722
-  _globals['_LISTBATCHJOBSREQUEST']._serialized_end=1852
-  _globals['_LISTBATCHJOBSRESPONSE']._serialized_start=1855
-  _globals['_LISTBATCHJOBSRESPONSE']._serialized_end=1990
-  _globals['_CANCELBATCHJOBREQUEST']._serialized_start=1992
-  _globals['_CANCELBATCHJOBREQUEST']._serialized_end=2038
-  _globals['_CANCELBATCHJOBRESPONSE']._serialized_start=2040
-  _globals['_CANCELBATCHJOBRESPONSE']._serialized_end=2112
-  _globals['_GETBATCHUSAGEREQUEST']._serialized_start=2115
-  _globals['_GETBATCHUSAGEREQUEST']._serialized_end=2281
-  _globals['_BATCHUSAGEHOUR']._serialized_start=2284
-  _globals['_BATCHUSAGEHOUR']._serialized_end=2514
-  _globals['_GETBATCHUSAGERESPONSE']._serialized_start=2517
-  _globals['_GETBATCHUSAGERESPONSE']._serialized_end=2656
-  _globals['_BATCHSEGMENTSERVICE']._serialized_start=2893
-  _globals['_BATCHSEGMENTSERVICE']._serialized_end=3534
+  _globals['_CREATEBATCHJOBRESPONSE'].fields_by_name['upload_path']._loaded_options = None
+  _globals['_CREATEBATCHJOBRESPONSE'].fields_by_name['upload_path']._serialized_options = b'\200\001\001'
+  _globals['_GETBATCHJOBREQUEST'].fields_by_name['job_id']._loaded_options = None
+  _globals['_GETBATCHJOBREQUEST'].fields_by_name['job_id']._serialized_options = b'\342A\001\002'
+  _globals['_CANCELBATCHJOBREQUEST'].fields_by_name['job_id']._loaded_options = None
+  _globals['_CANCELBATCHJOBREQUEST'].fields_by_name['job_id']._serialized_options = b'\342A\001\002'
+  _globals['_BATCHSEGMENTSERVICE'].methods_by_name['GetBatchJob']._loaded_options = None
+  _globals['_BATCHSEGMENTSERVICE'].methods_by_name['GetBatchJob']._serialized_options = b'\220\002\001'
+  _globals['_BATCHSEGMENTSERVICE'].methods_by_name['ListBatchJobs']._loaded_options = None
+  _globals['_BATCHSEGMENTSERVICE'].methods_by_name['ListBatchJobs']._serialized_options = b'\220\002\001'
+  _globals['_BATCHSEGMENTSERVICE'].methods_by_name['CancelBatchJob']._loaded_options = None
+  _globals['_BATCHSEGMENTSERVICE'].methods_by_name['CancelBatchJob']._serialized_options = b'\220\002\002'
+  _globals['_BATCHSEGMENTSERVICE'].methods_by_name['GetBatchUsage']._loaded_options = None
+  _globals['_BATCHSEGMENTSERVICE'].methods_by_name['GetBatchUsage']._serialized_options = b'\220\002\001'
+  _globals['_BATCHJOBPHASE']._serialized_start=2709
+  _globals['_BATCHJOBPHASE']._serialized_end=2940
+  _globals['_BATCHJOB']._serialized_start=121
+  _globals['_BATCHJOB']._serialized_end=830
+  _globals['_BATCHCOUNTERS']._serialized_start=833
+  _globals['_BATCHCOUNTERS']._serialized_end=1287
+  _globals['_CREATEBATCHJOBREQUEST']._serialized_start=1289
+  _globals['_CREATEBATCHJOBREQUEST']._serialized_end=1360
+  _globals['_CREATEBATCHJOBRESPONSE']._serialized_start=1362
+  _globals['_CREATEBATCHJOBRESPONSE']._serialized_end=1472
+  _globals['_UPLOADBATCHFILEREQUEST']._serialized_start=1474
+  _globals['_UPLOADBATCHFILEREQUEST']._serialized_end=1566
+  _globals['_UPLOADBATCHFILERESPONSE']._serialized_start=1568
+  _globals['_UPLOADBATCHFILERESPONSE']._serialized_end=1641
+  _globals['_GETBATCHJOBREQUEST']._serialized_start=1643
+  _globals['_GETBATCHJOBREQUEST']._serialized_end=1692
+  _globals['_GETBATCHJOBRESPONSE']._serialized_start=1694
+  _globals['_GETBATCHJOBRESPONSE']._serialized_end=1763
+  _globals['_LISTBATCHJOBSREQUEST']._serialized_start=1766
+  _globals['_LISTBATCHJOBSREQUEST']._serialized_end=1896
+  _globals['_LISTBATCHJOBSRESPONSE']._serialized_start=1899
+  _globals['_LISTBATCHJOBSRESPONSE']._serialized_end=2034
+  _globals['_CANCELBATCHJOBREQUEST']._serialized_start=2036
+  _globals['_CANCELBATCHJOBREQUEST']._serialized_end=2088
+  _globals['_CANCELBATCHJOBRESPONSE']._serialized_start=2090
+  _globals['_CANCELBATCHJOBRESPONSE']._serialized_end=2162
+  _globals['_GETBATCHUSAGEREQUEST']._serialized_start=2165
+  _globals['_GETBATCHUSAGEREQUEST']._serialized_end=2331
+  _globals['_BATCHUSAGEHOUR']._serialized_start=2334
+  _globals['_BATCHUSAGEHOUR']._serialized_end=2564
+  _globals['_GETBATCHUSAGERESPONSE']._serialized_start=2567
+  _globals['_GETBATCHUSAGERESPONSE']._serialized_end=2706
+  _globals['_BATCHSEGMENTSERVICE']._serialized_start=2943
+  _globals['_BATCHSEGMENTSERVICE']._serialized_end=3604
 # @@protoc_insertion_point(module_scope)

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1finstantaudience/v1/errors.proto\x12\x12instantaudience.v1*\x8b\x02\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x17\n\x13\x45RROR_REASON_SYNTAX\x10\x01\x12\x17\n\x13\x45RROR_REASON_NOAUTH\x10\x02\x12 \n\x1c\x45RROR_REASON_NOAUTH_DISABLED\x10\x03\x12\x17\n\x13\x45RROR_REASON_UNAUTH\x10\x04\x12\x1a\n\x16\x45RROR_REASON_INTEGRITY\x10\x05\x12\x16\n\x12\x45RROR_REASON_LIMIT\x10\x06\x12$\n ERROR_REASON_RATE_LIMIT_EXCEEDED\x10\x07\x12\x17\n\x13\x45RROR_REASON_SYSTEM\x10\x08\x42\x85\x01\n\x16\x63om.instantaudience.v1B\x0b\x45rrorsProtoP\x01ZGgithub.com/instantaudience/instantaudience/clients/go/instantaudiencev1\xaa\x02\x12InstantAudience.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1finstantaudience/v1/errors.proto\x12\x12instantaudience.v1*\x8b\x02\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x17\n\x13\x45RROR_REASON_SYNTAX\x10\x01\x12\x17\n\x13\x45RROR_REASON_NOAUTH\x10\x02\x12 \n\x1c\x45RROR_REASON_NOAUTH_DISABLED\x10\x03\x12\x17\n\x13\x45RROR_REASON_UNAUTH\x10\x04\x12\x1a\n\x16\x45RROR_REASON_INTEGRITY\x10\x05\x12\x16\n\x12\x45RROR_REASON_LIMIT\x10\x06\x12$\n ERROR_REASON_RATE_LIMIT_EXCEEDED\x10\x07\x12\x17\n\x13\x45RROR_REASON_SYSTEM\x10\x08*\xa6\x04\n\nErrorCause\x12\x1b\n\x17\x45RROR_CAUSE_UNSPECIFIED\x10\x00\x12\"\n\x1e\x45RROR_CAUSE_UNREADABLE_REQUEST\x10\x01\x12\x1f\n\x1b\x45RROR_CAUSE_INVALID_REQUEST\x10\x02\x12\x1e\n\x1a\x45RROR_CAUSE_UNKNOWN_OBJECT\x10\x03\x12\x1e\n\x1a\x45RROR_CAUSE_UNKNOWN_METHOD\x10\x04\x12\x1d\n\x19\x45RROR_CAUSE_TOKEN_MISSING\x10\x05\x12\x1b\n\x17\x45RROR_CAUSE_TOKEN_ENDED\x10\x06\x12!\n\x1d\x45RROR_CAUSE_WRONG_CREDENTIALS\x10\x07\x12 \n\x1c\x45RROR_CAUSE_USER_DEACTIVATED\x10\x08\x12\x1d\n\x19\x45RROR_CAUSE_NOT_PERMITTED\x10\t\x12\x15\n\x11\x45RROR_CAUSE_TAKEN\x10\n\x12!\n\x1d\x45RROR_CAUSE_CHANGED_MEANWHILE\x10\x0b\x12\x16\n\x12\x45RROR_CAUSE_IN_USE\x10\x0c\x12\x19\n\x15\x45RROR_CAUSE_TOO_LARGE\x10\r\x12\x18\n\x14\x45RROR_CAUSE_TOO_MANY\x10\x0e\x12\x1b\n\x17\x45RROR_CAUSE_UNREACHABLE\x10\x0f\x12\x1a\n\x16\x45RROR_CAUSE_OVERLOADED\x10\x10\x12\x16\n\x12\x45RROR_CAUSE_DEFECT\x10\x11\x42\x85\x01\n\x16\x63om.instantaudience.v1B\x0b\x45rrorsProtoP\x01ZGgithub.com/instantaudience/instantaudience/clients/go/instantaudiencev1\xaa\x02\x12InstantAudience.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,4 +34,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\026com.instantaudience.v1B\013ErrorsProtoP\001ZGgithub.com/instantaudience/instantaudience/clients/go/instantaudiencev1\252\002\022InstantAudience.V1'
   _globals['_ERRORREASON']._serialized_start=56
   _globals['_ERRORREASON']._serialized_end=323
+  _globals['_ERRORCAUSE']._serialized_start=326
+  _globals['_ERRORCAUSE']._serialized_end=876
 # @@protoc_insertion_point(module_scope)

@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!instantaudience/v1/identity.proto\x12\x12instantaudience.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"y\n\x0bUserMapping\x12 \n\tmember_id\x18\x01 \x01(\x05H\x00R\x08memberId\x88\x01\x01\x12\x17\n\x07user_id\x18\x02 \x01(\tR\x06userId\x12!\n\x0c\x65xternal_ids\x18\x03 \x03(\tR\x0b\x65xternalIdsB\x0c\n\n_member_id\"I\n\x0eMapUserRequest\x12\x37\n\x06mapuid\x18\x01 \x01(\x0b\x32\x1f.instantaudience.v1.UserMappingR\x06mapuid\"P\n\x0fMapUserResponse\x12=\n\x08response\x18\x01 \x01(\x0b\x32!.instantaudience.v1.MappingResultR\x08response\"=\n\rMappingResult\x12\x16\n\x06status\x18\x01 \x01(\tR\x06status\x12\x14\n\x05\x63ount\x18\x02 \x01(\x05R\x05\x63ount\"g\n\x12ResolveUserRequest\x12 \n\tmember_id\x18\x01 \x01(\x05H\x00R\x08memberId\x88\x01\x01\x12!\n\x0c\x65xternal_ids\x18\x02 \x03(\tR\x0b\x65xternalIdsB\x0c\n\n_member_id\"M\n\x13ResolveUserResponse\x12\x36\n\x05users\x18\x01 \x03(\x0b\x32 .instantaudience.v1.ResolvedUserR\x05users\"\x87\x01\n\x0cResolvedUser\x12\x1f\n\x0b\x65xternal_id\x18\x01 \x01(\tR\nexternalId\x12\x1c\n\x07user_id\x18\x02 \x01(\tH\x00R\x06userId\x88\x01\x01\x12,\n\x03\x65nd\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x03\x65ndB\n\n\x08_user_id\"e\n\x10UnmapUserRequest\x12 \n\tmember_id\x18\x01 \x01(\x05H\x00R\x08memberId\x88\x01\x01\x12!\n\x0c\x65xternal_ids\x18\x02 \x03(\tR\x0b\x65xternalIdsB\x0c\n\n_member_id\"R\n\x11UnmapUserResponse\x12=\n\x08response\x18\x01 \x01(\x0b\x32!.instantaudience.v1.MappingResultR\x08response2\xb7\x02\n\x0fIdentityService\x12\x66\n\x07MapUser\x12\".instantaudience.v1.MapUserRequest\x1a#.instantaudience.v1.MapUserResponse\"\x12\x82\xd3\xe4\x93\x02\x0c\"\x07/mapuid:\x01*\x12`\n\x0bResolveUser\x12&.instantaudience.v1.ResolveUserRequest\x1a\'.instantaudience.v1.ResolveUserResponse\"\x00\x12Z\n\tUnmapUser\x12$.instantaudience.v1.UnmapUserRequest\x1a%.instantaudience.v1.UnmapUserResponse\"\x00\x42\x87\x01\n\x16\x63om.instantaudience.v1B\rIdentityProtoP\x01ZGgithub.com/instantaudience/instantaudience/clients/go/instantaudiencev1\xaa\x02\x12InstantAudience.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!instantaudience/v1/identity.proto\x12\x12instantaudience.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x85\x01\n\x0bUserMapping\x12 \n\tmember_id\x18\x01 \x01(\x05H\x00R\x08memberId\x88\x01\x01\x12\x1d\n\x07user_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02R\x06userId\x12\'\n\x0c\x65xternal_ids\x18\x03 \x03(\tB\x04\xe2\x41\x01\x02R\x0b\x65xternalIdsB\x0c\n\n_member_id\"O\n\x0eMapUserRequest\x12=\n\x06mapuid\x18\x01 \x01(\x0b\x32\x1f.instantaudience.v1.UserMappingB\x04\xe2\x41\x01\x02R\x06mapuid\"P\n\x0fMapUserResponse\x12=\n\x08response\x18\x01 \x01(\x0b\x32!.instantaudience.v1.MappingResultR\x08response\"=\n\rMappingResult\x12\x16\n\x06status\x18\x01 \x01(\tR\x06status\x12\x14\n\x05\x63ount\x18\x02 \x01(\x05R\x05\x63ount\"m\n\x12ResolveUserRequest\x12 \n\tmember_id\x18\x01 \x01(\x05H\x00R\x08memberId\x88\x01\x01\x12\'\n\x0c\x65xternal_ids\x18\x02 \x03(\tB\x04\xe2\x41\x01\x02R\x0b\x65xternalIdsB\x0c\n\n_member_id\"M\n\x13ResolveUserResponse\x12\x36\n\x05users\x18\x01 \x03(\x0b\x32 .instantaudience.v1.ResolvedUserR\x05users\"\x87\x01\n\x0cResolvedUser\x12\x1f\n\x0b\x65xternal_id\x18\x01 \x01(\tR\nexternalId\x12\x1c\n\x07user_id\x18\x02 \x01(\tH\x00R\x06userId\x88\x01\x01\x12,\n\x03\x65nd\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x03\x65ndB\n\n\x08_user_id\"k\n\x10UnmapUserRequest\x12 \n\tmember_id\x18\x01 \x01(\x05H\x00R\x08memberId\x88\x01\x01\x12\'\n\x0c\x65xternal_ids\x18\x02 \x03(\tB\x04\xe2\x41\x01\x02R\x0b\x65xternalIdsB\x0c\n\n_member_id\"R\n\x11UnmapUserResponse\x12=\n\x08response\x18\x01 \x01(\x0b\x32!.instantaudience.v1.MappingResultR\x08response2\xc0\x02\n\x0fIdentityService\x12i\n\x07MapUser\x12\".instantaudience.v1.MapUserRequest\x1a#.instantaudience.v1.MapUserResponse\"\x15\x90\x02\x02\x82\xd3\xe4\x93\x02\x0c\"\x07/mapuid:\x01*\x12\x63\n\x0bResolveUser\x12&.instantaudience.v1.ResolveUserRequest\x1a\'.instantaudience.v1.ResolveUserResponse\"\x03\x90\x02\x01\x12]\n\tUnmapUser\x12$.instantaudience.v1.UnmapUserRequest\x1a%.instantaudience.v1.UnmapUserResponse\"\x03\x90\x02\x02\x42\x87\x01\n\x16\x63om.instantaudience.v1B\rIdentityProtoP\x01ZGgithub.com/instantaudience/instantaudience/clients/go/instantaudiencev1\xaa\x02\x12InstantAudience.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,26 +35,40 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'instantaudience.v1.identity
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\026com.instantaudience.v1B\rIdentityProtoP\001ZGgithub.com/instantaudience/instantaudience/clients/go/instantaudiencev1\252\002\022InstantAudience.V1'
+  _globals['_USERMAPPING'].fields_by_name['user_id']._loaded_options = None
+  _globals['_USERMAPPING'].fields_by_name['user_id']._serialized_options = b'\342A\001\002'
+  _globals['_USERMAPPING'].fields_by_name['external_ids']._loaded_options = None
+  _globals['_USERMAPPING'].fields_by_name['external_ids']._serialized_options = b'\342A\001\002'
+  _globals['_MAPUSERREQUEST'].fields_by_name['mapuid']._loaded_options = None
+  _globals['_MAPUSERREQUEST'].fields_by_name['mapuid']._serialized_options = b'\342A\001\002'
+  _globals['_RESOLVEUSERREQUEST'].fields_by_name['external_ids']._loaded_options = None
+  _globals['_RESOLVEUSERREQUEST'].fields_by_name['external_ids']._serialized_options = b'\342A\001\002'
+  _globals['_UNMAPUSERREQUEST'].fields_by_name['external_ids']._loaded_options = None
+  _globals['_UNMAPUSERREQUEST'].fields_by_name['external_ids']._serialized_options = b'\342A\001\002'
   _globals['_IDENTITYSERVICE'].methods_by_name['MapUser']._loaded_options = None
-  _globals['_IDENTITYSERVICE'].methods_by_name['MapUser']._serialized_options = b'\202\323\344\223\002\014\"\007/mapuid:\001*'
-  _globals['_USERMAPPING']._serialized_start=120
-  _globals['_USERMAPPING']._serialized_end=241
-  _globals['_MAPUSERREQUEST']._serialized_start=243
-  _globals['_MAPUSERREQUEST']._serialized_end=316
-  _globals['_MAPUSERRESPONSE']._serialized_start=318
-  _globals['_MAPUSERRESPONSE']._serialized_end=398
-  _globals['_MAPPINGRESULT']._serialized_start=400
-  _globals['_MAPPINGRESULT']._serialized_end=461
-  _globals['_RESOLVEUSERREQUEST']._serialized_start=463
-  _globals['_RESOLVEUSERREQUEST']._serialized_end=566
-  _globals['_RESOLVEUSERRESPONSE']._serialized_start=568
-  _globals['_RESOLVEUSERRESPONSE']._serialized_end=645
-  _globals['_RESOLVEDUSER']._serialized_start=648
-  _globals['_RESOLVEDUSER']._serialized_end=783
-  _globals['_UNMAPUSERREQUEST']._serialized_start=785
-  _globals['_UNMAPUSERREQUEST']._serialized_end=886
-  _globals['_UNMAPUSERRESPONSE']._serialized_start=888
-  _globals['_UNMAPUSERRESPONSE']._serialized_end=970
-  _globals['_IDENTITYSERVICE']._serialized_start=973
-  _globals['_IDENTITYSERVICE']._serialized_end=1284
+  _globals['_IDENTITYSERVICE'].methods_by_name['MapUser']._serialized_options = b'\220\002\002\202\323\344\223\002\014\"\007/mapuid:\001*'
+  _globals['_IDENTITYSERVICE'].methods_by_name['ResolveUser']._loaded_options = None
+  _globals['_IDENTITYSERVICE'].methods_by_name['ResolveUser']._serialized_options = b'\220\002\001'
+  _globals['_IDENTITYSERVICE'].methods_by_name['UnmapUser']._loaded_options = None
+  _globals['_IDENTITYSERVICE'].methods_by_name['UnmapUser']._serialized_options = b'\220\002\002'
+  _globals['_USERMAPPING']._serialized_start=154
+  _globals['_USERMAPPING']._serialized_end=287
+  _globals['_MAPUSERREQUEST']._serialized_start=289
+  _globals['_MAPUSERREQUEST']._serialized_end=368
+  _globals['_MAPUSERRESPONSE']._serialized_start=370
+  _globals['_MAPUSERRESPONSE']._serialized_end=450
+  _globals['_MAPPINGRESULT']._serialized_start=452
+  _globals['_MAPPINGRESULT']._serialized_end=513
+  _globals['_RESOLVEUSERREQUEST']._serialized_start=515
+  _globals['_RESOLVEUSERREQUEST']._serialized_end=624
+  _globals['_RESOLVEUSERRESPONSE']._serialized_start=626
+  _globals['_RESOLVEUSERRESPONSE']._serialized_end=703
+  _globals['_RESOLVEDUSER']._serialized_start=706
+  _globals['_RESOLVEDUSER']._serialized_end=841
+  _globals['_UNMAPUSERREQUEST']._serialized_start=843
+  _globals['_UNMAPUSERREQUEST']._serialized_end=950
+  _globals['_UNMAPUSERRESPONSE']._serialized_start=952
+  _globals['_UNMAPUSERRESPONSE']._serialized_end=1034
+  _globals['_IDENTITYSERVICE']._serialized_start=1037
+  _globals['_IDENTITYSERVICE']._serialized_end=1357
 # @@protoc_insertion_point(module_scope)

@@ -22,9 +22,10 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n instantaudience/v1/privacy.proto\x12\x12instantaudience.v1\"N\n\x0bUserSegment\x12\x0e\n\x02id\x18\x01 \x01(\x05R\x02id\x12\x12\n\x04name\x18\x02 \x01(\tR\x04name\x12\x1b\n\tmember_id\x18\x03 \x01(\x05R\x08memberId\"y\n\x16GetUserSegmentsRequest\x12\x17\n\x07user_id\x18\x01 \x01(\tR\x06userId\x12\x16\n\x06\x64omain\x18\x02 \x01(\tR\x06\x64omain\x12 \n\tmember_id\x18\x03 \x01(\x05H\x00R\x08memberId\x88\x01\x01\x42\x0c\n\n_member_id\"V\n\x17GetUserSegmentsResponse\x12;\n\x08segments\x18\x01 \x03(\x0b\x32\x1f.instantaudience.v1.UserSegmentR\x08segments\"\xb9\x01\n\x11\x46orgetUserRequest\x12\x17\n\x07user_id\x18\x01 \x01(\tR\x06userId\x12\x16\n\x06\x64omain\x18\x02 \x01(\tR\x06\x64omain\x12 \n\tmember_id\x18\x03 \x01(\x05H\x00R\x08memberId\x88\x01\x01\x12.\n\x10suppress_minutes\x18\x04 \x01(\x05H\x01R\x0fsuppressMinutes\x88\x01\x01\x42\x0c\n\n_member_idB\x13\n\x11_suppress_minutes\"Q\n\x12\x46orgetUserResponse\x12;\n\x08segments\x18\x01 \x03(\x0b\x32\x1f.instantaudience.v1.UserSegmentR\x08segments\"y\n\x16LiftSuppressionRequest\x12\x17\n\x07user_id\x18\x01 \x01(\tR\x06userId\x12\x16\n\x06\x64omain\x18\x02 \x01(\tR\x06\x64omain\x12 \n\tmember_id\x18\x03 \x01(\x05H\x00R\x08memberId\x88\x01\x01\x42\x0c\n\n_member_id\"\x19\n\x17LiftSuppressionResponse2\xcb\x02\n\x0ePrivacyService\x12l\n\x0fGetUserSegments\x12*.instantaudience.v1.GetUserSegmentsRequest\x1a+.instantaudience.v1.GetUserSegmentsResponse\"\x00\x12]\n\nForgetUser\x12%.instantaudience.v1.ForgetUserRequest\x1a&.instantaudience.v1.ForgetUserResponse\"\x00\x12l\n\x0fLiftSuppression\x12*.instantaudience.v1.LiftSuppressionRequest\x1a+.instantaudience.v1.LiftSuppressionResponse\"\x00\x42\x86\x01\n\x16\x63om.instantaudience.v1B\x0cPrivacyProtoP\x01ZGgithub.com/instantaudience/instantaudience/clients/go/instantaudiencev1\xaa\x02\x12InstantAudience.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n instantaudience/v1/privacy.proto\x12\x12instantaudience.v1\x1a\x1fgoogle/api/field_behavior.proto\"N\n\x0bUserSegment\x12\x0e\n\x02id\x18\x01 \x01(\x05R\x02id\x12\x12\n\x04name\x18\x02 \x01(\tR\x04name\x12\x1b\n\tmember_id\x18\x03 \x01(\x05R\x08memberId\"\x7f\n\x16GetUserSegmentsRequest\x12\x1d\n\x07user_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02R\x06userId\x12\x16\n\x06\x64omain\x18\x02 \x01(\tR\x06\x64omain\x12 \n\tmember_id\x18\x03 \x01(\x05H\x00R\x08memberId\x88\x01\x01\x42\x0c\n\n_member_id\"V\n\x17GetUserSegmentsResponse\x12;\n\x08segments\x18\x01 \x03(\x0b\x32\x1f.instantaudience.v1.UserSegmentR\x08segments\"\xbf\x01\n\x11\x46orgetUserRequest\x12\x1d\n\x07user_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02R\x06userId\x12\x16\n\x06\x64omain\x18\x02 \x01(\tR\x06\x64omain\x12 \n\tmember_id\x18\x03 \x01(\x05H\x00R\x08memberId\x88\x01\x01\x12.\n\x10suppress_minutes\x18\x04 \x01(\x05H\x01R\x0fsuppressMinutes\x88\x01\x01\x42\x0c\n\n_member_idB\x13\n\x11_suppress_minutes\"Q\n\x12\x46orgetUserResponse\x12;\n\x08segments\x18\x01 \x03(\x0b\x32\x1f.instantaudience.v1.UserSegmentR\x08segments\"\x7f\n\x16LiftSuppressionRequest\x12\x1d\n\x07user_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02R\x06userId\x12\x16\n\x06\x64omain\x18\x02 \x01(\tR\x06\x64omain\x12 \n\tmember_id\x18\x03 \x01(\x05H\x00R\x08memberId\x88\x01\x01\x42\x0c\n\n_member_id\"\x19\n\x17LiftSuppressionResponse2\xd4\x02\n\x0ePrivacyService\x12o\n\x0fGetUserSegments\x12*.instantaudience.v1.GetUserSegmentsRequest\x1a+.instantaudience.v1.GetUserSegmentsResponse\"\x03\x90\x02\x01\x12`\n\nForgetUser\x12%.instantaudience.v1.ForgetUserRequest\x1a&.instantaudience.v1.ForgetUserResponse\"\x03\x90\x02\x02\x12o\n\x0fLiftSuppression\x12*.instantaudience.v1.LiftSuppressionRequest\x1a+.instantaudience.v1.LiftSuppressionResponse\"\x03\x90\x02\x02\x42\x86\x01\n\x16\x63om.instantaudience.v1B\x0cPrivacyProtoP\x01ZGgithub.com/instantaudience/instantaudience/clients/go/instantaudiencev1\xaa\x02\x12InstantAudience.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,20 +33,32 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'instantaudience.v1.privacy_
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\026com.instantaudience.v1B\014PrivacyProtoP\001ZGgithub.com/instantaudience/instantaudience/clients/go/instantaudiencev1\252\002\022InstantAudience.V1'
-  _globals['_USERSEGMENT']._serialized_start=56
-  _globals['_USERSEGMENT']._serialized_end=134
-  _globals['_GETUSERSEGMENTSREQUEST']._serialized_start=136
-  _globals['_GETUSERSEGMENTSREQUEST']._serialized_end=257
-  _globals['_GETUSERSEGMENTSRESPONSE']._serialized_start=259
-  _globals['_GETUSERSEGMENTSRESPONSE']._serialized_end=345
-  _globals['_FORGETUSERREQUEST']._serialized_start=348
-  _globals['_FORGETUSERREQUEST']._serialized_end=533
-  _globals['_FORGETUSERRESPONSE']._serialized_start=535
-  _globals['_FORGETUSERRESPONSE']._serialized_end=616
-  _globals['_LIFTSUPPRESSIONREQUEST']._serialized_start=618
-  _globals['_LIFTSUPPRESSIONREQUEST']._serialized_end=739
-  _globals['_LIFTSUPPRESSIONRESPONSE']._serialized_start=741
-  _globals['_LIFTSUPPRESSIONRESPONSE']._serialized_end=766
-  _globals['_PRIVACYSERVICE']._serialized_start=769
-  _globals['_PRIVACYSERVICE']._serialized_end=1100
+  _globals['_GETUSERSEGMENTSREQUEST'].fields_by_name['user_id']._loaded_options = None
+  _globals['_GETUSERSEGMENTSREQUEST'].fields_by_name['user_id']._serialized_options = b'\342A\001\002'
+  _globals['_FORGETUSERREQUEST'].fields_by_name['user_id']._loaded_options = None
+  _globals['_FORGETUSERREQUEST'].fields_by_name['user_id']._serialized_options = b'\342A\001\002'
+  _globals['_LIFTSUPPRESSIONREQUEST'].fields_by_name['user_id']._loaded_options = None
+  _globals['_LIFTSUPPRESSIONREQUEST'].fields_by_name['user_id']._serialized_options = b'\342A\001\002'
+  _globals['_PRIVACYSERVICE'].methods_by_name['GetUserSegments']._loaded_options = None
+  _globals['_PRIVACYSERVICE'].methods_by_name['GetUserSegments']._serialized_options = b'\220\002\001'
+  _globals['_PRIVACYSERVICE'].methods_by_name['ForgetUser']._loaded_options = None
+  _globals['_PRIVACYSERVICE'].methods_by_name['ForgetUser']._serialized_options = b'\220\002\002'
+  _globals['_PRIVACYSERVICE'].methods_by_name['LiftSuppression']._loaded_options = None
+  _globals['_PRIVACYSERVICE'].methods_by_name['LiftSuppression']._serialized_options = b'\220\002\002'
+  _globals['_USERSEGMENT']._serialized_start=89
+  _globals['_USERSEGMENT']._serialized_end=167
+  _globals['_GETUSERSEGMENTSREQUEST']._serialized_start=169
+  _globals['_GETUSERSEGMENTSREQUEST']._serialized_end=296
+  _globals['_GETUSERSEGMENTSRESPONSE']._serialized_start=298
+  _globals['_GETUSERSEGMENTSRESPONSE']._serialized_end=384
+  _globals['_FORGETUSERREQUEST']._serialized_start=387
+  _globals['_FORGETUSERREQUEST']._serialized_end=578
+  _globals['_FORGETUSERRESPONSE']._serialized_start=580
+  _globals['_FORGETUSERRESPONSE']._serialized_end=661
+  _globals['_LIFTSUPPRESSIONREQUEST']._serialized_start=663
+  _globals['_LIFTSUPPRESSIONREQUEST']._serialized_end=790
+  _globals['_LIFTSUPPRESSIONRESPONSE']._serialized_start=792
+  _globals['_LIFTSUPPRESSIONRESPONSE']._serialized_end=817
+  _globals['_PRIVACYSERVICE']._serialized_start=820
+  _globals['_PRIVACYSERVICE']._serialized_end=1160
 # @@protoc_insertion_point(module_scope)

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1finstantaudience/v1/status.proto\x12\x12instantaudience.v1\x1a\x1cgoogle/api/annotations.proto\"\x12\n\x10GetStatusRequest\"Q\n\x11GetStatusResponse\x12<\n\x08response\x18\x01 \x01(\x0b\x32 .instantaudience.v1.StatusResultR\x08response\"&\n\x0cStatusResult\x12\x16\n\x06status\x18\x01 \x01(\tR\x06status\"\x15\n\x13GetReadinessRequest\"W\n\x14GetReadinessResponse\x12?\n\x08response\x18\x01 \x01(\x0b\x32#.instantaudience.v1.ReadinessResultR\x08response\"?\n\x0fReadinessResult\x12\x16\n\x06status\x18\x01 \x01(\tR\x06status\x12\x14\n\x05nodes\x18\x02 \x03(\tR\x05nodes2\xef\x01\n\rStatusService\x12j\n\tGetStatus\x12$.instantaudience.v1.GetStatusRequest\x1a%.instantaudience.v1.GetStatusResponse\"\x10\x82\xd3\xe4\x93\x02\n\x12\x08/healthz\x12r\n\x0cGetReadiness\x12\'.instantaudience.v1.GetReadinessRequest\x1a(.instantaudience.v1.GetReadinessResponse\"\x0f\x82\xd3\xe4\x93\x02\t\x12\x07/readyzB\x85\x01\n\x16\x63om.instantaudience.v1B\x0bStatusProtoP\x01ZGgithub.com/instantaudience/instantaudience/clients/go/instantaudiencev1\xaa\x02\x12InstantAudience.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1finstantaudience/v1/status.proto\x12\x12instantaudience.v1\x1a\x1cgoogle/api/annotations.proto\"\x12\n\x10GetStatusRequest\"Q\n\x11GetStatusResponse\x12<\n\x08response\x18\x01 \x01(\x0b\x32 .instantaudience.v1.StatusResultR\x08response\"&\n\x0cStatusResult\x12\x16\n\x06status\x18\x01 \x01(\tR\x06status\"\x15\n\x13GetReadinessRequest\"W\n\x14GetReadinessResponse\x12?\n\x08response\x18\x01 \x01(\x0b\x32#.instantaudience.v1.ReadinessResultR\x08response\"?\n\x0fReadinessResult\x12\x16\n\x06status\x18\x01 \x01(\tR\x06status\x12\x14\n\x05nodes\x18\x02 \x03(\tR\x05nodes2\xf5\x01\n\rStatusService\x12m\n\tGetStatus\x12$.instantaudience.v1.GetStatusRequest\x1a%.instantaudience.v1.GetStatusResponse\"\x13\x90\x02\x01\x82\xd3\xe4\x93\x02\n\x12\x08/healthz\x12u\n\x0cGetReadiness\x12\'.instantaudience.v1.GetReadinessRequest\x1a(.instantaudience.v1.GetReadinessResponse\"\x12\x90\x02\x01\x82\xd3\xe4\x93\x02\t\x12\x07/readyzB\x85\x01\n\x16\x63om.instantaudience.v1B\x0bStatusProtoP\x01ZGgithub.com/instantaudience/instantaudience/clients/go/instantaudiencev1\xaa\x02\x12InstantAudience.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,9 +34,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\026com.instantaudience.v1B\013StatusProtoP\001ZGgithub.com/instantaudience/instantaudience/clients/go/instantaudiencev1\252\002\022InstantAudience.V1'
   _globals['_STATUSSERVICE'].methods_by_name['GetStatus']._loaded_options = None
-  _globals['_STATUSSERVICE'].methods_by_name['GetStatus']._serialized_options = b'\202\323\344\223\002\n\022\010/healthz'
+  _globals['_STATUSSERVICE'].methods_by_name['GetStatus']._serialized_options = b'\220\002\001\202\323\344\223\002\n\022\010/healthz'
   _globals['_STATUSSERVICE'].methods_by_name['GetReadiness']._loaded_options = None
-  _globals['_STATUSSERVICE'].methods_by_name['GetReadiness']._serialized_options = b'\202\323\344\223\002\t\022\007/readyz'
+  _globals['_STATUSSERVICE'].methods_by_name['GetReadiness']._serialized_options = b'\220\002\001\202\323\344\223\002\t\022\007/readyz'
   _globals['_GETSTATUSREQUEST']._serialized_start=85
   _globals['_GETSTATUSREQUEST']._serialized_end=103
   _globals['_GETSTATUSRESPONSE']._serialized_start=105
@@ -50,5 +50,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_READINESSRESULT']._serialized_start=340
   _globals['_READINESSRESULT']._serialized_end=403
   _globals['_STATUSSERVICE']._serialized_start=406
-  _globals['_STATUSSERVICE']._serialized_end=645
+  _globals['_STATUSSERVICE']._serialized_end=651
 # @@protoc_insertion_point(module_scope)

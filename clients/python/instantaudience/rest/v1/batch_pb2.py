@@ -23,11 +23,12 @@ _sym_db = _symbol_database.Default()
 
 
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from instantaudience.rest.v1 import answers_pb2 as instantaudience_dot_rest_dot_v1_dot_answers__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#instantaudience/rest/v1/batch.proto\x12\x17instantaudience.rest.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a%instantaudience/rest/v1/answers.proto\"\xad\x02\n\tJobResult\x12\x16\n\x06status\x18\x01 \x01(\tR\x06status\x12\x13\n\x02id\x18\x02 \x01(\x05H\x00R\x02id\x88\x01\x01\x12O\n\x18\x62\x61tch_segment_upload_job\x18\x03 \x01(\x0b\x32\x16.google.protobuf.ValueR\x15\x62\x61tchSegmentUploadJob\x12#\n\rstart_element\x18\x04 \x01(\x05R\x0cstartElement\x12\x14\n\x05\x63ount\x18\x05 \x01(\x05R\x05\x63ount\x12!\n\x0cnum_elements\x18\x06 \x01(\x05R\x0bnumElements\x12=\n\x08\x64\x62g_info\x18\x07 \x01(\x0b\x32\".instantaudience.rest.v1.DebugInfoR\x07\x64\x62gInfoB\x05\n\x03_id\"W\n\rAddJobRequest\x12 \n\tmember_id\x18\x01 \x01(\x05H\x00R\x08memberId\x88\x01\x01\x12\x16\n\x06origin\x18\x02 \x01(\tR\x06originB\x0c\n\n_member_id\"P\n\x0e\x41\x64\x64JobResponse\x12>\n\x08response\x18\x01 \x01(\x0b\x32\".instantaudience.rest.v1.JobResultR\x08response\"\xe1\x01\n\x0f\x46indJobsRequest\x12 \n\tmember_id\x18\x01 \x01(\x05H\x00R\x08memberId\x88\x01\x01\x12\x15\n\x06job_id\x18\x02 \x01(\tR\x05jobId\x12(\n\rstart_element\x18\x03 \x01(\x05H\x01R\x0cstartElement\x88\x01\x01\x12&\n\x0cnum_elements\x18\x04 \x01(\x05H\x02R\x0bnumElements\x88\x01\x01\x12\x12\n\x04sort\x18\x05 \x01(\tR\x04sortB\x0c\n\n_member_idB\x10\n\x0e_start_elementB\x0f\n\r_num_elements\"R\n\x10\x46indJobsResponse\x12>\n\x08response\x18\x01 \x01(\x0b\x32\".instantaudience.rest.v1.JobResultR\x08response\"\x15\n\x13\x44\x65scribeJobsRequest\"Q\n\x14\x44\x65scribeJobsResponse\x12\x39\n\x08response\x18\x01 \x01(\x0b\x32\x1d.instantaudience.rest.v1.MetaR\x08response\"\x8a\x03\n\x0b\x42\x61tchConfig\x12 \n\tmember_id\x18\x01 \x01(\x05H\x00R\x08memberId\x88\x01\x01\x12$\n\x0bseparator_1\x18\x02 \x01(\tH\x01R\nseparator1\x88\x01\x01\x12$\n\x0bseparator_2\x18\x03 \x01(\tH\x02R\nseparator2\x88\x01\x01\x12$\n\x0bseparator_3\x18\x04 \x01(\tH\x03R\nseparator3\x88\x01\x01\x12$\n\x0bseparator_4\x18\x05 \x01(\tH\x04R\nseparator4\x88\x01\x01\x12$\n\x0bseparator_5\x18\x06 \x01(\tH\x05R\nseparator5\x88\x01\x01\x12*\n\x0esegment_fields\x18\x07 \x01(\tH\x06R\rsegmentFields\x88\x01\x01\x42\x0c\n\n_member_idB\x0e\n\x0c_separator_1B\x0e\n\x0c_separator_2B\x0e\n\x0c_separator_3B\x0e\n\x0c_separator_4B\x0e\n\x0c_separator_5B\x11\n\x0f_segment_fields\"C\n\x11\x46indConfigRequest\x12 \n\tmember_id\x18\x01 \x01(\x05H\x00R\x08memberId\x88\x01\x01\x42\x0c\n\n_member_id\"\xbd\x01\n\x0c\x43onfigResult\x12\x16\n\x06status\x18\x01 \x01(\tR\x06status\x12V\n\x14\x62\x61tch_segment_config\x18\x02 \x01(\x0b\x32$.instantaudience.rest.v1.BatchConfigR\x12\x62\x61tchSegmentConfig\x12=\n\x08\x64\x62g_info\x18\x03 \x01(\x0b\x32\".instantaudience.rest.v1.DebugInfoR\x07\x64\x62gInfo\"W\n\x12\x46indConfigResponse\x12\x41\n\x08response\x18\x01 \x01(\x0b\x32%.instantaudience.rest.v1.ConfigResultR\x08response\"\x9d\x01\n\x13\x43hangeConfigRequest\x12 \n\tmember_id\x18\x01 \x01(\x05H\x00R\x08memberId\x88\x01\x01\x12V\n\x14\x62\x61tch_segment_config\x18\x02 \x01(\x0b\x32$.instantaudience.rest.v1.BatchConfigR\x12\x62\x61tchSegmentConfigB\x0c\n\n_member_id\"Y\n\x14\x43hangeConfigResponse\x12\x41\n\x08response\x18\x01 \x01(\x0b\x32%.instantaudience.rest.v1.ConfigResultR\x08response2\xb8\x05\n\x0c\x42\x61tchService\x12q\n\x06\x41\x64\x64Job\x12&.instantaudience.rest.v1.AddJobRequest\x1a\'.instantaudience.rest.v1.AddJobResponse\"\x16\x82\xd3\xe4\x93\x02\x10\"\x0e/batch-segment\x12w\n\x08\x46indJobs\x12(.instantaudience.rest.v1.FindJobsRequest\x1a).instantaudience.rest.v1.FindJobsResponse\"\x16\x82\xd3\xe4\x93\x02\x10\x12\x0e/batch-segment\x12\x88\x01\n\x0c\x44\x65scribeJobs\x12,.instantaudience.rest.v1.DescribeJobsRequest\x1a-.instantaudience.rest.v1.DescribeJobsResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\x12\x13/batch-segment/meta\x12\x84\x01\n\nFindConfig\x12*.instantaudience.rest.v1.FindConfigRequest\x1a+.instantaudience.rest.v1.FindConfigResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\x12\x15/batch-segment-config\x12\xa9\x01\n\x0c\x43hangeConfig\x12,.instantaudience.rest.v1.ChangeConfigRequest\x1a-.instantaudience.rest.v1.ChangeConfigResponse\"<\x82\xd3\xe4\x93\x02\x36\x1a\x15/batch-segment-config:\x01*Z\x1a\"\x15/batch-segment-config:\x01*B\x83\x01\n\x1b\x63om.instantaudience.rest.v1B\nBatchProtoP\x01Z<github.com/instantaudience/instantaudience/clients/go/restv1\xaa\x02\x17InstantAudience.Rest.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#instantaudience/rest/v1/batch.proto\x12\x17instantaudience.rest.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a%instantaudience/rest/v1/answers.proto\"\xad\x02\n\tJobResult\x12\x16\n\x06status\x18\x01 \x01(\tR\x06status\x12\x13\n\x02id\x18\x02 \x01(\x05H\x00R\x02id\x88\x01\x01\x12O\n\x18\x62\x61tch_segment_upload_job\x18\x03 \x01(\x0b\x32\x16.google.protobuf.ValueR\x15\x62\x61tchSegmentUploadJob\x12#\n\rstart_element\x18\x04 \x01(\x05R\x0cstartElement\x12\x14\n\x05\x63ount\x18\x05 \x01(\x05R\x05\x63ount\x12!\n\x0cnum_elements\x18\x06 \x01(\x05R\x0bnumElements\x12=\n\x08\x64\x62g_info\x18\x07 \x01(\x0b\x32\".instantaudience.rest.v1.DebugInfoR\x07\x64\x62gInfoB\x05\n\x03_id\"W\n\rAddJobRequest\x12 \n\tmember_id\x18\x01 \x01(\x05H\x00R\x08memberId\x88\x01\x01\x12\x16\n\x06origin\x18\x02 \x01(\tR\x06originB\x0c\n\n_member_id\"P\n\x0e\x41\x64\x64JobResponse\x12>\n\x08response\x18\x01 \x01(\x0b\x32\".instantaudience.rest.v1.JobResultR\x08response\"\xe1\x01\n\x0f\x46indJobsRequest\x12 \n\tmember_id\x18\x01 \x01(\x05H\x00R\x08memberId\x88\x01\x01\x12\x15\n\x06job_id\x18\x02 \x01(\tR\x05jobId\x12(\n\rstart_element\x18\x03 \x01(\x05H\x01R\x0cstartElement\x88\x01\x01\x12&\n\x0cnum_elements\x18\x04 \x01(\x05H\x02R\x0bnumElements\x88\x01\x01\x12\x12\n\x04sort\x18\x05 \x01(\tR\x04sortB\x0c\n\n_member_idB\x10\n\x0e_start_elementB\x0f\n\r_num_elements\"R\n\x10\x46indJobsResponse\x12>\n\x08response\x18\x01 \x01(\x0b\x32\".instantaudience.rest.v1.JobResultR\x08response\"\x15\n\x13\x44\x65scribeJobsRequest\"Q\n\x14\x44\x65scribeJobsResponse\x12\x39\n\x08response\x18\x01 \x01(\x0b\x32\x1d.instantaudience.rest.v1.MetaR\x08response\"\x8a\x03\n\x0b\x42\x61tchConfig\x12 \n\tmember_id\x18\x01 \x01(\x05H\x00R\x08memberId\x88\x01\x01\x12$\n\x0bseparator_1\x18\x02 \x01(\tH\x01R\nseparator1\x88\x01\x01\x12$\n\x0bseparator_2\x18\x03 \x01(\tH\x02R\nseparator2\x88\x01\x01\x12$\n\x0bseparator_3\x18\x04 \x01(\tH\x03R\nseparator3\x88\x01\x01\x12$\n\x0bseparator_4\x18\x05 \x01(\tH\x04R\nseparator4\x88\x01\x01\x12$\n\x0bseparator_5\x18\x06 \x01(\tH\x05R\nseparator5\x88\x01\x01\x12*\n\x0esegment_fields\x18\x07 \x01(\tH\x06R\rsegmentFields\x88\x01\x01\x42\x0c\n\n_member_idB\x0e\n\x0c_separator_1B\x0e\n\x0c_separator_2B\x0e\n\x0c_separator_3B\x0e\n\x0c_separator_4B\x0e\n\x0c_separator_5B\x11\n\x0f_segment_fields\"C\n\x11\x46indConfigRequest\x12 \n\tmember_id\x18\x01 \x01(\x05H\x00R\x08memberId\x88\x01\x01\x42\x0c\n\n_member_id\"\xbd\x01\n\x0c\x43onfigResult\x12\x16\n\x06status\x18\x01 \x01(\tR\x06status\x12V\n\x14\x62\x61tch_segment_config\x18\x02 \x01(\x0b\x32$.instantaudience.rest.v1.BatchConfigR\x12\x62\x61tchSegmentConfig\x12=\n\x08\x64\x62g_info\x18\x03 \x01(\x0b\x32\".instantaudience.rest.v1.DebugInfoR\x07\x64\x62gInfo\"W\n\x12\x46indConfigResponse\x12\x41\n\x08response\x18\x01 \x01(\x0b\x32%.instantaudience.rest.v1.ConfigResultR\x08response\"\xa3\x01\n\x13\x43hangeConfigRequest\x12 \n\tmember_id\x18\x01 \x01(\x05H\x00R\x08memberId\x88\x01\x01\x12\\\n\x14\x62\x61tch_segment_config\x18\x02 \x01(\x0b\x32$.instantaudience.rest.v1.BatchConfigB\x04\xe2\x41\x01\x02R\x12\x62\x61tchSegmentConfigB\x0c\n\n_member_id\"Y\n\x14\x43hangeConfigResponse\x12\x41\n\x08response\x18\x01 \x01(\x0b\x32%.instantaudience.rest.v1.ConfigResultR\x08response2\xc4\x05\n\x0c\x42\x61tchService\x12q\n\x06\x41\x64\x64Job\x12&.instantaudience.rest.v1.AddJobRequest\x1a\'.instantaudience.rest.v1.AddJobResponse\"\x16\x82\xd3\xe4\x93\x02\x10\"\x0e/batch-segment\x12z\n\x08\x46indJobs\x12(.instantaudience.rest.v1.FindJobsRequest\x1a).instantaudience.rest.v1.FindJobsResponse\"\x19\x90\x02\x01\x82\xd3\xe4\x93\x02\x10\x12\x0e/batch-segment\x12\x8b\x01\n\x0c\x44\x65scribeJobs\x12,.instantaudience.rest.v1.DescribeJobsRequest\x1a-.instantaudience.rest.v1.DescribeJobsResponse\"\x1e\x90\x02\x01\x82\xd3\xe4\x93\x02\x15\x12\x13/batch-segment/meta\x12\x87\x01\n\nFindConfig\x12*.instantaudience.rest.v1.FindConfigRequest\x1a+.instantaudience.rest.v1.FindConfigResponse\" \x90\x02\x01\x82\xd3\xe4\x93\x02\x17\x12\x15/batch-segment-config\x12\xac\x01\n\x0c\x43hangeConfig\x12,.instantaudience.rest.v1.ChangeConfigRequest\x1a-.instantaudience.rest.v1.ChangeConfigResponse\"?\x90\x02\x02\x82\xd3\xe4\x93\x02\x36\x1a\x15/batch-segment-config:\x01*Z\x1a\"\x15/batch-segment-config:\x01*B\x83\x01\n\x1b\x63om.instantaudience.rest.v1B\nBatchProtoP\x01Z<github.com/instantaudience/instantaudience/clients/go/restv1\xaa\x02\x17InstantAudience.Rest.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,42 +36,44 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'instantaudience.rest.v1.bat
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\033com.instantaudience.rest.v1B\nBatchProtoP\001Z<github.com/instantaudience/instantaudience/clients/go/restv1\252\002\027InstantAudience.Rest.V1'
+  _globals['_CHANGECONFIGREQUEST'].fields_by_name['batch_segment_config']._loaded_options = None
+  _globals['_CHANGECONFIGREQUEST'].fields_by_name['batch_segment_config']._serialized_options = b'\342A\001\002'
   _globals['_BATCHSERVICE'].methods_by_name['AddJob']._loaded_options = None
   _globals['_BATCHSERVICE'].methods_by_name['AddJob']._serialized_options = b'\202\323\344\223\002\020\"\016/batch-segment'
   _globals['_BATCHSERVICE'].methods_by_name['FindJobs']._loaded_options = None
-  _globals['_BATCHSERVICE'].methods_by_name['FindJobs']._serialized_options = b'\202\323\344\223\002\020\022\016/batch-segment'
+  _globals['_BATCHSERVICE'].methods_by_name['FindJobs']._serialized_options = b'\220\002\001\202\323\344\223\002\020\022\016/batch-segment'
   _globals['_BATCHSERVICE'].methods_by_name['DescribeJobs']._loaded_options = None
-  _globals['_BATCHSERVICE'].methods_by_name['DescribeJobs']._serialized_options = b'\202\323\344\223\002\025\022\023/batch-segment/meta'
+  _globals['_BATCHSERVICE'].methods_by_name['DescribeJobs']._serialized_options = b'\220\002\001\202\323\344\223\002\025\022\023/batch-segment/meta'
   _globals['_BATCHSERVICE'].methods_by_name['FindConfig']._loaded_options = None
-  _globals['_BATCHSERVICE'].methods_by_name['FindConfig']._serialized_options = b'\202\323\344\223\002\027\022\025/batch-segment-config'
+  _globals['_BATCHSERVICE'].methods_by_name['FindConfig']._serialized_options = b'\220\002\001\202\323\344\223\002\027\022\025/batch-segment-config'
   _globals['_BATCHSERVICE'].methods_by_name['ChangeConfig']._loaded_options = None
-  _globals['_BATCHSERVICE'].methods_by_name['ChangeConfig']._serialized_options = b'\202\323\344\223\0026\032\025/batch-segment-config:\001*Z\032\"\025/batch-segment-config:\001*'
-  _globals['_JOBRESULT']._serialized_start=164
-  _globals['_JOBRESULT']._serialized_end=465
-  _globals['_ADDJOBREQUEST']._serialized_start=467
-  _globals['_ADDJOBREQUEST']._serialized_end=554
-  _globals['_ADDJOBRESPONSE']._serialized_start=556
-  _globals['_ADDJOBRESPONSE']._serialized_end=636
-  _globals['_FINDJOBSREQUEST']._serialized_start=639
-  _globals['_FINDJOBSREQUEST']._serialized_end=864
-  _globals['_FINDJOBSRESPONSE']._serialized_start=866
-  _globals['_FINDJOBSRESPONSE']._serialized_end=948
-  _globals['_DESCRIBEJOBSREQUEST']._serialized_start=950
-  _globals['_DESCRIBEJOBSREQUEST']._serialized_end=971
-  _globals['_DESCRIBEJOBSRESPONSE']._serialized_start=973
-  _globals['_DESCRIBEJOBSRESPONSE']._serialized_end=1054
-  _globals['_BATCHCONFIG']._serialized_start=1057
-  _globals['_BATCHCONFIG']._serialized_end=1451
-  _globals['_FINDCONFIGREQUEST']._serialized_start=1453
-  _globals['_FINDCONFIGREQUEST']._serialized_end=1520
-  _globals['_CONFIGRESULT']._serialized_start=1523
-  _globals['_CONFIGRESULT']._serialized_end=1712
-  _globals['_FINDCONFIGRESPONSE']._serialized_start=1714
-  _globals['_FINDCONFIGRESPONSE']._serialized_end=1801
-  _globals['_CHANGECONFIGREQUEST']._serialized_start=1804
-  _globals['_CHANGECONFIGREQUEST']._serialized_end=1961
-  _globals['_CHANGECONFIGRESPONSE']._serialized_start=1963
-  _globals['_CHANGECONFIGRESPONSE']._serialized_end=2052
-  _globals['_BATCHSERVICE']._serialized_start=2055
-  _globals['_BATCHSERVICE']._serialized_end=2751
+  _globals['_BATCHSERVICE'].methods_by_name['ChangeConfig']._serialized_options = b'\220\002\002\202\323\344\223\0026\032\025/batch-segment-config:\001*Z\032\"\025/batch-segment-config:\001*'
+  _globals['_JOBRESULT']._serialized_start=197
+  _globals['_JOBRESULT']._serialized_end=498
+  _globals['_ADDJOBREQUEST']._serialized_start=500
+  _globals['_ADDJOBREQUEST']._serialized_end=587
+  _globals['_ADDJOBRESPONSE']._serialized_start=589
+  _globals['_ADDJOBRESPONSE']._serialized_end=669
+  _globals['_FINDJOBSREQUEST']._serialized_start=672
+  _globals['_FINDJOBSREQUEST']._serialized_end=897
+  _globals['_FINDJOBSRESPONSE']._serialized_start=899
+  _globals['_FINDJOBSRESPONSE']._serialized_end=981
+  _globals['_DESCRIBEJOBSREQUEST']._serialized_start=983
+  _globals['_DESCRIBEJOBSREQUEST']._serialized_end=1004
+  _globals['_DESCRIBEJOBSRESPONSE']._serialized_start=1006
+  _globals['_DESCRIBEJOBSRESPONSE']._serialized_end=1087
+  _globals['_BATCHCONFIG']._serialized_start=1090
+  _globals['_BATCHCONFIG']._serialized_end=1484
+  _globals['_FINDCONFIGREQUEST']._serialized_start=1486
+  _globals['_FINDCONFIGREQUEST']._serialized_end=1553
+  _globals['_CONFIGRESULT']._serialized_start=1556
+  _globals['_CONFIGRESULT']._serialized_end=1745
+  _globals['_FINDCONFIGRESPONSE']._serialized_start=1747
+  _globals['_FINDCONFIGRESPONSE']._serialized_end=1834
+  _globals['_CHANGECONFIGREQUEST']._serialized_start=1837
+  _globals['_CHANGECONFIGREQUEST']._serialized_end=2000
+  _globals['_CHANGECONFIGRESPONSE']._serialized_start=2002
+  _globals['_CHANGECONFIGRESPONSE']._serialized_end=2091
+  _globals['_BATCHSERVICE']._serialized_start=2094
+  _globals['_BATCHSERVICE']._serialized_end=2802
 # @@protoc_insertion_point(module_scope)

@@ -23,9 +23,10 @@ _sym_db = _symbol_database.Default()
 
 
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%instantaudience/rest/v1/privacy.proto\x12\x17instantaudience.rest.v1\x1a\x1cgoogle/api/annotations.proto\"\x8b\x01\n\x15\x41nswerConsumerRequest\x12\x42\n\x07request\x18\x01 \x01(\x0b\x32(.instantaudience.rest.v1.ConsumerRequestR\x07request\x12 \n\tmember_id\x18\x02 \x01(\x05H\x00R\x08memberId\x88\x01\x01\x42\x0c\n\n_member_id\"\xf2\x01\n\x0f\x43onsumerRequest\x12\x1e\n\nidentifier\x18\x01 \x01(\tR\nidentifier\x12\'\n\x0fidentifier_type\x18\x02 \x01(\tR\x0eidentifierType\x12!\n\x0crequest_type\x18\x03 \x01(\tR\x0brequestType\x12.\n\x10suppress_minutes\x18\x04 \x01(\x05H\x00R\x0fsuppressMinutes\x88\x01\x01\x12 \n\tmember_id\x18\x05 \x01(\x05H\x01R\x08memberId\x88\x01\x01\x42\x13\n\x11_suppress_minutesB\x0c\n\n_member_id\"]\n\x16\x41nswerConsumerResponse\x12\x43\n\x08response\x18\x01 \x01(\x0b\x32\'.instantaudience.rest.v1.ConsumerResultR\x08response\"n\n\x0e\x43onsumerResult\x12\x16\n\x06status\x18\x01 \x01(\tR\x06status\x12\x44\n\x08segments\x18\x02 \x03(\x0b\x32(.instantaudience.rest.v1.ConsumerSegmentR\x08segments\"5\n\x0f\x43onsumerSegment\x12\x0e\n\x02id\x18\x01 \x01(\x05R\x02id\x12\x12\n\x04name\x18\x02 \x01(\tR\x04name2\xb8\x01\n\x16\x43onsumerRequestService\x12\x9d\x01\n\x0e\x41nswerConsumer\x12..instantaudience.rest.v1.AnswerConsumerRequest\x1a/.instantaudience.rest.v1.AnswerConsumerResponse\"*\x82\xd3\xe4\x93\x02$\"\x19/privacy/consumer-request:\x07requestB\x85\x01\n\x1b\x63om.instantaudience.rest.v1B\x0cPrivacyProtoP\x01Z<github.com/instantaudience/instantaudience/clients/go/restv1\xaa\x02\x17InstantAudience.Rest.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%instantaudience/rest/v1/privacy.proto\x12\x17instantaudience.rest.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\"\x91\x01\n\x15\x41nswerConsumerRequest\x12H\n\x07request\x18\x01 \x01(\x0b\x32(.instantaudience.rest.v1.ConsumerRequestB\x04\xe2\x41\x01\x02R\x07request\x12 \n\tmember_id\x18\x02 \x01(\x05H\x00R\x08memberId\x88\x01\x01\x42\x0c\n\n_member_id\"\x84\x02\n\x0f\x43onsumerRequest\x12$\n\nidentifier\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02R\nidentifier\x12-\n\x0fidentifier_type\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02R\x0eidentifierType\x12\'\n\x0crequest_type\x18\x03 \x01(\tB\x04\xe2\x41\x01\x02R\x0brequestType\x12.\n\x10suppress_minutes\x18\x04 \x01(\x05H\x00R\x0fsuppressMinutes\x88\x01\x01\x12 \n\tmember_id\x18\x05 \x01(\x05H\x01R\x08memberId\x88\x01\x01\x42\x13\n\x11_suppress_minutesB\x0c\n\n_member_id\"]\n\x16\x41nswerConsumerResponse\x12\x43\n\x08response\x18\x01 \x01(\x0b\x32\'.instantaudience.rest.v1.ConsumerResultR\x08response\"n\n\x0e\x43onsumerResult\x12\x16\n\x06status\x18\x01 \x01(\tR\x06status\x12\x44\n\x08segments\x18\x02 \x03(\x0b\x32(.instantaudience.rest.v1.ConsumerSegmentR\x08segments\"5\n\x0f\x43onsumerSegment\x12\x0e\n\x02id\x18\x01 \x01(\x05R\x02id\x12\x12\n\x04name\x18\x02 \x01(\tR\x04name2\xbb\x01\n\x16\x43onsumerRequestService\x12\xa0\x01\n\x0e\x41nswerConsumer\x12..instantaudience.rest.v1.AnswerConsumerRequest\x1a/.instantaudience.rest.v1.AnswerConsumerResponse\"-\x90\x02\x02\x82\xd3\xe4\x93\x02$\"\x19/privacy/consumer-request:\x07requestB\x85\x01\n\x1b\x63om.instantaudience.rest.v1B\x0cPrivacyProtoP\x01Z<github.com/instantaudience/instantaudience/clients/go/restv1\xaa\x02\x17InstantAudience.Rest.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,18 +34,26 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'instantaudience.rest.v1.pri
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\033com.instantaudience.rest.v1B\014PrivacyProtoP\001Z<github.com/instantaudience/instantaudience/clients/go/restv1\252\002\027InstantAudience.Rest.V1'
+  _globals['_ANSWERCONSUMERREQUEST'].fields_by_name['request']._loaded_options = None
+  _globals['_ANSWERCONSUMERREQUEST'].fields_by_name['request']._serialized_options = b'\342A\001\002'
+  _globals['_CONSUMERREQUEST'].fields_by_name['identifier']._loaded_options = None
+  _globals['_CONSUMERREQUEST'].fields_by_name['identifier']._serialized_options = b'\342A\001\002'
+  _globals['_CONSUMERREQUEST'].fields_by_name['identifier_type']._loaded_options = None
+  _globals['_CONSUMERREQUEST'].fields_by_name['identifier_type']._serialized_options = b'\342A\001\002'
+  _globals['_CONSUMERREQUEST'].fields_by_name['request_type']._loaded_options = None
+  _globals['_CONSUMERREQUEST'].fields_by_name['request_type']._serialized_options = b'\342A\001\002'
   _globals['_CONSUMERREQUESTSERVICE'].methods_by_name['AnswerConsumer']._loaded_options = None
-  _globals['_CONSUMERREQUESTSERVICE'].methods_by_name['AnswerConsumer']._serialized_options = b'\202\323\344\223\002$\"\031/privacy/consumer-request:\007request'
-  _globals['_ANSWERCONSUMERREQUEST']._serialized_start=97
-  _globals['_ANSWERCONSUMERREQUEST']._serialized_end=236
-  _globals['_CONSUMERREQUEST']._serialized_start=239
-  _globals['_CONSUMERREQUEST']._serialized_end=481
-  _globals['_ANSWERCONSUMERRESPONSE']._serialized_start=483
-  _globals['_ANSWERCONSUMERRESPONSE']._serialized_end=576
-  _globals['_CONSUMERRESULT']._serialized_start=578
-  _globals['_CONSUMERRESULT']._serialized_end=688
-  _globals['_CONSUMERSEGMENT']._serialized_start=690
-  _globals['_CONSUMERSEGMENT']._serialized_end=743
-  _globals['_CONSUMERREQUESTSERVICE']._serialized_start=746
-  _globals['_CONSUMERREQUESTSERVICE']._serialized_end=930
+  _globals['_CONSUMERREQUESTSERVICE'].methods_by_name['AnswerConsumer']._serialized_options = b'\220\002\002\202\323\344\223\002$\"\031/privacy/consumer-request:\007request'
+  _globals['_ANSWERCONSUMERREQUEST']._serialized_start=130
+  _globals['_ANSWERCONSUMERREQUEST']._serialized_end=275
+  _globals['_CONSUMERREQUEST']._serialized_start=278
+  _globals['_CONSUMERREQUEST']._serialized_end=538
+  _globals['_ANSWERCONSUMERRESPONSE']._serialized_start=540
+  _globals['_ANSWERCONSUMERRESPONSE']._serialized_end=633
+  _globals['_CONSUMERRESULT']._serialized_start=635
+  _globals['_CONSUMERRESULT']._serialized_end=745
+  _globals['_CONSUMERSEGMENT']._serialized_start=747
+  _globals['_CONSUMERSEGMENT']._serialized_end=800
+  _globals['_CONSUMERREQUESTSERVICE']._serialized_start=803
+  _globals['_CONSUMERREQUESTSERVICE']._serialized_end=990
 # @@protoc_insertion_point(module_scope)

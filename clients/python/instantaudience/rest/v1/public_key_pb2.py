@@ -23,9 +23,10 @@ _sym_db = _symbol_database.Default()
 
 
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(instantaudience/rest/v1/public_key.proto\x12\x17instantaudience.rest.v1\x1a\x1cgoogle/api/annotations.proto\"G\n\x0cNewPublicKey\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12#\n\rencoded_value\x18\x02 \x01(\tR\x0c\x65ncodedValue\"9\n\x0fPublicKeyFields\x12\x1b\n\x06\x61\x63tive\x18\x01 \x01(\x08H\x00R\x06\x61\x63tive\x88\x01\x01\x42\t\n\x07_active\"\xa9\x01\n\x0ePublicKeyEntry\x12\x0e\n\x02id\x18\x01 \x01(\x05R\x02id\x12\x17\n\x07user_id\x18\x02 \x01(\x05R\x06userId\x12\x12\n\x04name\x18\x03 \x01(\tR\x04name\x12#\n\rencoded_value\x18\x04 \x01(\tR\x0c\x65ncodedValue\x12\x16\n\x06\x61\x63tive\x18\x05 \x01(\x08R\x06\x61\x63tive\x12\x1d\n\ncreated_on\x18\x06 \x01(\tR\tcreatedOn\"\x82\x01\n\x0fPublicKeyResult\x12\x16\n\x06status\x18\x01 \x01(\tR\x06status\x12\x0e\n\x02id\x18\x02 \x01(\x05R\x02id\x12G\n\npublic_key\x18\x03 \x01(\x0b\x32\'.instantaudience.rest.v1.PublicKeyEntryR\npublic-key\"\x8b\x01\n\x10PublicKeysResult\x12\x16\n\x06status\x18\x01 \x01(\tR\x06status\x12\x14\n\x05\x63ount\x18\x02 \x01(\x05R\x05\x63ount\x12I\n\x0bpublic_keys\x18\x03 \x03(\x0b\x32\'.instantaudience.rest.v1.PublicKeyEntryR\x0bpublic-keys\"\x86\x01\n\x13\x41\x64\x64PublicKeyRequest\x12\x1c\n\x07user_id\x18\x01 \x01(\x05H\x00R\x06userId\x88\x01\x01\x12\x45\n\npublic_key\x18\x02 \x01(\x0b\x32%.instantaudience.rest.v1.NewPublicKeyR\npublic-keyB\n\n\x08_user_id\"\\\n\x14\x41\x64\x64PublicKeyResponse\x12\x44\n\x08response\x18\x01 \x01(\x0b\x32(.instantaudience.rest.v1.PublicKeyResultR\x08response\"A\n\x15\x46indPublicKeysRequest\x12\x1c\n\x07user_id\x18\x01 \x01(\x05H\x00R\x06userId\x88\x01\x01\x42\n\n\x08_user_id\"_\n\x16\x46indPublicKeysResponse\x12\x45\n\x08response\x18\x01 \x01(\x0b\x32).instantaudience.rest.v1.PublicKeysResultR\x08response\"\xa3\x01\n\x16\x43hangePublicKeyRequest\x12\x15\n\x06key_id\x18\x01 \x01(\x05R\x05keyId\x12\x1c\n\x07user_id\x18\x02 \x01(\x05H\x00R\x06userId\x88\x01\x01\x12H\n\npublic_key\x18\x03 \x01(\x0b\x32(.instantaudience.rest.v1.PublicKeyFieldsR\npublic-keyB\n\n\x08_user_id\"_\n\x17\x43hangePublicKeyResponse\x12\x44\n\x08response\x18\x01 \x01(\x0b\x32(.instantaudience.rest.v1.PublicKeyResultR\x08response2\xb0\x03\n\x10PublicKeyService\x12\x83\x01\n\x0c\x41\x64\x64PublicKey\x12,.instantaudience.rest.v1.AddPublicKeyRequest\x1a-.instantaudience.rest.v1.AddPublicKeyResponse\"\x16\x82\xd3\xe4\x93\x02\x10\"\x0b/public-key:\x01*\x12\x86\x01\n\x0e\x46indPublicKeys\x12..instantaudience.rest.v1.FindPublicKeysRequest\x1a/.instantaudience.rest.v1.FindPublicKeysResponse\"\x13\x82\xd3\xe4\x93\x02\r\x12\x0b/public-key\x12\x8c\x01\n\x0f\x43hangePublicKey\x12/.instantaudience.rest.v1.ChangePublicKeyRequest\x1a\x30.instantaudience.rest.v1.ChangePublicKeyResponse\"\x16\x82\xd3\xe4\x93\x02\x10\x1a\x0b/public-key:\x01*B\x87\x01\n\x1b\x63om.instantaudience.rest.v1B\x0ePublicKeyProtoP\x01Z<github.com/instantaudience/instantaudience/clients/go/restv1\xaa\x02\x17InstantAudience.Rest.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(instantaudience/rest/v1/public_key.proto\x12\x17instantaudience.rest.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\"S\n\x0cNewPublicKey\x12\x18\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02R\x04name\x12)\n\rencoded_value\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02R\x0c\x65ncodedValue\"?\n\x0fPublicKeyFields\x12!\n\x06\x61\x63tive\x18\x01 \x01(\x08\x42\x04\xe2\x41\x01\x02H\x00R\x06\x61\x63tive\x88\x01\x01\x42\t\n\x07_active\"\xa9\x01\n\x0ePublicKeyEntry\x12\x0e\n\x02id\x18\x01 \x01(\x05R\x02id\x12\x17\n\x07user_id\x18\x02 \x01(\x05R\x06userId\x12\x12\n\x04name\x18\x03 \x01(\tR\x04name\x12#\n\rencoded_value\x18\x04 \x01(\tR\x0c\x65ncodedValue\x12\x16\n\x06\x61\x63tive\x18\x05 \x01(\x08R\x06\x61\x63tive\x12\x1d\n\ncreated_on\x18\x06 \x01(\tR\tcreatedOn\"\x82\x01\n\x0fPublicKeyResult\x12\x16\n\x06status\x18\x01 \x01(\tR\x06status\x12\x0e\n\x02id\x18\x02 \x01(\x05R\x02id\x12G\n\npublic_key\x18\x03 \x01(\x0b\x32\'.instantaudience.rest.v1.PublicKeyEntryR\npublic-key\"\x8b\x01\n\x10PublicKeysResult\x12\x16\n\x06status\x18\x01 \x01(\tR\x06status\x12\x14\n\x05\x63ount\x18\x02 \x01(\x05R\x05\x63ount\x12I\n\x0bpublic_keys\x18\x03 \x03(\x0b\x32\'.instantaudience.rest.v1.PublicKeyEntryR\x0bpublic-keys\"\x8c\x01\n\x13\x41\x64\x64PublicKeyRequest\x12\x1c\n\x07user_id\x18\x01 \x01(\x05H\x00R\x06userId\x88\x01\x01\x12K\n\npublic_key\x18\x02 \x01(\x0b\x32%.instantaudience.rest.v1.NewPublicKeyB\x04\xe2\x41\x01\x02R\npublic-keyB\n\n\x08_user_id\"\\\n\x14\x41\x64\x64PublicKeyResponse\x12\x44\n\x08response\x18\x01 \x01(\x0b\x32(.instantaudience.rest.v1.PublicKeyResultR\x08response\"A\n\x15\x46indPublicKeysRequest\x12\x1c\n\x07user_id\x18\x01 \x01(\x05H\x00R\x06userId\x88\x01\x01\x42\n\n\x08_user_id\"_\n\x16\x46indPublicKeysResponse\x12\x45\n\x08response\x18\x01 \x01(\x0b\x32).instantaudience.rest.v1.PublicKeysResultR\x08response\"\xaf\x01\n\x16\x43hangePublicKeyRequest\x12\x1b\n\x06key_id\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x02R\x05keyId\x12\x1c\n\x07user_id\x18\x02 \x01(\x05H\x00R\x06userId\x88\x01\x01\x12N\n\npublic_key\x18\x03 \x01(\x0b\x32(.instantaudience.rest.v1.PublicKeyFieldsB\x04\xe2\x41\x01\x02R\npublic-keyB\n\n\x08_user_id\"_\n\x17\x43hangePublicKeyResponse\x12\x44\n\x08response\x18\x01 \x01(\x0b\x32(.instantaudience.rest.v1.PublicKeyResultR\x08response2\xb6\x03\n\x10PublicKeyService\x12\x83\x01\n\x0c\x41\x64\x64PublicKey\x12,.instantaudience.rest.v1.AddPublicKeyRequest\x1a-.instantaudience.rest.v1.AddPublicKeyResponse\"\x16\x82\xd3\xe4\x93\x02\x10\"\x0b/public-key:\x01*\x12\x89\x01\n\x0e\x46indPublicKeys\x12..instantaudience.rest.v1.FindPublicKeysRequest\x1a/.instantaudience.rest.v1.FindPublicKeysResponse\"\x16\x90\x02\x01\x82\xd3\xe4\x93\x02\r\x12\x0b/public-key\x12\x8f\x01\n\x0f\x43hangePublicKey\x12/.instantaudience.rest.v1.ChangePublicKeyRequest\x1a\x30.instantaudience.rest.v1.ChangePublicKeyResponse\"\x19\x90\x02\x02\x82\xd3\xe4\x93\x02\x10\x1a\x0b/public-key:\x01*B\x87\x01\n\x1b\x63om.instantaudience.rest.v1B\x0ePublicKeyProtoP\x01Z<github.com/instantaudience/instantaudience/clients/go/restv1\xaa\x02\x17InstantAudience.Rest.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,34 +34,46 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'instantaudience.rest.v1.pub
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\033com.instantaudience.rest.v1B\016PublicKeyProtoP\001Z<github.com/instantaudience/instantaudience/clients/go/restv1\252\002\027InstantAudience.Rest.V1'
+  _globals['_NEWPUBLICKEY'].fields_by_name['name']._loaded_options = None
+  _globals['_NEWPUBLICKEY'].fields_by_name['name']._serialized_options = b'\342A\001\002'
+  _globals['_NEWPUBLICKEY'].fields_by_name['encoded_value']._loaded_options = None
+  _globals['_NEWPUBLICKEY'].fields_by_name['encoded_value']._serialized_options = b'\342A\001\002'
+  _globals['_PUBLICKEYFIELDS'].fields_by_name['active']._loaded_options = None
+  _globals['_PUBLICKEYFIELDS'].fields_by_name['active']._serialized_options = b'\342A\001\002'
+  _globals['_ADDPUBLICKEYREQUEST'].fields_by_name['public_key']._loaded_options = None
+  _globals['_ADDPUBLICKEYREQUEST'].fields_by_name['public_key']._serialized_options = b'\342A\001\002'
+  _globals['_CHANGEPUBLICKEYREQUEST'].fields_by_name['key_id']._loaded_options = None
+  _globals['_CHANGEPUBLICKEYREQUEST'].fields_by_name['key_id']._serialized_options = b'\342A\001\002'
+  _globals['_CHANGEPUBLICKEYREQUEST'].fields_by_name['public_key']._loaded_options = None
+  _globals['_CHANGEPUBLICKEYREQUEST'].fields_by_name['public_key']._serialized_options = b'\342A\001\002'
   _globals['_PUBLICKEYSERVICE'].methods_by_name['AddPublicKey']._loaded_options = None
   _globals['_PUBLICKEYSERVICE'].methods_by_name['AddPublicKey']._serialized_options = b'\202\323\344\223\002\020\"\013/public-key:\001*'
   _globals['_PUBLICKEYSERVICE'].methods_by_name['FindPublicKeys']._loaded_options = None
-  _globals['_PUBLICKEYSERVICE'].methods_by_name['FindPublicKeys']._serialized_options = b'\202\323\344\223\002\r\022\013/public-key'
+  _globals['_PUBLICKEYSERVICE'].methods_by_name['FindPublicKeys']._serialized_options = b'\220\002\001\202\323\344\223\002\r\022\013/public-key'
   _globals['_PUBLICKEYSERVICE'].methods_by_name['ChangePublicKey']._loaded_options = None
-  _globals['_PUBLICKEYSERVICE'].methods_by_name['ChangePublicKey']._serialized_options = b'\202\323\344\223\002\020\032\013/public-key:\001*'
-  _globals['_NEWPUBLICKEY']._serialized_start=99
-  _globals['_NEWPUBLICKEY']._serialized_end=170
-  _globals['_PUBLICKEYFIELDS']._serialized_start=172
-  _globals['_PUBLICKEYFIELDS']._serialized_end=229
-  _globals['_PUBLICKEYENTRY']._serialized_start=232
-  _globals['_PUBLICKEYENTRY']._serialized_end=401
-  _globals['_PUBLICKEYRESULT']._serialized_start=404
-  _globals['_PUBLICKEYRESULT']._serialized_end=534
-  _globals['_PUBLICKEYSRESULT']._serialized_start=537
-  _globals['_PUBLICKEYSRESULT']._serialized_end=676
-  _globals['_ADDPUBLICKEYREQUEST']._serialized_start=679
-  _globals['_ADDPUBLICKEYREQUEST']._serialized_end=813
-  _globals['_ADDPUBLICKEYRESPONSE']._serialized_start=815
-  _globals['_ADDPUBLICKEYRESPONSE']._serialized_end=907
-  _globals['_FINDPUBLICKEYSREQUEST']._serialized_start=909
-  _globals['_FINDPUBLICKEYSREQUEST']._serialized_end=974
-  _globals['_FINDPUBLICKEYSRESPONSE']._serialized_start=976
-  _globals['_FINDPUBLICKEYSRESPONSE']._serialized_end=1071
-  _globals['_CHANGEPUBLICKEYREQUEST']._serialized_start=1074
-  _globals['_CHANGEPUBLICKEYREQUEST']._serialized_end=1237
-  _globals['_CHANGEPUBLICKEYRESPONSE']._serialized_start=1239
-  _globals['_CHANGEPUBLICKEYRESPONSE']._serialized_end=1334
-  _globals['_PUBLICKEYSERVICE']._serialized_start=1337
-  _globals['_PUBLICKEYSERVICE']._serialized_end=1769
+  _globals['_PUBLICKEYSERVICE'].methods_by_name['ChangePublicKey']._serialized_options = b'\220\002\002\202\323\344\223\002\020\032\013/public-key:\001*'
+  _globals['_NEWPUBLICKEY']._serialized_start=132
+  _globals['_NEWPUBLICKEY']._serialized_end=215
+  _globals['_PUBLICKEYFIELDS']._serialized_start=217
+  _globals['_PUBLICKEYFIELDS']._serialized_end=280
+  _globals['_PUBLICKEYENTRY']._serialized_start=283
+  _globals['_PUBLICKEYENTRY']._serialized_end=452
+  _globals['_PUBLICKEYRESULT']._serialized_start=455
+  _globals['_PUBLICKEYRESULT']._serialized_end=585
+  _globals['_PUBLICKEYSRESULT']._serialized_start=588
+  _globals['_PUBLICKEYSRESULT']._serialized_end=727
+  _globals['_ADDPUBLICKEYREQUEST']._serialized_start=730
+  _globals['_ADDPUBLICKEYREQUEST']._serialized_end=870
+  _globals['_ADDPUBLICKEYRESPONSE']._serialized_start=872
+  _globals['_ADDPUBLICKEYRESPONSE']._serialized_end=964
+  _globals['_FINDPUBLICKEYSREQUEST']._serialized_start=966
+  _globals['_FINDPUBLICKEYSREQUEST']._serialized_end=1031
+  _globals['_FINDPUBLICKEYSRESPONSE']._serialized_start=1033
+  _globals['_FINDPUBLICKEYSRESPONSE']._serialized_end=1128
+  _globals['_CHANGEPUBLICKEYREQUEST']._serialized_start=1131
+  _globals['_CHANGEPUBLICKEYREQUEST']._serialized_end=1306
+  _globals['_CHANGEPUBLICKEYRESPONSE']._serialized_start=1308
+  _globals['_CHANGEPUBLICKEYRESPONSE']._serialized_end=1403
+  _globals['_PUBLICKEYSERVICE']._serialized_start=1406
+  _globals['_PUBLICKEYSERVICE']._serialized_end=1844
 # @@protoc_insertion_point(module_scope)

@@ -23,11 +23,12 @@ _sym_db = _symbol_database.Default()
 
 
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from instantaudience.rest.v1 import answers_pb2 as instantaudience_dot_rest_dot_v1_dot_answers__pb2
 from instantaudience.v1 import authentication_pb2 as instantaudience_dot_v1_dot_authentication__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%instantaudience/rest/v1/sign_in.proto\x12\x17instantaudience.rest.v1\x1a\x1cgoogle/api/annotations.proto\x1a%instantaudience/rest/v1/answers.proto\x1a\'instantaudience/v1/authentication.proto\"D\n\rSignInRequest\x12\x33\n\x04\x61uth\x18\x01 \x01(\x0b\x32\x1f.instantaudience.v1.CredentialsR\x04\x61uth\"S\n\x0eSignInResponse\x12\x41\n\x08response\x18\x01 \x01(\x0b\x32%.instantaudience.rest.v1.SignInResultR\x08response\"\x80\x01\n\x0cSignInResult\x12\x16\n\x06status\x18\x01 \x01(\tR\x06status\x12\x19\n\x05token\x18\x02 \x01(\tB\x03\x80\x01\x01R\x05token\x12=\n\x08\x64\x62g_info\x18\x03 \x01(\x0b\x32\".instantaudience.rest.v1.DebugInfoR\x07\x64\x62gInfo\"-\n\x14SignInWithJwtRequest\x12\x15\n\x03jwt\x18\x01 \x01(\tB\x03\x80\x01\x01R\x03jwt\"Z\n\x15SignInWithJwtResponse\x12\x41\n\x08response\x18\x01 \x01(\x0b\x32%.instantaudience.rest.v1.SignInResultR\x08response\"\x10\n\x0eSignOutRequest\"U\n\x0fSignOutResponse\x12\x42\n\x08response\x18\x01 \x01(\x0b\x32&.instantaudience.rest.v1.SignOutResultR\x08response\"\'\n\rSignOutResult\x12\x16\n\x06status\x18\x01 \x01(\tR\x06status2\xf5\x02\n\rSignInService\x12k\n\x06SignIn\x12&.instantaudience.rest.v1.SignInRequest\x1a\'.instantaudience.rest.v1.SignInResponse\"\x10\x82\xd3\xe4\x93\x02\n\"\x05/auth:\x01*\x12\x89\x01\n\rSignInWithJwt\x12-.instantaudience.rest.v1.SignInWithJwtRequest\x1a..instantaudience.rest.v1.SignInWithJwtResponse\"\x19\x82\xd3\xe4\x93\x02\x13\"\x0c/v2/auth/jwt:\x03jwt\x12k\n\x07SignOut\x12\'.instantaudience.rest.v1.SignOutRequest\x1a(.instantaudience.rest.v1.SignOutResponse\"\r\x82\xd3\xe4\x93\x02\x07*\x05/authB\x84\x01\n\x1b\x63om.instantaudience.rest.v1B\x0bSignInProtoP\x01Z<github.com/instantaudience/instantaudience/clients/go/restv1\xaa\x02\x17InstantAudience.Rest.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%instantaudience/rest/v1/sign_in.proto\x12\x17instantaudience.rest.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a%instantaudience/rest/v1/answers.proto\x1a\'instantaudience/v1/authentication.proto\"J\n\rSignInRequest\x12\x39\n\x04\x61uth\x18\x01 \x01(\x0b\x32\x1f.instantaudience.v1.CredentialsB\x04\xe2\x41\x01\x02R\x04\x61uth\"S\n\x0eSignInResponse\x12\x41\n\x08response\x18\x01 \x01(\x0b\x32%.instantaudience.rest.v1.SignInResultR\x08response\"\x80\x01\n\x0cSignInResult\x12\x16\n\x06status\x18\x01 \x01(\tR\x06status\x12\x19\n\x05token\x18\x02 \x01(\tB\x03\x80\x01\x01R\x05token\x12=\n\x08\x64\x62g_info\x18\x03 \x01(\x0b\x32\".instantaudience.rest.v1.DebugInfoR\x07\x64\x62gInfo\"1\n\x14SignInWithJwtRequest\x12\x19\n\x03jwt\x18\x01 \x01(\tB\x07\x80\x01\x01\xe2\x41\x01\x02R\x03jwt\"Z\n\x15SignInWithJwtResponse\x12\x41\n\x08response\x18\x01 \x01(\x0b\x32%.instantaudience.rest.v1.SignInResultR\x08response\"\x10\n\x0eSignOutRequest\"U\n\x0fSignOutResponse\x12\x42\n\x08response\x18\x01 \x01(\x0b\x32&.instantaudience.rest.v1.SignOutResultR\x08response\"\'\n\rSignOutResult\x12\x16\n\x06status\x18\x01 \x01(\tR\x06status2\xf8\x02\n\rSignInService\x12k\n\x06SignIn\x12&.instantaudience.rest.v1.SignInRequest\x1a\'.instantaudience.rest.v1.SignInResponse\"\x10\x82\xd3\xe4\x93\x02\n\"\x05/auth:\x01*\x12\x89\x01\n\rSignInWithJwt\x12-.instantaudience.rest.v1.SignInWithJwtRequest\x1a..instantaudience.rest.v1.SignInWithJwtResponse\"\x19\x82\xd3\xe4\x93\x02\x13\"\x0c/v2/auth/jwt:\x03jwt\x12n\n\x07SignOut\x12\'.instantaudience.rest.v1.SignOutRequest\x1a(.instantaudience.rest.v1.SignOutResponse\"\x10\x90\x02\x02\x82\xd3\xe4\x93\x02\x07*\x05/authB\x84\x01\n\x1b\x63om.instantaudience.rest.v1B\x0bSignInProtoP\x01Z<github.com/instantaudience/instantaudience/clients/go/restv1\xaa\x02\x17InstantAudience.Rest.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,32 +36,34 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'instantaudience.rest.v1.sig
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\033com.instantaudience.rest.v1B\013SignInProtoP\001Z<github.com/instantaudience/instantaudience/clients/go/restv1\252\002\027InstantAudience.Rest.V1'
+  _globals['_SIGNINREQUEST'].fields_by_name['auth']._loaded_options = None
+  _globals['_SIGNINREQUEST'].fields_by_name['auth']._serialized_options = b'\342A\001\002'
   _globals['_SIGNINRESULT'].fields_by_name['token']._loaded_options = None
   _globals['_SIGNINRESULT'].fields_by_name['token']._serialized_options = b'\200\001\001'
   _globals['_SIGNINWITHJWTREQUEST'].fields_by_name['jwt']._loaded_options = None
-  _globals['_SIGNINWITHJWTREQUEST'].fields_by_name['jwt']._serialized_options = b'\200\001\001'
+  _globals['_SIGNINWITHJWTREQUEST'].fields_by_name['jwt']._serialized_options = b'\200\001\001\342A\001\002'
   _globals['_SIGNINSERVICE'].methods_by_name['SignIn']._loaded_options = None
   _globals['_SIGNINSERVICE'].methods_by_name['SignIn']._serialized_options = b'\202\323\344\223\002\n\"\005/auth:\001*'
   _globals['_SIGNINSERVICE'].methods_by_name['SignInWithJwt']._loaded_options = None
   _globals['_SIGNINSERVICE'].methods_by_name['SignInWithJwt']._serialized_options = b'\202\323\344\223\002\023\"\014/v2/auth/jwt:\003jwt'
   _globals['_SIGNINSERVICE'].methods_by_name['SignOut']._loaded_options = None
-  _globals['_SIGNINSERVICE'].methods_by_name['SignOut']._serialized_options = b'\202\323\344\223\002\007*\005/auth'
-  _globals['_SIGNINREQUEST']._serialized_start=176
-  _globals['_SIGNINREQUEST']._serialized_end=244
-  _globals['_SIGNINRESPONSE']._serialized_start=246
-  _globals['_SIGNINRESPONSE']._serialized_end=329
-  _globals['_SIGNINRESULT']._serialized_start=332
-  _globals['_SIGNINRESULT']._serialized_end=460
-  _globals['_SIGNINWITHJWTREQUEST']._serialized_start=462
-  _globals['_SIGNINWITHJWTREQUEST']._serialized_end=507
-  _globals['_SIGNINWITHJWTRESPONSE']._serialized_start=509
-  _globals['_SIGNINWITHJWTRESPONSE']._serialized_end=599
-  _globals['_SIGNOUTREQUEST']._serialized_start=601
-  _globals['_SIGNOUTREQUEST']._serialized_end=617
-  _globals['_SIGNOUTRESPONSE']._serialized_start=619
-  _globals['_SIGNOUTRESPONSE']._serialized_end=704
-  _globals['_SIGNOUTRESULT']._serialized_start=706
-  _globals['_SIGNOUTRESULT']._serialized_end=745
-  _globals['_SIGNINSERVICE']._serialized_start=748
-  _globals['_SIGNINSERVICE']._serialized_end=1121
+  _globals['_SIGNINSERVICE'].methods_by_name['SignOut']._serialized_options = b'\220\002\002\202\323\344\223\002\007*\005/auth'
+  _globals['_SIGNINREQUEST']._serialized_start=209
+  _globals['_SIGNINREQUEST']._serialized_end=283
+  _globals['_SIGNINRESPONSE']._serialized_start=285
+  _globals['_SIGNINRESPONSE']._serialized_end=368
+  _globals['_SIGNINRESULT']._serialized_start=371
+  _globals['_SIGNINRESULT']._serialized_end=499
+  _globals['_SIGNINWITHJWTREQUEST']._serialized_start=501
+  _globals['_SIGNINWITHJWTREQUEST']._serialized_end=550
+  _globals['_SIGNINWITHJWTRESPONSE']._serialized_start=552
+  _globals['_SIGNINWITHJWTRESPONSE']._serialized_end=642
+  _globals['_SIGNOUTREQUEST']._serialized_start=644
+  _globals['_SIGNOUTREQUEST']._serialized_end=660
+  _globals['_SIGNOUTRESPONSE']._serialized_start=662
+  _globals['_SIGNOUTRESPONSE']._serialized_end=747
+  _globals['_SIGNOUTRESULT']._serialized_start=749
+  _globals['_SIGNOUTRESULT']._serialized_end=788
+  _globals['_SIGNINSERVICE']._serialized_start=791
+  _globals['_SIGNINSERVICE']._serialized_end=1167
 # @@protoc_insertion_point(module_scope)

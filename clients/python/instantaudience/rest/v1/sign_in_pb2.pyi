@@ -1,4 +1,5 @@
 from google.api import annotations_pb2 as _annotations_pb2
+from google.api import field_behavior_pb2 as _field_behavior_pb2
 from instantaudience.rest.v1 import answers_pb2 as _answers_pb2
 from instantaudience.v1 import authentication_pb2 as _authentication_pb2
 from google.protobuf import descriptor as _descriptor

@@ -9,7 +9,7 @@ NATIVE_STAMP := $(VENV)/.native-built
 NATIVE_SOURCES := $(addprefix $(NATIVE)/,Cargo.toml crates.txt instantaudience_native.pyi pyproject.toml) $(wildcard $(NATIVE)/src/*.rs $(NATIVE)/src/*/*.rs)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup run test test-changed check bench wheel licences sbom audit format generate lock clean
+.PHONY: help setup run test test-changed test-clients check bench wheel licences sbom audit format generate lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -35,6 +35,9 @@ test: setup ## Run every test
 
 test-changed: setup ## Run the tests of what differs from the last commit (or SINCE=<commit>)
 	$(BIN)/python tools/changed_tests.py $(SINCE)
+
+test-clients: setup ## Build and test the clients of other languages (or CLIENTS="go", HOSTS="native")
+	CLIENTS="$(CLIENTS)" HOSTS="$(HOSTS)" $(BIN)/python tools/test_clients.py
 
 check: setup ## Check format, lint, types, import directions, proto and generated code
 	ruff format --check .

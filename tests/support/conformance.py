@@ -1,0 +1,63 @@
+"""What the tests of a client in any language run against: a live service, and a proxy in front of it that does wrong.
+
+Where these are, and who may call, goes into the environment; `clients/conformance/README.md` describes it.
+"""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from instantaudience.v1 import catalog_pb2
+from support.fault_proxy import FaultProxy
+from support.key_pairs import private_pem, public_pem
+from support.service import PASSWORDS, Service, new_directory, running_service
+
+CASES = Path(__file__).parents[2] / "clients" / "conformance"
+"""Where the cases are."""
+KEY = "ES256#conformance"
+KEY_NAME = "conformance"
+USERNAME = "demo"
+_ADD_KEY = "/instantaudience.v1.CatalogService/AddPublicKey"
+
+
+@asynccontextmanager
+async def surroundings(host_mode: str) -> AsyncIterator[dict[str, str]]:
+    """A service on a host and a proxy, running; what clients' tests find in their environment."""
+    async with (
+        new_directory() as directory,
+        running_service(host_mode=host_mode, directory=directory) as service,
+        FaultProxy(service.http_address).serving() as proxy,
+    ):
+        token = await service.token(USERNAME)
+        await _add_key(service, token)
+        key_file = directory / "key.pem"
+        key_file.write_text(private_pem(KEY))
+        yield {
+            "INSTANT_AUDIENCE_HOST": host_mode,
+            "INSTANT_AUDIENCE_URL": service.url,
+            "INSTANT_AUDIENCE_GRPC": service.http_address,
+            "INSTANT_AUDIENCE_FAULTS": proxy.address,
+            "INSTANT_AUDIENCE_FAULTS_CONTROL": proxy.control_url,
+            "INSTANT_AUDIENCE_USERNAME": USERNAME,
+            "INSTANT_AUDIENCE_PASSWORD": PASSWORDS[USERNAME],
+            "INSTANT_AUDIENCE_TOKEN": token,
+            "INSTANT_AUDIENCE_KEY_NAME": KEY_NAME,
+            "INSTANT_AUDIENCE_KEY_FILE": str(key_file),
+        }
+
+
+async def _add_key(service: Service, token: str) -> None:
+    request = catalog_pb2.AddPublicKeyRequest(name=KEY_NAME, pem=public_pem(KEY))
+    async with service.channel("gateway") as channel:
+        add = channel.unary_unary(_ADD_KEY, catalog_pb2.AddPublicKeyRequest.SerializeToString)
+        await add(request, metadata=(("authorization", token),))
+
+
+def cases() -> list[dict[str, object]]:
+    """All cases, each with `file`, the name of where it stands."""
+    return [
+        {"file": path.stem} | case
+        for path in sorted(CASES.glob("*.json"))
+        for case in json.loads(path.read_text(encoding="utf-8"))["cases"]
+    ]

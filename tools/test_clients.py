@@ -1,0 +1,112 @@
+"""Builds and tests the clients of other languages, each by its own tools, against a live service on every host.
+
+`make test-clients`; for one of them, or on one host: `make test-clients CLIENTS=go HOSTS=native`. What the tests find
+in their environment is described in clients/conformance/README.md.
+"""
+
+import asyncio
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+PROJECT = Path(__file__).parents[1]
+sys.path.insert(0, str(PROJECT / "tests"))
+
+from support.conformance import surroundings  # noqa: E402  # needs the path above
+from support.service import HOST_MODES  # noqa: E402
+
+
+@dataclass(frozen=True)
+class Language:
+    """How a client is built and tested; commands run in its directory."""
+
+    tools: tuple[tuple[str, str], ...]
+    """Each command that is needed, and what to install where it is missing."""
+    prepare: tuple[tuple[str, ...], ...]
+    """What needs no service."""
+    test: tuple[str, ...]
+    """Every test, on the first host."""
+    conformance: tuple[str, ...]
+    """What the hosts could differ in, on the others."""
+
+
+LANGUAGES = {
+    "go": Language(
+        tools=(("go", "Go 1.25 or newer"),),
+        prepare=(("go", "vet", "./..."),),
+        test=("go", "test", "-count=1", "./..."),
+        conformance=("go", "test", "-count=1", "-run", "^TestConformance$", "."),
+    ),
+    "typescript": Language(
+        tools=(("node", "Node.js 20 or newer"), ("npm", "npm")),
+        prepare=(("npm", "ci", "--no-audit", "--no-fund"),),
+        test=("npm", "test"),
+        conformance=("npm", "run", "conformance"),
+    ),
+    "java": Language(
+        tools=(("java", "a JDK, 17 or newer"), ("mvn", "Maven")),
+        prepare=(),
+        test=("mvn", "-q", "-B", "verify"),
+        conformance=("mvn", "-q", "-B", "test", "-Dtest=ConformanceTest"),
+    ),
+}
+
+
+def chosen(languages: list[str]) -> list[str]:
+    """The clients to test: those named, or all that are there.
+
+    Raises:
+        SystemExit: one is unknown, or what it needs is missing.
+    """
+    if unknown := sorted(set(languages) - set(LANGUAGES)):
+        sys.exit(f"there is no client {', '.join(unknown)}; there are {', '.join(LANGUAGES)}")
+    names = languages or [name for name in LANGUAGES if (PROJECT / "clients" / name).is_dir()]
+    missing = {
+        f"{command} is missing: install {install}"
+        for name in names
+        for command, install in LANGUAGES[name].tools
+        if shutil.which(command) is None
+    }
+    if missing:
+        sys.exit("\n".join(sorted(missing)))
+    return names
+
+
+def run(name: str, command: tuple[str, ...], environment: dict[str, str]) -> None:
+    """Run a command of a client.
+
+    Raises:
+        SystemExit: it failed.
+    """
+    host = environment.get("INSTANT_AUDIENCE_HOST")
+    began = time.monotonic()
+    print(f"clients/{name}: {' '.join(command)}" + (f" (host {host})" if host else ""), flush=True)  # noqa: T201
+    done = subprocess.run(command, cwd=PROJECT / "clients" / name, env=os.environ | environment)
+    print(f"clients/{name}: {time.monotonic() - began:.0f} s", flush=True)  # noqa: T201
+    if done.returncode != 0:
+        sys.exit(f"clients/{name}: {' '.join(command)} failed")
+
+
+async def main() -> None:
+    """Test what the environment's CLIENTS and HOSTS name; everything, where they name nothing."""
+    names = chosen(os.environ.get("CLIENTS", "").split())
+    hosts = os.environ.get("HOSTS", "").split() or HOST_MODES
+    if unknown := sorted(set(hosts) - set(HOST_MODES)):
+        sys.exit(f"these hosts cannot run here: {', '.join(unknown)}")
+    for name in names:
+        for command in LANGUAGES[name].prepare:
+            run(name, command, {})
+    for host in hosts:
+        async with surroundings(host) as environment:
+            for name in names:
+                language = LANGUAGES[name]
+                command = language.test if host == hosts[0] else language.conformance
+                await asyncio.to_thread(run, name, command, environment)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -13,13 +13,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from instantaudience_server.commands.client import Client, with_client
+from instantaudience_server.commands.statuses import FAILED, PARTIAL, failing_is_two
 from instantaudience_server.commands.tables import print_table
 
 PIECE_BYTES = 2**18
 LOOK_SECONDS = 0.5
 """How often it is asked how far a job is."""
-PARTIAL_STATUS = 3
-"""The exit status where something of a file was not taken."""
 TERM = "batch_segment_upload_job"
 
 _COUNTERS = {
@@ -52,11 +51,12 @@ def batch() -> None:
 @click.argument("files", metavar="FILE…", nargs=-1, required=True, type=click.Path(path_type=Path, dir_okay=False))
 @_member_option
 @_json_option
+@failing_is_two
 @with_client()
 def send(client: Client, files: tuple[Path, ...], member_id: int | None, as_json: bool) -> None:
     """Send files, wait until they are applied, and show what was taken.
 
-    The exit status is 0 where all was taken, 3 where something was not, 1 where a file was not applied to its end.
+    The exit status is 0 where all was taken, 1 where something was not, 2 where a file was not applied to its end.
     """
     for file in files:
         if not file.is_file():
@@ -73,9 +73,9 @@ def send(client: Client, files: tuple[Path, ...], member_id: int | None, as_json
             for line in filter(None, job["error_log_lines"].split("\n")):
                 click.echo(f"{file.name}: {line}", err=True)
     if any(job["phase"] != "completed" for job in jobs):
-        sys.exit(1)
+        sys.exit(FAILED)
     if any(job[name] for job in jobs for name in _FAULTS):
-        sys.exit(PARTIAL_STATUS)
+        sys.exit(PARTIAL)
 
 
 @batch.command("list")

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import hashlib
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -43,7 +44,7 @@ class Client:
 
     def __init__(self, url: str, token: str | None, credentials: Credentials | None, demo_username: str) -> None:
         self._http = httpx.Client(base_url=url, timeout=TIMEOUT_SECONDS)
-        self._url = url
+        self.url = url
         self._token = token
         self._credentials = credentials
         self._demo_username = demo_username
@@ -59,6 +60,15 @@ class Client:
         """The `response` object of a REST call's answer."""
         return self._signed_in(lambda token: _answer(self._send(method, path, token, **kwargs)))
 
+    def token(self) -> str:
+        """A token that the service takes now, for another way to it."""
+
+        def asked(token: str) -> str:
+            self._connected().call("GetUser", pb.GetUserRequest(id=_user_id(token)), token)
+            return token
+
+        return self._patiently(asked)
+
     def upload(self, path: str, pieces: Iterator[bytes]) -> None:
         """Send a file to where it is waited for, in pieces."""
         try:
@@ -69,7 +79,7 @@ class Client:
             response = answer.json()["response"]
             refused = response.get("errors") or [response.get("error")]
         except (ValueError, KeyError, TypeError, AttributeError):
-            raise click.ClickException(f"{self._url} is not this service: HTTP {answer.status_code}") from None
+            raise click.ClickException(f"{self.url} is not this service: HTTP {answer.status_code}") from None
         if answer.is_error:
             raise click.ClickException(f"{response.get('error_code') or response['error_id']}: {refused[0]}")
 
@@ -116,7 +126,7 @@ class Client:
         """What the attempt returns with a token that the service takes."""
         if self._token is not None:
             return attempt(self._token)
-        kept = _kept_token(self._url, self._required_credentials())
+        kept = _kept_token(self.url, self._required_credentials())
         if kept.exists():
             try:
                 return attempt(kept.read_text())
@@ -145,7 +155,7 @@ class Client:
     def _required_credentials(self) -> Credentials:
         if self._credentials is not None:
             return self._credentials
-        if urlsplit(self._url).hostname in LOOPBACK:
+        if urlsplit(self.url).hostname in LOOPBACK:
             return demo_credentials(self._demo_username)
         raise click.ClickException(
             "no credentials: set INSTANT_AUDIENCE_USERNAME and INSTANT_AUDIENCE_PASSWORD, or INSTANT_AUDIENCE_TOKEN"
@@ -161,7 +171,7 @@ class Client:
     def _connected(self) -> ServiceClient:
         if self._grpc is None:
             try:
-                self._grpc = self._closing.enter_context(ServiceClient(self._url))
+                self._grpc = self._closing.enter_context(ServiceClient(self.url))
             except ValueError as error:
                 raise click.ClickException(str(error)) from error
         return self._grpc
@@ -170,7 +180,7 @@ class Client:
         if not error.reason:
             if error.code in ("UNAVAILABLE", "DEADLINE_EXCEEDED"):
                 return self._unreachable(error)
-            return click.ClickException(f"{self._url} is not this service, or an older one: {error.code}: {error}")
+            return click.ClickException(f"{self.url} is not this service, or an older one: {error.code}: {error}")
         hint = f"; {DENIED_HINT}" if error.code == "PERMISSION_DENIED" else ""
         if error.retry_seconds is not None:
             hint = f"; try again in {error.retry_seconds} s"
@@ -178,7 +188,7 @@ class Client:
 
     def _unreachable(self, error: Exception) -> click.ClickException:
         return click.ClickException(
-            f"{self._url} does not answer ({error}): start the service with `make run`, or name another with --url"
+            f"{self.url} does not answer ({error}): start the service with `make run`, or name another with --url"
         )
 
 
@@ -194,6 +204,14 @@ def _answer(answer: httpx.Response) -> dict[str, Any]:
         kind = TokenRefusedError if refused else click.ClickException
         raise kind(f"{response['error_id']}: {response['error']}{hint}")
     return response
+
+
+def _user_id(token: str) -> int:
+    """Whose token it is (source: contract, "POST /auth"): hbapi:<user id>:<random hex>:<location>."""
+    found = re.fullmatch(r"hbapi:([0-9]{1,9}):[^:]+:.*", token)
+    if found is None:
+        raise click.ClickException("the token is none of this service's")
+    return int(found[1])
 
 
 def _kept_token(url: str, credentials: Credentials) -> Path:

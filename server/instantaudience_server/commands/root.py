@@ -14,7 +14,7 @@ from click.core import ParameterSource
 from pydantic import ValidationError
 
 from instantaudience_server.catalog.file import CatalogError
-from instantaudience_server.commands import accounts, batch, calls, catalog, objects, privacy, report
+from instantaudience_server.commands import accounts, batch, calls, catalog, objects, privacy, report, send
 from instantaudience_server.commands.demo import demo_curl_line
 from instantaudience_server.embedded.server import EmbeddedClusterError
 from instantaudience_server.processes import PortInUseError, StartError
@@ -203,6 +203,7 @@ def _welcome(settings: Settings, service: Service) -> None:
 for command in (
     calls.apply,
     calls.get,
+    send.send,
     report.report,
     batch.batch,
     catalog.catalog,

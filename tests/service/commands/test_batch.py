@@ -26,7 +26,7 @@ async def test_files_are_sent_and_looked_at(run: Any, demo: dict[str, str], tmp_
     assert ended.status == 0, ended.errors
     assert re.search(r"clean +│ completed +│ +100 .*│ +3 +│", ended.output)
     ended = await run("batch", "send", "clean", "[partial]", env=demo)
-    assert ended.status == 3, ended.errors
+    assert ended.status == 1, ended.errors
     assert re.search(r"\[partial\] +│ completed +│ +100 ", ended.output)
     assert "[partial]: num_invalid_user-nobody;10001:0\n" in ended.errors
     assert "[partial]: upload" in ended.errors
@@ -44,7 +44,7 @@ async def test_files_are_sent_and_looked_at(run: Any, demo: dict[str, str], tmp_
 async def test_a_file_that_is_not_applied_to_its_end(run: Any, demo: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "broken").write_bytes(b"\x1f\x8b and no gzip")
     ended = await run("batch", "send", "broken", "--json", env=demo)
-    assert ended.status == 1, ended.errors
+    assert ended.status == 2, ended.errors
     (job,) = json.loads(ended.output)
     assert (job["phase"], job["error_code"]) == ("error", "CORRUPT_FILE")
 

@@ -1,0 +1,321 @@
+"""`send`: files of users to the service, in a stream."""
+
+import gc
+import itertools
+import json
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+import instantaudience
+from instantaudience.v1.audience_pb2 import RtSegment
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from instantaudience_server.commands.client import Client, with_client
+from instantaudience_server.commands.statuses import PARTIAL, failing_is_two
+from instantaudience_server.sending.content import Content
+from instantaudience_server.sending.csv_form import NAMES, ColumnsError, CsvForm
+from instantaudience_server.sending.following import Following, Totals
+from instantaudience_server.sending.forms import FORMS, read_records
+from instantaudience_server.sending.positions import Position, fingerprint, read_position, write_position
+from instantaudience_server.sending.records import Place, SourceError
+from instantaudience_server.sending.rejects import Rejects
+
+PATIENCE_SECONDS = 60.0
+"""How long a service may be away while it is sent to."""
+KEPT_SECONDS = 1.0
+"""How often it is written down how far a file has been sent."""
+DRY_USERS = 1000
+MOST_BODY_BYTES = 65_536
+"""A request of this size has no more memberships than an answer has room for warnings (10,000)."""
+WINDOW = 16
+"""Requests under way; what they were read from is in memory, for the rejects."""
+OBJECTS_BEFORE_COLLECTION = 200_000
+"""Rows in memory are many objects, and none is garbage: looking through them again and again takes half of the time."""
+STDIN = Path("-")
+
+
+@dataclass(frozen=True)
+class Way:
+    """How files are read and where they go."""
+
+    form: str | None
+    csv_form: CsvForm
+    rejects: Path | None
+    is_dry: bool
+    destination: tuple[str, str]
+    """The service, and the account."""
+
+    def rejects_path(self, file: Path) -> Path:
+        """Where the rejects of a file go."""
+        return self.rejects or _beside(Path("standard-input") if file == STDIN else file, "rejects.csv")
+
+    def position_path(self, file: Path) -> Path | None:
+        """Where it is kept how far a file was sent; None where that cannot be gone on with."""
+        return None if file == STDIN or self.is_dry else _beside(file, "position")
+
+
+def _beside(file: Path, ending: str) -> Path:
+    return file.with_name(f"{file.name}.{ending}")
+
+
+def _columns(_context: click.Context, _parameter: click.Parameter, value: str) -> list[tuple[str, str]]:
+    pairs = [tuple(map(str.strip, word.partition("=")[::2])) for word in value.split(",")] if value else []
+    for name, _ in pairs:
+        if name and name not in NAMES:
+            raise click.BadParameter(f"there is no field {name}; the fields are {', '.join(NAMES)}")
+    return pairs  # type: ignore[return-value]
+
+
+def _delimiter(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    value = {"tab": "\t", "\\t": "\t"}.get(value, value)
+    if len(value) != 1 or value in '"\r\n':
+        raise click.BadParameter("it is one character, or tab")
+    return value
+
+
+@click.command()
+@click.argument(
+    "files",
+    metavar="FILE…",
+    nargs=-1,
+    required=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True),
+)
+@click.option("--format", "form", type=click.Choice(FORMS), help="What FILE holds. Without it: what it begins like.")
+@click.option(
+    "--columns",
+    callback=_columns,
+    default="",
+    help="Which columns of CSV hold what: user_id=uid,seg_id=segment. With --no-header, the fields in their order: "
+    "user_id,seg_id,,value has a third column that does not count.",
+)
+@click.option("--no-header", is_flag=True, help="The first line of CSV is no heading.")
+@click.option(
+    "--delimiter", callback=_delimiter, default=",", show_default=True, help="What stands between cells of CSV; or tab."
+)
+@click.option(
+    "--rejects",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Where to write what was refused. Without it: FILE.rejects.csv.",
+)
+@click.option("--restart", is_flag=True, help="Send all, although an earlier run has come some way.")
+@click.option("--dry-run", is_flag=True, help="Have the service check everything and change nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
+@failing_is_two
+@with_client()
+def send(
+    client: Client,
+    files: tuple[Path, ...],
+    form: str | None,
+    columns: list[tuple[str, str]],
+    no_header: bool,
+    delimiter: str,
+    rejects: Path | None,
+    restart: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Put the users of files into segments, and take them out. - is standard input; gzip is seen by itself.
+
+    NDJSON: a user a line, {"user_id": "1", "seg_block": [{"seg_id": 10001, "expiration": 1440}]}. JSON: an array of
+    these, or a whole request of POST /rt-segment. CSV: a membership a line; its first line names the columns: user_id,
+    domain, seg_id, seg_code, member_id, value, expiration.
+
+    What was refused is written into FILE.rejects.csv, with line and reason. How far it has come stands in
+    FILE.position until all files are sent: after an interruption, the same command goes on there.
+
+    The exit status is 0 where all was taken, 1 where something was refused, 2 where not all was sent.
+    """
+    if rejects and len(files) > 1:
+        raise click.UsageError("--rejects is for one FILE")
+    csv_form = _csv_form(columns, no_header, delimiter)
+    token = client.token()
+    way = Way(form, csv_form, rejects, dry_run, (client.url, token.split(":")[1]))
+    if restart:
+        _forget(way, files)
+    gc.set_threshold(OBJECTS_BEFORE_COLLECTION)
+    with _progress() as progress, _audience(client.url, token) as audience:
+        done = [_sent(audience, file, way, progress) for file in files]
+    _forget(way, files)
+    if as_json:
+        click.echo(json.dumps([_fields(file, way, totals) for file, totals in done], indent=2, ensure_ascii=False))
+    else:
+        for file, totals in done:
+            click.echo(_line(file, way, totals))
+    if any(totals.refused for _, totals in done):
+        sys.exit(PARTIAL)
+
+
+def _csv_form(columns: list[tuple[str, str]], no_header: bool, delimiter: str) -> CsvForm:
+    with_names = [bool(theirs) for _, theirs in columns]
+    if no_header:
+        if not columns or any(with_names):
+            raise click.UsageError("--no-header needs --columns with the fields in their order: user_id,seg_id,value")
+        return CsvForm(delimiter, order=tuple(ours for ours, _ in columns))
+    if not all(with_names):
+        raise click.UsageError("--columns needs a column for each field: user_id=uid,seg_id=segment")
+    return CsvForm(delimiter, columns=tuple(columns))
+
+
+def _forget(way: Way, files: Iterable[Path]) -> None:
+    for file in files:
+        if (path := way.position_path(file)) is not None:
+            path.unlink(missing_ok=True)
+
+
+def _audience(url: str, token: str) -> instantaudience.Client:
+    """The Python client, signed in, with requests whose answers tell of every membership."""
+    parts = urlsplit(url)
+    endpoint = f"{parts.netloc}" if parts.port else f"{parts.netloc}:{443 if parts.scheme == 'https' else 80}"
+    options: dict[str, Any] = {"credentials": instantaudience.Token(token), "plaintext": parts.scheme == "http"}
+    try:
+        with instantaudience.Client(endpoint, **options) as asking:
+            limits = asking.limits()
+    except instantaudience.AudienceError as error:
+        raise click.ClickException(str(error)) from error
+    limits = replace(limits, body_bytes=min(limits.body_bytes, MOST_BODY_BYTES))
+    return instantaudience.Client(endpoint, limits=limits, window=WINDOW, **options)
+
+
+def _sent(audience: instantaudience.Client, file: Path, way: Way, progress: Progress) -> tuple[Path, Totals]:
+    """Send what is left of a file."""
+    try:
+        with Content(None if file == STDIN else file) as content:
+            journal = _Journal(way, file, content)
+            following = Following(journal.rejects, journal.position.totals, journal.position.place)
+            task = progress.add_task(content.name, total=content.size_bytes, rate="")
+            try:
+                if not journal.position.is_done:
+                    _follow(audience, content, way, following, journal, _Shown(progress, task, content, following))
+            finally:
+                journal.close()
+            progress.update(task, completed=content.size_bytes)
+            return file, following.totals
+    except (SourceError, ColumnsError) as error:
+        raise click.ClickException(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(f"{error.filename or file}: {error.strerror or error}") from error
+
+
+def _follow(
+    audience: instantaudience.Client,
+    content: Content,
+    way: Way,
+    following: Following,
+    journal: "_Journal",
+    shown: "_Shown",
+) -> None:
+    records = read_records(content, way.form, way.csv_form, following.place)
+    users = following.users(records)
+    try:
+        for result in (_checked if way.is_dry else _applied)(audience, users):
+            following.take(result)
+            journal.keep(following.place)
+            shown.update()
+    except (instantaudience.AudienceError, KeyboardInterrupt) as error:
+        journal.keep(following.place, now=True)
+        problem = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
+        again = "" if journal.path is None else "; the same command goes on there"
+        reached = f"{content.name} was sent up to line {following.place.line:,}{again}"
+        raise click.ClickException(f"{problem}; {reached}") from error
+    following.finish()
+    journal.keep(following.place, now=True, is_done=following.failure is None)
+    if following.failure is not None:
+        raise following.failure
+
+
+def _applied(audience: instantaudience.Client, users: Iterator[RtSegment]) -> Iterator[instantaudience.StreamResult]:
+    """What becomes of users."""
+    return audience.stream(users, patience_seconds=PATIENCE_SECONDS)
+
+
+def _checked(audience: instantaudience.Client, users: Iterator[RtSegment]) -> Iterator[instantaudience.StreamResult]:
+    """What would become of users."""
+    first = 0
+    while some := list(itertools.islice(users, DRY_USERS)):
+        result = audience.apply(some, validate_only=True, deadline_seconds=PATIENCE_SECONDS)
+        for warning in result.warnings:
+            user, closing, block = warning.path.removeprefix("rt_segment[").partition("]")
+            warning.path = f"rt_segment[{int(user) + first}{closing}{block}" if user else ""
+        yield instantaudience.StreamResult(first, len(some), result, None)
+        first += len(some)
+
+
+class _Journal:
+    """Keeps how far a file was sent, and its rejects."""
+
+    def __init__(self, way: Way, file: Path, content: Content) -> None:
+        self.path = way.position_path(file)
+        self._fingerprint = fingerprint(way.destination, way.form, way.csv_form, content.size_bytes, content.head)
+        found = None if self.path is None else read_position(self.path, self._fingerprint)
+        self.position = found or Position()
+        self.rejects = Rejects(way.rejects_path(file), self.position.rejects_bytes)
+        self._kept = time.monotonic()
+        if found is not None and not found.is_done:
+            click.echo(f"{content.name} goes on after line {found.place.line:,}", err=True)
+
+    def keep(self, place: Place, *, now: bool = False, is_done: bool = False) -> None:
+        """Write down that all before a place is answered; from time to time is enough, unless `now`."""
+        if self.path is None or (not now and time.monotonic() - self._kept < KEPT_SECONDS):
+            return
+        self.position.place, self.position.is_done = place, is_done
+        self.position.rejects_bytes = self.rejects.saved_bytes()
+        write_position(self.path, self._fingerprint, self.position)
+        self._kept = time.monotonic()
+
+    def close(self) -> None:
+        """Close the file of rejects."""
+        self.rejects.close()
+
+
+class _Shown:
+    """What a terminal shows while a file is sent."""
+
+    def __init__(self, progress: Progress, task: TaskID, content: Content, following: Following) -> None:
+        self._progress = progress
+        self._task = task
+        self._content = content
+        self._following = following
+        self._began = time.monotonic()
+        self._before = following.totals.memberships
+
+    def update(self) -> None:
+        """Show how far it is, and how fast."""
+        taken = self._following.totals.memberships - self._before
+        rate = taken / max(0.001, time.monotonic() - self._began)
+        done = self._content.done_bytes(self._following.place.offset)
+        self._progress.update(self._task, completed=done, rate=f"{rate:,.0f}/s")
+
+
+def _progress() -> Progress:
+    """A bar on standard error, where that is a terminal."""
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        disable=not sys.stderr.isatty(),
+    )
+
+
+def _fields(file: Path, way: Way, totals: Totals) -> dict[str, Any]:
+    rejects = str(way.rejects_path(file)) if totals.refused else None
+    return {"file": str(file), **vars(totals), "rejects": rejects}
+
+
+def _line(file: Path, way: Way, totals: Totals) -> str:
+    what = "would be taken" if way.is_dry else "taken"
+    text = f"{file}: {totals.memberships:,} memberships of {totals.users:,} users {what}"
+    if totals.refused:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in totals.refused.most_common())
+        text += f"; refused: {reasons}; see {way.rejects_path(file)}"
+    return text

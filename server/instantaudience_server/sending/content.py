@@ -1,0 +1,150 @@
+"""The bytes of a file or of standard input, without gzip; and how far they have been read."""
+
+import gzip
+import io
+import os
+import sys
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from instantaudience_server.sending.records import Place, SourceError
+
+HEAD_BYTES = 4096
+"""What is looked at to know a file, and what tells it from another one."""
+MOST_LINE_BYTES = 2**24
+_GZIP = b"\x1f\x8b"
+_BOM = b"\xef\xbb\xbf"
+
+
+class _Joined(io.RawIOBase):
+    """What was taken from a stream already, and then the stream."""
+
+    def __init__(self, head: bytes, rest: "io.BufferedReader[io.FileIO]") -> None:
+        self._head = head
+        self._rest = rest
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "memoryview") -> int:  # type: ignore[override]
+        part = self._head[: len(buffer)] or self._rest.read1(len(buffer))
+        self._head = self._head[len(part) :]
+        buffer[: len(part)] = part
+        return len(part)
+
+
+class Content:
+    """A file; without a path, standard input. Close it, or use it with `with`.
+
+    Attributes:
+        name: what people call it.
+        head: its first bytes, without compression.
+        size_bytes: how large it is as it stands; None where nobody knows.
+        offset, line: how far it was read, see `Place`.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        """Open it.
+
+        Raises:
+            SourceError: it cannot be opened.
+        """
+        self.name = "standard input" if path is None else str(path)
+        self.size_bytes: int | None = None
+        try:
+            if path is None:
+                stdin = io.BufferedReader(io.FileIO(sys.stdin.fileno(), closefd=False))
+                head = stdin.read(HEAD_BYTES)
+                self._raw: io.BufferedIOBase = io.BufferedReader(_Joined(head, stdin))
+            else:
+                opened = path.open("rb")
+                self._raw, head = opened, opened.read(HEAD_BYTES)
+                self.size_bytes = os.fstat(opened.fileno()).st_size
+                opened.seek(0)
+        except OSError as error:
+            raise SourceError(f"{self.name}: {error.strerror}") from error
+        self._is_gzip = head.startswith(_GZIP)
+        self._file: io.BufferedIOBase = gzip.GzipFile(fileobj=self._raw) if self._is_gzip else self._raw
+        self.head = zlib.decompressobj(31).decompress(head) if self._is_gzip else head
+        self.head = self.head.removeprefix(_BOM)
+        self.offset = self.line = 0
+
+    def __enter__(self) -> Self:
+        """The content, which is closed at the end."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it."""
+        self._file.close()
+        self._raw.close()
+
+    @property
+    def place(self) -> Place:
+        """How far it was read."""
+        return Place(self.offset, self.line)
+
+    def seek(self, place: Place) -> None:
+        """Go on from there: not for standard input.
+
+        Raises:
+            SourceError: it has been cut meanwhile.
+        """
+        try:
+            self._file.seek(place.offset)
+        except (OSError, EOFError, zlib.error) as error:
+            raise SourceError(f"{self.name}: {error}") from error
+        self.offset, self.line = place
+
+    def done_bytes(self, offset: int) -> int:
+        """About how many of `size_bytes` hold what stands before an offset; 0 where nobody knows."""
+        if self.size_bytes is None:
+            return 0
+        if not self._is_gzip or not self.offset:
+            return offset
+        return int(self._raw.tell() * min(1.0, offset / self.offset))
+
+    def read(self, size: int) -> bytes:
+        """The next bytes, at most so many; nothing at the end. The place stays where it is: see `pass_by`.
+
+        Raises:
+            SourceError: it cannot be read.
+        """
+        try:
+            return self._file.read1(size)
+        except (OSError, EOFError, zlib.error) as error:
+            raise self._broken(error) from error
+
+    def pass_by(self, size: int, lines: int) -> None:
+        """So many bytes of what was read, with so many ends of lines, are done with."""
+        self.offset += size
+        self.line += lines
+
+    def lines(self) -> Iterator[str]:
+        """The lines to come, with their ends; what is no UTF-8 is escaped by surrogates.
+
+        Raises:
+            SourceError: it cannot be read, or a line is longer than 16 MB.
+        """
+        read = self._file.readline
+        while True:
+            try:
+                line = read(MOST_LINE_BYTES)
+            except (OSError, EOFError, zlib.error) as error:
+                raise self._broken(error) from error
+            if not line:
+                return
+            if len(line) == MOST_LINE_BYTES:
+                raise SourceError(f"{self.name}: line {self.line + 1} is longer than {MOST_LINE_BYTES:,} bytes")
+            self.offset += len(line)
+            self.line += 1
+            if self.line == 1:
+                line = line.removeprefix(_BOM)
+            yield line.decode(errors="surrogateescape")
+
+    def _broken(self, error: Exception) -> SourceError:
+        return SourceError(f"{self.name}: after line {self.line}: {error}")

@@ -1,0 +1,130 @@
+"""What became of the users of a file: each answer brought back to the lines it is about."""
+
+import re
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from instantaudience import StreamResult
+from instantaudience.v1.audience_pb2 import RtSegment, WarningCode
+
+from instantaudience_server.sending.records import Place, Record, SourceError
+from instantaudience_server.sending.rejects import Rejects
+
+MOST_UNREADABLE = 100_000
+"""So many records in a row that cannot be read are no file of users."""
+UNREADABLE = "UNREADABLE"
+"""The reason of what was not sent; the others are the service's, of warnings and errors."""
+
+_PATH = re.compile(r"rt_segment\[(\d+)\](?:\.seg_block\[(\d+)\])?")
+
+
+@dataclass
+class Totals:
+    """What was sent of a file: users and memberships that were taken, and those that were refused, by reason."""
+
+    users: int = 0
+    memberships: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    block: int | None
+    """Which membership of the user; None: all that have no reason of their own."""
+    reason: str
+    message: str
+
+
+class Following:
+    """Hands users out, in their order, and takes the answers. Users may be taken in another thread.
+
+    `place` is how far all is answered: a later run goes on there. `failure` is why no more users came, where that is
+    not the file's end.
+    """
+
+    def __init__(self, rejects: Rejects, totals: Totals, place: Place) -> None:
+        self.place = place
+        self.totals = totals
+        self.failure: SourceError | None = None
+        self._rejects = rejects
+        self._records: deque[Record] = deque()
+        self._answered = 0
+        self._refusals: defaultdict[int, list[_Refusal]] = defaultdict(list)
+
+    def users(self, records: Iterable[Record]) -> Iterator[RtSegment]:
+        """The users of records, up to the file's end or to where it cannot be read any further."""
+        unreadable = 0
+        try:
+            for record in records:
+                user, record.user = record.user, None
+                self._records.append(record)
+                if user is not None:
+                    unreadable = 0
+                    yield user
+                    continue
+                unreadable += 1
+                if unreadable >= MOST_UNREADABLE:
+                    raise SourceError(f"the last {unreadable:,} records hold no user: {record.problem}")
+        except SourceError as error:
+            self.failure = error
+
+    def take(self, result: StreamResult) -> None:
+        """The next answer. What is known of its last user may not be all: that one waits for the answer after it."""
+        if result.error is not None:
+            refusal = _Refusal(None, result.error.reason or result.error.code.name, result.error.message)
+            for user in range(result.first_user, result.first_user + result.users):
+                self._refusals[user].append(refusal)
+        elif result.result is not None:
+            for warning in result.result.warnings:
+                if (found := _PATH.fullmatch(warning.path)) is not None:
+                    block = None if found[2] is None else int(found[2])
+                    reason = WarningCode.Name(warning.code).removeprefix("WARNING_CODE_")
+                    self._refusals[int(found[1])].append(_Refusal(block, reason, warning.message))
+        self._settle(result.first_user + result.users - 1)
+
+    def finish(self) -> None:
+        """There are no more answers to come."""
+        self._settle(None)
+
+    def _settle(self, before: int | None) -> None:
+        """Count the records up to a user, and write down what was refused of them."""
+        while self._records:
+            record = self._records[0]
+            refusals = [_Refusal(None, UNREADABLE, record.problem)] if record.problem else []
+            if not record.problem:
+                if before is not None and self._answered >= before:
+                    return
+                refusals = self._refusals.pop(self._answered, refusals)
+                self._answered += 1
+            self._records.popleft()
+            self.place = record.end
+            self._count(record, refusals)
+
+    def _count(self, record: Record, refusals: list[_Refusal]) -> None:
+        if not refusals:
+            self.totals.users += 1
+            self.totals.memberships += record.memberships
+            return
+        own = {each.block: each for each in refusals if each.block is not None}
+        others = next((each for each in refusals if each.block is None), None)
+        taken = 0 if others else record.memberships - len(own)
+        self.totals.users += taken > 0
+        self.totals.memberships += taken
+        for each in own.values():
+            self.totals.refused[each.reason] += 1
+        if others and (rest := record.memberships - len(own)):
+            self.totals.refused[others.reason] += rest
+        self._write(record, own, others)
+
+    def _write(self, record: Record, own: dict[int, _Refusal], others: _Refusal | None) -> None:
+        if len(record.rows) == record.memberships:
+            for index, row in enumerate(record.rows):
+                if (refusal := own.get(index, others)) is not None:
+                    self._rejects.write(row, refusal.reason, refusal.message)
+            return
+        told = {(each.reason, each.message): each for each in own.values()}
+        if others and len(own) < record.memberships:
+            told[others.reason, others.message] = others
+        for refusal in told.values():
+            self._rejects.write(record.rows[0], refusal.reason, refusal.message)

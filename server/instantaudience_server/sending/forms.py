@@ -1,0 +1,31 @@
+"""What form a file has, and what reads it."""
+
+from collections.abc import Iterator
+
+from instantaudience_server.sending.content import Content
+from instantaudience_server.sending.csv_form import CsvForm
+from instantaudience_server.sending.json_forms import array_records, holds_array, ndjson_records
+from instantaudience_server.sending.records import Place, Record
+
+FORMS = ("csv", "ndjson", "json")
+
+
+def form_of(head: bytes) -> str:
+    """The name of the form that a file has which begins so."""
+    text = head.decode(errors="replace")
+    if holds_array(text):
+        return "json"
+    return "ndjson" if text.lstrip().startswith("{") else "csv"
+
+
+def read_records(content: Content, form: str | None, csv_form: CsvForm, start: Place) -> Iterator[Record]:
+    """The records of a file from there on; without a form, in the one that it seems to have.
+
+    Raises:
+        SourceError: it cannot be read any further.
+        ColumnsError: it is CSV, and its heading lacks a column.
+    """
+    form = form or form_of(content.head)
+    if form == "csv":
+        return csv_form.records(content, start)
+    return (ndjson_records if form == "ndjson" else array_records)(content, start)

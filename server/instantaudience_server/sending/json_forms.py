@@ -1,0 +1,116 @@
+"""JSON: a user a line (NDJSON), or one array of users, bare or as the REST contract has it."""
+
+import codecs
+import json
+import re
+from collections.abc import Iterator
+
+from instantaudience_server.sending.content import Content
+from instantaudience_server.sending.records import Place, Record, SourceError, user_of
+
+CHUNK_BYTES = 2**16
+MOST_USER_CHARACTERS = 2**24
+
+_opening = re.compile(r'\ufeff?\s*(?:\{\s*"rt_segment"\s*:\s*)?\[\s*')
+_comma = re.compile(r"\s*,\s*")
+_closing = re.compile(r"\s*\]\s*\}?\s*")
+_may_open = re.compile(r'\s*(?:\[|\{\s*"rt_segment")')
+_decoder = json.JSONDecoder()
+
+
+def holds_array(head: str) -> bool:
+    """Whether this is how an array of users begins."""
+    return _may_open.match(head) is not None
+
+
+def ndjson_records(content: Content, start: Place) -> Iterator[Record]:
+    """The users from there on, one a line.
+
+    Raises:
+        SourceError: it cannot be read any further.
+    """
+    if start.offset:
+        content.seek(start)
+    for text in content.lines():
+        text = text.rstrip("\r\n")
+        if text.strip():
+            yield _record(content.place, content.place.line, text)
+
+
+def array_records(content: Content, start: Place) -> Iterator[Record]:
+    """The users of an array from there on.
+
+    Raises:
+        SourceError: it cannot be read any further, or is no array.
+    """
+    text = _Text(content)
+    if start.offset:
+        content.seek(start)
+    else:
+        text.drop(_opening)
+    is_first = not start.offset
+    while not text.drop(_closing, whole=True):
+        if not is_first and not text.drop(_comma):
+            raise text.error("here should be , or ]")
+        is_first = False
+        line = content.place.line + 1
+        user = text.value()
+        yield _record(content.place, line, user)
+
+
+def _record(end: Place, line: int, text: str) -> Record:
+    try:
+        user = user_of(json.loads(text))
+    except (ValueError, RecursionError) as error:
+        return Record(end, [(line, text)], problem=str(error))
+    return Record(end, [(line, text)], user, max(1, len(user.seg_block)))
+
+
+class _Text:
+    """What was read of a content and is not done with."""
+
+    def __init__(self, content: Content) -> None:
+        self._content = content
+        self._decode = codecs.getincrementaldecoder("utf-8")("surrogateescape").decode
+        self._text = ""
+        self._ended = False
+
+    def error(self, problem: str) -> SourceError:
+        """What to raise here."""
+        return SourceError(f"{self._content.name}: line {self._content.place.line + 1}: {problem}")
+
+    def drop(self, pattern: re.Pattern[str], whole: bool = False) -> bool:
+        """Drop what matches the pattern, which fits in a chunk, or else nothing; if `whole`, the text ends there."""
+        while len(self._text) < CHUNK_BYTES // 2 and self._more():
+            pass
+        found = pattern.match(self._text)
+        if found is None:
+            return False
+        if whole and found.end() < len(self._text):
+            raise self.error("there is something behind the array's end")
+        self._drop(found.end())
+        return True
+
+    def value(self) -> str:
+        """The text of the value that stands here, which is dropped."""
+        while True:
+            try:
+                _, end = _decoder.raw_decode(self._text)
+            except (ValueError, RecursionError) as error:
+                if len(self._text) > MOST_USER_CHARACTERS or not self._more():
+                    raise self.error(f"no JSON: {error}") from None
+                continue
+            value = self._text[:end]
+            self._drop(end)
+            return value
+
+    def _more(self) -> bool:
+        if not self._ended:
+            data = self._content.read(CHUNK_BYTES)
+            self._ended = not data
+            self._text += self._decode(data, final=self._ended)
+        return not self._ended
+
+    def _drop(self, end: int) -> None:
+        gone, self._text = self._text[:end], self._text[end:]
+        self._content.pass_by(len(gone.encode(errors="surrogateescape")), gone.count("\n"))

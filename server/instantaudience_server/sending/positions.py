@@ -1,0 +1,54 @@
+"""How far a file has been sent, in a file beside it, so that the next run goes on there."""
+
+import hashlib
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from instantaudience_server.sending.following import Totals
+from instantaudience_server.sending.records import Place
+
+
+@dataclass
+class Position:
+    """How far a file has been sent, what became of that, and how much of it the file of rejects tells."""
+
+    place: Place = field(default_factory=Place)
+    is_done: bool = False
+    rejects_bytes: int = 0
+    totals: Totals = field(default_factory=Totals)
+
+
+def fingerprint(*parts: object) -> str:
+    """What tells one sending from another: the file's size and beginning, how it is read, and where it goes."""
+    return hashlib.sha256(repr(parts).encode(errors="surrogateescape")).hexdigest()
+
+
+def read_position(path: Path, expected: str) -> Position | None:
+    """The position that a run of the same file, with this fingerprint, has left behind; None where there is none."""
+    try:
+        read: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if read["fingerprint"] != expected:
+            return None
+        totals = Totals(read["users"], read["memberships"], Counter(read["refused"]))
+        return Position(Place(read["offset"], read["line"]), read["is_done"], read["rejects_bytes"], totals)
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError):
+        return None  # another program's
+
+
+def write_position(path: Path, its_fingerprint: str, position: Position) -> None:
+    """Keep it, whole or not at all, whatever ends this process."""
+    new = path.with_name(f"{path.name}.new")
+    fields = {
+        "fingerprint": its_fingerprint,
+        **position.place._asdict(),
+        "is_done": position.is_done,
+        "rejects_bytes": position.rejects_bytes,
+        **vars(position.totals),
+    }
+    new.write_text(json.dumps(fields), encoding="utf-8")
+    new.replace(path)

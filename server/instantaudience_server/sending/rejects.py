@@ -1,0 +1,55 @@
+"""The file of what was refused, with the reasons: CSV, a row for each row of the source that was not taken."""
+
+import csv
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from instantaudience_server.sending.records import Row
+
+HEADINGS = ("line", "reason", "message", "record")
+
+
+class Rejects:
+    """Begun with the first row; goes on behind `size_bytes` of an earlier run, whose later rows will come again."""
+
+    def __init__(self, path: Path, size_bytes: int = 0) -> None:
+        """Take what an earlier run wrote after this away."""
+        self.path = path
+        self._file: io.TextIOWrapper | None = None
+        if size_bytes and path.exists():
+            os.truncate(path, size_bytes)
+        else:
+            path.unlink(missing_ok=True)
+
+    def write(self, row: Row, reason: str, message: str) -> None:
+        """A row of the source, and why it was refused."""
+        if self._file is None:
+            is_new = not self.path.exists()
+            self._file = self.path.open("a", encoding="utf-8", errors="surrogateescape", newline="")
+            if is_new:
+                csv.writer(self._file, lineterminator="\n").writerow(HEADINGS)
+        line, content = row
+        csv.writer(self._file, lineterminator="\n").writerow((line, reason, message, _text(content)))
+
+    def saved_bytes(self) -> int:
+        """How large the file is, when all that was written is in it."""
+        if self._file is None:
+            return self.path.stat().st_size if self.path.exists() else 0
+        self._file.flush()
+        return os.fstat(self._file.fileno()).st_size
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+
+
+def _text(content: str | Sequence[str]) -> str:
+    """A row as it may stand in its file."""
+    if isinstance(content, str):
+        return content
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow(content)
+    return text.getvalue()

@@ -1,0 +1,96 @@
+"""Users in JSON: a line each, or in an array."""
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from instantaudience_server.sending.content import Content
+from instantaudience_server.sending.csv_form import CsvForm
+from instantaudience_server.sending.forms import form_of, read_records
+from instantaudience_server.sending.json_forms import CHUNK_BYTES
+from instantaudience_server.sending.records import Place, Record, SourceError
+
+USERS = [{"user_id": str(number), "seg_block": [{"seg_id": number, "value": 1}] * 3} for number in range(1, 3000)]
+LINES = "\n".join(map(json.dumps, USERS)).encode()
+
+
+def records(path: Path, start: Place | None = None, form: str | None = None) -> list[Record]:
+    with Content(path) as opened:
+        return list(read_records(opened, form, CsvForm(), start or Place()))
+
+
+def told(record: Record) -> tuple[Any, ...]:
+    (line, _), user = record.rows[0], record.user
+    return (line, record.problem) if user is None else (line, user.user_id, record.memberships)
+
+
+FILES = {
+    "lines": LINES,
+    "gzip": gzip.compress(b"\xef\xbb\xbf" + LINES),
+    "an array": json.dumps(USERS, indent=1).encode(),
+    "a request": b'\n{ "rt_segment" : [' + LINES.replace(b"\n", b"\n,") + b"]\n}\n",
+    "two files of gzip in one": gzip.compress(LINES[: len(LINES) // 2]) + gzip.compress(LINES[len(LINES) // 2 :]),
+}
+
+
+@pytest.mark.parametrize("content", FILES.values(), ids=FILES)
+def test_all_users_come_and_go_on_from_any_place(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "file").write_bytes(content)
+    found = records(tmp_path / "file")
+    assert [record.user.user_id for record in found if record.user] == [user["user_id"] for user in USERS]
+    assert len(content) > CHUNK_BYTES or content.startswith(b"\x1f\x8b")
+    for index in (0, 1500, len(found) - 1):
+        rest = records(tmp_path / "file", found[index].end)
+        assert [told(record) for record in rest] == [told(record) for record in found[index + 1 :]]
+
+
+def test_lines_that_are_no_users(tmp_path: Path) -> None:
+    lines = [
+        b'{"user_id":"1","seg_block":[{"seg_id":"5"}]}',  # protobuf's JSON has numbers as texts, too
+        b"{",
+        b"",
+        b"7",
+        b'{"user_id":"\xff"}',
+        b'{"user_id":"1","colour":"red"}',
+        b'{"user_id":"1"}',
+    ]
+    (tmp_path / "file").write_bytes(b"\n".join(lines))
+    found = [told(record) for record in records(tmp_path / "file", form="ndjson")]
+    assert [line for line, *_ in found] == [1, 2, 4, 5, 6, 7]
+    assert found[0] == (1, "1", 1)
+    assert "property name" in found[1][1]
+    assert "an object with 'user_id'" in found[2][1]
+    assert found[3][1] == "no UTF-8"
+    assert "colour" in found[4][1]
+    assert found[5] == (7, "1", 1)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b'[{"user_id":"1"} {"user_id":"2"}]', "line 1: here should be , or ]"),
+        (b'[{"user_id":"1"},\n{"user_id":', "line 2: no JSON"),
+        (b'[{"user_id":"1"}] x', "line 1: there is something behind the array's end"),
+        (gzip.compress(LINES)[:-20], "after line .*: Compressed file ended"),
+    ],
+)
+def test_files_that_cannot_be_read_to_their_end(tmp_path: Path, content: bytes, problem: str) -> None:
+    (tmp_path / "file").write_bytes(content)
+    with pytest.raises(SourceError, match=problem):
+        records(tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    ("head", "form"),
+    [
+        (b' {"user_id":', "ndjson"),
+        (b'{"rt_segment":[', "json"),
+        (b"\n[", "json"),
+        (b"user_id,seg_id", "csv"),
+        (b"", "csv"),
+    ],
+)
+def test_what_a_file_is(head: bytes, form: str) -> None:
+    assert form_of(head) == form

@@ -1,0 +1,168 @@
+"""`send`: files of users, through the Python client's stream."""
+
+import asyncio
+import csv
+import gzip
+import json
+import os
+import pty
+import random
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from instantaudience_server.commands.root import main
+from redis.asyncio import RedisCluster
+from support.processes import all_of
+from support.service import COMMAND, HOST_MODES, Service
+from support.stored import stored
+
+# The commands know nothing of hosts: one will do.
+ONE_HOST = pytest.mark.parametrize("host_mode", HOST_MODES[:1], indirect=True, scope="session")
+
+SEGMENTS = (10001, 10002, 10003)
+
+
+@pytest.fixture
+async def demo(service: Service) -> dict[str, str]:
+    """A member's environment."""
+    return {"INSTANT_AUDIENCE_URL": service.url, "INSTANT_AUDIENCE_TOKEN": await service.token()}
+
+
+def rejected(path: Path) -> list[tuple[str, ...]]:
+    with path.open(newline="") as file:
+        return [(row["line"], row["reason"], row["record"]) for row in csv.DictReader(file)]
+
+
+@ONE_HOST
+async def test_files_of_all_forms(run: Any, demo: dict[str, str], cluster: RedisCluster, tmp_path: Path) -> None:
+    """The second one changes what the first one said; what was refused is beside each."""
+    (tmp_path / "first.csv").write_text("uid,segment,value,expiration\n1,10001,5,0\n1,99,1,0\nx,10001,1,0\n1,x,1,0\n")
+    users = [{"user_id": "1", "seg_block": [{"seg_id": 10001, "value": 6, "expiration": 0}]}, {"user_id": "2"}]
+    (tmp_path / "second.json.gz").write_bytes(gzip.compress(json.dumps({"rt_segment": users}).encode()))
+    words = ("send", "first.csv", "second.json.gz", "--columns", "user_id=uid,seg_id=segment")
+    dry = await run(*words, "--dry-run", env=demo)
+    assert dry.status == 1, dry.errors
+    assert "first.csv: 1 memberships of 1 users would be taken; refused: 1 " in dry.output
+    assert await stored(cluster) == {}
+    ended = await run(*words, "--json", env=demo)
+    assert (ended.status, ended.errors) == (1, "")
+    first, second = json.loads(ended.output)
+    assert first == {
+        "file": "first.csv",
+        "users": 1,
+        "memberships": 1,
+        "refused": {"UNKNOWN_SEGMENT": 1, "INVALID_USER_ID": 1, "UNREADABLE": 1},
+        "rejects": "first.csv.rejects.csv",
+    }
+    assert (second["memberships"], second["refused"]) == (1, {"SEG_BLOCK_REQUIRED": 1})
+    expected = [
+        ("3", "UNKNOWN_SEGMENT", "1,99,1,0"),
+        ("4", "INVALID_USER_ID", "x,10001,1,0"),
+        ("5", "UNREADABLE", "1,x,1,0"),
+    ]
+    assert rejected(tmp_path / "first.csv.rejects.csv") == expected
+    assert [line for line, *_ in rejected(tmp_path / "second.json.gz.rejects.csv")] == ["1"]
+    assert await stored(cluster) == {("", "1"): {10001: (6, 0)}}
+    lines = '{"user_id":"3","seg_block":[{"seg_id":12,"expiration":0}]}\n'
+    clean = await run("send", "-", env=demo, stdin=lines)
+    assert (clean.status, clean.output) == (0, "-: 1 memberships of 1 users taken\n")
+    assert (await stored(cluster))["", "3"] == {12: (0, 0)}
+    assert not list(tmp_path.glob("*.position"))  # noqa: ASYNC240 - a few names
+
+
+@ONE_HOST
+async def test_killed_half_way_it_goes_on(
+    run: Any, demo: dict[str, str], cluster: RedisCluster, tmp_path: Path
+) -> None:
+    """The state is the file's in the end, though users come again with other values; what it refused is told once.
+
+    It is killed as soon as there is a position. How far it is then does not matter.
+    """
+    chance = random.Random(4)
+    state: dict[str, dict[int, tuple[int, int]]] = {}
+    file, position = tmp_path / "users.csv", tmp_path / "users.csv.position"
+    with file.open("w") as opened:
+        opened.write("user_id,seg_id,value,expiration\n")
+        for number in range(150_000):
+            user, segment, value = str(chance.randint(1, 3000)), chance.choice(SEGMENTS), chance.randint(0, 99)
+            opened.write(f"{user},{segment},{value},0\n")
+            state.setdefault(user, {})[segment] = (value, 0)
+            if number % 1000 == 0:
+                opened.write(f"{user},99,{value},0\n")
+    process = await asyncio.create_subprocess_exec(
+        *COMMAND, "send", "users.csv", cwd=tmp_path, env=os.environ | demo, stderr=asyncio.subprocess.DEVNULL
+    )
+    async with asyncio.timeout(60):
+        while not position.exists():
+            assert process.returncode is None, "it was done before there was a position"
+            await asyncio.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    assert await process.wait() == -signal.SIGKILL
+    kept = json.loads(position.read_text())
+    assert 0 < kept["offset"] < file.stat().st_size
+    ended = await run("send", "users.csv", "--json", env=demo)
+    assert (ended.status, ended.errors) == (1, f"users.csv goes on after line {kept['line']:,}\n")
+    (counts,) = json.loads(ended.output)
+    assert (counts["memberships"], counts["refused"]) == (150_000, {"UNKNOWN_SEGMENT": 150})
+    lines = [int(line) for line, *_ in rejected(tmp_path / "users.csv.rejects.csv")]
+    assert lines == sorted(set(lines))
+    assert len(lines) == 150
+    assert await stored(cluster) == {("", user): memberships for user, memberships in state.items()}
+    assert not position.exists()
+
+
+@ONE_HOST
+async def test_progress_is_shown_on_a_terminal(service: Service, demo: dict[str, str], tmp_path: Path) -> None:
+    """And it ends well with a name that looks like markup."""
+    (tmp_path / "[b].csv").write_text("user_id,seg_id\n1,10001\n")
+    ours, theirs = pty.openpty()
+    process = await asyncio.create_subprocess_exec(
+        *COMMAND, "send", "[b].csv", cwd=tmp_path, env=os.environ | demo | {"TERM": "xterm"}, stderr=theirs
+    )
+    os.close(theirs)
+    assert await asyncio.wait_for(process.wait(), 60) == 0
+    shown = all_of(ours)
+    assert "[b].csv" in shown
+    assert "100%" in shown
+    assert "/s" in shown
+
+
+USAGE = {
+    "no such file": ("nothing", "File 'nothing' does not exist"),
+    "an unknown field": ("text --columns colour=x", "there is no field colour"),
+    "no order": ("text --no-header", "--no-header needs --columns with the fields in their order"),
+    "fields without columns": ("text --columns user_id", "--columns needs a column for each field"),
+    "a delimiter of two": ("text --delimiter ;;", "it is one character, or tab"),
+    "rejects of two files in one": ("text text --rejects x", "--rejects is for one FILE"),
+}
+
+
+@pytest.mark.parametrize(("words", "problem"), USAGE.values(), ids=USAGE)
+def test_usage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, problem: str) -> None:
+    """In this process, as nothing is asked."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text").write_text("no,such\n")
+    ended = CliRunner().invoke(main, ["send", *words.split()])
+    assert (ended.exit_code, ended.stdout) == (2, "")
+    assert problem in ended.stderr
+
+
+@ONE_HOST
+async def test_failures(run: Any, demo: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("no,such\n1,2\n")
+    failures = {
+        "--delimiter ,": "text has the columns no, such; it needs user_id",
+        "--url http://127.0.0.1:1": "http://127.0.0.1:1 does not answer",
+        "--token hbapi:1001:0123456789abcdef0123456789abcdef:local": "NOAUTH",
+    }
+    for ended, problem in zip(
+        await asyncio.gather(*(run("send", "text", *words.split(), env=demo) for words in failures)),
+        failures.values(),
+        strict=True,
+    ):
+        assert (ended.status, ended.output) == (2, "")
+        assert problem in ended.errors
+        assert "Traceback" not in ended.errors

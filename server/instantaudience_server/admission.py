@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 
 from instantaudience_server.errors import AudienceError, overloaded
-from instantaudience_server.metrics import ADMISSION_REFUSALS
+from instantaudience_server.metrics import ADMISSION_REFUSALS, waited
 
 MOST_RUNNING = 64
 """Calls that run at once. More would not be served sooner: one after the other has the processor."""
@@ -63,6 +63,8 @@ class Admission:
     def __init__(self, randint: Callable[[int, int], int]) -> None:
         self._loop = asyncio.get_running_loop()
         self._randint = randint
+        self.waiting_at_host = 0
+        """Calls that a host has wait itself."""
         self._running = 0
         self._under_way = 0
         self._waiting = 0
@@ -86,6 +88,16 @@ class Admission:
         """How many places there are for calls from a host that has others wait where it costs less."""
         return max(0, min(MOST_RUNNING - self._room_taken, MOST_UNDER_WAY - self._under_way))
 
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for their turn."""
+        return self._waiting + self.waiting_at_host
+
+    @property
+    def under_way(self) -> int:
+        """How many calls have had their turn, and not ended."""
+        return self._under_way
+
     async def enter(
         self, member_id: int, deadline: float, waited_seconds: float = 0.0, *, in_stream: bool = False
     ) -> Ticket:
@@ -108,6 +120,7 @@ class Admission:
         self._take_room(ticket, in_stream)
         if runs:
             self._start(ticket)
+            waited.observe(waited_seconds)
             return ticket
         self._queues.setdefault(member_id, deque()).append(ticket)
         self._waiting += 1
@@ -118,15 +131,17 @@ class Admission:
         except asyncio.CancelledError:
             self._forget(ticket)
             raise
+        waited.observe(self._loop.time() - came)
         return ticket
 
-    def enter_at_once(self, member_id: int, *, in_stream: bool) -> Ticket | None:
-        """As `enter`, of a call that came just now; None where it has to wait."""
+    def enter_at_once(self, member_id: int, waited_seconds: float = 0.0, *, in_stream: bool) -> Ticket | None:
+        """As `enter`; None where it has to wait."""
         if not self._has_room:
             return None
         ticket = Ticket(member_id, self._loop.time(), 0.0)
         self._take_room(ticket, in_stream)
         self._start(ticket)
+        waited.observe(waited_seconds)
         return ticket
 
     def leave(self, ticket: Ticket) -> None:

@@ -4,22 +4,30 @@ Labels are bounded: no user ID, member ID, token or text of a caller is one. Eac
 files of its own, in a directory that the supervisor makes (prometheus_client's multiprocess mode); `MergedMetrics`
 adds them up. A worker's files are named after its number, so that its successor counts on in them: counters never go
 backwards, and the files do not become more with each restart. Without the directory, metrics stay in memory.
+
+What is observed many times for each turn of the event loop (durations, sizes) goes through `observations`.
 """
 
 import asyncio
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from pathlib import Path
 
 from google.rpc import code_pb2
-from prometheus_client import Counter, Gauge, values
+from prometheus_client import Counter, Gauge, Histogram, values
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
+from instantaudience_server.observations import Added, Observed
+
 SAMPLE_SECONDS = 1.0
 """The pause between two looks at what only shows in a look."""
+_CALL_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_QUICK_SECONDS = (0.0002, 0.0005, *_CALL_SECONDS)
+_CALLS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 _DIRECTORY_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client's
 _WORKER_VARIABLE = "INSTANT_AUDIENCE_WORKER"
@@ -42,6 +50,41 @@ CALLS = Counter(
     "Answers to calls, by their gRPC code; a stream gets one for each request.",
     ["method", "code"],
 )
+CALL_SECONDS = Histogram(
+    "instant_audience_call_seconds",
+    "From when the gateway or, without it, a worker saw a call (or a request of a stream) until it was answered.",
+    ["method", "outcome"],
+    buckets=_CALL_SECONDS,
+)
+FAILED_CALLS = Counter(
+    "instant_audience_failed_calls",
+    "Failed calls, whoever's they were, by why.",
+    ["reason"],
+)
+WAITING_SECONDS = Histogram(
+    "instant_audience_waiting_seconds",
+    "From when the gateway or, without it, a worker saw a call until it was its turn.",
+    buckets=_QUICK_SECONDS,
+)
+WAITING_CALLS = _gauge("instant_audience_waiting_calls", "Calls that wait for their turn.").labels(WORKER)
+RUNNING_CALLS = _gauge("instant_audience_running_calls", "Calls whose turn has come.").labels(WORKER)
+ACKNOWLEDGEMENT_SECONDS = Histogram(
+    "instant_audience_acknowledgement_seconds",
+    "From when calls that apply memberships were taken to be read until all of them had their results.",
+    buckets=_QUICK_SECONDS,
+)
+GATHERED_CALLS = Histogram(
+    "instant_audience_gathered_calls",
+    "Calls that were carried out together, those of one caller in one turn.",
+    buckets=_CALLS,
+)
+APPLIED_USERS = Counter("instant_audience_applied_users", "Valid users of calls whose writing began.")
+APPLIED_BLOCKS = Counter(
+    "instant_audience_applied_blocks",
+    "Valid blocks of calls whose writing began, by their change: add, remove.",
+    ["change"],
+)
+BUILD_INFO = _gauge("instant_audience_build_info", "1, of the version and the host that run.", "version", "host")
 ADMISSION_REFUSALS = Counter(
     "instant_audience_admission_refusals",
     "Calls that were refused before they cost anything: they waited too long, queues were full, or they were late.",
@@ -119,7 +162,23 @@ CLUSTER_NODES = _gauge(
 STORE_REFUSALS = Counter(
     "instant_audience_store_refusals",
     "Commands that nodes of the cluster answered with an error, by its first word; most are sent again.",
-    ["problem"],
+    ["node", "problem"],
+)
+STORE_REPLY_SECONDS = Histogram(
+    "instant_audience_store_reply_seconds",
+    "From when commands were written to a node until the first call's among them were answered; one write at a time.",
+    ["node"],
+    buckets=_QUICK_SECONDS,
+)
+STORE_CONNECTIONS = Counter(
+    "instant_audience_store_connections",
+    "Connections to nodes of the cluster that were made.",
+    ["node"],
+)
+STORE_PRIMARY_CHANGES = Counter(
+    "instant_audience_store_primary_changes",
+    "Times that a worker saw another primary serve slots: a failover, or they were moved.",
+    ["kind"],
 )
 STORE_PENDING_BYTES = _gauge(
     "instant_audience_store_pending_bytes",
@@ -133,6 +192,7 @@ CERTIFICATE_END_TIMESTAMP = _gauge(
 STORE_CONNECTION_FAILURES = Counter(
     "instant_audience_store_connection_failures",
     "Connections to nodes of the cluster that were lost or could not be made.",
+    ["node"],
 )
 CATALOG_AGE = (
     "instant_audience_catalog_age_seconds",
@@ -141,17 +201,43 @@ CATALOG_AGE = (
 """Name and description; calculated from `CATALOG_CURRENT_TIMESTAMP` when somebody asks, so that it also grows for a
 worker that hangs."""
 
-_call_counts: dict[tuple[str, int], Callable[[float], None]] = {}
+
+_call_meters: dict[tuple[str, int], tuple[Callable[[float], None], Callable[[float], None]]] = {}
+_call_durations: dict[tuple[str, str], Observed] = {}
+waited = Observed(WAITING_SECONDS)
+acknowledged = Observed(ACKNOWLEDGEMENT_SECONDS)
+gathered = Observed(GATHERED_CALLS)
+applied_parts = Added(APPLIED_USERS, APPLIED_BLOCKS.labels("add"), APPLIED_BLOCKS.labels("remove"))
+"""The users, and the blocks to add and to remove, of calls whose writing begins."""
 
 
-def count_call(path: str, code: int, calls: int = 1) -> None:
-    """Count answers by the method's path and the answer's gRPC code."""
+@cache
+def store_replies(node: str) -> Observed:
+    """The durations of a node's replies."""
+    return Observed(STORE_REPLY_SECONDS.labels(node))
+
+
+def count_call(path: str, code: int, seconds: float | None = None, calls: int = 1) -> None:
+    """Count answers by the method's path and the answer's gRPC code; and how long a call has taken, where that says
+    something."""
     try:
-        count = _call_counts[path, code]
+        count, observe = _call_meters[path, code]
     except KeyError:
-        child = CALLS.labels(path.removeprefix("/"), code_pb2.Code.Name(code))
-        count = _call_counts[path, code] = child.inc
+        count, observe = _meter(path, code)
     count(calls)
+    if seconds is not None:
+        observe(seconds)
+
+
+def _meter(path: str, code: int) -> tuple[Callable[[float], None], Callable[[float], None]]:
+    method, name = path.removeprefix("/"), code_pb2.Code.Name(code)
+    failed = code in (code_pb2.UNAVAILABLE, code_pb2.INTERNAL)
+    outcome = "ok" if code == code_pb2.OK else "failed" if failed else "refused"
+    durations = _call_durations.get((method, outcome))
+    if durations is None:
+        durations = _call_durations[method, outcome] = Observed(CALL_SECONDS.labels(method, outcome))
+    meter = _call_meters[path, code] = CALLS.labels(method, name).inc, durations.observe
+    return meter
 
 
 async def sample(readings: Mapping[Gauge, Callable[[], float]]) -> None:

@@ -18,6 +18,7 @@ class Event(StrEnum):
 
     STORE_COMMAND_REFUSED = "store_command_refused"  # node, error: the error's first word
     STORE_TOPOLOGY_UNKNOWN = "store_topology_unknown"
+    STORE_FAILOVER = "store_failover"  # former, node: which serves the slots of the former primary now
     USAGE_LOST = "usage_lost"  # the cluster did not take what was counted
     CALL_DEFECT = "call_defect"  # request_id, method, exception
     OUTCOME_NOT_NOTED = "outcome_not_noted"  # request_id, method, exception: metric or usage lack a call's outcome

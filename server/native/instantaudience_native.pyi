@@ -124,11 +124,11 @@ class Host:
         """Take no new calls; `drained` comes when no connection is left, or the grace is over."""
     def close(self) -> None:
         """End at once, whatever is under way."""
-    def take(self, room: int, first_takes: int) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]], bool]:
+    def take(self, room: int, first_takes: int) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]], int]:
         """The unary calls that have come, and what else has happened; an event of a call comes after the call.
 
         Of the calls that wait for their turn, as many as there is room for: a member's first one takes `first_takes` of
-        it, each other one 1. Last, whether others wait: then `fileno` does not tell of more of them, and it is to be
+        it, each other one 1. Last, how many others wait: then `fileno` does not tell of more of them, and it is to be
         asked again when there is room.
 
         A call: its number, its method's place in the list, whether its token was learnt, its message or what is wrong

@@ -12,13 +12,17 @@ import pytest
 from google.rpc import code_pb2
 from instantaudience_server import metrics
 from instantaudience_server.metrics import MergedMetrics, WorkerMetrics, count_call
+from instantaudience_server.observations import write_down
 from prometheus_client import REGISTRY, Counter, Gauge
 from prometheus_client.metrics import MetricWrapperBase
 from support.metrics import Scrape
 
 OPERATIONS = Path(__file__).parents[2] / "docs/operations.md"
 DECLARED = [metric for metric in REGISTRY._collector_to_names if isinstance(metric, MetricWrapperBase)]
-BOUNDED_LABELS = {"reason", "problem", "worker", "kind", "method", "code", "quota", "result", "file"}
+BOUNDED_LABELS = {
+    *("reason", "problem", "worker", "kind", "method", "code", "quota", "result", "file"),
+    *("outcome", "node", "version", "host", "change"),
+}
 
 
 def names_of(metric: MetricWrapperBase) -> str:
@@ -30,7 +34,9 @@ class TestEveryMetric:
     def test_is_named_after_a_noun_and_its_unit(self, metric: MetricWrapperBase) -> None:
         name = names_of(metric)
         assert re.fullmatch(r"instant_audience(_[a-z]+)+", name)
-        assert name.endswith(("_total", "_seconds", "_bytes", "_objects", "_stale", "_reachable", "_nodes", "_jobs"))
+        assert name.endswith(
+            ("_total", "_seconds", "_bytes", "_objects", "_stale", "_reachable", "_nodes", "_jobs", "_calls", "_info")
+        )
 
     def test_has_bounded_labels_alone(self, metric: MetricWrapperBase) -> None:
         assert set(metric._labelnames) <= BOUNDED_LABELS
@@ -59,6 +65,27 @@ def test_calls_are_counted_by_method_and_code() -> None:
     assert [counted(*row) for row in (("a.B/C", "OK"), ("a.B/C", "ABORTED"), ("a.B/D", "OK"))] == [2, 1, 1]
 
 
+@pytest.mark.parametrize(
+    ("code", "outcome"),
+    [
+        (code_pb2.OK, "ok"),
+        (code_pb2.INVALID_ARGUMENT, "refused"),
+        (code_pb2.RESOURCE_EXHAUSTED, "refused"),
+        (code_pb2.UNAVAILABLE, "failed"),
+        (code_pb2.INTERNAL, "failed"),
+    ],
+)
+def test_durations_are_told_by_method_and_outcome(code: int, outcome: str) -> None:
+    name, labels = "instant_audience_call_seconds", {"method": f"a.B/Took{code}", "outcome": outcome}
+    for seconds in (0.3, 0.4, None):
+        count_call(f"/a.B/Took{code}", code, seconds)
+    write_down()
+    assert REGISTRY.get_sample_value(f"{name}_count", labels) == 2
+    assert REGISTRY.get_sample_value(f"{name}_sum", labels) == pytest.approx(0.7)
+    assert REGISTRY.get_sample_value(f"{name}_bucket", labels | {"le": "0.25"}) == 0
+    assert REGISTRY.get_sample_value(f"{name}_bucket", labels | {"le": "0.5"}) == 2
+
+
 async def test_samples_are_taken_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "SAMPLE_SECONDS", 0.0)
     readings = iter(range(1, 6))
@@ -83,7 +110,9 @@ def test_counts_of_workers_add_up_and_outlive_them(tmp_path: Path) -> None:
         run_worker(workers, number, f"for _ in range({calls}): metrics.count_call('/a.B/C', 0)")
         workers.forget_gauges(number)
         assert Scrape.of(merged.collect()).total("calls_total", method="a.B/C", code="OK") == total
-    assert sorted(path.name for path in directory.iterdir()) == ["counter_0.db", "counter_1.db"]
+    assert sorted(path.name for path in directory.iterdir()) == [
+        *(f"{kind}_{number}.db" for kind in ("counter", "histogram") for number in (0, 1)),
+    ]
 
 
 def test_gauges_are_told_by_worker_and_forgotten_with_it(tmp_path: Path) -> None:

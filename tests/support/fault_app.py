@@ -63,7 +63,7 @@ class _Noted:
         self.failures = 0
         self.events: list[str] = []
 
-    def count_call(self, path: str, code: int) -> None:
+    def count_call(self, path: str, code: int, _seconds: float | None) -> None:
         fail_as("metric")
         self.counts.append(f"{path.rpartition('/')[2]} {code}")
 

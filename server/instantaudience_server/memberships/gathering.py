@@ -7,6 +7,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 
+from instantaudience_server import metrics
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.errors import unavailable
 from instantaudience_server.memberships.posts import Batch, Post
@@ -77,14 +78,17 @@ class Gathering:
                     self._loop.call_soon(self._flush)
                 self._queues[name, in_order] = caller, posts
             if taken:
+                metrics.gathered.observe(len(taken))
                 batch = Batch(taken, self._loop.time() + SLOW_SECONDS, UNANSWERED)
                 task = self._loop.create_task(self._run(batch, caller, in_order))
                 self._batches[task] = batch
                 task.add_done_callback(self._batches.__delitem__)
 
     async def _run(self, batch: Batch, caller: Caller, in_order: bool) -> None:
+        began = self._loop.time()
         try:
             await self._carry_out(batch, caller, in_order)
+            metrics.acknowledged.observe_all([self._loop.time() - began] * len(batch.posts))
         except asyncio.CancelledError:
             for post in batch.posts:
                 post.give_up()

@@ -18,7 +18,8 @@ from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.clock import SystemClock
 from instantaudience_server.health import HealthService
-from instantaudience_server.running.composition import WorkerConfig, cluster_of, readings_of
+from instantaudience_server.observations import keep_writing
+from instantaudience_server.running.composition import WorkerConfig, cluster_of, note_build, readings_of
 from instantaudience_server.running.memory import give_back
 from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
@@ -74,11 +75,12 @@ async def serve(config: WorkerConfig) -> None:
         server = UploadServer(uploads)
         health = HealthService(ClusterNodeStates(cluster))
         metrics.WORKER_STARTS.labels(metrics.WORKER).inc()
-        sampling = metrics.sample(readings_of(catalog, cluster))
+        note_build("batch")
+        measuring = metrics.sample(readings_of(catalog, cluster)), keep_writing()
         tasks = [
             asyncio.create_task(each)
             for each in (
-                *(feed.follow(), suppressions.follow(), sampling, health.watch(_nobody_asks), give_back()),
+                *(feed.follow(), suppressions.follow(), *measuring, health.watch(_nobody_asks), give_back()),
                 *(runner.run(), runner.sweep()),
             )
         ]

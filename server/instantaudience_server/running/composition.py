@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 import structlog
@@ -38,6 +39,7 @@ from instantaudience_server.memberships.forgetting import Forgetting
 from instantaudience_server.memberships.identity_service import IdentityService
 from instantaudience_server.memberships.privacy_service import PrivacyService
 from instantaudience_server.memberships.service import MembershipService
+from instantaudience_server.observations import keep_writing
 from instantaudience_server.passwords.hashing import Passwords
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.running.certificate_files import follow
@@ -212,8 +214,13 @@ async def open_worker(config: WorkerConfig) -> AsyncIterator[Worker]:
         for background in (feed.follow(), suppressions.follow(), forgetting.sweep()):
             stack.callback(asyncio.create_task(background).cancel)
         metrics.WORKER_STARTS.labels(metrics.WORKER).inc()
-        sampling = asyncio.create_task(metrics.sample(readings_of(catalog, cluster)))
-        stack.callback(sampling.cancel)
+        readings = readings_of(catalog, cluster) | {
+            metrics.WAITING_CALLS: lambda: admission.waiting,
+            metrics.RUNNING_CALLS: lambda: admission.under_way,
+        }
+        note_build(config.host)
+        for background in (metrics.sample(readings), keep_writing()):
+            stack.callback(asyncio.create_task(background).cancel)
         watching = asyncio.create_task(health.watch(status.set_serving))
         stack.callback(watching.cancel)
         if config.drain_fd is not None:
@@ -251,6 +258,11 @@ def readings_of(catalog: Catalog, cluster: Cluster) -> dict[Gauge, Callable[[], 
     }
     readings[metrics.STORE_PENDING_BYTES] = lambda: cluster.pending_bytes
     return readings
+
+
+def note_build(host: str) -> None:
+    """Say what runs: the version, and what serves calls."""
+    metrics.BUILD_INFO.labels(metrics.WORKER, version("instant-audience"), host).set(1)
 
 
 def _note_ends(certificates: Certificates) -> None:

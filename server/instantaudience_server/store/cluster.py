@@ -11,7 +11,7 @@ import structlog
 from hiredis import ReplyError
 
 from instantaudience_server.errors import AudienceError, overloaded, unavailable
-from instantaudience_server.metrics import STORE_CONNECTION_FAILURES, STORE_REFUSALS
+from instantaudience_server.metrics import STORE_CONNECTION_FAILURES, STORE_PRIMARY_CHANGES, STORE_REFUSALS
 from instantaudience_server.settings import Durability
 from instantaudience_server.store.batch import Batch, Group, Listed, Part
 from instantaudience_server.store.commands import Command
@@ -19,7 +19,7 @@ from instantaudience_server.store.confirming import confirmation
 from instantaudience_server.store.interface import NOT_CONFIRMED, Problem
 from instantaudience_server.store.keys import SLOTS
 from instantaudience_server.store.node import Node
-from instantaudience_server.store.topology import Topology
+from instantaudience_server.store.topology import FAILOVER, Topology, changes
 from instantaudience_server.telemetry import Event
 
 log = structlog.get_logger()
@@ -73,6 +73,8 @@ class Cluster:
         self._sweeper: asyncio.TimerHandle | None = None
         self._nodes: dict[str, Node] = {}
         self._slots: list[Node | None] = [None] * SLOTS
+        self._served: dict[int, str] = {}
+        """By whom each slot was served last, as far as the topology has told."""
         self._loop = asyncio.get_running_loop()
         self._refreshing: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
@@ -198,12 +200,12 @@ class Cluster:
         elif prefix == "ASK":
             self._send_on(batch, group, index, self._node(_address(rest.partition(" ")[2], node)), asking=True)
         elif prefix in TRANSIENT:
-            batch.problem = _note(prefix)
+            batch.problem = _note(node, prefix)
             if prefix in ("CLUSTERDOWN", "READONLY", "MASTERDOWN"):
                 self._refresh_soon()
             self._retry_later(batch.part(group, [index]))
         else:
-            batch.problem = _note(prefix)
+            batch.problem = _note(node, prefix)
             log.error(Event.STORE_COMMAND_REFUSED, node=node.name, error=prefix)
             batch.refused(group, index, RuntimeError(f"{node.name} refused a command: {prefix}"))
 
@@ -211,7 +213,7 @@ class Cluster:
         """Send what a lost node left unanswered again, after a pause (see `node.Router`)."""
         if self._closed:
             return
-        STORE_CONNECTION_FAILURES.inc()
+        STORE_CONNECTION_FAILURES.labels(node.name).inc()
         self._refresh_soon()
         for part in parts:
             part.batch.problem = node.problem
@@ -219,7 +221,7 @@ class Cluster:
 
     def unconfirmed(self, node: Node, parts: Iterable[Part]) -> None:
         """Send again what was carried out, but not confirmed, after a pause (see `node.Router`)."""
-        STORE_REFUSALS.labels(Problem.NO_CONFIRMATION).inc()
+        STORE_REFUSALS.labels(node.name, Problem.NO_CONFIRMATION).inc()
         for part in parts:
             part.batch.problem = Problem.NO_CONFIRMATION
             self._retry_later(part)
@@ -298,6 +300,11 @@ class Cluster:
 
     def _apply_topology(self) -> None:
         primaries = self._topology.primaries()
+        for kind, nodes in changes(self._served, primaries).items():
+            STORE_PRIMARY_CHANGES.labels(kind).inc(len(nodes))
+            for former, node in nodes if kind == FAILOVER else ():
+                log.warning(Event.STORE_FAILOVER, former=former, node=node)
+        self._served |= primaries
         self._slots = [self._node(primaries[slot]) if slot in primaries else None for slot in range(SLOTS)]
         for name in self._nodes.keys() - set(primaries.values()):
             # A busy node that is no primary yet is importing its first slot: ASK has led here.
@@ -307,13 +314,13 @@ class Cluster:
                 task.add_done_callback(self._closing.discard)
 
 
-def _note(prefix: str) -> Problem:
+def _note(node: Node, prefix: str) -> Problem:
     """Count an error that a node has answered, by its first word."""
     try:
         problem = Problem(prefix)
     except ValueError:
         problem = Problem.OTHER
-    STORE_REFUSALS.labels(problem).inc()
+    STORE_REFUSALS.labels(node.name, problem).inc()
     return problem
 
 

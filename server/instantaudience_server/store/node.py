@@ -15,6 +15,7 @@ from hiredis import Reader, ReplyError
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
+from instantaudience_server.metrics import STORE_CONNECTIONS, store_replies
 from instantaudience_server.settings import Durability
 from instantaudience_server.store.batch import Part
 from instantaudience_server.store.commands import ASKING
@@ -113,6 +114,7 @@ class Node:
         try:
             await connection.connect()  # type: ignore[no-untyped-call]  # redis-py
             self._wire = _Wire(connection, self, self._stalled_seconds, self._confirmation)
+            STORE_CONNECTIONS.labels(self.name).inc()
             self.problem = None
         except (RedisError, OSError) as error:
             denied = isinstance(error, AuthenticationError | NoPermissionError)
@@ -158,6 +160,10 @@ class _Wire(asyncio.Protocol):
         self._stalled_seconds = stalled_seconds
         self._reader = Reader(notEnoughData=_MORE)
         self._in_flight: deque[Part | Awaited] = deque()
+        self._timed: Part | None = None
+        """The part whose replies are timed: one at a time, so that what is in flight need not be marked."""
+        self._timed_since = 0.0
+        self._observe_reply = store_replies(node.name).observe
         self.writable = True
         # redis-py has no public way to hand over a connected socket; `_writer` is pinned by requirements.lock and
         # tests/rooms/store covers it on every server.
@@ -193,6 +199,8 @@ class _Wire(asyncio.Protocol):
             sent.append(part)
         self._in_flight += sent
         if pieces:
+            if self._timed is None:
+                self._timed, self._timed_since = sent[0], self._loop.time()
             if self._confirmation is not None:
                 pieces.append(self._confirmation.after(sent[0]))
                 self._in_flight.append(Awaited(sent))
@@ -207,6 +215,13 @@ class _Wire(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Match replies to the commands in flight, in order."""
         self._heard = self._loop.time()
+        self._take_replies(data)
+        timed = self._timed
+        if timed is not None and timed.position >= len(timed.indexes):
+            self._observe_reply(self._heard - self._timed_since)
+            self._timed = None
+
+    def _take_replies(self, data: bytes) -> None:
         in_flight = self._in_flight
         if self._confirmation is None and not self._reader.has_data():
             data = self._take_usual(data)

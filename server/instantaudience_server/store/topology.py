@@ -5,6 +5,7 @@ command of a call.
 """
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 from redis.asyncio.cluster import ClusterNode, RedisCluster
@@ -18,6 +19,9 @@ NEEDED = {"Valkey": (9, 0), "Redis": (8, 0)}
 REQUIRED = " or ".join(f"{product} {major}.{minor}" for product, (major, minor) in NEEDED.items())
 _NO_ANSWER = (RedisError, RedisClusterException, OSError)
 """What redis-py raises when a node does not answer as it should; RedisClusterException is no RedisError."""
+
+
+FAILOVER, MOVE = "failover", "move"
 
 
 class StoreUnusableError(Exception):
@@ -106,6 +110,17 @@ class Topology:
         # RedisCluster.aclose() leaves nodes alone that its own initialize() has not found.
         await self._client.nodes_manager.aclose("startup_nodes")
         await self._client.nodes_manager.aclose()
+
+
+def changes(before: Mapping[int, str], now: Mapping[int, str]) -> dict[str, set[tuple[str, str]]]:
+    """Which primaries serve slots now that others served before, as pairs of names, by the kind of the change: a
+    failover, where the former one has none any more and the new one had none, or a move of slots."""
+    pairs = {(before[slot], name) for slot, name in now.items() if before.get(slot, name) != name}
+    if not pairs:
+        return {}
+    formerly, names = set(before.values()), set(now.values())
+    failovers = {(former, name) for former, name in pairs if former not in names and name not in formerly}
+    return {FAILOVER: failovers, MOVE: pairs - failovers}
 
 
 def _version(info: Any) -> str:

@@ -29,7 +29,8 @@ class Call(NamedTuple):
     `remaining_seconds` is what is left of the caller's deadline; None when there is none. `body_bytes` is the size of
     what the caller sent where a gateway made the message from it, `waited_seconds` how long ago the call came in; both
     are 0 where that is not known. `address` is the caller's IP address, as text; hosts may leave it out where the
-    method needs a token. `learn` is told whose token the call has, once that is known.
+    method needs a token. `trace_parent` says of which trace the call is (W3C Trace Context). `learn` is told whose
+    token it has, once that is known.
     """
 
     authorization: str
@@ -38,6 +39,7 @@ class Call(NamedTuple):
     body_bytes: int = 0
     waited_seconds: float = 0.0
     address: str = ""
+    trace_parent: str = ""
     learn: Callable[[Caller], None] | None = None
 
     def __repr__(self) -> str:

@@ -60,7 +60,7 @@ class DirectCalls:
         posting = method.posting
         if posting is None or call.waited_seconds > self._most_waited_seconds:
             return False
-        ticket = self._entrance.enter_at_once(caller, in_stream=self._in_stream)
+        ticket = self._entrance.enter_at_once(caller, call.waited_seconds, in_stream=self._in_stream)
         if ticket is None:
             return False
         try:
@@ -68,7 +68,7 @@ class DirectCalls:
             self._entrance.check_size(max(len(message), call.body_bytes), caller)
             request = self._entrance.read(method.request, message)
             direct = _DirectCall(self, number, request, len(message), deadline, ticket)
-            direct.of = method.path, posting, call.request_id, caller
+            direct.of = method.path, posting, call.request_id, caller, ticket.since - call.waited_seconds
             posting.add(direct, caller)
         except Exception:
             # What is wrong is said where it goes wrong again: in the task.
@@ -89,7 +89,7 @@ class DirectCalls:
 
     def succeed(self, direct: "_DirectCall", result: Result) -> None:
         """Answer a call that is under way."""
-        path, posting, _, _ = direct.of
+        path, posting, _, _, came = direct.of
         try:
             message = posting.answer(result).SerializeToString(deterministic=True)
         except Exception as error:
@@ -97,7 +97,7 @@ class DirectCalls:
             return
         self._end(direct)
         self._replies.answer(direct.number, message)
-        self._outcomes.succeeded(path)
+        self._outcomes.succeeded(path, came)
 
     def fail(self, direct: "_DirectCall", error: Exception) -> None:
         """Fail a call that is under way."""
@@ -107,8 +107,8 @@ class DirectCalls:
         task.add_done_callback(self._failing.discard)
 
     async def _fail(self, direct: "_DirectCall", error: Exception) -> None:
-        path, _, request_id, caller = direct.of
-        failed = await self._outcomes.failed(path, request_id, error, caller)
+        path, _, request_id, caller, came = direct.of
+        failed = await self._outcomes.failed(path, request_id, error, came, caller)
         self._replies.fail(direct.number, failed.failure)
 
     def _end(self, direct: "_DirectCall") -> None:
@@ -118,11 +118,11 @@ class DirectCalls:
 
 
 class _DirectCall(Post):
-    """A call under way. `of`: its method's path and posting, its request ID, and who calls."""
+    """A call under way. `of`: its method's path and posting, its request ID, who calls, and when it came in."""
 
     __slots__ = ("_calls", "has_ended", "number", "of", "ticket")
 
-    of: tuple[str, Posting, str, Caller]
+    of: tuple[str, Posting, str, Caller, float]
 
     def __init__(
         self, calls: DirectCalls, number: int, request: ApplyRequest, size_bytes: int, deadline: float, ticket: Ticket

@@ -20,7 +20,14 @@ from instantaudience_server.transport.framing import (
     timeout_seconds,
 )
 from instantaudience_server.transport.outcomes import UNKNOWN_METHOD, CallerLeft
-from instantaudience_server.transport.status import ADDRESS_KEY, BODY_BYTES_KEY, CERTIFICATE_KEY, START_KEY, Failure
+from instantaudience_server.transport.status import (
+    ADDRESS_KEY,
+    BODY_BYTES_KEY,
+    CERTIFICATE_KEY,
+    START_KEY,
+    TRACE_PARENT_KEY,
+    Failure,
+)
 
 Event = dict[str, Any]
 Receive = Callable[[], Awaitable[Event]]
@@ -34,6 +41,7 @@ _ADDRESS_HEADER = ADDRESS_KEY.encode()
 _BODY_BYTES_HEADER = BODY_BYTES_KEY.encode()
 _CERTIFICATE_HEADER = CERTIFICATE_KEY.encode()
 _START_HEADER = START_KEY.encode()
+_TRACE_PARENT_HEADER = TRACE_PARENT_KEY.encode()
 _END_OF_BODY: Event = {"type": "http.response.body", "body": b"", "more_body": False}
 
 
@@ -104,6 +112,7 @@ class Exchange:
             body_bytes(headers.get(_BODY_BYTES_HEADER, b"").decode("latin-1")),
             waited,
             headers.get(_ADDRESS_HEADER, b"").decode("latin-1"),
+            headers.get(_TRACE_PARENT_HEADER, b"").decode("latin-1"),
         )
 
     async def only_message(self, deadline: float) -> bytes:

@@ -29,6 +29,7 @@ from instantaudience_server.transport.status import (
     CERTIFICATE_KEY,
     START_KEY,
     STATUS_DETAILS_KEY,
+    TRACE_PARENT_KEY,
 )
 
 CODES = {code.value[0]: code for code in grpc.StatusCode}
@@ -117,7 +118,7 @@ def _stream(method: AnyStreamMethod, pipeline: Pipeline) -> Any:
 
 
 def _call(context: Context) -> Call:
-    authorization = request_id = started = told = certificate = ""
+    authorization = request_id = started = told = certificate = trace_parent = ""
     size = 0
     for key, value in context.invocation_metadata() or ():
         if key == "authorization":
@@ -132,10 +133,12 @@ def _call(context: Context) -> Call:
             told = str(value)
         elif key == CERTIFICATE_KEY:
             certificate = str(value)
+        elif key == TRACE_PARENT_KEY:
+            trace_parent = str(value)
     came_from = _address(context.peer())
     address = came_from or told
     shown = credential(authorization, "" if came_from else certificate)
-    return Call(shown, request_id, context.time_remaining(), size, waited_seconds(started), address)
+    return Call(shown, request_id, context.time_remaining(), size, waited_seconds(started), address, trace_parent)
 
 
 def _address(peer: str) -> str:

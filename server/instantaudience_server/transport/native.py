@@ -156,6 +156,7 @@ class NativeHost:
             self._taking.cancel()
             self._taking = None
         calls, events, left = self._host.take(self._pipeline.admission.room, admission.FIRST_TAKES)
+        self._pipeline.admission.waiting_at_host = left
         if left:
             # What makes room is mostly the end of a call, and a flush follows it. Or that one runs slowly.
             self._taking = self._loop.call_later(admission.LOOK_SECONDS, self._take)

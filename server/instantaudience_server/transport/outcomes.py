@@ -13,7 +13,7 @@ from google.rpc import code_pb2
 
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.errors import AudienceError, Reason, unavailable
-from instantaudience_server.metrics import count_call
+from instantaudience_server.metrics import FAILED_CALLS, count_call
 from instantaudience_server.store.usage_interface import CallFailure
 from instantaudience_server.telemetry import Event
 from instantaudience_server.transport.calls import is_request_id
@@ -48,22 +48,27 @@ class Outcomes:
 
     def __init__(self, usage: Usage) -> None:
         self._usage = usage
+        self._time = asyncio.get_running_loop().time
 
-    def succeeded(self, path: str) -> None:
-        """Note an answer to a call of the method at `path`."""
+    def succeeded(self, path: str, came: float | None) -> None:
+        """Note an answer to a call of the method at `path`, which came in then, on the event loop's clock. None: how
+        long it has taken says nothing."""
         try:
-            count_call(path, code_pb2.OK)
+            self._count(path, code_pb2.OK, came)
         except Exception as error:
             _log(Event.OUTCOME_NOT_NOTED, error, method=path)
 
     def refused_before(self, path: str, member_id: int | None, calls: int) -> None:
         """Note that a host has refused so many calls, all of a member's or nobody's, with UNAVAILABLE."""
         with _noting(path, ""):
-            count_call(path, code_pb2.UNAVAILABLE, calls)
+            count_call(path, code_pb2.UNAVAILABLE, calls=calls)
+            FAILED_CALLS.labels(Reason.UNAVAILABLE.name.lower()).inc(calls)
             if member_id is not None:
                 self._usage.count_failure(member_id, CallFailure.UNAVAILABLE, calls)
 
-    async def failed(self, path: str, request_id: str, error: BaseException, caller: Caller | None = None) -> CallError:
+    async def failed(
+        self, path: str, request_id: str, error: BaseException, came: float | None, caller: Caller | None = None
+    ) -> CallError:
         """Note a failure, and say what to raise for it: what its caller sees. Where nobody waits for that, `error` is
         raised on.
 
@@ -72,7 +77,7 @@ class Outcomes:
         member's usage before it is answered; where the cluster may be out of reach, the answer does not wait for that.
         """
         error = _ended(error)
-        failure = self._refused(path, request_id, error)
+        failure = self._refused(path, request_id, error, came)
         reason, member_id = (error.reason, error.member_id) if isinstance(error, AudienceError) else _DEFECT
         if caller is not None:
             member_id = caller.member.id
@@ -87,9 +92,9 @@ class Outcomes:
 
     def refused(self, path: str, request_id: str, error: BaseException) -> CallError:
         """As `failed`, of a call that is nobody's."""
-        return CallError(self._refused(path, request_id, error))
+        return CallError(self._refused(path, request_id, error, None))
 
-    def _refused(self, path: str, request_id: str, error: BaseException) -> Failure:
+    def _refused(self, path: str, request_id: str, error: BaseException, came: float | None) -> Failure:
         failure = BARE_DEFECT
         if not is_request_id(request_id):
             request_id = str(uuid.uuid4())
@@ -99,8 +104,12 @@ class Outcomes:
         with _noting(path, request_id):
             failure = describe(error)
         with _noting(path, request_id):
-            count_call(path, failure.code)
+            self._count(path, failure.code, came)
+            FAILED_CALLS.labels(error.reason.name.lower()).inc()
         return failure
+
+    def _count(self, path: str, code: int, came: float | None) -> None:
+        count_call(path, code, None if came is None else self._time() - came)
 
 
 @contextlib.contextmanager

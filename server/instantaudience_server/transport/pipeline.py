@@ -48,6 +48,7 @@ class Pipeline:
             tokens, admission, call_timeout_seconds=call_timeout_seconds, body_limit_bytes=body_limit_bytes
         )
         self._streams = Streams(self._entrance, outcomes, window=stream_window)
+        self._time = asyncio.get_running_loop().time
         self.outcomes = outcomes
         self.admission = admission
 
@@ -63,6 +64,7 @@ class Pipeline:
         Raises:
             CallError: the call failed. Nothing else but cancellation leaves this method.
         """
+        came = self._time() - call.waited_seconds
         caller: Caller | None = None
         ticket: Ticket | None = None
         answer: Answer
@@ -79,10 +81,10 @@ class Pipeline:
                 answer = await method.handle(self._entrance.read(method.request, message), caller, deadline)
             encoded = answer.SerializeToString(deterministic=True)
         except (Exception, asyncio.CancelledError) as error:
-            raise await self.outcomes.failed(method.path, call.request_id, error, caller) from None
+            raise await self.outcomes.failed(method.path, call.request_id, error, came, caller) from None
         finally:
             self._entrance.leave(ticket)
-        self.outcomes.succeeded(method.path)
+        self.outcomes.succeeded(method.path, came)
         return encoded
 
     def run_stream(

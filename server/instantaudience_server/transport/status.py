@@ -68,6 +68,9 @@ CERTIFICATE_KEY = "x-client-certificate"
 """The gateway says here which URI and which DNS name stand in the caller's certificate: `uri=… dns=…`, with nothing or
 `-` for none; see `calls.credential`."""
 
+TRACE_PARENT_KEY = "traceparent"
+"""Of which trace a call is (https://www.w3.org/TR/trace-context/)."""
+
 STATUS_DETAILS_KEY = "grpc-status-details-bin"
 """Trailing metadata of every failed call: the serialised `google.rpc.Status`."""
 

@@ -30,6 +30,7 @@ class Streams:
         self._entrance = entrance
         self._outcomes = outcomes
         self._window = window
+        self._time = asyncio.get_running_loop().time
 
     async def run_public(
         self, method: PublicStreamMethod[Request], bodies: AsyncIterator[bytes], call: Call
@@ -37,10 +38,10 @@ class Streams:
         try:
             async for answer in method.handle(self._entrance.read(method.request, body) async for body in bodies):
                 encoded = answer.SerializeToString(deterministic=True)
-                self._outcomes.succeeded(method.path)
+                self._outcomes.succeeded(method.path, None)
                 yield encoded
         except (Exception, asyncio.CancelledError) as error:
-            raise await self._outcomes.failed(method.path, call.request_id, error) from None
+            raise await self._outcomes.failed(method.path, call.request_id, error, None) from None
 
     async def run_collecting(
         self, method: CollectMethod[Request], bodies: AsyncIterator[bytes], call: Call
@@ -53,8 +54,8 @@ class Streams:
             requests = (self._entrance.read(method.request, body) async for body in bodies)
             encoded = (await method.handle(requests, caller, deadline)).SerializeToString(deterministic=True)
         except (Exception, asyncio.CancelledError) as error:
-            raise await self._outcomes.failed(method.path, call.request_id, error, caller) from None
-        self._outcomes.succeeded(method.path)
+            raise await self._outcomes.failed(method.path, call.request_id, error, None, caller) from None
+        self._outcomes.succeeded(method.path, None)
         yield encoded
 
     async def run(
@@ -75,7 +76,7 @@ class Streams:
         except CallError:
             raise
         except (Exception, asyncio.CancelledError) as error:
-            raise await self._outcomes.failed(method.path, call.request_id, error) from None
+            raise await self._outcomes.failed(method.path, call.request_id, error, None) from None
         finally:
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
@@ -105,6 +106,7 @@ class Streams:
         """Start a request; one whose token is no longer taken fails like any other."""
         caller: Caller | None = None
         ticket: Ticket | None = None
+        came = self._time()
         deadline = self._entrance.deadline(None)
         try:
             caller = await self._entrance.caller(call, deadline)
@@ -116,26 +118,27 @@ class Streams:
         except asyncio.CancelledError:
             self._entrance.leave(ticket)
             raise
-        return asyncio.create_task(self._finish(method, started, call, caller, ticket))
+        return asyncio.create_task(self._finish(method, started, call, came, caller, ticket))
 
     async def _finish(
         self,
         method: StreamMethod[Request],
         started: Awaitable[Answer],
         call: Call,
+        came: float,
         caller: Caller | None,
         ticket: Ticket | None,
     ) -> bytes:
         try:
             encoded = (await started).SerializeToString(deterministic=True)
         except (Exception, asyncio.CancelledError) as error:
-            failed = await self._outcomes.failed(method.path, call.request_id, error, caller)
+            failed = await self._outcomes.failed(method.path, call.request_id, error, came, caller)
             if method.refuse is None:
                 raise failed from None
             return method.refuse(failed.failure).SerializeToString(deterministic=True)
         finally:
             self._entrance.leave(ticket)
-        self._outcomes.succeeded(method.path)
+        self._outcomes.succeeded(method.path, came)
         return encoded
 
 

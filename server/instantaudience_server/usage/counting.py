@@ -15,7 +15,7 @@ from instantaudience_server.applied import Applied
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.clock import MS_PER_HOUR, Clock
 from instantaudience_server.errors import AudienceError, unavailable
-from instantaudience_server.metrics import MEMBER_CALL_FAILURES, SKIPPED_PARTS
+from instantaudience_server.metrics import MEMBER_CALL_FAILURES, SKIPPED_PARTS, applied_parts
 from instantaudience_server.store.usage_interface import (
     MOST_LINE_BYTES,
     MOST_LINES,
@@ -184,6 +184,7 @@ class _Hour:
         """Count a call, with the next addition."""
         tally = self._tally
         users, adds, removes = applied.totals
+        applied_parts.add(applied.totals)
         tally[_CALLS] += applied.calls
         tally[_USERS] += users
         tally[_ADDS] += adds

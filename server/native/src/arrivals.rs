@@ -74,8 +74,8 @@ struct Inbox {
 pub struct Taken {
     pub calls: Vec<UnaryCall>,
     pub events: Vec<Event>,
-    /// Whether calls wait for their turn.
-    pub left: bool,
+    /// How many calls wait for their turn.
+    pub left: usize,
 }
 
 /// How a call waits.
@@ -177,6 +177,6 @@ impl Arrivals {
         let mut inbox = lock(&self.inbox);
         let mut calls = std::mem::take(&mut inbox.express);
         calls.extend(inbox.waiting.take(room, first_takes));
-        Taken { calls, events: std::mem::take(&mut inbox.events), left: !inbox.waiting.is_empty() }
+        Taken { calls, events: std::mem::take(&mut inbox.events), left: inbox.waiting.len() }
     }
 }

@@ -172,7 +172,7 @@ impl Host {
         py: Python<'py>,
         room: usize,
         first_takes: usize,
-    ) -> PyResult<(Bound<'py, PyList>, Bound<'py, PyList>, bool)> {
+    ) -> PyResult<(Bound<'py, PyList>, Bound<'py, PyList>, usize)> {
         let taken = self.service.arrivals.take(room, first_takes);
         let (calls, events) = (PyList::empty(py), PyList::empty(py));
         let now = Instant::now();
@@ -260,9 +260,10 @@ fn call_tuple<'py>(py: Python<'py>, call: &UnaryCall, now: Instant) -> PyResult<
         Ok(message) => PyBytes::new(py, message).into_any(),
         Err(flaw) => flaw_tuple(py, *flaw)?.into_any(),
     };
-    let (authorization, request_id, remaining, body_bytes, waited) = metadata_parts(py, &call.metadata, now);
-    let address = text(py, call.metadata.address());
-    (call.id, call.method, call.known, message, authorization, request_id, remaining, body_bytes, waited, address)
+    let (authorization, request_id, remaining, body_bytes, waited, address, trace) =
+        metadata_parts(py, &call.metadata, now);
+    let (id, method, known) = (call.id, call.method, call.known);
+    (id, method, known, message, authorization, request_id, remaining, body_bytes, waited, address, trace)
         .into_pyobject(py)
 }
 
@@ -277,12 +278,16 @@ fn event_tuple(py: Python<'_>, event: Event, now: Instant) -> PyResult<Bound<'_,
             ("refused", id, method, text(py, metadata.request_id()), why).into_pyobject(py)
         }
         Event::Misread { id, method, metadata, text: wrong } => {
-            let (authorization, request_id, remaining, body_bytes, waited) = metadata_parts(py, &metadata, now);
-            ("misread", id, method, wrong, authorization, request_id, remaining, body_bytes, waited).into_pyobject(py)
+            let (authorization, request_id, remaining, body_bytes, waited, address, trace) =
+                metadata_parts(py, &metadata, now);
+            ("misread", id, method, wrong, authorization, request_id, remaining, body_bytes, waited, address, trace)
+                .into_pyobject(py)
         }
         Event::Opened { id, method, metadata } => {
-            let (authorization, request_id, remaining, body_bytes, waited) = metadata_parts(py, &metadata, now);
-            ("opened", id, method, authorization, request_id, remaining, body_bytes, waited).into_pyobject(py)
+            let (authorization, request_id, remaining, body_bytes, waited, address, trace) =
+                metadata_parts(py, &metadata, now);
+            ("opened", id, method, authorization, request_id, remaining, body_bytes, waited, address, trace)
+                .into_pyobject(py)
         }
         Event::Message { id, message } => ("message", id, PyBytes::new(py, &message)).into_pyobject(py),
         Event::HalfClosed { id, flaw } => {
@@ -299,14 +304,19 @@ fn flaw_tuple(py: Python<'_>, flaw: Flaw) -> PyResult<Bound<'_, PyTuple>> {
     flaw.parts().into_pyobject(py)
 }
 
-fn metadata_parts<'py>(
-    py: Python<'py>,
-    metadata: &Metadata,
-    now: Instant,
-) -> (Object<'py>, Object<'py>, Option<f64>, u64, f64) {
+type Parts<'py> = (Object<'py>, Object<'py>, Option<f64>, u64, f64, Object<'py>, Object<'py>);
+
+fn metadata_parts<'py>(py: Python<'py>, metadata: &Metadata, now: Instant) -> Parts<'py> {
     let waited = metadata.waited_seconds(now);
-    let remaining = metadata.remaining_seconds(waited);
-    (text(py, metadata.authorization()), text(py, metadata.request_id()), remaining, metadata.body_bytes, waited)
+    (
+        text(py, metadata.authorization()),
+        text(py, metadata.request_id()),
+        metadata.remaining_seconds(waited),
+        metadata.body_bytes,
+        waited,
+        text(py, metadata.address()),
+        text(py, metadata.trace_parent()),
+    )
 }
 
 /// Bytes of a header as Latin-1.

@@ -12,6 +12,7 @@ use crate::waiting::Patience;
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
 const REQUEST_START: HeaderName = HeaderName::from_static("x-request-start");
 const REQUEST_BODY_BYTES: HeaderName = HeaderName::from_static("x-request-body-bytes");
 const CALLER_ADDRESS: HeaderName = HeaderName::from_static("x-caller-address");
@@ -74,6 +75,8 @@ pub struct Metadata {
     /// Counts where there is no such header.
     certificate: Option<Name>,
     request_id: Option<HeaderValue>,
+    /// Of which trace it is (W3C Trace Context).
+    trace_parent: Option<HeaderValue>,
     /// Of the caller, where it is noted.
     address: Option<HeaderValue>,
     /// How long the body was, where the message was made from it.
@@ -92,6 +95,7 @@ impl Metadata {
             authorization: headers.get(AUTHORIZATION).filter(|value| !is_blank(value)).cloned(),
             certificate: peer.name(headers),
             request_id: headers.get(REQUEST_ID).cloned(),
+            trace_parent: headers.get(TRACE_PARENT).cloned(),
             address: None,
             body_bytes: headers.get(REQUEST_BODY_BYTES).map_or(0, |value| body_bytes(value.as_bytes())),
             timeout_seconds: headers.get(GRPC_TIMEOUT).and_then(|value| timeout_seconds(value.as_bytes())),
@@ -122,6 +126,11 @@ impl Metadata {
     /// The call's name in the log; empty where it has none.
     pub fn request_id(&self) -> &[u8] {
         self.request_id.as_ref().map_or(b"", HeaderValue::as_bytes)
+    }
+
+    /// Of which trace the call is; empty where it does not say.
+    pub fn trace_parent(&self) -> &[u8] {
+        self.trace_parent.as_ref().map_or(b"", HeaderValue::as_bytes)
     }
 
     /// How long ago the call came in.

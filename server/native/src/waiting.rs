@@ -129,6 +129,10 @@ impl Waiting {
         self.calls == 0
     }
 
+    pub fn len(&self) -> usize {
+        self.calls
+    }
+
     /// A call waits until then; returns the one to refuse, where there is no room for both.
     pub fn add(&mut self, turn: Turn, call: UnaryCall, until: Instant) -> Option<(Turn, UnaryCall)> {
         let waiter = Waiter { call, until };

@@ -9,7 +9,7 @@ from instantaudience_server.embedded.node import HOST
 from instantaudience_server.processes import free_ports
 from instantaudience_server.store.interface import NEVER
 from instantaudience_server.store.membership_store import ClusterMembershipStore
-from instantaudience_server.store.topology import StoreUnusableError, Topology
+from instantaudience_server.store.topology import StoreUnusableError, Topology, changes
 from redis.asyncio import Redis
 from support.clusters import (
     all_take_writes,
@@ -106,3 +106,24 @@ async def test_any_node_will_do(embedded: EmbeddedCluster) -> None:
     for port in embedded.ports:
         await works(f"redis://{HOST}:{port}")
         await works(f"redis://localhost:{port}")
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "failovers", "moves"),
+    [
+        ({}, {1: "a", 2: "b"}, set(), set()),
+        ({1: "a", 2: "b"}, {1: "a", 2: "b"}, set(), set()),
+        ({1: "a", 2: "b"}, {1: "a"}, set(), set()),  # nobody serves the others yet
+        ({1: "a", 2: "a", 3: "b"}, {1: "c", 2: "c", 3: "b"}, {("a", "c")}, set()),
+        ({1: "a", 2: "a", 3: "b"}, {1: "b", 2: "a", 3: "b"}, set(), {("a", "b")}),
+        ({1: "a", 2: "b"}, {1: "b", 2: "b"}, set(), {("a", "b")}),  # the last slot of a
+        ({1: "a", 2: "a"}, {1: "a", 2: "c"}, set(), {("a", "c")}),  # the first slot of c
+        ({1: "a", 2: "b"}, {1: "c", 2: "d"}, {("a", "c"), ("b", "d")}, set()),
+    ],
+)
+def test_failovers_are_told_from_moved_slots(
+    before: dict[int, str], now: dict[int, str], failovers: set[tuple[str, str]], moves: set[tuple[str, str]]
+) -> None:
+    found = changes(before, now)
+    assert found.get("failover", set()) == failovers
+    assert found.get("move", set()) == moves

@@ -98,6 +98,42 @@ async def test_what_all_workers_have_counted_adds_up(measured: Service) -> None:
     )
 
 
+async def test_every_layer_tells_how_long_it_takes(measured: Service) -> None:
+    token = {"authorization": await measured.token()}
+    before = await scrape(measured)
+    for number in range(3):
+        answer = await on_a_new_connection(
+            measured, "POST", "/rt-segment", json=one_user(str(number + 1)), headers=token
+        )
+        assert answer.status_code == 200
+
+    async def told() -> Scrape:
+        after = await scrape(measured)
+        apply = {"method": APPLY, "outcome": "ok"}
+        for name, labels in (
+            ("call_seconds_count", apply),
+            ("call_seconds_bucket", apply | {"le": "+Inf"}),
+            ("waiting_seconds_count", {}),
+            ("acknowledgement_seconds_count", {}),
+            ("gathered_calls_sum", {}),
+            ("applied_users_total", {}),
+            ("applied_blocks_total", {"change": "add"}),
+        ):
+            # What was observed just before may have been written down since.
+            assert after.total(name, **labels) - before.total(name, **labels) >= 3, name
+        return after
+
+    after = await eventually(told)
+    assert after.total("call_seconds_sum", method=APPLY) >= after.total("acknowledgement_seconds_sum") > 0
+    for name in ("store_reply_seconds_count", "store_connections_total"):
+        nodes = {sample.labels["node"] for sample in after.samples if sample.name == f"instant_audience_{name}"}
+        assert nodes == {f"127.0.0.1:{port}" for port in measured.node_ports}
+    for name in ("waiting_calls", "running_calls"):
+        assert after.by_worker(name).keys() == set(numbers())
+    hosts = [sample.labels["host"] for sample in after.samples if sample.name == "instant_audience_build_info"]
+    assert sorted(hosts) == sorted([measured.host_mode] * WORKERS + ["batch"])
+
+
 async def test_sign_ins_are_counted_by_their_result(measured: Service) -> None:
     before = await scrape(measured)
     for body, status in (

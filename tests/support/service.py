@@ -8,7 +8,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -139,7 +139,11 @@ async def new_directory() -> AsyncIterator[Path]:
 
 @asynccontextmanager
 async def starting_service(
-    directory: Path, *arguments: str, host_mode: str = HOST_MODES[0], catalog: str | None = None
+    directory: Path,
+    *arguments: str,
+    host_mode: str = HOST_MODES[0],
+    catalog: str | None = None,
+    command: Sequence[str] = COMMAND,
 ) -> AsyncIterator[Service]:
     """A service that was just told to start; it is stopped at the end, whatever state it is in.
 
@@ -151,7 +155,7 @@ async def starting_service(
         catalog = f"--catalog={directory / 'catalog.yaml'}"
         (directory / "catalog.yaml").write_text(json.dumps(UNLIMITED_DEMO))
     words = [
-        *COMMAND,
+        *command,
         "serve",
         *filter(None, [catalog]),
         "--http-port",

@@ -13,17 +13,14 @@ from instantaudience.credentials import Credentials, KeyPair, Password, Session,
 from instantaudience.errors import InvalidRequestError
 from instantaudience.pacing import Pacer
 from instantaudience.retrying import Retries
+from instantaudience.rules import BATCH_USERS, DEADLINE_MS, RECEIVE_BYTES, STREAM_WINDOW
 from instantaudience.splitting import Limits, joined, split
 from instantaudience.streaming import Streaming, StreamResult, Users
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience.v1 import authentication_pb2, catalog_pb2
 
-DEADLINE_SECONDS = 30.0
+DEADLINE_SECONDS = DEADLINE_MS / 1000
 """How long a call may take, all attempts together, where the caller says nothing."""
-WINDOW = 32
-"""Requests of a stream that are under way at once; what they hold is all that a stream keeps in memory."""
-BATCH_USERS = 1000
-"""Users that one BatchGetMemberships reads."""
 
 _AUDIENCE = "/instantaudience.v1.AudienceService/"
 _CATALOG = "/instantaudience.v1.CatalogService/"
@@ -36,8 +33,7 @@ _SIGN_IN_BY_KEY = Rpc(
 _GET_USER = Rpc(_CATALOG + "GetUser", catalog_pb2.GetUserResponse)
 _GET_MEMBER = Rpc(_CATALOG + "GetMember", catalog_pb2.GetMemberResponse)
 
-_OPTIONS = (("grpc.max_receive_message_length", 64 * 1024 * 1024),)
-"""Memberships of a thousand users can be more than the 4 MB that gRPC takes by default."""
+_OPTIONS = (("grpc.max_receive_message_length", RECEIVE_BYTES),)
 
 
 class AsyncClient:
@@ -57,7 +53,7 @@ class AsyncClient:
         plaintext: bool = False,
         limits: Limits | None = None,
         retries: Retries | None = None,
-        window: int = WINDOW,
+        window: int = STREAM_WINDOW,
         on_attempt: OnAttempt | None = None,
         interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
     ) -> None:

@@ -6,10 +6,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, 
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from instantaudience.audience import DEADLINE_SECONDS, WINDOW, AsyncClient
+from instantaudience.audience import DEADLINE_SECONDS, AsyncClient
 from instantaudience.calling import OnAttempt
 from instantaudience.credentials import Credentials, Tls
 from instantaudience.retrying import Retries
+from instantaudience.rules import STREAM_WINDOW
 from instantaudience.splitting import Limits
 from instantaudience.streaming import StreamResult
 from instantaudience.v1 import audience_pb2 as pb
@@ -30,7 +31,7 @@ class Client:
         plaintext: bool = False,
         limits: Limits | None = None,
         retries: Retries | None = None,
-        window: int = WINDOW,
+        window: int = STREAM_WINDOW,
         on_attempt: OnAttempt | None = None,
     ) -> None:
         """As `AsyncClient`; `on_attempt` is called in the client's thread."""

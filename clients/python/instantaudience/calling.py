@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from instantaudience.credentials import Session
 from instantaudience.errors import AudienceError, UnauthenticatedError, of_call
 from instantaudience.retrying import Attempts, Retries
+from instantaudience.rules import RENEWED_REASON
 
 Answer = TypeVar("Answer", bound=Message)
 Metadata = Sequence[tuple[str, str]]
@@ -71,7 +72,7 @@ class Calling:
             try:
                 return await self.attempt(rpc, request, metadata(token, request_id), attempts)
             except UnauthenticatedError as error:
-                if renewed or error.reason != "NOAUTH" or not self._session.refused(token):
+                if renewed or error.reason != RENEWED_REASON or not self._session.refused(token):
                     raise
                 renewed = True
             except AudienceError as error:

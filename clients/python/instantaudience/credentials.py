@@ -5,8 +5,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-ASSERTION_SECONDS = 300
-"""How long the proof of a key is good for."""
+from instantaudience.rules import ASSERTION_SECONDS, RENEWAL_PERCENT
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ class Session:
             if self._token is None or time.monotonic() >= self._ends:
                 token, lifetime = await self._sign_in(deadline)
                 # Before it ends, so that no call finds it ended; and before a tenth of it is left.
-                self._token, self._ends = token, time.monotonic() + 0.9 * lifetime
+                self._token, self._ends = token, time.monotonic() + RENEWAL_PERCENT / 100 * lifetime
             return self._token
 
     def refused(self, token: str | None) -> bool:

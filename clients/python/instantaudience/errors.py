@@ -1,10 +1,12 @@
 """What a call fails with: one exception for each kind of failure that a caller treats differently."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
+
+from instantaudience.rules import KIND_OF_CODE, KIND_OF_REASON, KIND_OTHERWISE, KIND_WITHOUT_REASON
 
 _STATUS_DETAILS_KEY = "grpc-status-details-bin"
 _CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
@@ -19,7 +21,13 @@ class AudienceError(Exception):
         request_id: what the service's log names the call by.
         retry_after_seconds: when the service asks to try again; None where it does not.
         metadata: what ErrorInfo says besides: often `field`, the field that is meant.
+        kind: the name that the kind of error has in the clients of all languages: `InvalidRequest`.
     """
+
+    kind: ClassVar[str]
+
+    def __init_subclass__(cls) -> None:
+        cls.kind = cls.__name__.removesuffix("Error")
 
     def __init__(
         self,
@@ -85,22 +93,21 @@ class InternalError(AudienceError):
     """A defect of the service, or an answer that is none of its."""
 
 
-_KINDS: dict[grpc.StatusCode, type[AudienceError]] = {
-    grpc.StatusCode.INVALID_ARGUMENT: InvalidRequestError,
-    grpc.StatusCode.OUT_OF_RANGE: InvalidRequestError,
-    grpc.StatusCode.UNAUTHENTICATED: UnauthenticatedError,
-    grpc.StatusCode.PERMISSION_DENIED: PermissionDeniedError,
-    grpc.StatusCode.NOT_FOUND: NotFoundError,
-    grpc.StatusCode.UNIMPLEMENTED: NotFoundError,
-    grpc.StatusCode.ALREADY_EXISTS: ConflictError,
-    grpc.StatusCode.ABORTED: ConflictError,
-    grpc.StatusCode.FAILED_PRECONDITION: ConflictError,
-    grpc.StatusCode.UNAVAILABLE: UnavailableError,
-    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceededError,
+_CLASSES: dict[str, type[AudienceError]] = {
+    kind.kind: kind
+    for kind in (
+        InvalidRequestError,
+        UnauthenticatedError,
+        PermissionDeniedError,
+        NotFoundError,
+        ConflictError,
+        TooLargeError,
+        RateLimitedError,
+        UnavailableError,
+        DeadlineExceededError,
+        InternalError,
+    )
 }
-
-_TRANSPORT = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.CANCELLED}
-"""Codes that a connection which broke, or a stream that was reset, is told by; a defect of the service gives a reason."""
 
 
 def of_call(error: grpc.aio.AioRpcError, request_id: str) -> AudienceError:
@@ -125,9 +132,7 @@ def of_status(status: status_pb2.Status, request_id: str) -> AudienceError:
 
 
 def _error(code: grpc.StatusCode, message: str, request_id: str, fields: dict[str, Any]) -> AudienceError:
-    kind = _KINDS.get(code, InternalError)
-    if code in _TRANSPORT and not fields.get("reason"):
-        kind = UnavailableError
-    if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
-        kind = RateLimitedError if fields.get("reason") == "RATE_LIMIT_EXCEEDED" else TooLargeError
-    return kind(message, code=code, request_id=request_id, **fields)
+    number, reason = code.value[0], fields.get("reason", "")
+    by_code = KIND_OF_CODE.get(number, KIND_OTHERWISE)
+    kind = KIND_OF_REASON.get(reason, by_code) if reason else KIND_WITHOUT_REASON.get(number, by_code)
+    return _CLASSES[kind](message, code=code, request_id=request_id, **fields)

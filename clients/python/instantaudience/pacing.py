@@ -6,9 +6,10 @@ from collections import deque
 from collections.abc import Callable
 
 from instantaudience.errors import DeadlineExceededError
+from instantaudience.rules import QUOTA_WINDOW_MS
 from instantaudience.splitting import Limits
 
-WINDOW_SECONDS = 1.0
+WINDOW_SECONDS = QUOTA_WINDOW_MS / 1000
 """The service counts by windows of a second."""
 
 

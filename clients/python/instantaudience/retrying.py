@@ -5,7 +5,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from instantaudience.errors import AudienceError, DeadlineExceededError, RateLimitedError, UnavailableError
+from instantaudience.errors import AudienceError, DeadlineExceededError
+from instantaudience.rules import ATTEMPT_MS, FIRST_PAUSE_MS, MOST_PAUSE_MS, SENT_AGAIN
 
 
 @dataclass(frozen=True)
@@ -17,14 +18,14 @@ class Retries:
     attempt may take: one that hangs is given up, and the next one begins.
     """
 
-    first_seconds: float = 0.1
-    most_seconds: float = 5.0
-    attempt_seconds: float = 10.0
+    first_seconds: float = FIRST_PAUSE_MS / 1000
+    most_seconds: float = MOST_PAUSE_MS / 1000
+    attempt_seconds: float = ATTEMPT_MS / 1000
     uniform: Callable[[float, float], float] = random.uniform
 
     def wait_seconds(self, error: AudienceError, attempt: int) -> float | None:
         """How long to wait after the attempt (the first is 0) that failed so; None where it is not to be repeated."""
-        if not isinstance(error, UnavailableError | RateLimitedError):
+        if error.kind not in SENT_AGAIN:
             return None
         backoff = self.uniform(0.0, min(self.most_seconds, self.first_seconds * 2.0 ** min(attempt, 30)))
         return (error.retry_after_seconds or 0.0) + backoff

@@ -4,6 +4,15 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from instantaudience.rules import (
+    BODY_BYTES,
+    FRAME_BYTES,
+    POSTS_PER_SECOND,
+    SEGMENTS_PER_USER,
+    USERS_PER_CALL,
+    USERS_PER_SECOND,
+    WARNINGS_OF_USERS,
+)
 from instantaudience.v1.audience_pb2 import (
     ApplySegmentsRequest,
     ApplySegmentsResult,
@@ -13,29 +22,18 @@ from instantaudience.v1.audience_pb2 import (
     WarningCode,
 )
 
-_FRAME_BYTES = 12
-"""What a user or a block has around it in a request, at most."""
 _PLACE = re.compile(r"rt_segment\[(\d+)\](?:\.seg_block\[(\d+)\])?")
-_OF_USER = {
-    WarningCode.WARNING_CODE_TOO_MANY_USERS,
-    WarningCode.WARNING_CODE_USER_ID_REQUIRED,
-    WarningCode.WARNING_CODE_SEG_BLOCK_REQUIRED,
-    WarningCode.WARNING_CODE_INVALID_DOMAIN,
-    WarningCode.WARNING_CODE_INVALID_USER_ID,
-    WarningCode.WARNING_CODE_NO_VALID_SEGMENTS,
-}
-"""Warnings of a user that was skipped as a whole."""
 
 
 @dataclass(frozen=True)
 class Limits:
     """What a member may send; see `Limits` of catalog.proto. The defaults are the service's."""
 
-    users_per_call: int = 1000
-    segments_per_user: int = 100
-    body_bytes: int = 1_048_576
-    posts_per_second: int = 100
-    users_per_second: int = 1000
+    users_per_call: int = USERS_PER_CALL
+    segments_per_user: int = SEGMENTS_PER_USER
+    body_bytes: int = BODY_BYTES
+    posts_per_second: int = POSTS_PER_SECOND
+    users_per_second: int = USERS_PER_SECOND
 
     @property
     def users_per_request(self) -> int:
@@ -73,7 +71,7 @@ class Splitter:
         """The parts that are full now."""
         index, self._count = self._count, self._count + 1
         for piece, first in _pieces(user, self._limits):
-            size = piece.ByteSize() + _FRAME_BYTES
+            size = piece.ByteSize() + FRAME_BYTES
             part = self._part
             full = len(part.users) >= self._limits.users_per_request or part.size + size > self._limits.body_bytes
             if part.users and full:
@@ -100,7 +98,7 @@ def split(users: Iterable[RtSegment], limits: Limits) -> list[Part]:
 def _pieces(user: RtSegment, limits: Limits) -> Iterator[tuple[RtSegment, int]]:
     """A user as it is; or one after the other with as many blocks as a request takes, and where these begin."""
     blocks = user.seg_block
-    room = limits.body_bytes - _FRAME_BYTES
+    room = limits.body_bytes - FRAME_BYTES
     if len(blocks) <= limits.segments_per_user and user.ByteSize() <= room:
         yield user, 0
         return
@@ -110,7 +108,7 @@ def _pieces(user: RtSegment, limits: Limits) -> Iterator[tuple[RtSegment, int]]:
     piece, first, size = RtSegment(), 0, bare.ByteSize()
     piece.CopyFrom(bare)
     for index, block in enumerate(blocks):
-        block_size = block.ByteSize() + _FRAME_BYTES
+        block_size = block.ByteSize() + FRAME_BYTES
         if piece.seg_block and (len(piece.seg_block) >= limits.segments_per_user or size + block_size > room):
             yield piece, first
             piece, first, size = RtSegment(), index, bare.ByteSize()
@@ -130,7 +128,7 @@ def joined(parts: Sequence[Part], results: Sequence[ApplySegmentsResult]) -> App
     valid: set[int] = set()
     pieces_of_valid = 0
     for part, result in zip(parts, results, strict=True):
-        skipped = {_place(warning)[0] for warning in result.warnings if warning.code in _OF_USER}
+        skipped = {_place(warning)[0] for warning in result.warnings if warning.code in WARNINGS_OF_USERS}
         taken = [place[0] for index, place in enumerate(part.places) if index not in skipped]
         valid.update(taken)
         pieces_of_valid += len(taken)
@@ -151,7 +149,7 @@ def joined(parts: Sequence[Part], results: Sequence[ApplySegmentsResult]) -> App
                 continue
             user, block = _place(warning)
             if user is not None and block is None and warning.code != WarningCode.WARNING_CODE_TOO_MANY_SEGMENTS:
-                if (warning.code in _OF_USER and user in valid) or (user, warning.code) in told:
+                if (warning.code in WARNINGS_OF_USERS and user in valid) or (user, warning.code) in told:
                     continue
                 told.add((user, warning.code))
             answer.warnings.append(warning)

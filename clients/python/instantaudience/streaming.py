@@ -17,6 +17,7 @@ from instantaudience.credentials import Session
 from instantaudience.errors import AudienceError, UnauthenticatedError, UnavailableError, of_call, of_status
 from instantaudience.pacing import Pacer
 from instantaudience.retrying import Retries
+from instantaudience.rules import RENEWED_REASON
 from instantaudience.splitting import Limits, Part, Splitter, joined
 from instantaudience.v1.audience_pb2 import (
     ApplySegmentsResult,
@@ -215,7 +216,7 @@ class Streaming:
         if failure is None:
             return
         if isinstance(failure, UnauthenticatedError):
-            if failure.reason != "NOAUTH" or not self._session.refused(token):
+            if failure.reason != RENEWED_REASON or not self._session.refused(token):
                 raise failure
             wait: float | None = 0.0
         else:

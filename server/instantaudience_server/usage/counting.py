@@ -45,9 +45,9 @@ FAILURE_SECONDS = 0.2
 CLOSE_SECONDS = 1.0
 """How long the last additions may take at the end."""
 CHARACTERS_AT_ONCE = 5 * MOST_LINE_BYTES
-CHARACTERS_PER_SECOND = 5 * MOST_LINE_BYTES
-"""How much of lines an hour takes in a burst, and a second on. Past it, they come a little later: only the newest are
-kept anyway, and writing down more than can be read is waste."""
+CHARACTERS_PER_SECOND = MOST_LINE_BYTES
+"""How much of lines an hour takes in a burst, and a second on: all that it keeps of a kind. Past it, they come a little
+later: only the newest are kept anyway, and writing down more than can be read is waste."""
 NOT_COUNTED = "the cluster did not count the call in time; it may be applied, and sending it again is safe"
 
 Counted = asyncio.Future[None]

@@ -12,7 +12,7 @@ from instantaudience.v1 import audience_pb2 as pb
 from instantaudience_server.applied import Applied, Refusal
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.clock import MS_PER_MINUTE
-from instantaudience_server.store.interface import NEVER, REMOVE, UserChanges
+from instantaudience_server.store.interface import NEVER, REMOVE
 from instantaudience_server.store.usage_interface import MOST_LINE_BYTES, MOST_LINES
 
 LONGEST_LINE = 2000
@@ -81,16 +81,16 @@ def _error_lines(catalog: Catalog, refusals: Iterable[Refusal]) -> list[str]:
 
 def _segment_lines(catalog: Catalog, applied: Applied) -> list[str]:
     """The lines of a call: its users, its segments, and what was added and removed."""
-    changed = [(key, changes) for keys, changes in applied.changes for key in keys]
-    users = (_user_id(key) for keys in ([key for key, _ in changed], applied.unchanged) for key in keys)
+    changed = [keys for keys, _ in applied.changes]
+    users = (_user_id(key) for keys in (*changed, applied.unchanged) for key in keys)
     segments = {
         segment_id: None for _, changes in applied.changes for values in changes.values() for segment_id in values
     }
     kinds: tuple[tuple[str, Iterator[str]], ...] = (
         ("Valid users", users),
         (f"Valid segments {_SEGMENT}", (_segment(catalog, segment_id) for segment_id in segments)),
-        (f"Valid additions {_MEMBERSHIP}", _memberships(changed, applied.now_ms, lambda end: end != REMOVE)),
-        (f"Valid removals {_MEMBERSHIP}", _memberships(changed, applied.now_ms, lambda end: end == REMOVE)),
+        (f"Valid additions {_MEMBERSHIP}", _memberships(applied, lambda end: end != REMOVE)),
+        (f"Valid removals {_MEMBERSHIP}", _memberships(applied, lambda end: end == REMOVE)),
     )
     return [line for kind, items in kinds if (line := _line(kind, items))]
 
@@ -111,15 +111,15 @@ def _line(kind: str, items: Iterator[str]) -> str:
     return ", ".join([line, *more])
 
 
-def _memberships(
-    changed: Iterable[tuple[bytes, UserChanges]], now_ms: int, wanted: Callable[[int], bool]
-) -> Iterator[str]:
-    for key, changes in changed:
-        for end, values in changes.items():
-            if wanted(end):
-                minutes = end if end in (REMOVE, NEVER) else (end - now_ms) // MS_PER_MINUTE
-                for segment_id in values:
-                    yield f"({_user_id(key)}, {segment_id}, {minutes})"
+def _memberships(applied: Applied, wanted: Callable[[int], bool]) -> Iterator[str]:
+    for keys, changes in applied.changes:
+        ends = list(filter(wanted, changes))
+        for key in keys if ends else ():
+            user_id = _user_id(key)
+            for end in ends:
+                minutes = end if end in (REMOVE, NEVER) else (end - applied.now_ms) // MS_PER_MINUTE
+                for segment_id in changes[end]:
+                    yield f"({user_id}, {segment_id}, {minutes})"
 
 
 def _refused(catalog: Catalog, refusal: Refusal) -> str:

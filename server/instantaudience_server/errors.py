@@ -5,6 +5,7 @@ service is a defect.
 """
 
 import enum
+from collections.abc import Sequence
 
 NOT_EMPTY = "is required and cannot be empty"
 """The rule of texts that a request must have."""
@@ -61,10 +62,12 @@ class AudienceError(Exception):
     `message` goes to the caller as it is: it names the field and the rule, and says nothing of the inside.
     `retry_after_seconds` is set where waiting helps. `cause` is set where it is not the reason's own. `metadata` goes
     into `google.rpc.ErrorInfo`; `field` in it is the path of a field of the request. `member_id` says whose call it was
-    where a caller that is known could not be let in; callers do not see it.
+    where a caller that is known could not be let in, and `nodes` which nodes of the cluster did not answer in time;
+    callers see neither.
     """
 
     member_id: int | None = None
+    nodes: Sequence[str] = ()
 
     def __init__(
         self,
@@ -86,6 +89,14 @@ class AudienceError(Exception):
         """This error, of a call that is known to be a member's."""
         self.member_id = member_id
         return self
+
+
+class RefusedCommandError(RuntimeError):
+    """A node of the cluster refused a command for good: a defect, of ours or of how the cluster is set up."""
+
+    def __init__(self, node: str, problem: str) -> None:
+        super().__init__(f"{node} refused a command: {problem}")
+        self.nodes = (f"{node} ({problem})",)
 
 
 def unavailable(message: str) -> AudienceError:

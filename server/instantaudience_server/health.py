@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import structlog
 
@@ -26,6 +26,11 @@ class HealthService:
         self._problems: dict[str, Problem] = {}
         """Of nodes, as they were logged."""
         self._draining = False
+
+    @property
+    def problems(self) -> Mapping[str, str]:
+        """The nodes that took no writes when it was looked last, and why."""
+        return self._problems
 
     def drain(self) -> None:
         """From now on, the service is not ready any more."""

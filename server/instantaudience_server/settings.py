@@ -102,6 +102,8 @@ class Settings(BaseModel):
     """Scheme and host of the URLs that callers are given to upload files to. None: what the caller used."""
     location: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")] = "local"
     """The last part of the tokens issued here."""
+    access_log: bool = False
+    """Whether the log has a line for every call, and one for every request at the gateway."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least severe events that are logged."""
 

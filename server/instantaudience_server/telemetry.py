@@ -20,7 +20,13 @@ class Event(StrEnum):
     STORE_TOPOLOGY_UNKNOWN = "store_topology_unknown"
     STORE_FAILOVER = "store_failover"  # former, node: which serves the slots of the former primary now
     USAGE_LOST = "usage_lost"  # the cluster did not take what was counted
-    CALL_DEFECT = "call_defect"  # request_id, method, exception
+    CALL_ANSWERED = "call_answered"  # method, request_id, code, seconds, member_id; only with an access log
+    CALL_FAILED = "call_failed"  # method, request_id, reason, cause, error, nodes, member_id
+    CALLS_FAILED = "calls_failed"  # calls: as many others failed, in a second, and have no lines
+    CALLS_OVERLOADED = "calls_overloaded"  # method, calls, member_id: the host had no time for them
+    CALL_REFUSED = "call_refused"  # method, request_id, reason, member_id: the first such call in a second
+    CALLS_REFUSED = "calls_refused"  # method, reason, calls: as many others like it
+    CALL_DEFECT = "call_defect"  # request_id, method, exception; nodes, where they refused a command
     OUTCOME_NOT_NOTED = "outcome_not_noted"  # request_id, method, exception: metric or usage lack a call's outcome
     CATALOG_SEEDED = "catalog_seeded"  # added: how many objects of the file were missing
     CATALOG_STALE = "catalog_stale"  # the cluster does not answer; the worker goes on with what it knows

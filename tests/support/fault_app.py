@@ -18,7 +18,7 @@ from instantaudience_server.admission import Admission
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.store.usage_interface import CallFailure
-from instantaudience_server.transport import grpcio, native, outcomes
+from instantaudience_server.transport import call_log, grpcio, native, outcomes
 from instantaudience_server.transport.asgi import GrpcApplication
 from instantaudience_server.transport.calls import AnyMethod, Method, PublicMethod, PublicStreamMethod, StreamMethod
 from instantaudience_server.transport.exchange import Exchange
@@ -66,6 +66,12 @@ class _Noted:
     def count_call(self, path: str, code: int, _seconds: float | None) -> None:
         fail_as("metric")
         self.counts.append(f"{path.rpartition('/')[2]} {code}")
+
+    def info(self, event: str, **fields: str) -> None:
+        assert SECRET not in str(fields)
+        fail_as("log")
+
+    warning = info
 
     def error(self, event: str, exc_info: BaseException, **fields: str) -> None:
         assert SECRET not in str(fields)
@@ -185,6 +191,7 @@ def _install(noted: _Noted) -> None:
     outcomes.describe = describe
     outcomes.count_call = noted.count_call
     outcomes.log = noted
+    call_log.log = noted
 
 
 async def _serve(address: str, host: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from instantaudience_gateway.contract.replies import local_replies
 from instantaudience_gateway.contract.script import TRANSCODER_ERROR
 from instantaudience_gateway.envoy import request_ids
+from instantaudience_gateway.envoy.access_log import access_log
 from instantaudience_gateway.envoy.cors import CORS, cors_policy
 from instantaudience_gateway.envoy.filters import http_filters
 from instantaudience_gateway.envoy.routes import MOST_FILE_BYTES, routes
@@ -48,6 +49,7 @@ def _connection_manager(settings: GatewaySettings) -> dict[str, Any]:
             "max_direct_response_body_size_bytes": MOST_FILE_BYTES,
             "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes(settings)} | _cors(settings)],
         },
+        "access_log": access_log(settings),
         "local_reply_config": local_replies(settings.body_limit_bytes, TRANSCODER_ERROR),
         "use_remote_address": True,
         "xff_num_trusted_hops": settings.trusted_hops,

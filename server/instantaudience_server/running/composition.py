@@ -66,6 +66,7 @@ from instantaudience_server.telemetry import Event
 from instantaudience_server.tokens import TokenService
 from instantaudience_server.transport.authentication_methods import authentication_methods
 from instantaudience_server.transport.batch_methods import batch_methods
+from instantaudience_server.transport.call_log import CallLog
 from instantaudience_server.transport.calls import AnyMethod
 from instantaudience_server.transport.catalog_methods import catalog_methods
 from instantaudience_server.transport.gateway_refusals import gateway_refusal_methods
@@ -206,7 +207,7 @@ async def open_worker(config: WorkerConfig) -> AsyncIterator[Worker]:
         pipeline = Pipeline(
             tokens,
             admission,
-            Outcomes(usage),
+            Outcomes(usage, CallLog(lambda: health.problems, access=settings.access_log)),
             call_timeout_seconds=settings.call_timeout_seconds,
             body_limit_bytes=BODY_LIMIT_BYTES,
             stream_window=settings.stream_window,

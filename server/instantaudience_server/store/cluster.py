@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 from hiredis import ReplyError
 
-from instantaudience_server.errors import AudienceError, overloaded, unavailable
+from instantaudience_server.errors import AudienceError, RefusedCommandError, overloaded, unavailable
 from instantaudience_server.metrics import STORE_CONNECTION_FAILURES, STORE_PRIMARY_CHANGES, STORE_REFUSALS
 from instantaudience_server.settings import Durability
 from instantaudience_server.store.batch import Batch, Group, Listed, Part
@@ -121,7 +121,7 @@ class Cluster:
         Raises:
             AudienceError: UNAVAILABLE, as `begin`, or when the deadline is over. Some commands may have been
                 carried out then.
-            RuntimeError: a node refused a command, which is logged.
+            RefusedCommandError: a node refused a command, which is logged.
         """
         listed = Listed(commands)
         batch = self.begin([listed], deadline, bounded=bounded, durability=durability)
@@ -184,8 +184,16 @@ class Cluster:
         """End the calls whose deadline is over: one timer for all, because timers cost and deadlines rarely pass."""
         now = self._loop.time()
         for batch in [batch for batch in self._waiting if batch.deadline <= now]:
-            batch.give_up(unavailable(NOT_CONFIRMED))
+            error = unavailable(NOT_CONFIRMED)
+            error.nodes = self._unanswering(batch)
+            batch.give_up(error)
         self._sweeper = self._loop.call_later(SWEEP_SECONDS, self._sweep) if self._waiting else None
+
+    def _unanswering(self, batch: Batch) -> list[str]:
+        """Who has not answered what of a batch is unanswered, and what was the matter, where that is known."""
+        why = "" if batch.problem is None else f" ({batch.problem})"
+        nodes = {self._slots[group.slot(index)] for group, indexes in batch.unanswered() for index in indexes}
+        return sorted("no primary" if node is None else node.name + why for node in nodes)
 
     def refused(self, node: Node, part: Part, index: int, error: ReplyError) -> None:
         """Decide what becomes of a command that a node answered with an error (see `node.Router`)."""
@@ -207,7 +215,7 @@ class Cluster:
         else:
             batch.problem = _note(node, prefix)
             log.error(Event.STORE_COMMAND_REFUSED, node=node.name, error=prefix)
-            batch.refused(group, index, RuntimeError(f"{node.name} refused a command: {prefix}"))
+            batch.refused(group, index, RefusedCommandError(node.name, prefix))
 
     def unreachable(self, node: Node, parts: Iterable[Part]) -> None:
         """Send what a lost node left unanswered again, after a pause (see `node.Router`)."""

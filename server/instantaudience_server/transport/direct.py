@@ -89,7 +89,7 @@ class DirectCalls:
 
     def succeed(self, direct: "_DirectCall", result: Result) -> None:
         """Answer a call that is under way."""
-        path, posting, _, _, came = direct.of
+        path, posting, request_id, caller, came = direct.of
         try:
             message = posting.answer(result).SerializeToString(deterministic=True)
         except Exception as error:
@@ -97,7 +97,7 @@ class DirectCalls:
             return
         self._end(direct)
         self._replies.answer(direct.number, message)
-        self._outcomes.succeeded(path, came)
+        self._outcomes.succeeded(path, request_id, came, caller)
 
     def fail(self, direct: "_DirectCall", error: Exception) -> None:
         """Fail a call that is under way."""

@@ -16,6 +16,7 @@ from instantaudience_server.errors import AudienceError, Reason, unavailable
 from instantaudience_server.metrics import FAILED_CALLS, count_call
 from instantaudience_server.store.usage_interface import CallFailure
 from instantaudience_server.telemetry import Event
+from instantaudience_server.transport.call_log import CallLog
 from instantaudience_server.transport.calls import is_request_id
 from instantaudience_server.transport.status import DEFECT_TEXT, Failure, describe
 from instantaudience_server.usage.counting import Usage
@@ -44,17 +45,22 @@ class CallerLeft(Exception):  # noqa: N818 - no error: nobody waits for the answ
 
 
 class Outcomes:
-    """Notes how calls end. `usage` counts the failed ones of members."""
+    """Notes how calls end. `usage` counts the failed ones of members, `call_log` has lines about calls."""
 
-    def __init__(self, usage: Usage) -> None:
+    def __init__(self, usage: Usage, call_log: CallLog | None = None) -> None:
         self._usage = usage
+        self._log = call_log or CallLog()
+        self._access = self._log.access
         self._time = asyncio.get_running_loop().time
 
-    def succeeded(self, path: str, came: float | None) -> None:
+    def succeeded(self, path: str, request_id: str, came: float | None, caller: Caller | None = None) -> None:
         """Note an answer to a call of the method at `path`, which came in then, on the event loop's clock. None: how
         long it has taken says nothing."""
         try:
-            self._count(path, code_pb2.OK, came)
+            seconds = None if came is None else self._time() - came
+            count_call(path, code_pb2.OK, seconds)
+            if self._access:
+                self._log.answered(path, request_id, code_pb2.OK, seconds, None if caller is None else caller.member.id)
         except Exception as error:
             _log(Event.OUTCOME_NOT_NOTED, error, method=path)
 
@@ -63,6 +69,7 @@ class Outcomes:
         with _noting(path, ""):
             count_call(path, code_pb2.UNAVAILABLE, calls=calls)
             FAILED_CALLS.labels(Reason.UNAVAILABLE.name.lower()).inc(calls)
+            self._log.refused_before(path, calls, member_id)
             if member_id is not None:
                 self._usage.count_failure(member_id, CallFailure.UNAVAILABLE, calls)
 
@@ -77,10 +84,10 @@ class Outcomes:
         member's usage before it is answered; where the cluster may be out of reach, the answer does not wait for that.
         """
         error = _ended(error)
-        failure = self._refused(path, request_id, error, came)
         reason, member_id = (error.reason, error.member_id) if isinstance(error, AudienceError) else _DEFECT
         if caller is not None:
             member_id = caller.member.id
+        failure = self._refused(path, request_id, error, came, member_id)
         if member_id is not None:
             with _noting(path, request_id):
                 counted = self._usage.count_failure(member_id, failure_of(reason))
@@ -94,22 +101,28 @@ class Outcomes:
         """As `failed`, of a call that is nobody's."""
         return CallError(self._refused(path, request_id, error, None))
 
-    def _refused(self, path: str, request_id: str, error: BaseException, came: float | None) -> Failure:
+    def _refused(
+        self, path: str, request_id: str, error: BaseException, came: float | None, member_id: int | None = None
+    ) -> Failure:
         failure = BARE_DEFECT
         if not is_request_id(request_id):
             request_id = str(uuid.uuid4())
         if not isinstance(error, AudienceError):
-            _log(Event.CALL_DEFECT, error, method=path, request_id=request_id)
+            self._log.defect(path, request_id, error)
             error = AudienceError(Reason.INTERNAL, DEFECT_TEXT, request_id=request_id)
+        else:
+            with _noting(path, request_id):
+                self._log.failed(path, request_id, error, member_id)
         with _noting(path, request_id):
             failure = describe(error)
         with _noting(path, request_id):
-            self._count(path, failure.code, came)
+            seconds = None if came is None else self._time() - came
+            count_call(path, failure.code, seconds)
             FAILED_CALLS.labels(error.reason.name.lower()).inc()
+            if self._access:
+                reason = error.reason.name
+                self._log.answered(path, request_id, failure.code, seconds, member_id, reason=reason)
         return failure
-
-    def _count(self, path: str, code: int, came: float | None) -> None:
-        count_call(path, code, None if came is None else self._time() - came)
 
 
 @contextlib.contextmanager

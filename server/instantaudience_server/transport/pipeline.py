@@ -84,7 +84,7 @@ class Pipeline:
             raise await self.outcomes.failed(method.path, call.request_id, error, came, caller) from None
         finally:
             self._entrance.leave(ticket)
-        self.outcomes.succeeded(method.path, came)
+        self.outcomes.succeeded(method.path, call.request_id, came, caller)
         return encoded
 
     def run_stream(

@@ -38,7 +38,7 @@ class Streams:
         try:
             async for answer in method.handle(self._entrance.read(method.request, body) async for body in bodies):
                 encoded = answer.SerializeToString(deterministic=True)
-                self._outcomes.succeeded(method.path, None)
+                self._outcomes.succeeded(method.path, call.request_id, None)
                 yield encoded
         except (Exception, asyncio.CancelledError) as error:
             raise await self._outcomes.failed(method.path, call.request_id, error, None) from None
@@ -55,7 +55,7 @@ class Streams:
             encoded = (await method.handle(requests, caller, deadline)).SerializeToString(deterministic=True)
         except (Exception, asyncio.CancelledError) as error:
             raise await self._outcomes.failed(method.path, call.request_id, error, None, caller) from None
-        self._outcomes.succeeded(method.path, None)
+        self._outcomes.succeeded(method.path, call.request_id, None, caller)
         yield encoded
 
     async def run(
@@ -138,7 +138,7 @@ class Streams:
             return method.refuse(failed.failure).SerializeToString(deterministic=True)
         finally:
             self._entrance.leave(ticket)
-        self._outcomes.succeeded(method.path, came)
+        self._outcomes.succeeded(method.path, call.request_id, came, caller)
         return encoded
 
 

@@ -135,7 +135,7 @@ async def test_an_audience_error_is_what_its_caller_sees(pipeline: Pipeline) -> 
     with capture_logs() as logs, pytest.raises(CallError) as failed:
         await pipeline.run(failing(unavailable("not now")), BODY, CALL)
     assert (failed.value.failure.code, failed.value.failure.message) == (code_pb2.UNAVAILABLE, "not now")
-    assert logs == []
+    assert [(line["event"], line["request_id"]) for line in logs] == [("call_failed", "r-1")]
 
 
 @pytest.mark.parametrize("defect", [KeyError(USER_ID), ValueError(TOKEN), TimeoutError(USER_ID), OSError(USER_ID)])

@@ -1,0 +1,84 @@
+"""What a running service's log says of calls: those that failed, those that were refused, and all."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from instantaudience_server.store.keys import key_slot
+from support.clusters import eventually
+from support.messages import one_user
+from support.processes import needs_proc, standing_still
+from support.service import Service, running_service
+
+pytestmark = needs_proc
+
+APPLY = "instantaudience.v1.AudienceService/ApplySegments"
+USER = "12345678900987654321"
+
+
+@pytest.fixture(scope="module")
+async def logged(host_mode: str) -> AsyncIterator[Service]:
+    """A service with an access log."""
+    words = ("--access-log", "--workers", "1", "--call-timeout-seconds", "1")
+    async with running_service(*words, host_mode=host_mode) as running:
+        yield running
+
+
+async def lines_of(service: Service, request_id: str, *events: str) -> list[dict[str, Any]]:
+    """The lines about a request, when these are there; in their order."""
+
+    async def found() -> list[dict[str, Any]]:
+        lines = [event for event in service.events if event.get("request_id") == request_id]
+        assert {line["event"] for line in lines} >= set(events)
+        return sorted(lines, key=lambda line: str(line["event"]))
+
+    return await eventually(found)
+
+
+async def apply(service: Service, request_id: str, body: Any, token: str | None = None) -> httpx.Response:
+    headers = {"x-request-id": request_id, "authorization": token or await service.token()}
+    async with service.http() as http:
+        return await http.post("/rt-segment?access_token=not-to-be-logged", json=body, headers=headers)
+
+
+async def test_the_access_log_has_calls_at_the_gateway_and_at_the_worker(logged: Service) -> None:
+    assert (await apply(logged, "r-answered", one_user(USER))).status_code == 200
+    call, request = await lines_of(logged, "r-answered", "call_answered", "gateway_call_answered")
+    assert call.items() >= {"method": APPLY, "code": "OK", "member_id": 123, "level": "info"}.items()
+    assert 0 < call["seconds"] < 10
+    assert request.items() >= {"http_method": "POST", "status": 200, "level": "info"}.items()
+    assert request["time"].endswith("Z")
+
+
+async def test_a_refused_call_has_lines_too(logged: Service) -> None:
+    assert (await apply(logged, "r-refused", one_user(USER), "hbapi:1:unknown:local")).status_code == 401
+    lines = await lines_of(logged, "r-refused", "call_answered", "call_refused", "gateway_call_answered")
+    assert [line.get("reason") for line in lines] == ["NOAUTH", "NOAUTH", None]
+
+
+async def test_a_call_that_failed_names_the_node(logged: Service) -> None:
+    """The one that serves the user's slot: it stands still."""
+    assert (await apply(logged, "r-before", one_user(USER))).status_code == 200
+    node = await node_of(logged, f"m:p:{USER}".encode())
+    process = (await logged.on_node(int(node.rpartition(":")[2]), "INFO", "server"))["process_id"]
+    with standing_still(process):
+        answer = await apply(logged, "r-failed", one_user(USER))
+    assert answer.status_code == 503
+    _, failed, _ = await lines_of(logged, "r-failed", "call_answered", "call_failed", "gateway_call_answered")
+    assert failed.items() >= {"method": APPLY, "reason": "UNAVAILABLE", "member_id": 123, "level": "warning"}.items()
+    assert any(node in each for each in failed["nodes"])
+
+
+async def node_of(service: Service, key: bytes) -> str:
+    async with service.cluster() as cluster:
+        found = cluster.get_node_from_key(key.decode())
+    assert found is not None
+    assert cluster.keyslot(key) == key_slot(key)
+    return str(found.name)
+
+
+async def test_no_line_holds_a_user_or_a_token(logged: Service) -> None:
+    token = await logged.token()
+    for secret in (USER, token, token.split(":")[2], "not-to-be-logged"):
+        assert secret not in logged.log

@@ -1,6 +1,6 @@
-"""gRPC's standard services for every host: grpc.health.v1 and server reflection (v1alpha, as clients ask for it).
+"""gRPC's standard services for every host: grpc.health.v1, and reflection. They need no token.
 
-Sources: doc/health-checking.md and doc/server-reflection.md in grpc/grpc. They need no token.
+Source: doc/health-checking.md in grpc/grpc.
 """
 
 import asyncio
@@ -8,15 +8,13 @@ from collections.abc import AsyncIterator
 
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
-from grpc_reflection.v1alpha import reflection_pb2
-from grpc_reflection.v1alpha.reflection import ReflectionServicer
 
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.transport.calls import AnyMethod, Call, PublicMethod, PublicStreamMethod
 from instantaudience_server.transport.framing import Flaw, flawed
+from instantaudience_server.transport.reflection import reflection_methods
 
 HEALTH: str = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
-REFLECTION: str = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"].full_name
 
 _Status = health_pb2.HealthCheckResponse
 
@@ -78,15 +76,8 @@ class ServingStatus:
 
 def standard_methods(status: ServingStatus, services: tuple[str, ...]) -> list[AnyMethod]:
     """The methods of the standard services; reflection tells of `services` and of the standard ones."""
-    reflection = ReflectionServicer([*services, HEALTH, REFLECTION])  # type: ignore[no-untyped-call]
-
-    async def reflect(requests: AsyncIterator[reflection_pb2.ServerReflectionRequest]) -> AsyncIterator[Message]:
-        async for request in requests:
-            for answer in reflection.ServerReflectionInfo((request,), None):  # type: ignore[no-untyped-call]
-                yield answer
-
     return [
         PublicMethod(f"/{HEALTH}/Check", health_pb2.HealthCheckRequest, status.check),
         PublicStreamMethod(f"/{HEALTH}/Watch", health_pb2.HealthCheckRequest, status.watch),
-        PublicStreamMethod(f"/{REFLECTION}/ServerReflectionInfo", reflection_pb2.ServerReflectionRequest, reflect),
+        *reflection_methods((*services, HEALTH)),
     ]

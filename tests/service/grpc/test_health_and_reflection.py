@@ -6,7 +6,7 @@ import grpc
 import pytest
 from google.protobuf import descriptor_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2
 from instantaudience.v1 import status_pb2, status_pb2_grpc
 from support.messages import PACKAGE
 
@@ -17,6 +17,8 @@ SERVICES = [
     ),
     *(f"instantaudience.rest.v1.{name}Service" for name in ("Batch", "Segment", "SignIn")),
 ]
+VERSIONS = ["v1", "v1alpha"]
+"""Of reflection; their messages are the same on the wire."""
 SERVING = health_pb2.HealthCheckResponse.SERVING
 
 
@@ -43,25 +45,63 @@ async def test_status(channel: grpc.aio.Channel) -> None:
     assert answer.response.status == "OK"
 
 
-async def reflected(channel: grpc.aio.Channel, **question: str) -> reflection_pb2.ServerReflectionResponse:
-    stream = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo()
-    await stream.write(reflection_pb2.ServerReflectionRequest(**question))
+async def reflected(
+    channel: grpc.aio.Channel, version: str = "v1", **question: str
+) -> reflection_pb2.ServerReflectionResponse:
+    stream = channel.stream_stream(
+        f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
+        response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
+    )()
+    await stream.write(reflection_pb2.ServerReflectionRequest(**question).SerializeToString())
     await stream.done_writing()
-    return await asyncio.wait_for(stream.read(), 5)
+    return await asyncio.wait_for(stream.read(), 30)
 
 
-async def test_reflection_lists_the_services(channel: grpc.aio.Channel) -> None:
-    answer = await reflected(channel, list_services="")
+def files_of(answer: reflection_pb2.ServerReflectionResponse) -> dict[str, descriptor_pb2.FileDescriptorProto]:
+    encoded = answer.file_descriptor_response.file_descriptor_proto
+    return {file.name: file for file in map(descriptor_pb2.FileDescriptorProto.FromString, encoded)}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_reflection_lists_the_services(channel: grpc.aio.Channel, version: str) -> None:
+    answer = await reflected(channel, version, list_services="")
     names = {service.name for service in answer.list_services_response.service}
-    assert names >= {*SERVICES, "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
+    reflection = {f"grpc.reflection.{each}.ServerReflection" for each in VERSIONS}
+    assert names >= {*SERVICES, "grpc.health.v1.Health", *reflection}
+
+
+SYMBOLS = {
+    f"{PACKAGE}.AudienceService.ApplySegments": "instantaudience/v1/audience.proto",
+    "instantaudience.rest.v1.SegmentService.FindSegments": "instantaudience/rest/v1/segment.proto",
+    f"{PACKAGE}.RtSegment.user_id": "instantaudience/v1/audience.proto",
+    f"{PACKAGE}.ErrorCause": "instantaudience/v1/errors.proto",
+    "google.rpc.BadRequest": "google/rpc/error_details.proto",
+    "grpc.reflection.v1.ServerReflection.ServerReflectionInfo": "grpc_reflection/v1/reflection.proto",
+    f"{PACKAGE}.AudienceService.Nope": None,
+    f"{PACKAGE}.Nope": None,
+    "Nope": None,
+}
+"""Names, and the files that define them."""
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_reflection_knows_symbols_of_every_kind(channel: grpc.aio.Channel, version: str) -> None:
+    for symbol, file in SYMBOLS.items():
+        answer = await reflected(channel, version, file_containing_symbol=symbol)
+        if file is None:
+            assert answer.error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0], symbol
+        else:
+            assert file in files_of(answer), symbol
+
+
+async def test_reflection_has_the_file_of_errors(channel: grpc.aio.Channel) -> None:
+    name = "instantaudience/v1/errors.proto"
+    errors = files_of(await reflected(channel, file_by_filename=name))[name]
+    assert [enum.name for enum in errors.enum_type] == ["ErrorReason", "ErrorCause"]
 
 
 @pytest.mark.parametrize("name", [*SERVICES, "grpc.health.v1.Health"])
 async def test_reflection_describes_the_services(channel: grpc.aio.Channel, name: str) -> None:
     answer = await reflected(channel, file_containing_symbol=name)
-    files = [
-        descriptor_pb2.FileDescriptorProto.FromString(file)
-        for file in answer.file_descriptor_response.file_descriptor_proto
-    ]
-    defined = {f"{file.package}.{service.name}" for file in files for service in file.service}
+    defined = {f"{file.package}.{service.name}" for file in files_of(answer).values() for service in file.service}
     assert name in defined

@@ -82,6 +82,10 @@ class Quotas:
         limits = Counts(member.limits.posts_per_second, member.limits.users_per_second)
         return self._counter(member.id, Quota.POSTS).ask(POSTED, users, limits, deadline)
 
+    def next_posts(self, member: Limited) -> float:
+        """When there may be room again for requests to apply memberships that were refused."""
+        return self._counter(member.id, Quota.POSTS).until
+
     def ask_gets(self, member: Limited, resource: str, count: int, deadline: float) -> Admitted:
         """Ask for a request that counts as so many reads; await the result before anything is answered. `resource` is
         what the error names.
@@ -153,8 +157,9 @@ class _Counter:
         self._question: asyncio.Task[Admissions] | None = None
         self._sent = 0.0
         self._counts = Counts(0, 0)
-        """What was admitted in a window that lasts until `_until` at least. It only grows."""
-        self._until = 0.0
+        """What was admitted in a window that lasts until `until` at least. It only grows."""
+        self.until = 0.0
+        """When another window begins, as far as is known."""
         self._gathering = False
 
     @property
@@ -166,7 +171,7 @@ class _Counter:
         """Have calls decided: with the next question, or at once where there can be no room for them."""
         self._limits = limits
         asked = _Asked(resource, units, deadline, self._loop.create_future())
-        if self._loop.time() >= self._until or not self._decide(asked):
+        if self._loop.time() >= self.until or not self._decide(asked):
             self._waiting.append(asked)
             if self._question is None and not self._gathering:
                 self._gathering = True
@@ -192,7 +197,7 @@ class _Counter:
         """Ask for the calls that wait."""
         self._gathering = False
         now = self._loop.time()
-        known = now < self._until
+        known = now < self.until
         self._waiting = [asked for asked in self._waiting if not (asked.done.done() or (known and self._decide(asked)))]
         units: list[int] = []
         count = 0
@@ -232,7 +237,7 @@ class _Counter:
             answer = question.result()
             self._counts = answer.counts
             # The answer's time lies after this one, so the window does not end before.
-            self._until = self._sent + answer.left_seconds
+            self.until = self._sent + answer.left_seconds
             admitted = iter(answer.admitted)
             for asked in waited:
                 asked.succeed(

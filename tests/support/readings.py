@@ -123,10 +123,10 @@ def piece(number: int, content: bytes) -> bytes:
 class Reader:
     """A service that reads requests; `clock` starts at NOW_MS."""
 
-    def __init__(self, catalog: Catalog, external_ids: ExternalIds) -> None:
+    def __init__(self, catalog: Catalog, external_ids: ExternalIds, quotas: Quotas | None = None) -> None:
         self.catalog = catalog
         self.clock = FakeClock(NOW_MS)
-        self.quotas = Quotas(Windows())
+        self.quotas = quotas or Quotas(Windows())
         self.store, self.counted = Written(external_ids), Counted()
         store: Any = self.store
         counted: Any = self.counted

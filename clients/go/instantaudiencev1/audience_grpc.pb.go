@@ -45,7 +45,9 @@ type AudienceServiceClient interface {
 	// Applies a stream of requests; each gets one answer, in order, with flow control.
 	//
 	// A request that fails is answered in its place with `error`, and the stream goes on. Changes to one user that stand
-	// in several requests of a stream are applied in the order sent.
+	// in several requests of a stream are applied in the order sent. A request that would pass the member's limits waits for
+	// the next second instead of being refused, and those behind it wait too: flow control holds their sender. It is refused
+	// where the next second begins after its deadline, and where no second has room for it.
 	StreamSegments(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[StreamSegmentsRequest, StreamSegmentsResponse], error)
 	// Reads one user's live memberships, as far as the caller's member may see them.
 	GetMemberships(ctx context.Context, in *GetMembershipsRequest, opts ...grpc.CallOption) (*GetMembershipsResponse, error)
@@ -122,7 +124,9 @@ type AudienceServiceServer interface {
 	// Applies a stream of requests; each gets one answer, in order, with flow control.
 	//
 	// A request that fails is answered in its place with `error`, and the stream goes on. Changes to one user that stand
-	// in several requests of a stream are applied in the order sent.
+	// in several requests of a stream are applied in the order sent. A request that would pass the member's limits waits for
+	// the next second instead of being refused, and those behind it wait too: flow control holds their sender. It is refused
+	// where the next second begins after its deadline, and where no second has room for it.
 	StreamSegments(grpc.BidiStreamingServer[StreamSegmentsRequest, StreamSegmentsResponse]) error
 	// Reads one user's live memberships, as far as the caller's member may see them.
 	GetMemberships(context.Context, *GetMembershipsRequest) (*GetMembershipsResponse, error)

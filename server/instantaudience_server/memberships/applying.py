@@ -16,10 +16,12 @@ from instantaudience_server.errors import AudienceError
 from instantaudience_server.memberships import identity
 from instantaudience_server.memberships.external_ids import ExternalIds
 from instantaudience_server.memberships.known_blocks import KnownBlocks
+from instantaudience_server.memberships.pacing import decided_in_time
 from instantaudience_server.memberships.posts import Batch, Post, Result
 from instantaudience_server.memberships.reading import Reading
+from instantaudience_server.memberships.turns import Turn, Turns
 from instantaudience_server.memberships.wire import decode_user, split_user
-from instantaudience_server.quotas import Decision, Quotas
+from instantaudience_server.quotas import Decision, Decisions, Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.store.interface import NOT_CONFIRMED, Alike, Changes, MembershipStore, Writing, joins
 from instantaudience_server.suppressions import Suppressions
@@ -76,8 +78,7 @@ class Applying:
         self._sizes = sizes
         self._clock = clock
         self._suppressions = suppressions
-        self._begun: dict[int, asyncio.Future[None]] = {}
-        """By member: done when its newest batch has begun to write."""
+        self._turns = Turns()
         self._writing: dict[asyncio.Task[None], frozenset[bytes]] = {}
         """What is to be in order and under way, and the users that it changes."""
 
@@ -85,6 +86,7 @@ class Applying:
         """Apply posts; each one gets its result when the cluster has taken all its writes, and counted it.
 
         The question whether the member may send them is asked first. Small requests are read while it is under way.
+        Those that are to be in order, and are too many for this second, are asked for again in the next ones.
 
         Raises:
             AudienceError: UNAVAILABLE, for all of them; the other ways to fail are each post's own.
@@ -94,16 +96,12 @@ class Applying:
         decisions = self._quotas.ask_posts(member, counts, batch.deadline)
         # Looking external IDs up may wait for any part of the cluster: only what is to be in order waits behind that.
         waits = in_order or member.external_member_id is None
-        earlier = self._begun.get(member.id) if waits else None
-        begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if waits:
-            self._begun[member.id] = begun
+        turn = self._turns.join(member.id, in_order=in_order) if waits else Turn([])
         try:
-            reads = await self._read(batch, decisions, caller)
+            reads = await self._read(batch, counts, decisions, caller, turn if in_order else None)
             if self._suppressions is not None and self._suppressions.may_concern(member.id):
                 reads = await self._refuse_suppressed(reads, self._suppressions, batch, caller)
-            if earlier is not None and not earlier.done():
-                await asyncio.wait([earlier])
+            await turn.come()
             under_way: list[Awaitable[None]] = [
                 self._begin_in_order(read, batch, caller)
                 if in_order
@@ -111,21 +109,25 @@ class Applying:
                 for read in reads
             ]
         finally:
-            begun.set_result(None)
+            turn.end()
         if len(under_way) == 1:
             await under_way[0]
         else:
             await asyncio.gather(*under_way)
 
     async def _read(
-        self, batch: Batch, decisions: "asyncio.Future[Sequence[Decision]]", caller: Caller
+        self, batch: Batch, counts: Sequence[int], decisions: Decisions, caller: Caller, in_order: Turn | None
     ) -> Sequence[Read]:
-        """Read the posts that may be applied."""
+        """Read the posts that may be applied, those `in_order` when they may be."""
         now_ms = self._clock.now_ms()
         posts = batch.posts
         ahead = not decisions.done() and max([post.size_bytes for post in posts]) <= READ_AHEAD_BYTES
         reads: Sequence[Read] = await self._read_posts(posts, batch, caller, now_ms) if ahead else ()
-        admitted = _admitted(posts, await decisions)
+        if in_order is None:
+            decided = await decisions
+        else:
+            decided = await decided_in_time(self._quotas, caller.member, batch, counts, decisions, in_order)
+        admitted = _admitted(posts, decided)
         batch.overdue_text = NOT_CONFIRMED
         if ahead and len(admitted) == len(posts):
             return reads

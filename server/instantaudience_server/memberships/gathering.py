@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from instantaudience_server import metrics
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.errors import unavailable
+from instantaudience_server.memberships.pacing import Pacing
 from instantaudience_server.memberships.posts import Batch, Post
 from instantaudience_server.quotas import UNANSWERED
 from instantaudience_server.waiting import Sweeper
@@ -28,6 +29,7 @@ class Gathering:
 
     def __init__(self, carry_out: Callable[[Batch, Caller, bool], Awaitable[None]]) -> None:
         self._carry_out = carry_out
+        self.pacing = Pacing()
         self._loop = asyncio.get_running_loop()
         self._queues: dict[tuple[int, bool], tuple[Caller, deque[Post]]] = {}
         """By the caller's identity, and whether order matters."""
@@ -43,6 +45,8 @@ class Gathering:
                 self._loop.call_soon(self._flush)
             queue = self._queues[key] = caller, deque()
         queue[1].append(post)
+        if in_order:
+            self.pacing.begin(caller.member.id, post)
 
     @property
     def busy(self) -> bool:
@@ -72,7 +76,9 @@ class Gathering:
         queues, self._queues = self._queues, {}
         self._sweeper.arm()
         for (name, in_order), (caller, posts) in queues.items():
-            taken = _take(posts, alone=caller.member.external_member_id is not None)
+            taken, dropped = _take(posts, alone=caller.member.external_member_id is not None)
+            if in_order:
+                self.pacing.end(caller.member.id, dropped)
             if posts:
                 if not self._queues:
                     self._loop.call_soon(self._flush)
@@ -96,11 +102,15 @@ class Gathering:
         except Exception as error:
             for post in batch.posts:
                 post.fail(error)
+        finally:
+            if in_order:
+                self.pacing.end(caller.member.id, batch.posts)
 
 
-def _take(posts: "deque[Post]", *, alone: bool) -> list[Post]:
-    """As many as a batch may hold; `alone`: one. Those that have ended meanwhile are left out."""
+def _take(posts: "deque[Post]", *, alone: bool) -> tuple[list[Post], list[Post]]:
+    """As many as a batch may hold (`alone`: one), and those that are left out because they have ended meanwhile."""
     taken: list[Post] = []
+    dropped: list[Post] = []
     users = size_bytes = 0
     while posts:
         post = posts[0]
@@ -111,5 +121,7 @@ def _take(posts: "deque[Post]", *, alone: bool) -> list[Post]:
             if taken and full:
                 break
             taken.append(post)
+        else:
+            dropped.append(post)
         posts.popleft()
-    return taken
+    return taken, dropped

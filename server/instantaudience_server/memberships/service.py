@@ -13,6 +13,7 @@ from instantaudience_server.memberships import rules
 from instantaudience_server.memberships.applying import Applying
 from instantaudience_server.memberships.external_ids import ExternalIds, is_external
 from instantaudience_server.memberships.gathering import Gathering
+from instantaudience_server.memberships.pacing import Pacing
 from instantaudience_server.memberships.posts import AwaitedPost, Post, Result
 from instantaudience_server.memberships.wire import ApplyRequest
 from instantaudience_server.quotas import POSTED, Quotas
@@ -64,6 +65,11 @@ class MembershipService:
         result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._gathering.add(AwaitedPost(request, deadline, result), caller, in_order=in_order)
         return result
+
+    @property
+    def pacing(self) -> Pacing:
+        """How fast requests of streams may be begun."""
+        return self._gathering.pacing
 
     def post(self, post: Post, caller: Caller, *, in_order: bool = False) -> None:
         """As `apply`, of a call that takes its result by itself."""

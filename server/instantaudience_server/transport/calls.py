@@ -66,6 +66,16 @@ class Posting(NamedTuple):
     answer: Callable[[Result], Answer]
 
 
+class Pace(Protocol):
+    """How fast requests of streams are begun."""
+
+    def has_room(self, caller: Caller) -> bool:
+        """Whether another may be."""
+
+    async def room(self, caller: Caller) -> None:
+        """Wait until another may be."""
+
+
 @dataclass(frozen=True, slots=True)
 class Method(Generic[Request]):
     """A unary method that needs a token: `handle(request, caller, deadline)` answers.
@@ -95,6 +105,7 @@ class StreamMethod(Generic[Request]):
     `start(request, caller, deadline)` is awaited for one request at a time, in order; what it returns is awaited while
     later requests start. `refuse` makes the answer to a request that failed; None where such a request ends the stream.
     `posting` is as in `Method`. `naming` makes what goes into an answer beside what is in it, of the request's name.
+    `pace` has streams not be read on.
     """
 
     path: str
@@ -103,6 +114,7 @@ class StreamMethod(Generic[Request]):
     refuse: Callable[[Failure], Message] | None
     posting: Posting | None = None
     naming: Callable[[str], Message] | None = None
+    pace: Pace | None = None
 
 
 @dataclass(frozen=True, slots=True)

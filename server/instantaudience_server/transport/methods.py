@@ -79,6 +79,7 @@ def build_methods(memberships: MembershipService, health: HealthService) -> list
             _refusal,
             Posting(partial(memberships.post, in_order=True), stream_answer),
             _naming,
+            memberships.pacing,
         ),
         Method(f"/{audience}/GetMemberships", pb.GetMembershipsRequest, get),
         Method(f"/{audience}/BatchGetMemberships", pb.BatchGetMembershipsRequest, batch_get),

@@ -101,6 +101,8 @@ class Streams:
             else:
                 answers.expect_from(await self._start(method, body, each))
             await window.acquire()
+            if method.pace is not None and known is not None and not method.pace.has_room(known):
+                await method.pace.room(known)
 
     async def _start(self, method: StreamMethod[Request], body: bytes, call: Call) -> "asyncio.Task[bytes]":
         """Start a request; one whose token is no longer taken fails like any other."""

@@ -58,7 +58,7 @@ async def limited(host_mode: str) -> AsyncIterator[Service]:
     async with new_directory() as directory:
         (directory / "limits.yaml").write_text(json.dumps(CATALOG))
         options: dict[str, Any] = {"host_mode": host_mode, "catalog": f"--catalog={directory / 'limits.yaml'}"}
-        arguments = ("--workers", "4", "--call-timeout-seconds", "2")
+        arguments = ("--workers", "4", "--call-timeout-seconds", "4")
         async with running_service(*arguments, directory=directory, **options) as running:
             yield running
             assert "call_defect" not in running.log
@@ -215,6 +215,25 @@ async def test_a_request_of_a_stream_is_refused_in_its_place(limited: Service, t
         )
         outcomes = [pb.StreamSegmentsResponse.FromString(answer).WhichOneof("outcome") async for answer in answers]
     assert outcomes == ["response", "error"] * 2
+
+
+async def test_requests_of_a_stream_wait_for_the_next_second_in_their_order(
+    limited: Service, tokens: dict[str, str], nodes: RedisCluster
+) -> None:
+    """Four requests of two users each, where three users a second are allowed."""
+    values = [5, 4, 3, 2]
+    requests = []
+    for value in values:
+        request = pb.StreamSegmentsRequest()
+        for user_id in ("77", "78"):
+            request.rt_segment.add(user_id=user_id).seg_block.add(seg_id=SEGMENT, value=value, expiration=0)
+        requests.append(request.SerializeToString())
+    async with limited.channel("direct") as channel:
+        stream = channel.stream_stream("/instantaudience.v1.AudienceService/StreamSegments")
+        answers = stream(iter(requests), metadata=(("authorization", tokens["three-users"]),))
+        outcomes = [pb.StreamSegmentsResponse.FromString(answer).WhichOneof("outcome") async for answer in answers]
+    assert outcomes == ["response"] * len(values)
+    assert await nodes.hgetall("m:p:77") == {str(SEGMENT).encode(): str(values[-1]).encode()}
 
 
 class TestSizes:

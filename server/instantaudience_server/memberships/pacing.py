@@ -1,0 +1,85 @@
+"""How requests of streams keep to their member's limits: they wait for the next second, where other calls are refused.
+
+A request that is refused and sent again would be overtaken by those behind it (docs/adr/0011-quotas.md).
+"""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+
+from instantaudience_server.catalog.access import Caller
+from instantaudience_server.catalog.catalog import Member
+from instantaudience_server.memberships.posts import Batch, Post
+from instantaudience_server.memberships.turns import Turn
+from instantaudience_server.quotas import Decision, Decisions, Quotas
+
+
+class Pacing:
+    """Posts in order that are under way, by member. Streams are read on while a member's are fewer than it may send in
+    a second: more could not be applied sooner, and their deadlines would run."""
+
+    def __init__(self) -> None:
+        self._under_way: dict[int, tuple[int, int]] = {}
+        """By member: calls and users."""
+        self._changed: dict[int, asyncio.Future[None]] = {}
+        """Of members whose streams wait."""
+
+    def begin(self, member_id: int, post: Post) -> None:
+        """A post is under way from now on."""
+        calls, users = self._under_way.get(member_id, (0, 0))
+        self._under_way[member_id] = calls + 1, users + len(post.users)
+
+    def end(self, member_id: int, posts: Iterable[Post]) -> None:
+        """Posts are no longer under way."""
+        for post in posts:
+            calls, users = self._under_way.pop(member_id)
+            if calls > 1:
+                self._under_way[member_id] = calls - 1, users - len(post.users)
+        changed = self._changed.pop(member_id, None)
+        if changed is not None:
+            changed.set_result(None)
+
+    def has_room(self, caller: Caller) -> bool:
+        """Whether another request of a stream may be begun."""
+        limits = caller.member.limits
+        calls, users = self._under_way.get(caller.member.id, (0, 0))
+        return calls < limits.posts_per_second and users < limits.users_per_second
+
+    async def room(self, caller: Caller) -> None:
+        """Wait until one may be."""
+        while not self.has_room(caller):
+            changed = self._changed.get(caller.member.id)
+            if changed is None:
+                changed = self._changed[caller.member.id] = asyncio.get_running_loop().create_future()
+            await asyncio.shield(changed)
+
+
+async def decided_in_time(
+    quotas: Quotas, member: Member, batch: Batch, counts: Sequence[int], decisions: Decisions, turn: Turn
+) -> Sequence[Decision]:
+    """The decisions on posts in order, those that were refused asked for again in the next seconds. `counts` are their
+    users.
+
+    One that no second has room for, or whose deadline is over before the next one, is refused.
+
+    Raises:
+        AudienceError: UNAVAILABLE.
+    """
+    decided = list(await decisions)
+    while True:
+        later = quotas.next_posts(member)
+        waiting = [
+            index
+            for index, (post, count) in enumerate(zip(batch.posts, counts, strict=True))
+            if decided[index] is not None
+            and not post.ended
+            and count <= member.limits.users_per_second
+            and post.deadline > later
+        ]
+        if not waiting:
+            return decided
+        turn.let_pass()
+        await turn.come()  # it would take the room that those before it wait for
+        await asyncio.sleep(later - asyncio.get_running_loop().time())
+        again = quotas.ask_posts(member, [counts[index] for index in waiting], batch.deadline)
+        for index, decision in zip(waiting, await again, strict=True):
+            decided[index] = decision

@@ -1,0 +1,156 @@
+"""Requests of streams over their member's limits wait for the next window, in their order (docs/adr/0011-quotas.md)."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from instantaudience_server.catalog.access import Caller
+from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.memberships.pacing import Pacing
+from instantaudience_server.memberships.posts import AwaitedPost
+from instantaudience_server.quotas import Limits, Quotas
+from instantaudience_server.store.interface import Admissions, Counts, Quota
+from support.callers import caller
+from support.clusters import seconds_from_now
+from support.quotas import Windows
+from support.readings import CATALOG, Reader, encoded
+
+WINDOW_SECONDS = 0.02
+LONG = 60.0
+
+
+class QuickWindows(Windows):
+    """Windows that are shorter than a second."""
+
+    def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        super().__init__(lambda: loop.time() / WINDOW_SECONDS)
+
+    async def ask(
+        self, member_id: int, quota: Quota, calls: Sequence[int], limits: Counts, deadline: float
+    ) -> Admissions:
+        """As by seconds."""
+        answer = await super().ask(member_id, quota, calls, limits, deadline)
+        return answer._replace(left_seconds=answer.left_seconds * WINDOW_SECONDS)
+
+
+def limited(**limits: int) -> Caller:
+    """A caller whose member has these limits."""
+    of = caller("demo", CATALOG)
+    return replace(of, member=replace(of.member, limits=Limits(**limits)))
+
+
+def request(value: int, users: int = 1) -> Any:
+    """A request that gives some users, the first ones of all, a value."""
+    blocks = [{"seg_id": 10001, "value": value}]
+    return encoded({"rt_segment": [{"user_id": str(number + 1), "seg_block": blocks} for number in range(users)]})
+
+
+@asynccontextmanager
+async def paced(windows: Windows) -> AsyncIterator[Reader]:
+    """A service with these windows."""
+    reader = Reader(CATALOG, {}, Quotas(windows))
+    try:
+        yield reader
+    finally:
+        await reader.service.close()
+        await reader.quotas.close()
+
+
+async def sent(
+    reader: Reader, calling: Caller, requests: Sequence[Any], seconds: float = LONG, *, at_once: int = 3
+) -> list[Any]:
+    """What becomes of the requests of a stream, which come some in a turn."""
+    results: list[asyncio.Future[Any]] = []
+    for index, each in enumerate(requests):
+        results.append(reader.service.apply(each, calling, seconds_from_now(seconds), in_order=True))
+        if index % at_once == 0:
+            await asyncio.sleep(0)
+    return await asyncio.gather(*results, return_exceptions=True)
+
+
+def values_written(reader: Reader) -> list[int]:
+    """The values that the first user was given, in their order."""
+    return [
+        value
+        for changes in reader.store.changes
+        for keys, change in changes
+        if b"m:p:1" in keys
+        for values in change.values()
+        for value in values.values()
+    ]
+
+
+@settings(max_examples=25, deadline=None)
+@given(sizes=st.lists(st.integers(1, 5), min_size=1, max_size=12), posts=st.integers(1, 4), users=st.integers(3, 6))
+async def test_no_request_overtakes_another_and_no_window_admits_too_many(
+    sizes: list[int], posts: int, users: int
+) -> None:
+    """Those that no window has room for are refused, in their place."""
+    windows = QuickWindows()
+    async with paced(windows) as reader:
+        calling = limited(posts_per_second=posts, users_per_second=users)
+        results = await sent(reader, calling, [request(value, size) for value, size in enumerate(sizes)])
+        values = values_written(reader)
+    for size, result in zip(sizes, results, strict=True):
+        if size > users:
+            assert isinstance(result, AudienceError)
+            assert result.reason is Reason.RATE_LIMIT_EXCEEDED
+        else:
+            assert result.users == size
+    assert values == sorted(values)
+    last = max((value for value, size in enumerate(sizes) if size <= users), default=None)
+    assert (values[-1] if values else None) == last
+    for admitted in windows.admitted.values():
+        assert len(admitted) <= posts
+        assert sum(admitted) <= users
+
+
+async def test_what_cannot_wait_is_refused() -> None:
+    """The next window begins after its deadline."""
+    async with paced(Windows(lambda: 0.0)) as reader:
+        results = await sent(reader, limited(posts_per_second=1), [request(1), request(2)], 0.5)
+    assert results[0].users == 1
+    assert results[1].reason is Reason.RATE_LIMIT_EXCEEDED
+
+
+async def test_other_calls_are_refused_at_once_and_not_held_up() -> None:
+    windows = Windows(lambda: 0.0)
+    async with paced(windows) as reader:
+        calling = limited(posts_per_second=2, users_per_second=3)
+        first = reader.service.apply(request(1, 2), calling, seconds_from_now(LONG), in_order=True)
+        await first
+        waiting = reader.service.apply(request(2, 2), calling, seconds_from_now(LONG), in_order=True)
+        await asyncio.sleep(0.05)
+        assert (await reader.service.apply(request(3), calling, seconds_from_now(LONG))).users == 1
+        with pytest.raises(AudienceError, match="Rate limit exceeded"):
+            await reader.service.apply(request(4), calling, seconds_from_now(LONG))
+        assert not waiting.done()
+        waiting.cancel()
+
+
+async def test_streams_are_read_on_while_a_seconds_worth_is_under_way() -> None:
+    pacing, calling = Pacing(), limited(posts_per_second=2, users_per_second=10)
+
+    def post(users: int) -> AwaitedPost:
+        return AwaitedPost(request(0, users), LONG, asyncio.get_running_loop().create_future())
+
+    few, many = post(1), post(10)
+    pacing.begin(calling.member.id, few)
+    assert pacing.has_room(calling)
+    pacing.begin(calling.member.id, many)
+    assert not pacing.has_room(calling)
+    streams = [asyncio.create_task(pacing.room(calling)) for _ in range(2)]
+    await asyncio.sleep(0)
+    streams.pop().cancel()
+    pacing.end(calling.member.id, [few])
+    await asyncio.sleep(0)
+    assert not streams[0].done(), "ten users are a second's worth"
+    pacing.end(calling.member.id, [many])
+    await streams[0]
+    assert pacing.has_room(calling)

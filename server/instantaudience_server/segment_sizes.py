@@ -14,7 +14,7 @@ from typing import NamedTuple
 from instantaudience_server.clock import Clock
 from instantaudience_server.errors import AudienceError
 from instantaudience_server.metrics import SEGMENT_SIZE_USERS_LEFT_OUT
-from instantaudience_server.store.interface import REMOVE, Changes, Joined, SegmentSizeStore, UserChanges
+from instantaudience_server.store.interface import REMOVE, Changes, Joins, SegmentSizeStore, UserChanges
 
 GATHER_SECONDS = 0.1
 """How long what calls note is gathered: the more users a segment gets at once, the less each of them costs."""
@@ -57,6 +57,7 @@ class _Size(NamedTuple):
     until: float
 
 
+_NUMBER_BYTES, _PLACE_BYTES = 8, 4
 _UNREAD = _Size(None, 0.0)
 
 
@@ -67,14 +68,14 @@ class SegmentSizes:
         self._store = store
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self._noted: deque[Changes] = deque()
+        self._noted: deque[Changes | Joins] = deque()
         self._room = MOST_USERS
         self._working: asyncio.Task[None] | None = None
         self._next_sending = 0.0
         self._sizes: dict[int, _Size] = {}
         self._reading: dict[int, asyncio.Task[Mapping[int, _Size]]] = {}
 
-    def note(self, changes: Changes) -> None:
+    def note(self, changes: Changes | Joins) -> None:
         """Count the users of changes that were written. It costs a call next to nothing, and never fails."""
         users = _count_users(changes)
         if self._room <= 0:
@@ -155,26 +156,29 @@ class SegmentSizes:
         left = len(self._noted)
         while left and self._store.waiting < MOST_WAITING:
             started = time.thread_time()
-            piece = self._next_piece(left)
-            left -= piece.calls
-            if piece.joined:
-                self._store.take(piece.joined, self._clock.now_ms())
+            left -= self._take_piece(left)
             busy_seconds += time.thread_time() - started
             await asyncio.sleep(0)
         return busy_seconds
 
-    def _next_piece(self, most_calls: int) -> "_Piece":
-        """Take calls off what was noted, as many as may be worked off at once."""
+    def _take_piece(self, most_calls: int) -> int:
+        """Hand some of the calls that were noted to the store, as many as may be worked off at once; how many."""
         joined: dict[tuple[int, ...], list[bytes]] = {}
         calls = users = memberships = 0
         while calls < most_calls and users < USERS_AT_ONCE and memberships < MEMBERSHIPS_AT_ONCE:
             changes = self._noted.popleft()
             calls += 1
             users += _count_users(changes)
-            memberships += _gather(changes, joined)
+            if isinstance(changes, Joins):
+                memberships += len(changes.user_places) // _PLACE_BYTES
+                self._store.take_joins(changes, self._clock.now_ms())
+            else:
+                memberships += _gather(changes, joined)
         joined.pop((), None)
         self._room += users
-        return _Piece(calls, joined)
+        if joined:
+            self._store.take(joined, self._clock.now_ms())
+        return calls
 
     async def _send(self, seconds: float) -> None:
         """Send what the store has taken, and fix when to send again."""
@@ -182,13 +186,6 @@ class SegmentSizes:
         with contextlib.suppress(*FAILURES):
             pause = await self._store.send(self._loop.time() + seconds) * COMMAND_SECONDS / SENDING_SHARE
         self._next_sending = self._loop.time() + pause
-
-
-class _Piece(NamedTuple):
-    """Some calls that were noted: how many, and who joins what by them."""
-
-    calls: int
-    joined: Joined
 
 
 def _gather(changes: Changes, joined: dict[tuple[int, ...], list[bytes]]) -> int:
@@ -201,7 +198,9 @@ def _gather(changes: Changes, joined: dict[tuple[int, ...], list[bytes]]) -> int
     return memberships
 
 
-def _count_users(changes: Changes) -> int:
+def _count_users(changes: Changes | Joins) -> int:
+    if isinstance(changes, Joins):
+        return len(changes.users) // _NUMBER_BYTES
     return sum([len(keys) for keys, _ in changes])
 
 

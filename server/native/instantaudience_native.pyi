@@ -1,7 +1,10 @@
-"""The native host, in Rust: gRPC's transport and framing. It runs in a thread of its own."""
+"""The native host, in Rust: gRPC's transport and framing. It runs in a thread of its own. And what is regular in files
+of memberships, read and packed."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
+
+_Node = TypeVar("_Node")
 
 _Row = tuple[str, int, bool, str]
 """A field: its key, its number, whether it is a list, and what it holds (`STRING`, `INT32`, the name of a message)."""
@@ -158,3 +161,84 @@ class Host:
         """The next message of a stream was read: there is room for another one."""
     def end(self, number: int) -> None:
         """End a stream with OK."""
+
+class PackedCommands:
+    """Commands of platform users, packed for the wire (a `store.groups.PackedCommands`)."""
+
+    @property
+    def size_bytes(self) -> int: ...
+    @property
+    def usual_reply(self) -> bytes: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int) -> bytes: ...
+    def by_node(self, nodes: list[_Node]) -> dict[_Node, list[int]]: ...
+    def slot(self, index: int) -> int: ...
+    def packed(self, indexes: Sequence[int]) -> bytes: ...
+    def answer(self, indexes: Sequence[int], replies: Sequence[Any]) -> None: ...
+
+class ReadRows:
+    """Rows of a file that were read natively: what they count, and what they change.
+
+    `number` is how many these are, `others` are lines that were left to Python, `added` and `removed` how many
+    memberships of each segment. Of a segment that a user has twice, `commands` have the last one.
+    """
+
+    @property
+    def number(self) -> int: ...
+    @property
+    def others(self) -> list[bytes]: ...
+    @property
+    def added(self) -> dict[int, int]: ...
+    @property
+    def removed(self) -> dict[int, int]: ...
+    @property
+    def commands(self) -> list[PackedCommands]: ...
+    def keys(self) -> list[bytes]:
+        """The users' keys."""
+    def joining(self) -> list[bytes]:
+        """The keys of the users that join a segment."""
+    def joins(self) -> tuple[bytes, list[int], bytes, bytes]:
+        """The fields of `store.interface.Joins`."""
+
+class LineReader:
+    """Reads lines of a platform user's ID and of segments that are known, all within what may be; `user`, `segment` and
+    `removal` are separators of a byte, the last two perhaps of none.
+
+    Raises:
+        ValueError: a separator is none.
+    """
+
+    def __init__(
+        self, *, user: bytes, segment: bytes, removal: bytes, most_segments: int, longest_line: int
+    ) -> None: ...
+    @property
+    def known(self) -> int:
+        """How many texts are known."""
+    def learn(self, text: bytes, leaving: bool, segment_id: int, end: int, value: int) -> None:
+        """Keep what a segment's text means: where it stands, or behind the separator of segments that the user leaves.
+        `end` is one of `store.interface.UserChanges`."""
+    def read(self, text: bytes) -> ReadRows:
+        """Read lines; empty ones do not count."""
+
+class RecordReader:
+    """Reads Avro records of a platform user's ID, as a number after `uid_head`, and of segments that are known.
+
+    `fields` has a letter for each field of a segment: `n` for a number, `t` for a text, `b` for a boolean.
+
+    Raises:
+        ValueError: no field has this letter.
+    """
+
+    def __init__(self, *, uid_head: bytes, fields: bytes, most_segments: int) -> None: ...
+    @property
+    def known(self) -> int:
+        """How many segments are known, as they are encoded."""
+    def learn(self, text: bytes, segment_id: int, end: int, value: int) -> None:
+        """Keep what a segment means, as it is encoded."""
+    def split(self, data: bytes, place: int) -> list[bytes] | None:
+        """The encoded segments of the record at a place; None where it is of another form."""
+    def read(self, data: bytes, place: int, most: int) -> tuple[int, int]:
+        """Read at most so many records from a place on, up to one that is for Python to read; the place after them, and
+        how many these were."""
+    def finish(self) -> ReadRows:
+        """All records that were read since this was asked last."""

@@ -2,9 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
+import hiredis
 from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.batch.applying import FileApplying
 from instantaudience_server.batch.counters import Counters
@@ -13,7 +14,9 @@ from instantaudience_server.catalog import records as catalog_records
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.settings import Durability
 from instantaudience_server.store.catalog_interface import Record
-from instantaudience_server.store.interface import Changes
+from instantaudience_server.store.groups import PackedCommands
+from instantaudience_server.store.interface import NEVER, REMOVE, Changes, Joins, UserChanges
+from instantaudience_server.store.keys import key_slot
 from instantaudience_server.suppressions import Suppressions
 from support.contract_model import ExternalIds, State
 from support.readings import AllWritten, applied, by_user
@@ -75,9 +78,17 @@ class NotedStore:
         split = (key.decode().split(":", 2) for key in keys)
         return [self._external_ids.get((int(member), external)) for _, member, external in split]
 
-    def write(self, changes: Changes, deadline: float, durability: Durability | None = None) -> "NotedWrite":
+    def write(
+        self,
+        changes: Changes,
+        deadline: float,
+        durability: Durability | None = None,
+        packed: Sequence[PackedCommands] = (),
+    ) -> "NotedWrite":
         """Write at once."""
-        users = by_user(changes)
+        users, others = by_user(changes), unpacked(packed)
+        assert not users.keys() & others.keys()
+        users |= others
         refused = self.refuses & users.keys()
         self.state = applied({key: each for key, each in users.items() if key not in refused}, self.state)
         return NotedWrite(refused)
@@ -95,13 +106,37 @@ class NotedWrite(AllWritten):
         return {key: RuntimeError("WRONGTYPE") for key in self._refused}
 
 
+def unpacked(packed: Sequence[PackedCommands]) -> dict[bytes, UserChanges]:
+    """What packed commands write for each user."""
+    users: dict[bytes, dict[int, dict[int, int]]] = {}
+    for commands in packed:
+        for index in range(len(commands)):
+            reader = hiredis.Reader()
+            reader.feed(commands.packed([index]))
+            (name, key, *words), rest = reader.gets(), reader.gets()
+            assert (rest, commands[index], commands.slot(index)) == (False, key, key_slot(key))
+            changes = users.setdefault(key, {})
+            if name == b"HDEL":
+                assert REMOVE not in changes
+                changes[REMOVE] = dict.fromkeys(map(int, words), 0)
+                continue
+            assert name == b"HSETEX"
+            end = int(words[1]) if words[0] == b"PXAT" else NEVER
+            fields = words[2:] if end else words
+            assert (fields[0], int(fields[1])) == (b"FIELDS", len(fields[2:]) // 2)
+            assert end not in changes
+            numbers = list(map(int, fields[2:]))
+            changes[end] = dict(zip(numbers[::2], numbers[1::2], strict=True))
+    return dict(users)
+
+
 class NoSizes:
     """Sizes are not looked at."""
 
     async def make_room(self) -> None:
         """There is."""
 
-    def note(self, changes: Changes) -> None:
+    def note(self, changes: Changes | Joins) -> None:
         """Not."""
 
 

@@ -2,10 +2,9 @@
 
 import time
 from collections.abc import Mapping
+from typing import Any
 
-from instantaudience_server.settings import Durability
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.interface import Changes
 from instantaudience_server.store.membership_store import ClusterMembershipStore, ClusterWriting
 from redis.asyncio import RedisCluster
 from support.clocks import FakeClock
@@ -116,7 +115,7 @@ class SlowStore(ClusterMembershipStore):
         self._clock = clock
         self._write_ms = write_ms
 
-    def write(self, changes: Changes, deadline: float, durability: Durability | None = None) -> ClusterWriting:
+    def write(self, *arguments: Any, **options: Any) -> ClusterWriting:
         """Write later."""
         self._clock.ms += self._write_ms
-        return super().write(changes, deadline, durability)
+        return super().write(*arguments, **options)

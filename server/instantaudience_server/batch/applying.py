@@ -1,7 +1,7 @@
 """Applies a file: reads it, writes what it changes, and says now and then how far it is (docs/adr/0026-files.md)."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import NamedTuple
@@ -15,13 +15,14 @@ from instantaudience_server.batch.jobs import Checkpoint, ErrorCode, FileFailedE
 from instantaudience_server.batch.lines import LineCutter
 from instantaudience_server.batch.reading import TextReading
 from instantaudience_server.batch.records import RECORDS_AT_ONCE, AvroReading
+from instantaudience_server.batch.regular import Reading, beside
 from instantaudience_server.batch.resolving import Resolver
-from instantaudience_server.batch.rows import Rows, take
+from instantaudience_server.batch.rows import Rows, Taken, take
 from instantaudience_server.batch.writing import FileWriter
 from instantaudience_server.catalog.catalog import Catalog, Member
 from instantaudience_server.memberships.external_ids import ExternalIds
 from instantaudience_server.segment_sizes import SegmentSizes
-from instantaudience_server.store.interface import MembershipStore, joins
+from instantaudience_server.store.interface import Changes, MembershipStore, joins
 from instantaudience_server.suppressions import Suppressions
 
 BLOCK_BYTES = 4 * 2**20
@@ -34,7 +35,7 @@ RESOLVE_SECONDS = 30.0
 class Portion(NamedTuple):
     """Some rows, and the place in the content after them (see `Checkpoint`)."""
 
-    rows: Rows
+    reading: Reading
     position: int
     records: int
     file_bytes: int
@@ -87,8 +88,8 @@ class FileApplying:
             content = await Content.of(file, job.most_bytes)
             async with aclosing(self._portions(content, job, start)) as portions:
                 async for portion in portions:
-                    rows, failure = run.admit(portion)
-                    await self._write(rows, job, writer)
+                    reading, failure = run.admit(portion.reading)
+                    await self._write(reading, job, writer)
                     reached = Checkpoint(portion.position, portion.records, portion.file_bytes, writer.counters)
                     if failure is not None:
                         break
@@ -103,21 +104,37 @@ class FileApplying:
         if failure is not None:
             raise failure
 
-    async def _write(self, rows: Rows, job: JobView, writer: FileWriter) -> None:
+    async def _write(self, reading: Reading, job: JobView, writer: FileWriter) -> None:
+        rows, regular, most_error_lines = reading.rows, reading.regular, writer.counters.most_error_lines
+        taken, take_rows = await self._take(rows, job, most_error_lines)
+        if regular is not None:
+            together = beside(regular, taken)
+            if together is not None and not await self._suppressed(job, regular.read.joining):
+                await writer.write(together, lambda unwritten: take_rows(regular.all_rows(), unwritten))
+                return
+            rows = regular.all_rows()
+            taken, take_rows = await self._take(rows, job, most_error_lines)
+        await writer.write(taken, partial(take_rows, rows))
+
+    async def _take(self, rows: Rows, job: JobView, most_error_lines: int) -> tuple[Taken, Callable[..., Taken]]:
+        """What rows change and count; and what finds that again, for these rows or more, but for some users."""
         external = rows.external_keys()
         platform_keys: Mapping[bytes, bytes] = {}
         if external:
             platform_keys = await self._external_ids.platform_keys(external, self._loop.time() + RESOLVE_SECONDS)
-        take_rows = partial(take, rows, platform_keys, writer.counters.most_error_lines)
-        taken = take_rows()
-        if self._suppressions is not None and self._suppressions.may_concern(job.member_id):
-            joining = [key for keys, changes in taken.changes if joins(changes) for key in keys]
-            deadline = self._loop.time() + RESOLVE_SECONDS
-            suppressed = await self._suppressions.among(job.member_id, joining, deadline)
-            if suppressed:
-                take_rows = partial(take_rows, suppressed=suppressed)
-                taken = take_rows()
-        await writer.write(taken, take_rows)
+        take_rows = partial(take, platform_keys=platform_keys, most_error_lines=most_error_lines)
+        taken = take_rows(rows)
+        suppressed = await self._suppressed(job, partial(_joining, taken.changes))
+        if suppressed:
+            take_rows = partial(take_rows, suppressed=suppressed)
+            taken = take_rows(rows)
+        return taken, take_rows
+
+    async def _suppressed(self, job: JobView, joining: Callable[[], Sequence[bytes]]) -> frozenset[bytes]:
+        """Those of some users that must not join anything."""
+        if self._suppressions is None or not self._suppressions.may_concern(job.member_id):
+            return frozenset()
+        return await self._suppressions.among(job.member_id, joining(), self._loop.time() + RESOLVE_SECONDS)
 
     async def _portions(self, content: Content, job: JobView, start: Checkpoint) -> AsyncGenerator[Portion, None]:
         """The rows of the content, as it is told by its bytes."""
@@ -133,11 +150,11 @@ class FileApplying:
         async with aclosing(content.read(start.position)) as pieces:
             async for piece in pieces:
                 file_bytes = piece.file_bytes
-                for lines, end in cutter.cut(piece.data):
-                    yield Portion(readings.text(self._member(job), layout).read(lines), end, 0, file_bytes)
+                for text, end in cutter.cut(piece.data):
+                    yield Portion(readings.text(self._member(job), layout).read(text), end, 0, file_bytes)
                 await asyncio.sleep(0)
-        for lines, end in cutter.cut(b"", last=True):
-            yield Portion(readings.text(self._member(job), layout).read(lines), end, 0, file_bytes)
+        for text, end in cutter.cut(b"", last=True):
+            yield Portion(readings.text(self._member(job), layout).read(text), end, 0, file_bytes)
 
     async def _read_avro(self, content: Content, job: JobView, start: Checkpoint) -> AsyncGenerator[Portion, None]:
         readings = _Readings(self._catalog, job)
@@ -148,12 +165,15 @@ class FileApplying:
                 number, left_out = 0, done
                 while number < block.records:
                     member = self._member(job)
-                    reading = readings.avro(member, block.schema)
-                    rows, place = reading.read(block.data, place, min(block.records - number, RECORDS_AT_ONCE))
-                    number += len(rows.keys)
-                    rows, left_out = rows.after(left_out), max(0, left_out - len(rows.keys))
+                    most = min(block.records - number, RECORDS_AT_ONCE)
+                    reading, place = readings.avro(member, block.schema).read(block.data, place, most)
+                    read = reading.number
+                    number += read
+                    if left_out:
+                        reading = Reading(reading.by_python().rows.after(left_out))
+                    left_out = max(0, left_out - read)
                     at = (block.end, 0) if number == block.records else (block.position, number)
-                    yield Portion(rows, *at, block.file_bytes)
+                    yield Portion(reading, *at, block.file_bytes)
                     if not place:
                         raise corrupt("a record is none, or too long")
                 if place != len(block.data):
@@ -180,13 +200,13 @@ class _Readings:
 
     def text(self, member: Member, layout: BatchFormat) -> TextReading:
         """For lines."""
-        if self._is_new(member) or self._text is None:
+        if self._is_new(member) or self._text is None or self._text.is_full:
             self._text = TextReading(layout, self._resolver(member), member.external_member_id)
         return self._text
 
     def avro(self, member: Member, schema: RecordSchema) -> AvroReading:
         """For records."""
-        if self._is_new(member) or self._avro is None:
+        if self._is_new(member) or self._avro is None or self._avro.is_full:
             self._avro = AvroReading(schema, self._resolver(member), member)
         return self._avro
 
@@ -209,20 +229,24 @@ class _Run:
         self._faults = start.counters[Count.NUM_INVALID_FORMAT]
         self._most_faults = most_faults
 
-    def admit(self, portion: Portion) -> tuple[Rows, FileFailedError | None]:
+    def admit(self, reading: Reading) -> tuple[Reading, FileFailedError | None]:
         """The rows that may be applied, and why no further one may."""
-        rows, failure = portion.rows, None
+        failure = None
         most_lines = self._job.most_lines
-        if most_lines is not None and self._lines + len(rows.keys) > most_lines:
-            rows = rows.first(most_lines - self._lines)
+        if most_lines is not None and self._lines + reading.number > most_lines:
+            reading = Reading(reading.by_python().rows.first(most_lines - self._lines))
             failure = FileFailedError(ErrorCode.RATE_LIMIT_EXCEEDED, f"There are more than {most_lines} lines")
-        if self._most_faults is not None and self._faults + rows.faults > self._most_faults:
-            rows = rows.until_faults(self._most_faults - self._faults)
+        if self._most_faults is not None and self._faults + reading.rows.faults > self._most_faults:
+            reading = Reading(reading.by_python().rows.until_faults(self._most_faults - self._faults))
             text = f"More than {self._most_faults} lines cannot be read"
             failure = FileFailedError(ErrorCode.INVALID_FORMAT_LIMIT_EXCEEDED, text)
-        self._lines += len(rows.keys)
-        self._faults += rows.faults
-        return rows, failure
+        self._lines += reading.number
+        self._faults += reading.rows.faults
+        return reading, failure
+
+
+def _joining(changes: Changes) -> list[bytes]:
+    return [key for keys, each in changes if joins(each) for key in keys]
 
 
 async def _reach(checkpoint: Checkpoint, writer: FileWriter) -> Checkpoint:

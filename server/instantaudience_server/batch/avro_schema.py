@@ -32,20 +32,29 @@ SHORT_TEXT = 50
 _NUMBERS = ("int", "long")
 _LONG_FORM = rb"[\x80-\xff]{0,9}[\x00-\x7f]"
 _TEXT_FORM = b"(?:%b)" % b"|".join(re.escape(bytes([2 * size])) + b".{%d}" % size for size in range(SHORT_TEXT + 1))
-_FORMS = {"int": _LONG_FORM, "long": _LONG_FORM, "string": _TEXT_FORM, "boolean": b".", "null": b""}
+_FORMS = {
+    "int": (_LONG_FORM, b"n"),
+    "long": (_LONG_FORM, b"n"),
+    "string": (_TEXT_FORM, b"t"),
+    "boolean": (b".", b"b"),
+    "null": (b"", b""),
+}
+"""Of types: a regular expression of values, and a letter (`instantaudience_native.RecordReader`)."""
 
 
 class RecordSchema(NamedTuple):
     """A schema that is safe to read with. `uid` is the name of the record that `uid` is, where it is no union.
 
     Where a record is `uid` and `segments`, and no more: `uid_long` are the bytes before the number of a plain `uid`,
-    and `segment_form` is a regular expression of segments whose texts are short.
+    and `segment_form` is a regular expression of segments whose texts are short; `segment_fields` has a letter for each
+    of their fields.
     """
 
     parsed: Any
     uid: str
     uid_long: bytes | None
     segment_form: bytes
+    segment_fields: bytes
 
 
 class _Type(NamedTuple):
@@ -80,7 +89,7 @@ def read_schema(encoded: bytes) -> RecordSchema:
         parsed = fastavro.parse_schema(schema)
     except Exception as error:  # fastavro raises many kinds, and this is the sender's fault
         raise _refusal(f"cannot be used: {type(error).__name__}") from None
-    return RecordSchema(parsed, _short(uid["name"]) if _is(uid, "record") else "", uid_long, form or b"")
+    return RecordSchema(parsed, _short(uid["name"]) if _is(uid, "record") else "", uid_long, *(form or (b"", b"")))
 
 
 def _long_in(uid: Any) -> bytes | None:
@@ -93,15 +102,19 @@ def _long_in(uid: Any) -> bytes | None:
     return None
 
 
-def _form(schema: Any) -> bytes | None:
-    """A regular expression of values; texts may have up to `SHORT_TEXT` bytes. None where there is none."""
+def _form(schema: Any) -> tuple[bytes, bytes] | None:
+    """A regular expression of values, and their letters; texts may have up to `SHORT_TEXT` bytes. None where there is
+    none."""
     if isinstance(schema, str):
         return _FORMS.get(schema)
     if _is(schema, "enum"):
         return _FORMS["long"]
     if _is(schema, "record"):
         fields = [_form(each["type"]) for each in schema["fields"]]
-        return None if None in fields else b"".join([each for each in fields if each is not None])
+        found = [each for each in fields if each is not None]
+        return (
+            (b"".join(each for each, _ in found), b"".join(each for _, each in found)) if None not in fields else None
+        )
     return None
 
 

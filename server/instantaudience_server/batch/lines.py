@@ -5,17 +5,22 @@ from typing import NamedTuple
 
 from instantaudience_server.batch.format import LONGEST_LINE_BYTES
 
-SLICE_BYTES = 24 * 1024
-SLICE_LINES = 600
+SLICE_BYTES = 32 * 1024
+SLICE_LINES = 1200
 """What is read and written before other calls get their turn, at most; but a slice has one line at least."""
 _BOM = b"\xef\xbb\xbf"
 
 
 class LineSlice(NamedTuple):
-    """Lines that follow each other, without their ends and without empty ones, and the place after them."""
+    """The text of lines that follow each other, and the place after them."""
 
-    lines: list[bytes]
+    text: bytes
     end: int
+
+    @property
+    def lines(self) -> list[bytes]:
+        """The lines, without their ends and without empty ones."""
+        return lines_of(self.text)
 
 
 class LineCutter:
@@ -41,13 +46,13 @@ class LineCutter:
         start, stop = 0, text.rfind(b"\n") + 1
         while start < stop:
             end = text.find(b"\n", min(start + SLICE_BYTES, stop) - 1) + 1
-            lines, end = _lines(text, start, end)
-            if self._position == 0 and lines:
-                lines[0] = lines[0].removeprefix(_BOM)
+            if text.count(b"\n", start, end) > SLICE_LINES:
+                end -= len(text[start:end].split(b"\n", SLICE_LINES)[-1])
+            part = text[start:end] if self._position else text[start:end].removeprefix(_BOM)
             self._position += end - start + self._passed_over
             self._passed_over = 0
             start = end
-            yield LineSlice(list(filter(None, lines)), self._position - (added and start == stop))
+            yield LineSlice(part, self._position - (added and start == stop))
         self._held = text[stop:]
         if len(self._held) > LONGEST_LINE_BYTES + 2:
             kept = self._held[: LONGEST_LINE_BYTES + 2]
@@ -55,10 +60,9 @@ class LineCutter:
             self._held = kept
 
 
-def _lines(text: bytes, start: int, end: int) -> tuple[list[bytes], int]:
-    """The lines between two places, or the first `SLICE_LINES` of them; and where they end."""
-    lines = text[start:end].split(b"\n", SLICE_LINES)
-    end -= len(lines.pop())
-    if b"\r" in text[start:end]:
+def lines_of(text: bytes) -> list[bytes]:
+    """The lines of a text, without their ends and without empty ones."""
+    lines = text.split(b"\n")
+    if b"\r" in text:
         lines = [line.removesuffix(b"\r") for line in lines]
-    return lines, end
+    return list(filter(None, lines))

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 
 from instantaudience_server.batch.format import LONGEST_LINE_BYTES, BatchFormat
+from instantaudience_server.batch.lines import lines_of
+from instantaudience_server.batch.regular import Reading, Regular, RegularLines
 from instantaudience_server.batch.resolving import Resolver
 from instantaudience_server.batch.rows import Rows
 from instantaudience_server.batch.said import TOO_LONG, Meaning, TextMeanings
@@ -14,13 +16,27 @@ class TextReading:
     """Reads lines, as long as the catalog and the member are as they were."""
 
     def __init__(self, layout: BatchFormat, resolver: Resolver, external_member_id: int | None) -> None:
-        self._meanings = TextMeanings(layout, resolver)
+        self._regular = RegularLines.of(layout, resolver, external_member_id)
+        self._meanings = TextMeanings(layout, resolver, None if self._regular is None else self._regular.learn)
         self._separator = layout.separators.user.encode()
         self._external_member_id = external_member_id
         self._transcodes = not "".join(layout.separators).isascii()
 
-    def read(self, lines: Sequence[bytes]) -> Rows:
-        """Read lines, without their ends."""
+    @property
+    def is_full(self) -> bool:
+        """Whether it is time for another one, which knows nothing yet."""
+        return self._regular is not None and self._regular.is_full
+
+    def read(self, text: bytes) -> Reading:
+        """Read lines."""
+        if self._regular is None:
+            return Reading(self._read(lines_of(text)))
+        read = self._regular.read(text)
+        rows = self._read(read.others)
+        return Reading(rows, Regular(read, lambda: self._read(lines_of(text))) if read.number else None)
+
+    def _read(self, lines: Sequence[bytes]) -> Rows:
+        """Read lines without their ends."""
         if self._transcodes:
             lines = [decode(line).encode() for line in lines]
         separator, find, read = self._separator, self._meanings.find, self._meanings.read

@@ -7,31 +7,28 @@ compared, and what is encoded of its segments leads to what they mean.
 
 import io
 import json
-import re
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import fastavro
-import numpy as np
 
 from instantaudience_server.batch.avro_schema import RecordSchema
 from instantaudience_server.batch.format import LONGEST_LINE_BYTES
+from instantaudience_server.batch.record_form import RecordForm, platform_keys
+from instantaudience_server.batch.regular import Reading, Regular, RegularRecords
 from instantaudience_server.batch.resolving import Resolved, Resolver
 from instantaudience_server.batch.rows import Rows
 from instantaudience_server.batch.said import LONGEST_KEPT, MOST_KEPT, Meaning, meaning_of
 from instantaudience_server.batch.text import DOMAINS, Block, Said
 from instantaudience_server.catalog.catalog import Member
 from instantaudience_server.memberships import identity, rules
-from instantaudience_server.store.keys import PLATFORM_PREFIX
 
-RECORDS_AT_ONCE = 300
+RECORDS_AT_ONCE = 1000
 """Records that are read before other calls get their turn."""
 DEFAULT_EXPIRATION = -2
 """As an expiration: nothing is said."""
 _INT32 = range(-(2**31), 2**31)
-_LONGEST_LONG = 10
-_SHIFTS = np.arange(0, 7 * _LONGEST_LONG, 7, dtype=np.uint64)
 _UNREADABLE = (EOFError, ValueError, LookupError, ArithmeticError, TypeError, struct.error)
 """What decoding raises where there is no record."""
 
@@ -52,42 +49,55 @@ class AvroReading:
         self._resolver = resolver
         self._member = member
         self._most_segments = member.batch.segments_per_line
-        self._regular = _Regular(schema) if schema.uid_long is not None else None
+        self._native = RegularRecords.of(schema, resolver, self._most_segments)
+        self._regular = RecordForm(schema) if schema.uid_long is not None else None
         self._known: dict[bytes, Meaning] = {}
         """By encoded segments, all of a record."""
         self._segments: dict[bytes, Resolved] = {}
         """By one encoded segment."""
 
-    def read(self, data: bytes, place: int, most: int) -> tuple[Rows, int]:
+    @property
+    def is_full(self) -> bool:
+        """Whether it is time for another one, which knows nothing yet."""
+        return self._native is not None and self._native.is_full
+
+    def read(self, data: bytes, place: int, most: int) -> tuple[Reading, int]:
         """Read so many records from a place on; and the place after them, 0 where one cannot be read."""
-        places: list[int] = []
-        keys: list[bytes | None] = []
-        meanings: list[Meaning] = []
-        uids: list[bytes] = []
-        regular: list[int] = []
-        """Encoded IDs of the platform's users, and their indexes."""
-        while len(keys) < most:
-            places.append(place)
-            found = self._read_regular(data, place)
-            if found is not None:
-                uid, meaning, place = found
-                regular.append(len(keys))
-                uids.append(uid)
-                key = None
-            else:
-                key, meaning, place = self._read(data, place)
+        if self._native is None:
+            rows, place = self._read_rows(data, place, most)
+            return Reading(rows), place
+        start, number, others = place, 0, _Records(self, data)
+        while number < most:
+            place, found = self._native.read(data, place, most - number)
+            number += found
+            if number < most:
+                place = others.read(place)
+                if not place:
+                    break
+                number += 1
+        read = self._native.finish()
+
+        def all_rows() -> Rows:
+            return self._read_rows(data, start, number)[0]
+
+        return Reading(others.rows(), Regular(read, all_rows) if read.number else None), place
+
+    def read_one(self, data: bytes, place: int) -> tuple[bytes | None, bytes | None, Meaning, int]:
+        """Read a record: an encoded ID of a platform user, or else a key; what is meant; and the place after it, 0
+        where it cannot be read."""
+        found = self._read_regular(data, place)
+        if found is None:
+            return None, *self._read(data, place)
+        uid, meaning, end = found
+        return uid, None, meaning, end
+
+    def _read_rows(self, data: bytes, place: int, most: int) -> tuple[Rows, int]:
+        records = _Records(self, data)
+        for _ in range(most):
+            place = records.read(place)
             if not place:
                 break
-            keys.append(key)
-            meanings.append(meaning)
-        platform_keys = _platform_keys(uids)
-        if len(platform_keys) == len(keys):
-            keys = platform_keys
-        else:
-            for index, key in zip(regular, platform_keys, strict=True):
-                keys[index] = key
-        plain = len(platform_keys) == len(keys) and None not in keys and False not in [each.plain for each in meanings]
-        return Rows(keys, meanings, lambda index: self._text(data, places[index]), plain), place
+        return records.rows(), place
 
     def _read_regular(self, data: bytes, place: int) -> tuple[bytes, Meaning, int] | None:
         """Read a record of a platform user whose segments are known; None: it is not such."""
@@ -148,7 +158,10 @@ class AvroReading:
         if fault:
             return None, Meaning(None, {}, fault=fault), end
         said = Said(None, [each for each in blocks if isinstance(each, Block)])
-        return self._key(record), meaning_of(said, self._resolver), end
+        meaning = meaning_of(said, self._resolver)
+        if self._native is not None and not meaning.untimely:
+            self._native.learn(data, place, said.blocks)
+        return self._key(record), meaning, end
 
     def _decode(self, data: bytes, place: int) -> tuple[_Record, int]:
         source = io.BytesIO(data[place : place + LONGEST_LINE_BYTES])
@@ -182,11 +195,49 @@ class AvroReading:
             return identity.external_key(own, user_id) if owner in (own, self._member.id) else None
         return None
 
-    def _text(self, data: bytes, place: int) -> str:
+    def text(self, data: bytes, place: int) -> str:
         """What an error line repeats of a record."""
         record, _ = self._decode(data, place)
         uid = {record.kind: record.uid} if record.kind else record.uid
         return json.dumps({"uid": uid, "segments": record.segments}, default=str, separators=(",", ":"))
+
+
+class _Records:
+    """Records as they are read from data, one after the other."""
+
+    def __init__(self, reading: AvroReading, data: bytes) -> None:
+        self._reading = reading
+        self._data = data
+        self._places: list[int] = []
+        self._keys: list[bytes | None] = []
+        self._meanings: list[Meaning] = []
+        self._uids: list[bytes] = []
+        self._regular: list[int] = []
+        """Encoded IDs of the platform's users, and their indexes."""
+
+    def read(self, place: int) -> int:
+        """Read the one at a place, and find the place after it; 0 where it cannot be read, and is none."""
+        uid, key, meaning, end = self._reading.read_one(self._data, place)
+        if end:
+            if uid is not None:
+                self._regular.append(len(self._keys))
+                self._uids.append(uid)
+            self._places.append(place)
+            self._keys.append(key)
+            self._meanings.append(meaning)
+        return end
+
+    def rows(self) -> Rows:
+        """What was read."""
+        keys, meanings, places = self._keys, self._meanings, self._places
+        found = platform_keys(self._uids)
+        if len(found) == len(keys):
+            keys = found
+        else:
+            for index, key in zip(self._regular, found, strict=True):
+                keys[index] = key
+        plain = len(found) == len(keys) and None not in keys and False not in [each.plain for each in meanings]
+        return Rows(keys, meanings, lambda index: self._reading.text(self._data, places[index]), plain)
 
 
 def _platform_key(uid: int) -> bytes | None:
@@ -225,49 +276,3 @@ def _block(segment: Mapping[str, Any]) -> Block | str:
 
 _NUMBERS = {"id": 0, "member_id": 0, "expiration": DEFAULT_EXPIRATION, "timestamp": 0, "value": 0}
 """Fields of a segment, and what they are where they are absent."""
-
-
-class _Regular:
-    """Splits records of a plain `uid` and of segments without long texts, without decoding them."""
-
-    def __init__(self, schema: RecordSchema) -> None:
-        assert schema.uid_long is not None
-        head = re.escape(schema.uid_long) + rb"([\x80-\xff]{0,9}[\x00-\x7f])([\x02-\x3c])"
-        self._head = re.compile(head, re.DOTALL).match
-        self._item = schema.segment_form
-        self._items = re.compile(schema.segment_form, re.DOTALL).findall
-        self._tails: dict[int, Callable[[bytes, int], re.Match[bytes] | None]] = {}
-
-    def split(self, data: bytes, place: int) -> tuple[bytes, bytes, int] | None:
-        """The user's encoded ID, the encoded segments, and the place after the record; None for any other record."""
-        head = self._head(data, place)
-        if head is None:
-            return None
-        uid, count = head.groups()
-        match = self._tails.get(count[0]) or self._tail(count[0])
-        tail = match(data, head.end())
-        if tail is None:
-            return None
-        end = tail.end()
-        return uid, data[head.start(2) : end], end
-
-    def items(self, segments: bytes) -> list[bytes]:
-        """The encoded segments of an encoded array of a regular record."""
-        found: list[bytes] = self._items(segments[1:-1])
-        return found
-
-    def _tail(self, count: int) -> Callable[[bytes, int], re.Match[bytes] | None]:
-        """What matches so many segments, as the count is encoded, and the end of the array."""
-        form = re.compile(rb"(?:%b){%d}\x00" % (self._item, count >> 1), re.DOTALL)
-        self._tails[count] = form.match
-        return form.match
-
-
-def _platform_keys(uids: Sequence[bytes]) -> list[bytes | None]:
-    """As `_platform_key`, of many IDs as they are encoded: seven bits a byte, the least ones first, zigzag."""
-    padded = b"".join([uid.ljust(_LONGEST_LONG, b"\0") for uid in uids])
-    digits = np.frombuffer(padded, np.uint8).reshape(-1, _LONGEST_LONG) & np.uint8(0x7F)
-    encoded = (digits.astype(np.uint64) << _SHIFTS).sum(axis=1, dtype=np.uint64)
-    one = np.uint64(1)
-    user_ids = (encoded >> one) ^ (~(encoded & one) + one)
-    return [PLATFORM_PREFIX + b"%d" % user_id if user_id else None for user_id in user_ids.tolist()]

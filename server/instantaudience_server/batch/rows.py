@@ -3,13 +3,16 @@
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import chain
-from typing import NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from instantaudience_server.batch.counters import Count, Counters
 from instantaudience_server.batch.said import Meaning
 from instantaudience_server.memberships.external_ids import is_external
 from instantaudience_server.memberships.known_blocks import merged
 from instantaudience_server.store.interface import Alike, Changes, UserChanges
+
+if TYPE_CHECKING:
+    from instantaudience_native import ReadRows
 
 
 class Rows(NamedTuple):
@@ -55,19 +58,20 @@ class Rows(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """What rows change, and whom, and what they count."""
+    """What rows change, and whom, and what they count; `packed` are those that were read natively."""
 
     changes: Changes
     keys: frozenset[bytes]
     counters: Counters
+    packed: "ReadRows | None" = None
 
 
 def take(
     rows: Rows,
-    platform_keys: Mapping[bytes, bytes],
-    most_error_lines: int,
     unwritten: Collection[bytes] = (),
     *,
+    platform_keys: Mapping[bytes, bytes],
+    most_error_lines: int,
     suppressed: Collection[bytes] = (),
 ) -> Taken:
     """What rows change and count; `platform_keys` leads from external IDs to users.

@@ -1,11 +1,14 @@
 """What lines say of their users, by what follows the ID: campaigns repeat themselves, so most of it was read before."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from instantaudience_server.batch.format import LONGEST_LINE_BYTES, BatchFormat
 from instantaudience_server.batch.resolving import Refused, Resolved, Resolver
 from instantaudience_server.batch.text import Block, FormatError, Said, decode, read_said
 from instantaudience_server.store.interface import REMOVE, UserChanges
+
+Learn = Callable[[bytes, Sequence[Block]], None]
+"""Is told what follows an ID in a line without a domain, and what it says."""
 
 MOST_KEPT = 10_000
 LONGEST_KEPT = 300
@@ -67,9 +70,13 @@ def meaning_of(said: Said, resolver: Resolver) -> Meaning:
 
 
 class TextMeanings:
-    """What follows users' IDs in lines, and what it means; good as long as the catalog does not change."""
+    """What follows users' IDs in lines, and what it means; good as long as the catalog does not change.
 
-    def __init__(self, layout: BatchFormat, resolver: Resolver) -> None:
+    `learn` is told of what was not met before.
+    """
+
+    def __init__(self, layout: BatchFormat, resolver: Resolver, learn: Learn | None = None) -> None:
+        self._learn = learn
         self._layout = layout
         self._resolver = resolver
         self._known: dict[bytes, Meaning] = {}
@@ -119,6 +126,8 @@ class TextMeanings:
         except FormatError as error:
             return Meaning(None, {}, fault=str(error))
         meaning = meaning_of(said, self._resolver)
+        if self._learn is not None and said.domain is None and not meaning.untimely:
+            self._learn(rest, said.blocks)
         if self._splits and meaning.plain and not meaning.removed:
             self._keep_segments(rest, said.blocks)
         return meaning

@@ -10,7 +10,7 @@ from instantaudience_server.batch.rows import Taken
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.settings import Durability
-from instantaudience_server.store.interface import Alike, Changes, MembershipStore, Writing
+from instantaudience_server.store.interface import Joins, MembershipStore, Writing
 
 MOST_AT_ONCE = 6
 """Writes under way."""
@@ -54,7 +54,7 @@ class FileWriter:
             or not all(each.taken.keys.isdisjoint(taken.keys) for each in self._under_way)
         ):
             await self._finish(self._under_way.popleft())
-        self._under_way.append(_UnderWay(taken, await self._begin(taken.changes), take_again))
+        self._under_way.append(_UnderWay(taken, await self._begin(taken), take_again))
 
     async def drain(self) -> None:
         """Return when all is written.
@@ -65,11 +65,12 @@ class FileWriter:
         while self._under_way:
             await self._finish(self._under_way.popleft())
 
-    async def _begin(self, changes: Changes) -> Writing:
+    async def _begin(self, taken: Taken) -> Writing:
+        packed = () if taken.packed is None else taken.packed.commands
         give_up = self._loop.time() + WRITE_SECONDS
         while True:
             try:
-                return self._store.write(changes, self._loop.time() + WRITE_SECONDS, self._durability)
+                return self._store.write(taken.changes, self._loop.time() + WRITE_SECONDS, self._durability, packed)
             except AudienceError:
                 if self._loop.time() > give_up:
                     raise
@@ -82,10 +83,10 @@ class FileWriter:
         for error in failures.values():
             if isinstance(error, AudienceError) and error.reason is Reason.UNAVAILABLE:
                 raise error
-        changes = taken.changes
         if failures:
             taken = take_again(failures)
-            changes = [Alike([key for key in keys if key not in failures], each) for keys, each in changes]
         self.counters.merge(taken.counters)
         await self._sizes.make_room()
-        self._sizes.note(changes)
+        self._sizes.note(taken.changes)
+        if taken.packed is not None:
+            self._sizes.note(Joins(*taken.packed.joins()))

@@ -2,39 +2,12 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple
 
 from instantaudience_server.settings import Durability
 from instantaudience_server.store.commands import Command
+from instantaudience_server.store.groups import Group, Node, indexes_by
 from instantaudience_server.store.interface import Problem
-
-Node = TypeVar("Node")
-
-
-class Group(Protocol):
-    """Some commands of a batch, by indexes from 0."""
-
-    @property
-    def size_bytes(self) -> int:
-        """The size of all commands."""
-
-    @property
-    def usual_reply(self) -> bytes:
-        """What each command replies when it was carried out, as it comes from the wire; empty where that differs."""
-
-    def __len__(self) -> int: ...
-
-    def by_slot(self, nodes: Sequence[Node]) -> list[Node]:
-        """For each command, what a list of `SLOTS` has for its slot."""
-
-    def slot(self, index: int) -> int:
-        """The slot of a command."""
-
-    def packed(self, indexes: Sequence[int]) -> bytes:
-        """Commands, for the wire."""
-
-    def answer(self, indexes: Sequence[int], replies: Sequence[Any]) -> None:
-        """Take the replies of commands, other than errors."""
 
 
 class Listed:
@@ -56,9 +29,9 @@ class Listed:
     def __len__(self) -> int:
         return len(self._commands)
 
-    def by_slot(self, nodes: Sequence[Node]) -> list[Node]:
-        """For each command, what a list of `SLOTS` has for its slot."""
-        return [nodes[slot] for slot, _ in self._commands]
+    def by_node(self, nodes: list[Node]) -> dict[Node, list[int]]:
+        """See `Group`."""
+        return indexes_by([nodes[slot] for slot, _ in self._commands])
 
     def slot(self, index: int) -> int:
         """The slot of a command."""

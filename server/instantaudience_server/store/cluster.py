@@ -13,9 +13,10 @@ from hiredis import ReplyError
 from instantaudience_server.errors import AudienceError, RefusedCommandError, overloaded, unavailable
 from instantaudience_server.metrics import STORE_CONNECTION_FAILURES, STORE_PRIMARY_CHANGES, STORE_REFUSALS
 from instantaudience_server.settings import Durability
-from instantaudience_server.store.batch import Batch, Group, Listed, Part
+from instantaudience_server.store.batch import Batch, Listed, Part
 from instantaudience_server.store.commands import Command
 from instantaudience_server.store.confirming import confirmation
+from instantaudience_server.store.groups import Group
 from instantaudience_server.store.interface import NOT_CONFIRMED, Problem
 from instantaudience_server.store.keys import SLOTS
 from instantaudience_server.store.node import Node
@@ -254,10 +255,7 @@ class Cluster:
 
     def _route_all(self, batch: Batch, group: Group) -> None:
         """Send the commands of a group to their nodes."""
-        by_node: defaultdict[Node | None, list[int]] = defaultdict(list)
-        for index, node in enumerate(group.by_slot(self._slots)):
-            by_node[node].append(index)
-        self._send(batch, group, by_node)
+        self._send(batch, group, group.by_node(self._slots))
 
     def _route_again(self, part: Part) -> None:
         """Send what is unanswered of a part to the nodes that are right now."""

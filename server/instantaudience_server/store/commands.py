@@ -8,10 +8,11 @@ from binascii import crc_hqx
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from operator import itemgetter
-from typing import Any, TypeVar
+from typing import Any
 
 import hiredis
 
+from instantaudience_server.store.groups import Node, indexes_by
 from instantaudience_server.store.keys import SLOTS, key_slot
 
 # hiredis declares a tuple of one argument where it takes any number.
@@ -38,8 +39,6 @@ Command = tuple[int, bytes]
 Words = tuple[bytes, tuple[bytes | int, ...]]
 """A command without its key: its name, and what follows the key."""
 
-Found = TypeVar("Found")
-
 
 def setting(end_ms: int, values: Mapping[int, int]) -> Words:
     """Set a user's memberships (segment ID → value); they end at `end_ms` (Unix time in ms), 0: never."""
@@ -60,7 +59,7 @@ def on_key(key: bytes, words: Words) -> Command:
 
 class Spread:
     """One command on each of many users' keys, which have one length. Packed once, it serves all of them: only the key
-    is spliced in. (It is a `batch.Group`.)
+    is spliced in. (It is a `groups.Group`.)
 
     These keys have no braces, so their slot is that of the whole key.
     """
@@ -81,9 +80,9 @@ class Spread:
     def __len__(self) -> int:
         return len(self.keys)
 
-    def by_slot(self, found: Sequence[Found]) -> list[Found]:
-        """For each command, what a list of `SLOTS` has for its slot."""
-        return [found[crc_hqx(key, 0) & LAST_SLOT] for key in self.keys]
+    def by_node(self, nodes: list[Node]) -> dict[Node, list[int]]:
+        """The indexes of commands, by what a list of `SLOTS` has for their slots."""
+        return indexes_by([nodes[crc_hqx(key, 0) & LAST_SLOT] for key in self.keys])
 
     def slot(self, index: int) -> int:
         """The slot of a command."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from instantaudience_server.settings import Durability
+from instantaudience_server.store.groups import PackedCommands
 
 NEVER = 0
 """As an end: the membership never ends."""
@@ -76,9 +77,15 @@ class MembershipStore(Protocol):
     Every method raises AudienceError UNAVAILABLE when the cluster has not answered by the deadline.
     """
 
-    def write(self, changes: Changes, deadline: float, durability: Durability | None = None) -> Writing:
-        """Begin to apply changes; they are written when they are where `durability` wants them (None: as the service
-        does). All changes of a user with one end are atomic.
+    def write(
+        self,
+        changes: Changes,
+        deadline: float,
+        durability: Durability | None = None,
+        packed: Sequence[PackedCommands] = (),
+    ) -> Writing:
+        """Begin to apply changes, and those that are `packed` already, of other users; they are written when they are
+        where `durability` wants them (None: as the service does). All changes of a user with one end are atomic.
 
         Changes of one user are carried out in the order of the calls, as long as its slot stays where it is.
 
@@ -234,6 +241,19 @@ Joined = Mapping[tuple[int, ...], Sequence[bytes]]
 """Keys of users who join segments, by the IDs of these segments."""
 
 
+class Joins(NamedTuple):
+    """Who joins segments, one membership after the other, those of a segment in a row.
+
+    `users` are their numbers (`hyperloglog.numbers_of`, 64 bits each), `segments` IDs. Of each membership,
+    `segment_places` and `user_places` have the places of both there, 32 bits each, in the machine's order.
+    """
+
+    users: bytes
+    segments: Sequence[int]
+    segment_places: bytes
+    user_places: bytes
+
+
 class SegmentSizeStore(Protocol):
     """About how many users ever joined a segment lately. Deadlines and errors as in MembershipStore.
 
@@ -245,6 +265,9 @@ class SegmentSizeStore(Protocol):
 
     def take(self, joined: Joined, now_ms: int) -> None:
         """Note that users join segments at `now_ms` (Unix time in ms)."""
+
+    def take_joins(self, joins: Joins, now_ms: int) -> None:
+        """As `take`, of many memberships at once."""
 
     async def send(self, deadline: float) -> int:
         """Add to the cluster what was taken, once at a time; returns how many commands that took.

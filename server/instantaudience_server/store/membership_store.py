@@ -1,12 +1,14 @@
 """Memberships in the cluster (see `interface.MembershipStore`)."""
 
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from instantaudience_server.settings import Durability
 from instantaudience_server.store import commands
-from instantaudience_server.store.batch import Batch, Group, Listed
+from instantaudience_server.store.batch import Batch, Listed
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.commands import Command
+from instantaudience_server.store.groups import Group, PackedCommands
 from instantaudience_server.store.interface import NEVER, REMOVE, Changes, Memberships
 
 PART = 1000
@@ -19,9 +21,16 @@ class ClusterMembershipStore:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
 
-    def write(self, changes: Changes, deadline: float, durability: Durability | None = None) -> "ClusterWriting":
+    def write(
+        self,
+        changes: Changes,
+        deadline: float,
+        durability: Durability | None = None,
+        packed: Sequence[PackedCommands] = (),
+    ) -> "ClusterWriting":
         """Send one command for each user and end."""
-        keys_of = _pack(changes)
+        keys_of: dict[Group, _Keys] = {commands: commands for commands in packed}
+        keys_of |= _pack(changes)
         batch = self._cluster.begin(list(keys_of), deadline, durability=durability or self._cluster.durability)
         return ClusterWriting(batch, keys_of)
 
@@ -53,10 +62,16 @@ class ClusterMembershipStore:
         return [None if reply is None else reply.decode() for reply in replies]
 
 
+class _Keys(Protocol):
+    """The users' keys of a group, by the indexes of its commands."""
+
+    def __getitem__(self, index: int, /) -> bytes: ...
+
+
 class ClusterWriting:
     """Commands under way (see `interface.Writing`)."""
 
-    def __init__(self, batch: Batch, keys_of: Mapping[Group, Sequence[bytes]]) -> None:
+    def __init__(self, batch: Batch, keys_of: Mapping[Group, _Keys]) -> None:
         self._keys_of = keys_of
         self._batch = batch
         self.done = batch.done

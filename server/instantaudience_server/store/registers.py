@@ -1,6 +1,7 @@
 """What a worker knows of the HyperLogLogs in the cluster, so that it need not send what would change nothing."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -78,6 +79,19 @@ class Registers:
             np.concatenate([each.segments for each in found]), np.concatenate([each.users for each in found])
         )
 
+    def add_listed(
+        self,
+        segment_ids: Sequence[int],
+        segment_places: NDArray[np.uint32],
+        users: Indexes,
+        indexes: Indexes,
+        ranks: Ranks,
+    ) -> Additions:
+        """As `add`, of a list of memberships: places in `segment_ids`, and beside each the position of the user."""
+        self._turn += 1
+        rows = self._rows_of(segment_ids)[segment_places]
+        return self._add_rows(rows, np.array(segment_ids, np.int64)[segment_places], users, indexes, ranks)
+
     def count(self, segment_id: int, additions: int) -> None:
         """Count what is sent to a segment; one with much traffic becomes known."""
         if segment_id in self._rows:
@@ -101,13 +115,17 @@ class Registers:
         """Users that share their segments with few others: a list of memberships."""
         segment_ids = [segment_id for each, _ in few for segment_id in each]
         users = np.repeat(np.array([user for _, user in few]), [len(each) for each, _ in few])
-        places = self._rows_of(segment_ids) * REGISTERS + indexes[users]
+        return self._add_rows(self._rows_of(segment_ids), np.array(segment_ids, np.int64), users, indexes, ranks)
+
+    def _add_rows(self, rows: Indexes, segments: Segments, users: Indexes, indexes: Indexes, ranks: Ranks) -> Additions:
+        """Memberships, of rows and segments beside positions of users."""
+        places = rows * REGISTERS + indexes[users]
         raising = np.flatnonzero(self._ranks.take(places) < ranks[users])
         users = users[raising]
         self._raise(places[raising], ranks[users])
-        return Additions(np.array(segment_ids, np.int64)[raising], users)
+        return Additions(segments[raising], users)
 
-    def _rows_of(self, segment_ids: "tuple[int, ...] | list[int]") -> Indexes:
+    def _rows_of(self, segment_ids: Sequence[int]) -> Indexes:
         row = self._rows.get
         rows = np.array([row(segment_id, _UNKNOWN) for segment_id in segment_ids], np.intp)
         self._used[rows] = self._turn

@@ -8,8 +8,8 @@ import numpy as np
 
 from instantaudience_server.store import commands, hyperloglog, keys
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.interface import Joined
-from instantaudience_server.store.registers import Registers
+from instantaudience_server.store.interface import Joined, Joins
+from instantaudience_server.store.registers import Additions, Registers
 
 MS_PER_WEEK = 7 * 86_400_000
 WEEKS = 5
@@ -39,12 +39,29 @@ class ClusterSegmentSizeStore:
 
     def take(self, joined: Joined, now_ms: int) -> None:
         """Keep what may raise a register."""
+        self._look_at_the_hour(now_ms)
+        users = hyperloglog.numbers_of(list(chain.from_iterable(joined.values())))
+        self._wait(self._registers.add(joined, *hyperloglog.places_of(users)), users)
+
+    def take_joins(self, joins: Joins, now_ms: int) -> None:
+        """Keep what may raise a register."""
+        self._look_at_the_hour(now_ms)
+        users = np.frombuffer(joins.users, np.uint64)
+        segment_places = np.frombuffer(joins.segment_places, np.uint32)
+        user_places = np.frombuffer(joins.user_places, np.uint32).astype(np.intp)
+        indexes, ranks = hyperloglog.places_of(users)
+        self._wait(self._registers.add_listed(joins.segments, segment_places, user_places, indexes, ranks), users)
+
+    def _look_at_the_hour(self, now_ms: int) -> None:
+        """In a new one, know nothing any more."""
         if now_ms // MS_PER_HOUR != self._hour:
             self._hour, self._week = now_ms // MS_PER_HOUR, now_ms // MS_PER_WEEK
             self._registers.forget()
             self._lasting.clear()
-        users = hyperloglog.numbers_of(list(chain.from_iterable(joined.values())))
-        segments, positions = self._registers.add(joined, *hyperloglog.places_of(users))
+
+    def _wait(self, additions: Additions, users: hyperloglog.Numbers) -> None:
+        """Keep additions of some of the users until they are sent."""
+        segments, positions = additions
         self.waiting += len(segments)
         numbers = users[positions].tobytes()
         # Additions to one segment mostly stand in a row.

@@ -1,4 +1,5 @@
-//! The native host: gRPC's transport and framing for the service in Python, and the JSON of some of its calls.
+//! The native host: gRPC's transport and framing for the service in Python, and the JSON of some of its calls. And what
+//! is regular in files of memberships, read and packed.
 //!
 //! It knows HTTP/2, gRPC's frames and the form of JSON, and no rule of the contract: what a call may do, how it ends and
 //! what is said of it is Python's. `instantaudience_native.pyi` describes what Python sees.
@@ -8,6 +9,7 @@ mod arrivals;
 mod callers;
 mod calls;
 mod connections;
+mod files;
 mod framing;
 mod host;
 mod json;
@@ -32,6 +34,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn instantaudience_native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<host::Host>()?;
     module.add_class::<host::FailedAnswer>()?;
+    module.add_class::<files::LineReader>()?;
+    module.add_class::<files::RecordReader>()?;
+    module.add_class::<files::ReadRows>()?;
+    module.add_class::<files::PackedCommands>()?;
     module.add_class::<json::JsonReader>()?;
     module.add_class::<json::JsonWriter>()?;
     module.add_function(wrap_pyfunction!(json::json_text, module)?)

@@ -11,14 +11,13 @@ from hypothesis import strategies as st
 from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.batch.applying import FileApplying
 from instantaudience_server.batch.jobs import ErrorCode, JobView
+from instantaudience_server.batch.lines import SLICE_LINES
 from instantaudience_server.catalog import records as catalog_records
 from instantaudience_server.clock import SystemClock
 from instantaudience_server.errors import AudienceError, unavailable
 from instantaudience_server.segment_sizes import SegmentSizes
-from instantaudience_server.settings import Durability
 from instantaudience_server.store.catalog_interface import Kind, Record
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.interface import Changes
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.store.segment_size_store import ClusterSegmentSizeStore
 from instantaudience_server.store.suppression_store import ClusterSuppressionStore
@@ -231,12 +230,12 @@ async def test_no_more_lines_are_applied_than_may_be() -> None:
 async def test_a_changed_catalog_counts_from_then_on() -> None:
     catalog = batch_catalog()
     job = Job(catalog, block_bytes=1)
-    content = b"5;5848:0\n" * 600 + b"6;5848:0\n"
+    content = b"5;5848:0\n" * SLICE_LINES + b"6;5848:0\n"
     await job.run(content, until=1)
     inactive = pb.Segment(id=5848, member_id=MEMBER, state=pb.SEGMENT_STATE_INACTIVE)
     catalog.put([Record(Kind.SEGMENT, catalog_records.encode(inactive))])
     counters = await job.run(content)
-    assert counters.values() | {"num_valid": 600, "num_inactive_segment": 1} == counters.values()
+    assert counters.values() | {"num_valid": SLICE_LINES, "num_inactive_segment": 1} == counters.values()
 
 
 async def test_a_member_that_is_deleted_ends_its_jobs() -> None:
@@ -256,18 +255,17 @@ class AwayStore(NotedStore):
         super().__init__()
         self._left = writes
 
-    def write(self, changes: Changes, deadline: float, durability: Durability | None = None) -> Any:
+    def write(self, *arguments: Any, **options: Any) -> Any:
         """See `NotedStore`."""
-        written = super().write(changes, deadline, durability)
+        written: Any = super().write(*arguments, **options)
         self._left -= 1
         if self._left < 0:
-            failures = {key: unavailable("away") for keys, _ in changes for key in keys}
-            written.failures = lambda: failures
+            written.failures = lambda: {b"m:p:1": unavailable("away")}
         return written
 
 
 async def test_while_the_cluster_is_away_nothing_is_counted() -> None:
-    store = AwayStore(2)
+    store = AwayStore(1)
     job = Job(batch_catalog(), store, block_bytes=1)
     with pytest.raises(AudienceError):
         await job.run(MANY)

@@ -7,6 +7,7 @@ from hiredis import pack_command
 from hypothesis import given
 from hypothesis import strategies as st
 from instantaudience_server.store import commands
+from instantaudience_server.store.groups import indexes_by
 from instantaudience_server.store.keys import SLOTS, key_slot
 
 KEY = b"m:p:18446744073709551615"
@@ -26,7 +27,7 @@ def all_of(spreads: list[commands.Spread]) -> list[tuple[int, bytes]]:
     found = []
     for spread in spreads:
         each = [(spread.slot(index), spread.packed([index])) for index in range(len(spread))]
-        assert spread.by_slot(range(SLOTS)) == [slot for slot, _ in each]
+        assert spread.by_node(list(range(SLOTS))) == indexes_by([slot for slot, _ in each])
         assert spread.packed(range(len(spread))) == b"".join(packed for _, packed in each)
         assert spread.size_bytes == sum(len(packed) for _, packed in each)
         found += each

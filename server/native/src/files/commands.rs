@@ -1,0 +1,210 @@
+//! Commands on users' keys, packed for the wire.
+
+use pyo3::exceptions::PyIndexError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyList};
+
+/// The slots of a cluster.
+const SLOTS: u16 = 16_384;
+/// CRC-16/XMODEM's polynomial.
+const POLYNOMIAL: u16 = 0x1021;
+const CRC_TABLE: [u16; 256] = crc_table();
+/// What keys of the platform's own users begin with.
+const PREFIX: &[u8] = b"m:p:";
+/// The longest decimal of 64 bits.
+const MOST_DIGITS: usize = 20;
+
+/// The key of a user.
+pub struct Key {
+    bytes: [u8; PREFIX.len() + MOST_DIGITS],
+    size: usize,
+}
+
+impl Key {
+    /// The key of a platform user.
+    pub fn of(mut user_id: u64) -> Self {
+        let mut digits = [0; MOST_DIGITS];
+        let mut size = 0;
+        for digit in digits.iter_mut().rev() {
+            *digit = b'0' + u8::try_from(user_id % 10).unwrap_or_default();
+            user_id /= 10;
+            size += 1;
+            if user_id == 0 {
+                break;
+            }
+        }
+        let mut bytes = [0; PREFIX.len() + MOST_DIGITS];
+        let written = PREFIX.iter().chain(digits.iter().skip(MOST_DIGITS - size));
+        for (byte, each) in bytes.iter_mut().zip(written) {
+            *byte = *each;
+        }
+        Self { bytes, size: PREFIX.len() + size }
+    }
+
+    /// The key itself.
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.size).unwrap_or_default()
+    }
+
+    fn slot(&self) -> u16 {
+        let crc = self.bytes().iter().fold(0_u16, |crc, byte| {
+            let [high, _] = crc.to_be_bytes();
+            (crc << 8) ^ CRC_TABLE.get(usize::from(high ^ byte)).copied().unwrap_or_default()
+        });
+        crc % SLOTS
+    }
+}
+
+const fn crc_table() -> [u16; 256] {
+    let mut table = [0; 256];
+    let mut rest: &mut [u16] = &mut table;
+    let mut byte = 0_u16;
+    while let Some((entry, after)) = rest.split_first_mut() {
+        let mut crc = byte << 8;
+        let mut bit = 0;
+        while bit < 8 {
+            crc = if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ POLYNOMIAL };
+            bit += 1;
+        }
+        *entry = crc;
+        byte += 1;
+        rest = after;
+    }
+    table
+}
+
+/// Put a word of a command behind the others.
+pub fn push_argument(packed: &mut Vec<u8>, word: &[u8]) {
+    push_number(packed, b'$', word.len());
+    packed.extend_from_slice(word);
+    packed.extend_from_slice(b"\r\n");
+}
+
+fn push_number(packed: &mut Vec<u8>, mark: u8, number: usize) {
+    packed.push(mark);
+    if let Ok(digit @ 0..10) = u8::try_from(number) {
+        packed.push(b'0' + digit);
+    } else {
+        packed.extend_from_slice(number.to_string().as_bytes());
+    }
+    packed.extend_from_slice(b"\r\n");
+}
+
+struct Command {
+    end: usize,
+    slot: u16,
+    user_id: u64,
+}
+
+/// Commands of one kind, one after the other.
+#[pyclass(frozen)]
+pub struct PackedCommands {
+    name: &'static [u8],
+    #[pyo3(get)]
+    usual_reply: Py<PyBytes>,
+    packed: Vec<u8>,
+    commands: Vec<Command>,
+}
+
+impl PackedCommands {
+    /// None yet, of this name and with this reply where each one was carried out (empty: replies differ).
+    pub fn new(python: Python<'_>, name: &'static [u8], usual_reply: &[u8]) -> Self {
+        let usual_reply = PyBytes::new(python, usual_reply).unbind();
+        Self { name, usual_reply, packed: Vec::new(), commands: Vec::new() }
+    }
+
+    /// Add a command: the words after its key are those of `head`, then, after their number where it is `counted`, those
+    /// of each of the `fields`.
+    pub fn push<'a>(
+        &mut self,
+        user_id: u64,
+        head: (&[u8], usize),
+        counted: bool,
+        fields: impl ExactSizeIterator<Item = &'a [u8]>,
+    ) {
+        let key = Key::of(user_id);
+        let (words, count) = head;
+        let fields_count = fields.len();
+        let (fields_words, after_head) = if counted { (2 * fields_count, 2) } else { (fields_count, 0) };
+        push_number(&mut self.packed, b'*', 2 + count + after_head + fields_words);
+        push_argument(&mut self.packed, self.name);
+        push_argument(&mut self.packed, key.bytes());
+        self.packed.extend_from_slice(words);
+        if counted {
+            push_argument(&mut self.packed, b"FIELDS");
+            push_argument(&mut self.packed, fields_count.to_string().as_bytes());
+        }
+        for field in fields {
+            self.packed.extend_from_slice(field);
+        }
+        self.commands.push(Command { end: self.packed.len(), slot: key.slot(), user_id });
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.commands.is_empty()
+    }
+
+    fn command(&self, index: usize) -> PyResult<&Command> {
+        self.commands.get(index).ok_or_else(|| PyIndexError::new_err(index))
+    }
+
+    fn bytes(&self, index: usize) -> &[u8] {
+        let start = index.checked_sub(1).and_then(|before| self.commands.get(before)).map_or(0, |each| each.end);
+        let end = self.commands.get(index).map_or(start, |each| each.end);
+        self.packed.get(start..end).unwrap_or_default()
+    }
+}
+
+#[pymethods]
+impl PackedCommands {
+    #[getter]
+    fn size_bytes(&self) -> usize {
+        self.packed.len()
+    }
+
+    fn __len__(&self) -> usize {
+        self.commands.len()
+    }
+
+    fn __getitem__<'py>(&self, python: Python<'py>, index: usize) -> PyResult<Bound<'py, PyBytes>> {
+        Ok(PyBytes::new(python, Key::of(self.command(index)?.user_id).bytes()))
+    }
+
+    fn by_node<'py>(&self, python: Python<'py>, nodes: &Bound<'py, PyList>) -> PyResult<Bound<'py, PyDict>> {
+        let mut found: Vec<(Bound<'py, PyAny>, Vec<usize>)> = Vec::new();
+        for (index, command) in self.commands.iter().enumerate() {
+            let node = nodes.get_item(usize::from(command.slot))?;
+            match found.iter_mut().find(|(each, _)| each.is(&node)) {
+                Some((_, indexes)) => indexes.push(index),
+                None => found.push((node, vec![index])),
+            }
+        }
+        let by_node = PyDict::new(python);
+        for (node, indexes) in found {
+            by_node.set_item(node, indexes)?;
+        }
+        Ok(by_node)
+    }
+
+    fn slot(&self, index: usize) -> PyResult<u16> {
+        Ok(self.command(index)?.slot)
+    }
+
+    #[allow(clippy::needless_pass_by_value, reason = "what Python hands over")]
+    fn packed<'py>(&self, python: Python<'py>, indexes: Vec<usize>) -> PyResult<Bound<'py, PyBytes>> {
+        let size = indexes.iter().map(|index| self.bytes(*index).len()).sum();
+        PyBytes::new_with(python, size, |mut target| {
+            for index in &indexes {
+                let packed = self.bytes(*index);
+                let (written, rest) = target.split_at_mut(packed.len());
+                written.copy_from_slice(packed);
+                target = rest;
+            }
+            Ok(())
+        })
+    }
+
+    #[allow(clippy::unused_self, reason = "that replies are no errors is all there is to know")]
+    fn answer(&self, _indexes: &Bound<'_, PyAny>, _replies: &Bound<'_, PyAny>) {}
+}

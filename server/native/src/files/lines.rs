@@ -1,0 +1,40 @@
+//! Lines of text, cut into a user's ID and segments.
+
+/// How a member's lines are read.
+pub struct Layout {
+    pub user: u8,
+    pub segment: Option<u8>,
+    pub removal: Option<u8>,
+}
+
+/// A platform user's ID without any doubt has at most so many digits.
+const MOST_DIGITS: usize = 19;
+
+/// The user that a line begins with, and what follows it; None where it may be no platform user's, or has 20 digits.
+pub fn split_user<'a>(line: &'a [u8], layout: &Layout) -> Option<(u64, &'a [u8])> {
+    let size = line.iter().take(MOST_DIGITS + 1).position(|byte| *byte == layout.user)?;
+    let (digits, rest) = line.split_at_checked(size)?;
+    if matches!(digits.first(), None | Some(b'0')) {
+        return None;
+    }
+    let mut user_id = 0;
+    for digit in digits {
+        if !digit.is_ascii_digit() {
+            return None;
+        }
+        user_id = user_id * 10 + u64::from(digit - b'0');
+    }
+    Some((user_id, rest.get(1..)?))
+}
+
+/// The texts of segments, and whether each is one that the user leaves by its place.
+pub fn split_segments<'a>(rest: &'a [u8], layout: &Layout) -> impl Iterator<Item = (&'a [u8], bool)> {
+    let removal = layout.removal.and_then(|separator| rest.iter().position(|byte| *byte == separator));
+    let (staying, leaving) = match removal {
+        Some(place) => (rest.get(..place).unwrap_or_default(), rest.get(place + 1..)),
+        None => (rest, None),
+    };
+    let separator = layout.segment;
+    let split = move |part: &'a [u8]| part.split(move |byte| Some(*byte) == separator);
+    split(staying).map(|each| (each, false)).chain(leaving.into_iter().flat_map(split).map(|each| (each, true)))
+}

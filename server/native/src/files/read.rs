@@ -1,0 +1,126 @@
+//! What Python sees of rows that were read.
+
+use std::collections::HashSet;
+
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyList};
+
+use crate::files::commands::{Key, PackedCommands};
+use crate::files::known::Known;
+use crate::files::numbers::number_of;
+use crate::files::rows::{LastOnes, Rows};
+
+/// Rows that were read, and packed.
+#[pyclass(frozen)]
+pub struct ReadRows {
+    /// How many there are.
+    #[pyo3(get)]
+    number: usize,
+    /// Lines that are for Python to read.
+    #[pyo3(get)]
+    others: Py<PyList>,
+    #[pyo3(get)]
+    added: Py<PyDict>,
+    #[pyo3(get)]
+    removed: Py<PyDict>,
+    #[pyo3(get)]
+    commands: Vec<Py<PackedCommands>>,
+    user_ids: Vec<u64>,
+    segments: Vec<i64>,
+    /// Segments' places in `segments`, and users' in `user_ids`: sorted.
+    joined: Vec<(usize, u32)>,
+}
+
+impl ReadRows {
+    /// What rows say, and `others` that were passed over.
+    pub fn of(
+        python: Python<'_>,
+        known: &Known,
+        last_ones: &mut LastOnes,
+        rows: &Rows,
+        others: Vec<Bound<'_, PyBytes>>,
+    ) -> PyResult<Self> {
+        let (added, removed) = (PyDict::new(python), PyDict::new(python));
+        for (place, (adds, removes)) in rows.counts(known) {
+            let segment_id = known.segments().get(place);
+            for (dict, number) in [(&added, adds), (&removed, removes)] {
+                if number > 0 {
+                    dict.set_item(segment_id, number)?;
+                }
+            }
+        }
+        let mut changes = rows.changes(python, known, last_ones);
+        changes.joined.sort_unstable();
+        let (joined, segments) = numbered(changes.joined, known);
+        let mut commands = Vec::new();
+        for each in [changes.sets, changes.removes] {
+            if !each.is_empty() {
+                commands.push(Py::new(python, each)?);
+            }
+        }
+        Ok(Self {
+            number: rows.len(),
+            others: PyList::new(python, others)?.unbind(),
+            added: added.unbind(),
+            removed: removed.unbind(),
+            commands,
+            user_ids: rows.user_ids().collect(),
+            segments,
+            joined,
+        })
+    }
+}
+
+/// Segments' places among those that are there, and these segments' IDs.
+fn numbered(joined: Vec<(usize, u32)>, known: &Known) -> (Vec<(usize, u32)>, Vec<i64>) {
+    let mut segments = Vec::new();
+    let mut before = None;
+    let renumbered = joined
+        .into_iter()
+        .map(|(segment, user)| {
+            if before != Some(segment) {
+                before = Some(segment);
+                segments.push(known.segments().get(segment).copied().unwrap_or_default());
+            }
+            (segments.len() - 1, user)
+        })
+        .collect();
+    (renumbered, segments)
+}
+
+#[pymethods]
+impl ReadRows {
+    /// The users' keys.
+    fn keys<'py>(&self, python: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        PyList::new(python, self.user_ids.iter().map(|each| PyBytes::new(python, Key::of(*each).bytes())))
+    }
+
+    /// The keys of the users that join something.
+    fn joining<'py>(&self, python: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let joining: HashSet<u32> = self.joined.iter().map(|(_, user)| *user).collect();
+        let keys = (0_u32..).zip(&self.user_ids).filter(|(place, _)| joining.contains(place));
+        let keys: Vec<_> = keys.map(|(_, each)| PyBytes::new(python, Key::of(*each).bytes())).collect();
+        PyList::new(python, keys)
+    }
+
+    /// Who joins what: see `instantaudience_native.pyi`.
+    fn joins<'py>(
+        &self,
+        python: Python<'py>,
+    ) -> (Bound<'py, PyBytes>, Vec<i64>, Bound<'py, PyBytes>, Bound<'py, PyBytes>) {
+        let numbers: Vec<u8> =
+            self.user_ids.iter().flat_map(|each| number_of(Key::of(*each).bytes()).to_ne_bytes()).collect();
+        let segments: Vec<u8> = self
+            .joined
+            .iter()
+            .flat_map(|(segment, _)| u32::try_from(*segment).unwrap_or_default().to_ne_bytes())
+            .collect();
+        let users: Vec<u8> = self.joined.iter().flat_map(|(_, user)| user.to_ne_bytes()).collect();
+        (
+            PyBytes::new(python, &numbers),
+            self.segments.clone(),
+            PyBytes::new(python, &segments),
+            PyBytes::new(python, &users),
+        )
+    }
+}

@@ -114,7 +114,7 @@ def both(content: bytes, *arguments: Any) -> tuple[Any, Any]:
         return natively, asyncio.run(outcome(content, *arguments))
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(layout=st.sampled_from(LAYOUTS), draw=st.randoms(use_true_random=False), refused=st.booleans())
 def test_lines_are_read_alike(layout: dict[str, Any], draw: random.Random, refused: bool) -> None:
     batch = layout | {"error_lines": draw.choice([0, 3, 200])}
@@ -125,7 +125,7 @@ def test_lines_are_read_alike(layout: dict[str, Any], draw: random.Random, refus
     assert natively == by_python
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(draw=st.randoms(use_true_random=False), refused=st.booleans())
 def test_records_are_read_alike(draw: random.Random, refused: bool) -> None:
     uid = draw.choice(["long", ["null", "long"], ["string", "long"]])

@@ -106,6 +106,7 @@ var kindWithoutReason = map[codes.Code]Kind{
 	13: Unavailable, // INTERNAL
 	2:  Unavailable, // UNKNOWN
 	1:  Unavailable, // CANCELLED
+	10: Unavailable, // ABORTED
 }
 
 // Kinds of errors that another attempt helps.

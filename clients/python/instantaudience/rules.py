@@ -61,6 +61,7 @@ KIND_WITHOUT_REASON: dict[int, str] = {
     13: "Unavailable",  # INTERNAL
     2: "Unavailable",  # UNKNOWN
     1: "Unavailable",  # CANCELLED
+    10: "Unavailable",  # ABORTED
 }
 """The same of errors without a reason, which are the transport's: of a connection that broke, for example."""
 KIND_OTHERWISE = "Internal"

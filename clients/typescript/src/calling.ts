@@ -1,0 +1,103 @@
+import type { DescMessage, DescMethodUnary, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
+import { MethodOptions_IdempotencyLevel } from "@bufbuild/protobuf/wkt";
+import type { Code, Transport } from "@connectrpc/connect";
+import type { Deadline } from "./deadline.js";
+import { type AudienceError, RateLimitedError, UnauthenticatedError, ofCall } from "./errors.js";
+import { ErrorCause } from "./gen/instantaudience/v1/errors_pb.js";
+import { Attempts, type Retries } from "./retrying.js";
+import { RENEWED_REASON } from "./rules.js";
+import type { Session } from "./session.js";
+
+/** What became of an attempt of a call, for `onAttempt`: for metrics and logs. */
+export interface Attempt {
+  /** Its path: `/instantaudience.v1.AudienceService/ApplySegments`. */
+  readonly method: string;
+  /** Which attempt of the call it was, from 1. */
+  readonly number: number;
+  /** gRPC's status code; undefined where it succeeded. */
+  readonly code: Code | undefined;
+  /** The reason that the service gave, as listed in errors.proto; "" where it gave none. */
+  readonly reason: string;
+  readonly ms: number;
+  readonly requestId: string;
+}
+
+export type OnAttempt = (attempt: Attempt) => void;
+
+/** Makes calls over a transport. */
+export class Calling {
+  constructor(
+    private readonly transport: Transport,
+    private readonly session: Session,
+    private readonly retries: Retries,
+    private readonly onAttempt: OnAttempt | undefined,
+  ) {}
+
+  /**
+   * The answer. The call is sent again where that helps, and where it `isSafe`: where it does no harm to carry it out
+   * twice. Else, only what was refused is sent again.
+   *
+   * @throws AudienceError the call failed; or the reason of the caller's signal.
+   */
+  async call<Input extends DescMessage, Output extends DescMessage>(
+    method: DescMethodUnary<Input, Output>,
+    request: MessageInitShape<Input>,
+    deadline: Deadline,
+    isSafe = method.idempotency !== MethodOptions_IdempotencyLevel.IDEMPOTENCY_UNKNOWN,
+  ): Promise<MessageShape<Output>> {
+    const requestId = newRequestId();
+    const attempts = new Attempts(this.retries, deadline);
+    let isRenewed = false;
+    for (;;) {
+      const token = await this.session.token(deadline);
+      const timeoutMs = attempts.timeoutMs();
+      const began = performance.now();
+      try {
+        const sent = headers(token, requestId);
+        const answer = await this.transport.unary(method, deadline.signal, timeoutMs, sent, request);
+        this.tell(pathOf(method), attempts.count, began, requestId, undefined);
+        return answer.message;
+      } catch (failure) {
+        deadline.check();
+        const error = ofCall(failure, requestId);
+        this.tell(pathOf(method), attempts.count, began, requestId, error);
+        if (!(error instanceof UnauthenticatedError)) {
+          if (!isSafe && !wasRefused(error)) throw error;
+          await attempts.pause(error);
+        } else if (isRenewed || error.reason !== RENEWED_REASON || !this.session.refused(token)) {
+          throw error;
+        } else {
+          isRenewed = true;
+        }
+      }
+    }
+  }
+
+  /** Tells who wants to know what became of an attempt. */
+  tell(method: string, number: number, began: number, requestId: string, error: AudienceError | undefined): void {
+    const ms = performance.now() - began;
+    this.onAttempt?.({ method, number, code: error?.code, reason: error?.reason ?? "", ms, requestId });
+  }
+}
+
+/** Whether a call that failed so has changed nothing for sure. */
+function wasRefused(error: AudienceError): boolean {
+  return error instanceof RateLimitedError || error.metadata["cause"] === ErrorCause[ErrorCause.OVERLOADED];
+}
+
+/** The path of a method. */
+export function pathOf(method: DescMethodUnary | { parent: { typeName: string }; name: string }): string {
+  return `/${method.parent.typeName}/${method.name}`;
+}
+
+/** What goes with a call. */
+export function headers(token: string | undefined, requestId: string): Headers {
+  const sent = new Headers({ "x-request-id": requestId });
+  if (token !== undefined) sent.set("authorization", token);
+  return sent;
+}
+
+/** A name for a call in the service's log. */
+export function newRequestId(): string {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}

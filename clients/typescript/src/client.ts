@@ -1,0 +1,230 @@
+import type { DescMessage, DescMethodUnary, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
+import { timestampMs } from "@bufbuild/protobuf/wkt";
+import type { Interceptor, Transport } from "@connectrpc/connect";
+import { Calling, type OnAttempt } from "./calling.js";
+import { type Credentials, type KeyPair, type Password, assertion } from "./credentials.js";
+import { Deadline } from "./deadline.js";
+import { InvalidRequestError, whole } from "./errors.js";
+import {
+  AudienceService,
+  type ApplySegmentsResult,
+  type UserMemberships,
+} from "./gen/instantaudience/v1/audience_pb.js";
+import { AuthenticationService } from "./gen/instantaudience/v1/authentication_pb.js";
+import { CatalogService } from "./gen/instantaudience/v1/catalog_pb.js";
+import { Pacer } from "./pacing.js";
+import { DEFAULT_RETRIES, type Retries } from "./retrying.js";
+import { BATCH_USERS, DEADLINE_MS, STREAM_WINDOW } from "./rules.js";
+import { type Issued, Session } from "./session.js";
+import { DEFAULT_LIMITS, type Limits, joined, split } from "./splitting.js";
+import { Streaming } from "./streaming.js";
+import type { User } from "./users.js";
+import type { StreamResult } from "./window.js";
+
+/** What a client is made of, in Node and in browsers. */
+export interface ClientOptions {
+  /** `host:port`, secured by TLS unless `plaintext` says otherwise. */
+  readonly endpoint: string;
+  /** Who calls; absent where that is the owner of the connection's client certificate. */
+  readonly credentials?: Credentials;
+  readonly plaintext?: boolean;
+  /** The member's; by default they are asked for once. Those not named are the service's defaults. */
+  readonly limits?: Partial<Limits>;
+  readonly retries?: Partial<Retries>;
+  /** How many requests of a stream may be under way at once; 32 by default. */
+  readonly window?: number;
+  /** Is told of every attempt of a call, for metrics. */
+  readonly onAttempt?: OnAttempt;
+  /** Those of Connect, for traces for example. */
+  readonly interceptors?: Interceptor[];
+}
+
+/** What bounds a call: all its attempts together. */
+export interface CallOptions {
+  /** 30,000 by default. */
+  readonly deadlineMs?: number;
+  /** Gives the call up; it throws the signal's reason then. */
+  readonly signal?: AbortSignal;
+}
+
+/** A way to the service. */
+export interface Connection {
+  readonly transport: Transport;
+  /** Whether streams can be sent; browsers cannot. */
+  readonly canStream: boolean;
+  close(): void;
+}
+
+/**
+ * Puts users into segments, and reads back what stands.
+ *
+ * It signs in with the first call and when a token ends, sends again what is safe to send again and helps, within the
+ * time that the caller gives, keeps to the member's quota, and splits what is too large. All calls of one client share a
+ * connection and a token; make one and keep it.
+ */
+export class Client {
+  readonly #connection: Connection;
+  readonly #session: Session;
+  readonly #calling: Calling;
+  readonly #public: Calling;
+  readonly #pacer = new Pacer();
+  readonly #streaming: Streaming;
+  #limits: Limits | undefined;
+
+  constructor(connection: Connection, options: ClientOptions) {
+    const { credentials, limits, onAttempt } = options;
+    const retries = { ...DEFAULT_RETRIES, ...options.retries };
+    const token = credentials !== undefined && "token" in credentials ? credentials.token : undefined;
+    this.#connection = connection;
+    this.#limits = limits === undefined ? undefined : { ...DEFAULT_LIMITS, ...limits };
+    this.#public = new Calling(connection.transport, new Session(undefined, undefined), retries, onAttempt);
+    this.#session = new Session(
+      credentials === undefined || "token" in credentials
+        ? undefined
+        : (deadline) => this.#signIn(credentials, deadline),
+      token,
+    );
+    this.#calling = new Calling(connection.transport, this.#session, retries, onAttempt);
+    this.#streaming = new Streaming({
+      transport: connection.transport,
+      calling: this.#calling,
+      session: this.#session,
+      pacer: this.#pacer,
+      retries,
+      window: options.window ?? STREAM_WINDOW,
+    });
+  }
+
+  /** Closes the connection; calls under way fail. */
+  close(): void {
+    this.#connection.close();
+  }
+
+  /**
+   * Puts users into segments and takes them out; answered when all is written.
+   *
+   * What a request cannot hold goes in several, one after the other, and is answered as one. An invalid user or block is
+   * skipped with a warning. Fails like a request that was split: what came before may be applied, and calling again with
+   * the same users does no harm.
+   *
+   * @throws AudienceError the call failed; see its subclasses.
+   */
+  async apply(
+    users: Iterable<User>,
+    { validateOnly = false, ...options }: CallOptions & { readonly validateOnly?: boolean } = {},
+  ): Promise<ApplySegmentsResult> {
+    const deadline = deadlineOf(options);
+    const limits = await this.#knownLimits(deadline);
+    const parts = split(users, limits);
+    const results: ApplySegmentsResult[] = [];
+    for (const part of parts) {
+      await this.#pacer.wait(part.users.length, limits, deadline);
+      const request = { rtSegment: part.users, validateOnly };
+      const { response } = await this.#calling.call(AudienceService.method.applySegments, request, deadline);
+      results.push(whole(response));
+    }
+    return joined(parts, results);
+  }
+
+  /**
+   * Puts any number of users into segments; the answers come in order, as many users as went in a request each.
+   *
+   * Users are taken as they can be sent: memory is bounded, however many there are. A request that fails so that it helps
+   * is sent again, each user's changes in order, until `deadlineMs` have passed without any progress. In browsers, one
+   * request is under way at a time.
+   *
+   * @throws AudienceError there was no progress for so long, or signing in failed.
+   */
+  async *stream(
+    users: Iterable<User> | AsyncIterable<User>,
+    options: CallOptions = {},
+  ): AsyncGenerator<StreamResult, void, undefined> {
+    const { deadlineMs = DEADLINE_MS, signal } = options;
+    const limits = await this.#knownLimits(deadlineOf(options));
+    yield* this.#connection.canStream
+      ? this.#streaming.apply(users, limits, deadlineMs, signal)
+      : this.#streaming.applyOneByOne(users, limits, deadlineMs, signal);
+  }
+
+  /**
+   * The live memberships of users, in the order asked for; any number of them.
+   *
+   * @throws AudienceError the call failed; InvalidRequestError for an ID that is none of its domain.
+   */
+  async memberships(
+    userIds: readonly string[],
+    { domain = "", ...options }: CallOptions & { readonly domain?: string } = {},
+  ): Promise<UserMemberships[]> {
+    const deadline = deadlineOf(options);
+    const users: UserMemberships[] = [];
+    for (let first = 0; first < userIds.length; first += BATCH_USERS) {
+      const asked = userIds.slice(first, first + BATCH_USERS).map((userId) => ({ userId, domain }));
+      const request = { users: asked };
+      const { response } = await this.#calling.call(AudienceService.method.batchGetMemberships, request, deadline);
+      users.push(...whole(response).rtSegment);
+    }
+    return users;
+  }
+
+  /**
+   * The answer of any unary method of the service: `call(CatalogService.method.getSegment, { id: 10001 })`. It is sent
+   * again as the other calls are; where it would do harm to carry it out twice, only what was refused.
+   *
+   * @throws AudienceError the call failed.
+   */
+  async call<Input extends DescMessage, Output extends DescMessage>(
+    method: DescMethodUnary<Input, Output>,
+    request: MessageInitShape<Input>,
+    options: CallOptions = {},
+  ): Promise<MessageShape<Output>> {
+    return this.#calling.call(method, request, deadlineOf(options));
+  }
+
+  /**
+   * What the member may send: as given to the client, or as the service says, asked once.
+   *
+   * @throws AudienceError the call failed.
+   */
+  async limits(options: CallOptions = {}): Promise<Limits> {
+    return this.#knownLimits(deadlineOf(options));
+  }
+
+  async #knownLimits(deadline: Deadline): Promise<Limits> {
+    this.#limits ??= await this.#askLimits(deadline);
+    return this.#limits;
+  }
+
+  async #askLimits(deadline: Deadline): Promise<Limits> {
+    const token = await this.#session.token(deadline);
+    if (token === undefined) return DEFAULT_LIMITS;
+    // hbapi:<user id>:<random hex>:<location>
+    const id = Number(token.split(":")[1]);
+    if (!Number.isInteger(id)) throw new InvalidRequestError("the token is none of this service's");
+    const { user } = await this.#calling.call(CatalogService.method.getUser, { id }, deadline);
+    const asked = { id: whole(user).memberId };
+    const { member } = await this.#calling.call(CatalogService.method.getMember, asked, deadline);
+    const told = whole(member).limits;
+    const names = Object.keys(DEFAULT_LIMITS) as (keyof Limits)[];
+    return Object.fromEntries(names.map((name) => [name, told?.[name] ?? DEFAULT_LIMITS[name]])) as unknown as Limits;
+  }
+
+  async #signIn(credentials: Password | KeyPair, deadline: Deadline): Promise<Issued> {
+    const { authenticate, authenticateWithJwt } = AuthenticationService.method;
+    const isSafe = true; // A token too many does no harm.
+    const { response } =
+      "password" in credentials
+        ? await this.#public.call(authenticate, { auth: { ...credentials } }, deadline, isSafe)
+        : await this.#public.call(
+            authenticateWithJwt,
+            { jwt: await assertion(credentials, Date.now()) },
+            deadline,
+            isSafe,
+          );
+    const { token, expireTime } = whole(response);
+    return { token, lifetimeMs: Math.max(0, expireTime === undefined ? 0 : timestampMs(expireTime) - Date.now()) };
+  }
+}
+
+function deadlineOf({ deadlineMs = DEADLINE_MS, signal }: CallOptions): Deadline {
+  return new Deadline(deadlineMs, signal);
+}

@@ -1,0 +1,77 @@
+import { DeadlineExceededError } from "./errors.js";
+
+/** What ends a call before its answer: the caller's time, and the caller's signal. Times are those of `performance.now`. */
+export class Deadline {
+  readonly #endsMs: number;
+
+  /** `ms` from now; Infinity where nothing but the signal ends it. */
+  constructor(
+    ms: number,
+    readonly signal?: AbortSignal,
+  ) {
+    this.#endsMs = performance.now() + ms;
+  }
+
+  /** What is left of the time. */
+  get leftMs(): number {
+    return this.#endsMs - performance.now();
+  }
+
+  /** @throws the signal's reason, where the caller has given up. */
+  check(): void {
+    this.signal?.throwIfAborted();
+  }
+
+  /**
+   * Waits so long.
+   *
+   * @throws the signal's reason, as soon as the caller gives up.
+   */
+  async sleep(ms: number): Promise<void> {
+    this.check();
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const slept = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, ms);
+    });
+    try {
+      await this.#orAborted(slept);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /**
+   * What the promise comes to, where it does in time.
+   *
+   * @throws DeadlineExceededError it does not; or the signal's reason.
+   */
+  async bound<Result>(promise: Promise<Result>): Promise<Result> {
+    this.check();
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const late = new Promise<never>((_, reject) => {
+      if (this.#endsMs !== Infinity) {
+        timer = setTimeout(() => reject(new DeadlineExceededError("the caller's time is over")), this.leftMs);
+      }
+    });
+    try {
+      return await this.#orAborted(Promise.race([promise, late]));
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async #orAborted<Result>(promise: Promise<Result>): Promise<Result> {
+    const signal = this.signal;
+    if (signal === undefined) return promise;
+    let abort = (): void => undefined;
+    const aborted = new Promise<never>((_, reject) => {
+      abort = () => reject(signal.reason);
+      signal.addEventListener("abort", abort);
+    });
+    try {
+      return await Promise.race([promise, aborted]);
+    } finally {
+      signal.removeEventListener("abort", abort);
+    }
+  }
+}

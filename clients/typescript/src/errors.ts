@@ -1,0 +1,168 @@
+import { anyUnpack, durationMs } from "@bufbuild/protobuf/wkt";
+import { Code, ConnectError } from "@connectrpc/connect";
+import { type ErrorInfo, ErrorInfoSchema, type RetryInfo, RetryInfoSchema } from "./gen/google/rpc/error_details_pb.js";
+import type { Status } from "./gen/google/rpc/status_pb.js";
+import { KIND_OF_CODE, KIND_OF_REASON, KIND_OTHERWISE, KIND_WITHOUT_REASON, type Kind, SENT_AGAIN } from "./rules.js";
+
+/** What is known of a failure beside its message. */
+export interface Failure {
+  readonly code?: Code;
+  readonly reason?: string;
+  readonly requestId?: string;
+  readonly retryAfterMs?: number;
+  readonly metadata?: Readonly<Record<string, string>>;
+  readonly cause?: unknown;
+}
+
+/** A call failed; what that means for the caller, the subclass says. */
+export abstract class AudienceError extends Error {
+  /** What it means for the caller. */
+  abstract readonly kind: Kind;
+  /** gRPC's status code. */
+  readonly code: Code;
+  /** The reason of `google.rpc.ErrorInfo`, as listed in errors.proto; "" where the transport has failed. */
+  readonly reason: string;
+  /** What the service's log names the call by; "" where nothing was sent. */
+  readonly requestId: string;
+  /** When the service asks to try again; undefined where it does not. */
+  readonly retryAfterMs: number | undefined;
+  /** What ErrorInfo says besides: often `field`, the field that is meant. */
+  readonly metadata: Readonly<Record<string, string>>;
+  /** The message, without what finds the call in the service's log. */
+  readonly rawMessage: string;
+
+  /** Whether the service, or its transport, may take the same later. */
+  get isWorthAnotherTry(): boolean {
+    return SENT_AGAIN.has(this.kind);
+  }
+
+  constructor(message: string, failure: Failure = {}) {
+    const { code = Code.Unknown, reason = "", requestId = "", retryAfterMs, metadata = {}, cause } = failure;
+    const found = requestId === "" ? "" : ` (request ${requestId})`;
+    super(`${reason || Code[code]}: ${message}${found}`, { cause });
+    this.code = code;
+    this.reason = reason;
+    this.requestId = requestId;
+    this.retryAfterMs = retryAfterMs;
+    this.metadata = metadata;
+    this.rawMessage = message;
+  }
+}
+
+/** The request cannot be read, or breaks a rule: sending it again does not help. */
+export class InvalidRequestError extends AudienceError {
+  override readonly name: string = "InvalidRequestError";
+  override readonly kind: Kind = "InvalidRequest";
+}
+/** Wrong name, password, key or token, or the account is deactivated. */
+export class UnauthenticatedError extends AudienceError {
+  override readonly name: string = "UnauthenticatedError";
+  override readonly kind: Kind = "Unauthenticated";
+}
+/** The account may not do this. */
+export class PermissionDeniedError extends AudienceError {
+  override readonly name: string = "PermissionDeniedError";
+  override readonly kind: Kind = "PermissionDenied";
+}
+/** There is no such object or method. */
+export class NotFoundError extends AudienceError {
+  override readonly name: string = "NotFoundError";
+  override readonly kind: Kind = "NotFound";
+}
+/** The change contradicts what is there: taken, changed meanwhile, or in use. */
+export class ConflictError extends AudienceError {
+  override readonly name: string = "ConflictError";
+  override readonly kind: Kind = "Conflict";
+}
+/** One user's changes are larger than a request may be, or the answer is larger than this client takes. */
+export class TooLargeError extends AudienceError {
+  override readonly name: string = "TooLargeError";
+  override readonly kind: Kind = "TooLarge";
+}
+/** The member's quota is used up, and there was no time left to wait for the next window. */
+export class RateLimitedError extends AudienceError {
+  override readonly name: string = "RateLimitedError";
+  override readonly kind: Kind = "RateLimited";
+}
+/** The service is out of reach or overloaded; what was sent may be applied in part, and can be sent again. */
+export class UnavailableError extends AudienceError {
+  override readonly name: string = "UnavailableError";
+  override readonly kind: Kind = "Unavailable";
+}
+/** The time that the caller gave is over. */
+export class DeadlineExceededError extends UnavailableError {
+  override readonly name: string = "DeadlineExceededError";
+  override readonly kind: Kind = "DeadlineExceeded";
+
+  constructor(message: string, failure: Failure = {}) {
+    super(message, { code: Code.DeadlineExceeded, ...failure });
+  }
+}
+/** A defect of the service, or an answer that is none of its. */
+export class InternalError extends AudienceError {
+  override readonly name: string = "InternalError";
+  override readonly kind: Kind = "Internal";
+}
+
+const CLASSES: Readonly<Record<Kind, new (message: string, failure: Failure) => AudienceError>> = {
+  Conflict: ConflictError,
+  DeadlineExceeded: DeadlineExceededError,
+  Internal: InternalError,
+  InvalidRequest: InvalidRequestError,
+  NotFound: NotFoundError,
+  PermissionDenied: PermissionDeniedError,
+  RateLimited: RateLimitedError,
+  TooLarge: TooLargeError,
+  Unauthenticated: UnauthenticatedError,
+  Unavailable: UnavailableError,
+};
+
+/** What a failed attempt means. */
+export function ofCall(failure: unknown, requestId: string): AudienceError {
+  if (failure instanceof AudienceError) return failure;
+  const error = ConnectError.from(failure);
+  const [info] = error.findDetails(ErrorInfoSchema);
+  const [retry] = error.findDetails(RetryInfoSchema);
+  return errorOf(error.code, error.rawMessage, info, retry, { requestId, cause: failure });
+}
+
+/** What the status of a request of a stream means. */
+export function ofStatus(status: Status, requestId: string): AudienceError {
+  const [info] = status.details.flatMap((detail) => anyUnpack(detail, ErrorInfoSchema) ?? []);
+  const [retry] = status.details.flatMap((detail) => anyUnpack(detail, RetryInfoSchema) ?? []);
+  return errorOf(status.code, status.message, info, retry, { requestId });
+}
+
+function errorOf(
+  code: Code,
+  message: string,
+  info: ErrorInfo | undefined,
+  retry: RetryInfo | undefined,
+  known: Failure,
+): AudienceError {
+  const delay = retry?.retryDelay;
+  const reason = info?.reason ?? "";
+  return new CLASSES[kindOf(code, reason)](message, {
+    ...known,
+    code,
+    reason,
+    ...(info === undefined ? {} : { metadata: info.metadata }),
+    ...(delay === undefined ? {} : { retryAfterMs: durationMs(delay) }),
+  });
+}
+
+function kindOf(code: Code, reason: string): Kind {
+  const ofTransport = reason === "" ? KIND_WITHOUT_REASON[code] : undefined;
+  return KIND_OF_REASON[reason] ?? ofTransport ?? KIND_OF_CODE[code] ?? KIND_OTHERWISE;
+}
+
+/** An answer without what every answer has. */
+export function saysNothing(requestId: string): AudienceError {
+  return new InternalError("an answer that says nothing", { code: Code.Internal, requestId });
+}
+
+/** What every answer has. */
+export function whole<Message>(message: Message | undefined): Message {
+  if (message === undefined) throw saysNothing("");
+  return message;
+}

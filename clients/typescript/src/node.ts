@@ -1,0 +1,37 @@
+import { Http2SessionManager, createGrpcTransport } from "@connectrpc/connect-node";
+import { Client, type ClientOptions } from "./client.js";
+import { urlOf } from "./endpoint.js";
+import { RECEIVE_BYTES } from "./rules.js";
+
+export * from "./index.js";
+
+/** How a connection is secured; PEM. Without `roots`, the system's; a client certificate needs both of the others. */
+export interface Tls {
+  readonly roots?: string;
+  readonly certificateChain?: string;
+  readonly privateKey?: string;
+}
+
+/**
+ * A client over gRPC.
+ *
+ * @throws TypeError both `tls` and `plaintext`, or an endpoint with a scheme.
+ */
+export function createClient(options: ClientOptions & { readonly tls?: Tls }): Client {
+  const { tls, plaintext = false, interceptors = [] } = options;
+  if (plaintext && tls !== undefined) throw new TypeError("tls and plaintext exclude each other");
+  const baseUrl = urlOf(options);
+  const nodeOptions = {
+    ...(tls?.roots === undefined ? {} : { ca: tls.roots }),
+    ...(tls?.certificateChain === undefined ? {} : { cert: tls.certificateChain }),
+    ...(tls?.privateKey === undefined ? {} : { key: tls.privateKey }),
+  };
+  const sessionManager = new Http2SessionManager(baseUrl, undefined, nodeOptions);
+  const transport = createGrpcTransport({
+    baseUrl,
+    sessionManager,
+    interceptors: [...interceptors],
+    readMaxBytes: RECEIVE_BYTES,
+  });
+  return new Client({ transport, canStream: true, close: () => sessionManager.abort() }, options);
+}

@@ -1,0 +1,228 @@
+import { create, toBinary } from "@bufbuild/protobuf";
+import {
+  ApplySegmentsResultSchema,
+  RtSegmentSchema,
+  SegBlockSchema,
+  type ApplySegmentsResult,
+  type RtSegment,
+  type SegBlock,
+  type ApplyWarning,
+  WarningCode,
+} from "./gen/instantaudience/v1/audience_pb.js";
+import type { User } from "./users.js";
+import {
+  BODY_BYTES,
+  FRAME_BYTES,
+  POSTS_PER_SECOND,
+  SEGMENTS_PER_USER,
+  USERS_PER_CALL,
+  USERS_PER_SECOND,
+  WARNINGS_OF_USERS,
+} from "./rules.js";
+
+const PLACE = /^rt_segment\[(\d+)\](?:\.seg_block\[(\d+)\])?$/;
+
+/** What a member may send; see `Limits` of catalog.proto. */
+export interface Limits {
+  readonly usersPerCall: number;
+  readonly segmentsPerUser: number;
+  readonly bodyBytes: number;
+  readonly postsPerSecond: number;
+  readonly usersPerSecond: number;
+}
+
+/** What a member may send where its limits say nothing. */
+export const DEFAULT_LIMITS: Limits = {
+  usersPerCall: USERS_PER_CALL,
+  segmentsPerUser: SEGMENTS_PER_USER,
+  bodyBytes: BODY_BYTES,
+  postsPerSecond: POSTS_PER_SECOND,
+  usersPerSecond: USERS_PER_SECOND,
+};
+
+/** Where a user of a request stands among the caller's: which one it is, and its first block there. */
+interface Place {
+  readonly user: number;
+  readonly firstBlock: number;
+}
+
+/** A request. `places` has where each of its users comes from. */
+export interface Part {
+  readonly users: RtSegment[];
+  readonly places: Place[];
+  bytes: number;
+}
+
+/** The users that a part changes. */
+export function keys(part: Part): Set<string> {
+  return new Set(part.users.map(({ domain = "", userId = "" }) => `${domain}\0${userId}`.toLowerCase()));
+}
+
+/** Makes parts of users that come one by one. */
+export class Splitter {
+  #part = newPart();
+  #count = 0;
+
+  constructor(private readonly limits: Limits) {}
+
+  /** The parts that are full now. */
+  *add(user: User): Generator<Part> {
+    const index = this.#count++;
+    for (const [piece, firstBlock] of pieces(create(RtSegmentSchema, user), this.limits)) {
+      const bytes = toBinary(RtSegmentSchema, piece).byteLength + FRAME_BYTES;
+      const part = this.#part;
+      // A request with more than a second may have could never be taken.
+      const isFull =
+        part.users.length >= Math.min(this.limits.usersPerCall, this.limits.usersPerSecond) ||
+        part.bytes + bytes > this.limits.bodyBytes;
+      if (part.users.length > 0 && isFull) {
+        this.#part = newPart();
+        yield part;
+      }
+      this.#part.users.push(piece);
+      this.#part.places.push({ user: index, firstBlock });
+      this.#part.bytes += bytes;
+    }
+  }
+
+  /** What is left. */
+  *flush(): Generator<Part> {
+    if (this.#part.users.length === 0) return;
+    const part = this.#part;
+    this.#part = newPart();
+    yield part;
+  }
+}
+
+/** The requests that together say what these users say, in their order; one without users where there are none. */
+export function split(users: Iterable<User>, limits: Limits): Part[] {
+  const splitter = new Splitter(limits);
+  const parts: Part[] = [];
+  for (const user of users) parts.push(...splitter.add(user));
+  parts.push(...splitter.flush());
+  return parts.length > 0 ? parts : [newPart()];
+}
+
+/** The parts of users as they come. */
+export async function* parts(
+  users: Iterable<User> | AsyncIterable<User>,
+  limits: Limits,
+): AsyncGenerator<Part, undefined> {
+  const splitter = new Splitter(limits);
+  for await (const user of users) yield* splitter.add(user);
+  yield* splitter.flush();
+  return undefined;
+}
+
+function newPart(): Part {
+  return { users: [], places: [], bytes: 0 };
+}
+
+/** A user as it is; or one after the other with as many blocks as a request takes, and where these begin. */
+function* pieces(user: RtSegment, limits: Limits): Generator<[RtSegment, number]> {
+  const room = limits.bodyBytes - FRAME_BYTES;
+  const blocks = user.segBlock;
+  if (blocks.length <= limits.segmentsPerUser && toBinary(RtSegmentSchema, user).byteLength <= room) {
+    yield [user, 0];
+    return;
+  }
+  const withBlocks = (segBlock: SegBlock[]): RtSegment => ({ ...user, segBlock });
+  const bareBytes = toBinary(RtSegmentSchema, withBlocks([])).byteLength;
+  let [first, bytes] = [0, bareBytes];
+  for (const [index, block] of blocks.entries()) {
+    const blockBytes = toBinary(SegBlockSchema, block).byteLength + FRAME_BYTES;
+    if (index > first && (index - first >= limits.segmentsPerUser || bytes + blockBytes > room)) {
+      yield [withBlocks(blocks.slice(first, index)), first];
+      [first, bytes] = [index, bareBytes];
+    }
+    bytes += blockBytes;
+  }
+  yield [withBlocks(blocks.slice(first)), first];
+}
+
+/**
+ * The answers of parts as one answer: counts added up, paths those of the caller's users.
+ *
+ * A user whose blocks went in several requests counts once, and is told as skipped only where all of it was.
+ */
+export function joined(parts: readonly Part[], results: readonly ApplySegmentsResult[]): ApplySegmentsResult {
+  const [only] = results;
+  if (results.length === 1 && only !== undefined && parts[0]?.places.every((place) => place.firstBlock === 0)) {
+    move(parts[0], only);
+    return only;
+  }
+  const valid = new Set<number>();
+  let [users, segments] = [0, 0];
+  for (const [index, result] of results.entries()) {
+    users += result.message?.usersInRequest ?? 0;
+    segments += result.message?.segmentsInRequest ?? 0;
+    const skipped = new Set(result.warnings.filter(isOfUser).map((warning) => placeOf(warning).user));
+    for (const [place, { user }] of (parts[index]?.places ?? []).entries()) {
+      if (skipped.has(place)) continue;
+      if (valid.has(user)) users -= 1;
+      valid.add(user);
+    }
+  }
+  const answer = create(ApplySegmentsResultSchema, {
+    status: "OK",
+    message: { usersInRequest: users, segmentsInRequest: segments },
+  });
+  answer.warnings = told(parts, results, valid, users);
+  return answer;
+}
+
+/** The warnings of all parts, each once. */
+function told(
+  parts: readonly Part[],
+  results: readonly ApplySegmentsResult[],
+  valid: ReadonlySet<number>,
+  users: number,
+): ApplyWarning[] {
+  const warnings: ApplyWarning[] = [];
+  const once = new Set<string>();
+  let last: ApplyWarning | undefined;
+  for (const [index, result] of results.entries()) {
+    const part = parts[index];
+    if (part !== undefined) move(part, result);
+    for (const warning of result.warnings) {
+      if (warning.code === WarningCode.NO_VALID_USERS) {
+        last = warning;
+        continue;
+      }
+      const { user, block } = placeOf(warning);
+      if (user !== undefined && block === undefined && warning.code !== WarningCode.TOO_MANY_SEGMENTS) {
+        const key = `${user} ${warning.code}`;
+        if ((isOfUser(warning) && valid.has(user)) || once.has(key)) continue;
+        once.add(key);
+      }
+      warnings.push(warning);
+    }
+  }
+  if (last !== undefined && users === 0) warnings.push(last);
+  return warnings;
+}
+
+/** Gives the answer of a part the places of the caller's users. */
+function move(part: Part, result: ApplySegmentsResult): void {
+  for (const warning of result.warnings) {
+    const { user, block } = placeOf(warning);
+    const place = user === undefined ? undefined : part.places[user];
+    if (place === undefined) continue;
+    const ofBlock = block === undefined ? "" : `.seg_block[${place.firstBlock + block}]`;
+    warning.path = `rt_segment[${place.user}]${ofBlock}`;
+  }
+}
+
+/** Whether a user was skipped as a whole. */
+function isOfUser(warning: ApplyWarning): boolean {
+  return WARNINGS_OF_USERS.has(warning.code);
+}
+
+/** Which user and which block a warning means. */
+function placeOf(warning: ApplyWarning): { user?: number; block?: number } {
+  const [, user, block] = PLACE.exec(warning.path) ?? [];
+  return {
+    ...(user === undefined ? {} : { user: Number(user) }),
+    ...(block === undefined ? {} : { block: Number(block) }),
+  };
+}

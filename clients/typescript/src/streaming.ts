@@ -1,0 +1,269 @@
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import type { StreamResponse, Transport } from "@connectrpc/connect";
+import { type Calling, headers, newRequestId, pathOf } from "./calling.js";
+import { Deadline } from "./deadline.js";
+import {
+  AudienceError,
+  UnauthenticatedError,
+  UnavailableError,
+  ofCall,
+  ofStatus,
+  saysNothing,
+  whole,
+} from "./errors.js";
+import {
+  type ApplySegmentsResult,
+  AudienceService,
+  type StreamSegmentsRequestSchema,
+  type StreamSegmentsResponse,
+  type StreamSegmentsResponseSchema,
+} from "./gen/instantaudience/v1/audience_pb.js";
+import type { Pacer } from "./pacing.js";
+import { type Retries, waitMs } from "./retrying.js";
+import { RENEWED_REASON } from "./rules.js";
+import type { Session } from "./session.js";
+import { type Limits, parts } from "./splitting.js";
+import type { User } from "./users.js";
+import { type Sent, Source, type StreamResult, Window, resultOf } from "./window.js";
+
+const METHOD = AudienceService.method.streamSegments;
+/** How often it is looked whether a stream still goes on. */
+const LOOK_MS = 250;
+
+/** One stream of a call: what is under way on it, and what has failed. */
+class Stream {
+  readonly requestId = newRequestId();
+  readonly pending: Sent[] = [];
+  /** There are no more users. */
+  isExhausted = false;
+  /** What the caller's users came to; whatever it is, it is thrown on. */
+  usersFailure: { readonly thrown: unknown } | undefined;
+  /** The first failure that is worth another try: nothing new is sent after it, and what was sent is answered. */
+  failure: AudienceError | undefined;
+  #isOver = false;
+  #wake = (): void => undefined;
+
+  /** Whether more may be sent. */
+  get isOver(): boolean {
+    return this.#isOver;
+  }
+
+  /** It is not worth sending more. */
+  fail(error: AudienceError): void {
+    this.failure ??= error;
+    this.end();
+  }
+
+  /** Nothing more is sent. */
+  end(): void {
+    this.#isOver = true;
+    this.#wake();
+  }
+
+  /** What the promise comes to; undefined where the stream is over before. Only one at a time may wait so. */
+  async unlessOver<Result>(promise: Promise<Result>): Promise<Result | undefined> {
+    if (this.#isOver) return undefined;
+    const over = new Promise<undefined>((resolve) => {
+      this.#wake = () => resolve(undefined);
+    });
+    return Promise.race([promise, over]);
+  }
+
+  /** The next answer. */
+  take({ outcome, requestId }: StreamSegmentsResponse): void {
+    const sent = this.pending.shift();
+    if (sent === undefined) return;
+    if (outcome.case === "response") {
+      sent.outcome = outcome.value;
+      return;
+    }
+    const error =
+      outcome.case === "error" ? ofStatus(outcome.value, requestId || this.requestId) : saysNothing(this.requestId);
+    if (endsStream(error)) this.fail(error);
+    else sent.outcome = error;
+  }
+}
+
+/** What streams are made with. */
+interface Means {
+  readonly transport: Transport;
+  readonly calling: Calling;
+  readonly session: Session;
+  readonly pacer: Pacer;
+  readonly retries: Retries;
+  /** How many requests may be under way at once. */
+  readonly window: number;
+}
+
+/** Streams users: in as many requests as it takes, sent again where it helps, in order. */
+export class Streaming {
+  constructor(private readonly means: Means) {}
+
+  /**
+   * The answers for all users, in order. Requests that fail so that it helps are sent again, as long as no more than
+   * `patienceMs` pass without any progress.
+   *
+   * @throws AudienceError no progress for so long, or signing in failed; or the reason of the signal.
+   */
+  async *apply(
+    users: Iterable<User> | AsyncIterable<User>,
+    limits: Limits,
+    patienceMs: number,
+    signal: AbortSignal | undefined,
+  ): AsyncGenerator<StreamResult> {
+    const window = new Window(this.means.window);
+    const source = new Source(users, limits);
+    let patience = new Deadline(patienceMs, signal);
+    try {
+      for (;;) {
+        const token = await this.means.session.token(patience);
+        const stream = new Stream();
+        const began = performance.now();
+        for await (const response of this.#answers(stream, token, window, source, limits, signal)) {
+          stream.take(response);
+          for (const result of window.results()) {
+            yield result;
+            patience = new Deadline(patienceMs, signal);
+          }
+        }
+        this.means.calling.tell(pathOf(METHOD), 1, began, stream.requestId, stream.failure);
+        if (stream.usersFailure !== undefined) throw stream.usersFailure.thrown;
+        if (stream.failure !== undefined) await this.#pause(stream.failure, window, token, patience);
+        else if (window.isEmpty) return;
+      }
+    } finally {
+      await source.close();
+    }
+  }
+
+  /**
+   * As `apply`, for transports without streams: a call for each request, one after the other.
+   *
+   * @throws AudienceError no progress for so long, or signing in failed; or the reason of the signal.
+   */
+  async *applyOneByOne(
+    users: Iterable<User> | AsyncIterable<User>,
+    limits: Limits,
+    patienceMs: number,
+    signal: AbortSignal | undefined,
+  ): AsyncGenerator<StreamResult> {
+    for await (const part of parts(users, limits)) {
+      const patience = new Deadline(patienceMs, signal);
+      await this.means.pacer.wait(part.users.length, limits, patience);
+      const request = { rtSegment: part.users };
+      let outcome: ApplySegmentsResult | AudienceError;
+      try {
+        const { response } = await this.means.calling.call(AudienceService.method.applySegments, request, patience);
+        outcome = whole(response);
+      } catch (failure) {
+        if (!(failure instanceof AudienceError) || endsStream(failure)) throw failure;
+        outcome = failure;
+      }
+      yield resultOf(part, outcome);
+    }
+  }
+
+  /**
+   * Waits until what has failed is worth another try.
+   *
+   * @throws AudienceError it is not, or not in time.
+   */
+  async #pause(failure: AudienceError, window: Window, token: string | undefined, patience: Deadline): Promise<void> {
+    if (failure instanceof UnauthenticatedError) {
+      if (failure.reason !== RENEWED_REASON || !this.means.session.refused(token)) throw failure;
+      return;
+    }
+    const wait = waitMs(this.means.retries, failure, Math.max(0, window.mostAttempts - 1));
+    if (wait === undefined || wait >= patience.leftMs) throw failure;
+    await patience.sleep(wait);
+  }
+
+  /** The answers of a stream as they come; when it ends before all was answered, that is its failure. */
+  async *#answers(
+    stream: Stream,
+    token: string | undefined,
+    window: Window,
+    source: Source,
+    limits: Limits,
+    signal: AbortSignal | undefined,
+  ): AsyncGenerator<StreamSegmentsResponse> {
+    const ending = new AbortController();
+    const until = signal === undefined ? ending.signal : AbortSignal.any([signal, ending.signal]);
+    const looking = setInterval(() => {
+      const since = stream.pending[0]?.sinceMs;
+      if (since !== undefined && performance.now() - since > this.means.retries.attemptMs) {
+        stream.fail(new UnavailableError("the stream does not go on", { requestId: stream.requestId }));
+        ending.abort();
+      }
+    }, LOOK_MS);
+    const requests = this.#requests(stream, window, source, limits, new Deadline(Infinity, until));
+    try {
+      const sent = headers(token, stream.requestId);
+      const call: StreamResponse<typeof StreamSegmentsRequestSchema, typeof StreamSegmentsResponseSchema> =
+        await this.means.transport.stream(METHOD, until, undefined, sent, requests);
+      yield* call.message;
+      if (!stream.isExhausted || stream.pending.length > 0) {
+        stream.fail(new UnavailableError("the stream ended early", { requestId: stream.requestId }));
+      }
+    } catch (failure) {
+      signal?.throwIfAborted();
+      stream.fail(ofCall(failure, stream.requestId));
+    } finally {
+      clearInterval(looking);
+      stream.end();
+      ending.abort();
+      // The next stream must not begin while this one may still take users.
+      await requests.return(undefined);
+    }
+  }
+
+  /** What has to go again, then new requests while nothing fails. */
+  async *#requests(
+    stream: Stream,
+    window: Window,
+    source: Source,
+    limits: Limits,
+    ending: Deadline,
+  ): AsyncGenerator<MessageInitShape<typeof StreamSegmentsRequestSchema>> {
+    for (const sent of window.toRepeat()) yield await this.#begin(stream, sent, limits, ending);
+    while (!stream.isOver) {
+      if (window.isFull) {
+        await stream.unlessOver(window.room());
+        continue;
+      }
+      let next;
+      try {
+        next = await stream.unlessOver(source.next());
+      } catch (thrown) {
+        stream.usersFailure = { thrown };
+        stream.isExhausted = true;
+        return;
+      }
+      if (next === undefined) return;
+      source.taken();
+      if (next.done === true) {
+        stream.isExhausted = true;
+        return;
+      }
+      yield await this.#begin(stream, window.add(next.value), limits, ending);
+    }
+  }
+
+  async #begin(
+    stream: Stream,
+    sent: Sent,
+    limits: Limits,
+    ending: Deadline,
+  ): Promise<MessageInitShape<typeof StreamSegmentsRequestSchema>> {
+    await this.means.pacer.wait(sent.part.users.length, limits, ending);
+    sent.attempts += 1;
+    sent.sinceMs = performance.now();
+    stream.pending.push(sent);
+    return { rtSegment: sent.part.users };
+  }
+}
+
+/** Whether a request that failed so is not answered by it: nothing goes on before it can be sent again. */
+function endsStream(error: AudienceError): boolean {
+  return error.isWorthAnotherTry || error instanceof UnauthenticatedError;
+}

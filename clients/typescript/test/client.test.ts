@@ -1,0 +1,203 @@
+/** What the client does beside the cases of clients/conformance, on a live service and one that does wrong. */
+import { Code } from "@connectrpc/connect";
+import { type Attempt, type ClientOptions, UnauthenticatedError, type User, createClient } from "instantaudience";
+import { CatalogService } from "instantaudience/v1/catalog";
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
+import { randomNumbers } from "./random.js";
+import { control, skip, told } from "./surroundings.js";
+
+const SEGMENT = 10001;
+const UNLIMITED = { usersPerSecond: 10_000_000, postsPerSecond: 1_000_000 };
+
+/** Options of a client that signs in by its key pair, through the proxy. */
+function options(): ClientOptions & { plaintext: true } {
+  const credentials = {
+    username: told("USERNAME"),
+    keyName: told("KEY_NAME"),
+    privateKey: readFileSync(told("KEY_FILE"), "utf8"),
+  };
+  return { endpoint: told("FAULTS"), credentials, plaintext: true, retries: { firstMs: 10, mostMs: 50 } };
+}
+
+function user(userId: string, value: number): User {
+  return { userId, segBlock: [{ segId: SEGMENT, value, expiration: 0 }] };
+}
+
+test("it signs in once for all calls", { skip }, async () => {
+  await control([]);
+  const client = createClient(options());
+  await Promise.all(Array.from({ length: 10 }, (_, i) => client.apply([user(`750000000000000000${i}`, i)])));
+  client.close();
+  const { seen } = await control();
+  assert.equal(seen["AuthenticateWithJwt"], 1);
+  assert.equal(seen["ApplySegments"], 10);
+});
+
+test("thirty thousand users with refusals and broken connections stand as their order says", { skip }, async () => {
+  const number = randomNumbers(7);
+  const limits = { ...UNLIMITED, usersPerCall: 200 };
+  const busy = { fault: "status", code: "UNAVAILABLE", reason: "SYSTEM", retry_after_ms: 10 };
+  const limited = { fault: "status", code: "RESOURCE_EXHAUSTED", reason: "RATE_LIMIT_EXCEEDED", retry_after_ms: 10 };
+  const kinds = [busy, limited, { ...busy, applies: true, ends_stream: true }, { fault: "reset" }, { fault: "goaway" }];
+  await control(Array.from({ length: 200 }, () => (number(1, 5) > 1 ? { fault: "pass" } : kinds[number(0, 4)]!)));
+  const expected = new Map<string, number>();
+  async function* users(): AsyncGenerator<User> {
+    for (let value = 0; value < 30_000; value++) {
+      const userId = `76000000000000${String(number(0, 2999)).padStart(5, "0")}`;
+      expected.set(userId, value);
+      yield user(userId, value);
+    }
+  }
+  const client = createClient({ ...options(), limits });
+  let next = 0;
+  for await (const result of client.stream(users(), { deadlineMs: 60_000 })) {
+    assert.equal(result.error, undefined);
+    assert.equal(result.firstUser, next);
+    next += result.users;
+  }
+  assert.equal(next, 30_000);
+  await control([]);
+  const ids = [...expected.keys()];
+  const stands = await client.memberships(ids);
+  client.close();
+  assert.deepEqual(
+    stands.map(({ userId, segBlock }) => [userId, segBlock.find(({ segId }) => segId === SEGMENT)?.value]),
+    [...expected],
+  );
+});
+
+test("users are not taken before they can be sent", { skip }, async () => {
+  let taken = 0;
+  let isClosed = false;
+  function* users(): Generator<User> {
+    try {
+      for (;;) yield user(String(7_700_000_000 + (taken++ % 100)), 1);
+    } finally {
+      isClosed = true;
+    }
+  }
+  await control([]);
+  const client = createClient({ ...options(), limits: { ...UNLIMITED, usersPerCall: 10 }, window: 4 });
+  for await (const { users: count } of client.stream(users())) {
+    assert.equal(count, 10);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    break;
+  }
+  client.close();
+  assert.ok(taken <= 70, `${taken} were taken`);
+  assert.ok(isClosed);
+});
+
+test("a stream that waits for users sends again meanwhile", { skip }, async () => {
+  await control([{ fault: "status", code: "UNAVAILABLE", reason: "SYSTEM", retry_after_ms: 10 }]);
+  const client = createClient({ ...options(), limits: { ...UNLIMITED, usersPerCall: 1 } });
+  let more = (): void => undefined;
+  const asked = new Promise<void>((resolve) => {
+    more = resolve;
+  });
+  async function* users(): AsyncGenerator<User> {
+    yield user("7800000000000000001", 1);
+    yield user("7800000000000000002", 2);
+    await asked;
+  }
+  const results = client.stream(users());
+  assert.equal((await results.next()).value?.firstUser, 0);
+  more();
+  assert.equal((await results.next()).value?.firstUser, 1);
+  assert.equal((await results.next()).done, true);
+  client.close();
+});
+
+test("what the caller's users throw ends the stream, after the answers", { skip }, async () => {
+  const client = createClient({ ...options(), endpoint: told("GRPC") });
+  function* users(): Generator<User> {
+    yield* Array.from({ length: 1500 }, (_, i) => user(String(7_800_010_000 + i), i));
+    throw new RangeError("no more of them");
+  }
+  const results: number[] = [];
+  await assert.rejects(async () => {
+    for await (const { users: count } of client.stream(users())) results.push(count);
+  }, RangeError);
+  client.close();
+  assert.deepEqual(results, [1000]);
+});
+
+test("a caller who gives up is told so, and nothing more is sent", { skip }, async () => {
+  await control([{ fault: "hang" }, { fault: "hang" }]);
+  const client = createClient(options());
+  const gone = new Error("never mind");
+  const within = (ms: number): AbortSignal => {
+    const controller = new AbortController();
+    setTimeout(() => controller.abort(gone), ms);
+    return controller.signal;
+  };
+  await client.limits();
+  await assert.rejects(client.apply([user("7800000000000000003", 1)], { signal: within(300) }), gone);
+  await assert.rejects(client.stream([user("7800000000000000003", 1)], { signal: within(300) }).next(), gone);
+  await assert.rejects(client.apply([user("7800000000000000003", 1)], { signal: AbortSignal.abort(gone) }), gone);
+  client.close();
+  const { seen } = await control();
+  assert.deepEqual([seen["ApplySegments"], seen["StreamSegments"]], [1, 1]);
+});
+
+test("attempts are told", { skip }, async () => {
+  await control([{ fault: "status", code: "UNAVAILABLE", reason: "SYSTEM" }]);
+  const attempts: Attempt[] = [];
+  const client = createClient({ ...options(), onAttempt: (attempt) => attempts.push(attempt) });
+  await client.apply([user("7800000000000000004", 1)]);
+  client.close();
+  const applied = attempts.filter(({ method }) => method === "/instantaudience.v1.AudienceService/ApplySegments");
+  assert.deepEqual(
+    applied.map(({ number, code, reason }) => [number, code, reason]),
+    [
+      [1, Code.Unavailable, "SYSTEM"],
+      [2, undefined, ""],
+    ],
+  );
+  assert.equal(new Set(applied.map(({ requestId }) => requestId)).size, 1);
+});
+
+test("any method can be called, and is made again only where that is safe", { skip }, async () => {
+  const client = createClient({ ...options(), endpoint: told("GRPC") });
+  const { segment } = await client.call(CatalogService.method.getSegment, { id: SEGMENT });
+  assert.equal(segment?.code, "sports_fans");
+  client.close();
+  const attempts: Attempt[] = [];
+  const lost = createClient({
+    ...options(),
+    endpoint: "127.0.0.1:1",
+    credentials: { token: "hbapi:1:0:0" },
+    onAttempt: (attempt) => attempts.push(attempt),
+  });
+  await assert.rejects(lost.call(CatalogService.method.createSegment, { segment: {} }, { deadlineMs: 500 }));
+  assert.equal(attempts.length, 1);
+  await assert.rejects(lost.call(CatalogService.method.getSegment, { id: SEGMENT }, { deadlineMs: 500 }));
+  assert.ok(attempts.length > 2);
+  lost.close();
+});
+
+test("a key that cannot be read is told", { skip }, async () => {
+  const credentials = { username: "demo", keyName: "x", privateKey: "-----BEGIN EC PRIVATE KEY-----" };
+  const client = createClient({ ...options(), credentials });
+  await assert.rejects(client.limits(), /PKCS #8/);
+  client.close();
+});
+
+test("an RSA key signs in as well as it is known", { skip }, async () => {
+  const { privateKey } = await crypto.subtle.generateKey(
+    { name: "RSASSA-PKCS1-v1_5", hash: "SHA-256", modulusLength: 2048, publicExponent: new Uint8Array([1, 0, 1]) },
+    false,
+    ["sign", "verify"],
+  );
+  const client = createClient({ ...options(), credentials: { username: "demo", keyName: "unknown", privateKey } });
+  await assert.rejects(client.limits(), UnauthenticatedError);
+  client.close();
+});
+
+test("an endpoint with a scheme is refused", () => {
+  assert.throws(() => createClient({ endpoint: "http://127.0.0.1:1" }), /has a scheme: name host:port/);
+  const tls = { roots: "" };
+  assert.throws(() => createClient({ endpoint: "127.0.0.1:1", plaintext: true, tls }), /exclude each other/);
+});

@@ -1,0 +1,83 @@
+/** A token is got once for all calls, and again when it ends. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Deadline } from "../src/deadline.js";
+import { DeadlineExceededError, UnauthenticatedError } from "../src/errors.js";
+import { Session, type Issued } from "../src/session.js";
+
+/** Lets everything go on that can. */
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+const patient = (): Deadline => new Deadline(60_000);
+
+/** A session whose sign-ins end when they are told to, and how many there were. */
+function session(): { session: Session; signIns: SignIn[] } {
+  const signIns: SignIn[] = [];
+  const signIn = (): Promise<Issued> =>
+    new Promise((resolve, reject) => {
+      signIns.push({ resolve, reject });
+    });
+  return { session: new Session(signIn, undefined), signIns };
+}
+
+interface SignIn {
+  resolve(issued: Issued): void;
+  reject(error: unknown): void;
+}
+
+test("calls that come together share a token", async () => {
+  const { session: shared, signIns } = session();
+  const calls = [1, 2, 3].map(() => shared.token(patient()));
+  signIns[0]?.resolve({ token: "a", lifetimeMs: 60_000 });
+  assert.deepEqual(await Promise.all(calls), ["a", "a", "a"]);
+  assert.equal(await shared.token(patient()), "a");
+  assert.equal(signIns.length, 1);
+});
+
+test("a token that has ended, or was refused, is replaced", async () => {
+  const { session: shared, signIns } = session();
+  const first = shared.token(patient());
+  signIns[0]?.resolve({ token: "a", lifetimeMs: 0 });
+  await turn();
+  signIns[1]?.resolve({ token: "b", lifetimeMs: 60_000 });
+  assert.equal(await first, "b");
+  assert.ok(shared.refused("b"));
+  const next = shared.token(patient());
+  signIns[2]?.resolve({ token: "c", lifetimeMs: 60_000 });
+  assert.equal(await next, "c");
+  assert.ok(shared.refused("b"));
+  assert.equal(await shared.token(patient()), "c");
+});
+
+test("wrong credentials are told to all who wait, by one sign-in", async () => {
+  const { session: shared, signIns } = session();
+  const calls = Promise.allSettled([1, 2, 3].map(() => shared.token(patient())));
+  signIns[0]?.reject(new UnauthenticatedError("wrong"));
+  assert.deepEqual(
+    (await calls).map((call) => call.status),
+    ["rejected", "rejected", "rejected"],
+  );
+  assert.equal(signIns.length, 1);
+});
+
+test("a caller whose time is over does not take the others' along", async () => {
+  const { session: shared, signIns } = session();
+  const first = shared.token(patient());
+  const second = shared.token(patient());
+  signIns[0]?.reject(new DeadlineExceededError("over"));
+  await assert.rejects(first, DeadlineExceededError);
+  await turn();
+  signIns[1]?.resolve({ token: "b", lifetimeMs: 60_000 });
+  assert.equal(await second, "b");
+});
+
+test("whoever waits for another's sign-in waits no longer than its own time", async () => {
+  const { session: shared } = session();
+  void shared.token(patient());
+  await assert.rejects(shared.token(new Deadline(20)), DeadlineExceededError);
+});
+
+test("a token of somebody else's is used as it is", async () => {
+  const given = new Session(undefined, "mine");
+  assert.equal(given.refused("mine"), false);
+  assert.equal(await given.token(patient()), "mine");
+});

@@ -760,7 +760,9 @@ export const AudienceService: GenService<{
    * Applies a stream of requests; each gets one answer, in order, with flow control.
    *
    * A request that fails is answered in its place with `error`, and the stream goes on. Changes to one user that stand
-   * in several requests of a stream are applied in the order sent.
+   * in several requests of a stream are applied in the order sent. A request that would pass the member's limits waits for
+   * the next second instead of being refused, and those behind it wait too: flow control holds their sender. It is refused
+   * where the next second begins after its deadline, and where no second has room for it.
    *
    * @generated from rpc instantaudience.v1.AudienceService.StreamSegments
    */

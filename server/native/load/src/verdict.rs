@@ -8,6 +8,9 @@ use crate::workload::{self, PREFIX_BYTES};
 /// Of an answer that does not fit its call, so many bytes are told.
 const TOLD_BYTES: usize = 80;
 
+/// What begins the `request_id` of a `StreamSegmentsResponse`: its field 3, of bytes.
+const REQUEST_ID: u8 = 0x1a;
+
 /// How a call ended.
 #[derive(Debug)]
 pub enum Ending {
@@ -66,7 +69,7 @@ impl Judge {
                 Some(status) if !self.is_rest() => self.judge_grpc(status, &head.grpc_message, body),
                 _ => self.judge_http(head.http_status.unwrap_or(0), body),
             },
-            Ending::Message(message) if *message == self.whole_message => (Verdict::Ok, String::new()),
+            Ending::Message(message) if self.is_whole_message(message) => (Verdict::Ok, String::new()),
             Ending::Message(message) => match error_of(message) {
                 Some(status) => (verdict_of_grpc(status), format!("gRPC {status} in a stream")),
                 None => (Verdict::Failed, unfit(message)),
@@ -106,6 +109,15 @@ impl Judge {
 
     fn is_rest(&self) -> bool {
         matches!(self.call, Call::Rest | Call::RestHttp1)
+    }
+
+    /// Whether all of a stream's request was valid; the answer may say what the request is called.
+    fn is_whole_message(&self, message: &[u8]) -> bool {
+        match message.strip_prefix(self.whole_message.as_slice()) {
+            Some([]) => true,
+            Some([REQUEST_ID, size, name @ ..]) => name.len() == usize::from(*size),
+            _ => false,
+        }
     }
 
     fn is_whole_json(&self, body: &[u8]) -> bool {
@@ -183,6 +195,8 @@ mod tests {
             (Call::Rest, http(503, ""), Verdict::Refused),
             (Call::Rest, http(504, ""), Verdict::Late),
             (Call::Stream, Ending::Message(whole[5..].into()), Verdict::Ok),
+            (Call::Stream, Ending::Message([&whole[5..], b"\x1a\x02a1"].concat()), Verdict::Ok),
+            (Call::Stream, Ending::Message([&whole[5..], b"\x1a\x02a1\x12\0"].concat()), Verdict::Failed),
             (Call::Stream, Ending::Message(b"\x12\x02\x08\x0e".into()), Verdict::Refused),
             (Call::Stream, Ending::Message(b"\x12\x82\x01\x08\x0d".into()), Verdict::Failed),
             (Call::Stream, Ending::Message(b"\x0a\x02\x08\x0e".into()), Verdict::Failed),

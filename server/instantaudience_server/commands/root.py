@@ -1,33 +1,23 @@
 """The command `instant-audience`: its subcommands, and the options of `serve`."""
 
 import asyncio
-import re
 import signal
 import sys
-import tomllib
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
-from pydantic import ValidationError
 
 from instantaudience_server.catalog.file import CatalogError
-from instantaudience_server.commands import accounts, batch, calls, catalog, objects, privacy, report, send
+from instantaudience_server.commands import accounts, batch, calls, catalog, doctor, objects, privacy, report, send
 from instantaudience_server.commands.demo import demo_curl_line
+from instantaudience_server.commands.settings_options import FILE, config_option, read_settings
+from instantaudience_server.commands.settings_options import option as _option
 from instantaudience_server.embedded.server import EmbeddedClusterError
 from instantaudience_server.processes import PortInUseError, StartError
 from instantaudience_server.running.supervisor import Service
 from instantaudience_server.settings import Settings
 from instantaudience_server.store.topology import StoreUnusableError
 from instantaudience_server.telemetry import configure_logging
-
-DEFAULTS = {name: field.default for name, field in Settings.model_fields.items()}
-
-CREDENTIALS_IN_URL = r"://[^/]*:[^/@]+@|[?&]password="
-
-FILE = click.Path(path_type=Path)
 
 EMPTY_CATALOG = """\
 The catalog is empty, so nobody can sign in. Write a YAML file with a member and a user of role admin:
@@ -39,33 +29,6 @@ Then start with --catalog FILE. From then on, that user may change the catalog w
 `instant-audience catalog import FILE`, `instant-audience member --help`, and so on."""
 
 
-def _load_file(context: click.Context, _: click.Parameter, path: Path | None) -> None:
-    """Read the settings file into the defaults of the other options."""
-    if path is None:
-        return
-    try:
-        context.default_map = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise click.BadParameter(f"{path}: {error}") from error
-    unknown = context.default_map.keys() - Settings.model_fields.keys()
-    if unknown:
-        raise click.BadParameter(f"{path}: unknown settings: {', '.join(sorted(unknown))}")
-
-
-def _option(flag: str, description: str, **kwargs: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    name = flag.removeprefix("--").replace("-", "_")
-    if DEFAULTS[name] is not None:
-        kwargs.setdefault("show_default", True)
-    return click.option(
-        flag,
-        help=description,
-        default=DEFAULTS[name],
-        envvar=f"INSTANT_AUDIENCE_{name.upper()}",
-        show_envvar=True,
-        **kwargs,
-    )
-
-
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(package_name="instant-audience")
 def main() -> None:
@@ -73,27 +36,18 @@ def main() -> None:
 
 
 @main.command()
-@click.option(
-    "--config",
-    type=click.Path(path_type=Path),
-    is_eager=True,
-    expose_value=False,
-    callback=_load_file,
-    envvar="INSTANT_AUDIENCE_CONFIG",
-    show_envvar=True,
-    help="A TOML file with settings, named as the flags with _ for -; flags and environment win over it.",
-)
+@config_option
 @_option(
     "--catalog",
     "Begin an empty catalog with this YAML file: members, users, segments.",
-    type=click.Path(path_type=Path),
+    type=FILE,
     metavar="FILE",
 )
 @_option("--demo", "Likewise with the demo catalog. Its passwords are public: for trying out only.", is_flag=True)
 @_option("--add-missing", "Add what the catalog lacks of the file although it is not empty.", is_flag=True)
 @_option("--redis", "Use this Redis Cluster (redis:// or rediss://) rather than the embedded one.", metavar="URL")
 @_option("--durability", "What has taken a write before it is acknowledged: primary, replica, disk.")
-@_option("--data-dir", "Where the embedded cluster keeps its data.", type=click.Path(path_type=Path), metavar="DIR")
+@_option("--data-dir", "Where the embedded cluster keeps its data.", type=FILE, metavar="DIR")
 @_option("--host", "Address to listen on.")
 @_option("--allowed-origins", "Origins, with commas between, whose pages may call from browsers (CORS).")
 @_option("--trusted-hops", "Proxies in front that say in x-forwarded-for where calls are from.", type=int)
@@ -136,13 +90,7 @@ def serve(**options: Any) -> None:
     The catalog is in the cluster, and `instant-audience catalog`, `member`, `user` and `segment` change it. The first
     account, which these need to sign in, comes from --catalog.
     """
-    _refuse_secrets(options)
-    try:
-        settings = Settings.model_validate(options)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = "".join(f"--{str(part).replace('_', '-')}: " for part in first["loc"])
-        raise click.UsageError(f"{place}{first['msg'].removeprefix('Value error, ')}") from error
+    settings = read_settings(options)
     configure_logging(settings.log_level)
     try:
         asyncio.run(_serve(settings))
@@ -152,13 +100,6 @@ def serve(**options: Any) -> None:
         raise click.ClickException(f"{error}; choose another with {flag}, or 0 for any free one") from error
     except (CatalogError, EmbeddedClusterError, StoreUnusableError, StartError, OSError) as error:
         raise click.ClickException(str(error)) from error
-
-
-def _refuse_secrets(options: dict[str, Any]) -> None:
-    """Refuse a password on the command line, which every account of the machine can read."""
-    typed = click.get_current_context().get_parameter_source("redis") is ParameterSource.COMMANDLINE
-    if typed and re.search(CREDENTIALS_IN_URL, options["redis"]):
-        raise click.UsageError("--redis: a URL with a password belongs into INSTANT_AUDIENCE_REDIS or --config FILE")
 
 
 async def _serve(settings: Settings) -> None:
@@ -212,5 +153,6 @@ for command in (
     accounts.user,
     objects.segment,
     privacy.user_data,
+    doctor.doctor,
 ):
     main.add_command(command)

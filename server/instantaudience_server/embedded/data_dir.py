@@ -87,3 +87,13 @@ def kept_password(data_dir: Path) -> str:
 def all_free(ports: Iterable[tuple[int, int]]) -> bool:
     """Whether nobody has any of the nodes' ports."""
     return all(port_is_free(HOST, port) for pair in ports for port in pair)
+
+
+def url_of(data_dir: Path) -> str | None:
+    """An address of the cluster that runs on the directory, with its password; None where there has not been any."""
+    try:
+        ports: list[tuple[int, int]] = json.loads((data_dir / "ports.json").read_text())
+        password = (data_dir / "password").read_text()
+    except FileNotFoundError:
+        return None
+    return f"redis://:{password}@{HOST}:{ports[0][0]}"

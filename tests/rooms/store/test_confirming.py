@@ -11,7 +11,6 @@ from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.settings import Durability
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.durability_check import check_durability
 from instantaudience_server.store.interface import NEVER, REMOVE
 from instantaudience_server.store.keys import SLOTS, key_slot, mark_key
 from instantaudience_server.store.membership_store import ClusterMembershipStore
@@ -128,10 +127,3 @@ async def test_the_disk_of_a_cluster_without_replicas(embedded: EmbeddedCluster,
             assert await store.read(KEYS[:1], seconds_from_now()) == [{1: (1, NEVER)}]
     finally:
         await on_all_nodes(embedded, "CONFIG", "SET", "appendfsync", "no")
-
-
-async def test_a_cluster_with_replicas_is_checked(replicated: ReplicatedCluster) -> None:
-    """The nodes of the tests have no `min-replicas-to-write`."""
-    findings = await check_durability(replicated.url, REPLICA)
-    assert {finding.directive for finding in findings} == {"min-replicas-to-write", "min-replicas-max-lag"}
-    assert len({finding.node for finding in findings}) == len(replicated.nodes)

@@ -1,0 +1,70 @@
+"""`doctor`: what is wrong with a deployment, and how to mend it."""
+
+import asyncio
+import json
+import shutil
+import sys
+import textwrap
+import time
+from typing import Any
+
+import click
+
+from instantaudience_server.commands.settings_options import FILE, config_option, option, read_settings
+from instantaudience_server.diagnosis.deployment import diagnose
+from instantaudience_server.diagnosis.finding import Finding, Level, worst
+from instantaudience_server.settings import Settings
+
+STATUSES = {Level.OK: 0, Level.WARNING: 1, Level.PROBLEM: 2}
+COLOURS = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "red"}
+_INDENT = 10
+
+
+@click.command()
+@config_option
+@option("--redis", "The cluster to look at; without it, the embedded one in --data-dir.", metavar="URL")
+@option("--data-dir", "Where the embedded cluster keeps its data.", type=FILE, metavar="DIR")
+@option("--durability", "What has taken a write before it is acknowledged: primary, replica, disk.")
+@option("--tls-cert", "The service's certificate chain (PEM).", type=FILE, metavar="FILE")
+@option("--tls-key", "The certificate's key (PEM).", type=FILE, metavar="FILE")
+@option("--client-ca", "The CAs of callers' certificates (PEM).", type=FILE, metavar="FILE")
+@option("--client-crl", "The lists of those that are revoked (PEM).", type=FILE, metavar="FILE")
+@click.option("--acl-user", help="Whom the service signs in to the cluster as, where --redis has another user.")
+@click.option(
+    "--url",
+    default="http://127.0.0.1:8080",
+    show_default=True,
+    envvar="INSTANT_AUDIENCE_URL",
+    show_envvar=True,
+    help="Where the service is.",
+)
+@click.option("--no-service", is_flag=True, help="Look at no service: it does not run yet.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def doctor(acl_user: str | None, url: str, no_service: bool, as_json: bool, **options: Any) -> None:
+    """Look at the cluster, the certificates and the service, and say how to mend what is wrong.
+
+    It takes the settings of `serve`, from the same places, and changes nothing. The exit status is 0 where all is well,
+    1 where there are warnings, 2 where there are problems.
+    """
+    settings = read_settings(options)
+    findings = asyncio.run(_collect(settings, None if no_service else url, acl_user))
+    if as_json:
+        click.echo(json.dumps([each._asdict() for each in findings], indent=2, ensure_ascii=False))
+    else:
+        for finding in findings:
+            _show(finding)
+    sys.exit(STATUSES[worst(findings)])
+
+
+async def _collect(settings: Settings, url: str | None, acl_user: str | None) -> list[Finding]:
+    return [each async for each in diagnose(settings, url, acl_user=acl_user, now=time.time)]
+
+
+def _show(finding: Finding) -> None:
+    """A line or more, as wide as the terminal, and below it what to do."""
+    width = shutil.get_terminal_size((80, 24)).columns
+    level = click.style(f"{finding.level:<{_INDENT}}", fg=COLOURS[finding.level])
+    for index, line in enumerate(textwrap.wrap(f"{finding.topic}: {finding.text}", width - _INDENT)):
+        click.echo((level if index == 0 else " " * _INDENT) + line)
+    for index, line in enumerate(textwrap.wrap(finding.mend, width - _INDENT - 2)):
+        click.echo(" " * _INDENT + ("→ " if index == 0 else "  ") + line)

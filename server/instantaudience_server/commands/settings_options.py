@@ -1,0 +1,77 @@
+"""Options that are settings: the same flag, environment variable and file key for every command that has them."""
+
+import re
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+from pydantic import ValidationError
+
+from instantaudience_server.settings import Settings
+
+DEFAULTS = {name: field.default for name, field in Settings.model_fields.items()}
+
+CREDENTIALS_IN_URL = r"://[^/]*:[^/@]+@|[?&]password="
+
+FILE = click.Path(path_type=Path)
+
+
+def _load_file(context: click.Context, _: click.Parameter, path: Path | None) -> None:
+    """Read the settings file into the defaults of the other options."""
+    if path is None:
+        return
+    try:
+        context.default_map = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise click.BadParameter(f"{path}: {error}") from error
+    unknown = context.default_map.keys() - Settings.model_fields.keys()
+    if unknown:
+        raise click.BadParameter(f"{path}: unknown settings: {', '.join(sorted(unknown))}")
+
+
+config_option = click.option(
+    "--config",
+    type=FILE,
+    is_eager=True,
+    expose_value=False,
+    callback=_load_file,
+    envvar="INSTANT_AUDIENCE_CONFIG",
+    show_envvar=True,
+    help="A TOML file with settings, named as the flags with _ for -; flags and environment win over it.",
+)
+
+
+def option(flag: str, description: str, **kwargs: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The option of a setting."""
+    name = flag.removeprefix("--").replace("-", "_")
+    if DEFAULTS[name] is not None:
+        kwargs.setdefault("show_default", True)
+    return click.option(
+        flag,
+        help=description,
+        default=DEFAULTS[name],
+        envvar=f"INSTANT_AUDIENCE_{name.upper()}",
+        show_envvar=True,
+        **kwargs,
+    )
+
+
+def read_settings(options: dict[str, Any]) -> Settings:
+    """The settings that the options make.
+
+    Raises:
+        click.UsageError: one of them is no good, or a password is on the command line, which every account of the
+            machine can read.
+    """
+    typed = click.get_current_context().get_parameter_source("redis") is ParameterSource.COMMANDLINE
+    if typed and re.search(CREDENTIALS_IN_URL, options["redis"]):
+        raise click.UsageError("--redis: a URL with a password belongs into INSTANT_AUDIENCE_REDIS or --config FILE")
+    try:
+        return Settings.model_validate(options)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = "".join(f"--{str(part).replace('_', '-')}: " for part in first["loc"])
+        raise click.UsageError(f"{place}{first['msg'].removeprefix('Value error, ')}") from error

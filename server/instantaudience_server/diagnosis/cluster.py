@@ -1,0 +1,175 @@
+"""Whether a cluster is fit for the service, and keeps what was acknowledged (docs/operations.md, "An own Redis
+Cluster")."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+from instantaudience_server.diagnosis.finding import Finding, Level, problem, warning
+from instantaudience_server.settings import Durability
+from instantaudience_server.store import durability_settings
+from instantaudience_server.store.inspection import ClusterFacts
+from instantaudience_server.store.topology import NEEDED, REQUIRED
+
+CLOCK_WARNING_SECONDS, CLOCK_PROBLEM_SECONDS = 1.0, 30.0
+"""Calls count for the hour of the worker that takes them, and memberships end by the nodes' clocks; `tests/faults/` has
+tried half a minute."""
+MEMORY_WARNING, MEMORY_PROBLEM = 0.75, 0.9
+"""Shares of `maxmemory`; a node that reaches it takes no writes."""
+
+
+class Check(NamedTuple):
+    """What is wrong with a topic; `fine` is what is said where nothing is."""
+
+    topic: str
+    fine: str
+    faults: Callable[[ClusterFacts, Durability], Iterable[Finding]]
+
+
+def judge(facts: ClusterFacts, durability: Durability) -> Iterator[Finding]:
+    """What is found, topic by topic, each with one finding at least."""
+    for check in CHECKS:
+        found = list(check.faults(facts, durability))
+        yield from found or [Finding(Level.OK, check.topic, check.fine)]
+
+
+def _reach(facts: ClusterFacts, _: Durability) -> Iterator[Finding]:
+    for name in facts.silent:
+        yield problem("nodes", f"{name} does not answer", "look whether it runs, and whether this machine may reach it")
+    for node in facts.nodes:
+        for refused in node.refused:
+            yield warning(
+                "nodes",
+                f"{node.name} does not say everything: {refused}",
+                "run this as an operator's user, with --acl-user and the name of the service's user",
+            )
+
+
+def _slots(facts: ClusterFacts, _: Durability) -> Iterator[Finding]:
+    if facts.unserved_slots:
+        yield problem(
+            "slots", f"nobody serves {facts.unserved_slots} of 16384 slots", "CLUSTER NODES tells whose they were"
+        )
+    for node in facts.primaries:
+        state = node.cluster.get("cluster_state", "ok")
+        failing = int(node.cluster.get("cluster_slots_pfail", 0)) + int(node.cluster.get("cluster_slots_fail", 0))
+        if state != "ok":
+            yield problem(
+                "slots", f"{node.name} says that the cluster is {state}", "bring back the nodes that are away"
+            )
+        elif failing:
+            yield problem(
+                "slots", f"{node.name} cannot reach who serves {failing} slots", "look at the network between"
+            )
+
+
+def _versions(facts: ClusterFacts, _: Durability) -> Iterator[Finding]:
+    for node in facts.nodes:
+        product = "Valkey" if "valkey_version" in node.info else "Redis"
+        version = str(node.info.get("valkey_version", node.info.get("redis_version", "0.0")))
+        if tuple(map(int, version.split(".")[:2])) < NEEDED[product]:
+            yield problem("versions", f"{node.name} runs {product} {version}", f"{REQUIRED} or newer is needed")
+
+
+def _clocks(facts: ClusterFacts, _: Durability) -> Iterator[Finding]:
+    for node in facts.nodes:
+        ahead = node.clock_ahead_seconds
+        if abs(ahead) > CLOCK_WARNING_SECONDS:
+            kind = problem if abs(ahead) > CLOCK_PROBLEM_SECONDS else warning
+            where = "ahead of" if ahead > 0 else "behind"
+            yield kind("clocks", f"{node.name} is {abs(ahead):.1f} s {where} this machine", "have NTP set both clocks")
+
+
+def _settings(facts: ClusterFacts, durability: Durability) -> Iterator[Finding]:
+    has_replicas = len(facts.primaries) < len(facts.nodes)
+    for node in facts.nodes:
+        for check in durability_settings.CHECKS:
+            value = node.settings.get(check.directive)
+            if value is None or check.right(value) or (check.needs_replicas and not has_replicas):
+                continue
+            kind = warning if check.needs_replicas else problem
+            yield kind(
+                "settings",
+                f"{node.name}: {check.directive} is {value}",
+                f"CONFIG SET {check.directive} {check.wanted} ({check.reason}), and in the node's configuration file",
+            )
+        if durability is Durability.DISK and node.settings.get("appendfsync", "always") != "always":
+            yield warning(
+                "settings",
+                f"{node.name}: appendfsync is {node.settings['appendfsync']}; each call waits a second or two for it",
+                "CONFIG SET appendfsync always",
+            )
+
+
+def _disks(facts: ClusterFacts, _: Durability) -> Iterator[Finding]:
+    for node in facts.nodes:
+        for name in ("aof_last_write_status", "aof_last_bgrewrite_status", "rdb_last_bgsave_status"):
+            if node.info.get(name, "ok") != "ok":
+                yield problem(
+                    "disks", f"{node.name}: {name} is {node.info[name]}", "look into its log: is the disk full?"
+                )
+        if node.info.get("loading"):
+            yield warning("disks", f"{node.name} reads its data", "wait until it has")
+
+
+def _replicas(facts: ClusterFacts, durability: Durability) -> Iterator[Finding]:
+    wanted = durability is not Durability.PRIMARY
+    kind = problem if wanted else warning
+    has_replicas = len(facts.primaries) < len(facts.nodes)
+    for node in facts.primaries:
+        count = int(node.info.get("connected_slaves", 0))
+        if count == 0 and (has_replicas or wanted):
+            yield kind("replicas", f"{node.name} has no replica that follows it", "give it one, or bring it back")
+        elif count == 1 and durability is Durability.REPLICA:
+            yield warning(
+                "replicas",
+                f"{node.name} has one replica; while that is away, its slots take no writes",
+                "give each primary two",
+            )
+    for node in facts.nodes:
+        if not node.is_primary and node.info.get("master_link_status") != "up":
+            yield kind(
+                "replicas", f"{node.name} has lost its primary", "look into its log: network, masterauth, masteruser?"
+            )
+    if not has_replicas and not wanted:
+        yield warning(
+            "replicas", "no primary has a replica: a machine that is lost takes memberships with it", "add replicas"
+        )
+
+
+def _memory(facts: ClusterFacts, _: Durability) -> Iterator[Finding]:
+    for node in facts.nodes:
+        dropped = int(node.info.get("evicted_keys", 0))
+        if dropped:
+            yield problem(
+                "memory", f"{node.name} has dropped {dropped} keys", "set maxmemory-policy noeviction; restore a backup"
+            )
+        used, limit = int(node.info.get("used_memory", 0)), int(node.info.get("maxmemory", 0))
+        of = "maxmemory" if limit else "the machine's memory"
+        limit = limit or int(node.info.get("total_system_memory", 0))
+        share = used / limit if limit else 0.0
+        if share > MEMORY_WARNING:
+            kind = problem if share > MEMORY_PROBLEM else warning
+            yield kind("memory", f"{node.name} uses {share:.0%} of {of}", "give it more, or move slots to other nodes")
+
+
+def _rights(facts: ClusterFacts, _: Durability) -> Iterator[Finding]:
+    for node in facts.nodes:
+        if node.forbidden:
+            yield problem(
+                "rights",
+                f"{node.name} forbids the service's user: {', '.join(node.forbidden)}",
+                'compare the ACL with docs/operations.md, "An own Redis Cluster"',
+            )
+
+
+CHECKS = (
+    Check("nodes", "every node answers", _reach),
+    Check("slots", "every slot is served", _slots),
+    Check("versions", f"every node runs {REQUIRED}, or newer", _versions),
+    Check("clocks", "every node's clock agrees with this machine's", _clocks),
+    Check("settings", "the nodes keep what was acknowledged", _settings),
+    Check("disks", "every node can write its disk", _disks),
+    Check("replicas", "every primary has a replica that follows it", _replicas),
+    Check("memory", "no node is short of memory, and none has dropped anything", _memory),
+    Check("rights", "the service's user may do what it needs", _rights),
+)

@@ -1,0 +1,57 @@
+"""Everything that is looked at, in its order."""
+
+from collections.abc import AsyncIterator, Callable
+from urllib.parse import urlsplit
+
+from instantaudience_server.diagnosis import certificates, cluster, service
+from instantaudience_server.diagnosis.finding import Finding, Level, problem, warning
+from instantaudience_server.embedded.data_dir import url_of
+from instantaudience_server.settings import Settings
+from instantaudience_server.store.inspection import ClusterOutOfReachError, inspect
+
+_DENIED = "give the user and the password that the cluster knows: INSTANT_AUDIENCE_REDIS"
+_OUT_OF_REACH = "start it; compare address, port, rediss:// or redis://, and cluster mode"
+
+
+async def diagnose(
+    settings: Settings, url: str | None, *, acl_user: str | None, now: Callable[[], float]
+) -> AsyncIterator[Finding]:
+    """Look at the cluster of the settings, at their certificates and, where a URL is given, at the service there.
+
+    `acl_user`: whom the service signs in to the cluster as, where the URL has another one. `now` is Unix time.
+    """
+    redis = settings.redis.get_secret_value() if settings.redis else url_of(settings.data_dir)
+    if redis is None:
+        yield warning(
+            "cluster",
+            f"not looked at: --redis names none, and {settings.data_dir} has no embedded one",
+            "set INSTANT_AUDIENCE_REDIS or --data-dir",
+        )
+    else:
+        async for finding in _cluster(settings, redis, acl_user, now):
+            yield finding
+    for finding in certificates.in_files(settings, now()):
+        yield finding
+    if url is not None:
+        parts = urlsplit(url)
+        if parts.scheme == "https" and parts.hostname:
+            yield await certificates.shown(parts.hostname, parts.port or 443, now())
+        async for finding in service.ask(url, now()):
+            yield finding
+
+
+async def _cluster(
+    settings: Settings, redis: str, acl_user: str | None, now: Callable[[], float]
+) -> AsyncIterator[Finding]:
+    try:
+        facts = await inspect(redis, now=now, user=acl_user)
+    except ClusterOutOfReachError as error:
+        yield problem("cluster", f"cannot be asked: {error}", _DENIED if error.denied else _OUT_OF_REACH)
+        return
+    yield Finding(Level.OK, "cluster", f"{len(facts.nodes)} nodes, {len(facts.primaries)} of them primaries")
+    for finding in cluster.judge(facts, settings.durability):
+        yield finding
+    if redis.startswith("rediss:"):
+        for node in facts.nodes:
+            host, _, port = node.name.rpartition(":")
+            yield await certificates.shown(host, int(port), now())

@@ -1,0 +1,45 @@
+"""Whether a service that runs is well, as anybody may ask it."""
+
+import email.utils
+from collections.abc import AsyncIterator
+
+import httpx
+
+from instantaudience_server.diagnosis.cluster import CLOCK_PROBLEM_SECONDS
+from instantaudience_server.diagnosis.finding import Finding, Level, problem, warning
+
+TOPIC = "service"
+SECONDS = 5.0
+DATE_SECONDS = 2.0
+"""How exact the `date` header is, and the way here."""
+
+
+async def ask(url: str, now: float) -> AsyncIterator[Finding]:
+    """What it says of itself; no secret is sent, so whom its certificate is for is not asked. `now` is Unix time."""
+    try:
+        async with httpx.AsyncClient(base_url=url, timeout=SECONDS, verify=False, trust_env=False) as http:  # noqa: S501
+            alive, ready = await http.get("/healthz"), await http.get("/readyz")
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        yield problem(
+            TOPIC, f"{url} does not answer: {str(error) or type(error).__name__}", "start it, or name it with --url"
+        )
+        return
+    if alive.status_code != httpx.codes.OK:
+        yield problem(TOPIC, f"{url} is not this service: /healthz is HTTP {alive.status_code}", "name it with --url")
+        return
+    if ready.status_code == httpx.codes.OK:
+        yield Finding(Level.OK, TOPIC, f"{url} is ready")
+    else:
+        yield problem(TOPIC, f"{url} is {_text(ready)}", 'docs/operations.md, "Health", has the words')
+    date = email.utils.parsedate_to_datetime(ready.headers["date"]).timestamp() if "date" in ready.headers else now
+    if abs(date - now) > DATE_SECONDS + SECONDS:
+        kind = problem if abs(date - now) > CLOCK_PROBLEM_SECONDS else warning
+        yield kind(TOPIC, f"its clock differs from this machine's by {abs(date - now):.0f} s", "have NTP set both")
+
+
+def _text(answer: httpx.Response) -> str:
+    """What an error says."""
+    try:
+        return str(answer.json()["response"]["error"])
+    except (ValueError, KeyError, TypeError):
+        return f"not ready: HTTP {answer.status_code}"

@@ -1,0 +1,31 @@
+"""How a cluster's nodes have to be set to keep what was acknowledged (docs/operations.md, "What an acknowledgement
+means")."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+
+class Check(NamedTuple):
+    """A directive, when its value is right, which one to set, and why. `needs_replicas`: only where there are any."""
+
+    directive: str
+    right: Callable[[str], bool]
+    wanted: str
+    reason: str
+    needs_replicas: bool = True
+
+
+CHECKS = (
+    Check("min-replicas-to-write", lambda value: int(value) >= 1, "1", "a primary that is cut off loses writes"),
+    Check("min-replicas-max-lag", lambda value: 1 <= int(value) <= 5, "3", "it takes as many seconds to notice"),
+    Check("cluster-node-timeout", lambda value: int(value) <= 5000, "3000", "calls wait so many ms for a failover"),
+    Check("cluster-replica-validity-factor", lambda value: value == "0", "0", "else a replica may refuse to take over"),
+    Check("appendonly", lambda value: value == "yes", "yes", "else a restart empties the node", needs_replicas=False),
+    Check(
+        "maxmemory-policy",
+        lambda value: value == "noeviction",
+        "noeviction",
+        "others drop what was acknowledged",
+        needs_replicas=False,
+    ),
+)

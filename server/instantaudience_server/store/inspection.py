@@ -1,0 +1,176 @@
+"""What the nodes of a cluster say of themselves, for whoever judges it (see the room `diagnosis`).
+
+It asks more than the service does (`CONFIG GET`, `ACL DRYRUN`, `CLUSTER INFO`): an operator's user may do that.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, RedisClusterException, RedisError, ResponseError
+
+from instantaudience_server.store.keys import SLOTS
+from instantaudience_server.store.permissions import KEY_LETTERS, ON_KEYS, WITHOUT_KEYS, name_of, words_of
+
+ANSWER_SECONDS = 3.0
+
+
+class ClusterOutOfReachError(Exception):
+    """Nobody can be asked; the message is what the cluster, or the way to it, said. `denied`: it knows the way, but
+    not the user or the password."""
+
+    def __init__(self, message: str, *, denied: bool) -> None:
+        super().__init__(message)
+        self.denied = denied
+
+
+@dataclass(frozen=True)
+class NodeFacts:
+    """What a node says. Where it refuses to say it, there is nothing, and in `refused` why."""
+
+    name: str
+    is_primary: bool
+    info: Mapping[str, Any]
+    """INFO, all sections."""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """CONFIG GET *."""
+    cluster: Mapping[str, str] = field(default_factory=dict)
+    """CLUSTER INFO."""
+    clock_ahead_seconds: float = 0.0
+    """How far its clock is ahead of ours; less than the way there and back is not known."""
+    forbidden: tuple[str, ...] = ()
+    """The commands and keys that the service's user would be refused."""
+    refused: tuple[str, ...] = ()
+    """What it refused to say, and why."""
+
+
+@dataclass(frozen=True)
+class ClusterFacts:
+    """All nodes that answer, the names of those that do not, and how many slots nobody serves."""
+
+    nodes: tuple[NodeFacts, ...]
+    silent: tuple[str, ...]
+    unserved_slots: int
+
+    @property
+    def primaries(self) -> list[NodeFacts]:
+        """Those that take writes."""
+        return [node for node in self.nodes if node.is_primary]
+
+
+async def inspect(url: str, *, now: Callable[[], float], user: str | None = None) -> ClusterFacts:
+    """Ask every node; `user` is the one that the service signs in as, the URL's where it is None. `now` is Unix time.
+
+    Raises:
+        ClusterOutOfReachError: no node answers, or it is no cluster.
+    """
+    try:
+        cluster = RedisCluster.from_url(
+            url,
+            protocol=2,
+            require_full_coverage=False,
+            socket_connect_timeout=ANSWER_SECONDS,
+            socket_timeout=ANSWER_SECONDS,
+            retry=Retry(NoBackoff(), 0),
+        )
+        # Not cluster.initialize(), which asks for all commands, too.
+        await cluster.nodes_manager.initialize()
+    except AuthenticationError as error:
+        raise ClusterOutOfReachError(str(error), denied=True) from error
+    except (RedisError, RedisClusterException, OSError, ssl.SSLError, ValueError, TypeError) as error:
+        raise ClusterOutOfReachError(_chain(error), denied=_is_denied(error)) from error
+    try:
+        nodes = sorted(cluster.nodes_manager.nodes_cache.values(), key=lambda node: node.name)
+        facts = await asyncio.gather(*(_ask(node, now, user) for node in nodes))
+        served = sum(1 for owners in cluster.nodes_manager.slots_cache.values() if owners)
+        silent = [node.name for node, found in zip(nodes, facts, strict=True) if found is None]
+        return ClusterFacts(tuple(filter(None, facts)), tuple(silent), SLOTS - served)
+    finally:
+        await cluster.nodes_manager.aclose("startup_nodes")
+        await cluster.nodes_manager.aclose()
+
+
+async def _ask(node: ClusterNode, now: Callable[[], float], user: str | None) -> NodeFacts | None:
+    """What it says; None where it says nothing."""
+    try:
+        async with asyncio.timeout(2 * ANSWER_SECONDS):
+            ahead = await _clock_ahead(node, now)
+            info: Mapping[str, Any] = await node.execute_command("INFO", "everything")
+            settings, no_settings = await _refusable(node, "CONFIG GET", "*")
+            cluster, no_cluster = await _refusable(node, "CLUSTER INFO")
+            forbidden, no_rights = await _forbidden(node, user)
+    except (RedisError, OSError, TimeoutError):
+        return None
+    return NodeFacts(
+        name=node.name,
+        is_primary=info["role"] == "master",
+        info=info,
+        settings=_texts(settings or {}),
+        cluster=_texts(cluster or {}),
+        clock_ahead_seconds=ahead,
+        forbidden=tuple(forbidden),
+        refused=tuple(filter(None, (no_settings, no_cluster, no_rights))),
+    )
+
+
+async def _clock_ahead(node: ClusterNode, now: Callable[[], float]) -> float:
+    before = now()
+    seconds, microseconds = await node.execute_command("TIME")
+    after = now()
+    ahead = int(seconds) + int(microseconds) / 1e6 - (before + after) / 2
+    return 0.0 if abs(ahead) < after - before else ahead
+
+
+async def _refusable(node: ClusterNode, *words: str) -> tuple[Any, str]:
+    """The answer, or why there is none."""
+    try:
+        return await node.execute_command(*words), ""
+    except ResponseError as error:
+        return None, f"{words[0]}: {error}"
+
+
+async def _forbidden(node: ClusterNode, user: str | None) -> tuple[list[str], str]:
+    """What the user would be refused, and where that cannot be asked, why."""
+    if user is None:
+        said, why = await _refusable(node, "ACL WHOAMI")
+        if said is None:
+            return [], why
+        user = _text(said)
+    questions = {name_of(each): words_of(each, "m:p:0") for each in (*WITHOUT_KEYS, *ON_KEYS)}
+    questions |= {f"keys {letter}:*": ["HSET", f"{letter}:0", "1", "1"] for letter in KEY_LETTERS}
+    forbidden = []
+    for name, words in questions.items():
+        said, why = await _refusable(node, "ACL DRYRUN", user, *words)
+        if said is None:
+            return [], why
+        if _text(said) != "OK":
+            forbidden.append(name)
+    return forbidden, ""
+
+
+def _is_denied(error: BaseException) -> bool:
+    return any(word in _chain(error) for word in ("WRONGPASS", "NOAUTH", "NOPERM", "invalid username-password"))
+
+
+def _chain(error: BaseException) -> str:
+    """What the error and those behind it say, once each."""
+    texts: list[str] = []
+    found: BaseException | None = error
+    while found is not None:
+        if str(found) and str(found) not in " ".join(texts):
+            texts.append(str(found))
+        found = found.__cause__ or found.__context__
+    return "; ".join(texts)
+
+
+def _texts(found: Mapping[Any, Any]) -> dict[str, str]:
+    return {_text(name): _text(value) for name, value in found.items()}
+
+
+def _text(value: object) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)

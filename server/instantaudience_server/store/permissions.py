@@ -1,0 +1,37 @@
+"""What the service's user has to be allowed in the cluster, for whoever writes its ACL."""
+
+KEY_LETTERS = "abcfhmpqrstx"
+"""Every key begins with one of these and a colon (see `keys`)."""
+
+ON_KEYS = (
+    *("DEL {key}", "EVAL return 1 {key}", "EXPIRE {key} 1", "GET {key}", "HDEL {key} 1", "HEXISTS {key} 1"),
+    *("HGET {key} 1", "HGETALL {key}", "HINCRBY {key} 1 1", "HKEYS {key}", "HMGET {key} 1"),
+    *("HPEXPIRETIME {key} FIELDS 1 1", "HSCAN {key} 0", "HSET {key} 1 1", "HSETEX {key} FIELDS 1 1 1", "INCR {key}"),
+    *("LPOP {key}", "LREM {key} 1 1", "PEXPIRE {key} 1", "PEXPIREAT {key} 1", "PEXPIRETIME {key}", "PFADD {key} 1"),
+    *("PFCOUNT {key}", "RPUSH {key} 1", "SET {key} 1", "XADD {key} 1-1 1 1", "XRANGE {key} - +", "ZADD {key} 1 1"),
+    *("ZCARD {key}", "ZRANGE {key} 0 1", "ZRANGEBYSCORE {key} 0 1", "ZREM {key} 1", "ZREMRANGEBYSCORE {key} 0 1"),
+    "ZSCORE {key} 1",
+)
+"""Commands on keys, with arguments that they take."""
+WITHOUT_KEYS = (
+    *("ASKING", "CLIENT SETINFO LIB-NAME x", "CLUSTER SLOTS", "COMMAND INFO GET", "INFO server", "PING", "TIME"),
+    *("WAIT 1 1", "WAITAOF 1 1 1"),
+)
+"""The others."""
+
+
+def name_of(command: str) -> str:
+    """How ACLs name a command: `hset`, `cluster|slots`."""
+    first, *others = command.lower().split(" ")
+    return f"{first}|{others[0]}" if first in ("client", "cluster", "command") else first
+
+
+def words_of(command: str, key: str) -> list[str]:
+    """A command's words, for a key."""
+    if command.startswith("EVAL "):
+        return ["EVAL", "return 1", "1", key]
+    return command.format(key=key).split(" ")
+
+
+COMMANDS = tuple(map(name_of, (*ON_KEYS, *WITHOUT_KEYS)))
+"""What an ACL has to allow, beside `auth` and `hello`, which every user needs to come in."""

@@ -1,0 +1,209 @@
+"""What is planted in a real cluster is found, with a way to mend it; and nothing else is."""
+
+import re
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import pytest
+from instantaudience_server.diagnosis.deployment import diagnose
+from instantaudience_server.diagnosis.finding import Finding, Level, worst
+from instantaudience_server.embedded.cluster import EmbeddedCluster
+from instantaudience_server.settings import Durability, Settings
+from instantaudience_server.store.durability_settings import CHECKS
+from instantaudience_server.store.permissions import COMMANDS
+from support.replicated import ReplicatedCluster, replicated_cluster
+
+OPERATIONS = (Path(__file__).parents[3] / "docs/operations.md").read_text()
+STORE = Path(__file__).parents[3] / "server/instantaudience_server/store"
+Plant = Callable[[ReplicatedCluster], AbstractAsyncContextManager[None]]
+
+
+def documented_acl() -> list[str]:
+    """The words after `user` in docs/operations.md; it has a password that nobody knows."""
+    (line,) = re.findall(r"^user (audience on .*?)^```", OPERATIONS, re.MULTILINE | re.DOTALL)
+    return str(line).replace(">…", "nopass").split()
+
+
+@pytest.fixture(scope="module")
+async def replicated(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ReplicatedCluster]:
+    """Three primaries with replicas, set as the documents want it, with the user that they have."""
+    async with replicated_cluster(tmp_path_factory.mktemp("diagnosed")) as cluster:
+        for node in cluster.nodes:
+            for check in CHECKS:
+                await node.ask("CONFIG", "SET", check.directive, check.wanted)
+            await node.ask("ACL", "SETUSER", *documented_acl())
+        yield cluster
+
+
+async def found(
+    url: str, *, ahead: float = 0.0, durability: Durability = Durability.PRIMARY, acl_user: str | None = "audience"
+) -> list[Finding]:
+    """What is found when this machine's clock is so far ahead."""
+    settings = Settings.model_validate({"redis": url, "durability": durability})
+    return [each async for each in diagnose(settings, None, acl_user=acl_user, now=lambda: time.time() + ahead)]
+
+
+def wrong(findings: list[Finding]) -> dict[str, list[str]]:
+    """What is not well, by topic."""
+    topics: dict[str, list[str]] = {}
+    for each in findings:
+        if each.level is not Level.OK:
+            assert each.mend
+            topics.setdefault(each.topic, []).append(each.text)
+    return topics
+
+
+async def test_all_is_well_where_it_is(replicated: ReplicatedCluster) -> None:
+    findings = await found(replicated.url)
+    assert wrong(findings) == {}
+    topics = ["cluster", "nodes", "slots", "versions", "clocks", "settings", "disks", "replicas", "memory", "rights"]
+    assert [each.topic for each in findings] == topics
+
+
+def setting(directive: str, value: str) -> Plant:
+    """A node is set otherwise."""
+
+    @asynccontextmanager
+    async def plant(cluster: ReplicatedCluster) -> AsyncIterator[None]:
+        node = cluster.nodes[1]
+        before = await node.ask("CONFIG GET", directive)
+        await node.ask("CONFIG", "SET", directive, value)
+        yield
+        await node.ask("CONFIG", "SET", directive, before[directive])
+
+    return plant
+
+
+@asynccontextmanager
+async def little_memory(cluster: ReplicatedCluster) -> AsyncIterator[None]:
+    """A node has nearly reached its limit."""
+    used = (await cluster.nodes[1].ask("INFO", "memory"))["used_memory"]
+    await cluster.nodes[1].ask("CONFIG", "SET", "maxmemory", int(used * 1.05))
+    yield
+    await cluster.nodes[1].ask("CONFIG", "SET", "maxmemory", 0)
+
+
+def acl(take: str, give: str) -> Plant:
+    """A node's ACL is of another version."""
+
+    @asynccontextmanager
+    async def plant(cluster: ReplicatedCluster) -> AsyncIterator[None]:
+        await cluster.nodes[2].ask("ACL", "SETUSER", "audience", *take.split())
+        yield
+        await cluster.nodes[2].ask("ACL", "SETUSER", "audience", *give.split())
+
+    return plant
+
+
+@asynccontextmanager
+async def slot_without_owner(cluster: ReplicatedCluster) -> AsyncIterator[None]:
+    """Nobody serves a slot."""
+    await cluster.nodes[0].ask("CLUSTER", "DELSLOTS", 0)
+    yield
+    await cluster.nodes[0].ask("CLUSTER", "ADDSLOTS", 0)
+
+
+@asynccontextmanager
+async def lost_replica(cluster: ReplicatedCluster) -> AsyncIterator[None]:
+    """A replica may not follow its primary any more."""
+    primary = cluster.nodes[0]
+    await primary.ask("ACL", "SETUSER", "default", "-psync", "-sync")
+    await primary.ask("CLIENT", "KILL", "TYPE", "replica")
+    yield
+    await primary.ask("ACL", "SETUSER", "default", "+psync", "+sync")
+    await cluster.whole()
+
+
+@asynccontextmanager
+async def stopped(cluster: ReplicatedCluster) -> AsyncIterator[None]:
+    """A replica stands still."""
+    cluster.nodes[5].signal(signal.SIGSTOP)
+    yield
+    cluster.nodes[5].signal(signal.SIGCONT)
+    await cluster.whole()
+
+
+PLANTED: dict[str, tuple[Plant, str, str]] = {
+    "eviction": (setting("maxmemory-policy", "allkeys-lru"), "settings", "maxmemory-policy is allkeys-lru"),
+    "no file": (setting("appendonly", "no"), "settings", "appendonly is no"),
+    "no replica asked": (setting("min-replicas-to-write", "0"), "settings", "min-replicas-to-write is 0"),
+    "late to notice": (setting("min-replicas-max-lag", "30"), "settings", "min-replicas-max-lag is 30"),
+    "slow failover": (setting("cluster-node-timeout", "15000"), "settings", "cluster-node-timeout is 15000"),
+    "no failover": (
+        setting("cluster-replica-validity-factor", "10"),
+        "settings",
+        "cluster-replica-validity-factor is 10",
+    ),
+    "memory": (little_memory, "memory", "of maxmemory"),
+    "a command": (acl("-hsetex", "+hsetex"), "rights", "forbids the service's user: hsetex"),
+    "keys": (acl("resetkeys ~m:*", " ".join(f"~{each}:*" for each in "abcfhpqrstx")), "rights", "keys r:*"),
+    "slot": (slot_without_owner, "slots", "nobody serves 1 of 16384 slots"),
+    "lost replica": (lost_replica, "replicas", "has no replica that follows it"),
+    "stopped": (stopped, "nodes", "does not answer"),
+}
+
+
+@pytest.mark.parametrize("fault", PLANTED)
+async def test_what_is_planted_is_found(replicated: ReplicatedCluster, fault: str) -> None:
+    plant, topic, text = PLANTED[fault]
+    async with plant(replicated):
+        told = wrong(await found(replicated.url))
+    assert any(text in each for each in told[topic]), told
+    await replicated.whole()
+    assert wrong(await found(replicated.url)) == {}
+
+
+@pytest.mark.parametrize(("ahead", "level"), [(-5.0, Level.WARNING), (60.0, Level.PROBLEM)])
+async def test_clocks_that_differ_are_found(replicated: ReplicatedCluster, ahead: float, level: Level) -> None:
+    findings = await found(replicated.url, ahead=ahead)
+    assert wrong(findings).keys() == {"clocks"}
+    assert worst(findings) is level
+
+
+async def test_what_a_durability_wants_is_looked_for(replicated: ReplicatedCluster) -> None:
+    (lone, *_) = wrong(await found(replicated.url, durability=Durability.REPLICA))["replicas"]
+    assert "has one replica" in lone
+    (slow, *_) = wrong(await found(replicated.url, durability=Durability.DISK))["settings"]
+    assert "appendfsync is everysec" in slow
+
+
+async def test_a_cluster_without_replicas_is_told(embedded: EmbeddedCluster) -> None:
+    findings = await found(embedded.url, acl_user=None)
+    assert wrong(findings).keys() == {"replicas"}
+    assert worst(findings) is Level.WARNING
+    assert worst(await found(embedded.url, acl_user=None, durability=Durability.REPLICA)) is Level.PROBLEM
+
+
+async def test_who_may_not_ask_everything_is_told_so(replicated: ReplicatedCluster) -> None:
+    url = replicated.url.replace("://", "://audience:x@")
+    told = wrong(await found(url, acl_user=None))
+    assert any("CONFIG GET" in each for each in told.get("nodes", [])), told
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        ("redis://127.0.0.1:1", "Connect call failed"),
+        ("http://127.0.0.1:1", "must specify one of the following schemes"),
+    ],
+)
+async def test_a_cluster_out_of_reach_is_a_problem(url: str, text: str) -> None:
+    findings = await found(url)
+    assert worst(findings) is Level.PROBLEM
+    assert text in wrong(findings)["cluster"][0]
+
+
+async def test_a_wrong_password_is_told(replicated: ReplicatedCluster) -> None:
+    (finding,) = await found(replicated.url.replace("://", "://nobody:wrong@"))
+    assert "INSTANT_AUDIENCE_REDIS" in finding.mend
+    assert "wrong" not in finding.text.split()
+
+
+def test_every_command_of_the_store_is_in_the_acl() -> None:
+    words = re.compile(r"redis\.call\('([A-Z]+)'|_pack\(\(b\"([A-Z]+)\"|\(b\"([A-Z]{3,})\", ")
+    sent = {"".join(match) for file in STORE.glob("*.py") for match in words.findall(file.read_text())}
+    assert {each.lower() for each in sent - {"PXAT"}} <= set(COMMANDS)
+    assert len(sent) > 30

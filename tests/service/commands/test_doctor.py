@@ -1,0 +1,33 @@
+"""`doctor` on a service that runs, as an operator calls it."""
+
+import json
+from typing import Any
+
+from support.service import Service
+
+
+async def test_a_service_and_its_embedded_cluster(run: Any, changed: Service) -> None:
+    env = {"INSTANT_AUDIENCE_URL": changed.url, "INSTANT_AUDIENCE_DATA_DIR": str(changed.directory / "data")}
+    ended = await run("doctor", env=env | {"COLUMNS": "80"})
+    assert ended.status == 1, ended.output
+    assert "is ready" in ended.output
+    assert "→ add replicas" in ended.output
+    assert all(len(line) <= 80 for line in ended.output.splitlines())
+    assert (changed.directory / "data/password").read_text() not in ended.output
+    told = json.loads((await run("doctor", "--json", env=env)).output)
+    assert {each["level"] for each in told if each["topic"] == "service"} == {"ok"}
+    assert [each["topic"] for each in told if each["level"] == "warning"] == ["replicas"]
+
+
+async def test_nothing_is_there(run: Any) -> None:
+    ended = await run("doctor", "--url", "http://127.0.0.1:1", "--redis", "redis://127.0.0.1:1")
+    assert ended.status == 2
+    assert "http://127.0.0.1:1 does not answer" in ended.output
+    assert "cannot be asked" in ended.output
+    assert "→ start it" in ended.output
+
+
+async def test_passwords_are_not_for_the_command_line(run: Any) -> None:
+    ended = await run("doctor", "--redis", "redis://user:secret@127.0.0.1:1")
+    assert ended.status == 2
+    assert "INSTANT_AUDIENCE_REDIS" in ended.errors

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from instantaudience.v1 import catalog_pb2
+from instantaudience_server.processes import free_ports
 from support.fault_proxy import FaultProxy
 from support.key_pairs import private_pem, public_pem
 from support.service import PASSWORDS, Service, new_directory, running_service
@@ -24,9 +25,10 @@ _ADD_KEY = "/instantaudience.v1.CatalogService/AddPublicKey"
 @asynccontextmanager
 async def surroundings(host_mode: str) -> AsyncIterator[dict[str, str]]:
     """A service on a host and a proxy, running; what clients' tests find in their environment."""
+    page_origin = f"http://127.0.0.1:{free_ports('127.0.0.1', 1)[0]}"
     async with (
         new_directory() as directory,
-        running_service(host_mode=host_mode, directory=directory) as service,
+        running_service("--allowed-origins", page_origin, host_mode=host_mode, directory=directory) as service,
         FaultProxy(service.http_address).serving() as proxy,
     ):
         token = await service.token(USERNAME)
@@ -37,6 +39,7 @@ async def surroundings(host_mode: str) -> AsyncIterator[dict[str, str]]:
             "INSTANT_AUDIENCE_HOST": host_mode,
             "INSTANT_AUDIENCE_URL": service.url,
             "INSTANT_AUDIENCE_GRPC": service.http_address,
+            "INSTANT_AUDIENCE_PAGE_ORIGIN": page_origin,
             "INSTANT_AUDIENCE_FAULTS": proxy.address,
             "INSTANT_AUDIENCE_FAULTS_CONTROL": proxy.control_url,
             "INSTANT_AUDIENCE_USERNAME": USERNAME,

@@ -1,0 +1,184 @@
+/** A headless Chromium with a page that calls the service as it is asked to. */
+import { type JsonValue, create, fromJson, toJson } from "@bufbuild/protobuf";
+import type { Code } from "@connectrpc/connect";
+import * as instantaudience from "instantaudience";
+import { type AudienceError, type CallOptions, type ClientOptions, type StreamResult } from "instantaudience";
+import { ApplySegmentsResultSchema, RtSegmentSchema, UserMembershipsSchema } from "instantaudience/v1/audience";
+import { type ChildProcess, spawn } from "node:child_process";
+import { accessSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { type IncomingMessage, type Server, type ServerResponse, createServer } from "node:http";
+import { tmpdir } from "node:os";
+import { delimiter, extname, join, normalize } from "node:path";
+import { text } from "node:stream/consumers";
+import type { Calls } from "./checking.js";
+
+const NAMES = ["chromium", "chromium-browser", "google-chrome"];
+const FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--remote-debugging-port=0"];
+const QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync"];
+const PACKAGES = ["@bufbuild/protobuf", "@connectrpc/connect", "@connectrpc/connect-web"];
+const TYPES: Readonly<Record<string, string>> = { ".js": "text/javascript", ".html": "text/html" };
+
+/** A call that the page is asked for. */
+export interface Asked {
+  readonly options: ClientOptions;
+  readonly call: "apply" | "stream" | "memberships";
+  readonly users: JsonValue[];
+  readonly userIds: string[];
+  readonly domain: string;
+  readonly validateOnly: boolean;
+  readonly deadlineMs: number;
+}
+
+export interface Thrown {
+  readonly name: string;
+  readonly message: string;
+  readonly code?: Code;
+  readonly reason?: string;
+  readonly requestId?: string;
+}
+
+export interface Result {
+  readonly firstUser: number;
+  readonly users: number;
+  readonly result: JsonValue | undefined;
+  readonly error: Thrown | undefined;
+}
+
+/** What it came to. */
+export interface Answer {
+  readonly users?: JsonValue[];
+  readonly results?: Result[];
+  readonly thrown?: Thrown;
+}
+
+/** The browser's program; undefined where there is none. */
+export function program(): string | undefined {
+  const directories = (process.env["PATH"] ?? "").split(delimiter);
+  return NAMES.flatMap((name) => directories.map((directory) => join(directory, name))).find((path) => {
+    try {
+      accessSync(path);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+}
+
+/** A page of an origin in a browser, which makes one call at a time. */
+export class Page {
+  readonly #server: Server;
+  readonly #browser: ChildProcess;
+  readonly #directory = mkdtempSync(join(tmpdir(), "instantaudience-browser-"));
+  /** The page, which waits for what it is asked. */
+  #waiting: Promise<ServerResponse>;
+  #waits: (response: ServerResponse) => void = () => undefined;
+  #answered: (answer: Answer) => void = () => undefined;
+
+  constructor(origin: string, browser: string) {
+    this.#waiting = this.#nextWait();
+    this.#server = createServer((request, response) => void this.#serve(request, response));
+    this.#server.listen(Number(new URL(origin).port), new URL(origin).hostname);
+    const flags = [...FLAGS, ...QUIET, `--user-data-dir=${this.#directory}`];
+    this.#browser = spawn(browser, [...flags, origin], { stdio: "ignore" });
+  }
+
+  async close(): Promise<void> {
+    const ended = new Promise((resolve) => this.#browser.once("exit", resolve));
+    this.#browser.kill();
+    await ended;
+    this.#server.closeAllConnections();
+    this.#server.close();
+    rmSync(this.#directory, { recursive: true, maxRetries: 10, retryDelay: 100 });
+  }
+
+  /** A client with these options, whose calls the page makes. */
+  client(options: ClientOptions): Calls {
+    const ask = (asked: Partial<Asked> & Pick<Asked, "call">, { deadlineMs = 30_000 }: CallOptions): Promise<Answer> =>
+      this.#ask({ options, users: [], userIds: [], domain: "", validateOnly: false, deadlineMs, ...asked });
+    const json = (users: Iterable<instantaudience.User>): JsonValue[] =>
+      [...users].map((user) => toJson(RtSegmentSchema, create(RtSegmentSchema, user)));
+    return {
+      async apply(users, { validateOnly = false, ...bounds } = {}) {
+        const { results = [] } = await ask({ call: "apply", users: json(users), validateOnly }, bounds);
+        const [result] = results.map(read);
+        return result?.result ?? create(ApplySegmentsResultSchema);
+      },
+      async *stream(users, bounds = {}) {
+        const { results = [] } = await ask({ call: "stream", users: json(users as instantaudience.User[]) }, bounds);
+        yield* results.map(read);
+      },
+      async memberships(userIds, { domain = "", ...bounds } = {}) {
+        const { users = [] } = await ask({ call: "memberships", userIds: [...userIds], domain }, bounds);
+        return users.map((user) => fromJson(UserMembershipsSchema, user));
+      },
+    };
+  }
+
+  async #ask(asked: Asked): Promise<Answer> {
+    const response = await this.#waiting;
+    this.#waiting = this.#nextWait();
+    const answered = new Promise<Answer>((resolve) => {
+      this.#answered = resolve;
+    });
+    response.end(JSON.stringify(asked));
+    const answer = await answered;
+    if (answer.thrown !== undefined) throw errorOf(answer.thrown);
+    return answer;
+  }
+
+  #nextWait(): Promise<ServerResponse> {
+    return new Promise((resolve) => {
+      this.#waits = resolve;
+    });
+  }
+
+  async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const path = normalize(request.url ?? "/");
+    if (path === "/asked") {
+      this.#waits(response);
+    } else if (path === "/answer") {
+      this.#answered(JSON.parse(await text(request)) as Answer);
+      response.end();
+    } else if (path === "/") {
+      response.setHeader("content-type", "text/html").end(html());
+    } else {
+      const type = TYPES[extname(path)];
+      if (type === undefined) response.writeHead(404).end();
+      else response.setHeader("content-type", type).end(readFileSync(join(".", path)));
+    }
+  }
+}
+
+/** The page, which finds packages as bundlers do: by their `exports`. */
+function html(): string {
+  const imports: Record<string, string> = {
+    instantaudience: "/dist/esm/browser.js",
+    "instantaudience/v1/audience": "/dist/esm/gen/instantaudience/v1/audience_pb.js",
+  };
+  for (const name of PACKAGES) {
+    const { exports } = JSON.parse(readFileSync(`node_modules/${name}/package.json`, "utf8")) as {
+      exports: Record<string, { import: string }>;
+    };
+    for (const [path, { import: file }] of Object.entries(exports)) {
+      imports[join(name, path)] = `/${join("node_modules", name, file)}`;
+    }
+  }
+  const map = `<script type="importmap">${JSON.stringify({ imports })}</script>`;
+  return `<!doctype html>${map}<script type="module" src="/build/test/page.js"></script>`;
+}
+
+function read({ firstUser, users, result, error }: Result): StreamResult {
+  return {
+    firstUser,
+    users,
+    result: result === undefined ? undefined : fromJson(ApplySegmentsResultSchema, result),
+    error: error === undefined ? undefined : errorOf(error),
+  };
+}
+
+/** What was thrown in the page, here. */
+function errorOf({ name, message, ...failure }: Thrown): AudienceError {
+  const kind = Object.entries(instantaudience).find(([exported]) => exported === name)?.[1];
+  if (typeof kind !== "function") throw new Error(message);
+  return new (kind as new (message: string, failure: object) => AudienceError)(message, failure);
+}

@@ -18,22 +18,32 @@ from instantaudience.splitting import Limits, joined, split
 from instantaudience.streaming import Streaming, StreamResult, Users
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience.v1 import authentication_pb2, catalog_pb2
+from instantaudience.v1.audience_pb2_grpc import AudienceServiceStub
+from instantaudience.v1.authentication_pb2_grpc import AuthenticationServiceStub
+from instantaudience.v1.catalog_pb2_grpc import CatalogServiceStub
 
 DEADLINE_SECONDS = DEADLINE_MS / 1000
 """How long a call may take, all attempts together, where the caller says nothing."""
 
 _AUDIENCE = "/instantaudience.v1.AudienceService/"
+_AUTHENTICATION = "/instantaudience.v1.AuthenticationService/"
 _CATALOG = "/instantaudience.v1.CatalogService/"
-_APPLY = Rpc(_AUDIENCE + "ApplySegments", pb.ApplySegmentsResponse)
-_BATCH_GET = Rpc(_AUDIENCE + "BatchGetMemberships", pb.BatchGetMembershipsResponse)
-_SIGN_IN = Rpc("/instantaudience.v1.AuthenticationService/Authenticate", authentication_pb2.AuthenticateResponse)
-_SIGN_IN_BY_KEY = Rpc(
-    "/instantaudience.v1.AuthenticationService/AuthenticateWithJwt", authentication_pb2.AuthenticateWithJwtResponse
-)
-_GET_USER = Rpc(_CATALOG + "GetUser", catalog_pb2.GetUserResponse)
-_GET_MEMBER = Rpc(_CATALOG + "GetMember", catalog_pb2.GetMemberResponse)
-
 _OPTIONS = (("grpc.max_receive_message_length", RECEIVE_BYTES),)
+
+
+class _Methods:
+    """The methods that the client calls, on its channel."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        audience, catalog = AudienceServiceStub(channel), CatalogServiceStub(channel)
+        authentication = AuthenticationServiceStub(channel)
+        self.apply = Rpc(_AUDIENCE + "ApplySegments", audience.ApplySegments)
+        self.stream = audience.StreamSegments
+        self.batch_get = Rpc(_AUDIENCE + "BatchGetMemberships", audience.BatchGetMemberships)
+        self.sign_in = Rpc(_AUTHENTICATION + "Authenticate", authentication.Authenticate)
+        self.sign_in_by_key = Rpc(_AUTHENTICATION + "AuthenticateWithJwt", authentication.AuthenticateWithJwt)
+        self.get_user = Rpc(_CATALOG + "GetUser", catalog.GetUser)
+        self.get_member = Rpc(_CATALOG + "GetMember", catalog.GetMember)
 
 
 class AsyncClient:
@@ -77,9 +87,10 @@ class AsyncClient:
         token = credentials.token if isinstance(credentials, Token) else None
         signs_in = isinstance(credentials, Password | KeyPair)
         self._session = Session(self._sign_in if signs_in else None, token)
-        self._calling = Calling(self._channel, self._session, retries, on_attempt)
-        self._public = Calling(self._channel, Session(None, None), retries, on_attempt)
-        self._streaming = Streaming(self._channel, self._calling, self._session, self._pacer, retries, window)
+        self._methods = _Methods(self._channel)
+        self._calling = Calling(self._session, retries, on_attempt)
+        self._public = Calling(Session(None, None), retries, on_attempt)
+        self._streaming = Streaming(self._methods.stream, self._calling, self._session, self._pacer, retries, window)
 
     async def __aenter__(self) -> Self:
         """The client, which is closed at the end."""
@@ -117,7 +128,7 @@ class AsyncClient:
         results = []
         for part in parts:
             await self._pacer.wait(len(part.users), limits, deadline)
-            answer = await self._calling.call(_APPLY, part.request(validate_only=validate_only), deadline)
+            answer = await self._calling.call(self._methods.apply, part.request(validate_only=validate_only), deadline)
             results.append(answer.response)
         return joined(parts, results)
 
@@ -152,7 +163,7 @@ class AsyncClient:
                 pb.GetMembershipsRequest(user_id=user_id, domain=domain or "")
                 for user_id in user_ids[first : first + BATCH_USERS]
             ]
-            answer = await self._calling.call(_BATCH_GET, pb.BatchGetMembershipsRequest(users=asked), deadline)
+            answer = await self._calling.call(self._methods.batch_get, pb.BatchGetMembershipsRequest(users=asked), deadline)
             users.extend(answer.response.rt_segment)
         return users
 
@@ -174,21 +185,21 @@ class AsyncClient:
         user_id = token.split(":")[1]
         if not user_id.isdecimal():
             raise InvalidRequestError("the token is none of this service's")
-        user = (await self._calling.call(_GET_USER, catalog_pb2.GetUserRequest(id=int(user_id)), deadline)).user
+        user = (await self._calling.call(self._methods.get_user, catalog_pb2.GetUserRequest(id=int(user_id)), deadline)).user
         asked = catalog_pb2.GetMemberRequest(id=user.member_id)
-        limits = (await self._calling.call(_GET_MEMBER, asked, deadline)).member.limits
+        limits = (await self._calling.call(self._methods.get_member, asked, deadline)).member.limits
         return Limits(**{name: getattr(limits, name) for name in Limits.__dataclass_fields__ if limits.HasField(name)})
 
     async def _sign_in(self, deadline: float) -> tuple[str, float]:
         credentials = self._credentials
         if isinstance(credentials, KeyPair):
             by_key = authentication_pb2.AuthenticateWithJwtRequest(jwt=credentials.assertion(time.time()))
-            issued = (await self._public.call(_SIGN_IN_BY_KEY, by_key, deadline)).response
+            issued = (await self._public.call(self._methods.sign_in_by_key, by_key, deadline)).response
         else:
             assert isinstance(credentials, Password)
             auth = authentication_pb2.Credentials(username=credentials.username, password=credentials.password)
             by_password = authentication_pb2.AuthenticateRequest(auth=auth)
-            issued = (await self._public.call(_SIGN_IN, by_password, deadline)).response
+            issued = (await self._public.call(self._methods.sign_in, by_password, deadline)).response
         return issued.token, max(0.0, issued.expire_time.ToNanoseconds() / 1e9 - time.time())
 
 

@@ -15,6 +15,7 @@ from instantaudience.errors import AudienceError, UnauthenticatedError, of_call
 from instantaudience.retrying import Attempts, Retries
 from instantaudience.rules import RENEWED_REASON
 
+Request = TypeVar("Request", bound=Message)
 Answer = TypeVar("Answer", bound=Message)
 Metadata = Sequence[tuple[str, str]]
 
@@ -38,25 +39,22 @@ OnAttempt = Callable[[Attempt], None]
 
 
 @dataclass(frozen=True)
-class Rpc(Generic[Answer]):
-    """A unary method: its path, and its answer."""
+class Rpc(Generic[Request, Answer]):
+    """A unary method: its path, and what calls it."""
 
     path: str
-    answer: type[Answer]
+    method: grpc.aio.UnaryUnaryMultiCallable[Request, Answer]
 
 
 class Calling:
-    """Makes calls on a channel."""
+    """Makes calls."""
 
-    def __init__(
-        self, channel: grpc.aio.Channel, session: Session, retries: Retries, on_attempt: OnAttempt | None
-    ) -> None:
-        self._channel = channel
+    def __init__(self, session: Session, retries: Retries, on_attempt: OnAttempt | None) -> None:
         self._session = session
         self._retries = retries
         self._on_attempt = on_attempt
 
-    async def call(self, rpc: Rpc[Answer], request: Message, deadline: float) -> Answer:
+    async def call(self, rpc: Rpc[Request, Answer], request: Request, deadline: float) -> Answer:
         """The answer; sent again where that is safe: everything that is called here is idempotent.
 
         The deadline is a time of `time.monotonic`.
@@ -78,21 +76,18 @@ class Calling:
             except AudienceError as error:
                 await asyncio.sleep(attempts.wait_seconds(error))
 
-    async def attempt(self, rpc: Rpc[Answer], request: Message, sent: Metadata, attempts: Attempts) -> Answer:
+    async def attempt(
+        self, rpc: Rpc[Request, Answer], request: Request, sent: Metadata, attempts: Attempts
+    ) -> Answer:
         """The answer of one attempt.
 
         Raises:
             AudienceError: it failed.
         """
-        method = self._channel.unary_unary(
-            rpc.path,
-            request_serializer=type(request).SerializeToString,
-            response_deserializer=rpc.answer.FromString,
-        )
         timeout, began = attempts.timeout(), time.monotonic()
         request_id = dict(sent)["x-request-id"]
         try:
-            answer: Answer = await method(request, timeout=timeout, metadata=tuple(sent))
+            answer = await rpc.method(request, timeout=timeout, metadata=tuple(sent))
         except grpc.aio.AioRpcError as failure:
             error = of_call(failure, request_id)
             self.tell(rpc.path, attempts.count, began, request_id, error)

@@ -159,16 +159,18 @@ class _Source:
 
 
 class Streaming:
-    """Streams users on a channel."""
+    """Streams users; `open_stream` is the stub's method."""
 
     def __init__(
-        self, channel: grpc.aio.Channel, calling: Calling, session: Session, pacer: Pacer, retries: Retries, window: int
+        self,
+        open_stream: "grpc.aio.StreamStreamMultiCallable[StreamSegmentsRequest, StreamSegmentsResponse]",
+        calling: Calling,
+        session: Session,
+        pacer: Pacer,
+        retries: Retries,
+        window: int,
     ) -> None:
-        self._open = channel.stream_stream(
-            PATH,
-            request_serializer=StreamSegmentsRequest.SerializeToString,
-            response_deserializer=StreamSegmentsResponse.FromString,
-        )
+        self._open = open_stream
         self._calling = calling
         self._session = session
         self._pacer = pacer

@@ -249,3 +249,7 @@ class AudienceService:
             timeout,
             metadata,
             _registered_method=True)
+
+
+# The same class; what type checkers know of it differs.
+AudienceServiceBlockingStub = AudienceServiceStub

@@ -197,3 +197,7 @@ class AuthenticationService:
             timeout,
             metadata,
             _registered_method=True)
+
+
+# The same class; what type checkers know of it differs.
+AuthenticationServiceBlockingStub = AuthenticationServiceStub

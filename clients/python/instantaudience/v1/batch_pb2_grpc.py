@@ -337,3 +337,7 @@ class BatchSegmentService:
             timeout,
             metadata,
             _registered_method=True)
+
+
+# The same class; what type checkers know of it differs.
+BatchSegmentServiceBlockingStub = BatchSegmentServiceStub

@@ -1010,3 +1010,7 @@ class CatalogService:
             timeout,
             metadata,
             _registered_method=True)
+
+
+# The same class; what type checkers know of it differs.
+CatalogServiceBlockingStub = CatalogServiceStub

@@ -209,3 +209,7 @@ class PrivacyService:
             timeout,
             metadata,
             _registered_method=True)
+
+
+# The same class; what type checkers know of it differs.
+PrivacyServiceBlockingStub = PrivacyServiceStub

@@ -147,3 +147,7 @@ class StatusService:
             timeout,
             metadata,
             _registered_method=True)
+
+
+# The same class; what type checkers know of it differs.
+StatusServiceBlockingStub = StatusServiceStub

@@ -193,3 +193,7 @@ class UsageService:
             timeout,
             metadata,
             _registered_method=True)
+
+
+# The same class; what type checkers know of it differs.
+UsageServiceBlockingStub = UsageServiceStub

@@ -275,3 +275,7 @@ class BatchService:
             timeout,
             metadata,
             _registered_method=True)
+
+
+# The same class; what type checkers know of it differs.
+BatchServiceBlockingStub = BatchServiceStub

@@ -99,3 +99,7 @@ class MemberService:
             timeout,
             metadata,
             _registered_method=True)
+
+
+# The same class; what type checkers know of it differs.
+MemberServiceBlockingStub = MemberServiceStub

@@ -102,3 +102,7 @@ class ConsumerRequestService:
             timeout,
             metadata,
             _registered_method=True)
+
+
+# The same class; what type checkers know of it differs.
+ConsumerRequestServiceBlockingStub = ConsumerRequestServiceStub

@@ -190,3 +190,7 @@ class PublicKeyService:
             timeout,
             metadata,
             _registered_method=True)
+
+
+# The same class; what type checkers know of it differs.
+PublicKeyServiceBlockingStub = PublicKeyServiceStub

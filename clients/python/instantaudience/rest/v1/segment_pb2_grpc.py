@@ -284,3 +284,7 @@ class SegmentService:
             timeout,
             metadata,
             _registered_method=True)
+
+
+# The same class; what type checkers know of it differs.
+SegmentServiceBlockingStub = SegmentServiceStub

@@ -190,3 +190,7 @@ class SignInService:
             timeout,
             metadata,
             _registered_method=True)
+
+
+# The same class; what type checkers know of it differs.
+SignInServiceBlockingStub = SignInServiceStub

@@ -27,7 +27,7 @@ log = structlog.get_logger()
 MOST_JOBS = 4
 """Jobs that a process works on at once, each of another member."""
 LOOK_SECONDS = 0.5
-"""How often it is looked for another job."""
+"""How often it is looked for another job, at least."""
 LEASE_MS = 10_000
 """How long a job stands still whose process has died."""
 RENEW_SECONDS = 2.5
@@ -89,11 +89,18 @@ class JobRunner:
                         self._tasks.add(task)
                         task.add_done_callback(self._tasks.discard)
                 if job is None:
-                    await asyncio.sleep(LOOK_SECONDS)
+                    await self._pause()
         finally:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _pause(self) -> None:
+        """Wait until it is time to look again; when a job has ended, its member's next one may begin."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        else:
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def sweep(self) -> None:
         """Delete, again and again, the files that no job needs: of those who died before they could do it."""

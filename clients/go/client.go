@@ -1,0 +1,211 @@
+// Package instantaudience is the client of the Instant Audience service: puts users into audience segments, and takes them
+// out, in milliseconds; reads back what stands. The generated messages and stubs are in its package instantaudiencev1.
+package instantaudience
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	pb "github.com/instantaudience/instantaudience/clients/go/instantaudiencev1"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+)
+
+// Client puts users into segments, and reads back what stands.
+//
+// It signs in with the first call and when a token ends, sends again what is safe to send again and helps, within the
+// time that the caller's context has (30 seconds, where it has no end), keeps to the member's quota, and splits what is
+// too large. All calls of one client share a connection and a token; make one and keep it, for any number of goroutines.
+type Client struct {
+	conn     *grpc.ClientConn
+	caller   *caller
+	session  *session
+	pacer    *pacer
+	window   int
+	patience time.Duration
+
+	// asking is had by who asks for the limits.
+	asking turn
+	limits *Limits
+}
+
+// NewClient makes a client of host:port, secured by TLS unless WithPlaintext says otherwise. It needs one of WithPassword,
+// WithKeyPair, WithToken and WithClientCertificate. It connects with the first call.
+func NewClient(endpoint string, options ...Option) (*Client, error) {
+	if strings.Contains(endpoint, "://") {
+		return nil, fmt.Errorf("%s has a scheme: name host:port, and WithPlaintext where it is without TLS", endpoint)
+	}
+	s, err := settingsOf(options)
+	if err != nil {
+		return nil, err
+	}
+	retries := s.retries.orDefaults()
+	conn, err := grpc.NewClient(endpoint, append([]grpc.DialOption{
+		grpc.WithTransportCredentials(security(s)),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(receiveBytes)),
+		// A call that fails meanwhile is sent again by the client itself.
+		grpc.WithDisableServiceConfig(),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff: backoff.Config{
+				BaseDelay: retries.FirstPause, Multiplier: 2, Jitter: 0.2, MaxDelay: retries.MostPause,
+			},
+			MinConnectTimeout: retries.Attempt,
+		}),
+	}, s.dial...)...)
+	if err != nil {
+		return nil, err
+	}
+	public := &caller{conn: conn, session: &session{}, retries: retries, onAttempt: s.onAttempt}
+	session := &session{public: public, signIn: s.signIn, token: s.token, turn: make(turn, 1)}
+	return &Client{
+		conn:     conn,
+		caller:   &caller{conn: conn, session: session, retries: retries, onAttempt: s.onAttempt},
+		session:  session,
+		pacer:    newPacer(),
+		window:   s.window,
+		patience: s.patience,
+		asking:   make(turn, 1),
+		limits:   s.limits,
+	}, nil
+}
+
+// Close closes the connection; calls under way fail.
+func (c *Client) Close() error {
+	return c.conn.Close()
+}
+
+// Apply puts users into segments and takes them out; it is answered when all is written.
+//
+// What a request cannot hold goes in several, one after the other, and is answered as one. An invalid user or block is
+// skipped with a warning. When it fails, a part may be applied; applying the same again does no harm.
+func (c *Client) Apply(ctx context.Context, users []*pb.RtSegment) (*pb.ApplySegmentsResult, error) {
+	return c.apply(ctx, users, false)
+}
+
+// Validate checks everything as Apply does, and changes nothing.
+func (c *Client) Validate(ctx context.Context, users []*pb.RtSegment) (*pb.ApplySegmentsResult, error) {
+	return c.apply(ctx, users, true)
+}
+
+func (c *Client) apply(ctx context.Context, users []*pb.RtSegment, only bool) (*pb.ApplySegmentsResult, error) {
+	ctx, cancel := withDeadline(ctx)
+	defer cancel()
+	limits, err := c.Limits(ctx)
+	if err != nil {
+		return nil, err
+	}
+	parts := split(users, limits)
+	results := make([]*pb.ApplySegmentsResult, len(parts))
+	for index, part := range parts {
+		if err := c.pacer.wait(ctx, len(part.users), limits); err != nil {
+			return nil, err
+		}
+		answer := new(pb.ApplySegmentsResponse)
+		request := &pb.ApplySegmentsRequest{RtSegment: part.users, ValidateOnly: only}
+		if err := c.caller.call(ctx, pb.AudienceService_ApplySegments_FullMethodName, request, answer); err != nil {
+			return nil, err
+		}
+		results[index] = answer.GetResponse()
+	}
+	return joined(parts, results), nil
+}
+
+// Memberships are the live ones of users, in the order asked for; any number of them. The domain is as in UserIn, "" for
+// the platform's own users.
+func (c *Client) Memberships(ctx context.Context, domain string, userIDs ...string) ([]*pb.UserMemberships, error) {
+	ctx, cancel := withDeadline(ctx)
+	defer cancel()
+	users := make([]*pb.UserMemberships, 0, len(userIDs))
+	for len(userIDs) > 0 {
+		asked := userIDs[:min(len(userIDs), batchUsers)]
+		userIDs = userIDs[len(asked):]
+		request := new(pb.BatchGetMembershipsRequest)
+		for _, userID := range asked {
+			request.Users = append(request.Users, &pb.GetMembershipsRequest{UserId: userID, Domain: domain})
+		}
+		answer := new(pb.BatchGetMembershipsResponse)
+		if err := c.caller.call(ctx, pb.AudienceService_BatchGetMemberships_FullMethodName, request, answer); err != nil {
+			return nil, err
+		}
+		users = append(users, answer.GetResponse().GetRtSegment()...)
+	}
+	return users, nil
+}
+
+// Limits are what the member may send: as given to the client, or as the service says, asked once.
+func (c *Client) Limits(ctx context.Context) (Limits, error) {
+	ctx, cancel := withDeadline(ctx)
+	defer cancel()
+	if err := c.asking.take(ctx); err != nil {
+		return Limits{}, err
+	}
+	defer c.asking.give()
+	if c.limits == nil {
+		limits, err := c.askLimits(ctx)
+		if err != nil {
+			return Limits{}, err
+		}
+		c.limits = &limits
+	}
+	return *c.limits, nil
+}
+
+func (c *Client) askLimits(ctx context.Context) (Limits, error) {
+	token, err := c.session.get(ctx)
+	if err != nil || token == "" {
+		return Limits{}.orDefaults(), err
+	}
+	// hbapi:<user id>:<random hex>:<location>
+	_, rest, _ := strings.Cut(token, ":")
+	number, _, _ := strings.Cut(rest, ":")
+	userID, err := strconv.ParseInt(number, 10, 32)
+	if err != nil {
+		return Limits{}, &Error{Kind: InvalidRequest, Message: "the token is none of this service's"}
+	}
+	user := new(pb.GetUserResponse)
+	asked := &pb.GetUserRequest{Id: int32(userID)}
+	if err := c.caller.call(ctx, pb.CatalogService_GetUser_FullMethodName, asked, user); err != nil {
+		return Limits{}, err
+	}
+	member := new(pb.GetMemberResponse)
+	askedMember := &pb.GetMemberRequest{Id: user.GetUser().GetMemberId()}
+	if err := c.caller.call(ctx, pb.CatalogService_GetMember_FullMethodName, askedMember, member); err != nil {
+		return Limits{}, err
+	}
+	said := member.GetMember().GetLimits()
+	return Limits{
+		UsersPerCall:    int(said.GetUsersPerCall()),
+		SegmentsPerUser: int(said.GetSegmentsPerUser()),
+		BodyBytes:       int(said.GetBodyBytes()),
+		PostsPerSecond:  int(said.GetPostsPerSecond()),
+		UsersPerSecond:  int(said.GetUsersPerSecond()),
+	}.orDefaults(), nil
+}
+
+// withDeadline is the context with an end, where it had none.
+func withDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, deadlineMs*time.Millisecond)
+}
+
+func security(s *settings) credentials.TransportCredentials {
+	if s.plaintext {
+		return insecure.NewCredentials()
+	}
+	config := s.tls.Clone()
+	if config == nil {
+		config = new(tls.Config)
+	}
+	if s.certificate != nil {
+		config.Certificates = append(config.Certificates, *s.certificate)
+	}
+	return credentials.NewTLS(config)
+}

@@ -1,0 +1,186 @@
+package instantaudience_test
+
+import (
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
+	"math/big"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/instantaudience/instantaudience/clients/go"
+	pb "github.com/instantaudience/instantaudience/clients/go/instantaudiencev1"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/metadata"
+)
+
+func TestOptionsThatContradictEachOtherAreRefused(t *testing.T) {
+	token, plaintext := instantaudience.WithToken("x"), instantaudience.WithPlaintext()
+	for name, options := range map[string][]instantaudience.Option{
+		"no credentials":     {plaintext},
+		"two credentials":    {plaintext, token, instantaudience.WithPassword("x", "y")},
+		"TLS and none":       {plaintext, token, instantaudience.WithTLS(new(tls.Config))},
+		"a key that is none": {plaintext, instantaudience.WithKeyPair("x", "y", []byte("z"))},
+		"no window":          {plaintext, token, instantaudience.WithStreamWindow(0)},
+	} {
+		if _, err := instantaudience.NewClient("127.0.0.1:1", options...); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+	if _, err := instantaudience.NewClient("http://127.0.0.1:1", token); err == nil {
+		t.Error("an endpoint with a scheme: no error")
+	}
+}
+
+func TestACallThatIsCancelledFailsWithTheContextsError(t *testing.T) {
+	client := newClient(t, "127.0.0.1:1", instantaudience.WithToken("x"), instantaudience.WithPlaintext())
+	ctx, cancel := context.WithCancel(context.Background())
+	time.AfterFunc(50*time.Millisecond, cancel)
+	if _, err := client.Memberships(ctx, "", "1"); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
+func TestAServiceThatIsNotThereIsUnavailableWhenTheTimeIsOver(t *testing.T) {
+	client := newClient(t, "127.0.0.1:1", instantaudience.WithToken("x"), instantaudience.WithPlaintext())
+	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+	defer cancel()
+	if _, err := client.Memberships(ctx, "", "1"); !errors.Is(err, instantaudience.Unavailable) {
+		t.Error(err)
+	}
+}
+
+func TestACertificateStandsForATokenAndAttemptsAreTold(t *testing.T) {
+	certificate, pool := selfSigned(t)
+	noting := &notingService{}
+	endpoint := serve(t, noting, &tls.Config{
+		Certificates: []tls.Certificate{certificate}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool,
+	})
+	var mu sync.Mutex
+	var told []instantaudience.Attempt
+	client := newClient(t, endpoint,
+		instantaudience.WithClientCertificate(certificate),
+		instantaudience.WithTLS(&tls.Config{RootCAs: pool}),
+		instantaudience.WithAttempts(func(attempt instantaudience.Attempt) {
+			mu.Lock()
+			defer mu.Unlock()
+			told = append(told, attempt)
+		}))
+	if _, err := client.Memberships(context.Background(), "", "1"); err != nil {
+		t.Fatal(err)
+	}
+	if len(noting.metadata.Get("authorization")) != 0 {
+		t.Error("there is a token")
+	}
+	if len(told) != 1 || told[0].Err != nil || told[0].RequestID != noting.metadata.Get("x-request-id")[0] {
+		t.Error(told)
+	}
+}
+
+func TestAnRSAKeySigns(t *testing.T) {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})
+	noting := &notingService{}
+	endpoint := serve(t, noting, nil)
+	client := newClient(t, endpoint, instantaudience.WithKeyPair("demo", "pods", text), instantaudience.WithPlaintext())
+	if _, err := client.Memberships(context.Background(), "", "1"); err != nil {
+		t.Fatal(err)
+	}
+	if !verifies(&key.PublicKey, noting.jwt) {
+		t.Error("the JWT is not signed by the key")
+	}
+	if token := noting.metadata.Get("authorization"); len(token) != 1 || token[0] != "hbapi:1:0:0" {
+		t.Error(token)
+	}
+}
+
+// notingService notes what comes, and knows nobody.
+type notingService struct {
+	pb.UnimplementedAudienceServiceServer
+	pb.UnimplementedAuthenticationServiceServer
+	metadata metadata.MD
+	jwt      string
+}
+
+func (n *notingService) BatchGetMemberships(
+	ctx context.Context, _ *pb.BatchGetMembershipsRequest,
+) (*pb.BatchGetMembershipsResponse, error) {
+	n.metadata, _ = metadata.FromIncomingContext(ctx)
+	return &pb.BatchGetMembershipsResponse{}, nil
+}
+
+func (n *notingService) AuthenticateWithJwt(
+	_ context.Context, request *pb.AuthenticateWithJwtRequest,
+) (*pb.AuthenticateWithJwtResponse, error) {
+	n.jwt = request.GetJwt()
+	return &pb.AuthenticateWithJwtResponse{Response: &pb.AuthenticateResult{Token: "hbapi:1:0:0"}}, nil
+}
+
+func serve(t *testing.T, service *notingService, config *tls.Config) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var options []grpc.ServerOption
+	if config != nil {
+		options = append(options, grpc.Creds(credentials.NewTLS(config)))
+	}
+	server := grpc.NewServer(options...)
+	pb.RegisterAudienceServiceServer(server, service)
+	pb.RegisterAuthenticationServiceServer(server, service)
+	go func() { _ = server.Serve(listener) }()
+	t.Cleanup(server.Stop)
+	return listener.Addr().String()
+}
+
+// selfSigned is a certificate for this machine, and who believes it.
+func selfSigned(t *testing.T) (tls.Certificate, *x509.CertPool) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1),
+		NotBefore:    time.Now().Add(-time.Hour),
+		NotAfter:     time.Now().Add(time.Hour),
+		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1)},
+		IsCA:         true, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+	}
+	signed, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parsed, err := x509.ParseCertificate(signed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(parsed)
+	return tls.Certificate{Certificate: [][]byte{signed}, PrivateKey: key}, pool
+}
+
+func verifies(key *rsa.PublicKey, jwt string) bool {
+	cut := strings.LastIndex(jwt, ".")
+	signature, err := base64.RawURLEncoding.DecodeString(jwt[cut+1:])
+	digest := sha256.Sum256([]byte(jwt[:cut]))
+	return err == nil && rsa.VerifyPKCS1v15(key, crypto.SHA256, digest[:], signature) == nil
+}

@@ -1,0 +1,77 @@
+package instantaudience
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+)
+
+// Retries says how long to wait before a call is sent again; what is 0 is the default.
+type Retries struct {
+	// FirstPause is the most to wait before the second attempt, 100 ms by default; the most doubles each time.
+	FirstPause time.Duration
+	// MostPause is the most to wait at all, 5 s by default, but for what the service asks for.
+	MostPause time.Duration
+	// Attempt is what one attempt may take, 10 s by default; one that hangs is given up, and the next one begins.
+	Attempt time.Duration
+}
+
+func (r Retries) orDefaults() Retries {
+	return Retries{
+		FirstPause: orElse(r.FirstPause, firstPauseMs*time.Millisecond),
+		MostPause:  orElse(r.MostPause, mostPauseMs*time.Millisecond),
+		Attempt:    orElse(r.Attempt, attemptMs*time.Millisecond),
+	}
+}
+
+// pause is how long to wait after the attempt (the first is 0) that failed so: what the service asks for, and a random
+// time that grows, so that not all come at once. False where the call is not to be sent again.
+func (r Retries) pause(failed *Error, attempt int) (time.Duration, bool) {
+	if !sentAgain[failed.Kind] {
+		return 0, false
+	}
+	most := r.MostPause
+	if attempt < 30 {
+		most = min(most, r.FirstPause<<attempt)
+	}
+	return failed.RetryAfter + time.Duration(rand.Float64()*float64(most)), true
+}
+
+// orElse is the value, or another one where it is zero.
+func orElse[T comparable](value, otherwise T) T {
+	var zero T
+	if value == zero {
+		return otherwise
+	}
+	return value
+}
+
+// left is the time that a context has; false where it has no end.
+func left(ctx context.Context) (time.Duration, bool) {
+	deadline, ok := ctx.Deadline()
+	return time.Until(deadline), ok
+}
+
+// sleep waits, unless the context ends first, or would: the error is what the caller gets then.
+func sleep(ctx context.Context, pause time.Duration, otherwise error) error {
+	if most, ok := left(ctx); ok && pause >= most {
+		return otherwise
+	}
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return endOf(ctx, otherwise)
+	}
+}
+
+// endOf is the error of a context that has ended: what the caller gets where its time is over, the cause where it was
+// cancelled.
+func endOf(ctx context.Context, late error) error {
+	if ctx.Err() == context.DeadlineExceeded {
+		return late
+	}
+	return context.Cause(ctx)
+}

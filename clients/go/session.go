@@ -1,0 +1,61 @@
+package instantaudience
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// session is the token of a client: got once for all calls, and again when it ends.
+type session struct {
+	// public makes the calls that sign in.
+	public *caller
+	// signIn gets a token; nil where there is none to get.
+	signIn signIn
+	// turn is had by who signs in.
+	turn turn
+
+	mu    sync.Mutex
+	token string
+	// ends is when another one is asked for.
+	ends time.Time
+}
+
+// get is the token to call with; "" where none is needed.
+func (s *session) get(ctx context.Context) (string, error) {
+	if token, ok := s.standing(); ok {
+		return token, nil
+	}
+	if err := s.turn.take(ctx); err != nil {
+		return "", err
+	}
+	defer s.turn.give()
+	if token, ok := s.standing(); ok {
+		return token, nil
+	}
+	issued, err := s.signIn(ctx, s.public)
+	if err != nil {
+		return "", err
+	}
+	lifetime := max(0, time.Until(issued.GetExpireTime().AsTime()))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.token, s.ends = issued.GetToken(), time.Now().Add(lifetime*renewalPercent/100)
+	return s.token, nil
+}
+
+func (s *session) standing() (string, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.token, s.signIn == nil || (s.token != "" && time.Now().Before(s.ends))
+}
+
+// refused says that the service did not take this token; it answers whether another one can be had.
+func (s *session) refused(token string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.signIn != nil && s.token == token {
+		s.token = ""
+	}
+	return s.signIn != nil
+}

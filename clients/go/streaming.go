@@ -1,0 +1,278 @@
+package instantaudience
+
+import (
+	"context"
+	"errors"
+	"io"
+	"iter"
+	"time"
+
+	pb "github.com/instantaudience/instantaudience/clients/go/instantaudiencev1"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/status"
+)
+
+// lookEvery is how often it is looked whether a stream still goes on.
+const lookEvery = 250 * time.Millisecond
+
+// Stream puts any number of users into segments; the answers come in order, as many users as went in a request each.
+//
+// Users are taken as they can be sent: memory is bounded, however many there are. A request that fails so that it helps is
+// sent again, each user's changes in order, until WithStreamPatience has passed without any progress, or the context has
+// ended; that error is the last thing the iterator gives. Where nobody takes the answers, nothing more is sent.
+//
+// The users' iterator runs in a goroutine of its own; it is not asked for more when the iterator of the answers has ended.
+func (c *Client) Stream(ctx context.Context, users iter.Seq[*pb.RtSegment]) iter.Seq2[*StreamResult, error] {
+	return func(yield func(*StreamResult, error) bool) {
+		limits, err := c.Limits(ctx)
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		source := newSource(users, limits)
+		defer source.close()
+		s := &streaming{client: c, limits: limits, source: source, yield: yield, progress: time.Now()}
+		for !s.isOver() {
+			if err := s.stream(ctx); err != nil {
+				if !s.isEnded {
+					yield(nil, err)
+				}
+				return
+			}
+		}
+	}
+}
+
+// errStopped ends a stream whose answers nobody takes.
+var errStopped = errors.New("no more answers are taken")
+
+// streaming is all of a call: stream after stream, until all users are answered.
+type streaming struct {
+	client *Client
+	limits Limits
+	source *source
+	yield  func(*StreamResult, error) bool
+	window window
+	// isExhausted says that there are no more users.
+	isExhausted bool
+	// isEnded says that no more answers are taken.
+	isEnded bool
+	// isRenewed says that the token is new since the last progress.
+	isRenewed bool
+	progress  time.Time
+}
+
+func (s *streaming) isOver() bool {
+	return s.isExhausted && len(s.window) == 0
+}
+
+// stream sends what has to go again and what is new on one stream; then it waits until another one is worth a try. It
+// fails where that is never, or not in time.
+func (s *streaming) stream(ctx context.Context) error {
+	// Where there is no progress for so long, nothing more is waited for; a stream under way is given up when it hangs.
+	patient, cancelWait := context.WithDeadline(ctx, s.progress.Add(s.client.patience))
+	token, err := s.client.session.get(patient)
+	cancelWait()
+	if err != nil {
+		return err
+	}
+	requestID := newRequestID()
+	began := time.Now()
+	one := &oneStream{streaming: s, requestID: requestID, queue: s.window.toRepeat()}
+	if err := one.run(outgoing(ctx, token, requestID)); err != nil {
+		return err
+	}
+	s.client.caller.tell(Attempt{
+		pb.AudienceService_StreamSegments_FullMethodName, 1, one.failure, time.Since(began), requestID,
+	})
+	if one.failure == nil {
+		return nil
+	}
+	return s.pause(ctx, one.failure, token)
+}
+
+// pause waits until what has failed is worth another try.
+func (s *streaming) pause(ctx context.Context, failure *Error, token string) error {
+	if ctx.Err() == context.Canceled {
+		return context.Cause(ctx)
+	}
+	if failure.Kind == Unauthenticated {
+		if s.isRenewed || failure.Reason != renewedReason || !s.client.session.refused(token) {
+			return failure
+		}
+		s.isRenewed = true
+		return nil
+	}
+	pause, again := s.client.caller.retries.pause(failure, s.window.attempts()-1)
+	if !again {
+		return failure
+	}
+	patient, cancel := context.WithDeadline(ctx, s.progress.Add(s.client.patience))
+	defer cancel()
+	return sleep(patient, pause, failure)
+}
+
+// giveResults hands on the first ones that are answered for good; each makes room.
+func (s *streaming) giveResults() error {
+	for len(s.window) > 0 && s.window[0].isAnswered() {
+		first := s.window[0]
+		s.window = s.window[1:]
+		s.progress, s.isRenewed = time.Now(), false
+		if !s.yield(first.outcome(), nil) {
+			s.isEnded = true
+			return errStopped
+		}
+	}
+	return nil
+}
+
+type segmentStream = grpc.BidiStreamingClient[pb.StreamSegmentsRequest, pb.StreamSegmentsResponse]
+
+// answer is what comes on a stream.
+type answer struct {
+	response *pb.StreamSegmentsResponse
+	err      error
+}
+
+// oneStream is what is under way on one stream, and what has failed.
+type oneStream struct {
+	*streaming
+	requestID string
+	// queue is what is to be sent, pending what was and is not answered, both in order.
+	queue, pending []*request
+	// failure is the first that is worth another try: nothing is sent after it, and what was sent is answered.
+	failure *Error
+}
+
+func (o *oneStream) fail(failure *Error) {
+	if o.failure == nil {
+		o.failure = failure
+	}
+}
+
+// run sends and receives until the stream ends. It fails where the call is over by that.
+func (o *oneStream) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	call, err := pb.NewAudienceServiceClient(o.client.conn).StreamSegments(ctx)
+	if err != nil {
+		o.fail(errorOfCall(err, o.requestID))
+		return nil
+	}
+	sending, answers, sent := make(chan *request), make(chan answer), make(chan struct{})
+	go func(requests <-chan *request) {
+		defer close(sent)
+		o.send(ctx, call, requests)
+	}(sending)
+	go receive(ctx, call, answers)
+	defer func() {
+		if sending != nil {
+			close(sending)
+		}
+		cancel()
+		<-sent
+	}()
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
+	for {
+		var next *request
+		var toSend chan<- *request
+		var parts <-chan *part
+		switch {
+		case sending == nil:
+		case o.failure != nil || (len(o.queue) == 0 && o.isExhausted):
+			close(sending)
+			sending = nil
+		case len(o.queue) > 0:
+			next, toSend = o.queue[0], sending
+		case len(o.window) < o.client.window:
+			parts = o.source.parts
+		}
+		select {
+		case toSend <- next:
+			next.attempts++
+			o.queue, o.pending = o.queue[1:], append(o.pending, next)
+		case part, ok := <-parts:
+			o.take(part, ok)
+		case answer := <-answers:
+			if isEnd, err := o.receive(answer); isEnd || err != nil {
+				return err
+			}
+		case <-look.C:
+			if len(o.pending) > 0 && o.pending[0].isStuck(o.client.caller.retries.Attempt) {
+				o.fail(unavailable("the stream does not go on", o.requestID))
+				return nil
+			}
+		}
+	}
+}
+
+// take has another request sent, or notes that there is none.
+func (o *oneStream) take(part *part, ok bool) {
+	if ok {
+		added := &request{part: part}
+		o.window, o.queue = append(o.window, added), append(o.queue, added)
+		return
+	}
+	o.isExhausted = true
+	if o.source.panicked != nil {
+		panic(o.source.panicked)
+	}
+}
+
+// receive takes what has come; true where that was the end.
+func (o *oneStream) receive(answer answer) (bool, error) {
+	switch {
+	case answer.err == io.EOF:
+		if len(o.pending) > 0 || len(o.queue) > 0 {
+			o.fail(unavailable("the stream ended early", o.requestID))
+		}
+		return true, nil
+	case answer.err != nil:
+		o.fail(errorOfCall(answer.err, o.requestID))
+		return true, nil
+	case len(o.pending) == 0:
+		return true, &Error{Kind: Internal, Message: "an answer to nothing", RequestID: o.requestID}
+	}
+	answered := o.pending[0]
+	o.pending = o.pending[1:]
+	if answered.result = answer.response.GetResponse(); answered.result == nil {
+		name := orElse(answer.response.GetRequestId(), o.requestID)
+		failure := errorOfStatus(status.FromProto(answer.response.GetError()), name)
+		if sentAgain[failure.Kind] || failure.Kind == Unauthenticated {
+			o.fail(failure)
+		} else {
+			answered.failure = failure
+		}
+	}
+	return false, o.giveResults()
+}
+
+// send sends what it is given, as fast as the member may; when there is no more, the stream's sending half ends.
+func (o *oneStream) send(ctx context.Context, call segmentStream, requests <-chan *request) {
+	for next := range requests {
+		next.since.Store(0)
+		if o.client.pacer.wait(ctx, len(next.part.users), o.limits) != nil {
+			return
+		}
+		next.since.Store(time.Now().UnixNano())
+		if call.Send(&pb.StreamSegmentsRequest{RtSegment: next.part.users}) != nil {
+			return // Why, is what is received.
+		}
+	}
+	_ = call.CloseSend() // It never fails.
+}
+
+func receive(ctx context.Context, call segmentStream, answers chan<- answer) {
+	for {
+		response, err := call.Recv()
+		select {
+		case answers <- answer{response, err}:
+		case <-ctx.Done():
+			return
+		}
+		if err != nil {
+			return
+		}
+	}
+}

@@ -7,7 +7,8 @@ from typing import Any
 import click
 from instantaudience.v1 import catalog_pb2 as pb
 
-from instantaudience_server.commands.client import Client, with_client
+from instantaudience_server.commands.client import Client
+from instantaudience_server.commands.connecting import with_client
 from instantaudience_server.commands.object_fields import USER, number
 from instantaudience_server.commands.objects import add_command, object_commands
 from instantaudience_server.commands.public_keys import key

@@ -12,7 +12,8 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from instantaudience_server.commands.client import Client, with_client
+from instantaudience_server.commands.client import Client
+from instantaudience_server.commands.connecting import with_client
 from instantaudience_server.commands.statuses import FAILED, PARTIAL, failing_is_two
 from instantaudience_server.commands.tables import print_table
 
@@ -158,7 +159,7 @@ def _show_jobs(title: str, jobs: list[dict[str, Any]], names: list[str]) -> None
             job["error_code"] or job["phase"],
             job["percent_complete"],
             job["created_on"],
-            *(job[each] for each in counters),
+            *(f"{job[each]:,}" for each in counters),
         )
         for name, job in zip(names, jobs, strict=True)
     ]

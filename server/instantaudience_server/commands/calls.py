@@ -1,33 +1,57 @@
 """`apply` and `get`: the REST contract from the command line."""
 
 import json
-from typing import BinaryIO
+from collections import Counter
+from typing import Any, BinaryIO
 
 import click
 
-from instantaudience_server.commands.client import Client, with_client
+from instantaudience_server.commands.client import Client
+from instantaudience_server.commands.connecting import with_client
 from instantaudience_server.commands.tables import print_table
+
+REFUSED_USERS = ("UNKNOWN_USER_ID", "SUPPRESSED_USER_ID")
+REFUSED_SEGMENTS = ("UNKNOWN_SEGMENT", "UNAUTHORIZED_SEGMENT", "INACTIVE_SEGMENT")
+"""Warnings of parts that have the right form (source: audience.proto, WarningCode)."""
 
 
 @click.command()
 @click.argument("file", type=click.File("rb"))
 @with_client()
 def apply(client: Client, file: BinaryIO) -> None:
-    """Post the JSON in FILE (- for standard input) to /rt-segment and show the answer."""
-    response = client.call("POST", "/rt-segment", content=file.read())
+    """Post the JSON in FILE (- for standard input) to /rt-segment and show the answer.
+
+    The exit status is 1 where nothing in it was valid.
+    """
+    response = client.call("POST", "/rt-segment", content=file.read(), params={"detail": "true"})
     click.echo(json.dumps({"response": response}, indent=2, ensure_ascii=False))
     if response["warnings"]:
         click.echo(f"parts of the request were skipped; warnings: {len(response['warnings'])}", err=True)
+    if _is_nothing(response):
+        raise click.ClickException("nothing in the request was valid")
+
+
+def _is_nothing(response: dict[str, Any]) -> bool:
+    """Whether nothing of a request was applied. Its counts are of before the catalog was asked."""
+    codes = Counter(warning.get("code", "").removeprefix("WARNING_CODE_") for warning in response["warnings"])
+    users: int = response["message"]["users_in_request"]
+    segments: int = response["message"]["segments_in_request"]
+    refused_users, refused_segments = (sum(codes[code] for code in each) for each in (REFUSED_USERS, REFUSED_SEGMENTS))
+    return users <= refused_users or segments <= refused_segments
 
 
 @click.command()
 @click.argument("user_id")
 @click.option("--domain", help="The kind of ID: idfa, aaid, sha1udid, openudid, md5udid. Without it: a platform user.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, as REST has it.")
 @with_client()
-def get(client: Client, user_id: str, domain: str | None) -> None:
+def get(client: Client, user_id: str, domain: str | None, as_json: bool) -> None:
     """Show the memberships of a user as a table."""
     params = {"user_id": user_id} | ({"domain": domain} if domain else {})
     (user,) = client.call("GET", "/rt-segment", params=params)["rt_segment"]
+    if as_json:
+        click.echo(json.dumps(user, indent=2, ensure_ascii=False))
+        return
     if not user["seg_block"]:
         click.echo(f"{user['user_id']} is in no segment")
         return

@@ -15,7 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressC
 
 from instantaudience_server.catalog.file import CatalogEntries, CatalogError, place_of, read_catalog
 from instantaudience_server.catalog.file_entries import write_entry
-from instantaudience_server.commands.client import Client, with_client
+from instantaudience_server.commands.client import Client
+from instantaudience_server.commands.connecting import with_client
 
 MOST_OBJECTS = 1000
 """Objects of a request (source: ImportCatalogRequest)."""

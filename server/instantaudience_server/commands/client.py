@@ -1,7 +1,6 @@
 """How the commands reach a service: over REST and gRPC, signed in."""
 
 import contextlib
-import functools
 import hashlib
 import os
 import re
@@ -9,7 +8,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import click
 import httpx
@@ -18,15 +16,16 @@ from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience.v1 import usage_pb2
 
 from instantaudience_server.commands.demo import Credentials, demo_credentials
+from instantaudience_server.commands.profiles import write_secret
+from instantaudience_server.commands.reaching import is_loopback, reach, service_url
 from instantaudience_server.transport.client import CallFailedError, ServiceClient
 
 TIMEOUT_SECONDS = 30.0
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 PAGE_SIZE = 1000
 MOST_WAITS = 30
 """How often a rate limit is waited for, in a row."""
 
-DENIED_HINT = "sign in as a user that may do this: --username, or INSTANT_AUDIENCE_USERNAME"
+DENIED_HINT = "sign in as a user that may do this: `instant-audience login`, or --as"
 
 Result = TypeVar("Result")
 
@@ -39,15 +38,26 @@ class Client:
     """Calls the service, signing in when it has to; tokens are kept for the next command.
 
     Without token and credentials, and on this machine, it signs in as a user of the demo catalog. Every method raises
-    click.ClickException when the call failed; the message says why and what to do.
+    click.ClickException when the call failed; the message says why and what to do. `profile` is where
+    the token is from.
     """
 
-    def __init__(self, url: str, token: str | None, credentials: Credentials | None, demo_username: str) -> None:
+    def __init__(
+        self,
+        url: str,
+        token: str | None,
+        credentials: Credentials | None,
+        demo_username: str = "demo",
+        profile: str | None = None,
+    ) -> None:
+        self._where = service_url(url)
         self._http = httpx.Client(base_url=url, timeout=TIMEOUT_SECONDS)
         self.url = url
+        self._is_reached = False
         self._token = token
         self._credentials = credentials
         self._demo_username = demo_username
+        self._profile = profile
         self._closing = contextlib.ExitStack()
         self._grpc: ServiceClient | None = None
 
@@ -125,7 +135,7 @@ class Client:
     def _signed_in(self, attempt: Callable[[str], Result]) -> Result:
         """What the attempt returns with a token that the service takes."""
         if self._token is not None:
-            return attempt(self._token)
+            return self._with_given(self._token, attempt)
         kept = _kept_token(self.url, self._required_credentials())
         if kept.exists():
             try:
@@ -135,9 +145,22 @@ class Client:
             except CallFailedError as error:
                 if error.code != "UNAUTHENTICATED":
                     raise
-        return attempt(self._sign_in(kept))
+        token = self.sign_in()
+        with contextlib.suppress(OSError):  # without a place for it, the next command signs in again
+            write_secret(kept, token)
+        return attempt(token)
 
-    def _sign_in(self, kept: Path) -> str:
+    def _with_given(self, token: str, attempt: Callable[[str], Result]) -> Result:
+        try:
+            return attempt(token)
+        except (TokenRefusedError, CallFailedError) as error:
+            if self._profile is None or (isinstance(error, CallFailedError) and error.code != "UNAUTHENTICATED"):
+                raise
+            again = f"instant-audience login --profile {self._profile}"
+            raise click.ClickException(f"the token of profile {self._profile} has ended: `{again}`") from error
+
+    def sign_in(self) -> str:
+        """A new token."""
         credentials = self._required_credentials()
         answer = self._send("POST", "/auth", None, json={"auth": credentials._asdict()})
         if answer.status_code == httpx.codes.UNAUTHORIZED:
@@ -146,23 +169,26 @@ class Client:
                 "INSTANT_AUDIENCE_USERNAME and INSTANT_AUDIENCE_PASSWORD, or INSTANT_AUDIENCE_TOKEN"
             )
         token: str = _answer(answer)["token"]
-        with contextlib.suppress(OSError):  # without a place for it, the next command signs in again
-            kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with os.fdopen(os.open(kept, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-                file.write(token)
         return token
+
+    def revoke_token(self) -> None:
+        """End the token that was given. One that has ended already is no error."""
+        with contextlib.suppress(TokenRefusedError):
+            _answer(self._send("DELETE", "/auth", self._token))
 
     def _required_credentials(self) -> Credentials:
         if self._credentials is not None:
             return self._credentials
-        if urlsplit(self.url).hostname in LOOPBACK:
+        if is_loopback(self._where):
             return demo_credentials(self._demo_username)
         raise click.ClickException(
-            "no credentials: set INSTANT_AUDIENCE_USERNAME and INSTANT_AUDIENCE_PASSWORD, or INSTANT_AUDIENCE_TOKEN"
+            "no credentials: `instant-audience login`, or set INSTANT_AUDIENCE_USERNAME and "
+            "INSTANT_AUDIENCE_PASSWORD, or INSTANT_AUDIENCE_TOKEN"
         )
 
     def _send(self, method: str, path: str, token: str | None, **kwargs: Any) -> httpx.Response:
         headers = {} if token is None else {"authorization": token}
+        self._reach()
         try:
             return self._http.request(method, path, headers=headers, **kwargs)
         except httpx.HTTPError as error:
@@ -170,11 +196,18 @@ class Client:
 
     def _connected(self) -> ServiceClient:
         if self._grpc is None:
-            try:
-                self._grpc = self._closing.enter_context(ServiceClient(self.url))
-            except ValueError as error:
-                raise click.ClickException(str(error)) from error
+            self._reach()
+            self._grpc = self._closing.enter_context(ServiceClient(self.url))
         return self._grpc
+
+    def _reach(self) -> None:
+        """Learn soon where nobody is, not when a call's time is over."""
+        if not self._is_reached:
+            try:
+                reach(self._where)
+            except OSError as error:
+                raise self._unreachable(error) from error
+            self._is_reached = True
 
     def _explained(self, error: CallFailedError) -> click.ClickException:
         if not error.reason:
@@ -219,34 +252,3 @@ def _kept_token(url: str, credentials: Credentials) -> Path:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     name = hashlib.sha256("\n".join((url, *credentials)).encode()).hexdigest()
     return cache / "instant-audience" / f"token-{name}"
-
-
-def _option(name: str, text: str, **kwargs: Any) -> Callable[[Any], Any]:
-    return click.option(f"--{name}", envvar=f"INSTANT_AUDIENCE_{name.upper()}", show_envvar=True, help=text, **kwargs)
-
-
-_OPTIONS = (
-    _option("token", "A token, instead of signing in."),
-    _option("password", "The password to sign in with."),
-    _option("username", "The user to sign in as. Without one, and on this machine, the demo catalog's."),
-    _option("url", "Where the service is.", default="http://127.0.0.1:8080", show_default=True),
-)
-
-
-def with_client(demo_username: str = "demo") -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the options that say where the service is and who signs in, and a Client as first argument."""
-
-    def decorate(function: Callable[..., None]) -> Callable[..., None]:
-        @functools.wraps(function)
-        def command(url: str, username: str | None, password: str | None, token: str | None, **arguments: Any) -> None:
-            if (username is None) != (password is None):
-                raise click.UsageError("--username and --password go together")
-            credentials = None if username is None or password is None else Credentials(username, password)
-            with contextlib.closing(Client(url, token, credentials, demo_username)) as client:
-                function(client, **arguments)
-
-        for option in _OPTIONS:
-            command = option(command)
-        return command
-
-    return decorate

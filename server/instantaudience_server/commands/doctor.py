@@ -11,7 +11,6 @@ from typing import Any
 import click
 
 from instantaudience_server.commands.settings_options import FILE, config_option, option, read_settings
-from instantaudience_server.diagnosis.deployment import diagnose
 from instantaudience_server.diagnosis.finding import Finding, Level, worst
 from instantaudience_server.settings import Settings
 
@@ -57,6 +56,9 @@ def doctor(acl_user: str | None, url: str, no_service: bool, as_json: bool, **op
 
 
 async def _collect(settings: Settings, url: str | None, acl_user: str | None) -> list[Finding]:
+    # Only here, as in `serve`: the other commands do without what this needs.
+    from instantaudience_server.diagnosis.deployment import diagnose
+
     return [each async for each in diagnose(settings, url, acl_user=acl_user, now=time.time)]
 
 

@@ -12,6 +12,9 @@ from instantaudience.v1 import catalog_pb2 as pb
 
 from instantaudience_server.commands.client import Client
 
+ENUM_PREFIXES = ("SEGMENT_STATE_", "ROLE_", "DURABILITY_", "BATCH_FIELD_")
+"""What the names of enums' values begin with."""
+
 Decorator = Callable[[Any], Any]
 
 
@@ -34,6 +37,12 @@ def batch_fields(value: str) -> list[int]:
     if unknown:
         raise click.BadParameter(f"there is no field {unknown[0].removeprefix('BATCH_FIELD_')}")
     return [pb.BatchField.Value(name) for name in names]
+
+
+def word_of(name: str) -> str:
+    """The word for an enum's value (ROLE_ADMIN: admin; BATCH_FIELD_SEG_ID: seg_id)."""
+    prefix = next((each for each in ENUM_PREFIXES if name.startswith(each)), "")
+    return name.removeprefix(prefix).lower()
 
 
 def large_number(value: str) -> int:
@@ -211,8 +220,7 @@ USER = Noun(
         Field("member_id", "The member that it signs in for."),
     ),
     fields=(
-        # Not --username, which is who signs in.
-        Field("username", "The name that it signs in with.", text, flag="--name"),
+        Field("username", "The name that it signs in with.", text),
         Field("role", "What it may do.", words={"member": pb.ROLE_MEMBER, "admin": pb.ROLE_ADMIN}),
         Field("deactivated", "Whether it may not sign in; its tokens are refused then.", words=YES_NO),
         Field("certificate_names", "Names in client certificates that stand for it: with commas between.", names),

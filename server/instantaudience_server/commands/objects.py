@@ -9,12 +9,15 @@ from typing import Any
 import click
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 from instantaudience.v1 import catalog_pb2 as pb
 
-from instantaudience_server.commands.client import Client, with_client
-from instantaudience_server.commands.object_fields import MEMBER, SEGMENT, Decorator, Noun, number
+from instantaudience_server.commands.client import Client
+from instantaudience_server.commands.connecting import with_client
+from instantaudience_server.commands.object_fields import MEMBER, SEGMENT, Decorator, Noun, number, word_of
 from instantaudience_server.commands.tables import print_table
 
+PACKAGE = pb.DESCRIPTOR.package
 NEVER_ANSWERED = "public_keys"
 """Of a user: `user key list` shows them."""
 
@@ -71,9 +74,9 @@ def _list(noun: Noun) -> click.Command:
         if as_json:
             _print_array(found)
         else:
-            rows = [[_cell(as_dict(message), path) for path in noun.columns] for message in found]
+            rows = [[_list_cell(message, path) for path in noun.columns] for message in found]
             headings = [path.replace("_", " ") for path in noun.columns]
-            print_table(f"{noun.name}s: {len(rows)}", headings, rows)
+            print_table(f"{noun.name}s: {len(rows):,}", headings, rows)
 
     for field in reversed(noun.filters):
         show_list = field.option()(show_list)
@@ -126,8 +129,11 @@ def _remove(noun: Noun) -> click.Command:
     @click.command("remove", help=f"Remove a {noun.name}.")
     @_id_argument
     @_etag_option
+    @click.option("--yes", is_flag=True, help="Do not ask, as on a terminal.")
     @with_client("admin")
-    def remove(client: Client, object_id: int, etag: str) -> None:
+    def remove(client: Client, object_id: int, etag: str, yes: bool) -> None:
+        if not yes and sys.stdin.isatty():
+            click.confirm(f"Remove {noun.name} {object_id}?", abort=True, err=True)
         noun.call(client, "Delete", noun.request("Delete", id=object_id, etag=etag))
         click.echo(f"removed {noun.name} {object_id}")
 
@@ -145,10 +151,20 @@ def _put(noun: Noun, message: Any, given: Mapping[str, Any]) -> list[str]:
 
 
 def as_dict(message: Message) -> dict[str, Any]:
-    """A message in protobuf's JSON, with the proto's names, and with fields that have their default."""
+    """A message in protobuf's JSON, with the proto's names, with fields that have their default, and with the words
+    that options have for an enum's values."""
     fields = MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
     names = [field.name for field in message.DESCRIPTOR.fields if field.name != NEVER_ANSWERED]
-    return {name: fields[name] for name in names if name in fields}
+    return {name: _in_words(fields[name], message.DESCRIPTOR.fields_by_name[name]) for name in names if name in fields}
+
+
+def _in_words(value: Any, field: Any) -> Any:
+    if field.enum_type is not None:
+        return [word_of(each) for each in value] if isinstance(value, list) else word_of(value)
+    if isinstance(value, dict) and field.message_type.file.package == PACKAGE:
+        fields = field.message_type.fields_by_name
+        return {name: _in_words(each, fields[name]) for name, each in value.items()}
+    return value
 
 
 def _print(noun: Noun, message: Message, as_json: bool) -> None:
@@ -158,7 +174,7 @@ def _print(noun: Noun, message: Message, as_json: bool) -> None:
         return
     limits = fields.pop("limits", {})
     fields |= {f"limits.{name}": value for name, value in limits.items()}
-    rows = [(path, _cell(fields, path)) for path in fields]
+    rows = [(path, _cell(value)) for path, value in fields.items()]
     print_table(f"{noun.name} {fields['id']}", ("field", "value"), rows)
 
 
@@ -172,17 +188,27 @@ def _print_array(messages: Iterable[Message]) -> None:
     sys.stdout.flush()
 
 
-def _cell(fields: Mapping[str, Any], path: str) -> object:
-    value = fields.get(path)
+def _cell(value: object) -> object:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):
         return ", ".join(map(str, value))
     if isinstance(value, dict):
         return json.dumps(value, ensure_ascii=False)
-    if path in ("role", "state", "durability"):
-        return str(value).rpartition("_")[2].lower()
     return value
+
+
+def _list_cell(message: Any, name: str) -> object:
+    """A field of a message, short, and fast: lists are long."""
+    field = message.DESCRIPTOR.fields_by_name[name]
+    if field.has_presence and not message.HasField(name):
+        return None
+    value = getattr(message, name)
+    if field.enum_type is not None:
+        return word_of(field.enum_type.values_by_number[value].name)
+    if isinstance(value, Timestamp):
+        return f"{value.ToDatetime():%Y-%m-%d %H:%M}"
+    return ", ".join(map(str, value)) if field.is_repeated else _cell(value)
 
 
 member = object_commands(MEMBER)

@@ -7,7 +7,8 @@ import click
 from instantaudience.v1 import catalog_pb2 as pb
 
 from instantaudience_server.clock import written_time
-from instantaudience_server.commands.client import Client, with_client
+from instantaudience_server.commands.client import Client
+from instantaudience_server.commands.connecting import with_client
 from instantaudience_server.commands.object_fields import number, text
 from instantaudience_server.commands.objects import as_dict
 from instantaudience_server.commands.tables import print_table

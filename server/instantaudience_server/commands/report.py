@@ -3,19 +3,17 @@
 import csv
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
 from instantaudience.v1 import usage_pb2 as pb
 from instantaudience.v1.audience_pb2 import WarningCode
-from rich.bar import Bar
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from instantaudience_server.commands.client import Client, with_client
+from instantaudience_server.commands.client import Client
+from instantaudience_server.commands.connecting import with_client
+from instantaudience_server.commands.tables import show_lines, table_lines, width_of_output
 
 MOST_HOURS = 720
 """Hours of a report (source: GetUsageRequest)."""
@@ -67,6 +65,7 @@ STEPS = (1, 2, 3, 6, 12, 24, 48)
 """Hours of a bar."""
 MOST_BARS = 31
 BAR_WIDTH = 32
+LEAST_BAR_WIDTH = 4
 
 _MOMENT = click.DateTime(["%Y-%m-%d %H:%M:%S", "%Y-%m-%d+%H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d"])
 _SECONDS = 3600
@@ -120,8 +119,10 @@ def report(
         writer = csv.DictWriter(sys.stdout, _fields(answer.total, False), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+    elif not answer.hours:
+        click.echo(f"member {answer.total.member_id} sent nothing")
     else:
-        _show(answer)
+        show_lines(_lines(answer, width_of_output()))
 
 
 def _add_lines(client: Client, answer: pb.GetUsageResponse) -> None:
@@ -160,7 +161,7 @@ def _reasons(hour: pb.UsageHour) -> dict[str, dict[str, int]]:
     }
 
 
-def _show_reasons(total: pb.UsageHour) -> None:
+def _reason_lines(total: pb.UsageHour) -> Iterator[str]:
     """In words, the most first."""
     found = _reasons(total)
     for title, name, words in (
@@ -169,38 +170,32 @@ def _show_reasons(total: pb.UsageHour) -> None:
     ):
         reasons = sorted(found[name].items(), key=lambda each: -each[1])
         if reasons:
-            width = len(str(reasons[0][1]))
-            click.echo(f"{title}:")
+            width = len(f"{reasons[0][1]:,}")
+            yield f"{title}:"
             for reason, count in reasons:
-                click.echo(f"  {count:>{width}}  {words.get(reason, reason)}")
-            click.echo()
+                yield f"  {count:>{width},}  {words.get(reason, reason)}"
+            yield ""
 
 
-def _show(answer: pb.GetUsageResponse) -> None:
-    """A table of the hours and their sum, a chart, and the lines that came along."""
-    console = Console(file=sys.stdout)
-    if not answer.hours:
-        click.echo(f"member {answer.total.member_id} sent nothing")
-        return
-    table = Table(title=Text(f"member {answer.total.member_id}"), title_justify="left", show_footer=True)
-    table.add_column("hour (UTC)", footer="total", no_wrap=True)
-    for name, heading in COUNTERS.items():
-        table.add_column(heading, justify="right", footer=str(getattr(answer.total, name)))
-    table.add_column("match rate", justify="right", footer=f"{answer.total.match_rate:.1f}")
-    for hour in answer.hours:
-        counts = [str(getattr(hour, name)) for name in COUNTERS]
-        table.add_row(f"{_moment(hour):%Y-%m-%d %H:%M}", *counts, f"{hour.match_rate:.1f}")
-    console.print(table)
-    _show_reasons(answer.total)
-    console.print(_chart(answer.hours))
+def _lines(answer: pb.GetUsageResponse, width: int | None) -> Iterator[str]:
+    """A table of the hours and their sum, why what was refused, a chart, and the lines that came along."""
+    rows = [(f"{_moment(hour):%Y-%m-%d %H:%M}", *_cells(hour)) for hour in answer.hours]
+    headings = ("hour (UTC)", *COUNTERS.values(), "match rate")
+    yield from table_lines(f"member {answer.total.member_id}", headings, rows, ("total", *_cells(answer.total)), width)
+    yield from _reason_lines(answer.total)
+    yield from _chart(answer.hours, width)
     for name, title in zip(LINES, ("refused", "taken"), strict=True):
         lines = [line for hour in answer.hours for line in getattr(hour, name)]
         if lines:
-            console.print(Text(f"\n{title}, a sample of each hour:"))
-            console.print(Text("\n".join(lines)), soft_wrap=True)
+            yield f"\n{title}, a sample of each hour:"
+            yield from lines
 
 
-def _chart(hours: Sequence[pb.UsageHour]) -> Table:
+def _cells(hour: pb.UsageHour) -> list[str]:
+    return [*(f"{getattr(hour, name):,}" for name in COUNTERS), f"{hour.match_rate:.1f}"]
+
+
+def _chart(hours: Sequence[pb.UsageHour], width: int | None) -> Iterator[str]:
     """Bars of what was taken and of what was refused, each to its own scale.
 
     A bar is for as many hours as make the chart fit on a screen.
@@ -213,22 +208,19 @@ def _chart(hours: Sequence[pb.UsageHour]) -> Table:
         place = (hour.hour.seconds // _SECONDS - first) // step
         taken, refused = bars[place]
         bars[place] = taken + _sum(hour, TAKEN), refused + _sum(hour, REFUSED)
-    most = [max(1, *column) for column in zip(*bars, strict=True)]
-    table = Table(title=Text(f"by {step} h"), title_justify="left", box=None, pad_edge=False)
-    for heading, justify in (
-        ("from (UTC)", "left"),
-        ("taken", "right"),
-        ("", "left"),
-        ("refused", "right"),
-        ("", "left"),
-    ):
-        table.add_column(heading, justify=justify, no_wrap=True)  # type: ignore[arg-type]
-    for place, (taken, refused) in enumerate(bars):
+    most = [max(column) for column in zip(*bars, strict=True)]
+    digits = [max(len(f"{count:,}"), len(heading)) for count, heading in zip(most, ("taken", "refused"), strict=True)]
+    room = BAR_WIDTH if width is None else (width - len("2026-01-01 00:00") - sum(digits) - 8) // 2
+    bar_width = max(LEAST_BAR_WIDTH, min(BAR_WIDTH, room))
+    yield f"by {step} h"
+    yield f"{'from (UTC)':<16}  {'taken':>{digits[0]}}  {'':<{bar_width}}  {'refused':>{digits[1]}}"
+    for place, counts in enumerate(bars):
         began = datetime.fromtimestamp((first + place * step) * _SECONDS, UTC)
-        taken_bar = Bar(most[0], 0, taken, width=BAR_WIDTH, color="green")
-        refused_bar = Bar(most[1], 0, refused, width=BAR_WIDTH, color="red")
-        table.add_row(f"{began:%Y-%m-%d %H:%M}", str(taken), taken_bar, str(refused), refused_bar)
-    return table
+        line = f"{began:%Y-%m-%d %H:%M}"
+        for count, highest, digit, colour in zip(counts, most, digits, ("green", "red"), strict=True):
+            bar = "█" * -(-count * bar_width // max(1, highest))
+            line += f"  {count:>{digit},}  {click.style(f'{bar:<{bar_width}}', fg=colour)}"
+        yield line
 
 
 def _sum(hour: pb.UsageHour, names: Iterable[str]) -> int:

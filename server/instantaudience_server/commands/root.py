@@ -3,21 +3,32 @@
 import asyncio
 import signal
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from instantaudience_server.catalog.file import CatalogError
-from instantaudience_server.commands import accounts, batch, calls, catalog, doctor, objects, privacy, report, send
+from instantaudience_server.commands import (
+    accounts,
+    batch,
+    calls,
+    catalog,
+    doctor,
+    login,
+    objects,
+    privacy,
+    report,
+    send,
+)
 from instantaudience_server.commands.demo import demo_curl_line
 from instantaudience_server.commands.settings_options import FILE, config_option, read_settings
 from instantaudience_server.commands.settings_options import option as _option
-from instantaudience_server.embedded.server import EmbeddedClusterError
 from instantaudience_server.processes import PortInUseError, StartError
-from instantaudience_server.running.supervisor import Service
 from instantaudience_server.settings import Settings
-from instantaudience_server.store.topology import StoreUnusableError
 from instantaudience_server.telemetry import configure_logging
+
+if TYPE_CHECKING:
+    from instantaudience_server.running.supervisor import Service
 
 EMPTY_CATALOG = """\
 The catalog is empty, so nobody can sign in. Write a YAML file with a member and a user of role admin:
@@ -92,6 +103,10 @@ def serve(**options: Any) -> None:
     """
     settings = read_settings(options)
     configure_logging(settings.log_level)
+    # Only here: reading all that serves takes longer than most of the other commands.
+    from instantaudience_server.embedded.server import EmbeddedClusterError
+    from instantaudience_server.store.topology import StoreUnusableError
+
     try:
         asyncio.run(_serve(settings))
     except PortInUseError as error:
@@ -103,6 +118,8 @@ def serve(**options: Any) -> None:
 
 
 async def _serve(settings: Settings) -> None:
+    from instantaudience_server.running.supervisor import Service
+
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -124,7 +141,7 @@ async def _serve(settings: Settings) -> None:
         await service.stop()
 
 
-def _welcome(settings: Settings, service: Service) -> None:
+def _welcome(settings: Settings, service: "Service") -> None:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     scheme = "http" if settings.tls_cert is None else "https"
     url = f"{scheme}://{host}:{service.http_port}"
@@ -143,6 +160,8 @@ def _welcome(settings: Settings, service: Service) -> None:
 
 
 for command in (
+    login.login,
+    login.logout,
     calls.apply,
     calls.get,
     send.send,

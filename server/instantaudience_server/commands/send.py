@@ -9,15 +9,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import click
 import instantaudience
 from instantaudience.v1.audience_pb2 import RtSegment
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 
-from instantaudience_server.commands.client import Client, with_client
+from instantaudience_server.commands.client import Client
+from instantaudience_server.commands.connecting import with_client
+from instantaudience_server.commands.reaching import port_of, service_url
+from instantaudience_server.commands.send_progress import Shown, sending_progress
 from instantaudience_server.commands.statuses import PARTIAL, failing_is_two
 from instantaudience_server.sending.content import Content
 from instantaudience_server.sending.csv_form import NAMES, ColumnsError, CsvForm
@@ -141,7 +142,7 @@ def send(
     if restart:
         _forget(way, files)
     gc.set_threshold(OBJECTS_BEFORE_COLLECTION)
-    with _progress() as progress, _audience(client.url, token) as audience:
+    with sending_progress() as progress, _audience(client.url, token) as audience:
         done = [_sent(audience, file, way, progress) for file in files]
     _forget(way, files)
     if as_json:
@@ -172,8 +173,8 @@ def _forget(way: Way, files: Iterable[Path]) -> None:
 
 def _audience(url: str, token: str) -> instantaudience.Client:
     """The Python client, signed in, with requests whose answers tell of every membership."""
-    parts = urlsplit(url)
-    endpoint = f"{parts.netloc}" if parts.port else f"{parts.netloc}:{443 if parts.scheme == 'https' else 80}"
+    parts = service_url(url)
+    endpoint = f"{parts.netloc.removesuffix(f':{parts.port}')}:{port_of(parts)}"
     options: dict[str, Any] = {"credentials": instantaudience.Token(token), "plaintext": parts.scheme == "http"}
     try:
         with instantaudience.Client(endpoint, **options) as asking:
@@ -193,7 +194,7 @@ def _sent(audience: instantaudience.Client, file: Path, way: Way, progress: Prog
             task = progress.add_task(content.name, total=content.size_bytes, rate="")
             try:
                 if not journal.position.is_done:
-                    _follow(audience, content, way, following, journal, _Shown(progress, task, content, following))
+                    _follow(audience, content, way, following, journal, Shown(progress, task, content, following))
             finally:
                 journal.close()
             progress.update(task, completed=content.size_bytes)
@@ -210,7 +211,7 @@ def _follow(
     way: Way,
     following: Following,
     journal: "_Journal",
-    shown: "_Shown",
+    shown: Shown,
 ) -> None:
     records = read_records(content, way.form, way.csv_form, following.place)
     users = following.users(records)
@@ -273,38 +274,6 @@ class _Journal:
     def close(self) -> None:
         """Close the file of rejects."""
         self.rejects.close()
-
-
-class _Shown:
-    """What a terminal shows while a file is sent."""
-
-    def __init__(self, progress: Progress, task: TaskID, content: Content, following: Following) -> None:
-        self._progress = progress
-        self._task = task
-        self._content = content
-        self._following = following
-        self._began = time.monotonic()
-        self._before = following.totals.memberships
-
-    def update(self) -> None:
-        """Show how far it is, and how fast."""
-        taken = self._following.totals.memberships - self._before
-        rate = taken / max(0.001, time.monotonic() - self._began)
-        done = self._content.done_bytes(self._following.place.offset)
-        self._progress.update(self._task, completed=done, rate=f"{rate:,.0f}/s")
-
-
-def _progress() -> Progress:
-    """A bar on standard error, where that is a terminal."""
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        disable=not sys.stderr.isatty(),
-    )
 
 
 def _fields(file: Path, way: Way, totals: Totals) -> dict[str, Any]:

@@ -47,6 +47,7 @@ def run(tmp_path: Path) -> Any:
 
     async def run_command(*words: str, env: dict[str, str] | None = None, stdin: str = "") -> Ended:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("INSTANT_AUDIENCE_")}
+        settings = {f"XDG_{kind.upper()}_HOME": str(tmp_path / kind) for kind in ("cache", "config")}
         process = await asyncio.create_subprocess_exec(
             *COMMAND,
             *words,
@@ -54,7 +55,7 @@ def run(tmp_path: Path) -> Any:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             cwd=tmp_path,
-            env=inherited | {"XDG_CACHE_HOME": str(tmp_path / "cache"), "COLUMNS": "120"} | (env or {}),
+            env=inherited | settings | {"COLUMNS": "120"} | (env or {}),
         )
         try:
             async with asyncio.timeout(SECONDS):

@@ -157,8 +157,16 @@ FAILURES = {
         "http://.* does not answer .*",
     ),
     "no gRPC there": ("good.yaml", {"INSTANT_AUDIENCE_URL": "http://127.0.0.1:{node}"}, "http://.* does not answer .*"),
-    "no URL": ("good.yaml", {"INSTANT_AUDIENCE_URL": "nonsense"}, "nonsense is no URL of a service"),
-    "no admin": ("good.yaml", {"INSTANT_AUDIENCE_TOKEN": "{demo}"}, "UNAUTH: .*'admin'.*: --username, or .*"),
+    "no URL": (
+        "good.yaml",
+        {"INSTANT_AUDIENCE_URL": "nonsense"},
+        "nonsense has no scheme: it would be http://nonsense, .*",
+    ),
+    "no admin": (
+        "good.yaml",
+        {"INSTANT_AUDIENCE_TOKEN": "{demo}"},
+        "UNAUTH: .*'admin'.*: `instant-audience login`, or --as",
+    ),
 }
 
 

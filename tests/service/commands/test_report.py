@@ -105,7 +105,7 @@ async def test_a_table_and_a_chart(run: Any, private: dict[str, str], first: int
     assert (
         "why calls failed:\n  15  the request was too large (413)\n   9  the request could not be read" in ended.output
     )
-    assert "what was skipped:\n  3600  users whose ID does not have the form of its kind\n" in ended.output
+    assert "what was skipped:\n  3,600  users whose ID does not have the form of its kind\n" in ended.output
 
 
 async def test_lines(run: Any, private: dict[str, str], first: int) -> None:

@@ -154,12 +154,14 @@ def test_usage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, prob
 async def test_failures(run: Any, demo: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "text").write_text("no,such\n1,2\n")
     failures = {
-        "--delimiter ,": "text has the columns no, such; it needs user_id",
-        "--url http://127.0.0.1:1": "http://127.0.0.1:1 does not answer",
-        "--token hbapi:1001:0123456789abcdef0123456789abcdef:local": "NOAUTH",
+        "": "text has the columns no, such; it needs user_id",
+        "INSTANT_AUDIENCE_URL=http://127.0.0.1:1": "http://127.0.0.1:1 does not answer",
+        "INSTANT_AUDIENCE_TOKEN=hbapi:1001:0123456789abcdef0123456789abcdef:local": "NOAUTH",
     }
     for ended, problem in zip(
-        await asyncio.gather(*(run("send", "text", *words.split(), env=demo) for words in failures)),
+        await asyncio.gather(
+            *(run("send", "text", env=demo | dict([each.split("=")] if each else [])) for each in failures)
+        ),
         failures.values(),
         strict=True,
     ):

@@ -1,0 +1,90 @@
+"""The options that say where a service is and who calls it, which commands have in common."""
+
+import contextlib
+import functools
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from instantaudience_server.commands.client import Client
+from instantaudience_server.commands.demo import Credentials
+from instantaudience_server.commands.profiles import DEFAULT, Profile, profile_name, read_profile
+
+DEFAULT_URL = "http://127.0.0.1:8080"
+
+url_option = click.option(
+    "--url",
+    envvar="INSTANT_AUDIENCE_URL",
+    show_envvar=True,
+    help=f"Where the service is. Without it: where the profile says, or {DEFAULT_URL}.",
+)
+as_option = click.option(
+    "--as",
+    "username",
+    envvar="INSTANT_AUDIENCE_USERNAME",
+    show_envvar=True,
+    help="The user to sign in as, with the password in INSTANT_AUDIENCE_PASSWORD, or as a terminal is asked.",
+)
+profile_option = click.option(
+    "--profile",
+    envvar="INSTANT_AUDIENCE_PROFILE",
+    show_envvar=True,
+    callback=profile_name,
+    help=f"What `login` has kept under this name. Without it: {DEFAULT}, where nothing else says who calls.",
+)
+
+
+def with_client(demo_username: str = "demo") -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options that say where the service is and who calls, and a Client as first argument.
+
+    Who calls: the token in INSTANT_AUDIENCE_TOKEN; the profile that is named; the user that is named, with a password;
+    the default profile, for the service that it is for; on this machine, `demo_username` of the demo catalog.
+    """
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def command(url: str | None, username: str | None, profile: str | None, **arguments: Any) -> None:
+            with contextlib.closing(_client(url, username, profile, demo_username)) as client:
+                function(client, **arguments)
+
+        for option in (as_option, profile_option, url_option):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def _client(url: str | None, username: str | None, profile: str | None, demo_username: str) -> Client:
+    # No options: every account of the machine can read command lines.
+    token = os.environ.get("INSTANT_AUDIENCE_TOKEN") or None
+    password = os.environ.get("INSTANT_AUDIENCE_PASSWORD") or None
+    if profile is not None:
+        known = _named(profile, url)
+        return Client(known.url, known.token, None, profile=profile)
+    if token is None and username is None:
+        if password is not None:
+            raise click.UsageError("whose password is INSTANT_AUDIENCE_PASSWORD? Say it with --as")
+        default = read_profile(DEFAULT)
+        if default is not None and url in (None, default.url):
+            return Client(default.url, default.token, None, profile=DEFAULT)
+    if token is not None or username is None:
+        return Client(url or DEFAULT_URL, token, None, demo_username)
+    if password is None:
+        if not sys.stdin.isatty():
+            raise click.UsageError("--as needs a password, in INSTANT_AUDIENCE_PASSWORD")
+        password = click.prompt(f"Password of {username}", hide_input=True, err=True)
+    return Client(url or DEFAULT_URL, None, Credentials(username, password))
+
+
+def _named(profile: str, url: str | None) -> Profile:
+    known = read_profile(profile)
+    if known is None:
+        raise click.ClickException(
+            f"there is no profile {profile}: sign in with `instant-audience login --profile {profile}`"
+        )
+    if url not in (None, known.url):
+        raise click.ClickException(f"profile {profile} is for {known.url}, not for {url}")
+    return known

@@ -1,0 +1,60 @@
+"""`login` and `logout`: a token for the commands to come, and its end."""
+
+import sys
+
+import click
+
+from instantaudience_server.commands.client import Client
+from instantaudience_server.commands.connecting import DEFAULT_URL, as_option, profile_option, url_option
+from instantaudience_server.commands.demo import Credentials
+from instantaudience_server.commands.profiles import DEFAULT, Profile, read_profile, remove_profile, write_profile
+
+
+@click.command()
+@url_option
+@profile_option
+@as_option
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input, rather than ask for it.")
+def login(url: str | None, profile: str | None, username: str | None, password_stdin: bool) -> None:
+    """Sign in, and keep the token for the commands to come: under the profile's name, for you alone to read.
+
+    The password is kept nowhere. A token ends 2 hours after its last use, and after 24 hours at most.
+    """
+    name = profile or DEFAULT
+    known = read_profile(name)
+    url = url or (known.url if known else DEFAULT_URL)
+    if not password_stdin and not sys.stdin.isatty():
+        raise click.UsageError("standard input is no terminal to ask for the password: use --password-stdin")
+    if username is None:
+        if not sys.stdin.isatty():
+            raise click.UsageError("whose password is it? Say it with --as")
+        username = click.prompt("User name", default=known.username if known else None, err=True)
+    if password_stdin:
+        password = sys.stdin.readline().rstrip("\r\n")
+    else:
+        password = click.prompt("Password", hide_input=True, err=True)
+    assert username is not None
+    client = Client(url, None, Credentials(username, password))
+    try:
+        token = client.sign_in()
+    finally:
+        client.close()
+    write_profile(name, Profile(url, username, token))
+    click.echo(f"signed in to {url} as {username}" + (f", profile {name}" if name != DEFAULT else ""))
+
+
+@click.command()
+@profile_option
+def logout(profile: str | None) -> None:
+    """End the token of a profile, with the service and here."""
+    name = profile or DEFAULT
+    known = read_profile(name)
+    if known is None:
+        raise click.ClickException(f"there is no profile {name}: nobody has signed in")
+    client = Client(known.url, known.token, None)
+    try:
+        client.revoke_token()
+    finally:
+        client.close()
+    remove_profile(name)
+    click.echo(f"signed out of {known.url}" + (f", profile {name}" if name != DEFAULT else ""))

@@ -1,0 +1,79 @@
+"""Profiles: services that somebody has signed in to, each with its token, in files that their owner alone can read."""
+
+import json
+import os
+import re
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import click
+
+DEFAULT = "default"
+"""The profile that counts where none is named."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Where somebody has signed in, and the token."""
+
+    url: str
+    username: str
+    token: str = field(repr=False)
+
+
+def profile_name(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    """A profile's name, which is a file's."""
+    if value is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", value):
+        raise click.BadParameter("a profile's name has letters, digits, _, . and -, 64 at most")
+    return value
+
+
+def read_profile(name: str) -> Profile | None:
+    """The profile of this name, where there is one.
+
+    Raises:
+        click.ClickException: it cannot be read.
+    """
+    path = _path(name)
+    try:
+        read = json.loads(path.read_text(encoding="utf-8"))
+        return Profile(str(read["url"]), str(read["username"]), str(read["token"]))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise click.ClickException(f"{path}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError):
+        raise click.ClickException(f"{path} is no profile: sign in again with `instant-audience login`") from None
+
+
+def write_profile(name: str, profile: Profile) -> None:
+    """Keep it, for its owner alone.
+
+    Raises:
+        click.ClickException: it cannot be written.
+    """
+    path = _path(name)
+    try:
+        write_secret(path, json.dumps(asdict(profile)))
+    except OSError as error:
+        raise click.ClickException(f"{path}: {error.strerror}") from error
+
+
+def remove_profile(name: str) -> None:
+    """Forget it."""
+    _path(name).unlink(missing_ok=True)
+
+
+def write_secret(path: Path, text: str) -> None:
+    """Write a file, whole or not at all, that its owner alone can read, whoever could read it before."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    new = path.with_name(f".{path.name}.{os.getpid()}")
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+    new.replace(path)
+
+
+def _path(name: str) -> Path:
+    """The file of a profile (https://specifications.freedesktop.org/basedir-spec/latest/)."""
+    config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    return config / "instant-audience" / "profiles" / f"{name}.json"

@@ -1,0 +1,89 @@
+"""Where a service is: whether that is a URL, and whether anything is there."""
+
+import ipaddress
+import queue
+import socket
+import threading
+from urllib.parse import SplitResult, urlsplit
+
+import click
+
+REACH_SECONDS = 2.5
+"""How long it may take to find a host, and to connect to it."""
+SCHEMES = {"http": 80, "https": 443}
+
+
+def service_url(url: str) -> SplitResult:
+    """The parts of a URL of a service; `port` is one of them, given or not: see `port_of`.
+
+    Raises:
+        click.ClickException: it is none.
+    """
+    if "://" not in url:
+        raise click.ClickException(f"{url} has no scheme: it would be http://{url}, or https://{url}")
+    try:
+        parts = urlsplit(url)
+        port_of(parts)
+    except ValueError as error:
+        raise click.ClickException(f"{url} is no URL: {error}") from None
+    if parts.scheme not in SCHEMES:
+        raise click.ClickException(f"{url} has the scheme {parts.scheme}: services have http or https")
+    if not parts.hostname:
+        raise click.ClickException(f"{url} names no host")
+    if parts.path.strip("/") or parts.query or parts.fragment or parts.username:
+        raise click.ClickException(f"{url} says more than a service needs: scheme, host and port")
+    return parts
+
+
+def port_of(parts: SplitResult) -> int:
+    """The port of a URL, or its scheme's."""
+    return parts.port or SCHEMES.get(parts.scheme, 0)
+
+
+def reach(parts: SplitResult) -> None:
+    """Connect, and end the connection, so that it is known soon.
+
+    Raises:
+        click.ClickException: there is no such host.
+        OSError: nobody answers there.
+    """
+    host = parts.hostname or ""
+    problem = OSError("it has no address")
+    for family, kind, protocol, _, address in _addresses(host, port_of(parts)):
+        with socket.socket(family, kind, protocol) as opened:
+            opened.settimeout(REACH_SECONDS)
+            try:
+                opened.connect(address)
+                return
+            except OSError as error:
+                problem = error
+    raise problem
+
+
+def _addresses(host: str, port: int) -> list[tuple[int, int, int, str, tuple[str, int]]]:
+    """What a name stands for. Asking cannot be given a time, so it is left alone when it takes too long."""
+    answers: queue.SimpleQueue[list[tuple[int, int, int, str, tuple[str, int]]] | OSError] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            answers.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))  # type: ignore[arg-type]
+        except OSError as error:
+            answers.put(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        answer = answers.get(timeout=REACH_SECONDS)
+    except queue.Empty:
+        answer = TimeoutError("looking it up takes too long")
+    if isinstance(answer, OSError):
+        raise click.ClickException(f"there is no host {host} ({answer.strerror or answer}): name another with --url")
+    return answer
+
+
+def is_loopback(parts: SplitResult) -> bool:
+    """Whether it is on this machine, so that the demo catalog's accounts may be tried."""
+    host = parts.hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

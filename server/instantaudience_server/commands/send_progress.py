@@ -1,0 +1,42 @@
+"""What a terminal shows while files are sent."""
+
+import sys
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from instantaudience_server.sending.content import Content
+from instantaudience_server.sending.following import Following
+
+
+def sending_progress() -> Progress:
+    """A bar on standard error, where that is a terminal."""
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        disable=not sys.stderr.isatty(),
+    )
+
+
+class Shown:
+    """How far a file is."""
+
+    def __init__(self, progress: Progress, task: TaskID, content: Content, following: Following) -> None:
+        self._progress = progress
+        self._task = task
+        self._content = content
+        self._following = following
+        self._began = time.monotonic()
+        self._before = following.totals.memberships
+
+    def update(self) -> None:
+        """Show how far it is, and how fast."""
+        taken = self._following.totals.memberships - self._before
+        rate = taken / max(0.001, time.monotonic() - self._began)
+        done = self._content.done_bytes(self._following.place.offset)
+        self._progress.update(self._task, completed=done, rate=f"{rate:,.0f}/s")

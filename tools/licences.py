@@ -2,7 +2,7 @@
 there is one that nobody has looked at.
 
 A package tells its licence as an SPDX expression, by classifiers, as a text, or in a file alone; the first of them
-counts. Crates are asked for theirs where there is cargo.
+counts. Crates are asked for theirs where there is cargo; npm's packages have theirs in the lock.
 """
 
 import json
@@ -28,7 +28,7 @@ _KNOWN = re.compile(rf"\b({'|'.join(map(re.escape, KNOWN))})\b", re.IGNORECASE)
 def main(command: str) -> None:
     """Print the list, or check it."""
     unknown = []
-    for name, licence in [*packages(), *crates()]:
+    for name, licence in [*packages(), *crates(), *npm_packages()]:
         if command == "list":
             sys.stdout.write(f"{name}: {licence}\n")
         elif TOOLS.get(name) != licence and not _KNOWN.search(licence):
@@ -65,6 +65,13 @@ def crates() -> list[tuple[str, str]]:
     made = subprocess.run([*words, ROOT / "server/native/Cargo.toml"], capture_output=True, check=True)
     listed = {(each["name"], each["license"] or "not told") for each in json.loads(made.stdout)["packages"]}
     return sorted(each for each in listed if not each[0].startswith("instantaudience-"))
+
+
+def npm_packages() -> list[tuple[str, str]]:
+    """What the TypeScript client's lock names, and the licences that stand there."""
+    lock = json.loads((ROOT / "clients/typescript/package-lock.json").read_text())
+    named = ((path.rpartition("node_modules/")[2], each) for path, each in lock["packages"].items() if path)
+    return sorted({(name, each.get("license", "not told")) for name, each in named})
 
 
 if __name__ == "__main__":

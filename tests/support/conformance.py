@@ -10,9 +10,11 @@ from pathlib import Path
 
 from instantaudience.v1 import catalog_pb2
 from instantaudience_server.processes import free_ports
-from support.fault_proxy import FaultProxy
+from support.authorities import Authority
+from support.fault_proxy import HOST, FaultProxy
 from support.key_pairs import private_pem, public_pem
 from support.service import PASSWORDS, Service, new_directory, running_service
+from support.tls import tls_terminated
 
 CASES = Path(__file__).parents[2] / "clients" / "conformance"
 """Where the cases are."""
@@ -25,11 +27,13 @@ _ADD_KEY = "/instantaudience.v1.CatalogService/AddPublicKey"
 @asynccontextmanager
 async def surroundings(host_mode: str) -> AsyncIterator[dict[str, str]]:
     """A service on a host and a proxy, running; what clients' tests find in their environment."""
-    page_origin = f"http://127.0.0.1:{free_ports('127.0.0.1', 1)[0]}"
+    tls_port, page_port = free_ports(HOST, 2)
+    page_origin = f"http://{HOST}:{page_port}"
     async with (
         new_directory() as directory,
         running_service("--allowed-origins", page_origin, host_mode=host_mode, directory=directory) as service,
         FaultProxy(service.http_address).serving() as proxy,
+        _tls(directory, tls_port, service) as tls,
     ):
         token = await service.token(USERNAME)
         await _add_key(service, token)
@@ -47,6 +51,22 @@ async def surroundings(host_mode: str) -> AsyncIterator[dict[str, str]]:
             "INSTANT_AUDIENCE_TOKEN": token,
             "INSTANT_AUDIENCE_KEY_NAME": KEY_NAME,
             "INSTANT_AUDIENCE_KEY_FILE": str(key_file),
+            **tls,
+        }
+
+
+@asynccontextmanager
+async def _tls(directory: Path, port: int, service: Service) -> AsyncIterator[dict[str, str]]:
+    """The service behind TLS, for those who have a certificate of the authority that vouches for it."""
+    authority = Authority(directory, "conformance-ca")
+    server, client = authority.sign("server", address=HOST), authority.sign("client")
+    target = int(service.http_address.rpartition(":")[2])
+    async with tls_terminated(port, target, server.cert, server.key, client_ca=authority.file):
+        yield {
+            "INSTANT_AUDIENCE_TLS": f"{HOST}:{port}",
+            "INSTANT_AUDIENCE_TLS_ROOTS": str(authority.file),
+            "INSTANT_AUDIENCE_TLS_CERT": str(client.cert),
+            "INSTANT_AUDIENCE_TLS_KEY": str(client.key),
         }
 
 

@@ -32,6 +32,7 @@ async def tls_terminated(
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert, key)
+    context.set_alpn_protocols(["h2"])  # gRPC's clients insist on it
     if client_ca is not None:
         context.load_verify_locations(client_ca)
         context.verify_mode = ssl.CERT_REQUIRED

@@ -5,8 +5,11 @@ import type { Limits } from "./splitting.js";
 
 /** Lets requests go, in the order they ask; in any second at most as many, with as many users, as the limits say. */
 export class Pacer {
-  /** When requests of the last second have gone, or will go, and how many users each has. */
-  #turns: { readonly atMs: number; readonly users: number }[] = [];
+  /** When requests have gone, or will go, and how many users each has; those of the last second begin at `#first`. */
+  readonly #turns: { readonly atMs: number; readonly users: number }[] = [];
+  #first = 0;
+  /** Of those of the last second. */
+  #users = 0;
 
   constructor(private readonly nowMs: () => number = () => performance.now()) {}
 
@@ -28,21 +31,24 @@ export class Pacer {
   turnMs(users: number, limits: Limits, leftMs: number): number {
     const now = this.nowMs();
     let atMs = Math.max(now, this.#turns.at(-1)?.atMs ?? now);
-    const counted = [...this.#turns];
-    let countedUsers = counted.reduce((sum, turn) => sum + turn.users, 0);
-    for (let first = counted[0]; first !== undefined; first = counted[0]) {
-      const isOver = first.atMs <= atMs - QUOTA_WINDOW_MS;
-      const isFull = counted.length >= limits.postsPerSecond || countedUsers + users > limits.usersPerSecond;
+    let [first, counted] = [this.#first, this.#users];
+    for (let turn = this.#turns[first]; turn !== undefined; turn = this.#turns[++first]) {
+      const isOver = turn.atMs <= atMs - QUOTA_WINDOW_MS;
+      const isFull = this.#turns.length - first >= limits.postsPerSecond || counted + users > limits.usersPerSecond;
       // A request with more users than a second may have is for the service to refuse.
       if (!isOver && !isFull) break;
-      atMs = Math.max(atMs, first.atMs + QUOTA_WINDOW_MS);
-      countedUsers -= first.users;
-      counted.shift();
+      atMs = Math.max(atMs, turn.atMs + QUOTA_WINDOW_MS);
+      counted -= turn.users;
     }
     if (atMs > now && atMs - now >= leftMs) {
       throw new DeadlineExceededError("the member's quota leaves no room before the caller's time is over");
     }
-    this.#turns = [...counted, { atMs, users }];
+    this.#turns.push({ atMs, users });
+    this.#users = counted + users;
+    // What is over is forgotten when it is half of all.
+    const isMostlyOver = first * 2 > this.#turns.length;
+    if (isMostlyOver) this.#turns.splice(0, first);
+    this.#first = isMostlyOver ? 0 : first;
     return atMs - now;
   }
 }

@@ -1,6 +1,13 @@
 /** What the client does beside the cases of clients/conformance, on a live service and one that does wrong. */
 import { Code } from "@connectrpc/connect";
-import { type Attempt, type ClientOptions, UnauthenticatedError, type User, createClient } from "instantaudience";
+import {
+  type Attempt,
+  type ClientOptions,
+  UnauthenticatedError,
+  UnavailableError,
+  type User,
+  createClient,
+} from "instantaudience";
 import { CatalogService } from "instantaudience/v1/catalog";
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -176,6 +183,22 @@ test("any method can be called, and is made again only where that is safe", { sk
   await assert.rejects(lost.call(CatalogService.method.getSegment, { id: SEGMENT }, { deadlineMs: 500 }));
   assert.ok(attempts.length > 2);
   lost.close();
+});
+
+test("a connection is secured, and shows the client's certificate", { skip }, async () => {
+  const { endpoint, credentials } = { endpoint: told("TLS"), credentials: { token: told("TOKEN") } };
+  const [roots, certificateChain, privateKey] = ["TLS_ROOTS", "TLS_CERT", "TLS_KEY"].map((name) =>
+    readFileSync(told(name), "utf8"),
+  ) as [string, string, string];
+  const client = createClient({ endpoint, credentials, tls: { roots, certificateChain, privateKey } });
+  const [memberships] = await client.memberships(["7800000000000000009"]);
+  assert.equal(memberships?.userId, "7800000000000000009");
+  client.close();
+  for (const tls of [{ certificateChain, privateKey }, { roots }]) {
+    const refused = createClient({ endpoint, credentials, tls });
+    await assert.rejects(refused.memberships(["1"], { deadlineMs: 500 }), UnavailableError);
+    refused.close();
+  }
 });
 
 test("a key that cannot be read is told", { skip }, async () => {

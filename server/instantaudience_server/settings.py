@@ -102,6 +102,10 @@ class Settings(BaseModel):
     """Scheme and host of the URLs that callers are given to upload files to. None: what the caller used."""
     location: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")] = "local"
     """The last part of the tokens issued here."""
+    traces_endpoint: Annotated[str, Field(pattern=r"^https?://[^?#\s]+$")] | None = None
+    """The OpenTelemetry collector that traces are sent to over HTTP. None: what OpenTelemetry's environment says."""
+    traces_ratio: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """The share of calls that is traced, of those whose callers do not say."""
     access_log: bool = False
     """Whether the log has a line for every call, and one for every request at the gateway."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -91,6 +91,8 @@ def main() -> None:
 @_option("--batch-upload-seconds", "Longest time for an upload.", type=float)
 @_option("--public-url", "Scheme and host of upload URLs; those that the caller used where not set.", metavar="URL")
 @_option("--location", "The last part of tokens issued here.")
+@_option("--traces-endpoint", "Send traces to this OpenTelemetry collector (OTLP over HTTP).", metavar="URL")
+@_option("--traces-ratio", "Share of the calls to trace whose callers do not say.", type=float)
 @_option("--access-log", "Log every call, and every request at the gateway.", is_flag=True)
 @_option("--log-level", "Least severe events to log: debug, info, warning, error.")
 def serve(**options: Any) -> None:

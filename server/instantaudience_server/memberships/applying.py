@@ -9,6 +9,7 @@ from functools import partial
 from itertools import compress
 from typing import NamedTuple
 
+from instantaudience_server import tracing
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.clock import Clock
@@ -98,7 +99,8 @@ class Applying:
         waits = in_order or member.external_member_id is None
         turn = self._turns.join(member.id, in_order=in_order) if waits else Turn([])
         try:
-            reads = await self._read(batch, counts, decisions, caller, turn if in_order else None)
+            with tracing.step("read"):
+                reads = await self._read(batch, counts, decisions, caller, turn if in_order else None)
             if self._suppressions is not None and self._suppressions.may_concern(member.id):
                 reads = await self._refuse_suppressed(reads, self._suppressions, batch, caller)
             await turn.come()

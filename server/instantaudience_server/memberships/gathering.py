@@ -7,7 +7,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 
-from instantaudience_server import metrics
+from instantaudience_server import metrics, tracing
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.errors import unavailable
 from instantaudience_server.memberships.pacing import Pacing
@@ -93,7 +93,8 @@ class Gathering:
     async def _run(self, batch: Batch, caller: Caller, in_order: bool) -> None:
         began = self._loop.time()
         try:
-            await self._carry_out(batch, caller, in_order)
+            with tracing.together("apply", [post.span for post in batch.posts] if tracing.is_on() else ()):
+                await self._carry_out(batch, caller, in_order)
             metrics.acknowledged.observe_all([self._loop.time() - began] * len(batch.posts))
         except asyncio.CancelledError:
             for post in batch.posts:

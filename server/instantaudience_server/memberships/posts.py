@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from instantaudience.v1 import audience_pb2 as pb
 
+from instantaudience_server import tracing
 from instantaudience_server.memberships.skipped import WarningForm
 from instantaudience_server.memberships.wire import ApplyRequest
 from instantaudience_server.waiting import Waiter
@@ -26,7 +27,7 @@ class Post(ABC):
     `users` are encoded, `size_bytes` is the request's, `warning_form` what its warnings have.
     """
 
-    __slots__ = ("deadline", "size_bytes", "users", "validate_only", "warning_form")
+    __slots__ = ("deadline", "size_bytes", "span", "users", "validate_only", "warning_form")
 
     def __init__(self, request: ApplyRequest, size_bytes: int, deadline: float) -> None:
         self.users: Sequence[bytes] = list(request.rt_segment)  # the message would make each anew at each look
@@ -37,6 +38,7 @@ class Post(ABC):
             entities=request.warning_entities != pb.WARNING_ENTITIES_NONE,
         )
         self.deadline = deadline
+        self.span = tracing.current()
 
     @property
     @abstractmethod

@@ -45,6 +45,7 @@ from instantaudience_server.quotas import Quotas
 from instantaudience_server.running.certificate_files import follow
 from instantaudience_server.running.certificates import Certificates
 from instantaudience_server.running.memory import give_back
+from instantaudience_server.running.traces import begin_traces
 from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.settings import BODY_LIMIT_BYTES, CONNECT_TIMEOUT_SECONDS, HostMode, Settings
 from instantaudience_server.sign_in.guesses import Guesses
@@ -152,6 +153,9 @@ async def open_worker(config: WorkerConfig) -> AsyncIterator[Worker]:
     settings = config.settings
     cluster = cluster_of(config)
     async with contextlib.AsyncExitStack() as stack:
+        end_traces = begin_traces(settings, config.number)
+        if end_traces is not None:
+            stack.push_async_callback(asyncio.to_thread, end_traces)
         stack.push_async_callback(cluster.close)
         await cluster.open()
         clock, catalog = SystemClock(), Catalog()

@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 from hiredis import ReplyError
 
+from instantaudience_server import tracing
 from instantaudience_server.errors import AudienceError, RefusedCommandError, overloaded, unavailable
 from instantaudience_server.metrics import STORE_CONNECTION_FAILURES, STORE_PRIMARY_CHANGES, STORE_REFUSALS
 from instantaudience_server.settings import Durability
@@ -138,12 +139,14 @@ class Cluster:
         *,
         bounded: bool = True,
         durability: Durability = Durability.PRIMARY,
+        name: str = "cluster",
     ) -> Batch:
         """Begin to carry out commands; the batch is done when each is answered, or the deadline is over. An answer
         counts when what the command wrote is where `durability` wants it.
 
         `deadline` is a time of the event loop's clock, in seconds. Commands are idempotent: one whose answer got lost
-        is sent again. Commands on one key are carried out in the order of the calls, as long as no node changes.
+        is sent again. Commands on one key are carried out in the order of the calls, as long as no node changes. `name`
+        is that of the span (`tracing`).
 
         Raises:
             AudienceError: UNAVAILABLE, when the deadline is over or too much is pending; nothing was sent.
@@ -164,7 +167,19 @@ class Cluster:
         batch.done.add_done_callback(partial(self._ended, batch))
         for group in groups:
             self._route_all(batch, group)
+        if tracing.is_on():
+            tracing.watch(name, batch.done, partial(self._attributes, groups, batch), lambda: bool(batch.failures()))
         return batch
+
+    def _attributes(self, groups: Sequence[Group], batch: Batch) -> tracing.Attributes:
+        """What a span says of commands."""
+        nodes = {node.name for group in groups for node in group.by_node(self._slots) if node is not None}
+        return {
+            "db.system.name": "redis",
+            "db.operation.batch.size": batch.size,
+            f"{tracing.PREFIX}nodes": sorted(nodes),
+            f"{tracing.PREFIX}durability": batch.durability,
+        }
 
     def _ended(self, batch: Batch, _: "asyncio.Future[None]") -> None:
         self._pending_bytes -= self._waiting.pop(batch)

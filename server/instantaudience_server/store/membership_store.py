@@ -31,7 +31,8 @@ class ClusterMembershipStore:
         """Send one command for each user and end."""
         keys_of: dict[Group, _Keys] = {commands: commands for commands in packed}
         keys_of |= _pack(changes)
-        batch = self._cluster.begin(list(keys_of), deadline, durability=durability or self._cluster.durability)
+        durability = durability or self._cluster.durability
+        batch = self._cluster.begin(list(keys_of), deadline, durability=durability, name="cluster write")
         return ClusterWriting(batch, keys_of)
 
     async def read(self, keys: Sequence[bytes], deadline: float) -> list[Memberships]:

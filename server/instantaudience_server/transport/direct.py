@@ -4,6 +4,9 @@ method carries out together what comes together. Most calls of a busy service ar
 import asyncio
 from typing import Any, Protocol
 
+from google.rpc import code_pb2
+
+from instantaudience_server import tracing
 from instantaudience_server.admission import Ticket
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.errors import unavailable
@@ -69,7 +72,10 @@ class DirectCalls:
             request = self._entrance.read(method.request, message)
             direct = _DirectCall(self, number, request, len(message), deadline, ticket)
             direct.of = method.path, posting, call.request_id, caller, ticket.since - call.waited_seconds
-            posting.add(direct, caller)
+            if tracing.is_on():
+                self._add_traced(direct, call)
+            else:
+                posting.add(direct, caller)
         except Exception:
             # What is wrong is said where it goes wrong again: in the task.
             self._entrance.leave(ticket)
@@ -77,11 +83,19 @@ class DirectCalls:
         self._under_way[number] = direct
         return True
 
+    def _add_traced(self, direct: "_DirectCall", call: Call) -> None:
+        path, posting, request_id, caller, _ = direct.of
+        direct.span = tracing.start_call(path, request_id, call.trace_parent, call.waited_seconds)
+        tracing.waited(direct.span)
+        with tracing.within(direct.span):
+            posting.add(direct, caller)
+
     def leave(self, number: int) -> None:
         """The caller has left."""
         direct = self._under_way.get(number)
         if direct is not None:
             self._end(direct)
+            tracing.end_call(direct.span, code_pb2.CANCELLED)
 
     async def close(self) -> None:
         """Wait until the last failures are noted."""
@@ -98,6 +112,8 @@ class DirectCalls:
         self._end(direct)
         self._replies.answer(direct.number, message)
         self._outcomes.succeeded(path, request_id, came, caller)
+        if direct.span is not None:
+            tracing.end_call(direct.span, code_pb2.OK)
 
     def fail(self, direct: "_DirectCall", error: Exception) -> None:
         """Fail a call that is under way."""
@@ -109,6 +125,7 @@ class DirectCalls:
     async def _fail(self, direct: "_DirectCall", error: Exception) -> None:
         path, _, request_id, caller, came = direct.of
         failed = await self._outcomes.failed(path, request_id, error, came, caller)
+        tracing.end_call(direct.span, failed.failure.code)
         self._replies.fail(direct.number, failed.failure)
 
     def _end(self, direct: "_DirectCall") -> None:

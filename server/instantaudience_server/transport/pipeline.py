@@ -5,8 +5,12 @@ others.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from typing import Any
 
+from google.rpc import code_pb2
+
+from instantaudience_server import tracing
 from instantaudience_server.admission import Admission, Ticket
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.tokens import TokenService
@@ -23,7 +27,7 @@ from instantaudience_server.transport.calls import (
 )
 from instantaudience_server.transport.direct import DirectCalls, Replies
 from instantaudience_server.transport.entrance import Entrance
-from instantaudience_server.transport.outcomes import Outcomes
+from instantaudience_server.transport.outcomes import CallError, Outcomes
 from instantaudience_server.transport.streaming import Streams
 
 
@@ -58,12 +62,31 @@ class Pipeline:
             self._entrance, self.outcomes, replies, in_stream=False, most_waited_seconds=most_waited_seconds
         )
 
-    async def run(self, method: Method[Request] | PublicMethod[Request], body: Body, call: Call) -> bytes:
+    def run(
+        self, method: Method[Request] | PublicMethod[Request], body: Body, call: Call
+    ) -> Coroutine[Any, Any, bytes]:
         """Answer a unary call. Its body is read when it is its turn.
 
         Raises:
             CallError: the call failed. Nothing else but cancellation leaves this method.
         """
+        return self._run_traced(method, body, call) if tracing.is_on() else self._run(method, body, call)
+
+    async def _run_traced(self, method: Method[Request] | PublicMethod[Request], body: Body, call: Call) -> bytes:
+        span = tracing.start_call(method.path, call.request_id, call.trace_parent, call.waited_seconds)
+        code: int = code_pb2.CANCELLED
+        try:
+            with tracing.within(span):
+                answer = await self._run(method, body, call)
+            code = code_pb2.OK
+            return answer
+        except CallError as error:
+            code = error.failure.code
+            raise
+        finally:
+            tracing.end_call(span, code)
+
+    async def _run(self, method: Method[Request] | PublicMethod[Request], body: Body, call: Call) -> bytes:
         came = self._time() - call.waited_seconds
         caller: Caller | None = None
         ticket: Ticket | None = None
@@ -76,6 +99,7 @@ class Pipeline:
             else:
                 caller = await self._entrance.caller(call, deadline)
                 ticket = await self._entrance.enter(caller, deadline, call.waited_seconds)
+                tracing.waited(tracing.current())
                 message = body if isinstance(body, bytes) else await body(deadline)
                 self._entrance.check_size(max(len(message), call.body_bytes), caller)
                 answer = await method.handle(self._entrance.read(method.request, message), caller, deadline)

@@ -5,6 +5,9 @@ import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from typing import Any, NoReturn
 
+from google.rpc import code_pb2
+
+from instantaudience_server import tracing
 from instantaudience_server.admission import Ticket
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.transport.calls import (
@@ -95,7 +98,7 @@ class Streams:
         await window.acquire()
         async for body in bodies:
             known = None if method.posting is None else direct.caller(call.authorization)
-            each = Call(call.authorization, answers.next_name, None)
+            each = Call(call.authorization, answers.next_name, None, trace_parent=call.trace_parent)
             if known is not None and direct.begin(answers.next_number, method, body, each, known):
                 answers.expect()
             else:
@@ -106,6 +109,10 @@ class Streams:
 
     async def _start(self, method: StreamMethod[Request], body: bytes, call: Call) -> "asyncio.Task[bytes]":
         """Start a request; one whose token is no longer taken fails like any other."""
+        with tracing.within(tracing.start_call(method.path, call.request_id, call.trace_parent, 0.0)):
+            return await self._start_within(method, body, call)
+
+    async def _start_within(self, method: StreamMethod[Request], body: bytes, call: Call) -> "asyncio.Task[bytes]":
         caller: Caller | None = None
         ticket: Ticket | None = None
         came = self._time()
@@ -113,12 +120,14 @@ class Streams:
         try:
             caller = await self._entrance.caller(call, deadline)
             ticket = await self._entrance.enter(caller, deadline, in_stream=True)
+            tracing.waited(tracing.current())
             self._entrance.check_size(len(body), caller)
             started = await method.start(self._entrance.read(method.request, body), caller, deadline)
         except Exception as error:
             started = _failed(error)
         except asyncio.CancelledError:
             self._entrance.leave(ticket)
+            tracing.end_call(tracing.current(), code_pb2.CANCELLED)
             raise
         return asyncio.create_task(self._finish(method, started, call, came, caller, ticket))
 
@@ -135,12 +144,14 @@ class Streams:
             encoded = (await started).SerializeToString(deterministic=True)
         except (Exception, asyncio.CancelledError) as error:
             failed = await self._outcomes.failed(method.path, call.request_id, error, came, caller)
+            tracing.end_call(tracing.current(), failed.failure.code)
             if method.refuse is None:
                 raise failed from None
             return method.refuse(failed.failure).SerializeToString(deterministic=True)
         finally:
             self._entrance.leave(ticket)
         self._outcomes.succeeded(method.path, call.request_id, came, caller)
+        tracing.end_call(tracing.current(), code_pb2.OK)
         return encoded
 
 

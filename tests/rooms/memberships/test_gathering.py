@@ -14,7 +14,7 @@ from instantaudience_server.applied import Totals
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.catalog import Member
 from instantaudience_server.embedded.cluster import EmbeddedCluster
-from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.errors import AudienceError, Reason, RefusedCommandError
 from instantaudience_server.memberships import gathering
 from instantaudience_server.memberships.posts import Result
 from instantaudience_server.memberships.service import MembershipService
@@ -186,7 +186,9 @@ class TestFailures:
             results = await outcomes(
                 service, [of_users(str(number), f"1{number}") for number in numbers], caller("demo", CATALOG)
             )
-        assert [type(result) for result in results] == [RuntimeError if number == 13 else Result for number in numbers]
+        assert [type(result) for result in results] == [
+            RefusedCommandError if number == 13 else Result for number in numbers
+        ]
         await plain.delete("m:p:13")
         standing = {user_id for _, user_id in await stored(plain)}
         assert standing == {str(number) for number in numbers if number != 13} | {f"1{number}" for number in numbers}

@@ -1,0 +1,176 @@
+"""Spans of calls, where traces are on (`begin`); else every function here returns at once, and nothing is imported.
+
+A call has a span from when the gateway or, without it, a worker saw it. What is done for several calls together has one
+span, which links to those of all of them. No span holds a user ID, a token, or what a caller sent.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, TypeAlias
+
+from google.rpc import code_pb2
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import Span
+    from opentelemetry.trace import Link, Tracer
+else:
+    Span = Tracer = object
+
+Attributes: TypeAlias = Mapping[str, str | int | Sequence[str]]
+PREFIX = "instant_audience."
+"""Of the attributes that no convention names."""
+_NS_PER_SECOND = 1_000_000_000
+_FAILED = (code_pb2.UNAVAILABLE, code_pb2.INTERNAL)
+
+_tracer: "Tracer | None" = None
+_current: ContextVar["Span | None"] = ContextVar("span", default=None)
+_NOTHING = contextlib.nullcontext()
+
+
+def begin(tracer: "Tracer | None") -> None:
+    """Have spans made from now on; None: no more."""
+    global _tracer
+    _tracer = tracer
+
+
+def is_on() -> bool:
+    """Whether there are spans at all."""
+    return _tracer is not None
+
+
+def current() -> "Span | None":
+    """The span of what is done here, where that is recorded and has not ended."""
+    if _tracer is None:
+        return None
+    span = _current.get()
+    return span if span is not None and span.is_recording() else None
+
+
+def start_call(path: str, request_id: str, trace_parent: str, waited_seconds: float) -> "Span | None":
+    """The span of a call that came in so long ago; None where it is not recorded.
+
+    That is decided by who calls (`trace_parent`, W3C Trace Context) or, where nobody says anything, by the sampler.
+    """
+    if _tracer is None:
+        return None
+    from opentelemetry.trace import SpanKind
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+    context = TraceContextTextMapPropagator().extract({"traceparent": trace_parent})
+    method = path.removeprefix("/")
+    span = _tracer.start_span(
+        method,
+        context,
+        SpanKind.SERVER,
+        {"rpc.system.name": "grpc", "rpc.method": method, f"{PREFIX}request_id": request_id},
+        start_time=time.time_ns() - round(waited_seconds * _NS_PER_SECOND),
+    )
+    return span if span.is_recording() else None  # type: ignore[return-value]  # those of the SDK are Spans
+
+
+def waited(span: "Span | None") -> None:
+    """It is a call's turn: it has waited since it came in."""
+    if span is not None:
+        _start("wait", span, start_time=span.start_time).end()
+
+
+def end_call(span: "Span | None", code: int) -> None:
+    """A call has ended with this gRPC code."""
+    if span is None:
+        return
+    span.set_attribute("rpc.response.status_code", code_pb2.Code.Name(code))
+    if code in _FAILED:
+        _fail(span)
+    span.end()
+
+
+def within(span: "Span | None") -> contextlib.AbstractContextManager[None]:
+    """What is done meanwhile is done for this span."""
+    return _NOTHING if span is None else _within(span)
+
+
+def step(name: str) -> contextlib.AbstractContextManager[None]:
+    """What is done meanwhile has a span of its own, where anybody records what it is done for."""
+    parent = current()
+    return _NOTHING if parent is None else _step(_start(name, parent))
+
+
+def together(name: str, spans: Sequence["Span | None"]) -> contextlib.AbstractContextManager[None]:
+    """What is done meanwhile is done for several calls together: it has a span in the first one's trace, with links to
+    all; None stands for a call that is not recorded."""
+    if _tracer is None:
+        return _NOTHING
+    recorded = [span for span in spans if span is not None and span.is_recording()]
+    if not recorded:
+        return _within(None)
+    from opentelemetry.trace import Link
+
+    links = [Link(span.get_span_context()) for span in recorded]
+    return _step(_start(name, recorded[0], links=links, attributes={f"{PREFIX}calls": len(spans)}))
+
+
+def watch(
+    name: str, done: "asyncio.Future[None]", attributes: Callable[[], Attributes], failed: Callable[[], bool]
+) -> None:
+    """Have a span from now until something is done, where anybody records what it is done for; `failed` is asked
+    then."""
+    parent = current()
+    if parent is None:
+        return
+    span = _start(name, parent, attributes=attributes(), is_client=True)
+
+    def end(_: "asyncio.Future[None]") -> None:
+        if done.cancelled() or failed():
+            _fail(span)
+        span.end()
+
+    done.add_done_callback(end)
+
+
+def _start(
+    name: str,
+    parent: "Span",
+    *,
+    links: "Sequence[Link]" = (),
+    attributes: Attributes | None = None,
+    start_time: int | None = None,
+    is_client: bool = False,
+) -> "Span":
+    from opentelemetry.trace import SpanKind, set_span_in_context
+
+    assert _tracer is not None
+    kind = SpanKind.CLIENT if is_client else SpanKind.INTERNAL
+    return _tracer.start_span(  # type: ignore[return-value]  # those of the SDK are Spans
+        name, set_span_in_context(parent), kind, attributes, links, start_time
+    )
+
+
+def _fail(span: "Span") -> None:
+    from opentelemetry.trace import StatusCode
+
+    span.set_status(StatusCode.ERROR)
+
+
+@contextlib.contextmanager
+def _within(span: "Span | None") -> Iterator[None]:
+    token = _current.set(span)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+@contextlib.contextmanager
+def _step(span: "Span") -> Iterator[None]:
+    token = _current.set(span)
+    try:
+        yield
+    except BaseException:
+        _fail(span)
+        raise
+    finally:
+        _current.reset(token)
+        span.end()

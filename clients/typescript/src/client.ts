@@ -65,6 +65,8 @@ export interface Connection {
 export class Client {
   readonly #connection: Connection;
   readonly #session: Session;
+  /** Of calls that need no token: those that get one. */
+  readonly #publicSession = new Session(undefined, undefined);
   readonly #calling: Calling;
   readonly #public: Calling;
   readonly #pacer = new Pacer();
@@ -77,7 +79,7 @@ export class Client {
     const token = credentials !== undefined && "token" in credentials ? credentials.token : undefined;
     this.#connection = connection;
     this.#limits = limits === undefined ? undefined : { ...DEFAULT_LIMITS, ...limits };
-    this.#public = new Calling(connection.transport, new Session(undefined, undefined), retries, onAttempt);
+    this.#public = new Calling(connection.transport, this.#publicSession, retries, onAttempt);
     this.#session = new Session(
       credentials === undefined || "token" in credentials
         ? undefined
@@ -95,8 +97,10 @@ export class Client {
     });
   }
 
-  /** Closes the connection; calls under way fail. */
+  /** Closes the connection; calls under way fail, and so do those that come. */
   close(): void {
+    this.#session.close();
+    this.#publicSession.close();
     this.#connection.close();
   }
 

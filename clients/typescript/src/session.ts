@@ -1,5 +1,5 @@
 import type { Deadline } from "./deadline.js";
-import { DeadlineExceededError } from "./errors.js";
+import { AudienceError, UnavailableError } from "./errors.js";
 import { RENEWAL_PERCENT } from "./rules.js";
 
 /** A token, and for how long it lives at most. */
@@ -13,6 +13,7 @@ export class Session {
   #token: string | undefined;
   #endsMs = Infinity;
   #signingIn: Promise<void> | undefined;
+  #isClosed = false;
 
   /** Without `signIn`, the token is used as long as the service takes it. */
   constructor(
@@ -29,6 +30,7 @@ export class Session {
    */
   async token(deadline: Deadline): Promise<string | undefined> {
     const signIn = this.signIn;
+    if (this.#isClosed) throw new UnavailableError("the client is closed");
     while (signIn !== undefined && (this.#token === undefined || performance.now() >= this.#endsMs)) {
       if (this.#signingIn === undefined) {
         this.#signingIn = this.#renew(signIn, deadline).finally(() => {
@@ -49,6 +51,11 @@ export class Session {
     return true;
   }
 
+  /** There is no token any more: nothing is sent, or sent again. */
+  close(): void {
+    this.#isClosed = true;
+  }
+
   async #renew(signIn: (deadline: Deadline) => Promise<Issued>, deadline: Deadline): Promise<void> {
     const issued = await signIn(deadline);
     this.#token = issued.token;
@@ -57,9 +64,7 @@ export class Session {
   }
 }
 
-/** Whose sign-in ended because its caller's time did, or its caller gave up, says nothing about another's. */
+/** Another caller may have more time, or may not have given up: only what it would be told as well is told to it. */
 function othersOnly(failure: unknown): void {
-  if (failure instanceof DeadlineExceededError) return;
-  if (failure instanceof DOMException && failure.name === "AbortError") return;
-  throw failure;
+  if (failure instanceof AudienceError && !failure.isWorthAnotherTry) throw failure;
 }

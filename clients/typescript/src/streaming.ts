@@ -40,12 +40,19 @@ class Stream {
   usersFailure: { readonly thrown: unknown } | undefined;
   /** The first failure that is worth another try: nothing new is sent after it, and what was sent is answered. */
   failure: AudienceError | undefined;
+  /** Since when an answer is waited for; Infinity while the caller is busy with the last one. */
+  readSinceMs = performance.now();
   #isOver = false;
   #wake = (): void => undefined;
 
   /** Whether more may be sent. */
   get isOver(): boolean {
     return this.#isOver;
+  }
+
+  /** How long the first request under way has been waited for. */
+  get waitedMs(): number {
+    return performance.now() - Math.max(this.pending[0]?.sinceMs ?? Infinity, this.readSinceMs);
   }
 
   /** It is not worth sending more. */
@@ -190,8 +197,7 @@ export class Streaming {
     const ending = new AbortController();
     const until = signal === undefined ? ending.signal : AbortSignal.any([signal, ending.signal]);
     const looking = setInterval(() => {
-      const since = stream.pending[0]?.sinceMs;
-      if (since !== undefined && performance.now() - since > this.means.retries.attemptMs) {
+      if (stream.waitedMs > this.means.retries.attemptMs) {
         stream.fail(new UnavailableError("the stream does not go on", { requestId: stream.requestId }));
         ending.abort();
       }
@@ -201,7 +207,11 @@ export class Streaming {
       const sent = headers(token, stream.requestId);
       const call: StreamResponse<typeof StreamSegmentsRequestSchema, typeof StreamSegmentsResponseSchema> =
         await this.means.transport.stream(METHOD, until, undefined, sent, requests);
-      yield* call.message;
+      for await (const answer of call.message) {
+        stream.readSinceMs = Infinity;
+        yield answer;
+        stream.readSinceMs = performance.now();
+      }
       if (!stream.isExhausted || stream.pending.length > 0) {
         stream.fail(new UnavailableError("the stream ended early", { requestId: stream.requestId }));
       }

@@ -5,7 +5,9 @@ import * as instantaudience from "instantaudience";
 import { type AudienceError, type CallOptions, type ClientOptions, type StreamResult } from "instantaudience";
 import { ApplySegmentsResultSchema, RtSegmentSchema, UserMembershipsSchema } from "instantaudience/v1/audience";
 import { type ChildProcess, spawn } from "node:child_process";
-import { accessSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import assert from "node:assert/strict";
+import { accessSync, mkdtempSync, readFileSync } from "node:fs";
+import { rm } from "node:fs/promises";
 import { type IncomingMessage, type Server, type ServerResponse, createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { delimiter, extname, join, normalize } from "node:path";
@@ -79,16 +81,22 @@ export class Page {
     this.#server = createServer((request, response) => void this.#serve(request, response));
     this.#server.listen(Number(new URL(origin).port), new URL(origin).hostname);
     const flags = [...FLAGS, ...QUIET, `--user-data-dir=${this.#directory}`];
-    this.#browser = spawn(browser, [...flags, origin], { stdio: "ignore" });
+    this.#browser = spawn(browser, [...flags, origin], { stdio: "ignore", detached: true });
   }
 
   async close(): Promise<void> {
     const ended = new Promise((resolve) => this.#browser.once("exit", resolve));
     this.#browser.kill();
     await ended;
+    try {
+      // What it has started and left, all of one group.
+      process.kill(-(this.#browser.pid ?? assert.fail("the browser never began")), "SIGKILL");
+    } catch (failure) {
+      assert.equal((failure as NodeJS.ErrnoException).code, "ESRCH"); // There was nothing left.
+    }
     this.#server.closeAllConnections();
     this.#server.close();
-    rmSync(this.#directory, { recursive: true, maxRetries: 10, retryDelay: 100 });
+    await rm(this.#directory, { recursive: true, maxRetries: 10, retryDelay: 100 });
   }
 
   /** A client with these options, whose calls the page makes. */

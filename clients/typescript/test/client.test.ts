@@ -12,6 +12,7 @@ import { CatalogService } from "instantaudience/v1/catalog";
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { randomNumbers } from "./random.js";
 import { control, skip, told } from "./surroundings.js";
 
@@ -30,6 +31,11 @@ function options(): ClientOptions & { plaintext: true } {
 
 function user(userId: string, value: number): User {
   return { userId, segBlock: [{ segId: SEGMENT, value, expiration: 0 }] };
+}
+
+/** Waits until it is so; a test that waits in vain is ended. */
+async function until(isSo: () => Promise<boolean>): Promise<void> {
+  while (!(await isSo())) await sleep(20);
 }
 
 test("it signs in once for all calls", { skip }, async () => {
@@ -89,7 +95,7 @@ test("users are not taken before they can be sent", { skip }, async () => {
   const client = createClient({ ...options(), limits: { ...UNLIMITED, usersPerCall: 10 }, window: 4 });
   for await (const { users: count } of client.stream(users())) {
     assert.equal(count, 10);
-    await new Promise((resolve) => setTimeout(resolve, 300));
+    await sleep(300);
     break;
   }
   client.close();
@@ -115,6 +121,34 @@ test("a stream that waits for users sends again meanwhile", { skip }, async () =
   assert.equal((await results.next()).value?.firstUser, 1);
   assert.equal((await results.next()).done, true);
   client.close();
+});
+
+test("a caller who is slow with an answer has the stream wait, not begin again", { skip }, async () => {
+  await control([]);
+  const client = createClient({
+    ...options(),
+    limits: { ...UNLIMITED, usersPerCall: 1 },
+    retries: { attemptMs: 2000 },
+  });
+  const users = ["1", "2", "3"].map((number) => user(`780000000000000020${number}`, 1));
+  for await (const { firstUser, error } of client.stream(users)) {
+    assert.equal(error, undefined);
+    if (firstUser === 0) await sleep(2500);
+  }
+  client.close();
+  assert.equal((await control()).seen["StreamSegments"], 3);
+});
+
+test("a client that is closed sends nothing any more", { skip }, async () => {
+  await control([{ fault: "hang" }]);
+  const client = createClient({ ...options(), limits: {} });
+  const underWay = client.apply([user("7800000000000000301", 1)]);
+  await until(async () => (await control()).seen["ApplySegments"] === 1);
+  client.close();
+  await assert.rejects(underWay, UnavailableError);
+  await assert.rejects(client.memberships(["1"]), /the client is closed/);
+  await assert.rejects(client.stream([user("7800000000000000301", 1)]).next(), /the client is closed/);
+  assert.equal((await control()).seen["ApplySegments"], 1);
 });
 
 test("what the caller's users throw ends the stream, after the answers", { skip }, async () => {

@@ -70,6 +70,17 @@ test("a caller whose time is over does not take the others' along", async () => 
   assert.equal(await second, "b");
 });
 
+test("a caller who gives up does not take the others along", async () => {
+  const { session: shared, signIns } = session();
+  const first = shared.token(patient());
+  const second = shared.token(patient());
+  signIns[0]?.reject(new Error("never mind"));
+  await assert.rejects(first, /never mind/);
+  await turn();
+  signIns[1]?.resolve({ token: "b", lifetimeMs: 60_000 });
+  assert.equal(await second, "b");
+});
+
 test("whoever waits for another's sign-in waits no longer than its own time", async () => {
   const { session: shared } = session();
   void shared.token(patient());

@@ -55,6 +55,8 @@ class Settings(BaseModel):
     """Proxies in front of the gateway, which add to `x-forwarded-for`: who comes to the first of them is the caller."""
     allowed_origins: Origins = ""
     """The origins (`https://app.example.com`) whose pages may call from browsers, over REST and gRPC-Web (CORS)."""
+    connect: bool = False
+    """Whether the gateway takes calls of the Connect protocol."""
     http_port: Port = 8080
     """REST and gRPC through the gateway. 0: any free port."""
     grpc_port: Port = 50051

@@ -26,6 +26,8 @@ RETRY_AFTER_SECONDS = 1
 
 GRPC_ROUTE = "grpc"
 """Name of the route of gRPC calls. (The content type would not do: the transcoder makes it a gRPC one.)"""
+CONNECT_ROUTE = "connect"
+"""Name of the route of calls of the Connect protocol."""
 
 
 EARLY_REQUEST_ID = {"header": {"key": "x-request-id", "value": "%UNIQUE_ID%"}, "append_action": "ADD_IF_ABSENT"}
@@ -98,6 +100,11 @@ def _grpc_headers(reason: Reason, reply: Reply) -> tuple[tuple[str, str], ...]:
     return (("grpc-status", str(failure.code)), *said, (STATUS_DETAILS_KEY, encoded))
 
 
+def _connect_body(code: str, reply: Reply) -> str:
+    """The answer to a call of the Connect protocol (https://connectrpc.com/docs/protocol, "Error end-stream")."""
+    return json.dumps({"code": code, "message": reply.text})
+
+
 def _status(operator: str, value: int) -> dict[str, Any]:
     comparison = {"op": operator, "value": {"default_value": value, "runtime_key": "gateway.unused"}}
     return {"status_code_filter": {"comparison": comparison}}
@@ -153,6 +160,7 @@ def local_replies(body_limit_bytes: int, transcoder_error: str) -> dict[str, Any
     # What is refused before it has a route: there, the content type is still the caller's.
     early = "response.code_details == 'overload' && request.headers['content-type'].startsWith('application/grpc')"
     grpc = _cel(f"xds.route_name == '{GRPC_ROUTE}' || ({early})")
+    connect = _cel(f"xds.route_name == '{CONNECT_ROUTE}'")
     lua = _cel("response.code_details == 'lua_response'")
     client_error = _all(_status("GE", 400), _status("LE", 499))
     unavailable = _any_of(_status("EQ", 408), _all(_status("GE", 502), _status("LE", 504)))
@@ -178,6 +186,14 @@ def local_replies(body_limit_bytes: int, transcoder_error: str) -> dict[str, Any
             ),
             _mapper(_all(grpc, client_error), UNREADABLE.text, content_type=grpc_type),
             _mapper(grpc, INTERNAL.text, content_type=grpc_type, headers=grpc_internal),
+            _mapper(
+                _all(connect, unavailable),
+                _connect_body("unavailable", UNAVAILABLE),
+                status=UNAVAILABLE.http_status,
+                headers=(retry_after,),
+            ),
+            _mapper(_all(connect, client_error), _connect_body("invalid_argument", UNREADABLE)),
+            _mapper(connect, _connect_body("internal", INTERNAL)),
             _mapper(_all(client_error, broken), UNREADABLE.body(), status=UNREADABLE.http_status, headers=(ENDS,)),
             _mapper(lua, _SAME_BODY),
             *(

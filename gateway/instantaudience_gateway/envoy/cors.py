@@ -1,4 +1,5 @@
-"""Which pages of other sites may call, from browsers, over REST and gRPC-Web (source: https://fetch.spec.whatwg.org/#cors)."""
+"""Which pages of other sites may call, from browsers, over REST, gRPC-Web and Connect (source:
+https://fetch.spec.whatwg.org/#cors)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +8,10 @@ from instantaudience_gateway.envoy.settings import TYPES
 
 CORS = "envoy.filters.http.cors"
 _METHODS = ("GET", "POST", "PUT", "DELETE")
-_REQUEST_HEADERS = ("authorization", "content-type", "grpc-timeout", "x-grpc-web", "x-request-id", "x-user-agent")
+_REQUEST_HEADERS = (
+    *("authorization", "content-type", "grpc-timeout", "x-grpc-web", "x-request-id", "x-user-agent"),
+    *("connect-protocol-version", "connect-timeout-ms"),
+)
 _ANSWER_HEADERS = (
     *("grpc-status", "grpc-message", "grpc-status-details-bin", "grpc-retry-pushback-ms", "error-id"),
     *("retry-after", "x-ratelimit-code", "x-ratelimit-count", "x-request-id"),

@@ -15,6 +15,7 @@ from instantaudience_gateway.envoy.settings import CLUSTER, TYPES, GatewaySettin
 
 _HTTP_FILTERS = f"{TYPES}.filters.http"
 GRPC_WEB = "envoy.filters.http.grpc_web"
+CONNECT = "envoy.filters.http.connect_grpc_bridge"
 LUA = "envoy.filters.http.lua"
 TRANSCODER = "envoy.filters.http.grpc_json_transcoder"
 BUFFER = "envoy.filters.http.buffer"
@@ -26,7 +27,9 @@ def http_filters(settings: GatewaySettings) -> list[dict[str, Any]]:
     """The filters, in the order in which a request passes them."""
     buffer = [_buffer(settings)] if settings.passes_json or settings.application is not None else []
     cors = [cors_filter()] if settings.allowed_origins else []
-    return [_arrival(), *cors, _grpc_web(), _lua(settings), _transcoder(settings), *buffer, *_service(settings)]
+    connect = [_connect()] if settings.connect else []
+    contract = [_lua(settings), _transcoder(settings)]
+    return [_arrival(), *cors, _grpc_web(), *connect, *contract, *buffer, *_service(settings)]
 
 
 def buffer_override(most_bytes: int) -> dict[str, Any]:
@@ -64,6 +67,19 @@ def _grpc_web() -> dict[str, Any]:
     return {
         "name": GRPC_WEB,
         "typed_config": {"@type": f"{_HTTP_FILTERS}.grpc_web.v3.GrpcWeb"},
+    }
+
+
+def _connect() -> dict[str, Any]:
+    """Makes gRPC calls of Connect's, and their answers Connect's (source: https://connectrpc.com/docs/protocol).
+
+    Envoy calls it work in progress, which its security team does not cover: so it is there only where it is asked for,
+    and no calls but Connect's pass it.
+    """
+    return {
+        "name": CONNECT,
+        "disabled": True,
+        "typed_config": {"@type": f"{_HTTP_FILTERS}.connect_grpc_bridge.v3.FilterConfig"},
     }
 
 

@@ -9,10 +9,11 @@ from instantaudience_server.transport.status import ERROR_ID_KEY
 
 from instantaudience_gateway.contract.descriptor import Endpoint
 from instantaudience_gateway.contract.json_forms import passed_on
-from instantaudience_gateway.contract.replies import GRPC_ROUTE, file_route
+from instantaudience_gateway.contract.replies import CONNECT_ROUTE, GRPC_ROUTE, file_route
 from instantaudience_gateway.contract.script import PAGES
 from instantaudience_gateway.envoy.filters import (
     BUFFER,
+    CONNECT,
     GRPC_WEB,
     LUA,
     SERVICE,
@@ -28,6 +29,9 @@ UPLOAD_GRACE_SECONDS = 30.0
 
 _GRPC_PATH = "/[!-$&-~]*"
 """No method's path needs escapes, and pyvoy leaves a request unanswered whose path is not UTF-8 without them."""
+
+_CONNECT_TYPES = r"application/(connect\+)?proto"
+"""Of unary calls and of streams."""
 
 MOST_FILE_BYTES = 1_000_000
 """What a file has compressed that Envoy serves, at most."""
@@ -113,8 +117,23 @@ def routes(settings: GatewaySettings) -> list[dict[str, Any]]:
     # answer is made: reading may take longer.
     rest["route"] = way | {"timeout": call_seconds, "max_stream_duration": {"max_stream_duration": call_seconds}}
     hot = [route for endpoint in passed_on() for route in _passed_on(rest, endpoint, settings)]
+    connect = [_connect(grpc)] if settings.connect else []
     large = [_large_file(path, file, settings) for path, file in PAGES.items() if file.is_large]
-    return [_uploads(settings), *large, grpc_web, grpc, *(hot if settings.passes_json else []), rest]
+    return [_uploads(settings), *large, grpc_web, grpc, *connect, *(hot if settings.passes_json else []), rest]
+
+
+def _connect(grpc: dict[str, Any]) -> dict[str, Any]:
+    """The route of calls of the Connect protocol, from that of gRPC calls."""
+    headers = [
+        _header("content-type", {"safe_regex": {"regex": _CONNECT_TYPES}}),
+        {"name": "connect-protocol-version", "present_match": True},
+    ]
+    takes_part = {"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "config": {}}
+    return grpc | {
+        "name": CONNECT_ROUTE,
+        "match": {"safe_regex": {"regex": _GRPC_PATH}, "headers": headers},
+        "typed_per_filter_config": _without(GRPC_WEB, LUA, TRANSCODER) | {CONNECT: takes_part},
+    }
 
 
 def _uploads(settings: GatewaySettings) -> dict[str, Any]:

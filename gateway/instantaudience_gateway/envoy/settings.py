@@ -40,10 +40,11 @@ class GatewaySettings:
     `connection_seconds` is the age at which a connection is asked to end (GOAWAY, `Connection: close`), so that the
     load of long-lived ones spreads over workers that share a port. `trusted_hops` proxies in front say in
     `x-forwarded-for` where calls are from; with none, that is who comes here. Pages of the `allowed_origins` may call
-    (CORS). `max_connections` and `max_active_calls` bound memory: a connection past the first is refused, a call past
-    the second answered with 503. So is every call while more than `heap_bytes` are in use (None: as much as is usual);
-    where the service is inside, what it uses is in that. `access_log`: every request is logged. Files go to servers
-    that listen on `upload_sockets`, and one may take `upload_seconds`; where there are none, they are refused.
+    (CORS). `connect`: calls of the Connect protocol are taken. `max_connections` and `max_active_calls` bound memory: a
+    connection past the first is refused, a call past the second answered with 503. So is every call while more than
+    `heap_bytes` are in use (None: as much as is usual); where the service is inside, what it uses is in that.
+    `access_log`: every request is logged. Files go to servers that listen on `upload_sockets`, and one may take
+    `upload_seconds`; where there are none, they are refused.
     """
 
     http_host: str
@@ -64,6 +65,7 @@ class GatewaySettings:
     connection_seconds: float = 60.0
     trusted_hops: int = 0
     allowed_origins: tuple[str, ...] = ()
+    connect: bool = False
     max_connections: int = 10_000
     max_active_calls: int = 20_000
     heap_bytes: int | None = None

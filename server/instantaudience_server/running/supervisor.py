@@ -279,6 +279,7 @@ class Service:
             call_timeout_seconds=self._settings.call_timeout_seconds,
             trusted_hops=self._settings.trusted_hops,
             allowed_origins=self._settings.origins,
+            connect=self._settings.connect,
             access_log=self._settings.access_log,
             upload_sockets=_batch_sockets(directory, self._settings),
             upload_seconds=self._settings.batch_upload_seconds,

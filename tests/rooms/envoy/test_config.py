@@ -13,7 +13,7 @@ from instantaudience_gateway.envoy import admin
 from instantaudience_server.errors import Reason
 from instantaudience_server.transport.status import ERROR_ID_KEY, ROWS
 from support.gateways import ODD_TEXT, Gateway, Upstream, assert_error, body_for, running_gateway, serving
-from support.messages import LIMIT_BYTES
+from support.messages import LIMIT_BYTES, PACKAGE
 
 
 async def test_grpc_unary_is_untouched(channel: grpc.aio.Channel, upstream: Upstream) -> None:
@@ -103,6 +103,17 @@ async def test_no_worker(directory: Path) -> None:
     assert (unpacked_info.reason, unpacked_info.domain) == ("SYSTEM", "instantaudience")
     assert retry.Unpack(unpacked_retry)
     assert unpacked_retry.retry_delay.seconds == 1
+
+
+async def test_no_worker_for_connect(directory: Path) -> None:
+    async with running_gateway(directory, "nobody.sock", connect=True) as gateway, gateway.client() as http:
+        types = {"content-type": "application/proto", "connect-protocol-version": "1"}
+        answer = await http.post(f"/{PACKAGE}.StatusService/GetStatus", headers=types)
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert answer.json() == {
+        "code": "unavailable",
+        "message": "The service is out of reach; send the request again.",
+    }
 
 
 async def test_dead_workers_fail_no_call(directory: Path) -> None:

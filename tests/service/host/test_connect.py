@@ -1,0 +1,111 @@
+"""The Connect protocol through the gateway (source: https://connectrpc.com/docs/protocol), bytes made by hand."""
+
+import base64
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from google.rpc import error_details_pb2
+from instantaudience.v1 import audience_pb2, authentication_pb2, status_pb2
+from instantaudience_server.transport.framing import frame
+from support.messages import APPLY, LIMIT_BYTES, PACKAGE, STREAM, one_user, stream_request
+from support.service import Service, credentials, running_service
+
+UNARY = {"content-type": "application/proto", "connect-protocol-version": "1"}
+STREAMING = {"content-type": "application/connect+proto", "connect-protocol-version": "1"}
+GET_STATUS = f"/{PACKAGE}.StatusService/GetStatus"
+AUTHENTICATE = f"/{PACKAGE}.AuthenticationService/Authenticate"
+END = 0x02
+"""The flag of what ends a stream."""
+
+
+@pytest.fixture(scope="module")
+async def connecting(host_mode: str) -> AsyncIterator[Service]:
+    """A service that takes such calls."""
+    async with running_service("--workers", "1", "--connect", host_mode=host_mode) as running:
+        yield running
+
+
+@pytest.fixture
+async def http(connecting: Service) -> AsyncIterator[httpx.AsyncClient]:
+    async with connecting.http() as opened:
+        yield opened
+
+
+async def test_a_unary_call(http: httpx.AsyncClient) -> None:
+    answer = await http.post(GET_STATUS, headers=UNARY)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/proto")
+    assert status_pb2.GetStatusResponse.FromString(answer.content).response.status == "OK"
+
+
+FAILURES: dict[str, Any] = {
+    "no token": (APPLY, b"", 401, "unauthenticated", "TOKEN_MISSING"),
+    "wrong password": (
+        AUTHENTICATE,
+        authentication_pb2.AuthenticateRequest(**credentials("demo", "wrong")).SerializeToString(),
+        401,
+        "unauthenticated",
+        "WRONG_CREDENTIALS",
+    ),
+    "no message": (AUTHENTICATE, b"\xff", 400, "invalid_argument", "UNREADABLE_REQUEST"),
+    "no method": (f"/{PACKAGE}.Nope/Nope", b"", 404, "unimplemented", "UNKNOWN_METHOD"),
+    "too large": (AUTHENTICATE, bytes(LIMIT_BYTES + 1), 429, "resource_exhausted", "TOO_LARGE"),
+}
+"""Path, message; HTTP status, code and cause of the error."""
+
+
+@pytest.mark.parametrize(("path", "message", "status", "code", "cause"), FAILURES.values(), ids=FAILURES)
+async def test_a_call_that_fails(
+    http: httpx.AsyncClient, path: str, message: bytes, status: int, code: str, cause: str
+) -> None:
+    answer = await http.post(path, content=message, headers=UNARY)
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/json")
+    error = answer.json()
+    assert (error["code"], bool(error["message"])) == (code, True)
+    value = error["details"][0]["value"]
+    info = error_details_pb2.ErrorInfo.FromString(base64.b64decode(value + "=" * (-len(value) % 4)))
+    assert info.metadata["cause"] == cause
+
+
+async def test_a_stream(http: httpx.AsyncClient, connecting: Service) -> None:
+    headers = STREAMING | {"authorization": await connecting.token()}
+    requests = [frame(stream_request(one_user(value=value)).SerializeToString()) for value in (1, 2)]
+    answer = await http.post(STREAM, content=b"".join(requests), headers=headers)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/connect+proto")
+    *answers, (flag, end) = envelopes(answer.content)
+    assert (flag, json.loads(end)) == (END, {})
+    messages = [audience_pb2.StreamSegmentsResponse.FromString(content) for _, content in answers]
+    assert [message.response.message.segments_in_request for message in messages] == [1, 1]
+
+
+async def test_a_stream_that_fails(http: httpx.AsyncClient) -> None:
+    answer = await http.post(STREAM, content=frame(b""), headers=STREAMING)
+    ((flag, end),) = envelopes(answer.content)
+    assert (answer.status_code, flag, json.loads(end)["error"]["code"]) == (200, END, "unauthenticated")
+
+
+async def test_it_has_to_be_asked_for(service: Service) -> None:
+    """A service without it takes such a call for REST, which has no such path."""
+    async with service.http() as opened:
+        answer = await opened.post(GET_STATUS, headers=UNARY)
+    assert (answer.status_code, answer.json()["response"]["error_id"]) == (404, "SYNTAX")
+
+
+async def test_what_does_not_say_that_it_is_connect_is_rest(http: httpx.AsyncClient) -> None:
+    """The contract: bodies are JSON, whatever their type."""
+    answer = await http.post(
+        "/auth", content=json.dumps(credentials("demo")), headers={"content-type": UNARY["content-type"]}
+    )
+    assert answer.json()["response"]["status"] == "OK"
+
+
+def envelopes(body: bytes) -> list[tuple[int, bytes]]:
+    """Flags and contents."""
+    found = []
+    while body:
+        length = int.from_bytes(body[1:5], "big")
+        found.append((body[0], body[5 : 5 + length]))
+        body = body[5 + length :]
+    return found

@@ -202,6 +202,15 @@ CATALOG_AGE = (
 worker that hangs."""
 
 
+# A series that begins with its first count has not grown in the eyes of an alert: so those begin at 0.
+for _reason in ("INVALID_LOGIN", "OK"):
+    SIGN_IN_RESULTS.labels(_reason)
+for _kind in ("failover", "move"):
+    STORE_PRIMARY_CHANGES.labels(_kind)
+for _reason in ("unavailable", "internal"):
+    FAILED_CALLS.labels(_reason)
+BATCH_JOBS.labels("completed")
+
 _call_meters: dict[tuple[str, int], tuple[Callable[[float], None], Callable[[float], None]]] = {}
 _call_durations: dict[tuple[str, str], Observed] = {}
 waited = Observed(WAITING_SECONDS)

@@ -15,7 +15,7 @@ from hiredis import Reader, ReplyError
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
-from instantaudience_server.metrics import STORE_CONNECTIONS, store_replies
+from instantaudience_server.metrics import STORE_CONNECTION_FAILURES, STORE_CONNECTIONS, STORE_REFUSALS, store_replies
 from instantaudience_server.settings import Durability
 from instantaudience_server.store.batch import Part
 from instantaudience_server.store.commands import ASKING
@@ -63,6 +63,8 @@ class Node:
         }
         self._confirmation = confirmation
         self.name = name
+        STORE_CONNECTION_FAILURES.labels(name)  # begins at 0, as alerts want it
+        STORE_REFUSALS.labels(name, Problem.OTHER)
         self._connect = connect
         self._router = router
         self._stalled_seconds = stalled_seconds

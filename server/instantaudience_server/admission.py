@@ -14,6 +14,11 @@ from instantaudience_server.metrics import ADMISSION_REFUSALS, waited
 
 MOST_RUNNING = 64
 """Calls that run at once. More would not be served sooner: one after the other has the processor."""
+PARTS = 4
+"""Of a place. A small call that is carried out together with others of its member takes one of them: what most of its
+time goes into, such calls share."""
+SMALL_BYTES = 1024
+"""The message of a small call, at most: as much as a call costs beside it (docs/adr/0031-turns-by-cost.md)."""
 FIRST_TAKES = 3
 """How many places a member's first call takes where a host has calls wait itself. Calls of one member are carried out
 together (docs/adr/0020-gathering.md) and those of many are not, so fewer of these keep a worker as busy."""
@@ -39,15 +44,22 @@ OVERLOADED = "the service is overloaded; nothing was changed"
 _count_refusal = {reason: ADMISSION_REFUSALS.labels(reason).inc for reason in ("waited", "full", "late")}
 
 
+def first_takes_more() -> int:
+    """What a member's first call takes beyond its own, in parts of places."""
+    return (FIRST_TAKES - 1) * PARTS
+
+
 class Ticket:
     """A call that was let in, or waits to be. `turn` is done when it may run; None where it runs at once.
 
-    `takes_room` of what `Admission.room` tells: requests of streams do not, nor does what runs slowly.
+    `takes_room` of what `Admission.room` tells: requests of streams do not, nor does what runs slowly. It takes so many
+    `parts` of a place.
     """
 
-    __slots__ = ("ended_before", "member_id", "running", "since", "takes_room", "turn", "until")
+    __slots__ = ("ended_before", "member_id", "parts", "running", "since", "takes_room", "turn", "until")
 
-    def __init__(self, member_id: int, since: float, until: float) -> None:
+    def __init__(self, member_id: int, since: float, until: float, parts: int) -> None:
+        self.parts = parts
         self.takes_room = False
         self.ended_before = 0
         self.member_id = member_id
@@ -66,13 +78,14 @@ class Admission:
         self.waiting_at_host = 0
         """Calls that a host has wait itself."""
         self._running = 0
+        """Parts of places that calls have."""
         self._under_way = 0
         self._waiting = 0
         self._room_taken = 0
         self._taking_room_of: dict[int, int] = {}
         """How many calls of each member take room."""
         self._ended = self._ended_at_look = 0
-        """How many calls have ended, now and when it was looked last."""
+        """How many calls have ended, now and when it was looked last, in parts of places."""
         self._progress = self._loop.time()
         """When it was seen last that one had."""
         self._under_way_of: dict[int, int] = {}
@@ -85,8 +98,14 @@ class Admission:
 
     @property
     def room(self) -> int:
-        """How many places there are for calls from a host that has others wait where it costs less."""
-        return max(0, min(MOST_RUNNING - self._room_taken, MOST_UNDER_WAY - self._under_way))
+        """How much there is for calls from a host that has others wait where it costs less, in parts of places."""
+        return max(0, min(MOST_RUNNING * PARTS - self._room_taken, MOST_UNDER_WAY - self._under_way))
+
+    @property
+    def has_much_room(self) -> bool:
+        """Whether there is room for more than a few calls. Where there is not, others will end soon; and calls that
+        begin together share what most of their time goes into."""
+        return 4 * self.room >= MOST_RUNNING * PARTS
 
     @property
     def waiting(self) -> int:
@@ -113,7 +132,7 @@ class Admission:
         until = came + min(PATIENCE_SECONDS, PATIENCE_SHARE * (deadline - came))
         if now > until and self._under_way_of.get(member_id, 0) >= FEW:
             raise self._refusal("late")
-        ticket = Ticket(member_id, now, until)
+        ticket = Ticket(member_id, now, until, PARTS)
         runs = self._has_room
         if not runs and self._waiting >= MOST_WAITING:
             self._make_room(member_id)
@@ -134,11 +153,14 @@ class Admission:
         waited.observe(self._loop.time() - came)
         return ticket
 
-    def enter_at_once(self, member_id: int, waited_seconds: float = 0.0, *, in_stream: bool) -> Ticket | None:
-        """As `enter`; None where it has to wait."""
+    def enter_at_once(
+        self, member_id: int, size_bytes: int, waited_seconds: float = 0.0, *, in_stream: bool
+    ) -> Ticket | None:
+        """As `enter`, of a call with such a message that is carried out together with others; None where it has to
+        wait."""
         if not self._has_room:
             return None
-        ticket = Ticket(member_id, self._loop.time(), 0.0)
+        ticket = Ticket(member_id, self._loop.time(), 0.0, 1 if size_bytes <= SMALL_BYTES else PARTS)
         self._take_room(ticket, in_stream)
         self._start(ticket)
         waited.observe(waited_seconds)
@@ -147,7 +169,7 @@ class Admission:
     def leave(self, ticket: Ticket) -> None:
         """The call has ended."""
         self._give_room_back(ticket)
-        self._ended += 1
+        self._ended += ticket.parts
         self._under_way -= 1
         left = self._under_way_of[ticket.member_id] - 1
         if left:
@@ -156,7 +178,7 @@ class Admission:
             del self._under_way_of[ticket.member_id]
         if ticket.running:
             ticket.running = False
-            self._running -= 1
+            self._running -= ticket.parts
         if self._queues:
             self._take_turns()
 
@@ -180,10 +202,10 @@ class Admission:
 
     @property
     def _has_room(self) -> bool:
-        return self._running < MOST_RUNNING and self._under_way < MOST_UNDER_WAY and not self._queues
+        return self._running < MOST_RUNNING * PARTS and self._under_way < MOST_UNDER_WAY and not self._queues
 
     def _start(self, ticket: Ticket) -> None:
-        self._running += 1
+        self._running += ticket.parts
         self._under_way += 1
         self._under_way_of[ticket.member_id] = self._under_way_of.get(ticket.member_id, 0) + 1
         ticket.running = True
@@ -193,7 +215,7 @@ class Admission:
 
     def _take_turns(self) -> None:
         """Let the members' next ones run, one of each after the other."""
-        while self._queues and self._running < MOST_RUNNING and self._under_way < MOST_UNDER_WAY:
+        while self._queues and self._running < MOST_RUNNING * PARTS and self._under_way < MOST_UNDER_WAY:
             member_id = next(iter(self._queues))
             queue = self._queues.pop(member_id)
             ticket = queue.popleft()
@@ -242,7 +264,7 @@ class Admission:
             self._give_room_back(ticket)
             if ticket.running:
                 ticket.running = False
-                self._running -= 1
+                self._running -= ticket.parts
         self._take_turns()
         for member_id, queue in list(self._queues.items()):
             late = {ticket for ticket in queue if now > ticket.until}
@@ -257,7 +279,7 @@ class Admission:
 
     def _waits(self, ticket: Ticket, now: float) -> bool:
         """Whether a call waits for something that not all do."""
-        stuck = now - self._progress > SLOW_SECONDS or self._ended - ticket.ended_before > MOST_RUNNING
+        stuck = now - self._progress > SLOW_SECONDS or self._ended - ticket.ended_before > MOST_RUNNING * PARTS
         return stuck and now - ticket.since > SLOW_SECONDS
 
     def _forget(self, ticket: Ticket) -> None:
@@ -279,7 +301,7 @@ class Admission:
             ticket.takes_room = True
             others = self._taking_room_of.get(ticket.member_id, 0)
             self._taking_room_of[ticket.member_id] = others + 1
-            self._room_taken += 1 if others else FIRST_TAKES
+            self._room_taken += ticket.parts + (0 if others else first_takes_more())
 
     def _give_room_back(self, ticket: Ticket) -> None:
         if ticket.takes_room:
@@ -287,7 +309,7 @@ class Admission:
             others = self._taking_room_of.pop(ticket.member_id) - 1
             if others:
                 self._taking_room_of[ticket.member_id] = others
-            self._room_taken -= 1 if others else FIRST_TAKES
+            self._room_taken -= ticket.parts + (0 if others else first_takes_more())
 
     def _refuse(self, ticket: Ticket, reason: str) -> None:
         self._give_room_back(ticket)

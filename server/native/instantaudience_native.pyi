@@ -76,11 +76,11 @@ class FailedAnswer:
 class Host:
     """A gRPC server on any number of addresses (`host:port`, `unix:/path`); ports are shared (SO_REUSEPORT).
 
-    `methods` are paths, what their calls are (a `stream`, or unary and wait `in_turn`, or come `express`), and, where
-    they can be called with JSON, what reads and writes their messages, and the answer to a body that comes too late;
-    such a call has the content type that `transport.rest` names. What comes is put on a list, and `fileno` becomes
-    readable where the list was empty; `take` takes all of it. What is said in return is heard with `flush`, once for
-    all of it.
+    `methods` are paths, what their calls are (a `stream`, or unary and come `express`, wait `in_turn`, or wait and are
+    `gathered`), and, where they can be called with JSON, what reads and writes their messages, and the answer to a body
+    that comes too late; such a call has the content type that `transport.rest` names. What comes is put on a list, and
+    `fileno` becomes readable where the list was empty; `take` takes all of it. What is said in return is heard with
+    `flush`, once for all of it.
 
     `message_limit_bytes` bounds a message, before and after decompression. A call may take `call_timeout_seconds`, or
     until its caller's deadline; a unary request has to be there within that. `waiting` is how many calls wait for their
@@ -127,12 +127,12 @@ class Host:
         """Take no new calls; `drained` comes when no connection is left, or the grace is over."""
     def close(self) -> None:
         """End at once, whatever is under way."""
-    def take(self, room: int, first_takes: int) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]], int]:
+    def take(self, room: int, prices: tuple[int, int, int]) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]], int]:
         """The unary calls that have come, and what else has happened; an event of a call comes after the call.
 
-        Of the calls that wait for their turn, as many as there is room for: a member's first one takes `first_takes` of
-        it, each other one 1. Last, how many others wait: then `fileno` does not tell of more of them, and it is to be
-        asked again when there is room.
+        Of the calls that wait for their turn, as many as there is room for: `prices` says how much a call takes, how
+        much more a member's first one does, and up to which size gathered ones take 1 alone. Last, how many others
+        wait: then `fileno` does not tell of more of them, and it is to be asked again when there is room.
 
         A call: its number, its method's place in the list, whether its token was learnt, its message or what is wrong
         with it, then the fields of `transport.calls.Call`. What is wrong is the value of a `transport.framing.Flaw`,

@@ -18,6 +18,7 @@ async def admission(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Admission]
     """Two run at once, four wait, and nobody runs slowly unless a test says so."""
     monkeypatch.setattr(module, "MOST_RUNNING", 2)
     monkeypatch.setattr(module, "FIRST_TAKES", 1)
+    monkeypatch.setattr(module, "PARTS", 1)
     monkeypatch.setattr(module, "MOST_WAITING", 4)
     monkeypatch.setattr(module, "SLOW_SECONDS", 60.0)
     admission = Admission(lambda low, high: high)
@@ -188,6 +189,28 @@ async def test_a_members_first_call_takes_more_room(admission: Admission, monkey
         admission.leave(ticket)
         rooms.append(admission.room)
     assert rooms[3:] == [4, 7, 10]
+
+
+async def test_small_calls_that_are_carried_out_together_take_a_part_of_a_place(
+    admission: Admission, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_RUNNING", 4)
+    monkeypatch.setattr(module, "FIRST_TAKES", 3)
+    monkeypatch.setattr(module, "PARTS", 4)
+    tickets = []
+    rooms = []
+    for size_bytes in (module.SMALL_BYTES, module.SMALL_BYTES + 1, 0):
+        ticket = admission.enter_at_once(FLOOD, size_bytes, in_stream=False)
+        assert ticket is not None
+        tickets.append(ticket)
+        rooms.append(admission.room)
+    assert rooms == [7, 3, 2]
+    while (ticket := admission.enter_at_once(NEIGHBOUR, 0, in_stream=True)) is not None:
+        tickets.append(ticket)
+    assert len(tickets) == 3 + 10
+    for ticket in tickets:
+        admission.leave(ticket)
+    assert (admission.room, admission.under_way) == (16, 0)
 
 
 async def test_slow_calls_are_bounded_too(admission: Admission, monkeypatch: pytest.MonkeyPatch) -> None:

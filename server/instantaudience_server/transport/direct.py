@@ -63,7 +63,7 @@ class DirectCalls:
         posting = method.posting
         if posting is None or call.waited_seconds > self._most_waited_seconds:
             return False
-        ticket = self._entrance.enter_at_once(caller, call.waited_seconds, in_stream=self._in_stream)
+        ticket = self._entrance.enter_at_once(caller, len(message), call.waited_seconds, in_stream=self._in_stream)
         if ticket is None:
             return False
         try:

@@ -55,11 +55,14 @@ class Entrance:
             return None
         return await self._admission.enter(caller.member.id, deadline, waited_seconds, in_stream=in_stream)
 
-    def enter_at_once(self, caller: Caller, waited_seconds: float, *, in_stream: bool) -> Ticket | None:
-        """As `enter`; None where it has to wait, or is an admin's."""
+    def enter_at_once(
+        self, caller: Caller, size_bytes: int, waited_seconds: float, *, in_stream: bool
+    ) -> Ticket | None:
+        """As `enter`, of a call with such a message that is carried out together with others; None where it has to
+        wait, or is an admin's."""
         if caller.account.role is Role.ADMIN:
             return None
-        return self._admission.enter_at_once(caller.member.id, waited_seconds, in_stream=in_stream)
+        return self._admission.enter_at_once(caller.member.id, size_bytes, waited_seconds, in_stream=in_stream)
 
     def known(self, authorization: str) -> Caller | None:
         """Whose token a call has, where nobody need be asked."""

@@ -150,16 +150,18 @@ class NativeHost:
             self._flushing.cancel()
         self._host.close()
 
-    def _take(self) -> None:
-        """Take what has come since the last turn, and of the calls that wait as many as there is room for."""
+    def _take(self, *, few: bool = False) -> None:
+        """Take what has come since the last turn, and of the calls that wait as many as there is room for; where that
+        is a `few` alone, only when told so."""
         if self._taking is not None:
             self._taking.cancel()
             self._taking = None
-        calls, events, left = self._host.take(self._pipeline.admission.room, admission.FIRST_TAKES)
-        self._pipeline.admission.waiting_at_host = left
+        turns = self._pipeline.admission
+        calls, events, left = self._host.take(turns.room if few or turns.has_much_room else 0, _prices())
+        turns.waiting_at_host = left
         if left:
             # What makes room is mostly the end of a call, and a flush follows it. Or that one runs slowly.
-            self._taking = self._loop.call_later(admission.LOOK_SECONDS, self._take)
+            self._taking = self._loop.call_later(admission.LOOK_SECONDS, partial(self._take, few=True))
         self._begin(calls)
         for name, *fields in events:
             self._on_event[name](*fields)
@@ -301,10 +303,17 @@ class NativeHost:
             self._take()
 
 
+def _prices() -> tuple[int, int, int]:
+    """What calls take of a place: any but small ones; so much more each member's first; and which are small."""
+    return admission.PARTS, admission.first_takes_more(), admission.SMALL_BYTES
+
+
 def _kind(method: AnyMethod) -> str:
     """What a method's calls wait for."""
     if isinstance(method, StreamMethod | CollectMethod | PublicStreamMethod):
         return "stream"
+    if isinstance(method, Method) and method.posting is not None:
+        return "gathered"
     return "express" if isinstance(method, PublicMethod) else "in_turn"
 
 

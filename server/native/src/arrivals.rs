@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use crate::framing::Flaw;
 use crate::locks::lock;
 use crate::metadata::Metadata;
-use crate::waiting::{Turn, Waiting};
+use crate::waiting::{Prices, Turn, Waiting};
 
 /// How often it is looked who has waited too long.
 const LOOK: Duration = Duration::from_millis(20);
@@ -30,6 +30,8 @@ pub struct UnaryCall {
     pub message: Result<Bytes, Flaw>,
     /// Whether it is known whose token it has.
     pub known: bool,
+    /// Whether it is carried out together with others of its caller.
+    pub gathered: bool,
 }
 
 /// Why a call is refused whose message nobody looks at.
@@ -172,11 +174,11 @@ impl Arrivals {
     }
 
     /// All that has come, but of the calls that wait only so many as there is room for, by turns (see `Waiting::take`).
-    pub fn take(&self, room: usize, first_takes: usize) -> Taken {
+    pub fn take(&self, room: usize, prices: &Prices) -> Taken {
         let _ = (&self.heard).read(&mut [0; 64]);
         let mut inbox = lock(&self.inbox);
         let mut calls = std::mem::take(&mut inbox.express);
-        calls.extend(inbox.waiting.take(room, first_takes));
+        calls.extend(inbox.waiting.take(room, prices));
         Taken { calls, events: std::mem::take(&mut inbox.events), left: inbox.waiting.len() }
     }
 }

@@ -45,6 +45,8 @@ pub struct Service {
 pub enum Kind {
     /// Unary, and its calls wait for their turn.
     InTurn,
+    /// As `InTurn`, and those of one caller are carried out together.
+    Gathered,
     /// Unary, and everybody may call it at once.
     Express,
     Stream,
@@ -74,7 +76,7 @@ pub async fn serve(
     {
         let request = unary::Request { body, form: Form::Json(form), room: &room };
         let metadata = Metadata::read(&parts.headers, &peer);
-        unary::serve(method, kind == Kind::InTurn, metadata, request, respond, &service).await;
+        unary::serve(method, kind, metadata, request, respond, &service).await;
         return;
     }
     if parts.method != Method::POST || !is_grpc(&parts.headers) {
@@ -95,9 +97,8 @@ pub async fn serve(
             if kind == Kind::Express {
                 metadata.note_address(&parts.headers, &peer);
             }
-            let in_turn = kind == Kind::InTurn;
             let request = unary::Request { body, form: Form::Grpc(encoding(&parts.headers)), room: &room };
-            unary::serve(method, in_turn, metadata, request, respond, &service).await;
+            unary::serve(method, kind, metadata, request, respond, &service).await;
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::refusals::Refusals;
 use crate::rest::JsonForm;
 use crate::running::Running;
 use crate::tls::{Files, Tls};
-use crate::waiting::{Impatience, Patience, Who};
+use crate::waiting::{Impatience, Patience, Prices, Who};
 
 /// How a call fails: made once, and used for many.
 #[pyclass(frozen)]
@@ -171,9 +171,10 @@ impl Host {
         &self,
         py: Python<'py>,
         room: usize,
-        first_takes: usize,
+        prices: (usize, usize, usize),
     ) -> PyResult<(Bound<'py, PyList>, Bound<'py, PyList>, usize)> {
-        let taken = self.service.arrivals.take(room, first_takes);
+        let (call, first_more, small_bytes) = prices;
+        let taken = self.service.arrivals.take(room, &Prices { call, first_more, small_bytes });
         let (calls, events) = (PyList::empty(py), PyList::empty(py));
         let now = Instant::now();
         for call in &taken.calls {
@@ -240,9 +241,10 @@ type Object<'py> = Bound<'py, PyAny>;
 fn kind(name: &str) -> PyResult<Kind> {
     match name {
         "in_turn" => Ok(Kind::InTurn),
+        "gathered" => Ok(Kind::Gathered),
         "express" => Ok(Kind::Express),
         "stream" => Ok(Kind::Stream),
-        _ => Err(PyValueError::new_err("a method is 'in_turn', 'express' or 'stream'")),
+        _ => Err(PyValueError::new_err("a method is 'in_turn', 'gathered', 'express' or 'stream'")),
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::answers::{Answer, Listener};
 use crate::arrivals::{CallId, Event, Refusal, UnaryCall, Wait};
-use crate::calls::{Gone, Service, end, fail, start};
+use crate::calls::{Gone, Kind, Service, end, fail, start};
 use crate::framing::{Encoding, Flaw, Messages, only_message};
 use crate::locks::lock;
 use crate::metadata::Metadata;
@@ -33,10 +33,10 @@ pub struct Request<'a> {
     pub room: &'a Semaphore,
 }
 
-/// Serve a call of a unary method; `in_turn`: when its turn comes.
+/// Serve a call of a unary method of this kind.
 pub async fn serve(
     method: usize,
-    in_turn: bool,
+    kind: Kind,
     mut metadata: Metadata,
     mut request: Request<'_>,
     mut respond: SendResponse<Bytes>,
@@ -77,6 +77,7 @@ pub async fn serve(
     };
     let (answer, answered) = oneshot::channel();
     let id = service.answers.listen(Listener::Unary(answer));
+    let in_turn = kind != Kind::Express;
     let who = if in_turn { lock(&service.tokens).find(metadata.authorization(), metadata.came) } else { None };
     let until = metadata.wait_until(service.call_timeout_seconds, service.patience);
     let wait = match who {
@@ -84,7 +85,8 @@ pub async fn serve(
         None if in_turn => Wait::Turn(None, until),
         Some(Who::Admin) | None => Wait::Express,
     };
-    let call = UnaryCall { id, method, metadata, message, known: who.is_some() || !in_turn };
+    let known = who.is_some() || !in_turn;
+    let call = UnaryCall { id, method, metadata, message, known, gathered: kind == Kind::Gathered };
     if let Some(refused) = service.arrivals.add_call(call, wait) {
         service.refusals.refuse(refused, Impatience::Full, &service.answers);
     }

@@ -46,6 +46,23 @@ impl Patience {
     }
 }
 
+/// How much room calls take: Python says so.
+pub struct Prices {
+    /// Any but the small ones of known callers that are carried out together: those take 1.
+    pub call: usize,
+    /// A turn's first call, beyond its own.
+    pub first_more: usize,
+    /// Messages up to this size are small.
+    pub small_bytes: usize,
+}
+
+impl Prices {
+    fn of(&self, call: &UnaryCall) -> usize {
+        let small = call.message.as_ref().is_ok_and(|message| message.len() <= self.small_bytes);
+        if call.gathered && call.known && small { 1 } else { self.call }
+    }
+}
+
 /// Whose tokens are whose.
 #[derive(Default)]
 pub struct Tokens(HashMap<Box<[u8]>, (Who, Instant)>);
@@ -157,13 +174,13 @@ impl Waiting {
         Some((longest, newest.call))
     }
 
-    /// The calls whose turn it is, as long as there is room: a turn's first call takes so much of it, each other one 1.
-    pub fn take(&mut self, room: usize, first_takes: usize) -> Vec<UnaryCall> {
+    /// The calls whose turn it is, as long as there is room.
+    pub fn take(&mut self, room: usize, prices: &Prices) -> Vec<UnaryCall> {
         let (mut calls, mut turns, mut taken) = (Vec::new(), HashSet::new(), 0);
         while taken < room
             && let Some((turn, call)) = self.next()
         {
-            taken += if turns.insert(turn) { first_takes } else { 1 };
+            taken += prices.of(&call) + if turns.insert(turn) { prices.first_more } else { 0 };
             calls.push(call);
         }
         calls

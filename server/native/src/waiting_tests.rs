@@ -13,7 +13,12 @@ fn call(id: CallId, bytes: usize) -> UnaryCall {
         metadata: Metadata::read(&HeaderMap::new(), &Peer::Gateway),
         message: Ok(Bytes::from(vec![0; bytes])),
         known: true,
+        gathered: false,
     }
+}
+
+fn prices(first: usize) -> Prices {
+    Prices { call: 1, first_more: first - 1, small_bytes: 0 }
 }
 
 fn refused(found: Option<(Turn, UnaryCall)>) -> Option<(Turn, CallId)> {
@@ -21,7 +26,7 @@ fn refused(found: Option<(Turn, UnaryCall)>) -> Option<(Turn, CallId)> {
 }
 
 fn all(waiting: &mut Waiting) -> Vec<CallId> {
-    waiting.take(usize::MAX, 1).into_iter().map(|call| call.id).collect()
+    waiting.take(usize::MAX, &prices(1)).into_iter().map(|call| call.id).collect()
 }
 
 /// Calls of these members, numbered as they come.
@@ -38,14 +43,14 @@ fn members_take_turns() {
     let mut waiting = waiting_of(&[1, 1, 1, 2, 1, 3, 2], Instant::now());
     assert_eq!(all(&mut waiting), [0, 3, 5, 1, 6, 2, 4]);
     assert!(waiting.is_empty());
-    assert!(waiting.take(1, 1).is_empty());
+    assert!(waiting.take(1, &prices(1)).is_empty());
 }
 
 #[test]
 fn a_member_that_comes_back_has_no_more_than_the_others() {
     let now = Instant::now();
     let mut waiting = waiting_of(&[1, 2, 2], now);
-    assert_eq!(waiting.take(1, 1).first().unwrap().id, 0);
+    assert_eq!(waiting.take(1, &prices(1)).first().unwrap().id, 0);
     waiting.add(Some(1), call(9, 1), now);
     assert_eq!(all(&mut waiting), [1, 9, 2]);
     assert!(waiting.ended.is_empty());
@@ -73,7 +78,7 @@ fn who_has_been_served_much_waits_when_it_comes_back() {
     for id in 1..7 {
         waiting.add(Some(2), call(id, 0), now);
     }
-    assert_eq!(waiting.take(1, 1).first().unwrap().id, 0);
+    assert_eq!(waiting.take(1, &prices(1)).first().unwrap().id, 0);
     waiting.add(Some(1), call(7, 0), now);
     assert_eq!(all(&mut waiting), [1, 2, 3, 7, 4, 5, 6]);
 }
@@ -81,10 +86,27 @@ fn who_has_been_served_much_waits_when_it_comes_back() {
 #[test]
 fn the_first_call_of_a_turn_takes_more_room() {
     let mut waiting = waiting_of(&[1, 1, 1, 2, 2, 3, 3], Instant::now());
-    assert_eq!(waiting.take(0, 3).len(), 0);
-    assert_eq!(waiting.take(4, 3).len(), 2);
-    assert_eq!(waiting.take(8, 3).len(), 3);
-    assert_eq!(waiting.take(1, 3).len(), 1);
+    assert_eq!(waiting.take(0, &prices(3)).len(), 0);
+    assert_eq!(waiting.take(4, &prices(3)).len(), 2);
+    assert_eq!(waiting.take(8, &prices(3)).len(), 3);
+    assert_eq!(waiting.take(1, &prices(3)).len(), 1);
+}
+
+#[test]
+fn small_calls_that_are_carried_out_together_take_less_room() {
+    let prices = Prices { call: 4, first_more: 8, small_bytes: 10 };
+    let taken = |room, bytes, gathered, known| {
+        let mut waiting = Waiting::new(1000);
+        for id in 0..20 {
+            let call = UnaryCall { known, gathered, ..call(id, bytes) };
+            waiting.add(Some(1), call, Instant::now());
+        }
+        waiting.take(room, &prices).len()
+    };
+    assert_eq!(taken(24, 10, true, true), 16);
+    assert_eq!(taken(24, 11, true, true), 4);
+    assert_eq!(taken(24, 10, false, true), 4);
+    assert_eq!(taken(24, 10, true, false), 4);
 }
 
 #[test]

@@ -134,6 +134,7 @@ async def test_what_cannot_be_served_like_this_is_left(
     assert not direct.begin(4, method, message("1"), call._replace(waited_seconds=2 * SOON_SECONDS), calling)
     assert not direct.begin(5, method, message("1"), call._replace(remaining_seconds=0.0), calling)
     monkeypatch.setattr(admission, "MOST_RUNNING", 1)
+    monkeypatch.setattr(admission, "PARTS", 1)
     assert direct.begin(6, method, message("1"), call, calling)
     assert not direct.begin(7, method, message("1"), call, calling)  # it has to wait for its turn
     await ends.all_of(6)

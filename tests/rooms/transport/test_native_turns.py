@@ -114,6 +114,7 @@ async def peer(monkeypatch: pytest.MonkeyPatch, work: Work, tokens: Tokens, usag
     """A caller of a host where two calls run at once, and none runs slowly."""
     monkeypatch.setattr(admission_module, "MOST_RUNNING", MOST_RUNNING)
     monkeypatch.setattr(admission_module, "FIRST_TAKES", 1)
+    monkeypatch.setattr(admission_module, "PARTS", 1)
     monkeypatch.setattr(admission_module, "SLOW_SECONDS", 60.0)
     monkeypatch.setattr(native, "COUNT_SECONDS", 0.05)
     parts: Any = (tokens, Admission(lambda low, _: low), Outcomes(usage))  # type: ignore[arg-type]
@@ -162,6 +163,10 @@ async def until(true: Any) -> None:
     await eventually(check, seconds=5)
 
 
+async def have_begun(work: Work, calls: int) -> None:
+    await until(lambda: len(work.begun) == calls)
+
+
 async def test_members_take_turns(peer: Peer, work: Work) -> None:
     await full(peer, work)
     for number in range(5):
@@ -175,6 +180,24 @@ async def test_members_take_turns(peer: Peer, work: Work) -> None:
     assert work.begun[MOST_RUNNING:] == [
         "flood 0", "neighbour 0", "flood 1", "neighbour 1", "flood 2", "flood 3", "flood 4"
     ]  # fmt: skip
+
+
+async def test_where_there_is_little_room_calls_wait_for_more(
+    peer: Peer, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admission_module, "MOST_RUNNING", 8)
+    monkeypatch.setattr(admission_module, "LOOK_SECONDS", 60.0)
+    for number in range(9):
+        await begin(peer, "flood", f"flood {number}")
+        await have_begun(work, min(number + 1, 7))
+    await asyncio.sleep(0.05)
+    assert len(work.begun) == 7
+    await work.end_one()
+    await have_begun(work, 9)
+    monkeypatch.setattr(admission_module, "LOOK_SECONDS", 0.02)
+    await begin(peer, "flood", "last")
+    await work.end_one()
+    await have_begun(work, 10)
 
 
 async def test_tokens_that_nobody_knows_have_one_queue(peer: Peer, work: Work) -> None:

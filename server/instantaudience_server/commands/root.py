@@ -10,6 +10,7 @@ import click
 from instantaudience_server.catalog.file import CatalogError
 from instantaudience_server.commands import (
     accounts,
+    backup,
     batch,
     calls,
     catalog,
@@ -176,5 +177,7 @@ for command in (
     objects.segment,
     privacy.user_data,
     doctor.doctor,
+    backup.backup,
+    backup.restore,
 ):
     main.add_command(command)

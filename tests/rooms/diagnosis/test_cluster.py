@@ -204,6 +204,8 @@ async def test_a_wrong_password_is_told(replicated: ReplicatedCluster) -> None:
 
 def test_every_command_of_the_store_is_in_the_acl() -> None:
     words = re.compile(r"redis\.call\('([A-Z]+)'|_pack\(\(b\"([A-Z]+)\"|\(b\"([A-Z]{3,})\", ")
-    sent = {"".join(match) for file in STORE.glob("*.py") for match in words.findall(file.read_text())}
+    # Whole keys are read by an operator's user, for backups.
+    files = [each for each in STORE.glob("*.py") if each.name != "whole_keys.py"]
+    sent = {"".join(match) for file in files for match in words.findall(file.read_text())}
     assert {each.lower() for each in sent - {"PXAT"}} <= set(COMMANDS)
     assert len(sent) > 30

@@ -1,0 +1,40 @@
+"""The way to the cluster for a backup."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+from instantaudience_server.settings import CONNECT_TIMEOUT_SECONDS, Settings
+from instantaudience_server.store.catalog_store import ClusterCatalogStore
+from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.topology import Topology
+from instantaudience_server.store.whole_keys import WholeKeys
+
+PENDING_BYTES = 256 * 2**20
+STALLED_SECONDS = 30.0
+
+
+class Connection(NamedTuple):
+    """What a backup asks."""
+
+    keys: WholeKeys
+    catalog: ClusterCatalogStore
+    topology: Topology
+
+
+@asynccontextmanager
+async def connected(url: str, settings: Settings) -> AsyncIterator[Connection]:
+    """Connections to the cluster.
+
+    Raises:
+        StoreUnusableError: it cannot be used; the message says why.
+    """
+    topology = Topology(url, connect_timeout_seconds=CONNECT_TIMEOUT_SECONDS)
+    cluster = Cluster(
+        topology, max_pending_bytes=PENDING_BYTES, stalled_seconds=STALLED_SECONDS, durability=settings.durability
+    )
+    try:
+        await cluster.open()
+        yield Connection(WholeKeys(cluster), ClusterCatalogStore(cluster), topology)
+    finally:
+        await cluster.close()

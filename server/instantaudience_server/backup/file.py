@@ -1,0 +1,127 @@
+"""A backup's file: a line that says what it is, blocks of compressed records, and a line with counts and a checksum.
+
+A block is its length (four bytes, big-endian) and that many bytes of zlib. Length 0 ends them; the last line is JSON:
+`sha256` of everything before it, and what the file holds.
+"""
+
+import hashlib
+import json
+import os
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+from isal import isal_zlib
+
+MAGIC = b"instant-audience backup 1\n"
+BLOCK_BYTES = 1_000_000
+MOST_BLOCK_BYTES = 2**28
+_LENGTH = struct.Struct(">I")
+
+Told = Callable[[int, int], None]
+"""Told how far something is, and of how much."""
+
+
+class BackupError(Exception):
+    """The file cannot be used; the message says why."""
+
+
+class Writer:
+    """Writes a file. It has its name only once it is whole; whoever leaves before `finish` leaves nothing behind."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._draft = path.with_name(f"{path.name}.part")
+        self._file: BinaryIO | None = None
+        self._checksum = hashlib.sha256()
+        self._waiting: list[bytes] = []
+        self._waiting_bytes = 0
+
+    def __enter__(self) -> Self:
+        self._file = os.fdopen(os.open(self._draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
+        self._write(MAGIC)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        assert self._file is not None
+        self._file.close()
+        self._draft.unlink(missing_ok=True)
+
+    def add(self, record: bytes) -> None:
+        """Write a record, soon."""
+        self._waiting.append(record)
+        self._waiting_bytes += len(record)
+        if self._waiting_bytes >= BLOCK_BYTES:
+            self._write_block()
+
+    def finish(self, holds: Mapping[str, Any]) -> int:
+        """Write the end, and give the file its name; how long it is."""
+        assert self._file is not None
+        self._write_block()
+        self._write(_LENGTH.pack(0))
+        self._file.write(json.dumps({"sha256": self._checksum.hexdigest(), **holds}).encode() + b"\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        size = self._file.tell()
+        self._draft.replace(self._path)
+        return size
+
+    def _write_block(self) -> None:
+        if self._waiting:
+            block = isal_zlib.compress(b"".join(self._waiting), 1)
+            self._write(_LENGTH.pack(len(block)) + block)
+            self._waiting, self._waiting_bytes = [], 0
+
+    def _write(self, data: bytes) -> None:
+        assert self._file is not None
+        self._checksum.update(data)
+        self._file.write(data)
+
+
+def check(path: Path, told: Told) -> dict[str, Any]:
+    """What the last line says, if the file is what was written.
+
+    Raises:
+        BackupError: it is no backup, or not all of one.
+        OSError: it cannot be read.
+    """
+    size, checksum = path.stat().st_size, hashlib.sha256()
+    with path.open("rb") as file:
+        if _taken(file, len(MAGIC), path) != MAGIC:
+            raise BackupError(f"{path} is no backup, or one of another version")
+        checksum.update(MAGIC)
+        length = -1
+        while length != 0:
+            head = _taken(file, _LENGTH.size, path)
+            (length,) = _LENGTH.unpack(head)
+            if length > MOST_BLOCK_BYTES:
+                raise BackupError(f"{path} is damaged")
+            checksum.update(head)
+            checksum.update(_taken(file, length, path))
+            told(file.tell(), size)
+        try:
+            holds: dict[str, Any] = json.loads(file.read())
+        except ValueError as error:
+            raise BackupError(f"{path} is damaged, or ends too early") from error
+    if holds.pop("sha256", None) != checksum.hexdigest():
+        raise BackupError(f"{path} is damaged: its checksum is another one")
+    return holds
+
+
+def blocks(path: Path, told: Told) -> Iterator[bytes]:
+    """The records of each block of a file that was checked."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        file.seek(len(MAGIC))
+        while length := _LENGTH.unpack(_taken(file, _LENGTH.size, path))[0]:
+            yield isal_zlib.decompress(_taken(file, length, path))
+            told(file.tell(), size)
+
+
+def _taken(file: BinaryIO, length: int, path: Path) -> bytes:
+    data = file.read(length)
+    if len(data) < length:
+        raise BackupError(f"{path} ends too early")
+    return data

@@ -1,0 +1,127 @@
+"""Takes a backup of a cluster that may be written to meanwhile.
+
+What was acknowledged before it began, and is not changed while it runs, is in it. Of a user that is changed meanwhile,
+it has what stood before or after each change. The catalog is in it as it was at one moment.
+"""
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from instantaudience_server.backup.connection import Connection
+from instantaudience_server.backup.contents import Sort, count, sort_of
+from instantaudience_server.backup.file import BackupError, Told, Writer
+from instantaudience_server.clock import Clock
+from instantaudience_server.store.keys import SLOTS
+from instantaudience_server.store.whole_keys import Kind, Part, encoded
+
+SLOTS_AT_ONCE = 64
+"""Whose keys are listed together."""
+KEYS_AT_ONCE = 500
+READERS = 4
+"""Lots of keys that are asked for at once."""
+ATTEMPTS = 5
+"""How often what changed meanwhile is read again."""
+
+
+async def take(connection: Connection, path: Path, clock: Clock, told: Told) -> dict[str, Any]:
+    """Write everything to a file, which is there when all is in it; how much of what it holds. `told` is told how many
+    of the slots are done.
+
+    Raises:
+        BackupError: slots were moved, or the catalog was changed, all the time.
+        AudienceError: a part of the cluster was away for too long.
+        OSError: the file cannot be written.
+    """
+    with Writer(path) as writer:
+        taking = _Taking(connection, writer)
+        began_ms = clock.now_ms()
+        await taking.read_slots(told)
+        await taking.read_together()
+        holds = {"began_ms": began_ms, "ended_ms": clock.now_ms(), **taking.counts}
+        size = writer.finish(holds)
+        return {**holds, "bytes": size}
+
+
+class _Taking:
+    """A backup on its way."""
+
+    def __init__(self, connection: Connection, writer: Writer) -> None:
+        self._keys, self._catalog, self._topology = connection
+        self._writer = writer
+        self._together: list[bytes] = []
+        self.counts: Counter[str] = Counter()
+
+    async def read_slots(self, told: Told) -> None:
+        """Read what is spread over the cluster. Slots that have another owner afterwards are read once more: what was
+        read of them may have been on its way."""
+        left: Sequence[int] = range(SLOTS)
+        for _ in range(ATTEMPTS):
+            await self._topology.refresh()
+            owners = self._topology.primaries()
+            for start in range(0, len(left), SLOTS_AT_ONCE):
+                await self._read_keys(await self._keys.names(left[start : start + SLOTS_AT_ONCE]))
+                told(SLOTS - len(left) + min(start + SLOTS_AT_ONCE, len(left)), SLOTS)
+            await self._topology.refresh()
+            now = self._topology.primaries()
+            left = [slot for slot in range(SLOTS) if owners.get(slot) != now.get(slot)]
+            if not left:
+                return
+        raise BackupError("slots were moved all the time: take it when nobody moves any")
+
+    async def read_together(self) -> None:
+        """Read what lies in one slot. The catalog is read again when it has changed meanwhile; what is put back is what
+        was read last."""
+        for _ in range(ATTEMPTS):
+            before = await self._version()
+            counts = await self._read_whole(sorted(set(self._together)))
+            if await self._version() == before:
+                self.counts += counts
+                return
+        raise BackupError("the catalog was changed all the time: take it when nobody changes it")
+
+    async def _version(self) -> bytes:
+        return await self._catalog.version(asyncio.get_running_loop().time() + 60)
+
+    async def _read_keys(self, names: Sequence[bytes]) -> None:
+        lots: defaultdict[Sort, list[bytes]] = defaultdict(list)
+        for name in names:
+            sort = sort_of(name)
+            if sort is not None and sort.kind is not None:
+                lots[sort].append(name)
+            elif sort is not None:
+                self._together.append(name)
+        todo = iter([(sort, lot) for sort, found in lots.items() for lot in _lots(found)])
+
+        async def read() -> None:
+            for sort, lot in todo:
+                assert sort.kind is not None
+                await self._read(sort, sort.kind, lot, self.counts)
+
+        await asyncio.gather(*(read() for _ in range(READERS)))
+
+    async def _read_whole(self, names: Sequence[bytes]) -> Counter[str]:
+        by_kind: defaultdict[tuple[Kind, Sort], list[bytes]] = defaultdict(list)
+        counts: Counter[str] = Counter()
+        for name, kind in zip(names, await self._keys.kinds(names), strict=True):
+            sort = sort_of(name)
+            if kind is not None and sort is not None:
+                by_kind[kind, sort].append(name)
+                # An empty part: what follows begins anew.
+                self._writer.add(encoded(Part(kind, name, 0, ())))
+        # Strings last: what has the catalog's version has the catalog.
+        for kind, sort in sorted(by_kind, key=lambda each: each[0] is Kind.STRING):
+            await self._read(sort, kind, by_kind[kind, sort], counts)
+        return counts
+
+    async def _read(self, sort: Sort, kind: Kind, names: Sequence[bytes], counts: Counter[str]) -> None:
+        async for parts in self._keys.read(kind, names):
+            for part in parts:
+                self._writer.add(encoded(part))
+                count(counts, part)
+
+
+def _lots(names: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    return (names[start : start + KEYS_AT_ONCE] for start in range(0, len(names), KEYS_AT_ONCE))

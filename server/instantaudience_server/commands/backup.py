@@ -1,0 +1,107 @@
+"""`backup` and `restore`: what the cluster holds, in a file and back."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import structlog
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from instantaudience_server.backup.connection import Connection, connected
+from instantaudience_server.backup.file import BackupError, Told
+from instantaudience_server.backup.putting_back import put_back
+from instantaudience_server.backup.taking import take
+from instantaudience_server.clock import SystemClock, written_time
+from instantaudience_server.commands.settings_options import FILE, config_option, option, read_settings
+from instantaudience_server.embedded.data_dir import url_of
+from instantaudience_server.errors import AudienceError, RefusedCommandError
+from instantaudience_server.settings import Settings
+from instantaudience_server.store.topology import StoreUnusableError
+
+Work = Callable[[Connection, Told], Awaitable[dict[str, Any]]]
+
+_cluster_options = (
+    config_option,
+    option(
+        "--redis", "The cluster; without it, the embedded one in --data-dir, while its service runs.", metavar="URL"
+    ),
+    option("--data-dir", "Where the embedded cluster keeps its data.", type=FILE, metavar="DIR"),
+    option("--durability", "What has taken a write before it counts as put back: primary, replica, disk."),
+    click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+)
+
+
+def _with_cluster(command: Callable[..., None]) -> Callable[..., None]:
+    for each in reversed(_cluster_options):
+        command = each(command)
+    return command
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@_with_cluster
+def backup(file: Path, as_json: bool, **options: Any) -> None:
+    """Write memberships, suppressions, external IDs, reports and the catalog to FILE, while the service runs.
+
+    FILE holds user IDs and hashes of passwords: only you can read it, and it should stay so.
+    """
+    _run(options, "backup", lambda connection, told: take(connection, file, SystemClock(), told), as_json=as_json)
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@click.option(
+    "--overwrite", is_flag=True, help="Although the cluster has a catalog: what FILE has replaces what is there."
+)
+@_with_cluster
+def restore(file: Path, overwrite: bool, as_json: bool, **options: Any) -> None:
+    """Put a backup into a cluster: an empty one, of any shape. What has ended meanwhile stays out.
+
+    The whole file is checked before anything is written. Cut short, run it again.
+    """
+
+    async def work(connection: Connection, told: Told) -> dict[str, Any]:
+        return await put_back(connection, file, SystemClock(), told, over=overwrite)
+
+    _run(options, "restore", work, as_json=as_json)
+
+
+def _run(options: dict[str, Any], what: str, work: Work, *, as_json: bool) -> None:
+    settings = read_settings(options)
+    url = settings.redis.get_secret_value() if settings.redis else url_of(settings.data_dir)
+    if url is None:
+        raise click.UsageError(
+            f"set INSTANT_AUDIENCE_REDIS, or --data-dir: {settings.data_dir} has no embedded cluster"
+        )
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
+    with Progress(*columns, TimeElapsedColumn(), console=Console(file=sys.stderr)) as progress:
+        task = progress.add_task(what, total=None)
+        try:
+            did = asyncio.run(
+                _work(url, settings, work, lambda done, of: progress.update(task, completed=done, total=of))
+            )
+        except (BackupError, StoreUnusableError) as error:
+            raise click.ClickException(str(error)) from error
+        except AudienceError as error:
+            raise click.ClickException(f"a part of the cluster is away: {error.message}") from error
+        except RefusedCommandError as error:
+            raise click.ClickException(f"{error}; docs/deployment.md has the rights that it takes") from error
+        except OSError as error:
+            raise click.ClickException(f"{error.filename or url}: {error.strerror or error}") from error
+    if as_json:
+        click.echo(json.dumps(did, indent=2))
+        return
+    for name, value in did.items():
+        shown = written_time(value // 1000) if name.endswith("_ms") else f"{value:,}"
+        click.echo(f"{name.removesuffix('_ms').replace('_', ' '):<24}{shown:>20}")
+
+
+async def _work(url: str, settings: Settings, work: Work, told: Told) -> dict[str, Any]:
+    async with connected(url, settings) as connection:
+        return await work(connection, told)

@@ -1,0 +1,202 @@
+"""Keys as a whole, for backups: which there are, what they hold and until when, and how that is put back.
+
+Not by DUMP and RESTORE: what one product or version dumps, another one need not take.
+"""
+
+import asyncio
+import enum
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import hiredis
+
+from instantaudience_server.settings import Durability
+from instantaudience_server.store import commands
+from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.commands import Command
+from instantaudience_server.store.interface import NEVER
+from instantaudience_server.store.keys import key_slot
+
+SECONDS = 60.0
+"""How long a node may be away."""
+KEYS_AT_ONCE = 20
+"""Whose parts, of about a thousand fields at most, a node reads in one go."""
+ALL = 2**31 - 1
+READ = """
+local kind, scans, found = ARGV[1], {hash = 'HSCAN', zset = 'ZSCAN'}, {}
+for i, key in ipairs(KEYS) do
+  local cursor, values, ends = '0', {}, {}
+  if scans[kind] then
+    cursor, values = unpack(redis.call(scans[kind], key, ARGV[i + 1], 'COUNT', 1000))
+  elseif kind == 'string' then
+    values = {redis.call('GET', key) or nil}
+  else
+    local entry = redis.call('XREVRANGE', key, '+', '-', 'COUNT', 1)[1]
+    if entry then values = {entry[1], unpack(entry[2])} end
+  end
+  if kind == 'hash' and #values > 0 then
+    local names = {}
+    for j = 1, #values, 2 do names[#names + 1] = values[j] end
+    ends = redis.call('HPEXPIRETIME', key, 'FIELDS', #names, unpack(names))
+  end
+  found[i] = {redis.call('PEXPIRETIME', key), cursor, values, ends}
+end
+return found
+"""
+"""Arguments: what the keys are, and for each the cursor to go on from. For each: when it ends, the next cursor, what it
+holds, and of a hash when each field ends."""
+ADD_ENTRY = """
+if redis.call('EXISTS', KEYS[1]) == 0 then redis.call('XADD', KEYS[1], unpack(ARGV)) end
+return 1
+"""
+"""A stream's entry; sent again after a lost answer, it is there."""
+_GONE = -2
+"""What PEXPIRETIME and HPEXPIRETIME say of what is not there; -1 is for what never ends."""
+
+# hiredis declares a tuple of one argument where it takes any number.
+_pack: Callable[[tuple[Any, ...]], bytes] = hiredis.pack_command
+
+
+class Kind(enum.StrEnum):
+    """What TYPE says of a key."""
+
+    STRING = "string"
+    HASH = "hash"
+    SORTED_SET = "zset"
+    STREAM = "stream"
+
+
+class Part(NamedTuple):
+    """What a key holds, or a part of it. `end_ms`: when the key ends (Unix time in ms, `NEVER`).
+
+    `values`: of a string, the value; of a hash, for each field its name, its value and its end; of a sorted set,
+    members and scores; of a stream, the newest entry's ID, then its fields and values: the others are for followers,
+    which a cluster that is put back has none of.
+    """
+
+    kind: Kind
+    key: bytes
+    end_ms: int
+    values: Sequence[bytes | int]
+
+
+class WholeKeys:
+    """Reads keys and puts them back. Every method waits for a node that is away, and then raises AudienceError."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    async def names(self, slots: Sequence[int]) -> list[bytes]:
+        """The keys in slots."""
+        asked = [(slot, _pack((b"CLUSTER", b"GETKEYSINSLOT", slot, ALL))) for slot in slots]
+        return [name for names in await self._execute(asked) for name in names]
+
+    async def kinds(self, keys: Sequence[bytes]) -> list[Kind | None]:
+        """What each key is; None: it has gone."""
+        replies = await self._execute([(key_slot(key), _pack((b"TYPE", key))) for key in keys])
+        return [None if reply == b"none" else Kind(reply.decode()) for reply in replies]
+
+    async def read(self, kind: Kind, keys: Sequence[bytes]) -> AsyncIterator[list[Part]]:
+        """Read keys of one kind, in parts: a field with its end, and a value with its key's, as they stood together.
+        What goes meanwhile is left out."""
+        cursors = dict.fromkeys(keys, b"0")
+        while cursors:
+            lots = _lots(cursors)
+            questions = [
+                commands.evaluate(READ, lot, kind, *(cursors[key] for key in lot), flags=commands.NO_WRITES)
+                for lot in lots
+            ]
+            cursors, parts = {}, []
+            for lot, found in zip(lots, await self._execute(questions), strict=True):
+                for key, (end_ms, cursor, values, ends) in zip(lot, found, strict=True):
+                    if cursor != b"0":
+                        cursors[key] = cursor
+                    if values:
+                        flat = values if kind is not Kind.HASH else _with_ends(values, ends)
+                        parts.append(Part(kind, key, max(end_ms, NEVER), flat))
+            yield parts
+
+    async def forget(self, keys: Sequence[bytes]) -> None:
+        """Delete keys."""
+        await self._execute([commands.delete(key) for key in keys], self._cluster.durability)
+
+    async def put_back(self, parts: Sequence[Part], now_ms: int) -> None:
+        """Write what has not ended; of other fields and members that a key has, nothing changes."""
+        writes = [command for part in parts for command in _writes(part, now_ms)]
+        await self._execute(writes, self._cluster.durability)
+
+    async def _execute(self, asked: Sequence[Command], durability: Durability = Durability.PRIMARY) -> list[Any]:
+        if not asked:
+            return []
+        deadline = asyncio.get_running_loop().time() + SECONDS
+        return await self._cluster.execute(asked, deadline, durability=durability)
+
+
+def encoded(part: Part) -> bytes:
+    """A part as bytes, of which several may follow each other: an array as RESP has it
+    (https://redis.io/docs/latest/develop/reference/protocol-spec/)."""
+    return _pack((part.kind.value, part.key, part.end_ms, *part.values))
+
+
+def decoded(data: bytes) -> Iterator[Part]:
+    """The parts in what `encoded` has made."""
+    reader = hiredis.Reader()
+    reader.feed(data)
+    while (found := reader.gets()) is not False:
+        kind, key, end_ms, *values = found
+        yield Part(Kind(kind.decode()), key, int(end_ms), values)
+
+
+def live_fields(part: Part, now_ms: int) -> int:
+    """How many fields of a hash have not ended."""
+    return sum(1 for end in part.values[2::3] if not _has_ended(int(end), now_ms))
+
+
+def _has_ended(end_ms: int, now_ms: int) -> bool:
+    return end_ms != NEVER and end_ms <= now_ms
+
+
+def _lots(keys: Iterable[bytes]) -> list[list[bytes]]:
+    """Keys of one slot each, not many."""
+    by_slot: defaultdict[int, list[bytes]] = defaultdict(list)
+    for key in keys:
+        by_slot[key_slot(key)].append(key)
+    return [
+        found[start : start + KEYS_AT_ONCE]
+        for found in by_slot.values()
+        for start in range(0, len(found), KEYS_AT_ONCE)
+    ]
+
+
+def _with_ends(flat: Sequence[bytes], ends: Sequence[int]) -> list[bytes | int]:
+    """Fields and values, each with its end."""
+    values: list[bytes | int] = []
+    for field, value, end in zip(flat[::2], flat[1::2], ends, strict=True):
+        if end != _GONE:
+            values += (field, value, max(end, NEVER))
+    return values
+
+
+def _writes(part: Part, now_ms: int) -> Iterator[Command]:
+    """The commands that put a part back."""
+    if _has_ended(part.end_ms, now_ms):
+        return
+    slot, key, values = key_slot(part.key), part.key, part.values
+    if part.kind is Kind.HASH:
+        by_end: dict[int, list[bytes | int]] = {}
+        for field, value, end in zip(values[::3], values[1::3], values[2::3], strict=True):
+            by_end.setdefault(int(end), []).extend((field, value))
+        for end, pairs in by_end.items():
+            if not _has_ended(end, now_ms):
+                expiry = () if end == NEVER else (b"PXAT", end)
+                yield (slot, _pack((b"HSETEX", key, *expiry, b"FIELDS", len(pairs) // 2, *pairs)))
+    elif part.kind is Kind.STRING:
+        yield (slot, _pack((b"SET", key, *values)))
+    elif part.kind is Kind.SORTED_SET:
+        scored = [each for member, score in zip(values[::2], values[1::2], strict=True) for each in (score, member)]
+        yield (slot, _pack((b"ZADD", key, *scored)))
+    else:
+        yield commands.evaluate(ADD_ENTRY, [key], *values)
+    if part.end_ms != NEVER:
+        yield commands.expire_at(key, part.end_ms)

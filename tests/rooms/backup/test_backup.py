@@ -1,0 +1,245 @@
+"""What a cluster holds comes back, in a cluster of another shape and product: nothing less, nothing that has ended."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from instantaudience_server.backup.connection import Connection, connected
+from instantaudience_server.backup.contents import NOT_KEPT, SORTS, TOGETHER
+from instantaudience_server.backup.file import BackupError
+from instantaudience_server.backup.putting_back import put_back
+from instantaudience_server.backup.taking import take
+from instantaudience_server.embedded.cluster import EmbeddedCluster
+from instantaudience_server.settings import Settings
+from instantaudience_server.store import keys
+from instantaudience_server.store.permissions import KEY_LETTERS
+from redis.asyncio import Redis, RedisCluster
+from support.accounts import AccountWorker
+from support.clocks import FakeClock
+from support.clusters import running_node
+
+USERS, SEGMENTS = 600, 5
+HOUR_MS = 3_600_000
+SETTINGS = Settings()
+
+
+def told(done: int, of: int) -> None:
+    """Progress only grows."""
+    assert 0 < done <= of
+
+
+def files_in(directory: Path) -> list[Path]:
+    """All of them."""
+    return list(directory.iterdir())
+
+
+@asynccontextmanager
+async def another_cluster(directory: Path, product: str = "redis") -> AsyncIterator[tuple[Redis, Connection]]:
+    """A node that has all slots, of another product."""
+    async with (
+        running_node(product, directory, "cluster-enabled yes") as port,
+        connected(f"redis://127.0.0.1:{port}", SETTINGS) as connection,
+        Redis(port=port) as client,
+    ):
+        yield client, connection
+
+
+async def fill(plain: RedisCluster, now_ms: int) -> dict[bytes, dict[bytes, tuple[bytes, int]]]:
+    """Users' memberships that end soon, late and never; what stands, as it has to come back."""
+    drawn, stands = random.Random(1), {}
+    pipeline = plain.pipeline()
+    for number in range(USERS):
+        key, fields = keys.membership_key(b"p", b"%d" % number), {}
+        for segment in range(SEGMENTS):
+            end = drawn.choice([0, now_ms + HOUR_MS, now_ms + 2 * HOUR_MS + number])
+            expiry = ("PXAT", end) if end else ()
+            pipeline.execute_command("HSETEX", key, *expiry, "FIELDS", 1, segment, number)
+            fields[b"%d" % segment] = (b"%d" % number, end or -1)
+        stands[key] = fields
+    await pipeline.execute()
+    return stands
+
+
+async def memberships(client: Any, found: list[bytes]) -> dict[bytes, dict[bytes, tuple[bytes, int]]]:
+    """Values and ends of users."""
+    stands = {}
+    for key in found:
+        fields = await client.hgetall(key)
+        ends = await client.hpexpiretime(key, *fields)
+        stands[key] = {name: (value, end) for (name, value), end in zip(fields.items(), ends, strict=True)}
+    return stands
+
+
+def test_of_every_key_it_is_said_whether_it_is_kept() -> None:
+    letters = b"".join([*SORTS, *TOGETHER]) + NOT_KEPT
+    assert sorted(letters.decode()) == sorted(KEY_LETTERS)
+
+
+async def test_everything_comes_back(
+    embedded: EmbeddedCluster, plain: RedisCluster, worker: AccountWorker, clock: FakeClock, tmp_path: Path
+) -> None:
+    now_ms, end = clock.now_ms(), clock.now_ms() + HOUR_MS
+    stands = await fill(plain, now_ms)
+    large = keys.membership_key(b"a", b"large")
+    await plain.hset(large, mapping={str(field): 1 for field in range(3500)})
+    await plain.set(keys.external_id_key(958, "é{x}"), "7", pxat=end)
+    await plain.hset(keys.usage_key(123, 500_000), mapping={"calls": 3, "errors": "a\nb"})
+    await plain.execute_command("HSETEX", keys.usage_key(123, 500_000), "PXAT", end, "FIELDS", 1, "worker", 8)
+    await plain.pexpireat(keys.usage_key(123, 500_000), end)
+    await plain.pfadd(keys.segment_size_key(10001, 2900), *range(1000))
+    await plain.hset(keys.suppression_key(large), "123", 1)
+    await plain.zadd(keys.suppressed_users_key(123), {large: float("inf"), b"m:p:8": end})
+    await plain.set("t:token", "not in it")
+    file = tmp_path / "backup"
+    async with connected(embedded.url, SETTINGS) as connection:
+        taken = await take(connection, file, clock, told)
+    assert taken["memberships"] == USERS * SEGMENTS + 3500
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert files_in(tmp_path) == [file]
+    async with another_cluster(tmp_path) as (client, connection):
+        put = await put_back(connection, file, clock, told)
+        assert put["memberships"] == taken["memberships"]
+        assert await memberships(client, list(stands)) == stands
+        assert await client.hlen(large) == 3500
+        for key in [each async for each in plain.scan_iter(match="[rxhspc]:*")]:
+            if key.startswith(b"c:{catalog}:answer") or key == keys.CATALOG_CHANGES:
+                continue
+            assert await content(client, key) == await content(plain, key), key
+        assert (await client.xinfo_stream(keys.CATALOG_CHANGES))["last-generated-id"] == await client.get(
+            keys.CATALOG_VERSION
+        )
+        assert not await client.exists("t:token")
+
+
+async def content(client: Any, key: bytes) -> Any:
+    """What a key holds, and its end."""
+    kind, end = await client.type(key), await client.pexpiretime(key)
+    if kind == b"hash":
+        fields = await client.hgetall(key)
+        return fields, end, dict(zip(fields, await client.hpexpiretime(key, *fields), strict=True))
+    if kind == b"zset":
+        return await client.zrange(key, 0, -1, withscores=True), end
+    return await client.get(key), end
+
+
+async def test_what_has_ended_is_not_put_back(
+    embedded: EmbeddedCluster, plain: RedisCluster, clock: FakeClock, tmp_path: Path
+) -> None:
+    now_ms = clock.now_ms()
+    key = keys.membership_key(b"p", b"1")
+    for segment, hours in enumerate([1, 3, 0]):
+        expiry = ("PXAT", now_ms + hours * HOUR_MS) if hours else ()
+        await plain.execute_command("HSETEX", key, *expiry, "FIELDS", 1, segment, 1)
+    await plain.set(keys.external_id_key(1, "a"), "7", pxat=now_ms + HOUR_MS)
+    async with connected(embedded.url, SETTINGS) as connection:
+        await take(connection, tmp_path / "backup", clock, told)
+    clock.ms += 2 * HOUR_MS
+    async with another_cluster(tmp_path) as (client, connection):
+        put = await put_back(connection, tmp_path / "backup", clock, told)
+        assert (put["memberships"], put["ended_memberships"], put["ended_external_ids"]) == (2, 1, 1)
+        assert await client.hkeys(key) == [b"1", b"2"]
+        assert await client.keys("x:*") == []
+
+
+async def test_under_writes_it_has_all_that_stood_before(
+    embedded: EmbeddedCluster, plain: RedisCluster, clock: FakeClock, tmp_path: Path
+) -> None:
+    stands = await fill(plain, clock.now_ms())
+    changing = [keys.membership_key(b"p", b"%d" % number) for number in range(0, USERS, 2)]
+    stop = asyncio.Event()
+
+    async def write() -> int:
+        value = 10_000
+        while not stop.is_set():
+            value += 1
+            await plain.hset(random.Random(value).choice(changing), "0", value)
+        return value
+
+    writing = asyncio.create_task(write())
+    async with connected(embedded.url, SETTINGS) as connection:
+        await take(connection, tmp_path / "backup", clock, told)
+    stop.set()
+    last = await writing
+    async with another_cluster(tmp_path) as (client, connection):
+        await put_back(connection, tmp_path / "backup", clock, told)
+        found = await memberships(client, list(stands))
+    for key in stands.keys() - set(changing):
+        assert found[key] == stands[key]
+    for key in changing:
+        assert found[key].keys() == stands[key].keys()
+        value = int(found[key][b"0"][0])
+        assert found[key][b"0"] == stands[key][b"0"] or 10_000 < value <= last
+
+
+async def test_a_cluster_that_has_a_catalog_is_left_as_it_is(
+    embedded: EmbeddedCluster, plain: RedisCluster, worker: AccountWorker, clock: FakeClock, tmp_path: Path
+) -> None:
+    file = tmp_path / "backup"
+    async with connected(embedded.url, SETTINGS) as connection:
+        await take(connection, file, clock, told)
+        members = await plain.hlen(keys.CATALOG_MEMBERS)
+        await plain.hset(keys.CATALOG_MEMBERS, "77", "new")
+        with pytest.raises(BackupError, match="has a catalog already"):
+            await put_back(connection, file, clock, told)
+        assert await plain.hexists(keys.CATALOG_MEMBERS, "77")
+        await put_back(connection, file, clock, told, over=True)
+        assert await plain.hlen(keys.CATALOG_MEMBERS) == members
+
+
+async def test_a_catalog_that_never_stands_still_is_not_taken_for_whole(
+    embedded: EmbeddedCluster, plain: RedisCluster, worker: AccountWorker, clock: FakeClock, tmp_path: Path
+) -> None:
+    async def change() -> None:
+        number = 0
+        while True:
+            number += 1
+            await plain.set(keys.CATALOG_VERSION, f"{number}-1")
+
+    changing = asyncio.create_task(change())
+    async with connected(embedded.url, SETTINGS) as connection:
+        with pytest.raises(BackupError, match="the catalog was changed all the time"):
+            await take(connection, tmp_path / "backup", clock, told)
+        changing.cancel()
+        await asyncio.gather(changing, return_exceptions=True)
+        assert files_in(tmp_path) == []
+        await take(connection, tmp_path / "backup", clock, told)
+    async with another_cluster(tmp_path) as (client, there):
+        await put_back(there, tmp_path / "backup", clock, told)
+        assert await client.hgetall(keys.CATALOG_USERS) == await plain.hgetall(keys.CATALOG_USERS)
+
+
+@pytest.mark.parametrize("fault", ["flipped", "cut", "no end", "other"])
+async def test_a_file_that_is_damaged_is_not_begun(
+    embedded: EmbeddedCluster, plain: RedisCluster, clock: FakeClock, tmp_path: Path, fault: str
+) -> None:
+    file = tmp_path / "backup"
+    await plain.hset(keys.membership_key(b"p", b"1"), "1", 1)
+    async with connected(embedded.url, SETTINGS) as connection:
+        await take(connection, file, clock, told)
+        whole = file.read_bytes()
+        middle = len(whole) // 3
+        damaged = {
+            "flipped": whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :],
+            "cut": whole[:middle],
+            "no end": whole[: whole.rindex(b"{")],
+            "other": b"something else\n" + whole,
+        }
+        file.write_bytes(damaged[fault])
+        await plain.flushall(target_nodes=RedisCluster.PRIMARIES)
+        with pytest.raises(BackupError):
+            await put_back(connection, file, clock, told)
+        assert await plain.dbsize(target_nodes=RedisCluster.PRIMARIES) == 0
+
+
+async def test_who_is_cut_short_leaves_no_file(embedded: EmbeddedCluster, clock: FakeClock, tmp_path: Path) -> None:
+    def stop(done: int, of: int) -> None:
+        raise KeyboardInterrupt
+
+    async with connected(embedded.url, SETTINGS) as connection:
+        with pytest.raises(KeyboardInterrupt):
+            await take(connection, tmp_path / "backup", clock, stop)
+    assert files_in(tmp_path) == []

@@ -1,0 +1,35 @@
+"""`backup` and `restore` as an operator calls them, beside a service that runs."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from support.service import Service
+
+
+async def test_there_and_back(run: Any, changed: Service, tmp_path: Path) -> None:
+    async with changed.http(headers={"authorization": await changed.token()}) as http:
+        body = {"rt_segment": [{"user_id": "4711", "seg_block": [{"seg_id": 10001, "value": 5}]}]}
+        assert (await http.post("/rt-segment", json=body)).is_success
+        env = {"INSTANT_AUDIENCE_DATA_DIR": str(changed.directory / "data")}
+        taken = await run("backup", "saved", "--json", env=env)
+        assert taken.status == 0, taken.errors
+        assert json.loads(taken.output)["catalog_objects"] > 10
+        body["rt_segment"][0]["seg_block"] = [{"seg_id": 10001, "expiration": -1}]
+        assert (await http.post("/rt-segment", json=body)).is_success
+        assert "10001" not in (await http.get("/rt-segment", params={"user_id": "4711"})).text
+        refused = await run("restore", "saved", env=env)
+        assert (refused.status, "--overwrite" in refused.errors) == (1, True)
+        put = await run("restore", "saved", "--overwrite", env=env)
+        assert put.status == 0, put.errors
+        assert "memberships" in put.output
+        assert "10001" in (await http.get("/rt-segment", params={"user_id": "4711"})).text
+        # Its workers find that the catalog is another one, and know it again.
+        assert (await http.get("/segment", params={"id": 10001})).is_success
+
+
+async def test_nothing_to_take_it_of(run: Any) -> None:
+    ended = await run("backup", "saved", "--data-dir", "nowhere")
+    assert (ended.status, "INSTANT_AUDIENCE_REDIS" in ended.errors) == (2, True)
+    ended = await run("backup", "saved", "--redis", "redis://127.0.0.1:1")
+    assert (ended.status, "the cluster cannot be used" in ended.errors) == (1, True)

@@ -18,10 +18,10 @@ USER = "12345678900987654321"
 
 
 @pytest.fixture(scope="module")
-async def logged(host_mode: str) -> AsyncIterator[Service]:
-    """A service with an access log."""
+async def logged() -> AsyncIterator[Service]:
+    """A service with an access log; hosts have no part in what is logged."""
     words = ("--access-log", "--workers", "1", "--call-timeout-seconds", "1")
-    async with running_service(*words, host_mode=host_mode) as running:
+    async with running_service(*words) as running:
         yield running
 
 

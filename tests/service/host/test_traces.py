@@ -20,7 +20,8 @@ PARENT = "00f067aa0ba902b7"
 
 
 @pytest.fixture(scope="module")
-def collector() -> Iterator[Collector]:
+def collector(host_mode: str) -> Iterator[Collector]:
+    """One for each host's service."""
     with running_collector() as running:
         yield running
 

@@ -32,12 +32,14 @@ class Language:
     """Every test, on the first host."""
     conformance: tuple[str, ...]
     """What the hosts could differ in, on the others."""
+    directory: str = ""
+    """Where it is; else in `clients/`, under its name."""
 
 
 LANGUAGES = {
     "go": Language(
         tools=(("go", "Go 1.26 or newer"),),
-        prepare=(("go", "vet", "./..."),),
+        prepare=(("sh", "-c", 'test -z "$(gofmt -l . | tee /dev/stderr)"'), ("go", "vet", "./...")),
         test=("go", "test", "-count=1", "./..."),
         # The first host is tested with the oldest libraries that go.mod allows, the others with the newest known.
         conformance=("go", "test", "-count=1", "-modfile=highest.mod", "-run", "^TestConformance$", "."),
@@ -54,7 +56,20 @@ LANGUAGES = {
         test=("mvn", "-q", "-B", "verify"),
         conformance=("mvn", "-q", "-B", "test", "-Dtest=ConformanceTest"),
     ),
+    # Programs that others have: grpcurl, buf curl, ghz, grpc-health-probe.
+    "callers": Language(
+        tools=(("go", "Go 1.26 or newer"),),
+        prepare=(),
+        test=("go", "test", "-count=1", "."),
+        conformance=("go", "test", "-count=1", "."),
+        directory="tests/clients/callers",
+    ),
 }
+
+
+def directory(name: str) -> Path:
+    """Where a client is."""
+    return PROJECT / (LANGUAGES[name].directory or f"clients/{name}")
 
 
 def chosen(languages: list[str]) -> list[str]:
@@ -65,7 +80,7 @@ def chosen(languages: list[str]) -> list[str]:
     """
     if unknown := sorted(set(languages) - set(LANGUAGES)):
         sys.exit(f"there is no client {', '.join(unknown)}; there are {', '.join(LANGUAGES)}")
-    names = languages or [name for name in LANGUAGES if (PROJECT / "clients" / name).is_dir()]
+    names = languages or [name for name in LANGUAGES if directory(name).is_dir()]
     missing = {
         f"{command} is missing: install {install}"
         for name in names
@@ -85,11 +100,11 @@ def run(name: str, command: tuple[str, ...], environment: dict[str, str]) -> Non
     """
     host = environment.get("INSTANT_AUDIENCE_HOST")
     began = time.monotonic()
-    print(f"clients/{name}: {' '.join(command)}" + (f" (host {host})" if host else ""), flush=True)  # noqa: T201
-    done = subprocess.run(command, cwd=PROJECT / "clients" / name, env=os.environ | environment)
-    print(f"clients/{name}: {time.monotonic() - began:.0f} s", flush=True)  # noqa: T201
+    print(f"{name}: {' '.join(command)}" + (f" (host {host})" if host else ""), flush=True)  # noqa: T201
+    done = subprocess.run(command, cwd=directory(name), env=os.environ | environment)
+    print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)  # noqa: T201
     if done.returncode != 0:
-        sys.exit(f"clients/{name}: {' '.join(command)} failed")
+        sys.exit(f"{name}: {' '.join(command)} failed")
 
 
 async def main() -> None:

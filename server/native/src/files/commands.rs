@@ -11,6 +11,8 @@ const POLYNOMIAL: u16 = 0x1021;
 const CRC_TABLE: [u16; 256] = crc_table();
 /// What keys of the platform's own users begin with.
 const PREFIX: &[u8] = b"m:p:";
+/// What a command is long without its fields, at most.
+const MOST_COMMAND_BYTES: usize = 110;
 /// The longest decimal of 64 bits.
 const MOST_DIGITS: usize = 20;
 
@@ -104,13 +106,15 @@ pub struct PackedCommands {
     usual_reply: Py<PyBytes>,
     packed: Vec<u8>,
     commands: Vec<Command>,
+    room: (usize, usize),
 }
 
 impl PackedCommands {
-    /// None yet, of this name and with this reply where each one was carried out (empty: replies differ).
-    pub fn new(python: Python<'_>, name: &'static [u8], usual_reply: &[u8]) -> Self {
+    /// None yet, of this name and with this reply where each one was carried out (empty: replies differ). Room for
+    /// so many, and so many bytes beside their own words, is made with the first one: buffers that grow leave holes.
+    pub fn new(python: Python<'_>, name: &'static [u8], usual_reply: &[u8], room: (usize, usize)) -> Self {
         let usual_reply = PyBytes::new(python, usual_reply).unbind();
-        Self { name, usual_reply, packed: Vec::new(), commands: Vec::new() }
+        Self { name, usual_reply, packed: Vec::new(), commands: Vec::new(), room }
     }
 
     /// Add a command: the words after its key are those of `head`, then, after their number where it is `counted`, those
@@ -122,6 +126,11 @@ impl PackedCommands {
         counted: bool,
         fields: impl ExactSizeIterator<Item = &'a [u8]>,
     ) {
+        if self.commands.is_empty() {
+            let (commands, bytes) = self.room;
+            self.packed.reserve_exact(commands * MOST_COMMAND_BYTES + bytes);
+            self.commands.reserve_exact(commands);
+        }
         let key = Key::of(user_id);
         let (words, count) = head;
         let fields_count = fields.len();

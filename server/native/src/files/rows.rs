@@ -129,9 +129,11 @@ impl Rows {
 
     /// One command for each user and end.
     pub fn changes(&self, python: Python<'_>, known: &Known, last_ones: &mut LastOnes) -> Changes {
+        let fields = self.memberships.iter().filter_map(|each| known.membership(*each));
+        let room = (self.memberships.len(), fields.map(|each| each.packed.len()).sum());
         let mut changes = Changes {
-            sets: PackedCommands::new(python, b"HSETEX", b":1\r\n"),
-            removes: PackedCommands::new(python, b"HDEL", b""),
+            sets: PackedCommands::new(python, b"HSETEX", b":1\r\n", room),
+            removes: PackedCommands::new(python, b"HDEL", b"", room),
             joined: Vec::with_capacity(self.memberships.len()),
         };
         let mut of_user = Vec::new();

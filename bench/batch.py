@@ -161,10 +161,12 @@ async def upload(http: httpx.AsyncClient, file: Path) -> str:
     return str(created["job_id"])
 
 
-async def job(http: httpx.AsyncClient, job_id: str) -> dict[str, Any]:
-    """The job as it is."""
-    answer = (await http.get("/batch-segment", params={"job_id": job_id})).raise_for_status().json()
-    found: dict[str, Any] = answer["response"]["batch_segment_upload_job"]
+async def job(http: httpx.AsyncClient, job_id: str) -> dict[str, Any] | None:
+    """The job as it is; None where live calls leave no room to ask."""
+    answer = await http.get("/batch-segment", params={"job_id": job_id})
+    if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+        return None
+    found: dict[str, Any] = answer.raise_for_status().json()["response"]["batch_segment_upload_job"]
     return found
 
 
@@ -175,9 +177,9 @@ async def applied(
     while True:
         state = await job(http, job_id)
         watched.look(service)
-        if state["phase"] in ("completed", "error"):
+        if state is not None and state["phase"] in ("completed", "error"):
             return state
-        if kills and state["percent_complete"] >= kills[0]:
+        if kills and state is not None and state["percent_complete"] >= kills[0]:
             console.print(f"… killing what applies files at {state['percent_complete']} %")
             kills.pop(0)
             for pid in applying(service):

@@ -4,32 +4,21 @@ import asyncio
 import contextlib
 import os
 import secrets
-import signal
-import sys
 
 import structlog
-import uvloop
 
 from instantaudience_server import metrics
 from instantaudience_server.batch.files import FileStore
 from instantaudience_server.batch.runner import JobRunner
 from instantaudience_server.batch.uploading import Uploads
-from instantaudience_server.catalog.catalog import Catalog
-from instantaudience_server.catalog.feed import CatalogFeed
-from instantaudience_server.clock import SystemClock
 from instantaudience_server.health import HealthService
 from instantaudience_server.observations import keep_writing
-from instantaudience_server.running.composition import WorkerConfig, cluster_of, note_build, readings_of
+from instantaudience_server.running.composition import note_build, readings_of
+from instantaudience_server.running.ground import WorkerConfig, asked_to_stop, lay_ground, run
 from instantaudience_server.running.memory import give_back
-from instantaudience_server.segment_sizes import SegmentSizes
-from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.job_store import ClusterJobStore
-from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.store.node_states import ClusterNodeStates
-from instantaudience_server.store.suppression_store import ClusterSuppressionStore
-from instantaudience_server.store.topology import StoreUnusableError
-from instantaudience_server.suppressions import Suppressions
-from instantaudience_server.telemetry import Event, configure_logging
+from instantaudience_server.telemetry import Event
 from instantaudience_server.transport.uploads import UploadServer
 
 log = structlog.get_logger()
@@ -44,32 +33,15 @@ async def serve(config: WorkerConfig) -> None:
     Raises:
         StoreUnusableError: the cluster cannot be used.
     """
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    # See `composition.open_worker`.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from instantaudience_server.batch.applying import FileApplying
-    from instantaudience_server.store.segment_size_store import ClusterSegmentSizeStore
-
+    stop = asked_to_stop()
     settings = config.settings
-    cluster = cluster_of(config)
     async with contextlib.AsyncExitStack() as stack:
-        stack.push_async_callback(cluster.close)
-        await cluster.open()
-        clock, catalog = SystemClock(), Catalog()
-        feed = CatalogFeed(ClusterCatalogStore(cluster), catalog)
-        await feed.load()
-        sizes = SegmentSizes(ClusterSegmentSizeStore(cluster), clock)
-        stack.push_async_callback(sizes.close)
+        ground = await lay_ground(config, stack)
+        from instantaudience_server.batch.applying import FileApplying  # it imports numpy, which is prepared now
+
+        cluster, clock, catalog, suppressions = ground.cluster, ground.clock, ground.catalog, ground.suppressions
         jobs, files = ClusterJobStore(cluster), FileStore(settings.file_store_url)
-        suppressions = Suppressions(ClusterSuppressionStore(cluster), clock)
-        applying = FileApplying(
-            catalog,
-            ClusterMembershipStore(cluster),
-            sizes,
-            suppressions=suppressions,
-        )
+        applying = FileApplying(catalog, ground.memberships, ground.sizes, suppressions=suppressions)
         runner = JobRunner(jobs, files, applying.apply, catalog, clock, secrets.token_hex)
         uploads = Uploads(jobs, files, catalog, clock, secrets.token_hex, settings.batch_upload_seconds)
         server = UploadServer(uploads)
@@ -80,7 +52,7 @@ async def serve(config: WorkerConfig) -> None:
         tasks = [
             asyncio.create_task(each)
             for each in (
-                *(feed.follow(), suppressions.follow(), *measuring, health.watch(_nobody_asks), give_back()),
+                *(ground.feed.follow(), suppressions.follow(), *measuring, health.watch(_nobody_asks), give_back()),
                 *(runner.run(), runner.sweep()),
             )
         ]
@@ -104,13 +76,8 @@ async def _end(tasks: list["asyncio.Task[None]"]) -> None:
 
 def main() -> None:
     """Read the configuration from standard input and serve."""
-    config = WorkerConfig.model_validate_json(sys.stdin.buffer.read())
-    configure_logging(config.settings.log_level)
     os.nice(NICENESS)
-    try:
-        uvloop.run(serve(config))
-    except StoreUnusableError as error:
-        sys.exit(f"batch worker {config.number}: {error}")
+    run("batch worker", serve)
 
 
 if __name__ == "__main__":

@@ -3,19 +3,15 @@
 import asyncio
 import contextlib
 import gc
-import os
 import random
 import secrets
-import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 
 import structlog
 from prometheus_client import Gauge
-from pydantic import BaseModel, Field
 
 from instantaudience_server import metrics
 from instantaudience_server.admission import Admission
@@ -33,7 +29,7 @@ from instantaudience_server.catalog.member_service import MemberService
 from instantaudience_server.catalog.public_keys import PublicKeyService
 from instantaudience_server.catalog.segment_service import SegmentService
 from instantaudience_server.catalog.service import CatalogService
-from instantaudience_server.clock import Clock, SystemClock
+from instantaudience_server.clock import Clock
 from instantaudience_server.health import HealthService
 from instantaudience_server.memberships.forgetting import Forgetting
 from instantaudience_server.memberships.identity_service import IdentityService
@@ -44,25 +40,20 @@ from instantaudience_server.passwords.hashing import Passwords
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.running.certificate_files import follow
 from instantaudience_server.running.certificates import Certificates
+from instantaudience_server.running.ground import WorkerConfig, lay_ground
 from instantaudience_server.running.memory import give_back
 from instantaudience_server.running.traces import begin_traces
-from instantaudience_server.segment_sizes import SegmentSizes
-from instantaudience_server.settings import BODY_LIMIT_BYTES, CONNECT_TIMEOUT_SECONDS, HostMode, Settings
+from instantaudience_server.settings import BODY_LIMIT_BYTES, Settings
 from instantaudience_server.sign_in.guesses import Guesses
 from instantaudience_server.sign_in.service import SignInService
-from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.external_id_store import ClusterExternalIdStore
 from instantaudience_server.store.guess_store import ClusterGuessStore
 from instantaudience_server.store.job_store import ClusterJobStore
-from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.store.node_states import ClusterNodeStates
 from instantaudience_server.store.quota_store import ClusterQuotaStore
 from instantaudience_server.store.session_store import ClusterSessionStore
-from instantaudience_server.store.suppression_store import ClusterSuppressionStore
-from instantaudience_server.store.topology import Topology
 from instantaudience_server.store.usage_store import ClusterUsageStore
-from instantaudience_server.suppressions import Suppressions
 from instantaudience_server.telemetry import Event
 from instantaudience_server.tokens import TokenService
 from instantaudience_server.transport.authentication_methods import authentication_methods
@@ -96,27 +87,6 @@ WORKER_NAME_BYTES = 8
 """Random bytes that tell a worker from all others, on other machines and before a restart too."""
 
 
-class WorkerConfig(BaseModel):
-    """What a worker is told, as JSON on its standard input."""
-
-    number: int
-    settings: Settings
-    redis: str = Field(repr=False)
-    """The cluster's URL; it may hold a password."""
-    host: HostMode
-    """What serves calls; not `auto`."""
-    certificates: Path | None = None
-    """What there is for TLS (`certificate_files.follow`); None: there is none."""
-    addresses: list[str] = []
-    """Where a host behind the gateway takes calls, in gRPC's notation."""
-    python: str = Field(default_factory=lambda: sys.executable)
-    """The interpreter for a worker's own processes: the supervisor's."""
-    hashing_lock: Path | None = None
-    """A file that all workers of a machine lock while they hash a password."""
-    drain_fd: int | None = None
-    """A pipe's end to read from: when the other end is closed, the worker turns NOT_SERVING."""
-
-
 @dataclass(frozen=True, slots=True)
 class Worker:
     """What a host serves."""
@@ -126,18 +96,6 @@ class Worker:
     status: ServingStatus
 
 
-def cluster_of(config: WorkerConfig) -> Cluster:
-    """The way to the cluster, not opened."""
-    settings = config.settings
-    return Cluster(
-        Topology(config.redis, connect_timeout_seconds=CONNECT_TIMEOUT_SECONDS),
-        max_pending_bytes=settings.max_pending_bytes,
-        stalled_seconds=settings.stalled_seconds,
-        durability=settings.durability,
-        confirming_replicas=0 if settings.redis is None else 1,  # the embedded cluster has none
-    )
-
-
 @contextlib.asynccontextmanager
 async def open_worker(config: WorkerConfig) -> AsyncIterator[Worker]:
     """Connect to the cluster, build the services, and watch the cluster's health until the end.
@@ -145,23 +103,14 @@ async def open_worker(config: WorkerConfig) -> AsyncIterator[Worker]:
     Raises:
         StoreUnusableError: the cluster cannot be used.
     """
-    # This imports numpy, which takes a tenth of a second: no other command should wait for it. Its linear algebra,
-    # which nobody needs here, would start a thread for each core.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from instantaudience_server.store.segment_size_store import ClusterSegmentSizeStore
-
     settings = config.settings
-    cluster = cluster_of(config)
     async with contextlib.AsyncExitStack() as stack:
         end_traces = begin_traces(settings, config.number)
         if end_traces is not None:
             stack.push_async_callback(asyncio.to_thread, end_traces)
-        stack.push_async_callback(cluster.close)
-        await cluster.open()
-        clock, catalog = SystemClock(), Catalog()
-        catalog_store = ClusterCatalogStore(cluster)
-        feed = CatalogFeed(catalog_store, catalog)
-        await feed.load()
+        ground = await lay_ground(config, stack)
+        cluster, clock, feed, sizes = ground.cluster, ground.clock, ground.feed, ground.sizes
+        catalog, catalog_store, suppressions = ground.catalog, ground.catalog_store, ground.suppressions
         editor = CatalogEditor(catalog_store, feed, clock)
         passwords = Passwords(config.python, config.hashing_lock)
         stack.callback(passwords.close)
@@ -177,12 +126,7 @@ async def open_worker(config: WorkerConfig) -> AsyncIterator[Worker]:
         usage_store = ClusterUsageStore(cluster, worker=name)
         usage = Usage(usage_store, catalog, clock)
         stack.push_async_callback(usage.close)
-        sizes = SegmentSizes(ClusterSegmentSizeStore(cluster), clock)
-        stack.push_async_callback(sizes.close)
-        suppression_store = ClusterSuppressionStore(cluster)
-        suppressions = Suppressions(suppression_store, clock)
-        membership_store = ClusterMembershipStore(cluster)
-        memberships = MembershipService(catalog, membership_store, quotas, usage, sizes, clock, suppressions)
+        memberships = MembershipService(catalog, ground.memberships, quotas, usage, sizes, clock, suppressions)
         stack.push_async_callback(memberships.close)
         health, status = HealthService(ClusterNodeStates(cluster)), ServingStatus(SERVICES)
         methods = build_methods(memberships, health)
@@ -200,9 +144,9 @@ async def open_worker(config: WorkerConfig) -> AsyncIterator[Worker]:
         stack.push_async_callback(hours.close)
         methods += usage_methods(UsageService(catalog, feed, hours, quotas, quota_store, clock))
         methods += _batch_methods(cluster, editor, feed, quotas, clock, settings)
-        forgetting = Forgetting(catalog, membership_store, suppression_store)
+        forgetting = Forgetting(catalog, ground.memberships, ground.suppression_store)
         random_name = partial(secrets.token_hex, SUPPRESSION_NAME_BYTES)
-        privacy = PrivacyService(catalog, forgetting, suppression_store, quotas, clock, random_name)
+        privacy = PrivacyService(catalog, forgetting, ground.suppression_store, quotas, clock, random_name)
         methods += privacy_methods(privacy)
         methods += gateway_refusal_methods(usage)
         methods += standard_methods(status, SERVICES)

@@ -6,7 +6,8 @@ from typing import Any
 
 import structlog
 
-from instantaudience_server.running.composition import WorkerConfig, open_worker
+from instantaudience_server.running.composition import open_worker
+from instantaudience_server.running.ground import WorkerConfig
 from instantaudience_server.settings import MESSAGE_LIMIT_BYTES
 from instantaudience_server.store.topology import StoreUnusableError
 from instantaudience_server.telemetry import Event, configure_logging

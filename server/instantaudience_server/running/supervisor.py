@@ -26,8 +26,8 @@ from instantaudience_server.metrics import WorkerMetrics
 from instantaudience_server.processes import Child, PortInUseError, Program, StartError, Supervised, reserve_port
 from instantaudience_server.running import hosts, standstill
 from instantaudience_server.running.certificate_files import CertificateFiles
-from instantaudience_server.running.composition import WorkerConfig
 from instantaudience_server.running.first_catalog import FirstCatalog
+from instantaudience_server.running.ground import WorkerConfig
 from instantaudience_server.settings import BODY_LIMIT_BYTES, Durability, HostMode, Settings
 from instantaudience_server.telemetry import Event
 

@@ -2,20 +2,17 @@
 
 import asyncio
 import contextlib
-import signal
-import sys
 from pathlib import Path
 
 import structlog
-import uvloop
 from instantaudience_gateway.contract.json_forms import json_forms
 
 from instantaudience_server.running.certificate_files import follow
 from instantaudience_server.running.certificates import Certificates
-from instantaudience_server.running.composition import Worker, WorkerConfig, open_worker
+from instantaudience_server.running.composition import Worker, open_worker
+from instantaudience_server.running.ground import WorkerConfig, asked_to_stop, run
 from instantaudience_server.settings import MESSAGE_LIMIT_BYTES
-from instantaudience_server.store.topology import StoreUnusableError
-from instantaudience_server.telemetry import Event, configure_logging
+from instantaudience_server.telemetry import Event
 from instantaudience_server.transport.grpcio import GrpcioHost
 from instantaudience_server.transport.native import NativeHost
 
@@ -28,9 +25,7 @@ async def serve(config: WorkerConfig) -> None:
     Raises:
         StoreUnusableError: the cluster cannot be used.
     """
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = asked_to_stop()
     async with open_worker(config) as worker, contextlib.AsyncExitStack() as stack:
         host = _open_host(config, worker)
         if config.certificates is not None and isinstance(host, NativeHost):
@@ -76,12 +71,7 @@ async def _secure(host: NativeHost, path: Path, stack: contextlib.AsyncExitStack
 
 def main() -> None:
     """Read the configuration from standard input and serve."""
-    config = WorkerConfig.model_validate_json(sys.stdin.buffer.read())
-    configure_logging(config.settings.log_level)
-    try:
-        uvloop.run(serve(config))
-    except StoreUnusableError as error:
-        sys.exit(f"worker {config.number}: {error}")
+    run("worker", serve)
 
 
 if __name__ == "__main__":

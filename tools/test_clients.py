@@ -1,4 +1,4 @@
-"""Builds and tests the clients of other languages, each by its own tools, against a live service on every host.
+"""Builds and tests the clients, each by its language's own tools, against a live service on every host.
 
 `make test-clients`; for one of them, or on one host: `make test-clients CLIENTS=go HOSTS=native`. What the tests find
 in their environment is described in clients/conformance/README.md.
@@ -28,15 +28,37 @@ class Language:
     """Each command that is needed, and what to install where it is missing."""
     prepare: tuple[tuple[str, ...], ...]
     """What needs no service."""
-    test: tuple[str, ...]
+    test: tuple[str, ...] = ()
     """Every test, on the first host."""
-    conformance: tuple[str, ...]
+    conformance: tuple[str, ...] = ()
     """What the hosts could differ in, on the others."""
     directory: str = ""
     """Where it is; else in `clients/`, under its name."""
 
 
+def _python(resolution: str) -> tuple[str, ...]:
+    """The Python client with the lowest or the highest versions that it allows."""
+    packages = ("--with", ".[keys,tables]", "--with", "pandas>=2.3")
+    script = "../../tests/clients/python/versions.py"
+    return (
+        "uv",
+        "run",
+        "--quiet",
+        "--isolated",
+        "--no-project",
+        "--resolution",
+        resolution,
+        *packages,
+        "python",
+        script,
+    )
+
+
 LANGUAGES = {
+    # What else there is to test of it, `make test` does.
+    "python": Language(
+        tools=(("uv", "uv (`make setup` does)"),), prepare=(_python("lowest-direct"), _python("highest"))
+    ),
     "go": Language(
         tools=(("go", "Go 1.26 or newer"),),
         prepare=(("sh", "-c", 'test -z "$(gofmt -l . | tee /dev/stderr)"'), ("go", "vet", "./...")),
@@ -116,12 +138,12 @@ async def main() -> None:
     for name in names:
         for command in LANGUAGES[name].prepare:
             run(name, command, {})
-    for host in hosts:
+    for host in hosts if any(LANGUAGES[name].test for name in names) else ():
         async with surroundings(host) as environment:
             for name in names:
                 language = LANGUAGES[name]
-                command = language.test if host == hosts[0] else language.conformance
-                await asyncio.to_thread(run, name, command, environment)
+                if command := language.test if host == hosts[0] else language.conformance:
+                    await asyncio.to_thread(run, name, command, environment)
 
 
 if __name__ == "__main__":

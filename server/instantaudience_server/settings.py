@@ -112,6 +112,8 @@ class Settings(BaseModel):
     """Whether the log has a line for every call, and one for every request at the gateway."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least severe events that are logged."""
+    log_format: Literal["auto", "json", "text"] = "auto"
+    """How events are logged: as JSON, or as lines for people; `auto` has these on a terminal."""
 
     @model_validator(mode="after")
     def _replicas(self) -> "Settings":

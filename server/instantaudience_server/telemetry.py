@@ -3,6 +3,7 @@
 Logs are structured, one line an event. They hold no token, no password and no user ID.
 """
 
+import json
 import logging
 import sys
 import traceback
@@ -10,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 import structlog
-from structlog.typing import ExcInfo
+from structlog.typing import EventDict, ExcInfo
 
 
 class Event(StrEnum):
@@ -36,6 +37,7 @@ class Event(StrEnum):
     BATCH_JOB_DEFECT = "batch_job_defect"  # job_id, member_id, exception
     SUPPRESSIONS_STALE = "suppressions_stale"  # likewise who has suppressed users; the worker looks for everyone
     SUPPRESSIONS_CURRENT = "suppressions_current"
+    SERVICE_STEP = "service_step"  # step: what is done at the start or the end, for people
     WORKER_READY = "worker_ready"  # worker
     WORKER_DRAINING = "worker_draining"  # worker
     HOST_CHOSEN = "host_chosen"  # host: envoy or grpcio; reason
@@ -55,19 +57,40 @@ class Event(StrEnum):
     EMBEDDED_CLUSTER_PORTS_TAKEN = "embedded_cluster_ports_taken"  # data_dir, ports: another's now
 
 
-def configure_logging(level: str) -> None:
-    """Write events as JSON lines to standard error. `level` is a name of the logging module, in any case."""
+def configure_logging(level: str, form: str = "json") -> None:
+    """Write events to standard error, a line each: as JSON or as text for people; `auto` has text on a terminal.
+
+    `level` is a name of the logging module, in any case.
+    """
+    is_text = form == "text" or (form == "auto" and sys.stderr.isatty())
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
             structlog.processors.ExceptionRenderer(_trace),
-            structlog.processors.JSONRenderer(),
+            _as_text if is_text else structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
     )
+
+
+def _as_text(_logger: Any, _name: str, event: EventDict) -> str:
+    """The time of day (UTC), what has happened, and its fields; below, what was raised."""
+    raised = event.pop("exception", [])
+    level, time = event.pop("level"), event.pop("time")[11:19]
+    name = event.pop("event")
+    fields = " ".join(f"{field}={_field_text(value)}" for field, value in event.items())
+    lines = [f"{time} {level:<7} {name} {fields}".rstrip()]
+    for each in raised:
+        lines += [f"    {each['type']}", *(f"        {frame}" for frame in each["frames"])]
+    return "\n".join(lines)
+
+
+def _field_text(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return json.dumps(text, ensure_ascii=False) if isinstance(value, str) and not text.isprintable() else text
 
 
 def _trace(exc_info: ExcInfo) -> list[dict[str, Any]]:

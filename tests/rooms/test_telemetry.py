@@ -1,4 +1,6 @@
 import json
+import re
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -30,6 +32,34 @@ def test_an_event_is_one_line_of_json(capsys: pytest.CaptureFixture[str]) -> Non
     entry = json.loads(captured.err)
     assert entry.pop("time").endswith("Z")
     assert entry == {"event": "worker_ready", "level": "info", "worker": 3}
+
+
+def test_an_event_as_text_is_a_line_that_people_can_read(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("info", "text")
+    structlog.get_logger().info(Event.SERVICE_STEP, step="starting 2 workers", ports=[1, 2], host="a\nb")
+    try:
+        fail(USER_ID, TOKEN)
+    except ValueError:
+        structlog.get_logger().exception(Event.CALL_DEFECT, request_id="r-1")
+    first, second, *trace = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(
+        r'\d\d:\d\d:\d\d info    service_step step=starting 2 workers ports=\[1, 2\] host="a\\nb"', first
+    )
+    assert second[9:] == "error   call_defect request_id=r-1"
+    assert trace[0] == "    ValueError"
+    assert not any(secret in line for secret in (TOKEN, USER_ID) for line in trace)
+
+
+@pytest.mark.parametrize(
+    ("form", "terminal", "is_json"), [("auto", True, False), ("auto", False, True), ("json", True, True)]
+)
+def test_the_form_of_events(
+    form: str, terminal: bool, is_json: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    configure_logging("info", form)
+    structlog.get_logger().info("one")
+    assert capsys.readouterr().err.startswith("{") is is_json
 
 
 @pytest.mark.parametrize(("level", "events"), [("info", 2), ("INFO", 2), ("warning", 1), ("error", 0)])

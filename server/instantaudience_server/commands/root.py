@@ -2,10 +2,10 @@
 
 import asyncio
 import signal
-import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
+import structlog
 
 from instantaudience_server.catalog.file import CatalogError
 from instantaudience_server.commands import (
@@ -21,24 +21,12 @@ from instantaudience_server.commands import (
     report,
     send,
 )
-from instantaudience_server.commands.demo import demo_curl_line
 from instantaudience_server.commands.settings_options import FILE, config_option, read_settings
 from instantaudience_server.commands.settings_options import option as _option
+from instantaudience_server.commands.welcome import welcome
 from instantaudience_server.processes import PortInUseError, StartError
 from instantaudience_server.settings import Settings
-from instantaudience_server.telemetry import configure_logging
-
-if TYPE_CHECKING:
-    from instantaudience_server.running.supervisor import Service
-
-EMPTY_CATALOG = """\
-The catalog is empty, so nobody can sign in. Write a YAML file with a member and a user of role admin:
-
-members: [{id: 1, name: Example}]
-users: [{id: 1, username: admin, password: "…", member_id: 1, role: admin}]
-
-Then start with --catalog FILE. From then on, that user may change the catalog while the service runs:
-`instant-audience catalog import FILE`, `instant-audience member --help`, and so on."""
+from instantaudience_server.telemetry import Event, configure_logging
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
@@ -97,6 +85,7 @@ def main() -> None:
 @_option("--traces-ratio", "Share of the calls to trace whose callers do not say.", type=float)
 @_option("--access-log", "Log every call, and every request at the gateway.", is_flag=True)
 @_option("--log-level", "Least severe events to log: debug, info, warning, error.")
+@_option("--log-format", "How events are logged: json, text; auto: text on a terminal.")
 def serve(**options: Any) -> None:
     """Run the service until SIGTERM or Ctrl-C, then drain.
 
@@ -106,7 +95,7 @@ def serve(**options: Any) -> None:
     account, which these need to sign in, comes from --catalog.
     """
     settings = read_settings(options)
-    configure_logging(settings.log_level)
+    configure_logging(settings.log_level, settings.log_format)
     # Only here: reading all that serves takes longer than most of the other commands.
     from instantaudience_server.embedded.server import EmbeddedClusterError
     from instantaudience_server.store.topology import StoreUnusableError
@@ -127,7 +116,7 @@ async def _serve(settings: Settings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    service = Service(settings, progress=lambda step: click.echo(f"… {step}", err=True))
+    service = Service(settings, progress=_step)
     starting = asyncio.create_task(service.start())
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -137,30 +126,17 @@ async def _serve(settings: Settings) -> None:
         return
     try:
         await starting
-        _welcome(settings, service)
+        welcome(settings, service)
         await stopping
-        click.echo("… draining", err=True)
+        _step("draining")
     finally:
         stopping.cancel()
         await service.stop()
 
 
-def _welcome(settings: Settings, service: "Service") -> None:
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    scheme = "http" if settings.tls_cert is None else "https"
-    url = f"{scheme}://{host}:{service.http_port}"
-    click.echo(f"REST and gRPC: {url}")
-    click.echo(f"gRPC:          {host}:{service.grpc_port}")
-    if service.metrics_port:
-        click.echo(f"Metrics:       {scheme}://{host}:{service.metrics_port}/metrics")
-    first_call = f"curl {url}/healthz"
-    if settings.demo:
-        click.secho("The demo catalog is loaded: its passwords are public, so keep this off any network.", fg="yellow")
-        first_call = f"{demo_curl_line(url)}\n\ninstant-audience get 12345678900987654321"
-    elif service.catalog_is_empty:
-        click.secho(EMPTY_CATALOG, fg="yellow")
-    click.echo(f"\nTry it:\n\n{first_call}\n")
-    sys.stdout.flush()
+def _step(step: str) -> None:
+    """Say what is done now, as a line of the log."""
+    structlog.get_logger().info(Event.SERVICE_STEP, step=step)
 
 
 for command in (

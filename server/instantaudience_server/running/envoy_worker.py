@@ -40,7 +40,7 @@ class _Application:
         """The ASGI lifespan protocol."""
         await receive()
         config = WorkerConfig.model_validate_json(sys.stdin.buffer.read())
-        configure_logging(config.settings.log_level)
+        configure_logging(config.settings.log_level, config.settings.log_format)
         sys.setswitchinterval(HANDOVER_SECONDS)
         async with contextlib.AsyncExitStack() as stack:
             try:

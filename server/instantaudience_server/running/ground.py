@@ -110,7 +110,7 @@ def asked_to_stop() -> asyncio.Event:
 def run(name: str, serve: Callable[[WorkerConfig], Coroutine[Any, Any, None]]) -> None:
     """Read the configuration from standard input, and serve by it. `name` says which kind of worker has failed."""
     config = WorkerConfig.model_validate_json(sys.stdin.buffer.read())
-    configure_logging(config.settings.log_level)
+    configure_logging(config.settings.log_level, config.settings.log_format)
     try:
         uvloop.run(serve(config))
     except StoreUnusableError as error:

@@ -63,9 +63,9 @@ def serve(listening: socket.socket, directory: Path, tls: ServerContext | None) 
     _Server(listening, Handler).serve_forever()
 
 
-def main(descriptor: str, directory: str, log_level: str, certificates: str = "") -> None:
+def main(descriptor: str, directory: str, log_level: str, log_format: str, certificates: str = "") -> None:
     """Serve on the listening socket with this number; with TLS where there is a file of certificates."""
-    configure_logging(log_level)
+    configure_logging(log_level, log_format)
     tls = ServerContext(Path(certificates)) if certificates else None
     serve(socket.socket(fileno=int(descriptor)), Path(directory), tls)
 

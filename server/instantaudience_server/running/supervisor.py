@@ -168,7 +168,7 @@ class Service:
         reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         reserved.listen()
         argv = [sys.executable, "-m", "instantaudience_server.running.metrics_server"]
-        argv += [str(reserved.fileno()), str(directory), self._settings.log_level]
+        argv += [str(reserved.fileno()), str(directory), self._settings.log_level, self._settings.log_format]
         if self._certificates is not None:
             argv.append(str(self._certificates.for_workers))
         await self._run(Program("metrics", argv, pass_fds=(reserved.fileno(),)))

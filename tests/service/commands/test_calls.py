@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import shlex
 import stat
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from instantaudience_server.processes import free_ports
 from redis.asyncio import RedisCluster
 from support.messages import USER, one_user
-from support.service import HOST_MODES, PASSWORDS, Service, running_service
+from support.service import COMMAND, HOST_MODES, PASSWORDS, Service, running_service
 from support.stored import put, stored
 from support.strategies import UUID
 
@@ -190,9 +191,9 @@ async def test_the_line_that_serve_prints(run: Any, host_mode: str, tmp_path: Pa
                 }
             },
         ), errors
-        command, *words = get_line.split()
-        assert (command, words[:2]) == ("instant-audience", ["get", USER])
-        ended = await run(*words, env={"INSTANT_AUDIENCE_URL": service.url})
+        words = shlex.split(get_line)
+        assert (words[:3], words[3:5]) == (COMMAND, ["get", USER])
+        ended = await run(*words[3:])
         assert rows(ended.output) == [
             ["10001", "sports_fans", "123", "1", "1440"],
             ["10002", "car_shoppers", "123", "1", "1440"],

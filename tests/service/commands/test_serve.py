@@ -1,6 +1,7 @@
 """`serve` with a catalog and a cluster of one's own."""
 
 import re
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ async def test_own_catalog_and_own_cluster(embedded: EmbeddedCluster, tmp_path: 
         async with running_service(*arguments, directory=directory, catalog=catalog) as own, own.http() as http:
             assert not any(password in own.output + own.log for password in (*PASSWORDS.values(), PASSWORD))
             assert f"curl {own.url}/healthz" in own.output
+            assert f"-m instantaudience_server login --url {own.url}\n" in own.output
             assert "is empty" not in own.output
             refused = await http.post("/auth", json=credentials("demo"))
             assert_http_error(refused, 401, "NOAUTH", error_code="INVALID_LOGIN")
@@ -91,7 +93,8 @@ async def test_without_a_catalog_it_says_how_to_begin(host_mode: str) -> None:
     async with running_service("--workers", "1", host_mode=host_mode, catalog="") as service:
         assert "The catalog is empty, so nobody can sign in" in service.output
         assert "--catalog FILE" in service.output
-        assert "instant-audience catalog import FILE" in service.output
+        assert f"{sys.executable} -m instantaudience_server catalog import FILE" in service.output
+        assert f"Console:       {service.url}/console\n" in service.output
 
 
 async def test_a_new_user_needs_a_password(embedded: EmbeddedCluster, run: Any, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def hide(monkeypatch: pytest.MonkeyPatch, *hosts: str) -> None:
 def assert_chosen(service: Service, host: str, reason: str) -> None:
     (event,) = (event for event in service.events if event["event"] == "host_chosen")
     assert (event["host"], event["reason"]) == (host, reason)
-    assert f"… host mode {host}: {reason}\n" in service.log
+    assert f"host mode {host}: {reason}" in [each["step"] for each in service.events if each["event"] == "service_step"]
 
 
 async def test_the_one_that_is_asked_for(service: Service, host_mode: str) -> None:

@@ -1,0 +1,75 @@
+"""What `serve` says when it serves: where, and what to type next."""
+
+import shlex
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from instantaudience_server.commands.connecting import DEFAULT_URL
+from instantaudience_server.commands.demo import demo_curl_line
+from instantaudience_server.settings import Settings
+
+if TYPE_CHECKING:
+    from instantaudience_server.running.supervisor import Service
+
+EMPTY_CATALOG = """\
+The catalog is empty, so nobody can sign in. Write a YAML file with a member and a user of role admin:
+
+members: [{{id: 1, name: Example}}]
+users: [{{id: 1, username: admin, password: "…", member_id: 1, role: admin}}]
+
+Then start with --catalog FILE. From then on, that user may change the catalog while the service runs:
+`{command} catalog import FILE`, `{command} member --help`, and so on."""
+DEMO = "The demo catalog is loaded: its passwords are public, so keep this off any network."
+
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not to listen on
+"""Addresses to listen on → where somebody on this machine finds them."""
+_NAME = "instant-audience"
+
+
+def welcome(settings: Settings, service: "Service") -> None:
+    """Print the addresses, and commands that work as they stand."""
+    from instantaudience_gateway.console import files as console
+    from instantaudience_gateway.reference import files as reference
+
+    scheme = "http" if settings.tls_cert is None else "https"
+    listening = f"{_bracketed(settings.host)}:{service.http_port}"
+    url = f"{scheme}://{_bracketed(_EVERYWHERE.get(settings.host, settings.host))}:{service.http_port}"
+    lines = {
+        "REST and gRPC:": f"{scheme}://{listening}",
+        "gRPC:": f"{_bracketed(settings.host)}:{service.grpc_port}",
+        "Console:": url + console.PAGE_PATH,
+        "Reference:": url + reference.PAGE_PATH,
+    }
+    if service.metrics_port:
+        lines["Metrics:"] = f"{scheme}://{_bracketed(settings.host)}:{service.metrics_port}/metrics"
+    for heading, address in lines.items():
+        click.echo(f"{heading:<14} {address}")
+    command = command_name()
+    option = "" if url == DEFAULT_URL else f" --url {url}"
+    next_lines = [f"curl {url}/healthz"]
+    if settings.demo:
+        click.secho(DEMO, fg="yellow")
+        next_lines = [demo_curl_line(url), f"{command} get 12345678900987654321{option}"]
+    elif service.catalog_is_empty:
+        click.secho(EMPTY_CATALOG.format(command=command), fg="yellow")
+    else:
+        next_lines.append(f"{command} login{option}")
+    click.echo("\n" + "\n\n".join(["Try it:", *next_lines]) + "\n")
+    sys.stdout.flush()
+
+
+def command_name() -> str:
+    """What calls this program again, in the shell and the directory that it was called in."""
+    called = Path(sys.argv[0])
+    if called.name != _NAME:
+        return f"{shlex.quote(sys.executable)} -m instantaudience_server"
+    found = shutil.which(_NAME)
+    return _NAME if found and Path(found).samefile(called) else shlex.quote(sys.argv[0])
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

@@ -143,7 +143,7 @@ async def starting_service(
     *arguments: str,
     host_mode: str = HOST_MODES[0],
     catalog: str | None = None,
-    command: Sequence[str] = COMMAND,
+    command: Sequence[str] | None = None,
 ) -> AsyncIterator[Service]:
     """A service that was just told to start; it is stopped at the end, whatever state it is in.
 
@@ -155,7 +155,7 @@ async def starting_service(
         catalog = f"--catalog={directory / 'catalog.yaml'}"
         (directory / "catalog.yaml").write_text(json.dumps(UNLIMITED_DEMO))
     words = [
-        *command,
+        *(command or COMMAND),
         "serve",
         *filter(None, [catalog]),
         "--http-port",

@@ -25,15 +25,22 @@ PREFIX = "instant_audience."
 _NS_PER_SECOND = 1_000_000_000
 _FAILED = (code_pb2.UNAVAILABLE, code_pb2.INTERNAL)
 
+
+def _always() -> bool:
+    return True
+
+
 _tracer: "Tracer | None" = None
+_draw: Callable[[], bool] = _always
 _current: ContextVar["Span | None"] = ContextVar("span", default=None)
 _NOTHING = contextlib.nullcontext()
 
 
-def begin(tracer: "Tracer | None") -> None:
-    """Have spans made from now on; None: no more."""
-    global _tracer
-    _tracer = tracer
+def begin(tracer: "Tracer | None", draw: Callable[[], bool] = _always) -> None:
+    """Have spans made from now on; None: no more. `draw` says of each call whose caller says nothing whether it may be
+    traced: the tracer's own sampler is asked after that, and costs a call as much as all else."""
+    global _tracer, _draw
+    _tracer, _draw = tracer, draw
 
 
 def is_on() -> bool:
@@ -54,12 +61,14 @@ def start_call(path: str, request_id: str, trace_parent: str, waited_seconds: fl
 
     That is decided by who calls (`trace_parent`, W3C Trace Context) or, where nobody says anything, by the sampler.
     """
-    if _tracer is None:
+    if _tracer is None or not (trace_parent or _draw()):
         return None
-    from opentelemetry.trace import SpanKind
+    from opentelemetry.trace import SpanKind, get_current_span
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
     context = TraceContextTextMapPropagator().extract({"traceparent": trace_parent})
+    if trace_parent and not get_current_span(context).get_span_context().is_valid and not _draw():
+        return None
     method = path.removeprefix("/")
     span = _tracer.start_span(
         method,

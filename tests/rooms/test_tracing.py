@@ -90,6 +90,17 @@ def test_a_call_that_its_caller_does_not_sample_has_no_span(exporter: InMemorySp
     assert tracing.start_call(PATH, "r-1", NOT_SAMPLED, 0.0) is None
 
 
+def test_lots_are_drawn_for_those_whose_callers_say_nothing(exporter: InMemorySpanExporter) -> None:
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    drawn = iter([False, True, False])
+    tracing.begin(provider.get_tracer("test"), lambda: next(drawn))
+    assert tracing.start_call(PATH, "r-1", "", 0.0) is None
+    assert tracing.start_call(PATH, "r-2", SAMPLED, 0.0) is not None
+    assert tracing.start_call(PATH, "r-3", "", 0.0) is not None
+    assert tracing.start_call(PATH, "r-4", "nonsense", 0.0) is None
+
+
 async def test_what_is_done_together_links_to_all_calls(exporter: InMemorySpanExporter) -> None:
     calls = [tracing.start_call(PATH, f"r-{number}", "", 0.0) for number in range(3)]
     done: asyncio.Future[None] = asyncio.get_running_loop().create_future()

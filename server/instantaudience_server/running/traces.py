@@ -5,6 +5,7 @@ Nothing of OpenTelemetry is imported where nobody asks for traces.
 
 import logging
 import os
+import random
 from collections.abc import Callable
 
 import structlog
@@ -33,19 +34,21 @@ def begin_traces(settings: Settings, worker: int) -> Callable[[], None] | None:
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
-    from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
+    from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased
 
     logging.getLogger("opentelemetry").addHandler(_Troubles())
     named = {} if os.environ.get("OTEL_SERVICE_NAME") else {"service.name": SERVICE_NAME}
     endpoint = settings.traces_endpoint
+    sampler_is_theirs = bool(os.environ.get(SAMPLER_VARIABLE))
     provider = TracerProvider(
-        None if os.environ.get(SAMPLER_VARIABLE) else ParentBasedTraceIdRatio(settings.traces_ratio),
+        None if sampler_is_theirs else ParentBased(ALWAYS_ON),
         Resource.create({**named, "instant_audience.worker": worker}),
         shutdown_on_exit=False,
     )
     exporter = OTLPSpanExporter(None if endpoint is None else endpoint.rstrip("/") + PATH, timeout=SEND_SECONDS)
     provider.add_span_processor(BatchSpanProcessor(exporter))
-    tracing.begin(provider.get_tracer(SERVICE_NAME))
+    ratio = 1.0 if sampler_is_theirs else settings.traces_ratio
+    tracing.begin(provider.get_tracer(SERVICE_NAME), lambda: random.random() < ratio)  # noqa: S311 - no secret
 
     def end() -> None:
         tracing.begin(None)

@@ -33,18 +33,23 @@ type caller struct {
 	session   *session
 	retries   Retries
 	onAttempt func(Attempt)
+	// again says that all calls may be made twice, whatever the proto files say.
+	again bool
 }
 
-// call is sent again where that is safe: everything that is called here is idempotent.
-func (c *caller) call(ctx context.Context, method string, request, answer proto.Message) error {
+// call is sent again where that is safe.
+func (c *caller) call(
+	ctx context.Context, method string, request, answer proto.Message, options ...grpc.CallOption,
+) error {
 	requestID := newRequestID()
+	isSafe := c.again || isIdempotent(method)
 	renewed := false
 	for number := 1; ; number++ {
 		token, err := c.session.get(ctx)
 		if err != nil {
 			return err
 		}
-		failed, err := c.attempt(ctx, method, number, token, requestID, request, answer)
+		failed, err := c.attempt(ctx, method, number, token, requestID, request, answer, options)
 		switch {
 		case err != nil:
 			return err
@@ -57,7 +62,7 @@ func (c *caller) call(ctx context.Context, method string, request, answer proto.
 			renewed = true
 		default:
 			pause, again := c.retries.pause(failed, number-1)
-			if !again {
+			if !again || !(isSafe || wasRefused(failed)) {
 				return failed
 			}
 			if err := sleep(ctx, pause, failed); err != nil {
@@ -70,6 +75,7 @@ func (c *caller) call(ctx context.Context, method string, request, answer proto.
 // attempt is what one attempt failed with; or why it came to none.
 func (c *caller) attempt(
 	ctx context.Context, method string, number int, token, requestID string, request, answer proto.Message,
+	options []grpc.CallOption,
 ) (*Error, error) {
 	if most, ok := left(ctx); ok && most <= 0 {
 		return nil, tooLate("the caller's time was over before it could be sent")
@@ -77,7 +83,7 @@ func (c *caller) attempt(
 	attempt, cancel := context.WithTimeout(ctx, c.retries.Attempt)
 	defer cancel()
 	began := time.Now()
-	err := c.conn.Invoke(outgoing(attempt, token, requestID), method, request, answer)
+	err := c.conn.Invoke(outgoing(attempt, token, requestID), method, request, answer, options...)
 	if err != nil && errors.Is(ctx.Err(), context.Canceled) {
 		return nil, context.Cause(ctx)
 	}

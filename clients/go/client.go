@@ -61,7 +61,8 @@ func NewClient(endpoint string, options ...Option) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	public := &caller{conn: conn, session: &session{}, retries: retries, onAttempt: s.onAttempt}
+	// Two tokens instead of one do no harm.
+	public := &caller{conn: conn, session: &session{}, retries: retries, onAttempt: s.onAttempt, again: true}
 	session := &session{public: public, signIn: s.signIn, token: s.token, turn: make(turn, 1)}
 	return &Client{
 		conn:     conn,

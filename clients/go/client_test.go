@@ -15,16 +15,21 @@ import (
 	"errors"
 	"math/big"
 	"net"
+	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/instantaudience/instantaudience/clients/go"
 	pb "github.com/instantaudience/instantaudience/clients/go/instantaudiencev1"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 )
 
 func TestOptionsThatContradictEachOtherAreRefused(t *testing.T) {
@@ -110,12 +115,92 @@ func TestAnRSAKeySigns(t *testing.T) {
 	}
 }
 
+func TestMethodsOfStubsAreSentAgainWhereTheirProtoFileSaysThatThisIsSafe(t *testing.T) {
+	for name, want := range map[string]struct {
+		call  func(context.Context, pb.CatalogServiceClient) error
+		cause pb.ErrorCause
+		calls int32
+	}{
+		"what only reads":  {getUser, pb.ErrorCause_ERROR_CAUSE_UNREACHABLE, 2},
+		"what creates":     {createSegment, pb.ErrorCause_ERROR_CAUSE_UNREACHABLE, 1},
+		"what was refused": {createSegment, pb.ErrorCause_ERROR_CAUSE_OVERLOADED, 2},
+	} {
+		service := &notingService{failsWith: want.cause}
+		client := newClient(t, serve(t, service, nil), instantaudience.WithToken("x"), instantaudience.WithPlaintext())
+		err := want.call(context.Background(), pb.NewCatalogServiceClient(client.Conn()))
+		if isAnswered := err == nil; isAnswered != (want.calls == 2) || service.calls.Load() != want.calls {
+			t.Errorf("%s: %d calls, %v", name, service.calls.Load(), err)
+		}
+		if err != nil && !errors.Is(err, instantaudience.Unavailable) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func getUser(ctx context.Context, catalog pb.CatalogServiceClient) error {
+	_, err := catalog.GetUser(ctx, new(pb.GetUserRequest))
+	return err
+}
+
+func createSegment(ctx context.Context, catalog pb.CatalogServiceClient) error {
+	_, err := catalog.CreateSegment(ctx, new(pb.CreateSegmentRequest))
+	return err
+}
+
+func TestTheServiceBehindTLS(t *testing.T) {
+	service := liveService(t)
+	roots, err := os.ReadFile(service["TLS_ROOTS"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate, err := tls.LoadX509KeyPair(service["TLS_CERT"], service["TLS_KEY"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(roots)
+	client := newClient(t, service["TLS"], instantaudience.WithToken(service["TOKEN"]),
+		instantaudience.WithTLS(&tls.Config{RootCAs: pool, Certificates: []tls.Certificate{certificate}}))
+	if _, err := client.Memberships(context.Background(), "", "1"); err != nil {
+		t.Error(err)
+	}
+	if _, err := pb.NewStatusServiceClient(client.Conn()).GetStatus(context.Background(), nil); err != nil {
+		t.Error(err)
+	}
+}
+
 // notingService notes what comes, and knows nobody.
 type notingService struct {
 	pb.UnimplementedAudienceServiceServer
 	pb.UnimplementedAuthenticationServiceServer
+	pb.UnimplementedCatalogServiceServer
 	metadata metadata.MD
 	jwt      string
+	// failsWith is the cause that the first call of the catalog fails with.
+	failsWith pb.ErrorCause
+	calls     atomic.Int32
+}
+
+// failsFirst is the first call's failure.
+func (n *notingService) failsFirst() error {
+	if n.calls.Add(1) > 1 {
+		return nil
+	}
+	cause := strings.TrimPrefix(n.failsWith.String(), "ERROR_CAUSE_")
+	failed, err := status.New(codes.Unavailable, "busy").WithDetails(
+		&errdetails.ErrorInfo{Reason: instantaudience.ReasonSystem, Metadata: map[string]string{"cause": cause}})
+	if err != nil {
+		return err
+	}
+	return failed.Err()
+}
+
+func (n *notingService) GetUser(context.Context, *pb.GetUserRequest) (*pb.GetUserResponse, error) {
+	return new(pb.GetUserResponse), n.failsFirst()
+}
+
+func (n *notingService) CreateSegment(context.Context, *pb.CreateSegmentRequest) (*pb.CreateSegmentResponse, error) {
+	return new(pb.CreateSegmentResponse), n.failsFirst()
 }
 
 func (n *notingService) BatchGetMemberships(
@@ -145,6 +230,7 @@ func serve(t *testing.T, service *notingService, config *tls.Config) string {
 	server := grpc.NewServer(options...)
 	pb.RegisterAudienceServiceServer(server, service)
 	pb.RegisterAuthenticationServiceServer(server, service)
+	pb.RegisterCatalogServiceServer(server, service)
 	go func() { _ = server.Serve(listener) }()
 	t.Cleanup(server.Stop)
 	return listener.Addr().String()

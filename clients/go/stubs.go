@@ -1,0 +1,60 @@
+package instantaudience
+
+import (
+	"context"
+	"strings"
+
+	pb "github.com/instantaudience/instantaudience/clients/go/instantaudiencev1"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+	"google.golang.org/protobuf/types/descriptorpb"
+)
+
+// Conn is what the stubs of instantaudiencev1 call by, for all methods that the client has none for:
+// instantaudiencev1.NewCatalogServiceClient(client.Conn()).
+//
+// Calls are signed in, have an end, and fail with *Error. They are sent again where the proto files say that this is safe,
+// and else only when they were refused. Streams are signed in, and that is all.
+func (c *Client) Conn() grpc.ClientConnInterface {
+	return stubs{c.caller}
+}
+
+type stubs struct {
+	caller *caller
+}
+
+func (s stubs) Invoke(ctx context.Context, method string, request, answer any, options ...grpc.CallOption) error {
+	ctx, cancel := withDeadline(ctx)
+	defer cancel()
+	return s.caller.call(ctx, method, request.(proto.Message), answer.(proto.Message), options...)
+}
+
+func (s stubs) NewStream(
+	ctx context.Context, stream *grpc.StreamDesc, method string, options ...grpc.CallOption,
+) (grpc.ClientStream, error) {
+	token, err := s.caller.session.get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return s.caller.conn.NewStream(outgoing(ctx, token, newRequestID()), stream, method, options...)
+}
+
+// isIdempotent says whether a method may be called twice, as its proto file does.
+func isIdempotent(method string) bool {
+	name := protoreflect.FullName(strings.ReplaceAll(strings.TrimPrefix(method, "/"), "/", "."))
+	found, err := protoregistry.GlobalFiles.FindDescriptorByName(name)
+	if err != nil {
+		return false
+	}
+	options, ok := found.Options().(*descriptorpb.MethodOptions)
+	return ok && options.GetIdempotencyLevel() != descriptorpb.MethodOptions_IDEMPOTENCY_UNKNOWN
+}
+
+var causeOverloaded = strings.TrimPrefix(pb.ErrorCause_ERROR_CAUSE_OVERLOADED.String(), "ERROR_CAUSE_")
+
+// wasRefused says whether a call that failed so has changed nothing.
+func wasRefused(failed *Error) bool {
+	return failed.Kind == RateLimited || failed.Metadata["cause"] == causeOverloaded
+}

@@ -15,7 +15,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from instantaudience.v1 import catalog_pb2 as pb
-from instantaudience_native import LineReader
 from instantaudience_server.batch import applying, lines, regular
 from instantaudience_server.batch.avro_schema import read_schema
 from instantaudience_server.batch.format import BatchFormat
@@ -27,11 +26,17 @@ from instantaudience_server.store.hyperloglog import numbers_of
 from instantaudience_server.store.interface import REMOVE, Joins
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.store.segment_size_store import ClusterSegmentSizeStore
+from instantaudience_server.transport.native import missing
 from redis.asyncio import RedisCluster
 from support.avro_files import SEGMENT_SCHEMA, avro_file, segment, user_schema
 from support.clusters import seconds_from_now
 from support.files import MEMBER, UPLOADED_MS, Job, batch_catalog, now_s, unpacked
 from support.stored import stored
+
+if reason := missing():
+    pytest.skip(f"the native extension is not there: {reason}", allow_module_level=True)
+
+from instantaudience_native import LineReader
 
 EXTENSION = "instantaudience_native"
 END = 4_000_000_000_000

@@ -11,6 +11,7 @@ from instantaudience_server.store.interface import Quota
 from instantaudience_server.store.keys import key_slot, quota_key, session_key, usage_key
 from instantaudience_server.tokens import hash_token
 from support.clusters import Migration, eventually
+from support.metrics import scrape
 from support.processes import needs_proc
 from support.replicated import ReplicatedCluster, ReplicatedNode
 from support.service import Service
@@ -151,6 +152,12 @@ FAULTS: dict[str, tuple[Fault, float]] = {
     "the whole cluster stands still for 10 s": (away, 25),
 }
 """And the deadline of the calls, in seconds."""
+CHANGES = {
+    "the primary with the member's quota is killed": "failover",
+    "a replica takes over": "failover",
+    "slots move": "move",
+}
+"""How operators see that another primary serves slots."""
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -158,6 +165,7 @@ async def test_callers_notice_a_pause_at_most(service: Service, replicated: Repl
     """No call fails, none that was acknowledged is missing, nothing else is there, and the counts are exact."""
     fault, seconds = FAULTS[name]
     token = await service.token()
+    before = await scrape(service)
     traffic = Traffic([service], replicated.url, token, deadline_seconds=seconds)
     async with traffic.running():
         await fault(replicated, token)
@@ -166,3 +174,8 @@ async def test_callers_notice_a_pause_at_most(service: Service, replicated: Repl
     assert traffic.failed == []
     assert traffic.ledger.acknowledged > 10
     assert traffic.reads > 1
+    kind = CHANGES.get(name)
+    if kind is not None:
+        name, after = "store_primary_changes_total", await scrape(service)
+        assert after.total(name, kind=kind) > before.total(name, kind=kind)
+        assert "failover" not in kind or any(event["event"] == "store_failover" for event in service.events)

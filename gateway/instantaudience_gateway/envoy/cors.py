@@ -9,7 +9,7 @@ from instantaudience_gateway.envoy.settings import TYPES
 CORS = "envoy.filters.http.cors"
 _METHODS = ("GET", "POST", "PUT", "DELETE")
 _REQUEST_HEADERS = (
-    *("authorization", "content-type", "grpc-timeout", "x-grpc-web", "x-request-id", "x-user-agent"),
+    *("authorization", "content-type", "grpc-timeout", "traceparent", "x-grpc-web", "x-request-id", "x-user-agent"),
     *("connect-protocol-version", "connect-timeout-ms"),
 )
 _ANSWER_HEADERS = (

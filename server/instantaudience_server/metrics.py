@@ -11,7 +11,7 @@ What is observed many times for each turn of the event loop (durations, sizes) g
 import asyncio
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -211,7 +211,7 @@ for _reason in ("unavailable", "internal"):
     FAILED_CALLS.labels(_reason)
 BATCH_JOBS.labels("completed")
 
-_call_meters: dict[tuple[str, int], tuple[Callable[[float], None], Callable[[float], None]]] = {}
+_call_meters: dict[tuple[str, int], tuple[Callable[[float], None], Observed]] = {}
 _call_durations: dict[tuple[str, str], Observed] = {}
 waited = Observed(WAITING_SECONDS)
 acknowledged = Observed(ACKNOWLEDGEMENT_SECONDS)
@@ -230,22 +230,29 @@ def count_call(path: str, code: int, seconds: float | None = None, calls: int = 
     """Count answers by the method's path and the answer's gRPC code; and how long a call has taken, where that says
     something."""
     try:
-        count, observe = _call_meters[path, code]
+        count, durations = _call_meters[path, code]
     except KeyError:
-        count, observe = _meter(path, code)
+        count, durations = _meter(path, code)
     count(calls)
     if seconds is not None:
-        observe(seconds)
+        durations.observe(seconds)
 
 
-def _meter(path: str, code: int) -> tuple[Callable[[float], None], Callable[[float], None]]:
+def count_answers(path: str, seconds: Sequence[float]) -> None:
+    """Count answers (OK) by the method's path, and how long each call has taken."""
+    count_call(path, code_pb2.OK, calls=len(seconds))
+    _, durations = _call_meters[path, code_pb2.OK]
+    durations.observe_all(seconds)
+
+
+def _meter(path: str, code: int) -> tuple[Callable[[float], None], Observed]:
     method, name = path.removeprefix("/"), code_pb2.Code.Name(code)
     failed = code in (code_pb2.UNAVAILABLE, code_pb2.INTERNAL)
     outcome = "ok" if code == code_pb2.OK else "failed" if failed else "refused"
     durations = _call_durations.get((method, outcome))
     if durations is None:
         durations = _call_durations[method, outcome] = Observed(CALL_SECONDS.labels(method, outcome))
-    meter = _call_meters[path, code] = CALLS.labels(method, name).inc, durations.observe
+    meter = _call_meters[path, code] = CALLS.labels(method, name).inc, durations
     return meter
 
 

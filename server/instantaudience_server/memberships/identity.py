@@ -13,6 +13,8 @@ from instantaudience_server.store import keys
 _LARGEST_PLATFORM_ID = b"%d" % (2**64 - 1)
 _is_decimal = re.compile(rb"[1-9][0-9]{0,19}").fullmatch
 _are_short_decimals = re.compile(rb"(?:[1-9][0-9]{0,18},)+").fullmatch
+_SHORT_DIGITS = 19
+_BEFORE_NEXT_KEY = b"," + keys.PLATFORM_PREFIX
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _HEX_40 = re.compile(r"[0-9a-f]{40}")
 _HEX_32 = re.compile(r"[0-9a-f]{32}")
@@ -52,10 +54,21 @@ def encoded_platform_key(user_id: bytes) -> bytes | None:
 
 def encoded_platform_keys(user_ids: Sequence[bytes]) -> list[bytes] | None:
     """As `encoded_platform_key`, of many IDs at once; None when one of them is not valid, or has 20 digits."""
+    if _are_alike_and_short(user_ids):
+        return (keys.PLATFORM_PREFIX + _BEFORE_NEXT_KEY.join(user_ids)).split(b",")
     joined = b",".join(user_ids) + b","
     if joined.count(b",") != len(user_ids) or not _are_short_decimals(joined):
         return None
     return [keys.PLATFORM_PREFIX + user_id for user_id in user_ids]
+
+
+def _are_alike_and_short(user_ids: Sequence[bytes]) -> bool:
+    """Whether IDs are valid, of one length, and have no 20 digits: most are, and all are looked at as one."""
+    sizes = set(map(len, user_ids))
+    if len(sizes) != 1:
+        return False
+    (size,), joined = sizes, b"".join(user_ids)
+    return size <= _SHORT_DIGITS and joined.isdigit() and b"0" not in joined[::size]
 
 
 def device_key(domain: Domain, user_id: str) -> bytes | None:

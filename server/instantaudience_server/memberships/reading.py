@@ -152,7 +152,7 @@ class Reading:
         for rest, user_ids in users_by_rest(users).items():
             blocks = self._faultless_blocks(rest)
             keys = identity.encoded_platform_keys(user_ids) if blocks else None
-            if blocks is None or keys is None or not self._suppressed.isdisjoint(keys):
+            if blocks is None or keys is None or (self._suppressed and not self._suppressed.isdisjoint(keys)):
                 return None
             valid[rest] = blocks.valid
             segments += blocks.valid * len(keys)

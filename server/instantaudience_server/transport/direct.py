@@ -111,7 +111,7 @@ class DirectCalls:
             return
         self._end(direct)
         self._replies.answer(direct.number, message)
-        self._outcomes.succeeded(path, request_id, came, caller)
+        self._outcomes.succeeded_in_turn(path, request_id, came, caller)
         if direct.span is not None:
             tracing.end_call(direct.span, code_pb2.OK)
 

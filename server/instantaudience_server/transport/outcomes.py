@@ -13,7 +13,7 @@ from google.rpc import code_pb2
 
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.errors import AudienceError, Reason, unavailable
-from instantaudience_server.metrics import FAILED_CALLS, count_call
+from instantaudience_server.metrics import FAILED_CALLS, count_answers, count_call
 from instantaudience_server.store.usage_interface import CallFailure
 from instantaudience_server.telemetry import Event
 from instantaudience_server.transport.call_log import CallLog
@@ -51,7 +51,11 @@ class Outcomes:
         self._usage = usage
         self._log = call_log or CallLog()
         self._access = self._log.access
-        self._time = asyncio.get_running_loop().time
+        self._loop = asyncio.get_running_loop()
+        self._time = self._loop.time
+        self._answered: list[tuple[str, float]] = []
+        """Answered calls of this turn of the event loop, that are not counted yet: their methods' paths, and when they
+        came in."""
 
     def succeeded(self, path: str, request_id: str, came: float | None, caller: Caller | None = None) -> None:
         """Note an answer to a call of the method at `path`, which came in then, on the event loop's clock. None: how
@@ -63,6 +67,22 @@ class Outcomes:
                 self._log.answered(path, request_id, code_pb2.OK, seconds, None if caller is None else caller.member.id)
         except Exception as error:
             _log(Event.OUTCOME_NOT_NOTED, error, method=path)
+
+    def succeeded_in_turn(self, path: str, request_id: str, came: float, caller: Caller) -> None:
+        """As `succeeded`, of one of many calls that are answered in one turn: they are counted together after it."""
+        if self._access:
+            self.succeeded(path, request_id, came, caller)
+            return
+        if not self._answered:
+            self._loop.call_soon(self._count_answered)
+        self._answered.append((path, came))
+
+    def _count_answered(self) -> None:
+        answered, self._answered = self._answered, []
+        now = self._time()
+        for path in {path for path, _ in answered}:
+            with _noting(path, ""):
+                count_answers(path, [now - came for of, came in answered if of == path])
 
     def refused_before(self, path: str, member_id: int | None, calls: int) -> None:
         """Note that a host has refused so many calls, all of a member's or nobody's, with UNAVAILABLE."""

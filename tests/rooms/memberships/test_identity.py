@@ -156,7 +156,10 @@ def test_keys_are_those_of_the_design(domain: str | None, user_id: str, key: byt
 
 @pytest.mark.parametrize(
     "user_ids",
-    [[b"1"], [b"1", b"18446744073709551"], [b"1", b"2,3"], [b"1,2"], [b"0"], [b"1", b""], [b"1", b"x"], [b"1" * 20]],
+    [
+        *([b"1"], [b"1", b"18446744073709551"], [b"1", b"2,3"], [b"1,2"], [b"0"], [b"1", b""], [b"1", b"x"]),
+        *([b"", b""], [b"12", b"34"], [b"12", b"01"], [b"10", b"2x"], [b"1" * 19, b"9" * 19], [b"1" * 20]),
+    ],
 )
 def test_many_platform_ids_at_once(user_ids: list[bytes]) -> None:
     """They are valid together only if each is valid alone; those of 20 digits are left to the look at each."""

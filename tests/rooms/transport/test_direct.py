@@ -12,6 +12,7 @@ from instantaudience_server.admission import Admission
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.health import HealthService
 from instantaudience_server.memberships.service import MembershipService
+from instantaudience_server.observations import write_down
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.transport.calls import Call, Method, Posting
 from instantaudience_server.transport.direct import SOON_SECONDS, DirectCalls
@@ -20,6 +21,7 @@ from instantaudience_server.transport.outcomes import DEFECT_TEXT, Outcomes
 from instantaudience_server.transport.pipeline import Pipeline
 from instantaudience_server.transport.status import Failure
 from instantaudience_server.usage.counting import Usage
+from prometheus_client import REGISTRY
 from redis.asyncio import RedisCluster
 from structlog.testing import capture_logs
 from support.accounts import PASSWORDS, AccountWorker
@@ -122,6 +124,26 @@ async def test_a_call_ends_as_in_the_pipeline(
         await pipeline.run(method, body, call) for body in bodies
     ]
     assert [await plain.hgetall(f"m:p:{user}") for user in (1, 2, 3, 4)] == [{b"12": b"0"}] * 4
+
+
+async def test_answers_of_a_turn_are_all_counted(
+    direct: DirectCalls, method: Method[Any], ends: Ends, call: Call, calling: Caller
+) -> None:
+    def counts() -> list[float]:
+        labels = {"method": method.path.removeprefix("/")}
+        return [
+            REGISTRY.get_sample_value("instant_audience_calls_total", labels | {"code": "OK"}) or 0.0,
+            REGISTRY.get_sample_value("instant_audience_call_seconds_count", labels | {"outcome": "ok"}) or 0.0,
+        ]
+
+    write_down()
+    before = counts()
+    for number in range(5):
+        assert direct.begin(number, method, message(str(number + 1)), call, calling)
+    await ends.all_of(*range(5))
+    await asyncio.sleep(0)
+    write_down()
+    assert [after - earlier for after, earlier in zip(counts(), before, strict=True)] == [5, 5]
 
 
 async def test_what_cannot_be_served_like_this_is_left(

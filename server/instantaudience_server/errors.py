@@ -61,9 +61,9 @@ class AudienceError(Exception):
 
     `message` goes to the caller as it is: it names the field and the rule, and says nothing of the inside.
     `retry_after_seconds` is set where waiting helps. `cause` is set where it is not the reason's own. `metadata` goes
-    into `google.rpc.ErrorInfo`; `field` in it is the path of a field of the request. `member_id` says whose call it was
-    where a caller that is known could not be let in, and `nodes` which nodes of the cluster did not answer in time;
-    callers see neither.
+    into `google.rpc.ErrorInfo`; `field` in it is the path of a field of the request, or of the `object` in it.
+    `member_id` says whose call it was where a caller that is known could not be let in, and `nodes` which nodes of the
+    cluster did not answer in time; callers see neither.
     """
 
     member_id: int | None = None
@@ -114,9 +114,12 @@ def unreadable(message: str) -> AudienceError:
     return AudienceError(Reason.SYNTAX, message, cause=Cause.UNREADABLE_REQUEST)
 
 
-def invalid(field: str, rule: str) -> AudienceError:
-    """A field of the request breaks a rule; `field` is its path."""
-    return AudienceError(Reason.SYNTAX, f"'{field}' {rule}", field=field)
+def invalid(field: str, rule: str, *, of: str | None = None) -> AudienceError:
+    """A field of the request breaks a rule; `field` is its path, in the object `of` the request where there is one."""
+    error = AudienceError(Reason.SYNTAX, f"'{field}' {rule}", field=field)
+    if of is not None:
+        error.metadata["object"] = of
+    return error
 
 
 def required(field: str) -> AudienceError:

@@ -176,7 +176,7 @@ def check_kept(before: Object, after: Object) -> None:
         ("member_id", records.owner_id(before), records.owner_id(after)),
     ):
         if old != new:
-            raise invalid(field, "cannot be changed")
+            raise invalid(field, "cannot be changed", of=records.kind_of(after))
 
 
 def not_found(kind: Kind, object_id: int, field: str = "id") -> AudienceError:

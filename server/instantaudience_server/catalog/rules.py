@@ -12,7 +12,7 @@ from instantaudience.v1 import catalog_pb2 as pb
 
 from instantaudience_server.catalog import batch_settings, original_fields
 from instantaudience_server.catalog.records import Object, kind_of
-from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.errors import AudienceError, Reason, invalid
 from instantaudience_server.settings import BODY_LIMIT_BYTES
 from instantaudience_server.store.catalog_interface import Kind
 
@@ -158,7 +158,7 @@ def check(message: Object) -> None:
     """
     for rule in RULES[kind_of(message)]:
         if not rule.holds(message):
-            raise AudienceError(Reason.SYNTAX, f"'{rule.field}' {rule.text}", field=rule.field)
+            raise invalid(rule.field, rule.text, of=kind_of(message))
 
 
 def check_password(password: str, field: str = "password") -> None:

@@ -18,6 +18,8 @@ Request = TypeVar("Request", bound=Message)
 
 LONGEST_REQUEST_ID = 128
 """Characters of a caller's own `x-request-id`, all visible ASCII; another one is none."""
+LONGEST_STREAM_ID = 116
+"""Characters of a stream's ID that are in the names of its requests; so these have fewer than `LONGEST_REQUEST_ID`."""
 _CERTIFICATE_NAMES = re.compile("uri=([^ ]*) dns=([^ ]*)")
 MOST_DIGITS = 10
 """Of a size; a longer one is none."""
@@ -104,7 +106,7 @@ class StreamMethod(Generic[Request]):
 
     `start(request, caller, deadline)` is awaited for one request at a time, in order; what it returns is awaited while
     later requests start. `refuse` makes the answer to a request that failed; None where such a request ends the stream.
-    `posting` is as in `Method`. `naming` makes what goes into an answer beside what is in it, of the request's name.
+    `posting` is as in `Method`. `naming` makes the bytes that follow an answer, of the request's name.
     `pace` has streams not be read on.
     """
 
@@ -113,7 +115,7 @@ class StreamMethod(Generic[Request]):
     start: Callable[[Request, Caller, float], Awaitable[Awaitable[Answer]]]
     refuse: Callable[[Failure], Message] | None
     posting: Posting | None = None
-    naming: Callable[[str], Message] | None = None
+    naming: Callable[[str], bytes] | None = None
     pace: Pace | None = None
 
 
@@ -149,7 +151,7 @@ def is_request_id(text: str) -> bool:
 
 def request_name(stream_id: str, number: int) -> str:
     """What the request of this number, counted from 0, of a stream is called; of a long ID, the beginning counts."""
-    return f"{stream_id[: LONGEST_REQUEST_ID - MOST_DIGITS - 1]}.{number + 1}"
+    return f"{stream_id[:LONGEST_STREAM_ID]}.{number + 1}"
 
 
 def credential(authorization: str, certificate: str) -> str:

@@ -92,8 +92,9 @@ async def _stream_answer(result: Awaitable[Result]) -> Answer:
     return stream_answer(await result)
 
 
-def _naming(request_id: str) -> Message:
-    return pb.StreamSegmentsResponse(request_id=request_id)
+def _naming(request_id: str) -> bytes:
+    """An encoded StreamSegmentsResponse that has the ID, of fewer than 128 characters, and nothing else."""
+    return b"\x1a%c%b" % (len(request_id), request_id.encode())
 
 
 def _refusal(failure: Failure) -> Message:

@@ -76,8 +76,8 @@ STATUS_DETAILS_KEY = "grpc-status-details-bin"
 
 ERROR_DOMAIN = "instantaudience"
 """The `domain` of every `google.rpc.ErrorInfo`."""
-CAUSE, FIELD = "cause", "field"
-"""Keys of its metadata: the cause, and the path of the field that is meant."""
+CAUSE, OBJECT, FIELD = "cause", "object", "field"
+"""Keys of its metadata: the cause, the object of the request that is meant, and the path of the field in it."""
 PUSHBACK_KEY = "grpc-retry-pushback-ms"
 """Trailing metadata that gRPC libraries obey (source: gRFC A6, "Pushback")."""
 DEFECT_TEXT = "internal error"
@@ -131,8 +131,9 @@ def _describe(error: AudienceError) -> Failure:
     info = error_details_pb2.ErrorInfo(reason=row.error_id, domain=ERROR_DOMAIN, metadata=said)
     status.details.add().Pack(info)
     if cause is Cause.INVALID_REQUEST and FIELD in error.metadata:
+        path = ".".join(error.metadata[key] for key in (OBJECT, FIELD) if key in error.metadata)
         violation = error_details_pb2.BadRequest.FieldViolation(
-            field=error.metadata[FIELD], description=error.message, reason=cause.name
+            field=path, description=error.message, reason=cause.name
         )
         status.details.add().Pack(error_details_pb2.BadRequest(field_violations=[violation]))
     metadata = [(ERROR_ID_KEY, row.error_id)]

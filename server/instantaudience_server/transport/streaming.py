@@ -232,7 +232,7 @@ class _Answers:
         if isinstance(result, bytes):
             # The bytes of two messages are those of the message that has the fields of both.
             if self._naming is not None:
-                result += self._naming(request_name(self._stream_id, number)).SerializeToString()
+                result += self._naming(request_name(self._stream_id, number))
             return result
         assert result is not None
         raise result

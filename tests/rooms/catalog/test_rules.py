@@ -127,7 +127,8 @@ def test_what_is_allowed(message: Object) -> None:
 @pytest.mark.parametrize(("message", "field", "rule"), BAD)
 def test_what_is_refused_by_field_and_rule(message: Object, field: str, rule: str) -> None:
     error = refused(message)
-    assert (error.message, error.metadata) == (f"'{field}' {rule}", {"field": field})
+    where = {"field": field, "object": message.DESCRIPTOR.name.lower()}
+    assert (error.message, error.metadata) == (f"'{field}' {rule}", where)
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,8 @@ def test_an_invalid_field_is_a_violation_and_nothing_else_is() -> None:
     (violation,) = details(describe(invalid("auth.username", "is required")))["BadRequest"].field_violations
     assert (violation.field, violation.reason) == ("auth.username", "INVALID_REQUEST")
     assert violation.description == "'auth.username' is required"
+    (inner,) = details(describe(invalid("code", "is too long", of="segment")))["BadRequest"].field_violations
+    assert (inner.field, inner.description) == ("segment.code", "'code' is too long")
     for error in (unreadable("no message"), AudienceError(Reason.NOT_FOUND, "there is none", field="id")):
         assert "BadRequest" not in details(describe(error))
 

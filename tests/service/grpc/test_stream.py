@@ -42,6 +42,14 @@ async def test_ping_pong(audience: AudienceServiceStub, authorization: Any, clus
     assert await stream.code() is grpc.StatusCode.OK
 
 
+async def test_requests_of_a_stream_with_the_longest_name(audience: AudienceServiceStub, authorization: Any) -> None:
+    """Of its ID, the beginning counts: theirs have at most 128 characters too."""
+    stream = audience.StreamSegments(metadata=(*authorization, ("x-request-id", "x" * 128)))
+    await stream.write(stream_request(one_user()))
+    assert (await stream.read()).request_id == "x" * 116 + ".1"
+    await stream.done_writing()
+
+
 async def test_many_requests_under_way(
     audience: AudienceServiceStub, authorization: Any, cluster: RedisCluster
 ) -> None:

@@ -80,7 +80,7 @@ def _clocks(facts: ClusterFacts, _: Durability) -> Iterator[Finding]:
 
 
 def _settings(facts: ClusterFacts, durability: Durability) -> Iterator[Finding]:
-    has_replicas = len(facts.primaries) < len(facts.nodes)
+    has_replicas = facts.has_replicas
     for node in facts.nodes:
         for check in durability_settings.CHECKS:
             value = node.settings.get(check.directive)
@@ -114,7 +114,7 @@ def _disks(facts: ClusterFacts, _: Durability) -> Iterator[Finding]:
 def _replicas(facts: ClusterFacts, durability: Durability) -> Iterator[Finding]:
     wanted = durability is not Durability.PRIMARY
     kind = problem if wanted else warning
-    has_replicas = len(facts.primaries) < len(facts.nodes)
+    has_replicas = facts.has_replicas
     for node in facts.primaries:
         count = int(node.info.get("connected_slaves", 0))
         if count == 0 and (has_replicas or wanted):

@@ -62,6 +62,13 @@ class ClusterFacts:
         """Those that take writes."""
         return [node for node in self.nodes if node.is_primary]
 
+    @property
+    def has_replicas(self) -> bool:
+        """Whether there are any; a cluster names those that have just come later than their primaries do."""
+        return len(self.primaries) < len(self.nodes) or any(
+            node.info.get("connected_slaves") for node in self.primaries
+        )
+
 
 async def inspect(url: str, *, now: Callable[[], float], user: str | None = None) -> ClusterFacts:
     """Ask every node; `user` is the one that the service signs in as, the URL's where it is None. `now` is Unix time.

@@ -38,6 +38,7 @@ if reason := missing():
 
 from instantaudience_native import LineReader
 
+RANDOMS = st.integers(0, 2**32 - 1).map(random.Random)
 EXTENSION = "instantaudience_native"
 END = 4_000_000_000_000
 LAYOUTS: tuple[dict[str, Any], ...] = (
@@ -120,7 +121,7 @@ def both(content: bytes, *arguments: Any) -> tuple[Any, Any]:
 
 
 @settings(max_examples=200, deadline=None)
-@given(layout=st.sampled_from(LAYOUTS), draw=st.randoms(use_true_random=False), refused=st.booleans())
+@given(layout=st.sampled_from(LAYOUTS), draw=RANDOMS, refused=st.booleans())
 def test_lines_are_read_alike(layout: dict[str, Any], draw: random.Random, refused: bool) -> None:
     batch = layout | {"error_lines": draw.choice([0, 3, 200])}
     if draw.random() < 0.3:
@@ -131,7 +132,7 @@ def test_lines_are_read_alike(layout: dict[str, Any], draw: random.Random, refus
 
 
 @settings(max_examples=60, deadline=None)
-@given(draw=st.randoms(use_true_random=False), refused=st.booleans())
+@given(draw=RANDOMS, refused=st.booleans())
 def test_records_are_read_alike(draw: random.Random, refused: bool) -> None:
     uid = draw.choice(["long", ["null", "long"], ["string", "long"]])
     full = draw.random() < 0.5

@@ -57,7 +57,9 @@ def _python(resolution: str) -> tuple[str, ...]:
 LANGUAGES = {
     # What else there is to test of it, `make test` does.
     "python": Language(
-        tools=(("uv", "uv (`make setup` does)"),), prepare=(_python("lowest-direct"), _python("highest"))
+        tools=(("uv", "uv (`make setup` does)"),),
+        prepare=(_python("lowest-direct"), _python("highest")),
+        conformance=(sys.executable, "-m", "pytest", "-q", str(PROJECT / "tests/clients/python/test_conformance.py")),
     ),
     "go": Language(
         tools=(("go", "Go 1.26 or newer"),),
@@ -138,7 +140,7 @@ async def main() -> None:
     for name in names:
         for command in LANGUAGES[name].prepare:
             run(name, command, {})
-    for host in hosts if any(LANGUAGES[name].test for name in names) else ():
+    for host in hosts:
         async with surroundings(host) as environment:
             for name in names:
                 language = LANGUAGES[name]

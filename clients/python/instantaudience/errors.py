@@ -20,7 +20,8 @@ class AudienceError(Exception):
         reason: the reason of `google.rpc.ErrorInfo`, as listed in errors.proto; "" where the transport has failed.
         request_id: what the service's log names the call by.
         retry_after_seconds: when the service asks to try again; None where it does not.
-        metadata: what ErrorInfo says besides: often `field`, the field that is meant.
+        metadata: what ErrorInfo says besides: `cause`, as listed in errors.proto, and often `field`, the field that is
+            meant.
         kind: the name that the kind of error has in the clients of all languages: `InvalidRequest`.
     """
 

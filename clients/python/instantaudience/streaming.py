@@ -117,7 +117,7 @@ class _Stream:
         if response.HasField("response"):
             sent.outcome = response.response
             return
-        error = of_status(response.error, self.request_id)
+        error = of_status(response.error, response.request_id or self.request_id)
         again = isinstance(error, UnauthenticatedError) or retries.wait_seconds(error, 0) is not None
         if not again:
             sent.outcome = error

@@ -30,7 +30,7 @@ from instantaudience_server.sending.rejects import Rejects
 
 PATIENCE_SECONDS = 60.0
 """How long a service may be away while it is sent to."""
-KEPT_SECONDS = 1.0
+KEPT_SECONDS = 0.2
 """How often it is written down how far a file has been sent."""
 DRY_USERS = 1000
 MOST_BODY_BYTES = 65_536

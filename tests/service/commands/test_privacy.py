@@ -33,6 +33,8 @@ async def test_the_way_of_a_user(run: Any, environment: Any, cluster: RedisClust
     assert "Sports fans" in deleted.output
     assert deleted.output.endswith(f"\n{USER} is suppressed for ever\n")
     assert not await cluster.exists(f"m:p:{USER}")
+    as_json = await run("user-data", "access", USER, "--json", env=environment)
+    assert as_json.output == "[]\n"
     nothing = await run("user-data", "access", USER, env=environment)
     assert nothing.output == f"{USER} is in no segment\n"
     lifted = await run("user-data", "lift", USER, env=environment)

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -17,6 +18,9 @@ from instantaudience.v1 import audience_pb2 as pb
 
 Result = TypeVar("Result")
 _END = object()
+SOME_USERS = 1000
+SOME_SECONDS = 0.02
+"""So many users go from the caller's iterator to the client at once, or those that came in so long."""
 
 
 class Client:
@@ -131,9 +135,10 @@ async def _asked_elsewhere(users: Iterable[pb.RtSegment]) -> AsyncIterator[pb.Rt
 
     def some() -> list[Any]:
         taken: list[Any] = []
+        began = time.monotonic()
         for user in iterator:
             taken.append(user)
-            if len(taken) == 100:
+            if len(taken) == SOME_USERS or time.monotonic() - began > SOME_SECONDS:
                 return taken
         return [*taken, _END]
 

@@ -6,6 +6,7 @@ Valkey 9.0. Without an expiry option it also takes away the expiry that a field 
 
 from binascii import crc_hqx
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from itertools import chain
 from operator import itemgetter
 from typing import Any
@@ -97,10 +98,21 @@ class Spread:
         """Let go of replies: that they are no errors is all there is to know."""
 
 
+def _parts(words: tuple[bytes | int, ...]) -> bytes:
+    """Parts of a command, for the wire: without how many it has in all."""
+    return _pack(words).partition(b"\r\n")[2]
+
+
+_known_parts = lru_cache(maxsize=1000)(_parts)
+
+
 def on_keys(keys: Sequence[bytes], words: Words) -> list[Spread]:
     """The same command on each of some users' keys."""
     name, arguments = words
-    before, _, after = _pack((name, _GAP, *arguments)).partition(_GAP_WITH_LENGTH)
+    # Campaigns repeat what they set, for other users and with another end.
+    end = 2 if arguments[:1] == (b"PXAT",) else 0
+    before, _, after = _parts((name, _GAP, *arguments[:end])).partition(_GAP_WITH_LENGTH)
+    before, after = b"*%d\r\n%b" % (2 + len(arguments), before), after + _known_parts(arguments[end:])
     usual_reply = SET_REPLY if name == _SET else b""
     sizes = set(map(len, keys))
     return [

@@ -34,6 +34,8 @@ UPLOAD_BUFFER_BYTES = 2**18
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not listened on
 """What to call where the port is everybody's."""
 
+LOG_FLUSH_MS = 500
+"""How long lines about requests may wait to be written together; Envoy's own 10 s are long for who looks for one."""
 STAT_PREFIX = "ingress"
 """Of the statistics of the public port: `http.ingress.…`."""
 
@@ -242,5 +244,6 @@ def build_config(settings: GatewaySettings) -> dict[str, Any]:
 
 def command(binary: Path, config: Path, *, concurrency: int) -> list[str]:
     """Envoy's command line, with `concurrency` worker threads. It logs warnings and worse, to stderr."""
-    options = {"-c": config, "--concurrency": concurrency, "--log-level": "warn"}
+    flush = {"--file-flush-interval-msec": LOG_FLUSH_MS}
+    options = {"-c": config, "--concurrency": concurrency, "--log-level": "warn", **flush}
     return [str(binary), "--disable-hot-restart", *(str(word) for option in options.items() for word in option)]

@@ -1,4 +1,4 @@
-"""Where traces go: to an OpenTelemetry collector, over HTTP, in a thread of its own (docs/adr/0034-traces.md).
+"""Where traces go: to an OpenTelemetry collector, over HTTP, in a thread of its own (docs/adr/0025-traces.md).
 
 Nothing of OpenTelemetry is imported where nobody asks for traces.
 """

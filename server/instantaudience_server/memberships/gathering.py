@@ -16,7 +16,7 @@ from instantaudience_server.quotas import UNANSWERED
 from instantaudience_server.waiting import Sweeper
 
 MOST_POSTS = 256
-MOST_USERS = 2000
+MOST_USERS = 6400
 MOST_BYTES = 2**18
 """What a batch holds, at most (but one post may have more): it is read in a few milliseconds, and others get their
 turn. What is left over is taken in the next turn, when every other caller has had a batch too."""

@@ -1,0 +1,155 @@
+package com.instantaudience.client;
+
+import com.instantaudience.v1.ErrorCause;
+import io.grpc.CallOptions;
+import io.grpc.ClientInterceptors;
+import io.grpc.ManagedChannel;
+import io.grpc.Channel;
+import io.grpc.Metadata;
+import io.grpc.MethodDescriptor;
+import io.grpc.Status;
+import io.grpc.StatusRuntimeException;
+import io.grpc.stub.ClientCalls;
+import io.grpc.stub.MetadataUtils;
+import java.security.SecureRandom;
+import java.time.Duration;
+import java.util.HexFormat;
+import java.util.OptionalLong;
+import java.util.concurrent.CancellationException;
+import java.util.concurrent.TimeUnit;
+import java.util.function.Consumer;
+
+/** Makes calls over a channel. */
+final class Calling {
+  private static final Metadata.Key<String> REQUEST_ID = key("x-request-id");
+  private static final Metadata.Key<String> AUTHORIZATION = key("authorization");
+  private static final SecureRandom RANDOM = new SecureRandom();
+  private static final int ID_BYTES = 16;
+  /** ErrorInfo's metadata name causes as {@link ErrorCause} does, without this. */
+  private static final String CAUSE_PREFIX = "ERROR_CAUSE_";
+
+  private final ManagedChannel channel;
+  private final Session session;
+  private final Retries retries;
+  private final Consumer<Attempt> onAttempt;
+
+  Calling(ManagedChannel channel, Session session, Retries retries, Consumer<Attempt> onAttempt) {
+    this.channel = channel;
+    this.session = session;
+    this.retries = retries;
+    this.onAttempt = onAttempt;
+  }
+
+  Session session() {
+    return session;
+  }
+
+  Retries retries() {
+    return retries;
+  }
+
+  /** The answer, where another attempt does no harm that the method says so of. */
+  <Q, A> A call(MethodDescriptor<Q, A> method, Q request, Deadline deadline) {
+    return call(method, request, deadline, method.isSafe() || method.isIdempotent());
+  }
+
+  /**
+   * The answer. The call is sent again where that helps, and where it {@code isRepeatable}: where it does no harm to carry
+   * it out twice. Else, only what was refused is sent again.
+   *
+   * @throws AudienceException the call failed.
+   * @throws CancellationException the thread was interrupted; it stays so.
+   */
+  <Q, A> A call(MethodDescriptor<Q, A> method, Q request, Deadline deadline, boolean isRepeatable) {
+    String requestId = newRequestId();
+    boolean isRenewed = false;
+    for (int number = 1; ; number++) {
+      String token = session.token(deadline);
+      AudienceException failure;
+      Deadline.check();
+      long left = deadline.leftNanos();
+      if (left <= 0) {
+        throw Failure.late("the caller's time was over before it could be sent");
+      }
+      CallOptions options = CallOptions.DEFAULT.withDeadlineAfter(
+          Math.min(left, retries.attempt().toNanos()), TimeUnit.NANOSECONDS);
+      long began = System.nanoTime();
+      try {
+        A answer = ClientCalls.blockingUnaryCall(channel(token, requestId), method, options, request);
+        tell(method, number, began, requestId, null);
+        return answer;
+      } catch (StatusRuntimeException thrown) {
+        Deadline.check();
+        failure = Failure.ofCall(thrown, requestId);
+      }
+      tell(method, number, began, requestId, failure);
+      if (!(failure instanceof UnauthenticatedException)) {
+        if (!isRepeatable && !wasRefused(failure)) {
+          throw failure;
+        }
+        pause(failure, number - 1, deadline);
+      } else if (isRenewed || !isRenewable(failure, token)) {
+        throw failure;
+      } else {
+        isRenewed = true;
+      }
+    }
+  }
+
+  /** Whether a failed call may be sent again with another token; the token is given up then. */
+  boolean isRenewable(AudienceException failure, String token) {
+    return failure.reason().equals(Rules.RENEWED_REASON) && session.refused(token);
+  }
+
+  /**
+   * Waits until what has failed, with its attempt of this number (the first is 0), is worth another one.
+   *
+   * @throws AudienceException the failure, where it never is, or not in time.
+   */
+  void pause(AudienceException failure, int attempt, Deadline deadline) {
+    OptionalLong pause = retries.pauseNanos(failure, attempt);
+    if (pause.isEmpty() || pause.getAsLong() >= deadline.leftNanos()) {
+      throw failure;
+    }
+    Deadline.sleep(pause.getAsLong());
+    // How long to wait is decided here, not by the channel as well.
+    channel.resetConnectBackoff();
+  }
+
+  /** The channel for a call with this token (null where none is needed) and this name. */
+  Channel channel(String token, String requestId) {
+    Metadata sent = new Metadata();
+    sent.put(REQUEST_ID, requestId);
+    if (token != null) {
+      sent.put(AUTHORIZATION, token);
+    }
+    return ClientInterceptors.intercept(channel, MetadataUtils.newAttachHeadersInterceptor(sent));
+  }
+
+  /** Tells who wants to know what became of an attempt; {@code failure} is null where it succeeded. */
+  void tell(MethodDescriptor<?, ?> method, int number, long began, String requestId, AudienceException failure) {
+    if (onAttempt != null) {
+      Status.Code code = failure == null ? Status.Code.OK : failure.code();
+      String reason = failure == null ? "" : failure.reason();
+      Duration took = Duration.ofNanos(System.nanoTime() - began);
+      onAttempt.accept(new Attempt(method.getFullMethodName(), number, code, reason, took, requestId));
+    }
+  }
+
+  /** A name for a call in the service's log. */
+  static String newRequestId() {
+    byte[] id = new byte[ID_BYTES];
+    RANDOM.nextBytes(id);
+    return HexFormat.of().formatHex(id);
+  }
+
+  /** Whether a call that failed so has changed nothing for sure. */
+  private static boolean wasRefused(AudienceException failure) {
+    String overloaded = ErrorCause.ERROR_CAUSE_OVERLOADED.name().substring(CAUSE_PREFIX.length());
+    return failure instanceof RateLimitedException || overloaded.equals(failure.metadata().get("cause"));
+  }
+
+  private static Metadata.Key<String> key(String name) {
+    return Metadata.Key.of(name, Metadata.ASCII_STRING_MARSHALLER);
+  }
+}

@@ -1,0 +1,10 @@
+package com.instantaudience.client;
+
+/** The change contradicts what is there: taken, changed meanwhile, or in use. */
+public final class ConflictException extends AudienceException {
+  private static final long serialVersionUID = 1;
+
+  ConflictException(Failure failure) {
+    super(ErrorKind.CONFLICT, failure);
+  }
+}

@@ -1,0 +1,127 @@
+package com.instantaudience.client;
+
+import com.instantaudience.v1.AuthenticateRequest;
+import com.instantaudience.v1.AuthenticateResult;
+import com.instantaudience.v1.AuthenticateWithJwtRequest;
+import com.instantaudience.v1.AuthenticationServiceGrpc;
+import com.instantaudience.v1.CatalogServiceGrpc;
+import com.instantaudience.v1.GetMemberRequest;
+import com.instantaudience.v1.GetUserRequest;
+import com.instantaudience.v1.Member;
+import com.instantaudience.v1.RtSegment;
+import io.grpc.ManagedChannel;
+import java.time.Duration;
+import java.time.Instant;
+import java.util.Iterator;
+import java.util.function.Consumer;
+import java.util.function.Function;
+
+/** What all calls of a client share: the channel, the token, the member's limits and turns. */
+final class Connection {
+  private static final boolean IS_REPEATABLE = true; // A token too many does no harm.
+
+  private final ManagedChannel channel;
+  private final Session session;
+  /** Of calls that need no token: those that get one. */
+  private final Session publicSession = new Session(null, null);
+  private final Calling calling;
+  private final Calling publicCalling;
+  private final Pacer pacer = new Pacer();
+  private final int window;
+  /** Null until they are known. */
+  private volatile Limits limits;
+
+  /** {@code limits} are null where the service is to be asked, {@code credentials} where there are none. */
+  Connection(
+      ManagedChannel channel,
+      Credentials credentials,
+      Limits limits,
+      Retries retries,
+      int window,
+      Consumer<Attempt> onAttempt) {
+    this.channel = channel;
+    this.limits = limits;
+    this.window = window;
+    session = credentials instanceof Credentials.Token given
+        ? new Session(null, given.token())
+        : new Session(signIn(credentials), null);
+    calling = new Calling(channel, session, retries, onAttempt);
+    publicCalling = new Calling(channel, publicSession, retries, onAttempt);
+  }
+
+  Calling calling() {
+    return calling;
+  }
+
+  Pacer pacer() {
+    return pacer;
+  }
+
+  void close() {
+    session.close();
+    publicSession.close();
+    channel.shutdownNow();
+  }
+
+  void stream(Iterator<RtSegment> users, Consumer<StreamResult> results, Duration patience) {
+    Limits known = limits(Deadline.after(patience));
+    new Streaming(calling, pacer, known, window, patience, results).apply(users);
+  }
+
+  /** What the member may send: as given to the client, or as the service says, asked once. */
+  Limits limits(Deadline deadline) {
+    if (limits == null) {
+      limits = askLimits(deadline);
+    }
+    return limits;
+  }
+
+  private Limits askLimits(Deadline deadline) {
+    String token = session.token(deadline);
+    if (token == null) {
+      return Limits.DEFAULT;
+    }
+    GetUserRequest caller = GetUserRequest.newBuilder().setId(userOf(token)).build();
+    int memberId =
+        calling.call(CatalogServiceGrpc.getGetUserMethod(), caller, deadline).getUser().getMemberId();
+    GetMemberRequest asked = GetMemberRequest.newBuilder().setId(memberId).build();
+    Member member = calling.call(CatalogServiceGrpc.getGetMemberMethod(), asked, deadline).getMember();
+    return Limits.of(member.getLimits());
+  }
+
+  /** Whose token it is: {@code hbapi:<user id>:<random hex>:<location>}. */
+  private static int userOf(String token) {
+    String[] words = token.split(":");
+    try {
+      return Integer.parseInt(words.length > 1 ? words[1] : "");
+    } catch (NumberFormatException none) {
+      throw Failure.invalid("the token is none of this service's");
+    }
+  }
+
+  /** How to get a token; null where none is needed. */
+  private Function<Deadline, Session.Issued> signIn(Credentials credentials) {
+    if (credentials instanceof Credentials.Password account) {
+      AuthenticateRequest.Builder request = AuthenticateRequest.newBuilder();
+      request.getAuthBuilder().setUsername(account.username()).setPassword(account.password());
+      var method = AuthenticationServiceGrpc.getAuthenticateMethod();
+      return deadline ->
+          issued(publicCalling.call(method, request.build(), deadline, IS_REPEATABLE).getResponse());
+    }
+    if (credentials instanceof Credentials.KeyPair pair) {
+      var method = AuthenticationServiceGrpc.getAuthenticateWithJwtMethod();
+      return deadline -> {
+        String jwt = Assertion.of(pair, Instant.now().getEpochSecond());
+        var request = AuthenticateWithJwtRequest.newBuilder().setJwt(jwt).build();
+        return issued(publicCalling.call(method, request, deadline, IS_REPEATABLE).getResponse());
+      };
+    }
+    return null;
+  }
+
+  private static Session.Issued issued(AuthenticateResult result) {
+    long ends = result.getExpireTime().getSeconds();
+    Duration lifetime = Duration.between(Instant.now(), Instant.ofEpochSecond(ends));
+    return new Session.Issued(result.getToken(), Math.max(0, lifetime.toNanos()));
+  }
+}

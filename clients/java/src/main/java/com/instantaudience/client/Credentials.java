@@ -1,0 +1,55 @@
+package com.instantaudience.client;
+
+import java.security.PrivateKey;
+
+/** Who calls. Without any, that is the account of the connection's client certificate. */
+public sealed interface Credentials {
+  /** An account's name and password. */
+  static Credentials password(String username, String password) {
+    return new Password(username, password);
+  }
+
+  /** A token that somebody else has got; it is used as long as the service takes it. */
+  static Credentials token(String token) {
+    return new Token(token);
+  }
+
+  /**
+   * An account's private key (RSA or P-256) in PEM of the form PKCS #8, whose public key has this name with the service.
+   * Such sign-ins have no limit: for services whose many processes each sign in.
+   *
+   * @throws IllegalArgumentException the key cannot be read.
+   */
+  static Credentials keyPair(String username, String keyName, String privateKey) {
+    return keyPair(username, keyName, Assertion.key(privateKey));
+  }
+
+  /** The same with a key that is read already, or is in a keystore. */
+  static Credentials keyPair(String username, String keyName, PrivateKey privateKey) {
+    return new KeyPair(username, keyName, privateKey);
+  }
+
+  /** See {@link #password}. */
+  record Password(String username, String password) implements Credentials {
+    @Override
+    public String toString() {
+      return "Password[username=" + username + "]";
+    }
+  }
+
+  /** See {@link #token}. */
+  record Token(String token) implements Credentials {
+    @Override
+    public String toString() {
+      return "Token[]";
+    }
+  }
+
+  /** See {@link #keyPair(String, String, PrivateKey)}. */
+  record KeyPair(String username, String keyName, PrivateKey privateKey) implements Credentials {
+    @Override
+    public String toString() {
+      return "KeyPair[username=" + username + ", keyName=" + keyName + "]";
+    }
+  }
+}

@@ -1,0 +1,109 @@
+package com.instantaudience.client;
+
+import com.google.protobuf.Any;
+import com.google.protobuf.InvalidProtocolBufferException;
+import com.google.protobuf.Message;
+import com.google.rpc.ErrorInfo;
+import com.google.rpc.RetryInfo;
+import io.grpc.Status;
+import io.grpc.StatusRuntimeException;
+import io.grpc.protobuf.StatusProto;
+import java.io.Serializable;
+import java.time.Duration;
+import java.util.List;
+import java.util.Map;
+
+/** What is known of a failed call. {@code retryAfter} and {@code cause} are null where there is none. */
+record Failure(
+    Status.Code code,
+    String message,
+    String reason,
+    String requestId,
+    Duration retryAfter,
+    Map<String, String> metadata,
+    Throwable cause)
+    implements Serializable {
+
+  /** What a failed attempt means. */
+  static AudienceException ofCall(StatusRuntimeException thrown, String requestId) {
+    return ofStatus(StatusProto.fromThrowable(thrown), requestId, thrown);
+  }
+
+  /** What the status of a request of a stream means. */
+  static AudienceException ofStatus(com.google.rpc.Status status, String requestId) {
+    return ofStatus(status, requestId, null);
+  }
+
+  /** The client's own time is over. */
+  static AudienceException late(String message) {
+    return new DeadlineExceededException(own(Status.Code.DEADLINE_EXCEEDED, message, ""));
+  }
+
+  static AudienceException unavailable(String message, String requestId) {
+    return new UnavailableException(own(Status.Code.UNAVAILABLE, message, requestId));
+  }
+
+  static AudienceException internal(String message, String requestId) {
+    return new InternalException(own(Status.Code.INTERNAL, message, requestId));
+  }
+
+  static AudienceException invalid(String message) {
+    return new InvalidRequestException(own(Status.Code.INVALID_ARGUMENT, message, ""));
+  }
+
+  private static Failure own(Status.Code code, String message, String requestId) {
+    return new Failure(code, message, "", requestId, null, Map.of(), null);
+  }
+
+  private static AudienceException ofStatus(com.google.rpc.Status status, String requestId, Throwable cause) {
+    ErrorInfo info = detail(status.getDetailsList(), ErrorInfo.class, ErrorInfo.getDefaultInstance());
+    RetryInfo retry = detail(status.getDetailsList(), RetryInfo.class, RetryInfo.getDefaultInstance());
+    com.google.protobuf.Duration delay = retry.getRetryDelay();
+    Duration retryAfter = retry.hasRetryDelay() ? Duration.ofSeconds(delay.getSeconds(), delay.getNanos()) : null;
+    Status.Code code = Status.fromCodeValue(status.getCode()).getCode();
+    return of(
+        kindOf(status.getCode(), info.getReason()),
+        new Failure(
+            code, status.getMessage(), info.getReason(), requestId, retryAfter, Map.copyOf(info.getMetadataMap()), cause));
+  }
+
+  private static <M extends Message> M detail(List<Any> details, Class<M> type, M otherwise) {
+    for (Any detail : details) {
+      if (detail.is(type)) {
+        try {
+          return detail.unpack(type);
+        } catch (InvalidProtocolBufferException ignored) {
+          // What cannot be read says nothing; the code is known all the same.
+        }
+      }
+    }
+    return otherwise;
+  }
+
+  private static ErrorKind kindOf(int code, String reason) {
+    ErrorKind ofCode = Rules.KIND_OF_CODE.getOrDefault(code, Rules.KIND_OTHERWISE);
+    ErrorKind ofTransport = reason.isEmpty() ? Rules.KIND_WITHOUT_REASON.getOrDefault(code, ofCode) : ofCode;
+    return Rules.KIND_OF_REASON.getOrDefault(reason, ofTransport);
+  }
+
+  private static AudienceException of(ErrorKind kind, Failure failure) {
+    return switch (kind) {
+      case INVALID_REQUEST -> new InvalidRequestException(failure);
+      case UNAUTHENTICATED -> new UnauthenticatedException(failure);
+      case PERMISSION_DENIED -> new PermissionDeniedException(failure);
+      case NOT_FOUND -> new NotFoundException(failure);
+      case CONFLICT -> new ConflictException(failure);
+      case TOO_LARGE -> new TooLargeException(failure);
+      case RATE_LIMITED -> new RateLimitedException(failure);
+      case UNAVAILABLE -> new UnavailableException(failure);
+      case DEADLINE_EXCEEDED -> new DeadlineExceededException(failure);
+      case INTERNAL -> new InternalException(failure);
+    };
+  }
+
+  /** For people. */
+  String text() {
+    String found = requestId.isEmpty() ? "" : " (request " + requestId + ")";
+    return (reason.isEmpty() ? code.name() : reason) + ": " + message + found;
+  }
+}

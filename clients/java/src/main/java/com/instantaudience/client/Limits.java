@@ -1,0 +1,15 @@
+package com.instantaudience.client;
+
+/** What a member may send: {@code Limits} of catalog.proto, with the service's defaults where it says nothing. */
+record Limits(int usersPerCall, int segmentsPerUser, int bodyBytes, int postsPerSecond, int usersPerSecond) {
+  static final Limits DEFAULT = of(com.instantaudience.v1.Limits.getDefaultInstance());
+
+  static Limits of(com.instantaudience.v1.Limits told) {
+    return new Limits(
+        told.hasUsersPerCall() ? told.getUsersPerCall() : Rules.USERS_PER_CALL,
+        told.hasSegmentsPerUser() ? told.getSegmentsPerUser() : Rules.SEGMENTS_PER_USER,
+        told.hasBodyBytes() ? told.getBodyBytes() : Rules.BODY_BYTES,
+        told.hasPostsPerSecond() ? told.getPostsPerSecond() : Rules.POSTS_PER_SECOND,
+        told.hasUsersPerSecond() ? told.getUsersPerSecond() : Rules.USERS_PER_SECOND);
+  }
+}

@@ -1,0 +1,36 @@
+package com.instantaudience.client;
+
+import com.instantaudience.v1.RtSegment;
+import java.util.ArrayList;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Locale;
+import java.util.Set;
+
+/** A request. {@code places} has where each of its users comes from. */
+record Part(List<RtSegment> users, List<Place> places) {
+  /** Where a user of a request stands among the caller's: which one it is, and its first block there. */
+  record Place(int user, int firstBlock) {}
+
+  Part() {
+    this(new ArrayList<>(), new ArrayList<>());
+  }
+
+  /** The users that it changes. */
+  Set<String> keys() {
+    Set<String> keys = new HashSet<>();
+    for (RtSegment user : users) {
+      keys.add((user.getDomain() + "\0" + user.getUserId()).toLowerCase(Locale.ROOT));
+    }
+    return keys;
+  }
+
+  int firstUser() {
+    return places.get(0).user();
+  }
+
+  /** How many of the caller's users it is about. */
+  int userCount() {
+    return places.get(places.size() - 1).user() - firstUser() + 1;
+  }
+}

@@ -1,0 +1,83 @@
+package com.instantaudience.client;
+
+import com.instantaudience.v1.RtSegment;
+import java.util.ArrayDeque;
+import java.util.Deque;
+import java.util.Iterator;
+import java.util.concurrent.Semaphore;
+import java.util.function.Consumer;
+
+/**
+ * The requests to come, made of the caller's users as they are wanted, on a thread of its own: one that is waited for
+ * keeps nothing else from going on.
+ */
+final class Source implements AutoCloseable {
+  private final Iterator<RtSegment> users;
+  private final Splitter splitter;
+  private final Consumer<Part> onPart;
+  private final Consumer<Throwable> onEnd;
+  private final Semaphore wanted = new Semaphore(0);
+  private final Thread thread = new Thread(this::give, "instantaudience-users");
+
+  /** {@code onPart} is given each request, {@code onEnd} what the users threw; null where there are just no more. */
+  Source(Iterator<RtSegment> users, Limits limits, Consumer<Part> onPart, Consumer<Throwable> onEnd) {
+    this.users = users;
+    this.splitter = new Splitter(limits);
+    this.onPart = onPart;
+    this.onEnd = onEnd;
+    thread.setDaemon(true);
+    thread.start();
+  }
+
+  /** Has another request, or the end, be given. */
+  void ask() {
+    wanted.release();
+  }
+
+  /** Nothing more is wanted. Waits until the caller's iterator is not in use any more. */
+  @Override
+  public void close() {
+    thread.interrupt();
+    boolean wasInterrupted = false;
+    while (thread.isAlive()) {
+      try {
+        thread.join();
+      } catch (InterruptedException interrupt) {
+        wasInterrupted = true;
+      }
+    }
+    if (wasInterrupted) {
+      Thread.currentThread().interrupt();
+    }
+  }
+
+  private void give() {
+    Throwable thrown = null;
+    try {
+      Deque<Part> ready = new ArrayDeque<>();
+      do {
+        wanted.acquire();
+        while (ready.isEmpty() && users.hasNext()) {
+          ready.addAll(splitter.add(users.next()));
+        }
+        if (ready.isEmpty()) {
+          ready.addLast(splitter.flush());
+        }
+      } while (given(ready.removeFirst()));
+    } catch (InterruptedException closed) {
+      return;
+    } catch (Throwable failure) { // Whatever it is, it is thrown on, on the caller's thread.
+      thrown = failure;
+    }
+    onEnd.accept(thrown);
+  }
+
+  /** Hands a request on; false where it is the end. */
+  private boolean given(Part part) {
+    if (part.users().isEmpty()) {
+      return false;
+    }
+    onPart.accept(part);
+    return true;
+  }
+}

@@ -1,0 +1,131 @@
+package com.instantaudience.client;
+
+import com.instantaudience.v1.RtSegment;
+import java.time.Duration;
+import java.util.Iterator;
+import java.util.concurrent.BlockingQueue;
+import java.util.concurrent.LinkedBlockingQueue;
+import java.util.function.Consumer;
+
+/**
+ * One call's streams, one after the other, until all users are answered. Everything happens on the caller's thread: what
+ * other threads have to say comes to it as an event.
+ */
+final class Streaming {
+  private final Calling calling;
+  private final Pacer pacer;
+  private final Limits limits;
+  private final Duration patience;
+  private final Consumer<StreamResult> results;
+  private final Window window;
+  private final BlockingQueue<Runnable> events = new LinkedBlockingQueue<>();
+  /** When there must have been progress. */
+  private Deadline deadline;
+  /** Whether the token is new since the last progress. */
+  private boolean isRenewed;
+  private boolean isAsked;
+  private boolean isExhausted;
+  /** What the caller's users came to; null where that was their end. */
+  private Throwable thrown;
+  /** Null before the first one. */
+  private OneStream current;
+
+  Streaming(
+      Calling calling,
+      Pacer pacer,
+      Limits limits,
+      int window,
+      Duration patience,
+      Consumer<StreamResult> results) {
+    this.calling = calling;
+    this.pacer = pacer;
+    this.limits = limits;
+    this.window = new Window(window);
+    this.patience = patience;
+    this.results = results;
+    deadline = Deadline.after(patience);
+  }
+
+  /**
+   * Has all users answered.
+   *
+   * @throws AudienceException no progress for so long, or signing in failed.
+   * @throws java.util.concurrent.CancellationException the thread was interrupted; it stays so.
+   */
+  void apply(Iterator<RtSegment> users) {
+    try (Source source = new Source(
+        users, limits, part -> events.add(() -> take(part)), failure -> events.add(() -> end(failure)))) {
+      while (!isExhausted || !window.isEmpty()) {
+        String token = calling.session().token(deadline);
+        current = new OneStream(this, calling, pacer, source, token);
+        current.run();
+        if (current.failure() != null) {
+          pause(current.failure(), token);
+        }
+      }
+    }
+    if (thrown instanceof Error error) {
+      throw error;
+    }
+    if (thrown != null) {
+      throw (RuntimeException) thrown; // Iterators throw no others.
+    }
+  }
+
+  BlockingQueue<Runnable> events() {
+    return events;
+  }
+
+  Limits limits() {
+    return limits;
+  }
+
+  Window window() {
+    return window;
+  }
+
+  /** Whether there are no more users. */
+  boolean isExhausted() {
+    return isExhausted;
+  }
+
+  /** Has the next request be made, where there is room for it. */
+  void ask(Source source) {
+    if (!isAsked && !isExhausted && !window.isFull()) {
+      isAsked = true;
+      source.ask();
+    }
+  }
+
+  /** Hands on the first ones that are answered for good. */
+  void giveResults() {
+    for (Sent first = window.takeAnswered(); first != null; first = window.takeAnswered()) {
+      results.accept(first.outcome());
+      deadline = Deadline.after(patience);
+      isRenewed = false;
+    }
+  }
+
+  private void take(Part part) {
+    isAsked = false;
+    Sent request = new Sent(part);
+    window.add(request);
+    current.add(request);
+  }
+
+  private void end(Throwable failure) {
+    isExhausted = true;
+    thrown = failure;
+  }
+
+  /** Waits until what has failed is worth another try. */
+  private void pause(AudienceException failure, String token) {
+    if (!(failure instanceof UnauthenticatedException)) {
+      calling.pause(failure, Math.max(0, window.mostAttempts() - 1), deadline);
+    } else if (isRenewed || !calling.isRenewable(failure, token)) {
+      throw failure;
+    } else {
+      isRenewed = true;
+    }
+  }
+}

@@ -1,0 +1,169 @@
+package com.instantaudience.client;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import com.instantaudience.v1.CatalogServiceGrpc;
+import com.instantaudience.v1.GetSegmentRequest;
+import com.instantaudience.v1.Limits;
+import com.instantaudience.v1.RtSegment;
+import com.instantaudience.v1.SegBlock;
+import io.grpc.TlsChannelCredentials;
+import java.io.File;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Iterator;
+import java.util.List;
+import java.util.concurrent.CancellationException;
+import java.util.stream.IntStream;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+
+/** What the client does beside the cases of clients/conformance, on a live service and one that does wrong. */
+@Timeout(120)
+class ClientTest {
+  private static final int SEGMENT = 10001;
+
+  private static AudienceClientBuilder builder() {
+    Limits limits =
+        Limits.newBuilder().setUsersPerCall(1).setUsersPerSecond(1_000_000).setPostsPerSecond(1_000_000).build();
+    return AudienceClient.builder(Surroundings.told("FAULTS"))
+        .plaintext()
+        .limits(limits)
+        .credentials(Credentials.keyPair(
+            Surroundings.told("USERNAME"), Surroundings.told("KEY_NAME"), Surroundings.read("KEY_FILE")));
+  }
+
+  private static RtSegment user(long id) {
+    return RtSegment.newBuilder()
+        .setUserId(Long.toString(id))
+        .addSegBlock(SegBlock.newBuilder().setSegId(SEGMENT).setExpiration(AudienceClient.NEVER))
+        .build();
+  }
+
+  @Test
+  void itSignsInOnceForAllCalls() throws Exception {
+    Surroundings.plan("[]");
+    try (AudienceClient client = builder().build()) {
+      List<Thread> threads = IntStream.range(0, 10)
+          .mapToObj(i -> new Thread(() -> client.apply(List.of(user(7_850_000_000L + i)))))
+          .toList();
+      threads.forEach(Thread::start);
+      for (Thread thread : threads) {
+        thread.join();
+      }
+    }
+    assertEquals(1, Surroundings.seen("AuthenticateWithJwt"));
+    assertEquals(10, Surroundings.seen("ApplySegments"));
+  }
+
+  @Test
+  void aCallerWhoIsSlowWithAnAnswerHasTheStreamWait() {
+    Surroundings.plan("[]");
+    Retries retries = new Retries(Duration.ofMillis(10), Duration.ofMillis(50), Duration.ofSeconds(2));
+    List<Integer> told = new ArrayList<>();
+    try (AudienceClient client = builder().retries(retries).build()) {
+      client.stream(LongUsers.of(3), result -> {
+        told.add(result.firstUser());
+        if (result.firstUser() == 0) {
+          Deadline.sleep(Duration.ofMillis(2500).toNanos());
+        }
+      });
+    }
+    assertEquals(List.of(0, 1, 2), told);
+    assertEquals(3, Surroundings.seen("StreamSegments"));
+  }
+
+  @Test
+  void usersAreNotTakenBeforeTheyCanBeSent() {
+    Surroundings.plan("[]");
+    int[] taken = {0};
+    Iterator<RtSegment> users =
+        Stream.generate(() -> user(7_860_000_000L + taken[0]++ % 100)).iterator();
+    try (AudienceClient client = builder().window(4).build()) {
+      assertThrows(IllegalStateException.class, () -> client.stream(users, result -> {
+        Deadline.sleep(Duration.ofMillis(300).toNanos());
+        throw new IllegalStateException("enough");
+      }));
+    }
+    assertTrue(taken[0] <= 7, () -> taken[0] + " were taken");
+  }
+
+  @Test
+  void whatTheUsersThrowIsThrownAfterTheAnswers() {
+    Surroundings.plan("[]");
+    List<Integer> told = new ArrayList<>();
+    Iterator<RtSegment> users = IntStream.range(0, 3)
+        .mapToObj(i -> {
+          if (i == 2) {
+            throw new UnsupportedOperationException("no more of them");
+          }
+          return user(7_870_000_000L + i);
+        })
+        .iterator();
+    try (AudienceClient client = builder().build()) {
+      assertThrows(
+          UnsupportedOperationException.class, () -> client.stream(users, result -> told.add(result.firstUser())));
+    }
+    assertEquals(List.of(0), told); // The second one's request was not full yet.
+  }
+
+  @Test
+  void anInterruptEndsACall() {
+    try (AudienceClient client = builder().build()) {
+      Thread.currentThread().interrupt();
+      assertThrows(CancellationException.class, () -> client.memberships(List.of("1")));
+      assertTrue(Thread.interrupted());
+    }
+  }
+
+  @Test
+  void aClientThatIsClosedSendsNothing() {
+    AudienceClient client = builder().build();
+    client.close();
+    assertThrows(UnavailableException.class, () -> client.memberships(List.of("1")));
+    assertThrows(UnavailableException.class, () -> client.stream(LongUsers.of(1), result -> {}));
+  }
+
+  @Test
+  void anyMethodCanBeCalledAndAttemptsAreTold() {
+    List<Attempt> attempts = new ArrayList<>();
+    try (AudienceClient client = builder().onAttempt(attempts::add).build()) {
+      GetSegmentRequest request = GetSegmentRequest.newBuilder().setId(SEGMENT).build();
+      var answer = client.call(CatalogServiceGrpc.getGetSegmentMethod(), request);
+      assertEquals("sports_fans", answer.getSegment().getCode());
+    }
+    assertEquals(
+        List.of(
+            "instantaudience.v1.AuthenticationService/AuthenticateWithJwt",
+            "instantaudience.v1.CatalogService/GetSegment"),
+        attempts.stream().map(Attempt::method).toList());
+  }
+
+  @Test
+  void aConnectionIsSecuredAndShowsTheClientsCertificate() throws Exception {
+    TlsChannelCredentials.Builder tls = TlsChannelCredentials.newBuilder()
+        .trustManager(new File(Surroundings.told("TLS_ROOTS")))
+        .keyManager(new File(Surroundings.told("TLS_CERT")), new File(Surroundings.told("TLS_KEY")));
+    try (AudienceClient client = AudienceClient.builder(Surroundings.told("TLS"))
+        .credentials(Credentials.token(Surroundings.told("TOKEN")))
+        .tls(tls.build())
+        .build()) {
+      assertEquals("7800000000000000009", client.memberships(List.of("7800000000000000009")).get(0).getUserId());
+    }
+  }
+
+  @Test
+  void anEndpointWithASchemeIsRefused() {
+    assertThrows(IllegalArgumentException.class, () -> AudienceClient.builder("http://127.0.0.1:1"));
+  }
+
+  /** So many users. */
+  private static final class LongUsers {
+    static Iterator<RtSegment> of(int count) {
+      return IntStream.range(0, count).mapToObj(i -> user(7_880_000_000L + i)).iterator();
+    }
+  }
+}

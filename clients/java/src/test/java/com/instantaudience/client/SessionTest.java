@@ -1,0 +1,63 @@
+package com.instantaudience.client;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+
+import java.time.Duration;
+import java.util.concurrent.CancellationException;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+
+/** A token is got once for all calls, and again when it ends. */
+@Timeout(60)
+class SessionTest {
+  private static final Session.Issued ISSUED = new Session.Issued("b", TimeUnit.HOURS.toNanos(1));
+
+  private static Deadline patient() {
+    return Deadline.after(Duration.ofMinutes(1));
+  }
+
+  @Test
+  void aCallerWhoGivesUpDoesNotTakeTheOthersAlong() throws Exception {
+    AtomicInteger signIns = new AtomicInteger();
+    CountDownLatch begun = new CountDownLatch(1);
+    CompletableFuture<Void> givenUp = new CompletableFuture<>();
+    Session session = new Session(
+        deadline -> {
+          if (signIns.getAndIncrement() > 0) {
+            return ISSUED;
+          }
+          begun.countDown();
+          givenUp.join();
+          throw new CancellationException("never mind");
+        },
+        null);
+    Thread first = new Thread(() -> assertThrows(CancellationException.class, () -> session.token(patient())));
+    first.start();
+    begun.await();
+    // Whoever waits for it waits no longer than its own time.
+    Deadline hurried = Deadline.after(Duration.ofMillis(20));
+    assertThrows(DeadlineExceededException.class, () -> session.token(hurried));
+    CompletableFuture<String> second = CompletableFuture.supplyAsync(() -> session.token(patient()));
+    givenUp.complete(null);
+    assertEquals("b", second.get());
+    first.join();
+    assertEquals(2, signIns.get());
+  }
+
+  @Test
+  void aTokenThatWasRefusedIsReplaced() {
+    AtomicInteger signIns = new AtomicInteger();
+    Session session =
+        new Session(deadline -> new Session.Issued("t" + signIns.incrementAndGet(), Long.MAX_VALUE / 1000), null);
+    assertEquals("t1", session.token(patient()));
+    session.refused("t1");
+    assertEquals("t2", session.token(patient()));
+    session.refused("t1");
+    assertEquals("t2", session.token(patient()));
+  }
+}

@@ -170,19 +170,20 @@ async def test_segments(partner: Console) -> None:
     await expect(place).to_have_text("1–25 of 31")
     await expect(rows).to_have_count(25)
     await expect(rows.first.locator("th")).to_have_text("Private segment\nsecret", use_inner_text=True)
-    assert await rows.first.locator("td").all_inner_texts() == ["40001", "0"]
+    cells = await rows.first.locator("td").all_inner_texts()
+    assert [cells[0], cells[1], cells[3]] == ["40001", "the member's default", "0"]
     await expect(back).to_be_disabled()
     await on.click()
     await expect(place).to_have_text("26–31 of 31")
     await expect(on).to_be_disabled()
     await back.click()
     await expect(place).to_have_text("1–25 of 31")
-    await partner.page.get_by_label("Code or name").fill("NUMBER 2")
+    await partner.page.get_by_label("Code, name or ID").fill("NUMBER 2")
     await partner.page.keyboard.press("Enter")
     await expect(place).to_have_text("1–11 of 11")
-    await partner.page.get_by_label("Code or name").fill("<none>")
+    await partner.page.get_by_label("Code, name or ID").fill("<none>")
     await partner.page.keyboard.press("Enter")
-    await expect(rows).to_have_text(["No segment's code or name holds “<none>”."])
+    await expect(rows).to_have_text(["No segment's code, name or ID is or holds “<none>”."])
 
 
 async def test_segment_sizes_and_states(demo_tab: Console, service: Service) -> None:

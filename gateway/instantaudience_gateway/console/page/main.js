@@ -1,5 +1,6 @@
 // The page: who has signed in, which member is looked at, and which view is shown.
 
+import { addressOf, changeAddress, forgetParameters, readAddress, whenAddressChanges } from "./address.js";
 import { forgetToken, get, isAbort, isSignedIn, signIn, signOut, whenSessionEnds } from "./api.js";
 import { announce, byId, element, showProblem, whileBusy } from "./dom.js";
 import * as overview from "./overview.js";
@@ -8,7 +9,8 @@ import * as segments from "./segments.js";
 import * as users from "./users.js";
 import { explain, explainSignIn } from "./words.js";
 
-// Each has show(member, the caller's member), hide(), and clear(), which forgets what was typed and shown.
+// Each has show(member, the caller's member, the address's parameters), hide(), and clear(), which forgets what was typed
+// and shown.
 const VIEWS = { overview, samples, segments, users };
 const clearViews = () => Object.values(VIEWS).forEach((view) => view.clear());
 const FIRST_VIEW = "overview";
@@ -17,31 +19,42 @@ const TITLE = document.title;
 
 const choice = byId("member");
 let caller = null;
+let members = []; // those that the caller may look at
 let member = null;
 let shown = null;
+let lastParameters = {}; // of each view: where its link leads
 
 // --- views
 
-function showView(name, moveFocus) {
+function showView(name, parameters, moveFocus) {
   if (shown) VIEWS[shown].hide();
   shown = name;
   for (const view of [...Object.keys(VIEWS), "sign-in"]) byId(`view-${view}`).hidden = view !== (name ?? "sign-in");
   for (const link of byId("nav").children) {
-    if (link.hash === `#${name}`) link.setAttribute("aria-current", "page");
+    if (link.dataset.view === name) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
   const heading = byId(`${name ?? "sign-in"}-title`);
   document.title = `${heading.textContent} · ${TITLE}`;
   if (moveFocus) heading.focus();
-  if (name) VIEWS[name].show(member, caller.member);
+  if (name) VIEWS[name].show(member, caller.member, parameters);
 }
 
-function viewOfAddress() {
-  const name = location.hash.slice(1);
-  return Object.hasOwn(VIEWS, name) ? name : FIRST_VIEW;
+function showAddress() {
+  if (!caller) return;
+  const { view, parameters } = readAddress();
+  const name = Object.hasOwn(VIEWS, view) ? view : FIRST_VIEW;
+  const { member: asked, ...others } = parameters;
+  chooseMember(memberOf(asked));
+  lastParameters[name] = others;
+  for (const link of byId("nav").children) {
+    const { view: leadsTo } = link.dataset;
+    link.href = addressOf(leadsTo, { ...lastParameters[leadsTo], member: memberParameter(member) });
+  }
+  showView(name, others, name !== shown);
 }
 
-addEventListener("hashchange", () => caller && showView(viewOfAddress(), true));
+whenAddressChanges(showAddress);
 
 byId("skip").addEventListener("click", (event) => {
   event.preventDefault(); // the address names the view
@@ -57,21 +70,23 @@ async function enter() {
   member = own;
   byId("account").textContent = `${caller.username} · ${caller.isAdmin ? "administrator" : own.name}`;
   byId("member-choice").hidden = !caller.isAdmin;
-  choice.replaceChildren(memberOption(own));
   for (const id of ["nav", "who"]) byId(id).hidden = false;
-  showView(viewOfAddress(), true);
-  if (caller.isAdmin) listMembers(own).catch((error) => showProblem(byId("problem"), explain(error)));
+  members = [own];
+  if (caller.isAdmin) await listMembers();
+  if (isSignedIn()) showAddress();
 }
 
 function leave(text) {
   if (shown) VIEWS[shown].hide();
   forgetToken();
   caller = member = shown = null;
+  members = [];
+  lastParameters = {};
   clearViews();
   showProblem(byId("problem"), "");
   for (const id of ["nav", "who"]) byId(id).hidden = true;
   byId("sign-in").reset();
-  showView(null, false);
+  showView(null, {}, false);
   showProblem(byId("sign-in-problem"), text);
   byId("username").focus();
 }
@@ -81,6 +96,7 @@ whenSessionEnds((error) => leave(explain(error)));
 byId("sign-out").addEventListener("click", () => {
   const ended = signOut();
   leave("");
+  forgetParameters();
   ended.then(
     () => announce("You have signed out."),
     () => announce("You have signed out here. The service could not be told: your session ends there within two hours."),
@@ -108,25 +124,40 @@ byId("sign-in").addEventListener("submit", async (event) => {
 // --- the member that an admin looks at
 
 const memberOption = ({ id, name }) => element("option", { value: id }, `${name} (${id})`);
+const memberParameter = ({ id }) => (id === caller.member.id ? null : id);
 
-async function listMembers(own) {
-  const members = [];
+// Without the list, an admin still sees the own member.
+async function listMembers() {
+  const listed = [];
   let token = "";
-  do {
-    const page = await get("console/members", { page_size: MEMBERS_A_PAGE, page_token: token });
-    members.push(...page.members);
-    token = page.next_page_token;
-  } while (token);
+  try {
+    do {
+      const page = await get("console/members", { page_size: MEMBERS_A_PAGE, page_token: token });
+      listed.push(...page.members);
+      token = page.next_page_token;
+    } while (token);
+    members = listed;
+  } catch (error) {
+    showProblem(byId("problem"), explain(error));
+  }
   choice.replaceChildren(...members.map(memberOption));
-  choice.value = String(own.id);
 }
 
-choice.addEventListener("change", () => {
-  const option = choice.selectedOptions[0];
-  member = { id: Number(option.value), name: option.textContent };
+const memberOf = (id) => members.find((each) => String(each.id) === id) ?? caller.member;
+
+function chooseMember(chosen) {
+  choice.value = String(chosen.id);
+  if (chosen.id === member.id) return;
+  member = { id: chosen.id, name: chosen.name };
+  lastParameters = {};
   clearViews();
-  showView(shown, false);
   announce(`Shown: ${member.name}.`);
+}
+
+// What was looked for and how far may be nothing of the other member; the time span and the order stay.
+choice.addEventListener("change", () => {
+  const chosen = memberOf(choice.value);
+  changeAddress(shown, { member: memberParameter(chosen), search: null, start: null, hour: null });
 });
 
 // --- the beginning

@@ -1,29 +1,55 @@
 // The member's segments, a page at a time.
 
+import { changeAddress } from "./address.js";
 import { get } from "./api.js";
-import { announce, byId, element, showProblem } from "./dom.js";
+import { download } from "./csv.js";
+import { announce, byId, element, showProblem, whileBusy } from "./dom.js";
 import { newestOf } from "./loading.js";
-import { count, explain } from "./words.js";
+import { count, explain, lifetime } from "./words.js";
 
 const PAGE = 25;
+const LARGEST_PAGE = 100;
+const FIRST_ORDER = "id.asc";
+
+// A column's name, the field that it is sorted by ("": none), and how it is shown. (source: docs/api.md, "Lists")
+const COLUMNS = [
+  ["Segment", "short_name", titleCell],
+  ["ID", "id", ({ id }) => element("td", { class: "number" }, String(id))],
+  ["Membership lasts", "expire_minutes", ({ expire_minutes: minutes }) => element("td", {}, lifetime(minutes))],
+  ["Changed (UTC)", "last_modified", ({ last_modified: time }) => element("td", { class: "time" }, time.slice(0, 16))],
+  ["Users", "", ({ estimated_users: users }) => element("td", { class: "number" }, users === undefined ? "–" : count(users))],
+];
+const FILE_FIELDS = ["id", "code", "short_name", "state", "expire_minutes", "last_modified", "estimated_users"];
+
 const problem = byId("segments-problem");
 const place = newestOf((error) => showProblem(problem, explain(error)));
+const form = byId("segment-search");
 const back = byId("segments-back");
 const on = byId("segments-on");
+const heads = COLUMNS.map(headCell);
 let member = null;
-let first = 0;
+let asked = {};
 
-byId("segment-search").addEventListener("submit", (event) => {
+byId("segment-heads").replaceChildren(...heads);
+
+form.addEventListener("submit", (event) => {
   event.preventDefault();
-  first = 0;
-  load(true);
+  const { search, ...others } = Object.fromEntries(new FormData(form));
+  change({ search: search.trim(), ...others, start: null });
 });
-back.addEventListener("click", () => turn(-PAGE));
-on.addEventListener("click", () => turn(PAGE));
+for (const id of ["segment-state", "segment-size"]) byId(id).addEventListener("change", () => form.requestSubmit());
+back.addEventListener("click", () => turn(-1));
+on.addEventListener("click", () => turn(1));
+byId("segments-download").addEventListener("click", (event) => whileBusy(event.target, downloadAll));
 
-export function show(shown) {
+export function show(shown, _own, { search = "", state = "", size = "", sort = FIRST_ORDER, start = "0" }) {
   member = shown;
-  load(false);
+  asked = { search, state, sort, size: Number(size) || PAGE, first: Number(start) || 0 };
+  byId("segment-text").value = search;
+  byId("segment-state").value = state;
+  byId("segment-size").value = size;
+  showOrder();
+  load();
 }
 
 export function hide() {
@@ -31,50 +57,91 @@ export function hide() {
 }
 
 export function clear() {
-  first = 0;
-  byId("segment-search").reset();
+  form.reset();
   byId("segment-rows").replaceChildren();
   byId("segments-place").textContent = "";
   showProblem(problem, "");
 }
 
+const change = (changes) => changeAddress("segments", changes);
+
 function turn(by) {
-  first = Math.max(0, first + by);
-  load(true);
+  const first = Math.max(0, asked.first + by * asked.size);
+  change({ start: first || null });
 }
 
-function load(isAsked) {
-  const search = byId("segment-text").value.trim();
+function ask(first, size, signal) {
+  const { search, state, sort } = asked;
+  const page = { member_id: member.id, start_element: first, num_elements: size, sort };
+  return get("segment", { ...page, ...(search && { search }), ...(state && { state }) }, signal);
+}
+
+function load() {
+  const { first, size } = asked;
   return place.load(async (signal) => {
-    const parameters = { member_id: member.id, start_element: first, num_elements: PAGE, ...(search && { search }) };
-    const { response } = await get("segment", parameters, signal);
+    const { response } = await ask(first, size, signal);
     showProblem(problem, "");
     const segments = response.segments ?? [];
-    byId("segment-rows").replaceChildren(...(segments.length ? segments.map(row) : [emptyRow(search)]));
+    byId("segment-rows").replaceChildren(...(segments.length ? segments.map(row) : [emptyRow()]));
     const last = first + segments.length;
     const text = segments.length ? `${count(first + 1)}–${count(last)} of ${count(response.count)}` : "";
     byId("segments-place").textContent = text;
     back.disabled = first === 0;
     on.disabled = last >= response.count;
-    if (isAsked) announce(text || "No segment found.");
+    announce(text ? `Segments ${text}.` : "No segment found.");
   });
 }
 
-function row(segment) {
-  const { id, code, short_name: name, state, estimated_users: users } = segment;
+// All that fit, not only the page.
+async function downloadAll() {
+  const found = [];
+  try {
+    let answer;
+    do {
+      answer = (await ask(found.length, LARGEST_PAGE)).response;
+      found.push(...(answer.segments ?? []));
+    } while (answer.segments?.length && found.length < answer.count);
+  } catch (error) {
+    showProblem(problem, explain(error));
+    return;
+  }
+  const rows = found.map((segment) => FILE_FIELDS.map((field) => segment[field]));
+  download(`segments-${member.id}.csv`, FILE_FIELDS, rows);
+}
+
+// A press sorts by the column; another one turns the order round.
+function headCell([name, field]) {
+  const kind = ["ID", "Users"].includes(name) ? "number" : "";
+  if (!field) return element("th", { scope: "col", class: kind }, name);
+  const button = element("button", { type: "button", class: "sort" }, name);
+  button.addEventListener("click", () => {
+    const sort = asked.sort === `${field}.asc` ? `${field}.desc` : `${field}.asc`;
+    change({ sort: sort === FIRST_ORDER ? null : sort, start: null });
+  });
+  return element("th", { scope: "col", class: kind }, button);
+}
+
+function showOrder() {
+  COLUMNS.forEach(([, field], index) => {
+    const order = { [`${field}.asc`]: "ascending", [`${field}.desc`]: "descending" }[asked.sort] ?? "none";
+    if (field) heads[index].setAttribute("aria-sort", order);
+  });
+}
+
+const row = (segment) => element("tr", {}, ...COLUMNS.map(([, , cell]) => cell(segment)));
+
+function titleCell({ id, code, short_name: name, state }) {
   const title = [name || code || `Segment ${id}`];
   if (state !== "active") title.push(" ", element("span", { class: "badge" }, state));
   if (name && code) title.push(element("span", { class: "code" }, code));
-  return element(
-    "tr",
-    {},
-    element("th", { scope: "row" }, ...title),
-    element("td", { class: "number" }, String(id)),
-    element("td", { class: "number" }, users === undefined ? "–" : count(users)),
-  );
+  return element("th", { scope: "row" }, ...title);
 }
 
-function emptyRow(search) {
-  const text = search ? `No segment's code or name holds “${search}”.` : "This member has no segments yet.";
-  return element("tr", {}, element("td", { colSpan: 3, class: "hint" }, text));
+function emptyRow() {
+  const { search, state, first } = asked;
+  const kind = state ? `${state} segment` : "segment";
+  let text = state ? `This member has no ${kind}s.` : "This member has no segments yet.";
+  if (search) text = `No ${kind}'s code, name or ID is or holds “${search}”.`;
+  if (first) text = "There are fewer segments now: go back.";
+  return element("tr", {}, element("td", { colSpan: COLUMNS.length, class: "hint" }, text));
 }

@@ -33,7 +33,7 @@ looking.addEventListener("submit", (event) => {
 });
 
 export function show(member, own) {
-  const other = member.id === own.id ? "" : `, not as ${member.name}, which is chosen above`;
+  const other = member.id === own.id ? "" : `, not as ${member.name} (${member.id}), which is chosen above`;
   byId("users-member").textContent = `Both act as your own member, ${own.name} (${own.id})${other}.`;
   showFields();
   suggestSegments(own.id);

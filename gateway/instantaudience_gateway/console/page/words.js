@@ -19,6 +19,12 @@ export function timeLeft(minutes) {
   return `about ${count(Math.round(minutes / 1440))} days`;
 }
 
+// How long memberships of a segment last, whose blocks do not say it.
+export function lifetime(minutes) {
+  if (minutes === null) return "the member's default";
+  return minutes === 0 ? "for ever" : timeLeft(minutes);
+}
+
 const wait = (seconds) => `Try again in ${seconds === 1 ? "a second" : `${seconds} seconds`}.`;
 
 // Error ID of the contract → what to do about it.

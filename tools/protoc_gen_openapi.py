@@ -27,8 +27,8 @@ BASE = ROOT / "tools/openapi.yaml"
 VECTORS = ROOT / "tests/vectors/rt_segment.json"
 NAME = "openapi.json"
 PRIVATE = "/console"
-GZIP = "gzip"
-"""A parameter that callers send as a header."""
+NOT_SENT = ("gzip", "origin")
+"""Parameters that the gateway makes of headers."""
 SCALARS: dict[int, dict[str, Any]] = {
     FieldDescriptorProto.TYPE_STRING: {"type": "string"},
     FieldDescriptorProto.TYPE_BOOL: {"type": "boolean"},
@@ -147,7 +147,7 @@ class Document:
             operation["parameters"] = parameters
         if text:
             operation["requestBody"] = {"required": True, "content": {"text/plain": {"schema": {"type": "string"}}}}
-        elif verb in ("post", "put"):
+        elif _body_of(method):
             content: dict[str, Any] = {"schema": self._body(method)}
             if examples := self._examples(path, verb, about, "request"):
                 content["examples"] = examples
@@ -165,7 +165,7 @@ class Document:
     def _parameters(self, name: str) -> list[dict[str, Any]]:
         parameters = []
         for field in self._api.fields(name):
-            if field.type == FieldDescriptorProto.TYPE_MESSAGE or field.name == GZIP:
+            if field.type == FieldDescriptorProto.TYPE_MESSAGE or field.name in NOT_SENT:
                 continue
             parameter = {"name": field.name, "in": "query", "schema": self._schema_of(field)}
             if _behaves(field, "REQUIRED"):
@@ -177,9 +177,7 @@ class Document:
 
     def _body(self, method: MethodDescriptorProto) -> dict[str, Any]:
         """The schema of a body: one field of the request, or all of it but its own scalars, which are parameters."""
-        name = method.input_type
-        extensions: Any = method.options.Extensions
-        named = extensions[annotations_pb2.http].body
+        name, named = method.input_type, _body_of(method)
         for field in self._api.fields(name):
             if field.name == named:
                 return self._reference(field.type_name)
@@ -242,6 +240,12 @@ class Document:
             key = {"request": "request", "answer": "response"}[side]
             return {_slug(name): {"summary": name, "value": chosen[name][key]} for name in about["vectors"]}
         return {"example": {"value": about[side]}} if side in about else {}
+
+
+def _body_of(method: MethodDescriptorProto) -> str:
+    """What of a request its body is over REST: a field's name, `*` for all of it, "" for nothing."""
+    extensions: Any = method.options.Extensions
+    return str(extensions[annotations_pb2.http].body)
 
 
 def _behaves(field: FieldDescriptorProto, behavior: str) -> bool:

@@ -1,5 +1,6 @@
 """Headless Chromium, and pages of the console in it."""
 
+import csv
 import shutil
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -99,6 +100,14 @@ class Console:
         await self.page.locator("#totals dd").first.wait_for()
         names = await self.page.locator("#totals dt").all_inner_texts()
         return dict(zip(names, await self.page.locator("#totals dd").all_inner_texts(), strict=True))
+
+    async def download(self) -> tuple[str, list[dict[str, str]]]:
+        """Press "Download as CSV": the file's name, and its rows."""
+        async with self.page.expect_download() as started:
+            await self.page.get_by_role("button", name="Download as CSV").click()
+        file = await started.value
+        with (await file.path()).open(newline="") as content:
+            return file.suggested_filename, list(csv.DictReader(content))
 
     async def stored_token(self) -> str | None:
         """What the tab keeps."""

@@ -54,6 +54,9 @@ export const post = (path, body) => callSignedIn("POST", path, { body });
 // Whether an error only says that nobody waits for the answer any more.
 export const isAbort = (error) => error.name === "AbortError";
 
+// Whether the same call may well succeed a little later.
+export const isPassing = (error) => [0, 429, 503].includes(error.status);
+
 // A browser may be told to keep nothing; then the session lasts as long as the page.
 function tabStorage() {
   try {

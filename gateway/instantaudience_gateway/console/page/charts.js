@@ -1,44 +1,56 @@
-// A chart by hour, drawn by Chart.js, and the same numbers as a table for those who do not see it.
+// A chart by hour or day, drawn by Chart.js, and the same numbers as a table for those who do not see it.
 
 import { element } from "./dom.js";
-import { count, day, hour, hourSpan, percent } from "./words.js";
+import { moreOf, wordsOf } from "./spans.js";
+import { count, day, hour, percent } from "./words.js";
 
 const { Chart } = globalThis;
 const DARK = matchMedia("(prefers-color-scheme: dark)");
+const PERCENT_AXES = [99, 95, 90, 80, 50, 0]; // where an axis may begin, so that what is near 100 % can be told apart
 const made = new Set();
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 DARK.addEventListener("change", () => made.forEach((chart) => chart.recolour()));
 
-export class HourChart {
+export class UsageChart {
   // `frame` is the element that it is put into; `kind` is bar (stacked) or line. A series is {label, colour, of}, where
-  // `colour` names a variable of styles.css, and `of(hour)` is a number, or null for none.
+  // `colour` names a variable of styles.css, and `of(time)` is a number of an hour or day, or null for none.
   constructor(frame, { title, kind, series, isPercent = false }) {
-    Object.assign(this, { title, kind, series, write: isPercent ? percent : count, isPercent, hours: [] });
+    Object.assign(this, { title, kind, series, write: isPercent ? percent : count, isPercent, times: [] });
     this.canvas = element("canvas", { role: "img" });
     this.table = element("div", {
       class: "table-frame",
       role: "region",
       tabIndex: 0,
-      "aria-label": `${title}: numbers by hour`,
+      "aria-label": `${title}: numbers`,
     });
     const details = element("details", {}, element("summary", {}, `${title} as a table`), this.table);
     details.addEventListener("toggle", () => details.open && this.#fillTable());
     this.details = details;
-    const canvasFrame = element("div", { class: "canvas-frame" }, this.canvas);
-    this.figure = element("figure", { class: "chart card" }, element("h3", {}, title), canvasFrame, details);
+    this.canvasFrame = element("div", { class: "canvas-frame" }, this.canvas);
+    this.none = element("p", { class: "canvas-frame none hint" }, "Nothing in this time.");
+    const parts = [element("h3", {}, title), this.canvasFrame, this.none, details];
+    this.figure = element("figure", { class: "chart card" }, ...parts);
     frame.append(this.figure);
     this.chart = new Chart(this.canvas, this.#configuration());
     this.recolour();
     made.add(this);
   }
 
-  // Shows these hours (see `readUsage`).
-  show(hours) {
-    this.hours = hours;
-    this.chart.data.labels = hours.map(({ start }) => start);
-    this.series.forEach(({ of }, index) => (this.chart.data.datasets[index].data = hours.map(of)));
+  // Shows these hours or days (see `readUsage`) of a span (see `spanOf`).
+  show(times, span) {
+    Object.assign(this, { times, span });
+    const isEmpty = !times.some((time) => this.#hasNumbers(time));
+    for (const part of [this.canvasFrame, this.details]) part.hidden = isEmpty;
+    this.none.hidden = !isEmpty;
+    const { data, options } = this.chart;
+    data.labels = times.map(({ start }) => start);
+    this.series.forEach(({ of }, index) => (data.datasets[index].data = times.map(of)));
+    if (this.isPercent) {
+      const lowest = Math.min(...times.map(this.series[0].of).filter((value) => value !== null));
+      options.scales.y.min = PERCENT_AXES.find((start) => start <= lowest);
+    }
     this.chart.update();
     this.canvas.setAttribute("aria-label", this.#summary());
     if (this.details.open) this.#fillTable();
@@ -72,7 +84,7 @@ export class HourChart {
       label,
       data: [],
       borderWidth: isBar ? 0 : 2,
-      pointRadius: isBar ? 0 : 1,
+      pointRadius: isBar ? 0 : 3,
       clip: false,
       categoryPercentage: 0.92,
       barPercentage: 1,
@@ -80,13 +92,16 @@ export class HourChart {
     return {
       type: this.kind,
       data: { labels: [], datasets },
+      plugins: [{ id: "partial", beforeDatasetsDraw: (chart) => this.#shadePartial(chart) }],
       options: {
         animation: false,
         maintainAspectRatio: false,
+        onClick: (_event, [item]) => item && (location.hash = moreOf(this.span.isByDay, this.times[item.index])),
         interaction: { mode: "index", intersect: false },
         scales: {
           x: {
             stacked: isBar,
+            offset: true,
             grid: { display: false },
             border: {},
             ticks: { maxRotation: 0, autoSkipPadding: 14, callback: (index) => this.#tick(index) },
@@ -94,7 +109,7 @@ export class HourChart {
           },
           y: {
             stacked: isBar,
-            beginAtZero: true,
+            beginAtZero: !this.isPercent,
             max: this.isPercent ? 100 : undefined,
             suggestedMax: this.isPercent ? undefined : 4,
             grid: {},
@@ -110,7 +125,7 @@ export class HourChart {
           legend: { display: this.series.length > 1, position: "bottom", labels: { boxWidth: 12, boxHeight: 12 } },
           tooltip: {
             callbacks: {
-              title: ([item]) => `${hourSpan(this.hours[item.dataIndex].start)} UTC`,
+              title: ([item]) => `${wordsOf(this.span.isByDay, this.times[item.dataIndex])} (UTC)`,
               label: (item) => ` ${item.dataset.label}: ${this.write(item.raw)}`,
             },
           },
@@ -119,48 +134,61 @@ export class HourChart {
     };
   }
 
+  // What is not over yet is lower than it will be: it stands on a shade.
+  #shadePartial({ ctx, chartArea, scales }) {
+    const width = chartArea.width / this.times.length;
+    ctx.fillStyle = colour("--shade");
+    this.times.forEach(({ isPartial }, index) => {
+      const left = scales.x.getPixelForValue(index) - width / 2;
+      if (isPartial) ctx.fillRect(left, chartArea.top, width, chartArea.height);
+    });
+  }
+
+  #hasNumbers(time) {
+    return this.series.some(({ of }) => (this.isPercent ? of(time) !== null : of(time) > 0));
+  }
+
   #isLong() {
-    return this.hours.length > 48;
+    return !this.span.isByDay && this.times.length > 48;
   }
 
   #hasTick(index) {
-    return !this.#isLong() || new Date(this.hours[index].start).getUTCHours() === 0;
+    return !this.#isLong() || new Date(this.times[index].start).getUTCHours() === 0;
   }
 
   #tick(index) {
-    const { start } = this.hours[index];
-    return this.#isLong() ? day(start).replace(/^\w+, /, "") : hour(start);
+    const { start } = this.times[index];
+    return this.span.isByDay || this.#isLong() ? day(start).replace(/^\w+, /, "") : hour(start);
   }
 
   #summary() {
     const sums = this.series.map(({ label, of }) => {
-      const values = this.hours.map(of).filter((value) => value !== null);
+      const values = this.times.map(of).filter((value) => value !== null);
       if (!this.isPercent) return `${label} ${count(values.reduce((sum, value) => sum + value, 0))}`;
       if (values.length === 0) return "no traffic";
       return `${label} ${percent(Math.min(...values))} to ${percent(Math.max(...values))}`;
     });
-    return `${this.title}, last ${this.hours.length} hours: ${sums.join(", ")}. The table below has the numbers.`;
+    return `${this.title}, ${this.span.words}: ${sums.join(", ")}. The table below has the numbers.`;
   }
 
   #fillTable() {
-    const rows = this.hours
-      .filter((each) => this.series.some(({ of }) => of(each)))
+    const { isByDay } = this.span;
+    const rows = this.times
+      .filter((time) => this.#hasNumbers(time))
       .reverse()
-      .map((each) => {
-        const cells = this.series.map(({ of }) => element("td", { class: "number" }, this.write(of(each) ?? 0)));
-        return element("tr", {}, element("th", { scope: "row" }, hourSpan(each.start)), ...cells);
+      .map((time) => {
+        const cells = this.series.map(({ of }) => element("td", { class: "number" }, this.write(of(time))));
+        const more = element("a", { href: moreOf(isByDay, time) }, wordsOf(isByDay, time));
+        return element("tr", {}, element("th", { scope: "row" }, more), ...cells);
       });
-    if (rows.length === 0) {
-      this.table.replaceChildren(element("p", { class: "hint" }, "Nothing in this time."));
-      return;
-    }
-    const heads = ["Hour (UTC)", ...this.series.map(({ label }) => label)];
+    const unit = isByDay ? "day" : "hour";
+    const heads = [isByDay ? "Day (UTC)" : "Hour (UTC)", ...this.series.map(({ label }) => label)];
     const head = heads.map((text, index) => element("th", { scope: "col", class: index ? "number" : "" }, text));
     this.table.replaceChildren(
       element(
         "table",
         {},
-        element("caption", { class: "unseen" }, `${this.title} by hour; hours without any are left out`),
+        element("caption", { class: "unseen" }, `${this.title} by ${unit}; ${unit}s without any are left out`),
         element("thead", {}, element("tr", {}, ...head)),
         element("tbody", {}, ...rows),
       ),

@@ -1,27 +1,35 @@
 // When views load: the newest question counts, and polling rests where nobody looks.
 
-import { isAbort } from "./api.js";
+import { isAbort, isPassing } from "./api.js";
 
+const RETRY_MS = 3_000;
 const IDLE_MS = 15 * 60_000;
 const SIGNS_OF_LIFE = ["pointerdown", "pointermove", "keydown", "wheel", "touchstart", "focus"];
 
-// A place that shows one answer at a time: a new load gives up the one before. Errors go to `onError`.
+// A place that shows one answer at a time: a new load gives up the one before. Errors go to `onError`; where they pass by
+// themselves, the load is tried again, so that what it shows and the error that it told are up to date together.
 export function newestOf(onError) {
   let current = new AbortController();
-  return {
-    async load(work) {
-      current.abort();
-      const own = (current = new AbortController());
-      try {
-        await work(own.signal);
-      } catch (error) {
-        if (!isAbort(error) && !own.signal.aborted) onError(error);
-      }
-    },
-    stop() {
-      current.abort();
-    },
-  };
+  async function load(work) {
+    current.abort();
+    const own = (current = new AbortController());
+    try {
+      await work(own.signal);
+    } catch (error) {
+      if (isAbort(error) || own.signal.aborted) return;
+      onError(error);
+      if (isPassing(error)) again(() => load(work), own.signal);
+    }
+  }
+  return { load, stop: () => current.abort() };
+}
+
+function again(load, signal) {
+  setTimeout(() => {
+    if (signal.aborted) return;
+    if (isWatched()) load();
+    else again(load, signal);
+  }, RETRY_MS);
 }
 
 let lastSign = Date.now();
@@ -32,15 +40,14 @@ for (const sign of SIGNS_OF_LIFE) {
 // Every call renews the token; without this, a tab left open would keep its session for a day.
 const isWatched = () => document.visibilityState === "visible" && Date.now() - lastSign < IDLE_MS;
 
-// Does `work` now and then every `everyMs` from its end on, while the page is looked at.
-export function poll(everyMs, work) {
-  let timer = 0;
+// Does `work` after `firstMs`, and then every `everyMs` from its end on, while the page is looked at.
+export function poll(everyMs, work, firstMs = 0) {
+  let timer = setTimeout(round, firstMs);
   let stopped = false;
-  const round = async () => {
+  async function round() {
     if (isWatched()) await work();
     if (!stopped) timer = setTimeout(round, everyMs);
-  };
-  round();
+  }
   return () => {
     stopped = true;
     clearTimeout(timer);

@@ -1,10 +1,13 @@
 // The overview: limits this second, totals, and charts by hour.
 
+import { changeAddress } from "./address.js";
 import { get } from "./api.js";
-import { HourChart } from "./charts.js";
+import { UsageChart } from "./charts.js";
+import { download } from "./csv.js";
 import { announce, byId, element, showProblem } from "./dom.js";
 import { newestOf, poll } from "./loading.js";
-import { readUsage, refusals } from "./usage.js";
+import { daysAddress, hoursParameter, spanOf } from "./spans.js";
+import { COUNTERS, daysOf, readUsage, refusals } from "./usage.js";
 import { count, explain, percent } from "./words.js";
 
 const QUOTA_POLL_MS = 2_000;
@@ -63,25 +66,37 @@ const CHARTS = [
 
 const spans = byId("spans");
 const problem = byId("overview-problem");
-const quotaProblem = byId("quotas-problem");
-const usage = newestOf((error) => showProblem(problem, explain(error)));
-const quotas = newestOf((error) => showProblem(quotaProblem, explain(error)));
+const failed = new Map(); // part of the view → why it is not up to date
+const usage = newestOf((error) => tell("usage", error));
+const quotas = newestOf((error) => tell("quotas", error));
 const peaks = new Map();
 let charts = [];
 let member = null;
+let asked = {}; // the address's parameters
+let times = []; // the hours or days shown
 let stops = [];
 
-const chosenHours = () => Number(new FormData(spans).get("hours"));
-
-spans.addEventListener("change", () => loadUsage(true));
+spans.addEventListener("change", () => {
+  const { hours } = Object.fromEntries(new FormData(spans));
+  changeAddress("overview", { hours: hoursParameter(hours), day: null });
+});
 spans.addEventListener("submit", (event) => {
   event.preventDefault();
   loadUsage(true);
 });
+byId("overview-download").addEventListener("click", () => {
+  const rows = times.map((time) => [new Date(time.start).toISOString(), ...COUNTERS.map((name) => time[name]), time.match_rate]);
+  const unit = spanOf(asked).isByDay ? "day" : "hour";
+  download(`usage-${member.id}-by-${unit}.csv`, [unit, ...COUNTERS, "match_rate"], rows);
+});
 
-export function show(shown) {
+export function show(shown, _own, parameters) {
   member = shown;
-  stops = [poll(USAGE_POLL_MS, () => loadUsage(false)), poll(QUOTA_POLL_MS, loadQuotas)];
+  asked = parameters;
+  const span = spanOf(asked);
+  for (const choice of spans.elements.hours) choice.checked = choice.value === span.choice;
+  loadUsage(true);
+  stops = [poll(USAGE_POLL_MS, () => loadUsage(false), USAGE_POLL_MS), poll(QUOTA_POLL_MS, loadQuotas)];
 }
 
 export function hide() {
@@ -93,32 +108,62 @@ export function hide() {
 export function clear() {
   for (const chart of charts) chart.remove();
   charts = [];
+  times = [];
   peaks.clear();
+  failed.clear();
   for (const id of ["quotas", "totals"]) byId(id).replaceChildren();
   for (const id of ["failed-calls", "skipped-parts"]) showReasons(id, []);
-  for (const place of [problem, quotaProblem]) showProblem(place, "");
+  for (const id of ["overview-download", "overview-partial", "overview-back"]) byId(id).hidden = true;
+  showProblem(problem, "");
+}
+
+// Both parts of the view have one banner, which stays until both are up to date.
+function tell(part, error) {
+  if (error) failed.set(part, explain(error));
+  else failed.delete(part);
+  const [text = ""] = failed.values();
+  if (problem.textContent !== text) showProblem(problem, text);
 }
 
 function loadUsage(isAsked) {
-  const hours = chosenHours();
+  const span = spanOf(asked);
   return usage.load(async (signal) => {
-    const answer = await get("console/usage", { member_id: member.id, hours, without_lines: true }, signal);
-    const read = readUsage(answer, hours);
-    showProblem(problem, "");
-    showTotals(read.total);
-    showReasons("failed-calls", read.total.reasons.failed);
-    showReasons("skipped-parts", read.total.reasons.skipped);
-    charts = charts.length ? charts : CHARTS.map((chart) => new HourChart(byId("charts"), chart));
-    for (const chart of charts) chart.show(read.hours);
-    if (isAsked) announce(`Shown: the last ${hours} hours.`);
+    const question = { member_id: member.id, hours: span.hours, without_lines: true };
+    const { hours, total } = readUsage(await get("console/usage", question, signal), span);
+    times = span.isByDay ? daysOf(hours) : hours;
+    tell("usage", null);
+    showTotals(total);
+    showReasons("failed-calls", total.reasons.failed);
+    showReasons("skipped-parts", total.reasons.skipped);
+    showCharts(span);
+    if (isAsked) announce(`Shown: the ${span.words}.`);
   });
+}
+
+function showCharts(span) {
+  const unit = span.isByDay ? "day" : "hour";
+  byId("charts-unit").textContent = span.choice ? `By ${unit}` : span.words.replace("hours", "Hours");
+  byId("overview-partial").textContent = `The shaded ${unit} is not over yet.`;
+  byId("overview-partial").hidden = !times.some(({ isPartial }) => isPartial);
+  byId("overview-back").hidden = Boolean(span.choice);
+  byId("overview-back").href = daysAddress();
+  byId("overview-download").hidden = false;
+  charts = charts.length ? charts : CHARTS.map((chart) => new UsageChart(byId("charts"), chart));
+  for (const chart of charts) chart.show(times, span);
 }
 
 function showTotals(total) {
   const tiles = TOTALS.map(([name, of]) =>
-    element("div", { class: "card" }, element("dt", {}, name), element("dd", {}, of(total))),
+    element("div", { class: "card" }, element("dt", {}, name), amount(of(total))),
   );
   byId("totals").replaceChildren(...tiles);
+}
+
+// As large as its place allows without breaking (see styles.css).
+function amount(text) {
+  const shown = element("dd", {}, text);
+  shown.style.setProperty("--characters", text.length);
+  return shown;
 }
 
 function showReasons(id, reasons) {
@@ -132,7 +177,7 @@ function showReasons(id, reasons) {
 function loadQuotas() {
   return quotas.load(async (signal) => {
     const overview = await get("console/overview", { member_id: member.id }, signal);
-    showProblem(quotaProblem, "");
+    tell("quotas", null);
     byId("quotas").replaceChildren(...QUOTAS.map(([key, name]) => quotaCard(name, overview[key])));
   });
 }

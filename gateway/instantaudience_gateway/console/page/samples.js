@@ -1,10 +1,12 @@
 // The sampled lines of an hour: what was applied, and what was not.
 
+import { changeAddress } from "./address.js";
 import { get } from "./api.js";
 import { announce, byId, element, showProblem } from "./dom.js";
 import { newestOf } from "./loading.js";
-import { readUsage, refusals } from "./usage.js";
-import { HOUR_MS, count, explain, explainLine, hourSpan } from "./words.js";
+import { lastHours } from "./spans.js";
+import { hasTraffic, readUsage, refusals } from "./usage.js";
+import { HOUR_MS, count, explain, explainLine, hourSpan, isoHour } from "./words.js";
 
 const HOURS = 336;
 const choice = byId("samples-hour");
@@ -13,14 +15,18 @@ const hoursPlace = newestOf((error) => showProblem(problem, explain(error)));
 const linesPlace = newestOf((error) => showProblem(problem, explain(error)));
 let member = null;
 
-choice.addEventListener("change", loadLines);
+choice.addEventListener("change", () => changeAddress("samples", { hour: isoHour(Number(choice.value)) }));
 
-export function show(shown) {
+// `hour`: the hour to show, `2026-11-24T20`; by default, the newest one with traffic.
+export function show(shown, _own, { hour: chosen = "" }) {
   member = shown;
   hoursPlace.load(async (signal) => {
     const answer = await get("console/usage", { member_id: member.id, hours: HOURS, without_lines: true }, signal);
-    const hours = readUsage(answer, HOURS).hours.filter(hasTraffic).reverse();
+    const all = readUsage(answer, lastHours(HOURS)).hours;
+    const hours = all.filter((hour) => hasTraffic(hour) || isoHour(hour.start) === chosen).reverse();
     choice.replaceChildren(...hours.map((hour) => element("option", { value: hour.start }, nameOf(hour))));
+    const asked = hours.find((hour) => isoHour(hour.start) === chosen) ?? hours[0];
+    if (asked) choice.value = asked.start;
     choice.disabled = hours.length === 0;
     showProblem(problem, "");
     byId("samples-none").hidden = hours.length > 0;
@@ -40,11 +46,10 @@ export function clear() {
   for (const id of ["samples-none", "samples-lines"]) byId(id).hidden = true;
 }
 
-const hasTraffic = (hour) => hour.calls + hour.other_errors + refusals(hour) > 0;
-
 function nameOf(hour) {
   const refused = refusals(hour);
-  return `${hourSpan(hour.start)}: ${count(hour.calls)} calls` + (refused ? `, ${count(refused)} refused` : "");
+  const running = hour.isPartial ? ", so far" : "";
+  return `${hourSpan(hour.start)}${running}: ${count(hour.calls)} calls` + (refused ? `, ${count(refused)} refused` : "");
 }
 
 // A time as reports take it (source: contract, "GET /rt-segment-processed").

@@ -15,9 +15,9 @@ const FIRST_ORDER = "id.asc";
 const COLUMNS = [
   ["Segment", "short_name", titleCell],
   ["ID", "id", ({ id }) => element("td", { class: "number" }, String(id))],
+  ["Users", "", ({ estimated_users: users }) => element("td", { class: "number" }, users === undefined ? "–" : count(users))],
   ["Membership lasts", "expire_minutes", ({ expire_minutes: minutes }) => element("td", {}, lifetime(minutes))],
   ["Changed (UTC)", "last_modified", ({ last_modified: time }) => element("td", { class: "time" }, time.slice(0, 16))],
-  ["Users", "", ({ estimated_users: users }) => element("td", { class: "number" }, users === undefined ? "–" : count(users))],
 ];
 const FILE_FIELDS = ["id", "code", "short_name", "state", "expire_minutes", "last_modified", "estimated_users"];
 

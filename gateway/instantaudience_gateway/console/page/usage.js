@@ -1,8 +1,8 @@
 // What GetUsage answers, made ready for showing. (Numbers of 64 bits come as strings.)
 
-import { HOUR_MS, explainFailure, explainSkip } from "./words.js";
+import { HOUR_MS, dayOf, explainFailure, explainSkip } from "./words.js";
 
-// The counters of an hour, by their names in usage.proto.
+// The counters of an hour (a day's are their sums), by their names in usage.proto.
 export const COUNTERS = [
   "calls",
   "valid_users",
@@ -18,31 +18,56 @@ export const COUNTERS = [
 export const refusals = (hour) =>
   hour.invalid_users + hour.invalid_segments + hour.unauth_segments + hour.inactive_segments;
 
+const nothing = (start) => ({ start, match_rate: null, ...Object.fromEntries(COUNTERS.map((name) => [name, 0])) });
+
 function readHour(hour) {
-  const counters = COUNTERS.map((name) => [name, Number(hour[name])]);
-  return { start: Date.parse(hour.hour), match_rate: hour.match_rate, ...Object.fromEntries(counters) };
+  const counters = COUNTERS.map((name) => [name, Number(hour[name] ?? 0)]);
+  const read = { start: Date.parse(hour.hour), ...Object.fromEntries(counters) };
+  return { ...read, match_rate: matchRate(read) };
 }
 
-// Why calls failed, and why users and blocks were skipped: words and how many, the most first.
-function readReasons(total) {
-  const failed = (total.failed_calls ?? []).map((each) => [explainFailure(each.failure), Number(each.calls)]);
-  const skipped = (total.skipped_parts ?? []).map((each) => [explainSkip(each.code), Number(each.parts)]);
-  return { failed: sorted(failed), skipped: sorted(skipped) };
+// In percent; null where there were no users.
+function matchRate({ valid_users: valid, invalid_users: invalid }) {
+  return valid + invalid ? (100 * valid) / (valid + invalid) : null;
 }
 
-const sorted = (reasons) => reasons.sort(([, one], [, other]) => other - one);
+// Why calls failed, or why users and blocks were skipped: words and how many, the most first.
+function sumReasons(each, explain) {
+  const sums = new Map();
+  for (const [name, number] of each) sums.set(name, (sums.get(name) ?? 0) + Number(number));
+  return [...sums].map(([name, sum]) => [explain(name), sum]).sort(([, one], [, other]) => other - one);
+}
 
-// `hours`: every hour of the span, those without traffic too (all 0), oldest first; `total`: their sum.
+function readReasons(answered) {
+  const failed = answered.flatMap((hour) => hour.failed_calls ?? []).map(({ failure, calls }) => [failure, calls]);
+  const skipped = answered.flatMap((hour) => hour.skipped_parts ?? []).map(({ code, parts }) => [code, parts]);
+  return { failed: sumReasons(failed, explainFailure), skipped: sumReasons(skipped, explainSkip) };
+}
+
+function sum(times, start) {
+  const total = nothing(start);
+  for (const time of times) for (const name of COUNTERS) total[name] += time[name];
+  return { ...total, match_rate: matchRate(total), isPartial: times.some(({ isPartial }) => isPartial) };
+}
+
+// The hours of a span (see spans.js), those without traffic too (all 0), oldest first, and their sum.
 export function readUsage(answer, span) {
-  const known = new Map((answer.hours ?? []).map(readHour).map((hour) => [hour.start, hour]));
-  const total = { ...readHour(answer.total), reasons: readReasons(answer.total) };
-  const first = Math.min(total.start - (span - 1) * HOUR_MS, ...known.keys());
-  const last = Math.max(total.start, ...known.keys()); // a worker's clock may be ahead
+  const running = Date.parse(answer.total.hour);
+  const { first, end } = span.boundsOf(running);
+  const answered = (answer.hours ?? []).filter(({ hour }) => first <= Date.parse(hour) && Date.parse(hour) < end);
+  const known = new Map(answered.map(readHour).map((hour) => [hour.start, hour]));
+  const last = Math.min(end - HOUR_MS, Math.max(running, ...known.keys())); // a worker's clock may be ahead
   const hours = [];
-  for (let start = first; start <= last; start += HOUR_MS) hours.push(known.get(start) ?? emptyHour(start));
-  return { hours, total };
+  for (let start = first; start <= last; start += HOUR_MS) {
+    hours.push({ ...(known.get(start) ?? nothing(start)), isPartial: start >= running });
+  }
+  return { hours, total: { ...sum(hours, first), reasons: readReasons(answered) } };
 }
 
-function emptyHour(start) {
-  return { start, match_rate: null, ...Object.fromEntries(COUNTERS.map((name) => [name, 0])) };
+// The days (UTC) of hours.
+export function daysOf(hours) {
+  const starts = new Set(hours.map(({ start }) => dayOf(start)));
+  return [...starts].map((day) => sum(hours.filter(({ start }) => dayOf(start) === day), day));
 }
+
+export const hasTraffic = (time) => time.calls + time.other_errors + refusals(time) > 0;

@@ -4,11 +4,16 @@ const COUNT = new Intl.NumberFormat("en");
 const DAY = new Intl.DateTimeFormat("en", { timeZone: "UTC", weekday: "short", day: "numeric", month: "short" });
 const HOUR = new Intl.DateTimeFormat("en", { timeZone: "UTC", hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 export const HOUR_MS = 3_600_000;
+export const DAY_MS = 24 * HOUR_MS;
 
 export const count = (number) => COUNT.format(number);
-export const percent = (number) => `${number.toFixed(1)} %`;
+export const percent = (number) => (number === null ? "–" : `${number.toFixed(1)} %`);
 export const day = (ms) => DAY.format(ms);
 export const hour = (ms) => HOUR.format(ms);
+// When the day (UTC) began.
+export const dayOf = (ms) => ms - (ms % DAY_MS);
+// An hour in the page's address: `2026-11-24T20`, UTC.
+export const isoHour = (ms) => new Date(ms).toISOString().slice(0, 13);
 export const hourSpan = (ms) => `${day(ms)}, ${hour(ms)}–${hour(ms + HOUR_MS)}`;
 
 // A membership's time left, in minutes as the service gives it; 0 is for ever.
@@ -21,7 +26,7 @@ export function timeLeft(minutes) {
 
 // How long memberships of a segment last, whose blocks do not say it.
 export function lifetime(minutes) {
-  if (minutes === null) return "the member's default";
+  if (minutes === null) return "by default";
   return minutes === 0 ? "for ever" : timeLeft(minutes);
 }
 

@@ -10,7 +10,10 @@ from support.service import Service, running_service
 
 @pytest.fixture(scope="module")
 async def fresh() -> AsyncIterator[Service]:
-    """As `make run` has it, with the demo catalog and its limits, for these documents alone."""
+    """As `make run` has it, with the demo catalog and its limits.
+
+    For these documents alone: `demo` may sign in ten times in five minutes, and they need nine of these.
+    """
     async with running_service("--demo", catalog="") as running:
         yield running
 

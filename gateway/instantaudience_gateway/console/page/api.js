@@ -50,6 +50,7 @@ export async function signOut() {
 
 export const get = (path, parameters = {}, signal) => callSignedIn("GET", path, { parameters, signal });
 export const post = (path, body) => callSignedIn("POST", path, { body });
+export const put = (path, body) => callSignedIn("PUT", path, { body });
 
 // Whether an error only says that nobody waits for the answer any more.
 export const isAbort = (error) => error.name === "AbortError";

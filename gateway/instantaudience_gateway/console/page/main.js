@@ -3,15 +3,18 @@
 import { addressOf, changeAddress, forgetParameters, readAddress, whenAddressChanges } from "./address.js";
 import { forgetToken, get, isAbort, isSignedIn, signIn, signOut, whenSessionEnds } from "./api.js";
 import { announce, byId, element, showProblem, whileBusy } from "./dom.js";
+import * as files from "./jobs.js";
+import * as membersView from "./members.js";
 import * as overview from "./overview.js";
 import * as samples from "./samples.js";
 import * as segments from "./segments.js";
 import * as users from "./users.js";
 import { explain, explainSignIn } from "./words.js";
 
-// Each has show(member, the caller's member, the address's parameters), hide(), and clear(), which forgets what was typed
-// and shown.
-const VIEWS = { overview, samples, segments, users };
+// Each has show(member, the caller's member, the address's parameters, all members that the caller may look at), hide(),
+// and clear(), which forgets what was typed and shown.
+const VIEWS = { overview, samples, segments, users, files, members: membersView };
+const FOR_ADMINS = ["members"];
 const clearViews = () => Object.values(VIEWS).forEach((view) => view.clear());
 const FIRST_VIEW = "overview";
 const MEMBERS_A_PAGE = 1000;
@@ -37,13 +40,15 @@ function showView(name, parameters, moveFocus) {
   const heading = byId(`${name ?? "sign-in"}-title`);
   document.title = `${heading.textContent} · ${TITLE}`;
   if (moveFocus) heading.focus();
-  if (name) VIEWS[name].show(member, caller.member, parameters);
+  if (name) VIEWS[name].show(member, caller.member, parameters, members);
 }
+
+const mayShow = (view) => Object.hasOwn(VIEWS, view) && (caller.isAdmin || !FOR_ADMINS.includes(view));
 
 function showAddress() {
   if (!caller) return;
   const { view, parameters } = readAddress();
-  const name = Object.hasOwn(VIEWS, view) ? view : FIRST_VIEW;
+  const name = mayShow(view) ? view : FIRST_VIEW;
   const { member: asked, ...others } = parameters;
   chooseMember(memberOf(asked));
   lastParameters[name] = others;
@@ -70,6 +75,7 @@ async function enter() {
   member = own;
   byId("account").textContent = `${caller.username} · ${caller.isAdmin ? "administrator" : own.name}`;
   byId("member-choice").hidden = !caller.isAdmin;
+  for (const link of byId("nav").children) link.hidden = !mayShow(link.dataset.view);
   for (const id of ["nav", "who"]) byId(id).hidden = false;
   members = [own];
   if (caller.isAdmin) await listMembers();

@@ -5,10 +5,13 @@ import { get } from "./api.js";
 import { download } from "./csv.js";
 import { announce, byId, element, showProblem, whileBusy } from "./dom.js";
 import { newestOf } from "./loading.js";
+import { Pages } from "./pages.js";
+import { closeForm, openForm, whenSegmentSaved } from "./segment_form.js";
 import { count, explain, lifetime } from "./words.js";
 
 const PAGE = 25;
 const LARGEST_PAGE = 100;
+const KNOWN_MS = 1_500; // until then, a worker may not know of a change yet: it takes a second (docs/api.md)
 const FIRST_ORDER = "id.asc";
 
 // A column's name, the field that it is sorted by ("": none), and how it is shown. (source: docs/api.md, "Lists")
@@ -18,15 +21,17 @@ const COLUMNS = [
   ["Users", "", ({ estimated_users: users }) => element("td", { class: "number" }, users === undefined ? "–" : count(users))],
   ["Membership lasts", "expire_minutes", ({ expire_minutes: minutes }) => element("td", {}, lifetime(minutes))],
   ["Changed (UTC)", "last_modified", ({ last_modified: time }) => element("td", { class: "time" }, time.slice(0, 16))],
+  ["Change", "", editCell],
 ];
+const NUMBERS = ["ID", "Users"];
 const FILE_FIELDS = ["id", "code", "short_name", "state", "expire_minutes", "last_modified", "estimated_users"];
 
 const problem = byId("segments-problem");
 const place = newestOf((error) => showProblem(problem, explain(error)));
 const form = byId("segment-search");
-const back = byId("segments-back");
-const on = byId("segments-on");
+const pages = new Pages("segments", "segments");
 const heads = COLUMNS.map(headCell);
+let reload = 0;
 let member = null;
 let asked = {};
 
@@ -38,13 +43,19 @@ form.addEventListener("submit", (event) => {
   change({ search: search.trim(), ...others, start: null });
 });
 for (const id of ["segment-state", "segment-size"]) byId(id).addEventListener("change", () => form.requestSubmit());
-back.addEventListener("click", () => turn(-1));
-on.addEventListener("click", () => turn(1));
 byId("segments-download").addEventListener("click", (event) => whileBusy(event.target, downloadAll));
+
+byId("segment-new").addEventListener("click", () => openForm(null, member));
+whenSegmentSaved(({ id }) => {
+  const news = `Segment ${id} is saved.`;
+  load(news);
+  reload = setTimeout(() => load(news), KNOWN_MS);
+});
 
 export function show(shown, _own, { search = "", state = "", size = "", sort = FIRST_ORDER, start = "0" }) {
   member = shown;
-  asked = { search, state, sort, size: Number(size) || PAGE, first: Number(start) || 0 };
+  asked = { search, state, sort };
+  pages.begin(start, Number(size) || PAGE);
   byId("segment-text").value = search;
   byId("segment-state").value = state;
   byId("segment-size").value = size;
@@ -53,22 +64,19 @@ export function show(shown, _own, { search = "", state = "", size = "", sort = F
 }
 
 export function hide() {
+  closeForm();
+  clearTimeout(reload);
   place.stop();
 }
 
 export function clear() {
   form.reset();
   byId("segment-rows").replaceChildren();
-  byId("segments-place").textContent = "";
+  pages.clear();
   showProblem(problem, "");
 }
 
 const change = (changes) => changeAddress("segments", changes);
-
-function turn(by) {
-  const first = Math.max(0, asked.first + by * asked.size);
-  change({ start: first || null });
-}
 
 function ask(first, size, signal) {
   const { search, state, sort } = asked;
@@ -76,19 +84,14 @@ function ask(first, size, signal) {
   return get("segment", { ...page, ...(search && { search }), ...(state && { state }) }, signal);
 }
 
-function load() {
-  const { first, size } = asked;
+function load(news = "") {
   return place.load(async (signal) => {
-    const { response } = await ask(first, size, signal);
+    const { response } = await ask(pages.first, pages.size, signal);
     showProblem(problem, "");
     const segments = response.segments ?? [];
     byId("segment-rows").replaceChildren(...(segments.length ? segments.map(row) : [emptyRow()]));
-    const last = first + segments.length;
-    const text = segments.length ? `${count(first + 1)}–${count(last)} of ${count(response.count)}` : "";
-    byId("segments-place").textContent = text;
-    back.disabled = first === 0;
-    on.disabled = last >= response.count;
-    announce(text ? `Segments ${text}.` : "No segment found.");
+    const text = pages.show(segments.length, response.count);
+    announce(news || (text ? `Segments ${text}.` : "No segment found."));
   });
 }
 
@@ -111,7 +114,7 @@ async function downloadAll() {
 
 // A press sorts by the column; another one turns the order round.
 function headCell([name, field]) {
-  const kind = ["ID", "Users"].includes(name) ? "number" : "";
+  const kind = NUMBERS.includes(name) ? "number" : "";
   if (!field) return element("th", { scope: "col", class: kind }, name);
   const button = element("button", { type: "button", class: "sort" }, name);
   button.addEventListener("click", () => {
@@ -137,11 +140,18 @@ function titleCell({ id, code, short_name: name, state }) {
   return element("th", { scope: "row" }, ...title);
 }
 
+function editCell(segment) {
+  const name = `Edit segment ${segment.id}`;
+  const button = element("button", { type: "button", class: "quiet small", "aria-label": name }, "Edit");
+  button.addEventListener("click", () => openForm(segment, member));
+  return element("td", {}, button);
+}
+
 function emptyRow() {
-  const { search, state, first } = asked;
+  const { search, state } = asked;
   const kind = state ? `${state} segment` : "segment";
   let text = state ? `This member has no ${kind}s.` : "This member has no segments yet.";
   if (search) text = `No ${kind}'s code, name or ID is or holds “${search}”.`;
-  if (first) text = "There are fewer segments now: go back.";
+  if (pages.first) text = "There are fewer segments now: go back.";
   return element("tr", {}, element("td", { colSpan: COLUMNS.length, class: "hint" }, text));
 }

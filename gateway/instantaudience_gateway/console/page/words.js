@@ -110,6 +110,49 @@ const SKIPS = {
 
 export const explainSkip = (name) => SKIPS[name.replace("WARNING_CODE_", "")] ?? name;
 
+// What a job of a file counted → in plain words (source: docs/batch.md, "What a job says").
+export const JOB_COUNTERS = [
+  ["num_valid", "Memberships added and removed"],
+  ["num_valid_user", "Lines with a valid user"],
+  ["num_invalid_user", "Lines whose user is none, or is suppressed"],
+  ["num_invalid_format", "Lines that cannot be read"],
+  ["num_invalid_timestamp", "Lines with an impossible time"],
+  ["num_other_error", "Lines that were not taken for another reason"],
+  ["num_invalid_segment", "Different segments that there are not"],
+  ["num_unauth_segment", "Different segments that the member may not use"],
+  ["num_inactive_segment", "Different segments that are inactive"],
+  ["num_past_expiration", "Different segments with memberships that had ended before"],
+];
+
+const PHASES = {
+  starting: "waits for its file",
+  uploading: "is being uploaded",
+  validating: "waits for its turn",
+  processing: "is being applied",
+  completed: "completed",
+  error: "failed",
+};
+
+export const explainPhase = (name) => PHASES[name] ?? name;
+
+const JOB_ERRORS = {
+  UPLOAD_URL_EXPIRED: "No upload began in time, or a newer URL took this one's place. Create another job.",
+  UPLOAD_INCOMPLETE: "The file did not come to its end. Send it again.",
+  UPLOAD_FAILED: "The file could not be kept. Send it again.",
+  FILESIZE_LIMIT_EXCEEDED: "The file is larger than the member may send. Split it.",
+  RATE_LIMIT_EXCEEDED: "The file is more than the member may send in this time. Send it later.",
+  INVALID_FORMAT_LIMIT_EXCEEDED: "Too many lines could not be read. The lines before are applied.",
+  FILE_CUT_OFF: "The compressed file ends too early. Send it again.",
+  CORRUPT_FILE: "The compressed file is damaged. Send it again.",
+  UNKNOWN_SCHEMA: "The Avro file does not have the schema of memberships.",
+  UNKNOWN_CODEC: "The Avro file is compressed in a way that is not known.",
+  MEMBER_DELETED: "The member is no longer there.",
+  CANCELLED: "Somebody ended the job. What was applied before stays.",
+};
+
+export const explainJobError = (code) =>
+  JOB_ERRORS[code] ?? `Something went wrong inside the service (${code}). Send the file again.`;
+
 // What sampled lines begin with → in plain words (source: contract, "GET /rt-segment-processed").
 const LINES = {
   "Inactive users": "External IDs that are mapped to nobody",

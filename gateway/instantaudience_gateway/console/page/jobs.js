@@ -1,0 +1,89 @@
+// The member's files of memberships: how far each is, what was counted, and the lines that were not taken.
+
+import { get } from "./api.js";
+import { byId, element, showProblem } from "./dom.js";
+import { newestOf, poll } from "./loading.js";
+import { Pages } from "./pages.js";
+import { JOB_COUNTERS, count, explain, explainJobError, explainPhase } from "./words.js";
+
+const PAGE = 10;
+const POLL_MS = 5_000;
+const UNDER_WAY = ["uploading", "validating", "processing"];
+const problem = byId("jobs-problem");
+const place = newestOf((error) => showProblem(problem, explain(error)));
+const pages = new Pages("jobs", "files");
+const opened = new Set(); // what is unfolded, and stays so when jobs are asked for again
+let member = null;
+let stop = () => {};
+
+export function show(shown, _own, { start = "0" }) {
+  member = shown;
+  pages.begin(start, PAGE);
+  stop = poll(POLL_MS, load);
+}
+
+export function hide() {
+  stop();
+  place.stop();
+}
+
+export function clear() {
+  opened.clear();
+  byId("jobs").replaceChildren();
+  pages.clear();
+  showProblem(problem, "");
+}
+
+function load() {
+  return place.load(async (signal) => {
+    const page = { member_id: member.id, start_element: pages.first, num_elements: PAGE };
+    const { response } = await get("batch-segment", page, signal);
+    const jobs = [response.batch_segment_upload_job ?? []].flat();
+    showProblem(problem, "");
+    byId("jobs").replaceChildren(...(jobs.length ? jobs.map(card) : [none()]));
+    pages.show(jobs.length, response.count);
+  });
+}
+
+const none = () => element("p", { class: "card hint" }, "No files in the last 30 days.");
+
+function card(job) {
+  const name = `Job ${job.id}`;
+  const failure = job.error_code ? [element("p", { class: "outcome bad" }, explainJobError(job.error_code))] : [];
+  const parts = [
+    ...failure,
+    ...(UNDER_WAY.includes(job.phase) ? [progress(job, name)] : []),
+    counters(job),
+    ...lines(job, "error_log_lines", `Lines of job ${job.id} that were not taken`),
+    ...(job.num_valid ? lines(job, "segment_log_lines", `Segments of job ${job.id}`) : []),
+  ];
+  const phase = element("span", { class: `badge ${job.phase}` }, explainPhase(job.phase));
+  const times = [job.created_on, job.completed_time].filter(Boolean).join(" – ");
+  return element(
+    "article",
+    { class: "card job", "aria-label": name },
+    element("div", { class: "heading" }, element("h2", {}, `${name} `, phase), element("small", {}, times)),
+    ...parts,
+  );
+}
+
+function progress(job, name) {
+  const label = `${name}, percent of the file`;
+  return element("progress", { max: 100, value: job.percent_complete, "aria-label": label });
+}
+
+function counters(job) {
+  const counted = JOB_COUNTERS.filter(([field]) => job[field]).map(([field, words]) =>
+    element("div", {}, element("dt", {}, words), element("dd", {}, count(job[field]))),
+  );
+  return counted.length ? element("dl", {}, ...counted) : element("p", { class: "hint" }, "Nothing counted.");
+}
+
+function lines(job, field, title) {
+  if (!job[field]) return [];
+  const key = `${job.job_id} ${field}`;
+  const text = element("pre", { tabIndex: 0, role: "region", "aria-label": title }, job[field]);
+  const details = element("details", { open: opened.has(key) }, element("summary", {}, title), text);
+  details.addEventListener("toggle", () => (details.open ? opened.add(key) : opened.delete(key)));
+  return [details];
+}

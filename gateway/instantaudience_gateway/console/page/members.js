@@ -1,0 +1,61 @@
+// All members at a glance, for admins: what each sent in the last 24 hours.
+
+import { addressOf } from "./address.js";
+import { get } from "./api.js";
+import { byId, element, showProblem } from "./dom.js";
+import { newestOf } from "./loading.js";
+import { Pages } from "./pages.js";
+import { lastHours } from "./spans.js";
+import { readUsage, refusals } from "./usage.js";
+import { count, explain, percent } from "./words.js";
+
+const PAGE = 25;
+const SPAN = lastHours(24);
+const COLUMNS = [
+  ["Calls applied", (total) => count(total.calls)],
+  ["Users", (total) => count(total.valid_users)],
+  ["Added", (total) => count(total.valid_adds)],
+  ["Removed", (total) => count(total.valid_removes)],
+  ["Match rate", (total) => percent(total.match_rate)],
+  ["Refused", (total) => count(refusals(total))],
+  ["Calls failed", (total) => count(total.other_errors)],
+];
+const problem = byId("members-problem");
+const place = newestOf((error) => showProblem(problem, explain(error)));
+const pages = new Pages("members", "members");
+
+const heads = COLUMNS.map(([name]) => element("th", { scope: "col", class: "number" }, name));
+byId("member-heads").replaceChildren(element("th", { scope: "col" }, "Member"), ...heads);
+
+export function show(_member, own, { start = "0" }, members) {
+  pages.begin(start, PAGE);
+  const shown = members.slice(pages.first, pages.first + PAGE);
+  place.load(async (signal) => {
+    const totals = await Promise.all(shown.map(({ id }) => totalOf(id, signal)));
+    showProblem(problem, "");
+    byId("member-rows").replaceChildren(...shown.map((member, index) => row(member, own, totals[index])));
+    pages.show(shown.length, members.length);
+  });
+}
+
+export function hide() {
+  place.stop();
+}
+
+export function clear() {
+  byId("member-rows").replaceChildren();
+  pages.clear();
+  showProblem(problem, "");
+}
+
+async function totalOf(id, signal) {
+  const question = { member_id: id, hours: SPAN.hours, without_lines: true };
+  return readUsage(await get("console/usage", question, signal), SPAN).total;
+}
+
+function row({ id, name }, own, total) {
+  const address = addressOf("overview", { member: id === own.id ? null : id });
+  const link = element("a", { href: address }, `${name} (${id})`);
+  const cells = COLUMNS.map(([, of]) => element("td", { class: "number" }, of(total)));
+  return element("tr", {}, element("th", { scope: "row" }, link), ...cells);
+}

@@ -1,0 +1,39 @@
+// A list that is shown a page at a time: the buttons below it, and which part of it is shown.
+
+import { changeAddress } from "./address.js";
+import { byId } from "./dom.js";
+import { count } from "./words.js";
+
+export class Pages {
+  // `name` begins the IDs of the elements.
+  constructor(name, view) {
+    this.view = view;
+    [this.back, this.place, this.on] = ["back", "place", "on"].map((part) => byId(`${name}-${part}`));
+    this.back.addEventListener("click", () => this.#turn(-1));
+    this.on.addEventListener("click", () => this.#turn(1));
+  }
+
+  // The page is to have so many elements, from `start` on, as the address says it.
+  begin(start, size) {
+    this.first = Number(start) || 0;
+    this.size = size;
+  }
+
+  // Says that so many are shown now, of so many in all; answers what it says.
+  show(shown, all) {
+    const last = this.first + shown;
+    const text = shown ? `${count(this.first + 1)}–${count(last)} of ${count(all)}` : "";
+    this.place.textContent = text;
+    this.back.disabled = this.first === 0;
+    this.on.disabled = last >= all;
+    return text;
+  }
+
+  clear() {
+    this.place.textContent = "";
+  }
+
+  #turn(by) {
+    changeAddress(this.view, { start: Math.max(0, this.first + by * this.size) || null });
+  }
+}

@@ -1,0 +1,70 @@
+// A form in a window of its own, in which a segment is made or changed.
+
+import { post, put } from "./api.js";
+import { byId, showProblem, whileBusy } from "./dom.js";
+import { explain } from "./words.js";
+
+const dialog = byId("segment-dialog");
+const form = byId("segment-form");
+const problem = byId("segment-form-problem");
+const fields = form.elements;
+let edited = null; // null: a new one
+let member = null;
+let onSaved = () => {};
+
+byId("segment-cancel").addEventListener("click", () => dialog.close());
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  whileBusy(byId("segment-save"), save);
+});
+
+// `listener(segment)` is called when a segment has been saved.
+export function whenSegmentSaved(listener) {
+  onSaved = listener;
+}
+
+export const closeForm = () => dialog.close();
+
+// Opens the form for a segment of `owner`; null: for a new one.
+export function openForm(segment, owner) {
+  edited = segment;
+  member = owner;
+  byId("segment-form-title").textContent = segment ? `Segment ${segment.id}` : "New segment";
+  for (const [name, value] of Object.entries(written(segment ?? {}))) fields[name].value = value;
+  showProblem(problem, "");
+  dialog.showModal();
+}
+
+// A segment as the form's fields show it.
+function written({ short_name, code, description, state, expire_minutes }) {
+  return {
+    short_name: short_name ?? "",
+    code: code ?? "",
+    description: description ?? "",
+    state: state ?? "active",
+    expire_minutes: expire_minutes ?? "",
+  };
+}
+
+// What the form says, only as far as it differs: what somebody else changes meanwhile stays.
+function changes() {
+  const before = written(edited ?? {});
+  const said = Object.entries(before)
+    .map(([name, value]) => [name, String(value), fields[name].value.trim()])
+    .filter(([name, value, now]) => value !== now || (!edited && name === "state"));
+  return Object.fromEntries(said.map(([name, , now]) => [name, name === "expire_minutes" ? minutes(now) : now]));
+}
+
+const minutes = (text) => (text === "" ? null : Number(text));
+
+async function save() {
+  const segment = changes();
+  try {
+    const path = edited ? `segment?id=${edited.id}` : `segment?member_id=${member.id}`;
+    const { response } = await (edited ? put : post)(path, { segment });
+    dialog.close();
+    onSaved(response.segment);
+  } catch (error) {
+    showProblem(problem, explain(error));
+  }
+}

@@ -1,0 +1,65 @@
+"""Making and changing segments in the console."""
+
+import pytest
+from playwright.async_api import Locator, expect
+from support.browsers import Console, on_one_host
+from support.service import Service
+
+pytestmark = on_one_host
+
+
+async def fill(form: Locator, **values: str) -> None:
+    """Fill fields in, by the beginnings of their labels, and save."""
+    for label, value in values.items():
+        await form.get_by_label(label.replace("_", " ")).fill(value)
+    await form.get_by_role("button", name="Save").click()
+
+
+async def test_a_segment_is_made_changed_and_deactivated(demo_tab: Console, service: Service) -> None:
+    page = demo_tab.page
+    demo_tab.expected_statuses = {409}
+    await demo_tab.open("segments?search=tea")
+    form = page.get_by_role("dialog")
+    rows = page.locator("#segment-rows tr")
+    await expect(rows).to_have_text(["No segment's code, name or ID is or holds “tea”."])
+    await page.get_by_role("button", name="New segment").click()
+    await expect(form.get_by_role("heading")).to_have_text("New segment")
+    await expect(form.get_by_label("Name")).to_be_focused()
+    await fill(form, Name="Tea drinkers", Code="sports_fans")
+    await expect(form.get_by_role("alert")).to_contain_text("This does not fit what is there:")
+    await fill(form, Code="tea", Membership_lasts="1440")
+    await expect(form).to_be_hidden()
+    await expect(rows.locator("th")).to_have_text("Tea drinkerstea")
+    cells = rows.locator("td")
+    number = await cells.first.inner_text()
+    await expect(cells.nth(2)).to_have_text("about 24 hours")
+    await expect(page.get_by_role("status").filter(has_text=f"Segment {number} is saved.")).to_have_count(1)
+
+    async with service.http(headers={"authorization": await service.token()}) as http:
+        await page.get_by_role("button", name=f"Edit segment {number}").click()
+        change = {"segment": {"description": "black or green"}}  # by somebody else, meanwhile
+        (await http.put("/segment", params={"id": number}, json=change)).raise_for_status()
+        await form.get_by_label("Whether users can join").select_option("inactive")
+        await fill(form, Name="Drinkers of tea", Membership_lasts="")
+        await expect(rows.locator(".badge")).to_have_text("inactive")
+        segment = (await http.get("/segment", params={"id": number})).json()["response"]["segment"]
+    names = ("code", "short_name", "description", "state", "expire_minutes")
+    assert [segment[name] for name in names] == ["tea", "Drinkers of tea", "black or green", "inactive", None]
+
+
+@pytest.mark.parametrize("key", ["Escape", "Cancel"])
+async def test_nothing_is_changed(partner: Console, key: str) -> None:
+    page = partner.page
+    await partner.open("segments")
+    edit = page.get_by_role("button", name="Edit segment 40001")
+    await edit.click()
+    await page.get_by_role("dialog").get_by_label("Name").fill("Something else")
+    if key == "Escape":
+        await page.keyboard.press(key)
+    else:
+        await page.get_by_role("button", name=key).click()
+    await expect(page.get_by_role("dialog")).to_be_hidden()
+    await expect(edit).to_be_focused()
+    assert not any(request.method == "PUT" for request in partner.requests)
+    await edit.click()
+    await expect(page.get_by_role("dialog").get_by_label("Name")).to_have_value("Private segment")

@@ -1,0 +1,54 @@
+"""Jobs of files, as the console shows them."""
+
+import pytest
+from playwright.async_api import expect
+from support.browsers import Console, on_one_host
+from support.clusters import eventually
+from support.service import Service
+
+pytestmark = on_one_host
+
+FILE = "4711;10003:1440\nno user;10003:1440\n4712;99999:0\n<b>4713</b>\n"
+
+
+@pytest.fixture(scope="module")
+async def job_number(service: Service) -> int:
+    """A file of the member `demo` that is applied, but for some of its lines."""
+    async with service.http(headers={"authorization": await service.token()}) as http:
+        job = (await http.post("/batch-segment")).json()["response"]["batch_segment_upload_job"]
+        (await http.put(job["upload_url"], content=FILE)).raise_for_status()
+
+        async def completes() -> None:
+            answer = (await http.get("/batch-segment", params={"job_id": job["job_id"]})).json()["response"]
+            assert answer["batch_segment_upload_job"]["phase"] == "completed"
+
+        await eventually(completes, seconds=60)
+    return int(job["id"])
+
+
+async def test_a_job(demo_tab: Console, job_number: int) -> None:
+    await demo_tab.open("files")
+    job = demo_tab.page.get_by_role("article", name=f"Job {job_number}", exact=True)
+    await expect(job.get_by_role("heading")).to_have_text(f"Job {job_number} completed")
+    await expect(job.locator("dl > div")).to_have_text(
+        [
+            "Memberships added and removed1",
+            "Lines with a valid user2",
+            "Lines whose user is none, or is suppressed1",
+            "Lines that cannot be read1",
+            "Different segments that there are not1",
+        ]
+    )
+    await job.get_by_text(f"Lines of job {job_number} that were not taken").click()
+    lines = job.get_by_role("region", name=f"Lines of job {job_number} that were not taken")
+    await expect(lines).to_contain_text("num_invalid_format-<b>4713</b>")
+    async with demo_tab.page.expect_response(lambda answer: "/batch-segment?" in answer.url, timeout=20_000):
+        pass  # it asks again
+    await expect(lines).to_be_visible()
+    await expect(demo_tab.page.locator("#jobs-place")).to_have_text("1–1 of 1")
+
+
+async def test_no_files(partner: Console) -> None:
+    await partner.open("files")
+    await expect(partner.page.get_by_text("No files in the last 30 days.")).to_be_visible()
+    await expect(partner.page.get_by_role("button", name="Next")).to_be_disabled()

@@ -1,0 +1,31 @@
+"""All members at a glance: for admins."""
+
+from playwright.async_api import expect
+from support import console_traffic
+from support.browsers import Console, on_one_host
+
+pytestmark = on_one_host
+
+
+async def test_all_members(admin_tab: Console) -> None:
+    page = admin_tab.page
+    await admin_tab.open("members")
+    await expect(page.locator("#members-place")).to_have_text("1–5 of 5")
+    await expect(page.get_by_role("columnheader")).to_have_text(
+        ["Member", "Calls applied", "Users", "Added", "Removed", "Match rate", "Refused", "Calls failed"]
+    )
+    row = page.get_by_role("row", name="Private Member (777)")
+    assert await row.locator("td").all_inner_texts() == ["16", "406", "805", "51", "80.2 %", "106", "4"]
+    quiet = page.get_by_role("row", name="Demo Publisher (1262)")
+    assert await quiet.locator("td").all_inner_texts() == ["0", "0", "0", "0", "–", "0", "0"]
+    await row.get_by_role("link").click()
+    await expect(admin_tab.heading("Overview")).to_be_visible()
+    await expect(page.get_by_label("Member", exact=True)).to_have_value(str(console_traffic.MEMBER))
+    await page.go_back()
+    await expect(admin_tab.heading("Members")).to_be_visible()
+
+
+async def test_for_admins_alone(partner: Console) -> None:
+    await partner.open("members")
+    await expect(partner.heading("Overview")).to_be_visible()
+    await expect(partner.page.get_by_role("link", name="Members")).to_have_count(0)

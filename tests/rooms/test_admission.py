@@ -133,7 +133,7 @@ async def test_a_slow_call_makes_room(admission: Admission, monkeypatch: pytest.
 
 async def test_where_all_calls_are_slow_no_more_run(admission: Admission, monkeypatch: pytest.MonkeyPatch) -> None:
     """They end one after the other, each later than a slow call would."""
-    monkeypatch.setattr(module, "SLOW_SECONDS", 0.05)
+    monkeypatch.setattr(module, "SLOW_SECONDS", 0.1)
     monkeypatch.setattr(module, "MOST_WAITING", 20)
     tasks = await entering(admission, *[FLOOD] * 12)
     for ended in range(10):
@@ -146,14 +146,14 @@ async def test_where_all_calls_are_slow_no_more_run(admission: Admission, monkey
 async def test_a_slow_call_that_others_overtake_makes_room(
     admission: Admission, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "SLOW_SECONDS", 0.05)
+    monkeypatch.setattr(module, "SLOW_SECONDS", 0.2)
     monkeypatch.setattr(module, "MOST_WAITING", 20)
     slow, *tasks = await entering(admission, FLOOD, *[NEIGHBOUR] * 10)
     for ended in range(4):
-        await asyncio.sleep(0.03)
+        await asyncio.sleep(0.12)
         admission.leave(await tasks[ended])
         await turns()
-    await asyncio.sleep(0.03)
+    await asyncio.sleep(0.12)
     assert states(tasks) == ["runs"] * 6 + ["waits"] * 4
     admission.leave(await slow)
 

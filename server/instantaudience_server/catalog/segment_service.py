@@ -126,10 +126,10 @@ class SegmentService:
         self, request: pb.ChangeSegmentRequest | pb.RemoveSegmentRequest, caller: Caller, deadline: float
     ) -> int:
         """The ID of the segment that a request names by it, or by its code; else that of the fields to change."""
-        if isinstance(request, pb.ChangeSegmentRequest) and not (request.HasField("id") or request.code):
-            return _checked_id(request.segment)
-        if request.HasField("id") or not request.code:
+        if request.HasField("id"):
             return _checked_id(request)
+        if not request.code:
+            return _checked_id(request.segment if isinstance(request, pb.ChangeSegmentRequest) else request)
         member_id = request.member_id if request.HasField("member_id") else caller.member.id
         require_member(caller, member_id)
         # Another worker may just have given the code to another segment.

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from pydantic import BaseModel, Field
 
+from instantaudience_server.clock import written_time
 from instantaudience_server.settings import Settings
 
 SMALLEST_RSA_BITS = 2048
@@ -112,4 +113,4 @@ def _reason(error: Exception) -> str:
 
 
 def _moment(end: float) -> str:
-    return f"{datetime.datetime.fromtimestamp(end, datetime.UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return f"{written_time(int(end))} UTC"

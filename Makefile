@@ -31,7 +31,7 @@ run: setup ## Run the service on its embedded cluster with the demo catalog
 	$(BIN)/instant-audience serve --demo
 
 test: setup ## Run every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --reruns 1 -rR
 
 test-changed: setup ## Run the tests of what differs from the last commit (or SINCE=<commit>)
 	$(BIN)/python tools/changed_tests.py $(SINCE)

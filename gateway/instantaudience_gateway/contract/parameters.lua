@@ -1,6 +1,7 @@
 -- Reads the parameters of a request, wherever they stand: in the query, in the path (`/segment/<member id>`), or, with
 -- GET, in a JSON body. It stands behind `CONTRACT` and `body.lua`, and uses of `CONTRACT`:
 --   aliases = {{pattern = Lua pattern of a path, path = the plain path, parameters = {name, …} for its captures}, …}
+--   meaningless = {[name that is no error where it is no parameter] = true}
 -- A `method` is what `contract.lua` says of endpoints; of it this uses `parameters`, `defaults` and `strict`.
 
 local find, match = string.find, string.match
@@ -39,7 +40,7 @@ end
 
 -- What is wrong with a name that the method does not know, or nil. The token is a parameter of every method.
 local function unknown_fault(name, method)
-  if not method.strict or name == "" or name == "access_token" then return nil end
+  if not method.strict or name == "" or name == "access_token" or CONTRACT.meaningless[name] then return nil end
   return (match(name, "^[%w_.-]+$") or "A parameter") .. ": there is no such parameter"
 end
 
@@ -139,9 +140,10 @@ local function parameter_value(s, i, c)
   return stop, sub(s, i, stop - 1)
 end
 
--- Adds the parameters that stand in the JSON object `body`; those of the query, which are `given`, win. Returns what is
--- wrong, or nil.
+-- Adds the parameters that stand in the JSON object `body` (null is none); those of the query, which are `given`, win.
+-- Returns what is wrong, or nil.
 local function add_parameters(body, method, kept, given)
+  if match(body, "^%s*null%s*$") then return nil end
   local problem = check(body, nil, given)
   if problem then return problem end
   local s, own = body .. "\0", {}

@@ -67,6 +67,15 @@ async def test_it_takes_no_parameter(demo: httpx.AsyncClient) -> None:
     assert_http_error(answer, 400, "SYNTAX", "id: there is no such parameter.")
 
 
+async def test_pages_mean_nothing_where_there_are_none(demo: httpx.AsyncClient) -> None:
+    """Clients of the original platform ask for them with every GET."""
+    expected = body_of(await demo.get("/member"))
+    assert body_of(await demo.get("/member?start_element=0&num_elements=100")) == expected
+    body = {"start_element": 0, "batch_size": 100}
+    assert body_of(await demo.request("GET", "/member", json=body)) == expected
+    assert body_of(await demo.request("GET", "/segment/meta", json=body))["response"]["status"] == "OK"
+
+
 async def test_it_needs_a_token(http: httpx.AsyncClient) -> None:
     assert_http_error(await http.get("/member"), 401, "NOAUTH")
 

@@ -149,13 +149,16 @@ async def test_an_admin_sees_all_members(callers: Callers) -> None:
     )
 
 
-IN_A_BODY: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+IN_A_BODY: dict[str, tuple[str, dict[str, Any] | None, dict[str, Any]]] = {
     "a number": ("", {"id": 10001}, about(FANS)),
     "a text": ("", {"id": "10001"}, about(FANS)),
     "a list": ("", {"id": [12, "10002"], "sort": "id.desc"}, page(CARS, ADOPTERS)),
     "beside a query": ("?search=OLD", {"state": "inactive", "num_elements": 7}, page(OLD, size=7)),
     "the query wins": ("?id=10001", {"id": 12}, about(FANS)),
     "null and nothing": ("?id=12", {"state": None, "code": "", "search": []}, about(ADOPTERS)),
+    "null alone": ("?id=12", None, about(ADOPTERS)),
+    "a library's batch size": ("", {"id": 12, "start_element": 0, "batch_size": 100}, about(ADOPTERS)),
+    "a library's options": ("?id=12", {"StartElement": 0, "NumElements": 0, "Active": False}, about(ADOPTERS)),
     "odd characters": ("", {"search": '\u00e9 &=%"\\\U0001f600'}, page()),
 }
 
@@ -163,7 +166,7 @@ IN_A_BODY: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 @pytest.mark.parametrize(("query", "body", "expected"), IN_A_BODY.values(), ids=IN_A_BODY)
 @pytest.mark.parametrize("is_ascii", [True, False])
 async def test_parameters_in_the_body_of_a_get(
-    callers: Callers, query: str, body: dict[str, Any], expected: dict[str, Any], is_ascii: bool
+    callers: Callers, query: str, body: dict[str, Any] | None, expected: dict[str, Any], is_ascii: bool
 ) -> None:
     content = json.dumps(body, ensure_ascii=is_ascii).encode()
     assert await callers.response("demo", "GET", query, content) == expected

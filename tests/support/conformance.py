@@ -31,7 +31,9 @@ async def surroundings(host_mode: str) -> AsyncIterator[dict[str, str]]:
     page_origin = f"http://{HOST}:{page_port}"
     async with (
         new_directory() as directory,
-        running_service("--allowed-origins", page_origin, host_mode=host_mode, directory=directory) as service,
+        running_service(
+            "--connect", "--allowed-origins", page_origin, host_mode=host_mode, directory=directory
+        ) as service,
         FaultProxy(service.http_address).serving() as proxy,
         _tls(directory, tls_port, service) as tls,
     ):

@@ -43,6 +43,9 @@ _SIGN_OUT = sign_in_pb2.DESCRIPTOR.services_by_name["SignInService"].methods_by_
 BODY_TOO = frozenset({"member_id"})
 """Parameters that may also stand in a body; there they count where the query has none."""
 
+_ANY_BODY = ".google.api.HttpBody"
+"""What a method answers with whose answer over REST is no JSON of a message."""
+
 _FREE_FORM = "google.protobuf."
 """Messages of this package have a JSON form of their own, which is no list of fields."""
 
@@ -136,6 +139,35 @@ def _restrict(message: descriptor_pb2.DescriptorProto) -> None:
 
 def descriptor_set() -> descriptor_pb2.FileDescriptorSet:
     """The API with its imports and the error details, without the fields that are for gRPC only; imports come first."""
+    result = _with_imports()
+    own_names = {file.name for file in _files()}
+    for proto in result.file:
+        if proto.name in own_names:
+            for message in proto.message_type:
+                _restrict(message)
+    return result
+
+
+def unary_descriptor_set() -> descriptor_pb2.FileDescriptorSet:
+    """As `descriptor_set`, with all fields, and of the methods those that take one message and answer with another one;
+    none has a path of REST's."""
+    result = _with_imports()
+    for service in (service for file in result.file for service in file.service):
+        unary = [each for each in service.method if not (each.client_streaming or each.server_streaming)]
+        kept = [each for each in unary if each.output_type != _ANY_BODY]
+        for method in kept:
+            method.ClearField("options")
+        del service.method[:]
+        service.method.extend(kept)
+    return result
+
+
+def services() -> list[str]:
+    """The full names of the API's services."""
+    return list(dict.fromkeys(method.containing_service.full_name for method in _methods()))
+
+
+def _with_imports() -> descriptor_pb2.FileDescriptorSet:
     result = descriptor_pb2.FileDescriptorSet()
     done: set[str] = set()
 
@@ -147,14 +179,8 @@ def descriptor_set() -> descriptor_pb2.FileDescriptorSet:
             add(dependency)
         file.CopyToProto(result.file.add())
 
-    own = _files()
-    for file in [*own, error_details_pb2.DESCRIPTOR]:
+    for file in [*_files(), error_details_pb2.DESCRIPTOR]:
         add(file)
-    own_names = {file.name for file in own}
-    for proto in result.file:
-        if proto.name in own_names:
-            for message in proto.message_type:
-                _restrict(message)
     return result
 
 

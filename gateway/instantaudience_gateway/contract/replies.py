@@ -9,16 +9,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from instantaudience_server import tokens
-from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.errors import AudienceError, Cause, Reason
 from instantaudience_server.transport.status import (
     ERROR_ID_KEY,
     PUSHBACK_KEY,
     ROWS,
     STATUS_DETAILS_KEY,
+    Failure,
     describe,
     error_body,
 )
 
+from instantaudience_gateway.contract.connect import HTTP_STATUSES, connect_error
 from instantaudience_gateway.files.served import CONTENT_TYPES
 
 RETRY_AFTER_SECONDS = 1
@@ -68,6 +70,7 @@ def _reply(reason: Reason, text: str) -> Reply:
 UNREADABLE = _reply(Reason.SYNTAX, "The request cannot be read.")
 EMPTY = _reply(Reason.SYNTAX, "The body is empty.")
 NO_PATH = _reply(Reason.NO_SUCH_METHOD, "There is no such path.")
+NO_SUCH_METHOD = _reply(Reason.NO_SUCH_METHOD, "There is no such method.")
 NO_METHOD = Reply(405, "SYNTAX", "The path does not take this method.")
 NO_SIGN_IN_BY_URL = Reply(
     405, "SYNTAX", "A password does not belong in a URL, which logs and browsers keep: sign in with POST /auth."
@@ -84,25 +87,21 @@ def too_large(limit_bytes: int) -> Reply:
     return _reply(Reason.LIMIT, f"The body has more than {limit_bytes} bytes.")
 
 
+def _failure(reason: Reason, reply: Reply, cause: Cause | None = None) -> Failure:
+    after = RETRY_AFTER_SECONDS if reason is Reason.UNAVAILABLE else None
+    return describe(AudienceError(reason, reply.text, retry_after_seconds=after, cause=cause))
+
+
 def _grpc_headers(reason: Reason, reply: Reply) -> tuple[tuple[str, str], ...]:
     """How the answer to a gRPC call ends, as the servers would end it.
 
     `grpc-status` is said outright: an exception that leaves an application in Envoy reaches this place as a local reply
     with HTTP status 500 and gRPC status 0, OK (`dynamic_module`'s `send_response`).
     """
-    failure = describe(
-        AudienceError(
-            reason, reply.text, retry_after_seconds=RETRY_AFTER_SECONDS if reason is Reason.UNAVAILABLE else None
-        )
-    )
+    failure = _failure(reason, reply)
     encoded = base64.b64encode(failure.status.SerializeToString()).decode().rstrip("=")
     said = [(key, value) for key, value in failure.metadata if key in (ERROR_ID_KEY, PUSHBACK_KEY)]
     return (("grpc-status", str(failure.code)), *said, (STATUS_DETAILS_KEY, encoded))
-
-
-def _connect_body(code: str, reply: Reply) -> str:
-    """The answer to a call of the Connect protocol (https://connectrpc.com/docs/protocol, "Error end-stream")."""
-    return json.dumps({"code": code, "message": reply.text})
 
 
 def _status(operator: str, value: int) -> dict[str, Any]:
@@ -150,6 +149,28 @@ def _mapper(
     return mapper
 
 
+_CLIENT_ERROR = _all(_status("GE", 400), _status("LE", 499))
+_UNAVAILABLE = _any_of(_status("EQ", 408), _all(_status("GE", 502), _status("LE", 504)))
+_RETRY_AFTER = ("retry-after", str(RETRY_AFTER_SECONDS))
+
+
+def _connect_mappers(condition: dict[str, Any], body_limit_bytes: int) -> list[dict[str, Any]]:
+    """The answers to calls of the Connect protocol, which has statuses of its own."""
+    rows = [
+        (_status("EQ", 413), Reason.LIMIT, too_large(body_limit_bytes), ()),
+        (_UNAVAILABLE, Reason.UNAVAILABLE, UNAVAILABLE, (_RETRY_AFTER,)),
+        (_status("EQ", 404), Reason.NO_SUCH_METHOD, NO_SUCH_METHOD, ()),
+        (_CLIENT_ERROR, Reason.SYNTAX, UNREADABLE, ()),
+        (_status("GE", 0), Reason.INTERNAL, INTERNAL, ()),
+    ]
+    mappers = []
+    for which, reason, reply, headers in rows:
+        failure = _failure(reason, reply, Cause.UNREADABLE_REQUEST if reason is Reason.SYNTAX else None)
+        status = HTTP_STATUSES[failure.code]
+        mappers.append(_mapper(_all(condition, which), connect_error(failure), status=status, headers=headers))
+    return mappers
+
+
 def local_replies(body_limit_bytes: int, transcoder_error: str) -> dict[str, Any]:
     """Envoy's `local_reply_config`: the first row whose condition holds makes the answer.
 
@@ -162,9 +183,6 @@ def local_replies(body_limit_bytes: int, transcoder_error: str) -> dict[str, Any
     grpc = _cel(f"xds.route_name == '{GRPC_ROUTE}' || ({early})")
     connect = _cel(f"xds.route_name == '{CONNECT_ROUTE}'")
     lua = _cel("response.code_details == 'lua_response'")
-    client_error = _all(_status("GE", 400), _status("LE", 499))
-    unavailable = _any_of(_status("EQ", 408), _all(_status("GE", 502), _status("LE", 504)))
-    retry_after = ("retry-after", str(RETRY_AFTER_SECONDS))
     grpc_unavailable = _grpc_headers(Reason.UNAVAILABLE, UNAVAILABLE)
     grpc_internal = _grpc_headers(Reason.INTERNAL, INTERNAL)
     transcoder = _cel("response.code_details.contains('grpc_json_transcode_failure')")
@@ -173,28 +191,21 @@ def local_replies(body_limit_bytes: int, transcoder_error: str) -> dict[str, Any
     fixed = [
         (_status("EQ", 413), too_large(body_limit_bytes), ()),
         (_status("EQ", TOO_SLOW.http_status), TOO_SLOW, ()),
-        (unavailable, UNAVAILABLE, (retry_after,)),
+        (_UNAVAILABLE, UNAVAILABLE, (_RETRY_AFTER,)),
         (_status("EQ", 404), NO_PATH, ()),
         (_status("EQ", NO_SUCH_CODING), UNREADABLE, ()),
-        (client_error, UNREADABLE, ()),
+        (_CLIENT_ERROR, UNREADABLE, ()),
         (_status("GE", 0), INTERNAL, ()),
     ]
     return {
         "mappers": [
             _mapper(
-                _all(grpc, unavailable), UNAVAILABLE.text, status=503, content_type=grpc_type, headers=grpc_unavailable
+                _all(grpc, _UNAVAILABLE), UNAVAILABLE.text, status=503, content_type=grpc_type, headers=grpc_unavailable
             ),
-            _mapper(_all(grpc, client_error), UNREADABLE.text, content_type=grpc_type),
+            _mapper(_all(grpc, _CLIENT_ERROR), UNREADABLE.text, content_type=grpc_type),
             _mapper(grpc, INTERNAL.text, content_type=grpc_type, headers=grpc_internal),
-            _mapper(
-                _all(connect, unavailable),
-                _connect_body("unavailable", UNAVAILABLE),
-                status=UNAVAILABLE.http_status,
-                headers=(retry_after,),
-            ),
-            _mapper(_all(connect, client_error), _connect_body("invalid_argument", UNREADABLE)),
-            _mapper(connect, _connect_body("internal", INTERNAL)),
-            _mapper(_all(client_error, broken), UNREADABLE.body(), status=UNREADABLE.http_status, headers=(ENDS,)),
+            *_connect_mappers(connect, body_limit_bytes),
+            _mapper(_all(_CLIENT_ERROR, broken), UNREADABLE.body(), status=UNREADABLE.http_status, headers=(ENDS,)),
             _mapper(lua, _SAME_BODY),
             *(
                 _mapper(_cel(f"xds.route_name == '{file_route(content_type)}'"), _SAME_BODY, content_type=content_type)

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeAlias
 
 from google.rpc import code_pb2
 from google.rpc.http_pb2 import HttpResponse
@@ -23,6 +22,7 @@ from instantaudience_server.transport.status import (
 
 from instantaudience_gateway.console import files as console
 from instantaudience_gateway.contract import descriptor
+from instantaudience_gateway.contract.lua import Literal, lua_literal
 from instantaudience_gateway.contract.replies import (
     EMPTY,
     INTERNAL,
@@ -119,31 +119,6 @@ UNKNOWN_TOKEN_FIRST = (400, 408, 413, 422)
 
 _PATH_PARAMETER = re.compile(r"\{(\w+)\}")
 """Of a path's template; those that there are, are IDs."""
-
-_LUA_BYTES = [chr(byte) if chr(byte).isascii() and chr(byte).isalnum() else f"\\{byte:03d}" for byte in range(256)]
-
-Literal: TypeAlias = "str | bytes | int | bool | Mapping[str, Literal] | Sequence[Literal] | None"
-
-
-def lua_literal(value: Literal) -> str:
-    """Writes a value as Lua; a key that holds None is left out."""
-    match value:
-        case bool():
-            return "true" if value else "false"
-        case int():
-            return str(value)
-        case str():
-            return lua_literal(value.encode())
-        case bytes():
-            return f'"{"".join([_LUA_BYTES[byte] for byte in value])}"'
-        case Mapping():
-            items = (f"[{lua_literal(key)}]={lua_literal(item)}" for key, item in value.items() if item is not None)
-            return "{" + ",".join(items) + "}"
-        case Sequence():
-            return "{" + ",".join(map(lua_literal, value)) + "}"
-        case _:
-            raise TypeError(f"no Lua form: {value!r}")
-
 
 UNREADABLE_STATUSES = {"/privacy/consumer-request": 422}
 """HTTP status in place of 400, by path (source: contract-neighbours, "Privacy")."""

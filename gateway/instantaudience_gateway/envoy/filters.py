@@ -5,9 +5,11 @@ import json
 from functools import partial
 from typing import Any
 
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from instantaudience_server.transport.status import ADDRESS_KEY, START_KEY
 
 from instantaudience_gateway.contract import descriptor
+from instantaudience_gateway.contract.connect import connect_script
 from instantaudience_gateway.contract.script import contract_script
 from instantaudience_gateway.envoy import in_process
 from instantaudience_gateway.envoy.cors import cors_filter
@@ -16,6 +18,8 @@ from instantaudience_gateway.envoy.settings import CLUSTER, TYPES, GatewaySettin
 _HTTP_FILTERS = f"{TYPES}.filters.http"
 GRPC_WEB = "envoy.filters.http.grpc_web"
 CONNECT = "envoy.filters.http.connect_grpc_bridge"
+CONNECT_JSON = "connect-json"
+CONNECT_TRANSCODER = "connect-json-transcoder"
 LUA = "envoy.filters.http.lua"
 TRANSCODER = "envoy.filters.http.grpc_json_transcoder"
 BUFFER = "envoy.filters.http.buffer"
@@ -27,7 +31,7 @@ def http_filters(settings: GatewaySettings) -> list[dict[str, Any]]:
     """The filters, in the order in which a request passes them."""
     buffer = [_buffer(settings)] if settings.passes_json or settings.application is not None else []
     cors = [cors_filter()] if settings.allowed_origins else []
-    connect = [_connect()] if settings.connect else []
+    connect = [_connect(), *_connect_json(settings)] if settings.connect else []
     contract = [_lua(settings), _transcoder(settings)]
     return [_arrival(), *cors, _grpc_web(), *connect, *contract, *buffer, *_service(settings)]
 
@@ -83,6 +87,28 @@ def _connect() -> dict[str, Any]:
     }
 
 
+def _connect_json(settings: GatewaySettings) -> list[dict[str, Any]]:
+    """The same for unary calls with JSON, which the filter above leaves as JSON."""
+    return [
+        {
+            "name": CONNECT_JSON,
+            "disabled": True,
+            "typed_config": {
+                "@type": f"{_HTTP_FILTERS}.lua.v3.Lua",
+                "default_source_code": {"inline_string": connect_script(settings.body_limit_bytes)},
+                "clear_route_cache": False,
+            },
+        },
+        {
+            "name": CONNECT_TRANSCODER,
+            "disabled": True,
+            "typed_config": _transcoding(
+                descriptor.unary_descriptor_set(), descriptor.services(), settings, auto_mapping=True
+            ),
+        },
+    ]
+
+
 def answers_alone() -> dict[str, Any]:
     """For a route whose requests the service reads itself: of what Envoy refuses there, it is told."""
     return {"@type": f"{_HTTP_FILTERS}.lua.v3.LuaPerRoute", "name": _ANSWERS_ALONE}
@@ -104,24 +130,32 @@ def _lua(settings: GatewaySettings) -> dict[str, Any]:
 
 def _transcoder(settings: GatewaySettings) -> dict[str, Any]:
     services = list(dict.fromkeys(endpoint.service for endpoint in descriptor.endpoints()))
+    config = _transcoding(
+        descriptor.descriptor_set(),
+        services,
+        settings,
+        # Keys are the descriptor's JSON names.
+        print_options={"always_print_primitive_fields": True},
+        query_param_unescape_plus=True,
+        # Gives gRPC errors a body, which the Lua filter then rewrites; it could not add one after trailers.
+        convert_grpc_status=True,
+    )
+    return {"name": TRANSCODER, "typed_config": config}
+
+
+def _transcoding(
+    descriptors: FileDescriptorSet, services: list[str], settings: GatewaySettings, **more: Any
+) -> dict[str, Any]:
     return {
-        "name": TRANSCODER,
-        "typed_config": {
-            "@type": f"{_HTTP_FILTERS}.grpc_json_transcoder.v3.GrpcJsonTranscoder",
-            "proto_descriptor_bin": base64.b64encode(descriptor.descriptor_set().SerializeToString()).decode(),
-            "services": services,
-            # The route stays the REST one: only it has a timeout.
-            "match_incoming_request_route": True,
-            # Keys are the descriptor's JSON names.
-            "print_options": {"always_print_primitive_fields": True},
-            "query_param_unescape_plus": True,
-            "request_validation_options": {"reject_unknown_method": True},
-            # Gives gRPC errors a body, which the Lua filter then rewrites; it could not add one after trailers.
-            "convert_grpc_status": True,
-            "max_request_body_size": settings.body_limit_bytes,
-            "max_response_body_size": settings.answer_limit_bytes,
-        },
-    }
+        "@type": f"{_HTTP_FILTERS}.grpc_json_transcoder.v3.GrpcJsonTranscoder",
+        "proto_descriptor_bin": base64.b64encode(descriptors.SerializeToString()).decode(),
+        "services": services,
+        # The route stays that of the JSON: only it has a timeout.
+        "match_incoming_request_route": True,
+        "request_validation_options": {"reject_unknown_method": True},
+        "max_request_body_size": settings.body_limit_bytes,
+        "max_response_body_size": settings.answer_limit_bytes,
+    } | more
 
 
 def _buffer(settings: GatewaySettings) -> dict[str, Any]:

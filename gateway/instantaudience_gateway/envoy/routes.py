@@ -14,6 +14,8 @@ from instantaudience_gateway.contract.script import PAGES
 from instantaudience_gateway.envoy.filters import (
     BUFFER,
     CONNECT,
+    CONNECT_JSON,
+    CONNECT_TRANSCODER,
     GRPC_WEB,
     LUA,
     SERVICE,
@@ -32,6 +34,8 @@ _GRPC_PATH = "/[!-$&-~]*"
 
 _CONNECT_TYPES = r"application/(connect\+)?proto"
 """Of unary calls and of streams."""
+_CONNECT_JSON_TYPES = r"(?i)application/json(\s*;\s*charset=\"?utf-8\"?)?"
+"""Of unary calls alone."""
 
 MOST_FILE_BYTES = 1_000_000
 """What a file has compressed that Envoy serves, at most."""
@@ -67,6 +71,12 @@ def _without(*filters: str) -> dict[str, Any]:
     """A route's calls do not pass these filters; what is not made for each call costs nothing."""
     disabled = {"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "disabled": True}
     return dict.fromkeys(filters, disabled)
+
+
+def _with(*filters: str) -> dict[str, Any]:
+    """A route's calls pass these filters, which others do not."""
+    enabled = {"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "config": {}}
+    return {name: enabled for name in filters}  # noqa: C420 - nobody changes it
 
 
 def _without_service(settings: GatewaySettings) -> dict[str, Any]:
@@ -117,23 +127,40 @@ def routes(settings: GatewaySettings) -> list[dict[str, Any]]:
     # answer is made: reading may take longer.
     rest["route"] = way | {"timeout": call_seconds, "max_stream_duration": {"max_stream_duration": call_seconds}}
     hot = [route for endpoint in passed_on() for route in _passed_on(rest, endpoint, settings)]
-    connect = [_connect(grpc)] if settings.connect else []
+    connect = [_connect(grpc), _connect_json(rest)] if settings.connect else []
     large = [_large_file(path, file, settings) for path, file in PAGES.items() if file.is_large]
     return [_uploads(settings), *large, grpc_web, grpc, *connect, *(hot if settings.passes_json else []), rest]
 
 
 def _connect(grpc: dict[str, Any]) -> dict[str, Any]:
     """The route of calls of the Connect protocol, from that of gRPC calls."""
-    headers = [
-        _header("content-type", {"safe_regex": {"regex": _CONNECT_TYPES}}),
-        {"name": "connect-protocol-version", "present_match": True},
-    ]
-    takes_part = {"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "config": {}}
     return grpc | {
         "name": CONNECT_ROUTE,
-        "match": {"safe_regex": {"regex": _GRPC_PATH}, "headers": headers},
-        "typed_per_filter_config": _without(GRPC_WEB, LUA, TRANSCODER) | {CONNECT: takes_part},
+        "match": _is_connect(_CONNECT_TYPES),
+        "typed_per_filter_config": _without(GRPC_WEB, LUA, TRANSCODER) | _with(CONNECT),
     }
+
+
+def _connect_json(rest: dict[str, Any]) -> dict[str, Any]:
+    """The route of such calls with JSON, from that of REST: like these, they have the service's deadline at most."""
+    (deadline,) = rest["request_headers_to_add"]
+    others = {name: each for name, each in rest["typed_per_filter_config"].items() if name == BUFFER}
+    return rest | {
+        "name": CONNECT_ROUTE,
+        "match": _is_connect(_CONNECT_JSON_TYPES),
+        "typed_per_filter_config": _without(GRPC_WEB, LUA, TRANSCODER)
+        | _with(CONNECT_JSON, CONNECT_TRANSCODER)
+        | others,
+        "request_headers_to_add": [deadline | {"append_action": "ADD_IF_ABSENT"}],
+    }
+
+
+def _is_connect(content_types: str) -> dict[str, Any]:
+    headers = [
+        _header("content-type", {"safe_regex": {"regex": content_types}}),
+        {"name": "connect-protocol-version", "present_match": True},
+    ]
+    return {"safe_regex": {"regex": _GRPC_PATH}, "headers": headers}
 
 
 def _uploads(settings: GatewaySettings) -> dict[str, Any]:

@@ -110,10 +110,9 @@ async def test_no_worker_for_connect(directory: Path) -> None:
         types = {"content-type": "application/proto", "connect-protocol-version": "1"}
         answer = await http.post(f"/{PACKAGE}.StatusService/GetStatus", headers=types)
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
-    assert answer.json() == {
-        "code": "unavailable",
-        "message": "The service is out of reach; send the request again.",
-    }
+    error = answer.json()
+    assert (error["code"], error["message"]) == ("unavailable", "The service is out of reach; send the request again.")
+    assert [each["type"] for each in error["details"]] == ["google.rpc.ErrorInfo", "google.rpc.RetryInfo"]
 
 
 async def test_dead_workers_fail_no_call(directory: Path) -> None:

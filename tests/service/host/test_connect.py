@@ -17,6 +17,7 @@ UNARY = {"content-type": "application/proto", "connect-protocol-version": "1"}
 STREAMING = {"content-type": "application/connect+proto", "connect-protocol-version": "1"}
 GET_STATUS = f"/{PACKAGE}.StatusService/GetStatus"
 AUTHENTICATE = f"/{PACKAGE}.AuthenticationService/Authenticate"
+JSON = {"content-type": "application/json", "connect-protocol-version": "1"}
 END = 0x02
 """The flag of what ends a stream."""
 
@@ -64,9 +65,7 @@ async def test_a_call_that_fails(
     assert (answer.status_code, answer.headers["content-type"]) == (status, "application/json")
     error = answer.json()
     assert (error["code"], bool(error["message"])) == (code, True)
-    value = error["details"][0]["value"]
-    info = error_details_pb2.ErrorInfo.FromString(base64.b64decode(value + "=" * (-len(value) % 4)))
-    assert info.metadata["cause"] == cause
+    assert cause_of(error) == cause
 
 
 async def test_a_stream(http: httpx.AsyncClient, connecting: Service) -> None:
@@ -86,6 +85,52 @@ async def test_a_stream_that_fails(http: httpx.AsyncClient) -> None:
     assert (answer.status_code, flag, json.loads(end)["error"]["code"]) == (200, END, "unauthenticated")
 
 
+async def test_a_call_in_json(http: httpx.AsyncClient, connecting: Service) -> None:
+    headers = JSON | {"authorization": await connecting.token()}
+    users = [{"userId": "77", "segBlock": [{"segId": 10001, "value": 5}, {"seg_id": 99}]}]
+    answer = await http.post(APPLY, json={"rtSegment": users, "validateOnly": True}, headers=headers)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
+    assert not [name for name in answer.headers if name.startswith("grpc-")]
+    response = answer.json()["response"]
+    assert response["message"] == {"usersInRequest": 1, "segmentsInRequest": 2}
+    ((code, path),) = [(warning["code"], warning["path"]) for warning in response["warnings"]]
+    assert (code, path) == ("WARNING_CODE_UNKNOWN_SEGMENT", "rt_segment[0].seg_block[1]")
+
+
+JSON_FAILURES: dict[str, Any] = {
+    "no token": (APPLY, b"{}", 401, "unauthenticated", "TOKEN_MISSING"),
+    "wrong password": (
+        AUTHENTICATE,
+        json.dumps(credentials("demo", "wrong")).encode(),
+        401,
+        "unauthenticated",
+        "WRONG_CREDENTIALS",
+    ),
+    "no JSON": (AUTHENTICATE, b"{", 400, "invalid_argument", "UNREADABLE_REQUEST"),
+    "no such type": (AUTHENTICATE, b'{"auth": 1}', 400, "invalid_argument", "UNREADABLE_REQUEST"),
+    "no method": (f"/{PACKAGE}.Nope/Nope", b"{}", 501, "unimplemented", "UNKNOWN_METHOD"),
+    "a stream": (STREAM, b"{}", 501, "unimplemented", "UNKNOWN_METHOD"),
+    "too large": (AUTHENTICATE, b" " * (LIMIT_BYTES + 1), 429, "resource_exhausted", "TOO_LARGE"),
+}
+
+
+@pytest.mark.parametrize(("path", "message", "status", "code", "cause"), JSON_FAILURES.values(), ids=JSON_FAILURES)
+async def test_a_call_in_json_that_fails(
+    http: httpx.AsyncClient, path: str, message: bytes, status: int, code: str, cause: str
+) -> None:
+    answer = await http.post(path, content=message, headers=JSON)
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/json")
+    error = answer.json()
+    assert (error["code"], bool(error["message"]), cause_of(error)) == (code, True, cause)
+
+
+async def test_deadlines_in_json(http: httpx.AsyncClient, connecting: Service) -> None:
+    headers = JSON | {"authorization": await connecting.token(), "connect-timeout-ms": "0"}
+    answer = await http.post(APPLY, json={}, headers=headers)
+    error = answer.status_code, answer.json()["code"]
+    assert error in [(503, "unavailable"), (504, "deadline_exceeded")], "the service's word, or grpc's own"
+
+
 async def test_it_has_to_be_asked_for(service: Service) -> None:
     """A service without it takes such a call for REST, which has no such path."""
     async with service.http() as opened:
@@ -99,6 +144,12 @@ async def test_what_does_not_say_that_it_is_connect_is_rest(http: httpx.AsyncCli
         "/auth", content=json.dumps(credentials("demo")), headers={"content-type": UNARY["content-type"]}
     )
     assert answer.json()["response"]["status"] == "OK"
+
+
+def cause_of(error: dict[str, Any]) -> str:
+    """What ErrorInfo says."""
+    (value,) = [each["value"] for each in error["details"] if each["type"].endswith("google.rpc.ErrorInfo")]
+    return error_details_pb2.ErrorInfo.FromString(base64.b64decode(value + "=" * (-len(value) % 4))).metadata["cause"]
 
 
 def envelopes(body: bytes) -> list[tuple[int, bytes]]:

@@ -1,6 +1,6 @@
 """How the Lua filter is told of the contract."""
 
-from instantaudience_gateway.contract.script import lua_literal
+from instantaudience_gateway.contract.lua import lua_literal
 
 
 def test_lua_literal() -> None:

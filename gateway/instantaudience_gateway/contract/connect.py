@@ -1,0 +1,65 @@
+"""The Connect protocol (source: https://connectrpc.com/docs/protocol): its errors, and the filter of calls in JSON."""
+
+import base64
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from google.rpc import code_pb2
+from instantaudience_server.transport.status import STATUS_DETAILS_KEY, Failure
+
+from instantaudience_gateway.contract.lua import Literal, lua_literal
+
+HTTP_STATUSES: Mapping[int, int] = {
+    code_pb2.CANCELLED: 499,
+    code_pb2.UNKNOWN: 500,
+    code_pb2.INVALID_ARGUMENT: 400,
+    code_pb2.DEADLINE_EXCEEDED: 504,
+    code_pb2.NOT_FOUND: 404,
+    code_pb2.ALREADY_EXISTS: 409,
+    code_pb2.PERMISSION_DENIED: 403,
+    code_pb2.RESOURCE_EXHAUSTED: 429,
+    code_pb2.FAILED_PRECONDITION: 400,
+    code_pb2.ABORTED: 409,
+    code_pb2.OUT_OF_RANGE: 400,
+    code_pb2.UNIMPLEMENTED: 501,
+    code_pb2.INTERNAL: 500,
+    code_pb2.UNAVAILABLE: 503,
+    code_pb2.DATA_LOSS: 500,
+    code_pb2.UNAUTHENTICATED: 401,
+}
+"""gRPC code → HTTP status ("Error codes")."""
+
+_HIDDEN_HEADERS = ("grpc-status", "grpc-message", "grpc-encoding", "grpc-accept-encoding", STATUS_DETAILS_KEY)
+"""What a server sends for gRPC callers only."""
+
+_SCRIPT = Path(__file__).with_name("connect.lua")
+
+
+def code_name(code: int) -> str:
+    """What Connect calls a gRPC code."""
+    return "canceled" if code == code_pb2.CANCELLED else code_pb2.Code.Name(code_pb2.Code.ValueType(code)).lower()
+
+
+def connect_error(failure: Failure) -> str:
+    """The JSON of a failure ("Error end-stream")."""
+    details = [
+        {"type": detail.TypeName(), "value": base64.b64encode(detail.value).decode().rstrip("=")}
+        for detail in failure.status.details
+    ]
+    return json.dumps({"code": code_name(failure.code), "message": failure.message, "details": details})
+
+
+def connect_script(body_limit_bytes: int) -> str:
+    """The source of the Lua filter of calls with JSON."""
+    errors: dict[str, Literal] = {
+        str(code): {"name": code_name(code), "status": status} for code, status in HTTP_STATUSES.items()
+    }
+    tables: Literal = {
+        "errors": errors,
+        "unknown": errors[str(code_pb2.UNKNOWN)],
+        "longest_body": body_limit_bytes,
+        "details_key": STATUS_DETAILS_KEY,
+        "hidden_headers": _HIDDEN_HEADERS,
+    }
+    return f"local CONNECT = {lua_literal(tables)}\n{_SCRIPT.read_text(encoding='utf-8')}"

@@ -1,0 +1,74 @@
+"""Calls of the Connect protocol in JSON (source: https://connectrpc.com/docs/protocol), and what they fail with."""
+
+import base64
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from google.rpc import code_pb2, error_details_pb2
+from instantaudience_gateway.contract.connect import HTTP_STATUSES, code_name
+from instantaudience_server.errors import Reason
+from instantaudience_server.transport.status import ROWS
+from support.gateways import GRPC_CODES, ODD_TEXT, Upstream, body_for, running_gateway, serving
+from support.messages import APPLY
+
+HEADERS = {"content-type": "application/json", "connect-protocol-version": "1"}
+
+
+@pytest.fixture(scope="module")
+async def connected(directory: Path) -> AsyncIterator[tuple[Upstream, httpx.AsyncClient]]:
+    """A worker, and the way to it."""
+    upstream = Upstream()
+    async with (
+        serving(upstream, directory / "connect.sock"),
+        running_gateway(directory, "connect.sock", connect=True) as gateway,
+        gateway.client(headers=HEADERS) as http,
+    ):
+        yield upstream, http
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+async def test_errors_of_the_service(connected: tuple[Upstream, httpx.AsyncClient], reason: Reason) -> None:
+    row, (_, http) = ROWS[reason], connected
+    error = await failure(http, f"row:{reason.name}", row.grpc_code)
+    assert error["message"] == ODD_TEXT
+    retry, info = (each["value"] for each in error["details"])
+    assert error_details_pb2.ErrorInfo.FromString(decoded(info)).reason == row.error_id
+    assert error_details_pb2.RetryInfo.FromString(decoded(retry)).retry_delay.seconds == 7
+
+
+@pytest.mark.parametrize("code", [code for code in GRPC_CODES if code])
+async def test_errors_of_grpc_itself(connected: tuple[Upstream, httpx.AsyncClient], code: int) -> None:
+    assert "details" not in await failure(connected[1], f"bare:{code}", code)
+
+
+async def test_who_fails_without_a_word(connected: tuple[Upstream, httpx.AsyncClient]) -> None:
+    await failure(connected[1], "raise", code_pb2.UNKNOWN)
+
+
+@pytest.mark.parametrize(("timeout_ms", "least", "most"), [("3000", 0, 3), ("", 3, 10)], ids=["given", "none"])
+async def test_the_time_left_reaches_the_service(
+    connected: tuple[Upstream, httpx.AsyncClient], timeout_ms: str, least: float, most: float
+) -> None:
+    upstream, http = connected
+    headers = {"connect-timeout-ms": timeout_ms, "grpc-timeout": "1H"} if timeout_ms else {}
+    answer = await http.post(APPLY, content=body_for("1"), headers=headers)
+    assert answer.json()["response"]["message"] == {"usersInRequest": 1}
+    assert least < (upstream.calls[-1].seconds_left or 0) <= most
+
+
+async def failure(http: httpx.AsyncClient, user_id: str, code: int) -> dict[str, Any]:
+    """What the call for such a user fails with."""
+    answer = await http.post(APPLY, content=body_for(user_id))
+    assert (answer.status_code, answer.headers["content-type"]) == (HTTP_STATUSES[code], "application/json")
+    assert not [name for name in answer.headers if name.startswith("grpc-status")]
+    error: dict[str, Any] = answer.json()
+    assert error["code"] == code_name(code)
+    return error
+
+
+def decoded(value: str) -> bytes:
+    """Connect's base64, which has no padding."""
+    return base64.b64decode(value + "=" * (-len(value) % 4))

@@ -1,12 +1,15 @@
 """Throws mutated gRPC requests and broken HTTP/2 at a host, and watches what its neighbours see.
 
 Not part of the tests; run it by hand: `PYTHONPATH=tests python tests/fuzz/fuzz_framing.py --seconds 600`. It fails when
-a call gets no end, a worker ends, a defect is logged, or a neighbour's call is not answered.
+a call gets no end, a worker ends, an error is logged, or a neighbour's call is not answered. Warnings are only
+counted: a busy machine has no time for some calls.
 """
 
 import argparse
 import asyncio
 import contextlib
+import json
+import logging
 import random
 import sys
 import time
@@ -166,6 +169,13 @@ async def watch(service: Service, fuzz: Fuzz, at_start: dict[int, int]) -> None:
         print(f"{total} cases, {fuzz.figures.answered} neighbours' calls, RSS {now} KiB", flush=True)  # noqa: T201
 
 
+def is_warning(line: str) -> bool:
+    """Whether a line of the log warns, and is no error."""
+    with contextlib.suppress(ValueError):
+        return bool(json.loads(line)["level"] == "warning")
+    return False
+
+
 async def run(host_mode: str, seconds: float, seed: int) -> bool:
     """Fuzz for so long; whether nothing was wrong."""
     async with running_service("--workers", "2", "--log-level", "warning", host_mode=host_mode) as service:
@@ -175,7 +185,9 @@ async def run(host_mode: str, seconds: float, seed: int) -> bool:
         await asyncio.gather(watch(service, fuzz, at_start), *(task() for task in tasks))
         at_end = workers(service)
         figures = fuzz.figures
-        figures.problems += [line for line in service.log.splitlines() if not line.startswith("… ")]
+        lines = [line for line in service.log.splitlines() if not line.startswith("… ")]
+        figures.cases["warnings"] = sum(map(is_warning, lines))
+        figures.problems += [line for line in lines if not is_warning(line)]
         print(f"seed {seed}, {seconds:.0f} s, {sum(figures.cases.values())} cases: {dict(figures.cases)}")  # noqa: T201
         print(f"neighbours: {figures.answered} answered, slowest {figures.slowest_seconds:.3f} s")  # noqa: T201
         print(f"RSS in KiB: {at_start} → {at_end}")  # noqa: T201
@@ -190,6 +202,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=600.0)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
     arguments = parser.parse_args()
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # it warns of what is written to a connection that is lost
     sys.exit(not asyncio.run(run(arguments.host, arguments.seconds, arguments.seed)))
 
 

@@ -1,32 +1,59 @@
-"""Sends random requests to the service, some together and the same one by one, and compares what becomes of them.
+"""Sends random requests to two services, to one together and to the other one by one, and compares what becomes of it.
 
-Not part of the tests; run it by hand: `PYTHONPATH=tests python tests/fuzz/fuzz_gathering.py --requests 1000000`. It
-fails when an answer differs by a byte, or what stands afterwards, or what was counted.
+Each has a cluster of its own, and both go on from turn to turn. Not part of the tests; run it by hand:
+`PYTHONPATH=tests python tests/fuzz/fuzz_gathering.py --requests 1000000`. It fails when an answer differs by a byte, or
+what was counted, or what stands.
 """
 
 import argparse
 import asyncio
 import random
 import sys
+import tempfile
 import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from google.protobuf.message import DecodeError
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience_server.catalog.access import Caller
+from instantaudience_server.clock import MS_PER_HOUR
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.memberships.posts import Result
+from instantaudience_server.memberships.service import MembershipService
 from instantaudience_server.memberships.wire import EncodedRequest
-from instantaudience_server.quotas import Limits
+from instantaudience_server.quotas import Limits, Quotas
+from instantaudience_server.segment_sizes import SegmentSizes
+from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.membership_store import ClusterMembershipStore
+from instantaudience_server.store.segment_size_store import ClusterSegmentSizeStore
+from instantaudience_server.store.usage_interface import HourUsage
+from instantaudience_server.store.usage_store import ClusterUsageStore
+from instantaudience_server.telemetry import configure_logging
 from instantaudience_server.transport.apply_answers import apply_answer
+from instantaudience_server.usage.counting import Usage
+from redis.asyncio import RedisCluster
 from support.callers import caller
-from support.readings import CATALOG, Reader, applied, by_user
+from support.clocks import FakeClock
+from support.clusters import connected, emptied, running_cluster, seconds_from_now
+from support.contract_model import State
+from support.quotas import Windows
+from support.readings import CATALOG
+from support.redis_servers import server_binaries
+from support.stored import put_external_ids, stored
 from support.strategies import EXTERNAL_IDS
 
 MOST_TOGETHER = 40
 LARGE_SHARE = 0.002
 PROGRESS_SECONDS = 10.0
+AHEAD_MS = 24 * MS_PER_HOUR
+"""How far the services' clock is ahead of the clusters', so that no membership ends meanwhile."""
+DEADLINE_SECONDS = 60.0
+TURNS_BETWEEN_LOOKS = 10
+"""How often it is read what stands: it costs as much as some turns."""
 UNLIMITED = Limits(posts_per_second=10**6, users_per_second=10**9)
 USER_IDS = [*map(str, range(1, 30)), "0", "01", "x", "", str(2**64 - 1), str(2**64), "crm-0001", "CRM-0002"]
 SEGMENT_IDS = [12, 10001, 10002, 20001, 99, 0]
@@ -107,53 +134,86 @@ def outcome(result: Result | BaseException) -> Outcome:
     return apply_answer(result).SerializeToString(deterministic=True), None
 
 
-async def run_turn(
-    calling: Caller, requests: list[Any], *, together: bool, in_order: bool
-) -> tuple[list[Outcome], Any, Any]:
-    """What becomes of requests, what stands, and what was counted."""
-    reader = Reader(CATALOG, EXTERNAL_IDS)
-    deadline = float("inf")
-    if together:
-        futures = [reader.service.apply(request, calling, deadline, in_order=in_order) for request in requests]
-        results = await asyncio.gather(*futures, return_exceptions=True)
-    else:
-        results = [
-            (await asyncio.gather(reader.service.apply(request, calling, deadline), return_exceptions=True))[0]
-            for request in requests
-        ]
-    state: Any = {}
-    for changes in reader.store.changes:
-        state = applied(by_user(changes), state)
-    of = reader.counted.applied
-    counts = (
-        sum(each.calls for each in of),
-        [sum(column) for column in zip(*(each.totals for each in of), strict=True)],
-        sorted(str(refusal) for each in of for refusal in each.refusals),
-    )
-    await reader.service.close()
-    await reader.quotas.close()
-    return [outcome(result) for result in results], state, counts
+class World:
+    """A service on a cluster of its own."""
+
+    def __init__(self, cluster: Cluster, plain: RedisCluster, clock: FakeClock) -> None:
+        self._plain = plain
+        self._clock = clock
+        self._store = ClusterMembershipStore(cluster)
+        self._usage_store = ClusterUsageStore(cluster, worker="fuzz")
+        self._usage = Usage(self._usage_store, CATALOG, clock)
+        self._sizes = SegmentSizes(ClusterSegmentSizeStore(cluster), clock)
+
+    async def turn(
+        self, calling: Caller, requests: list[Any], *, together: bool, in_order: bool
+    ) -> tuple[list[Outcome], HourUsage | None]:
+        """What becomes of requests, and what was counted for the member so far."""
+        quotas = Quotas(Windows())
+        service = MembershipService(CATALOG, self._store, quotas, self._usage, self._sizes, self._clock)
+        deadline = seconds_from_now(DEADLINE_SECONDS)
+        results: list[Result | BaseException] = []
+        for some in [requests] if together else [[request] for request in requests]:
+            futures = [service.apply(request, calling, deadline, in_order=in_order and together) for request in some]
+            results += await asyncio.gather(*futures, return_exceptions=True)
+        hour = self._clock.ms // MS_PER_HOUR
+        (counts,) = await self._usage_store.read(calling.member.id, [hour], deadline, with_lines=False)
+        await service.close()
+        await quotas.close()
+        return [outcome(result) for result in results], counts
+
+    async def standing(self) -> State:
+        """All memberships."""
+        return await stored(self._plain)
+
+    async def close(self) -> None:
+        """Let go of the cluster."""
+        await self._usage.close()
+        await self._sizes.close()
 
 
-async def fuzz(count: int, seed: int) -> bool:
+@asynccontextmanager
+async def world(product: str, clock: FakeClock) -> AsyncIterator[World]:
+    """One with an empty cluster, which knows external IDs."""
+    async with AsyncExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        embedded = await stack.enter_async_context(running_cluster(product, directory))
+        plain = await stack.enter_async_context(emptied(embedded))
+        await put_external_ids(plain, EXTERNAL_IDS)
+        created = World(await stack.enter_async_context(connected(embedded.url)), plain, clock)
+        stack.push_async_callback(created.close)
+        yield created
+
+
+async def fuzz(count: int, seed: int, product: str) -> bool:
     """Whether all requests ended alike."""
-    requests_of = Requests(seed)
-    done, started = 0, time.monotonic()
-    shown = started
-    while done < count:
-        username, limits, in_order, requests = requests_of.turn()
-        of = caller(username, CATALOG)
-        calling = Caller(of.account, replace(of.member, limits=limits))
-        together = await run_turn(calling, requests, together=True, in_order=in_order)
-        apart = await run_turn(calling, requests, together=False, in_order=in_order)
-        if together != apart:
-            print(f"PROBLEM {username} {limits} in order: {in_order}\n{requests}\n{together}\n{apart}")  # noqa: T201
-            return False
-        done += len(requests)
-        if time.monotonic() - shown > PROGRESS_SECONDS:
-            shown = time.monotonic()
-            print(f"{done} requests, {done / (shown - started):.0f}/s", flush=True)  # noqa: T201
-    print(f"{done} requests ended alike, seed {seed}, {time.monotonic() - started:.0f} s")  # noqa: T201
+    requests_of, clock = Requests(seed), FakeClock(FakeClock.real().ms + AHEAD_MS)
+    async with world(product, clock) as gathered, world(product, clock) as apart:
+        done = turns = 0
+        started = shown = time.monotonic()
+        while done < count:
+            clock.ms += 1
+            username, limits, in_order, requests = requests_of.turn()
+            of = caller(username, CATALOG)
+            calling = Caller(of.account, replace(of.member, limits=limits))
+            found, expected = [
+                await each.turn(calling, requests, together=each is gathered, in_order=in_order)
+                for each in (gathered, apart)
+            ]
+            if found != expected:
+                print(f"PROBLEM {username} {limits} in order: {in_order}\n{requests}\n{found}\n{expected}")  # noqa: T201
+                return False
+            done += len(requests)
+            turns += 1
+            if turns % TURNS_BETWEEN_LOOKS == 0 or done >= count:
+                states = [await each.standing() for each in (gathered, apart)]
+                if states[0] != states[1]:
+                    print(f"PROBLEM, seed {seed}, in the turns before request {done}\n{states}")  # noqa: T201
+                    return False
+            if time.monotonic() - shown > PROGRESS_SECONDS:
+                shown = time.monotonic()
+                print(f"{done} requests, {done / (shown - started):.0f}/s", flush=True)  # noqa: T201
+        print(f"{done} requests ended alike, seed {seed}, {time.monotonic() - started:.0f} s")  # noqa: T201
     return True
 
 
@@ -162,8 +222,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--product", choices=server_binaries(), default="valkey")
     arguments = parser.parse_args()
-    if not asyncio.run(fuzz(arguments.requests, arguments.seed)):
+    configure_logging("warning")
+    if not asyncio.run(fuzz(arguments.requests, arguments.seed, arguments.product)):
         sys.exit(1)
 
 

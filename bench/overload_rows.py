@@ -1,0 +1,131 @@
+"""What `bench.overload` tells of a flood: a row, as wide as its heading, that can be printed when the flood is over."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bench.load import Outcome
+from bench.workload import Shape
+
+MOST_SECONDS_OF_HEALTH, MOST_SECONDS_OF_NEIGHBOUR = 0.1, 0.1
+LEAST_SOON = 0.99
+MOST_BYTES, MOST_KEPT = 1e9, 1.3
+LEAST_IN_TIME = ((2.0, 0.85), (float("inf"), 0.6))
+"""Of the peak, up to which multiple of it is offered."""
+FULL = 0.9
+"""What of the peak counts as all of it: two measurements of a few seconds differ by some percent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A flood: how members call, how many of them, whether they have the default limits, and how often they call, as a
+    multiple of the peak."""
+
+    call: str
+    shape: Shape
+    members: int
+    limited: bool
+    multiple: float
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of a case on a host. Rates are of calls a second; `again` is the goodput after it. Memory is that of
+    all the service's processes, in bytes: when all had signed in, at most, and a while after the flood."""
+
+    host: str
+    case: Case
+    peak: float
+    flood: Outcome
+    neighbour: Outcome
+    health: Outcome
+    again: float
+    first_bytes: int
+    most_bytes: int
+    kept_bytes: int
+    generator_cores: float
+
+    @property
+    def in_time(self) -> float:
+        """What was answered in time, of the peak."""
+        return self.flood.ok / (self.peak * self.flood.seconds)
+
+    @property
+    def neighbours_failures(self) -> int:
+        """The neighbour's calls without a good answer."""
+        return self.neighbour.calls - self.neighbour.ok
+
+
+def _in_time(result: Result) -> str:
+    least = next(least for most, least in LEAST_IN_TIME if result.case.multiple <= most)
+    return _marked(f"{result.in_time:.2f}", result.case.limited or result.in_time >= least)
+
+
+def _soon(result: Result) -> str:
+    share = result.flood.soon / result.flood.calls
+    return _marked(f"{share:.0%}", share >= LEAST_SOON)
+
+
+def _milliseconds(outcome: Outcome, most_seconds: float) -> str:
+    slow = outcome.answered_ms.p99
+    return _marked(f"{slow:.0f}", slow <= most_seconds * 1000)
+
+
+def _memory(result: Result) -> str:
+    return _marked(f"{result.most_bytes / 1e6:.0f}", result.most_bytes <= MOST_BYTES)
+
+
+def _kept(result: Result) -> str:
+    kept = result.kept_bytes / result.first_bytes
+    return _marked(f"{kept:.2f}", kept <= MOST_KEPT)
+
+
+def _again(result: Result) -> str:
+    again = result.again / result.peak
+    return _marked(f"{again:.2f}", again >= FULL)
+
+
+def _marked(text: str, holds: bool) -> str:
+    """Values that are not as they should be have a star."""
+    return text if holds else f"{text}*"
+
+
+COLUMNS: tuple[tuple[str, str, Callable[[Result], str]], ...] = (
+    ("host", "<6", lambda result: result.host),
+    ("load", "<14", lambda result: f"{result.case.call} {result.case.shape}"),
+    ("by", "<6", lambda result: f"{result.case.members}{' lim' if result.case.limited else ''}"),
+    ("peak/s", ">6", lambda result: f"{result.peak:.0f}"),
+    ("×", ">3", lambda result: f"{result.case.multiple:g}"),
+    ("in time", ">7", _in_time),
+    ("refused", ">7", lambda result: f"{result.flood.refused / (result.peak * result.flood.seconds):.2f}"),
+    ("p99", ">4", lambda result: f"{result.flood.refused_ms.p99:.0f}"),
+    ("soon", ">5", _soon),
+    ("other", ">5", lambda result: _milliseconds(result.neighbour, MOST_SECONDS_OF_NEIGHBOUR)),
+    ("fails", ">5", lambda result: _marked(f"{result.neighbours_failures}", result.neighbours_failures == 0)),
+    ("health", ">6", lambda result: _milliseconds(result.health, MOST_SECONDS_OF_HEALTH)),
+    ("again", ">5", _again),
+    ("MB", ">5", _memory),
+    ("kept", ">5", _kept),
+    ("cores", ">5", lambda result: f"{result.generator_cores:.2f}"),
+)
+"""Headings, alignments with widths, and what stands there."""
+
+CAPTION = """\
+by: members, lim: with the default limits; ×: of the peak, offered; in time, refused: of the peak, the rest was late,
+failed or not sent; p99: of refusals, in ms; soon: answered or refused within 0.5 s; other, fails: the neighbour's p99
+in ms, and its calls without an answer; health: p99 of /healthz in ms; again: goodput 2 s after, of the peak; MB:
+memory of all the service's processes, at most; kept: what they have a while later, of what they had at the start;
+cores: of the generator. A star: not as it should be (docs/performance.md)."""
+
+
+def heading() -> str:
+    """What stands above the rows."""
+    return _line([name for name, _, _ in COLUMNS])
+
+
+def row(result: Result) -> str:
+    """A flood."""
+    return _line([cell(result) for _, _, cell in COLUMNS])
+
+
+def _line(cells: list[str]) -> str:
+    return " ".join(f"{cell:{width}}" for cell, (_, width, _) in zip(cells, COLUMNS, strict=True)).rstrip()

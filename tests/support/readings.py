@@ -56,6 +56,10 @@ class AllWritten:
         """None."""
         return {}
 
+    def unwritten(self) -> set[bytes]:
+        """None."""
+        return set()
+
 
 class Counted:
     """What counts calls, and notes segment sizes; `applied` is all that was counted."""

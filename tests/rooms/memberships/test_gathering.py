@@ -3,8 +3,8 @@
 import asyncio
 import os
 import signal
-import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -45,11 +45,18 @@ regular_users = st.fixed_dictionaries(
 )
 regular = st.fixed_dictionaries({"rt_segment": st.lists(regular_users, min_size=1, max_size=4)})
 turns = st.lists(st.one_of(regular, regular, regular, strategies.requests), min_size=1, max_size=8)
+HUGE = 2**31 - 1
 USERNAMES = st.sampled_from(["demo", "external"])
 
 
 def user(user_id: str, *blocks: dict[str, int]) -> dict[str, Any]:
     return {"user_id": user_id, "seg_block": list(blocks) or [{"seg_id": 12}]}
+
+
+def unlimited(calling: Caller) -> Caller:
+    """The caller, whose member may send as much as it wants."""
+    limits = replace(calling.member.limits, posts_per_second=HUGE, users_per_second=HUGE)
+    return replace(calling, member=replace(calling.member, limits=limits))
 
 
 def of_users(*user_ids: str, value: int = 0) -> Any:
@@ -74,12 +81,13 @@ def counted(reader: Reader) -> tuple[int, Totals, int]:
 
 
 @pytest.mark.parametrize("in_order", [False, True])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(requests=turns, username=USERNAMES)
 async def test_a_turn_ends_as_its_requests_one_by_one(
     in_order: bool, requests: list[dict[str, Any]], username: str
 ) -> None:
-    calling = caller(username, CATALOG)
+    # Streams would wait for the next second, which does not come: crowds are more than members may send in one.
+    calling = unlimited(caller(username, CATALOG))
     async with (
         reading(external_ids=strategies.EXTERNAL_IDS) as together,
         reading(external_ids=strategies.EXTERNAL_IDS) as apart,
@@ -207,13 +215,12 @@ class TestFailures:
         assert await on_node(node.port, "EXISTS", f"m:p:{there}")
         os.kill(node.child.pid, signal.SIGSTOP)
         try:
-            started = time.monotonic()
             posts = [
                 service.apply(of_users(user_id, value=value), calling, seconds_from_now(seconds), in_order=in_order)
-                for user_id, value, seconds in ((there, 2, 20.0), (elsewhere, 2, 20.0), (there, 2, 0.5))
+                for user_id, value, seconds in ((there, 2, 20.0), (elsewhere, 2, 20.0), (there, 2, 1.0))
             ]
             assert await posts[1] == Result(1, 1)
-            assert time.monotonic() - started < 0.4
+            assert not posts[2].done()
             with pytest.raises(AudienceError):
                 await posts[2]
             assert not posts[0].done()

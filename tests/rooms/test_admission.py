@@ -8,19 +8,25 @@ import pytest
 from instantaudience_server import admission as module
 from instantaudience_server.admission import Admission, Ticket
 from instantaudience_server.errors import AudienceError, Reason
+from support.clocks import ToldLoop
 from support.clusters import seconds_from_now
 
 FLOOD, NEIGHBOUR, THIRD = 1, 2, 3
 
 
 @pytest.fixture
-async def admission(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Admission]:
+def _bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two run at once, four wait, and nobody runs slowly unless a test says so."""
     monkeypatch.setattr(module, "MOST_RUNNING", 2)
     monkeypatch.setattr(module, "FIRST_TAKES", 1)
     monkeypatch.setattr(module, "PARTS", 1)
     monkeypatch.setattr(module, "MOST_WAITING", 4)
     monkeypatch.setattr(module, "SLOW_SECONDS", 60.0)
+
+
+@pytest.fixture
+async def admission(_bounds: None) -> AsyncIterator[Admission]:
+    """Within these bounds."""
     admission = Admission(lambda low, high: high)
     yield admission
     admission.close()
@@ -38,6 +44,16 @@ async def entering(admission: Admission, *members: int) -> "list[asyncio.Task[Ti
 async def turns() -> None:
     for _ in range(5):
         await asyncio.sleep(0)
+
+
+async def passes(seconds: float) -> None:
+    """Time, on a loop that has to be told."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, ToldLoop)
+    end = loop.now + seconds
+    while loop.now < end:
+        loop.now += module.LOOK_SECONDS / 2
+        await turns()
 
 
 def state(task: "asyncio.Task[Ticket]") -> str:
@@ -128,34 +144,49 @@ async def test_a_slow_call_makes_room(admission: Admission, monkeypatch: pytest.
     assert states(tasks) == ["runs", "runs"]
     for task in slow + tasks:
         admission.leave(await task)
+    monkeypatch.setattr(module, "SLOW_SECONDS", 60.0)
     assert states(await entering(admission, *[FLOOD] * 3)) == ["runs", "runs", "waits"]
 
 
-async def test_where_all_calls_are_slow_no_more_run(admission: Admission, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("_bounds")
+def test_where_all_calls_are_slow_no_more_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """They end one after the other, each later than a slow call would."""
     monkeypatch.setattr(module, "SLOW_SECONDS", 0.1)
     monkeypatch.setattr(module, "MOST_WAITING", 20)
-    tasks = await entering(admission, *[FLOOD] * 12)
-    for ended in range(10):
-        await asyncio.sleep(0.04)
-        assert states(tasks) == ["runs"] * (ended + 2) + ["waits"] * (10 - ended)
-        admission.leave(await tasks[ended])
-        await turns()
+
+    async def run() -> None:
+        admission = Admission(lambda low, high: high)
+        tasks = await entering(admission, *[FLOOD] * 12)
+        for ended in range(10):
+            await passes(0.04)
+            assert states(tasks) == ["runs"] * (ended + 2) + ["waits"] * (10 - ended)
+            admission.leave(await tasks[ended])
+            await turns()
+        admission.close()
+
+    with asyncio.Runner(loop_factory=ToldLoop) as runner:
+        runner.run(run())
 
 
-async def test_a_slow_call_that_others_overtake_makes_room(
-    admission: Admission, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("_bounds")
+def test_a_slow_call_that_others_overtake_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SLOW_SECONDS", 0.2)
     monkeypatch.setattr(module, "MOST_WAITING", 20)
-    slow, *tasks = await entering(admission, FLOOD, *[NEIGHBOUR] * 10)
-    for ended in range(4):
-        await asyncio.sleep(0.12)
-        admission.leave(await tasks[ended])
-        await turns()
-    await asyncio.sleep(0.12)
-    assert states(tasks) == ["runs"] * 6 + ["waits"] * 4
-    admission.leave(await slow)
+
+    async def run() -> None:
+        admission = Admission(lambda low, high: high)
+        slow, *tasks = await entering(admission, FLOOD, *[NEIGHBOUR] * 10)
+        for ended in range(4):
+            await passes(0.12)
+            admission.leave(await tasks[ended])
+            await turns()
+        await passes(0.12)
+        assert states(tasks) == ["runs"] * 6 + ["waits"] * 4
+        admission.leave(await slow)
+        admission.close()
+
+    with asyncio.Runner(loop_factory=ToldLoop) as runner:
+        runner.run(run())
 
 
 async def test_a_host_is_told_how_much_room_there_is(admission: Admission, monkeypatch: pytest.MonkeyPatch) -> None:

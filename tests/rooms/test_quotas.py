@@ -11,6 +11,7 @@ from instantaudience_server.catalog.catalog import Member
 from instantaudience_server.errors import AudienceError, Reason, unavailable
 from instantaudience_server.quotas import MOST_CALLS, Decisions, Limits, Quotas
 from instantaudience_server.store.interface import Admissions, Counts, Quota
+from support.clocks import ToldLoop
 from support.quotas import Windows
 
 LATER = float("inf")
@@ -268,15 +269,6 @@ class TestOutages:
         assert [outcome(call) for call in (asked, waiting)] == ["UNAVAILABLE"] * 2
 
 
-class Loop(asyncio.SelectorEventLoop):
-    """A loop whose clock stands still until it is told."""
-
-    now = 0.0
-
-    def time(self) -> float:
-        return self.now
-
-
 LIMITED = member(posts_per_second=4, users_per_second=12)
 steps = st.one_of(
     st.tuples(st.just("call"), st.integers(0, 2), st.integers(0, 8)),
@@ -285,14 +277,14 @@ steps = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(steps, max_size=60))
 def test_no_window_is_passed_and_nobody_is_refused_who_fits(schedule: list[tuple[str, Any, Any]]) -> None:
     """Three workers, one cluster, and time that goes on at any moment: also between a question and its answer."""
 
     async def run() -> tuple[Windows, int, list[tuple[int, list[Counts]]]]:
         loop = asyncio.get_running_loop()
-        assert isinstance(loop, Loop)
+        assert isinstance(loop, ToldLoop)
         windows = Windows(loop.time)
         slow = [Slow(windows) for _ in range(3)]
         workers = [Quotas(store) for store in slow]
@@ -324,7 +316,7 @@ def test_no_window_is_passed_and_nobody_is_refused_who_fits(schedule: list[tuple
             await worker.close()
         return windows, admitted, refusals
 
-    with asyncio.Runner(loop_factory=Loop) as runner:
+    with asyncio.Runner(loop_factory=ToldLoop) as runner:
         windows, admitted, refusals = runner.run(run())
     assert all(len(window) <= 4 and sum(window) <= 12 for window in windows.admitted.values())
     assert admitted == sum(len(window) for window in windows.admitted.values())

@@ -140,7 +140,7 @@ async def test_a_cluster_that_is_away_delays_nobody(
         sizes.note(joining(1, 10, 1))
         async with asyncio.timeout(segment_sizes.READ_SECONDS + 1):
             assert await sizes.estimates([1, 2], seconds_from_now()) == {}
-        async with asyncio.timeout(0.2):
+        async with asyncio.timeout(2):
             assert await sizes.estimates([2, 3], seconds_from_now(0.05)) == {}
         async with asyncio.timeout(segment_sizes.CLOSE_SECONDS + 1):
             await sizes.close()

@@ -1,5 +1,6 @@
-"""A clock that stands still until it is told."""
+"""Clocks that stand still until they are told."""
 
+import asyncio
 import time
 
 NOW_MS = 1_700_000_000_000
@@ -20,3 +21,12 @@ class FakeClock:
     def now_ms(self) -> int:
         """Unix time in ms."""
         return self.ms
+
+
+class ToldLoop(asyncio.SelectorEventLoop):
+    """An event loop by whose clock it is `now`."""
+
+    now = 0.0
+
+    def time(self) -> float:
+        return self.now

@@ -109,6 +109,11 @@ async def on_all_nodes(embedded: EmbeddedCluster, *words: Any) -> list[Any]:
     return [await on_node(port, *words) for port in embedded.ports]
 
 
+def pids_of(embedded: EmbeddedCluster) -> list[int]:
+    """The nodes' processes."""
+    return [node.child.pid for node in embedded.nodes]
+
+
 async def whole(embedded: EmbeddedCluster) -> None:
     """Wait until every node serves and sees all slots."""
 

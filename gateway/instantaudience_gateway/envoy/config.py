@@ -63,7 +63,7 @@ def _connection_manager(settings: GatewaySettings) -> dict[str, Any]:
         "server_header_transformation": "PASS_THROUGH",
         "normalize_path": False,
         "merge_slashes": False,
-        "request_headers_timeout": "10s",
+        "request_headers_timeout": seconds(settings.headers_seconds),
         "stream_idle_timeout": seconds(settings.idle_seconds),
         "max_request_headers_kb": 60,
         "common_http_protocol_options": {

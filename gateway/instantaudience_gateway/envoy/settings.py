@@ -35,7 +35,7 @@ class GatewaySettings:
     `passes_json`: the workers read the JSON of the calls that are hot (`contract/json_forms.py`) themselves.
     `admin_socket` is where Envoy's admin interface listens, open to the owner alone. `call_timeout_seconds` is the
     deadline that REST calls get (`grpc-timeout` to the server); the gateway itself gives up `grace_seconds` later, on
-    callers who still send too.
+    callers who still send too. A request's headers may take `headers_seconds`.
     `idle_seconds` is how long nothing may happen on a REST call; slow readers get it each time they take something.
     `connection_seconds` is the age at which a connection is asked to end (GOAWAY, `Connection: close`), so that the
     load of long-lived ones spreads over workers that share a port. `trusted_hops` proxies in front say in
@@ -61,6 +61,7 @@ class GatewaySettings:
     answer_limit_bytes: int = 64 * 1_048_576
     call_timeout_seconds: float = 10.0
     grace_seconds: float = 1.0
+    headers_seconds: float = 10.0
     idle_seconds: float = 60.0
     connection_seconds: float = 60.0
     trusted_hops: int = 0

@@ -1,4 +1,4 @@
-"""How long calls may take."""
+"""How long calls may take, and their headers."""
 
 import asyncio
 import json
@@ -6,7 +6,8 @@ from pathlib import Path
 
 from h2.connection import H2Connection
 from h2.events import DataReceived, StreamEnded, StreamReset
-from support.gateways import Gateway, Upstream, running_gateway, serving
+from support.gateways import Gateway, Upstream, assert_error, running_gateway, serving
+from support.raw_http import answer_to
 
 HEADERS = [
     (":method", "POST"),
@@ -53,3 +54,10 @@ async def test_a_large_answer_may_be_read_slowly(directory: Path) -> None:
         running_gateway(directory, "read.sock", **options) as gateway,
     ):
         assert await read_slowly(gateway, body, pause_seconds=2) > 7_000_000
+
+
+async def test_headers_that_do_not_end_are_answered_with_408(directory: Path) -> None:
+    head, lines = b"POST /rt-segment HTTP/1.1\r\nhost: a\r\n", [b"x-a: b\r\n"] * 1000
+    async with running_gateway(directory, "nobody.sock", headers_seconds=0.5) as gateway:
+        answer = await answer_to(gateway.address, head, *lines, every_seconds=0.1)
+    assert_error(answer, 408, "SYNTAX", "The request did not arrive in time.")

@@ -22,9 +22,13 @@ async def main():
         node = Node(2000)
         if number % 100 == 0:
             kept.append(node)
-    peak = _resident_bytes()
-    await asyncio.sleep(5)
-    print(peak - start, _resident_bytes() - start)
+    peak = left = _resident_bytes() - start
+    for _ in range(300):
+        await asyncio.sleep(0.1)
+        left = _resident_bytes() - start
+        if left < 0.2 * peak:
+            break
+    print(peak, left)
 
 asyncio.run(main())
 """

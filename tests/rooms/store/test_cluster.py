@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import threading
-import time
 import warnings
 from contextlib import AsyncExitStack
 
@@ -21,6 +20,7 @@ from structlog.testing import capture_logs
 from support.clusters import (
     all_take_writes,
     connected,
+    eventually,
     for_each,
     of_users,
     on_all_nodes,
@@ -77,10 +77,8 @@ async def test_past_its_bound_calls_are_refused_at_once(embedded: EmbeddedCluste
         many, few = for_each(KEYS[:80], {NEVER: {1: 1}}), of_users({KEYS[-1]: {NEVER: {1: 2}}})
         pending = asyncio.create_task(write(store, many, seconds_from_now()))
         await asyncio.sleep(0)
-        before = time.monotonic()
         with pytest.raises(AudienceError, match="overloaded") as refused:
             await write(store, many, seconds_from_now(60))
-        assert time.monotonic() - before < 1
         assert not pending.done()
         assert refused.value.reason is Reason.UNAVAILABLE
         assert refused.value.retry_after_seconds == 1
@@ -155,8 +153,11 @@ async def test_after_its_end_nothing_is_open(embedded: EmbeddedCluster) -> None:
         with pytest.raises(AudienceError):
             await store.read(KEYS, seconds_from_now())
         gc.collect()
-        await asyncio.sleep(0.05)
-        assert await clients() == before
+
+        async def all_are_gone() -> None:
+            assert await clients() <= before
+
+        await eventually(all_are_gone)
     assert [str(warning.message) for warning in caught] == []
     others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
     assert [task for task in others if "instantaudience_server/store/cluster" in str(task.get_coro())] == []

@@ -12,6 +12,7 @@ from instantaudience_server.store.membership_store import ClusterMembershipStore
 from support.clusters import (
     Migration,
     connected,
+    eventually,
     for_each,
     of_users,
     on_all_nodes,
@@ -92,32 +93,41 @@ async def test_no_write_is_lost_or_fails_while_a_slot_moves(
     cluster: Cluster, embedded: EmbeddedCluster, migration: Migration
 ) -> None:
     store = ClusterMembershipStore(cluster)
+    counts = dict.fromkeys(KEYS, 0)
     moving = True
 
-    async def keep_writing(key: bytes) -> int:
-        """Join one more segment with each call; how many."""
-        count = 0
-        while moving or not count:
-            count += 1
+    async def keep_writing(key: bytes) -> None:
+        """Join one more segment with each call."""
+        while moving:
+            count = counts[key] + 1
             await write(store, of_users({key: {NEVER: {count: count, 100_000: count}}}), seconds_from_now())
-        return count
+            counts[key] = count
+
+    async def each_has_written_again() -> None:
+        before = dict(counts)
+
+        async def has_written() -> None:
+            assert all(counts[key] > before[key] for key in KEYS)
+
+        await eventually(has_written)
 
     writers = [asyncio.create_task(keep_writing(key)) for key in KEYS]
-    await asyncio.sleep(0)
+    await each_has_written_again()
     await migration.begin()
+    await each_has_written_again()
     await migration.move_keys()
     await migration.end()
+    await each_has_written_again()
     await write(store, of_users({KEYS[0]: {NEVER: {100_001: 1}}}), seconds_from_now())
     moving = False
-    counts = await asyncio.gather(*writers)
+    await asyncio.gather(*writers)
     read = await store.read(KEYS, seconds_from_now())
-    for memberships, count in zip(read, counts, strict=True):
+    for memberships, count in zip(read, counts.values(), strict=True):
         memberships.pop(100_001, None)
         assert memberships == {
             **{segment: (segment, NEVER) for segment in range(1, count + 1)},
             100_000: (count, NEVER),
         }
-    assert min(counts) > 5
 
 
 async def test_a_slot_that_nobody_serves_is_unavailable_until_somebody_does(

@@ -50,25 +50,24 @@ async def send(embedded: EmbeddedCluster) -> AsyncIterator[Signal]:
 
 
 async def test_calls_survive_lost_connections(store: ClusterMembershipStore, embedded: EmbeddedCluster) -> None:
+    slices = [KEYS[start::20] for start in range(20)]
+    counts = [0] * len(slices)
     killing = True
 
-    async def keep_writing(keys: list[bytes]) -> int:
-        count = 0
-        while killing or not count:
-            count += 1
-            await write(store, for_each(keys, {NEVER: {count: count, 100_000: count}}), seconds_from_now(20))
-        return count
+    async def keep_writing(number: int) -> None:
+        while killing:
+            count = counts[number] + 1
+            changes = for_each(slices[number], {NEVER: {count: count, 100_000: count}})
+            await write(store, changes, seconds_from_now(20))
+            counts[number] = count
 
-    slices = [KEYS[start::20] for start in range(20)]
-    writers = [asyncio.create_task(keep_writing(keys)) for keys in slices]
+    writers = [asyncio.create_task(keep_writing(number)) for number in range(len(slices))]
     killed = 0
-    for _ in range(10):
+    while killed < 10 or min(counts) < 2:
         killed += sum(await on_all_nodes(embedded, "CLIENT", "KILL", "TYPE", "normal"))
         await asyncio.sleep(0.02)
     killing = False
-    counts = await asyncio.gather(*writers)
-    assert killed >= 10
-    assert min(counts) > 1
+    await asyncio.gather(*writers)
     for keys, count in zip(slices, counts, strict=True):
         joined = {segment: (segment, NEVER) for segment in range(1, count + 1)}
         assert await store.read(keys, seconds_from_now()) == [{**joined, 100_000: (count, NEVER)}] * len(keys)
@@ -112,8 +111,8 @@ async def test_a_node_that_stands_still_is_unavailable_and_comes_back(embedded: 
             await write(store, for_each(KEY_OF_NODE, {NEVER: {1: 2}}), seconds_from_now(0.7))
         assert failed.value.reason is Reason.UNAVAILABLE
         assert failed.value.retry_after_seconds
-        assert 0.6 < time.monotonic() - before < 2
-        await write(store, for_each([KEY_OF_NODE[0], KEY_OF_NODE[2]], {NEVER: {1: 3}}), seconds_from_now(0.5))
+        assert 0.6 < time.monotonic() - before < 5
+        await write(store, for_each([KEY_OF_NODE[0], KEY_OF_NODE[2]], {NEVER: {1: 3}}), seconds_from_now())
         waiting = asyncio.create_task(write(store, of_users({KEY_OF_NODE[1]: {NEVER: {1: 4}}}), seconds_from_now(10)))
         await asyncio.sleep(0.3)
         send(embedded.nodes[1], signal.SIGCONT)
@@ -169,11 +168,11 @@ async def test_a_stalled_connection_is_replaced(embedded: EmbeddedCluster, send:
 
 
 async def test_an_idle_connection_is_kept(embedded: EmbeddedCluster) -> None:
-    async with connected(embedded.url, stalled_seconds=0.05) as cluster:
+    async with connected(embedded.url, stalled_seconds=0.5) as cluster:
         store = ClusterMembershipStore(cluster)
         await write(store, for_each(KEY_OF_NODE, {NEVER: {1: 1}}), seconds_from_now())
         before = [info["total_connections_received"] for info in await on_all_nodes(embedded, "INFO", "stats")]
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.8)
         await write(store, for_each(KEY_OF_NODE, {NEVER: {1: 2}}), seconds_from_now())
         after = [info["total_connections_received"] for info in await on_all_nodes(embedded, "INFO", "stats")]
         assert [last - first for first, last in zip(before, after, strict=True)] == [1, 1, 1]  # of INFO's own client
@@ -187,9 +186,9 @@ async def test_a_killed_node_takes_only_its_slots_with_it_until_it_is_back(
     with pytest.raises(AudienceError) as failed:
         await write(store, for_each(KEY_OF_NODE, {NEVER: {1: 2}}), seconds_from_now(0.5))
     assert failed.value.reason is Reason.UNAVAILABLE
+    # It loads its data, and takes no writes for two seconds then; calls with time wait for it, others do not.
     for _ in range(10):
-        await write(store, for_each(KEY_OF_NODE[:2], {NEVER: {1: 3}}), seconds_from_now(0.5))
-    # It loads its data, and takes no writes for two seconds then; calls with time wait for it.
+        await write(store, for_each(KEY_OF_NODE[:2], {NEVER: {1: 3}}), seconds_from_now(1.5))
     await write(store, of_users({KEY_OF_NODE[2]: {NEVER: {2: 4}}}), seconds_from_now(20))
     (read,) = await store.read([KEY_OF_NODE[2]], seconds_from_now())
     assert read[2] == (4, NEVER)

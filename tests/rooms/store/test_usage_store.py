@@ -24,7 +24,8 @@ from instantaudience_server.store.usage_interface import (
 )
 from instantaudience_server.store.usage_store import KEPT_SECONDS, NUMBER_KEPT_MS, ClusterUsageStore
 from redis.asyncio import RedisCluster
-from support.clusters import connected, on_all_nodes, on_node, owner_of, seconds_from_now
+from support.clusters import connected, on_node, owner_of, pids_of, seconds_from_now
+from support.processes import needs_proc, standing_still
 
 MEMBER, OTHER = 123, 124
 HOUR = 494_000
@@ -249,14 +250,14 @@ async def test_workers_at_once(cluster: Cluster) -> None:
     assert sorted(usage.lines.errors) == sorted(lines(*range(1, 51)) * 4)
 
 
+@needs_proc
 async def test_after_the_deadline(embedded: EmbeddedCluster, plain: RedisCluster) -> None:
     """It may have been added; sent again, it counts once."""
     assert await plain.dbsize() == 0
     async with connected(embedded.url) as cluster:
         store = ClusterUsageStore(cluster, "w1")
         await add(store, 1)
-        await on_all_nodes(embedded, "CLIENT", "PAUSE", 300, "ALL")
-        with pytest.raises(AudienceError) as caught:
+        with standing_still(*pids_of(embedded)), pytest.raises(AudienceError) as caught:
             await store.add(Addition(MEMBER, HOUR, 2, Tally(calls=1), Lines()), seconds_from_now(0.05))
         assert caught.value.reason is Reason.UNAVAILABLE
         await add(store, 2, Tally(calls=1))

@@ -38,6 +38,7 @@ class Methods:
 
     def __init__(self) -> None:
         self.running = self.answered = 0
+        self.may_end = asyncio.Event()
 
     async def deaf(self, requests: AsyncIterator[Struct]) -> AsyncIterator[Message]:
         """Reads nothing."""
@@ -64,7 +65,7 @@ class Methods:
 
     async def wait(self, request: Struct, _: Call, deadline: float) -> Message:
         self.running += 1
-        await asyncio.sleep(0.3)
+        await self.may_end.wait()
         self.running -= 1
         return struct(payload="in the end")
 
@@ -78,7 +79,7 @@ class Methods:
 
 
 @pytest.fixture
-def methods() -> Methods:
+async def methods() -> Methods:
     return Methods()
 
 
@@ -112,7 +113,7 @@ async def until(true: Callable[[], bool]) -> None:
     async def check() -> None:
         assert true()
 
-    await eventually(check, seconds=5)
+    await eventually(check)
 
 
 async def assert_served(address: str) -> None:
@@ -163,8 +164,9 @@ async def test_unary_requests_that_do_not_end_hold_their_senders(address: str, p
             sent += 16_384
 
     filling = [asyncio.create_task(fill(stream_id)) for stream_id in streams]
-    await asyncio.sleep(2)
-    assert 32_000_000 < sent < 32 * 2**20 + 99 * 2**18 + MOST_HELD_BYTES
+    await until(lambda: sent > 32_000_000)
+    await asyncio.sleep(1)
+    assert sent < 32 * 2**20 + 99 * 2**18 + MOST_HELD_BYTES
     await assert_served(address)
     assert (await peer.call(grpc_headers(path("Empty")), EMPTY)).grpc_status == 0
     for task in filling:
@@ -261,14 +263,15 @@ async def test_a_drain_lets_calls_finish(methods: Methods) -> None:
     async with serving(methods) as (host, address), connected(address) as peer:
         waiting = asyncio.create_task(peer.call(grpc_headers("/test/Wait"), EMPTY))
         await until(lambda: methods.running == 1)
-        draining = asyncio.create_task(host.drain(5))
+        draining = asyncio.create_task(host.drain(60))
         await until(lambda: peer.asked_to_end == NO_ERROR)
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection(*address.split(":"))
+        methods.may_end.set()
         answer = await waiting
         assert (answer.grpc_status, Struct.FromString(answer.message)["payload"]) == (0, "in the end")
-        await asyncio.wait_for(draining, 1)
-        assert peer.lost
+        await asyncio.wait_for(draining, 5)
+        await until(lambda: peer.lost)
         host.drain = lambda _: asyncio.sleep(0)  # type: ignore[method-assign]
 
 
@@ -277,7 +280,7 @@ async def test_a_drain_ends_with_its_grace(methods: Methods) -> None:
         stream_id = peer.begin(grpc_headers("/test/Hang"))
         await peer.send(stream_id, EMPTY, end=True)
         await until(lambda: methods.running == 1)
-        await asyncio.wait_for(host.drain(0.2), 1)
+        await asyncio.wait_for(host.drain(0.2), 5)
         assert methods.running == 0
         answer = await peer.answer(stream_id)
         assert (answer.grpc_status, peer.lost) == (None, True)

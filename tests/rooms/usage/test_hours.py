@@ -6,7 +6,6 @@ import pytest
 from instantaudience.v1 import catalog_pb2
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.errors import AudienceError, Reason
-from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.keys import usage_key
 from instantaudience_server.store.usage_interface import Lines, Tally
 from instantaudience_server.store.usage_store import ClusterUsageStore
@@ -15,7 +14,8 @@ from instantaudience_server.usage import service as usage_service
 from instantaudience_server.usage.hours import UsageHours
 from instantaudience_server.usage.spans import write_hour
 from redis.asyncio import RedisCluster
-from support.clusters import connected, on_all_nodes, seconds_from_now
+from support.clusters import connected, on_all_nodes, pids_of, seconds_from_now
+from support.processes import needs_proc, standing_still
 from support.reports import MINUTE_MS, OWN, Worker
 
 
@@ -154,20 +154,23 @@ async def test_spans_that_overlap_share_hours(worker: Worker, embedded: Embedded
     assert await commands_of(embedded, "hmget") - before == 11 + 11 + 719
 
 
-async def test_each_report_has_its_own_deadline(worker: Worker, embedded: EmbeddedCluster, cluster: Cluster) -> None:
+@needs_proc
+async def test_each_report_has_its_own_deadline(worker: Worker, embedded: EmbeddedCluster) -> None:
     """Reports that share a reading wait for it as long as they may."""
     await worker.count(worker.hour)
     await worker.processed()
-    await on_all_nodes(embedded, "CLIENT", "PAUSE", 600, "ALL")
     hours = [worker.hour]
 
     async def read(seconds: float) -> int:
         return len(await worker.hours.read(OWN, hours, usage_service.JSON, seconds_from_now(seconds)))
 
-    short, long = await asyncio.gather(read(0.2), read(5), return_exceptions=True)
-    assert isinstance(short, AudienceError)
-    assert short.reason is Reason.UNAVAILABLE
-    assert long == 1
+    with standing_still(*pids_of(embedded)):
+        long = asyncio.create_task(read(20))
+        with pytest.raises(AudienceError) as short:
+            await read(0.2)
+        assert not long.done()
+    assert short.value.reason is Reason.UNAVAILABLE
+    assert await long == 1
 
 
 async def test_a_cluster_that_is_away(worker: Worker, embedded: EmbeddedCluster) -> None:
@@ -180,14 +183,15 @@ async def test_a_cluster_that_is_away(worker: Worker, embedded: EmbeddedCluster)
     assert caught.value.reason is Reason.UNAVAILABLE
 
 
+@needs_proc
 async def test_closing_ends_what_waits(worker: Worker, embedded: EmbeddedCluster) -> None:
     async with connected(embedded.url) as cluster:
         hours = UsageHours(ClusterUsageStore(cluster, "w3"), worker.clock)
-        await on_all_nodes(embedded, "CLIENT", "PAUSE", 300, "ALL")
-        reading = asyncio.create_task(hours.read(OWN, range(5), usage_service.COUNTS, seconds_from_now()))
-        await asyncio.sleep(0.02)
-        later = asyncio.create_task(hours.read(OWN, range(5), usage_service.COUNTS, seconds_from_now()))
-        await asyncio.sleep(0)
-        await hours.close()
-        ended = await asyncio.gather(reading, later, return_exceptions=True)
+        with standing_still(*pids_of(embedded)):
+            reading = asyncio.create_task(hours.read(OWN, range(5), usage_service.COUNTS, seconds_from_now()))
+            await asyncio.sleep(0.02)
+            later = asyncio.create_task(hours.read(OWN, range(5), usage_service.COUNTS, seconds_from_now()))
+            await asyncio.sleep(0)
+            await hours.close()
+            ended = await asyncio.gather(reading, later, return_exceptions=True)
     assert [type(end) for end in ended] == [asyncio.CancelledError] * 2

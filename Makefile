@@ -83,6 +83,8 @@ lock: ## Resolve the requirements again, and the native host's crates where ther
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --constraint requirements.lock \
 		--no-emit-package instant-audience-client --custom-compile-command 'make lock' \
 		--output-file deploy/requirements.lock pyproject.toml
+	cd tests/legacy/python && $(CURDIR)/$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+		--custom-compile-command 'make lock' --output-file requirements.txt requirements.in
 	! command -v cargo >/dev/null || { cargo update --quiet --manifest-path $(NATIVE)/Cargo.toml && $(BIN)/python tools/crates.py write; }
 
 clean: ## Remove what the other commands made

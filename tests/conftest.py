@@ -7,6 +7,10 @@ import signal
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 
+collect_ignore = ["legacy"]
+"""These have an environment of their own (`make test-clients`)."""
+
+
 def pytest_configure() -> None:
     """Let SIGTERM do what Ctrl-C does: fixtures end what they have started."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)

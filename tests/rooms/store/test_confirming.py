@@ -14,6 +14,7 @@ from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.interface import NEVER, REMOVE
 from instantaudience_server.store.keys import SLOTS, key_slot, mark_key
 from instantaudience_server.store.membership_store import ClusterMembershipStore
+from instantaudience_server.store.suppression_store import ClusterSuppressionStore
 from support.clusters import connected, for_each, on_all_nodes, seconds_from_now, user_key, write
 from support.replicated import ReplicatedCluster, ReplicatedNode, replicated_cluster
 
@@ -77,6 +78,23 @@ async def test_without_a_replica_nothing_is_acknowledged(replicated: ReplicatedC
             assert writing.unwritten() == {KEY}
         await writing.done
         assert not writing.failures()
+
+
+async def test_without_a_replica_nobody_is_suppressed(replicated: ReplicatedCluster) -> None:
+    """What people were promised must outlive a failover like any membership. With the replica, it is made good."""
+    async with connected(replicated.url, durability=REPLICA) as cluster:
+        store = ClusterSuppressionStore(cluster)
+
+        async def suppress(seconds: float) -> None:
+            await store.suppress(1, [KEY], 0, NEVER, (10**9, 10**9), "a", seconds_from_now(seconds))
+
+        async with replica_stopped(replicated, KEY):
+            with pytest.raises(AudienceError) as failed:
+                await suppress(1)
+            assert failed.value.reason is Reason.UNAVAILABLE
+        await suppress(20)
+        assert await store.find(1, [KEY], seconds_from_now(20)) == {KEY}
+        await store.lift(1, [KEY], 0, "b", seconds_from_now(20))
 
 
 async def test_a_member_may_want_more_than_the_service(replicated: ReplicatedCluster) -> None:

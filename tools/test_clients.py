@@ -38,7 +38,7 @@ class Language:
 
 def _python(resolution: str) -> tuple[str, ...]:
     """The Python client with the lowest or the highest versions that it allows."""
-    packages = ("--with", ".[keys,tables]", "--with", "pandas>=2.3")
+    packages = ("--with", ".[keys,tables,telemetry]", "--with", "pandas>=2.3")
     script = "../../tests/clients/python/versions.py"
     return (
         "uv",

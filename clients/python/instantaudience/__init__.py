@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from instantaudience.audience import AsyncClient
     from instantaudience.blocking import Client
-    from instantaudience.calling import Attempt
     from instantaudience.credentials import ClientCertificate, KeyPair, Password, Tls, Token
     from instantaudience.errors import (
         AudienceError,
@@ -27,12 +26,13 @@ if TYPE_CHECKING:
     from instantaudience.retrying import Retries
     from instantaudience.splitting import Limits
     from instantaudience.streaming import StreamResult
+    from instantaudience.telemetry import OpenTelemetry
     from instantaudience.users import NEVER, REMOVE, block, from_table, user
+    from instantaudience.watching import Attempt, Telemetry
 
 _MODULES = {
     "audience": ("AsyncClient",),
     "blocking": ("Client",),
-    "calling": ("Attempt",),
     "credentials": ("ClientCertificate", "KeyPair", "Password", "Tls", "Token"),
     "errors": (
         "AudienceError",
@@ -50,7 +50,9 @@ _MODULES = {
     "retrying": ("Retries",),
     "splitting": ("Limits",),
     "streaming": ("StreamResult",),
+    "telemetry": ("OpenTelemetry",),
     "users": ("NEVER", "REMOVE", "block", "from_table", "user"),
+    "watching": ("Attempt", "Telemetry"),
 }
 _WHERE = {name: module for module, names in _MODULES.items() for name in names}
 
@@ -69,11 +71,13 @@ __all__ = [
     "KeyPair",
     "Limits",
     "NotFoundError",
+    "OpenTelemetry",
     "Password",
     "PermissionDeniedError",
     "RateLimitedError",
     "Retries",
     "StreamResult",
+    "Telemetry",
     "Tls",
     "Token",
     "TooLargeError",

@@ -8,7 +8,7 @@ from typing import Self
 
 import grpc
 
-from instantaudience.calling import Calling, OnAttempt, Rpc
+from instantaudience.calling import Calling, Rpc
 from instantaudience.credentials import Credentials, KeyPair, Password, Session, Tls, Token
 from instantaudience.errors import InvalidRequestError
 from instantaudience.pacing import Pacer
@@ -21,6 +21,7 @@ from instantaudience.v1 import authentication_pb2, catalog_pb2
 from instantaudience.v1.audience_pb2_grpc import AudienceServiceStub
 from instantaudience.v1.authentication_pb2_grpc import AuthenticationServiceStub
 from instantaudience.v1.catalog_pb2_grpc import CatalogServiceStub
+from instantaudience.watching import OnAttempt, Telemetry, Watchers
 
 DEADLINE_SECONDS = DEADLINE_MS / 1000
 """How long a call may take, all attempts together, where the caller says nothing."""
@@ -65,12 +66,13 @@ class AsyncClient:
         retries: Retries | None = None,
         window: int = STREAM_WINDOW,
         on_attempt: OnAttempt | None = None,
+        telemetry: Telemetry | None = None,
         interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
     ) -> None:
         """`endpoint` is `host:port`, secured by TLS unless `plaintext` says otherwise.
 
-        `limits` are the member's; by default they are asked for once. `on_attempt` is told of every attempt of a call,
-        for metrics; `interceptors` are gRPC's, those of OpenTelemetry for example.
+        `limits` are the member's; by default they are asked for once. `on_attempt` is told of every attempt of a call;
+        `telemetry` follows calls (`OpenTelemetry`); `interceptors` are gRPC's.
 
         Raises:
             ValueError: both `tls` and `plaintext`, or an endpoint with a scheme.
@@ -88,9 +90,10 @@ class AsyncClient:
         signs_in = isinstance(credentials, Password | KeyPair)
         self._session = Session(self._sign_in if signs_in else None, token)
         self._methods = _Methods(self._channel)
-        self._calling = Calling(self._session, retries, on_attempt)
-        self._public = Calling(Session(None, None), retries, on_attempt)
-        self._streaming = Streaming(self._methods.stream, self._calling, self._session, self._pacer, retries, window)
+        watchers = Watchers(on_attempt, telemetry)
+        self._calling = Calling(self._session, retries, watchers)
+        self._public = Calling(Session(None, None), retries, watchers)
+        self._streaming = Streaming(self._methods.stream, watchers, self._session, self._pacer, retries, window)
 
     async def __aenter__(self) -> Self:
         """The client, which is closed at the end."""

@@ -8,13 +8,13 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from instantaudience.audience import DEADLINE_SECONDS, AsyncClient
-from instantaudience.calling import OnAttempt
 from instantaudience.credentials import Credentials, Tls
 from instantaudience.retrying import Retries
 from instantaudience.rules import STREAM_WINDOW
 from instantaudience.splitting import Limits
 from instantaudience.streaming import StreamResult
 from instantaudience.v1 import audience_pb2 as pb
+from instantaudience.watching import OnAttempt, Telemetry
 
 Result = TypeVar("Result")
 _END = object()
@@ -37,8 +37,9 @@ class Client:
         retries: Retries | None = None,
         window: int = STREAM_WINDOW,
         on_attempt: OnAttempt | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
-        """As `AsyncClient`; `on_attempt` is called in the client's thread."""
+        """As `AsyncClient`; `on_attempt` and `telemetry` are called in the client's thread."""
 
         async def connect() -> AsyncClient:
             return AsyncClient(
@@ -50,6 +51,7 @@ class Client:
                 retries=retries,
                 window=window,
                 on_attempt=on_attempt,
+                telemetry=telemetry,
             )
 
         self._loop = asyncio.new_event_loop()

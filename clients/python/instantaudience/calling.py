@@ -1,9 +1,7 @@
-"""One call of the service, from its request to its answer: token, deadline, attempts, hooks."""
+"""One call of the service, from its request to its answer: token, deadline, attempts."""
 
 import asyncio
-import time
 import uuid
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -14,28 +12,10 @@ from instantaudience.credentials import Session
 from instantaudience.errors import AudienceError, UnauthenticatedError, of_call
 from instantaudience.retrying import Attempts, Retries
 from instantaudience.rules import RENEWED_REASON
+from instantaudience.watching import GIVEN_UP, Watchers
 
 Request = TypeVar("Request", bound=Message)
 Answer = TypeVar("Answer", bound=Message)
-Metadata = Sequence[tuple[str, str]]
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """What became of an attempt of a call, for `on_attempt`: for metrics and logs."""
-
-    method: str
-    """Its path: `/instantaudience.v1.AudienceService/ApplySegments`."""
-    number: int
-    """Which attempt of the call it was, from 1."""
-    code: grpc.StatusCode
-    reason: str
-    """The reason that the service gave, as listed in errors.proto; "" where it gave none."""
-    seconds: float
-    request_id: str
-
-
-OnAttempt = Callable[[Attempt], None]
 
 
 @dataclass(frozen=True)
@@ -49,10 +29,10 @@ class Rpc(Generic[Request, Answer]):
 class Calling:
     """Makes calls."""
 
-    def __init__(self, session: Session, retries: Retries, on_attempt: OnAttempt | None) -> None:
+    def __init__(self, session: Session, retries: Retries, watchers: Watchers) -> None:
         self._session = session
         self._retries = retries
-        self._on_attempt = on_attempt
+        self.watchers = watchers
 
     async def call(self, rpc: Rpc[Request, Answer], request: Request, deadline: float) -> Answer:
         """The answer; sent again where that is safe: everything that is called here is idempotent.
@@ -62,13 +42,17 @@ class Calling:
         Raises:
             AudienceError: the call failed.
         """
+        with self.watchers.call(rpc.path):
+            return await self._call(rpc, request, deadline)
+
+    async def _call(self, rpc: Rpc[Request, Answer], request: Request, deadline: float) -> Answer:
         request_id = uuid.uuid4().hex
         attempts = Attempts(self._retries, deadline)
         renewed = False
         while True:
             token = await self._session.token(deadline)
             try:
-                return await self.attempt(rpc, request, metadata(token, request_id), attempts)
+                return await self._attempt(rpc, request, token, request_id, attempts)
             except UnauthenticatedError as error:
                 if renewed or error.reason != RENEWED_REASON or not self._session.refused(token):
                     raise
@@ -76,33 +60,18 @@ class Calling:
             except AudienceError as error:
                 await asyncio.sleep(attempts.wait_seconds(error))
 
-    async def attempt(
-        self, rpc: Rpc[Request, Answer], request: Request, sent: Metadata, attempts: Attempts
+    async def _attempt(
+        self, rpc: Rpc[Request, Answer], request: Request, token: str | None, request_id: str, attempts: Attempts
     ) -> Answer:
-        """The answer of one attempt.
-
-        Raises:
-            AudienceError: it failed.
-        """
-        timeout, began = attempts.timeout(), time.monotonic()
-        request_id = dict(sent)["x-request-id"]
+        timeout = attempts.timeout()
+        watched = self.watchers.attempt(rpc.path, attempts.count, request_id)
+        error: AudienceError | None = GIVEN_UP
         try:
-            answer = await rpc.method(request, timeout=timeout, metadata=tuple(sent))
+            answer = await rpc.method(request, timeout=timeout, metadata=watched.metadata(token))
+            error = None
         except grpc.aio.AioRpcError as failure:
             error = of_call(failure, request_id)
-            self.tell(rpc.path, attempts.count, began, request_id, error)
             raise error from None
-        self.tell(rpc.path, attempts.count, began, request_id, None)
+        finally:
+            watched.end(error)
         return answer
-
-    def tell(self, path: str, number: int, began: float, request_id: str, error: AudienceError | None) -> None:
-        """Tell who wants to know what became of an attempt."""
-        if self._on_attempt is not None:
-            code, reason = (grpc.StatusCode.OK, "") if error is None else (error.code, error.reason)
-            self._on_attempt(Attempt(path, number, code, reason, time.monotonic() - began, request_id))
-
-
-def metadata(token: str | None, request_id: str) -> Metadata:
-    """What goes with a call."""
-    mine = (("x-request-id", request_id),)
-    return mine if token is None else (*mine, ("authorization", token))

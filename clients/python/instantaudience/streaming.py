@@ -12,7 +12,6 @@ from typing import Any
 
 import grpc
 
-from instantaudience.calling import Calling, metadata
 from instantaudience.credentials import Session
 from instantaudience.errors import AudienceError, UnauthenticatedError, UnavailableError, of_call, of_status
 from instantaudience.pacing import Pacer
@@ -25,6 +24,7 @@ from instantaudience.v1.audience_pb2 import (
     StreamSegmentsRequest,
     StreamSegmentsResponse,
 )
+from instantaudience.watching import GIVEN_UP, Watchers
 
 PATH = "/instantaudience.v1.AudienceService/StreamSegments"
 LOOK_SECONDS = 0.25
@@ -164,14 +164,14 @@ class Streaming:
     def __init__(
         self,
         open_stream: "grpc.aio.StreamStreamMultiCallable[StreamSegmentsRequest, StreamSegmentsResponse]",
-        calling: Calling,
+        watchers: Watchers,
         session: Session,
         pacer: Pacer,
         retries: Retries,
         window: int,
     ) -> None:
         self._open = open_stream
-        self._calling = calling
+        self._watchers = watchers
         self._session = session
         self._pacer = pacer
         self._retries = retries
@@ -192,19 +192,21 @@ class Streaming:
             while True:
                 token = await self._session.token(progress + patience_seconds)
                 request_id = uuid.uuid4().hex
-                stream = _Stream(self._open(metadata=metadata(token, request_id)), request_id)
-                began = time.monotonic()
+                watched = self._watchers.attempt(PATH, 1, request_id)
+                stream = _Stream(self._open(metadata=watched.metadata(token)), request_id)
                 sending = asyncio.create_task(self._send(stream, window, source, limits))
+                outcome: AudienceError | None = GIVEN_UP
                 try:
                     async for response in self._answers(stream):
                         stream.take(response, self._retries)
                         for result in window.results():
                             progress = time.monotonic()
                             yield result
+                    outcome = stream.failure
                 finally:
+                    watched.end(outcome)
                     await _end(sending)
                     stream.call.cancel()
-                self._calling.tell(PATH, 1, began, request_id, stream.failure)
                 if stream.failure is None and stream.is_exhausted and not window.sent:
                     return
                 await self._pause(stream.failure, window, token, progress + patience_seconds)

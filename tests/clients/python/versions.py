@@ -12,7 +12,7 @@ import instantaudience
 import pandas
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from instantaudience import AsyncClient, KeyPair, Password, from_table
+from instantaudience import AsyncClient, KeyPair, OpenTelemetry, Password, from_table
 from instantaudience.testing import FakeService
 
 
@@ -23,7 +23,7 @@ async def main() -> None:
     users = list(from_table(pandas.DataFrame({"user_id": ["1", "1", "2"], "seg_id": [7, 8, 7]})))
     async with (
         FakeService() as service,
-        AsyncClient(service.endpoint, Password("demo", "demo"), plaintext=True) as client,
+        AsyncClient(service.endpoint, Password("demo", "demo"), plaintext=True, telemetry=OpenTelemetry()) as client,
     ):
         assert (await client.apply(users)).message.segments_in_request == 3
         assert [result.error async for result in client.stream(users)] == [None]
@@ -31,7 +31,15 @@ async def main() -> None:
     key = generate_private_key(SECP256R1())
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     assert KeyPair("demo", "pods", pem).assertion(0.0).count(".") == 2
-    packages = ("grpcio", "protobuf", "googleapis-common-protos", "narwhals", "pyjwt", "cryptography")
+    packages = (
+        "grpcio",
+        "protobuf",
+        "googleapis-common-protos",
+        "narwhals",
+        "pyjwt",
+        "cryptography",
+        "opentelemetry-api",
+    )
     print(*(f"{name} {version(name)}" for name in packages), sep=", ")  # noqa: T201
 
 

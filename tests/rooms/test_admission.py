@@ -8,7 +8,7 @@ import pytest
 from instantaudience_server import admission as module
 from instantaudience_server.admission import Admission, Ticket
 from instantaudience_server.errors import AudienceError, Reason
-from support.clocks import ToldLoop
+from support.clocks import ToldLoop, run_on_told_time
 from support.clusters import seconds_from_now
 
 FLOOD, NEIGHBOUR, THIRD = 1, 2, 3
@@ -164,8 +164,7 @@ def test_where_all_calls_are_slow_no_more_run(monkeypatch: pytest.MonkeyPatch) -
             await turns()
         admission.close()
 
-    with asyncio.Runner(loop_factory=ToldLoop) as runner:
-        runner.run(run())
+    run_on_told_time(run())
 
 
 @pytest.mark.usefixtures("_bounds")
@@ -185,8 +184,7 @@ def test_a_slow_call_that_others_overtake_makes_room(monkeypatch: pytest.MonkeyP
         admission.leave(await slow)
         admission.close()
 
-    with asyncio.Runner(loop_factory=ToldLoop) as runner:
-        runner.run(run())
+    run_on_told_time(run())
 
 
 async def test_a_host_is_told_how_much_room_there_is(admission: Admission, monkeypatch: pytest.MonkeyPatch) -> None:

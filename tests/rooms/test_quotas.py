@@ -11,7 +11,7 @@ from instantaudience_server.catalog.catalog import Member
 from instantaudience_server.errors import AudienceError, Reason, unavailable
 from instantaudience_server.quotas import MOST_CALLS, Decisions, Limits, Quotas
 from instantaudience_server.store.interface import Admissions, Counts, Quota
-from support.clocks import ToldLoop
+from support.clocks import ToldLoop, run_on_told_time
 from support.quotas import Windows
 
 LATER = float("inf")
@@ -316,8 +316,7 @@ def test_no_window_is_passed_and_nobody_is_refused_who_fits(schedule: list[tuple
             await worker.close()
         return windows, admitted, refusals
 
-    with asyncio.Runner(loop_factory=ToldLoop) as runner:
-        windows, admitted, refusals = runner.run(run())
+    windows, admitted, refusals = run_on_told_time(run())
     assert all(len(window) <= 4 and sum(window) <= 12 for window in windows.admitted.values())
     assert admitted == sum(len(window) for window in windows.admitted.values())
     for users, counts in refusals:

@@ -2,9 +2,12 @@
 
 import asyncio
 import time
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 NOW_MS = 1_700_000_000_000
 """Some moment, for tests that touch no cluster."""
+Result = TypeVar("Result")
 
 
 class FakeClock:
@@ -30,3 +33,9 @@ class ToldLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self.now
+
+
+def run_on_told_time(main: Coroutine[Any, Any, Result]) -> Result:
+    """Run something on such a loop."""
+    with asyncio.Runner(loop_factory=ToldLoop) as runner:
+        return runner.run(main)

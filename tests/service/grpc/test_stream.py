@@ -161,7 +161,7 @@ async def test_cancelling_with_requests_under_way(
 
 
 async def test_the_deadline_of_a_stream(audience: AudienceServiceStub, authorization: Any) -> None:
-    stream = audience.StreamSegments(metadata=authorization, timeout=0.5)
+    stream = audience.StreamSegments(metadata=authorization, timeout=1)
     await stream.write(stream_request(one_user()))
     assert (await stream.read()).response.status == "OK"
     with pytest.raises(grpc.aio.AioRpcError) as caught:

@@ -8,7 +8,7 @@ from instantaudience_server.telemetry import Event
 from support.clusters import eventually
 from support.framing_peer import Peer, connected
 from support.interop_host import Host, report, running_directly, running_host
-from support.service import HOST_MODES
+from support.service import HOST_MODES, Service, running_service
 
 TOLD = (Event.CALL_REFUSED, Event.CALLS_REFUSED, Event.CALL_FAILED, Event.CALLS_FAILED)
 """What the log tells of calls that are refused, or fail, as they should."""
@@ -23,6 +23,15 @@ async def host(request: pytest.FixtureRequest) -> AsyncIterator[Host]:
         assert running.child.returncode is None
         lines = running.output.read_text().splitlines()
         assert [line for line in lines if not any(f" {event} " in line for event in TOLD)] == []
+
+
+@pytest.fixture(scope="session")
+async def open_service(host_mode: str) -> AsyncIterator[Service]:
+    """A service with one worker that pages of other sites may call, and callers of the Connect protocol."""
+    origins = "https://app.example.com, http://localhost:3000"
+    words = ("--workers", "1", "--connect", "--allowed-origins", origins)
+    async with running_service(*words, host_mode=host_mode) as running:
+        yield running
 
 
 @pytest.fixture

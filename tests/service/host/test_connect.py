@@ -11,7 +11,7 @@ from google.rpc import error_details_pb2
 from instantaudience.v1 import audience_pb2, authentication_pb2, status_pb2
 from instantaudience_server.transport.framing import frame
 from support.messages import APPLY, LIMIT_BYTES, PACKAGE, STREAM, one_user, stream_request
-from support.service import Service, credentials, running_service
+from support.service import Service, credentials
 
 UNARY = {"content-type": "application/proto", "connect-protocol-version": "1"}
 STREAMING = {"content-type": "application/connect+proto", "connect-protocol-version": "1"}
@@ -22,16 +22,9 @@ END = 0x02
 """The flag of what ends a stream."""
 
 
-@pytest.fixture(scope="module")
-async def connecting(host_mode: str) -> AsyncIterator[Service]:
-    """A service that takes such calls."""
-    async with running_service("--workers", "1", "--connect", host_mode=host_mode) as running:
-        yield running
-
-
 @pytest.fixture
-async def http(connecting: Service) -> AsyncIterator[httpx.AsyncClient]:
-    async with connecting.http() as opened:
+async def http(open_service: Service) -> AsyncIterator[httpx.AsyncClient]:
+    async with open_service.http() as opened:
         yield opened
 
 
@@ -68,8 +61,8 @@ async def test_a_call_that_fails(
     assert cause_of(error) == cause
 
 
-async def test_a_stream(http: httpx.AsyncClient, connecting: Service) -> None:
-    headers = STREAMING | {"authorization": await connecting.token()}
+async def test_a_stream(http: httpx.AsyncClient, open_service: Service) -> None:
+    headers = STREAMING | {"authorization": await open_service.token()}
     requests = [frame(stream_request(one_user(value=value)).SerializeToString()) for value in (1, 2)]
     answer = await http.post(STREAM, content=b"".join(requests), headers=headers)
     assert (answer.status_code, answer.headers["content-type"]) == (200, "application/connect+proto")
@@ -85,8 +78,8 @@ async def test_a_stream_that_fails(http: httpx.AsyncClient) -> None:
     assert (answer.status_code, flag, json.loads(end)["error"]["code"]) == (200, END, "unauthenticated")
 
 
-async def test_a_call_in_json(http: httpx.AsyncClient, connecting: Service) -> None:
-    headers = JSON | {"authorization": await connecting.token()}
+async def test_a_call_in_json(http: httpx.AsyncClient, open_service: Service) -> None:
+    headers = JSON | {"authorization": await open_service.token()}
     users = [{"userId": "77", "segBlock": [{"segId": 10001, "value": 5}, {"seg_id": 99}]}]
     answer = await http.post(APPLY, json={"rtSegment": users, "validateOnly": True}, headers=headers)
     assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
@@ -124,8 +117,8 @@ async def test_a_call_in_json_that_fails(
     assert (error["code"], bool(error["message"]), cause_of(error)) == (code, True, cause)
 
 
-async def test_deadlines_in_json(http: httpx.AsyncClient, connecting: Service) -> None:
-    headers = JSON | {"authorization": await connecting.token(), "connect-timeout-ms": "0"}
+async def test_deadlines_in_json(http: httpx.AsyncClient, open_service: Service) -> None:
+    headers = JSON | {"authorization": await open_service.token(), "connect-timeout-ms": "0"}
     answer = await http.post(APPLY, json={}, headers=headers)
     error = answer.status_code, answer.json()["code"]
     assert error in [(503, "unavailable"), (504, "deadline_exceeded")], "the service's word, or grpc's own"

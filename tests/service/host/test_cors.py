@@ -6,17 +6,11 @@ import httpx
 import pytest
 from instantaudience_server.transport.framing import frame
 from support.messages import PACKAGE
-from support.service import Service, running_service
+from support.service import Service
 
 APP, OTHER = "https://app.example.com", "https://other.example.com"
+"""The fixture `open_service` allows the first."""
 ORIGIN, CREDENTIALS = "access-control-allow-origin", "access-control-allow-credentials"
-
-
-@pytest.fixture(scope="module")
-async def open_service(host_mode: str) -> AsyncIterator[Service]:
-    """A service that pages of `APP` and another origin may call."""
-    async with running_service("--allowed-origins", f"{APP}, http://localhost:3000", host_mode=host_mode) as running:
-        yield running
 
 
 @pytest.fixture

@@ -7,14 +7,14 @@ import grpc
 import httpx
 import pytest
 from google.rpc.http_pb2 import HttpResponse
-from instantaudience.v1 import audience_pb2, usage_pb2, usage_pb2_grpc
+from instantaudience.v1 import audience_pb2, usage_pb2
 from instantaudience_server import tokens
 from instantaudience_server.transport.gateway_refusals import COUNT_PATH
 from support.answers import assert_grpc_error, assert_http_error
 from support.clusters import eventually
 from support.messages import LIMIT_BYTES
-from support.raw_http import answer_to
 from support.service import Service
+from support.usage import failed_calls, usage_of
 
 Send = Callable[[httpx.AsyncClient], Awaitable[httpx.Response]]
 NOBODY = {"identifier": "x", "identifier_type": "uuid2", "request_type": "access"}
@@ -46,67 +46,50 @@ REFUSED: dict[str, tuple[Send, int, str]] = {
 }
 
 
-async def total_of(service: Service) -> usage_pb2.UsageHour:
-    """What the demo member sent in two days; the tests may run into another hour."""
-    async with service.channel("direct") as channel:
-        stub = usage_pb2_grpc.UsageServiceStub(channel)
-        metadata = (("authorization", await service.token()),)
-        return (await stub.GetUsage(usage_pb2.GetUsageRequest(hours=48), metadata=metadata)).total
-
-
-async def failures(service: Service) -> dict[str, int]:
-    """The demo member's failed calls, by reason."""
-    total = await total_of(service)
-    names = {each.number: each.name for each in usage_pb2.CallFailure.DESCRIPTOR.values}
-    counts = {names[each.failure].removeprefix("CALL_FAILURE_").lower(): each.calls for each in total.failed_calls}
-    assert sum(counts.values()) == total.other_errors
-    return counts
-
-
 @pytest.mark.parametrize(("send", "status", "failure"), REFUSED.values(), ids=REFUSED)
 async def test_a_refused_call_is_its_members(
     service: Service, demo: httpx.AsyncClient, send: Send, status: int, failure: str
 ) -> None:
-    before = await failures(service)
+    before = await failed_calls(service)
     answer = await send(demo)
     assert_http_error(answer, status, "LIMIT" if status == 413 else "SYNTAX")
-    assert await failures(service) == before | {failure: before.get(failure, 0) + 1}
+    assert await failed_calls(service) == before | {failure: before.get(failure, 0) + 1}
 
 
 @pytest.mark.parametrize(("send", "status", "_"), REFUSED.values(), ids=REFUSED)
 async def test_a_token_counts_before_the_body(service: Service, send: Send, status: int, _: str) -> None:
     """One that is unknown; what there is not, there is not for anybody."""
-    before = await failures(service)
+    before = await failed_calls(service)
     async with service.http(headers={"authorization": "hbapi:1:unknown:local"}) as http:
         answer = await send(http)
     if status in {404, 405}:
         assert_http_error(answer, status, "SYNTAX")
     else:
         assert_http_error(answer, 401, "NOAUTH", tokens.UNKNOWN)
-    assert await failures(service) == before
+    assert await failed_calls(service) == before
 
 
 async def test_a_token_in_the_query_counts_too(service: Service, http: httpx.AsyncClient) -> None:
-    before = await failures(service)
+    before = await failed_calls(service)
     answer = await http.post(f"/rt-segment?access_token={await service.token()}", content="{")
     assert_http_error(answer, 400, "SYNTAX", "The body is not JSON (byte 2).")
-    assert await failures(service) == before | {"syntax": before.get("syntax", 0) + 1}
+    assert await failed_calls(service) == before | {"syntax": before.get("syntax", 0) + 1}
     assert_http_error(await http.post("/rt-segment?access_token=x", content="{"), 401, "NOAUTH", tokens.UNKNOWN)
 
 
 async def test_who_signs_in_is_nobody_yet(service: Service, demo: httpx.AsyncClient) -> None:
-    before = await failures(service)
+    before = await failed_calls(service)
     assert_http_error(await demo.post("/auth", content="{"), 400, "SYNTAX")
-    assert await failures(service) == before
+    assert await failed_calls(service) == before
 
 
 async def test_a_wrong_password_is_the_members_that_has_the_name(service: Service, http: httpx.AsyncClient) -> None:
-    before = await failures(service)
+    before = await failed_calls(service)
     wrong = {"auth": {"username": "demo", "password": "wrong"}}
     assert_http_error(await http.post("/auth", json=wrong), 401, "NOAUTH", error_code="INVALID_LOGIN")
 
     async def is_counted() -> None:  # the answer does not wait for that
-        assert await failures(service) == before | {"noauth": before.get("noauth", 0) + 1}
+        assert await failed_calls(service) == before | {"noauth": before.get("noauth", 0) + 1}
 
     await eventually(is_counted)
 
@@ -115,29 +98,18 @@ async def test_what_is_skipped_counts_by_its_warning(service: Service, demo: htt
     def skipped(total: usage_pb2.UsageHour) -> dict[int, int]:
         return {each.code: each.parts for each in total.skipped_parts}
 
-    before = skipped(await total_of(service))
+    before = skipped(await usage_of(service))
     users = [{"user_id": "x", "seg_block": [{"seg_id": 10001}]}, {"user_id": "5", "seg_block": [{"value": 1}, {}]}]
     answer = await demo.post("/rt-segment", json={"rt_segment": users})
     assert answer.status_code == 200
     codes = {"INVALID_USER_ID": 1, "SEGMENT_REQUIRED": 2, "NO_VALID_SEGMENTS": 1}
     more = {audience_pb2.WarningCode.Value(f"WARNING_CODE_{name}"): count for name, count in codes.items()}
-    after = skipped(await total_of(service))
+    after = skipped(await usage_of(service))
     assert after == before | {code: before.get(code, 0) + count for code, count in more.items()}
 
 
-async def test_what_comes_too_slowly_counts(service: Service) -> None:
-    """Where its length is not said, on every host; the service waits for no other one's end."""
-    before = await failures(service)
-    head = (
-        f"POST /mapuid HTTP/1.1\r\nhost: a\r\nauthorization: {await service.token()}\r\ntransfer-encoding: chunked\r\n"
-    )
-    answer = await answer_to(service.http_address, head.encode() + b"\r\n", b"1\r\n{\r\n")
-    assert_http_error(answer, 408, "SYNTAX")
-    assert await failures(service) == before | {"timeout": before.get("timeout", 0) + 1}
-
-
 async def test_who_tells_of_refusals_directly_tells_of_their_own(service: Service) -> None:
-    before = await failures(service)
+    before = await failed_calls(service)
     metadata = (("authorization", await service.token()),)
     async with service.channel("direct") as channel:
         count = channel.unary_unary(COUNT_PATH)
@@ -146,4 +118,4 @@ async def test_who_tells_of_refusals_directly_tells_of_their_own(service: Servic
             await count(HttpResponse(status=200).SerializeToString(), metadata=metadata)
         assert_grpc_error(caught.value, grpc.StatusCode.INVALID_ARGUMENT, "SYNTAX")
     more = {name: before.get(name, 0) + 1 for name in ("not_found", "syntax")}
-    assert await failures(service) == before | more
+    assert await failed_calls(service) == before | more

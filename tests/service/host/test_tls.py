@@ -8,6 +8,7 @@ import ssl
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -51,6 +52,8 @@ class Secured:
     good: Signed
     revoked: Signed
     revocations: Path
+    silent: list[asyncio.StreamReader]
+    """Connections to both ports that begin no handshake, from before the first test on."""
 
     def address(self, port: str) -> str:
         """Where it listens."""
@@ -94,7 +97,15 @@ async def secured(request: pytest.FixtureRequest) -> AsyncIterator[Secured]:
         catalog.write_text(json.dumps(NAMED))
         arguments = {"directory": directory, "host_mode": request.param, "catalog": f"--catalog={catalog}"}
         async with running_service(*map(str, words), **arguments) as service:
-            yield Secured(service, authority, server, good, revoked, revocations)
+            secured = Secured(service, authority, server, good, revoked, revocations, [])
+            with ExitStack() as stack:
+                for port in PORTS:
+                    host, _, number = secured.address(port).rpartition(":")
+                    for _ in range(20):
+                        reader, writer = await asyncio.open_connection(host, int(number))
+                        stack.callback(writer.close)
+                        secured.silent.append(reader)
+                yield secured
 
 
 async def spoken(secured: Secured, port: str, *options: str, until: str) -> str:
@@ -177,7 +188,7 @@ async def test_who_speaks_no_tls_is_not_served(secured: Secured) -> None:
     for port in PORTS:
         async with grpc.aio.insecure_channel(secured.address(port)) as channel:
             with pytest.raises(grpc.aio.AioRpcError) as failed:
-                await AudienceServiceStub(channel).ApplySegments(apply_request(one_user("1")), timeout=5)
+                await AudienceServiceStub(channel).ApplySegments(apply_request(one_user("1")), timeout=2)
             assert failed.value.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
 
 
@@ -275,17 +286,12 @@ async def test_a_certificate_that_is_revoked_is_refused_from_then_on(secured: Se
 
 
 async def test_a_handshake_that_does_not_end_ends_the_connection(secured: Secured) -> None:
-    """Others are served meanwhile."""
-    silent = []
-    for port in PORTS:
-        host, _, number = secured.address(port).rpartition(":")
-        silent += [await asyncio.open_connection(host, int(number)) for _ in range(20)]
+    """Others are served meanwhile, as by the tests before this one."""
+    async with asyncio.timeout(HANDSHAKE_SECONDS + 20):
+        for reader in secured.silent:
+            assert await reader.read() == b""
     async with await secured.http(secured.good) as http:
         assert (await http.get("/healthz")).status_code == 200
-    async with asyncio.timeout(HANDSHAKE_SECONDS + 20):
-        for reader, writer in silent:
-            assert await reader.read() == b""
-            writer.close()
 
 
 async def test_what_cannot_be_used_changes_nothing_and_is_told(secured: Secured) -> None:

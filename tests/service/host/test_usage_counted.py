@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import grpc
 import pytest
 from instantaudience.v1 import audience_pb2 as pb
-from instantaudience.v1 import audience_pb2_grpc, usage_pb2, usage_pb2_grpc
+from instantaudience.v1 import audience_pb2_grpc
 from support.clusters import eventually
 from support.processes import descendants, needs_proc
 from support.service import HOST_MODES, Service, running_service
+from support.usage import usage_of
 from support.workers import COMMANDS
 
 CALLERS = 8
@@ -75,15 +76,6 @@ def request_of(number: int) -> pb.ApplySegmentsRequest:
     if number % 2:
         request.rt_segment.add(user_id="7", seg_block=[pb.SegBlock(seg_id=99)])
     return request
-
-
-async def usage_of(service: Service) -> usage_pb2.UsageHour:
-    """The demo member's usage of two days; the tests may run into another hour."""
-    async with service.channel("direct") as channel:
-        stub = usage_pb2_grpc.UsageServiceStub(channel)
-        token = await service.token()
-        answer = await stub.GetUsage(usage_pb2.GetUsageRequest(hours=48), metadata=(("authorization", token),))
-    return answer.total
 
 
 async def memberships_of(service: Service) -> int:

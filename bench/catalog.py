@@ -5,8 +5,8 @@ import os
 import resource
 import statistics
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,10 @@ from instantaudience_server.catalog.editor import write_of
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
-from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.topology import Topology
 from rich.table import Table
 
 from bench import processes
+from bench.cluster import connected
 
 SEGMENTS = 1_000_000
 OWNER, FIRST_ID = 1000, 1_000_000
@@ -45,10 +44,11 @@ async def measure(running_service: RunningService, directory: Path, tell: Tell) 
     tell("… starting a cluster for the catalog")
     await cluster.start()
     try:
-        async with _connected(cluster.url) as connection:
+        async with connected(cluster.url) as connection:
             store = ClusterCatalogStore(connection)
             tell(f"… importing {SEGMENTS:,} segments")
-            table.add_row("import into the cluster", f"{SEGMENTS / await _import(store):,.0f} segments/s")
+            imported_seconds = await import_segments(store, range(SEGMENTS))
+            table.add_row("import into the cluster", f"{SEGMENTS / imported_seconds:,.0f} segments/s")
             tell("… loading them into a worker's memory")
             for row in await _load(store):
                 table.add_row(*row)
@@ -63,22 +63,13 @@ async def measure(running_service: RunningService, directory: Path, tell: Tell) 
     return table
 
 
-@asynccontextmanager
-async def _connected(url: str) -> AsyncIterator[Cluster]:
-    cluster = Cluster(Topology(url, connect_timeout_seconds=5), max_pending_bytes=2**30, stalled_seconds=STORE_SECONDS)
-    try:
-        await cluster.open()
-        yield cluster
-    finally:
-        await cluster.close()
-
-
-async def _import(store: ClusterCatalogStore) -> float:
-    """Write the segments; how many seconds that took."""
+async def import_segments(store: ClusterCatalogStore, numbers: range) -> float:
+    """Write the segments of these numbers, counted from 0; how many seconds that took."""
     await store.write([write_of(None, catalog_pb2.Member(id=OWNER, name="Bench"))], _deadline())
     started = time.perf_counter()
-    for start in range(0, SEGMENTS, AT_ONCE):
-        await store.write([write_of(None, _segment(index)) for index in range(start, start + AT_ONCE)], _deadline())
+    for start in range(0, len(numbers), AT_ONCE):
+        some = numbers[start : start + AT_ONCE]
+        await store.write([write_of(None, _segment(number)) for number in some], _deadline())
     return time.perf_counter() - started
 
 

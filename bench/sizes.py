@@ -10,8 +10,8 @@ import asyncio
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
 from itertools import cycle
 from pathlib import Path
 from typing import NamedTuple
@@ -20,17 +20,16 @@ import uvloop
 from instantaudience_server.clock import SystemClock
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.segment_sizes import GATHER_SECONDS, MOST_USERS, SegmentSizes
-from instantaudience_server.settings import CONNECT_TIMEOUT_SECONDS
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.interface import NEVER, Alike, Changes
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.store.segment_size_store import ClusterSegmentSizeStore
-from instantaudience_server.store.topology import Topology
 from instantaudience_server.telemetry import configure_logging
 from prometheus_client import REGISTRY
 from rich.console import Console
 from rich.table import Table
 
+from bench.cluster import connected
 from bench.workload import EXPIRATION_MINUTES, FIRST_USER, Shape
 
 console = Console(width=120)
@@ -51,18 +50,6 @@ class Cost(NamedTuple):
 
     calls_per_second: float
     microseconds: float
-
-
-@asynccontextmanager
-async def connected(url: str) -> AsyncIterator[Cluster]:
-    """The service's way to the cluster."""
-    topology = Topology(url, connect_timeout_seconds=CONNECT_TIMEOUT_SECONDS)
-    cluster = Cluster(topology, max_pending_bytes=2**28, stalled_seconds=DEADLINE_SECONDS)
-    await cluster.open()
-    try:
-        yield cluster
-    finally:
-        await cluster.close()
 
 
 def changes_of(shape: Shape) -> list[Changes]:
@@ -126,7 +113,7 @@ async def drive(
         nonlocal done
         while loop.time() < stop:
             changes = next(calls)
-            await store.write(changes, loop.time() + DEADLINE_SECONDS)
+            await store.write(changes, loop.time() + DEADLINE_SECONDS).done
             if note is not None:
                 note(changes)
             done += 1

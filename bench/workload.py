@@ -11,6 +11,8 @@ SEGMENTS = range(1, 201)
 USERNAME = "bench"
 UNLIMITED = ("posts_per_second", "users_per_second", "gets_per_second")
 """The limits that would stand in the way."""
+CAMPAIGNS = 4
+"""Users belong to them by turns."""
 EXPIRATION_MINUTES = 1440
 FIRST_USER = 10_000_000_000_000
 POOL = 50_000
@@ -35,11 +37,12 @@ class Shape:
     def calls(self) -> Iterator[list[tuple[str, list[tuple[int, int]]]]]:
         """The calls that make one round through the pool: (user ID, [(segment ID, value), …]) for each user."""
         for start in range(0, POOL - self.users + 1, self.users):
-            yield [(str(FIRST_USER + index), self._blocks(index)) for index in range(start, start + self.users)]
+            yield [(str(FIRST_USER + index), self.blocks_of(index)) for index in range(start, start + self.users)]
 
-    def _blocks(self, index: int) -> list[tuple[int, int]]:
-        # Four campaigns, so that the users of a call differ in their blocks, as an exporter's do.
-        campaign = index % 4
+    def blocks_of(self, index: int) -> list[tuple[int, int]]:
+        """(segment ID, value) of each block of the user with this place in the pool."""
+        # Users of a call differ in their blocks, as an exporter's do.
+        campaign = index % CAMPAIGNS
         return [(SEGMENTS[campaign * 25 + place], campaign) for place in range(self.blocks)]
 
 

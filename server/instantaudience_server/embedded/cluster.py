@@ -1,13 +1,14 @@
-"""The embedded cluster: three primaries under a data directory, for a deployment that brings no Redis of its own.
+"""The embedded cluster: primaries under a data directory, for a deployment that brings no Redis of its own.
 
 Sources: the cluster tutorial and the CLUSTER command pages of Redis and Valkey. A data directory holds
-`node-1` … `node-3` (each node's append-only files, its nodes.conf and its log), `ports.json`, `lock` and, where the
+`node-1`, `node-2`, … (each node's append-only files, its nodes.conf and its log), `ports.json`, `lock` and, where the
 cluster has one, `password`.
 """
 
 import asyncio
 import os
 from collections.abc import Coroutine, Iterable, Mapping
+from itertools import pairwise
 from pathlib import Path
 
 import structlog
@@ -27,7 +28,7 @@ from instantaudience_server.embedded.server import find_server
 from instantaudience_server.store.keys import SLOTS
 from instantaudience_server.telemetry import Event
 
-_SLOTS_OF_NODE = (range(0, 5461), range(5461, 10923), range(10923, SLOTS))
+NODES = 3
 _MEET_AGAIN_SECONDS = 1.0
 _FORMING_TIMEOUT_MS = 1000
 _PORT_ATTEMPTS = 3
@@ -36,12 +37,12 @@ _log = structlog.get_logger()
 
 
 class EmbeddedCluster:
-    """Three primaries on loopback that restart when they crash, and keep everything over a stop and a start.
+    """Primaries on loopback that restart when they crash, and keep everything over a stop and a start.
 
     `data_dir` is made with its parents where it does not exist, for its owner alone. `server` defaults to
     `find_server()`. `extra_config` adds lines to each node's configuration or replaces ours; a directive that may
     repeat takes its first argument into the key: `{"rename-command HSETEX": '""'}`. `guarded`: it has a password, so
-    that other accounts of this machine cannot use it.
+    that other accounts of this machine cannot use it. A data directory keeps the number of `nodes` that it began with.
     """
 
     def __init__(
@@ -51,12 +52,14 @@ class EmbeddedCluster:
         extra_config: Mapping[str, str] | None = None,
         *,
         guarded: bool = False,
+        nodes: int = NODES,
     ) -> None:
         self.data_dir = data_dir
         self.nodes: tuple[Node, ...] = ()
         self._server = server
         self._config = {**CONFIG, **(extra_config or {})}
         self._guarded = guarded
+        self._slots_of_node = slots_of_nodes(nodes)
         self._password: str | None = None
         self._lock: int | None = None
 
@@ -108,7 +111,7 @@ class EmbeddedCluster:
     async def _start_nodes(self, server: Path, lock: int) -> None:
         """Start all nodes, on other ports where one is taken: before the start, or between our look and theirs."""
         for attempt in range(1, _PORT_ATTEMPTS + 1):
-            ports = kept_ports(self.data_dir, len(_SLOTS_OF_NODE))
+            ports = kept_ports(self.data_dir, len(self._slots_of_node))
             self.nodes = tuple(
                 Node(self.data_dir, number, port, bus_port, server, self._password)
                 for number, (port, bus_port) in enumerate(ports, start=1)
@@ -130,7 +133,7 @@ class EmbeddedCluster:
 
     async def _form(self) -> None:
         """Hand out the slots where that is still to do, introduce the nodes, and wait for the cluster."""
-        for number, (node, slots) in enumerate(zip(self.nodes, _SLOTS_OF_NODE, strict=True), start=1):
+        for number, (node, slots) in enumerate(zip(self.nodes, self._slots_of_node, strict=True), start=1):
             info = await node.admin("CLUSTER INFO")
             if info["cluster_known_nodes"] == "1" and info["cluster_my_epoch"] == "0":
                 await node.admin("CLUSTER SET-CONFIG-EPOCH", number)
@@ -170,6 +173,12 @@ class EmbeddedCluster:
     async def _close_clients(self) -> None:
         for node in self.nodes:
             await node.client.aclose()
+
+
+def slots_of_nodes(nodes: int) -> list[range]:
+    """All slots, in as many even parts."""
+    ends = [round(SLOTS * number / nodes) for number in range(nodes + 1)]
+    return [range(first, end) for first, end in pairwise(ends)]
 
 
 async def _together(waits: Iterable[Coroutine[object, object, None]]) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from instantaudience_server.embedded import data_dir
 from instantaudience_server.embedded import server as server_module
-from instantaudience_server.embedded.cluster import EmbeddedCluster
+from instantaudience_server.embedded.cluster import EmbeddedCluster, slots_of_nodes
 from instantaudience_server.embedded.data_dir import DataDirInUseError
 from instantaudience_server.embedded.node import HOST, Node, NodeStartError
 from instantaudience_server.embedded.server import NoServerError, find_server
@@ -337,3 +337,11 @@ async def test_a_password_keeps_others_of_the_machine_out(tmp_path: Path, server
     async with running(again):
         assert again.url == f"redis://:{file.read_text()}@{HOST}:{again.ports[0]}"
         await assert_kept(again)
+
+
+@pytest.mark.parametrize("nodes", [1, 3, 6, 7, 9])
+def test_nodes_have_all_slots_in_even_parts(nodes: int) -> None:
+    parts = slots_of_nodes(nodes)
+    assert [slot for part in parts for slot in part] == list(range(16384))
+    assert len(parts) == nodes
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1

@@ -1,0 +1,253 @@
+"""`python -m bench.capacity`: what calls and memberships cost, along one thing that grows after the other.
+
+Each part has a cluster and a service of its own. Costs are processor time and bytes, which other work on the machine
+changes less than calls a second; of several rounds the cheapest counts. docs/capacity.md makes a model of them.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import uvloop
+from instantaudience_server.embedded.cluster import NODES, EmbeddedCluster
+from instantaudience_server.running.hosts import available
+from instantaudience_server.store.catalog_store import ClusterCatalogStore
+from instantaudience_server.telemetry import configure_logging
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from bench import load, processes
+from bench.catalog import import_segments
+from bench.cluster import connected, fill, look
+from bench.load import EVERYONE, Lane, Pool
+from bench.service import Service, running_service
+from bench.workload import SEGMENTS, Shape
+
+console = Console(width=120)
+
+SMALL, USUAL = Shape(1, 2), Shape(100, 2)
+CONNECTIONS = 16
+MEMBERSHIPS_UNDER_WAY = 50_000
+CALLS_UNDER_WAY = range(16, 513)
+"""Bounds of how many calls are under way at once; between, as many as have so many memberships."""
+STORED = (10**4, 10**5, 10**6, 10**7)
+HELD = (1, 2, 5, 10, 20, 50, 100)
+HOLDERS = 100_000
+"""Users that get so many memberships."""
+FIRST_PLACES = range(10**9, 10**9 + HOLDERS)
+"""Other users, who come first: buffers and tables cost once."""
+LONG_ID = 10_000_001
+"""A segment ID of as many digits as real ones have."""
+USERS = (1, 3, 10, 30, 100, 300, 1000)
+BLOCKS = (1, 2, 5, 10, 30, 100)
+WORKERS = (1, 2)
+NODE_COUNTS = (3, 6, 9)
+CATALOGS = (10**3, 10**4, 10**5, 10**6)
+
+Cells = tuple[str, ...]
+
+
+class Cost(NamedTuple):
+    """What a call takes: processor time in µs, of the service and of all nodes, and bytes that these read and write."""
+
+    calls_per_second: float
+    service_us: float
+    nodes_us: float
+    received_bytes: float
+    sent_bytes: float
+
+    @property
+    def cells(self) -> Cells:
+        """As a row shows it."""
+        us, sizes = (self.service_us, self.nodes_us), (self.received_bytes, self.sent_bytes)
+        return (f"{self.calls_per_second:,.0f}", *(f"{each:,.1f}" for each in us), *(f"{each:,.0f}" for each in sizes))
+
+
+COST = ("calls/s", "service µs", "nodes µs", "B to nodes", "B back")
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """Where and how the parts measure."""
+
+    directory: Path
+    server: Path | None
+    seconds: float
+    rounds: int
+    stored: Sequence[int]
+    held: int
+
+    @asynccontextmanager
+    async def cluster(self, nodes: int = NODES) -> AsyncIterator[EmbeddedCluster]:
+        """A new cluster."""
+        with tempfile.TemporaryDirectory(dir=self.directory) as directory:
+            embedded = EmbeddedCluster(Path(directory), self.server, nodes=nodes)
+            await embedded.start()
+            try:
+                yield embedded
+            finally:
+                await embedded.stop()
+
+    @asynccontextmanager
+    async def service(self, embedded: EmbeddedCluster, *arguments: str) -> AsyncIterator[Service]:
+        """A service with the fastest host."""
+        async with running_service(available()[0], embedded.url, self.directory, arguments=arguments) as service:
+            yield service
+
+    async def cost(self, service: Service, embedded: EmbeddedCluster, shape: Shape, pool: Pool = EVERYONE) -> Cost:
+        """Drive calls of this shape in a closed loop."""
+        calls = min(max(MEMBERSHIPS_UNDER_WAY // shape.memberships, CALLS_UNDER_WAY[0]), CALLS_UNDER_WAY[-1])
+        lane = Lane(
+            "calls", service.grpc, "unary", [service.token], shape, CONNECTIONS, calls // CONNECTIONS, pool=pool
+        )
+        await load.drive(lane, seconds=load.WARMUP_SECONDS, warmup_seconds=0)
+        rounds = [await self._round(lane, service, embedded) for _ in range(self.rounds)]
+        return min(rounds, key=lambda cost: cost.service_us + cost.nodes_us)
+
+    async def _round(self, lane: Lane, service: Service, embedded: EmbeddedCluster) -> Cost:
+        own = processes.tree(service.pid)
+        before, busy = await look(embedded), processes.processor_seconds(own)
+        report = await load.drive(lane, seconds=self.seconds, warmup_seconds=0)
+        outcome = report.lanes["calls"].checked(some_refused=True)  # on a busy machine
+        after, busy = await look(embedded), processes.processor_seconds(own) - busy
+        return Cost(
+            outcome.ok_per_second,
+            busy / outcome.ok * 1e6,
+            (after.processor_seconds - before.processor_seconds) / outcome.ok * 1e6,
+            (after.received - before.received) / outcome.ok,
+            (after.sent - before.sent) / outcome.ok,
+        )
+
+
+async def stored(bench: Bench) -> AsyncIterator[Cells]:
+    """More and more users."""
+    async with bench.cluster() as embedded, bench.service(embedded) as service:
+        await fill(embedded.url, FIRST_PLACES, bench.held)
+        filled = used = resident = 0
+        for grown in bench.stored:
+            before = await look(embedded)
+            await fill(embedded.url, range(filled, grown), bench.held)
+            after, filled = await look(embedded), grown
+            used += after.used - before.used
+            resident += after.resident - before.resident
+            bytes_each = (f"{size / filled / bench.held:,.0f}" for size in (used, resident, after.files))
+            pool = Pool(users=filled, order="scattered")
+            yield f"{filled:,} × {bench.held}", *bytes_each, *(await bench.cost(service, embedded, USUAL, pool)).cells
+
+
+async def held(bench: Bench) -> AsyncIterator[Cells]:
+    """More and more memberships a user, of segments with long IDs; nobody calls."""
+    async with bench.cluster() as embedded:
+        await fill(embedded.url, FIRST_PLACES, 1)
+        for number, blocks in enumerate(HELD, 1):
+            before = await look(embedded)
+            places = range(number * HOLDERS, (number + 1) * HOLDERS)
+            await fill(embedded.url, places, blocks, first_segment=LONG_ID)
+            after = await look(embedded)
+            users_bytes = (after.used - before.used) / HOLDERS
+            busy_us = (after.processor_seconds - before.processor_seconds) / HOLDERS * 1e6
+            yield f"{blocks}", f"{users_bytes:,.0f}", f"{users_bytes / blocks:,.1f}", f"{busy_us:.2f}"
+
+
+async def users(bench: Bench) -> AsyncIterator[Cells]:
+    """More and more users a call."""
+    async with bench.cluster() as embedded, bench.service(embedded) as service:
+        for number in USERS:
+            shape = Shape(number, 2)
+            yield str(shape), *(await bench.cost(service, embedded, shape)).cells
+
+
+async def blocks(bench: Bench) -> AsyncIterator[Cells]:
+    """More and more blocks a user."""
+    async with bench.cluster() as embedded, bench.service(embedded) as service:
+        for number in BLOCKS:
+            shape = Shape(100, number)
+            yield str(shape), *(await bench.cost(service, embedded, shape)).cells
+
+
+async def workers(bench: Bench) -> AsyncIterator[Cells]:
+    """More workers."""
+    async with bench.cluster() as embedded:
+        for number in WORKERS:
+            async with bench.service(embedded, "--workers", str(number)) as service:
+                for shape in (SMALL, USUAL):
+                    yield f"{number}: {shape}", *(await bench.cost(service, embedded, shape)).cells
+
+
+async def nodes(bench: Bench) -> AsyncIterator[Cells]:
+    """More nodes."""
+    for number in NODE_COUNTS:
+        async with bench.cluster(number) as embedded, bench.service(embedded) as service:
+            for shape in (SMALL, USUAL):
+                yield f"{number}: {shape}", *(await bench.cost(service, embedded, shape)).cells
+
+
+async def segments(bench: Bench) -> AsyncIterator[Cells]:
+    """More and more segments in the catalog."""
+    async with bench.cluster() as embedded:
+        async with bench.service(embedded):
+            imported = 0  # it has put the benchmark's own catalog into the cluster
+        for number in CATALOGS:
+            async with connected(embedded.url) as cluster:
+                await import_segments(ClusterCatalogStore(cluster), range(imported, number - len(SEGMENTS)))
+            imported, started = number - len(SEGMENTS), time.perf_counter()
+            async with bench.service(embedded) as service:
+                seconds = time.perf_counter() - started
+                cost = await bench.cost(service, embedded, USUAL)
+                megabytes = processes.resident_bytes(processes.tree(service.pid)) / 1e6
+                yield f"{number:,}", f"{seconds:.1f}", f"{megabytes:,.0f}", *cost.cells
+
+
+PARTS: dict[str, tuple[Callable[[Bench], AsyncIterator[Cells]], Cells]] = {
+    "stored": (stored, ("users stored", "B a membership", "resident", "in files", *COST)),
+    "held": (held, ("memberships a user", "B a user", "B a membership", "nodes µs a user")),
+    "users": (users, ("users × blocks", *COST)),
+    "blocks": (blocks, ("users × blocks", *COST)),
+    "workers": (workers, ("workers", *COST)),
+    "nodes": (nodes, ("nodes", *COST)),
+    "segments": (segments, ("segments", "start s", "MB", *COST)),
+}
+"""How each part measures, and what is above its columns."""
+
+
+async def measure(bench: Bench, names: Sequence[str]) -> None:
+    """Each of these parts, row by row, and then its table."""
+    for name in names:
+        part, headings = PARTS[name]
+        table = Table(title=name, box=box.MARKDOWN)
+        for heading in headings:
+            table.add_column(heading, justify="right", no_wrap=True)
+        async for row in part(bench):
+            console.print(f"… {name}: {'; '.join(row)}")
+            table.add_row(*row)
+        console.print(table)
+
+
+def main() -> None:
+    """Parse the arguments and run."""
+    parser = argparse.ArgumentParser(prog="python -m bench.capacity", description=__doc__)
+    parser.add_argument("--part", nargs="*", choices=list(PARTS), default=list(PARTS))
+    parser.add_argument("--server", type=Path, help="the nodes' program, as in a redis-server; else the embedded one's")
+    parser.add_argument("--seconds", type=float, default=3.0, help="how long each measurement takes")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each is taken")
+    parser.add_argument("--stored", type=int, nargs="*", default=STORED, help="users; 10 million need 7 GB of memory")
+    parser.add_argument("--held", type=int, default=2, help="memberships of each stored user")
+    arguments = parser.parse_args()
+    if problem := load.missing():
+        sys.exit(problem)
+    configure_logging("warning")
+    with tempfile.TemporaryDirectory(prefix="instant-audience-bench-") as directory:
+        given = (arguments.server, arguments.seconds, arguments.rounds, arguments.stored, arguments.held)
+        bench = Bench(Path(directory), *given)
+        uvloop.run(measure(bench, arguments.part))
+
+
+if __name__ == "__main__":
+    main()

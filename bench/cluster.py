@@ -1,0 +1,98 @@
+"""A benchmark's cluster without the service: filled with users, and looked at."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+from instantaudience_server.clock import SystemClock
+from instantaudience_server.embedded.cluster import EmbeddedCluster
+from instantaudience_server.embedded.node import HOST
+from instantaudience_server.settings import CONNECT_TIMEOUT_SECONDS
+from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.interface import Alike, Changes
+from instantaudience_server.store.keys import membership_key
+from instantaudience_server.store.membership_store import ClusterMembershipStore, ClusterWriting
+from instantaudience_server.store.topology import Topology
+from redis.asyncio import Redis
+
+from bench import processes
+from bench.workload import CAMPAIGNS, EXPIRATION_MINUTES, FIRST_USER, Shape
+
+STALLED_SECONDS = 60.0
+AT_ONCE = 1000
+UNDER_WAY = 8
+"""Users that are written at once, and how many such writes are not answered yet."""
+LOOK_SECONDS = 0.2
+
+
+class Holding(NamedTuple):
+    """What all nodes have, in sum, in bytes: memory in use and resident, append-only files, what they received and sent
+    so far; and their processor time in seconds."""
+
+    used: int
+    resident: int
+    files: int
+    received: int
+    sent: int
+    processor_seconds: float
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[Cluster]:
+    """The service's way to the cluster."""
+    topology = Topology(url, connect_timeout_seconds=CONNECT_TIMEOUT_SECONDS)
+    cluster = Cluster(topology, max_pending_bytes=2**30, stalled_seconds=STALLED_SECONDS)
+    await cluster.open()
+    try:
+        yield cluster
+    finally:
+        await cluster.close()
+
+
+async def fill(url: str, places: range, blocks: int, *, first_segment: int = 1) -> None:
+    """Write the users with these places in the pool, as calls of so many blocks would."""
+    async with connected(url) as cluster:
+        store, under_way = ClusterMembershipStore(cluster), deque[ClusterWriting]()
+        for start in range(0, len(places), AT_ONCE):
+            changes = _changes(places[start : start + AT_ONCE], blocks, first_segment)
+            deadline = asyncio.get_running_loop().time() + STALLED_SECONDS
+            under_way.append(store.write(changes, deadline))
+            if len(under_way) == UNDER_WAY:
+                await _written(under_way.popleft())
+        for writing in under_way:
+            await _written(writing)
+
+
+async def look(embedded: EmbeddedCluster) -> Holding:
+    """Ask all nodes, once none of them rewrites its file."""
+    infos = [await _info(port) for port in embedded.ports]
+    while any(info["aof_rewrite_in_progress"] for info in infos):
+        await asyncio.sleep(LOOK_SECONDS)
+        infos = [await _info(port) for port in embedded.ports]
+    names = ("used_memory", "used_memory_rss", "aof_current_size", "total_net_input_bytes", "total_net_output_bytes")
+    used, resident, files, received, sent = (sum(info[name] for info in infos) for name in names)
+    busy = processes.processor_seconds(node.child.pid for node in embedded.nodes)
+    return Holding(used, resident, files, received, sent, busy)
+
+
+def _changes(places: range, blocks: int, first_segment: int) -> Changes:
+    end_ms = SystemClock().now_ms() + EXPIRATION_MINUTES * 60_000
+    changes = []
+    for campaign in range(CAMPAIGNS):
+        keys = [membership_key(b"p", b"%d" % (FIRST_USER + place)) for place in places if place % CAMPAIGNS == campaign]
+        values = {segment_id + first_segment - 1: value for segment_id, value in Shape(1, blocks).blocks_of(campaign)}
+        changes.append(Alike(keys, {end_ms: values}))
+    return changes
+
+
+async def _written(writing: ClusterWriting) -> None:
+    await writing.done
+    for error in writing.failures().values():
+        raise error
+
+
+async def _info(port: int) -> dict[str, int]:
+    async with Redis(host=HOST, port=port) as client:
+        return dict(await client.info())

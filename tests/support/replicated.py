@@ -22,6 +22,7 @@ SLOTS_OF_PRIMARY = ((0, 5460), (5461, 10922), (10923, SLOTS - 1))
 NODE_TIMEOUT_MS = 2000
 """Long enough for a busy machine; a failover takes about twice as long."""
 FORM_SECONDS = 60.0
+FAILOVER_SECONDS = 30.0
 CONFIG = {
     "bind": HOST,
     "appendonly": "yes",
@@ -93,6 +94,14 @@ class ReplicatedNode:
     async def role(self) -> str:
         """`master` or `slave`, as ROLE says it."""
         return str((await self.ask("ROLE"))[0])
+
+    async def takes_over(self) -> None:
+        """Until it is a primary."""
+
+        async def check() -> None:
+            assert await self.role() == "master"
+
+        await eventually(check, FAILOVER_SECONDS)
 
 
 class ReplicatedCluster:
@@ -172,6 +181,13 @@ class ReplicatedCluster:
             if role[0] == "slave" and int(role[2]) == primary.port:
                 return node
         raise AssertionError(f"{primary.port} has no replica")
+
+    async def lose_primary(self, primary: ReplicatedNode) -> None:
+        """Kill a primary, and start it again when its replica has taken over."""
+        replica = await self.replica_of(primary)
+        await primary.kill()
+        await replica.takes_over()
+        await primary.start()
 
 
 def _flags(nodes: Any) -> list[Any]:

@@ -13,8 +13,9 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import uvloop
 from instantaudience_server.embedded.cluster import EmbeddedCluster
@@ -24,26 +25,14 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from bench import catalog, ceiling, go_peer, load, processes
-from bench.load import Lane
+from bench import catalog, ceiling, go_peer, load, prices, processes
+from bench.drives import Result, Run, drive
 from bench.service import Service, running_service
 from bench.workload import Shape
 
 console = Console(width=110)
 
 GO = "go"
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One kind of load, and how much of it there is at once."""
-
-    name: str
-    call: str
-    shape: Shape
-    connections: int
-    in_flight: int
-
 
 RUNS = (
     Run("gRPC", "unary", Shape(1, 2), 64, 8),
@@ -54,38 +43,6 @@ RUNS = (
     Run("JSON", "rest", Shape(1000, 2), 16, 1),
     Run("JSON", "rest", Shape(100, 100), 16, 1),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What a contender did: latencies in ms, processor time for a call in µs."""
-
-    calls_per_second: float
-    p50_ms: float
-    p99_ms: float
-    service_us: float
-    nodes_us: float
-    generator_us: float
-
-
-async def drive(run: Run, service: Service, nodes: set[int], seconds: float) -> Result:
-    """Put one kind of load on one service."""
-    address = service.http if run.call == "rest" else service.grpc
-    lane = Lane(run.name, address, run.call, [service.token], run.shape, run.connections, run.in_flight)
-    own = processes.tree(service.pid)
-    before = processes.processor_seconds(own), processes.processor_seconds(nodes)
-    report = await load.drive(lane, seconds=seconds)
-    outcome = report.lanes[run.name].checked()
-    # The warm-up's calls cost, too.
-    calls = outcome.ok_per_second * (seconds + load.WARMUP_SECONDS)
-    return Result(
-        outcome.ok_per_second,
-        outcome.answered_ms.p50,
-        outcome.answered_ms.p99,
-        (processes.processor_seconds(own) - before[0]) / calls * 1e6,
-        (processes.processor_seconds(nodes) - before[1]) / calls * 1e6,
-        report.processor_us_per_call,
-    )
 
 
 async def measure(
@@ -135,8 +92,8 @@ def add_rows(table: Table, run: Run, most: float, results: Mapping[str, Result])
     table.add_section()
 
 
-async def bench(runs: Sequence[Run], host_modes: Sequence[str], arguments: argparse.Namespace) -> None:
-    """Start the cluster and the contenders, measure, and print the table."""
+async def bench(runs: Sequence[Run], host_modes: Sequence[str], arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Start the cluster and the contenders, measure, print the table, and return what it says."""
     async with AsyncExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="instant-audience-bench-")))
         cluster = EmbeddedCluster(directory / "data")
@@ -157,8 +114,17 @@ async def bench(runs: Sequence[Run], host_modes: Sequence[str], arguments: argpa
             found = {name: asdict(result) for name, result in results.items()}
             told.append({"what": run.name, **asdict(run.shape), "ceiling_calls_per_second": most, "results": found})
         console.print(table)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(told, indent=1))
+    return told
+
+
+async def bench_prices(host_mode: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Measure what durability and TLS cost, print the table, and return what it says."""
+    with tempfile.TemporaryDirectory(prefix="instant-audience-bench-") as directory:
+        paid = await prices.measure(
+            host_mode, Path(directory), arguments.seconds, arguments.rounds, lambda line: console.print(line)
+        )
+    console.print(prices.table_of(paid))
+    return [each.told() for each in paid]
 
 
 async def bench_catalog() -> None:
@@ -173,7 +139,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0, help="how long each measurement takes")
     parser.add_argument("--rounds", type=int, default=2, help="how often each is taken")
     parser.add_argument("--host", action="append", choices=available(), help="this host alone (may be repeated)")
-    parser.add_argument("--only", default="", help='loads whose name has this in it, as in "gRPC 1 × 2" (x does for ×)')
+    parser.add_argument(
+        "--only", default="", help='loads whose name has this in it, as in "gRPC 1 × 2" (x does for ×), or "prices"'
+    )
     parser.add_argument("--json", type=Path, help="write the results into this file, too")
     parser.add_argument("--catalog", action="store_true", help="measure a million segments too: some two minutes more")
     arguments = parser.parse_args()
@@ -186,7 +154,12 @@ def main() -> None:
     runs = [run for run in RUNS if wanted in f"{run.name}{run.shape}".replace(" ", "").lower()]
     started = time.monotonic()
     configure_logging("warning")
-    uvloop.run(bench(runs, arguments.host or available()[::-1], arguments))
+    host_modes = arguments.host or available()[::-1]
+    told = uvloop.run(bench(runs, host_modes, arguments)) if runs else []
+    if wanted in prices.NAME:
+        told += uvloop.run(bench_prices(host_modes[-1], arguments))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(told, indent=1))
     if arguments.catalog:
         uvloop.run(bench_catalog())
     console.print(f"took {time.monotonic() - started:.0f} s; the machine's other work shows in it: compare ratios")

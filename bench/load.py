@@ -68,6 +68,8 @@ class Lane:
     per_second: float | None = None
     deadline_seconds: float | None = None
     pool: Pool = EVERYONE
+    ca: Path | None = None
+    """The file of an authority that vouches for the service, which then speaks TLS."""
 
     def plan(self) -> dict[str, Any]:
         """As the generator reads it."""
@@ -87,6 +89,7 @@ class Lane:
             "pace": pace,
             "deadline_ms": self.deadline_seconds and round(self.deadline_seconds * 1000),
             "pool": asdict(self.pool),
+            "ca": self.ca and str(self.ca),
         }
 
 

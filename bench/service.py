@@ -3,6 +3,7 @@
 import asyncio
 import re
 import secrets
+import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -11,23 +12,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+from support.authorities import Authority
 
 from bench.load import Address
 from bench.workload import USERNAME, write_catalog
 
+HOST = "127.0.0.1"
 PASSWORD = f"Bench-1-{secrets.token_hex()}"
 """Of all accounts: services that share a cluster share its catalog, which has the passwords of the first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """Where a service under test listens, its accounts' password, and its first process."""
+    """Where a service under test listens, its accounts' password, its first process, and, where it speaks TLS, the file
+    of the authority that vouches for it."""
 
     http: Address
     grpc: Address
     token: str
     password: str
     pid: int
+    ca: Path | None = None
 
 
 @asynccontextmanager
@@ -38,15 +43,23 @@ async def running_service(
     usernames: Sequence[str] = (USERNAME,),
     *,
     arguments: Sequence[str] = (),
+    authority: Authority | None = None,
     write: Callable[[Path, str, Sequence[str]], None] = write_catalog,
 ) -> AsyncIterator[Service]:
-    """The service on free ports, with a catalog of its own; the first of its accounts has signed in."""
+    """The service on free ports, with a catalog of its own; the first of its accounts has signed in.
+
+    With an authority, it speaks TLS.
+    """
     catalog_file = directory / f"{host_mode}.yaml"
     write(catalog_file, PASSWORD, usernames)
     argv = [sys.executable, "-m", "instantaudience_server", "serve", "--host-mode", host_mode, "--redis", redis]
     argv += ["--http-port", "0", "--grpc-port", "0", "--catalog", str(catalog_file), *arguments]
+    ca = authority and authority.file
+    if authority is not None:
+        signed = authority.sign("service", address=HOST)
+        argv += ["--tls-cert", str(signed.cert), "--tls-key", str(signed.key)]
     async with running(argv, directory / f"{host_mode}.log") as (http, grpc, pid):
-        yield Service(http, grpc, await signed_in(http, usernames[0], PASSWORD), PASSWORD, pid)
+        yield Service(http, grpc, await signed_in(http, usernames[0], PASSWORD, ca), PASSWORD, pid, ca)
 
 
 @asynccontextmanager
@@ -65,9 +78,10 @@ async def running(argv: Sequence[str], log: Path) -> AsyncIterator[tuple[Address
         await process.communicate()
 
 
-async def signed_in(http: Address, username: str, password: str) -> str:
-    """A token of this account."""
-    async with httpx.AsyncClient(base_url=f"http://{http[0]}:{http[1]}") as client:
+async def signed_in(http: Address, username: str, password: str, ca: Path | None = None) -> str:
+    """A token of this account; with the file of an authority, over TLS."""
+    scheme, verify = ("https", ssl.create_default_context(cafile=ca)) if ca else ("http", False)
+    async with httpx.AsyncClient(base_url=f"{scheme}://{http[0]}:{http[1]}", verify=verify) as client:
         answer = await client.post("/auth", json={"auth": {"username": username, "password": password}})
     return str(answer.raise_for_status().json()["response"]["token"])
 

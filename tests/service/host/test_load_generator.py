@@ -1,12 +1,14 @@
 """The load generator of the benchmarks, against the whole service: it must count what is answered, and what is not."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
-from support.service import Service, new_directory, running_service
+from support.authorities import Authority
+from support.service import HOST_MODES, Service, new_directory, running_service
 
 from bench import load
-from bench.load import Address, Lane, LoadError, Pool, Request
+from bench.load import Address, Lane, LoadError, Outcome, Pool, Request
 from bench.service import signed_in
 from bench.workload import USERNAME, Shape, write_catalog
 
@@ -47,6 +49,31 @@ async def test_every_answer_fits_its_call(loaded: Service, token: str, call: str
     report = await load.drive(lane, seconds=SECONDS, warmup_seconds=WARMUP_SECONDS)
     assert report.lanes["all"].checked().answered_ms.p50 > 0
     assert report.processor_seconds > 0
+
+
+@pytest.mark.parametrize("host_mode", HOST_MODES[:1])
+async def test_over_tls(host_mode: str, tmp_path: Path) -> None:
+    """Whoever an authority vouches for is called, nobody else."""
+    if reason := load.missing():
+        pytest.skip(reason)
+    ours = Authority(tmp_path)
+    signed = ours.sign("service", address="127.0.0.1")
+    write_catalog(tmp_path / "bench.yaml", PASSWORD)
+    words = ("--tls-cert", str(signed.cert), "--tls-key", str(signed.key), "--workers", "1")
+    async with running_service(*words, host_mode=host_mode, catalog=f"--catalog={tmp_path / 'bench.yaml'}") as service:
+        token = await signed_in(address(service, HTTP), USERNAME, PASSWORD, ours.file)
+
+        async def drive(call: str, ca: Path, deadline_seconds: float = 5.0) -> Outcome:
+            pace = {"connections": 2, "per_second": 100, "deadline_seconds": deadline_seconds}
+            lane = Lane("all", address(service, CALLS[call]), call, [token], **pace, ca=ca)
+            return (await load.drive(lane, seconds=SECONDS, warmup_seconds=WARMUP_SECONDS)).lanes["all"]
+
+        for call in ("unary", "rest"):
+            assert (await drive(call, ours.file)).checked().ok == 40
+        stranger = await drive("unary", Authority(tmp_path, "stranger").file, 0.2)
+        assert (stranger.ok, stranger.missed) == (0, 40)
+        with pytest.raises(LoadError, match="with a ca, calls go over HTTP/2"):
+            await drive("rest_http1", ours.file)
 
 
 async def test_lanes_are_counted_apart(loaded: Service, token: str) -> None:

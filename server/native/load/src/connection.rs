@@ -8,6 +8,7 @@ use mio::net::TcpStream;
 use crate::http1::Http1;
 use crate::http2::{Event, Http2};
 use crate::plan::{Call, Lane, Request};
+use crate::socket::Socket;
 use crate::verdict::Ending;
 
 /// Bytes that the socket has not taken; past it, no call begins.
@@ -25,7 +26,7 @@ enum Protocol {
 }
 
 pub struct Connection {
-    socket: TcpStream,
+    socket: Socket,
     is_connected: bool,
     written: usize,
     protocol: Protocol,
@@ -38,13 +39,14 @@ impl Connection {
     pub fn new(lane: &Lane, token: &str) -> io::Result<Self> {
         let socket = TcpStream::connect(lane.address)?;
         socket.set_nodelay(true)?;
+        let socket = Socket::new(socket, lane.tls.as_ref(), lane.address.ip().into())?;
         let request = lane.request.clone().unwrap_or_else(|| request_of(lane.call));
         let mut fields: Vec<_> = request.fields.into_iter().collect();
         fields.push(("authorization".into(), token.into()));
         let http2 = |has_timeout| {
             let pseudo = [
                 (":method", request.method.as_str()),
-                (":scheme", "http"),
+                (":scheme", if lane.tls.is_some() { "https" } else { "http" }),
                 (":path", &request.path),
                 (":authority", "bench"),
             ];
@@ -61,7 +63,7 @@ impl Connection {
     }
 
     pub fn socket(&mut self) -> &mut TcpStream {
-        &mut self.socket
+        self.socket.plain()
     }
 
     /// How many calls are under way.
@@ -150,6 +152,7 @@ impl Connection {
         if !self.is_connected {
             return Ok(());
         }
+        self.socket.push().map_err(|error| failed(&error))?;
         let written = self.written;
         let out = match &mut self.protocol {
             Protocol::Unary(http2) | Protocol::Stream(http2, ..) => http2.out(),
@@ -165,7 +168,7 @@ impl Connection {
             }
             Ok(count) => self.written += count,
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-            Err(error) => return Err(format!("a connection failed: {}", error.kind())),
+            Err(error) => return Err(failed(&error)),
         }
         Ok(())
     }
@@ -178,7 +181,7 @@ impl Connection {
                 Ok(count) => count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) => return Err(format!("a connection failed: {}", error.kind())),
+                Err(error) => return Err(failed(&error)),
             };
             self.receive(&buffer[..count], ended)?;
         }
@@ -216,6 +219,14 @@ impl Connection {
             Protocol::Unary(http2) | Protocol::Stream(http2, ..) => http2.out(),
             Protocol::Http1(http1) => http1.out(),
         }
+    }
+}
+
+/// How a connection was lost. Of what is no error of the system, the text is one: a certificate that does not fit.
+fn failed(error: &io::Error) -> String {
+    match error.kind() {
+        ErrorKind::Other => format!("a connection failed: {error}"),
+        kind => format!("a connection failed: {kind}"),
     }
 }
 

@@ -12,6 +12,7 @@ mod http2;
 mod lane;
 mod outcome;
 mod plan;
+mod socket;
 mod streams;
 mod verdict;
 mod workload;

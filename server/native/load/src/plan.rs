@@ -2,8 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
+use rustls::ClientConfig;
 use serde::Deserialize;
+
+use crate::socket::trusting;
 
 /// A run: its lanes go at once, and share one thread.
 #[derive(Deserialize)]
@@ -39,6 +43,9 @@ pub struct Lane {
     pub deadline_ms: Option<u32>,
     #[serde(default)]
     pub pool: Pool,
+    /// How TLS is spoken, if it is; read from the file of an authority that vouches for the service.
+    #[serde(default, rename = "ca", deserialize_with = "trusting")]
+    pub tls: Option<Arc<ClientConfig>>,
 }
 
 /// How calls are made.
@@ -153,6 +160,7 @@ impl Lane {
             _ if last.map(|id| digits(id - 1)) != Some(digits(pool.first_id)) => {
                 "the pool's IDs must have as many digits as the first"
             }
+            _ if self.call == Call::RestHttp1 && self.tls.is_some() => "with a ca, calls go over HTTP/2",
             _ if (self.call == Call::Other) != self.request.is_some() => "other calls, and no others, have a request",
             Pace::InFlight(0) => "in_flight must be above 0",
             Pace::PerSecond(rate) if rate.is_nan() || rate <= 0.0 => "per_second must be above 0",
@@ -178,6 +186,7 @@ pub fn lane_for_tests(call: Call) -> Lane {
         pace: Pace::InFlight(1),
         deadline_ms: None,
         pool: Pool::default(),
+        tls: None,
     }
 }
 
@@ -226,6 +235,8 @@ mod tests {
             assert_eq!(read(&LANE.replace(right, wrong)).err().as_deref(), Some(problem));
         }
         assert!(read(&LANE.replace("blocks", "bricks")).is_err());
+        let nowhere = read(&LANE.replace("\"users\": 10", "\"ca\": \"/nowhere\"")).err().unwrap();
+        assert!(nowhere.starts_with("the plan: /nowhere: "), "{nowhere}");
         assert!(Plan::read(r#"{"seconds": 0, "lanes": []}"#).is_err());
     }
 }

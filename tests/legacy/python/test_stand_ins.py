@@ -24,6 +24,8 @@ class Library:
     """The body of calls that have nothing to say."""
     token_from_cookie: bool = False
     body_of_pages: Callable[[int], bytes | None] = lambda start: None
+    every_get: dict[str, str] = field(default_factory=dict)
+    """What stands in the query of every GET that says nothing else of it."""
     reads_past_the_end: bool = False
     """It asks for pages until one is empty, else until it has as many as `count` says."""
 
@@ -31,8 +33,12 @@ class Library:
 LIBRARIES = [
     # Python: parameters in the query, and uploads as a stream of bytes.
     Library("pynexus", "/segment", {"member_id": "{member}"}),
-    # Ruby: the member in the path.
-    Library("appnexusapi", "/segment/{member}", reads_past_the_end=True),
+    # Ruby: the member in the path, and a page of whatever is read.
+    Library(
+        *("appnexusapi", "/segment/{member}"),
+        every_get={"num_elements": "100", "start_element": "0"},
+        reads_past_the_end=True,
+    ),
     # PHP: curl's own content type, and an empty list where there is nothing to say.
     Library(
         *("f3ath", "/segment", {"member_id": "{member}"}, "application/x-www-form-urlencoded"),
@@ -80,6 +86,8 @@ class StandIn:
         if content is None and method != "GET":
             content = self.library.nothing
         body = content if content is None or isinstance(content, bytes) else json.dumps(content).encode()
+        if method == "GET":
+            query = self.library.every_get | (query or {})
         headers = {"Authorization": self.token} if signed_in else {}
         if body is not None and self.library.content_type:
             headers["Content-Type"] = self.library.content_type

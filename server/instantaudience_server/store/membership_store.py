@@ -38,7 +38,8 @@ class ClusterMembershipStore:
     async def read(self, keys: Sequence[bytes], deadline: float) -> list[Memberships]:
         """Read values and ends of a part of each user, and then of the next one: other calls get their turn between.
 
-        A membership that ends or leaves between the two is left out.
+        A membership that ends or leaves between the two is left out; one that is written then has its old value and its
+        new end. A script would read both at once, and take a node 11 µs for a user with two, where these take 3.
         """
         found: dict[bytes, Memberships] = {key: {} for key in keys}
         cursors = dict.fromkeys(keys, b"0")

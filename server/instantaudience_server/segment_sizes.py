@@ -163,7 +163,7 @@ class SegmentSizes:
 
     def _take_piece(self, most_calls: int) -> int:
         """Hand some of the calls that were noted to the store, as many as may be worked off at once; how many."""
-        joined: dict[tuple[int, ...], list[bytes]] = {}
+        joined: dict[tuple[int, ...], list[Sequence[bytes]]] = {}
         calls = users = memberships = 0
         while calls < most_calls and users < USERS_AT_ONCE and memberships < MEMBERSHIPS_AT_ONCE:
             changes = self._noted.popleft()
@@ -188,12 +188,12 @@ class SegmentSizes:
         self._next_sending = self._loop.time() + pause
 
 
-def _gather(changes: Changes, joined: dict[tuple[int, ...], list[bytes]]) -> int:
+def _gather(changes: Changes, joined: dict[tuple[int, ...], list[Sequence[bytes]]]) -> int:
     """Add users to those who join the same segments, perhaps none; returns how many memberships these are."""
     memberships = 0
     for keys, user_changes in changes:
         segment_ids = _joined(user_changes)
-        joined.setdefault(segment_ids, []).extend(keys)
+        joined.setdefault(segment_ids, []).append(keys)
         memberships += len(segment_ids) * len(keys)
     return memberships
 

@@ -1,8 +1,8 @@
-"""The native host, in Rust: gRPC's transport and framing. It runs in a thread of its own. And what is regular in files
-of memberships, read and packed."""
+"""The native host, in Rust: gRPC's transport and framing. It runs in a thread of its own. And what is regular in
+requests to apply memberships, and in files of them, read and packed."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar, overload
 
 _Node = TypeVar("_Node")
 
@@ -161,6 +161,67 @@ class Host:
         """The next message of a stream was read: there is room for another one."""
     def end(self, number: int) -> None:
         """End a stream with OK."""
+
+class _Listed(Sequence[bytes]):
+    def __len__(self) -> int: ...
+    @overload
+    def __getitem__(self, index: int) -> bytes: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[bytes]:
+        """Raises TypeError: there are no slices."""
+
+class EncodedUsers(_Listed):
+    """The users of a request, each as it is encoded."""
+
+def encoded_users(message: bytes) -> tuple[EncodedUsers, bytes] | None:
+    """The users of an ApplySegmentsRequest, and its other fields, encoded; None unless all users begin with an ID of
+    fewer than 128 bytes."""
+
+class UserKeys(_Listed):
+    """The keys of platform users."""
+
+    def numbers(self) -> bytes:
+        """The users' numbers (`hyperloglog.numbers_of`), 64 bits each, in the machine's order."""
+    def spread(self, before: bytes, after: bytes, usual_reply: bytes) -> SpreadCommands:
+        """One command on each key; `before` and `after` are what stands around the key and its length."""
+
+class SpreadCommands:
+    """The same command on each of some keys, packed when it is asked for (a `store.groups.Group`)."""
+
+    @property
+    def keys(self) -> UserKeys: ...
+    @property
+    def size_bytes(self) -> int: ...
+    @property
+    def usual_reply(self) -> bytes: ...
+    def __len__(self) -> int: ...
+    def by_node(self, nodes: list[_Node]) -> dict[_Node, list[int]]: ...
+    def slot(self, index: int) -> int: ...
+    def packed(self, indexes: Sequence[int]) -> bytes: ...
+    def answer(self, indexes: Sequence[int], replies: Sequence[Any]) -> None: ...
+
+class KeySet:
+    """Keys of platform users."""
+
+    def isdisjoint(self, others: Iterable[bytes], /) -> bool: ...
+    def __iter__(self) -> Iterator[bytes]: ...
+
+class UsersTogether:
+    """Platform users of several requests (a `memberships.by_blocks.ByBlocks`)."""
+
+    @property
+    def rests(self) -> list[bytes]: ...
+    @property
+    def sizes(self) -> list[int]: ...
+    @property
+    def keys(self) -> list[UserKeys]: ...
+    @property
+    def key_set(self) -> KeySet: ...
+    def segments(self, valid: Sequence[int]) -> list[int]: ...
+
+def users_together(requests: list[Sequence[bytes]]) -> UsersTogether | None:
+    """The users of requests, where all are `EncodedUsers` and have an ID of at most 19 digits without leading zeros,
+    and none stands twice; None for others."""
 
 class PackedCommands:
     """Commands of platform users, packed for the wire (a `store.groups.PackedCommands`)."""

@@ -23,8 +23,8 @@ from instantaudience_server.catalog.access import Caller
 from instantaudience_server.clock import MS_PER_HOUR
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.memberships.posts import Result
+from instantaudience_server.memberships.requests import ApplyRequest
 from instantaudience_server.memberships.service import MembershipService
-from instantaudience_server.memberships.wire import EncodedRequest
 from instantaudience_server.quotas import Limits, Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.store.cluster import Cluster
@@ -105,9 +105,9 @@ class Requests:
                     broken[draw.randrange(len(broken))] = draw.randrange(256)
             encoded = bytes(broken)
         try:
-            return EncodedRequest.FromString(encoded)
+            return ApplyRequest.FromString(encoded)
         except DecodeError:
-            return EncodedRequest()
+            return ApplyRequest([], 0)
 
     def _blocks(self, faults: float) -> list[pb.SegBlock]:
         draw = self._random

@@ -46,7 +46,7 @@ class Peer:
         await eventually(check)
 
     async def add(self, segment_id: int, user_id: int) -> None:
-        self._store.take({(segment_id,): [user_key(user_id)]}, self._clock.now_ms())
+        self._store.take({(segment_id,): [[user_key(user_id)]]}, self._clock.now_ms())
         await self._store.send(seconds_from_now())
 
 

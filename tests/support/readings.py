@@ -11,8 +11,8 @@ from instantaudience.v1 import audience_pb2 as pb
 from instantaudience_server.applied import Applied
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.memberships.posts import Result
+from instantaudience_server.memberships.requests import ApplyRequest
 from instantaudience_server.memberships.service import MembershipService
-from instantaudience_server.memberships.wire import EncodedRequest
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.settings import Durability
 from instantaudience_server.store.interface import NEVER, REMOVE, Changes, UserChanges
@@ -110,7 +110,7 @@ class Read:
 
 def encoded(request: Mapping[str, Any]) -> Any:
     """A request as it comes off the wire."""
-    return EncodedRequest.FromString(
+    return ApplyRequest.FromString(
         ParseDict(dict(request), pb.ApplySegmentsRequest(), ignore_unknown_fields=True).SerializeToString()
     )
 

@@ -15,6 +15,7 @@ from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.clock import Clock
 from instantaudience_server.errors import AudienceError
 from instantaudience_server.memberships import identity
+from instantaudience_server.memberships.by_blocks import KeySet
 from instantaudience_server.memberships.external_ids import ExternalIds
 from instantaudience_server.memberships.known_blocks import KnownBlocks
 from instantaudience_server.memberships.pacing import decided_in_time
@@ -43,9 +44,9 @@ class Read(NamedTuple):
     results: Sequence[Result]
 
     @property
-    def keys(self) -> frozenset[bytes]:
+    def keys(self) -> KeySet:
         """The users that it changes."""
-        return frozenset([key for keys, _ in self.reading.changes for key in keys])
+        return self.reading.key_set
 
 
 class _UnderWay(NamedTuple):
@@ -80,7 +81,7 @@ class Applying:
         self._clock = clock
         self._suppressions = suppressions
         self._turns = Turns()
-        self._writing: dict[asyncio.Task[None], frozenset[bytes]] = {}
+        self._writing: dict[asyncio.Task[None], KeySet] = {}
         """What is to be in order and under way, and the users that it changes."""
 
     async def carry_out(self, batch: Batch, caller: Caller, in_order: bool) -> None:
@@ -213,7 +214,7 @@ class Applying:
         Raises:
             AudienceError: SYNTAX; UNAVAILABLE, when external IDs cannot be resolved.
         """
-        users = post.users
+        users = list(post.users)
         platform_keys = await self._external_ids.of_request(users, caller.member, batch.deadline)
         reading = Reading(self._catalog, self._known, caller, now_ms, platform_keys, suppressed, form=post.warning_form)
         position = reading.read(users)

@@ -8,8 +8,7 @@ from typing import NamedTuple
 from instantaudience.v1 import audience_pb2 as pb
 
 from instantaudience_server import tracing
-from instantaudience_server.memberships.skipped import WarningForm
-from instantaudience_server.memberships.wire import ApplyRequest
+from instantaudience_server.memberships.requests import ApplyRequest
 from instantaudience_server.waiting import Waiter
 
 
@@ -29,14 +28,11 @@ class Post(ABC):
 
     __slots__ = ("deadline", "size_bytes", "span", "users", "validate_only", "warning_form")
 
-    def __init__(self, request: ApplyRequest, size_bytes: int, deadline: float) -> None:
-        self.users: Sequence[bytes] = list(request.rt_segment)  # the message would make each anew at each look
-        self.size_bytes = size_bytes
+    def __init__(self, request: ApplyRequest, deadline: float) -> None:
+        self.users = request.users
+        self.size_bytes = request.size_bytes
         self.validate_only = request.validate_only
-        self.warning_form = WarningForm(
-            places=request.detail or not request.HasField("detail"),
-            entities=request.warning_entities != pb.WARNING_ENTITIES_NONE,
-        )
+        self.warning_form = request.warning_form
         self.deadline = deadline
         self.span = tracing.current()
 
@@ -64,7 +60,7 @@ class AwaitedPost(Post):
     __slots__ = ("_waiter",)
 
     def __init__(self, request: ApplyRequest, deadline: float, result: "asyncio.Future[Result]") -> None:
-        super().__init__(request, request.ByteSize(), deadline)
+        super().__init__(request, deadline)
         self._waiter = Waiter(deadline, result)
 
     @property

@@ -3,7 +3,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain, groupby
+from itertools import groupby
 from typing import NamedTuple
 
 from instantaudience.v1 import audience_pb2 as pb
@@ -12,6 +12,7 @@ from instantaudience_server.applied import Applied, Refusal, Totals
 from instantaudience_server.catalog.access import Caller, find_segment
 from instantaudience_server.catalog.catalog import Catalog, Segment
 from instantaudience_server.memberships import identity, rules
+from instantaudience_server.memberships.by_blocks import ByBlocks, KeySet, users_by_blocks
 from instantaudience_server.memberships.known_blocks import Blocks, KnownBlocks, blocks_of, merged
 from instantaudience_server.memberships.skipped import COMPLETE, WarningForm, Warnings
 from instantaudience_server.memberships.wire import check_users, decode_user, split_user, users_by_rest
@@ -72,6 +73,7 @@ class Reading:
         self._changes: dict[bytes, UserChanges] = {}
         """By user. Users with the same changes share one object."""
         self._alike: Changes | None = None
+        self._key_set: KeySet | None = None
         self._totals: Totals | None = None
         self._unchanged: set[bytes] = set()
         self._refusals: list[Refusal] = []
@@ -115,7 +117,7 @@ class Reading:
                 return index + 1
         return len(users)
 
-    def read_together(self, requests: Sequence[Sequence[bytes]]) -> list[Counts] | None:
+    def read_together(self, requests: list[Sequence[bytes]]) -> list[Counts] | None:
         """Read the encoded users of several requests at once, if all are such as most are: of platform users, none
         twice, with faultless blocks. Users that stand in several requests must have the same blocks in all.
 
@@ -126,48 +128,54 @@ class Reading:
         """
         if self._external_member_id is not None or not all(0 < len(each) <= self._most_users for each in requests):
             return None
-        users = list(chain.from_iterable(requests))
-        valid = self._read_alike(users, requests)
-        if valid is None:
+        alike = self._read_alike(requests)
+        if alike is None:
             return None
+        found, blocks = alike
         self.calls = len(requests)
         self._requests = requests
-        if len(set(valid.values())) == 1:
-            (blocks,) = set(valid.values())
-            return [Counts(len(each), len(each) * blocks) for each in requests]
-        return [Counts(len(each), sum([valid[split_user(user)[1]] for user in each])) for each in requests]
+        valid = [each.valid for each in blocks]
+        if len(set(valid)) == 1:
+            return [Counts(len(each), len(each) * valid[0]) for each in requests]
+        return list(map(Counts, map(len, requests), found.segments(valid)))
 
     def _read_as_a_whole(self, users: Sequence[bytes]) -> bool:
         """As `read_together`, of one request with several users."""
         if self._external_member_id is not None or not 1 < len(users) <= self._most_users:
             return False
-        return self._read_alike(users, (users,)) is not None
+        return self._read_alike([users]) is not None
 
-    def _read_alike(self, users: Sequence[bytes], requests: Sequence[Sequence[bytes]]) -> dict[bytes, int] | None:
-        """Read the users of requests by what follows their IDs; returns how many valid blocks that has."""
-        alike: list[Alike] = []
-        different: set[bytes] = set()
-        valid: dict[bytes, int] = {}
-        adds = removes = segments = 0
-        for rest, user_ids in users_by_rest(users).items():
-            blocks = self._faultless_blocks(rest)
-            keys = identity.encoded_platform_keys(user_ids) if blocks else None
-            if blocks is None or keys is None or (self._suppressed and not self._suppressed.isdisjoint(keys)):
+    def _read_alike(self, requests: list[Sequence[bytes]]) -> tuple[ByBlocks, Sequence[Blocks]] | None:
+        """Read the users of requests by what follows their IDs; the blocks that are there."""
+        found = users_by_blocks(requests)
+        blocks = []
+        for rest in found.rests:
+            faultless = self._faultless_blocks(rest)
+            if faultless is None:
                 return None
-            valid[rest] = blocks.valid
-            segments += blocks.valid * len(keys)
-            adds += blocks.adds * len(keys)
-            removes += blocks.removes * len(keys)
-            different.update(keys)
-            changes = self._changes_by_rest[rest] = blocks.changes(self.now_ms)
+            blocks.append(faultless)
+        all_keys = found.keys
+        if all_keys is None or not all(map(self._suppressed.isdisjoint, all_keys if self._suppressed else ())):
+            return None
+        adds = removes = 0
+        alike = []
+        for rest, each, size, keys in zip(found.rests, blocks, found.sizes, all_keys, strict=True):
+            self.users += size
+            self.segments += each.valid * size
+            adds += each.adds * size
+            removes += each.removes * size
+            changes = self._changes_by_rest[rest] = each.changes(self.now_ms)
             alike.append(Alike(keys, changes))
-        if len(different) < len(users):
-            if len(alike) > 1 or not all(len(set(each)) == len(each) for each in requests):
-                return None
-            alike = [Alike(list(different), alike[0].changes)]
-        self.users, self.segments, self._alike = len(users), segments, alike
-        self._totals = Totals(len(users), adds, removes)
-        return valid
+        self._alike, self._key_set = alike, found.key_set
+        self._totals = Totals(self.users, adds, removes)
+        return found, blocks
+
+    @property
+    def key_set(self) -> KeySet:
+        """The keys of the users that change, once all users are read."""
+        if self._key_set is None:
+            self._key_set = frozenset(self._changes)
+        return self._key_set
 
     @property
     def changes(self) -> Changes:
@@ -190,7 +198,7 @@ class Reading:
         for users in reversed(self._requests):
             alike = [
                 Alike(identity.encoded_platform_keys(user_ids) or (), self._changes_by_rest[rest])
-                for rest, user_ids in users_by_rest(users).items()
+                for rest, user_ids in users_by_rest(list(users)).items()
             ]
             yield Applied(self.now_ms, alike, (), (), Totals(len(users), 0, 0))
 

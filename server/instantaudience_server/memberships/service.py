@@ -15,7 +15,7 @@ from instantaudience_server.memberships.external_ids import ExternalIds, is_exte
 from instantaudience_server.memberships.gathering import Gathering
 from instantaudience_server.memberships.pacing import Pacing
 from instantaudience_server.memberships.posts import AwaitedPost, Post, Result
-from instantaudience_server.memberships.wire import ApplyRequest
+from instantaudience_server.memberships.requests import ApplyRequest
 from instantaudience_server.quotas import POSTED, Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.store.interface import NEVER, MembershipStore

@@ -9,7 +9,7 @@ ApplySegmentsRequest and StreamSegmentsRequest write.
 import struct
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError, Message
@@ -29,21 +29,6 @@ _USER_ID_TAG = 0x0A
 """What `user_id` begins with: field 1, length-delimited (https://protobuf.dev/programming-guides/encoding/)."""
 
 
-class ApplyRequest(Protocol):
-    """ApplySegmentsRequest or StreamSegmentsRequest, with encoded RtSegments."""
-
-    @property
-    def rt_segment(self) -> Sequence[bytes]: ...
-    @property
-    def validate_only(self) -> bool: ...
-    @property
-    def detail(self) -> bool: ...
-    @property
-    def warning_entities(self) -> int: ...
-    def HasField(self, field_name: str) -> bool: ...  # noqa: N802 - protobuf's name
-    def ByteSize(self) -> int: ...  # noqa: N802 - protobuf's name
-
-
 def _leave_users_encoded() -> type[Any]:
     """The class of ApplySegmentsRequest, but for some types."""
     file = descriptor_pb2.FileDescriptorProto(name="wire.proto", package="instantaudience.wire", syntax="proto3")
@@ -60,7 +45,7 @@ def _leave_users_encoded() -> type[Any]:
 
 
 EncodedRequest = _leave_users_encoded()
-"""The message class to read requests with; its messages are `ApplyRequest`s."""
+"""The message class to read requests with: its users are bytes."""
 
 
 def split_user(encoded: bytes) -> tuple[bytes, bytes]:

@@ -9,12 +9,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
 from operator import itemgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hiredis
 
 from instantaudience_server.store.groups import Node, indexes_by
 from instantaudience_server.store.keys import SLOTS, key_slot
+from instantaudience_server.store.native_keys import are_native
+
+if TYPE_CHECKING:
+    from instantaudience_native import SpreadCommands
 
 # hiredis declares a tuple of one argument where it takes any number.
 _pack: Callable[[tuple[Any, ...]], bytes] = hiredis.pack_command
@@ -106,7 +110,7 @@ def _parts(words: tuple[bytes | int, ...]) -> bytes:
 _known_parts = lru_cache(maxsize=1000)(_parts)
 
 
-def on_keys(keys: Sequence[bytes], words: Words) -> list[Spread]:
+def on_keys(keys: Sequence[bytes], words: Words) -> "Sequence[Spread | SpreadCommands]":
     """The same command on each of some users' keys."""
     name, arguments = words
     # Campaigns repeat what they set, for other users and with another end.
@@ -114,6 +118,8 @@ def on_keys(keys: Sequence[bytes], words: Words) -> list[Spread]:
     before, _, after = _parts((name, _GAP, *arguments[:end])).partition(_GAP_WITH_LENGTH)
     before, after = b"*%d\r\n%b" % (2 + len(arguments), before), after + _known_parts(arguments[end:])
     usual_reply = SET_REPLY if name == _SET else b""
+    if are_native(keys):
+        return [keys.spread(before, after, usual_reply)]
     sizes = set(map(len, keys))
     return [
         Spread(

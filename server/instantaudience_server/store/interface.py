@@ -237,8 +237,8 @@ class QuotaStore(Protocol):
         """What is admitted so far in the window under way."""
 
 
-Joined = Mapping[tuple[int, ...], Sequence[bytes]]
-"""Keys of users who join segments, by the IDs of these segments."""
+Joined = Mapping[tuple[int, ...], Sequence[Sequence[bytes]]]
+"""Keys of users who join segments, in pieces, by the IDs of these segments."""
 
 
 class Joins(NamedTuple):

@@ -66,9 +66,10 @@ class Registers:
         found: list[Additions] = []
         few: list[tuple[tuple[int, ...], int]] = []
         first = 0
-        for segment_ids, user_keys in joined.items():
-            after = first + len(user_keys)
-            if len(segment_ids) * len(user_keys) < FEW:
+        for segment_ids, pieces in joined.items():
+            users = sum(map(len, pieces))
+            after = first + users
+            if len(segment_ids) * users < FEW:
                 few += [(segment_ids, user) for user in range(first, after)]
             else:
                 found.append(self._add_many(segment_ids, first, indexes[first:after], ranks[first:after]))

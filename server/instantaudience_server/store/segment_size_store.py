@@ -40,7 +40,7 @@ class ClusterSegmentSizeStore:
     def take(self, joined: Joined, now_ms: int) -> None:
         """Keep what may raise a register."""
         self._look_at_the_hour(now_ms)
-        users = hyperloglog.numbers_of(list(chain.from_iterable(joined.values())))
+        users = hyperloglog.numbers_in_pieces(list(chain.from_iterable(joined.values())))
         self._wait(self._registers.add(joined, *hyperloglog.places_of(users)), users)
 
     def take_joins(self, joins: Joins, now_ms: int) -> None:

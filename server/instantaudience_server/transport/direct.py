@@ -11,7 +11,7 @@ from instantaudience_server.admission import Ticket
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.errors import unavailable
 from instantaudience_server.memberships.posts import Post, Result
-from instantaudience_server.memberships.wire import ApplyRequest
+from instantaudience_server.memberships.requests import ApplyRequest
 from instantaudience_server.transport.calls import Call, Method, Posting, StreamMethod
 from instantaudience_server.transport.entrance import Entrance
 from instantaudience_server.transport.outcomes import GIVEN_UP, Outcomes
@@ -70,7 +70,7 @@ class DirectCalls:
             deadline = self._entrance.deadline(call.remaining_seconds, call.waited_seconds)
             self._entrance.check_size(max(len(message), call.body_bytes), caller)
             request = self._entrance.read(method.request, message)
-            direct = _DirectCall(self, number, request, len(message), deadline, ticket)
+            direct = _DirectCall(self, number, request, deadline, ticket)
             direct.of = method.path, posting, call.request_id, caller, ticket.since - call.waited_seconds
             if tracing.is_on():
                 self._add_traced(direct, call)
@@ -141,10 +141,8 @@ class _DirectCall(Post):
 
     of: tuple[str, Posting, str, Caller, float]
 
-    def __init__(
-        self, calls: DirectCalls, number: int, request: ApplyRequest, size_bytes: int, deadline: float, ticket: Ticket
-    ) -> None:
-        super().__init__(request, size_bytes, deadline)
+    def __init__(self, calls: DirectCalls, number: int, request: ApplyRequest, deadline: float, ticket: Ticket) -> None:
+        super().__init__(request, deadline)
         self._calls = calls
         self.number = number
         self.ticket = ticket

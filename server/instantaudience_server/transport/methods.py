@@ -16,8 +16,8 @@ from instantaudience_server.catalog.access import Caller
 from instantaudience_server.errors import invalid
 from instantaudience_server.health import HealthService
 from instantaudience_server.memberships.posts import Result
+from instantaudience_server.memberships.requests import ApplyRequest
 from instantaudience_server.memberships.service import MembershipService
-from instantaudience_server.memberships.wire import ApplyRequest, EncodedRequest
 from instantaudience_server.transport.apply_answers import apply_answer, stream_answer
 from instantaudience_server.transport.calls import Answer, AnyMethod, Call, Method, Posting, PublicMethod, StreamMethod
 from instantaudience_server.transport.status import Failure
@@ -71,10 +71,10 @@ def build_methods(memberships: MembershipService, health: HealthService) -> list
 
     audience, _, status = SERVICES[:3]
     return [
-        Method(f"/{audience}/ApplySegments", EncodedRequest, apply, Posting(memberships.post, apply_answer)),
+        Method(f"/{audience}/ApplySegments", ApplyRequest, apply, Posting(memberships.post, apply_answer)),
         StreamMethod(
             f"/{audience}/StreamSegments",
-            EncodedRequest,
+            ApplyRequest,
             start,
             _refusal,
             Posting(partial(memberships.post, in_order=True), stream_answer),

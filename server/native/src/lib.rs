@@ -1,5 +1,5 @@
 //! The native host: gRPC's transport and framing for the service in Python, and the JSON of some of its calls. And what
-//! is regular in files of memberships, read and packed.
+//! is regular in requests to apply memberships, and in files of them, read and packed.
 //!
 //! It knows HTTP/2, gRPC's frames and the form of JSON, and no rule of the contract: what a call may do, how it ends and
 //! what is said of it is Python's. `instantaudience_native.pyi` describes what Python sees.
@@ -13,10 +13,13 @@ mod files;
 mod framing;
 mod host;
 mod json;
+mod keys;
 mod listening;
 mod locks;
 mod metadata;
+mod numbers;
 mod refusals;
+mod requests;
 mod rest;
 mod running;
 mod streams;
@@ -38,6 +41,13 @@ fn instantaudience_native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<files::RecordReader>()?;
     module.add_class::<files::ReadRows>()?;
     module.add_class::<files::PackedCommands>()?;
+    module.add_class::<requests::EncodedUsers>()?;
+    module.add_class::<requests::UsersTogether>()?;
+    module.add_class::<requests::UserKeys>()?;
+    module.add_class::<requests::SpreadCommands>()?;
+    module.add_class::<requests::KeySet>()?;
+    module.add_function(wrap_pyfunction!(requests::encoded_users, module)?)?;
+    module.add_function(wrap_pyfunction!(requests::users_together, module)?)?;
     module.add_class::<json::JsonReader>()?;
     module.add_class::<json::JsonWriter>()?;
     module.add_function(wrap_pyfunction!(json::json_text, module)?)

@@ -130,7 +130,7 @@ class TestTogether:
     async def test_an_irregular_one_takes_no_other_with_it(self) -> None:
         requests = [of_users("1"), of_users("2", "?"), of_users("3"), encoded({}), of_users("4")]
         broken = encoded({})
-        broken.rt_segment.append(piece(1, b"\xff"))
+        broken.users = [*broken.users, piece(1, b"\xff")]
         async with reading() as reader:
             calling = caller("demo", CATALOG)
             results = await outcomes(reader.service, [*requests, broken], calling)

@@ -8,7 +8,7 @@ import pytest
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience.v1 import catalog_pb2 as pb_catalog
 from instantaudience_server.errors import AudienceError, Reason
-from instantaudience_server.memberships.wire import EncodedRequest
+from instantaudience_server.memberships.requests import ApplyRequest
 from instantaudience_server.store.catalog_interface import Kind, Record
 from instantaudience_server.store.interface import NEVER, REMOVE
 from support.callers import demo_catalog
@@ -293,7 +293,7 @@ def test_the_value_of_a_membership(sent: int | None, value: int) -> None:
 
 def request_of(*users: bytes) -> Any:
     """A request of encoded users."""
-    return EncodedRequest.FromString(b"".join(piece(1, user) for user in users))
+    return ApplyRequest.FromString(b"".join(piece(1, user) for user in users))
 
 
 class TestMalformed:

@@ -5,7 +5,7 @@ from google.protobuf.json_format import ParseDict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from instantaudience.v1 import audience_pb2 as pb
-from instantaudience_server.memberships.wire import EncodedRequest
+from instantaudience_server.memberships.requests import ApplyRequest
 from support import contract_model, strategies
 from support.clocks import NOW_MS
 from support.readings import applied, encoded, piece, read, read_async
@@ -84,7 +84,7 @@ async def test_a_request_means_the_same_however_it_is_encoded(data: st.DataObjec
         (data.draw(st.booleans()) and ParseDict(user, pb.RtSegment()).SerializeToString()) or oddly_encoded(user, data)
         for user in users
     )
-    message = EncodedRequest.FromString(b"".join(piece(1, encoding) for encoding in encodings))
+    message = ApplyRequest.FromString(b"".join(piece(1, encoding) for encoding in encodings))
     answer = await read_async(message)
     assert answer.response == response
     assert applied(answer.changes, {}) == after

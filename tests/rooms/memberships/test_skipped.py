@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.memberships.requests import ApplyRequest
 from instantaudience_server.memberships.skipped import MOST_BYTES, MOST_WARNINGS
-from instantaudience_server.memberships.wire import EncodedRequest
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.transport.apply_answers import apply_answer
 from support.readings import Read, piece, read_async
@@ -85,7 +85,7 @@ async def test_entities_can_be_left_out() -> None:
 
 
 def request_of(users: list[bytes]) -> Any:
-    return EncodedRequest(rt_segment=users)
+    return ApplyRequest(users, 2 * len(users))
 
 
 async def test_a_request_full_of_nothing_costs_little() -> None:

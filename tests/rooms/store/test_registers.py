@@ -17,7 +17,8 @@ def user_keys(first: int, count: int) -> list[bytes]:
 
 
 def add(registers: Registers, joined: Joining) -> Additions:
-    return registers.add(joined, *places_of(numbers_of([key for keys in joined.values() for key in keys])))
+    pieces = {segments: [keys[:1], keys[1:]] for segments, keys in joined.items()}
+    return registers.add(pieces, *places_of(numbers_of([key for keys in joined.values() for key in keys])))
 
 
 def send(registers: Registers, joined: Joining) -> list[tuple[int, bytes]]:

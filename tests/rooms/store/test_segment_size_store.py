@@ -77,7 +77,7 @@ async def test_what_is_left_out_changes_no_register(sizes: ClusterSegmentSizeSto
     sent = additions = 0
     while len(added) < 400_000:
         some = users(choose.randrange(100_000), choose.choice((1, 7, 1000)))
-        joined: dict[tuple[int, ...], list[bytes]] = {(1, *other_segments): some[::2], (1,): some[1::2]}
+        joined: dict[tuple[int, ...], list[list[bytes]]] = {(1, *other_segments): [some[::2]], (1,): [some[1::2]]}
         sizes.take(joined, NOW_MS)
         sent += sizes.waiting
         additions += len(some) + len(other_segments) * len(some[::2])
@@ -96,7 +96,7 @@ async def test_sizes_are_right_to_two_percent(sizes: ClusterSegmentSizeStore) ->
     first = 1
     for segment_id, size in enumerate(SIZES, 1):
         for start in range(first, first + size, 5000):
-            sizes.take({(segment_id,): users(start, min(5000, first + size - start))}, NOW_MS)
+            sizes.take({(segment_id,): [users(start, min(5000, first + size - start))]}, NOW_MS)
         first += size
     await sizes.send(seconds_from_now())
     for size, counted in zip(SIZES, await count(sizes, *range(1, len(SIZES) + 1)), strict=True):
@@ -107,9 +107,9 @@ async def test_sizes_are_right_to_two_percent(sizes: ClusterSegmentSizeStore) ->
 async def test_a_user_counts_once(sizes: ClusterSegmentSizeStore, cluster: Cluster) -> None:
     """Also where another worker adds it, and in another week."""
     other = ClusterSegmentSizeStore(cluster)
-    await add(sizes, {(1, 2): users(1, 3)}, {(1, 2): users(1, 3), (1,): users(1, 3)})
-    await add(other, {(2, 1): users(2, 3)})
-    await add(sizes, {(1,): users(1, 4)}, now_ms=NOW_MS - MS_PER_WEEK)
+    await add(sizes, {(1, 2): [users(1, 3)]}, {(1, 2): [users(1, 3)], (1,): [users(1, 3)]})
+    await add(other, {(2, 1): [users(2, 3)]})
+    await add(sizes, {(1,): [users(1, 4)]}, now_ms=NOW_MS - MS_PER_WEEK)
     assert await count(sizes, 1, 2) == await count(other, 1, 2) == [4, 4]
 
 
@@ -120,19 +120,19 @@ WEEKS_BACK = [(0, 1), (1, 1), (4, 1), (5, 0), (-1, 0)]
 async def test_this_week_and_the_four_before_count(
     sizes: ClusterSegmentSizeStore, cluster: Cluster, weeks_back: int, counted: int
 ) -> None:
-    await add(sizes, {(1,): users(1, 1)})
+    await add(sizes, {(1,): [users(1, 1)]})
     assert await count(sizes, 1, now_ms=NOW_MS + weeks_back * MS_PER_WEEK) == [counted]
 
 
 async def test_keys_end_when_they_are_no_longer_counted(sizes: ClusterSegmentSizeStore, plain: RedisCluster) -> None:
-    await add(sizes, {(1,): users(1, 1)}, {(1,): users(2, 1)})
+    await add(sizes, {(1,): [users(1, 1)]}, {(1,): [users(2, 1)]})
     end = await plain.pexpiretime(segment_size_key(1, WEEK))
     assert end == (WEEK + 5) * MS_PER_WEEK
     assert 28 * 86_400_000 < end - NOW_MS <= 35 * 86_400_000
 
 
 async def test_a_new_week_begins_with_nothing_known(sizes: ClusterSegmentSizeStore, plain: RedisCluster) -> None:
-    joined = {(1,): users(1, 2000)}
+    joined = {(1,): [users(1, 2000)]}
     await add(sizes, joined, joined)
     sizes.take(joined, NOW_MS)
     assert sizes.waiting == 0  # all of it is known
@@ -145,7 +145,7 @@ async def test_a_new_week_begins_with_nothing_known(sizes: ClusterSegmentSizeSto
 async def test_what_a_node_lost_is_added_again_an_hour_later(
     sizes: ClusterSegmentSizeStore, plain: RedisCluster
 ) -> None:
-    joined = {(1,): users(1, 2000)}
+    joined = {(1,): [users(1, 2000)]}
     await add(sizes, joined, joined)
     await plain.delete(segment_size_key(1, WEEK))
     later_ms = (NOW_MS // MS_PER_WEEK) * MS_PER_WEEK + (NOW_MS % MS_PER_WEEK + MS_PER_HOUR) % MS_PER_WEEK
@@ -156,7 +156,7 @@ async def test_what_a_node_lost_is_added_again_an_hour_later(
 
 async def test_many_additions_are_sent_in_pieces(sizes: ClusterSegmentSizeStore, plain: RedisCluster) -> None:
     """No command is so large that a node does nothing else for long."""
-    sizes.take({(1,): users(1, 25_001), tuple(range(2, 1200)): users(1, 1)}, NOW_MS)
+    sizes.take({(1,): [users(1, 25_001)], tuple(range(2, 1200)): [users(1, 1)]}, NOW_MS)
     assert sizes.waiting == 25_001 + 1198
     assert await sizes.send(seconds_from_now()) == 26 + 1198 + 1199  # PFADD, and as many expiries as segments
     await add_plainly(plain, users(1, 25_001))
@@ -168,13 +168,13 @@ async def test_what_was_not_confirmed_is_sent_again(
     embedded: EmbeddedCluster, sizes: ClusterSegmentSizeStore, plain: RedisCluster
 ) -> None:
     port = await owner_of(embedded, key_slot(segment_size_key(1, WEEK)))
-    sizes.take({(1, 2, 3, 4, 5): users(1, 2000)}, NOW_MS)
+    sizes.take({(1, 2, 3, 4, 5): [users(1, 2000)]}, NOW_MS)
     await on_node(port, "CLIENT", "PAUSE", 60_000, "WRITE")
     with pytest.raises(AudienceError) as failed:
         await sizes.send(seconds_from_now(0.3))
     assert failed.value.reason is Reason.UNAVAILABLE
     assert sizes.waiting == 10_000
-    sizes.take({(1,): users(2001, 2000)}, NOW_MS)
+    sizes.take({(1,): [users(2001, 2000)]}, NOW_MS)
     await on_node(port, "CLIENT", "UNPAUSE")
     await sizes.send(seconds_from_now())
     assert sizes.waiting == 0
@@ -187,7 +187,7 @@ async def test_sending_that_is_cancelled_loses_nothing(
     embedded: EmbeddedCluster, sizes: ClusterSegmentSizeStore
 ) -> None:
     port = await owner_of(embedded, key_slot(segment_size_key(1, WEEK)))
-    sizes.take({(1,): users(1, 10)}, NOW_MS)
+    sizes.take({(1,): [users(1, 10)]}, NOW_MS)
     await on_node(port, "CLIENT", "PAUSE", 60_000, "WRITE")
     sending = asyncio.ensure_future(sizes.send(seconds_from_now()))
     await asyncio.sleep(0)
@@ -205,7 +205,7 @@ async def test_sizes_that_nobody_tells_are_unavailable(product: str, tmp_path: P
         connected(f"redis://127.0.0.1:{port}") as cluster,
     ):
         sizes = ClusterSegmentSizeStore(cluster)
-        await eventually(lambda: add(sizes, {(1,): users(1, 1)}))
+        await eventually(lambda: add(sizes, {(1,): [users(1, 1)]}))
         await on_node(port, "CLUSTER", "DELSLOTS", key_slot(segment_size_key(2, WEEK)))
 
         async def is_down() -> None:

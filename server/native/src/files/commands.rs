@@ -4,76 +4,10 @@ use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
 
-/// The slots of a cluster.
-const SLOTS: u16 = 16_384;
-/// CRC-16/XMODEM's polynomial.
-const POLYNOMIAL: u16 = 0x1021;
-const CRC_TABLE: [u16; 256] = crc_table();
-/// What keys of the platform's own users begin with.
-const PREFIX: &[u8] = b"m:p:";
+use crate::keys::{Key, by_node};
+
 /// What a command is long without its fields, at most.
 const MOST_COMMAND_BYTES: usize = 110;
-/// The longest decimal of 64 bits.
-const MOST_DIGITS: usize = 20;
-
-/// The key of a user.
-pub struct Key {
-    bytes: [u8; PREFIX.len() + MOST_DIGITS],
-    size: usize,
-}
-
-impl Key {
-    /// The key of a platform user.
-    pub fn of(mut user_id: u64) -> Self {
-        let mut digits = [0; MOST_DIGITS];
-        let mut size = 0;
-        for digit in digits.iter_mut().rev() {
-            *digit = b'0' + u8::try_from(user_id % 10).unwrap_or_default();
-            user_id /= 10;
-            size += 1;
-            if user_id == 0 {
-                break;
-            }
-        }
-        let mut bytes = [0; PREFIX.len() + MOST_DIGITS];
-        let written = PREFIX.iter().chain(digits.iter().skip(MOST_DIGITS - size));
-        for (byte, each) in bytes.iter_mut().zip(written) {
-            *byte = *each;
-        }
-        Self { bytes, size: PREFIX.len() + size }
-    }
-
-    /// The key itself.
-    pub fn bytes(&self) -> &[u8] {
-        self.bytes.get(..self.size).unwrap_or_default()
-    }
-
-    fn slot(&self) -> u16 {
-        let crc = self.bytes().iter().fold(0_u16, |crc, byte| {
-            let [high, _] = crc.to_be_bytes();
-            (crc << 8) ^ CRC_TABLE.get(usize::from(high ^ byte)).copied().unwrap_or_default()
-        });
-        crc % SLOTS
-    }
-}
-
-const fn crc_table() -> [u16; 256] {
-    let mut table = [0; 256];
-    let mut rest: &mut [u16] = &mut table;
-    let mut byte = 0_u16;
-    while let Some((entry, after)) = rest.split_first_mut() {
-        let mut crc = byte << 8;
-        let mut bit = 0;
-        while bit < 8 {
-            crc = if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ POLYNOMIAL };
-            bit += 1;
-        }
-        *entry = crc;
-        byte += 1;
-        rest = after;
-    }
-    table
-}
 
 /// Put a word of a command behind the others.
 pub fn push_argument(packed: &mut Vec<u8>, word: &[u8]) {
@@ -82,7 +16,8 @@ pub fn push_argument(packed: &mut Vec<u8>, word: &[u8]) {
     packed.extend_from_slice(b"\r\n");
 }
 
-fn push_number(packed: &mut Vec<u8>, mark: u8, number: usize) {
+/// Put a number on a line of its own behind the others.
+pub fn push_number(packed: &mut Vec<u8>, mark: u8, number: usize) {
     packed.push(mark);
     if let Ok(digit @ 0..10) = u8::try_from(number) {
         packed.push(b'0' + digit);
@@ -180,20 +115,8 @@ impl PackedCommands {
         Ok(PyBytes::new(python, Key::of(self.command(index)?.user_id).bytes()))
     }
 
-    fn by_node<'py>(&self, python: Python<'py>, nodes: &Bound<'py, PyList>) -> PyResult<Bound<'py, PyDict>> {
-        let mut found: Vec<(Bound<'py, PyAny>, Vec<usize>)> = Vec::new();
-        for (index, command) in self.commands.iter().enumerate() {
-            let node = nodes.get_item(usize::from(command.slot))?;
-            match found.iter_mut().find(|(each, _)| each.is(&node)) {
-                Some((_, indexes)) => indexes.push(index),
-                None => found.push((node, vec![index])),
-            }
-        }
-        let by_node = PyDict::new(python);
-        for (node, indexes) in found {
-            by_node.set_item(node, indexes)?;
-        }
-        Ok(by_node)
+    fn by_node<'py>(&self, nodes: &Bound<'py, PyList>) -> PyResult<Bound<'py, PyDict>> {
+        by_node(nodes, self.commands.iter().map(|each| each.slot))
     }
 
     fn slot(&self, index: usize) -> PyResult<u16> {

@@ -5,13 +5,12 @@ mod classes;
 mod commands;
 mod known;
 mod lines;
-mod numbers;
 mod read;
 mod records;
 mod rows;
 
 pub use classes::{LineReader, RecordReader};
-pub use commands::PackedCommands;
+pub use commands::{PackedCommands, push_number};
 pub use read::ReadRows;
 
 #[cfg(test)]

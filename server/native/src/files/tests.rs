@@ -1,9 +1,9 @@
 //! Lines and records are split where there is no doubt, and nowhere else; what they do is compared with Python's reading
 //! (`tests/rooms/batch/test_regular.py`).
 
-use super::commands::Key;
 use super::lines::{Layout, split_segments, split_user};
 use super::records::{Field, Form, split_record};
+use crate::keys::Key;
 
 const LAYOUT: Layout = Layout { user: b';', segment: Some(b','), removal: Some(b'\t') };
 

@@ -1,0 +1,54 @@
+"""Requests to apply memberships, as they come off the wire: their users stay encoded
+(docs/adr/0006-users-stay-encoded.md)."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from instantaudience.v1 import audience_pb2 as pb
+
+from instantaudience_server.memberships.extension import encoded_users
+from instantaudience_server.memberships.skipped import COMPLETE, WarningForm
+from instantaudience_server.memberships.wire import EncodedRequest
+
+
+class ApplyRequest:
+    """An ApplySegmentsRequest or StreamSegmentsRequest of `size_bytes`: encoded `users`, and what its warnings have."""
+
+    __slots__ = ("size_bytes", "users", "validate_only", "warning_form")
+
+    DESCRIPTOR: ClassVar[Any] = EncodedRequest.DESCRIPTOR
+
+    def __init__(
+        self,
+        users: Sequence[bytes],
+        size_bytes: int,
+        *,
+        validate_only: bool = False,
+        warning_form: WarningForm = COMPLETE,
+    ) -> None:
+        self.users = users
+        self.size_bytes = size_bytes
+        self.validate_only = validate_only
+        self.warning_form = warning_form
+
+    @classmethod
+    def FromString(cls, encoded: bytes) -> "ApplyRequest":  # noqa: N802 - protobuf's name
+        """The request in a body.
+
+        Raises:
+            DecodeError.
+        """
+        found = encoded_users(encoded)
+        if found is None:
+            message = EncodedRequest.FromString(encoded)
+            users: Sequence[bytes] = list(message.rt_segment)  # the message would make each anew at each look
+        else:
+            users, others = found
+            if not others:
+                return cls(users, len(encoded))
+            message = EncodedRequest.FromString(others)
+        form = WarningForm(
+            places=message.detail or not message.HasField("detail"),
+            entities=message.warning_entities != pb.WARNING_ENTITIES_NONE,
+        )
+        return cls(users, len(encoded), validate_only=message.validate_only, warning_form=form)

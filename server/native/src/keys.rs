@@ -1,0 +1,118 @@
+//! Keys of the platform's users in the cluster, and where they stand there.
+
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList};
+
+/// The slots of a cluster.
+const SLOTS: u16 = 16_384;
+/// CRC-16/XMODEM's polynomial.
+const POLYNOMIAL: u16 = 0x1021;
+const CRC_TABLE: [u16; 256] = crc_table();
+/// What keys of the platform's own users begin with.
+const PREFIX: &[u8] = b"m:p:";
+/// The longest decimal of 64 bits.
+const MOST_DIGITS: usize = 20;
+/// All that have so many digits have 64 bits.
+const SHORT_DIGITS: usize = 19;
+
+/// The key of a user.
+pub struct Key {
+    bytes: [u8; PREFIX.len() + MOST_DIGITS],
+    size: usize,
+}
+
+impl Key {
+    /// The key of a platform user.
+    pub fn of(mut user_id: u64) -> Self {
+        let mut digits = [0; MOST_DIGITS];
+        let mut size = 0;
+        for digit in digits.iter_mut().rev() {
+            *digit = b'0' + u8::try_from(user_id % 10).unwrap_or_default();
+            user_id /= 10;
+            size += 1;
+            if user_id == 0 {
+                break;
+            }
+        }
+        Self::with(digits.get(MOST_DIGITS - size..).unwrap_or_default())
+    }
+
+    /// The key of the platform user whose ID is these digits, and the ID; None for what is no such ID, or has 20 digits.
+    pub fn of_digits(digits: &[u8]) -> Option<(Self, u64)> {
+        if digits.len() > SHORT_DIGITS || digits.first().is_none_or(|first| *first == b'0') {
+            return None;
+        }
+        let mut user_id = 0;
+        for digit in digits {
+            if !digit.is_ascii_digit() {
+                return None;
+            }
+            user_id = user_id * 10 + u64::from(digit - b'0');
+        }
+        Some((Self::with(digits), user_id))
+    }
+
+    /// The ID of the platform user whose key this is; None for another key, or an ID of 20 digits.
+    pub fn user_id(key: &[u8]) -> Option<u64> {
+        key.strip_prefix(PREFIX).and_then(Self::of_digits).map(|(_, user_id)| user_id)
+    }
+
+    fn with(digits: &[u8]) -> Self {
+        let mut bytes = [0; PREFIX.len() + MOST_DIGITS];
+        let (prefix, rest) = bytes.split_at_mut(PREFIX.len());
+        prefix.copy_from_slice(PREFIX);
+        for (byte, digit) in rest.iter_mut().zip(digits) {
+            *byte = *digit;
+        }
+        Self { bytes, size: PREFIX.len() + digits.len() }
+    }
+
+    /// The key itself.
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.size).unwrap_or_default()
+    }
+
+    /// Its slot.
+    pub fn slot(&self) -> u16 {
+        let crc = self.bytes().iter().fold(0_u16, |crc, byte| {
+            let [high, _] = crc.to_be_bytes();
+            (crc << 8) ^ CRC_TABLE.get(usize::from(high ^ byte)).copied().unwrap_or_default()
+        });
+        crc % SLOTS
+    }
+}
+
+const fn crc_table() -> [u16; 256] {
+    let mut table = [0; 256];
+    let mut rest: &mut [u16] = &mut table;
+    let mut byte = 0_u16;
+    while let Some((entry, after)) = rest.split_first_mut() {
+        let mut crc = byte << 8;
+        let mut bit = 0;
+        while bit < 8 {
+            crc = if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ POLYNOMIAL };
+            bit += 1;
+        }
+        *entry = crc;
+        byte += 1;
+        rest = after;
+    }
+    table
+}
+
+/// The indexes of commands on keys in these slots, by what a list has for their slots.
+pub fn by_node<'py>(nodes: &Bound<'py, PyList>, slots: impl Iterator<Item = u16>) -> PyResult<Bound<'py, PyDict>> {
+    let mut found: Vec<(Bound<'py, PyAny>, Vec<usize>)> = Vec::new();
+    for (index, slot) in slots.enumerate() {
+        let node = nodes.get_item(usize::from(slot))?;
+        match found.iter_mut().find(|(each, _)| each.is(&node)) {
+            Some((_, indexes)) => indexes.push(index),
+            None => found.push((node, vec![index])),
+        }
+    }
+    let by_node = PyDict::new(nodes.py());
+    for (node, indexes) in found {
+        by_node.set_item(node, indexes)?;
+    }
+    Ok(by_node)
+}

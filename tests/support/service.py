@@ -16,6 +16,7 @@ from typing import Any
 
 import grpc
 import httpx
+import pytest
 from instantaudience_server.running.hosts import available
 from redis.asyncio import RedisCluster
 from support.clusters import on_node
@@ -23,6 +24,9 @@ from support.contract_model import UNLIMITED_DEMO
 
 HOST_MODES = available()
 """The hosts that everything is tested on (`--host-mode`): those that can run here."""
+
+ON_ONE_HOST = pytest.mark.parametrize("host_mode", HOST_MODES[:1], indirect=True, scope="session")
+"""For what no host has a part in."""
 
 COMMAND = [sys.executable, "-m", "instantaudience_server"]
 PASSWORDS: dict[str, str] = {user["username"]: user["password"] for user in UNLIMITED_DEMO["users"]}

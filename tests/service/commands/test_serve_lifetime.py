@@ -5,17 +5,19 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import grpc
 import httpx
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from instantaudience.v1.audience_pb2_grpc import AudienceServiceStub
 from instantaudience_gateway.envoy import admin
+from instantaudience_server.embedded.cluster import EmbeddedCluster
 from redis.asyncio import RedisCluster
 from support.clusters import eventually
 from support.messages import apply_request, one_user, stream_request
 from support.processes import all_end, descendants, needs_proc, standing_still
-from support.service import Service, new_directory, running_service, starting_service
+from support.service import ON_ONE_HOST, Service, new_directory, running_service, starting_service
 from support.stored import stored
 
 pytestmark = needs_proc
@@ -31,7 +33,7 @@ async def ended_cleanly(service: Service) -> AsyncIterator[None]:
     assert service.temporary_files
     yield
     assert service.process.returncode == 0, service.log
-    assert await all_end(children, 1), children
+    assert await all_end(children, 10), children
     assert service.temporary_files == []
     assert "Traceback" not in service.log
     assert "process_killed" not in service.log
@@ -49,14 +51,26 @@ async def test_sigterm_with_calls_in_flight(host_mode: str) -> None:
     async with new_directory() as directory:
         async with running_service(host_mode=host_mode, directory=directory) as service, ended_cleanly(service):
             await drain_with_calls_in_flight(service)
-        # The data is there for the next start; Ctrl-C reaches the whole process group.
-        async with running_service(host_mode=host_mode, directory=directory) as service, ended_cleanly(service):
-            async with service.cluster() as cluster:
-                await eventually(lambda: assert_applied(cluster))
-            async with service.http(headers={"authorization": await service.token()}) as http:
-                assert (await http.get("/rt-segment", params={"user_id": "1"})).status_code == 200
-            os.killpg(service.process.pid, signal.SIGINT)
-            assert await asyncio.wait_for(service.process.wait(), 20) == 0
+        await assert_kept(directory / "data")
+
+
+async def assert_kept(data_dir: Path) -> None:
+    """The next start finds what was applied."""
+    cluster = EmbeddedCluster(data_dir, guarded=True)
+    await cluster.start()
+    try:
+        async with RedisCluster.from_url(cluster.url) as plain:
+            await eventually(lambda: assert_applied(plain))
+    finally:
+        await cluster.stop()
+
+
+@ON_ONE_HOST
+async def test_ctrl_c(host_mode: str) -> None:
+    """It reaches the whole process group."""
+    async with running_service(host_mode=host_mode) as service, ended_cleanly(service):
+        os.killpg(service.process.pid, signal.SIGINT)
+        assert await asyncio.wait_for(service.process.wait(), 20) == 0
 
 
 async def assert_applied(cluster: RedisCluster) -> None:
@@ -89,7 +103,7 @@ async def drain_with_calls_in_flight(service: Service) -> None:
                 await stream.done_writing()
             await eventually(lambda: assert_in_flight(service))
             service.process.terminate()
-            assert (await asyncio.wait_for(health.read(), 3)).status == STATUS.NOT_SERVING
+            assert (await asyncio.wait_for(health.read(), 20)).status == STATUS.NOT_SERVING
             health.cancel()
             await refused(service)
             assert not any(call.done() for call in (rest, *calls))
@@ -118,7 +132,7 @@ async def refused(service: Service) -> None:
                 return
             raise AssertionError(answer)
 
-    await eventually(check, 3)
+    await eventually(check)
 
 
 async def test_sigterm_while_it_starts(host_mode: str) -> None:
@@ -126,7 +140,7 @@ async def test_sigterm_while_it_starts(host_mode: str) -> None:
         await eventually(lambda: workers_are_starting(service))
         children = descendants(service.process.pid)
         assert await service.stop() == 0
-        assert await all_end(children, 1), children
+        assert await all_end(children, 10), children
         assert service.temporary_files == []
         assert "Traceback" not in service.log
 

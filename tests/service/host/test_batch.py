@@ -23,7 +23,7 @@ from support.clusters import eventually
 from support.contract_model import UNLIMITED_DEMO
 from support.processes import descendants
 from support.raw_http import Connection, answer_to
-from support.service import Service, new_directory, running_service
+from support.service import ON_ONE_HOST, Service, new_directory, running_service
 
 UPLOAD_SECONDS = 10
 """Long for a file of a test, short for who waits for the end of this."""
@@ -339,6 +339,7 @@ async def test_an_upload_that_stops_half_way(service: Service, demo: httpx.Async
     assert (await demo.put(busy["upload_url"], content=b"")).status_code == 200
 
 
+@ON_ONE_HOST
 async def test_an_upload_of_a_byte_a_second(service: Service, demo: httpx.AsyncClient) -> None:
     job = await created(demo)
     answer = await answer_to(service.http_address, head(job, 1000), *[b"x"] * 60, every_seconds=1)
@@ -369,6 +370,7 @@ def names_in(folder: Path) -> list[str]:
     return [each.name for each in folder.iterdir()]
 
 
+@ON_ONE_HOST
 async def test_processes_that_are_killed_in_the_middle_of_a_job(service: Service, demo: httpx.AsyncClient) -> None:
     """Another one goes on: each line counts once, and stands."""
     lines, first = 300_000, next(users) * 1000

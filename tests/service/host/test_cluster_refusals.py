@@ -111,14 +111,14 @@ async def assert_all_fail(service: Service, token: str, *, stream_ends: bool = F
             assert answered.error.message == BARE
             await stream.done_writing()
             assert await stream.read() is grpc.aio.EOF
-    assert await ended(service, INTERNAL) == [before[0] + 1 + len(PORTS), before[1] + len(PORTS)]
 
-    async def are_logged() -> None:
+    async def are_told() -> None:
+        assert await ended(service, INTERNAL) == [before[0] + 1 + len(PORTS), before[1] + len(PORTS)]
         logged = defects(service)[known:]
         assert len(logged) == 1 + 2 * len(PORTS)
         assert all(event["request_id"] for event in logged)
 
-    await eventually(are_logged)
+    await eventually(are_told)
 
 
 async def answer_in(stream: Any) -> pb.StreamSegmentsResponse:
@@ -150,7 +150,11 @@ async def assert_refused_as_before(service: Service, token: str) -> None:
             with pytest.raises(grpc.aio.AioRpcError) as failed:
                 await channel.unary_unary(APPLY)(b"\xff", metadata=(("authorization", token),), timeout=10)
             assert_grpc_error(failed.value, INVALID, "SYNTAX")
-    assert await ended(service, INVALID) == [before[0] + len(PORTS), before[1]]
+
+    async def are_counted() -> None:
+        assert await ended(service, INVALID) == [before[0] + len(PORTS), before[1]]
+
+    await eventually(are_counted)
 
 
 @pytest.mark.parametrize("what", ["quota", "session", "memberships"])

@@ -28,6 +28,8 @@ on_one_host = pytest.mark.parametrize("host_mode", HOST_MODES[:1], indirect=True
 TIMEOUT_MS = 10_000
 DESKTOP, PHONE = (1280, 900), (375, 812)
 """Widths and heights."""
+SERIOUS = {"serious", "critical"}
+"""What axe may not find."""
 TOKEN_KEY = "instant-audience.token"
 
 

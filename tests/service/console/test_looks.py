@@ -7,14 +7,13 @@ import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, expect
 from support import console_traffic
-from support.browsers import DESKTOP, PHONE, Console, console_page, on_one_host
+from support.browsers import DESKTOP, PHONE, SERIOUS, Console, console_page, on_one_host
 from support.service import PASSWORDS, Service
 
 pytestmark = on_one_host
 
 VIEWS = ["Overview", "Samples", "Segments", "Users", "Files"]
 SIZES = {"desktop": DESKTOP, "phone": PHONE}
-SERIOUS = {"serious", "critical"}
 
 
 async def every_view(console: Console, look: Callable[[str], Awaitable[None]]) -> None:

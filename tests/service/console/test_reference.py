@@ -1,14 +1,15 @@
 """The page of the REST API in a browser: it shows the calls, and makes them."""
 
-from playwright.async_api import Browser, expect
-from support.browsers import TIMEOUT_MS, on_one_host
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Browser, Page, expect
+from support.browsers import SERIOUS, TIMEOUT_MS, on_one_host
 from support.service import Service
 from support.stored import forget_users
 
 
 @on_one_host
 async def test_a_call_that_is_tried_from_the_page(browser: Browser, service: Service) -> None:
-    """Its example puts a user into segments."""
+    """Its example puts a user into segments. axe finds nothing serious on the way."""
     page = await browser.new_page()
     complaints: list[str] = []
     page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
@@ -17,6 +18,7 @@ async def test_a_call_that_is_tried_from_the_page(browser: Browser, service: Ser
     try:
         await page.goto(f"{service.url}/docs")
         await page.get_by_role("button", name="Authorize").first.click()
+        found = await serious(page)
         await (
             page.get_by_label("auth-api-key-value")
             .or_(page.locator("section input"))
@@ -30,7 +32,19 @@ async def test_a_call_that_is_tried_from_the_page(browser: Browser, service: Ser
         answer = call.locator(".live-responses-table tbody .response-col_description")
         await expect(answer.first).to_contain_text('"users_in_request"', timeout=TIMEOUT_MS)
         assert complaints == []
+        assert [*found, *await serious(page)] == []
     finally:
         await page.close()
         async with service.cluster() as cluster:
             await forget_users(cluster)
+
+
+async def serious(page: Page) -> list[tuple[str, object]]:
+    """What keeps people out, and where."""
+    results = await Axe().run(page)
+    assert results.response["passes"]
+    return [
+        (violation["id"], [node["target"] for node in violation["nodes"]])
+        for violation in results.response["violations"]
+        if violation["impact"] in SERIOUS
+    ]

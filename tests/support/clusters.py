@@ -1,7 +1,6 @@
 """Real clusters for tests, and ways to look at them and to disturb them."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -90,12 +89,20 @@ def seconds_from_now(seconds: float = 5.0) -> float:
 
 
 async def eventually(check: Callable[[], Awaitable[Any]], seconds: float = 20.0) -> Any:
-    """Until the check passes: neither fails nor loses its connection."""
-    async with asyncio.timeout(seconds):
-        while True:
-            with contextlib.suppress(AssertionError, RedisError):
-                return await check()
-            await asyncio.sleep(0.02)
+    """Until the check passes: neither fails nor loses its connection. Raises why it did not last, after so long."""
+    last: Exception | None = None
+    try:
+        async with asyncio.timeout(seconds) as limit:
+            while True:
+                try:
+                    return await check()
+                except (AssertionError, RedisError) as error:
+                    last = error
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        if last is None or not limit.expired():
+            raise
+        raise last from None
 
 
 async def on_node(port: int, *words: Any, password: str | None = None) -> Any:

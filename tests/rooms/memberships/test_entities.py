@@ -7,7 +7,7 @@ from google.protobuf.struct_pb2 import Struct
 from hypothesis import given
 from hypothesis import strategies as st
 from instantaudience.v1 import audience_pb2 as pb
-from instantaudience_server.memberships.entities import block_entity, request_entity, user_entity
+from instantaudience_server.memberships.entities import LEAST_BLOCK_BYTES, block_entity, request_entity, user_entity
 
 texts = st.text(max_size=5) | st.just("x" * 200) | st.just("ü" * 9000)
 int32 = st.integers(-(2**31), 2**31 - 1)
@@ -49,3 +49,11 @@ def test_what_has_no_place() -> None:
     assert user_entity(user, user.seg_block, len(whole)) == whole
     assert user_entity(user, user.seg_block, len(whole) // 2) is None
     assert decoded(request_entity([user] * 5, 5 * len(whole) // 2))["rt_segment"] == [decoded(whole)] * 2
+
+
+def test_blocks_that_say_nothing_have_a_place_as_long_as_others_would() -> None:
+    user = pb.RtSegment(seg_block=[pb.SegBlock()] * 10)
+    assert user_entity(user, user.seg_block, 10 * LEAST_BLOCK_BYTES) is not None
+    assert user_entity(user, user.seg_block, 10 * LEAST_BLOCK_BYTES - 1) is None
+    saying = pb.RtSegment(seg_block=[pb.SegBlock(seg_code="")])
+    assert len(user_entity(saying, saying.seg_block) or b"") >= LEAST_BLOCK_BYTES

@@ -101,6 +101,16 @@ async def test_a_request_full_of_nothing_costs_little() -> None:
     assert len(apply_answer(answer.result).SerializeToString()) < MOST_BYTES
 
 
+async def test_a_user_full_of_nothing_costs_little() -> None:
+    """What of it could not be shown is not looked at."""
+    user = piece(1, b"1") + piece(2, b"") * EMPTY_USERS
+    started = time.process_time()
+    answer = await read_async(request_of([user]))
+    assert time.process_time() - started < 1.0
+    assert warned(answer)[-2:] == [left_out(2), NO_VALID]  # the blocks past the hundredth; that none is valid
+    assert answer.response["response"]["warnings"][-1]["entity"] == {}
+
+
 @pytest.mark.parametrize(
     ("users", "at_once", "reason"),
     [

@@ -61,6 +61,25 @@ async def test_grpc_stream_is_not_buffered(channel: grpc.aio.Channel, upstream: 
     assert await stream.read() is grpc.aio.EOF
 
 
+async def test_an_idle_stream_stays_open_while_its_connection_ages(directory: Path) -> None:
+    old = {"idle_seconds": 0.2, "connection_seconds": 0.2}
+    async with (
+        serving(Upstream(), directory / "idle.sock"),
+        running_gateway(directory, "idle.sock", **old) as gateway,
+        grpc.aio.insecure_channel(gateway.address) as opened,
+    ):
+        stream = audience_pb2_grpc.AudienceServiceStub(opened).StreamSegments()
+        request = audience_pb2.StreamSegmentsRequest()
+        request.rt_segment.add(user_id="1")
+        for _ in range(2):
+            await stream.write(request)
+            assert (await stream.read()).response.status == "1"
+            await asyncio.sleep(0.8)
+        await stream.done_writing()
+        assert await stream.read() is grpc.aio.EOF
+        assert await stream.code() is grpc.StatusCode.OK
+
+
 async def test_grpc_large_messages_pass(gateway: Gateway, upstream: Upstream) -> None:
     options = [("grpc.max_receive_message_length", 64 * LIMIT_BYTES)]
     request = audience_pb2.ApplySegmentsRequest()

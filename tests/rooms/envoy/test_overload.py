@@ -1,5 +1,6 @@
 """What Envoy does when there is too much of everything, whoever it comes from."""
 
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import grpc
@@ -10,6 +11,7 @@ from instantaudience.v1 import status_pb2_grpc
 from support.answers import assert_grpc_error
 from support.clusters import eventually
 from support.gateways import Upstream, assert_error, running_gateway, serving
+from support.raw_http import Connection
 
 
 async def refused(http: httpx.AsyncClient) -> None:
@@ -33,3 +35,27 @@ async def test_no_call_is_taken_while_too_much_memory_is_in_use(directory: Path)
             await status_pb2_grpc.StatusServiceStub(channel).GetStatus(health_pb2.GetStatusRequest())
         assert_grpc_error(caught.value, grpc.StatusCode.UNAVAILABLE, "SYSTEM")
     assert upstream.calls == []
+
+
+async def test_connections_that_say_nothing_make_room_for_others(directory: Path) -> None:
+    """All that there may be, of one address; they are ended at the age at which others are asked to end."""
+    few = {"max_connections": 20, "connection_seconds": 2.0}
+    async with (
+        serving(Upstream(), directory / "idle.sock"),
+        running_gateway(directory, "idle.sock", **few) as gateway,
+        AsyncExitStack() as stack,
+    ):
+        idle = [await stack.enter_async_context(Connection(gateway.address)) for _ in range(25)]
+
+        async def is_served() -> bool:
+            with suppress(httpx.HTTPError):
+                async with gateway.client() as http:
+                    return (await http.get("/healthz")).status_code == 200
+            return False
+
+        async def assert_served() -> None:
+            assert await is_served()
+
+        assert not await is_served()
+        await eventually(assert_served)
+        assert all([await connection.ends() for connection in idle])

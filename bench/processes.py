@@ -3,9 +3,18 @@
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+class Size(NamedTuple):
+    """What a process has: resident memory in bytes, open descriptors, threads."""
+
+    resident_bytes: int
+    descriptors: int
+    threads: int
 
 
 def tree(pid: int) -> set[int]:
@@ -31,6 +40,28 @@ def resident_bytes(pids: Iterable[int]) -> int:
     """Their memory; what they share counts in each."""
     wanted = set(pids)
     return sum(int(fields[21]) for pid, fields in _stats() if pid in wanted) * PAGE_BYTES
+
+
+def sizes(pids: Iterable[int]) -> dict[int, Size]:
+    """Of each that still runs."""
+    wanted = set(pids)
+    found = {}
+    for pid, fields in _stats():
+        if pid in wanted:
+            try:
+                descriptors = len(list(Path(f"/proc/{pid}/fd").iterdir()))
+            except OSError:
+                continue
+            found[pid] = Size(int(fields[21]) * PAGE_BYTES, descriptors, int(fields[17]))
+    return found
+
+
+def name(pid: int) -> str:
+    """What it runs: a module of Python, or a program."""
+    program, *arguments = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    if "-m" in arguments:
+        return arguments[arguments.index("-m") + 1].removeprefix("instantaudience_server.")
+    return Path(program).name
 
 
 def _stats() -> Iterator[tuple[int, list[str]]]:

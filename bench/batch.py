@@ -46,6 +46,8 @@ END_TOLERANCE_MINUTES = 30
 """What may have passed between the upload and the comparison."""
 APPLYING = b"batch_worker"
 """What the command lines of the processes have that take and apply files."""
+ENDS = {"one": 1, "two": 2}
+"""At how many different times a line's two segments end. Each takes a command of its own."""
 SHAPE = Shape(100, 2)
 LIVE_CONNECTIONS, LIVE_IN_FLIGHT = 16, 4
 AVRO_SCHEMA: dict[str, Any] = {
@@ -70,9 +72,10 @@ AVRO_SCHEMA: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a file says: line by line, and of each user at its end."""
+    """What a file says: line by line, each with `ENDS`, and of each user at its end."""
 
     lines: int
+    ends: int
 
     @property
     def users(self) -> int:
@@ -93,10 +96,9 @@ class Content:
                 found |= self._segments(place, turn)
         return found
 
-    @staticmethod
-    def _segments(place: int, turn: int) -> dict[int, int]:
+    def _segments(self, place: int, turn: int) -> dict[int, int]:
         first = (place + 17 * turn) % len(SEGMENTS)
-        return {SEGMENTS[first]: 1440 * (turn + 1), SEGMENTS[(first + 1) % len(SEGMENTS)]: 1440 * (turn + 2)}
+        return {SEGMENTS[first]: 1440 * (turn + 1), SEGMENTS[(first + 1) % len(SEGMENTS)]: 1440 * (turn + self.ends)}
 
     def write(self, path: Path, form: str) -> None:
         """Write the file: `text`, `gzip` or `avro`."""
@@ -216,16 +218,15 @@ async def wrong_users(cluster: RedisCluster, content: Content) -> int:
     return wrong
 
 
-async def bench(lines: int, form: str, kills: list[int], seconds: float, *, beside: bool) -> Table:
+async def bench(content: Content, form: str, kills: list[int], seconds: float, *, beside: bool) -> Table:
     """The table."""
     table = Table(show_header=False)
-    content = Content(lines)
     with tempfile.TemporaryDirectory(prefix="instant-audience-bench-") as name:
         directory = Path(name)
         file = directory / "file"
-        console.print(f"… writing {lines:,} lines as {form}")
+        console.print(f"… writing {content.lines:,} lines as {form}")
         await asyncio.to_thread(content.write, file, form)
-        table.add_row("file", f"{lines:,} lines, {file.stat().st_size / 1e6:,.0f} MB as {form}")
+        table.add_row("file", f"{content.lines:,} lines, {file.stat().st_size / 1e6:,.0f} MB as {form}")
         cluster = EmbeddedCluster(directory / "cluster")
         await cluster.start()
         try:
@@ -288,6 +289,7 @@ def main() -> None:
     """Parse the arguments and run."""
     parser = argparse.ArgumentParser(prog="python -m bench.batch", description=__doc__)
     parser.add_argument("--lines", type=int, default=10_000_000, help="lines of the file, of two segments each")
+    parser.add_argument("--ends", choices=ENDS, default="one", help="at how many times these end")
     parser.add_argument("--form", choices=("text", "gzip", "avro"), default="text")
     parser.add_argument("--kill", type=int, nargs="*", default=[], metavar="PERCENT", help="kill what applies it there")
     parser.add_argument("--seconds", type=float, default=5.0, help="how long each measurement of calls takes")
@@ -296,7 +298,8 @@ def main() -> None:
     if problem := load.missing():
         sys.exit(problem)
     configure_logging("warning")
-    work = bench(arguments.lines, arguments.form, sorted(arguments.kill), arguments.seconds, beside=arguments.live)
+    content = Content(arguments.lines, ENDS[arguments.ends])
+    work = bench(content, arguments.form, sorted(arguments.kill), arguments.seconds, beside=arguments.live)
     console.print(uvloop.run(work))
 
 

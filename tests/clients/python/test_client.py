@@ -20,8 +20,10 @@ from instantaudience import (
     RateLimitedError,
     Retries,
     Token,
+    TooLargeError,
     UnauthenticatedError,
     UnavailableError,
+    audience,
     block,
     user,
 )
@@ -233,6 +235,17 @@ async def test_an_iterator_that_raises_ends_the_stream(service: FakeService, cli
 
     with pytest.raises(LookupError):
         _ = [result async for result in client.stream(users())]
+
+
+async def test_an_answer_that_is_larger_than_the_client_takes(
+    service: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audience, "_OPTIONS", (("grpc.max_receive_message_length", 1000),))
+    async with AsyncClient(service.endpoint, DEMO, plaintext=True, retries=FAST) as client:
+        await client.apply([user(index, block(7)) for index in range(1, 200)])
+        with pytest.raises(TooLargeError):
+            await client.memberships([str(index) for index in range(1, 200)])
+        assert len(await client.memberships([str(index) for index in range(1, 10)])) == 9
 
 
 async def test_attempts_are_told(service: FakeService) -> None:

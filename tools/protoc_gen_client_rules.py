@@ -30,6 +30,25 @@ class Table:
     rows: tuple[tuple[int | str, str, str], ...]
     """Key, kind, name of the key."""
 
+    @property
+    def key(self) -> str:
+        """What keys are: numbers of codes, or reasons."""
+        return "code" if isinstance(self.rows[0][0], int) else "reason"
+
+    def noted(self, before: str) -> Iterator[tuple[int | str, str, str]]:
+        """Key, kind, and a comment that has the name of a key that does not say it."""
+        for value, kind, name in self.rows:
+            yield value, kind, f"{before}{name}" if self.key == "code" else ""
+
+
+KEY_TYPES = {
+    "python": {"code": "int", "reason": "str"},
+    "go": {"code": "codes.Code", "reason": "string"},
+    "typescript": {"code": "number", "reason": "string"},
+    "java": {"code": "Integer", "reason": "String"},
+}
+"""What the languages call the types of keys."""
+
 
 @dataclass(frozen=True)
 class Rules:
@@ -97,10 +116,9 @@ def python(rules: Rules) -> Iterable[str]:
     for name, (value, text) in rules.constants.items():
         yield f'{name} = {value:_}\n"""{text}"""'
     for table in rules.tables:
-        key = "int" if isinstance(table.rows[0][0], int) else "str"
-        yield f"\n{table.name}: dict[{key}, str] = {{"
-        for value, kind, name in table.rows:
-            yield f'    {_quoted(value)}: "{kind}",' + (f"  # {name}" if key == "int" else "")
+        yield f"\n{table.name}: dict[{KEY_TYPES['python'][table.key]}, str] = {{"
+        for value, kind, note in table.noted("  # "):
+            yield f'    {_quoted(value)}: "{kind}",{note}'
         yield f'}}\n"""{table.text}"""'
     yield f'KIND_OTHERWISE = "{INTERNAL}"'
     yield f"SENT_AGAIN = frozenset({{{', '.join(map(_quoted, rules.sent_again))}}})"
@@ -128,13 +146,9 @@ def go(rules: Rules) -> Iterable[str]:
     yield f"\t// The reason of errors that another token helps.\n\trenewedReason = Reason{_camel(rules.renewed_reason)}"
     yield ")\n"
     for table in rules.tables:
-        is_code = isinstance(table.rows[0][0], int)
         yield f"// {table.text}"
-        yield f"var {_lower(_camel(table.name))} = map[{'codes.Code' if is_code else 'string'}]Kind{{"
-        yield from _aligned(
-            (f"\t{_quoted(value)}:", f"{kind},", *([f"// {name}"] if is_code else []))
-            for value, kind, name in table.rows
-        )
+        yield f"var {_lower(_camel(table.name))} = map[{KEY_TYPES['go'][table.key]}]Kind{{"
+        yield from _aligned((f"\t{_quoted(value)}:", f"{kind},", note) for value, kind, note in table.noted("// "))
         yield "}\n"
     yield "// Kinds of errors that another attempt helps."
     yield f"var sentAgain = map[Kind]bool{{{', '.join(f'{kind}: true' for kind in rules.sent_again)}}}\n"
@@ -153,10 +167,10 @@ def typescript(rules: Rules) -> Iterable[str]:
     for name, (value, text) in rules.constants.items():
         yield f"/** {text} */\nexport const {name} = {value};"
     for table in rules.tables:
-        key = "number" if isinstance(table.rows[0][0], int) else "string"
+        key = KEY_TYPES["typescript"][table.key]
         yield f"\n/** {table.text} */\nexport const {table.name}: Readonly<Record<{key}, Kind>> = {{"
-        for value, kind, name in table.rows:
-            yield f'  {value if key == "number" else name}: "{kind}",' + (f" // {name}" if key == "number" else "")
+        for value, kind, note in table.noted(" // "):
+            yield f'  {value}: "{kind}",{note}'
         yield "};"
     yield f'export const KIND_OTHERWISE: Kind = "{INTERNAL}";'
     yield "\n/** Kinds of errors that another attempt helps. */"
@@ -177,7 +191,7 @@ def java(rules: Rules) -> Iterable[str]:
     for name, (value, text) in rules.constants.items():
         yield f"  /** {text} */\n  static final int {name} = {value};\n"
     for table in rules.tables:
-        key = "Integer" if isinstance(table.rows[0][0], int) else "String"
+        key = KEY_TYPES["java"][table.key]
         yield f"  /** {table.text} */\n  static final Map<{key}, ErrorKind> {table.name} = Map.ofEntries("
         rows = [f"      Map.entry({_quoted(value)}, ErrorKind.{_upper(kind)})" for value, kind, _ in table.rows]
         yield ",\n".join(rows) + ");\n"

@@ -1,6 +1,7 @@
 """Sends random requests to two services, to one together and to the other one by one, and compares what becomes of it.
 
-Each has a cluster of its own, and both go on from turn to turn. Not part of the tests; run it by hand:
+Each has a cluster of its own, and both go on from turn to turn. Several lanes, which have no user in common, take turns
+at once: what is sent one by one waits most of the time. Not part of the tests; run it by hand:
 `PYTHONPATH=tests python tests/fuzz/fuzz_gathering.py --requests 1000000`. It fails when an answer differs by a byte, or
 what was counted, or what stands.
 """
@@ -17,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import uvloop
 from google.protobuf.message import DecodeError
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience_server.catalog.access import Caller
@@ -51,11 +53,14 @@ LARGE_SHARE = 0.002
 PROGRESS_SECONDS = 10.0
 AHEAD_MS = 24 * MS_PER_HOUR
 """How far the services' clock is ahead of the clusters', so that no membership ends meanwhile."""
-DEADLINE_SECONDS = 60.0
-TURNS_BETWEEN_LOOKS = 10
-"""How often it is read what stands: it costs as much as some turns."""
+DEADLINE_SECONDS = 600.0
+LANES = 64
+TURNS_BETWEEN_LOOKS = 5
+"""Of each lane, until it is looked at what stands and what was counted: that costs as much as some turns."""
+USERNAMES = ("demo", "external")
 UNLIMITED = Limits(posts_per_second=10**6, users_per_second=10**9)
-USER_IDS = [*map(str, range(1, 30)), "0", "01", "x", "", str(2**64 - 1), str(2**64), "crm-0001", "CRM-0002"]
+GOOD_USER_IDS = 29
+BAD_USER_IDS = ["0", "01", "x", "", str(2**64), "crm-0001", "CRM-0002"]
 SEGMENT_IDS = [12, 10001, 10002, 20001, 99, 0]
 EXPIRATIONS = [None, -3, -1, 0, 1, 1440, 525_600_001]
 
@@ -63,27 +68,33 @@ Outcome = tuple[bytes, Reason | None]
 
 
 class Requests:
-    """Random requests: most without fault, some with, some that no library writes."""
+    """A lane's random requests: most without fault, some with, some that no library writes."""
 
-    def __init__(self, seed: int) -> None:
-        self._random = random.Random(seed)
+    def __init__(self, seed: int, lane: int) -> None:
+        self._random = random.Random(f"{seed} {lane}")
+        self._usernames = USERNAMES if lane == 0 else USERNAMES[:1]  # external IDs lead to the same users in all lanes
+        first = 1 + lane * GOOD_USER_IDS
+        self._good_ids = [*map(str, range(first, first + GOOD_USER_IDS)), str(2**64 - 1 - lane)]
 
     def turn(self) -> tuple[str, Limits, bool, list[Any]]:
         """What comes at once: whose it is, the member's limits, whether order matters, and the requests."""
         draw = self._random
-        username = draw.choice(["demo", "demo", "demo", "external"])
-        limits = UNLIMITED
+        username = draw.choice(self._usernames)
+        limits, in_order = UNLIMITED, draw.random() < 0.3
         if draw.random() < 0.1:
             limits = Limits(posts_per_second=draw.randint(1, 30), users_per_second=draw.randint(1, 60))
+            in_order = False  # it would wait for the next second
         if draw.random() < 0.05:
             limits = replace(limits, users_per_call=draw.randint(1, 3), segments_per_user=draw.randint(1, 2))
         faults = draw.choice([0.0, 0.0, 0.02, 0.3])
-        user_ids = USER_IDS[: draw.choice([2, 29, 29])] if faults < 0.3 else USER_IDS
+        user_ids = self._good_ids[: draw.choice([2, 30, 30])]
+        if faults == 0.3:
+            user_ids += BAD_USER_IDS
         count = draw.randint(1, MOST_TOGETHER)
         requests = [self._request(user_ids, faults) for _ in range(count)]
         if draw.random() < 0.1:
             requests = [requests[0]] * count
-        return username, limits, draw.random() < 0.3, requests
+        return username, limits, in_order, requests
 
     def _request(self, user_ids: list[str], faults: float) -> Any:
         draw = self._random
@@ -145,10 +156,8 @@ class World:
         self._usage = Usage(self._usage_store, CATALOG, clock)
         self._sizes = SegmentSizes(ClusterSegmentSizeStore(cluster), clock)
 
-    async def turn(
-        self, calling: Caller, requests: list[Any], *, together: bool, in_order: bool
-    ) -> tuple[list[Outcome], HourUsage | None]:
-        """What becomes of requests, and what was counted for the member so far."""
+    async def turn(self, calling: Caller, requests: list[Any], *, together: bool, in_order: bool) -> list[Outcome]:
+        """What becomes of requests."""
         quotas = Quotas(Windows())
         service = MembershipService(CATALOG, self._store, quotas, self._usage, self._sizes, self._clock)
         deadline = seconds_from_now(DEADLINE_SECONDS)
@@ -156,15 +165,18 @@ class World:
         for some in [requests] if together else [[request] for request in requests]:
             futures = [service.apply(request, calling, deadline, in_order=in_order and together) for request in some]
             results += await asyncio.gather(*futures, return_exceptions=True)
-        hour = self._clock.ms // MS_PER_HOUR
-        (counts,) = await self._usage_store.read(calling.member.id, [hour], deadline, with_lines=False)
         await service.close()
         await quotas.close()
-        return [outcome(result) for result in results], counts
+        return [outcome(result) for result in results]
 
-    async def standing(self) -> State:
-        """All memberships."""
-        return await stored(self._plain)
+    async def look(self) -> tuple[State, list[HourUsage | None]]:
+        """What stands, and what was counted for each member so far."""
+        hour, deadline = self._clock.ms // MS_PER_HOUR, seconds_from_now(DEADLINE_SECONDS)
+        counts = []
+        for username in USERNAMES:
+            member_id = caller(username, CATALOG).member.id
+            counts += await self._usage_store.read(member_id, [hour], deadline, with_lines=False)
+        return await stored(self._plain), counts
 
     async def close(self) -> None:
         """Let go of the cluster."""
@@ -180,41 +192,48 @@ async def world(product: str, clock: FakeClock) -> AsyncIterator[World]:
         embedded = await stack.enter_async_context(running_cluster(product, directory))
         plain = await stack.enter_async_context(emptied(embedded))
         await put_external_ids(plain, EXTERNAL_IDS)
-        created = World(await stack.enter_async_context(connected(embedded.url)), plain, clock)
+        cluster = await stack.enter_async_context(connected(embedded.url, stalled_seconds=DEADLINE_SECONDS))
+        created = World(cluster, plain, clock)
         stack.push_async_callback(created.close)
         yield created
 
 
-async def fuzz(count: int, seed: int, product: str) -> bool:
-    """Whether all requests ended alike."""
-    requests_of, clock = Requests(seed), FakeClock(FakeClock.real().ms + AHEAD_MS)
+class DifferenceError(Exception):
+    """What differs, and where."""
+
+
+async def drive(requests_of: Requests, gathered: World, apart: World) -> int:
+    """Some turns of a lane; how many requests these were. Raises DifferenceError."""
+    done = 0
+    for _ in range(TURNS_BETWEEN_LOOKS):
+        username, limits, in_order, requests = requests_of.turn()
+        of = caller(username, CATALOG)
+        calling = Caller(of.account, replace(of.member, limits=limits))
+        found, expected = await asyncio.gather(
+            *[each.turn(calling, requests, together=each is gathered, in_order=in_order) for each in (gathered, apart)]
+        )
+        if found != expected:
+            raise DifferenceError(f"{username} {limits} in order: {in_order}\n{requests}\n{found}\n{expected}")
+        done += len(requests)
+    return done
+
+
+async def fuzz(count: int, seed: int, product: str) -> None:
+    """Compare so many requests at least. Raises DifferenceError."""
+    lanes, clock = [Requests(seed, lane) for lane in range(LANES)], FakeClock(FakeClock.real().ms + AHEAD_MS)
     async with world(product, clock) as gathered, world(product, clock) as apart:
-        done = turns = 0
-        started = shown = time.monotonic()
+        done, started = 0, time.monotonic()
+        shown = started
         while done < count:
             clock.ms += 1
-            username, limits, in_order, requests = requests_of.turn()
-            of = caller(username, CATALOG)
-            calling = Caller(of.account, replace(of.member, limits=limits))
-            found, expected = [
-                await each.turn(calling, requests, together=each is gathered, in_order=in_order)
-                for each in (gathered, apart)
-            ]
+            done += sum(await asyncio.gather(*[drive(lane, gathered, apart) for lane in lanes]))
+            found, expected = [await each.look() for each in (gathered, apart)]
             if found != expected:
-                print(f"PROBLEM {username} {limits} in order: {in_order}\n{requests}\n{found}\n{expected}")  # noqa: T201
-                return False
-            done += len(requests)
-            turns += 1
-            if turns % TURNS_BETWEEN_LOOKS == 0 or done >= count:
-                states = [await each.standing() for each in (gathered, apart)]
-                if states[0] != states[1]:
-                    print(f"PROBLEM, seed {seed}, in the turns before request {done}\n{states}")  # noqa: T201
-                    return False
+                raise DifferenceError(f"in the last turns\n{found}\n{expected}")
             if time.monotonic() - shown > PROGRESS_SECONDS:
                 shown = time.monotonic()
                 print(f"{done} requests, {done / (shown - started):.0f}/s", flush=True)  # noqa: T201
         print(f"{done} requests ended alike, seed {seed}, {time.monotonic() - started:.0f} s")  # noqa: T201
-    return True
 
 
 def main() -> None:
@@ -225,8 +244,10 @@ def main() -> None:
     parser.add_argument("--product", choices=server_binaries(), default="valkey")
     arguments = parser.parse_args()
     configure_logging("warning")
-    if not asyncio.run(fuzz(arguments.requests, arguments.seed, arguments.product)):
-        sys.exit(1)
+    try:
+        uvloop.run(fuzz(arguments.requests, arguments.seed, arguments.product))
+    except DifferenceError as difference:
+        sys.exit(f"seed {arguments.seed} differs: {difference}")
 
 
 if __name__ == "__main__":

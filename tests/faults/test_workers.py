@@ -5,16 +5,13 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
-from pathlib import Path
 
 import pytest
-from instantaudience_server.processes import free_ports
 from instantaudience_server.store.keys import CATALOG_VERSION, key_slot
 from support.clusters import eventually
-from support.metrics import scrape
 from support.processes import Process, descendants, needs_proc
 from support.replicated import ReplicatedCluster
+from support.restarts import Restarted
 from support.service import HOST_MODES, Service, new_directory, running_service
 from support.traffic import ARGUMENTS, WORKERS, Traffic
 from support.workers import COMMANDS
@@ -119,41 +116,6 @@ async def test_a_worker_starts_while_the_catalogs_node_is_away(hosted: Service, 
 
 def exits_of(service: Service) -> int:
     return [event["event"] for event in service.events].count("process_exited")
-
-
-class Restarted:
-    """A service that is ended and started again on the same ports."""
-
-    def __init__(self, directory: Path, url: str, host_mode: str) -> None:
-        self._directory = directory
-        self._url = url
-        self._host_mode = host_mode
-        self._ports = free_ports(HOST, 3)
-        self.stack = AsyncExitStack()
-
-    async def start(self) -> Service:
-        """Start it; its readings have been asked for when this returns."""
-        http, grpc, metrics = map(str, self._ports)
-        arguments = (*ARGUMENTS, "--workers", "1", "--http-port", http, "--grpc-port", grpc, "--metrics-port", metrics)
-        starting = running_service(
-            "--redis",
-            self._url,
-            "--drain-wait",
-            "1",
-            "--drain-seconds",
-            "2",
-            *arguments,
-            directory=self._directory,
-            host_mode=self._host_mode,
-        )
-        service = await self.stack.enter_async_context(starting)
-        await scrape(service)
-        return service
-
-    async def stop(self) -> None:
-        """End it."""
-        await self.stack.aclose()
-        self.stack = AsyncExitStack()
 
 
 @pytest.mark.parametrize("host_mode", HOST_MODES[:1])

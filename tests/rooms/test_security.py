@@ -28,4 +28,4 @@ def test_it_is_there(name: str) -> None:
     if function:
         assert re.search(rf"^(async )?def {function}\(", text, re.MULTILINE)
     if case:
-        assert re.search(rf'"{re.escape(case)}"|def {re.escape(case)}\(', text)
+        assert re.search(rf'"{re.escape(case)}"|def {re.escape(case)}\(|\w\.{re.escape(case)},', text)

@@ -2,14 +2,15 @@
 
 import asyncio
 import json
+import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 
 import grpc
 import pytest
-from support.framing_peer import Headers, Peer, connected, grpc_headers
-from support.http2_frames import CONTINUATION, HEADERS, PING, SETTINGS, http2_frame
+from support import floods
+from support.floods import Flood, posting
 from support.messages import APPLY, one_user
 from support.processes import descendants, needs_proc
 from support.raw_http import answer_to
@@ -58,11 +59,6 @@ def processor_seconds(service: Service) -> float:
     return processes.processor_seconds(server_pids(service))
 
 
-def posting(token: str, body: bytes) -> bytes:
-    head = f"POST /rt-segment HTTP/1.1\r\nhost: a\r\nauthorization: {token}\r\ncontent-length: {len(body)}\r\n\r\n"
-    return head.encode() + body
-
-
 async def test_memory_is_given_back_after_a_flood(flooded: Service) -> None:
     """Two hundred bodies of 1 MB at once, then a little of what is usual."""
     token = await flooded.token()
@@ -80,158 +76,50 @@ async def test_memory_is_given_back_after_a_flood(flooded: Service) -> None:
             await asyncio.sleep(0.1)
 
 
-Flood = Callable[[Service, str], Awaitable[None]]
-"""What somebody does to a service, with a token of the member `demo` belongs to."""
-
-EMPTY_USERS = b'{"rt_segment":[' + b",".join([b"{}"] * 349_500) + b"]}"
-ENCODED_EMPTY_USERS = b"\x0a\x00" * 524_288
+FLOODS: list[Flood] = [
+    floods.amplify,
+    floods.post_without_token,
+    floods.bomb_headers,
+    floods.watch_health,
+    floods.reset_at_once,
+    floods.continue_headers,
+    floods.ping,
+    floods.settle,
+]
 REFUSED = {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE}
-MOST_ANSWER_BYTES = 2_500_000
 MOST_PROCESSOR_SECONDS = 0.2
 """What a body may take of a processor, of several that come at once."""
 BUSY = 2
 """On a machine that does other things, too, the same takes so many times as much."""
-FIELDS = b"\x00\x01a\x0e12345678901234" * 900
-"""Fields of headers, as they stand on the wire (RFC 7541, section 6.2.2)."""
-HEADERS_WITHOUT_END = http2_frame(HEADERS, 1, 1, b"\x82") + http2_frame(CONTINUATION, 0, 1, FIELDS) * 1000
-PINGS = http2_frame(PING, 0, 0, bytes(8)) * 50_000
-SETTINGS_AGAIN = http2_frame(SETTINGS, 0, 0, b"") * 50_000
-
-
-async def on_connections(service: Service, count: int, do: Callable[[Peer], Awaitable[None]]) -> None:
-    """Do the same on so many connections."""
-    async with AsyncExitStack() as stack:
-        peers = [await stack.enter_async_context(connected(service.http_address)) for _ in range(count)]
-        await asyncio.gather(*map(do, peers))
-
-
-def streams(headers: Headers) -> Callable[[Peer], Awaitable[None]]:
-    """A hundred streams that do not end, for a while."""
-
-    async def open_them(peer: Peer) -> None:
-        for _ in range(100):
-            peer.begin(headers)
-        await asyncio.sleep(1)
-
-    return open_them
-
-
-def raw(data: bytes) -> Callable[[Peer], Awaitable[None]]:
-    """These bytes, in pieces, as long as anyone takes them."""
-
-    async def write(peer: Peer) -> None:
-        for start in range(0, len(data), 65_536):
-            if not peer.lost:
-                peer.write(data[start : start + 65_536])
-                await asyncio.sleep(0.01)
-
-    return write
-
-
-async def amplify(service: Service, token: str) -> None:
-    """Four bodies of empty users; old answers had 20 MB each, and took 3 s of a processor."""
-    request = posting(token, EMPTY_USERS)
-    with bounded(service, 4):
-        answers = await asyncio.gather(*(answer_to(service.http_address, request) for _ in range(4)))
-    assert {answer.status_code for answer in answers} <= {200, 429, 503}
-    assert max(len(answer.content) for answer in answers) < MOST_ANSWER_BYTES
+BODIES: dict[Flood, float] = {floods.amplify: 4}
+"""Of floods that are bounded by what they take of the processors; once, each of these took 3 s."""
+MOST_TAKEN_BYTES = 300 * 2**20
+"""What a flood may take of memory."""
 
 
 @contextmanager
-def bounded(service: Service, bodies: int) -> Iterator[None]:
+def bounded(service: Service, bodies: float) -> Iterator[None]:
     """So many bodies take no more of the processors than they may."""
     before = processor_seconds(service)
     yield
     assert processor_seconds(service) - before < BUSY * bodies * MOST_PROCESSOR_SECONDS
 
 
-async def post_without_token(service: Service, _: str) -> None:
-    """Eight callers who post what nobody reads."""
-    request = posting("", EMPTY_USERS)
-
-    async def post() -> None:
-        for _ in range(40):
-            assert (await answer_to(service.http_address, request)).status_code == 401
-
-    await asyncio.gather(*(post() for _ in range(8)))
-
-
-async def bomb_headers(service: Service, token: str) -> None:
-    """A header of 4 KB in the table, of which each stream has many: a few bytes each on the wire."""
-    headers = [*grpc_headers(APPLY, (b"authorization", token.encode())), *([(b"x-bomb", b"b" * 3900)] * 13)]
-    await on_connections(service, 20, streams(headers))
-
-
-async def watch_health(service: Service, _: str) -> None:
-    """Two thousand streams that ask to be told, and leave together; another one stays, as long as it wants."""
-    headers, request = grpc_headers("/grpc.health.v1.Health/Watch"), bytes(5)
-    async with connected(service.http_address) as other:
-        staying = other.begin(headers)
-        await other.send(staying, request, end=True)
-        async with AsyncExitStack() as stack:
-            for _ in range(20):
-                peer = await stack.enter_async_context(connected(service.http_address))
-                for _ in range(100):
-                    await peer.send(peer.begin(headers), request, end=True)
-                await asyncio.sleep(0.1)  # grpcio turns some away, whoever they are, where a thousand wait to begin
-            await asyncio.sleep(1)
-        with pytest.raises(TimeoutError):
-            await other.answer(staying, 1)
-
-
-async def reset_at_once(service: Service, token: str) -> None:
-    """Streams that are begun and reset (CVE-2023-44487), until the connection is closed."""
-
-    async def begin_and_reset(peer: Peer) -> None:
-        for number in range(1000):
-            if peer.lost:
-                return
-            peer.reset(peer.begin(grpc_headers(APPLY, (b"authorization", token.encode()))))
-            if number % 50 == 0:
-                await asyncio.sleep(0.01)
-        raise AssertionError("it may go on for ever")
-
-    await on_connections(service, 3, begin_and_reset)
-
-
-async def continue_headers(service: Service, _: str) -> None:
-    """Headers without end, 16 MB of them."""
-    await on_connections(service, 4, raw(HEADERS_WITHOUT_END))
-
-
-async def ping(service: Service, _: str) -> None:
-    """Frames that ask for an answer each."""
-    await on_connections(service, 4, raw(PINGS))
-    await on_connections(service, 4, raw(SETTINGS_AGAIN))
-
-
-FLOODS: list[Flood] = [
-    amplify,
-    post_without_token,
-    bomb_headers,
-    watch_health,
-    reset_at_once,
-    continue_headers,
-    ping,
-]
-MOST_TAKEN_BYTES = 300 * 2**20
-"""What a flood may take of memory."""
-
-
 @pytest.mark.parametrize("flood", FLOODS)
 async def test_others_are_answered_meanwhile(flooded: Service, flood: Flood) -> None:
     """A caller of another member, one call after the other; none fails."""
     start = most = resident_bytes(flooded)
-    calls = 0
-    flooding = asyncio.create_task(flood(flooded, await flooded.token()))
-    async with flooded.http(headers={"authorization": await flooded.token("private")}) as http:
-        while not flooding.done() or calls < 10:
-            answer = await http.get("/rt-segment?user_id=1")
-            assert answer.status_code == 200, answer.text
-            calls += 1
-            most = max(most, resident_bytes(flooded))
-            await asyncio.sleep(0.02)
-    await flooding
+    calls, token = 0, await flooded.token()
+    with bounded(flooded, BODIES.get(flood, math.inf)):
+        flooding = asyncio.create_task(flood(flooded.http_address, token))
+        async with flooded.http(headers={"authorization": await flooded.token("private")}) as http:
+            while not flooding.done() or calls < 10:
+                answer = await http.get("/rt-segment?user_id=1")
+                assert answer.status_code == 200, answer.text
+                calls += 1
+                most = max(most, resident_bytes(flooded))
+                await asyncio.sleep(0.02)
+        await flooding
     assert most - start < MOST_TAKEN_BYTES
 
 
@@ -243,7 +131,7 @@ async def test_forty_messages_at_once_take_little(flooded: Service) -> None:
 
         async def call() -> bytes:
             try:
-                return await apply(ENCODED_EMPTY_USERS, metadata=(("authorization", token),))
+                return await apply(floods.EMPTY_USERS_OF_GRPC, metadata=(("authorization", token),))
             except grpc.aio.AioRpcError as error:
                 if error.code() in REFUSED:
                     return b""
@@ -251,4 +139,4 @@ async def test_forty_messages_at_once_take_little(flooded: Service) -> None:
 
         with bounded(flooded, 40):
             answers = await asyncio.gather(*(call() for _ in range(40)))
-    assert max(map(len, answers)) < MOST_ANSWER_BYTES
+    assert max(map(len, answers)) < floods.LONGEST_ANSWER_BYTES

@@ -1,19 +1,23 @@
-"""The load generator of the benchmarks, against the whole service: it must count what is answered, and what is not."""
+"""The load generator of the benchmarks, against the whole service: it must count what is answered, and what is not; and
+what becomes of more calls than can be served, a short run of `bench.overload`."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from support.authorities import Authority
+from support.clusters import eventually
 from support.service import HOST_MODES, Service, new_directory, running_service
 
-from bench import load
+from bench import load, processes
 from bench.load import Address, Lane, LoadError, Outcome, Pool, Request
 from bench.service import signed_in
 from bench.workload import USERNAME, Shape, write_catalog
 
 PASSWORD = "Load-Passw0rd!"
 SECONDS, WARMUP_SECONDS = 0.4, 0.1
+MOST_BYTES = 1.5e9
+"""Of all of the service's processes, its cluster among them."""
 GRPC, HTTP = "grpc", "http"
 CALLS = {"unary": GRPC, "stream": GRPC, "rest": HTTP, "rest_http1": HTTP}
 
@@ -96,3 +100,23 @@ async def test_a_plan_that_cannot_be_followed_is_told(loaded: Service, token: st
     lane = Lane("wrong", address(loaded, GRPC), "unary", [token], per_second=1)
     with pytest.raises(LoadError, match=r"^load: lane wrong: an open loop needs a deadline$"):
         await load.drive(lane, seconds=1)
+
+
+async def test_more_calls_than_can_be_served_are_refused_or_late_but_do_not_fail(loaded: Service, token: str) -> None:
+    """Several times as many; memory is bounded, and afterwards all calls are served."""
+    lane = Lane(
+        "flood", address(loaded, GRPC), "unary", [token], Shape(100, 2), 16, per_second=10_000, deadline_seconds=1.0
+    )
+    flood = (await load.drive(lane, seconds=SECONDS, warmup_seconds=0)).lanes["flood"]
+    over = sum(count for reason, count in flood.reasons.items() if reason.startswith("gRPC 1 "))  # grpcio's, when late
+    assert flood.failed == over, flood.reasons
+    assert flood.ok > 0
+    assert flood.refused + flood.late + flood.missed + over > 0
+    assert processes.resident_bytes(processes.tree(loaded.process.pid)) < MOST_BYTES
+
+    async def assert_served() -> None:
+        usual = Lane("usual", address(loaded, GRPC), "unary", [token], Shape(100, 2), 2, 1)
+        outcome = (await load.drive(usual, seconds=SECONDS, warmup_seconds=0)).lanes["usual"]
+        assert outcome.ok == outcome.calls > 0, outcome.reasons
+
+    await eventually(assert_served)

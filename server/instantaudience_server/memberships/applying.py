@@ -4,7 +4,8 @@ Each post keeps what is its own: its decision, its answer, its failure.
 """
 
 import asyncio
-from collections.abc import Awaitable, Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import compress
 from typing import NamedTuple
@@ -82,7 +83,7 @@ class Applying:
         self._suppressions = suppressions
         self._turns = Turns()
         self._writing: dict[asyncio.Task[None], KeySet] = {}
-        """What is to be in order and under way, and the users that it changes."""
+        """What is to be in order and under way, and the users that it has still to change."""
 
     async def carry_out(self, batch: Batch, caller: Caller, in_order: bool) -> None:
         """Apply posts; each one gets its result when the cluster has taken all its writes, and counted it.
@@ -228,31 +229,49 @@ class Applying:
     def _begin_in_order(self, read: Read, batch: Batch, caller: Caller) -> "asyncio.Task[None]":
         """Write after earlier writes to the same users: one that is sent again, after a redirection or a lost
         connection, could be overtaken."""
-        keys = read.keys
-        earlier = [task for task, busy in self._writing.items() if not keys.isdisjoint(busy)]
+        earlier = self._busy_with(read.keys, self._writing)
         writing = asyncio.create_task(self._write_after(earlier, read, batch, caller))
-        self._writing[writing] = keys
+        self._writing[writing] = read.keys
         writing.add_done_callback(self._writing.__delitem__)
         return writing
+
+    def _busy_with(self, keys: KeySet, tasks: Iterable["asyncio.Task[None]"]) -> "Sequence[asyncio.Task[None]]":
+        """Those of the tasks that have still to change some of these users."""
+        return [task for task in tasks if not keys.isdisjoint(self._writing.get(task, ()))]
 
     async def _write_after(
         self, earlier: Sequence["asyncio.Task[None]"], read: Read, batch: Batch, caller: Caller
     ) -> None:
         while earlier:
             await asyncio.wait(earlier, timeout=PATIENCE_SECONDS)
-            earlier = [task for task in earlier if not read.keys.isdisjoint(self._writing.get(task, ()))]
+            earlier = self._busy_with(read.keys, earlier)
             if earlier and len(read.posts) > 1:
-                await self._write_apart(read, batch, caller)
+                await self._write_apart(earlier, read, batch, caller)
                 return
         await self._finish(self._begin(read, batch, caller))
 
-    async def _write_apart(self, read: Read, batch: Batch, caller: Caller) -> None:
-        """Write posts that were read as one each by itself, so that only those wait that have to."""
-        apart = [self._read_together([post], caller, read.reading.now_ms) for post in read.posts]
+    async def _write_apart(
+        self, earlier: Sequence["asyncio.Task[None]"], read: Read, batch: Batch, caller: Caller
+    ) -> None:
+        """Write posts that were read as one each by itself, so that only those wait that have to.
+
+        Each user is this task's until it is written: what came later to the same user waits for that.
+        """
         task = asyncio.current_task()
         assert task is not None
-        self._writing[task] = frozenset()
-        await asyncio.gather(*[self._begin_in_order(each, batch, caller) for each in apart if each is not None])
+        alone = [self._read_together([post], caller, read.reading.now_ms) for post in read.posts]
+        apart = [each for each in alone if each is not None]
+        left = Counter(key for each in apart for key in each.keys)
+        self._writing[task] = left.keys()
+
+        async def write(each: Read) -> None:
+            await self._write_after(self._busy_with(each.keys, earlier), each, batch, caller)
+            left.subtract(each.keys)
+            for key in each.keys:
+                if not left[key]:
+                    del left[key]
+
+        await asyncio.gather(*map(write, apart))
 
     def _begin(self, read: Read, batch: Batch, caller: Caller) -> _UnderWay | None:
         """Begin to write what posts change, and to count it; None where there is nothing to wait for."""

@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,6 +23,7 @@ from structlog.testing import capture_logs
 from support import contract_model, strategies
 from support.callers import caller
 from support.clusters import on_node, seconds_from_now, user_of_slots, whole
+from support.processes import standing_still
 from support.readings import CATALOG, Reader, applied, by_user, encoded, piece, reading, response_to
 from support.stored import stored
 
@@ -45,18 +45,11 @@ regular_users = st.fixed_dictionaries(
 )
 regular = st.fixed_dictionaries({"rt_segment": st.lists(regular_users, min_size=1, max_size=4)})
 turns = st.lists(st.one_of(regular, regular, regular, strategies.requests), min_size=1, max_size=8)
-HUGE = 2**31 - 1
 USERNAMES = st.sampled_from(["demo", "external"])
 
 
 def user(user_id: str, *blocks: dict[str, int]) -> dict[str, Any]:
     return {"user_id": user_id, "seg_block": list(blocks) or [{"seg_id": 12}]}
-
-
-def unlimited(calling: Caller) -> Caller:
-    """The caller, whose member may send as much as it wants."""
-    limits = replace(calling.member.limits, posts_per_second=HUGE, users_per_second=HUGE)
-    return replace(calling, member=replace(calling.member, limits=limits))
 
 
 def of_users(*user_ids: str, value: int = 0) -> Any:
@@ -86,8 +79,7 @@ def counted(reader: Reader) -> tuple[int, Totals, int]:
 async def test_a_turn_ends_as_its_requests_one_by_one(
     in_order: bool, requests: list[dict[str, Any]], username: str
 ) -> None:
-    # Streams would wait for the next second, which does not come: crowds are more than members may send in one.
-    calling = unlimited(caller(username, CATALOG))
+    calling = caller(username, CATALOG)
     async with (
         reading(external_ids=strategies.EXTERNAL_IDS) as together,
         reading(external_ids=strategies.EXTERNAL_IDS) as apart,
@@ -100,7 +92,7 @@ async def test_a_turn_ends_as_its_requests_one_by_one(
         state: contract_model.State = {}
         expected_state: contract_model.State = {}
         for request, result in zip(requests, results, strict=True):
-            (expected,) = await outcomes(apart.service, [encoded(request)], calling)
+            (expected,) = await outcomes(apart.service, [encoded(request)], calling, seconds=60)
             if isinstance(expected, AudienceError):
                 assert isinstance(result, AudienceError)
                 assert (result.reason, result.message) == (expected.reason, expected.message)
@@ -257,6 +249,31 @@ async def test_in_order_a_write_waits_for_an_earlier_one_to_the_same_user_and_fo
     await first
     await second
     assert await plain.hgetall(f"m:p:{there}") == {b"12": b"3"}
+    await whole(embedded)
+
+
+async def test_in_order_nothing_overtakes_posts_that_were_taken_together_and_are_written_apart(
+    service: MembershipService, embedded: EmbeddedCluster, plain: RedisCluster
+) -> None:
+    there, elsewhere = (user_of_slots(*slots).decode().split(":")[2] for slots in ((0, 5460), (10923, 16383)))
+    calling = caller("demo", CATALOG)
+
+    def start(user_id: str, value: int) -> "asyncio.Future[Result]":
+        return service.apply(of_users(user_id, value=value), calling, seconds_from_now(20), in_order=True)
+
+    await start(there, 1)
+    with standing_still(embedded.nodes[0].child.pid):
+        waiting = [start(there, 2)]
+        await asyncio.sleep(0.02)
+        waiting.append(start(there, 3))
+        other = start(elsewhere, 3)  # of the same turn
+        await asyncio.sleep(0.02)
+        waiting.append(start(there, 4))
+        assert await other == Result(1, 1)  # they are apart
+        await asyncio.sleep(0.2)
+        assert not any(each.done() for each in waiting)
+    await asyncio.gather(*waiting)
+    assert await plain.hgetall(f"m:p:{there}") == {b"12": b"4"}
     await whole(embedded)
 
 

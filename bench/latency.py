@@ -35,7 +35,7 @@ STEADY_RATE, STEADY_CONNECTIONS = 200.0, 4
 DEADLINE_SECONDS = 5.0
 OTHERS = Pool(first_id=FIRST_USER + 10**9)
 """Users that the flood does not touch."""
-HEADINGS = ("calls/s", "p50 ms", "p99 ms", "p99.9 ms", "longest", "lag p99", "calls", "not in time")
+HEADINGS = ("calls/s", "p50 ms", "p99 ms", "p99.9 ms", "lag p99", "not in time")
 
 
 class Latency:
@@ -49,24 +49,26 @@ class Latency:
     async def idle(self) -> tuple[str, Outcome]:
         """One call after the other."""
         lane = Lane("calls", self._service.grpc, "unary", [self._steady], SMALL, 1, 1)
-        return "one at a time", (await load.drive(lane, seconds=self._seconds)).lanes["calls"].checked()
+        return "one at a time", (await self._drive(lane))["calls"]
 
     async def half(self) -> tuple[str, Outcome]:
         """An open loop at half of what a closed one reaches."""
         lane = Lane("calls", self._service.grpc, "unary", [self._steady], SMALL, CONNECTIONS, IN_FLIGHT)
-        rate = (await load.drive(lane, seconds=self._seconds)).lanes["calls"].checked().ok_per_second / 2
-        lane = self._paced(rate, CONNECTIONS)
-        outcome = (await load.drive(lane, seconds=self._seconds)).lanes["calls"]
-        return "half of the peak", outcome.checked(some_refused=True)
+        peak = (await self._drive(lane))["calls"].ok_per_second
+        return "half of the peak", (await self._drive(self._paced(peak / 2, CONNECTIONS)))["calls"]
 
     async def flooded(self) -> AsyncIterator[tuple[str, Outcome]]:
         """The steady member's calls, alone and beside the flood."""
         lane = self._paced(STEADY_RATE, STEADY_CONNECTIONS)
-        yield "200/s, alone", (await load.drive(lane, seconds=self._seconds)).lanes["calls"].checked()
+        yield f"{STEADY_RATE:g}/s, alone", (await self._drive(lane))["calls"]
         flood = Lane("flood", self._service.grpc, "unary", [self._flood], LARGE, 16, 4)
-        report = await load.drive(lane, flood, seconds=self._seconds)
-        yield "beside a flood", report.lanes["calls"].checked(some_refused=True)
-        yield f"the flood of {LARGE}", report.lanes["flood"].checked(some_refused=True)
+        outcomes = await self._drive(lane, flood)
+        yield "beside a flood", outcomes["calls"]
+        yield f"the flood of {LARGE}", outcomes["flood"]
+
+    async def _drive(self, *lanes: Lane) -> dict[str, Outcome]:
+        outcomes = (await load.drive(*lanes, seconds=self._seconds)).lanes
+        return {name: outcome.checked(some_refused=True) for name, outcome in outcomes.items()}
 
     def _paced(self, rate: float, connections: int) -> Lane:
         return Lane(
@@ -85,9 +87,9 @@ class Latency:
 def cells(outcome: Outcome) -> list[str]:
     """As a row shows it."""
     answered: Latencies = outcome.answered_ms
-    times = (answered.p50, answered.p99, answered.p99_9, answered.max, outcome.lag_ms.p99)
+    times = (answered.p50, answered.p99, answered.p99_9, outcome.lag_ms.p99)
     late = f"{outcome.calls - outcome.ok:,}"
-    return [f"{outcome.ok_per_second:,.0f}", *(f"{each:.2f}" for each in times), f"{outcome.calls:,}", late]
+    return [f"{outcome.ok_per_second:,.0f}", *(f"{each:.2f}" for each in times), late]
 
 
 async def bench(hosts: Sequence[str], seconds: float) -> Table:

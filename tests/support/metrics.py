@@ -53,7 +53,7 @@ class Scrape:
 async def scrape(service: Service, http: httpx.AsyncClient | None = None) -> Scrape:
     """Read a service's metrics, as Prometheus does; `http` is who asks, where not anybody may."""
     async with contextlib.AsyncExitStack() as stack:
-        client = http or await stack.enter_async_context(httpx.AsyncClient(verify=False, trust_env=False))
+        client = http or await stack.enter_async_context(httpx.AsyncClient(timeout=20, verify=False, trust_env=False))
         answer = await client.get(service.metrics_url)
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("text/plain; version=")

@@ -15,6 +15,7 @@ from instantaudience.v1 import audience_pb2 as pb
 from instantaudience.v1.audience_pb2_grpc import AudienceServiceStub
 from instantaudience_server.store.keys import usage_key
 from redis.asyncio import RedisCluster
+from support.clusters import eventually
 from support.messages import apply_request, one_user, stream_request
 from support.service import Service
 
@@ -237,11 +238,17 @@ class Traffic:
         tasks += [asyncio.create_task(self._call(make, applies=False)) for make in READING]
         try:
             await asyncio.sleep(AROUND_SECONDS)
+            await eventually(self._has_begun)
             yield
             await asyncio.sleep(AROUND_SECONDS)
         finally:
             self._stopping = True
             await asyncio.gather(*tasks)
+
+    async def _has_begun(self) -> None:
+        """Calls of all kinds have been answered."""
+        assert self.ledger.acknowledged >= 2 * len(self.applying)
+        assert self.reads >= len(READING)
 
     async def losses(self) -> Losses:
         """Compare what callers were told with what the cluster holds, once the traffic has ended.

@@ -1,21 +1,11 @@
 """gRPC callers of the whole service."""
 
-from collections.abc import AsyncIterator
-
 import grpc
 import pytest
 from instantaudience.v1 import audience_pb2_grpc
-from support.service import Service, running_service
+from support.service import Service
 
 Metadata = tuple[tuple[str, str], ...]
-
-
-@pytest.fixture(scope="session")
-async def four(host_mode: str) -> AsyncIterator[Service]:
-    """A service with four workers, for what holds on every one."""
-    async with running_service("--workers", "4", host_mode=host_mode) as running:
-        yield running
-        assert "call_defect" not in running.log
 
 
 @pytest.fixture

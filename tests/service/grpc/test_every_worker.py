@@ -1,9 +1,10 @@
-"""Accounts on four workers: what is changed through one holds on every one within a second (contract, "Tokens")."""
+"""Four workers: what is changed through one holds on every one within a second (contract, "Tokens", "/segment")."""
 
 import asyncio
 import itertools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import grpc
@@ -14,7 +15,7 @@ from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience.v1.authentication_pb2_grpc import AuthenticationServiceStub
 from instantaudience.v1.catalog_pb2_grpc import CatalogServiceStub
 from support.answers import assert_grpc_error
-from support.messages import USER
+from support.messages import USER, apply_request, one_user
 from support.processes import needs_proc
 from support.service import Service, credentials, running_service
 from support.workers import RefusedError, WorkerPeer, connected_to_each
@@ -61,6 +62,13 @@ class Workers:
         started = time.monotonic()
         await asyncio.gather(*(until(lambda peer=peer: refused(use(peer, token), outcome)) for peer in self.peers))  # type: ignore[misc]
         assert time.monotonic() - started < EFFECTIVE_SECONDS
+
+
+@pytest.fixture(scope="module")
+async def four(host_mode: str) -> AsyncIterator[Service]:
+    async with running_service("--workers", "4", host_mode=host_mode) as running:
+        yield running
+        assert "call_defect" not in running.log
 
 
 @pytest.fixture
@@ -238,6 +246,25 @@ class TestFailedSignIns:
                 assert (
                     await sign_in_from("127.0.0.1", behind, user, {"x-forwarded-for": address})
                 ).status_code == status
+
+
+async def test_a_segment_that_one_worker_creates_takes_users_on_every_one(four: Service, workers: Workers) -> None:
+    token = await four.token()
+    for creator in workers.peers:
+        request = pb.CreateSegmentRequest(segment=pb.Segment(code=next(NAMES)))
+        answer = await creator.call("CatalogService/CreateSegment", request, pb.CreateSegmentResponse, token)
+        segment_id = answer.segment.id
+        await takes_users(creator, token, segment_id)  # it knows the segment when it answers
+        started = time.monotonic()
+        for peer in workers.peers:
+            await until(partial(takes_users, peer, token, segment_id))
+        assert time.monotonic() - started < EFFECTIVE_SECONDS
+
+
+async def takes_users(peer: WorkerPeer, token: str, segment_id: int) -> None:
+    request = apply_request(one_user(seg_id=segment_id))
+    answer = await peer.call("AudienceService/ApplySegments", request, audience_pb2.ApplySegmentsResponse, token)
+    assert not answer.response.warnings
 
 
 async def outcome_of(call: Awaitable[object]) -> Any:

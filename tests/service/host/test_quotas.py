@@ -49,7 +49,7 @@ CATALOG = {
     ],
     "segments": [{"id": SEGMENT, "member_id": 201}, {"id": SEGMENT + 1, "member_id": 201}],
 }
-SECONDS, CONNECTIONS = 4.2, 16
+SECONDS, CONNECTIONS = 3.2, 16
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ async def test_a_flood_gets_its_limit_in_every_second_and_its_neighbour_everythi
         limited.grpc_address, [flooding, beside], nodes, connections=CONNECTIONS, seconds=SECONDS
     )
     assert result.workers >= 3, "the connections went to few of the workers"
-    assert len(result.full_windows) >= 3
+    assert len(result.full_windows) >= 2
     # The cluster's own count of each window, where the calls' answers agree with it in number,
     assert max(units for _, units in result.windows.values()) <= limit
     assert min(result.full_windows) >= limit * 0.99

@@ -177,8 +177,9 @@ impl Host {
         let taken = self.service.arrivals.take(room, &Prices { call, first_more, small_bytes });
         let (calls, events) = (PyList::empty(py), PyList::empty(py));
         let now = Instant::now();
+        let mut last = LastText::default();
         for call in &taken.calls {
-            calls.append(call_tuple(py, call, now)?)?;
+            calls.append(call_tuple(py, call, now, &mut last)?)?;
         }
         for event in taken.events {
             events.append(event_tuple(py, event, now)?)?;
@@ -257,13 +258,31 @@ fn send(message: &Bound<'_, PyBytes>, asked: bool) -> PyResult<Order> {
     Ok(Order::Send { message, asked })
 }
 
-fn call_tuple<'py>(py: Python<'py>, call: &UnaryCall, now: Instant) -> PyResult<Bound<'py, PyTuple>> {
+/// The text that was made last: most calls of a turn have the same token.
+#[derive(Default)]
+struct LastText<'a, 'py>(Option<(&'a [u8], Object<'py>)>);
+
+impl<'a, 'py> LastText<'a, 'py> {
+    fn of(&mut self, py: Python<'py>, value: &'a [u8]) -> Object<'py> {
+        match &self.0 {
+            Some((last, made)) if *last == value => made.clone(),
+            _ => self.0.insert((value, text(py, value))).1.clone(),
+        }
+    }
+}
+
+fn call_tuple<'a, 'py>(
+    py: Python<'py>,
+    call: &'a UnaryCall,
+    now: Instant,
+    last: &mut LastText<'a, 'py>,
+) -> PyResult<Bound<'py, PyTuple>> {
     let message = match &call.message {
         Ok(message) => PyBytes::new(py, message).into_any(),
         Err(flaw) => flaw_tuple(py, *flaw)?.into_any(),
     };
-    let (authorization, request_id, remaining, body_bytes, waited, address, trace) =
-        metadata_parts(py, &call.metadata, now);
+    let authorization = last.of(py, call.metadata.authorization());
+    let (request_id, remaining, body_bytes, waited, address, trace) = metadata_parts(py, &call.metadata, now);
     let (id, method, known) = (call.id, call.method, call.known);
     (id, method, known, message, authorization, request_id, remaining, body_bytes, waited, address, trace)
         .into_pyobject(py)
@@ -280,14 +299,14 @@ fn event_tuple(py: Python<'_>, event: Event, now: Instant) -> PyResult<Bound<'_,
             ("refused", id, method, text(py, metadata.request_id()), why).into_pyobject(py)
         }
         Event::Misread { id, method, metadata, text: wrong } => {
-            let (authorization, request_id, remaining, body_bytes, waited, address, trace) =
-                metadata_parts(py, &metadata, now);
+            let authorization = text(py, metadata.authorization());
+            let (request_id, remaining, body_bytes, waited, address, trace) = metadata_parts(py, &metadata, now);
             ("misread", id, method, wrong, authorization, request_id, remaining, body_bytes, waited, address, trace)
                 .into_pyobject(py)
         }
         Event::Opened { id, method, metadata } => {
-            let (authorization, request_id, remaining, body_bytes, waited, address, trace) =
-                metadata_parts(py, &metadata, now);
+            let authorization = text(py, metadata.authorization());
+            let (request_id, remaining, body_bytes, waited, address, trace) = metadata_parts(py, &metadata, now);
             ("opened", id, method, authorization, request_id, remaining, body_bytes, waited, address, trace)
                 .into_pyobject(py)
         }
@@ -306,12 +325,11 @@ fn flaw_tuple(py: Python<'_>, flaw: Flaw) -> PyResult<Bound<'_, PyTuple>> {
     flaw.parts().into_pyobject(py)
 }
 
-type Parts<'py> = (Object<'py>, Object<'py>, Option<f64>, u64, f64, Object<'py>, Object<'py>);
+type Parts<'py> = (Object<'py>, Option<f64>, u64, f64, Object<'py>, Object<'py>);
 
 fn metadata_parts<'py>(py: Python<'py>, metadata: &Metadata, now: Instant) -> Parts<'py> {
     let waited = metadata.waited_seconds(now);
     (
-        text(py, metadata.authorization()),
         text(py, metadata.request_id()),
         metadata.remaining_seconds(waited),
         metadata.body_bytes,

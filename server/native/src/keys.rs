@@ -10,6 +10,7 @@ const POLYNOMIAL: u16 = 0x1021;
 const CRC_TABLE: [u16; 256] = crc_table();
 /// What keys of the platform's own users begin with.
 const PREFIX: &[u8] = b"m:p:";
+const PREFIX_CRC: u16 = crc_of(PREFIX);
 /// The longest decimal of 64 bits.
 const MOST_DIGITS: usize = 20;
 /// All that have so many digits have 64 bits.
@@ -61,8 +62,8 @@ impl Key {
         let mut bytes = [0; PREFIX.len() + MOST_DIGITS];
         let (prefix, rest) = bytes.split_at_mut(PREFIX.len());
         prefix.copy_from_slice(PREFIX);
-        for (byte, digit) in rest.iter_mut().zip(digits) {
-            *byte = *digit;
+        if let Some(rest) = rest.get_mut(..digits.len()) {
+            rest.copy_from_slice(digits);
         }
         Self { bytes, size: PREFIX.len() + digits.len() }
     }
@@ -74,7 +75,8 @@ impl Key {
 
     /// Its slot.
     pub fn slot(&self) -> u16 {
-        let crc = self.bytes().iter().fold(0_u16, |crc, byte| {
+        let digits = self.bytes.get(PREFIX.len()..self.size).unwrap_or_default();
+        let crc = digits.iter().fold(PREFIX_CRC, |crc, byte| {
             let [high, _] = crc.to_be_bytes();
             (crc << 8) ^ CRC_TABLE.get(usize::from(high ^ byte)).copied().unwrap_or_default()
         });
@@ -82,18 +84,30 @@ impl Key {
     }
 }
 
+const fn crc_of(mut bytes: &[u8]) -> u16 {
+    let mut crc = 0;
+    while let [byte, rest @ ..] = bytes {
+        crc = after_byte(crc ^ (*byte as u16) << 8);
+        bytes = rest;
+    }
+    crc
+}
+
+const fn after_byte(mut crc: u16) -> u16 {
+    let mut bit = 0;
+    while bit < 8 {
+        crc = if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ POLYNOMIAL };
+        bit += 1;
+    }
+    crc
+}
+
 const fn crc_table() -> [u16; 256] {
     let mut table = [0; 256];
     let mut rest: &mut [u16] = &mut table;
     let mut byte = 0_u16;
     while let Some((entry, after)) = rest.split_first_mut() {
-        let mut crc = byte << 8;
-        let mut bit = 0;
-        while bit < 8 {
-            crc = if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ POLYNOMIAL };
-            bit += 1;
-        }
-        *entry = crc;
+        *entry = after_byte(byte << 8);
         byte += 1;
         rest = after;
     }

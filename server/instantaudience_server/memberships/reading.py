@@ -3,7 +3,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import groupby
+from itertools import groupby, islice
 from typing import NamedTuple
 
 from instantaudience.v1 import audience_pb2 as pb
@@ -252,7 +252,7 @@ class Reading:
         skipped = len(self.warnings)
         blocks = self._read_blocks(index, user.seg_block, resolve=known is not None)
         if len(user.seg_block) > self._most_blocks:
-            left_out = user.seg_block[self._most_blocks :]
+            left_out = islice(user.seg_block, self._most_blocks, None)
             self._skip_user(pb.WARNING_CODE_TOO_MANY_SEGMENTS, index, user, left_out)
         if not blocks.valid:
             self._skip_user(pb.WARNING_CODE_NO_VALID_SEGMENTS, index, user, user.seg_block)

@@ -193,7 +193,10 @@ class Applying:
             counts = reading.read_together([post.users for post in posts])
         except AudienceError:
             return None
-        return None if counts is None else Read(reading, posts, [Result(*each) for each in counts])
+        if counts is None:
+            return None
+        results = {each: Result(*each) for each in set(counts)}
+        return Read(reading, posts, [results[each] for each in counts])
 
     async def _read_each(
         self, posts: Sequence[Post], batch: Batch, caller: Caller, now_ms: int, suppressed: frozenset[bytes]

@@ -29,13 +29,6 @@ class _Faultless(NamedTuple):
     changes: UserChanges
 
 
-class Counts(NamedTuple):
-    """Valid users of a request, and their valid blocks."""
-
-    users: int
-    segments: int
-
-
 class Reading:
     """A request while it is read, or several of one member. The ends of memberships count from `now_ms` (Unix time in
     ms).
@@ -117,16 +110,17 @@ class Reading:
                 return index + 1
         return len(users)
 
-    def read_together(self, requests: list[Sequence[bytes]]) -> list[Counts] | None:
+    def read_together(self, requests: list[Sequence[bytes]]) -> Sequence[tuple[int, int]] | None:
         """Read the encoded users of several requests at once, if all are such as most are: of platform users, none
         twice, with faultless blocks. Users that stand in several requests must have the same blocks in all.
 
-        Returns what each request holds; None, and nothing is noted, for any other.
+        Returns how many users each request has, and valid blocks; None, and nothing is noted, for any other.
 
         Raises:
             AudienceError: SYNTAX, when a user cannot be decoded.
         """
-        if self._external_member_id is not None or not all(0 < len(each) <= self._most_users for each in requests):
+        sizes = list(map(len, requests))
+        if self._external_member_id is not None or not 0 < min(sizes) <= max(sizes) <= self._most_users:
             return None
         alike = self._read_alike(requests)
         if alike is None:
@@ -136,8 +130,8 @@ class Reading:
         self._requests = requests
         valid = [each.valid for each in blocks]
         if len(set(valid)) == 1:
-            return [Counts(len(each), len(each) * valid[0]) for each in requests]
-        return list(map(Counts, map(len, requests), found.segments(valid)))
+            return [(size, size * valid[0]) for size in sizes]
+        return list(zip(sizes, found.segments(valid), strict=True))
 
     def _read_as_a_whole(self, users: Sequence[bytes]) -> bool:
         """As `read_together`, of one request with several users."""

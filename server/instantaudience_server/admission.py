@@ -19,6 +19,9 @@ PARTS = 4
 time goes into, such calls share."""
 SMALL_BYTES = 1024
 """The message of a small call, at most: as much as a call costs beside it (docs/adr/0031-turns-by-cost.md)."""
+PLACE_BYTES, MOST_PLACES = 16_384, 16
+"""A call takes a further place for each so many bytes of its message, up to so many places: what a large one writes,
+others wait for at the nodes."""
 FIRST_TAKES = 3
 """How many places a member's first call takes where a host has calls wait itself. Calls of one member are carried out
 together (docs/adr/0020-gathering.md) and those of many are not, so fewer of these keep a worker as busy."""
@@ -47,6 +50,11 @@ _count_refusal = {reason: ADMISSION_REFUSALS.labels(reason).inc for reason in ("
 def first_takes_more() -> int:
     """What a member's first call takes beyond its own, in parts of places."""
     return (FIRST_TAKES - 1) * PARTS
+
+
+def _parts_of(size_bytes: int) -> int:
+    """What a call takes that is carried out together with others, by the size of its message."""
+    return 1 if size_bytes <= SMALL_BYTES else PARTS * min(MOST_PLACES, 1 + size_bytes // PLACE_BYTES)
 
 
 class Ticket:
@@ -160,7 +168,7 @@ class Admission:
         wait."""
         if not self._has_room:
             return None
-        ticket = Ticket(member_id, self._loop.time(), 0.0, 1 if size_bytes <= SMALL_BYTES else PARTS)
+        ticket = Ticket(member_id, self._loop.time(), 0.0, _parts_of(size_bytes))
         self._take_room(ticket, in_stream)
         self._start(ticket)
         waited.observe(waited_seconds)

@@ -127,11 +127,14 @@ class Host:
         """Take no new calls; `drained` comes when no connection is left, or the grace is over."""
     def close(self) -> None:
         """End at once, whatever is under way."""
-    def take(self, room: int, prices: tuple[int, int, int]) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]], int]:
+    def take(
+        self, room: int, prices: tuple[int, int, int, int, int]
+    ) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]], int]:
         """The unary calls that have come, and what else has happened; an event of a call comes after the call.
 
         Of the calls that wait for their turn, as many as there is room for: `prices` says how much a call takes, how
-        much more a member's first one does, and up to which size gathered ones take 1 alone. Last, how many others
+        much more a member's first one does, up to which size gathered ones take 1 alone, for how many bytes of its
+        message a call takes as much again, and what it takes at most. Last, how many others
         wait: then `fileno` does not tell of more of them, and it is to be asked again when there is room.
 
         A call: its number, its method's place in the list, whether its token was learnt, its message or what is wrong

@@ -303,9 +303,11 @@ class NativeHost:
             self._take()
 
 
-def _prices() -> tuple[int, int, int]:
-    """What calls take of a place: any but small ones; so much more each member's first; and which are small."""
-    return admission.PARTS, admission.first_takes_more(), admission.SMALL_BYTES
+def _prices() -> tuple[int, int, int, int, int]:
+    """What calls take of places: any but small and large ones; so much more each member's first; which are small; how
+    large ones are for each further place; and the most that one takes."""
+    most = admission.PARTS * admission.MOST_PLACES
+    return admission.PARTS, admission.first_takes_more(), admission.SMALL_BYTES, admission.PLACE_BYTES, most
 
 
 def _kind(method: AnyMethod) -> str:

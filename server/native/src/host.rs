@@ -171,10 +171,11 @@ impl Host {
         &self,
         py: Python<'py>,
         room: usize,
-        prices: (usize, usize, usize),
+        prices: (usize, usize, usize, usize, usize),
     ) -> PyResult<(Bound<'py, PyList>, Bound<'py, PyList>, usize)> {
-        let (call, first_more, small_bytes) = prices;
-        let taken = self.service.arrivals.take(room, &Prices { call, first_more, small_bytes });
+        let (call, first_more, small_bytes, place_bytes, most) = prices;
+        let prices = Prices { call, first_more, small_bytes, place_bytes, most };
+        let taken = self.service.arrivals.take(room, &prices);
         let (calls, events) = (PyList::empty(py), PyList::empty(py));
         let now = Instant::now();
         let mut last = LastText::default();

@@ -54,12 +54,19 @@ pub struct Prices {
     pub first_more: usize,
     /// Messages up to this size are small.
     pub small_bytes: usize,
+    /// For each so many bytes of its message, a call takes as much again.
+    pub place_bytes: usize,
+    /// What it takes at most.
+    pub most: usize,
 }
 
 impl Prices {
     fn of(&self, call: &UnaryCall) -> usize {
-        let small = call.message.as_ref().is_ok_and(|message| message.len() <= self.small_bytes);
-        if call.gathered && call.known && small { 1 } else { self.call }
+        let Ok(message) = &call.message else { return self.call };
+        if call.gathered && call.known && message.len() <= self.small_bytes {
+            return 1;
+        }
+        (self.call * (1 + message.len() / self.place_bytes.max(1))).min(self.most)
     }
 }
 

@@ -18,7 +18,7 @@ fn call(id: CallId, bytes: usize) -> UnaryCall {
 }
 
 fn prices(first: usize) -> Prices {
-    Prices { call: 1, first_more: first - 1, small_bytes: 0 }
+    Prices { call: 1, first_more: first - 1, small_bytes: 0, place_bytes: usize::MAX, most: usize::MAX }
 }
 
 fn refused(found: Option<(Turn, UnaryCall)>) -> Option<(Turn, CallId)> {
@@ -71,6 +71,20 @@ fn turns_are_given_by_what_calls_cost() {
 }
 
 #[test]
+fn large_calls_take_more_places() {
+    let now = Instant::now();
+    let taken = |bytes: usize| {
+        let mut waiting = Waiting::new(1000);
+        for id in 0..20 {
+            waiting.add(Some(1), call(id, bytes), now);
+        }
+        let prices = Prices { call: 4, first_more: 0, small_bytes: 10, place_bytes: 100, most: 16 };
+        waiting.take(32, &prices).len()
+    };
+    assert_eq!([10, 99, 100, 250, 300, 5000].map(taken), [8, 8, 4, 3, 2, 2]);
+}
+
+#[test]
 fn who_has_been_served_much_waits_when_it_comes_back() {
     let now = Instant::now();
     let mut waiting = Waiting::new(1000);
@@ -94,7 +108,7 @@ fn the_first_call_of_a_turn_takes_more_room() {
 
 #[test]
 fn small_calls_that_are_carried_out_together_take_less_room() {
-    let prices = Prices { call: 4, first_more: 8, small_bytes: 10 };
+    let prices = Prices { call: 4, first_more: 8, small_bytes: 10, place_bytes: usize::MAX, most: usize::MAX };
     let taken = |room, bytes, gathered, known| {
         let mut waiting = Waiting::new(1000);
         for id in 0..20 {

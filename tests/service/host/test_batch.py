@@ -367,7 +367,8 @@ async def has_parts(folder: Path) -> None:
 
 
 def names_in(folder: Path) -> list[str]:
-    return [each.name for each in folder.iterdir()]
+    """None where the folder is not there yet."""
+    return [each.name for each in folder.iterdir()] if folder.exists() else []
 
 
 @ON_ONE_HOST

@@ -29,6 +29,8 @@ SLOW_SECONDS = 0.1
 """A call that runs longer, and is overtaken by more than `MOST_RUNNING` others, or by nobody because none has ended for
 so long, waits for a part of the cluster. It has its place no longer: calls that need another part are served meanwhile.
 Where all calls take long, and end one after the other, it is the service that is slow: more of them would not help."""
+LARGE_SLOW = 4
+"""A call that takes several places may run as many times as long, but at most so many times."""
 MOST_UNDER_WAY = 5000
 """Calls that run, slow ones included."""
 MOST_WAITING = 1000
@@ -288,7 +290,7 @@ class Admission:
     def _waits(self, ticket: Ticket, now: float) -> bool:
         """Whether a call waits for something that not all do."""
         stuck = now - self._progress > SLOW_SECONDS or self._ended - ticket.ended_before > MOST_RUNNING * PARTS
-        return stuck and now - ticket.since > SLOW_SECONDS
+        return stuck and now - ticket.since > SLOW_SECONDS * min(LARGE_SLOW, max(1.0, ticket.parts / PARTS))
 
     def _forget(self, ticket: Ticket) -> None:
         """The caller of a waiting call has left, perhaps just when its turn came."""

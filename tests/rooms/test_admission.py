@@ -187,6 +187,27 @@ def test_a_slow_call_that_others_overtake_makes_room(monkeypatch: pytest.MonkeyP
     run_on_told_time(run())
 
 
+@pytest.mark.usefixtures("_bounds")
+@pytest.mark.parametrize(("places", "seconds"), [(1, 0.1), (3, 0.3), (7, 0.4)])
+def test_a_large_call_may_take_longer(places: int, seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SLOW_SECONDS", 0.1)
+
+    async def run() -> None:
+        admission = Admission(lambda low, high: high)
+        for _ in range(2):
+            assert admission.enter_at_once(FLOOD, (places - 1) * module.PLACE_BYTES + 2000, in_stream=False)
+            if places > 1:
+                break
+        (waiting,) = await entering(admission, NEIGHBOUR)
+        await passes(seconds - 0.03)
+        assert state(waiting) == "waits"
+        await passes(0.08)
+        assert state(waiting) == "runs"
+        admission.close()
+
+    run_on_told_time(run())
+
+
 async def test_a_host_is_told_how_much_room_there_is(admission: Admission, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its own calls take room, whether they run or wait; requests of streams do not."""
     assert admission.room == 2

@@ -11,15 +11,12 @@ import multiprocessing
 import os
 import resource
 import sys
-import tempfile
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import uvloop
-from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.running.hosts import available
 from instantaudience_server.telemetry import configure_logging
 from rich import box
@@ -29,6 +26,7 @@ from support import floods
 from support.floods import Flood
 
 from bench import load, processes
+from bench.cluster import running_cluster
 from bench.load import Lane, Outcome, Pool
 from bench.service import Service, running_service, signed_in
 from bench.workload import FIRST_USER, UNLIMITED, write_members
@@ -177,10 +175,7 @@ def new_table() -> Table:
 async def bench(host_mode: str, attacks: Sequence[tuple[Flood, str]], seconds: float) -> list[Result]:
     """All attacks, one after the other, on one service."""
     async with AsyncExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="instant-audience-bench-")))
-        cluster = EmbeddedCluster(directory / "data")
-        await cluster.start()
-        stack.push_async_callback(cluster.stop)
+        directory, cluster = await stack.enter_async_context(running_cluster())
 
         write = partial(write_members, limits={ATTACKER: {}, NEIGHBOUR: dict.fromkeys(UNLIMITED, 2**31 - 1)})
         starting = running_service(host_mode, cluster.url, directory, (NEIGHBOUR, ATTACKER), write=write)

@@ -1,9 +1,11 @@
-"""A benchmark's cluster without the service: filled with users, and looked at."""
+"""A benchmark's cluster: started, filled with users, and looked at."""
 
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from instantaudience_server.clock import SystemClock
@@ -37,6 +39,19 @@ class Holding(NamedTuple):
     received: int
     sent: int
     processor_seconds: float
+
+
+@asynccontextmanager
+async def running_cluster() -> AsyncIterator[tuple[Path, EmbeddedCluster]]:
+    """An embedded cluster, and the directory that it is in, which others may use too; both end together."""
+    with TemporaryDirectory(prefix="instant-audience-bench-") as name:
+        directory = Path(name)
+        cluster = EmbeddedCluster(directory / "data")
+        await cluster.start()
+        try:
+            yield directory, cluster
+        finally:
+            await cluster.stop()
 
 
 @asynccontextmanager

@@ -8,13 +8,10 @@ as it can. Everything shares this machine's cores, so quiet ones are needed; `la
 import argparse
 import asyncio
 import sys
-import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 import uvloop
-from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.running.hosts import available
 from instantaudience_server.telemetry import configure_logging
 from rich import box
@@ -22,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import load
+from bench.cluster import running_cluster
 from bench.load import Lane, Latencies, Outcome, Pool
 from bench.service import Service, running_service, signed_in
 from bench.workload import FIRST_USER, Shape, write_members
@@ -98,10 +96,7 @@ async def bench(hosts: Sequence[str], seconds: float) -> Table:
     for heading in ("host", "calls of 1 × 2", *HEADINGS):
         table.add_column(heading, no_wrap=True)
     async with AsyncExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="instant-audience-bench-")))
-        cluster = EmbeddedCluster(directory / "data")
-        await cluster.start()
-        stack.push_async_callback(cluster.stop)
+        directory, cluster = await stack.enter_async_context(running_cluster())
         for host in hosts:
             async with running_service(host, cluster.url, directory, MEMBERS, write=write_members) as service:
                 tokens = [await signed_in(service.http, name, service.password) for name in MEMBERS]

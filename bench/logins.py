@@ -8,21 +8,19 @@ import argparse
 import asyncio
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
 from itertools import cycle
-from pathlib import Path
 
 import httpx
 import uvloop
-from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.running.hosts import available
 from instantaudience_server.telemetry import configure_logging
 from rich.console import Console
 
 from bench import load
+from bench.cluster import running_cluster
 from bench.load import Lane, Outcome
 from bench.service import Service, running_service, signed_in
 from bench.workload import USERNAME
@@ -106,10 +104,7 @@ def _medians(outcomes: Sequence[Outcome]) -> tuple[float, float]:
 async def bench(host_mode: str) -> None:
     """Start a cluster and the service, measure, and print the ratio."""
     async with AsyncExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="instant-audience-bench-")))
-        cluster = EmbeddedCluster(directory / "data")
-        await cluster.start()
-        stack.push_async_callback(cluster.stop)
+        directory, cluster = await stack.enter_async_context(running_cluster())
         service = await stack.enter_async_context(running_service(host_mode, cluster.url, directory, USERNAMES))
         console.print(f"host {host_mode}")
         console.print(f"p99 with sign-ins / without: {await measure(service):.2f}")

@@ -11,7 +11,6 @@ import asyncio
 import itertools
 import json
 import sys
-import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -25,6 +24,7 @@ from instantaudience_server.running.hosts import available
 from instantaudience_server.telemetry import configure_logging
 
 from bench import load, processes
+from bench.cluster import running_cluster
 from bench.load import WARMUP_SECONDS, Lane, LoadError, Pool, Request
 from bench.overload_rows import CAPTION, Case, Result, heading, row
 from bench.service import Service, running_service, signed_in
@@ -163,10 +163,7 @@ async def bench(host_modes: Sequence[str], cases: Sequence[Case], arguments: arg
     print(f"{rows} rows, at least {rows * least / 60:.1f} minutes; in time is within {arguments.deadline:g} s\n")
     print(heading(), flush=True)
     async with AsyncExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="instant-audience-bench-")))
-        cluster = EmbeddedCluster(directory / "data")
-        await cluster.start()
-        stack.push_async_callback(cluster.stop)
+        directory, cluster = await stack.enter_async_context(running_cluster())
         for host in host_modes:
             told += map(asdict, await flood_host(host, cluster, directory, cases, arguments))
             if arguments.json:

@@ -6,13 +6,10 @@ and cluster), for ten seconds, and reported by second of the cluster's clock.
 
 import argparse
 import sys
-import tempfile
 from contextlib import AsyncExitStack
 from functools import partial
-from pathlib import Path
 
 import uvloop
-from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.running.hosts import available
 from instantaudience_server.store.interface import Quota
 from instantaudience_server.store.keys import quota_key
@@ -21,6 +18,7 @@ from redis.asyncio import RedisCluster
 from rich.console import Console
 from rich.table import Table
 
+from bench.cluster import running_cluster
 from bench.flood import Flood, Result, flood
 from bench.service import Service, running_service, signed_in
 from bench.workload import write_members
@@ -96,10 +94,7 @@ async def bench(seconds: float) -> bool:
     """All hosts, one after the other."""
     kept = True
     async with AsyncExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="instant-audience-bench-")))
-        cluster = EmbeddedCluster(directory / "data")
-        await cluster.start()
-        stack.push_async_callback(cluster.stop)
+        directory, cluster = await stack.enter_async_context(running_cluster())
         for host_mode in available()[::-1]:
             console.print(f"… starting the host {host_mode}")
             async with running_service(

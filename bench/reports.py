@@ -9,18 +9,15 @@ import argparse
 import asyncio
 import random
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import httpx
 import uvloop
 from instantaudience.v1 import usage_pb2
 from instantaudience_server.clock import MS_PER_HOUR
-from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.running.hosts import available
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.topology import Topology
@@ -33,6 +30,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import load
+from bench.cluster import running_cluster
 from bench.load import Address, Lane, Outcome, Request
 from bench.service import Service, running_service, signed_in
 from bench.workload import SEGMENTS, Shape, write_members
@@ -215,10 +213,7 @@ async def measure(caller: Caller) -> tuple[Table, Table]:
 async def bench(seconds: float, host_modes: Sequence[str]) -> None:
     """The hosts, one after the other."""
     async with AsyncExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="instant-audience-bench-")))
-        cluster = EmbeddedCluster(directory / "data")
-        await cluster.start()
-        stack.push_async_callback(cluster.stop)
+        directory, cluster = await stack.enter_async_context(running_cluster())
         console.print(f"… filling {DEFAULT_HOURS} hours of {len(LINES)} members")
         await fill(cluster.url)
         for host_mode in host_modes:

@@ -8,17 +8,14 @@ part of it: compared with a whole call, the difference is smaller (docs/performa
 import argparse
 import asyncio
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from itertools import cycle
-from pathlib import Path
 from typing import NamedTuple
 
 import uvloop
 from instantaudience_server.clock import SystemClock
-from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.segment_sizes import GATHER_SECONDS, MOST_USERS, SegmentSizes
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.interface import NEVER, Alike, Changes
@@ -29,7 +26,7 @@ from prometheus_client import REGISTRY
 from rich.console import Console
 from rich.table import Table
 
-from bench.cluster import connected
+from bench.cluster import connected, running_cluster
 from bench.workload import EXPIRATION_MINUTES, FIRST_USER, Shape
 
 console = Console(width=120)
@@ -165,10 +162,7 @@ def _cost(turns: list[tuple[int, float, float]]) -> Cost:
 async def bench(seconds: float) -> bool:
     """Start a cluster and measure."""
     async with AsyncExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="instant-audience-bench-")))
-        embedded = EmbeddedCluster(directory / "data")
-        await embedded.start()
-        stack.push_async_callback(embedded.stop)
+        _, embedded = await stack.enter_async_context(running_cluster())
         cluster = await stack.enter_async_context(connected(embedded.url))
         console.print("… segments of one to a million users")
         table, is_right = await measure_error(cluster)

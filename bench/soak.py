@@ -9,13 +9,10 @@ import argparse
 import asyncio
 import statistics
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 import uvloop
-from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.running.hosts import available
 from instantaudience_server.telemetry import configure_logging
 from rich import box
@@ -23,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import load, processes
-from bench.cluster import fill
+from bench.cluster import fill, running_cluster
 from bench.load import Lane, Outcome, Pool
 from bench.processes import Size
 from bench.service import Service, running_service
@@ -114,10 +111,7 @@ def report(names: Mapping[int, str], samples: Sequence[Sample]) -> tuple[Table, 
 async def soak(host: str, seconds: float) -> bool:
     """Load for so long; whether all was flat and every call answered. All users are there from the beginning."""
     async with AsyncExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="instant-audience-bench-")))
-        cluster = EmbeddedCluster(directory / "data")
-        await cluster.start()
-        stack.push_async_callback(cluster.stop)
+        directory, cluster = await stack.enter_async_context(running_cluster())
         for number, (_, shape, _, _) in enumerate(LANES):
             await fill(cluster.url, range(number * POOL, (number + 1) * POOL), shape.blocks)
         service = await stack.enter_async_context(running_service(host, cluster.url, directory))

@@ -205,7 +205,8 @@ class Applying:
         reads = []
         for post in posts:
             try:
-                reads.append(await self._read_alone(post, batch, caller, now_ms, suppressed))
+                regular = self._read_together([post], caller, now_ms, suppressed)
+                reads.append(regular or await self._read_alone(post, batch, caller, now_ms, suppressed))
             except AudienceError as error:
                 post.fail(error)
         return reads

@@ -84,8 +84,6 @@ class Reading:
         Raises:
             AudienceError: SYNTAX, when a user cannot be decoded.
         """
-        if start == 0 and self._read_as_a_whole(users):
-            return len(users)
         faultless, note = self._faultless, self._changes.setdefault
         stop = len(self.warnings) + WARNINGS_PER_TURN
         for index, encoded in enumerate(users[start:], start):
@@ -132,12 +130,6 @@ class Reading:
         if len(set(valid)) == 1:
             return [(size, size * valid[0]) for size in sizes]
         return list(zip(sizes, found.segments(valid), strict=True))
-
-    def _read_as_a_whole(self, users: Sequence[bytes]) -> bool:
-        """As `read_together`, of one request with several users."""
-        if self._external_member_id is not None or not 1 < len(users) <= self._most_users:
-            return False
-        return self._read_alike([users]) is not None
 
     def _read_alike(self, requests: list[Sequence[bytes]]) -> tuple[ByBlocks, Sequence[Blocks]] | None:
         """Read the users of requests by what follows their IDs; the blocks that are there."""

@@ -13,16 +13,34 @@ const PREFIX: &[u8] = b"m:p:";
 const PREFIX_CRC: u16 = crc_of(PREFIX);
 /// The longest decimal of 64 bits.
 const MOST_DIGITS: usize = 20;
-/// All that have so many digits have 64 bits.
-const SHORT_DIGITS: usize = 19;
+/// All that have so many digits have 64 bits: without any doubt, they are IDs of the platform's users.
+pub const SHORT_DIGITS: usize = 19;
+
+/// The ID of a platform user that these digits are; None for what is no such ID, or has 20 digits.
+pub fn user_id_of(digits: &[u8]) -> Option<u64> {
+    if digits.len() > SHORT_DIGITS || digits.first().is_none_or(|first| *first == b'0') {
+        return None;
+    }
+    let mut user_id = 0;
+    for digit in digits {
+        if !digit.is_ascii_digit() {
+            return None;
+        }
+        user_id = user_id * 10 + u64::from(digit - b'0');
+    }
+    Some(user_id)
+}
 
 /// The key of a user.
 pub struct Key {
-    bytes: [u8; PREFIX.len() + MOST_DIGITS],
+    bytes: [u8; Self::MOST_BYTES],
     size: usize,
 }
 
 impl Key {
+    /// The longest one.
+    pub const MOST_BYTES: usize = PREFIX.len() + MOST_DIGITS;
+
     /// The key of a platform user.
     pub fn of(mut user_id: u64) -> Self {
         let mut digits = [0; MOST_DIGITS];
@@ -38,28 +56,18 @@ impl Key {
         Self::with(digits.get(MOST_DIGITS - size..).unwrap_or_default())
     }
 
-    /// The key of the platform user whose ID is these digits, and the ID; None for what is no such ID, or has 20 digits.
+    /// As `user_id_of`, with the user's key.
     pub fn of_digits(digits: &[u8]) -> Option<(Self, u64)> {
-        if digits.len() > SHORT_DIGITS || digits.first().is_none_or(|first| *first == b'0') {
-            return None;
-        }
-        let mut user_id = 0;
-        for digit in digits {
-            if !digit.is_ascii_digit() {
-                return None;
-            }
-            user_id = user_id * 10 + u64::from(digit - b'0');
-        }
-        Some((Self::with(digits), user_id))
+        user_id_of(digits).map(|user_id| (Self::with(digits), user_id))
     }
 
     /// The ID of the platform user whose key this is; None for another key, or an ID of 20 digits.
     pub fn user_id(key: &[u8]) -> Option<u64> {
-        key.strip_prefix(PREFIX).and_then(Self::of_digits).map(|(_, user_id)| user_id)
+        key.strip_prefix(PREFIX).and_then(user_id_of)
     }
 
     fn with(digits: &[u8]) -> Self {
-        let mut bytes = [0; PREFIX.len() + MOST_DIGITS];
+        let mut bytes = [0; Self::MOST_BYTES];
         let (prefix, rest) = bytes.split_at_mut(PREFIX.len());
         prefix.copy_from_slice(PREFIX);
         if let Some(rest) = rest.get_mut(..digits.len()) {

@@ -54,11 +54,7 @@ FAILURES: dict[str, Any] = {
 async def test_a_call_that_fails(
     http: httpx.AsyncClient, path: str, message: bytes, status: int, code: str, cause: str
 ) -> None:
-    answer = await http.post(path, content=message, headers=UNARY)
-    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/json")
-    error = answer.json()
-    assert (error["code"], bool(error["message"])) == (code, True)
-    assert cause_of(error) == cause
+    assert_fails(await http.post(path, content=message, headers=UNARY), status, code, cause)
 
 
 async def test_a_stream(http: httpx.AsyncClient, open_service: Service) -> None:
@@ -111,10 +107,7 @@ JSON_FAILURES: dict[str, Any] = {
 async def test_a_call_in_json_that_fails(
     http: httpx.AsyncClient, path: str, message: bytes, status: int, code: str, cause: str
 ) -> None:
-    answer = await http.post(path, content=message, headers=JSON)
-    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/json")
-    error = answer.json()
-    assert (error["code"], bool(error["message"]), cause_of(error)) == (code, True, cause)
+    assert_fails(await http.post(path, content=message, headers=JSON), status, code, cause)
 
 
 async def test_deadlines_in_json(http: httpx.AsyncClient, open_service: Service) -> None:
@@ -143,6 +136,12 @@ def cause_of(error: dict[str, Any]) -> str:
     """What ErrorInfo says."""
     (value,) = [each["value"] for each in error["details"] if each["type"].endswith("google.rpc.ErrorInfo")]
     return error_details_pb2.ErrorInfo.FromString(base64.b64decode(value + "=" * (-len(value) % 4))).metadata["cause"]
+
+
+def assert_fails(answer: httpx.Response, status: int, code: str, cause: str) -> None:
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/json")
+    error = answer.json()
+    assert (error["code"], bool(error["message"]), cause_of(error)) == (code, True, cause)
 
 
 def envelopes(body: bytes) -> list[tuple[int, bytes]]:

@@ -1,5 +1,7 @@
 //! Lines of text, cut into a user's ID and segments.
 
+use crate::keys::{SHORT_DIGITS, user_id_of};
+
 /// How a member's lines are read.
 pub struct Layout {
     pub user: u8,
@@ -7,24 +9,11 @@ pub struct Layout {
     pub removal: Option<u8>,
 }
 
-/// A platform user's ID without any doubt has at most so many digits.
-const MOST_DIGITS: usize = 19;
-
 /// The user that a line begins with, and what follows it; None where it may be no platform user's, or has 20 digits.
 pub fn split_user<'a>(line: &'a [u8], layout: &Layout) -> Option<(u64, &'a [u8])> {
-    let size = line.iter().take(MOST_DIGITS + 1).position(|byte| *byte == layout.user)?;
+    let size = line.iter().take(SHORT_DIGITS + 1).position(|byte| *byte == layout.user)?;
     let (digits, rest) = line.split_at_checked(size)?;
-    if matches!(digits.first(), None | Some(b'0')) {
-        return None;
-    }
-    let mut user_id = 0;
-    for digit in digits {
-        if !digit.is_ascii_digit() {
-            return None;
-        }
-        user_id = user_id * 10 + u64::from(digit - b'0');
-    }
-    Some((user_id, rest.get(1..)?))
+    Some((user_id_of(digits)?, rest.get(1..)?))
 }
 
 /// The texts of segments, and whether each is one that the user leaves by its place.

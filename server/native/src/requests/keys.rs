@@ -105,8 +105,8 @@ impl SpreadCommands {
     fn packed<'py>(&self, python: Python<'py>, indexes: &Bound<'py, PyList>) -> PyResult<Bound<'py, PyBytes>> {
         let (before, after) = self.around(python);
         let keys = self.keys.get();
-        let longest = keys.keys.iter().map(|each| each.key.bytes().len()).max().unwrap_or_default();
-        let mut packed = Vec::with_capacity(indexes.len() * (LENGTH_BYTES + before.len() + longest + after.len()));
+        let longest = LENGTH_BYTES + before.len() + Key::MOST_BYTES + after.len();
+        let mut packed = Vec::with_capacity(indexes.len() * longest);
         for index in indexes {
             let key = keys.at(index.extract()?)?.key.bytes();
             packed.extend_from_slice(before);

@@ -7,7 +7,7 @@ docs/adr/0018-admission.md has the reasons.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from instantaudience_server.errors import AudienceError, overloaded
 from instantaudience_server.metrics import ADMISSION_REFUSALS, waited
@@ -54,22 +54,40 @@ def first_takes_more() -> int:
     return (FIRST_TAKES - 1) * PARTS
 
 
-def _parts_of(size_bytes: int) -> int:
-    """What a call takes that is carried out together with others, by the size of its message."""
-    return 1 if size_bytes <= SMALL_BYTES else PARTS * min(MOST_PLACES, 1 + size_bytes // PLACE_BYTES)
+def _parts_of(sizes: Sequence[int]) -> int:
+    """What calls take that are carried out together with others, by the sizes of their messages."""
+    if max(sizes) <= SMALL_BYTES:
+        return len(sizes)
+    return sum([1 if size <= SMALL_BYTES else PARTS * min(MOST_PLACES, 1 + size // PLACE_BYTES) for size in sizes])
 
 
 class Ticket:
-    """A call that was let in, or waits to be. `turn` is done when it may run; None where it runs at once.
+    """A call that was let in, or waits to be, or several that were let in together. `turn` is done when it may run;
+    None where it runs at once.
 
-    `takes_room` of what `Admission.room` tells: requests of streams do not, nor does what runs slowly. It takes so many
-    `parts` of a place.
+    `takes_room` of what `Admission.room` tells: requests of streams do not, nor does what runs slowly. Its `calls` that
+    have not ended take so many `parts` of places, and the largest of all `most_parts`.
     """
 
-    __slots__ = ("ended_before", "member_id", "parts", "running", "since", "takes_room", "turn", "until")
+    __slots__ = (
+        "calls",
+        "ended_before",
+        "member_id",
+        "most_parts",
+        "parts",
+        "running",
+        "since",
+        "takes_room",
+        "turn",
+        "until",
+    )
 
-    def __init__(self, member_id: int, since: float, until: float, parts: int) -> None:
+    def __init__(
+        self, member_id: int, since: float, until: float, parts: int, *, calls: int = 1, most_parts: int = 0
+    ) -> None:
+        self.calls = calls
         self.parts = parts
+        self.most_parts = most_parts or parts
         self.takes_room = False
         self.ended_before = 0
         self.member_id = member_id
@@ -164,31 +182,41 @@ class Admission:
         return ticket
 
     def enter_at_once(
-        self, member_id: int, size_bytes: int, waited_seconds: float = 0.0, *, in_stream: bool
+        self, member_id: int, sizes: Sequence[int], waited_seconds: Sequence[float], *, in_stream: bool
     ) -> Ticket | None:
-        """As `enter`, of a call with such a message that is carried out together with others; None where it has to
+        """As `enter`, of calls with messages of these sizes that are carried out together; None where one has to
         wait."""
         if not self._has_room:
             return None
-        ticket = Ticket(member_id, self._loop.time(), 0.0, _parts_of(size_bytes))
+        parts = _parts_of(sizes)
+        if self._running + parts - _parts_of(sizes[-1:]) >= MOST_RUNNING * PARTS:
+            return None
+        largest = _parts_of((max(sizes),))
+        ticket = Ticket(member_id, self._loop.time(), 0.0, parts, calls=len(sizes), most_parts=largest)
         self._take_room(ticket, in_stream)
         self._start(ticket)
-        waited.observe(waited_seconds)
+        waited.observe_all(waited_seconds)
         return ticket
 
-    def leave(self, ticket: Ticket) -> None:
-        """The call has ended."""
-        self._give_room_back(ticket)
-        self._ended += ticket.parts
-        self._under_way -= 1
-        left = self._under_way_of[ticket.member_id] - 1
+    def leave(self, ticket: Ticket, sizes: Sequence[int] = ()) -> None:
+        """The call has ended; of several, those with messages of these sizes, or all."""
+        calls, parts = ticket.calls, ticket.parts
+        if sizes and len(sizes) < calls:
+            calls, parts = len(sizes), _parts_of(sizes)
+        self._give_room_back(ticket, calls, parts)
+        self._ended += parts
+        self._under_way -= calls
+        left = self._under_way_of[ticket.member_id] - calls
         if left:
             self._under_way_of[ticket.member_id] = left
         else:
             del self._under_way_of[ticket.member_id]
         if ticket.running:
-            ticket.running = False
-            self._running -= ticket.parts
+            self._running -= parts
+        ticket.calls -= calls
+        ticket.parts -= parts
+        if not ticket.calls:
+            ticket.running = ticket.takes_room = False
         if self._queues:
             self._take_turns()
 
@@ -216,8 +244,8 @@ class Admission:
 
     def _start(self, ticket: Ticket) -> None:
         self._running += ticket.parts
-        self._under_way += 1
-        self._under_way_of[ticket.member_id] = self._under_way_of.get(ticket.member_id, 0) + 1
+        self._under_way += ticket.calls
+        self._under_way_of[ticket.member_id] = self._under_way_of.get(ticket.member_id, 0) + ticket.calls
         ticket.running = True
         ticket.ended_before = self._ended
         self._started.append(ticket)
@@ -271,7 +299,7 @@ class Admission:
         started = self._started
         while started and (not started[0].running or self._waits(started[0], now)):
             ticket = started.popleft()
-            self._give_room_back(ticket)
+            self._give_all_room_back(ticket)
             if ticket.running:
                 ticket.running = False
                 self._running -= ticket.parts
@@ -290,7 +318,7 @@ class Admission:
     def _waits(self, ticket: Ticket, now: float) -> bool:
         """Whether a call waits for something that not all do."""
         stuck = now - self._progress > SLOW_SECONDS or self._ended - ticket.ended_before > MOST_RUNNING * PARTS
-        return stuck and now - ticket.since > SLOW_SECONDS * min(LARGE_SLOW, max(1.0, ticket.parts / PARTS))
+        return stuck and now - ticket.since > SLOW_SECONDS * min(LARGE_SLOW, max(1.0, ticket.most_parts / PARTS))
 
     def _forget(self, ticket: Ticket) -> None:
         """The caller of a waiting call has left, perhaps just when its turn came."""
@@ -299,7 +327,7 @@ class Admission:
             if ticket.turn.exception() is None:
                 self.leave(ticket)
             return
-        self._give_room_back(ticket)
+        self._give_all_room_back(ticket)
         queue = self._queues.get(ticket.member_id)
         if queue is not None and ticket in queue:
             queue.remove(ticket)
@@ -310,19 +338,22 @@ class Admission:
         if not in_stream:
             ticket.takes_room = True
             others = self._taking_room_of.get(ticket.member_id, 0)
-            self._taking_room_of[ticket.member_id] = others + 1
+            self._taking_room_of[ticket.member_id] = others + ticket.calls
             self._room_taken += ticket.parts + (0 if others else first_takes_more())
 
-    def _give_room_back(self, ticket: Ticket) -> None:
+    def _give_room_back(self, ticket: Ticket, calls: int, parts: int) -> None:
         if ticket.takes_room:
-            ticket.takes_room = False
-            others = self._taking_room_of.pop(ticket.member_id) - 1
+            others = self._taking_room_of.pop(ticket.member_id) - calls
             if others:
                 self._taking_room_of[ticket.member_id] = others
-            self._room_taken -= ticket.parts + (0 if others else first_takes_more())
+            self._room_taken -= parts + (0 if others else first_takes_more())
+
+    def _give_all_room_back(self, ticket: Ticket) -> None:
+        self._give_room_back(ticket, ticket.calls, ticket.parts)
+        ticket.takes_room = False
 
     def _refuse(self, ticket: Ticket, reason: str) -> None:
-        self._give_room_back(ticket)
+        self._give_all_room_back(ticket)
         assert ticket.turn is not None
         if not ticket.turn.done():
             ticket.turn.set_exception(self._refusal(reason))

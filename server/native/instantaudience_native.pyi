@@ -82,11 +82,12 @@ class Host:
     `fileno` becomes readable where the list was empty; `take` takes all of it. What is said in return is heard with
     `flush`, once for all of it.
 
-    `message_limit_bytes` bounds a message, before and after decompression. A call may take `call_timeout_seconds`, or
-    until its caller's deadline; a unary request has to be there within that. `waiting` is how many calls wait for their
+    `message_limit_bytes` bounds a message, before and after decompression. `budget` is how many seconds a call may
+    take, or until its caller's deadline, and which share of what that leaves is kept for the answer's way back, and for
+    how many seconds at most; a unary request has to be there within that. `waiting` is how many calls wait for their
     turn, for which share of the time they have, and for how many seconds at most. Those whose turn does not come, or
-    that have no room to wait in, are refused with one of `refusals`, one after the other. `connections` is
-    how many may be open on the ports, how many of one address, and the age in seconds at which one is asked to end.
+    that have no room to wait in, are refused with one of `refusals`, one after the other. `connections` is how many may
+    be open on the ports, how many of one address, and the age in seconds at which one is asked to end.
 
     Raises:
         OSError: an address cannot be had.
@@ -99,7 +100,7 @@ class Host:
         addresses: Sequence[str],
         *,
         message_limit_bytes: int,
-        call_timeout_seconds: float,
+        budget: tuple[float, float, float],
         connections: tuple[int, int, float],
         waiting: tuple[int, float, float],
         refusals: Sequence[FailedAnswer],
@@ -128,14 +129,18 @@ class Host:
     def close(self) -> None:
         """End at once, whatever is under way."""
     def take(
-        self, room: int, prices: tuple[int, int, int, int, int]
-    ) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]], int]:
-        """The unary calls that have come, and what else has happened; an event of a call comes after the call.
+        self, room: int, prices: tuple[int, int, int, int, int], now: float
+    ) -> tuple[list[tuple[Any, ...]], list[tuple[int, str, list[GatheredCall]]], list[tuple[Any, ...]], int]:
+        """The unary calls that have come, then those that are gathered and regular, and what else has happened; an
+        event of a call comes after the call. It is `now`, by the event loop's clock.
 
         Of the calls that wait for their turn, as many as there is room for: `prices` says how much a call takes, how
         much more a member's first one does, up to which size gathered ones take 1 alone, for how many bytes of its
         message a call takes as much again, and what it takes at most. Last, how many others
         wait: then `fileno` does not tell of more of them, and it is to be asked again when there is room.
+
+        Regular calls are those whose tokens were learnt and whose requests say nothing beside their users: they come by
+        their method's place in the list and their token.
 
         A call: its number, its method's place in the list, whether its token was learnt, its message or what is wrong
         with it, then the fields of `transport.calls.Call`. What is wrong is the value of a `transport.framing.Flaw`,
@@ -154,8 +159,8 @@ class Host:
 
         The method's place, the member where it is known, why (`waited` or `full`), and how many.
         """
-    def flush(self, answers: Sequence[tuple[int, bytes]]) -> None:
-        """Answer unary calls, and have heard what was said."""
+    def flush(self, answers: Sequence[tuple[Sequence[int], bytes]]) -> None:
+        """Answer unary calls, those of each number alike, and have heard what was said."""
     def fail(self, number: int, answer: FailedAnswer) -> None:
         """End a call or a stream with a failure."""
     def send(self, number: int, message: bytes, asked: bool) -> None:
@@ -164,6 +169,26 @@ class Host:
         """The next message of a stream was read: there is room for another one."""
     def end(self, number: int) -> None:
         """End a stream with OK."""
+
+class GatheredCall:
+    """A regular call (a `transport.direct.Gathered`)."""
+
+    number: int
+    users: EncodedUsers
+    user_count: int
+    size_bytes: int
+    sent_bytes: int
+    waited_seconds: float
+    came: float
+    deadline: float
+    validate_only: bool
+    warning_form: None
+    span: None
+    request_id: str
+    ended: bool
+    owner: Any
+    def fields(self) -> tuple[Any, ...]:
+        """As a call that is not regular, now."""
 
 class _Listed(Sequence[bytes]):
     def __len__(self) -> int: ...

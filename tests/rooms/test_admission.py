@@ -195,7 +195,7 @@ def test_a_large_call_may_take_longer(places: int, seconds: float, monkeypatch: 
     async def run() -> None:
         admission = Admission(lambda low, high: high)
         for _ in range(2):
-            assert admission.enter_at_once(FLOOD, (places - 1) * module.PLACE_BYTES + 2000, in_stream=False)
+            assert admission.enter_at_once(FLOOD, ((places - 1) * module.PLACE_BYTES + 2000,), (0.0,), in_stream=False)
             if places > 1:
                 break
         (waiting,) = await entering(admission, NEIGHBOUR)
@@ -250,12 +250,12 @@ async def test_small_calls_that_are_carried_out_together_take_a_part_of_a_place(
     tickets = []
     rooms = []
     for size_bytes in (module.SMALL_BYTES, module.SMALL_BYTES + 1, 0):
-        ticket = admission.enter_at_once(FLOOD, size_bytes, in_stream=False)
+        ticket = admission.enter_at_once(FLOOD, (size_bytes,), (0.0,), in_stream=False)
         assert ticket is not None
         tickets.append(ticket)
         rooms.append(admission.room)
     assert rooms == [7, 3, 2]
-    while (ticket := admission.enter_at_once(NEIGHBOUR, 0, in_stream=True)) is not None:
+    while (ticket := admission.enter_at_once(NEIGHBOUR, (0,), (0.0,), in_stream=True)) is not None:
         tickets.append(ticket)
     assert len(tickets) == 3 + 10
     for ticket in tickets:
@@ -270,15 +270,15 @@ async def test_large_calls_that_are_carried_out_together_take_more_places(
     monkeypatch.setattr(module, "FIRST_TAKES", 1)
     rooms = []
     for size_bytes in (module.PLACE_BYTES - 1, module.PLACE_BYTES, 3 * module.PLACE_BYTES, 1000 * module.PLACE_BYTES):
-        ticket = admission.enter_at_once(FLOOD, size_bytes, in_stream=False)
+        ticket = admission.enter_at_once(FLOOD, (size_bytes,), (0.0,), in_stream=False)
         assert ticket is not None
         rooms.append(admission.room)
         admission.leave(ticket)
         assert admission.room == 30
     assert rooms == [29, 28, 26, 30 - module.MOST_PLACES]
     for _ in range(2):
-        assert admission.enter_at_once(FLOOD, 1000 * module.PLACE_BYTES, in_stream=True) is not None
-    assert admission.enter_at_once(NEIGHBOUR, 0, in_stream=True) is None
+        assert admission.enter_at_once(FLOOD, (1000 * module.PLACE_BYTES,), (0.0,), in_stream=True) is not None
+    assert admission.enter_at_once(NEIGHBOUR, (0,), (0.0,), in_stream=True) is None
 
 
 async def test_slow_calls_are_bounded_too(admission: Admission, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,8 +20,9 @@ from instantaudience_server.memberships.by_blocks import KeySet
 from instantaudience_server.memberships.external_ids import ExternalIds
 from instantaudience_server.memberships.known_blocks import KnownBlocks
 from instantaudience_server.memberships.pacing import decided_in_time
-from instantaudience_server.memberships.posts import Batch, Post, Result
+from instantaudience_server.memberships.posts import Batch, Post, Result, fail, succeed
 from instantaudience_server.memberships.reading import Reading
+from instantaudience_server.memberships.skipped import COMPLETE
 from instantaudience_server.memberships.turns import Turn, Turns
 from instantaudience_server.memberships.wire import decode_user, split_user
 from instantaudience_server.quotas import Decision, Decisions, Quotas
@@ -95,7 +96,8 @@ class Applying:
             AudienceError: UNAVAILABLE, for all of them; the other ways to fail are each post's own.
         """
         member = caller.member
-        counts = [min(len(post.users), member.limits.users_per_call) for post in batch.posts]
+        most = member.limits.users_per_call
+        counts = [post.user_count if post.user_count <= most else most for post in batch.posts]
         decisions = self._quotas.ask_posts(member, counts, batch.deadline)
         # Looking external IDs up may wait for any part of the cluster: only what is to be in order waits behind that.
         waits = in_order or member.external_member_id is None
@@ -208,7 +210,7 @@ class Applying:
                 regular = self._read_together([post], caller, now_ms, suppressed)
                 reads.append(regular or await self._read_alone(post, batch, caller, now_ms, suppressed))
             except AudienceError as error:
-                post.fail(error)
+                fail((post,), error)
         return reads
 
     async def _read_alone(
@@ -221,7 +223,8 @@ class Applying:
         """
         users = list(post.users)
         platform_keys = await self._external_ids.of_request(users, caller.member, batch.deadline)
-        reading = Reading(self._catalog, self._known, caller, now_ms, platform_keys, suppressed, form=post.warning_form)
+        form = post.warning_form or COMPLETE
+        reading = Reading(self._catalog, self._known, caller, now_ms, platform_keys, suppressed, form=form)
         position = reading.read(users)
         while position < len(users):
             await asyncio.sleep(0)
@@ -281,13 +284,13 @@ class Applying:
         """Begin to write what posts change, and to count it; None where there is nothing to wait for."""
         reading, posts, results = read
         if posts[0].validate_only:
-            posts[0].succeed(results[0])
+            succeed(posts, results)
             return None
         try:
             counted = self._usage.count(caller.member.id, reading.applied, batch.deadline)
             writing = self._store.write(reading.changes, batch.deadline, caller.member.durability)
         except Exception as error:
-            _fail(posts, error)
+            fail(posts, error)
             return None
         if len(posts) > 1:
             batch.settle = partial(self._settle, read, writing, counted, asyncio.current_task())
@@ -304,14 +307,17 @@ class Applying:
             self._sizes.note(_without(reading.changes, failures) if failures else reading.changes)
             await counted
         except Exception as error:
-            _fail(posts, error)
+            fail(posts, error)
+            return
+        if not failures:
+            succeed(posts, results)
             return
         for post, result in zip(posts, results, strict=True):
-            failed = _users_among(post, failures, alone=len(posts) == 1) if failures else None
+            failed = _users_among(post, failures, alone=len(posts) == 1)
             if failed is None:
-                post.succeed(result)
+                succeed((post,), (result,))
             else:
-                post.fail(failures[failed])
+                fail((post,), failures[failed])
 
     def _settle(self, read: Read, writing: Writing, counted: Counted, task: "asyncio.Task[None] | None") -> None:
         """Give those posts their results whose users are written; others may wait for another part of the cluster."""
@@ -321,12 +327,7 @@ class Applying:
         if counted.done() and not counted.cancelled() and counted.exception() is None:
             for post, result in zip(read.posts, read.results, strict=True):
                 if _users_among(post, unwritten, alone=False) is None:
-                    post.succeed(result)
-
-
-def _fail(posts: Sequence[Post], error: Exception) -> None:
-    for post in posts:
-        post.fail(error)
+                    succeed((post,), (result,))
 
 
 def _admitted(posts: Sequence[Post], decisions: Sequence[Decision]) -> Sequence[Post]:
@@ -335,7 +336,7 @@ def _admitted(posts: Sequence[Post], decisions: Sequence[Decision]) -> Sequence[
         return posts
     for post, error in zip(posts, decisions, strict=True):
         if error is not None:
-            post.fail(error)
+            fail((post,), error)
     return [post for post, error in zip(posts, decisions, strict=True) if error is None]
 
 

@@ -5,13 +5,13 @@ Nothing is held back: a post that is alone goes alone, at the end of the turn it
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from instantaudience_server import metrics, tracing
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.errors import unavailable
 from instantaudience_server.memberships.pacing import Pacing
-from instantaudience_server.memberships.posts import Batch, Post
+from instantaudience_server.memberships.posts import Batch, Post, fail
 from instantaudience_server.quotas import UNANSWERED
 from instantaudience_server.waiting import Sweeper
 
@@ -36,17 +36,17 @@ class Gathering:
         self._batches: dict[asyncio.Task[None], Batch] = {}
         self._sweeper = Sweeper(lambda: (self,))
 
-    def add(self, post: Post, caller: Caller, *, in_order: bool = False) -> None:
-        """Have a post carried out. Those that are to be `in_order` change users in the order they were added."""
+    def add(self, posts: Sequence[Post], caller: Caller, *, in_order: bool = False) -> None:
+        """Have posts carried out. Those that are to be `in_order` change users in the order they were added."""
         key = id(caller), in_order
         queue = self._queues.get(key)
         if queue is None:
             if not self._queues:
                 self._loop.call_soon(self._flush)
             queue = self._queues[key] = caller, deque()
-        queue[1].append(post)
+        queue[1].extend(posts)
         if in_order:
-            self.pacing.begin(caller.member.id, post)
+            self.pacing.begin(caller.member.id, posts)
 
     @property
     def busy(self) -> bool:
@@ -60,9 +60,7 @@ class Gathering:
                 batch.settle_from = now + SLOW_SECONDS
                 batch.settle()
             if now < batch.deadline:
-                for post in batch.posts:
-                    if post.deadline <= now and not post.ended:
-                        post.fail(unavailable(batch.overdue_text))
+                fail([post for post in batch.posts if post.deadline <= now], unavailable(batch.overdue_text))
 
     async def close(self) -> None:
         """Give up what is under way."""
@@ -98,11 +96,10 @@ class Gathering:
             metrics.acknowledged.observe_all([self._loop.time() - began] * len(batch.posts))
         except asyncio.CancelledError:
             for post in batch.posts:
-                post.give_up()
+                post.owner.give_up(post)
             raise
         except Exception as error:
-            for post in batch.posts:
-                post.fail(error)
+            fail(batch.posts, error)
         finally:
             if in_order:
                 self.pacing.end(caller.member.id, batch.posts)
@@ -110,13 +107,19 @@ class Gathering:
 
 def _take(posts: "deque[Post]", *, alone: bool) -> tuple[list[Post], list[Post]]:
     """As many as a batch may hold (`alone`: one), and those that are left out because they have ended meanwhile."""
+    users = sum([post.user_count for post in posts])
+    size_bytes = sum([post.size_bytes for post in posts])
+    if len(posts) <= (1 if alone else MOST_POSTS) and users <= MOST_USERS and size_bytes <= MOST_BYTES:
+        every = list(posts)
+        posts.clear()
+        return [post for post in every if not post.ended], [post for post in every if post.ended]
     taken: list[Post] = []
     dropped: list[Post] = []
     users = size_bytes = 0
     while posts:
         post = posts[0]
         if not post.ended:
-            users += len(post.users)
+            users += post.user_count
             size_bytes += post.size_bytes
             full = alone or len(taken) >= MOST_POSTS or users > MOST_USERS or size_bytes > MOST_BYTES
             if taken and full:

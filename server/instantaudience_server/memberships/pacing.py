@@ -23,17 +23,17 @@ class Pacing:
         self._changed: dict[int, asyncio.Future[None]] = {}
         """Of members whose streams wait."""
 
-    def begin(self, member_id: int, post: Post) -> None:
-        """A post is under way from now on."""
+    def begin(self, member_id: int, posts: Sequence[Post]) -> None:
+        """Posts are under way from now on."""
         calls, users = self._under_way.get(member_id, (0, 0))
-        self._under_way[member_id] = calls + 1, users + len(post.users)
+        self._under_way[member_id] = calls + len(posts), users + sum([post.user_count for post in posts])
 
     def end(self, member_id: int, posts: Iterable[Post]) -> None:
         """Posts are no longer under way."""
         for post in posts:
             calls, users = self._under_way.pop(member_id)
             if calls > 1:
-                self._under_way[member_id] = calls - 1, users - len(post.users)
+                self._under_way[member_id] = calls - 1, users - post.user_count
         changed = self._changed.pop(member_id, None)
         if changed is not None:
             changed.set_result(None)

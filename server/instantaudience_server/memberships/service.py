@@ -63,7 +63,7 @@ class MembershipService:
             AudienceError: SYNTAX, RATE_LIMIT_EXCEEDED; UNAVAILABLE, the request may be partly applied then.
         """
         result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._gathering.add(AwaitedPost(request, deadline, result), caller, in_order=in_order)
+        self._gathering.add((AwaitedPost(request, deadline, result),), caller, in_order=in_order)
         return result
 
     @property
@@ -71,9 +71,9 @@ class MembershipService:
         """How fast requests of streams may be begun."""
         return self._gathering.pacing
 
-    def post(self, post: Post, caller: Caller, *, in_order: bool = False) -> None:
-        """As `apply`, of a call that takes its result by itself."""
-        self._gathering.add(post, caller, in_order=in_order)
+    def post(self, posts: Sequence[Post], caller: Caller, *, in_order: bool = False) -> None:
+        """As `apply`, of calls whose owners take their results."""
+        self._gathering.add(posts, caller, in_order=in_order)
 
     async def close(self) -> None:
         """Give up what is under way."""

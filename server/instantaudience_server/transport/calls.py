@@ -3,7 +3,7 @@ serve."""
 
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
@@ -61,10 +61,10 @@ class Answer(Protocol):
 
 
 class Posting(NamedTuple):
-    """How a method is served whose calls are carried out together: `add(post, caller)` begins one, `answer` makes the
-    answer of its result."""
+    """How a method is served whose calls are carried out together: `add(posts, caller)` begins some, `answer` makes the
+    answer of a result."""
 
-    add: Callable[[Post, Caller], None]
+    add: Callable[[Sequence[Post], Caller], None]
     answer: Callable[[Result], Answer]
 
 

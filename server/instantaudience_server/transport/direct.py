@@ -1,7 +1,9 @@
 """Calls, and requests of streams, that need no task of their own: their token is known, it is their turn, and their
-method carries out together what comes together. Most calls of a busy service are such."""
+method carries out together what comes together. Most calls of a busy service are such, and what can be done for all of
+them at once is (docs/adr/0045-calls-that-begin-together.md)."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from google.rpc import code_pb2
@@ -10,11 +12,11 @@ from instantaudience_server import tracing
 from instantaudience_server.admission import Ticket
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.errors import unavailable
-from instantaudience_server.memberships.posts import Post, Result
+from instantaudience_server.memberships.posts import Owner, Post, RequestPost, Result
 from instantaudience_server.memberships.requests import ApplyRequest
 from instantaudience_server.transport.calls import Call, Method, Posting, StreamMethod
 from instantaudience_server.transport.entrance import Entrance
-from instantaudience_server.transport.outcomes import GIVEN_UP, Outcomes
+from instantaudience_server.transport.outcomes import GIVEN_UP, Answered, Outcomes
 from instantaudience_server.transport.status import Failure
 
 SOON_SECONDS = 0.02
@@ -24,11 +26,29 @@ SOON_SECONDS = 0.02
 class Replies(Protocol):
     """Where the ends of calls go; each has a number."""
 
-    def answer(self, number: int, message: bytes) -> None:
-        """Answer a call."""
+    def answer(self, numbers: Sequence[int], message: bytes) -> None:
+        """Answer calls, all alike."""
 
     def fail(self, number: int, failure: Failure) -> None:
         """Fail a call."""
+
+
+class Owned(Post, Answered, Protocol):
+    """A call, as the post that it is; each has a number, and an owner that is set when it begins."""
+
+    number: int
+    ended: bool
+    owner: Owner
+
+
+class Gathered(Owned, Protocol):
+    """A call that its host has read: a regular one, of a request that says nothing beside its users.
+
+    What its caller sent has `sent_bytes`, and it came in `waited_seconds` ago.
+    """
+
+    sent_bytes: int
+    waited_seconds: float
 
 
 class DirectCalls:
@@ -46,15 +66,16 @@ class DirectCalls:
     ) -> None:
         self._in_stream = in_stream
         self._most_waited_seconds = most_waited_seconds
-        self._entrance = entrance
-        self._outcomes = outcomes
-        self._replies = replies
-        self._under_way: dict[int, _DirectCall] = {}
-        self._failing: set[asyncio.Task[None]] = set()
+        self.entrance = entrance
+        self.outcomes = outcomes
+        self.replies = replies
+        self.under_way: dict[int, Owned] = {}
+        """By their numbers."""
+        self.failing: set[asyncio.Task[None]] = set()
 
     def caller(self, authorization: str) -> Caller | None:
         """Whose token it is, where that is known."""
-        return self._entrance.known(authorization)
+        return self.entrance.known(authorization)
 
     def begin(
         self, number: int, method: Method[Any] | StreamMethod[Any], message: bytes, call: Call, caller: Caller
@@ -63,106 +84,137 @@ class DirectCalls:
         posting = method.posting
         if posting is None or call.waited_seconds > self._most_waited_seconds:
             return False
-        ticket = self._entrance.enter_at_once(caller, len(message), call.waited_seconds, in_stream=self._in_stream)
+        ticket = self.entrance.enter_at_once(caller, (len(message),), (call.waited_seconds,), in_stream=self._in_stream)
         if ticket is None:
             return False
         try:
-            deadline = self._entrance.deadline(call.remaining_seconds, call.waited_seconds)
-            self._entrance.check_size(max(len(message), call.body_bytes), caller)
-            request = self._entrance.read(method.request, message)
-            direct = _DirectCall(self, number, request, deadline, ticket)
-            direct.of = method.path, posting, call.request_id, caller, ticket.since - call.waited_seconds
+            deadline = self.entrance.deadline(call.remaining_seconds, call.waited_seconds)
+            self.entrance.check_size(max(len(message), call.body_bytes), caller)
+            request = self.entrance.read(method.request, message)
+            came = ticket.since - call.waited_seconds
+            post = _DirectCall(number, request, deadline, call.request_id, came)
             if tracing.is_on():
-                self._add_traced(direct, call)
-            else:
-                posting.add(direct, caller)
+                post.span = tracing.start_call(method.path, call.request_id, call.trace_parent, call.waited_seconds)
+                tracing.waited(post.span)
+            with tracing.within(post.span):
+                self._add([post], _Together(self, method.path, posting, caller, ticket))
         except Exception:
             # What is wrong is said where it goes wrong again: in the task.
-            self._entrance.leave(ticket)
+            self.entrance.leave(ticket)
             return False
-        self._under_way[number] = direct
         return True
 
-    def _add_traced(self, direct: "_DirectCall", call: Call) -> None:
-        path, posting, request_id, caller, _ = direct.of
-        direct.span = tracing.start_call(path, request_id, call.trace_parent, call.waited_seconds)
-        tracing.waited(direct.span)
-        with tracing.within(direct.span):
-            posting.add(direct, caller)
+    def begin_together(self, method: Method[Any], calls: Sequence[Gathered], caller: Caller) -> bool:
+        """As `begin`, of calls of one method and caller that their host has read. All of them begin, or none."""
+        posting = method.posting
+        waited = [call.waited_seconds for call in calls]
+        if posting is None or tracing.is_on() or max(waited) > self._most_waited_seconds:
+            return False
+        sizes = [call.size_bytes for call in calls]
+        ticket = self.entrance.enter_at_once(caller, sizes, waited, in_stream=self._in_stream)
+        if ticket is None:
+            return False
+        try:
+            self.entrance.check_size(max([call.sent_bytes for call in calls]), caller)
+            self._add(calls, _Together(self, method.path, posting, caller, ticket))
+        except Exception:
+            self.entrance.leave(ticket)
+            return False
+        return True
+
+    def _add(self, calls: Sequence[Owned], together: "_Together") -> None:
+        for call in calls:
+            call.owner = together
+        together.posting.add(calls, together.caller)
+        for call in calls:
+            self.under_way[call.number] = call
 
     def leave(self, number: int) -> None:
         """The caller has left."""
-        direct = self._under_way.get(number)
-        if direct is not None:
-            self._end(direct)
-            tracing.end_call(direct.span, code_pb2.CANCELLED)
+        call = self.under_way.get(number)
+        if call is not None:
+            assert isinstance(call.owner, _Together)
+            call.owner.end((call,))
+            tracing.end_call(call.span, code_pb2.CANCELLED)
 
     async def close(self) -> None:
         """Wait until the last failures are noted."""
-        await asyncio.gather(*self._failing)
-
-    def succeed(self, direct: "_DirectCall", result: Result) -> None:
-        """Answer a call that is under way."""
-        path, posting, request_id, caller, came = direct.of
-        try:
-            message = posting.answer(result).SerializeToString(deterministic=True)
-        except Exception as error:
-            self.fail(direct, error)
-            return
-        self._end(direct)
-        self._replies.answer(direct.number, message)
-        self._outcomes.succeeded_in_turn(path, request_id, came, caller)
-        if direct.span is not None:
-            tracing.end_call(direct.span, code_pb2.OK)
-
-    def fail(self, direct: "_DirectCall", error: Exception) -> None:
-        """Fail a call that is under way."""
-        self._end(direct)
-        task = asyncio.create_task(self._fail(direct, error))
-        self._failing.add(task)
-        task.add_done_callback(self._failing.discard)
-
-    async def _fail(self, direct: "_DirectCall", error: Exception) -> None:
-        path, _, request_id, caller, came = direct.of
-        failed = await self._outcomes.failed(path, request_id, error, came, caller)
-        tracing.end_call(direct.span, failed.failure.code)
-        self._replies.fail(direct.number, failed.failure)
-
-    def _end(self, direct: "_DirectCall") -> None:
-        direct.has_ended = True
-        del self._under_way[direct.number]
-        self._entrance.leave(direct.ticket)
+        await asyncio.gather(*self.failing)
 
 
-class _DirectCall(Post):
-    """A call under way. `of`: its method's path and posting, its request ID, who calls, and when it came in."""
+class _Together:
+    """Calls of one method and caller that began together (see `posts.Owner`). Each ends once."""
 
-    __slots__ = ("_calls", "has_ended", "number", "of", "ticket")
-
-    of: tuple[str, Posting, str, Caller, float]
-
-    def __init__(self, calls: DirectCalls, number: int, request: ApplyRequest, deadline: float, ticket: Ticket) -> None:
-        super().__init__(request, deadline)
+    def __init__(self, calls: DirectCalls, path: str, posting: Posting, caller: Caller, ticket: Ticket) -> None:
         self._calls = calls
+        self._path = path
+        self.posting = posting
+        self.caller = caller
+        self._ticket = ticket
+
+    def succeed(self, posts: Sequence[Owned], results: Sequence[Result]) -> None:
+        """Answer calls; those that end alike, at once."""
+        alike: dict[int, tuple[Result, list[Owned]]] = {}
+        for post, result in zip(posts, results, strict=True):
+            if not post.ended:
+                if id(result) in alike:
+                    alike[id(result)][1].append(post)
+                else:
+                    alike[id(result)] = result, [post]
+        for result, ending in alike.values():
+            self._answer(ending, result)
+
+    def _answer(self, posts: Sequence[Owned], result: Result) -> None:
+        try:
+            message = self.posting.answer(result).SerializeToString(deterministic=True)
+        except Exception as error:
+            for post in posts:
+                self.fail(post, error)
+            return
+        self.end(posts)
+        self._calls.replies.answer([post.number for post in posts], message)
+        self._calls.outcomes.succeeded_together(self._path, posts, self.caller)
+        if tracing.is_on():
+            for post in posts:
+                tracing.end_call(post.span, code_pb2.OK)
+
+    def fail(self, post: Owned, error: Exception) -> None:
+        """Fail a call."""
+        if post.ended:
+            return
+        self.end((post,))
+        task = asyncio.create_task(self._fail(post, error))
+        self._calls.failing.add(task)
+        task.add_done_callback(self._calls.failing.discard)
+
+    async def _fail(self, post: Owned, error: Exception) -> None:
+        failed = await self._calls.outcomes.failed(self._path, post.request_id, error, post.came, self.caller)
+        tracing.end_call(post.span, failed.failure.code)
+        self._calls.replies.fail(post.number, failed.failure)
+
+    def give_up(self, post: Owned) -> None:
+        """Fail a call: the server ends."""
+        self.fail(post, unavailable(GIVEN_UP))
+
+    def end(self, posts: Sequence[Owned]) -> None:
+        """Have calls ended."""
+        under_way = self._calls.under_way
+        for post in posts:
+            post.ended = True
+            del under_way[post.number]
+        self._calls.entrance.leave(self._ticket, [post.size_bytes for post in posts])
+
+
+class _DirectCall(RequestPost):
+    """A call that began alone."""
+
+    __slots__ = ("came", "ended", "number", "owner", "request_id")
+
+    owner: Owner
+
+    def __init__(self, number: int, request: ApplyRequest, deadline: float, request_id: str, came: float) -> None:
+        super().__init__(request, deadline)
         self.number = number
-        self.ticket = ticket
-        self.has_ended = False
-
-    @property
-    def ended(self) -> bool:
-        """See `Post`."""
-        return self.has_ended
-
-    def succeed(self, result: Result) -> None:
-        """See `Post`."""
-        if not self.has_ended:
-            self._calls.succeed(self, result)
-
-    def fail(self, error: Exception) -> None:
-        """See `Post`."""
-        if not self.has_ended:
-            self._calls.fail(self, error)
-
-    def give_up(self) -> None:
-        """See `Post`."""
-        self.fail(unavailable(GIVEN_UP))
+        self.request_id = request_id
+        self.came = came
+        self.ended = False

@@ -1,6 +1,7 @@
 """What every call passes before its method runs: its deadline, its token, its turn, its size, and its reading."""
 
 import asyncio
+from collections.abc import Sequence
 
 from google.protobuf.message import DecodeError
 
@@ -56,22 +57,22 @@ class Entrance:
         return await self._admission.enter(caller.member.id, deadline, waited_seconds, in_stream=in_stream)
 
     def enter_at_once(
-        self, caller: Caller, size_bytes: int, waited_seconds: float, *, in_stream: bool
+        self, caller: Caller, sizes: Sequence[int], waited: Sequence[float], *, in_stream: bool
     ) -> Ticket | None:
-        """As `enter`, of a call with such a message that is carried out together with others; None where it has to
-        wait, or is an admin's."""
+        """As `enter`, of calls with messages of these sizes that are carried out together, and have waited so long;
+        None where they have to wait, or are an admin's."""
         if caller.account.role is Role.ADMIN:
             return None
-        return self._admission.enter_at_once(caller.member.id, size_bytes, waited_seconds, in_stream=in_stream)
+        return self._admission.enter_at_once(caller.member.id, sizes, waited, in_stream=in_stream)
 
     def known(self, authorization: str) -> Caller | None:
         """Whose token a call has, where nobody need be asked."""
         return self._tokens.known(bare_token(authorization))
 
-    def leave(self, ticket: Ticket | None) -> None:
-        """A call has ended, or failed to enter."""
+    def leave(self, ticket: Ticket | None, sizes: Sequence[int] = ()) -> None:
+        """A call has ended, or failed to enter; of several, those with messages of these sizes, or all."""
         if ticket is not None:
-            self._admission.leave(ticket)
+            self._admission.leave(ticket, sizes)
 
     async def caller(self, call: Call, deadline: float) -> Caller:
         """Whose token a call has.

@@ -10,7 +10,7 @@ import importlib.util
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from functools import lru_cache, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from instantaudience_server import admission
 from instantaudience_server.catalog.access import Caller
@@ -25,12 +25,16 @@ from instantaudience_server.transport.calls import (
     PublicStreamMethod,
     StreamMethod,
 )
+from instantaudience_server.transport.entrance import MOST_KEPT_SECONDS, SHARE_KEPT
 from instantaudience_server.transport.framing import Flaw, failure_headers, flawed, too_long
 from instantaudience_server.transport.native_streams import NativeStream
 from instantaudience_server.transport.outcomes import BARE_DEFECT, UNKNOWN_METHOD, CallError
 from instantaudience_server.transport.pipeline import Pipeline
 from instantaudience_server.transport.rest import JsonForm, rest_failure
 from instantaudience_server.transport.status import Failure, describe
+
+if TYPE_CHECKING:
+    from instantaudience_native import GatheredCall
 
 EXTENSION = "instantaudience_native"
 CONNECTION_SECONDS = 60.0
@@ -90,14 +94,14 @@ class NativeHost:
             [(method.path, _kind(method), forms.get(method.path)) for method in methods],
             addresses,
             message_limit_bytes=message_limit_bytes,
-            call_timeout_seconds=call_timeout_seconds,
+            budget=(call_timeout_seconds, SHARE_KEPT, MOST_KEPT_SECONDS),
             connections=(MOST_CONNECTIONS, MOST_OF_AN_ADDRESS, connection_seconds),
             waiting=(admission.MOST_WAITING, admission.PATIENCE_SHARE, PATIENCE_SECONDS),
             refusals=[_failed_answer(failure) for failure in _refusals()],
         )
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._streams: dict[int, NativeStream] = {}
-        self._answers: list[tuple[int, bytes]] = []
+        self._answers: list[tuple[Sequence[int], bytes]] = []
         self._flushing: asyncio.Handle | None = None
         self._taking: asyncio.TimerHandle | None = None
         """Looks for room where calls wait."""
@@ -157,14 +161,23 @@ class NativeHost:
             self._taking.cancel()
             self._taking = None
         turns = self._pipeline.admission
-        calls, events, left = self._host.take(turns.room if few or turns.has_much_room else 0, _prices())
+        room = turns.room if few or turns.has_much_room else 0
+        calls, gathered, events, left = self._host.take(room, _prices(), self._loop.time())
         turns.waiting_at_host = left
         if left:
             # What makes room is mostly the end of a call, and a flush follows it. Or that one runs slowly.
             self._taking = self._loop.call_later(admission.LOOK_SECONDS, partial(self._take, few=True))
+        for index, authorization, together in gathered:
+            self._begin_together(index, authorization, together)
         self._begin(calls)
         for name, *fields in events:
             self._on_event[name](*fields)
+
+    def _begin_together(self, index: int, authorization: str, calls: "list[GatheredCall]") -> None:
+        """Serve calls of a turn that have one method and one token, and are regular."""
+        caller = self._direct.caller(authorization)
+        if caller is None or not self._direct.begin_together(self._methods[index], calls, caller):
+            self._begin([call.fields() for call in calls])
 
     def _begin(self, calls: list[tuple[Any, ...]]) -> None:
         """Serve the unary calls of a turn."""
@@ -191,7 +204,7 @@ class NativeHost:
     async def _serve(self, number: int, method: Any, message: bytes | _Wrong | Exception, call: Call) -> None:
         try:
             body = message if isinstance(message, bytes) else self._refused_body(message)
-            self.answer(number, await self._pipeline.run(method, body, call))
+            self.answer((number,), await self._pipeline.run(method, body, call))
         except CallError as error:
             self.fail(number, error.failure)
         except Exception as error:
@@ -212,9 +225,9 @@ class NativeHost:
             self._pipeline.admission.count_refused(reason, count)
             self._pipeline.outcomes.refused_before(self._methods[index].path, member_id, count)
 
-    def answer(self, number: int, message: bytes) -> None:
-        """Answer a unary call, at the end of this turn (see `direct.Replies`)."""
-        self._answers.append((number, message))
+    def answer(self, numbers: Sequence[int], message: bytes) -> None:
+        """Answer unary calls, at the end of this turn (see `direct.Replies`)."""
+        self._answers.append((numbers, message))
         self._flush_later()
 
     def fail(self, number: int, failure: Failure) -> None:

@@ -6,7 +6,8 @@ A failed call is told that it failed, whatever raises wherever; noting it cannot
 import asyncio
 import contextlib
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import structlog
 from google.rpc import code_pb2
@@ -44,6 +45,15 @@ class CallerLeft(Exception):  # noqa: N818 - no error: nobody waits for the answ
     """The caller cancelled the call, or its connection is gone."""
 
 
+class Answered(Protocol):
+    """A call that was answered: its name, and when it came in, on the event loop's clock."""
+
+    @property
+    def request_id(self) -> str: ...
+    @property
+    def came(self) -> float: ...
+
+
 class Outcomes:
     """Notes how calls end. `usage` counts the failed ones of members, `call_log` has lines about calls."""
 
@@ -53,9 +63,9 @@ class Outcomes:
         self._access = self._log.access
         self._loop = asyncio.get_running_loop()
         self._time = self._loop.time
-        self._answered: list[tuple[str, float]] = []
-        """Answered calls of this turn of the event loop, that are not counted yet: their methods' paths, and when they
-        came in."""
+        self._answered: dict[str, list[float]] = {}
+        """When those calls came in that were answered in this turn of the event loop, and are not counted yet: by their
+        methods' paths."""
 
     def succeeded(self, path: str, request_id: str, came: float | None, caller: Caller | None = None) -> None:
         """Note an answer to a call of the method at `path`, which came in then, on the event loop's clock. None: how
@@ -68,21 +78,26 @@ class Outcomes:
         except Exception as error:
             _log(Event.OUTCOME_NOT_NOTED, error, method=path)
 
-    def succeeded_in_turn(self, path: str, request_id: str, came: float, caller: Caller) -> None:
-        """As `succeeded`, of one of many calls that are answered in one turn: they are counted together after it."""
+    def succeeded_together(self, path: str, calls: Sequence[Answered], caller: Caller) -> None:
+        """As `succeeded`, of calls of one caller: they are counted after this turn of the event loop."""
         if self._access:
-            self.succeeded(path, request_id, came, caller)
+            for call in calls:
+                self.succeeded(path, call.request_id, call.came, caller)
             return
         if not self._answered:
             self._loop.call_soon(self._count_answered)
-        self._answered.append((path, came))
+        came = [call.came for call in calls]
+        if path in self._answered:
+            self._answered[path] += came
+        else:
+            self._answered[path] = came
 
     def _count_answered(self) -> None:
-        answered, self._answered = self._answered, []
+        answered, self._answered = self._answered, {}
         now = self._time()
-        for path in {path for path, _ in answered}:
+        for path, came in answered.items():
             with _noting(path, ""):
-                count_answers(path, [now - came for of, came in answered if of == path])
+                count_answers(path, [now - each for each in came])
 
     def refused_before(self, path: str, member_id: int | None, calls: int) -> None:
         """Note that a host has refused so many calls, all of a member's or nobody's, with UNAVAILABLE."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
 from typing import Any, NoReturn
 
 from google.rpc import code_pb2
@@ -195,9 +195,10 @@ class _Answers:
         self._complete = True
         self._wake()
 
-    def answer(self, number: int, message: bytes) -> None:
-        """Answer a request."""
-        self._end(number, message)
+    def answer(self, numbers: Sequence[int], message: bytes) -> None:
+        """Answer requests."""
+        for number in numbers:
+            self._end(number, message)
 
     def fail(self, number: int, failure: Failure) -> None:
         """Fail a request."""

@@ -5,21 +5,23 @@ use std::fmt::Display;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::StatusCode;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyList};
 
 use crate::answers::{Answers, Failure, Order};
-use crate::arrivals::{Arrivals, CallId, Event, Refusal, UnaryCall};
+use crate::arrivals::{Arrivals, CallId};
 use crate::callers::Callers;
 use crate::calls::{Kind, Service};
-use crate::framing::{Flaw, frame};
+use crate::framing::frame;
+use crate::gathered::{Budget, GatheredCalls, Gathering};
+use crate::handing::event_tuple;
 use crate::json::{JsonReader, JsonWriter};
 use crate::listening::Sockets;
 use crate::locks::lock;
-use crate::metadata::Metadata;
 use crate::refusals::Refusals;
 use crate::rest::JsonForm;
 use crate::running::Running;
@@ -72,17 +74,18 @@ pub struct Host {
     callers: Arc<Callers>,
     tls: Arc<Tls>,
     age: Duration,
+    budget: Budget,
 }
 
 #[pymethods]
 impl Host {
     #[new]
-    #[pyo3(signature = (methods, addresses, *, message_limit_bytes, call_timeout_seconds, connections, waiting, refusals))]
+    #[pyo3(signature = (methods, addresses, *, message_limit_bytes, budget, connections, waiting, refusals))]
     fn new(
         methods: Vec<(String, String, Option<JsonClasses<'_>>)>,
         addresses: Vec<String>,
         message_limit_bytes: usize,
-        call_timeout_seconds: f64,
+        budget: (f64, f64, f64),
         connections: (usize, usize, f64),
         waiting: (usize, f64, f64),
         refusals: Vec<PyRef<'_, FailedAnswer>>,
@@ -94,11 +97,12 @@ impl Host {
         }
         let (most_calls, share, most_seconds) = waiting;
         let (most, most_of_one, age) = connections;
+        let (call_seconds, kept_share, kept_seconds) = budget;
         let service = Service {
             methods: by_path,
             json_forms,
             message_limit_bytes,
-            call_timeout_seconds,
+            call_timeout_seconds: call_seconds,
             patience: Patience { share, most: seconds(most_seconds)? },
             arrivals: Arrivals::new(most_calls)?,
             answers: Answers::default(),
@@ -112,6 +116,7 @@ impl Host {
             callers: Callers::new(most, most_of_one),
             tls: Arc::default(),
             age: seconds(age)?,
+            budget: Budget { call_seconds, kept_share, kept_seconds },
         })
     }
 
@@ -172,20 +177,23 @@ impl Host {
         py: Python<'py>,
         room: usize,
         prices: (usize, usize, usize, usize, usize),
-    ) -> PyResult<(Bound<'py, PyList>, Bound<'py, PyList>, usize)> {
+        now: f64,
+    ) -> PyResult<Handed<'py>> {
         let (call, first_more, small_bytes, place_bytes, most) = prices;
         let prices = Prices { call, first_more, small_bytes, place_bytes, most };
         let taken = self.service.arrivals.take(room, &prices);
         let (calls, events) = (PyList::empty(py), PyList::empty(py));
-        let now = Instant::now();
-        let mut last = LastText::default();
-        for call in &taken.calls {
-            calls.append(call_tuple(py, call, now, &mut last)?)?;
+        let mut gathering = Gathering::new(py, self.budget, now);
+        let came = Instant::now();
+        for call in taken.calls {
+            if let Some(other) = gathering.add(call)? {
+                calls.append(other)?;
+            }
         }
         for event in taken.events {
-            events.append(event_tuple(py, event, now)?)?;
+            events.append(event_tuple(py, event, came)?)?;
         }
-        Ok((calls, events, taken.left))
+        Ok((calls, gathering.finish(), events, taken.left))
     }
 
     fn learn(&self, authorization: &str, member: Option<u64>) {
@@ -202,10 +210,12 @@ impl Host {
         counts.map(|((method, turn, reason), count)| (method, turn, why(reason), count)).collect()
     }
 
-    fn flush(&self, answers: Vec<(CallId, Bound<'_, PyBytes>)>) -> PyResult<()> {
-        let framed: Vec<_> =
-            answers.into_iter().map(|(id, message)| Ok((id, send(&message, false)?))).collect::<PyResult<_>>()?;
-        self.service.answers.say_all(framed.into_iter());
+    fn flush(&self, answers: Vec<(Vec<CallId>, Bound<'_, PyBytes>)>) -> PyResult<()> {
+        for (ids, message) in answers {
+            let message = framed(&message)?;
+            let all = ids.into_iter().map(|id| (id, Order::Send { message: message.clone(), asked: false }));
+            self.service.answers.say_all(all);
+        }
         self.service.answers.wake();
         Ok(())
     }
@@ -215,7 +225,7 @@ impl Host {
     }
 
     fn send(&self, id: CallId, message: &Bound<'_, PyBytes>, asked: bool) -> PyResult<()> {
-        self.service.answers.say(id, send(message, asked)?);
+        self.service.answers.say(id, Order::Send { message: framed(message)?, asked });
         Ok(())
     }
 
@@ -228,6 +238,9 @@ impl Host {
     }
 }
 
+/// Calls, those that go together, events, and how many calls wait.
+type Handed<'py> = (Bound<'py, PyList>, Vec<GatheredCalls<'py>>, Bound<'py, PyList>, usize);
+
 type JsonClasses<'py> = (Bound<'py, JsonReader>, Bound<'py, JsonWriter>, Bound<'py, FailedAnswer>);
 
 fn json_form((reader, writer, too_slow): &JsonClasses<'_>) -> JsonForm {
@@ -237,8 +250,6 @@ fn json_form((reader, writer, too_slow): &JsonClasses<'_>) -> JsonForm {
         too_slow: Arc::clone(&too_slow.get().0),
     }
 }
-
-type Object<'py> = Bound<'py, PyAny>;
 
 fn kind(name: &str) -> PyResult<Kind> {
     match name {
@@ -254,96 +265,6 @@ fn seconds(count: f64) -> PyResult<Duration> {
     Duration::try_from_secs_f64(count).map_err(value_error)
 }
 
-fn send(message: &Bound<'_, PyBytes>, asked: bool) -> PyResult<Order> {
-    let message = frame(message.as_bytes()).ok_or_else(|| PyValueError::new_err("the message has 4 GB or more"))?;
-    Ok(Order::Send { message, asked })
-}
-
-/// The text that was made last: most calls of a turn have the same token.
-#[derive(Default)]
-struct LastText<'a, 'py>(Option<(&'a [u8], Object<'py>)>);
-
-impl<'a, 'py> LastText<'a, 'py> {
-    fn of(&mut self, py: Python<'py>, value: &'a [u8]) -> Object<'py> {
-        match &self.0 {
-            Some((last, made)) if *last == value => made.clone(),
-            _ => self.0.insert((value, text(py, value))).1.clone(),
-        }
-    }
-}
-
-fn call_tuple<'a, 'py>(
-    py: Python<'py>,
-    call: &'a UnaryCall,
-    now: Instant,
-    last: &mut LastText<'a, 'py>,
-) -> PyResult<Bound<'py, PyTuple>> {
-    let message = match &call.message {
-        Ok(message) => PyBytes::new(py, message).into_any(),
-        Err(flaw) => flaw_tuple(py, *flaw)?.into_any(),
-    };
-    let authorization = last.of(py, call.metadata.authorization());
-    let (request_id, remaining, body_bytes, waited, address, trace) = metadata_parts(py, &call.metadata, now);
-    let (id, method, known) = (call.id, call.method, call.known);
-    (id, method, known, message, authorization, request_id, remaining, body_bytes, waited, address, trace)
-        .into_pyobject(py)
-}
-
-fn event_tuple(py: Python<'_>, event: Event, now: Instant) -> PyResult<Bound<'_, PyTuple>> {
-    match event {
-        Event::Refused { id, method, metadata, why } => {
-            let why = match why {
-                Refusal::NoSuchMethod => "no_such_method",
-                Refusal::NoTrailers => "no_trailers",
-                Refusal::NotReceived => "not_received",
-            };
-            ("refused", id, method, text(py, metadata.request_id()), why).into_pyobject(py)
-        }
-        Event::Misread { id, method, metadata, text: wrong } => {
-            let authorization = text(py, metadata.authorization());
-            let (request_id, remaining, body_bytes, waited, address, trace) = metadata_parts(py, &metadata, now);
-            ("misread", id, method, wrong, authorization, request_id, remaining, body_bytes, waited, address, trace)
-                .into_pyobject(py)
-        }
-        Event::Opened { id, method, metadata } => {
-            let authorization = text(py, metadata.authorization());
-            let (request_id, remaining, body_bytes, waited, address, trace) = metadata_parts(py, &metadata, now);
-            ("opened", id, method, authorization, request_id, remaining, body_bytes, waited, address, trace)
-                .into_pyobject(py)
-        }
-        Event::Message { id, message } => ("message", id, PyBytes::new(py, &message)).into_pyobject(py),
-        Event::HalfClosed { id, flaw } => {
-            let flaw = flaw.map(|flaw| flaw_tuple(py, flaw)).transpose()?;
-            ("half_closed", id, flaw).into_pyobject(py)
-        }
-        Event::Sent { id } => ("sent", id).into_pyobject(py),
-        Event::Gone { id } => ("gone", id).into_pyobject(py),
-        Event::Drained => ("drained",).into_pyobject(py),
-    }
-}
-
-fn flaw_tuple(py: Python<'_>, flaw: Flaw) -> PyResult<Bound<'_, PyTuple>> {
-    flaw.parts().into_pyobject(py)
-}
-
-type Parts<'py> = (Object<'py>, Option<f64>, u64, f64, Object<'py>, Object<'py>);
-
-fn metadata_parts<'py>(py: Python<'py>, metadata: &Metadata, now: Instant) -> Parts<'py> {
-    let waited = metadata.waited_seconds(now);
-    (
-        text(py, metadata.request_id()),
-        metadata.remaining_seconds(waited),
-        metadata.body_bytes,
-        waited,
-        text(py, metadata.address()),
-        text(py, metadata.trace_parent()),
-    )
-}
-
-/// Bytes of a header as Latin-1.
-fn text<'py>(py: Python<'py>, value: &[u8]) -> Object<'py> {
-    match str::from_utf8(value) {
-        Ok(ascii) if ascii.is_ascii() => PyString::new(py, ascii).into_any(),
-        _ => PyString::new(py, &value.iter().copied().map(char::from).collect::<String>()).into_any(),
-    }
+fn framed(message: &Bound<'_, PyBytes>) -> PyResult<Bytes> {
+    frame(message.as_bytes()).ok_or_else(|| PyValueError::new_err("the message has 4 GB or more"))
 }

@@ -11,6 +11,8 @@ mod calls;
 mod connections;
 mod files;
 mod framing;
+mod gathered;
+mod handing;
 mod host;
 mod json;
 mod keys;
@@ -37,6 +39,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn instantaudience_native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<host::Host>()?;
     module.add_class::<host::FailedAnswer>()?;
+    module.add_class::<gathered::GatheredCall>()?;
     module.add_class::<files::LineReader>()?;
     module.add_class::<files::RecordReader>()?;
     module.add_class::<files::ReadRows>()?;

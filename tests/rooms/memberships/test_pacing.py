@@ -141,9 +141,9 @@ async def test_streams_are_read_on_while_a_seconds_worth_is_under_way() -> None:
         return AwaitedPost(request(0, users), LONG, asyncio.get_running_loop().create_future())
 
     few, many = post(1), post(10)
-    pacing.begin(calling.member.id, few)
+    pacing.begin(calling.member.id, (few,))
     assert pacing.has_room(calling)
-    pacing.begin(calling.member.id, many)
+    pacing.begin(calling.member.id, (many,))
     assert not pacing.has_room(calling)
     streams = [asyncio.create_task(pacing.room(calling)) for _ in range(2)]
     await asyncio.sleep(0)

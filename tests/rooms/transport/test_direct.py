@@ -1,7 +1,7 @@
 """Calls that are served without a task of their own end as the others do."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
@@ -37,9 +37,9 @@ class Ends:
         self.answers: dict[int, bytes] = {}
         self.failures: dict[int, Failure] = {}
 
-    def answer(self, number: int, message: bytes) -> None:
-        assert number not in self.answers | self.failures
-        self.answers[number] = message
+    def answer(self, numbers: Sequence[int], message: bytes) -> None:
+        assert not (self.answers | self.failures).keys() & set(numbers)
+        self.answers |= dict.fromkeys(numbers, message)
 
     def fail(self, number: int, failure: Failure) -> None:
         assert number not in self.answers | self.failures

@@ -2,7 +2,7 @@
 
 use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyIterator, PyList};
+use pyo3::types::{PyAny, PyBytes, PyIterator, PyList};
 
 /// What a user of a request begins with: field 1, length-delimited. And a user's ID.
 const FIRST_FIELD: u8 = 0x0A;
@@ -95,6 +95,17 @@ pub fn encoded_users<'py>(
 }
 
 impl EncodedUsers {
+    /// The users of a message (bytes) that says nothing else, and the message; None where Python has to look closer.
+    pub fn alone_in<'py>(message: &Bound<'py, PyAny>) -> PyResult<Option<(Bound<'py, PyBytes>, Bound<'py, Self>)>> {
+        let Ok(message) = message.cast::<PyBytes>() else { return Ok(None) };
+        let Some(Split { users, others }) = split(message.as_bytes()) else { return Ok(None) };
+        if !others.is_empty() {
+            return Ok(None);
+        }
+        let users = Bound::new(message.py(), Self { message: message.clone().unbind(), users })?;
+        Ok(Some((message.clone(), users)))
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.users.len()

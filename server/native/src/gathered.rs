@@ -1,0 +1,147 @@
+//! Calls that are carried out together with others of their caller, and that are regular: Python takes them by caller,
+//! read as far as they are read here, so that it can do for all of them at once what it does.
+
+use std::time::Instant;
+
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList, PyTuple};
+
+use crate::arrivals::{CallId, UnaryCall};
+use crate::handing::{LastText, call_tuple, message_of, text};
+use crate::requests::EncodedUsers;
+
+/// How long a call may take: Python says so.
+#[derive(Clone, Copy)]
+pub struct Budget {
+    /// At most.
+    pub call_seconds: f64,
+    /// This share of what its caller leaves it is kept for the answer's way back.
+    pub kept_share: f64,
+    /// But at most so long.
+    pub kept_seconds: f64,
+}
+
+impl Budget {
+    /// What a call has left that has waited so long, and whose caller leaves it so much; nothing or less for a late one.
+    fn left(&self, waited_seconds: f64, remaining_seconds: Option<f64>) -> f64 {
+        let most = self.call_seconds - waited_seconds;
+        let of_caller = |remaining: f64| remaining - self.kept_seconds.min(remaining * self.kept_share);
+        remaining_seconds.map_or(most, |remaining| most.min(of_caller(remaining)))
+    }
+}
+
+/// A regular call, as a `memberships.posts.Post`.
+#[pyclass]
+pub struct GatheredCall {
+    call: UnaryCall,
+    message: Py<PyBytes>,
+    authorization: Py<PyAny>,
+    #[pyo3(get)]
+    number: CallId,
+    #[pyo3(get)]
+    users: Py<EncodedUsers>,
+    #[pyo3(get)]
+    user_count: usize,
+    #[pyo3(get)]
+    size_bytes: usize,
+    /// What its caller sent has so many bytes.
+    #[pyo3(get)]
+    sent_bytes: usize,
+    #[pyo3(get)]
+    waited_seconds: f64,
+    /// When it came, by the event loop's clock.
+    #[pyo3(get)]
+    came: f64,
+    #[pyo3(get)]
+    deadline: f64,
+    #[pyo3(get, set)]
+    ended: bool,
+    #[pyo3(get, set)]
+    owner: Option<Py<PyAny>>,
+}
+
+#[pymethods]
+impl GatheredCall {
+    #[classattr]
+    #[allow(non_upper_case_globals, reason = "a name in Python")]
+    const validate_only: bool = false;
+    #[classattr]
+    #[allow(non_upper_case_globals, reason = "a name in Python")]
+    const warning_form: Option<bool> = None;
+    #[classattr]
+    #[allow(non_upper_case_globals, reason = "a name in Python")]
+    const span: Option<bool> = None;
+
+    #[getter]
+    fn request_id<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
+        text(py, self.call.metadata.request_id())
+    }
+
+    fn fields<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        let message = self.message.bind(py).clone().into_any();
+        call_tuple(py, &self.call, (message, self.authorization.bind(py).clone()), Instant::now())
+    }
+}
+
+/// The place of a method, a token, and calls.
+pub type GatheredCalls<'py> = (usize, Bound<'py, PyAny>, Bound<'py, PyList>);
+
+/// Sorts the calls of a turn.
+pub struct Gathering<'py> {
+    py: Python<'py>,
+    budget: Budget,
+    came: Instant,
+    /// The same, by the event loop's clock.
+    now: f64,
+    last: LastText<'py>,
+    gathered: Vec<GatheredCalls<'py>>,
+}
+
+impl<'py> Gathering<'py> {
+    /// Of a turn at this time of the event loop's clock.
+    pub fn new(py: Python<'py>, budget: Budget, now: f64) -> Self {
+        Self { py, budget, came: Instant::now(), now, last: LastText::default(), gathered: Vec::new() }
+    }
+
+    /// Sort a call; one that goes no further together with others is returned for Python.
+    pub fn add(&mut self, call: UnaryCall) -> PyResult<Option<Bound<'py, PyTuple>>> {
+        let authorization = self.last.of(self.py, call.metadata.authorization());
+        let message = message_of(self.py, &call)?;
+        let waited_seconds = call.metadata.waited_seconds(self.came);
+        let left = self.budget.left(waited_seconds, call.metadata.remaining_seconds(waited_seconds));
+        let regular = if call.gathered && call.known && left > 0.0 { EncodedUsers::alone_in(&message)? } else { None };
+        let Some((message, users)) = regular else {
+            return call_tuple(self.py, &call, (message, authorization), self.came).map(Some);
+        };
+        let size_bytes = message.as_bytes().len();
+        let (method, sent_bytes) = (call.method, usize::try_from(call.metadata.body_bytes).unwrap_or(usize::MAX));
+        let gathered = GatheredCall {
+            number: call.id,
+            user_count: users.get().len(),
+            users: users.unbind(),
+            size_bytes,
+            sent_bytes: size_bytes.max(sent_bytes),
+            waited_seconds,
+            came: self.now - waited_seconds,
+            deadline: self.now + left,
+            ended: false,
+            owner: None,
+            message: message.unbind(),
+            authorization: authorization.clone().unbind(),
+            call,
+        };
+        let alike = |of: &&GatheredCalls<'py>| of.0 == method && of.1.is(&authorization);
+        let gathered = Bound::new(self.py, gathered)?;
+        if let Some((_, _, calls)) = self.gathered.iter().rev().find(alike) {
+            calls.append(gathered)?;
+        } else {
+            self.gathered.push((method, authorization, PyList::new(self.py, [gathered])?));
+        }
+        Ok(None)
+    }
+
+    /// Those that go together.
+    pub fn finish(self) -> Vec<GatheredCalls<'py>> {
+        self.gathered
+    }
+}

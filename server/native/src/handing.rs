@@ -1,0 +1,107 @@
+//! What has come, as Python takes it.
+
+use std::time::Instant;
+
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyString, PyTuple};
+
+use crate::arrivals::{Event, Refusal, UnaryCall};
+use crate::framing::Flaw;
+use crate::metadata::Metadata;
+
+type Object<'py> = Bound<'py, PyAny>;
+
+/// The text that was made last: most calls of a turn have the same token.
+#[derive(Default)]
+pub struct LastText<'py>(Option<(Vec<u8>, Object<'py>)>);
+
+impl<'py> LastText<'py> {
+    /// The text of these bytes.
+    pub fn of(&mut self, py: Python<'py>, value: &[u8]) -> Object<'py> {
+        match &self.0 {
+            Some((last, made)) if last == value => made.clone(),
+            _ => self.0.insert((value.to_vec(), text(py, value))).1.clone(),
+        }
+    }
+}
+
+/// A unary call: what its message is, and its token.
+pub fn call_tuple<'py>(
+    py: Python<'py>,
+    call: &UnaryCall,
+    (message, authorization): (Object<'py>, Object<'py>),
+    now: Instant,
+) -> PyResult<Bound<'py, PyTuple>> {
+    let (request_id, remaining, body_bytes, waited, address, trace) = metadata_parts(py, &call.metadata, now);
+    let (id, method, known) = (call.id, call.method, call.known);
+    (id, method, known, message, authorization, request_id, remaining, body_bytes, waited, address, trace)
+        .into_pyobject(py)
+}
+
+/// A call's message, or what is wrong with it.
+pub fn message_of<'py>(py: Python<'py>, call: &UnaryCall) -> PyResult<Object<'py>> {
+    Ok(match &call.message {
+        Ok(message) => PyBytes::new(py, message).into_any(),
+        Err(flaw) => flaw_tuple(py, *flaw)?.into_any(),
+    })
+}
+
+/// Whatever else has happened.
+pub fn event_tuple(py: Python<'_>, event: Event, now: Instant) -> PyResult<Bound<'_, PyTuple>> {
+    match event {
+        Event::Refused { id, method, metadata, why } => {
+            let why = match why {
+                Refusal::NoSuchMethod => "no_such_method",
+                Refusal::NoTrailers => "no_trailers",
+                Refusal::NotReceived => "not_received",
+            };
+            ("refused", id, method, text(py, metadata.request_id()), why).into_pyobject(py)
+        }
+        Event::Misread { id, method, metadata, text: wrong } => {
+            let authorization = text(py, metadata.authorization());
+            let (request_id, remaining, body_bytes, waited, address, trace) = metadata_parts(py, &metadata, now);
+            ("misread", id, method, wrong, authorization, request_id, remaining, body_bytes, waited, address, trace)
+                .into_pyobject(py)
+        }
+        Event::Opened { id, method, metadata } => {
+            let authorization = text(py, metadata.authorization());
+            let (request_id, remaining, body_bytes, waited, address, trace) = metadata_parts(py, &metadata, now);
+            ("opened", id, method, authorization, request_id, remaining, body_bytes, waited, address, trace)
+                .into_pyobject(py)
+        }
+        Event::Message { id, message } => ("message", id, PyBytes::new(py, &message)).into_pyobject(py),
+        Event::HalfClosed { id, flaw } => {
+            let flaw = flaw.map(|flaw| flaw_tuple(py, flaw)).transpose()?;
+            ("half_closed", id, flaw).into_pyobject(py)
+        }
+        Event::Sent { id } => ("sent", id).into_pyobject(py),
+        Event::Gone { id } => ("gone", id).into_pyobject(py),
+        Event::Drained => ("drained",).into_pyobject(py),
+    }
+}
+
+fn flaw_tuple(py: Python<'_>, flaw: Flaw) -> PyResult<Bound<'_, PyTuple>> {
+    flaw.parts().into_pyobject(py)
+}
+
+type Parts<'py> = (Object<'py>, Option<f64>, u64, f64, Object<'py>, Object<'py>);
+
+fn metadata_parts<'py>(py: Python<'py>, metadata: &Metadata, now: Instant) -> Parts<'py> {
+    let waited = metadata.waited_seconds(now);
+    (
+        text(py, metadata.request_id()),
+        metadata.remaining_seconds(waited),
+        metadata.body_bytes,
+        waited,
+        text(py, metadata.address()),
+        text(py, metadata.trace_parent()),
+    )
+}
+
+/// Bytes of a header as Latin-1.
+pub fn text<'py>(py: Python<'py>, value: &[u8]) -> Object<'py> {
+    match str::from_utf8(value) {
+        Ok(ascii) if ascii.is_ascii() => PyString::new(py, ascii).into_any(),
+        _ => PyString::new(py, &value.iter().copied().map(char::from).collect::<String>()).into_any(),
+    }
+}

@@ -1,0 +1,195 @@
+"""Regular calls that come together begin together on the native host, and each ends as it would alone
+(docs/adr/0045-calls-that-begin-together.md)."""
+
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import pytest
+from instantaudience.v1 import audience_pb2 as pb
+from instantaudience_server import admission as admission_module
+from instantaudience_server.admission import Admission
+from instantaudience_server.catalog.access import Caller
+from instantaudience_server.health import HealthService
+from instantaudience_server.memberships.service import MembershipService
+from instantaudience_server.observations import write_down
+from instantaudience_server.processes import free_ports
+from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.transport.calls import Call, Method
+from instantaudience_server.transport.direct import DirectCalls, Gathered
+from instantaudience_server.transport.framing import frame
+from instantaudience_server.transport.methods import build_methods
+from instantaudience_server.transport.native import NativeHost, missing
+from instantaudience_server.transport.outcomes import DEFECT_TEXT, Outcomes
+from instantaudience_server.transport.pipeline import Pipeline
+from instantaudience_server.usage.counting import Usage
+from prometheus_client import REGISTRY
+from redis.asyncio import RedisCluster
+from structlog.testing import capture_logs
+from support.accounts import AccountWorker
+from support.clusters import eventually
+from support.framing_peer import Answer, Peer, connected, grpc_headers
+
+if reason := missing():
+    pytest.skip(f"the native host cannot run here: {reason}", allow_module_level=True)
+
+HOST = "127.0.0.1"
+LIMIT_BYTES = 10_000
+PATH = "/instantaudience.v1.AudienceService/ApplySegments"
+OK, RESOURCE_EXHAUSTED, INTERNAL = 0, 8, 13
+
+
+def message(*user_ids: str, validate_only: bool = False) -> bytes:
+    request = pb.ApplySegmentsRequest(validate_only=validate_only)
+    for user_id in user_ids:
+        request.rt_segment.add(user_id=user_id).seg_block.add(seg_id=12)
+    return request.SerializeToString()
+
+
+@pytest.fixture
+async def admission() -> Admission:
+    return Admission(lambda low, _: low)
+
+
+@pytest.fixture
+async def pipeline(worker: AccountWorker, usage: Usage, admission: Admission) -> Pipeline:
+    limits = {"call_timeout_seconds": 5, "body_limit_bytes": LIMIT_BYTES}
+    return Pipeline(worker.tokens, admission, Outcomes(usage), **limits, stream_window=4)
+
+
+@pytest.fixture
+def method(service: MembershipService, cluster: Cluster) -> Method[Any]:
+    methods = build_methods(service, HealthService(cluster))
+    return next(each for each in methods if isinstance(each, Method) and each.path == PATH)
+
+
+@pytest.fixture
+async def token(worker: AccountWorker) -> str:
+    return await worker.sign_in()
+
+
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, bool]]:
+    """How many calls were to begin together, each time, and whether they did."""
+    counts: list[tuple[int, bool]] = []
+    begin_together = DirectCalls.begin_together
+
+    def noted(direct: DirectCalls, method: Method[Any], calls: Sequence[Gathered], caller: Caller) -> bool:
+        has_begun = begin_together(direct, method, calls, caller)
+        counts.append((len(calls), has_begun))
+        return has_begun
+
+    monkeypatch.setattr(DirectCalls, "begin_together", noted)
+    return counts
+
+
+@pytest.fixture
+async def peer(method: Method[Any], pipeline: Pipeline, token: str, begun: list[Any]) -> AsyncIterator[Peer]:
+    """A caller of a host that knows the token."""
+    address = f"{HOST}:{free_ports(HOST, 1)[0]}"
+    host = NativeHost([method], pipeline, [address], message_limit_bytes=LIMIT_BYTES, call_timeout_seconds=5)
+    await host.start()
+    async with connected(address) as opened:
+        for _ in range(2):
+            await opened.answer(await begin(opened, token, message("9")))
+        begun.clear()
+        yield opened
+    await host.drain(0)
+
+
+async def begin(peer: Peer, token: str, body: bytes, *more: tuple[bytes, bytes]) -> int:
+    stream_id = peer.begin(grpc_headers(PATH, (b"authorization", b"Bearer " + token.encode()), *more))
+    await peer.send(stream_id, frame(body), end=True)
+    return stream_id
+
+
+async def called_at_once(peer: Peer, token: str, *bodies: bytes) -> list[Answer]:
+    """Calls that are all there before the event loop looks."""
+    streams = [await begin(peer, token, body) for body in bodies]
+    time.sleep(0.2)  # noqa: ASYNC251 - that is what this is for
+    return [await peer.answer(stream) for stream in streams]
+
+
+async def test_regular_calls_begin_together_and_end_as_they_would_alone(
+    peer: Peer, token: str, pipeline: Pipeline, method: Method[Any], begun: list[Any], plain: RedisCluster
+) -> None:
+    bodies = [message("1"), message("2", "3"), message("?"), message("4", validate_only=True), message(), message("5")]
+    answers = await called_at_once(peer, token, *bodies)
+    assert begun == [(5, True)]
+    assert [answer.message for answer in answers] == [
+        await pipeline.run(method, body, Call(token, "", None)) for body in bodies
+    ]
+    assert [await plain.hgetall(f"m:p:{user}") for user in (1, 2, 3, 5)] == [{b"12": b"0"}] * 4
+    assert not await plain.exists("m:p:4")
+
+
+async def test_they_are_counted_each(peer: Peer, token: str, begun: list[Any]) -> None:
+    def counts() -> list[float]:
+        write_down()
+        labels = {"method": method_name, "code": "OK"}
+        return [
+            REGISTRY.get_sample_value("instant_audience_calls_total", labels) or 0.0,
+            REGISTRY.get_sample_value("instant_audience_waiting_seconds_count") or 0.0,
+        ]
+
+    method_name = PATH.removeprefix("/")
+    before = counts()
+    await called_at_once(peer, token, *[message(str(user)) for user in range(1, 8)])
+
+    async def are_counted() -> None:
+        assert [after - earlier for after, earlier in zip(counts(), before, strict=True)] == [7, 7]
+
+    await eventually(are_counted)
+    assert begun == [(7, True)]
+
+
+async def test_a_failure_is_the_calls_own(peer: Peer, token: str, begun: list[Any], plain: RedisCluster) -> None:
+    await plain.set("m:p:2", "no hash")
+    with capture_logs() as logs:
+        answers = await called_at_once(peer, token, message("1"), message("2"), message("3"))
+    assert begun == [(3, True)]
+    assert [answer.grpc_status for answer in answers] == [OK, INTERNAL, OK]
+    assert answers[1].headers["grpc-message"].startswith(DEFECT_TEXT.split(" ", 1)[0])
+    assert [entry["event"] for entry in logs].count("call_defect") == 1
+
+
+async def test_where_one_is_too_large_each_begins_alone(peer: Peer, token: str, begun: list[Any]) -> None:
+    large = (b"x-request-body-bytes", b"9999999")
+    streams = [await begin(peer, token, message(str(user)), *more) for user, more in ((1, ()), (2, (large,)), (3, ()))]
+    time.sleep(0.2)  # noqa: ASYNC251 - they are to be taken together
+    answers = [await peer.answer(stream) for stream in streams]
+    assert begun == [(3, False)]
+    assert [answer.grpc_status for answer in answers] == [OK, RESOURCE_EXHAUSTED, OK]
+
+
+async def test_where_there_is_no_room_for_all_they_take_turns(
+    peer: Peer, token: str, begun: list[Any], monkeypatch: pytest.MonkeyPatch, admission: Admission
+) -> None:
+    monkeypatch.setattr(admission_module, "MOST_RUNNING", 1)
+    monkeypatch.setattr(admission_module, "PARTS", 2)
+    monkeypatch.setattr(admission_module, "FIRST_TAKES", 1)
+    answers = await called_at_once(peer, token, *[message(str(user)) for user in range(1, 8)])
+    assert [answer.grpc_status for answer in answers] == [OK] * 7
+    assert sum(count for count, _ in begun) == 7
+    assert len(begun) > 1
+    assert (admission.under_way, admission.waiting, admission.room) == (0, 0, 2)
+
+
+async def test_one_that_has_left_is_not_carried_out(
+    peer: Peer, token: str, admission: Admission, monkeypatch: pytest.MonkeyPatch, plain: RedisCluster
+) -> None:
+    begin_together = DirectCalls.begin_together
+
+    def left_by_one(direct: DirectCalls, method: Method[Any], calls: Sequence[Gathered], caller: Caller) -> bool:
+        has_begun = begin_together(direct, method, calls, caller)
+        for _ in range(2):
+            direct.leave(calls[1].number)
+        return has_begun
+
+    monkeypatch.setattr(DirectCalls, "begin_together", left_by_one)
+    streams = [await begin(peer, token, message(str(user))) for user in (1, 2, 3)]
+    time.sleep(0.2)  # noqa: ASYNC251 - they are to be taken together
+    for stream in (streams[0], streams[2]):
+        assert (await peer.answer(stream)).grpc_status == OK
+    assert admission.under_way == 0
+    assert [await plain.exists(f"m:p:{user}") for user in (1, 2, 3)] == [1, 0, 1]

@@ -111,10 +111,7 @@ class Upstream(
     async def fail(self, context: Any, reason: Reason, how: str) -> None:
         """Ends the call as the real servers do; `row-late` after initial metadata, `row-details` without the key."""
         row = ROWS[reason]
-        status = status_pb2.Status(code=row.grpc_code, message=ODD_TEXT)
-        status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(seconds=7)))
-        status.details.add().Pack(error_details_pb2.ErrorInfo(reason=row.error_id, domain="instantaudience"))
-        trailers = [("grpc-status-details-bin", status.SerializeToString())]
+        trailers = [("grpc-status-details-bin", odd_status(reason).SerializeToString())]
         if how == "row-late":
             await context.send_initial_metadata((("x-early", "1"),))
         if how == "row":
@@ -226,6 +223,15 @@ async def running_gateway(directory: Path, *sockets: str, **options: Any) -> Asy
             if process.returncode is None:
                 process.terminate()
             await process.wait()
+
+
+def odd_status(reason: Reason) -> status_pb2.Status:
+    """What the upstream says of a failure."""
+    row = ROWS[reason]
+    status = status_pb2.Status(code=row.grpc_code, message=ODD_TEXT)
+    status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(seconds=7)))
+    status.details.add().Pack(error_details_pb2.ErrorInfo(reason=row.error_id, domain="instantaudience"))
+    return status
 
 
 def body_for(user_id: str) -> str:

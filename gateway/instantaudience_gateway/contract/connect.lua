@@ -1,100 +1,6 @@
 -- Unary calls of the Connect protocol whose messages are JSON (source: https://connectrpc.com/docs/protocol,
 -- "Unary-Request", "Unary-Response"). The transcoder behind it makes protobuf of the JSON, and JSON of the answer; errors
--- get their form here. Of `CONNECT` it uses:
---   errors[<grpc code>] = {name = Connect's code, status = HTTP status}; unknown = the one in place of other codes
---   longest_body = bytes; details_key = name of a header; hidden_headers = {name, …}
-
-local byte, char, floor, sub = string.byte, string.char, math.floor, string.sub
-
-local SIGNS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-local PLACES = {}
-for place = 1, #SIGNS do PLACES[byte(SIGNS, place)] = place - 1 end
-
-local function from_base64(text)
-  local bytes, held, bits = {}, 0, 0
-  for index = 1, #text do
-    local place = PLACES[byte(text, index)]
-    if place then
-      held, bits = held * 64 + place, bits + 6
-      if bits >= 8 then
-        bits = bits - 8
-        local unit = 2 ^ bits
-        bytes[#bytes + 1] = char(floor(held / unit))
-        held = held % unit
-      end
-    end
-  end
-  return table.concat(bytes)
-end
-
--- Without padding, as the protocol has it.
-local function to_base64(data)
-  local signs, held, bits = {}, 0, 0
-  for index = 1, #data do
-    held, bits = held * 256 + byte(data, index), bits + 8
-    while bits >= 6 do
-      bits = bits - 6
-      local unit = 2 ^ bits
-      local place = floor(held / unit) + 1
-      signs[#signs + 1] = sub(SIGNS, place, place)
-      held = held % unit
-    end
-  end
-  if bits > 0 then
-    local place = held * 2 ^ (6 - bits) + 1
-    signs[#signs + 1] = sub(SIGNS, place, place)
-  end
-  return table.concat(signs)
-end
-
-local function varint(data, at)
-  local number, unit = 0, 1
-  while true do
-    local digit = byte(data, at)
-    number, at = number + digit % 128 * unit, at + 1
-    if digit < 128 then return number, at end
-    unit = unit * 128
-  end
-end
-
--- Calls `take(number, bytes)` for each field of a message that has a length; google.rpc.Status and Any have, beside
--- these, numbers alone.
-local function each_field(data, take)
-  local at = 1
-  while at <= #data do
-    local key, value
-    key, at = varint(data, at)
-    value, at = varint(data, at)
-    if key % 8 == 2 then
-      take(floor(key / 8), sub(data, at, at + value - 1))
-      at = at + value
-    end
-  end
-end
-
-local ESCAPES = { ['"'] = '\\"', ["\\"] = "\\\\" }
-
-local function json_text(text)
-  return '"' .. text:gsub('[%c"\\]', function(sign) return ESCAPES[sign] or string.format("\\u%04x", byte(sign)) end) .. '"'
-end
-
--- What google.rpc.Status says: its message, and its details in Connect's form.
-local function status_parts(data)
-  local message, details = "", {}
-  each_field(data, function(number, value)
-    if number == 2 then message = value end
-    if number ~= 3 then return end
-    local any = {}
-    each_field(value, function(part, content) any[part] = content end)
-    local name = any[1]:match("[^/]*$")
-    details[#details + 1] = '{"type":' .. json_text(name) .. ',"value":"' .. to_base64(any[2] or "") .. '"}'
-  end)
-  return message, details
-end
-
-local function plain_message(text)
-  return (text:gsub("%%(%x%x)", function(digits) return char(tonumber(digits, 16)) end))
-end
+-- get their form here. It stands behind `connect_errors.lua`, and uses of `CONNECT`: longest_body = bytes
 
 function envoy_on_request(handle)
   local headers = handle:headers()
@@ -110,17 +16,10 @@ function envoy_on_request(handle)
 end
 
 function envoy_on_response(handle)
+  local failure, status = take_failure(handle)
+  if not failure then return end
   local headers = handle:headers()
-  local code, text = headers:get("grpc-status"), headers:get("grpc-message")
-  local encoded = headers:get(CONNECT.details_key)
-  for _, name in ipairs(CONNECT.hidden_headers) do headers:remove(name) end
-  if not code or code == "0" then return end
-  local err = CONNECT.errors[code] or CONNECT.unknown
-  headers:replace(":status", tostring(err.status))
+  headers:replace(":status", tostring(status))
   headers:replace("content-type", "application/json")
-  local message, details = plain_message(text or ""), {}
-  if encoded then message, details = status_parts(from_base64(encoded)) end
-  local parts = { '{"code":"' .. err.name .. '","message":' .. json_text(message) }
-  if #details > 0 then parts[2] = '"details":[' .. table.concat(details, ",") .. "]" end
-  handle:body(true):setBytes(table.concat(parts, ",") .. "}")
+  handle:body(true):setBytes(failure)
 end

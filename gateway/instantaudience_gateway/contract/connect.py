@@ -1,4 +1,4 @@
-"""The Connect protocol (source: https://connectrpc.com/docs/protocol): its errors, and the filter of calls in JSON."""
+"""The Connect protocol (source: https://connectrpc.com/docs/protocol): its errors, and the filters of calls in JSON."""
 
 import base64
 import json
@@ -33,7 +33,9 @@ HTTP_STATUSES: Mapping[int, int] = {
 _HIDDEN_HEADERS = ("grpc-status", "grpc-message", "grpc-encoding", "grpc-accept-encoding", STATUS_DETAILS_KEY)
 """What a server sends for gRPC callers only."""
 
-_SCRIPT = Path(__file__).with_name("connect.lua")
+_ERRORS, _UNARY, _STREAMS = (
+    Path(__file__).with_name(f"{name}.lua") for name in ("connect_errors", "connect", "connect_streams")
+)
 
 
 def code_name(code: int) -> str:
@@ -51,15 +53,26 @@ def connect_error(failure: Failure) -> str:
 
 
 def connect_script(body_limit_bytes: int) -> str:
-    """The source of the Lua filter of calls with JSON."""
+    """The source of the Lua filter of unary calls with JSON."""
+    return _script(_UNARY, {"longest_body": body_limit_bytes})
+
+
+def connect_streams_script(body_limit_bytes: int, failures: Mapping[str, Failure]) -> str:
+    """The source of the Lua filter of streams with JSON; `failures` are those of `replies.stream_failures`."""
+    faults = {name: connect_error(failure) for name, failure in failures.items()}
+    return _script(_STREAMS, {"longest_body": body_limit_bytes, "faults": faults})
+
+
+def _script(source: Path, own: Mapping[str, Literal]) -> str:
     errors: dict[str, Literal] = {
         str(code): {"name": code_name(code), "status": status} for code, status in HTTP_STATUSES.items()
     }
     tables: Literal = {
         "errors": errors,
         "unknown": errors[str(code_pb2.UNKNOWN)],
-        "longest_body": body_limit_bytes,
         "details_key": STATUS_DETAILS_KEY,
         "hidden_headers": _HIDDEN_HEADERS,
+        **own,
     }
-    return f"local CONNECT = {lua_literal(tables)}\n{_SCRIPT.read_text(encoding='utf-8')}"
+    parts = (path.read_text(encoding="utf-8") for path in (_ERRORS, source))
+    return "\n".join((f"local CONNECT = {lua_literal(tables)}", *parts))

@@ -6,7 +6,7 @@ and which fields exist for gRPC only (`google.api.field_visibility` with the res
 
 import importlib
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -151,10 +151,20 @@ def descriptor_set() -> descriptor_pb2.FileDescriptorSet:
 def unary_descriptor_set() -> descriptor_pb2.FileDescriptorSet:
     """As `descriptor_set`, with all fields, and of the methods those that take one message and answer with another one;
     none has a path of REST's."""
+    return _of_methods(
+        lambda each: not (each.client_streaming or each.server_streaming) and each.output_type != _ANY_BODY
+    )
+
+
+def streams_descriptor_set() -> descriptor_pb2.FileDescriptorSet:
+    """As `unary_descriptor_set`, of the methods those that take a stream and answer with one."""
+    return _of_methods(lambda each: each.client_streaming and each.server_streaming)
+
+
+def _of_methods(is_kept: Callable[[descriptor_pb2.MethodDescriptorProto], bool]) -> descriptor_pb2.FileDescriptorSet:
     result = _with_imports()
     for service in (service for file in result.file for service in file.service):
-        unary = [each for each in service.method if not (each.client_streaming or each.server_streaming)]
-        kept = [each for each in unary if each.output_type != _ANY_BODY]
+        kept = list(filter(is_kept, service.method))
         for method in kept:
             method.ClearField("options")
         del service.method[:]

@@ -78,6 +78,7 @@ NO_SIGN_IN_BY_URL = Reply(
 NO_TOKEN = _reply(Reason.NOAUTH, tokens.MISSING)
 UNKNOWN_TOKEN = _reply(Reason.NOAUTH, tokens.UNKNOWN)
 TOO_SLOW = Reply(408, "SYNTAX", "The request did not arrive in time.")
+COMPRESSED = _reply(Reason.SYNTAX, "A stream's messages in JSON must not be compressed.")
 UNAVAILABLE = _reply(Reason.UNAVAILABLE, "The service is out of reach; send the request again.")
 INTERNAL = _reply(Reason.INTERNAL, "Internal error.")
 
@@ -90,6 +91,14 @@ def too_large(limit_bytes: int) -> Reply:
 def _failure(reason: Reason, reply: Reply, cause: Cause | None = None) -> Failure:
     after = RETRY_AFTER_SECONDS if reason is Reason.UNAVAILABLE else None
     return describe(AudienceError(reason, reply.text, retry_after_seconds=after, cause=cause))
+
+
+def stream_failures(limit_bytes: int) -> dict[str, Failure]:
+    """What ends a stream of the Connect protocol in JSON, by what is wrong with a message of it."""
+    return {
+        "too_large": _failure(Reason.LIMIT, too_large(limit_bytes)),
+        "compressed": _failure(Reason.SYNTAX, COMPRESSED, Cause.UNREADABLE_REQUEST),
+    }
 
 
 def _grpc_headers(reason: Reason, reply: Reply) -> tuple[tuple[str, str], ...]:

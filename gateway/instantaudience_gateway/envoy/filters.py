@@ -9,7 +9,8 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from instantaudience_server.transport.status import ADDRESS_KEY, START_KEY
 
 from instantaudience_gateway.contract import descriptor
-from instantaudience_gateway.contract.connect import connect_script
+from instantaudience_gateway.contract.connect import connect_script, connect_streams_script
+from instantaudience_gateway.contract.replies import stream_failures
 from instantaudience_gateway.contract.script import contract_script
 from instantaudience_gateway.envoy import in_process
 from instantaudience_gateway.envoy.cors import cors_filter
@@ -20,6 +21,8 @@ GRPC_WEB = "envoy.filters.http.grpc_web"
 CONNECT = "envoy.filters.http.connect_grpc_bridge"
 CONNECT_JSON = "connect-json"
 CONNECT_TRANSCODER = "connect-json-transcoder"
+CONNECT_STREAMS = "connect-json-streams"
+CONNECT_STREAMS_TRANSCODER = "connect-json-streams-transcoder"
 LUA = "envoy.filters.http.lua"
 TRANSCODER = "envoy.filters.http.grpc_json_transcoder"
 BUFFER = "envoy.filters.http.buffer"
@@ -88,25 +91,31 @@ def _connect() -> dict[str, Any]:
 
 
 def _connect_json(settings: GatewaySettings) -> list[dict[str, Any]]:
-    """The same for unary calls with JSON, which the filter above leaves as JSON."""
-    return [
-        {
-            "name": CONNECT_JSON,
-            "disabled": True,
-            "typed_config": {
-                "@type": f"{_HTTP_FILTERS}.lua.v3.Lua",
-                "default_source_code": {"inline_string": connect_script(settings.body_limit_bytes)},
-                "clear_route_cache": False,
-            },
-        },
-        {
-            "name": CONNECT_TRANSCODER,
-            "disabled": True,
-            "typed_config": _transcoding(
-                descriptor.unary_descriptor_set(), descriptor.services(), settings, auto_mapping=True
-            ),
-        },
-    ]
+    """The same for calls with JSON, which the filter above leaves as JSON: unary ones, and streams."""
+    limit_bytes = settings.body_limit_bytes
+    streams = connect_streams_script(limit_bytes, stream_failures(limit_bytes))
+    scripts = {CONNECT_JSON: connect_script(limit_bytes), CONNECT_STREAMS: streams}
+    transcoders = {
+        CONNECT_TRANSCODER: (descriptor.unary_descriptor_set(), {}),
+        CONNECT_STREAMS_TRANSCODER: (
+            descriptor.streams_descriptor_set(),
+            {"print_options": {"stream_newline_delimited": True}},
+        ),
+    }
+    services = descriptor.services()
+    configs = {name: _script(source) for name, source in scripts.items()} | {
+        name: _transcoding(methods, services, settings, auto_mapping=True, **more)
+        for name, (methods, more) in transcoders.items()
+    }
+    return [{"name": name, "disabled": True, "typed_config": config} for name, config in configs.items()]
+
+
+def _script(source: str) -> dict[str, Any]:
+    return {
+        "@type": f"{_HTTP_FILTERS}.lua.v3.Lua",
+        "default_source_code": {"inline_string": source},
+        "clear_route_cache": False,
+    }
 
 
 def answers_alone() -> dict[str, Any]:
@@ -119,12 +128,7 @@ def _lua(settings: GatewaySettings) -> dict[str, Any]:
     watching = {_ANSWERS_ALONE: {"inline_string": script(answers_alone=True)}} if settings.passes_json else {}
     return {
         "name": LUA,
-        "typed_config": {
-            "@type": f"{_HTTP_FILTERS}.lua.v3.Lua",
-            "default_source_code": {"inline_string": script()},
-            "source_codes": watching,
-            "clear_route_cache": False,
-        },
+        "typed_config": _script(script()) | {"source_codes": watching},
     }
 
 

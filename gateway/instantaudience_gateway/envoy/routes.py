@@ -15,6 +15,8 @@ from instantaudience_gateway.envoy.filters import (
     BUFFER,
     CONNECT,
     CONNECT_JSON,
+    CONNECT_STREAMS,
+    CONNECT_STREAMS_TRANSCODER,
     CONNECT_TRANSCODER,
     GRPC_WEB,
     LUA,
@@ -36,6 +38,7 @@ _CONNECT_TYPES = r"application/(connect\+)?proto"
 """Of unary calls and of streams."""
 _CONNECT_JSON_TYPES = r"(?i)application/json(\s*;\s*charset=\"?utf-8\"?)?"
 """Of unary calls alone."""
+_CONNECT_STREAMS_TYPES = r"(?i)application/connect\+json"
 
 MOST_FILE_BYTES = 1_000_000
 """What a file has compressed that Envoy serves, at most."""
@@ -127,7 +130,7 @@ def routes(settings: GatewaySettings) -> list[dict[str, Any]]:
     # answer is made: reading may take longer.
     rest["route"] = way | {"timeout": call_seconds, "max_stream_duration": {"max_stream_duration": call_seconds}}
     hot = [route for endpoint in passed_on() for route in _passed_on(rest, endpoint, settings)]
-    connect = [_connect(grpc), _connect_json(rest)] if settings.connect else []
+    connect = [_connect(grpc), _connect_json(rest), _connect_streams(grpc)] if settings.connect else []
     large = [_large_file(path, file, settings) for path, file in PAGES.items() if file.is_large]
     return [_uploads(settings), *large, grpc_web, grpc, *connect, *(hot if settings.passes_json else []), rest]
 
@@ -152,6 +155,16 @@ def _connect_json(rest: dict[str, Any]) -> dict[str, Any]:
         | _with(CONNECT_JSON, CONNECT_TRANSCODER)
         | others,
         "request_headers_to_add": [deadline | {"append_action": "ADD_IF_ABSENT"}],
+    }
+
+
+def _connect_streams(grpc: dict[str, Any]) -> dict[str, Any]:
+    """The route of streams with JSON, from that of gRPC calls: like these, they last as long as their callers want."""
+    filters = _with(CONNECT, CONNECT_STREAMS, CONNECT_STREAMS_TRANSCODER)
+    return grpc | {
+        "name": CONNECT_ROUTE,
+        "match": _is_connect(_CONNECT_STREAMS_TYPES),
+        "typed_per_filter_config": _without(GRPC_WEB, LUA, TRANSCODER) | filters,
     }
 
 

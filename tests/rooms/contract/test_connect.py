@@ -1,6 +1,7 @@
 """Calls of the Connect protocol in JSON (source: https://connectrpc.com/docs/protocol), and what they fail with."""
 
 import base64
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,10 @@ from typing import Any
 import httpx
 import pytest
 from google.rpc import code_pb2, error_details_pb2
-from instantaudience_gateway.contract.connect import HTTP_STATUSES, code_name
+from instantaudience_gateway.contract.connect import HTTP_STATUSES, code_name, connect_error
 from instantaudience_server.errors import Reason
-from instantaudience_server.transport.status import ROWS
-from support.gateways import GRPC_CODES, ODD_TEXT, Upstream, body_for, running_gateway, serving
+from instantaudience_server.transport.status import ROWS, Failure
+from support.gateways import GRPC_CODES, ODD_TEXT, Upstream, body_for, odd_status, running_gateway, serving
 from support.messages import APPLY
 
 HEADERS = {"content-type": "application/json", "connect-protocol-version": "1"}
@@ -31,12 +32,12 @@ async def connected(directory: Path) -> AsyncIterator[tuple[Upstream, httpx.Asyn
 
 @pytest.mark.parametrize("reason", list(Reason))
 async def test_errors_of_the_service(connected: tuple[Upstream, httpx.AsyncClient], reason: Reason) -> None:
-    row, (_, http) = ROWS[reason], connected
-    error = await failure(http, f"row:{reason.name}", row.grpc_code)
-    assert error["message"] == ODD_TEXT
-    retry, info = (each["value"] for each in error["details"])
+    """As Lua writes them, and as the gateway's own are written."""
+    row, status = ROWS[reason], odd_status(reason)
+    error = await failure(connected[1], f"row:{reason.name}", row.grpc_code)
+    assert error == json.loads(connect_error(Failure(row.grpc_code, ODD_TEXT, status, ())))
+    info = next(each["value"] for each in error["details"] if each["type"] == "google.rpc.ErrorInfo")
     assert error_details_pb2.ErrorInfo.FromString(decoded(info)).reason == row.error_id
-    assert error_details_pb2.RetryInfo.FromString(decoded(retry)).retry_delay.seconds == 7
 
 
 @pytest.mark.parametrize("code", [code for code in GRPC_CODES if code])

@@ -1,8 +1,10 @@
 """The Connect protocol through the gateway (source: https://connectrpc.com/docs/protocol), bytes made by hand."""
 
+import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -15,6 +17,7 @@ from support.service import Service, credentials
 
 UNARY = {"content-type": "application/proto", "connect-protocol-version": "1"}
 STREAMING = {"content-type": "application/connect+proto", "connect-protocol-version": "1"}
+STREAMING_JSON = STREAMING | {"content-type": "application/connect+json"}
 GET_STATUS = f"/{PACKAGE}.StatusService/GetStatus"
 AUTHENTICATE = f"/{PACKAGE}.AuthenticationService/Authenticate"
 JSON = {"content-type": "application/json", "connect-protocol-version": "1"}
@@ -108,6 +111,88 @@ async def test_a_call_in_json_that_fails(
     http: httpx.AsyncClient, path: str, message: bytes, status: int, code: str, cause: str
 ) -> None:
     assert_fails(await http.post(path, content=message, headers=JSON), status, code, cause)
+
+
+async def test_a_stream_in_json(http: httpx.AsyncClient, open_service: Service) -> None:
+    headers = STREAMING_JSON | {"authorization": await open_service.token(), "connect-accept-encoding": "gzip"}
+    requests = [one_user(value=value) | {"validateOnly": True} for value in (1, 2)]
+    body = b"".join(frame(json.dumps(request).encode()) for request in requests)
+    answer = await http.post(STREAM, content=body, headers=headers)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/connect+json")
+    *answers, (flag, end) = envelopes(answer.content)
+    assert (flag, json.loads(end)) == (END, {})
+    results = [json.loads(content)["response"] for _, content in answers]
+    assert [result["message"] for result in results] == 2 * [{"usersInRequest": 1, "segmentsInRequest": 1}]
+
+
+@dataclass
+class Raw:
+    """A stream in JSON whose requests are sent piece by piece while it is answered."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    async def send(self, *pieces: bytes) -> None:
+        for piece in pieces:
+            self.writer.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+            await self.writer.drain()
+
+
+@pytest.fixture
+async def raw(open_service: Service) -> AsyncIterator[Raw]:
+    headers = STREAMING_JSON | {"authorization": await open_service.token(), "transfer-encoding": "chunked"}
+    lines = [f"POST {STREAM} HTTP/1.1", "host: any", *(f"{name}: {value}" for name, value in headers.items())]
+    async with asyncio.timeout(30):
+        opened = Raw(*await asyncio.open_connection(*open_service.http_address.split(":")))
+        opened.writer.write("\r\n".join([*lines, "", ""]).encode())
+        yield opened
+    opened.writer.close()
+
+
+async def test_a_stream_in_json_goes_both_ways_at_once(raw: Raw) -> None:
+    """Each answer comes before the next request is sent, whose pieces end anywhere."""
+    for value in (1, 2, 3):
+        envelope = frame(json.dumps(one_user(value=value)).encode())
+        await raw.send(envelope[:3], envelope[3:20], envelope[20:])
+        assert b'"status":"OK"' in await raw.reader.readuntil(b"}}")
+    raw.writer.write(b"0\r\n\r\n")
+    assert bytes((END, 0, 0, 0, 2)) + b"{}" in await raw.reader.readuntil(b"\r\n0\r\n\r\n")
+
+
+async def test_what_cannot_be_read_breaks_a_stream_in_json_that_is_answered(raw: Raw, http: httpx.AsyncClient) -> None:
+    """Without Connect's end: it is not mistaken for a stream that has ended well."""
+    await raw.send(frame(json.dumps(one_user()).encode()))
+    await raw.reader.readuntil(b"}}")
+    await raw.send(frame(b"{"), frame(b"{}"))
+    rest = await raw.reader.read()
+    assert not rest.endswith(b"0\r\n\r\n"), rest
+    assert (await http.post(GET_STATUS, content=b"{}", headers=JSON)).json()["response"]["status"] == "OK"
+
+
+STREAM_JSON_FAILURES: dict[str, Any] = {
+    "no token": (STREAM, frame(b"{}"), "unauthenticated", "TOKEN_MISSING"),
+    "no JSON": (STREAM, frame(b"{"), "invalid_argument", "UNREADABLE_REQUEST"),
+    "no envelope": (STREAM, b"{", "invalid_argument", "UNREADABLE_REQUEST"),
+    "half a message": (STREAM, frame(b"{}")[:-1], "invalid_argument", "UNREADABLE_REQUEST"),
+    "compressed": (STREAM, b"\x01" + frame(b"{}")[1:], "invalid_argument", "UNREADABLE_REQUEST"),
+    "too large": (STREAM, frame(b" " * (LIMIT_BYTES + 1)), "resource_exhausted", "TOO_LARGE"),
+    "no method": (f"/{PACKAGE}.Nope/Nope", frame(b"{}"), "unimplemented", "UNKNOWN_METHOD"),
+    "an upload": (f"/{PACKAGE}.BatchSegmentService/UploadBatchFile", frame(b"{}"), "unimplemented", "UNKNOWN_METHOD"),
+    "a watch": ("/grpc.health.v1.Health/Watch", frame(b"{}"), "unimplemented", "UNKNOWN_METHOD"),
+    "no stream": (APPLY, frame(b"{}"), "unimplemented", "UNKNOWN_METHOD"),
+}
+
+
+@pytest.mark.parametrize(("path", "body", "code", "cause"), STREAM_JSON_FAILURES.values(), ids=STREAM_JSON_FAILURES)
+async def test_a_stream_in_json_that_fails(
+    http: httpx.AsyncClient, open_service: Service, path: str, body: bytes, code: str, cause: str
+) -> None:
+    token = "" if cause == "TOKEN_MISSING" else await open_service.token()
+    answer = await http.post(path, content=body, headers=STREAMING_JSON | {"authorization": token})
+    ((flag, end),) = envelopes(answer.content)
+    assert (answer.status_code, answer.headers["content-type"], flag) == (200, "application/connect+json", END)
+    error = json.loads(end)["error"]
+    assert (error["code"], bool(error["message"]), cause_of(error)) == (code, True, cause)
 
 
 async def test_deadlines_in_json(http: httpx.AsyncClient, open_service: Service) -> None:

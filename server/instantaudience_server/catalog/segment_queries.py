@@ -47,7 +47,7 @@ def query_of(request: pb.FindSegmentsRequest, caller: Caller) -> Query:
         "ids": ids,
         "code": request.code or None,
         "search": request.search,
-        "active": _is_active(request.state) if request.state else None,
+        "active": _is_active(request),
         "modified_since": _seconds(request.min_last_modified) if request.min_last_modified else None,
     }
     start, size = _page(request)
@@ -81,10 +81,13 @@ def _member(request: pb.FindSegmentsRequest, caller: Caller) -> int | None:
     return None if caller.account.role is Role.ADMIN and not request.code else caller.member.id
 
 
-def _is_active(state: str) -> bool:
-    if state not in STATES:
+def _is_active(request: pb.FindSegmentsRequest) -> bool | None:
+    """Whether active segments are asked for, or the others; None means both."""
+    if not request.state:
+        return request.active if request.HasField("active") else None
+    if request.state not in STATES:
         raise invalid("state", f"must be {' or '.join(map(repr, STATES))}")
-    return state == "active"
+    return request.state == "active"
 
 
 def _seconds(text: str) -> int:

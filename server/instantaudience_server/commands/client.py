@@ -17,7 +17,7 @@ from instantaudience.v1 import usage_pb2
 
 from instantaudience_server.commands.demo import Credentials, demo_credentials
 from instantaudience_server.commands.profiles import write_secret
-from instantaudience_server.commands.reaching import is_loopback, reach, service_url
+from instantaudience_server.commands.reaching import REACH_SECONDS, is_loopback, reach, service_url
 from instantaudience_server.transport.client import CallFailedError, ServiceClient
 
 TIMEOUT_SECONDS = 30.0
@@ -201,12 +201,15 @@ class Client:
         return self._grpc
 
     def _reach(self) -> None:
-        """Learn soon where nobody is, not when a call's time is over."""
+        """Learn soon where nobody is, or answers (the gateway does by itself), not when a call's time is over."""
         if not self._is_reached:
             try:
                 reach(self._where)
-            except OSError as error:
+                self._http.head("/", timeout=REACH_SECONDS)
+            except (OSError, httpx.TimeoutException) as error:
                 raise self._unreachable(error) from error
+            except httpx.HTTPError:
+                pass  # somebody is there: the call tells what is wrong
             self._is_reached = True
 
     def _explained(self, error: CallFailedError) -> click.ClickException:

@@ -8,8 +8,8 @@ from urllib.parse import SplitResult, urlsplit
 
 import click
 
-REACH_SECONDS = 2.5
-"""How long it may take to find a host, and to connect to it."""
+REACH_SECONDS = 2.0
+"""How long it may take to find a host, to connect to it, and to get an answer."""
 SCHEMES = {"http": 80, "https": 443}
 
 

@@ -1,14 +1,17 @@
 """`apply` and `get`, and the line that `serve` prints to try it."""
 
 import asyncio
+import contextlib
 import json
 import re
 import shlex
+import socket
 import stat
 from pathlib import Path
 from typing import Any
 
 import pytest
+from instantaudience_server.commands.client import TIMEOUT_SECONDS
 from instantaudience_server.processes import free_ports
 from redis.asyncio import RedisCluster
 from support.messages import USER, one_user
@@ -148,6 +151,25 @@ async def test_failures(
     assert len(ended.errors.strip().splitlines()) <= (1 if status == 1 else 4)
     for secret in (environment["INSTANT_AUDIENCE_TOKEN"], UNKNOWN_TOKEN, *PASSWORDS.values()):
         assert secret not in ended.errors
+
+
+async def test_a_host_that_does_not_answer(run: Any, environment: Any) -> None:
+    """Of two, one takes no connection, and one says nothing: both are given up soon, not when a call's time is over."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, socket.create_server(("127.0.0.1", 0)) as silent:
+        address = full.getsockname()
+        with contextlib.ExitStack() as waiting:
+            for _ in range(3):  # the first ones are in its queue, which is full then
+                opened = waiting.enter_context(socket.socket())
+                opened.setblocking(False)
+                opened.connect_ex(address)
+            urls = [f"http://127.0.0.1:{server.getsockname()[1]}" for server in (full, silent)]
+            called = (run("get", "1", "--url", url, env=environment) for url in urls)
+            async with asyncio.timeout(TIMEOUT_SECONDS / 2):
+                endings = await asyncio.gather(*called)
+    for ended, url in zip(endings, urls, strict=True):
+        assert (ended.status, ended.output) == (1, "")
+        hint = "start the service with `make run`, or name another with --url"
+        assert re.fullmatch(rf"Error: {url} does not answer \(.*\): {hint}\n", ended.errors)
 
 
 async def test_the_token_is_kept_for_the_next_command(

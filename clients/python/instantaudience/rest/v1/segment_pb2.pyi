@@ -88,7 +88,7 @@ class AddSegmentResponse(_message.Message):
     def __init__(self, response: _Optional[_Union[SegmentResult, _Mapping]] = ...) -> None: ...
 
 class FindSegmentsRequest(_message.Message):
-    __slots__ = ("id", "code", "search", "member_id", "start_element", "num_elements", "state", "min_last_modified", "sort", "fields")
+    __slots__ = ("id", "code", "search", "member_id", "start_element", "num_elements", "state", "min_last_modified", "sort", "fields", "active")
     ID_FIELD_NUMBER: _ClassVar[int]
     CODE_FIELD_NUMBER: _ClassVar[int]
     SEARCH_FIELD_NUMBER: _ClassVar[int]
@@ -99,6 +99,7 @@ class FindSegmentsRequest(_message.Message):
     MIN_LAST_MODIFIED_FIELD_NUMBER: _ClassVar[int]
     SORT_FIELD_NUMBER: _ClassVar[int]
     FIELDS_FIELD_NUMBER: _ClassVar[int]
+    ACTIVE_FIELD_NUMBER: _ClassVar[int]
     id: str
     code: str
     search: str
@@ -109,7 +110,8 @@ class FindSegmentsRequest(_message.Message):
     min_last_modified: str
     sort: str
     fields: str
-    def __init__(self, id: _Optional[str] = ..., code: _Optional[str] = ..., search: _Optional[str] = ..., member_id: _Optional[int] = ..., start_element: _Optional[int] = ..., num_elements: _Optional[int] = ..., state: _Optional[str] = ..., min_last_modified: _Optional[str] = ..., sort: _Optional[str] = ..., fields: _Optional[str] = ...) -> None: ...
+    active: bool
+    def __init__(self, id: _Optional[str] = ..., code: _Optional[str] = ..., search: _Optional[str] = ..., member_id: _Optional[int] = ..., start_element: _Optional[int] = ..., num_elements: _Optional[int] = ..., state: _Optional[str] = ..., min_last_modified: _Optional[str] = ..., sort: _Optional[str] = ..., fields: _Optional[str] = ..., active: _Optional[bool] = ...) -> None: ...
 
 class FindSegmentsResponse(_message.Message):
     __slots__ = ("response",)

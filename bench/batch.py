@@ -46,6 +46,8 @@ END_TOLERANCE_MINUTES = 30
 """What may have passed between the upload and the comparison."""
 APPLYING = b"batch_worker"
 """What the command lines of the processes have that take and apply files."""
+SETTLED_PERCENT = 10
+"""When so much of a file is applied, a process has what it keeps: code, connections, and what it knows of texts."""
 ENDS = {"one": 1, "two": 2}
 """At how many different times a line's two segments end. Each takes a command of its own."""
 SHAPE = Shape(100, 2)
@@ -123,19 +125,28 @@ class Content:
 class Watched:
     """The memory of the processes that take and apply files, as long as a file was on its way, in bytes."""
 
-    least: dict[int, int] = field(default_factory=dict)
-    most: dict[int, int] = field(default_factory=dict)
+    begun: dict[int, tuple[int, int]] = field(default_factory=dict)
+    """Of each when it was first seen: how much of the file was applied, in percent, and its memory."""
+    settled: dict[int, list[int]] = field(default_factory=dict)
+    """Of each, from when it has applied `SETTLED_PERCENT` more."""
 
-    def look(self, service: Service) -> None:
-        """Look once more."""
+    def look(self, service: Service, percent: int) -> None:
+        """Look once more, when so much of the file is applied."""
         for pid in applying(service):
             now = processes.resident_bytes([pid])
-            self.least[pid] = min(self.least.get(pid, now), now)
-            self.most[pid] = max(self.most.get(pid, now), now)
+            since, _ = self.begun.setdefault(pid, (percent, now))
+            if percent >= since + SETTLED_PERCENT:
+                self.settled.setdefault(pid, []).append(now)
 
     def __str__(self) -> str:
-        pairs = ((self.least[pid], self.most[pid]) for pid in self.least)
-        return ", ".join(f"{least / 1e6:,.0f} to {most / 1e6:,.0f} MB" for least, most in pairs)
+        return ", ".join(self._told(pid) for pid in self.begun)
+
+    def _told(self, pid: int) -> str:
+        told = f"{self.begun[pid][1] / 1e6:,.0f} MB"
+        if pid in self.settled:
+            least, most = min(self.settled[pid]), max(self.settled[pid])
+            told += f", after a tenth of the file {least / 1e6:,.0f} to {most / 1e6:,.0f} MB"
+        return told
 
 
 def applying(service: Service) -> list[int]:
@@ -176,9 +187,11 @@ async def applied(
     http: httpx.AsyncClient, service: Service, job_id: str, kills: list[int], watched: Watched
 ) -> dict[str, Any]:
     """The job when it has ended; all that apply files are killed as it passes each of these percentages."""
+    percent = 0
     while True:
         state = await job(http, job_id)
-        watched.look(service)
+        percent = percent if state is None else state["percent_complete"]
+        watched.look(service, percent)
         if state is not None and state["phase"] in ("completed", "error"):
             return state
         if kills and state is not None and state["percent_complete"] >= kills[0]:
@@ -253,7 +266,7 @@ async def _measured(
     headers, address = {"authorization": service.token}, f"http://{service.http[0]}:{service.http[1]}"
     watched = Watched()
     async with httpx.AsyncClient(base_url=address, headers=headers, timeout=120) as http:
-        watched.look(service)
+        watched.look(service, 0)
         console.print("… upload")
         began = time.monotonic()
         job_id = await upload(http, file)

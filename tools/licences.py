@@ -2,7 +2,8 @@
 there is one that nobody has looked at.
 
 A package tells its licence as an SPDX expression, by classifiers, as a text, or in a file alone; the first of them
-counts. Crates are asked for theirs where there is cargo; npm's packages have theirs in the lock.
+counts. Crates are asked for theirs where there is cargo; npm's packages have theirs in the lock, Go's
+modules in a text, and Maven's artifacts in their POMs, where there are Go and Maven.
 """
 
 import json
@@ -10,6 +11,8 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
+import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
@@ -28,13 +31,15 @@ GO_LICENCES = {
     "BSD-3-Clause": "Redistribution and use in source and binary forms, with or without modification, are permitted",
 }
 """Modules say their licence by its text alone."""
+MAVEN_LIST = "org.apache.maven.plugins:maven-dependency-plugin:3.11.0:list"
+POM = "{http://maven.apache.org/POM/4.0.0}"
 _KNOWN = re.compile(rf"\b({'|'.join(map(re.escape, KNOWN))})\b", re.IGNORECASE)
 
 
 def main(command: str) -> None:
     """Print the list, or check it."""
     unknown = []
-    for name, licence in [*packages(), *crates(), *npm_packages(), *go_modules()]:
+    for name, licence in [*packages(), *crates(), *npm_packages(), *go_modules(), *maven_artifacts()]:
         if command == "list":
             sys.stdout.write(f"{name}: {licence}\n")
         elif TOOLS.get(name) != licence and not _KNOWN.search(licence):
@@ -95,6 +100,30 @@ def go_modules() -> list[tuple[str, str]]:
 def _go_licence(module: Path) -> str:
     text = " ".join((module / "LICENSE").read_text(encoding="utf-8").split())
     return next((name for name, words in GO_LICENCES.items() if words in text), "not told")
+
+
+def maven_artifacts() -> list[tuple[str, str]]:
+    """The artifacts that the Java client is built of, and the licences that their POMs name; none where there is no
+    Maven."""
+    if shutil.which("mvn") is None:
+        return []
+    with tempfile.NamedTemporaryFile("r") as file:
+        options = ("-DincludeScope=runtime", "-DoutputAbsoluteArtifactFilename=true", f"-DoutputFile={file.name}")
+        subprocess.run(["mvn", "-q", "-B", MAVEN_LIST, *options], cwd=ROOT / "clients/java", check=True)
+        found = re.findall(r"^ +([\w.-]+):([\w.-]+):jar:[^:]+:\w+:(\S+)\.jar", file.read(), re.MULTILINE)
+    return sorted((f"{group}:{name}", _pom_licence(Path(f"{where}.pom"), group)) for group, name, where in found)
+
+
+def _pom_licence(pom: Path, group: str) -> str:
+    """What a POM names, or else the POM that it stands under."""
+    root = ET.parse(pom).getroot()
+    names = [each.text or "" for each in root.iterfind(f"{POM}licenses/{POM}license/{POM}name")]
+    parent = root.find(f"{POM}parent")
+    if names or parent is None:
+        return "; ".join(names) or "not told"
+    above, name, version = (parent.findtext(f"{POM}{tag}", "") for tag in ("groupId", "artifactId", "version"))
+    repository = pom.parents[2 + len(group.split("."))]
+    return _pom_licence(repository.joinpath(*above.split("."), name, version, f"{name}-{version}.pom"), above)
 
 
 if __name__ == "__main__":

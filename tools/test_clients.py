@@ -81,7 +81,7 @@ LANGUAGES = {
     ),
     "java": Language(
         tools=(("java", "a JDK, 17 or newer"), ("mvn", "Maven")),
-        prepare=(),
+        prepare=(("mvn", "-q", "-B", "spotless:check"),),
         test=("mvn", "-q", "-B", "verify"),
         conformance=("mvn", "-q", "-B", "test", "-Dtest=ConformanceTest"),
     ),

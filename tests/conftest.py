@@ -3,9 +3,15 @@
 import os
 import signal
 
+from hypothesis import settings
+
 # Read when grpc is imported. Its handlers would abort a child that is forked while calls are under way here.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
+
+settings.register_profile("suite", derandomize=True, database=None, deadline=None)
+settings.load_profile("suite")
+"""The same code is tried with the same examples each time. `pytest --hypothesis-profile=default` looks for others."""
 
 collect_ignore = ["legacy"]
 """These have an environment of their own (`make test-clients`)."""

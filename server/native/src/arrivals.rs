@@ -25,7 +25,7 @@ pub struct UnaryCall {
     pub id: CallId,
     /// The method, by its place in the list that Python gave.
     pub method: usize,
-    pub metadata: Metadata,
+    pub metadata: Box<Metadata>,
     /// Its message, or why there is none.
     pub message: Result<Bytes, Flaw>,
     /// Whether it is known whose token it has.
@@ -47,11 +47,11 @@ pub enum Refusal {
 /// Whatever else happens to calls.
 pub enum Event {
     /// A call to refuse; `method` is None where there is no such method.
-    Refused { id: CallId, method: Option<usize>, metadata: Metadata, why: Refusal },
+    Refused { id: CallId, method: Option<usize>, metadata: Box<Metadata>, why: Refusal },
     /// A call whose body is not what it should be, and why.
-    Misread { id: CallId, method: usize, metadata: Metadata, text: String },
+    Misread { id: CallId, method: usize, metadata: Box<Metadata>, text: String },
     /// A stream begins.
-    Opened { id: CallId, method: usize, metadata: Metadata },
+    Opened { id: CallId, method: usize, metadata: Box<Metadata> },
     /// A stream's next message.
     Message { id: CallId, message: Bytes },
     /// A stream has no more messages, for this reason where it should have.

@@ -61,44 +61,47 @@ impl From<h2::Error> for Gone {
     }
 }
 
-/// Serve one request. `room` is what its connection has for requests that come in pieces, in bytes.
-pub async fn serve(
+/// Serve one request, in a task of its own. `room` is what its connection has for requests that come in pieces, in bytes.
+pub fn serve(
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
-    service: Arc<Service>,
-    room: Arc<Semaphore>,
-    peer: Peer,
+    service: &Arc<Service>,
+    room: &Arc<Semaphore>,
+    peer: &Peer,
 ) {
     let (parts, body) = request.into_parts();
     let found = service.methods.get(parts.uri.path()).copied();
+    let (service, room) = (Arc::clone(service), Arc::clone(room));
     if let (Some((method, kind)), true) = (found, rest::is_call(&parts))
-        && let Some(form) = service.json_forms.get(&method)
+        && service.json_forms.contains_key(&method)
     {
-        let request = unary::Request { body, form: Form::Json(form), room: &room };
-        let metadata = Metadata::read(&parts.headers, &peer);
-        unary::serve(method, kind, metadata, request, respond, &service).await;
+        let request = unary::Request { body, form: Form::Json, room };
+        let metadata = Metadata::read(&parts.headers, peer);
+        tokio::spawn(unary::serve(method, kind, metadata, request, respond, service));
         return;
     }
     if parts.method != Method::POST || !is_grpc(&parts.headers) {
         refuse_media_type(&mut respond);
         return;
     }
-    let mut metadata = Metadata::read(&parts.headers, &peer);
+    let mut metadata = Metadata::read(&parts.headers, peer);
     let trailers = parts.headers.get(TE).is_some_and(|value| value == "trailers");
     match found {
-        None => unary::refuse(respond, None, metadata, Refusal::NoSuchMethod, &service).await,
+        None => {
+            tokio::spawn(unary::refuse(respond, None, metadata, Refusal::NoSuchMethod, service));
+        }
         Some((method, _)) if !trailers => {
-            unary::refuse(respond, Some(method), metadata, Refusal::NoTrailers, &service).await;
+            tokio::spawn(unary::refuse(respond, Some(method), metadata, Refusal::NoTrailers, service));
         }
         Some((method, Kind::Stream)) => {
-            streams::serve(method, metadata, encoding(&parts.headers), body, respond, &service).await;
+            tokio::spawn(streams::serve(method, metadata, encoding(&parts.headers), body, respond, service));
         }
         Some((method, kind)) => {
             if kind == Kind::Express {
-                metadata.note_address(&parts.headers, &peer);
+                metadata.note_address(&parts.headers, peer);
             }
-            let request = unary::Request { body, form: Form::Grpc(encoding(&parts.headers)), room: &room };
-            unary::serve(method, kind, metadata, request, respond, &service).await;
+            let request = unary::Request { body, form: Form::Grpc(encoding(&parts.headers)), room };
+            tokio::spawn(unary::serve(method, kind, metadata, request, respond, service));
         }
     }
 }

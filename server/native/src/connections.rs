@@ -88,9 +88,11 @@ where
     let room = Arc::new(Semaphore::new(bounds.held_bytes));
     loop {
         tokio::select! {
+            // What else there is to do is looked at when no request has come; the socket lets others have their turn.
+            biased;
             accepted = connection.accept() => match accepted {
                 Some(Ok((request, respond))) => {
-                    tokio::spawn(calls::serve(request, respond, Arc::clone(&service), Arc::clone(&room), peer.clone()));
+                    calls::serve(request, respond, &service, &room, &peer);
                 }
                 // It has ended, or broken: its streams are told by h2.
                 Some(Err(_)) | None => return,

@@ -90,8 +90,8 @@ pub struct Metadata {
 
 impl Metadata {
     /// Of a call that comes now.
-    pub fn read(headers: &HeaderMap, peer: &Peer) -> Self {
-        Self {
+    pub fn read(headers: &HeaderMap, peer: &Peer) -> Box<Self> {
+        Box::new(Self {
             authorization: headers.get(AUTHORIZATION).filter(|value| !is_blank(value)).cloned(),
             certificate: peer.name(headers),
             request_id: headers.get(REQUEST_ID).cloned(),
@@ -101,7 +101,7 @@ impl Metadata {
             timeout_seconds: headers.get(GRPC_TIMEOUT).and_then(|value| timeout_seconds(value.as_bytes())),
             waited_seconds: headers.get(REQUEST_START).map_or(0.0, waited_seconds),
             came: Instant::now(),
-        }
+        })
     }
 
     /// Note whose call it is: by the address of who sent it here or, where that is the gateway, by what it says.

@@ -6,11 +6,11 @@ const LOCALHOST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
 type Headers<'a> = &'a [(&'static str, &'a [u8])];
 
-fn metadata(headers: Headers<'_>) -> Metadata {
+fn metadata(headers: Headers<'_>) -> Box<Metadata> {
     from(headers, &Peer::Caller(LOCALHOST, None))
 }
 
-fn from(headers: Headers<'_>, peer: &Peer) -> Metadata {
+fn from(headers: Headers<'_>, peer: &Peer) -> Box<Metadata> {
     let pairs =
         headers.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap()));
     Metadata::read(&pairs.collect(), peer)

@@ -25,18 +25,18 @@ const MOST_UNREAD_BYTES: usize = 256 * 1024;
 /// Serve a call of a streaming method.
 pub async fn serve(
     method: usize,
-    metadata: Metadata,
+    metadata: Box<Metadata>,
     encoding: Encoding,
     body: RecvStream,
     respond: SendResponse<Bytes>,
-    service: &Service,
+    service: Arc<Service>,
 ) {
     let (order, orders) = mpsc::unbounded_channel();
     let id = service.answers.listen(Listener::Stream(order));
     service.arrivals.add_event(Event::Opened { id, method, metadata });
     let mut stream = Stream {
         id,
-        service,
+        service: &service,
         orders,
         body: Some(body),
         messages: Messages::new(encoding, service.message_limit_bytes),

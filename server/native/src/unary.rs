@@ -1,6 +1,7 @@
 //! Unary calls: read whole, handed over, answered.
 
 use std::future::poll_fn;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use h2::RecvStream;
@@ -19,36 +20,39 @@ use crate::waiting::{Impatience, Who};
 
 /// The form of a request and of its answer.
 #[derive(Clone, Copy)]
-pub enum Form<'a> {
+pub enum Form {
     /// With its messages compressed in this way, where they are.
     Grpc(Encoding),
-    Json(&'a JsonForm),
+    /// As the method's `JsonForm` says.
+    Json,
 }
 
 /// What is to be read of a call.
-pub struct Request<'a> {
+pub struct Request {
     pub body: RecvStream,
-    pub form: Form<'a>,
+    pub form: Form,
     /// What its connection has left for requests that come in pieces, in bytes.
-    pub room: &'a Semaphore,
+    pub room: Arc<Semaphore>,
 }
 
 /// Serve a call of a unary method of this kind.
 pub async fn serve(
     method: usize,
     kind: Kind,
-    mut metadata: Metadata,
-    mut request: Request<'_>,
+    mut metadata: Box<Metadata>,
+    request: Request,
     mut respond: SendResponse<Bytes>,
-    service: &Service,
+    service: Arc<Service>,
 ) {
     let until = Instant::from_std(metadata.receive_until(service.call_timeout_seconds));
-    let form = request.form;
+    let Request { mut body, form, room } = request;
     let limit = service.message_limit_bytes;
+    let json = service.json_forms.get(&method);
     let reading = async {
-        match form {
-            Form::Grpc(encoding) => read(&mut request, encoding, limit).await,
-            Form::Json(form) => read_json(&mut request, form, &mut metadata, limit).await,
+        match (form, json) {
+            (Form::Json, Some(json)) => read_json(&mut body, &room, json, &mut metadata, limit).await,
+            (Form::Json, None) => Err(Trouble::Gone),
+            (Form::Grpc(encoding), _) => read(&mut body, &room, encoding, limit).await,
         }
     };
     // What the request holds of the room, it holds until it is answered.
@@ -57,9 +61,13 @@ pub async fn serve(
         read = timeout_at(until, reading) => read,
         _ = poll_fn(|context| respond.poll_reset(context)) => return,
     };
-    if let (Form::Json(form), true) = (form, Instant::now() > until) {
+    let json = match form {
+        Form::Json => json,
+        Form::Grpc(_) => None,
+    };
+    if let (Some(json), true) = (json, Instant::now() > until) {
         // It is the sender who was slow: the gateway says so too.
-        let _ = rest::fail(&form.too_slow, &mut respond);
+        let _ = rest::fail(&json.too_slow, &mut respond);
         return;
     }
     let (message, _held) = match read {
@@ -67,12 +75,12 @@ pub async fn serve(
         Ok(Err(Trouble::Flaw(flaw))) => (Err(flaw), None),
         Ok(Err(Trouble::Misread(text))) => {
             let misread = |id| Event::Misread { id, method, metadata, text };
-            return tell(form, misread, &mut respond, service).await;
+            return Box::pin(tell(json, misread, &mut respond, &service)).await;
         }
         Ok(Err(Trouble::Gone)) => return,
         Err(_) => {
             let late = |id| Event::Refused { id, method: Some(method), metadata, why: Refusal::NotReceived };
-            return tell(form, late, &mut respond, service).await;
+            return Box::pin(tell(json, late, &mut respond, &service)).await;
         }
     };
     let (answer, answered) = oneshot::channel();
@@ -90,24 +98,24 @@ pub async fn serve(
     if let Some(refused) = service.arrivals.add_call(call, wait) {
         service.refusals.refuse(refused, Impatience::Full, &service.answers);
     }
-    finish((id, wait), answered, form, &mut respond, service).await;
+    finish((id, wait), answered, json, &mut respond, &service).await;
 }
 
 /// Have Python refuse a call, in its words.
 pub async fn refuse(
     mut respond: SendResponse<Bytes>,
     method: Option<usize>,
-    metadata: Metadata,
+    metadata: Box<Metadata>,
     why: Refusal,
-    service: &Service,
+    service: Arc<Service>,
 ) {
     let refused = |id| Event::Refused { id, method, metadata, why };
-    tell(Form::Grpc(Encoding::Other), refused, &mut respond, service).await;
+    tell(None, refused, &mut respond, &service).await;
 }
 
 /// Tell Python why there is no call, for its words.
 async fn tell(
-    form: Form<'_>,
+    json: Option<&JsonForm>,
     event: impl FnOnce(CallId) -> Event,
     respond: &mut SendResponse<Bytes>,
     service: &Service,
@@ -115,14 +123,14 @@ async fn tell(
     let (answer, answered) = oneshot::channel();
     let id = service.answers.listen(Listener::Unary(answer));
     service.arrivals.add_event(event(id));
-    finish((id, Wait::Express), answered, form, respond, service).await;
+    finish((id, Wait::Express), answered, json, respond, service).await;
 }
 
 /// Wait for the answer and send it, or tell Python that nobody waits for it.
 async fn finish(
     (id, wait): (CallId, Wait),
     answered: oneshot::Receiver<Answer>,
-    form: Form<'_>,
+    json: Option<&JsonForm>,
     respond: &mut SendResponse<Bytes>,
     service: &Service,
 ) {
@@ -130,9 +138,9 @@ async fn finish(
         biased;
         answer = answered => {
             // Where it cannot be sent, nobody waits for it. Where Python has none, the stream is reset.
-            let _ = answer.map_err(|_| Gone).and_then(|answer| match form {
-                Form::Grpc(_) => send(answer, respond),
-                Form::Json(form) => rest::send(form, answer, respond),
+            let _ = answer.map_err(|_| Gone).and_then(|answer| match json {
+                None => send(answer, respond),
+                Some(json) => rest::send(json, answer, respond),
             });
         }
         _ = poll_fn(|context| respond.poll_reset(context)) => {
@@ -171,21 +179,26 @@ impl From<Flaw> for Trouble {
 }
 
 /// The only message of a request, and what it holds of its connection's room.
-async fn read<'a>(request: &mut Request<'a>, encoding: Encoding, limit: usize) -> Result<(Bytes, Held<'a>), Trouble> {
-    let Some(first) = next_data(&mut request.body).await? else { return Err(Flaw::Missing.into()) };
-    if let (true, Some(message)) = (request.body.is_end_stream(), only_message(&first, limit)) {
+async fn read<'a>(
+    body: &mut RecvStream,
+    room: &'a Semaphore,
+    encoding: Encoding,
+    limit: usize,
+) -> Result<(Bytes, Held<'a>), Trouble> {
+    let Some(first) = next_data(body).await? else { return Err(Flaw::Missing.into()) };
+    if let (true, Some(message)) = (body.is_end_stream(), only_message(&first, limit)) {
         return Ok((message, None));
     }
     let mut messages = Messages::new(encoding, limit);
     let mut found = None;
-    let mut held = request.room.acquire_many(0).await.map_err(|_| Trouble::Gone)?;
+    let mut held = room.acquire_many(0).await.map_err(|_| Trouble::Gone)?;
     let mut next = Some(first);
     while let Some(data) = next {
         let bytes = u32::try_from(data.len()).map_err(|_| Trouble::Gone)?;
-        held.merge(request.room.acquire_many(bytes).await.map_err(|_| Trouble::Gone)?);
+        held.merge(room.acquire_many(bytes).await.map_err(|_| Trouble::Gone)?);
         messages.push(&data);
         loop {
-            let inflating = inflation(request, encoding, limit).await?;
+            let inflating = inflation(room, encoding, limit).await?;
             let Some(message) = messages.next()? else { break };
             if let Some(inflated) = inflating.and_then(|mut most| most.split(message.len())) {
                 held.merge(inflated);
@@ -194,48 +207,49 @@ async fn read<'a>(request: &mut Request<'a>, encoding: Encoding, limit: usize) -
                 return Err(Flaw::Several.into());
             }
         }
-        next = next_data(&mut request.body).await?;
+        next = next_data(body).await?;
     }
     messages.finish()?;
     found.map(|message| (message, Some(held))).ok_or(Trouble::Flaw(Flaw::Missing))
 }
 
 /// Room for as much as a message may become when it is decompressed. (A connection has room for several such.)
-async fn inflation<'a>(request: &Request<'a>, encoding: Encoding, limit: usize) -> Result<Held<'a>, Trouble> {
+async fn inflation(room: &Semaphore, encoding: Encoding, limit: usize) -> Result<Held<'_>, Trouble> {
     if encoding == Encoding::Other {
         return Ok(None);
     }
     let most = u32::try_from(limit).map_err(|_| Trouble::Gone)?;
-    request.room.acquire_many(most).await.map(Some).map_err(|_| Trouble::Gone)
+    room.acquire_many(most).await.map(Some).map_err(|_| Trouble::Gone)
 }
 
 /// The message that a JSON body is, and what the request holds of its connection's room.
 async fn read_json<'a>(
-    request: &mut Request<'a>,
-    form: &JsonForm,
+    body: &mut RecvStream,
+    room: &'a Semaphore,
+    json: &JsonForm,
     metadata: &mut Metadata,
     limit: usize,
 ) -> Result<(Bytes, Held<'a>), Trouble> {
-    let mut body = next_data(&mut request.body).await?.unwrap_or_default();
+    let mut text = next_data(body).await?.unwrap_or_default();
     let mut held = None;
-    if !request.body.is_end_stream() {
-        let mut room = request.room.acquire_many(0).await.map_err(|_| Trouble::Gone)?;
-        let mut whole = BytesMut::from(body);
+    if !body.is_end_stream() {
+        let mut holding = room.acquire_many(0).await.map_err(|_| Trouble::Gone)?;
+        let mut whole = BytesMut::from(text);
         let mut counted = 0;
         loop {
             if whole.len() > limit {
                 return Err(Flaw::TooLong(whole.len()).into());
             }
             let bytes = u32::try_from(whole.len() - counted).map_err(|_| Trouble::Gone)?;
-            room.merge(request.room.acquire_many(bytes).await.map_err(|_| Trouble::Gone)?);
+            holding.merge(room.acquire_many(bytes).await.map_err(|_| Trouble::Gone)?);
             counted = whole.len();
-            let Some(data) = next_data(&mut request.body).await? else { break };
+            let Some(data) = next_data(body).await? else { break };
             whole.extend_from_slice(&data);
         }
-        (body, held) = (whole.freeze(), Some(room));
+        (text, held) = (whole.freeze(), Some(holding));
     }
-    metadata.body_bytes = body.len() as u64;
-    form.reader.read(&body).map(|message| (message.into(), held)).map_err(Trouble::Misread)
+    metadata.body_bytes = text.len() as u64;
+    json.reader.read(&text).map(|message| (message.into(), held)).map_err(Trouble::Misread)
 }
 
 async fn next_data(body: &mut RecvStream) -> Result<Option<Bytes>, Trouble> {

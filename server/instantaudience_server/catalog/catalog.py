@@ -6,7 +6,7 @@ may be millions, lie in a table; those in use are kept decoded.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple, Unpack
@@ -166,6 +166,11 @@ class Catalog:
     def segment(self, segment_id: int) -> Segment | None:
         """The segment with this ID."""
         return self._hot.get(segment_id) or self._read(segment_id)
+
+    def unknown(self, segment_ids: Iterable[int]) -> Set[int]:
+        """Those of the IDs that no segment has; for many, this is several times cheaper than to ask for each."""
+        cold = set(segment_ids) - self._hot.keys()
+        return cold - self._segments.ids_among(list(cold))
 
     def segment_by_code(self, member_id: int, code: str) -> Segment | None:
         """A member's segment with this code; case matters."""

@@ -4,6 +4,7 @@ A table is built in two steps, because adding rows to indices one by one takes t
 times, then `index`; from then on everything else.
 """
 
+import json
 import re
 import sqlite3
 from collections import Counter
@@ -118,6 +119,11 @@ class SegmentTable:
         """The segment with this ID."""
         found = self._database.execute("SELECT record FROM segments WHERE id = ?", (segment_id,)).fetchone()
         return found[0] if found else None
+
+    def ids_among(self, segment_ids: Sequence[int]) -> set[int]:
+        """Those of the IDs that segments have."""
+        query = "SELECT id FROM segments WHERE id IN (SELECT value FROM json_each(?))"
+        return {found for (found,) in self._database.execute(query, (json.dumps(segment_ids),))}
 
     def id_by_code(self, member_id: int, code: str) -> int | None:
         """The ID of a member's segment with this code; case matters."""

@@ -21,6 +21,8 @@ from instantaudience_server.store.interface import REMOVE, Alike, Changes, UserC
 WARNINGS_PER_TURN = 500
 """Warnings that a call may make before other calls get their turn of the event loop."""
 
+_UNKNOWN = pb.WARNING_CODE_UNKNOWN_SEGMENT
+
 
 class _Faultless(NamedTuple):
     """Blocks without fault: how many there are, and what they change in this request."""
@@ -59,6 +61,8 @@ class Reading:
         self._platform_keys = platform_keys
         self._suppressed = suppressed
         self._faultless: dict[bytes, _Faultless] = {}
+        self._unknown: set[int | tuple[int, str]] = set()
+        """IDs of segments that there are not, and codes with their members'."""
         self.users = 0
         self.segments = 0
         self.calls = 1
@@ -86,7 +90,7 @@ class Reading:
         """
         faultless, note = self._faultless, self._changes.setdefault
         stop = len(self.warnings) + WARNINGS_PER_TURN
-        for index, encoded in enumerate(users[start:], start):
+        for index, encoded in enumerate(islice(users, start, None), start):
             # Most users are on the platform and have the blocks of an earlier one: their ID is all there is to check.
             user_id, rest = split_user(encoded)
             blocks = faultless.get(rest) or self._recall(rest)
@@ -282,7 +286,9 @@ class Reading:
         """Check the blocks that count. Unless told to `resolve`, do not ask the catalog: they change nothing then."""
         valid = 0
         last: dict[int, tuple[int, int]] = {}
-        for index, block in enumerate(blocks if len(blocks) <= self._most_blocks else blocks[: self._most_blocks]):
+        counting = blocks if len(blocks) <= self._most_blocks else blocks[: self._most_blocks]
+        unknown = self._unknown
+        for index, block in enumerate(counting):
             code = rules.check_block(block)
             if code:
                 self.warnings.skip_block(code, user_index, index, block)
@@ -291,13 +297,18 @@ class Reading:
             valid += 1
             if not resolve:
                 continue
-            segment = find_segment(self._catalog, self._member, block)
+            name = block.seg_id or (block.member_id, block.seg_code)
+            segment = _UNKNOWN if name in unknown else find_segment(self._catalog, self._member, block)
             if isinstance(segment, Segment):
                 expiration = rules.expiration_of(_expiration(block), segment, self._member)
                 last[segment.id] = (expiration, block.value)
             else:
                 self.warnings.skip_block(segment, user_index, index, block)
                 self._refusals.append(Refusal(segment, block))
+                if segment == _UNKNOWN and name not in unknown:
+                    # Who names one that there is not may well name many.
+                    unknown.add(name)
+                    unknown |= self._catalog.unknown(each.seg_id for each in counting[index + 1 :] if each.seg_id)
         return blocks_of(valid, last)
 
     def _change(self, key: bytes, changes: UserChanges) -> None:

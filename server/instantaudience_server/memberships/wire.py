@@ -93,7 +93,8 @@ def check_users(users: Sequence[bytes]) -> None:
     Raises:
         AudienceError: SYNTAX.
     """
-    _decode(pb.ApplySegmentsRequest, EncodedRequest(rt_segment=users).SerializeToString())
+    different = set(users)  # where there are hundreds of thousands, most are alike
+    _decode(pb.ApplySegmentsRequest, EncodedRequest(rt_segment=different).SerializeToString())
 
 
 def decode_user(encoded: bytes) -> pb.RtSegment:

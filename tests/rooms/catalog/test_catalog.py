@@ -341,6 +341,7 @@ def test_lookups_agree_with_a_plain_dictionary(changes: list[tuple[int, int, str
         else:
             catalog.put([record(pb.Segment(id=segment_id, member_id=member_id, code=code or None))])
             expected[segment_id] = Segment(segment_id, member_id, code or None, True)
+        assert catalog.unknown(range(7)) == set(range(7)) - expected.keys()
         assert {number: catalog.segment(number) for number in range(1, 7)} == {
             number: expected.get(number) for number in range(1, 7)
         }

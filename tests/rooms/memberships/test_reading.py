@@ -102,6 +102,17 @@ class TestOrderOfWarnings:
         ]
         assert answer.counts == (2, 6)
 
+    def test_segments_that_there_are_stand_among_those_that_there_are_not(self) -> None:
+        """Once one is not there, those that follow are looked for together."""
+        codes = [{"seg_code": code, "member_id": 1661} for code in ("nope", "abcd", "nope", "no")]
+        blocks = [{"seg_id": 10001}, {"seg_id": 99}, {"seg_id": 10002}, {"seg_id": 98}, {"seg_id": 0}, *codes]
+        answer = read({"rt_segment": [user("1", *blocks), user("2", *reversed(blocks))]})
+        wrong = {1: "99", 3: "98", 4: "0", 5: "nope of member 1661", 7: "nope of member 1661", 8: "no of member 1661"}
+        texts = [f"Invalid segment: {name}" for name in wrong.values()]
+        assert answer.messages == [*texts, *reversed(texts)]
+        assert {len(of_user) for of_user in answer.memberships.values()} == {3}
+        assert answer.counts == (2, 18)
+
     def test_of_a_mapped_and_an_unknown_external_user(self) -> None:
         blocks = [{"seg_id": 50001}] * 100 + [{"seg_id": 50001}]
         request = {"rt_segment": [user("crm-1", *blocks), user("crm-2", *blocks)]}

@@ -125,9 +125,10 @@ class Upstream(
     async def StreamSegments(self, requests: Any, context: Any) -> Any:  # noqa: N802
         async for request in requests:
             await self.note("StreamSegments", request, context)
-            yield audience_pb2.StreamSegmentsResponse(
-                response=audience_pb2.ApplySegmentsResult(status=request.rt_segment[0].user_id)
-            )
+            user_id = request.rt_segment[0].user_id
+            if user_id.startswith("row:"):
+                await self.fail(context, Reason[user_id.removeprefix("row:")], "row")
+            yield audience_pb2.StreamSegmentsResponse(response=audience_pb2.ApplySegmentsResult(status=user_id))
 
     async def GetMemberships(self, request: Any, context: Any) -> Any:  # noqa: N802
         await self.note("GetMemberships", request, context)

@@ -1,8 +1,31 @@
-"""What shells are told to complete (https://click.palletsprojects.com/en/stable/shell-completion/)."""
+"""What commands there are, and what shells are told of them to complete
+(https://click.palletsprojects.com/en/stable/shell-completion/)."""
 
+from collections.abc import Iterator
+
+import click
 import pytest
 from click.shell_completion import BashComplete
 from instantaudience_server.commands.root import main
+
+READING = {"access", "doctor", "get", "list", "report", "show"}
+"""The last words of commands that only read."""
+
+
+def leaves(command: click.Command, *words: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """The commands that do something, and their words."""
+    if not isinstance(command, click.Group):
+        yield words, command
+        return
+    for word, below in command.commands.items():
+        yield from leaves(below, *words, word)
+
+
+def test_what_commands_read_they_print_as_json_too() -> None:
+    options = {words: {name for each in leaf.params for name in each.opts} for words, leaf in leaves(main)}
+    reading = {words: names for words, names in options.items() if words[-1] in READING}
+    assert {words[-1] for words in reading} == READING
+    assert [words for words, names in reading.items() if "--json" not in names] == []
 
 
 @pytest.mark.parametrize(

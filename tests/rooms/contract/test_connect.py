@@ -5,15 +5,17 @@ import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import httpx
 import pytest
 from google.rpc import code_pb2, error_details_pb2
 from instantaudience_gateway.contract.connect import HTTP_STATUSES, code_name, connect_error
 from instantaudience_server.errors import Reason
+from instantaudience_server.transport.framing import frame
 from instantaudience_server.transport.status import ROWS, Failure
 from support.gateways import GRPC_CODES, ODD_TEXT, Upstream, body_for, odd_status, running_gateway, serving
-from support.messages import APPLY
+from support.messages import APPLY, STREAM
 
 HEADERS = {"content-type": "application/json", "connect-protocol-version": "1"}
 
@@ -38,6 +40,20 @@ async def test_errors_of_the_service(connected: tuple[Upstream, httpx.AsyncClien
     assert error == json.loads(connect_error(Failure(row.grpc_code, ODD_TEXT, status, ())))
     info = next(each["value"] for each in error["details"] if each["type"] == "google.rpc.ErrorInfo")
     assert error_details_pb2.ErrorInfo.FromString(decoded(info)).reason == row.error_id
+
+
+async def test_a_stream_that_fails_after_an_answer(connected: tuple[Upstream, httpx.AsyncClient]) -> None:
+    """Envoy's own filter writes its end, with the text as gRPC encodes it."""
+    requests = b"".join(frame(body_for(user_id).encode()) for user_id in ("1", "row:UNAVAILABLE"))
+    headers = {"content-type": "application/connect+json"}
+    answer = await connected[1].post(STREAM, content=requests, headers=headers)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/connect+json")
+    first = frame(b'{"response":{"status":"1"}}')
+    assert answer.content.startswith(first)
+    end = answer.content.removeprefix(first)
+    error = json.loads(end[5:])["error"]
+    assert (end[0], error["code"], unquote(error["message"])) == (2, "unavailable", ODD_TEXT)
+    assert [each["type"].rpartition(".")[2] for each in error["details"]] == ["RetryInfo", "ErrorInfo"]
 
 
 @pytest.mark.parametrize("code", [code for code in GRPC_CODES if code])

@@ -202,6 +202,11 @@ async def test_deadlines_in_json(http: httpx.AsyncClient, open_service: Service)
     assert error in [(503, "unavailable"), (504, "deadline_exceeded")], "the service's word, or grpc's own"
 
 
+async def test_it_is_taken_by_post_alone(http: httpx.AsyncClient) -> None:
+    answer = await http.get(GET_STATUS, params={"connect": "v1", "encoding": "json", "message": "{}"})
+    assert answer.status_code == 404
+
+
 async def test_it_has_to_be_asked_for(service: Service) -> None:
     """A service without it takes such a call for REST, which has no such path."""
     async with service.http() as opened:

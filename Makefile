@@ -8,6 +8,8 @@ NATIVE := server/native
 NATIVE_STAMP := $(VENV)/.native-built
 NATIVE_SOURCES := $(addprefix $(NATIVE)/,Cargo.toml crates.txt instantaudience_native.pyi pyproject.toml) $(wildcard $(NATIVE)/src/*.rs $(NATIVE)/src/*/*.rs)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Tests start thousands of processes: what these import is compiled once, whatever the surroundings say.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup run test test-changed test-clients check bench wheel licences sbom audit format generate lock clean
 

@@ -84,6 +84,8 @@ class Passwords:
             stdin.flush()
             answer = stdout.readline()
         if not answer:
+            # It closes its pipes a moment before `poll` tells its end: the next request must not meet it.
+            _end(self._process)
             raise unavailable("The password could not be checked")
         return json.loads(answer)
 

@@ -168,8 +168,9 @@ class Peer:
         self._flush()
 
     def write(self, data: bytes) -> None:
-        """Send bytes as they are."""
-        self._writer.write(data)
+        """Send bytes as they are, as long as anyone is there."""
+        if not self.lost and not self._writer.is_closing():
+            self._writer.write(data)
 
     async def close(self) -> None:
         """Leave, without a word."""
@@ -180,8 +181,7 @@ class Peer:
             await self._writer.wait_closed()
 
     def _flush(self) -> None:
-        if not self.lost:
-            self._writer.write(self._http.data_to_send())
+        self.write(self._http.data_to_send())
 
     def _room_for(self, stream_id: int) -> int:
         return min(self._http.local_flow_control_window(stream_id), self._http.max_outbound_frame_size)

@@ -1,6 +1,7 @@
 //! One HTTP request: is it a call, and of which kind. And what gRPC's answers look like.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -40,6 +41,29 @@ pub struct Service {
     pub refusals: Refusals,
 }
 
+/// What the calls of a connection share.
+pub struct Shared {
+    /// What is left for requests that come in pieces, in bytes.
+    pub room: Semaphore,
+    given_up: AtomicU32,
+}
+
+impl Shared {
+    pub fn new(room_bytes: usize) -> Self {
+        Self { room: Semaphore::new(room_bytes), given_up: AtomicU32::new(0) }
+    }
+
+    /// The caller has given a call up.
+    pub fn give_up(&self) {
+        self.given_up.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many calls it has given up since this was asked.
+    pub fn take_given_up(&self) -> u32 {
+        self.given_up.swap(0, Ordering::Relaxed)
+    }
+}
+
 /// What kind of method one is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -61,21 +85,21 @@ impl From<h2::Error> for Gone {
     }
 }
 
-/// Serve one request, in a task of its own. `room` is what its connection has for requests that come in pieces, in bytes.
+/// Serve one request, in a task of its own.
 pub fn serve(
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
     service: &Arc<Service>,
-    room: &Arc<Semaphore>,
+    shared: &Arc<Shared>,
     peer: &Peer,
 ) {
     let (parts, body) = request.into_parts();
     let found = service.methods.get(parts.uri.path()).copied();
-    let (service, room) = (Arc::clone(service), Arc::clone(room));
+    let (service, shared) = (Arc::clone(service), Arc::clone(shared));
     if let (Some((method, kind)), true) = (found, rest::is_call(&parts))
         && service.json_forms.contains_key(&method)
     {
-        let request = unary::Request { body, form: Form::Json, room };
+        let request = unary::Request { body, form: Form::Json, shared };
         let metadata = Metadata::read(&parts.headers, peer);
         tokio::spawn(unary::serve(method, kind, metadata, request, respond, service));
         return;
@@ -88,19 +112,19 @@ pub fn serve(
     let trailers = parts.headers.get(TE).is_some_and(|value| value == "trailers");
     match found {
         None => {
-            tokio::spawn(unary::refuse(respond, None, metadata, Refusal::NoSuchMethod, service));
+            tokio::spawn(unary::refuse(respond, None, metadata, Refusal::NoSuchMethod, (service, shared)));
         }
         Some((method, _)) if !trailers => {
-            tokio::spawn(unary::refuse(respond, Some(method), metadata, Refusal::NoTrailers, service));
+            tokio::spawn(unary::refuse(respond, Some(method), metadata, Refusal::NoTrailers, (service, shared)));
         }
         Some((method, Kind::Stream)) => {
-            tokio::spawn(streams::serve(method, metadata, encoding(&parts.headers), body, respond, service));
+            tokio::spawn(streams::serve(method, metadata, encoding(&parts.headers), body, respond, (service, shared)));
         }
         Some((method, kind)) => {
             if kind == Kind::Express {
                 metadata.note_address(&parts.headers, peer);
             }
-            let request = unary::Request { body, form: Form::Grpc(encoding(&parts.headers)), room };
+            let request = unary::Request { body, form: Form::Grpc(encoding(&parts.headers)), shared };
             tokio::spawn(unary::serve(method, kind, metadata, request, respond, service));
         }
     }

@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use h2::server::{Builder, Connection};
-use h2::{Ping, PingPong};
+use h2::{Ping, PingPong, Reason};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, interval_at, sleep_until, timeout};
 
-use crate::calls::{self, Service};
+use crate::allowance::Allowance;
+use crate::calls::{self, Service, Shared};
 use crate::metadata::Peer;
+use crate::sharing::{Share, Sharing};
 
 /// How long the beginning of a connection may take.
 pub const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -22,15 +24,18 @@ const PING: Duration = Duration::from_secs(20);
 const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 /// What a stream has in memory of what its caller does not read yet.
 const SEND_BUFFER_BYTES: usize = 128 * 1024;
-/// Of a request's headers, counted as HTTP/2 does; Envoy's bound is 60 KB.
-const HEADERS_BYTES: u32 = 64 * 1024;
 /// Streams that were reset here because of what came on them; past it, the connection ends.
 const MOST_ERRORS: usize = 1024;
+/// A caller may give up a call so often, beside those that it may at once: all of its streams, at deadlines of a second.
+const GIVEN_UP_EVERY: Duration = Duration::from_millis(10);
 
 /// What one connection may have, by who is at its other end.
 #[derive(Clone, Copy)]
 struct Bounds {
     most_streams: u32,
+    /// Of a request's headers, counted as HTTP/2 does; past it, the call ends.
+    headers_bytes: u32,
+    share: Share,
     /// Of all streams: enough that streams which are not read hold no others.
     window_bytes: u32,
     /// What all unary requests that come in pieces may have in memory until they are answered; past it, they are not read
@@ -39,25 +44,35 @@ struct Bounds {
     /// Streams that were reset before anyone looked at them; past it, the connection ends. A caller that gives everything
     /// up resets all of them, and perhaps again as many.
     most_reset: usize,
+    /// Calls that are given up, at once; past it, the connection ends. None: as many as it likes.
+    most_given_up: Option<u32>,
     /// Whether it is asked to end when it is old.
     grows_old: bool,
 }
 
-/// A caller's; 100 streams, as other servers have it: gRPC clients hold back what is more.
+/// A caller's; 100 streams, as other servers have it: gRPC clients hold back what is more. Headers of 16 KB are what
+/// gRPC's servers take.
 const CALLERS: Bounds = Bounds {
     most_streams: 100,
+    headers_bytes: 16 * 1024,
+    share: Share { turn_bytes: 16 * 1024, block_bytes: 32 * 1024 },
     window_bytes: 100 * STREAM_WINDOW_BYTES,
     held_bytes: 32 * 1024 * 1024,
     most_reset: 200,
+    most_given_up: Some(200),
     grows_old: true,
 };
 
-/// The gateway's: it has bounds of its own for each caller, and puts the calls of all on few connections.
+/// The gateway's: it has bounds of its own for each caller (headers of 60 KB), and puts the calls of all on few
+/// connections.
 const GATEWAYS: Bounds = Bounds {
     most_streams: 20_000,
+    headers_bytes: 64 * 1024,
+    share: Share { turn_bytes: usize::MAX, block_bytes: usize::MAX },
     window_bytes: 4096 * STREAM_WINDOW_BYTES,
     held_bytes: 256 * 1024 * 1024,
     most_reset: 20_000,
+    most_given_up: None,
     grows_old: false,
 };
 
@@ -76,23 +91,30 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let bounds = if matches!(peer, Peer::Gateway) { GATEWAYS } else { CALLERS };
-    let Ok(Ok(mut connection)) = timeout(HANDSHAKE, builder(bounds).handshake::<S, Bytes>(socket)).await else {
-        return;
-    };
+    let handshake = builder(bounds).handshake::<_, Bytes>(Sharing::new(socket, bounds.share));
+    let Ok(Ok(mut connection)) = timeout(HANDSHAKE, handshake).await else { return };
     let old = sleep_until(Instant::now() + ends.age);
     tokio::pin!(old);
     let mut looking = interval_at(Instant::now() + PING, PING);
     let mut pings = connection.ping_pong();
     let mut pinged = false;
     let mut ending = false;
-    let room = Arc::new(Semaphore::new(bounds.held_bytes));
+    let shared = Arc::new(Shared::new(bounds.held_bytes));
+    let mut may_give_up = bounds.most_given_up.map(|most| Allowance::new(most, GIVEN_UP_EVERY));
     loop {
         tokio::select! {
             // What else there is to do is looked at when no request has come; the socket lets others have their turn.
             biased;
             accepted = connection.accept() => match accepted {
                 Some(Ok((request, respond))) => {
-                    calls::serve(request, respond, &service, &room, &peer);
+                    calls::serve(request, respond, &service, &shared, &peer);
+                    let given_up = shared.take_given_up();
+                    if given_up > 0
+                        && let Some(allowance) = &mut may_give_up
+                        && !allowance.take(given_up, Instant::now())
+                    {
+                        connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                    }
                 }
                 // It has ended, or broken: its streams are told by h2.
                 Some(Err(_)) | None => return,
@@ -117,7 +139,7 @@ fn builder(bounds: Bounds) -> Builder {
         .initial_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(bounds.window_bytes)
         .max_send_buffer_size(SEND_BUFFER_BYTES)
-        .max_header_list_size(HEADERS_BYTES)
+        .max_header_list_size(bounds.headers_bytes)
         .max_pending_accept_reset_streams(bounds.most_reset)
         .max_local_error_reset_streams(Some(MOST_ERRORS));
     builder

@@ -4,6 +4,7 @@
 //! It knows HTTP/2, gRPC's frames and the form of JSON, and no rule of the contract: what a call may do, how it ends and
 //! what is said of it is Python's. `instantaudience_native.pyi` describes what Python sees.
 
+mod allowance;
 mod answers;
 mod arrivals;
 mod callers;
@@ -13,6 +14,7 @@ mod files;
 mod framing;
 mod gathered;
 mod handing;
+mod header_blocks;
 mod host;
 mod json;
 mod keys;
@@ -24,6 +26,7 @@ mod refusals;
 mod requests;
 mod rest;
 mod running;
+mod sharing;
 mod streams;
 mod tls;
 mod unary;

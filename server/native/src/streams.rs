@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use crate::answers::{Failure, Listener, Order};
 use crate::arrivals::{CallId, Event};
-use crate::calls::{Gone, Service, end, fail, start};
+use crate::calls::{Gone, Service, Shared, end, fail, start};
 use crate::framing::{Encoding, Flaw, Messages};
 use crate::metadata::Metadata;
 
@@ -29,7 +29,7 @@ pub async fn serve(
     encoding: Encoding,
     body: RecvStream,
     respond: SendResponse<Bytes>,
-    service: Arc<Service>,
+    (service, shared): (Arc<Service>, Arc<Shared>),
 ) {
     let (order, orders) = mpsc::unbounded_channel();
     let id = service.answers.listen(Listener::Stream(order));
@@ -49,8 +49,11 @@ pub async fn serve(
         ending: None,
     };
     let ended = poll_fn(|context| stream.poll(context)).await;
-    if ended.is_err() && service.answers.forget(id) {
-        service.arrivals.add_event(Event::Gone { id });
+    if ended.is_err() {
+        shared.give_up();
+        if service.answers.forget(id) {
+            service.arrivals.add_event(Event::Gone { id });
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::answers::{Answer, Listener};
 use crate::arrivals::{CallId, Event, Refusal, UnaryCall, Wait};
-use crate::calls::{Gone, Kind, Service, end, fail, start};
+use crate::calls::{Gone, Kind, Service, Shared, end, fail, start};
 use crate::framing::{Encoding, Flaw, Messages, only_message};
 use crate::locks::lock;
 use crate::metadata::Metadata;
@@ -31,8 +31,7 @@ pub enum Form {
 pub struct Request {
     pub body: RecvStream,
     pub form: Form,
-    /// What its connection has left for requests that come in pieces, in bytes.
-    pub room: Arc<Semaphore>,
+    pub shared: Arc<Shared>,
 }
 
 /// Serve a call of a unary method of this kind.
@@ -45,21 +44,21 @@ pub async fn serve(
     service: Arc<Service>,
 ) {
     let until = Instant::from_std(metadata.receive_until(service.call_timeout_seconds));
-    let Request { mut body, form, room } = request;
+    let Request { mut body, form, shared } = request;
     let limit = service.message_limit_bytes;
     let json = service.json_forms.get(&method);
     let reading = async {
         match (form, json) {
-            (Form::Json, Some(json)) => read_json(&mut body, &room, json, &mut metadata, limit).await,
+            (Form::Json, Some(json)) => read_json(&mut body, &shared.room, json, &mut metadata, limit).await,
             (Form::Json, None) => Err(Trouble::Gone),
-            (Form::Grpc(encoding), _) => read(&mut body, &room, encoding, limit).await,
+            (Form::Grpc(encoding), _) => read(&mut body, &shared.room, encoding, limit).await,
         }
     };
     // What the request holds of the room, it holds until it is answered.
     let read = tokio::select! {
         biased;
         read = timeout_at(until, reading) => read,
-        _ = poll_fn(|context| respond.poll_reset(context)) => return,
+        _ = poll_fn(|context| respond.poll_reset(context)) => return shared.give_up(),
     };
     let json = match form {
         Form::Json => json,
@@ -75,12 +74,12 @@ pub async fn serve(
         Ok(Err(Trouble::Flaw(flaw))) => (Err(flaw), None),
         Ok(Err(Trouble::Misread(text))) => {
             let misread = |id| Event::Misread { id, method, metadata, text };
-            return Box::pin(tell(json, misread, &mut respond, &service)).await;
+            return Box::pin(tell(json, misread, &mut respond, (&service, &shared))).await;
         }
-        Ok(Err(Trouble::Gone)) => return,
+        Ok(Err(Trouble::Gone)) => return shared.give_up(),
         Err(_) => {
             let late = |id| Event::Refused { id, method: Some(method), metadata, why: Refusal::NotReceived };
-            return Box::pin(tell(json, late, &mut respond, &service)).await;
+            return Box::pin(tell(json, late, &mut respond, (&service, &shared))).await;
         }
     };
     let (answer, answered) = oneshot::channel();
@@ -98,7 +97,7 @@ pub async fn serve(
     if let Some(refused) = service.arrivals.add_call(call, wait) {
         service.refusals.refuse(refused, Impatience::Full, &service.answers);
     }
-    finish((id, wait), answered, json, &mut respond, &service).await;
+    finish((id, wait), answered, json, &mut respond, (&service, &shared)).await;
 }
 
 /// Have Python refuse a call, in its words.
@@ -107,10 +106,10 @@ pub async fn refuse(
     method: Option<usize>,
     metadata: Box<Metadata>,
     why: Refusal,
-    service: Arc<Service>,
+    (service, shared): (Arc<Service>, Arc<Shared>),
 ) {
     let refused = |id| Event::Refused { id, method, metadata, why };
-    tell(None, refused, &mut respond, &service).await;
+    tell(None, refused, &mut respond, (&service, &shared)).await;
 }
 
 /// Tell Python why there is no call, for its words.
@@ -118,12 +117,12 @@ async fn tell(
     json: Option<&JsonForm>,
     event: impl FnOnce(CallId) -> Event,
     respond: &mut SendResponse<Bytes>,
-    service: &Service,
+    (service, shared): (&Service, &Shared),
 ) {
     let (answer, answered) = oneshot::channel();
     let id = service.answers.listen(Listener::Unary(answer));
     service.arrivals.add_event(event(id));
-    finish((id, Wait::Express), answered, json, respond, service).await;
+    finish((id, Wait::Express), answered, json, respond, (service, shared)).await;
 }
 
 /// Wait for the answer and send it, or tell Python that nobody waits for it.
@@ -132,7 +131,7 @@ async fn finish(
     answered: oneshot::Receiver<Answer>,
     json: Option<&JsonForm>,
     respond: &mut SendResponse<Bytes>,
-    service: &Service,
+    (service, shared): (&Service, &Shared),
 ) {
     tokio::select! {
         biased;
@@ -144,6 +143,7 @@ async fn finish(
             });
         }
         _ = poll_fn(|context| respond.poll_reset(context)) => {
+            shared.give_up();
             if service.answers.forget(id) && !service.arrivals.forget(id, wait) {
                 service.arrivals.add_event(Event::Gone { id });
             }

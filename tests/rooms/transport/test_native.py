@@ -212,17 +212,36 @@ async def test_a_flood_of_resets_ends_the_connection(address: str, methods: Meth
     await assert_served(address)
 
 
-async def test_headers_without_end_end_the_connection(address: str) -> None:
-    part = hpack.Encoder().encode([(b"x-a", b"a" * 1000)], huffman=False)
-    await flood(address, http2_frame(HEADERS, 0, 1, part), http2_frame(CONTINUATION, 0, 1, part))
+async def test_calls_that_are_given_up_one_after_the_other_end_the_connection(address: str, peer: Peer) -> None:
+    """Each of them was looked at before."""
+    batches = 0
+    while not peer.lost:
+        streams = [peer.begin(grpc_headers("/test/Hang")) for _ in range(99)]
+        answer = await peer.call(grpc_headers(path("Empty")), EMPTY)
+        assert peer.lost or answer.grpc_status == 0
+        for stream_id in streams:
+            peer.reset(stream_id)
+        batches += 1
+    assert batches > 2
     await assert_served(address)
 
 
-async def test_headers_over_the_limit(address: str, peer: Peer) -> None:
-    long = [(b"x-%d" % number, b"x" * 10_000) for number in range(10)]
+async def test_headers_without_end_end_the_connection(address: str) -> None:
+    """Before what is too long has come."""
+    part = http2_frame(CONTINUATION, 0, 1, hpack.Encoder().encode([(b"x-a", b"a" * 16_000)], huffman=False))
+    await flood(address, http2_frame(HEADERS, 0, 1, b"\x82") + part + part + part[:9], b"")
+    await assert_served(address)
+
+
+@pytest.mark.parametrize(("count", "status"), [(1, 200), (2, 431), (10, None)])
+async def test_headers_over_the_limit(address: str, peer: Peer, count: int, status: int | None) -> None:
+    """Of a call, 16 KB; of one that is far above it, the connection ends."""
+    long = [(b"x-%d" % number, b"x" * 10_000) for number in range(count)]
     answer = await peer.call(grpc_headers(path("Empty"), *long), EMPTY)
-    assert answer.http_status == 431
-    assert (await peer.call(grpc_headers(path("Empty")), EMPTY)).grpc_status == 0
+    assert answer.http_status == status
+    assert peer.lost == (status is None)
+    if not peer.lost:
+        assert (await peer.call(grpc_headers(path("Empty")), EMPTY)).grpc_status == 0
 
 
 async def test_only_so_many_streams_at_once(address: str, peer: Peer) -> None:

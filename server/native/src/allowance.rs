@@ -1,0 +1,49 @@
+//! How often something may happen: so many times at once, and so many a second.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// What is left of it.
+pub struct Allowance {
+    most: u32,
+    every: Duration,
+    /// When all of it is there again.
+    full: Instant,
+}
+
+impl Allowance {
+    /// So many at once, and from then on one `every` so long.
+    pub fn new(most: u32, every: Duration) -> Self {
+        Self { most, every, full: Instant::now() }
+    }
+
+    /// It has happened so many times; whether it may.
+    pub fn take(&mut self, times: u32, now: Instant) -> bool {
+        let full = self.full.max(now) + self.every * times;
+        if full - now > self.every * self.most {
+            return false;
+        }
+        self.full = full;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_at_once_and_then_one_by_one() {
+        let every = Duration::from_millis(10);
+        let mut allowance = Allowance::new(3, every);
+        let start = Instant::now();
+        let mut count = |now, times| (0..times).filter(|_| allowance.take(1, now)).count();
+        assert_eq!(count(start, 10), 3);
+        assert_eq!(count(start + every, 10), 1);
+        assert_eq!(count(start + every * 3, 10), 2);
+        assert_eq!(count(start + every * 1000, 10), 3);
+        assert!(!allowance.take(4, start + every * 2000));
+        assert!(allowance.take(3, start + every * 2000));
+    }
+}

@@ -32,8 +32,10 @@ $(NATIVE_STAMP): $(STAMP) $(NATIVE_SOURCES)
 run: setup ## Run the service on its embedded cluster with the demo catalog
 	$(BIN)/instant-audience serve --demo
 
+# Tests of rooms wait more than they work: two processes share them. Those of whole services have the machine.
 test: setup ## Run every test
-	$(BIN)/python -m pytest --reruns 1 -rR
+	$(BIN)/python -m pytest --reruns 1 -rR --numprocesses 2 --no-loadscope-reorder tests/rooms; rooms=$$?; \
+		$(BIN)/python -m pytest --reruns 1 -rR --ignore tests/rooms && exit $$rooms
 
 test-changed: setup ## Run the tests of what differs from the last commit (or SINCE=<commit>)
 	$(BIN)/python tools/changed_tests.py $(SINCE)

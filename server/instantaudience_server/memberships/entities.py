@@ -49,6 +49,14 @@ def _entry(name: str, value: bytes) -> bytes:
     return delimited(_ENTRY, delimited(_KEY, name.encode()) + delimited(_VALUE, value))
 
 
+def _item(entity: bytes) -> bytes:
+    """A struct as one value of a list."""
+    size = len(entity)
+    if size + 2 < 0x80:  # as `delimited` has it, in half of the time
+        return b"%b%c%b%c%b" % (_ITEM, size + 2, _STRUCT, size, entity)
+    return delimited(_ITEM, delimited(_STRUCT, entity))
+
+
 def block_entity(block: pb.SegBlock) -> bytes:
     """A block."""
     entity = b""
@@ -76,7 +84,7 @@ def user_entity(user: pb.RtSegment, blocks: Iterable[pb.SegBlock], most_bytes: f
         entity += _entry("domain", delimited(_TEXT, user.domain.encode()))
     size, items = len(entity), []
     for block in blocks:
-        items.append(delimited(_ITEM, delimited(_STRUCT, block_entity(block))))
+        items.append(_item(block_entity(block)))
         size += len(items[-1])
         if size > most_bytes:
             return None
@@ -92,6 +100,6 @@ def request_entity(users: Iterable[pb.RtSegment], most_bytes: float = float("inf
         described = user_entity(user, user.seg_block, most_bytes - size)
         if described is None:
             break
-        items.append(delimited(_ITEM, delimited(_STRUCT, described)))
+        items.append(_item(described))
         size += len(items[-1])
     return _entry("rt_segment", delimited(_LIST, b"".join(items))) if items else b""

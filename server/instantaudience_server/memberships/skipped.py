@@ -49,6 +49,10 @@ _WARNINGS = b"\x1a"
 """ApplySegmentsResult's tag."""
 _MESSAGE, _ENTITY, _CODE, _PATH = b"\x0a", b"\x12", b"\x18", b"\x22"
 """ApplyWarning's tags."""
+_LONG = 0x80
+"""From here on, a length takes more than a byte."""
+_SHORT = b"%b%%c%%b%b%%c%%b%b%%c%b%%c%%b" % (_MESSAGE, _ENTITY, _CODE, _PATH)
+"""A warning none of whose parts is long: most are such, and this takes half of the time."""
 
 
 class WarningForm(NamedTuple):
@@ -69,6 +73,7 @@ class Warnings:
 
     def __init__(self, form: WarningForm = COMPLETE) -> None:
         self._form = form
+        self._is_complete = form == COMPLETE
         self._kept: list[bytes] = []
         self._bytes = 0
         self._left_out = 0
@@ -96,24 +101,24 @@ class Warnings:
         if self._has_room():
             message = BLOCK_MESSAGES[code].format(segment=_segment_name(block))
             entity = block_entity(block) if self._form.entities else b""
-            self._add(message, code, f"rt_segment[{user_index}].seg_block[{index}]", entity)
+            self._add(message, code, b"rt_segment[%d].seg_block[%d]" % (user_index, index), entity)
 
     def skip_user(self, code: pb.WarningCode, index: int, user: pb.RtSegment, blocks: Iterable[pb.SegBlock]) -> None:
         """Warn about a user; `blocks` are the ones to show."""
         if self._has_room():
             entity = user_entity(user, blocks, MOST_BYTES - self._bytes) if self._form.entities else b""
-            self._add(USER_MESSAGES[code].format(user=user), code, f"rt_segment[{index}]", entity)
+            self._add(USER_MESSAGES[code].format(user=user), code, b"rt_segment[%d]" % index, entity)
 
     def of_answer(self, invalid_users: Iterable[pb.RtSegment] | None) -> Sequence[pb.ApplyWarning]:
         """All that the answer has. `invalid_users` are those of a request that has no valid one."""
         warnings = list(self._kept)
         if self._left_out:
             text = LEFT_OUT.format(count=self._left_out).encode()
-            warnings.append(self._warning(text, pb.WARNING_CODE_LEFT_OUT, "", b""))
+            warnings.append(self._warning(text, pb.WARNING_CODE_LEFT_OUT, b"", b""))
         if invalid_users is not None:
             shown = islice(invalid_users, MOST_WARNINGS) if self._form.entities else ()
             entity = request_entity(shown, min(MOST_BYTES, MOST_REPEATED_BYTES - self._bytes))
-            warnings.append(self._warning(NO_VALID_USERS.encode(), pb.WARNING_CODE_NO_VALID_USERS, "", entity))
+            warnings.append(self._warning(NO_VALID_USERS.encode(), pb.WARNING_CODE_NO_VALID_USERS, b"", entity))
         return pb.ApplySegmentsResult.FromString(b"".join(warnings)).warnings
 
     def _has_room(self) -> bool:
@@ -123,7 +128,7 @@ class Warnings:
             return False
         return True
 
-    def _add(self, message: str, code: pb.WarningCode, path: str, entity: bytes | None) -> None:
+    def _add(self, message: str, code: pb.WarningCode, path: bytes, entity: bytes | None) -> None:
         text = message.encode()
         size = 0 if entity is None else len(text) + len(entity)
         if entity is None or self._bytes + size > MOST_BYTES:
@@ -132,12 +137,14 @@ class Warnings:
         self._bytes += size
         self._kept.append(self._warning(text, code, path, entity))
 
-    def _warning(self, text: bytes, code: pb.WarningCode, path: str, entity: bytes) -> bytes:
+    def _warning(self, text: bytes, code: pb.WarningCode, path: bytes, entity: bytes) -> bytes:
+        if len(text) < _LONG and len(entity) < _LONG and self._is_complete:
+            return delimited(_WARNINGS, _SHORT % (len(text), text, len(entity), entity, code, len(path), path))
         warning = delimited(_MESSAGE, text)
         if self._form.entities:
             warning += delimited(_ENTITY, entity)
         if self._form.places:
-            warning += _CODE + bytes([code]) + delimited(_PATH, path.encode())
+            warning += _CODE + bytes([code]) + delimited(_PATH, path)
         return delimited(_WARNINGS, warning)
 
 

@@ -42,6 +42,12 @@ def test_a_request(sent: list[dict[str, Any]]) -> None:
     assert decoded(request_entity(messages)) == ({"rt_segment": sent} if sent else {})
 
 
+def test_users_of_each_length() -> None:
+    """From some length on, a length itself takes another byte."""
+    sent = [{"user_id": "x" * length} for length in range(200)]
+    assert decoded(request_entity(ParseDict(user, pb.RtSegment()) for user in sent)) == {"rt_segment": sent}
+
+
 def test_what_has_no_place() -> None:
     user = pb.RtSegment(user_id="1", seg_block=[pb.SegBlock(seg_id=1)] * 10)
     whole = user_entity(user, user.seg_block)

@@ -76,6 +76,14 @@ async def test_the_largest_answer_is_below_what_grpcs_clients_take() -> None:
         assert len(apply_answer(answer.result).SerializeToString()) < MOST_TAKEN
 
 
+async def test_warnings_of_each_length() -> None:
+    """From some length on, a length itself takes another byte."""
+    users = [{"user_id": "x" * length, "seg_block": [{}]} for length in range(1, 200)]
+    warnings = (await read_async({"rt_segment": users})).response["response"]["warnings"]
+    expected = [{"message": f"Invalid user_id: {user['user_id']}", "entity": user} for user in users]
+    assert warnings[:-1] == expected
+
+
 async def test_entities_can_be_left_out() -> None:
     request = {"rt_segment": [GOOD, {}, *BAD_USERS[:2]], "warning_entities": "WARNING_ENTITIES_NONE"}
     answer = await read_async(request)

@@ -142,6 +142,12 @@ class _Asked(Waiter[Sequence[Decision]]):
         self.units = units
         self.decisions: list[Decision] = [None] * len(units)
 
+    def open_units(self) -> Sequence[int]:
+        """The units of the calls that are not decided."""
+        if not any(self.decisions):
+            return self.units
+        return [each for each, decision in zip(self.units, self.decisions, strict=True) if decision is None]
+
 
 class _Counter:
     """A member's calls of one kind: one question is under way at a time, and the next one gathers."""
@@ -154,7 +160,7 @@ class _Counter:
         self._limits = Counts(0, 0)
         self._waiting: list[_Asked] = []
         self._asked: list[_Asked] = []
-        self._question: asyncio.Task[Admissions] | None = None
+        self._question: asyncio.Future[Admissions] | None = None
         self._sent = 0.0
         self._counts = Counts(0, 0)
         """What was admitted in a window that lasts until `until` at least. It only grows."""
@@ -174,8 +180,11 @@ class _Counter:
         if self._loop.time() >= self.until or not self._decide(asked):
             self._waiting.append(asked)
             if self._question is None and not self._gathering:
-                self._gathering = True
-                self._loop.call_soon(self._send)
+                if self._quota is Quota.POSTS:  # those of a turn were gathered before (memberships/gathering.py)
+                    self._ask_next()
+                else:
+                    self._gathering = True
+                    self._loop.call_soon(self._send)
         return asked.done
 
     def fail_overdue(self, now: float) -> None:
@@ -194,27 +203,27 @@ class _Counter:
             await asyncio.gather(self._question, return_exceptions=True)
 
     def _send(self) -> None:
-        """Ask for the calls that wait."""
+        """Ask for the calls that still wait."""
         self._gathering = False
-        now = self._loop.time()
-        known = now < self.until
+        known = self._loop.time() < self.until
         self._waiting = [asked for asked in self._waiting if not (asked.done.done() or (known and self._decide(asked)))]
+        if self._waiting:
+            self._ask_next()
+
+    def _ask_next(self) -> None:
+        """Ask for calls that wait, as many as a question may have."""
         units: list[int] = []
         count = 0
         for asked in self._waiting:
-            open_units = [each for each, decision in zip(asked.units, asked.decisions, strict=True) if decision is None]
+            open_units = asked.open_units()
             if units and len(units) + len(open_units) > MOST_CALLS:
                 break
             units += open_units
             count += 1
-        if not count:
-            return
         self._asked, self._waiting = self._waiting[:count], self._waiting[count:]
-        self._sent = now
+        self._sent = self._loop.time()
         deadline = max([asked.deadline for asked in self._asked])
-        self._question = self._loop.create_task(
-            self._store.ask(self._member_id, self._quota, units, self._limits, deadline)
-        )
+        self._question = self._store.ask(self._member_id, self._quota, units, self._limits, deadline)
         self._question.add_done_callback(self._answered)
 
     def _decide(self, asked: _Asked) -> bool:
@@ -227,7 +236,7 @@ class _Counter:
         asked.succeed(asked.decisions)
         return True
 
-    def _answered(self, question: "asyncio.Task[Admissions]") -> None:
+    def _answered(self, question: "asyncio.Future[Admissions]") -> None:
         waited, self._asked, self._question = self._asked, [], None
         error = unavailable(UNANSWERED) if question.cancelled() else question.exception()
         if error is not None:
@@ -238,15 +247,16 @@ class _Counter:
             self._counts = answer.counts
             # The answer's time lies after this one, so the window does not end before.
             self.until = self._sent + answer.left_seconds
+            any_refused = not all(answer.admitted)
             admitted = iter(answer.admitted)
             for asked in waited:
-                asked.succeed(
-                    [
+                if any_refused:
+                    asked.decisions = [
                         decision or (None if next(admitted) else self._refusal(asked.resource))
                         for decision in asked.decisions
                     ]
-                )
-        if not question.cancelled():
+                asked.succeed(asked.decisions)
+        if self._waiting and not question.cancelled():
             self._send()
 
     def _fits(self, units: int) -> bool:

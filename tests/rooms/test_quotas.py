@@ -29,14 +29,18 @@ class Gated:
         self.asked: list[tuple[int, Quota, list[int], Counts, float]] = []
         self.gates: list[asyncio.Future[None]] = []
 
-    async def ask(
+    def ask(
         self, member_id: int, quota: Quota, calls: Sequence[int], limits: Counts, deadline: float
-    ) -> Admissions:
+    ) -> "asyncio.Future[Admissions]":
         self.asked.append((member_id, quota, list(calls), limits, deadline))
-        gate = asyncio.get_running_loop().create_future()
+        gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.gates.append(gate)
-        await gate
-        return await self.windows.ask(member_id, quota, calls, limits, deadline)
+
+        async def answer() -> Admissions:
+            await gate
+            return await self.windows.ask(member_id, quota, calls, limits, deadline)
+
+        return asyncio.ensure_future(answer())
 
     @property
     def questions(self) -> list[list[int]]:
@@ -83,28 +87,35 @@ async def refused(quotas: Quotas, of: Member, users: int = 1) -> AudienceError:
 
 
 class TestQuestions:
-    async def test_calls_of_a_turn_are_one_question_and_the_next_gathers_meanwhile(self) -> None:
+    async def test_posts_are_asked_for_at_once_and_the_next_question_gathers_meanwhile(self) -> None:
         store = Gated()
         quotas = Quotas(store)
-        first = [ask(quotas, member(), users, LATER) for users in (1, 2)]
-        await turns()
+        first = quotas.ask_posts(member(), [1, 2], LATER)
+        assert store.questions == [[1, 2]]
         second = [ask(quotas, member(), users, LATER) for users in (3, 4, 5)]
         await turns()
         assert store.questions == [[1, 2]]
         await store.answer()
-        assert [outcome(call) for call in first + second] == ["admitted"] * 2 + ["waits"] * 3
+        assert first.result() == [None, None]
+        assert [outcome(call) for call in second] == ["waits"] * 3
         assert store.questions == [[1, 2], [3, 4, 5]]
         await store.answer()
         assert [outcome(call) for call in second] == ["admitted"] * 3
         assert len(store.asked) == 2
+
+    async def test_reads_of_a_turn_are_one_question(self) -> None:
+        windows = Windows()
+        quotas = Quotas(windows)
+        for admitted in [quotas.ask_gets(member(), "segment", count, LATER) for count in (1, 2)]:
+            await admitted
+        assert windows.questions == [[1, 2]]
 
     async def test_members_and_quotas_have_questions_of_their_own(self) -> None:
         store = Gated()
         quotas = Quotas(store)
         limits = {"posts_per_second": 5, "users_per_second": 6, "gets_per_second": 7}
         ask(quotas, member(1, **limits), 2, 10.0)
-        ask(quotas, member(2), 3, 20.0)
-        ask(quotas, member(2), 3, 40.0)
+        quotas.ask_posts(member(2), [3, 3], 40.0)
         reading = quotas.ask_gets(member(1, **limits), "segment", 4, 30.0)
         await turns()
         assert sorted(store.asked) == [
@@ -123,7 +134,7 @@ class TestQuestions:
         many = member(posts_per_second=10_000, users_per_second=10_000)
         calls = [ask(quotas, many, 1, LATER) for _ in range(2 * MOST_CALLS + 1)]
         await asyncio.gather(*calls)
-        assert [len(question) for question in windows.questions] == [MOST_CALLS, MOST_CALLS, 1]
+        assert [len(question) for question in windows.questions] == [1, MOST_CALLS, MOST_CALLS]
 
     async def test_calls_that_have_left_are_not_asked_for(self) -> None:
         store = Gated()
@@ -215,12 +226,11 @@ class TestRefusals:
         store = Gated()
         quotas = Quotas(store)
         limited = member(posts_per_second=2)
-        first = [ask(quotas, limited, 1, LATER) for _ in range(3)]
-        await turns()
+        first = quotas.ask_posts(limited, [1] * 3, LATER)
         waiting = [ask(quotas, limited, 1, LATER) for _ in range(5)]
         await store.answer()
-        outcomes = [outcome(call) for call in first + waiting]
-        assert outcomes == ["admitted"] * 2 + ["RATE_LIMIT_EXCEEDED"] * 6
+        assert [decision is None for decision in first.result()] == [True, True, False]
+        assert [outcome(call) for call in waiting] == ["RATE_LIMIT_EXCEEDED"] * 5
         assert len(store.asked) == 1
 
 
@@ -229,7 +239,9 @@ class TestOutages:
         store = Gated()
         quotas = Quotas(store)
         calls = [ask(quotas, member(), 1, LATER) for _ in range(3)]
-        await store.answer(unavailable("the cluster did not answer in time"))
+        for _ in range(2):
+            await store.answer(unavailable("the cluster did not answer in time"))
+        assert store.questions == [[1], [1, 1]]
         assert [outcome(call) for call in calls] == ["UNAVAILABLE"] * 3
         after = ask(quotas, member(), 1, LATER)
         await store.answer()
@@ -255,7 +267,7 @@ class TestOutages:
         assert (failed.value.reason, failed.value.retry_after_seconds) == (Reason.UNAVAILABLE, 1)
         assert [outcome(call) for call in asked + waiting] == ["UNAVAILABLE", "waits"] * 2
         await store.answer()
-        assert store.questions == [[1, 1], [1]]
+        assert store.questions == [[1], [1, 1]]
         await store.answer()
         assert [outcome(call) for call in (asked[1], waiting[1])] == ["admitted"] * 2
 
@@ -330,7 +342,10 @@ class Slow:
     def __init__(self, windows: Windows) -> None:
         self._windows = windows
 
-    async def ask(self, *question: Any) -> Admissions:
+    def ask(self, *question: Any) -> "asyncio.Future[Admissions]":
+        return asyncio.ensure_future(self._ask(*question))
+
+    async def _ask(self, *question: Any) -> Admissions:
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         answer = await self._windows.ask(*question)

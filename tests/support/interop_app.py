@@ -57,8 +57,10 @@ class _Tokens:
 class _Uncounted:
     """Takes what is counted, and forgets it."""
 
-    async def add(self, addition: Addition, deadline: float) -> None:
-        pass
+    def add(self, addition: Addition, deadline: float) -> "asyncio.Future[None]":
+        added: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        added.set_result(None)
+        return added
 
 
 class _Methods:

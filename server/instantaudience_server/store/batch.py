@@ -1,13 +1,53 @@
 """A batch: the commands of one call, on their way to the cluster and back."""
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from instantaudience_server.settings import Durability
 from instantaudience_server.store.commands import Command
 from instantaudience_server.store.groups import Group, Node, indexes_by
 from instantaudience_server.store.interface import Problem
+
+Answer = TypeVar("Answer")
+
+COMMAND_OVERHEAD_BYTES = 120
+"""What a queued command costs beyond its bytes for the wire, about."""
+
+
+class Single:
+    """One command; `replies` has its reply, once it is there. A usual one may be missing."""
+
+    __slots__ = ("_packed", "_slot", "replies", "usual_reply")
+
+    def __init__(self, command: Command, usual_reply: bytes = b"") -> None:
+        self._slot, self._packed = command
+        self.usual_reply = usual_reply
+        self.replies: Sequence[Any] = ()
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of the command."""
+        return len(self._packed)
+
+    def __len__(self) -> int:
+        return 1
+
+    def by_node(self, nodes: list[Node]) -> dict[Node, list[int]]:
+        """See `Group`."""
+        return {nodes[self._slot]: [0]}
+
+    def slot(self, index: int) -> int:
+        """The slot of the command."""
+        return self._slot
+
+    def packed(self, indexes: Sequence[int]) -> bytes:
+        """The command, for the wire."""
+        return self._packed
+
+    def answer(self, indexes: Sequence[int], replies: Sequence[Any]) -> None:
+        """Keep the reply."""
+        self.replies = replies
 
 
 class Listed:
@@ -60,7 +100,8 @@ class Batch:
     """Commands that are answered together, `size` in all.
 
     `done` resolves when every command is answered, some with `refusals`, or when the batch was given up. When it is
-    cancelled (the caller left), commands that were not sent yet are dropped.
+    cancelled (the caller left), commands that were not sent yet are dropped. `held_bytes` is what it holds,
+    about.
     """
 
     __slots__ = (
@@ -70,6 +111,7 @@ class Batch:
         "deadline",
         "done",
         "durability",
+        "held_bytes",
         "problem",
         "redirections",
         "refusals",
@@ -85,9 +127,13 @@ class Batch:
         durability: Durability = Durability.PRIMARY,
     ) -> None:
         self.durability = durability
-        self.size = sum(map(len, groups))
+        self.size = size_bytes = 0
+        for group in groups:
+            self.size += len(group)
+            size_bytes += group.size_bytes
+        self.held_bytes = size_bytes + COMMAND_OVERHEAD_BYTES * self.size
         self.deadline = deadline
-        self.done: asyncio.Future[None] = loop.create_future()
+        self.done: asyncio.Future[Any] = loop.create_future()
         self.started = loop.time()
         self.redirections = 0
         self.refusals: list[Failure] = []
@@ -107,7 +153,7 @@ class Batch:
         """Count replies that arrived; the last one resolves `done`."""
         self._missing -= count
         if not self._missing and not self.done.done():
-            self.done.set_result(None)
+            self._end()
 
     def refused(self, group: Group, index: int, error: Exception) -> None:
         """Note that a command will not be carried out, which is an answer too."""
@@ -118,7 +164,7 @@ class Batch:
         """Wait no longer for what is not answered yet."""
         if not self.done.done():
             self._given_up = error
-            self.done.set_result(None)
+            self._end()
 
     def failures(self) -> list[Failure]:
         """What was not carried out, once `done`."""
@@ -129,6 +175,38 @@ class Batch:
     def unanswered(self) -> list[tuple[Group, Sequence[int]]]:
         """What has no answer yet, by indexes into groups."""
         return [(part.group, part.unanswered) for part in self._parts if part.unanswered]
+
+    def _end(self) -> None:
+        self.done.set_result(None)
+
+
+class Question(Batch, Generic[Answer]):
+    """One command that is answered by itself: `done` has what `read` makes of its reply, or fails with the reason why
+    there is none."""
+
+    __slots__ = ("_command", "_read")
+
+    def __init__(
+        self,
+        command: Single,
+        read: Callable[[Any], Answer],
+        deadline: float,
+        loop: asyncio.AbstractEventLoop,
+        durability: Durability = Durability.PRIMARY,
+    ) -> None:
+        super().__init__((command,), deadline, loop, durability)
+        self._command = command
+        self._read = read
+
+    def _end(self) -> None:
+        error = self.refusals[0].error if self.refusals else self._given_up
+        if error is None:
+            try:
+                self.done.set_result(self._read(self._command.replies[0]))
+                return
+            except (TypeError, ValueError) as unexpected:  # it concerns who asked, not the connection
+                error = unexpected
+        self.done.set_exception(error)
 
 
 class Part:

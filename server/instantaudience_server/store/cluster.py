@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,7 @@ from instantaudience_server import tracing
 from instantaudience_server.errors import AudienceError, RefusedCommandError, overloaded, unavailable
 from instantaudience_server.metrics import STORE_CONNECTION_FAILURES, STORE_PRIMARY_CHANGES, STORE_REFUSALS
 from instantaudience_server.settings import Durability
-from instantaudience_server.store.batch import Batch, Listed, Part
+from instantaudience_server.store.batch import Answer, Batch, Listed, Part, Question, Single
 from instantaudience_server.store.commands import Command
 from instantaudience_server.store.confirming import confirmation
 from instantaudience_server.store.groups import Group
@@ -38,8 +38,6 @@ SWEEP_SECONDS = 0.02
 """How late, at most, a call ends whose deadline is over."""
 CONFIRMATION_SHARE = 0.75
 """How long a node may take to confirm what it has carried out, as a share of `stalled_seconds`."""
-COMMAND_OVERHEAD_BYTES = 120
-"""What a queued command costs beyond its bytes for the wire, about."""
 
 
 class Cluster:
@@ -70,8 +68,8 @@ class Cluster:
         self._max_pending_bytes = max_pending_bytes
         self._stalled_seconds = stalled_seconds
         self._pending_bytes = 0
-        self._waiting: dict[Batch, int] = {}
-        """And how many bytes each holds."""
+        self._waiting: dict[asyncio.Future[Any], Batch] = {}
+        """The batches that are not `done`, by that."""
         self._sweeper: asyncio.TimerHandle | None = None
         self._nodes: dict[str, Node] = {}
         self._slots: list[Node | None] = [None] * SLOTS
@@ -103,7 +101,7 @@ class Cluster:
             self._refreshing.cancel()
         if self._sweeper is not None:
             self._sweeper.cancel()
-        for batch in self._waiting:
+        for batch in self._waiting.values():
             batch.give_up(unavailable(NOT_CONFIRMED))
         await asyncio.gather(*(node.close() for node in self._nodes.values()), *self._closing)
         await self._topology.close()
@@ -155,21 +153,48 @@ class Cluster:
         if not batch.size:
             batch.done.set_result(None)
             return batch
-        size = sum([group.size_bytes for group in groups]) + COMMAND_OVERHEAD_BYTES * batch.size
-        if bounded and self._pending_bytes + size > self._max_pending_bytes:
+        self._begin(batch, groups, bounded=bounded, name=name)
+        return batch
+
+    def ask(
+        self,
+        command: Command,
+        deadline: float,
+        read: Callable[[Any], Answer],
+        *,
+        bounded: bool = True,
+        durability: Durability = Durability.PRIMARY,
+    ) -> "asyncio.Future[Answer]":
+        """As `execute`, of one command, and without a task: it is begun at once, and the result is what `read` makes of
+        the reply.
+
+        Raises, from the result:
+            AudienceError: UNAVAILABLE.
+            RefusedCommandError: the node refused the command, which is logged.
+        """
+        group = Single(command)
+        question = Question(group, read, deadline, self._loop, durability)
+        try:
+            self._begin(question, (group,), bounded=bounded, name="cluster")
+        except AudienceError as error:
+            question.give_up(error)
+        return question.done
+
+    def _begin(self, batch: Batch, groups: Sequence[Group], *, bounded: bool, name: str) -> None:
+        """Raises AudienceError, as `begin`."""
+        if bounded and self._pending_bytes + batch.held_bytes > self._max_pending_bytes:
             raise overloaded("the service is overloaded; nothing was changed")
         if self._closed or batch.deadline <= batch.started:
             raise unavailable(NOT_CONFIRMED)
-        self._pending_bytes += size
-        self._waiting[batch] = size
+        self._pending_bytes += batch.held_bytes
+        self._waiting[batch.done] = batch
         if self._sweeper is None:
             self._sweeper = self._loop.call_later(SWEEP_SECONDS, self._sweep)
-        batch.done.add_done_callback(partial(self._ended, batch))
+        batch.done.add_done_callback(self._ended)
         for group in groups:
-            self._route_all(batch, group)
+            self._send(batch, group, group.by_node(self._slots))
         if tracing.is_on():
             tracing.watch(name, batch.done, partial(self._attributes, groups, batch), lambda: bool(batch.failures()))
-        return batch
 
     def _attributes(self, groups: Sequence[Group], batch: Batch) -> tracing.Attributes:
         """What a span says of commands."""
@@ -181,8 +206,8 @@ class Cluster:
             f"{tracing.PREFIX}durability": batch.durability,
         }
 
-    def _ended(self, batch: Batch, _: "asyncio.Future[None]") -> None:
-        self._pending_bytes -= self._waiting.pop(batch)
+    def _ended(self, done: "asyncio.Future[Any]") -> None:
+        self._pending_bytes -= self._waiting.pop(done).held_bytes
 
     def primaries(self) -> dict[str, int]:
         """The names of the nodes that serve slots, and a slot of each."""
@@ -199,7 +224,7 @@ class Cluster:
     def _sweep(self) -> None:
         """End the calls whose deadline is over: one timer for all, because timers cost and deadlines rarely pass."""
         now = self._loop.time()
-        for batch in [batch for batch in self._waiting if batch.deadline <= now]:
+        for batch in [batch for batch in self._waiting.values() if batch.deadline <= now]:
             error = unavailable(NOT_CONFIRMED)
             error.nodes = self._unanswering(batch)
             batch.give_up(error)
@@ -267,10 +292,6 @@ class Cluster:
         # from coming back all at once.
         pause = min(LONGEST_PAUSE_SECONDS, max(SHORTEST_PAUSE_SECONDS, (self._loop.time() - batch.started) / 2))
         self._loop.call_later(pause * random.uniform(0.5, 1), self._route_again, part)  # noqa: S311
-
-    def _route_all(self, batch: Batch, group: Group) -> None:
-        """Send the commands of a group to their nodes."""
-        self._send(batch, group, group.by_node(self._slots))
 
     def _route_again(self, part: Part) -> None:
         """Send what is unanswered of a part to the nodes that are right now."""

@@ -238,8 +238,13 @@ def evaluate(script: str, script_keys: Sequence[bytes], *arguments: int | str | 
     Its first line makes a node refuse it as a whole where it takes no writes. Without, one that answers reads while the
     cluster is down begins it, and stops at its first write (https://redis.io/docs/latest/develop/programmability/).
     """
-    text = f"{SCRIPT_HEAD}{flags}\n{script}"
+    text = _text(script, flags)
     return (key_slot(script_keys[0]), _pack((b"EVAL", text, len(script_keys), *script_keys, *arguments)))
+
+
+@lru_cache(maxsize=100)
+def _text(script: str, flags: str) -> bytes:
+    return f"{SCRIPT_HEAD}{flags}\n{script}".encode()
 
 
 def wait_for_replicas(replicas: int, wait_ms: int) -> bytes:

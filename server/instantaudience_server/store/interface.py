@@ -224,10 +224,11 @@ class Admissions(NamedTuple):
 class QuotaStore(Protocol):
     """Windows of one second, counted over all workers. Deadlines and errors as in MembershipStore."""
 
-    async def ask(
+    def ask(
         self, member_id: int, quota: Quota, calls: Sequence[int], limits: Counts, deadline: float
-    ) -> Admissions:
-        """Admit calls, each given by its units, in this order, as far as the window has room for them.
+    ) -> "asyncio.Future[Admissions]":
+        """Admit calls, each given by its units, in this order, as far as the window has room for them; the question has
+        gone out when this returns.
 
         A call that does not fit is not counted, and a later one may fit. Of one member and quota, at most one question
         may be under way; one whose answer got lost inside the store counts once.

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from instantaudience_server.settings import Durability
 from instantaudience_server.store import commands
-from instantaudience_server.store.batch import Batch, Listed
+from instantaudience_server.store.batch import Batch, Listed, Single
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.commands import Command
 from instantaudience_server.store.groups import Group, PackedCommands
@@ -110,10 +110,14 @@ def _pack(changes: Changes) -> dict[Group, Sequence[bytes]]:
                 sets.append(commands.on_key(keys[0], words))
                 set_keys.append(keys[0])
     if sets:
-        keys_of[Listed(sets, commands.SET_REPLY)] = set_keys
+        keys_of[_group(sets, commands.SET_REPLY)] = set_keys
     if removes:
-        keys_of[Listed(removes)] = remove_keys
+        keys_of[_group(removes)] = remove_keys
     return keys_of
+
+
+def _group(of_kind: Sequence[Command], usual_reply: bytes = b"") -> Group:
+    return Single(of_kind[0], usual_reply) if len(of_kind) == 1 else Listed(of_kind, usual_reply)
 
 
 def _live(values: dict[int, int], ends: dict[int, int]) -> Memberships:

@@ -4,7 +4,9 @@ A window is a second of the clock of the node that holds the member's hash, so a
 on calls one after the other; nothing else runs on the node meanwhile.
 """
 
+import asyncio
 from collections.abc import Sequence
+from functools import partial
 from itertools import count
 
 from instantaudience_server.store import commands, keys
@@ -67,9 +69,9 @@ class ClusterQuotaStore:
         self._worker = worker
         self._numbers = count(1)
 
-    async def ask(
+    def ask(
         self, member_id: int, quota: Quota, calls: Sequence[int], limits: Counts, deadline: float
-    ) -> Admissions:
+    ) -> "asyncio.Future[Admissions]":
         """Run the script."""
         key = keys.quota_key(member_id, quota)
         number = next(self._numbers)
@@ -77,12 +79,17 @@ class ClusterQuotaStore:
         command = commands.evaluate(
             ADMIT, [key], self._worker, number, *limits, KEPT_MS, *calls, flags=commands.ALLOW_OOM
         )
-        ((admitted_calls, units, left_microseconds, refused),) = await self._cluster.execute([command], deadline)
-        admitted = [mark == ord("0") for mark in refused] if refused else [True] * len(calls)
-        return Admissions(admitted, Counts(admitted_calls, units), left_microseconds / 1e6)
+        return self._cluster.ask(command, deadline, partial(_admissions, len(calls)))
 
     async def used(self, member_id: int, quota: Quota, deadline: float) -> Counts:
         """Run the script that only looks."""
         command = commands.evaluate(USED, [keys.quota_key(member_id, quota)], flags=commands.NO_WRITES)
         (counts,) = await self._cluster.execute([command], deadline)
         return Counts(*counts)
+
+
+def _admissions(calls: int, reply: tuple[int, int, int, bytes]) -> Admissions:
+    """What ADMIT has answered for so many calls."""
+    admitted_calls, units, left_microseconds, refused = reply
+    admitted = [mark == ord("0") for mark in refused] if refused else [True] * calls
+    return Admissions(admitted, Counts(admitted_calls, units), left_microseconds / 1e6)

@@ -1,6 +1,7 @@
 """What the services ask of the store about usage; they know nothing of Redis. Deadlines and errors are those of
 `interface.MembershipStore`."""
 
+import asyncio
 import enum
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -106,8 +107,9 @@ class Addition(NamedTuple):
 class UsageStore(Protocol):
     """What members sent, by hours, which are kept for 30 days."""
 
-    async def add(self, addition: Addition, deadline: float) -> None:
-        """Add to an hour. After UNAVAILABLE, the same addition may be sent again: it counts once.
+    def add(self, addition: Addition, deadline: float) -> "asyncio.Future[None]":
+        """Add to an hour; the addition has gone out when this returns. After UNAVAILABLE, the same addition may be sent
+        again: it counts once.
 
         Of one member and hour, a worker may have at most one addition under way, and must not leave one for another
         before it is answered.

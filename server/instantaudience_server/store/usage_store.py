@@ -64,6 +64,7 @@ _REASONS: dict[str, Reason] = {f"failed:{each}": each for each in CallFailure} |
 }
 _NAMES = {reason: name for name, reason in _REASONS.items()}
 _LINES = Lines._fields
+_MOST = f"{MOST_LINES} {MOST_LINE_BYTES}"
 _NUMBERS = len(_COUNTERS) + len(_REASONS)
 """Fields that are no lines."""
 
@@ -78,10 +79,14 @@ class ClusterUsageStore:
         self._cluster = cluster
         self._worker = f"worker:{worker}"
 
-    async def add(self, addition: Addition, deadline: float) -> None:
+    def add(self, addition: Addition, deadline: float) -> "asyncio.Future[None]":
         """Run the script."""
-        counters = [part for pair in zip(_COUNTERS, addition.tally, strict=True) if pair[1] for part in pair]
-        counters += [part for reason, count in addition.reasons.items() for part in (_NAMES[reason], count)]
+        counters: list[str | int] = []
+        for name, count in zip(_COUNTERS, addition.tally, strict=True):
+            if count:
+                counters += name, count
+        for reason, count in addition.reasons.items():
+            counters += _NAMES[reason], count
         errors, segments = addition.lines
         command = commands.evaluate(
             ADD,
@@ -90,7 +95,7 @@ class ClusterUsageStore:
             addition.number,
             KEPT_SECONDS,
             NUMBER_KEPT_MS,
-            f"{MOST_LINES} {MOST_LINE_BYTES}",
+            _MOST,
             "\n".join(errors),
             "\n".join(segments),
             len(counters) // 2,
@@ -99,7 +104,7 @@ class ClusterUsageStore:
             len(segments),
         )
         durability = addition.durability or self._cluster.durability
-        await self._cluster.execute([command], deadline, bounded=False, durability=durability)
+        return self._cluster.ask(command, deadline, _added, bounded=False, durability=durability)
 
     async def read(
         self, member_id: int, hours: Sequence[int], deadline: float, *, with_lines: bool
@@ -113,6 +118,10 @@ class ClusterUsageStore:
             if len(found) % HOURS_PER_TURN == 0:
                 await asyncio.sleep(0)
         return found
+
+
+def _added(reply: int) -> None:
+    """It is the same whether an addition was made now or before."""
 
 
 def _read(reply: Sequence[bytes | None]) -> HourUsage | None:

@@ -6,6 +6,7 @@ fraction of a command. A call is answered when its addition was made; docs/adr/0
 
 import asyncio
 from collections import Counter, deque
+from functools import partial
 from itertools import count
 
 import structlog
@@ -19,6 +20,7 @@ from instantaudience_server.metrics import MEMBER_CALL_FAILURES, SKIPPED_PARTS, 
 from instantaudience_server.store.usage_interface import (
     MOST_LINE_BYTES,
     MOST_LINES,
+    NO_REASONS,
     Addition,
     CallFailure,
     Lines,
@@ -86,7 +88,7 @@ class Usage:
 
     def count(self, member_id: int, applied: Applied, deadline: float) -> Counted:
         """Count a call that is applied, in the hour it was read in."""
-        waiter = _Waiter(deadline, self._loop.create_future())
+        waiter: _Waiter = Waiter(deadline, self._loop.create_future())
         self._hour(member_id, applied.now_ms).add(applied, waiter)
         return waiter.done
 
@@ -96,7 +98,7 @@ class Usage:
         `failures.failure_of` and `failures.failure_with_status` say which failure it is.
         """
         _count_failure[failure](calls)
-        waiter = _Waiter(self._loop.time() + FAILURE_SECONDS, self._loop.create_future())
+        waiter: _Waiter = Waiter(self._loop.time() + FAILURE_SECONDS, self._loop.create_future())
         self._hour(member_id, self._clock.now_ms()).add_failure(waiter, failure, calls)
         return waiter.done
 
@@ -164,7 +166,7 @@ class _Hour:
         self._segments = _Sample()
         self._waiting: list[_Waiter] = []
         self._asked: list[_Waiter] = []
-        self._addition: asyncio.Task[None] | None = None
+        self._addition: asyncio.Future[None] | None = None
         self._gathering = False
         self._room = float(CHARACTERS_AT_ONCE)
         self._room_at = self._loop.time()
@@ -257,40 +259,48 @@ class _Hour:
             next(self._numbers),
             Tally(*self._tally),
             lines,
-            self._reasons,
+            self._reasons or NO_REASONS,
             None if member is None else member.durability,
         )
         self._tally = [0] * len(Tally._fields)
-        self._reasons = Counter()
+        if self._reasons:
+            self._reasons = Counter()
         self._asked, self._waiting = self._waiting, []
-        self._addition = self._loop.create_task(self._deliver(addition))
-        self._addition.add_done_callback(self._delivered)
+        self._addition = self._store.add(addition, self._loop.time() + ATTEMPT_SECONDS)
+        self._addition.add_done_callback(partial(self._attempted, addition))
+
+    def _attempted(self, addition: Addition, attempt: "asyncio.Future[None]") -> None:
+        """The first attempt is over. Hardly any fails; a task goes on with those that do."""
+        if not attempt.cancelled() and isinstance(attempt.exception(), AudienceError):
+            self._addition = self._loop.create_task(self._deliver(addition))
+            self._addition.add_done_callback(self._delivered)
+        else:
+            self._delivered(attempt)
 
     async def _deliver(self, addition: Addition) -> None:
         """Send an addition until the cluster has taken it: its calls are gone by then, but what they did is counted."""
         give_up = self._loop.time() + KEPT_SECONDS
         while True:
+            await asyncio.sleep(RETRY_SECONDS)
             try:
                 await self._store.add(addition, self._loop.time() + ATTEMPT_SECONDS)
                 return
             except AudienceError:
                 if self._loop.time() > give_up:
-                    log.error(Event.USAGE_LOST)
                     raise
-            except Exception:
-                log.error(Event.USAGE_LOST)
-                raise
-            await asyncio.sleep(RETRY_SECONDS)
 
-    def _delivered(self, addition: "asyncio.Task[None]") -> None:
+    def _delivered(self, addition: "asyncio.Future[None]") -> None:
+        """An addition was made, or is lost."""
         asked, self._asked, self._addition = self._asked, [], None
         error = unavailable(NOT_COUNTED) if addition.cancelled() else addition.exception()
+        if error is not None and not addition.cancelled():
+            log.error(Event.USAGE_LOST)
         for waiter in asked:
             if error is None:
                 waiter.succeed(None)
             else:
                 waiter.fail(error)
-        if not addition.cancelled():
+        if (self._waiting or self._errors or self._segments) and not addition.cancelled():
             self._send()
 
     def _take_lines(self) -> Lines:

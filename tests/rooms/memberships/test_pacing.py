@@ -31,12 +31,14 @@ class QuickWindows(Windows):
         loop = asyncio.get_running_loop()
         super().__init__(lambda: loop.time() / WINDOW_SECONDS)
 
-    async def ask(
+    def ask(
         self, member_id: int, quota: Quota, calls: Sequence[int], limits: Counts, deadline: float
-    ) -> Admissions:
+    ) -> "asyncio.Future[Admissions]":
         """As by seconds."""
-        answer = await super().ask(member_id, quota, calls, limits, deadline)
-        return answer._replace(left_seconds=answer.left_seconds * WINDOW_SECONDS)
+        answer = super().ask(member_id, quota, calls, limits, deadline).result()
+        shorter: asyncio.Future[Admissions] = asyncio.get_running_loop().create_future()
+        shorter.set_result(answer._replace(left_seconds=answer.left_seconds * WINDOW_SECONDS))
+        return shorter
 
 
 def limited(**limits: int) -> Caller:

@@ -10,7 +10,8 @@ import pytest
 import uvloop
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.embedded.node import HOST
-from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.errors import AudienceError, Reason, RefusedCommandError
+from instantaudience_server.store import commands
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.interface import NEVER
 from instantaudience_server.store.membership_store import ClusterMembershipStore
@@ -128,6 +129,44 @@ async def test_a_refused_command_is_a_defect_whose_log_names_no_user(
     assert (entry["event"], entry["error"]) == (Event.STORE_COMMAND_REFUSED, "WRONGTYPE")
     assert set(entry) == {"event", "error", "node", "log_level"}
     assert await store.read([KEYS[0]], seconds_from_now()) == [{1: (1, NEVER)}]
+
+
+class TestQuestions:
+    """Commands that are asked without a task."""
+
+    async def test_the_reply_is_read(self, cluster: Cluster, plain: RedisCluster) -> None:
+        await plain.set(KEYS[0], "5")
+        assert await cluster.ask(commands.get(KEYS[0]), seconds_from_now(), int) == 5
+
+    async def test_a_reply_that_cannot_be_read_disturbs_no_others(self, cluster: Cluster) -> None:
+        unread = cluster.ask(commands.get(KEYS[0]), seconds_from_now(), int)
+        other = cluster.ask(commands.get(KEYS[0]), seconds_from_now(), bool)
+        assert await other is False
+        with pytest.raises(TypeError):
+            await unread
+
+    async def test_one_that_is_refused_is_a_defect(self, cluster: Cluster, plain: RedisCluster) -> None:
+        await plain.set(KEYS[0], "no hash")
+        with pytest.raises(RefusedCommandError, match="WRONGTYPE"):
+            await cluster.ask(commands.read_hash(KEYS[0]), seconds_from_now(), len)
+
+    async def test_one_that_is_not_begun_fails_like_one_that_is_not_answered(
+        self, embedded: EmbeddedCluster, plain: RedisCluster
+    ) -> None:
+        async with connected(embedded.url, max_pending_bytes=1) as cluster:
+            overloaded = cluster.ask(commands.get(KEYS[0]), seconds_from_now(), bool)
+            late = cluster.ask(commands.get(KEYS[0]), seconds_from_now(-1), bool, bounded=False)
+            for question in (overloaded, late):
+                with pytest.raises(AudienceError) as failed:
+                    await question
+                assert failed.value.reason is Reason.UNAVAILABLE
+            assert await cluster.ask(commands.get(KEYS[0]), seconds_from_now(), bool, bounded=False) is False
+
+    async def test_one_that_is_cancelled_is_not_sent(self, cluster: Cluster) -> None:
+        await cluster.ask(commands.get(KEYS[0]), seconds_from_now(), bool)  # the connection stands now
+        cluster.ask(commands.increment_field(KEYS[0], "n"), seconds_from_now(), int).cancel()
+        assert await cluster.ask(commands.increment_field(KEYS[0], "n"), seconds_from_now(), int) == 1
+        assert cluster.pending_bytes == 0
 
 
 async def test_a_live_cluster_takes_writes(cluster: Cluster) -> None:

@@ -242,7 +242,10 @@ class Fragile:
         self.fail: str = ""
         self.attempts = 0
 
-    async def add(self, addition: Any, deadline: float) -> None:
+    def add(self, addition: Any, deadline: float) -> "asyncio.Future[None]":
+        return asyncio.ensure_future(self._add(addition, deadline))
+
+    async def _add(self, addition: Any, deadline: float) -> None:
         self.attempts += 1
         if self.fail != "before":
             await self._store.add(addition, deadline)

@@ -29,7 +29,7 @@ local function elements(data, place)
         local flag, a, b, c, d = byte(head, 1, 5)
         local length = ((a * 256 + b) * 256 + c) * 256 + d
         place.fault = flag ~= 0 and "compressed" or length > CONNECT.longest_body and "too_large" or nil
-        parts[#parts + 1] = place.fault and NONE_OF_JSON or place.opener
+        parts[#parts + 1] = (place.fault or length == 0) and NONE_OF_JSON or place.opener
         place.head, place.missing, place.opener = "", length, ","
       end
     end

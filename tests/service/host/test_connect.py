@@ -172,6 +172,7 @@ async def test_what_cannot_be_read_breaks_a_stream_in_json_that_is_answered(raw:
 STREAM_JSON_FAILURES: dict[str, Any] = {
     "no token": (STREAM, frame(b"{}"), "unauthenticated", "TOKEN_MISSING"),
     "no JSON": (STREAM, frame(b"{"), "invalid_argument", "UNREADABLE_REQUEST"),
+    "nothing": (STREAM, frame(b""), "invalid_argument", "UNREADABLE_REQUEST"),
     "no envelope": (STREAM, b"{", "invalid_argument", "UNREADABLE_REQUEST"),
     "half a message": (STREAM, frame(b"{}")[:-1], "invalid_argument", "UNREADABLE_REQUEST"),
     "compressed": (STREAM, b"\x01" + frame(b"{}")[1:], "invalid_argument", "UNREADABLE_REQUEST"),

@@ -32,10 +32,11 @@ $(NATIVE_STAMP): $(STAMP) $(NATIVE_SOURCES)
 run: setup ## Run the service on its embedded cluster with the demo catalog
 	$(BIN)/instant-audience serve --demo
 
-# Tests of rooms wait more than they work: two processes share them. Those of whole services have the machine.
+# These wait more than they work: two processes share them. All others have the machine.
+BESIDE := tests/rooms tests/service/grpc tests/service/rest
 test: setup ## Run every test
-	$(BIN)/python -m pytest --reruns 1 -rR --numprocesses 2 --no-loadscope-reorder tests/rooms; rooms=$$?; \
-		$(BIN)/python -m pytest --reruns 1 -rR --ignore tests/rooms && exit $$rooms
+	$(BIN)/python -m pytest --reruns 1 -rR --numprocesses 2 --no-loadscope-reorder $(BESIDE); beside=$$?; \
+		$(BIN)/python -m pytest --reruns 1 -rR $(addprefix --ignore ,$(BESIDE)) && exit $$beside
 
 test-changed: setup ## Run the tests of what differs from the last commit (or SINCE=<commit>)
 	$(BIN)/python tools/changed_tests.py $(SINCE)

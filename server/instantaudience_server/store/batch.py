@@ -153,6 +153,8 @@ class Batch:
         """Count replies that arrived; the last one resolves `done`."""
         self._missing -= count
         if not self._missing and not self.done.done():
+            # Each part knows its batch: kept, both would be garbage that only a collection finds, and all stand still.
+            self._parts = []
             self._end()
 
     def refused(self, group: Group, index: int, error: Exception) -> None:

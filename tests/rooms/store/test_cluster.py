@@ -12,6 +12,7 @@ from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.embedded.node import HOST
 from instantaudience_server.errors import AudienceError, Reason, RefusedCommandError
 from instantaudience_server.store import commands
+from instantaudience_server.store.batch import Batch, Part
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.interface import NEVER
 from instantaudience_server.store.membership_store import ClusterMembershipStore
@@ -129,6 +130,21 @@ async def test_a_refused_command_is_a_defect_whose_log_names_no_user(
     assert (entry["event"], entry["error"]) == (Event.STORE_COMMAND_REFUSED, "WRONGTYPE")
     assert set(entry) == {"event", "error", "node", "log_level"}
     assert await store.read([KEYS[0]], seconds_from_now()) == [{1: (1, NEVER)}]
+
+
+async def test_what_is_answered_leaves_no_garbage_to_be_collected(
+    cluster: Cluster, store: ClusterMembershipStore
+) -> None:
+    gc.collect()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        await write(store, of_users({key: {NEVER: {1: 2}} for key in KEYS[:20]}), seconds_from_now())
+        assert await cluster.ask(commands.get(b"{x}none"), seconds_from_now(), bool) is False
+        gc.collect()
+        assert not [each for each in gc.garbage if isinstance(each, Batch | Part)]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
 
 
 class TestQuestions:

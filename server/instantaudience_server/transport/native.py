@@ -175,8 +175,12 @@ class NativeHost:
 
     def _begin_together(self, index: int, authorization: str, calls: "list[GatheredCall]") -> None:
         """Serve calls of a turn that have one method and one token, and are regular."""
-        caller = self._direct.caller(authorization)
-        if caller is None or not self._direct.begin_together(self._methods[index], calls, caller):
+        try:
+            caller = self._direct.caller(authorization)
+            have_begun = caller is not None and self._direct.begin_together(self._methods[index], calls, caller)
+        except Exception:
+            have_begun = False  # what is wrong is said where each of them begins
+        if not have_begun:
             self._begin([call.fields() for call in calls])
 
     def _begin(self, calls: list[tuple[Any, ...]]) -> None:

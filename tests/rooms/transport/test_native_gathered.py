@@ -162,6 +162,17 @@ async def test_where_one_is_too_large_each_begins_alone(peer: Peer, token: str, 
     assert [answer.grpc_status for answer in answers] == [OK, RESOURCE_EXHAUSTED, OK]
 
 
+async def test_where_they_cannot_begin_together_each_is_answered(
+    peer: Peer, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> bool:
+        raise KeyError("broken")
+
+    monkeypatch.setattr(DirectCalls, "begin_together", broken)
+    answers = await called_at_once(peer, token, message("1"), message("2"))
+    assert [answer.grpc_status for answer in answers] == [OK, OK]
+
+
 async def test_where_there_is_no_room_for_all_they_take_turns(
     peer: Peer, token: str, begun: list[Any], monkeypatch: pytest.MonkeyPatch, admission: Admission
 ) -> None:

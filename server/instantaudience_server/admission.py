@@ -54,11 +54,14 @@ def first_takes_more() -> int:
     return (FIRST_TAKES - 1) * PARTS
 
 
-def _parts_of(sizes: Sequence[int]) -> int:
-    """What calls take that are carried out together with others, by the sizes of their messages."""
-    if max(sizes) <= SMALL_BYTES:
-        return len(sizes)
-    return sum([1 if size <= SMALL_BYTES else PARTS * min(MOST_PLACES, 1 + size // PLACE_BYTES) for size in sizes])
+def _parts_of(size_bytes: int) -> int:
+    """What a call takes that is carried out together with others, by the size of its message."""
+    return 1 if size_bytes <= SMALL_BYTES else PARTS * min(MOST_PLACES, 1 + size_bytes // PLACE_BYTES)
+
+
+def _parts_of_all(sizes: Sequence[int]) -> int:
+    """What such calls take, most of which are small."""
+    return len(sizes) if max(sizes) <= SMALL_BYTES else sum(map(_parts_of, sizes))
 
 
 class Ticket:
@@ -188,10 +191,10 @@ class Admission:
         wait."""
         if not self._has_room:
             return None
-        parts = _parts_of(sizes)
-        if self._running + parts - _parts_of(sizes[-1:]) >= MOST_RUNNING * PARTS:
+        parts = _parts_of_all(sizes)
+        if self._running + parts - _parts_of(sizes[-1]) >= MOST_RUNNING * PARTS:
             return None
-        largest = _parts_of((max(sizes),))
+        largest = _parts_of(max(sizes))
         ticket = Ticket(member_id, self._loop.time(), 0.0, parts, calls=len(sizes), most_parts=largest)
         self._take_room(ticket, in_stream)
         self._start(ticket)
@@ -202,7 +205,7 @@ class Admission:
         """The call has ended; of several, those with messages of these sizes, or all."""
         calls, parts = ticket.calls, ticket.parts
         if sizes and len(sizes) < calls:
-            calls, parts = len(sizes), _parts_of(sizes)
+            calls, parts = len(sizes), _parts_of_all(sizes)
         self._give_room_back(ticket, calls, parts)
         self._ended += parts
         self._under_way -= calls

@@ -105,11 +105,15 @@ class Gathering:
                 self.pacing.end(caller.member.id, batch.posts)
 
 
+def _fit(posts: "deque[Post]") -> bool:
+    """Whether a batch may hold the users and bytes of all of them."""
+    users = sum([post.user_count for post in posts])
+    return users <= MOST_USERS and sum([post.size_bytes for post in posts]) <= MOST_BYTES
+
+
 def _take(posts: "deque[Post]", *, alone: bool) -> tuple[list[Post], list[Post]]:
     """As many as a batch may hold (`alone`: one), and those that are left out because they have ended meanwhile."""
-    users = sum([post.user_count for post in posts])
-    size_bytes = sum([post.size_bytes for post in posts])
-    if len(posts) <= (1 if alone else MOST_POSTS) and users <= MOST_USERS and size_bytes <= MOST_BYTES:
+    if len(posts) <= (1 if alone else MOST_POSTS) and _fit(posts):
         every = list(posts)
         posts.clear()
         return [post for post in every if not post.ended], [post for post in every if post.ended]

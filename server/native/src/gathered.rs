@@ -4,10 +4,11 @@
 use std::time::Instant;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList, PyTuple};
+use pyo3::types::{PyList, PyTuple};
 
 use crate::arrivals::{CallId, UnaryCall};
 use crate::handing::{LastText, call_tuple, message_of, text};
+use crate::metadata::Metadata;
 use crate::requests::EncodedUsers;
 
 /// How long a call may take: Python says so.
@@ -33,8 +34,8 @@ impl Budget {
 /// A regular call, as a `memberships.posts.Post`.
 #[pyclass]
 pub struct GatheredCall {
-    call: UnaryCall,
-    message: Py<PyBytes>,
+    method: usize,
+    metadata: Box<Metadata>,
     authorization: Py<PyAny>,
     #[pyo3(get)]
     number: CallId,
@@ -74,12 +75,13 @@ impl GatheredCall {
 
     #[getter]
     fn request_id<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
-        text(py, self.call.metadata.request_id())
+        text(py, self.metadata.request_id())
     }
 
     fn fields<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        let message = self.message.bind(py).clone().into_any();
-        call_tuple(py, &self.call, (message, self.authorization.bind(py).clone()), Instant::now())
+        let message = self.users.get().message(py).clone().into_any();
+        let authorization = self.authorization.bind(py).clone();
+        call_tuple(py, (self.number, self.method, true), (message, authorization), &self.metadata, Instant::now())
     }
 }
 
@@ -90,7 +92,7 @@ pub type GatheredCalls<'py> = (usize, Bound<'py, PyAny>, Bound<'py, PyList>);
 pub struct Gathering<'py> {
     py: Python<'py>,
     budget: Budget,
-    came: Instant,
+    at: Instant,
     /// The same, by the event loop's clock.
     now: f64,
     last: LastText<'py>,
@@ -98,25 +100,28 @@ pub struct Gathering<'py> {
 }
 
 impl<'py> Gathering<'py> {
-    /// Of a turn at this time of the event loop's clock.
-    pub fn new(py: Python<'py>, budget: Budget, now: f64) -> Self {
-        Self { py, budget, came: Instant::now(), now, last: LastText::default(), gathered: Vec::new() }
+    /// Of a turn at this time, which the event loop's clock calls `now`.
+    pub fn new(py: Python<'py>, budget: Budget, at: Instant, now: f64) -> Self {
+        Self { py, budget, at, now, last: LastText::default(), gathered: Vec::new() }
     }
 
     /// Sort a call; one that goes no further together with others is returned for Python.
     pub fn add(&mut self, call: UnaryCall) -> PyResult<Option<Bound<'py, PyTuple>>> {
-        let authorization = self.last.of(self.py, call.metadata.authorization());
-        let message = message_of(self.py, &call)?;
-        let waited_seconds = call.metadata.waited_seconds(self.came);
-        let left = self.budget.left(waited_seconds, call.metadata.remaining_seconds(waited_seconds));
-        let regular = if call.gathered && call.known && left > 0.0 { EncodedUsers::alone_in(&message)? } else { None };
-        let Some((message, users)) = regular else {
-            return call_tuple(self.py, &call, (message, authorization), self.came).map(Some);
+        let UnaryCall { id, method, metadata, message, known, gathered } = call;
+        let authorization = self.last.of(self.py, metadata.authorization());
+        let message = message_of(self.py, &message)?;
+        let waited_seconds = metadata.waited_seconds(self.at);
+        let left = self.budget.left(waited_seconds, metadata.remaining_seconds(waited_seconds));
+        let regular = if gathered && known && left > 0.0 { EncodedUsers::alone_in(&message)? } else { None };
+        let Some(users) = regular else {
+            let call = (id, method, known);
+            return call_tuple(self.py, call, (message, authorization), &metadata, self.at).map(Some);
         };
-        let size_bytes = message.as_bytes().len();
-        let (method, sent_bytes) = (call.method, usize::try_from(call.metadata.body_bytes).unwrap_or(usize::MAX));
+        let size_bytes = message.len()?;
+        let sent_bytes = usize::try_from(metadata.body_bytes).unwrap_or(usize::MAX);
         let gathered = GatheredCall {
-            number: call.id,
+            number: id,
+            method,
             user_count: users.get().len(),
             users: users.unbind(),
             size_bytes,
@@ -126,9 +131,8 @@ impl<'py> Gathering<'py> {
             deadline: self.now + left,
             ended: false,
             owner: None,
-            message: message.unbind(),
             authorization: authorization.clone().unbind(),
-            call,
+            metadata,
         };
         let alike = |of: &&GatheredCalls<'py>| of.0 == method && of.1.is(&authorization);
         let gathered = Bound::new(self.py, gathered)?;

@@ -2,10 +2,11 @@
 
 use std::time::Instant;
 
+use bytes::Bytes;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString, PyTuple};
 
-use crate::arrivals::{Event, Refusal, UnaryCall};
+use crate::arrivals::{CallId, Event, Refusal};
 use crate::framing::Flaw;
 use crate::metadata::Metadata;
 
@@ -25,22 +26,22 @@ impl<'py> LastText<'py> {
     }
 }
 
-/// A unary call: what its message is, and its token.
+/// A unary call: its number, its method and whether its token is known; its message and its token; and its metadata.
 pub fn call_tuple<'py>(
     py: Python<'py>,
-    call: &UnaryCall,
+    (id, method, known): (CallId, usize, bool),
     (message, authorization): (Object<'py>, Object<'py>),
+    metadata: &Metadata,
     now: Instant,
 ) -> PyResult<Bound<'py, PyTuple>> {
-    let (request_id, remaining, body_bytes, waited, address, trace) = metadata_parts(py, &call.metadata, now);
-    let (id, method, known) = (call.id, call.method, call.known);
+    let (request_id, remaining, body_bytes, waited, address, trace) = metadata_parts(py, metadata, now);
     (id, method, known, message, authorization, request_id, remaining, body_bytes, waited, address, trace)
         .into_pyobject(py)
 }
 
 /// A call's message, or what is wrong with it.
-pub fn message_of<'py>(py: Python<'py>, call: &UnaryCall) -> PyResult<Object<'py>> {
-    Ok(match &call.message {
+pub fn message_of<'py>(py: Python<'py>, message: &Result<Bytes, Flaw>) -> PyResult<Object<'py>> {
+    Ok(match message {
         Ok(message) => PyBytes::new(py, message).into_any(),
         Err(flaw) => flaw_tuple(py, *flaw)?.into_any(),
     })

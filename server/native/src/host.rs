@@ -183,15 +183,15 @@ impl Host {
         let prices = Prices { call, first_more, small_bytes, place_bytes, most };
         let taken = self.service.arrivals.take(room, &prices);
         let (calls, events) = (PyList::empty(py), PyList::empty(py));
-        let mut gathering = Gathering::new(py, self.budget, now);
-        let came = Instant::now();
+        let at = Instant::now();
+        let mut gathering = Gathering::new(py, self.budget, at, now);
         for call in taken.calls {
             if let Some(other) = gathering.add(call)? {
                 calls.append(other)?;
             }
         }
         for event in taken.events {
-            events.append(event_tuple(py, event, came)?)?;
+            events.append(event_tuple(py, event, at)?)?;
         }
         Ok((calls, gathering.finish(), events, taken.left))
     }
@@ -211,11 +211,11 @@ impl Host {
     }
 
     fn flush(&self, answers: Vec<(Vec<CallId>, Bound<'_, PyBytes>)>) -> PyResult<()> {
-        for (ids, message) in answers {
-            let message = framed(&message)?;
-            let all = ids.into_iter().map(|id| (id, Order::Send { message: message.clone(), asked: false }));
-            self.service.answers.say_all(all);
-        }
+        let answers = answers.into_iter().map(|(ids, message)| Ok((ids, framed(&message)?)));
+        let answers: Vec<_> = answers.collect::<PyResult<_>>()?;
+        let send = |message: &Bytes| Order::Send { message: message.clone(), asked: false };
+        let said = answers.iter().flat_map(|(ids, message)| ids.iter().map(move |id| (*id, send(message))));
+        self.service.answers.say_all(said);
         self.service.answers.wake();
         Ok(())
     }

@@ -95,15 +95,16 @@ pub fn encoded_users<'py>(
 }
 
 impl EncodedUsers {
-    /// The users of a message (bytes) that says nothing else, and the message; None where Python has to look closer.
-    pub fn alone_in<'py>(message: &Bound<'py, PyAny>) -> PyResult<Option<(Bound<'py, PyBytes>, Bound<'py, Self>)>> {
+    /// The users of a message (bytes) that says nothing else; None where Python has to look closer.
+    pub fn alone_in<'py>(message: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, Self>>> {
         let Ok(message) = message.cast::<PyBytes>() else { return Ok(None) };
-        let Some(Split { users, others }) = split(message.as_bytes()) else { return Ok(None) };
-        if !others.is_empty() {
-            return Ok(None);
-        }
-        let users = Bound::new(message.py(), Self { message: message.clone().unbind(), users })?;
-        Ok(Some((message.clone(), users)))
+        let found = encoded_users(message)?;
+        Ok(found.and_then(|(users, others)| others.as_bytes().is_empty().then_some(users)))
+    }
+
+    /// The message that they stand in.
+    pub fn message<'py>(&self, python: Python<'py>) -> &Bound<'py, PyBytes> {
+        self.message.bind(python)
     }
 
     /// How many there are.

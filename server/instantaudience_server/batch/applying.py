@@ -19,6 +19,7 @@ from instantaudience_server.batch.regular import Reading, beside
 from instantaudience_server.batch.resolving import Resolver
 from instantaudience_server.batch.rows import Rows, Taken, take
 from instantaudience_server.batch.writing import FileWriter
+from instantaudience_server.batch.yielding import Yielding
 from instantaudience_server.catalog.catalog import Catalog, Member
 from instantaudience_server.memberships.external_ids import ExternalIds
 from instantaudience_server.segment_sizes import SegmentSizes
@@ -45,7 +46,7 @@ class FileApplying:
     """Applies files, each for itself; any number of workers may apply different ones.
 
     `block_bytes` is how much of the content lies between two checkpoints, at most. `suppressions` tells whom members
-    must not add to segments; None: nobody is suppressed.
+    must not add to segments; None: nobody is suppressed. `yielding` lets all of them rest; None: they never do.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class FileApplying:
         *,
         block_bytes: int = BLOCK_BYTES,
         suppressions: Suppressions | None = None,
+        yielding: Yielding | None = None,
     ) -> None:
         self._catalog = catalog
         self._store = store
@@ -63,6 +65,7 @@ class FileApplying:
         self._sizes = sizes
         self._block_bytes = block_bytes
         self._suppressions = suppressions
+        self._yielding = yielding or Yielding()
         self._loop = asyncio.get_running_loop()
 
     async def apply(
@@ -79,7 +82,7 @@ class FileApplying:
         """
         member = self._member(job)
         start = checkpoint or Checkpoint(0, 0, 0, Counters(member.batch.error_lines))
-        writer = FileWriter(self._store, self._sizes, start.counters, member.durability)
+        writer = FileWriter(self._store, self._sizes, start.counters, self._yielding, member.durability)
         run = _Run(job, start, member.batch.num_invalid_before_error)
         reached = start
         next_position, next_time = start.position + self._block_bytes, self._loop.time() + BLOCK_SECONDS

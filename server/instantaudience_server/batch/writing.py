@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from instantaudience_server.batch.counters import Counters
 from instantaudience_server.batch.rows import Taken
+from instantaudience_server.batch.yielding import Yielding
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.settings import Durability
@@ -30,11 +31,18 @@ class _UnderWay(NamedTuple):
 
 
 class FileWriter:
-    """Writes for one job, and counts in `counters` what is written: where `durability` wants it (None: the service)."""
+    """Writes for one job, and counts in `counters` what is written: where `durability` wants it (None: the service).
+    It goes on when `yielding` lets it."""
 
     def __init__(
-        self, store: MembershipStore, sizes: SegmentSizes, counters: Counters, durability: Durability | None = None
+        self,
+        store: MembershipStore,
+        sizes: SegmentSizes,
+        counters: Counters,
+        yielding: Yielding,
+        durability: Durability | None = None,
     ) -> None:
+        self._yielding = yielding
         self._durability = durability
         self._store = store
         self._sizes = sizes
@@ -48,13 +56,16 @@ class FileWriter:
         Raises:
             AudienceError: UNAVAILABLE, the cluster did not take something for too long.
         """
+        await self._yielding.come()
         # A command that is sent again, after a redirection or a lost connection, could be overtaken.
         while self._under_way and (
             len(self._under_way) >= MOST_AT_ONCE
             or not all(each.taken.keys.isdisjoint(taken.keys) for each in self._under_way)
         ):
             await self._finish(self._under_way.popleft())
-        self._under_way.append(_UnderWay(taken, await self._begin(taken), take_again))
+        writing = await self._begin(taken)
+        self._yielding.begin(writing.done)
+        self._under_way.append(_UnderWay(taken, writing, take_again))
 
     async def drain(self) -> None:
         """Return when all is written.

@@ -11,6 +11,7 @@ from instantaudience_server import metrics
 from instantaudience_server.batch.files import FileStore
 from instantaudience_server.batch.runner import JobRunner
 from instantaudience_server.batch.uploading import Uploads
+from instantaudience_server.batch.yielding import PATIENCE_SECONDS, Yielding
 from instantaudience_server.health import HealthService
 from instantaudience_server.observations import keep_writing
 from instantaudience_server.running.composition import note_build, readings_of
@@ -41,11 +42,13 @@ async def serve(config: WorkerConfig) -> None:
 
         cluster, clock, catalog, suppressions = ground.cluster, ground.clock, ground.catalog, ground.suppressions
         jobs, files = ClusterJobStore(cluster), FileStore(settings.file_store_url)
-        applying = FileApplying(catalog, ground.memberships, ground.sizes, suppressions=suppressions)
+        states = ClusterNodeStates(cluster)
+        yielding = Yielding(lambda: states.look(asyncio.get_running_loop().time() + PATIENCE_SECONDS))
+        applying = FileApplying(catalog, ground.memberships, ground.sizes, suppressions=suppressions, yielding=yielding)
         runner = JobRunner(jobs, files, applying.apply, catalog, clock, secrets.token_hex)
         uploads = Uploads(jobs, files, catalog, clock, secrets.token_hex, settings.batch_upload_seconds)
         server = UploadServer(uploads)
-        health = HealthService(ClusterNodeStates(cluster))
+        health = HealthService(states)
         metrics.WORKER_STARTS.labels(metrics.WORKER).inc()
         note_build("batch")
         measuring = metrics.sample(readings_of(catalog, cluster)), keep_writing()

@@ -1,0 +1,70 @@
+"""Lets live calls go first: work on files rests while the cluster, or this machine, has no time for both.
+
+Whether it has is told by a small question that is asked while nothing of this work is under way. As with CoDel (RFC
+8289), the quickest of some answers counts: one that is late may be chance; where even the quickest one is, there is a
+queue, and live calls stand in it.
+"""
+
+import asyncio
+import math
+import time
+from collections.abc import Awaitable, Callable
+
+WORK_SECONDS = 0.5
+"""How long there is work between two looks, where none has found a queue."""
+TURN_SECONDS = 0.05
+"""How long where one has."""
+LOOKS = 3
+"""Questions of a look."""
+LATE_SECONDS = 0.002
+"""How much later than ever an answer may come before work rests. For each time as much again, it rests once as long as
+it has worked."""
+MOST_RESTS = 3.0
+"""So a quarter of the time is for work, however long the answers take."""
+PATIENCE_SECONDS = 1.0
+"""How long a look waits until nothing is under way; a node may be away, and no other work has to wait for that."""
+
+
+class Yielding:
+    """For all work on files of a process. `ask` asks every node of the cluster; None: there is nobody to yield to."""
+
+    def __init__(self, ask: Callable[[], Awaitable[object]] | None = None) -> None:
+        self._ask = ask
+        self._gate = asyncio.Lock()
+        self._under_way: set[asyncio.Future[None]] = set()
+        self._quickest = math.inf
+        """Of all answers."""
+        self._rests = 0.0
+        """How many times as long as it has worked work rests, by the last look."""
+        self._working_since = -math.inf
+
+    async def come(self) -> None:
+        """Return when the next piece of work may begin."""
+        if self._ask is None:
+            return
+        async with self._gate:
+            worked = time.monotonic() - self._working_since
+            if worked >= (TURN_SECONDS if self._rests else WORK_SECONDS):
+                if self._under_way:
+                    await asyncio.wait(self._under_way, timeout=PATIENCE_SECONDS)
+                if self._rests:
+                    await asyncio.sleep(self._rests * min(worked, WORK_SECONDS))
+                if not self._under_way:
+                    self._rests = await self._look(self._ask)
+                self._working_since = time.monotonic()
+
+    def begin(self, done: "asyncio.Future[None]") -> None:
+        """A piece of work is under way until it is `done`."""
+        if self._ask is not None:
+            self._under_way.add(done)
+            done.add_done_callback(self._under_way.discard)
+
+    async def _look(self, ask: Callable[[], Awaitable[object]]) -> float:
+        """How many times as long as it has worked work should rest."""
+        quickest = math.inf
+        for _ in range(LOOKS):
+            began = time.monotonic()
+            await ask()
+            quickest = min(quickest, time.monotonic() - began)
+        self._quickest = min(self._quickest, quickest)
+        return min(MOST_RESTS, max(0.0, (quickest - self._quickest) / LATE_SECONDS - 1))

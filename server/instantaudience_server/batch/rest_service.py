@@ -14,6 +14,7 @@ from instantaudience_server.catalog.access import Caller, require_admin
 from instantaudience_server.catalog.batch_settings import BatchSettings, settings_of
 from instantaudience_server.catalog.editor import CatalogEditor
 from instantaudience_server.catalog.feed import CatalogFeed
+from instantaudience_server.catalog.paging import MOST_ELEMENTS, elements_of
 from instantaudience_server.clock import Clock
 from instantaudience_server.errors import AudienceError, Reason, invalid, required
 from instantaudience_server.settings import UPLOAD_PATH
@@ -22,8 +23,6 @@ from instantaudience_server.store.job_interface import Order
 
 TERM, CONFIG_TERM = "batch_segment_upload_job", "batch_segment_config"
 """The keys that hold the objects."""
-MOST_ELEMENTS = 100
-"""Jobs of a page, at most."""
 _SEPARATORS = {
     "separator_1": "user_separator",
     "separator_2": "segment_separator",
@@ -64,7 +63,7 @@ class BatchService:
         Raises:
             AudienceError: SYNTAX; others as above.
         """
-        order, start, size = _order(request.sort), *_page(request)
+        order, start, size = _order(request.sort), *elements_of(request)
         member_id = await self._desk.member_id(_member_id(request), caller, deadline)
         now_ms = self._clock.now_ms()
         if request.job_id:
@@ -143,15 +142,6 @@ def _order(sort: str) -> Order:
         names = ", ".join(name for name, field in FIELDS.items() if field.order is not None)
         raise invalid("sort", f"must be one of {names}, with .asc or .desc")
     return order._replace(newest_first=direction == "desc")
-
-
-def _page(request: pb.FindJobsRequest) -> tuple[int, int]:
-    size = request.num_elements if request.HasField("num_elements") else MOST_ELEMENTS
-    if request.start_element < 0:
-        raise invalid("start_element", "must be 0 or more")
-    if size < 1:
-        raise invalid("num_elements", "must be 1 or more")
-    return request.start_element, min(size, MOST_ELEMENTS)
 
 
 def _result(

@@ -1,4 +1,5 @@
-"""Pages of lists in the order of IDs (source: catalog.proto, CatalogService; https://google.aip.dev/158)."""
+"""Pages of lists: of CatalogService's, in the order of IDs (source: catalog.proto, CatalogService;
+https://google.aip.dev/158), and of REST's (source: contract, "/segment"; contract-neighbours, "lists")."""
 
 import base64
 import binascii
@@ -6,11 +7,15 @@ import heapq
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
+from instantaudience.rest.v1 import batch_pb2, segment_pb2
+
 from instantaudience_server.catalog.rules import LARGEST_ID
 from instantaudience_server.errors import AudienceError, Reason, invalid
 
 DEFAULT_SIZE = 100
 LARGEST_SIZE = 1000
+MOST_ELEMENTS = 100
+"""Objects of a page over REST, at most."""
 
 
 class _Request(Protocol):
@@ -45,6 +50,20 @@ def page_of(request: _Request) -> Page:
     if not 0 <= request.page_size <= LARGEST_SIZE:
         raise invalid("page_size", f"must be 0 to {LARGEST_SIZE}")
     return Page(request.page_size or DEFAULT_SIZE, _after_id(request.page_token) if request.page_token else 0)
+
+
+def elements_of(request: segment_pb2.FindSegmentsRequest | batch_pb2.FindJobsRequest) -> tuple[int, int]:
+    """What a request of REST asks for: how many objects to skip, and how many to answer at most.
+
+    Raises:
+        AudienceError: SYNTAX, when they cannot be meant; more than `MOST_ELEMENTS` means so many.
+    """
+    size = request.num_elements if request.HasField("num_elements") else MOST_ELEMENTS
+    if request.start_element < 0:
+        raise invalid("start_element", "must be 0 or more")
+    if size < 1:
+        raise invalid("num_elements", "must be 1 or more")
+    return request.start_element, min(size, MOST_ELEMENTS)
 
 
 def _token(last_id: int) -> str:

@@ -7,8 +7,9 @@ from instantaudience.rest.v1 import answers_pb2
 from instantaudience.rest.v1 import segment_pb2 as pb
 from instantaudience.v1 import catalog_pb2
 
+from instantaudience_server.catalog.paging import MOST_ELEMENTS
 from instantaudience_server.catalog.segment_fields import FIELDS, entry_of
-from instantaudience_server.catalog.segment_queries import MOST_ELEMENTS, Query
+from instantaudience_server.catalog.segment_queries import Query
 from instantaudience_server.catalog.segment_table import SORTS
 
 

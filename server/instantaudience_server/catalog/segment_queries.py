@@ -8,13 +8,11 @@ from instantaudience.rest.v1 import segment_pb2 as pb
 
 from instantaudience_server.catalog.access import Caller, require_member
 from instantaudience_server.catalog.catalog import Role
+from instantaudience_server.catalog.paging import MOST_ELEMENTS, elements_of
 from instantaudience_server.catalog.rules import LARGEST_ID
 from instantaudience_server.catalog.segment_fields import FIELDS, STATES
 from instantaudience_server.catalog.segment_table import SORTS, Filters, Order
 from instantaudience_server.errors import invalid
-
-MOST_ELEMENTS = 100
-"""Segments of a page, and IDs in a request, at most."""
 
 _FIELD_NAMES = frozenset(field.name for field in FIELDS)
 _is_id_list = re.compile(r"[0-9]{1,10}(?:,[0-9]{1,10})*").fullmatch
@@ -50,19 +48,9 @@ def query_of(request: pb.FindSegmentsRequest, caller: Caller) -> Query:
         "active": _is_active(request),
         "modified_since": _seconds(request.min_last_modified) if request.min_last_modified else None,
     }
-    start, size = _page(request)
+    start, size = elements_of(request)
     order = _order(request.sort) if request.sort else Order()
     return Query(filters, order, start, size, _fields(request.fields) if request.fields else None, is_one)
-
-
-def _page(request: pb.FindSegmentsRequest) -> tuple[int, int]:
-    """How many segments to skip, and how many to answer at most."""
-    size = request.num_elements if request.HasField("num_elements") else MOST_ELEMENTS
-    if request.start_element < 0:
-        raise invalid("start_element", "must be 0 or more")
-    if size < 1:
-        raise invalid("num_elements", "must be 1 or more")
-    return request.start_element, min(size, MOST_ELEMENTS)
 
 
 def _ids(text: str) -> list[int]:

@@ -29,7 +29,8 @@ Outcome = catalog_pb2.Segment | AudienceError
 class SegmentService:
     """The commands on segments. Deadlines are times of the event loop's clock, in seconds.
 
-    Callers with the role `admin` may work with the segments of all members, others with their own member's. Every
+    Callers with the role `admin` may work with the segments of all members, others with their own member's: a request
+    that names another is refused as a whole, whatever it is about (source: contract-neighbours, "many at once"). Every
     method raises AudienceError: SYNTAX, with the field and the rule; UNAUTH, for what is another member's; NOT_FOUND;
     INTEGRITY, when the member has such a code already; UNAVAILABLE.
     """
@@ -50,6 +51,7 @@ class SegmentService:
 
     async def add_several(self, request: pb.AddSegmentRequest, caller: Caller, deadline: float) -> list[Outcome]:
         """Create several: each or not, in their order."""
+        _require_named(request, caller)
         _require_several(request)
         return await _each(request.segments, lambda fields: self._add(request, fields, caller, deadline))
 
@@ -76,12 +78,14 @@ class SegmentService:
 
     async def change(self, request: pb.ChangeSegmentRequest, caller: Caller, deadline: float) -> pb.SegmentResult:
         """Change the fields that are sent."""
+        _require_named(request, caller)
         segment_id = await self._id(request, caller, deadline)
         _require_one(request)
         return about(await self._change(segment_id, request.segment, caller, deadline))
 
     async def change_several(self, request: pb.ChangeSegmentRequest, caller: Caller, deadline: float) -> list[Outcome]:
         """Change several, named by their IDs: each or not, in their order."""
+        _require_named(request, caller)
         _require_several(request)
 
         async def change_one(fields: pb.SegmentFields) -> catalog_pb2.Segment:
@@ -91,6 +95,7 @@ class SegmentService:
 
     async def remove(self, request: pb.RemoveSegmentRequest, caller: Caller, deadline: float) -> pb.SegmentResult:
         """Remove a segment from the catalog."""
+        _require_named(request, caller)
         segment_id = await self._id(request, caller, deadline)
         if self._catalog.segment(segment_id) is None:
             await self._feed.catch_up(deadline)
@@ -131,7 +136,6 @@ class SegmentService:
         if not request.code:
             return _checked_id(request.segment if isinstance(request, pb.ChangeSegmentRequest) else request)
         member_id = request.member_id if request.HasField("member_id") else caller.member.id
-        require_member(caller, member_id)
         # Another worker may just have given the code to another segment.
         await self._feed.catch_up(deadline)
         segment = self._catalog.segment_by_code(member_id, request.code)
@@ -171,6 +175,13 @@ async def _each(
                 raise
             outcomes.append(error)
     return outcomes
+
+
+def _require_named(
+    request: pb.AddSegmentRequest | pb.ChangeSegmentRequest | pb.RemoveSegmentRequest, caller: Caller
+) -> None:
+    if request.HasField("member_id"):
+        require_member(caller, request.member_id)
 
 
 def _require_one(request: pb.AddSegmentRequest | pb.ChangeSegmentRequest) -> None:

@@ -270,7 +270,7 @@ BEFORE = {"code": "Code", "short_name": "Name", "description": "Text", "state": 
 async def test_change(callers: Callers, fields: dict[str, Any], difference: dict[str, Any]) -> None:
     """Only what was sent; the parameter says which segment, whatever the body says."""
     segment_id = await callers.add(**BEFORE)
-    body = {"id": 10001, "segment": {"id": 10001, **fields, "member_id": 777}, "member_id": 777}
+    body = {"id": 10001, "segment": {"id": 10001, **fields, "member_id": 777}, "member_id": 123}
     expected = about(entry(segment_id, **{**BEFORE, **difference}))
     assert await callers.response("demo", "PUT", f"?id={segment_id}", body) == expected
 
@@ -497,6 +497,10 @@ REFUSED: dict[str, tuple[str, str, Any, int, str, str | None]] = {
     "POST: code taken": ("POST", "", {"segment": {"code": "sports_fans"}}, 409, "INTEGRITY", None),
     "POST: code taken in another case": ("POST", "", {"segment": {"code": "Sports_FANS"}}, 409, "INTEGRITY", None),
     "POST: another member": ("POST", "?member_id=777", {"segment": {}}, 403, "UNAUTH", None),
+    "POST: several of another member": ("POST", "?member_id=777", {"segments": [{}]}, 403, "UNAUTH", None),
+    "PUT: several of another member": ("PUT", "", {"segments": [{"id": 12}], "member_id": 777}, 403, "UNAUTH", None),
+    "PUT: another member, in the path": ("PUT", "/777/12", {"segment": {}}, 403, "UNAUTH", None),
+    "DELETE: another member": ("DELETE", "?id=12&member_id=777", None, 403, "UNAUTH", None),
     "POST: no such member": ("POST", "?member_id=5", {"segment": {}}, 403, "UNAUTH", None),
     "POST: a word": ("POST", "?member_id=own", {"segment": {}}, 400, "SYNTAX", f"member_id: {NUMBER}"),
     "POST: too large": ("POST", "", LARGE, 413, "LIMIT", "The body has more than 1048576 bytes."),

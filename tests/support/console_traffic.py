@@ -31,8 +31,10 @@ ERROR_LINES = [
 ]
 SEGMENT_LINES = ["Valid users: 17"]
 """Lines of hour 2, oldest first."""
-MORE_SEGMENTS = 30
+MORE_SEGMENTS = 199
 """Segments that join the demo catalog's one of the member."""
+LONG_NAME = "W" * 255
+"""The name of the first of them, as long as names may be."""
 
 
 async def put_usage(cluster: RedisCluster) -> None:
@@ -48,7 +50,7 @@ async def put_usage(cluster: RedisCluster) -> None:
 async def put_segments(http: httpx.AsyncClient) -> None:
     """Create MORE_SEGMENTS, as the member."""
     for number in range(MORE_SEGMENTS):
-        fields = {"code": f"more_{number}", "short_name": f"Number {number}"}
+        fields = {"code": f"more_{number}", "short_name": f"Number {number}" if number else LONG_NAME}
         (await http.post("/segment", json={"segment": fields})).raise_for_status()
 
 

@@ -16,28 +16,28 @@ async def test_segments(partner: Console) -> None:
     rows, place = page.locator("#segment-rows tr"), page.locator("#segments-place")
     heads = page.get_by_role("columnheader")
     await partner.open("segments")
-    await expect(place).to_have_text("1–25 of 31")
+    await expect(place).to_have_text("1–25 of 200")
     await expect(heads.filter(has_text="ID")).to_have_attribute("aria-sort", "ascending")
     await page.get_by_role("button", name="ID", exact=True).press("Enter")
     await expect(heads.filter(has_text="ID")).to_have_attribute("aria-sort", "descending")
     await expect(page.get_by_role("button", name="ID", exact=True)).to_be_focused()
     await expect(rows.first).to_contain_text(f"Number {MORE - 1}")
     await page.get_by_label("A page has").select_option("50")
-    await expect(place).to_have_text("1–31 of 31")
+    await expect(place).to_have_text("1–50 of 200")
     await page.get_by_label("Code, name or ID").fill("more_1")
     await page.get_by_role("button", name="Search").click()
-    await expect(place).to_have_text("1–11 of 11")
+    await expect(place).to_have_text("1–50 of 110")
     assert page.url.partition("#")[2] == "segments?sort=id.desc&size=50&search=more_1"
     await page.reload()
-    await expect(place).to_have_text("1–11 of 11")
-    await expect(rows.first).to_contain_text("Number 19")
+    await expect(place).to_have_text("1–50 of 110")
+    await expect(rows.first).to_contain_text(f"Number {MORE - 1}")
     await expect(page.get_by_label("Code, name or ID")).to_have_value("more_1")
     await partner.go_to("Samples")
     await partner.go_to("Segments")  # the link leads to where one was
-    await expect(place).to_have_text("1–11 of 11")
+    await expect(place).to_have_text("1–50 of 110")
     for _ in range(3):
         await page.go_back()
-    await expect(place).to_have_text("1–31 of 31")
+    await expect(place).to_have_text("1–50 of 200")
     await expect(page.get_by_label("Code, name or ID")).to_have_value("")
     await page.get_by_label("Code, name or ID").fill("40001")
     await page.get_by_role("button", name="Search").click()
@@ -48,11 +48,12 @@ async def test_segments(partner: Console) -> None:
 
 
 async def test_segments_as_csv(partner: Console) -> None:
-    await partner.open("segments?search=number 2")
-    await expect(partner.page.locator("#segments-place")).to_have_text("1–11 of 11")
+    """All that are found, which are more than are shown, and than an answer has."""
+    await partner.open("segments?search=more_")
+    await expect(partner.page.locator("#segments-place")).to_have_text(f"1–25 of {MORE}")
     name, rows = await partner.download()
     assert name == f"segments-{console_traffic.MEMBER}.csv"
-    assert [row["code"] for row in rows] == ["more_2", *(f"more_{number}" for number in range(20, 30))]
+    assert [row["code"] for row in rows] == [f"more_{number}" for number in range(MORE)]
     assert {(row["state"], row["expire_minutes"], row["estimated_users"]) for row in rows} == {("active", "", "0")}
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", row["last_modified"]) for row in rows)
 
@@ -61,7 +62,7 @@ async def test_the_member(admin_tab: Console) -> None:
     page = admin_tab.page
     choice = page.get_by_label("Member", exact=True)
     await admin_tab.open(f"segments?member={console_traffic.MEMBER}&start=25")
-    await expect(page.locator("#segments-place")).to_have_text("26–31 of 31")
+    await expect(page.locator("#segments-place")).to_have_text("26–50 of 200")
     await expect(choice).to_have_value(str(console_traffic.MEMBER))
     await admin_tab.go_to("Overview")
     assert page.url.endswith(f"#overview?member={console_traffic.MEMBER}")
@@ -71,10 +72,10 @@ async def test_the_member(admin_tab: Console) -> None:
     await expect(page.locator("#segment-rows tr").first).to_contain_text("20002")
     assert page.url.endswith("#segments?member=1262")
     await page.go_back()
-    await expect(page.locator("#segments-place")).to_have_text("26–31 of 31")
+    await expect(page.locator("#segments-place")).to_have_text("26–50 of 200")
     await expect(choice).to_have_value(str(console_traffic.MEMBER))
 
 
 async def test_another_member_is_for_admins(partner: Console) -> None:
     await partner.open("segments?member=123")
-    await expect(partner.page.locator("#segments-place")).to_have_text("1–25 of 31")
+    await expect(partner.page.locator("#segments-place")).to_have_text("1–25 of 200")

@@ -167,7 +167,7 @@ async def test_an_outage_and_its_end(partner: Console) -> None:
     await page.get_by_role("link", name="Segments").click()
     await expect(page.locator("#segments-problem")).to_be_visible()
     await page.context.set_offline(False)
-    await expect(page.locator("#segments-place")).to_have_text("1–25 of 31", timeout=20_000)
+    await expect(page.locator("#segments-place")).to_have_text("1–25 of 200", timeout=20_000)
     await expect(page.locator("[role=alert]:visible")).to_have_count(0)
     partner.complaints.clear()  # of the network that was not there
 
@@ -239,23 +239,34 @@ async def test_segments(partner: Console) -> None:
     await partner.open("segments")
     rows, place = partner.page.locator("#segment-rows tr"), partner.page.locator("#segments-place")
     back, on = (partner.page.get_by_role("button", name=name) for name in ("Back", "Next"))
-    await expect(place).to_have_text("1–25 of 31")
+    await expect(place).to_have_text("1–25 of 200")
     await expect(rows).to_have_count(25)
     await expect(rows.first.locator("th")).to_have_text("Private segment\nsecret", use_inner_text=True)
     cells = await rows.first.locator("td").all_inner_texts()
     assert cells[:3] == ["40001", "0", "by default"]
     await expect(back).to_be_disabled()
     await on.click()
-    await expect(place).to_have_text("26–31 of 31")
+    await expect(place).to_have_text("26–50 of 200")
+    await partner.open("segments?start=175")
+    await expect(place).to_have_text("176–200 of 200")
     await expect(on).to_be_disabled()
     await back.click()
-    await expect(place).to_have_text("1–25 of 31")
+    await expect(place).to_have_text("151–175 of 200")
+    await partner.open("segments?size=100")
+    await expect(rows).to_have_count(100)
     await partner.page.get_by_label("Code, name or ID").fill("NUMBER 2")
     await partner.page.keyboard.press("Enter")
     await expect(place).to_have_text("1–11 of 11")
     await partner.page.get_by_label("Code, name or ID").fill("<none>")
     await partner.page.keyboard.press("Enter")
     await expect(rows).to_have_text(["No segment's code, name or ID is or holds “<none>”."])
+
+
+async def test_a_long_name_leaves_room_for_the_others(partner: Console) -> None:
+    await partner.open("segments")
+    await expect(partner.page.locator("#segment-rows")).to_contain_text(console_traffic.LONG_NAME)
+    frame = partner.page.get_by_role("region", name="Table of segments")
+    assert await frame.evaluate("frame => frame.scrollWidth <= frame.clientWidth")
 
 
 async def test_segment_sizes_and_states(demo_tab: Console, service: Service) -> None:
@@ -359,7 +370,7 @@ async def test_an_admin_chooses_the_member(admin_tab: Console) -> None:
     await expect(admin_tab.page.locator("#totals dd").first).to_have_text("16")
     assert await admin_tab.totals() == expected_totals(24)
     await admin_tab.go_to("Segments")
-    await expect(admin_tab.page.locator("#segments-place")).to_have_text("1–25 of 31")
+    await expect(admin_tab.page.locator("#segments-place")).to_have_text("1–25 of 200")
     await admin_tab.go_to("Users")
     text = "Both act as your own member, Demo Data Provider (123), not as Private Member (777), which is chosen above."
     await expect(admin_tab.page.locator("#users-member")).to_have_text(text)

@@ -19,7 +19,7 @@ PARTS = 4
 time goes into, such calls share."""
 SMALL_BYTES = 1024
 """The message of a small call, at most: as much as a call costs beside it (docs/adr/0031-turns-by-cost.md)."""
-PLACE_BYTES, MOST_PLACES = 16_384, 16
+PLACE_BYTES, MOST_PLACES = 4_608, 32
 """A call takes a further place for each so many bytes of its message, up to so many places: what a large one writes,
 others wait for at the nodes."""
 FIRST_TAKES = 3

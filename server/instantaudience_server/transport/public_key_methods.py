@@ -42,6 +42,7 @@ def public_key_methods(keys: PublicKeyService) -> list[AnyMethod]:
         return rest.FindPublicKeysResponse(response=result)
 
     async def rest_change(request: rest.ChangePublicKeyRequest, caller: Caller, deadline: float) -> Message:
+        _require(request.key_id != 0, "key_id")
         _require(request.public_key.HasField("active"), "public-key.active")
         active = request.public_key.active
         changed = await keys.set_active(request.user_id, request.key_id, active, caller, deadline)

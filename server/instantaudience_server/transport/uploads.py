@@ -31,6 +31,7 @@ from instantaudience_server.transport.status import ROWS
 log = structlog.get_logger()
 
 METHODS = ("POST", "PUT")
+METHOD_NOT_ALLOWED = 405
 READ_BYTES = 2**16
 LARGEST_HEAD_BYTES = 2**16
 """Of a request without its body; the gateway's bound is about the same."""
@@ -111,7 +112,7 @@ class _Connection:
         try:
             secret = _secret(request)
             if request.method.decode() not in METHODS:
-                outcome, answer = "unknown", _error(405, "SYNTAX", "This path takes POST and PUT")
+                outcome, answer = "unknown", _error(METHOD_NOT_ALLOWED, "SYNTAX", "This path takes POST and PUT")
             else:
                 upload = await self._uploads.begin_by_secret(secret, _announced_bytes(request))
                 await self._receive(upload)
@@ -169,6 +170,8 @@ class _Connection:
         headers = [("content-type", "application/json"), ("content-length", str(len(body)))]
         if status == ROWS[Reason.UNAVAILABLE].http_status:
             headers.append(("retry-after", "1"))
+        if status == METHOD_NOT_ALLOWED:
+            headers.append(("allow", ", ".join(METHODS)))
         if self._http.their_state is h11.SEND_BODY:
             headers.append(("connection", "close"))
         events = (h11.Response(status_code=status, headers=headers), h11.Data(data=body), h11.EndOfMessage())

@@ -279,7 +279,9 @@ async def test_a_url_serves_one_upload(service: Service, demo: httpx.AsyncClient
     assert_http_error(await demo.put(replaced["upload_url"], content=b"x"), 404, "SYNTAX")
     assert_http_error(await demo.put(f"{service.url}/batch-segment-upload/{'0' * 40}", content=b"x"), 404, "SYNTAX")
     assert_http_error(await demo.put(f"{service.url}/batch-segment-upload/..%2F", content=b"x"), 404, "SYNTAX")
-    assert_http_error(await demo.get(job["upload_url"]), 405, "SYNTAX")
+    read = await demo.get(job["upload_url"])
+    assert_http_error(read, 405, "SYNTAX")
+    assert read.headers["allow"] == "POST, PUT"
     answers = await asyncio.gather(*[demo.put(job["upload_url"], content=b"") for _ in range(20)])
     assert sorted(answer.status_code for answer in answers) == [200, *[404] * 19]
     assert (await ended(demo, job["job_id"]))["phase"] == "completed"

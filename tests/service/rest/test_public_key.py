@@ -97,6 +97,7 @@ async def test_requests_that_lack_something(own: httpx.AsyncClient) -> None:
         ("POST", "/public-key", {}),
         ("POST", "/public-key", {"public-key": None}),
         ("PUT", "/public-key?key_id=1", {"public-key": {}}),
+        ("PUT", "/public-key", {"public-key": {"active": False}}),
     ):
         assert_http_error(await own.request(method, path, json=body), 400, "SYNTAX")
     assert_http_error(await own.put("/public-key?key_id=999", json={"public-key": {"active": False}}), 404, "SYNTAX")

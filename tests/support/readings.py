@@ -1,7 +1,7 @@
 """Requests in the contract's JSON form, read as the service reads them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -89,7 +89,12 @@ class Read:
     @property
     def messages(self) -> list[str]:
         """The warnings' texts."""
-        return [warning.message for warning in self.result.warnings]
+        return [warning.message for warning in self.warnings]
+
+    @property
+    def warnings(self) -> Sequence[pb.ApplyWarning]:
+        """The warnings."""
+        return warnings_of(self.result)
 
     @property
     def counts(self) -> tuple[int, int]:
@@ -190,8 +195,15 @@ def as_response(result: pb.ApplySegmentsResult) -> dict[str, Any]:
 
 def response_to(result: Result) -> dict[str, Any]:
     """As `as_response`, of what the service gives."""
-    answer = pb.ApplySegmentsResponse.FromString(apply_answer(result).SerializeToString(deterministic=True))
+    encoded = apply_answer(result).SerializeToString()
+    answer = pb.ApplySegmentsResponse.FromString(encoded)
+    assert answer.SerializeToString(deterministic=True) == encoded, "protobuf's libraries write it otherwise"
     return as_response(answer.response)
+
+
+def warnings_of(result: Result) -> Sequence[pb.ApplyWarning]:
+    """What the service warns of."""
+    return pb.ApplySegmentsResult.FromString(result.warnings).warnings
 
 
 def applied(changes: Mapping[bytes, UserChanges], state: State) -> State:

@@ -230,7 +230,7 @@ class Applying:
             await asyncio.sleep(0)
             position = reading.read(users, position)
         invalid_users = None if reading.users else map(decode_user, users)
-        warnings = tuple(reading.warnings.of_answer(invalid_users))
+        warnings = reading.warnings.of_answer(invalid_users)
         return Read(reading, [post], [Result(reading.users, reading.segments, warnings)])
 
     def _begin_in_order(self, read: Read, batch: Batch, caller: Caller) -> "asyncio.Task[None]":

@@ -1,5 +1,5 @@
 """What a warning repeats of a request, as `google.protobuf.Struct`s that are encoded already (source: contract, the
-tables of "POST /rt-segment"; the wire format of google/protobuf/struct.proto).
+tables of "POST /rt-segment"; the wire format of google/protobuf/struct.proto). Entries are in their keys' order.
 
 Keys that were absent stay away, and an empty list counts as absent. A request can be full of faults, and a Struct that
 is filled field by field costs several times as much.
@@ -46,7 +46,8 @@ _NUMBERS = {name: _number_entry(name) for name in ("seg_id", "value", "expiratio
 
 
 _KEYS = {
-    name: delimited(_KEY, name.encode()) + _VALUE for name in ("seg_code", "user_id", "domain", "seg_block", "rt_segment")
+    name: delimited(_KEY, name.encode()) + _VALUE
+    for name in ("seg_code", "user_id", "domain", "seg_block", "rt_segment")
 }
 """Entries as far as the lengths of their values."""
 
@@ -70,16 +71,16 @@ def _item(entity: bytes) -> bytes:
 def block_entity(block: pb.SegBlock) -> bytes:
     """A block."""
     entity = b""
-    if block.HasField("seg_id"):
-        entity = _NUMBERS["seg_id"] + _double(block.seg_id)
-    if block.HasField("seg_code"):
-        entity += _entry("seg_code", _TEXT, block.seg_code.encode())
-    if block.HasField("value"):
-        entity += _NUMBERS["value"] + _double(block.value)
     if block.HasField("expiration"):
-        entity += _NUMBERS["expiration"] + _double(block.expiration)
+        entity = _NUMBERS["expiration"] + _double(block.expiration)
     if block.HasField("member_id"):
         entity += _NUMBERS["member_id"] + _double(block.member_id)
+    if block.HasField("seg_code"):
+        entity += _entry("seg_code", _TEXT, block.seg_code.encode())
+    if block.HasField("seg_id"):
+        entity += _NUMBERS["seg_id"] + _double(block.seg_id)
+    if block.HasField("value"):
+        entity += _NUMBERS["value"] + _double(block.value)
     return entity
 
 
@@ -87,20 +88,15 @@ def user_entity(user: pb.RtSegment, blocks: Iterable[pb.SegBlock], most_bytes: f
     """A user, with these blocks; None where it has more bytes than allowed."""
     if len(user.seg_block) * LEAST_BLOCK_BYTES > most_bytes:
         return None
-    entity = b""
-    if user.HasField("user_id"):
-        entity = _entry("user_id", _TEXT, user.user_id.encode())
-    if user.HasField("domain"):
-        entity += _entry("domain", _TEXT, user.domain.encode())
-    size, items = len(entity), []
+    domain = _entry("domain", _TEXT, user.domain.encode()) if user.HasField("domain") else b""
+    user_id = _entry("user_id", _TEXT, user.user_id.encode()) if user.HasField("user_id") else b""
+    size, items = len(domain) + len(user_id), []
     for block in blocks:
         items.append(_item(block_entity(block)))
         size += len(items[-1])
         if size > most_bytes:
             return None
-    if items:
-        entity += _entry("seg_block", _LIST, b"".join(items))
-    return entity
+    return domain + (_entry("seg_block", _LIST, b"".join(items)) if items else b"") + user_id
 
 
 def request_entity(users: Iterable[pb.RtSegment], most_bytes: float = float("inf")) -> bytes:

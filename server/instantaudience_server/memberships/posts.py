@@ -4,8 +4,6 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from instantaudience.v1 import audience_pb2 as pb
-
 from instantaudience_server import tracing
 from instantaudience_server.memberships.requests import ApplyRequest
 from instantaudience_server.memberships.skipped import WarningForm
@@ -13,11 +11,12 @@ from instantaudience_server.waiting import Waiter
 
 
 class Result(NamedTuple):
-    """What became of a request: its valid users and their valid blocks, and what was skipped."""
+    """What became of a request: its valid users and their valid blocks, and what was skipped (`warnings`, encoded as
+    they stand in ApplySegmentsResult)."""
 
     users: int
     segments: int
-    warnings: Sequence[pb.ApplyWarning] = ()
+    warnings: bytes = b""
 
 
 class Post(Protocol):

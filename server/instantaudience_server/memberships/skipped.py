@@ -4,7 +4,7 @@
 They end where answers would grow without bound (source: contract-neighbours, "many warnings").
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import islice
 from typing import NamedTuple
 
@@ -109,8 +109,9 @@ class Warnings:
             entity = user_entity(user, blocks, MOST_BYTES - self._bytes) if self._form.entities else b""
             self._add(USER_MESSAGES[code].format(user=user), code, b"rt_segment[%d]" % index, entity)
 
-    def of_answer(self, invalid_users: Iterable[pb.RtSegment] | None) -> Sequence[pb.ApplyWarning]:
-        """All that the answer has. `invalid_users` are those of a request that has no valid one."""
+    def of_answer(self, invalid_users: Iterable[pb.RtSegment] | None) -> bytes:
+        """All that the answer has, as they stand in an encoded ApplySegmentsResult. `invalid_users` are those of a
+        request that has no valid one."""
         warnings = list(self._kept)
         if self._left_out:
             text = LEFT_OUT.format(count=self._left_out).encode()
@@ -119,7 +120,7 @@ class Warnings:
             shown = islice(invalid_users, MOST_WARNINGS) if self._form.entities else ()
             entity = request_entity(shown, min(MOST_BYTES, MOST_REPEATED_BYTES - self._bytes))
             warnings.append(self._warning(NO_VALID_USERS.encode(), pb.WARNING_CODE_NO_VALID_USERS, b"", entity))
-        return pb.ApplySegmentsResult.FromString(b"".join(warnings)).warnings
+        return b"".join(warnings)
 
     def _has_room(self) -> bool:
         """Once one was left out, so are all that follow."""
@@ -138,13 +139,13 @@ class Warnings:
         self._kept.append(self._warning(text, code, path, entity))
 
     def _warning(self, text: bytes, code: pb.WarningCode, path: bytes, entity: bytes) -> bytes:
-        if len(text) < _LONG and len(entity) < _LONG and self._is_complete:
+        if len(text) < _LONG and len(entity) < _LONG and path and self._is_complete:
             return delimited(_WARNINGS, _SHORT % (len(text), text, len(entity), entity, code, len(path), path))
         warning = delimited(_MESSAGE, text)
         if self._form.entities:
             warning += delimited(_ENTITY, entity)
         if self._form.places:
-            warning += _CODE + bytes([code]) + delimited(_PATH, path)
+            warning += _CODE + bytes([code]) + (delimited(_PATH, path) if path else b"")
         return delimited(_WARNINGS, warning)
 
 

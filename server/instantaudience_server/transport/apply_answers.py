@@ -1,46 +1,31 @@
 """The answers to ApplySegments and StreamSegments. Most calls end alike, so their answers are made once."""
 
-from collections.abc import Sequence
 from functools import lru_cache
 
 from instantaudience.v1 import audience_pb2 as pb
 
+from instantaudience_server.memberships.entities import delimited
 from instantaudience_server.memberships.posts import Result
-from instantaudience_server.transport.calls import Answer
 from instantaudience_server.usage.forms import EncodedAnswer
 
 KEPT = 10_000
-"""Answers that a worker keeps, of each kind."""
+"""Answers that a worker keeps."""
+_RESPONSE = b"\x0a"
+"""The tag of the result in ApplySegmentsResponse and in StreamSegmentsResponse."""
 
 
-def apply_answer(result: Result) -> Answer:
-    """What ApplySegments answers."""
+def apply_answer(result: Result) -> EncodedAnswer:
+    """What ApplySegments answers, and StreamSegments to a request: on the wire, both are the same."""
     if result.warnings:
-        return pb.ApplySegmentsResponse(response=_message(*result))
-    return _apply_answer(result.users, result.segments)
-
-
-def stream_answer(result: Result) -> Answer:
-    """What StreamSegments answers to a request."""
-    if result.warnings:
-        return pb.StreamSegmentsResponse(response=_message(*result))
-    return _stream_answer(result.users, result.segments)
+        return EncodedAnswer(delimited(_RESPONSE, _counts(result) + result.warnings))
+    return _usual_answer(result)
 
 
 @lru_cache(maxsize=KEPT)
-def _apply_answer(users: int, segments: int) -> EncodedAnswer:
-    answer = pb.ApplySegmentsResponse(response=_message(users, segments))
-    return EncodedAnswer(answer.SerializeToString(deterministic=True))
+def _usual_answer(result: Result) -> EncodedAnswer:
+    return EncodedAnswer(delimited(_RESPONSE, _counts(result)))
 
 
-@lru_cache(maxsize=KEPT)
-def _stream_answer(users: int, segments: int) -> EncodedAnswer:
-    answer = pb.StreamSegmentsResponse(response=_message(users, segments))
-    return EncodedAnswer(answer.SerializeToString(deterministic=True))
-
-
-def _message(users: int, segments: int, warnings: Sequence[pb.ApplyWarning] = ()) -> pb.ApplySegmentsResult:
-    message = pb.ApplySegmentsResult(status="OK", warnings=warnings)
-    message.message.users_in_request = users
-    message.message.segments_in_request = segments
-    return message
+def _counts(result: Result) -> bytes:
+    counts = pb.RequestCounts(users_in_request=result.users, segments_in_request=result.segments)
+    return pb.ApplySegmentsResult(status="OK", message=counts).SerializeToString(deterministic=True)

@@ -18,7 +18,7 @@ from instantaudience_server.health import HealthService
 from instantaudience_server.memberships.posts import Result
 from instantaudience_server.memberships.requests import ApplyRequest
 from instantaudience_server.memberships.service import MembershipService
-from instantaudience_server.transport.apply_answers import apply_answer, stream_answer
+from instantaudience_server.transport.apply_answers import apply_answer
 from instantaudience_server.transport.calls import Answer, AnyMethod, Call, Method, Posting, PublicMethod, StreamMethod
 from instantaudience_server.transport.status import Failure
 
@@ -52,7 +52,7 @@ def build_methods(memberships: MembershipService, health: HealthService) -> list
         return apply_answer(await memberships.apply(request, caller, deadline))
 
     async def start(request: ApplyRequest, caller: Caller, deadline: float) -> Awaitable[Answer]:
-        return _stream_answer(memberships.apply(request, caller, deadline, in_order=True))
+        return _answer(memberships.apply(request, caller, deadline, in_order=True))
 
     async def get(request: pb.GetMembershipsRequest, caller: Caller, deadline: float) -> Message:
         return pb.GetMembershipsResponse(response=await memberships.get([request], caller, deadline))
@@ -77,7 +77,7 @@ def build_methods(memberships: MembershipService, health: HealthService) -> list
             ApplyRequest,
             start,
             _refusal,
-            Posting(partial(memberships.post, in_order=True), stream_answer),
+            Posting(partial(memberships.post, in_order=True), apply_answer),
             _naming,
             memberships.pacing,
         ),
@@ -88,8 +88,8 @@ def build_methods(memberships: MembershipService, health: HealthService) -> list
     ]
 
 
-async def _stream_answer(result: Awaitable[Result]) -> Answer:
-    return stream_answer(await result)
+async def _answer(result: Awaitable[Result]) -> Answer:
+    return apply_answer(await result)
 
 
 def _naming(request_id: str) -> bytes:

@@ -24,7 +24,7 @@ from redis.asyncio import RedisCluster
 from support.callers import caller
 from support.clocks import FakeClock
 from support.clusters import seconds_from_now
-from support.readings import encoded
+from support.readings import encoded, warnings_of
 
 LIFETIME_MS = 18 * 24 * 3_600_000
 OWNER, BORROWER, STRANGER = 1, 2, 3
@@ -215,7 +215,7 @@ async def test_a_member_may_use_the_ids_of_another(
     users = [{"user_id": name, "seg_block": blocks} for name in ("{SHARED}", "own")]
     borrower = caller("borrower", CATALOG)
     result = await memberships.apply(encoded({"rt_segment": users}), borrower, seconds_from_now())
-    assert [warning.message for warning in result.warnings] == ["Unknown user_id: own"]
+    assert [warning.message for warning in warnings_of(result)] == ["Unknown user_id: own"]
     assert [key async for key in plain.scan_iter(match="m:*")] == [b"m:p:5"]
     asked = [audience_pb2.GetMembershipsRequest(user_id="{shared}")]
     read = await memberships.get(asked, borrower, seconds_from_now())
@@ -227,7 +227,7 @@ async def test_what_was_forgotten_is_unknown(identities: IdentityService, member
 
     async def messages() -> list[str]:
         result = await memberships.apply(encoded(request), caller("owner", CATALOG), seconds_from_now())
-        return [warning.message for warning in result.warnings]
+        return [warning.message for warning in warnings_of(result)]
 
     await map_user(identities, "a")
     assert await messages() == []

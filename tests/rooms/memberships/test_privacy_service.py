@@ -28,7 +28,7 @@ from support import strategies
 from support.callers import caller
 from support.clocks import FakeClock
 from support.clusters import eventually, seconds_from_now
-from support.readings import CATALOG, encoded
+from support.readings import CATALOG, encoded, warnings_of
 
 USER = "7738918429796999062"
 KEY = f"m:p:{USER}"
@@ -192,7 +192,7 @@ class TestSuppression:
         users = [("5", {OWN: 0}), (USER, {OWN: 0, OTHERS: -1, FOREIGN: 0}), ("6", {OWN: 0})]
         result = await privacy_worker.apply(*users)
         assert (result.users, result.segments) == (3, 5)
-        unauthorized, suppressed = result.warnings
+        unauthorized, suppressed = warnings_of(result)
         assert unauthorized.code == audience_pb2.WARNING_CODE_UNAUTHORIZED_SEGMENT
         assert suppressed.message == f"Suppressed user_id: {USER}"
         assert (suppressed.code, suppressed.path) == (audience_pb2.WARNING_CODE_SUPPRESSED_USER_ID, "rt_segment[1]")
@@ -201,9 +201,9 @@ class TestSuppression:
         assert await standing(plain) == set()  # what it leaves, it has left
         assert await standing(plain, "m:p:5") == await standing(plain, "m:p:6") == {OWN}
         alone = await privacy_worker.apply((USER, {OWN: 0}))
-        assert [warning.message for warning in alone.warnings] == [f"Suppressed user_id: {USER}"]
+        assert [warning.message for warning in warnings_of(alone)] == [f"Suppressed user_id: {USER}"]
         leaving = await privacy_worker.apply((USER, {OWN: -1}))
-        assert (leaving.users, leaving.warnings) == (1, ())
+        assert (leaving.users, leaving.warnings) == (1, b"")
 
     async def test_calls_that_come_together_keep_their_own_answers(
         self, privacy_worker: Worker, plain: RedisCluster
@@ -233,18 +233,18 @@ class TestSuppression:
     async def test_other_members_may(self, privacy_worker: Worker, plain: RedisCluster) -> None:
         await privacy_worker.ask(request_type="delete", suppress_minutes=0)
         await eventually(privacy_worker.is_known)
-        assert (await privacy_worker.apply((USER, {FOREIGN: 0}), username="private")).warnings == ()
+        assert (await privacy_worker.apply((USER, {FOREIGN: 0}), username="private")).warnings == b""
         assert await standing(plain) == {FOREIGN}
 
     async def test_an_admin_s_is_for_all_members(self, privacy_worker: Worker, plain: RedisCluster) -> None:
         await privacy_worker.ask("admin", request_type="delete", suppress_minutes=0)
         await eventually(privacy_worker.is_known)
         for username, segment in (("demo", OWN), ("private", FOREIGN)):
-            assert len((await privacy_worker.apply((USER, {segment: 0}), username=username)).warnings) == 1
+            assert len(warnings_of(await privacy_worker.apply((USER, {segment: 0}), username=username))) == 1
         await privacy_worker.ask(request_type="lift")  # one's own alone
-        assert len((await privacy_worker.apply((USER, {OWN: 0}))).warnings) == 1
+        assert len(warnings_of(await privacy_worker.apply((USER, {OWN: 0})))) == 1
         await privacy_worker.ask("admin", request_type="lift")
-        assert (await privacy_worker.apply((USER, {OWN: 0}))).warnings == ()
+        assert (await privacy_worker.apply((USER, {OWN: 0}))).warnings == b""
 
     async def test_who_was_let_through_before_does_not_stay(
         self, privacy_worker: Worker, plain: RedisCluster, monkeypatch: pytest.MonkeyPatch

@@ -31,7 +31,7 @@ class TestLimits:
         answer = read({"rt_segment": users})
         assert answer.counts == (count - skipped, count - skipped)
         assert len(answer.changes) == count - skipped
-        warnings = answer.result.warnings
+        warnings = answer.warnings
         assert [warning.path for warning in warnings] == [f"rt_segment[{1000 + index}]" for index in range(skipped)]
         assert {warning.code for warning in warnings} <= {pb.WARNING_CODE_TOO_MANY_USERS}
         assert answer.response["response"]["warnings"] == [
@@ -57,7 +57,7 @@ class TestLimits:
         assert answer.response["response"]["warnings"] == [
             {"message": "Too many segments for user_id: 1.", "entity": user("1", *blocks[100:])}
         ] * (count > 100)
-        assert [(warning.code, warning.path) for warning in answer.result.warnings] == [
+        assert [(warning.code, warning.path) for warning in answer.warnings] == [
             (pb.WARNING_CODE_TOO_MANY_SEGMENTS, "rt_segment[0]")
         ] * (count > 100)
 
@@ -92,7 +92,7 @@ class TestOrderOfWarnings:
             ("'expiration' cannot be less than -1", 3),
             ("Inactive segment: 30001", 4),
         ]
-        assert [(warning.message, warning.path) for warning in answer.result.warnings] == [
+        assert [(warning.message, warning.path) for warning in answer.warnings] == [
             ("Invalid user_id: ?", "rt_segment[0]"),
             *((message, f"rt_segment[1].seg_block[{index}]") for message, index in of_blocks),
             ("'user_id' is required and cannot be empty", "rt_segment[2]"),
@@ -129,7 +129,7 @@ class TestOrderOfWarnings:
     def test_a_request_without_users(self, request_: dict[str, Any]) -> None:
         answer = read(request_)
         assert answer.response["response"]["warnings"] == [{"message": "No valid rt_segment in request.", "entity": {}}]
-        (warning,) = answer.result.warnings
+        (warning,) = answer.warnings
         assert (warning.code, warning.path) == (pb.WARNING_CODE_NO_VALID_USERS, "")
 
     def test_a_request_without_valid_users_is_repeated_as_received(self) -> None:

@@ -50,7 +50,7 @@ USERS = [
 def test_an_invalid_user_is_skipped(row: Row) -> None:
     good = {"user_id": "6", "seg_block": [GOOD]}
     answer = read({"rt_segment": [good, row.sent, good]})
-    (warning,) = answer.result.warnings
+    (warning,) = answer.warnings
     assert (warning.message, warning.code, warning.path) == (row.message, row.code, "rt_segment[1]")
     assert answer.counts == (2, 2)
     assert list(answer.memberships) == [("", "6")]
@@ -111,7 +111,7 @@ def test_a_block_that_the_catalog_refuses_counts_as_read_but_changes_nothing(row
 
 def check_block(row: Row, *, counted: bool) -> None:
     answer = read({"rt_segment": [{"user_id": "5", "seg_block": [GOOD, row.sent, {"seg_id": 12}]}]})
-    (warning,) = answer.result.warnings
+    (warning,) = answer.warnings
     assert (warning.message, warning.code, warning.path) == (row.message, row.code, "rt_segment[0].seg_block[1]")
     assert answer.response["response"]["warnings"][0]["entity"] == row.sent
     assert answer.counts == (1, 2 + counted)
@@ -129,7 +129,7 @@ def test_a_user_with_only_blocks_that_the_catalog_refuses_is_valid(row: Row) -> 
 @pytest.mark.parametrize("row", INVALID_BLOCKS, ids=lambda row: str(row.sent))
 def test_a_user_with_only_invalid_blocks_is_skipped(row: Row) -> None:
     answer = read({"rt_segment": [{"user_id": "5", "seg_block": [row.sent, row.sent]}]})
-    codes = [(warning.message, warning.code, warning.path) for warning in answer.result.warnings]
+    codes = [(warning.message, warning.code, warning.path) for warning in answer.warnings]
     assert codes == [
         (row.message, row.code, "rt_segment[0].seg_block[0]"),
         (row.message, row.code, "rt_segment[0].seg_block[1]"),
@@ -162,7 +162,7 @@ def test_a_valid_block_names_one_segment(block: dict[str, Any], segment_id: int)
 def test_an_unknown_external_user_is_said_after_its_blocks_which_the_catalog_is_not_asked_about() -> None:
     blocks = [{"seg_id": 99}, {}, {"seg_id": 40001}, {"seg_id": 50001}]
     answer = read({"rt_segment": [{"user_id": "crm-9", "seg_block": blocks}]}, "external")
-    assert [(warning.message, warning.code, warning.path) for warning in answer.result.warnings] == [
+    assert [(warning.message, warning.code, warning.path) for warning in answer.warnings] == [
         (*SEGMENT_REQUIRED, "rt_segment[0].seg_block[1]"),
         ("Unknown user_id: crm-9", pb.WARNING_CODE_UNKNOWN_USER_ID, "rt_segment[0]"),
     ]

@@ -36,7 +36,7 @@ async def test_ten_thousand_warnings_and_no_more() -> None:
     messages = warned(answer)
     assert len(messages) == MOST_WARNINGS + 1
     assert messages[-1] == left_out(101 * 101 - MOST_WARNINGS)
-    last = answer.result.warnings[-1]
+    last = answer.warnings[-1]
     assert (last.code, last.path) == (pb.WARNING_CODE_LEFT_OUT, "")
     assert answer.response["response"]["warnings"][-1]["entity"] == {}
     assert answer.counts == (1, 1)
@@ -87,8 +87,8 @@ async def test_warnings_of_each_length() -> None:
 async def test_entities_can_be_left_out() -> None:
     request = {"rt_segment": [GOOD, {}, *BAD_USERS[:2]], "warning_entities": "WARNING_ENTITIES_NONE"}
     answer = await read_async(request)
-    assert len(answer.result.warnings) == 1 + 2 * 101
-    for warning in answer.result.warnings:
+    assert len(answer.warnings) == 1 + 2 * 101
+    for warning in answer.warnings:
         assert (warning.HasField("entity"), bool(warning.message), bool(warning.path)) == (False, True, True)
 
 

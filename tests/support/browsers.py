@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Request, async_playwright
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Request, async_playwright, expect
 from support.service import HOST_MODES, Service
 
 NAMES = ["chromium", "chromium-browser", "google-chrome"]
@@ -25,7 +25,9 @@ FLAGS = [
 ]
 on_one_host = pytest.mark.parametrize("host_mode", HOST_MODES[:1], indirect=True)
 """For what the host has no part in: the page's own work."""
-TIMEOUT_MS = 10_000
+TIMEOUT_MS = 30_000
+"""What a page may take to show something, also on a busy machine."""
+expect.set_options(timeout=TIMEOUT_MS)
 DESKTOP, PHONE = (1280, 900), (375, 812)
 """Widths and heights."""
 SERIOUS = {"serious", "critical"}

@@ -167,7 +167,7 @@ async def test_an_outage_and_its_end(partner: Console) -> None:
     await page.get_by_role("link", name="Segments").click()
     await expect(page.locator("#segments-problem")).to_be_visible()
     await page.context.set_offline(False)
-    await expect(page.locator("#segments-place")).to_have_text("1–25 of 200", timeout=20_000)
+    await expect(page.locator("#segments-place")).to_have_text("1–25 of 200")
     await expect(page.locator("[role=alert]:visible")).to_have_count(0)
     partner.complaints.clear()  # of the network that was not there
 
@@ -181,7 +181,7 @@ async def test_quotas(demo_tab: Console, service: Service) -> None:
 
     async with posting(service, body):
         shown = cards.first.locator("small")
-        await expect(shown).to_have_text(re.compile(r"Most seen since you opened this page: [1-9]"), timeout=20_000)
+        await expect(shown).to_have_text(re.compile(r"Most seen since you opened this page: [1-9]"))
     users = await cards.nth(1).locator("small").inner_text()
     assert int(users.rpartition(" ")[2]) % 3 == 0
     assert not users.endswith(" 0")

@@ -1,0 +1,144 @@
+"""`python -m bench.sending`: a CSV of many memberships through `instant-audience send`.
+
+Beside it, in the same run: what StreamSegments does, and the memory of the command. At the end, sampled users are
+compared with what the file says of them.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import uvloop
+from instantaudience_server.embedded.cluster import EmbeddedCluster
+from instantaudience_server.running.hosts import available
+from instantaudience_server.telemetry import configure_logging
+from redis.asyncio import RedisCluster
+from rich.console import Console
+from rich.table import Table
+
+from bench import load, processes
+from bench.batch import SAMPLED, Content, live, wrong_users
+from bench.service import Service, running_service
+
+console = Console(width=110)
+
+LOOK_SECONDS = 0.1
+SETTLED_PERCENT = 10
+"""When so much of the file is sent, the command has what it keeps."""
+KILL_PERCENT = 50
+
+
+@dataclass(slots=True)
+class Sent:
+    """How the command has gone."""
+
+    seconds: float = 0.0
+    resident: list[int] = field(default_factory=list)
+    """Bytes, from when `SETTLED_PERCENT` was sent."""
+
+    def __str__(self) -> str:
+        return f"{min(self.resident) / 1e6:,.0f} to {max(self.resident) / 1e6:,.0f} MB" if self.resident else "not seen"
+
+
+def write_csv(content: Content, path: Path) -> None:
+    """A line for each membership."""
+    with path.open("w") as file:
+        file.write("user_id,seg_id,value,expiration\n")
+        for number in range(content.lines):
+            user, segments = content.line(number)
+            for segment, minutes in segments.items():
+                file.write(f"{user},{segment},0,{minutes}\n")
+
+
+async def send(service: Service, file: Path, sent: Sent, kill_percent: float) -> bool:
+    """Run the command; whether it has come to its end. From `kill_percent` of the file on, it is killed."""
+    environment = os.environ | {
+        "INSTANT_AUDIENCE_URL": f"http://{service.http[0]}:{service.http[1]}",
+        "INSTANT_AUDIENCE_TOKEN": service.token,
+    }
+    argv = [sys.executable, "-m", "instantaudience_server", "send", str(file)]
+    began = time.monotonic()
+    process = await asyncio.create_subprocess_exec(
+        *argv, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    ending = asyncio.create_task(process.wait())
+    while not (await asyncio.wait((ending,), timeout=LOOK_SECONDS))[0]:
+        percent = _percent(file)
+        if percent >= SETTLED_PERCENT:
+            sent.resident.append(processes.resident_bytes([process.pid]))
+        if percent >= kill_percent:
+            console.print(f"… killing it at {percent:.0f} %")
+            process.kill()
+            break
+    status = await ending
+    sent.seconds += time.monotonic() - began
+    if status > 0:
+        sys.exit(f"send ended with status {status}")
+    return status == 0
+
+
+def _percent(file: Path) -> float:
+    """How far the command is, by its own notes; 0 where it has none."""
+    try:
+        offset: int = json.loads(file.with_name(f"{file.name}.position").read_text())["offset"]
+    except (OSError, ValueError):
+        return 0.0
+    return 100 * offset / file.stat().st_size
+
+
+async def bench(content: Content, seconds: float, *, kill: bool) -> Table:
+    """The table."""
+    table = Table(show_header=False)
+    memberships = 2 * content.lines
+    with tempfile.TemporaryDirectory(prefix="instant-audience-bench-") as name:
+        directory = Path(name)
+        file = directory / "users.csv"
+        console.print(f"… writing {memberships:,} memberships as CSV")
+        await asyncio.to_thread(write_csv, content, file)
+        cluster = EmbeddedCluster(directory / "cluster")
+        await cluster.start()
+        try:
+            async with running_service(available()[0], cluster.url, directory) as service:
+                console.print("… StreamSegments")
+                stream = (await live(service, "stream", seconds)).ok_per_second * 200
+                console.print("… send")
+                sent = Sent()
+                if kill and not await send(service, file, sent, KILL_PERCENT):
+                    console.print("… send again")
+                await send(service, file, sent, 101)
+            taken = memberships / sent.seconds
+            table.add_row("file", f"{memberships:,} memberships, {file.stat().st_size / 1e6:,.0f} MB of CSV")
+            table.add_row("StreamSegments", f"{stream:,.0f} memberships/s")
+            table.add_row("send", f"{taken:,.0f} memberships/s, {taken / stream:.2f} of StreamSegments")
+            table.add_row("memory of the command", f"after a tenth of the file {sent}")
+            async with RedisCluster.from_url(cluster.url, protocol=2) as nodes:
+                wrong = await wrong_users(nodes, content)
+            table.add_row(f"users that are wrong, of {min(SAMPLED, content.users):,}", str(wrong))
+        finally:
+            await cluster.stop()
+    return table
+
+
+def main() -> None:
+    """Parse the arguments and run."""
+    parser = argparse.ArgumentParser(prog="python -m bench.sending", description=__doc__)
+    parser.add_argument("--memberships", type=int, default=1_000_000, help="lines of the file")
+    parser.add_argument("--kill", action="store_true", help=f"kill the command at {KILL_PERCENT} %%, and run it again")
+    parser.add_argument("--seconds", type=float, default=5.0, help="how long StreamSegments is measured")
+    arguments = parser.parse_args()
+    if problem := load.missing():
+        sys.exit(problem)
+    configure_logging("warning")
+    content = Content(arguments.memberships // 2, ends=2)
+    console.print(uvloop.run(bench(content, arguments.seconds, kill=arguments.kill)))
+
+
+if __name__ == "__main__":
+    main()

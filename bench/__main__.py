@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import catalog, ceiling, go_peer, load, prices, processes
-from bench.cluster import running_cluster
+from bench.cluster import STEADY, running_cluster
 from bench.drives import Result, Run, drive
 from bench.service import Service, running_service
 from bench.workload import Shape
@@ -96,7 +96,7 @@ def add_rows(table: Table, run: Run, most: float, results: Mapping[str, Result])
 async def bench(runs: Sequence[Run], host_modes: Sequence[str], arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """Start the cluster and the contenders, measure, print the table, and return what it says."""
     async with AsyncExitStack() as stack:
-        directory, cluster = await stack.enter_async_context(running_cluster())
+        directory, cluster = await stack.enter_async_context(running_cluster(STEADY))
         nodes = processes.tree(os.getpid()) - {os.getpid()}
         services: dict[str, Service] = {}
         if go_peer.missing() is None:

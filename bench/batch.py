@@ -52,6 +52,9 @@ ENDS = {"one": 1, "two": 2}
 """At how many different times a line's two segments end. Each takes a command of its own."""
 SHAPE = Shape(100, 2)
 LIVE_CONNECTIONS, LIVE_IN_FLIGHT = 16, 4
+LIVE_ALONE = 4
+"""How often live calls are measured alone before the file comes, and after it was applied: nodes write their files anew
+now and then, which takes processors too."""
 AVRO_SCHEMA: dict[str, Any] = {
     "type": "record",
     "name": "user",
@@ -262,7 +265,7 @@ async def _measured(
     console.print("… StreamSegments")
     stream = (await live(service, "stream", seconds)).ok_per_second * SHAPE.memberships
     rows = [("StreamSegments", f"{stream:,.0f} memberships/s")]
-    alone = await live(service, "unary", seconds) if beside else None
+    alone = await _alone(service, seconds) if beside else []
     headers, address = {"authorization": service.token}, f"http://{service.http[0]}:{service.http[1]}"
     watched = Watched()
     async with httpx.AsyncClient(base_url=address, headers=headers, timeout=120) as http:
@@ -274,7 +277,7 @@ async def _measured(
         began = time.monotonic()
         ending = asyncio.create_task(applied(http, service, job_id, kills, watched))
         outcomes = []
-        while alone is not None and not ending.done():
+        while beside and not ending.done():
             outcomes.append(await live(service, "unary", seconds))
         state = await ending
     taken = 2 * content.lines / (time.monotonic() - began)
@@ -283,19 +286,29 @@ async def _measured(
         ("memory of what applies it", str(watched)),
         ("counters right", str(state["num_valid"] == 2 * content.lines and state["phase"] == "completed")),
     ]
-    if alone is not None:
+    if beside:
+        alone += await _alone(service, seconds)
         # The job may have ended within the last one.
-        shares = [each.ok_per_second / alone.ok_per_second for each in outcomes[:-1] or outcomes]
-        p99s = [each.answered_ms.p99 / alone.answered_ms.p99 for each in outcomes[:-1] or outcomes]
+        outcomes = outcomes[:-1] or outcomes
+        rates = [[each.ok_per_second for each in some] for some in (outcomes, alone)]
+        p99s = [[each.answered_ms.p99 for each in some] for some in (outcomes, alone)]
         rows += [
-            ("live calls beside it, of their rate alone", _spread(shares)),
-            ("their p99, of that alone", _spread(p99s)),
+            ("live calls beside it, of their rate alone", _share(*rates)),
+            ("their p99, of that alone", _share(*p99s)),
         ]
     return rows
 
 
-def _spread(values: list[float]) -> str:
-    return f"{statistics.mean(values):.2f} ({min(values):.2f} to {max(values):.2f} in windows)"
+async def _alone(service: Service, seconds: float) -> list[load.Outcome]:
+    """What live calls do alone, some times."""
+    console.print("… live calls alone")
+    return [await live(service, "unary", seconds) for _ in range(LIVE_ALONE)]
+
+
+def _share(values: list[float], of: list[float]) -> str:
+    """One mean of the other, and both in windows."""
+    spreads = [f"{min(each):,.0f} to {max(each):,.0f}" for each in (values, of)]
+    return f"{statistics.mean(values) / statistics.mean(of):.2f} ({spreads[0]} of {spreads[1]} in windows)"
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,6 +27,9 @@ AT_ONCE = 1000
 UNDER_WAY = 8
 """Users that are written at once, and how many such writes are not answered yet."""
 LOOK_SECONDS = 0.2
+STEADY = {"auto-aof-rewrite-percentage": "0"}
+"""Nodes do not write their files anew, which takes their processors for seconds: by chance, beside one of those that
+are compared."""
 
 
 class Holding(NamedTuple):
@@ -42,11 +45,12 @@ class Holding(NamedTuple):
 
 
 @asynccontextmanager
-async def running_cluster() -> AsyncIterator[tuple[Path, EmbeddedCluster]]:
-    """An embedded cluster, and the directory that it is in, which others may use too; both end together."""
+async def running_cluster(config: Mapping[str, str] | None = None) -> AsyncIterator[tuple[Path, EmbeddedCluster]]:
+    """An embedded cluster, with lines of its nodes' configuration, and the directory that it is in, which others may
+    use too; both end together."""
     with TemporaryDirectory(prefix="instant-audience-bench-") as name:
         directory = Path(name)
-        cluster = EmbeddedCluster(directory / "data")
+        cluster = EmbeddedCluster(directory / "data", extra_config=config)
         await cluster.start()
         try:
             yield directory, cluster

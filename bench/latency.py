@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import load
-from bench.cluster import running_cluster
+from bench.cluster import STEADY, running_cluster
 from bench.load import Lane, Latencies, Outcome, Pool
 from bench.service import Service, running_service, signed_in
 from bench.workload import FIRST_USER, Shape, write_members
@@ -96,7 +96,7 @@ async def bench(hosts: Sequence[str], seconds: float) -> Table:
     for heading in ("host", "calls of 1 × 2", *HEADINGS):
         table.add_column(heading, no_wrap=True)
     async with AsyncExitStack() as stack:
-        directory, cluster = await stack.enter_async_context(running_cluster())
+        directory, cluster = await stack.enter_async_context(running_cluster(STEADY))
         for host in hosts:
             async with running_service(host, cluster.url, directory, MEMBERS, write=write_members) as service:
                 tokens = [await signed_in(service.http, name, service.password) for name in MEMBERS]

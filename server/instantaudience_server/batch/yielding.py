@@ -11,11 +11,14 @@ import time
 from collections.abc import Awaitable, Callable
 
 WORK_SECONDS = 0.5
-"""How long there is work between two looks, where none has found a queue."""
+"""How long there is work between two looks, at least, where none has found a queue: the next one comes when nothing is
+under way, as at each checkpoint of a file."""
+MOST_WORK_SECONDS = 2.0
+"""How long there is work until it has to pause for a look: that of several files hardly ever pauses together."""
 TURN_SECONDS = 0.05
 """How long where one has."""
 LOOKS = 3
-"""Questions of a look."""
+"""Questions of a look, at most: none after one whose answer was not late."""
 LATE_SECONDS = 0.002
 """How much later than ever an answer may come before work rests. For each time as much again, it rests once as long as
 it has worked."""
@@ -44,7 +47,7 @@ class Yielding:
             return
         async with self._gate:
             worked = time.monotonic() - self._working_since
-            if worked >= (TURN_SECONDS if self._rests else WORK_SECONDS):
+            if worked >= self._turn_seconds:
                 if self._under_way:
                     await asyncio.wait(self._under_way, timeout=PATIENCE_SECONDS)
                 if self._rests:
@@ -52,6 +55,13 @@ class Yielding:
                 if not self._under_way:
                     self._rests = await self._look(self._ask)
                 self._working_since = time.monotonic()
+
+    @property
+    def _turn_seconds(self) -> float:
+        """How long there is work until the next look."""
+        if self._rests:
+            return TURN_SECONDS
+        return MOST_WORK_SECONDS if self._under_way else WORK_SECONDS
 
     def begin(self, done: "asyncio.Future[None]") -> None:
         """A piece of work is under way until it is `done`."""
@@ -66,5 +76,7 @@ class Yielding:
             began = time.monotonic()
             await ask()
             quickest = min(quickest, time.monotonic() - began)
+            if quickest < self._quickest + LATE_SECONDS:
+                break
         self._quickest = min(self._quickest, quickest)
         return min(MOST_RESTS, max(0.0, (quickest - self._quickest) / LATE_SECONDS - 1))

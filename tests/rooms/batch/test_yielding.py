@@ -27,6 +27,7 @@ class Nodes:
 def always_due(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is looked before each piece of work, however short the one before was."""
     monkeypatch.setattr(yielding, "WORK_SECONDS", WORK_SECONDS)
+    monkeypatch.setattr(yielding, "MOST_WORK_SECONDS", WORK_SECONDS)
     monkeypatch.setattr(yielding, "TURN_SECONDS", 0.0)
 
 
@@ -55,11 +56,29 @@ async def test_rests_as_long_as_answers_are_late(monkeypatch: pytest.MonkeyPatch
     assert nodes.asked == asked, "it went on resting, and looking"
 
 
-async def test_looks_some_times_in_a_row() -> None:
+async def test_looks_again_where_an_answer_is_late() -> None:
     nodes = Nodes()
-    await Yielding(nodes.ask).come()
+    work = Yielding(nodes.ask)
+    await work.come()
+    assert nodes.asked == 1
+    nodes.seconds = FAR_TOO_LATE_SECONDS
+    await _worked(work)
 
-    assert nodes.asked == LOOKS
+    assert nodes.asked == 1 + LOOKS
+
+
+async def test_looks_where_there_is_a_pause_anyway(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(yielding, "MOST_WORK_SECONDS", 1000.0)
+    nodes = Nodes()
+    work, done = Yielding(nodes.ask), asyncio.get_running_loop().create_future()
+    await work.come()
+    work.begin(done)
+    await _worked(work)
+    assert nodes.asked == 1
+    done.set_result(None)
+    await _worked(work)
+
+    assert nodes.asked == 2
 
 
 async def test_looks_while_nothing_is_under_way() -> None:
@@ -79,7 +98,7 @@ async def test_looks_while_nothing_is_under_way() -> None:
     done.set_result(None)
     await asyncio.gather(coming, behind)
 
-    assert seen == [True] * LOOKS
+    assert seen == [True]
 
 
 async def test_does_not_wait_forever_for_what_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:

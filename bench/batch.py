@@ -1,7 +1,8 @@
 """`python -m bench.batch`: a file of many lines, from its upload until all of it stands in the cluster.
 
-Beside it, in the same run: what StreamSegments does, what live calls do alone and while the file is applied, and the
-memory of the processes that take and apply it. At the end, sampled users are compared with what the file says of them.
+Beside it, in the same run: what StreamSegments does, over few users before and over those of the file after, what live
+calls do alone and while the file is applied, and the memory of the processes that take and apply it. Then sampled users
+are compared with what the file says of them.
 """
 
 import argparse
@@ -29,7 +30,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import load, processes
-from bench.load import Lane
+from bench.load import EVERYONE, Lane, Pool
 from bench.service import Service, running_service
 from bench.workload import SEGMENTS, Shape
 
@@ -205,9 +206,9 @@ async def applied(
         await asyncio.sleep(0.5)
 
 
-async def live(service: Service, call: str, seconds: float) -> load.Outcome:
-    """What live calls do."""
-    lane = Lane(call, service.grpc, call, [service.token], SHAPE, LIVE_CONNECTIONS, LIVE_IN_FLIGHT)
+async def live(service: Service, call: str, seconds: float, pool: Pool = EVERYONE) -> load.Outcome:
+    """What live calls do, over these users."""
+    lane = Lane(call, service.grpc, call, [service.token], SHAPE, LIVE_CONNECTIONS, LIVE_IN_FLIGHT, pool=pool)
     return (await load.drive(lane, seconds=seconds)).lanes[call].checked()
 
 
@@ -248,12 +249,21 @@ async def bench(content: Content, form: str, kills: list[int], seconds: float, *
         try:
             arguments = ("--data-dir", str(directory / "data"))
             async with running_service(available()[0], cluster.url, directory, arguments=arguments) as service:
-                for row in await _measured(service, content, file, kills, seconds, beside=beside):
-                    table.add_row(*row)
-            async with RedisCluster.from_url(cluster.url, protocol=2) as nodes:
-                table.add_row(
-                    f"users that are wrong, of {min(SAMPLED, content.users):,}", str(await wrong_users(nodes, content))
+                rows, taken = await _measured(service, content, file, kills, seconds, beside=beside)
+                async with RedisCluster.from_url(cluster.url, protocol=2) as nodes:
+                    wrong = str(await wrong_users(nodes, content))
+                rows.append((f"users that are wrong, of {min(SAMPLED, content.users):,}", wrong))
+                console.print("… StreamSegments over the file's users")
+                pool = Pool(content.users // 4 * 4, FIRST_USER, "scattered")
+                stream = (await live(service, "stream", seconds, pool)).ok_per_second * SHAPE.memberships
+                rows.append(
+                    (
+                        "StreamSegments over the file's users",
+                        f"{stream:,.0f} memberships/s; the file {taken / stream:.2f} of it",
+                    )
                 )
+                for row in rows:
+                    table.add_row(*row)
         finally:
             await cluster.stop()
     return table
@@ -261,7 +271,8 @@ async def bench(content: Content, form: str, kills: list[int], seconds: float, *
 
 async def _measured(
     service: Service, content: Content, file: Path, kills: list[int], seconds: float, *, beside: bool
-) -> list[tuple[str, str]]:
+) -> tuple[list[tuple[str, str]], float]:
+    """Rows of the table, and how many memberships of the file were applied a second."""
     console.print("… StreamSegments")
     stream = (await live(service, "stream", seconds)).ok_per_second * SHAPE.memberships
     rows = [("StreamSegments", f"{stream:,.0f} memberships/s")]
@@ -296,7 +307,7 @@ async def _measured(
             ("live calls beside it, of their rate alone", _share(*rates)),
             ("their p99, of that alone", _share(*p99s)),
         ]
-    return rows
+    return rows, taken
 
 
 async def _alone(service: Service, seconds: float) -> list[load.Outcome]:

@@ -20,10 +20,9 @@ TURN_SECONDS = 0.05
 LOOKS = 3
 """Questions of a look, at most: none after one whose answer was not late."""
 LATE_SECONDS = 0.002
-"""How much later than ever an answer may come before work rests. For each time as much again, it rests once as long as
-it has worked."""
-MOST_RESTS = 3.0
-"""So a quarter of the time is for work, however long the answers take."""
+"""How much later than ever an answer may come before work rests."""
+RESTS = 3
+"""How many times as long as it has worked it rests: a quarter of the time is for work, however long answers take."""
 PATIENCE_SECONDS = 1.0
 """How long a look waits until nothing is under way; a node may be away, and no other work has to wait for that."""
 
@@ -37,8 +36,8 @@ class Yielding:
         self._under_way: set[asyncio.Future[None]] = set()
         self._quickest = math.inf
         """Of all answers."""
-        self._rests = 0.0
-        """How many times as long as it has worked work rests, by the last look."""
+        self._is_late = False
+        """Whether answers came late when it was looked last."""
         self._working_since = -math.inf
 
     async def come(self) -> None:
@@ -50,16 +49,16 @@ class Yielding:
             if worked >= self._turn_seconds:
                 if self._under_way:
                     await asyncio.wait(self._under_way, timeout=PATIENCE_SECONDS)
-                if self._rests:
-                    await asyncio.sleep(self._rests * min(worked, WORK_SECONDS))
+                if self._is_late:
+                    await asyncio.sleep(RESTS * min(worked, WORK_SECONDS))
                 if not self._under_way:
-                    self._rests = await self._look(self._ask)
+                    self._is_late = await self._look(self._ask)
                 self._working_since = time.monotonic()
 
     @property
     def _turn_seconds(self) -> float:
         """How long there is work until the next look."""
-        if self._rests:
+        if self._is_late:
             return TURN_SECONDS
         return MOST_WORK_SECONDS if self._under_way else WORK_SECONDS
 
@@ -69,14 +68,13 @@ class Yielding:
             self._under_way.add(done)
             done.add_done_callback(self._under_way.discard)
 
-    async def _look(self, ask: Callable[[], Awaitable[object]]) -> float:
-        """How many times as long as it has worked work should rest."""
-        quickest = math.inf
+    async def _look(self, ask: Callable[[], Awaitable[object]]) -> bool:
+        """Whether all answers come late."""
         for _ in range(LOOKS):
             began = time.monotonic()
             await ask()
-            quickest = min(quickest, time.monotonic() - began)
-            if quickest < self._quickest + LATE_SECONDS:
-                break
-        self._quickest = min(self._quickest, quickest)
-        return min(MOST_RESTS, max(0.0, (quickest - self._quickest) / LATE_SECONDS - 1))
+            seconds = time.monotonic() - began
+            self._quickest = min(self._quickest, seconds)
+            if seconds < self._quickest + LATE_SECONDS:
+                return False
+        return True

@@ -52,7 +52,8 @@ def change(segment: catalog_pb2.Segment, fields: pb.SegmentFields) -> None:
     """Take over the fields that are there; those that may be null are taken away by it, and a text by an empty one.
 
     Raises:
-        AudienceError: SYNTAX, for a value of another type or a state that there is not.
+        AudienceError: SYNTAX, for a value of another type, a state that there is not, or too much of what the original
+            platform has beside.
     """
     if fields.HasField("state"):
         if fields.state not in STATES:
@@ -72,6 +73,9 @@ def change(segment: catalog_pb2.Segment, fields: pb.SegmentFields) -> None:
             segment.original_fields.fields.pop(name, None)
             if not _is_null(getattr(fields, name)):
                 segment.original_fields.fields[name].CopyFrom(getattr(fields, name))
+    if not original_fields.are_short(segment.original_fields):
+        names = ", ".join(sorted(segment.original_fields.fields))
+        raise invalid(names, f"must be JSON of at most {original_fields.MOST_BYTES} bytes together")
 
 
 def entry_of(segment: catalog_pb2.Segment, estimated_users: int | None = None) -> dict[str, Any]:

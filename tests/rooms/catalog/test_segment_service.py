@@ -337,7 +337,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], Reason, str]] = {
         f"add: minutes {minutes!r}": ("add", {"segment": {"expire_minutes": minutes}}, WRONG, "expire_minutes")
         for minutes in (1.5, 2**31, "", "x", " 1", "1_0", "0x1", True, [1], {})
     },
-    "add: too much beside": ("add", {"segment": {"category": "c" * 4096}}, WRONG, "original_fields"),
+    "add: too much beside": ("add", {"segment": {"category": "c" * 4096}}, WRONG, "category"),
     "add: another member, in the segment": ("add", {"segment": {"member_id": OTHER}}, DENIED, ""),
     "add: negative minutes": ("add", {"segment": {"expire_minutes": -1}}, WRONG, "expire_minutes"),
     "add: another member": ("add", {"segment": {}, "member_id": OTHER}, DENIED, ""),

@@ -466,7 +466,7 @@ REFUSED: dict[str, tuple[str, str, Any, int, str, str | None]] = {
     ),
     "POST: too much beside": (
         *("POST", "", {"segment": {"price": 1, "category": "c" * 4096}}, 400, "SYNTAX"),
-        "'original_fields' must be JSON of at most 4096 bytes",
+        "'category, price' must be JSON of at most 4096 bytes together",
     ),
     "POST: another member in the body": ("POST", "", {"segment": {}, "member_id": 777}, 403, "UNAUTH", None),
     "POST: another member in the segment": ("POST", "", {"segment": {"member_id": 777}}, 403, "UNAUTH", None),

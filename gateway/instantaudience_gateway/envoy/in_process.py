@@ -10,6 +10,8 @@ from pathlib import Path
 
 import find_libpython
 
+PACKAGES = ("instantaudience_server", "instantaudience_gateway", "instantaudience")
+
 
 def module_path() -> Path:
     """The dynamic module that Envoy loads."""
@@ -45,5 +47,12 @@ def environment() -> dict[str, str]:
         **os.environ,
         "LD_PRELOAD": str(library),
         "PYTHONHOME": f"{sys.prefix}{os.pathsep}{sys.exec_prefix}",
-        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        "PYTHONPATH": os.pathsep.join(path for path in (*sys.path, *_places()) if path),
     }
+
+
+def _places() -> list[str]:
+    """Where our packages are. Those of a checkout are found by `.pth` files, which Debian's Python does not read where
+    it is embedded: it takes itself for none of a virtual environment, and looks in dist-packages alone."""
+    specs = [spec for name in PACKAGES if (spec := importlib.util.find_spec(name)) is not None]
+    return [str(Path(place).parent) for spec in specs for place in spec.submodule_search_locations or ()]

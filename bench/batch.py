@@ -1,8 +1,8 @@
 """`python -m bench.batch`: a file of many lines, from its upload until all of it stands in the cluster.
 
 Beside it, in the same run: what StreamSegments does, over few users before and over those of the file after, what live
-calls do alone and while the file is applied, and the memory of the processes that take and apply it. Then sampled users
-are compared with what the file says of them.
+calls do alone and while the file is applied, by turns, and the memory of the processes that take and apply it. Then
+sampled users are compared with what the file says of them.
 """
 
 import argparse
@@ -53,9 +53,8 @@ ENDS = {"one": 1, "two": 2}
 """At how many different times a line's two segments end. Each takes a command of its own."""
 SHAPE = Shape(100, 2)
 LIVE_CONNECTIONS, LIVE_IN_FLIGHT = 16, 4
-LIVE_ALONE = 4
-"""How often live calls are measured alone before the file comes, and after it was applied: nodes write their files anew
-now and then, which takes processors too."""
+LIVE_TURNS = 8
+"""How often live calls are measured alone, and then beside a job: a machine's pace changes from minute to minute."""
 AVRO_SCHEMA: dict[str, Any] = {
     "type": "record",
     "name": "user",
@@ -276,7 +275,6 @@ async def _measured(
     console.print("… StreamSegments")
     stream = (await live(service, "stream", seconds)).ok_per_second * SHAPE.memberships
     rows = [("StreamSegments", f"{stream:,.0f} memberships/s")]
-    alone = await _alone(service, seconds) if beside else []
     headers, address = {"authorization": service.token}, f"http://{service.http[0]}:{service.http[1]}"
     watched = Watched()
     async with httpx.AsyncClient(base_url=address, headers=headers, timeout=120) as http:
@@ -286,40 +284,35 @@ async def _measured(
         job_id = await upload(http, file)
         rows.append(("upload", f"{time.monotonic() - began:.1f} s"))
         began = time.monotonic()
-        ending = asyncio.create_task(applied(http, service, job_id, kills, watched))
-        outcomes = []
-        while beside and not ending.done():
-            outcomes.append(await live(service, "unary", seconds))
-        state = await ending
-    taken = 2 * content.lines / (time.monotonic() - began)
+        state = await applied(http, service, job_id, kills, watched)
+        taken = 2 * content.lines / (time.monotonic() - began)
+        turns = await _by_turns(service, http, file, seconds) if beside else []
     rows += [
         ("applied", f"{taken:,.0f} memberships/s, {taken / stream:.2f} of StreamSegments"),
         ("memory of what applies it", str(watched)),
         ("counters right", str(state["num_valid"] == 2 * content.lines and state["phase"] == "completed")),
     ]
-    if beside:
-        alone += await _alone(service, seconds)
-        # The job may have ended within the last one.
-        outcomes = outcomes[:-1] or outcomes
-        rates = [[each.ok_per_second for each in some] for some in (outcomes, alone)]
-        p99s = [[each.answered_ms.p99 for each in some] for some in (outcomes, alone)]
-        rows += [
-            ("live calls beside it, of their rate alone", _share(*rates)),
-            ("their p99, of that alone", _share(*p99s)),
-        ]
-    return rows, taken
+    return rows + turns, taken
 
 
-async def _alone(service: Service, seconds: float) -> list[load.Outcome]:
-    """What live calls do alone, some times."""
-    console.print("… live calls alone")
-    return [await live(service, "unary", seconds) for _ in range(LIVE_ALONE)]
+async def _by_turns(service: Service, http: httpx.AsyncClient, file: Path, seconds: float) -> list[tuple[str, str]]:
+    """What live calls do beside a job, of what they do alone."""
+    rates, p99s = [], []
+    for turn in range(LIVE_TURNS):
+        console.print(f"… live calls alone, and beside a job ({turn + 1} of {LIVE_TURNS})")
+        alone = await live(service, "unary", seconds)
+        ending = asyncio.create_task(applied(http, service, await upload(http, file), [], Watched()))
+        beside = await live(service, "unary", seconds)
+        if ending.done():
+            sys.exit("the file was applied before live calls were measured: take more --lines")
+        await ending
+        rates.append(beside.ok_per_second / alone.ok_per_second)
+        p99s.append(beside.answered_ms.p99 / alone.answered_ms.p99)
+    return [("live calls beside it, of their rate alone", _spread(rates)), ("their p99, of that alone", _spread(p99s))]
 
 
-def _share(values: list[float], of: list[float]) -> str:
-    """One mean of the other, and both in windows."""
-    spreads = [f"{min(each):,.0f} to {max(each):,.0f}" for each in (values, of)]
-    return f"{statistics.mean(values) / statistics.mean(of):.2f} ({spreads[0]} of {spreads[1]} in windows)"
+def _spread(values: list[float]) -> str:
+    return f"{statistics.median(values):.2f} in the median ({min(values):.2f} to {max(values):.2f})"
 
 
 def main() -> None:

@@ -211,6 +211,11 @@ async def live(service: Service, call: str, seconds: float, pool: Pool = EVERYON
     return (await load.drive(lane, seconds=seconds)).lanes[call].checked()
 
 
+async def streamed(service: Service, seconds: float, pool: Pool = EVERYONE) -> float:
+    """Memberships a second of StreamSegments, over these users."""
+    return (await live(service, "stream", seconds, pool)).ok_per_second * SHAPE.memberships
+
+
 async def wrong_users(cluster: RedisCluster, content: Content) -> int:
     """How many of the sampled users are not as the file says."""
     wrong, step = 0, max(1, content.users // SAMPLED)
@@ -254,13 +259,9 @@ async def bench(content: Content, form: str, kills: list[int], seconds: float, *
                 rows.append((f"users that are wrong, of {min(SAMPLED, content.users):,}", wrong))
                 console.print("… StreamSegments over the file's users")
                 pool = Pool(content.users // 4 * 4, FIRST_USER, "scattered")
-                stream = (await live(service, "stream", seconds, pool)).ok_per_second * SHAPE.memberships
-                rows.append(
-                    (
-                        "StreamSegments over the file's users",
-                        f"{stream:,.0f} memberships/s; the file {taken / stream:.2f} of it",
-                    )
-                )
+                stream = await streamed(service, seconds, pool)
+                share = f"{stream:,.0f} memberships/s; the file {taken / stream:.2f} of it"
+                rows.append(("StreamSegments over the file's users", share))
                 for row in rows:
                     table.add_row(*row)
         finally:
@@ -273,7 +274,7 @@ async def _measured(
 ) -> tuple[list[tuple[str, str]], float]:
     """Rows of the table, and how many memberships of the file were applied a second."""
     console.print("… StreamSegments")
-    stream = (await live(service, "stream", seconds)).ok_per_second * SHAPE.memberships
+    stream = await streamed(service, seconds)
     rows = [("StreamSegments", f"{stream:,.0f} memberships/s")]
     headers, address = {"authorization": service.token}, f"http://{service.http[0]}:{service.http[1]}"
     watched = Watched()

@@ -7,6 +7,7 @@ compared with what the file says of them.
 import argparse
 import asyncio
 import json
+import math
 import os
 import subprocess
 import sys
@@ -24,14 +25,12 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import load, processes
-from bench.batch import SAMPLED, Content, live, wrong_users
+from bench.batch import SAMPLED, SETTLED_PERCENT, Content, streamed, wrong_users
 from bench.service import Service, running_service
 
 console = Console(width=110)
 
 LOOK_SECONDS = 0.1
-SETTLED_PERCENT = 10
-"""When so much of the file is sent, the command has what it keeps."""
 KILL_PERCENT = 50
 
 
@@ -107,12 +106,12 @@ async def bench(content: Content, seconds: float, *, kill: bool) -> Table:
         try:
             async with running_service(available()[0], cluster.url, directory) as service:
                 console.print("… StreamSegments")
-                stream = (await live(service, "stream", seconds)).ok_per_second * 200
+                stream = await streamed(service, seconds)
                 console.print("… send")
                 sent = Sent()
-                if kill and not await send(service, file, sent, KILL_PERCENT):
+                if not await send(service, file, sent, KILL_PERCENT if kill else math.inf):
                     console.print("… send again")
-                await send(service, file, sent, 101)
+                    await send(service, file, sent, math.inf)
             taken = memberships / sent.seconds
             table.add_row("file", f"{memberships:,} memberships, {file.stat().st_size / 1e6:,.0f} MB of CSV")
             table.add_row("StreamSegments", f"{stream:,.0f} memberships/s")

@@ -84,6 +84,16 @@ async def test_a_phone_need_not_scroll_sideways(browser: Browser, service: Servi
     assert set(widths.values()) == {PHONE[0]}, widths
 
 
+async def test_a_phone_shows_what_a_row_is_of_beside_any_column(browser: Browser, service: Service) -> None:
+    async with console_page(browser, service, token=await service.token("admin"), size=PHONE) as console:
+        await console.open("members")
+        name = console.page.get_by_role("link", name="Private Member (777)")
+        before = await name.bounding_box()
+        await console.page.get_by_role("region", name="Table of members").evaluate("frame => frame.scrollLeft = 1000")
+        await expect(console.page.get_by_role("columnheader", name="Calls failed")).to_be_in_viewport(ratio=1)
+        assert await name.bounding_box() == before
+
+
 async def test_themes(partner: Console) -> None:
     page = partner.page
     await partner.open()

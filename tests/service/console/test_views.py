@@ -17,6 +17,7 @@ pytestmark = on_one_host
 CHARTS = ["Calls", "Users", "Memberships", "Refusals", "Match rate"]
 SPANS = {"24 hours": 24, "7 days": 168, "14 days": 336}
 USER = "12345678900987654321"
+MORE = console_traffic.MORE_SEGMENTS
 
 
 def expected_totals(hours: int) -> dict[str, str]:
@@ -223,9 +224,20 @@ async def test_samples(partner: Console) -> None:
         ]
     )
     await expect(applied).to_have_text(["Users: 17"])
+
+
+async def test_hours_without_lines(partner: Console) -> None:
+    """Of what the checks skipped, and of calls that failed, there are counts alone."""
+    await partner.open("samples")
+    shown = partner.page.locator("#samples-lines p")
+    choice = partner.page.get_by_label("Hour (UTC)")
+    counted = [f"What was {what} in this hour has no lines: the overview counts it." for what in ("refused", "applied")]
     await choice.select_option(index=1)
-    await expect(errors).to_have_text(["Nothing was refused in this hour."])
-    await expect(applied).to_have_text(["Nothing was applied in this hour."])
+    await expect(shown).to_have_text(counted)
+    await choice.select_option(index=2)
+    await expect(shown).to_have_text(["Nothing was refused in this hour.", counted[1]])
+    await choice.select_option(index=4)
+    await expect(shown).to_have_text(counted)
 
 
 async def test_no_samples(admin_tab: Console) -> None:
@@ -308,7 +320,7 @@ async def test_applying_and_reading_back(demo_tab: Console) -> None:
     page = demo_tab.page
     await demo_tab.open("users")
     await expect(page.locator("#users-member")).to_have_text("Both act as your own member, Demo Data Provider (123).")
-    await expect(page.locator("#known-segments option[value='10001']")).to_have_text("Sports fans")
+    await expect(page.locator("#known-segments option[value='10001']")).to_have_text("Sports fans (sports_fans)")
     await page.get_by_label("Membership ends").select_option("minutes")
     await page.get_by_label("Minutes", exact=True).fill("90")
     await page.locator("#apply").get_by_label("Value").fill("-5")
@@ -325,6 +337,21 @@ async def test_applying_and_reading_back(demo_tab: Console) -> None:
     assert await look_up(page, USER) == []
     text = await page.locator("#look-up-answer").inner_text()
     assert text == f"User {USER} is in no segment that you may see."
+
+
+async def test_segments_are_suggested_as_one_types(partner: Console) -> None:
+    """Of any number of segments, by name, code or ID."""
+    await partner.open("users")
+    options = partner.page.locator("#known-segments option")
+    await expect(options).to_have_count(100)
+    last = MORE - 1
+    await partner.page.get_by_label("Segment ID").fill(f"NUMBER {last}")
+    await expect(options).to_have_text([f"Number {last} (more_{last})"])
+    await partner.page.get_by_label("Segment ID").fill(f"more_{last - 1}")
+    await expect(options).to_have_text([f"Number {last - 1} (more_{last - 1})"])
+    segment_id = int(await options.get_attribute("value") or 0) - 1
+    await partner.page.get_by_label("Segment ID").fill(str(segment_id))
+    await expect(options).to_have_text([f"Number {last - 2} (more_{last - 2})"])
 
 
 WARNINGS = {

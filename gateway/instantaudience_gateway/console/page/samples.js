@@ -5,7 +5,7 @@ import { get } from "./api.js";
 import { announce, byId, element, showProblem } from "./dom.js";
 import { newestOf } from "./loading.js";
 import { lastHours } from "./spans.js";
-import { hasTraffic, readUsage, refusals } from "./usage.js";
+import { hasTraffic, readUsage, refusals, wasRefused } from "./usage.js";
 import { HOUR_MS, count, explain, explainLine, hourSpan, isoHour } from "./words.js";
 
 const HOURS = 336;
@@ -31,7 +31,7 @@ export function show(shown, _own, { hour: chosen = "" }) {
     showProblem(problem, "");
     byId("samples-none").hidden = hours.length > 0;
     byId("samples-lines").hidden = hours.length === 0;
-    if (hours.length) await loadLines();
+    if (hours.length) await loadLines(asked);
   });
 }
 
@@ -55,18 +55,24 @@ function nameOf(hour) {
 // A time as reports take it (source: contract, "GET /rt-segment-processed").
 const reportTime = (ms) => new Date(ms).toISOString().slice(0, 19).replace("T", " ");
 
-function loadLines() {
-  const start = Number(choice.value);
+// The lines of an hour. What the checks skip and calls that fail are counted, and have none.
+function loadLines(counted) {
+  const { start } = counted;
   const span = { start: reportTime(start), end: reportTime(start + HOUR_MS) };
   return linesPlace.load(async (signal) => {
     const { response } = await get("rt-segment-processed", { member_id: member.id, ...span }, signal);
     const [hour] = response.report;
     showProblem(problem, "");
-    showLines("error-lines", hour?.error_log_lines, "Nothing was refused in this hour.");
-    showLines("segment-lines", hour?.segment_log_lines, "Nothing was applied in this hour.");
+    showLines("error-lines", hour?.error_log_lines, noLines("refused", wasRefused(counted)));
+    showLines("segment-lines", hour?.segment_log_lines, noLines("applied", counted.valid_users > 0));
     announce(`Shown: samples of ${hourSpan(start)} UTC.`);
   });
 }
+
+const noLines = (what, isCounted) =>
+  isCounted
+    ? `What was ${what} in this hour has no lines: the overview counts it.`
+    : `Nothing was ${what} in this hour.`;
 
 function showLines(id, text, none) {
   const lines = text ? text.split("\n").reverse().map(lineElement) : [element("p", { class: "hint" }, none)];

@@ -18,11 +18,13 @@ export const COUNTERS = [
 export const refusals = (hour) =>
   hour.invalid_users + hour.invalid_segments + hour.unauth_segments + hour.inactive_segments;
 
-const nothing = (start) => ({ start, match_rate: null, ...Object.fromEntries(COUNTERS.map((name) => [name, 0])) });
+const none = Object.fromEntries([...COUNTERS, "skipped"].map((name) => [name, 0]));
+const nothing = (start) => ({ start, match_rate: null, ...none });
 
 function readHour(hour) {
   const counters = COUNTERS.map((name) => [name, Number(hour[name] ?? 0)]);
-  const read = { start: Date.parse(hour.hour), ...Object.fromEntries(counters) };
+  const skipped = (hour.skipped_parts ?? []).reduce((sum, { parts }) => sum + Number(parts), 0);
+  const read = { start: Date.parse(hour.hour), skipped, ...Object.fromEntries(counters) };
   return { ...read, match_rate: matchRate(read) };
 }
 
@@ -69,5 +71,8 @@ export function daysOf(hours) {
   const starts = new Set(hours.map(({ start }) => dayOf(start)));
   return [...starts].map((day) => sum(hours.filter(({ start }) => dayOf(start) === day), day));
 }
+
+// Whether there was something that was not applied: calls, users or blocks.
+export const wasRefused = (hour) => refusals(hour) + hour.skipped + hour.other_errors > 0;
 
 export const hasTraffic = (time) => time.calls + time.other_errors + refusals(time) > 0;

@@ -2,6 +2,7 @@
 
 import { get, isAbort, post } from "./api.js";
 import { byId, element, showProblem, whileBusy } from "./dom.js";
+import { newestOf } from "./loading.js";
 import { explain, explainWarning, timeLeft } from "./words.js";
 
 // The contract's domains ("" is none).
@@ -14,14 +15,22 @@ const DOMAINS = [
   ["md5udid", "MD5 of a device ID"],
 ];
 const SUGGESTED_SEGMENTS = 100;
+const TYPED_MS = 250; // so long nobody types, then segments are looked for
 
 const applying = byId("apply");
 const looking = byId("look-up");
-let suggestedFor = 0;
+const segment = byId("apply-segment");
+const suggestions = newestOf(() => {}); // the form works without them
+let memberId = 0;
+let typing = 0;
 
 for (const id of ["apply-domain", "look-up-domain"]) {
   byId(id).replaceChildren(...DOMAINS.map(([value, text]) => element("option", { value }, text)));
 }
+segment.addEventListener("input", () => {
+  clearTimeout(typing);
+  typing = setTimeout(suggestSegments, TYPED_MS);
+});
 applying.addEventListener("change", showFields);
 applying.addEventListener("submit", (event) => {
   event.preventDefault();
@@ -36,13 +45,16 @@ export function show(member, own) {
   const other = member.id === own.id ? "" : `, not as ${member.name} (${member.id}), which is chosen above`;
   byId("users-member").textContent = `Both act as your own member, ${own.name} (${own.id})${other}.`;
   showFields();
-  suggestSegments(own.id);
+  memberId = own.id;
+  suggestSegments();
 }
 
-export function hide() {}
+export function hide() {
+  clearTimeout(typing);
+  suggestions.stop();
+}
 
 export function clear() {
-  suggestedFor = 0;
   byId("known-segments").replaceChildren();
   for (const form of [applying, looking]) form.reset();
   for (const name of ["apply", "look-up"]) {
@@ -59,18 +71,19 @@ function showFields() {
   byId("apply-minutes").disabled = !hasMinutes;
 }
 
-async function suggestSegments(memberId) {
-  if (suggestedFor === memberId) return;
-  suggestedFor = memberId;
-  try {
-    const { response } = await get("segment", { member_id: memberId, num_elements: SUGGESTED_SEGMENTS });
-    const options = response.segments.map(({ id, short_name: name, code }) =>
-      element("option", { value: id }, name || code || ""),
-    );
-    byId("known-segments").replaceChildren(...options);
-  } catch {
-    suggestedFor = 0; // the form works without suggestions
-  }
+// Those whose ID, name or code holds what is typed.
+function suggestSegments() {
+  const search = segment.value.trim();
+  const question = { member_id: memberId, num_elements: SUGGESTED_SEGMENTS, ...(search && { search }) };
+  return suggestions.load(async (signal) => {
+    const { response } = await get("segment", question, signal);
+    byId("known-segments").replaceChildren(...(response.segments ?? []).map(suggestion));
+  });
+}
+
+function suggestion({ id, short_name: name, code }) {
+  const words = name && code ? `${name} (${code})` : name || code || "";
+  return element("option", { value: id }, words);
 }
 
 async function run(form, name, work) {

@@ -38,7 +38,8 @@ class Language:
 
 def _python(resolution: str) -> tuple[str, ...]:
     """The Python client with the lowest or the highest versions that it allows."""
-    packages = ("--with", ".[keys,tables,telemetry]", "--with", "pandas>=2.3")
+    tables = ("--with", "pandas>=2.3", "--with", "polars>=1.30", "--with", "pyarrow>=20")
+    packages = ("--with", ".[keys,tables,telemetry]", *tables)
     script = "../../tests/clients/python/versions.py"
     return (
         "uv",

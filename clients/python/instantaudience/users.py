@@ -76,8 +76,11 @@ def _joined(rows: Iterable[Mapping[str, Any]]) -> Iterator[RtSegment]:
 
 
 def _present(value: Any) -> Any:
-    """None for what a table calls missing (NaN, NaT, NA do not equal themselves)."""
-    return None if value is None or value != value else value
+    """None for what a table calls missing: NaN and NaT do not equal themselves, and NA does not say whether it does."""
+    try:
+        return None if value is None or value != value else value
+    except TypeError:
+        return None
 
 
 def _text(value: Any) -> str:

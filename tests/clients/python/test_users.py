@@ -5,7 +5,9 @@ import pytest
 from instantaudience import block, from_table, user
 
 
-def test_rows_of_a_user_are_joined() -> None:
+@pytest.mark.parametrize("is_nullable", [False, True])
+def test_rows_of_a_user_are_joined(is_nullable: bool) -> None:
+    """Whether columns with empty cells are of numbers with NaN, or of pandas' own types with NA."""
     table = pandas.DataFrame(
         {
             "user_id": [1, 1, 2, 1],
@@ -15,7 +17,7 @@ def test_rows_of_a_user_are_joined() -> None:
             "expiration": [-1, 0, 60, 60],
         }
     )
-    assert list(from_table(table)) == [
+    assert list(from_table(table.convert_dtypes() if is_nullable else table)) == [
         user(1, block(7, value=5, expiration=-1), block(8, expiration=0)),
         user(2, block(7, value=6, expiration=60), domain="idfa"),
         user(1, block(9, expiration=60)),

@@ -10,6 +10,8 @@ from importlib.metadata import version
 
 import instantaudience
 import pandas
+import polars
+import pyarrow
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from instantaudience import AsyncClient, KeyPair, OpenTelemetry, Password, from_table
@@ -20,7 +22,9 @@ async def main() -> None:
     """Import every module, and call."""
     for module in pkgutil.walk_packages(instantaudience.__path__, "instantaudience."):
         import_module(module.name)
-    users = list(from_table(pandas.DataFrame({"user_id": ["1", "1", "2"], "seg_id": [7, 8, 7]})))
+    columns = {"user_id": ["1", "1", "2"], "seg_id": [7, 8, 7]}
+    users = list(from_table(pandas.DataFrame(columns)))
+    assert users == list(from_table(polars.DataFrame(columns))) == list(from_table(pyarrow.table(columns)))
     async with (
         FakeService() as service,
         AsyncClient(service.endpoint, Password("demo", "demo"), plaintext=True, telemetry=OpenTelemetry()) as client,

@@ -17,6 +17,7 @@ from typing import Any
 import grpc
 import httpx
 import pytest
+from instantaudience import AsyncClient, ClientCertificate, Tls, UnauthenticatedError, block, user
 from instantaudience.v1 import catalog_pb2
 from instantaudience.v1.audience_pb2_grpc import AudienceServiceStub
 from instantaudience.v1.catalog_pb2_grpc import CatalogServiceStub
@@ -366,6 +367,21 @@ async def test_who_has_a_certificate_with_an_accounts_name_needs_no_token(secure
     # What a caller shows by itself counts first, and nobody can say that he has shown a certificate.
     assert await outcomes(secured, sign("named", uris=[URI]), ("authorization", "hbapi:0:0:none")) == REFUSED
     assert await outcomes(secured, secured.good, ("x-client-certificate", f"uri={URI} dns=")) == REFUSED
+
+
+async def test_the_python_client_calls_by_its_certificate_alone(secured: Secured) -> None:
+    async def called(port: str, client: Signed) -> None:
+        tls = Tls(secured.authority.file.read_bytes(), client.cert.read_bytes(), client.key.read_bytes())
+        async with AsyncClient(secured.address(port), ClientCertificate(), tls=tls) as python:
+            users = [user(1, block(10001))]
+            assert (await python.apply(users)).message.users_in_request == 1
+            assert [result.error async for result in python.stream(users)] == [None]
+
+    named = secured.authority.sign("named", uris=[URI])
+    for port in PORTS:
+        await called(port, named)
+        with pytest.raises(UnauthenticatedError):
+            await called(port, secured.good)
 
 
 async def test_an_account_that_is_deactivated_is_refused_by_its_certificate(secured: Secured) -> None:

@@ -1,7 +1,7 @@
 """`python -m bench.batch`: a file of many lines, from its upload until all of it stands in the cluster.
 
 Beside it, in the same run: what StreamSegments does, over few users before and over those of the file after, what live
-calls do alone and while the file is applied, by turns, and the memory of the processes that take and apply it. Then
+calls do alone and while the file is applied, by turns, and the memory of each process of the service. Then
 sampled users are compared with what the file says of them.
 """
 
@@ -126,23 +126,28 @@ class Content:
 
 @dataclass(slots=True)
 class Watched:
-    """The memory of the processes that take and apply files, as long as a file was on its way, in bytes."""
+    """The memory of the service's processes, as long as a file was on its way, in bytes."""
 
+    names: dict[int, str] = field(default_factory=dict)
+    """What each runs."""
     begun: dict[int, tuple[int, int]] = field(default_factory=dict)
     """Of each when it was first seen: how much of the file was applied, in percent, and its memory."""
     settled: dict[int, list[int]] = field(default_factory=dict)
-    """Of each, from when it has applied `SETTLED_PERCENT` more."""
+    """Of each, from when `SETTLED_PERCENT` more were applied."""
 
     def look(self, service: Service, percent: int) -> None:
         """Look once more, when so much of the file is applied."""
-        for pid in applying(service):
-            now = processes.resident_bytes([pid])
+        for pid, size in processes.sizes(processes.tree(service.pid)).items():
+            now = size.resident_bytes
+            if pid not in self.names:
+                self.names[pid] = processes.name(pid)
             since, _ = self.begun.setdefault(pid, (percent, now))
             if percent >= since + SETTLED_PERCENT:
                 self.settled.setdefault(pid, []).append(now)
 
-    def __str__(self) -> str:
-        return ", ".join(self._told(pid) for pid in self.begun)
+    def rows(self) -> list[tuple[str, str]]:
+        """Of the table, one for each process."""
+        return [(f"memory of {self.names[pid]}", self._told(pid)) for pid in self.begun]
 
     def _told(self, pid: int) -> str:
         told = f"{self.begun[pid][1] / 1e6:,.0f} MB"
@@ -290,7 +295,7 @@ async def _measured(
         turns = await _by_turns(service, http, file, seconds) if beside else []
     rows += [
         ("applied", f"{taken:,.0f} memberships/s, {taken / stream:.2f} of StreamSegments"),
-        ("memory of what applies it", str(watched)),
+        *watched.rows(),
         ("counters right", str(state["num_valid"] == 2 * content.lines and state["phase"] == "completed")),
     ]
     return rows + turns, taken

@@ -1,4 +1,4 @@
-"""Everything that can be set, once and checked (read by `commands/root.py`: flags > environment > file > defaults)."""
+"""Everything that can be set, once and checked (read by `commands/serve.py`: flags > environment > file > defaults)."""
 
 import enum
 import ipaddress

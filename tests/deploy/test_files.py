@@ -70,7 +70,8 @@ def longest_end(drain_wait: float, drain_seconds: float) -> float:
 def test_commands_are_the_services(place: str, words: list[str]) -> None:
     answer = CliRunner().invoke(main, [*words, "--help"])
     assert answer.exit_code == 0, f"{place}: {answer.output}"
-    command = main.commands[words[0]]
+    command = main.get_command(click.Context(main), words[0])
+    assert command is not None
     with click.Context(command) as context:
         command.parse_args(context, words[1:])
 

@@ -4,10 +4,6 @@ import json
 import shlex
 from typing import NamedTuple
 
-import yaml
-
-from instantaudience_server.catalog.file import DEMO
-
 
 class Credentials(NamedTuple):
     """A user name and password."""
@@ -18,6 +14,11 @@ class Credentials(NamedTuple):
 
 def demo_credentials(username: str = "demo") -> Credentials:
     """The account of the demo catalog with this name."""
+    # Only here: most commands have a token, and reading this takes as long as they do.
+    import yaml
+
+    from instantaudience_server.catalog.file import DEMO
+
     users = yaml.safe_load(DEMO.read_text(encoding="utf-8"))["users"]
     return next(Credentials(username, user["password"]) for user in users if user["username"] == username)
 

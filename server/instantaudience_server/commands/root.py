@@ -1,159 +1,47 @@
-"""The command `instant-audience`: its subcommands, and the options of `serve`."""
+"""The command `instant-audience`, and where its subcommands are."""
 
-import asyncio
-import signal
-from typing import Any
+from importlib import import_module
 
 import click
-import structlog
 
-from instantaudience_server.catalog.file import CatalogError
-from instantaudience_server.commands import (
-    accounts,
-    backup,
-    batch,
-    calls,
-    catalog,
-    doctor,
-    login,
-    objects,
-    privacy,
-    report,
-    send,
-)
-from instantaudience_server.commands.settings_options import FILE, config_option, read_settings
-from instantaudience_server.commands.settings_options import option as _option
-from instantaudience_server.commands.welcome import welcome
-from instantaudience_server.processes import PortInUseError, StartError
-from instantaudience_server.settings import Settings
-from instantaudience_server.telemetry import Event, configure_logging
+WHERE = {
+    "apply": "calls",
+    "backup": "backup",
+    "batch": "batch",
+    "catalog": "catalog",
+    "doctor": "doctor",
+    "get": "calls",
+    "login": "login",
+    "logout": "login",
+    "member": "objects",
+    "report": "report",
+    "restore": "backup",
+    "segment": "objects",
+    "send": "send",
+    "serve": "serve",
+    "user": "accounts",
+    "user-data": "privacy",
+}
+"""The module of this package that each subcommand is in."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+class _Subcommands(click.Group):
+    """Reads only the subcommand that is asked for: all of them take longer than most do
+    (https://click.palletsprojects.com/en/stable/complex/#lazily-loading-subcommands).
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(WHERE)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in WHERE:
+            return None
+        module = import_module(f"{__package__}.{WHERE[cmd_name]}")
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        return command
+
+
+@click.group(cls=_Subcommands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(package_name="instant-audience")
 def main() -> None:
     """Instant Audience: puts users into audience segments, and takes them out, in milliseconds."""
-
-
-@main.command()
-@config_option
-@_option(
-    "--catalog",
-    "Begin an empty catalog with this YAML file: members, users, segments.",
-    type=FILE,
-    metavar="FILE",
-)
-@_option("--demo", "Likewise with the demo catalog. Its passwords are public: for trying out only.", is_flag=True)
-@_option("--add-missing", "Add what the catalog lacks of the file although it is not empty.", is_flag=True)
-@_option("--redis", "Use this Redis Cluster (redis:// or rediss://) rather than the embedded one.", metavar="URL")
-@_option("--durability", "What has taken a write before it is acknowledged: primary, replica, disk.")
-@_option("--data-dir", "Where the embedded cluster keeps its data.", type=FILE, metavar="DIR")
-@_option("--host", "Address to listen on.")
-@_option("--allowed-origins", "Origins, with commas between, whose pages may call from browsers (CORS).")
-@_option("--connect", "Take calls of the Connect protocol, by a filter that Envoy calls unfinished.", is_flag=True)
-@_option("--trusted-hops", "Proxies in front that say in x-forwarded-for where calls are from.", type=int)
-@_option("--tls-cert", "TLS with this certificate chain (PEM); read again when it changes.", type=FILE, metavar="FILE")
-@_option("--tls-key", "The certificate's key (PEM).", type=FILE, metavar="FILE")
-@_option("--client-ca", "Take callers' certificates that these CAs vouch for (PEM).", type=FILE, metavar="FILE")
-@_option("--client-crl", "Refuse callers' certificates that these lists revoke (PEM).", type=FILE, metavar="FILE")
-@_option("--client-certificates", "Whether callers need one, with --client-ca: required, optional.")
-@_option("--insecure", "Listen beyond this machine without TLS.", is_flag=True)
-@_option("--http-port", "Port for REST and gRPC, through the gateway. 0: any free one.", type=int)
-@_option("--grpc-port", "Port for gRPC straight to the workers. 0: any free one.", type=int)
-@_option("--metrics-port", "Port for Prometheus's GET /metrics; not served where not set. 0: any free one.", type=int)
-@_option(
-    "--host-mode",
-    "What serves calls: native or grpcio (behind Envoy), envoy (inside it); auto: the fastest that can run.",
-)
-@_option("--workers", "Worker processes; one a core where not set.", type=int)
-@_option("--call-timeout-seconds", "Longest time for a call.", type=float)
-@_option("--drain-seconds", "How long calls in flight may take at the end.", type=float)
-@_option("--drain-wait", "Seconds that listeners stay open at the end, while readiness says no.", type=float)
-@_option("--stalled-seconds", "Silence after which a cluster node's connection is replaced.", type=float)
-@_option("--max-pending-bytes", "Commands waiting for the cluster in one worker, at most.", type=int)
-@_option("--stream-window", "Requests of one stream under way at most.", type=int)
-@_option("--batch-workers", "Processes that receive files and apply them.", type=int)
-@_option(
-    "--batch-store",
-    "Where files are until they are applied: file:, s3:, gs:, az:; a folder in --data-dir where not set.",
-    metavar="URL",
-)
-@_option("--batch-upload-seconds", "Longest time for an upload.", type=float)
-@_option("--public-url", "Scheme and host of upload URLs; those that the caller used where not set.", metavar="URL")
-@_option("--location", "The last part of tokens issued here.")
-@_option("--traces-endpoint", "Send traces to this OpenTelemetry collector (OTLP over HTTP).", metavar="URL")
-@_option("--traces-ratio", "Share of the calls to trace whose callers do not say.", type=float)
-@_option("--access-log", "Log every call, and every request at the gateway.", is_flag=True)
-@_option("--log-level", "Least severe events to log: debug, info, warning, error.")
-@_option("--log-format", "How events are logged: json, text; auto: text on a terminal.")
-def serve(**options: Any) -> None:
-    """Run the service until SIGTERM or Ctrl-C, then drain.
-
-    Without --redis, it starts a three-node cluster of its own that keeps its data in --data-dir.
-
-    The catalog is in the cluster, and `instant-audience catalog`, `member`, `user` and `segment` change it. The first
-    account, which these need to sign in, comes from --catalog.
-    """
-    settings = read_settings(options)
-    configure_logging(settings.log_level, settings.log_format)
-    # Only here: reading all that serves takes longer than most of the other commands.
-    from instantaudience_server.embedded.server import EmbeddedClusterError
-    from instantaudience_server.store.topology import StoreUnusableError
-
-    try:
-        asyncio.run(_serve(settings))
-    except PortInUseError as error:
-        ports = {settings.grpc_port: "--grpc-port", settings.metrics_port: "--metrics-port"}
-        flag = {**ports, settings.http_port: "--http-port"}[error.port]
-        raise click.ClickException(f"{error}; choose another with {flag}, or 0 for any free one") from error
-    except (CatalogError, EmbeddedClusterError, StoreUnusableError, StartError, OSError) as error:
-        raise click.ClickException(str(error)) from error
-
-
-async def _serve(settings: Settings) -> None:
-    from instantaudience_server.running.supervisor import Service
-
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    service = Service(settings, progress=_step)
-    starting = asyncio.create_task(service.start())
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
-    if not starting.done():
-        starting.cancel()
-        await asyncio.wait((starting,))
-        return
-    try:
-        await starting
-        welcome(settings, service)
-        await stopping
-        _step("draining")
-    finally:
-        stopping.cancel()
-        await service.stop()
-
-
-def _step(step: str) -> None:
-    """Say what is done now, as a line of the log."""
-    structlog.get_logger().info(Event.SERVICE_STEP, step=step)
-
-
-for command in (
-    login.login,
-    login.logout,
-    calls.apply,
-    calls.get,
-    send.send,
-    report.report,
-    batch.batch,
-    catalog.catalog,
-    objects.member,
-    accounts.user,
-    objects.segment,
-    privacy.user_data,
-    doctor.doctor,
-    backup.backup,
-    backup.restore,
-):
-    main.add_command(command)

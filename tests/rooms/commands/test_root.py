@@ -17,7 +17,11 @@ def leaves(command: click.Command, *words: str) -> Iterator[tuple[tuple[str, ...
     if not isinstance(command, click.Group):
         yield words, command
         return
-    for word, below in command.commands.items():
+    context = click.Context(command)
+    for word in command.list_commands(context):
+        below = command.get_command(context, word)
+        assert below is not None
+        assert below.name == word
         yield from leaves(below, *words, word)
 
 

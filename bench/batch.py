@@ -221,6 +221,11 @@ async def streamed(service: Service, seconds: float, pool: Pool = EVERYONE) -> f
     return (await live(service, "stream", seconds, pool)).ok_per_second * SHAPE.memberships
 
 
+def pool_of(content: Content) -> Pool:
+    """The users of a file, as calls go through them."""
+    return Pool(content.users // 4 * 4, FIRST_USER, "scattered")
+
+
 async def wrong_users(cluster: RedisCluster, content: Content) -> int:
     """How many of the sampled users are not as the file says."""
     wrong, step = 0, max(1, content.users // SAMPLED)
@@ -263,8 +268,7 @@ async def bench(content: Content, form: str, kills: list[int], seconds: float, *
                     wrong = str(await wrong_users(nodes, content))
                 rows.append((f"users that are wrong, of {min(SAMPLED, content.users):,}", wrong))
                 console.print("… StreamSegments over the file's users")
-                pool = Pool(content.users // 4 * 4, FIRST_USER, "scattered")
-                stream = await streamed(service, seconds, pool)
+                stream = await streamed(service, seconds, pool_of(content))
                 share = f"{stream:,.0f} memberships/s; the file {taken / stream:.2f} of it"
                 rows.append(("StreamSegments over the file's users", share))
                 for row in rows:

@@ -1,7 +1,7 @@
 """`python -m bench.sending`: a CSV of many memberships through `instant-audience send`.
 
-Beside it, in the same run: what StreamSegments does, and the memory of the command. At the end, sampled users are
-compared with what the file says of them.
+Beside it, in the same run: what StreamSegments does, over few users before and over those of the file after, and the
+memory of the command. At the end, sampled users are compared with what the file says of them.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import load, processes
-from bench.batch import SAMPLED, SETTLED_PERCENT, Content, streamed, wrong_users
+from bench.batch import ENDS, SAMPLED, SETTLED_PERCENT, Content, pool_of, streamed, wrong_users
 from bench.service import Service, running_service
 
 console = Console(width=110)
@@ -112,13 +112,17 @@ async def bench(content: Content, seconds: float, *, kill: bool) -> Table:
                 if not await send(service, file, sent, KILL_PERCENT if kill else math.inf):
                     console.print("… send again")
                     await send(service, file, sent, math.inf)
+                async with RedisCluster.from_url(cluster.url, protocol=2) as nodes:
+                    wrong = await wrong_users(nodes, content)
+                console.print("… StreamSegments over the file's users")
+                same_users = await streamed(service, seconds, pool_of(content))
             taken = memberships / sent.seconds
             table.add_row("file", f"{memberships:,} memberships, {file.stat().st_size / 1e6:,.0f} MB of CSV")
             table.add_row("StreamSegments", f"{stream:,.0f} memberships/s")
             table.add_row("send", f"{taken:,.0f} memberships/s, {taken / stream:.2f} of StreamSegments")
+            share = f"{same_users:,.0f} memberships/s; send {taken / same_users:.2f} of it"
+            table.add_row("StreamSegments over the file's users", share)
             table.add_row("memory of the command", f"after a tenth of the file {sent}")
-            async with RedisCluster.from_url(cluster.url, protocol=2) as nodes:
-                wrong = await wrong_users(nodes, content)
             table.add_row(f"users that are wrong, of {min(SAMPLED, content.users):,}", str(wrong))
         finally:
             await cluster.stop()
@@ -129,13 +133,14 @@ def main() -> None:
     """Parse the arguments and run."""
     parser = argparse.ArgumentParser(prog="python -m bench.sending", description=__doc__)
     parser.add_argument("--memberships", type=int, default=1_000_000, help="lines of the file")
+    parser.add_argument("--ends", choices=ENDS, default="one", help="at how many times a user's two memberships end")
     parser.add_argument("--kill", action="store_true", help=f"kill the command at {KILL_PERCENT} %%, and run it again")
     parser.add_argument("--seconds", type=float, default=5.0, help="how long StreamSegments is measured")
     arguments = parser.parse_args()
     if problem := load.missing():
         sys.exit(problem)
     configure_logging("warning")
-    content = Content(arguments.memberships // 2, ends=2)
+    content = Content(arguments.memberships // 2, ENDS[arguments.ends])
     console.print(uvloop.run(bench(content, arguments.seconds, kill=arguments.kill)))
 
 

@@ -12,7 +12,7 @@ from instantaudience.credentials import Credentials, Tls
 from instantaudience.retrying import Retries
 from instantaudience.rules import STREAM_WINDOW
 from instantaudience.splitting import Limits
-from instantaudience.streaming import StreamResult
+from instantaudience.streaming import Given, StreamResult
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience.watching import OnAttempt, Telemetry
 
@@ -93,12 +93,15 @@ class Client:
         self, users: Iterable[pb.RtSegment], *, patience_seconds: float = DEADLINE_SECONDS
     ) -> Iterator[StreamResult]:
         """See `AsyncClient.stream`; the users' iterator is asked in a thread of its own, and may block."""
-        results = self._client.stream(_asked_elsewhere(users), patience_seconds=patience_seconds)
-        try:
-            while (result := self._run(_next(results))) is not None:
-                yield result
-        finally:
-            self._run(_close(results))
+        asked = _asked_elsewhere(users, SOME_USERS)
+        return self._results(self._client.stream(asked, patience_seconds=patience_seconds))
+
+    def stream_requests(
+        self, requests: Iterable[pb.StreamSegmentsRequest], *, patience_seconds: float = DEADLINE_SECONDS
+    ) -> Iterator[StreamResult]:
+        """See `AsyncClient.stream_requests`; their iterator is asked in a thread of its own, and may block."""
+        asked = _asked_elsewhere(requests, 1)
+        return self._results(self._client.stream_requests(asked, patience_seconds=patience_seconds))
 
     def memberships(
         self, user_ids: Sequence[str], *, domain: str | None = None, deadline_seconds: float = DEADLINE_SECONDS
@@ -109,6 +112,13 @@ class Client:
     def limits(self, *, deadline_seconds: float = DEADLINE_SECONDS) -> Limits:
         """See `AsyncClient.limits`."""
         return self._run(self._client.limits(deadline_seconds=deadline_seconds))
+
+    def _results(self, results: AsyncGenerator[StreamResult, None]) -> Iterator[StreamResult]:
+        try:
+            while (result := self._run(_next(results))) is not None:
+                yield result
+        finally:
+            self._run(_close(results))
 
     def _run(self, work: Coroutine[Any, Any, Result]) -> Result:
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
@@ -132,20 +142,21 @@ async def _close(results: AsyncGenerator[StreamResult, None]) -> None:
     await results.aclose()
 
 
-async def _asked_elsewhere(users: Iterable[pb.RtSegment]) -> AsyncIterator[pb.RtSegment]:
-    iterator = iter(users)
+async def _asked_elsewhere(given: Iterable[Given], most: int) -> AsyncIterator[Given]:
+    """What an iterator gives, which is asked in another thread for so many at once, at most."""
+    iterator = iter(given)
 
     def some() -> list[Any]:
         taken: list[Any] = []
         began = time.monotonic()
-        for user in iterator:
-            taken.append(user)
-            if len(taken) == SOME_USERS or time.monotonic() - began > SOME_SECONDS:
+        for each in iterator:
+            taken.append(each)
+            if len(taken) == most or time.monotonic() - began > SOME_SECONDS:
                 return taken
         return [*taken, _END]
 
     while True:
-        for user in await asyncio.to_thread(some):
-            if user is _END:
+        for each in await asyncio.to_thread(some):
+            if each is _END:
                 return
-            yield user
+            yield each

@@ -2,7 +2,9 @@
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any
 
 from instantaudience.rules import (
     BODY_BYTES,
@@ -19,9 +21,11 @@ from instantaudience.v1.audience_pb2 import (
     ApplyWarning,
     RequestCounts,
     RtSegment,
+    StreamSegmentsRequest,
     WarningCode,
 )
 
+_BLOCKS = attrgetter("seg_block")
 _PLACE = re.compile(r"rt_segment\[(\d+)\](?:\.seg_block\[(\d+)\])?")
 
 
@@ -45,13 +49,18 @@ class Limits:
 class Part:
     """A request. `places` has, for each of its users, which user of the caller it is, and its first block there."""
 
-    users: list[RtSegment] = field(default_factory=list)
-    places: list[tuple[int, int]] = field(default_factory=list)
-    size: int = 0
+    users: Sequence[RtSegment] = ()
+    places: Sequence[tuple[int, int]] = ()
+    given: StreamSegmentsRequest | None = None
+    """The caller's own request, where it can be sent as it is."""
 
     def request(self, *, validate_only: bool = False) -> ApplySegmentsRequest:
         """The request as it is sent."""
         return ApplySegmentsRequest(rt_segment=self.users, validate_only=validate_only)
+
+    def stream_request(self) -> StreamSegmentsRequest:
+        """The request as it is sent in a stream."""
+        return StreamSegmentsRequest(rt_segment=self.users) if self.given is None else self.given
 
     @property
     def keys(self) -> set[tuple[str, str]]:
@@ -59,12 +68,27 @@ class Part:
         return {(user.domain.lower(), user.user_id.lower()) for user in self.users}
 
 
+class _InARow(Sequence[tuple[int, int]]):
+    """The places of users that are all whole."""
+
+    def __init__(self, first: int, count: int) -> None:
+        self._users = range(first, first + count)
+
+    def __len__(self) -> int:
+        return len(self._users)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._users[index], 0
+
+
 class Splitter:
-    """Makes parts of users that come one by one."""
+    """Makes parts of users that come one by one, or in requests."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._part = Part()
+        self._users: list[RtSegment] = []
+        self._places: list[tuple[int, int]] = []
+        self._bytes = 0
         self._count = 0
 
     def add(self, user: RtSegment) -> Iterator[Part]:
@@ -72,20 +96,38 @@ class Splitter:
         index, self._count = self._count, self._count + 1
         for piece, first in _pieces(user, self._limits):
             size = piece.ByteSize() + FRAME_BYTES
-            part = self._part
-            full = len(part.users) >= self._limits.users_per_request or part.size + size > self._limits.body_bytes
-            if part.users and full:
-                yield part
-                part = self._part = Part()
-            part.users.append(piece)
-            part.places.append((index, first))
-            part.size += size
+            if len(self._users) >= self._limits.users_per_request or self._bytes + size > self._limits.body_bytes:
+                yield from self.flush()
+            self._users.append(piece)
+            self._places.append((index, first))
+            self._bytes += size
+
+    def add_request(self, request: StreamSegmentsRequest) -> Iterator[Part]:
+        """The parts that these users are: the request as it is, where the member may send it."""
+        users = request.rt_segment
+        if _fits(request, self._limits):
+            if users:
+                yield Part(users, _InARow(self._count, len(users)), request)
+            self._count += len(users)
+            return
+        for user in users:
+            yield from self.add(user)
+        yield from self.flush()
 
     def flush(self) -> Iterator[Part]:
         """What is left."""
-        if self._part.users:
-            yield self._part
-            self._part = Part()
+        if self._users:
+            part = Part(self._users, self._places)
+            self._users, self._places, self._bytes = [], [], 0
+            yield part
+
+
+def _fits(request: StreamSegmentsRequest, limits: Limits) -> bool:
+    return (
+        len(request.rt_segment) <= limits.users_per_request
+        and request.ByteSize() <= limits.body_bytes
+        and max(map(len, map(_BLOCKS, request.rt_segment)), default=0) <= limits.segments_per_user
+    )
 
 
 def split(users: Iterable[RtSegment], limits: Limits) -> list[Part]:
@@ -123,7 +165,7 @@ def joined(parts: Sequence[Part], results: Sequence[ApplySegmentsResult]) -> App
 
     A user whose blocks went in several requests counts once, and is told as skipped only where all of it was.
     """
-    if len(parts) == 1 and [first for _, first in parts[0].places] == [0] * len(parts[0].places):
+    if len(parts) == 1 and (parts[0].given is not None or not any(first for _, first in parts[0].places)):
         return _moved(parts[0], results[0])
     valid: set[int] = set()
     pieces_of_valid = 0

@@ -5,10 +5,10 @@ import math
 import time
 import uuid
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 
@@ -31,6 +31,8 @@ LOOK_SECONDS = 0.25
 """How often it is looked whether a stream still goes on."""
 
 Users = AsyncIterable[RtSegment] | Iterable[RtSegment]
+Requests = AsyncIterable[StreamSegmentsRequest] | Iterable[StreamSegmentsRequest]
+Given = TypeVar("Given")
 
 
 @dataclass(frozen=True)
@@ -177,8 +179,10 @@ class Streaming:
         self._retries = retries
         self._window = window
 
-    async def apply(self, users: Users, limits: Limits, patience_seconds: float) -> AsyncGenerator[StreamResult, None]:
-        """The answers for all users, in order.
+    async def apply(
+        self, parts: AsyncGenerator[Part, None], limits: Limits, patience_seconds: float
+    ) -> AsyncGenerator[StreamResult, None]:
+        """The answers for all parts, in order.
 
         Requests that fail so that it helps are sent again, as long as no more than `patience_seconds` pass without any
         progress.
@@ -188,7 +192,7 @@ class Streaming:
         """
         window = _Window(self._window)
         progress = time.monotonic()
-        async with aclosing(_Source(_parts(users, limits))) as source:
+        async with aclosing(_Source(parts)) as source:
             while True:
                 token = await self._session.token(progress + patience_seconds)
                 request_id = uuid.uuid4().hex
@@ -254,7 +258,7 @@ class Streaming:
         sent.attempts += 1
         sent.since = time.monotonic()
         stream.pending.append(sent)
-        await stream.call.write(StreamSegmentsRequest(rt_segment=sent.part.users))
+        await stream.call.write(sent.part.stream_request())
 
     async def _answers(self, stream: _Stream) -> AsyncIterator[StreamSegmentsResponse]:
         """The answers of a stream as they come; when it ends before all was answered, that is its failure."""
@@ -291,23 +295,36 @@ async def _end(task: "asyncio.Future[Any]") -> None:
 
 
 def _result(sent: _Sent) -> StreamResult:
-    places = [index for index, _ in sent.part.places]
-    first, users = places[0], places[-1] - places[0] + 1
+    first, last = sent.part.places[0][0], sent.part.places[-1][0]
+    users = last - first + 1
     if isinstance(sent.outcome, AudienceError):
         return StreamResult(first, users, None, sent.outcome)
     assert sent.outcome is not None
     return StreamResult(first, users, joined([sent.part], [sent.outcome]), None)
 
 
-async def _parts(users: Users, limits: Limits) -> AsyncGenerator[Part, None]:
+def parts_of_users(users: Users, limits: Limits) -> AsyncGenerator[Part, None]:
+    """The requests that users go in."""
     splitter = Splitter(limits)
-    if isinstance(users, AsyncIterable):
-        async for user in users:
-            for part in splitter.add(user):
+    return _parts(users, splitter.add, splitter)
+
+
+def parts_of_requests(requests: Requests, limits: Limits) -> AsyncGenerator[Part, None]:
+    """The requests that the users of requests go in: the same ones, where the member may send them."""
+    splitter = Splitter(limits)
+    return _parts(requests, splitter.add_request, splitter)
+
+
+async def _parts(
+    given: AsyncIterable[Given] | Iterable[Given], add: Callable[[Given], Iterator[Part]], splitter: Splitter
+) -> AsyncGenerator[Part, None]:
+    if isinstance(given, AsyncIterable):
+        async for each in given:
+            for part in add(each):
                 yield part
     else:
-        for user in users:
-            for part in splitter.add(user):
+        for each in given:
+            for part in add(each):
                 yield part
     for part in splitter.flush():
         yield part

@@ -1,7 +1,5 @@
 """`send`: files of users to the service, in a stream."""
 
-import gc
-import itertools
 import json
 import sys
 import time
@@ -12,7 +10,7 @@ from typing import Any
 
 import click
 import instantaudience
-from instantaudience.v1.audience_pb2 import RtSegment
+from instantaudience.v1.audience_pb2 import StreamSegmentsRequest
 from rich.progress import Progress
 
 from instantaudience_server.commands.client import Client
@@ -23,7 +21,7 @@ from instantaudience_server.commands.statuses import PARTIAL, failing_is_two
 from instantaudience_server.sending.content import Content
 from instantaudience_server.sending.csv_form import NAMES, ColumnsError, CsvForm
 from instantaudience_server.sending.following import Following, Totals
-from instantaudience_server.sending.forms import FORMS, read_records
+from instantaudience_server.sending.forms import FORMS, read_batches
 from instantaudience_server.sending.positions import Position, fingerprint, read_position, write_position
 from instantaudience_server.sending.records import Place, SourceError
 from instantaudience_server.sending.rejects import Rejects
@@ -32,13 +30,10 @@ PATIENCE_SECONDS = 60.0
 """How long a service may be away while it is sent to."""
 KEPT_SECONDS = 0.2
 """How often it is written down how far a file has been sent."""
-DRY_USERS = 1000
 MOST_BODY_BYTES = 65_536
 """A request of this size has no more memberships than an answer has room for warnings (10,000)."""
 WINDOW = 16
 """Requests under way; what they were read from is in memory, for the rejects."""
-OBJECTS_BEFORE_COLLECTION = 200_000
-"""Rows in memory are many objects, and none is garbage: looking through them again and again takes half of the time."""
 STDIN = Path("-")
 
 
@@ -141,7 +136,6 @@ def send(
     way = Way(form, csv_form, rejects, dry_run, (client.url, token.split(":")[1]))
     if restart:
         _forget(way, files)
-    gc.set_threshold(OBJECTS_BEFORE_COLLECTION)
     with sending_progress() as progress, _audience(client.url, token) as audience:
         done = [_sent(audience, file, way, progress) for file in files]
     _forget(way, files)
@@ -213,10 +207,9 @@ def _follow(
     journal: "_Journal",
     shown: Shown,
 ) -> None:
-    records = read_records(content, way.form, way.csv_form, following.place)
-    users = following.users(records)
+    requests = following.requests(read_batches(content, way.form, way.csv_form, following.place))
     try:
-        for result in (_checked if way.is_dry else _applied)(audience, users):
+        for result in (_checked if way.is_dry else _applied)(audience, requests):
             following.take(result)
             journal.keep(following.place)
             shown.update()
@@ -232,21 +225,26 @@ def _follow(
         raise following.failure
 
 
-def _applied(audience: instantaudience.Client, users: Iterator[RtSegment]) -> Iterator[instantaudience.StreamResult]:
+def _applied(
+    audience: instantaudience.Client, requests: Iterator[StreamSegmentsRequest]
+) -> Iterator[instantaudience.StreamResult]:
     """What becomes of users."""
-    return audience.stream(users, patience_seconds=PATIENCE_SECONDS)
+    return audience.stream_requests(requests, patience_seconds=PATIENCE_SECONDS)
 
 
-def _checked(audience: instantaudience.Client, users: Iterator[RtSegment]) -> Iterator[instantaudience.StreamResult]:
+def _checked(
+    audience: instantaudience.Client, requests: Iterator[StreamSegmentsRequest]
+) -> Iterator[instantaudience.StreamResult]:
     """What would become of users."""
     first = 0
-    while some := list(itertools.islice(users, DRY_USERS)):
-        result = audience.apply(some, validate_only=True, deadline_seconds=PATIENCE_SECONDS)
+    for request in requests:
+        users = request.rt_segment
+        result = audience.apply(users, validate_only=True, deadline_seconds=PATIENCE_SECONDS)
         for warning in result.warnings:
             user, closing, block = warning.path.removeprefix("rt_segment[").partition("]")
             warning.path = f"rt_segment[{int(user) + first}{closing}{block}" if user else ""
-        yield instantaudience.StreamResult(first, len(some), result, None)
-        first += len(some)
+        yield instantaudience.StreamResult(first, len(users), result, None)
+        first += len(users)
 
 
 class _Journal:
@@ -264,7 +262,8 @@ class _Journal:
 
     def keep(self, place: Place, *, now: bool = False, is_done: bool = False) -> None:
         """Write down that all before a place is answered; from time to time is enough, unless `now`."""
-        if self.path is None or (not now and time.monotonic() - self._kept < KEPT_SECONDS):
+        is_time = place != self.position.place and time.monotonic() - self._kept >= KEPT_SECONDS
+        if self.path is None or not (now or is_time):
             return
         self.position.place, self.position.is_done = place, is_done
         self.position.rejects_bytes = self.rejects.saved_bytes()

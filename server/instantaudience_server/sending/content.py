@@ -68,9 +68,16 @@ class Content:
             raise SourceError(f"{self.name}: {error.strerror}") from error
         self._is_gzip = head.startswith(_GZIP)
         self._file: io.BufferedIOBase = gzip.GzipFile(fileobj=self._raw) if self._is_gzip else self._raw
-        self.head = zlib.decompressobj(31).decompress(head) if self._is_gzip else head
-        self.head = self.head.removeprefix(_BOM)
+        self._some = self._file.read1 if path is None else self._file.read
         self.offset = self.line = 0
+        if self._is_gzip:
+            try:
+                head = zlib.decompressobj(31).decompress(head)
+            except zlib.error as error:
+                raise self._broken(error) from error
+        self.head = head.removeprefix(_BOM)
+        if head.startswith(_BOM):
+            self.pass_by(len(self._file.read(len(_BOM))), 0)
 
     def __enter__(self) -> Self:
         """The content, which is closed at the end."""
@@ -124,27 +131,44 @@ class Content:
         self.offset += size
         self.line += lines
 
+    def some_lines(self, size: int) -> list[str]:
+        """As `lines`, those of about so many bytes; of standard input, those that are there. None at the end.
+
+        Raises:
+            SourceError: as `lines`.
+        """
+        try:
+            data = self._some(size)
+            if data and not data.endswith(b"\n"):
+                data += self._line(data.count(b"\n"))
+        except (OSError, EOFError, zlib.error) as error:
+            raise self._broken(error) from error
+        lines = list(io.StringIO(data.decode(errors="surrogateescape"), newline="\n"))
+        self.pass_by(len(data), len(lines))
+        return lines
+
     def lines(self) -> Iterator[str]:
         """The lines to come, with their ends; what is no UTF-8 is escaped by surrogates.
 
         Raises:
             SourceError: it cannot be read, or a line is longer than 16 MB.
         """
-        read = self._file.readline
         while True:
             try:
-                line = read(MOST_LINE_BYTES)
+                line = self._line()
             except (OSError, EOFError, zlib.error) as error:
                 raise self._broken(error) from error
             if not line:
                 return
-            if len(line) == MOST_LINE_BYTES:
-                raise SourceError(f"{self.name}: line {self.line + 1} is longer than {MOST_LINE_BYTES:,} bytes")
-            self.offset += len(line)
-            self.line += 1
-            if self.line == 1:
-                line = line.removeprefix(_BOM)
+            self.pass_by(len(line), 1)
             yield line.decode(errors="surrogateescape")
+
+    def _line(self, ahead: int = 0) -> bytes:
+        """What is left of a line; so many have been read that are not passed by."""
+        line = self._file.readline(MOST_LINE_BYTES)
+        if len(line) == MOST_LINE_BYTES:
+            raise SourceError(f"{self.name}: line {self.line + ahead + 1} is longer than {MOST_LINE_BYTES:,} bytes")
+        return line
 
     def _broken(self, error: Exception) -> SourceError:
         return SourceError(f"{self.name}: after line {self.line}: {error}")

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from instantaudience import StreamResult
-from instantaudience.v1.audience_pb2 import RtSegment, WarningCode
+from instantaudience.v1.audience_pb2 import StreamSegmentsRequest, WarningCode
 
-from instantaudience_server.sending.records import Place, Record, SourceError
+from instantaudience_server.sending.records import Batch, Place, Record, SourceError
 from instantaudience_server.sending.rejects import Rejects
 
 MOST_UNREADABLE = 100_000
@@ -37,7 +37,7 @@ class _Refusal:
 
 
 class Following:
-    """Hands users out, in their order, and takes the answers. Users may be taken in another thread.
+    """Hands users out, in their order, and takes the answers. Requests may be taken in another thread.
 
     `place` is how far all is answered: a later run goes on there. `failure` is why no more users came, where that is
     not the file's end.
@@ -48,29 +48,29 @@ class Following:
         self.totals = totals
         self.failure: SourceError | None = None
         self._rejects = rejects
-        self._records: deque[Record] = deque()
+        self._batches: deque[Batch] = deque()
         self._answered = 0
         self._refusals: defaultdict[int, list[_Refusal]] = defaultdict(list)
 
-    def users(self, records: Iterable[Record]) -> Iterator[RtSegment]:
-        """The users of records, up to the file's end or to where it cannot be read any further."""
+    def requests(self, batches: Iterable[Batch]) -> Iterator[StreamSegmentsRequest]:
+        """The users of batches, up to the file's end or to where it cannot be read any further."""
         unreadable = 0
         try:
-            for record in records:
-                user, record.user = record.user, None
-                self._records.append(record)
-                if user is not None:
+            for batch in batches:
+                self._batches.append(batch)
+                if batch.users:
                     unreadable = 0
-                    yield user
+                    yield batch.request
                     continue
-                unreadable += 1
+                records = batch.read()
+                unreadable += len(records)
                 if unreadable >= MOST_UNREADABLE:
-                    raise SourceError(f"the last {unreadable:,} records hold no user: {record.problem}")
+                    raise SourceError(f"the last {unreadable:,} records hold no user: {records[-1].problem}")
         except SourceError as error:
             self.failure = error
 
     def take(self, result: StreamResult) -> None:
-        """The next answer. What is known of its last user may not be all: that one waits for the answer after it."""
+        """The next answer. What is known of its last user may not be all: its batch waits for the next answer."""
         if result.error is not None:
             refusal = _Refusal(None, result.error.reason or result.error.code.name, result.error.message)
             for user in range(result.first_user, result.first_user + result.users):
@@ -88,18 +88,29 @@ class Following:
         self._settle(None)
 
     def _settle(self, before: int | None) -> None:
-        """Count the records up to a user, and write down what was refused of them."""
-        while self._records:
-            record = self._records[0]
-            refusals = [_Refusal(None, UNREADABLE, record.problem)] if record.problem else []
-            if not record.problem:
-                if before is not None and self._answered >= before:
-                    return
-                refusals = self._refusals.pop(self._answered, refusals)
-                self._answered += 1
-            self._records.popleft()
-            self.place = record.end
-            self._count(record, refusals)
+        """Count the batches up to a user, and write down what was refused of them."""
+        while self._batches:
+            batch = self._batches[0]
+            end = self._answered + batch.users
+            if before is not None and end > before:
+                return
+            self._batches.popleft()
+            if batch.is_readable and not any(user in self._refusals for user in range(self._answered, end)):
+                self.totals.users += batch.users
+                self.totals.memberships += batch.memberships
+            else:
+                self._count_each(batch)
+            self._answered = end
+            self.place = batch.end
+
+    def _count_each(self, batch: Batch) -> None:
+        user = self._answered
+        for record in batch.read():
+            if record.problem:
+                self._count(record, [_Refusal(None, UNREADABLE, record.problem)])
+            else:
+                self._count(record, self._refusals.pop(user, []))
+                user += 1
 
     def _count(self, record: Record, refusals: list[_Refusal]) -> None:
         if not refusals:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from instantaudience_server.sending.content import Content
 from instantaudience_server.sending.csv_form import CsvForm
 from instantaudience_server.sending.json_forms import array_records, holds_array, ndjson_records
-from instantaudience_server.sending.records import Place, Record
+from instantaudience_server.sending.records import Batch, Place, batches_of
 
 FORMS = ("csv", "ndjson", "json")
 
@@ -18,8 +18,8 @@ def form_of(head: bytes) -> str:
     return "ndjson" if text.lstrip().startswith("{") else "csv"
 
 
-def read_records(content: Content, form: str | None, csv_form: CsvForm, start: Place) -> Iterator[Record]:
-    """The records of a file from there on; without a form, in the one that it seems to have.
+def read_batches(content: Content, form: str | None, csv_form: CsvForm, start: Place) -> Iterator[Batch]:
+    """What a file holds from there on; without a form, in the one that it seems to have.
 
     Raises:
         SourceError: it cannot be read any further.
@@ -27,5 +27,5 @@ def read_records(content: Content, form: str | None, csv_form: CsvForm, start: P
     """
     form = form or form_of(content.head)
     if form == "csv":
-        return csv_form.records(content, start)
-    return (ndjson_records if form == "ndjson" else array_records)(content, start)
+        return csv_form.batches(content, start)
+    return batches_of((ndjson_records if form == "ndjson" else array_records)(content, start), start)

@@ -1,15 +1,19 @@
 """What files hold: users with their segments, each with where it stands."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from google.protobuf.json_format import ParseDict, ParseError
-from instantaudience.v1.audience_pb2 import RtSegment
+from instantaudience.v1.audience_pb2 import RtSegment, StreamSegmentsRequest
 
 Row = tuple[int, str | Sequence[str]]
 """The number of a line, from 1, and what stands there: its text, or its cells."""
+
+
+BATCH_BYTES = 3*2**14
+"""About how much of a file a batch holds: a few hundred users."""
 
 
 class SourceError(Exception):
@@ -35,6 +39,50 @@ class Record:
     user: RtSegment | None = None
     memberships: int = 1
     problem: str = ""
+
+
+@dataclass(slots=True)
+class Batch:
+    """Records that follow each other, whose users go in one request.
+
+    `end` is where the next batch begins. `read` gives the records: they are needed where something is refused, and are
+    many objects.
+    """
+
+    end: Place
+    request: StreamSegmentsRequest
+    users: int
+    memberships: int
+    read: Callable[[], Sequence[Record]]
+    is_readable: bool = True
+    """Each record holds a user."""
+
+
+def batch_of(records: Sequence[Record]) -> Batch:
+    """The batch of records, one at least."""
+    users = [record.user for record in records if record.user is not None]
+    request = StreamSegmentsRequest(rt_segment=users)
+    memberships = sum(record.memberships for record in records if record.user is not None)
+    for record in records:
+        record.user = None  # it is in the request
+    return Batch(records[-1].end, request, len(users), memberships, lambda: records, len(users) == len(records))
+
+
+def batches_of(records: Iterable[Record], start: Place) -> Iterator[Batch]:
+    """The batches of a file's records from there on. What was read when the file ends, or breaks off, is one."""
+    some: list[Record] = []
+    try:
+        for record in records:
+            some.append(record)
+            if record.end.offset - start.offset >= BATCH_BYTES:
+                yield batch_of(some)
+                start, some = record.end, []
+    except SourceError:
+        if some:
+            yield batch_of(some)
+        raise
+    if some:
+        yield batch_of(some)
 
 
 def user_of(value: Any) -> RtSegment:

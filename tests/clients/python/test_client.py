@@ -1,6 +1,7 @@
 """The Python client against a service that does what it should not: nothing is lost, nothing comes out of order."""
 
 import asyncio
+import itertools
 import random
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -28,7 +29,7 @@ from instantaudience import (
     user,
 )
 from instantaudience.testing import FakeService, Fault
-from instantaudience.v1.audience_pb2 import RtSegment
+from instantaudience.v1.audience_pb2 import RtSegment, StreamSegmentsRequest
 
 DEMO = Password("demo", "demo")
 FAST = Retries(first_seconds=0.01, most_seconds=0.05)
@@ -172,6 +173,31 @@ async def test_a_hundred_thousand_users_with_refusals_and_broken_streams(
     assert {user_id: stands[7][0] for (_, user_id), stands in service.memberships.items()} == expected
 
 
+async def test_requests_that_are_ready_go_as_they_are_and_larger_ones_in_several(
+    service: FakeService, client: AsyncClient
+) -> None:
+    draw = random.Random(8)
+    expected: dict[str, int] = {}
+    sizes = [draw.choice((0, 1, 7, 300, 1000, 1001)) for _ in range(60)]
+
+    def requests() -> Iterator[StreamSegmentsRequest]:
+        for size in sizes:
+            values = {str(draw.randint(1, 3000)): draw.randint(0, 10**6) for _ in range(size)}
+            expected.update(values)
+            users = [user(user_id, block(7, value=value)) for user_id, value in values.items()]
+            yield StreamSegmentsRequest(rt_segment=users + users[: size - len(values)])
+
+    service.faults.extend(draw.choice([BUSY, LIMITED]) if draw.random() < 0.2 else Fault() for _ in range(100))
+    results = [result async for result in client.stream_requests(requests())]
+    assert [result.error for result in results] == [None] * len(results)
+    answered = [size for size in sizes if 0 < size <= 1000] + [1000, 1] * sizes.count(1001)
+    assert sorted(result.users for result in results) == sorted(answered)
+    assert [result.first_user for result in results] == list(
+        itertools.accumulate((r.users for r in results[:-1]), initial=0)
+    )
+    assert {user_id: stands[7][0] for (_, user_id), stands in service.memberships.items()} == expected
+
+
 async def test_a_server_that_starts_again(service: FakeService, client: AsyncClient) -> None:
     """What is under way is broken off; the users come as before."""
 
@@ -269,6 +295,9 @@ async def test_the_blocking_client(service: FakeService) -> None:
             applied = client.apply(user(index, block(7)) for index in range(1, 2500)).message.users_in_request
             service.faults.append(BUSY)
             streamed = sum(result.users for result in client.stream(user(i, block(8)) for i in range(1, 2500)))
+            streamed += sum(
+                result.users for result in client.stream_requests(StreamSegmentsRequest() for _ in range(3))
+            )
             for _ in client.stream(user(index, block(9)) for index in range(1, 10**9)):
                 break
             read = sum(len(each.seg_block) for each in client.memberships([str(i) for i in range(1, 2500)]))

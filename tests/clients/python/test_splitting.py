@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from instantaudience import block, user
-from instantaudience.splitting import Limits, Part, joined, split
+from instantaudience.splitting import Limits, Part, Splitter, joined, split
 from instantaudience.v1 import audience_pb2 as pb
 
 LIMITS = Limits(users_per_call=3, segments_per_user=2, body_bytes=150)
@@ -47,6 +47,27 @@ def test_how_users_are_split(blocks: list[int], shape: list[list[tuple[int, int,
 def test_one_that_is_larger_than_a_request_is_split_too() -> None:
     large = user("1", *[block(seg_code="x" * 80, member_id=1)] * 2)
     assert shapes(split([large, large], LIMITS)) == [[(0, 0, 1)], [(0, 1, 1)], [(1, 0, 1)], [(1, 1, 1)]]
+
+
+@pytest.mark.parametrize(
+    ("blocks", "shape", "is_given"),
+    [
+        ([], [], []),
+        ([1, 2, 0], [[(1, 0, 1), (2, 0, 2), (3, 0, 0)]], [True]),
+        ([1] * 4, [[(1, 0, 1), (2, 0, 1), (3, 0, 1)], [(4, 0, 1)]], [False, False]),
+        ([3], [[(1, 0, 2), (1, 2, 1)]], [False]),
+    ],
+)
+def test_a_request_goes_as_it_is_where_it_may(
+    blocks: list[int], shape: list[list[tuple[int, int, int]]], is_given: list[bool]
+) -> None:
+    splitter = Splitter(LIMITS)
+    request = pb.StreamSegmentsRequest(rt_segment=[user(1, *[block(7)] * count) for count in blocks])
+    one = pb.StreamSegmentsRequest(rt_segment=[user(1, block(7))])
+    parts = [part for each in (one, request, one) for part in splitter.add_request(each)]
+    assert shapes(parts) == [[(0, 0, 1)], *shape, [(len(blocks) + 1, 0, 1)]]
+    assert [part.given is not None for part in parts] == [True, *is_given, True]
+    assert [len(part.stream_request().rt_segment) for part in parts] == [len(part.users) for part in parts]
 
 
 @given(

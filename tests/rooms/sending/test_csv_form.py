@@ -6,24 +6,38 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from instantaudience.v1.audience_pb2 import RtSegment
+from instantaudience_server.sending import csv_form
 from instantaudience_server.sending.content import Content
-from instantaudience_server.sending.csv_form import MOST_ROWS, ColumnsError, CsvForm
-from instantaudience_server.sending.records import Place, Record
+from instantaudience_server.sending.csv_form import MOST_LINES, ColumnsError, CsvForm
+from instantaudience_server.sending.records import BATCH_BYTES, Batch, Place, Record
 
 
-def records(path: Path, content: bytes, form: CsvForm, start: Place | None = None) -> list[Record]:
+def batches(path: Path, content: bytes, form: CsvForm, start: Place | None = None) -> list[Batch]:
     path.write_bytes(content)
     with Content(path) as opened:
-        return list(form.records(opened, start or Place()))
+        return list(form.batches(opened, start or Place()))
 
 
-def told(record: Record) -> tuple[Any, ...]:
-    """A record for comparison: the user, and the memberships that say something."""
+def told(batches: list[Batch]) -> list[tuple[Any, ...]]:
+    """The records for comparison: users as they are sent, with the memberships that say something; or problems."""
+    found = []
+    for batch in batches:
+        users, records = iter(batch.request.rt_segment), batch.read()
+        found += [_told(record, None if record.problem else next(users)) for record in records]
+        assert (batch.users, next(users, None)) == (len(batch.request.rt_segment), None)
+        assert batch.is_readable == (batch.users == len(records))
+        assert batch.memberships == sum(record.memberships for record in records if not record.problem)
+        assert batch.end == records[-1].end
+    return found
+
+
+def _told(record: Record, user: RtSegment | None) -> tuple[Any, ...]:
     lines = [line for line, _ in record.rows]
-    if record.user is None:
+    if user is None:
         return (*lines, record.problem)
-    blocks = [{field.name: value for field, value in block.ListFields()} for block in record.user.seg_block]
-    return (*lines, record.user.user_id, record.user.domain, *blocks)
+    blocks = [{field.name: value for field, value in block.ListFields()} for block in user.seg_block]
+    return (*lines, user.user_id, user.domain, *blocks)
 
 
 HEADED = b"user_id,domain,seg_id,seg_code,member_id,value,expiration\n"
@@ -65,18 +79,76 @@ CASES = {
             (7, "1", "", {"seg_id": 5}),
         ],
     ),
+    "users first, and other ends of lines": (
+        b"user_id,note,seg_id\r\n1,x,5\r\n1,y,6\r\n,x,7",
+        CsvForm(),
+        [(2, 3, "1", "", {"seg_id": 5}, {"seg_id": 6}), (4, "", "", {"seg_id": 7})],
+    ),
+    "lines without cells": (
+        b"user_id,seg_id\n1,\n1\n2,5\n\n2,6\n3,",
+        CsvForm(),
+        [
+            (2, "1", "", {}),
+            (3, "there are 1 cells where 2 are expected"),
+            (4, 6, "2", "", {"seg_id": 5}, {"seg_id": 6}),
+            (7, "3", "", {}),
+        ],
+    ),
+    "a quote that does not end": (
+        b'user_id,seg_code\n1,a\n2,"b\n3,c\n',
+        CsvForm(),
+        [(2, "1", "", {"seg_code": "a"}), (3, "no CSV: unexpected end of data")],
+    ),
+    "a mark, and no heading": (
+        b"\xef\xbb\xbf1,5\n",
+        CsvForm(order=("user_id", "seg_id")),
+        [(1, "1", "", {"seg_id": 5})],
+    ),
     "nothing": (b"user_id,seg_id\n", CsvForm(), []),
 }
 
 
+@pytest.mark.parametrize("size", [1, 20, BATCH_BYTES])
 @pytest.mark.parametrize(("content", "form", "expected"), CASES.values(), ids=CASES)
-def test_rows(tmp_path: Path, content: bytes, form: CsvForm, expected: list[tuple[Any, ...]]) -> None:
-    assert [told(record) for record in records(tmp_path / "file", content, form)] == expected
+def test_rows(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    content: bytes,
+    form: CsvForm,
+    expected: list[tuple[Any, ...]],
+    size: int,
+) -> None:
+    """However much of the file is read at once."""
+    monkeypatch.setattr(csv_form, "BATCH_BYTES", size)
+    assert told(batches(tmp_path / "file", content, form)) == expected
 
 
-def test_a_user_has_so_many_rows_at_most(tmp_path: Path) -> None:
-    content = b"user_id,seg_id\n" + b"1,5\n" * (MOST_ROWS + 1)
-    assert [record.memberships for record in records(tmp_path / "file", content, CsvForm())] == [MOST_ROWS, 1]
+def test_an_end_of_line_within_a_line(tmp_path: Path) -> None:
+    found = told(batches(tmp_path / "file", b"user_id,seg_id\r\n1,5\r\n1\r,5\r\n2,6\r\n", CsvForm()))
+    assert found[0::2] == [(2, "1", "", {"seg_id": 5}), (4, "2", "", {"seg_id": 6})]
+    assert found[1][1].startswith("no CSV: new-line character seen in unquoted field")
+
+
+def test_a_record_has_so_many_lines_at_most(tmp_path: Path) -> None:
+    content = b"user_id,seg_id\n" + b"1,5\n" * (MOST_LINES + 1)
+    records = [record for batch in batches(tmp_path / "file", content, CsvForm()) for record in batch.read()]
+    assert [record.memberships for record in records] == [MOST_LINES, 1]
+
+
+def test_a_cell_without_end_is_given_up_with_what_was_read_of_it(tmp_path: Path) -> None:
+    """After 131,072 characters, which is csv's field limit: the rest of a large file is not one cell."""
+    rows = b"".join(b"%d,5\n" % number for number in range(100_000))
+    found = told(batches(tmp_path / "file", b'user_id,seg_id\n0,"5\n' + rows, CsvForm()))
+    assert "field larger than field limit (131072)" in found[0][1]
+    assert found[-1] == (100_002, "99999", "", {"seg_id": 5})
+    assert 70_000 < len(found) < 90_000
+
+
+@pytest.mark.parametrize("empty", [b"\n", b"\r\n"])
+def test_empty_lines_take_no_memory(tmp_path: Path, empty: bytes) -> None:
+    content = b"user_id,seg_id\n" + empty * 100_000 + b"1,5\n" + empty * 100_000 + b"1,6\n"
+    found = batches(tmp_path / "file", content, CsvForm())
+    assert told(found) == [(100_002, "1", "", {"seg_id": 5}), (200_003, "1", "", {"seg_id": 6})]
 
 
 @pytest.mark.parametrize(
@@ -91,7 +163,7 @@ def test_a_user_has_so_many_rows_at_most(tmp_path: Path) -> None:
 )
 def test_columns(tmp_path: Path, heading: bytes, columns: tuple[tuple[str, str], ...], problem: str) -> None:
     with pytest.raises(ColumnsError, match=problem):
-        records(tmp_path / "file", heading, CsvForm(columns=columns))
+        batches(tmp_path / "file", heading, CsvForm(columns=columns))
 
 
 def _row() -> st.SearchStrategy[bytes]:
@@ -101,14 +173,17 @@ def _row() -> st.SearchStrategy[bytes]:
     return st.builds(lambda *parts: parts[0] + b"," + parts[1] + parts[2], user, segment, end)
 
 
-@given(st.lists(_row(), max_size=12), st.data())
-def test_from_the_end_of_any_record_the_others_follow(
-    tmp_path_factory: pytest.TempPathFactory, rows: list[bytes], data: st.DataObject
+@given(st.lists(_row(), max_size=12), st.integers(1, 60), st.data())
+def test_from_the_end_of_any_batch_the_others_follow(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[bytes], size: int, data: st.DataObject
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "rows.csv"
     content = b"user_id,seg_id\n" + b"".join(rows)
-    found = records(path, content, CsvForm())
-    if found:
-        index = data.draw(st.integers(0, len(found) - 1))
-        rest = records(path, content, CsvForm(), found[index].end)
-        assert [told(record) for record in rest] == [told(record) for record in found[index + 1 :]]
+    whole = told(batches(path, content, CsvForm()))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(csv_form, "BATCH_BYTES", size)
+        found = batches(path, content, CsvForm())
+        assert told(found) == whole
+        if found:
+            index = data.draw(st.integers(0, len(found) - 1))
+            assert told(batches(path, content, CsvForm(), found[index].end)) == told(found[index + 1 :])

@@ -11,7 +11,7 @@ from instantaudience.v1.audience_pb2 import ApplySegmentsResult, RtSegment, Warn
 from instantaudience_server.sending import following
 from instantaudience_server.sending.following import Following, Totals
 from instantaudience_server.sending.positions import Position, read_position, write_position
-from instantaudience_server.sending.records import Place, Record, SourceError
+from instantaudience_server.sending.records import Place, Record, SourceError, batch_of
 from instantaudience_server.sending.rejects import Rejects
 
 
@@ -43,15 +43,15 @@ def rejects(tmp_path: Path) -> Iterator[Rejects]:
         yield opened
 
 
-def follow(rejects: Rejects, records: Sequence[Record]) -> Following:
+def follow(rejects: Rejects, *batches: Sequence[Record]) -> Following:
     followed = Following(rejects, Totals(), Place())
-    list(followed.users(records))
+    list(followed.requests(map(batch_of, batches)))
     return followed
 
 
 def test_what_is_refused_is_written_with_its_lines(rejects: Rejects) -> None:
     json_user = Record(Place(120, 12), [(12, "{}")], RtSegment(), 3)
-    followed = follow(rejects, [user(1, 3), unreadable(4), user(5, 2), user(7), user(8, 4), json_user])
+    followed = follow(rejects, [user(1, 3), unreadable(4), user(5, 2), user(7)], [user(8, 4)], [json_user])
     blocks = [("rt_segment[3].seg_block[1]", "INACTIVE_SEGMENT"), ("rt_segment[3].seg_block[3]", "UNKNOWN_SEGMENT")]
     followed.take(answer(0, 4, ("rt_segment[1]", "INVALID_USER_ID"), ("", "NO_VALID_USERS"), *blocks))
     assert followed.place == Place(70, 7)  # the last one may go on in the next answer
@@ -97,7 +97,7 @@ def test_a_user_without_a_valid_segment_is_told_once_a_line(rejects: Rejects) ->
 
 def test_a_file_without_users_is_given_up(rejects: Rejects, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(following, "MOST_UNREADABLE", 3)
-    followed = follow(rejects, [unreadable(1), user(2), *map(unreadable, (3, 4, 5)), user(6)])
+    followed = follow(rejects, [unreadable(1), user(2)], [unreadable(3)], [unreadable(4), unreadable(5)], [user(6)])
     assert isinstance(followed.failure, SourceError)
     assert str(followed.failure) == "the last 3 records hold no user: why"
 

@@ -8,22 +8,29 @@ from typing import Any
 import pytest
 from instantaudience_server.sending.content import Content
 from instantaudience_server.sending.csv_form import CsvForm
-from instantaudience_server.sending.forms import form_of, read_records
+from instantaudience_server.sending.forms import form_of, read_batches
 from instantaudience_server.sending.json_forms import CHUNK_BYTES
-from instantaudience_server.sending.records import Place, Record, SourceError
+from instantaudience_server.sending.records import BATCH_BYTES, Batch, Place, SourceError
 
 USERS = [{"user_id": str(number), "seg_block": [{"seg_id": number, "value": 1}] * 3} for number in range(1, 3000)]
 LINES = "\n".join(map(json.dumps, USERS)).encode()
 
 
-def records(path: Path, start: Place | None = None, form: str | None = None) -> list[Record]:
+def batches(path: Path, start: Place | None = None, form: str | None = None) -> list[Batch]:
     with Content(path) as opened:
-        return list(read_records(opened, form, CsvForm(), start or Place()))
+        return list(read_batches(opened, form, CsvForm(), start or Place()))
 
 
-def told(record: Record) -> tuple[Any, ...]:
-    (line, _), user = record.rows[0], record.user
-    return (line, record.problem) if user is None else (line, user.user_id, record.memberships)
+def told(batches: list[Batch]) -> list[tuple[Any, ...]]:
+    """The records for comparison: the line, and the user with its memberships, or the problem."""
+    found: list[tuple[Any, ...]] = []
+    for batch in batches:
+        users = iter(batch.request.rt_segment)
+        for record in batch.read():
+            line, _ = record.rows[0]
+            what = (record.problem,) if record.problem else (next(users).user_id, record.memberships)
+            found.append((line, *what))
+    return found
 
 
 FILES = {
@@ -38,12 +45,12 @@ FILES = {
 @pytest.mark.parametrize("content", FILES.values(), ids=FILES)
 def test_all_users_come_and_go_on_from_any_place(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "file").write_bytes(content)
-    found = records(tmp_path / "file")
-    assert [record.user.user_id for record in found if record.user] == [user["user_id"] for user in USERS]
-    assert len(content) > CHUNK_BYTES or content.startswith(b"\x1f\x8b")
-    for index in (0, 1500, len(found) - 1):
-        rest = records(tmp_path / "file", found[index].end)
-        assert [told(record) for record in rest] == [told(record) for record in found[index + 1 :]]
+    found = batches(tmp_path / "file")
+    assert [user for _, user, _ in told(found)] == [user["user_id"] for user in USERS]
+    assert len(content) > CHUNK_BYTES > BATCH_BYTES or content.startswith(b"\x1f\x8b")
+    assert len(found) > 3
+    for index in (0, 2, len(found) - 1):
+        assert told(batches(tmp_path / "file", found[index].end)) == told(found[index + 1 :])
 
 
 def test_lines_that_are_no_users(tmp_path: Path) -> None:
@@ -57,7 +64,7 @@ def test_lines_that_are_no_users(tmp_path: Path) -> None:
         b'{"user_id":"1"}',
     ]
     (tmp_path / "file").write_bytes(b"\n".join(lines))
-    found = [told(record) for record in records(tmp_path / "file", form="ndjson")]
+    found = told(batches(tmp_path / "file", form="ndjson"))
     assert [line for line, *_ in found] == [1, 2, 4, 5, 6, 7]
     assert found[0] == (1, "1", 1)
     assert "property name" in found[1][1]
@@ -79,7 +86,7 @@ def test_lines_that_are_no_users(tmp_path: Path) -> None:
 def test_files_that_cannot_be_read_to_their_end(tmp_path: Path, content: bytes, problem: str) -> None:
     (tmp_path / "file").write_bytes(content)
     with pytest.raises(SourceError, match=problem):
-        records(tmp_path / "file")
+        batches(tmp_path / "file")
 
 
 @pytest.mark.parametrize(

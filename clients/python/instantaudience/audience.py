@@ -136,7 +136,7 @@ class AsyncClient:
         deadline = time.monotonic() + deadline_seconds
         limits = await self.limits(deadline_seconds=deadline_seconds)
         parts = split(users, limits)
-        results = []
+        results: list[pb.ApplySegmentsResult] = []
         for part in parts:
             await self._pacer.wait(len(part.users), limits, deadline)
             answer = await self._calling.call(self._methods.apply, part.request(validate_only=validate_only), deadline)
@@ -182,7 +182,8 @@ class AsyncClient:
                 pb.GetMembershipsRequest(user_id=user_id, domain=domain or "")
                 for user_id in user_ids[first : first + BATCH_USERS]
             ]
-            answer = await self._calling.call(self._methods.batch_get, pb.BatchGetMembershipsRequest(users=asked), deadline)
+            request = pb.BatchGetMembershipsRequest(users=asked)
+            answer = await self._calling.call(self._methods.batch_get, request, deadline)
             users.extend(answer.response.rt_segment)
         return users
 
@@ -212,7 +213,8 @@ class AsyncClient:
         user_id = token.split(":")[1]
         if not user_id.isdecimal():
             raise InvalidRequestError("the token is none of this service's")
-        user = (await self._calling.call(self._methods.get_user, catalog_pb2.GetUserRequest(id=int(user_id)), deadline)).user
+        whose = catalog_pb2.GetUserRequest(id=int(user_id))
+        user = (await self._calling.call(self._methods.get_user, whose, deadline)).user
         asked = catalog_pb2.GetMemberRequest(id=user.member_id)
         limits = (await self._calling.call(self._methods.get_member, asked, deadline)).member.limits
         return Limits(**{name: getattr(limits, name) for name in Limits.__dataclass_fields__ if limits.HasField(name)})

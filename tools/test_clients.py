@@ -67,6 +67,12 @@ LANGUAGES = {
         prepare=(_python("lowest-direct"), _python("highest")),
         conformance=(sys.executable, "-m", "pytest", "-q", str(PROJECT / "tests/clients/python/test_conformance.py")),
     ),
+    # Its types, by the strictest rules of another checker than `make check` has.
+    "python-types": Language(
+        tools=(("node", "Node.js 20 or newer"), ("npm", "npm")),
+        prepare=(("npm", "ci", "--no-audit", "--no-fund"), ("npm", "test")),
+        directory="tests/clients/python",
+    ),
     "go": Language(
         tools=(("go", "Go 1.26 or newer"),),
         prepare=(("sh", "-c", 'test -z "$(gofmt -l . | tee /dev/stderr)"'), ("go", "vet", "./...")),

@@ -46,7 +46,7 @@ class AudienceError(Exception):
         self.reason = reason
         self.request_id = request_id
         self.retry_after_seconds = retry_after_seconds
-        self.metadata = dict(metadata or {})
+        self.metadata: dict[str, str] = dict(metadata or {})
 
     def __str__(self) -> str:
         """The message, with what finds the call in the service's log."""

@@ -64,7 +64,7 @@ class _Window:
     """The requests that the caller has no result of, in order; so many at most."""
 
     most: int
-    sent: deque[_Sent] = field(default_factory=deque)
+    sent: deque[_Sent] = field(default_factory=deque[_Sent])
     room: asyncio.Event = field(default_factory=asyncio.Event)
     """Whether another one may be added."""
 
@@ -100,7 +100,7 @@ class _Stream:
 
     call: Any
     request_id: str
-    pending: deque[_Sent] = field(default_factory=deque)
+    pending: deque[_Sent] = field(default_factory=deque[_Sent])
     failure: AudienceError | None = None
     """The first that is worth another try: nothing new is sent after it, and what was sent is answered."""
     failed: asyncio.Event = field(default_factory=asyncio.Event)

@@ -3,7 +3,7 @@
 Sources: the semantic conventions for RPC, https://opentelemetry.io/docs/specs/semconv/rpc/; W3C Trace Context.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from opentelemetry import metrics, propagate, trace
@@ -34,7 +34,7 @@ class OpenTelemetry:
         )
 
     @contextmanager
-    def call(self, method: str) -> Iterator[None]:
+    def call(self, method: str) -> Generator[None]:
         """The span of what is called here."""
         with self._tracer.start_as_current_span(
             f"call {_name(method)}", record_exception=False, set_status_on_exception=False

@@ -1,6 +1,7 @@
 """Who is told of calls and their attempts: for metrics, logs and traces."""
 
 import time
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -38,9 +39,11 @@ class FollowedAttempt(Protocol):
     """An attempt under way."""
 
     @property
+    @abstractmethod
     def metadata(self) -> Metadata:
         """What it sends besides: whose child the service's span is."""
 
+    @abstractmethod
     def end(self, attempt: Attempt, message: str) -> None:
         """What became of it; `message` is the error's, "" where there is none."""
 
@@ -48,9 +51,11 @@ class FollowedAttempt(Protocol):
 class Telemetry(Protocol):
     """What follows calls; `instantaudience.OpenTelemetry` is one."""
 
+    @abstractmethod
     def call(self, method: str) -> AbstractContextManager[None]:
         """Around a call: its sign-in, attempts and pauses."""
 
+    @abstractmethod
     def attempt(self, method: str, number: int, request_id: str) -> FollowedAttempt:
         """An attempt of a call, or a stream, begins."""
 

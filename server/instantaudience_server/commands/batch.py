@@ -91,7 +91,7 @@ def list_jobs(client: Client, member_id: int | None, limit: int, as_json: bool) 
     if as_json:
         click.echo(json.dumps(jobs, indent=2, ensure_ascii=False))
     else:
-        _show_jobs("jobs", jobs, [job["job_id"] for job in jobs])
+        _show_jobs(f"jobs: {len(jobs):,}", jobs, [job["job_id"] for job in jobs])
 
 
 @batch.command()

@@ -29,7 +29,8 @@ def print_table(
     """Print a table, in a pager where it is longer than the terminal; columns of numbers stand to the right.
 
     Where it is wider than the terminal, texts go on in further lines of their cells; and where that is not enough,
-    columns in further tables, which all have the first one. Into a file, it is as wide as it is.
+    columns in further tables, which all have the first one. Into a file, it is as wide as it is. Without rows, there is
+    the title alone.
     """
     show_lines(table_lines(title, headings, rows, footer, width_of_output()))
 
@@ -59,6 +60,9 @@ def table_lines(
     """The lines of a table."""
     cells = [[_text(cell) for cell in row] for row in rows]
     last = [] if footer is None else [[_text(cell) for cell in footer]]
+    if not cells and not last:
+        yield title
+        return
     columns = [_Column(heading, [row[index] for row in (*cells, *last)]) for index, heading in enumerate(headings)]
     least = [column.least for column in columns]
     # Without spaces beside the lines, all columns may fit.

@@ -26,6 +26,10 @@ def test_into_a_file_a_table_is_as_wide_as_it_is() -> None:
     assert f"│ 1 │ {text} │" in lines
 
 
+def test_without_rows_there_is_the_title_alone() -> None:
+    assert list(table_lines("segments: 0", ("id", "name"), [], None, 80)) == ["segments: 0"]
+
+
 def test_texts_go_on_in_further_lines() -> None:
     lines = list(table_lines("t", ("id", "name"), [(1, "some words, and one_that_is_longer_than_it_can_be")], None, 24))
     assert [line for line in lines if line.startswith("│")] == [

@@ -135,7 +135,7 @@ class Document:
         operation: dict[str, Any] = {
             "operationId": method.name if method.name not in self._named else f"{method.name}By{verb.capitalize()}",
             "tags": [service.rsplit(".", 1)[1]],
-            "summary": summary,
+            "summary": summary.replace("`", ""),  # it is plain text, the description is not
         }
         self._named.add(method.name)
         if description:

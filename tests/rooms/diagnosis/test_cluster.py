@@ -14,6 +14,7 @@ from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.settings import Durability, Settings
 from instantaudience_server.store.durability_settings import CHECKS
 from instantaudience_server.store.permissions import COMMANDS
+from instantaudience_server.store.topology import NEEDED
 from support.replicated import ReplicatedCluster, replicated_cluster
 
 OPERATIONS = (Path(__file__).parents[3] / "docs/operations.md").read_text()
@@ -175,6 +176,15 @@ async def test_a_cluster_without_replicas_is_told(embedded: EmbeddedCluster) -> 
     assert wrong(findings).keys() == {"replicas"}
     assert worst(findings) is Level.WARNING
     assert worst(await found(embedded.url, acl_user=None, durability=Durability.REPLICA)) is Level.PROBLEM
+
+
+async def test_nodes_that_are_too_old_are_told(embedded: EmbeddedCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no old server here: what is needed is newer."""
+    for product in NEEDED:
+        monkeypatch.setitem(NEEDED, product, (99, 0))
+    told = wrong(await found(embedded.url, acl_user=None))["versions"]
+    assert len(told) == 3
+    assert all(re.search(r"runs (Valkey|Redis) \d+\.", each) for each in told)
 
 
 async def test_who_may_not_ask_everything_is_told_so(replicated: ReplicatedCluster) -> None:

@@ -80,6 +80,9 @@ async def test_charts(partner: Console) -> None:
     assert label == "Calls, last 24 hours: Applied 16, Failed 4. The table below has the numbers."
     rate = await figures.last.locator("canvas").get_attribute("aria-label")
     assert rate == "Match rate, last 24 hours: Match rate 80.0 % to 100.0 %. The table below has the numbers."
+    bounds = "canvas => { const { min, max } = Chart.getChart(canvas).scales.y; return [min, max]; }"
+    # Not from 0 on, where these would look alike.
+    assert await figures.last.locator("canvas").evaluate(bounds) == [80, 100]
 
 
 async def test_tables_beside_charts(partner: Console) -> None:

@@ -143,7 +143,8 @@ class Document:
         if about.get("public"):
             operation["security"] = []
         text = about.get("text", "")
-        if parameters := [each for each in self._parameters(method.input_type) if each["name"] != text]:
+        values = about.get("parameters", {})
+        if parameters := [each for each in self._parameters(method.input_type, values) if each["name"] != text]:
             operation["parameters"] = parameters
         if text:
             operation["requestBody"] = {"required": True, "content": {"text/plain": {"schema": {"type": "string"}}}}
@@ -162,7 +163,8 @@ class Document:
             }
         return operation
 
-    def _parameters(self, name: str) -> list[dict[str, Any]]:
+    def _parameters(self, name: str, values: dict[str, Any]) -> list[dict[str, Any]]:
+        """The parameters of a call, with the values that its examples have."""
         parameters = []
         for field in self._api.fields(name):
             if field.type == FieldDescriptorProto.TYPE_MESSAGE or field.name in NOT_SENT:
@@ -172,6 +174,8 @@ class Document:
                 parameter["required"] = True
             if comment := self._api.comments[f"{name}.{field.name}"]:
                 parameter["description"] = comment
+            if field.name in values:
+                parameter["example"] = values[field.name]
             parameters.append(parameter)
         return parameters
 

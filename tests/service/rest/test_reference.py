@@ -21,8 +21,10 @@ OPERATIONS = [
 EXAMPLES = [
     (path, verb, name)
     for path, verb, operation in OPERATIONS
+    if path in ("/auth", "/rt-segment")
     for name in operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("examples", {})
 ]
+"""Of calls that change no object of the catalog; `test_reference_tried.py` has the others."""
 
 
 def assert_shape(schema: dict[str, Any], value: object) -> None:

@@ -12,10 +12,11 @@ import httpx
 import pytest
 from instantaudience.v1 import audience_pb2, authentication_pb2
 from instantaudience.v1 import catalog_pb2 as pb
+from instantaudience.v1.audience_pb2_grpc import AudienceServiceStub
 from instantaudience.v1.authentication_pb2_grpc import AuthenticationServiceStub
 from instantaudience.v1.catalog_pb2_grpc import CatalogServiceStub
-from support.answers import assert_grpc_error
-from support.messages import USER, apply_request, one_user
+from support.answers import assert_failure, assert_grpc_error
+from support.messages import USER, apply_request, one_user, stream_request
 from support.processes import needs_proc
 from support.service import Service, credentials, running_service
 from support.workers import RefusedError, WorkerPeer, connected_to_each
@@ -187,6 +188,25 @@ async def test_a_revoked_token(workers: Workers) -> None:
     await workers.refused_everywhere(first, NOAUTH)
     for peer in workers.peers:
         await use(peer, second)
+
+
+@pytest.mark.parametrize("port", ["gateway", "direct"])
+async def test_a_token_that_is_revoked_in_the_middle_of_a_stream(four: Service, workers: Workers, port: str) -> None:
+    """What was answered stays; from then on requests are refused in their places, and the stream ends well."""
+    _, token = await workers.new_user()
+    async with four.channel(port) as channel:
+        stream = AudienceServiceStub(channel).StreamSegments(metadata=(("authorization", token),), timeout=60)
+        await stream.write(stream_request(one_user()))
+        assert (await stream.read()).response.status == "OK"
+        request, answer = authentication_pb2.RevokeTokenRequest(), authentication_pb2.RevokeTokenResponse
+        await workers.peers[0].call("AuthenticationService/RevokeToken", request, answer, token)
+        await workers.refused_everywhere(token, NOAUTH)
+        for _ in range(2):
+            await stream.write(stream_request(one_user()))
+            assert_failure((await stream.read()).error, grpc.StatusCode.UNAUTHENTICATED, "NOAUTH")
+        await stream.done_writing()
+        assert await stream.read() is grpc.aio.EOF
+        assert await stream.code() is grpc.StatusCode.OK
 
 
 async def test_ten_sign_ins_in_five_minutes_over_all_workers(workers: Workers) -> None:

@@ -30,6 +30,7 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
 func TestOptionsThatContradictEachOtherAreRefused(t *testing.T) {
@@ -115,6 +116,23 @@ func TestAnRSAKeySigns(t *testing.T) {
 	}
 }
 
+func TestATokenIsGotOnceAndAgainBeforeItEnds(t *testing.T) {
+	for lives, again := range map[time.Duration]bool{time.Hour: false, time.Second: true} {
+		noting := &notingService{lives: lives}
+		client := newClient(t, serve(t, noting, nil),
+			instantaudience.WithPassword("demo", "demo"), instantaudience.WithPlaintext())
+		for range 2 {
+			if _, err := client.Memberships(context.Background(), "", "1"); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(920 * time.Millisecond) // of a second, a tenth is left at most
+		}
+		if got := noting.signIns.Load(); (got > 1) != again {
+			t.Errorf("%d sign-ins where tokens live for %v", got, lives)
+		}
+	}
+}
+
 func TestMethodsOfStubsAreSentAgainWhereTheirProtoFileSaysThatThisIsSafe(t *testing.T) {
 	for name, want := range map[string]struct {
 		call  func(context.Context, pb.CatalogServiceClient) error
@@ -176,6 +194,9 @@ type notingService struct {
 	pb.UnimplementedCatalogServiceServer
 	metadata metadata.MD
 	jwt      string
+	// lives is how long tokens do that passwords get.
+	lives   time.Duration
+	signIns atomic.Int32
 	// failsWith is the cause that the first call of the catalog fails with.
 	failsWith pb.ErrorCause
 	calls     atomic.Int32
@@ -215,6 +236,14 @@ func (n *notingService) AuthenticateWithJwt(
 ) (*pb.AuthenticateWithJwtResponse, error) {
 	n.jwt = request.GetJwt()
 	return &pb.AuthenticateWithJwtResponse{Response: &pb.AuthenticateResult{Token: "hbapi:1:0:0"}}, nil
+}
+
+func (n *notingService) Authenticate(
+	context.Context, *pb.AuthenticateRequest,
+) (*pb.AuthenticateResponse, error) {
+	n.signIns.Add(1)
+	ends := timestamppb.New(time.Now().Add(n.lives))
+	return &pb.AuthenticateResponse{Response: &pb.AuthenticateResult{Token: "hbapi:1:0:0", ExpireTime: ends}}, nil
 }
 
 func serve(t *testing.T, service *notingService, config *tls.Config) string {

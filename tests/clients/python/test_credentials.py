@@ -1,0 +1,25 @@
+"""The token of a client is got once, and again before it ends."""
+
+from types import SimpleNamespace
+
+import pytest
+from instantaudience import credentials
+from instantaudience.credentials import Session
+
+LIFETIME_SECONDS = 100.0
+
+
+async def test_a_token_is_replaced_before_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(credentials, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    tokens = iter("abc")
+
+    async def sign_in(deadline: float) -> tuple[str, float]:
+        return next(tokens), LIFETIME_SECONDS
+
+    session = Session(sign_in, None)
+    had = []
+    for seconds in (0.0, 89.0, 91.0, 180.0, 182.0):
+        clock.now = 1000.0 + seconds
+        had.append(await session.token(clock.now + 1.0))
+    assert had == ["a", "a", "b", "b", "c"]

@@ -1,5 +1,6 @@
 """`send`: files of users to the service, in a stream."""
 
+import gc
 import json
 import sys
 import time
@@ -136,6 +137,7 @@ def send(
     way = Way(form, csv_form, rejects, dry_run, (client.url, token.split(":")[1]))
     if restart:
         _forget(way, files)
+    gc.freeze()  # what is there by now stays: looking through it again and again takes a quarter of the time to read
     with sending_progress() as progress, _audience(client.url, token) as audience:
         done = [_sent(audience, file, way, progress) for file in files]
     _forget(way, files)

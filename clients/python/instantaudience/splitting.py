@@ -3,8 +3,8 @@
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from operator import attrgetter
-from typing import Any
 
 from instantaudience.rules import (
     BODY_BYTES,
@@ -68,19 +68,6 @@ class Part:
         return {(user.domain.lower(), user.user_id.lower()) for user in self.users}
 
 
-class _InARow(Sequence[tuple[int, int]]):
-    """The places of users that are all whole."""
-
-    def __init__(self, first: int, count: int) -> None:
-        self._users = range(first, first + count)
-
-    def __len__(self) -> int:
-        return len(self._users)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self._users[index], 0
-
-
 class Splitter:
     """Makes parts of users that come one by one, or in requests."""
 
@@ -106,9 +93,9 @@ class Splitter:
         """The parts that these users are: the request as it is, where the member may send it."""
         users = request.rt_segment
         if _fits(request, self._limits):
+            first, self._count = self._count, self._count + len(users)
             if users:
-                yield Part(users, _InARow(self._count, len(users)), request)
-            self._count += len(users)
+                yield Part(users, list(zip(range(first, self._count), repeat(0))), request)
             return
         for user in users:
             yield from self.add(user)
@@ -165,7 +152,7 @@ def joined(parts: Sequence[Part], results: Sequence[ApplySegmentsResult]) -> App
 
     A user whose blocks went in several requests counts once, and is told as skipped only where all of it was.
     """
-    if len(parts) == 1 and (parts[0].given is not None or not any(first for _, first in parts[0].places)):
+    if len(parts) == 1 and not any(first for _, first in parts[0].places):
         return _moved(parts[0], results[0])
     valid: set[int] = set()
     pieces_of_valid = 0

@@ -5,7 +5,7 @@ import io
 import os
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -121,10 +121,7 @@ class Content:
         Raises:
             SourceError: it cannot be read.
         """
-        try:
-            return self._file.read1(size)
-        except (OSError, EOFError, zlib.error) as error:
-            raise self._broken(error) from error
+        return self._tried(self._file.read1, size)
 
     def pass_by(self, size: int, lines: int) -> None:
         """So many bytes of what was read, with so many ends of lines, are done with."""
@@ -137,12 +134,9 @@ class Content:
         Raises:
             SourceError: as `lines`.
         """
-        try:
-            data = self._some(size)
-            if data and not data.endswith(b"\n"):
-                data += self._line(data.count(b"\n"))
-        except (OSError, EOFError, zlib.error) as error:
-            raise self._broken(error) from error
+        data = self._tried(self._some, size)
+        if data and not data.endswith(b"\n"):
+            data += self._line(data.count(b"\n"))
         lines = list(io.StringIO(data.decode(errors="surrogateescape"), newline="\n"))
         self.pass_by(len(data), len(lines))
         return lines
@@ -153,22 +147,22 @@ class Content:
         Raises:
             SourceError: it cannot be read, or a line is longer than 16 MB.
         """
-        while True:
-            try:
-                line = self._line()
-            except (OSError, EOFError, zlib.error) as error:
-                raise self._broken(error) from error
-            if not line:
-                return
+        while line := self._line():
             self.pass_by(len(line), 1)
             yield line.decode(errors="surrogateescape")
 
     def _line(self, ahead: int = 0) -> bytes:
         """What is left of a line; so many have been read that are not passed by."""
-        line = self._file.readline(MOST_LINE_BYTES)
+        line = self._tried(self._file.readline, MOST_LINE_BYTES)
         if len(line) == MOST_LINE_BYTES:
             raise SourceError(f"{self.name}: line {self.line + ahead + 1} is longer than {MOST_LINE_BYTES:,} bytes")
         return line
+
+    def _tried(self, read: Callable[[int], bytes], size: int) -> bytes:
+        try:
+            return read(size)
+        except (OSError, EOFError, zlib.error) as error:
+            raise self._broken(error) from error
 
     def _broken(self, error: Exception) -> SourceError:
         return SourceError(f"{self.name}: after line {self.line}: {error}")

@@ -6,7 +6,7 @@ at once; else, and where it must be known which row was refused, one by one.
 
 import csv
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate, compress, count, islice, pairwise, takewhile
@@ -137,14 +137,11 @@ class _Reading:
         bounds = [0, *changes, *([len(users)] if is_last else [])]
         request = StreamSegmentsRequest()
         for first, end in pairwise(bounds):
-            user_id, domain = users[first] if self._has_domain else (users[first], None)
-            try:
-                added = request.rt_segment.add(user_id=user_id, domain=domain or None)
-            except UnicodeEncodeError:
-                return None
-            # Messages one after the other are their sum (https://protobuf.dev/programming-guides/encoding/#last-one-wins).
-            added.MergeFromString(b"".join(memberships[first:end]))
             if end - first > MOST_LINES:
+                return None
+            try:
+                self._make(request.rt_segment.add, users[first], memberships[first:end])
+            except UnicodeEncodeError:
                 return None
         if len(bounds) == 1:
             return None
@@ -198,7 +195,8 @@ class _Reading:
         current: Any = None
         rows: list[Row] = []
         memberships: list[bytes] = []
-        offsets = list(accumulate(map(_bytes, lines), initial=start.offset))
+        offsets = accumulate(map(_bytes, lines), initial=start.offset)
+        places = [Place(offset, start.line + number) for number, offset in enumerate(offsets)]
         end = start
         while True:
             line = start.line + reader.line_num + 1
@@ -210,7 +208,7 @@ class _Reading:
             if row is None or (problem and reader.line_num == len(lines) and not is_last):
                 break
             if not row and not problem:  # an empty line
-                end = Place(offsets[reader.line_num], start.line + reader.line_num)
+                end = places[reader.line_num]
                 continue
             if len(row) == self._width:
                 user, cells = self._user_cells(row), self._membership_cells(row)
@@ -222,7 +220,7 @@ class _Reading:
             if rows and (problem or user != current or line - rows[0][0] >= MOST_LINES):
                 found.append(self._record(current, end, rows, memberships))
                 rows, memberships = [], []
-            end = Place(offsets[reader.line_num], start.line + reader.line_num)
+            end = places[reader.line_num]
             if problem:
                 found.append(Record(end, [(line, row)], problem=problem))
             else:
@@ -234,13 +232,22 @@ class _Reading:
         return found
 
     def _record(self, user: Any, end: Place, rows: list[Row], memberships: list[bytes]) -> Record:
-        user_id, domain = user if self._has_domain else (user, None)
         try:
-            encoded = RtSegment(user_id=user_id, domain=domain or None).SerializeToString()
+            return Record(end, rows, self._make(RtSegment, user, memberships), len(rows))
         except UnicodeEncodeError:
             return Record(end, rows, memberships=len(rows), problem="the user ID or its domain is no UTF-8")
+
+    def _make(self, make: Callable[..., RtSegment], cells: Any, memberships: Iterable[bytes]) -> RtSegment:
+        """The user that these cells tell, with memberships.
+
+        Raises:
+            UnicodeEncodeError: they are no UTF-8.
+        """
+        user_id, domain = cells if self._has_domain else (cells, None)
+        user = make(user_id=user_id, domain=domain or None)
         # Messages one after the other are their sum (https://protobuf.dev/programming-guides/encoding/#last-one-wins).
-        return Record(end, rows, RtSegment.FromString(encoded + b"".join(memberships)), len(rows))
+        user.MergeFromString(b"".join(memberships))
+        return user
 
     def _membership(self, cells: Any) -> bytes | str:
         """What the cells say, encoded as part of a user; or why they say nothing."""

@@ -95,7 +95,7 @@ class Following:
             if before is not None and end > before:
                 return
             self._batches.popleft()
-            if batch.is_readable and not any(user in self._refusals for user in range(self._answered, end)):
+            if batch.is_readable and self._refusals.keys().isdisjoint(range(self._answered, end)):
                 self.totals.users += batch.users
                 self.totals.memberships += batch.memberships
             else:

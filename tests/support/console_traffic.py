@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import httpx
 from instantaudience_server.store.usage_interface import Tally
 from redis.asyncio import RedisCluster
+from support.usage_hours import put_hour
 
 MEMBER = 777
 """The demo catalog's member whose hours are known; nobody else calls for it."""
@@ -40,11 +41,12 @@ LONG_NAME = "W" * 255
 async def put_usage(cluster: RedisCluster) -> None:
     """Write USAGE and the lines."""
     now = int(time.time()) // 3600
+    lines = {2: {"errors": "\n".join(ERROR_LINES), "segments": "\n".join(SEGMENT_LINES)}}
+    pipeline = cluster.pipeline()
     for back, tally in USAGE.items():
         counters = {name: count for name, count in tally._asdict().items() if count} | REASONS.get(back, {})
-        await cluster.hset(f"r:{{{MEMBER}}}:{now - back}", mapping=counters)
-    lines = {"errors": "\n".join(ERROR_LINES), "segments": "\n".join(SEGMENT_LINES)}
-    await cluster.hset(f"r:{{{MEMBER}}}:{now - 2}", mapping=lines)
+        put_hour(pipeline, MEMBER, now - back, counters, lines.get(back, {}))
+    await pipeline.execute()
 
 
 async def put_segments(http: httpx.AsyncClient) -> None:

@@ -21,6 +21,7 @@ SORTS = {
     b"s": Sort("suppressions", Kind.HASH, by_field=True),
     b"x": Sort("external_ids", Kind.STRING),
     b"r": Sort("report_hours", Kind.HASH),
+    b"l": Sort("report_lines", Kind.STRING),
     b"h": Sort("segment_sizes", Kind.STRING),
 }
 """By the letter of their keys."""

@@ -161,6 +161,11 @@ def set_string_for(key: bytes, value: bytes, kept_ms: int) -> Command:
     return (key_slot(key), _pack((b"SET", key, value, b"PX", kept_ms)))
 
 
+def end_of_string(key: bytes, most_bytes: int) -> Command:
+    """The last bytes of a string, at most so many; none where there is no such key."""
+    return (key_slot(key), _pack((b"GETRANGE", key, -most_bytes, -1)))
+
+
 def delete(key: bytes) -> Command:
     """Delete a key; the reply is how many there were. Sent again after a lost answer, that is 0."""
     return (key_slot(key), _pack((b"DEL", key)))

@@ -51,6 +51,11 @@ def usage_key(member_id: int, hour: int) -> bytes:
     return b"r:{%d}:%d" % (member_id, hour)
 
 
+def usage_lines_key(member_id: int, hour: int, kind: str) -> bytes:
+    """The text of an hour's lines of a kind, in the slot of `usage_key`."""
+    return b"l:{%d}:%d:%b" % (member_id, hour, kind.encode())
+
+
 @cache
 def _tags() -> list[bytes]:
     """A hash tag for each slot; takes some hundredths of a second, once."""

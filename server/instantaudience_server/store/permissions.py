@@ -1,10 +1,11 @@
 """What the service's user has to be allowed in the cluster, for whoever writes its ACL."""
 
-KEY_LETTERS = "abcfhmpqrstx"
+KEY_LETTERS = "abcfhlmpqrstx"
 """Every key begins with one of these and a colon (see `keys`)."""
 
 ON_KEYS = (
-    *("DEL {key}", "EVAL return 1 {key}", "EXPIRE {key} 1", "GET {key}", "HDEL {key} 1", "HEXISTS {key} 1"),
+    *("APPEND {key} 1", "DEL {key}", "EVAL return 1 {key}", "EXPIRE {key} 1", "GET {key}", "GETRANGE {key} 0 1"),
+    *("HDEL {key} 1", "HEXISTS {key} 1"),
     *("HGET {key} 1", "HGETALL {key}", "HINCRBY {key} 1 1", "HKEYS {key}", "HMGET {key} 1"),
     *("HPEXPIRETIME {key} FIELDS 1 1", "HSCAN {key} 0", "HSET {key} 1 1", "HSETEX {key} FIELDS 1 1 1", "INCR {key}"),
     *("LPOP {key}", "LREM {key} 1 1", "PEXPIRE {key} 1", "PEXPIREAT {key} 1", "PEXPIRETIME {key}", "PFADD {key} 1"),

@@ -29,34 +29,26 @@ HOURS_PER_TURN = 16
 ADD = """
 local last = redis.call('HGET', KEYS[1], ARGV[1])
 if last and tonumber(ARGV[2]) <= tonumber(last) then return 0 end
-local most, most_bytes = string.match(ARGV[5], '(%d+) (%d+)')
-local counters = tonumber(ARGV[8])
-most, most_bytes = tonumber(most), tonumber(most_bytes)
-for i = 9, 8 + 2 * counters, 2 do redis.call('HINCRBY', KEYS[1], ARGV[i], ARGV[i + 1]) end
-for i, field in ipairs({'errors', 'segments'}) do
-  local lines, more = ARGV[5 + i], tonumber(ARGV[8 + 2 * counters + i])
-  if more > 0 then
-    local before = more < most and redis.call('HGET', KEYS[1], field)
-    if before then
-      local _, breaks = string.gsub(before, '\\n', '')
-      local start = 1
-      for _ = 1, breaks + 1 + more - most do start = string.find(before, '\\n', start, true) + 1 end
-      lines = string.sub(before, start) .. '\\n' .. lines
+local most = tonumber(ARGV[5])
+for i = 2, 3 do
+  local lines = ARGV[4 + i]
+  if lines ~= '' then
+    if redis.call('APPEND', KEYS[i], lines) > 2 * most then
+      local kept = redis.call('GETRANGE', KEYS[i], -most - 1, -1)
+      redis.call('SET', KEYS[i], string.sub(kept, string.find(kept, '\\n', 1, true) + 1))
     end
-    if #lines > most_bytes then
-      lines = string.sub(lines, (string.find(lines, '\\n', #lines - most_bytes, true) or 0) + 1)
-    end
-    redis.call('HSET', KEYS[1], field, lines)
+    redis.call('EXPIRE', KEYS[i], ARGV[3])
   end
 end
+for i = 8, #ARGV, 2 do redis.call('HINCRBY', KEYS[1], ARGV[i], ARGV[i + 1]) end
 redis.call('HSETEX', KEYS[1], 'PX', ARGV[4], 'FIELDS', 1, ARGV[1], ARGV[2])
 redis.call('EXPIRE', KEYS[1], ARGV[3])
 return 1
 """
-"""Arguments: worker, the addition's number, how long to keep the hour in s and the number in ms, how many lines to
-keep and bytes of them, error lines, segment lines, how many counters follow; their names and what to add; how many
-error lines and segment lines there are. An addition whose number is not larger than the worker's last one was made
-before."""
+"""Keys: the hour's hash, its error lines, its segment lines. Arguments: worker, the addition's number, how long to keep
+the hour in s and the number in ms, how many bytes of lines to keep (they grow to twice that before they are cut), error
+lines and segment lines, each with a line break behind it; then the names of counters and what to add. An addition whose
+number is not larger than the worker's last one was made before."""
 
 _COUNTERS = Tally._fields
 _REASONS: dict[str, Reason] = {f"failed:{each}": each for each in CallFailure} | {
@@ -64,13 +56,10 @@ _REASONS: dict[str, Reason] = {f"failed:{each}": each for each in CallFailure} |
 }
 _NAMES = {reason: name for name, reason in _REASONS.items()}
 _LINES = Lines._fields
-_MOST = f"{MOST_LINES} {MOST_LINE_BYTES}"
-_NUMBERS = len(_COUNTERS) + len(_REASONS)
-"""Fields that are no lines."""
 
 
 class ClusterUsageStore:
-    """One hash for each member and hour: the counters, the lines of each kind, and each worker's last number.
+    """For each member and hour a hash of the counters and each worker's last number, and a text for each kind of lines.
 
     `worker` names this worker among all that use the cluster, before it and after it.
     """
@@ -87,21 +76,17 @@ class ClusterUsageStore:
                 counters += name, count
         for reason, count in addition.reasons.items():
             counters += _NAMES[reason], count
-        errors, segments = addition.lines
+        member_id, hour = addition.member_id, addition.hour
         command = commands.evaluate(
             ADD,
-            [keys.usage_key(addition.member_id, addition.hour)],
+            [keys.usage_key(member_id, hour), *_lines_keys(member_id, hour)],
             self._worker,
             addition.number,
             KEPT_SECONDS,
             NUMBER_KEPT_MS,
-            _MOST,
-            "\n".join(errors),
-            "\n".join(segments),
-            len(counters) // 2,
+            MOST_LINE_BYTES,
+            *["".join([f"{line}\n" for line in lines]) for lines in addition.lines],
             *counters,
-            len(errors),
-            len(segments),
         )
         durability = addition.durability or self._cluster.durability
         return self._cluster.ask(command, deadline, _added, bounded=False, durability=durability)
@@ -110,11 +95,16 @@ class ClusterUsageStore:
         self, member_id: int, hours: Sequence[int], deadline: float, *, with_lines: bool
     ) -> list[HourUsage | None]:
         """Ask for all hours at once."""
-        fields = (*_COUNTERS, *_REASONS, *(_LINES if with_lines else ()))
+        fields = (*_COUNTERS, *_REASONS)
         asked = [commands.get_fields(keys.usage_key(member_id, hour), fields) for hour in hours]
+        if with_lines:
+            texts = [key for hour in hours for key in _lines_keys(member_id, hour)]
+            asked += [commands.end_of_string(key, MOST_LINE_BYTES + 1) for key in texts]
+        replies = await self._cluster.execute(asked, deadline)
         found = []
-        for reply in await self._cluster.execute(asked, deadline):
-            found.append(_read(reply))
+        for index in range(len(hours)):
+            start = len(hours) + len(_LINES) * index
+            found.append(_read(replies[index], replies[start : start + len(_LINES)]))
             if len(found) % HOURS_PER_TURN == 0:
                 await asyncio.sleep(0)
         return found
@@ -124,17 +114,23 @@ def _added(reply: int) -> None:
     """It is the same whether an addition was made now or before."""
 
 
-def _read(reply: Sequence[bytes | None]) -> HourUsage | None:
-    counters = reply[: len(_COUNTERS)]
+def _lines_keys(member_id: int, hour: int) -> list[bytes]:
+    return [keys.usage_lines_key(member_id, hour, kind) for kind in _LINES]
+
+
+def _read(reply: Sequence[bytes | None], texts: Sequence[bytes]) -> HourUsage | None:
+    counters, counts = reply[: len(_COUNTERS)], reply[len(_COUNTERS) :]
     if not any(counters):
         return None
-    counts, texts = reply[len(_COUNTERS) : _NUMBERS], reply[_NUMBERS:]
     return HourUsage(
         Tally(*[int(count or 0) for count in counters]),
-        Lines(*map(_lines, texts)),
+        Lines(*map(_newest, texts)),
         {reason: int(count) for reason, count in zip(_REASONS.values(), counts, strict=True) if count},
     )
 
 
-def _lines(text: bytes | None) -> list[str]:
-    return text.decode().split("\n") if text else []
+def _newest(text: bytes) -> list[str]:
+    """The newest lines of the end of a text."""
+    if len(text) > MOST_LINE_BYTES:
+        text = text[text.index(b"\n") + 1 :]
+    return text.decode().split("\n")[-MOST_LINES - 1 : -1]

@@ -87,9 +87,10 @@ async def test_everything_comes_back(
     large = keys.membership_key(b"a", b"large")
     await plain.hset(large, mapping={str(field): 1 for field in range(3500)})
     await plain.set(keys.external_id_key(958, "é{x}"), "7", pxat=end)
-    await plain.hset(keys.usage_key(123, 500_000), mapping={"calls": 3, "errors": "a\nb"})
+    await plain.hset(keys.usage_key(123, 500_000), mapping={"calls": 3})
     await plain.execute_command("HSETEX", keys.usage_key(123, 500_000), "PXAT", end, "FIELDS", 1, "worker", 8)
     await plain.pexpireat(keys.usage_key(123, 500_000), end)
+    await plain.set(keys.usage_lines_key(123, 500_000, "errors"), "a\nb\n", pxat=end)
     await plain.pfadd(keys.segment_size_key(10001, 2900), *range(1000))
     await plain.hset(keys.suppression_key(large), "123", 1)
     await plain.zadd(keys.suppressed_users_key(123), {large: float("inf"), b"m:p:8": end})
@@ -105,7 +106,7 @@ async def test_everything_comes_back(
         assert put["memberships"] == taken["memberships"]
         assert await memberships(client, list(stands)) == stands
         assert await client.hlen(large) == 3500
-        for key in [each async for each in plain.scan_iter(match="[rxhspc]:*")]:
+        for key in [each async for each in plain.scan_iter(match="[lrxhspc]:*")]:
             if key.startswith(b"c:{catalog}:answer") or key == keys.CATALOG_CHANGES:
                 continue
             assert await content(client, key) == await content(plain, key), key

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.keys import usage_key
+from instantaudience_server.store.keys import usage_key, usage_lines_key
 from instantaudience_server.store.usage_interface import (
     MOST_LINE_BYTES,
     MOST_LINES,
@@ -30,6 +30,7 @@ from support.processes import needs_proc, standing_still
 MEMBER, OTHER = 123, 124
 HOUR = 494_000
 KEY = usage_key(MEMBER, HOUR).decode()
+LINES_KEY = usage_lines_key(MEMBER, HOUR, "errors").decode()
 TALLY = Tally(9, 1, 2, 3, 4, 5, 6, 7, 8)
 hours = itertools.count(HOUR + 1000)
 
@@ -161,6 +162,19 @@ async def test_the_newest_lines_of_so_many_bytes_are_kept(usage_store: ClusterUs
     assert usage.lines == Lines((sent[41:61] + sent[60:80])[-29:], ["short"] * 5)
 
 
+async def test_a_text_is_cut_now_and_then(usage_store: ClusterUsageStore, plain: RedisCluster) -> None:
+    sent = [f"{number:05}" + "x" * 1495 for number in range(200)]
+    sizes = []
+    for number, line in enumerate(sent, 1):
+        await add(usage_store, number, errors=[line])
+        sizes.append(await plain.strlen(LINES_KEY))
+        usage = await read(usage_store)
+        assert usage is not None
+        assert usage.lines.errors == sent[max(0, number - 39) : number]
+    assert 1.9 * MOST_LINE_BYTES < max(sizes) <= 2 * MOST_LINE_BYTES
+    assert sum(after < before for before, after in itertools.pairwise(sizes)) == 3
+
+
 async def test_lines_are_kept_as_they_are(usage_store: ClusterUsageStore) -> None:
     """Whatever Lua takes for a pattern, and other alphabets."""
     odd = ["%d+ (a) [b] %", "", " ", "é日😀", "\\n", "\r", "\x00", "\x1b[31m"]
@@ -174,11 +188,12 @@ async def test_lines_are_kept_as_they_are(usage_store: ClusterUsageStore) -> Non
 async def test_an_hour_is_kept_for_thirty_days_after_its_last_addition(
     usage_store: ClusterUsageStore, plain: RedisCluster
 ) -> None:
-    await add(usage_store, 1)
-    await plain.expire(KEY, 5)
-    await add(usage_store, 2)
-    assert KEPT_SECONDS == 30 * 86_400
-    assert KEPT_SECONDS - 60 < await plain.ttl(KEY) <= KEPT_SECONDS
+    for number in (1, 2):
+        await add(usage_store, number, errors=lines(number))
+        assert KEPT_SECONDS == 30 * 86_400
+        for key in (KEY, LINES_KEY):
+            assert KEPT_SECONDS - 60 < await plain.ttl(key) <= KEPT_SECONDS
+            await plain.expire(key, 5)
 
 
 async def test_a_worker_s_number_goes_before_the_hour_does(usage_store: ClusterUsageStore, plain: RedisCluster) -> None:
@@ -204,7 +219,7 @@ async def test_one_round_trip_whatever_is_read(
 
     monkeypatch.setattr(cluster, "execute", counted)
     found = await usage_store.read(MEMBER, range(HOUR - 335, HOUR + 1), seconds_from_now(), with_lines=True)
-    assert batches == [336]
+    assert batches == [3 * 336]
     assert [usage is not None for usage in found] == [False] * 335 + [True]
 
 

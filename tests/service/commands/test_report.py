@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from redis.asyncio import RedisCluster
 from support.service import Service
+from support.usage_hours import put_hour
 
 HOUR_SECONDS = 3600
 MEMBER = 777
@@ -70,7 +71,7 @@ async def first(changed: Service) -> AsyncIterator[int]:
 async def put_hours(cluster: RedisCluster, member_id: int, first: int, distances: tuple[int, ...]) -> None:
     pipeline = cluster.pipeline()
     for distance in distances:
-        pipeline.hset(f"r:{{{member_id}}}:{first + distance}", mapping={**COUNTERS, **REASONS, **LINES})
+        put_hour(pipeline, member_id, first + distance, {**COUNTERS, **REASONS}, LINES)
     await pipeline.execute()
 
 

@@ -25,6 +25,11 @@ others wait for at the nodes."""
 FIRST_TAKES = 3
 """How many places a member's first call takes where a host has calls wait itself. Calls of one member are carried out
 together (docs/adr/0020-gathering.md) and those of many are not, so fewer of these keep a worker as busy."""
+TURN_PLACES = 6
+"""How many places a member's calls take in a row there, before the next member's: where many members call, each has a
+few calls carried out together."""
+KEPT_PLACES = 8
+"""Of the places, so many are for members none of whose calls runs, where a host has calls wait itself."""
 SLOW_SECONDS = 0.1
 """A call that runs longer, and is overtaken by more than `MOST_RUNNING` others, or by nobody because none has ended for
 so long, waits for a part of the cluster. It has its place no longer: calls that need another part are served meanwhile.
@@ -52,6 +57,16 @@ _count_refusal = {reason: ADMISSION_REFUSALS.labels(reason).inc for reason in ("
 def first_takes_more() -> int:
     """What a member's first call takes beyond its own, in parts of places."""
     return (FIRST_TAKES - 1) * PARTS
+
+
+def kept_room() -> int:
+    """What is kept for members none of whose calls runs, in parts of places."""
+    return KEPT_PLACES * PARTS
+
+
+def turn_room() -> int:
+    """What a member's calls take in a row, in parts of places."""
+    return TURN_PLACES * PARTS
 
 
 def _parts_of(size_bytes: int) -> int:
@@ -133,10 +148,9 @@ class Admission:
         return max(0, min(MOST_RUNNING * PARTS - self._room_taken, MOST_UNDER_WAY - self._under_way))
 
     @property
-    def has_much_room(self) -> bool:
-        """Whether there is room for more than a few calls. Where there is not, others will end soon; and calls that
-        begin together share what most of their time goes into."""
-        return 4 * self.room >= MOST_RUNNING * PARTS
+    def members_with_room(self) -> list[int]:
+        """The IDs of the members whose calls take room."""
+        return list(self._taking_room_of)
 
     @property
     def waiting(self) -> int:
@@ -149,9 +163,16 @@ class Admission:
         return self._under_way
 
     async def enter(
-        self, member_id: int, deadline: float, waited_seconds: float = 0.0, *, in_stream: bool = False
+        self,
+        member_id: int,
+        deadline: float,
+        waited_seconds: float = 0.0,
+        *,
+        had_turn: bool = False,
+        in_stream: bool = False,
     ) -> Ticket:
-        """Wait until the call may run, which has waited before; give its ticket back to `leave` when it has ended.
+        """Wait until the call may run, which has waited before; give its ticket back to `leave` when it has ended. A
+        host that has calls wait itself has judged that already where the call `had_turn`.
 
         The deadline is a time of the event loop's clock, in seconds.
 
@@ -161,7 +182,7 @@ class Admission:
         now = self._loop.time()
         came = now - waited_seconds
         until = came + min(PATIENCE_SECONDS, PATIENCE_SHARE * (deadline - came))
-        if now > until and self._under_way_of.get(member_id, 0) >= FEW:
+        if now > until and not had_turn and self._under_way_of.get(member_id, 0) >= FEW:
             raise self._refusal("late")
         ticket = Ticket(member_id, now, until, PARTS)
         runs = self._has_room

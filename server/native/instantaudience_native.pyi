@@ -129,15 +129,17 @@ class Host:
     def close(self) -> None:
         """End at once, whatever is under way."""
     def take(
-        self, room: int, prices: tuple[int, int, int, int, int], now: float
+        self, room: tuple[int, int, list[int], bool], prices: tuple[int, int, int, int, int, int], now: float
     ) -> tuple[list[tuple[Any, ...]], list[tuple[int, str, list[GatheredCall]]], list[tuple[Any, ...]], int]:
         """The unary calls that have come, then those that are gathered and regular, and what else has happened; an
         event of a call comes after the call. It is `now`, by the event loop's clock.
 
-        Of the calls that wait for their turn, as many as there is room for: `prices` says how much a call takes, how
-        much more a member's first one does, up to which size gathered ones take 1 alone, for how many bytes of its
-        message a call takes as much again, and what it takes at most. Last, how many others
-        wait: then `fileno` does not tell of more of them, and it is to be asked again when there is room.
+        Of the calls that wait for their turn, as many as there is room for. `room` says how much there is, how much of
+        it is kept for members that have no call running, which have, and whether their calls wait for those.
+        `prices` says how much a call takes, how much more a member's first one does, up to which size gathered ones
+        take 1 alone, for how many bytes of its message a call takes as much again, what it takes at most, and what a
+        member's calls take in a row before the next member's. Last, how many others wait: then `fileno` does not tell
+        of more of them, and it is to be asked again when there is room.
 
         Regular calls are those whose tokens were learnt and whose requests say nothing beside their users: they come by
         their method's place in the list and their token.

@@ -135,6 +135,14 @@ async def test_what_a_call_has_waited_before_counts(admission: Admission, monkey
     assert states([late, other]) == ["refused", "runs"]
 
 
+async def test_what_a_call_has_waited_at_its_host_counts_there(
+    admission: Admission, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FEW", 0)
+    ticket = await admission.enter(FLOOD, seconds_from_now(60), waited_seconds=2.0, had_turn=True)
+    assert ticket.running
+
+
 async def test_a_slow_call_makes_room(admission: Admission, monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls that wait for a part of the cluster that is away do not keep others from running."""
     monkeypatch.setattr(module, "SLOW_SECONDS", 0.03)

@@ -32,7 +32,7 @@ class Call(NamedTuple):
     what the caller sent where a gateway made the message from it, `waited_seconds` how long ago the call came in; both
     are 0 where that is not known. `address` is the caller's IP address, as text; hosts may leave it out where the
     method needs a token. `trace_parent` says of which trace the call is (W3C Trace Context). `learn` is told whose
-    token it has, once that is known.
+    token it has, once that is known. `had_turn` says that the host has had it wait for its turn.
     """
 
     authorization: str
@@ -43,6 +43,7 @@ class Call(NamedTuple):
     address: str = ""
     trace_parent: str = ""
     learn: Callable[[Caller], None] | None = None
+    had_turn: bool = False
 
     def __repr__(self) -> str:
         """Without the token: this may end in a log."""

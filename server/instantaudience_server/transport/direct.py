@@ -19,9 +19,6 @@ from instantaudience_server.transport.entrance import Entrance
 from instantaudience_server.transport.outcomes import GIVEN_UP, Answered, Outcomes
 from instantaudience_server.transport.status import Failure
 
-SOON_SECONDS = 0.02
-"""How long ago a call may have come in that has not waited for its turn yet."""
-
 
 class Replies(Protocol):
     """Where the ends of calls go; each has a number."""
@@ -52,20 +49,11 @@ class Gathered(Owned, Protocol):
 
 
 class DirectCalls:
-    """Serves the calls of a host, or the requests of a stream. What cannot be served like this is left to those who do
-    the same in a task, as what has waited for more than `most_waited_seconds` before: it may be too late."""
+    """Serves the calls of a host that has had them wait for their turn, or the requests of a stream. What cannot be
+    served like this is left to those who do the same in a task."""
 
-    def __init__(
-        self,
-        entrance: Entrance,
-        outcomes: Outcomes,
-        replies: Replies,
-        *,
-        in_stream: bool,
-        most_waited_seconds: float = SOON_SECONDS,
-    ) -> None:
+    def __init__(self, entrance: Entrance, outcomes: Outcomes, replies: Replies, *, in_stream: bool) -> None:
         self._in_stream = in_stream
-        self._most_waited_seconds = most_waited_seconds
         self.entrance = entrance
         self.outcomes = outcomes
         self.replies = replies
@@ -82,7 +70,7 @@ class DirectCalls:
     ) -> bool:
         """Begin a call, if it is such a one. Its end goes to the replies, in a later turn of the event loop."""
         posting = method.posting
-        if posting is None or call.waited_seconds > self._most_waited_seconds:
+        if posting is None:
             return False
         ticket = self.entrance.enter_at_once(caller, (len(message),), (call.waited_seconds,), in_stream=self._in_stream)
         if ticket is None:
@@ -107,10 +95,10 @@ class DirectCalls:
     def begin_together(self, method: Method[Any], calls: Sequence[Gathered], caller: Caller) -> bool:
         """As `begin`, of calls of one method and caller that their host has read. All of them begin, or none."""
         posting = method.posting
-        waited = [call.waited_seconds for call in calls]
-        if posting is None or tracing.is_on() or max(waited) > self._most_waited_seconds:
+        if posting is None or tracing.is_on():
             return False
         sizes = [call.size_bytes for call in calls]
+        waited = [call.waited_seconds for call in calls]
         ticket = self.entrance.enter_at_once(caller, sizes, waited, in_stream=self._in_stream)
         if ticket is None:
             return False

@@ -45,16 +45,25 @@ class Entrance:
         return self._time() + budget
 
     async def enter(
-        self, caller: Caller, deadline: float, waited_seconds: float = 0.0, *, in_stream: bool = False
+        self,
+        caller: Caller,
+        deadline: float,
+        waited_seconds: float = 0.0,
+        *,
+        had_turn: bool = False,
+        in_stream: bool = False,
     ) -> Ticket | None:
-        """Wait for the turn of a call that came in so long ago; `leave` when it has ended. Those of admins come first.
+        """Wait for the turn of a call that came in so long ago, or had it at its host; `leave` when it has ended. Those
+        of admins come first.
 
         Raises:
             AudienceError: UNAVAILABLE.
         """
         if caller.account.role is Role.ADMIN:
             return None
-        return await self._admission.enter(caller.member.id, deadline, waited_seconds, in_stream=in_stream)
+        return await self._admission.enter(
+            caller.member.id, deadline, waited_seconds, had_turn=had_turn, in_stream=in_stream
+        )
 
     def enter_at_once(
         self, caller: Caller, sizes: Sequence[int], waited: Sequence[float], *, in_stream: bool

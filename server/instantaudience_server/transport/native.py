@@ -43,6 +43,9 @@ MOST_CONNECTIONS, MOST_OF_AN_ADDRESS = 10_000, 2_500
 """Connections on the ports: in all, and of one address, which cannot shut others out so. More are closed at once."""
 PATIENCE_SECONDS = 0.4
 """How long a call waits for its turn here, at most: unless there are too many, it has had it long before."""
+TOGETHER_SECONDS = 0.01
+"""How long calls wait at most for those of their member to end that run, to begin together then: they share what most
+of their time goes into (docs/adr/0031-turns-by-cost.md)."""
 COUNT_SECONDS = 0.5
 """How often it is counted what the host has refused."""
 
@@ -83,7 +86,7 @@ class NativeHost:
 
         self._methods: Sequence[Any] = methods
         self._pipeline = pipeline
-        self._direct = pipeline.direct(self, PATIENCE_SECONDS)
+        self._direct = pipeline.direct(self)
         self._gathered = {
             index for index, method in enumerate(methods) if isinstance(method, Method) and method.posting is not None
         }
@@ -105,6 +108,8 @@ class NativeHost:
         self._flushing: asyncio.Handle | None = None
         self._taking: asyncio.TimerHandle | None = None
         """Looks for room where calls wait."""
+        self._begins_at = 0.0
+        """When calls begin again whose members have others running."""
         self._counting: asyncio.TimerHandle | None = None
         self._drained = self._loop.create_future()
         self._on_event: dict[str, Callable[..., None]] = {
@@ -154,19 +159,23 @@ class NativeHost:
             self._flushing.cancel()
         self._host.close()
 
-    def _take(self, *, few: bool = False) -> None:
-        """Take what has come since the last turn, and of the calls that wait as many as there is room for; where that
-        is a `few` alone, only when told so."""
+    def _take(self) -> None:
+        """Take what has come since the last turn, and of the calls that wait as many as there is room for."""
         if self._taking is not None:
             self._taking.cancel()
             self._taking = None
         turns = self._pipeline.admission
-        room = turns.room if few or turns.has_much_room else 0
-        calls, gathered, events, left = self._host.take(room, _prices(), self._loop.time())
+        now = self._loop.time()
+        wait = now < self._begins_at
+        room = turns.room, admission.kept_room(), turns.members_with_room, wait
+        calls, gathered, events, left = self._host.take(room, _prices(), now)
         turns.waiting_at_host = left
+        if not wait and (calls or gathered):
+            self._begins_at = now + TOGETHER_SECONDS
         if left:
             # What makes room is mostly the end of a call, and a flush follows it. Or that one runs slowly.
-            self._taking = self._loop.call_later(admission.LOOK_SECONDS, partial(self._take, few=True))
+            later = self._begins_at if now < self._begins_at else now + admission.LOOK_SECONDS
+            self._taking = self._loop.call_at(later, self._take)
         for index, authorization, together in gathered:
             self._begin_together(index, authorization, together)
         self._begin(calls)
@@ -189,7 +198,7 @@ class NativeHost:
         for number, index, learnt, message, *fields in calls:
             method = self._methods[index]
             try:
-                call = _call(*fields)
+                call = _call(*fields, had_turn=True)
                 if index in self._gathered and isinstance(message, bytes):
                     authorization = call.authorization
                     if authorization not in callers:
@@ -320,11 +329,11 @@ class NativeHost:
             self._take()
 
 
-def _prices() -> tuple[int, int, int, int, int]:
+def _prices() -> tuple[int, int, int, int, int, int]:
     """What calls take of places: any but small and large ones; so much more each member's first; which are small; how
-    large ones are for each further place; and the most that one takes."""
-    most = admission.PARTS * admission.MOST_PLACES
-    return admission.PARTS, admission.first_takes_more(), admission.SMALL_BYTES, admission.PLACE_BYTES, most
+    large ones are for each further place; the most that one takes; and what a member's take in a row."""
+    most, more = admission.PARTS * admission.MOST_PLACES, admission.first_takes_more()
+    return admission.PARTS, more, admission.SMALL_BYTES, admission.PLACE_BYTES, most, admission.turn_room()
 
 
 def _kind(method: AnyMethod) -> str:
@@ -342,8 +351,9 @@ def _refusals() -> list[Failure]:
     return [describe(overloaded(admission.OVERLOADED, seconds)) for seconds in range(first, last + 1)]
 
 
-def _call(*fields: Any) -> Call:
-    return Call(*fields)
+def _call(*fields: Any, had_turn: bool = False) -> Call:
+    call = Call(*fields)
+    return call._replace(had_turn=True) if had_turn else call
 
 
 def _json_classes(form: JsonForm) -> tuple[Any, Any, Any]:

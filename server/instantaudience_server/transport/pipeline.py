@@ -56,11 +56,9 @@ class Pipeline:
         self.outcomes = outcomes
         self.admission = admission
 
-    def direct(self, replies: Replies, most_waited_seconds: float) -> DirectCalls:
-        """What serves those calls of a host that need no task, and have waited no longer than that."""
-        return DirectCalls(
-            self._entrance, self.outcomes, replies, in_stream=False, most_waited_seconds=most_waited_seconds
-        )
+    def direct(self, replies: Replies) -> DirectCalls:
+        """What serves those calls that need no task, of a host that has calls wait for their turn itself."""
+        return DirectCalls(self._entrance, self.outcomes, replies, in_stream=False)
 
     def run(
         self, method: Method[Request] | PublicMethod[Request], body: Body, call: Call
@@ -98,7 +96,7 @@ class Pipeline:
                 answer = await method.handle(self._entrance.read(method.request, message), call, deadline)
             else:
                 caller = await self._entrance.caller(call, deadline)
-                ticket = await self._entrance.enter(caller, deadline, call.waited_seconds)
+                ticket = await self._entrance.enter(caller, deadline, call.waited_seconds, had_turn=call.had_turn)
                 tracing.waited(tracing.current())
                 message = body if isinstance(body, bytes) else await body(deadline)
                 self._entrance.check_size(max(len(message), call.body_bytes), caller)

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use crate::framing::Flaw;
 use crate::locks::lock;
 use crate::metadata::Metadata;
-use crate::waiting::{Prices, Turn, Waiting};
+use crate::waiting::{Prices, Room, Turn, Waiting};
 
 /// How often it is looked who has waited too long.
 const LOOK: Duration = Duration::from_millis(20);
@@ -174,7 +174,7 @@ impl Arrivals {
     }
 
     /// All that has come, but of the calls that wait only so many as there is room for, by turns (see `Waiting::take`).
-    pub fn take(&self, room: usize, prices: &Prices) -> Taken {
+    pub fn take(&self, room: &Room, prices: &Prices) -> Taken {
         let _ = (&self.heard).read(&mut [0; 64]);
         let mut inbox = lock(&self.inbox);
         let mut calls = std::mem::take(&mut inbox.express);

@@ -26,7 +26,7 @@ use crate::refusals::Refusals;
 use crate::rest::JsonForm;
 use crate::running::Running;
 use crate::tls::{Files, Tls};
-use crate::waiting::{Impatience, Patience, Prices, Who};
+use crate::waiting::{Impatience, Patience, Prices, Room, Who};
 
 /// How a call fails: made once, and used for many.
 #[pyclass(frozen)]
@@ -175,13 +175,15 @@ impl Host {
     fn take<'py>(
         &self,
         py: Python<'py>,
-        room: usize,
-        prices: (usize, usize, usize, usize, usize),
+        room: (usize, usize, Vec<u64>, bool),
+        prices: (usize, usize, usize, usize, usize, usize),
         now: f64,
     ) -> PyResult<Handed<'py>> {
-        let (call, first_more, small_bytes, place_bytes, most) = prices;
-        let prices = Prices { call, first_more, small_bytes, place_bytes, most };
-        let taken = self.service.arrivals.take(room, &prices);
+        let (call, first_more, small_bytes, place_bytes, most, turn) = prices;
+        let prices = Prices { call, first_more, small_bytes, place_bytes, most, turn };
+        let (free, kept, running, wait) = room;
+        let room = Room { free, kept, running: running.into_iter().collect(), wait };
+        let taken = self.service.arrivals.take(&room, &prices);
         let (calls, events) = (PyList::empty(py), PyList::empty(py));
         let at = Instant::now();
         let mut gathering = Gathering::new(py, self.budget, at, now);

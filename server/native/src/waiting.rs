@@ -46,6 +46,18 @@ impl Patience {
     }
 }
 
+/// How much room there is for calls: Python says so.
+pub struct Room {
+    pub free: usize,
+    /// So much of it is for members that have no call running.
+    pub kept: usize,
+    /// Those that have.
+    pub running: HashSet<u64>,
+    /// Whether the calls of these, and of all who are not known, wait until those that run have ended, to begin
+    /// together then.
+    pub wait: bool,
+}
+
 /// How much room calls take: Python says so.
 pub struct Prices {
     /// Any but the small ones of known callers that are carried out together: those take 1.
@@ -58,6 +70,8 @@ pub struct Prices {
     pub place_bytes: usize,
     /// What it takes at most.
     pub most: usize,
+    /// What the calls of a turn take in a row, before others have theirs.
+    pub turn: usize,
 }
 
 impl Prices {
@@ -181,27 +195,55 @@ impl Waiting {
         Some((longest, newest.call))
     }
 
-    /// The calls whose turn it is, as long as there is room.
-    pub fn take(&mut self, room: usize, prices: &Prices) -> Vec<UnaryCall> {
+    /// The calls whose turn it is, as long as there is room for them.
+    pub fn take(&mut self, room: &Room, prices: &Prices) -> Vec<UnaryCall> {
         let (mut calls, mut turns, mut taken) = (Vec::new(), HashSet::new(), 0);
-        while taken < room
-            && let Some((turn, call)) = self.next()
-        {
-            taken += prices.of(&call) + if turns.insert(turn) { prices.first_more } else { 0 };
-            calls.push(call);
+        let shared = room.free.saturating_sub(room.kept);
+        loop {
+            let may_begin = |turn: &Turn| {
+                let runs = turn.map_or(!room.running.is_empty(), |member| room.running.contains(&member));
+                taken
+                    < if runs && room.wait {
+                        0
+                    } else if runs || turns.contains(turn) {
+                        shared
+                    } else {
+                        room.free
+                    }
+            };
+            let Some(turn) = self.next(may_begin) else { return calls };
+            if turns.insert(turn) {
+                taken += prices.first_more;
+            }
+            let mut in_a_row = 0;
+            while let Some(call) = self.first_of(turn) {
+                in_a_row += prices.of(&call);
+                calls.push(call);
+                if in_a_row >= prices.turn || taken + in_a_row >= shared {
+                    break;
+                }
+            }
+            taken += in_a_row;
         }
-        calls
     }
 
-    /// The call whose turn it is.
-    fn next(&mut self) -> Option<(Turn, UnaryCall)> {
-        let ((start, _), turn) = self.places.pop_first()?;
-        self.time = start;
-        let waiter = self.queues.get_mut(&turn)?.waiters.pop_front()?;
+    /// Whose turn it is, of those that may begin.
+    fn next(&mut self, may_begin: impl Fn(&Turn) -> bool) -> Option<Turn> {
+        let ((start, _), turn) = self.places.iter().find(|(_, turn)| may_begin(turn))?;
+        self.time = *start;
+        Some(*turn)
+    }
+
+    /// The call that has waited longest for this turn.
+    fn first_of(&mut self, turn: Turn) -> Option<UnaryCall> {
+        let queue = self.queues.get_mut(&turn)?;
+        let waiter = queue.waiters.pop_front()?;
+        let (start, _) = queue.place;
+        self.places.remove(&queue.place);
         let place = self.place(turn, start + waiter.cost());
         self.queues.get_mut(&turn)?.place = place;
         self.took(turn, &waiter);
-        Some((turn, waiter.call))
+        Some(waiter.call)
     }
 
     /// The next call of this turn may begin then.

@@ -18,7 +18,11 @@ fn call(id: CallId, bytes: usize) -> UnaryCall {
 }
 
 fn prices(first: usize) -> Prices {
-    Prices { call: 1, first_more: first - 1, small_bytes: 0, place_bytes: usize::MAX, most: usize::MAX }
+    Prices { call: 1, first_more: first - 1, small_bytes: 0, place_bytes: usize::MAX, most: usize::MAX, turn: 1 }
+}
+
+fn room(free: usize) -> Room {
+    Room { free, kept: 0, running: HashSet::new(), wait: false }
 }
 
 fn refused(found: Option<(Turn, UnaryCall)>) -> Option<(Turn, CallId)> {
@@ -26,7 +30,7 @@ fn refused(found: Option<(Turn, UnaryCall)>) -> Option<(Turn, CallId)> {
 }
 
 fn all(waiting: &mut Waiting) -> Vec<CallId> {
-    waiting.take(usize::MAX, &prices(1)).into_iter().map(|call| call.id).collect()
+    waiting.take(&room(usize::MAX), &prices(1)).into_iter().map(|call| call.id).collect()
 }
 
 /// Calls of these members, numbered as they come.
@@ -43,14 +47,14 @@ fn members_take_turns() {
     let mut waiting = waiting_of(&[1, 1, 1, 2, 1, 3, 2], Instant::now());
     assert_eq!(all(&mut waiting), [0, 3, 5, 1, 6, 2, 4]);
     assert!(waiting.is_empty());
-    assert!(waiting.take(1, &prices(1)).is_empty());
+    assert!(waiting.take(&room(1), &prices(1)).is_empty());
 }
 
 #[test]
 fn a_member_that_comes_back_has_no_more_than_the_others() {
     let now = Instant::now();
     let mut waiting = waiting_of(&[1, 2, 2], now);
-    assert_eq!(waiting.take(1, &prices(1)).first().unwrap().id, 0);
+    assert_eq!(waiting.take(&room(1), &prices(1)).first().unwrap().id, 0);
     waiting.add(Some(1), call(9, 1), now);
     assert_eq!(all(&mut waiting), [1, 9, 2]);
     assert!(waiting.ended.is_empty());
@@ -78,8 +82,8 @@ fn large_calls_take_more_places() {
         for id in 0..20 {
             waiting.add(Some(1), call(id, bytes), now);
         }
-        let prices = Prices { call: 4, first_more: 0, small_bytes: 10, place_bytes: 100, most: 16 };
-        waiting.take(32, &prices).len()
+        let prices = Prices { call: 4, first_more: 0, small_bytes: 10, place_bytes: 100, most: 16, turn: 1 };
+        waiting.take(&room(32), &prices).len()
     };
     assert_eq!([10, 99, 100, 250, 300, 5000].map(taken), [8, 8, 4, 3, 2, 2]);
 }
@@ -92,7 +96,7 @@ fn who_has_been_served_much_waits_when_it_comes_back() {
     for id in 1..7 {
         waiting.add(Some(2), call(id, 0), now);
     }
-    assert_eq!(waiting.take(1, &prices(1)).first().unwrap().id, 0);
+    assert_eq!(waiting.take(&room(1), &prices(1)).first().unwrap().id, 0);
     waiting.add(Some(1), call(7, 0), now);
     assert_eq!(all(&mut waiting), [1, 2, 3, 7, 4, 5, 6]);
 }
@@ -100,22 +104,60 @@ fn who_has_been_served_much_waits_when_it_comes_back() {
 #[test]
 fn the_first_call_of_a_turn_takes_more_room() {
     let mut waiting = waiting_of(&[1, 1, 1, 2, 2, 3, 3], Instant::now());
-    assert_eq!(waiting.take(0, &prices(3)).len(), 0);
-    assert_eq!(waiting.take(4, &prices(3)).len(), 2);
-    assert_eq!(waiting.take(8, &prices(3)).len(), 3);
-    assert_eq!(waiting.take(1, &prices(3)).len(), 1);
+    assert_eq!(waiting.take(&room(0), &prices(3)).len(), 0);
+    assert_eq!(waiting.take(&room(4), &prices(3)).len(), 2);
+    assert_eq!(waiting.take(&room(8), &prices(3)).len(), 3);
+    assert_eq!(waiting.take(&room(1), &prices(3)).len(), 1);
+}
+
+#[test]
+fn some_room_is_kept_for_members_that_have_no_call_running() {
+    let mut waiting = waiting_of(&[1, 1, 1, 1, 2, 2, 3], Instant::now());
+    let mut taken = |free, running: &[u64]| -> Vec<CallId> {
+        let room = Room { free, kept: 2, running: running.iter().copied().collect(), wait: false };
+        waiting.take(&room, &prices(1)).into_iter().map(|call| call.id).collect()
+    };
+    assert!(taken(2, &[1, 2, 3]).is_empty());
+    assert_eq!(taken(2, &[1, 3]), [4]);
+    assert_eq!(taken(4, &[1, 2, 3]), [0, 6]);
+    assert_eq!(taken(4, &[]), [5, 1]);
+    assert_eq!(taken(4, &[]), [2, 3]);
+}
+
+#[test]
+fn a_turn_is_some_calls_long() {
+    let prices = Prices { turn: 3, ..prices(2) };
+    let mut waiting = waiting_of(&[1, 1, 1, 1, 2, 2, 3], Instant::now());
+    let mut taken =
+        |free| -> Vec<CallId> { waiting.take(&room(free), &prices).into_iter().map(|call| call.id).collect() };
+    assert_eq!(taken(7), [0, 1, 2, 4, 5]);
+    assert_eq!(taken(2), [6]);
+    assert_eq!(taken(8), [3]);
+}
+
+#[test]
+fn calls_of_a_member_that_has_others_running_wait_for_these() {
+    let mut waiting = waiting_of(&[1, 1, 2, 2], Instant::now());
+    waiting.add(None, call(4, 1), Instant::now());
+    let mut taken = |running: &[u64]| -> Vec<CallId> {
+        let room = Room { free: 100, kept: 0, running: running.iter().copied().collect(), wait: true };
+        waiting.take(&room, &prices(1)).into_iter().map(|call| call.id).collect()
+    };
+    assert!(taken(&[1, 2]).is_empty());
+    assert_eq!(taken(&[1]), [2, 3]);
+    assert_eq!(taken(&[]), [0, 4, 1]);
 }
 
 #[test]
 fn small_calls_that_are_carried_out_together_take_less_room() {
-    let prices = Prices { call: 4, first_more: 8, small_bytes: 10, place_bytes: usize::MAX, most: usize::MAX };
-    let taken = |room, bytes, gathered, known| {
+    let prices = Prices { call: 4, first_more: 8, small_bytes: 10, place_bytes: usize::MAX, most: usize::MAX, turn: 1 };
+    let taken = |free, bytes, gathered, known| {
         let mut waiting = Waiting::new(1000);
         for id in 0..20 {
             let call = UnaryCall { known, gathered, ..call(id, bytes) };
             waiting.add(Some(1), call, Instant::now());
         }
-        waiting.take(room, &prices).len()
+        waiting.take(&room(free), &prices).len()
     };
     assert_eq!(taken(24, 10, true, true), 16);
     assert_eq!(taken(24, 11, true, true), 4);

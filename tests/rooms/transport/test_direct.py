@@ -15,7 +15,7 @@ from instantaudience_server.memberships.service import MembershipService
 from instantaudience_server.observations import write_down
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.transport.calls import Call, Method, Posting
-from instantaudience_server.transport.direct import SOON_SECONDS, DirectCalls
+from instantaudience_server.transport.direct import DirectCalls
 from instantaudience_server.transport.methods import build_methods
 from instantaudience_server.transport.outcomes import DEFECT_TEXT, Outcomes
 from instantaudience_server.transport.pipeline import Pipeline
@@ -73,7 +73,7 @@ async def pipeline(worker: AccountWorker, usage: Usage) -> Pipeline:
 
 @pytest.fixture
 async def direct(pipeline: Pipeline, ends: Ends) -> AsyncIterator[DirectCalls]:
-    direct = pipeline.direct(ends, 0.02)
+    direct = pipeline.direct(ends)
     yield direct
     await direct.close()
 
@@ -153,17 +153,16 @@ async def test_what_cannot_be_served_like_this_is_left(
     assert not direct.begin(1, other, message("1"), call, calling)
     assert not direct.begin(2, method, b"\xff", call, calling)
     assert not direct.begin(3, method, b"\0" * (LIMIT_BYTES + 1), call, calling)
-    assert not direct.begin(4, method, message("1"), call._replace(waited_seconds=2 * SOON_SECONDS), calling)
-    assert not direct.begin(5, method, message("1"), call._replace(remaining_seconds=0.0), calling)
+    assert not direct.begin(4, method, message("1"), call._replace(remaining_seconds=0.0), calling)
     monkeypatch.setattr(admission, "MOST_RUNNING", 1)
     monkeypatch.setattr(admission, "PARTS", 1)
-    assert direct.begin(6, method, message("1"), call, calling)
-    assert not direct.begin(7, method, message("1"), call, calling)  # it has to wait for its turn
-    await ends.all_of(6)
-    assert direct.begin(8, method, message("1"), call, calling)
-    await ends.all_of(8)
+    assert direct.begin(5, method, message("1"), call, calling)
+    assert not direct.begin(6, method, message("1"), call, calling)  # it has to wait for its turn
+    await ends.all_of(5)
+    assert direct.begin(7, method, message("1"), call._replace(waited_seconds=2.0), calling)  # at its host
+    await ends.all_of(7)
     assert ends.failures == {}
-    assert ends.answers.keys() == {6, 8}
+    assert ends.answers.keys() == {5, 7}
 
 
 async def test_a_token_that_is_not_known_has_to_be_verified(direct: DirectCalls, worker: AccountWorker) -> None:

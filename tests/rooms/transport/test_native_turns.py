@@ -122,6 +122,8 @@ async def peer(
     monkeypatch.setattr(admission_module, "MOST_RUNNING", MOST_RUNNING)
     monkeypatch.setattr(admission_module, "FIRST_TAKES", 1)
     monkeypatch.setattr(admission_module, "PARTS", 1)
+    monkeypatch.setattr(admission_module, "TURN_PLACES", 1)
+    monkeypatch.setattr(admission_module, "KEPT_PLACES", 0)
     monkeypatch.setattr(admission_module, "SLOW_SECONDS", 60.0)
     monkeypatch.setattr(native, "COUNT_SECONDS", 0.05)
     monkeypatch.setattr(native, "PATIENCE_SECONDS", 60.0)
@@ -194,22 +196,44 @@ async def test_members_take_turns(peer: Peer, work: Work, admission: Admission) 
     ]  # fmt: skip
 
 
-async def test_where_there_is_little_room_calls_wait_for_more(
+async def test_calls_wait_for_those_that_run_to_begin_together(
     peer: Peer, work: Work, admission: Admission, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(admission_module, "MOST_RUNNING", 8)
-    monkeypatch.setattr(admission_module, "LOOK_SECONDS", 60.0)
-    for number in range(9):
+    monkeypatch.setattr(native, "TOGETHER_SECONDS", 60.0)
+    await begin(peer, "flood", "first")
+    await have_begun(work, 1)
+    for number in range(3):
         await begin(peer, "flood", f"flood {number}")
-        await have_begun(work, min(number + 1, 7))
-    await wait_for_their_turn(admission, 2)
-    assert len(work.begun) == 7
+    await wait_for_their_turn(admission, 3)
+    assert work.begun == ["first"]
     await work.end_one()
-    await have_begun(work, 9)
-    monkeypatch.setattr(admission_module, "LOOK_SECONDS", 0.02)
-    await begin(peer, "flood", "last")
+    await have_begun(work, 4)
+
+
+async def test_calls_wait_a_moment_for_those_that_run(peer: Peer, work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission_module, "MOST_RUNNING", 8)
+    monkeypatch.setattr(native, "TOGETHER_SECONDS", 0.05)
+    for number in range(8):
+        await begin(peer, "flood", f"flood {number}")
+        await have_begun(work, number + 1)
+    assert len(work.running) == 8
+
+
+async def test_what_a_call_has_waited_is_judged_once(
+    peer: Peer, work: Work, admission: Admission, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The host is as patient as Python, so calls that waited nearly too long there would be refused here."""
+    for name in ("PATIENCE_SECONDS", "FEW"):
+        monkeypatch.setattr(admission_module, name, 0)
+    await full(peer, work)
+    waiting = await begin(peer, "flood", "has waited")
+    await wait_for_their_turn(admission, 1)
+    for _ in range(MOST_RUNNING):
+        await work.end_one()
+    await have_begun(work, MOST_RUNNING + 1)
     await work.end_one()
-    await have_begun(work, 10)
+    assert (await peer.answer(waiting)).grpc_status == OK
 
 
 async def test_tokens_that_nobody_knows_have_one_queue(peer: Peer, work: Work, admission: Admission) -> None:

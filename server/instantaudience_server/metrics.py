@@ -20,13 +20,15 @@ from prometheus_client import Counter, Gauge, Histogram, values
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar
 
+from instantaudience_server import exemplars
+from instantaudience_server.exemplars import EXEMPLARS, outcome_of
 from instantaudience_server.observations import Added, Observed
 
 SAMPLE_SECONDS = 1.0
 """The pause between two looks at what only shows in a look."""
-_CALL_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-_QUICK_SECONDS = (0.0002, 0.0005, *_CALL_SECONDS)
+_QUICK_SECONDS = (0.0002, 0.0005, *exemplars.BOUNDS_SECONDS)
 _CALLS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 _DIRECTORY_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client's
@@ -38,6 +40,7 @@ if WORKER:
     # Chosen before the first metric is made, as each of them opens its file then. prometheus_client's own choice names
     # files after process IDs.
     values.ValueClass = values.MultiProcessValue(lambda: WORKER)  # type: ignore[no-untyped-call]
+    EXEMPLARS.keep_in(os.environ[_DIRECTORY_VARIABLE], WORKER)
 
 
 def _gauge(name: str, description: str, *labels: str) -> Gauge:
@@ -54,7 +57,7 @@ CALL_SECONDS = Histogram(
     "instant_audience_call_seconds",
     "From when the gateway or, without it, a worker saw a call (or a request of a stream) until it was answered.",
     ["method", "outcome"],
-    buckets=_CALL_SECONDS,
+    buckets=exemplars.BOUNDS_SECONDS,
 )
 FAILED_CALLS = Counter(
     "instant_audience_failed_calls",
@@ -247,8 +250,7 @@ def count_answers(path: str, seconds: Sequence[float]) -> None:
 
 def _meter(path: str, code: int) -> tuple[Callable[[float], None], Observed]:
     method, name = path.removeprefix("/"), code_pb2.Code.Name(code)
-    failed = code in (code_pb2.UNAVAILABLE, code_pb2.INTERNAL)
-    outcome = "ok" if code == code_pb2.OK else "failed" if failed else "refused"
+    outcome = outcome_of(code)
     durations = _call_durations.get((method, outcome))
     if durations is None:
         durations = _call_durations[method, outcome] = Observed(CALL_SECONDS.labels(method, outcome))
@@ -288,14 +290,27 @@ class MergedMetrics(Collector):
     """The metrics of all workers that write into `directory`."""
 
     def __init__(self, directory: Path) -> None:
+        self._directory = directory
         self._workers = MultiProcessCollector(None, str(directory))  # type: ignore[no-untyped-call]
 
     def collect(self) -> Iterable[Metric]:
-        """Counters added up, gauges by worker, and the age of each worker's catalog."""
+        """Counters added up, gauges by worker, traces that stand for durations, and the age of each worker's
+        catalog."""
         for metric in self._workers.collect():  # type: ignore[no-untyped-call]
+            if metric.name == "instant_audience_call_seconds":
+                _add_exemplars(metric, exemplars.of_all(self._directory))
             yield metric
             if metric.name == "instant_audience_catalog_current_timestamp_seconds":
                 yield _catalog_age(metric)
+
+
+def _add_exemplars(durations: Metric, newest: Mapping[exemplars.Range, exemplars.Exemplar]) -> None:
+    for index, sample in enumerate(durations.samples):
+        if newest and sample.name.endswith("_bucket"):
+            which = exemplars.range_of(sample.labels["method"], sample.labels["outcome"], float(sample.labels["le"]))
+            if found := newest.get(which):
+                exemplar = Exemplar({"trace_id": found.trace_id}, found.seconds, found.ended)
+                durations.samples[index] = sample._replace(exemplar=exemplar)
 
 
 def _catalog_age(current: Metric) -> Metric:

@@ -29,6 +29,11 @@ class _Kept(Protocol):
 _all: list[_Kept] = []
 
 
+def keep(each: _Kept) -> None:
+    """Have this written down with the others."""
+    _all.append(each)
+
+
 class Observed:
     """Values for a histogram (with its labels, where it has some). Made once, and kept forever."""
 
@@ -39,7 +44,7 @@ class Observed:
         self._values: deque[float] = deque(maxlen=MOST_KEPT)
         self.observe = self._values.append
         self.observe_all = self._values.extend
-        _all.append(self)
+        keep(self)
 
     def write(self) -> None:
         """See `write_down`."""
@@ -63,7 +68,7 @@ class Added:
         self._counters = counters
         self._rows: deque[Sequence[int]] = deque(maxlen=MOST_KEPT)
         self.add = self._rows.append
-        _all.append(self)
+        keep(self)
 
     def write(self) -> None:
         """See `write_down`."""

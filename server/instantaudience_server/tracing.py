@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from google.rpc import code_pb2
 
+from instantaudience_server.exemplars import EXEMPLARS
+
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import Span
     from opentelemetry.trace import Link, Tracer
@@ -94,6 +96,9 @@ def end_call(span: "Span | None", code: int) -> None:
     if code in _FAILED:
         _fail(span)
     span.end()
+    if code != code_pb2.CANCELLED and span.start_time is not None and span.end_time is not None:
+        seconds = (span.end_time - span.start_time) / _NS_PER_SECOND
+        EXEMPLARS.note(span.name, code, seconds, f"{span.get_span_context().trace_id:032x}")
 
 
 def within(span: "Span | None") -> contextlib.AbstractContextManager[None]:

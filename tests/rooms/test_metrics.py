@@ -13,8 +13,10 @@ from google.rpc import code_pb2
 from instantaudience_server import metrics
 from instantaudience_server.metrics import MergedMetrics, WorkerMetrics, count_call
 from instantaudience_server.observations import write_down
-from prometheus_client import REGISTRY, Counter, Gauge
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
 from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.openmetrics.exposition import generate_latest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from support.metrics import Scrape
 
 OPERATIONS = Path(__file__).parents[2] / "docs/operations.md"
@@ -138,6 +140,35 @@ def test_the_age_is_counted_from_the_last_good_word_and_only_after_the_first(tmp
     assert ages.keys() == {"0", "1"}
     assert 100 <= ages["0"] < 160
     assert ages["1"] == 0
+
+
+def test_traces_stand_for_durations(tmp_path: Path) -> None:
+    """The newest of each range, whichever worker had it."""
+    directory = tmp_path / "metrics"
+    workers = WorkerMetrics(directory)
+    for number, traces in ((0, {"a": 0.0003, "b": 0.3, "c": 0.01}), (1, {"d": 0.4, "e": 60.0})):
+        calls = "".join(
+            f"metrics.count_call('/a.B/C', 0, {seconds})\nEXEMPLARS.note('a.B/C', 0, {seconds}, '{trace}')\n"
+            for trace, seconds in traces.items()
+        )
+        program = f"from instantaudience_server.exemplars import EXEMPLARS\n{calls}"
+        run_worker(
+            workers, number, f"{program}from instantaudience_server.observations import write_down\nwrite_down()"
+        )
+    (directory / "exemplars_2.json").write_text("[")  # a worker that ended while it wrote
+    registry = CollectorRegistry()
+    registry.register(MergedMetrics(directory))
+    (durations,) = [
+        each
+        for each in text_string_to_metric_families(generate_latest(registry).decode())
+        if each.name == "instant_audience_call_seconds"
+    ]
+    found = {
+        float(sample.labels["le"]): (sample.exemplar.labels["trace_id"], sample.exemplar.value)
+        for sample in durations.samples
+        if sample.exemplar
+    }
+    assert found == {0.001: ("a", 0.0003), 0.01: ("c", 0.01), 0.5: ("d", 0.4), float("inf"): ("e", 60.0)}
 
 
 def test_a_worker_without_a_directory_keeps_its_counts_to_itself(tmp_path: Path) -> None:

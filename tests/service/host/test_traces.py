@@ -3,10 +3,13 @@
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import httpx
 import pytest
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience.v1 import audience_pb2_grpc
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 from support.clusters import eventually
 from support.collectors import Collector, running_collector
 from support.messages import one_user
@@ -29,7 +32,7 @@ def collector(host_mode: str) -> Iterator[Collector]:
 @pytest.fixture(scope="module")
 async def traced(host_mode: str, collector: Collector) -> AsyncIterator[Service]:
     """A service that traces no call whose caller does not say so, and sends what it has at once."""
-    words = ("--traces-endpoint", collector.url, "--traces-ratio", "0", "--workers", "1")
+    words = ("--traces-endpoint", collector.url, "--traces-ratio", "0", "--workers", "1", "--metrics-port", "0")
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
         async with running_service(*words, host_mode=host_mode) as running:
@@ -111,6 +114,28 @@ async def test_a_call_whose_caller_does_not_ask_is_left_to_the_ratio(traced: Ser
     sent = str(collector.requests)
     assert "r-1" in sent
     assert "r-0" not in sent
+
+
+async def test_it_stands_for_how_long_the_call_took(traced: Service) -> None:
+    """For a Prometheus that asks for OpenMetrics, as it does."""
+    trace_id = "4af7651916cd43dd8448eb211c80319c"
+    headers = {"authorization": await traced.token(), "traceparent": parent_of(trace_id)}
+    async with traced.http() as http:
+        assert (await http.get("/rt-segment", params={"user_id": USER}, headers=headers)).status_code == 200
+
+    async def told() -> Sample:
+        async with httpx.AsyncClient() as client:
+            answer = await client.get(traced.metrics_url, headers={"accept": "application/openmetrics-text"})
+        samples = [each for metric in text_string_to_metric_families(answer.text) for each in metric.samples]
+        found = [each for each in samples if each.exemplar and each.exemplar.labels == {"trace_id": trace_id}]
+        assert len(found) == 1
+        return found[0]
+
+    sample = await eventually(told)
+    assert sample.name == "instant_audience_call_seconds_bucket"
+    assert (sample.labels["method"], sample.labels["outcome"]) == (READ, "ok")
+    assert sample.exemplar is not None
+    assert 0 < sample.exemplar.value <= float(sample.labels["le"])
 
 
 async def test_nothing_that_is_sent_holds_a_user_or_a_token(traced: Service, collector: Collector) -> None:

@@ -13,7 +13,7 @@ from instantaudience_server.diagnosis.finding import Finding, Level, worst
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.settings import Durability, Settings
 from instantaudience_server.store.durability_settings import CHECKS
-from instantaudience_server.store.permissions import COMMANDS
+from instantaudience_server.store.permissions import COMMANDS, KEY_LETTERS
 from instantaudience_server.store.topology import NEEDED
 from support.replicated import ReplicatedCluster, replicated_cluster
 
@@ -140,7 +140,11 @@ PLANTED: dict[str, tuple[Plant, str, str]] = {
     ),
     "memory": (little_memory, "memory", "of maxmemory"),
     "a command": (acl("-hsetex", "+hsetex"), "rights", "forbids the service's user: hsetex"),
-    "keys": (acl("resetkeys ~m:*", " ".join(f"~{each}:*" for each in "abcfhpqrstx")), "rights", "keys r:*"),
+    "keys": (
+        acl("resetkeys ~m:*", " ".join(f"~{each}:*" for each in KEY_LETTERS if each != "m")),
+        "rights",
+        "keys r:*",
+    ),
     "slot": (slot_without_owner, "slots", "nobody serves 1 of 16384 slots"),
     "lost replica": (lost_replica, "replicas", "has no replica that follows it"),
     "stopped": (stopped, "nodes", "does not answer"),

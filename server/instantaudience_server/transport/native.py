@@ -198,7 +198,7 @@ class NativeHost:
         for number, index, learnt, message, *fields in calls:
             method = self._methods[index]
             try:
-                call = _call(*fields, had_turn=True)
+                call = _call(*fields)._replace(had_turn=True)
                 if index in self._gathered and isinstance(message, bytes):
                     authorization = call.authorization
                     if authorization not in callers:
@@ -351,9 +351,8 @@ def _refusals() -> list[Failure]:
     return [describe(overloaded(admission.OVERLOADED, seconds)) for seconds in range(first, last + 1)]
 
 
-def _call(*fields: Any, had_turn: bool = False) -> Call:
-    call = Call(*fields)
-    return call._replace(had_turn=True) if had_turn else call
+def _call(*fields: Any) -> Call:
+    return Call(*fields)
 
 
 def _json_classes(form: JsonForm) -> tuple[Any, Any, Any]:

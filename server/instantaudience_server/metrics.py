@@ -23,7 +23,6 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar
 
 from instantaudience_server import exemplars
-from instantaudience_server.exemplars import EXEMPLARS, outcome_of
 from instantaudience_server.observations import Added, Observed
 
 SAMPLE_SECONDS = 1.0
@@ -40,7 +39,7 @@ if WORKER:
     # Chosen before the first metric is made, as each of them opens its file then. prometheus_client's own choice names
     # files after process IDs.
     values.ValueClass = values.MultiProcessValue(lambda: WORKER)  # type: ignore[no-untyped-call]
-    EXEMPLARS.keep_in(os.environ[_DIRECTORY_VARIABLE], WORKER)
+    exemplars.EXEMPLARS.keep_in(os.environ[_DIRECTORY_VARIABLE], WORKER)
 
 
 def _gauge(name: str, description: str, *labels: str) -> Gauge:
@@ -250,7 +249,7 @@ def count_answers(path: str, seconds: Sequence[float]) -> None:
 
 def _meter(path: str, code: int) -> tuple[Callable[[float], None], Observed]:
     method, name = path.removeprefix("/"), code_pb2.Code.Name(code)
-    outcome = outcome_of(code)
+    outcome = exemplars.outcome_of(code)
     durations = _call_durations.get((method, outcome))
     if durations is None:
         durations = _call_durations[method, outcome] = Observed(CALL_SECONDS.labels(method, outcome))
@@ -297,8 +296,8 @@ class MergedMetrics(Collector):
         """Counters added up, gauges by worker, traces that stand for durations, and the age of each worker's
         catalog."""
         for metric in self._workers.collect():  # type: ignore[no-untyped-call]
-            if metric.name == "instant_audience_call_seconds":
-                _add_exemplars(metric, exemplars.of_all(self._directory))
+            if metric.name == "instant_audience_call_seconds" and (newest := exemplars.of_all(self._directory)):
+                _add_exemplars(metric, newest)
             yield metric
             if metric.name == "instant_audience_catalog_current_timestamp_seconds":
                 yield _catalog_age(metric)
@@ -306,7 +305,7 @@ class MergedMetrics(Collector):
 
 def _add_exemplars(durations: Metric, newest: Mapping[exemplars.Range, exemplars.Exemplar]) -> None:
     for index, sample in enumerate(durations.samples):
-        if newest and sample.name.endswith("_bucket"):
+        if sample.name.endswith("_bucket"):
             which = exemplars.range_of(sample.labels["method"], sample.labels["outcome"], float(sample.labels["le"]))
             if found := newest.get(which):
                 exemplar = Exemplar({"trace_id": found.trace_id}, found.seconds, found.ended)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from google.rpc import code_pb2
 
-from instantaudience_server.exemplars import EXEMPLARS
+from instantaudience_server.exemplars import EXEMPLARS, outcome_of
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import Span
@@ -25,7 +25,6 @@ Attributes: TypeAlias = Mapping[str, str | int | Sequence[str]]
 PREFIX = "instant_audience."
 """Of the attributes that no convention names."""
 _NS_PER_SECOND = 1_000_000_000
-_FAILED = (code_pb2.UNAVAILABLE, code_pb2.INTERNAL)
 
 
 def _always() -> bool:
@@ -93,7 +92,7 @@ def end_call(span: "Span | None", code: int) -> None:
     if span is None:
         return
     span.set_attribute("rpc.response.status_code", code_pb2.Code.Name(code))
-    if code in _FAILED:
+    if outcome_of(code) == "failed":
         _fail(span)
     span.end()
     if code != code_pb2.CANCELLED and span.start_time is not None and span.end_time is not None:

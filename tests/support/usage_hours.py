@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from instantaudience_server.store.keys import usage_key, usage_lines_key
-
-KINDS = ("errors", "segments")
+from instantaudience_server.store.usage_interface import Lines
 
 
 def put_hour(pipeline: Any, member_id: int, hour: int, counters: Mapping[Any, Any], lines: Mapping[str, str]) -> None:
@@ -18,5 +17,5 @@ def put_hour(pipeline: Any, member_id: int, hour: int, counters: Mapping[Any, An
 def delete_hour(pipeline: Any, member_id: int, hour: int) -> None:
     """Have a pipeline delete an hour."""
     pipeline.delete(usage_key(member_id, hour))
-    for kind in KINDS:
+    for kind in Lines._fields:
         pipeline.delete(usage_lines_key(member_id, hour, kind))

@@ -198,7 +198,7 @@ class NativeHost:
         for number, index, learnt, message, *fields in calls:
             method = self._methods[index]
             try:
-                call = _call(*fields)._replace(had_turn=True)
+                call = _call(*fields)
                 if index in self._gathered and isinstance(message, bytes):
                     authorization = call.authorization
                     if authorization not in callers:
@@ -208,8 +208,8 @@ class NativeHost:
                         if not learnt:
                             self._learn(authorization, caller)
                         continue
-                if not learnt:
-                    call = call._replace(learn=partial(self._learn, call.authorization))
+                learn = None if learnt else partial(self._learn, call.authorization)
+                call = call._replace(learn=learn, had_turn=True)
                 self._tasks[number] = self._loop.create_task(self._serve(number, method, message, call))
             except Exception as error:
                 self.fail(number, self._pipeline.outcomes.refused(method.path, fields[1], error).failure)

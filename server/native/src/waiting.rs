@@ -200,18 +200,15 @@ impl Waiting {
         let (mut calls, mut turns, mut taken) = (Vec::new(), HashSet::new(), 0);
         let shared = room.free.saturating_sub(room.kept);
         loop {
-            let may_begin = |turn: &Turn| {
+            let room_for = |turn: &Turn| {
                 let runs = turn.map_or(!room.running.is_empty(), |member| room.running.contains(&member));
-                taken
-                    < if runs && room.wait {
-                        0
-                    } else if runs || turns.contains(turn) {
-                        shared
-                    } else {
-                        room.free
-                    }
+                match runs {
+                    true if room.wait => 0,
+                    false if !turns.contains(turn) => room.free,
+                    _ => shared,
+                }
             };
-            let Some(turn) = self.next(may_begin) else { return calls };
+            let Some(turn) = self.next(|turn| taken < room_for(turn)) else { return calls };
             if turns.insert(turn) {
                 taken += prices.first_more;
             }

@@ -194,8 +194,8 @@ async def test_who_lost_a_lease_stops(jobs: ClusterJobStore, files: FileStore, m
     async with running(jobs, files, first):
         await at(jobs, job, 2)
         # As if it had not renewed it.
-        await jobs.give_back(job, (await kept(jobs, job)).lease, seconds_from_now())
-        taken = await jobs.take("ours", 1, SystemClock().now_ms() + 60_000, seconds_from_now())
+        later_ms = SystemClock().now_ms() + 60_000
+        taken = await jobs.take("ours", later_ms, later_ms + 60_000, seconds_from_now())
         assert taken is not None
         await asyncio.sleep(0.5)
         first.may_go_on.set()

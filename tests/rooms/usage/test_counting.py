@@ -264,7 +264,7 @@ async def test_an_addition_is_made_once_however_often_it_is_sent(
     service = MembershipService(CATALOG, ClusterMembershipStore(cluster), quotas, usage, sizes, clock)
     fragile.fail = fail
     with pytest.raises(AudienceError) as failed:
-        await apply(service, FEW, seconds=0.3)
+        await apply(service, FEW, seconds=1.0)
     assert failed.value.reason is Reason.UNAVAILABLE
     usage.count_failure(DEMO, CallFailure.UNAVAILABLE)
     assert fragile.attempts > 1

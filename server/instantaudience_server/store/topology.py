@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from redis.asyncio.cluster import ClusterNode, RedisCluster
-from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.connection import AbstractConnection, SSLConnection
 from redis.exceptions import RedisClusterException, RedisError
 
 from instantaudience_server.errors import unavailable
@@ -26,6 +26,14 @@ FAILOVER, MOVE = "failover", "move"
 
 class StoreUnusableError(Exception):
     """The cluster cannot be used at all; the message says why and what to do."""
+
+
+class _RereadConnection(SSLConnection):
+    """Reads its certificates each time it connects, as they may have been replaced; redis-py keeps the first ones."""
+
+    async def connect_check_health(self, *args: Any, **kwargs: Any) -> None:
+        self.ssl_context.context = None
+        await super().connect_check_health(*args, **kwargs)  # type: ignore[no-untyped-call]  # redis-py
 
 
 class Topology:
@@ -45,6 +53,11 @@ class Topology:
             )
         except (ValueError, TypeError, RedisError, RedisClusterException) as error:
             raise StoreUnusableError(f"the cluster's URL cannot be used: {error}") from error
+        options = self._client.get_connection_kwargs()
+        if options["connection_class"] is SSLConnection:
+            for node in self._client.nodes_manager.startup_nodes.values():
+                node.connection_class = _RereadConnection
+            options["connection_class"] = _RereadConnection
         self._refreshing: asyncio.Task[None] | None = None
 
     async def refresh(self) -> None:

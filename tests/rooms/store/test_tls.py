@@ -4,17 +4,19 @@ import asyncio
 import shutil
 import threading
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 import uvloop
 from instantaudience_server.embedded.node import HOST
+from instantaudience_server.errors import AudienceError
 from instantaudience_server.processes import free_ports
 from instantaudience_server.store.interface import NEVER
 from instantaudience_server.store.membership_store import ClusterMembershipStore
-from instantaudience_server.store.topology import StoreUnusableError
-from support.authorities import Authority
-from support.clusters import connected, for_each, on_node, running_node, seconds_from_now, user_key, write
+from instantaudience_server.store.topology import StoreUnusableError, Topology
+from support.authorities import Authority, Signed, replace
+from support.clusters import connected, eventually, for_each, on_node, running_node, seconds_from_now, user_key, write
 from support.tls import certificate, tls_terminated
 
 KEYS = [user_key(user_id) for user_id in range(1, 2001)]
@@ -84,3 +86,38 @@ async def test_the_service_shows_a_certificate_of_its_own(product: str, tmp_path
         with pytest.raises(StoreUnusableError):
             async with connected(trusting):
                 pass
+
+
+async def test_certificates_that_are_replaced_are_used_from_then_on(product: str, tmp_path: Path) -> None:
+    """All of them, by those of another authority: the service shows its new one, and believes the cluster's."""
+    files = [tmp_path / name for name in ("own.ca", "own.cert", "own.key")]
+
+    def issue(name: str) -> tuple[Authority, Signed]:
+        """Put what an authority signs where the service looks; the authority, and what the cluster shows."""
+        authority = Authority(tmp_path, name)
+        client, server = authority.sign(f"{name}-client"), authority.sign(f"{name}-server", address=HOST)
+        for file, made in zip(files, (authority.file, client.cert, client.key), strict=True):
+            replace(file, made.read_bytes())
+        return authority, server
+
+    (tls_port,) = free_ports(HOST, 1)
+    options = zip(("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"), files, strict=True)
+    url = f"rediss://{HOST}:{tls_port}?" + "&".join(f"{name}={file}" for name, file in options)
+    announced = (f"cluster-announce-port {tls_port}", f"cluster-announce-ip {HOST}")
+    async with running_node(product, tmp_path, "cluster-enabled yes", *announced) as port, AsyncExitStack() as stack:
+        topology = Topology(url, connect_timeout_seconds=1)
+
+        async def nodes_are_told() -> None:
+            try:
+                await topology.refresh()
+            except AudienceError as error:
+                raise AssertionError from error
+
+        for name in ("first", "second"):
+            authority, server = issue(name)
+            async with tls_terminated(tls_port, port, server.cert, server.key, client_ca=authority.file):
+                if name == "first":
+                    store = ClusterMembershipStore(await stack.enter_async_context(connected(url)))
+                    stack.push_async_callback(topology.close)
+                await eventually(nodes_are_told)
+                await write(store, for_each(KEYS, {NEVER: {1: 1}}), seconds_from_now(20))

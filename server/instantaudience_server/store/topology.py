@@ -33,7 +33,7 @@ class _RereadConnection(SSLConnection):
 
     async def connect_check_health(self, *args: Any, **kwargs: Any) -> None:
         self.ssl_context.context = None
-        await super().connect_check_health(*args, **kwargs)  # type: ignore[no-untyped-call]  # redis-py
+        await super().connect_check_health(*args, **kwargs)
 
 
 class Topology:

@@ -4,16 +4,22 @@ import asyncio
 import signal
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import NamedTuple
 
+import grpc
 import pytest
+from instantaudience.v1 import catalog_pb2
+from instantaudience.v1.audience_pb2_grpc import AudienceServiceStub
+from instantaudience.v1.catalog_pb2_grpc import CatalogServiceStub
 from instantaudience_server.store.interface import Quota
-from instantaudience_server.store.keys import key_slot, quota_key, session_key, usage_key
+from instantaudience_server.store.keys import key_slot, membership_key, quota_key, session_key, usage_key
 from instantaudience_server.tokens import hash_token
-from support.clusters import Migration
+from support.clusters import Migration, eventually
+from support.messages import USER, apply_request, one_user
 from support.metrics import scrape
 from support.processes import needs_proc
-from support.replicated import ReplicatedCluster, ReplicatedNode
+from support.replicated import ReplicatedCluster, ReplicatedNode, replica_stopped
 from support.service import Service
 from support.traffic import MEMBER, Traffic
 
@@ -163,3 +169,33 @@ async def test_callers_notice_a_pause_at_most(service: Service, replicated: Repl
         name, after = "store_primary_changes_total", await scrape(service)
         assert after.total(name, kind=kind) > before.total(name, kind=kind)
         assert "failover" not in kind or any(event["event"] == "store_failover" for event in service.events)
+
+
+async def test_a_member_says_what_its_acknowledgements_mean(service: Service, replicated: ReplicatedCluster) -> None:
+    """The service's calls wait for a replica; a member's do not when it does without, and do again when it does not."""
+    token, admin = await service.token(), await service.token("admin")
+    async with service.channel("gateway") as channel:
+
+        async def says(durability: catalog_pb2.Durability.ValueType) -> None:
+            member = catalog_pb2.Member(id=MEMBER, durability=durability)
+            request = catalog_pb2.UpdateMemberRequest(member=member, update_mask={"paths": ["durability"]})
+            await CatalogServiceStub(channel).UpdateMember(request, metadata=(("authorization", admin),), timeout=20)
+
+        async def is_answered() -> bool:
+            """Within a second."""
+            request, metadata = apply_request(one_user()), (("authorization", token),)
+            try:
+                await AudienceServiceStub(channel).ApplySegments(request, metadata=metadata, timeout=1)
+            except grpc.aio.AioRpcError:
+                return False
+            return True
+
+        async def are_answered(expected: bool) -> None:
+            """By all workers, very likely: they hear of it within a second."""
+            assert [await is_answered() for _ in range(3)] == [expected] * 3
+
+        unsaid, primary = catalog_pb2.DURABILITY_UNSPECIFIED, catalog_pb2.DURABILITY_PRIMARY
+        for durability, expected in ((primary, True), (unsaid, False)):
+            await says(durability)
+            async with replica_stopped(replicated, membership_key(b"p", USER.encode())):
+                await eventually(partial(are_answered, expected))

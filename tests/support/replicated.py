@@ -14,7 +14,7 @@ from typing import Any
 from instantaudience_server.embedded.node import HOST
 from instantaudience_server.embedded.server import find_server
 from instantaudience_server.processes import Child, Program, free_ports
-from instantaudience_server.store.keys import SLOTS
+from instantaudience_server.store.keys import SLOTS, key_slot
 from support.clusters import eventually, on_node
 
 PRIMARIES = 3
@@ -206,3 +206,16 @@ async def replicated_cluster(directory: Path) -> AsyncIterator[ReplicatedCluster
         yield cluster
     finally:
         await cluster.stop()
+
+
+@asynccontextmanager
+async def replica_stopped(replicated: ReplicatedCluster, key: bytes) -> AsyncIterator[ReplicatedNode]:
+    """The replica of a key's primary stands still; that one is given."""
+    primary = await replicated.primary_of(key_slot(key))
+    replica = await replicated.replica_of(primary)
+    replica.signal(signal.SIGSTOP)
+    try:
+        yield primary
+    finally:
+        replica.signal(signal.SIGCONT)
+        await replicated.whole()

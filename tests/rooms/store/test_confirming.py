@@ -1,7 +1,6 @@
 """What an acknowledgement means: on a replica, on the disk (docs/adr/0030-durability.md). Real nodes, real replicas."""
 
 import asyncio
-import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,7 +15,7 @@ from instantaudience_server.store.keys import SLOTS, key_slot, mark_key
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.store.suppression_store import ClusterSuppressionStore
 from support.clusters import connected, for_each, on_all_nodes, seconds_from_now, user_key, write
-from support.replicated import ReplicatedCluster, ReplicatedNode, replicated_cluster
+from support.replicated import ReplicatedCluster, replica_stopped, replicated_cluster
 
 KEYS = [user_key(number) for number in range(200)]
 KEY = user_key(1)
@@ -33,19 +32,6 @@ async def replicated(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[
 async def worker(replicated: ReplicatedCluster, durability: Durability) -> AsyncIterator[ClusterMembershipStore]:
     async with connected(replicated.url, durability=durability) as cluster:
         yield ClusterMembershipStore(cluster)
-
-
-@asynccontextmanager
-async def replica_stopped(replicated: ReplicatedCluster, key: bytes) -> AsyncIterator[ReplicatedNode]:
-    """The replica of a key's primary stands still; that one is given."""
-    primary = await replicated.primary_of(key_slot(key))
-    replica = await replicated.replica_of(primary)
-    replica.signal(signal.SIGSTOP)
-    try:
-        yield primary
-    finally:
-        replica.signal(signal.SIGCONT)
-        await replicated.whole()
 
 
 def test_every_slot_has_a_key_for_marks() -> None:

@@ -11,24 +11,25 @@ from pathlib import Path
 from instantaudience.v1 import catalog_pb2
 from instantaudience_server.processes import free_ports
 from support import legacy
-from support.authorities import Authority
+from support.authorities import HOUR, Authority
 from support.fault_proxy import HOST, FaultProxy
 from support.key_pairs import private_pem, public_pem
 from support.service import PASSWORDS, Service, new_directory, running_service
-from support.tls import tls_terminated
 
 CASES = Path(__file__).parents[2] / "clients" / "conformance"
 """Where the cases are."""
 KEY = "ES256#conformance"
 KEY_NAME = "conformance"
 USERNAME = "demo"
+REFUSED = ("expired", "revoked", "stranger")
+"""Certificates that a service behind TLS does not take."""
 _ADD_KEY = "/instantaudience.v1.CatalogService/AddPublicKey"
 
 
 @asynccontextmanager
 async def surroundings(host_mode: str) -> AsyncIterator[dict[str, str]]:
     """A service on a host and a proxy, running; what clients' tests find in their environment."""
-    tls_port, page_port = free_ports(HOST, 2)
+    (page_port,) = free_ports(HOST, 1)
     page_origin = f"http://{HOST}:{page_port}"
     async with (
         new_directory() as directory,
@@ -39,7 +40,7 @@ async def surroundings(host_mode: str) -> AsyncIterator[dict[str, str]]:
             catalog=f"--catalog={_catalog(directory)}",
         ) as service,
         FaultProxy(service.http_address).serving() as proxy,
-        _tls(directory, tls_port, service) as tls,
+        _tls(directory, service) as tls,
     ):
         token = await service.token(USERNAME)
         await _add_key(service, token)
@@ -71,17 +72,36 @@ def _catalog(directory: Path) -> Path:
 
 
 @asynccontextmanager
-async def _tls(directory: Path, port: int, service: Service) -> AsyncIterator[dict[str, str]]:
-    """The service behind TLS, for those who have a certificate of the authority that vouches for it."""
+async def _tls(directory: Path, service: Service) -> AsyncIterator[dict[str, str]]:
+    """Another service on the same cluster and files, for those who have a certificate that it takes."""
     authority = Authority(directory, "conformance-ca")
-    server, client = authority.sign("server", address=HOST), authority.sign("client")
-    target = int(service.http_address.rpartition(":")[2])
-    async with tls_terminated(port, target, server.cert, server.key, client_ca=authority.file):
+    server, client, revoked = (
+        authority.sign("server", address=HOST),
+        authority.sign("client"),
+        authority.sign("revoked"),
+    )
+    authority.sign("expired", lifetime=-HOUR)
+    Authority(directory, "stranger-ca").sign("stranger")
+    revocations = directory / "revoked.crl"
+    authority.revoke(revocations, revoked)
+    settings = {
+        "redis": f"redis://:{(directory / 'data/password').read_text()}@{HOST}:{service.node_ports[0]}",
+        "batch_store": f"file:{directory / 'data/batch-files'}",
+        "tls_cert": str(server.cert),
+        "tls_key": str(server.key),
+        "client_ca": str(authority.file),
+        "client_crl": str(revocations),
+    }
+    file = directory / "tls.toml"
+    file.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items()))
+    words = ("--config", str(file), "--workers", "1")
+    async with running_service(*words, host_mode=service.host_mode, catalog="") as secured:
         yield {
-            "INSTANT_AUDIENCE_TLS": f"{HOST}:{port}",
+            "INSTANT_AUDIENCE_TLS": secured.http_address,
             "INSTANT_AUDIENCE_TLS_ROOTS": str(authority.file),
             "INSTANT_AUDIENCE_TLS_CERT": str(client.cert),
             "INSTANT_AUDIENCE_TLS_KEY": str(client.key),
+            "INSTANT_AUDIENCE_TLS_REFUSED": " ".join(str(directory / name) for name in REFUSED),
         }
 
 

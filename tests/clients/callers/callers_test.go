@@ -64,6 +64,28 @@ func TestGrpcurl(t *testing.T) {
 		`"usersInRequest": 1`)
 }
 
+func TestGrpcurlBehindTLS(t *testing.T) {
+	_, token := service(t)
+	grpcurl := built(t, "github.com/fullstorydev/grpcurl/cmd/grpcurl")
+	call := func(options ...string) []string {
+		return slices.Concat([]string{"-connect-timeout", "5", "-cacert", os.Getenv("INSTANT_AUDIENCE_TLS_ROOTS")}, options,
+			[]string{"-H", "authorization: " + token, "-d", users, os.Getenv("INSTANT_AUDIENCE_TLS"), applySegments})
+	}
+	contains(t, run(t, grpcurl, call("-cert", os.Getenv("INSTANT_AUDIENCE_TLS_CERT"),
+		"-key", os.Getenv("INSTANT_AUDIENCE_TLS_KEY"))...), `"usersInRequest": 1`)
+	refused := [][]string{nil}
+	for _, path := range strings.Fields(os.Getenv("INSTANT_AUDIENCE_TLS_REFUSED")) {
+		refused = append(refused, []string{"-cert", path + ".pem", "-key", path + ".key"})
+	}
+	for _, shown := range refused {
+		printed, err := exec.Command(grpcurl, call(shown...)...).CombinedOutput()
+		if err == nil {
+			t.Errorf("%v is served: %s", shown, printed)
+		}
+		contains(t, string(printed), "tls: ")
+	}
+}
+
 func TestGrpcHealthProbe(t *testing.T) {
 	address, _ := service(t)
 	probe := built(t, "github.com/grpc-ecosystem/grpc-health-probe")

@@ -140,17 +140,21 @@ def shown(client: Signed) -> list[str]:
     return ["-cert", str(client.cert), "-key", str(client.key)]
 
 
+def refused_clients(secured: Secured, directory: Path) -> dict[str, Signed | None]:
+    """Whose connections are refused: what is wrong with the certificates that they show."""
+    return {
+        "missing": None,
+        "of another CA": Authority(directory, "stranger").sign("wrong"),
+        "expired": secured.authority.sign("expired", lifetime=-HOUR),
+        "revoked": secured.revoked,
+    }
+
+
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
 async def test_by_openssl(secured: Secured, tmp_path: Path) -> None:
     """Who shows nothing, or nothing that counts, is refused on both ports; so is an old version of TLS."""
-    stranger = Authority(tmp_path, "stranger")
-    bad = {
-        "missing": [],
-        "of another CA": shown(stranger.sign("wrong")),
-        "expired": shown(secured.authority.sign("expired", lifetime=-HOUR)),
-        "revoked": shown(secured.revoked),
-        "TLS 1.1": [*shown(secured.good), "-tls1_1", "-cipher", "DEFAULT@SECLEVEL=0"],
-    }
+    bad = {what: [] if client is None else shown(client) for what, client in refused_clients(secured, tmp_path).items()}
+    bad["TLS 1.1"] = [*shown(secured.good), "-tls1_1", "-cipher", "DEFAULT@SECLEVEL=0"]
     for port in PORTS:
         good = await spoken(secured, port, *shown(secured.good), until="Verify return code: 0 (ok)")
         assert "Verify return code: 0 (ok)" in good
@@ -183,6 +187,22 @@ async def test_by_curl(secured: Secured) -> None:
         code, output = await status(*options)
         assert code
         assert output == ""
+
+
+async def code_of(secured: Secured, port: str, client: Signed | None) -> grpc.StatusCode:
+    """How a call without a token ends."""
+    async with secured.channel(port, client) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await AudienceServiceStub(channel).ApplySegments(apply_request(one_user("1")), timeout=20)
+    return failed.value.code()
+
+
+async def test_by_grpc(secured: Secured, tmp_path: Path) -> None:
+    """Who is refused does not come as far as the call; with grpc-go, `make test-clients` tries the same."""
+    for port in PORTS:
+        assert await code_of(secured, port, secured.good) is grpc.StatusCode.UNAUTHENTICATED
+        for what, client in refused_clients(secured, tmp_path).items():
+            assert await code_of(secured, port, client) is grpc.StatusCode.UNAVAILABLE, (port, what)
 
 
 async def test_who_speaks_no_tls_is_not_served(secured: Secured) -> None:
@@ -269,19 +289,12 @@ async def every_worker_shows(secured: Secured, server: Signed) -> None:
 async def test_a_certificate_that_is_revoked_is_refused_from_then_on(secured: Secured) -> None:
     late = secured.authority.sign("late")
 
-    async def code(port: str) -> grpc.StatusCode:
-        """How a call without a token ends."""
-        async with secured.channel(port, late) as channel:
-            with pytest.raises(grpc.aio.AioRpcError) as failed:
-                await AudienceServiceStub(channel).ApplySegments(apply_request(one_user("1")), timeout=20)
-        return failed.value.code()
-
     async def refused() -> None:
         for port in PORTS * 2:
-            assert await code(port) is grpc.StatusCode.UNAVAILABLE
+            assert await code_of(secured, port, late) is grpc.StatusCode.UNAVAILABLE
 
     for port in PORTS:
-        assert await code(port) is grpc.StatusCode.UNAUTHENTICATED
+        assert await code_of(secured, port, late) is grpc.StatusCode.UNAUTHENTICATED
     secured.authority.revoke(secured.revocations, secured.revoked, late)
     await eventually(refused, seconds=30)
 

@@ -70,13 +70,13 @@ class DirectCalls:
     ) -> bool:
         """Begin a call, if it is such a one. Its end goes to the replies, in a later turn of the event loop."""
         posting = method.posting
-        if posting is None:
+        deadline = self.entrance.deadline_ahead(call.remaining_seconds, call.waited_seconds)
+        if posting is None or deadline is None:
             return False
         ticket = self.entrance.enter_at_once(caller, (len(message),), (call.waited_seconds,), in_stream=self._in_stream)
         if ticket is None:
             return False
         try:
-            deadline = self.entrance.deadline(call.remaining_seconds, call.waited_seconds)
             self.entrance.check_size(max(len(message), call.body_bytes), caller)
             request = self.entrance.read(method.request, message)
             came = ticket.since - call.waited_seconds

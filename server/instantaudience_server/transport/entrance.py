@@ -37,12 +37,17 @@ class Entrance:
         Raises:
             AudienceError: UNAVAILABLE, its time is over.
         """
+        deadline = self.deadline_ahead(remaining_seconds, waited_seconds)
+        if deadline is None:
+            raise self._admission.late()
+        return deadline
+
+    def deadline_ahead(self, remaining_seconds: float | None, waited_seconds: float) -> float | None:
+        """As `deadline`; None where the call's time is over."""
         budget = self._call_timeout_seconds - waited_seconds
         if remaining_seconds is not None:
             budget = min(budget, remaining_seconds - min(MOST_KEPT_SECONDS, remaining_seconds * SHARE_KEPT))
-        if budget <= 0:
-            raise self._admission.late()
-        return self._time() + budget
+        return self._time() + budget if budget > 0 else None
 
     async def enter(
         self,

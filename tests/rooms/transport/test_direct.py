@@ -165,6 +165,17 @@ async def test_what_cannot_be_served_like_this_is_left(
     assert ends.answers.keys() == {5, 7}
 
 
+async def test_a_call_that_comes_late_is_refused_where_it_is_left_to(
+    direct: DirectCalls, method: Method[Any], call: Call, calling: Caller
+) -> None:
+    def refused() -> float:
+        return REGISTRY.get_sample_value("instant_audience_admission_refusals_total", {"reason": "late"}) or 0.0
+
+    before = refused()
+    assert not direct.begin(1, method, message("1"), call._replace(remaining_seconds=0.0), calling)
+    assert refused() == before
+
+
 async def test_a_token_that_is_not_known_has_to_be_verified(direct: DirectCalls, worker: AccountWorker) -> None:
     token = await worker.sign_in("private", PASSWORDS["private"])
     for unknown in (token, "", "hbapi:1001:made:up"):

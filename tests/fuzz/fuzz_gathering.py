@@ -8,6 +8,7 @@ what was counted, or what stands.
 
 import argparse
 import asyncio
+import contextlib
 import random
 import sys
 import tempfile
@@ -27,6 +28,7 @@ from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.memberships.posts import Result
 from instantaudience_server.memberships.requests import ApplyRequest
 from instantaudience_server.memberships.service import MembershipService
+from instantaudience_server.memberships.wire import decode_user
 from instantaudience_server.quotas import Limits, Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.store.cluster import Cluster
@@ -73,8 +75,8 @@ class Requests:
     def __init__(self, seed: int, lane: int) -> None:
         self._random = random.Random(f"{seed} {lane}")
         self._usernames = USERNAMES if lane == 0 else USERNAMES[:1]  # external IDs lead to the same users in all lanes
-        first = 1 + lane * GOOD_USER_IDS
-        self._good_ids = [*map(str, range(first, first + GOOD_USER_IDS)), str(2**64 - 1 - lane)]
+        self._good_ids = _good_ids(lane)
+        self._ids_of_others = {each for other in range(LANES) if other != lane for each in _good_ids(other)}
 
     def turn(self) -> tuple[str, Limits, bool, list[Any]]:
         """What comes at once: whose it is, the member's limits, whether order matters, and the requests."""
@@ -114,7 +116,8 @@ class Requests:
             for _ in range(draw.randint(1, 4)):
                 if broken:
                     broken[draw.randrange(len(broken))] = draw.randrange(256)
-            encoded = bytes(broken)
+            if self._ids_of_others.isdisjoint(_named_in(bytes(broken))):
+                encoded = bytes(broken)
         try:
             return ApplyRequest.FromString(encoded)
         except DecodeError:
@@ -131,6 +134,21 @@ class Requests:
                 block.expiration = expiration if draw.random() < faults else max(expiration, -1)
             blocks.append(block)
         return blocks
+
+
+def _good_ids(lane: int) -> list[str]:
+    first = 1 + lane * GOOD_USER_IDS
+    return [*map(str, range(first, first + GOOD_USER_IDS)), str(2**64 - 1 - lane)]
+
+
+def _named_in(encoded: bytes) -> set[str]:
+    """The IDs of the users that can be read in a request."""
+    found: set[str] = set()
+    with contextlib.suppress(DecodeError):
+        for user in ApplyRequest.FromString(encoded).users:
+            with contextlib.suppress(AudienceError):
+                found.add(decode_user(user).user_id)
+    return found
 
 
 def outcome(result: Result | BaseException) -> Outcome:

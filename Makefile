@@ -54,6 +54,7 @@ check: setup ## Check format, lint, types, import directions, proto and generate
 	tools/check-breaking
 	tools/check-generated
 	python tools/licences.py check
+	python tools/audit.py
 	tools/check-native
 	tools/check-deploy
 
@@ -67,7 +68,7 @@ sbom: setup ## Write the list of all parts (CycloneDX) to build/sbom.json
 	$(BIN)/python tools/sbom.py build/sbom.json
 
 audit: setup ## Ask for known weaknesses of the locked packages (needs the index itself, not a mirror)
-	$(BIN)/uv tool run pip-audit --disable-pip --require-hashes -r requirements.lock
+	$(BIN)/python tools/audit.py
 
 bench: setup ## Measure all hosts against Go (where it is installed) and the cluster's ceiling
 	$(BIN)/python -m bench

@@ -1,8 +1,8 @@
 """A protoc plugin for the OpenAPI document of the REST API, for buf.
 
-Paths, parameters, shapes and descriptions come from the proto files; what they do not say (title, security, errors,
-examples) from `tools/openapi.yaml`. Paths below `/console` are the console's own and are left out, as are those with
-parameters in them, which are other names.
+Paths, parameters, shapes and descriptions come from the proto files; what values must be beyond their types from
+`tools/openapi_rules.py`; what else they do not say (title, security, errors, examples) from `tools/openapi.yaml`. Paths
+below `/console` are the console's own and are left out, as are those with parameters in them, which are other names.
 """
 
 import json
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import openapi_rules
 import yaml
 from google.api import annotations_pb2, field_behavior_pb2, visibility_pb2
 from google.protobuf.compiler import plugin_pb2
@@ -101,6 +102,7 @@ class Document:
         self._api = api
         self._base = base
         self._named: set[str] = set()
+        self._unsaid = {f"{name}.{field}" for name, fields in openapi_rules.FIELDS.items() for field in fields}
         self.schemas: dict[str, Any] = dict(base["components"]["schemas"])
 
     def build(self) -> dict[str, Any]:
@@ -111,6 +113,8 @@ class Document:
         used = {call.split(" ", 1)[1] for call in self._base["x-operations"]}
         if stray := used - paths.keys():
             raise SystemExit(f"{BASE.name} says something of paths that are not there: {sorted(stray)}")
+        if stray := self._unsaid | (openapi_rules.MESSAGES.keys() - self.schemas.keys()):
+            raise SystemExit(f"openapi_rules.py says something of what is not there: {sorted(stray)}")
         document = {key: value for key, value in self._base.items() if not key.startswith("x-")}
         components = document.pop("components") | {"schemas": dict(sorted(self.schemas.items()))}
         return document | {"paths": paths, "components": components}
@@ -147,7 +151,8 @@ class Document:
         if parameters := [each for each in self._parameters(method.input_type, values) if each["name"] != text]:
             operation["parameters"] = parameters
         if text:
-            operation["requestBody"] = {"required": True, "content": {"text/plain": {"schema": {"type": "string"}}}}
+            schema = SCALARS[FieldDescriptorProto.TYPE_STRING] | self._rule(_short(method.input_type), text)
+            operation["requestBody"] = {"required": True, "content": {"text/plain": {"schema": schema}}}
         elif _body_of(method):
             content: dict[str, Any] = {"schema": self._body(method)}
             if examples := self._examples(path, verb, about, "request"):
@@ -169,7 +174,10 @@ class Document:
         for field in self._api.fields(name):
             if field.type == FieldDescriptorProto.TYPE_MESSAGE or field.name in NOT_SENT:
                 continue
-            parameter = {"name": field.name, "in": "query", "schema": self._schema_of(field)}
+            schema = self._schema_of_one(field) | self._rule(_short(name), field.name)
+            parameter = {"name": field.name, "in": "query", "schema": schema}
+            if schema["type"] == "array":
+                parameter["explode"] = False  # commas stand between the items
             if _behaves(field, "REQUIRED"):
                 parameter["required"] = True
             if comment := self._api.comments[f"{name}.{field.name}"]:
@@ -209,7 +217,7 @@ class Document:
         properties = {}
         required = []
         for field in fields:
-            schema = self._schema_of(field)
+            schema = self._schema_of(field, self._rule(_short(name), field.name))
             if _behaves(field, "REQUIRED"):
                 required.append(_key(field))
             if _behaves(field, "OUTPUT_ONLY"):
@@ -218,16 +226,26 @@ class Document:
                 schema = schema | {"description": comment}
             properties[_key(field)] = schema
         schema = {"type": "object", "properties": properties} | ({"required": required} if required else {})
+        schema |= openapi_rules.MESSAGES.get(_short(name), {})
         return schema | ({"description": comment} if (comment := self._api.comments[name]) else {})
 
-    def _schema_of(self, field: FieldDescriptorProto) -> dict[str, Any]:
+    def _rule(self, message: str, field: str) -> dict[str, Any]:
+        self._unsaid.discard(f"{message}.{field}")
+        return openapi_rules.FIELDS.get(message, {}).get(field, {})
+
+    def _schema_of(self, field: FieldDescriptorProto, rule: dict[str, Any]) -> dict[str, Any]:
         one = self._schema_of_one(field)
         if field.label == FieldDescriptorProto.LABEL_REPEATED:
             if field.type_name in self._api.messages and self._api.messages[field.type_name].options.map_entry:
                 return {"type": "object"}
-            return {"type": "array", "items": one}
-        # `null` and an absent key mean the same.
-        return one | {"type": [one["type"], "null"]} if field.proto3_optional and "type" in one else one
+            return {"type": "array", "items": one} | rule
+        schema = one | rule
+        if field.proto3_optional and "type" in schema and not _behaves(field, "REQUIRED"):
+            # `null` and an absent key mean the same.
+            schema["type"] = [schema["type"], "null"]
+            if "enum" in schema:
+                schema["enum"] = [*schema["enum"], None]
+        return schema
 
     def _schema_of_one(self, field: FieldDescriptorProto) -> dict[str, Any]:
         if field.type == FieldDescriptorProto.TYPE_ENUM:

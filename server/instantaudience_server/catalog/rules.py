@@ -34,6 +34,9 @@ LIMITS = {
 }
 """The least and the most that a member's limit may be."""
 
+SEGMENT_LENGTHS = {"code": (1, 50), "short_name": (0, 255), "description": (0, 500)}
+"""The least and the most characters of a segment's texts."""
+
 Holds = Callable[[Any], bool]
 
 
@@ -124,9 +127,9 @@ RULES: dict[Kind, tuple[Rule, ...]] = {
     Kind.SEGMENT: (
         _ID,
         _OWNER,
-        _where(lambda segment: segment.HasField("code"), _long("code", 1, 50)),
-        _long("short_name", 0, 255),
-        _long("description", 0, 500),
+        _where(lambda segment: segment.HasField("code"), _long("code", *SEGMENT_LENGTHS["code"])),
+        _long("short_name", *SEGMENT_LENGTHS["short_name"]),
+        _long("description", *SEGMENT_LENGTHS["description"]),
         _one_of(
             "state",
             (pb.SEGMENT_STATE_ACTIVE, pb.SEGMENT_STATE_INACTIVE),

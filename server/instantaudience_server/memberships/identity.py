@@ -11,7 +11,9 @@ from re import Pattern
 from instantaudience_server.store import keys
 
 _LARGEST_PLATFORM_ID = b"%d" % (2**64 - 1)
-_is_decimal = re.compile(rb"[1-9][0-9]{0,19}").fullmatch
+PLATFORM_ID = "[1-9][0-9]{0,19}"
+"""The form of platform IDs, but for the largest one."""
+_is_decimal = re.compile(PLATFORM_ID.encode()).fullmatch
 _are_short_decimals = re.compile(rb"(?:[1-9][0-9]{0,18},)+").fullmatch
 _SHORT_DIGITS = 19
 _BEFORE_NEXT_KEY = b"," + keys.PLATFORM_PREFIX

@@ -19,8 +19,10 @@ from instantaudience_server.store.suppression_interface import ALL_MEMBERS, Supp
 
 RESOURCE = "privacy"
 """What requests are counted for, as reads."""
-MAID_DOMAINS = ("idfa", "aaid")
-"""What a mobile advertising ID may be."""
+IDENTIFIER_TYPES = {"uuid2": ("",), "maid": ("idfa", "aaid")}
+"""The kinds of identifiers of REST callers, and the domains of the users that one may mean."""
+REQUEST_TYPES = ("access", "delete", "lift")
+"""What REST callers may ask for."""
 FOR_EVER = 0
 """As minutes of a suppression."""
 IDS_AT_ONCE = 1000
@@ -80,7 +82,8 @@ class PrivacyService:
         if request.request_type == "lift":
             await self._lift(keys, request, caller, deadline)
             return []
-        raise invalid("request_type", "must be 'access', 'delete' or 'lift'")
+        *names, last = map(repr, REQUEST_TYPES)
+        raise invalid("request_type", f"must be {', '.join(names)} or {last}")
 
     async def _access(
         self, keys: Sequence[bytes], request: Request, caller: Caller, deadline: float
@@ -154,8 +157,6 @@ def _key(user_id: str, domain: str, field: str = "user_id") -> bytes:
 
 def _keys_of(identifier: str, identifier_type: str) -> list[bytes]:
     """The keys of all users that an identifier may mean."""
-    if identifier_type == "uuid2":
-        return [_key(identifier, "", "identifier")]
-    if identifier_type == "maid":
-        return [_key(identifier, domain, "identifier") for domain in MAID_DOMAINS]
-    raise invalid("identifier_type", "must be 'uuid2' or 'maid'")
+    if identifier_type not in IDENTIFIER_TYPES:
+        raise invalid("identifier_type", f"must be {' or '.join(map(repr, IDENTIFIER_TYPES))}")
+    return [_key(identifier, domain, "identifier") for domain in IDENTIFIER_TYPES[identifier_type]]

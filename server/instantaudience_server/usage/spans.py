@@ -19,7 +19,12 @@ AHEAD_MS = 60_000
 _EPOCH = datetime(1970, 1, 1)  # UTC, as all times here
 _FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
 """The years 1 to 9999 (source: google/protobuf/timestamp.proto)."""
-_is_moment = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[ +][0-9]{2}:[0-9]{2}:[0-9]{2}").fullmatch
+MOMENT = (
+    r"(?!0000)[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])[ +]"
+    r"(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
+)
+"""The form of moments, but for how many days a month has."""
+_is_moment = re.compile(MOMENT).fullmatch
 
 
 class Span(NamedTuple):

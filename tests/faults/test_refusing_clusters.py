@@ -12,7 +12,7 @@ from support.metrics import scrape
 from support.processes import needs_proc
 from support.replicated import ReplicatedCluster
 from support.service import Service
-from support.traffic import RestApply, Traffic
+from support.traffic import Traffic
 
 pytestmark = [needs_proc, pytest.mark.timeout(120)]
 
@@ -56,28 +56,24 @@ async def on_primaries(replicated: ReplicatedCluster, *words: Any) -> None:
 
 
 async def test_full_memory_stops_writes_alone(service: Service, replicated: ReplicatedCluster) -> None:
-    """Calls that write wait for room; reads, and reports, do not notice."""
+    """Calls that write wait for room, whichever way they came; reads, and reports, do not notice."""
     await assert_ready(service)
-    token = await service.token()
-    writer = RestApply(service, token)
-    await on_primaries(replicated, "CONFIG", "SET", "maxmemory", "1")
-    try:
-        writing = asyncio.create_task(writer.call(1, 0, 25))
-        reading = Traffic([service], replicated.url, token, applying=())
-        async with reading.running():
+    traffic = Traffic([service], replicated.url, await service.token(), deadline_seconds=25)
+    async with traffic.running():
+        await on_primaries(replicated, "CONFIG", "SET", "maxmemory", "1")
+        try:
             await assert_told(service, Problem.OOM)
-            before = reading.reads
+            read, written = traffic.reads, traffic.ledger.acknowledged
 
-            async def go_on() -> None:
-                assert reading.reads > before + 10
+            async def reads_go_on() -> None:
+                assert traffic.reads > read + 10
 
-            await eventually(go_on)
-        assert reading.failed == []
-        assert not writing.done()
-    finally:
-        await on_primaries(replicated, "CONFIG", "SET", "maxmemory", "0")
-    await writing
-    await writer.close()
+            await eventually(reads_go_on)
+            assert traffic.ledger.acknowledged == written
+        finally:
+            await on_primaries(replicated, "CONFIG", "SET", "maxmemory", "0")
+    assert traffic.failed == []
+    await traffic.assert_nothing_is_lost()
     await assert_ready(service)
 
 

@@ -109,6 +109,14 @@ local function unquote(text)
   end
 end
 
+-- A number or literal of JSON as a parameter has it: an integer that is written as `12.0` or `1.2e1`, as it may be in
+-- other bodies, in digits alone, unless a double cannot tell it from the next one.
+local function plain_number(text)
+  local number = find(text, "[.eE]") and tonumber(text)
+  if not number or number % 1 ~= 0 or number >= 2 ^ 53 or number <= -2 ^ 53 then return text end
+  return format("%.0f", number)
+end
+
 -- Where the value that starts at `i` with the byte `c` has ended, and its text as a parameter has it (nil for null); a
 -- list of texts has commas between them. `s` is JSON. The text is false for what can be no parameter.
 local function parameter_value(s, i, c)
@@ -137,7 +145,7 @@ local function parameter_value(s, i, c)
   local stop = after_scalar(s, i, c)
   if c == 34 then return stop, unquote(sub(s, i + 1, stop - 2)) end
   if c == NULL then return stop, nil end
-  return stop, sub(s, i, stop - 1)
+  return stop, plain_number(sub(s, i, stop - 1))
 end
 
 -- Adds the parameters that stand in the JSON object `body` (null is none); those of the query, which are `given`, win.

@@ -165,6 +165,21 @@ async def test_parameters_of_get(client: httpx.AsyncClient, upstream: Upstream) 
     assert upstream.calls[0].request == audience_pb2.GetMembershipsRequest(user_id="a&b c", domain="idfa")
 
 
+async def test_integers_of_get_in_a_body(client: httpx.AsyncClient, upstream: Upstream) -> None:
+    """They may be written as in other bodies; those beyond 2^53 stay as they are, since they would become others."""
+    for written, text in {
+        "12": "12",
+        "12.0": "12",
+        "-1.2e+1": "-12",
+        "[12.0,1E1]": "12,10",
+        "12.5": "12.5",
+        "9007199254740993.0": "9007199254740993.0",
+    }.items():
+        answer = await client.request("GET", "/rt-segment", content=f'{{"user_id":{written}}}')
+        assert answer.status_code == 200
+        assert upstream.calls.pop().request == audience_pb2.GetMembershipsRequest(user_id=text)
+
+
 @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     user_id=st.text(),

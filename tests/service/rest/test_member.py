@@ -87,6 +87,6 @@ async def test_any_get_takes_its_parameters_from_a_body(demo: httpx.AsyncClient)
     assert answer == {"response": {"status": "OK", "rt_segment": [{"user_id": "7", "seg_block": []}]}}
     answer = body_of(await demo.request("GET", "/rt-segment?user_id=8", json=body))
     assert answer["response"]["rt_segment"][0]["user_id"] == "8"
-    processed = await demo.request("GET", "/rt-segment-processed", json={"agg": True})
+    processed = await demo.request("GET", "/rt-segment-processed", json={"agg": True, "member_id": 123.0})
     assert processed.json()["response"]["report"]["error_log_lines"] is None
     assert_http_error(await demo.request("GET", "/rt-segment", json={"user_id": {}}), 400, "SYNTAX")

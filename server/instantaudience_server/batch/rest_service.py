@@ -97,7 +97,8 @@ class BatchService:
         return answers_pb2.Meta(status="OK", fields=fields, dbg_info=answers_pb2.DebugInfo(output_term="fields"))
 
     async def find_config(self, request: pb.FindConfigRequest, caller: Caller, deadline: float) -> pb.ConfigResult:
-        """Read how a member's files are read."""
+        """Read how a member's files are read, after every change that was answered before, by whichever worker."""
+        await self._feed.catch_up(deadline)
         member_id = await self._desk.member_id(_member_id(request), caller, deadline)
         return _config(member_id, self._feed.catalog.members[member_id].batch)
 

@@ -58,12 +58,15 @@ class SegmentService:
     async def find(self, request: pb.FindSegmentsRequest, caller: Caller, deadline: float) -> pb.SegmentResult:
         """Read one segment, or a page of the segments that fit everything asked for.
 
+        They are as the changes have left them that were answered before, by whichever worker.
+
         Raises:
             AudienceError: RATE_LIMIT_EXCEEDED; others as above.
         """
         await self._quotas.ask_gets(caller.member, "segment", 1, deadline)
         query = query_of(request, caller)
-        await self._expect(query, deadline)
+        # Another worker may just have made, changed or removed what is asked for.
+        await self._feed.catch_up(deadline)
         for known in filter(None, map(self._catalog.segment, query.filters["ids"] or ())):
             require_member(caller, known.member_id)
         limit = 1 if query.is_one else query.size
@@ -142,17 +145,6 @@ class SegmentService:
         if segment is None:
             raise _no_such_code(member_id)
         return segment.id
-
-    async def _expect(self, query: Query, deadline: float) -> None:
-        """Look for a segment that another worker may just have made, where one is asked for."""
-        if not query.is_one:
-            return
-        ids, code, member_id = query.filters["ids"], query.filters["code"], query.filters["member_id"]
-        is_known = not ids or self._catalog.segment(ids[0]) is not None
-        if code is not None and member_id is not None:
-            is_known = is_known and self._catalog.segment_by_code(member_id, code) is not None
-        if not is_known:
-            await self._feed.catch_up(deadline)
 
     async def _sizes_of(
         self, found: Iterable[catalog_pb2.Segment], fields: frozenset[str] | None, deadline: float

@@ -306,7 +306,6 @@ async def test_an_admin_may_do_everything(worker: Worker) -> None:
 
 
 async def test_what_another_worker_made_is_there(worker: Worker, neighbour: Worker) -> None:
-    """At once where an ID is named; in lists as soon as the feed has it."""
     created = await worker.call("add", "own", segment={"code": "new"})
     assert await neighbour.call("find", "own", id=str(created["id"])) == created
     created = await worker.call("add", "own", segment={"code": "newer"})
@@ -314,6 +313,18 @@ async def test_what_another_worker_made_is_there(worker: Worker, neighbour: Work
     assert changed["segment"]["code"] == "newest"
     created = await worker.call("add", "own", segment={})
     assert (await neighbour.call("remove", "own", id=created["id"]))["id"] == created["id"]
+
+
+async def test_what_another_worker_did_shows_at_once(worker: Worker, neighbour: Worker) -> None:
+    """In the answers to all that can be asked, as the gRPC reads of the catalog show it."""
+    renamed = (await worker.call("change", "own", id=11, segment={"short_name": "Vans"}))["segment"]
+    assert await neighbour.call("find", "own", id="11") == about(renamed)
+    await worker.call("remove", "own", id=10)
+    assert (await neighbour.refusal("find", "own", id="10")).reason is Reason.NOT_FOUND
+    created = (await worker.call("add", "own", segment={}))["segment"]
+    assert await neighbour.call("find", "own") == page(renamed, IDLE, created)
+    await worker.call("remove", "own", id=12)
+    assert (await neighbour.refusal("find", "own", code="Idle")).reason is Reason.NOT_FOUND
 
 
 async def test_what_another_worker_changed_stays(worker: Worker, neighbour: Worker) -> None:

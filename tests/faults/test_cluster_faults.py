@@ -1,6 +1,7 @@
 """What is broken in the cluster, and what callers notice of it: nothing but a pause, where their deadline allows."""
 
 import asyncio
+import itertools
 import signal
 import time
 from collections.abc import Awaitable, Callable
@@ -12,6 +13,7 @@ import pytest
 from instantaudience.v1 import catalog_pb2
 from instantaudience.v1.audience_pb2_grpc import AudienceServiceStub
 from instantaudience.v1.catalog_pb2_grpc import CatalogServiceStub
+from instantaudience_server.embedded.node import HOST
 from instantaudience_server.store.interface import Quota
 from instantaudience_server.store.keys import key_slot, membership_key, quota_key, session_key, usage_key
 from instantaudience_server.tokens import hash_token
@@ -148,6 +150,8 @@ CHANGES = {
     "slots move": "move",
 }
 """How operators see that another primary serves slots."""
+RECONNECTED = ("store_connections_total", "store_connection_failures_total")
+"""What counts, by node, connections that were made, and that were lost."""
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -169,6 +173,12 @@ async def test_callers_notice_a_pause_at_most(service: Service, replicated: Repl
         name, after = "store_primary_changes_total", await scrape(service)
         assert after.total(name, kind=kind) > before.total(name, kind=kind)
         assert "failover" not in kind or any(event["event"] == "store_failover" for event in service.events)
+    if fault is connections_killed:
+        after = await scrape(service)
+        for node, counter in itertools.product(replicated.nodes, RECONNECTED):
+            if await node.role() == "master":
+                label = f"{HOST}:{node.port}"
+                assert after.total(counter, node=label) > before.total(counter, node=label)
 
 
 async def test_a_member_says_what_its_acknowledgements_mean(service: Service, replicated: ReplicatedCluster) -> None:

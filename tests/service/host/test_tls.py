@@ -8,7 +8,7 @@ import ssl
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import ExitStack
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -84,8 +84,9 @@ async def token_of(http: httpx.AsyncClient, username: str = "demo") -> str:
     return str(answer.raise_for_status().json()["response"]["token"])
 
 
-@pytest.fixture(scope="module", params=HOST_MODES)
-async def secured(request: pytest.FixtureRequest) -> AsyncIterator[Secured]:
+@asynccontextmanager
+async def running_secured(host_mode: str, *more: str) -> AsyncIterator[Secured]:
+    """Such a service on a host, with more words."""
     async with new_directory() as directory:
         authority = Authority(directory)
         server = authority.sign("server", dns=["localhost"], address=HOST)
@@ -93,20 +94,25 @@ async def secured(request: pytest.FixtureRequest) -> AsyncIterator[Secured]:
         revocations = directory / "revoked.crl"
         authority.revoke(revocations, revoked)
         words = ["--tls-cert", server.cert, "--tls-key", server.key, "--client-ca", authority.file]
-        words += ["--client-crl", revocations, "--workers", "2", "--metrics-port", "0"]
+        words += ["--client-crl", revocations, *more]
         catalog = directory / "named.yaml"
         catalog.write_text(json.dumps(NAMED))
-        arguments = {"directory": directory, "host_mode": request.param, "catalog": f"--catalog={catalog}"}
+        arguments = {"directory": directory, "host_mode": host_mode, "catalog": f"--catalog={catalog}"}
         async with running_service(*map(str, words), **arguments) as service:
-            secured = Secured(service, authority, server, good, revoked, revocations, [])
-            with ExitStack() as stack:
-                for port in PORTS:
-                    host, _, number = secured.address(port).rpartition(":")
-                    for _ in range(20):
-                        reader, writer = await asyncio.open_connection(host, int(number))
-                        stack.callback(writer.close)
-                        secured.silent.append(reader)
-                yield secured
+            yield Secured(service, authority, server, good, revoked, revocations, [])
+
+
+@pytest.fixture(scope="module", params=HOST_MODES)
+async def secured(request: pytest.FixtureRequest) -> AsyncIterator[Secured]:
+    async with running_secured(request.param, "--workers", "2", "--metrics-port", "0") as secured:
+        with ExitStack() as stack:
+            for port in PORTS:
+                host, _, number = secured.address(port).rpartition(":")
+                for _ in range(20):
+                    reader, writer = await asyncio.open_connection(host, int(number))
+                    stack.callback(writer.close)
+                    secured.silent.append(reader)
+            yield secured
 
 
 async def spoken(secured: Secured, port: str, *options: str, until: str) -> str:
@@ -418,6 +424,16 @@ async def test_an_account_that_is_deactivated_is_refused_by_its_certificate(secu
         await eventually(lambda: all_are(ADMITTED))
         await change("deactivated", deactivated=True)
         await eventually(lambda: all_are(REFUSED))
+
+
+@pytest.mark.parametrize("host_mode", HOST_MODES)
+async def test_a_certificate_that_is_optional_has_to_be_good_all_the_same(host_mode: str, tmp_path: Path) -> None:
+    async with running_secured(host_mode, "--client-certificates", "optional", "--workers", "1") as secured:
+        for port in PORTS:
+            for what, client in refused_clients(secured, tmp_path).items():
+                code = grpc.StatusCode.UNAUTHENTICATED if client is None else grpc.StatusCode.UNAVAILABLE
+                assert await code_of(secured, port, client) is code, (port, what)
+        assert await outcomes(secured, secured.authority.sign("named", uris=[URI])) == ADMITTED
 
 
 async def test_without_tls_no_header_stands_for_a_certificate(service: Service) -> None:

@@ -45,7 +45,7 @@ _ID: Schema = {"minimum": 1}
 _PAGES: Schema = {"start_element": {"minimum": 0}, "num_elements": {"minimum": 1}}
 _MOMENT: Schema = {"pattern": _whole(MOMENT)}
 _STATE = _one_of(segment_fields.STATES)
-_SEVERAL: Schema = {"minItems": 1, "maxItems": segment_service.MOST_AT_ONCE}
+_SEVERAL: Schema = {"maxItems": segment_service.MOST_AT_ONCE}
 _SEPARATOR = _length(1, 1)
 _OPTIONAL_SEPARATOR = _length(0, 1)
 _BATCH_FIELD = f"(?:{'|'.join(BatchField)})"
@@ -66,7 +66,6 @@ FIELDS: dict[str, dict[str, Schema]] = {
         **_PAGES,
     },
     "SegmentFields": {
-        "id": _ID,
         "code": {"type": ["string", "null"], "maxLength": SEGMENT_LENGTHS["code"][1]},
         "short_name": _length(*SEGMENT_LENGTHS["short_name"]),
         "description": {"type": ["string", "null"]} | _length(*SEGMENT_LENGTHS["description"]),
@@ -93,7 +92,7 @@ FIELDS: dict[str, dict[str, Schema]] = {
         "separator_3": _SEPARATOR,
         "separator_4": _OPTIONAL_SEPARATOR,
         "separator_5": _OPTIONAL_SEPARATOR,
-        "segment_fields": {"pattern": _whole(f"{_BATCH_FIELD}(?:,{_BATCH_FIELD})*")},
+        "segment_fields": {"pattern": _whole(f"(?:{_BATCH_FIELD}(?:,{_BATCH_FIELD})*)?")},
     },
     "ConsumerRequest": {
         "identifier_type": _one_of(privacy_service.IDENTIFIER_TYPES),
@@ -108,7 +107,7 @@ FIELDS: dict[str, dict[str, Schema]] = {
 """Message → field → what is said of its values beside the type of the proto file, or instead of it."""
 
 _ONE_OR_SEVERAL: Schema = {
-    "if": {"required": ["segments"]},
+    "if": {"required": ["segments"], "properties": {"segments": {"minItems": 1}}},
     "then": {"description": "`segment` is not there.", "not": {"required": ["segment"]}},
     "else": {"description": "`segment` is required.", "required": ["segment"]},
 }

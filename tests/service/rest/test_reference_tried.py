@@ -41,13 +41,6 @@ SETTINGS = f"""
 # Envoy reads no method that HTTP/1.1 did not know (QUERY): 400, before anything else.
 unexpected-methods = ["get", "put", "post", "delete", "options", "patch", "trace"]
 
-[dictionaries.own]
-values = [123]
-
-[parameters]
-# Other members' objects are refused, whatever else is said.
-member_id = {{dictionary = "own", probability = 0.7}}
-
 [[operations]]
 # Users who are not valid are skipped with a warning, whatever is wrong with them.
 include-operation-id = "ApplySegments"

@@ -31,6 +31,8 @@ MOST_UPLOADS = 1000
 """Uploads under way in an Envoy; more are refused."""
 UPLOAD_BUFFER_BYTES = 2**18
 """What an upload may have in Envoy on its way to who receives it."""
+RUNTIME = {"http.max_requests_per_io_cycle": 1}
+"""One request of an HTTP/2 connection at a time, between which other connections have their turn."""
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not listened on
 """What to call where the port is everybody's."""
 
@@ -239,6 +241,7 @@ def build_config(settings: GatewaySettings) -> dict[str, Any]:
         },
         "memory_allocator_manager": _memory(settings),
         "overload_manager": _overload(settings),
+        "layered_runtime": {"layers": [{"name": "static", "static_layer": RUNTIME}]},
     }
 
 

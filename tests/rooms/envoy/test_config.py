@@ -1,6 +1,7 @@
 """Calls on their way through Envoy: gRPC passes untouched; workers may be gone, calls slow, the gateway draining."""
 
 import asyncio
+import signal
 from pathlib import Path
 
 import grpc
@@ -12,6 +13,8 @@ from instantaudience.v1 import status_pb2 as health_pb2
 from instantaudience_gateway.envoy import admin
 from instantaudience_server.errors import Reason
 from instantaudience_server.transport.status import ERROR_ID_KEY, ROWS
+from support.floods import message_of
+from support.framing_peer import Peer, connected, grpc_headers
 from support.gateways import ODD_TEXT, Gateway, Upstream, assert_error, body_for, running_gateway, serving
 from support.messages import LIMIT_BYTES, PACKAGE
 
@@ -78,6 +81,31 @@ async def test_an_idle_stream_stays_open_while_its_connection_ages(directory: Pa
         await stream.done_writing()
         assert await stream.read() is grpc.aio.EOF
         assert await stream.code() is grpc.StatusCode.OK
+
+
+async def test_a_connection_with_many_requests_lets_others_in(gateway: Gateway, upstream: Upstream) -> None:
+    """All are there when Envoy looks."""
+
+    async def send(peer: Peer, user_id: str) -> None:
+        request = audience_pb2.ApplySegmentsRequest()
+        request.rt_segment.add(user_id=user_id)
+        stream = peer.begin(grpc_headers(f"/{PACKAGE}.AudienceService/ApplySegments", (b"authorization", b"t")))
+        await peer.send(stream, message_of(request.SerializeToString()), end=True)
+
+    async with connected(gateway.address) as one, connected(gateway.address) as other:
+        for peer in (one, other):
+            await send(peer, "first")
+        await upstream.has_calls(2)
+        gateway.process.send_signal(signal.SIGSTOP)
+        try:
+            for _ in range(90):
+                await send(one, "one's")
+            await send(other, "other's")
+        finally:
+            gateway.process.send_signal(signal.SIGCONT)
+        await upstream.has_calls(2 + 91)
+    order = [call.request.rt_segment[0].user_id for call in upstream.calls[2:]]
+    assert order.index("other's") < 45
 
 
 async def test_grpc_large_messages_pass(gateway: Gateway, upstream: Upstream) -> None:

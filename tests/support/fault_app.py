@@ -204,14 +204,14 @@ async def _serve(address: str, host: str) -> None:
 
 
 def _native_host(methods: list[AnyMethod], pipeline: Pipeline, address: str) -> NativeHost:
-    call = native._call
+    call = native.Call
 
     def read_call(*fields: Any) -> Any:
         _faults.set(frozenset(fields[1].split(",")))
         fail_as("headers")
         return call(*fields)
 
-    native._call = read_call
+    native.Call = read_call
     return NativeHost(methods, pipeline, [address], message_limit_bytes=LIMIT_BYTES, call_timeout_seconds=5.0)
 
 

@@ -198,7 +198,7 @@ class NativeHost:
         for number, index, learnt, message, *fields in calls:
             method = self._methods[index]
             try:
-                call = _call(*fields)
+                call = Call(*fields)
                 if index in self._gathered and isinstance(message, bytes):
                     authorization = call.authorization
                     if authorization not in callers:
@@ -270,7 +270,7 @@ class NativeHost:
 
     def _misread(self, number: int, index: int, text: str, *fields: Any) -> None:
         """Refuse a body that is not what it should be, once it is known whose call it is."""
-        serving = self._serve(number, self._methods[index], unreadable(text), _call(*fields))
+        serving = self._serve(number, self._methods[index], unreadable(text), Call(*fields))
         self._tasks[number] = self._loop.create_task(serving)
 
     def _open(self, number: int, index: int, *fields: Any) -> None:
@@ -280,7 +280,7 @@ class NativeHost:
     async def _serve_stream(self, stream: NativeStream, method: Any, fields: tuple[Any, ...]) -> None:
         number = stream.number
         try:
-            async with aclosing(self._pipeline.run_stream(method, stream.messages(), _call(*fields))) as answers:
+            async with aclosing(self._pipeline.run_stream(method, stream.messages(), Call(*fields))) as answers:
                 async for answer in answers:
                     await stream.send(answer)
             self._host.end(number)
@@ -349,10 +349,6 @@ def _refusals() -> list[Failure]:
     """How calls fail whose turn does not come."""
     first, last = admission.RETRY_SECONDS
     return [describe(overloaded(admission.OVERLOADED, seconds)) for seconds in range(first, last + 1)]
-
-
-def _call(*fields: Any) -> Call:
-    return Call(*fields)
 
 
 def _json_classes(form: JsonForm) -> tuple[Any, Any, Any]:

@@ -13,8 +13,8 @@ from instantaudience.v1 import status_pb2 as health_pb2
 from instantaudience_gateway.envoy import admin
 from instantaudience_server.errors import Reason
 from instantaudience_server.transport.status import ERROR_ID_KEY, ROWS
-from support.floods import message_of
-from support.framing_peer import Peer, connected, grpc_headers
+from support.floods import applying, message_of
+from support.framing_peer import Peer, connected
 from support.gateways import ODD_TEXT, Gateway, Upstream, assert_error, body_for, running_gateway, serving
 from support.messages import LIMIT_BYTES, PACKAGE
 
@@ -89,7 +89,7 @@ async def test_a_connection_with_many_requests_lets_others_in(gateway: Gateway, 
     async def send(peer: Peer, user_id: str) -> None:
         request = audience_pb2.ApplySegmentsRequest()
         request.rt_segment.add(user_id=user_id)
-        stream = peer.begin(grpc_headers(f"/{PACKAGE}.AudienceService/ApplySegments", (b"authorization", b"t")))
+        stream = peer.begin(applying("t"))
         await peer.send(stream, message_of(request.SerializeToString()), end=True)
 
     async with connected(gateway.address) as one, connected(gateway.address) as other:

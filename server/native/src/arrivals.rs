@@ -69,6 +69,8 @@ struct Inbox {
     /// Calls that need no turn.
     express: Vec<UnaryCall>,
     waiting: Waiting,
+    /// When Python has looked who may begin, or the first began to wait for it.
+    looked: Instant,
     events: Vec<Event>,
 }
 
@@ -104,7 +106,8 @@ impl Arrivals {
         let (bell, heard) = UnixStream::pair()?;
         bell.set_nonblocking(true)?;
         heard.set_nonblocking(true)?;
-        let inbox = Inbox { express: Vec::new(), waiting: Waiting::new(most_waiting), events: Vec::new() };
+        let waiting = Waiting::new(most_waiting);
+        let inbox = Inbox { express: Vec::new(), waiting, looked: Instant::now(), events: Vec::new() };
         Ok(Self { inbox: Mutex::new(inbox), bell, heard, waits: Notify::new() })
     }
 
@@ -125,6 +128,9 @@ impl Arrivals {
             }
             Wait::Turn(turn, until) => {
                 let first = inbox.waiting.is_empty();
+                if first {
+                    inbox.looked = Instant::now();
+                }
                 (first, inbox.waiting.add(turn, call, until))
             }
         };
@@ -166,7 +172,10 @@ impl Arrivals {
                 self.waits.notified().await;
             }
             tokio::time::sleep(LOOK).await;
-            let late = lock(&self.inbox).waiting.late(Instant::now());
+            let mut inbox = lock(&self.inbox);
+            let looked = inbox.looked;
+            let late = inbox.waiting.late(Instant::now(), looked);
+            drop(inbox);
             if !late.is_empty() {
                 return late;
             }
@@ -177,6 +186,7 @@ impl Arrivals {
     pub fn take(&self, room: &Room, prices: &Prices) -> Taken {
         let _ = (&self.heard).read(&mut [0; 64]);
         let mut inbox = lock(&self.inbox);
+        inbox.looked = Instant::now();
         let mut calls = std::mem::take(&mut inbox.express);
         calls.extend(inbox.waiting.take(room, prices));
         Taken { calls, events: std::mem::take(&mut inbox.events), left: inbox.waiting.len() }

@@ -13,6 +13,10 @@ const MOST_BYTES: usize = 64 * 1024 * 1024;
 const CALL_COST: u64 = 1024;
 /// Tokens whose members are known; past it, all are forgotten, and taught again.
 const MOST_TOKENS: usize = 20_000;
+/// A turn with less calls than this is not to blame when nobody takes any.
+const FEW: usize = 8;
+/// Python looks every 20 ms who may begin, as long as calls wait: where it has not for so long, it stands still.
+const STANDSTILL: Duration = Duration::from_millis(100);
 /// A longer one is none of ours.
 const TOKEN_BYTES: usize = 256;
 /// How long it counts what was taught of a token.
@@ -251,13 +255,16 @@ impl Waiting {
         place
     }
 
-    /// The calls that have waited too long.
-    pub fn late(&mut self, now: Instant) -> Vec<(Turn, UnaryCall)> {
+    /// The calls that have waited too long, where Python has looked last at `looked`. While it stands still, nobody's
+    /// refusal would bring others their turn sooner: those with few calls are judged as they were then.
+    pub fn late(&mut self, now: Instant, looked: Instant) -> Vec<(Turn, UnaryCall)> {
         let mut late = Vec::new();
+        let moves = now.saturating_duration_since(looked) < STANDSTILL;
         for turn in self.places.values().copied().collect::<Vec<_>>() {
             let Some(queue) = self.queues.get_mut(&turn) else { continue };
+            let at = if moves || queue.waiters.len() >= FEW { now } else { looked };
             let (gone, left): (VecDeque<_>, _) =
-                std::mem::take(&mut queue.waiters).into_iter().partition(|waiter| waiter.until <= now);
+                std::mem::take(&mut queue.waiters).into_iter().partition(|waiter| waiter.until <= at);
             queue.waiters = left;
             for waiter in gone {
                 self.took(turn, &waiter);

@@ -204,10 +204,31 @@ fn who_has_waited_too_long_goes() {
     let now = Instant::now();
     let mut waiting = waiting_of(&[1, 2], now);
     waiting.add(Some(1), call(7, 1), now + Duration::from_secs(1));
-    let late: Vec<_> = waiting.late(now).into_iter().map(|(turn, call)| (turn, call.id)).collect();
+    let late: Vec<_> = waiting.late(now, now).into_iter().map(|(turn, call)| (turn, call.id)).collect();
     assert_eq!(late, [(Some(1), 0), (Some(2), 1)]);
-    assert!(waiting.late(now).is_empty());
+    assert!(waiting.late(now, now).is_empty());
     assert_eq!(all(&mut waiting), [7]);
+}
+
+#[test]
+fn nobody_with_few_calls_is_refused_while_python_stands_still() {
+    let looked = Instant::now();
+    let soon = looked + STANDSTILL / 2;
+    let until = looked + STANDSTILL;
+    let few = [1; FEW - 1];
+    let many = [2; FEW];
+    let late = |now: Instant| -> Vec<_> {
+        let mut waiting = waiting_of(&[&few[..], &many[..]].concat(), until);
+        let mut late = waiting.late(now, looked).into_iter().map(|(turn, _)| turn.unwrap()).collect::<Vec<_>>();
+        late.dedup();
+        late
+    };
+    assert!(late(soon).is_empty());
+    assert_eq!(late(until), [2]);
+    assert_eq!(late(until + Duration::from_secs(5)), [2]);
+    let mut waiting = waiting_of(&few, until);
+    let now = until + Duration::from_secs(5);
+    assert_eq!(waiting.late(now, now).len(), FEW - 1);
 }
 
 #[test]

@@ -15,6 +15,7 @@ from instantaudience_server.memberships.service import MembershipService
 from instantaudience_server.observations import write_down
 from instantaudience_server.processes import free_ports
 from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.transport import native
 from instantaudience_server.transport.calls import Call, Method
 from instantaudience_server.transport.direct import DirectCalls, Gathered
 from instantaudience_server.transport.framing import frame
@@ -36,7 +37,7 @@ if reason := missing():
 HOST = "127.0.0.1"
 LIMIT_BYTES = 10_000
 PATH = "/instantaudience.v1.AudienceService/ApplySegments"
-OK, RESOURCE_EXHAUSTED, INTERNAL = 0, 8, 13
+OK, RESOURCE_EXHAUSTED, INTERNAL, UNAVAILABLE = 0, 8, 13, 14
 
 
 def message(*user_ids: str, validate_only: bool = False) -> bytes:
@@ -103,10 +104,10 @@ async def begin(peer: Peer, token: str, body: bytes, *more: tuple[bytes, bytes])
     return stream_id
 
 
-async def called_at_once(peer: Peer, token: str, *bodies: bytes) -> list[Answer]:
-    """Calls that are all there before the event loop looks."""
+async def called_at_once(peer: Peer, token: str, *bodies: bytes, seconds: float = 0.2) -> list[Answer]:
+    """Calls that are all there before the event loop looks, which it does so much later."""
     streams = [await begin(peer, token, body) for body in bodies]
-    time.sleep(0.2)  # noqa: ASYNC251 - that is what this is for
+    time.sleep(seconds)  # noqa: ASYNC251 - that is what this is for
     return [await peer.answer(stream) for stream in streams]
 
 
@@ -121,6 +122,14 @@ async def test_regular_calls_begin_together_and_end_as_they_would_alone(
     ]
     assert [await plain.hgetall(f"m:p:{user}") for user in (1, 2, 3, 5)] == [{b"12": b"0"}] * 4
     assert not await plain.exists("m:p:4")
+
+
+@pytest.mark.parametrize(("calls", "status"), [(7, OK), (8, UNAVAILABLE)])
+async def test_who_has_few_calls_is_not_refused_because_the_loop_stood_still(
+    peer: Peer, token: str, calls: int, status: int
+) -> None:
+    answers = await called_at_once(peer, token, *([message("1")] * calls), seconds=native.PATIENCE_SECONDS + 0.3)
+    assert [answer.grpc_status for answer in answers] == [status] * calls
 
 
 async def test_they_are_counted_each(peer: Peer, token: str, begun: list[Any]) -> None:

@@ -77,15 +77,11 @@ AVRO_SCHEMA: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a file says: line by line, each with `ENDS`, and of each user at its end."""
+    """What a file says: line by line, each with `ENDS`, and of each of its different users at its end."""
 
     lines: int
     ends: int
-
-    @property
-    def users(self) -> int:
-        """Different users."""
-        return max(1, self.lines // LINES_OF_A_USER)
+    users: int
 
     def line(self, number: int) -> tuple[int, dict[int, int]]:
         """A line's user, and the minutes for each of its segments."""
@@ -338,7 +334,7 @@ def main() -> None:
     if problem := load.missing():
         sys.exit(problem)
     configure_logging("warning")
-    content = Content(arguments.lines, ENDS[arguments.ends])
+    content = Content(arguments.lines, ENDS[arguments.ends], max(1, arguments.lines // LINES_OF_A_USER))
     work = bench(content, arguments.form, sorted(arguments.kill), arguments.seconds, beside=arguments.live)
     console.print(uvloop.run(work))
 

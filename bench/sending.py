@@ -27,6 +27,7 @@ from rich.table import Table
 from bench import load, processes
 from bench.batch import ENDS, SAMPLED, SETTLED_PERCENT, Content, pool_of, streamed, wrong_users
 from bench.service import Service, running_service
+from bench.workload import POOL
 
 console = Console(width=110)
 
@@ -134,13 +135,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.sending", description=__doc__)
     parser.add_argument("--memberships", type=int, default=1_000_000, help="lines of the file")
     parser.add_argument("--ends", choices=ENDS, default="one", help="at how many times a user's two memberships end")
+    parser.add_argument("--users", type=int, default=POOL, help="different users (default: those of all benchmarks)")
     parser.add_argument("--kill", action="store_true", help=f"kill the command at {KILL_PERCENT} %%, and run it again")
     parser.add_argument("--seconds", type=float, default=5.0, help="how long StreamSegments is measured")
     arguments = parser.parse_args()
     if problem := load.missing():
         sys.exit(problem)
     configure_logging("warning")
-    content = Content(arguments.memberships // 2, ENDS[arguments.ends])
+    content = Content(arguments.memberships // 2, ENDS[arguments.ends], arguments.users)
     console.print(uvloop.run(bench(content, arguments.seconds, kill=arguments.kill)))
 
 

@@ -5,7 +5,7 @@ Each post keeps what is its own: its decision, its answer, its failure.
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import compress
 from typing import NamedTuple
@@ -33,6 +33,8 @@ from instantaudience_server.usage.counting import Counted, Usage
 
 PATIENCE_SECONDS = 0.05
 """How long posts that were read as one wait for earlier writes to the users of some of them."""
+TURN_SECONDS = 0.01
+"""How long posts of a batch are read one after the other before other calls get their turn of the event loop."""
 READ_AHEAD_BYTES = 32_768
 """A request up to this size is read while nobody knows yet whether its member may send it: it would wait for the answer
 otherwise, and reading it costs no more than asking."""
@@ -175,7 +177,9 @@ class Applying:
             together = self._read_together(left, caller, now_ms, suppressed)
             if together is not None:
                 return [together]
-            regular = [self._read_together([post], caller, now_ms, suppressed) is not None for post in left]
+            regular = [
+                self._read_together([post], caller, now_ms, suppressed) is not None async for post in _in_turns(left)
+            ]
             together = self._read_together(list(compress(left, regular)), caller, now_ms, suppressed)
             if together is not None:
                 others = [post for post, is_regular in zip(left, regular, strict=True) if not is_regular]
@@ -205,7 +209,7 @@ class Applying:
     ) -> list[Read]:
         """Read posts one after the other."""
         reads = []
-        for post in posts:
+        async for post in _in_turns(posts):
             try:
                 regular = self._read_together([post], caller, now_ms, suppressed)
                 reads.append(regular or await self._read_alone(post, batch, caller, now_ms, suppressed))
@@ -328,6 +332,17 @@ class Applying:
             for post, result in zip(read.posts, read.results, strict=True):
                 if _users_among(post, unwritten, alone=False) is None:
                     succeed((post,), (result,))
+
+
+async def _in_turns(posts: Sequence[Post]) -> AsyncIterator[Post]:
+    """The posts, one after the other; where looking at them takes long, other calls get their turn between."""
+    time = asyncio.get_running_loop().time
+    turn_ends = time() + TURN_SECONDS
+    for post in posts:
+        if time() >= turn_ends:
+            await asyncio.sleep(0)
+            turn_ends = time() + TURN_SECONDS
+        yield post
 
 
 def _admitted(posts: Sequence[Post], decisions: Sequence[Decision]) -> Sequence[Post]:

@@ -20,6 +20,8 @@ from instantaudience_server.store.interface import REMOVE, Alike, Changes, UserC
 
 WARNINGS_PER_TURN = 500
 """Warnings that a call may make before other calls get their turn of the event loop."""
+BLOCKS_PER_TURN = 1000
+"""Blocks of lists not known yet that may be looked at before that."""
 
 _UNKNOWN = pb.WARNING_CODE_UNKNOWN_SEGMENT
 
@@ -65,6 +67,8 @@ class Reading:
         """IDs of segments that there are not, and codes with their members'."""
         self.users = 0
         self.segments = 0
+        self._looked_at = 0
+        """Blocks that were not known."""
         self.calls = 1
         self.warnings = Warnings(form)
         self._changes: dict[bytes, UserChanges] = {}
@@ -82,14 +86,14 @@ class Reading:
     def read(self, users: Sequence[bytes], start: int = 0) -> int:
         """Read encoded users from `start` on, and note what changes.
 
-        Returns where to go on: past the last user, or earlier, after so many warnings that other calls should get their
-        turn.
+        Returns where to go on: past the last user, or earlier, after so many warnings or blocks that other calls should
+        get their turn.
 
         Raises:
             AudienceError: SYNTAX, when a user cannot be decoded.
         """
         faultless, note = self._faultless, self._changes.setdefault
-        stop = len(self.warnings) + WARNINGS_PER_TURN
+        stop, last_block = len(self.warnings) + WARNINGS_PER_TURN, self._looked_at + BLOCKS_PER_TURN
         for index, encoded in enumerate(islice(users, start, None), start):
             # Most users are on the platform and have the blocks of an earlier one: their ID is all there is to check.
             user_id, rest = split_user(encoded)
@@ -108,13 +112,14 @@ class Reading:
                 self._skipped[pb.WARNING_CODE_TOO_MANY_USERS] += len(users) - index
                 return len(users)
             self._read_closely(index, encoded, rest)
-            if len(self.warnings) >= stop:
+            if len(self.warnings) >= stop or self._looked_at >= last_block:
                 return index + 1
         return len(users)
 
     def read_together(self, requests: list[Sequence[bytes]]) -> Sequence[tuple[int, int]] | None:
         """Read the encoded users of several requests at once, if all are such as most are: of platform users, none
-        twice, with faultless blocks. Users that stand in several requests must have the same blocks in all.
+        twice, with faultless blocks, most of which are known. Users that stand in several requests must have the same
+        blocks in all.
 
         Returns how many users each request has, and valid blocks; None, and nothing is noted, for any other.
 
@@ -141,7 +146,7 @@ class Reading:
         blocks = []
         for rest in found.rests:
             faultless = self._faultless_blocks(rest)
-            if faultless is None:
+            if faultless is None or self._looked_at > BLOCKS_PER_TURN:
                 return None
             blocks.append(faultless)
         all_keys = found.keys
@@ -288,6 +293,7 @@ class Reading:
         last: dict[int, tuple[int, int]] = {}
         counting = blocks if len(blocks) <= self._most_blocks else blocks[: self._most_blocks]
         unknown = self._unknown
+        self._looked_at += len(counting)
         for index, block in enumerate(counting):
             code = rules.check_block(block)
             if code:

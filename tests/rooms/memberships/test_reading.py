@@ -1,17 +1,19 @@
 """Limits, the order of warnings, and what changes (contract, "POST /rt-segment")."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any, ClassVar
 
 import pytest
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience.v1 import catalog_pb2 as pb_catalog
 from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.memberships import applying
 from instantaudience_server.memberships.requests import ApplyRequest
 from instantaudience_server.store.catalog_interface import Kind, Record
 from instantaudience_server.store.interface import NEVER, REMOVE
-from support.callers import demo_catalog
+from support.callers import caller, demo_catalog
 from support.clocks import NOW_MS
 from support.readings import encoded, piece, read, read_async, reading
 
@@ -347,20 +349,49 @@ class TestMalformed:
         assert answer.counts == (4, 5)
 
 
-async def test_a_request_full_of_warnings_lets_other_calls_have_their_turn() -> None:
-    turns = 0
+def blocks(first_value: int) -> list[dict[str, Any]]:
+    return [{"seg_id": 10001, "value": first_value + number, "expiration": 1440} for number in range(100)]
 
-    async def count_turns() -> None:
-        nonlocal turns
+
+LONG = {
+    # users, warnings
+    "full of warnings": ([user("1", *[{}] * 100)] * 60, 60 * 101 + 1),
+    "of lists that nobody knows": ([user(str(number + 1), *blocks(number)) for number in range(120)], 0),
+    "of such lists, and a warning": ([user("", *blocks(0))] + [user("1", *blocks(each)) for each in range(120)], 1),
+}
+
+
+@asynccontextmanager
+async def counted_turns() -> AsyncIterator[list[None]]:
+    """As many as other calls had of the event loop."""
+    turns: list[None] = []
+
+    async def count() -> None:
         while True:
-            turns += 1
+            turns.append(None)
             await asyncio.sleep(0)
 
-    counting = asyncio.create_task(count_turns())
-    answer = await read_async(encoded({"rt_segment": [user("1", *[{}] * 100)] * 60}))
+    counting = asyncio.create_task(count())
+    yield turns
     counting.cancel()
-    assert len(answer.messages) == 60 * 101 + 1
-    assert turns >= 10
+
+
+@pytest.mark.parametrize(("users", "warnings"), LONG.values(), ids=LONG)
+async def test_a_long_request_lets_other_calls_have_their_turn(users: list[dict[str, Any]], warnings: int) -> None:
+    async with counted_turns() as turns:
+        answer = await read_async(encoded({"rt_segment": users}))
+    assert len(answer.messages) == warnings
+    assert len(turns) >= 15  # ten of them are for what goes on beside the reading
+
+
+async def test_requests_that_are_read_together_let_other_calls_have_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(applying, "TURN_SECONDS", 0.0)
+    async with reading() as reader, counted_turns() as turns:
+        calling = caller("demo", reader.catalog)
+        requests = [encoded({"rt_segment": [user(str(each + 1), *blocks(each))]}) for each in range(30)]
+        results = await asyncio.gather(*(reader.service.apply(each, calling, float("inf")) for each in requests))
+    assert [result[:2] for result in results] == [(1, 100)] * 30
+    assert len(turns) >= 30
 
 
 async def test_the_last_user_id_counts_even_an_empty_one() -> None:

@@ -1,6 +1,7 @@
 //! Calls that are carried out together with others of their caller, and that are regular: Python takes them by caller,
 //! read as far as they are read here, so that it can do for all of them at once what it does.
 
+use std::collections::HashSet;
 use std::time::Instant;
 
 use pyo3::prelude::*;
@@ -97,12 +98,15 @@ pub struct Gathering<'py> {
     now: f64,
     last: LastText<'py>,
     gathered: Vec<GatheredCalls<'py>>,
+    /// Tokens of calls that went alone: those that came later follow them, and overtake none.
+    alone: HashSet<Vec<u8>>,
 }
 
 impl<'py> Gathering<'py> {
     /// Of a turn at this time, which the event loop's clock calls `now`.
     pub fn new(py: Python<'py>, budget: Budget, at: Instant, now: f64) -> Self {
-        Self { py, budget, at, now, last: LastText::default(), gathered: Vec::new() }
+        let (last, gathered, alone) = (LastText::default(), Vec::new(), HashSet::new());
+        Self { py, budget, at, now, last, gathered, alone }
     }
 
     /// Sort a call; one that goes no further together with others is returned for Python.
@@ -112,8 +116,13 @@ impl<'py> Gathering<'py> {
         let message = message_of(self.py, &message)?;
         let waited_seconds = metadata.waited_seconds(self.at);
         let left = self.budget.left(waited_seconds, metadata.remaining_seconds(waited_seconds));
-        let regular = if gathered && known && left > 0.0 { EncodedUsers::alone_in(&message)? } else { None };
+        let in_time = gathered && left > 0.0;
+        let follows = in_time && self.alone.contains(metadata.authorization());
+        let regular = if in_time && known && !follows { EncodedUsers::alone_in(&message)? } else { None };
         let Some(users) = regular else {
+            if in_time && !follows {
+                self.alone.insert(metadata.authorization().to_vec());
+            }
             let call = (id, method, known);
             return call_tuple(self.py, call, (message, authorization), &metadata, self.at).map(Some);
         };

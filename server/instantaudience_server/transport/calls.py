@@ -173,7 +173,7 @@ def credential(authorization: str, certificate: str) -> str:
 def waited_seconds(header: str) -> float:
     """How long ago a call came in by the header `x-request-start` (Unix time in seconds); 0 where it says nothing.
 
-    The gateway sets it on every call, by the clock of this machine.
+    The gateway sets it on every call, by the clock of this machine; who comes straight to a worker says nothing by it.
     """
     try:
         return max(0.0, time.time() - float(header))

@@ -138,7 +138,8 @@ def _call(context: Context) -> Call:
     came_from = _address(context.peer())
     address = came_from or told
     shown = credential(authorization, "" if came_from else certificate)
-    return Call(shown, request_id, context.time_remaining(), size, waited_seconds(started), address, trace_parent)
+    waited = 0.0 if came_from else waited_seconds(started)
+    return Call(shown, request_id, context.time_remaining(), size, waited, address, trace_parent)
 
 
 def _address(peer: str) -> str:

@@ -96,7 +96,7 @@ pub fn serve(
     let (parts, body) = request.into_parts();
     let found = service.methods.get(parts.uri.path()).copied();
     let (service, shared) = (Arc::clone(service), Arc::clone(shared));
-    if let (Some((method, kind)), true) = (found, rest::is_call(&parts))
+    if let (Some((method, kind)), true) = (found, rest::is_call(&parts, peer))
         && service.json_forms.contains_key(&method)
     {
         let request = unary::Request { body, form: Form::Json, shared };

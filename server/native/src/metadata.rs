@@ -55,7 +55,7 @@ impl Name {
 pub enum Peer {
     /// A caller, with its address, and with the name in its certificate where it has shown one.
     Caller(IpAddr, Option<Name>),
-    /// The gateway, which says whose call each is, and with which certificate it came.
+    /// The gateway, which says whose call each is, with which certificate it came, and when.
     Gateway,
 }
 
@@ -64,6 +64,13 @@ impl Peer {
         match self {
             Peer::Caller(_, name) => name.clone(),
             Peer::Gateway => headers.get(CLIENT_CERTIFICATE).and_then(Name::told),
+        }
+    }
+
+    fn request_start<'a>(&self, headers: &'a HeaderMap) -> Option<&'a HeaderValue> {
+        match self {
+            Peer::Caller(..) => None,
+            Peer::Gateway => headers.get(REQUEST_START),
         }
     }
 }
@@ -99,7 +106,7 @@ impl Metadata {
             address: None,
             body_bytes: headers.get(REQUEST_BODY_BYTES).map_or(0, |value| body_bytes(value.as_bytes())),
             timeout_seconds: headers.get(GRPC_TIMEOUT).and_then(|value| timeout_seconds(value.as_bytes())),
-            waited_seconds: headers.get(REQUEST_START).map_or(0.0, waited_seconds),
+            waited_seconds: peer.request_start(headers).map_or(0.0, waited_seconds),
             came: Instant::now(),
         })
     }

@@ -47,14 +47,18 @@ fn sizes() {
 #[test]
 fn waiting_counts_from_the_gateway() {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs_f64();
-    let call = metadata(&[("x-request-start", format!("{:.3}", now - 2.0).as_bytes()), ("grpc-timeout", b"5S")]);
+    let started = format!("{:.3}", now - 2.0);
+    let headers: Headers<'_> = &[("x-request-start", started.as_bytes()), ("grpc-timeout", b"5S")];
+    let call = from(headers, &Peer::Gateway);
     let waited = call.waited_seconds(call.came);
     assert!((1.9..3.0).contains(&waited));
     assert!((call.remaining_seconds(waited).unwrap() - 3.0).abs() < 1.0);
     for value in [&b""[..], b"x", b"nan", b"inf", b"99999999999"] {
-        let call = metadata(&[("x-request-start", value)]);
+        let call = from(&[("x-request-start", value)], &Peer::Gateway);
         assert_eq!(call.waited_seconds(call.came), 0.0);
     }
+    let direct = metadata(headers);
+    assert_eq!(direct.waited_seconds(direct.came), 0.0);
 }
 
 #[test]
@@ -67,7 +71,7 @@ fn a_request_has_to_be_there_in_time() {
         (&[("x-request-start", b"-inf")], 0.0),
     ];
     for (headers, seconds) in cases {
-        let call = metadata(headers);
+        let call = from(headers, &Peer::Gateway);
         assert_eq!((call.receive_until(5.0) - call.came).as_secs_f64(), seconds);
     }
 }

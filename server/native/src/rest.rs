@@ -12,6 +12,7 @@ use crate::answers::{Answer, Failure};
 use crate::calls::Gone;
 use crate::framing::PREFIX_BYTES;
 use crate::json::{Reader, Writer};
+use crate::metadata::Peer;
 
 /// The gateway sets it on such calls (`transport/rest.py`). What callers send as JSON is no call here, as it is none on
 /// the other hosts.
@@ -27,8 +28,10 @@ pub struct JsonForm {
 }
 
 /// Whether a request is such a call.
-pub fn is_call(request: &Parts) -> bool {
-    request.method == Method::POST && request.headers.get(CONTENT_TYPE).is_some_and(|value| value == PASSED_ON)
+pub fn is_call(request: &Parts, peer: &Peer) -> bool {
+    matches!(peer, Peer::Gateway)
+        && request.method == Method::POST
+        && request.headers.get(CONTENT_TYPE).is_some_and(|value| value == PASSED_ON)
 }
 
 /// Answer such a call.

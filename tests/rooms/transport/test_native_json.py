@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from google.protobuf.message import Message
@@ -57,20 +58,31 @@ def service() -> Service:
 
 
 @pytest.fixture
-async def peer(service: Service) -> AsyncIterator[Peer]:
-    address = f"127.0.0.1:{free_ports('127.0.0.1', 1)[0]}"
+def socket(tmp_path: Path) -> str:
+    """Where the gateway comes in."""
+    return f"unix:{tmp_path}/host.sock"
+
+
+@pytest.fixture
+def port() -> str:
+    """Where callers do."""
+    return f"127.0.0.1:{free_ports('127.0.0.1', 1)[0]}"
+
+
+@pytest.fixture
+async def peer(service: Service, socket: str, port: str) -> AsyncIterator[Peer]:
     _, pipeline = await interop_service()
     method = PublicMethod(PATH, pb.ApplySegmentsRequest, service.apply)
     host = NativeHost(
         [method],
         pipeline,
-        [address],
+        [socket, port],
         message_limit_bytes=LIMIT_BYTES,
         call_timeout_seconds=CALL_TIMEOUT_SECONDS,
         json_forms=[replace(form, path=PATH) for form in json_forms()],
     )
     await host.start()
-    async with connected(address) as opened:
+    async with connected(socket) as opened:
         yield opened
     await host.drain(0)
 
@@ -133,7 +145,9 @@ async def test_failures(peer: Peer) -> None:
         assert answer.headers.keys() == {":status", "content-type", "content-length", "error-id", *more}
 
 
-async def test_what_callers_send_is_no_such_call(peer: Peer, service: Service) -> None:
+async def test_what_callers_send_is_no_such_call(peer: Peer, port: str, service: Service) -> None:
+    async with connected(port) as caller:
+        assert (await caller.call(headers(), GOOD)).http_status == 415
     for content_type in (b"application/json", PASSED_ON_TYPE.encode() + b";charset=utf-8", b"text/plain"):
         answer = await peer.call(headers((b"content-type", content_type)), GOOD)
         assert answer.http_status == 415

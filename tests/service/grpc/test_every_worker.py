@@ -239,7 +239,7 @@ class TestFailedSignIns:
         elsewhere = await sign_in_from("127.0.0.2", four, user, {})
         assert elsewhere.status_code == (200 if known else 401)
 
-    async def test_what_a_grpc_caller_says_of_its_address_counts_for_nothing(
+    async def test_what_a_grpc_caller_says_of_its_address_and_its_beginning_counts_for_nothing(
         self, four: Service, workers: Workers
     ) -> None:
         user, _ = await workers.new_user()
@@ -249,7 +249,7 @@ class TestFailedSignIns:
                 authenticate = AuthenticationServiceStub(channel).Authenticate
                 for number in range(5):
                     address = f"203.0.113.{number}"
-                    metadata = (("x-caller-address", address), ("x-forwarded-for", address))
+                    metadata = (("x-caller-address", address), ("x-forwarded-for", address), ("x-request-start", "0"))
                     with pytest.raises(grpc.aio.AioRpcError) as error:
                         await authenticate(request, metadata=metadata)
                     assert_grpc_error(error.value, grpc.StatusCode.UNAUTHENTICATED, "NOAUTH")

@@ -65,7 +65,6 @@ async def test_a_request_that_does_not_come_ends_with_its_deadline(host: Host, p
         await unary(channel)(struct(text="and the next one is served"))
 
 
-@pytest.mark.parametrize("host", ["envoy"], indirect=True)  # who comes straight to a worker harms itself alone
 async def test_a_caller_cannot_say_when_its_call_began(host: Host, peer: Peer) -> None:
     answer = await peer.call(grpc_headers(path("Unary"), (b"x-request-start", LATE)), b"\x00\x00\x00\x00\x00")
     assert answer.grpc_status == code_pb2.OK

@@ -16,6 +16,7 @@ use crate::arrivals::{Arrivals, Refusal};
 use crate::metadata::{Metadata, Peer, encoding};
 use crate::refusals::Refusals;
 use crate::rest::{self, JsonForm};
+use crate::rooms::Rooms;
 use crate::streams;
 use crate::unary::{self, Form};
 use crate::waiting::{Patience, Tokens};
@@ -39,18 +40,20 @@ pub struct Service {
     pub answers: Answers,
     pub tokens: Mutex<Tokens>,
     pub refusals: Refusals,
+    /// What requests have that come in pieces.
+    pub rooms: Rooms,
 }
 
 /// What the calls of a connection share.
 pub struct Shared {
-    /// What is left for requests that come in pieces, in bytes.
-    pub room: Semaphore,
+    /// What is left for requests that come in pieces, in bytes, where that is counted by connections.
+    pub room: Option<Arc<Semaphore>>,
     given_up: AtomicU32,
 }
 
 impl Shared {
-    pub fn new(room_bytes: usize) -> Self {
-        Self { room: Semaphore::new(room_bytes), given_up: AtomicU32::new(0) }
+    pub fn new(room_bytes: Option<usize>) -> Self {
+        Self { room: room_bytes.map(|bytes| Arc::new(Semaphore::new(bytes))), given_up: AtomicU32::new(0) }
     }
 
     /// The caller has given a call up.
@@ -99,7 +102,7 @@ pub fn serve(
     if let (Some((method, kind)), true) = (found, rest::is_call(&parts, peer))
         && service.json_forms.contains_key(&method)
     {
-        let request = unary::Request { body, form: Form::Json, shared };
+        let request = unary::Request { body, form: Form::Json, origin: peer.origin(&parts.headers), shared };
         let metadata = Metadata::read(&parts.headers, peer);
         tokio::spawn(unary::serve(method, kind, metadata, request, respond, service));
         return;
@@ -124,7 +127,8 @@ pub fn serve(
             if kind == Kind::Express {
                 metadata.note_address(&parts.headers, peer);
             }
-            let request = unary::Request { body, form: Form::Grpc(encoding(&parts.headers)), shared };
+            let (form, origin) = (Form::Grpc(encoding(&parts.headers)), peer.origin(&parts.headers));
+            let request = unary::Request { body, form, origin, shared };
             tokio::spawn(unary::serve(method, kind, metadata, request, respond, service));
         }
     }

@@ -39,8 +39,8 @@ struct Bounds {
     /// Of all streams: enough that streams which are not read hold no others.
     window_bytes: u32,
     /// What all unary requests that come in pieces may have in memory until they are answered; past it, they are not read
-    /// on.
-    held_bytes: usize,
+    /// on. None: what there is room for (`rooms.rs`).
+    held_bytes: Option<usize>,
     /// Streams that were reset before anyone looked at them; past it, the connection ends. A caller that gives everything
     /// up resets all of them, and perhaps again as many.
     most_reset: usize,
@@ -57,7 +57,7 @@ const CALLERS: Bounds = Bounds {
     headers_bytes: 16 * 1024,
     share: Share { turn_bytes: 16 * 1024, block_bytes: 32 * 1024 },
     window_bytes: 100 * STREAM_WINDOW_BYTES,
-    held_bytes: 32 * 1024 * 1024,
+    held_bytes: Some(32 * 1024 * 1024),
     most_reset: 200,
     most_given_up: Some(200),
     grows_old: true,
@@ -70,7 +70,7 @@ const GATEWAYS: Bounds = Bounds {
     headers_bytes: 64 * 1024,
     share: Share { turn_bytes: usize::MAX, block_bytes: usize::MAX },
     window_bytes: 4096 * STREAM_WINDOW_BYTES,
-    held_bytes: 256 * 1024 * 1024,
+    held_bytes: None,
     most_reset: 20_000,
     most_given_up: None,
     grows_old: false,

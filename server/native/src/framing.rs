@@ -81,6 +81,13 @@ impl Messages {
         self.buffer.extend_from_slice(data);
     }
 
+    /// How many bytes the next message will take in memory until it is read, where it has begun and may be so long.
+    pub fn announced(&self) -> Option<usize> {
+        let (flag, length) = prefix(&self.buffer)?;
+        let inflated = if flag == COMPRESSED && self.encoding != Encoding::Other { self.limit } else { 0 };
+        (length <= self.limit).then_some(PREFIX_BYTES + length + inflated)
+    }
+
     /// The next message, where it is complete.
     pub fn next(&mut self) -> Result<Option<Bytes>, Flaw> {
         let Some((flag, length)) = prefix(&self.buffer) else { return Ok(None) };

@@ -24,6 +24,7 @@ use crate::listening::Sockets;
 use crate::locks::lock;
 use crate::refusals::Refusals;
 use crate::rest::JsonForm;
+use crate::rooms::Rooms;
 use crate::running::Running;
 use crate::tls::{Files, Tls};
 use crate::waiting::{Impatience, Patience, Prices, Room, Who};
@@ -108,6 +109,7 @@ impl Host {
             answers: Answers::default(),
             tokens: Mutex::default(),
             refusals: Refusals::new(refusals.into_iter().map(|answer| Arc::clone(&answer.0)).collect()),
+            rooms: Rooms::default(),
         };
         let bound = Sockets::to(addresses)?;
         Ok(Self {

@@ -25,6 +25,7 @@ mod numbers;
 mod refusals;
 mod requests;
 mod rest;
+mod rooms;
 mod running;
 mod sharing;
 mod streams;

@@ -67,10 +67,35 @@ impl Peer {
         }
     }
 
+    /// Where a call comes from.
+    pub fn origin(&self, headers: &HeaderMap) -> Origin {
+        match self {
+            Peer::Caller(address, _) => Origin::Known(*address),
+            Peer::Gateway => Origin::Told(headers.get(CALLER_ADDRESS).cloned()),
+        }
+    }
+
     fn request_start<'a>(&self, headers: &'a HeaderMap) -> Option<&'a HeaderValue> {
         match self {
             Peer::Caller(..) => None,
             Peer::Gateway => headers.get(REQUEST_START),
+        }
+    }
+}
+
+/// Where a call comes from, as far as that is known.
+pub enum Origin {
+    Known(IpAddr),
+    /// What the gateway says.
+    Told(Option<HeaderValue>),
+}
+
+impl Origin {
+    /// The caller's address.
+    pub fn address(&self) -> Option<IpAddr> {
+        match self {
+            Origin::Known(address) => Some(*address),
+            Origin::Told(told) => told.as_ref()?.to_str().ok()?.parse().ok(),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use h2::RecvStream;
 use h2::server::SendResponse;
-use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use crate::answers::{Answer, Listener};
@@ -14,8 +14,9 @@ use crate::arrivals::{CallId, Event, Refusal, UnaryCall, Wait};
 use crate::calls::{Gone, Kind, Service, Shared, end, fail, start};
 use crate::framing::{Encoding, Flaw, Messages, only_message};
 use crate::locks::lock;
-use crate::metadata::Metadata;
+use crate::metadata::{Metadata, Origin};
 use crate::rest::{self, JsonForm};
+use crate::rooms::Held;
 use crate::waiting::{Impatience, Who};
 
 /// The form of a request and of its answer.
@@ -31,6 +32,7 @@ pub enum Form {
 pub struct Request {
     pub body: RecvStream,
     pub form: Form,
+    pub origin: Origin,
     pub shared: Arc<Shared>,
 }
 
@@ -44,14 +46,15 @@ pub async fn serve(
     service: Arc<Service>,
 ) {
     let until = Instant::from_std(metadata.receive_until(service.call_timeout_seconds));
-    let Request { mut body, form, shared } = request;
+    let Request { mut body, form, origin, shared } = request;
     let limit = service.message_limit_bytes;
     let json = service.json_forms.get(&method);
+    let room = || service.rooms.hold(shared.room.as_ref(), origin.address());
     let reading = async {
         match (form, json) {
-            (Form::Json, Some(json)) => read_json(&mut body, &shared.room, json, &mut metadata, limit).await,
+            (Form::Json, Some(json)) => read_json(&mut body, room, json, &mut metadata, limit).await,
             (Form::Json, None) => Err(Trouble::Gone),
-            (Form::Grpc(encoding), _) => read(&mut body, &shared.room, encoding, limit).await,
+            (Form::Grpc(encoding), _) => read(&mut body, room, encoding, limit).await,
         }
     };
     // What the request holds of the room, it holds until it is answered.
@@ -163,8 +166,6 @@ fn send(answer: Answer, respond: &mut SendResponse<Bytes>) -> Result<(), Gone> {
     }
 }
 
-type Held<'a> = Option<SemaphorePermit<'a>>;
-
 enum Trouble {
     Flaw(Flaw),
     /// This is wrong with a JSON body.
@@ -178,31 +179,28 @@ impl From<Flaw> for Trouble {
     }
 }
 
-/// The only message of a request, and what it holds of its connection's room.
-async fn read<'a>(
+/// The only message of a request, and what it holds of the room where it has come in pieces.
+async fn read(
     body: &mut RecvStream,
-    room: &'a Semaphore,
+    room: impl FnOnce() -> Held,
     encoding: Encoding,
     limit: usize,
-) -> Result<(Bytes, Held<'a>), Trouble> {
+) -> Result<(Bytes, Option<Held>), Trouble> {
     let Some(first) = next_data(body).await? else { return Err(Flaw::Missing.into()) };
     if let (true, Some(message)) = (body.is_end_stream(), only_message(&first, limit)) {
         return Ok((message, None));
     }
     let mut messages = Messages::new(encoding, limit);
     let mut found = None;
-    let mut held = room.acquire_many(0).await.map_err(|_| Trouble::Gone)?;
+    let mut held = room();
     let mut next = Some(first);
     while let Some(data) = next {
-        let bytes = u32::try_from(data.len()).map_err(|_| Trouble::Gone)?;
-        held.merge(room.acquire_many(bytes).await.map_err(|_| Trouble::Gone)?);
         messages.push(&data);
-        loop {
-            let inflating = inflation(room, encoding, limit).await?;
-            let Some(message) = messages.next()? else { break };
-            if let Some(inflated) = inflating.and_then(|mut most| most.split(message.len())) {
-                held.merge(inflated);
-            }
+        if let Some(bytes) = messages.announced() {
+            held.reserve(bytes).await.ok_or(Trouble::Gone)?;
+        }
+        held.count(data.len()).await.ok_or(Trouble::Gone)?;
+        while let Some(message) = messages.next()? {
             if found.replace(message).is_some() {
                 return Err(Flaw::Several.into());
             }
@@ -210,41 +208,31 @@ async fn read<'a>(
         next = next_data(body).await?;
     }
     messages.finish()?;
-    found.map(|message| (message, Some(held))).ok_or(Trouble::Flaw(Flaw::Missing))
+    let message = found.ok_or(Flaw::Missing)?;
+    held.settle(message.len()).await.ok_or(Trouble::Gone)?;
+    Ok((message, Some(held)))
 }
 
-/// Room for as much as a message may become when it is decompressed. (A connection has room for several such.)
-async fn inflation(room: &Semaphore, encoding: Encoding, limit: usize) -> Result<Held<'_>, Trouble> {
-    if encoding == Encoding::Other {
-        return Ok(None);
-    }
-    let most = u32::try_from(limit).map_err(|_| Trouble::Gone)?;
-    room.acquire_many(most).await.map(Some).map_err(|_| Trouble::Gone)
-}
-
-/// The message that a JSON body is, and what the request holds of its connection's room.
-async fn read_json<'a>(
+/// The message that a JSON body is, and what the request holds of the room where it has come in pieces.
+async fn read_json(
     body: &mut RecvStream,
-    room: &'a Semaphore,
+    room: impl FnOnce() -> Held,
     json: &JsonForm,
     metadata: &mut Metadata,
     limit: usize,
-) -> Result<(Bytes, Held<'a>), Trouble> {
+) -> Result<(Bytes, Option<Held>), Trouble> {
     let mut text = next_data(body).await?.unwrap_or_default();
     let mut held = None;
     if !body.is_end_stream() {
-        let mut holding = room.acquire_many(0).await.map_err(|_| Trouble::Gone)?;
+        let mut holding = room();
+        holding.count(text.len()).await.ok_or(Trouble::Gone)?;
         let mut whole = BytesMut::from(text);
-        let mut counted = 0;
-        loop {
+        while let Some(data) = next_data(body).await? {
+            whole.extend_from_slice(&data);
             if whole.len() > limit {
                 return Err(Flaw::TooLong(whole.len()).into());
             }
-            let bytes = u32::try_from(whole.len() - counted).map_err(|_| Trouble::Gone)?;
-            holding.merge(room.acquire_many(bytes).await.map_err(|_| Trouble::Gone)?);
-            counted = whole.len();
-            let Some(data) = next_data(body).await? else { break };
-            whole.extend_from_slice(&data);
+            holding.count(data.len()).await.ok_or(Trouble::Gone)?;
         }
         (text, held) = (whole.freeze(), Some(holding));
     }

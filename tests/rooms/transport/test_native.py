@@ -178,6 +178,19 @@ async def test_unary_requests_that_do_not_end_hold_their_senders(address: str, p
     assert (await peer.call(grpc_headers(path("Unary")), *pieces)).grpc_status == 0
 
 
+async def test_more_large_requests_at_once_than_there_is_room_for_are_all_served(address: str, peer: Peer) -> None:
+    """Their pieces come by turns: none is kept by parts of others that wait as well."""
+    whole = frame(struct(payload="x" * (LIMIT_BYTES - 100), size=1).SerializeToString())
+    streams = [peer.begin(grpc_headers(path("Unary"))) for _ in range(99)]
+
+    async def fill(stream_id: int) -> None:
+        for place in range(0, len(whole), 16_384):
+            await peer.send(stream_id, whole[place : place + 16_384], end=place + 16_384 >= len(whole))
+
+    await asyncio.gather(*map(fill, streams))
+    assert {(await peer.answer(stream_id)).grpc_status for stream_id in streams} == {0}
+
+
 # Floods.
 
 

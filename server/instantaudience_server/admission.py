@@ -116,9 +116,16 @@ class Ticket:
 
 
 class Admission:
-    """Lets calls in. `randint(a, b)` draws an integer from a to b."""
+    """Lets calls in: `most_running` at once, while `most_waiting` wait.
 
-    def __init__(self, randint: Callable[[int, int], int]) -> None:
+    `randint(a, b)` draws an integer from a to b.
+    """
+
+    def __init__(
+        self, randint: Callable[[int, int], int], *, most_running: int = MOST_RUNNING, most_waiting: int = MOST_WAITING
+    ) -> None:
+        self.most_running = most_running
+        self.most_waiting = most_waiting
         self._loop = asyncio.get_running_loop()
         self._randint = randint
         self.waiting_at_host = 0
@@ -145,7 +152,7 @@ class Admission:
     @property
     def room(self) -> int:
         """How much there is for calls from a host that has others wait where it costs less, in parts of places."""
-        return max(0, min(MOST_RUNNING * PARTS - self._room_taken, MOST_UNDER_WAY - self._under_way))
+        return max(0, min(self.most_running * PARTS - self._room_taken, MOST_UNDER_WAY - self._under_way))
 
     @property
     def members_with_room(self) -> list[int]:
@@ -186,7 +193,7 @@ class Admission:
             raise self._refusal("late")
         ticket = Ticket(member_id, now, until, PARTS)
         runs = self._has_room
-        if not runs and self._waiting >= MOST_WAITING:
+        if not runs and self._waiting >= self.most_waiting:
             self._make_room(member_id)
         self._take_room(ticket, in_stream)
         if runs:
@@ -213,7 +220,7 @@ class Admission:
         if not self._has_room:
             return None
         parts = _parts_of_all(sizes)
-        if self._running + parts - _parts_of(sizes[-1]) >= MOST_RUNNING * PARTS:
+        if self._running + parts - _parts_of(sizes[-1]) >= self.most_running * PARTS:
             return None
         largest = _parts_of(max(sizes))
         ticket = Ticket(member_id, self._loop.time(), 0.0, parts, calls=len(sizes), most_parts=largest)
@@ -264,7 +271,7 @@ class Admission:
 
     @property
     def _has_room(self) -> bool:
-        return self._running < MOST_RUNNING * PARTS and self._under_way < MOST_UNDER_WAY and not self._queues
+        return self._running < self.most_running * PARTS and self._under_way < MOST_UNDER_WAY and not self._queues
 
     def _start(self, ticket: Ticket) -> None:
         self._running += ticket.parts
@@ -277,7 +284,7 @@ class Admission:
 
     def _take_turns(self) -> None:
         """Let the members' next ones run, one of each after the other."""
-        while self._queues and self._running < MOST_RUNNING * PARTS and self._under_way < MOST_UNDER_WAY:
+        while self._queues and self._running < self.most_running * PARTS and self._under_way < MOST_UNDER_WAY:
             member_id = next(iter(self._queues))
             queue = self._queues.pop(member_id)
             ticket = queue.popleft()
@@ -341,7 +348,7 @@ class Admission:
 
     def _waits(self, ticket: Ticket, now: float) -> bool:
         """Whether a call waits for something that not all do."""
-        stuck = now - self._progress > SLOW_SECONDS or self._ended - ticket.ended_before > MOST_RUNNING * PARTS
+        stuck = now - self._progress > SLOW_SECONDS or self._ended - ticket.ended_before > self.most_running * PARTS
         return stuck and now - ticket.since > SLOW_SECONDS * min(LARGE_SLOW, max(1.0, ticket.most_parts / PARTS))
 
     def _forget(self, ticket: Ticket) -> None:

@@ -94,6 +94,22 @@ class Settings(BaseModel):
     """Commands that wait for the cluster in one worker, in bytes; past it, calls are refused with 503 at once."""
     stream_window: Annotated[int, Field(ge=1, le=10_000)] = 64
     """Requests of one stream that are under way at most."""
+    max_connections: Annotated[int, Field(ge=10, le=1_000_000)] = 10_000
+    """Connections to the gateway, and to the gRPC port of a native worker; more are refused."""
+    max_connections_of_address: Annotated[int, Field(ge=1, le=1_000_000)] = 2_500
+    """Connections of one address to the gRPC port of a native worker."""
+    max_streams: Annotated[int, Field(ge=1, le=1000)] = 100
+    """Streams of an HTTP/2 connection; more wait."""
+    max_header_bytes: Annotated[int, Field(ge=8192, le=61_440)] = 61_440
+    """Headers of a request; on the gRPC port of a native worker at most 16 KB."""
+    max_active_calls: Annotated[int, Field(ge=10, le=1_000_000)] = 20_000
+    """Calls under way from the gateway to the workers; more get 503."""
+    max_gateway_bytes: Annotated[int, Field(ge=32 * 2**20)] | None = None
+    """Memory in use in an Envoy past which new calls get 503. None: 320 MB, or 1 GB with the service inside."""
+    max_running_calls: Annotated[int, Field(ge=1, le=10_000)] = 64
+    """Calls that run at once in a worker; others wait for their turn."""
+    max_waiting_calls: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    """Calls that wait for their turn in a worker; more get 503."""
     batch_workers: Annotated[int, Field(ge=1, le=64)] = 1
     """Processes that receive files and apply them."""
     batch_store: str | None = None

@@ -87,7 +87,8 @@ class Host:
     how many seconds at most; a unary request has to be there within that. `waiting` is how many calls wait for their
     turn, for which share of the time they have, and for how many seconds at most. Those whose turn does not come, or
     that have no room to wait in, are refused with one of `refusals`, one after the other. `connections` is how many may
-    be open on the ports, how many of one address, and the age in seconds at which one is asked to end.
+    be open on the ports, how many of one address, the age in seconds at which one is asked to end, how many streams (up
+    to 1000) each may have, and how many bytes of headers a request.
 
     Raises:
         OSError: an address cannot be had.
@@ -101,7 +102,7 @@ class Host:
         *,
         message_limit_bytes: int,
         budget: tuple[float, float, float],
-        connections: tuple[int, int, float],
+        connections: tuple[int, int, float, int, int],
         waiting: tuple[int, float, float],
         refusals: Sequence[FailedAnswer],
     ) -> None: ...

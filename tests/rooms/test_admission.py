@@ -16,18 +16,16 @@ FLOOD, NEIGHBOUR, THIRD = 1, 2, 3
 
 @pytest.fixture
 def _bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two run at once, four wait, and nobody runs slowly unless a test says so."""
-    monkeypatch.setattr(module, "MOST_RUNNING", 2)
+    """Nobody runs slowly unless a test says so."""
     monkeypatch.setattr(module, "FIRST_TAKES", 1)
     monkeypatch.setattr(module, "PARTS", 1)
-    monkeypatch.setattr(module, "MOST_WAITING", 4)
     monkeypatch.setattr(module, "SLOW_SECONDS", 60.0)
 
 
 @pytest.fixture
 async def admission(_bounds: None) -> AsyncIterator[Admission]:
-    """Within these bounds."""
-    admission = Admission(lambda low, high: high)
+    """Two run at once, four wait."""
+    admission = Admission(lambda low, high: high, most_running=2, most_waiting=4)
     yield admission
     admission.close()
 
@@ -160,10 +158,9 @@ async def test_a_slow_call_makes_room(admission: Admission, monkeypatch: pytest.
 def test_where_all_calls_are_slow_no_more_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """They end one after the other, each later than a slow call would."""
     monkeypatch.setattr(module, "SLOW_SECONDS", 0.1)
-    monkeypatch.setattr(module, "MOST_WAITING", 20)
 
     async def run() -> None:
-        admission = Admission(lambda low, high: high)
+        admission = Admission(lambda low, high: high, most_running=2, most_waiting=20)
         tasks = await entering(admission, *[FLOOD] * 12)
         for ended in range(10):
             await passes(0.04)
@@ -178,10 +175,9 @@ def test_where_all_calls_are_slow_no_more_run(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.usefixtures("_bounds")
 def test_a_slow_call_that_others_overtake_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SLOW_SECONDS", 0.2)
-    monkeypatch.setattr(module, "MOST_WAITING", 20)
 
     async def run() -> None:
-        admission = Admission(lambda low, high: high)
+        admission = Admission(lambda low, high: high, most_running=2, most_waiting=20)
         slow, *tasks = await entering(admission, FLOOD, *[NEIGHBOUR] * 10)
         for ended in range(4):
             await passes(0.12)
@@ -201,7 +197,7 @@ def test_a_large_call_may_take_longer(places: int, seconds: float, monkeypatch: 
     monkeypatch.setattr(module, "SLOW_SECONDS", 0.1)
 
     async def run() -> None:
-        admission = Admission(lambda low, high: high)
+        admission = Admission(lambda low, high: high, most_running=2, most_waiting=20)
         for _ in range(2):
             assert admission.enter_at_once(FLOOD, ((places - 1) * module.PLACE_BYTES + 2000,), (0.0,), in_stream=False)
             if places > 1:
@@ -235,7 +231,7 @@ async def test_a_host_is_told_how_much_room_there_is(admission: Admission, monke
 
 
 async def test_a_members_first_call_takes_more_room(admission: Admission, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_RUNNING", 10)
+    admission.most_running = 10
     monkeypatch.setattr(module, "FIRST_TAKES", 3)
     rooms = []
     tickets = []
@@ -252,7 +248,7 @@ async def test_a_members_first_call_takes_more_room(admission: Admission, monkey
 async def test_small_calls_that_are_carried_out_together_take_a_part_of_a_place(
     admission: Admission, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MOST_RUNNING", 4)
+    admission.most_running = 4
     monkeypatch.setattr(module, "FIRST_TAKES", 3)
     monkeypatch.setattr(module, "PARTS", 4)
     tickets = []
@@ -274,7 +270,7 @@ async def test_small_calls_that_are_carried_out_together_take_a_part_of_a_place(
 async def test_large_calls_that_are_carried_out_together_take_more_places(
     admission: Admission, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MOST_RUNNING", 40)
+    admission.most_running = 40
     monkeypatch.setattr(module, "FIRST_TAKES", 1)
     rooms = []
     for size_bytes in (module.PLACE_BYTES - 1, module.PLACE_BYTES, 3 * module.PLACE_BYTES, 1000 * module.PLACE_BYTES):

@@ -7,20 +7,31 @@ Envoy loads `app` by pyvoy; `python -m support.fault_app ADDRESS HOST` serves th
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextvars import ContextVar
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
-from instantaudience_server.admission import Admission
+from google.rpc import code_pb2
+from instantaudience_server.admission import Admission, Ticket
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.memberships.posts import Post, Result, fail, succeed
 from instantaudience_server.store.usage_interface import CallFailure
 from instantaudience_server.transport import call_log, grpcio, native, outcomes
 from instantaudience_server.transport.asgi import GrpcApplication
-from instantaudience_server.transport.calls import AnyMethod, Method, PublicMethod, PublicStreamMethod, StreamMethod
+from instantaudience_server.transport.calls import (
+    AnyMethod,
+    CollectMethod,
+    Method,
+    Posting,
+    PublicMethod,
+    PublicStreamMethod,
+    StreamMethod,
+)
 from instantaudience_server.transport.exchange import Exchange
 from instantaudience_server.transport.grpcio import GrpcioHost
 from instantaudience_server.transport.native import NativeHost
@@ -40,6 +51,11 @@ _faults: ContextVar[frozenset[str]] = ContextVar("faults", default=frozenset())
 def raising(fault: str) -> bool:
     """Whether it is this one's turn."""
     return fault in _faults.get()
+
+
+def _is_to_fail(who: str) -> bool:
+    """Whether `fail_as` will raise for this one."""
+    return any(fault.partition(":")[0] == who for fault in _faults.get())
 
 
 def fail_as(fault: str) -> None:
@@ -67,6 +83,10 @@ class _Noted:
         fail_as("metric")
         self.counts.append(f"{path.rpartition('/')[2]} {code}")
 
+    def count_answers(self, path: str, seconds: Sequence[float]) -> None:
+        for each in seconds:
+            self.count_call(path, code_pb2.OK, each)
+
     def info(self, event: str, **fields: str) -> None:
         assert SECRET not in str(fields)
         fail_as("log")
@@ -90,6 +110,8 @@ class _Usage:
         counted = asyncio.get_running_loop().create_future()
         if raising("counted"):
             counted.set_exception(RuntimeError(SECRET))
+        elif raising("counted:cancelled"):
+            counted.cancel()
         else:
             self._noted.failures += 1
             counted.set_result(None)
@@ -106,6 +128,23 @@ class _Tokens:
         fail_as("tokens")
         return self._caller
 
+    def known(self, token: str) -> Caller | None:
+        """It is not where `verify` is to fail."""
+        fail_as("known")
+        return None if _is_to_fail("tokens") else self._caller
+
+
+class _Admission(Admission):
+    """Has room for every call."""
+
+    async def enter(self, *arguments: Any, **options: Any) -> Ticket:
+        fail_as("admission")
+        return await super().enter(*arguments, **options)
+
+    def enter_at_once(self, *arguments: Any, **options: Any) -> Ticket | None:
+        """None where `enter` is to fail."""
+        return None if _is_to_fail("admission") else super().enter_at_once(*arguments, **options)
+
 
 class _Request:
     """A request whose reading may fail."""
@@ -116,6 +155,15 @@ class _Request:
     def FromString(body: bytes) -> Struct:  # noqa: N802 - protobuf's name
         fail_as("request")
         return Struct.FromString(body)
+
+
+class _PostedRequest(_Request):
+    """As a post has it."""
+
+    @staticmethod
+    def FromString(body: bytes) -> Any:  # noqa: N802 - protobuf's name
+        _Request.FromString(body)
+        return SimpleNamespace(users=[], size_bytes=0, validate_only=False, warning_form=None)
 
 
 class _Answer:
@@ -134,6 +182,30 @@ async def _handle(*_: Any) -> Any:
 async def _start(*_: Any) -> Awaitable[Any]:
     fail_as("start")
     return _handle()
+
+
+async def _collect(requests: AsyncIterator[Struct], *_: Any) -> Any:
+    answer = None
+    async for request in requests:
+        answer = await _handle(request)
+    return answer
+
+
+def _add(posts: Sequence[Post], _: Caller) -> None:
+    """Carry posts out, in the next turn of the event loop."""
+    asyncio.get_running_loop().call_soon(_end, posts)
+
+
+def _end(posts: Sequence[Post]) -> None:
+    try:
+        fail_as("service")
+    except asyncio.CancelledError:
+        for post in posts:
+            post.owner.give_up(post)
+    except Exception as error:
+        fail(posts, error)
+    else:
+        succeed(posts, [Result(0, 0)] * len(posts))
 
 
 def _refuse(failure: Failure) -> Message:
@@ -157,11 +229,16 @@ def _methods(noted: _Noted) -> list[AnyMethod]:
 
     path = f"/{SERVICE}/".__add__
     request: Any = _Request
+    posted: Any = _PostedRequest
+    posting = Posting(_add, lambda _: _Answer())
     return [
         Method(path("Unary"), request, _handle),
         PublicMethod(path("PublicUnary"), request, _handle),
         StreamMethod(path("Stream"), request, _start, _refuse),
         StreamMethod(path("StrictStream"), request, _start, None),
+        CollectMethod(path("Collect"), request, _collect),
+        Method(path("Posted"), posted, _handle, posting),
+        StreamMethod(path("PostedStream"), posted, _start, _refuse, posting),
         PublicStreamMethod(path("PublicStream"), request, _watch),
         PublicMethod(path("Noted"), Struct, tell),
     ]
@@ -172,7 +249,7 @@ def _pipeline(noted: _Noted) -> Pipeline:
     tokens: Any = _Tokens()
     return Pipeline(
         tokens,
-        Admission(lambda low, _: low),
+        _Admission(lambda low, _: low),
         Outcomes(usage),
         call_timeout_seconds=5.0,
         body_limit_bytes=LIMIT_BYTES,
@@ -190,6 +267,7 @@ def _install(noted: _Noted) -> None:
 
     outcomes.describe = describe
     outcomes.count_call = noted.count_call
+    outcomes.count_answers = noted.count_answers
     outcomes.log = noted
     call_log.log = noted
 
@@ -211,7 +289,18 @@ def _native_host(methods: list[AnyMethod], pipeline: Pipeline, address: str) -> 
         fail_as("headers")
         return call(*fields)
 
+    begin_together = NativeHost._begin_together
+
+    def begin(self: Any, index: int, authorization: str, calls: Any) -> None:
+        """What the host has read itself, nobody here does; where that is to fail, calls begin one by one."""
+        _faults.set(frozenset(calls[0].request_id.split(",")))
+        if raising("headers") or raising("request"):
+            self._begin([each.fields() for each in calls])
+        else:
+            begin_together(self, index, authorization, calls)
+
     native.Call = read_call
+    NativeHost._begin_together = begin  # type: ignore[method-assign]
     return NativeHost(methods, pipeline, [address], message_limit_bytes=LIMIT_BYTES, call_timeout_seconds=5.0)
 
 
@@ -228,7 +317,7 @@ def _grpcio_host(methods: list[AnyMethod], pipeline: Pipeline, address: str) -> 
 
     grpcio._Handlers.service = service  # type: ignore[method-assign]
     grpcio._call = read_call
-    return GrpcioHost(methods, pipeline, [address], message_limit_bytes=LIMIT_BYTES)
+    return GrpcioHost(methods, pipeline, [address], message_limit_bytes=LIMIT_BYTES, call_timeout_seconds=5.0)
 
 
 class _Application:

@@ -67,7 +67,7 @@ def _connection_manager(settings: GatewaySettings) -> dict[str, Any]:
         "merge_slashes": False,
         "request_headers_timeout": seconds(settings.headers_seconds),
         "stream_idle_timeout": seconds(settings.idle_seconds),
-        "max_request_headers_kb": 60,
+        "max_request_headers_kb": -(-settings.max_header_bytes // 1024),
         "common_http_protocol_options": {
             "idle_timeout": "300s",
             "max_connection_duration": seconds(settings.connection_seconds),
@@ -80,7 +80,7 @@ def _connection_manager(settings: GatewaySettings) -> dict[str, Any]:
             "override_stream_error_on_invalid_http_message": True,
         },
         "http2_protocol_options": {
-            "max_concurrent_streams": 100,
+            "max_concurrent_streams": settings.max_streams,
             # A request that HTTP/2 does not allow ends, and its neighbours on the connection go on.
             "override_stream_error_on_invalid_http_message": True,
             "initial_stream_window_size": 1_048_576,

@@ -42,7 +42,9 @@ class GatewaySettings:
     `x-forwarded-for` where calls are from; with none, that is who comes here. Pages of the `allowed_origins` may call
     (CORS). `connect`: calls of the Connect protocol are taken. `max_connections` and `max_active_calls` bound memory: a
     connection past the first is refused, a call past the second answered with 503. So is every call while more than
-    `heap_bytes` are in use (None: as much as is usual); where the service is inside, what it uses is in that.
+    `heap_bytes` are in use (None: as much as is usual); where the service is inside, what it uses is in that. A
+    connection of HTTP/2 has at most `max_streams` (more wait), a request headers of `max_header_bytes` (rounded up to
+    KB).
     `access_log`: every request is logged. Files go to servers that listen on `upload_sockets`, and one may take
     `upload_seconds`; where there are none, they are refused.
     """
@@ -68,7 +70,9 @@ class GatewaySettings:
     allowed_origins: tuple[str, ...] = ()
     connect: bool = False
     max_connections: int = 10_000
+    max_streams: int = 100
     max_active_calls: int = 20_000
+    max_header_bytes: int = 61_440
     heap_bytes: int | None = None
     access_log: bool = False
 

@@ -53,6 +53,14 @@ from instantaudience_server.telemetry import Event, configure_logging
 @_option("--stalled-seconds", "Silence after which a cluster node's connection is replaced.", type=float)
 @_option("--max-pending-bytes", "Commands waiting for the cluster in one worker, at most.", type=int)
 @_option("--stream-window", "Requests of one stream under way at most.", type=int)
+@_option("--max-connections", "Connections to the gateway, and to a native worker's gRPC port, at most.", type=int)
+@_option("--max-connections-of-address", "Those of one address to a native worker's gRPC port.", type=int)
+@_option("--max-streams", "Streams of an HTTP/2 connection at most.", type=int)
+@_option("--max-header-bytes", "Headers of a request, at most.", type=int)
+@_option("--max-active-calls", "Calls under way from the gateway to the workers, at most.", type=int)
+@_option("--max-gateway-bytes", "Memory in use in an Envoy past which calls get 503.", type=int)
+@_option("--max-running-calls", "Calls that run at once in one worker.", type=int)
+@_option("--max-waiting-calls", "Calls that wait for their turn in one worker, at most.", type=int)
 @_option("--batch-workers", "Processes that receive files and apply them.", type=int)
 @_option(
     "--batch-store",

@@ -150,7 +150,11 @@ async def open_worker(config: WorkerConfig) -> AsyncIterator[Worker]:
         methods += privacy_methods(privacy)
         methods += gateway_refusal_methods(usage)
         methods += standard_methods(status, SERVICES)
-        admission = Admission(random.SystemRandom().randint)
+        admission = Admission(
+            random.SystemRandom().randint,
+            most_running=settings.max_running_calls,
+            most_waiting=settings.max_waiting_calls,
+        )
         stack.callback(admission.close)
         pipeline = Pipeline(
             tokens,

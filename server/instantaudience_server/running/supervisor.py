@@ -283,6 +283,11 @@ class Service:
             access_log=self._settings.access_log,
             upload_sockets=_batch_sockets(directory, self._settings),
             upload_seconds=self._settings.batch_upload_seconds,
+            max_connections=self._settings.max_connections,
+            max_streams=self._settings.max_streams,
+            max_active_calls=self._settings.max_active_calls,
+            max_header_bytes=self._settings.max_header_bytes,
+            heap_bytes=self._settings.max_gateway_bytes,
         )
 
     async def _start_gateway(self, directory: Path, sockets: tuple[Path, ...]) -> None:

@@ -38,14 +38,25 @@ async def serve(config: WorkerConfig) -> None:
 
 
 def _open_host(config: WorkerConfig, worker: Worker) -> NativeHost | GrpcioHost:
+    settings = config.settings
     if config.host == "grpcio":
-        return GrpcioHost(worker.methods, worker.pipeline, config.addresses, message_limit_bytes=MESSAGE_LIMIT_BYTES)
+        return GrpcioHost(
+            worker.methods,
+            worker.pipeline,
+            config.addresses,
+            message_limit_bytes=MESSAGE_LIMIT_BYTES,
+            call_timeout_seconds=settings.call_timeout_seconds,
+        )
     return NativeHost(
         worker.methods,
         worker.pipeline,
         config.addresses,
         message_limit_bytes=MESSAGE_LIMIT_BYTES,
-        call_timeout_seconds=config.settings.call_timeout_seconds,
+        call_timeout_seconds=settings.call_timeout_seconds,
+        max_connections=settings.max_connections,
+        max_connections_of_address=settings.max_connections_of_address,
+        max_streams=settings.max_streams,
+        max_header_bytes=settings.max_header_bytes,
         json_forms=json_forms(),
     )
 

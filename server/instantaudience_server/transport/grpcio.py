@@ -1,7 +1,8 @@
 """The grpcio host: `grpc.aio` in front of the pipeline."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, NoReturn
 from urllib.parse import unquote
 
@@ -10,6 +11,7 @@ import grpc
 from instantaudience_server.transport.calls import (
     AnyMethod,
     AnyStreamMethod,
+    Body,
     Call,
     CollectMethod,
     Method,
@@ -34,17 +36,27 @@ from instantaudience_server.transport.status import (
 
 CODES = {code.value[0]: code for code in grpc.StatusCode}
 
+LOOK_SECONDS = 0.1
+"""How often it is looked which requests have not come in time."""
+
 Context = grpc.aio.ServicerContext[bytes, bytes]
 
 
 class GrpcioHost:
     """A gRPC server on any number of addresses (`host:port`, `unix:/path`); ports are shared (SO_REUSEPORT).
 
-    A message past `message_limit_bytes` ends its call, by gRPC's own hand.
+    A message past `message_limit_bytes` ends its call, by gRPC's own hand. A unary request has to be there within
+    `call_timeout_seconds`.
     """
 
     def __init__(
-        self, methods: Sequence[AnyMethod], pipeline: Pipeline, addresses: Sequence[str], *, message_limit_bytes: int
+        self,
+        methods: Sequence[AnyMethod],
+        pipeline: Pipeline,
+        addresses: Sequence[str],
+        *,
+        message_limit_bytes: int,
+        call_timeout_seconds: float,
     ) -> None:
         self._server = grpc.aio.server(
             options=[
@@ -58,7 +70,9 @@ class GrpcioHost:
                 ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
             ]
         )
-        self._server.add_generic_rpc_handlers((_Handlers(methods, pipeline),))
+        self._server.add_generic_rpc_handlers(
+            (_Handlers(methods, pipeline, _Requests(pipeline.outcomes, call_timeout_seconds)),)
+        )
         for address in addresses:
             self._server.add_insecure_port(address)
 
@@ -74,12 +88,12 @@ class GrpcioHost:
 class _Handlers(grpc.GenericRpcHandler):
     """Serves the methods by name, as bytes: reading and its errors belong to the pipeline."""
 
-    def __init__(self, methods: Sequence[AnyMethod], pipeline: Pipeline) -> None:
+    def __init__(self, methods: Sequence[AnyMethod], pipeline: Pipeline, requests: "_Requests") -> None:
         self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
             method.path: (
                 grpc.stream_stream_rpc_method_handler(_stream(method, pipeline))
                 if isinstance(method, StreamMethod | CollectMethod | PublicStreamMethod)
-                else grpc.unary_unary_rpc_method_handler(_unary(method, pipeline))
+                else grpc.stream_unary_rpc_method_handler(_unary(method, pipeline, requests))
             )
             for method in methods
         }
@@ -91,10 +105,61 @@ class _Handlers(grpc.GenericRpcHandler):
         return self._handlers.get(handler_call_details.method) or self._no_such_method
 
 
-def _unary(method: Method[Any] | PublicMethod[Any], pipeline: Pipeline) -> Any:
-    async def handle(body: bytes, context: Context) -> bytes:
+class _Requests:
+    """Reads the messages of unary calls. gRPC itself waits for one until the caller's deadline, or for ever."""
+
+    def __init__(self, outcomes: Outcomes, most_seconds: float) -> None:
+        self._outcomes = outcomes
+        self._most_seconds = most_seconds
+        self._loop = asyncio.get_running_loop()
+        self._awaited: dict[Context, tuple[str, float]] = {}
+        """The paths of the calls whose messages are awaited, and until when; the oldest first."""
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._refusing: set[asyncio.Task[None]] = set()
+
+    async def only_message(self, path: str, context: Context) -> Body:
+        """The message of a call of the method at `path`, or what says that there is none. One that does not come is
+        refused meanwhile."""
+        self._awaited[context] = path, self._loop.time() + self._most_seconds
+        if self._sweeper is None:
+            self._sweeper = self._loop.call_later(LOOK_SECONDS, self._sweep)
         try:
+            message = await context.read()
+        finally:
+            self._awaited.pop(context, None)
+        return message if isinstance(message, bytes) else _no_message
+
+    def _sweep(self) -> None:
+        now = self._loop.time()
+        late = []
+        for context, (path, until) in self._awaited.items():
+            if until > now:
+                break
+            late.append((context, path))
+        for context, path in late:
+            del self._awaited[context]
+            refusing = self._loop.create_task(self._refuse(context, path))
+            self._refusing.add(refusing)
+            refusing.add_done_callback(self._refusing.discard)
+        self._sweeper = self._loop.call_later(LOOK_SECONDS, self._sweep) if self._awaited else None
+
+    async def _refuse(self, context: Context, path: str) -> None:
+        """End a call that is nobody's; its reading cannot be cancelled, and ends with it."""
+        with suppress(grpc.aio.BaseError):  # it may have ended by itself
+            await _abort(context, self._outcomes.refused(path, "", flawed(Flaw.NOT_RECEIVED)))
+
+
+async def _no_message(_: float) -> bytes:
+    raise flawed(Flaw.MISSING)
+
+
+def _unary(method: Method[Any] | PublicMethod[Any], pipeline: Pipeline, requests: _Requests) -> Any:
+    async def handle(_: AsyncIterator[bytes], context: Context) -> bytes:
+        try:
+            body = await requests.only_message(method.path, context)
             return await pipeline.run(method, body, _call(context))
+        except grpc.aio.AbortError:
+            raise  # it was refused
         except CallError as error:
             await _abort(context, error)
         except Exception as error:

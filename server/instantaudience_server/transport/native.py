@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 EXTENSION = "instantaudience_native"
 CONNECTION_SECONDS = 60.0
 """At this age a connection is asked to end, as the gateway does it."""
-MOST_CONNECTIONS, MOST_OF_AN_ADDRESS = 10_000, 2_500
-"""Connections on the ports: in all, and of one address, which cannot shut others out so. More are closed at once."""
+MOST_HEADER_BYTES = 16_384
+"""Of a request on the ports: what gRPC's servers take."""
 PATIENCE_SECONDS = 0.4
 """How long a call waits for its turn here, at most: unless there are too many, it has had it long before."""
 TOGETHER_SECONDS = 0.01
@@ -65,7 +65,9 @@ class NativeHost:
 
     A message past `message_limit_bytes` ends its call. A call may take `call_timeout_seconds`; its request has to be
     there within that. Unary calls wait for their turn before the event loop knows of them (docs/adr/0018-admission.md).
-    `json_forms` are those of the methods that a gateway passes JSON on for.
+    `json_forms` are those of the methods that a gateway passes JSON on for. On ports, there are at most so many
+    connections in all and of an address (which so cannot shut others out; more are closed at once), so many streams of
+    each, and headers of so many bytes, but at most 16 KB, of a request.
 
     Raises:
         OSError: an address cannot be had.
@@ -80,6 +82,10 @@ class NativeHost:
         message_limit_bytes: int,
         call_timeout_seconds: float,
         json_forms: Sequence[JsonForm] = (),
+        max_connections: int = 10_000,
+        max_connections_of_address: int = 2_500,
+        max_streams: int = 100,
+        max_header_bytes: int = MOST_HEADER_BYTES,
         connection_seconds: float = CONNECTION_SECONDS,
     ) -> None:
         from instantaudience_native import Host  # the other hosts do without
@@ -98,8 +104,14 @@ class NativeHost:
             addresses,
             message_limit_bytes=message_limit_bytes,
             budget=(call_timeout_seconds, SHARE_KEPT, MOST_KEPT_SECONDS),
-            connections=(MOST_CONNECTIONS, MOST_OF_AN_ADDRESS, connection_seconds),
-            waiting=(admission.MOST_WAITING, admission.PATIENCE_SHARE, PATIENCE_SECONDS),
+            connections=(
+                max_connections,
+                max_connections_of_address,
+                connection_seconds,
+                max_streams,
+                min(max_header_bytes, MOST_HEADER_BYTES),
+            ),
+            waiting=(pipeline.admission.most_waiting, admission.PATIENCE_SHARE, PATIENCE_SECONDS),
             refusals=[_failed_answer(failure) for failure in _refusals()],
         )
         self._tasks: dict[int, asyncio.Task[None]] = {}

@@ -128,8 +128,14 @@ class Outcomes:
                 counted = self._usage.count_failure(member_id, failure_of(reason))
                 # Who was not let in waits for nothing: how long that takes must not tell which names there are.
                 if caller is not None and reason is not Reason.UNAVAILABLE:
-                    with contextlib.suppress(AudienceError):
+                    try:
                         await counted
+                    except AudienceError:
+                        pass
+                    except asyncio.CancelledError:
+                        # That of the count is not the call's.
+                        if _is_cancelled():
+                            raise
         return CallError(failure)
 
     def refused(self, path: str, request_id: str, error: BaseException) -> CallError:
@@ -183,8 +189,13 @@ def _ended(error: BaseException) -> BaseException:
     if isinstance(error, CallerLeft):
         raise error
     if isinstance(error, asyncio.CancelledError):
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
+        if _is_cancelled():
             raise error
         return unavailable(GIVEN_UP)
     return error
+
+
+def _is_cancelled() -> bool:
+    """Whether it is the call itself that was cancelled, and not what it waited for."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0

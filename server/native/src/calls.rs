@@ -33,6 +33,8 @@ pub struct Service {
     /// Of those that can be called with JSON, by that place.
     pub json_forms: HashMap<usize, JsonForm>,
     pub message_limit_bytes: usize,
+    /// How many streams a caller's connection may have, and how many bytes of headers a request.
+    pub of_connection: (u32, u32),
     /// How long a call may take, at most.
     pub call_timeout_seconds: f64,
     pub patience: Patience,

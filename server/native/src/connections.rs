@@ -50,18 +50,19 @@ struct Bounds {
     grows_old: bool,
 }
 
-/// A caller's; 100 streams, as other servers have it: gRPC clients hold back what is more. Headers of 16 KB are what
-/// gRPC's servers take.
-const CALLERS: Bounds = Bounds {
-    most_streams: 100,
-    headers_bytes: 16 * 1024,
-    share: Share { turn_bytes: 16 * 1024, block_bytes: 32 * 1024 },
-    window_bytes: 100 * STREAM_WINDOW_BYTES,
-    held_bytes: Some(32 * 1024 * 1024),
-    most_reset: 200,
-    most_given_up: Some(200),
-    grows_old: true,
-};
+/// A caller's, who may have so many streams, and headers of so many bytes in a request.
+const fn callers(most_streams: u32, headers_bytes: u32) -> Bounds {
+    Bounds {
+        most_streams,
+        headers_bytes,
+        share: Share { turn_bytes: 16 * 1024, block_bytes: 2 * headers_bytes as usize },
+        window_bytes: most_streams.saturating_mul(STREAM_WINDOW_BYTES),
+        held_bytes: Some(32 * 1024 * 1024),
+        most_reset: 200,
+        most_given_up: Some(200),
+        grows_old: true,
+    }
+}
 
 /// The gateway's: it has bounds of its own for each caller (headers of 60 KB), and puts the calls of all on few
 /// connections.
@@ -90,7 +91,8 @@ pub async fn serve<S>(socket: S, peer: Peer, service: Arc<Service>, mut ends: En
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let bounds = if matches!(peer, Peer::Gateway) { GATEWAYS } else { CALLERS };
+    let (most_streams, headers_bytes) = service.of_connection;
+    let bounds = if matches!(peer, Peer::Gateway) { GATEWAYS } else { callers(most_streams, headers_bytes) };
     let handshake = builder(bounds).handshake::<_, Bytes>(Sharing::new(socket, bounds.share));
     let Ok(Ok(mut connection)) = timeout(HANDSHAKE, handshake).await else { return };
     let old = sleep_until(Instant::now() + ends.age);

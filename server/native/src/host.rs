@@ -87,7 +87,7 @@ impl Host {
         addresses: Vec<String>,
         message_limit_bytes: usize,
         budget: (f64, f64, f64),
-        connections: (usize, usize, f64),
+        connections: (usize, usize, f64, u32, u32),
         waiting: (usize, f64, f64),
         refusals: Vec<PyRef<'_, FailedAnswer>>,
     ) -> PyResult<Self> {
@@ -97,12 +97,13 @@ impl Host {
             json_forms.extend(json.map(|classes| (number, json_form(&classes))));
         }
         let (most_calls, share, most_seconds) = waiting;
-        let (most, most_of_one, age) = connections;
+        let (most, most_of_one, age, most_streams, header_bytes) = connections;
         let (call_seconds, kept_share, kept_seconds) = budget;
         let service = Service {
             methods: by_path,
             json_forms,
             message_limit_bytes,
+            of_connection: (most_streams, header_bytes),
             call_timeout_seconds: call_seconds,
             patience: Patience { share, most: seconds(most_seconds)? },
             arrivals: Arrivals::new(most_calls)?,

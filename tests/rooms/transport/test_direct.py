@@ -147,14 +147,20 @@ async def test_answers_of_a_turn_are_all_counted(
 
 
 async def test_what_cannot_be_served_like_this_is_left(
-    direct: DirectCalls, method: Method[Any], ends: Ends, call: Call, calling: Caller, monkeypatch: pytest.MonkeyPatch
+    pipeline: Pipeline,
+    direct: DirectCalls,
+    method: Method[Any],
+    ends: Ends,
+    call: Call,
+    calling: Caller,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     other: Method[Any] = Method(method.path, method.request, method.handle)
     assert not direct.begin(1, other, message("1"), call, calling)
     assert not direct.begin(2, method, b"\xff", call, calling)
     assert not direct.begin(3, method, b"\0" * (LIMIT_BYTES + 1), call, calling)
     assert not direct.begin(4, method, message("1"), call._replace(remaining_seconds=0.0), calling)
-    monkeypatch.setattr(admission, "MOST_RUNNING", 1)
+    pipeline.admission.most_running = 1
     monkeypatch.setattr(admission, "PARTS", 1)
     assert direct.begin(5, method, message("1"), call, calling)
     assert not direct.begin(6, method, message("1"), call, calling)  # it has to wait for its turn

@@ -257,13 +257,23 @@ async def test_headers_over_the_limit(address: str, peer: Peer, count: int, stat
         assert (await peer.call(grpc_headers(path("Empty")), EMPTY)).grpc_status == 0
 
 
-async def test_only_so_many_streams_at_once(address: str, peer: Peer) -> None:
-    await peer.call(grpc_headers(path("Empty")), EMPTY)
-    streams = [peer.begin(grpc_headers("/test/Hang"), end=False) for _ in range(100)]
-    with pytest.raises(Exception, match="outbound streams"):
-        peer.begin(grpc_headers("/test/Hang"))
-    for stream_id in streams:
-        peer.reset(stream_id)
+@pytest.mark.parametrize("most", [100, 3], ids=["usual", "set"])
+async def test_only_so_many_streams_at_once(methods: Methods, most: int) -> None:
+    options: dict[str, Any] = {} if most == 100 else {"max_streams": most}
+    async with serving(methods, **options) as (_, address), connected(address) as peer:
+        await peer.call(grpc_headers(path("Empty")), EMPTY)
+        streams = [peer.begin(grpc_headers("/test/Hang"), end=False) for _ in range(most)]
+        with pytest.raises(Exception, match="outbound streams"):
+            peer.begin(grpc_headers("/test/Hang"))
+        for stream_id in streams:
+            peer.reset(stream_id)
+
+
+async def test_headers_may_have_less(methods: Methods) -> None:
+    async with serving(methods, max_header_bytes=8192) as (_, address), connected(address) as peer:
+        for size, status in ((7_000, 200), (8_000, 431)):
+            answer = await peer.call(grpc_headers(path("Empty"), (b"x-long", b"x" * size)), EMPTY)
+            assert answer.http_status == status
 
 
 # The end of calls and connections.
@@ -319,11 +329,9 @@ async def test_a_drain_ends_with_its_grace(methods: Methods) -> None:
         host.drain = lambda _: asyncio.sleep(0)  # type: ignore[method-assign]
 
 
-async def test_one_address_does_not_shut_others_out(methods: Methods, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("instantaudience_server.transport.native.MOST_CONNECTIONS", 5)
-    monkeypatch.setattr("instantaudience_server.transport.native.MOST_OF_AN_ADDRESS", 3)
+async def test_one_address_does_not_shut_others_out(methods: Methods) -> None:
     (port,) = free_ports(HOST, 1)
-    async with serving(methods, f"{HOST}:{port}"):
+    async with serving(methods, f"{HOST}:{port}", max_connections=5, max_connections_of_address=3):
         loop = asyncio.get_running_loop()
 
         async def is_open(of: str) -> bool:

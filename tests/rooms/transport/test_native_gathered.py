@@ -188,7 +188,7 @@ async def test_where_they_cannot_begin_together_each_is_answered(
 async def test_where_there_is_no_room_for_all_they_take_turns(
     peer: Peer, token: str, begun: list[Any], monkeypatch: pytest.MonkeyPatch, admission: Admission
 ) -> None:
-    monkeypatch.setattr(admission_module, "MOST_RUNNING", 1)
+    admission.most_running = 1
     monkeypatch.setattr(admission_module, "PARTS", 2)
     monkeypatch.setattr(admission_module, "FIRST_TAKES", 1)
     answers = await called_at_once(peer, token, *[message(str(user)) for user in range(1, 8)])

@@ -111,7 +111,7 @@ def usage() -> Usage:
 
 @pytest.fixture
 async def admission() -> Admission:
-    return Admission(lambda low, _: low)
+    return Admission(lambda low, _: low, most_running=MOST_RUNNING)
 
 
 @pytest.fixture
@@ -119,7 +119,6 @@ async def peer(
     monkeypatch: pytest.MonkeyPatch, work: Work, tokens: Tokens, usage: Usage, admission: Admission
 ) -> AsyncIterator[Peer]:
     """A caller of a host where two calls run at once, and none runs slowly; the others are patient."""
-    monkeypatch.setattr(admission_module, "MOST_RUNNING", MOST_RUNNING)
     monkeypatch.setattr(admission_module, "FIRST_TAKES", 1)
     monkeypatch.setattr(admission_module, "PARTS", 1)
     monkeypatch.setattr(admission_module, "TURN_PLACES", 1)
@@ -199,7 +198,7 @@ async def test_members_take_turns(peer: Peer, work: Work, admission: Admission) 
 async def test_calls_wait_for_those_that_run_to_begin_together(
     peer: Peer, work: Work, admission: Admission, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(admission_module, "MOST_RUNNING", 8)
+    admission.most_running = 8
     monkeypatch.setattr(native, "TOGETHER_SECONDS", 60.0)
     await begin(peer, "flood", "first")
     await have_begun(work, 1)
@@ -211,8 +210,10 @@ async def test_calls_wait_for_those_that_run_to_begin_together(
     await have_begun(work, 4)
 
 
-async def test_calls_wait_a_moment_for_those_that_run(peer: Peer, work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admission_module, "MOST_RUNNING", 8)
+async def test_calls_wait_a_moment_for_those_that_run(
+    peer: Peer, work: Work, admission: Admission, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admission.most_running = 8
     monkeypatch.setattr(native, "TOGETHER_SECONDS", 0.05)
     for number in range(8):
         await begin(peer, "flood", f"flood {number}")

@@ -79,6 +79,8 @@ UNARY = [
     ("tokens", INTERNAL, (True, 0), [DEFECT]),
     ("tokens:refused", INVALID, (True, 0), []),
     ("tokens:cancelled", UNAVAILABLE, (True, 0), []),
+    ("admission", INTERNAL, (True, 1), [DEFECT]),
+    ("admission:refused", INVALID, (True, 1), []),
     ("request", INTERNAL, (True, 1), [DEFECT]),
     ("service", INTERNAL, (True, 1), [DEFECT]),
     ("service:refused", INVALID, (True, 1), []),
@@ -91,6 +93,7 @@ UNARY = [
     ("service,counted", INTERNAL, (True, 0), [DEFECT, NOT_NOTED]),
     ("service:refused,usage", INVALID, (True, 0), [NOT_NOTED]),
     ("service:refused,counted", INVALID, (True, 0), [NOT_NOTED]),
+    ("service:refused,counted:cancelled", INVALID, (True, 0), []),
     ("service:refused,counted,log", INVALID, (True, 0), []),
     ("service:cancelled,counted", UNAVAILABLE, (True, 0), []),
     ("service,metric", INTERNAL, (False, 1), [DEFECT, NOT_NOTED]),
@@ -102,11 +105,15 @@ UNARY = [
 
 
 @pytest.mark.parametrize(("faults", "code", "kept", "events"), UNARY, ids=[row[0] or "nobody" for row in UNARY])
-async def test_a_unary_call(faulty: Peer, faults: str, code: int, kept: tuple[bool, int], events: list[str]) -> None:
-    assert_ended(await call(faulty, "Unary", faults), code)
+@pytest.mark.parametrize("method", ["Unary", "Posted"])
+async def test_a_unary_call(
+    faulty: Peer, method: str, faults: str, code: int, kept: tuple[bool, int], events: list[str]
+) -> None:
+    """One in a task of its own, and one that needs none."""
+    assert_ended(await call(faulty, method, faults), code)
     counted, failures = kept
     assert await noted(faulty) == {
-        "counts": count("Unary", code) if counted else [],
+        "counts": count(method, code) if counted else [],
         "failures": failures,
         "events": events,
     }
@@ -133,6 +140,25 @@ STREAMS = [
     ("Stream", "answer", OK, [13, 13], 2, [DEFECT] * 2),
     ("Stream", "metric", OK, [0, 0], 0, [NOT_NOTED] * 2),
     ("Stream", "service:refused,counted", OK, [3, 3], 0, [NOT_NOTED] * 2),
+    ("Stream", "admission", OK, [13, 13], 2, [DEFECT] * 2),
+    ("PostedStream", "", OK, [0, 0], 0, []),
+    ("PostedStream", "tokens", INTERNAL, [], 0, [DEFECT]),
+    ("PostedStream", "known", INTERNAL, [], 0, [DEFECT]),
+    ("PostedStream", "admission", OK, [13, 13], 2, [DEFECT] * 2),
+    ("PostedStream", "request", OK, [13, 13], 2, [DEFECT] * 2),
+    ("PostedStream", "service", OK, [13, 13], 2, [DEFECT] * 2),
+    ("PostedStream", "service:refused", OK, [3, 3], 2, []),
+    ("PostedStream", "service:cancelled", OK, [14, 14], 2, []),
+    ("PostedStream", "answer", OK, [13, 13], 2, [DEFECT] * 2),
+    ("PostedStream", "service:refused,counted", OK, [3, 3], 0, [NOT_NOTED] * 2),
+    ("Collect", "", OK, [0], 0, []),
+    ("Collect", "tokens", INTERNAL, [], 0, [DEFECT]),
+    ("Collect", "headers", INTERNAL, [], 0, [DEFECT]),
+    ("Collect", "request", INTERNAL, [], 1, [DEFECT]),
+    ("Collect", "service", INTERNAL, [], 1, [DEFECT]),
+    ("Collect", "service:refused", INVALID, [], 1, []),
+    ("Collect", "service:cancelled", UNAVAILABLE, [], 1, []),
+    ("Collect", "answer", INTERNAL, [], 1, [DEFECT]),
     ("PublicStream", "", OK, [0, 0], 0, []),
     ("PublicStream", "request", INTERNAL, [], 0, [DEFECT]),
     ("PublicStream", "service", INTERNAL, [], 0, [DEFECT]),

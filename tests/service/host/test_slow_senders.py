@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import pytest
+from google.rpc import code_pb2
 from support.answers import assert_http_error
-from support.framing_peer import connected
+from support.framing_peer import connected, grpc_headers
+from support.messages import APPLY
 from support.raw_http import answer_to
 from support.service import HOST_MODES, Service, running_service
 from support.usage import failed_calls
@@ -93,6 +95,20 @@ async def test_the_same_over_http2_leaves_the_connection_to_others(impatient: Se
         assert answer.http_status == 408
         assert json.loads(answer.data) == {"response": {"status": "ERROR", "error_id": "SYNTAX", "error": TEXT}}
         assert (await peer.call(headers, b'{"rt_segment":[]}')).http_status == 200
+
+
+async def test_a_grpc_message_that_does_not_come_is_not_waited_for(impatient: Service) -> None:
+    """Whatever deadline its caller has."""
+    authorization = (b"authorization", (await impatient.token()).encode())
+    for address in (impatient.http_address, impatient.grpc_address):
+        async with connected(address) as peer:
+            silent = peer.begin(grpc_headers(APPLY, authorization))
+            assert (await peer.call(grpc_headers(APPLY), b"")).grpc_status == code_pb2.UNAUTHENTICATED
+            assert (await peer.call(grpc_headers(APPLY, authorization), b"")).grpc_status == code_pb2.INVALID_ARGUMENT
+            answer = await peer.answer(silent, CALL_SECONDS + SLACK_SECONDS)
+            assert answer.grpc_status == code_pb2.UNAVAILABLE
+            assert answer.headers["grpc-message"].startswith("the request did not arrive in time")
+            assert answer.headers["error-id"] == "SYSTEM"
 
 
 async def test_what_comes_too_slowly_counts(impatient: Service) -> None:

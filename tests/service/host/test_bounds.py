@@ -1,0 +1,61 @@
+"""The bounds that are settings: of connections, of their streams, and of headers."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+from google.rpc import code_pb2
+from support.clusters import eventually
+from support.framing_peer import connected, grpc_headers
+from support.messages import APPLY
+from support.raw_http import Connection
+from support.service import HOST_MODES, Service, running_service
+
+EMPTY = b"\0" * 5
+STREAMS, HEADER_BYTES, CONNECTIONS, CONNECTIONS_OF_ADDRESS = 3, 8192, 10, 5
+
+
+@pytest.fixture(scope="module", params=[host for host in HOST_MODES if host != "grpcio"])
+async def narrow(request: pytest.FixtureRequest) -> AsyncIterator[Service]:
+    """A service with small bounds."""
+    of_connections = (
+        "--max-connections",
+        str(CONNECTIONS),
+        "--max-connections-of-address",
+        str(CONNECTIONS_OF_ADDRESS),
+    )
+    of_requests = ("--max-streams", str(STREAMS), "--max-header-bytes", str(HEADER_BYTES))
+    async with running_service("--workers", "1", *of_connections, *of_requests, host_mode=request.param) as running:
+        yield running
+
+
+async def test_streams_and_headers(narrow: Service) -> None:
+    for address in (narrow.http_address, narrow.grpc_address):
+        async with connected(address) as peer:
+            short, long = (b"x-long", b"x" * (HEADER_BYTES // 2)), (b"x-long", b"x" * HEADER_BYTES)
+            assert (await peer.call(grpc_headers(APPLY, short), EMPTY)).grpc_status == code_pb2.UNAUTHENTICATED
+            assert (await peer.call(grpc_headers(APPLY, long), EMPTY)).grpc_status is None  # with 431, or reset
+            for _ in range(STREAMS):
+                peer.begin(grpc_headers(APPLY), end=False)
+            with pytest.raises(Exception, match="outbound streams"):
+                peer.begin(grpc_headers(APPLY))
+
+
+async def test_connections(narrow: Service) -> None:
+    """Envoy counts those of all addresses, and of both ports where it has them; a native worker also those of one."""
+    bounds = {narrow.http_address: CONNECTIONS}
+    if narrow.host_mode == "native":
+        bounds[narrow.grpc_address] = CONNECTIONS_OF_ADDRESS
+    for address, most in bounds.items():
+        async with contextlib.AsyncExitStack() as stack:
+            callers = [await stack.enter_async_context(Connection(address)) for _ in range(most + 3)]
+            endings = [asyncio.create_task(caller.ends()) for caller in callers]
+
+            async def are_refused(endings: list["asyncio.Task[bool]"] = endings) -> None:
+                assert sum(ending.done() for ending in endings) >= 3
+
+            await eventually(are_refused)
+            assert not all(ending.done() for ending in endings)
+            for ending in endings:
+                ending.cancel()

@@ -23,8 +23,8 @@ from instantaudience_server.transport.status import (
 from instantaudience_gateway.contract.connect import HTTP_STATUSES, connect_error
 from instantaudience_gateway.files.served import CONTENT_TYPES
 
-RETRY_AFTER_SECONDS = 1
-"""When to send a call again that found no server."""
+RETRY_AFTER_SECONDS = range(1, 4)
+"""When to send a call again that found no server, or no room; drawn for each, so that they do not come all at once."""
 
 GRPC_ROUTE = "grpc"
 """Name of the route of gRPC calls. (The content type would not do: the transcoder makes it a gRPC one.)"""
@@ -88,8 +88,7 @@ def too_large(limit_bytes: int) -> Reply:
     return _reply(Reason.LIMIT, f"The body has more than {limit_bytes} bytes.")
 
 
-def _failure(reason: Reason, reply: Reply, cause: Cause | None = None) -> Failure:
-    after = RETRY_AFTER_SECONDS if reason is Reason.UNAVAILABLE else None
+def _failure(reason: Reason, reply: Reply, cause: Cause | None = None, after: int | None = None) -> Failure:
     return describe(AudienceError(reason, reply.text, retry_after_seconds=after, cause=cause))
 
 
@@ -101,13 +100,13 @@ def stream_failures(limit_bytes: int) -> dict[str, Failure]:
     }
 
 
-def _grpc_headers(reason: Reason, reply: Reply) -> tuple[tuple[str, str], ...]:
+def _grpc_headers(reason: Reason, reply: Reply, after: int | None = None) -> tuple[tuple[str, str], ...]:
     """How the answer to a gRPC call ends, as the servers would end it.
 
     `grpc-status` is said outright: an exception that leaves an application in Envoy reaches this place as a local reply
     with HTTP status 500 and gRPC status 0, OK (`dynamic_module`'s `send_response`).
     """
-    failure = _failure(reason, reply)
+    failure = _failure(reason, reply, after=after)
     encoded = base64.b64encode(failure.status.SerializeToString()).decode().rstrip("=")
     said = [(key, value) for key, value in failure.metadata if key in (ERROR_ID_KEY, PUSHBACK_KEY)]
     return (("grpc-status", str(failure.code)), *said, (STATUS_DETAILS_KEY, encoded))
@@ -160,22 +159,32 @@ def _mapper(
 
 _CLIENT_ERROR = _all(_status("GE", 400), _status("LE", 499))
 _UNAVAILABLE = _any_of(_status("EQ", 408), _all(_status("GE", 502), _status("LE", 504)))
-_RETRY_AFTER = ("retry-after", str(RETRY_AFTER_SECONDS))
+
+
+def _retry_after(seconds: int) -> tuple[str, str]:
+    return ("retry-after", str(seconds))
+
+
+def _drawn(seconds: int) -> dict[str, Any]:
+    """Holds for one request of `RETRY_AFTER_SECONDS`; which one, the millisecond that it came in says."""
+    number = RETRY_AFTER_SECONDS.index(seconds)
+    return _cel(f"request.time.getMilliseconds() % {len(RETRY_AFTER_SECONDS)} == {number}")
 
 
 def _connect_mappers(condition: dict[str, Any], body_limit_bytes: int) -> list[dict[str, Any]]:
     """The answers to calls of the Connect protocol, which has statuses of its own."""
     rows = [
-        (_status("EQ", 413), Reason.LIMIT, too_large(body_limit_bytes), ()),
-        (_UNAVAILABLE, Reason.UNAVAILABLE, UNAVAILABLE, (_RETRY_AFTER,)),
-        (_status("EQ", 404), Reason.NO_SUCH_METHOD, NO_SUCH_METHOD, ()),
-        (_CLIENT_ERROR, Reason.SYNTAX, UNREADABLE, ()),
-        (_status("GE", 0), Reason.INTERNAL, INTERNAL, ()),
+        (_status("EQ", 413), Reason.LIMIT, too_large(body_limit_bytes), None),
+        *((_all(_UNAVAILABLE, _drawn(after)), Reason.UNAVAILABLE, UNAVAILABLE, after) for after in RETRY_AFTER_SECONDS),
+        (_status("EQ", 404), Reason.NO_SUCH_METHOD, NO_SUCH_METHOD, None),
+        (_CLIENT_ERROR, Reason.SYNTAX, UNREADABLE, None),
+        (_status("GE", 0), Reason.INTERNAL, INTERNAL, None),
     ]
     mappers = []
-    for which, reason, reply, headers in rows:
-        failure = _failure(reason, reply, Cause.UNREADABLE_REQUEST if reason is Reason.SYNTAX else None)
+    for which, reason, reply, after in rows:
+        failure = _failure(reason, reply, Cause.UNREADABLE_REQUEST if reason is Reason.SYNTAX else None, after)
         status = HTTP_STATUSES[failure.code]
+        headers = () if after is None else (_retry_after(after),)
         mappers.append(_mapper(_all(condition, which), connect_error(failure), status=status, headers=headers))
     return mappers
 
@@ -192,7 +201,6 @@ def local_replies(body_limit_bytes: int, transcoder_error: str) -> dict[str, Any
     grpc = _cel(f"xds.route_name == '{GRPC_ROUTE}' || ({early})")
     connect = _cel(f"xds.route_name == '{CONNECT_ROUTE}'")
     lua = _cel("response.code_details == 'lua_response'")
-    grpc_unavailable = _grpc_headers(Reason.UNAVAILABLE, UNAVAILABLE)
     grpc_internal = _grpc_headers(Reason.INTERNAL, INTERNAL)
     transcoder = _cel("response.code_details.contains('grpc_json_transcode_failure')")
     broken = _cel("response.code_details.contains('codec')")
@@ -200,7 +208,7 @@ def local_replies(body_limit_bytes: int, transcoder_error: str) -> dict[str, Any
     fixed = [
         (_status("EQ", 413), too_large(body_limit_bytes), ()),
         (_status("EQ", TOO_SLOW.http_status), TOO_SLOW, ()),
-        (_UNAVAILABLE, UNAVAILABLE, (_RETRY_AFTER,)),
+        *((_all(_UNAVAILABLE, _drawn(after)), UNAVAILABLE, (_retry_after(after),)) for after in RETRY_AFTER_SECONDS),
         (_status("EQ", 404), NO_PATH, ()),
         (_status("EQ", NO_SUCH_CODING), UNREADABLE, ()),
         (_CLIENT_ERROR, UNREADABLE, ()),
@@ -208,8 +216,15 @@ def local_replies(body_limit_bytes: int, transcoder_error: str) -> dict[str, Any
     ]
     return {
         "mappers": [
-            _mapper(
-                _all(grpc, _UNAVAILABLE), UNAVAILABLE.text, status=503, content_type=grpc_type, headers=grpc_unavailable
+            *(
+                _mapper(
+                    _all(grpc, _UNAVAILABLE, _drawn(after)),
+                    UNAVAILABLE.text,
+                    status=503,
+                    content_type=grpc_type,
+                    headers=_grpc_headers(Reason.UNAVAILABLE, UNAVAILABLE, after),
+                )
+                for after in RETRY_AFTER_SECONDS
             ),
             _mapper(_all(grpc, _CLIENT_ERROR), UNREADABLE.text, content_type=grpc_type),
             _mapper(grpc, INTERNAL.text, content_type=grpc_type, headers=grpc_internal),

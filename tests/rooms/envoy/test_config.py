@@ -133,7 +133,7 @@ async def test_no_worker(directory: Path) -> None:
     async with running_gateway(directory, "nobody.sock", "no-one.sock") as gateway, gateway.client() as http:
         answer = await http.get("/healthz")
         assert_error(answer, 503, "SYSTEM", "The service is out of reach; send the request again.")
-        assert answer.headers["retry-after"] == "1"
+        assert answer.headers["retry-after"] in ("1", "2", "3")
         assert_error(await http.post("/rt-segment", content="{}"), 503, "SYSTEM")
         assert_error(await http.post("/rt-segment", content="{"), 400, "SYNTAX")
         async with grpc.aio.insecure_channel(gateway.address) as opened:
@@ -149,14 +149,15 @@ async def test_no_worker(directory: Path) -> None:
     assert info.Unpack(unpacked_info)
     assert (unpacked_info.reason, unpacked_info.domain) == ("SYSTEM", "instantaudience")
     assert retry.Unpack(unpacked_retry)
-    assert unpacked_retry.retry_delay.seconds == 1
+    assert unpacked_retry.retry_delay.seconds in (1, 2, 3)
 
 
 async def test_no_worker_for_connect(directory: Path) -> None:
     async with running_gateway(directory, "nobody.sock", connect=True) as gateway, gateway.client() as http:
         types = {"content-type": "application/proto", "connect-protocol-version": "1"}
         answer = await http.post(f"/{PACKAGE}.StatusService/GetStatus", headers=types)
-    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] in ("1", "2", "3")
     error = answer.json()
     assert (error["code"], error["message"]) == ("unavailable", "The service is out of reach; send the request again.")
     assert [each["type"] for each in error["details"]] == ["google.rpc.ErrorInfo", "google.rpc.RetryInfo"]

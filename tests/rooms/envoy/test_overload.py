@@ -6,9 +6,11 @@ from pathlib import Path
 import grpc
 import httpx
 import pytest
+from google.rpc import status_pb2
 from instantaudience.v1 import status_pb2 as health_pb2
 from instantaudience.v1 import status_pb2_grpc
-from support.answers import assert_grpc_error
+from instantaudience_server.transport.status import PUSHBACK_KEY
+from support.answers import assert_grpc_error, failure_of
 from support.clusters import eventually
 from support.gateways import Upstream, assert_error, running_gateway, serving
 from support.raw_http import Connection
@@ -31,9 +33,20 @@ async def test_no_call_is_taken_while_too_much_memory_is_in_use(directory: Path)
         upstream.calls.clear()
         for answer in (await http.get("/healthz"), await http.post("/rt-segment", content="{}")):
             assert_error(answer, 503, "SYSTEM", "The service is out of reach; send the request again.")
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await status_pb2_grpc.StatusServiceStub(channel).GetStatus(health_pb2.GetStatusRequest())
-        assert_grpc_error(caught.value, grpc.StatusCode.UNAVAILABLE, "SYSTEM")
+        rest_seconds = {(await http.get("/healthz")).headers["retry-after"] for _ in range(50)}
+        assert rest_seconds == {"1", "2", "3"}  # callers do not come back all at once
+        grpc_seconds = set()
+        for _ in range(50):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await status_pb2_grpc.StatusServiceStub(channel).GetStatus(health_pb2.GetStatusRequest())
+            assert_grpc_error(caught.value, grpc.StatusCode.UNAVAILABLE, "SYSTEM")
+            trailers = dict(caught.value.trailing_metadata())
+            failure = failure_of(status_pb2.Status.FromString(trailers["grpc-status-details-bin"]))
+            assert failure.retry is not None
+            seconds = failure.retry.retry_delay.seconds
+            assert trailers[PUSHBACK_KEY] == str(1000 * seconds)
+            grpc_seconds.add(seconds)
+        assert grpc_seconds == {1, 2, 3}
     assert upstream.calls == []
 
 

@@ -11,8 +11,8 @@ from google.protobuf.message import Message
 from instantaudience_server.transport.rest import JsonForm, Row, Shape
 
 from instantaudience_gateway.contract import descriptor
+from instantaudience_gateway.contract.bodies import DEFAULTS, MAX_DEPTH, SCALAR_RULES
 from instantaudience_gateway.contract.replies import EMPTY, TOO_SLOW, UNREADABLE
-from instantaudience_gateway.contract.script import DEFAULTS, MAX_DEPTH, SCALAR_RULES
 
 PASSED_ON = frozenset({("POST", "/rt-segment")})
 """Methods and paths of such bodies: those that are called so often that it matters."""

@@ -22,6 +22,7 @@ from instantaudience_server.transport.status import (
 
 from instantaudience_gateway.console import files as console
 from instantaudience_gateway.contract import descriptor
+from instantaudience_gateway.contract.bodies import DEFAULTS, MAX_DEPTH, SCALAR_RULES
 from instantaudience_gateway.contract.lua import Literal, lua_literal
 from instantaudience_gateway.contract.replies import (
     EMPTY,
@@ -50,9 +51,6 @@ _PARTS = (
 SOURCES = tuple(_ROOMS / name for name in _PARTS)
 """The filter's parts, in the order in which they stand in it."""
 
-MAX_DEPTH = 64
-"""Levels of nesting in a body (RFC 8259, section 9, lets a parser set a limit; the transcoder's is 100)."""
-
 TRANSCODER_ERROR = "text/x-transcoder-error"
 """Content type that marks the transcoder's own errors for the Lua filter, which gives them the contract's form."""
 
@@ -67,15 +65,6 @@ HIDDEN_HEADERS = (
     PUSHBACK_KEY,
 )
 """What a server sends for gRPC callers only."""
-
-SCALAR_RULES = {
-    "STRING": "must be a string",
-    "INT32": "must be an integer of 32 bits",
-    "INT64": "must be an integer of 64 bits",
-    "BOOL": "must be true or false",
-    "ENUM": "must be one of the known names",
-}
-"""Protobuf type → what a value must be. A type that comes into a request and is not here stops the start."""
 
 BARE_GRPC_ERRORS = {
     code_pb2.INVALID_ARGUMENT: UNREADABLE,
@@ -126,10 +115,6 @@ UNREADABLE_STATUSES = {"/privacy/consumer-request": 422}
 
 DELIBERATELY_NOT = {"GET /auth": NO_SIGN_IN_BY_URL}
 """The answers to methods that the original platform takes, and this service does not (source: contract-neighbours)."""
-
-
-DEFAULTS: Mapping[tuple[str, str], Mapping[str, bool]] = {("POST", "/rt-segment"): {"detail": False}}
-"""What parameters are where they are not given, by method and path: REST's callers get no more than they ask for."""
 
 
 MEANINGLESS = ("start_element", "num_elements", "batch_size", "StartElement", "NumElements", "Active")

@@ -33,7 +33,7 @@ run: setup ## Run the service on its embedded cluster with the demo catalog
 	$(BIN)/instant-audience serve --demo
 
 # These wait more than they work: two processes share them. All others have the machine.
-BESIDE := tests/rooms tests/service/grpc tests/service/rest
+BESIDE := tests/clients tests/rooms $(addprefix tests/service/,commands console grpc rest)
 test: setup ## Run every test
 	$(BIN)/python -m pytest --reruns 1 -rR --numprocesses 2 --no-loadscope-reorder $(BESIDE); beside=$$?; \
 		$(BIN)/python -m pytest --reruns 1 -rR $(addprefix --ignore ,$(BESIDE)) && exit $$beside

@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Self
 
@@ -92,10 +92,17 @@ class Child:
         self._process = process
 
     @classmethod
-    async def start(cls, program: Program) -> Self:
-        """Run the program. Raises OSError when it cannot be executed or its output file not be opened."""
+    async def start(cls, program: Program, *, waits: bool = False) -> Self:
+        """Run the program. `waits`: what it can read is not known yet; `tell` gives it.
+
+        Raises OSError when it cannot be executed or its output file not be opened.
+        """
         with contextlib.ExitStack() as files:
-            stdin = files.enter_context(_readable(program.stdin)) if program.stdin else asyncio.subprocess.DEVNULL
+            stdin: BinaryIO | int
+            if waits:
+                stdin = asyncio.subprocess.PIPE
+            else:
+                stdin = files.enter_context(_readable(program.stdin)) if program.stdin else asyncio.subprocess.DEVNULL
             output = files.enter_context(program.output.open("ab")) if program.output else None
             process = await asyncio.create_subprocess_exec(
                 *program.argv,
@@ -118,6 +125,18 @@ class Child:
     def returncode(self) -> int | None:
         """The exit status; minus the signal that ended it; None while it runs."""
         return self._process.returncode
+
+    async def tell(self, stdin: bytes) -> None:
+        """Give a child that waits all that it can read; who is started in its place has it from the beginning. It is no
+        error that the child has ended."""
+        self.program = replace(self.program, stdin=stdin)
+        pipe = self._process.stdin
+        if pipe is None:
+            raise ValueError(f"{self.program.name} does not wait")
+        with contextlib.suppress(ConnectionError):
+            pipe.write(stdin)
+            await pipe.drain()
+        pipe.close()
 
     async def wait(self) -> int:
         """Wait for its end and return the exit status, or minus the signal that ended it."""

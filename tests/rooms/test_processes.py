@@ -68,6 +68,28 @@ class TestChild:
         child = await Child.start(shell('test -z "$(cat)"'))
         assert await child.wait() == 0
 
+    async def test_waits_to_be_told_and_its_successor_does_not(self, tmp_path: Path) -> None:
+        output = tmp_path / "output"
+        child = await Child.start(shell('echo begun; wc -c | tr -d " "', output=output), waits=True)
+        assert line_of(output) == "begun"
+        assert child.returncode is None
+        await child.tell(b"x" * 200_000)
+        assert await child.wait() == 0
+        successor = await Child.start(child.program)
+        assert await successor.wait() == 0
+        assert output.read_text() == "begun\n200000\n" * 2
+
+    async def test_may_end_before_it_is_told(self) -> None:
+        child = await Child.start(shell("exit 3"), waits=True)
+        assert await child.wait() == 3
+        await child.tell(b"x" * 200_000)
+
+    async def test_is_told_nothing_that_it_does_not_wait_for(self) -> None:
+        child = await Child.start(shell("exit 0"))
+        with pytest.raises(ValueError, match="test does not wait"):
+            await child.tell(b"x")
+        assert await child.wait() == 0
+
     async def test_keeps_passed_files_open_and_no_others(self) -> None:
         passed, kept = os.open(os.devnull, os.O_RDONLY), os.open(os.devnull, os.O_RDONLY)
         child = await Child.start(shell(f"test -e /dev/fd/{passed} && ! test -e /dev/fd/{kept}", pass_fds=[passed]))

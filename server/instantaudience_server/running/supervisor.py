@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import envoy
 import httpx
@@ -38,6 +39,9 @@ START_SECONDS = 30.0
 EXTRA_SECONDS = 2.0
 """What a child gets beyond the drain to end in."""
 FASTEST = "the fastest that can run here"
+
+Redis = asyncio.Task[SecretStr]
+"""The cluster's address, once it is there, with a catalog."""
 
 
 class Service:
@@ -112,8 +116,8 @@ class Service:
         self._stack.callback(os.close, self._drain_fd)
         if metrics_socket is not None:
             await self._serve_metrics(directory / "metrics", metrics_socket)
-        redis = settings.redis or await self._start_cluster()
-        self.catalog_is_empty = await first_catalog.put(redis)
+        redis = asyncio.create_task(self._reach_cluster(first_catalog))
+        self._stack.push_async_callback(_end, redis)
         self._progress(f"starting {settings.workers} workers")
         in_envoy = self._host == "envoy"
         start = self._start_envoy_worker if in_envoy else self._start_worker
@@ -173,6 +177,12 @@ class Service:
             argv.append(str(self._certificates.for_workers))
         await self._run(Program("metrics", argv, pass_fds=(reserved.fileno(),)))
 
+    async def _reach_cluster(self, first_catalog: FirstCatalog) -> SecretStr:
+        """Have a cluster with a catalog; returns its address."""
+        redis = self._settings.redis or await self._start_cluster()
+        self.catalog_is_empty = await first_catalog.put(redis)
+        return redis
+
     async def _start_cluster(self) -> SecretStr:
         self._progress(f"starting the embedded cluster in {self._settings.data_dir}")
         data_dir = self._settings.data_dir
@@ -189,67 +199,75 @@ class Service:
         self._stack.push_async_callback(cluster.stop)
         return SecretStr(cluster.url)
 
-    async def _start_worker(self, directory: Path, number: int, redis: SecretStr) -> Path:
+    async def _start_worker(self, directory: Path, number: int, redis: Redis) -> Path:
         """Start a worker behind the gateway; returns its socket."""
         path = directory / f"worker-{number}.sock"
         addresses = [f"unix:{path}"]
         if not self._gateway_has_both_ports:
             host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
             addresses.append(f"{host}:{self.grpc_port}")
-        config = self._worker_config(directory, number, redis, addresses)
         argv = [sys.executable, "-m", "instantaudience_server.running.worker"]
         program = Program(
             f"worker-{number}",
             argv,
             env=os.environ | self._worker_metrics.environment(number),
-            stdin=config,
             pass_fds=(self._drain_fd,),
         )
-        child = await self._run(program, partial(self._worker_metrics.forget_gauges, number))
+        child = await self._run_worker(program, directory, number, redis, addresses)
         async with _must_start(child):
             while not await _listens(path):
                 await _still_running(child)
         return path
 
-    async def _start_envoy_worker(self, directory: Path, number: int, redis: SecretStr) -> Path:
+    async def _start_envoy_worker(self, directory: Path, number: int, redis: Redis) -> Path:
         """Start a worker inside Envoy; returns its admin socket."""
         admin_socket = directory / f"envoy-{number}.sock"
         gateway = replace(
             self._gateway_settings(directory, admin_socket),
             application="instantaudience_server.running.envoy_worker:app",
         )
-        config = self._worker_config(directory, number, redis)
         program = Program(
             f"worker-{number}",
             _envoy_command(directory / f"envoy-{number}.json", gateway, concurrency=1),
             env=in_process.environment() | self._worker_metrics.environment(number),
-            stdin=config,
             pass_fds=(self._drain_fd,),
             cwd=directory,  # pyvoy puts it first on the module path
         )
-        await self._run_envoy(program, admin_socket, partial(self._worker_metrics.forget_gauges, number))
+        await self._is_ready(await self._run_worker(program, directory, number, redis), admin_socket)
         return admin_socket
 
-    async def _start_batch_workers(self, directory: Path, redis: SecretStr) -> None:
+    async def _start_batch_workers(self, directory: Path, redis: Redis) -> None:
         """Start the processes that receive files and apply them."""
         sockets = _batch_sockets(directory, self._settings)
         await asyncio.gather(*(self._start_batch_worker(directory, each, redis) for each in range(len(sockets))))
 
-    async def _start_batch_worker(self, directory: Path, number: int, redis: SecretStr) -> None:
+    async def _start_batch_worker(self, directory: Path, number: int, redis: Redis) -> None:
         path = _batch_sockets(directory, self._settings)[number]
         name = self._settings.workers + number
         program = Program(
             f"batch-{number}",
             [sys.executable, "-m", "instantaudience_server.running.batch_worker"],
             env=os.environ | self._worker_metrics.environment(name),
-            stdin=self._worker_config(directory, name, redis, addresses=[str(path)]),
         )
-        child = await self._run(program, partial(self._worker_metrics.forget_gauges, name))
+        child = await self._run_worker(program, directory, name, redis, [str(path)])
         async with _must_start(child):
             while not await _listens(path):
                 await _still_running(child)
 
-    def _worker_config(self, directory: Path, number: int, redis: SecretStr, addresses: Sequence[str] = ()) -> bytes:
+    async def _run_worker(
+        self, program: Program, directory: Path, number: int, redis: Redis, addresses: Sequence[str] = ()
+    ) -> Child:
+        """Run a worker. It reads its code while the cluster starts, and its configuration once that is there."""
+        child = await Child.start(program, waits=True)
+        try:
+            await child.tell(self._worker_config(directory, number, await redis, addresses))
+        except BaseException:
+            child.kill()
+            raise
+        self._supervise(child, partial(self._worker_metrics.forget_gauges, number))
+        return child
+
+    def _worker_config(self, directory: Path, number: int, redis: SecretStr, addresses: Sequence[str]) -> bytes:
         config = WorkerConfig(
             number=number,
             host=self._host,
@@ -298,10 +316,10 @@ class Service:
             passes_json=self._host == "native",
         )
         argv = _envoy_command(directory / "envoy.json", gateway, concurrency=self._settings.workers)
-        await self._run_envoy(Program("gateway", argv), admin_socket)
+        await self._is_ready(await self._run(Program("gateway", argv)), admin_socket)
 
-    async def _run_envoy(self, program: Program, admin_socket: Path, on_exit: Callable[[], None] | None = None) -> None:
-        child = await self._run(program, on_exit)
+    async def _is_ready(self, child: Child, admin_socket: Path) -> None:
+        """Wait for an Envoy."""
         async with _must_start(child):
             while not await admin.ready(admin_socket):
                 await _still_running(child)
@@ -315,10 +333,18 @@ class Service:
         with contextlib.suppress(httpx.HTTPError):  # it has crashed: then nothing is in flight
             await admin.drain(admin_socket, self._settings.drain_seconds)
 
-    async def _run(self, program: Program, on_exit: Callable[[], None] | None = None) -> Child:
+    async def _run(self, program: Program) -> Child:
         child = await Child.start(program)
-        self._servers.append(Supervised(child, on_exit=on_exit))
+        self._supervise(child)
         return child
+
+    def _supervise(self, child: Child, on_exit: Callable[[], None] | None = None) -> None:
+        self._servers.append(Supervised(child, on_exit=on_exit))
+
+
+async def _end(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
 
 
 def _batch_sockets(directory: Path, settings: Settings) -> tuple[Path, ...]:

@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 
 use crate::answers::{Answers, Failure};
 use crate::arrivals::{Arrivals, Refusal};
+use crate::incoming::Incoming;
 use crate::metadata::{Metadata, Peer, encoding};
 use crate::refusals::Refusals;
 use crate::rest::{self, JsonForm};
@@ -123,7 +124,9 @@ pub fn serve(
             tokio::spawn(unary::refuse(respond, Some(method), metadata, Refusal::NoTrailers, (service, shared)));
         }
         Some((method, Kind::Stream)) => {
-            tokio::spawn(streams::serve(method, metadata, encoding(&parts.headers), body, respond, (service, shared)));
+            let origin = peer.origin(&parts.headers).address();
+            let incoming = Incoming::new((body, encoding(&parts.headers)), origin, (&service, &shared));
+            tokio::spawn(streams::serve(method, metadata, incoming, respond, (service, shared)));
         }
         Some((method, kind)) => {
             if kind == Kind::Express {

@@ -23,6 +23,8 @@ pub enum Flaw {
     UnknownCompression,
     /// A compressed message cannot be read.
     Unreadable,
+    /// It was not there in time.
+    NotReceived,
     /// A message has so many bytes, and may not; of one that grew too long when it was read, the first byte too many.
     TooLong(usize),
 }
@@ -36,6 +38,7 @@ impl Flaw {
             Flaw::Truncated => ("truncated", 0),
             Flaw::UnknownCompression => ("unknown_compression", 0),
             Flaw::Unreadable => ("unreadable", 0),
+            Flaw::NotReceived => ("not_received", 0),
             Flaw::TooLong(bytes) => ("too_long", bytes),
         }
     }
@@ -79,6 +82,11 @@ impl Messages {
     /// Add what has come.
     pub fn push(&mut self, data: &[u8]) {
         self.buffer.extend_from_slice(data);
+    }
+
+    /// How many bytes have come of what `next` has not given.
+    pub fn begun_bytes(&self) -> usize {
+        self.buffer.len()
     }
 
     /// How many bytes the next message will take in memory until it is read, where it has begun and may be so long.

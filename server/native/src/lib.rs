@@ -16,6 +16,7 @@ mod gathered;
 mod handing;
 mod header_blocks;
 mod host;
+mod incoming;
 mod json;
 mod keys;
 mod listening;

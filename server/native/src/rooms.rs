@@ -93,14 +93,23 @@ impl Held {
         Some(())
     }
 
+    /// How many bytes were counted.
+    pub fn counted(&self) -> usize {
+        self.counted
+    }
+
     /// All has come, and is a message of so many bytes: what was reserved beyond that is free.
     pub async fn settle(&mut self, bytes: usize) -> Option<()> {
         self.count(bytes.saturating_sub(self.counted)).await?;
-        let counted = self.counted;
-        for permit in self.levels.iter_mut().filter_map(|level| level.permit.as_mut()) {
-            drop(permit.split(permit.num_permits().saturating_sub(counted)));
-        }
+        self.shrink(self.counted);
         Some(())
+    }
+
+    /// No more than so many bytes are held from now on.
+    pub fn shrink(&mut self, bytes: usize) {
+        for permit in self.levels.iter_mut().filter_map(|level| level.permit.as_mut()) {
+            drop(permit.split(permit.num_permits().saturating_sub(bytes)));
+        }
     }
 }
 

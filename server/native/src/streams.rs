@@ -6,15 +6,17 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
+use h2::SendStream;
 use h2::server::SendResponse;
-use h2::{RecvStream, SendStream};
 use tokio::sync::mpsc;
 
 use crate::answers::{Failure, Listener, Order};
 use crate::arrivals::{CallId, Event};
 use crate::calls::{Gone, Service, Shared, end, fail, start};
-use crate::framing::{Encoding, Flaw, Messages};
+use crate::framing::Flaw;
+use crate::incoming::{Incoming, Trouble};
 use crate::metadata::Metadata;
+use crate::rooms::Held;
 
 /// How many messages Python has been handed that it has not read; then the stream is read no further, and flow control
 /// holds its sender.
@@ -26,8 +28,7 @@ const MOST_UNREAD_BYTES: usize = 256 * 1024;
 pub async fn serve(
     method: usize,
     metadata: Box<Metadata>,
-    encoding: Encoding,
-    body: RecvStream,
+    incoming: Incoming,
     respond: SendResponse<Bytes>,
     (service, shared): (Arc<Service>, Arc<Shared>),
 ) {
@@ -38,8 +39,7 @@ pub async fn serve(
         id,
         service: &service,
         orders,
-        body: Some(body),
-        messages: Messages::new(encoding, service.message_limit_bytes),
+        incoming: Some(incoming),
         unread: VecDeque::new(),
         unread_bytes: 0,
         respond,
@@ -66,11 +66,10 @@ struct Stream<'a> {
     id: CallId,
     service: &'a Service,
     orders: mpsc::UnboundedReceiver<Order>,
-    /// None when all of it has come.
-    body: Option<RecvStream>,
-    messages: Messages,
-    /// How long each message is that Python has not read.
-    unread: VecDeque<usize>,
+    /// None when all has come.
+    incoming: Option<Incoming>,
+    /// How long each message is that Python has not read, and what it holds of the room.
+    unread: VecDeque<(usize, Option<Held>)>,
     unread_bytes: usize,
     respond: SendResponse<Bytes>,
     /// None as long as no answer has begun.
@@ -108,7 +107,7 @@ impl Stream<'_> {
                 self.out.extend_from_slice(&message);
                 self.asked |= asked;
             }
-            Order::Read => self.unread_bytes -= self.unread.pop_front().unwrap_or(0),
+            Order::Read => self.unread_bytes -= self.unread.pop_front().map_or(0, |(bytes, _)| bytes),
             Order::End => self.ending = Some(Ending::Good),
             Order::Fail(failure) => self.ending = Some(Ending::Bad(failure)),
         }
@@ -116,31 +115,28 @@ impl Stream<'_> {
 
     /// Hand messages over as long as there is room for them.
     fn read(&mut self, context: &mut Context<'_>) -> Result<(), Gone> {
-        while self.unread.len() < MOST_UNREAD && self.unread_bytes < MOST_UNREAD_BYTES {
-            let Some(body) = &mut self.body else { return Ok(()) };
-            match self.messages.next() {
-                Ok(Some(message)) => {
-                    self.unread.push_back(message.len());
+        while let Some(incoming) = &mut self.incoming {
+            if self.unread.len() >= MOST_UNREAD || self.unread_bytes >= MOST_UNREAD_BYTES {
+                incoming.pause();
+                break;
+            }
+            match incoming.poll_next(context) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(Some((message, held)))) => {
+                    self.unread.push_back((message.len(), held));
                     self.unread_bytes += message.len();
                     self.service.arrivals.add_event(Event::Message { id: self.id, message });
                 }
-                Ok(None) => match body.poll_data(context) {
-                    Poll::Pending => return Ok(()),
-                    Poll::Ready(Some(data)) => {
-                        let data = data?;
-                        body.flow_control().release_capacity(data.len())?;
-                        self.messages.push(&data);
-                    }
-                    Poll::Ready(None) => self.half_close(self.messages.finish().err()),
-                },
-                Err(flaw) => self.half_close(Some(flaw)),
+                Poll::Ready(Ok(None)) => self.half_close(None),
+                Poll::Ready(Err(Trouble::Flaw(flaw))) => self.half_close(Some(flaw)),
+                Poll::Ready(Err(Trouble::Gone)) => return Err(Gone),
             }
         }
         Ok(())
     }
 
     fn half_close(&mut self, flaw: Option<Flaw>) {
-        self.body = None;
+        self.incoming = None;
         self.service.arrivals.add_event(Event::HalfClosed { id: self.id, flaw });
     }
 

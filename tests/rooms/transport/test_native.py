@@ -27,6 +27,7 @@ if reason := missing():
 
 HOST = "127.0.0.1"
 EMPTY = frame(b"")
+UNAVAILABLE = 14
 NO_ERROR, ENHANCE_YOUR_CALM = 0, 11
 LONG_BYTES = 100_000
 MOST_HELD_BYTES = 2_000_000
@@ -152,9 +153,10 @@ async def test_a_caller_that_does_not_read_holds_its_stream(address: str, method
     await assert_served(address)
 
 
-async def test_unary_requests_that_do_not_end_hold_their_senders(address: str, peer: Peer) -> None:
+@pytest.mark.parametrize("method", [path("Unary"), "/test/Deaf"])
+async def test_messages_that_do_not_end_hold_their_senders(address: str, peer: Peer, method: str) -> None:
     """Together, those of a connection have room for 32 MB; others are served, and so is the connection afterwards."""
-    streams = [peer.begin(grpc_headers(path("Unary"))) for _ in range(99)]
+    streams = [peer.begin(grpc_headers(method)) for _ in range(99)]
     part, sent = frame(bytes(LIMIT_BYTES))[:-1], 0
 
     async def fill(stream_id: int) -> None:
@@ -189,6 +191,21 @@ async def test_more_large_requests_at_once_than_there_is_room_for_are_all_served
 
     await asyncio.gather(*map(fill, streams))
     assert {(await peer.answer(stream_id)).grpc_status for stream_id in streams} == {0}
+
+
+async def test_a_long_message_of_a_stream_has_to_be_whole_in_time(methods: Methods) -> None:
+    """Where nobody reads what came before it, that is not its sender's fault."""
+    long = frame(struct(payload="x" * 300_000).SerializeToString())
+    async with serving(methods, call_timeout_seconds=0.3) as (_, address), connected(address) as peer:
+        slow, waiting = peer.begin(grpc_headers(path("Output"))), peer.begin(grpc_headers("/test/Deaf"))
+        await peer.send(slow, long[:200_000])
+        await peer.send(waiting, long + long[:200_000])
+        answer = await peer.answer(slow)
+        assert answer.grpc_status == UNAVAILABLE
+        assert "did not arrive in time" in (answer.headers | answer.trailers)["grpc-message"]
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.7):
+                await peer.answer(waiting)
 
 
 # Floods.

@@ -1,0 +1,147 @@
+//! What comes on a stream: messages, one after the other. A long one has room in memory (`rooms.rs`) before it is read
+//! on, and has to be whole in time: else streams of messages that do not end would fill the memory.
+
+use std::future::Future;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::RecvStream;
+use tokio::time::{Sleep, sleep};
+
+use crate::calls::{Service, Shared};
+use crate::framing::{Encoding, Flaw, Messages};
+use crate::rooms::Held;
+
+/// Of a message that is not whole, so many bytes need no room of their own.
+const SHORT_BYTES: usize = 16 * 1024;
+
+/// A message, and what it holds of the room.
+pub type Message = (Bytes, Option<Held>);
+
+/// Why no more comes.
+pub enum Trouble {
+    Flaw(Flaw),
+    /// The stream is over.
+    Gone,
+}
+
+impl From<Flaw> for Trouble {
+    fn from(flaw: Flaw) -> Self {
+        Trouble::Flaw(flaw)
+    }
+}
+
+impl From<h2::Error> for Trouble {
+    fn from(_: h2::Error) -> Self {
+        Trouble::Gone
+    }
+}
+
+/// What the message has of the room that is coming.
+enum Room {
+    /// Nothing: it is short, as far as it has come.
+    None,
+    /// It waits for more; until then nothing is read.
+    Waits(Pin<Box<dyn Future<Output = Option<Held>> + Send>>),
+    Has(Held),
+}
+
+/// The messages of a stream.
+pub struct Incoming {
+    body: RecvStream,
+    messages: Messages,
+    room: Room,
+    /// When the message has to be whole, where we wait for it.
+    until: Option<Pin<Box<Sleep>>>,
+    origin: Option<IpAddr>,
+    service: Arc<Service>,
+    shared: Arc<Shared>,
+}
+
+impl Incoming {
+    pub fn new(
+        (body, encoding): (RecvStream, Encoding),
+        origin: Option<IpAddr>,
+        (service, shared): (&Arc<Service>, &Arc<Shared>),
+    ) -> Self {
+        let messages = Messages::new(encoding, service.message_limit_bytes);
+        let (service, shared) = (Arc::clone(service), Arc::clone(shared));
+        Self { body, messages, room: Room::None, until: None, origin, service, shared }
+    }
+
+    /// The next message; None at the end.
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Message>, Trouble>> {
+        loop {
+            if let Room::Waits(holding) = &mut self.room {
+                match holding.as_mut().poll(context) {
+                    Poll::Pending => return self.wait(context),
+                    Poll::Ready(held) => self.room = Room::Has(held.ok_or(Trouble::Gone)?),
+                }
+            }
+            if let Some(message) = self.messages.next()? {
+                self.until = None;
+                let held = match std::mem::replace(&mut self.room, Room::None) {
+                    Room::Has(mut held) => {
+                        held.shrink(message.len());
+                        Some(held)
+                    }
+                    _ => None,
+                };
+                return Poll::Ready(Ok(Some((message, held))));
+            }
+            if self.hold() {
+                continue;
+            }
+            match self.body.poll_data(context) {
+                Poll::Pending => return self.wait(context),
+                Poll::Ready(Some(data)) => {
+                    let data = data?;
+                    self.body.flow_control().release_capacity(data.len())?;
+                    self.messages.push(&data);
+                }
+                Poll::Ready(None) => {
+                    self.messages.finish()?;
+                    return Poll::Ready(Ok(None));
+                }
+            }
+        }
+    }
+
+    /// Nothing is read for a while, which is not the caller's fault.
+    pub fn pause(&mut self) {
+        self.until = None;
+    }
+
+    /// Ask for room for what has come of a message, and for the rest of it; whether it has to wait for that.
+    fn hold(&mut self) -> bool {
+        let begun = self.messages.begun_bytes();
+        if begun <= SHORT_BYTES || matches!(&self.room, Room::Has(held) if held.counted() >= begun) {
+            return false;
+        }
+        let mut held = match std::mem::replace(&mut self.room, Room::None) {
+            Room::Has(held) => held,
+            _ => self.service.rooms.hold(self.shared.room.as_ref(), self.origin),
+        };
+        let announced = self.messages.announced().unwrap_or(begun);
+        self.room = Room::Waits(Box::pin(async move {
+            held.reserve(announced).await?;
+            held.count(begun - held.counted()).await?;
+            Some(held)
+        }));
+        true
+    }
+
+    /// Wait for more, where there is time for it.
+    fn wait<T>(&mut self, context: &mut Context<'_>) -> Poll<Result<T, Trouble>> {
+        if matches!(self.room, Room::None) {
+            return Poll::Pending;
+        }
+        let time = Duration::try_from_secs_f64(self.service.call_timeout_seconds).unwrap_or(Duration::MAX);
+        let until = self.until.get_or_insert_with(|| Box::pin(sleep(time)));
+        until.as_mut().poll(context).map(|()| Err(Flaw::NotReceived.into()))
+    }
+}

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from bisect import bisect
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -274,6 +275,13 @@ class Cluster:
         for part in parts:
             part.batch.problem = Problem.NO_CONFIRMATION
             self._retry_later(part)
+
+    def another_slot(self, node: Node, slot: int) -> int | None:
+        """See `node.Router`. Slots mostly move in their order: the one before stays, or has moved already."""
+        self._refresh_soon()
+        slots = [each for each, served_by in enumerate(self._slots) if served_by and served_by.name == node.name]
+        others = [each for each in slots if each != slot]
+        return others[bisect(others, slot) - 1] if others else None
 
     def _send_on(self, batch: Batch, group: Group, index: int, target: Node, *, asking: bool) -> None:
         """Follow a redirection; past a few, nodes disagree, and following at once would be a busy loop."""

@@ -3,7 +3,9 @@
 Each write to the socket ends with a mark and a command that waits until the connection's newest write, and so all that
 the node wrote before it, is where it is to be. The answers count when it says so; else the commands are sent again,
 which does no harm. The mark is a write in any case: commands that change nothing, as those sent again after a lost
-connection, have nothing to wait for in the eyes of the node, while what changed before may not have arrived.
+connection, have nothing to wait for in the eyes of the node, while what changed before may not have arrived. It stands
+in a slot of what it is for; where that one is on its way to another node, in another slot of the node's, as any write
+of the connection will do.
 
 Sources: https://valkey.io/commands/wait/ and https://valkey.io/commands/waitaof/.
 """
@@ -30,9 +32,9 @@ class Confirmation(NamedTuple):
     waiting: bytes
     least: tuple[int, ...]
 
-    def after(self, part: Part) -> bytes:
-        """A mark in a slot of this part, and the command that waits."""
-        _, mark = set_string_for(mark_key(part.group.slot(part.indexes[0])), b"", MARK_MS)
+    def after(self, slot: int) -> bytes:
+        """A mark in this slot, and the command that waits."""
+        _, mark = set_string_for(mark_key(slot), b"", MARK_MS)
         return mark + self.waiting
 
     def given(self, replies: Sequence[Any]) -> bool:
@@ -55,13 +57,21 @@ def confirmation(durability: Durability, *, replicas: int, wait_seconds: float) 
 
 
 class Awaited:
-    """What one write to the socket has sent, until the node confirms it. `replies` are those to the confirmation."""
+    """What one write to the socket has sent, until the node confirms it. `slot` is the mark's, `replies` are those to
+    the confirmation."""
 
-    __slots__ = ("parts", "replies")
+    __slots__ = ("parts", "replies", "slot")
 
-    def __init__(self, parts: Sequence[Part]) -> None:
+    def __init__(self, parts: Sequence[Part], slot: int) -> None:
         self.parts = parts
+        self.slot = slot
         self.replies: list[Any] = []
+
+    @property
+    def misplaced(self) -> bool:
+        """Whether the mark's slot is another node's, or on its way there, by the replies."""
+        mark = self.replies[0]
+        return isinstance(mark, ReplyError) and str(mark).startswith(("MOVED ", "ASK "))
 
     def confirm(self) -> None:
         """The answers of these parts count."""

@@ -38,6 +38,9 @@ class Router(Protocol):
     def unconfirmed(self, node: "Node", parts: Iterable[Part]) -> None:
         """The node has not confirmed in time that these parts are where they are to be."""
 
+    def another_slot(self, node: "Node", slot: int) -> int | None:
+        """A slot of the node's, where there is one but for this one, which is another node's or on its way there."""
+
 
 class Node:
     """One primary: a queue of parts, and the connection they go out on.
@@ -145,6 +148,10 @@ class Node:
         """The node has not confirmed these parts in time."""
         self._router.unconfirmed(self, parts)
 
+    def another_slot(self, slot: int) -> int | None:
+        """A slot of the node's, where there is one but for this one, which is not, or not for long."""
+        return self._router.another_slot(self, slot)
+
     def on_error(self, part: Part, index: int, error: ReplyError) -> None:
         """The node answered a command with an error."""
         self._router.refused(self, part, index, error)
@@ -157,6 +164,8 @@ class _Wire(asyncio.Protocol):
         self, connection: AbstractConnection, node: Node, stalled_seconds: float, confirmation: Confirmation | None
     ) -> None:
         self._confirmation = confirmation
+        self._mark_slot: int | None = None
+        """Where marks stand, once one could not stand in a slot of what it was for."""
         self._connection = connection
         self._node = node
         self._stalled_seconds = stalled_seconds
@@ -204,8 +213,11 @@ class _Wire(asyncio.Protocol):
             if self._timed is None:
                 self._timed, self._timed_since = sent[0], self._loop.time()
             if self._confirmation is not None:
-                pieces.append(self._confirmation.after(sent[0]))
-                self._in_flight.append(Awaited(sent))
+                slot = self._mark_slot
+                if slot is None:
+                    slot = sent[0].group.slot(sent[0].indexes[0])
+                pieces.append(self._confirmation.after(slot))
+                self._in_flight.append(Awaited(sent, slot))
             self._transport.write(b"".join(pieces))
 
     async def close(self) -> None:
@@ -323,6 +335,8 @@ class _Wire(asyncio.Protocol):
         if self._confirmation.given(replies):
             awaited.confirm()
         else:
+            if awaited.misplaced and self._mark_slot in (None, awaited.slot):
+                self._mark_slot = self._node.another_slot(awaited.slot)
             self._node.on_unconfirmed([part for part in awaited.parts if part.unconfirmed])
         return True
 

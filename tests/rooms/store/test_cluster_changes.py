@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from instantaudience_server.embedded.cluster import EmbeddedCluster
+from instantaudience_server.settings import Durability
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.interface import NEVER, REMOVE
 from instantaudience_server.store.membership_store import ClusterMembershipStore
@@ -128,6 +129,30 @@ async def test_no_write_is_lost_or_fails_while_a_slot_moves(
             **{segment: (segment, NEVER) for segment in range(1, count + 1)},
             100_000: (count, NEVER),
         }
+
+
+async def test_what_is_confirmed_is_written_while_its_slot_moves(
+    embedded: EmbeddedCluster, cluster: Cluster, migration: Migration
+) -> None:
+    """Neither node takes a mark in that slot: the source says ASK, as it has none there, and the target MOVED."""
+    there, new = KEYS[:6], KEYS[6:]
+    plain = ClusterMembershipStore(cluster)
+    await write(plain, for_each(there, {NEVER: {1: 1}}), seconds_from_now())
+    await on_all_nodes(embedded, "CONFIG", "SET", "appendfsync", "always")
+    try:
+        async with connected(embedded.url, durability=Durability.DISK, confirming_replicas=0) as confirmed:
+            store = ClusterMembershipStore(confirmed)
+            await migration.begin()
+            for keys in (there, new, KEYS):
+                await write(store, for_each(keys, {NEVER: {2: 2}}), seconds_from_now())
+            assert await migration.move_keys() == len(there)
+            await migration.end()
+            await write(store, for_each(KEYS, {NEVER: {3: 3}}), seconds_from_now())
+            found = await store.read(KEYS, seconds_from_now())
+    finally:
+        await on_all_nodes(embedded, "CONFIG", "SET", "appendfsync", "no")
+    assert found[:6] == [{1: (1, NEVER), 2: (2, NEVER), 3: (3, NEVER)}] * 6
+    assert found[6:] == [{2: (2, NEVER), 3: (3, NEVER)}] * 6
 
 
 async def test_a_slot_that_nobody_serves_is_unavailable_until_somebody_does(

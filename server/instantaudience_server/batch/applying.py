@@ -88,24 +88,27 @@ class FileApplying:
         next_position, next_time = start.position + self._block_bytes, self._loop.time() + BLOCK_SECONDS
         failure: FileFailedError | None = None
         try:
-            content = await Content.of(file, job.most_bytes)
-            async with aclosing(self._portions(content, job, start)) as portions:
-                async for portion in portions:
-                    reading, failure = run.admit(portion.reading)
-                    await self._write(reading, job, writer)
-                    reached = Checkpoint(portion.position, portion.records, portion.file_bytes, writer.counters)
-                    if failure is not None:
-                        break
-                    await asyncio.sleep(0)
-                    if portion.position >= next_position or self._loop.time() >= next_time:
-                        yield await _reach(reached, writer)
-                        next_position = portion.position + self._block_bytes
-                        next_time = self._loop.time() + BLOCK_SECONDS
-        except FileFailedError as error:
-            failure = error
-        yield await _reach(reached, writer)
-        if failure is not None:
-            raise failure
+            try:
+                content = await Content.of(file, job.most_bytes)
+                async with aclosing(self._portions(content, job, start)) as portions:
+                    async for portion in portions:
+                        reading, failure = run.admit(portion.reading)
+                        await self._write(reading, job, writer)
+                        reached = Checkpoint(portion.position, portion.records, portion.file_bytes, writer.counters)
+                        if failure is not None:
+                            break
+                        await asyncio.sleep(0)
+                        if portion.position >= next_position or self._loop.time() >= next_time:
+                            yield await _reach(reached, writer)
+                            next_position = portion.position + self._block_bytes
+                            next_time = self._loop.time() + BLOCK_SECONDS
+            except FileFailedError as error:
+                failure = error
+            yield await _reach(reached, writer)
+            if failure is not None:
+                raise failure
+        finally:
+            writer.abandon()
 
     async def _write(self, reading: Reading, job: JobView, writer: FileWriter) -> None:
         rows, regular, most_error_lines = reading.rows, reading.regular, writer.counters.most_error_lines

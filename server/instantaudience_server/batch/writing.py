@@ -76,6 +76,14 @@ class FileWriter:
         while self._under_way:
             await self._finish(self._under_way.popleft())
 
+    def abandon(self) -> None:
+        """Give up what is under way: whoever goes on writes it again, and must not be overtaken by it.
+
+        The store drops what it has not sent, and sends nothing again.
+        """
+        for under_way in self._under_way:
+            under_way.writing.done.cancel()
+
     async def _begin(self, taken: Taken) -> Writing:
         packed = () if taken.packed is None else taken.packed.commands
         give_up = self._loop.time() + WRITE_SECONDS

@@ -12,6 +12,7 @@ from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.batch.applying import FileApplying
 from instantaudience_server.batch.jobs import ErrorCode, JobView
 from instantaudience_server.batch.lines import SLICE_LINES
+from instantaudience_server.batch.writing import MOST_AT_ONCE
 from instantaudience_server.catalog import records as catalog_records
 from instantaudience_server.clock import SystemClock
 from instantaudience_server.errors import AudienceError, unavailable
@@ -24,7 +25,7 @@ from instantaudience_server.store.suppression_store import ClusterSuppressionSto
 from instantaudience_server.suppressions import Suppressions
 from redis.asyncio import RedisCluster
 from support.avro_files import avro_file, segment
-from support.clusters import seconds_from_now
+from support.clusters import eventually, seconds_from_now
 from support.contract_model import State
 from support.files import MEMBER, UPLOADED_MS, UPLOADED_S, Job, MemoryFile, NotedStore, batch_catalog, now_s
 from support.stored import stored
@@ -273,6 +274,37 @@ async def test_while_the_cluster_is_away_nothing_is_counted() -> None:
     again.saved = job.saved
     counters = await again.run(MANY)
     assert counters.to_json() == (await Job(batch_catalog()).run(MANY)).to_json()
+
+
+class HeldStore(NotedStore):
+    """A store whose cluster does not answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[Any] = []
+
+    def write(self, *arguments: Any, **options: Any) -> Any:
+        """See `NotedStore`."""
+        written: Any = super().write(*arguments, **options)
+        written.done = asyncio.get_running_loop().create_future()
+        self.writes.append(written)
+        return written
+
+
+async def test_a_job_that_is_given_up_leaves_no_write_under_way() -> None:
+    """Whoever goes on with it, or with the member's next file, would be overtaken."""
+    store = HeldStore()
+    content = b"".join(b"%d;5848:0\n" % user for user in range(1, (MOST_AT_ONCE + 1) * SLICE_LINES))
+    applying = asyncio.create_task(job_of(store).run(content))
+
+    async def all_under_way() -> None:
+        assert len(store.writes) == MOST_AT_ONCE
+
+    await eventually(all_under_way)
+    applying.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await applying
+    assert [write.done.cancelled() for write in store.writes] == [True] * MOST_AT_ONCE
 
 
 async def test_suppressed_users_join_nothing(cluster: Cluster, plain: RedisCluster) -> None:

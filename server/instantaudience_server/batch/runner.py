@@ -121,7 +121,10 @@ class JobRunner:
         renewal = asyncio.create_task(self._renew(job, lease, work))
         BATCH_RUNNING_JOBS.inc()
         try:
-            await work
+            if await work:
+                # Its lease is the next job's now.
+                renewal.cancel()
+                await self._files.delete(job.job_id)
         except asyncio.CancelledError:
             work.cancel()
             await asyncio.gather(work, return_exceptions=True)
@@ -142,7 +145,7 @@ class JobRunner:
             BATCH_RUNNING_JOBS.dec()
             renewal.cancel()
 
-    async def _renew(self, job: Job, lease: str, work: "asyncio.Task[None]") -> None:
+    async def _renew(self, job: Job, lease: str, work: "asyncio.Task[bool]") -> None:
         """Keep the lease, and stop the work when it is lost, or may be."""
         kept_until = self._loop.time() + LEASE_MS / 1000
         while True:
@@ -158,8 +161,8 @@ class JobRunner:
                 work.cancel()
                 return
 
-    async def _apply_file(self, job: Job, lease: str) -> None:
-        """Apply the file from where it is, to its end.
+    async def _apply_file(self, job: Job, lease: str) -> bool:
+        """Apply the file from where it is, to its end; whether this has ended the job, so that nobody needs the file.
 
         Raises:
             AudienceError: UNAVAILABLE; the job is to go on later.
@@ -185,7 +188,7 @@ class JobRunner:
         except Exception as error:
             log.error(Event.BATCH_JOB_DEFECT, exc_info=error, job_id=job.job_id, member_id=job.member_id)
             error_code = INTERNAL
-        await self._finish(job, lease, checkpoint, error_code, counted)
+        return await self._finish(job, lease, checkpoint, error_code, counted)
 
     def _view(self, job: Job) -> JobView:
         member = self._catalog.members.get(job.member_id)
@@ -204,20 +207,20 @@ class JobRunner:
 
     async def _finish(
         self, job: Job, lease: str, checkpoint: Checkpoint | None, error_code: str, counted: tuple[int, int]
-    ) -> None:
-        """End a job that is ours still, and make room for the member's next one."""
+    ) -> bool:
+        """End a job that is ours still, and make room for the member's next one; whether it was."""
         counters = Counters(0) if checkpoint is None else checkpoint.counters
         report = report_of(counters).dump()
         lines = 0 if job.most_lines < 0 else counters.num_lines
         if not await self._jobs.finish(job, lease, report, error_code, lines, self._clock.now_ms(), self._deadline()):
-            return
+            return False
         outcome = error_code or Phase.COMPLETED.value
         BATCH_JOBS.labels(outcome).inc()
         lines, memberships = _counted(checkpoint)
         BATCH_LINES.inc(lines - counted[0])
         BATCH_MEMBERSHIPS.inc(memberships - counted[1])
         log.info(Event.BATCH_JOB_ENDED, job_id=job.job_id, member_id=job.member_id, outcome=outcome)
-        await self._files.delete(job.job_id)
+        return True
 
     def _deadline(self) -> float:
         return self._loop.time() + STORE_SECONDS

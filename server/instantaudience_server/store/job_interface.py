@@ -160,7 +160,7 @@ class JobStore(Protocol):
         not counted before."""
 
     async def give_back(self, job: Job, lease: str, deadline: float) -> None:
-        """Let somebody else go on with a job, at once."""
+        """Let somebody else go on with a job, at once; nothing where it is over."""
 
     async def cancel(self, job: Job, error_code: str, now_ms: int, deadline: float) -> bool:
         """End a job that has not ended, whoever has it; False when it had ended."""

@@ -207,10 +207,14 @@ job, why it failed (empty: it did not), lines that the member has sent with it, 
 meanwhile only makes room for the next."""
 
 GIVE_BACK = """
-if redis.call('HGET', KEYS[1], 'lease') == ARGV[1] then redis.call('ZADD', KEYS[2], 'XX', 0, ARGV[2]) end
+local id, member, lease = unpack(ARGV)
+local queue = redis.call('HGET', KEYS[3], member)
+if redis.call('HGET', KEYS[1], 'lease') == lease and queue and string.match(queue, '^%S+') == id then
+  redis.call('ZADD', KEYS[2], 'XX', 0, member)
+end
 return 1
 """
-"""Keys: job, leases. Arguments: lease, member."""
+"""Keys: job, leases, queues. Arguments: ID, member, lease. One that has ended leaves its member's lease to the next."""
 
 CANCEL = (
     _CHANGE

@@ -130,8 +130,8 @@ class ClusterJobStore:
 
     async def give_back(self, job: Job, lease: str, deadline: float) -> None:
         """Run the script."""
-        job_keys = [keys.job_key(job.job_id), keys.JOB_LEASES]
-        await self._run(job_scripts.GIVE_BACK, job_keys, (lease, job.member_id), deadline)
+        job_keys = [keys.job_key(job.job_id), keys.JOB_LEASES, keys.JOB_QUEUES]
+        await self._run(job_scripts.GIVE_BACK, job_keys, (job.job_id, job.member_id, lease), deadline)
 
     async def cancel(self, job: Job, error_code: str, now_ms: int, deadline: float) -> bool:
         """Run the script."""

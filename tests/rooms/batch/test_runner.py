@@ -205,6 +205,44 @@ async def test_who_lost_a_lease_stops(jobs: ClusterJobStore, files: FileStore, m
         assert JobReport.of(await ended(jobs, job)).counters["num_valid"] == 4
 
 
+class SlowStore(FileStore):
+    """A store that deletes nothing before it may; `deleting` are those whose file is to go."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.may_delete = asyncio.Event()
+        self.deleting: list[str] = []
+
+    async def delete(self, job_id: str) -> None:
+        """See `FileStore`."""
+        self.deleting.append(job_id)
+        await self.may_delete.wait()
+        await super().delete(job_id)
+
+
+async def test_while_a_file_is_deleted_the_members_next_job_goes_on(
+    jobs: ClusterJobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has the lease then, and the one that is over neither renews it nor gives it back."""
+    monkeypatch.setattr(runner, "RENEW_SECONDS", 0.1)
+    files, script = SlowStore((tmp_path / "files").as_uri()), Script()
+    job, behind = await waiting(jobs, files, b"."), await waiting(jobs, files, b".w.")
+    async with running(jobs, files, script):
+        await ended(jobs, job)
+        await at(jobs, behind, 1)
+        assert files.deleting == [job.job_id]
+        await asyncio.sleep(0.5)  # some renewals
+        script.may_go_on.set()
+        await ended(jobs, behind)
+        files.may_delete.set()
+
+        async def files_are_gone() -> None:
+            assert await files.job_ids() == []
+
+        await eventually(files_are_gone)
+    assert script.started == [0, 0]
+
+
 async def test_a_job_that_is_cancelled_stops_and_makes_room(
     jobs: ClusterJobStore, files: FileStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

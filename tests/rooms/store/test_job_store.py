@@ -149,6 +149,17 @@ async def test_another_goes_on_where_a_lease_has_ended(jobs: ClusterJobStore, me
     assert await finish(jobs, job, "b3")
 
 
+async def test_one_that_is_over_does_not_give_its_members_next_one_back(jobs: ClusterJobStore, member: int) -> None:
+    await empty(jobs)
+    job, next_one = await waiting(jobs, member), await waiting(jobs, member)
+    assert await take(jobs, "g1") == job.job_id
+    assert await finish(jobs, job, "g1")
+    assert await take(jobs, "g2") == next_one.job_id
+    await jobs.give_back(job, "g1", seconds_from_now())
+    assert await take(jobs, "g3") is None
+    assert await finish(jobs, next_one, "g2")
+
+
 async def test_uploads_that_may_not_begin(jobs: ClusterJobStore, member: int) -> None:
     await empty(jobs)
     replaced = await create(jobs, member)

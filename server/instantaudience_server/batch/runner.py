@@ -15,6 +15,7 @@ from instantaudience_server.batch.counters import Count, Counters
 from instantaudience_server.batch.files import FileLostError, FileStore
 from instantaudience_server.batch.jobs import Checkpoint, ErrorCode, FileFailedError, JobView, StoredFile
 from instantaudience_server.batch.reports import report_of
+from instantaudience_server.catalog.batch_settings import DEFAULTS
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.clock import Clock
 from instantaudience_server.errors import AudienceError
@@ -194,7 +195,8 @@ class JobRunner:
         member = self._catalog.members.get(job.member_id)
         if member is None:
             raise FileFailedError(ErrorCode.MEMBER_DELETED, f"There is no member {job.member_id} any more")
-        most_bytes = max(member.batch.file_bytes, member.batch.bytes_per_day)
+        # There is a bound even where a day has none: a small file may hold a thousand times its size.
+        most_bytes = max(member.batch.file_bytes, member.batch.bytes_per_day or DEFAULTS.bytes_per_day)
         most_lines = None if job.most_lines < 0 else job.most_lines
         return JobView(job.member_id, job.uploaded_ms, most_bytes, most_lines)
 

@@ -8,6 +8,7 @@ import itertools
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,8 @@ from instantaudience_server.batch.files import FileStore
 from instantaudience_server.batch.jobs import Checkpoint, ErrorCode, FileFailedError, JobView, StoredFile
 from instantaudience_server.batch.reports import JobReport
 from instantaudience_server.batch.runner import JobRunner
+from instantaudience_server.catalog.batch_settings import DEFAULTS, UNLIMITED
+from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.clock import SystemClock
 from instantaudience_server.errors import unavailable
 from instantaudience_server.store.cluster import Cluster
@@ -39,12 +42,14 @@ class Script:
         self.may_go_on = asyncio.Event()
         self.outages = 0
         self.started: list[int] = []
+        self.most_bytes: list[int | None] = []
 
     async def apply(
         self, file: StoredFile, job: JobView, checkpoint: Checkpoint | None
     ) -> AsyncGenerator[Checkpoint, None]:
         position, _, _, counters = checkpoint or Checkpoint(0, 0, 0, Counters(9))
         self.started.append(position)
+        self.most_bytes.append(job.most_bytes)
         content = b"".join([piece async for piece in file.read(0)])
         for place in range(position, len(content)):
             match content[place : place + 1]:
@@ -91,8 +96,10 @@ async def waiting(jobs: ClusterJobStore, files: FileStore, content: bytes, membe
 
 
 @asynccontextmanager
-async def running(jobs: ClusterJobStore, files: FileStore, script: Script) -> AsyncIterator["asyncio.Task[None]"]:
-    work = JobRunner(jobs, files, script.apply, CATALOG, SystemClock(), secrets.token_hex)
+async def running(
+    jobs: ClusterJobStore, files: FileStore, script: Script, catalog: Catalog = CATALOG
+) -> AsyncIterator["asyncio.Task[None]"]:
+    work = JobRunner(jobs, files, script.apply, catalog, SystemClock(), secrets.token_hex)
     task = asyncio.create_task(work.run())
     try:
         yield task
@@ -159,6 +166,23 @@ async def test_a_member_that_is_gone(jobs: ClusterJobStore, files: FileStore) ->
     job = await waiting(jobs, files, b"...", 424_242)
     async with running(jobs, files, Script()):
         assert (await ended(jobs, job)).error_code == "MEMBER_DELETED"
+
+
+@pytest.mark.parametrize(
+    ("file_bytes", "day_bytes", "most_bytes"),
+    [(9, 8, 9), (9, 10, 10), (9, UNLIMITED, DEFAULTS.bytes_per_day), (2**40, UNLIMITED, 2**40)],
+)
+async def test_what_a_file_may_hold(
+    jobs: ClusterJobStore, files: FileStore, file_bytes: int, day_bytes: int, most_bytes: int
+) -> None:
+    member = CATALOG.members[MEMBER]
+    settings = replace(member.batch, file_bytes=file_bytes, bytes_per_day=day_bytes)
+    catalog, script = Catalog(), Script()
+    catalog.members[MEMBER] = replace(member, batch=settings)
+    job = await waiting(jobs, files, b".")
+    async with running(jobs, files, script, catalog):
+        await ended(jobs, job)
+    assert script.most_bytes == [most_bytes]
 
 
 async def test_members_do_not_wait_for_each_other(jobs: ClusterJobStore, files: FileStore) -> None:

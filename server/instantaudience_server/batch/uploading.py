@@ -254,13 +254,17 @@ class Upload:
         self._ended()
 
     async def fail(self, error_code: str) -> None:
-        """The file is not to come; what there is of it goes. What cannot be noted now shows by itself later."""
+        """The file is not to come; what there is of it goes. What cannot be noted now shows by itself later.
+
+        The file stays where its job waits already: `finish` was carried out, though its answer was lost.
+        """
         self._ended()
         with contextlib.suppress(AudienceError):
             await self._written()
         with contextlib.suppress(AudienceError):
-            await self._jobs.fail_upload(self.job, self._lease, error_code, self._clock.now_ms(), self._deadline())
-            await self._files.delete(self.job.job_id)
+            now_ms, deadline = self._clock.now_ms(), self._deadline()
+            if await self._jobs.fail_upload(self.job, self._lease, error_code, now_ms, deadline):
+                await self._files.delete(self.job.job_id)
 
     async def _write(self, part: bytes) -> None:
         await self._written()

@@ -13,7 +13,7 @@ from instantaudience_server.batch import uploading
 from instantaudience_server.batch.files import PART_BYTES, FileStore
 from instantaudience_server.batch.uploading import Limit, NoSuchUploadError, UploadRefusedError, Uploads, hash_secret
 from instantaudience_server.catalog.catalog import Catalog
-from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.errors import AudienceError, Reason, unavailable
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.job_interface import Job, Phase
 from instantaudience_server.store.job_store import ClusterJobStore
@@ -132,6 +132,28 @@ async def test_a_job_that_is_cancelled_takes_no_file(place: Place, monkeypatch: 
         await upload.finish()
     await upload.fail("UPLOAD_INCOMPLETE")
     assert (await place.found(job)).error_code == "CANCELLED"
+
+
+class DeafStore(ClusterJobStore):
+    """Jobs whose upload ends, without an answer."""
+
+    async def end_upload(self, *arguments: Any) -> bool:
+        """See `ClusterJobStore`."""
+        await super().end_upload(*arguments)
+        raise unavailable("away")
+
+
+async def test_a_file_stays_where_it_is_not_known_that_its_job_waits(place: Place, cluster: Cluster) -> None:
+    jobs = DeafStore(cluster)
+    place.uploads = Uploads(jobs, place.files, place.catalog, place.clock, secrets.token_hex, 3600)
+    job, secret = await place.job()
+    upload = await place.uploads.begin_by_secret(secret, None)
+    await upload.add(b"1;1:0\n")
+    with pytest.raises(AudienceError):
+        await upload.finish()
+    await upload.fail("UPLOAD_FAILED")
+    assert (await place.found(job)).phase is Phase.VALIDATING
+    assert await place.files.job_ids() == [job.job_id]
 
 
 @pytest.mark.parametrize("secret", ["", "x", "0" * 40, "0" * 41, "../" + "0" * 37, "é" * 40])

@@ -26,7 +26,8 @@ MOST_UPLOADS = 100
 """Uploads under way in a process: each may have two parts of its file in memory."""
 TOO_MANY = "too many files are uploaded at once; try again later"
 COMPRESSED = (b"\x1f\x8b", b"Obj\x01")
-"""How files begin whose lines cannot be counted as they come: gzip, Avro."""
+"""How files begin whose lines cannot be counted as they come: gzip, Avro. No line ends there."""
+BEGINNING_BYTES = max(map(len, COMPRESSED))
 SECRET = re.compile("[0-9a-f]{40}")
 """What an upload's URL ends in."""
 
@@ -172,6 +173,7 @@ class Upload:
         self._renew_at = self._loop.time() + RENEW_SECONDS
         self._size = self._lines = self._number = 0
         self._counts_lines = room.hour_lines is not None or room.day_lines is not None
+        self._beginning = b""
         self._is_compressed = False
         self._part = bytearray()
         self._writing: asyncio.Task[None] | None = None
@@ -217,8 +219,9 @@ class Upload:
         Raises:
             UploadRefusedError, NoSuchUploadError, AudienceError: UNAVAILABLE.
         """
-        if self._size == 0:
-            self._is_compressed = bytes(data[:4]).startswith(COMPRESSED)
+        if len(self._beginning) < BEGINNING_BYTES:
+            self._beginning += data[: BEGINNING_BYTES - len(self._beginning)]
+            self._is_compressed = self._beginning.startswith(COMPRESSED)
         self._size += len(data)
         if self._counts_lines and not self._is_compressed:
             self._lines += data.count(b"\n")

@@ -115,6 +115,9 @@ async def test_lines_that_do_not_show_are_bounded_later(place: Place) -> None:
     place.limit(lines_per_day=3, lines_per_hour=2)
     assert (await place.send(gzip.compress(b"\n" * 999))).most_lines == 2
     assert (await place.send(b"Obj\x01\n\n\n\n\n")).most_lines == 2
+    for compressed in (gzip.compress(b"\n" * 999), b"Obj\x01\n\n\n\n\n"):
+        for cut in (1, 3):
+            assert (await place.send(compressed[:1], compressed[1:cut], compressed[cut:])).most_lines == 2
     assert (await place.send(b"\n")).most_lines == -1
     place.limit()
     assert (await place.send(gzip.compress(b"\n"))).most_lines == -1

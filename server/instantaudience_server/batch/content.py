@@ -4,6 +4,7 @@
 A place in compressed content is found again by decompressing what is before it.
 """
 
+import asyncio
 import zlib
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -147,4 +148,5 @@ async def _begins(pieces: AsyncGenerator[Piece, None], beginning: bytes) -> bool
             found += piece.data
             if len(found) >= len(beginning):
                 break
+            await asyncio.sleep(0)
     return found.startswith(beginning)

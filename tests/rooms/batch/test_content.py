@@ -1,5 +1,6 @@
 """Content is told by its bytes, and decompressed within bounds."""
 
+import asyncio
 import gzip
 import random
 import tracemalloc
@@ -90,6 +91,21 @@ async def test_lines_past_what_a_member_may_send_end_the_job() -> None:
         assert job.failure is not None
         assert job.failure.code is ErrorCode.FILESIZE_LIMIT_EXCEEDED
         assert counters.num_lines == 10**6 // len(LINE)
+
+
+async def test_others_have_their_turn_while_nothing_is_found() -> None:
+    turns, members = 0, 500
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    counting = asyncio.create_task(count_turns())
+    assert (await Content.of(MemoryFile(gzip.compress(b"") * members))).kind is Kind.TEXT
+    counting.cancel()
+    assert turns >= members
 
 
 async def test_a_broken_gzip_is_told_before_anything() -> None:

@@ -40,6 +40,8 @@ PAUSE_SECONDS = 2.0
 """How long a job rests that cannot go on because the cluster or the store of files is out of reach."""
 SWEEP_SECONDS = 3600.0
 """How often files are deleted that no job needs."""
+ABANDONED_MS = 3_600_000
+"""How long nothing more has come of a file of which some must have, before it is deleted: its process has died."""
 FILE_LOST = "FILE_LOST"
 """The `error_code` of a job whose file is no longer in the store of files."""
 INTERNAL = "INTERNAL"
@@ -109,9 +111,13 @@ class JobRunner:
             with contextlib.suppress(AudienceError):
                 for job_id in await self._files.job_ids():
                     job = await self._jobs.find(job_id, self._deadline())
-                    if job is None or job.phase in ENDED:
+                    if job is None or job.phase in ENDED or self._is_abandoned(job):
                         await self._files.delete(job_id)
             await asyncio.sleep(SWEEP_SECONDS)
+
+    def _is_abandoned(self, job: Job) -> bool:
+        """Whether a job's file can no longer come to its end."""
+        return job.phase is Phase.UPLOADING and job.open_until_ms + ABANDONED_MS < self._clock.now_ms()
 
     async def _take(self, lease: str) -> Job | None:
         now_ms = self._clock.now_ms()

@@ -84,13 +84,22 @@ def files(tmp_path: Path) -> FileStore:
     return FileStore((tmp_path / "files").as_uri())
 
 
-async def waiting(jobs: ClusterJobStore, files: FileStore, content: bytes, member: int = MEMBER) -> Job:
-    """A job that waits for its turn."""
+async def uploading(
+    jobs: ClusterJobStore, files: FileStore, content: bytes, member: int = MEMBER, silent_ms: int = -60_000
+) -> Job:
+    """A job of whose file more must have come so long ago."""
     now_ms, number = SystemClock().now_ms(), next(numbers)
     job = Job(f"run{number}", 0, member, Phase.STARTING, now_ms, now_ms, now_ms + 60_000)
     job = await jobs.create(job, f"run{number}", seconds_from_now())
-    await jobs.begin_upload(job, "up", LIMITS, now_ms, now_ms + 60_000, seconds_from_now())
+    await jobs.begin_upload(job, "up", LIMITS, now_ms, now_ms - silent_ms, seconds_from_now())
     await files.write(job.job_id, 0, content)
+    return job
+
+
+async def waiting(jobs: ClusterJobStore, files: FileStore, content: bytes, member: int = MEMBER) -> Job:
+    """A job that waits for its turn."""
+    job = await uploading(jobs, files, content, member)
+    now_ms = SystemClock().now_ms()
     assert await jobs.end_upload(job, "up", Uploaded(len(content), 0, -1), now_ms, seconds_from_now())
     return job
 
@@ -283,12 +292,15 @@ async def test_a_job_that_is_cancelled_stops_and_makes_room(
 async def test_files_that_no_job_needs_go(jobs: ClusterJobStore, files: FileStore) -> None:
     needed = await waiting(jobs, files, b".")
     await files.write("nobodys", 0, b"x")
+    abandoned = await uploading(jobs, files, b"x", silent_ms=runner.ABANDONED_MS + 1000)
+    slow = await uploading(jobs, files, b"x", OTHER, silent_ms=runner.ABANDONED_MS - 60_000)
     work = JobRunner(jobs, files, Script().apply, CATALOG, SystemClock(), secrets.token_hex)
     sweeping = asyncio.create_task(work.sweep())
 
     async def only_needed() -> None:
-        assert await files.job_ids() == [needed.job_id]
+        assert set(await files.job_ids()) == {needed.job_id, slow.job_id}
 
+    assert abandoned.job_id in await files.job_ids()
     try:
         await eventually(only_needed)
     finally:

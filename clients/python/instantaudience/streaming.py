@@ -203,6 +203,8 @@ class Streaming:
                 try:
                     async for response in self._answers(stream):
                         stream.take(response, self._retries)
+                        if stream.failure is not None:
+                            window.room.set()  # who waits for room shall see that nothing more is to be sent
                         for result in window.results():
                             progress = time.monotonic()
                             yield result

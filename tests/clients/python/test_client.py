@@ -236,6 +236,18 @@ async def test_a_stream_that_waits_for_users_sends_again_meanwhile(service: Fake
         assert [result.first_user async for result in results] == [1]
 
 
+async def test_a_full_window_is_sent_again(service: FakeService) -> None:
+    """What waits for room among the requests under way does not keep the stream from its end."""
+    limits = Limits(users_per_call=1)
+    async with (
+        AsyncClient(service.endpoint, DEMO, plaintext=True, limits=limits, retries=FAST, window=2) as client,
+        asyncio.timeout(60),
+    ):
+        service.faults.append(BUSY)
+        results = [result async for result in client.stream([user(index, block(7)) for index in range(1, 6)])]
+        assert [(result.first_user, result.error) for result in results] == [(index, None) for index in range(5)]
+
+
 async def test_users_are_not_taken_before_they_can_be_sent(service: FakeService) -> None:
     taken = 0
 

@@ -206,8 +206,8 @@ class Streaming:
                         if stream.failure is not None:
                             window.room.set()  # who waits for room shall see that nothing more is to be sent
                         for result in window.results():
-                            progress = time.monotonic()
                             yield result
+                            progress = time.monotonic()
                     outcome = stream.failure
                 finally:
                     watched.end(outcome)

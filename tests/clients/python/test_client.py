@@ -5,6 +5,7 @@ import itertools
 import random
 import time
 from collections.abc import AsyncIterator, Iterator
+from types import SimpleNamespace
 
 import grpc
 import pytest
@@ -26,6 +27,7 @@ from instantaudience import (
     UnavailableError,
     audience,
     block,
+    streaming,
     user,
 )
 from instantaudience.testing import FakeService, Fault
@@ -246,6 +248,22 @@ async def test_a_full_window_is_sent_again(service: FakeService) -> None:
         service.faults.append(BUSY)
         results = [result async for result in client.stream([user(index, block(7)) for index in range(1, 6)])]
         assert [(result.first_user, result.error) for result in results] == [(index, None) for index in range(5)]
+
+
+async def test_a_caller_who_is_slow_with_an_answer_uses_up_no_patience(
+    service: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SimpleNamespace(ahead=0.0)
+    monkeypatch.setattr(streaming, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + clock.ahead))
+    async with AsyncClient(
+        service.endpoint, DEMO, plaintext=True, limits=Limits(users_per_call=1), retries=FAST, window=1
+    ) as client:
+        service.faults.extend([Fault(), BUSY])
+        answered: list[int] = []
+        async for result in client.stream([user(1, block(7)), user(2, block(7))]):
+            answered.append(result.first_user)
+            clock.ahead += 1000.0
+        assert answered == [0, 1]
 
 
 async def test_users_are_not_taken_before_they_can_be_sent(service: FakeService) -> None:

@@ -114,11 +114,12 @@ class Client:
         return self._run(self._client.limits(deadline_seconds=deadline_seconds))
 
     def _results(self, results: AsyncGenerator[StreamResult, None]) -> Iterator[StreamResult]:
+        step = asyncio.Lock()
         try:
-            while (result := self._run(_next(results))) is not None:
+            while (result := self._run(_next(results, step))) is not None:
                 yield result
         finally:
-            self._run(_close(results))
+            self._run(_close(results, step))
 
     def _run(self, work: Coroutine[Any, Any, Result]) -> Result:
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
@@ -134,12 +135,15 @@ class Client:
         self._loop.close()
 
 
-async def _next(results: AsyncIterator[StreamResult]) -> StreamResult | None:
-    return await anext(results, None)
+async def _next(results: AsyncIterator[StreamResult], step: asyncio.Lock) -> StreamResult | None:
+    async with step:
+        return await anext(results, None)
 
 
-async def _close(results: AsyncGenerator[StreamResult, None]) -> None:
-    await results.aclose()
+async def _close(results: AsyncGenerator[StreamResult, None], step: asyncio.Lock) -> None:
+    """Close them, when the step has ended that is no more waited for."""
+    async with step:
+        await results.aclose()
 
 
 async def _asked_elsewhere(given: Iterable[Given], most: int) -> AsyncIterator[Given]:

@@ -117,6 +117,24 @@ async def test_killed_half_way_it_goes_on(
 
 
 @ONE_HOST
+async def test_interrupted_it_says_how_far_it_has_come(demo: dict[str, str], tmp_path: Path) -> None:
+    position = tmp_path / "users.csv.position"
+    (tmp_path / "users.csv").write_text("user_id,seg_id\n" + "".join(f"{user},10001\n" for user in range(1, 10**6)))
+    process = await asyncio.create_subprocess_exec(
+        *COMMAND, "send", "users.csv", cwd=tmp_path, env=os.environ | demo, stderr=asyncio.subprocess.PIPE
+    )
+    async with asyncio.timeout(60):
+        while not position.exists():
+            assert process.returncode is None, "it was done before there was a position"
+            await asyncio.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        _, errors = await process.communicate()
+    line = json.loads(position.read_text())["line"]
+    reached = f"users.csv was sent up to line {line:,}; the same command goes on there"
+    assert (process.returncode, errors.decode()) == (2, f"Error: interrupted; {reached}\n")
+
+
+@ONE_HOST
 async def test_progress_is_shown_on_a_terminal(service: Service, demo: dict[str, str], tmp_path: Path) -> None:
     """And it ends well with a name that looks like markup."""
     (tmp_path / "[b].csv").write_text("user_id,seg_id\n1,10001\n")

@@ -127,6 +127,6 @@ def _job(job: Job, *, lines: bool = False) -> pb.BatchJob:
             timestamp: Timestamp = getattr(message, name)
             timestamp.FromMilliseconds(moment_ms)
     if lines:
-        message.error_lines.extend(report.error_log_lines.splitlines())
-        message.segment_lines.extend(report.segment_log_lines.splitlines())
+        message.error_lines.extend(report.error_log_lines.split("\n") if report.error_log_lines else ())
+        message.segment_lines.extend(report.segment_log_lines.split("\n") if report.segment_log_lines else ())
     return message

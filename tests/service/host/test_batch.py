@@ -225,7 +225,7 @@ async def test_an_admin_makes_another_members_job(service: Service, private: htt
 async def test_over_grpc(service: Service, demo: httpx.AsyncClient, port: str) -> None:
     user = next(users)
     metadata = (("authorization", await service.token()),)
-    file = f"{user};10001:0\nnobody;10001:0\n".encode()
+    file = f"{user};10001:0\nno\u2028body;10001:0\n".encode()  # a line to some, not here
     async with service.channel(port) as channel:
         jobs = BatchSegmentServiceStub(channel)
         requests = iter([pb.UploadBatchFileRequest(data=file[at : at + 9]) for at in range(0, len(file), 9)])
@@ -234,7 +234,7 @@ async def test_over_grpc(service: Service, demo: httpx.AsyncClient, port: str) -
         await ended(demo, job.job_id)
         job = (await jobs.GetBatchJob(pb.GetBatchJobRequest(job_id=job.job_id), metadata=metadata)).job
         assert (job.phase, job.counters.num_valid) == (pb.BATCH_JOB_PHASE_COMPLETED, 1)
-        assert list(job.error_lines) == ["num_invalid_user-nobody;10001:0"]
+        assert list(job.error_lines) == ["num_invalid_user-no\u2028body;10001:0"]
         assert await segments_of(demo, user) == {10001: 0}
         new = await jobs.CreateBatchJob(pb.CreateBatchJobRequest(), metadata=metadata)
         page = await jobs.ListBatchJobs(pb.ListBatchJobsRequest(page_size=1), metadata=metadata)

@@ -243,7 +243,8 @@ class _Run:
             reading = Reading(reading.by_python().rows.first(most_lines - self._lines))
             failure = FileFailedError(ErrorCode.RATE_LIMIT_EXCEEDED, f"There are more than {most_lines} lines")
         if self._most_faults is not None and self._faults + reading.rows.faults > self._most_faults:
-            reading = Reading(reading.by_python().rows.until_faults(self._most_faults - self._faults))
+            # There may be more of them already: the job may have begun when more were allowed.
+            reading = Reading(reading.by_python().rows.until_faults(max(0, self._most_faults - self._faults)))
             text = f"More than {self._most_faults} lines cannot be read"
             failure = FileFailedError(ErrorCode.INVALID_FORMAT_LIMIT_EXCEEDED, text)
         self._lines += reading.number

@@ -218,6 +218,18 @@ async def test_past_so_many_unreadable_lines_the_job_ends_and_what_was_applied_s
     assert job.failure is None
 
 
+async def test_a_job_that_goes_on_when_fewer_unreadable_lines_are_allowed() -> None:
+    lines = b"rubbish\n" * SLICE_LINES + b"rubbish\n6;5848:0"
+    first = Job(batch_catalog(), block_bytes=1)
+    assert (await first.run(lines, until=1))["num_invalid_format"] > 2
+    second = Job(batch_catalog(batch={"num_invalid_before_error": 2}))
+    second.saved = first.saved
+    await second.run(lines)
+    assert second.failure is not None
+    assert second.failure.code is ErrorCode.INVALID_FORMAT_LIMIT_EXCEEDED
+    assert ("", "6") not in second.store.state
+
+
 async def test_no_more_lines_are_applied_than_may_be() -> None:
     job = Job(batch_catalog(), most_lines=1999)
     counters = await job.run(MANY)

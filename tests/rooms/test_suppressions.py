@@ -159,3 +159,14 @@ async def test_who_is_due_stays_so_until_it_is_removed(store: Watched, plain: Re
     assert await store.due(seconds_from_now()) == []
     await store.remove(first, [12], seconds_from_now())
     assert await plain.hkeys(USERS[0].decode()) == [b"12"]
+
+
+async def test_who_is_in_very_many_segments_is_removed(store: Watched, plain: RedisCluster) -> None:
+    """More than a script's command takes at once."""
+    segments = range(1, 20_001)
+    await plain.hset(USERS[0].decode(), mapping=dict.fromkeys(map(str, segments), 1))
+    await store.suppress(MEMBER, USERS[:1], 1, NEVER, (0, 3_600_000), "a", seconds_from_now())
+    (due,) = await store.due(seconds_from_now())
+    await store.remove(due, segments[:-1], seconds_from_now())
+    assert await plain.hkeys(USERS[0].decode()) == [b"20000"]
+    assert await store.due(seconds_from_now()) == []

@@ -10,6 +10,8 @@ from instantaudience_server.store.interface import NEVER
 from instantaudience_server.store.suppression_interface import ALL_MEMBERS, Due
 
 DUE_AT_ONCE = 100
+SEGMENTS_AT_ONCE = 1000
+"""Segments of a removal's command, at most: Lua's stack takes some 8,000 arguments."""
 
 CHANGE = """
 local members, version, due, registry = unpack(KEYS)
@@ -113,7 +115,11 @@ class ClusterSuppressionStore:
         """A user that is suppressed no more stays."""
         if segment_ids:
             script_keys = [due.user_key, keys.suppression_key(due.user_key)]
-            await self._write([commands.evaluate(REMOVE, script_keys, due.member_id, *segment_ids)], deadline)
+            removals = [
+                commands.evaluate(REMOVE, script_keys, due.member_id, *segment_ids[first : first + SEGMENTS_AT_ONCE])
+                for first in range(0, len(segment_ids), SEGMENTS_AT_ONCE)
+            ]
+            await self._write(removals, deadline)
         await self._cluster.execute([commands.remove_from_sorted(keys.SUPPRESSIONS_DUE, due.name)], deadline)
 
     async def _change(

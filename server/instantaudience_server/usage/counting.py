@@ -83,6 +83,8 @@ class Usage:
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._hours: dict[tuple[int, int], _Hour] = {}
+        self._newest = 0
+        """The newest hour that was counted for."""
         self._numbers = count(1)
         self._sweeper = Sweeper(lambda: self._hours.values())
 
@@ -112,7 +114,8 @@ class Usage:
         key = member_id, now_ms // MS_PER_HOUR
         hour = self._hours.get(key)
         if hour is None:
-            if len(self._hours) >= MOST_HOURS:
+            if key[1] > self._newest or len(self._hours) >= MOST_HOURS:
+                self._newest = max(self._newest, key[1])
                 self._hours = {key: hour for key, hour in self._hours.items() if hour.open}
             hour = self._hours[key] = _Hour(self._store, self._catalog, self._numbers, *key)
         return hour

@@ -225,6 +225,15 @@ async def test_an_hour_is_that_in_which_the_call_was_read(
     assert found.tally == Tally(calls=1, valid_users=1, valid_adds=1)
 
 
+async def test_hours_that_are_over_are_forgotten_once_they_are_counted(
+    service: MembershipService, usage: Usage, clock: FakeClock
+) -> None:
+    for _ in range(3):
+        await apply(service, FEW)
+        assert list(usage._hours) == [(DEMO, clock.ms // MS_PER_HOUR)]
+        clock.ms += MS_PER_HOUR
+
+
 async def test_what_is_only_validated_is_not_counted(
     service: MembershipService, usage_store: ClusterUsageStore, clock: FakeClock
 ) -> None:

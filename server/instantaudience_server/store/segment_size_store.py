@@ -84,10 +84,10 @@ class ClusterSegmentSizeStore:
                 room -= len(waiting)
                 if room <= 0 or len(sending) == SEGMENTS_AT_ONCE:
                     break
-            packed = self._pack(sending)
+            week, packed = self._week, self._pack(sending)
             await self._cluster.execute(packed, deadline)
             sent += len(packed)
-            self._confirm(sending)
+            self._confirm(sending, week)
         return sent
 
     async def count(self, segment_ids: Sequence[int], now_ms: int, deadline: float) -> list[int]:
@@ -116,11 +116,12 @@ class ClusterSegmentSizeStore:
             first += count
         return packed
 
-    def _confirm(self, sent: dict[int, int]) -> None:
-        """The cluster has taken segments' first so many additions."""
+    def _confirm(self, sent: dict[int, int], week: int) -> None:
+        """The cluster has taken segments' first so many additions, for a week that may be over by now."""
         if len(self._lasting) >= MOST_LASTING:
             self._lasting.clear()
-        self._lasting |= sent.keys()
+        if week == self._week:
+            self._lasting |= sent.keys()
         for segment_id, count in sent.items():
             self._registers.count(segment_id, count)
             self.waiting -= count

@@ -142,6 +142,19 @@ async def test_a_new_week_begins_with_nothing_known(sizes: ClusterSegmentSizeSto
     assert await plain.pexpiretime(segment_size_key(1, WEEK + 1)) == (WEEK + 6) * MS_PER_WEEK
 
 
+async def test_keys_of_a_week_that_begins_while_additions_are_under_way_end_too(
+    sizes: ClusterSegmentSizeStore, plain: RedisCluster
+) -> None:
+    sizes.take({(1,): [users(1, 10)]}, NOW_MS)
+    sending = asyncio.ensure_future(sizes.send(seconds_from_now()))
+    await asyncio.sleep(0)
+    sizes.take({(1,): [users(11, 10)]}, (WEEK + 1) * MS_PER_WEEK)
+    await sending
+    assert sizes.waiting == 0
+    for week in (WEEK, WEEK + 1):
+        assert await plain.pexpiretime(segment_size_key(1, week)) == (week + 5) * MS_PER_WEEK
+
+
 async def test_what_a_node_lost_is_added_again_an_hour_later(
     sizes: ClusterSegmentSizeStore, plain: RedisCluster
 ) -> None:

@@ -176,6 +176,7 @@ class _Wire(asyncio.Protocol):
         self._timed_since = 0.0
         self._observe_reply = store_replies(node.name).observe
         self.writable = True
+        self._closed = False
         # redis-py has no public way to hand over a connected socket; `_writer` is pinned by requirements.lock and
         # tests/rooms/store covers it on every server.
         writer = connection._writer
@@ -221,7 +222,8 @@ class _Wire(asyncio.Protocol):
             self._transport.write(b"".join(pieces))
 
     async def close(self) -> None:
-        """Close the socket."""
+        """Close the socket. Nobody is told of it: nothing has failed."""
+        self._closed = True
         self._watch.cancel()
         self._transport.abort()
         await self._connection.disconnect(nowait=True)
@@ -350,8 +352,10 @@ class _Wire(asyncio.Protocol):
         self._node.on_writable()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Hand back what is unanswered."""
+        """Hand back what is unanswered, unless the connection was closed on purpose."""
         self._watch.cancel()
+        if self._closed:
+            return
         closing = self._loop.create_task(self._connection.disconnect(nowait=True))
         closing.add_done_callback(lambda task: task.cancelled() or task.exception())
         self._node.on_lost(unanswered(self._in_flight))

@@ -6,9 +6,13 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from instantaudience_server.embedded.cluster import EmbeddedCluster
+from instantaudience_server.embedded.node import HOST
 from instantaudience_server.store import commands
 from instantaudience_server.store.batch import Batch, Group, Listed, Part
 from instantaudience_server.store.node import Node
+from instantaudience_server.store.topology import Topology
+from support.clusters import eventually, on_node
 
 KEYS = [b"m:p:%d" % number for number in range(1, 200)]
 SETTING, REMOVING = commands.setting(0, {12: 1}), commands.removing([12])
@@ -118,3 +122,37 @@ def test_replies_are_matched(talk: list[tuple[str, list[bytes]]], cuts: list[int
         await node.close()
 
     asyncio.run(converse())
+
+
+class Losses(Errors):
+    """Counts connections that are lost."""
+
+    count = 0
+
+    def unreachable(self, node: Node, parts: Any) -> None:
+        self.count += 1
+
+
+async def test_a_connection_that_is_closed_on_purpose_is_not_lost(embedded: EmbeddedCluster) -> None:
+    name, losses = f"{HOST}:{embedded.ports[0]}", Losses()
+    topology = Topology(embedded.url, connect_timeout_seconds=5.0)
+
+    async def used() -> Node:
+        node = Node(name, lambda: topology.connection(name), losses, stalled_seconds=60)
+        group = Listed([commands.get(KEYS[0])])
+        batch = Batch([group], float("inf"), asyncio.get_running_loop())
+        node.send(Part(batch, group, [0]))
+        await batch.done
+        return node
+
+    closed, lost = await used(), await used()
+    await closed.close()
+    await on_node(embedded.ports[0], "CLIENT", "KILL", "TYPE", "normal")
+
+    async def one_is_lost() -> None:
+        assert losses.count == 1
+
+    await eventually(one_is_lost)
+    await lost.close()
+    await topology.close()
+    assert losses.count == 1

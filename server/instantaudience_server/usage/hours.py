@@ -76,7 +76,8 @@ class UsageHours:
         if lacking:
             self._sweeper.arm()
             found |= await shelf.fetch(lacking, deadline)
-        if len(rest) >= SHORTEST_RUN:
+        # Another reader of the shelf may have been the first to go on, and have forgotten it.
+        if len(rest) >= SHORTEST_RUN and self._shelves.get(key) is shelf:
             shelf.keep_run(hours)
         self._make_room()
         pieces = (run.piece, *[found[hour] for hour in rest])

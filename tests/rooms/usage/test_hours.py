@@ -115,6 +115,16 @@ async def test_it_keeps_so_much_and_no_more(worker: Worker, monkeypatch: pytest.
     }
 
 
+async def test_what_is_forgotten_while_others_read_it_does_not_count(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first reader to go on makes room."""
+    monkeypatch.setattr(usage_hours, "MOST_BYTES", 20_000)
+    beginnings = [write_hour(worker.hour - distance) for distance in (25, 24, 23, 22)]
+    await asyncio.gather(*[worker.processed(start=beginning) for beginning in beginnings])
+    assert worker.hours._size == sum(shelf.size for shelf in worker.hours._shelves.values())
+
+
 async def test_joined_hours_are_kept_for_some_beginnings(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     """As many as may be, and what is kept of the last ones does not keep the next from being joined."""
     hours = 30

@@ -1,6 +1,7 @@
 """Takes users out of segments, and sees to it that suppressed ones stay out (docs/adr/0028-suppression.md)."""
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 
 from instantaudience_server.catalog.catalog import Catalog
@@ -58,19 +59,28 @@ class Forgetting:
 
     async def sweep(self) -> None:
         """Remove once more who is due, forever. All workers do; a removal that two make does no harm."""
-        loop = asyncio.get_running_loop()
         while True:
-            try:
-                due = await self._suppressions.due(loop.time() + ANSWER_SECONDS)
-                await asyncio.gather(*[self._remove_again(each) for each in due])
-            except FAILURES:
-                pass  # they stay due
+            with contextlib.suppress(*FAILURES):
+                await self._remove_due()
             await asyncio.sleep(PAUSE_SECONDS)
 
-    async def _remove_again(self, due: Due) -> None:
+    async def _remove_due(self) -> None:
+        """Remove all who are due now. Whoever cannot be removed stays due, and keeps nobody behind from it."""
+        loop = asyncio.get_running_loop()
+        left = 0
+        while due := await self._suppressions.due(loop.time() + ANSWER_SECONDS, left):
+            removed = await asyncio.gather(*[self._remove_again(each) for each in due])
+            left += removed.count(False)
+
+    async def _remove_again(self, due: Due) -> bool:
+        """Whether the cluster has done it."""
         deadline = asyncio.get_running_loop().time() + ANSWER_SECONDS
-        (segment_ids,) = await self.segments([due.user_key], due.member_id, deadline)
-        await self._suppressions.remove(due, segment_ids, deadline)
+        try:
+            (segment_ids,) = await self.segments([due.user_key], due.member_id, deadline)
+            await self._suppressions.remove(due, segment_ids, deadline)
+        except FAILURES:
+            return False
+        return True
 
     def _is_of(self, segment_id: int, member_id: int) -> bool:
         if member_id == ALL_MEMBERS:

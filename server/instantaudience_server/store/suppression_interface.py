@@ -52,8 +52,8 @@ class SuppressionStore(Protocol):
     async def lift(self, member_id: int, user_keys: Sequence[bytes], now_ms: int, name: str, deadline: float) -> None:
         """End the suppression of users, and let them be due no more. For `ALL_MEMBERS`, that of each member too."""
 
-    async def due(self, deadline: float) -> list[Due]:
-        """Some of those that are due."""
+    async def due(self, deadline: float, passed_over: int = 0) -> list[Due]:
+        """Some of those that are due, those first that have been so for longest; so many of these are passed over."""
 
     async def remove(self, due: Due, segment_ids: Sequence[int], deadline: float) -> None:
         """Take a user out of segments, if it is suppressed for the member still; it is due no more."""

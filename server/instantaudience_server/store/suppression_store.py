@@ -38,9 +38,9 @@ times count by the node's clock: workers' clocks may differ."""
 DUE = """
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
-return redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now_ms, 'LIMIT', 0, ARGV[1])
+return redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now_ms, 'LIMIT', ARGV[1], ARGV[2])
 """
-"""Argument: how many at most."""
+"""Arguments: how many to pass over, and how many at most."""
 
 REMOVE = """
 if redis.call('HEXISTS', KEYS[2], ARGV[1]) == 0 then return 0 end
@@ -101,9 +101,9 @@ class ClusterSuppressionStore:
         for each in members:
             await self._change(each, user_keys, now_ms, "", (0, 0), name, deadline)
 
-    async def due(self, deadline: float) -> list[Due]:
+    async def due(self, deadline: float, passed_over: int = 0) -> list[Due]:
         """See `suppression_interface.SuppressionStore`."""
-        command = commands.evaluate(DUE, [keys.SUPPRESSIONS_DUE], DUE_AT_ONCE)
+        command = commands.evaluate(DUE, [keys.SUPPRESSIONS_DUE], passed_over, DUE_AT_ONCE)
         (entries,) = await self._cluster.execute([command], deadline, bounded=False)
         found = []
         for entry in entries:

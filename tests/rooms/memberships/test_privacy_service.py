@@ -19,7 +19,9 @@ from instantaudience_server.memberships.service import MembershipService
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.interface import NEVER
 from instantaudience_server.store.membership_store import ClusterMembershipStore
+from instantaudience_server.store.suppression_interface import ALL_MEMBERS
 from instantaudience_server.store.suppression_store import ClusterSuppressionStore
 from instantaudience_server.suppressions import Suppressions
 from instantaudience_server.usage.counting import Usage
@@ -180,6 +182,31 @@ class TestWhatIsShownAndDeleted:
         assert not await plain.exists(f"s:{{{key}}}")
         with pytest.raises(AudienceError, match="'domain' must be empty or one of idfa, aaid"):
             await privacy.user_segments(pb.GetUserSegmentsRequest(user_id="5", domain="maid"), demo, seconds_from_now())
+
+
+async def test_who_cannot_be_removed_keeps_nobody_else_in(
+    cluster: Cluster, plain: RedisCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All who are due leave at once, however many they are."""
+    monkeypatch.setattr(forgetting_module, "PAUSE_SECONDS", 3600)
+    store = ClusterSuppressionStore(cluster)
+    broken, others = ([f"m:p:{number}" for number in range(first, first + 150)] for first in (1000, 2000))
+    for key in broken:
+        await plain.set(key, "no hash")
+    for key in others:
+        await planted(plain, key)
+    for keys in (broken, others):
+        user_keys = [key.encode() for key in keys]
+        await store.suppress(ALL_MEMBERS, user_keys, 1, NEVER, (0, 3_600_000), "a", seconds_from_now())
+    sweeping = asyncio.create_task(Forgetting(CATALOG, ClusterMembershipStore(cluster), store).sweep())
+
+    async def all_others_are_out() -> None:
+        assert await plain.zcard("p:{suppressions}:due") == 2 * len(broken) + len(others)
+
+    await eventually(all_others_are_out)
+    assert [await standing(plain, key) for key in others] == [set()] * len(others)
+    sweeping.cancel()
+    await asyncio.gather(sweeping, return_exceptions=True)
 
 
 class TestSuppression:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from instantaudience.rules import ASSERTION_SECONDS, RENEWAL_PERCENT
+from instantaudience.turns import in_turn
 
 
 @dataclass(frozen=True)
@@ -84,11 +85,11 @@ class Session:
         """The token to call with; None where none is needed. The deadline is a time of `time.monotonic`.
 
         Raises:
-            AudienceError: signing in failed.
+            AudienceError: signing in failed, or is not done in time.
         """
         if self._sign_in is None or (self._token is not None and time.monotonic() < self._ends):
             return self._token
-        async with self._lock:
+        async with in_turn(self._lock, deadline - time.monotonic()):
             if self._token is None or time.monotonic() >= self._ends:
                 token, lifetime = await self._sign_in(deadline)
                 # Before it ends, so that no call finds it ended; and before a tenth of it is left.

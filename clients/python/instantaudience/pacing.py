@@ -8,6 +8,7 @@ from collections.abc import Callable
 from instantaudience.errors import DeadlineExceededError
 from instantaudience.rules import QUOTA_WINDOW_MS
 from instantaudience.splitting import Limits
+from instantaudience.turns import in_turn
 
 WINDOW_SECONDS = QUOTA_WINDOW_MS / 1000
 """The service counts by windows of a second."""
@@ -28,7 +29,7 @@ class Pacer:
         Raises:
             DeadlineExceededError: it may not in time; nothing is sent.
         """
-        async with self._lock:
+        async with in_turn(self._lock, deadline - self._clock()):
             while (wait := self._wait_seconds(users, limits)) > 0:
                 if self._clock() + wait >= deadline:
                     raise DeadlineExceededError("the member's quota leaves no room before the caller's time is over")

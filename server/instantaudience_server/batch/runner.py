@@ -220,9 +220,11 @@ class JobRunner:
         counters = Counters(0) if checkpoint is None else checkpoint.counters
         report = report_of(counters).dump()
         lines = 0 if job.most_lines < 0 else counters.num_lines
-        if not await self._jobs.finish(job, lease, report, error_code, lines, self._clock.now_ms(), self._deadline()):
+        now_ms, deadline = self._clock.now_ms(), self._deadline()
+        ended_with = await self._jobs.finish(job, lease, report, error_code, lines, now_ms, deadline)
+        if ended_with is None:
             return False
-        outcome = error_code or Phase.COMPLETED.value
+        outcome = ended_with or Phase.COMPLETED.value
         BATCH_JOBS.labels(outcome).inc()
         lines, memberships = _counted(checkpoint)
         BATCH_LINES.inc(lines - counted[0])

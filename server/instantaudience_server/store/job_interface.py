@@ -155,9 +155,10 @@ class JobStore(Protocol):
 
     async def finish(
         self, job: Job, lease: str, report: str, error_code: str, lines: int, now_ms: int, deadline: float
-    ) -> bool:
+    ) -> str | None:
         """End a job; without an error code it is complete. `report` takes the checkpoint's place; `lines` were sent and
-        not counted before."""
+        not counted before. Answers the error code with which it has ended: another one where a caller has cancelled it
+        before. None: somebody else has it, or it is gone."""
 
     async def give_back(self, job: Job, lease: str, deadline: float) -> None:
         """Let somebody else go on with a job, at once; nothing where it is over."""

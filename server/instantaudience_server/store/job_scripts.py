@@ -184,7 +184,7 @@ FINISH = (
     + """
 local id, member, lease, now, report, failed, lines, hour = unpack(ARGV)
 local phase, held, size = unpack(redis.call('HMGET', KEYS[1], 'phase', 'lease', 'size_bytes'))
-if held and held ~= lease then return 0 end
+if held and held ~= lease then return false end
 if phase == 'validating' or phase == 'processing' then
   if phase == 'validating' then redis.call('HSET', KEYS[1], 'validated_ms', now) end
   redis.call('HSET', KEYS[1], 'report', report)
@@ -199,12 +199,13 @@ if queue and string.match(queue, '^%S+') == id then
   redis.call('ZREM', KEYS[3], member)
   if dequeue(KEYS[4], KEYS[5], member, id) > 0 then redis.call('RPUSH', KEYS[5], member) end
 end
-return 1
+return redis.call('HGET', KEYS[1], 'error_code')
 """
 )
 """Keys: job, changed jobs, leases, queues, turns, uploads. Arguments: ID, member, lease, now, what to keep of the
 job, why it failed (empty: it did not), lines that the member has sent with it, the hour. One that was cancelled
-meanwhile only makes room for the next."""
+meanwhile only makes room for the next. Answers why the job failed (empty: it did not), or nothing where another one has
+it or it is gone."""
 
 GIVE_BACK = """
 local id, member, lease = unpack(ARGV)

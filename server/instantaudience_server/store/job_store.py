@@ -123,10 +123,11 @@ class ClusterJobStore:
 
     async def finish(
         self, job: Job, lease: str, report: str, error_code: str, lines: int, now_ms: int, deadline: float
-    ) -> bool:
+    ) -> str | None:
         """Run the script."""
         arguments = (job.job_id, job.member_id, lease, now_ms, report, error_code, lines, now_ms // MS_PER_HOUR)
-        return bool(await self._run(job_scripts.FINISH, _queue_keys(job), arguments, deadline))
+        answer = await self._run(job_scripts.FINISH, _queue_keys(job), arguments, deadline)
+        return None if answer is None else str(answer.decode())
 
     async def give_back(self, job: Job, lease: str, deadline: float) -> None:
         """Run the script."""

@@ -6,6 +6,7 @@ How a file is applied is scripted here: what a job does is what its file says.
 import asyncio
 import itertools
 import secrets
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -23,10 +24,12 @@ from instantaudience_server.catalog.batch_settings import DEFAULTS, UNLIMITED
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.clock import SystemClock
 from instantaudience_server.errors import unavailable
+from instantaudience_server.metrics import BATCH_JOBS
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.job_interface import Job, Phase, Uploaded, UploadLimits
 from instantaudience_server.store.job_store import ClusterJobStore
 from support.clusters import eventually, seconds_from_now
+from support.metrics import Scrape
 from support.readings import CATALOG
 
 LIMITS = UploadLimits(99, 1, None, None, None, None)
@@ -287,6 +290,27 @@ async def test_a_job_that_is_cancelled_stops_and_makes_room(
         assert (await ended(jobs, behind)).error_code == ""
         done = await kept(jobs, job)
         assert (done.error_code, JobReport.of(done).counters["num_valid"]) == (CANCELLED, 2)
+
+
+async def test_a_job_that_is_cancelled_counts_as_such(
+    jobs: ClusterJobStore, files: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "RENEW_SECONDS", 60.0)
+
+    def results() -> Counter[str]:
+        samples = Scrape.of(BATCH_JOBS.collect()).samples
+        return Counter({each.labels["result"]: int(each.value) for each in samples if each.name.endswith("_total")})
+
+    job, script, before = await waiting(jobs, files, b".w."), Script(), results()
+    async with running(jobs, files, script):
+        await at(jobs, job, 1)
+        assert await jobs.cancel(job, CANCELLED, SystemClock().now_ms(), seconds_from_now())
+        script.may_go_on.set()
+
+        async def has_ended() -> None:
+            assert results() - before == {CANCELLED: 1}
+
+        await eventually(has_ended)
 
 
 async def test_files_that_no_job_needs_go(jobs: ClusterJobStore, files: FileStore) -> None:

@@ -56,7 +56,7 @@ async def take(jobs: ClusterJobStore, lease: str, now: int = NOW) -> str | None:
     return None if taken is None else taken.job_id
 
 
-async def finish(jobs: ClusterJobStore, job: Job, lease: str, error_code: str = "") -> bool:
+async def finish(jobs: ClusterJobStore, job: Job, lease: str, error_code: str = "") -> str | None:
     return await jobs.finish(job, lease, "{}", error_code, 0, NOW + 9, seconds_from_now())
 
 
@@ -112,7 +112,7 @@ async def test_a_job_from_its_beginning_to_its_end(jobs: ClusterJobStore, member
     )
     assert await found(jobs, job) == processing
     for _ in range(2):
-        assert await finish(jobs, job, "a")
+        assert await finish(jobs, job, "a") == ""
     done = {"phase": Phase.COMPLETED, "completed_ms": NOW + 9, "modified_ms": NOW + 9, "position_bytes": 30}
     assert await found(jobs, job) == replace(processing, **done, checkpoint="", report="{}")
     assert await take(jobs, "b") is None
@@ -124,11 +124,11 @@ async def test_members_take_turns_and_have_one_job_under_way(jobs: ClusterJobSto
     of_first = [await waiting(jobs, first) for _ in range(2)]
     of_second = await waiting(jobs, second)
     assert [await take(jobs, lease) for lease in ("a1", "a2", "a3")] == [of_first[0].job_id, of_second.job_id, None]
-    assert await finish(jobs, of_first[0], "a1")
+    assert await finish(jobs, of_first[0], "a1") == ""
     assert await take(jobs, "a4") == of_first[1].job_id
-    assert await finish(jobs, of_second, "a2", "BROKEN")
+    assert await finish(jobs, of_second, "a2", "BROKEN") == "BROKEN"
     assert (await found(jobs, of_second)).error_code == "BROKEN"
-    assert await finish(jobs, of_first[1], "a4")
+    assert await finish(jobs, of_first[1], "a4") == ""
     assert await take(jobs, "a5") is None
 
 
@@ -142,22 +142,22 @@ async def test_another_goes_on_where_a_lease_has_ended(jobs: ClusterJobStore, me
     assert (await found(jobs, job)).checkpoint == "half"
     assert not await jobs.note(job, "b1", "more", 9, NOW, NOW + MINUTE, seconds_from_now())
     assert not await jobs.keep(job, "b1", NOW + 9 * MINUTE, seconds_from_now())
-    assert not await finish(jobs, job, "b1")
+    assert await finish(jobs, job, "b1") is None
     assert await jobs.keep(job, "b2", NOW + 2 * MINUTE, seconds_from_now())
     await jobs.give_back(job, "b2", seconds_from_now())
     assert await take(jobs, "b3", NOW + MINUTE) == job.job_id
-    assert await finish(jobs, job, "b3")
+    assert await finish(jobs, job, "b3") == ""
 
 
 async def test_one_that_is_over_does_not_give_its_members_next_one_back(jobs: ClusterJobStore, member: int) -> None:
     await empty(jobs)
     job, next_one = await waiting(jobs, member), await waiting(jobs, member)
     assert await take(jobs, "g1") == job.job_id
-    assert await finish(jobs, job, "g1")
+    assert await finish(jobs, job, "g1") == ""
     assert await take(jobs, "g2") == next_one.job_id
     await jobs.give_back(job, "g1", seconds_from_now())
     assert await take(jobs, "g3") is None
-    assert await finish(jobs, next_one, "g2")
+    assert await finish(jobs, next_one, "g2") == ""
 
 
 async def test_uploads_that_may_not_begin(jobs: ClusterJobStore, member: int) -> None:
@@ -188,7 +188,7 @@ async def test_what_a_member_uploaded_by_hour_and_day(jobs: ClusterJobStore, mem
     await begin(jobs, job, limits=limits)
     await end(jobs, job, 60, 3)
     assert await take(jobs, f"m {job.job_id}") == job.job_id
-    assert await finish(jobs, job, f"m {job.job_id}")
+    assert await finish(jobs, job, f"m {job.job_id}") == ""
     rooms = []
     for hours in (0, 1, 24):
         now = NOW + hours * HOUR_MS
@@ -200,7 +200,7 @@ async def test_what_a_member_uploaded_by_hour_and_day(jobs: ClusterJobStore, mem
     assert await jobs.end_upload(job, f"up {job.job_id}", Uploaded(9, 0, 15), now, seconds_from_now())
     assert (await found(jobs, job)).most_lines == 15
     assert await take(jobs, f"l {job.job_id}") is not None
-    assert await jobs.finish(job, f"l {job.job_id}", "", "", 12, now, seconds_from_now())
+    assert await jobs.finish(job, f"l {job.job_id}", "", "", 12, now, seconds_from_now()) == ""
     job = await create(jobs, member, now)
     assert await begin(jobs, job, now, limits) == Room(91, 141, None, 8)
     assert await jobs.fail_upload(job, f"up {job.job_id}", "TOO_SLOW", now, seconds_from_now())
@@ -230,9 +230,10 @@ async def test_a_job_is_cancelled(jobs: ClusterJobStore, member: int, state: str
     if state == "under way":
         assert await take(jobs, "d") is None
         assert not await jobs.keep(job, f"c {job.job_id}", NOW + MINUTE, seconds_from_now())
-        assert await finish(jobs, job, f"c {job.job_id}")
+        for _ in range(2):
+            assert await finish(jobs, job, f"c {job.job_id}") == "CANCELLED"
     assert await take(jobs, f"e {job.job_id}") == next_one.job_id
-    assert await finish(jobs, next_one, f"e {job.job_id}")
+    assert await finish(jobs, next_one, f"e {job.job_id}") == ""
     assert not await jobs.cancel(next_one, "CANCELLED", NOW, seconds_from_now())
     assert (await found(jobs, job)).phase is Phase.ERROR
 
@@ -244,7 +245,7 @@ async def test_one_that_was_cancelled_while_nobody_had_it_makes_room(jobs: Clust
     assert await jobs.cancel(job, "CANCELLED", NOW, seconds_from_now())
     assert await take(jobs, "f2", NOW + MINUTE) is None
     assert await take(jobs, "f3", NOW + MINUTE) == next_one.job_id
-    assert await finish(jobs, next_one, "f3")
+    assert await finish(jobs, next_one, "f3") == ""
 
 
 async def test_lists(jobs: ClusterJobStore, member: int) -> None:

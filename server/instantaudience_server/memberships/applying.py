@@ -14,7 +14,7 @@ from instantaudience_server import tracing
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.clock import Clock
-from instantaudience_server.errors import AudienceError
+from instantaudience_server.errors import AudienceError, unavailable
 from instantaudience_server.memberships import identity
 from instantaudience_server.memberships.by_blocks import KeySet
 from instantaudience_server.memberships.external_ids import ExternalIds
@@ -23,7 +23,7 @@ from instantaudience_server.memberships.pacing import decided_in_time
 from instantaudience_server.memberships.posts import Batch, Post, Result, fail, succeed
 from instantaudience_server.memberships.reading import Reading
 from instantaudience_server.memberships.skipped import COMPLETE
-from instantaudience_server.memberships.turns import Turn, Turns
+from instantaudience_server.memberships.turns import TOO_LATE, Turn, Turns
 from instantaudience_server.memberships.wire import decode_user, split_user
 from instantaudience_server.quotas import Decision, Decisions, Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
@@ -109,7 +109,7 @@ class Applying:
                 reads = await self._read(batch, counts, decisions, caller, turn if in_order else None)
             if self._suppressions is not None and self._suppressions.may_concern(member.id):
                 reads = await self._refuse_suppressed(reads, self._suppressions, batch, caller)
-            await turn.come()
+            await turn.come(batch.deadline)
             under_way: list[Awaitable[None]] = [
                 self._begin_in_order(read, batch, caller)
                 if in_order
@@ -137,7 +137,7 @@ class Applying:
             decided = await decided_in_time(self._quotas, caller.member, batch, counts, decisions, in_order)
         admitted = _admitted(posts, decided)
         batch.overdue_text = NOT_CONFIRMED
-        if ahead and len(admitted) == len(posts):
+        if ahead and len(admitted) == len(posts) and not any(post.ended for post in posts):
             return reads
         return await self._read_posts(admitted, batch, caller, now_ms)
 
@@ -205,9 +205,14 @@ class Applying:
         return Read(reading, posts, [results[each] for each in counts])
 
     async def _read_each(
-        self, posts: Sequence[Post], batch: Batch, caller: Caller, now_ms: int, suppressed: frozenset[bytes]
+        self,
+        posts: Sequence[Post],
+        batch: Batch,
+        caller: Caller,
+        now_ms: int,
+        suppressed: frozenset[bytes] = frozenset(),
     ) -> list[Read]:
-        """Read posts one after the other."""
+        """Read posts one after the other; those that cannot be read fail."""
         reads = []
         async for post in _in_turns(posts):
             try:
@@ -253,9 +258,13 @@ class Applying:
     async def _write_after(
         self, earlier: Sequence["asyncio.Task[None]"], read: Read, batch: Batch, caller: Caller
     ) -> None:
+        time = asyncio.get_running_loop().time
         while earlier:
             await asyncio.wait(earlier, timeout=PATIENCE_SECONDS)
             earlier = self._busy_with(read.keys, earlier)
+            if earlier and time() >= batch.deadline:
+                fail(read.posts, unavailable(TOO_LATE))
+                return
             if earlier and len(read.posts) > 1:
                 await self._write_apart(earlier, read, batch, caller)
                 return
@@ -270,8 +279,8 @@ class Applying:
         """
         task = asyncio.current_task()
         assert task is not None
-        alone = [self._read_together([post], caller, read.reading.now_ms) for post in read.posts]
-        apart = [each for each in alone if each is not None]
+        # The catalog may have changed: what was regular need not be so any more. None of them is suppressed.
+        apart = await self._read_each(read.posts, batch, caller, read.reading.now_ms)
         left = Counter(key for each in apart for key in each.keys)
         self._writing[task] = left.keys()
 
@@ -291,8 +300,8 @@ class Applying:
             succeed(posts, results)
             return None
         try:
-            counted = self._usage.count(caller.member.id, reading.applied, batch.deadline)
             writing = self._store.write(reading.changes, batch.deadline, caller.member.durability)
+            counted = self._usage.count(caller.member.id, reading.applied, batch.deadline)
         except Exception as error:
             fail(posts, error)
             return None

@@ -93,6 +93,8 @@ class Gathering:
         try:
             with tracing.together("apply", [post.span for post in batch.posts] if tracing.is_on() else ()):
                 await self._carry_out(batch, caller, in_order)
+            if not all(post.ended for post in batch.posts):
+                raise RuntimeError("a post has neither a result nor an error")
             metrics.acknowledged.observe_all([self._loop.time() - began] * len(batch.posts))
         except asyncio.CancelledError:
             for post in batch.posts:

@@ -78,7 +78,7 @@ async def decided_in_time(
         if not waiting:
             return decided
         turn.let_pass()
-        await turn.come()  # it would take the room that those before it wait for
+        await turn.come(batch.deadline)  # it would take the room that those before it wait for
         await asyncio.sleep(later - asyncio.get_running_loop().time())
         again = quotas.ask_posts(member, [counts[index] for index in waiting], batch.deadline)
         for index, decision in zip(waiting, await again, strict=True):

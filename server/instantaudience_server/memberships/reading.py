@@ -312,9 +312,9 @@ class Reading:
                 self.warnings.skip_block(segment, user_index, index, block)
                 self._refusals.append(Refusal(segment, block))
                 if segment == _UNKNOWN and name not in unknown:
-                    # Who names one that there is not may well name many.
                     unknown.add(name)
-                    unknown |= self._catalog.unknown(each.seg_id for each in counting[index + 1 :] if each.seg_id)
+                    if block.seg_id:  # who names one that there is not may well name many
+                        unknown |= self._catalog.unknown(each.seg_id for each in counting[index + 1 :] if each.seg_id)
         return blocks_of(valid, last)
 
     def _change(self, key: bytes, changes: UserChanges) -> None:

@@ -2,6 +2,10 @@
 
 import asyncio
 
+from instantaudience_server.errors import unavailable
+
+TOO_LATE = "earlier calls of the member took too long; nothing was changed"
+
 
 class Turns:
     """The newest batches of each member, of all kinds and of those that are in order."""
@@ -26,32 +30,43 @@ class Turns:
 
 
 class Turn:
-    """The turn of a batch. `passable`: done when those that are not in order need not wait for it; `over`: when nobody
-    need."""
+    """The turn of a batch. `passable`: done when those that are not in order need not wait for it, nor for any before
+    it; `over`: when nobody need."""
 
     def __init__(self, earlier: list[asyncio.Future[None]]) -> None:
+        """`earlier` are what has to be done before: of those that come next the first (see `Turns.join`)."""
         loop = asyncio.get_running_loop()
         self.passable: asyncio.Future[None] = loop.create_future()
         self.over: asyncio.Future[None] = loop.create_future()
         self._earlier = earlier
 
-    async def come(self) -> None:
-        """Wait until those before have begun to write."""
+    async def come(self, deadline: float) -> None:
+        """Wait until those before have begun to write.
+
+        Raises:
+            AudienceError: UNAVAILABLE, at the deadline (a time of the event loop's clock, in seconds).
+        """
         left = [each for each in self._earlier if not each.done()]
         if left:
-            await asyncio.wait(left)
+            _, pending = await asyncio.wait(left, timeout=deadline - asyncio.get_running_loop().time())
+            if pending:
+                raise unavailable(TOO_LATE)
 
     def let_pass(self) -> None:
         """Who is not in order need not wait for this one any longer."""
-        if not self.passable.done():
-            self.passable.set_result(None)
+        _follow(self._earlier[:1], self.passable)
 
     def end(self) -> None:
-        """The batch has begun to write, or never will."""
+        """The batch has begun to write, or never will: those behind it wait for those before it then."""
         self.let_pass()
-        for each in self._earlier:
-            if not each.done():  # this one has failed: those behind it wait for those before it
-                each.add_done_callback(lambda _: self.end())
-                return
-        if not self.over.done():
-            self.over.set_result(None)
+        _follow(self._earlier, self.over)
+
+
+def _follow(earlier: list[asyncio.Future[None]], later: asyncio.Future[None]) -> None:
+    """Have this done once those are."""
+    for each in earlier:
+        if not each.done():
+            each.add_done_callback(lambda _: _follow(earlier, later))
+            return
+    if not later.done():
+        later.set_result(None)

@@ -147,8 +147,13 @@ class CatalogService:
     async def create_segment(
         self, request: pb.CreateSegmentRequest, caller: Caller, deadline: float
     ) -> pb.CreateSegmentResponse:
-        """Create a segment of the caller's member or, for the role `admin`, of any."""
+        """Create a segment of the caller's member or, for the role `admin`, of any.
+
+        Only the role `admin` chooses its ID: users may still be in a deleted segment that had it.
+        """
         _require(request, "segment")
+        if request.segment.id:
+            require_admin(caller)
         segment = pb.Segment()
         segment.CopyFrom(request.segment)
         segment.member_id = segment.member_id or caller.member.id

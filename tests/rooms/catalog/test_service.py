@@ -185,6 +185,7 @@ FORBIDDEN: list[tuple[str, dict[str, Any]]] = [
     ("DeleteUser", {"id": 2}),
     ("ListSegments", {"member_id": OTHER}),
     ("CreateSegment", {"segment": {"member_id": OTHER}}),
+    ("CreateSegment", {"segment": {"id": 8}}),
     ("GetSegment", {"id": SEGMENT_OF_OTHER}),
     ("UpdateSegment", {"segment": {"id": SEGMENT_OF_OTHER, "etag": "x"}, "update_mask": mask("code")}),
     ("DeleteSegment", {"id": SEGMENT_OF_OTHER, "etag": "x"}),

@@ -139,6 +139,9 @@ class _Putting:
         else:
             check_kept(before, message)
             await self._check_references(rules.references(message) - rules.references(before))
+        if isinstance(message, pb.User):
+            # An entry that is planned again has those of the time before.
+            message.ClearField("public_keys")
         if isinstance(message, pb.User) and isinstance(before, pb.User):
             message.token_generation = before.token_generation
             message.public_keys.extend(before.public_keys)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.catalog.importing import MOST_OBJECTS
+from instantaudience_server.catalog.public_keys import PublicKeyService
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.passwords.hashing import Passwords
 from instantaudience_server.store.catalog_interface import Kind
@@ -15,6 +16,7 @@ from support.callers import caller, quick_hash
 from support.catalogs import OTHER, OWN, CatalogWorker, begin, catalog_worker, without_etag
 from support.clocks import FakeClock
 from support.clusters import seconds_from_now
+from support.key_pairs import public_pem
 
 NOW_S = 1_700_000_000
 PASSWORD = "Some-Passw0rd!"
@@ -150,6 +152,26 @@ async def test_revoked_tokens_stay_revoked(worker: CatalogWorker) -> None:
     assert counts(await worker.put(users=[{"user": user}])) == (0, 0, 1)
     assert counts(await worker.put(users=[{"user": user | {"deactivated": True, "token_generation": 9}}])) == (0, 1, 0)
     assert (await worker.stored(Kind.USER, 2)).token_generation == NOW_S + 1
+
+
+async def test_keys_are_as_they_stand_however_often_an_import_begins_again(
+    worker: CatalogWorker, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key is deactivated between the look at the user and its change."""
+    keys, own = PublicKeyService(worker.editor, worker.store, clock), caller("own", worker.feed.catalog)
+    write = worker.store.write
+    await keys.add(0, "key", public_pem("ES256"), own, seconds_from_now())
+
+    async def deactivate_and_write(writes: Any, deadline: float) -> Any:
+        monkeypatch.setattr(worker.store, "write", write)
+        await keys.set_active(0, 1, False, own, seconds_from_now())
+        return await write(writes, deadline)
+
+    monkeypatch.setattr(worker.store, "write", deactivate_and_write)
+    user = {"id": 2, "username": "renamed", "member_id": OWN}
+    assert counts(await worker.put(users=[{"user": user}])) == (0, 1, 0)
+    stored = await worker.stored(Kind.USER, 2)
+    assert (stored.username, [(key.name, key.active) for key in stored.public_keys]) == ("renamed", [("key", False)])
 
 
 PROBLEMS: list[tuple[dict[str, Any], str]] = [

@@ -41,7 +41,7 @@ def _leads_to_a_field(message: Any, path: list[str]) -> bool:
         field = None if message is None else message.fields_by_name.get(name)
         if field is None:
             return False
-        message = field.message_type
+        message = None if field.is_repeated else field.message_type
     return True
 
 

@@ -81,6 +81,7 @@ class TestUpdating:
             ("UpdateSegment", {"segment": {"id": 1}}, "last_modified", None),
             ("UpdateSegment", {"segment": {"id": 1}}, "last_modified.seconds", None),
             ("UpdateUser", {"user": {"id": 2}}, "x", "'update_mask': 'x': there is no such field of a user"),
+            ("UpdateSegment", {"segment": {"id": 1}}, "original_fields.fields.key", None),
             ("UpdateSegment", {"segment": {"id": 1}}, "username", None),
             ("UpdateMember", {"member": {"id": OWN}}, "limits.x", None),
             ("UpdateMember", {"member": {"id": OWN}}, "limits.", None),

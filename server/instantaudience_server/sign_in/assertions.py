@@ -4,6 +4,7 @@
 Nothing in it counts before its signature fits the key that its user has under its name.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -92,7 +93,13 @@ def _milliseconds(claims: Mapping[str, Any], name: str) -> float | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise refused(f"Authentication failed: '{name}' must be a number")
-    return 1000.0 * value
+    try:
+        milliseconds = 1000.0 * value
+    except OverflowError:
+        milliseconds = math.inf
+    if not math.isfinite(milliseconds):
+        raise refused(f"Authentication failed: '{name}' must be a number that can be a time")
+    return milliseconds
 
 
 def refused(text: str = REFUSED) -> AudienceError:

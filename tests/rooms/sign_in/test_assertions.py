@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+import math
 from typing import Any
 
 import pytest
@@ -57,6 +58,11 @@ async def test_a_token_at_every_worker_any_number_of_times(
         ({"iat": -400, "exp": 400}, False),
         ({"nbf": -1}, True),
         ({"nbf": 60}, False),
+        ({"iat": math.nan}, False),
+        ({"exp": math.nan}, False),
+        ({"exp": math.inf}, False),
+        ({"nbf": math.nan}, False),
+        ({"exp": 10**400}, False),
         ({"aud": "somebody else", "iss": "me", "jti": "7"}, True),
     ],
 )
@@ -65,7 +71,8 @@ async def test_times(worker: AccountWorker, clock: FakeClock, claims: dict[str, 
     now = clock.ms / 1000
     for name in {"iat", "exp", "nbf"} & claims.keys():
         if claims[name] is not None:
-            claims = claims | {name: now + claims[name]}
+            added = int(now) if isinstance(claims[name], int) else now
+            claims = claims | {name: added + claims[name]}
     jwt = signed("ES256", now, key_name="ES256", **claims)
     if taken:
         await sign_in(worker, jwt)

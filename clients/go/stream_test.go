@@ -133,6 +133,68 @@ func TestUsersAreNotTakenBeforeTheyCanBeSent(t *testing.T) {
 	}
 }
 
+func TestACallerWhoIsSlowWithAnAnswerHasTheStreamWaitNotBeginAgain(t *testing.T) {
+	const attempt = time.Second
+	service := liveService(t)
+	var told []instantaudience.Attempt
+	client := newClient(t, service["GRPC"],
+		instantaudience.WithToken(service["TOKEN"]), instantaudience.WithPlaintext(),
+		instantaudience.WithStreamPatience(10*attempt),
+		instantaudience.WithRetries(instantaudience.Retries{Attempt: attempt}),
+		instantaudience.WithAttempts(func(attempt instantaudience.Attempt) { told = append(told, attempt) }),
+		instantaudience.WithLimits(instantaudience.Limits{
+			UsersPerCall: 1, UsersPerSecond: 10_000_000, PostsPerSecond: 1_000_000,
+		}))
+	for result, err := range client.Stream(context.Background(), fewUsers(8)) {
+		if err != nil || result.Err != nil {
+			t.Fatal(err, result)
+		}
+		if result.FirstUser < 3 {
+			time.Sleep(attempt + attempt/5)
+		}
+	}
+	if len(told) != 1 || told[0].Err != nil {
+		t.Error(told)
+	}
+}
+
+func TestACallerWhoIsSlowWithAnAnswerUsesUpNoPatience(t *testing.T) {
+	const patience = 2 * time.Second
+	service := liveService(t)
+	service.loadFaults(t, []byte(`[{"fault": "pass"}, {"fault": "status", "reason": "SYSTEM", "retry_after_ms": 5}]`))
+	client := newClient(t, service["FAULTS"],
+		instantaudience.WithToken(service["TOKEN"]), instantaudience.WithPlaintext(),
+		instantaudience.WithStreamPatience(patience), instantaudience.WithStreamWindow(1),
+		instantaudience.WithLimits(instantaudience.Limits{
+			UsersPerCall: 1, UsersPerSecond: 10_000_000, PostsPerSecond: 1_000_000,
+		}))
+	answered := 0
+	for result, err := range client.Stream(context.Background(), fewUsers(2)) {
+		if err != nil || result.Err != nil {
+			t.Fatal(err, result)
+		}
+		answered++
+		if answered == 1 {
+			time.Sleep(patience + patience/10)
+		}
+	}
+	if answered != 2 {
+		t.Errorf("%d users are answered", answered)
+	}
+}
+
+// fewUsers are so many.
+func fewUsers(users uint64) iter.Seq[*pb.RtSegment] {
+	return func(yield func(*pb.RtSegment) bool) {
+		for number := range users {
+			id := strconv.FormatUint(7_500_000_000_000_100_000+number, 10)
+			if !yield(instantaudience.User(id, instantaudience.Block(10001))) {
+				return
+			}
+		}
+	}
+}
+
 func TestAnIteratorThatPanicsPanicsWhereTheAnswersAreTaken(t *testing.T) {
 	service := liveService(t)
 	client := newClient(t, service["GRPC"], instantaudience.WithToken(service["TOKEN"]), instantaudience.WithPlaintext())

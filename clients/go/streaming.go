@@ -78,7 +78,7 @@ func (s *streaming) stream(ctx context.Context) error {
 	}
 	requestID := newRequestID()
 	began := time.Now()
-	one := &oneStream{streaming: s, requestID: requestID, queue: s.window.toRepeat()}
+	one := &oneStream{streaming: s, requestID: requestID, queue: s.window.toRepeat(), readSince: began}
 	if err := one.run(outgoing(ctx, token, requestID)); err != nil {
 		return err
 	}
@@ -117,11 +117,11 @@ func (s *streaming) giveResults() error {
 	for len(s.window) > 0 && s.window[0].isAnswered() {
 		first := s.window[0]
 		s.window = s.window[1:]
-		s.progress, s.isRenewed = time.Now(), false
 		if !s.yield(first.outcome(), nil) {
 			s.isEnded = true
 			return errStopped
 		}
+		s.progress, s.isRenewed = time.Now(), false
 	}
 	return nil
 }
@@ -142,6 +142,8 @@ type oneStream struct {
 	queue, pending []*request
 	// failure is the first that is worth another try: nothing is sent after it, and what was sent is answered.
 	failure *Error
+	// readSince is since when an answer is waited for: while the caller is busy with the last one, none is.
+	readSince time.Time
 }
 
 func (o *oneStream) fail(failure *Error) {
@@ -199,7 +201,7 @@ func (o *oneStream) run(ctx context.Context) error {
 				return err
 			}
 		case <-look.C:
-			if len(o.pending) > 0 && o.pending[0].isStuck(o.client.caller.retries.Attempt) {
+			if len(o.pending) > 0 && o.pending[0].isStuck(o.readSince, o.client.caller.retries.Attempt) {
 				o.fail(unavailable("the stream does not go on", o.requestID))
 				return nil
 			}
@@ -245,7 +247,9 @@ func (o *oneStream) receive(answer answer) (bool, error) {
 			answered.failure = failure
 		}
 	}
-	return false, o.giveResults()
+	err := o.giveResults()
+	o.readSince = time.Now()
+	return false, err
 }
 
 // send sends what it is given, as fast as the member may; when there is no more, the stream's sending half ends.

@@ -33,9 +33,10 @@ func (r *request) isAnswered() bool {
 	return r.result != nil || r.failure != nil
 }
 
-func (r *request) isStuck(after time.Duration) bool {
+// isStuck says whether it was sent, and answers are waited for, longer than that.
+func (r *request) isStuck(readSince time.Time, after time.Duration) bool {
 	since := r.since.Load()
-	return since != 0 && time.Since(time.Unix(0, since)) > after
+	return since != 0 && min(time.Since(time.Unix(0, since)), time.Since(readSince)) > after
 }
 
 func (r *request) outcome() *StreamResult {

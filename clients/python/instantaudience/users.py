@@ -10,6 +10,8 @@ REMOVE = -1
 NEVER = 0
 """An `expiration` that never comes."""
 
+_EXACT = 2**53
+"""From here on, floats are not each whole number."""
 _BLOCK_FIELDS = ("seg_id", "seg_code", "member_id", "value", "expiration")
 
 
@@ -40,7 +42,8 @@ def from_table(table: Any, columns: Mapping[str, str] | None = None) -> Iterator
     `expiration`; `columns` says which have other names: {"seg_id": "segment"}. Empty cells are absent fields.
 
     Raises:
-        ValueError: a column that is named is missing, or there is none for `user_id`.
+        ValueError: a column that is named is missing, or there is none for `user_id`; or, when its row is due, an ID
+            is a float from 2^53 on, which may have been another ID.
         ImportError: the package `narwhals` is missing (`pip install instant-audience-client[tables]`).
     """
     import narwhals as nw
@@ -84,4 +87,10 @@ def _present(value: Any) -> Any:
 
 
 def _text(value: Any) -> str:
-    return str(int(value)) if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    if abs(value) >= _EXACT:
+        raise ValueError(
+            f"the user ID {value:.0f} may be another's: floats are exact below 2^53 only; use text or integers"
+        )
+    return str(int(value))

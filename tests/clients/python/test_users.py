@@ -36,3 +36,11 @@ def test_columns_of_other_names() -> None:
 def test_columns_that_are_missing(columns: dict[str, str], text: str) -> None:
     with pytest.raises(ValueError, match=text):
         from_table(pandas.DataFrame({"seg_id": [7]}), columns)
+
+
+def test_user_ids_that_are_floats_are_taken_as_far_as_they_are_exact() -> None:
+    """A column of integers with empty cells is one of floats, in pandas."""
+    table = pandas.DataFrame({"user_id": [None, 2**53 - 1, 2**53 + 1, 1], "seg_id": [7, 7, 7, 7]})
+    assert [user.user_id for user in from_table(table[:2])] == ["", str(2**53 - 1)]
+    with pytest.raises(ValueError, match="floats are exact below 2\\^53 only"):
+        list(from_table(table[2:]))

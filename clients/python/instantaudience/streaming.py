@@ -60,6 +60,15 @@ class _Sent:
 
 
 @dataclass
+class _Progress:
+    """The last progress of a call."""
+
+    at: float
+    is_renewed: bool = False
+    """Whether the token is new since then: one that is refused as well is refused for good."""
+
+
+@dataclass
 class _Window:
     """The requests that the caller has no result of, in order; so many at most."""
 
@@ -191,10 +200,10 @@ class Streaming:
             AudienceError: no progress for so long, or signing in failed.
         """
         window = _Window(self._window)
-        progress = time.monotonic()
+        progress = _Progress(time.monotonic())
         async with aclosing(_Source(parts)) as source:
             while True:
-                token = await self._session.token(progress + patience_seconds)
+                token = await self._session.token(progress.at + patience_seconds)
                 request_id = uuid.uuid4().hex
                 watched = self._watchers.attempt(PATH, 1, request_id)
                 stream = _Stream(self._open(metadata=watched.metadata(token)), request_id)
@@ -207,7 +216,7 @@ class Streaming:
                             window.room.set()  # who waits for room shall see that nothing more is to be sent
                         for result in window.results():
                             yield result
-                            progress = time.monotonic()
+                            progress = _Progress(time.monotonic())
                     outcome = stream.failure
                 finally:
                     watched.end(outcome)
@@ -215,9 +224,16 @@ class Streaming:
                     stream.call.cancel()
                 if stream.failure is None and stream.is_exhausted and not window.sent:
                     return
-                await self._pause(stream.failure, window, token, progress + patience_seconds)
+                await self._pause(stream.failure, window, token, progress, patience_seconds)
 
-    async def _pause(self, failure: AudienceError | None, window: _Window, token: str | None, deadline: float) -> None:
+    async def _pause(
+        self,
+        failure: AudienceError | None,
+        window: _Window,
+        token: str | None,
+        progress: _Progress,
+        patience_seconds: float,
+    ) -> None:
         """Wait until what has failed is worth another try.
 
         Raises:
@@ -226,13 +242,14 @@ class Streaming:
         if failure is None:
             return
         if isinstance(failure, UnauthenticatedError):
-            if failure.reason != RENEWED_REASON or not self._session.refused(token):
+            if progress.is_renewed or failure.reason != RENEWED_REASON or not self._session.refused(token):
                 raise failure
+            progress.is_renewed = True
             wait: float | None = 0.0
         else:
             attempts = max((sent.attempts for sent in window.sent), default=1)
             wait = self._retries.wait_seconds(failure, max(0, attempts - 1))
-        if wait is None or time.monotonic() + wait >= deadline:
+        if wait is None or time.monotonic() + wait >= progress.at + patience_seconds:
             raise failure
         await asyncio.sleep(wait)
 

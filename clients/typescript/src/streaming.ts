@@ -121,6 +121,8 @@ export class Streaming {
     const window = new Window(this.means.window);
     const source = new Source(users, limits);
     let patience = new Deadline(patienceMs, signal);
+    /** The token is new since the last progress: one that is refused as well is refused for good. */
+    let isRenewed = false;
     try {
       for (;;) {
         const token = await this.means.session.token(patience);
@@ -131,12 +133,19 @@ export class Streaming {
           for (const result of window.results()) {
             yield result;
             patience = new Deadline(patienceMs, signal);
+            isRenewed = false;
           }
         }
         this.means.calling.tell(pathOf(METHOD), 1, began, stream.requestId, stream.failure);
         if (stream.usersFailure !== undefined) throw stream.usersFailure.thrown;
-        if (stream.failure !== undefined) await this.#pause(stream.failure, window, token, patience);
-        else if (window.isEmpty) return;
+        if (stream.failure === undefined) {
+          if (window.isEmpty) return;
+        } else if (stream.failure instanceof UnauthenticatedError) {
+          if (isRenewed || !this.#isRenewable(stream.failure, token)) throw stream.failure;
+          isRenewed = true;
+        } else {
+          await this.#pause(stream.failure, window, patience);
+        }
       }
     } finally {
       await source.close();
@@ -170,16 +179,17 @@ export class Streaming {
     }
   }
 
+  /** Whether another token can be had for the one that was refused. */
+  #isRenewable(failure: UnauthenticatedError, token: string | undefined): boolean {
+    return failure.reason === RENEWED_REASON && this.means.session.refused(token);
+  }
+
   /**
    * Waits until what has failed is worth another try.
    *
    * @throws AudienceError it is not, or not in time.
    */
-  async #pause(failure: AudienceError, window: Window, token: string | undefined, patience: Deadline): Promise<void> {
-    if (failure instanceof UnauthenticatedError) {
-      if (failure.reason !== RENEWED_REASON || !this.means.session.refused(token)) throw failure;
-      return;
-    }
+  async #pause(failure: AudienceError, window: Window, patience: Deadline): Promise<void> {
     const wait = waitMs(this.means.retries, failure, Math.max(0, window.mostAttempts - 1));
     if (wait === undefined || wait >= patience.leftMs) throw failure;
     await patience.sleep(wait);

@@ -282,11 +282,12 @@ class Streaming:
     async def _answers(self, stream: _Stream) -> AsyncIterator[StreamSegmentsResponse]:
         """The answers of a stream as they come; when it ends before all was answered, that is its failure."""
         while True:
+            since = time.monotonic()
             reading = asyncio.ensure_future(stream.call.read())
             try:
                 while not reading.done():
                     await asyncio.wait({reading}, timeout=LOOK_SECONDS)
-                    if not reading.done() and self._is_stuck(stream):
+                    if not reading.done() and self._is_stuck(stream, since):
                         stream.fail(UnavailableError("the stream does not go on", request_id=stream.request_id))
                         return
                 response = reading.result()
@@ -301,8 +302,10 @@ class Streaming:
                 return
             yield response
 
-    def _is_stuck(self, stream: _Stream) -> bool:
-        return bool(stream.pending) and time.monotonic() - stream.pending[0].since > self._retries.attempt_seconds
+    def _is_stuck(self, stream: _Stream, read_since: float) -> bool:
+        """Whether an answer is waited for too long; while the caller is busy with the last one, none is."""
+        since = max(stream.pending[0].since, read_since) if stream.pending else math.inf
+        return time.monotonic() - since > self._retries.attempt_seconds
 
 
 async def _end(task: "asyncio.Future[Any]") -> None:

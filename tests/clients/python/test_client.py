@@ -266,6 +266,22 @@ async def test_a_caller_who_is_slow_with_an_answer_uses_up_no_patience(
         assert answered == [0, 1]
 
 
+async def test_a_caller_who_is_slow_with_an_answer_has_the_stream_wait_not_begin_again(
+    service: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next answer comes later than it is looked for first."""
+    clock = SimpleNamespace(ahead=0.0)
+    monkeypatch.setattr(streaming, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + clock.ahead))
+    told: list[Attempt] = []
+    limits = Limits(users_per_call=1)
+    async with AsyncClient(service.endpoint, DEMO, plaintext=True, limits=limits, on_attempt=told.append) as client:
+        service.faults.extend([Fault(), Fault(pause_seconds=3 * streaming.LOOK_SECONDS)])
+        async for result in client.stream([user(1, block(7)), user(2, block(7))]):
+            assert result.error is None
+            clock.ahead += 1000.0
+    assert [each.code for each in told if each.method == streaming.PATH] == [grpc.StatusCode.OK]
+
+
 async def test_users_are_not_taken_before_they_can_be_sent(service: FakeService) -> None:
     taken = 0
 

@@ -138,7 +138,7 @@ class _Connection:
             outcome, answer = "failed", _error(row.http_status, row.error_id, "internal error")
             await _fail(upload, UPLOAD_FAILED)
         _count_outcome[outcome]()
-        await self._send(*answer)
+        await self._send(*answer, has_body=request.method != b"HEAD")
 
     async def _receive(self, upload: Upload) -> None:
         """Pass the body on.
@@ -165,7 +165,7 @@ class _Connection:
             self._http.receive_data(await self._reader.read(READ_BYTES))
         return event
 
-    async def _send(self, status: int, response: Mapping[str, Any]) -> None:
+    async def _send(self, status: int, response: Mapping[str, Any], *, has_body: bool) -> None:
         body = json.dumps({"response": response}, ensure_ascii=False, separators=(",", ":")).encode()
         headers = [("content-type", "application/json"), ("content-length", str(len(body)))]
         if status == ROWS[Reason.UNAVAILABLE].http_status:
@@ -174,7 +174,8 @@ class _Connection:
             headers.append(("allow", ", ".join(METHODS)))
         if self._http.their_state is h11.SEND_BODY:
             headers.append(("connection", "close"))
-        events = (h11.Response(status_code=status, headers=headers), h11.Data(data=body), h11.EndOfMessage())
+        content = (h11.Data(data=body),) if has_body else ()  # RFC 9110, section 9.3.2
+        events = (h11.Response(status_code=status, headers=headers), *content, h11.EndOfMessage())
         self._writer.write(b"".join([self._http.send(event) or b"" for event in events]))
         await self._writer.drain()
 

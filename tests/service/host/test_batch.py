@@ -282,6 +282,8 @@ async def test_a_url_serves_one_upload(service: Service, demo: httpx.AsyncClient
     read = await demo.get(job["upload_url"])
     assert_http_error(read, 405, "SYNTAX")
     assert read.headers["allow"] == "POST, PUT"
+    head = await demo.head(job["upload_url"])
+    assert (head.status_code, head.headers["allow"], head.content) == (405, "POST, PUT", b"")
     answers = await asyncio.gather(*[demo.put(job["upload_url"], content=b"") for _ in range(20)])
     assert sorted(answer.status_code for answer in answers) == [200, *[404] * 19]
     assert (await ended(demo, job["job_id"]))["phase"] == "completed"

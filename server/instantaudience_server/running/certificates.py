@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from pydantic import BaseModel, Field
@@ -56,7 +57,7 @@ def read_certificates(settings: Settings, now: float) -> Certificates:
                 _check_pair(texts["server"], text)
             else:
                 ends[what] = _end_of(what, text).timestamp()
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
             raise CertificateError(f"{files[what]}: {_reason(error)}") from error
         if ends.get(what, now + 1) <= now:
             raise CertificateError(f"{files[what]}: it ended at {_moment(ends[what])}")

@@ -2,6 +2,7 @@
 
 import asyncio
 import stat
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -70,6 +71,13 @@ BAD: dict[str, tuple[Callable[[Authority], object], str]] = {
     "a key that not all hosts can use": (
         lambda ca: key_file(ca.directory, ed25519.Ed25519PrivateKey.generate()),
         r"server\.key: it must be RSA of 2048 bits or more, or ECDSA on .*",
+    ),
+    "a key on a curve that nobody knows": (
+        lambda ca: subprocess.run(
+            ["openssl", "ecparam", "-name", "secp160r1", "-genkey", "-noout", "-out", ca.directory / "server.key"],
+            check=True,
+        ),
+        r"server\.key: .+",
     ),
     "a key that is too short": (
         lambda ca: key_file(ca.directory, rsa.generate_private_key(65537, 1024)),

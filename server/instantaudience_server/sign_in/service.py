@@ -72,12 +72,13 @@ class SignInService:
         with self._guesses.withdrawing(guess) as withdrawal:
             user, password_hash = await self._read_user(username, deadline)
             matches = await self._passwords.matches(password, password_hash, deadline)
+            if user is not None and matches:
+                await self._guesses.right(guess, deadline)
             withdrawal.pop_all()
         if user is None or not matches:
             await self._guesses.wrong(guess, deadline)
             error = AudienceError(Reason.INVALID_LOGIN, "Authentication failed: wrong user name or password")
             raise error if user is None else error.of_member(user.member_id)
-        await self._guesses.right(guess, deadline)
         return user
 
     async def _read_user(self, username: str, deadline: float) -> tuple[pb.User | None, str | None]:

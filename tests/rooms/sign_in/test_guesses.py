@@ -3,8 +3,8 @@
 import asyncio
 
 import pytest
-from instantaudience_server.errors import AudienceError, Reason
-from instantaudience_server.sign_in.guesses import MOST_WRONG, WINDOW_MS, network_of
+from instantaudience_server.errors import AudienceError, Reason, unavailable
+from instantaudience_server.sign_in.guesses import MOST_WRONG, WINDOW_MS, Guess, network_of
 from redis.asyncio import RedisCluster
 from support.accounts import ADDRESS, PASSWORDS, AccountWorker, refused
 from support.clocks import FakeClock
@@ -50,6 +50,29 @@ async def test_ten_wrong_ones_from_an_address(
     assert await outcome(worker, username, right, ELSEWHERE) == expected
     clock.ms += WINDOW_MS - 10_000
     assert await outcome(worker, username, right, ADDRESS) == expected
+
+
+async def test_a_right_one_that_cannot_be_noted_is_taken_back(
+    worker: AccountWorker, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is neither noted nor taken back counts as wrong after a while."""
+    note, asked = worker.guesses.right, 0
+
+    async def fail_first(guess: Guess, deadline: float) -> None:
+        nonlocal asked
+        asked += 1
+        if asked % 2:
+            raise unavailable("the node is away")
+        await note(guess, deadline)
+
+    monkeypatch.setattr(worker.guesses, "right", fail_first)
+    for number in range(1, MOST_WRONG + 1):
+        await refused(worker.sign_in(), Reason.UNAVAILABLE)
+        await worker.guesses.close()
+        assert asked == 2 * number
+    monkeypatch.undo()
+    clock.ms += 60_000
+    await worker.sign_in()
 
 
 async def test_who_signs_in_rightly_is_counted_for_nothing(worker: AccountWorker, plain: RedisCluster) -> None:

@@ -24,9 +24,9 @@ local function cookie_token(headers)
   return match(";" .. cookies, "[;,]%s*" .. CONTRACT.cookie.name .. "=([^;,%s]+)")
 end
 
--- Notes on a request what its answer may have to do.
+-- Notes on a request what its answer may have to do. Nor does another site choose as whom a browser is signed in here.
 local function note_cookie(handle, path, method)
-  if path ~= CONTRACT.cookie.path then return end
+  if path ~= CONTRACT.cookie.path or is_of_another_site(handle:headers()) then return end
   local secure = handle:headers():get("x-forwarded-proto") == "https" and "; Secure" or ""
   handle:streamInfo():dynamicMetadata():set(CONTRACT.cookie.name, method, secure)
 end

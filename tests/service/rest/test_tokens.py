@@ -140,6 +140,8 @@ async def test_a_browsers_session(http: httpx.AsyncClient, admin: Any) -> None:
     for headers in ({"sec-fetch-site": "cross-site"}, {"origin": "https://evil.example"}):
         assert_http_error(await http.post("/rt-segment", json=body, headers=headers), 401, "NOAUTH")
         assert_http_error(await http.delete("/auth", headers=headers), 401, "NOAUTH")
+        elsewhere = await http.post("/auth", headers=headers, json=credentials(user.username, PASSWORD))
+        assert (elsewhere.status_code, "set-cookie" in elsewhere.headers) == (200, False)
     token = http.cookies["instant_audience_token"]
     assert (await http.delete("/auth")).status_code == 200
     assert not http.cookies

@@ -8,6 +8,7 @@ from pathlib import Path
 from google.rpc import code_pb2
 from instantaudience_server.transport.status import STATUS_DETAILS_KEY, Failure
 
+from instantaudience_gateway.contract.bodies import MAX_DEPTH
 from instantaudience_gateway.contract.lua import Literal, lua_literal
 
 HTTP_STATUSES: Mapping[int, int] = {
@@ -33,8 +34,8 @@ HTTP_STATUSES: Mapping[int, int] = {
 _HIDDEN_HEADERS = ("grpc-status", "grpc-message", "grpc-encoding", "grpc-accept-encoding", STATUS_DETAILS_KEY)
 """What a server sends for gRPC callers only."""
 
-_ERRORS, _UNARY, _STREAMS = (
-    Path(__file__).with_name(f"{name}.lua") for name in ("connect_errors", "connect", "connect_streams")
+_BODY, _ERRORS, _UNARY, _STREAMS = (
+    Path(__file__).with_name(f"{name}.lua") for name in ("body", "connect_errors", "connect", "connect_streams")
 )
 
 
@@ -60,7 +61,9 @@ def connect_script(body_limit_bytes: int) -> str:
 def connect_streams_script(body_limit_bytes: int, failures: Mapping[str, Failure]) -> str:
     """The source of the Lua filter of streams with JSON; `failures` are those of `replies.stream_failures`."""
     faults = {name: connect_error(failure) for name, failure in failures.items()}
-    return _script(_STREAMS, {"longest_body": body_limit_bytes, "faults": faults})
+    script = _script(_STREAMS, {"longest_body": body_limit_bytes, "faults": faults})
+    any_object: Literal = {"messages": {}, "types": {}, "depth": MAX_DEPTH}
+    return "\n".join((f"local CONTRACT = {lua_literal(any_object)}", _BODY.read_text(encoding="utf-8"), script))
 
 
 def _script(source: Path, own: Mapping[str, Literal]) -> str:

@@ -1,12 +1,13 @@
 -- Streams of the Connect protocol whose messages are JSON (source: https://connectrpc.com/docs/protocol, "Streaming RPCs").
 -- The filter in front of it makes gRPC's headers of Connect's, and Connect's end of a stream of gRPC's trailers. The
 -- transcoder behind it reads a stream as an array, and writes it as lines. What is left is done here: envelopes (a flag,
--- four bytes with a length, and a message) become elements, and lines envelopes. It stands behind `connect_errors.lua`,
--- and uses of `CONNECT`:
+-- four bytes with a length, and a message) become elements, and lines envelopes. It stands behind `body.lua` and
+-- `connect_errors.lua`, and uses of `CONNECT`:
 --   longest_body = bytes; faults = {compressed = JSON of an error, too_large = another one}
 
 local NONE_OF_JSON = "!"
 local LAST = 2
+local MOST_PIECES = 256 -- a message in tiny ones would take many times its length
 
 local function envelope(flag, message)
   local length = #message
@@ -15,13 +16,17 @@ local function envelope(flag, message)
 end
 
 -- A piece of a stream's envelopes, as a piece of an array. `place` is where it begins: `head` is what has come of an
--- envelope's first five bytes, `missing` how much of its message has not, `opener` what stands before the next one.
+-- envelope's first five bytes, `missing` how much of its message has not, `held` the pieces of it that have, `opener` what
+-- stands before the next one. A message is passed on when it is whole, and only if it is one object: the transcoder
+-- would hold what it leaves open together with all that comes after it.
 local function elements(data, place)
   local parts, at = {}, 1
-  while at <= #data and not place.fault do
+  while at <= #data and not place.is_over do
     if place.missing > 0 then
-      parts[#parts + 1] = sub(data, at, at + place.missing - 1)
-      at, place.missing = at + #parts[#parts], place.missing - #parts[#parts]
+      local piece = sub(data, at, at + place.missing - 1)
+      at, place.missing = at + #piece, place.missing - #piece
+      if #place.held == MOST_PIECES then place.held = { concat(place.held) } end
+      place.held[#place.held + 1] = piece
     else
       local head = place.head .. sub(data, at, at + 4 - #place.head)
       at, place.head = at + #head - #place.head, head
@@ -29,12 +34,19 @@ local function elements(data, place)
         local flag, a, b, c, d = byte(head, 1, 5)
         local length = ((a * 256 + b) * 256 + c) * 256 + d
         place.fault = flag ~= 0 and "compressed" or length > CONNECT.longest_body and "too_large" or nil
-        parts[#parts + 1] = (place.fault or length == 0) and NONE_OF_JSON or place.opener
-        place.head, place.missing, place.opener = "", length, ","
+        place.is_over = place.fault or length == 0
+        place.head, place.missing, place.held = "", length, {}
+        if place.is_over then parts[#parts + 1] = NONE_OF_JSON end
       end
     end
+    if place.missing == 0 and #place.held > 0 then
+      local message = concat(place.held)
+      place.is_over = check(message, nil, {}) ~= nil
+      parts[#parts + 1] = place.is_over and NONE_OF_JSON or place.opener .. message
+      place.held, place.opener = {}, ","
+    end
   end
-  return table.concat(parts)
+  return concat(parts)
 end
 
 function envoy_on_request(handle)
@@ -42,14 +54,15 @@ function envoy_on_request(handle)
   headers:remove("grpc-encoding")
   headers:remove("grpc-accept-encoding")
   headers:replace("content-type", "application/json")
-  local place, last = { head = "", missing = 0, opener = "[" }, nil
+  local place, last = { head = "", missing = 0, held = {}, opener = "[" }, nil
   for chunk in handle:bodyChunks() do
     chunk:setBytes(elements(chunk:getBytes(0, chunk:length()), place))
     if place.fault then handle:streamInfo():dynamicMetadata():set("instantaudience", "fault", place.fault) end
     last = chunk
   end
   if not last or handle:trailers() then return end -- a chunk is of use until the next one
-  local closer = place.head ~= "" and NONE_OF_JSON or place.opener == "[" and "[]" or "]"
+  local is_cut = place.head ~= "" or place.missing > 0
+  local closer = is_cut and NONE_OF_JSON or place.opener == "[" and "[]" or "]"
   last:setBytes(last:getBytes(0, last:length()) .. closer)
 end
 

@@ -56,6 +56,24 @@ async def test_a_stream_that_fails_after_an_answer(connected: tuple[Upstream, ht
     assert [each["type"].rpartition(".")[2] for each in error["details"]] == ["RetryInfo", "ErrorInfo"]
 
 
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [b'{"rtSegment":[{"userId":"', b'1"}]}'],
+        [body_for("1").encode() + b"," + body_for("2").encode()],
+    ],
+    ids=["an object in two", "two objects"],
+)
+async def test_a_message_of_a_stream_is_one_object(
+    connected: tuple[Upstream, httpx.AsyncClient], messages: list[bytes]
+) -> None:
+    """What one leaves open, the transcoder would hold without a bound."""
+    headers = {"content-type": "application/connect+json"}
+    answer = await connected[1].post(STREAM, content=b"".join(map(frame, messages)), headers=headers)
+    assert answer.content[0] == 2
+    assert json.loads(answer.content[5:])["error"]["code"] == "invalid_argument"
+
+
 @pytest.mark.parametrize("code", [code for code in GRPC_CODES if code])
 async def test_errors_of_grpc_itself(connected: tuple[Upstream, httpx.AsyncClient], code: int) -> None:
     assert "details" not in await failure(connected[1], f"bare:{code}", code)

@@ -5,7 +5,7 @@
 -- `connect_errors.lua`, and uses of `CONNECT`:
 --   longest_body = bytes; faults = {compressed = JSON of an error, too_large = another one}
 
-local NONE_OF_JSON = "!"
+local NONE_OF_JSON = "}" -- wherever it stands, whatever comes next: of other text the parser would wait for more
 local LAST = 2
 local MOST_PIECES = 256 -- a message in tiny ones would take many times its length
 

@@ -99,7 +99,12 @@ def _connect_json(settings: GatewaySettings) -> list[dict[str, Any]]:
         CONNECT_TRANSCODER: (descriptor.unary_descriptor_set(), {}),
         CONNECT_STREAMS_TRANSCODER: (
             descriptor.streams_descriptor_set(),
-            {"print_options": {"stream_newline_delimited": True}},
+            {
+                "print_options": {"stream_newline_delimited": True},
+                # What one look at the connection brings (`per_connection_buffer_limit_bytes`), and what is left of the
+                # one before; the script bounds each message.
+                "max_request_body_size": 4 * limit_bytes,
+            },
         ),
     }
     services = descriptor.services()

@@ -263,6 +263,7 @@ class Service:
             await child.tell(self._worker_config(directory, number, await redis, addresses))
         except BaseException:
             child.kill()
+            await child.wait()
             raise
         self._supervise(child, partial(self._worker_metrics.forget_gauges, number))
         return child

@@ -116,12 +116,22 @@ async def test_killed_half_way_it_goes_on(
     assert not position.exists()
 
 
+def not_ignoring_ctrl_c() -> None:
+    """Tests in the background of a shell ignore it, and so would what they start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @ONE_HOST
 async def test_interrupted_it_says_how_far_it_has_come(demo: dict[str, str], tmp_path: Path) -> None:
     position = tmp_path / "users.csv.position"
     (tmp_path / "users.csv").write_text("user_id,seg_id\n" + "".join(f"{user},10001\n" for user in range(1, 10**6)))
     process = await asyncio.create_subprocess_exec(
-        *COMMAND, "send", "users.csv", cwd=tmp_path, env=os.environ | demo, stderr=asyncio.subprocess.PIPE
+        *COMMAND,
+        *("send", "users.csv"),
+        cwd=tmp_path,
+        env=os.environ | demo,
+        stderr=asyncio.subprocess.PIPE,
+        preexec_fn=not_ignoring_ctrl_c,
     )
     async with asyncio.timeout(60):
         while not position.exists():

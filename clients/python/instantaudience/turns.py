@@ -2,14 +2,14 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from instantaudience.errors import DeadlineExceededError
 
 
 @asynccontextmanager
-async def in_turn(lock: asyncio.Lock, seconds: float) -> AsyncIterator[None]:
+async def in_turn(lock: asyncio.Lock, seconds: float) -> AsyncGenerator[None, None]:
     """Hold a lock, when those who came before are done; it is waited for so long at most.
 
     Raises:

@@ -33,11 +33,9 @@ from instantaudience_server.transport.status import (
     STATUS_DETAILS_KEY,
     TRACE_PARENT_KEY,
 )
+from instantaudience_server.waiting import Sweeper
 
 CODES = {code.value[0]: code for code in grpc.StatusCode}
-
-LOOK_SECONDS = 0.1
-"""How often it is looked which requests have not come in time."""
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 
@@ -114,23 +112,27 @@ class _Requests:
         self._loop = asyncio.get_running_loop()
         self._awaited: dict[Context, tuple[str, float]] = {}
         """The paths of the calls whose messages are awaited, and until when; the oldest first."""
-        self._sweeper: asyncio.TimerHandle | None = None
+        self._sweeper = Sweeper(lambda: (self,))
         self._refusing: set[asyncio.Task[None]] = set()
 
     async def only_message(self, path: str, context: Context) -> Body:
         """The message of a call of the method at `path`, or what says that there is none. One that does not come is
         refused meanwhile."""
         self._awaited[context] = path, self._loop.time() + self._most_seconds
-        if self._sweeper is None:
-            self._sweeper = self._loop.call_later(LOOK_SECONDS, self._sweep)
+        self._sweeper.arm()
         try:
             message = await context.read()
         finally:
             self._awaited.pop(context, None)
         return message if isinstance(message, bytes) else _no_message
 
-    def _sweep(self) -> None:
-        now = self._loop.time()
+    @property
+    def busy(self) -> bool:
+        """Whether messages are awaited."""
+        return bool(self._awaited)
+
+    def fail_overdue(self, now: float) -> None:
+        """Refuse the calls whose messages have not come in time."""
         late = []
         for context, (path, until) in self._awaited.items():
             if until > now:
@@ -141,7 +143,6 @@ class _Requests:
             refusing = self._loop.create_task(self._refuse(context, path))
             self._refusing.add(refusing)
             refusing.add_done_callback(self._refusing.discard)
-        self._sweeper = self._loop.call_later(LOOK_SECONDS, self._sweep) if self._awaited else None
 
     async def _refuse(self, context: Context, path: str) -> None:
         """End a call that is nobody's; its reading cannot be cancelled, and ends with it."""

@@ -127,6 +127,11 @@ def _job(job: Job, *, lines: bool = False) -> pb.BatchJob:
             timestamp: Timestamp = getattr(message, name)
             timestamp.FromMilliseconds(moment_ms)
     if lines:
-        message.error_lines.extend(report.error_log_lines.split("\n") if report.error_log_lines else ())
-        message.segment_lines.extend(report.segment_log_lines.split("\n") if report.segment_log_lines else ())
+        message.error_lines.extend(_lines(report.error_log_lines))
+        message.segment_lines.extend(_lines(report.segment_log_lines))
     return message
+
+
+def _lines(text: str) -> list[str]:
+    """The lines of a log, which line feeds alone separate."""
+    return text.split("\n") if text else []

@@ -142,9 +142,9 @@ class _Putting:
         if isinstance(message, pb.User):
             # An entry that is planned again has those of the time before.
             message.ClearField("public_keys")
-        if isinstance(message, pb.User) and isinstance(before, pb.User):
-            message.token_generation = before.token_generation
-            message.public_keys.extend(before.public_keys)
+            if isinstance(before, pb.User):
+                message.token_generation = before.token_generation
+                message.public_keys.extend(before.public_keys)
         if isinstance(message, pb.Segment) and isinstance(before, pb.Segment):
             message.last_modified.CopyFrom(before.last_modified)
         same = before is not None and records.encode(message) == records.encode(before)

@@ -205,12 +205,7 @@ class Applying:
         return Read(reading, posts, [results[each] for each in counts])
 
     async def _read_each(
-        self,
-        posts: Sequence[Post],
-        batch: Batch,
-        caller: Caller,
-        now_ms: int,
-        suppressed: frozenset[bytes] = frozenset(),
+        self, posts: Sequence[Post], batch: Batch, caller: Caller, now_ms: int, suppressed: frozenset[bytes]
     ) -> list[Read]:
         """Read posts one after the other; those that cannot be read fail."""
         reads = []
@@ -280,7 +275,7 @@ class Applying:
         task = asyncio.current_task()
         assert task is not None
         # The catalog may have changed: what was regular need not be so any more. None of them is suppressed.
-        apart = await self._read_each(read.posts, batch, caller, read.reading.now_ms)
+        apart = await self._read_each(read.posts, batch, caller, read.reading.now_ms, frozenset())
         left = Counter(key for each in apart for key in each.keys)
         self._writing[task] = left.keys()
 

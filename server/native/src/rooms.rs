@@ -1,5 +1,6 @@
-//! Room in memory for requests that come in pieces, until they are answered: of a connection, of an address, of all. So
-//! nobody fills the memory, and none of an address shuts others out.
+//! Room in memory for requests that come in pieces, until they are answered, and for long messages of streams, until
+//! Python has read them: of a connection, of an address, of all. So nobody fills the memory, and none of an address shuts
+//! others out.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

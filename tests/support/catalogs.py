@@ -18,12 +18,14 @@ from instantaudience_server.catalog.importing import ImportService
 from instantaudience_server.catalog.records import Object
 from instantaudience_server.catalog.service import CatalogService
 from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.passwords.guesses import Guesses
 from instantaudience_server.passwords.hashing import Passwords
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.store.catalog_interface import Kind
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.guess_store import ClusterGuessStore
 from instantaudience_server.store.quota_store import ClusterQuotaStore
 from instantaudience_server.store.segment_size_store import ClusterSegmentSizeStore
 from support.callers import caller, quick_hash
@@ -46,7 +48,8 @@ class CatalogWorker:
         self.feed = CatalogFeed(self.store, Catalog())
         self.editor = CatalogEditor(self.store, self.feed, clock)
         self.quotas = Quotas(ClusterQuotaStore(cluster, secrets.token_hex()))
-        accounts = AccountService(self.editor, self.store, passwords)
+        guesses = Guesses(ClusterGuessStore(cluster), clock, secrets.token_hex)
+        accounts = AccountService(self.editor, self.store, passwords, guesses)
         self.sizes = SegmentSizes(ClusterSegmentSizeStore(cluster), clock)
         self.service = CatalogService(self.store, self.feed, self.editor, accounts, self.quotas, self.sizes)
         self.importing = ImportService(self.store, self.feed, passwords, clock)

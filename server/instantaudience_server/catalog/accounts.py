@@ -1,5 +1,6 @@
 """Passwords and tokens of users: set, change, revoke (source: catalog.proto, ChangePassword and RevokeTokens)."""
 
+from functools import partial
 from typing import Any
 
 from instantaudience.v1 import catalog_pb2 as pb
@@ -8,6 +9,7 @@ from instantaudience_server.catalog import rules
 from instantaudience_server.catalog.access import Caller, require_admin
 from instantaudience_server.catalog.editor import CatalogEditor, not_found
 from instantaudience_server.errors import NOT_EMPTY, AudienceError, Reason, invalid
+from instantaudience_server.passwords.guesses import Guesses
 from instantaudience_server.passwords.hashing import Passwords
 from instantaudience_server.store.catalog_interface import CatalogStore, Kind
 
@@ -15,10 +17,11 @@ from instantaudience_server.store.catalog_interface import CatalogStore, Kind
 class AccountService:
     """Carries out commands on accounts. Deadlines are times of the event loop's clock, in seconds."""
 
-    def __init__(self, editor: CatalogEditor, store: CatalogStore, passwords: Passwords) -> None:
+    def __init__(self, editor: CatalogEditor, store: CatalogStore, passwords: Passwords, guesses: Guesses) -> None:
         self._editor = editor
         self._store = store
         self._passwords = passwords
+        self._guesses = guesses
 
     async def hash_new_password(self, password: str, deadline: float, field: str = "password") -> str:
         """The hash of a password that is to be set; `field` is where it stands in the request.
@@ -39,7 +42,8 @@ class AccountService:
         Raises:
             AudienceError: UNAUTH, for another user without the role, or when the current password is wrong; SYNTAX,
                 when the new one breaks the rule or is the current one; NOT_FOUND; CHANGED_MEANWHILE, when password or
-                tokens changed since the current password was checked; UNAVAILABLE.
+                tokens changed since the current password was checked; RATE_LIMIT_EXCEEDED past 10 wrong current
+                passwords of an account in 5 minutes; UNAVAILABLE.
         """
         user_id = subject_of(request.id, caller)
         own = user_id == caller.account.id
@@ -47,8 +51,8 @@ class AccountService:
             raise invalid("current_password", NOT_EMPTY)
         rules.check_password(request.new_password, "new_password")
         generation, current_hash = await self._read(user_id, deadline)
-        if own and not await self._passwords.matches(request.current_password, current_hash, deadline):
-            raise AudienceError(Reason.UNAUTH, "'current_password' is wrong", field="current_password")
+        if own:
+            await self._check_current(request.current_password, current_hash, caller, deadline)
         if await self._is_current(request, own, current_hash, deadline):
             raise invalid("new_password", "must differ from the current password")
         new_hash = await self._passwords.hash(request.new_password, deadline)
@@ -72,6 +76,11 @@ class AccountService:
         """
         await self._editor.update(Kind.USER, subject_of(request.id, caller), _revoke, "", deadline)
         return pb.RevokeTokensResponse()
+
+    async def _check_current(self, password: str, current_hash: str | None, caller: Caller, deadline: float) -> None:
+        look = partial(self._passwords.matches, password, current_hash, deadline)
+        if not await self._guesses.is_right(caller.account.username, "", deadline, look):
+            raise AudienceError(Reason.UNAUTH, "'current_password' is wrong", field="current_password")
 
     async def _is_current(
         self, request: pb.ChangePasswordRequest, own: bool, current_hash: str | None, deadline: float

@@ -1,5 +1,5 @@
-"""Hashing passwords: in a process of its own, one at a time.
+"""Hashing passwords: in a process of its own, one at a time; how often one may guess.
 
-May use errors alone.
-Used by tokens, catalog and running.
+May use store, clock and errors.
+Used by catalog, sign_in and running.
 """

@@ -44,7 +44,7 @@ from instantaudience_server.running.ground import WorkerConfig, lay_ground
 from instantaudience_server.running.memory import give_back
 from instantaudience_server.running.traces import begin_traces
 from instantaudience_server.settings import BODY_LIMIT_BYTES, Settings
-from instantaudience_server.sign_in.guesses import Guesses
+from instantaudience_server.passwords.guesses import Guesses
 from instantaudience_server.sign_in.service import SignInService
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.external_id_store import ClusterExternalIdStore
@@ -131,7 +131,7 @@ async def open_worker(config: WorkerConfig) -> AsyncIterator[Worker]:
         health, status = HealthService(ClusterNodeStates(cluster)), ServingStatus(SERVICES)
         methods = build_methods(memberships, health)
         methods += authentication_methods(SignInService(tokens, catalog_store, passwords, guesses, clock), tokens)
-        accounts = AccountService(editor, catalog_store, passwords)
+        accounts = AccountService(editor, catalog_store, passwords, guesses)
         methods += catalog_methods(
             CatalogService(catalog_store, feed, editor, accounts, quotas, sizes),
             ImportService(catalog_store, feed, passwords, clock),

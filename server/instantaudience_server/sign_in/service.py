@@ -12,7 +12,7 @@ from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.metrics import SIGN_IN_RESULTS
 from instantaudience_server.passwords.hashing import Passwords
 from instantaudience_server.sign_in import assertions
-from instantaudience_server.sign_in.guesses import Guesses
+from instantaudience_server.passwords.guesses import Guesses
 from instantaudience_server.store.catalog_interface import CatalogStore
 from instantaudience_server.tokens import Issued, TokenService, deactivated
 
@@ -68,15 +68,16 @@ class SignInService:
 
     async def _guessed(self, username: str, password: str, address: str, deadline: float) -> pb.User:
         """The user of that name, if the password is right; raises INVALID_LOGIN otherwise."""
-        guess = await self._guesses.begin(username, address, deadline)
-        with self._guesses.withdrawing(guess) as withdrawal:
+        user: pb.User | None = None
+
+        async def look() -> bool:
+            nonlocal user
             user, password_hash = await self._read_user(username, deadline)
             matches = await self._passwords.matches(password, password_hash, deadline)
-            if user is not None and matches:
-                await self._guesses.right(guess, deadline)
-            withdrawal.pop_all()
-        if user is None or not matches:
-            await self._guesses.wrong(guess, deadline)
+            return user is not None and matches
+
+        is_right = await self._guesses.is_right(username, address, deadline, look)
+        if user is None or not is_right:
             error = AudienceError(Reason.INVALID_LOGIN, "Authentication failed: wrong user name or password")
             raise error if user is None else error.of_member(user.member_id)
         return user

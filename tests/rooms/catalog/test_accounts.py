@@ -8,10 +8,12 @@ import pytest
 from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.catalog.accounts import AccountService
 from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.passwords.guesses import MOST_WRONG, WINDOW_MS
 from instantaudience_server.passwords.hashing import Passwords
 from instantaudience_server.store.catalog_interface import Kind
 from support.accounts import PASSWORDS, REVOKED, AccountWorker
 from support.callers import caller
+from support.clocks import FakeClock
 from support.clusters import eventually, seconds_from_now
 
 DEMO, ADMIN, PRIVATE, NOBODY = 1001, 1002, 1003, 9999
@@ -20,7 +22,7 @@ NEW = "Another-Passw0rd!"
 
 @pytest.fixture
 def accounts(worker: AccountWorker, passwords: Passwords) -> AccountService:
-    return AccountService(worker.editor, worker.store, passwords)
+    return AccountService(worker.editor, worker.store, passwords, worker.guesses)
 
 
 class Calls:
@@ -67,6 +69,28 @@ class TestChangePassword:
         await refused(worker.verify(token), Reason.NOAUTH)
         await refused(worker.sign_in(), Reason.INVALID_LOGIN)
         assert (await worker.verify(await worker.sign_in("demo", NEW))).account.id == DEMO
+
+    async def test_the_current_one_is_not_guessed(
+        self, worker: AccountWorker, demo: Calls, admin: Calls, clock: FakeClock
+    ) -> None:
+        """Whoever has a token might try passwords; ten wrong ones, and the right one is refused like them."""
+        changes = [demo.change(current=f"wrong {number}") for number in range(MOST_WRONG + 2)]
+        outcomes = await asyncio.gather(*changes, return_exceptions=True)
+        reasons = [outcome.reason for outcome in outcomes if isinstance(outcome, AudienceError)]
+        assert reasons.count(Reason.UNAUTH) == MOST_WRONG
+        assert reasons.count(Reason.RATE_LIMIT_EXCEEDED) == 2
+        await refused(demo.change(current=PASSWORDS["demo"]), Reason.RATE_LIMIT_EXCEEDED)
+        await worker.sign_in()  # who signs in elsewhere is not concerned
+        await admin.change(current=PASSWORDS["admin"])
+        clock.ms += WINDOW_MS
+        await demo.change(current=PASSWORDS["demo"])
+        await worker.sign_in("demo", NEW)
+
+    async def test_right_ones_count_for_nothing(self, worker: AccountWorker, demo: Calls) -> None:
+        for _ in range(MOST_WRONG):
+            await refused(demo.change("too-simple", current=PASSWORDS["demo"]), Reason.SYNTAX)
+            await refused(demo.change(PASSWORDS["demo"], current=PASSWORDS["demo"]), Reason.SYNTAX)
+        await demo.change(current=PASSWORDS["demo"])
 
     async def test_others_are_left_alone(self, worker: AccountWorker, demo: Calls) -> None:
         token = await worker.sign_in("private")

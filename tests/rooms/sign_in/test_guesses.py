@@ -1,10 +1,11 @@
-"""How often a password may be guessed (contract's neighbours, section 1)."""
+"""How often a password may be guessed at sign-in (contract's neighbours, section 1)."""
 
 import asyncio
 
 import pytest
 from instantaudience_server.errors import AudienceError, Reason, unavailable
-from instantaudience_server.sign_in.guesses import MOST_WRONG, WINDOW_MS, Guess, network_of
+from instantaudience_server.passwords.guesses import MOST_WRONG, WINDOW_MS, network_of
+from instantaudience_server.store.guess_store import ClusterGuessStore
 from redis.asyncio import RedisCluster
 from support.accounts import ADDRESS, PASSWORDS, AccountWorker, refused
 from support.clocks import FakeClock
@@ -56,16 +57,16 @@ async def test_a_right_one_that_cannot_be_noted_is_taken_back(
     worker: AccountWorker, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is neither noted nor taken back counts as wrong after a while."""
-    note, asked = worker.guesses.right, 0
+    note, asked = ClusterGuessStore.end_guess, 0
 
-    async def fail_first(guess: Guess, deadline: float) -> None:
+    async def fail_first(store: ClusterGuessStore, subject: str, name: str, deadline: float, *, wrong: bool) -> None:
         nonlocal asked
         asked += 1
         if asked % 2:
             raise unavailable("the node is away")
-        await note(guess, deadline)
+        await note(store, subject, name, deadline, wrong=wrong)
 
-    monkeypatch.setattr(worker.guesses, "right", fail_first)
+    monkeypatch.setattr(ClusterGuessStore, "end_guess", fail_first)
     for number in range(1, MOST_WRONG + 1):
         await refused(worker.sign_in(), Reason.UNAVAILABLE)
         await worker.guesses.close()

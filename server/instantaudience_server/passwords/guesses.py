@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import ipaddress
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from instantaudience_server.clock import Clock
@@ -28,7 +28,7 @@ LATE_MS = 1000
 WITHDRAW_SECONDS = 1.0
 """How long the cluster has to take back a guess that nobody has looked at."""
 RANDOM_BYTES = 16
-TEXT = f"Rate limit exceeded. {MOST_WRONG} sign-ins for this user have failed in 5 minutes, wait and try again"
+TEXT = f"Rate limit exceeded. {MOST_WRONG} wrong passwords for this user in 5 minutes, wait and try again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,8 @@ class Guess:
 
 
 class Guesses:
-    """Counts guesses. Deadlines are times of the event loop's clock, in seconds."""
+    """Counts guesses: of a name from an address at sign-in, from none where an account says its own password again.
+    Deadlines are times of the event loop's clock, in seconds."""
 
     def __init__(self, store: GuessStore, clock: Clock, random_hex: Callable[[int], str]) -> None:
         self._store = store
@@ -49,17 +50,34 @@ class Guesses:
         self._loop = asyncio.get_running_loop()
         self._aside: set[asyncio.Task[None]] = set()
 
-    async def begin(self, username: str, address: str, deadline: float) -> Guess:
-        """Count a guess, before it is looked at. `right` or `wrong` ends it, or `withdrawing`.
+    async def is_right(self, username: str, address: str, deadline: float, look: Callable[[], Awaitable[bool]]) -> bool:
+        """Whether a guess is right, as `look` finds when the guess is counted. It counts on where it was wrong. What
+        `look` raises is passed on, and the guess taken back.
 
         Raises:
             AudienceError: RATE_LIMIT_EXCEEDED; UNAVAILABLE, also when too many are under way.
         """
+        guess = await self._begin(username, address, deadline)
+        with self._withdrawing(guess) as withdrawal:
+            right = await look()
+            if right:
+                await self._end(guess, deadline, wrong=False)
+            withdrawal.pop_all()
+        if not right:
+            await self._end(guess, deadline, wrong=True)  # where that fails, it counts all the same, a little later
+        return right
+
+    async def close(self) -> None:
+        """Wait for what is being withdrawn."""
+        await asyncio.gather(*self._aside)
+
+    async def _begin(self, username: str, address: str, deadline: float) -> Guess:
+        """Count a guess, before it is looked at."""
         until_ms = self._clock.now_ms() + round(1000 * (deadline - self._loop.time())) + LATE_MS
         guess = Guess(subject_of(username, address), f"{until_ms} {self._random_hex(RANDOM_BYTES)}")
         while True:
             now_ms = self._clock.now_ms()
-            with self.withdrawing(guess) as withdrawal:
+            with self._withdrawing(guess) as withdrawal:
                 wait_ms = await self._store.begin_guess(
                     guess.subject, guess.name, now_ms, WINDOW_MS, MOST_WRONG, deadline
                 )
@@ -77,15 +95,10 @@ class Guesses:
                 raise overloaded("Too many sign-ins under way")
             await asyncio.sleep(LOOK_SECONDS)
 
-    async def right(self, guess: Guess, deadline: float) -> None:
-        """It does not count. Raises AudienceError UNAVAILABLE."""
-        await self._store.end_guess(guess.subject, guess.name, deadline, wrong=False)
+    async def _end(self, guess: Guess, deadline: float, *, wrong: bool) -> None:
+        await self._store.end_guess(guess.subject, guess.name, deadline, wrong=wrong)
 
-    async def wrong(self, guess: Guess, deadline: float) -> None:
-        """It counts. Raises AudienceError UNAVAILABLE; it counts then too, a little later."""
-        await self._store.end_guess(guess.subject, guess.name, deadline, wrong=True)
-
-    def withdrawing(self, guess: Guess) -> contextlib.ExitStack:
+    def _withdrawing(self, guess: Guess) -> contextlib.ExitStack:
         """Take a guess back at the end of the block, unless `pop_all` was called: nobody was told anything of it."""
         withdrawal = contextlib.ExitStack()
         withdrawal.callback(self._withdraw_aside, guess)
@@ -96,14 +109,10 @@ class Guesses:
         self._aside.add(task)
         task.add_done_callback(self._aside.discard)
 
-    async def close(self) -> None:
-        """Wait for what is being withdrawn."""
-        await asyncio.gather(*self._aside)
-
     async def _withdraw(self, guess: Guess) -> None:
         # One that cannot be taken back counts as wrong when its time is over.
         with contextlib.suppress(AudienceError):
-            await self.right(guess, self._loop.time() + WITHDRAW_SECONDS)
+            await self._end(guess, self._loop.time() + WITHDRAW_SECONDS, wrong=False)
 
 
 def subject_of(username: str, address: str) -> str:

@@ -9,8 +9,8 @@ from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.catalog.editor import CatalogEditor
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.errors import AudienceError, Reason
-from instantaudience_server.passwords.hashing import Passwords
 from instantaudience_server.passwords.guesses import Guesses
+from instantaudience_server.passwords.hashing import Passwords
 from instantaudience_server.sign_in.service import SignInService
 from instantaudience_server.store.catalog_interface import Kind
 from instantaudience_server.store.catalog_store import ClusterCatalogStore

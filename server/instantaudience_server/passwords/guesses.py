@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from instantaudience_server.clock import Clock
 from instantaudience_server.errors import AudienceError, Reason, overloaded
+from instantaudience_server.passwords.hashing import TOO_MANY
 from instantaudience_server.store.interface import GuessStore
 
 MOST_WRONG = 10
@@ -92,7 +93,7 @@ class Guesses:
                     count=str(MOST_WRONG),
                 )
             if self._loop.time() + LOOK_SECONDS >= deadline:
-                raise overloaded("Too many sign-ins under way")
+                raise overloaded(TOO_MANY)
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _end(self, guess: Guess, deadline: float, *, wrong: bool) -> None:

@@ -10,6 +10,8 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,8 +23,11 @@ from instantaudience_server.errors import overloaded, unavailable
 
 MOST_WAITING = 100
 """Passwords that wait to be hashed, or are being hashed; past it, calls fail at once."""
+MOST_WAITING_OF_ONE = 20
+"""Of them, those that one network has sent: so it cannot keep others from signing in."""
 DEAREST_HASH = (10, 262_144, 16)
 """Passes, KiB and lanes of a hash that is taken from elsewhere, at most: while one is checked, no other is."""
+TOO_MANY = "Too many sign-ins under way"
 EMBEDDED = ("LD_PRELOAD", "PYTHONHOME")
 """What the environment of a Python inside Envoy has, and a Python by itself must not have."""
 
@@ -41,10 +46,15 @@ class Passwords:
         self._process = self._start()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="passwords")
         self._waiting = 0
+        self._waiting_of: Counter[str] = Counter()
 
-    async def matches(self, password: str, password_hash: str | None, deadline: float) -> bool:
-        """Whether the password belongs to the hash; takes as long without a hash, and is False then."""
-        return bool(await self._ask(deadline, "verify", password, password_hash or None))
+    async def matches(
+        self, password: str, password_hash: str | None, deadline: float, network: str | None = None
+    ) -> bool:
+        """Whether the password belongs to the hash; takes as long without a hash, and is False then. `network` is where
+        a caller is that nobody knows yet (`guesses.network_of`)."""
+        with self._bounded(network):
+            return bool(await self._ask(deadline, "verify", password, password_hash or None))
 
     async def hash(self, password: str, deadline: float) -> str:
         """The argon2id hash of a password, in argon2's own format."""
@@ -57,16 +67,31 @@ class Passwords:
         self._thread.shutdown()
         _end(self._process)
 
+    @contextlib.contextmanager
+    def _bounded(self, network: str | None) -> Iterator[None]:
+        if network is None:
+            yield
+            return
+        if self._waiting_of[network] >= MOST_WAITING_OF_ONE:
+            raise overloaded(TOO_MANY)
+        self._waiting_of[network] += 1
+        try:
+            yield
+        finally:
+            self._waiting_of[network] -= 1
+            if not self._waiting_of[network]:
+                del self._waiting_of[network]
+
     async def _ask(self, deadline: float, *request: str | None) -> Any:
         if self._waiting >= MOST_WAITING:
-            raise overloaded("Too many sign-ins under way")
+            raise overloaded(TOO_MANY)
         self._waiting += 1
         try:
             async with asyncio.timeout_at(deadline):
                 # Cancelling it takes it out of the executor's queue.
                 return await asyncio.wrap_future(self._thread.submit(self._exchange, request))
         except TimeoutError:
-            raise overloaded("Too many sign-ins under way") from None
+            raise overloaded(TOO_MANY) from None
         finally:
             self._waiting -= 1
 

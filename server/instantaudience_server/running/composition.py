@@ -36,6 +36,7 @@ from instantaudience_server.memberships.identity_service import IdentityService
 from instantaudience_server.memberships.privacy_service import PrivacyService
 from instantaudience_server.memberships.service import MembershipService
 from instantaudience_server.observations import keep_writing
+from instantaudience_server.passwords.guesses import Guesses
 from instantaudience_server.passwords.hashing import Passwords
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.running.certificate_files import follow
@@ -44,7 +45,6 @@ from instantaudience_server.running.ground import WorkerConfig, lay_ground
 from instantaudience_server.running.memory import give_back
 from instantaudience_server.running.traces import begin_traces
 from instantaudience_server.settings import BODY_LIMIT_BYTES, Settings
-from instantaudience_server.passwords.guesses import Guesses
 from instantaudience_server.sign_in.service import SignInService
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.external_id_store import ClusterExternalIdStore

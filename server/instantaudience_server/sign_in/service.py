@@ -10,9 +10,9 @@ from instantaudience_server.catalog.public_keys import active_key
 from instantaudience_server.clock import Clock
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.metrics import SIGN_IN_RESULTS
+from instantaudience_server.passwords.guesses import Guesses, network_of
 from instantaudience_server.passwords.hashing import Passwords
 from instantaudience_server.sign_in import assertions
-from instantaudience_server.passwords.guesses import Guesses
 from instantaudience_server.store.catalog_interface import CatalogStore
 from instantaudience_server.tokens import Issued, TokenService, deactivated
 
@@ -73,7 +73,7 @@ class SignInService:
         async def look() -> bool:
             nonlocal user
             user, password_hash = await self._read_user(username, deadline)
-            matches = await self._passwords.matches(password, password_hash, deadline)
+            matches = await self._passwords.matches(password, password_hash, deadline, network_of(address))
             return user is not None and matches
 
         is_right = await self._guesses.is_right(username, address, deadline, look)

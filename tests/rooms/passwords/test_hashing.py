@@ -11,10 +11,10 @@ import pytest
 from argon2 import PasswordHasher, Type, extract_parameters
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.passwords.hasher import NICENESS, NOBODYS_HASH, PATIENCE_SECONDS, hash_password
-from instantaudience_server.passwords.hashing import MOST_WAITING, Passwords, is_password_hash
+from instantaudience_server.passwords.hashing import MOST_WAITING, MOST_WAITING_OF_ONE, Passwords, is_password_hash
 from support.callers import quick_hash
 from support.clusters import seconds_from_now
-from support.processes import Process, descendants, needs_proc, standing_still
+from support.processes import hashers, needs_proc, standing_still
 
 ENDLESS_HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("secret").replace("t=1", "t=99999999")
 """A hash whose check takes minutes."""
@@ -137,13 +137,6 @@ def threads_of(pid: int) -> list[int]:
     return [int(entry.name) for entry in Path(f"/proc/{pid}/task").iterdir()]
 
 
-def hashers() -> list[Process]:
-    """Those of this process: services of other suites have their own."""
-    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-    ours = [process for process in descendants(os.getpid()) if str(process.pid) in children]
-    return [process for process in ours if "instantaudience_server.passwords.hasher" in process.command]
-
-
 async def test_so_many_may_wait_and_no_more(passwords: Passwords) -> None:
     hashed = quick_hash("secret")
     checks = [passwords.matches("secret", hashed, seconds_from_now(60)) for _ in range(MOST_WAITING + 3)]
@@ -154,6 +147,34 @@ async def test_so_many_may_wait_and_no_more(passwords: Passwords) -> None:
         assert error.reason is Reason.UNAVAILABLE
         assert error.retry_after_seconds == 1
     assert await passwords.matches("secret", hashed, seconds_from_now())
+
+
+@needs_proc
+async def test_of_one_network_fewer_may_wait_and_others_get_in(passwords: Passwords) -> None:
+    """What has ended makes room, however it has."""
+    (hasher,) = hashers()
+    hashed = quick_hash("secret")
+    with standing_still(hasher.pid):
+        checks = [
+            asyncio.create_task(passwords.matches("secret", hashed, seconds_from_now(60), "203.0.113.7"))
+            for _ in range(MOST_WAITING_OF_ONE + 3)
+        ]
+        others = [
+            asyncio.create_task(passwords.matches("secret", hashed, seconds_from_now(60), network))
+            for network in ("203.0.113.8", None)
+        ]
+        refused, _ = await asyncio.wait(checks, return_when=asyncio.FIRST_EXCEPTION)
+        assert refused == set(checks[MOST_WAITING_OF_ONE:])
+        for check in refused:
+            error = check.exception()
+            assert isinstance(error, AudienceError)
+            assert (error.reason, error.retry_after_seconds) == (Reason.UNAVAILABLE, 1)
+        checks[-4].cancel()
+        await asyncio.wait([checks[-4]])
+        checks[-4] = asyncio.create_task(passwords.matches("secret", hashed, seconds_from_now(60), "203.0.113.7"))
+        await asyncio.sleep(0)
+        assert not checks[-4].done()
+    assert await asyncio.gather(*checks[:MOST_WAITING_OF_ONE], *others) == [True] * (MOST_WAITING_OF_ONE + 2)
 
 
 @needs_proc

@@ -5,11 +5,13 @@ import asyncio
 import pytest
 from instantaudience_server.errors import AudienceError, Reason, unavailable
 from instantaudience_server.passwords.guesses import MOST_WRONG, WINDOW_MS, network_of
+from instantaudience_server.passwords.hashing import MOST_WAITING, MOST_WAITING_OF_ONE
 from instantaudience_server.store.guess_store import ClusterGuessStore
 from redis.asyncio import RedisCluster
 from support.accounts import ADDRESS, PASSWORDS, AccountWorker, refused
 from support.clocks import FakeClock
 from support.clusters import seconds_from_now
+from support.processes import hashers, needs_proc, standing_still
 
 ELSEWHERE = "203.0.113.8"
 
@@ -110,6 +112,22 @@ async def test_what_nobody_was_told_does_not_count(worker: AccountWorker, plain:
     await worker.guesses.close()
     await worker.sign_in()
     assert [key async for key in plain.scan_iter("f:*")] == []
+
+
+@needs_proc
+async def test_an_address_with_many_names_leaves_room_for_others(worker: AccountWorker) -> None:
+    with standing_still(*(each.pid for each in hashers())):
+        flood = [asyncio.create_task(outcome(worker, f"nobody {number}", "any")) for number in range(2 * MOST_WAITING)]
+        waiting: set[asyncio.Task[Reason | None]] = set(flood)
+        while len(waiting) > MOST_WAITING_OF_ONE:
+            turned_away, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            assert {each.result() for each in turned_away} == {Reason.UNAVAILABLE}
+        signing_in = asyncio.create_task(outcome(worker, address=ELSEWHERE))
+        for each in waiting:
+            each.cancel()
+    assert await signing_in is None
+    assert len(waiting) == MOST_WAITING_OF_ONE
+    await asyncio.wait(waiting)
 
 
 async def test_neither_names_nor_addresses_are_in_the_cluster(worker: AccountWorker, plain: RedisCluster) -> None:

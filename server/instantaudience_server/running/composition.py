@@ -14,7 +14,7 @@ import structlog
 from prometheus_client import Gauge
 
 from instantaudience_server import metrics
-from instantaudience_server.admission import Admission
+from instantaudience_server.admission.admission import Admission
 from instantaudience_server.batch.desk import JobDesk
 from instantaudience_server.batch.files import FileStore
 from instantaudience_server.batch.rest_service import BatchService

@@ -2,11 +2,13 @@
 
 from instantaudience_gateway.envoy import in_process
 
+from instantaudience_server.processes import StartError
 from instantaudience_server.settings import HostMode
 from instantaudience_server.transport import native
 
 HOSTS: tuple[HostMode, ...] = ("native", "envoy", "grpcio")
 """The fastest first."""
+FASTEST = "the fastest that can run here"
 
 
 def missing(host: HostMode) -> str | None:
@@ -19,3 +21,18 @@ def missing(host: HostMode) -> str | None:
 def available() -> list[HostMode]:
     """The hosts that can run here, the fastest first; there is one at least."""
     return [host for host in HOSTS if missing(host) is None]
+
+
+def choose(mode: HostMode) -> tuple[HostMode, str]:
+    """What serves calls, and why.
+
+    Raises:
+        StartError: what is asked for cannot run.
+    """
+    if mode == "auto":
+        host = available()[0]
+        faster = HOSTS[: HOSTS.index(host)]
+        return host, "; ".join([FASTEST, *(f"{each}: {missing(each)}" for each in faster)])
+    if why := missing(mode):
+        raise StartError(f"--host-mode {mode} cannot run here: {why}; use --host-mode auto")
+    return mode, "asked for"

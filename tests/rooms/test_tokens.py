@@ -9,7 +9,7 @@ import pytest
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience.v1 import catalog_pb2 as pb_catalog
 from instantaudience_server import tokens
-from instantaudience_server.admission import Admission
+from instantaudience_server.admission.admission import Admission
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.catalog import Role
 from instantaudience_server.errors import Reason

@@ -16,7 +16,8 @@ import grpc
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
 from google.rpc import code_pb2
-from instantaudience_server.admission import Admission, Ticket
+from instantaudience_server.admission.admission import Admission
+from instantaudience_server.admission.queues import Ticket
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.memberships.posts import Post, Result, fail, succeed

@@ -14,7 +14,7 @@ from typing import Any
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
-from instantaudience_server.admission import Admission
+from instantaudience_server.admission.admission import Admission
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.clock import SystemClock
 from instantaudience_server.errors import AudienceError, Reason

@@ -9,27 +9,13 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from instantaudience_server.admission import prices
+from instantaudience_server.admission.queues import Queues, Ticket
 from instantaudience_server.errors import AudienceError, overloaded
 from instantaudience_server.metrics import ADMISSION_REFUSALS, waited
 
 MOST_RUNNING = 64
 """Calls that run at once. More would not be served sooner: one after the other has the processor."""
-PARTS = 4
-"""Of a place. A small call that is carried out together with others of its member takes one of them: what most of its
-time goes into, such calls share."""
-SMALL_BYTES = 1024
-"""The message of a small call, at most: as much as a call costs beside it (docs/adr/0031-turns-by-cost.md)."""
-PLACE_BYTES, MOST_PLACES = 4_608, 32
-"""A call takes a further place for each so many bytes of its message, up to so many places: what a large one writes,
-others wait for at the nodes."""
-FIRST_TAKES = 3
-"""How many places a member's first call takes where a host has calls wait itself. Calls of one member are carried out
-together (docs/adr/0020-gathering.md) and those of many are not, so fewer of these keep a worker as busy."""
-TURN_PLACES = 6
-"""How many places a member's calls take in a row there, before the next member's: where many members call, each has a
-few calls carried out together."""
-KEPT_PLACES = 8
-"""Of the places, so many are for members none of whose calls runs, where a host has calls wait itself."""
 SLOW_SECONDS = 0.1
 """A call that runs longer, and is overtaken by more than `MOST_RUNNING` others, or by nobody because none has ended for
 so long, waits for a part of the cluster. It has its place no longer: calls that need another part are served meanwhile.
@@ -54,67 +40,6 @@ OVERLOADED = "the service is overloaded; nothing was changed"
 _count_refusal = {reason: ADMISSION_REFUSALS.labels(reason).inc for reason in ("waited", "full", "late")}
 
 
-def first_takes_more() -> int:
-    """What a member's first call takes beyond its own, in parts of places."""
-    return (FIRST_TAKES - 1) * PARTS
-
-
-def kept_room() -> int:
-    """What is kept for members none of whose calls runs, in parts of places."""
-    return KEPT_PLACES * PARTS
-
-
-def turn_room() -> int:
-    """What a member's calls take in a row, in parts of places."""
-    return TURN_PLACES * PARTS
-
-
-def _parts_of(size_bytes: int) -> int:
-    """What a call takes that is carried out together with others, by the size of its message."""
-    return 1 if size_bytes <= SMALL_BYTES else PARTS * min(MOST_PLACES, 1 + size_bytes // PLACE_BYTES)
-
-
-def _parts_of_all(sizes: Sequence[int]) -> int:
-    """What such calls take, most of which are small."""
-    return len(sizes) if max(sizes) <= SMALL_BYTES else sum(map(_parts_of, sizes))
-
-
-class Ticket:
-    """A call that was let in, or waits to be, or several that were let in together. `turn` is done when it may run;
-    None where it runs at once.
-
-    `takes_room` of what `Admission.room` tells: requests of streams do not, nor does what runs slowly. Its `calls` that
-    have not ended take so many `parts` of places, and the largest of all `most_parts`.
-    """
-
-    __slots__ = (
-        "calls",
-        "ended_before",
-        "member_id",
-        "most_parts",
-        "parts",
-        "running",
-        "since",
-        "takes_room",
-        "turn",
-        "until",
-    )
-
-    def __init__(
-        self, member_id: int, since: float, until: float, parts: int, *, calls: int = 1, most_parts: int = 0
-    ) -> None:
-        self.calls = calls
-        self.parts = parts
-        self.most_parts = most_parts or parts
-        self.takes_room = False
-        self.ended_before = 0
-        self.member_id = member_id
-        self.since = since
-        self.until = until
-        self.running = False
-        self.turn: asyncio.Future[None] | None = None
-
-
 class Admission:
     """Lets calls in: `most_running` at once, while `most_waiting` wait.
 
@@ -133,7 +58,6 @@ class Admission:
         self._running = 0
         """Parts of places that calls have."""
         self._under_way = 0
-        self._waiting = 0
         self._room_taken = 0
         self._taking_room_of: dict[int, int] = {}
         """How many calls of each member take room."""
@@ -145,14 +69,13 @@ class Admission:
         """Of each member that has any."""
         self._started: deque[Ticket] = deque()
         """What runs, in the order it began; some has ended."""
-        self._queues: dict[int, deque[Ticket]] = {}
-        """Who waits, by member; the first member's turn is next."""
+        self._queues = Queues()
         self._look: asyncio.TimerHandle | None = None
 
     @property
     def room(self) -> int:
         """How much there is for calls from a host that has others wait where it costs less, in parts of places."""
-        return max(0, min(self.most_running * PARTS - self._room_taken, MOST_UNDER_WAY - self._under_way))
+        return max(0, min(self._places - self._room_taken, MOST_UNDER_WAY - self._under_way))
 
     @property
     def members_with_room(self) -> list[int]:
@@ -162,7 +85,7 @@ class Admission:
     @property
     def waiting(self) -> int:
         """How many calls wait for their turn."""
-        return self._waiting + self.waiting_at_host
+        return len(self._queues) + self.waiting_at_host
 
     @property
     def under_way(self) -> int:
@@ -191,17 +114,16 @@ class Admission:
         until = came + min(PATIENCE_SECONDS, PATIENCE_SHARE * (deadline - came))
         if now > until and not had_turn and self._under_way_of.get(member_id, 0) >= FEW:
             raise self._refusal("late")
-        ticket = Ticket(member_id, now, until, PARTS)
+        ticket = Ticket(member_id, now, until, prices.PARTS)
         runs = self._has_room
-        if not runs and self._waiting >= self.most_waiting:
+        if not runs and len(self._queues) >= self.most_waiting:
             self._make_room(member_id)
         self._take_room(ticket, in_stream)
         if runs:
             self._start(ticket)
             waited.observe(waited_seconds)
             return ticket
-        self._queues.setdefault(member_id, deque()).append(ticket)
-        self._waiting += 1
+        self._queues.add(ticket)
         ticket.turn = self._loop.create_future()
         self._arm()
         try:
@@ -219,10 +141,10 @@ class Admission:
         wait."""
         if not self._has_room:
             return None
-        parts = _parts_of_all(sizes)
-        if self._running + parts - _parts_of(sizes[-1]) >= self.most_running * PARTS:
+        parts = prices.parts_of_all(sizes)
+        if self._running + parts - prices.parts_of(sizes[-1]) >= self._places:
             return None
-        largest = _parts_of(max(sizes))
+        largest = prices.parts_of(max(sizes))
         ticket = Ticket(member_id, self._loop.time(), 0.0, parts, calls=len(sizes), most_parts=largest)
         self._take_room(ticket, in_stream)
         self._start(ticket)
@@ -233,7 +155,7 @@ class Admission:
         """The call has ended; of several, those with messages of these sizes, or all."""
         calls, parts = ticket.calls, ticket.parts
         if sizes and len(sizes) < calls:
-            calls, parts = len(sizes), _parts_of_all(sizes)
+            calls, parts = len(sizes), prices.parts_of_all(sizes)
         self._give_room_back(ticket, calls, parts)
         self._ended += parts
         self._under_way -= calls
@@ -263,15 +185,17 @@ class Admission:
         """Refuse all that wait."""
         if self._look is not None:
             self._look.cancel()
-        for queue in self._queues.values():
-            for ticket in queue:
-                self._refuse(ticket, "full")
-        self._queues.clear()
-        self._waiting = 0
+        for ticket in self._queues.take_all():
+            self._refuse(ticket, "full")
+
+    @property
+    def _places(self) -> int:
+        """All there are, in parts of places."""
+        return self.most_running * prices.PARTS
 
     @property
     def _has_room(self) -> bool:
-        return self._running < self.most_running * PARTS and self._under_way < MOST_UNDER_WAY and not self._queues
+        return self._running < self._places and self._under_way < MOST_UNDER_WAY and not self._queues
 
     def _start(self, ticket: Ticket) -> None:
         self._running += ticket.parts
@@ -284,12 +208,8 @@ class Admission:
 
     def _take_turns(self) -> None:
         """Let the members' next ones run, one of each after the other."""
-        while self._queues and self._running < self.most_running * PARTS and self._under_way < MOST_UNDER_WAY:
-            member_id = next(iter(self._queues))
-            queue = self._queues.pop(member_id)
-            ticket = queue.popleft()
-            self._waiting -= 1
-            self._keep(member_id, queue)
+        while self._queues and self._running < self._places and self._under_way < MOST_UNDER_WAY:
+            ticket = self._queues.take_next()
             assert ticket.turn is not None
             if not ticket.turn.done():
                 ticket.since = self._loop.time()
@@ -302,20 +222,10 @@ class Admission:
         Raises:
             AudienceError: UNAVAILABLE, this one is refused.
         """
-        longest = max(self._queues, key=lambda each: len(self._queues[each]))
-        if len(self._queues.get(member_id, ())) >= len(self._queues[longest]):
+        ticket = self._queues.take_newest_before(member_id)
+        if ticket is None:
             raise self._refusal("full")
-        ticket = self._queues[longest].pop()
-        self._waiting -= 1
-        self._keep(longest, self._queues[longest])
         self._refuse(ticket, "full")
-
-    def _keep(self, member_id: int, queue: deque[Ticket]) -> None:
-        """A member's queue is there as long as somebody waits in it."""
-        if queue:
-            self._queues[member_id] = queue
-        else:
-            self._queues.pop(member_id, None)
 
     def _arm(self) -> None:
         if self._look is None:
@@ -335,21 +245,15 @@ class Admission:
                 ticket.running = False
                 self._running -= ticket.parts
         self._take_turns()
-        for member_id, queue in list(self._queues.items()):
-            late = {ticket for ticket in queue if now > ticket.until}
-            if not late:
-                continue
-            for ticket in late:
-                self._refuse(ticket, "waited")
-            self._waiting -= len(late)
-            self._keep(member_id, deque(ticket for ticket in queue if ticket not in late))
+        for ticket in self._queues.take_late(now):
+            self._refuse(ticket, "waited")
         if started or self._queues:
             self._arm()
 
     def _waits(self, ticket: Ticket, now: float) -> bool:
         """Whether a call waits for something that not all do."""
-        stuck = now - self._progress > SLOW_SECONDS or self._ended - ticket.ended_before > self.most_running * PARTS
-        return stuck and now - ticket.since > SLOW_SECONDS * min(LARGE_SLOW, max(1.0, ticket.most_parts / PARTS))
+        stuck = now - self._progress > SLOW_SECONDS or self._ended - ticket.ended_before > self._places
+        return stuck and now - ticket.since > SLOW_SECONDS * min(LARGE_SLOW, max(1.0, ticket.most_parts / prices.PARTS))
 
     def _forget(self, ticket: Ticket) -> None:
         """The caller of a waiting call has left, perhaps just when its turn came."""
@@ -359,25 +263,21 @@ class Admission:
                 self.leave(ticket)
             return
         self._give_all_room_back(ticket)
-        queue = self._queues.get(ticket.member_id)
-        if queue is not None and ticket in queue:
-            queue.remove(ticket)
-            self._waiting -= 1
-            self._keep(ticket.member_id, queue)
+        self._queues.leave(ticket)
 
     def _take_room(self, ticket: Ticket, in_stream: bool) -> None:
         if not in_stream:
             ticket.takes_room = True
             others = self._taking_room_of.get(ticket.member_id, 0)
             self._taking_room_of[ticket.member_id] = others + ticket.calls
-            self._room_taken += ticket.parts + (0 if others else first_takes_more())
+            self._room_taken += ticket.parts + (0 if others else prices.first_takes_more())
 
     def _give_room_back(self, ticket: Ticket, calls: int, parts: int) -> None:
         if ticket.takes_room:
             others = self._taking_room_of.pop(ticket.member_id) - calls
             if others:
                 self._taking_room_of[ticket.member_id] = others
-            self._room_taken -= parts + (0 if others else first_takes_more())
+            self._room_taken -= parts + (0 if others else prices.first_takes_more())
 
     def _give_all_room_back(self, ticket: Ticket) -> None:
         self._give_room_back(ticket, ticket.calls, ticket.parts)

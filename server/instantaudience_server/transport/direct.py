@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from google.rpc import code_pb2
 
 from instantaudience_server import tracing
-from instantaudience_server.admission import Ticket
+from instantaudience_server.admission.queues import Ticket
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.errors import unavailable
 from instantaudience_server.memberships.posts import Owner, Post, RequestPost, Result

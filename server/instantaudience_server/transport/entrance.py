@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from google.protobuf.message import DecodeError
 
-from instantaudience_server.admission import Admission, Ticket
+from instantaudience_server.admission.admission import Admission
+from instantaudience_server.admission.queues import Ticket
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.catalog import Role
 from instantaudience_server.errors import unreadable

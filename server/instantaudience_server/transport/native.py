@@ -12,7 +12,7 @@ from contextlib import aclosing
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
-from instantaudience_server import admission
+from instantaudience_server.admission import admission, prices
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.catalog import Role
 from instantaudience_server.errors import overloaded, unreadable
@@ -179,7 +179,7 @@ class NativeHost:
         turns = self._pipeline.admission
         now = self._loop.time()
         wait = now < self._begins_at
-        room = turns.room, admission.kept_room(), turns.members_with_room, wait
+        room = turns.room, prices.kept_room(), turns.members_with_room, wait
         calls, gathered, events, left = self._host.take(room, _prices(), now)
         turns.waiting_at_host = left
         if not wait and (calls or gathered):
@@ -344,8 +344,8 @@ class NativeHost:
 def _prices() -> tuple[int, int, int, int, int, int]:
     """What calls take of places: any but small and large ones; so much more each member's first; which are small; how
     large ones are for each further place; the most that one takes; and what a member's take in a row."""
-    most, more = admission.PARTS * admission.MOST_PLACES, admission.first_takes_more()
-    return admission.PARTS, more, admission.SMALL_BYTES, admission.PLACE_BYTES, most, admission.turn_room()
+    most, more = prices.PARTS * prices.MOST_PLACES, prices.first_takes_more()
+    return prices.PARTS, more, prices.SMALL_BYTES, prices.PLACE_BYTES, most, prices.turn_room()
 
 
 def _kind(method: AnyMethod) -> str:

@@ -11,7 +11,8 @@ from typing import Any
 from google.rpc import code_pb2
 
 from instantaudience_server import tracing
-from instantaudience_server.admission import Admission, Ticket
+from instantaudience_server.admission.admission import Admission
+from instantaudience_server.admission.queues import Ticket
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.tokens import TokenService
 from instantaudience_server.transport.calls import (

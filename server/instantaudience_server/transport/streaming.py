@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 from google.rpc import code_pb2
 
 from instantaudience_server import tracing
-from instantaudience_server.admission import Ticket
+from instantaudience_server.admission.queues import Ticket
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.transport.calls import (
     Answer,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from google.rpc import code_pb2
 from instantaudience.v1 import audience_pb2 as pb
-from instantaudience_server.admission import Admission
+from instantaudience_server.admission.admission import Admission
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.errors import unavailable
 from instantaudience_server.health import HealthService

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from google.rpc import code_pb2
 from instantaudience.v1 import audience_pb2 as pb
-from instantaudience_server import admission
-from instantaudience_server.admission import Admission
+from instantaudience_server.admission import prices
+from instantaudience_server.admission.admission import Admission
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.health import HealthService
 from instantaudience_server.memberships.service import MembershipService
@@ -161,7 +161,7 @@ async def test_what_cannot_be_served_like_this_is_left(
     assert not direct.begin(3, method, b"\0" * (LIMIT_BYTES + 1), call, calling)
     assert not direct.begin(4, method, message("1"), call._replace(remaining_seconds=0.0), calling)
     pipeline.admission.most_running = 1
-    monkeypatch.setattr(admission, "PARTS", 1)
+    monkeypatch.setattr(prices, "PARTS", 1)
     assert direct.begin(5, method, message("1"), call, calling)
     assert not direct.begin(6, method, message("1"), call, calling)  # it has to wait for its turn
     await ends.all_of(5)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from instantaudience.v1 import audience_pb2 as pb
-from instantaudience_server import admission as admission_module
-from instantaudience_server.admission import Admission
+from instantaudience_server.admission import prices
+from instantaudience_server.admission.admission import Admission
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.health import HealthService
 from instantaudience_server.memberships.service import MembershipService
@@ -189,8 +189,8 @@ async def test_where_there_is_no_room_for_all_they_take_turns(
     peer: Peer, token: str, begun: list[Any], monkeypatch: pytest.MonkeyPatch, admission: Admission
 ) -> None:
     admission.most_running = 1
-    monkeypatch.setattr(admission_module, "PARTS", 2)
-    monkeypatch.setattr(admission_module, "FIRST_TAKES", 1)
+    monkeypatch.setattr(prices, "PARTS", 2)
+    monkeypatch.setattr(prices, "FIRST_TAKES", 1)
     answers = await called_at_once(peer, token, *[message(str(user)) for user in range(1, 8)])
     assert [answer.grpc_status for answer in answers] == [OK] * 7
     assert sum(count for count, _ in begun) == 7

@@ -8,8 +8,9 @@ import hpack
 import pytest
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
-from instantaudience_server import admission as admission_module
-from instantaudience_server.admission import Admission
+from instantaudience_server.admission import admission as admission_module
+from instantaudience_server.admission import prices
+from instantaudience_server.admission.admission import Admission
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.processes import free_ports
@@ -119,10 +120,10 @@ async def peer(
     monkeypatch: pytest.MonkeyPatch, work: Work, tokens: Tokens, usage: Usage, admission: Admission
 ) -> AsyncIterator[Peer]:
     """A caller of a host where two calls run at once, and none runs slowly; the others are patient."""
-    monkeypatch.setattr(admission_module, "FIRST_TAKES", 1)
-    monkeypatch.setattr(admission_module, "PARTS", 1)
-    monkeypatch.setattr(admission_module, "TURN_PLACES", 1)
-    monkeypatch.setattr(admission_module, "KEPT_PLACES", 0)
+    monkeypatch.setattr(prices, "FIRST_TAKES", 1)
+    monkeypatch.setattr(prices, "PARTS", 1)
+    monkeypatch.setattr(prices, "TURN_PLACES", 1)
+    monkeypatch.setattr(prices, "KEPT_PLACES", 0)
     monkeypatch.setattr(admission_module, "SLOW_SECONDS", 60.0)
     monkeypatch.setattr(native, "COUNT_SECONDS", 0.05)
     monkeypatch.setattr(native, "PATIENCE_SECONDS", 60.0)

@@ -8,7 +8,7 @@ from google.protobuf.message import Message
 from google.rpc import code_pb2
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience.v1 import authentication_pb2 as auth_pb
-from instantaudience_server.admission import Admission
+from instantaudience_server.admission.admission import Admission
 from instantaudience_server.errors import AudienceError, Reason, unavailable
 from instantaudience_server.transport.calls import Call, PublicMethod, body_bytes
 from instantaudience_server.transport.outcomes import CallError, Outcomes

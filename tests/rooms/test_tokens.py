@@ -9,7 +9,6 @@ import pytest
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience.v1 import catalog_pb2 as pb_catalog
 from instantaudience_server import tokens
-from instantaudience_server.admission.admission import Admission
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.catalog import Role
 from instantaudience_server.errors import Reason
@@ -24,6 +23,7 @@ from support.accounts import PASSWORDS, REVOKED, AccountWorker, reads, refused
 from support.callers import caller
 from support.clocks import FakeClock
 from support.clusters import eventually, seconds_from_now
+from support.limits import usual_admission
 
 HOUR_MS = 3_600_000
 
@@ -341,7 +341,7 @@ async def test_the_pipeline_asks_for_a_token_before_it_reads(worker: AccountWork
 
     pipeline = Pipeline(
         worker.tokens,
-        Admission(lambda low, _: low),
+        usual_admission(),
         Outcomes(usage),
         call_timeout_seconds=5,
         body_limit_bytes=100,

@@ -40,6 +40,7 @@ from instantaudience_server.transport.outcomes import Outcomes
 from instantaudience_server.transport.pipeline import Pipeline
 from instantaudience_server.transport.status import Failure
 from support.callers import caller, demo_catalog
+from support.limits import CALL_LIMITS, CONNECTION_LIMITS
 
 SERVICE = "faults.Service"
 SECRET = "12345678900987654321"
@@ -250,7 +251,7 @@ def _pipeline(noted: _Noted) -> Pipeline:
     tokens: Any = _Tokens()
     return Pipeline(
         tokens,
-        _Admission(lambda low, _: low),
+        _Admission(lambda low, _: low, **CALL_LIMITS),
         Outcomes(usage),
         call_timeout_seconds=5.0,
         body_limit_bytes=LIMIT_BYTES,
@@ -302,7 +303,14 @@ def _native_host(methods: list[AnyMethod], pipeline: Pipeline, address: str) -> 
 
     native.Call = read_call
     NativeHost._begin_together = begin  # type: ignore[method-assign]
-    return NativeHost(methods, pipeline, [address], message_limit_bytes=LIMIT_BYTES, call_timeout_seconds=5.0)
+    return NativeHost(
+        methods,
+        pipeline,
+        [address],
+        message_limit_bytes=LIMIT_BYTES,
+        call_timeout_seconds=5.0,
+        **CONNECTION_LIMITS,
+    )
 
 
 def _grpcio_host(methods: list[AnyMethod], pipeline: Pipeline, address: str) -> GrpcioHost:

@@ -32,6 +32,7 @@ from instantaudience_gateway.envoy.config import build_config, command
 from instantaudience_gateway.envoy.settings import GatewaySettings
 from instantaudience_server.errors import Reason
 from instantaudience_server.transport.status import ERROR_CODE_KEY, ERROR_ID_KEY, ROWS
+from support.limits import GATEWAY_LIMITS
 from support.messages import LIMIT_BYTES
 
 TOKEN = "hbapi:1:0123456789abcdef:ams1"
@@ -207,7 +208,7 @@ async def running_gateway(directory: Path, *sockets: str, **options: Any) -> Asy
             http_port=reservation.getsockname()[1],
             upstream_sockets=tuple(directory / name for name in sockets),
             admin_socket=own / "admin.sock",
-            **options,
+            **GATEWAY_LIMITS | options,
         )
         config, log = own / "envoy.json", own / "envoy.log"
         config.write_text(json.dumps(build_config(gateway_settings)))

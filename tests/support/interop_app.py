@@ -14,7 +14,6 @@ from typing import Any
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
-from instantaudience_server.admission.admission import Admission
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.clock import SystemClock
 from instantaudience_server.errors import AudienceError, Reason
@@ -35,6 +34,7 @@ from instantaudience_server.transport.standard import ServingStatus, standard_me
 from instantaudience_server.transport.status import Failure
 from instantaudience_server.usage.counting import Usage
 from support.callers import caller, demo_catalog
+from support.limits import CONNECTION_LIMITS, usual_admission
 
 SERVICE = "interop.TestService"
 LIMIT_BYTES = 1_048_576
@@ -165,7 +165,7 @@ async def interop_service() -> tuple[list[AnyMethod], Pipeline]:
     await status.set_serving(True)
     pipeline = Pipeline(
         _Tokens(),  # type: ignore[arg-type]
-        Admission(lambda low, _: low),
+        usual_admission(),
         Outcomes(Usage(_Uncounted(), demo_catalog(), SystemClock())),  # type: ignore[arg-type]
         call_timeout_seconds=CALL_TIMEOUT_SECONDS,
         body_limit_bytes=LIMIT_BYTES,
@@ -176,7 +176,11 @@ async def interop_service() -> tuple[list[AnyMethod], Pipeline]:
 
 async def _serve_on_native(address: str) -> None:
     host = NativeHost(
-        *await interop_service(), [address], message_limit_bytes=LIMIT_BYTES, call_timeout_seconds=CALL_TIMEOUT_SECONDS
+        *await interop_service(),
+        [address],
+        message_limit_bytes=LIMIT_BYTES,
+        call_timeout_seconds=CALL_TIMEOUT_SECONDS,
+        **CONNECTION_LIMITS,
     )
     await host.start()
     await asyncio.Event().wait()

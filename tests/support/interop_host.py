@@ -19,6 +19,7 @@ from instantaudience_gateway.envoy.config import build_config, command
 from instantaudience_gateway.envoy.settings import GatewaySettings
 from instantaudience_server.processes import Child, Program, free_ports, reserve_port
 from support.interop_app import LIMIT_BYTES, SERVICE
+from support.limits import GATEWAY_LIMITS
 
 HOST = "127.0.0.1"
 START_SECONDS = 30.0
@@ -79,7 +80,7 @@ async def running_host(application: str = "support.interop_app:app", **options: 
             admin_socket=directory / "admin.sock",
             application=application,
             body_limit_bytes=LIMIT_BYTES,
-            **options,
+            **GATEWAY_LIMITS | options,
         )
         config, output = directory / "envoy.json", directory / "output"
         config.write_text(json.dumps(build_config(settings)))

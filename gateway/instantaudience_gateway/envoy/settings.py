@@ -25,7 +25,7 @@ class GatewayTls:
     clients_required: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GatewaySettings:
     """What the gateway's configuration depends on.
 
@@ -69,10 +69,10 @@ class GatewaySettings:
     trusted_hops: int = 0
     allowed_origins: tuple[str, ...] = ()
     connect: bool = False
-    max_connections: int = 10_000
-    max_streams: int = 100
-    max_active_calls: int = 20_000
-    max_header_bytes: int = 61_440
+    max_connections: int
+    max_streams: int
+    max_active_calls: int
+    max_header_bytes: int
     heap_bytes: int | None = None
     access_log: bool = False
 

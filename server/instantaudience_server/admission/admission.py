@@ -14,18 +14,14 @@ from instantaudience_server.admission.queues import Queues, Ticket
 from instantaudience_server.errors import AudienceError, overloaded
 from instantaudience_server.metrics import ADMISSION_REFUSALS, waited
 
-MOST_RUNNING = 64
-"""Calls that run at once. More would not be served sooner: one after the other has the processor."""
 SLOW_SECONDS = 0.1
-"""A call that runs longer, and is overtaken by more than `MOST_RUNNING` others, or by nobody because none has ended for
+"""A call that runs longer, and is overtaken by more than `most_running` others, or by nobody because none has ended for
 so long, waits for a part of the cluster. It has its place no longer: calls that need another part are served meanwhile.
 Where all calls take long, and end one after the other, it is the service that is slow: more of them would not help."""
 LARGE_SLOW = 4
 """A call that takes several places may run as many times as long, but at most so many times."""
 MOST_UNDER_WAY = 5000
 """Calls that run, slow ones included."""
-MOST_WAITING = 1000
-"""Calls that wait for their turn."""
 PATIENCE_SHARE = 0.2
 PATIENCE_SECONDS = 1.0
 """How long a call waits for its turn: so much of the time it had when it came in, and at most so long."""
@@ -41,14 +37,13 @@ _count_refusal = {reason: ADMISSION_REFUSALS.labels(reason).inc for reason in ("
 
 
 class Admission:
-    """Lets calls in: `most_running` at once, while `most_waiting` wait.
+    """Lets calls in: `most_running` at once, while `most_waiting` wait. More at once would not be served sooner: one
+    after the other has the processor.
 
     `randint(a, b)` draws an integer from a to b.
     """
 
-    def __init__(
-        self, randint: Callable[[int, int], int], *, most_running: int = MOST_RUNNING, most_waiting: int = MOST_WAITING
-    ) -> None:
+    def __init__(self, randint: Callable[[int, int], int], *, most_running: int, most_waiting: int) -> None:
         self.most_running = most_running
         self.most_waiting = most_waiting
         self._loop = asyncio.get_running_loop()

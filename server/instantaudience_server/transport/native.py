@@ -81,11 +81,11 @@ class NativeHost:
         *,
         message_limit_bytes: int,
         call_timeout_seconds: float,
+        max_connections: int,
+        max_connections_of_address: int,
+        max_streams: int,
+        max_header_bytes: int,
         json_forms: Sequence[JsonForm] = (),
-        max_connections: int = 10_000,
-        max_connections_of_address: int = 2_500,
-        max_streams: int = 100,
-        max_header_bytes: int = MOST_HEADER_BYTES,
         connection_seconds: float = CONNECTION_SECONDS,
     ) -> None:
         from instantaudience_native import Host  # the other hosts do without

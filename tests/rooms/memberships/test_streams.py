@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from google.rpc import code_pb2
 from instantaudience.v1 import audience_pb2 as pb
-from instantaudience_server.admission.admission import Admission
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.errors import unavailable
 from instantaudience_server.health import HealthService
@@ -25,6 +24,7 @@ from redis.asyncio import RedisCluster
 from structlog.testing import capture_logs
 from support.clocks import FakeClock
 from support.clusters import seconds_from_now
+from support.limits import usual_admission
 from support.readings import CATALOG
 
 TOKEN = "hbapi:1001:5ec4e7:ams1"
@@ -46,7 +46,7 @@ async def tokens(cluster: Cluster, clock: FakeClock, plain: RedisCluster) -> Asy
 async def pipeline(tokens: TokenService, usage: Usage) -> Pipeline:
     return Pipeline(
         tokens,
-        Admission(lambda low, _: low),
+        usual_admission(),
         Outcomes(usage),
         call_timeout_seconds=5,
         body_limit_bytes=LIMIT_BYTES,

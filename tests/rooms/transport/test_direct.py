@@ -8,7 +8,6 @@ import pytest
 from google.rpc import code_pb2
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience_server.admission import prices
-from instantaudience_server.admission.admission import Admission
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.health import HealthService
 from instantaudience_server.memberships.service import MembershipService
@@ -26,6 +25,7 @@ from redis.asyncio import RedisCluster
 from structlog.testing import capture_logs
 from support.accounts import PASSWORDS, AccountWorker
 from support.clusters import eventually
+from support.limits import usual_admission
 
 LIMIT_BYTES = 10_000
 
@@ -63,7 +63,7 @@ def ends() -> Ends:
 async def pipeline(worker: AccountWorker, usage: Usage) -> Pipeline:
     return Pipeline(
         worker.tokens,
-        Admission(lambda low, _: low),
+        usual_admission(),
         Outcomes(usage),
         call_timeout_seconds=5,
         body_limit_bytes=LIMIT_BYTES,

@@ -21,6 +21,7 @@ from support.framing_peer import Peer, connected, grpc_headers
 from support.http2_frames import CONTINUATION, HEADERS, PREFACE, RST_STREAM, SETTINGS, http2_frame
 from support.interop_app import CALL_TIMEOUT_SECONDS, LIMIT_BYTES, interop_service
 from support.interop_host import path, struct
+from support.limits import CONNECTION_LIMITS
 
 if reason := missing():
     pytest.skip(f"the native host cannot run here: {reason}", allow_module_level=True)
@@ -91,8 +92,8 @@ async def serving(
     """The host and its address; at the end it is drained, unless that was done."""
     address = address or f"{HOST}:{free_ports(HOST, 1)[0]}"
     standard, pipeline = await interop_service()
-    options = {"message_limit_bytes": LIMIT_BYTES, "call_timeout_seconds": CALL_TIMEOUT_SECONDS, **options}
-    host = NativeHost([*standard, *methods.all()], pipeline, [address], **options)
+    limits = {"message_limit_bytes": LIMIT_BYTES, "call_timeout_seconds": CALL_TIMEOUT_SECONDS, **CONNECTION_LIMITS}
+    host = NativeHost([*standard, *methods.all()], pipeline, [address], **limits | options)
     await host.start()
     yield host, address
     await host.drain(0)
@@ -274,10 +275,9 @@ async def test_headers_over_the_limit(address: str, peer: Peer, count: int, stat
         assert (await peer.call(grpc_headers(path("Empty")), EMPTY)).grpc_status == 0
 
 
-@pytest.mark.parametrize("most", [100, 3], ids=["usual", "set"])
+@pytest.mark.parametrize("most", [100, 3])
 async def test_only_so_many_streams_at_once(methods: Methods, most: int) -> None:
-    options: dict[str, Any] = {} if most == 100 else {"max_streams": most}
-    async with serving(methods, **options) as (_, address), connected(address) as peer:
+    async with serving(methods, max_streams=most) as (_, address), connected(address) as peer:
         await peer.call(grpc_headers(path("Empty")), EMPTY)
         streams = [peer.begin(grpc_headers("/test/Hang"), end=False) for _ in range(most)]
         with pytest.raises(Exception, match="outbound streams"):

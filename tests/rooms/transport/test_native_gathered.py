@@ -29,6 +29,7 @@ from structlog.testing import capture_logs
 from support.accounts import AccountWorker
 from support.clusters import eventually
 from support.framing_peer import Answer, Peer, connected, grpc_headers
+from support.limits import CONNECTION_LIMITS, usual_admission
 
 if reason := missing():
     pytest.skip(f"the native host cannot run here: {reason}", allow_module_level=True)
@@ -48,7 +49,7 @@ def message(*user_ids: str, value: int = 0, **more: bool) -> bytes:
 
 @pytest.fixture
 async def admission() -> Admission:
-    return Admission(lambda low, _: low)
+    return usual_admission()
 
 
 @pytest.fixture
@@ -87,7 +88,9 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, bool]]:
 async def peer(method: Method[Any], pipeline: Pipeline, token: str, begun: list[Any]) -> AsyncIterator[Peer]:
     """A caller of a host that knows the token."""
     address = f"{HOST}:{free_ports(HOST, 1)[0]}"
-    host = NativeHost([method], pipeline, [address], message_limit_bytes=LIMIT_BYTES, call_timeout_seconds=5)
+    host = NativeHost(
+        [method], pipeline, [address], message_limit_bytes=LIMIT_BYTES, call_timeout_seconds=5, **CONNECTION_LIMITS
+    )
     await host.start()
     async with connected(address) as opened:
         for _ in range(2):

@@ -19,6 +19,7 @@ from instantaudience_server.transport.rest import PASSED_ON_TYPE
 from support.clusters import eventually
 from support.framing_peer import Answer, Headers, Peer, connected, grpc_headers
 from support.interop_app import CALL_TIMEOUT_SECONDS, LIMIT_BYTES, interop_service
+from support.limits import CONNECTION_LIMITS
 
 if reason := missing():
     pytest.skip(f"the native host cannot run here: {reason}", allow_module_level=True)
@@ -79,6 +80,7 @@ async def peer(service: Service, socket: str, port: str) -> AsyncIterator[Peer]:
         [socket, port],
         message_limit_bytes=LIMIT_BYTES,
         call_timeout_seconds=CALL_TIMEOUT_SECONDS,
+        **CONNECTION_LIMITS,
         json_forms=[replace(form, path=PATH) for form in json_forms()],
     )
     await host.start()

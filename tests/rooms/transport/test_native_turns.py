@@ -25,6 +25,7 @@ from support.callers import caller, demo_catalog
 from support.clusters import eventually
 from support.framing_peer import Answer, Peer, connected, grpc_headers
 from support.http2_frames import DATA, END_HEADERS, END_STREAM, HEADERS, PREFACE, SETTINGS, http2_frame
+from support.limits import CALL_LIMITS, CONNECTION_LIMITS
 
 if reason := missing():
     pytest.skip(f"the native host cannot run here: {reason}", allow_module_level=True)
@@ -112,7 +113,7 @@ def usage() -> Usage:
 
 @pytest.fixture
 async def admission() -> Admission:
-    return Admission(lambda low, _: low, most_running=MOST_RUNNING)
+    return Admission(lambda low, _: low, **CALL_LIMITS | {"most_running": MOST_RUNNING})
 
 
 @pytest.fixture
@@ -131,7 +132,9 @@ async def peer(
     pipeline = Pipeline(*parts, call_timeout_seconds=60.0, body_limit_bytes=1_000_000, stream_window=4)
     methods = [Method(WORK, Struct, work.run), PublicMethod(PUBLIC, Struct, work.public)]
     address = f"{HOST}:{free_ports(HOST, 1)[0]}"
-    host = NativeHost(methods, pipeline, [address], message_limit_bytes=1_000_000, call_timeout_seconds=60.0)
+    host = NativeHost(
+        methods, pipeline, [address], message_limit_bytes=1_000_000, call_timeout_seconds=60.0, **CONNECTION_LIMITS
+    )
     await host.start()
     async with connected(address) as opened:
         for token in TOKENS:  # so that the host learns them

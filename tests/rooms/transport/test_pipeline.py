@@ -8,12 +8,12 @@ from google.protobuf.message import Message
 from google.rpc import code_pb2
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience.v1 import authentication_pb2 as auth_pb
-from instantaudience_server.admission.admission import Admission
 from instantaudience_server.errors import AudienceError, Reason, unavailable
 from instantaudience_server.transport.calls import Call, PublicMethod, body_bytes
 from instantaudience_server.transport.outcomes import CallError, Outcomes
 from instantaudience_server.transport.pipeline import Pipeline
 from structlog.testing import capture_logs
+from support.limits import usual_admission
 
 USER_ID, TOKEN = "12345678900987654321", "hbapi:1001:5ec4e7:local"
 LIMIT_BYTES = 1000
@@ -28,7 +28,7 @@ async def pipeline() -> Pipeline:
     """Public methods only: it asks nobody for tokens."""
     return Pipeline(
         None,
-        Admission(lambda low, _: low),
+        usual_admission(),
         Outcomes(None),
         call_timeout_seconds=5.0,
         body_limit_bytes=LIMIT_BYTES,

@@ -1,0 +1,25 @@
+"""The limits of a service that is set as settings are by default."""
+
+from typing import Any
+
+from instantaudience_server.admission.admission import Admission
+from instantaudience_server.settings import Settings
+
+_SETTINGS = Settings()
+CALL_LIMITS = {"most_running": _SETTINGS.max_running_calls, "most_waiting": _SETTINGS.max_waiting_calls}
+"""Of `Admission`."""
+CONNECTION_LIMITS: dict[str, Any] = {
+    each: getattr(_SETTINGS, each)
+    for each in ("max_connections", "max_connections_of_address", "max_streams", "max_header_bytes")
+}
+"""Of `NativeHost`."""
+GATEWAY_LIMITS: dict[str, Any] = {
+    each: getattr(_SETTINGS, each)
+    for each in ("max_connections", "max_streams", "max_active_calls", "max_header_bytes")
+}
+"""Of the gateway."""
+
+
+def usual_admission() -> Admission:
+    """Those who are refused may come again after as short a time as there is."""
+    return Admission(lambda low, _: low, **CALL_LIMITS)

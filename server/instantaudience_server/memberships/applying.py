@@ -5,26 +5,23 @@ Each post keeps what is its own: its decision, its answer, its failure.
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
 from functools import partial
-from itertools import compress
 from typing import NamedTuple
 
 from instantaudience_server import tracing
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.clock import Clock
-from instantaudience_server.errors import AudienceError, unavailable
+from instantaudience_server.errors import unavailable
 from instantaudience_server.memberships import identity
+from instantaudience_server.memberships.batch_reading import BatchReading, Read
 from instantaudience_server.memberships.by_blocks import KeySet
 from instantaudience_server.memberships.external_ids import ExternalIds
-from instantaudience_server.memberships.known_blocks import KnownBlocks
 from instantaudience_server.memberships.pacing import decided_in_time
-from instantaudience_server.memberships.posts import Batch, Post, Result, fail, succeed
-from instantaudience_server.memberships.reading import Reading
-from instantaudience_server.memberships.skipped import COMPLETE
+from instantaudience_server.memberships.posts import Batch, Post, fail, succeed
 from instantaudience_server.memberships.turns import TOO_LATE, Turn, Turns
-from instantaudience_server.memberships.wire import decode_user, split_user
+from instantaudience_server.memberships.wire import split_user
 from instantaudience_server.quotas import Decision, Decisions, Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.store.interface import NOT_CONFIRMED, Alike, Changes, MembershipStore, Writing, joins
@@ -33,24 +30,9 @@ from instantaudience_server.usage.counting import Counted, Usage
 
 PATIENCE_SECONDS = 0.05
 """How long posts that were read as one wait for earlier writes to the users of some of them."""
-TURN_SECONDS = 0.01
-"""How long posts of a batch are read one after the other before other calls get their turn of the event loop."""
 READ_AHEAD_BYTES = 32_768
 """A request up to this size is read while nobody knows yet whether its member may send it: it would wait for the answer
 otherwise, and reading it costs no more than asking."""
-
-
-class Read(NamedTuple):
-    """Posts that were read as one, and the result of each once it is written."""
-
-    reading: Reading
-    posts: Sequence[Post]
-    results: Sequence[Result]
-
-    @property
-    def keys(self) -> KeySet:
-        """The users that it changes."""
-        return self.reading.key_set
 
 
 class _UnderWay(NamedTuple):
@@ -75,10 +57,8 @@ class Applying:
         clock: Clock,
         suppressions: Suppressions | None = None,
     ) -> None:
-        self._catalog = catalog
-        self._known = KnownBlocks(catalog)
+        self._reading = BatchReading(catalog, external_ids)
         self._store = store
-        self._external_ids = external_ids
         self._quotas = quotas
         self._usage = usage
         self._sizes = sizes
@@ -130,7 +110,7 @@ class Applying:
         now_ms = self._clock.now_ms()
         posts = batch.posts
         ahead = not decisions.done() and max([post.size_bytes for post in posts]) <= READ_AHEAD_BYTES
-        reads: Sequence[Read] = await self._read_posts(posts, batch, caller, now_ms) if ahead else ()
+        reads: Sequence[Read] = await self._reading.read(posts, batch, caller, now_ms) if ahead else ()
         if in_order is None:
             decided = await decisions
         else:
@@ -139,7 +119,7 @@ class Applying:
         batch.overdue_text = NOT_CONFIRMED
         if ahead and len(admitted) == len(posts) and not any(post.ended for post in posts):
             return reads
-        return await self._read_posts(admitted, batch, caller, now_ms)
+        return await self._reading.read(admitted, batch, caller, now_ms)
 
     async def _refuse_suppressed(
         self, reads: Sequence[Read], suppressions: Suppressions, batch: Batch, caller: Caller
@@ -160,82 +140,8 @@ class Applying:
             if read.keys.isdisjoint(suppressed):
                 again.append(read)
             else:
-                again += await self._read_posts(read.posts, batch, caller, read.reading.now_ms, suppressed)
+                again += await self._reading.read(read.posts, batch, caller, read.reading.now_ms, suppressed)
         return again
-
-    async def _read_posts(
-        self,
-        posts: Sequence[Post],
-        batch: Batch,
-        caller: Caller,
-        now_ms: int,
-        suppressed: frozenset[bytes] = frozenset(),
-    ) -> Sequence[Read]:
-        """Read posts, as few pieces as can be; those that cannot be read fail."""
-        left = [post for post in posts if not post.ended]
-        if len(left) > 1:
-            together = self._read_together(left, caller, now_ms, suppressed)
-            if together is not None:
-                return [together]
-            regular = [
-                self._read_together([post], caller, now_ms, suppressed) is not None async for post in _in_turns(left)
-            ]
-            together = self._read_together(list(compress(left, regular)), caller, now_ms, suppressed)
-            if together is not None:
-                others = [post for post, is_regular in zip(left, regular, strict=True) if not is_regular]
-                alone = await self._read_each(others, batch, caller, now_ms, suppressed)
-                if all(together.keys.isdisjoint(other.keys) for other in alone):
-                    return [together, *alone]
-        return await self._read_each(left, batch, caller, now_ms, suppressed)
-
-    def _read_together(
-        self, posts: Sequence[Post], caller: Caller, now_ms: int, suppressed: frozenset[bytes] = frozenset()
-    ) -> Read | None:
-        """Read posts as one, where that can be done."""
-        if not posts or any(post.validate_only for post in posts):
-            return None
-        reading = Reading(self._catalog, self._known, caller, now_ms, {}, suppressed)
-        try:
-            counts = reading.read_together([post.users for post in posts])
-        except AudienceError:
-            return None
-        if counts is None:
-            return None
-        results = {each: Result(*each) for each in set(counts)}
-        return Read(reading, posts, [results[each] for each in counts])
-
-    async def _read_each(
-        self, posts: Sequence[Post], batch: Batch, caller: Caller, now_ms: int, suppressed: frozenset[bytes]
-    ) -> list[Read]:
-        """Read posts one after the other; those that cannot be read fail."""
-        reads = []
-        async for post in _in_turns(posts):
-            try:
-                regular = self._read_together([post], caller, now_ms, suppressed)
-                reads.append(regular or await self._read_alone(post, batch, caller, now_ms, suppressed))
-            except AudienceError as error:
-                fail((post,), error)
-        return reads
-
-    async def _read_alone(
-        self, post: Post, batch: Batch, caller: Caller, now_ms: int, suppressed: frozenset[bytes]
-    ) -> Read:
-        """Read a post, whatever may be in it.
-
-        Raises:
-            AudienceError: SYNTAX; UNAVAILABLE, when external IDs cannot be resolved.
-        """
-        users = list(post.users)
-        platform_keys = await self._external_ids.of_request(users, caller.member, batch.deadline)
-        form = post.warning_form or COMPLETE
-        reading = Reading(self._catalog, self._known, caller, now_ms, platform_keys, suppressed, form=form)
-        position = reading.read(users)
-        while position < len(users):
-            await asyncio.sleep(0)
-            position = reading.read(users, position)
-        invalid_users = None if reading.users else map(decode_user, users)
-        warnings = reading.warnings.of_answer(invalid_users)
-        return Read(reading, [post], [Result(reading.users, reading.segments, warnings)])
 
     def _begin_in_order(self, read: Read, batch: Batch, caller: Caller) -> "asyncio.Task[None]":
         """Write after earlier writes to the same users: one that is sent again, after a redirection or a lost
@@ -275,7 +181,7 @@ class Applying:
         task = asyncio.current_task()
         assert task is not None
         # The catalog may have changed: what was regular need not be so any more. None of them is suppressed.
-        apart = await self._read_each(read.posts, batch, caller, read.reading.now_ms, frozenset())
+        apart = await self._reading.read_each(read.posts, batch, caller, read.reading.now_ms, frozenset())
         left = Counter(key for each in apart for key in each.keys)
         self._writing[task] = left.keys()
 
@@ -336,17 +242,6 @@ class Applying:
             for post, result in zip(read.posts, read.results, strict=True):
                 if _users_among(post, unwritten, alone=False) is None:
                     succeed((post,), (result,))
-
-
-async def _in_turns(posts: Sequence[Post]) -> AsyncIterator[Post]:
-    """The posts, one after the other; where looking at them takes long, other calls get their turn between."""
-    time = asyncio.get_running_loop().time
-    turn_ends = time() + TURN_SECONDS
-    for post in posts:
-        if time() >= turn_ends:
-            await asyncio.sleep(0)
-            turn_ends = time() + TURN_SECONDS
-        yield post
 
 
 def _admitted(posts: Sequence[Post], decisions: Sequence[Decision]) -> Sequence[Post]:

@@ -9,7 +9,7 @@ import pytest
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience.v1 import catalog_pb2 as pb_catalog
 from instantaudience_server.errors import AudienceError, Reason
-from instantaudience_server.memberships import applying
+from instantaudience_server.memberships import batch_reading
 from instantaudience_server.memberships.requests import ApplyRequest
 from instantaudience_server.store.catalog_interface import Kind, Record
 from instantaudience_server.store.interface import NEVER, REMOVE
@@ -385,7 +385,7 @@ async def test_a_long_request_lets_other_calls_have_their_turn(users: list[dict[
 
 
 async def test_requests_that_are_read_together_let_other_calls_have_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(applying, "TURN_SECONDS", 0.0)
+    monkeypatch.setattr(batch_reading, "TURN_SECONDS", 0.0)
     async with reading() as reader, counted_turns() as turns:
         calling = caller("demo", reader.catalog)
         requests = [encoded({"rt_segment": [user(str(each + 1), *blocks(each))]}) for each in range(30)]

@@ -1,0 +1,127 @@
+"""Reads the posts of batches, as few pieces as can be: what each changes, and what its answer is."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from itertools import compress
+from typing import NamedTuple
+
+from instantaudience_server.catalog.access import Caller
+from instantaudience_server.catalog.catalog import Catalog
+from instantaudience_server.errors import AudienceError
+from instantaudience_server.memberships.by_blocks import KeySet
+from instantaudience_server.memberships.external_ids import ExternalIds
+from instantaudience_server.memberships.known_blocks import KnownBlocks
+from instantaudience_server.memberships.posts import Batch, Post, Result, fail
+from instantaudience_server.memberships.reading import Reading
+from instantaudience_server.memberships.skipped import COMPLETE
+from instantaudience_server.memberships.wire import decode_user
+
+TURN_SECONDS = 0.01
+"""How long posts of a batch are read one after the other before other calls get their turn of the event loop."""
+
+
+class Read(NamedTuple):
+    """Posts that were read as one, and the result of each once it is written."""
+
+    reading: Reading
+    posts: Sequence[Post]
+    results: Sequence[Result]
+
+    @property
+    def keys(self) -> KeySet:
+        """The users that it changes."""
+        return self.reading.key_set
+
+
+class BatchReading:
+    """Reads posts, by the catalog as it stands then."""
+
+    def __init__(self, catalog: Catalog, external_ids: ExternalIds) -> None:
+        self._catalog = catalog
+        self._known = KnownBlocks(catalog)
+        self._external_ids = external_ids
+
+    async def read(
+        self,
+        posts: Sequence[Post],
+        batch: Batch,
+        caller: Caller,
+        now_ms: int,
+        suppressed: frozenset[bytes] = frozenset(),
+    ) -> Sequence[Read]:
+        """Read posts, as few pieces as can be; those that cannot be read fail."""
+        left = [post for post in posts if not post.ended]
+        if len(left) > 1:
+            together = self._read_together(left, caller, now_ms, suppressed)
+            if together is not None:
+                return [together]
+            regular = [
+                self._read_together([post], caller, now_ms, suppressed) is not None async for post in _in_turns(left)
+            ]
+            together = self._read_together(list(compress(left, regular)), caller, now_ms, suppressed)
+            if together is not None:
+                others = [post for post, is_regular in zip(left, regular, strict=True) if not is_regular]
+                alone = await self.read_each(others, batch, caller, now_ms, suppressed)
+                if all(together.keys.isdisjoint(other.keys) for other in alone):
+                    return [together, *alone]
+        return await self.read_each(left, batch, caller, now_ms, suppressed)
+
+    def _read_together(
+        self, posts: Sequence[Post], caller: Caller, now_ms: int, suppressed: frozenset[bytes] = frozenset()
+    ) -> Read | None:
+        """Read posts as one, where that can be done."""
+        if not posts or any(post.validate_only for post in posts):
+            return None
+        reading = Reading(self._catalog, self._known, caller, now_ms, {}, suppressed)
+        try:
+            counts = reading.read_together([post.users for post in posts])
+        except AudienceError:
+            return None
+        if counts is None:
+            return None
+        results = {each: Result(*each) for each in set(counts)}
+        return Read(reading, posts, [results[each] for each in counts])
+
+    async def read_each(
+        self, posts: Sequence[Post], batch: Batch, caller: Caller, now_ms: int, suppressed: frozenset[bytes]
+    ) -> list[Read]:
+        """Read posts one after the other; those that cannot be read fail."""
+        reads = []
+        async for post in _in_turns(posts):
+            try:
+                regular = self._read_together([post], caller, now_ms, suppressed)
+                reads.append(regular or await self._read_alone(post, batch, caller, now_ms, suppressed))
+            except AudienceError as error:
+                fail((post,), error)
+        return reads
+
+    async def _read_alone(
+        self, post: Post, batch: Batch, caller: Caller, now_ms: int, suppressed: frozenset[bytes]
+    ) -> Read:
+        """Read a post, whatever may be in it.
+
+        Raises:
+            AudienceError: SYNTAX; UNAVAILABLE, when external IDs cannot be resolved.
+        """
+        users = list(post.users)
+        platform_keys = await self._external_ids.of_request(users, caller.member, batch.deadline)
+        form = post.warning_form or COMPLETE
+        reading = Reading(self._catalog, self._known, caller, now_ms, platform_keys, suppressed, form=form)
+        position = reading.read(users)
+        while position < len(users):
+            await asyncio.sleep(0)
+            position = reading.read(users, position)
+        invalid_users = None if reading.users else map(decode_user, users)
+        warnings = reading.warnings.of_answer(invalid_users)
+        return Read(reading, [post], [Result(reading.users, reading.segments, warnings)])
+
+
+async def _in_turns(posts: Sequence[Post]) -> AsyncIterator[Post]:
+    """The posts, one after the other; where looking at them takes long, other calls get their turn between."""
+    time = asyncio.get_running_loop().time
+    turn_ends = time() + TURN_SECONDS
+    for post in posts:
+        if time() >= turn_ends:
+            await asyncio.sleep(0)
+            turn_ends = time() + TURN_SECONDS
+        yield post

@@ -14,7 +14,7 @@ from instantaudience_server.clock import Clock
 from instantaudience_server.errors import AudienceError
 from instantaudience_server.metrics import SUPPRESSIONS_STALE
 from instantaudience_server.store.interface import NEVER
-from instantaudience_server.store.suppression_interface import ALL_MEMBERS, SuppressionStore
+from instantaudience_server.store.suppression_interface import ALL_MEMBERS, Found, SuppressionStore
 from instantaudience_server.telemetry import Event
 
 log = structlog.get_logger()
@@ -57,8 +57,19 @@ class Suppressions:
         Raises:
             AudienceError: UNAVAILABLE.
         """
+        found = await self.look(member_id, user_keys, deadline)
+        for error in found.failures.values():
+            raise error
+        return found.suppressed
+
+    async def look(self, member_id: int, user_keys: Sequence[bytes], deadline: float) -> Found:
+        """As `among`, and which of them are not known at the deadline.
+
+        Raises:
+            AudienceError: UNAVAILABLE, nothing is known.
+        """
         if not user_keys or not self.may_concern(member_id):
-            return frozenset()
+            return Found(frozenset(), {})
         return await self._store.find(member_id, user_keys, deadline)
 
     async def follow(self) -> None:

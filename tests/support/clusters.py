@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -171,6 +172,12 @@ def user_of_slots(first: int, last: int) -> bytes:
     """The key of a platform user that lives in a range of slots."""
     user_ids = iter(range(1, 10**6))
     return next(key for user_id in user_ids if first <= key_slot(key := user_key(user_id)) <= last)
+
+
+def users_of_slots(first: int, last: int, count: int) -> list[str]:
+    """Platform users that live in a range of slots."""
+    user_ids = (user_id for user_id in range(1, 10**6) if first <= key_slot(user_key(user_id)) <= last)
+    return [str(user_id) for user_id in islice(user_ids, count)]
 
 
 class Ported(Protocol):

@@ -5,7 +5,7 @@ Each post keeps what is its own: its decision, its answer, its failure.
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -14,17 +14,16 @@ from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.clock import Clock
 from instantaudience_server.errors import unavailable
-from instantaudience_server.memberships import identity
-from instantaudience_server.memberships.batch_reading import BatchReading, Read
-from instantaudience_server.memberships.by_blocks import KeySet
+from instantaudience_server.memberships.batch_reading import BatchReading, Read, users_of
 from instantaudience_server.memberships.external_ids import ExternalIds
 from instantaudience_server.memberships.pacing import decided_in_time
 from instantaudience_server.memberships.posts import Batch, Post, fail, succeed
+from instantaudience_server.memberships.suppressing import Suppressing
 from instantaudience_server.memberships.turns import TOO_LATE, Turn, Turns
-from instantaudience_server.memberships.wire import split_user
+from instantaudience_server.memberships.writes import Write, Writes
 from instantaudience_server.quotas import Decision, Decisions, Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
-from instantaudience_server.store.interface import NOT_CONFIRMED, Alike, Changes, MembershipStore, Writing, joins
+from instantaudience_server.store.interface import NOT_CONFIRMED, Alike, Changes, MembershipStore, Writing
 from instantaudience_server.suppressions import Suppressions
 from instantaudience_server.usage.counting import Counted, Usage
 
@@ -63,10 +62,9 @@ class Applying:
         self._usage = usage
         self._sizes = sizes
         self._clock = clock
-        self._suppressions = suppressions
+        self._suppressing = Suppressing(suppressions, self._reading) if suppressions is not None else None
         self._turns = Turns()
-        self._writing: dict[asyncio.Task[None], KeySet] = {}
-        """What is to be in order and under way, and the users that it has still to change."""
+        self._writes = Writes()
 
     async def carry_out(self, batch: Batch, caller: Caller, in_order: bool) -> None:
         """Apply posts; each one gets its result when the cluster has taken all its writes, and counted it.
@@ -87,14 +85,16 @@ class Applying:
         try:
             with tracing.step("read"):
                 reads = await self._read(batch, counts, decisions, caller, turn if in_order else None)
-            if self._suppressions is not None and self._suppressions.may_concern(member.id):
-                reads = await self._refuse_suppressed(reads, self._suppressions, batch, caller)
+            unknown: Sequence[Read] = ()
+            if self._suppressing is not None and self._suppressing.may_concern(caller):
+                reads, unknown = await self._suppressing.look(reads, batch, caller)
             await turn.come(batch.deadline)
             under_way: list[Awaitable[None]] = [
-                self._begin_in_order(read, batch, caller)
-                if in_order
-                else self._finish(self._begin(read, batch, caller))
+                self._begin_in_order(read, batch, caller) if in_order else self._begin_next(read, batch, caller)
                 for read in reads
+            ]
+            under_way += [
+                self._begin_in_order(read, batch, caller, not_passed=True, is_known=False) for read in unknown
             ]
         finally:
             turn.end()
@@ -121,48 +121,39 @@ class Applying:
             return reads
         return await self._reading.read(admitted, batch, caller, now_ms)
 
-    async def _refuse_suppressed(
-        self, reads: Sequence[Read], suppressions: Suppressions, batch: Batch, caller: Caller
-    ) -> Sequence[Read]:
-        """The same posts, read without adding suppressed users to anything.
+    def _begin_next(self, read: Read, batch: Batch, caller: Caller) -> Awaitable[None]:
+        """Write at once, unless that would overtake what must not be."""
+        if self._writes.before(read.keys, in_order=False):
+            return self._begin_in_order(read, batch, caller, not_passed=True)
+        return self._finish(self._begin(read, batch, caller))
 
-        Raises:
-            AudienceError: UNAVAILABLE.
-        """
-        joining = {
-            key: None for read in reads for keys, changes in read.reading.changes if joins(changes) for key in keys
-        }
-        suppressed = await suppressions.among(caller.member.id, list(joining), batch.deadline)
-        if not suppressed:
-            return reads
-        again: list[Read] = []
-        for read in reads:
-            if read.keys.isdisjoint(suppressed):
-                again.append(read)
-            else:
-                again += await self._reading.read(read.posts, batch, caller, read.reading.now_ms, suppressed)
-        return again
-
-    def _begin_in_order(self, read: Read, batch: Batch, caller: Caller) -> "asyncio.Task[None]":
+    def _begin_in_order(
+        self, read: Read, batch: Batch, caller: Caller, *, not_passed: bool = False, is_known: bool = True
+    ) -> Write:
         """Write after earlier writes to the same users: one that is sent again, after a redirection or a lost
         connection, could be overtaken."""
-        earlier = self._busy_with(read.keys, self._writing)
-        writing = asyncio.create_task(self._write_after(earlier, read, batch, caller))
-        self._writing[writing] = read.keys
-        writing.add_done_callback(self._writing.__delitem__)
-        return writing
+        earlier = self._writes.before(read.keys, in_order=True)
+        write = self._write_after if is_known else self._write_when_known
+        task = asyncio.create_task(write(earlier, read, batch, caller))
+        self._writes.add(task, read.keys, not_passed=not_passed)
+        return task
 
-    def _busy_with(self, keys: KeySet, tasks: Iterable["asyncio.Task[None]"]) -> "Sequence[asyncio.Task[None]]":
-        """Those of the tasks that have still to change some of these users."""
-        return [task for task in tasks if not keys.isdisjoint(self._writing.get(task, ()))]
+    async def _write_when_known(self, earlier: Sequence[Write], read: Read, batch: Batch, caller: Caller) -> None:
+        """Write a post when it is known who of its users is suppressed, and after earlier writes."""
+        assert self._suppressing is not None
+        try:
+            known = await self._suppressing.look_alone(read, batch, caller)
+        except Exception as error:
+            fail(read.posts, error)
+            return
+        for each in known:
+            await self._write_after(earlier, each, batch, caller)
 
-    async def _write_after(
-        self, earlier: Sequence["asyncio.Task[None]"], read: Read, batch: Batch, caller: Caller
-    ) -> None:
+    async def _write_after(self, earlier: Sequence[Write], read: Read, batch: Batch, caller: Caller) -> None:
         time = asyncio.get_running_loop().time
         while earlier:
             await asyncio.wait(earlier, timeout=PATIENCE_SECONDS)
-            earlier = self._busy_with(read.keys, earlier)
+            earlier = self._writes.busy_with(read.keys, earlier)
             if earlier and time() >= batch.deadline:
                 fail(read.posts, unavailable(TOO_LATE))
                 return
@@ -171,9 +162,7 @@ class Applying:
                 return
         await self._finish(self._begin(read, batch, caller))
 
-    async def _write_apart(
-        self, earlier: Sequence["asyncio.Task[None]"], read: Read, batch: Batch, caller: Caller
-    ) -> None:
+    async def _write_apart(self, earlier: Sequence[Write], read: Read, batch: Batch, caller: Caller) -> None:
         """Write posts that were read as one each by itself, so that only those wait that have to.
 
         Each user is this task's until it is written: what came later to the same user waits for that.
@@ -183,10 +172,10 @@ class Applying:
         # The catalog may have changed: what was regular need not be so any more. None of them is suppressed.
         apart = await self._reading.read_each(read.posts, batch, caller, read.reading.now_ms, frozenset())
         left = Counter(key for each in apart for key in each.keys)
-        self._writing[task] = left.keys()
+        self._writes.leave(task, left.keys())
 
         async def write(each: Read) -> None:
-            await self._write_after(self._busy_with(each.keys, earlier), each, batch, caller)
+            await self._write_after(self._writes.busy_with(each.keys, earlier), each, batch, caller)
             left.subtract(each.keys)
             for key in each.keys:
                 if not left[key]:
@@ -233,11 +222,10 @@ class Applying:
             else:
                 fail((post,), failures[failed])
 
-    def _settle(self, read: Read, writing: Writing, counted: Counted, task: "asyncio.Task[None] | None") -> None:
+    def _settle(self, read: Read, writing: Writing, counted: Counted, task: Write | None) -> None:
         """Give those posts their results whose users are written; others may wait for another part of the cluster."""
         unwritten = frozenset(writing.unwritten())
-        if task in self._writing:
-            self._writing[task] = unwritten
+        self._writes.leave(task, unwritten)
         if counted.done() and not counted.cancelled() and counted.exception() is None:
             for post, result in zip(read.posts, read.results, strict=True):
                 if _users_among(post, unwritten, alone=False) is None:
@@ -258,8 +246,7 @@ def _users_among(post: Post, keys: Collection[bytes], *, alone: bool) -> bytes |
     """One of the keys that is a user's of this post. Where a post is not `alone`, its users are on the platform."""
     if alone:
         return next(iter(keys))
-    own = [identity.encoded_platform_key(split_user(user)[0]) for user in post.users]
-    return next((key for key in own if key in keys), None)
+    return next((key for key in users_of(post) if key in keys), None)
 
 
 def _without(changes: Changes, failures: Mapping[bytes, Exception]) -> Changes:

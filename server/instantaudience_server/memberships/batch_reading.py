@@ -8,13 +8,14 @@ from typing import NamedTuple
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.errors import AudienceError
+from instantaudience_server.memberships import identity
 from instantaudience_server.memberships.by_blocks import KeySet
 from instantaudience_server.memberships.external_ids import ExternalIds
 from instantaudience_server.memberships.known_blocks import KnownBlocks
 from instantaudience_server.memberships.posts import Batch, Post, Result, fail
 from instantaudience_server.memberships.reading import Reading
 from instantaudience_server.memberships.skipped import COMPLETE
-from instantaudience_server.memberships.wire import decode_user
+from instantaudience_server.memberships.wire import decode_user, split_user
 
 TURN_SECONDS = 0.01
 """How long posts of a batch are read one after the other before other calls get their turn of the event loop."""
@@ -114,6 +115,12 @@ class BatchReading:
         invalid_users = None if reading.users else map(decode_user, users)
         warnings = reading.warnings.of_answer(invalid_users)
         return Read(reading, [post], [Result(reading.users, reading.segments, warnings)])
+
+
+def users_of(post: Post) -> Sequence[bytes]:
+    """The keys of the users of a post that was read with others: all of them are on the platform."""
+    keys = (identity.encoded_platform_key(split_user(user)[0]) for user in post.users)
+    return [key for key in keys if key is not None]
 
 
 async def _in_turns(posts: Sequence[Post]) -> AsyncIterator[Post]:

@@ -1,7 +1,7 @@
 """What the services ask of the store about suppressed users; they know nothing of Redis. Deadlines and errors are those
 of `interface.MembershipStore`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 ALL_MEMBERS = 0
@@ -14,6 +14,13 @@ class Due(NamedTuple):
     member_id: int
     user_key: bytes
     name: bytes
+
+
+class Found(NamedTuple):
+    """What is known of users: those that are suppressed, and those of which it is not known, and why."""
+
+    suppressed: frozenset[bytes]
+    failures: Mapping[bytes, Exception]
 
 
 class SuppressionStore(Protocol):
@@ -31,8 +38,15 @@ class SuppressionStore(Protocol):
         An end may be past.
         """
 
-    async def find(self, member_id: int, user_keys: Sequence[bytes], deadline: float) -> frozenset[bytes]:
-        """Those that are suppressed now, for the member or for all."""
+    async def find(self, member_id: int, user_keys: Sequence[bytes], deadline: float) -> Found:
+        """Those that are suppressed now, for the member or for all.
+
+        Users that are not known at the deadline have failed (AudienceError UNAVAILABLE), as those that were refused
+        (anything else).
+
+        Raises:
+            AudienceError: UNAVAILABLE, nothing is known.
+        """
 
     async def suppress(
         self,

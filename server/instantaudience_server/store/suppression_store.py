@@ -4,10 +4,11 @@ that none of them stays in a segment."""
 from collections.abc import Collection, Sequence
 
 from instantaudience_server.store import commands, keys
+from instantaudience_server.store.batch import Listed
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.commands import Command
 from instantaudience_server.store.interface import NEVER
-from instantaudience_server.store.suppression_interface import ALL_MEMBERS, Due
+from instantaudience_server.store.suppression_interface import ALL_MEMBERS, Due, Found
 
 DUE_AT_ONCE = 100
 SEGMENTS_AT_ONCE = 1000
@@ -67,11 +68,15 @@ class ClusterSuppressionStore:
         (pairs,) = await self._cluster.execute([command], deadline, bounded=False)
         return {int(member): _end(end) for member, end in zip(pairs[::2], pairs[1::2], strict=True)}
 
-    async def find(self, member_id: int, user_keys: Sequence[bytes], deadline: float) -> frozenset[bytes]:
+    async def find(self, member_id: int, user_keys: Sequence[bytes], deadline: float) -> Found:
         """Look at each user, in one round trip."""
-        asked = [commands.get_fields(keys.suppression_key(key), (ALL_MEMBERS, member_id)) for key in user_keys]
-        replies = await self._cluster.execute(asked, deadline)
-        return frozenset([key for key, found in zip(user_keys, replies, strict=True) if any(found)])
+        fields = ALL_MEMBERS, member_id
+        asked = Listed([commands.get_fields(keys.suppression_key(key), fields) for key in user_keys])
+        batch = self._cluster.begin([asked], deadline)
+        await batch.done
+        failures = {user_keys[index]: error for _, indexes, error in batch.failures() for index in indexes}
+        suppressed = [key for key, found in zip(user_keys, asked.replies, strict=True) if any(found or ())]
+        return Found(frozenset(suppressed), failures)
 
     async def suppress(
         self,

@@ -79,7 +79,7 @@ async def test_without_a_replica_nobody_is_suppressed(replicated: ReplicatedClus
                 await suppress(1)
             assert failed.value.reason is Reason.UNAVAILABLE
         await suppress(20)
-        assert await store.find(1, [KEY], seconds_from_now(20)) == {KEY}
+        assert await store.find(1, [KEY], seconds_from_now(20)) == (frozenset([KEY]), {})
         await store.lift(1, [KEY], 0, "b", seconds_from_now(20))
 
 

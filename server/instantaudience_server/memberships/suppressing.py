@@ -1,0 +1,92 @@
+"""Keeps posts from adding suppressed users to anything (docs/adr/0028-suppression.md)."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from instantaudience_server.catalog.access import Caller
+from instantaudience_server.memberships.batch_reading import BatchReading, Read, users_of
+from instantaudience_server.memberships.posts import Batch, Post
+from instantaudience_server.store.interface import joins
+from instantaudience_server.suppressions import Suppressions
+
+PATIENCE_SECONDS = 0.05
+"""How long posts wait for what is said of each other's users; from then on, each one waits for its own alone."""
+
+
+class Looked(NamedTuple):
+    """Posts that add nobody to anything who is suppressed, and those of which that is not known yet, each by itself.
+
+    Of posts on the same user, the `known` ones came first.
+    """
+
+    known: Sequence[Read]
+    unknown: Sequence[Read]
+
+
+class Suppressing:
+    """Looks for suppressed users of posts, and has their posts `reading` again, without these."""
+
+    def __init__(self, suppressions: Suppressions, reading: BatchReading) -> None:
+        self._suppressions = suppressions
+        self._reading = reading
+
+    def may_concern(self, caller: Caller) -> bool:
+        """Whether the caller's member may have suppressed users; it costs nothing to ask."""
+        return self._suppressions.may_concern(caller.member.id)
+
+    async def look(self, reads: Sequence[Read], batch: Batch, caller: Caller) -> Looked:
+        """Look for all users of a batch at once, and wait for it no longer than `PATIENCE_SECONDS`, about.
+
+        Raises:
+            AudienceError: UNAVAILABLE, the service is overloaded.
+        """
+        until = min(batch.deadline, asyncio.get_running_loop().time() + PATIENCE_SECONDS)
+        found = await self._suppressions.look(caller.member.id, _joining(reads), until)
+        known: list[Read] = []
+        unknown: list[Read] = []
+        unknown_users = set(found.failures)
+        for read in reads:
+            now_ms = read.reading.now_ms
+            waiting, others = _apart(read, unknown_users)
+            if not waiting and read.keys.isdisjoint(found.suppressed):
+                known.append(read)
+            else:
+                known += await self._reading.read(others, batch, caller, now_ms, found.suppressed)
+                unknown += await self._reading.read_each(waiting, batch, caller, now_ms, frozenset())
+        return Looked(known, unknown)
+
+    async def look_alone(self, read: Read, batch: Batch, caller: Caller) -> Sequence[Read]:
+        """Look for the users of a post that is alone, until its deadline; nothing where it has failed meanwhile.
+
+        Raises:
+            AudienceError: UNAVAILABLE.
+        """
+        (post,) = read.posts
+        suppressed = await self._suppressions.among(caller.member.id, _joining([read]), post.deadline)
+        if not suppressed and not post.ended:
+            return [read]
+        return await self._reading.read([post], batch, caller, read.reading.now_ms, suppressed)
+
+
+def _apart(read: Read, unknown_users: set[bytes]) -> tuple[Sequence[Post], Sequence[Post]]:
+    """The posts that change some of these users, and the others. Who waits for those must not be overtaken: users of
+    such posts are among these from then on."""
+    if read.keys.isdisjoint(unknown_users):
+        return (), read.posts
+    waiting, others = [], []
+    for post in read.posts:
+        users = read.keys if len(read.posts) == 1 else users_of(post)
+        if unknown_users.isdisjoint(users):
+            others.append(post)
+        else:
+            unknown_users.update(users)
+            waiting.append(post)
+    return waiting, others
+
+
+def _joining(reads: Sequence[Read]) -> Sequence[bytes]:
+    """The users that join something."""
+    return list(
+        dict.fromkeys(key for read in reads for keys, changes in read.reading.changes if joins(changes) for key in keys)
+    )

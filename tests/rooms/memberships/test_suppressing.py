@@ -1,0 +1,136 @@
+"""While suppressed users are looked for, nobody waits for a part of the cluster that its own users are not in."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any
+
+import pytest
+from instantaudience_server.embedded.cluster import EmbeddedCluster
+from instantaudience_server.errors import AudienceError
+from instantaudience_server.memberships.posts import Result
+from instantaudience_server.memberships.service import MembershipService
+from instantaudience_server.quotas import Quotas
+from instantaudience_server.segment_sizes import SegmentSizes
+from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.interface import NEVER
+from instantaudience_server.store.membership_store import ClusterMembershipStore
+from instantaudience_server.store.suppression_store import ClusterSuppressionStore
+from instantaudience_server.suppressions import Suppressions
+from instantaudience_server.usage.counting import Usage
+from redis.asyncio import RedisCluster
+from structlog.testing import capture_logs
+from support.callers import caller
+from support.clocks import FakeClock
+from support.clusters import on_node, seconds_from_now, users_of_slots, whole
+from support.processes import standing_still
+from support.readings import CATALOG, encoded, warnings_of
+
+DEMO = 123
+SEGMENT = 12
+FIRST_NODE, THIRD_NODE = (0, 5460), (10923, 16383)
+"""Slots. The member's quota and usage are on the second node."""
+
+Apply = Callable[..., "asyncio.Future[Result]"]
+
+
+@pytest.fixture
+async def apply(
+    cluster: Cluster, quotas: Quotas, usage: Usage, sizes: SegmentSizes, clock: FakeClock
+) -> AsyncIterator[Apply]:
+    """Applies a value for users. Nobody tells the service who has suppressed users: all members are looked for."""
+    suppressions = Suppressions(ClusterSuppressionStore(cluster), clock)
+    store = ClusterMembershipStore(cluster)
+    service = MembershipService(CATALOG, store, quotas, usage, sizes, clock, suppressions)
+    demo = caller("demo", CATALOG)
+
+    def apply(*users: str, value: int, in_order: bool, seconds: float = 20.0) -> "asyncio.Future[Result]":
+        blocks = [{"seg_id": SEGMENT, "value": value}]
+        request: Any = encoded({"rt_segment": [{"user_id": user, "seg_block": blocks} for user in users]})
+        return service.apply(request, demo, seconds_from_now(seconds), in_order=in_order)
+
+    yield apply
+    await service.close()
+
+
+async def suppress(cluster: Cluster, *users: str) -> None:
+    keys = [f"m:p:{user}".encode() for user in users]
+    await ClusterSuppressionStore(cluster).suppress(DEMO, keys, 1, NEVER, (0, 0), "a", seconds_from_now())
+
+
+async def values(plain: RedisCluster, users: Sequence[str]) -> list[Any]:
+    return [await plain.hget(f"m:p:{user}", str(SEGMENT)) for user in users]
+
+
+async def written(*posts: Awaitable[Result]) -> None:
+    assert [result.warnings for result in await asyncio.gather(*posts)] == [b""] * len(posts)
+
+
+async def suppressed(post: Awaitable[Result]) -> None:
+    assert [each.message.split(":")[0] for each in warnings_of(await post)] == ["Suppressed user_id"]
+
+
+@pytest.mark.parametrize("in_order", [False, True])
+async def test_posts_wait_for_their_own_users_alone_until_their_own_deadlines(
+    apply: Apply, cluster: Cluster, embedded: EmbeddedCluster, plain: RedisCluster, in_order: bool
+) -> None:
+    there, there_suppressed = users_of_slots(*FIRST_NODE, count=2)
+    here, here_suppressed, other, next_one = users_of_slots(*THIRD_NODE, count=4)
+    await suppress(cluster, there_suppressed, here_suppressed)
+    await written(apply(there, here, other, next_one, value=1, in_order=in_order))
+    node = embedded.nodes[0]
+    assert await on_node(node.port, "EXISTS", f"m:p:{there}")
+    with standing_still(node.child.pid):
+        waiting = [apply(each, value=2, in_order=in_order) for each in (there, there_suppressed)]
+        late = apply(there, other, value=3, in_order=in_order, seconds=1.0)
+        here_posts = [apply(each, value=2, in_order=in_order) for each in (here, here_suppressed)]  # of the same turn
+        await written(here_posts[0])
+        await suppressed(here_posts[1])
+        await written(apply(next_one, value=2, in_order=in_order))
+        assert not late.done()
+        with pytest.raises(AudienceError, match="did not answer in time"):
+            await late
+        assert not any(each.done() for each in waiting)
+        await written(apply(here, other, value=4, in_order=in_order, seconds=5.0))
+    await written(waiting[0])
+    await suppressed(waiting[1])
+    assert await values(plain, [there, there_suppressed, here, here_suppressed, other, next_one]) == [
+        *(b"2", None),
+        *(b"4", None, b"4", b"2"),
+    ]
+    await whole(embedded)
+
+
+@pytest.mark.parametrize("in_order", [False, True])
+async def test_nothing_overtakes_a_post_whose_users_are_looked_for(
+    apply: Apply, embedded: EmbeddedCluster, plain: RedisCluster, in_order: bool
+) -> None:
+    (there,) = users_of_slots(*FIRST_NODE, count=1)
+    first, second, third, free = users_of_slots(*THIRD_NODE, count=4)
+    with standing_still(embedded.nodes[0].child.pid):
+        waiting = [
+            apply(there, first, value=1, in_order=in_order),
+            apply(first, second, value=2, in_order=in_order),
+        ]
+        same_turn = apply(free, value=1, in_order=in_order)
+        await written(same_turn)
+        waiting.append(apply(second, third, value=3, in_order=in_order))
+        await written(apply(free, value=2, in_order=in_order))
+        waiting.append(apply(third, value=4, in_order=in_order))
+        await written(apply(free, value=3, in_order=in_order))
+        await asyncio.sleep(0.2)  # all of them have been looked for
+        assert not any(each.done() for each in waiting)
+    await written(*waiting)
+    assert await values(plain, [there, first, second, third, free]) == [b"1", b"2", b"3", b"4", b"3"]
+    await whole(embedded)
+
+
+async def test_a_post_whose_users_cannot_be_looked_for_fails_alone(apply: Apply, plain: RedisCluster) -> None:
+    broken, sound = users_of_slots(*THIRD_NODE, count=2)
+    await plain.set(f"s:{{m:p:{broken}}}", "no hash")
+    with capture_logs() as logged:
+        posts = [apply(each, value=1, in_order=False) for each in (broken, sound)]
+        await written(posts[1])
+        with pytest.raises(RuntimeError):
+            await posts[0]
+    assert {each["event"] for each in logged} == {"store_command_refused"}
+    assert await values(plain, [broken, sound]) == [None, b"1"]

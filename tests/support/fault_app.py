@@ -326,7 +326,9 @@ def _grpcio_host(methods: list[AnyMethod], pipeline: Pipeline, address: str) -> 
 
     grpcio._Handlers.service = service  # type: ignore[method-assign]
     grpcio._call = read_call
-    return GrpcioHost(methods, pipeline, [address], message_limit_bytes=LIMIT_BYTES, call_timeout_seconds=5.0)
+    return GrpcioHost(
+        methods, pipeline, [address], message_limit_bytes=LIMIT_BYTES, call_timeout_seconds=5.0, max_streams=100
+    )
 
 
 class _Application:

@@ -46,6 +46,7 @@ def _open_host(config: WorkerConfig, worker: Worker) -> NativeHost | GrpcioHost:
             config.addresses,
             message_limit_bytes=MESSAGE_LIMIT_BYTES,
             call_timeout_seconds=settings.call_timeout_seconds,
+            max_streams=settings.max_streams,
         )
     return NativeHost(
         worker.methods,

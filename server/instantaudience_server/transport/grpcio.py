@@ -44,7 +44,8 @@ class GrpcioHost:
     """A gRPC server on any number of addresses (`host:port`, `unix:/path`); ports are shared (SO_REUSEPORT).
 
     A message past `message_limit_bytes` ends its call, by gRPC's own hand. A unary request has to be there within
-    `call_timeout_seconds`.
+    `call_timeout_seconds`. On ports, a connection has at most `max_streams` (more wait); on paths, a gateway's have
+    those of many callers.
     """
 
     def __init__(
@@ -55,32 +56,42 @@ class GrpcioHost:
         *,
         message_limit_bytes: int,
         call_timeout_seconds: float,
+        max_streams: int,
     ) -> None:
-        self._server = grpc.aio.server(
-            options=[
-                ("grpc.so_reuseport", 1),
-                # Behind the gateway, calls of different callers share a connection. grpcio drops headers that it cannot
-                # read from the table that both ends keep, and all later calls would go wrong: so there is none.
-                ("grpc.http2.hpack_table_size.decoder", 0),
-                ("grpc.max_receive_message_length", message_limit_bytes),
-                ("grpc.max_send_message_length", -1),
-                ("grpc.keepalive_permit_without_calls", 1),
-                ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
-            ]
-        )
-        self._server.add_generic_rpc_handlers(
-            (_Handlers(methods, pipeline, _Requests(pipeline.outcomes, call_timeout_seconds)),)
-        )
-        for address in addresses:
-            self._server.add_insecure_port(address)
+        handlers = _Handlers(methods, pipeline, _Requests(pipeline.outcomes, call_timeout_seconds))
+        options = [
+            ("grpc.so_reuseport", 1),
+            # Behind the gateway, calls of different callers share a connection. grpcio drops headers that it cannot
+            # read from the table that both ends keep, and all later calls would go wrong: so there is none.
+            ("grpc.http2.hpack_table_size.decoder", 0),
+            ("grpc.max_receive_message_length", message_limit_bytes),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+        ]
+        paths = [address for address in addresses if address.startswith("unix:")]
+        ports = [address for address in addresses if address not in paths]
+        self._servers = [
+            _server(handlers, options, paths),
+            _server(handlers, [*options, ("grpc.max_concurrent_streams", max_streams)], ports),
+        ]
 
     async def start(self) -> None:
         """Take calls."""
-        await self._server.start()
+        for server in self._servers:
+            await server.start()
 
     async def drain(self, grace_seconds: float) -> None:
         """Take no new calls, and let calls in flight finish within the grace."""
-        await self._server.stop(grace_seconds)
+        await asyncio.gather(*(server.stop(grace_seconds) for server in self._servers))
+
+
+def _server(handlers: "_Handlers", options: Sequence[tuple[str, int]], addresses: Sequence[str]) -> grpc.aio.Server:
+    server = grpc.aio.server(options=options)
+    server.add_generic_rpc_handlers((handlers,))
+    for address in addresses:
+        server.add_insecure_port(address)
+    return server
 
 
 class _Handlers(grpc.GenericRpcHandler):

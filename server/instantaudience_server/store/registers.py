@@ -64,13 +64,13 @@ class Registers:
         """
         self._turn += 1
         found: list[Additions] = []
-        few: list[tuple[tuple[int, ...], int]] = []
+        few: list[tuple[tuple[int, ...], int, int]] = []
         first = 0
         for segment_ids, pieces in joined.items():
             users = sum(map(len, pieces))
             after = first + users
             if len(segment_ids) * users < FEW:
-                few += [(segment_ids, user) for user in range(first, after)]
+                few.append((segment_ids, first, users))
             else:
                 found.append(self._add_many(segment_ids, first, indexes[first:after], ranks[first:after]))
             first = after
@@ -112,11 +112,23 @@ class Registers:
         self._raise(places.ravel()[raising], ranks[users])
         return Additions(np.array(segment_ids, np.int64)[segments], users + first)
 
-    def _add_few(self, few: list[tuple[tuple[int, ...], int]], indexes: Indexes, ranks: Ranks) -> Additions:
-        """Users that share their segments with few others: a list of memberships."""
-        segment_ids = [segment_id for each, _ in few for segment_id in each]
-        users = np.repeat(np.array([user for _, user in few]), [len(each) for each, _ in few])
-        return self._add_rows(self._rows_of(segment_ids), np.array(segment_ids, np.int64), users, indexes, ranks)
+    def _add_few(self, few: list[tuple[tuple[int, ...], int, int]], indexes: Indexes, ranks: Ranks) -> Additions:
+        """Users that share their segments with few others, each group by its first user and size: as a list of
+        memberships."""
+        segment_ids = [segment_id for each, _, _ in few for segment_id in each]
+        widths = np.array([len(each) for each, _, _ in few])
+        firsts, sizes = np.array([(first, size) for _, first, size in few]).T
+        # A row for each user, and then a membership for each of its segments.
+        users = _ranges(firsts, sizes)
+        user_widths = np.repeat(widths, sizes)
+        places = _ranges(np.repeat(np.cumsum(widths) - widths, sizes), user_widths)
+        return self._add_rows(
+            self._rows_of(segment_ids)[places],
+            np.array(segment_ids, np.int64)[places],
+            np.repeat(users, user_widths),
+            indexes,
+            ranks,
+        )
 
     def _add_rows(self, rows: Indexes, segments: Segments, users: Indexes, indexes: Indexes, ranks: Ranks) -> Additions:
         """Memberships, of rows and segments beside positions of users."""
@@ -146,3 +158,10 @@ class Registers:
         self._rows[segment_id] = row
         self._segments[row] = segment_id
         self._used[row] = self._turn
+
+
+def _ranges(firsts: Indexes, sizes: Indexes) -> Indexes:
+    """Ranges of whole numbers, one behind the other, each by its first and how many it has."""
+    before = np.cumsum(sizes) - sizes
+    ranges: Indexes = np.arange(sizes.sum()) + np.repeat(firsts - before, sizes)
+    return ranges

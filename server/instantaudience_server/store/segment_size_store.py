@@ -61,10 +61,10 @@ class ClusterSegmentSizeStore:
 
     def _wait(self, additions: Additions, users: hyperloglog.Numbers) -> None:
         """Keep additions of some of the users until they are sent."""
-        segments, positions = additions
+        order = np.argsort(additions.segments, kind="stable")
+        segments = additions.segments[order]
         self.waiting += len(segments)
-        numbers = users[positions].tobytes()
-        # Additions to one segment mostly stand in a row.
+        numbers = users[additions.users[order]].tobytes()
         starts = np.flatnonzero(np.diff(segments, prepend=-1))
         ends = np.append(starts[1:], len(segments))
         for segment_id, start, end in zip(segments[starts].tolist(), starts.tolist(), ends.tolist(), strict=False):

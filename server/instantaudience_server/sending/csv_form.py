@@ -6,9 +6,9 @@ at once; else, and where it must be known which row was refused, one by one.
 
 import csv
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from itertools import accumulate, compress, count, islice, pairwise, takewhile
 from operator import itemgetter, ne
 from typing import Any
@@ -81,6 +81,26 @@ def _is_empty(line: str) -> bool:
     return not line.strip("\r\n")
 
 
+@lru_cache(4096)
+def _varint(number: int) -> bytes:
+    encoded = bytearray()
+    while number >= 128:
+        encoded.append(number & 127 | 128)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)
+
+
+def _head(number: int) -> bytes:
+    """What a string or a message begins with that is a field of another, before its length and itself (source:
+    https://protobuf.dev/programming-guides/encoding/)."""
+    return _varint(number << 3 | 2)
+
+
+_USER = _head(StreamSegmentsRequest.RT_SEGMENT_FIELD_NUMBER)
+_USER_ID = _head(RtSegment.USER_ID_FIELD_NUMBER)
+_DOMAIN = _head(RtSegment.DOMAIN_FIELD_NUMBER)
+
 _Columns = tuple[Sequence[Any], list[Any]]
 """Of rows, the cells that tell the user, and the memberships, encoded as part of a user; or why they say nothing."""
 
@@ -135,19 +155,21 @@ class _Reading:
         users, memberships = columns
         changes = compress(count(1), map(ne, users, islice(users, 1, None)))
         bounds = [0, *changes, *([len(users)] if is_last else [])]
-        request = StreamSegmentsRequest()
+        encoded: list[bytes] = []
         for first, end in pairwise(bounds):
             if end - first > MOST_LINES:
                 return None
             try:
-                self._make(request.rt_segment.add, users[first], memberships[first:end])
+                user = self._encode(users[first], memberships[first:end])
             except UnicodeEncodeError:
                 return None
-        if len(bounds) == 1:
+            encoded += _USER, _varint(len(user)), user
+        if not encoded:
             return None
+        request = StreamSegmentsRequest.FromString(b"".join(encoded))
         taken = lines[: bounds[-1]]
         read = partial(self._records, taken, start, is_last=True)
-        return Batch(_behind(start, taken), request, len(request.rt_segment), len(taken), read)
+        return Batch(_behind(start, taken), request, len(bounds) - 1, len(taken), read)
 
     def _begin_with_users(self, lines: Sequence[str]) -> _Columns | None:
         """Each line's user, and what the rest of it says; None where that takes more than to look at the delimiter."""
@@ -233,21 +255,23 @@ class _Reading:
 
     def _record(self, user: Any, end: Place, rows: list[Row], memberships: list[bytes]) -> Record:
         try:
-            return Record(end, rows, self._make(RtSegment, user, memberships), len(rows))
+            return Record(end, rows, RtSegment.FromString(self._encode(user, memberships)), len(rows))
         except UnicodeEncodeError:
             return Record(end, rows, memberships=len(rows), problem="the user ID or its domain is no UTF-8")
 
-    def _make(self, make: Callable[..., RtSegment], cells: Any, memberships: Iterable[bytes]) -> RtSegment:
-        """The user that these cells tell, with memberships.
+    def _encode(self, cells: Any, memberships: Iterable[bytes]) -> bytes:
+        """The user that these cells tell, with memberships: fields one after the other are a message.
 
         Raises:
             UnicodeEncodeError: they are no UTF-8.
         """
-        user_id, domain = cells if self._has_domain else (cells, None)
-        user = make(user_id=user_id, domain=domain or None)
-        # Messages one after the other are their sum (https://protobuf.dev/programming-guides/encoding/#last-one-wins).
-        user.MergeFromString(b"".join(memberships))
-        return user
+        user_id, domain = cells if self._has_domain else (cells, "")
+        encoded_id = user_id.encode()
+        encoded: bytes = _USER_ID + _varint(len(encoded_id)) + encoded_id + b"".join(memberships)
+        if domain:
+            encoded_domain = domain.encode()
+            encoded += _DOMAIN + _varint(len(encoded_domain)) + encoded_domain
+        return encoded
 
     def _membership(self, cells: Any) -> bytes | str:
         """What the cells say, encoded as part of a user; or why they say nothing."""

@@ -82,6 +82,8 @@ class Content:
     lines: int
     ends: int
     users: int
+    as_called: bool = False
+    """A user is in the two segments that calls name for it, in each of its lines; else, in others in each of them."""
 
     def line(self, number: int) -> tuple[int, dict[int, int]]:
         """A line's user, and the minutes for each of its segments."""
@@ -98,8 +100,12 @@ class Content:
         return found
 
     def _segments(self, place: int, turn: int) -> dict[int, int]:
-        first = (place + 17 * turn) % len(SEGMENTS)
-        return {SEGMENTS[first]: 1440 * (turn + 1), SEGMENTS[(first + 1) % len(SEGMENTS)]: 1440 * (turn + self.ends)}
+        if self.as_called:
+            segments = [segment for segment, _ in SHAPE.blocks_of(place)]
+        else:
+            first = (place + 17 * turn) % len(SEGMENTS)
+            segments = [SEGMENTS[first], SEGMENTS[(first + 1) % len(SEGMENTS)]]
+        return dict(zip(segments, (1440 * (turn + 1), 1440 * (turn + self.ends)), strict=True))
 
     def write(self, path: Path, form: str) -> None:
         """Write the file: `text`, `gzip` or `avro`."""

@@ -136,13 +136,20 @@ def main() -> None:
     parser.add_argument("--memberships", type=int, default=1_000_000, help="lines of the file")
     parser.add_argument("--ends", choices=ENDS, default="one", help="at how many times a user's two memberships end")
     parser.add_argument("--users", type=int, default=POOL, help="different users (default: those of all benchmarks)")
+    parser.add_argument(
+        "--others",
+        action="store_true",
+        help="each line of a user has other segments, so that every membership is a new one; without it, they have the "
+        "segments that StreamSegments is measured with",
+    )
     parser.add_argument("--kill", action="store_true", help=f"kill the command at {KILL_PERCENT} %%, and run it again")
     parser.add_argument("--seconds", type=float, default=5.0, help="how long StreamSegments is measured")
     arguments = parser.parse_args()
     if problem := load.missing():
         sys.exit(problem)
     configure_logging("warning")
-    content = Content(arguments.memberships // 2, ENDS[arguments.ends], arguments.users)
+    ends = ENDS[arguments.ends]
+    content = Content(arguments.memberships // 2, ends, arguments.users, as_called=not arguments.others)
     console.print(uvloop.run(bench(content, arguments.seconds, kill=arguments.kill)))
 
 

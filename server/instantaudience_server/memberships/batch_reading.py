@@ -1,7 +1,7 @@
 """Reads the posts of batches, as few pieces as can be: what each changes, and what its answer is."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from itertools import compress
 from typing import NamedTuple
 
@@ -117,10 +117,10 @@ class BatchReading:
         return Read(reading, [post], [Result(reading.users, reading.segments, warnings)])
 
 
-def users_of(post: Post) -> Sequence[bytes]:
+def users_of(post: Post) -> Iterator[bytes]:
     """The keys of the users of a post that was read with others: all of them are on the platform."""
     keys = (identity.encoded_platform_key(split_user(user)[0]) for user in post.users)
-    return [key for key in keys if key is not None]
+    return (key for key in keys if key is not None)
 
 
 async def _in_turns(posts: Sequence[Post]) -> AsyncIterator[Post]:

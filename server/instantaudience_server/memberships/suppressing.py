@@ -76,7 +76,7 @@ def _apart(read: Read, unknown_users: set[bytes]) -> tuple[Sequence[Post], Seque
         return (), read.posts
     waiting, others = [], []
     for post in read.posts:
-        users = read.keys if len(read.posts) == 1 else users_of(post)
+        users = read.keys if len(read.posts) == 1 else frozenset(users_of(post))
         if unknown_users.isdisjoint(users):
             others.append(post)
         else:

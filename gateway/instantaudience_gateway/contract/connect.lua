@@ -1,6 +1,7 @@
 -- Unary calls of the Connect protocol whose messages are JSON (source: https://connectrpc.com/docs/protocol,
 -- "Unary-Request", "Unary-Response"). The transcoder behind it makes protobuf of the JSON, and JSON of the answer; errors
--- get their form here. It stands behind `connect_errors.lua`, and uses of `CONNECT`: longest_body = bytes
+-- get their form here. It stands behind `connect_errors.lua`, and uses of `CONNECT`:
+--   longest_body = bytes; body_bytes_key = name of a header
 
 function envoy_on_request(handle)
   local headers = handle:headers()
@@ -12,7 +13,9 @@ function envoy_on_request(handle)
   local timeout = headers:get("connect-timeout-ms")
   if timeout and timeout:find("^%d+$") and #timeout <= 8 then headers:add("grpc-timeout", timeout .. "m") end
   local body = handle:body() -- the transcoder bounds the parts that it reads, not all of them together
-  if body and body:length() > CONNECT.longest_body then handle:respond({ [":status"] = "413" }, "") end
+  if not body then return end
+  if body:length() > CONNECT.longest_body then return handle:respond({ [":status"] = "413" }, "") end
+  handle:headers():replace(CONNECT.body_bytes_key, tostring(body:length())) -- for the member's limit, which is the service's
 end
 
 function envoy_on_response(handle)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from google.rpc import code_pb2
-from instantaudience_server.transport.status import STATUS_DETAILS_KEY, Failure
+from instantaudience_server.transport.status import BODY_BYTES_KEY, STATUS_DETAILS_KEY, Failure
 
 from instantaudience_gateway.contract.bodies import MAX_DEPTH
 from instantaudience_gateway.contract.lua import Literal, lua_literal
@@ -55,7 +55,7 @@ def connect_error(failure: Failure) -> str:
 
 def connect_script(body_limit_bytes: int) -> str:
     """The source of the Lua filter of unary calls with JSON."""
-    return _script(_UNARY, {"longest_body": body_limit_bytes})
+    return _script(_UNARY, {"longest_body": body_limit_bytes, "body_bytes_key": BODY_BYTES_KEY})
 
 
 def connect_streams_script(body_limit_bytes: int, failures: Mapping[str, Failure]) -> str:

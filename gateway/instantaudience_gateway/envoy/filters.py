@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
-from instantaudience_server.transport.status import ADDRESS_KEY, START_KEY
+from instantaudience_server.transport.status import ADDRESS_KEY, BODY_BYTES_KEY, START_KEY
 
 from instantaudience_gateway.contract import descriptor
 from instantaudience_gateway.contract.connect import connect_script, connect_streams_script
@@ -49,7 +49,8 @@ def buffer_override(most_bytes: int) -> dict[str, Any]:
 
 
 def _arrival() -> dict[str, Any]:
-    """Notes when a call came in and where from, whatever its caller says of that."""
+    """Notes when a call came in and where from, whatever its caller says of that; how long its body is, nobody has said
+    before the filters that measure it."""
     noted = {START_KEY: "%START_TIME(%s.%3f)%", ADDRESS_KEY: "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"}
     return {
         "name": "envoy.filters.http.header_mutation",
@@ -57,13 +58,16 @@ def _arrival() -> dict[str, Any]:
             "@type": f"{_HTTP_FILTERS}.header_mutation.v3.HeaderMutation",
             "mutations": {
                 "request_mutations": [
-                    {
-                        "append": {
-                            "header": {"key": key, "value": value},
-                            "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+                    {"remove": BODY_BYTES_KEY},
+                    *(
+                        {
+                            "append": {
+                                "header": {"key": key, "value": value},
+                                "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+                            }
                         }
-                    }
-                    for key, value in noted.items()
+                        for key, value in noted.items()
+                    ),
                 ]
             },
         },

@@ -184,6 +184,7 @@ def waited_seconds(header: str) -> float:
 def body_bytes(header: str) -> int:
     """What the header `x-request-body-bytes` says; 0 where it says nothing.
 
-    The gateway sets it on every REST call. A gRPC caller may send it too: it can only make its own request larger.
+    The gateway sets it on unary calls in JSON, and takes away what callers say; who comes straight to a worker says
+    nothing by it.
     """
     return int(header) if header.isascii() and header.isdigit() and len(header) <= MOST_DIGITS else 0

@@ -195,8 +195,7 @@ def _stream(method: AnyStreamMethod, pipeline: Pipeline) -> Any:
 
 
 def _call(context: Context) -> Call:
-    authorization = request_id = started = told = certificate = trace_parent = ""
-    size = 0
+    authorization = request_id = started = measured = told = certificate = trace_parent = ""
     for key, value in context.invocation_metadata() or ():
         if key == "authorization":
             authorization = str(value)
@@ -205,7 +204,7 @@ def _call(context: Context) -> Call:
         elif key == START_KEY:
             started = str(value)
         elif key == BODY_BYTES_KEY:
-            size = body_bytes(str(value))
+            measured = str(value)
         elif key == ADDRESS_KEY:
             told = str(value)
         elif key == CERTIFICATE_KEY:
@@ -216,6 +215,7 @@ def _call(context: Context) -> Call:
     address = came_from or told
     shown = credential(authorization, "" if came_from else certificate)
     waited = 0.0 if came_from else waited_seconds(started)
+    size = 0 if came_from else body_bytes(measured)
     return Call(shown, request_id, context.time_remaining(), size, waited, address, trace_parent)
 
 

@@ -59,7 +59,8 @@ CHALLENGE = {"www-authenticate": "Bearer"}
 START_KEY = "x-request-start"
 """The gateway says here when a call came in; see `Call.waited_seconds`."""
 BODY_BYTES_KEY = "x-request-body-bytes"
-"""Metadata of every call that came as JSON: how many bytes its body had. The gateway sets it."""
+"""Metadata of every unary call that came as JSON: how many bytes its body had. The gateway sets it; what callers say
+here themselves counts for nothing."""
 
 ADDRESS_KEY = "x-caller-address"
 """The gateway says here which address a call came from. What callers say here themselves counts for nothing."""

@@ -75,10 +75,11 @@ impl Peer {
         }
     }
 
-    fn request_start<'a>(&self, headers: &'a HeaderMap) -> Option<&'a HeaderValue> {
+    /// What a header says that the gateway alone sets.
+    fn told<'a>(&self, headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
         match self {
             Peer::Caller(..) => None,
-            Peer::Gateway => headers.get(REQUEST_START),
+            Peer::Gateway => headers.get(name),
         }
     }
 }
@@ -129,9 +130,9 @@ impl Metadata {
             request_id: headers.get(REQUEST_ID).cloned(),
             trace_parent: headers.get(TRACE_PARENT).cloned(),
             address: None,
-            body_bytes: headers.get(REQUEST_BODY_BYTES).map_or(0, |value| body_bytes(value.as_bytes())),
+            body_bytes: peer.told(headers, &REQUEST_BODY_BYTES).map_or(0, |value| body_bytes(value.as_bytes())),
             timeout_seconds: headers.get(GRPC_TIMEOUT).and_then(|value| timeout_seconds(value.as_bytes())),
-            waited_seconds: peer.request_start(headers).map_or(0.0, waited_seconds),
+            waited_seconds: peer.told(headers, &REQUEST_START).map_or(0.0, waited_seconds),
             came: Instant::now(),
         })
     }

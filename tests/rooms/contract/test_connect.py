@@ -42,6 +42,18 @@ async def test_errors_of_the_service(connected: tuple[Upstream, httpx.AsyncClien
     assert error_details_pb2.ErrorInfo.FromString(decoded(info)).reason == row.error_id
 
 
+@pytest.mark.parametrize("declared", [None, "1", "99999999"])
+async def test_a_body_is_measured_as_it_was_sent(
+    connected: tuple[Upstream, httpx.AsyncClient], declared: str | None
+) -> None:
+    """For the member's limit, whatever its caller says of that."""
+    upstream, http = connected
+    body = body_for("1").ljust(300).encode()
+    headers = {} if declared is None else {"x-request-body-bytes": declared}
+    assert (await http.post(APPLY, content=body, headers=headers)).status_code == 200
+    assert upstream.calls[-1].metadata["x-request-body-bytes"] == "300"
+
+
 async def test_a_stream_that_fails_after_an_answer(connected: tuple[Upstream, httpx.AsyncClient]) -> None:
     """Envoy's own filter writes its end, with the text as gRPC encodes it."""
     requests = b"".join(frame(body_for(user_id).encode()) for user_id in ("1", "row:UNAVAILABLE"))

@@ -3,6 +3,7 @@
 
 import time
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -85,11 +86,20 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, bool]]:
 
 
 @pytest.fixture
-async def peer(method: Method[Any], pipeline: Pipeline, token: str, begun: list[Any]) -> AsyncIterator[Peer]:
+def socket(tmp_path: Path) -> Path:
+    """The gateway's way to the host."""
+    return tmp_path / "host.sock"
+
+
+@pytest.fixture
+async def peer(
+    method: Method[Any], pipeline: Pipeline, token: str, begun: list[Any], socket: Path
+) -> AsyncIterator[Peer]:
     """A caller of a host that knows the token."""
     address = f"{HOST}:{free_ports(HOST, 1)[0]}"
+    addresses = [address, f"unix:{socket}"]
     host = NativeHost(
-        [method], pipeline, [address], message_limit_bytes=LIMIT_BYTES, call_timeout_seconds=5, **CONNECTION_LIMITS
+        [method], pipeline, addresses, message_limit_bytes=LIMIT_BYTES, call_timeout_seconds=5, **CONNECTION_LIMITS
     )
     await host.start()
     async with connected(address) as opened:
@@ -110,6 +120,14 @@ async def called_at_once(peer: Peer, token: str, *bodies: bytes) -> list[Answer]
     """Calls that are all there before the event loop looks."""
     streams = [await begin(peer, token, body) for body in bodies]
     time.sleep(0.2)  # noqa: ASYNC251 - that is what this is for
+    return [await peer.answer(stream) for stream in streams]
+
+
+async def called_with_one_large(peer: Peer, token: str) -> list[Answer]:
+    """Three calls at once; of the second, it is said that its body was large."""
+    large = (b"x-request-body-bytes", b"9999999")
+    streams = [await begin(peer, token, message(str(user)), *more) for user, more in ((1, ()), (2, (large,)), (3, ()))]
+    time.sleep(0.2)  # noqa: ASYNC251 - they are to be taken together
     return [await peer.answer(stream) for stream in streams]
 
 
@@ -168,13 +186,18 @@ async def test_a_failure_is_the_calls_own(peer: Peer, token: str, begun: list[An
     assert [entry["event"] for entry in logs].count("call_defect") == 1
 
 
-async def test_where_one_is_too_large_each_begins_alone(peer: Peer, token: str, begun: list[Any]) -> None:
-    large = (b"x-request-body-bytes", b"9999999")
-    streams = [await begin(peer, token, message(str(user)), *more) for user, more in ((1, ()), (2, (large,)), (3, ()))]
-    time.sleep(0.2)  # noqa: ASYNC251 - they are to be taken together
-    answers = [await peer.answer(stream) for stream in streams]
+@pytest.mark.usefixtures("peer")
+async def test_where_one_is_too_large_each_begins_alone(socket: Path, token: str, begun: list[Any]) -> None:
+    async with connected(f"unix:{socket}") as gateway:
+        answers = await called_with_one_large(gateway, token)
     assert begun == [(3, False)]
     assert [answer.grpc_status for answer in answers] == [OK, RESOURCE_EXHAUSTED, OK]
+
+
+async def test_who_calls_cannot_say_that_a_call_is_large(peer: Peer, token: str, begun: list[Any]) -> None:
+    answers = await called_with_one_large(peer, token)
+    assert begun == [(3, True)]
+    assert [answer.grpc_status for answer in answers] == [OK, OK, OK]
 
 
 async def test_where_they_cannot_begin_together_each_is_answered(

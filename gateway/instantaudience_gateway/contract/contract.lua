@@ -66,10 +66,7 @@ end
 local function token_fault(headers, method)
   if method.public then return nil end
   local authorization = headers:get("authorization")
-  if not authorization then
-    local names = headers:get(CONTRACT.certificate_key)
-    return (not names or find(names, "^uri=%-? dns=%-?$")) and CONTRACT.no_token or nil
-  end
+  if not authorization then return not certificate(headers) and CONTRACT.no_token or nil end
   return #authorization > CONTRACT.longest_authorization and CONTRACT.unknown_token or nil
 end
 

@@ -230,9 +230,15 @@ ANSWERS_ALONE = "function envoy_on_request(handle) note_token(handle) end"
 
 
 def contract_script(
-    body_limit_bytes: int, call_timeout_seconds: float, cluster: str, *, answers_alone: bool = False
+    body_limit_bytes: int,
+    call_timeout_seconds: float,
+    cluster: str,
+    *,
+    tells_certificates: bool,
+    answers_alone: bool = False,
 ) -> str:
-    """The source of the Lua filter. `cluster` is the way to the service, the first arguments are `GatewaySettings`'."""
+    """The source of the Lua filter. `cluster` is the way to the service, which believes what is said there of
+    certificates where `tells_certificates`; the first arguments are `GatewaySettings`'."""
     bare = {str(code): _reply(reply) for code, reply in BARE_GRPC_ERRORS.items()}
     tables: Literal = {
         "endpoints": _endpoints(),
@@ -278,6 +284,7 @@ def contract_script(
         "cookie": COOKIE,
         "body_bytes_key": BODY_BYTES_KEY,
         "certificate_key": CERTIFICATE_KEY,
+        "tells_certificates": tells_certificates,
         "hidden_headers": HIDDEN_HEADERS,
         "transcoder_error": TRANSCODER_ERROR,
     }

@@ -133,7 +133,13 @@ def answers_alone() -> dict[str, Any]:
 
 
 def _lua(settings: GatewaySettings) -> dict[str, Any]:
-    script = partial(contract_script, settings.body_limit_bytes, settings.call_timeout_seconds, CLUSTER)
+    script = partial(
+        contract_script,
+        settings.body_limit_bytes,
+        settings.call_timeout_seconds,
+        CLUSTER,
+        tells_certificates=settings.application is None,
+    )
     watching = {_ANSWERS_ALONE: {"inline_string": script(answers_alone=True)}} if settings.passes_json else {}
     return {
         "name": LUA,

@@ -18,9 +18,11 @@ import grpc
 import httpx
 import pytest
 from instantaudience import AsyncClient, ClientCertificate, Tls, UnauthenticatedError, block, user
-from instantaudience.v1 import catalog_pb2
+from instantaudience.v1 import catalog_pb2, usage_pb2
 from instantaudience.v1.audience_pb2_grpc import AudienceServiceStub
 from instantaudience.v1.catalog_pb2_grpc import CatalogServiceStub
+from instantaudience.v1.usage_pb2_grpc import UsageServiceStub
+from support.answers import assert_http_error
 from support.authorities import HOUR, Authority, Signed
 from support.clusters import eventually
 from support.contract_model import UNLIMITED_DEMO
@@ -386,6 +388,32 @@ async def test_who_has_a_certificate_with_an_accounts_name_needs_no_token(secure
     # What a caller shows by itself counts first, and nobody can say that he has shown a certificate.
     assert await outcomes(secured, sign("named", uris=[URI]), ("authorization", "hbapi:0:0:none")) == REFUSED
     assert await outcomes(secured, secured.good, ("x-client-certificate", f"uri={URI} dns=")) == REFUSED
+
+
+async def test_what_the_gateway_refuses_of_a_certificate_is_its_members(secured: Secured) -> None:
+    """As with a token: it counts, and whose certificate is nobody's is told that first."""
+    named = secured.authority.sign("named", uris=[URI])
+    stranger = secured.authority.sign("stranger", uris=["spiffe://example.org/other"])
+    before = await failed_calls(secured, named)
+    async with await secured.http(named) as http:
+        assert_http_error(await http.post("/mapuid", content="{"), 400, "SYNTAX")
+        assert_http_error(await http.post("/rt-segment", content='{"a":1e999}'), 400, "SYNTAX")
+        assert_http_error(await http.get("/nope"), 404, "SYNTAX")
+    async with await secured.http(stranger) as http:
+        answer = await http.post("/mapuid", content="{")
+    if secured.service.host_mode == "envoy":  # its way to itself shows no certificate
+        assert_http_error(answer, 400, "SYNTAX")
+        assert await failed_calls(secured, named) == before
+    else:
+        assert_http_error(answer, 401, "NOAUTH")
+        assert await failed_calls(secured, named) == before + 3
+
+
+async def failed_calls(secured: Secured, client: Signed) -> int:
+    """Those of the member whose certificate this is."""
+    async with secured.channel("direct", client) as channel:
+        request = usage_pb2.GetUsageRequest(hours=48)
+        return (await UsageServiceStub(channel).GetUsage(request, timeout=20)).total.other_errors
 
 
 async def test_the_python_client_calls_by_its_certificate_alone(secured: Secured) -> None:

@@ -13,6 +13,7 @@ use crate::answers::{Answer, Listener};
 use crate::arrivals::{CallId, Event, Refusal, UnaryCall, Wait};
 use crate::calls::{Gone, Kind, Service, Shared, end, fail, start};
 use crate::framing::{Encoding, Flaw, Messages, only_message};
+use crate::incoming::{Message, Trouble};
 use crate::locks::lock;
 use crate::metadata::{Metadata, Origin};
 use crate::rest::{self, JsonForm};
@@ -48,13 +49,11 @@ pub async fn serve(
     let until = Instant::from_std(metadata.receive_until(service.call_timeout_seconds));
     let Request { mut body, form, origin, shared } = request;
     let limit = service.message_limit_bytes;
-    let json = service.json_forms.get(&method);
     let room = || service.rooms.hold(shared.room.as_ref(), origin.address());
     let reading = async {
-        match (form, json) {
-            (Form::Json, Some(json)) => read_json(&mut body, room, json, &mut metadata, limit).await,
-            (Form::Json, None) => Err(Trouble::Gone),
-            (Form::Grpc(encoding), _) => read(&mut body, room, encoding, limit).await,
+        match form {
+            Form::Json => read_text(&mut body, room, limit).await,
+            Form::Grpc(encoding) => read(&mut body, room, encoding, limit).await,
         }
     };
     // What the request holds of the room, it holds until it is answered.
@@ -64,7 +63,7 @@ pub async fn serve(
         _ = poll_fn(|context| respond.poll_reset(context)) => return shared.give_up(),
     };
     let json = match form {
-        Form::Json => json,
+        Form::Json => service.json_forms.get(&method),
         Form::Grpc(_) => None,
     };
     if let (Some(json), true) = (json, Instant::now() > until) {
@@ -75,15 +74,24 @@ pub async fn serve(
     let (message, _held) = match read {
         Ok(Ok((message, held))) => (Ok(message), held),
         Ok(Err(Trouble::Flaw(flaw))) => (Err(flaw), None),
-        Ok(Err(Trouble::Misread(text))) => {
-            let misread = |id| Event::Misread { id, method, metadata, text };
-            return Box::pin(tell(json, misread, &mut respond, (&service, &shared))).await;
-        }
         Ok(Err(Trouble::Gone)) => return shared.give_up(),
         Err(_) => {
             let late = |id| Event::Refused { id, method: Some(method), metadata, why: Refusal::NotReceived };
             return Box::pin(tell(json, late, &mut respond, (&service, &shared))).await;
         }
+    };
+    let message = match (message, json) {
+        (Ok(body), Some(json)) => {
+            metadata.body_bytes = body.len() as u64;
+            match json.reader.read(&body) {
+                Ok(message) => Ok(message.into()),
+                Err(text) => {
+                    let misread = |id| Event::Misread { id, method, metadata, text };
+                    return Box::pin(tell(Some(json), misread, &mut respond, (&service, &shared))).await;
+                }
+            }
+        }
+        (message, _) => message,
     };
     let (answer, answered) = oneshot::channel();
     let id = service.answers.listen(Listener::Unary(answer));
@@ -166,26 +174,13 @@ fn send(answer: Answer, respond: &mut SendResponse<Bytes>) -> Result<(), Gone> {
     }
 }
 
-enum Trouble {
-    Flaw(Flaw),
-    /// This is wrong with a JSON body.
-    Misread(String),
-    Gone,
-}
-
-impl From<Flaw> for Trouble {
-    fn from(flaw: Flaw) -> Self {
-        Trouble::Flaw(flaw)
-    }
-}
-
 /// The only message of a request, and what it holds of the room where it has come in pieces.
 async fn read(
     body: &mut RecvStream,
     room: impl FnOnce() -> Held,
     encoding: Encoding,
     limit: usize,
-) -> Result<(Bytes, Option<Held>), Trouble> {
+) -> Result<Message, Trouble> {
     let Some(first) = next_data(body).await? else { return Err(Flaw::Missing.into()) };
     if let (true, Some(message)) = (body.is_end_stream(), only_message(&first, limit)) {
         return Ok((message, None));
@@ -213,14 +208,8 @@ async fn read(
     Ok((message, Some(held)))
 }
 
-/// The message that a JSON body is, and what the request holds of the room where it has come in pieces.
-async fn read_json(
-    body: &mut RecvStream,
-    room: impl FnOnce() -> Held,
-    json: &JsonForm,
-    metadata: &mut Metadata,
-    limit: usize,
-) -> Result<(Bytes, Option<Held>), Trouble> {
+/// A body that is no gRPC message, and what the request holds of the room where it has come in pieces.
+async fn read_text(body: &mut RecvStream, room: impl FnOnce() -> Held, limit: usize) -> Result<Message, Trouble> {
     let mut text = next_data(body).await?.unwrap_or_default();
     let mut held = None;
     if !body.is_end_stream() {
@@ -236,17 +225,16 @@ async fn read_json(
         }
         (text, held) = (whole.freeze(), Some(holding));
     }
-    metadata.body_bytes = text.len() as u64;
-    json.reader.read(&text).map(|message| (message.into(), held)).map_err(Trouble::Misread)
+    Ok((text, held))
 }
 
 async fn next_data(body: &mut RecvStream) -> Result<Option<Bytes>, Trouble> {
     match body.data().await {
         None => Ok(None),
-        Some(Ok(data)) => {
-            body.flow_control().release_capacity(data.len()).map_err(|_| Trouble::Gone)?;
+        Some(data) => {
+            let data = data?;
+            body.flow_control().release_capacity(data.len())?;
             Ok(Some(data))
         }
-        Some(Err(_)) => Err(Trouble::Gone),
     }
 }

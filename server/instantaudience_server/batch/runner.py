@@ -84,11 +84,11 @@ class JobRunner:
             while True:
                 job = None
                 if len(self._tasks) < MOST_JOBS:
-                    lease = self._draw()
+                    lease, kept_until = self._draw(), self._lease_end()
                     with contextlib.suppress(AudienceError):
                         job = await self._take(lease)
                     if job is not None:
-                        task = asyncio.create_task(self._work(job, lease))
+                        task = asyncio.create_task(self._work(job, lease, kept_until))
                         self._tasks.add(task)
                         task.add_done_callback(self._tasks.discard)
                 if job is None:
@@ -123,9 +123,9 @@ class JobRunner:
         now_ms = self._clock.now_ms()
         return await self._jobs.take(lease, now_ms, now_ms + LEASE_MS, self._deadline())
 
-    async def _work(self, job: Job, lease: str) -> None:
+    async def _work(self, job: Job, lease: str, kept_until: float) -> None:
         work = asyncio.create_task(self._apply_file(job, lease))
-        renewal = asyncio.create_task(self._renew(job, lease, work))
+        renewal = asyncio.create_task(self._renew(job, lease, work, kept_until))
         BATCH_RUNNING_JOBS.inc()
         try:
             if await work:
@@ -152,21 +152,23 @@ class JobRunner:
             BATCH_RUNNING_JOBS.dec()
             renewal.cancel()
 
-    async def _renew(self, job: Job, lease: str, work: "asyncio.Task[bool]") -> None:
-        """Keep the lease, and stop the work when it is lost, or may be."""
-        kept_until = self._loop.time() + LEASE_MS / 1000
+    async def _renew(self, job: Job, lease: str, work: "asyncio.Task[bool]", kept_until: float) -> None:
+        """Keep the lease, and stop the work when it is lost, or may be: another one may have it from `kept_until` on (a
+        time of the event loop's clock, in seconds)."""
+        end = self._loop.call_at(kept_until, work.cancel)
         while True:
             await asyncio.sleep(RENEW_SECONDS)
-            try:
-                until_ms = self._clock.now_ms() + LEASE_MS
-                kept = await self._jobs.keep(job, lease, until_ms, self._loop.time() + RENEW_SECONDS)
-            except AudienceError:
-                kept = self._loop.time() < kept_until - RENEW_SECONDS
-            else:
-                kept_until = self._loop.time() + LEASE_MS / 1000
-            if not kept:
-                work.cancel()
-                return
+            kept_until, until_ms = self._lease_end(), self._clock.now_ms() + LEASE_MS
+            with contextlib.suppress(AudienceError):
+                if not await self._jobs.keep(job, lease, until_ms, self._loop.time() + RENEW_SECONDS):
+                    work.cancel()
+                    return
+                end.cancel()
+                end = self._loop.call_at(kept_until, work.cancel)
+
+    def _lease_end(self) -> float:
+        """When a lease that is asked for now ends at the earliest, by the event loop's clock."""
+        return self._loop.time() + LEASE_MS / 1000
 
     async def _apply_file(self, job: Job, lease: str) -> bool:
         """Apply the file from where it is, to its end; whether this has ended the job, so that nobody needs the file.

@@ -43,11 +43,24 @@ class Script:
 
     def __init__(self) -> None:
         self.may_go_on = asyncio.Event()
+        self.has_started = asyncio.Event()
+        self.under_way = 0
         self.outages = 0
         self.started: list[int] = []
         self.most_bytes: list[int | None] = []
 
     async def apply(
+        self, file: StoredFile, job: JobView, checkpoint: Checkpoint | None
+    ) -> AsyncGenerator[Checkpoint, None]:
+        self.has_started.set()
+        self.under_way += 1
+        try:
+            async for each in self._apply(file, job, checkpoint):
+                yield each
+        finally:
+            self.under_way -= 1
+
+    async def _apply(
         self, file: StoredFile, job: JobView, checkpoint: Checkpoint | None
     ) -> AsyncGenerator[Checkpoint, None]:
         position, _, _, counters = checkpoint or Checkpoint(0, 0, 0, Counters(9))
@@ -239,6 +252,38 @@ async def test_who_lost_a_lease_stops(jobs: ClusterJobStore, files: FileStore, m
         assert (await kept(jobs, job)).position_bytes == 2
         await jobs.give_back(job, "ours", seconds_from_now())
         assert JobReport.of(await ended(jobs, job)).counters["num_valid"] == 4
+
+
+class LateJobStore(ClusterJobStore):
+    """Tells late that a job was taken, and never that it is kept."""
+
+    async def take(self, lease: str, now_ms: int, until_ms: int, deadline: float) -> Job | None:
+        """See `JobStore`."""
+        taken = await super().take(lease, now_ms, until_ms, deadline)
+        await asyncio.sleep(runner.LEASE_MS / 2000)
+        return taken
+
+    async def keep(self, job: Job, lease: str, until_ms: int, deadline: float) -> bool:
+        """See `JobStore`."""
+        await asyncio.sleep(deadline - asyncio.get_running_loop().time())
+        raise unavailable("away")
+
+
+async def test_who_cannot_keep_a_lease_stops_before_another_one_has_it(
+    jobs: ClusterJobStore, files: FileStore, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "LEASE_MS", 1000)
+    monkeypatch.setattr(runner, "RENEW_SECONDS", 0.25)
+    first, second = Script(), Script()
+    second.may_go_on.set()
+    job = await waiting(jobs, files, b"..w..")
+    async with running(LateJobStore(cluster), files, first):
+        await at(jobs, job, 2)
+        async with running(jobs, files, second):
+            await second.has_started.wait()
+            assert first.under_way == 0
+            await ended(jobs, job)
+    assert JobReport.of(await kept(jobs, job)).counters["num_valid"] == 4
 
 
 class SlowStore(FileStore):

@@ -54,7 +54,12 @@ for _, id in ipairs(old) do
 end
 local key = ARGV[2] == '1' and KEYS[2] or KEYS[1]
 local first, last = tonumber(ARGV[4]), ARGV[4] + ARGV[5] - 1
-local found = redis.call(ARGV[3] == '1' and 'ZREVRANGE' or 'ZRANGE', key, first, last)
+local found
+if ARGV[3] == '1' then
+  found = redis.call('ZRANGE', key, first, last, 'REV')
+else
+  found = redis.call('ZRANGE', key, first, last)
+end
 return {redis.call('ZCARD', key), found}
 """
 """Keys: member's jobs, changed jobs. Arguments: since when jobs are kept (ms), by change or not, newest first or not,

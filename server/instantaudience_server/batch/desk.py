@@ -1,10 +1,10 @@
 """Jobs as callers deal with them: made, found, listed, ended; whoever asks, and in whatever shape."""
 
 import asyncio
-import itertools
 import secrets
 import string
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -26,7 +26,7 @@ from instantaudience_server.clock import MS_PER_MINUTE, Clock
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.store.catalog_interface import Kind
-from instantaudience_server.store.job_interface import ENDED, Job, JobPage, JobStore, Order, Phase
+from instantaudience_server.store.job_interface import ENDED, Job, JobPage, JobStore, OlderJobs, Order, Phase
 
 OPEN_MS = 5 * MS_PER_MINUTE
 """Within this time an upload has to begin (source: contract-neighbours)."""
@@ -38,9 +38,6 @@ RESOURCE = "batch-segment"
 """What a member's quota calls these calls."""
 UPLOAD_URL_EXPIRED, CANCELLED = "UPLOAD_URL_EXPIRED", "CANCELLED"
 """The `error_code` of jobs whose upload did not begin in time, and of those that a caller ended."""
-
-JOBS_AT_ONCE = 100
-"""Jobs that are read at once, where many are."""
 _ALPHABET = string.ascii_letters + string.digits
 
 
@@ -113,23 +110,31 @@ class JobDesk:
         page = await self._jobs.page(member_id, order, start, size, self._clock.now_ms(), deadline)
         return JobPage([self._as_it_is(job) for job in page.jobs], page.total)
 
-    async def changed_since(
-        self, member_id: int, since_ms: int, caller: Caller, deadline: float
-    ) -> AsyncGenerator[Job, None]:
-        """A member's jobs that changed since a moment (Unix time in ms), the latest first.
+    async def older(self, member_id: int, before: int, size: int, caller: Caller, deadline: float) -> OlderJobs:
+        """Some of a member's jobs, the newest first, as `JobStore.older`.
 
         Raises:
             AudienceError: RATE_LIMIT_EXCEEDED; others as above.
         """
         await self._quotas.ask_gets(caller.member, RESOURCE, 1, deadline)
-        for start in itertools.count(0, JOBS_AT_ONCE):
-            now_ms = self._clock.now_ms()
-            page = await self._jobs.page(member_id, Order(by_change=True), start, JOBS_AT_ONCE, now_ms, deadline)
-            for job in map(self._as_it_is, page.jobs):
+        found = await self._jobs.older(member_id, before, size, self._clock.now_ms(), deadline)
+        return found._replace(jobs=[self._as_it_is(job) for job in found.jobs])
+
+    async def changed_since(
+        self, member_id: int, since_ms: int, caller: Caller, deadline: float
+    ) -> AsyncGenerator[Job, None]:
+        """A member's jobs that changed since a moment (Unix time in ms), each once.
+
+        Raises:
+            AudienceError: RATE_LIMIT_EXCEEDED; others as above.
+        """
+        await self._quotas.ask_gets(caller.member, RESOURCE, 1, deadline)
+        changed = self._jobs.changed(member_id, since_ms - OPEN_MS, self._clock.now_ms(), deadline)
+        async with aclosing(changed) as jobs:
+            async for each in jobs:
+                job = self._as_it_is(each)
                 if job.modified_ms >= since_ms:
                     yield job
-            if start + JOBS_AT_ONCE >= page.total or (page.jobs and page.jobs[-1].modified_ms < since_ms):
-                return
 
     async def cancel(self, job_id: str, caller: Caller, deadline: float) -> Job:
         """End a job.

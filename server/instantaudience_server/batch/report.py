@@ -29,7 +29,7 @@ async def report_on(jobs: AsyncIterator[Job], span: Span) -> pb.GetBatchUsageRes
     total: Counter[str] = Counter()
     async for job in jobs:
         hour = job.completed_ms // MS_PER_HOUR
-        if job.phase in ENDED and hour in span.hours:
+        if job.phase in ENDED and job.started_ms and hour in span.hours:
             did = _did(job)
             hours.setdefault(hour, Counter()).update(did)
             total.update(did)

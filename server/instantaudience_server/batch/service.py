@@ -14,9 +14,11 @@ from instantaudience_server.catalog.access import Caller
 from instantaudience_server.clock import MS_PER_HOUR, Clock
 from instantaudience_server.errors import AudienceError, Reason, invalid
 from instantaudience_server.settings import UPLOAD_PATH
-from instantaudience_server.store.job_interface import Job, Order
+from instantaudience_server.store.job_interface import Job
 
 DEFAULT_PAGE, LARGEST_PAGE = 20, 100
+LONGEST_TOKEN = 18
+"""Digits of a page's token: a place among a member's jobs."""
 _TIMES = ("created", "modified", "started", "uploaded", "validated", "completed")
 
 
@@ -69,14 +71,14 @@ class BatchSegmentService:
         if not 0 <= request.page_size <= LARGEST_PAGE:
             raise invalid("page_size", f"must be 0 to {LARGEST_PAGE}")
         token = request.page_token or "0"
-        if not (token.isascii() and token.isdigit() and len(token) < 10):
+        if not (token.isascii() and token.isdigit() and len(token) <= LONGEST_TOKEN):
             text = "'page_token' must be the 'next_page_token' of another page"
             raise AudienceError(Reason.SYNTAX, text, field="page_token")
-        start, size = int(token), request.page_size or DEFAULT_PAGE
         member_id = await self._desk.member_id(_member_id(request), caller, deadline)
-        page = await self._desk.page(member_id, Order(), start, size, caller, deadline)
-        more = str(start + size) if start + size < page.total else ""
-        return pb.ListBatchJobsResponse(jobs=map(_job, page.jobs), next_page_token=more, total=page.total)
+        size = request.page_size or DEFAULT_PAGE
+        jobs, total, before = await self._desk.older(member_id, int(token), size, caller, deadline)
+        more = str(before) if before else ""
+        return pb.ListBatchJobsResponse(jobs=map(_job, jobs), next_page_token=more, total=total)
 
     async def cancel(
         self, request: pb.CancelBatchJobRequest, caller: Caller, deadline: float

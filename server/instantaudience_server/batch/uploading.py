@@ -234,8 +234,8 @@ class Upload:
             await self._write(part)
         if self._loop.time() >= self._renew_at:
             self._renew_at = self._loop.time() + RENEW_SECONDS
-            until_ms = self._clock.now_ms() + LEASE_MS
-            if not await self._jobs.keep_uploading(self.job, self._lease, until_ms, self._deadline()):
+            now_ms = self._clock.now_ms()
+            if not await self._jobs.keep_uploading(self.job, self._lease, now_ms, now_ms + LEASE_MS, self._deadline()):
                 raise NoSuchUploadError
 
     async def finish(self) -> None:

@@ -1,11 +1,15 @@
 """What the batch service asks of the store: jobs, whose turn they are, and what members have uploaded."""
 
 import enum
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 KEPT_MS = 30 * 86_400_000
 """How long a job is kept after it was created (source: contract-neighbours, section 2)."""
+UNUSED_KEPT_MS = 86_400_000
+MOST_UNUSED = 100
+"""How long a job is kept whose upload has never begun, and how many of a member at most: nothing became of it."""
 
 
 class Phase(enum.StrEnum):
@@ -68,6 +72,14 @@ class JobPage(NamedTuple):
     total: int
 
 
+class OlderJobs(NamedTuple):
+    """Some of a member's jobs, how many it has, and before what the next ones are (0: there are none)."""
+
+    jobs: list[Job]
+    total: int
+    before: int
+
+
 class UploadLimits(NamedTuple):
     """What a member may upload; None: no bound."""
 
@@ -116,7 +128,8 @@ class JobStore(Protocol):
     """
 
     async def create(self, job: Job, url_hash: str, deadline: float) -> Job:
-        """Keep a new job, and number it; its upload URL, by its hash, replaces the member's unused one."""
+        """Keep a new job, and number it; its upload URL, by its hash, replaces the member's unused one. Jobs that were
+        never used go where there are more than `MOST_UNUSED`."""
 
     async def find(self, job_id: str, deadline: float) -> Job | None:
         """The job, or None."""
@@ -127,12 +140,20 @@ class JobStore(Protocol):
     async def page(self, member_id: int, order: Order, start: int, size: int, now_ms: int, deadline: float) -> JobPage:
         """A page of a member's jobs."""
 
+    async def older(self, member_id: int, before: int, size: int, now_ms: int, deadline: float) -> OlderJobs:
+        """A member's jobs, the newest first, from those on that are `before` what another page said (0: all). None is
+        missing and none comes twice, whatever jobs are made between pages."""
+
+    def changed(self, member_id: int, since_ms: int, now_ms: int, deadline: float) -> AsyncGenerator[Job, None]:
+        """A member's jobs that changed since a moment (Unix time in ms), those first that have not changed for longest.
+        None is missing and none comes twice, whatever changes meanwhile."""
+
     async def begin_upload(
         self, job: Job, lease: str, limits: UploadLimits, now_ms: int, until_ms: int, deadline: float
     ) -> Room | Refusal:
         """Begin to upload a job's file."""
 
-    async def keep_uploading(self, job: Job, lease: str, until_ms: int, deadline: float) -> bool:
+    async def keep_uploading(self, job: Job, lease: str, now_ms: int, until_ms: int, deadline: float) -> bool:
         """More of the file has come."""
 
     async def end_upload(self, job: Job, lease: str, file: Uploaded, now_ms: int, deadline: float) -> bool:

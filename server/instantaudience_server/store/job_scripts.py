@@ -25,15 +25,31 @@ local function dequeue(queues, turns, member, id)
   return #left
 end
 """
+_FORGET = """
+local function forget(jobs, changed, unused, since, unused_since, most_unused)
+  local gone = redis.call('ZRANGEBYSCORE', jobs, '-inf', '(' .. since * 1000)
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', unused, '-inf', '(' .. unused_since)) do gone[#gone + 1] = id end
+  for _, id in ipairs(redis.call('ZRANGE', unused, 0, -most_unused - 1)) do gone[#gone + 1] = id end
+  for _, id in ipairs(gone) do
+    for _, key in ipairs({jobs, changed, unused}) do redis.call('ZREM', key, id) end
+  end
+  return gone
+end
+"""
 
-CREATE = """
+CREATE = (
+    _FORGET
+    + """
 local known = redis.call('HGET', KEYS[1], 'number')
-if known then return tonumber(known) end
-local id, member, now, open_until, kept = unpack(ARGV)
+if known then return {tonumber(known), {}} end
+local id, member, now, open_until, kept, unused_kept, most_unused = unpack(ARGV)
+local gone = forget(KEYS[2], KEYS[3], KEYS[7], now - kept, now - unused_kept, most_unused - 1)
 local number = redis.call('INCR', KEYS[6])
 redis.call('HSET', KEYS[1], 'job_id', id, 'member_id', member, 'number', number, 'phase', 'starting',
   'created_ms', now, 'modified_ms', now, 'open_until_ms', open_until)
-redis.call('PEXPIREAT', KEYS[1], now + kept)
+redis.call('PEXPIREAT', KEYS[1], now + unused_kept)
+redis.call('ZADD', KEYS[7], now, id)
+redis.call('PEXPIREAT', KEYS[7], now + kept)
 redis.call('ZADD', KEYS[2], now * 1000 + number % 1000, id)
 redis.call('ZADD', KEYS[3], now, id)
 redis.call('PEXPIREAT', KEYS[2], now + kept)
@@ -41,36 +57,65 @@ redis.call('PEXPIREAT', KEYS[3], now + 2 * kept)
 redis.call('HSET', KEYS[4], 'open', id)
 redis.call('PEXPIREAT', KEYS[4], now + kept)
 redis.call('SET', KEYS[5], id, 'PXAT', open_until)
-return number
+return {number, gone}
 """
-"""Keys: job, member's jobs, changed jobs, uploads, URL, numbers. Arguments: the job's ID, member, now, until when the
-URL may be used, how long to keep it, all in ms. Answers the job's number."""
+)
+"""Keys: job, member's jobs, changed jobs, uploads, URL, numbers, unused jobs. Arguments: the job's ID, member, now,
+until when the URL may be used, how long to keep it once it is used, and before, all in ms, and how many unused ones to
+keep. Answers the job's number, and the IDs of jobs that are kept no longer."""
 
-PAGE = """
-local old = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. ARGV[1] * 1000)
-for _, id in ipairs(old) do
-  redis.call('ZREM', KEYS[1], id)
-  redis.call('ZREM', KEYS[2], id)
-end
-local key = ARGV[2] == '1' and KEYS[2] or KEYS[1]
-local first, last = tonumber(ARGV[4]), ARGV[4] + ARGV[5] - 1
+_LIST = (
+    _FORGET
+    + """
+local since, unused_since, most_unused = unpack(ARGV)
+forget(KEYS[1], KEYS[2], KEYS[3], since, unused_since, most_unused)
+"""
+)
+"""Keys of lists: member's jobs, changed jobs, unused jobs. Arguments: since when jobs are kept (ms), and unused ones,
+and how many of these; then those of the list."""
+
+PAGE = (
+    _LIST
+    + """
+local by_change, newest_first, skipped, size = unpack(ARGV, 4)
+local key = by_change == '1' and KEYS[2] or KEYS[1]
+local first, last = tonumber(skipped), skipped + size - 1
 local found
-if ARGV[3] == '1' then
+if newest_first == '1' then
   found = redis.call('ZRANGE', key, first, last, 'REV')
 else
   found = redis.call('ZRANGE', key, first, last)
 end
 return {redis.call('ZCARD', key), found}
 """
-"""Keys: member's jobs, changed jobs. Arguments: since when jobs are kept (ms), by change or not, newest first or not,
-how many to skip, and to answer. Answers how many there are, and IDs."""
+)
+"""Arguments: by change or not, newest first or not, how many to skip, and to answer. Answers how many there are, and
+IDs."""
+
+OLDER = (
+    _LIST
+    + """
+local found = redis.call('ZRANGE', KEYS[1], ARGV[4], '-inf', 'BYSCORE', 'REV', 'LIMIT', 0, ARGV[5], 'WITHSCORES')
+return {redis.call('ZCARD', KEYS[1]), found}
+"""
+)
+"""Arguments: before what the jobs are to be, and how many. Answers how many there are, and IDs, each with its place."""
+
+CHANGED = (
+    _LIST
+    + """
+return redis.call('ZRANGEBYSCORE', KEYS[2], ARGV[4], '+inf', 'WITHSCORES', 'LIMIT', 0, ARGV[5])
+"""
+)
+"""Arguments: since when (ms), and how many. Answers IDs, each with when it changed."""
 
 BEGIN_UPLOAD = (
     _CHANGE
     + """
-local id, member, lease, now, ends, most_waiting, most_uploads, hour = unpack(ARGV)
+local id, member, lease, now, ends, most_waiting, most_uploads, hour, kept = unpack(ARGV)
 now, hour = tonumber(now), tonumber(hour)
-local phase, upload_lease, open_until = unpack(redis.call('HMGET', KEYS[1], 'phase', 'upload_lease', 'open_until_ms'))
+local phase, upload_lease, open_until, created =
+  unpack(redis.call('HMGET', KEYS[1], 'phase', 'upload_lease', 'open_until_ms', 'created_ms'))
 if not (phase == 'uploading' and upload_lease == lease) then
   if phase ~= 'starting' or tonumber(open_until) <= now then return 'closed' end
   if redis.call('HGET', KEYS[3], 'open') ~= id then return 'closed' end
@@ -85,6 +130,8 @@ if not (phase == 'uploading' and upload_lease == lease) then
   if waiting >= tonumber(most_waiting) then return 'full' end
   change(KEYS[1], KEYS[2], id, now, 'phase', 'uploading', 'started_ms', now, 'open_until_ms', ends,
     'upload_lease', lease)
+  redis.call('PEXPIREAT', KEYS[1], created + kept)
+  redis.call('ZREM', KEYS[5], id)
   redis.call('HDEL', KEYS[3], 'open')
   redis.call('HSET', KEYS[3], 'u:' .. id, ends)
 end
@@ -106,18 +153,23 @@ end
 return {sums.hour.b, sums.day.b, sums.hour.l, sums.day.l}
 """
 )
-"""Keys: job, changed jobs, uploads, queues. Arguments: ID, member, lease, now, until when more must have come, how many
-jobs may wait, the hour. Answers a `Refusal`, or what the member uploaded in this hour and on this day (UTC): bytes of
-the hour, of the day, lines of the hour, of the day."""
+"""Keys: job, changed jobs, uploads, queues, unused jobs. Arguments: ID, member, lease, now, until when more must have
+come, how many jobs may wait, and uploads be under way, the hour, how long to keep it after it was made (ms). Answers a
+`Refusal`, or what the member uploaded in this hour and on this day (UTC): bytes of the hour, of the day, lines of the
+hour, of the day."""
 
-KEEP_UPLOADING = """
-local phase, lease = unpack(redis.call('HMGET', KEYS[1], 'phase', 'upload_lease'))
-if phase ~= 'uploading' or lease ~= ARGV[1] then return 0 end
-redis.call('HSET', KEYS[1], 'open_until_ms', ARGV[2])
-redis.call('HSET', KEYS[2], 'u:' .. ARGV[3], ARGV[2])
+KEEP_UPLOADING = (
+    _CHANGE
+    + """
+local id, lease, now, ends = unpack(ARGV)
+local phase, held = unpack(redis.call('HMGET', KEYS[1], 'phase', 'upload_lease'))
+if phase ~= 'uploading' or held ~= lease then return 0 end
+change(KEYS[1], KEYS[2], id, now, 'open_until_ms', ends)
+redis.call('HSET', KEYS[3], 'u:' .. id, ends)
 return 1
 """
-"""Keys: job, uploads. Arguments: lease, until when more must have come, ID."""
+)
+"""Keys: job, changed jobs, uploads. Arguments: ID, lease, now, until when more must have come."""
 
 END_UPLOAD = (
     _CHANGE

@@ -4,17 +4,22 @@ All of it lies in one slot, so that queues, turns and leases change in one atomi
 second, and a file's members are elsewhere.
 """
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
 from instantaudience_server.clock import MS_PER_HOUR
+from instantaudience_server.errors import AudienceError
 from instantaudience_server.store import commands, job_scripts, keys
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.job_interface import (
     KEPT_MS,
+    MOST_UNUSED,
+    UNUSED_KEPT_MS,
     Job,
     JobPage,
+    OlderJobs,
     Order,
     Phase,
     Refusal,
@@ -23,6 +28,8 @@ from instantaudience_server.store.job_interface import (
     UploadLimits,
 )
 
+JOBS_AT_ONCE = 100
+"""Jobs that are read at once, where many are."""
 _FIELDS = [(field.name, field.type is int or field.type == "int") for field in fields(Job)]
 _NAMES = [name for name, _ in _FIELDS]
 
@@ -38,8 +45,13 @@ class ClusterJobStore:
         member = job.member_id
         job_keys = [keys.job_key(job.job_id), keys.jobs_key(member), keys.changed_jobs_key(member)]
         job_keys += [keys.uploads_key(member), keys.job_url_key(url_hash), keys.JOB_NUMBERS]
-        arguments = (job.job_id, member, job.created_ms, job.open_until_ms, KEPT_MS)
-        return replace(job, number=int(await self._run(job_scripts.CREATE, job_keys, arguments, deadline)))
+        job_keys += [keys.unused_jobs_key(member)]
+        kept = (KEPT_MS, UNUSED_KEPT_MS, MOST_UNUSED)
+        arguments = (job.job_id, member, job.created_ms, job.open_until_ms, *kept)
+        number, gone = await self._run(job_scripts.CREATE, job_keys, arguments, deadline)
+        with contextlib.suppress(AudienceError):  # they end by themselves
+            await self._cluster.execute([commands.delete(keys.job_key(each.decode())) for each in gone], deadline)
+        return replace(job, number=number)
 
     async def find(self, job_id: str, deadline: float) -> Job | None:
         """Get the hash."""
@@ -53,29 +65,50 @@ class ClusterJobStore:
 
     async def page(self, member_id: int, order: Order, start: int, size: int, now_ms: int, deadline: float) -> JobPage:
         """Run the script that finds IDs, and get the hashes."""
-        job_keys = [keys.jobs_key(member_id), keys.changed_jobs_key(member_id)]
-        arguments = (now_ms - KEPT_MS, int(order.by_change), int(order.newest_first), start, size)
-        total, found = await self._run(job_scripts.PAGE, job_keys, arguments, deadline)
-        jobs = await self._find([each.decode() for each in found], deadline)
-        return JobPage([job for job in jobs if job is not None], total)
+        arguments = (int(order.by_change), int(order.newest_first), start, size)
+        total, found = await self._list(job_scripts.PAGE, member_id, arguments, now_ms, deadline)
+        return JobPage(await self._there(found, deadline), total)
+
+    async def older(self, member_id: int, before: int, size: int, now_ms: int, deadline: float) -> OlderJobs:
+        """Run the script that finds IDs, and get the hashes."""
+        arguments = (f"({before}" if before else "+inf", size + 1)
+        total, found = await self._list(job_scripts.OLDER, member_id, arguments, now_ms, deadline)
+        job_ids, places = found[::2], found[1::2]
+        jobs = await self._there(job_ids[:size], deadline)
+        return OlderJobs(jobs, total, int(float(places[size - 1])) if len(job_ids) > size else 0)
+
+    async def changed(self, member_id: int, since_ms: int, now_ms: int, deadline: float) -> AsyncGenerator[Job, None]:
+        """Run the script that finds IDs, and get the hashes; then again, from the last one on."""
+        seen: set[bytes] = set()
+        size = JOBS_AT_ONCE
+        while True:
+            found = await self._list(job_scripts.CHANGED, member_id, (since_ms, size), now_ms, deadline)
+            job_ids, moments = found[::2], found[1::2]
+            for job in await self._there([each for each in job_ids if each not in seen], deadline):
+                yield job
+            if len(job_ids) < size:
+                return
+            seen.update(job_ids)
+            since_ms, size = int(float(moments[-1])), JOBS_AT_ONCE + moments.count(moments[-1])
 
     async def begin_upload(
         self, job: Job, lease: str, limits: UploadLimits, now_ms: int, until_ms: int, deadline: float
     ) -> Room | Refusal:
         """Run the script."""
         job_keys = [keys.job_key(job.job_id), keys.changed_jobs_key(job.member_id)]
-        job_keys += [keys.uploads_key(job.member_id), keys.JOB_QUEUES]
+        job_keys += [keys.uploads_key(job.member_id), keys.JOB_QUEUES, keys.unused_jobs_key(job.member_id)]
         hour = now_ms // MS_PER_HOUR
-        arguments = (job.job_id, job.member_id, lease, now_ms, until_ms, *limits[:2], hour)
+        arguments = (job.job_id, job.member_id, lease, now_ms, until_ms, *limits[:2], hour, KEPT_MS)
         answer = await self._run(job_scripts.BEGIN_UPLOAD, job_keys, arguments, deadline)
         if isinstance(answer, bytes):
             return Refusal(answer.decode())
         return Room(*[None if most is None else most - used for most, used in zip(limits[2:], answer, strict=True)])
 
-    async def keep_uploading(self, job: Job, lease: str, until_ms: int, deadline: float) -> bool:
+    async def keep_uploading(self, job: Job, lease: str, now_ms: int, until_ms: int, deadline: float) -> bool:
         """Run the script."""
-        job_keys = [keys.job_key(job.job_id), keys.uploads_key(job.member_id)]
-        return bool(await self._run(job_scripts.KEEP_UPLOADING, job_keys, (lease, until_ms, job.job_id), deadline))
+        job_keys = [keys.job_key(job.job_id), keys.changed_jobs_key(job.member_id), keys.uploads_key(job.member_id)]
+        arguments = (job.job_id, lease, now_ms, until_ms)
+        return bool(await self._run(job_scripts.KEEP_UPLOADING, job_keys, arguments, deadline))
 
     async def end_upload(self, job: Job, lease: str, file: Uploaded, now_ms: int, deadline: float) -> bool:
         """Run the script."""
@@ -138,6 +171,18 @@ class ClusterJobStore:
         """Run the script."""
         arguments = (job.job_id, job.member_id, now_ms, error_code)
         return bool(await self._run(job_scripts.CANCEL, _queue_keys(job), arguments, deadline))
+
+    async def _list(
+        self, script: str, member_id: int, arguments: tuple[int | str, ...], now_ms: int, deadline: float
+    ) -> Any:
+        job_keys = [keys.jobs_key(member_id), keys.changed_jobs_key(member_id), keys.unused_jobs_key(member_id)]
+        kept = (now_ms - KEPT_MS, now_ms - UNUSED_KEPT_MS, MOST_UNUSED)
+        return await self._run(script, job_keys, (*kept, *arguments), deadline)
+
+    async def _there(self, job_ids: Sequence[bytes], deadline: float) -> list[Job]:
+        """Those of the jobs that are still there."""
+        found = await self._find([each.decode() for each in job_ids], deadline)
+        return [job for job in found if job is not None]
 
     async def _find(self, job_ids: Sequence[str], deadline: float) -> list[Job | None]:
         asked = [commands.get_fields(keys.job_key(job_id), _NAMES) for job_id in job_ids]

@@ -162,6 +162,11 @@ def jobs_key(member_id: int) -> bytes:
     return b"b:{batch}:jobs:%d" % member_id
 
 
+def unused_jobs_key(member_id: int) -> bytes:
+    """The sorted set of a member's jobs whose upload has not begun; scores are when they were made, in ms likewise."""
+    return b"b:{batch}:unused:%d" % member_id
+
+
 def changed_jobs_key(member_id: int) -> bytes:
     """The sorted set of a member's jobs; scores are when they changed, Unix times in ms."""
     return b"b:{batch}:changed:%d" % member_id

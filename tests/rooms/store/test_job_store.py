@@ -2,12 +2,26 @@
 
 import itertools
 import time
+from contextlib import aclosing
 from dataclasses import replace
 
 import pytest
+from instantaudience_server.store import job_store
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.job_interface import KEPT_MS, Job, Order, Phase, Refusal, Room, Uploaded, UploadLimits
+from instantaudience_server.store.job_interface import (
+    KEPT_MS,
+    UNUSED_KEPT_MS,
+    Job,
+    Order,
+    Phase,
+    Refusal,
+    Room,
+    Uploaded,
+    UploadLimits,
+)
 from instantaudience_server.store.job_store import ClusterJobStore
+from instantaudience_server.store.keys import job_key
+from redis.asyncio import RedisCluster
 from support.clusters import seconds_from_now
 
 HOUR_MS = 3_600_000
@@ -90,8 +104,8 @@ async def test_a_job_from_its_beginning_to_its_end(jobs: ClusterJobStore, member
         job, phase=Phase.UPLOADING, started_ms=NOW + 1, modified_ms=NOW + 1, open_until_ms=NOW + 1 + MINUTE
     )
     assert await found(jobs, job) == uploading
-    assert await jobs.keep_uploading(job, f"up {job.job_id}", NOW + 2 * MINUTE, seconds_from_now())
-    assert not await jobs.keep_uploading(job, "another", NOW + 9 * MINUTE, seconds_from_now())
+    assert await jobs.keep_uploading(job, f"up {job.job_id}", NOW + 1, NOW + 2 * MINUTE, seconds_from_now())
+    assert not await jobs.keep_uploading(job, "another", NOW + 1, NOW + 9 * MINUTE, seconds_from_now())
     for _ in range(2):
         assert await end(jobs, job, 30, 7, NOW + 2)
     assert not await jobs.end_upload(job, "another", Uploaded(9, 9, -1), NOW, seconds_from_now())
@@ -248,9 +262,16 @@ async def test_one_that_was_cancelled_while_nobody_had_it_makes_room(jobs: Clust
     assert await finish(jobs, next_one, "f3") == ""
 
 
+async def used(jobs: ClusterJobStore, member: int, now: int = NOW) -> Job:
+    """A job whose file comes."""
+    job = await create(jobs, member, now)
+    assert isinstance(await begin(jobs, job, now, LIMITS._replace(uploads_at_once=99)), Room)
+    return job
+
+
 async def test_lists(jobs: ClusterJobStore, member: int) -> None:
-    old = await create(jobs, member, NOW - 1)
-    kept = [await create(jobs, member, NOW + each) for each in range(3)]
+    old = await used(jobs, member, NOW - 1)
+    kept = [await used(jobs, member, NOW + each) for each in range(3)]
     await jobs.cancel(kept[0], "CANCELLED", NOW + 5, seconds_from_now())
 
     async def ids(order: Order, start: int = 0, size: int = 9, now: int = NOW) -> list[str]:
@@ -265,3 +286,57 @@ async def test_lists(jobs: ClusterJobStore, member: int) -> None:
     assert await ids(Order(by_change=True, newest_first=False), 0, 1) == [old.job_id]
     assert await ids(Order(), now=NOW + KEPT_MS) == [job.job_id for job in reversed(kept)]
     assert (await jobs.page(next(members), Order(), 0, 9, NOW, seconds_from_now())).jobs == []
+
+
+async def test_a_list_goes_on_where_a_page_ended_whatever_is_made_between(jobs: ClusterJobStore, member: int) -> None:
+    made = [await used(jobs, member, NOW + each) for each in (0, 1, 1, 1, 2)]
+    newest = [job.job_id for job in reversed(made)]
+    first = await jobs.older(member, 0, 2, NOW, seconds_from_now())
+    await used(jobs, member, NOW + 3)
+    second = await jobs.older(member, first.before, 2, NOW, seconds_from_now())
+    third = await jobs.older(member, second.before, 2, NOW, seconds_from_now())
+    assert [[job.job_id for job in page.jobs] for page in (first, second, third)] == [
+        newest[:2],
+        newest[2:4],
+        newest[4:],
+    ]
+    assert (first.total, second.total, third.before) == (5, 6, 0)
+
+
+async def test_what_changes_while_it_is_looked_for_is_found_once(
+    jobs: ClusterJobStore, member: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_store, "JOBS_AT_ONCE", 2)
+    old, *made = [await used(jobs, member, NOW + each) for each in (-1, *([0] * 5), 1, 2, 3, 4)]
+    found_ids = []
+    async with aclosing(jobs.changed(member, NOW, NOW, seconds_from_now())) as changed:
+        async for job in changed:
+            found_ids.append(job.job_id)
+            if len(found_ids) == 3:
+                for each in (made[0], made[6], made[8]):
+                    await jobs.cancel(each, "CANCELLED", NOW + 9, seconds_from_now())
+    assert sorted(found_ids) == sorted(job.job_id for job in made)
+    assert old.job_id not in found_ids
+
+
+async def test_jobs_that_were_never_used_go(
+    jobs: ClusterJobStore, member: int, plain: RedisCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some of them soon, the others after a day."""
+    monkeypatch.setattr(job_store, "MOST_UNUSED", 3)
+    one = await used(jobs, member)
+    unused = [await create(jobs, member, NOW + each) for each in range(5)]
+    await jobs.cancel(unused[3], "CANCELLED", NOW + 9, seconds_from_now())
+
+    async def listed(now: int) -> list[str]:
+        page = await jobs.page(member, Order(newest_first=False), 0, 9, now, seconds_from_now())
+        assert page.total == len(page.jobs)
+        assert (await jobs.older(member, 0, 9, now, seconds_from_now())).jobs == page.jobs[::-1]
+        return [job.job_id for job in page.jobs]
+
+    assert await listed(NOW) == [job.job_id for job in (one, *unused[2:])]
+    assert await jobs.find(unused[1].job_id, seconds_from_now()) is None
+    assert await begin(jobs, unused[1]) is Refusal.CLOSED
+    kept = [await plain.pexpiretime(job_key(job.job_id)) for job in (one, unused[4])]
+    assert kept == [NOW + KEPT_MS, NOW + 4 + UNUSED_KEPT_MS]
+    assert await listed(NOW + UNUSED_KEPT_MS + 5) == [one.job_id]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 from instantaudience_server.batch.counters import Count, Counters
 from instantaudience_server.batch.said import Meaning
 from instantaudience_server.memberships.external_ids import is_external
-from instantaudience_server.memberships.known_blocks import merged
+from instantaudience_server.memberships.known_blocks import Repeated
 from instantaudience_server.store.interface import Alike, Changes, UserChanges
 
 if TYPE_CHECKING:
@@ -167,7 +167,9 @@ def _alike(keys: Sequence[bytes], meanings: Sequence[Meaning]) -> Changes:
 def _in_order(keys: Sequence[bytes], meanings: Sequence[Meaning]) -> Changes:
     """The changes of users; of a segment that a user has twice, the last one."""
     by_user: dict[bytes, UserChanges] = {}
+    repeated = Repeated()
     for key, meaning in zip(keys, meanings, strict=True):
-        earlier = by_user.get(key)
-        by_user[key] = meaning.changes if earlier is None else merged(earlier, meaning.changes)
+        if by_user.setdefault(key, meaning.changes) is not meaning.changes:
+            repeated.add(by_user, key, meaning.changes)
+    repeated.merge(by_user)
     return [Alike([key], changes) for key, changes in by_user.items() if changes]

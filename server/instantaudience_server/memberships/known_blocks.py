@@ -57,16 +57,29 @@ def grouped(memberships: Mapping[int, tuple[int, int]]) -> dict[int, dict[int, i
     return groups
 
 
-def merged(earlier: UserChanges, later: UserChanges) -> UserChanges:
-    """The changes of a user that stands twice: of a segment in both, the later one."""
-    return grouped(
-        {
-            segment_id: (end, value)
-            for changes in (earlier, later)
-            for end, values in changes.items()
-            for segment_id, value in values.items()
-        }
-    )
+class Repeated:
+    """Users that stand in a request more than once: of a segment that one has twice, the last one counts."""
+
+    def __init__(self) -> None:
+        self._memberships: dict[bytes, dict[int, tuple[int, int]]] = {}
+
+    def add(self, changes: dict[bytes, UserChanges], key: bytes, later: UserChanges) -> None:
+        """Note what comes after the `changes` that a user has; these are whole when `merge` is called."""
+        memberships = self._memberships.get(key)
+        if memberships is None:
+            memberships = self._memberships[key] = _ungrouped(changes[key])
+            changes[key] = {}  # which is no list of blocks that may come again
+        memberships |= _ungrouped(later)
+
+    def merge(self, changes: dict[bytes, UserChanges]) -> None:
+        """Put what was noted into the changes of all users."""
+        for key, memberships in self._memberships.items():
+            changes[key] = grouped(memberships)
+
+
+def _ungrouped(changes: UserChanges) -> dict[int, tuple[int, int]]:
+    """As `grouped` takes them."""
+    return {segment_id: (end, value) for end, values in changes.items() for segment_id, value in values.items()}
 
 
 def _lifetime(expiration: int) -> int:

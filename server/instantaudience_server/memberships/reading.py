@@ -13,7 +13,7 @@ from instantaudience_server.catalog.access import Caller, find_segment
 from instantaudience_server.catalog.catalog import Catalog, Segment
 from instantaudience_server.memberships import identity, rules
 from instantaudience_server.memberships.by_blocks import ByBlocks, KeySet, users_by_blocks
-from instantaudience_server.memberships.known_blocks import Blocks, KnownBlocks, blocks_of, merged
+from instantaudience_server.memberships.known_blocks import Blocks, KnownBlocks, Repeated, blocks_of
 from instantaudience_server.memberships.skipped import COMPLETE, WarningForm, Warnings
 from instantaudience_server.memberships.wire import check_users, decode_user, split_user, users_by_rest
 from instantaudience_server.store.interface import REMOVE, Alike, Changes, UserChanges
@@ -73,6 +73,7 @@ class Reading:
         self.warnings = Warnings(form)
         self._changes: dict[bytes, UserChanges] = {}
         """By user. Users with the same changes share one object."""
+        self._repeated = Repeated()
         self._alike: Changes | None = None
         self._key_set: KeySet | None = None
         self._totals: Totals | None = None
@@ -176,6 +177,7 @@ class Reading:
     def changes(self) -> Changes:
         """What to write, once all users are read."""
         if self._alike is None:
+            self._repeated.merge(self._changes)
             by_changes = groupby(self._changes, self._changes.__getitem__)
             self._alike = [Alike(list(keys), user_changes) for user_changes, keys in by_changes]
         return self._alike
@@ -319,9 +321,8 @@ class Reading:
 
     def _change(self, key: bytes, changes: UserChanges) -> None:
         """Note a user's changes; where it stands in the request before, the later one wins."""
-        earlier = self._changes.setdefault(key, changes)
-        if earlier is not changes:
-            self._changes[key] = merged(earlier, changes)
+        if self._changes.setdefault(key, changes) is not changes:
+            self._repeated.add(self._changes, key, changes)
 
 
 def _expiration(block: pb.SegBlock) -> int | None:

@@ -1,14 +1,15 @@
 """Lists of blocks that are known from earlier requests mean what they would mean if they were read anew."""
 
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Sequence
 
 import pytest
 from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.catalog.records import Object, encode, kind_of
-from instantaudience_server.memberships.known_blocks import Blocks, KnownBlocks, blocks_of
+from instantaudience_server.memberships.known_blocks import Blocks, KnownBlocks, Repeated, blocks_of
 from instantaudience_server.store.catalog_interface import Kind, Record
-from instantaudience_server.store.interface import NEVER, REMOVE
+from instantaudience_server.store.interface import NEVER, REMOVE, UserChanges
 from support.clocks import NOW_MS
 
 BLOCKS = blocks_of(1, {10: (5, 1)})
@@ -92,3 +93,26 @@ def test_what_is_kept_is_bounded(catalog: Catalog) -> None:
         known.keep(member, each, BLOCKS)
         assert known.find(member, each) is BLOCKS
         assert sum(known.find(member, other) is not None for other in lists) <= 100
+
+
+def merged(repeated: Sequence[UserChanges]) -> UserChanges:
+    """What a user changes that stands in a request so often."""
+    users = {b"m:p:1": repeated[0]}
+    others = Repeated()
+    for changes in repeated[1:]:
+        others.add(users, b"m:p:1", changes)
+    others.merge(users)
+    return users[b"m:p:1"]
+
+
+def test_of_a_user_that_stands_often_the_last_changes_count() -> None:
+    stays, leaves, other = {NEVER: {10: 1}}, {REMOVE: {10: 0}}, {NEVER: {20: 2}}
+    assert merged([stays, leaves, other, stays]) == {NEVER: {10: 1, 20: 2}}
+    assert merged([stays, other, leaves]) == {REMOVE: {10: 0}, NEVER: {20: 2}}
+
+
+def test_a_user_that_stands_often_costs_as_much_as_many_users() -> None:
+    started = time.process_time()
+    changes = merged([{NEVER: dict.fromkeys(range(50 * each, 50 * each + 50), 1)} for each in range(2000)])
+    assert time.process_time() - started < 2.0  # ten seconds and more where each time costs as much as all before
+    assert changes == {NEVER: dict.fromkeys(range(100_000), 1)}

@@ -108,10 +108,8 @@ class BatchReading:
         platform_keys = await self._external_ids.of_request(users, caller.member, batch.deadline)
         form = post.warning_form or COMPLETE
         reading = Reading(self._catalog, self._known, caller, now_ms, platform_keys, suppressed, form=form)
-        position = reading.read(users)
-        while position < len(users):
+        for _ in reading.read(users):
             await asyncio.sleep(0)
-            position = reading.read(users, position)
         invalid_users = None if reading.users else map(decode_user, users)
         warnings = reading.warnings.of_answer(invalid_users)
         return Read(reading, [post], [Result(reading.users, reading.segments, warnings)])

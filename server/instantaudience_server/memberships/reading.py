@@ -2,7 +2,7 @@
 /rt-segment")."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, islice
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ from instantaudience_server.store.interface import REMOVE, Alike, Changes, UserC
 WARNINGS_PER_TURN = 500
 """Warnings that a call may make before other calls get their turn of the event loop."""
 BLOCKS_PER_TURN = 1000
-"""Blocks of lists not known yet that may be looked at before that."""
+"""Blocks of lists not known yet that may be looked at before that, about."""
 
 _UNKNOWN = pb.WARNING_CODE_UNKNOWN_SEGMENT
 
@@ -68,7 +68,7 @@ class Reading:
         self.users = 0
         self.segments = 0
         self._looked_at = 0
-        """Blocks that were not known."""
+        """Blocks of lists that were not known."""
         self.calls = 1
         self.warnings = Warnings(form)
         self._changes: dict[bytes, UserChanges] = {}
@@ -84,10 +84,8 @@ class Reading:
         self._changes_by_rest: dict[bytes, UserChanges] = {}
         """Of requests that were read together."""
 
-    def read(self, users: Sequence[bytes], start: int = 0) -> int:
-        """Read encoded users from `start` on, and note what changes.
-
-        Returns where to go on: past the last user, or earlier, after so many warnings or blocks that other calls should
+    def read(self, users: Sequence[bytes]) -> Iterator[None]:
+        """Read encoded users, and note what changes; yields after so many warnings or blocks that other calls should
         get their turn.
 
         Raises:
@@ -95,7 +93,7 @@ class Reading:
         """
         faultless, note = self._faultless, self._changes.setdefault
         stop, last_block = len(self.warnings) + WARNINGS_PER_TURN, self._looked_at + BLOCKS_PER_TURN
-        for index, encoded in enumerate(islice(users, start, None), start):
+        for index, encoded in enumerate(users):
             # Most users are on the platform and have the blocks of an earlier one: their ID is all there is to check.
             user_id, rest = split_user(encoded)
             blocks = faultless.get(rest) or self._recall(rest)
@@ -111,11 +109,11 @@ class Reading:
                 check_users(users[index:])
                 self.warnings.leave_out(len(users) - index)
                 self._skipped[pb.WARNING_CODE_TOO_MANY_USERS] += len(users) - index
-                return len(users)
-            self._read_closely(index, encoded, rest)
+                return
+            yield from self._read_closely(index, encoded, rest)
             if len(self.warnings) >= stop or self._looked_at >= last_block:
-                return index + 1
-        return len(users)
+                yield
+                stop, last_block = len(self.warnings) + WARNINGS_PER_TURN, self._looked_at + BLOCKS_PER_TURN
 
     def read_together(self, requests: list[Sequence[bytes]]) -> Sequence[tuple[int, int]] | None:
         """Read the encoded users of several requests at once, if all are such as most are: of platform users, none
@@ -217,9 +215,12 @@ class Reading:
         if known is not None:
             return known
         user = decode_user(rest)
-        if user.HasField("user_id") or user.domain or not 0 < len(user.seg_block) <= self._most_blocks:
+        most = min(self._most_blocks, BLOCKS_PER_TURN)
+        if user.HasField("user_id") or user.domain or not 0 < len(user.seg_block) <= most:
             return None
-        blocks = self._read_blocks(0, user.seg_block, resolve=True)
+        self._looked_at += len(user.seg_block)
+        last: dict[int, tuple[int, int]] = {}
+        blocks = blocks_of(self._read_blocks(0, user.seg_block, 0, last), last)
         if self.warnings:
             self.warnings.clear()
             self._refusals.clear()
@@ -236,9 +237,10 @@ class Reading:
         blocks = self._faultless[rest] = _Faultless(known.valid, known.changes(self.now_ms))
         return blocks
 
-    def _read_closely(self, index: int, encoded: bytes, rest: bytes) -> None:
-        """Read a user, whatever may be wrong with it; `rest` is what follows its ID."""
+    def _read_closely(self, index: int, encoded: bytes, rest: bytes) -> Iterator[None]:
+        """Read a user, whatever may be wrong with it; `rest` is what follows its ID. Yields as `read` does."""
         user = decode_user(encoded)
+        self._looked_at += len(user.seg_block)
         key, code = rules.check_user(index, user, self._external_member_id, self._most_users)
         if code:
             self._skip_user(code, index, user, user.seg_block)
@@ -246,8 +248,8 @@ class Reading:
         known: bytes | None = key
         if self._external_member_id is not None and not user.domain:
             known = self._platform_keys.get(key)
-        skipped = len(self.warnings)
-        blocks = self._read_blocks(index, user.seg_block, resolve=known is not None)
+        skipped, version = len(self.warnings), self._catalog.version
+        blocks = yield from self._read_list(index, user.seg_block, resolve=known is not None)
         if len(user.seg_block) > self._most_blocks:
             left_out = islice(user.seg_block, self._most_blocks, None)
             self._skip_user(pb.WARNING_CODE_TOO_MANY_SEGMENTS, index, user, left_out)
@@ -266,7 +268,7 @@ class Reading:
         else:
             changes = blocks.changes(self.now_ms)
             self._change(known, changes)
-            if len(self.warnings) == skipped:
+            if len(self.warnings) == skipped and self._catalog.version == version:
                 self._remember(rest, blocks, changes)
 
     def _suppress(self, index: int, user: pb.RtSegment, key: bytes, blocks: Blocks) -> None:
@@ -289,14 +291,34 @@ class Reading:
             self._faultless[rest] = _Faultless(blocks.valid, changes)
             self._known.keep(self._member, rest, blocks)
 
-    def _read_blocks(self, user_index: int, blocks: Sequence[pb.SegBlock], *, resolve: bool) -> Blocks:
+    def _read_list(
+        self, user_index: int, blocks: Sequence[pb.SegBlock], *, resolve: bool
+    ) -> Generator[None, None, Blocks]:
         """Check the blocks that count. Unless told to `resolve`, do not ask the catalog: they change nothing then."""
         valid = 0
         last: dict[int, tuple[int, int]] = {}
-        counting = blocks if len(blocks) <= self._most_blocks else blocks[: self._most_blocks]
+        end = min(len(blocks), self._most_blocks)
+        for start in range(0, end, BLOCKS_PER_TURN):
+            if start:
+                yield
+            piece = blocks[start : min(start + BLOCKS_PER_TURN, end)]
+            valid += self._read_blocks(user_index, piece, start, last, resolve=resolve)
+        return blocks_of(valid, last)
+
+    def _read_blocks(
+        self,
+        user_index: int,
+        blocks: Sequence[pb.SegBlock],
+        start: int,
+        last: dict[int, tuple[int, int]],
+        *,
+        resolve: bool = True,
+    ) -> int:
+        """Check blocks, the first of which stands at `start`, and note in `last` what the last one of each segment says
+        (segment ID → (expiration, value)); how many are valid."""
+        valid = 0
         unknown = self._unknown
-        self._looked_at += len(counting)
-        for index, block in enumerate(counting):
+        for index, block in enumerate(blocks, start):
             code = rules.check_block(block)
             if code:
                 self.warnings.skip_block(code, user_index, index, block)
@@ -316,8 +338,10 @@ class Reading:
                 if segment == _UNKNOWN and name not in unknown:
                     unknown.add(name)
                     if block.seg_id:  # who names one that there is not may well name many
-                        unknown |= self._catalog.unknown(each.seg_id for each in counting[index + 1 :] if each.seg_id)
-        return blocks_of(valid, last)
+                        unknown |= self._catalog.unknown(
+                            each.seg_id for each in blocks[index - start + 1 :] if each.seg_id
+                        )
+        return valid
 
     def _change(self, key: bytes, changes: UserChanges) -> None:
         """Note a user's changes; where it stands in the request before, the later one wins."""

@@ -8,12 +8,16 @@ from typing import Any, ClassVar
 import pytest
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience.v1 import catalog_pb2 as pb_catalog
+from instantaudience_server.catalog.catalog import Catalog
+from instantaudience_server.catalog.file import DEMO, read_catalog
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.memberships import batch_reading
+from instantaudience_server.memberships.known_blocks import KnownBlocks
+from instantaudience_server.memberships.reading import BLOCKS_PER_TURN, Reading
 from instantaudience_server.memberships.requests import ApplyRequest
 from instantaudience_server.store.catalog_interface import Kind, Record
 from instantaudience_server.store.interface import NEVER, REMOVE
-from support.callers import caller, demo_catalog
+from support.callers import caller, catalog_of, demo_catalog
 from support.clocks import NOW_MS
 from support.readings import encoded, piece, read, read_async, reading
 
@@ -382,6 +386,43 @@ async def test_a_long_request_lets_other_calls_have_their_turn(users: list[dict[
         answer = await read_async(encoded({"rt_segment": users}))
     assert len(answer.messages) == warnings
     assert len(turns) >= 15  # ten of them are for what goes on beside the reading
+
+
+LONG_LIST = 10_000
+"""Blocks of a user that its member may send."""
+
+
+@pytest.fixture
+def of_long_lists() -> Catalog:
+    """The demo catalog, whose members may send such."""
+    entries = read_catalog(DEMO)
+    for member in entries.members:
+        member.limits.segments_per_user = LONG_LIST
+    return catalog_of(entries)
+
+
+@pytest.mark.parametrize("segment_id", [10001, 99], ids=["valid", "unknown"])
+async def test_a_long_list_lets_other_calls_have_their_turn(of_long_lists: Catalog, segment_id: int) -> None:
+    async with reading(of_long_lists) as reader:
+        request = encoded({"rt_segment": [user("1", *[{"seg_id": segment_id, "expiration": 1440}] * LONG_LIST)]})
+        async with counted_turns() as turns:
+            answer = await reader.read(request)
+    assert answer.counts == (1, LONG_LIST)
+    assert len(turns) >= 14  # some of them are for what goes on beside the reading
+
+
+def test_a_list_during_which_the_catalog_changed_teaches_later_requests_nothing(of_long_lists: Catalog) -> None:
+    calling, known = caller("demo", of_long_lists), KnownBlocks(of_long_lists)
+    users = encoded({"rt_segment": [user("1", {"seg_id": 10001}, *[{"seg_id": 10002}] * (LONG_LIST - 1))]}).users
+    first, second = (Reading(of_long_lists, known, calling, NOW_MS, {}) for _ in range(2))
+    turns = first.read(users)
+    next(turns)
+    segment = pb_catalog.Segment(id=10001, member_id=123, state=pb_catalog.SEGMENT_STATE_INACTIVE)
+    of_long_lists.put([Record(Kind.SEGMENT, segment.SerializeToString())])
+    assert len(list(turns)) == LONG_LIST // BLOCKS_PER_TURN - 1
+    for _ in second.read(users):
+        pass
+    assert (len(first.warnings), len(second.warnings)) == (0, 1)
 
 
 async def test_requests_that_are_read_together_let_other_calls_have_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from instantaudience_server.commands.reaching import service_url
 from instantaudience_server.commands.settings_options import FILE, config_option, option, read_settings
 from instantaudience_server.diagnosis.finding import Finding, Level, worst
 from instantaudience_server.settings import Settings
@@ -46,6 +47,8 @@ def doctor(acl_user: str | None, url: str, no_service: bool, as_json: bool, **op
     1 where there are warnings, 2 where there are problems.
     """
     settings = read_settings(options)
+    if not no_service:
+        _check(url)
     findings = asyncio.run(_collect(settings, None if no_service else url, acl_user))
     if as_json:
         click.echo(json.dumps([each._asdict() for each in findings], indent=2, ensure_ascii=False))
@@ -53,6 +56,14 @@ def doctor(acl_user: str | None, url: str, no_service: bool, as_json: bool, **op
         for finding in findings:
             _show(finding)
     sys.exit(STATUSES[worst(findings)])
+
+
+def _check(url: str) -> None:
+    """The exit status of other failures would say that there are warnings."""
+    try:
+        service_url(url)
+    except click.ClickException as error:
+        raise click.UsageError(error.message) from None
 
 
 async def _collect(settings: Settings, url: str | None, acl_user: str | None) -> list[Finding]:

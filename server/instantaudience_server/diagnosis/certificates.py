@@ -38,7 +38,7 @@ async def shown(host: str, port: int, now: float) -> Finding:
     try:
         async with asyncio.timeout(SECONDS):
             pem = await asyncio.to_thread(ssl.get_server_certificate, (host, port), timeout=SECONDS)
-    except (OSError, TimeoutError) as error:
+    except (OSError, TimeoutError, UnicodeError) as error:  # UnicodeError: a name that no host can have
         return problem(TOPIC, f"{where} shows none: {error}", "look whether it takes TLS connections")
     return ending(where, x509.load_pem_x509_certificate(pem.encode()).not_valid_after_utc.timestamp(), now)
 

@@ -42,6 +42,7 @@ def test_one_that_has_ended_is_a_problem(tmp_path: Path) -> None:
     assert (finding.level, "ended" in finding.text) == (Level.PROBLEM, True)
 
 
-async def test_who_shows_none_is_a_problem() -> None:
-    finding = await shown("127.0.0.1", 1, time.time())
+@pytest.mark.parametrize("host", ["127.0.0.1", f"{'a' * 70}.example"])
+async def test_who_shows_none_is_a_problem(host: str) -> None:
+    finding = await shown(host, 1, time.time())
     assert finding.level is Level.PROBLEM

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import pytest
 from support.service import Service
 
 
@@ -25,6 +26,21 @@ async def test_nothing_is_there(run: Any) -> None:
     assert "http://127.0.0.1:1 does not answer" in ended.output
     assert "cannot be asked" in ended.output
     assert "→ start it" in ended.output
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        ("https://localhost:99999", "is no URL"),
+        ("http://localhost:99999", "is no URL"),
+        ("https://[::1", "is no URL"),
+        ("localhost:8080", "it would be http://localhost:8080"),
+    ],
+)
+async def test_what_is_no_url_is_told(run: Any, url: str, text: str) -> None:
+    ended = await run("doctor", "--url", url)
+    assert ended.status == 2
+    assert text in ended.errors
 
 
 async def test_passwords_are_not_for_the_command_line(run: Any) -> None:

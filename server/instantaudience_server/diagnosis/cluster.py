@@ -15,6 +15,7 @@ CLOCK_WARNING_SECONDS, CLOCK_PROBLEM_SECONDS = 1.0, 30.0
 tried half a minute."""
 MEMORY_WARNING, MEMORY_PROBLEM = 0.75, 0.9
 """Shares of `maxmemory`; a node that reaches it takes no writes."""
+_AS_OPERATOR = "run this as an operator's user, with --acl-user and the name of the service's user"
 
 
 class Check(NamedTuple):
@@ -35,13 +36,11 @@ def judge(facts: ClusterFacts, durability: Durability) -> Iterator[Finding]:
 def _reach(facts: ClusterFacts, _: Durability) -> Iterator[Finding]:
     for name in facts.silent:
         yield problem("nodes", f"{name} does not answer", "look whether it runs, and whether this machine may reach it")
+    for name, why in facts.closed.items():
+        yield problem("nodes", f"{name} does not say how it is: {why}", _AS_OPERATOR)
     for node in facts.nodes:
         for refused in node.refused:
-            yield warning(
-                "nodes",
-                f"{node.name} does not say everything: {refused}",
-                "run this as an operator's user, with --acl-user and the name of the service's user",
-            )
+            yield warning("nodes", f"{node.name} does not say everything: {refused}", _AS_OPERATOR)
 
 
 def _slots(facts: ClusterFacts, _: Durability) -> Iterator[Finding]:

@@ -12,7 +12,7 @@ from typing import Any
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, RedisClusterException, RedisError, ResponseError
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisClusterException, RedisError, ResponseError
 
 from instantaudience_server.store.keys import SLOTS
 from instantaudience_server.store.permissions import KEY_LETTERS, ON_KEYS, WITHOUT_KEYS, name_of, words_of
@@ -51,10 +51,12 @@ class NodeFacts:
 
 @dataclass(frozen=True)
 class ClusterFacts:
-    """All nodes that answer, the names of those that do not, and how many slots nobody serves."""
+    """All nodes that answer, the names of those that do not, those that refuse to say how they are, with why, and how
+    many slots nobody serves."""
 
     nodes: tuple[NodeFacts, ...]
     silent: tuple[str, ...]
+    closed: Mapping[str, str]
     unserved_slots: int
 
     @property
@@ -95,15 +97,20 @@ async def inspect(url: str, *, now: Callable[[], float], user: str | None = None
         nodes = sorted(cluster.nodes_manager.nodes_cache.values(), key=lambda node: node.name)
         facts = await asyncio.gather(*(_ask(node, now, user) for node in nodes))
         served = sum(1 for owners in cluster.nodes_manager.slots_cache.values() if owners)
-        silent = [node.name for node, found in zip(nodes, facts, strict=True) if found is None]
-        return ClusterFacts(tuple(filter(None, facts)), tuple(silent), SLOTS - served)
+        found = dict(zip((node.name for node in nodes), facts, strict=True))
+        return ClusterFacts(
+            nodes=tuple(each for each in facts if isinstance(each, NodeFacts)),
+            silent=tuple(name for name, each in found.items() if each is None),
+            closed={name: each for name, each in found.items() if isinstance(each, str)},
+            unserved_slots=SLOTS - served,
+        )
     finally:
         await cluster.nodes_manager.aclose("startup_nodes")
         await cluster.nodes_manager.aclose()
 
 
-async def _ask(node: ClusterNode, now: Callable[[], float], user: str | None) -> NodeFacts | None:
-    """What it says; None where it says nothing."""
+async def _ask(node: ClusterNode, now: Callable[[], float], user: str | None) -> NodeFacts | str | None:
+    """What it says; why, where it refuses to; None where it says nothing."""
     try:
         async with asyncio.timeout(2 * ANSWER_SECONDS):
             ahead = await _clock_ahead(node, now)
@@ -111,6 +118,8 @@ async def _ask(node: ClusterNode, now: Callable[[], float], user: str | None) ->
             settings, no_settings = await _refusable(node, "CONFIG GET", "*")
             cluster, no_cluster = await _refusable(node, "CLUSTER INFO")
             forbidden, no_rights = await _forbidden(node, user)
+    except NoPermissionError as error:
+        return str(error)
     except (RedisError, OSError, TimeoutError):
         return None
     return NodeFacts(

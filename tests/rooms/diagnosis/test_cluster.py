@@ -108,6 +108,14 @@ async def slot_without_owner(cluster: ReplicatedCluster) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
+async def told_nothing(cluster: ReplicatedCluster) -> AsyncIterator[None]:
+    """We may not ask a node how it is."""
+    await cluster.nodes[1].ask("ACL", "SETUSER", "default", "-info")
+    yield
+    await cluster.nodes[1].ask("ACL", "SETUSER", "default", "+info")
+
+
+@asynccontextmanager
 async def lost_replica(cluster: ReplicatedCluster) -> AsyncIterator[None]:
     """A replica may not follow its primary any more."""
     primary = cluster.nodes[0]
@@ -147,6 +155,7 @@ PLANTED: dict[str, tuple[Plant, str, str]] = {
     ),
     "slot": (slot_without_owner, "slots", "nobody serves 1 of 16384 slots"),
     "lost replica": (lost_replica, "replicas", "has no replica that follows it"),
+    "may not ask": (told_nothing, "nodes", "does not say how it is: "),
     "stopped": (stopped, "nodes", "does not answer"),
 }
 

@@ -15,6 +15,8 @@ log = structlog.get_logger()
 
 LOOK_SECONDS = 1.0
 """How long the cluster has for a sign of life, and the pause between two questions."""
+SHARED_SECONDS = 0.1
+"""How long others are told what a look has shown: whoever asks again and again burdens no node."""
 NO_PROBLEM = "none"
 
 
@@ -26,6 +28,7 @@ class HealthService:
         self._problems: dict[str, Problem] = {}
         """Of nodes, as they were logged."""
         self._draining = False
+        self._looking: asyncio.Task[list[NodeState]] | None = None
 
     @property
     def problems(self) -> Mapping[str, str]:
@@ -42,9 +45,13 @@ class HealthService:
         Raises:
             AudienceError: UNAVAILABLE; it says what is waited for, node by node.
         """
-        if self._draining:
-            raise unavailable("not ready: this server is about to end")
-        states = await self._look(deadline)
+        self._check_staying()
+        try:
+            async with asyncio.timeout_at(deadline):
+                states = await self._look()
+        except TimeoutError:
+            raise unavailable("not ready: the cluster did not answer within the call's time") from None
+        self._check_staying()
         waited_for = [f"{name} ({problem})" for name, problem in states if problem is not None]
         if waited_for:
             raise unavailable(f"not ready, waiting for: {', '.join(waited_for)}")
@@ -54,7 +61,7 @@ class HealthService:
         """Ask forever, and report when the answer changes; the first answer is a change."""
         serving: bool | None = None
         while True:
-            states = await self._look(asyncio.get_running_loop().time() + LOOK_SECONDS)
+            states = await self._look()
             self._note(states)
             now = not self._problems
             if now is not serving:
@@ -64,8 +71,25 @@ class HealthService:
                 await report(serving)
             await asyncio.sleep(LOOK_SECONDS)
 
-    async def _look(self, deadline: float) -> list[NodeState]:
-        return await self._store.look(min(deadline, asyncio.get_running_loop().time() + LOOK_SECONDS))
+    def _check_staying(self) -> None:
+        if self._draining:
+            raise unavailable("not ready: this server is about to end")
+
+    async def _look(self) -> list[NodeState]:
+        """What a look shows that all share who ask meanwhile; it goes on for the others when one of them leaves."""
+        if self._looking is None:
+            self._looking = asyncio.create_task(self._look_for_all())
+        return await asyncio.shield(self._looking)
+
+    async def _look_for_all(self) -> list[NodeState]:
+        loop = asyncio.get_running_loop()
+        try:
+            return await self._store.look(loop.time() + LOOK_SECONDS)
+        finally:
+            loop.call_later(SHARED_SECONDS, self._look_again)
+
+    def _look_again(self) -> None:
+        self._looking = None
 
     def _note(self, states: Sequence[NodeState]) -> None:
         """Log what has changed, and count the nodes."""

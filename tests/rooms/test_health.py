@@ -14,7 +14,9 @@ from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.interface import Problem
 from instantaudience_server.store.node_states import ClusterNodeStates
 from instantaudience_server.telemetry import Event
+from redis.asyncio import RedisCluster
 from structlog.testing import capture_logs
+from support.accounts import reads
 from support.clusters import seconds_from_now, whole
 
 
@@ -60,14 +62,16 @@ async def test_a_change_is_reported_once(embedded: EmbeddedCluster, health: Heal
     await whole(embedded)
 
 
-async def test_a_check_takes_a_second_at_most(embedded: EmbeddedCluster, health: HealthService) -> None:
+async def test_a_check_takes_a_second_at_most(
+    embedded: EmbeddedCluster, health: HealthService, cluster: Cluster
+) -> None:
     node = embedded.nodes[2]
     assert len(await health.check(seconds_from_now(60))) == 3
     os.kill(node.child.pid, signal.SIGSTOP)
     try:
         async with asyncio.timeout(4 * LOOK_SECONDS):
             with pytest.raises(AudienceError) as failed:
-                await health.check(seconds_from_now(60))
+                await HealthService(ClusterNodeStates(cluster)).check(seconds_from_now(60))
     finally:
         os.kill(node.child.pid, signal.SIGCONT)
     assert failed.value.reason is Reason.UNAVAILABLE
@@ -80,3 +84,36 @@ async def test_a_server_that_ends_is_not_ready(health: HealthService) -> None:
     with pytest.raises(AudienceError, match="about to end") as failed:
         await health.check(seconds_from_now())
     assert failed.value.reason is Reason.UNAVAILABLE
+
+
+async def test_who_asks_at_the_same_time_shares_one_look(health: HealthService, plain: RedisCluster) -> None:
+    before = await reads(plain, "eval")
+    found = await asyncio.gather(*(health.check(seconds_from_now()) for _ in range(50)))
+    assert all(states == found[0] for states in found)
+    assert await reads(plain, "eval") - before == len(found[0]) == 3
+
+
+async def test_who_leaves_a_look_leaves_it_to_the_others(embedded: EmbeddedCluster, health: HealthService) -> None:
+    node = embedded.nodes[2]
+    os.kill(node.child.pid, signal.SIGSTOP)
+    try:
+        leaving = asyncio.create_task(health.check(seconds_from_now(60)))
+        late = asyncio.create_task(health.check(seconds_from_now(0.05)))
+        staying = asyncio.create_task(health.check(seconds_from_now(60)))
+        with pytest.raises(AudienceError, match="within the call's time"):
+            await late
+        leaving.cancel()
+        with pytest.raises(AudienceError, match="waiting for"):
+            await staying
+    finally:
+        os.kill(node.child.pid, signal.SIGCONT)
+    assert leaving.cancelled()
+    await whole(embedded)
+
+
+async def test_who_asked_before_a_server_ends_is_told_so(embedded: EmbeddedCluster, health: HealthService) -> None:
+    checking = asyncio.create_task(health.check(seconds_from_now()))
+    await asyncio.sleep(0)
+    health.drain()
+    with pytest.raises(AudienceError, match="about to end"):
+        await checking

@@ -21,6 +21,8 @@ New = TypeVar("New", bound=Object)
 LARGEST_ID = 2**31 - 1
 MOST_CERTIFICATE_NAMES = 10
 LONGEST_CERTIFICATE_NAME = 255
+LONGEST_USERNAME = 255
+"""Characters of a user's name."""
 SHORTEST_PASSWORD = 10
 """Characters of a password."""
 
@@ -113,7 +115,7 @@ RULES: dict[Kind, tuple[Rule, ...]] = {
     ),
     Kind.USER: (
         _ID,
-        _long("username", 1, 255),
+        _long("username", 1, LONGEST_USERNAME),
         Rule("username", lambda user: user.username.isprintable(), "must hold printable characters only"),
         _OWNER,
         _one_of("role", (pb.ROLE_MEMBER, pb.ROLE_ADMIN), "ROLE_MEMBER or ROLE_ADMIN"),

@@ -7,6 +7,7 @@ from instantaudience.v1 import catalog_pb2 as pb
 
 from instantaudience_server.catalog import records
 from instantaudience_server.catalog.public_keys import active_key
+from instantaudience_server.catalog.rules import LONGEST_USERNAME
 from instantaudience_server.clock import Clock
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.metrics import SIGN_IN_RESULTS
@@ -85,9 +86,10 @@ class SignInService:
     async def _read_user(self, username: str, deadline: float) -> tuple[pb.User | None, str | None]:
         """The user of that name and its password's hash as they are now; this worker may not know the user yet.
 
-        Whether there is one makes no difference to the work.
+        Whether there is one makes no difference to the work. Of a name that is too long for one, no more is sent than
+        makes it too long.
         """
-        name = records.unique_user_name(username)
+        name = records.unique_user_name(username[: LONGEST_USERNAME + 1])
         data, password_hash = await self._store.credentials_by_name(name, deadline)
         return (None if data is None else pb.User.FromString(data)), password_hash
 

@@ -32,6 +32,21 @@ async def test_a_wrong_name_and_a_wrong_password_look_the_same(worker: AccountWo
     assert errors[0].retry_after_seconds is None
 
 
+@pytest.mark.parametrize("length", [256, 1_000_000])
+async def test_a_name_that_is_too_long_is_unknown_and_not_sent(
+    worker: AccountWorker, plain: RedisCluster, length: int
+) -> None:
+    async def received() -> int:
+        """Bytes that have come to the cluster."""
+        answers = await plain.info("stats", target_nodes=RedisCluster.PRIMARIES)
+        return sum(node["total_net_input_bytes"] for node in answers.values())
+
+    before, reads_before = await received(), await reads(plain, "hget")
+    await refused(worker.sign_in("demo".ljust(length, "x"), PASSWORDS["demo"]), Reason.INVALID_LOGIN)
+    assert await reads(plain, "hget") - reads_before == 3
+    assert await received() - before < 100_000
+
+
 async def test_a_deactivated_account_gets_none(worker: AccountWorker) -> None:
     await refused(worker.sign_in("retired", PASSWORDS["retired"]), Reason.NOAUTH_DISABLED)
 

@@ -1,8 +1,10 @@
 """Who calls, and which segments its member may use (source: contract, "What the system makes of a valid block")."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from instantaudience.v1 import audience_pb2 as pb
+from instantaudience.v1 import catalog_pb2
 
 from instantaudience_server.catalog.catalog import Account, Catalog, Member, Role, Segment
 from instantaudience_server.errors import AudienceError, Reason
@@ -50,3 +52,8 @@ def require_member(caller: Caller, member_id: int) -> None:
     """
     if caller.account.role is not Role.ADMIN and caller.account.member_id != member_id:
         raise AudienceError(Reason.UNAUTH, "This belongs to another member and needs the role 'admin'")
+
+
+def allowed_to(caller: Caller) -> Callable[[catalog_pb2.Segment], None]:
+    """Lets only segments pass that the caller may work with; for all others it raises as `require_member` does."""
+    return lambda segment: require_member(caller, segment.member_id)

@@ -14,6 +14,8 @@ from instantaudience_server.errors import AudienceError, Reason, invalid
 from instantaudience_server.store.catalog_interface import CatalogStore, Kind, Outcome, Write
 
 New = TypeVar("New", bound=Object)
+Check = Callable[[Any], None]
+"""Looks at an object as it stands, and raises what keeps the caller from it."""
 
 ATTEMPTS = 5
 """How often a change without an `etag` is made anew on what another editor has written meanwhile."""
@@ -63,18 +65,21 @@ class CatalogEditor:
         etag: str,
         deadline: float,
         password_hash: str | None = None,
+        *,
+        check: Check | None = None,
     ) -> Object:
         """Change an object: `edit` changes the message it is given; returns what stands then.
 
-        With an `etag`, only an object that still has it is changed; without, `edit` is called again on what another
-        editor has written meanwhile. A change that changes nothing is none: `etag` and `last_modified` stay.
+        What `check` lets pass is changed, as it stood then. With an `etag`, only an object that still has it is
+        changed; without, `edit` is called again on what another editor has written meanwhile. A change that changes
+        nothing is none: `etag` and `last_modified` stay.
 
         Raises:
             AudienceError: NOT_FOUND; CHANGED_MEANWHILE; SYNTAX, when the object would break a rule; INTEGRITY, when the
                 unique name is taken; UNAVAILABLE.
         """
         for _ in range(ATTEMPTS):
-            before = await self._read(kind, object_id, etag, deadline)
+            before = await self._read(kind, object_id, etag, deadline, check)
             after = _edited(before, edit)
             unchanged = records.encode(after) == records.encode(before)
             if unchanged and password_hash is None:
@@ -90,15 +95,17 @@ class CatalogEditor:
         await self._feed.catch_up(deadline)
         return _with_etag(after)
 
-    async def delete(self, kind: Kind, object_id: int, etag: str, deadline: float) -> None:
-        """Remove an object; `etag` as in `update`.
+    async def delete(
+        self, kind: Kind, object_id: int, etag: str, deadline: float, *, check: Check | None = None
+    ) -> None:
+        """Remove an object; `etag` and `check` as in `update`.
 
         Raises:
             AudienceError: NOT_FOUND; CHANGED_MEANWHILE; IN_USE, for a member that owns something or that another member
                 names; UNAVAILABLE.
         """
         for _ in range(ATTEMPTS):
-            before = await self._read(kind, object_id, etag, deadline)
+            before = await self._read(kind, object_id, etag, deadline, check)
             if kind is Kind.MEMBER:
                 await self._check_unnamed(object_id, deadline)
             if await self._made(write_of(before, None), before, deadline):
@@ -107,11 +114,13 @@ class CatalogEditor:
             raise _changed_meanwhile(kind, object_id)
         await self._feed.catch_up(deadline)
 
-    async def _read(self, kind: Kind, object_id: int, etag: str, deadline: float) -> Object:
+    async def _read(self, kind: Kind, object_id: int, etag: str, deadline: float, check: Check | None) -> Object:
         (data,) = await self._store.find(kind, [object_id], deadline)
         if data is None:
             raise not_found(kind, object_id)
         message = records.decode(kind, data)
+        if check is not None:
+            check(message)
         if etag not in ("", message.etag):
             raise _changed_meanwhile(kind, object_id)
         return message

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from instantaudience.rest.v1 import segment_pb2 as pb
 from instantaudience.v1 import catalog_pb2
 
-from instantaudience_server.catalog.access import Caller, require_member
+from instantaudience_server.catalog.access import Caller, allowed_to, require_member
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.catalog.editor import CatalogEditor, not_found
 from instantaudience_server.catalog.feed import CatalogFeed
@@ -100,13 +100,7 @@ class SegmentService:
         """Remove a segment from the catalog."""
         _require_named(request, caller)
         segment_id = await self._id(request, caller, deadline)
-        if self._catalog.segment(segment_id) is None:
-            await self._feed.catch_up(deadline)
-        segment = self._catalog.segment(segment_id)
-        if segment is None:
-            raise not_found(Kind.SEGMENT, segment_id)
-        require_member(caller, segment.member_id)
-        await self._editor.delete(Kind.SEGMENT, segment_id, "", deadline)
+        await self._editor.delete(Kind.SEGMENT, segment_id, "", deadline, check=allowed_to(caller))
         return removed(segment_id)
 
     async def _add(
@@ -123,10 +117,10 @@ class SegmentService:
         self, segment_id: int, fields: pb.SegmentFields, caller: Caller, deadline: float
     ) -> catalog_pb2.Segment:
         def edit(segment: catalog_pb2.Segment) -> None:
-            require_member(caller, segment.member_id)
             change(segment, fields)
 
-        changed = await self._editor.update(Kind.SEGMENT, segment_id, edit, "", deadline)
+        check = allowed_to(caller)
+        changed = await self._editor.update(Kind.SEGMENT, segment_id, edit, "", deadline, check=check)
         assert isinstance(changed, catalog_pb2.Segment)
         return changed
 

@@ -6,10 +6,10 @@ from typing import Any
 from instantaudience.v1 import catalog_pb2 as pb
 
 from instantaudience_server.catalog import records
-from instantaudience_server.catalog.access import Caller, require_admin, require_member
+from instantaudience_server.catalog.access import Caller, allowed_to, require_admin, require_member
 from instantaudience_server.catalog.accounts import AccountService
 from instantaudience_server.catalog.catalog import Catalog, Role
-from instantaudience_server.catalog.editor import CatalogEditor, not_found
+from instantaudience_server.catalog.editor import CatalogEditor, Check, not_found
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.catalog.paging import page_of
 from instantaudience_server.catalog.update_masks import edit_of
@@ -199,15 +199,17 @@ class CatalogService:
         self, request: pb.UpdateSegmentRequest, caller: Caller, deadline: float
     ) -> pb.UpdateSegmentResponse:
         """Change what the mask names of a segment."""
-        await self._segment(request.segment.id, caller, deadline)
-        return pb.UpdateSegmentResponse(segment=await self._update(request.segment, request.update_mask, deadline))
+        check = allowed_to(caller)
+        segment = await self._update(request.segment, request.update_mask, deadline, check)
+        return pb.UpdateSegmentResponse(segment=segment)
 
     async def delete_segment(
         self, request: pb.DeleteSegmentRequest, caller: Caller, deadline: float
     ) -> pb.DeleteSegmentResponse:
         """Remove a segment from the catalog."""
-        await self._segment(request.id, caller, deadline)
-        await self._editor.delete(Kind.SEGMENT, request.id, request.etag, deadline)
+        _require_id(request.id)
+        check = allowed_to(caller)
+        await self._editor.delete(Kind.SEGMENT, request.id, request.etag, deadline, check=check)
         return pb.DeleteSegmentResponse()
 
     async def _read(self, kind: Kind, object_id: int, deadline: float) -> Any:
@@ -244,10 +246,10 @@ class CatalogService:
             if segment.id in sizes:
                 segment.estimated_users = sizes[segment.id]
 
-    async def _update(self, source: records.Object, mask: Any, deadline: float) -> Any:
+    async def _update(self, source: records.Object, mask: Any, deadline: float, check: Check | None = None) -> Any:
         _require_id(source.id)
         kind, edit = records.kind_of(source), edit_of(source, mask)
-        return _shown(await self._editor.update(kind, source.id, edit, source.etag, deadline))
+        return _shown(await self._editor.update(kind, source.id, edit, source.etag, deadline, check=check))
 
 
 def _require(request: Any, field: str) -> None:

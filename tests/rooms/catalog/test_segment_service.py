@@ -19,6 +19,7 @@ from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
+from instantaudience_server.store.catalog_interface import Kind
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.hyperloglog import REGISTERS
@@ -297,6 +298,16 @@ async def test_remove(worker: Worker) -> None:
     assert (await worker.refusal("find", "own", id="10")).reason is Reason.NOT_FOUND
     assert (await worker.refusal("remove", "own", id=10)).reason is Reason.NOT_FOUND
     assert worker.catalog.segment(10) is None
+
+
+async def test_whose_it_is_now_decides_who_may_remove_it(worker: Worker, neighbour: Worker) -> None:
+    """This worker still takes the segment for its caller's own."""
+    await neighbour.editor.delete(Kind.SEGMENT, 10, "", seconds_from_now())
+    theirs = catalog_pb2.Segment(id=10, member_id=OTHER, code="ten")
+    await neighbour.editor.create(theirs, seconds_from_now())
+    assert (await worker.refusal("remove", "own", id=10)).reason is Reason.UNAUTH
+    assert (await worker.refusal("change", "own", id=10, segment={"code": "x"})).reason is Reason.UNAUTH
+    assert (await worker.call("find", "other", id="10"))["segment"]["code"] == "ten"
 
 
 async def test_an_admin_may_do_everything(worker: Worker) -> None:

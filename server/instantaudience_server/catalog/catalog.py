@@ -6,9 +6,12 @@ may be millions, lie in a table; those in use are kept decoded.
 """
 
 import asyncio
+import heapq
+from collections import deque
 from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 from typing import Any, NamedTuple, Unpack
 
 from instantaudience.v1 import catalog_pb2 as pb
@@ -24,6 +27,8 @@ MOST_HOT_SEGMENTS = 50_000
 """Segments that are kept decoded, about."""
 FEW_SEGMENTS = 2000
 """A member with no more is searched in one go: about 2 ms."""
+MERGED_AT_ONCE = 1000
+"""Segments before the page that a search passes over before other calls run: about 2 ms."""
 
 
 class Role(StrEnum):
@@ -213,20 +218,27 @@ class Catalog:
         return counts.total() if member_id is None else counts[member_id]
 
     async def _search(self, filters: Filters, order: Order, after_id: int, skip: int, limit: int) -> SegmentPage:
-        """Go through the whole table: in its own order, which is far quicker than any other."""
+        """Go through the whole table: in its own order, which is far quicker than any other.
+
+        What fits is sorted in runs, and these are merged: to sort all of it would hold other calls.
+        """
         segments, matching = self._segments, Condition(**filters)
-        total, first, row = 0, list[tuple[Any, int]](), 1
+        total, runs, row = 0, list[list[tuple[Any, int]]](), 1
         while row <= segments.last_row():
             found = segments.scan(matching, order, row)
             total += len(found)
-            first += [each for each in found if each[1] > after_id]
-            first = sorted(first, reverse=order.descending)[: skip + limit]
+            run = sorted((each for each in found if each[1] > after_id), reverse=order.descending)
+            runs.append(run[: skip + limit])
             row += ROWS_AT_ONCE
             await asyncio.sleep(0)
         # What has changed meanwhile may fit no more.
         on_page = filters.copy()
-        on_page["ids"] = [segment_id for _, segment_id in first[skip:]]
+        on_page["ids"] = [segment_id for _, segment_id in islice(merged, limit)]
         return SegmentPage(_decoded(segments.find(Condition(**on_page), order, limit=limit)), total)
+        merged = heapq.merge(*runs, reverse=order.descending)
+        for start in range(0, min(skip, total), MERGED_AT_ONCE):
+            deque(islice(merged, min(MERGED_AT_ONCE, skip - start)), maxlen=0)
+            await asyncio.sleep(0)
 
     def _read(self, segment_id: int) -> Segment | None:
         record = self._segments.record(segment_id)

@@ -278,6 +278,27 @@ class TestPages:
         assert turns >= 6
         assert {each.short_name for each in (await search).segments} <= {"x"}
 
+    async def test_other_calls_run_while_a_late_page_is_looked_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As often for what stands before the page as for what it is found in: nothing is sorted as a whole."""
+        order = segment_table.Order("short_name", descending=True)
+        names = random.sample(range(10_000, 100_000), 3000)
+        many = Catalog(
+            records(pb.Segment(id=1 + at, member_id=1, short_name=str(name)) for at, name in enumerate(names))
+        )
+        for module in (catalog, segment_table):
+            monkeypatch.setattr(module, "ROWS_AT_ONCE", 500)
+        monkeypatch.setattr(catalog, "MERGED_AT_ONCE", 100)
+        search = asyncio.create_task(many.page_of_segments(order=order, skip=2950, limit=100))
+        turns = 0
+        while not search.done():
+            await asyncio.sleep(0)
+            turns += 1
+        assert turns >= 6 + 30
+        found = [int(each.short_name) for each in (await search).segments]
+        assert found == sorted(names, reverse=True)[2950:]
+        beyond = await many.page_of_segments(order=order, skip=2**31 - 1, limit=100)
+        assert (beyond.segments, beyond.total) == ([], 3000)
+
 
 class TestReplacing:
     def test_a_catalog_holds_what_another_one_holds(self, known: Catalog) -> None:

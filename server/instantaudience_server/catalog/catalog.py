@@ -149,9 +149,13 @@ class Catalog:
         self.__dict__.update(other.__dict__)
         self.version = version + 1
 
+    def owners_of_certificate(self, name: str) -> Set[int]:
+        """The IDs of the accounts that have this name in client certificates."""
+        return self._by_certificate.get(name, frozenset())
+
     def account_by_certificate(self, name: str) -> Account | None:
         """Whose name it is in a client certificate; None where it is nobody's, or several accounts'."""
-        ids = self._by_certificate.get(name, ())
+        ids = self.owners_of_certificate(name)
         return self.accounts[next(iter(ids))] if len(ids) == 1 else None
 
     def _put_account(self, account: Account) -> None:
@@ -231,14 +235,14 @@ class Catalog:
             runs.append(run[: skip + limit])
             row += ROWS_AT_ONCE
             await asyncio.sleep(0)
-        # What has changed meanwhile may fit no more.
-        on_page = filters.copy()
-        on_page["ids"] = [segment_id for _, segment_id in islice(merged, limit)]
-        return SegmentPage(_decoded(segments.find(Condition(**on_page), order, limit=limit)), total)
         merged = heapq.merge(*runs, reverse=order.descending)
         for start in range(0, min(skip, total), MERGED_AT_ONCE):
             deque(islice(merged, min(MERGED_AT_ONCE, skip - start)), maxlen=0)
             await asyncio.sleep(0)
+        # What has changed meanwhile may fit no more.
+        on_page = filters.copy()
+        on_page["ids"] = [segment_id for _, segment_id in islice(merged, limit)]
+        return SegmentPage(_decoded(segments.find(Condition(**on_page), order, limit=limit)), total)
 
     def _read(self, segment_id: int) -> Segment | None:
         record = self._segments.record(segment_id)

@@ -1,7 +1,7 @@
 """Creates, changes and deletes objects of the catalog in the cluster (source: catalog.proto, CatalogService)."""
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from typing import Any, TypeVar
 
 from instantaudience.v1 import catalog_pb2 as pb
@@ -45,7 +45,7 @@ class CatalogEditor:
         kind = records.kind_of(message)
         created = rules.complete(message)
         rules.check(created)
-        self._check_certificates(created)
+        check_certificates(created, self._feed.catalog.owners_of_certificate)
         await self._check_references(rules.references(created), deadline)
         if not created.id:
             created.id = await self._store.allocate_id(kind, deadline)
@@ -85,7 +85,7 @@ class CatalogEditor:
             if unchanged and password_hash is None:
                 break
             if not unchanged:
-                self._check_certificates(after)
+                check_certificates(after, self._feed.catalog.owners_of_certificate)
                 await self._check_references(rules.references(after) - rules.references(before), deadline)
                 records.stamp(after, self._clock.now_ms(), is_new=False)
             if await self._made(write_of(before, after, password_hash), after, deadline):
@@ -139,16 +139,6 @@ class CatalogEditor:
             if data is None:
                 raise not_found(Kind.MEMBER, member_id, field)
 
-    def _check_certificates(self, message: Object) -> None:
-        """Refuse a name that another user has, as far as this worker knows. A name of two would be nobody's."""
-        if not isinstance(message, pb.User):
-            return
-        for name in message.certificate_names:
-            for account in self._feed.catalog.accounts.values():
-                if account.id != message.id and name in account.certificate_names:
-                    text = f"'certificate_names': user {account.id} has '{name}'"
-                    raise AudienceError(Reason.INTEGRITY, text, field="certificate_names")
-
     async def _check_unnamed(self, member_id: int, deadline: float) -> None:
         """Refuse to delete a member that another one names: its ID, given again, would mean another company."""
         await self._feed.catch_up(deadline)
@@ -186,6 +176,21 @@ def check_kept(before: Object, after: Object) -> None:
     ):
         if old != new:
             raise invalid(field, "cannot be changed", of=records.kind_of(after))
+
+
+def check_certificates(message: Object, owners_of: Callable[[str], Set[int]]) -> None:
+    """Refuse a name in certificates that another user has, as far as this worker knows. A name of two would be
+    nobody's; `owners_of` tells the users that have one.
+
+    Raises:
+        AudienceError: INTEGRITY.
+    """
+    if not isinstance(message, pb.User):
+        return
+    for name in message.certificate_names:
+        for owner in sorted(owners_of(name) - {message.id}):
+            text = f"'certificate_names': user {owner} has '{name}'"
+            raise AudienceError(Reason.INTEGRITY, text, field="certificate_names")
 
 
 def not_found(kind: Kind, object_id: int, field: str = "id") -> AudienceError:

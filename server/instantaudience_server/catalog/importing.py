@@ -2,14 +2,23 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence, Set
 from typing import NamedTuple
 
 from instantaudience.v1 import catalog_pb2 as pb
 
 from instantaudience_server.catalog import records, rules
 from instantaudience_server.catalog.access import Caller, require_admin
-from instantaudience_server.catalog.editor import ATTEMPTS, check_kept, not_found, refusal_of, write_of
+from instantaudience_server.catalog.catalog import Catalog
+from instantaudience_server.catalog.editor import (
+    ATTEMPTS,
+    check_certificates,
+    check_kept,
+    not_found,
+    refusal_of,
+    write_of,
+)
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.catalog.records import Object
 from instantaudience_server.clock import Clock
@@ -63,7 +72,7 @@ class ImportService:
         entries = list(_entries(request))
         if len(entries) > MOST_OBJECTS:
             raise AudienceError(Reason.SYNTAX, f"A request must hold at most {MOST_OBJECTS} objects")
-        putting = _Putting(request, self._store, self._passwords, self._clock, deadline)
+        putting = _Putting(request, self._store, self._feed.catalog, self._passwords, self._clock, deadline)
         for start in range(0, len(entries), OBJECTS_AT_ONCE):
             await putting.put(entries[start : start + OBJECTS_AT_ONCE])
         await self._feed.catch_up(putting.deadline())
@@ -77,18 +86,26 @@ class _Putting:
         self,
         request: pb.ImportCatalogRequest,
         store: CatalogStore,
+        catalog: Catalog,
         passwords: Passwords,
         clock: Clock,
         deadline: float,
     ) -> None:
         self.result = pb.ImportCatalogResponse()
         self._store = store
+        self._catalog = catalog
         self._passwords = passwords
         self._clock = clock
         self._time: Callable[[], float] = asyncio.get_running_loop().time
         self._seconds = deadline - self._time()
         # Members may name each other, so those of the request count as existing ones.
         self._named = {member.id for member in request.members}
+        # Of its users, what the request says of their certificates counts, not what stands.
+        self._users = {imported.user.id for imported in request.users}
+        self._certificates: defaultdict[str, set[int]] = defaultdict(set)
+        for imported in request.users:
+            for name in imported.user.certificate_names:
+                self._certificates[name].add(imported.user.id)
         self._paths: dict[tuple[Kind, int], str] = {}
 
     def deadline(self) -> float:
@@ -148,11 +165,17 @@ class _Putting:
         if isinstance(message, pb.Segment) and isinstance(before, pb.Segment):
             message.last_modified.CopyFrom(before.last_modified)
         same = before is not None and records.encode(message) == records.encode(before)
+        if not same:
+            check_certificates(message, self._owners_of_certificate)
         new_hash = await self._new_hash(entry, stored_hash)
         if same and new_hash is None:
             return _Step(entry, is_new=False, write=None)
         records.stamp(message, self._clock.now_ms(), is_new=before is None)
         return _Step(entry, before is None, write_of(before, message, new_hash))
+
+    def _owners_of_certificate(self, name: str) -> Set[int]:
+        """The users that have a name in certificates when all is put."""
+        return (self._catalog.owners_of_certificate(name) - self._users) | self._certificates.get(name, set())
 
     async def _new_hash(self, entry: _Entry, stored_hash: str | None) -> str | None:
         """The hash to set; None when the stored one is right, or nothing is said of it."""

@@ -132,6 +132,39 @@ async def test_it_changes_what_differs(
         assert stored.last_modified.seconds == NOW_S + (5 if changed else 0)
 
 
+class TestCertificates:
+    """No two users have a name in certificates: it would be nobody's."""
+
+    @staticmethod
+    def user(user_id: int, *names: str) -> dict[str, Any]:
+        user = {"id": user_id, "username": f"u{user_id}", "member_id": OWN, "certificate_names": names}
+        return {"user": user, "password_hash": HASH}
+
+    async def test_a_name_that_another_user_has(self, worker: CatalogWorker) -> None:
+        assert counts(await worker.put(users=[self.user(101, "a", "b")])) == (1, 0, 0)
+        answer = await worker.put(users=[self.user(102, "c", "b"), self.user(103, "d")])
+        assert (answer.created, problems(answer)) == (1, [("users[0]", "'certificate_names': user 101 has 'b'")])
+        answer = await worker.put(users=[self.user(103, "a")])
+        assert (answer.changed, problems(answer)) == (0, [("users[0]", "'certificate_names': user 101 has 'a'")])
+        assert (await worker.stored(Kind.USER, 103)).certificate_names == ["d"]
+
+    async def test_a_name_that_two_of_a_request_have(self, worker: CatalogWorker) -> None:
+        await worker.put(users=[self.user(101, "a")])
+        others = [{"user": {"id": number, "username": str(number), "member_id": OWN}} for number in range(1000, 1100)]
+        answer = await worker.put(
+            users=[self.user(102, "a"), *(each | {"password_hash": HASH} for each in others), self.user(101, "a")]
+        )
+        assert (answer.created, answer.unchanged) == (100, 1)
+        assert problems(answer) == [("users[0]", "'certificate_names': user 101 has 'a'")]
+
+    async def test_a_name_that_a_request_gives_to_another_user(self, worker: CatalogWorker) -> None:
+        await worker.put(users=[self.user(101, "a")])
+        assert counts(await worker.put(users=[self.user(102, "a"), self.user(101, "b")])) == (1, 1, 0)
+        owner = worker.feed.catalog.account_by_certificate("a")
+        assert owner is not None
+        assert owner.id == 102
+
+
 async def test_a_password_is_checked_against_the_stored_hash(worker: CatalogWorker, passwords: Passwords) -> None:
     user = {"id": 102, "username": "b", "member_id": OWN}
     assert counts(await worker.put(users=[{"user": user, "password_hash": HASH}])) == (1, 0, 0)

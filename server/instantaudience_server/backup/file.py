@@ -40,7 +40,9 @@ class Writer:
         self._waiting_bytes = 0
 
     def __enter__(self) -> Self:
-        self._file = os.fdopen(os.open(self._draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
+        # One that somebody left may be open to others.
+        self._draft.unlink(missing_ok=True)
+        self._file = os.fdopen(os.open(self._draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
         self._write(MAGIC)
         return self
 

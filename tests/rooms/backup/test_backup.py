@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from instantaudience_server.backup.connection import Connection, connected
-from instantaudience_server.backup.contents import NOT_KEPT, SORTS, TOGETHER
-from instantaudience_server.backup.file import BackupError
+from instantaudience_server.backup.contents import NOT_KEPT, SORTS, TOGETHER, Totals
+from instantaudience_server.backup.file import BackupError, Writer
 from instantaudience_server.backup.putting_back import put_back
 from instantaudience_server.backup.taking import take
 from instantaudience_server.embedded.cluster import EmbeddedCluster
@@ -246,3 +246,22 @@ async def test_who_is_cut_short_leaves_no_file(embedded: EmbeddedCluster, clock:
         with pytest.raises(KeyboardInterrupt):
             await take(connection, tmp_path / "backup", clock, stop)
     assert files_in(tmp_path) == []
+@pytest.mark.parametrize("is_link", [False, True])
+def test_a_draft_that_somebody_left_is_not_written_to(tmp_path: Path, is_link: bool) -> None:
+    """Whoever has it open, or may read it, would read the backup."""
+    others, draft = tmp_path / "others", tmp_path / "backup.part"
+    others.touch()
+    others.chmod(0o666)
+    if is_link:
+        draft.symlink_to(others)
+    else:
+        draft.hardlink_to(others)
+    with Writer(tmp_path / "backup") as writer:
+        assert draft.stat().st_mode & 0o777 == 0o600
+        writer.add(b"secret")
+        writer.finish({})
+    assert others.read_bytes() == b""
+    assert (tmp_path / "backup").stat().st_mode & 0o777 == 0o600
+    assert set(files_in(tmp_path)) == {others, tmp_path / "backup"}
+
+

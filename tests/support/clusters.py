@@ -1,6 +1,7 @@
 """Real clusters for tests, and ways to look at them and to disturb them."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from itertools import islice
@@ -202,10 +203,10 @@ class Migration:
         await on_node(self._target, "CLUSTER", "SETSLOT", self._slot, "IMPORTING", source_id)
         await on_node(self._source, "CLUSTER", "SETSLOT", self._slot, "MIGRATING", target_id)
 
-    async def move_keys(self) -> int:
-        """Move every key, one by one; how many there were."""
+    async def move_keys(self, most: float = math.inf) -> int:
+        """Move every key, or so many, one by one; how many there were."""
         moved = 0
-        while keys := await on_node(self._source, "CLUSTER", "GETKEYSINSLOT", self._slot, 1):
+        while moved < most and (keys := await on_node(self._source, "CLUSTER", "GETKEYSINSLOT", self._slot, 1)):
             await on_node(self._source, "MIGRATE", HOST, self._target, keys[0], 0, 5000)
             moved += 1
         return moved
@@ -216,6 +217,23 @@ class Migration:
         others = [port for port in self._embedded.ports if port not in (self._source, self._target)]
         for port in (self._target, self._source, *others):
             await on_node(port, "CLUSTER", "SETSLOT", self._slot, "NODE", target_id)
+
+
+@asynccontextmanager
+async def migration_of(cluster: EmbeddedCluster, slot: int) -> AsyncIterator[Migration]:
+    """The slot is to move; at the end, it is where it was."""
+    source = await owner_of(cluster, slot)
+    target = next(port for port in cluster.ports if port != source)
+    try:
+        yield Migration(cluster, slot, source, target)
+    finally:
+        await on_all_nodes(cluster, "CLUSTER", "SETSLOT", slot, "STABLE")
+        if await owner_of(cluster, slot) != source:
+            back = Migration(cluster, slot, target, source)
+            await back.begin()
+            await back.move_keys()
+            await back.end()
+        await whole(cluster)
 
 
 async def write(store: MembershipStore, changes: Changes, deadline: float) -> None:

@@ -1,6 +1,6 @@
 """What a backup holds, what it leaves out, and what is counted of it."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import NamedTuple
 
 from instantaudience_server.store import keys
@@ -42,15 +42,36 @@ def sort_of(key: bytes) -> Sort | None:
     return SORTS.get(key[:1]) or TOGETHER.get(key[:1])
 
 
-def count(counts: Counter[str], part: Part, now_ms: int = 0) -> None:
-    """Count what a part holds: memberships, suppressions and the catalog's objects by fields, other keys as one each;
-    what has ended by now apart."""
-    sort = sort_of(part.key)
-    if sort is None or not part.values or (part.key[:1] in TOGETHER and part.key not in OBJECTS):
-        return
-    if part.kind is Kind.HASH and sort.by_field:
-        number, live = len(part.values) // 3, live_fields(part, now_ms)
-    else:
-        number, live = 1, int(not 0 < part.end_ms <= now_ms)
-    counts[sort.what] += live
-    counts[f"ended_{sort.what}"] += number - live
+class Totals:
+    """Counts what parts hold: memberships, suppressions and the catalog's objects by fields, other keys as one each;
+    what has ended by now apart.
+
+    What was read once more counts once: an empty part says that all of its slot begins anew, what lies together in it
+    or the rest.
+    """
+
+    def __init__(self) -> None:
+        self._by_slot: defaultdict[tuple[int, bool], Counter[str]] = defaultdict(Counter)
+
+    def add(self, part: Part, now_ms: int = 0) -> None:
+        """Count a part, as it is at a time (Unix time in ms)."""
+        sort = sort_of(part.key)
+        is_together = part.key[:1] in TOGETHER
+        counts = self._by_slot[keys.key_slot(part.key), is_together]
+        if not part.values:
+            counts.clear()
+        if sort is None or not part.values or (is_together and part.key not in OBJECTS):
+            return
+        if part.kind is Kind.HASH and sort.by_field:
+            number, live = len(part.values) // 3, live_fields(part, now_ms)
+        else:
+            number, live = 1, int(not 0 < part.end_ms <= now_ms)
+        counts[sort.what] += live
+        counts[f"ended_{sort.what}"] += number - live
+
+    def counts(self) -> Counter[str]:
+        """How many there are of each."""
+        total: Counter[str] = Counter()
+        for counts in self._by_slot.values():
+            total.update(counts)
+        return total

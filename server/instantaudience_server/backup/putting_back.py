@@ -1,13 +1,12 @@
 """Puts a backup into a cluster, which may have another shape, or be another product."""
 
 import asyncio
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from instantaudience_server.backup.connection import Connection
-from instantaudience_server.backup.contents import TOGETHER, count
+from instantaudience_server.backup.contents import TOGETHER, Totals
 from instantaudience_server.backup.file import BackupError, Told, blocks, check
 from instantaudience_server.clock import Clock
 from instantaudience_server.store.whole_keys import Part, decoded
@@ -35,16 +34,16 @@ async def put_back(
             "the cluster has a catalog already: put it into an empty one, or over this one, with --overwrite"
         )
     taken = await asyncio.to_thread(check, path, told)
-    counts: Counter[str] = Counter()
+    totals = Totals()
     for block in blocks(path, told):
-        await _put_block(connection, list(decoded(block)), clock.now_ms(), counts)
-    return {"taken_ms": taken["began_ms"], **counts}
+        await _put_block(connection, list(decoded(block)), clock.now_ms(), totals)
+    return {"taken_ms": taken["began_ms"], **totals.counts()}
 
 
-async def _put_block(connection: Connection, parts: Sequence[Part], now_ms: int, counts: Counter[str]) -> None:
+async def _put_block(connection: Connection, parts: Sequence[Part], now_ms: int, totals: Totals) -> None:
     """Parts that belong together go one after the other, the others side by side."""
     together = [part for part in parts if part.key[:1] in TOGETHER]
-    apart = [part for part in parts if part.key[:1] not in TOGETHER]
+    apart = [part for part in parts if part.values and part.key[:1] not in TOGETHER]
     todo: Iterator[Sequence[Part]] = (
         apart[start : start + PARTS_AT_ONCE] for start in range(0, len(apart), PARTS_AT_ONCE)
     )
@@ -60,4 +59,4 @@ async def _put_block(connection: Connection, parts: Sequence[Part], now_ms: int,
         else:
             await connection.keys.forget([part.key])
     for part in parts:
-        count(counts, part, now_ms)
+        totals.add(part, now_ms)

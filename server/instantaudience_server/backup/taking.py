@@ -5,16 +5,16 @@ it has what stood before or after each change. The catalog is in it as it was at
 """
 
 import asyncio
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from instantaudience_server.backup.connection import Connection
-from instantaudience_server.backup.contents import Sort, count, sort_of
+from instantaudience_server.backup.contents import Totals, sort_of
 from instantaudience_server.backup.file import BackupError, Told, Writer
 from instantaudience_server.clock import Clock
-from instantaudience_server.store.keys import SLOTS
+from instantaudience_server.store.keys import SLOTS, key_slot
 from instantaudience_server.store.whole_keys import Kind, Part, encoded
 
 SLOTS_AT_ONCE = 64
@@ -40,7 +40,7 @@ async def take(connection: Connection, path: Path, clock: Clock, told: Told) -> 
         began_ms = clock.now_ms()
         await taking.read_slots(told)
         await taking.read_together()
-        holds = {"began_ms": began_ms, "ended_ms": clock.now_ms(), **taking.counts}
+        holds = {"began_ms": began_ms, "ended_ms": clock.now_ms(), **taking.totals.counts()}
         size = writer.finish(holds)
         return {**holds, "bytes": size}
 
@@ -52,17 +52,18 @@ class _Taking:
         self._keys, self._catalog, self._topology = connection
         self._writer = writer
         self._together: list[bytes] = []
-        self.counts: Counter[str] = Counter()
+        self.totals = Totals()
 
     async def read_slots(self, told: Told) -> None:
         """Read what is spread over the cluster. Slots that have another owner afterwards are read once more: what was
         read of them may have been on its way."""
         left: Sequence[int] = range(SLOTS)
-        for _ in range(ATTEMPTS):
+        for attempt in range(ATTEMPTS):
             await self._topology.refresh()
             owners = self._topology.primaries()
             for start in range(0, len(left), SLOTS_AT_ONCE):
-                await self._read_keys(await self._keys.names(left[start : start + SLOTS_AT_ONCE]))
+                names = await self._keys.names(left[start : start + SLOTS_AT_ONCE])
+                await self._read_keys(names, again=attempt > 0)
                 told(SLOTS - len(left) + min(start + SLOTS_AT_ONCE, len(left)), SLOTS)
             await self._topology.refresh()
             now = self._topology.primaries()
@@ -76,51 +77,52 @@ class _Taking:
         was read last."""
         for _ in range(ATTEMPTS):
             before = await self._version()
-            counts = await self._read_whole(sorted(set(self._together)))
+            await self._read_whole(sorted(set(self._together)))
             if await self._version() == before:
-                self.counts += counts
                 return
         raise BackupError("the catalog was changed all the time: take it when nobody changes it")
 
     async def _version(self) -> bytes:
         return await self._catalog.version(asyncio.get_running_loop().time() + 60)
 
-    async def _read_keys(self, names: Sequence[bytes]) -> None:
-        lots: defaultdict[Sort, list[bytes]] = defaultdict(list)
+    async def _read_keys(self, names: Sequence[bytes], *, again: bool) -> None:
+        lots: defaultdict[Kind, list[bytes]] = defaultdict(list)
         for name in names:
             sort = sort_of(name)
             if sort is not None and sort.kind is not None:
-                lots[sort].append(name)
+                lots[sort.kind].append(name)
             elif sort is not None:
                 self._together.append(name)
-        todo = iter([(sort, lot) for sort, found in lots.items() for lot in _lots(found)])
+        if again:
+            for name in {key_slot(name): name for found in lots.values() for name in found}.values():
+                self._add(Part(Kind.HASH, name, 0, ()))
+        todo = iter([(kind, lot) for kind, found in lots.items() for lot in _lots(found)])
 
         async def read() -> None:
-            for sort, lot in todo:
-                assert sort.kind is not None
-                await self._read(sort, sort.kind, lot, self.counts)
+            for kind, lot in todo:
+                await self._read(kind, lot)
 
         await asyncio.gather(*(read() for _ in range(READERS)))
 
-    async def _read_whole(self, names: Sequence[bytes]) -> Counter[str]:
-        by_kind: defaultdict[tuple[Kind, Sort], list[bytes]] = defaultdict(list)
-        counts: Counter[str] = Counter()
+    async def _read_whole(self, names: Sequence[bytes]) -> None:
+        by_kind: defaultdict[Kind, list[bytes]] = defaultdict(list)
         for name, kind in zip(names, await self._keys.kinds(names), strict=True):
-            sort = sort_of(name)
-            if kind is not None and sort is not None:
-                by_kind[kind, sort].append(name)
-                # An empty part: what follows begins anew.
-                self._writer.add(encoded(Part(kind, name, 0, ())))
+            if kind is not None:
+                by_kind[kind].append(name)
+                self._add(Part(kind, name, 0, ()))
         # Strings last: what has the catalog's version has the catalog.
-        for kind, sort in sorted(by_kind, key=lambda each: each[0] is Kind.STRING):
-            await self._read(sort, kind, by_kind[kind, sort], counts)
-        return counts
+        for kind in sorted(by_kind, key=lambda each: each is Kind.STRING):
+            await self._read(kind, by_kind[kind])
 
-    async def _read(self, sort: Sort, kind: Kind, names: Sequence[bytes], counts: Counter[str]) -> None:
+    async def _read(self, kind: Kind, names: Sequence[bytes]) -> None:
         async for parts in self._keys.read(kind, names):
             for part in parts:
-                self._writer.add(encoded(part))
-                count(counts, part)
+                self._add(part)
+
+    def _add(self, part: Part) -> None:
+        """Write a part; an empty one says that what follows begins anew."""
+        self._writer.add(encoded(part))
+        self.totals.add(part)
 
 
 def _lots(names: Sequence[bytes]) -> Iterator[Sequence[bytes]]:

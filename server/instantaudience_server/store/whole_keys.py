@@ -16,13 +16,15 @@ from instantaudience_server.store import commands
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.commands import Command
 from instantaudience_server.store.interface import NEVER
-from instantaudience_server.store.keys import key_slot
+from instantaudience_server.store.keys import key_slot, mark_key
 
 SECONDS = 60.0
 """How long a node may be away."""
 KEYS_AT_ONCE = 20
 """Whose parts, of about a thousand fields at most, a node reads in one go."""
 ALL = 2**31 - 1
+LIST = "return redis.call('CLUSTER', 'GETKEYSINSLOT', ARGV[1], ARGV[2])"
+"""Arguments: a slot, which a key is of that nobody has, and how many of its keys are wanted."""
 READ = """
 local kind, scans, found = ARGV[1], {hash = 'HSCAN', zset = 'ZSCAN'}, {}
 for i, key in ipairs(KEYS) do
@@ -88,9 +90,16 @@ class WholeKeys:
         self._cluster = cluster
 
     async def names(self, slots: Sequence[int]) -> list[bytes]:
-        """The keys in slots."""
-        asked = [(slot, _pack((b"CLUSTER", b"GETKEYSINSLOT", slot, ALL))) for slot in slots]
-        return [name for names in await self._execute(asked) for name in names]
+        """The keys in slots.
+
+        Of a slot that moves, either node lists what it has. The one that keys leave is asked first. The other one is
+        where a question about a key leads that is not there: unlike one about a slot, it is redirected.
+        """
+        listed = await self._execute([(slot, _pack((b"CLUSTER", b"GETKEYSINSLOT", slot, ALL))) for slot in slots])
+        listed += await self._execute(
+            [commands.evaluate(LIST, [mark_key(slot)], slot, ALL, flags=commands.NO_WRITES) for slot in slots]
+        )
+        return list({name for names in listed for name in names})
 
     async def kinds(self, keys: Sequence[bytes]) -> list[Kind | None]:
         """What each key is; None: it has gone."""

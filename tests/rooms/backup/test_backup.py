@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,11 @@ from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.settings import Settings
 from instantaudience_server.store import keys
 from instantaudience_server.store.permissions import KEY_LETTERS
+from instantaudience_server.store.whole_keys import Kind, Part
 from redis.asyncio import Redis, RedisCluster
 from support.accounts import AccountWorker
 from support.clocks import FakeClock
-from support.clusters import running_node
+from support.clusters import migration_of, running_node, users_of_slot
 
 USERS, SEGMENTS = 600, 5
 HOUR_MS = 3_600_000
@@ -125,6 +127,77 @@ async def content(client: Any, key: bytes) -> Any:
     if kind == b"zset":
         return await client.zrange(key, 0, -1, withscores=True), end
     return await client.get(key), end
+
+
+async def test_what_was_read_twice_counts_once(
+    embedded: EmbeddedCluster, plain: RedisCluster, clock: FakeClock, tmp_path: Path
+) -> None:
+    """A slot that has moved is read again."""
+    slot, users = 7, users_of_slot(7, 30)
+    for user in (*users, *users_of_slot(8, 10)):
+        await plain.hset(user, mapping={"1": 1, "2": 1})
+    async with (
+        migration_of(embedded, slot) as migration,
+        connected(embedded.url, SETTINGS) as connection,
+        another_cluster(tmp_path) as (client, there),
+    ):
+
+        async def move() -> None:
+            await migration.begin()
+            assert await migration.move_keys() == len(users)
+            await migration.end()
+
+        moves = [move]
+
+        def move_when_read(done: int, of: int) -> None:
+            if moves:
+                with ThreadPoolExecutor(1) as thread:
+                    thread.submit(asyncio.run, moves.pop()()).result()
+
+        taken = await take(connection, tmp_path / "backup", clock, move_when_read)
+        assert not moves
+        assert taken["memberships"] == 80
+        put = await put_back(there, tmp_path / "backup", clock, told)
+        assert (put["memberships"], await client.dbsize()) == (80, 40)
+
+
+async def test_keys_of_a_slot_are_listed_wherever_they_are(embedded: EmbeddedCluster, plain: RedisCluster) -> None:
+    """Before it moves, while it does, and when it has; the connection does not know where it is."""
+    slot, users = 7, users_of_slot(7, 10)
+    for user in users:
+        await plain.hset(user, mapping={"1": 1})
+    async with migration_of(embedded, slot) as migration, connected(embedded.url, SETTINGS) as connection:
+
+        async def assert_listed() -> None:
+            assert sorted(await connection.keys.names([slot])) == sorted(users)
+
+        await assert_listed()
+        await migration.begin()
+        await assert_listed()
+        await migration.move_keys(5)
+        await assert_listed()
+        await migration.move_keys()
+        await assert_listed()
+        await migration.end()
+        await assert_listed()
+
+
+def test_of_a_slot_that_begins_anew_the_last_counts() -> None:
+    def part(key: bytes, *fields: bytes) -> Part:
+        return Part(Kind.HASH, key, 0, [each for field in fields for each in (field, b"1", b"0")])
+
+    # The user has the same slot as the catalog.
+    user = users_of_slot(keys.key_slot(keys.CATALOG_USERS), 1)[0]
+    totals = Totals()
+    for each in (
+        *(part(user, b"1"), part(user, b"2"), part(users_of_slot(1, 1)[0], b"1")),
+        *(part(keys.CATALOG_USERS), part(keys.CATALOG_MEMBERS)),
+        *(part(keys.CATALOG_USERS, b"1", b"2"), part(keys.CATALOG_MEMBERS, b"1")),
+        *(part(keys.CATALOG_USERS), part(keys.CATALOG_MEMBERS)),
+        *(part(keys.CATALOG_USERS, b"1"), part(keys.CATALOG_MEMBERS, b"1")),
+    ):
+        totals.add(each)
+    assert +totals.counts() == {"memberships": 3, "catalog_objects": 2}
 
 
 async def test_what_has_ended_is_not_put_back(
@@ -238,14 +311,6 @@ async def test_a_file_that_is_damaged_is_not_begun(
         assert await plain.dbsize(target_nodes=RedisCluster.PRIMARIES) == 0
 
 
-async def test_who_is_cut_short_leaves_no_file(embedded: EmbeddedCluster, clock: FakeClock, tmp_path: Path) -> None:
-    def stop(done: int, of: int) -> None:
-        raise KeyboardInterrupt
-
-    async with connected(embedded.url, SETTINGS) as connection:
-        with pytest.raises(KeyboardInterrupt):
-            await take(connection, tmp_path / "backup", clock, stop)
-    assert files_in(tmp_path) == []
 @pytest.mark.parametrize("is_link", [False, True])
 def test_a_draft_that_somebody_left_is_not_written_to(tmp_path: Path, is_link: bool) -> None:
     """Whoever has it open, or may read it, would read the backup."""
@@ -265,3 +330,11 @@ def test_a_draft_that_somebody_left_is_not_written_to(tmp_path: Path, is_link: b
     assert set(files_in(tmp_path)) == {others, tmp_path / "backup"}
 
 
+async def test_who_is_cut_short_leaves_no_file(embedded: EmbeddedCluster, clock: FakeClock, tmp_path: Path) -> None:
+    def stop(done: int, of: int) -> None:
+        raise KeyboardInterrupt
+
+    async with connected(embedded.url, SETTINGS) as connection:
+        with pytest.raises(KeyboardInterrupt):
+            await take(connection, tmp_path / "backup", clock, stop)
+    assert files_in(tmp_path) == []

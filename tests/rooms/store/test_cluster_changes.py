@@ -15,6 +15,7 @@ from support.clusters import (
     connected,
     eventually,
     for_each,
+    migration_of,
     of_users,
     on_all_nodes,
     on_node,
@@ -32,16 +33,8 @@ KEYS = users_of_slot(SLOT, 12)
 @pytest.fixture
 async def migration(embedded: EmbeddedCluster) -> AsyncIterator[Migration]:
     """The slot is to move; when the test is over, it is where it was."""
-    source = await owner_of(embedded, SLOT)
-    target = next(port for port in embedded.ports if port != source)
-    yield Migration(embedded, SLOT, source, target)
-    await on_all_nodes(embedded, "CLUSTER", "SETSLOT", SLOT, "STABLE")
-    if await owner_of(embedded, SLOT) != source:
-        back = Migration(embedded, SLOT, target, source)
-        await back.begin()
-        await back.move_keys()
-        await back.end()
-    await whole(embedded)
+    async with migration_of(embedded, SLOT) as migration:
+        yield migration
 
 
 async def errors(embedded: EmbeddedCluster, name: str) -> int:

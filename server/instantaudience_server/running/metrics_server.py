@@ -3,8 +3,10 @@
 It takes requests on a socket that it inherits: the port stays open while this process is started again.
 """
 
+import contextlib
 import socket
 import sys
+import time
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -20,8 +22,12 @@ from instantaudience_server.telemetry import Event, configure_logging
 log = structlog.get_logger()
 
 PATH = "/metrics"
-REQUEST_SECONDS = 10.0
-"""How long a request may take to arrive."""
+SILENT_SECONDS = 10.0
+"""How long a caller may send or take nothing."""
+CONNECTION_SECONDS = 30.0
+"""How long a connection may last: each has a thread, for one request."""
+MOST_CONNECTIONS = 20
+"""For one more, the oldest is closed."""
 
 
 class _Server(ThreadingHTTPServer):
@@ -29,23 +35,48 @@ class _Server(ThreadingHTTPServer):
         super().__init__(("", 0), handler, bind_and_activate=False)
         self.socket.close()
         self.socket = listening
+        self._open: dict[socket.socket, tuple[float, socket.socket]] = {}
+        """When each connection has begun, and another handle to it: TLS takes the first one away."""
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if len(self._open) >= MOST_CONNECTIONS:
+            self._end(next(iter(self._open.copy()), None))
+        self._open[request] = (time.monotonic(), request.dup())
+        super().process_request(request, client_address)
+
+    def service_actions(self) -> None:
+        """Called twice a second, and after each connection."""
+        for request, (began, _) in self._open.copy().items():
+            if began + CONNECTION_SECONDS <= time.monotonic():
+                self._end(request)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._end(request)
+        super().shutdown_request(request)
+
+    def _end(self, request: socket.socket | None) -> None:
+        """Whoever waits for it waits no longer."""
+        _, handle = self._open.pop(request, (0.0, None))  # type: ignore[arg-type]
+        if handle is not None:
+            with handle, contextlib.suppress(OSError):
+                handle.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         log.warning(Event.METRICS_NOT_SERVED, exc_info=True)
 
 
-def serve(listening: socket.socket, directory: Path, tls: ServerContext | None) -> None:
-    """Answer `GET /metrics` forever, with what lies in the directory."""
+def server_of(listening: socket.socket, directory: Path, tls: ServerContext | None) -> ThreadingHTTPServer:
+    """Answers `GET /metrics` with what lies in the directory."""
     merged = CollectorRegistry()
     merged.register(MergedMetrics(directory))
 
     class Handler(MetricsHandler):
         registry = merged
-        timeout = REQUEST_SECONDS
+        timeout = SILENT_SECONDS
 
         def setup(self) -> None:
             if tls is not None:
-                self.request.settimeout(REQUEST_SECONDS)
+                self.request.settimeout(SILENT_SECONDS)
                 self.request = tls.context().wrap_socket(self.request, server_side=True)
             super().setup()
 
@@ -60,14 +91,14 @@ def serve(listening: socket.socket, directory: Path, tls: ServerContext | None) 
             else:
                 self.send_error(404)
 
-    _Server(listening, Handler).serve_forever()
+    return _Server(listening, Handler)
 
 
 def main(descriptor: str, directory: str, log_level: str, log_format: str, certificates: str = "") -> None:
     """Serve on the listening socket with this number; with TLS where there is a file of certificates."""
     configure_logging(log_level, log_format)
     tls = ServerContext(Path(certificates)) if certificates else None
-    serve(socket.socket(fileno=int(descriptor)), Path(directory), tls)
+    server_of(socket.socket(fileno=int(descriptor)), Path(directory), tls).serve_forever()
 
 
 if __name__ == "__main__":

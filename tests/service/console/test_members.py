@@ -1,6 +1,6 @@
 """All members at a glance: for admins."""
 
-from playwright.async_api import expect
+from playwright.async_api import Route, expect
 from support import console_traffic
 from support.browsers import Console, on_one_host
 
@@ -23,6 +23,25 @@ async def test_all_members(admin_tab: Console) -> None:
     await expect(page.get_by_label("Member", exact=True)).to_have_value(str(console_traffic.MEMBER))
     await page.go_back()
     await expect(admin_tab.heading("Members")).to_be_visible()
+
+
+async def test_names_are_there_before_what_their_members_sent(admin_tab: Console) -> None:
+    page = admin_tab.page
+    held: list[Route] = []
+
+    async def hold(route: Route) -> None:
+        held.append(route)
+
+    await admin_tab.open("segments")
+    await page.route("**/console/usage*", hold)
+    await admin_tab.go_to("Members")
+    row = page.get_by_role("row", name="Private Member (777)")
+    await expect(row.locator("td")).to_have_text(["…"] * 7)
+    for button in ("Back", "Next"):
+        await expect(page.locator("#view-members").get_by_role("button", name=button)).to_be_disabled()
+    for route in held:
+        await route.continue_()
+    await expect(row.locator("td").first).to_have_text("16")
 
 
 async def test_for_admins_alone(partner: Console) -> None:

@@ -23,6 +23,7 @@ const COLUMNS = [
 const problem = byId("members-problem");
 const place = newestOf((error) => showProblem(problem, explain(error)));
 const pages = new Pages("members", "members");
+const rows = byId("member-rows");
 
 const heads = COLUMNS.map(([name]) => element("th", { scope: "col", class: "number" }, name));
 byId("member-heads").replaceChildren(element("th", { scope: "col" }, "Member"), ...heads);
@@ -30,10 +31,11 @@ byId("member-heads").replaceChildren(element("th", { scope: "col" }, "Member"), 
 export function show(_member, own, { start = "0" }, members) {
   pages.begin(start, PAGE);
   const shown = members.slice(pages.first, pages.first + PAGE);
+  if (!rows.childElementCount) rows.replaceChildren(...shown.map((member) => row(member, own)));
   place.load(async (signal) => {
     const totals = await Promise.all(shown.map(({ id }) => totalOf(id, signal)));
     showProblem(problem, "");
-    byId("member-rows").replaceChildren(...shown.map((member, index) => row(member, own, totals[index])));
+    rows.replaceChildren(...shown.map((member, index) => row(member, own, totals[index])));
     pages.show(shown.length, members.length);
   });
 }
@@ -43,7 +45,7 @@ export function hide() {
 }
 
 export function clear() {
-  byId("member-rows").replaceChildren();
+  rows.replaceChildren();
   pages.clear();
   showProblem(problem, "");
 }
@@ -53,9 +55,10 @@ async function totalOf(id, signal) {
   return readUsage(await get("console/usage", question, signal), SPAN).total;
 }
 
+// Without a total, it is on its way.
 function row({ id, name }, own, total) {
   const address = addressOf("overview", { member: id === own.id ? null : id });
   const link = element("a", { href: address }, `${name} (${id})`);
-  const cells = COLUMNS.map(([, of]) => element("td", { class: "number" }, of(total)));
+  const cells = COLUMNS.map(([, of]) => element("td", { class: "number" }, total ? of(total) : "…"));
   return element("tr", {}, element("th", { scope: "row" }, link), ...cells);
 }

@@ -31,6 +31,7 @@ export class Pages {
 
   clear() {
     this.place.textContent = "";
+    this.back.disabled = this.on.disabled = true;
   }
 
   #turn(by) {

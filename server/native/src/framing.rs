@@ -92,8 +92,19 @@ impl Messages {
     /// How many bytes the next message will take in memory until it is read, where it has begun and may be so long.
     pub fn announced(&self) -> Option<usize> {
         let (flag, length) = prefix(&self.buffer)?;
-        let inflated = if flag == COMPRESSED && self.encoding != Encoding::Other { self.limit } else { 0 };
+        let inflated = if self.inflates(flag) { self.limit } else { 0 };
         (length <= self.limit).then_some(PREFIX_BYTES + length + inflated)
+    }
+
+    /// The same, where `next` is to decompress it.
+    pub fn inflating(&self) -> Option<usize> {
+        let (flag, length) = prefix(&self.buffer)?;
+        let whole = self.buffer.len() >= PREFIX_BYTES + length;
+        if whole && self.inflates(flag) { self.announced() } else { None }
+    }
+
+    fn inflates(&self, flag: u8) -> bool {
+        flag == COMPRESSED && self.encoding != Encoding::Other
     }
 
     /// The next message, where it is complete.

@@ -114,6 +114,25 @@ fn compressed_messages_are_read() {
 }
 
 #[test]
+fn what_is_to_be_decompressed_says_what_it_may_take() {
+    let compressed = prefixed(1, &gzipped(b"abc"));
+    let most = Some(compressed.len() + LIMIT);
+    let (whole, begun) = (&compressed[..], &compressed[..compressed.len() - 1]);
+    let cases = [
+        (whole, Encoding::Gzip, [most, most]),
+        (begun, Encoding::Gzip, [most, None]),
+        (&whole[..4], Encoding::Gzip, [None, None]),
+        (whole, Encoding::Other, [Some(compressed.len()), None]),
+        (&prefixed(0, b"abc")[..], Encoding::Gzip, [Some(8), None]),
+    ];
+    for (data, encoding, expected) in cases {
+        let mut messages = Messages::new(encoding, LIMIT);
+        messages.push(data);
+        assert_eq!([messages.announced(), messages.inflating()], expected);
+    }
+}
+
+#[test]
 fn what_inflates_past_the_limit_is_not_read_on() {
     assert_eq!(read(&[&prefixed(1, &gzipped(&[0; LIMIT]))], Encoding::Gzip), Ok(vec![vec![0; LIMIT]]));
     for encoded in [prefixed(1, &gzipped(&[0; LIMIT + 1])), prefixed(1, &gzipped(&vec![0; 100_000]))] {

@@ -1,5 +1,5 @@
 //! What comes on a stream: messages, one after the other. A long one has room in memory (`rooms.rs`) before it is read
-//! on, and has to be whole in time: else streams of messages that do not end would fill the memory.
+//! on, or decompressed, and has to be whole in time: else streams of messages that do not end would fill the memory.
 
 use std::future::Future;
 use std::net::IpAddr;
@@ -82,6 +82,9 @@ impl Incoming {
                     Poll::Ready(held) => self.room = Room::Has(held.ok_or(Trouble::Gone)?),
                 }
             }
+            if self.widen() {
+                continue;
+            }
             if let Some(message) = self.messages.next()? {
                 self.until = None;
                 let held = match std::mem::replace(&mut self.room, Room::None) {
@@ -122,10 +125,7 @@ impl Incoming {
         if begun <= SHORT_BYTES || matches!(&self.room, Room::Has(held) if held.counted() >= begun) {
             return false;
         }
-        let mut held = match std::mem::replace(&mut self.room, Room::None) {
-            Room::Has(held) => held,
-            _ => self.service.rooms.hold(self.shared.room.as_ref(), self.origin),
-        };
+        let mut held = self.held();
         let announced = self.messages.announced().unwrap_or(begun);
         self.room = Room::Waits(Box::pin(async move {
             held.reserve(announced).await?;
@@ -133,6 +133,28 @@ impl Incoming {
             Some(held)
         }));
         true
+    }
+
+    /// Ask for room for what a message may become that is to be decompressed; whether it has to wait for that.
+    fn widen(&mut self) -> bool {
+        let Some(bytes) = self.messages.inflating() else { return false };
+        if matches!(&self.room, Room::Has(held) if held.has(bytes)) {
+            return false;
+        }
+        let mut held = self.held();
+        self.room = Room::Waits(Box::pin(async move {
+            held.widen(bytes).await?;
+            Some(held)
+        }));
+        true
+    }
+
+    /// What the message has of the room, or a beginning.
+    fn held(&mut self) -> Held {
+        match std::mem::replace(&mut self.room, Room::None) {
+            Room::Has(held) => held,
+            _ => self.service.rooms.hold(self.shared.room.as_ref(), self.origin),
+        }
     }
 
     /// Wait for more, where there is time for it.

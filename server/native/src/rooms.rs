@@ -53,10 +53,13 @@ struct Level {
 }
 
 impl Level {
+    fn held(&self) -> usize {
+        self.permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
+    }
+
     /// Hold so many bytes at least.
     async fn hold(&mut self, bytes: usize) -> Option<()> {
-        let held = self.permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        let more = u32::try_from(bytes.saturating_sub(held)).ok()?;
+        let more = u32::try_from(bytes.saturating_sub(self.held())).ok()?;
         if more > 0 {
             let permit = Arc::clone(&self.room).acquire_many_owned(more).await.ok()?;
             match &mut self.permit {
@@ -88,10 +91,20 @@ impl Held {
     /// So many bytes have come.
     pub async fn count(&mut self, bytes: usize) -> Option<()> {
         self.counted += bytes;
+        self.widen(self.counted).await
+    }
+
+    /// Wait for room for so many bytes, whatever has come: what is decompressed may be as long.
+    pub async fn widen(&mut self, bytes: usize) -> Option<()> {
         for level in &mut self.levels {
-            level.hold(self.counted).await?;
+            level.hold(bytes).await?;
         }
         Some(())
+    }
+
+    /// Whether there is room for so many bytes.
+    pub fn has(&self, bytes: usize) -> bool {
+        self.levels.iter().all(|level| level.held() >= bytes)
     }
 
     /// How many bytes were counted.
@@ -144,6 +157,21 @@ mod tests {
                 assert!(matches!(request.await, Ok(Some(()))));
             }
             assert_eq!((connection.available_permits(), rooms.all.available_permits()), (1000, ALL_BYTES));
+        });
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_decompressed_has_room_on_every_level_until_it_is_known_how_long_it_is() -> std::io::Result<()> {
+        Builder::new_current_thread().build()?.block_on(async {
+            let (rooms, connection) = (Rooms::default(), Arc::new(Semaphore::new(1000)));
+            let mut held = rooms.hold(Some(&connection), Some(address(1)));
+            assert!(held.count(50).await.is_some());
+            assert!(held.has(50) && !held.has(51));
+            assert!(held.widen(900).await.is_some());
+            assert!(held.has(900) && held.counted() == 50);
+            assert!(held.settle(70).await.is_some());
+            assert_eq!((connection.available_permits(), rooms.all.available_permits()), (930, ALL_BYTES - 70));
         });
         Ok(())
     }

@@ -195,6 +195,9 @@ async fn read(
             held.reserve(bytes).await.ok_or(Trouble::Gone)?;
         }
         held.count(data.len()).await.ok_or(Trouble::Gone)?;
+        if let Some(bytes) = messages.inflating() {
+            held.widen(bytes).await.ok_or(Trouble::Gone)?;
+        }
         while let Some(message) = messages.next()? {
             if found.replace(message).is_some() {
                 return Err(Flaw::Several.into());

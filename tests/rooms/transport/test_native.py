@@ -1,6 +1,7 @@
 """The native host's bounds: what callers can make it hold, and how calls and connections end."""
 
 import asyncio
+import gzip
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -17,6 +18,7 @@ from instantaudience_server.transport.calls import AnyMethod, Call, PublicMethod
 from instantaudience_server.transport.framing import frame
 from instantaudience_server.transport.native import NativeHost, missing
 from support.clusters import eventually
+from support.floods import message_of
 from support.framing_peer import Peer, connected, grpc_headers
 from support.http2_frames import CONTINUATION, HEADERS, PREFACE, RST_STREAM, SETTINGS, http2_frame
 from support.interop_app import CALL_TIMEOUT_SECONDS, LIMIT_BYTES, interop_service
@@ -192,6 +194,24 @@ async def test_more_large_requests_at_once_than_there_is_room_for_are_all_served
 
     await asyncio.gather(*map(fill, streams))
     assert {(await peer.answer(stream_id)).grpc_status for stream_id in streams} == {0}
+
+
+async def test_messages_that_become_long_have_room_before_they_do(address: str, peer: Peer) -> None:
+    """Those of streams until they are read: of a connection, they have no more than 32 MB together."""
+    whole = frame(struct(payload="x" * 20_000, size=1).SerializeToString())
+    bomb = message_of(gzip.compress(bytes(LIMIT_BYTES)), is_compressed=True)
+    streams = [peer.begin(grpc_headers("/test/Deaf", (b"grpc-encoding", b"gzip"))) for _ in range(98)]
+    for stream_id in streams:
+        await peer.send(stream_id, bomb)
+    await assert_served(address)
+    large = peer.begin(grpc_headers(path("Unary")))
+    await peer.send(large, whole[:10_000])
+    await peer.send(large, whole[10_000:], end=True)
+    with pytest.raises(TimeoutError):
+        await peer.answer(large, 0.5)
+    for stream_id in streams:
+        peer.reset(stream_id)
+    assert (await peer.answer(large)).grpc_status == 0
 
 
 async def test_a_long_message_of_a_stream_has_to_be_whole_in_time(methods: Methods) -> None:

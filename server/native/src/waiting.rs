@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use crate::arrivals::{CallId, UnaryCall};
 
-/// What the messages of the calls that wait may have in memory; past it, the newest of the longest queue is refused.
+/// What the messages of the calls that wait may have in memory; past it, the newest of the queue that has
+/// most of them is refused.
 const MOST_BYTES: usize = 64 * 1024 * 1024;
 /// What a call costs beside its message, in bytes of messages that would cost as much.
 const CALL_COST: u64 = 1024;
@@ -190,7 +191,12 @@ impl Waiting {
         if self.calls <= self.most_calls && self.bytes <= MOST_BYTES {
             return None;
         }
-        let length = |turn: &Turn| self.queues.get(turn).map_or(0, |queue| queue.waiters.len());
+        let too_many = self.calls > self.most_calls;
+        let length = |turn: &Turn| match self.queues.get(turn) {
+            Some(queue) if too_many => queue.waiters.len(),
+            Some(queue) => queue.waiters.iter().map(Waiter::bytes).sum(),
+            None => 0,
+        };
         // Of equals the one that has just come: it is the newest.
         let longest = self.places.values().copied().filter(|other| *other != turn).max_by_key(length);
         let longest = longest.filter(|other| length(other) > length(&turn)).unwrap_or(turn);

@@ -200,6 +200,18 @@ fn bytes_are_bounded_too() {
 }
 
 #[test]
+fn where_bytes_are_too_many_those_with_most_bytes_are_refused() {
+    let now = Instant::now();
+    let mut waiting = waiting_of(&[1; 100], now);
+    for id in 100..115 {
+        assert!(waiting.add(Some(2), call(id, MOST_BYTES / 16), now).is_none());
+    }
+    assert_eq!(refused(waiting.add(Some(2), call(115, MOST_BYTES / 16), now)), Some((Some(2), 115)));
+    assert_eq!(refused(waiting.add(Some(3), call(116, MOST_BYTES / 16), now)), Some((Some(2), 114)));
+    assert!(waiting.bytes <= MOST_BYTES);
+}
+
+#[test]
 fn who_has_waited_too_long_goes() {
     let now = Instant::now();
     let mut waiting = waiting_of(&[1, 2], now);

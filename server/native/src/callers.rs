@@ -1,10 +1,22 @@
-//! How many connections there are on the ports: in all, and of one address, so that none shuts others out.
+//! How many connections there are on the ports: in all, and of one address (of IPv6, of all that begin like it), so that
+//! none shuts others out.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex};
 
 use crate::locks::lock;
+
+/// Of an address of IPv6: whoever has one has all others that begin like it.
+const NETWORK: u128 = u128::MAX << 64;
+
+/// The network that an address stands for, as its own first address (in Python, `guesses.network_of`).
+pub fn network_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & NETWORK).into(),
+        address @ IpAddr::V4(_) => address,
+    }
+}
 
 /// The connections that are open.
 pub struct Callers {
@@ -33,6 +45,7 @@ impl Callers {
 
     /// A place for a connection of this address, if there is one.
     pub fn take(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+        let address = network_of(address);
         let mut open = lock(&self.open);
         let of_one = open.of.get(&address).copied().unwrap_or(0);
         if open.all >= self.most || of_one >= self.most_of_one {
@@ -60,6 +73,20 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_has_an_address_of_ipv6_has_its_neighbours_too() {
+        let callers = Callers::new(10, 2);
+        let addresses = ["2001:db8:1:2::1", "2001:db8:1:2:ffff::2", "2001:db8:1:2::3", "2001:db8:1:3::1"];
+        let places: Vec<_> =
+            addresses.iter().filter_map(|each| each.parse().ok()).map(|each| callers.take(each)).collect();
+        assert_eq!(places.iter().map(Option::is_some).collect::<Vec<_>>(), [true, true, false, true]);
+        for (one, other, same) in [("::ffff:10.0.0.1", "10.0.0.1", true), ("::ffff:10.0.0.1", "::ffff:10.0.0.2", false)]
+        {
+            let network = |address: &str| address.parse().ok().map(network_of);
+            assert_eq!(network(one) == network(other), same);
+        }
+    }
 
     #[test]
     fn no_address_has_more_places_than_it_may_and_all_have_no_more_than_there_are() {

@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex, Weak};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::callers::network_of;
 use crate::locks::lock;
 
-/// What those of one address have together.
+/// What those of one address (of IPv6, of one network) have together.
 const ADDRESS_BYTES: usize = 256 * 1024 * 1024;
 /// What all have together.
 const ALL_BYTES: usize = 512 * 1024 * 1024;
@@ -36,6 +37,7 @@ impl Rooms {
     }
 
     fn of(&self, address: Option<IpAddr>) -> Arc<Semaphore> {
+        let address = address.map(network_of);
         let mut of = lock(&self.of);
         let known = of.get(&address).and_then(Weak::upgrade);
         known.unwrap_or_else(|| {

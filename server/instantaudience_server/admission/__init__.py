@@ -1,5 +1,5 @@
 """Whose turn it is: which calls run, which wait for it, and which are refused before they cost anything.
 
 May use errors and metrics.
-Used by transport, and by running, which makes it.
+Used by transport, by batch, and by running, which makes it.
 """

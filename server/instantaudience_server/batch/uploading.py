@@ -9,6 +9,7 @@ from collections.abc import Callable
 from enum import Enum
 from functools import partial
 
+from instantaudience_server.admission.admission import RETRY_SECONDS
 from instantaudience_server.batch.files import PART_BYTES, FileStore
 from instantaudience_server.catalog.batch_settings import UNLIMITED, BatchSettings
 from instantaudience_server.catalog.catalog import Catalog
@@ -79,7 +80,8 @@ UPLOAD_FAILED = "UPLOAD_FAILED"
 
 
 class Uploads:
-    """Lets files in. `draw` gives a random word; no upload may take longer than `most_seconds`."""
+    """Lets files in. `draw` gives a random word, `randint(a, b)` an integer from a to b; no upload may take longer than
+    `most_seconds`."""
 
     def __init__(
         self,
@@ -88,6 +90,7 @@ class Uploads:
         catalog: Catalog,
         clock: Clock,
         draw: Callable[[], str],
+        randint: Callable[[int, int], int],
         most_seconds: float,
     ) -> None:
         self._jobs = jobs
@@ -95,6 +98,7 @@ class Uploads:
         self._catalog = catalog
         self._clock = clock
         self._draw = draw
+        self._randint = randint
         self._most_seconds = most_seconds
         self._under_way: set[str] = set()
         """The leases of uploads."""
@@ -122,7 +126,7 @@ class Uploads:
         if (announced_bytes or 0) > settings.file_bytes:
             raise UploadRefusedError(Limit.FILE_BYTES)
         if len(self._under_way) >= MOST_UPLOADS:
-            raise overloaded(TOO_MANY)
+            raise overloaded(TOO_MANY, self._randint(*RETRY_SECONDS))
         now_ms, lease = self._clock.now_ms(), self._draw()
         deadline = self._loop.time() + STORE_SECONDS
         limits = _limits(settings)

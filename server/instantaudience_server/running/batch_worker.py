@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import random
 import secrets
 
 import structlog
@@ -45,8 +46,9 @@ async def serve(config: WorkerConfig) -> None:
         states = ClusterNodeStates(cluster)
         yielding = Yielding(lambda: states.look(asyncio.get_running_loop().time() + PATIENCE_SECONDS))
         applying = FileApplying(catalog, ground.memberships, ground.sizes, suppressions=suppressions, yielding=yielding)
-        runner = JobRunner(jobs, files, applying.apply, catalog, clock, secrets.token_hex)
-        uploads = Uploads(jobs, files, catalog, clock, secrets.token_hex, settings.batch_upload_seconds)
+        draw, randint = secrets.token_hex, random.SystemRandom().randint
+        runner = JobRunner(jobs, files, applying.apply, catalog, clock, draw)
+        uploads = Uploads(jobs, files, catalog, clock, draw, randint, settings.batch_upload_seconds)
         server = UploadServer(uploads)
         health = HealthService(states)
         metrics.WORKER_STARTS.labels(metrics.WORKER).inc()

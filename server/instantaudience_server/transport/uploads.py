@@ -109,6 +109,7 @@ class _Connection:
 
     async def _answer(self, request: h11.Request) -> None:
         upload: Upload | None = None
+        retry_seconds: int | None = None
         try:
             secret = _secret(request)
             if request.method.decode() not in METHODS:
@@ -131,6 +132,7 @@ class _Connection:
         except AudienceError as error:
             row = ROWS[error.reason]
             outcome, answer = "failed", _error(row.http_status, row.error_id, error.message)
+            retry_seconds = error.retry_after_seconds
             await _fail(upload, UPLOAD_FAILED)
         except Exception as error:
             log.error(Event.CALL_DEFECT, exc_info=error, method=UPLOAD_PATH)
@@ -138,7 +140,7 @@ class _Connection:
             outcome, answer = "failed", _error(row.http_status, row.error_id, "internal error")
             await _fail(upload, UPLOAD_FAILED)
         _count_outcome[outcome]()
-        await self._send(*answer, has_body=request.method != b"HEAD")
+        await self._send(*answer, retry_seconds, has_body=request.method != b"HEAD")
 
     async def _receive(self, upload: Upload) -> None:
         """Pass the body on.
@@ -165,11 +167,13 @@ class _Connection:
             self._http.receive_data(await self._reader.read(READ_BYTES))
         return event
 
-    async def _send(self, status: int, response: Mapping[str, Any], *, has_body: bool) -> None:
+    async def _send(
+        self, status: int, response: Mapping[str, Any], retry_seconds: int | None, *, has_body: bool
+    ) -> None:
         body = json.dumps({"response": response}, ensure_ascii=False, separators=(",", ":")).encode()
         headers = [("content-type", "application/json"), ("content-length", str(len(body)))]
-        if status == ROWS[Reason.UNAVAILABLE].http_status:
-            headers.append(("retry-after", "1"))
+        if retry_seconds is not None:
+            headers.append(("retry-after", str(retry_seconds)))
         if status == METHOD_NOT_ALLOWED:
             headers.append(("allow", ", ".join(METHODS)))
         if self._http.their_state is h11.SEND_BODY:

@@ -8,21 +8,29 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from instantaudience_server.batch import uploading
 from instantaudience_server.batch.files import PART_BYTES, FileStore
 from instantaudience_server.batch.uploading import Limit, NoSuchUploadError, UploadRefusedError, Uploads, hash_secret
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.errors import AudienceError, Reason, unavailable
+from instantaudience_server.settings import UPLOAD_PATH
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.job_interface import Job, Phase
 from instantaudience_server.store.job_store import ClusterJobStore
+from instantaudience_server.transport.uploads import UploadServer
 from support.clocks import FakeClock
 from support.clusters import seconds_from_now
 from support.readings import CATALOG
 
 MEMBER = min(CATALOG.members)
 numbers = itertools.count()
+
+
+def draw_last(_: int, last: int) -> int:
+    """The largest number."""
+    return last
 
 
 class Place:
@@ -33,7 +41,7 @@ class Place:
         self.files = FileStore(directory.as_uri())
         self.clock = clock
         self.catalog = Catalog()
-        self.uploads = Uploads(self.jobs, self.files, self.catalog, clock, secrets.token_hex, 3600)
+        self.uploads = Uploads(self.jobs, self.files, self.catalog, clock, secrets.token_hex, draw_last, 3600)
         self.limit()
 
     def limit(self, **limits: Any) -> None:
@@ -148,7 +156,7 @@ class DeafStore(ClusterJobStore):
 
 async def test_a_file_stays_where_it_is_not_known_that_its_job_waits(place: Place, cluster: Cluster) -> None:
     jobs = DeafStore(cluster)
-    place.uploads = Uploads(jobs, place.files, place.catalog, place.clock, secrets.token_hex, 3600)
+    place.uploads = Uploads(jobs, place.files, place.catalog, place.clock, secrets.token_hex, draw_last, 3600)
     job, secret = await place.job()
     upload = await place.uploads.begin_by_secret(secret, None)
     await upload.add(b"1;1:0\n")
@@ -167,7 +175,7 @@ async def test_an_unknown_url(place: Place, secret: str) -> None:
 
 async def test_time_is_over(place: Place) -> None:
     _, secret = await place.job()
-    place.uploads = Uploads(place.jobs, place.files, place.catalog, place.clock, secrets.token_hex, 0.5)
+    place.uploads = Uploads(place.jobs, place.files, place.catalog, place.clock, secrets.token_hex, draw_last, 0.5)
     upload = await place.uploads.begin_by_secret(secret, None)
     assert upload.patience_seconds <= 0.5
     await asyncio.sleep(0.5)
@@ -176,13 +184,20 @@ async def test_time_is_over(place: Place) -> None:
     await upload.fail("RATE_LIMIT_EXCEEDED")
 
 
-async def test_only_so_many_at_once(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_only_so_many_at_once(place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Each takes memory; those of others can go on."""
     monkeypatch.setattr(uploading, "MOST_UPLOADS", 2)
     begun = [await place.uploads.begin((await place.job())[0], None) for _ in range(2)]
     with pytest.raises(AudienceError) as raised:
         await place.uploads.begin((await place.job())[0], None)
     assert raised.value.reason is Reason.UNAVAILABLE
+    assert raised.value.retry_after_seconds == 3  # drawn: not all come again at once
+    server, path = UploadServer(place.uploads), str(tmp_path / "uploads")
+    await server.start(path)
+    async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=path)) as http:
+        answer = await http.put(f"http://service{UPLOAD_PATH}{(await place.job())[1]}", content=b"1;2:3")
+    await server.drain(1.0)
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "3")
     await begun[0].finish()
     await begun[1].fail("UPLOAD_INCOMPLETE")
     for _ in range(2):

@@ -5,6 +5,7 @@ but to put, get, list and delete whole objects.
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, Callable
 from datetime import timedelta
 from functools import cached_property
@@ -68,11 +69,17 @@ class FileStore:
             raise FileLostError from None
 
     async def delete(self, job_id: str) -> None:
-        """Delete a job's file, as far as it is there."""
+        """Delete a job's file, as far as it is there; somebody else may delete it at the same time."""
 
         def delete() -> None:
             for listed in self._store.list(prefix=job_id):
-                self._store.delete([each["path"] for each in listed])
+                paths = [each["path"] for each in listed]
+                try:
+                    self._store.delete(paths)
+                except (FileNotFoundError, NotFoundError):
+                    for path in paths:
+                        with contextlib.suppress(FileNotFoundError, NotFoundError):
+                            self._store.delete(path)
 
         await _apart(delete)
 

@@ -1,5 +1,6 @@
 """The store of files, in a folder and on a server that speaks S3 (docs/adr/0027-batch-service.md)."""
 
+import asyncio
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,6 +55,14 @@ async def test_a_reader_may_leave(store: FileStore, job: str) -> None:
     pieces = store.file(job, 2 * PART_BYTES).read(0)
     assert await anext(pieces)
     await pieces.aclose()
+
+
+async def test_a_file_is_deleted_by_several_at_once(store: FileStore) -> None:
+    for job in itertools.islice(jobs, 10):
+        for number in range(5):
+            await store.write(job, number, b"x")
+        await asyncio.gather(*[store.delete(job) for _ in range(3)])
+        assert job not in await store.job_ids()
 
 
 async def test_files_are_listed_and_deleted(store: FileStore, job: str) -> None:

@@ -18,7 +18,7 @@ from instantaudience_server.batch.reports import report_of
 from instantaudience_server.catalog.batch_settings import DEFAULTS
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.clock import Clock
-from instantaudience_server.errors import AudienceError
+from instantaudience_server.errors import AudienceError, RefusedCommandError
 from instantaudience_server.metrics import BATCH_JOBS, BATCH_LINES, BATCH_MEMBERSHIPS, BATCH_RUNNING_JOBS
 from instantaudience_server.store.job_interface import ENDED, Job, JobStore, Phase
 from instantaudience_server.telemetry import Event
@@ -42,6 +42,8 @@ SWEEP_SECONDS = 3600.0
 """How often files are deleted that no job needs."""
 ABANDONED_MS = 3_600_000
 """How long nothing more has come of a file of which some must have, before it is deleted: its process has died."""
+FAILURES = (AudienceError, RefusedCommandError)
+"""How the cluster fails, for now or until somebody mends its ACL, for example; the store has logged the second."""
 FILE_LOST = "FILE_LOST"
 """The `error_code` of a job whose file is no longer in the store of files."""
 INTERNAL = "INTERNAL"
@@ -85,7 +87,7 @@ class JobRunner:
                 job = None
                 if len(self._tasks) < MOST_JOBS:
                     lease, kept_until = self._draw(), self._lease_end()
-                    with contextlib.suppress(AudienceError):
+                    with contextlib.suppress(*FAILURES):
                         job = await self._take(lease)
                     if job is not None:
                         task = asyncio.create_task(self._work(job, lease, kept_until))
@@ -108,7 +110,7 @@ class JobRunner:
     async def sweep(self) -> None:
         """Delete, again and again, the files that no job needs: of those who died before they could do it."""
         while True:
-            with contextlib.suppress(AudienceError):
+            with contextlib.suppress(*FAILURES):
                 for job_id in await self._files.job_ids():
                     job = await self._jobs.find(job_id, self._deadline())
                     if job is None or job.phase in ENDED or self._is_abandoned(job):
@@ -136,7 +138,7 @@ class JobRunner:
             work.cancel()
             await asyncio.gather(work, return_exceptions=True)
             # Whoever has it now does not mind: the lease has another name then.
-            with contextlib.suppress(AudienceError):
+            with contextlib.suppress(*FAILURES):
                 await self._jobs.give_back(job, lease, self._deadline())
             task = asyncio.current_task()
             if task is not None and task.cancelling():
@@ -144,7 +146,7 @@ class JobRunner:
         except AudienceError:
             log.warning(Event.BATCH_JOB_INTERRUPTED, job_id=job.job_id, member_id=job.member_id)
             await asyncio.sleep(PAUSE_SECONDS)
-            with contextlib.suppress(AudienceError):
+            with contextlib.suppress(*FAILURES):
                 await self._jobs.give_back(job, lease, self._deadline())
         except Exception as error:
             log.error(Event.BATCH_JOB_DEFECT, exc_info=error, job_id=job.job_id, member_id=job.member_id)
@@ -159,7 +161,7 @@ class JobRunner:
         while True:
             await asyncio.sleep(RENEW_SECONDS)
             kept_until, until_ms = self._lease_end(), self._clock.now_ms() + LEASE_MS
-            with contextlib.suppress(AudienceError):
+            with contextlib.suppress(*FAILURES):
                 if not await self._jobs.keep(job, lease, until_ms, self._loop.time() + RENEW_SECONDS):
                     work.cancel()
                     return

@@ -23,7 +23,7 @@ from instantaudience_server.batch.runner import JobRunner
 from instantaudience_server.catalog.batch_settings import DEFAULTS, UNLIMITED
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.clock import SystemClock
-from instantaudience_server.errors import unavailable
+from instantaudience_server.errors import RefusedCommandError, unavailable
 from instantaudience_server.metrics import BATCH_JOBS
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.job_interface import Job, Phase, Uploaded, UploadLimits
@@ -356,6 +356,52 @@ async def test_a_job_that_is_cancelled_counts_as_such(
             assert results() - before == {CANCELLED: 1}
 
         await eventually(has_ended)
+
+
+class RefusedJobStore(ClusterJobStore):
+    """The cluster refuses its first question, for good."""
+
+    refuses = True
+
+    async def take(self, lease: str, now_ms: int, until_ms: int, deadline: float) -> Job | None:
+        """See `JobStore`."""
+        self._refuse()
+        return await super().take(lease, now_ms, until_ms, deadline)
+
+    async def find(self, job_id: str, deadline: float) -> Job | None:
+        """See `JobStore`."""
+        self._refuse()
+        return await super().find(job_id, deadline)
+
+    def _refuse(self) -> None:
+        refuses, self.refuses = self.refuses, False
+        if refuses:
+            raise RefusedCommandError("node", "NOPERM")
+
+
+async def test_jobs_are_taken_when_the_cluster_no_longer_refuses_it(
+    jobs: ClusterJobStore, files: FileStore, cluster: Cluster
+) -> None:
+    job = await waiting(jobs, files, b"...")
+    async with running(RefusedJobStore(cluster), files, Script()):
+        assert (await ended(jobs, job)).error_code == ""
+
+
+async def test_files_go_when_the_cluster_no_longer_refuses_to_say_who_needs_them(
+    files: FileStore, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "SWEEP_SECONDS", 0.02)
+    await files.write("nobodys", 0, b"x")
+    work = JobRunner(RefusedJobStore(cluster), files, Script().apply, CATALOG, SystemClock(), secrets.token_hex)
+    sweeping = asyncio.create_task(work.sweep())
+
+    async def it_is_gone() -> None:
+        assert await files.job_ids() == []
+
+    try:
+        await eventually(it_is_gone)
+    finally:
+        sweeping.cancel()
 
 
 async def test_files_that_no_job_needs_go(jobs: ClusterJobStore, files: FileStore) -> None:

@@ -140,9 +140,10 @@ class JobDesk:
         """End a job.
 
         Raises:
-            AudienceError: IN_USE, it had ended; others as above.
+            AudienceError: IN_USE, it had ended; RATE_LIMIT_EXCEEDED; others as above.
         """
-        job = await self._own(job_id, caller, deadline)
+        await self._quotas.ask_gets(caller.member, RESOURCE, 1, deadline)
+        job = self._as_it_is(await self._own(job_id, caller, deadline))
         if job.phase in ENDED or not await self._jobs.cancel(job, CANCELLED, self._clock.now_ms(), deadline):
             raise AudienceError(Reason.IN_USE, f"Job {job_id} has ended before", field="job_id")
         await self._files.delete(job_id)

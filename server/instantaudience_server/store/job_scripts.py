@@ -280,6 +280,7 @@ CANCEL = (
     + """
 local id, member, now, failed = unpack(ARGV)
 local phase, error_code = unpack(redis.call('HMGET', KEYS[1], 'phase', 'error_code'))
+if not phase then return 0 end
 if phase == 'error' or phase == 'completed' then return error_code == failed and 1 or 0 end
 change(KEYS[1], KEYS[2], id, now, 'phase', 'error', 'completed_ms', now, 'error_code', failed)
 if redis.call('HGET', KEYS[6], 'open') == id then redis.call('HDEL', KEYS[6], 'open') end

@@ -262,6 +262,12 @@ async def test_one_that_was_cancelled_while_nobody_had_it_makes_room(jobs: Clust
     assert await finish(jobs, next_one, "f3") == ""
 
 
+async def test_one_that_is_gone_is_not_cancelled(jobs: ClusterJobStore, member: int, plain: RedisCluster) -> None:
+    gone = Job("gone", 0, member, Phase.STARTING, NOW, NOW, NOW)
+    assert not await jobs.cancel(gone, "CANCELLED", NOW, seconds_from_now())
+    assert not await plain.exists(job_key("gone"))
+
+
 async def used(jobs: ClusterJobStore, member: int, now: int = NOW) -> Job:
     """A job whose file comes."""
     job = await create(jobs, member, now)

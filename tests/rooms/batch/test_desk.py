@@ -1,0 +1,55 @@
+"""What becomes of callers' wishes about jobs; over REST and gRPC: tests/service/host/test_batch.py."""
+
+import asyncio
+import secrets
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from instantaudience_server.batch.desk import OPEN_MS, UPLOAD_URL_EXPIRED, JobDesk
+from instantaudience_server.batch.files import FileStore
+from instantaudience_server.batch.uploading import Uploads
+from instantaudience_server.catalog.access import Caller
+from instantaudience_server.catalog.catalog import Catalog
+from instantaudience_server.catalog.feed import CatalogFeed
+from instantaudience_server.errors import Reason
+from instantaudience_server.quotas import Limits, Quotas
+from instantaudience_server.store.catalog_store import ClusterCatalogStore
+from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.job_interface import Phase
+from instantaudience_server.store.job_store import ClusterJobStore
+from support.accounts import refused
+from support.callers import caller
+from support.clocks import FakeClock
+from support.clusters import seconds_from_now
+from support.readings import CATALOG
+
+DEMO = caller("demo", CATALOG)
+
+
+@pytest.fixture
+async def desk(cluster: Cluster, quotas: Quotas, clock: FakeClock, tmp_path: Path) -> JobDesk:
+    jobs, files = ClusterJobStore(cluster), FileStore((tmp_path / "files").as_uri())
+    uploads = Uploads(jobs, files, CATALOG, clock, secrets.token_hex, lambda first, _: first, 3600)
+    return JobDesk(jobs, files, uploads, CatalogFeed(ClusterCatalogStore(cluster), Catalog()), quotas, clock)
+
+
+async def test_a_job_whose_upload_did_not_begin_in_time_has_ended(desk: JobDesk, clock: FakeClock) -> None:
+    """It is not cancelled any more, though nobody has written it down."""
+    job = (await desk.create(DEMO.member.id, DEMO, seconds_from_now())).job
+    clock.ms += OPEN_MS
+    await refused(desk.cancel(job.job_id, DEMO, seconds_from_now()), Reason.IN_USE)
+    found = await desk.find(job.job_id, DEMO, seconds_from_now())
+    assert (found.phase, found.error_code, found.completed_ms) == (
+        *(Phase.ERROR, UPLOAD_URL_EXPIRED),
+        job.open_until_ms,
+    )
+
+
+async def test_calls_that_end_jobs_count_as_reads(desk: JobDesk) -> None:
+    job_ids = [(await desk.create(DEMO.member.id, DEMO, seconds_from_now())).job.job_id for _ in range(9)]
+    limited = Caller(DEMO.account, replace(DEMO.member, limits=Limits(gets_per_second=2)))
+    calls = [desk.cancel(job_id, limited, seconds_from_now()) for job_id in job_ids]
+    errors = [each for each in await asyncio.gather(*calls, return_exceptions=True) if isinstance(each, Exception)]
+    assert errors
+    assert {getattr(each, "reason", each) for each in errors} == {Reason.RATE_LIMIT_EXCEEDED}

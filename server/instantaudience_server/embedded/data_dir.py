@@ -59,29 +59,23 @@ def kept_ports(data_dir: Path, nodes: int) -> list[tuple[int, int]]:
     Those of the last start if all are free, else new ones, which are kept.
     """
     file = data_dir / "ports.json"
-    if file.exists():
-        ports = [(port, bus_port) for port, bus_port in json.loads(file.read_text())]
+    if kept := _read(file):
+        ports = [(port, bus_port) for port, bus_port in json.loads(kept)]
         if all_free(ports):
             return ports
         _log.warning(Event.EMBEDDED_CLUSTER_PORTS_TAKEN, data_dir=str(data_dir), ports=ports)
     found = free_ports(HOST, 2 * nodes)
     ports = list(zip(found[::2], found[1::2], strict=True))
-    draft = file.with_suffix(".tmp")
-    draft.write_text(json.dumps(ports))
-    draft.replace(file)
+    _write(file, json.dumps(ports))
     return ports
 
 
 def kept_password(data_dir: Path) -> str:
     """The password of the cluster's nodes: made at the first start, and kept for the owner of the directory alone."""
     file = data_dir / "password"
-    if not file.exists():
-        draft = file.with_suffix(".tmp")
-        draft.unlink(missing_ok=True)
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as made:
-            made.write(secrets.token_hex(_PASSWORD_BYTES))
-        draft.replace(file)
-    return file.read_text()
+    if not _read(file):
+        _write(file, secrets.token_hex(_PASSWORD_BYTES))
+    return _read(file)
 
 
 def all_free(ports: Iterable[tuple[int, int]]) -> bool:
@@ -91,9 +85,24 @@ def all_free(ports: Iterable[tuple[int, int]]) -> bool:
 
 def url_of(data_dir: Path) -> str | None:
     """An address of the cluster that runs on the directory, with its password; None where there has not been any."""
+    ports, password = _read(data_dir / "ports.json"), _read(data_dir / "password")
+    return f"redis://:{password}@{HOST}:{json.loads(ports)[0][0]}" if ports and password else None
+
+
+def _read(file: Path) -> str:
+    """What stands in a file; nothing where there is none."""
     try:
-        ports: list[tuple[int, int]] = json.loads((data_dir / "ports.json").read_text())
-        password = (data_dir / "password").read_text()
+        return file.read_text()
     except FileNotFoundError:
-        return None
-    return f"redis://:{password}@{HOST}:{ports[0][0]}"
+        return ""
+
+
+def _write(file: Path, content: str) -> None:
+    """Write a file, for the owner of the directory alone: whole or, whatever happens, not at all."""
+    draft = file.with_suffix(".tmp")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as made:
+        made.write(content)
+        made.flush()
+        os.fsync(made.fileno())  # else a power failure may leave an empty file under the new name
+    draft.replace(file)

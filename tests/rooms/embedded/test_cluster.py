@@ -194,6 +194,18 @@ async def test_completes_a_first_start_that_was_cut_short(
         await assert_whole(cluster)
 
 
+async def test_starts_over_files_that_a_power_failure_has_left_empty(tmp_path: Path) -> None:
+    async with running(EmbeddedCluster(tmp_path, guarded=True)) as cluster:
+        await write(cluster)
+    for name in ("ports.json", "password"):
+        os.truncate(tmp_path / name, 0)
+    assert data_dir.url_of(tmp_path) is None
+    async with running(EmbeddedCluster(tmp_path, guarded=True)) as cluster:
+        await assert_kept(cluster)
+        assert data_dir.url_of(tmp_path) == cluster.url
+        assert len((tmp_path / "password").read_text()) > 32
+
+
 async def test_a_data_directory_has_one_cluster(tmp_path: Path) -> None:
     async with running(EmbeddedCluster(tmp_path)) as cluster:
         with pytest.raises(DataDirInUseError, match=r"in use by another process") as refused:

@@ -10,7 +10,7 @@ from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.segment_sizes import MEMBERSHIPS_AT_ONCE, MOST_USERS, USERS_AT_ONCE, SegmentSizes
 from instantaudience_server.store import keys
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.interface import NEVER, REMOVE, Changes
+from instantaudience_server.store.interface import NEVER, REMOVE, Changes, Joined
 from instantaudience_server.store.segment_size_store import MS_PER_WEEK, ClusterSegmentSizeStore
 from prometheus_client import REGISTRY
 from redis.asyncio import RedisCluster
@@ -96,6 +96,32 @@ async def test_many_calls_of_all_kinds(sizes: SegmentSizes, peer: Peer) -> None:
         sizes.note(for_each([user_key(user_id)], {NEVER: {2: 1, 3000 + user_id: 1}}))
     alone = {3000 + user_id: 1 for user_id in range(1, 500)}
     await peer.expect({1: 30 * 900, 2: 499} | dict.fromkeys(range(1000, 2000), 80) | alone)
+
+
+async def test_a_large_call_is_worked_off_in_pieces(
+    sizes: SegmentSizes, peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each user has segments of its own: this takes longest."""
+    take = ClusterSegmentSizeStore.take
+    taken = []
+
+    def noted(store: ClusterSegmentSizeStore, joined: Joined, now_ms: int) -> None:
+        taken.append(sum(len(segment_ids) * sum(map(len, users)) for segment_ids, users in joined.items()))
+        take(store, joined, now_ms)
+
+    monkeypatch.setattr(ClusterSegmentSizeStore, "take", noted)
+    users, segments = 1000, 80
+    sizes.note(
+        of_users(
+            {
+                user_key(user_id): {NEVER: dict.fromkeys([1, *range(10 * user_id, 10 * user_id + segments - 1)], 1)}
+                for user_id in range(1, users + 1)
+            }
+        )
+    )
+    await peer.expect({1: users, 10 * users: 1 + (segments - 2) // 10})
+    assert sum(taken) == users * segments
+    assert max(taken) < MEMBERSHIPS_AT_ONCE + segments
 
 
 def left_out() -> float:

@@ -1,9 +1,9 @@
 """Reads the posts of batches, as few pieces as can be: what each changes, and what its answer is."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Generator, Iterator, Sequence
 from itertools import compress
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.catalog import Catalog
@@ -16,6 +16,8 @@ from instantaudience_server.memberships.posts import Batch, Post, Result, fail
 from instantaudience_server.memberships.reading import Reading
 from instantaudience_server.memberships.skipped import COMPLETE
 from instantaudience_server.memberships.wire import decode_user, split_user
+
+Done = TypeVar("Done")
 
 TURN_SECONDS = 0.01
 """How long posts of a batch are read one after the other before other calls get their turn of the event loop."""
@@ -108,10 +110,9 @@ class BatchReading:
         platform_keys = await self._external_ids.of_request(users, caller.member, batch.deadline)
         form = post.warning_form or COMPLETE
         reading = Reading(self._catalog, self._known, caller, now_ms, platform_keys, suppressed, form=form)
-        for _ in reading.read(users):
-            await asyncio.sleep(0)
+        await _letting_others(reading.read(users))
         invalid_users = None if reading.users else map(decode_user, users)
-        warnings = reading.warnings.of_answer(invalid_users)
+        warnings = await _letting_others(reading.warnings.of_answer(invalid_users))
         return Read(reading, [post], [Result(reading.users, reading.segments, warnings)])
 
 
@@ -119,6 +120,17 @@ def users_of(post: Post) -> Iterator[bytes]:
     """The keys of the users of a post that was read with others: all of them are on the platform."""
     keys = (identity.encoded_platform_key(split_user(user)[0]) for user in post.users)
     return (key for key in keys if key is not None)
+
+
+async def _letting_others(work: Generator[None, None, Done]) -> Done:
+    """The result of some work; where it yields, other calls get their turn."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            done: Done = end.value
+            return done
+        await asyncio.sleep(0)
 
 
 async def _in_turns(posts: Sequence[Post]) -> AsyncIterator[Post]:

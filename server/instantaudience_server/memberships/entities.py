@@ -6,7 +6,7 @@ is filled field by field costs several times as much.
 """
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 
 from instantaudience.v1 import audience_pb2 as pb
 
@@ -17,6 +17,8 @@ _KEY, _VALUE = b"\x0a", b"\x12"
 _TEXT, _STRUCT, _LIST = b"\x1a", b"\x2a", b"\x32"
 """Tags of a Value's kinds that have a length."""
 _double = struct.Struct("<d").pack
+BLOCKS_PER_TURN = 1000
+"""Blocks of lists not known yet that a call may look at before other calls get their turn of the event loop, about."""
 LEAST_BLOCK_BYTES = 20
 """A user with more blocks than so many bytes each is too large, whatever is in them: one that says anything takes no
 less. Those that say nothing can come by the hundred thousand, and cost as much, here and where they become JSON."""
@@ -84,8 +86,11 @@ def block_entity(block: pb.SegBlock) -> bytes:
     return entity
 
 
-def user_entity(user: pb.RtSegment, blocks: Iterable[pb.SegBlock], most_bytes: float = float("inf")) -> bytes | None:
-    """A user, with these blocks; None where it has more bytes than allowed."""
+def user_entity(
+    user: pb.RtSegment, blocks: Iterable[pb.SegBlock], most_bytes: float = float("inf")
+) -> Generator[None, None, bytes | None]:
+    """A user, with these blocks; None where it has more bytes than allowed. Yields when other calls should get their
+    turn of the event loop."""
     if len(user.seg_block) * LEAST_BLOCK_BYTES > most_bytes:
         return None
     domain = _entry("domain", _TEXT, user.domain.encode()) if user.HasField("domain") else b""
@@ -96,16 +101,23 @@ def user_entity(user: pb.RtSegment, blocks: Iterable[pb.SegBlock], most_bytes: f
         size += len(items[-1])
         if size > most_bytes:
             return None
+        if len(items) % BLOCKS_PER_TURN == 0:
+            yield
     return domain + (_entry("seg_block", _LIST, b"".join(items)) if items else b"") + user_id
 
 
-def request_entity(users: Iterable[pb.RtSegment], most_bytes: float = float("inf")) -> bytes:
-    """A request of these users, as many as have their place in so many bytes."""
+def request_entity(users: Iterable[pb.RtSegment], most_bytes: float = float("inf")) -> Generator[None, None, bytes]:
+    """A request of these users, as many as have their place in so many bytes. Yields as `user_entity` does."""
     size, items = 0, []
+    looked_at = 0
     for user in users:
-        described = user_entity(user, user.seg_block, most_bytes - size)
+        described = yield from user_entity(user, user.seg_block, most_bytes - size)
         if described is None:
             break
+        looked_at += 1 + len(user.seg_block)
+        if looked_at >= BLOCKS_PER_TURN:
+            looked_at = 0
+            yield
         items.append(_item(described))
         size += len(items[-1])
     return _entry("rt_segment", _LIST, b"".join(items)) if items else b""

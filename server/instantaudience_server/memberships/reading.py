@@ -13,6 +13,7 @@ from instantaudience_server.catalog.access import Caller, find_segment
 from instantaudience_server.catalog.catalog import Catalog, Segment
 from instantaudience_server.memberships import identity, rules
 from instantaudience_server.memberships.by_blocks import ByBlocks, KeySet, users_by_blocks
+from instantaudience_server.memberships.entities import BLOCKS_PER_TURN
 from instantaudience_server.memberships.known_blocks import Blocks, KnownBlocks, Repeated, blocks_of
 from instantaudience_server.memberships.skipped import COMPLETE, WarningForm, Warnings
 from instantaudience_server.memberships.wire import check_users, decode_user, split_user, users_by_rest
@@ -20,8 +21,6 @@ from instantaudience_server.store.interface import REMOVE, Alike, Changes, UserC
 
 WARNINGS_PER_TURN = 500
 """Warnings that a call may make before other calls get their turn of the event loop."""
-BLOCKS_PER_TURN = 1000
-"""Blocks of lists not known yet that may be looked at before that, about."""
 
 _UNKNOWN = pb.WARNING_CODE_UNKNOWN_SEGMENT
 
@@ -84,7 +83,7 @@ class Reading:
         self._changes_by_rest: dict[bytes, UserChanges] = {}
         """Of requests that were read together."""
 
-    def read(self, users: Sequence[bytes]) -> Iterator[None]:
+    def read(self, users: Sequence[bytes]) -> Generator[None, None, None]:
         """Read encoded users, and note what changes; yields after so many warnings or blocks that other calls should
         get their turn.
 
@@ -243,7 +242,7 @@ class Reading:
         self._looked_at += len(user.seg_block)
         key, code = rules.check_user(index, user, self._external_member_id, self._most_users)
         if code:
-            self._skip_user(code, index, user, user.seg_block)
+            yield from self._skip_user(code, index, user, user.seg_block)
             return
         known: bytes | None = key
         if self._external_member_id is not None and not user.domain:
@@ -252,36 +251,38 @@ class Reading:
         blocks = yield from self._read_list(index, user.seg_block, resolve=known is not None)
         if len(user.seg_block) > self._most_blocks:
             left_out = islice(user.seg_block, self._most_blocks, None)
-            self._skip_user(pb.WARNING_CODE_TOO_MANY_SEGMENTS, index, user, left_out)
+            yield from self._skip_user(pb.WARNING_CODE_TOO_MANY_SEGMENTS, index, user, left_out)
         if not blocks.valid:
-            self._skip_user(pb.WARNING_CODE_NO_VALID_SEGMENTS, index, user, user.seg_block)
+            yield from self._skip_user(pb.WARNING_CODE_NO_VALID_SEGMENTS, index, user, user.seg_block)
             return
         self.users += 1
         self.segments += blocks.valid
         if known is None:
-            self.warnings.skip_user(pb.WARNING_CODE_UNKNOWN_USER_ID, index, user, user.seg_block)
+            yield from self.warnings.skip_user(pb.WARNING_CODE_UNKNOWN_USER_ID, index, user, user.seg_block)
             self._refusals.append(Refusal(pb.WARNING_CODE_UNKNOWN_USER_ID, user))
         elif not blocks.by_lifetime:
             self._unchanged.add(known)
         elif known in self._suppressed and blocks.adds:
-            self._suppress(index, user, known, blocks)
+            yield from self._suppress(index, user, known, blocks)
         else:
             changes = blocks.changes(self.now_ms)
             self._change(known, changes)
             if len(self.warnings) == skipped and self._catalog.version == version:
                 self._remember(rest, blocks, changes)
 
-    def _suppress(self, index: int, user: pb.RtSegment, key: bytes, blocks: Blocks) -> None:
+    def _suppress(self, index: int, user: pb.RtSegment, key: bytes, blocks: Blocks) -> Iterator[None]:
         """Refuse what a suppressed user would join; what it leaves, it leaves."""
-        self._skip_user(pb.WARNING_CODE_SUPPRESSED_USER_ID, index, user, user.seg_block)
+        yield from self._skip_user(pb.WARNING_CODE_SUPPRESSED_USER_ID, index, user, user.seg_block)
         self._refusals.append(Refusal(pb.WARNING_CODE_SUPPRESSED_USER_ID, user))
         left = blocks.by_lifetime.get(REMOVE)
         if left:
             self._change(key, {REMOVE: left})
 
-    def _skip_user(self, code: pb.WarningCode, index: int, user: pb.RtSegment, blocks: Iterable[pb.SegBlock]) -> None:
+    def _skip_user(
+        self, code: pb.WarningCode, index: int, user: pb.RtSegment, blocks: Iterable[pb.SegBlock]
+    ) -> Iterator[None]:
         """Skip a user, or `blocks` of it, for what the contract's checks found."""
-        self.warnings.skip_user(code, index, user, blocks)
+        yield from self.warnings.skip_user(code, index, user, blocks)
         self._skipped[code] += 1
 
     def _remember(self, rest: bytes, blocks: Blocks, changes: UserChanges) -> None:

@@ -4,7 +4,7 @@
 They end where answers would grow without bound (source: contract-neighbours, "many warnings").
 """
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable, Iterator
 from itertools import islice
 from typing import NamedTuple
 
@@ -103,22 +103,25 @@ class Warnings:
             entity = block_entity(block) if self._form.entities else b""
             self._add(message, code, b"rt_segment[%d].seg_block[%d]" % (user_index, index), entity)
 
-    def skip_user(self, code: pb.WarningCode, index: int, user: pb.RtSegment, blocks: Iterable[pb.SegBlock]) -> None:
-        """Warn about a user; `blocks` are the ones to show."""
+    def skip_user(
+        self, code: pb.WarningCode, index: int, user: pb.RtSegment, blocks: Iterable[pb.SegBlock]
+    ) -> Iterator[None]:
+        """Warn about a user; `blocks` are the ones to show. Yields as `user_entity` does."""
         if self._has_room():
-            entity = user_entity(user, blocks, MOST_BYTES - self._bytes) if self._form.entities else b""
+            most_bytes = MOST_BYTES - self._bytes
+            entity = (yield from user_entity(user, blocks, most_bytes)) if self._form.entities else b""
             self._add(USER_MESSAGES[code].format(user=user), code, b"rt_segment[%d]" % index, entity)
 
-    def of_answer(self, invalid_users: Iterable[pb.RtSegment] | None) -> bytes:
+    def of_answer(self, invalid_users: Iterable[pb.RtSegment] | None) -> Generator[None, None, bytes]:
         """All that the answer has, as they stand in an encoded ApplySegmentsResult. `invalid_users` are those of a
-        request that has no valid one."""
+        request that has no valid one. Yields as `user_entity` does."""
         warnings = list(self._kept)
         if self._left_out:
             text = LEFT_OUT.format(count=self._left_out).encode()
             warnings.append(self._warning(text, pb.WARNING_CODE_LEFT_OUT, b"", b""))
         if invalid_users is not None:
             shown = islice(invalid_users, MOST_WARNINGS) if self._form.entities else ()
-            entity = request_entity(shown, min(MOST_BYTES, MOST_REPEATED_BYTES - self._bytes))
+            entity = yield from request_entity(shown, min(MOST_BYTES, MOST_REPEATED_BYTES - self._bytes))
             warnings.append(self._warning(NO_VALID_USERS.encode(), pb.WARNING_CODE_NO_VALID_USERS, b"", entity))
         return b"".join(warnings)
 

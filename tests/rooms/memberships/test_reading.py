@@ -12,8 +12,9 @@ from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.catalog.file import DEMO, read_catalog
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.memberships import batch_reading
+from instantaudience_server.memberships.entities import BLOCKS_PER_TURN
 from instantaudience_server.memberships.known_blocks import KnownBlocks
-from instantaudience_server.memberships.reading import BLOCKS_PER_TURN, Reading
+from instantaudience_server.memberships.reading import Reading
 from instantaudience_server.memberships.requests import ApplyRequest
 from instantaudience_server.store.catalog_interface import Kind, Record
 from instantaudience_server.store.interface import NEVER, REMOVE
@@ -386,6 +387,17 @@ async def test_a_long_request_lets_other_calls_have_their_turn(users: list[dict[
         answer = await read_async(encoded({"rt_segment": users}))
     assert len(answer.messages) == warnings
     assert len(turns) >= 15  # ten of them are for what goes on beside the reading
+
+
+async def test_long_warnings_let_other_calls_have_their_turn() -> None:
+    """A user with far too many segments is shown with all of them, and so is the request."""
+    request = encoded({"rt_segment": [user("?", *[{"seg_id": 10001}] * 30_000)]})
+    async with counted_turns() as turns:
+        answer = await read_async(request)
+    assert answer.messages == ["Invalid user_id: ?", "No valid rt_segment in request."]
+    shown = [len(each["entity"].get("seg_block", ())) for each in answer.response["response"]["warnings"]]
+    assert shown[0] == 30_000
+    assert len(turns) >= 55
 
 
 LONG_LIST = 10_000

@@ -13,6 +13,7 @@ import (
 	pb "github.com/instantaudience/instantaudience/clients/go/instantaudiencev1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 )
@@ -167,7 +168,9 @@ func (c *Client) askLimits(ctx context.Context) (Limits, error) {
 	number, _, _ := strings.Cut(rest, ":")
 	userID, err := strconv.ParseInt(number, 10, 32)
 	if err != nil {
-		return Limits{}, &Error{Kind: InvalidRequest, Message: "the token is none of this service's"}
+		return Limits{}, &Error{
+			Kind: InvalidRequest, Code: codes.InvalidArgument, Message: "the token is none of this service's",
+		}
 	}
 	user := new(pb.GetUserResponse)
 	asked := &pb.GetUserRequest{Id: int32(userID)}

@@ -9,6 +9,7 @@ import (
 
 	pb "github.com/instantaudience/instantaudience/clients/go/instantaudiencev1"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
 
@@ -234,7 +235,9 @@ func (o *oneStream) receive(answer answer) (bool, error) {
 		o.fail(errorOfCall(answer.err, o.requestID))
 		return true, nil
 	case len(o.pending) == 0:
-		return true, &Error{Kind: Internal, Message: "an answer to nothing", RequestID: o.requestID}
+		return true, &Error{
+			Kind: Internal, Code: codes.Internal, Message: "an answer to nothing", RequestID: o.requestID,
+		}
 	}
 	answered := o.pending[0]
 	o.pending = o.pending[1:]

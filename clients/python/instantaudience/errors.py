@@ -26,6 +26,8 @@ class AudienceError(Exception):
     """
 
     kind: ClassVar[str]
+    code_otherwise: ClassVar[grpc.StatusCode] = grpc.StatusCode.UNKNOWN
+    """The code of what the client itself says."""
 
     def __init_subclass__(cls) -> None:
         cls.kind = cls.__name__.removesuffix("Error")
@@ -34,7 +36,7 @@ class AudienceError(Exception):
         self,
         message: str,
         *,
-        code: grpc.StatusCode = grpc.StatusCode.UNKNOWN,
+        code: grpc.StatusCode | None = None,
         reason: str = "",
         request_id: str = "",
         retry_after_seconds: float | None = None,
@@ -42,7 +44,7 @@ class AudienceError(Exception):
     ) -> None:
         super().__init__(message)
         self.message = message
-        self.code = code
+        self.code = self.code_otherwise if code is None else code
         self.reason = reason
         self.request_id = request_id
         self.retry_after_seconds = retry_after_seconds
@@ -56,6 +58,8 @@ class AudienceError(Exception):
 
 class InvalidRequestError(AudienceError):
     """The request cannot be read, or breaks a rule: sending it again does not help."""
+
+    code_otherwise = grpc.StatusCode.INVALID_ARGUMENT
 
 
 class UnauthenticatedError(AudienceError):
@@ -85,13 +89,19 @@ class RateLimitedError(AudienceError):
 class UnavailableError(AudienceError):
     """The service is out of reach or overloaded; what was sent may be applied in part, and can be sent again."""
 
+    code_otherwise = grpc.StatusCode.UNAVAILABLE
+
 
 class DeadlineExceededError(UnavailableError):
     """The time that the caller gave is over."""
 
+    code_otherwise = grpc.StatusCode.DEADLINE_EXCEEDED
+
 
 class InternalError(AudienceError):
     """A defect of the service, or an answer that is none of its."""
+
+    code_otherwise = grpc.StatusCode.INTERNAL
 
 
 _CLASSES: dict[str, type[AudienceError]] = {

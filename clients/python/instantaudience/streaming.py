@@ -13,7 +13,14 @@ from typing import Any, TypeVar
 import grpc
 
 from instantaudience.credentials import Session
-from instantaudience.errors import AudienceError, UnauthenticatedError, UnavailableError, of_call, of_status
+from instantaudience.errors import (
+    AudienceError,
+    InternalError,
+    UnauthenticatedError,
+    UnavailableError,
+    of_call,
+    of_status,
+)
 from instantaudience.pacing import Pacer
 from instantaudience.retrying import Retries
 from instantaudience.rules import RENEWED_REASON
@@ -123,7 +130,13 @@ class _Stream:
             self.failed.set()
 
     def take(self, response: StreamSegmentsResponse, retries: Retries) -> None:
-        """The next answer."""
+        """The next answer.
+
+        Raises:
+            InternalError: it answers nothing.
+        """
+        if not self.pending:
+            raise InternalError("an answer to nothing", request_id=self.request_id)
         sent = self.pending.popleft()
         if response.HasField("response"):
             sent.outcome = response.response

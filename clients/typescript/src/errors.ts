@@ -53,6 +53,10 @@ export abstract class AudienceError extends Error {
 export class InvalidRequestError extends AudienceError {
   override readonly name: string = "InvalidRequestError";
   override readonly kind: Kind = "InvalidRequest";
+
+  constructor(message: string, failure: Failure = {}) {
+    super(message, { code: Code.InvalidArgument, ...failure });
+  }
 }
 /** Wrong name, password, key or token, or the account is deactivated. */
 export class UnauthenticatedError extends AudienceError {
@@ -88,6 +92,10 @@ export class RateLimitedError extends AudienceError {
 export class UnavailableError extends AudienceError {
   override readonly name: string = "UnavailableError";
   override readonly kind: Kind = "Unavailable";
+
+  constructor(message: string, failure: Failure = {}) {
+    super(message, { code: Code.Unavailable, ...failure });
+  }
 }
 /** The time that the caller gave is over. */
 export class DeadlineExceededError extends UnavailableError {
@@ -102,6 +110,10 @@ export class DeadlineExceededError extends UnavailableError {
 export class InternalError extends AudienceError {
   override readonly name: string = "InternalError";
   override readonly kind: Kind = "Internal";
+
+  constructor(message: string, failure: Failure = {}) {
+    super(message, { code: Code.Internal, ...failure });
+  }
 }
 
 const CLASSES: Readonly<Record<Kind, new (message: string, failure: Failure) => AudienceError>> = {
@@ -158,7 +170,7 @@ function kindOf(code: Code, reason: string): Kind {
 
 /** An answer without what every answer has. */
 export function saysNothing(requestId: string): AudienceError {
-  return new InternalError("an answer that says nothing", { code: Code.Internal, requestId });
+  return new InternalError("an answer that says nothing", { requestId });
 }
 
 /** What every answer has. */

@@ -4,6 +4,7 @@ import { type Calling, headers, newRequestId, pathOf } from "./calling.js";
 import { Deadline } from "./deadline.js";
 import {
   AudienceError,
+  InternalError,
   UnauthenticatedError,
   UnavailableError,
   ofCall,
@@ -79,7 +80,7 @@ class Stream {
   /** The next answer. */
   take({ outcome, requestId }: StreamSegmentsResponse): void {
     const sent = this.pending.shift();
-    if (sent === undefined) return;
+    if (sent === undefined) throw new InternalError("an answer to nothing", { requestId: this.requestId });
     if (outcome.case === "response") {
       sent.outcome = outcome.value;
       return;

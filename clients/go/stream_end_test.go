@@ -1,0 +1,96 @@
+package instantaudience_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"testing"
+
+	"github.com/instantaudience/instantaudience/clients/go"
+	pb "github.com/instantaudience/instantaudience/clients/go/instantaudiencev1"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+)
+
+type serverStream = grpc.BidiStreamingServer[pb.StreamSegmentsRequest, pb.StreamSegmentsResponse]
+
+// streamService does with streams what it is told to.
+type streamService struct {
+	pb.UnimplementedAudienceServiceServer
+	stream func(serverStream) error
+}
+
+func (s *streamService) StreamSegments(stream serverStream) error {
+	return s.stream(stream)
+}
+
+// answerAll is what the service does.
+func answerAll(stream serverStream) error {
+	for {
+		request, err := stream.Recv()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := stream.Send(taken(len(request.GetRtSegment()))); err != nil {
+			return err
+		}
+	}
+}
+
+// taken is the answer of a request with so many valid users.
+func taken(users int) *pb.StreamSegmentsResponse {
+	result := &pb.ApplySegmentsResult{Status: "OK", Message: &pb.RequestCounts{UsersInRequest: int32(users)}}
+	return &pb.StreamSegmentsResponse{Outcome: &pb.StreamSegmentsResponse_Response{Response: result}}
+}
+
+// streamClient calls a service that does this with streams.
+func streamClient(
+	t *testing.T, stream func(serverStream) error, options ...instantaudience.Option,
+) *instantaudience.Client {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := grpc.NewServer()
+	pb.RegisterAudienceServiceServer(server, &streamService{stream: stream})
+	go func() { _ = server.Serve(listener) }()
+	t.Cleanup(server.Stop)
+	limits := instantaudience.Limits{UsersPerCall: 1, UsersPerSecond: 10_000_000, PostsPerSecond: 1_000_000}
+	return newClient(t, listener.Addr().String(), append([]instantaudience.Option{
+		instantaudience.WithToken("x"), instantaudience.WithPlaintext(), instantaudience.WithLimits(limits),
+	}, options...)...)
+}
+
+// lastError is what a stream ends with.
+func lastError(t *testing.T, client *instantaudience.Client, users uint64) *instantaudience.Error {
+	t.Helper()
+	var last *instantaudience.Error
+	for _, err := range client.Stream(context.Background(), fewUsers(users)) {
+		if err != nil && !errors.As(err, &last) {
+			t.Fatal(err)
+		}
+	}
+	return last
+}
+
+func TestWhatTheClientItselfSaysHasACode(t *testing.T) {
+	client := newClient(t, "127.0.0.1:1", instantaudience.WithToken("x"), instantaudience.WithPlaintext())
+	var said *instantaudience.Error
+	if _, err := client.Limits(context.Background()); !errors.As(err, &said) || said.Code != codes.InvalidArgument {
+		t.Error(err)
+	}
+	twice := func(stream serverStream) error {
+		if err := stream.Send(taken(1)); err != nil {
+			return err
+		}
+		return answerAll(stream)
+	}
+	if said := lastError(t, streamClient(t, twice), 2); said == nil || said.Code != codes.Internal {
+		t.Error(said)
+	}
+}

@@ -1,0 +1,83 @@
+/** How streams end, and begin again, on a service that does with them what it is told to. */
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import { Code, type HandlerContext } from "@connectrpc/connect";
+import { connectNodeAdapter } from "@connectrpc/connect-node";
+import { type Attempt, type Client, type Retries, type User, createClient } from "instantaudience";
+import {
+  AudienceService,
+  type StreamSegmentsRequest,
+  type StreamSegmentsResponseSchema,
+} from "instantaudience/v1/audience";
+import assert from "node:assert/strict";
+import { createServer } from "node:http2";
+import type { AddressInfo } from "node:net";
+import { test } from "node:test";
+
+type Requests = AsyncIterable<StreamSegmentsRequest>;
+type Responses = AsyncIterable<MessageInitShape<typeof StreamSegmentsResponseSchema>>;
+
+/** Does something with a client of a service that does this with streams. */
+async function withClient(
+  streamSegments: (requests: Requests, context: HandlerContext) => Responses,
+  retries: Partial<Retries>,
+  act: (client: Client, told: Attempt[]) => Promise<void>,
+): Promise<void> {
+  const server = createServer(
+    connectNodeAdapter({ routes: (router) => router.service(AudienceService, { streamSegments }) }),
+  );
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const told: Attempt[] = [];
+  const client = createClient({
+    endpoint: `127.0.0.1:${(server.address() as AddressInfo).port}`,
+    credentials: { token: "x" },
+    plaintext: true,
+    limits: { usersPerCall: 1, usersPerSecond: 1_000_000, postsPerSecond: 1_000_000 },
+    retries,
+    onAttempt: (attempt) => told.push(attempt),
+  });
+  try {
+    await act(client, told);
+  } finally {
+    client.close();
+    server.close();
+  }
+}
+
+/** What the service does. */
+async function* answers(requests: Requests): Responses {
+  for await (const { rtSegment } of requests) {
+    yield { outcome: { case: "response", value: { status: "OK", message: { usersInRequest: rtSegment.length } } } };
+  }
+}
+
+const USER: User = { userId: "1", segBlock: [{ segId: 7 }] };
+
+/** Takes all that comes. */
+async function all(results: AsyncIterable<unknown>): Promise<number> {
+  let count = 0;
+  for await (const _ of results) count += 1;
+  return count;
+}
+
+test("a stream that does not go on is told as what is thrown", async () => {
+  async function* silent(_: Requests, context: HandlerContext): Responses {
+    await new Promise((resolve) => context.signal.addEventListener("abort", resolve));
+  }
+  await withClient(silent, { attemptMs: 50 }, async (client, told) => {
+    const thrown = { name: "UnavailableError", code: Code.Unavailable, rawMessage: "the stream does not go on" };
+    await assert.rejects(all(client.stream([USER], { deadlineMs: 10 })), thrown);
+    assert.deepEqual(
+      told.map(({ code }) => code),
+      [Code.Unavailable],
+    );
+  });
+});
+
+test("an answer to nothing is a defect of the service", async () => {
+  async function* twice(requests: Requests): Responses {
+    for await (const answer of answers(requests)) yield* [answer, answer];
+  }
+  await withClient(twice, {}, async (client) => {
+    await assert.rejects(all(client.stream([USER, USER, USER])), { name: "InternalError", code: Code.Internal });
+  });
+});

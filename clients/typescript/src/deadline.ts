@@ -1,5 +1,8 @@
 import { DeadlineExceededError } from "./errors.js";
 
+/** What a timer takes at most: a longer one would fire at once. */
+const MOST_TIMER_MS = 2 ** 31 - 1;
+
 /** What ends a call before its answer: the caller's time, and the caller's signal. Times are those of `performance.now`. */
 export class Deadline {
   readonly #endsMs: number;
@@ -29,14 +32,14 @@ export class Deadline {
    */
   async sleep(ms: number): Promise<void> {
     this.check();
-    let timer: ReturnType<typeof setTimeout> | undefined;
+    let stop = (): void => undefined;
     const slept = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, ms);
+      stop = after(ms, resolve);
     });
     try {
       await this.#orAborted(slept);
     } finally {
-      clearTimeout(timer);
+      stop();
     }
   }
 
@@ -47,16 +50,14 @@ export class Deadline {
    */
   async bound<Result>(promise: Promise<Result>): Promise<Result> {
     this.check();
-    let timer: ReturnType<typeof setTimeout> | undefined;
+    let stop = (): void => undefined;
     const late = new Promise<never>((_, reject) => {
-      if (this.#endsMs !== Infinity) {
-        timer = setTimeout(() => reject(new DeadlineExceededError("the caller's time is over")), this.leftMs);
-      }
+      stop = after(this.leftMs, () => reject(new DeadlineExceededError("the caller's time is over")));
     });
     try {
       return await this.#orAborted(Promise.race([promise, late]));
     } finally {
-      clearTimeout(timer);
+      stop();
     }
   }
 
@@ -74,4 +75,15 @@ export class Deadline {
       signal.removeEventListener("abort", abort);
     }
   }
+}
+
+/** Acts after so long, unless what it answers with is called before. */
+function after(ms: number, act: () => void): () => void {
+  let timer: ReturnType<typeof setTimeout>;
+  const wait = (leftMs: number): void => {
+    timer =
+      leftMs > MOST_TIMER_MS ? setTimeout(() => wait(leftMs - MOST_TIMER_MS), MOST_TIMER_MS) : setTimeout(act, leftMs);
+  };
+  wait(ms);
+  return () => clearTimeout(timer);
 }

@@ -22,6 +22,9 @@ export const DEFAULT_RETRIES: Retries = {
   random: Math.random,
 };
 
+/** gRPC's timeouts have eight digits at most. */
+const MOST_TIMEOUT_MS = 99_999_999;
+
 /** How long to wait after the attempt (the first is 0) that failed so; undefined where it is not to be repeated. */
 export function waitMs(retries: Retries, error: AudienceError, attempt: number): number | undefined {
   if (!error.isWorthAnotherTry) return undefined;
@@ -50,7 +53,7 @@ export class Attempts {
     if (left <= 0) throw new DeadlineExceededError("the caller's time was over before it could be sent");
     this.count += 1;
     // Whole ones: what has a fraction is no timeout of gRPC.
-    return Math.ceil(Math.min(left, this.retries.attemptMs));
+    return Math.ceil(Math.min(left, this.retries.attemptMs, MOST_TIMEOUT_MS));
   }
 
   /**

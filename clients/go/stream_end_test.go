@@ -5,7 +5,9 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/instantaudience/instantaudience/clients/go"
 	pb "github.com/instantaudience/instantaudience/clients/go/instantaudiencev1"
@@ -92,5 +94,38 @@ func TestWhatTheClientItselfSaysHasACode(t *testing.T) {
 	}
 	if said := lastError(t, streamClient(t, twice), 2); said == nil || said.Code != codes.Internal {
 		t.Error(said)
+	}
+}
+
+func TestAStreamThatEndsWhileUsersAreToComeBeginsAgainAfterAPause(t *testing.T) {
+	const ended = 3
+	var told []instantaudience.Attempt
+	var streams atomic.Int32
+	stands := make(chan struct{})
+	client := streamClient(t, func(stream serverStream) error {
+		if streams.Add(1) <= ended {
+			return nil
+		}
+		close(stands)
+		return answerAll(stream)
+	}, instantaudience.WithAttempts(func(attempt instantaudience.Attempt) { told = append(told, attempt) }),
+		instantaudience.WithRetries(instantaudience.Retries{FirstPause: time.Millisecond}))
+	users := func(yield func(*pb.RtSegment) bool) {
+		<-stands
+		fewUsers(1)(yield)
+	}
+	for result, err := range client.Stream(context.Background(), users) {
+		if err != nil || result.Err != nil {
+			t.Error(err, result)
+		}
+	}
+	if len(told) != ended+1 || told[ended].Err != nil {
+		t.Fatal(told)
+	}
+	for _, attempt := range told[:ended] {
+		// What has failed so is sent again after a pause.
+		if attempt.Err == nil || attempt.Err.Code != codes.Unavailable {
+			t.Error(attempt)
+		}
 	}
 }

@@ -227,7 +227,7 @@ func (o *oneStream) take(part *part, ok bool) {
 func (o *oneStream) receive(answer answer) (bool, error) {
 	switch {
 	case answer.err == io.EOF:
-		if len(o.pending) > 0 || len(o.queue) > 0 {
+		if len(o.pending) > 0 || len(o.queue) > 0 || !o.isExhausted {
 			o.fail(unavailable("the stream ended early", o.requestID))
 		}
 		return true, nil

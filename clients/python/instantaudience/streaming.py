@@ -121,7 +121,7 @@ class _Stream:
     """The first that is worth another try: nothing new is sent after it, and what was sent is answered."""
     failed: asyncio.Event = field(default_factory=asyncio.Event)
     is_exhausted: bool = False
-    """There are no more users."""
+    """There are no more users, or what gives them has raised."""
 
     def fail(self, error: AudienceError) -> None:
         """It is not worth sending more."""
@@ -276,7 +276,11 @@ class Streaming:
                     window.room.clear()
                     await window.room.wait()
                     continue
-                part = await source.next(stream.failed)
+                try:
+                    part = await source.next(stream.failed)
+                except Exception:
+                    stream.is_exhausted = True
+                    raise
                 if part is None:
                     stream.is_exhausted = stream.failure is None
                     break
@@ -310,7 +314,7 @@ class Streaming:
             finally:
                 await _end(reading)
             if response is grpc.aio.EOF:
-                if stream.pending:
+                if stream.pending or not stream.is_exhausted:
                     stream.fail(UnavailableError("the stream ended early", request_id=stream.request_id))
                 return
             yield response

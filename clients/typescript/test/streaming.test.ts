@@ -81,3 +81,31 @@ test("an answer to nothing is a defect of the service", async () => {
     await assert.rejects(all(client.stream([USER, USER, USER])), { name: "InternalError", code: Code.Internal });
   });
 });
+
+test("a stream that ends while users are to come begins again after a pause", async () => {
+  const ended = 3;
+  let streams = 0;
+  let stands = (): void => undefined;
+  const standing = new Promise<void>((resolve) => {
+    stands = resolve;
+  });
+  async function* stream(requests: Requests): Responses {
+    if (++streams <= ended) return;
+    stands();
+    yield* answers(requests);
+  }
+  async function* users(): AsyncGenerator<User> {
+    await standing;
+    yield USER;
+  }
+  let pauses = 0;
+  const random = (): number => ++pauses / 1000;
+  await withClient(stream, { random }, async (client, told) => {
+    assert.equal(await all(client.stream(users())), 1);
+    assert.deepEqual(
+      told.map(({ code }) => code),
+      [...Array<Code>(ended).fill(Code.Unavailable), undefined],
+    );
+    assert.equal(pauses, ended);
+  });
+});

@@ -100,3 +100,42 @@ async def test_an_answer_to_nothing_is_a_defect_of_the_service() -> None:
         with pytest.raises(InternalError, match="an answer to nothing") as raised:
             _ = [each async for each in client.stream(nobody())]
     assert raised.value.code is grpc.StatusCode.INTERNAL
+
+
+async def test_a_stream_that_ends_while_users_are_to_come_begins_again_after_a_pause() -> None:
+    told: list[Attempt] = []
+    pauses: list[float] = []
+    stands = asyncio.Event()
+
+    async def stream(requests: Requests, _: Context) -> Responses:
+        if len(told) < 3:
+            return
+        stands.set()
+        async for answer in answers(requests):
+            yield answer
+
+    async def users() -> AsyncIterator[RtSegment]:
+        await stands.wait()
+        yield user(1, block(7))
+
+    def uniform(_: float, most: float) -> float:
+        pauses.append(most)
+        return 0.01
+
+    async with client_of(stream, told, Retries(uniform=uniform)) as client:
+        assert [each.error async for each in client.stream(users())] == [None]
+    assert of_streams(told) == [*[grpc.StatusCode.UNAVAILABLE] * 3, grpc.StatusCode.OK]
+    assert len(pauses) == 3
+
+
+async def test_a_stream_whose_users_raise_has_not_failed(service: FakeService) -> None:
+    told: list[Attempt] = []
+
+    async def users() -> AsyncIterator[RtSegment]:
+        raise LookupError("no more of them")
+        yield user(1, block(7))
+
+    async with AsyncClient(service.endpoint, DEMO, plaintext=True, limits=Limits(), on_attempt=told.append) as client:
+        with pytest.raises(LookupError):
+            _ = [each async for each in client.stream(users())]
+    assert of_streams(told) == [grpc.StatusCode.OK]

@@ -13,6 +13,7 @@ import (
 	pb "github.com/instantaudience/instantaudience/clients/go/instantaudiencev1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 type serverStream = grpc.BidiStreamingServer[pb.StreamSegmentsRequest, pb.StreamSegmentsResponse]
@@ -127,5 +128,47 @@ func TestAStreamThatEndsWhileUsersAreToComeBeginsAgainAfterAPause(t *testing.T) 
 		if attempt.Err == nil || attempt.Err.Code != codes.Unavailable {
 			t.Error(attempt)
 		}
+	}
+}
+
+func TestUsersWhoAreWaitedForUseUpNoPatience(t *testing.T) {
+	const patience = 500 * time.Millisecond
+	for name, isIdle := range map[string]bool{"it fails while they are waited for": true, "it fails with the next one": false} {
+		t.Run(name, func(t *testing.T) {
+			var streams atomic.Int32
+			answered, isLate, hasFailed := make(chan struct{}), make(chan struct{}), make(chan struct{}, 2)
+			client := streamClient(t, func(stream serverStream) error {
+				if streams.Add(1) > 1 {
+					return answerAll(stream)
+				}
+				_, _ = stream.Recv()
+				_ = stream.Send(taken(1))
+				if isIdle {
+					<-isLate
+				} else {
+					_, _ = stream.Recv()
+				}
+				return status.Error(codes.Unavailable, "")
+			}, instantaudience.WithStreamPatience(patience),
+				instantaudience.WithRetries(instantaudience.Retries{FirstPause: time.Millisecond}),
+				instantaudience.WithAttempts(func(instantaudience.Attempt) { hasFailed <- struct{}{} }))
+			users := func(yield func(*pb.RtSegment) bool) {
+				fewUsers(2)(yield)
+				<-answered
+				time.Sleep(patience + patience/10)
+				close(isLate)
+				if isIdle {
+					<-hasFailed
+				}
+			}
+			for result, err := range client.Stream(context.Background(), users) {
+				if err != nil || result.Err != nil {
+					t.Fatal(err, result)
+				}
+				if result.FirstUser == 0 {
+					close(answered)
+				}
+			}
+		})
 	}
 }

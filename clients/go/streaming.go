@@ -20,7 +20,8 @@ const lookEvery = 250 * time.Millisecond
 //
 // Users are taken as they can be sent: memory is bounded, however many there are. A request that fails so that it helps is
 // sent again, each user's changes in order, until WithStreamPatience has passed without any progress, or the context has
-// ended; that error is the last thing the iterator gives. Where nobody takes the answers, nothing more is sent.
+// ended; that error is the last thing the iterator gives. While users are waited for, no patience is used up. Where nobody
+// takes the answers, nothing more is sent.
 //
 // The users' iterator runs in a goroutine of its own; it is not asked for more when the iterator of the answers has ended.
 func (c *Client) Stream(ctx context.Context, users iter.Seq[*pb.RtSegment]) iter.Seq2[*StreamResult, error] {
@@ -32,7 +33,7 @@ func (c *Client) Stream(ctx context.Context, users iter.Seq[*pb.RtSegment]) iter
 		}
 		source := newSource(users, limits)
 		defer source.close()
-		s := &streaming{client: c, limits: limits, source: source, yield: yield, progress: time.Now()}
+		s := &streaming{client: c, limits: limits, source: source, yield: yield, waitsSince: time.Now()}
 		for !s.isOver() {
 			if err := s.stream(ctx); err != nil {
 				if !s.isEnded {
@@ -58,9 +59,12 @@ type streaming struct {
 	isExhausted bool
 	// isEnded says that no more answers are taken.
 	isEnded bool
-	// isRenewed says that the token is new since the last progress.
+	// waitsSince is since when the first request of the window waits without any progress; where there is none, nothing does.
+	waitsSince time.Time
+	// failures is how many streams have failed since the last progress.
+	failures int
+	// isRenewed says that the token is new since then.
 	isRenewed bool
-	progress  time.Time
 }
 
 func (s *streaming) isOver() bool {
@@ -71,7 +75,7 @@ func (s *streaming) isOver() bool {
 // fails where that is never, or not in time.
 func (s *streaming) stream(ctx context.Context) error {
 	// Where there is no progress for so long, nothing more is waited for; a stream under way is given up when it hangs.
-	patient, cancelWait := context.WithDeadline(ctx, s.progress.Add(s.client.patience))
+	patient, cancelWait := context.WithDeadline(ctx, s.waitsSince.Add(s.client.patience))
 	token, err := s.client.session.get(patient)
 	cancelWait()
 	if err != nil {
@@ -97,6 +101,10 @@ func (s *streaming) pause(ctx context.Context, failure *Error, token string) err
 	if ctx.Err() == context.Canceled {
 		return context.Cause(ctx)
 	}
+	s.failures++
+	if len(s.window) == 0 {
+		s.waitsSince = time.Now()
+	}
 	if failure.Kind == Unauthenticated {
 		if s.isRenewed || failure.Reason != renewedReason || !s.client.session.refused(token) {
 			return failure
@@ -104,11 +112,11 @@ func (s *streaming) pause(ctx context.Context, failure *Error, token string) err
 		s.isRenewed = true
 		return nil
 	}
-	pause, again := s.client.caller.retries.pause(failure, s.window.attempts()-1)
+	pause, again := s.client.caller.retries.pause(failure, max(s.failures, s.window.attempts())-1)
 	if !again {
 		return failure
 	}
-	patient, cancel := context.WithDeadline(ctx, s.progress.Add(s.client.patience))
+	patient, cancel := context.WithDeadline(ctx, s.waitsSince.Add(s.client.patience))
 	defer cancel()
 	return sleep(patient, pause, failure)
 }
@@ -122,7 +130,7 @@ func (s *streaming) giveResults() error {
 			s.isEnded = true
 			return errStopped
 		}
-		s.progress, s.isRenewed = time.Now(), false
+		s.waitsSince, s.failures, s.isRenewed = time.Now(), 0, false
 	}
 	return nil
 }
@@ -213,6 +221,9 @@ func (o *oneStream) run(ctx context.Context) error {
 // take has another request sent, or notes that there is none.
 func (o *oneStream) take(part *part, ok bool) {
 	if ok {
+		if len(o.window) == 0 {
+			o.waitsSince = time.Now()
+		}
 		added := &request{part: part}
 		o.window, o.queue = append(o.window, added), append(o.queue, added)
 		return

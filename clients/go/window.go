@@ -82,7 +82,7 @@ func anyOf(own []userKey, keys map[userKey]bool) bool {
 
 // attempts is the most of any request.
 func (w window) attempts() int {
-	most := 1
+	most := 0
 	for _, request := range w {
 		most = max(most, request.attempts)
 	}

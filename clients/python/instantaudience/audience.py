@@ -148,6 +148,7 @@ class AsyncClient:
 
         Users are taken as they can be sent: memory is bounded, however many there are. A request that fails so that it
         helps is sent again, each user's changes in order, until `patience_seconds` have passed without any progress.
+        While users are waited for, no time passes.
 
         Raises:
             AudienceError: there was no progress for so long, or signing in failed.

@@ -67,33 +67,40 @@ class _Sent:
 
 
 @dataclass
-class _Progress:
-    """The last progress of a call."""
-
-    at: float
-    is_renewed: bool = False
-    """Whether the token is new since then: one that is refused as well is refused for good."""
-
-
-@dataclass
 class _Window:
     """The requests that the caller has no result of, in order; so many at most."""
 
     most: int
+    waits_since: float
+    """Since when the first one waits without any progress; where there is none, nothing waits."""
     sent: deque[_Sent] = field(default_factory=deque[_Sent])
     room: asyncio.Event = field(default_factory=asyncio.Event)
     """Whether another one may be added."""
+    failures: int = 0
+    """How many streams have failed since the last progress."""
+    is_renewed: bool = False
+    """Whether the token is new since then: one that is refused as well is refused for good."""
 
     def add(self, part: Part) -> _Sent:
+        if not self.sent:
+            self.waits_since = time.monotonic()
         sent = _Sent(part)
         self.sent.append(sent)
         return sent
 
     def results(self) -> Iterable[StreamResult]:
-        """The first ones that are answered for good; each makes room."""
+        """The first ones that are answered for good; each makes room, and is progress."""
         while self.sent and self.sent[0].outcome is not None:
             yield _result(self.sent.popleft())
             self.room.set()
+            self.waits_since, self.failures, self.is_renewed = time.monotonic(), 0, False
+
+    def failed(self) -> int:
+        """Another stream has failed; which attempt that was of what has failed most often, from 0."""
+        self.failures += 1
+        if not self.sent:
+            self.waits_since = time.monotonic()
+        return max([self.failures, *(sent.attempts for sent in self.sent)]) - 1
 
     def to_repeat(self) -> list[_Sent]:
         """What is not answered for good, and all after it that changes one of the same users.
@@ -207,16 +214,15 @@ class Streaming:
         """The answers for all parts, in order.
 
         Requests that fail so that it helps are sent again, as long as no more than `patience_seconds` pass without any
-        progress.
+        progress. While users are waited for, no time passes.
 
         Raises:
             AudienceError: no progress for so long, or signing in failed.
         """
-        window = _Window(self._window)
-        progress = _Progress(time.monotonic())
+        window = _Window(self._window, time.monotonic())
         async with aclosing(_Source(parts)) as source:
             while True:
-                token = await self._session.token(progress.at + patience_seconds)
+                token = await self._session.token(window.waits_since + patience_seconds)
                 request_id = uuid.uuid4().hex
                 watched = self._watchers.attempt(PATH, 1, request_id)
                 stream = _Stream(self._open(metadata=watched.metadata(token)), request_id)
@@ -229,7 +235,6 @@ class Streaming:
                             window.room.set()  # who waits for room shall see that nothing more is to be sent
                         for result in window.results():
                             yield result
-                            progress = _Progress(time.monotonic())
                     outcome = stream.failure
                 finally:
                     watched.end(outcome)
@@ -237,15 +242,10 @@ class Streaming:
                     stream.call.cancel()
                 if stream.failure is None and stream.is_exhausted and not window.sent:
                     return
-                await self._pause(stream.failure, window, token, progress, patience_seconds)
+                await self._pause(stream.failure, window, token, patience_seconds)
 
     async def _pause(
-        self,
-        failure: AudienceError | None,
-        window: _Window,
-        token: str | None,
-        progress: _Progress,
-        patience_seconds: float,
+        self, failure: AudienceError | None, window: _Window, token: str | None, patience_seconds: float
     ) -> None:
         """Wait until what has failed is worth another try.
 
@@ -254,15 +254,15 @@ class Streaming:
         """
         if failure is None:
             return
+        attempt = window.failed()
         if isinstance(failure, UnauthenticatedError):
-            if progress.is_renewed or failure.reason != RENEWED_REASON or not self._session.refused(token):
+            if window.is_renewed or failure.reason != RENEWED_REASON or not self._session.refused(token):
                 raise failure
-            progress.is_renewed = True
+            window.is_renewed = True
             wait: float | None = 0.0
         else:
-            attempts = max((sent.attempts for sent in window.sent), default=1)
-            wait = self._retries.wait_seconds(failure, max(0, attempts - 1))
-        if wait is None or time.monotonic() + wait >= progress.at + patience_seconds:
+            wait = self._retries.wait_seconds(failure, attempt)
+        if wait is None or time.monotonic() + wait >= window.waits_since + patience_seconds:
             raise failure
         await asyncio.sleep(wait)
 

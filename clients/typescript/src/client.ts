@@ -134,8 +134,8 @@ export class Client {
    * Puts any number of users into segments; the answers come in order, as many users as went in a request each.
    *
    * Users are taken as they can be sent: memory is bounded, however many there are. A request that fails so that it helps
-   * is sent again, each user's changes in order, until `deadlineMs` have passed without any progress. In browsers, one
-   * request is under way at a time.
+   * is sent again, each user's changes in order, until `deadlineMs` have passed without any progress; while users are
+   * waited for, no time passes. In browsers, one request is under way at a time.
    *
    * @throws AudienceError there was no progress for so long, or signing in failed.
    */

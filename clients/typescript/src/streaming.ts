@@ -109,7 +109,7 @@ export class Streaming {
 
   /**
    * The answers for all users, in order. Requests that fail so that it helps are sent again, as long as no more than
-   * `patienceMs` pass without any progress.
+   * `patienceMs` pass without any progress. While users are waited for, no time passes.
    *
    * @throws AudienceError no progress for so long, or signing in failed; or the reason of the signal.
    */
@@ -121,31 +121,27 @@ export class Streaming {
   ): AsyncGenerator<StreamResult> {
     const window = new Window(this.means.window);
     const source = new Source(users, limits);
-    let patience = new Deadline(patienceMs, signal);
-    /** The token is new since the last progress: one that is refused as well is refused for good. */
-    let isRenewed = false;
     try {
       for (;;) {
-        const token = await this.means.session.token(patience);
+        const token = await this.means.session.token(new Deadline(patienceMs - window.waitedMs, signal));
         const stream = new Stream();
         const began = performance.now();
         for await (const response of this.#answers(stream, token, window, source, limits, signal)) {
           stream.take(response);
-          for (const result of window.results()) {
-            yield result;
-            patience = new Deadline(patienceMs, signal);
-            isRenewed = false;
-          }
+          yield* window.results();
         }
         this.means.calling.tell(pathOf(METHOD), 1, began, stream.requestId, stream.failure);
         if (stream.usersFailure !== undefined) throw stream.usersFailure.thrown;
         if (stream.failure === undefined) {
           if (window.isEmpty) return;
-        } else if (stream.failure instanceof UnauthenticatedError) {
-          if (isRenewed || !this.#isRenewable(stream.failure, token)) throw stream.failure;
-          isRenewed = true;
+          continue;
+        }
+        const attempt = window.failed();
+        if (stream.failure instanceof UnauthenticatedError) {
+          if (window.isRenewed || !this.#isRenewable(stream.failure, token)) throw stream.failure;
+          window.isRenewed = true;
         } else {
-          await this.#pause(stream.failure, window, patience);
+          await this.#pause(stream.failure, attempt, new Deadline(patienceMs - window.waitedMs, signal));
         }
       }
     } finally {
@@ -190,8 +186,8 @@ export class Streaming {
    *
    * @throws AudienceError it is not, or not in time.
    */
-  async #pause(failure: AudienceError, window: Window, patience: Deadline): Promise<void> {
-    const wait = waitMs(this.means.retries, failure, Math.max(0, window.mostAttempts - 1));
+  async #pause(failure: AudienceError, attempt: number, patience: Deadline): Promise<void> {
+    const wait = waitMs(this.means.retries, failure, attempt);
     if (wait === undefined || wait >= patience.leftMs) throw failure;
     await patience.sleep(wait);
   }

@@ -26,6 +26,12 @@ export interface Sent {
 /** The requests that the caller has no result of, in order; so many at most. */
 export class Window {
   readonly #sent: Sent[] = [];
+  /** Since when the first one waits without any progress; where there is none, nothing waits. */
+  #waitsSinceMs = performance.now();
+  /** How many streams have failed since the last progress. */
+  #failures = 0;
+  /** Whether the token is new since then: one that is refused as well is refused for good. */
+  isRenewed = false;
   #gotRoom = (): void => undefined;
 
   constructor(private readonly most: number) {}
@@ -38,12 +44,20 @@ export class Window {
     return this.#sent.length >= this.most;
   }
 
-  /** How often that request was sent which was sent most often. */
-  get mostAttempts(): number {
-    return this.#sent.reduce((most, sent) => Math.max(most, sent.attempts), 0);
+  /** How long there has been no progress. */
+  get waitedMs(): number {
+    return performance.now() - this.#waitsSinceMs;
+  }
+
+  /** Another stream has failed; which attempt that was of what has failed most often, from 0. */
+  failed(): number {
+    this.#failures += 1;
+    if (this.isEmpty) this.#waitsSinceMs = performance.now();
+    return this.#sent.reduce((most, sent) => Math.max(most, sent.attempts), this.#failures) - 1;
   }
 
   add(part: Part): Sent {
+    if (this.isEmpty) this.#waitsSinceMs = performance.now();
     const sent: Sent = { part, attempts: 0, sinceMs: 0, outcome: undefined };
     this.#sent.push(sent);
     return sent;
@@ -57,12 +71,15 @@ export class Window {
     });
   }
 
-  /** The first ones that are answered for good; each makes room. */
+  /** The first ones that are answered for good; each makes room, and is progress. */
   *results(): Generator<StreamResult> {
     for (let first = this.#sent[0]; first?.outcome !== undefined; first = this.#sent[0]) {
       this.#sent.shift();
       this.#gotRoom();
       yield resultOf(first.part, first.outcome);
+      this.#waitsSinceMs = performance.now();
+      this.#failures = 0;
+      this.isRenewed = false;
     }
   }
 

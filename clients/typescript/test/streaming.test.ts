@@ -1,6 +1,6 @@
 /** How streams end, and begin again, on a service that does with them what it is told to. */
 import type { MessageInitShape } from "@bufbuild/protobuf";
-import { Code, type HandlerContext } from "@connectrpc/connect";
+import { Code, ConnectError, type HandlerContext } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
 import { type Attempt, type Client, type Retries, type User, createClient } from "instantaudience";
 import {
@@ -12,6 +12,7 @@ import assert from "node:assert/strict";
 import { createServer } from "node:http2";
 import type { AddressInfo } from "node:net";
 import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 
 type Requests = AsyncIterable<StreamSegmentsRequest>;
 type Responses = AsyncIterable<MessageInitShape<typeof StreamSegmentsResponseSchema>>;
@@ -20,13 +21,13 @@ type Responses = AsyncIterable<MessageInitShape<typeof StreamSegmentsResponseSch
 async function withClient(
   streamSegments: (requests: Requests, context: HandlerContext) => Responses,
   retries: Partial<Retries>,
-  act: (client: Client, told: Attempt[]) => Promise<void>,
+  told: Attempt[],
+  act: (client: Client) => Promise<void>,
 ): Promise<void> {
   const server = createServer(
     connectNodeAdapter({ routes: (router) => router.service(AudienceService, { streamSegments }) }),
   );
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const told: Attempt[] = [];
   const client = createClient({
     endpoint: `127.0.0.1:${(server.address() as AddressInfo).port}`,
     credentials: { token: "x" },
@@ -36,7 +37,7 @@ async function withClient(
     onAttempt: (attempt) => told.push(attempt),
   });
   try {
-    await act(client, told);
+    await act(client);
   } finally {
     client.close();
     server.close();
@@ -63,7 +64,8 @@ test("a stream that does not go on is told as what is thrown", async () => {
   async function* silent(_: Requests, context: HandlerContext): Responses {
     await new Promise((resolve) => context.signal.addEventListener("abort", resolve));
   }
-  await withClient(silent, { attemptMs: 50 }, async (client, told) => {
+  const told: Attempt[] = [];
+  await withClient(silent, { attemptMs: 50 }, told, async (client) => {
     const thrown = { name: "UnavailableError", code: Code.Unavailable, rawMessage: "the stream does not go on" };
     await assert.rejects(all(client.stream([USER], { deadlineMs: 10 })), thrown);
     assert.deepEqual(
@@ -77,7 +79,7 @@ test("an answer to nothing is a defect of the service", async () => {
   async function* twice(requests: Requests): Responses {
     for await (const answer of answers(requests)) yield* [answer, answer];
   }
-  await withClient(twice, {}, async (client) => {
+  await withClient(twice, {}, [], async (client) => {
     await assert.rejects(all(client.stream([USER, USER, USER])), { name: "InternalError", code: Code.Internal });
   });
 });
@@ -100,7 +102,8 @@ test("a stream that ends while users are to come begins again after a pause", as
   }
   let pauses = 0;
   const random = (): number => ++pauses / 1000;
-  await withClient(stream, { random }, async (client, told) => {
+  const told: Attempt[] = [];
+  await withClient(stream, { random }, told, async (client) => {
     assert.equal(await all(client.stream(users())), 1);
     assert.deepEqual(
       told.map(({ code }) => code),
@@ -109,3 +112,51 @@ test("a stream that ends while users are to come begins again after a pause", as
     assert.equal(pauses, ended);
   });
 });
+
+for (const isIdle of [true, false]) {
+  const when = isIdle ? "while they are waited for" : "with the next one";
+  test(`users who are waited for use up no patience, where the stream fails ${when}`, async () => {
+    const deadlineMs = 300;
+    let answered = (): void => undefined;
+    let late = (): void => undefined;
+    const isAnswered = new Promise<void>((resolve) => {
+      answered = resolve;
+    });
+    const isLate = new Promise<void>((resolve) => {
+      late = resolve;
+    });
+    let streams = 0;
+    async function* stream(requests: Requests): Responses {
+      if (++streams > 1) return yield* answers(requests);
+      let count = 0;
+      for await (const answer of answers(requests)) {
+        if (++count > 1) break;
+        yield answer;
+        if (isIdle) {
+          await isLate;
+          break;
+        }
+      }
+      throw new ConnectError("", Code.Unavailable);
+    }
+    const told: Attempt[] = [];
+    async function* users(): AsyncGenerator<User> {
+      yield USER;
+      yield USER;
+      await isAnswered;
+      await sleep(1.1 * deadlineMs);
+      late();
+      while (isIdle && told.length === 0) await sleep(10);
+    }
+    await withClient(stream, { firstMs: 1 }, told, async (client) => {
+      for await (const { error } of client.stream(users(), { deadlineMs })) {
+        assert.equal(error, undefined);
+        answered();
+      }
+    });
+    assert.deepEqual(
+      told.map(({ code }) => code),
+      [Code.Unavailable, undefined],
+    );
+  });
+}

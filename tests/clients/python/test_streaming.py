@@ -1,8 +1,10 @@
 """How streams of the Python client end, and begin again."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -28,6 +30,7 @@ from instantaudience.v1.audience_pb2 import (
     StreamSegmentsRequest,
     StreamSegmentsResponse,
 )
+from instantaudience.watching import OnAttempt
 
 Requests = AsyncIterator[StreamSegmentsRequest]
 Responses = AsyncIterator[StreamSegmentsResponse]
@@ -43,9 +46,9 @@ async def service() -> AsyncIterator[FakeService]:
 
 @asynccontextmanager
 async def client_of(
-    stream: Callable[[Requests, Context], Responses], told: list[Attempt], retries: Retries | None = None
+    stream: Callable[[Requests, Context], Responses], tell: OnAttempt, retries: Retries | None = None
 ) -> AsyncIterator[AsyncClient]:
-    """A client of a service that does this with streams; it tells its attempts."""
+    """A client of a service that does this with streams."""
     method = grpc.stream_stream_rpc_method_handler(
         stream, StreamSegmentsRequest.FromString, StreamSegmentsResponse.SerializeToString
     )
@@ -56,7 +59,12 @@ async def client_of(
     await server.start()
     try:
         async with AsyncClient(
-            endpoint, Token("x"), plaintext=True, limits=Limits(), retries=retries, on_attempt=told.append
+            endpoint,
+            Token("x"),
+            plaintext=True,
+            limits=Limits(users_per_call=1),
+            retries=retries,
+            on_attempt=tell,
         ) as client:
             yield client
     finally:
@@ -87,6 +95,8 @@ async def test_a_stream_that_does_not_go_on_is_told_as_what_is_raised(service: F
 
 
 async def test_an_answer_to_nothing_is_a_defect_of_the_service() -> None:
+    told: list[Attempt] = []
+
     async def stream(requests: Requests, _: Context) -> Responses:
         yield StreamSegmentsResponse()
         async for answer in answers(requests):
@@ -96,7 +106,7 @@ async def test_an_answer_to_nothing_is_a_defect_of_the_service() -> None:
         await asyncio.Event().wait()
         yield user(1, block(7))
 
-    async with client_of(stream, []) as client:
+    async with client_of(stream, told.append) as client:
         with pytest.raises(InternalError, match="an answer to nothing") as raised:
             _ = [each async for each in client.stream(nobody())]
     assert raised.value.code is grpc.StatusCode.INTERNAL
@@ -122,10 +132,10 @@ async def test_a_stream_that_ends_while_users_are_to_come_begins_again_after_a_p
         pauses.append(most)
         return 0.01
 
-    async with client_of(stream, told, Retries(uniform=uniform)) as client:
+    async with client_of(stream, told.append, Retries(first_seconds=0.1, uniform=uniform)) as client:
         assert [each.error async for each in client.stream(users())] == [None]
     assert of_streams(told) == [*[grpc.StatusCode.UNAVAILABLE] * 3, grpc.StatusCode.OK]
-    assert len(pauses) == 3
+    assert pauses == [0.1, 0.2, 0.4]
 
 
 async def test_a_stream_whose_users_raise_has_not_failed(service: FakeService) -> None:
@@ -139,3 +149,40 @@ async def test_a_stream_whose_users_raise_has_not_failed(service: FakeService) -
         with pytest.raises(LookupError):
             _ = [each async for each in client.stream(users())]
     assert of_streams(told) == [grpc.StatusCode.OK]
+
+
+@pytest.mark.parametrize("is_idle", [True, False], ids=["while they are waited for", "with the next one"])
+async def test_users_who_are_waited_for_use_up_no_patience(is_idle: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the stream fails then, another one begins."""
+    clock = SimpleNamespace(ahead=0.0)
+    monkeypatch.setattr(streaming, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + clock.ahead))
+    told: list[Attempt] = []
+    is_late, answered, has_failed = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def stream(requests: Requests, context: Context) -> Responses:
+        given = answers(requests)
+        if not told:
+            yield await anext(given)
+            await (is_late.wait() if is_idle else anext(given))
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "")
+        async for answer in given:
+            yield answer
+
+    async def users() -> AsyncIterator[RtSegment]:
+        yield user(1, block(7))
+        yield user(2, block(7))
+        await answered.wait()
+        clock.ahead += 1000.0
+        is_late.set()
+        if is_idle:
+            await has_failed.wait()
+
+    def tell(attempt: Attempt) -> None:
+        told.append(attempt)
+        has_failed.set()
+
+    async with client_of(stream, tell, Retries(first_seconds=0.01)) as client:
+        async for result in client.stream(users()):
+            assert result.error is None
+            answered.set()
+    assert of_streams(told) == [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.OK]

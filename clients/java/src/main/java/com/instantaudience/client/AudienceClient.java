@@ -89,7 +89,8 @@ public final class AudienceClient implements AutoCloseable {
    * request, to {@code results} on the calling thread; the call returns when all are answered.
    *
    * <p>Users are taken as they can be sent: memory is bounded, however many there are. A request that fails so that it
-   * helps is sent again, each user's changes in order, until the client's deadline has passed without any progress.
+   * helps is sent again, each user's changes in order, until the client's deadline has passed without any progress. While
+   * users are waited for, no time passes.
    *
    * <p>The iterator runs on a thread of its own, which is interrupted when the call ends early; the call waits until the
    * iterator has returned. What the iterator throws is thrown after the answers of the requests that were full before;

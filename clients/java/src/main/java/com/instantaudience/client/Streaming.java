@@ -19,9 +19,11 @@ final class Streaming {
   private final Consumer<StreamResult> results;
   private final Window window;
   private final BlockingQueue<Runnable> events = new LinkedBlockingQueue<>();
-  /** When there must have been progress. */
+  /** When there must have been progress; where there is nothing in the window, nothing waits for it. */
   private Deadline deadline;
-  /** Whether the token is new since the last progress. */
+  /** How many streams have failed since the last progress. */
+  private int failures;
+  /** Whether the token is new since then. */
   private boolean isRenewed;
   private boolean isAsked;
   private boolean isExhausted;
@@ -102,12 +104,16 @@ final class Streaming {
     for (Sent first = window.takeAnswered(); first != null; first = window.takeAnswered()) {
       results.accept(first.outcome());
       deadline = Deadline.after(patience);
+      failures = 0;
       isRenewed = false;
     }
   }
 
   private void take(Part part) {
     isAsked = false;
+    if (window.isEmpty()) {
+      deadline = Deadline.after(patience);
+    }
     Sent request = new Sent(part);
     window.add(request);
     current.add(request);
@@ -120,8 +126,12 @@ final class Streaming {
 
   /** Waits until what has failed is worth another try. */
   private void pause(AudienceException failure, String token) {
+    failures++;
+    if (window.isEmpty()) {
+      deadline = Deadline.after(patience);
+    }
     if (!(failure instanceof UnauthenticatedException)) {
-      calling.pause(failure, Math.max(0, window.mostAttempts() - 1), deadline);
+      calling.pause(failure, Math.max(failures, window.mostAttempts()) - 1, deadline);
     } else if (isRenewed || !calling.isRenewable(failure, token)) {
       throw failure;
     } else {

@@ -1,0 +1,195 @@
+package com.instantaudience.client;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertNull;
+
+import com.instantaudience.v1.ApplySegmentsResult;
+import com.instantaudience.v1.AudienceServiceGrpc;
+import com.instantaudience.v1.Limits;
+import com.instantaudience.v1.RequestCounts;
+import com.instantaudience.v1.RtSegment;
+import com.instantaudience.v1.SegBlock;
+import com.instantaudience.v1.StreamSegmentsRequest;
+import com.instantaudience.v1.StreamSegmentsResponse;
+import io.grpc.Grpc;
+import io.grpc.InsecureServerCredentials;
+import io.grpc.Server;
+import io.grpc.Status;
+import io.grpc.stub.StreamObserver;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Iterator;
+import java.util.List;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.atomic.AtomicInteger;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/** How streams end, and begin again, on a service that does with them what it is told to. */
+@Timeout(60)
+class StreamingTest {
+  private static final Duration PATIENCE = Duration.ofMillis(500);
+  private static final Retries RETRIES = new Retries(Duration.ofMillis(1), Duration.ofMillis(5), Duration.ofSeconds(10));
+
+  private final List<Status.Code> told = new ArrayList<>();
+  private final CountDownLatch hasFailed = new CountDownLatch(1);
+  private Server server;
+
+  /** What becomes of a stream; the first one's number is 1. */
+  private interface Stream {
+    StreamObserver<StreamSegmentsRequest> begin(int number, StreamObserver<StreamSegmentsResponse> responses);
+  }
+
+  /** Answers every request. */
+  private static class Answering implements StreamObserver<StreamSegmentsRequest> {
+    private final StreamObserver<StreamSegmentsResponse> responses;
+
+    Answering(StreamObserver<StreamSegmentsResponse> responses) {
+      this.responses = responses;
+    }
+
+    @Override
+    public void onNext(StreamSegmentsRequest request) {
+      RequestCounts counts =
+          RequestCounts.newBuilder().setUsersInRequest(request.getRtSegmentCount()).build();
+      responses.onNext(StreamSegmentsResponse.newBuilder()
+          .setResponse(ApplySegmentsResult.newBuilder().setMessage(counts))
+          .build());
+    }
+
+    @Override
+    public void onError(Throwable thrown) {}
+
+    @Override
+    public void onCompleted() {
+      responses.onCompleted();
+    }
+  }
+
+  /** So many users; each is waited for. */
+  private record Users(int count, Waiting waiting, AtomicInteger given) implements Iterator<RtSegment> {
+    interface Waiting {
+      /** Until the user of this number may be given, of which the first is 1, or there are no more. */
+      void until(int number) throws InterruptedException;
+    }
+
+    @Override
+    public boolean hasNext() {
+      try {
+        waiting.until(given.get() + 1);
+      } catch (InterruptedException interrupt) {
+        return false;
+      }
+      return given.get() < count;
+    }
+
+    @Override
+    public RtSegment next() {
+      return RtSegment.newBuilder()
+          .setUserId(Integer.toString(given.incrementAndGet()))
+          .addSegBlock(SegBlock.newBuilder().setSegId(7))
+          .build();
+    }
+  }
+
+  private static Users users(int count, Users.Waiting waiting) {
+    return new Users(count, waiting, new AtomicInteger());
+  }
+
+  private AudienceClient client(Stream stream) throws Exception {
+    AtomicInteger streams = new AtomicInteger();
+    server = Grpc.newServerBuilderForPort(0, InsecureServerCredentials.create())
+        .addService(new AudienceServiceGrpc.AudienceServiceImplBase() {
+          @Override
+          public StreamObserver<StreamSegmentsRequest> streamSegments(StreamObserver<StreamSegmentsResponse> responses) {
+            return stream.begin(streams.incrementAndGet(), responses);
+          }
+        })
+        .build()
+        .start();
+    Limits limits =
+        Limits.newBuilder().setUsersPerCall(1).setUsersPerSecond(1_000_000).setPostsPerSecond(1_000_000).build();
+    return AudienceClient.builder("127.0.0.1:" + server.getPort())
+        .plaintext()
+        .credentials(Credentials.token("x"))
+        .limits(limits)
+        .retries(RETRIES)
+        .onAttempt(attempt -> {
+          told.add(attempt.code());
+          hasFailed.countDown();
+        })
+        .build()
+        .withDeadline(PATIENCE);
+  }
+
+  @AfterEach
+  void stop() {
+    server.shutdownNow();
+  }
+
+  @Test
+  void aStreamThatEndsWhileUsersAreToComeBeginsAgain() throws Exception {
+    CountDownLatch stands = new CountDownLatch(1);
+    Stream stream = (number, responses) -> {
+      if (number <= 2) {
+        responses.onCompleted();
+      } else {
+        stands.countDown();
+      }
+      return new Answering(responses);
+    };
+    try (AudienceClient client = client(stream)) {
+      client.stream(users(1, number -> stands.await()), result -> assertNull(result.error()));
+    }
+    assertEquals(List.of(Status.Code.UNAVAILABLE, Status.Code.UNAVAILABLE, Status.Code.OK), told);
+  }
+
+  @ParameterizedTest
+  @ValueSource(booleans = {true, false})
+  void usersWhoAreWaitedForUseUpNoPatience(boolean isIdleWhenItFails) throws Exception {
+    CountDownLatch answered = new CountDownLatch(1);
+    CountDownLatch late = new CountDownLatch(1);
+    Stream stream = (number, responses) -> new Answering(responses) {
+      private int requests;
+
+      @Override
+      public void onNext(StreamSegmentsRequest request) {
+        if (number > 1 || ++requests == 1) {
+          super.onNext(request);
+        }
+        if (number == 1 && (isIdleWhenItFails || requests > 1)) {
+          await(isIdleWhenItFails ? late : answered);
+          responses.onError(Status.UNAVAILABLE.asRuntimeException());
+        }
+      }
+    };
+    Users users = users(2, number -> {
+      if (number > 2) {
+        answered.await();
+        Thread.sleep(PATIENCE.plusMillis(50).toMillis());
+        late.countDown();
+        if (isIdleWhenItFails) {
+          hasFailed.await();
+        }
+      }
+    });
+    try (AudienceClient client = client(stream)) {
+      client.stream(users, result -> {
+        assertNull(result.error());
+        answered.countDown();
+      });
+    }
+    assertEquals(List.of(Status.Code.UNAVAILABLE, Status.Code.OK), told);
+  }
+
+  private static void await(CountDownLatch latch) {
+    try {
+      latch.await();
+    } catch (InterruptedException interrupt) {
+      throw new IllegalStateException(interrupt);
+    }
+  }
+}

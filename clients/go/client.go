@@ -77,8 +77,10 @@ func NewClient(endpoint string, options ...Option) (*Client, error) {
 	}, nil
 }
 
-// Close closes the connection; calls under way fail.
+// Close closes the connection; calls under way fail, and so do those that come.
 func (c *Client) Close() error {
+	c.session.close()
+	c.session.public.session.close()
 	return c.conn.Close()
 }
 

@@ -69,6 +69,25 @@ func TestAServiceThatIsNotThereIsUnavailableWhenTheTimeIsOver(t *testing.T) {
 	}
 }
 
+func TestAClientThatIsClosedSendsNothing(t *testing.T) {
+	var told []instantaudience.Attempt
+	client := newClient(t, "127.0.0.1:1", instantaudience.WithToken("hbapi:1:0:0"), instantaudience.WithPlaintext(),
+		instantaudience.WithAttempts(func(attempt instantaudience.Attempt) { told = append(told, attempt) }))
+	if err := client.Close(); err != nil {
+		t.Fatal(err)
+	}
+	_, applied := client.Apply(context.Background(), nil)
+	_, read := client.Memberships(context.Background(), "", "1")
+	for _, err := range []error{applied, read} {
+		if !errors.Is(err, instantaudience.Unavailable) || !strings.Contains(err.Error(), "the client is closed") {
+			t.Error(err)
+		}
+	}
+	if len(told) > 0 {
+		t.Error(told)
+	}
+}
+
 func TestACertificateStandsForATokenAndAttemptsAreTold(t *testing.T) {
 	certificate, pool := selfSigned(t)
 	noting := &notingService{}

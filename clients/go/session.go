@@ -15,23 +15,25 @@ type session struct {
 	// turn is had by who signs in.
 	turn turn
 
-	mu    sync.Mutex
-	token string
+	mu       sync.Mutex
+	isClosed bool
+	token    string
 	// ends is when another one is asked for.
 	ends time.Time
 }
 
-// get is the token to call with; "" where none is needed.
+// get is the token to call with; "" where none is needed. Where the client is closed, there is none any more: nothing is
+// sent, or sent again.
 func (s *session) get(ctx context.Context) (string, error) {
-	if token, ok := s.standing(); ok {
-		return token, nil
+	if token, ok, err := s.standing(); ok || err != nil {
+		return token, err
 	}
 	if err := s.turn.take(ctx); err != nil {
 		return "", err
 	}
 	defer s.turn.give()
-	if token, ok := s.standing(); ok {
-		return token, nil
+	if token, ok, err := s.standing(); ok || err != nil {
+		return token, err
 	}
 	issued, err := s.signIn(ctx, s.public)
 	if err != nil {
@@ -44,10 +46,19 @@ func (s *session) get(ctx context.Context) (string, error) {
 	return s.token, nil
 }
 
-func (s *session) standing() (string, bool) {
+func (s *session) standing() (token string, ok bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.token, s.signIn == nil || (s.token != "" && time.Now().Before(s.ends))
+	if s.isClosed {
+		return "", false, unavailable("the client is closed", "")
+	}
+	return s.token, s.signIn == nil || (s.token != "" && time.Now().Before(s.ends)), nil
+}
+
+func (s *session) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.isClosed = true
 }
 
 // refused says that the service did not take this token; it answers whether another one can be had.

@@ -100,7 +100,8 @@ class AsyncClient:
         self._methods = _Methods(self._channel)
         watchers = Watchers(on_attempt, telemetry)
         self._calling = Calling(self._session, retries, watchers)
-        self._public = Calling(Session(None, None), retries, watchers)
+        self._public_session = Session(None, None)
+        self._public = Calling(self._public_session, retries, watchers)
         self._streaming = Streaming(self._methods.stream, watchers, self._session, self._pacer, retries, window)
 
     async def __aenter__(self) -> Self:
@@ -114,7 +115,9 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connection; calls under way are cancelled."""
+        """Close the connection; calls under way are cancelled, those that come fail with UnavailableError."""
+        self._session.close()
+        self._public_session.close()
         await self._channel.close()
 
     async def apply(

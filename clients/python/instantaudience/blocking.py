@@ -4,11 +4,13 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Iterator, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from instantaudience.audience import DEADLINE_SECONDS, AsyncClient
 from instantaudience.credentials import Credentials, Tls
+from instantaudience.errors import UnavailableError
 from instantaudience.retrying import Retries
 from instantaudience.rules import STREAM_WINDOW
 from instantaudience.splitting import Limits
@@ -54,6 +56,8 @@ class Client:
                 telemetry=telemetry,
             )
 
+        self._lock = threading.Lock()
+        self._is_closed = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="instantaudience", daemon=True)
         self._thread.start()
@@ -74,10 +78,14 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the connection; calls under way are cancelled. A second time does nothing."""
-        if not self._loop.is_closed():
-            self._run(self._client.close())
-            self._end()
+        """Close the connection; calls under way are cancelled, those that come fail. A second time does nothing."""
+        with self._lock:
+            if self._is_closed:
+                return
+            self._is_closed = True
+            closing = asyncio.run_coroutine_threadsafe(_close_all(self._client), self._loop)
+        closing.result()
+        self._end()
 
     def apply(
         self,
@@ -119,10 +127,15 @@ class Client:
             while (result := self._run(_next(results, step))) is not None:
                 yield result
         finally:
-            self._run(_close(results, step))
+            with suppress(UnavailableError):  # Where the client is closed, they are, too.
+                self._run(_close(results, step))
 
     def _run(self, work: Coroutine[Any, Any, Result]) -> Result:
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        with self._lock:
+            if self._is_closed:
+                work.close()
+                raise UnavailableError("the client is closed")
+            future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
         except BaseException:
@@ -133,6 +146,16 @@ class Client:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+async def _close_all(client: AsyncClient) -> None:
+    """Close a client, and end all else that its loop does."""
+    await client.close()
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    await asyncio.get_running_loop().shutdown_asyncgens()
 
 
 async def _next(results: AsyncIterator[StreamResult], step: asyncio.Lock) -> StreamResult | None:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from instantaudience.errors import UnavailableError
 from instantaudience.rules import ASSERTION_SECONDS, RENEWAL_PERCENT
 from instantaudience.turns import in_turn
 
@@ -79,14 +80,17 @@ class Session:
         self._sign_in = sign_in
         self._token = token
         self._ends = float("inf")
+        self._is_closed = False
         self._lock = asyncio.Lock()
 
     async def token(self, deadline: float) -> str | None:
         """The token to call with; None where none is needed. The deadline is a time of `time.monotonic`.
 
         Raises:
-            AudienceError: signing in failed, or is not done in time.
+            AudienceError: signing in failed, or is not done in time; or the client is closed.
         """
+        if self._is_closed:
+            raise UnavailableError("the client is closed")
         if self._sign_in is None or (self._token is not None and time.monotonic() < self._ends):
             return self._token
         async with in_turn(self._lock, deadline - time.monotonic()):
@@ -103,3 +107,7 @@ class Session:
         if self._token == token:
             self._token = None
         return True
+
+    def close(self) -> None:
+        """There is no token any more: nothing is sent, or sent again."""
+        self._is_closed = True

@@ -18,6 +18,7 @@ final class Source implements AutoCloseable {
   private final Consumer<Throwable> onEnd;
   private final Semaphore wanted = new Semaphore(0);
   private final Thread thread = new Thread(this::give, "instantaudience-users");
+  private volatile boolean isClosed;
 
   /** {@code onPart} is given each request, {@code onEnd} what the users threw; null where there are just no more. */
   Source(Iterator<RtSegment> users, Limits limits, Consumer<Part> onPart, Consumer<Throwable> onEnd) {
@@ -37,7 +38,9 @@ final class Source implements AutoCloseable {
   /** Nothing more is wanted. Waits until the caller's iterator is not in use any more. */
   @Override
   public void close() {
+    isClosed = true;
     thread.interrupt();
+    wanted.release(); // The iterator may have taken no notice of the interrupt.
     boolean wasInterrupted = false;
     while (thread.isAlive()) {
       try {
@@ -57,13 +60,13 @@ final class Source implements AutoCloseable {
       Deque<Part> ready = new ArrayDeque<>();
       do {
         wanted.acquire();
-        while (ready.isEmpty() && users.hasNext()) {
+        while (!isClosed && ready.isEmpty() && users.hasNext()) {
           ready.addAll(splitter.add(users.next()));
         }
         if (ready.isEmpty()) {
           ready.addLast(splitter.flush());
         }
-      } while (given(ready.removeFirst()));
+      } while (!isClosed && given(ready.removeFirst()));
     } catch (InterruptedException closed) {
       return;
     } catch (Throwable failure) { // Whatever it is, it is thrown on, on the caller's thread.

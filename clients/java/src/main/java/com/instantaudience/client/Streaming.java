@@ -66,12 +66,15 @@ final class Streaming {
         }
       }
     }
-    if (thrown instanceof Error error) {
-      throw error;
-    }
     if (thrown != null) {
-      throw (RuntimeException) thrown; // Iterators throw no others.
+      throw Streaming.<RuntimeException>asItIs(thrown);
     }
+  }
+
+  /** Throws what the caller's iterator threw; the compiler does not know that this may be checked. */
+  @SuppressWarnings("unchecked")
+  private static <T extends Throwable> T asItIs(Throwable thrown) throws T {
+    throw (T) thrown;
   }
 
   BlockingQueue<Runnable> events() {

@@ -2,6 +2,8 @@ package com.instantaudience.client;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertNull;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTimeoutPreemptively;
 
 import com.instantaudience.v1.ApplySegmentsResult;
 import com.instantaudience.v1.AudienceServiceGrpc;
@@ -16,6 +18,7 @@ import io.grpc.InsecureServerCredentials;
 import io.grpc.Server;
 import io.grpc.Status;
 import io.grpc.stub.StreamObserver;
+import java.io.IOException;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Iterator;
@@ -183,6 +186,39 @@ class StreamingTest {
       });
     }
     assertEquals(List.of(Status.Code.UNAVAILABLE, Status.Code.OK), told);
+  }
+
+  @Test
+  void anIteratorThatTakesNoNoticeOfAnInterruptKeepsNoStreamFromItsEnd() throws Exception {
+    CountDownLatch never = new CountDownLatch(1);
+    Users users = users(2, number -> {
+      if (number > 2) {
+        never.await(); // Its interrupt is the users' end.
+      }
+    });
+    try (AudienceClient client = client((number, responses) -> new Answering(responses))) {
+      assertTimeoutPreemptively(
+          Duration.ofSeconds(30),
+          () -> assertThrows(
+              IllegalStateException.class,
+              () -> client.stream(users, result -> {
+                throw new IllegalStateException("enough");
+              })));
+    }
+  }
+
+  @Test
+  void whatIsCheckedAndThrownByTheUsersIsThrownAsItIs() throws Exception {
+    Users users = users(1, number -> StreamingTest.<RuntimeException>thrown(new IOException("no more of them")));
+    try (AudienceClient client = client((number, responses) -> new Answering(responses))) {
+      assertThrows(IOException.class, () -> client.stream(users, result -> {}));
+    }
+  }
+
+  /** As other languages of the JVM throw, which know no checked exceptions. */
+  @SuppressWarnings("unchecked")
+  private static <T extends Throwable> void thrown(Throwable whatever) throws T {
+    throw (T) whatever;
   }
 
   private static void await(CountDownLatch latch) {

@@ -12,7 +12,7 @@ export interface Issued {
 export class Session {
   #token: string | undefined;
   #endsMs = Infinity;
-  #signingIn: Promise<void> | undefined;
+  #signingIn: Promise<string> | undefined;
   #isClosed = false;
 
   /** Without `signIn`, the token is used as long as the service takes it. */
@@ -36,10 +36,9 @@ export class Session {
         this.#signingIn = this.#renew(signIn, deadline).finally(() => {
           this.#signingIn = undefined;
         });
-        await this.#signingIn;
-      } else {
-        await deadline.bound(this.#signingIn.catch(othersOnly));
+        return this.#signingIn;
       }
+      await deadline.bound(this.#signingIn.catch(othersOnly));
     }
     return this.#token;
   }
@@ -56,11 +55,13 @@ export class Session {
     this.#isClosed = true;
   }
 
-  async #renew(signIn: (deadline: Deadline) => Promise<Issued>, deadline: Deadline): Promise<void> {
+  /** The new token, even where it has ended by this machine's clock. */
+  async #renew(signIn: (deadline: Deadline) => Promise<Issued>, deadline: Deadline): Promise<string> {
     const issued = await signIn(deadline);
     this.#token = issued.token;
     // Before it ends, so that no call finds it ended.
     this.#endsMs = performance.now() + (issued.lifetimeMs * RENEWAL_PERCENT) / 100;
+    return issued.token;
   }
 }
 

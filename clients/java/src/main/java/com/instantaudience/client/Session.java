@@ -47,10 +47,9 @@ final class Session {
         }
       }
       if (mine != null) {
-        renew(mine, deadline);
-      } else {
-        await(others, deadline);
+        return renew(mine, deadline);
       }
+      await(others, deadline);
     }
   }
 
@@ -70,11 +69,13 @@ final class Session {
     isClosed = true;
   }
 
-  private void renew(CompletableFuture<Void> mine, Deadline deadline) {
+  /** The new token, even where it has ended by this machine's clock. */
+  private String renew(CompletableFuture<Void> mine, Deadline deadline) {
     Issued issued = null;
     RuntimeException failure = null;
     try {
       issued = signIn.apply(deadline);
+      return issued.token();
     } catch (RuntimeException thrown) {
       failure = thrown;
       throw thrown;

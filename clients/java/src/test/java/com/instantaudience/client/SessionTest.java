@@ -60,4 +60,12 @@ class SessionTest {
     session.refused("t1");
     assertEquals("t2", session.token(patient()));
   }
+
+  @Test
+  void aTokenThatHasEndedWhenItComesIsUsedByWhoHasGotIt() {
+    AtomicInteger signIns = new AtomicInteger();
+    Session session = new Session(deadline -> new Session.Issued("t" + signIns.incrementAndGet(), 0), null);
+    assertEquals("t1", session.token(patient()));
+    assertEquals("t2", session.token(patient()));
+  }
 }

@@ -72,7 +72,7 @@ final class Calling {
         throw Failure.late("the caller's time was over before it could be sent");
       }
       CallOptions options = CallOptions.DEFAULT.withDeadlineAfter(
-          Math.min(left, retries.attempt().toNanos()), TimeUnit.NANOSECONDS);
+          Math.min(left, Deadline.nanos(retries.attempt())), TimeUnit.NANOSECONDS);
       long began = System.nanoTime();
       try {
         A answer = ClientCalls.blockingUnaryCall(channel(token, requestId), method, options, request);

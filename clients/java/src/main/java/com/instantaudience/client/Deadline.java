@@ -13,7 +13,12 @@ final class Deadline {
   }
 
   static Deadline after(Duration time) {
-    return new Deadline(System.nanoTime() + time.toNanos());
+    return new Deadline(System.nanoTime() + nanos(time));
+  }
+
+  /** A time in nanoseconds, or the most that there can be of them, 292 years. */
+  static long nanos(Duration time) {
+    return TimeUnit.NANOSECONDS.convert(time);
   }
 
   long leftNanos() {

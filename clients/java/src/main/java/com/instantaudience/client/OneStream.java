@@ -147,7 +147,7 @@ final class OneStream {
     Sent first = pending.isEmpty() && isDue ? queue.peekFirst() : pending.peekFirst();
     long now = System.nanoTime();
     long waited = first == null ? 0 : Math.min(now - first.since(), now - resumed);
-    return waited > calling.retries().attempt().toNanos();
+    return waited > Deadline.nanos(calling.retries().attempt());
   }
 
   private void fail(AudienceException error) {

@@ -28,9 +28,9 @@ public record Retries(Duration firstPause, Duration mostPause, Duration attempt)
     if (!failure.isWorthAnotherTry()) {
       return OptionalLong.empty();
     }
-    double doubled = firstPause.toNanos() * Math.pow(2, Math.min(attempt, MOST_DOUBLINGS));
-    double most = Math.min(mostPause.toNanos(), doubled);
-    long asked = failure.retryAfter().orElse(Duration.ZERO).toNanos();
-    return OptionalLong.of(asked + (long) (ThreadLocalRandom.current().nextDouble() * most));
+    double doubled = Deadline.nanos(firstPause) * Math.pow(2, Math.min(attempt, MOST_DOUBLINGS));
+    double most = Math.min(Deadline.nanos(mostPause), doubled);
+    double asked = Deadline.nanos(failure.retryAfter().orElse(Duration.ZERO));
+    return OptionalLong.of((long) (asked + ThreadLocalRandom.current().nextDouble() * most));
   }
 }

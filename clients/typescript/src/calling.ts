@@ -2,7 +2,7 @@ import type { DescMessage, DescMethodUnary, MessageInitShape, MessageShape } fro
 import { MethodOptions_IdempotencyLevel } from "@bufbuild/protobuf/wkt";
 import type { Code, Transport } from "@connectrpc/connect";
 import type { Deadline } from "./deadline.js";
-import { type AudienceError, RateLimitedError, UnauthenticatedError, ofCall } from "./errors.js";
+import { AudienceError, RateLimitedError, UnauthenticatedError, ofCall } from "./errors.js";
 import { ErrorCause } from "./gen/instantaudience/v1/errors_pb.js";
 import { Attempts, type Retries } from "./retrying.js";
 import { RENEWED_REASON } from "./rules.js";
@@ -52,23 +52,24 @@ export class Calling {
       const token = await this.session.token(deadline);
       const timeoutMs = attempts.timeoutMs();
       const began = performance.now();
+      let outcome: MessageShape<Output> | AudienceError;
       try {
         const sent = headers(token, requestId);
-        const answer = await this.transport.unary(method, deadline.signal, timeoutMs, sent, request);
-        this.tell(pathOf(method), attempts.count, began, requestId, undefined);
-        return answer.message;
+        outcome = (await this.transport.unary(method, deadline.signal, timeoutMs, sent, request)).message;
       } catch (failure) {
         deadline.check();
-        const error = ofCall(failure, requestId);
-        this.tell(pathOf(method), attempts.count, began, requestId, error);
-        if (!(error instanceof UnauthenticatedError)) {
-          if (!isSafe && !wasRefused(error)) throw error;
-          await attempts.pause(error);
-        } else if (isRenewed || error.reason !== RENEWED_REASON || !this.session.refused(token)) {
-          throw error;
-        } else {
-          isRenewed = true;
-        }
+        outcome = ofCall(failure, requestId);
+      }
+      const error = outcome instanceof AudienceError ? outcome : undefined;
+      this.tell(pathOf(method), attempts.count, began, requestId, error);
+      if (!(outcome instanceof AudienceError)) return outcome;
+      if (!(outcome instanceof UnauthenticatedError)) {
+        if (!isSafe && !wasRefused(outcome)) throw outcome;
+        await attempts.pause(outcome);
+      } else if (isRenewed || outcome.reason !== RENEWED_REASON || !this.session.refused(token)) {
+        throw outcome;
+      } else {
+        isRenewed = true;
       }
     }
   }

@@ -200,6 +200,24 @@ test("attempts are told", { skip }, async () => {
   assert.equal(new Set(applied.map(({ requestId }) => requestId)).size, 1);
 });
 
+test("what a hook throws is thrown, and nothing is sent again", { skip }, async () => {
+  await control([]);
+  const gone = new Error("no disk");
+  let calls = 0;
+  const client = createClient({
+    ...options(),
+    credentials: { token: told("TOKEN") },
+    limits: {},
+    onAttempt: () => {
+      if (++calls === 1) throw gone;
+    },
+  });
+  await assert.rejects(client.apply([user("7800000000000000005", 1)]), gone);
+  client.close();
+  assert.equal(calls, 1);
+  assert.equal((await control()).seen["ApplySegments"], 1);
+});
+
 test("any method can be called, and is made again only where that is safe", { skip }, async () => {
   const client = createClient({ ...options(), endpoint: told("GRPC") });
   const { segment } = await client.call(CatalogService.method.getSegment, { id: SEGMENT });

@@ -65,7 +65,8 @@ final class Calling {
     boolean isRenewed = false;
     for (int number = 1; ; number++) {
       String token = session.token(deadline);
-      AudienceException failure;
+      A answer = null;
+      AudienceException failure = null;
       Deadline.check();
       long left = deadline.leftNanos();
       if (left <= 0) {
@@ -75,14 +76,15 @@ final class Calling {
           Math.min(left, Deadline.nanos(retries.attempt())), TimeUnit.NANOSECONDS);
       long began = System.nanoTime();
       try {
-        A answer = ClientCalls.blockingUnaryCall(channel(token, requestId), method, options, request);
-        tell(method, number, began, requestId, null);
-        return answer;
+        answer = ClientCalls.blockingUnaryCall(channel(token, requestId), method, options, request);
       } catch (StatusRuntimeException thrown) {
         Deadline.check();
         failure = Failure.ofCall(thrown, requestId);
       }
       tell(method, number, began, requestId, failure);
+      if (failure == null) {
+        return answer;
+      }
       if (!(failure instanceof UnauthenticatedException)) {
         if (!isRepeatable && !wasRefused(failure)) {
           throw failure;

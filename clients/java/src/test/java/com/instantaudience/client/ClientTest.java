@@ -9,6 +9,8 @@ import com.instantaudience.v1.GetSegmentRequest;
 import com.instantaudience.v1.Limits;
 import com.instantaudience.v1.RtSegment;
 import com.instantaudience.v1.SegBlock;
+import io.grpc.Status;
+import io.grpc.StatusRuntimeException;
 import io.grpc.TlsChannelCredentials;
 import java.io.File;
 import java.time.Duration;
@@ -140,6 +142,20 @@ class ClientTest {
             "instantaudience.v1.AuthenticationService/AuthenticateWithJwt",
             "instantaudience.v1.CatalogService/GetSegment"),
         attempts.stream().map(Attempt::method).toList());
+  }
+
+  @Test
+  void whatAHookThrowsIsThrownAndNothingIsSentAgain() {
+    Surroundings.plan("[]");
+    AudienceClientBuilder builder = builder()
+        .credentials(Credentials.token(Surroundings.told("TOKEN")))
+        .onAttempt(attempt -> {
+          throw Status.UNAVAILABLE.asRuntimeException(); // As a call of the hook's own does that fails.
+        });
+    try (AudienceClient client = builder.build()) {
+      assertThrows(StatusRuntimeException.class, () -> client.apply(List.of(user(7_890_000_000L))));
+    }
+    assertEquals(1, Surroundings.seen("ApplySegments"));
   }
 
   @Test

@@ -40,7 +40,7 @@ class Event(StrEnum):
     SERVICE_STEP = "service_step"  # step: what is done at the start or the end, for people
     WORKER_READY = "worker_ready"  # worker
     WORKER_DRAINING = "worker_draining"  # worker
-    HOST_CHOSEN = "host_chosen"  # host: envoy or grpcio; reason
+    HOST_CHOSEN = "host_chosen"  # host: native, envoy or grpcio; reason
     METRICS_NOT_SERVED = "metrics_not_served"  # exception: who asked for them has left, or a file could not be read
     HEALTH_CHANGED = "health_changed"  # serving
     NODE_TAKES_NO_WRITES = "node_takes_no_writes"  # node, problem

@@ -44,16 +44,21 @@ async def read_blocks(content: Content, position: int) -> AsyncGenerator[AvroBlo
     """The blocks of a file, from the one at `position` on; 0 is the beginning.
 
     Raises:
-        FileFailedError: from some place on, the file cannot be read.
+        FileFailedError: from some place on, the file cannot be read, or what its blocks hold from `position` on
+            is too much.
     """
     async with aclosing(content.read(0)) as pieces:
         source = _Source(pieces, 0)
         header = await _read_header(source)
     start = max(position, source.position)
+    size = start
     async with aclosing(content.read(start)) as pieces:
         source = _Source(pieces, start)
         while await source.peek(1):
-            yield await _read_block(source, header)
+            block = await _read_block(source, header)
+            size += len(block.data)
+            content.admit(size)
+            yield block
 
 
 class _Source:

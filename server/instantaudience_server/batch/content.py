@@ -73,12 +73,21 @@ class Content:
             async for data, file_bytes in pieces:
                 whole = data[left_out:]
                 left_out = max(0, left_out - len(data))
+                end = position + len(whole)
                 admitted = whole if self._most_bytes is None else whole[: max(0, self._most_bytes - position)]
                 position += len(admitted)
                 yield Piece(admitted, file_bytes)
-                if len(admitted) < len(whole):
-                    text = f"The content is longer than {self._most_bytes} bytes"
-                    raise FileFailedError(ErrorCode.FILESIZE_LIMIT_EXCEEDED, text)
+                self.admit(end)
+
+    def admit(self, size: int) -> None:
+        """Hold so many bytes of content to what there may be.
+
+        Raises:
+            FileFailedError: that is too much.
+        """
+        if self._most_bytes is not None and size > self._most_bytes:
+            text = f"The content is longer than {self._most_bytes} bytes"
+            raise FileFailedError(ErrorCode.FILESIZE_LIMIT_EXCEEDED, text)
 
     async def _decompressed(self) -> AsyncGenerator[Piece, None]:
         member = _Member()

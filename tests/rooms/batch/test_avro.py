@@ -157,6 +157,16 @@ async def test_a_file_that_lies_ends_its_job_within_bounds(name: str) -> None:
     assert used < 64 * 2**20
 
 
+async def test_what_blocks_hold_past_what_a_member_may_send_ends_the_job() -> None:
+    """Not what they take in the file."""
+    deflated = zlib.compress(ONE * 10_000, 9)[2:-4]
+    job = Job(batch_catalog(), most_bytes=10 * len(ONE) * 10_000)
+    counters = await job.run(header(LONG_USER, b"deflate") + 20 * block(10_000, deflated))
+    assert job.failure is not None
+    assert job.failure.code is ErrorCode.FILESIZE_LIMIT_EXCEEDED
+    assert 80_000 <= counters.num_lines <= 100_000
+
+
 async def test_a_file_that_is_cut_off_applies_its_whole_blocks_and_says_so() -> None:
     starts = [place for place in range(len(WHOLE)) if WHOLE.startswith(WHOLE[-16:], place)][1:]
     for cut in (starts[2] + 16 + 40, starts[3] + 15):

@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use crate::answers::{Answers, Failure};
 use crate::arrivals::{Arrivals, Refusal};
 use crate::incoming::Incoming;
+use crate::inflations::Inflations;
 use crate::metadata::{Metadata, Peer, encoding};
 use crate::refusals::Refusals;
 use crate::rest::{self, JsonForm};
@@ -45,6 +46,8 @@ pub struct Service {
     pub refusals: Refusals,
     /// What requests have that come in pieces.
     pub rooms: Rooms,
+    /// What was decompressed for those who are not known.
+    pub inflations: Inflations,
 }
 
 /// What the calls of a connection share.

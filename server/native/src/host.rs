@@ -19,6 +19,7 @@ use crate::calls::{Kind, Service};
 use crate::framing::frame;
 use crate::gathered::{Budget, GatheredCalls, Gathering};
 use crate::handing::event_tuple;
+use crate::inflations::Inflations;
 use crate::json::{JsonReader, JsonWriter};
 use crate::listening::Sockets;
 use crate::locks::lock;
@@ -111,6 +112,7 @@ impl Host {
             tokens: Mutex::default(),
             refusals: Refusals::new(refusals.into_iter().map(|answer| Arc::clone(&answer.0)).collect()),
             rooms: Rooms::default(),
+            inflations: Inflations::default(),
         };
         let bound = Sockets::to(addresses)?;
         Ok(Self {

@@ -55,6 +55,8 @@ pub struct Incoming {
     body: RecvStream,
     messages: Messages,
     room: Room,
+    /// Whether what is decompressed for it counts no more.
+    trusted: bool,
     /// When the message has to be whole, where we wait for it.
     until: Option<Pin<Box<Sleep>>>,
     origin: Option<IpAddr>,
@@ -70,7 +72,7 @@ impl Incoming {
     ) -> Self {
         let messages = Messages::new(encoding, service.message_limit_bytes);
         let (service, shared) = (Arc::clone(service), Arc::clone(shared));
-        Self { body, messages, room: Room::None, until: None, origin, service, shared }
+        Self { body, messages, room: Room::None, trusted: false, until: None, origin, service, shared }
     }
 
     /// The next message; None at the end.
@@ -85,7 +87,12 @@ impl Incoming {
             if self.widen() {
                 continue;
             }
-            if let Some(message) = self.messages.next()? {
+            let inflating = self.messages.inflating().is_some();
+            let message = self.messages.next();
+            if inflating && !self.trusted {
+                self.service.inflations.note(&message, self.service.message_limit_bytes);
+            }
+            if let Some(message) = message? {
                 self.until = None;
                 let held = match std::mem::replace(&mut self.room, Room::None) {
                     Room::Has(mut held) => {
@@ -112,6 +119,11 @@ impl Incoming {
                 }
             }
         }
+    }
+
+    /// Python reads what comes: it knows whose stream this is.
+    pub fn trust(&mut self) {
+        self.trusted = true;
     }
 
     /// Nothing is read for a while, which is not the caller's fault.
@@ -142,7 +154,11 @@ impl Incoming {
             return false;
         }
         let mut held = self.held();
+        let service = (!self.trusted).then(|| Arc::clone(&self.service));
         self.room = Room::Waits(Box::pin(async move {
+            if let Some(service) = service {
+                service.inflations.turn().await;
+            }
             held.widen(bytes).await?;
             Some(held)
         }));

@@ -17,6 +17,7 @@ mod handing;
 mod header_blocks;
 mod host;
 mod incoming;
+mod inflations;
 mod json;
 mod keys;
 mod listening;

@@ -107,7 +107,12 @@ impl Stream<'_> {
                 self.out.extend_from_slice(&message);
                 self.asked |= asked;
             }
-            Order::Read => self.unread_bytes -= self.unread.pop_front().map_or(0, |(bytes, _)| bytes),
+            Order::Read => {
+                self.unread_bytes -= self.unread.pop_front().map_or(0, |(bytes, _)| bytes);
+                if let Some(incoming) = &mut self.incoming {
+                    incoming.trust();
+                }
+            }
             Order::End => self.ending = Some(Ending::Good),
             Order::Fail(failure) => self.ending = Some(Ending::Bad(failure)),
         }

@@ -14,6 +14,7 @@ use crate::arrivals::{CallId, Event, Refusal, UnaryCall, Wait};
 use crate::calls::{Gone, Kind, Service, Shared, end, fail, start};
 use crate::framing::{Encoding, Flaw, Messages, only_message};
 use crate::incoming::{Message, Trouble};
+use crate::inflations::Inflations;
 use crate::locks::lock;
 use crate::metadata::{Metadata, Origin};
 use crate::rest::{self, JsonForm};
@@ -53,7 +54,10 @@ pub async fn serve(
     let reading = async {
         match form {
             Form::Json => read_text(&mut body, room, limit).await,
-            Form::Grpc(encoding) => read(&mut body, room, encoding, limit).await,
+            Form::Grpc(encoding) => {
+                let known = encoding == Encoding::Other || is_known(kind, &metadata, &service);
+                read(&mut body, room, encoding, (limit, (!known).then_some(&service.inflations))).await
+            }
         }
     };
     // What the request holds of the room, it holds until it is answered.
@@ -174,12 +178,18 @@ fn send(answer: Answer, respond: &mut SendResponse<Bytes>) -> Result<(), Gone> {
     }
 }
 
-/// The only message of a request, and what it holds of the room where it has come in pieces.
+/// Whether a call is one of a caller that is known, before anybody looks at it.
+fn is_known(kind: Kind, metadata: &Metadata, service: &Service) -> bool {
+    kind != Kind::Express && lock(&service.tokens).find(metadata.authorization(), metadata.came).is_some()
+}
+
+/// The only message of a request, and what it holds of the room where it has come in pieces. What is
+/// decompressed counts in `inflations`, where that is to be counted.
 async fn read(
     body: &mut RecvStream,
     room: impl FnOnce() -> Held,
     encoding: Encoding,
-    limit: usize,
+    (limit, inflations): (usize, Option<&Inflations>),
 ) -> Result<Message, Trouble> {
     let Some(first) = next_data(body).await? else { return Err(Flaw::Missing.into()) };
     if let (true, Some(message)) = (body.is_end_stream(), only_message(&first, limit)) {
@@ -195,10 +205,19 @@ async fn read(
             held.reserve(bytes).await.ok_or(Trouble::Gone)?;
         }
         held.count(data.len()).await.ok_or(Trouble::Gone)?;
-        if let Some(bytes) = messages.inflating() {
-            held.widen(bytes).await.ok_or(Trouble::Gone)?;
-        }
-        while let Some(message) = messages.next()? {
+        loop {
+            let inflating = messages.inflating();
+            if let Some(bytes) = inflating {
+                if let Some(inflations) = inflations {
+                    inflations.turn().await;
+                }
+                held.widen(bytes).await.ok_or(Trouble::Gone)?;
+            }
+            let message = messages.next();
+            if let (Some(inflations), Some(_)) = (inflations, inflating) {
+                inflations.note(&message, limit);
+            }
+            let Some(message) = message? else { break };
             if found.replace(message).is_some() {
                 return Err(Flaw::Several.into());
             }

@@ -3,8 +3,9 @@
 import asyncio
 import gzip
 import socket
+import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from support.http2_frames import CONTINUATION, HEADERS, PREFACE, RST_STREAM, SET
 from support.interop_app import CALL_TIMEOUT_SECONDS, LIMIT_BYTES, interop_service
 from support.interop_host import path, struct
 from support.limits import CONNECTION_LIMITS
+from support.processes import needs_proc
 
 if reason := missing():
     pytest.skip(f"the native host cannot run here: {reason}", allow_module_level=True)
@@ -204,14 +206,49 @@ async def test_messages_that_become_long_have_room_before_they_do(address: str, 
     for stream_id in streams:
         await peer.send(stream_id, bomb)
     await assert_served(address)
-    large = peer.begin(grpc_headers(path("Unary")))
-    await peer.send(large, whole[:10_000])
-    await peer.send(large, whole[10_000:], end=True)
+    held = 0
+
+    async def call_until_held() -> None:
+        nonlocal held
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            held = peer.begin(grpc_headers(path("Unary")))
+            await peer.send(held, whole[:10_000])
+            await peer.send(held, whole[10_000:], end=True)
+            assert (await peer.answer(held, 0.5)).grpc_status == 0
+
     with pytest.raises(TimeoutError):
-        await peer.answer(large, 0.5)
+        await call_until_held()
     for stream_id in streams:
         peer.reset(stream_id)
-    assert (await peer.answer(large)).grpc_status == 0
+    assert (await peer.answer(held)).grpc_status == 0
+
+
+@needs_proc
+@pytest.mark.parametrize("method", [path("Unary"), "/test/Deaf"])
+@pytest.mark.parametrize("size", [LIMIT_BYTES, 2 * LIMIT_BYTES], ids=["the longest", "too long"])
+async def test_what_strangers_have_decompressed_takes_little_of_the_hosts_thread(
+    address: str, method: str, size: int
+) -> None:
+    """16 MB at once, and 50 MB a second, which is some hundredths of it; others need not wait for that."""
+    bomb = message_of(gzip.compress(bytes(size)), is_compressed=True)
+    async with AsyncExitStack() as stack:
+        peers = [await stack.enter_async_context(connected(address)) for _ in range(10)]
+        before, began = host_thread_seconds(), time.monotonic()
+        for peer in peers:
+            for _ in range(90):
+                await peer.send(peer.begin(grpc_headers(method, (b"grpc-encoding", b"gzip"))), bomb, end=True)
+        await assert_served(address)
+        await asyncio.sleep(0.5)
+        assert host_thread_seconds() - before < 0.12 + 0.1 * (time.monotonic() - began)
+
+
+def host_thread_seconds() -> float:
+    """What the host's thread has used of a processor."""
+    threads = [
+        thread for thread in Path("/proc/self/task").iterdir() if (thread / "comm").read_text() == "native-host\n"
+    ]
+    return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads) / 1e9
 
 
 async def test_a_long_message_of_a_stream_has_to_be_whole_in_time(methods: Methods) -> None:

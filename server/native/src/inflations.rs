@@ -1,0 +1,76 @@
+//! How much is decompressed for callers whose tokens are not known: a kilobyte can become a megabyte, and whoever sends
+//! such messages with no token, or with tokens that are made up, holds up nobody else by them.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::time::sleep;
+
+use crate::framing::Flaw;
+use crate::locks::lock;
+
+/// What a decompressed byte costs: all of these callers together have 50 MB a second.
+const BYTE: Duration = Duration::from_nanos(20);
+/// What they may have at once: 16 MB, which takes the host's thread some 10 ms.
+const AT_ONCE: Duration = Duration::from_millis(320);
+
+/// What was decompressed for them.
+pub struct Inflations {
+    /// When all of it is paid for.
+    paid: Mutex<Instant>,
+}
+
+impl Default for Inflations {
+    fn default() -> Self {
+        Self { paid: Mutex::new(Instant::now()) }
+    }
+}
+
+impl Inflations {
+    /// Wait until another message may be decompressed.
+    pub async fn turn(&self) {
+        loop {
+            let left = self.left(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            sleep(left).await;
+        }
+    }
+
+    /// A message was read that had to be decompressed. Of one that is wrong, or too long, so many bytes may have been.
+    pub fn note(&self, message: &Result<Option<Bytes>, Flaw>, most: usize) {
+        let bytes = message.as_ref().map_or(most, |message| message.as_ref().map_or(0, Bytes::len));
+        self.pay(bytes, Instant::now());
+    }
+
+    fn left(&self, now: Instant) -> Duration {
+        lock(&self.paid).saturating_duration_since(now).saturating_sub(AT_ONCE)
+    }
+
+    fn pay(&self, bytes: usize, now: Instant) {
+        let mut paid = lock(&self.paid);
+        *paid = (*paid).max(now) + BYTE * u32::try_from(bytes).unwrap_or(u32::MAX);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_much_at_once_and_so_much_a_second() {
+        let (inflations, start) = (Inflations::default(), Instant::now() + Duration::from_secs(1));
+        for _ in 0..16 {
+            assert!(inflations.left(start).is_zero());
+            inflations.pay(1_000_000, start);
+        }
+        assert!(inflations.left(start).is_zero());
+        inflations.pay(1_000_000, start);
+        assert_eq!(inflations.left(start), Duration::from_millis(20));
+        assert!(inflations.left(start + Duration::from_millis(20)).is_zero());
+        inflations.pay(1000, start + Duration::from_secs(1));
+        assert!(inflations.left(start + Duration::from_secs(1)).is_zero());
+    }
+}

@@ -23,6 +23,9 @@ NAMES = frozenset(
 )
 MOST_BYTES = 4096
 """Of all of them together, as JSON."""
+MOST_LEVELS = 16
+"""Of lists and objects in a field. Each is up to three messages deep, and protobuf's parsers take a hundred: whoever
+lists segments has to read them."""
 
 
 def as_json(fields: struct_pb2.Struct) -> dict[str, Any]:
@@ -44,6 +47,16 @@ def are_short(fields: struct_pb2.Struct) -> bool:
     except ValueError:
         return False
     return len(text.encode()) <= MOST_BYTES
+
+
+def are_shallow(fields: struct_pb2.Struct) -> bool:
+    """Whether none has lists and objects in one another past `MOST_LEVELS`; they are short."""
+    return not fields.fields or all(_levels(value) <= MOST_LEVELS for value in as_json(fields).values())
+
+
+def _levels(value: Any) -> int:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return 0 if inner is None else 1 + max(map(_levels, inner), default=0)
 
 
 def _whole(value: Any) -> Any:

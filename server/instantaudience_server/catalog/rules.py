@@ -148,6 +148,11 @@ RULES: dict[Kind, tuple[Rule, ...]] = {
             lambda segment: original_fields.are_short(segment.original_fields),
             f"must be JSON of at most {original_fields.MOST_BYTES} bytes",
         ),
+        Rule(
+            "original_fields",
+            lambda segment: original_fields.are_shallow(segment.original_fields),
+            f"must have at most {original_fields.MOST_LEVELS} levels of lists and objects",
+        ),
     ),
 }
 """Checked in this order; the first that does not hold is told."""

@@ -73,9 +73,11 @@ def change(segment: catalog_pb2.Segment, fields: pb.SegmentFields) -> None:
             segment.original_fields.fields.pop(name, None)
             if not _is_null(getattr(fields, name)):
                 segment.original_fields.fields[name].CopyFrom(getattr(fields, name))
+    names = ", ".join(sorted(segment.original_fields.fields))
     if not original_fields.are_short(segment.original_fields):
-        names = ", ".join(sorted(segment.original_fields.fields))
         raise invalid(names, f"must be JSON of at most {original_fields.MOST_BYTES} bytes together")
+    if not original_fields.are_shallow(segment.original_fields):
+        raise invalid(names, f"must have at most {original_fields.MOST_LEVELS} levels of lists and objects")
 
 
 def entry_of(segment: catalog_pb2.Segment, estimated_users: int | None = None) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import yaml
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 MOST_DEPTH = 70
-"""How deep lists and mappings may lie in an entry: a segment's original fields are as deep as JSON may be."""
+"""How deep lists and mappings may lie in an entry."""
 SCALARS_KEPT = 1024
 _MAPPING_TAGS = (None, "!", "tag:yaml.org,2002:map")
 _SEQUENCE_TAGS = (None, "!", "tag:yaml.org,2002:seq")

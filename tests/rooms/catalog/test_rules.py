@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from instantaudience.v1 import catalog_pb2 as pb
+from instantaudience_server.catalog.original_fields import MOST_LEVELS
 from instantaudience_server.catalog.records import Object
 from instantaudience_server.catalog.rules import LIMITS, RULES, check, check_password, complete, references, tidy
 from instantaudience_server.errors import AudienceError, Reason
@@ -227,3 +228,22 @@ def test_original_fields_have_4096_bytes_together() -> None:
     check(segment(original_fields=fields))
     error = refused(segment(original_fields=fields | {"price": 12345}))
     assert error.message == "'original_fields' must be JSON of at most 4096 bytes"
+
+
+@pytest.mark.parametrize("kind", ["list", "object"])
+def test_original_fields_can_be_read_wherever_they_are_answered(kind: str) -> None:
+    """Protobuf's parsers take a hundred messages in one another."""
+
+    def nested(levels: int) -> Any:
+        value: Any = 1
+        for _ in range(levels):
+            value = [value] if kind == "list" else {"a": value}
+        return segment(original_fields={"category": value})
+
+    deepest = nested(MOST_LEVELS)
+    check(deepest)
+    answer = pb.ListSegmentsResponse(segments=[deepest])
+    assert pb.ListSegmentsResponse.FromString(answer.SerializeToString()) == answer
+    assert (
+        refused(nested(MOST_LEVELS + 1)).message == "'original_fields' must have at most 16 levels of lists and objects"
+    )

@@ -1,5 +1,6 @@
 """POST, GET, PUT and DELETE /segment (source: contract, "/segment")."""
 
+import functools
 import json
 import re
 from collections.abc import AsyncIterator, Iterable
@@ -467,6 +468,10 @@ REFUSED: dict[str, tuple[str, str, Any, int, str, str | None]] = {
     "POST: too much beside": (
         *("POST", "", {"segment": {"price": 1, "category": "c" * 4096}}, 400, "SYNTAX"),
         "'category, price' must be JSON of at most 4096 bytes together",
+    ),
+    "POST: too deep beside": (
+        *("POST", "", {"segment": {"price": functools.reduce(lambda inner, _: [inner], range(17), 1)}}, 400, "SYNTAX"),
+        "'price' must have at most 16 levels of lists and objects",
     ),
     "POST: another member in the body": ("POST", "", {"segment": {}, "member_id": 777}, 403, "UNAUTH", None),
     "POST: another member in the segment": ("POST", "", {"segment": {"member_id": 777}}, 403, "UNAUTH", None),

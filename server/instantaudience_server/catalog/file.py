@@ -244,7 +244,7 @@ class _Reading:
                 lists[entry.list_name].append(self._checked(entry))
             except ValidationError as error:
                 raise _BrokenRuleError(f"{place}: {_first_line(error)}") from None
-            except (AudienceError, ValueError) as error:
+            except (AudienceError, ValueError, OverflowError) as error:
                 raise _BrokenRuleError(f"{place}: {error}") from None
             if number % ENTRIES_BETWEEN_PROGRESS == 0:
                 progress(source.tell(), size)

@@ -40,7 +40,7 @@ def read_lists(source: BinaryIO) -> Iterator[ListEntry]:
     try:
         yield from reader.entries()
     # ValueError: a date that is none, for example, or a number of thousands of digits.
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise YamlError(f"not YAML: {' '.join(str(error).split())}") from error
 
 
@@ -134,7 +134,10 @@ class _Reader:
 
     def _construct(self, tag: str, text: str) -> Any:
         constructors = self._loader.yaml_constructors
-        return constructors.get(tag, constructors[None])(self._loader, yaml.ScalarNode(tag, text))
+        try:
+            return constructors.get(tag, constructors[None])(self._loader, yaml.ScalarNode(tag, text))
+        except (LookupError, AttributeError):  # PyYAML takes for granted that a value has the form of its tag
+            raise YamlError(f"not YAML: a value with the tag {tag} is none") from None
 
 
 def _must_have(event: Any, tags: tuple[str | None, ...]) -> None:

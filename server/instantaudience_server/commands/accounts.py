@@ -8,7 +8,7 @@ import click
 from instantaudience.v1 import catalog_pb2 as pb
 
 from instantaudience_server.commands.client import Client
-from instantaudience_server.commands.connecting import with_client
+from instantaudience_server.commands.connecting import line_of_stdin, with_client
 from instantaudience_server.commands.object_fields import USER, number
 from instantaudience_server.commands.objects import add_command, object_commands
 from instantaudience_server.commands.public_keys import key
@@ -31,7 +31,7 @@ _user_argument = click.argument("user_id", metavar="[ID]", type=number, default=
 def _password(what: str, *, from_stdin: bool, new: bool) -> str:
     """A password, which is shown nowhere."""
     if from_stdin:
-        return sys.stdin.readline().rstrip("\r\n")
+        return line_of_stdin()
     password: str = click.prompt(what, hide_input=True, confirmation_prompt=new, err=True)
     return password
 

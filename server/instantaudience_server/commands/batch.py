@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from instantaudience_server.commands.client import Client
 from instantaudience_server.commands.connecting import with_client
+from instantaudience_server.commands.object_fields import text
 from instantaudience_server.commands.statuses import FAILED, PARTIAL, failing_is_two
 from instantaudience_server.commands.tables import print_table
 
@@ -95,7 +96,7 @@ def list_jobs(client: Client, member_id: int | None, limit: int, as_json: bool) 
 
 
 @batch.command()
-@click.argument("job_id", metavar="JOB")
+@click.argument("job_id", metavar="JOB", type=text)
 @_json_option
 @with_client()
 def show(client: Client, job_id: str, as_json: bool) -> None:
@@ -106,9 +107,8 @@ def show(client: Client, job_id: str, as_json: bool) -> None:
         return
     lines = {name: job.pop(name) for name in ("error_log_lines", "segment_log_lines")}
     print_table(f"job {job_id}", ("field", "value"), sorted(job.items()))
-    for text in lines.values():
-        if text:
-            click.echo(text)
+    for found in filter(None, lines.values()):
+        click.echo(found)
 
 
 def _of_member(member_id: int | None) -> dict[str, int]:

@@ -8,6 +8,7 @@ import click
 
 from instantaudience_server.commands.client import Client
 from instantaudience_server.commands.connecting import with_client
+from instantaudience_server.commands.object_fields import text
 from instantaudience_server.commands.tables import print_table
 
 REFUSED_USERS = ("UNKNOWN_USER_ID", "SUPPRESSED_USER_ID")
@@ -41,8 +42,10 @@ def _is_nothing(response: dict[str, Any]) -> bool:
 
 
 @click.command()
-@click.argument("user_id")
-@click.option("--domain", help="The kind of ID: idfa, aaid, sha1udid, openudid, md5udid. Without it: a platform user.")
+@click.argument("user_id", type=text)
+@click.option(
+    "--domain", type=text, help="The kind of ID: idfa, aaid, sha1udid, openudid, md5udid. Without it: a platform user."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, as REST has it.")
 @with_client()
 def get(client: Client, user_id: str, domain: str | None, as_json: bool) -> None:

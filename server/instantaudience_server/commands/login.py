@@ -5,7 +5,7 @@ import sys
 import click
 
 from instantaudience_server.commands.client import Client
-from instantaudience_server.commands.connecting import DEFAULT_URL, as_option, profile_option, url_option
+from instantaudience_server.commands.connecting import DEFAULT_URL, as_option, line_of_stdin, profile_option, url_option
 from instantaudience_server.commands.demo import Credentials
 from instantaudience_server.commands.profiles import DEFAULT, Profile, read_profile, remove_profile, write_profile
 
@@ -29,10 +29,7 @@ def login(url: str | None, profile: str | None, username: str | None, password_s
         if not sys.stdin.isatty():
             raise click.UsageError("whose password is it? Say it with --as")
         username = click.prompt("User name", default=known.username if known else None, err=True)
-    if password_stdin:
-        password = sys.stdin.readline().rstrip("\r\n")
-    else:
-        password = click.prompt("Password", hide_input=True, err=True)
+    password = line_of_stdin() if password_stdin else click.prompt("Password", hide_input=True, err=True)
     assert username is not None
     client = Client(url, None, Credentials(username, password))
     try:

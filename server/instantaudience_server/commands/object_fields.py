@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 from google.protobuf.message import Message
+from google.protobuf.struct_pb2 import Struct
 from instantaudience.v1 import catalog_pb2 as pb
 
 from instantaudience_server.commands.client import Client
@@ -68,11 +69,13 @@ def json_object(value: str) -> dict[str, Any]:
     """An object in JSON."""
     try:
         read = json.loads(value)
-    except ValueError:
-        read = None
-    if not isinstance(read, dict):
-        raise click.BadParameter(f"'{value}' is no object in JSON")
-    return read
+        if isinstance(read, dict):
+            Struct().update(read)
+            return read
+    # No JSON, far too deep, or with half of a character or a number that no field can hold.
+    except (ValueError, RecursionError, OverflowError):
+        pass
+    raise click.BadParameter("this is no object in JSON")
 
 
 @dataclass(frozen=True)

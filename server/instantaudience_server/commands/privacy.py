@@ -7,6 +7,7 @@ import click
 
 from instantaudience_server.commands.client import Client
 from instantaudience_server.commands.connecting import with_client
+from instantaudience_server.commands.object_fields import text
 from instantaudience_server.commands.tables import print_table
 
 PATH = "/privacy/consumer-request"
@@ -23,7 +24,7 @@ def user_data() -> None:
 
 
 @user_data.command()
-@click.argument("user_id")
+@click.argument("user_id", type=text)
 @_maid
 @_member
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, as REST has it.")
@@ -38,7 +39,7 @@ def access(client: Client, user_id: str, maid: bool, member_id: int | None, as_j
 
 
 @user_data.command()
-@click.argument("user_id")
+@click.argument("user_id", type=text)
 @_maid
 @_member
 @click.option(
@@ -61,7 +62,7 @@ def delete(
 
 
 @user_data.command()
-@click.argument("user_id")
+@click.argument("user_id", type=text)
 @_maid
 @_member
 @with_client()

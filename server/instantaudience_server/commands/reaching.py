@@ -19,11 +19,14 @@ def service_url(url: str) -> SplitResult:
     Raises:
         click.ClickException: it is none.
     """
+    if not url.isprintable():
+        raise click.ClickException("the URL has characters that no URL has")
     if "://" not in url:
         raise click.ClickException(f"{url} has no scheme: it would be http://{url}, or https://{url}")
     try:
         parts = urlsplit(url)
         port_of(parts)
+        (parts.hostname or "").encode("idna")
     except ValueError as error:
         raise click.ClickException(f"{url} is no URL: {error}") from None
     if parts.scheme not in SCHEMES:

@@ -72,7 +72,7 @@ _SECONDS = 3600
 
 
 @click.command()
-@click.option("--member", "member_id", type=click.IntRange(min=1), help="Whose; without it, one's own member's.")
+@click.option("--member", "member_id", type=click.IntRange(1, 2**31 - 1), help="Whose; without it, one's own member's.")
 @click.option("--start", type=_MOMENT, help="From this moment on (UTC), '2014-05-22 00:00:00'; hours are whole.")
 @click.option("--end", type=_MOMENT, help="Up to this moment (UTC). Without it: now.")
 @click.option(
@@ -101,7 +101,7 @@ def report(
         raise click.UsageError("--start, --end and --hours cannot be used together: give two of them")
     request = pb.GetUsageRequest(member_id=member_id, without_lines=True)
     if start is not None and hours is not None:
-        end, hours = start + timedelta(hours=hours), None
+        end, hours = start + min(timedelta(hours=hours), datetime.max - start), None
     for field, moment in (("start", start), ("end", end)):
         if moment is not None:
             getattr(request, field).FromDatetime(moment)

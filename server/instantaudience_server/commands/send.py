@@ -278,14 +278,14 @@ class _Journal:
 
 
 def _fields(file: Path, way: Way, totals: Totals) -> dict[str, Any]:
-    rejects = str(way.rejects_path(file)) if totals.refused else None
-    return {"file": str(file), **vars(totals), "rejects": rejects}
+    rejects = click.format_filename(way.rejects_path(file)) if totals.refused else None
+    return {"file": click.format_filename(file), **vars(totals), "rejects": rejects}
 
 
 def _line(file: Path, way: Way, totals: Totals) -> str:
     what = "would be taken" if way.is_dry else "taken"
-    text = f"{file}: {totals.memberships:,} memberships of {totals.users:,} users {what}"
+    text = f"{click.format_filename(file)}: {totals.memberships:,} memberships of {totals.users:,} users {what}"
     if totals.refused:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in totals.refused.most_common())
-        text += f"; refused: {reasons}; see {way.rejects_path(file)}"
+        text += f"; refused: {reasons}; see {click.format_filename(way.rejects_path(file))}"
     return text

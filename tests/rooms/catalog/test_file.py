@@ -206,6 +206,13 @@ BROKEN = [
     ("members: [*nobody]", "there is no anchor 'nobody' before it"),
     ("members: [&loop [*loop]]", "there is no anchor 'loop' before it"),
     ("members: [{id: 1, name: 2020-99-99}]", "not YAML: month must be in 1..12"),
+    ("members: [!!int '']", "not YAML: a value with the tag tag:yaml.org,2002:int is none"),
+    ("members: [!!timestamp x]", "a value with the tag tag:yaml.org,2002:timestamp is none"),
+    ("members: [!!bool x]", "a value with the tag tag:yaml.org,2002:bool is none"),
+    (
+        "segments: [{id: 1, member_id: 1, original_fields: {price: 1%s}}]" % ("0" * 400),
+        "segments[0] (id 1): int too large to convert to float",
+    ),
     ("members: [" + "[" * 100, "this lies deeper than 70 levels"),
     ("members: []\n---\nmembers: []", "there is more than one document"),
 ]

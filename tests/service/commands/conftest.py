@@ -60,7 +60,7 @@ def run(tmp_path: Path) -> Any:
         )
         try:
             async with asyncio.timeout(SECONDS):
-                output, errors = await process.communicate(stdin.encode())
+                output, errors = await process.communicate(stdin.encode(errors="surrogateescape"))
         finally:
             if process.returncode is None:
                 process.terminate()

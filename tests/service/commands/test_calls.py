@@ -127,6 +127,35 @@ FAILURES = {
     "no host": (["segment", "list", "--url", "http://"], {}, 1, r"^Error: http:// names no host$"),
     "no such host": (["segment", "list", "--url", "http://no.invalid"], {}, 1, r"^Error: there is no host no\.invalid"),
     "no port": (["get", "1", "--url", "http://a:99999"], {}, 1, r"^Error: http://a:99999 is no URL: Port out of range"),
+    "a URL of two lines": (
+        ["get", "1", "--url", "http://a\n"],
+        {},
+        1,
+        r"^Error: the URL has characters that no URL has",
+    ),
+    "a host in halves": (["get", "1", "--url", "http://a..b"], {}, 1, r"^Error: http://a\.\.b is no URL: "),
+    **{
+        f"no text: {' '.join(words[:-1])}": ([*words[:-1], "x\udcff"], {}, 2, r"this is no readable text")
+        for words in (
+            ("get", "ID"),
+            ("get", "1", "--domain", "DOMAIN"),
+            ("get", "1", "--as", "NAME"),
+            ("batch", "show", "JOB"),
+            ("user-data", "access", "ID"),
+        )
+    },
+    "a token of other characters": (
+        ["get", "1"],
+        {"INSTANT_AUDIENCE_TOKEN": "ü"},
+        2,
+        r"^Error: INSTANT_AUDIENCE_TOKEN has characters that no token has",
+    ),
+    "a password that is no text": (
+        ["get", "1", "--as", "demo"],
+        {"INSTANT_AUDIENCE_TOKEN": "", "INSTANT_AUDIENCE_PASSWORD": "x\udcff"},
+        1,
+        r"^Error: INSTANT_AUDIENCE_PASSWORD: this is no readable text",
+    ),
     "a path": (["get", "1", "--url", "http://a/b"], {}, 1, r"^Error: http://a/b says more than a service needs"),
     "credentials are needed elsewhere": (
         ["get", "1", "--url", "http://192.0.2.1"],

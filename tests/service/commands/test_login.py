@@ -46,9 +46,12 @@ async def test_from_signing_in_to_signing_out(run: Any, changed: Service, tmp_pa
             pass
     again = "`instant-audience login --profile mine`"
     assert ended.errors == f"Error: the token of profile mine has ended: {again}\n"
-    missing, refused = await asyncio.gather(
-        run("get", "1", "--profile", "other"), run(*words, "--password-stdin", stdin="wrong\n", env=env)
+    missing, refused, unreadable = await asyncio.gather(
+        run("get", "1", "--profile", "other"),
+        run(*words, "--password-stdin", stdin="wrong\n", env=env),
+        run(*words, "--password-stdin", stdin="x\udcff\n", env=env | {"PYTHONIOENCODING": "utf-8:strict"}),
     )
+    assert (unreadable.status, unreadable.errors) == (1, "Error: standard input is no readable text\n")
     assert missing.errors.startswith("Error: there is no profile other: sign in with `instant-audience login")
     assert (refused.status, refused.output) == (1, "")
     assert "does not accept the user name 'private' with this password" in refused.errors

@@ -277,6 +277,17 @@ FAILURES = {
     "no name": ("member add", 2, "Missing option '--name'."),
     "an unknown role": ("user set 1 --role root", 2, ".*'--role': 'root' is not one of 'member', 'admin'."),
     "nobody to ask for a password": ("user add --username x --member-id 1", 2, "standard input is no terminal .*"),
+    "half of a character": (r'segment add --original-fields {"price":"\ud800"}', 2, ".* this is no object in JSON"),
+    "a number that no field holds": (
+        f'segment add --original-fields {{"price":1{"0" * 400}}}',
+        2,
+        ".* this is no object in JSON",
+    ),
+    "far too deep": (
+        f'segment add --original-fields {{"price":{"[" * 20_000}{"]" * 20_000}}}',
+        2,
+        ".* this is no object in JSON",
+    ),
     "a password as an argument": ("user add --username x --member-id 1 --password x", 2, ".*"),
     "a broken rule": ("member set 123 --users-per-call 100001", 1, "SYNTAX: 'limits.users_per_call' must be 1 to .*"),
     "a code that is taken": (

@@ -157,6 +157,8 @@ async def test_nothing_was_sent(run: Any, private: dict[str, str], first: int) -
     assert ended.output == f"{','.join(expected(first))}\n"
     ended = await run("report", *nothing, "--json", env=private)
     assert json.loads(ended.output) == {"hours": [], "total": {**with_reasons(first - 9, 0), "match_rate": 100.0}}
+    last = await run("report", "--start", "9999-12-31", "--hours", "720", env=private)
+    assert last.output == "member 777 sent nothing\n"
 
 
 SPANS = {
@@ -199,6 +201,7 @@ FAILURES = {
     "another member": ("private", ("--member", "123"), 1, r"^Error: UNAUTH: .*sign in as a user that may"),
     "no such member": ("admin", ("--member", "5"), 1, r"^Error: SYNTAX: 'member_id': there is no member 5$"),
     "no member": ("admin", ("--member", "0"), 2, r"--member"),
+    "a member that cannot be": ("admin", ("--member", "2147483648"), 2, r"--member"),
     "the order": ("private", ("--start", "2026-01-02", "--end", "2026-01-01"), 1, r"^Error: SYNTAX: 'start' must be"),
     "no moment": ("private", ("--start", "yesterday"), 2, r"--start"),
     "too many hours": ("private", ("--hours", "721"), 2, r"--hours"),

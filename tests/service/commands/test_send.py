@@ -72,6 +72,10 @@ async def test_files_of_all_forms(run: Any, demo: dict[str, str], cluster: Redis
     clean = await run("send", "-", env=demo, stdin=lines)
     assert (clean.status, clean.output) == (0, "-: 1 memberships of 1 users taken\n")
     assert (await stored(cluster))["", "3"] == {12: (0, 0)}
+    odd = tmp_path / "odd\udcff.csv"
+    odd.write_text("user_id,seg_id\n3,12\n")
+    shown = await run("send", odd.name, env=demo | {"PYTHONIOENCODING": "utf-8:strict"})
+    assert (shown.status, shown.output) == (0, "odd\N{REPLACEMENT CHARACTER}.csv: 1 memberships of 1 users taken\n")
     assert not list(tmp_path.glob("*.position"))  # noqa: ASYNC240 - a few names
 
 

@@ -1,12 +1,14 @@
 """`catalog import` and `catalog export`: the catalog from a file, and into one."""
 
+import contextlib
 import json
+import os
 import sys
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import IO
 
 import click
 from instantaudience.v1 import catalog_pb2 as pb
@@ -149,9 +151,9 @@ def import_file(client: Client, file: Path, as_json: bool) -> None:
 
 
 @catalog.command("export")
-@click.argument("file", type=click.File("w", encoding="utf-8", atomic=True), default="-")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True), default="-")
 @with_client("admin")
-def export_file(client: Client, file: TextIO) -> None:
+def export_file(client: Client, file: Path) -> None:
     """Write the whole catalog as YAML into FILE (standard output without one), for `import`.
 
     Passwords are not in it: users that are imported elsewhere need one added.
@@ -161,11 +163,42 @@ def export_file(client: Client, file: TextIO) -> None:
         ("users", "ListUsers", pb.ListUsersRequest()),
         ("segments", "ListSegments", pb.ListSegmentsRequest()),
     )
-    for name, method, request in lists:
-        heading = f"{name}:\n"
-        for message in client.pages(method, request, name):
-            file.write(heading + write_entry(message))
-            heading = ""
+    with whole(file) as output:
+        for name, method, request in lists:
+            heading = f"{name}:\n"
+            for message in client.pages(method, request, name):
+                output.write(heading + write_entry(message))
+                heading = ""
+
+
+@contextlib.contextmanager
+def whole(file: Path) -> Iterator[IO[str]]:
+    """A file to write, which has its name once it is whole: cut short, it leaves what was there. Standard output, for
+    `-`, and what is no file on a disk get what comes.
+
+    Raises:
+        click.FileError: it cannot be written.
+    """
+    if file == Path("-"):
+        with click.open_file("-", "w", encoding="utf-8") as output:
+            yield output
+        return
+    file = file.resolve()
+    is_special = file.exists() and not file.is_file()
+    draft = file if is_special else file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        with draft.open("w", encoding="utf-8") as output:
+            yield output
+        if not is_special:
+            if file.exists():
+                draft.chmod(file.stat().st_mode)
+            draft.replace(file)
+    except OSError as error:
+        raise click.FileError(str(file), error.strerror) from error
+    finally:
+        if not is_special:
+            with contextlib.suppress(OSError):  # there is none
+                draft.unlink()
 
 
 def _read(file: Path, progress: Progress) -> CatalogEntries:

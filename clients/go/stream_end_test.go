@@ -99,35 +99,40 @@ func TestWhatTheClientItselfSaysHasACode(t *testing.T) {
 }
 
 func TestAStreamThatEndsWhileUsersAreToComeBeginsAgainAfterAPause(t *testing.T) {
-	const ended = 3
 	var told []instantaudience.Attempt
 	var streams atomic.Int32
-	stands := make(chan struct{})
+	hasEnded := make(chan struct{}, 2)
 	client := streamClient(t, func(stream serverStream) error {
-		if streams.Add(1) <= ended {
-			return nil
+		if streams.Add(1) > 1 {
+			return answerAll(stream)
 		}
-		close(stands)
-		return answerAll(stream)
-	}, instantaudience.WithAttempts(func(attempt instantaudience.Attempt) { told = append(told, attempt) }),
-		instantaudience.WithRetries(instantaudience.Retries{FirstPause: time.Millisecond}))
+		_, _ = stream.Recv()
+		return stream.Send(taken(1))
+	}, instantaudience.WithAttempts(func(attempt instantaudience.Attempt) {
+		told = append(told, attempt)
+		hasEnded <- struct{}{}
+	}), instantaudience.WithRetries(instantaudience.Retries{FirstPause: time.Millisecond}))
 	users := func(yield func(*pb.RtSegment) bool) {
-		<-stands
-		fewUsers(1)(yield)
+		fewUsers(2)(yield)
+		<-hasEnded
 	}
 	for result, err := range client.Stream(context.Background(), users) {
 		if err != nil || result.Err != nil {
 			t.Error(err, result)
 		}
 	}
-	if len(told) != ended+1 || told[ended].Err != nil {
-		t.Fatal(told)
+	// What has failed so is sent again after a pause.
+	if len(told) != 2 || told[0].Err == nil || told[0].Err.Code != codes.Unavailable || told[1].Err != nil {
+		t.Error(told)
 	}
-	for _, attempt := range told[:ended] {
-		// What has failed so is sent again after a pause.
-		if attempt.Err == nil || attempt.Err.Code != codes.Unavailable {
-			t.Error(attempt)
-		}
+}
+
+func TestAServiceThatIsNotThereIsWaitedForAsLongAsThePatienceLasts(t *testing.T) {
+	client := newClient(t, "127.0.0.1:1", instantaudience.WithToken("x"), instantaudience.WithPlaintext(),
+		instantaudience.WithLimits(instantaudience.Limits{}), instantaudience.WithStreamPatience(300*time.Millisecond),
+		instantaudience.WithRetries(instantaudience.Retries{FirstPause: time.Millisecond, MostPause: time.Millisecond}))
+	if said := lastError(t, client, 1); !errors.Is(said, instantaudience.Unavailable) {
+		t.Error(said)
 	}
 }
 

@@ -34,7 +34,14 @@ func (c *Client) Stream(ctx context.Context, users iter.Seq[*pb.RtSegment]) iter
 		source := newSource(users, limits)
 		defer source.close()
 		s := &streaming{client: c, limits: limits, source: source, yield: yield, waitsSince: time.Now()}
-		for !s.isOver() {
+		for {
+			if err := s.awaitUsers(ctx); err != nil {
+				yield(nil, err)
+				return
+			}
+			if s.isOver() {
+				return
+			}
 			if err := s.stream(ctx); err != nil {
 				if !s.isEnded {
 					yield(nil, err)
@@ -69,6 +76,37 @@ type streaming struct {
 
 func (s *streaming) isOver() bool {
 	return s.isExhausted && len(s.window) == 0
+}
+
+// awaitUsers waits until there is something to send, or there are no more users.
+func (s *streaming) awaitUsers(ctx context.Context) error {
+	if len(s.window) > 0 || s.isExhausted {
+		return nil
+	}
+	select {
+	case part, ok := <-s.source.parts:
+		s.take(part, ok)
+		return nil
+	case <-ctx.Done():
+		return endOf(ctx, tooLate("the caller's time was over while users were waited for"))
+	}
+}
+
+// take adds another request to the window, or notes that there is none; nil then.
+func (s *streaming) take(part *part, ok bool) *request {
+	if !ok {
+		s.isExhausted = true
+		if s.source.panicked != nil {
+			panic(s.source.panicked)
+		}
+		return nil
+	}
+	if len(s.window) == 0 {
+		s.waitsSince = time.Now()
+	}
+	added := &request{part: part}
+	s.window = append(s.window, added)
+	return added
 }
 
 // stream sends what has to go again and what is new on one stream; then it waits until another one is worth a try. It
@@ -204,7 +242,9 @@ func (o *oneStream) run(ctx context.Context) error {
 			next.attempts++
 			o.queue, o.pending = o.queue[1:], append(o.pending, next)
 		case part, ok := <-parts:
-			o.take(part, ok)
+			if added := o.take(part, ok); added != nil {
+				o.queue = append(o.queue, added)
+			}
 		case answer := <-answers:
 			if isEnd, err := o.receive(answer); isEnd || err != nil {
 				return err
@@ -215,22 +255,6 @@ func (o *oneStream) run(ctx context.Context) error {
 				return nil
 			}
 		}
-	}
-}
-
-// take has another request sent, or notes that there is none.
-func (o *oneStream) take(part *part, ok bool) {
-	if ok {
-		if len(o.window) == 0 {
-			o.waitsSince = time.Now()
-		}
-		added := &request{part: part}
-		o.window, o.queue = append(o.window, added), append(o.queue, added)
-		return
-	}
-	o.isExhausted = true
-	if o.source.panicked != nil {
-		panic(o.source.panicked)
 	}
 }
 

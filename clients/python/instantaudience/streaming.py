@@ -222,6 +222,11 @@ class Streaming:
         window = _Window(self._window, time.monotonic())
         async with aclosing(_Source(parts)) as source:
             while True:
+                if not window.sent:
+                    part = await source.next(asyncio.Event())
+                    if part is None:
+                        return
+                    window.add(part)
                 token = await self._session.token(window.waits_since + patience_seconds)
                 request_id = uuid.uuid4().hex
                 watched = self._watchers.attempt(PATH, 1, request_id)

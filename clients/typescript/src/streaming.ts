@@ -51,7 +51,7 @@ class Stream {
     return this.#isOver;
   }
 
-  /** How long the first request under way has been waited for. */
+  /** How long the first request under way, has been waited for. */
   get waitedMs(): number {
     return performance.now() - Math.max(this.pending[0]?.sinceMs ?? Infinity, this.readSinceMs);
   }
@@ -123,6 +123,12 @@ export class Streaming {
     const source = new Source(users, limits);
     try {
       for (;;) {
+        if (window.isEmpty) {
+          const next = await new Deadline(Infinity, signal).bound(source.next());
+          if (next.done === true) return;
+          source.taken();
+          window.add(next.value);
+        }
         const token = await this.means.session.token(new Deadline(patienceMs - window.waitedMs, signal));
         const stream = new Stream();
         const began = performance.now();

@@ -85,32 +85,39 @@ test("an answer to nothing is a defect of the service", async () => {
 });
 
 test("a stream that ends while users are to come begins again after a pause", async () => {
-  const ended = 3;
-  let streams = 0;
-  let stands = (): void => undefined;
-  const standing = new Promise<void>((resolve) => {
-    stands = resolve;
-  });
+  const told: Attempt[] = [];
   async function* stream(requests: Requests): Responses {
-    if (++streams <= ended) return;
-    stands();
-    yield* answers(requests);
+    for await (const answer of answers(requests)) {
+      yield answer;
+      if (told.length === 0) return;
+    }
   }
   async function* users(): AsyncGenerator<User> {
-    await standing;
-    yield USER;
+    yield* [USER, USER];
+    while (told.length === 0) await sleep(10);
   }
   let pauses = 0;
   const random = (): number => ++pauses / 1000;
-  const told: Attempt[] = [];
   await withClient(stream, { random }, told, async (client) => {
-    assert.equal(await all(client.stream(users())), 1);
-    assert.deepEqual(
-      told.map(({ code }) => code),
-      [...Array<Code>(ended).fill(Code.Unavailable), undefined],
-    );
-    assert.equal(pauses, ended);
+    assert.equal(await all(client.stream(users())), 2);
   });
+  assert.deepEqual(
+    told.map(({ code }) => code),
+    [Code.Unavailable, undefined],
+  );
+  assert.equal(pauses, 1);
+});
+
+test("a service that is not there is waited for as long as the patience lasts", async () => {
+  const client = createClient({
+    endpoint: "127.0.0.1:1",
+    credentials: { token: "x" },
+    plaintext: true,
+    limits: {},
+    retries: { firstMs: 1, mostMs: 1 },
+  });
+  await assert.rejects(all(client.stream([USER], { deadlineMs: 300 })), { name: "UnavailableError" });
+  client.close();
 });
 
 for (const isIdle of [true, false]) {

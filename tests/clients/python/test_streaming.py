@@ -98,56 +98,77 @@ async def test_an_answer_to_nothing_is_a_defect_of_the_service() -> None:
     told: list[Attempt] = []
 
     async def stream(requests: Requests, _: Context) -> Responses:
-        yield StreamSegmentsResponse()
         async for answer in answers(requests):
             yield answer
-
-    async def nobody() -> AsyncIterator[RtSegment]:
-        await asyncio.Event().wait()
-        yield user(1, block(7))
+            yield answer
 
     async with client_of(stream, told.append) as client:
         with pytest.raises(InternalError, match="an answer to nothing") as raised:
-            _ = [each async for each in client.stream(nobody())]
+            _ = [each async for each in client.stream([user(1, block(7)), user(2, block(7))])]
     assert raised.value.code is grpc.StatusCode.INTERNAL
 
 
 async def test_a_stream_that_ends_while_users_are_to_come_begins_again_after_a_pause() -> None:
     told: list[Attempt] = []
     pauses: list[float] = []
-    stands = asyncio.Event()
+    has_ended = asyncio.Event()
 
     async def stream(requests: Requests, _: Context) -> Responses:
-        if len(told) < 3:
+        given = answers(requests)
+        if not told:
+            yield await anext(given)
             return
-        stands.set()
-        async for answer in answers(requests):
+        async for answer in given:
             yield answer
 
     async def users() -> AsyncIterator[RtSegment]:
-        await stands.wait()
         yield user(1, block(7))
+        yield user(2, block(7))
+        await has_ended.wait()
+
+    def tell(attempt: Attempt) -> None:
+        told.append(attempt)
+        has_ended.set()
 
     def uniform(_: float, most: float) -> float:
         pauses.append(most)
         return 0.01
 
-    async with client_of(stream, told.append, Retries(first_seconds=0.1, uniform=uniform)) as client:
-        assert [each.error async for each in client.stream(users())] == [None]
-    assert of_streams(told) == [*[grpc.StatusCode.UNAVAILABLE] * 3, grpc.StatusCode.OK]
-    assert pauses == [0.1, 0.2, 0.4]
+    async with client_of(stream, tell, Retries(first_seconds=0.1, uniform=uniform)) as client:
+        assert [each.error async for each in client.stream(users())] == [None, None]
+    assert of_streams(told) == [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.OK]
+    assert pauses == [0.1]
 
 
-async def test_a_stream_whose_users_raise_has_not_failed(service: FakeService) -> None:
+async def test_a_service_that_is_not_there_is_waited_for_as_long_as_the_patience_lasts() -> None:
+    retries = Retries(first_seconds=0.01, most_seconds=0.01)
+    async with AsyncClient("127.0.0.1:1", Token("x"), plaintext=True, limits=Limits(), retries=retries) as client:
+        async with asyncio.timeout(30.0):
+            with pytest.raises(UnavailableError):
+                _ = [each async for each in client.stream([user(1, block(7))], patience_seconds=0.3)]
+
+
+async def test_a_stream_whose_users_raise_has_not_failed() -> None:
     told: list[Attempt] = []
+    answered = asyncio.Event()
+
+    async def stream(requests: Requests, _: Context) -> Responses:
+        async for answer in answers(requests):
+            yield answer
 
     async def users() -> AsyncIterator[RtSegment]:
-        raise LookupError("no more of them")
         yield user(1, block(7))
+        yield user(2, block(7))
+        await answered.wait()
+        raise LookupError("no more of them")
 
-    async with AsyncClient(service.endpoint, DEMO, plaintext=True, limits=Limits(), on_attempt=told.append) as client:
+    async def take(client: AsyncClient) -> None:
+        async for _ in client.stream(users()):
+            answered.set()
+
+    async with client_of(stream, told.append) as client:
         with pytest.raises(LookupError):
-            _ = [each async for each in client.stream(users())]
+            await take(client)
     assert of_streams(told) == [grpc.StatusCode.OK]
 
 

@@ -29,7 +29,7 @@ final class Streaming {
   private boolean isExhausted;
   /** What the caller's users came to; null where that was their end. */
   private Throwable thrown;
-  /** Null before the first one. */
+  /** Null between two. */
   private OneStream current;
 
   Streaming(
@@ -57,12 +57,14 @@ final class Streaming {
   void apply(Iterator<RtSegment> users) {
     try (Source source = new Source(
         users, limits, part -> events.add(() -> take(part)), failure -> events.add(() -> end(failure)))) {
-      while (!isExhausted || !window.isEmpty()) {
+      for (awaitUsers(source); !window.isEmpty(); awaitUsers(source)) {
         String token = calling.session().token(deadline);
         current = new OneStream(this, calling, pacer, source, token);
         current.run();
-        if (current.failure() != null) {
-          pause(current.failure(), token);
+        AudienceException failure = current.failure();
+        current = null;
+        if (failure != null) {
+          pause(failure, token);
         }
       }
     }
@@ -112,6 +114,18 @@ final class Streaming {
     }
   }
 
+  /** Waits until there is something to send, or there are no more users. */
+  private void awaitUsers(Source source) {
+    while (window.isEmpty() && !isExhausted) {
+      ask(source);
+      try {
+        events.take().run();
+      } catch (InterruptedException interrupt) {
+        throw Deadline.givenUp();
+      }
+    }
+  }
+
   private void take(Part part) {
     isAsked = false;
     if (window.isEmpty()) {
@@ -119,7 +133,9 @@ final class Streaming {
     }
     Sent request = new Sent(part);
     window.add(request);
-    current.add(request);
+    if (current != null) {
+      current.add(request);
+    }
   }
 
   private void end(Throwable failure) {

@@ -135,19 +135,32 @@ class StreamingTest {
 
   @Test
   void aStreamThatEndsWhileUsersAreToComeBeginsAgain() throws Exception {
-    CountDownLatch stands = new CountDownLatch(1);
-    Stream stream = (number, responses) -> {
-      if (number <= 2) {
-        responses.onCompleted();
-      } else {
-        stands.countDown();
+    Stream stream = (number, responses) -> new Answering(responses) {
+      @Override
+      public void onNext(StreamSegmentsRequest request) {
+        super.onNext(request);
+        if (number == 1) {
+          onCompleted();
+        }
       }
-      return new Answering(responses);
     };
+    Users users = users(2, number -> {
+      if (number > 2) {
+        hasFailed.await();
+      }
+    });
     try (AudienceClient client = client(stream)) {
-      client.stream(users(1, number -> stands.await()), result -> assertNull(result.error()));
+      client.stream(users, result -> assertNull(result.error()));
     }
-    assertEquals(List.of(Status.Code.UNAVAILABLE, Status.Code.UNAVAILABLE, Status.Code.OK), told);
+    assertEquals(List.of(Status.Code.UNAVAILABLE, Status.Code.OK), told);
+  }
+
+  @Test
+  void aServiceThatIsNotThereIsWaitedForAsLongAsThePatienceLasts() throws Exception {
+    try (AudienceClient client = client((number, responses) -> new Answering(responses))) {
+      server.shutdownNow().awaitTermination();
+      assertThrows(UnavailableException.class, () -> client.stream(users(1, number -> {}), result -> {}));
+    }
   }
 
   @ParameterizedTest

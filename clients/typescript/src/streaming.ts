@@ -43,6 +43,8 @@ class Stream {
   failure: AudienceError | undefined;
   /** Since when an answer is waited for; Infinity while the caller is busy with the last one. */
   readSinceMs = performance.now();
+  /** Whether there is a connection, which takes requests; till then, it is waited for. */
+  isConnected = false;
   #isOver = false;
   #wake = (): void => undefined;
 
@@ -51,9 +53,10 @@ class Stream {
     return this.#isOver;
   }
 
-  /** How long the first request under way, has been waited for. */
+  /** How long the connection, or the first request under way, has been waited for. */
   get waitedMs(): number {
-    return performance.now() - Math.max(this.pending[0]?.sinceMs ?? Infinity, this.readSinceMs);
+    const sinceMs = this.isConnected ? (this.pending[0]?.sinceMs ?? Infinity) : 0;
+    return performance.now() - Math.max(sinceMs, this.readSinceMs);
   }
 
   /** It is not worth sending more. */
@@ -215,11 +218,13 @@ export class Streaming {
         ending.abort();
       }
     }, LOOK_MS);
-    const requests = this.#requests(stream, window, source, limits, new Deadline(Infinity, until));
+    const over = new Deadline(Infinity, until);
+    const requests = this.#requests(stream, window, source, limits, over);
     try {
       const sent = headers(token, stream.requestId);
       const call: StreamResponse<typeof StreamSegmentsRequestSchema, typeof StreamSegmentsResponseSchema> =
-        await this.means.transport.stream(METHOD, until, undefined, sent, requests);
+        // While it connects, it heeds no signal.
+        await over.bound(this.means.transport.stream(METHOD, until, undefined, sent, requests));
       for await (const answer of call.message) {
         stream.readSinceMs = Infinity;
         yield answer;
@@ -248,6 +253,7 @@ export class Streaming {
     limits: Limits,
     ending: Deadline,
   ): AsyncGenerator<MessageInitShape<typeof StreamSegmentsRequestSchema>> {
+    stream.isConnected = true;
     for (const sent of window.toRepeat()) yield await this.#begin(stream, sent, limits, ending);
     while (!stream.isOver) {
       if (window.isFull) {

@@ -9,6 +9,8 @@ import {
   type StreamSegmentsResponseSchema,
 } from "instantaudience/v1/audience";
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { createServer } from "node:http2";
 import type { AddressInfo } from "node:net";
 import { test } from "node:test";
@@ -51,6 +53,17 @@ async function* answers(requests: Requests): Responses {
   }
 }
 
+/** A listener whose queue is full: the kernel drops what comes. */
+const HOLE = `
+import socket, sys
+listener = socket.create_server(("127.0.0.1", 0), backlog=0)
+fillers = [socket.socket() for _ in range(4)]
+for filler in fillers:
+    filler.setblocking(False)
+    filler.connect_ex(listener.getsockname())
+print(listener.getsockname()[1], flush=True)
+sys.stdin.read()
+`;
 const USER: User = { userId: "1", segBlock: [{ segId: 7 }] };
 
 /** Takes all that comes. */
@@ -167,3 +180,22 @@ for (const isIdle of [true, false]) {
     );
   });
 }
+
+test("a connection that does not come about is waited for as long as an attempt may take, and the patience lasts", async () => {
+  const hole = spawn("python3", ["-c", HOLE]);
+  try {
+    const [port] = (await once(hole.stdout, "data")) as [Buffer];
+    const client = createClient({
+      endpoint: `127.0.0.1:${port.toString().trim()}`,
+      credentials: { token: "x" },
+      plaintext: true,
+      limits: {},
+      retries: { attemptMs: 50, firstMs: 1, mostMs: 1 },
+    });
+    const thrown = { name: "UnavailableError", rawMessage: "the stream does not go on" };
+    await assert.rejects(all(client.stream([USER], { deadlineMs: 500 })), thrown);
+    client.close();
+  } finally {
+    hole.kill();
+  }
+});

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     )
     from instantaudience.retrying import Retries
     from instantaudience.splitting import Limits
-    from instantaudience.streaming import StreamResult
     from instantaudience.telemetry import OpenTelemetry
     from instantaudience.users import NEVER, REMOVE, block, from_table, user
     from instantaudience.watching import Attempt, Telemetry
+    from instantaudience.window import StreamResult
 
 _MODULES = {
     "audience": ("AsyncClient",),
@@ -49,10 +49,10 @@ _MODULES = {
     ),
     "retrying": ("Retries",),
     "splitting": ("Limits",),
-    "streaming": ("StreamResult",),
     "telemetry": ("OpenTelemetry",),
     "users": ("NEVER", "REMOVE", "block", "from_table", "user"),
     "watching": ("Attempt", "Telemetry"),
+    "window": ("StreamResult",),
 }
 _WHERE = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -19,7 +19,6 @@ from instantaudience.splitting import Limits, Part, joined, split
 from instantaudience.streaming import (
     Requests,
     Streaming,
-    StreamResult,
     Users,
     parts_of_requests,
     parts_of_users,
@@ -30,6 +29,7 @@ from instantaudience.v1.audience_pb2_grpc import AudienceServiceStub
 from instantaudience.v1.authentication_pb2_grpc import AuthenticationServiceStub
 from instantaudience.v1.catalog_pb2_grpc import CatalogServiceStub
 from instantaudience.watching import OnAttempt, Telemetry, Watchers
+from instantaudience.window import StreamResult
 
 DEADLINE_SECONDS = DEADLINE_MS / 1000
 """How long a call may take, all attempts together, where the caller says nothing."""

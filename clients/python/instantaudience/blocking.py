@@ -14,9 +14,10 @@ from instantaudience.errors import UnavailableError
 from instantaudience.retrying import Retries
 from instantaudience.rules import STREAM_WINDOW
 from instantaudience.splitting import Limits
-from instantaudience.streaming import Given, StreamResult
+from instantaudience.streaming import Given
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience.watching import OnAttempt, Telemetry
+from instantaudience.window import StreamResult
 
 Result = TypeVar("Result")
 _END = object()

@@ -24,14 +24,14 @@ from instantaudience.errors import (
 from instantaudience.pacing import Pacer
 from instantaudience.retrying import Retries
 from instantaudience.rules import RENEWED_REASON
-from instantaudience.splitting import Limits, Part, Splitter, joined
+from instantaudience.splitting import Limits, Part, Splitter
 from instantaudience.v1.audience_pb2 import (
-    ApplySegmentsResult,
     RtSegment,
     StreamSegmentsRequest,
     StreamSegmentsResponse,
 )
 from instantaudience.watching import GIVEN_UP, Watchers
+from instantaudience.window import Sent, StreamResult, Window
 
 PATH = "/instantaudience.v1.AudienceService/StreamSegments"
 LOOK_SECONDS = 0.25
@@ -42,88 +42,13 @@ Requests = AsyncIterable[StreamSegmentsRequest] | Iterable[StreamSegmentsRequest
 Given = TypeVar("Given")
 
 
-@dataclass(frozen=True)
-class StreamResult:
-    """What became of users that went in one request, in the order they were given."""
-
-    first_user: int
-    """Which of the users given its first one is, from 0."""
-    users: int
-    """How many of them it is about; the blocks of its last one may go on in the next."""
-    result: ApplySegmentsResult | None
-    """What was read and skipped; None where the request failed. Paths count the users given, from 0."""
-    error: AudienceError | None
-    """Why the request failed; sending it again would not help."""
-
-
-@dataclass
-class _Sent:
-    """A request under way, until it is answered for good."""
-
-    part: Part
-    attempts: int = 0
-    since: float = 0.0
-    outcome: ApplySegmentsResult | AudienceError | None = None
-
-
-@dataclass
-class _Window:
-    """The requests that the caller has no result of, in order; so many at most."""
-
-    most: int
-    waits_since: float
-    """Since when the first one waits without any progress; where there is none, nothing waits."""
-    sent: deque[_Sent] = field(default_factory=deque[_Sent])
-    room: asyncio.Event = field(default_factory=asyncio.Event)
-    """Whether another one may be added."""
-    failures: int = 0
-    """How many streams have failed since the last progress."""
-    is_renewed: bool = False
-    """Whether the token is new since then: one that is refused as well is refused for good."""
-
-    def add(self, part: Part) -> _Sent:
-        if not self.sent:
-            self.waits_since = time.monotonic()
-        sent = _Sent(part)
-        self.sent.append(sent)
-        return sent
-
-    def results(self) -> Iterable[StreamResult]:
-        """The first ones that are answered for good; each makes room, and is progress."""
-        while self.sent and self.sent[0].outcome is not None:
-            yield _result(self.sent.popleft())
-            self.room.set()
-            self.waits_since, self.failures, self.is_renewed = time.monotonic(), 0, False
-
-    def failed(self) -> int:
-        """Another stream has failed; which attempt that was of what has failed most often, from 0."""
-        self.failures += 1
-        if not self.sent:
-            self.waits_since = time.monotonic()
-        return max([self.failures, *(sent.attempts for sent in self.sent)]) - 1
-
-    def to_repeat(self) -> list[_Sent]:
-        """What is not answered for good, and all after it that changes one of the same users.
-
-        That was applied before what failed; applied again after it, it leaves what it should.
-        """
-        again: list[_Sent] = []
-        keys = set[tuple[str, str]]()
-        for sent in self.sent:
-            if sent.outcome is None or keys & sent.part.keys:
-                sent.outcome = None
-                keys |= sent.part.keys
-                again.append(sent)
-        return again
-
-
 @dataclass
 class _Stream:
     """One stream of the call: what is under way on it, and what has failed."""
 
     call: Any
     request_id: str
-    pending: deque[_Sent] = field(default_factory=deque[_Sent])
+    pending: deque[Sent] = field(default_factory=deque[Sent])
     failure: AudienceError | None = None
     """The first that is worth another try: nothing new is sent after it, and what was sent is answered."""
     failed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -219,7 +144,7 @@ class Streaming:
         Raises:
             AudienceError: no progress for so long, or signing in failed.
         """
-        window = _Window(self._window, time.monotonic())
+        window = Window(self._window, time.monotonic())
         async with aclosing(_Source(parts)) as source:
             while True:
                 if not window.sent:
@@ -250,7 +175,7 @@ class Streaming:
                 await self._pause(stream.failure, window, token, patience_seconds)
 
     async def _pause(
-        self, failure: AudienceError | None, window: _Window, token: str | None, patience_seconds: float
+        self, failure: AudienceError | None, window: Window, token: str | None, patience_seconds: float
     ) -> None:
         """Wait until what has failed is worth another try.
 
@@ -271,7 +196,7 @@ class Streaming:
             raise failure
         await asyncio.sleep(wait)
 
-    async def _send(self, stream: _Stream, window: _Window, source: _Source, limits: Limits) -> None:
+    async def _send(self, stream: _Stream, window: Window, source: _Source, limits: Limits) -> None:
         """Send what has to go again, then new parts while nothing fails. What is raised, the stream's end follows."""
         try:
             for sent in window.to_repeat():
@@ -294,7 +219,7 @@ class Streaming:
             with suppress(grpc.aio.AioRpcError, grpc.aio.UsageError, asyncio.InvalidStateError):
                 await stream.call.done_writing()
 
-    async def _write(self, stream: _Stream, sent: _Sent, limits: Limits) -> None:
+    async def _write(self, stream: _Stream, sent: Sent, limits: Limits) -> None:
         await self._pacer.wait(len(sent.part.users), limits, math.inf)
         sent.attempts += 1
         sent.since = time.monotonic()
@@ -336,15 +261,6 @@ async def _end(task: "asyncio.Future[Any]") -> None:
         task.cancel()
     with suppress(asyncio.CancelledError, grpc.aio.AioRpcError, grpc.aio.UsageError, asyncio.InvalidStateError):
         await task
-
-
-def _result(sent: _Sent) -> StreamResult:
-    first, last = sent.part.places[0][0], sent.part.places[-1][0]
-    users = last - first + 1
-    if isinstance(sent.outcome, AudienceError):
-        return StreamResult(first, users, None, sent.outcome)
-    assert sent.outcome is not None
-    return StreamResult(first, users, joined([sent.part], [sent.outcome]), None)
 
 
 def parts_of_users(users: Users, limits: Limits) -> AsyncGenerator[Part, None]:

@@ -29,6 +29,7 @@ from instantaudience import (
     block,
     streaming,
     user,
+    window,
 )
 from instantaudience.testing import FakeService, Fault
 from instantaudience.v1.audience_pb2 import RtSegment, StreamSegmentsRequest
@@ -254,7 +255,8 @@ async def test_a_caller_who_is_slow_with_an_answer_uses_up_no_patience(
     service: FakeService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = SimpleNamespace(ahead=0.0)
-    monkeypatch.setattr(streaming, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + clock.ahead))
+    for module in (streaming, window):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + clock.ahead))
     async with AsyncClient(
         service.endpoint, DEMO, plaintext=True, limits=Limits(users_per_call=1), retries=FAST, window=1
     ) as client:
@@ -271,7 +273,8 @@ async def test_a_caller_who_is_slow_with_an_answer_has_the_stream_wait_not_begin
 ) -> None:
     """The next answer comes later than it is looked for first."""
     clock = SimpleNamespace(ahead=0.0)
-    monkeypatch.setattr(streaming, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + clock.ahead))
+    for module in (streaming, window):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + clock.ahead))
     told: list[Attempt] = []
     limits = Limits(users_per_call=1)
     async with AsyncClient(service.endpoint, DEMO, plaintext=True, limits=limits, on_attempt=told.append) as client:

@@ -21,6 +21,7 @@ from instantaudience import (
     block,
     streaming,
     user,
+    window,
 )
 from instantaudience.testing import FakeService, Fault
 from instantaudience.v1.audience_pb2 import (
@@ -176,7 +177,8 @@ async def test_a_stream_whose_users_raise_has_not_failed() -> None:
 async def test_users_who_are_waited_for_use_up_no_patience(is_idle: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the stream fails then, another one begins."""
     clock = SimpleNamespace(ahead=0.0)
-    monkeypatch.setattr(streaming, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + clock.ahead))
+    for module in (streaming, window):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + clock.ahead))
     told: list[Attempt] = []
     is_late, answered, has_failed = asyncio.Event(), asyncio.Event(), asyncio.Event()
 

@@ -8,7 +8,7 @@ from instantaudience.v1 import catalog_pb2
 
 from instantaudience_server.catalog.access import Caller, allowed_to, require_member
 from instantaudience_server.catalog.catalog import Catalog
-from instantaudience_server.catalog.editor import CatalogEditor, not_found
+from instantaudience_server.catalog.editor import CatalogEditor, Check, not_found
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.catalog.rules import LARGEST_ID
 from instantaudience_server.catalog.segment_answers import about, page, removed
@@ -84,7 +84,7 @@ class SegmentService:
         _require_named(request, caller)
         segment_id = await self._id(request, caller, deadline)
         _require_one(request)
-        return about(await self._change(segment_id, request.segment, caller, deadline))
+        return about(await self._change(segment_id, request.segment, _fits(request, caller, request.code), deadline))
 
     async def change_several(self, request: pb.ChangeSegmentRequest, caller: Caller, deadline: float) -> list[Outcome]:
         """Change several, named by their IDs: each or not, in their order."""
@@ -92,7 +92,7 @@ class SegmentService:
         _require_several(request)
 
         async def change_one(fields: pb.SegmentFields) -> catalog_pb2.Segment:
-            return await self._change(_checked_id(fields), fields, caller, deadline)
+            return await self._change(_checked_id(fields), fields, _fits(request, caller), deadline)
 
         return await _each(request.segments, change_one)
 
@@ -100,7 +100,8 @@ class SegmentService:
         """Remove a segment from the catalog."""
         _require_named(request, caller)
         segment_id = await self._id(request, caller, deadline)
-        await self._editor.delete(Kind.SEGMENT, segment_id, "", deadline, check=allowed_to(caller))
+        check = _fits(request, caller, request.code)
+        await self._editor.delete(Kind.SEGMENT, segment_id, "", deadline, check=check)
         return removed(segment_id)
 
     async def _add(
@@ -114,12 +115,11 @@ class SegmentService:
         return await self._editor.create(segment, deadline)
 
     async def _change(
-        self, segment_id: int, fields: pb.SegmentFields, caller: Caller, deadline: float
+        self, segment_id: int, fields: pb.SegmentFields, check: Check, deadline: float
     ) -> catalog_pb2.Segment:
         def edit(segment: catalog_pb2.Segment) -> None:
             change(segment, fields)
 
-        check = allowed_to(caller)
         changed = await self._editor.update(Kind.SEGMENT, segment_id, edit, "", deadline, check=check)
         assert isinstance(changed, catalog_pb2.Segment)
         return changed
@@ -168,6 +168,20 @@ def _require_named(
 ) -> None:
     if request.HasField("member_id"):
         require_member(caller, request.member_id)
+
+
+def _fits(request: pb.ChangeSegmentRequest | pb.RemoveSegmentRequest, caller: Caller, code: str = "") -> Check:
+    """Lets only a segment pass that the caller may work with and of which all is true that the request says of it: its
+    member, and its `code` where there is one. For any other, it raises what reading it would."""
+    allow = allowed_to(caller)
+
+    def check(segment: catalog_pb2.Segment) -> None:
+        allow(segment)
+        is_of_another = request.HasField("member_id") and segment.member_id != request.member_id
+        if is_of_another or code not in ("", segment.code):
+            raise not_found(Kind.SEGMENT, segment.id)
+
+    return check
 
 
 def _require_one(request: pb.AddSegmentRequest | pb.ChangeSegmentRequest) -> None:

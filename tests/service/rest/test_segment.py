@@ -363,6 +363,26 @@ async def test_an_admin_changes_and_removes_what_others_own(callers: Callers) ->
     assert (await callers.response("admin", "DELETE", f"?id={segment_id}"))["id"] == segment_id
 
 
+async def test_what_is_said_of_a_segment_beside_its_id_must_be_true(callers: Callers) -> None:
+    """Its member and its code: what does not fit is changed and removed as little as it is read."""
+    segment_id = await callers.add(code="meant")
+    wrong = (f"/777/{segment_id}", f"?member_id=777&id={segment_id}", f"?id={segment_id}&code=other")
+    for query in wrong:
+        for method, body in (("GET", None), ("PUT", {"segment": {"short_name": "Other"}}), ("DELETE", None)):
+            answer = await callers.call("admin", method, query, body)
+            assert_http_error(answer, 404, "SYNTAX", f"'id': there is no segment {segment_id}")
+    body = {"member_id": 777, "segment": {"short_name": "Other"}}
+    assert_http_error(await callers.call("admin", "PUT", f"?id={segment_id}", body), 404, "SYNTAX")
+    several = {"segments": [{"id": segment_id, "short_name": "Other"}]}
+    changed = await callers.response("admin", "PUT", "?member_id=777", several)
+    assert (changed["ids"], [each["error_id"] for each in changed["failures"]]) == ([], ["SYNTAX"])
+    right = f"/123/{segment_id}?code=meant"
+    assert await callers.response("admin", "GET", right) == about(entry(segment_id, code="meant"))
+    renamed = await callers.response("admin", "PUT", right, {"segment": {"code": "renamed"}})
+    assert renamed == about(entry(segment_id, code="renamed"))
+    assert (await callers.response("admin", "DELETE", f"/123/{segment_id}?code=renamed"))["id"] == segment_id
+
+
 async def test_what_segments_take(callers: Callers, cluster: RedisCluster) -> None:
     """A new one takes users; an inactive or a removed one does not; a new code is looked up with its case."""
     segment_id = await callers.add(code="Taking")

@@ -16,7 +16,17 @@ DEFAULTS = {name: field.default for name, field in Settings.model_fields.items()
 
 CREDENTIALS_IN_URL = r"://[^/]*:[^/@]+@|[?&]password="
 
-FILE = click.Path(path_type=Path)
+
+class _FileType(click.Path):
+    """A path, which in a file of settings may be anything."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str | Path) or "\0" in str(value):
+            self.fail(f"{value!r} is no path", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+FILE = _FileType(path_type=Path)
 
 
 def _load_file(context: click.Context, _: click.Parameter, path: Path | None) -> None:
@@ -25,7 +35,7 @@ def _load_file(context: click.Context, _: click.Parameter, path: Path | None) ->
         return
     try:
         context.default_map = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise click.BadParameter(f"{path}: {error}") from error
     unknown = context.default_map.keys() - Settings.model_fields.keys()
     if unknown:

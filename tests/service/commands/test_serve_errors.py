@@ -24,6 +24,8 @@ CONFIGS = {
     "unknown.toml": "demo = true\ncolour = 'red'",
     "wrong.toml": "demo = true\nworkers = 'many'",
     "zero.toml": "demo = true\nworkers = 0",
+    "paths.toml": "demo = true\ndata_dir = ['a', 'b']",
+    "deep.toml": f"workers = {'[' * 5000}",
 }
 
 
@@ -94,6 +96,8 @@ USAGE_ERRORS = {
     "a variable that is no number": ("--demo", [], {"INSTANT_AUDIENCE_WORKERS": "x"}, ".*--workers.*'x' is not.*"),
     "no file with settings": ("--demo", ["--config", "missing.toml"], {}, ".*missing.toml: .*No such file.*"),
     "settings that are no TOML": ("--demo", ["--config", "no.toml"], {}, ".*no.toml: Invalid value .*"),
+    "settings that are far too deep": ("--demo", ["--config", "deep.toml"], {}, ".*deep.toml: maximum recursion.*"),
+    "a path that is a list": ("", ["--config", "paths.toml"], {}, r".*--data-dir.*: \['a', 'b'\] is no path"),
     "unknown settings": ("--demo", ["--config", "unknown.toml"], {}, ".*unknown.toml: unknown settings: colour"),
     "a setting of another type": ("", ["--config", "wrong.toml"], {}, ".*--workers.*'many' is not.*"),
     "a bad setting": ("", ["--config", "zero.toml"], {}, "--workers: .*greater than or equal to 1"),

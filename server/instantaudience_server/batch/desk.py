@@ -76,13 +76,21 @@ class JobDesk:
             raise not_found(Kind.MEMBER, asked, "member_id")
         return asked
 
+    async def count_get(self, caller: Caller, deadline: float) -> None:
+        """Count a `GET` of the caller's (contract, "Limits").
+
+        Raises:
+            AudienceError: RATE_LIMIT_EXCEEDED; others as above.
+        """
+        await self._quotas.ask_gets(caller.member, RESOURCE, 1, deadline)
+
     async def create(self, member_id: int, caller: Caller, deadline: float) -> NewJob:
         """Make a job whose file is to come.
 
         Raises:
             AudienceError: RATE_LIMIT_EXCEEDED; others as above.
         """
-        await self._quotas.ask_gets(caller.member, RESOURCE, 1, deadline)
+        await self.count_get(caller, deadline)
         now_ms = self._clock.now_ms()
         job_id = "".join([secrets.choice(_ALPHABET) for _ in range(RANDOM_CHARACTERS)]) + str(now_ms // 1000)
         secret = secrets.token_hex(SECRET_BYTES)
@@ -95,7 +103,7 @@ class JobDesk:
         Raises:
             AudienceError: RATE_LIMIT_EXCEEDED; others as above.
         """
-        await self._quotas.ask_gets(caller.member, RESOURCE, 1, deadline)
+        await self.count_get(caller, deadline)
         return self._as_it_is(await self._own(job_id, caller, deadline))
 
     async def page(
@@ -106,7 +114,7 @@ class JobDesk:
         Raises:
             AudienceError: RATE_LIMIT_EXCEEDED; others as above.
         """
-        await self._quotas.ask_gets(caller.member, RESOURCE, 1, deadline)
+        await self.count_get(caller, deadline)
         page = await self._jobs.page(member_id, order, start, size, self._clock.now_ms(), deadline)
         return JobPage([self._as_it_is(job) for job in page.jobs], page.total)
 
@@ -116,7 +124,7 @@ class JobDesk:
         Raises:
             AudienceError: RATE_LIMIT_EXCEEDED; others as above.
         """
-        await self._quotas.ask_gets(caller.member, RESOURCE, 1, deadline)
+        await self.count_get(caller, deadline)
         found = await self._jobs.older(member_id, before, size, self._clock.now_ms(), deadline)
         return found._replace(jobs=[self._as_it_is(job) for job in found.jobs])
 
@@ -128,7 +136,7 @@ class JobDesk:
         Raises:
             AudienceError: RATE_LIMIT_EXCEEDED; others as above.
         """
-        await self._quotas.ask_gets(caller.member, RESOURCE, 1, deadline)
+        await self.count_get(caller, deadline)
         changed = self._jobs.changed(member_id, since_ms - OPEN_MS, self._clock.now_ms(), deadline)
         async with aclosing(changed) as jobs:
             async for each in jobs:
@@ -142,7 +150,7 @@ class JobDesk:
         Raises:
             AudienceError: IN_USE, it had ended; RATE_LIMIT_EXCEEDED; others as above.
         """
-        await self._quotas.ask_gets(caller.member, RESOURCE, 1, deadline)
+        await self.count_get(caller, deadline)
         job = self._as_it_is(await self._own(job_id, caller, deadline))
         if job.phase in ENDED or not await self._jobs.cancel(job, CANCELLED, self._clock.now_ms(), deadline):
             raise AudienceError(Reason.IN_USE, f"Job {job_id} has ended before", field="job_id")

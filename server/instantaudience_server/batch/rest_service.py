@@ -83,7 +83,12 @@ class BatchService:
         return _result(objects, page.total, start, size)
 
     async def describe(self, _: pb.DescribeJobsRequest, caller: Caller, deadline: float) -> answers_pb2.Meta:
-        """The fields of a job."""
+        """The fields of a job.
+
+        Raises:
+            AudienceError: RATE_LIMIT_EXCEEDED; others as above.
+        """
+        await self._desk.count_get(caller, deadline)
         fields = [
             answers_pb2.MetaField(
                 name=name,
@@ -97,7 +102,12 @@ class BatchService:
         return answers_pb2.Meta(status="OK", fields=fields, dbg_info=answers_pb2.DebugInfo(output_term="fields"))
 
     async def find_config(self, request: pb.FindConfigRequest, caller: Caller, deadline: float) -> pb.ConfigResult:
-        """Read how a member's files are read, after every change that was answered before, by whichever worker."""
+        """Read how a member's files are read, after every change that was answered before, by whichever worker.
+
+        Raises:
+            AudienceError: RATE_LIMIT_EXCEEDED; others as above.
+        """
+        await self._desk.count_get(caller, deadline)
         await self._feed.catch_up(deadline)
         member_id = await self._desk.member_id(_member_id(request), caller, deadline)
         return _config(member_id, self._feed.catalog.members[member_id].batch)

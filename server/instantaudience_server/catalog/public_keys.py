@@ -14,8 +14,11 @@ from instantaudience_server.catalog.accounts import subject_of
 from instantaudience_server.catalog.editor import CatalogEditor, not_found
 from instantaudience_server.clock import Clock
 from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.quotas import Quotas
 from instantaudience_server.store.catalog_interface import CatalogStore, Kind
 
+RESOURCE = "public-key"
+"""What a member's quota calls these calls."""
 MOST_KEYS = 20
 """Keys of a user."""
 LONGEST_NAME = 100
@@ -35,9 +38,10 @@ class PublicKeyService:
     AudienceError: UNAUTH; NOT_FOUND, when there is no such user; UNAVAILABLE.
     """
 
-    def __init__(self, editor: CatalogEditor, store: CatalogStore, clock: Clock) -> None:
+    def __init__(self, editor: CatalogEditor, store: CatalogStore, quotas: Quotas, clock: Clock) -> None:
         self._editor = editor
         self._store = store
+        self._quotas = quotas
         self._clock = clock
 
     async def add(self, user_id: int, name: str, pem: str, caller: Caller, deadline: float) -> pb.PublicKey:
@@ -70,7 +74,12 @@ class PublicKeyService:
         return await self._change(user_id, add, deadline)
 
     async def list(self, user_id: int, caller: Caller, deadline: float) -> list[pb.PublicKey]:
-        """All keys, oldest first, as they are now."""
+        """All keys, oldest first, as they are now; counts as a `GET` (contract, "Limits").
+
+        Raises:
+            AudienceError: RATE_LIMIT_EXCEEDED; see the class, too.
+        """
+        await self._quotas.ask_gets(caller.member, RESOURCE, 1, deadline)
         user_id = subject_of(user_id, caller)
         (data,) = await self._store.find(Kind.USER, [user_id], deadline)
         if data is None:

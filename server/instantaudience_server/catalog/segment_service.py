@@ -3,6 +3,7 @@ neighbours, "Conventions of all REST answers")."""
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
+from instantaudience.rest.v1 import answers_pb2
 from instantaudience.rest.v1 import segment_pb2 as pb
 from instantaudience.v1 import catalog_pb2
 
@@ -11,7 +12,7 @@ from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.catalog.editor import CatalogEditor, Check, not_found
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.catalog.rules import LARGEST_ID
-from instantaudience_server.catalog.segment_answers import about, page, removed
+from instantaudience_server.catalog.segment_answers import about, description, page, removed
 from instantaudience_server.catalog.segment_fields import change
 from instantaudience_server.catalog.segment_queries import Query, query_of
 from instantaudience_server.errors import AudienceError, Reason, invalid, required
@@ -19,6 +20,8 @@ from instantaudience_server.quotas import Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.store.catalog_interface import Kind
 
+RESOURCE = "segment"
+"""What a member's quota calls these calls."""
 MOST_AT_ONCE = 100
 """Segments of a request that creates or changes several."""
 
@@ -63,7 +66,7 @@ class SegmentService:
         Raises:
             AudienceError: RATE_LIMIT_EXCEEDED; others as above.
         """
-        await self._quotas.ask_gets(caller.member, "segment", 1, deadline)
+        await self._quotas.ask_gets(caller.member, RESOURCE, 1, deadline)
         query = query_of(request, caller)
         # Another worker may just have made, changed or removed what is asked for.
         await self._feed.catch_up(deadline)
@@ -103,6 +106,11 @@ class SegmentService:
         check = _fits(request, caller, request.code)
         await self._editor.delete(Kind.SEGMENT, segment_id, "", deadline, check=check)
         return removed(segment_id)
+
+    async def describe(self, caller: Caller, deadline: float) -> answers_pb2.Meta:
+        """The fields of segments; counts as a `GET` (contract, "Limits")."""
+        await self._quotas.ask_gets(caller.member, RESOURCE, 1, deadline)
+        return description()
 
     async def _add(
         self, request: pb.AddSegmentRequest, fields: pb.SegmentFields, caller: Caller, deadline: float

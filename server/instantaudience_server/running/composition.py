@@ -136,7 +136,7 @@ async def open_worker(config: WorkerConfig) -> AsyncIterator[Worker]:
             CatalogService(catalog_store, feed, editor, accounts, quotas, sizes),
             ImportService(catalog_store, feed, passwords, clock),
         )
-        methods += public_key_methods(PublicKeyService(editor, catalog_store, clock))
+        methods += public_key_methods(PublicKeyService(editor, catalog_store, quotas, clock))
         methods += identity_methods(IdentityService(catalog, ClusterExternalIdStore(cluster), clock))
         methods += member_methods(MemberService(quotas))
         methods += segment_methods(SegmentService(catalog, editor, feed, quotas, sizes))

@@ -35,8 +35,8 @@ def segment_methods(segments: SegmentService) -> list[AnyMethod]:
     async def remove(request: pb.RemoveSegmentRequest, caller: Caller, deadline: float) -> Message:
         return pb.RemoveSegmentResponse(response=await segments.remove(request, caller, deadline))
 
-    async def describe(_: pb.DescribeSegmentsRequest, _caller: Caller, _deadline: float) -> Message:
-        return pb.DescribeSegmentsResponse(response=segment_answers.description())
+    async def describe(_: pb.DescribeSegmentsRequest, caller: Caller, deadline: float) -> Message:
+        return pb.DescribeSegmentsResponse(response=await segments.describe(caller, deadline))
 
     return [
         Method(f"/{SERVICE}/AddSegment", pb.AddSegmentRequest, add),

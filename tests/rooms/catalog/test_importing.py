@@ -10,6 +10,7 @@ from instantaudience_server.catalog.importing import MOST_OBJECTS
 from instantaudience_server.catalog.public_keys import PublicKeyService
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.passwords.hashing import Passwords
+from instantaudience_server.quotas import Quotas
 from instantaudience_server.store.catalog_interface import Kind
 from instantaudience_server.store.cluster import Cluster
 from support.callers import caller, quick_hash
@@ -17,6 +18,7 @@ from support.catalogs import OTHER, OWN, CatalogWorker, begin, catalog_worker, w
 from support.clocks import FakeClock
 from support.clusters import seconds_from_now
 from support.key_pairs import public_pem
+from support.quotas import Windows
 
 NOW_S = 1_700_000_000
 PASSWORD = "Some-Passw0rd!"
@@ -191,7 +193,8 @@ async def test_keys_are_as_they_stand_however_often_an_import_begins_again(
     worker: CatalogWorker, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A key is deactivated between the look at the user and its change."""
-    keys, own = PublicKeyService(worker.editor, worker.store, clock), caller("own", worker.feed.catalog)
+    keys = PublicKeyService(worker.editor, worker.store, Quotas(Windows()), clock)
+    own = caller("own", worker.feed.catalog)
     write = worker.store.write
     await keys.add(0, "key", public_pem("ES256"), own, seconds_from_now())
 

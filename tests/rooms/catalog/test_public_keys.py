@@ -3,12 +3,14 @@
 import pytest
 from instantaudience_server.catalog.public_keys import MOST_KEYS, PublicKeyService
 from instantaudience_server.errors import Reason
+from instantaudience_server.quotas import Quotas
 from instantaudience_server.store.catalog_interface import Kind
 from support.accounts import AccountWorker, refused
 from support.callers import caller
 from support.clocks import FakeClock
 from support.clusters import seconds_from_now
 from support.key_pairs import private_pem, public_pem
+from support.quotas import Windows
 
 DEMO, OTHER = 1001, 1003
 REFUSED = {
@@ -24,8 +26,8 @@ REFUSED = {
 
 
 @pytest.fixture
-def keys(worker: AccountWorker, clock: FakeClock) -> PublicKeyService:
-    return PublicKeyService(worker.editor, worker.store, clock)
+async def keys(worker: AccountWorker, clock: FakeClock) -> PublicKeyService:
+    return PublicKeyService(worker.editor, worker.store, Quotas(Windows()), clock)
 
 
 @pytest.mark.parametrize("kind", ["RS256", "ES256"])

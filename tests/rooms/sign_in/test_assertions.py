@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 from instantaudience_server.catalog.public_keys import PublicKeyService
 from instantaudience_server.errors import Reason
+from instantaudience_server.quotas import Quotas
 from support.accounts import AccountWorker, refused
 from support.callers import caller
 from support.clocks import FakeClock
 from support.clusters import seconds_from_now
 from support.key_pairs import public_pem, signed
+from support.quotas import Windows
 
 KINDS = ("RS256", "ES256")
 
@@ -22,7 +24,7 @@ KINDS = ("RS256", "ES256")
 @pytest.fixture
 async def keys(worker: AccountWorker, clock: FakeClock) -> PublicKeyService:
     """The user `demo` has a key of each kind, named like it."""
-    keys = PublicKeyService(worker.editor, worker.store, clock)
+    keys = PublicKeyService(worker.editor, worker.store, Quotas(Windows()), clock)
     for kind in KINDS:
         await keys.add(0, kind, public_pem(kind), caller("demo", worker.catalog), seconds_from_now())
     return keys

@@ -166,6 +166,27 @@ async def test_rest_callers_are_told(
     assert headers == {"retry-after": "1", "x-ratelimit-code": "429", "x-ratelimit-count": count}
 
 
+GETS = {
+    "/rt-segment?user_id=1": "rt-segment",
+    "/rt-segment-processed": "rt-segment-processed",
+    "/segment": "segment",
+    "/segment/meta": "segment",
+    "/member": "member",
+    "/public-key": "public-key",
+    "/batch-segment": "batch-segment",
+    "/batch-segment/meta": "batch-segment",
+    "/batch-segment-config": "batch-segment",
+}
+
+
+@pytest.mark.parametrize(("path", "resource"), GETS.items(), ids=GETS)
+async def test_every_get_counts(limited: Service, tokens: dict[str, str], path: str, resource: str) -> None:
+    async with limited.http(headers={"authorization": tokens["one-get"]}) as http:
+        answer = await refusal(lambda: http.get(path))
+    assert_http_error(answer, 429, "RATE_LIMIT_EXCEEDED")
+    assert f"1 reads per 1 seconds to {resource}, wait" in body_of(answer)["response"]["error"]
+
+
 @pytest.mark.parametrize("port", ["gateway", "direct"])
 @pytest.mark.parametrize(
     ("name", "quota", "request_", "text"),

@@ -199,7 +199,7 @@ class AvroReading:
         """What an error line repeats of a record."""
         record, _ = self._decode(data, place)
         uid = {record.kind: record.uid} if record.kind else record.uid
-        return json.dumps({"uid": uid, "segments": record.segments}, default=str, separators=(",", ":"))
+        return json.dumps({"uid": uid, "segments": record.segments}, default=_text, separators=(",", ":"))
 
 
 class _Records:
@@ -243,6 +243,11 @@ class _Records:
 def _platform_key(uid: int) -> bytes | None:
     """The key of a user whose ID was written as a `long`: its bits, without a sign."""
     return identity.encoded_platform_key(b"%d" % (uid & 2**64 - 1))
+
+
+def _text(value: bytes) -> str:
+    """Bytes as Avro's JSON has them (Avro 1.12 specification, "JSON Encoding"); all else in a record is JSON."""
+    return value.decode("latin-1")
 
 
 def _block(segment: Mapping[str, Any]) -> Block | str:

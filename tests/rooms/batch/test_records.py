@@ -66,6 +66,14 @@ async def test_whom_a_record_means(uid: Any, user: tuple[str, str] | None) -> No
     assert counters.values() == dict.fromkeys(map(str, Count), 0) | valid
 
 
+async def test_error_lines_have_bytes_as_avros_json_has_them() -> None:
+    """Each is the character of its number (Avro 1.12 specification, "JSON Encoding")."""
+    uid = tagged(("aes_encrypted", {"id": b"a'\x00\xff"}))
+    counters = await Job(batch_catalog(), NotedStore()).run(avro_file([{"uid": uid, "segments": [segment()]}]))
+    count, _, line = counters.error_log_lines.partition("-")
+    assert (count, json.loads(line)["uid"]) == ("num_invalid_user", {"aes_encrypted": {"id": "a'\x00\xff"}})
+
+
 async def test_a_plain_uid_is_the_platforms_where_ids_are_external_too() -> None:
     store = NotedStore({(EXTERNAL, "ann"): "77"})
     job = Job(batch_catalog(), store, member_id=EXTERNAL)

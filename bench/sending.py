@@ -11,13 +11,11 @@ import math
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import uvloop
-from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.running.hosts import available
 from instantaudience_server.telemetry import configure_logging
 from redis.asyncio import RedisCluster
@@ -26,6 +24,7 @@ from rich.table import Table
 
 from bench import load, processes
 from bench.batch import ENDS, SAMPLED, SETTLED_PERCENT, Content, pool_of, streamed, wrong_users
+from bench.cluster import STEADY, running_cluster
 from bench.service import Service, running_service
 from bench.workload import POOL
 
@@ -97,36 +96,30 @@ async def bench(content: Content, seconds: float, *, kill: bool) -> Table:
     """The table."""
     table = Table(show_header=False)
     memberships = 2 * content.lines
-    with tempfile.TemporaryDirectory(prefix="instant-audience-bench-") as name:
-        directory = Path(name)
+    async with running_cluster(STEADY) as (directory, cluster):
         file = directory / "users.csv"
         console.print(f"… writing {memberships:,} memberships as CSV")
         await asyncio.to_thread(write_csv, content, file)
-        cluster = EmbeddedCluster(directory / "cluster")
-        await cluster.start()
-        try:
-            async with running_service(available()[0], cluster.url, directory) as service:
-                console.print("… StreamSegments")
-                stream = await streamed(service, seconds)
-                console.print("… send")
-                sent = Sent()
-                if not await send(service, file, sent, KILL_PERCENT if kill else math.inf):
-                    console.print("… send again")
-                    await send(service, file, sent, math.inf)
-                async with RedisCluster.from_url(cluster.url, protocol=2) as nodes:
-                    wrong = await wrong_users(nodes, content)
-                console.print("… StreamSegments over the file's users")
-                same_users = await streamed(service, seconds, pool_of(content))
-            taken = memberships / sent.seconds
-            table.add_row("file", f"{memberships:,} memberships, {file.stat().st_size / 1e6:,.0f} MB of CSV")
-            table.add_row("StreamSegments", f"{stream:,.0f} memberships/s")
-            table.add_row("send", f"{taken:,.0f} memberships/s, {taken / stream:.2f} of StreamSegments")
-            share = f"{same_users:,.0f} memberships/s; send {taken / same_users:.2f} of it"
-            table.add_row("StreamSegments over the file's users", share)
-            table.add_row("memory of the command", f"after a tenth of the file {sent}")
-            table.add_row(f"users that are wrong, of {min(SAMPLED, content.users):,}", str(wrong))
-        finally:
-            await cluster.stop()
+        async with running_service(available()[0], cluster.url, directory) as service:
+            console.print("… StreamSegments")
+            stream = await streamed(service, seconds)
+            console.print("… send")
+            sent = Sent()
+            if not await send(service, file, sent, KILL_PERCENT if kill else math.inf):
+                console.print("… send again")
+                await send(service, file, sent, math.inf)
+            async with RedisCluster.from_url(cluster.url, protocol=2) as nodes:
+                wrong = await wrong_users(nodes, content)
+            console.print("… StreamSegments over the file's users")
+            same_users = await streamed(service, seconds, pool_of(content))
+        taken = memberships / sent.seconds
+        table.add_row("file", f"{memberships:,} memberships, {file.stat().st_size / 1e6:,.0f} MB of CSV")
+        table.add_row("StreamSegments", f"{stream:,.0f} memberships/s")
+        table.add_row("send", f"{taken:,.0f} memberships/s, {taken / stream:.2f} of StreamSegments")
+        share = f"{same_users:,.0f} memberships/s; send {taken / same_users:.2f} of it"
+        table.add_row("StreamSegments over the file's users", share)
+        table.add_row("memory of the command", f"after a tenth of the file {sent}")
+        table.add_row(f"users that are wrong, of {min(SAMPLED, content.users):,}", str(wrong))
     return table
 
 

@@ -95,7 +95,8 @@ class Following:
             if before is not None and end > before:
                 return
             self._batches.popleft()
-            if batch.is_readable and self._refusals.keys().isdisjoint(range(self._answered, end)):
+            is_taken = not self._refusals or self._refusals.keys().isdisjoint(range(self._answered, end))
+            if batch.is_readable and is_taken:
                 self.totals.users += batch.users
                 self.totals.memberships += batch.memberships
             else:

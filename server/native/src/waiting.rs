@@ -142,6 +142,8 @@ type Place = (u64, u64);
 /// The calls of one turn that wait.
 struct Queue {
     waiters: VecDeque<Waiter>,
+    /// Of their messages.
+    bytes: usize,
     place: Place,
 }
 
@@ -180,13 +182,15 @@ impl Waiting {
     pub fn add(&mut self, turn: Turn, call: UnaryCall, until: Instant) -> Option<(Turn, UnaryCall)> {
         let waiter = Waiter { call, until };
         self.calls += 1;
-        self.bytes += waiter.bytes();
+        let bytes = waiter.bytes();
+        self.bytes += bytes;
         if let Some(queue) = self.queues.get_mut(&turn) {
+            queue.bytes += bytes;
             queue.waiters.push_back(waiter);
         } else {
             let start = self.ended.remove(&turn).map_or(self.time, |start| start.max(self.time));
             let place = self.place(turn, start);
-            self.queues.insert(turn, Queue { waiters: VecDeque::from([waiter]), place });
+            self.queues.insert(turn, Queue { waiters: VecDeque::from([waiter]), bytes, place });
         }
         if self.calls <= self.most_calls && self.bytes <= MOST_BYTES {
             return None;
@@ -194,7 +198,7 @@ impl Waiting {
         let too_many = self.calls > self.most_calls;
         let length = |turn: &Turn| match self.queues.get(turn) {
             Some(queue) if too_many => queue.waiters.len(),
-            Some(queue) => queue.waiters.iter().map(Waiter::bytes).sum(),
+            Some(queue) => queue.bytes,
             None => 0,
         };
         // Of equals the one that has just come: it is the newest.
@@ -293,11 +297,14 @@ impl Waiting {
     fn took(&mut self, turn: Turn, waiter: &Waiter) {
         self.calls -= 1;
         self.bytes -= waiter.bytes();
-        if self.queues.get(&turn).is_some_and(|queue| queue.waiters.is_empty())
-            && let Some(queue) = self.queues.remove(&turn)
-        {
-            self.places.remove(&queue.place);
-            self.ended.insert(turn, queue.place.0);
+        if let Some(queue) = self.queues.get_mut(&turn) {
+            queue.bytes -= waiter.bytes();
+            if queue.waiters.is_empty() {
+                let place = queue.place;
+                self.queues.remove(&turn);
+                self.places.remove(&place);
+                self.ended.insert(turn, place.0);
+            }
         }
         if self.calls == 0 {
             self.ended.clear();

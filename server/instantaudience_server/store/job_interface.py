@@ -7,9 +7,8 @@ from typing import NamedTuple, Protocol
 
 KEPT_MS = 30 * 86_400_000
 """How long a job is kept after it was created (source: contract-neighbours, section 2)."""
-UNUSED_KEPT_MS = 86_400_000
-MOST_UNUSED = 100
-"""How long a job is kept whose upload has never begun, and how many of a member at most: nothing became of it."""
+MOST_UNUSED = 1000
+"""How many jobs of a member are kept whose upload has never begun: nothing became of them."""
 
 
 class Phase(enum.StrEnum):

@@ -26,9 +26,8 @@ local function dequeue(queues, turns, member, id)
 end
 """
 _FORGET = """
-local function forget(jobs, changed, unused, since, unused_since, most_unused)
+local function forget(jobs, changed, unused, since, most_unused)
   local gone = redis.call('ZRANGEBYSCORE', jobs, '-inf', '(' .. since * 1000)
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', unused, '-inf', '(' .. unused_since)) do gone[#gone + 1] = id end
   for _, id in ipairs(redis.call('ZRANGE', unused, 0, -most_unused - 1)) do gone[#gone + 1] = id end
   for _, id in ipairs(gone) do
     for _, key in ipairs({jobs, changed, unused}) do redis.call('ZREM', key, id) end
@@ -42,12 +41,12 @@ CREATE = (
     + """
 local known = redis.call('HGET', KEYS[1], 'number')
 if known then return {tonumber(known), {}} end
-local id, member, now, open_until, kept, unused_kept, most_unused = unpack(ARGV)
-local gone = forget(KEYS[2], KEYS[3], KEYS[7], now - kept, now - unused_kept, most_unused - 1)
+local id, member, now, open_until, kept, most_unused = unpack(ARGV)
+local gone = forget(KEYS[2], KEYS[3], KEYS[7], now - kept, most_unused - 1)
 local number = redis.call('INCR', KEYS[6])
 redis.call('HSET', KEYS[1], 'job_id', id, 'member_id', member, 'number', number, 'phase', 'starting',
   'created_ms', now, 'modified_ms', now, 'open_until_ms', open_until)
-redis.call('PEXPIREAT', KEYS[1], now + unused_kept)
+redis.call('PEXPIREAT', KEYS[1], now + kept)
 redis.call('ZADD', KEYS[7], now, id)
 redis.call('PEXPIREAT', KEYS[7], now + kept)
 redis.call('ZADD', KEYS[2], now * 1000 + number % 1000, id)
@@ -61,23 +60,23 @@ return {number, gone}
 """
 )
 """Keys: job, member's jobs, changed jobs, uploads, URL, numbers, unused jobs. Arguments: the job's ID, member, now,
-until when the URL may be used, how long to keep it once it is used, and before, all in ms, and how many unused ones to
-keep. Answers the job's number, and the IDs of jobs that are kept no longer."""
+until when the URL may be used, how long to keep it, all in ms, and how many unused ones to keep. Answers the job's
+number, and the IDs of jobs that are kept no longer."""
 
 _LIST = (
     _FORGET
     + """
-local since, unused_since, most_unused = unpack(ARGV)
-forget(KEYS[1], KEYS[2], KEYS[3], since, unused_since, most_unused)
+local since, most_unused = unpack(ARGV)
+forget(KEYS[1], KEYS[2], KEYS[3], since, most_unused)
 """
 )
-"""Keys of lists: member's jobs, changed jobs, unused jobs. Arguments: since when jobs are kept (ms), and unused ones,
-and how many of these; then those of the list."""
+"""Keys of lists: member's jobs, changed jobs, unused jobs. Arguments: since when jobs are kept (ms), and
+how many unused ones; then those of the list."""
 
 PAGE = (
     _LIST
     + """
-local by_change, newest_first, skipped, size = unpack(ARGV, 4)
+local by_change, newest_first, skipped, size = unpack(ARGV, 3)
 local key = by_change == '1' and KEYS[2] or KEYS[1]
 local first, last = tonumber(skipped), skipped + size - 1
 local found
@@ -95,7 +94,7 @@ IDs."""
 OLDER = (
     _LIST
     + """
-local found = redis.call('ZRANGE', KEYS[1], ARGV[4], '-inf', 'BYSCORE', 'REV', 'LIMIT', 0, ARGV[5], 'WITHSCORES')
+local found = redis.call('ZRANGE', KEYS[1], ARGV[3], '-inf', 'BYSCORE', 'REV', 'LIMIT', 0, ARGV[4], 'WITHSCORES')
 return {redis.call('ZCARD', KEYS[1]), found}
 """
 )
@@ -104,7 +103,7 @@ return {redis.call('ZCARD', KEYS[1]), found}
 CHANGED = (
     _LIST
     + """
-return redis.call('ZRANGEBYSCORE', KEYS[2], ARGV[4], '+inf', 'WITHSCORES', 'LIMIT', 0, ARGV[5])
+return redis.call('ZRANGEBYSCORE', KEYS[2], ARGV[3], '+inf', 'WITHSCORES', 'LIMIT', 0, ARGV[4])
 """
 )
 """Arguments: since when (ms), and how many. Answers IDs, each with when it changed."""
@@ -112,10 +111,9 @@ return redis.call('ZRANGEBYSCORE', KEYS[2], ARGV[4], '+inf', 'WITHSCORES', 'LIMI
 BEGIN_UPLOAD = (
     _CHANGE
     + """
-local id, member, lease, now, ends, most_waiting, most_uploads, hour, kept = unpack(ARGV)
+local id, member, lease, now, ends, most_waiting, most_uploads, hour = unpack(ARGV)
 now, hour = tonumber(now), tonumber(hour)
-local phase, upload_lease, open_until, created =
-  unpack(redis.call('HMGET', KEYS[1], 'phase', 'upload_lease', 'open_until_ms', 'created_ms'))
+local phase, upload_lease, open_until = unpack(redis.call('HMGET', KEYS[1], 'phase', 'upload_lease', 'open_until_ms'))
 if not (phase == 'uploading' and upload_lease == lease) then
   if phase ~= 'starting' or tonumber(open_until) <= now then return 'closed' end
   if redis.call('HGET', KEYS[3], 'open') ~= id then return 'closed' end
@@ -130,7 +128,6 @@ if not (phase == 'uploading' and upload_lease == lease) then
   if waiting >= tonumber(most_waiting) then return 'full' end
   change(KEYS[1], KEYS[2], id, now, 'phase', 'uploading', 'started_ms', now, 'open_until_ms', ends,
     'upload_lease', lease)
-  redis.call('PEXPIREAT', KEYS[1], created + kept)
   redis.call('ZREM', KEYS[5], id)
   redis.call('HDEL', KEYS[3], 'open')
   redis.call('HSET', KEYS[3], 'u:' .. id, ends)
@@ -154,9 +151,8 @@ return {sums.hour.b, sums.day.b, sums.hour.l, sums.day.l}
 """
 )
 """Keys: job, changed jobs, uploads, queues, unused jobs. Arguments: ID, member, lease, now, until when more must have
-come, how many jobs may wait, and uploads be under way, the hour, how long to keep it after it was made (ms). Answers a
-`Refusal`, or what the member uploaded in this hour and on this day (UTC): bytes of the hour, of the day, lines of the
-hour, of the day."""
+come, how many jobs may wait, and uploads be under way, the hour. Answers a `Refusal`, or what the member uploaded in
+this hour and on this day (UTC): bytes of the hour, of the day, lines of the hour, of the day."""
 
 KEEP_UPLOADING = (
     _CHANGE

@@ -16,7 +16,6 @@ from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.job_interface import (
     KEPT_MS,
     MOST_UNUSED,
-    UNUSED_KEPT_MS,
     Job,
     JobPage,
     OlderJobs,
@@ -46,8 +45,7 @@ class ClusterJobStore:
         job_keys = [keys.job_key(job.job_id), keys.jobs_key(member), keys.changed_jobs_key(member)]
         job_keys += [keys.uploads_key(member), keys.job_url_key(url_hash), keys.JOB_NUMBERS]
         job_keys += [keys.unused_jobs_key(member)]
-        kept = (KEPT_MS, UNUSED_KEPT_MS, MOST_UNUSED)
-        arguments = (job.job_id, member, job.created_ms, job.open_until_ms, *kept)
+        arguments = (job.job_id, member, job.created_ms, job.open_until_ms, KEPT_MS, MOST_UNUSED)
         number, gone = await self._run(job_scripts.CREATE, job_keys, arguments, deadline)
         with contextlib.suppress(AudienceError):  # they end by themselves
             await self._cluster.execute([commands.delete(keys.job_key(each.decode())) for each in gone], deadline)
@@ -98,7 +96,7 @@ class ClusterJobStore:
         job_keys = [keys.job_key(job.job_id), keys.changed_jobs_key(job.member_id)]
         job_keys += [keys.uploads_key(job.member_id), keys.JOB_QUEUES, keys.unused_jobs_key(job.member_id)]
         hour = now_ms // MS_PER_HOUR
-        arguments = (job.job_id, job.member_id, lease, now_ms, until_ms, *limits[:2], hour, KEPT_MS)
+        arguments = (job.job_id, job.member_id, lease, now_ms, until_ms, *limits[:2], hour)
         answer = await self._run(job_scripts.BEGIN_UPLOAD, job_keys, arguments, deadline)
         if isinstance(answer, bytes):
             return Refusal(answer.decode())
@@ -176,8 +174,7 @@ class ClusterJobStore:
         self, script: str, member_id: int, arguments: tuple[int | str, ...], now_ms: int, deadline: float
     ) -> Any:
         job_keys = [keys.jobs_key(member_id), keys.changed_jobs_key(member_id), keys.unused_jobs_key(member_id)]
-        kept = (now_ms - KEPT_MS, now_ms - UNUSED_KEPT_MS, MOST_UNUSED)
-        return await self._run(script, job_keys, (*kept, *arguments), deadline)
+        return await self._run(script, job_keys, (now_ms - KEPT_MS, MOST_UNUSED, *arguments), deadline)
 
     async def _there(self, job_ids: Sequence[bytes], deadline: float) -> list[Job]:
         """Those of the jobs that are still there."""

@@ -40,7 +40,7 @@ FIRST_USER = 20_000_000_000_000
 """None of those that calls are about."""
 LINES_OF_A_USER = 5
 STEP = 7919
-"""Lines go through the users in steps of so many, which is a prime."""
+"""A prime."""
 SAMPLED = 100_000
 SAMPLED_AT_ONCE = 1000
 END_TOLERANCE_MINUTES = 30
@@ -83,11 +83,17 @@ class Content:
     ends: int
     users: int
     as_called: bool = False
-    """A user is in the two segments that calls name for it, in each of its lines; else, in others in each of them."""
+    """Users come in the order of calls, each time with the two segments that calls name for them; else, they are
+    scattered, and have others in each line."""
+
+    @property
+    def step(self) -> int:
+        """Lines go through the users in steps of so many."""
+        return 1 if self.as_called else STEP
 
     def line(self, number: int) -> tuple[int, dict[int, int]]:
         """A line's user, and the minutes for each of its segments."""
-        place = number * STEP % self.users
+        place = number * self.step % self.users
         return FIRST_USER + place, self._segments(place, number // self.users)
 
     def memberships(self, place: int) -> dict[int, int]:
@@ -95,7 +101,7 @@ class Content:
         found: dict[int, int] = {}
         for turn in range(-(-self.lines // self.users)):
             # The last turn through all users may end early.
-            if turn * self.users + place * pow(STEP, -1, self.users) % self.users < self.lines:
+            if turn * self.users + place * pow(self.step, -1, self.users) % self.users < self.lines:
                 found |= self._segments(place, turn)
         return found
 
@@ -225,7 +231,7 @@ async def streamed(service: Service, seconds: float, pool: Pool = EVERYONE) -> f
 
 def pool_of(content: Content) -> Pool:
     """The users of a file, as calls go through them."""
-    return Pool(content.users // 4 * 4, FIRST_USER, "scattered")
+    return Pool(content.users // 4 * 4, FIRST_USER, "sequential" if content.as_called else "scattered")
 
 
 async def wrong_users(cluster: RedisCluster, content: Content) -> int:

@@ -132,8 +132,8 @@ def main() -> None:
     parser.add_argument(
         "--others",
         action="store_true",
-        help="each line of a user has other segments, so that every membership is a new one; without it, they have the "
-        "segments that StreamSegments is measured with",
+        help="users are scattered, with other segments in each line: every membership is a new one (default: they have "
+        "the order and the segments that StreamSegments is measured with)",
     )
     parser.add_argument("--kill", action="store_true", help=f"kill the command at {KILL_PERCENT} %%, and run it again")
     parser.add_argument("--seconds", type=float, default=5.0, help="how long StreamSegments is measured")

@@ -10,6 +10,8 @@ from collections.abc import Generator, Iterable
 
 from instantaudience.v1 import audience_pb2 as pb
 
+from instantaudience_server.protobuf_fields import varint
+
 _ENTRY, _ITEM = b"\x0a", b"\x0a"
 """Tags of Struct.fields and ListValue.values."""
 _KEY, _VALUE = b"\x0a", b"\x12"
@@ -29,12 +31,7 @@ def delimited(tag: bytes, content: bytes) -> bytes:
     size = len(content)
     if size < 0x80:
         return b"%b%c%b" % (tag, size, content)
-    length = bytearray()
-    while size > 0x7F:
-        length.append(size & 0x7F | 0x80)
-        size >>= 7
-    length.append(size)
-    return tag + bytes(length) + content
+    return tag + varint(size) + content
 
 
 def _number_entry(name: str) -> bytes:

@@ -8,13 +8,14 @@ import csv
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from itertools import accumulate, compress, count, islice, pairwise, takewhile
 from operator import itemgetter, ne
 from typing import Any
 
 from instantaudience.v1.audience_pb2 import RtSegment, SegBlock, StreamSegmentsRequest
 
+from instantaudience_server.protobuf_fields import tag, varint
 from instantaudience_server.sending.content import Content
 from instantaudience_server.sending.records import BATCH_BYTES, Batch, Place, Record, Row, batch_of
 
@@ -81,25 +82,10 @@ def _is_empty(line: str) -> bool:
     return not line.strip("\r\n")
 
 
-@lru_cache(4096)
-def _varint(number: int) -> bytes:
-    encoded = bytearray()
-    while number >= 128:
-        encoded.append(number & 127 | 128)
-        number >>= 7
-    encoded.append(number)
-    return bytes(encoded)
-
-
-def _head(number: int) -> bytes:
-    """What a string or a message begins with that is a field of another, before its length and itself (source:
-    https://protobuf.dev/programming-guides/encoding/)."""
-    return _varint(number << 3 | 2)
-
-
-_USER = _head(StreamSegmentsRequest.RT_SEGMENT_FIELD_NUMBER)
-_USER_ID = _head(RtSegment.USER_ID_FIELD_NUMBER)
-_DOMAIN = _head(RtSegment.DOMAIN_FIELD_NUMBER)
+# What stands before the lengths of a user, of its ID, and of its domain.
+_USER = tag(StreamSegmentsRequest.RT_SEGMENT_FIELD_NUMBER)
+_USER_ID = tag(RtSegment.USER_ID_FIELD_NUMBER)
+_DOMAIN = tag(RtSegment.DOMAIN_FIELD_NUMBER)
 
 _Columns = tuple[Sequence[Any], list[Any]]
 """Of rows, the cells that tell the user, and the memberships, encoded as part of a user; or why they say nothing."""
@@ -163,7 +149,7 @@ class _Reading:
                 user = self._encode(users[first], memberships[first:end])
             except UnicodeEncodeError:
                 return None
-            encoded += _USER, _varint(len(user)), user
+            encoded += _USER, varint(len(user)), user
         if not encoded:
             return None
         request = StreamSegmentsRequest.FromString(b"".join(encoded))
@@ -267,10 +253,10 @@ class _Reading:
         """
         user_id, domain = cells if self._has_domain else (cells, "")
         encoded_id = user_id.encode()
-        encoded: bytes = _USER_ID + _varint(len(encoded_id)) + encoded_id + b"".join(memberships)
+        encoded: bytes = _USER_ID + varint(len(encoded_id)) + encoded_id + b"".join(memberships)
         if domain:
             encoded_domain = domain.encode()
-            encoded += _DOMAIN + _varint(len(encoded_domain)) + encoded_domain
+            encoded += _DOMAIN + varint(len(encoded_domain)) + encoded_domain
         return encoded
 
     def _membership(self, cells: Any) -> bytes | str:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from google.api import httpbody_pb2
 from instantaudience.v1 import usage_pb2 as pb
 
+from instantaudience_server.protobuf_fields import tag, varint
 from instantaudience_server.store.usage_interface import (
     NO_REASONS,
     CallFailure,
@@ -209,10 +210,5 @@ def _field(number: int, content: bytes) -> bytes:
 
 
 def _start(number: int, size: int) -> bytes:
-    """What stands before the content of a field (https://protobuf.dev/programming-guides/encoding/)."""
-    start = bytearray([number << 3 | 2])
-    while size > 0x7F:
-        start.append(size & 0x7F | 0x80)
-        size >>= 7
-    start.append(size)
-    return bytes(start)
+    """What stands before the content of a field."""
+    return tag(number) + varint(size)

@@ -169,7 +169,6 @@ def _in_order(keys: Sequence[bytes], meanings: Sequence[Meaning]) -> Changes:
     by_user: dict[bytes, UserChanges] = {}
     repeated = Repeated()
     for key, meaning in zip(keys, meanings, strict=True):
-        if by_user.setdefault(key, meaning.changes) is not meaning.changes:
-            repeated.add(by_user, key, meaning.changes)
+        repeated.add(by_user, key, meaning.changes)
     repeated.merge(by_user)
     return [Alike([key], changes) for key, changes in by_user.items() if changes]

@@ -64,7 +64,10 @@ class Repeated:
         self._memberships: dict[bytes, dict[int, tuple[int, int]]] = {}
 
     def add(self, changes: dict[bytes, UserChanges], key: bytes, later: UserChanges) -> None:
-        """Note what comes after the `changes` that a user has; these are whole when `merge` is called."""
+        """Put a user's changes, or what comes after those that it has, into the `changes` of all users; these are whole
+        when `merge` is called."""
+        if changes.setdefault(key, later) is later:
+            return
         memberships = self._memberships.get(key)
         if memberships is None:
             memberships = self._memberships[key] = _ungrouped(changes[key])

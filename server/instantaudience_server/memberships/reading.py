@@ -346,8 +346,7 @@ class Reading:
 
     def _change(self, key: bytes, changes: UserChanges) -> None:
         """Note a user's changes; where it stands in the request before, the later one wins."""
-        if self._changes.setdefault(key, changes) is not changes:
-            self._repeated.add(self._changes, key, changes)
+        self._repeated.add(self._changes, key, changes)
 
 
 def _expiration(block: pb.SegBlock) -> int | None:

@@ -29,7 +29,6 @@ from instantaudience import (
     block,
     streaming,
     user,
-    window,
 )
 from instantaudience.testing import FakeService, Fault
 from instantaudience.v1.audience_pb2 import RtSegment, StreamSegmentsRequest
@@ -38,12 +37,6 @@ DEMO = Password("demo", "demo")
 FAST = Retries(first_seconds=0.01, most_seconds=0.05)
 BUSY = Fault(grpc.StatusCode.UNAVAILABLE, "SYSTEM", retry_after_seconds=0.01)
 LIMITED = Fault(grpc.StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMIT_EXCEEDED", retry_after_seconds=0.01)
-
-
-@pytest.fixture
-async def service() -> AsyncIterator[FakeService]:
-    async with FakeService() as service:
-        yield service
 
 
 @pytest.fixture
@@ -252,11 +245,8 @@ async def test_a_full_window_is_sent_again(service: FakeService) -> None:
 
 
 async def test_a_caller_who_is_slow_with_an_answer_uses_up_no_patience(
-    service: FakeService, monkeypatch: pytest.MonkeyPatch
+    service: FakeService, clock: SimpleNamespace
 ) -> None:
-    clock = SimpleNamespace(ahead=0.0)
-    for module in (streaming, window):
-        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + clock.ahead))
     async with AsyncClient(
         service.endpoint, DEMO, plaintext=True, limits=Limits(users_per_call=1), retries=FAST, window=1
     ) as client:
@@ -269,12 +259,9 @@ async def test_a_caller_who_is_slow_with_an_answer_uses_up_no_patience(
 
 
 async def test_a_caller_who_is_slow_with_an_answer_has_the_stream_wait_not_begin_again(
-    service: FakeService, monkeypatch: pytest.MonkeyPatch
+    service: FakeService, clock: SimpleNamespace
 ) -> None:
     """The next answer comes later than it is looked for first."""
-    clock = SimpleNamespace(ahead=0.0)
-    for module in (streaming, window):
-        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + clock.ahead))
     told: list[Attempt] = []
     limits = Limits(users_per_call=1)
     async with AsyncClient(service.endpoint, DEMO, plaintext=True, limits=limits, on_attempt=told.append) as client:

@@ -1,7 +1,6 @@
 """How streams of the Python client end, and begin again."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
@@ -21,7 +20,6 @@ from instantaudience import (
     block,
     streaming,
     user,
-    window,
 )
 from instantaudience.testing import FakeService, Fault
 from instantaudience.v1.audience_pb2 import (
@@ -37,12 +35,6 @@ Requests = AsyncIterator[StreamSegmentsRequest]
 Responses = AsyncIterator[StreamSegmentsResponse]
 Context = grpc.aio.ServicerContext[Any, Any]
 DEMO = Password("demo", "demo")
-
-
-@pytest.fixture
-async def service() -> AsyncIterator[FakeService]:
-    async with FakeService() as service:
-        yield service
 
 
 @asynccontextmanager
@@ -174,11 +166,8 @@ async def test_a_stream_whose_users_raise_has_not_failed() -> None:
 
 
 @pytest.mark.parametrize("is_idle", [True, False], ids=["while they are waited for", "with the next one"])
-async def test_users_who_are_waited_for_use_up_no_patience(is_idle: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_users_who_are_waited_for_use_up_no_patience(is_idle: bool, clock: SimpleNamespace) -> None:
     """Where the stream fails then, another one begins."""
-    clock = SimpleNamespace(ahead=0.0)
-    for module in (streaming, window):
-        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + clock.ahead))
     told: list[Attempt] = []
     is_late, answered, has_failed = asyncio.Event(), asyncio.Event(), asyncio.Event()
 

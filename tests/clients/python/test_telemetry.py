@@ -1,7 +1,7 @@
 """What OpenTelemetry is told of the Python client's calls."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import grpc
@@ -22,12 +22,6 @@ OPTIONS: Mapping[str, Any] = {
     "limits": Limits(),
     "retries": Retries(first_seconds=0.01, most_seconds=0.05),
 }
-
-
-@pytest.fixture
-async def service() -> AsyncIterator[FakeService]:
-    async with FakeService() as service:
-        yield service
 
 
 class Sent(grpc.aio.UnaryUnaryClientInterceptor):

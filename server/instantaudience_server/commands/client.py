@@ -51,7 +51,7 @@ class Client:
         profile: str | None = None,
     ) -> None:
         self._where = service_url(url)
-        # To read all authorities' certificates takes a fifth of what a command needs to begin.
+        # To read all authorities' certificates takes a seventh of what a command needs to begin.
         is_secure = self._where.scheme == "https"
         self._http = httpx.Client(base_url=url, timeout=TIMEOUT_SECONDS, verify=is_secure)
         self.url = url

@@ -35,8 +35,8 @@ MOST_BODY_BYTES = 65_536
 """A request of this size has no more memberships than an answer has room for warnings (10,000)."""
 WINDOW = 16
 """Requests under way; what they were read from is in memory, for the rejects."""
-UNTRACKED_OBJECTS = 100_000
-"""How many more objects there are before it is looked for such as only refer to each other."""
+MORE_OBJECTS = 100_000
+"""How many more objects there have to be before some are looked for that only refer to each other."""
 STDIN = Path("-")
 
 
@@ -142,7 +142,7 @@ def send(
     # What is there by now stays, and nearly all that comes goes by itself: looking through it again and again takes a
     # quarter of the time to read.
     gc.freeze()
-    gc.set_threshold(UNTRACKED_OBJECTS)
+    gc.set_threshold(MORE_OBJECTS)
     with sending_progress() as progress, _audience(client.url, token) as audience:
         done = [_sent(audience, file, way, progress) for file in files]
     _forget(way, files)

@@ -95,8 +95,9 @@ class Following:
             if before is not None and end > before:
                 return
             self._batches.popleft()
-            is_taken = not self._refusals or self._refusals.keys().isdisjoint(range(self._answered, end))
-            if batch.is_readable and is_taken:
+            # Most files have none: to look for each user takes a while.
+            is_refused = self._refusals and not self._refusals.keys().isdisjoint(range(self._answered, end))
+            if batch.is_readable and not is_refused:
                 self.totals.users += batch.users
                 self.totals.memberships += batch.memberships
             else:

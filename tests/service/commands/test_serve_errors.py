@@ -25,7 +25,7 @@ CONFIGS = {
     "wrong.toml": "demo = true\nworkers = 'many'",
     "zero.toml": "demo = true\nworkers = 0",
     "paths.toml": "demo = true\ndata_dir = ['a', 'b']",
-    "deep.toml": f"workers = {'[' * 5000}",
+    "deep.toml": f"workers = {'[' * 100_000}",
 }
 
 

@@ -33,6 +33,8 @@ UPLOAD_BUFFER_BYTES = 2**18
 """What an upload may have in Envoy on its way to who receives it."""
 RUNTIME = {"http.max_requests_per_io_cycle": 1}
 """One request of an HTTP/2 connection at a time, between which other connections have their turn."""
+ACCEPTED_AT_ONCE = 4
+"""New connections that a thread takes before those it has get their turn."""
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not listened on
 """What to call where the port is everybody's."""
 
@@ -107,6 +109,7 @@ def _listener(settings: GatewaySettings) -> dict[str, Any]:
             [] if settings.grpc_port is None else [{"address": _address(settings.http_host, settings.grpc_port)}]
         ),
         "enable_reuse_port": True,
+        "max_connections_to_accept_per_socket_event": ACCEPTED_AT_ONCE,
         # A gRPC message of the greatest length and its prefix fit; REST bodies have the limit of their route.
         "per_connection_buffer_limit_bytes": 2 * settings.body_limit_bytes,
         "filter_chains": [

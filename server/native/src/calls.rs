@@ -13,12 +13,14 @@ use tokio::sync::Semaphore;
 
 use crate::answers::{Answers, Failure};
 use crate::arrivals::{Arrivals, Refusal};
+use crate::aside::Aside;
+use crate::framing::{Flaw, Packed};
 use crate::incoming::Incoming;
 use crate::inflations::Inflations;
 use crate::metadata::{Metadata, Peer, encoding};
 use crate::refusals::Refusals;
 use crate::rest::{self, JsonForm};
-use crate::rooms::Rooms;
+use crate::rooms::{Held, Rooms};
 use crate::streams;
 use crate::unary::{self, Form};
 use crate::waiting::{Patience, Tokens};
@@ -48,6 +50,31 @@ pub struct Service {
     pub rooms: Rooms,
     /// What was decompressed for those who are not known.
     pub inflations: Inflations,
+    /// Where long bodies are read.
+    pub aside: Aside,
+}
+
+impl Service {
+    /// A compressed message as it was before, once there is room for so many bytes; None where the stream is over. Unless
+    /// its caller is known, it waits for its turn, and counts.
+    pub async fn unpack(
+        &self,
+        message: Packed,
+        bytes: usize,
+        held: &mut Held,
+        known: bool,
+    ) -> Option<Result<Bytes, Flaw>> {
+        let most = self.message_limit_bytes;
+        if !known {
+            self.inflations.turn(most).await;
+        }
+        held.widen(bytes).await?;
+        let unpacked = self.aside.unpack(message).await?;
+        if !known {
+            self.inflations.note(&unpacked, most);
+        }
+        Some(unpacked)
+    }
 }
 
 /// What the calls of a connection share.

@@ -108,7 +108,7 @@ impl Messages {
     }
 
     /// The next message, where it is complete.
-    pub fn next(&mut self) -> Result<Option<Bytes>, Flaw> {
+    pub fn next(&mut self) -> Result<Option<Packed>, Flaw> {
         let Some((flag, length)) = prefix(&self.buffer) else { return Ok(None) };
         if length > self.limit {
             return Err(Flaw::TooLong(length));
@@ -117,25 +117,42 @@ impl Messages {
             return Ok(None);
         }
         self.buffer.advance(PREFIX_BYTES);
-        let message = self.buffer.split_to(length).freeze();
-        self.plain(flag, message).map(Some)
+        let bytes = self.buffer.split_to(length).freeze();
+        Ok(Some(Packed { flag, bytes, encoding: self.encoding, limit: self.limit }))
     }
 
     /// Say that nothing follows.
     pub fn finish(&self) -> Result<(), Flaw> {
         if self.buffer.is_empty() { Ok(()) } else { Err(Flaw::Truncated) }
     }
+}
 
-    fn plain(&self, flag: u8, message: Bytes) -> Result<Bytes, Flaw> {
-        match (flag, self.encoding) {
-            (PLAIN, _) => Ok(message),
+/// A message as it came.
+pub struct Packed {
+    flag: u8,
+    bytes: Bytes,
+    encoding: Encoding,
+    limit: usize,
+}
+
+impl Packed {
+    /// How many bytes have come.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The message. One that is compressed, and longer than `most` bytes, is too long, as one beyond the limit is.
+    pub fn unpack(&self, most: usize) -> Result<Bytes, Flaw> {
+        let most = most.min(self.limit);
+        match (self.flag, self.encoding) {
+            (PLAIN, _) => Ok(self.bytes.clone()),
             (COMPRESSED, Encoding::Gzip) => {
-                let mut decoder = GzDecoder::new(message.chunk());
-                inflate(&mut decoder, self.limit, |decoder| decoder.get_ref().is_empty())
+                let mut decoder = GzDecoder::new(self.bytes.chunk());
+                inflate(&mut decoder, most, |decoder| decoder.get_ref().is_empty())
             }
             (COMPRESSED, Encoding::Deflate) => {
-                let mut decoder = ZlibDecoder::new(message.chunk());
-                inflate(&mut decoder, self.limit, |decoder| decoder.get_ref().is_empty())
+                let mut decoder = ZlibDecoder::new(self.bytes.chunk());
+                inflate(&mut decoder, most, |decoder| decoder.get_ref().is_empty())
             }
             _ => Err(Flaw::UnknownCompression),
         }

@@ -33,7 +33,7 @@ fn read(chunks: &[&[u8]], encoding: Encoding) -> Result<Vec<Vec<u8>>, Flaw> {
     for chunk in chunks {
         messages.push(chunk);
         while let Some(message) = messages.next()? {
-            found.push(message.to_vec());
+            found.push(message.unpack(LIMIT)?.to_vec());
         }
     }
     messages.finish().map(|()| found)

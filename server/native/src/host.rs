@@ -14,6 +14,7 @@ use pyo3::types::{PyBytes, PyList};
 
 use crate::answers::{Answers, Failure, Order};
 use crate::arrivals::{Arrivals, CallId};
+use crate::aside::Aside;
 use crate::callers::Callers;
 use crate::calls::{Kind, Service};
 use crate::framing::frame;
@@ -113,6 +114,7 @@ impl Host {
             refusals: Refusals::new(refusals.into_iter().map(|answer| Arc::clone(&answer.0)).collect()),
             rooms: Rooms::default(),
             inflations: Inflations::default(),
+            aside: Aside::start()?,
         };
         let bound = Sockets::to(addresses)?;
         Ok(Self {

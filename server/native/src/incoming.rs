@@ -13,7 +13,7 @@ use h2::RecvStream;
 use tokio::time::{Sleep, sleep};
 
 use crate::calls::{Service, Shared};
-use crate::framing::{Encoding, Flaw, Messages};
+use crate::framing::{Encoding, Flaw, Messages, Packed};
 use crate::rooms::Held;
 
 /// Of a message that is not whole, so many bytes need no room of their own.
@@ -41,6 +41,9 @@ impl From<h2::Error> for Trouble {
     }
 }
 
+/// A message that has been decompressed, and what it holds; None where the stream is over.
+type Unpacked = Option<(Result<Bytes, Flaw>, Held)>;
+
 /// What the message has of the room that is coming.
 enum Room {
     /// Nothing: it is short, as far as it has come.
@@ -48,6 +51,8 @@ enum Room {
     /// It waits for more; until then nothing is read.
     Waits(Pin<Box<dyn Future<Output = Option<Held>> + Send>>),
     Has(Held),
+    /// It is being decompressed.
+    Unpacks(Pin<Box<dyn Future<Output = Unpacked> + Send>>),
 }
 
 /// The messages of a stream.
@@ -78,30 +83,28 @@ impl Incoming {
     /// The next message; None at the end.
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Message>, Trouble>> {
         loop {
-            if let Room::Waits(holding) = &mut self.room {
-                match holding.as_mut().poll(context) {
+            match &mut self.room {
+                Room::Waits(holding) => match holding.as_mut().poll(context) {
                     Poll::Pending => return self.wait(context),
                     Poll::Ready(held) => self.room = Room::Has(held.ok_or(Trouble::Gone)?),
-                }
-            }
-            if self.widen() {
-                continue;
-            }
-            let inflating = self.messages.inflating().is_some();
-            let message = self.messages.next();
-            if inflating && !self.trusted {
-                self.service.inflations.note(&message, self.service.message_limit_bytes);
-            }
-            if let Some(message) = message? {
-                self.until = None;
-                let held = match std::mem::replace(&mut self.room, Room::None) {
-                    Room::Has(mut held) => {
-                        held.shrink(message.len());
-                        Some(held)
+                },
+                Room::Unpacks(unpacking) => match unpacking.as_mut().poll(context) {
+                    Poll::Pending => return self.wait(context),
+                    Poll::Ready(unpacked) => {
+                        let (message, held) = unpacked.ok_or(Trouble::Gone)?;
+                        self.room = Room::Has(held);
+                        return Poll::Ready(Ok(Some(self.whole(message?))));
                     }
-                    _ => None,
+                },
+                Room::None | Room::Has(_) => {}
+            }
+            let inflating = self.messages.inflating();
+            if let Some(message) = self.messages.next()? {
+                let Some(bytes) = inflating else {
+                    return Poll::Ready(Ok(Some(self.whole(message.unpack(usize::MAX)?))));
                 };
-                return Poll::Ready(Ok(Some((message, held))));
+                self.unpack(message, bytes);
+                continue;
             }
             if self.hold() {
                 continue;
@@ -147,22 +150,24 @@ impl Incoming {
         true
     }
 
-    /// Ask for room for what a message may become that is to be decompressed; whether it has to wait for that.
-    fn widen(&mut self) -> bool {
-        let Some(bytes) = self.messages.inflating() else { return false };
-        if matches!(&self.room, Room::Has(held) if held.has(bytes)) {
-            return false;
-        }
+    /// Decompress a message, once there is room for so many bytes.
+    fn unpack(&mut self, message: Packed, bytes: usize) {
         let mut held = self.held();
-        let service = (!self.trusted).then(|| Arc::clone(&self.service));
-        self.room = Room::Waits(Box::pin(async move {
-            if let Some(service) = service {
-                service.inflations.turn().await;
-            }
-            held.widen(bytes).await?;
-            Some(held)
+        let (service, trusted) = (Arc::clone(&self.service), self.trusted);
+        self.room = Room::Unpacks(Box::pin(async move {
+            let unpacked = service.unpack(message, bytes, &mut held, trusted).await?;
+            Some((unpacked, held))
         }));
-        true
+    }
+
+    /// A message, and what it holds of the room from now on.
+    fn whole(&mut self, message: Bytes) -> Message {
+        self.until = None;
+        let mut room = std::mem::replace(&mut self.room, Room::None);
+        if let Room::Has(held) = &mut room {
+            held.shrink(message.len());
+        }
+        (message, if let Room::Has(held) = room { Some(held) } else { None })
     }
 
     /// What the message has of the room, or a beginning.

@@ -28,21 +28,23 @@ impl Default for Inflations {
 }
 
 impl Inflations {
-    /// Wait until another message may be decompressed.
-    pub async fn turn(&self) {
+    /// Wait until another message may be decompressed, which may become so many bytes.
+    pub async fn turn(&self, most: usize) {
         loop {
-            let left = self.left(Instant::now());
+            let now = Instant::now();
+            let left = self.left(now);
             if left.is_zero() {
-                return;
+                return self.pay(most, now);
             }
             sleep(left).await;
         }
     }
 
-    /// A message was read that had to be decompressed. Of one that is wrong, or too long, so many bytes may have been.
-    pub fn note(&self, message: &Result<Option<Bytes>, Flaw>, most: usize) {
-        let bytes = message.as_ref().map_or(most, |message| message.as_ref().map_or(0, Bytes::len));
-        self.pay(bytes, Instant::now());
+    /// A message has had its turn. One that is wrong, or too long, may have become `most` bytes.
+    pub fn note(&self, message: &Result<Bytes, Flaw>, most: usize) {
+        let bytes = message.as_ref().map_or(most, Bytes::len);
+        let mut paid = lock(&self.paid);
+        *paid = paid.checked_sub(cost(most.saturating_sub(bytes))).unwrap_or(*paid);
     }
 
     fn left(&self, now: Instant) -> Duration {
@@ -51,8 +53,12 @@ impl Inflations {
 
     fn pay(&self, bytes: usize, now: Instant) {
         let mut paid = lock(&self.paid);
-        *paid = (*paid).max(now) + BYTE * u32::try_from(bytes).unwrap_or(u32::MAX);
+        *paid = (*paid).max(now) + cost(bytes);
     }
+}
+
+fn cost(bytes: usize) -> Duration {
+    BYTE * u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -70,7 +76,9 @@ mod tests {
         inflations.pay(1_000_000, start);
         assert_eq!(inflations.left(start), Duration::from_millis(20));
         assert!(inflations.left(start + Duration::from_millis(20)).is_zero());
-        inflations.pay(1000, start + Duration::from_secs(1));
+        inflations.pay(1_000_000, start + Duration::from_secs(1));
+        inflations.note(&Ok(Bytes::from_static(&[0; 1000])), 1_000_000);
+        assert!(inflations.left(start + Duration::from_millis(700)).is_zero());
         assert!(inflations.left(start + Duration::from_secs(1)).is_zero());
     }
 }

@@ -7,6 +7,7 @@
 mod allowance;
 mod answers;
 mod arrivals;
+mod aside;
 mod callers;
 mod calls;
 mod connections;

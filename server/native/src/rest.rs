@@ -9,6 +9,7 @@ use http::request::Parts;
 use http::{Method, Response, StatusCode};
 
 use crate::answers::{Answer, Failure};
+use crate::aside::Aside;
 use crate::calls::Gone;
 use crate::framing::PREFIX_BYTES;
 use crate::json::{Reader, Writer};
@@ -35,11 +36,17 @@ pub fn is_call(request: &Parts, peer: &Peer) -> bool {
 }
 
 /// Answer such a call.
-pub fn send(form: &JsonForm, answer: Answer, respond: &mut SendResponse<Bytes>) -> Result<(), Gone> {
+pub async fn send(
+    form: &JsonForm,
+    answer: Answer,
+    respond: &mut SendResponse<Bytes>,
+    aside: &Aside,
+) -> Result<(), Gone> {
     match answer {
         Answer::Message(framed) => {
-            let message = framed.get(PREFIX_BYTES..).unwrap_or_default();
-            let body = form.writer.write(message).map_err(|_| Gone)?;
+            let (writer, bytes) = (Arc::clone(&form.writer), framed.len());
+            let write = move || writer.write(framed.get(PREFIX_BYTES..).unwrap_or_default());
+            let body = aside.run(bytes, write).await.ok_or(Gone)?.map_err(|_| Gone)?;
             send_body(respond, StatusCode::OK, HeaderMap::with_capacity(2), body.into())
         }
         Answer::Failure(failure) => fail(&failure, respond),

@@ -14,7 +14,6 @@ use crate::arrivals::{CallId, Event, Refusal, UnaryCall, Wait};
 use crate::calls::{Gone, Kind, Service, Shared, end, fail, start};
 use crate::framing::{Encoding, Flaw, Messages, only_message};
 use crate::incoming::{Message, Trouble};
-use crate::inflations::Inflations;
 use crate::locks::lock;
 use crate::metadata::{Metadata, Origin};
 use crate::rest::{self, JsonForm};
@@ -55,8 +54,8 @@ pub async fn serve(
         match form {
             Form::Json => read_text(&mut body, room, limit).await,
             Form::Grpc(encoding) => {
-                let known = encoding == Encoding::Other || is_known(kind, &metadata, &service);
-                read(&mut body, room, encoding, (limit, (!known).then_some(&service.inflations))).await
+                let known = encoding != Encoding::Other && is_known(kind, &metadata, &service);
+                read(&mut body, room, encoding, &service, known).await
             }
         }
     };
@@ -87,7 +86,9 @@ pub async fn serve(
     let message = match (message, json) {
         (Ok(body), Some(json)) => {
             metadata.body_bytes = body.len() as u64;
-            match json.reader.read(&body) {
+            let reader = Arc::clone(&json.reader);
+            let Some(read) = service.aside.run(body.len(), move || reader.read(&body)).await else { return };
+            match read {
                 Ok(message) => Ok(message.into()),
                 Err(text) => {
                     let misread = |id| Event::Misread { id, method, metadata, text };
@@ -152,10 +153,11 @@ async fn finish(
         biased;
         answer = answered => {
             // Where it cannot be sent, nobody waits for it. Where Python has none, the stream is reset.
-            let _ = answer.map_err(|_| Gone).and_then(|answer| match json {
-                None => send(answer, respond),
-                Some(json) => rest::send(json, answer, respond),
-            });
+            let _ = match (answer, json) {
+                (Err(_), _) => Err(Gone),
+                (Ok(answer), None) => send(answer, respond),
+                (Ok(answer), Some(json)) => rest::send(json, answer, respond, &service.aside).await,
+            };
         }
         _ = poll_fn(|context| respond.poll_reset(context)) => {
             shared.give_up();
@@ -183,14 +185,15 @@ fn is_known(kind: Kind, metadata: &Metadata, service: &Service) -> bool {
     kind != Kind::Express && lock(&service.tokens).find(metadata.authorization(), metadata.came).is_some()
 }
 
-/// The only message of a request, and what it holds of the room where it has come in pieces. What is
-/// decompressed counts in `inflations`, where that is to be counted.
+/// The only message of a request, and what it holds of the room where it has come in pieces.
 async fn read(
     body: &mut RecvStream,
     room: impl FnOnce() -> Held,
     encoding: Encoding,
-    (limit, inflations): (usize, Option<&Inflations>),
+    service: &Service,
+    known: bool,
 ) -> Result<Message, Trouble> {
+    let limit = service.message_limit_bytes;
     let Some(first) = next_data(body).await? else { return Err(Flaw::Missing.into()) };
     if let (true, Some(message)) = (body.is_end_stream(), only_message(&first, limit)) {
         return Ok((message, None));
@@ -207,17 +210,11 @@ async fn read(
         held.count(data.len()).await.ok_or(Trouble::Gone)?;
         loop {
             let inflating = messages.inflating();
-            if let Some(bytes) = inflating {
-                if let Some(inflations) = inflations {
-                    inflations.turn().await;
-                }
-                held.widen(bytes).await.ok_or(Trouble::Gone)?;
-            }
-            let message = messages.next();
-            if let (Some(inflations), Some(_)) = (inflations, inflating) {
-                inflations.note(&message, limit);
-            }
-            let Some(message) = message? else { break };
+            let Some(message) = messages.next()? else { break };
+            let message = match inflating {
+                Some(bytes) => service.unpack(message, bytes, &mut held, known).await.ok_or(Trouble::Gone)??,
+                None => message.unpack(limit)?,
+            };
             if found.replace(message).is_some() {
                 return Err(Flaw::Several.into());
             }

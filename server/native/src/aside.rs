@@ -1,0 +1,126 @@
+//! Work that would hold the host's thread for milliseconds: long bodies are decompressed, read as JSON and written as
+//! JSON in a thread beside it, one after the other, and short ones of other callers pass them by.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+
+use bytes::Bytes;
+use tokio::sync::{Semaphore, oneshot};
+
+use crate::framing::{Flaw, Packed};
+
+/// So much is done with at once, in some 50 µs: to hand it to another thread costs as much.
+const SHORT_BYTES: usize = 32 * 1024;
+
+type Work = Box<dyn FnOnce() + Send>;
+
+/// A thread for such work. It ends with what was handed to it.
+pub struct Aside {
+    work: Sender<Work>,
+    /// One piece is handed over at a time: whoever waits for his turn, and leaves, leaves no work behind.
+    turn: Arc<Semaphore>,
+}
+
+impl Aside {
+    pub fn start() -> io::Result<Self> {
+        let (work, coming) = channel();
+        thread::Builder::new().name("native-aside".to_owned()).spawn(move || run(&coming))?;
+        Ok(Self { work, turn: Arc::new(Semaphore::new(1)) })
+    }
+
+    /// What some work with so many bytes comes to; None where nobody is left to do it.
+    pub async fn run<T: Send + 'static>(&self, bytes: usize, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        if bytes <= SHORT_BYTES {
+            return Some(work());
+        }
+        let turn = Arc::clone(&self.turn).acquire_owned().await.ok()?;
+        let (done, end) = oneshot::channel();
+        let work = move || {
+            // Where the caller has left, nobody wants to know.
+            let _ = done.send(work());
+            drop(turn);
+        };
+        self.work.send(Box::new(work)).ok()?;
+        end.await.ok()
+    }
+
+    /// A message as it was before it was packed; None as `run`.
+    pub async fn unpack(&self, message: Packed) -> Option<Result<Bytes, Flaw>> {
+        if message.len() <= SHORT_BYTES {
+            match message.unpack(SHORT_BYTES) {
+                Err(Flaw::TooLong(_)) => {}
+                unpacked => return Some(unpacked),
+            }
+        }
+        self.run(usize::MAX, move || message.unpack(usize::MAX)).await
+    }
+}
+
+/// How nice the thread is: whatever else a worker does is a matter of microseconds, and goes first.
+#[cfg(target_os = "linux")]
+const NICE: i32 = 10;
+
+/// Where it cannot be had, the thread has its share as others have.
+fn be_nice() {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::nice(NICE);
+}
+
+fn run(coming: &Receiver<Work>) {
+    be_nice();
+    while let Ok(work) = coming.recv() {
+        work();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::runtime::Builder;
+    use tokio::task::yield_now;
+
+    use super::*;
+
+    const LONG: usize = SHORT_BYTES + 1;
+
+    #[test]
+    fn long_work_has_a_thread_of_its_own() -> io::Result<()> {
+        let (aside, here) = (Aside::start()?, thread::current().id());
+        Builder::new_current_thread().build()?.block_on(async {
+            let at = || thread::current().id();
+            assert_eq!(aside.run(SHORT_BYTES, at).await, Some(here));
+            assert!(aside.run(LONG, at).await.is_some_and(|there| there != here));
+        });
+        Ok(())
+    }
+
+    #[test]
+    fn who_leaves_leaves_no_work_behind() -> io::Result<()> {
+        let (aside, done) = (Arc::new(Aside::start()?), Arc::new(AtomicUsize::new(0)));
+        Builder::new_current_thread().build()?.block_on(async {
+            let (go, wait) = channel::<()>();
+            let first = tokio::spawn({
+                let aside = Arc::clone(&aside);
+                async move { aside.run(LONG, move || wait.recv().is_ok()).await }
+            });
+            yield_now().await;
+            let others = [(); 3].map(|()| {
+                let (aside, done) = (Arc::clone(&aside), Arc::clone(&done));
+                tokio::spawn(async move { aside.run(LONG, move || done.fetch_add(1, Ordering::Relaxed)).await })
+            });
+            yield_now().await;
+            let [left, too, stays] = others;
+            left.abort();
+            too.abort();
+            yield_now().await;
+            assert!(go.send(()).is_ok());
+            assert!(matches!(first.await, Ok(Some(true))));
+            assert!(matches!(stays.await, Ok(Some(0))));
+        });
+        assert_eq!(done.load(Ordering::Relaxed), 1);
+        Ok(())
+    }
+}

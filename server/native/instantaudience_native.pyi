@@ -201,12 +201,22 @@ class _Listed(Sequence[bytes]):
     def __getitem__(self, index: slice) -> Sequence[bytes]:
         """Raises TypeError: there are no slices."""
 
-class EncodedUsers(_Listed):
+class EncodedUsers(Sequence[bytes]):
     """The users of a request, each as it is encoded."""
 
+    def __len__(self) -> int: ...
+    @overload
+    def __getitem__(self, index: int) -> bytes: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[bytes]:
+        """Raises OverflowError for one that goes backwards."""
+
 def encoded_users(message: bytes) -> tuple[EncodedUsers, bytes] | None:
-    """The users of an ApplySegmentsRequest, and its other fields, encoded; None unless all users begin with an ID of
-    fewer than 128 bytes."""
+    """The users of an ApplySegmentsRequest, and its other fields, encoded; None for one that cannot be read, or has
+    groups or a field 1 that is no user."""
+
+def different_users(users: Sequence[bytes], start: int) -> list[bytes] | None:
+    """The different ones of users, from one on, where they are `EncodedUsers`; None for others."""
 
 class UserKeys(_Listed):
     """The keys of platform users."""
@@ -251,8 +261,8 @@ class UsersTogether:
     def segments(self, valid: Sequence[int]) -> list[int]: ...
 
 def users_together(requests: list[Sequence[bytes]]) -> UsersTogether | None:
-    """The users of requests, where all are `EncodedUsers` and have an ID of at most 19 digits without leading zeros,
-    and none stands twice; None for others."""
+    """The users of requests, where all are `EncodedUsers` and begin with an ID of at most 19 digits without leading
+    zeros, and none stands twice; None for others."""
 
 class PackedCommands:
     """Commands of platform users, packed for the wire (a `store.groups.PackedCommands`)."""

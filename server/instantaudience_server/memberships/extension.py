@@ -8,12 +8,16 @@ if TYPE_CHECKING:
     from instantaudience_native import EncodedUsers, UsersTogether
 
 encoded_users: "Callable[[bytes], tuple[EncodedUsers, bytes] | None]"
+different_users: "Callable[[Sequence[bytes], int], list[bytes] | None]"
 users_together: "Callable[[list[Sequence[bytes]]], UsersTogether | None]"
 try:
-    from instantaudience_native import encoded_users, users_together
+    from instantaudience_native import different_users, encoded_users, users_together
 except ImportError:
 
     def encoded_users(_message: bytes, /) -> None:
+        """Nothing is read natively."""
+
+    def different_users(_users: Sequence[bytes], _start: int, /) -> None:
         """Nothing is read natively."""
 
     def users_together(_requests: list[Sequence[bytes]], /) -> None:

@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError, Message
 from instantaudience.v1 import audience_pb2 as pb
 
 from instantaudience_server.errors import unreadable
+from instantaudience_server.memberships.extension import different_users
 
 Decoded = TypeVar("Decoded", bound=Message)
 
@@ -87,13 +88,14 @@ def _split_alike(users: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]] | None
     return struct.iter_unpack(f"{_HEAD_BYTES}x{id_size}s{rest_size}s", joined)
 
 
-def check_users(users: Sequence[bytes]) -> None:
-    """Find out whether users of a request are readable, without looking at each.
+def check_users(users: Sequence[bytes], start: int) -> None:
+    """Find out whether users of a request are readable, from one on, without looking at each.
 
     Raises:
         AudienceError: SYNTAX.
     """
-    different = set(users)  # where there are hundreds of thousands, most are alike
+    # Where there are hundreds of thousands, most are alike.
+    different = different_users(users, start) or set(users[start:])
     _decode(pb.ApplySegmentsRequest, EncodedRequest(rt_segment=different).SerializeToString())
 
 

@@ -57,6 +57,7 @@ fn instantaudience_native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<requests::SpreadCommands>()?;
     module.add_class::<requests::KeySet>()?;
     module.add_function(wrap_pyfunction!(requests::encoded_users, module)?)?;
+    module.add_function(wrap_pyfunction!(requests::different_users, module)?)?;
     module.add_function(wrap_pyfunction!(requests::users_together, module)?)?;
     module.add_class::<json::JsonReader>()?;
     module.add_class::<json::JsonWriter>()?;

@@ -10,7 +10,7 @@ mod users;
 pub use keys::{SpreadCommands, UserKeys};
 pub use sets::KeySet;
 pub use together::{UsersTogether, users_together};
-pub use users::{EncodedUsers, encoded_users};
+pub use users::{EncodedUsers, different_users, encoded_users};
 
 #[cfg(test)]
 #[path = "tests.rs"]

@@ -5,7 +5,7 @@ use super::sets::UserSet;
 use super::users::split;
 
 fn sizes(message: &[u8]) -> Option<(usize, Vec<u8>)> {
-    split(message).map(|found| (found.users.len(), found.others))
+    split(message, false).map(|found| (found.users, found.others))
 }
 
 #[test]
@@ -38,6 +38,19 @@ fn what_is_cut_off_or_odd_is_left_to_python() {
     ] {
         assert_eq!(sizes(message), None, "{message:?}");
     }
+}
+
+#[test]
+fn users_that_begin_otherwise_are_found_where_they_are_wanted() {
+    let regular = b"\x0a\x03\x0a\x017\x18\x01";
+    for user in [&b""[..], b"\x0a", b"\x0a\x01", b"\x12\x00", b"\x0a\x80\x01", b"\xff"] {
+        let message = [&regular[..], &[0x0a, u8::try_from(user.len()).unwrap_or(0)], user].concat();
+        assert!(split(&message, false).is_none(), "{user:?}");
+        let found = split(&message, true).map(|found| (found.users, found.others, found.regular));
+        assert_eq!(found, Some((2, b"\x18\x01".to_vec(), false)), "{user:?}");
+        assert!(message.split_last().is_some_and(|(_, cut)| split(cut, true).is_none()), "{user:?}");
+    }
+    assert!(split(regular, true).is_some_and(|found| found.regular));
 }
 
 #[test]

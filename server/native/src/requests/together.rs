@@ -75,6 +75,9 @@ pub fn users_together(requests: &Bound<'_, PyList>) -> PyResult<Option<UsersToge
     let python = requests.py();
     let requests: Result<Vec<_>, _> = requests.iter().map(Bound::cast_into::<EncodedUsers>).collect();
     let Ok(requests) = requests else { return Ok(None) };
+    if !requests.iter().all(|each| each.get().regular()) {
+        return Ok(None);
+    }
     let request_sizes: Vec<usize> = requests.iter().map(|each| each.get().len()).collect();
     let count = request_sizes.iter().sum();
     let (mut groups, mut users, mut places) = (Groups::default(), UserSet::for_users(count), Vec::with_capacity(count));

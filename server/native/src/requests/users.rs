@@ -1,40 +1,38 @@
 //! One request: where its users are.
 
+use std::collections::HashSet;
+
 use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
-use pyo3::types::{PyAny, PyBytes, PyIterator, PyList};
+use pyo3::types::{PyAny, PyBytes, PyList, PySlice};
 
 /// What a user of a request begins with: field 1, length-delimited. And a user's ID.
 const FIRST_FIELD: u8 = 0x0A;
 const SHORT: u8 = 0x80;
 const LONGEST_VARINT: usize = 10;
 
-/// Where a user is in its request: `start` to `end`, and from where on it says what follows its ID.
-pub struct User {
-    start: usize,
-    rest: usize,
-    end: usize,
-}
-
-/// What a request says: its users, and its other fields, as they are encoded.
+/// What a request says: how many users there are, and its other fields, as they are encoded.
 pub struct Split {
-    pub users: Vec<User>,
+    pub users: usize,
     pub others: Vec<u8>,
+    /// Whether all users begin with a short ID.
+    pub regular: bool,
 }
 
-/// Where the users of a request are that all begin with a short ID; None for any other request.
-pub fn split(message: &[u8]) -> Option<Split> {
-    let (mut users, mut others, mut place) = (Vec::new(), Vec::new(), 0);
+/// What is in a request; None for a request that Python has to look at, and unless `irregular` users are wanted, for one
+/// in which a user does not begin with a short ID.
+pub fn split(message: &[u8], irregular: bool) -> Option<Split> {
+    let (mut users, mut others, mut regular, mut place) = (0, Vec::new(), true, 0);
     while let Some(tag) = message.get(place) {
         if *tag == FIRST_FIELD {
-            let (size, start) = varint(message, place + 1)?;
-            let end = start.checked_add(usize::try_from(size).ok()?)?;
-            let [FIRST_FIELD, id_size @ ..SHORT, ..] = message.get(start..end)? else { return None };
-            let rest = start + 2 + usize::from(*id_size);
-            if rest > end {
-                return None;
+            let (user, end) = user_at(message, place)?;
+            if id_and_rest(user).is_none() {
+                if !irregular {
+                    return None;
+                }
+                regular = false;
             }
-            users.push(User { start, rest, end });
+            users += 1;
             place = end;
         } else {
             let end = field_end(message, place)?;
@@ -42,7 +40,42 @@ pub fn split(message: &[u8]) -> Option<Split> {
             place = end;
         }
     }
-    Some(Split { users, others })
+    Some(Split { users, others, regular })
+}
+
+/// The users of a request that has been split, one after the other: some have hundreds of thousands, of which most are
+/// never looked at.
+pub struct Users<'a> {
+    message: &'a [u8],
+    place: usize,
+}
+
+impl<'a> Iterator for Users<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        while *self.message.get(self.place)? != FIRST_FIELD {
+            self.place = field_end(self.message, self.place)?;
+        }
+        let (user, end) = user_at(self.message, self.place)?;
+        self.place = end;
+        Some(user)
+    }
+}
+
+/// The user whose tag is at a place, and where it ends.
+fn user_at(message: &[u8], tag: usize) -> Option<(&[u8], usize)> {
+    let (size, start) = varint(message, tag + 1)?;
+    let end = start.checked_add(usize::try_from(size).ok()?)?;
+    Some((message.get(start..end)?, end))
+}
+
+/// The digits of a user's ID, and what follows it; None where it does not begin with a short one.
+fn id_and_rest(user: &[u8]) -> Option<(&[u8], &[u8])> {
+    match user {
+        [FIRST_FIELD, size @ ..SHORT, more @ ..] => more.split_at_checked(usize::from(*size)),
+        _ => None,
+    }
 }
 
 /// Where the field ends that begins at a place, and is not the first one.
@@ -66,6 +99,10 @@ fn field_end(message: &[u8], place: usize) -> Option<usize> {
 
 /// A varint at a place, and where it ends (<https://protobuf.dev/programming-guides/encoding/>).
 fn varint(message: &[u8], place: usize) -> Option<(u64, usize)> {
+    let first = *message.get(place)?;
+    if first & SHORT == 0 {
+        return Some((first.into(), place + 1)); // as most are
+    }
     let mut value = 0;
     for (position, byte) in message.get(place..)?.iter().take(LONGEST_VARINT).enumerate() {
         value |= u64::from(byte & 0x7F).checked_shl(7 * u32::try_from(position).ok()?)?;
@@ -80,7 +117,9 @@ fn varint(message: &[u8], place: usize) -> Option<(u64, usize)> {
 #[pyclass(frozen)]
 pub struct EncodedUsers {
     message: Py<PyBytes>,
-    users: Vec<User>,
+    count: usize,
+    /// Whether all begin with a short ID.
+    regular: bool,
 }
 
 /// A request's users, and its other fields; None where Python has to look closer.
@@ -89,17 +128,41 @@ pub fn encoded_users<'py>(
     message: &Bound<'py, PyBytes>,
 ) -> PyResult<Option<(Bound<'py, EncodedUsers>, Bound<'py, PyBytes>)>> {
     let python = message.py();
-    let Some(Split { users, others }) = split(message.as_bytes()) else { return Ok(None) };
-    let users = Bound::new(python, EncodedUsers { message: message.clone().unbind(), users })?;
-    Ok(Some((users, PyBytes::new(python, &others))))
+    let Some(Split { users: count, others, regular }) = split(message.as_bytes(), true) else { return Ok(None) };
+    let users = EncodedUsers { message: message.clone().unbind(), count, regular };
+    Ok(Some((Bound::new(python, users)?, PyBytes::new(python, &others))))
+}
+
+/// The different ones of a request's users, from one on, where they are `EncodedUsers`.
+#[pyfunction]
+pub fn different_users<'py>(users: &Bound<'py, PyAny>, start: usize) -> PyResult<Option<Bound<'py, PyList>>> {
+    let Ok(users) = users.cast::<EncodedUsers>() else { return Ok(None) };
+    let python = users.py();
+    let (mut found, mut different, mut last) = (HashSet::new(), Vec::new(), None);
+    for user in users.get().each(python).skip(start) {
+        if last.replace(user) != Some(user) && found.insert(user) {
+            different.push(PyBytes::new(python, user));
+        }
+    }
+    PyList::new(python, different).map(Some)
 }
 
 impl EncodedUsers {
-    /// The users of a message (bytes) that says nothing else; None where Python has to look closer.
+    /// The users of a message (bytes) that says nothing else, where all begin with a short ID; None where Python has to
+    /// look closer.
     pub fn alone_in<'py>(message: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, Self>>> {
         let Ok(message) = message.cast::<PyBytes>() else { return Ok(None) };
-        let found = encoded_users(message)?;
-        Ok(found.and_then(|(users, others)| others.as_bytes().is_empty().then_some(users)))
+        match split(message.as_bytes(), false) {
+            Some(Split { users: count, others, regular }) if others.is_empty() => {
+                Bound::new(message.py(), Self { message: message.clone().unbind(), count, regular }).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Whether all begin with an ID of fewer than 128 bytes.
+    pub fn regular(&self) -> bool {
+        self.regular
     }
 
     /// The message that they stand in.
@@ -109,18 +172,16 @@ impl EncodedUsers {
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.users.len()
+        self.count
     }
 
-    /// The digits of each ID, and what follows it.
+    fn each<'a>(&'a self, python: Python<'a>) -> Users<'a> {
+        Users { message: self.message.as_bytes(python), place: 0 }
+    }
+
+    /// The digits of each ID, and what follows it, where they are regular.
     pub fn parts<'a>(&'a self, python: Python<'a>) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
-        let message = self.message.as_bytes(python);
-        let part = |start, end| message.get(start..end).unwrap_or_default();
-        self.users.iter().map(move |user| (part(user.start + 2, user.rest), part(user.rest, user.end)))
-    }
-
-    fn encoded<'py>(&self, python: Python<'py>, user: &User) -> Bound<'py, PyBytes> {
-        PyBytes::new(python, self.message.as_bytes(python).get(user.start..user.end).unwrap_or_default())
+        self.each(python).map(|user| id_and_rest(user).unwrap_or_default())
     }
 }
 
@@ -130,12 +191,41 @@ impl EncodedUsers {
         self.len()
     }
 
-    fn __getitem__<'py>(&self, python: Python<'py>, index: usize) -> PyResult<Bound<'py, PyBytes>> {
-        let user = self.users.get(index).ok_or_else(|| PyIndexError::new_err(index))?;
-        Ok(self.encoded(python, user))
+    fn __getitem__<'py>(&self, python: Python<'py>, place: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let mut users = self.each(python).map(|user| PyBytes::new(python, user));
+        if let Ok(slice) = place.cast::<PySlice>() {
+            let indices = slice.indices(self.len().try_into()?)?;
+            let (start, step) = (usize::try_from(indices.start)?, usize::try_from(indices.step)?);
+            let places = indices.slicelength;
+            let users: Vec<_> = users.skip(start).step_by(step).take(places).collect();
+            return Ok(PyList::new(python, users)?.into_any());
+        }
+        let place = place.extract()?;
+        Ok(users.nth(place).ok_or_else(|| PyIndexError::new_err(place))?.into_any())
     }
 
-    fn __iter__<'py>(&self, python: Python<'py>) -> PyResult<Bound<'py, PyIterator>> {
-        PyList::new(python, self.users.iter().map(|user| self.encoded(python, user)))?.try_iter()
+    fn __iter__(users: Bound<'_, Self>) -> EncodedUser {
+        EncodedUser { users: users.unbind(), place: 0 }
+    }
+}
+
+/// One of a request's users after the other.
+#[pyclass]
+struct EncodedUser {
+    users: Py<EncodedUsers>,
+    place: usize,
+}
+
+#[pymethods]
+impl EncodedUser {
+    fn __iter__(each: Bound<'_, Self>) -> Bound<'_, Self> {
+        each
+    }
+
+    fn __next__<'py>(&mut self, python: Python<'py>) -> Option<Bound<'py, PyBytes>> {
+        let mut users = Users { message: self.users.get().message.as_bytes(python), place: self.place };
+        let user = users.next()?;
+        self.place = users.place;
+        Some(PyBytes::new(python, user))
     }
 }

@@ -19,7 +19,7 @@ from instantaudience_server.memberships.wire import decode_user, split_user
 
 Done = TypeVar("Done")
 
-TURN_SECONDS = 0.01
+TURN_SECONDS = 0.002
 """How long posts of a batch are read one after the other before other calls get their turn of the event loop."""
 
 
@@ -43,6 +43,8 @@ class BatchReading:
         self._catalog = catalog
         self._known = KnownBlocks(catalog)
         self._external_ids = external_ids
+        self._piece = asyncio.Lock()
+        """Whoever reads what may be long does a piece of it in a turn of the event loop, and nobody else does."""
 
     async def read(
         self,
@@ -106,31 +108,31 @@ class BatchReading:
         Raises:
             AudienceError: SYNTAX; UNAVAILABLE, when external IDs cannot be resolved.
         """
-        users = list(post.users)
+        users = post.users
         platform_keys = await self._external_ids.of_request(users, caller.member, batch.deadline)
         form = post.warning_form or COMPLETE
         reading = Reading(self._catalog, self._known, caller, now_ms, platform_keys, suppressed, form=form)
-        await _letting_others(reading.read(users))
+        await self._letting_others(reading.read(users))
         invalid_users = None if reading.users else map(decode_user, users)
-        warnings = await _letting_others(reading.warnings.of_answer(invalid_users))
+        warnings = await self._letting_others(reading.warnings.of_answer(invalid_users))
         return Read(reading, [post], [Result(reading.users, reading.segments, warnings)])
+
+    async def _letting_others(self, work: Generator[None, None, Done]) -> Done:
+        """The result of some work; where it yields, other calls get their turn."""
+        while True:
+            async with self._piece:
+                try:
+                    next(work)
+                except StopIteration as end:
+                    done: Done = end.value
+                    return done
+                await asyncio.sleep(0)
 
 
 def users_of(post: Post) -> Iterator[bytes]:
     """The keys of the users of a post that was read with others: all of them are on the platform."""
     keys = (identity.encoded_platform_key(split_user(user)[0]) for user in post.users)
     return (key for key in keys if key is not None)
-
-
-async def _letting_others(work: Generator[None, None, Done]) -> Done:
-    """The result of some work; where it yields, other calls get their turn."""
-    while True:
-        try:
-            next(work)
-        except StopIteration as end:
-            done: Done = end.value
-            return done
-        await asyncio.sleep(0)
 
 
 async def _in_turns(posts: Sequence[Post]) -> AsyncIterator[Post]:

@@ -19,8 +19,8 @@ _KEY, _VALUE = b"\x0a", b"\x12"
 _TEXT, _STRUCT, _LIST = b"\x1a", b"\x2a", b"\x32"
 """Tags of a Value's kinds that have a length."""
 _double = struct.Struct("<d").pack
-BLOCKS_PER_TURN = 1000
-"""Blocks of lists not known yet that a call may look at before other calls get their turn of the event loop, about."""
+PER_TURN = 200
+"""Users or blocks that are described before other calls get their turn of the event loop, about."""
 LEAST_BLOCK_BYTES = 20
 """A user with more blocks than so many bytes each is too large, whatever is in them: one that says anything takes no
 less. Those that say nothing can come by the hundred thousand, and cost as much, here and where they become JSON."""
@@ -98,7 +98,7 @@ def user_entity(
         size += len(items[-1])
         if size > most_bytes:
             return None
-        if len(items) % BLOCKS_PER_TURN == 0:
+        if len(items) % PER_TURN == 0:
             yield
     return domain + (_entry("seg_block", _LIST, b"".join(items)) if items else b"") + user_id
 
@@ -112,7 +112,7 @@ def request_entity(users: Iterable[pb.RtSegment], most_bytes: float = float("inf
         if described is None:
             break
         looked_at += 1 + len(user.seg_block)
-        if looked_at >= BLOCKS_PER_TURN:
+        if looked_at >= PER_TURN:
             looked_at = 0
             yield
         items.append(_item(described))

@@ -13,14 +13,15 @@ from instantaudience_server.catalog.access import Caller, find_segment
 from instantaudience_server.catalog.catalog import Catalog, Segment
 from instantaudience_server.memberships import identity, rules
 from instantaudience_server.memberships.by_blocks import ByBlocks, KeySet, users_by_blocks
-from instantaudience_server.memberships.entities import BLOCKS_PER_TURN
 from instantaudience_server.memberships.known_blocks import Blocks, KnownBlocks, Repeated, blocks_of
 from instantaudience_server.memberships.skipped import COMPLETE, WarningForm, Warnings
 from instantaudience_server.memberships.wire import check_users, decode_user, split_user, users_by_rest
 from instantaudience_server.store.interface import REMOVE, Alike, Changes, UserChanges
 
-WARNINGS_PER_TURN = 500
+WARNINGS_PER_TURN = 100
 """Warnings that a call may make before other calls get their turn of the event loop."""
+BLOCKS_PER_TURN = 1000
+"""Blocks of lists not known yet that it may look at before that, about."""
 
 _UNKNOWN = pb.WARNING_CODE_UNKNOWN_SEGMENT
 
@@ -105,7 +106,7 @@ class Reading:
                         self._change(key, blocks.changes)
                     continue
             if self.warnings.full and index >= self._most_users:
-                check_users(users[index:])
+                check_users(users, index)
                 self.warnings.leave_out(len(users) - index)
                 self._skipped[pb.WARNING_CODE_TOO_MANY_USERS] += len(users) - index
                 return

@@ -12,9 +12,8 @@ from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.catalog.file import DEMO, read_catalog
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.memberships import batch_reading
-from instantaudience_server.memberships.entities import BLOCKS_PER_TURN
 from instantaudience_server.memberships.known_blocks import KnownBlocks
-from instantaudience_server.memberships.reading import Reading
+from instantaudience_server.memberships.reading import BLOCKS_PER_TURN, Reading
 from instantaudience_server.memberships.requests import ApplyRequest
 from instantaudience_server.store.catalog_interface import Kind, Record
 from instantaudience_server.store.interface import NEVER, REMOVE
@@ -387,6 +386,19 @@ async def test_a_long_request_lets_other_calls_have_their_turn(users: list[dict[
         answer = await read_async(encoded({"rt_segment": users}))
     assert len(answer.messages) == warnings
     assert len(turns) >= 15  # ten of them are for what goes on beside the reading
+
+
+async def test_long_requests_take_turns() -> None:
+    """A piece of one of them, and no other, is read in a turn of the event loop."""
+    request = encoded({"rt_segment": LONG["full of warnings"][0]})
+    counts = []
+    async with reading() as reader:
+        for usernames in (["demo"], ["demo", "admin"]):
+            async with counted_turns() as turns:
+                await asyncio.gather(*(reader.read(request, username) for username in usernames))
+            counts.append(len(turns))
+    alone, both = counts
+    assert both >= 1.8 * alone
 
 
 async def test_long_warnings_let_other_calls_have_their_turn() -> None:

@@ -198,18 +198,10 @@ class _Listed(Sequence[bytes]):
     @overload
     def __getitem__(self, index: int) -> bytes: ...
     @overload
-    def __getitem__(self, index: slice) -> Sequence[bytes]:
-        """Raises TypeError: there are no slices."""
+    def __getitem__(self, index: slice) -> Sequence[bytes]: ...
 
-class EncodedUsers(Sequence[bytes]):
-    """The users of a request, each as it is encoded."""
-
-    def __len__(self) -> int: ...
-    @overload
-    def __getitem__(self, index: int) -> bytes: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[bytes]:
-        """Raises OverflowError for one that goes backwards."""
+class EncodedUsers(_Listed):
+    """The users of a request, each as it is encoded. A slice that goes backwards is an OverflowError."""
 
 def encoded_users(message: bytes) -> tuple[EncodedUsers, bytes] | None:
     """The users of an ApplySegmentsRequest, and its other fields, encoded; None for one that cannot be read, or has
@@ -219,7 +211,7 @@ def different_users(users: Sequence[bytes], start: int) -> list[bytes] | None:
     """The different ones of users, from one on, where they are `EncodedUsers`; None for others."""
 
 class UserKeys(_Listed):
-    """The keys of platform users."""
+    """The keys of platform users. There are no slices: TypeError."""
 
     def numbers(self) -> bytes:
         """The users' numbers (`hyperloglog.numbers_of`), 64 bits each, in the machine's order."""

@@ -163,11 +163,14 @@ impl Incoming {
     /// A message, and what it holds of the room from now on.
     fn whole(&mut self, message: Bytes) -> Message {
         self.until = None;
-        let mut room = std::mem::replace(&mut self.room, Room::None);
-        if let Room::Has(held) = &mut room {
-            held.shrink(message.len());
-        }
-        (message, if let Room::Has(held) = room { Some(held) } else { None })
+        let held = match std::mem::replace(&mut self.room, Room::None) {
+            Room::Has(mut held) => {
+                held.shrink(message.len());
+                Some(held)
+            }
+            _ => None,
+        };
+        (message, held)
     }
 
     /// What the message has of the room, or a beginning.

@@ -26,7 +26,7 @@ from instantaudience_server.telemetry import configure_logging
 from bench import load, processes
 from bench.cluster import running_cluster
 from bench.load import WARMUP_SECONDS, Lane, LoadError, Pool, Request
-from bench.overload_rows import CAPTION, Case, Result, heading, row
+from bench.overload_rows import CAPTION, Case, Peak, Result, heading, row
 from bench.service import Service, running_service, signed_in
 from bench.workload import FIRST_USER, UNLIMITED, Shape, write_members
 
@@ -65,12 +65,13 @@ class Overload:
         """Of all the service's processes."""
         return processes.resident_bytes(processes.tree(self._service.pid))
 
-    async def peak(self, call: str, shape: Shape, seconds: float) -> float:
+    async def peak(self, call: str, shape: Shape, seconds: float) -> Peak:
         """Calls a second in a closed loop, of a member without limits."""
         lane = Lane(PEAK, self._address(call), call, [self._tokens[PEAK]], shape, CONNECTIONS, IN_FLIGHT)
-        return (await load.drive(lane, seconds=seconds)).lanes[PEAK].ok_per_second
+        report = await load.drive(lane, seconds=seconds)
+        return Peak(report.lanes[PEAK].ok_per_second, report.processor_seconds / report.seconds)
 
-    async def flood(self, case: Case, peak: float) -> Result:
+    async def flood(self, case: Case, peak: Peak) -> Result:
         """Offer a multiple of the peak, and look around."""
         memory = [self._memory_bytes()]
         watching = asyncio.create_task(self._watch(memory))
@@ -88,19 +89,26 @@ class Overload:
             lanes["flood"],
             lanes[NEIGHBOUR],
             lanes["health"],
-            again,
+            again.per_second,
             self._first_bytes,
             max(memory),
             self._memory_bytes(),
-            report.processor_seconds / self._seconds,
+            report.processor_seconds / report.seconds,
         )
 
-    def _lanes(self, case: Case, peak: float) -> Iterable[Lane]:
+    def _lanes(self, case: Case, peak: Peak) -> Iterable[Lane]:
         flooding = [self._tokens[name] for name in flood_names(case)]
         address, paced = self._address(case.call), {"deadline_seconds": self._deadline}
         quiet = {"connections": QUIET_CONNECTIONS} | paced
         yield Lane(
-            "flood", address, case.call, flooding, case.shape, CONNECTIONS, per_second=case.multiple * peak, **paced
+            "flood",
+            address,
+            case.call,
+            flooding,
+            case.shape,
+            CONNECTIONS,
+            per_second=case.multiple * peak.per_second,
+            **paced,
         )
         yield Lane(
             NEIGHBOUR,

@@ -152,6 +152,11 @@ impl Arrivals {
         }
     }
 
+    /// Whether so many calls wait that none of those that come now is answered soon.
+    pub fn are_crowded(&self) -> bool {
+        lock(&self.inbox).waiting.is_crowded()
+    }
+
     fn ring(&self) {
         // It cannot be full for long: each byte stands for a time that a list was empty. And then it rings.
         let _ = (&self.bell).write(&[1]);

@@ -20,6 +20,10 @@ use crate::listening::{Connection, Listener, Sockets};
 use crate::metadata::Peer;
 use crate::tls::{self, Tls};
 
+/// How long the thread rests before it looks again what has come, while many calls wait for their turn: what it finds
+/// together costs less.
+const REST: Duration = Duration::from_millis(2);
+
 /// What the host is to do.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -44,7 +48,13 @@ impl Running {
         tls: Arc<Tls>,
         age: Duration,
     ) -> io::Result<Self> {
-        let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
+        let waiting = Arc::clone(&service);
+        let rest = move || {
+            if waiting.arrivals.are_crowded() {
+                thread::sleep(REST);
+            }
+        };
+        let runtime = Builder::new_current_thread().enable_io().enable_time().on_thread_park(rest).build()?;
         let listeners = {
             let _inside = runtime.enter();
             sockets.listen()?

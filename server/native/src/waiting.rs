@@ -18,6 +18,8 @@ const MOST_TOKENS: usize = 20_000;
 const FEW: usize = 8;
 /// Python looks every 20 ms who may begin, as long as calls wait: where it has not for so long, it stands still.
 const STANDSTILL: Duration = Duration::from_millis(100);
+/// So many calls that wait are a crowd: none of those that come now is answered soon.
+const CROWD: usize = 256;
 /// A longer one is none of ours.
 const TOKEN_BYTES: usize = 256;
 /// How long it counts what was taught of a token.
@@ -176,6 +178,10 @@ impl Waiting {
 
     pub fn len(&self) -> usize {
         self.calls
+    }
+
+    pub fn is_crowded(&self) -> bool {
+        self.calls >= CROWD
     }
 
     /// A call waits until then; returns the one to refuse, where there is no room for both.

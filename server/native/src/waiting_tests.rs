@@ -254,6 +254,14 @@ fn a_caller_that_leaves() {
 }
 
 #[test]
+fn many_who_wait_are_a_crowd() {
+    let mut waiting = waiting_of(&[1; CROWD - 1], Instant::now());
+    assert!(!waiting.is_crowded());
+    waiting.add(Some(2), call(1000, 1), Instant::now());
+    assert!(waiting.is_crowded());
+}
+
+#[test]
 fn patience_is_a_share_and_so_long_at_most() {
     let patience = Patience { share: 0.25, most: Duration::from_secs(1) };
     for (seconds, most) in [(0.0, 0.0), (0.4, 0.1), (4.0, 1.0), (60.0, 1.0), (f64::MAX, 1.0), (f64::NAN, 1.0)] {

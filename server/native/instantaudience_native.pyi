@@ -254,7 +254,7 @@ class UsersTogether:
 
 def users_together(requests: list[Sequence[bytes]]) -> UsersTogether | None:
     """The users of requests, where all are `EncodedUsers` and begin with an ID of at most 19 digits without leading
-    zeros, and none stands twice; None for others."""
+    zeros; None for others, and where one stands twice in a request, or has different bytes after its ID."""
 
 class PackedCommands:
     """Commands of platform users, packed for the wire (a `store.groups.PackedCommands`)."""

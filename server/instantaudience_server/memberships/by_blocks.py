@@ -19,10 +19,11 @@ class KeySet(Iterable[bytes], Protocol):
 
 
 class ByBlocks(Protocol):
-    """Users of requests: `rests` are the different bytes that follow their IDs, `sizes` how many users have each.
+    """Users of requests: `rests` are the different bytes that follow their IDs, `sizes` how many users of requests have
+    each.
 
-    `keys` are the keys of these users; None where one is not on the platform, has an ID of 20 digits, or stands in a
-    request twice or with different rests. In `key_set`, there are all of them.
+    `keys` are the keys of these users, of those in several requests once; None where one is not on the platform, has an
+    ID of 20 digits, or stands in a request twice or with different rests. In `key_set`, there are all of them.
     """
 
     @property
@@ -59,11 +60,12 @@ class _ByBlocks:
             if keys is None:
                 return None
             found.append(keys)
-        different = frozenset(chain.from_iterable(found))
-        if len(different) == sum(self.sizes):
+        different = len(frozenset(chain.from_iterable(found)))
+        if different == sum(self.sizes):
             return found
+        once = [list(dict.fromkeys(keys)) for keys in found]
         alone = all(len(set(users)) == len(users) for users in self._requests)
-        return [list(different)] if alone and len(found) == 1 else None
+        return once if alone and sum(map(len, once)) == different else None
 
     @property
     def key_set(self) -> frozenset[bytes]:

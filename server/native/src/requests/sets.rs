@@ -24,15 +24,20 @@ impl UserSet {
         Self { places: vec![0; size], shift: 64 - size.trailing_zeros() }
     }
 
-    /// Add a user; whether it was not there.
-    pub fn insert(&mut self, user_id: u64) -> bool {
+    /// How many places there are.
+    pub fn places(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Add a user, who keeps this place; an error where it was there already.
+    pub fn insert(&mut self, user_id: u64) -> Result<usize, usize> {
         let place = self.place(user_id);
         match self.places.get_mut(place) {
             Some(found) if *found == 0 => {
                 *found = user_id;
-                true
+                Ok(place)
             }
-            _ => false,
+            _ => Err(place),
         }
     }
 

@@ -56,9 +56,9 @@ fn users_that_begin_otherwise_are_found_where_they_are_wanted() {
 #[test]
 fn sets_know_who_is_in_them() {
     let mut users = UserSet::for_users(1000);
-    assert!((1..=1000).all(|user_id| users.insert(user_id * 7919)));
-    assert!((1..=1000).all(|user_id| users.contains(user_id * 7919) && !users.insert(user_id * 7919)));
+    assert!((1..=1000).all(|user_id| users.insert(user_id * 7919).is_ok()));
+    assert!((1..=1000).all(|user_id| users.contains(user_id * 7919) && users.insert(user_id * 7919).is_err()));
     assert!(!users.contains(1));
     assert_eq!(users.iter().count(), 1000);
-    assert!(UserSet::for_users(0).insert(u64::MAX));
+    assert!(UserSet::for_users(0).insert(u64::MAX).is_ok());
 }

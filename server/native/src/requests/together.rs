@@ -13,52 +13,61 @@ use crate::requests::users::EncodedUsers;
 /// Lists of blocks that are compared one by one: more of them are found by their hash.
 const FEW: usize = 8;
 
+/// The users that have the same bytes after their IDs.
+struct Group<'a> {
+    rest: &'a [u8],
+    keys: UserKeys,
+    /// How often one of them stands in a request.
+    size: usize,
+}
+
 /// Users by what follows their IDs.
 #[derive(Default)]
-pub struct Groups<'a> {
-    rests: Vec<&'a [u8]>,
-    keys: Vec<UserKeys>,
+struct Groups<'a> {
+    groups: Vec<Group<'a>>,
     places: HashMap<&'a [u8], usize>,
     last: usize,
 }
 
 impl<'a> Groups<'a> {
-    /// Add a user; the place of its group.
-    pub fn push(&mut self, key: Key, rest: &'a [u8]) -> usize {
+    /// Add a user that is `new`, or stands in a further request; the place of its group.
+    fn push(&mut self, key: Key, rest: &'a [u8], new: bool) -> usize {
         let place = self.find(rest).unwrap_or_else(|| {
-            self.rests.push(rest);
-            self.keys.push(UserKeys::default());
-            self.places.insert(rest, self.rests.len() - 1);
-            self.rests.len() - 1
+            self.groups.push(Group { rest, keys: UserKeys::default(), size: 0 });
+            self.places.insert(rest, self.groups.len() - 1);
+            self.groups.len() - 1
         });
-        if let Some(keys) = self.keys.get_mut(place) {
-            keys.push(key);
+        if let Some(group) = self.groups.get_mut(place) {
+            group.size += 1;
+            if new {
+                group.keys.push(key);
+            }
         }
         self.last = place;
         place
     }
 
     fn find(&self, rest: &[u8]) -> Option<usize> {
-        if self.rests.get(self.last) == Some(&rest) {
+        if self.groups.get(self.last).is_some_and(|group| group.rest == rest) {
             return Some(self.last);
         }
-        if self.rests.len() <= FEW {
-            return self.rests.iter().position(|each| *each == rest);
+        if self.groups.len() <= FEW {
+            return self.groups.iter().position(|group| group.rest == rest);
         }
         self.places.get(rest).copied()
     }
 }
 
-/// Users of requests, none of whom stands twice, by what follows their IDs.
+/// Users of requests, by what follows their IDs.
 #[pyclass(frozen)]
 pub struct UsersTogether {
     /// What follows the IDs: bytes.
     #[pyo3(get)]
     rests: Py<PyList>,
-    /// The keys of the users that have each.
+    /// The keys of the users that have each, those of several requests once.
     #[pyo3(get)]
     keys: Py<PyList>,
-    /// How many users have each.
+    /// How many users of requests have each.
     #[pyo3(get)]
     sizes: Vec<usize>,
     #[pyo3(get)]
@@ -69,7 +78,8 @@ pub struct UsersTogether {
     places: Vec<usize>,
 }
 
-/// Read requests as one; None where one of them is for Python to read, or a user stands twice.
+/// Read requests as one; None where one of them is for Python to read, or a user stands twice in one of them, or has
+/// different bytes after its ID.
 #[pyfunction]
 pub fn users_together(requests: &Bound<'_, PyList>) -> PyResult<Option<UsersTogether>> {
     let python = requests.py();
@@ -81,17 +91,29 @@ pub fn users_together(requests: &Bound<'_, PyList>) -> PyResult<Option<UsersToge
     let request_sizes: Vec<usize> = requests.iter().map(|each| each.get().len()).collect();
     let count = request_sizes.iter().sum();
     let (mut groups, mut users, mut places) = (Groups::default(), UserSet::for_users(count), Vec::with_capacity(count));
-    for (digits, rest) in requests.iter().flat_map(|each| each.get().parts(python)) {
-        let Some((key, user_id)) = Key::of_digits(digits) else { return Ok(None) };
-        if !users.insert(user_id) {
-            return Ok(None);
+    // Where the user of each place in the set stood last, by all users of the requests.
+    let mut stood = vec![0_usize; users.places()];
+    for request in &requests {
+        let start = places.len();
+        for (digits, rest) in request.get().parts(python) {
+            let Some((key, user_id)) = Key::of_digits(digits) else { return Ok(None) };
+            let inserted = users.insert(user_id);
+            let Some(stands) = stood.get_mut(inserted.unwrap_or_else(|place| place)) else { return Ok(None) };
+            let earlier = inserted.err().map(|_| *stands);
+            let group = groups.push(key, rest, earlier.is_none());
+            if earlier.is_some_and(|earlier| earlier >= start || places.get(earlier) != Some(&group)) {
+                return Ok(None);
+            }
+            *stands = places.len();
+            places.push(group);
         }
-        places.push(groups.push(key, rest));
     }
-    let sizes = groups.keys.iter().map(UserKeys::len).collect();
-    let keys = groups.keys.into_iter().map(|each| Bound::new(python, each)).collect::<PyResult<Vec<_>>>()?;
+    let groups = groups.groups;
+    let sizes = groups.iter().map(|group| group.size).collect();
+    let rests = PyList::new(python, groups.iter().map(|group| PyBytes::new(python, group.rest)))?.unbind();
+    let keys = groups.into_iter().map(|group| Bound::new(python, group.keys)).collect::<PyResult<Vec<_>>>()?;
     Ok(Some(UsersTogether {
-        rests: PyList::new(python, groups.rests.iter().map(|each| PyBytes::new(python, each)))?.unbind(),
+        rests,
         keys: PyList::new(python, keys)?.unbind(),
         key_set: Py::new(python, KeySet(users))?,
         sizes,

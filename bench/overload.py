@@ -1,9 +1,9 @@
 """`python -m bench.overload`: more calls than the service can serve, from callers who do not slow down.
 
-For each host and kind of load it first measures the peak, in a closed loop. Then members offer a multiple of it, while
-a neighbour of another member calls 50 times a second and `/healthz` is asked 10 times a second. One process drives all
-three; the table says how much of a core that took, of those that callers, service and cluster share here. A row is
-printed when its flood is over, and marked where it is not as it should be.
+For each host and kind of load it first measures the peak, in a closed loop of as many members. Then they offer a
+multiple of it, while a neighbour of another member calls 50 times a second and `/healthz` is asked 10 times a second.
+One process drives all three; the table says how much of a core that took, of those that callers, service and cluster
+share here. A row is printed when its flood is over, and marked where it is not as it should be.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -35,7 +35,7 @@ SHAPES = {"1x2": Shape(1, 2), "100x2": Shape(100, 2)}
 MULTIPLES = (1.3, 2.0, 5.0, 10.0)
 LIMITS = {"none": False, "default": True}
 MOST_MEMBERS = 50
-CONNECTIONS, IN_FLIGHT = 64, 4
+CONNECTIONS, IN_FLIGHT = 64, 8
 PEAK, NEIGHBOUR = "peak", "neighbour"
 NEIGHBOURS_RATE, HEALTHS_RATE = 50.0, 10.0
 QUIET_CONNECTIONS = 4
@@ -65,9 +65,10 @@ class Overload:
         """Of all the service's processes."""
         return processes.resident_bytes(processes.tree(self._service.pid))
 
-    async def peak(self, call: str, shape: Shape, seconds: float) -> Peak:
-        """Calls a second in a closed loop, of a member without limits."""
-        lane = Lane(PEAK, self._address(call), call, [self._tokens[PEAK]], shape, CONNECTIONS, IN_FLIGHT)
+    async def peak(self, case: Case, seconds: float) -> Peak:
+        """What is to be had in a closed loop of as many members, without limits."""
+        calling = [self._tokens[name] for name in flood_names(replace(case, limited=False))]
+        lane = Lane(PEAK, self._address(case.call), case.call, calling, case.shape, CONNECTIONS, IN_FLIGHT)
         report = await load.drive(lane, seconds=seconds)
         return Peak(report.lanes[PEAK].ok_per_second, report.processor_seconds / report.seconds)
 
@@ -79,7 +80,7 @@ class Overload:
         watching.cancel()
         ended = time.monotonic()
         await asyncio.sleep(REST_SECONDS)
-        again = await self.peak(case.call, case.shape, AGAIN_SECONDS)
+        again = await self.peak(case, AGAIN_SECONDS)
         await asyncio.sleep(ended + self._after - time.monotonic())
         lanes = report.lanes
         return Result(
@@ -144,16 +145,17 @@ async def flood_host(
     """All cases on one host; prints each."""
     limits = {name: {} for case in cases if case.limited for name in flood_names(case)}
     unlimited = dict.fromkeys(UNLIMITED, 2**31 - 1)
-    for name in (PEAK, NEIGHBOUR, *(name for case in cases if not case.limited for name in flood_names(case))):
+    for name in (NEIGHBOUR, *(name for case in cases for name in flood_names(replace(case, limited=False)))):
         limits[name] = unlimited
     results = []
     write = partial(write_members, limits=limits)
     async with running_service(host, cluster.url, directory, list(limits), write=write) as service:
         tokens = {name: await signed_in(service.http, name, service.password) for name in limits}
         overload = Overload(host, service, tokens, arguments.seconds, arguments.deadline, arguments.after)
-        for (call, shape), group in itertools.groupby(cases, lambda case: (case.call, case.shape)):
-            peak = await overload.peak(call, shape, PEAK_SECONDS)
-            for case in group:
+        for _, group in itertools.groupby(cases, lambda case: (case.call, case.shape, case.members)):
+            alike = list(group)
+            peak = await overload.peak(alike[0], PEAK_SECONDS)
+            for case in alike:
                 try:
                     results.append(await overload.flood(case, peak))
                 except LoadError as error:

@@ -5,7 +5,7 @@ fraction of a command. A call is answered when its addition was made; docs/adr/0
 """
 
 import asyncio
-from collections import Counter, deque
+from collections import Counter
 from functools import partial
 from itertools import count
 
@@ -18,19 +18,16 @@ from instantaudience_server.clock import MS_PER_HOUR, Clock
 from instantaudience_server.errors import AudienceError, unavailable
 from instantaudience_server.metrics import MEMBER_CALL_FAILURES, SKIPPED_PARTS, applied_parts
 from instantaudience_server.store.usage_interface import (
-    MOST_LINE_BYTES,
-    MOST_LINES,
     NO_REASONS,
     Addition,
     CallFailure,
-    Lines,
     Skip,
     Tally,
     UsageStore,
 )
 from instantaudience_server.store.usage_interface import Reason as CountedReason
 from instantaudience_server.telemetry import Event
-from instantaudience_server.usage.lines import count_characters, count_lines, error_lines, segment_lines
+from instantaudience_server.usage.samples import LinePace, Samples
 from instantaudience_server.waiting import Sweeper, Waiter
 
 log = structlog.get_logger()
@@ -46,10 +43,6 @@ FAILURE_SECONDS = 0.2
 """How long the answer to a failed call waits to be counted, at most."""
 CLOSE_SECONDS = 1.0
 """How long the last additions may take at the end."""
-CHARACTERS_AT_ONCE = 5 * MOST_LINE_BYTES
-CHARACTERS_PER_SECOND = MOST_LINE_BYTES
-"""How much of lines an hour takes in a burst, and a second on: all that it keeps of a kind. Past it, they come a little
-later: only the newest are kept anyway, and writing down more than can be read is waste."""
 NOT_COUNTED = "the cluster did not count the call in time; it may be applied, and sending it again is safe"
 
 Counted = asyncio.Future[None]
@@ -86,6 +79,7 @@ class Usage:
         self._newest = 0
         """The newest hour that was counted for."""
         self._numbers = count(1)
+        self._pace = LinePace()
         self._sweeper = Sweeper(lambda: self._hours.values())
 
     def count(self, member_id: int, applied: Applied, deadline: float) -> Counted:
@@ -117,46 +111,16 @@ class Usage:
             if key[1] > self._newest or len(self._hours) >= MOST_HOURS:
                 self._newest = max(self._newest, key[1])
                 self._hours = {key: hour for key, hour in self._hours.items() if hour.open}
-            hour = self._hours[key] = _Hour(self._store, self._catalog, self._numbers, *key)
+            hour = self._hours[key] = _Hour(self._store, self._catalog, self._numbers, self._pace, *key)
         return hour
-
-
-class _Sample:
-    """The newest calls that have lines of one kind, as many as those lines need."""
-
-    __slots__ = ("_calls", "_characters", "_lines")
-
-    def __init__(self) -> None:
-        self._calls: deque[tuple[int, int, Applied]] = deque()
-        self._lines = self._characters = 0
-
-    def __bool__(self) -> bool:
-        return bool(self._calls)
-
-    def add(self, lines: int, applied: Applied) -> None:
-        """Keep a call that has so many lines, and let go of calls that later ones leave no room for."""
-        calls = self._calls
-        characters = count_characters(applied, lines)
-        calls.append((lines, characters, applied))
-        self._lines += lines
-        self._characters += characters
-        while self._lines - calls[0][0] >= MOST_LINES or self._characters - calls[0][1] >= MOST_LINE_BYTES:
-            lines, characters, _ = calls.popleft()
-            self._lines -= lines
-            self._characters -= characters
-
-    def take(self) -> list[Applied]:
-        """The calls, in their order; none is left."""
-        calls = [applied for _, _, applied in self._calls]
-        self._calls.clear()
-        self._lines = self._characters = 0
-        return calls
 
 
 class _Hour:
     """An hour of a member: one addition is under way at a time, and the next one gathers."""
 
-    def __init__(self, store: UsageStore, catalog: Catalog, numbers: "count[int]", member_id: int, hour: int) -> None:
+    def __init__(
+        self, store: UsageStore, catalog: Catalog, numbers: "count[int]", pace: LinePace, member_id: int, hour: int
+    ) -> None:
         self._store = store
         self._catalog = catalog
         self._numbers = numbers
@@ -165,15 +129,11 @@ class _Hour:
         self._loop = asyncio.get_running_loop()
         self._tally = [0] * len(Tally._fields)
         self._reasons: Counter[CountedReason] = Counter()
-        self._errors = _Sample()
-        self._segments = _Sample()
+        self._samples = Samples(catalog, pace, self._send)
         self._waiting: list[_Waiter] = []
         self._asked: list[_Waiter] = []
         self._addition: asyncio.Future[None] | None = None
         self._gathering = False
-        self._room = float(CHARACTERS_AT_ONCE)
-        self._room_at = self._loop.time()
-        self._lines_later: asyncio.TimerHandle | None = None
 
     @property
     def busy(self) -> bool:
@@ -183,7 +143,7 @@ class _Hour:
     @property
     def open(self) -> bool:
         """Whether there is something left to add."""
-        return self.busy or self._addition is not None or any(self._tally) or bool(self._errors or self._segments)
+        return self.busy or self._addition is not None or any(self._tally) or bool(self._samples)
 
     def add(self, applied: Applied, waiter: _Waiter) -> None:
         """Count a call, with the next addition."""
@@ -200,11 +160,7 @@ class _Hour:
             skip = _SKIPS[code]
             self._reasons[skip] += parts
             _count_skip[skip](parts)
-        error_count, segment_count = count_lines(applied)
-        if error_count:
-            self._errors.add(error_count, applied)
-        if segment_count:
-            self._segments.add(segment_count, applied)
+        self._samples.add(applied)
         self._wait(waiter)
 
     def add_failure(self, waiter: _Waiter, failure: CallFailure, calls: int) -> None:
@@ -222,7 +178,7 @@ class _Hour:
 
     async def close(self) -> None:
         """Add what is left, within a moment; calls that still wait fail."""
-        self._room = float(CHARACTERS_AT_ONCE)
+        self._samples.hurry()
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
                 while self.open:
@@ -233,8 +189,7 @@ class _Hour:
         except TimeoutError:
             log.error(Event.USAGE_LOST)
         finally:
-            if self._lines_later is not None:
-                self._lines_later.cancel()
+            self._samples.hurry()
             if self._addition is not None:
                 self._addition.cancel()
                 await asyncio.gather(self._addition, return_exceptions=True)
@@ -252,7 +207,7 @@ class _Hour:
         self._gathering = False
         if self._addition is not None:
             return
-        lines = self._take_lines()
+        lines = self._samples.take()
         if not (any(self._tally) or lines.errors or lines.segments):
             return
         member = self._catalog.members.get(self._member_id)
@@ -303,26 +258,5 @@ class _Hour:
                 waiter.succeed(None)
             else:
                 waiter.fail(error)
-        if (self._waiting or self._errors or self._segments) and not addition.cancelled():
+        if (self._waiting or self._samples) and not addition.cancelled():
             self._send()
-
-    def _take_lines(self) -> Lines:
-        """The lines that have gathered; none, for now, where there were many just before."""
-        if not (self._errors or self._segments):
-            return Lines()
-        now = self._loop.time()
-        self._room = min(CHARACTERS_AT_ONCE, self._room + (now - self._room_at) * CHARACTERS_PER_SECOND)
-        self._room_at = now
-        if self._room <= 0:
-            if self._lines_later is None:
-                self._lines_later = self._loop.call_later((1 - self._room) / CHARACTERS_PER_SECOND, self._resume)
-            return Lines()
-        errors = error_lines(self._catalog, self._errors.take())
-        segments = segment_lines(self._catalog, self._segments.take())
-        self._room -= sum(map(len, errors)) + sum(map(len, segments))
-        return Lines(errors, segments)
-
-    def _resume(self) -> None:
-        """Add the lines that were held back."""
-        self._lines_later = None
-        self._send()

@@ -236,7 +236,8 @@ impl Waiting {
             while let Some(call) = self.first_of(turn) {
                 in_a_row += prices.of(&call);
                 calls.push(call);
-                if in_a_row >= prices.turn || taken + in_a_row >= shared {
+                let full = taken + in_a_row >= shared && !self.goes_along(turn, prices);
+                if full || in_a_row >= prices.turn {
                     break;
                 }
             }
@@ -249,6 +250,13 @@ impl Waiting {
         let ((start, _), turn) = self.places.iter().find(|(_, turn)| may_begin(turn))?;
         self.time = *start;
         Some(*turn)
+    }
+
+    /// Whether the next call of this turn begins with the last one, where there is room no more: one that is carried out
+    /// together with others costs little beside what its turn's first has cost, unless it is large.
+    fn goes_along(&self, turn: Turn, prices: &Prices) -> bool {
+        let next = self.queues.get(&turn).and_then(|queue| queue.waiters.front());
+        next.is_some_and(|Waiter { call, .. }| call.gathered && call.known && prices.of(call) <= prices.call)
     }
 
     /// The call that has waited longest for this turn.

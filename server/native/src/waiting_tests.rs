@@ -166,6 +166,23 @@ fn small_calls_that_are_carried_out_together_take_less_room() {
 }
 
 #[test]
+fn what_goes_along_with_a_call_that_has_room_needs_none() {
+    let prices = Prices { call: 4, first_more: 8, small_bytes: 10, place_bytes: 100, most: 16, turn: 24 };
+    let taken = |bytes, gathered, known| {
+        let mut waiting = Waiting::new(1000);
+        for id in 0..60 {
+            let call = UnaryCall { known, gathered, ..call(id, bytes) };
+            waiting.add(Some(id % 2), call, Instant::now());
+        }
+        let taken = waiting.take(&room(9), &prices);
+        assert!(taken.iter().all(|call| call.id % 2 == 0));
+        taken.len()
+    };
+    assert_eq!([10, 50, 100].map(|bytes| taken(bytes, true, true)), [24, 6, 1]);
+    assert_eq!([taken(10, false, true), taken(10, true, false)], [1, 1]);
+}
+
+#[test]
 fn the_newest_of_the_longest_queue_is_refused() {
     let now = Instant::now();
     let mut waiting = Waiting::new(1000);

@@ -24,7 +24,7 @@ struct Group<'a> {
 /// Users by what follows their IDs.
 #[derive(Default)]
 struct Groups<'a> {
-    groups: Vec<Group<'a>>,
+    found: Vec<Group<'a>>,
     places: HashMap<&'a [u8], usize>,
     last: usize,
 }
@@ -33,11 +33,11 @@ impl<'a> Groups<'a> {
     /// Add a user that is `new`, or stands in a further request; the place of its group.
     fn push(&mut self, key: Key, rest: &'a [u8], new: bool) -> usize {
         let place = self.find(rest).unwrap_or_else(|| {
-            self.groups.push(Group { rest, keys: UserKeys::default(), size: 0 });
-            self.places.insert(rest, self.groups.len() - 1);
-            self.groups.len() - 1
+            self.found.push(Group { rest, keys: UserKeys::default(), size: 0 });
+            self.places.insert(rest, self.found.len() - 1);
+            self.found.len() - 1
         });
-        if let Some(group) = self.groups.get_mut(place) {
+        if let Some(group) = self.found.get_mut(place) {
             group.size += 1;
             if new {
                 group.keys.push(key);
@@ -48,11 +48,11 @@ impl<'a> Groups<'a> {
     }
 
     fn find(&self, rest: &[u8]) -> Option<usize> {
-        if self.groups.get(self.last).is_some_and(|group| group.rest == rest) {
+        if self.found.get(self.last).is_some_and(|group| group.rest == rest) {
             return Some(self.last);
         }
-        if self.groups.len() <= FEW {
-            return self.groups.iter().position(|group| group.rest == rest);
+        if self.found.len() <= FEW {
+            return self.found.iter().position(|group| group.rest == rest);
         }
         self.places.get(rest).copied()
     }
@@ -108,7 +108,7 @@ pub fn users_together(requests: &Bound<'_, PyList>) -> PyResult<Option<UsersToge
             places.push(group);
         }
     }
-    let groups = groups.groups;
+    let groups = groups.found;
     let sizes = groups.iter().map(|group| group.size).collect();
     let rests = PyList::new(python, groups.iter().map(|group| PyBytes::new(python, group.rest)))?.unbind();
     let keys = groups.into_iter().map(|group| Bound::new(python, group.keys)).collect::<PyResult<Vec<_>>>()?;

@@ -1,0 +1,49 @@
+"""How fast the sampled lines are written down."""
+
+import asyncio
+
+import pytest
+from instantaudience_server.applied import Applied, Totals
+from instantaudience_server.store.interface import Alike
+from instantaudience_server.usage import samples
+from instantaudience_server.usage.samples import LinePace, Samples
+from support.readings import CATALOG
+
+KEYS = [b"m:p:%d" % user_id for user_id in range(10**15, 10**15 + 100)]
+CALL = Applied(0, [Alike(KEYS, {86_400_000: (10001,)})], (), (), Totals(100, 100, 0))
+"""With three lines, of some 4,000 characters."""
+
+
+def characters(hour: Samples) -> int:
+    """What is written down of a call that comes now."""
+    hour.add(CALL)
+    lines = hour.take()
+    return sum(map(len, lines.segments)) + sum(map(len, lines.errors))
+
+
+async def test_what_is_held_back_follows_when_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(samples, "CHARACTERS_AT_ONCE", 1000)
+    pace, resumed = LinePace(), asyncio.Event()
+    hour = Samples(CATALOG, pace, resumed.set)
+    assert characters(hour) > 3000
+    assert characters(hour) == 0
+    assert (bool(hour), pace.held_back) == (True, 1)
+    await asyncio.wait_for(resumed.wait(), 5)
+    assert pace.held_back == 0
+    assert len(hour.take().segments) == 3
+    assert not hour
+
+
+async def test_hours_that_are_held_back_share_what_a_worker_writes_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(samples, "CHARACTERS_AT_ONCE", 1000)
+    pace = LinePace()
+    hours = [Samples(CATALOG, pace, lambda: None) for _ in range(50)]
+    assert pace.characters_per_second == samples.CHARACTERS_PER_SECOND
+    for hour in hours:
+        characters(hour)
+        assert characters(hour) == 0
+    assert pace.characters_per_second == samples.CHARACTERS_PER_SECOND_OF_ALL / 50
+    for hour in hours:
+        hour.hurry()
+        assert characters(hour) > 3000
+    assert pace.held_back == 0

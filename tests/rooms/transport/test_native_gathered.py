@@ -217,6 +217,7 @@ async def test_where_there_is_no_room_for_all_they_take_turns(
     admission.most_running = 1
     monkeypatch.setattr(prices, "PARTS", 2)
     monkeypatch.setattr(prices, "FIRST_TAKES", 1)
+    monkeypatch.setattr(prices, "TURN_PLACES", 1)
     answers = await called_at_once(peer, token, *[message(str(user)) for user in range(1, 8)])
     assert [answer.grpc_status for answer in answers] == [OK] * 7
     assert sum(count for count, _ in begun) == 7

@@ -92,19 +92,8 @@ impl Messages {
     /// How many bytes the next message will take in memory until it is read, where it has begun and may be so long.
     pub fn announced(&self) -> Option<usize> {
         let (flag, length) = prefix(&self.buffer)?;
-        let inflated = if self.inflates(flag) { self.limit } else { 0 };
+        let inflated = if inflates(flag, self.encoding) { self.limit } else { 0 };
         (length <= self.limit).then_some(PREFIX_BYTES + length + inflated)
-    }
-
-    /// The same, where `next` is to decompress it.
-    pub fn inflating(&self) -> Option<usize> {
-        let (flag, length) = prefix(&self.buffer)?;
-        let whole = self.buffer.len() >= PREFIX_BYTES + length;
-        if whole && self.inflates(flag) { self.announced() } else { None }
-    }
-
-    fn inflates(&self, flag: u8) -> bool {
-        flag == COMPRESSED && self.encoding != Encoding::Other
     }
 
     /// The next message, where it is complete.
@@ -139,6 +128,11 @@ impl Packed {
     /// How many bytes have come.
     pub fn len(&self) -> usize {
         self.bytes.len()
+    }
+
+    /// How many bytes it takes in memory until it is decompressed; None where it need not be.
+    pub fn inflating(&self) -> Option<usize> {
+        inflates(self.flag, self.encoding).then_some(PREFIX_BYTES + self.len() + self.limit)
     }
 
     /// The message. One that is compressed, and longer than `most` bytes, is too long, as one beyond the limit is.
@@ -176,6 +170,10 @@ pub fn frame(message: &[u8]) -> Option<Bytes> {
     framed.put_u32(length);
     framed.put_slice(message);
     Some(framed.freeze())
+}
+
+fn inflates(flag: u8, encoding: Encoding) -> bool {
+    flag == COMPRESSED && encoding != Encoding::Other
 }
 
 fn prefix(data: &[u8]) -> Option<(u8, usize)> {

@@ -98,9 +98,8 @@ impl Incoming {
                 },
                 Room::None | Room::Has(_) => {}
             }
-            let inflating = self.messages.inflating();
             if let Some(message) = self.messages.next()? {
-                let Some(bytes) = inflating else {
+                let Some(bytes) = message.inflating() else {
                     return Poll::Ready(Ok(Some(self.whole(message.unpack(usize::MAX)?))));
                 };
                 self.unpack(message, bytes);

@@ -208,10 +208,8 @@ async fn read(
             held.reserve(bytes).await.ok_or(Trouble::Gone)?;
         }
         held.count(data.len()).await.ok_or(Trouble::Gone)?;
-        loop {
-            let inflating = messages.inflating();
-            let Some(message) = messages.next()? else { break };
-            let message = match inflating {
+        while let Some(message) = messages.next()? {
+            let message = match message.inflating() {
                 Some(bytes) => service.unpack(message, bytes, &mut held, known).await.ok_or(Trouble::Gone)??,
                 None => message.unpack(limit)?,
             };

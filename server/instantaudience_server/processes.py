@@ -261,9 +261,11 @@ def reserve_port(host: str, port: int) -> socket.socket:
 
 
 def _bound(host: str, port: int, option: int) -> socket.socket:
-    family, kind, protocol, _, address = socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except UnicodeError as error:
+        raise OSError(errno.EINVAL, "No such name can be") from error
+    family, kind, protocol, _, address = found[0]
     taken = socket.socket(family, kind, protocol)
     try:
         taken.setsockopt(socket.SOL_SOCKET, option, 1)

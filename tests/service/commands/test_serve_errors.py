@@ -130,6 +130,10 @@ FAILURES = {
         "--demo|--insecure|--host|no host",
         "cannot listen on no host: .*; choose another .* --host",
     ),
+    "a host that can be none": (
+        "--demo|--insecure|--host|a..b",
+        "cannot listen on a..b: No such name can be; choose another .* --host",
+    ),
     "no certificate": ("--demo|--tls-cert|a.pem|--tls-key|a.pem", r"a\.pem: No such file or directory"),
     "no cluster there": ("--demo|--redis|redis://u@127.0.0.1:{free}", "the cluster cannot be used: .*"),
     "no URL": ("--demo|--redis|s3cret", "the cluster's URL cannot be used: .*"),

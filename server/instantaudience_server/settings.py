@@ -194,5 +194,7 @@ BODY_LIMIT_BYTES = 1_048_576
 MESSAGE_LIMIT_BYTES = 4 * BODY_LIMIT_BYTES
 """The longest gRPC message that is taken in at all. One past `BODY_LIMIT_BYTES` is refused in its place, a longer one
 ends the call."""
+MOST_HEADER_BYTES = 16_384
+"""Of a request on the gRPC port of a worker: what gRPC's servers take."""
 CONNECT_TIMEOUT_SECONDS = 1.0
 """How long opening a connection to a node of the cluster may take."""

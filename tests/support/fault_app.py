@@ -21,6 +21,7 @@ from instantaudience_server.admission.queues import Ticket
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.memberships.posts import Post, Result, fail, succeed
+from instantaudience_server.settings import MOST_HEADER_BYTES
 from instantaudience_server.store.usage_interface import CallFailure
 from instantaudience_server.transport import call_log, grpcio, native, outcomes
 from instantaudience_server.transport.asgi import GrpcApplication
@@ -327,7 +328,13 @@ def _grpcio_host(methods: list[AnyMethod], pipeline: Pipeline, address: str) -> 
     grpcio._Handlers.service = service  # type: ignore[method-assign]
     grpcio._call = read_call
     return GrpcioHost(
-        methods, pipeline, [address], message_limit_bytes=LIMIT_BYTES, call_timeout_seconds=5.0, max_streams=100
+        methods,
+        pipeline,
+        [address],
+        message_limit_bytes=LIMIT_BYTES,
+        call_timeout_seconds=5.0,
+        max_streams=100,
+        max_header_bytes=MOST_HEADER_BYTES,
     )
 
 

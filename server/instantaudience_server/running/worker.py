@@ -11,7 +11,7 @@ from instantaudience_server.running.certificate_files import follow
 from instantaudience_server.running.certificates import Certificates
 from instantaudience_server.running.composition import Worker, open_worker
 from instantaudience_server.running.ground import WorkerConfig, asked_to_stop, run
-from instantaudience_server.settings import MESSAGE_LIMIT_BYTES
+from instantaudience_server.settings import MESSAGE_LIMIT_BYTES, MOST_HEADER_BYTES
 from instantaudience_server.telemetry import Event
 from instantaudience_server.transport.grpcio import GrpcioHost
 from instantaudience_server.transport.native import NativeHost
@@ -39,6 +39,7 @@ async def serve(config: WorkerConfig) -> None:
 
 def _open_host(config: WorkerConfig, worker: Worker) -> NativeHost | GrpcioHost:
     settings = config.settings
+    header_bytes = min(settings.max_header_bytes, MOST_HEADER_BYTES)
     if config.host == "grpcio":
         return GrpcioHost(
             worker.methods,
@@ -47,6 +48,7 @@ def _open_host(config: WorkerConfig, worker: Worker) -> NativeHost | GrpcioHost:
             message_limit_bytes=MESSAGE_LIMIT_BYTES,
             call_timeout_seconds=settings.call_timeout_seconds,
             max_streams=settings.max_streams,
+            max_header_bytes=header_bytes,
         )
     return NativeHost(
         worker.methods,
@@ -57,7 +59,7 @@ def _open_host(config: WorkerConfig, worker: Worker) -> NativeHost | GrpcioHost:
         max_connections=settings.max_connections,
         max_connections_of_address=settings.max_connections_of_address,
         max_streams=settings.max_streams,
-        max_header_bytes=settings.max_header_bytes,
+        max_header_bytes=header_bytes,
         json_forms=json_forms(),
     )
 

@@ -35,6 +35,8 @@ from instantaudience_server.transport.status import (
 )
 from instantaudience_server.waiting import Sweeper
 
+GATEWAYS_HEADER_BYTES = 65_536
+"""Of a request: the gateway has a bound of its own below that."""
 CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
@@ -44,8 +46,8 @@ class GrpcioHost:
     """A gRPC server on any number of addresses (`host:port`, `unix:/path`); ports are shared (SO_REUSEPORT).
 
     A message past `message_limit_bytes` ends its call, by gRPC's own hand. A unary request has to be there within
-    `call_timeout_seconds`. On ports, a connection has at most `max_streams` (more wait); on paths, a gateway's have
-    those of many callers.
+    `call_timeout_seconds`. On ports, a connection has at most `max_streams` (more wait), and a request headers of
+    `max_header_bytes`; on paths, a gateway's have those of many callers, and what it lets through.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class GrpcioHost:
         message_limit_bytes: int,
         call_timeout_seconds: float,
         max_streams: int,
+        max_header_bytes: int,
     ) -> None:
         handlers = _Handlers(methods, pipeline, _Requests(pipeline.outcomes, call_timeout_seconds))
         options = [
@@ -72,8 +75,12 @@ class GrpcioHost:
         paths = [address for address in addresses if address.startswith("unix:")]
         ports = [address for address in addresses if address not in paths]
         self._servers = [
-            _server(handlers, options, paths),
-            _server(handlers, [*options, ("grpc.max_concurrent_streams", max_streams)], ports),
+            _server(handlers, [*options, *_headers_up_to(GATEWAYS_HEADER_BYTES)], paths),
+            _server(
+                handlers,
+                [*options, *_headers_up_to(max_header_bytes), ("grpc.max_concurrent_streams", max_streams)],
+                ports,
+            ),
         ]
 
     async def start(self) -> None:
@@ -84,6 +91,11 @@ class GrpcioHost:
     async def drain(self, grace_seconds: float) -> None:
         """Take no new calls, and let calls in flight finish within the grace."""
         await asyncio.gather(*(server.stop(grace_seconds) for server in self._servers))
+
+
+def _headers_up_to(size_bytes: int) -> Sequence[tuple[str, int]]:
+    """So much, and no more: between two bounds, grpcio would refuse some, by chance."""
+    return (("grpc.max_metadata_size", size_bytes), ("grpc.absolute_max_metadata_size", size_bytes))
 
 
 def _server(handlers: "_Handlers", options: Sequence[tuple[str, int]], addresses: Sequence[str]) -> grpc.aio.Server:

@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 EXTENSION = "instantaudience_native"
 CONNECTION_SECONDS = 60.0
 """At this age a connection is asked to end, as the gateway does it."""
-MOST_HEADER_BYTES = 16_384
-"""Of a request on the ports: what gRPC's servers take."""
 PATIENCE_SECONDS = 0.4
 """How long a call waits for its turn here, at most: unless there are too many, it has had it long before."""
 TOGETHER_SECONDS = 0.01
@@ -109,7 +107,7 @@ class NativeHost:
                 max_connections_of_address,
                 connection_seconds,
                 max_streams,
-                min(max_header_bytes, MOST_HEADER_BYTES),
+                max_header_bytes,
             ),
             waiting=(pipeline.admission.most_waiting, admission.PATIENCE_SHARE, PATIENCE_SECONDS),
             refusals=[_failed_answer(failure) for failure in _refusals()],

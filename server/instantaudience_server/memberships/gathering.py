@@ -73,11 +73,17 @@ class Gathering:
         """Begin a batch of each caller."""
         queues, self._queues = self._queues, {}
         self._sweeper.arm()
+        left_over: set[tuple[int, bool]] = set()
         for (name, in_order), (caller, posts) in queues.items():
-            taken, dropped = _take(posts, alone=caller.member.external_member_id is not None)
-            if in_order:
-                self.pacing.end(caller.member.id, dropped)
+            account = caller.account.id, in_order
+            taken: list[Post] = []
+            # A caller that was looked up anew meanwhile is another object, and must not overtake itself.
+            if account not in left_over:
+                taken, dropped = _take(posts, alone=caller.member.external_member_id is not None)
+                if in_order:
+                    self.pacing.end(caller.member.id, dropped)
             if posts:
+                left_over.add(account)
                 if not self._queues:
                     self._loop.call_soon(self._flush)
                 self._queues[name, in_order] = caller, posts

@@ -158,6 +158,25 @@ class TestTogether:
             # The neighbour, who may not use the segment, has its turn before the flood has its third.
             assert written.index(0) <= 2
 
+    @pytest.mark.parametrize("in_order", [False, True])
+    async def test_what_is_left_over_is_not_overtaken(self, monkeypatch: pytest.MonkeyPatch, in_order: bool) -> None:
+        """Who calls is looked up anew now and then: the same account is another object from then on."""
+        monkeypatch.setattr(gathering, "MOST_POSTS", 2)
+        async with reading() as reader:
+            before, deadline = caller("demo", CATALOG), seconds_from_now()
+            callers = [*[before] * 5, Caller(before.account, before.member)]
+            requests = [of_users("1", value=value) for value in range(1, 7)]
+            await asyncio.gather(
+                *[
+                    reader.service.apply(request, calling, deadline, in_order=in_order)
+                    for request, calling in zip(requests, callers, strict=True)
+                ]
+            )
+            state: contract_model.State = {}
+            for changes in reader.store.changes:
+                state = applied(by_user(changes), state)
+            assert state["", "1"][12][0] == 6
+
     async def test_one_that_has_left_is_not_applied(self) -> None:
         async with reading() as reader:
             calling, deadline = caller("demo", CATALOG), seconds_from_now()

@@ -8,13 +8,14 @@ a fraction of a command. While a window is known to have no room, calls are refu
 import asyncio
 from collections.abc import Awaitable, Generator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from instantaudience_server.errors import AudienceError, Reason, unavailable
 from instantaudience_server.metrics import QUOTA_REFUSALS
 from instantaudience_server.settings import BODY_LIMIT_BYTES
 from instantaudience_server.store.interface import Admissions, Counts, Quota, QuotaStore
-from instantaudience_server.waiting import Sweeper, Waiter
+from instantaudience_server.waiting import Sweeper, Waiter, fail_late
 
 POSTED = "rt-segment"
 """What posts are counted for, as the contract's text names it."""
@@ -189,10 +190,9 @@ class _Counter:
 
     def fail_overdue(self, now: float) -> None:
         """Fail the calls whose deadline is over."""
-        for calls in (self._asked, self._waiting):
-            for asked in calls:
-                if asked.deadline <= now:
-                    asked.fail(unavailable(UNANSWERED))
+        error = partial(unavailable, UNANSWERED)
+        fail_late(self._asked, now, error)  # the answer is about all of them
+        self._waiting = fail_late(self._waiting, now, error)
 
     async def close(self) -> None:
         """End the question under way, and all calls."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 Result = TypeVar("Result")
 
@@ -29,6 +29,21 @@ class Waiter(Generic[Result]):
         if not self.done.done():
             self.done.set_exception(error)
             self.done.exception()
+
+
+Waiting = TypeVar("Waiting", bound=Waiter[Any])
+
+
+def fail_late(waiters: Iterable[Waiting], now: float, error: Callable[[], BaseException]) -> list[Waiting]:
+    """Fail the calls whose deadline is over; those that still wait. The others need not be kept: while an answer does
+    not come, there may be ever more of them."""
+    waiting = []
+    for waiter in waiters:
+        if waiter.deadline <= now and not waiter.done.done():
+            waiter.fail(error())
+        if not waiter.done.done():
+            waiting.append(waiter)
+    return waiting
 
 
 class Group(Protocol):

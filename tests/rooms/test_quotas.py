@@ -1,6 +1,7 @@
 """The limits of members (contract, "Limits"): what a worker asks, what it refuses by itself, and what callers see."""
 
 import asyncio
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from instantaudience_server.errors import AudienceError, Reason, unavailable
 from instantaudience_server.quotas import MOST_CALLS, Decisions, Limits, Quotas
 from instantaudience_server.store.interface import Admissions, Counts, Quota
 from support.clocks import ToldLoop, run_on_told_time
+from support.clusters import eventually
 from support.quotas import Windows
 
 LATER = float("inf")
@@ -270,6 +272,25 @@ class TestOutages:
         assert store.questions == [[1], [1, 1]]
         await store.answer()
         assert [outcome(call) for call in (asked[1], waiting[1])] == ["admitted"] * 2
+
+    async def test_calls_that_have_failed_are_let_go(self) -> None:
+        """Those with short deadlines come and go while the question of one with a long deadline is under way."""
+        store = Gated()
+        quotas = Quotas(store)
+        asked = ask(quotas, member(), 1, LATER)
+        await turns()
+        waiting = quotas.ask_posts(member(), [1], asyncio.get_running_loop().time() + 0.03)
+        kept = weakref.ref(waiting)
+        await asyncio.wait([waiting])
+        del waiting
+
+        async def is_gone() -> None:
+            assert kept() is None
+
+        await eventually(is_gone)
+        assert outcome(asked) == "waits"
+        await store.answer()
+        assert outcome(asked) == "admitted"
 
     async def test_closing_ends_calls(self) -> None:
         store = Gated()

@@ -28,7 +28,7 @@ from instantaudience_server.store.usage_interface import (
 from instantaudience_server.store.usage_interface import Reason as CountedReason
 from instantaudience_server.telemetry import Event
 from instantaudience_server.usage.samples import LinePace, Samples
-from instantaudience_server.waiting import Sweeper, Waiter
+from instantaudience_server.waiting import Sweeper, Waiter, fail_late
 
 log = structlog.get_logger()
 
@@ -170,11 +170,9 @@ class _Hour:
         self._wait(waiter)
 
     def fail_overdue(self, now: float) -> None:
-        """Fail the calls whose deadline is over."""
-        for waiters in (self._asked, self._waiting):
-            for waiter in waiters:
-                if waiter.deadline <= now:
-                    waiter.fail(unavailable(NOT_COUNTED))
+        """Fail the calls whose deadline is over; what they did is counted all the same."""
+        error = partial(unavailable, NOT_COUNTED)
+        self._asked, self._waiting = fail_late(self._asked, now, error), fail_late(self._waiting, now, error)
 
     async def close(self) -> None:
         """Add what is left, within a moment; calls that still wait fail."""
@@ -258,5 +256,5 @@ class _Hour:
                 waiter.succeed(None)
             else:
                 waiter.fail(error)
-        if (self._waiting or self._samples) and not addition.cancelled():
+        if self.open and not addition.cancelled():
             self._send()

@@ -9,6 +9,7 @@ it is not kept for long.
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import takewhile
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ from instantaudience_server.clock import MS_PER_HOUR, Clock
 from instantaudience_server.errors import unavailable
 from instantaudience_server.store.usage_interface import UsageStore
 from instantaudience_server.usage.forms import Form, Piece
-from instantaudience_server.waiting import Sweeper, Waiter
+from instantaudience_server.waiting import Sweeper, Waiter, fail_late
 
 MARGIN_MS = 300_000
 """How long after its end an hour is open: an acknowledged call was counted within a minute, the rest is for clocks."""
@@ -204,9 +205,7 @@ class _Shelf:
     def fail_overdue(self, now: float) -> None:
         """Fail the calls whose deadline is over."""
         for reading in filter(None, (self._under_way, self._next)):
-            for waiter in reading.waiters:
-                if waiter.deadline <= now:
-                    waiter.fail(unavailable(NOT_READ))
+            reading.waiters = fail_late(reading.waiters, now, partial(unavailable, NOT_READ))
 
     async def close(self) -> None:
         """End the reading under way, and all calls."""

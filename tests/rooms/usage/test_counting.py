@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import random
 import secrets
+import weakref
 from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
@@ -284,6 +285,31 @@ async def test_an_addition_is_made_once_however_often_it_is_sent(
     assert found is not None
     assert found.tally == Tally(calls=1, valid_users=1, valid_adds=1, other_errors=1)
     assert found.reasons == {CallFailure.UNAVAILABLE: 1}
+
+
+async def test_failed_calls_are_let_go_before_they_are_counted(
+    cluster: Cluster, usage_store: ClusterUsageStore, clock: FakeClock
+) -> None:
+    """While the cluster is away, ever more of them come; to look at all of them again and again would take all time."""
+    fragile = Fragile(ClusterUsageStore(cluster, secrets.token_hex()))
+    fragile.fail = "before"
+    usage = Usage(fragile, CATALOG, clock)  # type: ignore[arg-type]
+    answers = [usage.count_failure(DEMO, CallFailure.UNAVAILABLE)]
+    await asyncio.sleep(0)  # the first addition goes out
+    answers += [usage.count_failure(DEMO, CallFailure.UNAVAILABLE) for _ in range(2)]
+    kept = [weakref.ref(answer) for answer in answers]
+    await asyncio.wait(answers)
+    answers.clear()
+
+    async def are_gone() -> None:
+        assert [answer() for answer in kept] == [None] * 3
+
+    await eventually(are_gone)
+    fragile.fail = ""
+    await usage.close()
+    found = await hour_of(usage_store, clock)
+    assert found is not None
+    assert found.tally == Tally(other_errors=3)
 
 
 async def test_what_cannot_be_counted_at_the_end_is_said(cluster: Cluster, clock: FakeClock) -> None:

@@ -18,6 +18,7 @@ from instantaudience.v1 import usage_pb2
 from instantaudience_server.commands.demo import Credentials, demo_credentials
 from instantaudience_server.commands.profiles import write_secret
 from instantaudience_server.commands.reaching import REACH_SECONDS, is_loopback, reach, service_url
+from instantaudience_server.commands.tls import Tls
 from instantaudience_server.transport.client import CallFailedError, ServiceClient
 
 TIMEOUT_SECONDS = 30.0
@@ -39,7 +40,7 @@ class Client:
 
     Without token and credentials, and on this machine, it signs in as a user of the demo catalog. Every method raises
     click.ClickException when the call failed; the message says why and what to do. `profile` is where
-    the token is from.
+    the token is from, `tls` counts for https://.
     """
 
     def __init__(
@@ -49,11 +50,14 @@ class Client:
         credentials: Credentials | None,
         demo_username: str = "demo",
         profile: str | None = None,
+        tls: Tls | None = None,
     ) -> None:
         self._where = service_url(url)
         # To read all authorities' certificates takes a seventh of what a command needs to begin.
-        is_secure = self._where.scheme == "https"
-        self._http = httpx.Client(base_url=url, timeout=TIMEOUT_SECONDS, verify=is_secure)
+        self._is_secure = self._where.scheme == "https"
+        self.tls = tls or Tls()
+        verify = self.tls.context() if self._is_secure else False
+        self._http = httpx.Client(base_url=url, timeout=TIMEOUT_SECONDS, verify=verify)
         self.url = url
         self._is_reached = False
         self._token = token
@@ -199,7 +203,7 @@ class Client:
     def _connected(self) -> ServiceClient:
         if self._grpc is None:
             self._reach()
-            self._grpc = self._closing.enter_context(ServiceClient(self.url))
+            self._grpc = self._closing.enter_context(ServiceClient(self.url, *self.tls.pem()))
         return self._grpc
 
     def _reach(self) -> None:
@@ -208,7 +212,7 @@ class Client:
             try:
                 reach(self._where)
                 self._http.head("/", timeout=REACH_SECONDS)
-            except (OSError, httpx.TimeoutException) as error:
+            except (OSError, httpx.TimeoutException, httpx.ConnectError) as error:
                 raise self._unreachable(error) from error
             except httpx.HTTPError:
                 pass  # somebody is there: the call tells what is wrong
@@ -225,8 +229,9 @@ class Client:
         return click.ClickException(f"{error.reason}: {error}{hint}")
 
     def _unreachable(self, error: Exception) -> click.ClickException:
+        tls = "; --cacert says whom to trust, --cert what to show" if self._is_secure else ""
         return click.ClickException(
-            f"{self.url} does not answer ({error}): start the service with `make run`, or name another with --url"
+            f"{self.url} does not answer ({error}): start the service with `make run`, or name another with --url{tls}"
         )
 
 

@@ -13,6 +13,7 @@ from instantaudience_server.commands.client import Client
 from instantaudience_server.commands.demo import Credentials
 from instantaudience_server.commands.object_fields import text
 from instantaudience_server.commands.profiles import DEFAULT, Profile, profile_name, read_profile
+from instantaudience_server.commands.tls import Tls, tls_options
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 
@@ -48,13 +49,15 @@ def with_client(demo_username: str = "demo") -> Callable[[Callable[..., None]], 
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(function)
-        def command(url: str | None, username: str | None, profile: str | None, **arguments: Any) -> None:
-            with contextlib.closing(_client(url, username, profile, demo_username)) as client:
+        def command(
+            url: str | None, username: str | None, profile: str | None, tls: Tls | None, **arguments: Any
+        ) -> None:
+            with contextlib.closing(_client(url, username, profile, demo_username, tls)) as client:
                 function(client, **arguments)
 
         for option in (as_option, profile_option, url_option):
             command = option(command)
-        return command
+        return tls_options(command)
 
     return decorate
 
@@ -81,7 +84,7 @@ def _check_readable(value: str, where: str) -> None:
         raise click.ClickException(f"{where}: {error.message}") from None
 
 
-def _client(url: str | None, username: str | None, profile: str | None, demo_username: str) -> Client:
+def _client(url: str | None, username: str | None, profile: str | None, demo_username: str, tls: Tls | None) -> Client:
     # No options: every account of the machine can read command lines.
     token = os.environ.get("INSTANT_AUDIENCE_TOKEN") or None
     if token is not None and not (token.isascii() and token.isprintable()):
@@ -91,20 +94,20 @@ def _client(url: str | None, username: str | None, profile: str | None, demo_use
         _check_readable(password, "INSTANT_AUDIENCE_PASSWORD")
     if profile is not None:
         known = _named(profile, url)
-        return Client(known.url, known.token, None, profile=profile)
+        return Client(known.url, known.token, None, profile=profile, tls=tls or known.tls)
     if token is None and username is None:
         if password is not None:
             raise click.UsageError("whose password is INSTANT_AUDIENCE_PASSWORD? Say it with --as")
         default = read_profile(DEFAULT)
         if default is not None and url in (None, default.url):
-            return Client(default.url, default.token, None, profile=DEFAULT)
+            return Client(default.url, default.token, None, profile=DEFAULT, tls=tls or default.tls)
     if token is not None or username is None:
-        return Client(url or DEFAULT_URL, token, None, demo_username)
+        return Client(url or DEFAULT_URL, token, None, demo_username, tls=tls)
     if password is None:
         if not sys.stdin.isatty():
             raise click.UsageError("--as needs a password, in INSTANT_AUDIENCE_PASSWORD")
         password = click.prompt(f"Password of {username}", hide_input=True, err=True)
-    return Client(url or DEFAULT_URL, None, Credentials(username, password))
+    return Client(url or DEFAULT_URL, None, Credentials(username, password), tls=tls)
 
 
 def _named(profile: str, url: str | None) -> Profile:

@@ -12,6 +12,7 @@ import click
 
 from instantaudience_server.commands.reaching import service_url
 from instantaudience_server.commands.settings_options import FILE, config_option, option, read_settings
+from instantaudience_server.commands.tls import Tls, tls_options
 from instantaudience_server.diagnosis.finding import Finding, Level, worst
 from instantaudience_server.settings import Settings
 
@@ -40,7 +41,8 @@ _INDENT = 10
 )
 @click.option("--no-service", is_flag=True, help="Look at no service: it does not run yet.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def doctor(acl_user: str | None, url: str, no_service: bool, as_json: bool, **options: Any) -> None:
+@tls_options
+def doctor(acl_user: str | None, url: str, no_service: bool, as_json: bool, tls: Tls | None, **options: Any) -> None:
     """Look at the cluster, the certificates and the service, and say how to mend what is wrong.
 
     It takes the settings of `serve`, from the same places, and changes nothing. The exit status is 0 where all is well,
@@ -49,7 +51,7 @@ def doctor(acl_user: str | None, url: str, no_service: bool, as_json: bool, **op
     settings = read_settings(options)
     if not no_service:
         _check(url)
-    findings = asyncio.run(_collect(settings, None if no_service else url, acl_user))
+    findings = asyncio.run(_collect(settings, None if no_service else url, acl_user, tls or Tls()))
     if as_json:
         click.echo(json.dumps([each._asdict() for each in findings], indent=2, ensure_ascii=False))
     else:
@@ -66,11 +68,12 @@ def _check(url: str) -> None:
         raise click.UsageError(error.message) from None
 
 
-async def _collect(settings: Settings, url: str | None, acl_user: str | None) -> list[Finding]:
+async def _collect(settings: Settings, url: str | None, acl_user: str | None, tls: Tls) -> list[Finding]:
     # Only here, as in `serve`: the other commands do without what this needs.
     from instantaudience_server.diagnosis.deployment import diagnose
 
-    return [each async for each in diagnose(settings, url, acl_user=acl_user, now=time.time)]
+    certificate = None if tls.cert is None else tls.context()
+    return [each async for each in diagnose(settings, url, certificate, acl_user=acl_user, now=time.time)]
 
 
 def _show(finding: Finding) -> None:

@@ -8,6 +8,7 @@ from instantaudience_server.commands.client import Client
 from instantaudience_server.commands.connecting import DEFAULT_URL, as_option, line_of_stdin, profile_option, url_option
 from instantaudience_server.commands.demo import Credentials
 from instantaudience_server.commands.profiles import DEFAULT, Profile, read_profile, remove_profile, write_profile
+from instantaudience_server.commands.tls import Tls, tls_options
 
 
 @click.command()
@@ -15,7 +16,8 @@ from instantaudience_server.commands.profiles import DEFAULT, Profile, read_prof
 @profile_option
 @as_option
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input, rather than ask for it.")
-def login(url: str | None, profile: str | None, username: str | None, password_stdin: bool) -> None:
+@tls_options
+def login(url: str | None, profile: str | None, username: str | None, password_stdin: bool, tls: Tls | None) -> None:
     """Sign in, and keep the token for the commands to come: under the profile's name, for you alone to read.
 
     The password is kept nowhere. A token ends 2 hours after its last use, and after 24 hours at most.
@@ -31,12 +33,13 @@ def login(url: str | None, profile: str | None, username: str | None, password_s
         username = click.prompt("User name", default=known.username if known else None, err=True)
     password = line_of_stdin() if password_stdin else click.prompt("Password", hide_input=True, err=True)
     assert username is not None
-    client = Client(url, None, Credentials(username, password))
+    tls = tls or (known.tls if known and known.url == url else Tls())
+    client = Client(url, None, Credentials(username, password), tls=tls)
     try:
         token = client.sign_in()
     finally:
         client.close()
-    write_profile(name, Profile(url, username, token))
+    write_profile(name, Profile(url, username, token, tls))
     click.echo(f"signed in to {url} as {username}" + (f", profile {name}" if name != DEFAULT else ""))
 
 
@@ -48,7 +51,7 @@ def logout(profile: str | None) -> None:
     known = read_profile(name)
     if known is None:
         raise click.ClickException(f"there is no profile {name}: nobody has signed in")
-    client = Client(known.url, known.token, None)
+    client = Client(known.url, known.token, None, tls=known.tls)
     try:
         client.revoke_token()
     finally:

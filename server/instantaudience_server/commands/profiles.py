@@ -8,17 +8,20 @@ from pathlib import Path
 
 import click
 
+from instantaudience_server.commands.tls import Tls
+
 DEFAULT = "default"
 """The profile that counts where none is named."""
 
 
 @dataclass(frozen=True)
 class Profile:
-    """Where somebody has signed in, and the token."""
+    """Where somebody has signed in, the token, and with which files."""
 
     url: str
     username: str
     token: str = field(repr=False)
+    tls: Tls = field(default_factory=Tls)
 
 
 def profile_name(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
@@ -37,12 +40,13 @@ def read_profile(name: str) -> Profile | None:
     path = _path(name)
     try:
         read = json.loads(path.read_text(encoding="utf-8"))
-        return Profile(str(read["url"]), str(read["username"]), str(read["token"]))
+        files = {what: Path(file) for what, file in read.get("tls", {}).items() if file is not None}
+        return Profile(str(read["url"]), str(read["username"]), str(read["token"]), Tls(**files))
     except FileNotFoundError:
         return None
     except OSError as error:
         raise click.ClickException(f"{path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise click.ClickException(f"{path} is no profile: sign in again with `instant-audience login`") from None
 
 
@@ -54,7 +58,7 @@ def write_profile(name: str, profile: Profile) -> None:
     """
     path = _path(name)
     try:
-        write_secret(path, json.dumps(asdict(profile)))
+        write_secret(path, json.dumps(asdict(profile), default=str))
     except OSError as error:
         raise click.ClickException(f"{path}: {error.strerror}") from error
 

@@ -143,7 +143,7 @@ def send(
     # quarter of the time to read.
     gc.freeze()
     gc.set_threshold(MORE_OBJECTS)
-    with sending_progress() as progress, _audience(client.url, token) as audience:
+    with sending_progress() as progress, _audience(client, token) as audience:
         done = [_sent(audience, file, way, progress) for file in files]
     _forget(way, files)
     if as_json:
@@ -172,11 +172,12 @@ def _forget(way: Way, files: Iterable[Path]) -> None:
             path.unlink(missing_ok=True)
 
 
-def _audience(url: str, token: str) -> instantaudience.Client:
+def _audience(client: Client, token: str) -> instantaudience.Client:
     """The Python client, signed in, with requests whose answers tell of every membership."""
-    parts = service_url(url)
+    parts = service_url(client.url)
     endpoint = f"{parts.netloc.removesuffix(f':{parts.port}')}:{port_of(parts)}"
-    options: dict[str, Any] = {"credentials": instantaudience.Token(token), "plaintext": parts.scheme == "http"}
+    tls = None if parts.scheme == "http" else instantaudience.Tls(*client.tls.pem())
+    options: dict[str, Any] = {"credentials": instantaudience.Token(token), "tls": tls, "plaintext": tls is None}
     try:
         with instantaudience.Client(endpoint, **options) as asking:
             limits = asking.limits()

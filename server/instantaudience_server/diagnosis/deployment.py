@@ -1,5 +1,6 @@
 """Everything that is looked at, in its order."""
 
+import ssl
 from collections.abc import AsyncIterator, Callable
 from urllib.parse import urlsplit
 
@@ -14,11 +15,17 @@ _OUT_OF_REACH = "start it; compare address, port, rediss:// or redis://, and clu
 
 
 async def diagnose(
-    settings: Settings, url: str | None, *, acl_user: str | None, now: Callable[[], float]
+    settings: Settings,
+    url: str | None,
+    certificate: ssl.SSLContext | None = None,
+    *,
+    acl_user: str | None,
+    now: Callable[[], float],
 ) -> AsyncIterator[Finding]:
     """Look at the cluster of the settings, at their certificates and, where a URL is given, at the service there.
 
-    `acl_user`: whom the service signs in to the cluster as, where the URL has another one. `now` is Unix time.
+    `certificate` has what a service is shown that wants to see one. `acl_user`: whom the service signs in to the
+    cluster as, where the URL has another one. `now` is Unix time.
     """
     redis = settings.redis.get_secret_value() if settings.redis else url_of(settings.data_dir)
     if redis is None:
@@ -36,7 +43,7 @@ async def diagnose(
         parts = urlsplit(url)
         if parts.scheme == "https" and parts.hostname:
             yield await certificates.shown(parts.hostname, parts.port or 443, now())
-        async for finding in service.ask(url, now()):
+        async for finding in service.ask(url, certificate, now()):
             yield finding
 
 

@@ -1,6 +1,7 @@
 """Whether a service that runs is well, as anybody may ask it."""
 
 import email.utils
+import ssl
 from collections.abc import AsyncIterator
 
 import httpx
@@ -12,16 +13,22 @@ TOPIC = "service"
 SECONDS = 5.0
 DATE_SECONDS = 2.0
 """How exact the `date` header is, and the way here."""
+_SHOW = "; where it wants to see a certificate, say which one with --cert"
 
 
-async def ask(url: str, now: float) -> AsyncIterator[Finding]:
-    """What it says of itself; no secret is sent, so whom its certificate is for is not asked. `now` is Unix time."""
+async def ask(url: str, certificate: ssl.SSLContext | None, now: float) -> AsyncIterator[Finding]:
+    """What it says of itself; no secret is sent, so whom its certificate is for is not asked. `certificate` has what to
+    show. `now` is Unix time."""
+    context = certificate or ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
-        async with httpx.AsyncClient(base_url=url, timeout=SECONDS, verify=False, trust_env=False) as http:  # noqa: S501
+        async with httpx.AsyncClient(base_url=url, timeout=SECONDS, verify=context, trust_env=False) as http:
             alive, ready = await http.get("/healthz"), await http.get("/readyz")
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         yield problem(
-            TOPIC, f"{url} does not answer: {str(error) or type(error).__name__}", "start it, or name it with --url"
+            TOPIC,
+            f"{url} does not answer: {str(error) or type(error).__name__}",
+            "start it, or name it with --url" + (_SHOW if url.startswith("https:") else ""),
         )
         return
     if alive.status_code != httpx.codes.OK:

@@ -52,11 +52,16 @@ class CallFailedError(Exception):
 class ServiceClient:
     """A connection to the service, opened with the first call.
 
+    With `https`: `authorities` (PEM) vouch for the service, without them those that gRPC knows; it is shown
+    `certificate`, whose key is `key`.
+
     Raises:
         ValueError: the URL is none of `http` or `https` with a host.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(
+        self, url: str, authorities: bytes | None = None, certificate: bytes | None = None, key: bytes | None = None
+    ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"{url} is no URL of a service")
@@ -66,7 +71,7 @@ class ServiceClient:
         # A report is as large as what was sent.
         options = (("grpc.keepalive_time_ms", KEEPALIVE_MS), ("grpc.max_receive_message_length", -1))
         self._channel = (
-            grpc.secure_channel(target, grpc.ssl_channel_credentials(), options)
+            grpc.secure_channel(target, grpc.ssl_channel_credentials(authorities, key, certificate), options)
             if secure
             else grpc.insecure_channel(target, options)
         )

@@ -1,0 +1,81 @@
+"""How commands meet a service that speaks TLS: whom they trust, and what they show of themselves."""
+
+import functools
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import httpx
+
+_FILE = click.Path(path_type=Path)
+
+
+@dataclass(frozen=True)
+class Tls:
+    """Files in PEM. Without `ca`, authorities that everybody knows are trusted; `cert` and `key` come together."""
+
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+
+    def context(self) -> ssl.SSLContext:
+        """For REST.
+
+        Raises:
+            click.ClickException: a file cannot be used.
+        """
+        self.pem()  # says which file cannot be read
+        try:
+            context = httpx.create_ssl_context() if self.ca is None else ssl.create_default_context(cafile=self.ca)
+            if self.cert is not None:
+                context.load_cert_chain(self.cert, self.key, password="")  # else it would ask for one
+        except ssl.SSLError as error:
+            files = ", ".join(str(path) for path in (self.ca, self.cert, self.key) if path is not None)
+            raise click.ClickException(f"{files}: this is no PEM, or a key without its certificate: {error}") from error
+        return context
+
+    def pem(self) -> tuple[bytes | None, bytes | None, bytes | None]:
+        """For gRPC: the authorities, the certificate, its key.
+
+        Raises:
+            click.ClickException: a file cannot be read.
+        """
+        return _read(self.ca), _read(self.cert), _read(self.key)
+
+
+def tls_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that say this, and `tls`: None where nothing is said."""
+
+    @functools.wraps(function)
+    def command(cacert: Path | None, cert: Path | None, cert_key: Path | None, **arguments: Any) -> None:
+        function(tls=_told(cacert, cert, cert_key), **arguments)
+
+    for flag, description in {
+        "--cert-key": "The certificate's key, where it is not in the same file.",
+        "--cert": "The certificate to show a service that wants one (PEM).",
+        "--cacert": "Whose certificates to trust with https:// (PEM); without it: well-known authorities'.",
+    }.items():
+        name = flag.removeprefix("--").upper().replace("-", "_")
+        option = click.option(
+            flag, type=_FILE, metavar="FILE", envvar=f"INSTANT_AUDIENCE_{name}", show_envvar=True, help=description
+        )
+        command = option(command)
+    return command
+
+
+def _told(ca: Path | None, cert: Path | None, key: Path | None) -> Tls | None:
+    if key is not None and cert is None:
+        raise click.UsageError("--cert-key is the key of --cert: give that, too")
+    if ca is None and cert is None:
+        return None
+    return Tls(*(None if path is None else path.absolute() for path in (ca, cert, key or cert)))
+
+
+def _read(path: Path | None) -> bytes | None:
+    try:
+        return None if path is None else path.read_bytes()
+    except OSError as error:
+        raise click.ClickException(f"{path}: {error.strerror}") from error

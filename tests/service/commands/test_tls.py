@@ -1,0 +1,99 @@
+"""Commands, and a service that speaks TLS with a certificate of an unknown authority, and wants to see one."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.authorities import Authority, Signed
+from support.service import PASSWORDS, Service, new_directory, running_service
+
+HOST = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class Secured:
+    """The service, and what callers need."""
+
+    service: Service
+    authority: Authority
+    ours: Signed
+
+    @property
+    def env(self) -> dict[str, str]:
+        """Where it is."""
+        return {"INSTANT_AUDIENCE_URL": self.service.url}
+
+    @property
+    def trusting(self) -> list[str]:
+        """Words that say whom to trust."""
+        return ["--cacert", str(self.authority.file)]
+
+    @property
+    def showing(self) -> list[str]:
+        """Words that say what to show."""
+        return ["--cert", str(self.ours.cert), "--cert-key", str(self.ours.key)]
+
+
+@pytest.fixture(scope="module")
+async def secured() -> AsyncIterator[Secured]:
+    async with new_directory() as directory:
+        authority = Authority(directory)
+        server, ours = authority.sign("server", address=HOST), authority.sign("ours")
+        words = ("--tls-cert", server.cert, "--tls-key", server.key, "--client-ca", authority.file, "--workers", "1")
+        async with running_service(*map(str, words), directory=directory) as service:
+            yield Secured(service, authority, ours)
+
+
+async def test_what_they_trust_and_show_is_told_once(run: Any, secured: Secured, tmp_path: Path) -> None:
+    """The profile keeps where the files are, for REST, gRPC and streams."""
+    words, password = ("login", "--as", "demo", "--password-stdin"), f"{PASSWORDS['demo']}\n"
+    for without, mend in (([], "--cacert"), (secured.trusting, "--cert ")):
+        ended = await run(*words, *without, env=secured.env, stdin=password)
+        assert (ended.status, ended.output) == (1, "")
+        assert ended.errors.startswith(f"Error: {secured.service.url} does not answer (")
+        assert mend in ended.errors
+    ended = await run(*words, *secured.trusting, *secured.showing, env=secured.env, stdin=password)
+    assert ended.status == 0, ended.errors
+    (tmp_path / "users.csv").write_text("user_id,seg_id\n1,10001\n")
+    for each in (("batch", "list"), ("segment", "list"), ("send", "users.csv"), ("get", "1"), ("logout",)):
+        ended = await run(*each)
+        assert ended.status == 0, (each, ended.errors)
+
+
+async def test_they_come_from_the_environment_too(run: Any, secured: Secured, tmp_path: Path) -> None:
+    """A key may stand in its certificate's file."""
+    (tmp_path / "both.pem").write_bytes(secured.ours.pem + secured.ours.key.read_bytes())
+    env = secured.env | {
+        "INSTANT_AUDIENCE_CACERT": str(secured.authority.file),
+        "INSTANT_AUDIENCE_CERT": "both.pem",
+        "INSTANT_AUDIENCE_USERNAME": "admin",
+        "INSTANT_AUDIENCE_PASSWORD": PASSWORDS["admin"],
+    }
+    ended = await run("member", "list", env=env)
+    assert ended.status == 0, ended.errors
+
+
+async def test_files_that_cannot_be_used_are_named(run: Any, secured: Secured) -> None:
+    other = secured.authority.sign("other")
+    for words, status, text in (
+        (["--cacert", "missing.pem"], 1, "missing.pem: No such file or directory"),
+        (["--cacert", str(secured.ours.key)], 1, f"{secured.ours.key}: this is no PEM, or"),
+        (["--cert", str(secured.ours.cert), "--cert-key", str(other.key)], 1, "a key without its certificate"),
+        (["--cert-key", str(other.key)], 2, "--cert-key is the key of --cert"),
+    ):
+        ended = await run("segment", "list", *words, env=secured.env | {"INSTANT_AUDIENCE_TOKEN": "hbapi:1:a:b"})
+        assert ended.status == status, ended.errors
+        assert text in ended.errors
+
+
+async def test_doctor_shows_a_certificate_where_one_is_wanted(run: Any, secured: Secured) -> None:
+    words = ("doctor", "--data-dir", str(secured.service.directory / "data"))
+    without = await run(*words, env=secured.env)
+    assert without.status == 2
+    assert "does not answer" in without.output
+    assert "--cert" in without.output
+    ended = await run(*words, *secured.showing, env=secured.env)
+    assert "is ready" in ended.output, ended.output
+    assert "does not answer" not in ended.output

@@ -14,13 +14,13 @@ import yaml
 from instantaudience_server import metrics
 from prometheus_client import REGISTRY
 from prometheus_client.metrics import MetricWrapperBase
+from support.authorities import Authority
 from support.clusters import eventually
 from support.messages import one_user
 from support.metrics import scrape
 from support.processes import needs_proc
 from support.prometheus import Prometheus, needs_prometheus, running_prometheus
 from support.service import Service, credentials, running_service
-from support.tls import certificate
 
 ROOT = Path(__file__).parents[2]
 ALERTS_FILE = ROOT / "deploy/observability/alerts.yaml"
@@ -46,7 +46,7 @@ def told_of(rule: dict[str, Any]) -> str:
     """What an alert compares: it has data while all is well."""
     if "absent(" in rule["expr"]:
         return str(NAME.findall(rule["expr"])[0])
-    compared, _ = re.split(r"\s[<>]\s", rule["expr"])
+    compared, _ = re.split(r"\s(?:[<>]|unless)\s", rule["expr"])
     return compared
 
 
@@ -90,9 +90,12 @@ def test_promtool_finds_nothing_wrong(words: tuple[str, ...]) -> None:
 async def watched(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[Service, Prometheus]]:
     """A service with TLS and some traffic, and a Prometheus that scrapes it."""
     directory = tmp_path_factory.mktemp("observability")
-    cert, key = certificate(directory)
-    words = ("--metrics-port", "0", "--workers", "1", "--tls-cert", str(cert), "--tls-key", str(key))
-    async with running_service(*words, host_mode="auto") as service:
+    authority = Authority(directory)
+    server, revoked = authority.sign("server", address="127.0.0.1"), directory / "revoked.crl"
+    authority.revoke(revoked)
+    words = ["--metrics-port", "0", "--workers", "1", "--tls-cert", server.cert, "--tls-key", server.key]
+    words += ["--client-ca", authority.file, "--client-crl", revoked, "--client-certificates", "optional"]
+    async with running_service(*map(str, words), host_mode="auto") as service:
         traffic = asyncio.create_task(_send(service))
         try:
             async with running_prometheus(directory, service.metrics_url, ALERTS_FILE) as prometheus:
@@ -138,7 +141,7 @@ async def test_every_panel_and_alert_has_data(watched: tuple[Service, Prometheus
 
 @needs_prometheus
 async def test_the_alerts_are_evaluated_and_tell_the_truth(watched: tuple[Service, Prometheus]) -> None:
-    """The certificate of the tests ends tomorrow."""
+    """The certificates of the tests end tomorrow."""
     _, prometheus = watched
 
     async def evaluated() -> None:

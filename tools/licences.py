@@ -2,8 +2,8 @@
 there is one that nobody has looked at.
 
 A package tells its licence as an SPDX expression, by classifiers, as a text, or in a file alone; the first of them
-counts. Crates are asked for theirs where there is cargo; npm's packages have theirs in the lock, Go's
-modules in a text, and Maven's artifacts in their POMs, where there are Go and Maven.
+counts. Crates are asked for theirs where there is cargo; npm's packages have theirs in the lock, the libraries of the
+pages in a text, as have Go's modules, and Maven's artifacts in their POMs, where there are Go and Maven.
 """
 
 import json
@@ -16,6 +16,8 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
+
+from pages import libraries
 
 ROOT = Path(__file__).parents[1]
 KNOWN = (
@@ -41,7 +43,8 @@ _KNOWN = re.compile(rf"\b({'|'.join(map(re.escape, KNOWN))})\b", re.IGNORECASE)
 def main(command: str) -> None:
     """Print the list, or check it."""
     unknown = []
-    for name, licence in [*packages(), *crates(), *npm_packages(), *go_modules(), *maven_artifacts()]:
+    pages = [(name, licence) for name, _, licence in libraries()]
+    for name, licence in [*packages(), *crates(), *pages, *npm_packages(), *go_modules(), *maven_artifacts()]:
         if command == "list":
             sys.stdout.write(f"{name}: {licence}\n")
         elif TOOLS.get(name) != licence and not _KNOWN.search(licence):

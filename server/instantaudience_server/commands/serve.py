@@ -1,6 +1,7 @@
 """`serve`: the service, and what of it can be set."""
 
 import asyncio
+import os
 import signal
 from typing import Any
 
@@ -84,6 +85,9 @@ def serve(**options: Any) -> None:
     account, which these need to sign in, comes from --catalog.
     """
     settings = read_settings(options)
+    # Whatever is started inherits the environment, and needs nothing of this: it may hold the cluster's password.
+    for name in [each for each in os.environ if each.startswith("INSTANT_AUDIENCE_")]:
+        del os.environ[name]
     configure_logging(settings.log_level, settings.log_format)
     # Only here: reading all that serves takes longer than to show what can be set.
     from instantaudience_server.embedded.server import EmbeddedClusterError

@@ -11,6 +11,7 @@ from instantaudience_server.embedded.cluster import EmbeddedCluster
 from support.answers import assert_http_error, body_of
 from support.clusters import emptied, running_cluster
 from support.messages import USER, one_user
+from support.processes import descendants, needs_proc
 from support.service import HOST_MODES, PASSWORDS, Service, credentials, new_directory, running_service
 from support.stored import stored
 
@@ -106,3 +107,21 @@ async def test_a_new_user_needs_a_password(embedded: EmbeddedCluster, run: Any, 
     assert ended.status == 1
     line = f"Error: {path}: user seven (id 7) is not in the cluster yet: it needs 'password' or 'password_hash'"
     assert ended.errors.splitlines()[-1] == line
+
+
+@needs_proc
+@pytest.mark.parametrize("host_mode", HOST_MODES)
+async def test_nothing_that_it_starts_has_the_clusters_password_in_its_environment(
+    embedded: EmbeddedCluster, monkeypatch: pytest.MonkeyPatch, host_mode: str
+) -> None:
+    monkeypatch.setenv("INSTANT_AUDIENCE_REDIS", embedded.url.replace("://", "://default:s3cret@"))
+    async with emptied(embedded), running_service("--metrics-port", "0", host_mode=host_mode) as service:
+        started = descendants(service.process.pid)
+        assert len(started) > 3
+        for each in started:
+            assert b"s3cret" not in environment(each.pid), each.command
+
+
+def environment(pid: int) -> bytes:
+    """What a process has been started with."""
+    return Path(f"/proc/{pid}/environ").read_bytes()

@@ -14,6 +14,8 @@ from instantaudience_server.settings import Settings
 
 DEFAULTS = {name: field.default for name, field in Settings.model_fields.items()}
 
+URLS = ("redis", "batch_store", "traces_endpoint")
+"""Settings that may hold a password."""
 CREDENTIALS_IN_URL = r"://[^/]*:[^/@]+@|[?&]password="
 
 
@@ -76,9 +78,11 @@ def read_settings(options: dict[str, Any]) -> Settings:
         click.UsageError: one of them is no good, or a password is on the command line, which every account of the
             machine can read.
     """
-    typed = click.get_current_context().get_parameter_source("redis") is ParameterSource.COMMANDLINE
-    if typed and re.search(CREDENTIALS_IN_URL, options["redis"]):
-        raise click.UsageError("--redis: a URL with a password belongs into INSTANT_AUDIENCE_REDIS or --config FILE")
+    for name in URLS:
+        typed = click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if typed and re.search(CREDENTIALS_IN_URL, options[name]):
+            where = f"INSTANT_AUDIENCE_{name.upper()} or --config FILE"
+            raise click.UsageError(f"--{name.replace('_', '-')}: a URL with a password belongs into {where}")
     try:
         return Settings.model_validate(options)
     except ValidationError as error:

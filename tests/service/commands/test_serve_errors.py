@@ -91,6 +91,12 @@ USAGE_ERRORS = {
     "a CRL without a CA": ("--demo", ["--client-crl", "a.pem"], {}, "--client-crl needs --client-ca"),
     "a password for all to see": ("", ["--redis", "redis://u:s3cret@[", "--demo"], {}, "--redis: .* belongs into .*"),
     "a password in a query": ("", ["--redis", "redis://a?password=s3cret"], {}, "--redis: .* belongs into .*"),
+    "a password for a collector": (
+        "--demo",
+        ["--traces-endpoint", "https://u:s3cret@collector:4318"],
+        {},
+        "--traces-endpoint: .* belongs into .*",
+    ),
     "an unknown flag": ("--demo", ["--colour", "red"], {}, ".*--colour.*"),
     "a bad variable": ("--demo", [], {"INSTANT_AUDIENCE_WORKERS": "0"}, "--workers: .*greater than or equal to 1"),
     "a variable that is no number": ("--demo", [], {"INSTANT_AUDIENCE_WORKERS": "x"}, ".*--workers.*'x' is not.*"),

@@ -16,12 +16,18 @@ COMMAND_OVERHEAD_BYTES = 120
 
 
 class Single:
-    """One command; `replies` has its reply, once it is there. A usual one may be missing."""
+    """One command; `replies` has its reply, once it is there. A usual one may be missing.
 
-    __slots__ = ("_packed", "_slot", "replies", "usual_reply")
+    `on_one_key` makes what goes out instead where the keys of the command are on two nodes; None: it waits for them.
+    """
 
-    def __init__(self, command: Command, usual_reply: bytes = b"") -> None:
+    __slots__ = ("_on_one_key", "_packed", "_slot", "replies", "usual_reply")
+
+    def __init__(
+        self, command: Command, usual_reply: bytes = b"", on_one_key: Callable[[], Command] | None = None
+    ) -> None:
         self._slot, self._packed = command
+        self._on_one_key = on_one_key
         self.usual_reply = usual_reply
         self.replies: Sequence[Any] = ()
 
@@ -48,6 +54,12 @@ class Single:
     def answer(self, indexes: Sequence[int], replies: Sequence[Any]) -> None:
         """Keep the reply."""
         self.replies = replies
+
+    def keys_are_apart(self) -> None:
+        """The keys of the command are on two nodes, as their slot is on its way from one to the other."""
+        if self._on_one_key is not None:
+            self._slot, self._packed = self._on_one_key()
+            self._on_one_key = None
 
 
 class Listed:

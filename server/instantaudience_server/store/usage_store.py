@@ -3,9 +3,11 @@ each addition counts once."""
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 
 from instantaudience_server.store import commands, keys
 from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.commands import Command
 from instantaudience_server.store.usage_interface import (
     KEPT_HOURS,
     MOST_LINE_BYTES,
@@ -30,25 +32,25 @@ ADD = """
 local last = redis.call('HGET', KEYS[1], ARGV[1])
 if last and tonumber(ARGV[2]) <= tonumber(last) then return 0 end
 local most = tonumber(ARGV[5])
-for i = 2, 3 do
-  local lines = ARGV[4 + i]
-  if lines ~= '' then
-    if redis.call('APPEND', KEYS[i], lines) > 2 * most then
-      local kept = redis.call('GETRANGE', KEYS[i], -most - 1, -1)
-      redis.call('SET', KEYS[i], string.sub(kept, string.find(kept, '\\n', 1, true) + 1))
-    end
-    redis.call('EXPIRE', KEYS[i], ARGV[3])
+for i = 2, #KEYS do
+  if redis.call('APPEND', KEYS[i], ARGV[4 + i]) > 2 * most then
+    local kept = redis.call('GETRANGE', KEYS[i], -most - 1, -1)
+    redis.call('SET', KEYS[i], string.sub(kept, string.find(kept, '\\n', 1, true) + 1))
   end
+  redis.call('EXPIRE', KEYS[i], ARGV[3])
 end
-for i = 8, #ARGV, 2 do redis.call('HINCRBY', KEYS[1], ARGV[i], ARGV[i + 1]) end
+for i = 5 + #KEYS, #ARGV, 2 do redis.call('HINCRBY', KEYS[1], ARGV[i], ARGV[i + 1]) end
 redis.call('HSETEX', KEYS[1], 'PX', ARGV[4], 'FIELDS', 1, ARGV[1], ARGV[2])
 redis.call('EXPIRE', KEYS[1], ARGV[3])
 return 1
 """
-"""Keys: the hour's hash, its error lines, its segment lines. Arguments: worker, the addition's number, how long to keep
-the hour in s and the number in ms, how many bytes of lines to keep (they grow to twice that before they are cut), error
-lines and segment lines, each with a line break behind it; then the names of counters and what to add. An addition whose
-number is not larger than the worker's last one was made before."""
+"""Keys: the hour's hash, and those of its lines of a kind that there are more of. Arguments: worker, the addition's
+number, how long to keep the hour in s and the number in ms, how many bytes of lines to keep (they grow to twice that
+before they are cut), for each of those keys more lines, each with a line break behind it; then the names of counters
+and what to add. An addition whose number is not larger than the worker's last one was made before.
+
+While a slot moves, a node carries out what touches several keys only where it has all of them. A key that is not there
+yet, nobody has: so no key comes without need."""
 
 _COUNTERS = Tally._fields
 _REASONS: dict[str, Reason] = {f"failed:{each}": each for each in CallFailure} | {
@@ -69,7 +71,19 @@ class ClusterUsageStore:
         self._worker = f"worker:{worker}"
 
     def add(self, addition: Addition, deadline: float) -> "asyncio.Future[None]":
-        """Run the script."""
+        """Run the script. Lines are samples: while the slot moves, they are left out where they would keep what is
+        counted waiting."""
+        durability = addition.durability or self._cluster.durability
+        return self._cluster.ask(
+            self._command(addition),
+            deadline,
+            _added,
+            bounded=False,
+            durability=durability,
+            on_one_key=partial(self._command, addition._replace(lines=Lines())),
+        )
+
+    def _command(self, addition: Addition) -> Command:
         counters: list[str | int] = []
         for name, count in zip(_COUNTERS, addition.tally, strict=True):
             if count:
@@ -77,19 +91,22 @@ class ClusterUsageStore:
         for reason, count in addition.reasons.items():
             counters += _NAMES[reason], count
         member_id, hour = addition.member_id, addition.hour
-        command = commands.evaluate(
+        more = [
+            (key, "".join([f"{line}\n" for line in lines]))
+            for key, lines in zip(_lines_keys(member_id, hour), addition.lines, strict=True)
+            if lines
+        ]
+        return commands.evaluate(
             ADD,
-            [keys.usage_key(member_id, hour), *_lines_keys(member_id, hour)],
+            [keys.usage_key(member_id, hour), *[key for key, _ in more]],
             self._worker,
             addition.number,
             KEPT_SECONDS,
             NUMBER_KEPT_MS,
             MOST_LINE_BYTES,
-            *["".join([f"{line}\n" for line in lines]) for lines in addition.lines],
+            *[lines for _, lines in more],
             *counters,
         )
-        durability = addition.durability or self._cluster.durability
-        return self._cluster.ask(command, deadline, _added, bounded=False, durability=durability)
 
     async def read(
         self, member_id: int, hours: Sequence[int], deadline: float, *, with_lines: bool

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.keys import usage_key, usage_lines_key
+from instantaudience_server.store.keys import key_slot, usage_key, usage_lines_key
 from instantaudience_server.store.usage_interface import (
     MOST_LINE_BYTES,
     MOST_LINES,
@@ -24,7 +24,7 @@ from instantaudience_server.store.usage_interface import (
 )
 from instantaudience_server.store.usage_store import KEPT_SECONDS, NUMBER_KEPT_MS, ClusterUsageStore
 from redis.asyncio import RedisCluster
-from support.clusters import connected, on_node, owner_of, pids_of, seconds_from_now
+from support.clusters import connected, migration_of, on_node, owner_of, pids_of, seconds_from_now
 from support.processes import needs_proc, standing_still
 
 MEMBER, OTHER = 123, 124
@@ -249,6 +249,25 @@ async def test_a_lost_answer(usage_store: ClusterUsageStore, embedded: EmbeddedC
         await on_node(port, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
         await adding
     assert await read(usage_store) == usage_of(Tally(calls=20), lines(*range(1, 21)))
+
+
+async def test_a_slot_on_its_way(usage_store: ClusterUsageStore, embedded: EmbeddedCluster) -> None:
+    """What is counted waits for none of its keys to arrive, nor for the end; lines that would are left out."""
+    numbers, more = itertools.count(1), Tally(calls=1)
+    await add(usage_store, next(numbers), more, segments=["before"])
+    async with migration_of(embedded, key_slot(usage_key(MEMBER, HOUR))) as migration:
+        await migration.begin()
+        await add(usage_store, next(numbers), more, segments=["begun"])
+        await add(usage_store, next(numbers), more, errors=["the first one"], segments=["left out"])
+        await add(usage_store, 1, TALLY, segments=lines(1), hour=HOUR + 1)
+        await migration.move_keys(1)
+        await add(usage_store, next(numbers), more)
+        await migration.move_keys()
+        await add(usage_store, next(numbers), more, segments=["moved"])
+        await migration.end()
+        await add(usage_store, next(numbers), more, errors=["ended"])
+        assert await read(usage_store) == usage_of(Tally(calls=6), ["ended"], ["before", "begun", "moved"])
+        assert await read(usage_store, HOUR + 1) == usage_of(TALLY)
 
 
 async def test_workers_at_once(cluster: Cluster) -> None:

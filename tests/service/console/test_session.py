@@ -10,6 +10,7 @@ from playwright.async_api import Error as PageError
 from support import console_traffic
 from support.browsers import TOKEN_KEY, Console, console_page
 from support.clusters import eventually
+from support.processes import standing_still
 from support.service import PASSWORDS, Service
 
 ACCOUNT, PASSWORD = console_traffic.ACCOUNT, PASSWORDS[console_traffic.ACCOUNT]
@@ -147,3 +148,36 @@ async def test_no_answer(console: Console) -> None:
     await console.page.context.set_offline(False)
     await console.sign_in(ACCOUNT, PASSWORD)
     await expect(console.heading("Overview")).to_be_visible()
+
+
+async def test_a_reload_while_the_cluster_is_away(browser: Browser, service: Service) -> None:
+    """The session stands, and the page shows what it would have shown when the cluster is back."""
+    token = await service.token("admin")
+    async with console_page(browser, service) as console:
+        console.expected_statuses = {503}
+        await console.open()
+        await console.page.evaluate(f"sessionStorage.setItem('{TOKEN_KEY}', '{token}')")
+        await console.open("members")
+        pids = [(await service.on_node(port, "INFO", "server"))["process_id"] for port in service.node_ports]
+        with standing_still(*pids):
+            await console.page.reload()
+            assert (await console.alert()).startswith("The service is busy or cannot reach its data.")
+            assert await console.stored_token() == token
+            await expect(console.page.get_by_role("button", name="Sign out")).to_be_visible()
+            await expect(console.heading("Sign in")).to_be_hidden()
+        await expect(console.page.locator("#members-place")).to_have_text("1–5 of 5")
+        await expect(console.page.locator("[role=alert]:visible")).to_have_count(0)
+
+
+async def test_the_list_of_members_comes_late(browser: Browser, service: Service) -> None:
+    async with console_page(browser, service, token=await service.token("admin")) as console:
+        page = console.page
+        await page.route("**/console/members?*", lambda route: route.abort())
+        await console.open(f"segments?member={console_traffic.MEMBER}")
+        await expect(page.locator("#problem")).to_have_text(re.compile("^The service does not answer."))
+        await expect(page.locator("#segment-rows tr").first).to_contain_text("12")
+        await page.unroute("**/console/members?*")
+        await expect(page.locator("#segments-place")).to_have_text("1–25 of 200")
+        await expect(page.locator("#problem")).to_be_hidden()
+        await expect(page.get_by_label("Member", exact=True)).to_have_value(str(console_traffic.MEMBER))
+        console.complaints.clear()  # of the answers that did not come

@@ -1,9 +1,10 @@
 // The page: who has signed in, which member is looked at, and which view is shown.
 
 import { addressOf, changeAddress, forgetParameters, readAddress, whenAddressChanges } from "./address.js";
-import { forgetToken, get, isAbort, isSignedIn, signIn, signOut, whenSessionEnds } from "./api.js";
+import { forgetToken, get, isPassing, isSignedIn, signIn, signOut, whenSessionEnds } from "./api.js";
 import { announce, byId, element, showProblem, whileBusy } from "./dom.js";
 import * as files from "./jobs.js";
+import { newestOf } from "./loading.js";
 import * as membersView from "./members.js";
 import * as overview from "./overview.js";
 import * as samples from "./samples.js";
@@ -68,15 +69,21 @@ byId("skip").addEventListener("click", (event) => {
 
 // --- the session
 
-async function enter() {
-  const answer = await get("console/overview");
+const entering = newestOf((error) => {
+  if (isPassing(error)) showProblem(byId("problem"), explain(error));
+  else leave(explain(error));
+});
+
+async function enter(signal) {
+  const answer = await get("console/overview", {}, signal);
   const own = { id: answer.member_id, name: answer.member_name };
   caller = { username: answer.username, isAdmin: answer.is_admin, member: own };
   member = own;
   byId("account").textContent = `${caller.username} · ${caller.isAdmin ? "administrator" : own.name}`;
   byId("member-choice").hidden = !caller.isAdmin;
   for (const link of byId("nav").children) link.hidden = !mayShow(link.dataset.view);
-  for (const id of ["nav", "who"]) byId(id).hidden = false;
+  byId("nav").hidden = false;
+  showProblem(byId("problem"), "");
   members = [own];
   if (caller.isAdmin) await listMembers();
   if (isSignedIn()) showAddress();
@@ -84,13 +91,16 @@ async function enter() {
 
 function leave(text) {
   if (shown) VIEWS[shown].hide();
+  entering.stop();
+  listing.stop();
   forgetToken();
   caller = member = shown = null;
   members = [];
   lastParameters = {};
   clearViews();
   showProblem(byId("problem"), "");
-  for (const id of ["nav", "who"]) byId(id).hidden = true;
+  for (const id of ["nav", "who", "member-choice"]) byId(id).hidden = true;
+  byId("account").textContent = "";
   byId("sign-in").reset();
   showView(null, {}, false);
   showProblem(byId("sign-in-problem"), text);
@@ -132,21 +142,26 @@ byId("sign-in").addEventListener("submit", async (event) => {
 const memberOption = ({ id, name }) => element("option", { value: id }, `${name} (${id})`);
 const memberParameter = ({ id }) => (id === caller.member.id ? null : id);
 
-// Without the list, an admin still sees the own member.
-async function listMembers() {
-  const listed = [];
-  let token = "";
-  try {
+const listing = newestOf((error) => showProblem(byId("problem"), explain(error)));
+
+// Without the list, an admin still sees the own member; it may come later.
+function listMembers() {
+  choice.replaceChildren(...members.map(memberOption));
+  return listing.load(async (signal) => {
+    const listed = [];
+    let token = "";
     do {
-      const page = await get("console/members", { page_size: MEMBERS_A_PAGE, page_token: token });
+      const page = await get("console/members", { page_size: MEMBERS_A_PAGE, page_token: token }, signal);
       listed.push(...page.members);
       token = page.next_page_token;
     } while (token);
     members = listed;
-  } catch (error) {
-    showProblem(byId("problem"), explain(error));
-  }
-  choice.replaceChildren(...members.map(memberOption));
+    choice.replaceChildren(...members.map(memberOption));
+    choice.value = String(member.id);
+    showProblem(byId("problem"), "");
+    const { member: asked } = readAddress().parameters;
+    if (shown === "members" || (shown && memberOf(asked).id !== member.id)) showAddress();
+  });
 }
 
 const memberOf = (id) => members.find((each) => String(each.id) === id) ?? caller.member;
@@ -168,13 +183,12 @@ choice.addEventListener("change", () => {
 
 // --- the beginning
 
+// While the service cannot say who has signed in, the session stands, and it is asked again.
 async function start() {
   if (!isSignedIn()) return leave("");
-  try {
-    await enter();
-  } catch (error) {
-    if (!isAbort(error) && isSignedIn()) leave(explain(error));
-  }
+  byId("view-sign-in").hidden = true;
+  byId("who").hidden = false; // to sign out
+  await entering.load(enter);
 }
 
 start();

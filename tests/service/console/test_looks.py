@@ -87,6 +87,7 @@ async def test_a_phone_need_not_scroll_sideways(browser: Browser, service: Servi
 async def test_a_phone_shows_what_a_row_is_of_beside_any_column(browser: Browser, service: Service) -> None:
     async with console_page(browser, service, token=await service.token("admin"), size=PHONE) as console:
         await console.open("members")
+        await expect(console.page.locator("#members-place")).to_have_text("1–5 of 5")  # rows are made anew until then
         name = console.page.get_by_role("link", name="Private Member (777)")
         before = await name.bounding_box()
         await console.page.get_by_role("region", name="Table of members").evaluate("frame => frame.scrollLeft = 1000")

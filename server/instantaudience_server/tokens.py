@@ -70,6 +70,10 @@ class _Trusted:
     end_ms: int
     asked_ahead: bool = False
 
+    def counts(self, now_ms: int) -> bool:
+        """Whether it is trusted: no longer than ever where the clock was set back."""
+        return self.until_ms - TRUST_MS <= now_ms < self.until_ms
+
 
 class TokenService:
     """Sessions, and the check of every call that needs one. Deadlines are times of the event loop's clock, in seconds.
@@ -154,7 +158,7 @@ class TokenService:
         trusted = self._trusted.get(token_hash)
         if trusted is None or now_ms >= trusted.end_ms:
             return await self._look_up(token_hash, now_ms, deadline)
-        if now_ms < trusted.until_ms:
+        if trusted.counts(now_ms):
             return self._caller_of(trusted)
         try:
             return await self._read(token_hash, now_ms, min(deadline, self._loop.time() + OUTAGE_SECONDS))
@@ -176,7 +180,7 @@ class TokenService:
         token_hash = hash_token(token)
         now_ms = self._clock.now_ms()
         trusted = self._trusted.get(token_hash)
-        if trusted is None or now_ms >= trusted.until_ms:
+        if trusted is None or not trusted.counts(now_ms):
             return None
         if now_ms >= trusted.until_ms - AHEAD_MS and not trusted.asked_ahead:
             trusted.asked_ahead = True

@@ -167,6 +167,17 @@ class TestVerifying:
         await refused(worker.verify(token), Reason.NOAUTH)
         await refused(worker.verify(token), Reason.NOAUTH)
 
+    async def test_a_clock_that_is_set_back_makes_it_no_longer(
+        self, worker: AccountWorker, clock: FakeClock, plain: RedisCluster
+    ) -> None:
+        token = await worker.sign_in()
+        await worker.verify(token)
+        await worker.tokens.close()
+        await plain.delete(f"t:{hash_token(token)}")
+        clock.ms -= HOUR_MS
+        assert worker.tokens.known(token) is None
+        await refused(worker.verify(token), Reason.NOAUTH)
+
     async def test_it_is_asked_for_ahead_while_calls_go_on(
         self, worker: AccountWorker, plain: RedisCluster, clock: FakeClock
     ) -> None:

@@ -22,6 +22,8 @@ from instantaudience_server.store.commands import ASKING
 from instantaudience_server.store.confirming import REPLIES, Awaited, Confirmation, unanswered
 from instantaudience_server.store.interface import Problem
 
+FEWEST_LOOKED_AT = 64
+"""Parts that wait before it is looked for the first time which of them nobody waits for."""
 _MORE = object()
 """What hiredis gives where a reply is not there yet, or not whole."""
 
@@ -73,6 +75,8 @@ class Node:
         self._stalled_seconds = stalled_seconds
         self._loop = asyncio.get_running_loop()
         self._outbox: list[Part] = []
+        self._look_at = FEWEST_LOOKED_AT
+        """How many parts wait when it is looked which of them nobody waits for."""
         self._wire: _Wire | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._flush_scheduled = False
@@ -92,6 +96,10 @@ class Node:
             lane.send(part)
             return
         self._outbox.append(part)
+        if len(self._outbox) >= self._look_at:
+            # A node that takes nothing for long must not keep ever more of what was given up.
+            self._outbox = [each for each in self._outbox if not each.batch.done.done()]
+            self._look_at = max(FEWEST_LOOKED_AT, 2 * len(self._outbox))
         if not self._flush_scheduled:
             self._flush_scheduled = True
             self._loop.call_soon(self._flush)

@@ -1,16 +1,21 @@
 """Connections and nodes that fail while calls are under way."""
 
 import asyncio
+import gc
 import os
 import signal
 import time
+import weakref
 from collections.abc import AsyncIterator, Callable
 
 import pytest
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.embedded.node import Node
 from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.store import commands
+from instantaudience_server.store.batch import Listed
 from instantaudience_server.store.interface import NEVER
+from instantaudience_server.store.keys import mark_key
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.telemetry import Event
 from structlog.testing import capture_logs
@@ -21,12 +26,14 @@ from support.clusters import (
     of_users,
     on_all_nodes,
     on_node,
+    pids_of,
     seconds_from_now,
     user_key,
     user_of_slots,
     whole,
     write,
 )
+from support.processes import needs_proc, standing_still
 
 KEYS = [user_key(user_id) for user_id in range(1, 201)]
 KEY_OF_NODE = [user_of_slots(0, 5460), user_of_slots(5461, 10922), user_of_slots(10923, 16383)]
@@ -165,6 +172,36 @@ async def test_a_stalled_connection_is_replaced(embedded: EmbeddedCluster, send:
             assert first not in await service_connections()
 
         await eventually(replaced)
+
+
+class _Watched(Listed):
+    """Commands of which it can be seen whether anybody keeps them."""
+
+    __slots__ = ("__weakref__",)
+
+
+@needs_proc
+async def test_what_is_given_up_is_not_kept_for_a_node_that_takes_nothing(embedded: EmbeddedCluster) -> None:
+    """As long as it takes: what waits is bounded, and what nobody waits for any more is not counted."""
+    command = commands.set_string_for(mark_key(0), bytes(100_000), 1)
+
+    async with connected(embedded.url, stalled_seconds=60) as cluster:
+
+        async def give_up(count: int) -> list[weakref.ref[_Watched]]:
+            deadline = seconds_from_now(0.05)
+            groups = [_Watched([command]) for _ in range(count)]
+            batches = [cluster.begin([group], deadline) for group in groups]
+            await asyncio.wait([batch.done for batch in batches])
+            return [weakref.ref(group) for group in groups]
+
+        await cluster.execute([command], seconds_from_now())
+        with standing_still(*pids_of(embedded)):
+            await give_up(100)  # so much that the connection takes no more
+            given_up = await give_up(300)
+            await give_up(300)
+            gc.collect()
+            assert [each() for each in given_up] == [None] * 300
+    await whole(embedded)
 
 
 async def test_an_idle_connection_is_kept(embedded: EmbeddedCluster) -> None:

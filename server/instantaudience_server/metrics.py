@@ -196,12 +196,33 @@ STORE_CONNECTION_FAILURES = Counter(
     "Connections to nodes of the cluster that were lost or could not be made.",
     ["node"],
 )
+GATEWAY_CONNECTIONS = ("instant_audience_gateway_connections", "Callers' connections to an Envoy.")
+GATEWAY_MEMORY = ("instant_audience_gateway_memory_bytes", "Memory in use in an Envoy.")
+GATEWAY_ANSWERS = ("instant_audience_gateway_answers_total", "Answers of an Envoy, its own too, by their HTTP status.")
+GATEWAY_REFUSALS = (
+    "instant_audience_gateway_refusals_total",
+    "What an Envoy refused because there was too much: connections; calls under way; memory in use.",
+)
+GATEWAY_CONNECTION_FAILURES = (
+    "instant_audience_gateway_connection_failures_total",
+    "Connections of an Envoy to workers that could not be made.",
+)
+"""Names and descriptions; `running/gateway_metrics.py` asks Envoys for them when somebody asks."""
 CATALOG_AGE = (
     "instant_audience_catalog_age_seconds",
     "How long ago the cluster last said that the worker knows every change of the catalog.",
 )
 """Name and description; calculated from `CATALOG_CURRENT_TIMESTAMP` when somebody asks, so that it also grows for a
 worker that hangs."""
+WHEN_ASKED = (
+    CATALOG_AGE,
+    GATEWAY_CONNECTIONS,
+    GATEWAY_MEMORY,
+    GATEWAY_ANSWERS,
+    GATEWAY_REFUSALS,
+    GATEWAY_CONNECTION_FAILURES,
+)
+"""All that are not kept but found out when somebody asks."""
 
 
 # A series that begins with its first count has not grown in the eyes of an alert: so those begin at 0.

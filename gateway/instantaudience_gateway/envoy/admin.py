@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 
-from instantaudience_gateway.envoy.config import STAT_PREFIX
+from instantaudience_gateway.envoy.settings import STAT_PREFIX
 
 _ACTIVE = f"http.{STAT_PREFIX}.downstream_rq_active"
 

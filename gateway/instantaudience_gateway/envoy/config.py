@@ -15,7 +15,7 @@ from instantaudience_gateway.envoy.access_log import access_log
 from instantaudience_gateway.envoy.cors import CORS, cors_policy
 from instantaudience_gateway.envoy.filters import http_filters
 from instantaudience_gateway.envoy.routes import MOST_FILE_BYTES, routes
-from instantaudience_gateway.envoy.settings import CLUSTER, TYPES, UPLOADS, GatewaySettings, seconds
+from instantaudience_gateway.envoy.settings import CLUSTER, STAT_PREFIX, TYPES, UPLOADS, GatewaySettings, seconds
 from instantaudience_gateway.envoy.tls import certificate_names, filter_chain, own_port
 
 KEPT_BYTES = 48 * 2**20
@@ -40,8 +40,6 @@ _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not 
 
 LOG_FLUSH_MS = 500
 """How long lines about requests may wait to be written together; Envoy's own 10 s are long for who looks for one."""
-STAT_PREFIX = "ingress"
-"""Of the statistics of the public port: `http.ingress.…`."""
 
 
 def _connection_manager(settings: GatewaySettings) -> dict[str, Any]:

@@ -7,6 +7,8 @@ CLUSTER = "workers"
 """The name of the way to the service."""
 UPLOADS = "uploads"
 """The name of the way to those who receive files."""
+STAT_PREFIX = "ingress"
+"""Of the statistics of the public port: `http.ingress.…`."""
 
 TYPES = "type.googleapis.com/envoy.extensions"
 """Where the types of Envoy's extensions are."""

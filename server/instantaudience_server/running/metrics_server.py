@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry, MetricsHandler
 
 from instantaudience_server.metrics import MergedMetrics
 from instantaudience_server.running.certificate_files import ServerContext
+from instantaudience_server.running.gateway_metrics import GatewayMetrics
 from instantaudience_server.telemetry import Event, configure_logging
 
 log = structlog.get_logger()
@@ -66,9 +67,10 @@ class _Server(ThreadingHTTPServer):
 
 
 def server_of(listening: socket.socket, directory: Path, tls: ServerContext | None) -> ThreadingHTTPServer:
-    """Answers `GET /metrics` with what lies in the directory."""
+    """Answers `GET /metrics` with what lies in the directory, and what the Envoys say whose sockets are beside it."""
     merged = CollectorRegistry()
     merged.register(MergedMetrics(directory))
+    merged.register(GatewayMetrics(directory.parent))
 
     class Handler(MetricsHandler):
         registry = merged

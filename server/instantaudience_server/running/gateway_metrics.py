@@ -1,0 +1,94 @@
+"""What the gateway counts by itself: its Envoys are asked whenever somebody asks for the metrics.
+
+Sources: https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/stats,
+https://www.envoyproxy.io/docs/envoy/latest/configuration/listeners/stats and
+https://www.envoyproxy.io/docs/envoy/latest/configuration/upstream/cluster_manager/cluster_stats.
+"""
+
+import contextlib
+import http.client
+import json
+import re
+import socket
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from itertools import chain
+from pathlib import Path
+from urllib.parse import urlencode
+
+from instantaudience_gateway.envoy.settings import CLUSTER, STAT_PREFIX
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from instantaudience_server import metrics
+
+SOCKETS = "envoy*.sock"
+"""The names of the Envoys' admin sockets."""
+ASK_SECONDS = 1.0
+"""How long an Envoy may take to answer; else it is left out."""
+_DOWNSTREAM = f"http.{STAT_PREFIX}.downstream_"
+_STATUSES = {f"{number}xx": (f"{_DOWNSTREAM}rq_{number}xx",) for number in range(1, 6)}
+_REFUSALS = {
+    "connections": ("listener.downstream_global_cx_overflow",),
+    "calls": tuple(f"cluster.{CLUSTER}.upstream_rq_{which}_overflow" for which in ("active", "pending")),
+    "memory": (f"{_DOWNSTREAM}rq_overload_close",),
+}
+_CONNECTIONS, _UNREACHED = f"{_DOWNSTREAM}cx_active", f"cluster.{CLUSTER}.upstream_cx_connect_fail"
+_MEMORY = "server.memory_allocated"
+_LISTENER = re.compile(r"^listener\..*\.(?=downstream_global_cx_overflow$)")
+"""A listener's name is its address."""
+_ASKED = (_CONNECTIONS, _UNREACHED, _MEMORY, *chain(*_STATUSES.values(), *_REFUSALS.values()))
+
+
+class GatewayMetrics(Collector):
+    """Those of all Envoys whose admin sockets are in the directory. Each has a label of its own, as its counters begin
+    again with it."""
+
+    def __init__(self, directory: Path, sockets: str = SOCKETS) -> None:
+        self._directory, self._sockets = directory, sockets
+
+    def collect(self) -> Iterable[Metric]:
+        """Nothing, where no Envoy answers."""
+        connections = GaugeMetricFamily(*metrics.GATEWAY_CONNECTIONS, labels=["gateway"])
+        memory = GaugeMetricFamily(*metrics.GATEWAY_MEMORY, labels=["gateway"])
+        answers = CounterMetricFamily(*metrics.GATEWAY_ANSWERS, labels=["gateway", "status"])
+        refusals = CounterMetricFamily(*metrics.GATEWAY_REFUSALS, labels=["gateway", "reason"])
+        unreached = CounterMetricFamily(*metrics.GATEWAY_CONNECTION_FAILURES, labels=["gateway"])
+        for number, admin_socket in enumerate(sorted(self._directory.glob(self._sockets))):
+            with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
+                found, name = _statistics(admin_socket), [str(number)]
+                connections.add_metric(name, found[_CONNECTIONS])
+                memory.add_metric(name, found[_MEMORY])
+                unreached.add_metric(name, found[_UNREACHED])
+                for family, statistics in ((answers, _STATUSES), (refusals, _REFUSALS)):
+                    for label, names in statistics.items():
+                        family.add_metric([*name, label], sum(found[each] for each in names))
+        return connections, memory, answers, refusals, unreached
+
+
+def _statistics(admin_socket: Path) -> Mapping[str, int]:
+    """What an Envoy has counted; 0 where it knows nothing of it.
+
+    Raises OSError, HTTPException or ValueError: it does not answer as it should.
+    """
+    names = "|".join(re.escape(each).replace(r"listener\.", r"listener\..*\.") for each in _ASKED)
+    with contextlib.closing(_UnixConnection("admin", timeout=ASK_SECONDS)) as connection:
+        connection.path = admin_socket
+        connection.request("GET", "/stats?" + urlencode({"filter": f"^({names})$", "format": "json"}))
+        read = json.loads(connection.getresponse().read())
+    found: Counter[str] = Counter()
+    for each in read["stats"]:
+        if "value" in each:
+            found[_LISTENER.sub("listener.", each["name"])] += int(each["value"])
+    return found
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP on the unix socket at a path."""
+
+    path: Path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(ASK_SECONDS)
+        self.sock.connect(str(self.path))

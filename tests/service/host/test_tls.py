@@ -174,7 +174,7 @@ async def test_by_openssl(secured: Secured, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
-async def test_by_curl(secured: Secured) -> None:
+async def test_by_curl(secured: Secured, tmp_path: Path) -> None:
     async def status(*options: str) -> tuple[int | None, str]:
         words = ["--silent", "--show-error", "--cacert", str(secured.authority.file), *options]
         process = await asyncio.create_subprocess_exec(
@@ -187,14 +187,14 @@ async def test_by_curl(secured: Secured) -> None:
         output, _ = await process.communicate()
         return process.returncode, output.decode()
 
-    def with_certificate(client: Signed) -> list[str]:
-        return ["--cert", str(client.cert), "--key", str(client.key)]
+    def with_certificate(client: Signed | None) -> list[str]:
+        return [] if client is None else ["--cert", str(client.cert), "--key", str(client.key)]
 
     assert await status(*with_certificate(secured.good)) == (0, '{"response":{"status":"OK"}}')
-    for options in ([], with_certificate(secured.revoked)):
-        code, output = await status(*options)
-        assert code
-        assert output == ""
+    for what, client in refused_clients(secured, tmp_path).items():
+        code, output = await status(*with_certificate(client))
+        assert code, what
+        assert output == "", what
 
 
 async def code_of(secured: Secured, port: str, client: Signed | None) -> grpc.StatusCode:

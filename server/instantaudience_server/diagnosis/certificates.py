@@ -9,12 +9,15 @@ from cryptography import x509
 
 from instantaudience_server.diagnosis.finding import Finding, Level, problem, warning
 from instantaudience_server.running.certificates import CertificateError, read_certificates
+from instantaudience_server.running.cluster_certificate import end_of, file_of
 from instantaudience_server.settings import Settings
 
 TOPIC = "certificates"
 DAYS_PROBLEM, DAYS_WARNING = 3, 21
+LIST_HOURS_PROBLEM, LIST_HOURS_WARNING = 6, 12
+"""Lists of what is revoked are made anew every few days, some every day."""
 SECONDS = 5.0
-_DAY = 86_400
+_DAY, _HOUR = 86_400, 3_600
 _MEND = "replace it: what serves reads it again, without a restart"
 
 
@@ -29,7 +32,18 @@ def in_files(settings: Settings, now: float) -> Iterator[Finding]:
         return
     files = {"server": settings.tls_cert, "client_ca": settings.client_ca, "client_crl": settings.client_crl}
     for what, end in ends.items():
-        yield ending(str(files[what]), end, now)
+        yield ending(str(files[what]), end, now, is_list=what == "client_crl")
+
+
+def for_the_cluster(redis: str, now: float) -> Iterator[Finding]:
+    """What the file holds that the cluster's URL names; `now` is Unix time."""
+    path = file_of(redis)
+    if path is None:
+        return
+    try:
+        yield ending(str(path), end_of(path), now)
+    except CertificateError as error:
+        yield problem(TOPIC, str(error), "give the certificate that the cluster's nodes want to see")
 
 
 async def shown(host: str, port: int, now: float) -> Finding:
@@ -43,13 +57,15 @@ async def shown(host: str, port: int, now: float) -> Finding:
     return ending(where, x509.load_pem_x509_certificate(pem.encode()).not_valid_after_utc.timestamp(), now)
 
 
-def ending(where: str, end: float, now: float) -> Finding:
-    """What an end means. Days are whole ones."""
-    days = int((end - now) // _DAY)
+def ending(where: str, end: float, now: float, *, is_list: bool = False) -> Finding:
+    """What an end means. Days and hours are whole ones; `is_list`: of certificates that are revoked."""
+    unit, name = (_HOUR, "hours") if is_list else (_DAY, "days")
+    bad, soon = (LIST_HOURS_PROBLEM, LIST_HOURS_WARNING) if is_list else (DAYS_PROBLEM, DAYS_WARNING)
+    left = int((end - now) // unit)
     moment = f"{datetime.datetime.fromtimestamp(end, datetime.UTC):%Y-%m-%d %H:%M} UTC"
     if end <= now:
         return problem(TOPIC, f"{where} ended at {moment}", _MEND)
-    if days < DAYS_WARNING:
-        kind = problem if days < DAYS_PROBLEM else warning
-        return kind(TOPIC, f"{where} ends at {moment}, in {days} days", _MEND)
+    if left < soon:
+        kind = problem if left < bad else warning
+        return kind(TOPIC, f"{where} ends at {moment}, in {left} {name}", _MEND)
     return Finding(Level.OK, TOPIC, f"{where} holds until {moment}")

@@ -37,6 +37,8 @@ async def diagnose(
     else:
         async for finding in _cluster(settings, redis, acl_user, now):
             yield finding
+        for finding in certificates.for_the_cluster(redis, now()):
+            yield finding
     for finding in certificates.in_files(settings, now()):
         yield finding
     if url is not None:

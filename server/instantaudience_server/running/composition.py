@@ -41,6 +41,7 @@ from instantaudience_server.passwords.hashing import Passwords
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.running.certificate_files import follow
 from instantaudience_server.running.certificates import Certificates
+from instantaudience_server.running.cluster_certificate import keep_noting
 from instantaudience_server.running.ground import WorkerConfig, lay_ground
 from instantaudience_server.running.memory import give_back
 from instantaudience_server.running.traces import begin_traces
@@ -172,7 +173,7 @@ async def open_worker(config: WorkerConfig) -> AsyncIterator[Worker]:
             metrics.RUNNING_CALLS: lambda: admission.under_way,
         }
         note_build(config.host)
-        for background in (metrics.sample(readings), keep_writing()):
+        for background in (metrics.sample(readings), keep_writing(), keep_noting(config.redis)):
             stack.callback(asyncio.create_task(background).cancel)
         watching = asyncio.create_task(health.watch(status.set_serving))
         stack.callback(watching.cancel)

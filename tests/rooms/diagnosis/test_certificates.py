@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from instantaudience_server.diagnosis.certificates import in_files, shown
+from instantaudience_server.diagnosis.certificates import for_the_cluster, in_files, shown
 from instantaudience_server.diagnosis.finding import Level
 from instantaudience_server.processes import free_ports
 from instantaudience_server.settings import Settings
@@ -31,9 +31,31 @@ async def test_the_end_of_a_certificate_is_told(
     (port,) = free_ports("127.0.0.1", 1)
     async with tls_terminated(port, 1, signed.cert, signed.key):
         as_shown = await shown("127.0.0.1", port, time.time())
-    for finding in (in_file, as_shown):
+    (for_nodes,) = for_the_cluster(f"rediss://a:6379?ssl_certfile={signed.cert}", time.time())
+    for finding in (in_file, as_shown, for_nodes):
         assert finding.level is level
         assert text in finding.text
+
+
+@pytest.mark.parametrize(
+    ("hours", "level", "text"),
+    [(48, Level.OK, "holds until"), (10, Level.WARNING, "in 9 hours"), (4, Level.PROBLEM, "in 3 hours")],
+)
+def test_lists_of_revoked_ones_live_for_days_alone(tmp_path: Path, hours: int, level: Level, text: str) -> None:
+    authority, revocations = Authority(tmp_path), tmp_path / "revoked.crl"
+    authority.revoke(revocations, lifetime=datetime.timedelta(hours=hours))
+    signed = authority.sign("server", lifetime=30 * DAY)
+    files = settings(signed).model_copy(update={"client_ca": authority.file, "client_crl": revocations})
+    found = {finding.text.partition(" ")[0]: finding for finding in in_files(files, time.time())}
+    assert found[str(revocations)].level is level
+    assert text in found[str(revocations)].text
+
+
+def test_a_file_for_the_cluster_that_is_none_is_a_problem() -> None:
+    (finding,) = for_the_cluster("rediss://a:6379?ssl_certfile=missing.pem", time.time())
+    assert finding.level is Level.PROBLEM
+    assert "missing.pem: No such file" in finding.text
+    assert list(for_the_cluster("rediss://a:6379", time.time())) == []
 
 
 def test_one_that_has_ended_is_a_problem(tmp_path: Path) -> None:

@@ -1,0 +1,47 @@
+"""When the certificate ends that the service shows to the nodes of its cluster (`rediss://…?ssl_certfile=…`)."""
+
+import asyncio
+import contextlib
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+from cryptography import x509
+
+from instantaudience_server import metrics
+from instantaudience_server.running.certificates import CertificateError
+
+LOOK_SECONDS = 60.0
+
+
+def file_of(redis: str) -> Path | None:
+    """The file that a cluster's URL names; None where it names none."""
+    try:
+        named = parse_qs(urlsplit(redis).query).get("ssl_certfile", [])
+    except ValueError:
+        return None
+    return Path(named[-1]) if named else None
+
+
+def end_of(path: Path) -> float:
+    """When the first certificate in it ends (Unix time).
+
+    Raises:
+        CertificateError: it cannot be read, or holds none.
+    """
+    try:
+        read = x509.load_pem_x509_certificates(path.read_bytes())
+    except OSError as error:
+        raise CertificateError(f"{path}: {error.strerror}") from error
+    except ValueError as error:
+        raise CertificateError(f"{path}: it holds no certificate") from error
+    return min(each.not_valid_after_utc for each in read).timestamp()
+
+
+async def keep_noting(redis: str) -> None:
+    """Tell the metrics, and look again every minute whether it was replaced; forever."""
+    path = file_of(redis)
+    while path is not None:
+        with contextlib.suppress(CertificateError):  # what connects says so, too
+            end = await asyncio.to_thread(end_of, path)
+            metrics.CERTIFICATE_END_TIMESTAMP.labels(metrics.WORKER, "cluster").set(end)
+        await asyncio.sleep(LOOK_SECONDS)

@@ -1,0 +1,46 @@
+"""The certificate that nodes are shown."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from instantaudience_server import metrics
+from instantaudience_server.running.certificates import CertificateError
+from instantaudience_server.running.cluster_certificate import end_of, file_of, keep_noting
+from prometheus_client import REGISTRY
+from support.authorities import Authority
+from support.clusters import eventually
+
+NAME = "instant_audience_certificate_end_timestamp_seconds"
+
+
+@pytest.mark.parametrize(
+    ("url", "file"),
+    [
+        ("redis://a:6379", None),
+        ("rediss://a:6379?ssl_ca_certs=/ca.pem", None),
+        ("rediss://a:6379?ssl_ca_certs=/ca.pem&ssl_certfile=/my%20own.pem&ssl_keyfile=/k.pem", Path("/my own.pem")),
+        ("rediss://[", None),
+    ],
+)
+def test_the_url_names_it(url: str, file: Path | None) -> None:
+    assert file_of(url) == file
+
+
+def test_what_is_none_is_named(tmp_path: Path) -> None:
+    (tmp_path / "empty.pem").touch()
+    for name, text in (("empty.pem", "empty.pem: it holds no certificate"), ("no.pem", "no.pem: No such file")):
+        with pytest.raises(CertificateError, match=text):
+            end_of(tmp_path / name)
+
+
+async def test_its_end_is_a_metric(tmp_path: Path) -> None:
+    signed = Authority(tmp_path).sign("worker")
+    noting = asyncio.create_task(keep_noting(f"rediss://a:6379?ssl_certfile={signed.cert}"))
+
+    async def noted() -> None:
+        found = REGISTRY.get_sample_value(NAME, {"worker": metrics.WORKER, "file": "cluster"})
+        assert found == signed.certificate.not_valid_after_utc.timestamp()
+
+    await eventually(noted)
+    noting.cancel()

@@ -33,7 +33,7 @@ class Tls:
             if self.cert is not None:
                 context.load_cert_chain(self.cert, self.key, password="")  # else it would ask for one
         except ssl.SSLError as error:
-            files = ", ".join(str(path) for path in (self.ca, self.cert, self.key) if path is not None)
+            files = ", ".join(str(path) for path in dict.fromkeys((self.ca, self.cert, self.key)) if path is not None)
             raise click.ClickException(f"{files}: this is no PEM, or a key without its certificate: {error}") from error
         return context
 

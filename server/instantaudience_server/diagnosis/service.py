@@ -24,7 +24,7 @@ async def ask(url: str, certificate: ssl.SSLContext | None, now: float) -> Async
     try:
         async with httpx.AsyncClient(base_url=url, timeout=SECONDS, verify=context, trust_env=False) as http:
             alive, ready = await http.get("/healthz"), await http.get("/readyz")
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError) as error:  # SSLError: refused when it seemed to be over
         yield problem(
             TOPIC,
             f"{url} does not answer: {str(error) or type(error).__name__}",

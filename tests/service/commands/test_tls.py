@@ -1,11 +1,14 @@
 """Commands, and a service that speaks TLS with a certificate of an unknown authority, and wants to see one."""
 
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from instantaudience_server.diagnosis.finding import Level
+from instantaudience_server.diagnosis.service import ask
 from support.authorities import Authority, Signed
 from support.service import PASSWORDS, Service, new_directory, running_service
 
@@ -97,3 +100,12 @@ async def test_doctor_shows_a_certificate_where_one_is_wanted(run: Any, secured:
     ended = await run(*words, *secured.showing, env=secured.env)
     assert "is ready" in ended.output, ended.output
     assert "does not answer" not in ended.output
+
+
+async def test_doctor_tells_why_it_is_refused_however_it_notices(secured: Secured) -> None:
+    """It is refused after it has asked: by chance, it is told why, or finds the connection gone."""
+    for _ in range(20):
+        (finding,) = [each async for each in ask(secured.service.url, None, time.time())]
+        assert finding.level is Level.PROBLEM
+        assert "does not answer" in finding.text
+        assert "--cert" in finding.mend

@@ -53,11 +53,15 @@ class Way:
 
     def rejects_path(self, file: Path) -> Path:
         """Where the rejects of a file go."""
-        return self.rejects or _beside(Path("standard-input") if file == STDIN else file, "rejects.csv")
+        return _rejects_path(self.rejects, file)
 
     def position_path(self, file: Path) -> Path | None:
         """Where it is kept how far a file was sent; None where that cannot be gone on with."""
         return None if file == STDIN or self.is_dry else _beside(file, "position")
+
+
+def _rejects_path(named: Path | None, file: Path) -> Path:
+    return named or _beside(Path("standard-input") if file == STDIN else file, "rejects.csv")
 
 
 def _beside(file: Path, ending: str) -> Path:
@@ -134,6 +138,10 @@ def send(
     """
     if rejects and len(files) > 1:
         raise click.UsageError("--rejects is for one FILE")
+    sources = {file.resolve() for file in files if file != STDIN}
+    for file in files:
+        if (path := _rejects_path(rejects, file)).resolve() in sources:
+            raise click.UsageError(f"{path} is to be sent: what is refused of {file} cannot replace it")
     csv_form = _csv_form(columns, no_header, delimiter)
     token = client.token()
     way = Way(form, csv_form, rejects, dry_run, (client.url, token.split(":")[1]))

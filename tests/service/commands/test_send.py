@@ -170,6 +170,11 @@ USAGE = {
     "no order": ("text --no-header", "--no-header needs --columns with the fields in their order"),
     "fields without columns": ("text --columns user_id", "--columns needs a column for each field"),
     "a delimiter of two": ("text --delimiter ;;", "it is one character, or tab"),
+    "rejects in place of their file": (
+        "text --rejects ./text",
+        "is to be sent: what is refused of text cannot replace",
+    ),
+    "rejects in place of another file": ("text text.rejects.csv", "text.rejects.csv is to be sent"),
     "rejects of two files in one": ("text text --rejects x", "--rejects is for one FILE"),
 }
 
@@ -178,10 +183,12 @@ USAGE = {
 def test_usage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, problem: str) -> None:
     """In this process, as nothing is asked."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "text").write_text("no,such\n")
+    for name in ("text", "text.rejects.csv"):
+        (tmp_path / name).write_text("no,such\n")
     ended = CliRunner().invoke(main, ["send", *words.split()])
     assert (ended.exit_code, ended.stdout) == (2, "")
     assert problem in ended.stderr
+    assert (tmp_path / "text").exists()
 
 
 @ONE_HOST

@@ -1,8 +1,14 @@
 """The command `instant-audience`, and where its subcommands are."""
 
+import os
+import sys
 from importlib import import_module
+from pathlib import Path
+from typing import Any
 
 import click
+
+from instantaudience_server.commands.statuses import explained
 
 WHERE = {
     "apply": "calls",
@@ -40,8 +46,16 @@ class _Subcommands(click.Group):
         command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Whatever cannot be read or written ends a command with one line."""
+        with explained():
+            return super().invoke(ctx)
+
 
 @click.group(cls=_Subcommands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(package_name="instant-audience")
 def main() -> None:
     """Instant Audience: puts users into audience segments, and takes them out, in milliseconds."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # whoever called has closed it
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - as long as the process

@@ -1,7 +1,9 @@
-"""How commands that send files end: 0, all was taken; 1, something was refused; 2, it was not done to its end."""
+"""How commands end. Those that send files: 0, all was taken; 1, something was refused; 2, not all was done."""
 
+import contextlib
+import errno
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
@@ -16,13 +18,33 @@ class FailedError(click.ClickException):
     exit_code = FAILED
 
 
+@contextlib.contextmanager
+def explained() -> Iterator[None]:
+    """Have what cannot be read or written said in a line.
+
+    Raises:
+        click.ClickException: it says which.
+        OSError: nobody reads the output any more (EPIPE), which is no error.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            raise
+        raise click.ClickException(f"{error.filename or 'input or output'}: {error.strerror or error}") from error
+    except UnicodeEncodeError as error:
+        where = f"the output's encoding, {error.encoding}, lacks characters"
+        raise click.ClickException(f"{where}: set PYTHONIOENCODING=utf-8") from error
+
+
 def failing_is_two(command: Callable[..., Any]) -> Callable[..., Any]:
     """Have all errors of a command end it with FAILED, as wrong usage does."""
 
     @functools.wraps(command)
     def failing(*values: Any, **arguments: Any) -> Any:
         try:
-            return command(*values, **arguments)
+            with explained():
+                return command(*values, **arguments)
         except click.UsageError:
             raise
         except click.ClickException as error:

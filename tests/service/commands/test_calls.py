@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import os
 import re
 import shlex
 import socket
@@ -15,6 +16,7 @@ from instantaudience_server.commands.client import TIMEOUT_SECONDS
 from instantaudience_server.processes import free_ports
 from redis.asyncio import RedisCluster
 from support.messages import USER, one_user
+from support.processes import needs_proc
 from support.service import COMMAND, HOST_MODES, PASSWORDS, Service, running_service
 from support.stored import put, stored
 from support.strategies import UUID
@@ -180,6 +182,42 @@ async def test_failures(
     assert len(ended.errors.strip().splitlines()) <= (1 if status == 1 else 4)
     for secret in (environment["INSTANT_AUDIENCE_TOKEN"], UNKNOWN_TOKEN, *PASSWORDS.values()):
         assert secret not in ended.errors
+
+
+UNWRITABLE = {
+    "a full disk": ("get 1 >/dev/full", "1 Error: input or output: No space left on device"),
+    "a full disk, of a list": ("segment list --json >/dev/full", "1 Error: input or output: No space left on device"),
+    "a reader that has gone": ("segment list --json | head -1", "1 "),
+    "no standard output": ("segment list --limit 1 >&-", "0 "),
+    "no standard input": ("user key deactivate 9999 <&-", "1 Error: SYNTAX: "),
+    "nothing at all": ("get 1 <&- >&- 2>&-", "0 "),
+    "an encoding without lines": (
+        "segment list --limit 1",
+        "1 Error: the output's encoding, latin-1, lacks characters: set PYTHONIOENCODING=utf-8",
+    ),
+    "a file that cannot be read": ("apply /proc/self/mem", "1 Error: input or output: Input/output error"),
+    "a file to send, likewise": ("batch send /proc/self/mem", "2 Error: input or output: Input/output error"),
+}
+
+
+@needs_proc
+@pytest.mark.parametrize(("words", "expected"), UNWRITABLE.values(), ids=UNWRITABLE)
+async def test_what_cannot_be_read_or_written(environment: Any, tmp_path: Path, words: str, expected: str) -> None:
+    """It ends a command with one line at most, and no traceback."""
+    settings = {"PYTHONIOENCODING": "latin-1" if "lacks" in expected else "utf-8", "XDG_CACHE_HOME": str(tmp_path)}
+    process = await asyncio.create_subprocess_exec(
+        "bash",
+        "-c",
+        f"{shlex.join(COMMAND)} {words}; echo ${{PIPESTATUS[0]}} >status",
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+        cwd=tmp_path,
+        env=os.environ | environment | settings,
+    )
+    _, errors = await process.communicate()
+    told = [line for line in errors.decode().splitlines() if line.startswith("Error: ") or "Traceback" in line]
+    assert f"{(tmp_path / 'status').read_text().strip()} {''.join(told)}".startswith(expected), errors.decode()
+    assert len(told) <= 1
 
 
 async def test_a_host_that_does_not_answer(run: Any, environment: Any) -> None:

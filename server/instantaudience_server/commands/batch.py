@@ -64,9 +64,15 @@ def send(client: Client, files: tuple[Path, ...], member_id: int | None, as_json
         if not file.is_file():
             raise click.BadParameter(f"{file} is no file", param_hint="FILE…")
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
+    sent: list[tuple[Path, str]] = []
     with Progress(*columns, TimeElapsedColumn(), console=Console(file=sys.stderr)) as progress:
-        sent = [(file, _upload(client, file, member_id, progress)) for file in files]
-        jobs = [_followed(client, job_id, file, progress) for file, job_id in sent]
+        try:
+            for file in files:
+                sent.append((file, _upload(client, file, member_id, progress)))
+            jobs = [_followed(client, job_id, file, progress) for file, job_id in sent]
+        except KeyboardInterrupt:
+            shows = [f"{file.name} is applied all the same: `instant-audience batch show {job}`" for file, job in sent]
+            raise click.ClickException("; ".join(["interrupted", *shows])) from None
     if as_json:
         click.echo(json.dumps(jobs, indent=2, ensure_ascii=False))
     else:

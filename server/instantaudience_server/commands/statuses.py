@@ -49,5 +49,7 @@ def failing_is_two(command: Callable[..., Any]) -> Callable[..., Any]:
             raise
         except click.ClickException as error:
             raise FailedError(error.message) from error
+        except (KeyboardInterrupt, click.Abort) as error:
+            raise FailedError("interrupted") from error
 
     return failing

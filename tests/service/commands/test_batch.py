@@ -1,13 +1,18 @@
 """`batch send`, `batch list`, `batch show`."""
 
+import asyncio
 import json
+import os
+import pty
 import re
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 from service.commands.conftest import environment_of
-from support.service import Service
+from support.processes import all_of
+from support.service import COMMAND, Service
 
 CLEAN = "7001;10001:0,10002:60\n7002;10001:0\n"
 PARTIAL = "7003;10001:0\nnobody;10001:0\n7004;99999:0\n"
@@ -39,6 +44,31 @@ async def test_files_are_sent_and_looked_at(run: Any, demo: dict[str, str], tmp_
     assert re.search(r"num_invalid_user +│ +1 ", ended.output)
     assert "num_invalid_user-nobody;10001:0\n" in ended.output
     assert json.loads((await run("batch", "show", jobs[0]["job_id"], "--json", env=demo)).output) == jobs[0]
+
+
+async def test_an_interruption(run: Any, demo: dict[str, str], tmp_path: Path) -> None:
+    """It is no "something was refused"; what has been uploaded is applied, and it is said where to see that."""
+    (tmp_path / "large").write_text("".join(f"{user};10001:0\n" for user in range(1, 200_000)))
+    ours, theirs = pty.openpty()
+    process = await asyncio.create_subprocess_exec(
+        *(*COMMAND, "batch", "send", "large"),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        cwd=tmp_path,
+        env=os.environ | demo | {"TERM": "xterm", "COLUMNS": "200"},
+        preexec_fn=lambda: os.login_tty(theirs),
+    )
+    os.close(theirs)
+    shown = b""
+    while b"large: job" not in shown:
+        shown += await asyncio.to_thread(os.read, ours, 65536)
+    process.send_signal(signal.SIGINT)
+    text = await asyncio.to_thread(all_of, ours)
+    assert await process.wait() == 2
+    found = re.search("Error: interrupted; large is applied all the same: `instant-audience batch show (.*)`", text)
+    assert found, text
+    assert json.loads((await run("batch", "show", found[1], "--json", env=demo)).output)["job_id"] == found[1]
 
 
 async def test_a_file_that_is_not_applied_to_its_end(run: Any, demo: dict[str, str], tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from instantaudience_server.commands.client import Client
 from instantaudience_server.commands.connecting import with_client
 from instantaudience_server.commands.object_fields import text
 from instantaudience_server.commands.statuses import FAILED, PARTIAL, failing_is_two
-from instantaudience_server.commands.tables import print_table
+from instantaudience_server.commands.tables import harmless, print_table
 
 PIECE_BYTES = 2**18
 LOOK_SECONDS = 0.5
@@ -79,7 +79,7 @@ def send(client: Client, files: tuple[Path, ...], member_id: int | None, as_json
         _show_jobs("files", jobs, [file.name for file in files])
         for file, job in zip(files, jobs, strict=True):
             for line in filter(None, job["error_log_lines"].split("\n")):
-                click.echo(f"{file.name}: {line}", err=True)
+                click.echo(f"{file.name}: {harmless(line)}", err=True)
     if any(job["phase"] != "completed" for job in jobs):
         sys.exit(FAILED)
     if any(job[name] for job in jobs for name in _FAULTS):
@@ -114,7 +114,7 @@ def show(client: Client, job_id: str, as_json: bool) -> None:
     lines = {name: job.pop(name) for name in ("error_log_lines", "segment_log_lines")}
     print_table(f"job {job_id}", ("field", "value"), sorted(job.items()))
     for found in filter(None, lines.values()):
-        click.echo(found)
+        click.echo(harmless(found))
 
 
 def _of_member(member_id: int | None) -> dict[str, int]:

@@ -47,6 +47,11 @@ def show_lines(lines: Iterable[str]) -> None:
     click.echo("\n".join(remaining))
 
 
+def harmless(lines: str) -> str:
+    """What others wrote, without what would steer a terminal; tabs stay."""
+    return "\t".join(map(_text, lines.split("\t")))
+
+
 def width_of_output() -> int | None:
     """Characters of a line of the terminal, or what COLUMNS says; None where there is no bound."""
     if sys.stdout.isatty() or os.environ.get("COLUMNS"):

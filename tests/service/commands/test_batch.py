@@ -71,6 +71,16 @@ async def test_an_interruption(run: Any, demo: dict[str, str], tmp_path: Path) -
     assert json.loads((await run("batch", "show", found[1], "--json", env=demo)).output)["job_id"] == found[1]
 
 
+async def test_lines_of_files_steer_no_terminal(run: Any, demo: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "odd").write_text("\x1b]0;title\x07bad;1:0\t2\n")
+    env = demo | {"PYTHONIOENCODING": "utf-8"}
+    sent = await run("batch", "send", "odd", env=env)
+    assert "odd: num_invalid_format-�]0;title�bad;1:0\t2 " in sent.errors
+    (job,) = json.loads((await run("batch", "list", "--limit", "1", "--json", env=demo)).output)
+    shown = await run("batch", "show", job["job_id"], env=env)
+    assert "num_invalid_format-�]0;title�bad;1:0\t2 " in shown.output
+
+
 async def test_a_file_that_is_not_applied_to_its_end(run: Any, demo: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "broken").write_bytes(b"\x1f\x8b and no gzip")
     ended = await run("batch", "send", "broken", "--json", env=demo)

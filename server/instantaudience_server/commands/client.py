@@ -26,13 +26,18 @@ PAGE_SIZE = 1000
 MOST_WAITS = 30
 """How often a rate limit is waited for, in a row."""
 
+SIGN_IN_HINT = "`instant-audience login`, or set INSTANT_AUDIENCE_TOKEN, or INSTANT_AUDIENCE_USERNAME and …_PASSWORD"
 DENIED_HINT = "sign in as a user that may do this: `instant-audience login`, or --as"
 
 Result = TypeVar("Result")
 
 
 class TokenRefusedError(click.ClickException):
-    """The service does not take the token."""
+    """The service does not take the token; `reason` is its error_id."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class Client:
@@ -160,8 +165,13 @@ class Client:
         try:
             return attempt(token)
         except (TokenRefusedError, CallFailedError) as error:
-            if self._profile is None or (isinstance(error, CallFailedError) and error.code != "UNAUTHENTICATED"):
+            if error.reason != "NOAUTH":
                 raise
+            if self._profile is None:
+                hint = "set another one, or unset it and sign in: `instant-audience login`"
+                raise click.ClickException(
+                    f"the token in INSTANT_AUDIENCE_TOKEN is none, or has ended: {hint}"
+                ) from error
             again = f"instant-audience login --profile {self._profile}"
             raise click.ClickException(f"the token of profile {self._profile} has ended: `{again}`") from error
 
@@ -170,9 +180,13 @@ class Client:
         credentials = self._required_credentials()
         answer = self._send("POST", "/auth", None, json={"auth": credentials._asdict()})
         if answer.status_code == httpx.codes.UNAUTHORIZED:
+            if self._credentials is None:
+                raise click.ClickException(
+                    f"nothing says who calls, and {self.url} has not the demo catalog's user "
+                    f"{credentials.username!r}: {SIGN_IN_HINT}"
+                )
             raise click.ClickException(
-                f"the service does not accept the user name {credentials.username!r} with this password: set "
-                "INSTANT_AUDIENCE_USERNAME and INSTANT_AUDIENCE_PASSWORD, or INSTANT_AUDIENCE_TOKEN"
+                f"the service does not accept the user name {credentials.username!r} with this password"
             )
         token: str = _answer(answer)["token"]
         return token
@@ -187,10 +201,7 @@ class Client:
             return self._credentials
         if is_loopback(self._where):
             return demo_credentials(self._demo_username)
-        raise click.ClickException(
-            "no credentials: `instant-audience login`, or set INSTANT_AUDIENCE_USERNAME and "
-            "INSTANT_AUDIENCE_PASSWORD, or INSTANT_AUDIENCE_TOKEN"
-        )
+        raise click.ClickException(f"no credentials: {SIGN_IN_HINT}")
 
     def _send(self, method: str, path: str, token: str | None, **kwargs: Any) -> httpx.Response:
         headers = {} if token is None else {"authorization": token}
@@ -243,9 +254,10 @@ def _answer(answer: httpx.Response) -> dict[str, Any]:
     if answer.is_error:
         wait = answer.headers.get("retry-after")
         hint = f"; try again in {wait} s" if wait else ""
-        refused = answer.status_code == httpx.codes.UNAUTHORIZED
-        kind = TokenRefusedError if refused else click.ClickException
-        raise kind(f"{response['error_id']}: {response['error']}{hint}")
+        message = f"{response['error_id']}: {response['error']}{hint}"
+        if answer.status_code == httpx.codes.UNAUTHORIZED:
+            raise TokenRefusedError(response["error_id"], message)
+        raise click.ClickException(message)
     return response
 
 

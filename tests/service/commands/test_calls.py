@@ -92,17 +92,21 @@ async def test_get(run: Any, environment: Any, cluster: RedisCluster) -> None:
     assert nobody.output.strip() == "1 is in no segment"
 
 
+TOKEN_ENDED = (
+    r"^Error: the token in INSTANT_AUDIENCE_TOKEN is none, or has ended: set another one, or unset it and sign"
+)
 FAILURES = {
     "not JSON": (["apply", "-"], {}, 1, r"^Error: SYNTAX: "),
     "no such file": (["apply", "missing.json"], {}, 2, r"missing\.json.*No such file"),
     "no file": (["apply"], {}, 2, r"Missing argument 'FILE'"),
     "an invalid user": (["get", "x"], {}, 1, r"^Error: SYNTAX: Invalid user_id: x$"),
-    "an unknown token": (["get", "1"], {"INSTANT_AUDIENCE_TOKEN": UNKNOWN_TOKEN}, 1, r"^Error: NOAUTH: "),
+    "an unknown token": (["get", "1"], {"INSTANT_AUDIENCE_TOKEN": UNKNOWN_TOKEN}, 1, TOKEN_ENDED),
+    "an unknown token over gRPC": (["user", "list"], {"INSTANT_AUDIENCE_TOKEN": UNKNOWN_TOKEN}, 1, TOKEN_ENDED),
     "a wrong password": (
         ["get", "1", "--as", "demo"],
         {"INSTANT_AUDIENCE_TOKEN": "", "INSTANT_AUDIENCE_PASSWORD": "x"},
         1,
-        r"^Error: the service does not accept the user name 'demo' with this password",
+        r"^Error: the service does not accept the user name 'demo' with this password$",
     ),
     "a name without a password": (
         ["get", "1", "--as", "demo"],

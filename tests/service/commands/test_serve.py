@@ -90,12 +90,17 @@ def names_in(exported: str) -> list[str]:
 
 
 @pytest.mark.parametrize("host_mode", HOST_MODES[:1])
-async def test_without_a_catalog_it_says_how_to_begin(host_mode: str) -> None:
+async def test_without_a_catalog_it_says_how_to_begin(run: Any, host_mode: str) -> None:
     async with running_service("--workers", "1", host_mode=host_mode, catalog="") as service:
         assert "The catalog is empty, so nobody can sign in" in service.output
         assert "--catalog FILE" in service.output
         assert f"{sys.executable} -m instantaudience_server catalog import FILE" in service.output
         assert f"Console:       {service.url}/console\n" in service.output
+        nobody = await run("segment", "list", env={"INSTANT_AUDIENCE_URL": service.url})
+    hint = (
+        f"nothing says who calls, and {service.url} has not the demo catalog's user 'admin': `instant-audience login`"
+    )
+    assert (nobody.status, nobody.errors.startswith(f"Error: {hint}")) == (1, True), nobody.errors
 
 
 async def test_a_new_user_needs_a_password(embedded: EmbeddedCluster, run: Any, tmp_path: Path) -> None:

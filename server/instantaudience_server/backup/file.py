@@ -120,6 +120,7 @@ def blocks(path: Path, told: Told) -> Iterator[bytes]:
         while length := _LENGTH.unpack(_taken(file, _LENGTH.size, path))[0]:
             yield isal_zlib.decompress(_taken(file, length, path))
             told(file.tell(), size)
+    told(size, size)
 
 
 def _taken(file: BinaryIO, length: int, path: Path) -> bytes:

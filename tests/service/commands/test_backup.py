@@ -21,6 +21,7 @@ async def test_there_and_back(run: Any, changed: Service, tmp_path: Path) -> Non
         refused = await run("restore", "saved", env=env)
         assert (refused.status, "--overwrite" in refused.errors) == (1, True)
         put = await run("restore", "saved", "--overwrite", env=env)
+        assert "100 %" in put.errors
         assert put.status == 0, put.errors
         assert "memberships" in put.output
         assert "10001" in (await http.get("/rt-segment", params={"user_id": "4711"})).text

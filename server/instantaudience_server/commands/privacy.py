@@ -1,6 +1,7 @@
 """`user-data`: what people may ask about what is kept of them (source: contract-neighbours, "Privacy")."""
 
 import json
+import sys
 from typing import Any
 
 import click
@@ -52,7 +53,7 @@ def delete(
 ) -> None:
     """Take a user out of all segments."""
     if not yes:
-        click.confirm(f"Take {user_id} out of all segments?", abort=True, err=True)
+        _agree(f"Take {user_id} out of all segments?")
     suppress = {} if suppress_minutes is None else {"suppress_minutes": suppress_minutes}
     segments = _ask(client, user_id, maid, member_id, request_type="delete", **suppress)
     _show(f"{user_id} was taken out of", segments, f"{user_id} was in no segment")
@@ -70,6 +71,16 @@ def lift(client: Client, user_id: str, maid: bool, member_id: int | None) -> Non
     """Let a suppressed user be added again."""
     _ask(client, user_id, maid, member_id, request_type="lift")
     click.echo(f"{user_id} is not suppressed")
+
+
+def _agree(question: str) -> None:
+    try:
+        click.confirm(question, abort=True, err=True)
+    except click.Abort:
+        if sys.stdin.isatty():
+            raise
+        click.echo(err=True)
+        raise click.ClickException("nobody agreed to it: where nobody can be asked, say --yes") from None
 
 
 def _ask(client: Client, user_id: str, maid: bool, member_id: int | None, **fields: Any) -> list[dict[str, Any]]:

@@ -26,7 +26,9 @@ async def test_the_way_of_a_user(run: Any, environment: Any, cluster: RedisClust
     assert "10001" in shown.output
     assert "Sports fans" in shown.output
     refused = await run("user-data", "delete", USER, env=environment, stdin="n\n")
-    assert refused.status == 1
+    unasked = await run("user-data", "delete", USER, env=environment)
+    assert (refused.status, unasked.status) == (1, 1)
+    assert unasked.errors.endswith("\nError: nobody agreed to it: where nobody can be asked, say --yes\n")
     assert await cluster.exists(f"m:p:{USER}")
     deleted = await run("user-data", "delete", USER, "--suppress-minutes", "0", "--yes", env=environment)
     assert deleted.output.startswith(f"{USER} was taken out of")

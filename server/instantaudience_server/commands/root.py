@@ -52,7 +52,14 @@ class _Subcommands(click.Group):
             return super().invoke(ctx)
 
 
-@click.group(cls=_Subcommands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+CONTEXT = {
+    "help_option_names": ["-h", "--help"],
+    "max_content_width": 120,
+    "color": False if os.environ.get("NO_COLOR") else None,  # https://no-color.org
+}
+
+
+@click.group(cls=_Subcommands, context_settings=CONTEXT)
 @click.version_option(package_name="instant-audience")
 def main() -> None:
     """Instant Audience: puts users into audience segments, and takes them out, in milliseconds."""

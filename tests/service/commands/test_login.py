@@ -62,7 +62,7 @@ async def test_on_a_terminal(changed: Service, tmp_path: Path) -> None:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("INSTANT_AUDIENCE_")}
     env = inherited | {"TERM": "xterm", "XDG_CONFIG_HOME": str(tmp_path), "PAGER": "cat", "COLUMNS": "80", "LINES": "9"}
 
-    async def typed(*words: str, **answers: str) -> str:
+    async def typed(*words: str, no_color: str = "", **answers: str) -> str:
         ours, theirs = pty.openpty()
         process = await asyncio.create_subprocess_exec(
             *COMMAND,
@@ -70,7 +70,7 @@ async def test_on_a_terminal(changed: Service, tmp_path: Path) -> None:
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
-            env=env,
+            env=env | {"NO_COLOR": no_color},
             preexec_fn=lambda: os.login_tty(theirs),
         )
         os.close(theirs)
@@ -87,6 +87,8 @@ async def test_on_a_terminal(changed: Service, tmp_path: Path) -> None:
     shown = await typed("segment", "list")  # longer than the screen: in a pager
     assert re.search("│ ?car_shoppers *│.*│2[0-9]{3}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}│", shown)
     assert max(len(line) for line in shown.splitlines() if "│" in line) <= 80
+    coloured, plain = [await typed("doctor", "--no-service", no_color=each) for each in ("", "1")]
+    assert ("\x1b[" in coloured, "\x1b[" in plain) == (True, False)
     shown = await typed("segment", "remove", "30001", **{"Remove_segment_30001?_[y/N]": "n"})
     assert "Aborted!" in shown
     assert "active" in await typed("segment", "show", "30001")

@@ -191,7 +191,7 @@ async def test_failures(
 UNWRITABLE = {
     "a full disk": ("get 1 >/dev/full", "1 Error: input or output: No space left on device"),
     "a full disk, of a list": ("segment list --json >/dev/full", "1 Error: input or output: No space left on device"),
-    "a reader that has gone": ("segment list --json | head -1", "1 "),
+    "a reader that has gone": ("segment list --json >&3", "1 "),
     "no standard output": ("segment list --limit 1 >&-", "0 "),
     "no standard input": ("user key deactivate 9999 <&-", "1 Error: SYNTAX: "),
     "nothing at all": ("get 1 <&- >&- 2>&-", "0 "),
@@ -212,7 +212,7 @@ async def test_what_cannot_be_read_or_written(environment: Any, tmp_path: Path, 
     process = await asyncio.create_subprocess_exec(
         "bash",
         "-c",
-        f"{shlex.join(COMMAND)} {words}; echo ${{PIPESTATUS[0]}} >status",
+        f"exec 3> >(:); wait $!; {shlex.join(COMMAND)} {words}; echo $? >status",
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
         cwd=tmp_path,

@@ -43,7 +43,8 @@ class TokenRefusedError(click.ClickException):
 class Client:
     """Calls the service, signing in when it has to; tokens are kept for the next command.
 
-    Without token and credentials, and on this machine, it signs in as a user of the demo catalog. Every method raises
+    Without token and credentials, it is whom the certificate names that `tls` has it show; without one, and on this
+    machine, it signs in as a user of the demo catalog. Every method raises
     click.ClickException when the call failed; the message says why and what to do. `profile` is where
     the token is from, `tls` counts for https://.
     """
@@ -69,6 +70,7 @@ class Client:
         self._credentials = credentials
         self._demo_username = demo_username
         self._profile = profile
+        self._is_named = self._is_secure and self.tls.cert is not None and token is None and credentials is None
         self._closing = contextlib.ExitStack()
         self._grpc: ServiceClient | None = None
 
@@ -81,10 +83,13 @@ class Client:
         """The `response` object of a REST call's answer."""
         return self._signed_in(lambda token: _answer(self._send(method, path, token, **kwargs)))
 
-    def token(self) -> str:
-        """A token that the service takes now, for another way to it."""
+    def token(self) -> str | None:
+        """A token that the service takes now, for another way to it; None where the certificate says who calls."""
+        if self._is_named:
+            return None
 
-        def asked(token: str) -> str:
+        def asked(token: str | None) -> str | None:
+            assert token is not None
             self._connected().call("GetUser", pb.GetUserRequest(id=_user_id(token)), token)
             return token
 
@@ -112,7 +117,7 @@ class Client:
         """What a member sent. A rate limit is waited for."""
         return self._patiently(lambda token: self._connected().get_usage(request, token))
 
-    def _patiently(self, attempt: Callable[[str], Result]) -> Result:
+    def _patiently(self, attempt: Callable[[str | None], Result]) -> Result:
         """What the attempt returns, signed in, as soon as no rate limit stands in its way."""
         for _ in range(MOST_WAITS):
             try:
@@ -143,8 +148,10 @@ class Client:
         except CallFailedError as error:
             raise self._explained(error) from None
 
-    def _signed_in(self, attempt: Callable[[str], Result]) -> Result:
-        """What the attempt returns with a token that the service takes."""
+    def _signed_in(self, attempt: Callable[[str | None], Result]) -> Result:
+        """What the attempt returns with a token that the service takes, or without one where the certificate does."""
+        if self._is_named:
+            return attempt(None)
         if self._token is not None:
             return self._with_given(self._token, attempt)
         kept = _kept_token(self.url, self._required_credentials())
@@ -161,7 +168,7 @@ class Client:
             write_secret(kept, token)
         return attempt(token)
 
-    def _with_given(self, token: str, attempt: Callable[[str], Result]) -> Result:
+    def _with_given(self, token: str, attempt: Callable[[str | None], Result]) -> Result:
         try:
             return attempt(token)
         except (TokenRefusedError, CallFailedError) as error:

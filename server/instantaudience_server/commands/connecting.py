@@ -44,7 +44,8 @@ def with_client(demo_username: str = "demo") -> Callable[[Callable[..., None]], 
     """Give a command the options that say where the service is and who calls, and a Client as first argument.
 
     Who calls: the token in INSTANT_AUDIENCE_TOKEN; the profile that is named; the user that is named, with a password;
-    the default profile, for the service that it is for; on this machine, `demo_username` of the demo catalog.
+    the default profile, for the service that it is for; the name in the certificate that is shown; on this machine,
+    `demo_username` of the demo catalog.
     """
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:

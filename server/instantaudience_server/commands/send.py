@@ -144,7 +144,8 @@ def send(
             raise click.UsageError(f"{path} is to be sent: what is refused of {file} cannot replace it")
     csv_form = _csv_form(columns, no_header, delimiter)
     token = client.token()
-    way = Way(form, csv_form, rejects, dry_run, (client.url, token.split(":")[1]))
+    account = f"certificate {client.tls.cert}" if token is None else token.split(":")[1]
+    way = Way(form, csv_form, rejects, dry_run, (client.url, account))
     if restart:
         _forget(way, files)
     # What is there by now stays, and nearly all that comes goes by itself: looking through it again and again takes a
@@ -180,12 +181,13 @@ def _forget(way: Way, files: Iterable[Path]) -> None:
             path.unlink(missing_ok=True)
 
 
-def _audience(client: Client, token: str) -> instantaudience.Client:
+def _audience(client: Client, token: str | None) -> instantaudience.Client:
     """The Python client, signed in, with requests whose answers tell of every membership."""
     parts = service_url(client.url)
     endpoint = f"{parts.netloc.removesuffix(f':{parts.port}')}:{port_of(parts)}"
     tls = None if parts.scheme == "http" else instantaudience.Tls(*client.tls.pem())
-    options: dict[str, Any] = {"credentials": instantaudience.Token(token), "tls": tls, "plaintext": tls is None}
+    credentials = instantaudience.ClientCertificate() if token is None else instantaudience.Token(token)
+    options: dict[str, Any] = {"credentials": credentials, "tls": tls, "plaintext": tls is None}
     try:
         with instantaudience.Client(endpoint, **options) as asking:
             limits = asking.limits()

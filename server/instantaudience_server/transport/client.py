@@ -53,7 +53,7 @@ class ServiceClient:
     """A connection to the service, opened with the first call.
 
     With `https`: `authorities` (PEM) vouch for the service, without them those that gRPC knows; it is shown
-    `certificate`, whose key is `key`.
+    `certificate`, whose key is `key`. Calls without a token are those of the user whom that names.
 
     Raises:
         ValueError: the URL is none of `http` or `https` with a host.
@@ -86,7 +86,7 @@ class ServiceClient:
     ) -> None:
         self._channel.close()
 
-    def call(self, method: str, request: Message, token: str) -> Any:
+    def call(self, method: str, request: Message, token: str | None) -> Any:
         """The answer of a unary method of CatalogService, given by its name.
 
         Raises:
@@ -94,7 +94,7 @@ class ServiceClient:
         """
         return _called(getattr(self._catalog, method), request, token)
 
-    def get_usage(self, request: usage_pb2.GetUsageRequest, token: str) -> usage_pb2.GetUsageResponse:
+    def get_usage(self, request: usage_pb2.GetUsageRequest, token: str | None) -> usage_pb2.GetUsageResponse:
         """What a member sent.
 
         Raises:
@@ -104,7 +104,7 @@ class ServiceClient:
         return answer
 
     def import_catalog(
-        self, requests: Iterable[pb.ImportCatalogRequest], token: str
+        self, requests: Iterable[pb.ImportCatalogRequest], token: str | None
     ) -> Iterator[pb.ImportCatalogResponse]:
         """The answers of ImportCatalog, in order; requests are taken as the service takes them.
 
@@ -117,12 +117,12 @@ class ServiceClient:
             raise CallFailedError(error) from None
 
 
-def _called(method: Any, request: Message, token: str) -> Any:
+def _called(method: Any, request: Message, token: str | None) -> Any:
     try:
         return method(request, metadata=_metadata(token), timeout=TIMEOUT_SECONDS)
     except grpc.RpcError as error:
         raise CallFailedError(error) from None
 
 
-def _metadata(token: str) -> tuple[tuple[str, str], ...]:
-    return (("authorization", token),)
+def _metadata(token: str | None) -> tuple[tuple[str, str], ...]:
+    return () if token is None else (("authorization", token),)

@@ -1,5 +1,6 @@
 """Commands, and a service that speaks TLS with a certificate of an unknown authority, and wants to see one."""
 
+import json
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -10,9 +11,17 @@ import pytest
 from instantaudience_server.diagnosis.finding import Level
 from instantaudience_server.diagnosis.service import ask
 from support.authorities import Authority, Signed
+from support.contract_model import UNLIMITED_DEMO
 from support.service import PASSWORDS, Service, new_directory, running_service
 
 HOST = "127.0.0.1"
+URI = "spiffe://example.org/loader"
+NAMED = UNLIMITED_DEMO | {
+    "users": [
+        user | ({"certificate_names": [URI]} if user["username"] == "demo" else {}) for user in UNLIMITED_DEMO["users"]
+    ]
+}
+"""The demo's catalog; who shows this name is `demo`."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +52,12 @@ class Secured:
 async def secured() -> AsyncIterator[Secured]:
     async with new_directory() as directory:
         authority = Authority(directory)
+        (directory / "named.yaml").write_text(json.dumps(NAMED))
         server, ours = authority.sign("server", address=HOST), authority.sign("ours")
         words = ("--tls-cert", server.cert, "--tls-key", server.key, "--client-ca", authority.file, "--workers", "1")
-        async with running_service(*map(str, words), directory=directory) as service:
+        async with running_service(
+            *map(str, words), directory=directory, catalog=f"--catalog={directory / 'named.yaml'}"
+        ) as service:
             yield Secured(service, authority, ours)
 
 
@@ -76,6 +88,21 @@ async def test_they_come_from_the_environment_too(run: Any, secured: Secured, tm
     }
     ended = await run("member", "list", env=env)
     assert ended.status == 0, ended.errors
+
+
+async def test_who_has_a_users_name_in_its_certificate_need_not_sign_in(
+    run: Any, secured: Secured, tmp_path: Path
+) -> None:
+    named = secured.authority.sign("named", uris=[URI])
+    (tmp_path / "users.csv").write_text("user_id,seg_id\n2,10001\n")
+    words = [*secured.trusting, "--cert", str(named.cert), "--cert-key", str(named.key)]
+    for each in (("send", "users.csv"), ("get", "2"), ("segment", "list", "--json"), ("batch", "list")):
+        ended = await run(*each, *words, env=secured.env)
+        assert ended.status == 0, (each, ended.errors)
+    for each in (("get", "2"), ("segment", "list")):
+        ended = await run(*each, *secured.trusting, *secured.showing, env=secured.env)
+        assert (ended.status, ended.output) == (1, "")
+        assert "NOAUTH" in ended.errors, ended.errors
 
 
 async def test_files_that_cannot_be_used_are_named(run: Any, secured: Secured) -> None:

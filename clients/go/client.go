@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
 )
 
 // Client puts users into segments, and reads back what stands.
@@ -52,6 +53,9 @@ func NewClient(endpoint string, options ...Option) (*Client, error) {
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(receiveBytes)),
 		// A call that fails meanwhile is sent again by the client itself.
 		grpc.WithDisableServiceConfig(),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{
+			Time: pingEveryMs * time.Millisecond, Timeout: pingAnswerMs * time.Millisecond,
+		}),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff: backoff.Config{
 				BaseDelay: retries.FirstPause, Multiplier: 2, Jitter: 0.2, MaxDelay: retries.MostPause,

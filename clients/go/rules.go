@@ -52,6 +52,10 @@ const (
 	mostPauseMs = 5000
 	// What one attempt may take; one that hangs is given up, and the next one begins.
 	attemptMs = 10000
+	// While calls are under way and nothing comes, so often it is asked whether anyone is there.
+	pingEveryMs = 10000
+	// How long that may go unanswered; then the connection is given up, and calls go on with another one.
+	pingAnswerMs = 5000
 	// The service counts what a member sends by windows of so long.
 	quotaWindowMs = 1000
 	// Requests of a stream that are under way at once; what they hold is all that a stream keeps in memory.

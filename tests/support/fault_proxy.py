@@ -26,6 +26,9 @@ GOODBYE_SECONDS = 10.0
 FAULTY = ("ApplySegments", "StreamSegments", "BatchGetMemberships")
 """The methods whose requests (in a stream: each message) take a fault each."""
 
+OPTIONS = (("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),)
+"""Clients may ask as often whether anyone is there as the service lets them."""
+
 _Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -33,7 +36,7 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 class Fault:
     """What happens to one request; see the README."""
 
-    fault: Literal["pass", "status", "reset", "goaway", "hang", "slow"]
+    fault: Literal["pass", "status", "reset", "silence", "goaway", "hang", "slow"]
     code: str = "UNAVAILABLE"
     reason: str = ""
     retry_after_ms: int | None = None
@@ -64,7 +67,9 @@ class FaultProxy:
         self._seen: Counter[str] = Counter()
         self._server: grpc.aio.Server | None = None
         self._inner_port = 0
-        self._connections: set[asyncio.StreamWriter] = set()
+        self._connections: dict[asyncio.StreamWriter, asyncio.Task[None]] = {}
+        """Each with what carries its bytes."""
+        self._ended = asyncio.Event()
         self._goodbyes: set[asyncio.Task[bool]] = set()
         self.address = ""
         """Where clients go."""
@@ -84,6 +89,7 @@ class FaultProxy:
         finally:
             listener.close()
             control.close()
+            self._ended.set()
             self._reset_connections()
             assert self._server is not None
             await self._server.stop(None)
@@ -105,7 +111,7 @@ class FaultProxy:
     async def _replace_server(self) -> None:
         """New connections go to a new server; the one before says goodbye."""
         before = self._server
-        self._server = grpc.aio.server()
+        self._server = grpc.aio.server(options=OPTIONS)
         self._server.add_generic_rpc_handlers((_Handler(self._serve),))
         self._inner_port = self._server.add_insecure_port(f"{HOST}:0")
         await self._server.start()
@@ -119,6 +125,11 @@ class FaultProxy:
                 # Without lingering, closing resets.
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             writer.transport.abort()
+
+    def _silence_connections(self) -> None:
+        """They stay open, and nothing comes through them any more."""
+        for carrying in self._connections.values():
+            carrying.cancel()
 
     async def _serve(self, path: str, requests: AsyncIterator[bytes], context: _Context) -> AsyncIterator[bytes]:
         """One call: each request goes on, or not, and its answer comes back, one after the other."""
@@ -157,6 +168,9 @@ class FaultProxy:
         await asyncio.sleep(fault.pause_ms / 1000)
         if fault.fault == "hang":
             await asyncio.Event().wait()
+        if fault.fault == "silence":
+            self._silence_connections()
+            await asyncio.Event().wait()
         if fault.fault == "goaway":
             await self._replace_server()
         if fault.fault == "reset" and not fault.applies:
@@ -175,11 +189,16 @@ class FaultProxy:
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """A client's connection, as it is, to the server."""
         inner_reader, inner_writer = await asyncio.open_connection(HOST, self._inner_port)
-        self._connections.add(writer)
+        carrying = asyncio.create_task(_copy_both((reader, inner_writer), (inner_reader, writer)))
+        self._connections[writer] = carrying
         try:
-            await asyncio.gather(_copy(reader, inner_writer), _copy(inner_reader, writer))
+            try:
+                await asyncio.wait([carrying])
+            finally:
+                del self._connections[writer]
+            if carrying.cancelled():
+                await self._ended.wait()
         finally:
-            self._connections.discard(writer)
             inner_writer.transport.abort()
             writer.transport.abort()
 
@@ -211,6 +230,10 @@ class _Handler(grpc.GenericRpcHandler):
                 yield answer
 
         return grpc.stream_stream_rpc_method_handler(serve)
+
+
+async def _copy_both(*ways: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:
+    await asyncio.gather(*[_copy(reader, writer) for reader, writer in ways])
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

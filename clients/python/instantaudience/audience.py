@@ -14,7 +14,7 @@ from instantaudience.credentials import Credentials, KeyPair, Password, Session,
 from instantaudience.errors import InvalidRequestError
 from instantaudience.pacing import Pacer
 from instantaudience.retrying import Retries
-from instantaudience.rules import BATCH_USERS, DEADLINE_MS, RECEIVE_BYTES, STREAM_WINDOW
+from instantaudience.rules import BATCH_USERS, DEADLINE_MS, PING_ANSWER_MS, PING_EVERY_MS, RECEIVE_BYTES, STREAM_WINDOW
 from instantaudience.splitting import Limits, Part, joined, split
 from instantaudience.streaming import (
     Requests,
@@ -37,7 +37,13 @@ DEADLINE_SECONDS = DEADLINE_MS / 1000
 _AUDIENCE = "/instantaudience.v1.AudienceService/"
 _AUTHENTICATION = "/instantaudience.v1.AuthenticationService/"
 _CATALOG = "/instantaudience.v1.CatalogService/"
-_OPTIONS = (("grpc.max_receive_message_length", RECEIVE_BYTES),)
+_OPTIONS = (
+    ("grpc.max_receive_message_length", RECEIVE_BYTES),
+    ("grpc.keepalive_time_ms", PING_EVERY_MS),
+    ("grpc.keepalive_timeout_ms", PING_ANSWER_MS),
+    ("grpc.http2.ping_timeout_ms", PING_ANSWER_MS),  # what newer grpcio goes by
+    ("grpc.http2.max_pings_without_data", 0),
+)
 
 
 class _Methods:

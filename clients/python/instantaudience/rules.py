@@ -11,6 +11,10 @@ MOST_PAUSE_MS = 5_000
 """No pause is longer, but for what the service asks for."""
 ATTEMPT_MS = 10_000
 """What one attempt may take; one that hangs is given up, and the next one begins."""
+PING_EVERY_MS = 10_000
+"""While calls are under way and nothing comes, so often it is asked whether anyone is there."""
+PING_ANSWER_MS = 5_000
+"""How long that may go unanswered; then the connection is given up, and calls go on with another one."""
 QUOTA_WINDOW_MS = 1_000
 """The service counts what a member sends by windows of so long."""
 STREAM_WINDOW = 32

@@ -1,7 +1,7 @@
 import { Http2SessionManager, createGrpcTransport } from "@connectrpc/connect-node";
 import { Client, type ClientOptions } from "./client.js";
 import { urlOf } from "./endpoint.js";
-import { RECEIVE_BYTES } from "./rules.js";
+import { PING_ANSWER_MS, PING_EVERY_MS, RECEIVE_BYTES } from "./rules.js";
 
 export * from "./index.js";
 
@@ -26,7 +26,11 @@ export function createClient(options: ClientOptions & { readonly tls?: Tls }): C
     ...(tls?.certificateChain === undefined ? {} : { cert: tls.certificateChain }),
     ...(tls?.privateKey === undefined ? {} : { key: tls.privateKey }),
   };
-  const sessionManager = new Http2SessionManager(baseUrl, undefined, nodeOptions);
+  const sessionManager = new Http2SessionManager(
+    baseUrl,
+    { pingIntervalMs: PING_EVERY_MS, pingTimeoutMs: PING_ANSWER_MS },
+    nodeOptions,
+  );
   const transport = createGrpcTransport({
     baseUrl,
     sessionManager,

@@ -42,6 +42,10 @@ export const FIRST_PAUSE_MS = 100;
 export const MOST_PAUSE_MS = 5000;
 /** What one attempt may take; one that hangs is given up, and the next one begins. */
 export const ATTEMPT_MS = 10000;
+/** While calls are under way and nothing comes, so often it is asked whether anyone is there. */
+export const PING_EVERY_MS = 10000;
+/** How long that may go unanswered; then the connection is given up, and calls go on with another one. */
+export const PING_ANSWER_MS = 5000;
 /** The service counts what a member sends by windows of so long. */
 export const QUOTA_WINDOW_MS = 1000;
 /** Requests of a stream that are under way at once; what they hold is all that a stream keeps in memory. */

@@ -70,7 +70,7 @@ class GrpcioHost:
             ("grpc.max_receive_message_length", message_limit_bytes),
             ("grpc.max_send_message_length", -1),
             ("grpc.keepalive_permit_without_calls", 1),
-            ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+            ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
         ]
         paths = [address for address in addresses if address.startswith("unix:")]
         ports = [address for address in addresses if address not in paths]

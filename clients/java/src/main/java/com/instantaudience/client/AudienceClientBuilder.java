@@ -7,6 +7,7 @@ import io.grpc.InsecureChannelCredentials;
 import io.grpc.ManagedChannel;
 import io.grpc.TlsChannelCredentials;
 import java.time.Duration;
+import java.util.concurrent.TimeUnit;
 import java.util.function.Consumer;
 
 /** Says how a client connects, who it is, and how it goes about its calls. */
@@ -94,6 +95,8 @@ public final class AudienceClientBuilder {
         .intercept(interceptors)
         // What is sent again is decided here, within the caller's time.
         .disableRetry()
+        .keepAliveTime(Rules.PING_EVERY_MS, TimeUnit.MILLISECONDS)
+        .keepAliveTimeout(Rules.PING_ANSWER_MS, TimeUnit.MILLISECONDS)
         .build();
     Connection connection = new Connection(channel, credentials, limits, retries, window, onAttempt);
     return new AudienceClient(connection, Duration.ofMillis(Rules.DEADLINE_MS));

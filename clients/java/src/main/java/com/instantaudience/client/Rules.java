@@ -21,6 +21,12 @@ final class Rules {
   /** What one attempt may take; one that hangs is given up, and the next one begins. */
   static final int ATTEMPT_MS = 10000;
 
+  /** While calls are under way and nothing comes, so often it is asked whether anyone is there. */
+  static final int PING_EVERY_MS = 10000;
+
+  /** How long that may go unanswered; then the connection is given up, and calls go on with another one. */
+  static final int PING_ANSWER_MS = 5000;
+
   /** The service counts what a member sends by windows of so long. */
   static final int QUOTA_WINDOW_MS = 1000;
 

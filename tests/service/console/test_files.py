@@ -48,6 +48,19 @@ async def test_a_job(demo_tab: Console, job_number: int) -> None:
     await expect(demo_tab.page.locator("#jobs-place")).to_have_text("1–1 of 1")
 
 
+async def test_an_address_past_the_last_file(demo_tab: Console, job_number: int) -> None:
+    await demo_tab.open("files?start=10")
+    await expect(demo_tab.page.get_by_text("There are fewer files now: go back.")).to_be_visible()
+    await demo_tab.page.get_by_role("button", name="Back").click()
+    await expect(demo_tab.page.locator("#jobs-place")).to_have_text("1–1 of 1")
+
+
+async def test_an_address_with_a_place_that_is_none(partner: Console) -> None:
+    for start in ("-5", "0.5", "x"):
+        await partner.open(f"segments?start={start}")
+        await expect(partner.page.locator("#segments-place")).to_have_text("1–25 of 200")
+
+
 async def test_no_files(partner: Console) -> None:
     await partner.open("files")
     await expect(partner.page.get_by_text("No files in the last 30 days.")).to_be_visible()

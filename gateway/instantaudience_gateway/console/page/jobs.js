@@ -45,7 +45,10 @@ function load() {
   });
 }
 
-const none = () => element("p", { class: "card hint" }, "No files in the last 30 days.");
+function none() {
+  const text = pages.first ? "There are fewer files now: go back." : "No files in the last 30 days.";
+  return element("p", { class: "card hint" }, text);
+}
 
 function card(job) {
   const name = `Job ${job.id}`;

@@ -15,7 +15,7 @@ export class Pages {
 
   // The page is to have so many elements, from `start` on, as the address says it.
   begin(start, size) {
-    this.first = Number(start) || 0;
+    this.first = Math.max(0, Math.trunc(Number(start)) || 0);
     this.size = size;
   }
 

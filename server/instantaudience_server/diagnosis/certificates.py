@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime
+import os
 import ssl
 from collections.abc import Iterator
 
@@ -36,7 +37,11 @@ def in_files(settings: Settings, now: float) -> Iterator[Finding]:
 
 
 def for_the_cluster(redis: str, now: float) -> Iterator[Finding]:
-    """What the file holds that the cluster's URL names; `now` is Unix time."""
+    """What the files hold that the cluster's URL names; `now` is Unix time."""
+    for option in ("ssl_ca_certs", "ssl_keyfile"):
+        path = file_of(redis, option)
+        if path is not None and not os.access(path, os.R_OK):
+            yield problem(TOPIC, f"{path} cannot be read", f"look at {option} in the cluster's URL")
     path = file_of(redis)
     if path is None:
         return

@@ -12,6 +12,7 @@ from instantaudience_server.store.inspection import ClusterOutOfReachError, insp
 
 _DENIED = "give the user and the password that the cluster knows: INSTANT_AUDIENCE_REDIS"
 _OUT_OF_REACH = "start it; compare address, port, rediss:// or redis://, and cluster mode"
+_BY_TLS = "; in the URL, ssl_ca_certs says whom to trust, ssl_certfile and ssl_keyfile what to show"
 
 
 async def diagnose(
@@ -55,7 +56,8 @@ async def _cluster(
     try:
         facts = await inspect(redis, now=now, user=acl_user)
     except ClusterOutOfReachError as error:
-        yield problem("cluster", f"cannot be asked: {error}", _DENIED if error.denied else _OUT_OF_REACH)
+        out_of_reach = _OUT_OF_REACH + (_BY_TLS if redis.startswith("rediss:") else "")
+        yield problem("cluster", f"cannot be asked: {error}", _DENIED if error.denied else out_of_reach)
         return
     yield Finding(Level.OK, "cluster", f"{len(facts.nodes)} nodes, {len(facts.primaries)} of them primaries")
     for finding in cluster.judge(facts, settings.durability):

@@ -13,10 +13,10 @@ from instantaudience_server.running.certificates import CertificateError
 LOOK_SECONDS = 60.0
 
 
-def file_of(redis: str) -> Path | None:
-    """The file that a cluster's URL names; None where it names none."""
+def file_of(redis: str, option: str = "ssl_certfile") -> Path | None:
+    """The file that a cluster's URL names by an option; None where it names none."""
     try:
-        named = parse_qs(urlsplit(redis).query).get("ssl_certfile", [])
+        named = parse_qs(urlsplit(redis).query).get(option, [])
     except ValueError:
         return None
     return Path(named[-1]) if named else None

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from instantaudience_server.diagnosis.certificates import for_the_cluster, in_files, shown
+from instantaudience_server.diagnosis.deployment import diagnose
 from instantaudience_server.diagnosis.finding import Level
 from instantaudience_server.processes import free_ports
 from instantaudience_server.settings import Settings
@@ -56,6 +57,17 @@ def test_a_file_for_the_cluster_that_is_none_is_a_problem() -> None:
     assert finding.level is Level.PROBLEM
     assert "missing.pem: No such file" in finding.text
     assert list(for_the_cluster("rediss://a:6379", time.time())) == []
+
+
+@pytest.mark.parametrize("option", ["ssl_ca_certs", "ssl_keyfile"])
+async def test_a_file_that_the_clusters_url_names_is_missed(option: str) -> None:
+    """What connects says no more than that there is no such file."""
+    redis = Settings.model_validate({"redis": f"rediss://127.0.0.1:1?{option}=missing.pem"})
+    found = [each async for each in diagnose(redis, None, acl_user=None, now=time.time)]
+    assert [each.level for each in found] == [Level.PROBLEM] * 2
+    assert "ssl_ca_certs says whom to trust" in found[0].mend
+    assert found[1].text == "missing.pem cannot be read"
+    assert option in found[1].mend
 
 
 def test_one_that_has_ended_is_a_problem(tmp_path: Path) -> None:

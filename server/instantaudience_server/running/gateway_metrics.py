@@ -54,9 +54,9 @@ class GatewayMetrics(Collector):
         answers = CounterMetricFamily(*metrics.GATEWAY_ANSWERS, labels=["gateway", "status"])
         refusals = CounterMetricFamily(*metrics.GATEWAY_REFUSALS, labels=["gateway", "reason"])
         unreached = CounterMetricFamily(*metrics.GATEWAY_CONNECTION_FAILURES, labels=["gateway"])
-        for number, admin_socket in enumerate(sorted(self._directory.glob(self._sockets))):
+        for admin_socket in sorted(self._directory.glob(self._sockets)):
             with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
-                found, name = _statistics(admin_socket), [str(number)]
+                found, name = _statistics(admin_socket), [number_of(admin_socket)]
                 connections.add_metric(name, found[_CONNECTIONS])
                 memory.add_metric(name, found[_MEMORY])
                 unreached.add_metric(name, found[_UNREACHED])
@@ -64,6 +64,11 @@ class GatewayMetrics(Collector):
                     for label, names in statistics.items():
                         family.add_metric([*name, label], sum(found[each] for each in names))
         return connections, memory, answers, refusals, unreached
+
+
+def number_of(admin_socket: Path) -> str:
+    """The number of an Envoy with the service inside, which its socket is named after; 0, where there is one alone."""
+    return admin_socket.stem.partition("-")[2] or "0"
 
 
 def _statistics(admin_socket: Path) -> Mapping[str, int]:

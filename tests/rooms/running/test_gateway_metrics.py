@@ -4,7 +4,7 @@ import asyncio
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from instantaudience_server.running.gateway_metrics import GatewayMetrics
+from instantaudience_server.running.gateway_metrics import GatewayMetrics, number_of
 from support.clusters import eventually
 from support.gateways import Gateway, Upstream, body_for, running_gateway, serving
 from support.raw_http import Connection
@@ -82,6 +82,10 @@ async def test_too_much_memory(directory: Path) -> None:
             assert readings(gateway)["refusals_total memory"] > 0
 
         await eventually(is_refused)
+
+
+def test_an_envoy_has_its_workers_number() -> None:
+    assert [number_of(Path(name)) for name in ("envoy.sock", "envoy-2.sock", "envoy-10.sock")] == ["0", "2", "10"]
 
 
 def test_no_envoy_is_no_error(tmp_path: Path) -> None:

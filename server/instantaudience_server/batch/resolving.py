@@ -81,12 +81,16 @@ class Resolver:
         found = find_segment(self._catalog, self._member, named)
         if isinstance(found, Segment):
             return found
-        return Refused(_COUNTS[found], _number(named))
+        return Refused(_COUNTS[found], self._number(named))
+
+    def _number(self, block: pb.SegBlock) -> int:
+        """What tells a segment from others, however it is named: its ID, or a hash of a code that there is not."""
+        if block.HasField("seg_id"):
+            return int(block.seg_id)
+        segment = self._catalog.segment_by_code(block.member_id, block.seg_code)
+        return _number_of_code(block) if segment is None else segment.id
 
 
-def _number(block: pb.SegBlock) -> int:
-    """What tells a segment from others: its ID, or a hash of its code."""
-    if block.HasField("seg_id"):
-        return int(block.seg_id)
+def _number_of_code(block: pb.SegBlock) -> int:
     name = f"{block.member_id}:{block.seg_code}".encode("utf-8", "surrogatepass")
     return _BEYOND_IDS + int.from_bytes(hashlib.blake2b(name, digest_size=6).digest())

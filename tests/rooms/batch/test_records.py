@@ -17,7 +17,7 @@ from support.avro_files import (
     user_schema,
 )
 from support.contract_model import State
-from support.files import EXTERNAL, OTHER, UPLOADED_MS, UPLOADED_S, Job, NotedStore, batch_catalog
+from support.files import EXTERNAL, OTHER, STRANGER, UPLOADED_MS, UPLOADED_S, Job, NotedStore, batch_catalog
 
 USER = 7652266028043224430
 UUID = "AEBE52E7-03EE-455A-B3C4-E57283966239"
@@ -99,6 +99,12 @@ SEGMENTS: list[tuple[list[dict[str, Any]], dict[int, tuple[int, int]], dict[str,
     ([segment(1), segment(2), segment(1)], {}, {"num_invalid_segment": 2}),
     ([segment(0, code="none")], {}, {"num_invalid_segment": 1}),
     ([segment(7000), segment(5851)], {}, {"num_unauth_segment": 1, "num_inactive_segment": 1}),
+    (
+        [segment(7000), segment(0, code="secret", member_id=STRANGER), segment(0, code="old"), segment(5851)],
+        {},
+        {"num_unauth_segment": 1, "num_inactive_segment": 1},
+    ),
+    ([segment(0, code="none"), segment(0, code="None"), segment(1)], {}, {"num_invalid_segment": 3}),
     *(
         (segments, {}, {"num_invalid_format": 1, "num_valid_user": 0})
         for segments in (

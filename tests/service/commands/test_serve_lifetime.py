@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shlex
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,7 +18,7 @@ from redis.asyncio import RedisCluster
 from support.clusters import eventually
 from support.messages import apply_request, one_user, stream_request
 from support.processes import all_end, descendants, needs_proc, standing_still
-from support.service import ON_ONE_HOST, Service, new_directory, running_service, starting_service
+from support.service import COMMAND, ON_ONE_HOST, Service, new_directory, running_service, starting_service
 from support.stored import stored
 
 pytestmark = needs_proc
@@ -52,6 +53,25 @@ async def test_sigterm_with_calls_in_flight(host_mode: str) -> None:
         async with running_service(host_mode=host_mode, directory=directory) as service, ended_cleanly(service):
             await drain_with_calls_in_flight(service)
         await assert_kept(directory / "data")
+
+
+async def test_nobody_is_there_to_read_what_it_prints() -> None:
+    """What it starts takes none of its connections for the closed output, either."""
+    async with new_directory() as directory:
+        command = shlex.join([*COMMAND, "serve", "--demo", "--workers", "1", "--http-port", "0", "--grpc-port", "0"])
+        process = await asyncio.create_subprocess_exec("bash", "-c", f"exec {command} >&- 2>log", cwd=directory)
+        log = directory / "log"
+
+        async def serves() -> None:
+            assert log.exists()
+            assert log.read_text().count('"worker_ready"') == 2
+
+        try:
+            await eventually(serves, seconds=60)
+        finally:
+            process.terminate()
+            status = await process.wait()
+        assert (status, "Traceback" in log.read_text(), "Assertion" in log.read_text()) == (0, False, False)
 
 
 async def assert_kept(data_dir: Path) -> None:

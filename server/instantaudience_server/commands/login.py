@@ -7,7 +7,14 @@ import click
 from instantaudience_server.commands.client import Client
 from instantaudience_server.commands.connecting import DEFAULT_URL, as_option, line_of_stdin, profile_option, url_option
 from instantaudience_server.commands.demo import Credentials
-from instantaudience_server.commands.profiles import DEFAULT, Profile, read_profile, remove_profile, write_profile
+from instantaudience_server.commands.profiles import (
+    DEFAULT,
+    DamagedProfileError,
+    Profile,
+    read_profile,
+    remove_profile,
+    write_profile,
+)
 from instantaudience_server.commands.tls import Tls, tls_options
 
 
@@ -23,7 +30,10 @@ def login(url: str | None, profile: str | None, username: str | None, password_s
     The password is kept nowhere. A token ends 2 hours after its last use, and after 24 hours at most.
     """
     name = profile or DEFAULT
-    known = read_profile(name)
+    try:
+        known = read_profile(name)
+    except DamagedProfileError:
+        known = None  # another one will take its place
     url = url or (known.url if known else DEFAULT_URL)
     if not password_stdin and not sys.stdin.isatty():
         raise click.UsageError("standard input is no terminal to ask for the password: use --password-stdin")

@@ -24,6 +24,10 @@ class Profile:
     tls: Tls = field(default_factory=Tls)
 
 
+class DamagedProfileError(click.ClickException):
+    """The file of a profile holds something else."""
+
+
 def profile_name(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
     """A profile's name, which is a file's."""
     if value is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", value):
@@ -35,6 +39,7 @@ def read_profile(name: str) -> Profile | None:
     """The profile of this name, where there is one.
 
     Raises:
+        DamagedProfileError: its file holds something else.
         click.ClickException: it cannot be read.
     """
     path = _path(name)
@@ -47,7 +52,8 @@ def read_profile(name: str) -> Profile | None:
     except OSError as error:
         raise click.ClickException(f"{path}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise click.ClickException(f"{path} is no profile: sign in again with `instant-audience login`") from None
+        again = "instant-audience login" + (f" --profile {name}" if name != DEFAULT else "")
+        raise DamagedProfileError(f"{path} is no profile: sign in again with `{again}`") from None
 
 
 def write_profile(name: str, profile: Profile) -> None:

@@ -57,6 +57,19 @@ async def test_from_signing_in_to_signing_out(run: Any, changed: Service, tmp_pa
     assert "does not accept the user name 'private' with this password" in refused.errors
 
 
+async def test_a_damaged_profile_is_mended_as_it_says(run: Any, changed: Service, tmp_path: Path) -> None:
+    kept = tmp_path / "config/instant-audience/profiles/mine.json"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("{")
+    damaged = await run("get", "1", "--profile", "mine")
+    again = "sign in again with `instant-audience login --profile mine`"
+    assert damaged.errors == f"Error: {kept} is no profile: {again}\n"
+    words = ("login", "--profile", "mine", "--as", "demo", "--url", changed.url, "--password-stdin")
+    ended = await run(*words, stdin=f"{PASSWORDS['demo']}\n")
+    assert ended.status == 0, ended.errors
+    assert (await run("get", "1", "--profile", "mine")).output == "1 is in no segment\n"
+
+
 async def test_on_a_terminal(changed: Service, tmp_path: Path) -> None:
     """Name and password are asked for; then the default profile counts; removing asks first."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("INSTANT_AUDIENCE_")}

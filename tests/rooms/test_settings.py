@@ -2,6 +2,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from instantaudience_server.commands.settings_options import FORMS
 from instantaudience_server.settings import Settings
 from pydantic import ValidationError
 
@@ -57,6 +58,11 @@ def test_a_bad_value_is_refused(given: dict[str, Any]) -> None:
     with pytest.raises(ValidationError) as refused:
         Settings(**given)
     assert refused.value.error_count() == 1
+
+
+def test_each_pattern_is_told_in_words() -> None:
+    told = {name for name, field in Settings.model_json_schema()["properties"].items() if "pattern" in str(field)}
+    assert told == FORMS.keys()
 
 
 def test_origins_have_commas_between() -> None:

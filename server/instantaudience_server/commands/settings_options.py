@@ -16,6 +16,13 @@ DEFAULTS = {name: field.default for name, field in Settings.model_fields.items()
 
 URLS = ("redis", "batch_store", "traces_endpoint")
 """Settings that may hold a password."""
+FORMS = {
+    "allowed_origins": "must be origins as browsers write them, with commas between: https://app.example.com",
+    "public_url": "must be a scheme and a host alone: https://audience.example.com",
+    "location": "must be 1 to 32 of the characters a-z, 0-9 and -",
+    "traces_endpoint": "must be a URL: http://collector:4318",
+}
+"""What is meant by the patterns of settings."""
 CREDENTIALS_IN_URL = r"://[^/]*:[^/@]+@|[?&]password="
 
 
@@ -88,4 +95,7 @@ def read_settings(options: dict[str, Any]) -> Settings:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = "".join(f"--{str(part).replace('_', '-')}: " for part in first["loc"])
-        raise click.UsageError(f"{place}{first['msg'].removeprefix('Value error, ')}") from error
+        problem = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "string_pattern_mismatch":
+            problem = FORMS[str(first["loc"][0])]
+        raise click.UsageError(f"{place}{problem}") from error

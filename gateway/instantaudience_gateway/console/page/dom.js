@@ -13,6 +13,14 @@ export function element(name, properties = {}, ...children) {
   return made;
 }
 
+// Has an element have these children. Those that it has already stay untouched, with focus and what they are scrolled to.
+export function keepChildren(parent, children) {
+  for (const child of [...parent.children]) if (!children.includes(child)) child.remove();
+  children.forEach((child, index) => {
+    if (parent.children[index] !== child) parent.insertBefore(child, parent.children[index] ?? null);
+  });
+}
+
 // Shows a problem in its place, or takes it away (`text` empty).
 export function showProblem(place, text) {
   place.textContent = text;

@@ -1,7 +1,7 @@
 // The member's files of memberships: how far each is, what was counted, and the lines that were not taken.
 
 import { get } from "./api.js";
-import { byId, element, showProblem } from "./dom.js";
+import { byId, element, keepChildren, showProblem } from "./dom.js";
 import { newestOf, poll } from "./loading.js";
 import { Pages } from "./pages.js";
 import { JOB_COUNTERS, count, explain, explainJobError, explainPhase } from "./words.js";
@@ -12,7 +12,8 @@ const UNDER_WAY = ["uploading", "validating", "processing"];
 const problem = byId("jobs-problem");
 const place = newestOf((error) => showProblem(problem, explain(error)));
 const pages = new Pages("jobs", "files");
-const opened = new Set(); // what is unfolded, and stays so when jobs are asked for again
+const opened = new Set(); // what is unfolded, and stays so when a job has come further
+let cards = new Map(); // job → what was answered of it, and its card
 let member = null;
 let stop = () => {};
 
@@ -29,6 +30,7 @@ export function hide() {
 
 export function clear() {
   opened.clear();
+  cards.clear();
   byId("jobs").replaceChildren();
   pages.clear();
   showProblem(problem, "");
@@ -40,7 +42,9 @@ function load() {
     const { response } = await get("batch-segment", page, signal);
     const jobs = [response.batch_segment_upload_job ?? []].flat();
     showProblem(problem, "");
-    byId("jobs").replaceChildren(...(jobs.length ? jobs.map(card) : [none()]));
+    const shownCards = jobs.map(cardOf);
+    cards = new Map(shownCards.map((each) => [each.job, each]));
+    keepChildren(byId("jobs"), jobs.length ? shownCards.map((each) => each.card) : [none()]);
     pages.show(jobs.length, response.count);
   });
 }
@@ -48,6 +52,13 @@ function load() {
 function none() {
   const text = pages.first ? "There are fewer files now: go back." : "No files in the last 30 days.";
   return element("p", { class: "card hint" }, text);
+}
+
+// A card stays as long as its job says the same: whoever reads in it keeps the place.
+function cardOf(job) {
+  const said = JSON.stringify(job);
+  const known = cards.get(job.job_id);
+  return known?.said === said ? known : { said, job: job.job_id, card: card(job) };
 }
 
 function card(job) {

@@ -46,6 +46,8 @@ class Service:
         self._settings = settings
         self._progress = progress
         self._stack = contextlib.AsyncExitStack()
+        self._starting: list[asyncio.Task[Any]] = []
+        """What starts workers: nobody is started any more when they are stopped."""
         self._servers: list[Supervised] = []
         self._envoys = Envoys()
         self._certificates: CertificateFiles | None = None
@@ -90,6 +92,7 @@ class Service:
             await self._envoys.retire()
             await asyncio.sleep(self._settings.drain_wait)
             self._watching.cancel()
+        await asyncio.gather(*map(_end, self._starting))
         await self._envoys.drain(self._settings.drain_seconds)
         grace_seconds = self._settings.drain_seconds + EXTRA_SECONDS
         await asyncio.gather(*(server.stop(grace_seconds) for server in self._servers))
@@ -116,10 +119,13 @@ class Service:
         self._progress(f"starting {settings.workers} workers")
         in_envoy = self._host == "envoy"
         start = self._start_envoy_worker if in_envoy else self._start_worker
-        _, sockets = await asyncio.gather(
-            self._start_batch_workers(directory, redis),
-            asyncio.gather(*(start(directory, number, redis) for number in range(settings.workers))),
-        )
+        workers = [asyncio.create_task(start(directory, number, redis)) for number in range(settings.workers)]
+        batch_workers = [
+            asyncio.create_task(self._start_batch_worker(directory, number, redis))
+            for number in range(settings.batch_workers)
+        ]
+        self._starting = [*workers, *batch_workers]
+        sockets, _ = await asyncio.gather(asyncio.gather(*workers), asyncio.gather(*batch_workers))
         if not in_envoy:
             self._progress("starting the gateway")
             await self._start_gateway(directory, tuple(sockets))
@@ -215,12 +221,8 @@ class Service:
         await self._envoys.await_ready(await self._run_worker(program, directory, number, redis), admin_socket)
         return admin_socket
 
-    async def _start_batch_workers(self, directory: Path, redis: Redis) -> None:
-        """Start the processes that receive files and apply them."""
-        sockets = _batch_sockets(directory, self._settings)
-        await asyncio.gather(*(self._start_batch_worker(directory, each, redis) for each in range(len(sockets))))
-
     async def _start_batch_worker(self, directory: Path, number: int, redis: Redis) -> None:
+        """Start a process that receives files and applies them."""
         path = _batch_sockets(directory, self._settings)[number]
         name = self._settings.workers + number
         program = Program(
@@ -239,7 +241,7 @@ class Service:
             await child.tell(self._worker_config(directory, number, await redis, addresses))
         except BaseException:
             child.kill()
-            await child.wait()
+            self._stack.push_async_callback(child.wait)  # not here, where others' failures would end it
             raise
         self._supervise(child, partial(self._worker_metrics.forget_gauges, number))
         return child

@@ -64,7 +64,7 @@ def assert_one_line(status: int, errors: str, expected: int, line: str) -> None:
     """The last line says what is wrong; before it there is no more than how to call the command, or an event."""
     assert status == expected, errors
     *before, last = errors.strip().splitlines()
-    assert re.fullmatch(f"Error: {line}", last), last
+    assert re.fullmatch(f"Error: {line}", last), errors
     assert all(re.match(r"Usage: |Try |$|\{", other) for other in before), before
 
 

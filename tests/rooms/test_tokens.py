@@ -49,6 +49,15 @@ async def end_of(plain: RedisCluster, token: str) -> int:
     return int(await plain.pexpiretime(f"t:{hash_token(token)}"))
 
 
+async def trusted_and_gone(worker: AccountWorker, plain: RedisCluster) -> str:
+    """A token that the worker has just read, and whose session is no more."""
+    token = await worker.sign_in()
+    await worker.verify(token)
+    await worker.tokens.close()
+    await plain.delete(f"t:{hash_token(token)}")
+    return token
+
+
 class TestIssuing:
     async def test_a_token_names_its_user_and_its_place(self, worker: AccountWorker) -> None:
         first, second = await worker.sign_in(), await worker.sign_in("private", PASSWORDS["private"])
@@ -157,10 +166,7 @@ class TestVerifying:
     async def test_a_worker_trusts_what_it_read_for_a_second(
         self, worker: AccountWorker, clock: FakeClock, plain: RedisCluster
     ) -> None:
-        token = await worker.sign_in()
-        await worker.verify(token)
-        await worker.tokens.close()
-        await plain.delete(f"t:{hash_token(token)}")
+        token = await trusted_and_gone(worker, plain)
         clock.ms += TRUST_MS - 1
         await worker.verify(token)
         clock.ms += 1
@@ -170,10 +176,7 @@ class TestVerifying:
     async def test_a_clock_that_is_set_back_makes_it_no_longer(
         self, worker: AccountWorker, clock: FakeClock, plain: RedisCluster
     ) -> None:
-        token = await worker.sign_in()
-        await worker.verify(token)
-        await worker.tokens.close()
-        await plain.delete(f"t:{hash_token(token)}")
+        token = await trusted_and_gone(worker, plain)
         clock.ms -= HOUR_MS
         assert worker.tokens.known(token) is None
         await refused(worker.verify(token), Reason.NOAUTH)

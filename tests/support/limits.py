@@ -3,15 +3,14 @@
 from typing import Any
 
 from instantaudience_server.admission.admission import Admission
-from instantaudience_server.settings import Settings
+from instantaudience_server.settings import MOST_HEADER_BYTES, Settings
 
 _SETTINGS = Settings()
 CALL_LIMITS = {"most_running": _SETTINGS.max_running_calls, "most_waiting": _SETTINGS.max_waiting_calls}
 """Of `Admission`."""
 CONNECTION_LIMITS: dict[str, Any] = {
-    each: getattr(_SETTINGS, each)
-    for each in ("max_connections", "max_connections_of_address", "max_streams", "max_header_bytes")
-}
+    each: getattr(_SETTINGS, each) for each in ("max_connections", "max_connections_of_address", "max_streams")
+} | {"max_header_bytes": MOST_HEADER_BYTES}
 """Of `NativeHost`."""
 GATEWAY_LIMITS: dict[str, Any] = {
     each: getattr(_SETTINGS, each)

@@ -82,6 +82,11 @@ def standing_still(*pids: int) -> Iterator[None]:
             os.kill(pid, signal.SIGCONT)
 
 
+def not_ignoring_ctrl_c() -> None:
+    """Tests in the background of a shell ignore it, and so would what they start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def all_of(terminal: int) -> str:
     """What was written to a pseudo-terminal (our end of it) that nobody writes to any more; closes it."""
     shown = b""

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from support.service import COMMAND, Service, running_service
 
+NOBODY = "18000000000000000001"
+"""A user of whom no test says anything."""
 SECONDS = 90
 """What a command may take, also on a busy machine."""
 

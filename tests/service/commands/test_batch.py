@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from service.commands.conftest import environment_of
-from support.processes import all_of
+from support.processes import all_of, not_ignoring_ctrl_c
 from support.service import COMMAND, Service
 
 CLEAN = "7001;10001:0,10002:60\n7002;10001:0\n"
@@ -50,6 +50,11 @@ async def test_an_interruption(run: Any, demo: dict[str, str], tmp_path: Path) -
     """It is no "something was refused"; what has been uploaded is applied, and it is said where to see that."""
     (tmp_path / "large").write_text("".join(f"{user};10001:0\n" for user in range(1, 200_000)))
     ours, theirs = pty.openpty()
+
+    def on_a_terminal() -> None:
+        not_ignoring_ctrl_c()
+        os.login_tty(theirs)
+
     process = await asyncio.create_subprocess_exec(
         *(*COMMAND, "batch", "send", "large"),
         stdin=theirs,
@@ -57,7 +62,7 @@ async def test_an_interruption(run: Any, demo: dict[str, str], tmp_path: Path) -
         stderr=theirs,
         cwd=tmp_path,
         env=os.environ | demo | {"TERM": "xterm", "COLUMNS": "200"},
-        preexec_fn=lambda: os.login_tty(theirs),
+        preexec_fn=on_a_terminal,
     )
     os.close(theirs)
     shown = b""

@@ -15,6 +15,7 @@ import pytest
 from instantaudience_server.commands.client import TIMEOUT_SECONDS
 from instantaudience_server.processes import free_ports
 from redis.asyncio import RedisCluster
+from service.commands.conftest import NOBODY
 from support.messages import USER, one_user
 from support.processes import needs_proc
 from support.service import COMMAND, HOST_MODES, PASSWORDS, Service, running_service
@@ -77,7 +78,7 @@ async def test_apply_what_has_nothing_valid(run: Any, environment: Any) -> None:
 
 async def test_get(run: Any, environment: Any, cluster: RedisCluster) -> None:
     await put(cluster, {("", USER): {10001: (3, 0), 12: (-1, 0)}, ("idfa", UUID): {20001: (4, 0)}})
-    users = [(USER,), (UUID.upper(), "--domain", "idfa"), ("1",)]
+    users = [(USER,), (UUID.upper(), "--domain", "idfa"), (NOBODY,)]
     platform, device, nobody = await asyncio.gather(*(run("get", *words, env=environment) for words in users))
     assert {ended.status for ended in (platform, device, nobody)} == {0}
     assert USER in platform.output
@@ -89,7 +90,7 @@ async def test_get(run: Any, environment: Any, cluster: RedisCluster) -> None:
     assert [block["seg_id"] for block in json.loads(as_json.output)["seg_block"]] == [12, 10001]
     assert f"idfa {UUID}" in device.output
     assert rows(device.output) == [["20001", "abcd", "1661", "4", "never ends"]]
-    assert nobody.output.strip() == "1 is in no segment"
+    assert nobody.output.strip() == f"{NOBODY} is in no segment"
 
 
 TOKEN_ENDED = (

@@ -9,6 +9,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
+from service.commands.conftest import NOBODY
 from support.processes import all_of
 from support.service import COMMAND, PASSWORDS, Service
 
@@ -67,7 +68,7 @@ async def test_a_damaged_profile_is_mended_as_it_says(run: Any, changed: Service
     words = ("login", "--profile", "mine", "--as", "demo", "--url", changed.url, "--password-stdin")
     ended = await run(*words, stdin=f"{PASSWORDS['demo']}\n")
     assert ended.status == 0, ended.errors
-    assert (await run("get", "1", "--profile", "mine")).output == "1 is in no segment\n"
+    assert (await run("get", NOBODY, "--profile", "mine")).output == f"{NOBODY} is in no segment\n"
 
 
 async def test_on_a_terminal(changed: Service, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 from instantaudience_server.commands.root import main
 from redis.asyncio import RedisCluster
-from support.processes import all_of
+from support.processes import all_of, not_ignoring_ctrl_c
 from support.service import COMMAND, HOST_MODES, Service
 from support.stored import stored
 
@@ -120,11 +120,6 @@ async def test_killed_half_way_it_goes_on(
     assert not position.exists()
 
 
-def not_ignoring_ctrl_c() -> None:
-    """Tests in the background of a shell ignore it, and so would what they start."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 @ONE_HOST
 async def test_interrupted_it_says_how_far_it_has_come(demo: dict[str, str], tmp_path: Path) -> None:
     position = tmp_path / "users.csv.position"
@@ -197,7 +192,7 @@ async def test_failures(run: Any, demo: dict[str, str], tmp_path: Path) -> None:
     failures = {
         "": "text has the columns no, such; it needs user_id",
         "INSTANT_AUDIENCE_URL=http://127.0.0.1:1": "http://127.0.0.1:1 does not answer",
-        "INSTANT_AUDIENCE_TOKEN=hbapi:1001:0123456789abcdef0123456789abcdef:local": "NOAUTH",
+        f"INSTANT_AUDIENCE_TOKEN=hbapi:1001:{'01234567' * 4}:local": "the token in INSTANT_AUDIENCE_TOKEN is none",
     }
     for ended, problem in zip(
         await asyncio.gather(

@@ -5,17 +5,16 @@ https://www.envoyproxy.io/docs/envoy/latest/configuration/listeners/stats and
 https://www.envoyproxy.io/docs/envoy/latest/configuration/upstream/cluster_manager/cluster_stats.
 """
 
+import asyncio
 import contextlib
-import http.client
-import json
 import re
-import socket
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import chain
 from pathlib import Path
-from urllib.parse import urlencode
 
+import httpx
+from instantaudience_gateway.envoy import admin
 from instantaudience_gateway.envoy.settings import CLUSTER, STAT_PREFIX
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -24,8 +23,6 @@ from instantaudience_server import metrics
 
 SOCKETS = "envoy*.sock"
 """The names of the Envoys' admin sockets."""
-ASK_SECONDS = 1.0
-"""How long an Envoy may take to answer; else it is left out."""
 _DOWNSTREAM = f"http.{STAT_PREFIX}.downstream_"
 _STATUSES = {f"{number}xx": (f"{_DOWNSTREAM}rq_{number}xx",) for number in range(1, 6)}
 _REFUSALS = {
@@ -38,6 +35,7 @@ _MEMORY = "server.memory_allocated"
 _LISTENER = re.compile(r"^listener\..*\.(?=downstream_global_cx_overflow$)")
 """A listener's name is its address."""
 _ASKED = (_CONNECTIONS, _UNREACHED, _MEMORY, *chain(*_STATUSES.values(), *_REFUSALS.values()))
+_PATTERN = "|".join(re.escape(each).replace(r"listener\.", r"listener\..*\.") for each in _ASKED)
 
 
 class GatewayMetrics(Collector):
@@ -48,14 +46,14 @@ class GatewayMetrics(Collector):
         self._directory, self._sockets = directory, sockets
 
     def collect(self) -> Iterable[Metric]:
-        """Nothing, where no Envoy answers."""
+        """Nothing, where no Envoy answers. To be called in a thread without an event loop."""
         connections = GaugeMetricFamily(*metrics.GATEWAY_CONNECTIONS, labels=["gateway"])
         memory = GaugeMetricFamily(*metrics.GATEWAY_MEMORY, labels=["gateway"])
         answers = CounterMetricFamily(*metrics.GATEWAY_ANSWERS, labels=["gateway", "status"])
         refusals = CounterMetricFamily(*metrics.GATEWAY_REFUSALS, labels=["gateway", "reason"])
         unreached = CounterMetricFamily(*metrics.GATEWAY_CONNECTION_FAILURES, labels=["gateway"])
         for admin_socket in sorted(self._directory.glob(self._sockets)):
-            with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
+            with contextlib.suppress(httpx.HTTPError, ValueError):
                 found, name = _statistics(admin_socket), [number_of(admin_socket)]
                 connections.add_metric(name, found[_CONNECTIONS])
                 memory.add_metric(name, found[_MEMORY])
@@ -74,26 +72,9 @@ def number_of(admin_socket: Path) -> str:
 def _statistics(admin_socket: Path) -> Mapping[str, int]:
     """What an Envoy has counted; 0 where it knows nothing of it.
 
-    Raises OSError, HTTPException or ValueError: it does not answer as it should.
+    Raises httpx.HTTPError or ValueError: it does not answer as it should.
     """
-    names = "|".join(re.escape(each).replace(r"listener\.", r"listener\..*\.") for each in _ASKED)
-    with contextlib.closing(_UnixConnection("admin", timeout=ASK_SECONDS)) as connection:
-        connection.path = admin_socket
-        connection.request("GET", "/stats?" + urlencode({"filter": f"^({names})$", "format": "json"}))
-        read = json.loads(connection.getresponse().read())
     found: Counter[str] = Counter()
-    for each in read["stats"]:
-        if "value" in each:
-            found[_LISTENER.sub("listener.", each["name"])] += int(each["value"])
+    for name, value in asyncio.run(admin.statistics(admin_socket, _PATTERN)).items():
+        found[_LISTENER.sub("listener.", name)] += value
     return found
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    """HTTP on the unix socket at a path."""
-
-    path: Path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(ASK_SECONDS)
-        self.sock.connect(str(self.path))

@@ -12,12 +12,12 @@ from support.raw_http import Connection
 PREFIX = "instant_audience_gateway_"
 
 
-def readings(gateway: Gateway) -> dict[str, float]:
+async def readings(gateway: Gateway) -> dict[str, float]:
     """By the metric's name and, where it has one, its label beside the Envoy's."""
     admin_socket = gateway.settings.admin_socket
     return {
         " ".join([sample.name.removeprefix(PREFIX), *list(sample.labels.values())[1:]]): sample.value
-        for metric in GatewayMetrics(admin_socket.parent, admin_socket.name).collect()
+        for metric in await asyncio.to_thread(GatewayMetrics(admin_socket.parent, admin_socket.name).collect)
         for sample in metric.samples
     }
 
@@ -26,7 +26,7 @@ async def assert_read(gateway: Gateway, **expected: float) -> None:
     """Envoy's threads write down what they have counted from time to time."""
 
     async def check() -> None:
-        found = readings(gateway)
+        found = await readings(gateway)
         assert {name: found[name.replace("__", " ")] for name in expected} == expected
 
     await eventually(check)
@@ -41,14 +41,14 @@ async def test_answers_connections_and_memory(directory: Path) -> None:
         for path, status in (("/healthz", 200), ("/healthz", 200), ("/nowhere", 404)):
             assert (await http.get(path)).status_code == status
         await assert_read(gateway, answers_total__2xx=2, answers_total__4xx=1, answers_total__5xx=0, connections=1)
-        assert readings(gateway)["memory_bytes"] > 2**20
+        assert (await readings(gateway))["memory_bytes"] > 2**20
 
 
 async def test_a_worker_that_is_away(directory: Path) -> None:
     async with running_gateway(directory, "nobody.sock") as gateway, gateway.client() as http:
         assert (await http.get("/healthz")).status_code == 503
         await assert_read(gateway, answers_total__5xx=1)
-        assert readings(gateway)["connection_failures_total"] > 0
+        assert (await readings(gateway))["connection_failures_total"] > 0
 
 
 async def test_connections_of_too_many(directory: Path) -> None:
@@ -79,7 +79,7 @@ async def test_too_much_memory(directory: Path) -> None:
 
         async def is_refused() -> None:
             await http.get("/healthz")
-            assert readings(gateway)["refusals_total memory"] > 0
+            assert (await readings(gateway))["refusals_total memory"] > 0
 
         await eventually(is_refused)
 

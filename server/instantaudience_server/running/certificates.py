@@ -96,8 +96,13 @@ def _check_pair(chain: str, key_text: str) -> None:
 def _end_of(what: str, text: str) -> datetime.datetime:
     """When the first one in the text ends; raises ValueError, it cannot be read."""
     if what != "client_crl":
-        return min(each.not_valid_after_utc for each in x509.load_pem_x509_certificates(text.encode()))
+        return end_of_certificates(text.encode())
     return _first_end(x509.load_pem_x509_crl(each) for each in _CRL.findall(text.encode()))
+
+
+def end_of_certificates(pem: bytes) -> datetime.datetime:
+    """When the first of some certificates ends; raises ValueError, there are none."""
+    return min(each.not_valid_after_utc for each in x509.load_pem_x509_certificates(pem))
 
 
 def _first_end(lists: Iterable[x509.CertificateRevocationList]) -> datetime.datetime:

@@ -5,10 +5,8 @@ import contextlib
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from cryptography import x509
-
 from instantaudience_server import metrics
-from instantaudience_server.running.certificates import CertificateError
+from instantaudience_server.running.certificates import CertificateError, end_of_certificates
 
 LOOK_SECONDS = 60.0
 
@@ -29,12 +27,11 @@ def end_of(path: Path) -> float:
         CertificateError: it cannot be read, or holds none.
     """
     try:
-        read = x509.load_pem_x509_certificates(path.read_bytes())
+        return end_of_certificates(path.read_bytes()).timestamp()
     except OSError as error:
         raise CertificateError(f"{path}: {error.strerror}") from error
     except ValueError as error:
         raise CertificateError(f"{path}: it holds no certificate") from error
-    return min(each.not_valid_after_utc for each in read).timestamp()
 
 
 async def keep_noting(redis: str) -> None:

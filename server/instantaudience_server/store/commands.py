@@ -36,7 +36,8 @@ SET_REPLY = b":1\r\n"
 SCRIPT_HEAD = "#!lua"
 """A script without flags: it may write, and touches no keys but those that it was given."""
 NO_WRITES, ALLOW_OOM = " flags=no-writes", " flags=allow-oom"
-"""A script that only reads; one that may write past `maxmemory`, because what it writes is small and bounded."""
+"""A script that only reads; one that may write past `maxmemory`, because it makes room, or what it writes is small and
+bounded."""
 
 Command = tuple[int, bytes]
 """One command on one key: the key's slot, and the bytes for the wire."""
@@ -154,11 +155,6 @@ def get(key: bytes) -> Command:
 def set_string_until(key: bytes, value: bytes, end_ms: int) -> Command:
     """Set a string that ends at `end_ms` (Unix time in ms)."""
     return (key_slot(key), _pack((b"SET", key, value, b"PXAT", end_ms)))
-
-
-def set_string_for(key: bytes, value: bytes, kept_ms: int) -> Command:
-    """Set a string that ends in so many ms."""
-    return (key_slot(key), _pack((b"SET", key, value, b"PX", kept_ms)))
 
 
 def end_of_string(key: bytes, most_bytes: int) -> Command:

@@ -3,7 +3,8 @@
 Each write to the socket ends with a mark and a command that waits until the connection's newest write, and so all that
 the node wrote before it, is where it is to be. The answers count when it says so; else the commands are sent again,
 which does no harm. The mark is a write in any case: commands that change nothing, as those sent again after a lost
-connection, have nothing to wait for in the eyes of the node, while what changed before may not have arrived. It stands
+connection, have nothing to wait for in the eyes of the node, while what changed before may not have arrived. A script
+writes it, as a node whose memory is full carries out removals, and no plain command that would do for a mark. It stands
 in a slot of what it is for; where that one is on its way to another node, in another slot of the node's, as any write
 of the connection will do.
 
@@ -17,9 +18,10 @@ from hiredis import ReplyError
 
 from instantaudience_server.settings import Durability
 from instantaudience_server.store.batch import Part
-from instantaudience_server.store.commands import set_string_for, wait_for_disks, wait_for_replicas
+from instantaudience_server.store.commands import ALLOW_OOM, evaluate, wait_for_disks, wait_for_replicas
 from instantaudience_server.store.keys import mark_key
 
+MARK = "return redis.call('SET', KEYS[1], '', 'PX', ARGV[1])"
 MARK_MS = 60_000
 """How long marks are kept: nobody reads them."""
 REPLIES = 2
@@ -34,7 +36,7 @@ class Confirmation(NamedTuple):
 
     def after(self, slot: int) -> bytes:
         """A mark in this slot, and the command that waits."""
-        _, mark = set_string_for(mark_key(slot), b"", MARK_MS)
+        _, mark = evaluate(MARK, [mark_key(slot)], MARK_MS, flags=ALLOW_OOM)
         return mark + self.waiting
 
     def given(self, replies: Sequence[Any]) -> bool:

@@ -183,7 +183,7 @@ class _Watched(Listed):
 @needs_proc
 async def test_what_is_given_up_is_not_kept_for_a_node_that_takes_nothing(embedded: EmbeddedCluster) -> None:
     """As long as it takes: what waits is bounded, and what nobody waits for any more is not counted."""
-    command = commands.set_string_for(mark_key(0), bytes(100_000), 1)
+    command = commands.set_string_until(mark_key(0), bytes(100_000), 1)
 
     async with connected(embedded.url, stalled_seconds=60) as cluster:
 

@@ -131,3 +131,21 @@ async def test_the_disk_of_a_cluster_without_replicas(embedded: EmbeddedCluster,
             assert await store.read(KEYS[:1], seconds_from_now()) == [{1: (1, NEVER)}]
     finally:
         await on_all_nodes(embedded, "CONFIG", "SET", "appendfsync", "no")
+
+
+async def test_where_the_memory_is_full_what_makes_room_is_confirmed(
+    embedded: EmbeddedCluster, cluster: Cluster
+) -> None:
+    await on_all_nodes(embedded, "CONFIG", "SET", "appendfsync", "always")
+    try:
+        async with connected(embedded.url, durability=DISK, confirming_replicas=0) as opened:
+            store = ClusterMembershipStore(opened)
+            await write(store, for_each(KEYS, {NEVER: {1: 1, 2: 2}}), seconds_from_now(20))
+            await on_all_nodes(embedded, "CONFIG", "SET", "maxmemory", 1)
+            await write(store, for_each(KEYS, {REMOVE: {1: 0}}), seconds_from_now(20))
+            with pytest.raises(AudienceError):
+                await write(store, for_each(KEYS, {NEVER: {1: 1}}), seconds_from_now(0.2))
+            assert await store.read(KEYS, seconds_from_now()) == [{2: (2, NEVER)}] * len(KEYS)
+    finally:
+        await on_all_nodes(embedded, "CONFIG", "SET", "maxmemory", 0)
+        await on_all_nodes(embedded, "CONFIG", "SET", "appendfsync", "no")

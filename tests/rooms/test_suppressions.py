@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from instantaudience_server import suppressions as module
+from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.errors import unavailable
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.interface import NEVER
@@ -17,7 +18,7 @@ from instantaudience_server.suppressions import Suppressions
 from redis.asyncio import RedisCluster
 from structlog.testing import capture_logs
 from support.clocks import FakeClock
-from support.clusters import eventually, seconds_from_now
+from support.clusters import eventually, on_all_nodes, seconds_from_now
 
 MEMBER, OTHER = 123, 456
 USERS = [b"m:p:1", b"m:i:1ba98a6c-d1a5-49ef-ad1c-2d9230ebcd13", b"m:p:2"]
@@ -170,3 +171,22 @@ async def test_who_is_in_very_many_segments_is_removed(store: Watched, plain: Re
     await store.remove(due, segments[:-1], seconds_from_now())
     assert await plain.hkeys(USERS[0].decode()) == [b"20000"]
     assert await store.due(seconds_from_now()) == []
+
+
+async def test_who_is_due_is_removed_where_the_memory_is_full(
+    store: Watched, plain: RedisCluster, embedded: EmbeddedCluster
+) -> None:
+    """And a suppression can be lifted: both make room."""
+    await plain.hset(USERS[0].decode(), mapping={"1": 1, "2": 1})
+    await store.suppress(MEMBER, USERS[:1], 1, NEVER, (0, 0), "a", seconds_from_now())
+    await on_all_nodes(embedded, "CONFIG", "SET", "maxmemory", 1)
+    try:
+        for due in await store.due(seconds_from_now()):
+            await store.remove(due, [1], seconds_from_now())
+        assert await plain.hkeys(USERS[0].decode()) == [b"2"]
+        assert await store.due(seconds_from_now()) == []
+        await lift(store, MEMBER, *USERS)
+    finally:
+        await on_all_nodes(embedded, "CONFIG", "SET", "maxmemory", 0)
+    assert await store.find(MEMBER, USERS, seconds_from_now()) == (frozenset(), {})
+    assert await store.members(seconds_from_now()) == {}

@@ -108,7 +108,7 @@ class ClusterSuppressionStore:
 
     async def due(self, deadline: float, passed_over: int = 0) -> list[Due]:
         """See `suppression_interface.SuppressionStore`."""
-        command = commands.evaluate(DUE, [keys.SUPPRESSIONS_DUE], passed_over, DUE_AT_ONCE)
+        command = commands.evaluate(DUE, [keys.SUPPRESSIONS_DUE], passed_over, DUE_AT_ONCE, flags=commands.NO_WRITES)
         (entries,) = await self._cluster.execute([command], deadline, bounded=False)
         found = []
         for entry in entries:
@@ -120,9 +120,11 @@ class ClusterSuppressionStore:
         """A user that is suppressed no more stays."""
         if segment_ids:
             script_keys = [due.user_key, keys.suppression_key(due.user_key)]
+            lots = [
+                segment_ids[first : first + SEGMENTS_AT_ONCE] for first in range(0, len(segment_ids), SEGMENTS_AT_ONCE)
+            ]
             removals = [
-                commands.evaluate(REMOVE, script_keys, due.member_id, *segment_ids[first : first + SEGMENTS_AT_ONCE])
-                for first in range(0, len(segment_ids), SEGMENTS_AT_ONCE)
+                commands.evaluate(REMOVE, script_keys, due.member_id, *lot, flags=commands.ALLOW_OOM) for lot in lots
             ]
             await self._write(removals, deadline)
         await self._cluster.execute([commands.remove_from_sorted(keys.SUPPRESSIONS_DUE, due.name)], deadline)
@@ -141,7 +143,10 @@ class ClusterSuppressionStore:
             *(keys.SUPPRESSING_MEMBERS, keys.SUPPRESSIONS_VERSION, keys.SUPPRESSIONS_DUE),
             keys.suppressed_users_key(member_id),
         ]
-        command = commands.evaluate(CHANGE, script_keys, name, member_id, now_ms, end, *again_ms, *user_keys)
+        flags = "" if end else commands.ALLOW_OOM
+        command = commands.evaluate(
+            CHANGE, script_keys, name, member_id, now_ms, end, *again_ms, *user_keys, flags=flags
+        )
         await self._write([command], deadline)
 
     async def _write(self, written: Sequence[Command], deadline: float) -> None:

@@ -8,11 +8,12 @@ from google.rpc import code_pb2
 from instantaudience_server.store.interface import Problem
 from redis.asyncio import Redis
 from support.clusters import eventually
+from support.messages import one_user
 from support.metrics import scrape
 from support.processes import needs_proc
 from support.replicated import ReplicatedCluster
 from support.service import Service
-from support.traffic import Traffic
+from support.traffic import REMOVE, Traffic
 
 pytestmark = [needs_proc, pytest.mark.timeout(120)]
 
@@ -55,21 +56,27 @@ async def on_primaries(replicated: ReplicatedCluster, *words: Any) -> None:
             await node.ask(*words)
 
 
-async def test_full_memory_stops_writes_alone(service: Service, replicated: ReplicatedCluster) -> None:
-    """Calls that write wait for room, whichever way they came; reads, and reports, do not notice."""
+async def test_full_memory_stops_additions_alone(service: Service, replicated: ReplicatedCluster) -> None:
+    """Calls that put users into segments wait for room, whichever way they came; those that take users out make some.
+    Reads, and reports, do not notice."""
     await assert_ready(service)
     traffic = Traffic([service], replicated.url, await service.token(), deadline_seconds=25)
     async with traffic.running():
         await on_primaries(replicated, "CONFIG", "SET", "maxmemory", "1")
         try:
             await assert_told(service, Problem.OOM)
-            read, written = traffic.reads, traffic.ledger.acknowledged
+            read, inside = traffic.reads, set(traffic.ledger.inside)
 
             async def reads_go_on() -> None:
                 assert traffic.reads > read + 10
 
             await eventually(reads_go_on)
-            assert traffic.ledger.acknowledged == written
+            async with service.http(headers={"authorization": traffic.token}) as http:
+                answer = await http.post("/rt-segment", json=one_user("1", expiration=REMOVE))
+                assert answer.status_code == 200, answer.text
+            traffic.ledger.attempted += 1
+            traffic.ledger.acknowledged += 1
+            assert traffic.ledger.inside <= inside
         finally:
             await on_primaries(replicated, "CONFIG", "SET", "maxmemory", "0")
     assert traffic.failed == []

@@ -18,16 +18,17 @@ COMMAND_OVERHEAD_BYTES = 120
 class Single:
     """One command; `replies` has its reply, once it is there. A usual one may be missing.
 
-    `on_one_key` makes what goes out instead where the keys of the command are on two nodes; None: it waits for them.
+    `in_need` makes what goes out instead where the keys of the command are on two nodes, or the memory is full; None:
+    it waits for that to end.
     """
 
-    __slots__ = ("_on_one_key", "_packed", "_slot", "replies", "usual_reply")
+    __slots__ = ("_in_need", "_packed", "_slot", "replies", "usual_reply")
 
     def __init__(
-        self, command: Command, usual_reply: bytes = b"", on_one_key: Callable[[], Command] | None = None
+        self, command: Command, usual_reply: bytes = b"", in_need: Callable[[], Command] | None = None
     ) -> None:
         self._slot, self._packed = command
-        self._on_one_key = on_one_key
+        self._in_need = in_need
         self.usual_reply = usual_reply
         self.replies: Sequence[Any] = ()
 
@@ -55,11 +56,11 @@ class Single:
         """Keep the reply."""
         self.replies = replies
 
-    def keys_are_apart(self) -> None:
-        """The keys of the command are on two nodes, as their slot is on its way from one to the other."""
-        if self._on_one_key is not None:
-            self._slot, self._packed = self._on_one_key()
-            self._on_one_key = None
+    def make_do(self) -> None:
+        """No node takes the command as it is: its slot is on its way from one to another, or the memory is full."""
+        if self._in_need is not None:
+            self._slot, self._packed = self._in_need()
+            self._in_need = None
 
 
 class Listed:

@@ -165,16 +165,16 @@ class Cluster:
         *,
         bounded: bool = True,
         durability: Durability = Durability.PRIMARY,
-        on_one_key: Callable[[], Command] | None = None,
+        in_need: Callable[[], Command] | None = None,
     ) -> "asyncio.Future[Answer]":
         """As `execute`, of one command, and without a task: it is begun at once, and the result is what `read` makes of
-        the reply. `on_one_key` is as in `Single`.
+        the reply. `in_need` is as in `Single`.
 
         Raises, from the result:
             AudienceError: UNAVAILABLE.
             RefusedCommandError: the node refused the command, which is logged.
         """
-        group = Single(command, on_one_key=on_one_key)
+        group = Single(command, in_need=in_need)
         question = Question(group, read, deadline, self._loop, durability)
         try:
             self._begin(question, (group,), bounded=bounded, name="cluster")
@@ -254,8 +254,8 @@ class Cluster:
             batch.problem = _note(node, prefix)
             if prefix in ("CLUSTERDOWN", "READONLY", "MASTERDOWN"):
                 self._refresh_soon()
-            elif prefix == "TRYAGAIN" and isinstance(group, Single):
-                group.keys_are_apart()
+            elif prefix in ("TRYAGAIN", "OOM") and isinstance(group, Single):
+                group.make_do()
             self._retry_later(batch.part(group, [index]))
         else:
             batch.problem = _note(node, prefix)

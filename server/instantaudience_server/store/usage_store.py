@@ -71,8 +71,8 @@ class ClusterUsageStore:
         self._worker = f"worker:{worker}"
 
     def add(self, addition: Addition, deadline: float) -> "asyncio.Future[None]":
-        """Run the script. Lines are samples: while the slot moves, they are left out where they would keep what is
-        counted waiting."""
+        """Run the script. Lines are samples: while the slot moves, or the memory is full, they are left out where they
+        would keep what is counted waiting. Counters are few, and calls that make room wait for theirs."""
         durability = addition.durability or self._cluster.durability
         return self._cluster.ask(
             self._command(addition),
@@ -80,10 +80,10 @@ class ClusterUsageStore:
             _added,
             bounded=False,
             durability=durability,
-            on_one_key=partial(self._command, addition._replace(lines=Lines())),
+            in_need=partial(self._command, addition._replace(lines=Lines()), flags=commands.ALLOW_OOM),
         )
 
-    def _command(self, addition: Addition) -> Command:
+    def _command(self, addition: Addition, flags: str = "") -> Command:
         counters: list[str | int] = []
         for name, count in zip(_COUNTERS, addition.tally, strict=True):
             if count:
@@ -106,6 +106,7 @@ class ClusterUsageStore:
             MOST_LINE_BYTES,
             *[lines for _, lines in more],
             *counters,
+            flags=flags,
         )
 
     async def read(

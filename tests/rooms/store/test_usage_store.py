@@ -24,7 +24,7 @@ from instantaudience_server.store.usage_interface import (
 )
 from instantaudience_server.store.usage_store import KEPT_SECONDS, NUMBER_KEPT_MS, ClusterUsageStore
 from redis.asyncio import RedisCluster
-from support.clusters import connected, migration_of, on_node, owner_of, pids_of, seconds_from_now
+from support.clusters import connected, migration_of, on_all_nodes, on_node, owner_of, pids_of, seconds_from_now
 from support.processes import needs_proc, standing_still
 
 MEMBER, OTHER = 123, 124
@@ -268,6 +268,21 @@ async def test_a_slot_on_its_way(usage_store: ClusterUsageStore, embedded: Embed
         await add(usage_store, next(numbers), more, errors=["ended"])
         assert await read(usage_store) == usage_of(Tally(calls=6), ["ended"], ["before", "begun", "moved"])
         assert await read(usage_store, HOUR + 1) == usage_of(TALLY)
+
+
+async def test_a_full_memory_keeps_nothing_waiting(usage_store: ClusterUsageStore, embedded: EmbeddedCluster) -> None:
+    """Calls that take users out make room, and are counted before they are answered; lines are left out."""
+    await add(usage_store, 1, Tally(calls=1), segments=["before"])
+    await on_all_nodes(embedded, "CONFIG", "SET", "maxmemory", 1)
+    try:
+        await add(usage_store, 2, Tally(calls=1, valid_removes=3), segments=["left out"])
+        await add(usage_store, 2, Tally(calls=1), segments=["left out"])
+        await add(usage_store, 3, Tally(calls=1), hour=HOUR + 1)
+    finally:
+        await on_all_nodes(embedded, "CONFIG", "SET", "maxmemory", 0)
+    await add(usage_store, 4, Tally(calls=1), segments=["after"])
+    assert await read(usage_store) == usage_of(Tally(calls=3, valid_removes=3), (), ["before", "after"])
+    assert await read(usage_store, HOUR + 1) == usage_of(Tally(calls=1))
 
 
 async def test_workers_at_once(cluster: Cluster) -> None:

@@ -162,6 +162,11 @@ class Batch:
         self._parts.append(part)
         return part
 
+    def forget_ended(self) -> None:
+        """Let go of parts that nothing is left of: what is asked again and again would have ever more of them."""
+        if len(self._parts) > 3 * self.size:
+            self._parts = [part for part in self._parts if part.unanswered]
+
     def answered(self, count: int) -> None:
         """Count replies that arrived; the last one resolves `done`."""
         self._missing -= count

@@ -313,6 +313,7 @@ class Cluster:
         for index in part.unanswered:
             by_node[self._slots[group.slot(index)]].append(index)
         part.end()
+        batch.forget_ended()
         self._send(batch, group, by_node)
 
     def _send(self, batch: Batch, group: Group, by_node: Mapping[Node | None, list[int]]) -> None:

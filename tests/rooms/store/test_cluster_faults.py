@@ -12,8 +12,9 @@ import pytest
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.embedded.node import Node
 from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.metrics import STORE_REFUSALS
 from instantaudience_server.store import commands
-from instantaudience_server.store.batch import Listed
+from instantaudience_server.store.batch import Listed, Part
 from instantaudience_server.store.interface import NEVER
 from instantaudience_server.store.keys import mark_key
 from instantaudience_server.store.membership_store import ClusterMembershipStore
@@ -106,6 +107,31 @@ async def test_not_now_is_asked_again(
         await on_all_nodes(embedded, *repair)
     await waiting
     assert await store.read(KEYS, seconds_from_now()) == [{1: (1, NEVER)}] * len(KEYS)
+
+
+async def test_what_is_asked_again_and_again_is_kept_once(embedded: EmbeddedCluster) -> None:
+    """While a node refuses it: what waits is bounded, and how often it was asked is not counted."""
+    listed = [commands.set_string_until(key, b"", 1) for key in KEYS]
+
+    def refusals() -> float:
+        return sum(STORE_REFUSALS.labels(f"127.0.0.1:{port}", "OOM")._value.get() for port in embedded.ports)
+
+    async with connected(embedded.url) as cluster:
+        await on_all_nodes(embedded, "CONFIG", "SET", "maxmemory", "1")
+        try:
+            before = refusals()
+            batch = cluster.begin([Listed(listed)], seconds_from_now(60))
+
+            async def was_asked_often() -> None:
+                assert refusals() >= before + 12 * len(KEYS)
+
+            await eventually(was_asked_often, 50)
+            parts = [each for each in gc.get_objects() if isinstance(each, Part) and each.batch is batch]
+            assert len(KEYS) <= len(parts) < 5 * len(KEYS)
+        finally:
+            await on_all_nodes(embedded, "CONFIG", "SET", "maxmemory", "0")
+        await batch.done
+        assert not batch.failures()
 
 
 async def test_a_node_that_stands_still_is_unavailable_and_comes_back(embedded: EmbeddedCluster, send: Signal) -> None:

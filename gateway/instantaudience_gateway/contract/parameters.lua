@@ -2,6 +2,7 @@
 -- GET, in a JSON body. It stands behind `CONTRACT` and `body.lua`, and uses of `CONTRACT`:
 --   aliases = {{pattern = Lua pattern of a path, path = the plain path, parameters = {name, …} for its captures}, …}
 --   meaningless = {[name that is no error where it is no parameter] = true}
+--   counts = {[parameter of which too much is as good as the most] = true}; most = an integer of 32 bits
 -- A `method` is what `contract.lua` says of endpoints; of it this uses `parameters`, `defaults` and `strict`.
 
 local find, match = string.find, string.match
@@ -44,6 +45,13 @@ local function unknown_fault(name, method)
   return (match(name, "^[%w_.-]+$") or "A parameter") .. ": there is no such parameter"
 end
 
+-- A parameter for the transcoder, which takes integers of 32 bits; more than that is the most of a count.
+local function written(name, value)
+  local digits = CONTRACT.counts[name] and match(decode_percent(value), "^0*(%d+)$")
+  if digits and #digits >= #CONTRACT.most then value = CONTRACT.most end
+  return name .. "=" .. value
+end
+
 -- The parameters of a query without those that the method does not know (the transcoder would bind them to fields of the
 -- body) and without empty ones (it takes them for no number); the set of their names; and what is wrong, or nil.
 local function known_parameters(query, method)
@@ -57,7 +65,7 @@ local function known_parameters(query, method)
     elseif value ~= "" then
       if given[name] then problem = name .. ": must not stand twice" end
       given[name] = true
-      kept[#kept + 1] = name .. "=" .. value
+      kept[#kept + 1] = written(name, value)
       if not is_utf8(decode_percent(value)) then problem = name .. ": must be UTF-8" end
     end
   end
@@ -173,7 +181,7 @@ local function add_parameters(body, method, kept, given)
       own[name] = true
       if not is_utf8(text) then problem = name .. ": must be UTF-8" end
       local encoded = gsub(text, "[^%w_.~-]", function(other) return format("%%%02X", byte(other)) end)
-      if not given[name] then kept[#kept + 1] = name .. "=" .. encoded end
+      if not given[name] then kept[#kept + 1] = written(name, encoded) end
     end
     if problem then return problem end
     i, c = token(s, i)

@@ -121,6 +121,9 @@ MEANINGLESS = ("start_element", "num_elements", "batch_size", "StartElement", "N
 """What clients of the original platform send with every GET, in the query or the body; it is ignored where it is no
 parameter: pages of what has none, and spellings that the original does not know (the clients: tests/legacy/)."""
 
+COUNTS = ("num_elements",)
+"""Parameters of which more than there can be means as much as there can be (source: contract-neighbours, "lists")."""
+
 
 def _defaults(endpoint: descriptor.Endpoint) -> Mapping[str, Literal]:
     defaults = DEFAULTS.get((endpoint.http_method, endpoint.path), {})
@@ -244,6 +247,8 @@ def contract_script(
         "endpoints": _endpoints(),
         "aliases": _aliases(),
         "meaningless": dict.fromkeys(MEANINGLESS, True),
+        "counts": dict.fromkeys(COUNTS, True),
+        "most": str(2**31 - 1),
         "files": {} if answers_alone else _files(),
         "file_headers": HEADERS,
         "file_aliases": {page.ALIAS_PATH: f"..{page.PAGE_PATH}" for page in (console, reference)},

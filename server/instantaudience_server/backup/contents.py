@@ -27,6 +27,8 @@ SORTS = {
 """By the letter of their keys."""
 TOGETHER = {b"p": Sort("suppressing", None), b"c": Sort("catalog_objects", None, by_field=True)}
 """Those that lie in one slot, and are read last, as a whole; put back, they replace what is there."""
+TOGETHER_IN = (keys.key_slot(keys.SUPPRESSING_MEMBERS), keys.key_slot(keys.CATALOG_MEMBERS))
+"""The slots that they lie in."""
 NOT_KEPT = b"tafqb"
 """The letters of what is left out: sessions, sign-ins and guesses (callers sign in again), quotas (they last a second),
 and jobs: their files are in another place."""

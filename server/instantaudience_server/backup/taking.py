@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from instantaudience_server.backup.connection import Connection
-from instantaudience_server.backup.contents import Totals, sort_of
+from instantaudience_server.backup.contents import TOGETHER, TOGETHER_IN, Totals, sort_of
 from instantaudience_server.backup.file import BackupError, Told, Writer
 from instantaudience_server.clock import Clock
 from instantaudience_server.store.keys import SLOTS, key_slot
@@ -51,7 +51,6 @@ class _Taking:
     def __init__(self, connection: Connection, writer: Writer) -> None:
         self._keys, self._catalog, self._topology = connection
         self._writer = writer
-        self._together: list[bytes] = []
         self.totals = Totals()
 
     async def read_slots(self, told: Told) -> None:
@@ -74,10 +73,11 @@ class _Taking:
 
     async def read_together(self) -> None:
         """Read what lies in one slot. The catalog is read again when it has changed meanwhile; what is put back is what
-        was read last."""
+        was read last. Which keys there are is asked anew, too: a first segment makes one."""
         for _ in range(ATTEMPTS):
             before = await self._version()
-            await self._read_whole(sorted(set(self._together)))
+            names = await self._keys.names(TOGETHER_IN)
+            await self._read_whole(sorted(name for name in names if sort_of(name) in TOGETHER.values()))
             if await self._version() == before:
                 return
         raise BackupError("the catalog was changed all the time: take it when nobody changes it")
@@ -91,8 +91,6 @@ class _Taking:
             sort = sort_of(name)
             if sort is not None and sort.kind is not None:
                 lots[sort.kind].append(name)
-            elif sort is not None:
-                self._together.append(name)
         if again:
             for name in {key_slot(name): name for found in lots.values() for name in found}.values():
                 self._add(Part(Kind.HASH, name, 0, ()))

@@ -19,10 +19,11 @@ from instantaudience_server.settings import Settings
 from instantaudience_server.store import keys
 from instantaudience_server.store.permissions import KEY_LETTERS
 from instantaudience_server.store.whole_keys import Kind, Part
+from redis import Redis as SyncRedis
 from redis.asyncio import Redis, RedisCluster
 from support.accounts import AccountWorker
 from support.clocks import FakeClock
-from support.clusters import migration_of, running_node, users_of_slot
+from support.clusters import migration_of, owner_of, running_node, users_of_slot
 
 USERS, SEGMENTS = 600, 5
 HOUR_MS = 3_600_000
@@ -247,6 +248,28 @@ async def test_under_writes_it_has_all_that_stood_before(
         assert found[key].keys() == stands[key].keys()
         value = int(found[key][b"0"][0])
         assert found[key][b"0"] == stands[key][b"0"] or 10_000 < value <= last
+
+
+async def test_what_the_catalog_gets_for_the_first_time_meanwhile_is_in_it(
+    embedded: EmbeddedCluster, plain: RedisCluster, worker: AccountWorker, clock: FakeClock, tmp_path: Path
+) -> None:
+    """As all of it is from one moment: else a code would be taken by a segment that there is not."""
+    assert not await plain.exists(keys.CATALOG_SEGMENTS)
+    port = await owner_of(embedded, keys.key_slot(keys.CATALOG_SEGMENTS))
+
+    def create(done: int, of: int) -> None:
+        if done == of:
+            with SyncRedis(port=port) as client:
+                client.hset(keys.CATALOG_SEGMENTS, "12", "a segment")
+                client.hset(keys.CATALOG_NAMES, "segment:1:tea", "12")
+                client.set(keys.CATALOG_VERSION, "900-1")
+
+    async with connected(embedded.url, SETTINGS) as connection:
+        await take(connection, tmp_path / "backup", clock, create)
+    async with another_cluster(tmp_path) as (client, there):
+        await put_back(there, tmp_path / "backup", clock, told)
+        assert await client.hget(keys.CATALOG_NAMES, "segment:1:tea") == b"12"
+        assert await client.hget(keys.CATALOG_SEGMENTS, "12") == b"a segment"
 
 
 async def test_a_cluster_that_has_a_catalog_is_left_as_it_is(

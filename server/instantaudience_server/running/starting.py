@@ -1,6 +1,8 @@
-"""How long a server may take until it takes calls, and how that is seen."""
+"""What a start needs: a directory, and time until servers take calls; how that is seen."""
 
 import asyncio
+import os
+import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -10,6 +12,25 @@ START_SECONDS = 30.0
 """How long a worker or the gateway may take to start."""
 LOOK_SECONDS = 0.02
 """The pause between two looks whether one has."""
+MOST_TEMPORARY_BYTES = 64
+"""How long the path of the temporary directory may be: Linux takes sockets whose paths have 107 bytes (unix(7)), and
+ours have up to 43 beyond it."""
+
+
+def own_directory() -> Path:
+    """Make a directory for sockets, and for what the service's processes tell each other.
+
+    Raises:
+        StartError: its sockets would have paths that are too long.
+        OSError: it cannot be made.
+    """
+    temporary = tempfile.gettempdir()
+    if len(os.fsencode(temporary)) > MOST_TEMPORARY_BYTES:
+        raise StartError(
+            f"the temporary directory {temporary} has too long a path for sockets; set TMPDIR to one of at most "
+            f"{MOST_TEMPORARY_BYTES} bytes"
+        )
+    return Path(tempfile.mkdtemp(prefix="instant-audience-", dir=temporary))
 
 
 async def wait_until(child: Child, ready: Callable[[], Awaitable[bool]]) -> None:

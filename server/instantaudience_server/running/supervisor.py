@@ -6,7 +6,6 @@ import os
 import shutil
 import socket
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -26,7 +25,7 @@ from instantaudience_server.running.certificate_files import CertificateFiles
 from instantaudience_server.running.envoys import Envoys, envoy_command, gateway_settings
 from instantaudience_server.running.first_catalog import FirstCatalog
 from instantaudience_server.running.ground import WorkerConfig
-from instantaudience_server.running.starting import listens, wait_until
+from instantaudience_server.running.starting import listens, own_directory, wait_until
 from instantaudience_server.settings import Durability, HostMode, Settings
 from instantaudience_server.telemetry import Event
 
@@ -106,7 +105,7 @@ class Service:
         metrics_socket = None if settings.metrics_port is None else self._reserve(settings.metrics_port)
         first_catalog = FirstCatalog(settings, self._progress)
         await first_catalog.read()
-        directory = Path(tempfile.mkdtemp(prefix="instant-audience-"))
+        directory = own_directory()
         self._stack.callback(shutil.rmtree, directory, ignore_errors=True)
         if settings.tls_cert is not None:
             await self._open_certificates(directory / "certificates")

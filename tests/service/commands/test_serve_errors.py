@@ -173,6 +173,14 @@ async def test_a_port_in_use(refused: Any, taken: list[int], flag: str) -> None:
     await refused("--demo", flag, str(taken[0]), line=f"{problem}; choose another with {flag}, or 0 for any free one")
 
 
+async def test_a_temporary_directory_with_a_long_path(run: Any, tmp_path: Path) -> None:
+    deep = tmp_path / ("deep" * 20)
+    deep.mkdir()
+    ended = await run("serve", "--demo", "--http-port", "0", "--grpc-port", "0", env={"TMPDIR": str(deep)})
+    line = f"the temporary directory {deep} has too long a path for sockets; set TMPDIR to one of at most 64 bytes"
+    assert_one_line(ended.status, ended.errors, FAILURE, line)
+
+
 async def test_a_server_that_is_no_cluster(refused: Any, tmp_path: Path) -> None:
     async with running_node("redis", tmp_path) as port:
         await refused("--demo", "--redis", f"redis://127.0.0.1:{port}", line="the cluster cannot be used: .*luster.*")

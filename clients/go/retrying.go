@@ -2,6 +2,7 @@ package instantaudience
 
 import (
 	"context"
+	"math"
 	"math/rand/v2"
 	"time"
 )
@@ -30,11 +31,9 @@ func (r Retries) pause(failed *Error, attempt int) (time.Duration, bool) {
 	if !sentAgain[failed.Kind] {
 		return 0, false
 	}
-	most := r.MostPause
-	if attempt < 30 {
-		most = min(most, r.FirstPause<<attempt)
-	}
-	return failed.RetryAfter + time.Duration(rand.Float64()*float64(most)), true
+	// A float, as what is doubled so often may be more than a duration holds.
+	most := min(float64(r.MostPause), math.Ldexp(float64(r.FirstPause), attempt))
+	return failed.RetryAfter + time.Duration(rand.Float64()*most), true
 }
 
 // orElse is the value, or another one where it is zero.

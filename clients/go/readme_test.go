@@ -15,22 +15,24 @@ func TestTheExampleOfTheReadmePrintsWhatStandsBelowIt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	found := regexp.MustCompile("(?s)```go\n(.*?)```\n```\n(.*?)```").FindSubmatch(readme)
+	found := regexp.MustCompile("(?s)```go\n(.*?)```\n\nThen:\n\n```sh\n(.*?)```\n```\n(.*?)```").FindSubmatch(readme)
 	if found == nil {
-		t.Fatal("the README has no example with its output")
+		t.Fatal("the README has no example with its commands and its output")
 	}
-	// Within the module, so that it is imported from here.
-	directory, err := os.MkdirTemp(".", "example-*")
+	here, err := os.Getwd()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = os.RemoveAll(directory) })
+	directory := t.TempDir()
 	program := strings.ReplaceAll(string(found[1]), "127.0.0.1:50051", service["GRPC"])
 	if err := os.WriteFile(filepath.Join(directory, "main.go"), []byte(program), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	printed, err := exec.Command("go", "run", "./"+directory).CombinedOutput()
-	if err != nil || string(printed) != string(found[2]) {
-		t.Fatalf("it prints %q, %v", printed, err)
+	shell := exec.Command("sh", "-e", "-c", strings.ReplaceAll(string(found[2]), "../instantaudience/clients/go", here))
+	shell.Dir = directory
+	var said strings.Builder
+	shell.Stderr = &said
+	if printed, err := shell.Output(); err != nil || string(printed) != string(found[3]) {
+		t.Fatalf("it prints %q, %v, %s", printed, err, said.String())
 	}
 }

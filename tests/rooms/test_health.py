@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+import re
 import signal
+from pathlib import Path
 
 import pytest
 from instantaudience_server.embedded.cluster import EmbeddedCluster
@@ -18,6 +20,8 @@ from redis.asyncio import RedisCluster
 from structlog.testing import capture_logs
 from support.accounts import reads
 from support.clusters import seconds_from_now, whole
+
+OPERATIONS = Path(__file__).parents[2] / "docs/operations.md"
 
 
 @pytest.fixture
@@ -117,3 +121,9 @@ async def test_who_asked_before_a_server_ends_is_told_so(embedded: EmbeddedClust
     health.drain()
     with pytest.raises(AudienceError, match="about to end"):
         await checking
+
+
+def test_operators_are_told_what_to_do_about_each_word() -> None:
+    _, _, section = OPERATIONS.read_text().partition("\n## Health\n")
+    rows = re.findall(r"^\| (`[^|]+) \|", section.partition("\n## ")[0], re.MULTILINE)
+    assert sorted(re.findall(r"\w+", " ".join(rows))) == sorted(Problem)

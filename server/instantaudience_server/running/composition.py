@@ -57,6 +57,7 @@ from instantaudience_server.store.session_store import ClusterSessionStore
 from instantaudience_server.store.usage_store import ClusterUsageStore
 from instantaudience_server.telemetry import Event
 from instantaudience_server.tokens import TokenService
+from instantaudience_server.transport.audience_methods import audience_methods
 from instantaudience_server.transport.authentication_methods import authentication_methods
 from instantaudience_server.transport.batch_methods import batch_methods
 from instantaudience_server.transport.call_log import CallLog
@@ -65,13 +66,14 @@ from instantaudience_server.transport.catalog_methods import catalog_methods
 from instantaudience_server.transport.gateway_refusals import gateway_refusal_methods
 from instantaudience_server.transport.identity_methods import identity_methods
 from instantaudience_server.transport.member_methods import member_methods
-from instantaudience_server.transport.methods import SERVICES, build_methods
+from instantaudience_server.transport.methods import SERVICES
 from instantaudience_server.transport.outcomes import Outcomes
 from instantaudience_server.transport.pipeline import Pipeline
 from instantaudience_server.transport.privacy_methods import privacy_methods
 from instantaudience_server.transport.public_key_methods import public_key_methods
 from instantaudience_server.transport.segment_methods import segment_methods
 from instantaudience_server.transport.standard import ServingStatus, standard_methods
+from instantaudience_server.transport.status_methods import status_methods
 from instantaudience_server.transport.usage_methods import usage_methods
 from instantaudience_server.usage.counting import Usage
 from instantaudience_server.usage.hours import UsageHours
@@ -130,7 +132,7 @@ async def open_worker(config: WorkerConfig) -> AsyncIterator[Worker]:
         memberships = MembershipService(catalog, ground.memberships, quotas, usage, sizes, clock, suppressions)
         stack.push_async_callback(memberships.close)
         health, status = HealthService(ClusterNodeStates(cluster)), ServingStatus(SERVICES)
-        methods = build_methods(memberships, health)
+        methods = audience_methods(memberships) + status_methods(health)
         methods += authentication_methods(SignInService(tokens, catalog_store, passwords, guesses, clock), tokens)
         accounts = AccountService(editor, catalog_store, passwords, guesses)
         methods += catalog_methods(

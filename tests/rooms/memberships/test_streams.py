@@ -9,14 +9,13 @@ from google.rpc import code_pb2
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.errors import unavailable
-from instantaudience_server.health import HealthService
 from instantaudience_server.memberships.service import MembershipService
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.session_store import ClusterSessionStore
 from instantaudience_server.tokens import IDLE_MS, TokenService, hash_token
+from instantaudience_server.transport.audience_methods import audience_methods
 from instantaudience_server.transport.calls import Call, StreamMethod
-from instantaudience_server.transport.methods import build_methods
 from instantaudience_server.transport.outcomes import CallError, Outcomes
 from instantaudience_server.transport.pipeline import Pipeline
 from instantaudience_server.usage.counting import Usage
@@ -55,9 +54,9 @@ async def pipeline(tokens: TokenService, usage: Usage) -> Pipeline:
 
 
 @pytest.fixture
-def method(service: MembershipService, cluster: Cluster) -> StreamMethod[Any]:
+def method(service: MembershipService) -> StreamMethod[Any]:
     """StreamSegments, as it is served."""
-    methods = build_methods(service, HealthService(cluster))
+    methods = audience_methods(service)
     return next(method for method in methods if isinstance(method, StreamMethod))
 
 

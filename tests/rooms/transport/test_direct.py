@@ -9,13 +9,11 @@ from google.rpc import code_pb2
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience_server.admission import prices
 from instantaudience_server.catalog.access import Caller
-from instantaudience_server.health import HealthService
 from instantaudience_server.memberships.service import MembershipService
 from instantaudience_server.observations import write_down
-from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.transport.audience_methods import audience_methods
 from instantaudience_server.transport.calls import Call, Method, Posting
 from instantaudience_server.transport.direct import DirectCalls
-from instantaudience_server.transport.methods import build_methods
 from instantaudience_server.transport.outcomes import DEFECT_TEXT, Outcomes
 from instantaudience_server.transport.pipeline import Pipeline
 from instantaudience_server.transport.status import Failure
@@ -79,9 +77,9 @@ async def direct(pipeline: Pipeline, ends: Ends) -> AsyncIterator[DirectCalls]:
 
 
 @pytest.fixture
-def method(service: MembershipService, worker: AccountWorker, cluster: Cluster) -> Method[Any]:
+def method(service: MembershipService, worker: AccountWorker) -> Method[Any]:
     """ApplySegments, as it is served."""
-    methods = build_methods(service, HealthService(cluster))
+    methods = audience_methods(service)
     return next(each for each in methods if isinstance(each, Method) and each.posting)
 
 

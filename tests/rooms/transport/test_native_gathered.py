@@ -11,15 +11,13 @@ from instantaudience.v1 import audience_pb2 as pb
 from instantaudience_server.admission import prices
 from instantaudience_server.admission.admission import Admission
 from instantaudience_server.catalog.access import Caller
-from instantaudience_server.health import HealthService
 from instantaudience_server.memberships.service import MembershipService
 from instantaudience_server.observations import write_down
 from instantaudience_server.processes import free_ports
-from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.transport.audience_methods import audience_methods
 from instantaudience_server.transport.calls import Call, Method
 from instantaudience_server.transport.direct import DirectCalls, Gathered
 from instantaudience_server.transport.framing import frame
-from instantaudience_server.transport.methods import build_methods
 from instantaudience_server.transport.native import NativeHost, missing
 from instantaudience_server.transport.outcomes import DEFECT_TEXT, Outcomes
 from instantaudience_server.transport.pipeline import Pipeline
@@ -60,8 +58,8 @@ async def pipeline(worker: AccountWorker, usage: Usage, admission: Admission) ->
 
 
 @pytest.fixture
-def method(service: MembershipService, cluster: Cluster) -> Method[Any]:
-    methods = build_methods(service, HealthService(cluster))
+def method(service: MembershipService) -> Method[Any]:
+    methods = audience_methods(service)
     return next(each for each in methods if isinstance(each, Method) and each.path == PATH)
 
 

@@ -1,0 +1,67 @@
+"""The methods of AudienceService."""
+
+from collections.abc import Awaitable
+from functools import partial
+
+from google.protobuf.message import Message
+from instantaudience.v1 import audience_pb2 as pb
+
+from instantaudience_server.catalog.access import Caller
+from instantaudience_server.errors import invalid
+from instantaudience_server.memberships.posts import Result
+from instantaudience_server.memberships.requests import ApplyRequest
+from instantaudience_server.memberships.service import MembershipService
+from instantaudience_server.transport.apply_answers import apply_answer
+from instantaudience_server.transport.calls import Answer, AnyMethod, Method, Posting, StreamMethod
+from instantaudience_server.transport.status import Failure
+
+SERVICE = pb.DESCRIPTOR.services_by_name["AudienceService"].full_name
+
+MOST_READ = 1000
+"""Users of a BatchGetMemberships request (source: audience.proto)."""
+
+
+def audience_methods(memberships: MembershipService) -> list[AnyMethod]:
+    """Each method, wired to the service."""
+
+    async def apply(request: ApplyRequest, caller: Caller, deadline: float) -> Answer:
+        return apply_answer(await memberships.apply(request, caller, deadline))
+
+    async def start(request: ApplyRequest, caller: Caller, deadline: float) -> Awaitable[Answer]:
+        return _answer(memberships.apply(request, caller, deadline, in_order=True))
+
+    async def get(request: pb.GetMembershipsRequest, caller: Caller, deadline: float) -> Message:
+        return pb.GetMembershipsResponse(response=await memberships.get([request], caller, deadline))
+
+    async def batch_get(request: pb.BatchGetMembershipsRequest, caller: Caller, deadline: float) -> Message:
+        if not 0 < len(request.users) <= MOST_READ:
+            raise invalid("users", f"must hold 1 to {MOST_READ} users")
+        return pb.BatchGetMembershipsResponse(response=await memberships.get(request.users, caller, deadline))
+
+    return [
+        Method(f"/{SERVICE}/ApplySegments", ApplyRequest, apply, Posting(memberships.post, apply_answer)),
+        StreamMethod(
+            f"/{SERVICE}/StreamSegments",
+            ApplyRequest,
+            start,
+            _refusal,
+            Posting(partial(memberships.post, in_order=True), apply_answer),
+            _naming,
+            memberships.pacing,
+        ),
+        Method(f"/{SERVICE}/GetMemberships", pb.GetMembershipsRequest, get),
+        Method(f"/{SERVICE}/BatchGetMemberships", pb.BatchGetMembershipsRequest, batch_get),
+    ]
+
+
+async def _answer(result: Awaitable[Result]) -> Answer:
+    return apply_answer(await result)
+
+
+def _naming(request_id: str) -> bytes:
+    """An encoded StreamSegmentsResponse that has the ID, of fewer than 128 characters, and nothing else."""
+    return b"\x1a%c%b" % (len(request_id), request_id.encode())
+
+
+def _refusal(failure: Failure) -> Message:
+    return pb.StreamSegmentsResponse(error=failure.status)

@@ -271,7 +271,6 @@ def _install(noted: _Noted) -> None:
     outcomes.describe = describe
     outcomes.count_call = noted.count_call
     outcomes.count_answers = noted.count_answers
-    outcomes.log = noted
     call_log.log = noted
 
 

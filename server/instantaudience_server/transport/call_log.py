@@ -51,7 +51,7 @@ class CallLog:
         _write(
             log.info,
             Event.CALL_ANSWERED,
-            method=path.removeprefix("/"),
+            method=_method(path),
             request_id=request_id,
             code=name,
             seconds=took,
@@ -71,7 +71,7 @@ class CallLog:
             _write(
                 log.warning,
                 Event.CALL_FAILED,
-                method=path.removeprefix("/"),
+                method=_method(path),
                 request_id=request_id,
                 reason=error.reason.name,
                 cause=cause.name,
@@ -83,11 +83,15 @@ class CallLog:
     def defect(self, path: str, request_id: str, error: BaseException) -> None:
         """A call has met a defect, or a command that a node refused."""
         refused = {"nodes": list(error.nodes)} if isinstance(error, RefusedCommandError) else {}
-        _write(log.error, Event.CALL_DEFECT, exc_info=error, method=path, request_id=request_id, **refused)
+        _write(log.error, Event.CALL_DEFECT, exc_info=error, method=_method(path), request_id=request_id, **refused)
+
+    def not_noted(self, path: str, request_id: str, error: Exception) -> None:
+        """How a call has ended is not in the metrics, or not in its member's usage."""
+        _write(log.error, Event.OUTCOME_NOT_NOTED, exc_info=error, method=_method(path), request_id=request_id)
 
     def refused_before(self, path: str, calls: int, member_id: int | None) -> None:
         """A host has refused so many calls before anybody else saw them."""
-        _write(log.warning, Event.CALLS_OVERLOADED, method=path.removeprefix("/"), calls=calls, member_id=member_id)
+        _write(log.warning, Event.CALLS_OVERLOADED, method=_method(path), calls=calls, member_id=member_id)
 
     def _note_refused(self, path: str, request_id: str, reason: Reason, member_id: int | None) -> None:
         kind = path, reason
@@ -97,11 +101,10 @@ class CallLog:
             return
         self._refused[kind] = 0
         self._wake()
-        method = path.removeprefix("/")
         _write(
             log.info,
             Event.CALL_REFUSED,
-            method=method,
+            method=_method(path),
             request_id=request_id,
             reason=reason.name,
             member_id=member_id,
@@ -129,12 +132,17 @@ class CallLog:
                 _write(
                     log.info,
                     Event.CALLS_REFUSED,
-                    method=path.removeprefix("/"),
+                    method=_method(path),
                     reason=reason.name,
                     calls=calls,
                 )
         self._refused.clear()
         self._lines = self._left_out = 0
+
+
+def _method(path: str) -> str:
+    """A method as metrics and traces name it, too."""
+    return path.removeprefix("/")
 
 
 def _write(level: Callable[..., Any], event: Event, **fields: Any) -> None:

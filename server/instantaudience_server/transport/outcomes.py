@@ -9,21 +9,17 @@ import uuid
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-import structlog
 from google.rpc import code_pb2
 
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.errors import AudienceError, Reason, unavailable
 from instantaudience_server.metrics import FAILED_CALLS, count_answers, count_call
 from instantaudience_server.store.usage_interface import CallFailure
-from instantaudience_server.telemetry import Event
 from instantaudience_server.transport.call_log import CallLog
 from instantaudience_server.transport.calls import is_request_id
 from instantaudience_server.transport.status import DEFECT_TEXT, Failure, describe
 from instantaudience_server.usage.counting import Usage
 from instantaudience_server.usage.failures import failure_of
-
-log = structlog.get_logger()
 
 BARE_DEFECT = describe(AudienceError(Reason.INTERNAL, DEFECT_TEXT))
 """What the caller of a defect sees where not even that can be described."""
@@ -76,7 +72,7 @@ class Outcomes:
             if self._access:
                 self._log.answered(path, request_id, code_pb2.OK, seconds, None if caller is None else caller.member.id)
         except Exception as error:
-            _log(Event.OUTCOME_NOT_NOTED, error, method=path)
+            self._log.not_noted(path, request_id, error)
 
     def succeeded_together(self, path: str, calls: Sequence[Answered], caller: Caller) -> None:
         """As `succeeded`, of calls of one caller: they are counted after this turn of the event loop."""
@@ -96,12 +92,12 @@ class Outcomes:
         answered, self._answered = self._answered, {}
         now = self._time()
         for path, came in answered.items():
-            with _noting(path, ""):
+            with self._noting(path, ""):
                 count_answers(path, [now - each for each in came])
 
     def refused_before(self, path: str, member_id: int | None, calls: int) -> None:
         """Note that a host has refused so many calls, all of a member's or nobody's, with UNAVAILABLE."""
-        with _noting(path, ""):
+        with self._noting(path, ""):
             count_call(path, code_pb2.UNAVAILABLE, calls=calls)
             FAILED_CALLS.labels(Reason.UNAVAILABLE.name.lower()).inc(calls)
             self._log.refused_before(path, calls, member_id)
@@ -124,7 +120,7 @@ class Outcomes:
             member_id = caller.member.id
         failure = self._refused(path, request_id, error, came, member_id)
         if member_id is not None:
-            with _noting(path, request_id):
+            with self._noting(path, request_id):
                 counted = self._usage.count_failure(member_id, failure_of(reason))
                 # Who was not let in waits for nothing: how long that takes must not tell which names there are.
                 if caller is not None and reason is not Reason.UNAVAILABLE:
@@ -152,11 +148,11 @@ class Outcomes:
             self._log.defect(path, request_id, error)
             error = AudienceError(Reason.INTERNAL, DEFECT_TEXT, request_id=request_id)
         else:
-            with _noting(path, request_id):
+            with self._noting(path, request_id):
                 self._log.failed(path, request_id, error, member_id)
-        with _noting(path, request_id):
+        with self._noting(path, request_id):
             failure = describe(error)
-        with _noting(path, request_id):
+        with self._noting(path, request_id):
             seconds = None if came is None else self._time() - came
             count_call(path, failure.code, seconds)
             FAILED_CALLS.labels(error.reason.name.lower()).inc()
@@ -165,20 +161,13 @@ class Outcomes:
                 self._log.answered(path, request_id, failure.code, seconds, member_id, reason=reason)
         return failure
 
-
-@contextlib.contextmanager
-def _noting(path: str, request_id: str) -> Iterator[None]:
-    """Log what goes wrong, and go on."""
-    try:
-        yield
-    except Exception as error:
-        _log(Event.OUTCOME_NOT_NOTED, error, method=path, request_id=request_id)
-
-
-def _log(event: Event, error: BaseException, **fields: str) -> None:
-    # What the log is written to may be full or closed: no call has to suffer for that.
-    with contextlib.suppress(Exception):
-        log.error(event, exc_info=error, **fields)
+    @contextlib.contextmanager
+    def _noting(self, path: str, request_id: str) -> Iterator[None]:
+        """Log what goes wrong, and go on."""
+        try:
+            yield
+        except Exception as error:
+            self._log.not_noted(path, request_id, error)
 
 
 def _ended(error: BaseException) -> BaseException:

@@ -59,6 +59,18 @@ async def test_a_refused_command_is_a_defect_of_its_node(lines: list[Any]) -> No
     assert [(line["event"], line["nodes"]) for line in lines] == [("call_defect", ["10.0.0.7:6379 (NOPERM)"])]
 
 
+async def test_every_line_names_the_method_alike(lines: list[Any]) -> None:
+    """As metrics and traces do, so that one search finds all of it."""
+    log = CallLog(access=True)
+    log.answered(PATH, "r-1", code_pb2.OK, None, MEMBER)
+    log.failed(PATH, "r-2", unavailable("no"), MEMBER)
+    log.failed(PATH, "r-3", AudienceError(Reason.SYNTAX, "no"), MEMBER)
+    log.defect(PATH, "r-4", KeyError())
+    log.not_noted(PATH, "r-5", KeyError())
+    log.refused_before(PATH, 6, MEMBER)
+    assert [line["method"] for line in lines] == ["audience.Segments/Apply"] * 6
+
+
 async def test_past_a_bound_failures_are_counted(lines: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(call_log, "MOST_LINES", 3)
     monkeypatch.setattr(call_log, "SAMPLE_SECONDS", 0.05)

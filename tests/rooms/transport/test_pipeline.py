@@ -148,7 +148,7 @@ async def test_a_defect_is_logged_with_its_call_and_answered_with_a_bare_text(
     assert (failure.code, failure.message) == (code_pb2.INTERNAL, "internal error")
     (entry,) = logs
     assert entry.pop("exc_info")
-    assert entry == {"event": "call_defect", "log_level": "error", "method": "/audience/Get", "request_id": "r-1"}
+    assert entry == {"event": "call_defect", "log_level": "error", "method": "audience/Get", "request_id": "r-1"}
     for secret in (USER_ID, TOKEN):
         assert secret not in str(entry)
         assert secret not in str(failure)

@@ -99,6 +99,10 @@ class RefusedCommandError(RuntimeError):
         self.nodes = (f"{node} ({problem})",)
 
 
+STORE_FAILURES = (AudienceError, RefusedCommandError)
+"""How the store fails: with UNAVAILABLE, or because a node refused a command, by its ACL for example."""
+
+
 def unavailable(message: str) -> AudienceError:
     """The cluster or this server cannot take the call now; the same call may succeed a second later."""
     return AudienceError(Reason.UNAVAILABLE, message, retry_after_seconds=1)

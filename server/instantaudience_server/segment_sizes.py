@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from instantaudience_server.clock import Clock
-from instantaudience_server.errors import AudienceError
+from instantaudience_server.errors import STORE_FAILURES
 from instantaudience_server.metrics import SEGMENT_SIZE_USERS_LEFT_OUT
 from instantaudience_server.store.interface import REMOVE, Changes, Joins, SegmentSizeStore, UserChanges
 
@@ -47,8 +47,6 @@ FRESH_SECONDS = 5.0
 """How long a size that was read is good for."""
 MOST_FRESH = 20_000
 """Sizes that are kept, at most."""
-FAILURES = (AudienceError, RuntimeError)
-"""How the store fails. RuntimeError: the cluster refused a command, by its ACL for example; the store has logged it."""
 
 
 class _Size(NamedTuple):
@@ -129,7 +127,7 @@ class SegmentSizes:
         try:
             counts = await self._store.count(segment_ids, self._clock.now_ms(), self._loop.time() + READ_SECONDS)
             seconds = FRESH_SECONDS
-        except FAILURES:
+        except STORE_FAILURES:
             pass
         finally:
             for segment_id in segment_ids:
@@ -193,7 +191,7 @@ class SegmentSizes:
     async def _send(self, seconds: float) -> None:
         """Send what the store has taken, and fix when to send again."""
         pause = RETRY_SECONDS
-        with contextlib.suppress(*FAILURES):
+        with contextlib.suppress(*STORE_FAILURES):
             pause = await self._store.send(self._loop.time() + seconds) * COMMAND_SECONDS / SENDING_SHARE
         self._next_sending = self._loop.time() + pause
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import structlog
 
 from instantaudience_server.clock import Clock
-from instantaudience_server.errors import AudienceError
+from instantaudience_server.errors import STORE_FAILURES
 from instantaudience_server.metrics import SUPPRESSIONS_STALE
 from instantaudience_server.store.interface import NEVER
 from instantaudience_server.store.suppression_interface import ALL_MEMBERS, Found, SuppressionStore
@@ -25,8 +25,6 @@ ANSWER_SECONDS = 0.5
 """How long the cluster has for an answer."""
 CURRENT_SECONDS = 0.9
 """How long after it was asked for an answer is trusted: a suppression counts on every worker within a second."""
-FAILURES = (AudienceError, RuntimeError)
-"""How the store fails. RuntimeError: the cluster refused a command, by its ACL for example; the store has logged it."""
 
 
 class Suppressions:
@@ -83,7 +81,7 @@ class Suppressions:
                     self._version = version
                 self._current_until = asked + CURRENT_SECONDS
                 self._report(is_known=True)
-            except FAILURES:
+            except STORE_FAILURES:
                 self._report(is_known=self._loop.time() < self._current_until)
             await asyncio.sleep(FOLLOW_SECONDS)
 

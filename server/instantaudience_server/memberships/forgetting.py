@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import Sequence
 
 from instantaudience_server.catalog.catalog import Catalog
-from instantaudience_server.errors import AudienceError
+from instantaudience_server.errors import STORE_FAILURES
 from instantaudience_server.store.interface import REMOVE, Alike, MembershipStore
 from instantaudience_server.store.suppression_interface import ALL_MEMBERS, Due, SuppressionStore
 
@@ -16,8 +16,6 @@ PAUSE_SECONDS = 0.5
 """The pause between two looks at who is due."""
 ANSWER_SECONDS = 2.0
 """How long the cluster has for each answer."""
-FAILURES = (AudienceError, RuntimeError)
-"""How the store fails. RuntimeError: the cluster refused a command, by its ACL for example; the store has logged it."""
 
 
 class Forgetting:
@@ -60,7 +58,7 @@ class Forgetting:
     async def sweep(self) -> None:
         """Remove once more who is due, forever. All workers do; a removal that two make does no harm."""
         while True:
-            with contextlib.suppress(*FAILURES):
+            with contextlib.suppress(*STORE_FAILURES):
                 await self._remove_due()
             await asyncio.sleep(PAUSE_SECONDS)
 
@@ -78,7 +76,7 @@ class Forgetting:
         try:
             (segment_ids,) = await self.segments([due.user_key], due.member_id, deadline)
             await self._suppressions.remove(due, segment_ids, deadline)
-        except FAILURES:
+        except STORE_FAILURES:
             return False
         return True
 

@@ -8,7 +8,7 @@ from google.rpc import code_pb2
 from google.rpc.http_pb2 import HttpResponse
 from instantaudience_server.tokens import LIFETIME_MS, LONGEST_AUTHORIZATION
 from instantaudience_server.transport.framing import frame
-from instantaudience_server.transport.gateway_refusals import COUNT_PATH, STATUSES
+from instantaudience_server.transport.gateway_refusals import COUNT_PATH
 from instantaudience_server.transport.status import (
     BODY_BYTES_KEY,
     CERTIFICATE_KEY,
@@ -19,6 +19,7 @@ from instantaudience_server.transport.status import (
     ROWS,
     START_KEY,
 )
+from instantaudience_server.usage.failures import REFUSALS
 
 from instantaudience_gateway.console import files as console
 from instantaudience_gateway.contract import descriptor
@@ -101,7 +102,7 @@ COOKIE = {
     "unset": "; Max-Age=0",
 }
 """The session cookie (RFC 6265, section 4.1): no script reads it, and no browser sends it for another site."""
-REFUSALS = {status: frame(HttpResponse(status=status).SerializeToString()) for status in STATUSES}
+REFUSAL_MESSAGES = {status: frame(HttpResponse(status=status).SerializeToString()) for status in REFUSALS}
 """HTTP status → the message that tells the service of a call refused with it."""
 UNKNOWN_TOKEN_FIRST = (400, 408, 413, 422)
 """Where the token of such a call turns out to be unknown, that is said instead: it counts before the body."""
@@ -271,7 +272,7 @@ def contract_script(
         "unknown_token": _reply(UNKNOWN_TOKEN),
         "too_slow": _reply(TOO_SLOW),
         "too_large": _reply(too_large(body_limit_bytes)),
-        "refusals": {str(status): message for status, message in REFUSALS.items()},
+        "refusals": {str(status): message for status, message in REFUSAL_MESSAGES.items()},
         "unknown_token_first": {str(status): True for status in UNKNOWN_TOKEN_FIRST},
         "count_path": COUNT_PATH,
         "count_ms": round(call_timeout_seconds * 500),

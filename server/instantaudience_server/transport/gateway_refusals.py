@@ -12,21 +12,20 @@ from instantaudience_server.catalog.access import Caller
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.transport.calls import AnyMethod, Method
 from instantaudience_server.usage.counting import Usage
-from instantaudience_server.usage.failures import failure_with_status
+from instantaudience_server.usage.failures import REFUSALS
 
 COUNT_PATH = "/instantaudience.gateway.Refusals/Count"
 """The method. A request is a google.rpc.HttpResponse, of which `status` counts."""
-STATUSES = (400, 404, 405, 408, 413, 422)
-"""What the gateway refuses calls with."""
 
 
 def gateway_refusal_methods(usage: Usage) -> list[AnyMethod]:
     """The method on what the gateway refuses."""
 
     async def count(request: http_pb2.HttpResponse, caller: Caller, _: float) -> Empty:
-        if request.status not in STATUSES:
+        failure = REFUSALS.get(request.status)
+        if failure is None:
             raise AudienceError(Reason.SYNTAX, "The gateway refuses no call with this status", field="status")
-        await usage.count_failure(caller.member.id, failure_with_status(request.status))
+        await usage.count_failure(caller.member.id, failure)
         return Empty()
 
     return [Method(COUNT_PATH, http_pb2.HttpResponse, count)]

@@ -19,7 +19,7 @@ from instantaudience_server.transport.call_log import CallLog
 from instantaudience_server.transport.calls import is_request_id
 from instantaudience_server.transport.status import DEFECT_TEXT, Failure, describe
 from instantaudience_server.usage.counting import Usage
-from instantaudience_server.usage.failures import failure_of
+from instantaudience_server.usage.failures import REASONS
 
 BARE_DEFECT = describe(AudienceError(Reason.INTERNAL, DEFECT_TEXT))
 """What the caller of a defect sees where not even that can be described."""
@@ -121,7 +121,7 @@ class Outcomes:
         failure = self._refused(path, request_id, error, came, member_id)
         if member_id is not None:
             with self._noting(path, request_id):
-                counted = self._usage.count_failure(member_id, failure_of(reason))
+                counted = self._usage.count_failure(member_id, REASONS[reason])
                 # Who was not let in waits for nothing: how long that takes must not tell which names there are.
                 if caller is not None and reason is not Reason.UNAVAILABLE:
                     try:

@@ -91,7 +91,7 @@ class Usage:
     def count_failure(self, member_id: int, failure: CallFailure, calls: int = 1) -> Counted:
         """Count a call that failed, or several. They are counted sooner or later; what to await ends after a moment.
 
-        `failures.failure_of` and `failures.failure_with_status` say which failure it is.
+        `failures` says which failure it is.
         """
         _count_failure[failure](calls)
         waiter: _Waiter = Waiter(self._loop.time() + FAILURE_SECONDS, self._loop.create_future())

@@ -1,9 +1,9 @@
-"""As what a failed call is counted."""
+"""What a failed call counts as, by why it failed."""
 
 from instantaudience_server.errors import Reason
 from instantaudience_server.store.usage_interface import CallFailure
 
-FAILURES = {
+REASONS = {
     Reason.SYNTAX: CallFailure.SYNTAX,
     Reason.INVALID: CallFailure.INVALID,
     Reason.NOT_FOUND: CallFailure.NOT_FOUND,
@@ -20,27 +20,13 @@ FAILURES = {
     Reason.UNAVAILABLE: CallFailure.UNAVAILABLE,
     Reason.INTERNAL: CallFailure.INTERNAL,
 }
-STATUSES = {
+"""What calls count as that the service fails."""
+REFUSALS = {
     400: CallFailure.SYNTAX,
-    401: CallFailure.NOAUTH,
-    403: CallFailure.UNAUTH,
     404: CallFailure.NOT_FOUND,
     405: CallFailure.METHOD,
     408: CallFailure.TIMEOUT,
-    409: CallFailure.INTEGRITY,
     413: CallFailure.LIMIT,
     422: CallFailure.INVALID,
-    429: CallFailure.RATE_LIMIT,
-    500: CallFailure.INTERNAL,
-    503: CallFailure.UNAVAILABLE,
 }
-
-
-def failure_of(reason: Reason) -> CallFailure:
-    """As what a call is counted that the service failed."""
-    return FAILURES.get(reason, CallFailure.INTERNAL)
-
-
-def failure_with_status(http_status: int) -> CallFailure:
-    """As what a call is counted that the gateway refused with this HTTP status."""
-    return STATUSES.get(http_status, CallFailure.SYNTAX if http_status < 500 else CallFailure.INTERNAL)
+"""What calls count as that the gateway refuses, by HTTP status: all that it refuses calls of members with."""

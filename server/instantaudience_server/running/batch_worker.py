@@ -16,7 +16,7 @@ from instantaudience_server.batch.yielding import PATIENCE_SECONDS, Yielding
 from instantaudience_server.health import HealthService
 from instantaudience_server.observations import keep_writing
 from instantaudience_server.running.composition import note_build, readings_of
-from instantaudience_server.running.ground import WorkerConfig, asked_to_stop, lay_ground, run
+from instantaudience_server.running.ground import WorkerConfig, asked_to_stop, lay_ground, run, run_beside
 from instantaudience_server.running.memory import give_back
 from instantaudience_server.store.job_store import ClusterJobStore
 from instantaudience_server.store.node_states import ClusterNodeStates
@@ -53,15 +53,11 @@ async def serve(config: WorkerConfig) -> None:
         health = HealthService(states)
         metrics.WORKER_STARTS.labels(metrics.WORKER).inc()
         note_build("batch")
-        measuring = metrics.sample(readings_of(catalog, cluster)), keep_writing()
-        tasks = [
-            asyncio.create_task(each)
-            for each in (
-                *(ground.feed.follow(), suppressions.follow(), *measuring, health.watch(_nobody_asks), give_back()),
-                *(runner.run(), runner.sweep()),
-            )
-        ]
-        stack.push_async_callback(_end, tasks)
+        run_beside(
+            stack,
+            *(ground.feed.follow(), suppressions.follow(), runner.run(), runner.sweep(), health.watch(_nobody_asks)),
+            *(metrics.sample(readings_of(catalog, cluster)), keep_writing(), give_back()),
+        )
         (address,) = config.addresses
         await server.start(address)
         log.info(Event.WORKER_READY, worker=config.number)
@@ -71,12 +67,6 @@ async def serve(config: WorkerConfig) -> None:
 
 async def _nobody_asks(_: bool) -> None:
     """Whether the cluster can be reached shows in the metrics."""
-
-
-async def _end(tasks: list["asyncio.Task[None]"]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def main() -> None:

@@ -5,10 +5,11 @@ import contextlib
 import gc
 import random
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
+from typing import Any
 
 import structlog
 from prometheus_client import Gauge
@@ -42,7 +43,7 @@ from instantaudience_server.quotas import Quotas
 from instantaudience_server.running.certificate_files import follow
 from instantaudience_server.running.certificates import Certificates
 from instantaudience_server.running.cluster_certificate import keep_noting
-from instantaudience_server.running.ground import WorkerConfig, lay_ground
+from instantaudience_server.running.ground import Ground, WorkerConfig, lay_ground, run_beside
 from instantaudience_server.running.memory import give_back
 from instantaudience_server.running.traces import begin_traces
 from instantaudience_server.settings import BODY_LIMIT_BYTES, Settings
@@ -99,6 +100,24 @@ class Worker:
     status: ServingStatus
 
 
+@dataclass(frozen=True, slots=True)
+class _Services:
+    """What the methods of several services, or what goes on beside calls, have in common."""
+
+    tokens: TokenService
+    editor: CatalogEditor
+    passwords: Passwords
+    guesses: Guesses
+    quotas: Quotas
+    quota_store: ClusterQuotaStore
+    usage: Usage
+    usage_store: ClusterUsageStore
+    memberships: MembershipService
+    forgetting: Forgetting
+    health: HealthService
+    status: ServingStatus
+
+
 @contextlib.asynccontextmanager
 async def open_worker(config: WorkerConfig) -> AsyncIterator[Worker]:
     """Connect to the cluster, build the services, and watch the cluster's health until the end.
@@ -112,47 +131,8 @@ async def open_worker(config: WorkerConfig) -> AsyncIterator[Worker]:
         if end_traces is not None:
             stack.push_async_callback(asyncio.to_thread, end_traces)
         ground = await lay_ground(config, stack)
-        cluster, clock, feed, sizes = ground.cluster, ground.clock, ground.feed, ground.sizes
-        catalog, catalog_store, suppressions = ground.catalog, ground.catalog_store, ground.suppressions
-        editor = CatalogEditor(catalog_store, feed, clock)
-        passwords = Passwords(config.python, config.hashing_lock)
-        stack.callback(passwords.close)
-        sessions = ClusterSessionStore(cluster)
-        tokens = TokenService(feed, sessions, clock, secrets.token_hex, settings.location)
-        stack.push_async_callback(tokens.close)
-        guesses = Guesses(ClusterGuessStore(cluster), clock, secrets.token_hex)
-        stack.push_async_callback(guesses.close)
-        name = secrets.token_hex(WORKER_NAME_BYTES)
-        quota_store = ClusterQuotaStore(cluster, worker=name)
-        quotas = Quotas(quota_store)
-        stack.push_async_callback(quotas.close)
-        usage_store = ClusterUsageStore(cluster, worker=name)
-        usage = Usage(usage_store, catalog, clock)
-        stack.push_async_callback(usage.close)
-        memberships = MembershipService(catalog, ground.memberships, quotas, usage, sizes, clock, suppressions)
-        stack.push_async_callback(memberships.close)
-        health, status = HealthService(ClusterNodeStates(cluster)), ServingStatus(SERVICES)
-        methods = audience_methods(memberships) + status_methods(health)
-        methods += authentication_methods(SignInService(tokens, catalog_store, passwords, guesses, clock), tokens)
-        accounts = AccountService(editor, catalog_store, passwords, guesses)
-        methods += catalog_methods(
-            CatalogService(catalog_store, feed, editor, accounts, quotas, sizes),
-            ImportService(catalog_store, feed, passwords, clock),
-        )
-        methods += public_key_methods(PublicKeyService(editor, catalog_store, quotas, clock))
-        methods += identity_methods(IdentityService(catalog, ClusterExternalIdStore(cluster), clock))
-        methods += member_methods(MemberService(quotas))
-        methods += segment_methods(SegmentService(catalog, editor, feed, quotas, sizes))
-        hours = UsageHours(usage_store, clock)
-        stack.push_async_callback(hours.close)
-        methods += usage_methods(UsageService(catalog, feed, hours, quotas, quota_store, clock))
-        methods += _batch_methods(cluster, editor, feed, quotas, clock, settings)
-        forgetting = Forgetting(catalog, ground.memberships, ground.suppression_store)
-        random_name = partial(secrets.token_hex, SUPPRESSION_NAME_BYTES)
-        privacy = PrivacyService(catalog, forgetting, ground.suppression_store, quotas, clock, random_name)
-        methods += privacy_methods(privacy)
-        methods += gateway_refusal_methods(usage)
-        methods += standard_methods(status, SERVICES)
+        services = _services(config, ground, stack)
+        methods = _methods(settings, ground, services, stack)
         admission = Admission(
             random.SystemRandom().randint,
             most_running=settings.max_running_calls,
@@ -160,35 +140,105 @@ async def open_worker(config: WorkerConfig) -> AsyncIterator[Worker]:
         )
         stack.callback(admission.close)
         pipeline = Pipeline(
-            tokens,
+            services.tokens,
             admission,
-            Outcomes(usage, CallLog(lambda: health.problems, access=settings.access_log)),
+            Outcomes(services.usage, CallLog(lambda: services.health.problems, access=settings.access_log)),
             call_timeout_seconds=settings.call_timeout_seconds,
             body_limit_bytes=BODY_LIMIT_BYTES,
             stream_window=settings.stream_window,
         )
-        for background in (feed.follow(), suppressions.follow(), forgetting.sweep()):
-            stack.callback(asyncio.create_task(background).cancel)
         metrics.WORKER_STARTS.labels(metrics.WORKER).inc()
-        readings = readings_of(catalog, cluster) | {
-            metrics.WAITING_CALLS: lambda: admission.waiting,
-            metrics.RUNNING_CALLS: lambda: admission.under_way,
-        }
         note_build(config.host)
-        for background in (metrics.sample(readings), keep_writing(), keep_noting(config.redis)):
-            stack.callback(asyncio.create_task(background).cancel)
-        watching = asyncio.create_task(health.watch(status.set_serving))
-        stack.callback(watching.cancel)
-        if config.drain_fd is not None:
-            draining = asyncio.create_task(_drain_on_request(config.drain_fd, config.number, health, status))
-            stack.callback(draining.cancel)
-        if config.certificates is not None:
-            noting = asyncio.create_task(follow(config.certificates, _note_ends))
-            stack.callback(noting.cancel)
+        run_beside(stack, *_beside_calls(config, ground, services, admission))
         _calm_garbage_collector()
-        giving_back = asyncio.create_task(give_back())
-        stack.callback(giving_back.cancel)
-        yield Worker(methods, pipeline, status)
+        yield Worker(methods, pipeline, services.status)
+
+
+def _services(config: WorkerConfig, ground: Ground, stack: contextlib.AsyncExitStack) -> _Services:
+    """Those that are built on the ground alone; the stack has what ends them."""
+    cluster, clock, catalog, feed = ground.cluster, ground.clock, ground.catalog, ground.feed
+    passwords = Passwords(config.python, config.hashing_lock)
+    stack.callback(passwords.close)
+    tokens = TokenService(feed, ClusterSessionStore(cluster), clock, secrets.token_hex, config.settings.location)
+    stack.push_async_callback(tokens.close)
+    guesses = Guesses(ClusterGuessStore(cluster), clock, secrets.token_hex)
+    stack.push_async_callback(guesses.close)
+    name = secrets.token_hex(WORKER_NAME_BYTES)
+    quota_store = ClusterQuotaStore(cluster, worker=name)
+    quotas = Quotas(quota_store)
+    stack.push_async_callback(quotas.close)
+    usage_store = ClusterUsageStore(cluster, worker=name)
+    usage = Usage(usage_store, catalog, clock)
+    stack.push_async_callback(usage.close)
+    memberships = MembershipService(
+        catalog, ground.memberships, quotas, usage, ground.sizes, clock, ground.suppressions
+    )
+    stack.push_async_callback(memberships.close)
+    return _Services(
+        tokens,
+        CatalogEditor(ground.catalog_store, feed, clock),
+        passwords,
+        guesses,
+        quotas,
+        quota_store,
+        usage,
+        usage_store,
+        memberships,
+        Forgetting(catalog, ground.memberships, ground.suppression_store),
+        HealthService(ClusterNodeStates(cluster)),
+        ServingStatus(SERVICES),
+    )
+
+
+def _methods(
+    settings: Settings, ground: Ground, services: _Services, stack: contextlib.AsyncExitStack
+) -> list[AnyMethod]:
+    """All that is served; the stack has what ends the services that only one of them needs."""
+    cluster, clock, catalog, feed = ground.cluster, ground.clock, ground.catalog, ground.feed
+    catalog_store, sizes = ground.catalog_store, ground.sizes
+    tokens, editor, passwords, quotas = services.tokens, services.editor, services.passwords, services.quotas
+    sign_in = SignInService(tokens, catalog_store, passwords, services.guesses, clock)
+    accounts = AccountService(editor, catalog_store, passwords, services.guesses)
+    hours = UsageHours(services.usage_store, clock)
+    stack.push_async_callback(hours.close)
+    random_name = partial(secrets.token_hex, SUPPRESSION_NAME_BYTES)
+    privacy = PrivacyService(catalog, services.forgetting, ground.suppression_store, quotas, clock, random_name)
+    return [
+        *audience_methods(services.memberships),
+        *status_methods(services.health),
+        *authentication_methods(sign_in, tokens),
+        *catalog_methods(
+            CatalogService(catalog_store, feed, editor, accounts, quotas, sizes),
+            ImportService(catalog_store, feed, passwords, clock),
+        ),
+        *public_key_methods(PublicKeyService(editor, catalog_store, quotas, clock)),
+        *identity_methods(IdentityService(catalog, ClusterExternalIdStore(cluster), clock)),
+        *member_methods(MemberService(quotas)),
+        *segment_methods(SegmentService(catalog, editor, feed, quotas, sizes)),
+        *usage_methods(UsageService(catalog, feed, hours, quotas, services.quota_store, clock)),
+        *_batch_methods(cluster, editor, feed, quotas, clock, settings),
+        *privacy_methods(privacy),
+        *gateway_refusal_methods(services.usage),
+        *standard_methods(services.status, SERVICES),
+    ]
+
+
+def _beside_calls(
+    config: WorkerConfig, ground: Ground, services: _Services, admission: Admission
+) -> Iterator[Coroutine[Any, Any, None]]:
+    """What goes on beside calls, until the end."""
+    health, status = services.health, services.status
+    readings = readings_of(ground.catalog, ground.cluster) | {
+        metrics.WAITING_CALLS: lambda: admission.waiting,
+        metrics.RUNNING_CALLS: lambda: admission.under_way,
+    }
+    yield from (ground.feed.follow(), ground.suppressions.follow(), services.forgetting.sweep())
+    yield from (metrics.sample(readings), keep_writing(), keep_noting(config.redis), give_back())
+    yield health.watch(status.set_serving)
+    if config.drain_fd is not None:
+        yield _drain_on_request(config.drain_fd, config.number, health, status)
+    if config.certificates is not None:
+        yield follow(config.certificates, _note_ends)
 
 
 def _batch_methods(

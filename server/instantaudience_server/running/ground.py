@@ -5,7 +5,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,6 +97,17 @@ def _cluster_of(config: WorkerConfig) -> Cluster:
         durability=settings.durability,
         confirming_replicas=0 if settings.redis is None else 1,  # the embedded cluster has none
     )
+
+
+def run_beside(stack: contextlib.AsyncExitStack, *works: Coroutine[Any, Any, None]) -> None:
+    """Run what never ends by itself, until the stack ends it."""
+    stack.push_async_callback(_end, [asyncio.create_task(work) for work in works])
+
+
+async def _end(tasks: Sequence["asyncio.Task[None]"]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
 
 
 def asked_to_stop() -> asyncio.Event:

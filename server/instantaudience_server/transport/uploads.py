@@ -38,7 +38,8 @@ LARGEST_HEAD_BYTES = 2**16
 IDLE_SECONDS = 300.0
 """How long the gateway may leave a connection unused."""
 LINGER_SECONDS = 2.0
-"""How long what still comes is thrown away after a refusal: a sender that is cut off may not read why."""
+"""How long what still comes is thrown away, before a refusal is told and after it: a sender that is cut off may not
+read why."""
 NO_SUCH_URL = "There is nothing to upload here: this URL is unknown, was used, has expired, or another took its place"
 
 _count_outcome = {
@@ -100,10 +101,10 @@ class _Connection:
             if not isinstance(event, h11.Request):
                 return
             await self._answer(event)
-            if self._http.our_state is h11.MUST_CLOSE or self._http.their_state is h11.MUST_CLOSE:
-                return
             if self._http.their_state is h11.SEND_BODY:
                 await self._linger()
+                return
+            if self._http.our_state is h11.MUST_CLOSE or self._http.their_state is h11.MUST_CLOSE:
                 return
             self._http.start_next_cycle()
 
@@ -140,6 +141,7 @@ class _Connection:
             outcome, answer = "failed", _error(row.http_status, row.error_id, "internal error")
             await _fail(upload, UPLOAD_FAILED)
         _count_outcome[outcome]()
+        await self._pass_over()
         await self._send(*answer, retry_seconds, has_body=request.method != b"HEAD")
 
     async def _receive(self, upload: Upload) -> None:
@@ -182,6 +184,13 @@ class _Connection:
         events = (h11.Response(status_code=status, headers=headers), *content, h11.EndOfMessage())
         self._writer.write(b"".join([self._http.send(event) or b"" for event in events]))
         await self._writer.drain()
+
+    async def _pass_over(self) -> None:
+        """Throw away what still comes of a request that is refused: many senders read no answer before all is sent."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_SECONDS):
+                while self._http.their_state is h11.SEND_BODY:
+                    await self._next_event()
 
     async def _linger(self) -> None:
         with contextlib.suppress(TimeoutError):

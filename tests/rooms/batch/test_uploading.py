@@ -167,6 +167,25 @@ async def test_a_file_stays_where_it_is_not_known_that_its_job_waits(place: Plac
     assert await place.files.job_ids() == [job.job_id]
 
 
+async def test_who_is_refused_may_send_on_until_it_has_read_why(place: Place, tmp_path: Path) -> None:
+    """The gateway, which is cut off, would say that nobody is there."""
+    place.limit(file_bytes=9)
+    _, secret = await place.job()
+    server, path = UploadServer(place.uploads), str(tmp_path / "uploads")
+    await server.start(path)
+    reader, writer = await asyncio.open_unix_connection(path)
+    try:
+        head = f"PUT {UPLOAD_PATH}{secret} HTTP/1.1\r\nhost: service\r\ncontent-length: {2**24}\r\n\r\n"
+        writer.write(head.encode())
+        assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 413 ")
+        for _ in range(2**6):
+            writer.write(bytes(2**16))
+            await writer.drain()
+    finally:
+        writer.close()
+        await server.drain(1.0)
+
+
 @pytest.mark.parametrize("secret", ["", "x", "0" * 40, "0" * 41, "../" + "0" * 37, "é" * 40])
 async def test_an_unknown_url(place: Place, secret: str) -> None:
     with pytest.raises(NoSuchUploadError):

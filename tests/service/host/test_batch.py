@@ -296,12 +296,15 @@ TOO_LARGE = (413, "FILESIZE_LIMIT_EXCEEDED", "Member exceeds maximum byte size a
 
 def limited_files() -> Iterator[tuple[str, bytes, tuple[int, str, str]]]:
     yield "size", bytes(1001), TOO_LARGE
+    yield "much more", bytes(2**23), TOO_LARGE
     lines = (429, "RATE_LIMIT_EXCEEDED", "Member exceeds maximum allowed number of lines per hour")
     yield "lines", b"x\n" * 4, lines
 
 
 @pytest.mark.parametrize("announced", [True, False], ids=["announced", "chunked"])
-@pytest.mark.parametrize(("content", "refusal"), [row[1:] for row in limited_files()], ids=["size", "lines"])
+@pytest.mark.parametrize(
+    ("content", "refusal"), [row[1:] for row in limited_files()], ids=[row[0] for row in limited_files()]
+)
 async def test_a_file_that_is_too_much(
     private: httpx.AsyncClient, content: bytes, refusal: tuple[int, str, str], announced: bool
 ) -> None:

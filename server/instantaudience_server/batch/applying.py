@@ -179,7 +179,8 @@ class FileApplying:
                         reading = Reading(reading.by_python().rows.after(left_out))
                     left_out = max(0, left_out - read)
                     at = (block.end, 0) if number == block.records else (block.position, number)
-                    yield Portion(reading, *at, block.file_bytes)
+                    if number > done:  # else these were applied before, and the place is none to go on from
+                        yield Portion(reading, *at, block.file_bytes)
                     if not place:
                         raise corrupt("a record is none, or too long")
                 if place != len(block.data):

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from instantaudience.v1 import catalog_pb2 as pb
+from instantaudience_server.batch import applying
 from instantaudience_server.batch.applying import FileApplying
 from instantaudience_server.batch.jobs import ErrorCode, JobView
 from instantaudience_server.batch.lines import SLICE_LINES
@@ -139,7 +140,7 @@ async def _with_breaks(content: bytes, block_bytes: int, data: st.DataObject) ->
     return job
 
 
-def avro_of(text: bytes, codec: str = "null") -> bytes:
+def avro_of(text: bytes, codec: str = "null", block_bytes: int = 2000) -> bytes:
     """Lines of the fields SEG_ID and EXPIRATION as records."""
     split = [line.partition(";") for line in text.decode().splitlines()]
     records = [
@@ -152,7 +153,7 @@ def avro_of(text: bytes, codec: str = "null") -> bytes:
         }
         for user_id, _, rest in split
     ]
-    return avro_file(records, codec=codec, sync_interval=2000)
+    return avro_file(records, codec=codec, sync_interval=block_bytes)
 
 
 MANY = b"".join(
@@ -182,6 +183,18 @@ async def test_a_job_goes_on_from_any_checkpoint_to_the_same_end(form: str) -> N
         counters = (await again.run(FORMS[form])).to_json()
         counters.pop("num_bytes")
         assert counters == expected
+
+
+async def test_records_of_a_block_count_once_however_often_a_job_goes_on_within_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(applying, "RECORDS_AT_ONCE", 500)
+    file = avro_of(MANY, block_bytes=10**6)
+    job = Job(batch_catalog(), block_bytes=0)
+    for checkpoints in (3, 4, 5):
+        await job.run(file, until=checkpoints)
+    counters = await job.run(file)
+    assert counters.values() == (await Job(batch_catalog()).run(file)).values()
 
 
 async def test_all_forms_end_alike() -> None:

@@ -9,7 +9,7 @@ import hiredis
 from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.batch.applying import FileApplying
 from instantaudience_server.batch.counters import Counters
-from instantaudience_server.batch.jobs import Checkpoint, FileFailedError, JobView
+from instantaudience_server.batch.jobs import Checkpoint, FileFailedError, JobView, StoredFile
 from instantaudience_server.catalog import records as catalog_records
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.settings import Durability
@@ -161,9 +161,9 @@ class Job:
         self.saved: list[str] = []
         self.failure: FileFailedError | None = None
 
-    async def run(self, content: bytes | MemoryFile, *, until: int | None = None) -> Counters:
+    async def run(self, content: bytes | StoredFile, *, until: int | None = None) -> Counters:
         """Apply a file from the last saved checkpoint on, to its end or to break off after so many checkpoints."""
-        file = content if isinstance(content, MemoryFile) else MemoryFile(content)
+        file = MemoryFile(content) if isinstance(content, bytes) else content
         start = Checkpoint.load(self.saved[-1]) if self.saved else None
         checkpoints = self.applying.apply(file, self.view, start)
         try:

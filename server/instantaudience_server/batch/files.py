@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from obstore.exceptions import BaseError, NotFoundError
 from obstore.store import from_url
 
+from instantaudience_server.batch.jobs import ErrorCode, FileFailedError
 from instantaudience_server.errors import unavailable
 
 if TYPE_CHECKING:
@@ -29,8 +30,11 @@ UNREACHABLE = "the store of files is out of reach"
 Result = TypeVar("Result")
 
 
-class FileLostError(Exception):
-    """A part of a file is not there."""
+class FileLostError(FileFailedError):
+    """A part of a file is not there, or not whole."""
+
+    def __init__(self) -> None:
+        super().__init__(ErrorCode.FILE_LOST, "A part of the file is not there, or not whole")
 
 
 class FileStore:
@@ -101,7 +105,7 @@ class StoredParts:
 
         Raises:
             AudienceError: UNAVAILABLE.
-            FileLostError: a part is not there.
+            FileLostError: a part is not there, or not whole.
         """
         parts = range(offset // PART_BYTES, -(-self._size_bytes // PART_BYTES))
         start = offset % PART_BYTES
@@ -110,6 +114,8 @@ class StoredParts:
             for number in parts:
                 assert coming is not None
                 part = await coming
+                if len(part) != min(PART_BYTES, self._size_bytes - number * PART_BYTES):
+                    raise FileLostError
                 coming = self._begin(number + 1) if number + 1 < parts.stop else None
                 for begin in range(start, len(part), PIECE_BYTES):
                     yield part[begin : begin + PIECE_BYTES]

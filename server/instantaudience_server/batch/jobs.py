@@ -17,6 +17,7 @@ class StoredFile(Protocol):
 
         Raises:
             AudienceError: UNAVAILABLE.
+            FileFailedError: a part of it is not there.
         """
 
 
@@ -77,6 +78,8 @@ class ErrorCode(StrEnum):
     """The blocks of an Avro file are compressed by another codec than null and deflate."""
     MEMBER_DELETED = "MEMBER_DELETED"
     """The member is no longer there."""
+    FILE_LOST = "FILE_LOST"
+    """A part of the file is no longer in the store of files."""
 
 
 class FileFailedError(Exception):

@@ -12,7 +12,7 @@ from typing import Protocol
 import structlog
 
 from instantaudience_server.batch.counters import Count, Counters
-from instantaudience_server.batch.files import FileLostError, FileStore
+from instantaudience_server.batch.files import FileStore
 from instantaudience_server.batch.jobs import Checkpoint, ErrorCode, FileFailedError, JobView, StoredFile
 from instantaudience_server.batch.reports import report_of
 from instantaudience_server.catalog.batch_settings import DEFAULTS
@@ -44,8 +44,6 @@ ABANDONED_MS = 3_600_000
 """How long nothing more has come of a file of which some must have, before it is deleted: its process has died."""
 FAILURES = (AudienceError, RefusedCommandError)
 """How the cluster fails, for now or until somebody mends its ACL, for example; the store has logged the second."""
-FILE_LOST = "FILE_LOST"
-"""The `error_code` of a job whose file is no longer in the store of files."""
 INTERNAL = "INTERNAL"
 """The `error_code` of a job that met a defect."""
 
@@ -192,8 +190,6 @@ class JobRunner:
                         noted_at = self._loop.time()
         except FileFailedError as error:
             error_code = error.code
-        except FileLostError:
-            error_code = FILE_LOST
         except AudienceError:
             raise
         except Exception as error:

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.batch import applying
 from instantaudience_server.batch.applying import FileApplying
+from instantaudience_server.batch.files import PART_BYTES, FileStore
 from instantaudience_server.batch.jobs import ErrorCode, JobView
 from instantaudience_server.batch.lines import SLICE_LINES
 from instantaudience_server.batch.writing import MOST_AT_ONCE
@@ -272,6 +274,16 @@ async def test_a_member_that_is_deleted_ends_its_jobs() -> None:
     await job.run(MANY)
     assert job.failure is not None
     assert job.failure.code is ErrorCode.MEMBER_DELETED
+
+
+async def test_what_was_applied_of_a_file_counts_where_the_rest_is_lost(tmp_path: Path) -> None:
+    line, files = b"5;5848:0\n", FileStore(tmp_path.as_uri())
+    content = line * (PART_BYTES // len(line) + 1)
+    await files.write("job", 0, content[:PART_BYTES])
+    job = Job(batch_catalog())
+    counters = await job.run(files.file("job", len(content)))
+    assert job.failure is not None
+    assert (job.failure.code, counters.num_lines) == (ErrorCode.FILE_LOST, PART_BYTES // len(line))
 
 
 class AwayStore(NotedStore):

@@ -85,6 +85,15 @@ async def test_a_part_that_is_written_again_replaces_the_first(store: FileStore,
     assert await read(store, job, 5, 0) == b"again"
 
 
+@pytest.mark.parametrize("number", [0, 2])
+async def test_a_part_that_is_not_whole_is_lost(store: FileStore, job: str, number: int) -> None:
+    """What follows it would be read as if it came right after."""
+    await written(store, job, bytes(2 * PART_BYTES + 7))
+    await store.write(job, number, b"short")
+    with pytest.raises(FileLostError):
+        await read(store, job, 2 * PART_BYTES + 7, 0)
+
+
 async def test_a_folder_is_made_only_when_it_is_needed(tmp_path: Path) -> None:
     store = FileStore((tmp_path / "later").as_uri())
     assert not (tmp_path / "later").exists()

@@ -67,10 +67,14 @@ class FileStore:
         Raises:
             FileLostError: it is not there.
         """
-        try:
-            return await _apart(lambda: bytes(self._store.get(_path(job_id, number)).bytes()))
-        except FileNotFoundError:
-            raise FileLostError from None
+
+        def get() -> bytes:
+            try:
+                return bytes(self._store.get(_path(job_id, number)).bytes())
+            except (FileNotFoundError, NotFoundError):
+                raise FileLostError from None
+
+        return await _apart(get)
 
     async def delete(self, job_id: str) -> None:
         """Delete a job's file, as far as it is there; somebody else may delete it at the same time."""
@@ -136,8 +140,6 @@ async def _apart(work: Callable[[], Result]) -> Result:
     """
     try:
         return await asyncio.to_thread(work)
-    except (FileNotFoundError, NotFoundError):
-        raise FileNotFoundError from None
     except (BaseError, OSError):
         raise unavailable(UNREACHABLE) from None
 

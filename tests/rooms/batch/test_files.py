@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -100,6 +100,20 @@ async def test_a_folder_is_made_only_when_it_is_needed(tmp_path: Path) -> None:
     await store.write("job", 0, b"x")
     await store.delete("job")
     assert list((tmp_path / "later").iterdir()) == []
+
+
+async def test_a_bucket_that_is_not_there_is_out_of_reach(s3: str) -> None:
+    """It may come; nobody who asks for it stops for ever."""
+    store = FileStore(s3.replace("files", "others"))
+    asked: list[Callable[[], Awaitable[object]]] = [
+        lambda: store.write("job", 0, b"x"),
+        lambda: store.delete("job"),
+        store.job_ids,
+    ]
+    for ask in asked:
+        with pytest.raises(AudienceError) as raised:
+            await ask()
+        assert raised.value.reason is Reason.UNAVAILABLE
 
 
 async def test_a_store_that_does_not_answer(monkeypatch: pytest.MonkeyPatch, s3: str) -> None:

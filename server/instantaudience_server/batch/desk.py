@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from instantaudience_server.batch.files import FileStore
+from instantaudience_server.batch.jobs import RANDOM_CHARACTERS
 from instantaudience_server.batch.uploading import (
     UPLOAD_FAILED,
     UPLOAD_INCOMPLETE,
@@ -30,8 +31,6 @@ from instantaudience_server.store.job_interface import ENDED, Job, JobPage, JobS
 
 OPEN_MS = 5 * MS_PER_MINUTE
 """Within this time an upload has to begin (source: contract-neighbours)."""
-RANDOM_CHARACTERS = 30
-"""Of a job's ID, before the second in which it was made (source: contract-neighbours)."""
 SECRET_BYTES = 20
 """What an upload's URL ends in has so many random bytes."""
 RESOURCE = "batch-segment"

@@ -92,7 +92,7 @@ class FileStore:
         await _apart(delete)
 
     async def job_ids(self) -> list[str]:
-        """The jobs that have a file here, or parts of one."""
+        """The jobs that have a file here, or parts of one; and the names of what else is here, in somebody's bucket."""
         return await _apart(lambda: [str(each) for each in self._store.list_with_delimiter()["common_prefixes"]])
 
 

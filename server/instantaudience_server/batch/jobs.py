@@ -1,12 +1,18 @@
 """What applying a file needs to know of its job, and what it tells while it goes on."""
 
 import json
+import re
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 from instantaudience_server.batch.counters import Counters
+
+RANDOM_CHARACTERS = 30
+"""Of a job's ID, before the second in which it was made (source: contract-neighbours)."""
+JOB_ID = re.compile(rf"[A-Za-z0-9]{{{RANDOM_CHARACTERS}}}[0-9]{{10,}}")
+"""What jobs are called."""
 
 
 class StoredFile(Protocol):

@@ -13,7 +13,7 @@ import structlog
 
 from instantaudience_server.batch.counters import Count, Counters
 from instantaudience_server.batch.files import FileStore
-from instantaudience_server.batch.jobs import Checkpoint, ErrorCode, FileFailedError, JobView, StoredFile
+from instantaudience_server.batch.jobs import JOB_ID, Checkpoint, ErrorCode, FileFailedError, JobView, StoredFile
 from instantaudience_server.batch.reports import report_of
 from instantaudience_server.catalog.batch_settings import DEFAULTS
 from instantaudience_server.catalog.catalog import Catalog
@@ -109,7 +109,7 @@ class JobRunner:
         """Delete, again and again, the files that no job needs: of those who died before they could do it."""
         while True:
             with contextlib.suppress(*FAILURES):
-                for job_id in await self._files.job_ids():
+                for job_id in filter(JOB_ID.fullmatch, await self._files.job_ids()):
                     job = await self._jobs.find(job_id, self._deadline())
                     if job is None or job.phase in ENDED or self._is_abandoned(job):
                         await self._files.delete(job_id)

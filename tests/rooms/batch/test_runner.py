@@ -34,6 +34,8 @@ from support.readings import CATALOG
 
 LIMITS = UploadLimits(99, 1, None, None, None, None)
 MEMBER, OTHER = sorted(CATALOG.members)[:2]
+NOBODYS = f"{'nobodys':0<30}1764300000"
+"""What a job could be called."""
 numbers = itertools.count()
 
 
@@ -105,7 +107,7 @@ async def uploading(
 ) -> Job:
     """A job of whose file more must have come so long ago."""
     now_ms, number = SystemClock().now_ms(), next(numbers)
-    job = Job(f"run{number}", 0, member, Phase.STARTING, now_ms, now_ms, now_ms + 60_000)
+    job = Job(f"{f'run{number}':x<30}1764300000", 0, member, Phase.STARTING, now_ms, now_ms, now_ms + 60_000)
     job = await jobs.create(job, f"run{number}", seconds_from_now())
     await jobs.begin_upload(job, "up", LIMITS, now_ms, now_ms - silent_ms, seconds_from_now())
     await files.write(job.job_id, 0, content)
@@ -391,7 +393,7 @@ async def test_files_go_when_the_cluster_no_longer_refuses_to_say_who_needs_them
     files: FileStore, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runner, "SWEEP_SECONDS", 0.02)
-    await files.write("nobodys", 0, b"x")
+    await files.write(NOBODYS, 0, b"x")
     work = JobRunner(RefusedJobStore(cluster), files, Script().apply, CATALOG, SystemClock(), secrets.token_hex)
     sweeping = asyncio.create_task(work.sweep())
 
@@ -404,9 +406,26 @@ async def test_files_go_when_the_cluster_no_longer_refuses_to_say_who_needs_them
         sweeping.cancel()
 
 
+async def test_what_is_no_file_of_a_job_stays(jobs: ClusterJobStore, files: FileStore) -> None:
+    """The place may be somebody's bucket, with much else in it."""
+    others = ["logs", "2026-11-28", NOBODYS[:-1], f"{NOBODYS}.old"]
+    for each in (NOBODYS, *others):
+        await files.write(each, 0, b"x")
+    work = JobRunner(jobs, files, Script().apply, CATALOG, SystemClock(), secrets.token_hex)
+    sweeping = asyncio.create_task(work.sweep())
+
+    async def only_others() -> None:
+        assert set(await files.job_ids()) == set(others)
+
+    try:
+        await eventually(only_others)
+    finally:
+        sweeping.cancel()
+
+
 async def test_files_that_no_job_needs_go(jobs: ClusterJobStore, files: FileStore) -> None:
     needed = await waiting(jobs, files, b".")
-    await files.write("nobodys", 0, b"x")
+    await files.write(NOBODYS, 0, b"x")
     abandoned = await uploading(jobs, files, b"x", silent_ms=runner.ABANDONED_MS + 1000)
     slow = await uploading(jobs, files, b"x", OTHER, silent_ms=runner.ABANDONED_MS - 60_000)
     work = JobRunner(jobs, files, Script().apply, CATALOG, SystemClock(), secrets.token_hex)

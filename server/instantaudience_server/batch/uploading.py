@@ -176,6 +176,7 @@ class Upload:
         self._ended = ended
         self._renew_at = self._loop.time() + RENEW_SECONDS
         self._size = self._lines = self._number = 0
+        self._ends_within_line = False
         self._counts_lines = room.hour_lines is not None or room.day_lines is not None
         self._beginning = b""
         self._is_compressed = False
@@ -229,6 +230,7 @@ class Upload:
         self._size += len(data)
         if self._counts_lines and not self._is_compressed:
             self._lines += data.count(b"\n")
+            self._ends_within_line = not data.endswith(b"\n") if data else self._ends_within_line
         self.check(self._size, self._lines)
         BATCH_UPLOADED_BYTES.inc(len(data))
         self._part += data
@@ -246,9 +248,13 @@ class Upload:
         """The file is whole: its job may begin.
 
         Raises:
+            UploadRefusedError: its last line, which has no end, is one too many.
             NoSuchUploadError: the job was cancelled.
             AudienceError: UNAVAILABLE.
         """
+        if self._ends_within_line and not self._is_compressed:
+            self._lines += 1
+            self.check(self._size, self._lines)
         if self._part:
             await self._write(bytes(self._part))
         await self._written()

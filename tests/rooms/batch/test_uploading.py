@@ -94,6 +94,7 @@ async def test_a_file_is_kept_in_parts(place: Place) -> None:
         ({"bytes_per_hour": 9}, [b"1234567890"], Limit.HOUR_BYTES),
         ({"lines_per_day": 2}, [b"1\n2\n", b"3\n"], Limit.DAY_LINES),
         ({"lines_per_hour": 2}, [b"1\n2\n3\n"], Limit.HOUR_LINES),
+        ({"lines_per_hour": 2}, [b"1\n2\n", b"3"], Limit.HOUR_LINES),
     ],
     ids=lambda value: value.name if isinstance(value, Limit) else "",
 )
@@ -117,6 +118,14 @@ async def test_what_was_uploaded_before_counts(place: Place) -> None:
         await place.send(b"")
     place.clock.ms += 86_400_000
     await place.send(b"12\n4\n")
+
+
+async def test_a_last_line_without_an_end_counts(place: Place) -> None:
+    place.limit(lines_per_day=2)
+    await place.send(b"1")
+    await place.send(b"2")
+    with pytest.raises(UploadRefusedError, match="lines per day"):
+        await place.send(b"3")
 
 
 async def test_lines_that_do_not_show_are_bounded_later(place: Place) -> None:

@@ -175,6 +175,7 @@ class Upload:
         self._until = self._loop.time() + seconds
         self._ended = ended
         self._renew_at = self._loop.time() + RENEW_SECONDS
+        self._kept_until = self._loop.time() + LEASE_MS / 1000
         self._size = self._lines = self._number = 0
         self._ends_within_line = False
         self._counts_lines = room.hour_lines is not None or room.day_lines is not None
@@ -239,10 +240,7 @@ class Upload:
             del self._part[:PART_BYTES]
             await self._write(part)
         if self._loop.time() >= self._renew_at:
-            self._renew_at = self._loop.time() + RENEW_SECONDS
-            now_ms = self._clock.now_ms()
-            if not await self._jobs.keep_uploading(self.job, self._lease, now_ms, now_ms + LEASE_MS, self._deadline()):
-                raise NoSuchUploadError
+            await self._renew()
 
     async def finish(self) -> None:
         """The file is whole: its job may begin.
@@ -278,6 +276,20 @@ class Upload:
             now_ms, deadline = self._clock.now_ms(), self._deadline()
             if await self._jobs.fail_upload(self.job, self._lease, error_code, now_ms, deadline):
                 await self._files.delete(self.job.job_id)
+
+    async def _renew(self) -> None:
+        """Write down that more has come; as long as what was written down before holds, it may wait."""
+        asked, now_ms = self._loop.time(), self._clock.now_ms()
+        self._renew_at = asked + RENEW_SECONDS
+        try:
+            kept = await self._jobs.keep_uploading(self.job, self._lease, now_ms, now_ms + LEASE_MS, self._deadline())
+        except AudienceError:
+            if self._loop.time() >= self._kept_until:
+                raise
+            return
+        if not kept:
+            raise NoSuchUploadError
+        self._kept_until = asked + LEASE_MS / 1000
 
     async def _write(self, part: bytes) -> None:
         await self._written()

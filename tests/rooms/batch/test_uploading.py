@@ -154,6 +154,26 @@ async def test_a_job_that_is_cancelled_takes_no_file(place: Place, monkeypatch: 
     assert (await place.found(job)).error_code == "CANCELLED"
 
 
+class AwayStore(ClusterJobStore):
+    """The cluster is away whenever more of a file has come."""
+
+    async def keep_uploading(self, *arguments: Any) -> bool:
+        """See `ClusterJobStore`."""
+        raise unavailable("away")
+
+
+async def test_an_upload_goes_on_while_the_cluster_is_away_for_less_than_its_lease(
+    place: Place, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploading, "RENEW_SECONDS", 0.0)
+    place.jobs = AwayStore(cluster)
+    place.uploads = Uploads(place.jobs, place.files, place.catalog, place.clock, secrets.token_hex, draw_last, 3600)
+    assert (await place.send(b"1", b"2")).phase is Phase.VALIDATING
+    monkeypatch.setattr(uploading, "LEASE_MS", 0)
+    with pytest.raises(AudienceError):
+        await place.send(b"1", b"2")
+
+
 class DeafStore(ClusterJobStore):
     """Jobs whose upload ends, without an answer."""
 

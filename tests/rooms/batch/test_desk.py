@@ -6,13 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from instantaudience_server.batch.desk import OPEN_MS, UPLOAD_URL_EXPIRED, JobDesk
+from instantaudience_server.batch.desk import CANCELLED, OPEN_MS, UPLOAD_URL_EXPIRED, JobDesk
 from instantaudience_server.batch.files import FileStore
 from instantaudience_server.batch.uploading import Uploads
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.catalog.feed import CatalogFeed
-from instantaudience_server.errors import Reason
+from instantaudience_server.errors import Reason, unavailable
 from instantaudience_server.quotas import Limits, Quotas
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster import Cluster
@@ -27,9 +27,20 @@ from support.readings import CATALOG
 DEMO = caller("demo", CATALOG)
 
 
+class AwayFiles(FileStore):
+    """A store of files that is out of reach when a file is to go."""
+
+    async def delete(self, job_id: str) -> None:
+        """See `FileStore`."""
+        raise unavailable("away")
+
+
 @pytest.fixture
-async def desk(cluster: Cluster, quotas: Quotas, clock: FakeClock, tmp_path: Path) -> JobDesk:
-    jobs, files = ClusterJobStore(cluster), FileStore((tmp_path / "files").as_uri())
+async def desk(
+    request: pytest.FixtureRequest, cluster: Cluster, quotas: Quotas, clock: FakeClock, tmp_path: Path
+) -> JobDesk:
+    files = getattr(request, "param", FileStore)((tmp_path / "files").as_uri())
+    jobs = ClusterJobStore(cluster)
     uploads = Uploads(jobs, files, CATALOG, clock, secrets.token_hex, lambda first, _: first, 3600)
     return JobDesk(jobs, files, uploads, CatalogFeed(ClusterCatalogStore(cluster), Catalog()), quotas, clock)
 
@@ -44,6 +55,13 @@ async def test_a_job_whose_upload_did_not_begin_in_time_has_ended(desk: JobDesk,
         *(Phase.ERROR, UPLOAD_URL_EXPIRED),
         job.open_until_ms,
     )
+
+
+@pytest.mark.parametrize("desk", [AwayFiles], indirect=True)
+async def test_a_job_is_cancelled_though_its_file_cannot_be_deleted_now(desk: JobDesk) -> None:
+    """Whoever looks for files that nobody needs deletes it later."""
+    job = (await desk.create(DEMO.member.id, DEMO, seconds_from_now())).job
+    assert (await desk.cancel(job.job_id, DEMO, seconds_from_now())).error_code == CANCELLED
 
 
 async def test_calls_that_end_jobs_count_as_reads(desk: JobDesk) -> None:

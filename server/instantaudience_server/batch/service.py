@@ -1,5 +1,6 @@
 """Files of memberships for gRPC callers (source: batch.proto)."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
@@ -10,6 +11,7 @@ from instantaudience_server.batch.desk import JobDesk
 from instantaudience_server.batch.report import report_on, span_of
 from instantaudience_server.batch.reports import JobReport
 from instantaudience_server.batch.shapes import percent_complete
+from instantaudience_server.batch.uploading import STORE_SECONDS
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.clock import MS_PER_HOUR, Clock
 from instantaudience_server.errors import AudienceError, Reason, invalid
@@ -48,6 +50,8 @@ class BatchSegmentService:
         first = await anext(requests, None)
         if first is None:
             raise AudienceError(Reason.SYNTAX, "A file needs at least one message")
+        # How long it took to come is its sender's business, as with those that follow.
+        deadline = max(deadline, asyncio.get_running_loop().time() + STORE_SECONDS)
         member_id = await self._desk.member_id(_member_id(first), caller, deadline)
         new = await self._desk.create(member_id, caller, deadline)
 

@@ -2,12 +2,15 @@
 
 import asyncio
 import secrets
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from instantaudience.v1 import batch_pb2 as pb
 from instantaudience_server.batch.desk import CANCELLED, OPEN_MS, UPLOAD_URL_EXPIRED, JobDesk
 from instantaudience_server.batch.files import FileStore
+from instantaudience_server.batch.service import BatchSegmentService
 from instantaudience_server.batch.uploading import Uploads
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.catalog import Catalog
@@ -62,6 +65,17 @@ async def test_a_job_is_cancelled_though_its_file_cannot_be_deleted_now(desk: Jo
     """Whoever looks for files that nobody needs deletes it later."""
     job = (await desk.create(DEMO.member.id, DEMO, seconds_from_now())).job
     assert (await desk.cancel(job.job_id, DEMO, seconds_from_now())).error_code == CANCELLED
+
+
+async def test_a_file_whose_first_message_comes_late_is_taken(desk: JobDesk, clock: FakeClock) -> None:
+    """Senders over gRPC may take their time, which is that of the upload and not that of a call."""
+
+    async def requests() -> AsyncIterator[pb.UploadBatchFileRequest]:
+        yield pb.UploadBatchFileRequest(data=b"1;10001:0\n")
+
+    over = asyncio.get_running_loop().time()
+    job = (await BatchSegmentService(desk, clock).upload(requests(), DEMO, over)).job
+    assert job.phase == pb.BATCH_JOB_PHASE_VALIDATING
 
 
 async def test_calls_that_end_jobs_count_as_reads(desk: JobDesk) -> None:

@@ -236,14 +236,17 @@ FINISH = (
     + _QUEUE
     + """
 local id, member, lease, now, report, failed, lines, hour = unpack(ARGV)
-local phase, held, size = unpack(redis.call('HMGET', KEYS[1], 'phase', 'lease', 'size_bytes'))
+local phase, held, size, kept = unpack(redis.call('HMGET', KEYS[1], 'phase', 'lease', 'size_bytes', 'report'))
 if held and held ~= lease then return false end
-if phase == 'validating' or phase == 'processing' then
-  if phase == 'validating' then redis.call('HSET', KEYS[1], 'validated_ms', now) end
+local is_under_way = phase == 'validating' or phase == 'processing'
+if is_under_way or (phase and not kept and report ~= '') then
   redis.call('HSET', KEYS[1], 'report', report)
   redis.call('HDEL', KEYS[1], 'checkpoint')
-  if failed == '' then redis.call('HSET', KEYS[1], 'position_bytes', size) end
   if lines ~= '0' then redis.call('HINCRBY', KEYS[6], 'l' .. hour, lines) end
+end
+if is_under_way then
+  if phase == 'validating' then redis.call('HSET', KEYS[1], 'validated_ms', now) end
+  if failed == '' then redis.call('HSET', KEYS[1], 'position_bytes', size) end
   change(KEYS[1], KEYS[2], id, now, 'phase', failed == '' and 'completed' or 'error', 'completed_ms', now,
     'error_code', failed)
 end
@@ -257,8 +260,8 @@ return redis.call('HGET', KEYS[1], 'error_code')
 )
 """Keys: job, changed jobs, leases, queues, turns, uploads. Arguments: ID, member, lease, now, what to keep of the
 job, why it failed (empty: it did not), lines that the member has sent with it, the hour. One that was cancelled
-meanwhile only makes room for the next. Answers why the job failed (empty: it did not), or nothing where another one has
-it or it is gone."""
+meanwhile keeps that, and makes room for the next. Answers why the job failed (empty: it did not), or nothing where
+another one has it or it is gone."""
 
 GIVE_BACK = """
 local id, member, lease = unpack(ARGV)

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from instantaudience_server.commands.client import Client
 from instantaudience_server.commands.connecting import with_client
 from instantaudience_server.commands.object_fields import text
-from instantaudience_server.commands.statuses import FAILED, PARTIAL, failing_is_two
+from instantaudience_server.commands.statuses import FAILED, PARTIAL, explained, failing_is_two
 from instantaudience_server.commands.tables import harmless, print_table
 
 PIECE_BYTES = 2**18
@@ -67,12 +67,14 @@ def send(client: Client, files: tuple[Path, ...], member_id: int | None, as_json
     sent: list[tuple[Path, str]] = []
     with Progress(*columns, TimeElapsedColumn(), console=Console(file=sys.stderr)) as progress:
         try:
-            for file in files:
-                sent.append((file, _upload(client, file, member_id, progress)))
-            jobs = [_followed(client, job_id, file, progress) for file, job_id in sent]
-        except KeyboardInterrupt:
+            with explained():
+                for file in files:
+                    sent.append((file, _upload(client, file, member_id, progress)))
+                jobs = [_followed(client, job_id, file, progress) for file, job_id in sent]
+        except (KeyboardInterrupt, click.ClickException) as error:
+            why = error.message if isinstance(error, click.ClickException) else "interrupted"
             shows = [f"{file.name} is applied all the same: `instant-audience batch show {job}`" for file, job in sent]
-            raise click.ClickException("; ".join(["interrupted", *shows])) from None
+            raise click.ClickException("; ".join([why, *shows])) from None
     if as_json:
         click.echo(json.dumps(jobs, indent=2, ensure_ascii=False))
     else:

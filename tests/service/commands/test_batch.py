@@ -76,6 +76,16 @@ async def test_an_interruption(run: Any, demo: dict[str, str], tmp_path: Path) -
     assert json.loads((await run("batch", "show", found[1], "--json", env=demo)).output)["job_id"] == found[1]
 
 
+async def test_a_file_that_cannot_be_sent_after_another_one(run: Any, demo: dict[str, str], tmp_path: Path) -> None:
+    """It is said what became of the first, too."""
+    (tmp_path / "clean").write_text(CLEAN)
+    ended = await run("batch", "send", "clean", "/proc/self/mem", env=demo)
+    assert ended.status == 2, ended.errors
+    found = re.search("Error: .*; clean is applied all the same: `instant-audience batch show (.*)`", ended.errors)
+    assert found, ended.errors
+    assert json.loads((await run("batch", "show", found[1], "--json", env=demo)).output)["job_id"] == found[1]
+
+
 async def test_lines_of_files_steer_no_terminal(run: Any, demo: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "odd").write_text("\x1b]0;title\x07bad;1:0\t2\n")
     env = demo | {"PYTHONIOENCODING": "utf-8"}

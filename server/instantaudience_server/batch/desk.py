@@ -116,7 +116,7 @@ class JobDesk:
         """
         await self.count_get(caller, deadline)
         page = await self._jobs.page(member_id, order, start, size, self._clock.now_ms(), deadline)
-        return JobPage([self._as_it_is(job) for job in page.jobs], page.total)
+        return page._replace(jobs=self._as_they_are(page.jobs))
 
     async def older(self, member_id: int, before: int, size: int, caller: Caller, deadline: float) -> OlderJobs:
         """Some of a member's jobs, the newest first, as `JobStore.older`.
@@ -126,7 +126,7 @@ class JobDesk:
         """
         await self.count_get(caller, deadline)
         found = await self._jobs.older(member_id, before, size, self._clock.now_ms(), deadline)
-        return found._replace(jobs=[self._as_it_is(job) for job in found.jobs])
+        return found._replace(jobs=self._as_they_are(found.jobs))
 
     async def changed_since(
         self, member_id: int, since_ms: int, caller: Caller, deadline: float
@@ -138,9 +138,8 @@ class JobDesk:
         """
         await self.count_get(caller, deadline)
         changed = self._jobs.changed(member_id, since_ms - OPEN_MS, self._clock.now_ms(), deadline)
-        async with aclosing(changed) as jobs:
-            async for each in jobs:
-                job = self._as_it_is(each)
+        async with aclosing(self._as_they_are(changed)) as jobs:
+            async for job in jobs:
                 if job.modified_ms >= since_ms:
                     yield job
 
@@ -198,6 +197,13 @@ class JobDesk:
         if job is None:
             raise AudienceError(Reason.NOT_FOUND, f"'job_id': there is no job {job_id}", field="job_id")
         return job
+
+    async def _as_they_are(self, jobs: AsyncGenerator[Job, None]) -> AsyncGenerator[Job, None]:
+        """Jobs as `_as_it_is`; between two, other calls have their turn: a job may have many lines."""
+        async with aclosing(jobs):
+            async for job in jobs:
+                yield self._as_it_is(job)
+                await asyncio.sleep(0)
 
     def _as_it_is(self, job: Job) -> Job:
         """A job whose file did not come has failed, though nobody has written it down."""

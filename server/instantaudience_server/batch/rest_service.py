@@ -1,6 +1,5 @@
 """Files of memberships for REST callers (source: contract-neighbours, "Batch Segment Service")."""
 
-import asyncio
 from typing import Any
 
 from google.protobuf import json_format
@@ -9,7 +8,7 @@ from instantaudience.rest.v1 import batch_pb2 as pb
 from instantaudience.v1 import catalog_pb2
 
 from instantaudience_server.batch.desk import JobDesk
-from instantaudience_server.batch.shapes import FIELDS, FILTERS, job_object, time_text
+from instantaudience_server.batch.shapes import FIELDS, FILTERS, job_object, job_objects, time_text
 from instantaudience_server.catalog.access import Caller, require_admin
 from instantaudience_server.catalog.batch_settings import BatchSettings, settings_of
 from instantaudience_server.catalog.editor import CatalogEditor
@@ -76,11 +75,7 @@ class BatchService:
             as_list = member is not None and member.batch.batch_job_as_list
             return _result([found] if as_list else found, 1, number=job.number)
         page = await self._desk.page(member_id, order, start, size, caller, deadline)
-        objects = []
-        for job in page.jobs:
-            objects.append(job_object(job, now_ms))
-            await asyncio.sleep(0)  # a job may have many lines
-        return _result(objects, page.total, start, size)
+        return _result(await job_objects(page.jobs, now_ms), page.total, start, size)
 
     async def describe(self, _: pb.DescribeJobsRequest, caller: Caller, deadline: float) -> answers_pb2.Meta:
         """The fields of a job.

@@ -82,7 +82,9 @@ class BatchSegmentService:
         size = request.page_size or DEFAULT_PAGE
         jobs, total, before = await self._desk.older(member_id, int(token), size, caller, deadline)
         more = str(before) if before else ""
-        return pb.ListBatchJobsResponse(jobs=map(_job, jobs), next_page_token=more, total=total)
+        async with aclosing(jobs):
+            found = [_job(job) async for job in jobs]
+        return pb.ListBatchJobsResponse(jobs=found, next_page_token=more, total=total)
 
     async def cancel(
         self, request: pb.CancelBatchJobRequest, caller: Caller, deadline: float

@@ -1,5 +1,7 @@
 """Jobs as REST callers see them (source: contract-neighbours, "Batch Segment Service", "Job")."""
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any, NamedTuple
 
 from instantaudience_server.batch.counters import Count
@@ -33,6 +35,8 @@ FIELDS = {
     "error_log_lines": FieldShape("string"),
     "segment_log_lines": FieldShape("string"),
 }
+MOST_LISTED_BYTES = 2_000_000
+"""What all `error_log_lines` of a list have together, at most; a job that is asked for alone has all of its own."""
 FILTERS = ("job_id", "member_id")
 """What lists can be filtered by."""
 
@@ -58,6 +62,22 @@ def job_object(job: Job, now_ms: int) -> dict[str, Any]:
         "error_log_lines": report.error_log_lines,
         "segment_log_lines": report.segment_log_lines,
     }
+
+
+async def job_objects(jobs: AsyncGenerator[Job, None], now_ms: int) -> list[dict[str, Any]]:
+    """Jobs for a list: of their `error_log_lines`, as many of the first as fit."""
+    objects: list[dict[str, Any]] = []
+    left = MOST_LISTED_BYTES
+    async with aclosing(jobs):
+        async for job in jobs:
+            found = job_object(job, now_ms)
+            lines = found["error_log_lines"].encode()
+            if len(lines) > left:
+                lines = lines[: left + 1].rpartition(b"\n")[0]
+                found["error_log_lines"] = lines.decode()
+            left -= len(lines)
+            objects.append(found)
+    return objects
 
 
 def percent_complete(job: Job) -> int:

@@ -65,16 +65,17 @@ class Order(NamedTuple):
 
 
 class JobPage(NamedTuple):
-    """Some of a member's jobs, and how many it has."""
+    """Some of a member's jobs, which are read as they are asked for, and how many it has."""
 
-    jobs: list[Job]
+    jobs: AsyncGenerator[Job, None]
     total: int
 
 
 class OlderJobs(NamedTuple):
-    """Some of a member's jobs, how many it has, and before what the next ones are (0: there are none)."""
+    """Some of a member's jobs, which are read as they are asked for, how many it has, and before what the next ones are
+    (0: there are none)."""
 
-    jobs: list[Job]
+    jobs: AsyncGenerator[Job, None]
     total: int
     before: int
 

@@ -6,6 +6,7 @@ second, and a file's members are elsewhere.
 
 import contextlib
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import fields, replace
 from typing import Any
 
@@ -28,7 +29,9 @@ from instantaudience_server.store.job_interface import (
 )
 
 JOBS_AT_ONCE = 100
-"""Jobs that are read at once, where many are."""
+"""Jobs that are looked for at once, where many are."""
+READ_AT_ONCE = 5
+"""Jobs that are read at once: each may have megabytes of lines."""
 _FIELDS = [(field.name, field.type is int or field.type == "int") for field in fields(Job)]
 _NAMES = [name for name, _ in _FIELDS]
 
@@ -65,14 +68,14 @@ class ClusterJobStore:
         """Run the script that finds IDs, and get the hashes."""
         arguments = (int(order.by_change), int(order.newest_first), start, size)
         total, found = await self._list(job_scripts.PAGE, member_id, arguments, now_ms, deadline)
-        return JobPage(await self._there(found, deadline), total)
+        return JobPage(self._there(found, deadline), total)
 
     async def older(self, member_id: int, before: int, size: int, now_ms: int, deadline: float) -> OlderJobs:
         """Run the script that finds IDs, and get the hashes."""
         arguments = (f"({before}" if before else "+inf", size + 1)
         total, found = await self._list(job_scripts.OLDER, member_id, arguments, now_ms, deadline)
         job_ids, places = found[::2], found[1::2]
-        jobs = await self._there(job_ids[:size], deadline)
+        jobs = self._there(job_ids[:size], deadline)
         return OlderJobs(jobs, total, int(float(places[size - 1])) if len(job_ids) > size else 0)
 
     async def changed(self, member_id: int, since_ms: int, now_ms: int, deadline: float) -> AsyncGenerator[Job, None]:
@@ -82,8 +85,9 @@ class ClusterJobStore:
         while True:
             found = await self._list(job_scripts.CHANGED, member_id, (since_ms, size), now_ms, deadline)
             job_ids, moments = found[::2], found[1::2]
-            for job in await self._there([each for each in job_ids if each not in seen], deadline):
-                yield job
+            async with aclosing(self._there([each for each in job_ids if each not in seen], deadline)) as jobs:
+                async for job in jobs:
+                    yield job
             if len(job_ids) < size:
                 return
             seen.update(job_ids)
@@ -176,10 +180,12 @@ class ClusterJobStore:
         job_keys = [keys.jobs_key(member_id), keys.changed_jobs_key(member_id), keys.unused_jobs_key(member_id)]
         return await self._run(script, job_keys, (now_ms - KEPT_MS, MOST_UNUSED, *arguments), deadline)
 
-    async def _there(self, job_ids: Sequence[bytes], deadline: float) -> list[Job]:
+    async def _there(self, job_ids: Sequence[bytes], deadline: float) -> AsyncGenerator[Job, None]:
         """Those of the jobs that are still there."""
-        found = await self._find([each.decode() for each in job_ids], deadline)
-        return [job for job in found if job is not None]
+        for start in range(0, len(job_ids), READ_AT_ONCE):
+            for job in await self._find([each.decode() for each in job_ids[start : start + READ_AT_ONCE]], deadline):
+                if job is not None:
+                    yield job
 
     async def _find(self, job_ids: Sequence[str], deadline: float) -> list[Job | None]:
         asked = [commands.get_fields(keys.job_key(job_id), _NAMES) for job_id in job_ids]

@@ -2,6 +2,7 @@
 
 import itertools
 import time
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -274,6 +275,10 @@ async def used(jobs: ClusterJobStore, member: int, now: int = NOW) -> Job:
     return job
 
 
+async def ids_of(found: AsyncGenerator[Job, None]) -> list[str]:
+    return [job.job_id async for job in found]
+
+
 async def test_lists(jobs: ClusterJobStore, member: int) -> None:
     old = await used(jobs, member, NOW - 1)
     kept = [await used(jobs, member, NOW + each) for each in range(3)]
@@ -282,7 +287,7 @@ async def test_lists(jobs: ClusterJobStore, member: int) -> None:
     async def ids(order: Order, start: int = 0, size: int = 9, now: int = NOW) -> list[str]:
         page = await jobs.page(member, order, start, size, now, seconds_from_now())
         assert page.total == 4 if now == NOW else 3
-        return [job.job_id for job in page.jobs]
+        return await ids_of(page.jobs)
 
     everything = [old, *kept]
     assert await ids(Order()) == [job.job_id for job in reversed(everything)]
@@ -290,7 +295,7 @@ async def test_lists(jobs: ClusterJobStore, member: int) -> None:
     assert (await ids(Order(by_change=True)))[:2] == [kept[0].job_id, kept[2].job_id]
     assert await ids(Order(by_change=True, newest_first=False), 0, 1) == [old.job_id]
     assert await ids(Order(), now=NOW + KEPT_MS) == [job.job_id for job in reversed(kept)]
-    assert (await jobs.page(next(members), Order(), 0, 9, NOW, seconds_from_now())).jobs == []
+    assert await ids_of((await jobs.page(next(members), Order(), 0, 9, NOW, seconds_from_now())).jobs) == []
 
 
 async def test_a_list_goes_on_where_a_page_ended_whatever_is_made_between(jobs: ClusterJobStore, member: int) -> None:
@@ -300,7 +305,7 @@ async def test_a_list_goes_on_where_a_page_ended_whatever_is_made_between(jobs: 
     await used(jobs, member, NOW + 3)
     second = await jobs.older(member, first.before, 2, NOW, seconds_from_now())
     third = await jobs.older(member, second.before, 2, NOW, seconds_from_now())
-    assert [[job.job_id for job in page.jobs] for page in (first, second, third)] == [
+    assert [await ids_of(page.jobs) for page in (first, second, third)] == [
         newest[:2],
         newest[2:4],
         newest[4:],
@@ -334,9 +339,10 @@ async def test_of_jobs_that_were_never_used_the_newest_are_kept(
 
     async def listed(now: int) -> list[str]:
         page = await jobs.page(member, Order(newest_first=False), 0, 9, now, seconds_from_now())
-        assert page.total == len(page.jobs)
-        assert (await jobs.older(member, 0, 9, now, seconds_from_now())).jobs == page.jobs[::-1]
-        return [job.job_id for job in page.jobs]
+        found = await ids_of(page.jobs)
+        assert page.total == len(found)
+        assert await ids_of((await jobs.older(member, 0, 9, now, seconds_from_now())).jobs) == found[::-1]
+        return found
 
     assert await listed(NOW) == [job.job_id for job in (one, *unused[2:])]
     assert await jobs.find(unused[1].job_id, seconds_from_now()) is None

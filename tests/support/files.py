@@ -11,7 +11,8 @@ from instantaudience_server.batch.applying import FileApplying
 from instantaudience_server.batch.counters import Counters
 from instantaudience_server.batch.jobs import Checkpoint, FileFailedError, JobView, StoredFile
 from instantaudience_server.catalog import records as catalog_records
-from instantaudience_server.catalog.catalog import Catalog
+from instantaudience_server.catalog.catalog import Catalog, Member
+from instantaudience_server.catalog.feed import FindMember
 from instantaudience_server.settings import Durability
 from instantaudience_server.store.catalog_interface import Record
 from instantaudience_server.store.groups import PackedCommands
@@ -46,6 +47,15 @@ def batch_catalog(member: Mapping[str, Any] | None = None, *, batch: Mapping[str
         *(pb.Segment(**segment) for segment in SEGMENTS),
     ]
     return Catalog(Record(catalog_records.kind_of(each), catalog_records.encode(each)) for each in messages)
+
+
+def members_of(catalog: Catalog) -> FindMember:
+    """What finds a catalog's members."""
+
+    async def find(member_id: int, _: float) -> Member | None:
+        return catalog.members.get(member_id)
+
+    return find
 
 
 class MemoryFile:

@@ -70,9 +70,7 @@ class JobDesk:
         if asked is None or asked == caller.member.id:
             return caller.member.id
         require_member(caller, asked)
-        if asked not in self._feed.catalog.members:
-            await self._feed.catch_up(deadline)
-        if asked not in self._feed.catalog.members:
+        if await self._feed.member(asked, deadline) is None:
             raise not_found(Kind.MEMBER, asked, "member_id")
         return asked
 

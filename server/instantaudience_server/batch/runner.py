@@ -16,7 +16,7 @@ from instantaudience_server.batch.files import FileStore
 from instantaudience_server.batch.jobs import JOB_ID, Checkpoint, ErrorCode, FileFailedError, JobView, StoredFile
 from instantaudience_server.batch.reports import report_of
 from instantaudience_server.catalog.batch_settings import DEFAULTS
-from instantaudience_server.catalog.catalog import Catalog
+from instantaudience_server.catalog.feed import FindMember
 from instantaudience_server.clock import Clock
 from instantaudience_server.errors import AudienceError, RefusedCommandError
 from instantaudience_server.metrics import BATCH_JOBS, BATCH_LINES, BATCH_MEMBERSHIPS, BATCH_RUNNING_JOBS
@@ -65,14 +65,14 @@ class JobRunner:
         jobs: JobStore,
         files: FileStore,
         apply: Apply,
-        catalog: Catalog,
+        find_member: FindMember,
         clock: Clock,
         draw: Callable[[], str],
     ) -> None:
         self._jobs = jobs
         self._files = files
         self._apply = apply
-        self._catalog = catalog
+        self._find_member = find_member
         self._clock = clock
         self._draw = draw
         self._loop = asyncio.get_running_loop()
@@ -182,7 +182,7 @@ class JobRunner:
         noted_at = 0.0
         file = self._files.file(job.job_id, job.size_bytes)
         try:
-            async with aclosing(self._apply(file, self._view(job), begun)) as checkpoints:
+            async with aclosing(self._apply(file, await self._view(job), begun)) as checkpoints:
                 async for checkpoint in checkpoints:
                     if self._loop.time() >= noted_at + NOTE_SECONDS:
                         if not await self._note(job, lease, checkpoint):
@@ -197,8 +197,8 @@ class JobRunner:
             error_code = INTERNAL
         return await self._finish(job, lease, checkpoint, error_code, counted)
 
-    def _view(self, job: Job) -> JobView:
-        member = self._catalog.members.get(job.member_id)
+    async def _view(self, job: Job) -> JobView:
+        member = await self._find_member(job.member_id, self._deadline())
         if member is None:
             raise FileFailedError(ErrorCode.MEMBER_DELETED, f"There is no member {job.member_id} any more")
         # There is a bound even where a day has none: a small file may hold a thousand times its size.

@@ -12,7 +12,7 @@ from functools import partial
 from instantaudience_server.admission.admission import RETRY_SECONDS
 from instantaudience_server.batch.files import PART_BYTES, FileStore
 from instantaudience_server.catalog.batch_settings import UNLIMITED, BatchSettings
-from instantaudience_server.catalog.catalog import Catalog
+from instantaudience_server.catalog.feed import FindMember
 from instantaudience_server.clock import Clock
 from instantaudience_server.errors import AudienceError, overloaded
 from instantaudience_server.metrics import BATCH_UPLOADED_BYTES
@@ -87,7 +87,7 @@ class Uploads:
         self,
         jobs: JobStore,
         files: FileStore,
-        catalog: Catalog,
+        find_member: FindMember,
         clock: Clock,
         draw: Callable[[], str],
         randint: Callable[[int, int], int],
@@ -95,7 +95,7 @@ class Uploads:
     ) -> None:
         self._jobs = jobs
         self._files = files
-        self._catalog = catalog
+        self._find_member = find_member
         self._clock = clock
         self._draw = draw
         self._randint = randint
@@ -119,7 +119,7 @@ class Uploads:
         Raises:
             NoSuchUploadError, UploadRefusedError, AudienceError: UNAVAILABLE.
         """
-        member = self._catalog.members.get(job.member_id)
+        member = await self._find_member(job.member_id, self._loop.time() + STORE_SECONDS)
         if member is None:
             raise NoSuchUploadError
         settings = member.batch

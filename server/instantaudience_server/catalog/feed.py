@@ -1,12 +1,12 @@
 """Keeps a worker's catalog as the cluster's is: loads it once, and then follows its changes."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
 
-from instantaudience_server.catalog.catalog import Catalog
+from instantaudience_server.catalog.catalog import Catalog, Member
 from instantaudience_server.catalog.segment_table import SegmentTable
 from instantaudience_server.errors import AudienceError, unavailable
 from instantaudience_server.metrics import CATALOG_CURRENT_TIMESTAMP, CATALOG_RELOADS, CATALOG_STALE
@@ -22,6 +22,9 @@ ANSWER_SECONDS = 1.0
 """How long the cluster has for one answer."""
 RECORDS_AT_ONCE = 500
 """Records that are taken into a catalog before other calls run: about 2 ms."""
+
+FindMember = Callable[[int, float], Awaitable[Member | None]]
+"""See `CatalogFeed.member`."""
 
 
 @dataclass
@@ -79,6 +82,16 @@ class CatalogFeed:
                     raise unavailable("the catalog is about to be read anew; nothing is lost")
         except TimeoutError:
             raise unavailable("the catalog's changes did not come in time; nothing is lost") from None
+
+    async def member(self, member_id: int, deadline: float) -> Member | None:
+        """A member, also one that was made just now, by whichever worker; None: there is none.
+
+        Raises:
+            AudienceError: as `catch_up`.
+        """
+        if member_id not in self.catalog.members:
+            await self.catch_up(deadline)
+        return self.catalog.members.get(member_id)
 
     async def follow(self) -> None:
         """Take over changes forever. Whatever fails, the worker goes on with what it knows, and says so."""

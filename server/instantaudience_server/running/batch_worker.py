@@ -47,8 +47,8 @@ async def serve(config: WorkerConfig) -> None:
         yielding = Yielding(lambda: states.look(asyncio.get_running_loop().time() + PATIENCE_SECONDS))
         applying = FileApplying(catalog, ground.memberships, ground.sizes, suppressions=suppressions, yielding=yielding)
         draw, randint = secrets.token_hex, random.SystemRandom().randint
-        runner = JobRunner(jobs, files, applying.apply, catalog, clock, draw)
-        uploads = Uploads(jobs, files, catalog, clock, draw, randint, settings.batch_upload_seconds)
+        runner = JobRunner(jobs, files, applying.apply, ground.feed.member, clock, draw)
+        uploads = Uploads(jobs, files, ground.feed.member, clock, draw, randint, settings.batch_upload_seconds)
         server = UploadServer(uploads)
         health = HealthService(states)
         metrics.WORKER_STARTS.labels(metrics.WORKER).inc()

@@ -247,7 +247,7 @@ def _batch_methods(
     """What is served of the batch service here; files are applied elsewhere (`batch_worker`)."""
     jobs, files = ClusterJobStore(cluster), FileStore(settings.file_store_url)
     draw, randint = secrets.token_hex, random.SystemRandom().randint
-    uploads = Uploads(jobs, files, feed.catalog, clock, draw, randint, settings.batch_upload_seconds)
+    uploads = Uploads(jobs, files, feed.member, clock, draw, randint, settings.batch_upload_seconds)
     desk = JobDesk(jobs, files, uploads, feed, quotas, clock)
     rest = BatchService(desk, editor, feed, clock, settings.public_url or "")
     return batch_methods(BatchSegmentService(desk, clock), rest)

@@ -25,6 +25,7 @@ from support.accounts import refused
 from support.callers import caller
 from support.clocks import FakeClock
 from support.clusters import seconds_from_now
+from support.files import members_of
 from support.readings import CATALOG
 
 DEMO = caller("demo", CATALOG)
@@ -44,7 +45,7 @@ async def desk(
 ) -> JobDesk:
     files = getattr(request, "param", FileStore)((tmp_path / "files").as_uri())
     jobs = ClusterJobStore(cluster)
-    uploads = Uploads(jobs, files, CATALOG, clock, secrets.token_hex, lambda first, _: first, 3600)
+    uploads = Uploads(jobs, files, members_of(CATALOG), clock, secrets.token_hex, lambda first, _: first, 3600)
     return JobDesk(jobs, files, uploads, CatalogFeed(ClusterCatalogStore(cluster), Catalog()), quotas, clock)
 
 

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.batch import runner
 from instantaudience_server.batch.counters import Count, Counters
 from instantaudience_server.batch.desk import CANCELLED
@@ -22,18 +23,23 @@ from instantaudience_server.batch.reports import JobReport
 from instantaudience_server.batch.runner import JobRunner
 from instantaudience_server.catalog.batch_settings import DEFAULTS, UNLIMITED
 from instantaudience_server.catalog.catalog import Catalog
+from instantaudience_server.catalog.editor import write_of
+from instantaudience_server.catalog.feed import CatalogFeed, FindMember
 from instantaudience_server.clock import SystemClock
 from instantaudience_server.errors import RefusedCommandError, unavailable
 from instantaudience_server.metrics import BATCH_JOBS
+from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.job_interface import Job, Phase, Uploaded, UploadLimits
 from instantaudience_server.store.job_store import ClusterJobStore
 from support.clusters import eventually, seconds_from_now
+from support.files import members_of
 from support.metrics import Scrape
 from support.readings import CATALOG
 
 LIMITS = UploadLimits(99, 1, None, None, None, None)
 MEMBER, OTHER = sorted(CATALOG.members)[:2]
+FIND_MEMBER = members_of(CATALOG)
 NOBODYS = f"{'nobodys':0<30}1764300000"
 """What a job could be called."""
 numbers = itertools.count()
@@ -124,9 +130,9 @@ async def waiting(jobs: ClusterJobStore, files: FileStore, content: bytes, membe
 
 @asynccontextmanager
 async def running(
-    jobs: ClusterJobStore, files: FileStore, script: Script, catalog: Catalog = CATALOG
+    jobs: ClusterJobStore, files: FileStore, script: Script, find_member: FindMember = FIND_MEMBER
 ) -> AsyncIterator["asyncio.Task[None]"]:
-    work = JobRunner(jobs, files, script.apply, catalog, SystemClock(), secrets.token_hex)
+    work = JobRunner(jobs, files, script.apply, find_member, SystemClock(), secrets.token_hex)
     task = asyncio.create_task(work.run())
     try:
         yield task
@@ -195,6 +201,15 @@ async def test_a_member_that_is_gone(jobs: ClusterJobStore, files: FileStore) ->
         assert (await ended(jobs, job)).error_code == "MEMBER_DELETED"
 
 
+async def test_a_member_that_was_made_just_now(jobs: ClusterJobStore, files: FileStore, cluster: Cluster) -> None:
+    """Another worker's catalog had it first."""
+    store = ClusterCatalogStore(cluster)
+    await store.write([write_of(None, pb.Member(id=424_242, name="New"))], seconds_from_now())
+    job = await waiting(jobs, files, b"...", 424_242)
+    async with running(jobs, files, Script(), CatalogFeed(store, Catalog()).member):
+        assert (await ended(jobs, job)).error_code == ""
+
+
 @pytest.mark.parametrize(
     ("file_bytes", "day_bytes", "most_bytes"),
     [(9, 8, 9), (9, 10, 10), (9, UNLIMITED, DEFAULTS.bytes_per_day), (2**40, UNLIMITED, 2**40)],
@@ -207,7 +222,7 @@ async def test_what_a_file_may_hold(
     catalog, script = Catalog(), Script()
     catalog.members[MEMBER] = replace(member, batch=settings)
     job = await waiting(jobs, files, b".")
-    async with running(jobs, files, script, catalog):
+    async with running(jobs, files, script, members_of(catalog)):
         await ended(jobs, job)
     assert script.most_bytes == [most_bytes]
 
@@ -413,7 +428,7 @@ async def test_files_go_when_the_cluster_no_longer_refuses_to_say_who_needs_them
 ) -> None:
     monkeypatch.setattr(runner, "SWEEP_SECONDS", 0.02)
     await files.write(NOBODYS, 0, b"x")
-    work = JobRunner(RefusedJobStore(cluster), files, Script().apply, CATALOG, SystemClock(), secrets.token_hex)
+    work = JobRunner(RefusedJobStore(cluster), files, Script().apply, FIND_MEMBER, SystemClock(), secrets.token_hex)
     sweeping = asyncio.create_task(work.sweep())
 
     async def it_is_gone() -> None:
@@ -430,7 +445,7 @@ async def test_what_is_no_file_of_a_job_stays(jobs: ClusterJobStore, files: File
     others = ["logs", "2026-11-28", NOBODYS[:-1], f"{NOBODYS}.old"]
     for each in (NOBODYS, *others):
         await files.write(each, 0, b"x")
-    work = JobRunner(jobs, files, Script().apply, CATALOG, SystemClock(), secrets.token_hex)
+    work = JobRunner(jobs, files, Script().apply, FIND_MEMBER, SystemClock(), secrets.token_hex)
     sweeping = asyncio.create_task(work.sweep())
 
     async def only_others() -> None:
@@ -447,7 +462,7 @@ async def test_files_that_no_job_needs_go(jobs: ClusterJobStore, files: FileStor
     await files.write(NOBODYS, 0, b"x")
     abandoned = await uploading(jobs, files, b"x", silent_ms=runner.ABANDONED_MS + 1000)
     slow = await uploading(jobs, files, b"x", OTHER, silent_ms=runner.ABANDONED_MS - 60_000)
-    work = JobRunner(jobs, files, Script().apply, CATALOG, SystemClock(), secrets.token_hex)
+    work = JobRunner(jobs, files, Script().apply, FIND_MEMBER, SystemClock(), secrets.token_hex)
     sweeping = asyncio.create_task(work.sweep())
 
     async def only_needed() -> None:

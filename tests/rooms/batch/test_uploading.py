@@ -10,18 +10,23 @@ from typing import Any
 
 import httpx
 import pytest
+from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.batch import uploading
 from instantaudience_server.batch.files import PART_BYTES, FileStore
 from instantaudience_server.batch.uploading import Limit, NoSuchUploadError, UploadRefusedError, Uploads, hash_secret
 from instantaudience_server.catalog.catalog import Catalog
+from instantaudience_server.catalog.editor import write_of
+from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.errors import AudienceError, Reason, unavailable
 from instantaudience_server.settings import UPLOAD_PATH
+from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.job_interface import Job, Phase
 from instantaudience_server.store.job_store import ClusterJobStore
 from instantaudience_server.transport.uploads import UploadServer
 from support.clocks import FakeClock
 from support.clusters import seconds_from_now
+from support.files import members_of
 from support.readings import CATALOG
 
 MEMBER = min(CATALOG.members)
@@ -41,7 +46,9 @@ class Place:
         self.files = FileStore(directory.as_uri())
         self.clock = clock
         self.catalog = Catalog()
-        self.uploads = Uploads(self.jobs, self.files, self.catalog, clock, secrets.token_hex, draw_last, 3600)
+        self.uploads = Uploads(
+            self.jobs, self.files, members_of(self.catalog), clock, secrets.token_hex, draw_last, 3600
+        )
         self.limit()
 
     def limit(self, **limits: Any) -> None:
@@ -49,10 +56,10 @@ class Place:
         member = CATALOG.members[MEMBER]
         self.catalog.members[MEMBER] = replace(member, batch=replace(member.batch, uploads_at_once=99, **limits))
 
-    async def job(self) -> tuple[Job, str]:
+    async def job(self, member: int = MEMBER) -> tuple[Job, str]:
         """A job whose file may come, and its URL's secret."""
         number, now_ms, secret = next(numbers), self.clock.now_ms(), secrets.token_hex(20)
-        job = Job(f"upload{number}", 0, MEMBER, Phase.STARTING, now_ms, now_ms, now_ms + 300_000)
+        job = Job(f"upload{number}", 0, member, Phase.STARTING, now_ms, now_ms, now_ms + 300_000)
         return await self.jobs.create(job, hash_secret(secret), seconds_from_now()), secret
 
     async def send(self, *pieces: bytes) -> Job:
@@ -167,7 +174,9 @@ async def test_an_upload_goes_on_while_the_cluster_is_away_for_less_than_its_lea
 ) -> None:
     monkeypatch.setattr(uploading, "RENEW_SECONDS", 0.0)
     place.jobs = AwayStore(cluster)
-    place.uploads = Uploads(place.jobs, place.files, place.catalog, place.clock, secrets.token_hex, draw_last, 3600)
+    place.uploads = Uploads(
+        place.jobs, place.files, members_of(place.catalog), place.clock, secrets.token_hex, draw_last, 3600
+    )
     assert (await place.send(b"1", b"2")).phase is Phase.VALIDATING
     monkeypatch.setattr(uploading, "LEASE_MS", 0)
     with pytest.raises(AudienceError):
@@ -185,7 +194,9 @@ class DeafStore(ClusterJobStore):
 
 async def test_a_file_stays_where_it_is_not_known_that_its_job_waits(place: Place, cluster: Cluster) -> None:
     jobs = DeafStore(cluster)
-    place.uploads = Uploads(jobs, place.files, place.catalog, place.clock, secrets.token_hex, draw_last, 3600)
+    place.uploads = Uploads(
+        jobs, place.files, members_of(place.catalog), place.clock, secrets.token_hex, draw_last, 3600
+    )
     job, secret = await place.job()
     upload = await place.uploads.begin_by_secret(secret, None)
     await upload.add(b"1;1:0\n")
@@ -221,9 +232,22 @@ async def test_an_unknown_url(place: Place, secret: str) -> None:
         await place.uploads.begin_by_secret(secret, None)
 
 
+async def test_a_member_that_was_made_just_now(place: Place, cluster: Cluster) -> None:
+    """Another worker's catalog had it first."""
+    store = ClusterCatalogStore(cluster)
+    await store.write([write_of(None, pb.Member(id=424_242, name="New"))], seconds_from_now())
+    find_member = CatalogFeed(store, Catalog()).member
+    uploads = Uploads(place.jobs, place.files, find_member, place.clock, secrets.token_hex, draw_last, 3600)
+    job, secret = await place.job(424_242)
+    await (await uploads.begin_by_secret(secret, None)).finish()
+    assert (await place.found(job)).phase is Phase.VALIDATING
+
+
 async def test_time_is_over(place: Place) -> None:
     _, secret = await place.job()
-    place.uploads = Uploads(place.jobs, place.files, place.catalog, place.clock, secrets.token_hex, draw_last, 0.5)
+    place.uploads = Uploads(
+        place.jobs, place.files, members_of(place.catalog), place.clock, secrets.token_hex, draw_last, 0.5
+    )
     upload = await place.uploads.begin_by_secret(secret, None)
     assert upload.patience_seconds <= 0.5
     await asyncio.sleep(0.5)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import structlog
 
 from instantaudience_server.clock import Clock
-from instantaudience_server.errors import STORE_FAILURES
+from instantaudience_server.errors import STORE_FAILURES, unavailable
 from instantaudience_server.metrics import SUPPRESSIONS_STALE
 from instantaudience_server.store.interface import NEVER
 from instantaudience_server.store.suppression_interface import ALL_MEMBERS, Found, SuppressionStore
@@ -76,6 +76,8 @@ class Suppressions:
             asked = self._loop.time()
             try:
                 version = await self._store.version(asked + ANSWER_SECONDS)
+                if self._version and not version:  # a backup that is put back has it last
+                    raise unavailable("the cluster does not know any more who has suppressed users")
                 if version != self._version:
                     self._members = await self._store.members(asked + ANSWER_SECONDS)
                     self._version = version

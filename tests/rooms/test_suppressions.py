@@ -12,6 +12,7 @@ from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.errors import unavailable
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.interface import NEVER
+from instantaudience_server.store.keys import SUPPRESSING_MEMBERS, SUPPRESSIONS_VERSION
 from instantaudience_server.store.suppression_interface import ALL_MEMBERS
 from instantaudience_server.store.suppression_store import ClusterSuppressionStore
 from instantaudience_server.suppressions import Suppressions
@@ -141,6 +142,22 @@ async def test_while_it_is_not_known_who_has_some_everyone_is_looked_for(
         await eventually(lambda: said(logged, "suppressions_stale", "suppressions_current"))
         await known(suppressions, OTHER)
     assert module.FOLLOW_SECONDS + module.ANSWER_SECONDS < module.CURRENT_SECONDS < 1
+
+
+async def test_while_a_backup_is_put_back_everyone_is_looked_for(
+    suppressions: Suppressions, store: Watched, plain: RedisCluster
+) -> None:
+    """It deletes what says who has some, and writes the version last."""
+    await suppress(store, MEMBER, USERS[0])
+    await eventually(lambda: known(suppressions, MEMBER, concerned=True))
+    version, members = await plain.get(SUPPRESSIONS_VERSION), await plain.hgetall(SUPPRESSING_MEMBERS)
+    await plain.delete(SUPPRESSIONS_VERSION, SUPPRESSING_MEMBERS)
+    await eventually(lambda: known(suppressions, MEMBER, OTHER, concerned=True))
+    assert await found(suppressions, MEMBER) == {USERS[0]}
+    await plain.hset(SUPPRESSING_MEMBERS, mapping=members)
+    await plain.set(SUPPRESSIONS_VERSION, version)
+    await eventually(lambda: known(suppressions, OTHER))
+    await known(suppressions, MEMBER, concerned=True)
 
 
 async def test_who_is_due_stays_so_until_it_is_removed(store: Watched, plain: RedisCluster) -> None:

@@ -99,8 +99,8 @@ class CatalogFeed:
             try:
                 async with self._lock:
                     if not await self._take_changes(self._served):
-                        CATALOG_RELOADS.inc()
                         await self._load()
+                        CATALOG_RELOADS.inc()
                 self._report(stale=False)
             except AudienceError:
                 self._report(stale=True)
@@ -117,9 +117,14 @@ class CatalogFeed:
         self._is_stale = stale
 
     async def _load(self) -> None:
-        """Build a catalog beside the one that is served, and serve it when it is complete."""
+        """Build a catalog beside the one that is served, and serve it when it is complete.
+
+        Where there is none any more, one comes back: a backup that is put in its place has its version last.
+        """
         while True:
             version = await self._store.version(self._loop.time() + ANSWER_SECONDS)
+            if self._served.version and not version:
+                raise unavailable("the cluster has no catalog any more")
             loaded = _Copy(await self._read(), version)
             if await self._take_changes(loaded):
                 break

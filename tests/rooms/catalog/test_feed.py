@@ -22,7 +22,13 @@ from instantaudience_server.store import catalog_store
 from instantaudience_server.store.catalog_interface import NextChanges, Outcome, Version, Write
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.keys import CATALOG_CHANGES, CATALOG_VERSION, key_slot
+from instantaudience_server.store.keys import (
+    CATALOG_CHANGES,
+    CATALOG_MEMBERS,
+    CATALOG_SEGMENTS,
+    CATALOG_VERSION,
+    key_slot,
+)
 from instantaudience_server.telemetry import Event
 from redis.asyncio import RedisCluster
 from structlog.testing import capture_logs
@@ -292,6 +298,24 @@ class TestFollowing:
             await eventually(lambda: says(logs, Event.CATALOG_STALE, Event.CATALOG_CURRENT))
             await create(store, segment(2, "b"))
             await eventually(lambda: knows(worker, "b"))
+        assert catalog_events(logs) == [Event.CATALOG_STALE, Event.CATALOG_CURRENT]
+
+    async def test_while_another_catalog_is_put_in_its_place_it_serves_what_it_knows(
+        self, store: CountingStore, worker: Worker, plain: RedisCluster, logs: list[EventDict]
+    ) -> None:
+        """A restore deletes what there is, and writes the version last."""
+        await create(store, MEMBER, segment(1, "a"))
+        async with worker.following():
+            await plain.delete(CATALOG_SEGMENTS, CATALOG_MEMBERS, CATALOG_CHANGES, CATALOG_VERSION)
+            await plain.hset(CATALOG_SEGMENTS, "2", catalog_records.encode(segment(2, "b")))
+            await eventually(lambda: says(logs, Event.CATALOG_STALE))
+            assert worker.catalog.segment_by_code(1, "a") == worker.catalog.segment(1) is not None
+            with pytest.raises(AudienceError):
+                await worker.feed.catch_up(seconds_from_now())
+            await plain.xadd(CATALOG_CHANGES, {"kind": "segment", "id": "2", "data": ""}, "900-1")
+            await plain.set(CATALOG_VERSION, "900-1")
+            await eventually(lambda: knows(worker, "b"))
+            assert worker.catalog.segment(1) is None
         assert catalog_events(logs) == [Event.CATALOG_STALE, Event.CATALOG_CURRENT]
 
     async def test_a_defect_does_not_end_it(

@@ -75,7 +75,7 @@ class Quotas:
         self._store = store
         self._loop = asyncio.get_running_loop()
         self._counters: dict[tuple[int, Quota], _Counter] = {}
-        self._sweeper = Sweeper(lambda: self._counters.values())
+        self._sweeper = Sweeper()
 
     def ask_posts(self, member: Limited, users: Sequence[int], deadline: float) -> Decisions:
         """Ask for requests to apply memberships, each to so many users, in the order they came; await the result before
@@ -106,12 +106,12 @@ class Quotas:
         await asyncio.gather(*[counter.close() for counter in self._counters.values()])
 
     def _counter(self, member_id: int, quota: Quota) -> "_Counter":
-        self._sweeper.arm()
         counter = self._counters.get((member_id, quota))
         if counter is None:
             if len(self._counters) >= MOST_COUNTERS:
                 self._counters = {key: counter for key, counter in self._counters.items() if counter.busy}
             counter = self._counters[member_id, quota] = _Counter(self._store, self._loop, member_id, quota)
+        self._sweeper.arm(counter)
         return counter
 
 

@@ -58,15 +58,19 @@ class Group(Protocol):
 
 
 class Sweeper:
-    """Fails the calls whose deadline is over: one timer for all, because timers cost and deadlines rarely pass."""
+    """Fails the calls whose deadline is over: one timer for all, because timers cost and deadlines rarely pass.
 
-    def __init__(self, groups: Callable[[], Iterable[Group]]) -> None:
-        self._groups = groups
+    It looks at those groups alone in which calls wait: there may be one for each of thousands of members.
+    """
+
+    def __init__(self) -> None:
+        self._groups: set[Group] = set()
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
 
-    def arm(self) -> None:
-        """Begin to sweep; it ends by itself when no call waits."""
+    def arm(self, group: Group) -> None:
+        """Sweep a group in which a call is about to wait, until none does."""
+        self._groups.add(group)
         if self._timer is None:
             self._timer = self._loop.call_later(SWEEP_SECONDS, self._sweep)
 
@@ -76,8 +80,8 @@ class Sweeper:
             self._timer.cancel()
 
     def _sweep(self) -> None:
-        busy = [group for group in self._groups() if group.busy]
+        self._groups = {group for group in self._groups if group.busy}
         now = self._loop.time()
-        for group in busy:
+        for group in list(self._groups):
             group.fail_overdue(now)
-        self._timer = self._loop.call_later(SWEEP_SECONDS, self._sweep) if busy else None
+        self._timer = self._loop.call_later(SWEEP_SECONDS, self._sweep) if self._groups else None

@@ -34,7 +34,7 @@ class Gathering:
         self._queues: dict[tuple[int, bool], tuple[Caller, deque[Post]]] = {}
         """By the caller's identity, and whether order matters."""
         self._batches: dict[asyncio.Task[None], Batch] = {}
-        self._sweeper = Sweeper(lambda: (self,))
+        self._sweeper = Sweeper()
 
     def add(self, posts: Sequence[Post], caller: Caller, *, in_order: bool = False) -> None:
         """Have posts carried out. Those that are to be `in_order` change users in the order they were added."""
@@ -72,7 +72,7 @@ class Gathering:
     def _flush(self) -> None:
         """Begin a batch of each caller."""
         queues, self._queues = self._queues, {}
-        self._sweeper.arm()
+        self._sweeper.arm(self)
         left_over: set[tuple[int, bool]] = set()
         for (name, in_order), (caller, posts) in queues.items():
             account = caller.account.id, in_order

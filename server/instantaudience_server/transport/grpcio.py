@@ -135,14 +135,14 @@ class _Requests:
         self._loop = asyncio.get_running_loop()
         self._awaited: dict[Context, tuple[str, float]] = {}
         """The paths of the calls whose messages are awaited, and until when; the oldest first."""
-        self._sweeper = Sweeper(lambda: (self,))
+        self._sweeper = Sweeper()
         self._refusing: set[asyncio.Task[None]] = set()
 
     async def only_message(self, path: str, context: Context) -> Body:
         """The message of a call of the method at `path`, or what says that there is none. One that does not come is
         refused meanwhile."""
         self._awaited[context] = path, self._loop.time() + self._most_seconds
-        self._sweeper.arm()
+        self._sweeper.arm(self)
         try:
             message = await context.read()
         finally:

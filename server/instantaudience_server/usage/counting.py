@@ -80,7 +80,7 @@ class Usage:
         """The newest hour that was counted for."""
         self._numbers = count(1)
         self._pace = LinePace()
-        self._sweeper = Sweeper(lambda: self._hours.values())
+        self._sweeper = Sweeper()
 
     def count(self, member_id: int, applied: Applied, deadline: float) -> Counted:
         """Count a call that is applied, in the hour it was read in."""
@@ -104,7 +104,6 @@ class Usage:
         await asyncio.gather(*[hour.close() for hour in self._hours.values()])
 
     def _hour(self, member_id: int, now_ms: int) -> "_Hour":
-        self._sweeper.arm()
         key = member_id, now_ms // MS_PER_HOUR
         hour = self._hours.get(key)
         if hour is None:
@@ -112,6 +111,7 @@ class Usage:
                 self._newest = max(self._newest, key[1])
                 self._hours = {key: hour for key, hour in self._hours.items() if hour.open}
             hour = self._hours[key] = _Hour(self._store, self._catalog, self._numbers, self._pace, *key)
+        self._sweeper.arm(hour)
         return hour
 
 

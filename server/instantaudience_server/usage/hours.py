@@ -55,7 +55,7 @@ class UsageHours:
         self._shelves: OrderedDict[tuple[int, Form], _Shelf] = OrderedDict()
         """The one that was used last is the last one."""
         self._size = 0
-        self._sweeper = Sweeper(lambda: self._shelves.values())
+        self._sweeper = Sweeper()
 
     async def read(self, member_id: int, hours: Sequence[int], form: Form, deadline: float) -> list[Piece]:
         """Those of some hours in a row in which something was sent, in their order; a piece may be many hours.
@@ -75,7 +75,7 @@ class UsageHours:
         found = shelf.kept(rest)
         lacking = [hour for hour in rest if hour not in found]
         if lacking:
-            self._sweeper.arm()
+            self._sweeper.arm(shelf)
             found |= await shelf.fetch(lacking, deadline)
         # Another reader of the shelf may have been the first to go on, and have forgotten it.
         if len(rest) >= SHORTEST_RUN and self._shelves.get(key) is shelf:

@@ -4,6 +4,8 @@ import asyncio
 
 from instantaudience_server.errors import unavailable
 
+MOST_MEMBERS = 20_000
+"""Members whose newest turns are kept, about: of more, those that are over are forgotten."""
 TOO_LATE = "earlier calls of the member took too long; nothing was changed"
 
 
@@ -20,6 +22,10 @@ class Turns:
         One that is `in_order` waits for all that are, whatever holds them up; for others, and as one of them, only for
         those that do not let it pass.
         """
+        if len(self._newest) >= MOST_MEMBERS:
+            for queue in (self._newest, self._newest_in_order):
+                for member in [member for member, turn in queue.items() if turn.done()]:
+                    del queue[member]
         queues = [self._newest, self._newest_in_order] if in_order else [self._newest]
         earlier = [queue[member_id] for queue in queues if member_id in queue]
         turn = Turn(earlier)

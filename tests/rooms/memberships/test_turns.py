@@ -1,6 +1,7 @@
 """In which order the batches of a member begin to write, and what becomes of them where some cannot for long."""
 
 import asyncio
+import weakref
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from instantaudience_server.catalog import records as catalog_records
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.memberships import applying
 from instantaudience_server.memberships.posts import Result
-from instantaudience_server.memberships.turns import TOO_LATE, Turn, Turns
+from instantaudience_server.memberships.turns import MOST_MEMBERS, TOO_LATE, Turn, Turns
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.store.catalog_interface import Kind, Record
 from instantaudience_server.store.interface import Admissions
@@ -111,6 +112,21 @@ async def come(turn: Turn, *, seconds: float = 0.05) -> bool:
     except AudienceError as error:
         return {TOO_LATE: False}[error.message]
     return True
+
+
+async def test_turns_that_are_over_are_not_kept_for_ever() -> None:
+    """Of however many members; those that are under way are."""
+    turns, kept = Turns(), weakref.WeakSet[Any]()
+    first = turns.join(0, in_order=True)
+    for member in range(1, 3 * MOST_MEMBERS):
+        turn = turns.join(member, in_order=True)
+        kept.add(turn.over)
+        turn.end()
+    assert len(kept) <= MOST_MEMBERS
+    second = turns.join(0, in_order=False)
+    assert not await come(second, seconds=0)
+    first.end()
+    assert await come(second, seconds=5)
 
 
 @pytest.mark.parametrize("in_order", [False, True])

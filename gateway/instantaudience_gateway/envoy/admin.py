@@ -15,6 +15,8 @@ from instantaudience_gateway.envoy.settings import STAT_PREFIX
 
 ANSWER_SECONDS = 1.0
 """How long Envoy may take to answer."""
+LOOK_SECONDS = 0.05
+"""The pause between two looks whether calls are in flight."""
 _URL = "http://admin"
 _ACTIVE = re.escape(f"http.{STAT_PREFIX}.downstream_rq_active")
 
@@ -60,7 +62,7 @@ async def retire(admin_socket: Path) -> None:
         (await admin.post("/healthcheck/fail")).raise_for_status()
 
 
-async def drain(admin_socket: Path, seconds: float, *, poll_seconds: float = 0.05) -> bool:
+async def drain(admin_socket: Path, seconds: float) -> bool:
     """Drains: retires, takes no new connections, and waits until no call is in flight.
 
     Returns True when all calls have ended, False when `seconds` were over first; either way it is time to end Envoy
@@ -73,5 +75,5 @@ async def drain(admin_socket: Path, seconds: float, *, poll_seconds: float = 0.0
     while await active_calls(admin_socket) > 0:
         if time.monotonic() >= deadline:
             return False
-        await asyncio.sleep(poll_seconds)
+        await asyncio.sleep(LOOK_SECONDS)
     return True

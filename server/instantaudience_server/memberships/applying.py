@@ -54,7 +54,7 @@ class Applying:
         usage: Usage,
         sizes: SegmentSizes,
         clock: Clock,
-        suppressions: Suppressions | None = None,
+        suppressions: Suppressions | None,
     ) -> None:
         self._reading = BatchReading(catalog, external_ids)
         self._store = store

@@ -72,7 +72,7 @@ class BatchReading:
         return await self.read_each(left, batch, caller, now_ms, suppressed)
 
     def _read_together(
-        self, posts: Sequence[Post], caller: Caller, now_ms: int, suppressed: frozenset[bytes] = frozenset()
+        self, posts: Sequence[Post], caller: Caller, now_ms: int, suppressed: frozenset[bytes]
     ) -> Read | None:
         """Read posts as one, where that can be done."""
         if not posts or any(post.validate_only for post in posts):

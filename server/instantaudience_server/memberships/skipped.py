@@ -71,7 +71,7 @@ class Warnings:
     They are kept encoded: a request can be full of faults, and a message for each costs several times as much.
     """
 
-    def __init__(self, form: WarningForm = COMPLETE) -> None:
+    def __init__(self, form: WarningForm) -> None:
         self._form = form
         self._is_complete = form == COMPLETE
         self._kept: list[bytes] = []

@@ -59,9 +59,7 @@ class ServiceClient:
         ValueError: the URL is none of `http` or `https` with a host.
     """
 
-    def __init__(
-        self, url: str, authorities: bytes | None = None, certificate: bytes | None = None, key: bytes | None = None
-    ) -> None:
+    def __init__(self, url: str, authorities: bytes | None, certificate: bytes | None, key: bytes | None) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"{url} is no URL of a service")

@@ -31,8 +31,8 @@ HTTP_STATUSES: Mapping[int, int] = {
 }
 """gRPC code → HTTP status ("Error codes")."""
 
-_HIDDEN_HEADERS = ("grpc-status", "grpc-message", "grpc-encoding", "grpc-accept-encoding", STATUS_DETAILS_KEY)
-"""What a server sends for gRPC callers only."""
+GRPC_HEADERS = ("grpc-status", "grpc-message", "grpc-encoding", "grpc-accept-encoding", STATUS_DETAILS_KEY)
+"""What any gRPC server sends for gRPC callers only."""
 
 _BODY, _ERRORS, _UNARY, _STREAMS = (
     Path(__file__).with_name(f"{name}.lua") for name in ("body", "connect_errors", "connect", "connect_streams")
@@ -74,7 +74,7 @@ def _script(source: Path, own: Mapping[str, Literal]) -> str:
         "errors": errors,
         "unknown": errors[str(code_pb2.UNKNOWN)],
         "details_key": STATUS_DETAILS_KEY,
-        "hidden_headers": _HIDDEN_HEADERS,
+        "hidden_headers": GRPC_HEADERS,
         **own,
     }
     parts = (path.read_text(encoding="utf-8") for path in (_ERRORS, source))

@@ -24,6 +24,7 @@ from instantaudience_server.usage.failures import REFUSALS
 from instantaudience_gateway.console import files as console
 from instantaudience_gateway.contract import descriptor
 from instantaudience_gateway.contract.bodies import DEFAULTS, MAX_DEPTH, SCALAR_RULES
+from instantaudience_gateway.contract.connect import GRPC_HEADERS
 from instantaudience_gateway.contract.lua import Literal, lua_literal
 from instantaudience_gateway.contract.replies import (
     EMPTY,
@@ -55,17 +56,8 @@ SOURCES = tuple(_ROOMS / name for name in _PARTS)
 TRANSCODER_ERROR = "text/x-transcoder-error"
 """Content type that marks the transcoder's own errors for the Lua filter, which gives them the contract's form."""
 
-HIDDEN_HEADERS = (
-    "grpc-status",
-    "grpc-message",
-    "grpc-status-details-bin",
-    "grpc-encoding",
-    "grpc-accept-encoding",
-    ERROR_ID_KEY,
-    ERROR_CODE_KEY,
-    PUSHBACK_KEY,
-)
-"""What a server sends for gRPC callers only."""
+HIDDEN_HEADERS = (*GRPC_HEADERS, ERROR_ID_KEY, ERROR_CODE_KEY, PUSHBACK_KEY)
+"""What the service sends for gRPC callers only, or for the gateway."""
 
 BARE_GRPC_ERRORS = {
     code_pb2.INVALID_ARGUMENT: UNREADABLE,

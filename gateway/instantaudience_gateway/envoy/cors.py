@@ -4,16 +4,18 @@ https://fetch.spec.whatwg.org/#cors)."""
 from collections.abc import Sequence
 from typing import Any
 
+from instantaudience_server.transport.status import ERROR_ID_KEY, PUSHBACK_KEY, STATUS_DETAILS_KEY, TRACE_PARENT_KEY
+
 from instantaudience_gateway.envoy.settings import TYPES
 
 CORS = "envoy.filters.http.cors"
 _METHODS = ("GET", "POST", "PUT", "DELETE")
 _REQUEST_HEADERS = (
-    *("authorization", "content-type", "grpc-timeout", "traceparent", "x-grpc-web", "x-request-id", "x-user-agent"),
+    *("authorization", "content-type", "grpc-timeout", TRACE_PARENT_KEY, "x-grpc-web", "x-request-id", "x-user-agent"),
     *("connect-protocol-version", "connect-timeout-ms"),
 )
 _ANSWER_HEADERS = (
-    *("grpc-status", "grpc-message", "grpc-status-details-bin", "grpc-retry-pushback-ms", "error-id"),
+    *("grpc-status", "grpc-message", STATUS_DETAILS_KEY, PUSHBACK_KEY, ERROR_ID_KEY),
     *("retry-after", "x-ratelimit-code", "x-ratelimit-count", "x-request-id"),
 )
 _KEPT_SECONDS = 600

@@ -207,28 +207,18 @@ def _stream(method: AnyStreamMethod, pipeline: Pipeline) -> Any:
 
 
 def _call(context: Context) -> Call:
-    authorization = request_id = started = measured = told = certificate = trace_parent = ""
-    for key, value in context.invocation_metadata() or ():
-        if key == "authorization":
-            authorization = str(value)
-        elif key == "x-request-id":
-            request_id = str(value)
-        elif key == START_KEY:
-            started = str(value)
-        elif key == BODY_BYTES_KEY:
-            measured = str(value)
-        elif key == ADDRESS_KEY:
-            told = str(value)
-        elif key == CERTIFICATE_KEY:
-            certificate = str(value)
-        elif key == TRACE_PARENT_KEY:
-            trace_parent = str(value)
+    said = {key: str(value) for key, value in context.invocation_metadata() or ()}
     came_from = _address(context.peer())
-    address = came_from or told
-    shown = credential(authorization, "" if came_from else certificate)
-    waited = 0.0 if came_from else waited_seconds(started)
-    size = 0 if came_from else body_bytes(measured)
-    return Call(shown, request_id, context.time_remaining(), size, waited, address, trace_parent)
+    told = {} if came_from else said  # what the gateway alone is believed
+    return Call(
+        credential(said.get("authorization", ""), told.get(CERTIFICATE_KEY, "")),
+        said.get("x-request-id", ""),
+        context.time_remaining(),
+        body_bytes(told.get(BODY_BYTES_KEY, "")),
+        waited_seconds(told.get(START_KEY, "")),
+        came_from or told.get(ADDRESS_KEY, ""),
+        said.get(TRACE_PARENT_KEY, ""),
+    )
 
 
 def _address(peer: str) -> str:

@@ -79,8 +79,7 @@ async def running_host(application: str = "support.interop_app:app", **options: 
             http_port=port,
             admin_socket=directory / "admin.sock",
             application=application,
-            body_limit_bytes=LIMIT_BYTES,
-            **GATEWAY_LIMITS | options,
+            **GATEWAY_LIMITS | {"body_limit_bytes": LIMIT_BYTES} | options,
         )
         config, output = directory / "envoy.json", directory / "output"
         config.write_text(json.dumps(build_config(settings)))

@@ -3,7 +3,7 @@
 from typing import Any
 
 from instantaudience_server.admission.admission import Admission
-from instantaudience_server.settings import MOST_HEADER_BYTES, Settings
+from instantaudience_server.settings import BODY_LIMIT_BYTES, MOST_HEADER_BYTES, Settings
 
 _SETTINGS = Settings()
 CALL_LIMITS = {"most_running": _SETTINGS.max_running_calls, "most_waiting": _SETTINGS.max_waiting_calls}
@@ -15,8 +15,12 @@ CONNECTION_LIMITS: dict[str, Any] = {
 GATEWAY_LIMITS: dict[str, Any] = {
     each: getattr(_SETTINGS, each)
     for each in ("max_connections", "max_streams", "max_active_calls", "max_header_bytes")
+} | {
+    "body_limit_bytes": BODY_LIMIT_BYTES,
+    "upload_seconds": _SETTINGS.batch_upload_seconds,
+    "call_timeout_seconds": 2 * _SETTINGS.call_timeout_seconds,
 }
-"""Of the gateway."""
+"""Of the gateway; upstreams of tests may take their time."""
 
 
 def usual_admission() -> Admission:

@@ -60,10 +60,10 @@ class GatewaySettings:
     tls: GatewayTls | None = None
     passes_json: bool = False
     upload_sockets: tuple[Path, ...] = ()
-    upload_seconds: float = 5400.0
-    body_limit_bytes: int = 1_048_576
+    upload_seconds: float
+    body_limit_bytes: int
     answer_limit_bytes: int = 64 * 1_048_576
-    call_timeout_seconds: float = 10.0
+    call_timeout_seconds: float
     grace_seconds: float = 1.0
     headers_seconds: float = 10.0
     idle_seconds: float = 60.0

@@ -1,5 +1,5 @@
 """The REST contract at the gateway: the Lua filter, the gateway's own replies, and what it knows of the API.
 
-May use console, and of the server the reasons and the table of errors.
+May use console, reference and files; of the server, the table of errors and what else both sides have to name alike.
 Used by envoy.
 """

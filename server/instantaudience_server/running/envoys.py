@@ -40,6 +40,14 @@ class Envoys:
         await asyncio.gather(*(_drain(each, most_seconds) for each in self._admin_sockets))
 
 
+def admin_sockets(directory: Path, workers: int) -> dict[str, Path]:
+    """Where Envoys are asked and told things, by their label in the metrics: those around so many workers, by their
+    numbers, or the one in front of all (0)."""
+    if not workers:
+        return {"0": directory / "envoy.sock"}
+    return {str(number): directory / f"envoy-{number}.sock" for number in range(workers)}
+
+
 def gateway_settings(
     settings: Settings,
     admin_socket: Path,

@@ -21,8 +21,6 @@ from prometheus_client.registry import Collector
 
 from instantaudience_server import metrics
 
-SOCKETS = "envoy*.sock"
-"""The names of the Envoys' admin sockets."""
 _DOWNSTREAM = f"http.{STAT_PREFIX}.downstream_"
 _STATUSES = {f"{number}xx": (f"{_DOWNSTREAM}rq_{number}xx",) for number in range(1, 6)}
 _REFUSALS = {
@@ -39,11 +37,10 @@ _PATTERN = "|".join(re.escape(each).replace(r"listener\.", r"listener\..*\.") fo
 
 
 class GatewayMetrics(Collector):
-    """Those of all Envoys whose admin sockets are in the directory. Each has a label of its own, as its counters begin
-    again with it."""
+    """Those of Envoys, by the label and the admin socket of each: its counters begin again with it."""
 
-    def __init__(self, directory: Path, sockets: str = SOCKETS) -> None:
-        self._directory, self._sockets = directory, sockets
+    def __init__(self, admin_sockets: Mapping[str, Path]) -> None:
+        self._admin_sockets = admin_sockets
 
     def collect(self) -> Iterable[Metric]:
         """Nothing, where no Envoy answers. To be called in a thread without an event loop."""
@@ -52,21 +49,16 @@ class GatewayMetrics(Collector):
         answers = CounterMetricFamily(*metrics.GATEWAY_ANSWERS, labels=["gateway", "status"])
         refusals = CounterMetricFamily(*metrics.GATEWAY_REFUSALS, labels=["gateway", "reason"])
         unreached = CounterMetricFamily(*metrics.GATEWAY_CONNECTION_FAILURES, labels=["gateway"])
-        for admin_socket in sorted(self._directory.glob(self._sockets)):
+        for label, admin_socket in self._admin_sockets.items():
             with contextlib.suppress(httpx.HTTPError, ValueError):
-                found, name = _statistics(admin_socket), [number_of(admin_socket)]
+                found, name = _statistics(admin_socket), [label]
                 connections.add_metric(name, found[_CONNECTIONS])
                 memory.add_metric(name, found[_MEMORY])
                 unreached.add_metric(name, found[_UNREACHED])
                 for family, statistics in ((answers, _STATUSES), (refusals, _REFUSALS)):
-                    for label, names in statistics.items():
-                        family.add_metric([*name, label], sum(found[each] for each in names))
+                    for which, names in statistics.items():
+                        family.add_metric([*name, which], sum(found[each] for each in names))
         return connections, memory, answers, refusals, unreached
-
-
-def number_of(admin_socket: Path) -> str:
-    """The number of an Envoy with the service inside, which its socket is named after; 0, where there is one alone."""
-    return admin_socket.stem.partition("-")[2] or "0"
 
 
 def _statistics(admin_socket: Path) -> Mapping[str, int]:

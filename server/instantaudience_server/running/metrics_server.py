@@ -1,12 +1,14 @@
 """Serves the metrics of all workers: a process that the supervisor starts, so that it needs no threads itself.
 
-It takes requests on a socket that it inherits: the port stays open while this process is started again.
+It takes requests on a socket that it inherits: the port stays open while this process is started again. What it is told
+comes on standard input, as workers have it.
 """
 
 import contextlib
 import socket
 import sys
 import time
+from collections.abc import Mapping
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from urllib.parse import urlsplit
 
 import structlog
 from prometheus_client import CollectorRegistry, MetricsHandler
+from pydantic import BaseModel
 
 from instantaudience_server.metrics import MergedMetrics
 from instantaudience_server.running.certificate_files import ServerContext
@@ -29,6 +32,21 @@ CONNECTION_SECONDS = 30.0
 """How long a connection may last: each has a thread, for one request."""
 MOST_CONNECTIONS = 20
 """For one more, the oldest is closed."""
+
+
+class MetricsConfig(BaseModel):
+    """What the server of the metrics is told, as JSON on its standard input."""
+
+    listening: int
+    """The number of the socket."""
+    directory: Path
+    """Where the workers write."""
+    admin_sockets: dict[str, Path]
+    """Those of the Envoys, by the label that each has."""
+    certificates: Path | None
+    """What there is for TLS (`certificate_files.ServerContext`); None: there is none."""
+    log_level: str
+    log_format: str
 
 
 class _Server(ThreadingHTTPServer):
@@ -66,11 +84,14 @@ class _Server(ThreadingHTTPServer):
         log.warning(Event.METRICS_NOT_SERVED, exc_info=True)
 
 
-def server_of(listening: socket.socket, directory: Path, tls: ServerContext | None) -> ThreadingHTTPServer:
-    """Answers `GET /metrics` with what lies in the directory, and what the Envoys say whose sockets are beside it."""
+def server_of(
+    listening: socket.socket, directory: Path, admin_sockets: Mapping[str, Path], tls: ServerContext | None
+) -> ThreadingHTTPServer:
+    """Answers `GET /metrics` with what lies in the directory, and what the Envoys with these admin sockets say, each
+    under its label."""
     merged = CollectorRegistry()
     merged.register(MergedMetrics(directory))
-    merged.register(GatewayMetrics(directory.parent))
+    merged.register(GatewayMetrics(admin_sockets))
 
     class Handler(MetricsHandler):
         registry = merged
@@ -96,12 +117,13 @@ def server_of(listening: socket.socket, directory: Path, tls: ServerContext | No
     return _Server(listening, Handler)
 
 
-def main(descriptor: str, directory: str, log_level: str, log_format: str, certificates: str = "") -> None:
-    """Serve on the listening socket with this number; with TLS where there is a file of certificates."""
-    configure_logging(log_level, log_format)
-    tls = ServerContext(Path(certificates)) if certificates else None
-    server_of(socket.socket(fileno=int(descriptor)), Path(directory), tls).serve_forever()
+def main() -> None:
+    """Read the configuration from standard input and serve."""
+    config = MetricsConfig.model_validate_json(sys.stdin.buffer.read())
+    configure_logging(config.log_level, config.log_format)
+    tls = None if config.certificates is None else ServerContext(config.certificates)
+    server_of(socket.socket(fileno=config.listening), config.directory, config.admin_sockets, tls).serve_forever()
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

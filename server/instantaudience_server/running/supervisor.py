@@ -22,9 +22,10 @@ from instantaudience_server.metrics import WorkerMetrics
 from instantaudience_server.processes import Child, PortInUseError, Program, StartError, Supervised, reserve_port
 from instantaudience_server.running import hosts, standstill
 from instantaudience_server.running.certificate_files import CertificateFiles
-from instantaudience_server.running.envoys import Envoys, envoy_command, gateway_settings
+from instantaudience_server.running.envoys import Envoys, admin_sockets, envoy_command, gateway_settings
 from instantaudience_server.running.first_catalog import FirstCatalog
 from instantaudience_server.running.ground import WorkerConfig
+from instantaudience_server.running.metrics_server import MetricsConfig
 from instantaudience_server.running.starting import listens, own_directory, wait_until
 from instantaudience_server.settings import Durability, HostMode, Settings
 from instantaudience_server.telemetry import Event
@@ -49,6 +50,8 @@ class Service:
         """What starts workers: nobody is started any more when they are stopped."""
         self._servers: list[Supervised] = []
         self._envoys = Envoys()
+        self._admin_sockets: dict[str, Path] = {}
+        """The Envoys', by their label in the metrics."""
         self._certificates: CertificateFiles | None = None
         """For TLS; None: there is none."""
         self._host: HostMode = "auto"
@@ -111,12 +114,13 @@ class Service:
             await self._open_certificates(directory / "certificates")
         self._drain_fd, self._draining = os.pipe()
         self._stack.callback(os.close, self._drain_fd)
+        in_envoy = self._host == "envoy"
+        self._admin_sockets = admin_sockets(directory, settings.workers if in_envoy else 0)
         if metrics_socket is not None:
             await self._serve_metrics(directory / "metrics", metrics_socket)
         redis = asyncio.create_task(self._reach_cluster(first_catalog))
         self._stack.push_async_callback(_end, redis)
         self._progress(f"starting {settings.workers} workers")
-        in_envoy = self._host == "envoy"
         start = self._start_envoy_worker if in_envoy else self._start_worker
         workers = [asyncio.create_task(start(directory, number, redis)) for number in range(settings.workers)]
         batch_workers = [
@@ -158,11 +162,17 @@ class Service:
         # The connections that it takes have it too: in TIME_WAIT, they do not keep the port from our next start.
         reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         reserved.listen()
+        config = MetricsConfig(
+            listening=reserved.fileno(),
+            directory=directory,
+            admin_sockets=self._admin_sockets,
+            certificates=None if self._certificates is None else self._certificates.for_workers,
+            log_level=self._settings.log_level,
+            log_format=self._settings.log_format,
+        )
         argv = [sys.executable, "-m", "instantaudience_server.running.metrics_server"]
-        argv += [str(reserved.fileno()), str(directory), self._settings.log_level, self._settings.log_format]
-        if self._certificates is not None:
-            argv.append(str(self._certificates.for_workers))
-        await self._run(Program("metrics", argv, pass_fds=(reserved.fileno(),)))
+        stdin = config.model_dump_json().encode()
+        await self._run(Program("metrics", argv, stdin=stdin, pass_fds=(reserved.fileno(),)))
 
     async def _reach_cluster(self, first_catalog: FirstCatalog) -> SecretStr:
         """Have a cluster with a catalog; returns its address."""
@@ -205,7 +215,7 @@ class Service:
 
     async def _start_envoy_worker(self, directory: Path, number: int, redis: Redis) -> Path:
         """Start a worker inside Envoy; returns its admin socket."""
-        admin_socket = directory / f"envoy-{number}.sock"
+        admin_socket = self._admin_sockets[str(number)]
         gateway = replace(
             self._gateway_settings(directory, admin_socket),
             application="instantaudience_server.running.envoy_worker:app",
@@ -275,7 +285,7 @@ class Service:
         )
 
     async def _start_gateway(self, directory: Path, sockets: tuple[Path, ...]) -> None:
-        admin_socket = directory / "envoy.sock"
+        (admin_socket,) = self._admin_sockets.values()
         gateway = replace(
             self._gateway_settings(directory, admin_socket),
             upstream_sockets=sockets,

@@ -4,7 +4,7 @@ import asyncio
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from instantaudience_server.running.gateway_metrics import GatewayMetrics, number_of
+from instantaudience_server.running.gateway_metrics import GatewayMetrics
 from support.clusters import eventually
 from support.gateways import Gateway, Upstream, body_for, running_gateway, serving
 from support.raw_http import Connection
@@ -14,10 +14,10 @@ PREFIX = "instant_audience_gateway_"
 
 async def readings(gateway: Gateway) -> dict[str, float]:
     """By the metric's name and, where it has one, its label beside the Envoy's."""
-    admin_socket = gateway.settings.admin_socket
+    reading = GatewayMetrics({"0": gateway.settings.admin_socket})
     return {
         " ".join([sample.name.removeprefix(PREFIX), *list(sample.labels.values())[1:]]): sample.value
-        for metric in await asyncio.to_thread(GatewayMetrics(admin_socket.parent, admin_socket.name).collect)
+        for metric in await asyncio.to_thread(reading.collect)
         for sample in metric.samples
     }
 
@@ -84,10 +84,17 @@ async def test_too_much_memory(directory: Path) -> None:
         await eventually(is_refused)
 
 
-def test_an_envoy_has_its_workers_number() -> None:
-    assert [number_of(Path(name)) for name in ("envoy.sock", "envoy-2.sock", "envoy-10.sock")] == ["0", "2", "10"]
+async def test_each_envoy_that_answers_has_its_label(directory: Path) -> None:
+    """Whatever else lies beside its socket."""
+    (directory / "envoy-7.sock").touch()
+    async with running_gateway(directory, "nobody.sock") as gateway:
+        reading = GatewayMetrics({"away": directory / "away.sock", "2": gateway.settings.admin_socket})
+        found = await asyncio.to_thread(reading.collect)
+    assert {sample.labels["gateway"] for metric in found for sample in metric.samples} == {"2"}
 
 
 def test_no_envoy_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "envoy.sock").touch()
-    assert [sample for metric in GatewayMetrics(tmp_path).collect() for sample in metric.samples] == []
+    assert [
+        sample for metric in GatewayMetrics({"0": tmp_path / "envoy.sock"}).collect() for sample in metric.samples
+    ] == []

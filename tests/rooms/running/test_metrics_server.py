@@ -20,7 +20,7 @@ END_SECONDS = 20.0
 def serving(directory: Path) -> Iterator[int]:
     """The port of a server that runs."""
     listening = socket.create_server((HOST, 0))
-    server = server_of(listening, directory, None)
+    server = server_of(listening, directory, {}, None)
     running = threading.Thread(target=server.serve_forever)
     running.start()
     try:

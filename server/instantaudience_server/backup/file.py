@@ -6,7 +6,6 @@ A block is its length (four bytes, big-endian) and that many bytes of zlib. Leng
 
 import hashlib
 import json
-import os
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -14,6 +13,8 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from isal import isal_zlib
+
+from instantaudience_server.private_files import Draft
 
 MAGIC = b"instant-audience backup 1\n"
 BLOCK_BYTES = 1_000_000
@@ -32,24 +33,18 @@ class Writer:
     """Writes a file. It has its name only once it is whole; whoever leaves before `finish` leaves nothing behind."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._draft = path.with_name(f"{path.name}.part")
-        self._file: BinaryIO | None = None
+        self._draft = Draft(path)
         self._checksum = hashlib.sha256()
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
 
     def __enter__(self) -> Self:
-        # One that somebody left may be open to others.
-        self._draft.unlink(missing_ok=True)
-        self._file = os.fdopen(os.open(self._draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+        self._draft.__enter__()
         self._write(MAGIC)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        assert self._file is not None
-        self._file.close()
-        self._draft.unlink(missing_ok=True)
+        self._draft.__exit__(kind, error, at)
 
     def add(self, record: bytes) -> None:
         """Write a record, soon."""
@@ -60,15 +55,10 @@ class Writer:
 
     def finish(self, holds: Mapping[str, Any]) -> int:
         """Write the end, and give the file its name; how long it is."""
-        assert self._file is not None
         self._write_block()
         self._write(_LENGTH.pack(0))
-        self._file.write(json.dumps({"sha256": self._checksum.hexdigest(), **holds}).encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        size = self._file.tell()
-        self._draft.replace(self._path)
-        return size
+        self._draft.file.write(json.dumps({"sha256": self._checksum.hexdigest(), **holds}).encode() + b"\n")
+        return self._draft.finish()
 
     def _write_block(self) -> None:
         if self._waiting:
@@ -77,9 +67,8 @@ class Writer:
             self._waiting, self._waiting_bytes = [], 0
 
     def _write(self, data: bytes) -> None:
-        assert self._file is not None
         self._checksum.update(data)
-        self._file.write(data)
+        self._draft.file.write(data)
 
 
 def check(path: Path, told: Told) -> dict[str, Any]:

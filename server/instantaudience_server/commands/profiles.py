@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from instantaudience_server import private_files
 from instantaudience_server.commands.tls import Tls
 
 DEFAULT = "default"
@@ -75,12 +76,13 @@ def remove_profile(name: str) -> None:
 
 
 def write_secret(path: Path, text: str) -> None:
-    """Write a file, whole or not at all, that its owner alone can read, whoever could read it before."""
+    """Write a file that its owner alone can read, in a directory that is made.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    new = path.with_name(f".{path.name}.{os.getpid()}")
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
-    new.replace(path)
+    private_files.write(path, text)
 
 
 def _path(name: str) -> Path:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import structlog
 
+from instantaudience_server import private_files
 from instantaudience_server.embedded.node import HOST, POLL_SECONDS
 from instantaudience_server.embedded.server import EmbeddedClusterError
 from instantaudience_server.processes import free_ports, port_is_free
@@ -66,7 +67,7 @@ def kept_ports(data_dir: Path, nodes: int) -> list[tuple[int, int]]:
         _log.warning(Event.EMBEDDED_CLUSTER_PORTS_TAKEN, data_dir=str(data_dir), ports=ports)
     found = free_ports(HOST, 2 * nodes)
     ports = list(zip(found[::2], found[1::2], strict=True))
-    _write(file, json.dumps(ports))
+    private_files.write(file, json.dumps(ports))
     return ports
 
 
@@ -74,7 +75,7 @@ def kept_password(data_dir: Path) -> str:
     """The password of the cluster's nodes: made at the first start, and kept for the owner of the directory alone."""
     file = data_dir / "password"
     if not _read(file):
-        _write(file, secrets.token_hex(_PASSWORD_BYTES))
+        private_files.write(file, secrets.token_hex(_PASSWORD_BYTES))
     return _read(file)
 
 
@@ -95,14 +96,3 @@ def _read(file: Path) -> str:
         return file.read_text()
     except FileNotFoundError:
         return ""
-
-
-def _write(file: Path, content: str) -> None:
-    """Write a file, for the owner of the directory alone: whole or, whatever happens, not at all."""
-    draft = file.with_suffix(".tmp")
-    draft.unlink(missing_ok=True)
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as made:
-        made.write(content)
-        made.flush()
-        os.fsync(made.fileno())  # else a power failure may leave an empty file under the new name
-    draft.replace(file)

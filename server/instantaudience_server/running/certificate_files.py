@@ -7,7 +7,6 @@ one after the other, or are half written, are seen by nobody else.
 import asyncio
 import contextlib
 import json
-import os
 import ssl
 import tempfile
 import time
@@ -18,6 +17,7 @@ import structlog
 from instantaudience_gateway.envoy.settings import GatewayTls
 from instantaudience_gateway.envoy.tls import clients_secret, server_secret
 
+from instantaudience_server import private_files
 from instantaudience_server.processes import StartError
 from instantaudience_server.running.certificates import CertificateError, Certificates, read_certificates
 from instantaudience_server.settings import Settings
@@ -76,10 +76,10 @@ class CertificateFiles:
     def _copy(self) -> None:
         self._seen = [_look(path) for path in self._originals]
         read = read_certificates(self._settings, time.time())
-        _replace(self._server, json.dumps(server_secret(read.chain, read.key)))
+        private_files.write(self._server, json.dumps(server_secret(read.chain, read.key)))
         if read.client_ca is not None:
-            _replace(self._clients, json.dumps(clients_secret(read.client_ca, read.client_crl)))
-        _replace(self.for_workers, read.model_dump_json())
+            private_files.write(self._clients, json.dumps(clients_secret(read.client_ca, read.client_crl)))
+        private_files.write(self.for_workers, read.model_dump_json())
         log.info(Event.CERTIFICATES_READ, ends=read.ends)
 
 
@@ -144,10 +144,3 @@ def _look(path: Path) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return found.st_mtime_ns, found.st_size, found.st_ino
-
-
-def _replace(path: Path, text: str) -> None:
-    draft = path.with_suffix(".tmp")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as made:
-        made.write(text)
-    draft.replace(path)

@@ -1,6 +1,7 @@
 """What a cluster holds comes back, in a cluster of another shape and product: nothing less, nothing that has ended."""
 
 import asyncio
+import os
 import random
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -337,7 +338,7 @@ async def test_a_file_that_is_damaged_is_not_begun(
 @pytest.mark.parametrize("is_link", [False, True])
 def test_a_draft_that_somebody_left_is_not_written_to(tmp_path: Path, is_link: bool) -> None:
     """Whoever has it open, or may read it, would read the backup."""
-    others, draft = tmp_path / "others", tmp_path / "backup.part"
+    others, draft = tmp_path / "others", tmp_path / f"backup.{os.getpid()}.part"
     others.touch()
     others.chmod(0o666)
     if is_link:

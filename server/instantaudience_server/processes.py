@@ -158,6 +158,11 @@ class Child:
                 self.kill()
         return await self.wait()
 
+    def go_on(self) -> None:
+        """SIGCONT: let it go on where somebody has stopped it."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(signal.SIGCONT)
+
     def kill(self) -> None:
         """SIGKILL to it and what it started."""
         with contextlib.suppress(ProcessLookupError):

@@ -48,7 +48,7 @@ class Event(StrEnum):
     PROCESS_EXITED = "process_exited"  # process, pid, returncode, restart_in_seconds
     PROCESS_RESTARTED = "process_restarted"  # process, pid
     PROCESS_START_FAILED = "process_start_failed"  # process, error
-    PROCESS_STANDS_STILL = "process_stands_still"  # process, pid: somebody has stopped it; it is killed
+    PROCESS_STANDS_STILL = "process_stands_still"  # process, pid: somebody has stopped it; it is killed, a node goes on
     PROCESS_KILLED = "process_killed"  # process, pid, grace_seconds: it did not end by itself
     TRACES_NOT_SENT = "traces_not_sent"  # logger: who of the library noticed; the collector does not take spans
     CERTIFICATES_READ = "certificates_read"  # ends: by file, when the first of its certificates ends

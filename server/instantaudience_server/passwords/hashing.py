@@ -48,6 +48,15 @@ class Passwords:
         self._waiting = 0
         self._waiting_of: Counter[str] = Counter()
 
+    @property
+    def pid(self) -> int:
+        """The process's of now."""
+        return self._process.pid
+
+    def kill(self) -> None:
+        """Have another process take the place of this one; what is under way fails."""
+        self._process.kill()
+
     async def matches(
         self, password: str, password_hash: str | None, deadline: float, network: str | None = None
     ) -> bool:

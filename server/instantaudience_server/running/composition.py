@@ -40,6 +40,7 @@ from instantaudience_server.observations import keep_writing
 from instantaudience_server.passwords.guesses import Guesses
 from instantaudience_server.passwords.hashing import Passwords
 from instantaudience_server.quotas import Quotas
+from instantaudience_server.running import standstill
 from instantaudience_server.running.certificate_files import follow
 from instantaudience_server.running.certificates import Certificates
 from instantaudience_server.running.cluster_certificate import keep_noting
@@ -235,6 +236,8 @@ def _beside_calls(
     yield from (ground.feed.follow(), ground.suppressions.follow(), services.forgetting.sweep())
     yield from (metrics.sample(readings), keep_writing(), keep_noting(config.redis), give_back())
     yield health.watch(status.set_serving)
+    passwords = services.passwords
+    yield standstill.watch(lambda: [standstill.Watched("hasher", passwords.pid, passwords.kill)])
     if config.drain_fd is not None:
         yield _drain_on_request(config.drain_fd, config.number, health, status)
     if config.certificates is not None:

@@ -1,38 +1,54 @@
-"""Takes servers out of the way that stand still: the kernel goes on giving them connections, which nobody would answer.
+"""Finds processes that stand still: the kernel goes on giving them connections, which nobody would answer.
 
-Somebody has stopped them (SIGSTOP, a debugger, a frozen terminal). They are killed, and so started again like any that
-has ended. A server that is only busy runs, or waits, and is left alone.
+Somebody has stopped them (SIGSTOP, a debugger, a frozen terminal). Most are killed, and so started again like any that
+has ended; who has the only copy of something goes on. A process that is only busy runs, or waits, and is left alone.
 """
 
 import asyncio
 import sys
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import structlog
 
-from instantaudience_server.processes import Child
 from instantaudience_server.telemetry import Event
 
 log = structlog.get_logger()
 
 LOOK_SECONDS = 0.5
-"""The pause between two looks. Who is found stopped twice in a row is killed: after a second, at most."""
+"""The pause between two looks."""
+SERVER_SECONDS = LOOK_SECONDS / 2
+"""A server that is found stopped twice in a row is killed: after a second, at most."""
+NODE_SECONDS = 30.0
+"""An embedded node that has been stopped for so long goes on: whoever has stopped it on purpose has had the time to."""
 STOPPED = "T"
 """The state of a process that a signal has stopped (proc_pid_stat(5)); a debugger's stop is another."""
 
 
-async def watch(servers: Callable[[], Iterable[Child]]) -> None:
-    """Look forever. Without /proc, nothing is found."""
+class Watched(NamedTuple):
+    """A process, its name for the log, and what is done about it."""
+
+    name: str
+    pid: int
+    act: Callable[[], None]
+
+
+async def watch(processes: Callable[[], Iterable[Watched]], seconds: float = SERVER_SECONDS) -> None:
+    """Look forever, and act where one has been stopped for so long. Without /proc, nothing is found."""
     if sys.platform != "linux":
         return
-    before: set[int] = set()
+    began: dict[int, float] = {}
     while True:
-        stopped = {child.pid: child for child in servers() if child.returncode is None and _state(child.pid) == STOPPED}
-        for pid in before & stopped.keys():
-            log.warning(Event.PROCESS_STANDS_STILL, process=stopped[pid].program.name, pid=pid)
-            stopped[pid].kill()
-        before = set(stopped)
+        stopped = {each.pid: each for each in processes() if _state(each.pid) == STOPPED}
+        now = time.monotonic()
+        began = {pid: began.get(pid, now) for pid in stopped}
+        for pid, each in stopped.items():
+            if now - began[pid] >= seconds:
+                log.warning(Event.PROCESS_STANDS_STILL, process=each.name, pid=pid)
+                each.act()
+                del began[pid]
         await asyncio.sleep(LOOK_SECONDS)
 
 

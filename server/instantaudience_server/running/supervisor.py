@@ -26,6 +26,7 @@ from instantaudience_server.running.envoys import Envoys, admin_sockets, envoy_c
 from instantaudience_server.running.first_catalog import FirstCatalog
 from instantaudience_server.running.ground import WorkerConfig
 from instantaudience_server.running.metrics_server import MetricsConfig
+from instantaudience_server.running.standstill import Watched
 from instantaudience_server.running.starting import listens, own_directory, wait_until
 from instantaudience_server.settings import Durability, HostMode, Settings
 from instantaudience_server.telemetry import Event
@@ -66,8 +67,10 @@ class Service:
         self.metrics_port: int | None = None
         """The metrics' port; valid once started. None: they are not served."""
         self._worker_metrics = WorkerMetrics(None)
-        self._watching: asyncio.Task[None] | None = None
-        """Looks after servers that stand still, once all have started."""
+        self._cluster: EmbeddedCluster | None = None
+        """None: there is another one."""
+        self._watching: list[asyncio.Task[None]] = []
+        """What looks after processes that stand still, once all have started."""
         self.catalog_is_empty = False
         """Whether there is not even an account to sign in with; valid once started."""
 
@@ -90,10 +93,11 @@ class Service:
         if self._draining is not None:
             os.close(self._draining)
             self._draining = None
-        if self._watching is not None:
+        if self._watching:
             await self._envoys.retire()
             await asyncio.sleep(self._settings.drain_wait)
-            self._watching.cancel()
+        for watching in self._watching:
+            watching.cancel()
         await asyncio.gather(*map(_end, self._starting))
         await self._envoys.drain(self._settings.drain_seconds)
         grace_seconds = self._settings.drain_seconds + EXTRA_SECONDS
@@ -132,7 +136,19 @@ class Service:
         if not in_envoy:
             self._progress("starting the gateway")
             await self._start_gateway(directory, tuple(sockets))
-        self._watching = asyncio.create_task(standstill.watch(lambda: [server.child for server in self._servers]))
+        watches = (
+            standstill.watch(self._watched_servers),
+            standstill.watch(self._watched_nodes, standstill.NODE_SECONDS),
+        )
+        self._watching = [asyncio.create_task(watch) for watch in watches]
+
+    def _watched_servers(self) -> list[Watched]:
+        children = [server.child for server in self._servers]
+        return [Watched(each.program.name, each.pid, each.kill) for each in children if each.returncode is None]
+
+    def _watched_nodes(self) -> list[Watched]:
+        children = [node.child for node in self._cluster.nodes] if self._cluster else []
+        return [Watched(each.program.name, each.pid, each.go_on) for each in children if each.returncode is None]
 
     def _choose_host(self) -> None:
         self._host, reason = hosts.choose(self._settings.host_mode)
@@ -194,6 +210,7 @@ class Service:
                 "--data-dir"
             ) from error
         self._stack.push_async_callback(cluster.stop)
+        self._cluster = cluster
         return SecretStr(cluster.url)
 
     async def _start_worker(self, directory: Path, number: int, redis: Redis) -> Path:

@@ -1,0 +1,114 @@
+"""Processes that somebody has stopped are killed, or go on; nobody else is touched."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from instantaudience_server.passwords.hashing import Passwords
+from instantaudience_server.processes import Child, Program
+from instantaudience_server.running import standstill
+from instantaudience_server.running.standstill import STOPPED, Watched
+from instantaudience_server.running.supervisor import Service
+from instantaudience_server.settings import Settings
+from support.callers import quick_hash
+from support.clusters import eventually, seconds_from_now
+from support.processes import descendants, needs_proc
+from support.service import new_directory
+
+pytestmark = needs_proc
+
+
+@asynccontextmanager
+async def running(name: str) -> AsyncIterator[Child]:
+    """A process that waits for its end."""
+    child = await Child.start(Program(name, [sys.executable, "-c", "import signal; signal.pause()"]))
+    try:
+        yield child
+    finally:
+        child.kill()
+        await child.wait()
+
+
+@asynccontextmanager
+async def watched(*processes: Watched, seconds: float = standstill.SERVER_SECONDS) -> AsyncIterator[None]:
+    watching = asyncio.create_task(standstill.watch(lambda: processes, seconds))
+    yield
+    watching.cancel()
+    await asyncio.wait([watching])
+
+
+async def stop(pid: int) -> None:
+    """Have it stand still."""
+    os.kill(pid, signal.SIGSTOP)
+
+    async def stands_still() -> None:
+        assert standstill._state(pid) == STOPPED
+
+    await eventually(stands_still)
+
+
+async def goes_on(pid: int) -> None:
+    assert standstill._state(pid) not in ("", STOPPED)
+
+
+async def test_who_stands_still_is_killed_and_nobody_else() -> None:
+    async with running("still") as still, running("busy") as busy:
+        await stop(still.pid)
+        async with watched(*(Watched(each.program.name, each.pid, each.kill) for each in (still, busy))):
+            assert await asyncio.wait_for(still.wait(), 20) == -signal.SIGKILL
+        assert busy.returncode is None
+
+
+async def test_who_has_the_only_copy_of_something_goes_on() -> None:
+    async with running("node") as node:
+        await stop(node.pid)
+        async with watched(Watched("node", node.pid, node.go_on)):
+            await eventually(lambda: goes_on(node.pid))
+        assert node.returncode is None
+
+
+async def test_who_is_stopped_for_a_moment_is_left_alone() -> None:
+    async with running("node") as node:
+        await stop(node.pid)
+        async with watched(Watched("node", node.pid, node.kill), seconds=600):
+            await asyncio.sleep(2 * standstill.LOOK_SECONDS)
+        assert node.returncode is None
+
+
+async def test_what_hashes_passwords_is_replaced() -> None:
+    passwords = Passwords()
+    try:
+        former = passwords.pid
+        await stop(former)
+        async with watched(Watched("hasher", former, passwords.kill)):
+            await eventually(lambda: is_gone(former))
+        assert await passwords.matches("secret", quick_hash("secret"), seconds_from_now())
+        assert passwords.pid != former
+    finally:
+        passwords.close()
+
+
+async def is_gone(pid: int) -> None:
+    assert standstill._state(pid) in ("", "Z")
+
+
+async def test_a_service_looks_after_its_nodes_and_hashers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(standstill, "NODE_SECONDS", standstill.SERVER_SECONDS)
+    async with new_directory() as directory:
+        settings = {"demo": True, "workers": 1, "http_port": 0, "grpc_port": 0, "data_dir": directory}
+        service = Service(Settings.model_validate(settings), progress=lambda _: None)
+        await service.start()
+        try:
+            (hasher,) = [each.pid for each in descendants(os.getpid()) if "/hashing.lock" in each.command]
+            assert service._cluster is not None
+            node = service._cluster.nodes[0].child.pid
+            await stop(hasher)
+            await stop(node)
+            await eventually(lambda: is_gone(hasher))
+            await eventually(lambda: goes_on(node))
+        finally:
+            await service.stop()

@@ -34,6 +34,9 @@ STEADY_AFTER_SECONDS = 30.0
 _PORTS = range(10_000, 32_768)
 """Below the ephemeral ports of Linux and macOS: no outgoing connection takes one while its owner restarts."""
 
+_BARE = ("HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "TMPDIR", "TZ", "USER")
+_BARE_BEGINNINGS = ("GLIBC_", "LC_", "LD_", "MALLOC_", "PYTHON")
+
 _random = secrets.SystemRandom()
 _log = structlog.get_logger()
 
@@ -224,6 +227,12 @@ class Supervised:
                 _log.error(Event.PROCESS_START_FAILED, process=program.name, error=str(error))
             else:
                 _log.info(Event.PROCESS_RESTARTED, process=program.name, pid=self.child.pid)
+
+
+def bare(environment: Mapping[str, str]) -> dict[str, str]:
+    """Of an environment, what programs need to run at all: for those that are told everything else. Credentials of
+    others' services (`AWS_…`, `OTEL_EXPORTER_OTLP_HEADERS`) are not among it."""
+    return {name: value for name, value in environment.items() if name in _BARE or name.startswith(_BARE_BEGINNINGS)}
 
 
 def free_ports(host: str, count: int) -> list[int]:

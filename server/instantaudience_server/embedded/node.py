@@ -17,7 +17,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from instantaudience_server.embedded.server import EmbeddedClusterError
-from instantaudience_server.processes import Child, Program, Supervised
+from instantaudience_server.processes import Child, Program, Supervised, bare
 
 HOST = "127.0.0.1"
 POLL_SECONDS = 0.02
@@ -181,8 +181,8 @@ class Node:
 
 
 def environment(ours: Mapping[str, str]) -> dict[str, str]:
-    """A node's: ours, and what its allocator keeps; what ours say of that counts more."""
-    return {**ours, TUNABLES: ":".join(filter(None, (KEPT_CHUNKS, ours.get(TUNABLES))))}
+    """A node's: what of ours it needs, and what its allocator keeps; what ours say of that counts more."""
+    return {**bare(ours), TUNABLES: ":".join(filter(None, (KEPT_CHUNKS, ours.get(TUNABLES))))}
 
 
 def _quoted(path: Path) -> str:

@@ -20,6 +20,7 @@ from argon2 import Type, extract_parameters
 from argon2.exceptions import InvalidHashError
 
 from instantaudience_server.errors import overloaded, unavailable
+from instantaudience_server.processes import bare
 
 MOST_WAITING = 100
 """Passwords that wait to be hashed, or are being hashed; past it, calls fail at once."""
@@ -124,7 +125,7 @@ class Passwords:
         return json.loads(answer)
 
     def _start(self) -> subprocess.Popen[bytes]:
-        environment = {name: value for name, value in os.environ.items() if name not in EMBEDDED}
+        environment = {name: value for name, value in bare(os.environ).items() if name not in EMBEDDED}
         return subprocess.Popen(  # noqa: S603 - an interpreter and a module of ours
             self._command,
             env=environment | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},

@@ -19,7 +19,7 @@ from pydantic import SecretStr
 
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.metrics import WorkerMetrics
-from instantaudience_server.processes import Child, PortInUseError, Program, StartError, Supervised, reserve_port
+from instantaudience_server.processes import Child, PortInUseError, Program, StartError, Supervised, bare, reserve_port
 from instantaudience_server.running import hosts, standstill
 from instantaudience_server.running.certificate_files import CertificateFiles
 from instantaudience_server.running.envoys import Envoys, admin_sockets, envoy_command, gateway_settings
@@ -188,7 +188,7 @@ class Service:
         )
         argv = [sys.executable, "-m", "instantaudience_server.running.metrics_server"]
         stdin = config.model_dump_json().encode()
-        await self._run(Program("metrics", argv, stdin=stdin, pass_fds=(reserved.fileno(),)))
+        await self._run(Program("metrics", argv, bare(os.environ), stdin, pass_fds=(reserved.fileno(),)))
 
     async def _reach_cluster(self, first_catalog: FirstCatalog) -> SecretStr:
         """Have a cluster with a catalog; returns its address."""
@@ -309,7 +309,7 @@ class Service:
             passes_json=self._host == "native",
         )
         argv = envoy_command(directory / "envoy.json", gateway, concurrency=self._settings.workers)
-        await self._envoys.await_ready(await self._run(Program("gateway", argv)), admin_socket)
+        await self._envoys.await_ready(await self._run(Program("gateway", argv, bare(os.environ))), admin_socket)
 
     async def _run(self, program: Program) -> Child:
         child = await Child.start(program)

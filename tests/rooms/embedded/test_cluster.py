@@ -233,8 +233,10 @@ async def test_takes_more_configuration(tmp_path: Path) -> None:
         ({TUNABLES: "glibc.malloc.mxfast=64"}, f"{KEPT_CHUNKS}:glibc.malloc.mxfast=64"),
     ],
 )
-def test_nodes_have_our_environment_and_what_their_allocator_keeps(ours: dict[str, str], expected: str) -> None:
-    assert environment({"HOME": "/a", **ours}) == {"HOME": "/a", TUNABLES: expected}
+def test_nodes_have_of_our_environment_what_they_need_and_what_their_allocator_keeps(
+    ours: dict[str, str], expected: str
+) -> None:
+    assert environment({"HOME": "/a", "AWS_SECRET_ACCESS_KEY": "s3cret", **ours}) == {"HOME": "/a", TUNABLES: expected}
 
 
 async def test_a_node_that_cannot_start_shows_its_log(tmp_path: Path, server: Path) -> None:

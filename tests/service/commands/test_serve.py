@@ -14,6 +14,7 @@ from support.messages import USER, one_user
 from support.processes import descendants, needs_proc
 from support.service import HOST_MODES, PASSWORDS, Service, credentials, new_directory, running_service
 from support.stored import stored
+from support.workers import COMMANDS
 
 PASSWORD = "Seven-Passw0rd"
 CATALOG = f"""
@@ -125,6 +126,23 @@ async def test_nothing_that_it_starts_has_the_clusters_password_in_its_environme
         assert len(started) > 3
         for each in started:
             assert b"s3cret" not in environment(each.pid), each.command
+
+
+@needs_proc
+@pytest.mark.parametrize("host_mode", HOST_MODES)
+async def test_credentials_of_other_services_are_for_workers_alone(
+    monkeypatch: pytest.MonkeyPatch, host_mode: str
+) -> None:
+    """They reach the store of files, and the collector of traces; nobody else does."""
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cret")
+    arguments = ("--workers", "1", "--metrics-port", "0")
+    async with running_service(*arguments, host_mode=host_mode) as service:
+        started = [(each.command, b"s3cret" in environment(each.pid)) for each in descendants(service.process.pid)]
+    workers = (COMMANDS[host_mode], "instantaudience_server.running.batch_worker")
+    assert len(started) >= 3 + 2
+    assert {command for command, has in started if has} == {
+        command for command, _ in started if any(each in command for each in workers)
+    }
 
 
 def environment(pid: int) -> bytes:

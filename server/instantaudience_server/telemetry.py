@@ -3,12 +3,13 @@
 Logs are structured, one line an event. They hold no token, no password and no user ID.
 """
 
+import contextlib
 import json
 import logging
 import sys
 import traceback
 from enum import StrEnum
-from typing import Any
+from typing import Any, TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, ExcInfo
@@ -72,8 +73,23 @@ def configure_logging(level: str, form: str = "json") -> None:
             _as_text if is_text else structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, _Log(sys.stderr))),
     )
+
+
+class _Log:
+    """A stream whose reader may leave: what is logged is lost then, and whoever logs does not notice."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(BrokenPipeError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(BrokenPipeError):
+            self._stream.flush()
 
 
 def _as_text(_logger: Any, _name: str, event: EventDict) -> str:

@@ -1,5 +1,6 @@
 """What `serve` says when it serves: where, and what to type next."""
 
+import os
 import shlex
 import shutil
 import sys
@@ -31,7 +32,16 @@ _NAME = "instant-audience"
 
 
 def welcome(settings: Settings, service: "Service") -> None:
-    """Print the addresses, and commands that work as they stand."""
+    """Print the addresses, and commands that work as they stand. Whoever read the output may have left: the service is
+    there all the same."""
+    try:
+        _print(settings, service)
+    except BrokenPipeError:
+        # What is left to be written would be an error once more, at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _print(settings: Settings, service: "Service") -> None:
     from instantaudience_gateway.console import files as console
     from instantaudience_gateway.reference import files as reference
 

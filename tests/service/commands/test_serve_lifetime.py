@@ -14,6 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from instantaudience.v1.audience_pb2_grpc import AudienceServiceStub
 from instantaudience_gateway.envoy import admin
 from instantaudience_server.embedded.cluster import EmbeddedCluster
+from instantaudience_server.processes import free_ports
 from redis.asyncio import RedisCluster
 from support.clusters import eventually
 from support.messages import apply_request, one_user, stream_request
@@ -72,6 +73,38 @@ async def test_nobody_is_there_to_read_what_it_prints() -> None:
             process.terminate()
             status = await process.wait()
         assert (status, "Traceback" in log.read_text(), "Assertion" in log.read_text()) == (0, False, False)
+
+
+async def test_whoever_reads_what_it_prints_may_leave() -> None:
+    """`serve 2>&1 | head -1`: it starts, and serves."""
+    http_port, grpc_port = free_ports("127.0.0.1", 2)
+    words = ("serve", "--demo", "--workers", "1", "--http-port", str(http_port), "--grpc-port", str(grpc_port))
+    ours, theirs = os.pipe()
+    async with new_directory() as directory:
+        process = await asyncio.create_subprocess_exec(*COMMAND, *words, cwd=directory, stdout=theirs, stderr=theirs)
+        os.close(theirs)
+        try:
+            assert await asyncio.to_thread(os.read, ours, 1) == b"{"
+            os.close(ours)
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{http_port}", trust_env=False) as http:
+
+                async def serves() -> None:
+                    assert process.returncode is None
+                    try:
+                        answer = await http.get("/readyz")
+                    except httpx.TransportError as error:
+                        raise AssertionError(error) from error
+                    assert answer.status_code == 200
+
+                await eventually(serves, seconds=60)
+                # What is refused is logged.
+                assert (await http.get("/rt-segment", headers={"authorization": "unknown"})).status_code == 401
+                assert (await http.get("/healthz")).status_code == 200
+        finally:
+            if process.returncode is None:
+                process.terminate()
+            status = await process.wait()
+        assert status == 0
 
 
 async def assert_kept(data_dir: Path) -> None:

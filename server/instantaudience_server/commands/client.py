@@ -241,7 +241,8 @@ class Client:
             if error.code in ("UNAVAILABLE", "DEADLINE_EXCEEDED"):
                 return self._unreachable(error)
             return click.ClickException(f"{self.url} is not this service, or an older one: {error.code}: {error}")
-        hint = f"; {DENIED_HINT}" if error.code == "PERMISSION_DENIED" else ""
+        is_for_others = error.code == "PERMISSION_DENIED" and error.field != "current_password"
+        hint = f"; {DENIED_HINT}" if is_for_others else ""
         if error.retry_seconds is not None:
             hint = f"; try again in {error.retry_seconds} s"
         return click.ClickException(f"{error.reason}: {error}{hint}")

@@ -13,7 +13,7 @@ from instantaudience.v1 import usage_pb2
 from instantaudience.v1.catalog_pb2_grpc import CatalogServiceStub
 from instantaudience.v1.usage_pb2_grpc import UsageServiceStub
 
-from instantaudience_server.transport.status import STATUS_DETAILS_KEY
+from instantaudience_server.transport.status import FIELD, STATUS_DETAILS_KEY
 
 TIMEOUT_SECONDS = 30.0
 KEEPALIVE_MS = 20_000
@@ -25,7 +25,8 @@ _usage_on: Callable[[grpc.Channel], Any] = UsageServiceStub
 
 
 class CallFailedError(Exception):
-    """A call failed. `code` is the name of gRPC's code, `reason` the `error_id`, "" where the service gave none.
+    """A call failed. `code` is the name of gRPC's code, `reason` the `error_id`, `field` the one of the request that is
+    meant; "" where the service gave none.
 
     `retry_seconds` is when the service asks to try again, if it does.
     """
@@ -33,7 +34,7 @@ class CallFailedError(Exception):
     def __init__(self, error: grpc.RpcError) -> None:
         super().__init__(error.details() or "")
         self.code: str = error.code().name
-        self.reason = ""
+        self.reason = self.field = ""
         self.retry_seconds: int | None = None
         metadata: Any = error.trailing_metadata() or ()
         for key, value in metadata:
@@ -44,7 +45,7 @@ class CallFailedError(Exception):
         info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
         for detail in status.details:
             if detail.Unpack(info):
-                self.reason = info.reason
+                self.reason, self.field = info.reason, info.metadata.get(FIELD, "")
             elif detail.Unpack(retry):
                 self.retry_seconds = retry.retry_delay.seconds
 

@@ -1,6 +1,6 @@
 """The catalog as a YAML file: reads and checks it (`file_entries` writes it)."""
 
-import os
+import io
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -205,13 +205,19 @@ def read_catalog(path: Path, *, complete: bool = True, progress: Progress = lamb
     """
     try:
         with path.open("rb") as source:
-            return _Reading(complete).read(source, progress)
+            return read_entries(source, str(path), complete=complete, progress=progress)
     except OSError as error:
         raise CatalogError(f"{path}: {error.strerror}") from error
+
+
+def read_entries(source: BinaryIO, name: str, *, complete: bool, progress: Progress) -> CatalogEntries:
+    """Likewise what stands in a file that is open; `name` is for messages."""
+    try:
+        return _Reading(complete).read(source, progress)
     except YamlError as error:
-        raise CatalogError(f"{path}: {error}") from error
+        raise CatalogError(f"{name}: {error}") from error
     except _BrokenRuleError as error:
-        raise CatalogError(f"{path}: {error}") from None
+        raise CatalogError(f"{name}: {error}") from None
 
 
 def place_of(list_name: str, index: int, object_id: object) -> str:
@@ -234,7 +240,10 @@ class _Reading:
         self._certificate_names: set[str] = set()
 
     def read(self, source: BinaryIO, progress: Progress) -> CatalogEntries:
-        size = os.fstat(source.fileno()).st_size
+        if not source.seekable():  # a pipe
+            source = io.BytesIO(source.read())
+        size = source.seek(0, io.SEEK_END)
+        source.seek(0)
         lists: dict[str, list[Any]] = vars(self._entries)
         for number, entry in enumerate(read_lists(source), 1):
             if entry.list_name not in _ENTRIES:

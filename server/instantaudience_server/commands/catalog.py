@@ -15,11 +15,13 @@ from instantaudience.v1 import catalog_pb2 as pb
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from instantaudience_server.catalog.file import CatalogEntries, CatalogError, place_of, read_catalog
+from instantaudience_server.catalog.file import CatalogEntries, CatalogError, place_of, read_catalog, read_entries
 from instantaudience_server.catalog.file_entries import write_entry
 from instantaudience_server.commands.client import Client
 from instantaudience_server.commands.connecting import with_client
 
+DASH = Path("-")
+"""Standard input or output."""
 MOST_OBJECTS = 1000
 """Objects of a request (source: ImportCatalogRequest)."""
 MOST_BYTES = 500_000
@@ -119,11 +121,12 @@ def catalog() -> None:
 
 
 @catalog.command("import")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
 @click.option("--json", "as_json", is_flag=True, help="Print the counts and problems as JSON.")
 @with_client("admin")
 def import_file(client: Client, file: Path, as_json: bool) -> None:
-    """Create the members, users and segments of the YAML file FILE that are missing, and change those that differ.
+    """Create the members, users and segments of the YAML file FILE (- for standard input) that are missing, and change
+    those that differ.
 
     Nothing is removed. Importing the same file again changes nothing. The exit status is 1 if entries could not be put.
     """
@@ -179,7 +182,7 @@ def whole(file: Path) -> Iterator[IO[str]]:
     Raises:
         click.FileError: it cannot be written.
     """
-    if file == Path("-"):
+    if file == DASH:
         with click.open_file("-", "w", encoding="utf-8") as output:
             yield output
         return
@@ -203,14 +206,22 @@ def whole(file: Path) -> Iterator[IO[str]]:
 
 def _read(file: Path, progress: Progress) -> CatalogEntries:
     task = progress.add_task("reading", total=None)
+
+    def tell(done: int, size: int) -> None:
+        progress.update(task, completed=done, total=size)
+
     try:
-        return read_catalog(
-            file, complete=False, progress=lambda done, size: progress.update(task, completed=done, total=size)
-        )
+        if file == DASH:
+            return read_entries(sys.stdin.buffer, _name(file), complete=False, progress=tell)
+        return read_catalog(file, complete=False, progress=tell)
     except CatalogError as error:
         raise click.ClickException(str(error)) from error
     finally:
         progress.remove_task(task)
+
+
+def _name(file: Path) -> str:
+    return "standard input" if file == DASH else str(file)
 
 
 def _progress() -> Progress:
@@ -229,4 +240,4 @@ def _progress() -> Progress:
 
 def _tell_problems(file: Path, done: Import) -> None:
     for problem in done.problems:
-        click.echo(f"{file}: {problem}", err=True)
+        click.echo(f"{_name(file)}: {problem}", err=True)

@@ -53,6 +53,20 @@ async def test_importing_a_file_twice_changes_nothing(
     assert [answer.status_code for answer in answers] == [401, 200]
 
 
+async def test_importing_from_standard_input(run: Any, changed: Service, admin: dict[str, str]) -> None:
+    """Of a pipe it is not known how long it is."""
+    exported = (await run("catalog", "export", env=admin)).output
+    ended = await run("catalog", "import", "-", stdin=exported, env=admin)
+    assert (ended.status, ended.errors) == (0, "")
+    assert ended.output == counts(unchanged=exported.count("- {id"))
+    broken = await run("catalog", "import", "-", stdin="members: [{id: 1}]", env=admin)
+    assert (broken.status, broken.output) == (1, "")
+    assert broken.errors == "Error: standard input: members[0] (id 1): name: Field required\n"
+    unknown = await run("catalog", "import", "-", stdin="segments: [{id: 60009, member_id: 699}]", env=admin)
+    assert unknown.status == 1
+    assert unknown.errors.startswith("standard input: segments[0] (id 60009): ")
+
+
 async def test_an_exported_catalog_is_the_same_in_another_service(
     run: Any, changed: Service, admin: dict[str, str], tmp_path: Path
 ) -> None:

@@ -105,6 +105,30 @@ async def test_tables_beside_charts(partner: Console) -> None:
     assert await day.locator("tbody tr").last.locator("td").all_inner_texts() == ["0", "0", "9", "0"]
 
 
+async def test_whoever_reads_in_a_table_keeps_the_place(partner: Console) -> None:
+    """The numbers are asked for again each minute."""
+    page = partner.page
+    await page.clock.install()
+    await partner.open("overview?hours=168")
+    await partner.totals()
+    await page.get_by_text("Memberships as a table").click()
+    table = page.get_by_role("table", name="Memberships by hour")
+    await table.get_by_role("link").last.focus()
+    await table.locator("td").last.evaluate("cell => getSelection().selectAllChildren(cell)")
+    place = "[document.activeElement.textContent, String(getSelection())]"
+    before = await page.evaluate(place)
+    assert all(before)
+    await page.evaluate("document.activeElement.closest('tbody').dataset.seen = 'yes'")
+    async with page.expect_response(lambda answer: "/console/usage" in answer.url):
+        await page.clock.run_for("01:05")
+    await page.wait_for_load_state("networkidle")
+    assert await page.evaluate(place) == before
+    await page.get_by_role("radio", name="14 days").check()
+    await expect(page.get_by_role("table", name="Memberships by day").locator("tbody")).not_to_have_attribute(
+        "data-seen", "yes"
+    )
+
+
 async def test_from_days_into_hours_and_samples(partner: Console) -> None:
     page = partner.page
     await partner.open("overview?hours=336")

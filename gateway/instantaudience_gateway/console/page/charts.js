@@ -1,6 +1,6 @@
 // A chart by hour or day, drawn by Chart.js, and the same numbers as a table for those who do not see it.
 
-import { element } from "./dom.js";
+import { element, keepChildren, setText } from "./dom.js";
 import { moreOf, wordsOf } from "./spans.js";
 import { count, day, hour, percent } from "./words.js";
 
@@ -171,27 +171,42 @@ export class UsageChart {
     return `${this.title}, ${this.span.words}: ${sums.join(", ")}. The table below has the numbers.`;
   }
 
+  // Whoever reads in the table keeps the place: rows stay, and of them only what has changed is written.
   #fillTable() {
-    const { isByDay } = this.span;
-    const rows = this.times
-      .filter((time) => this.#hasNumbers(time))
-      .reverse()
-      .map((time) => {
-        const cells = this.series.map(({ of }) => element("td", { class: "number" }, this.write(of(time))));
-        const more = element("a", { href: moreOf(isByDay, time) }, wordsOf(isByDay, time));
-        return element("tr", {}, element("th", { scope: "row" }, more), ...cells);
-      });
-    const unit = isByDay ? "day" : "hour";
-    const heads = [isByDay ? "Day (UTC)" : "Hour (UTC)", ...this.series.map(({ label }) => label)];
-    const head = heads.map((text, index) => element("th", { scope: "col", class: index ? "number" : "" }, text));
+    if (this.rowsAreDays !== this.span.isByDay) this.#beginTable();
+    const shown = this.times.filter((time) => this.#hasNumbers(time)).reverse();
+    keepChildren(this.rows, shown.map((time) => this.#row(time)));
+  }
+
+  #beginTable() {
+    this.rowsAreDays = this.span.isByDay;
+    const [unit, name] = this.rowsAreDays ? ["day", "Day (UTC)"] : ["hour", "Hour (UTC)"];
+    const head = [name, ...this.series.map(({ label }) => label)].map((text, index) =>
+      element("th", { scope: "col", class: index ? "number" : "" }, text),
+    );
+    this.rows = element("tbody");
+    this.rowOf = new Map(); // time → its row
     this.table.replaceChildren(
       element(
         "table",
         {},
         element("caption", { class: "unseen" }, `${this.title} by ${unit}; ${unit}s without any are left out`),
         element("thead", {}, element("tr", {}, ...head)),
-        element("tbody", {}, ...rows),
+        this.rows,
       ),
     );
+  }
+
+  #row(time) {
+    if (!this.rowOf.has(time.start)) {
+      const more = element("a", { href: moreOf(this.rowsAreDays, time) });
+      const cells = this.series.map(() => element("td", { class: "number" }));
+      this.rowOf.set(time.start, element("tr", {}, element("th", { scope: "row" }, more), ...cells));
+    }
+    const row = this.rowOf.get(time.start);
+    const [head, ...cells] = row.children;
+    setText(head.firstChild, wordsOf(this.rowsAreDays, time));
+    this.series.forEach(({ of }, index) => setText(cells[index], this.write(of(time))));
+    return row;
   }
 }

@@ -21,6 +21,11 @@ export function keepChildren(parent, children) {
   });
 }
 
+// Has an element say this. Where it does already, it stays untouched, with what is selected in it.
+export function setText(place, text) {
+  if (place.textContent !== text) place.textContent = text;
+}
+
 // Shows a problem in its place, or takes it away (`text` empty).
 export function showProblem(place, text) {
   place.textContent = text;

@@ -44,6 +44,17 @@ async def test_names_are_there_before_what_their_members_sent(admin_tab: Console
     await expect(row.locator("td").first).to_have_text("16")
 
 
+async def test_past_the_end(admin_tab: Console) -> None:
+    """Back leads to the last page at once."""
+    page = admin_tab.page
+    await admin_tab.open("members?start=1000")
+    await expect(page.locator("#member-rows")).to_have_text("There are fewer members now: go back.")
+    view = page.locator("#view-members")
+    await expect(view.get_by_role("button", name="Next")).to_be_disabled()
+    await view.get_by_role("button", name="Back").click()
+    await expect(page.locator("#members-place")).to_have_text("1–5 of 5")
+
+
 async def test_for_admins_alone(partner: Console) -> None:
     await partner.open("members")
     await expect(partner.heading("Overview")).to_be_visible()

@@ -35,7 +35,7 @@ export function show(_member, own, { start = "0" }, members) {
   place.load(async (signal) => {
     const totals = await Promise.all(shown.map(({ id }) => totalOf(id, signal)));
     showProblem(problem, "");
-    rows.replaceChildren(...shown.map((member, index) => row(member, own, totals[index])));
+    rows.replaceChildren(...(shown.length ? shown.map((member, index) => row(member, own, totals[index])) : [none()]));
     pages.show(shown.length, members.length);
   });
 }
@@ -53,6 +53,11 @@ export function clear() {
 async function totalOf(id, signal) {
   const question = { member_id: id, hours: SPAN.hours, without_lines: true };
   return readUsage(await get("console/usage", question, signal), SPAN).total;
+}
+
+function none() {
+  const text = "There are fewer members now: go back.";
+  return element("tr", {}, element("td", { colSpan: COLUMNS.length + 1, class: "hint" }, text));
 }
 
 // Without a total, it is on its way.

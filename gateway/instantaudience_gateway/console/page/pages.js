@@ -21,6 +21,7 @@ export class Pages {
 
   // Says that so many are shown now, of so many in all; answers what it says.
   show(shown, all) {
+    this.all = all;
     const last = this.first + shown;
     const text = shown ? `${count(this.first + 1)}–${count(last)} of ${count(all)}` : "";
     this.place.textContent = text;
@@ -34,7 +35,10 @@ export class Pages {
     this.back.disabled = this.on.disabled = true;
   }
 
+  // Back from past the end is the last page.
   #turn(by) {
-    changeAddress(this.view, { start: Math.max(0, this.first + by * this.size) || null });
+    const last = Math.floor((this.all - 1) / this.size) * this.size;
+    const start = Math.max(0, Math.min(this.first + by * this.size, last));
+    changeAddress(this.view, { start: start || null });
   }
 }

@@ -25,6 +25,8 @@ PIECE_BYTES = 2**18
 """How much of a part is given at once to who reads it."""
 RETRIES: "RetryConfig" = {"max_retries": 5, "retry_timeout": timedelta(seconds=30)}
 """Of a request to a store elsewhere."""
+ONE_TRY: "RetryConfig" = {"max_retries": 0, "retry_timeout": timedelta(seconds=5)}
+"""Of a request of somebody who only looks."""
 UNREACHABLE = "the store of files is out of reach"
 
 Result = TypeVar("Result")
@@ -52,6 +54,18 @@ class FileStore:
         if self._url.startswith("file:"):
             return from_url(self._url, mkdir=True, automatic_cleanup=True)
         return from_url(self._url, retry_config=RETRIES)
+
+    async def problem(self) -> str | None:
+        """Why files in a store elsewhere cannot be listed, as that tells it at once; None where they can."""
+
+        def look() -> str | None:
+            try:
+                from_url(self._url, retry_config=ONE_TRY).list_with_delimiter()
+            except (BaseError, OSError) as error:
+                return str(error).splitlines()[0]
+            return None
+
+        return await asyncio.to_thread(look)
 
     async def write(self, job_id: str, number: int, part: bytes) -> None:
         """Write a part of a job's file, counted from 0."""

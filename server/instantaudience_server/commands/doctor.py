@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 import click
+import structlog
 
 from instantaudience_server.commands.reaching import service_url
 from instantaudience_server.commands.settings_options import FILE, config_option, option, read_settings
@@ -30,6 +31,8 @@ _INDENT = 10
 @option("--tls-key", "The certificate's key (PEM).", type=FILE, metavar="FILE")
 @option("--client-ca", "The CAs of callers' certificates (PEM).", type=FILE, metavar="FILE")
 @option("--client-crl", "The lists of those that are revoked (PEM).", type=FILE, metavar="FILE")
+@option("--batch-store", "Where files are until they are applied; a folder in --data-dir where not set.", metavar="URL")
+@option("--traces-endpoint", "The OpenTelemetry collector that traces are sent to.", metavar="URL")
 @click.option("--acl-user", help="Whom the service signs in to the cluster as, where --redis has another user.")
 @click.option(
     "--url",
@@ -43,12 +46,13 @@ _INDENT = 10
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @tls_options
 def doctor(acl_user: str | None, url: str, no_service: bool, as_json: bool, tls: Tls | None, **options: Any) -> None:
-    """Look at the cluster, the certificates and the service, and say how to mend what is wrong.
+    """Look at the cluster, the certificates, what is beside and the service, and say how to mend what is wrong.
 
     It takes the settings of `serve`, from the same places, and changes nothing. The exit status is 0 where all is well,
     1 where there are warnings, 2 where there are problems.
     """
     settings = read_settings(options)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     if not no_service:
         _check(url)
     findings = asyncio.run(_collect(settings, None if no_service else url, acl_user, tls or Tls()))

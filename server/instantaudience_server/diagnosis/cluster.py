@@ -1,10 +1,11 @@
 """Whether a cluster is fit for the service, and keeps what was acknowledged (docs/operations.md, "An own Redis
 Cluster")."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from instantaudience_server.diagnosis.finding import Finding, Level, problem, warning
+from instantaudience_server.diagnosis.members import Wishes
 from instantaudience_server.settings import Durability
 from instantaudience_server.store import durability_settings
 from instantaudience_server.store.inspection import ClusterFacts
@@ -15,7 +16,23 @@ CLOCK_WARNING_SECONDS, CLOCK_PROBLEM_SECONDS = 1.0, 30.0
 tried half a minute."""
 MEMORY_WARNING, MEMORY_PROBLEM = 0.75, 0.9
 """Shares of `maxmemory`; a node that reaches it takes no writes."""
+NAMED = 5
+"""So many members are named, of those that want the same."""
+_AS_READER = "run this as a user that may read the catalog (HSCAN on c:*)"
 _AS_OPERATOR = "run this as an operator's user, with --acl-user and the name of the service's user"
+
+
+class Wanted(NamedTuple):
+    """What an acknowledgement is to mean: for whoever says nothing else, and for members that do. `embedded`: a cluster
+    without replicas, whose disks alone `DISK` waits for."""
+
+    service: Durability
+    wishes: Wishes
+    embedded: bool
+
+    def waits_for_replicas(self, durability: Durability) -> bool:
+        """Whether there is no acknowledgement without a replica."""
+        return durability is Durability.REPLICA or (durability is Durability.DISK and not self.embedded)
 
 
 class Check(NamedTuple):
@@ -23,17 +40,17 @@ class Check(NamedTuple):
 
     topic: str
     fine: str
-    faults: Callable[[ClusterFacts, Durability], Iterable[Finding]]
+    faults: Callable[[ClusterFacts, Wanted], Iterable[Finding]]
 
 
-def judge(facts: ClusterFacts, durability: Durability) -> Iterator[Finding]:
+def judge(facts: ClusterFacts, wanted: Wanted) -> Iterator[Finding]:
     """What is found, topic by topic, each with one finding at least."""
     for check in CHECKS:
-        found = list(check.faults(facts, durability))
+        found = list(check.faults(facts, wanted))
         yield from found or [Finding(Level.OK, check.topic, check.fine)]
 
 
-def _reach(facts: ClusterFacts, _: Durability) -> Iterator[Finding]:
+def _reach(facts: ClusterFacts, _: Wanted) -> Iterator[Finding]:
     for name in facts.silent:
         yield problem("nodes", f"{name} does not answer", "look whether it runs, and whether this machine may reach it")
     for name, why in facts.closed.items():
@@ -43,7 +60,7 @@ def _reach(facts: ClusterFacts, _: Durability) -> Iterator[Finding]:
             yield warning("nodes", f"{node.name} does not say everything: {refused}", _AS_OPERATOR)
 
 
-def _slots(facts: ClusterFacts, _: Durability) -> Iterator[Finding]:
+def _slots(facts: ClusterFacts, _: Wanted) -> Iterator[Finding]:
     if facts.unserved_slots:
         yield problem(
             "slots", f"nobody serves {facts.unserved_slots} of 16384 slots", "CLUSTER NODES tells whose they were"
@@ -61,7 +78,7 @@ def _slots(facts: ClusterFacts, _: Durability) -> Iterator[Finding]:
             )
 
 
-def _versions(facts: ClusterFacts, _: Durability) -> Iterator[Finding]:
+def _versions(facts: ClusterFacts, _: Wanted) -> Iterator[Finding]:
     for node in facts.nodes:
         product = "Valkey" if "valkey_version" in node.info else "Redis"
         version = str(node.info.get("valkey_version", node.info.get("redis_version", "0.0")))
@@ -69,7 +86,7 @@ def _versions(facts: ClusterFacts, _: Durability) -> Iterator[Finding]:
             yield problem("versions", f"{node.name} runs {product} {version}", f"{REQUIRED} or newer is needed")
 
 
-def _clocks(facts: ClusterFacts, _: Durability) -> Iterator[Finding]:
+def _clocks(facts: ClusterFacts, _: Wanted) -> Iterator[Finding]:
     for node in facts.nodes:
         ahead = node.clock_ahead_seconds
         if abs(ahead) > CLOCK_WARNING_SECONDS:
@@ -78,7 +95,7 @@ def _clocks(facts: ClusterFacts, _: Durability) -> Iterator[Finding]:
             yield kind("clocks", f"{node.name} is {abs(ahead):.1f} s {where} this machine", "have NTP set both clocks")
 
 
-def _settings(facts: ClusterFacts, durability: Durability) -> Iterator[Finding]:
+def _settings(facts: ClusterFacts, wanted: Wanted) -> Iterator[Finding]:
     has_replicas = facts.has_replicas
     for node in facts.nodes:
         for check in durability_settings.CHECKS:
@@ -91,7 +108,10 @@ def _settings(facts: ClusterFacts, durability: Durability) -> Iterator[Finding]:
                 f"{node.name}: {check.directive} is {value}",
                 f"CONFIG SET {check.directive} {check.wanted} ({check.reason}), and in the node's configuration file",
             )
-        if durability is Durability.DISK and node.settings.get("appendfsync", "always") != "always":
+        if (
+            Durability.DISK in (wanted.service, *wanted.wishes.members)
+            and node.settings.get("appendfsync", "always") != "always"
+        ):
             yield warning(
                 "settings",
                 f"{node.name}: appendfsync is {node.settings['appendfsync']}; each call waits a second or two for it",
@@ -99,7 +119,7 @@ def _settings(facts: ClusterFacts, durability: Durability) -> Iterator[Finding]:
             )
 
 
-def _disks(facts: ClusterFacts, _: Durability) -> Iterator[Finding]:
+def _disks(facts: ClusterFacts, _: Wanted) -> Iterator[Finding]:
     for node in facts.nodes:
         for name in ("aof_last_write_status", "aof_last_bgrewrite_status", "rdb_last_bgsave_status"):
             if node.info.get(name, "ok") != "ok":
@@ -110,15 +130,15 @@ def _disks(facts: ClusterFacts, _: Durability) -> Iterator[Finding]:
             yield warning("disks", f"{node.name} reads its data", "wait until it has")
 
 
-def _replicas(facts: ClusterFacts, durability: Durability) -> Iterator[Finding]:
-    wanted = durability is not Durability.PRIMARY
-    kind = problem if wanted else warning
+def _replicas(facts: ClusterFacts, wanted: Wanted) -> Iterator[Finding]:
+    are_wanted = wanted.waits_for_replicas(wanted.service)
+    kind = problem if are_wanted else warning
     has_replicas = facts.has_replicas
     for node in facts.primaries:
         count = int(node.info.get("connected_slaves", 0))
-        if count == 0 and (has_replicas or wanted):
+        if count == 0 and (has_replicas or are_wanted):
             yield kind("replicas", f"{node.name} has no replica that follows it", "give it one, or bring it back")
-        elif count == 1 and durability is Durability.REPLICA:
+        elif count == 1 and wanted.service is Durability.REPLICA:
             yield warning(
                 "replicas",
                 f"{node.name} has one replica; while that is away, its slots take no writes",
@@ -129,13 +149,34 @@ def _replicas(facts: ClusterFacts, durability: Durability) -> Iterator[Finding]:
             yield kind(
                 "replicas", f"{node.name} has lost its primary", "look into its log: network, masterauth, masteruser?"
             )
-    if not has_replicas and not wanted:
+    if not has_replicas and not are_wanted:
         yield warning(
             "replicas", "no primary has a replica: a machine that is lost takes memberships with it", "add replicas"
         )
 
 
-def _memory(facts: ClusterFacts, _: Durability) -> Iterator[Finding]:
+def _members(facts: ClusterFacts, wanted: Wanted) -> Iterator[Finding]:
+    if wanted.wishes.unknown:
+        yield warning(
+            "members", f"what they want of acknowledgements is not known: {wanted.wishes.unknown}", _AS_READER
+        )
+    lone = [node.name for node in facts.primaries if not int(node.info.get("connected_slaves", 0))]
+    for durability, ids in wanted.wishes.members.items():
+        if lone and wanted.waits_for_replicas(durability):
+            yield problem(
+                "members",
+                f"{_named(ids)} with durability {durability} waits in vain where no replica follows: {', '.join(lone)}",
+                "give each primary one, or the member another durability: `member set ID --durability primary`",
+            )
+
+
+def _named(ids: Sequence[int]) -> str:
+    """Members, the first of them by their IDs."""
+    first = ", ".join(map(str, sorted(ids)[:NAMED]))
+    return f"member {first}" + (f" (and {len(ids) - NAMED} others)" if len(ids) > NAMED else "")
+
+
+def _memory(facts: ClusterFacts, _: Wanted) -> Iterator[Finding]:
     for node in facts.nodes:
         dropped = int(node.info.get("evicted_keys", 0))
         if dropped:
@@ -151,7 +192,7 @@ def _memory(facts: ClusterFacts, _: Durability) -> Iterator[Finding]:
             yield kind("memory", f"{node.name} uses {share:.0%} of {of}", "give it more, or move slots to other nodes")
 
 
-def _rights(facts: ClusterFacts, _: Durability) -> Iterator[Finding]:
+def _rights(facts: ClusterFacts, _: Wanted) -> Iterator[Finding]:
     for node in facts.nodes:
         if node.forbidden:
             yield problem(
@@ -169,6 +210,7 @@ CHECKS = (
     Check("settings", "the nodes keep what was acknowledged", _settings),
     Check("disks", "every node can write its disk", _disks),
     Check("replicas", "every primary has a replica that follows it", _replicas),
+    Check("members", "what members want of acknowledgements can be had", _members),
     Check("memory", "no node is short of memory, and none has dropped anything", _memory),
     Check("rights", "the service's user may do what it needs", _rights),
 )

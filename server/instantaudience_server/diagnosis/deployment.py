@@ -4,8 +4,9 @@ import ssl
 from collections.abc import AsyncIterator, Callable
 from urllib.parse import urlsplit
 
-from instantaudience_server.diagnosis import certificates, cluster, service
+from instantaudience_server.diagnosis import beside, certificates, cluster, service
 from instantaudience_server.diagnosis.finding import Finding, Level, problem, warning
+from instantaudience_server.diagnosis.members import wishes
 from instantaudience_server.embedded.data_dir import url_of
 from instantaudience_server.settings import Settings
 from instantaudience_server.store.inspection import ClusterOutOfReachError, inspect
@@ -23,7 +24,8 @@ async def diagnose(
     acl_user: str | None,
     now: Callable[[], float],
 ) -> AsyncIterator[Finding]:
-    """Look at the cluster of the settings, at their certificates and, where a URL is given, at the service there.
+    """Look at the cluster of the settings, at their certificates, the store of files and the collector of traces and,
+    where a URL is given, at the service there.
 
     `certificate` has what a service is shown that wants to see one. `acl_user`: whom the service signs in to the
     cluster as, where the URL has another one. `now` is Unix time.
@@ -41,6 +43,9 @@ async def diagnose(
         for finding in certificates.for_the_cluster(redis, now()):
             yield finding
     for finding in certificates.in_files(settings, now()):
+        yield finding
+    yield await beside.store_of_files(settings)
+    async for finding in beside.collector(settings):
         yield finding
     if url is not None:
         parts = urlsplit(url)
@@ -60,7 +65,8 @@ async def _cluster(
         yield problem("cluster", f"cannot be asked: {error}", _DENIED if error.denied else out_of_reach)
         return
     yield Finding(Level.OK, "cluster", f"{len(facts.nodes)} nodes, {len(facts.primaries)} of them primaries")
-    for finding in cluster.judge(facts, settings.durability):
+    wanted = cluster.Wanted(settings.durability, await wishes(redis), embedded=settings.redis is None)
+    for finding in cluster.judge(facts, wanted):
         yield finding
     if redis.startswith("rediss:"):
         for node in facts.nodes:

@@ -7,12 +7,16 @@ import logging
 import os
 import random
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import structlog
 
 from instantaudience_server import tracing
 from instantaudience_server.settings import Settings
 from instantaudience_server.telemetry import Event
+
+if TYPE_CHECKING:
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
 log = structlog.get_logger()
 
@@ -26,11 +30,15 @@ SEND_SECONDS = 2.0
 """How long the collector may take; the end of a worker waits for it."""
 
 
+def are_wanted(settings: Settings) -> bool:
+    """Whether anybody says where traces go."""
+    return settings.traces_endpoint is not None or any(os.environ.get(name) for name in ENDPOINT_VARIABLES)
+
+
 def begin_traces(settings: Settings, worker: int) -> Callable[[], None] | None:
     """Begin to send traces; returns what ends that, and sends what is left. None: nobody wants them."""
-    if settings.traces_endpoint is None and not any(os.environ.get(name) for name in ENDPOINT_VARIABLES):
+    if not are_wanted(settings):
         return None
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -38,15 +46,13 @@ def begin_traces(settings: Settings, worker: int) -> Callable[[], None] | None:
 
     logging.getLogger("opentelemetry").addHandler(_Troubles())
     named = {} if os.environ.get("OTEL_SERVICE_NAME") else {"service.name": SERVICE_NAME}
-    endpoint = settings.traces_endpoint
     sampler_is_theirs = bool(os.environ.get(SAMPLER_VARIABLE))
     provider = TracerProvider(
         None if sampler_is_theirs else ParentBased(ALWAYS_ON),
         Resource.create({**named, "instant_audience.worker": worker}),
         shutdown_on_exit=False,
     )
-    exporter = OTLPSpanExporter(None if endpoint is None else endpoint.rstrip("/") + PATH, timeout=SEND_SECONDS)
-    provider.add_span_processor(BatchSpanProcessor(exporter))
+    provider.add_span_processor(BatchSpanProcessor(_exporter(settings)))
     ratio = 1.0 if sampler_is_theirs else settings.traces_ratio
     tracing.begin(provider.get_tracer(SERVICE_NAME), lambda: random.random() < ratio)  # noqa: S311 - no secret
 
@@ -55,6 +61,38 @@ def begin_traces(settings: Settings, worker: int) -> Callable[[], None] | None:
         provider.shutdown()
 
     return end
+
+
+def problem(settings: Settings) -> str | None:
+    """Why the collector does not take traces: it is sent none. None: it does. Takes a few seconds where nobody is
+    there."""
+    told: list[str] = []
+    hearing = _Hearing(told.append)
+    logger = logging.getLogger("opentelemetry")
+    logger.addHandler(hearing)
+    try:
+        is_taken = _exporter(settings).export([]).name == "SUCCESS"
+    finally:
+        logger.removeHandler(hearing)
+    return None if is_taken else " ".join(told[:1]).partition(" encountered while")[0] or "it gives no reason"
+
+
+def _exporter(settings: Settings) -> "OTLPSpanExporter":
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+    endpoint = settings.traces_endpoint
+    return OTLPSpanExporter(None if endpoint is None else endpoint.rstrip("/") + PATH, timeout=SEND_SECONDS)
+
+
+class _Hearing(logging.Handler):
+    """Hands on what the library says."""
+
+    def __init__(self, hear: Callable[[str], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._hear = hear
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._hear(record.getMessage())
 
 
 class _Troubles(logging.Handler):

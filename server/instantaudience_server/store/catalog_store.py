@@ -6,7 +6,7 @@ names, owners) are one atomic step on one node. Workers answer from memory; the 
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any
 
 from instantaudience_server.store import commands, keys
@@ -108,7 +108,7 @@ class ClusterCatalogStore:
         """Get the newest change's ID."""
         return await self._ask(commands.get(keys.CATALOG_VERSION), deadline) or b""
 
-    async def load(self, page_seconds: float) -> AsyncIterator[Page]:
+    async def load(self, page_seconds: float) -> AsyncGenerator[Page, None]:
         """Scan the hashes: members, users, segments. The next page is under way while one is looked at."""
         for kind, key in OBJECTS.items():
             page = asyncio.create_task(self._scan(key, b"0", page_seconds))

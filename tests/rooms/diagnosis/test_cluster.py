@@ -8,13 +8,16 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import pytest
+from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.diagnosis.deployment import diagnose
 from instantaudience_server.diagnosis.finding import Finding, Level, worst
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.settings import Durability, Settings
 from instantaudience_server.store.durability_settings import CHECKS
+from instantaudience_server.store.keys import CATALOG_MEMBERS
 from instantaudience_server.store.permissions import COMMANDS, KEY_LETTERS
 from instantaudience_server.store.topology import NEEDED
+from redis.asyncio import RedisCluster
 from support.replicated import ReplicatedCluster, replicated_cluster
 
 OPERATIONS = (Path(__file__).parents[3] / "docs/operations.md").read_text()
@@ -60,8 +63,8 @@ def wrong(findings: list[Finding]) -> dict[str, list[str]]:
 async def test_all_is_well_where_it_is(replicated: ReplicatedCluster) -> None:
     findings = await found(replicated.url)
     assert wrong(findings) == {}
-    topics = ["cluster", "nodes", "slots", "versions", "clocks", "settings", "disks", "replicas", "memory", "rights"]
-    assert [each.topic for each in findings] == topics
+    topics = ["cluster", "nodes", "slots", "versions", "clocks", "settings", "disks", "replicas", "members", "memory"]
+    assert [each.topic for each in findings] == [*topics, "rights", "files"]
 
 
 def setting(directive: str, value: str) -> Plant:
@@ -184,6 +187,39 @@ async def test_what_a_durability_wants_is_looked_for(replicated: ReplicatedClust
     assert "appendfsync is everysec" in slow
 
 
+@asynccontextmanager
+async def members_that_want(url: str, durabilities: dict[int, "pb.Durability"]) -> AsyncIterator[None]:
+    """They are in the catalog meanwhile."""
+    async with RedisCluster.from_url(url) as client:
+        for number, durability in durabilities.items():
+            await client.hset(CATALOG_MEMBERS, number, pb.Member(id=number, durability=durability).SerializeToString())
+        yield
+        await client.delete(CATALOG_MEMBERS)
+
+
+async def test_members_that_want_what_they_cannot_have_are_named(embedded: EmbeddedCluster) -> None:
+    wanting = dict.fromkeys(range(1, 9), pb.DURABILITY_REPLICA) | {20: pb.DURABILITY_DISK, 30: pb.DURABILITY_PRIMARY}
+    async with members_that_want(embedded.url, wanting):
+        told = wrong(await found(embedded.url, acl_user=None))
+    replica, disk = sorted(told["members"])
+    assert replica.startswith("member 1, 2, 3, 4, 5 (and 3 others) with durability replica waits in vain")
+    assert disk.startswith("member 20 with durability disk waits in vain")
+    assert all(f"127.0.0.1:{port}" in disk for port in embedded.ports)
+    assert any("appendfsync is no" in each for each in told["settings"])
+
+
+async def test_members_that_want_what_they_can_have_are_well(replicated: ReplicatedCluster) -> None:
+    async with members_that_want(replicated.url, {1: pb.DURABILITY_REPLICA}):
+        assert wrong(await found(replicated.url)) == {}
+
+
+async def test_who_may_not_read_the_catalog_is_told_so(replicated: ReplicatedCluster) -> None:
+    for node in replicated.nodes:
+        await node.ask("ACL", "SETUSER", "looker", "on", "nopass", "~m:*", "+@all")
+    told = wrong(await found(replicated.url.replace("://", "://looker:x@")))
+    assert ["not known" in each for each in told["members"]] == [True]
+
+
 async def test_a_cluster_without_replicas_is_told(embedded: EmbeddedCluster) -> None:
     findings = await found(embedded.url, acl_user=None)
     assert wrong(findings).keys() == {"replicas"}
@@ -220,7 +256,7 @@ async def test_a_cluster_out_of_reach_is_a_problem(url: str, text: str) -> None:
 
 
 async def test_a_wrong_password_is_told(replicated: ReplicatedCluster) -> None:
-    (finding,) = await found(replicated.url.replace("://", "://nobody:wrong@"))
+    (finding, *_) = await found(replicated.url.replace("://", "://nobody:wrong@"))
     assert "INSTANT_AUDIENCE_REDIS" in finding.mend
     assert "wrong" not in finding.text.split()
 

@@ -20,6 +20,18 @@ async def test_a_service_and_its_embedded_cluster(run: Any, changed: Service) ->
     assert [each["topic"] for each in told if each["level"] == "warning"] == ["replicas"]
 
 
+async def test_what_the_embedded_cluster_can_and_cannot_keep(run: Any, changed: Service, admin: dict[str, str]) -> None:
+    """Disks are there, and replicas will never be."""
+    env = {"INSTANT_AUDIENCE_URL": changed.url, "INSTANT_AUDIENCE_DATA_DIR": str(changed.directory / "data")}
+    for durability, topics in (("disk", []), ("replica", ["members"])):
+        assert (await run("member", "set", "1262", "--durability", durability, env=admin)).status == 0
+        told = json.loads((await run("doctor", "--json", "--durability", "disk", env=env)).output)
+        assert [each["topic"] for each in told if each["level"] == "problem"] == topics
+    (found,) = [each["text"] for each in told if each["topic"] == "members"]
+    assert found.startswith("member 1262 with durability replica waits in vain")
+    assert (await run("member", "set", "1262", "--unset", "durability", env=admin)).status == 0
+
+
 async def test_nothing_is_there(run: Any) -> None:
     ended = await run("doctor", "--url", "http://127.0.0.1:1", "--redis", "redis://127.0.0.1:1")
     assert ended.status == 2

@@ -1,0 +1,54 @@
+"""What a service needs beside its cluster: the store of files, and the collector of traces."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from instantaudience_server.batch.files import FileStore
+from instantaudience_server.diagnosis.finding import Finding, Level, problem
+from instantaudience_server.running import traces
+from instantaudience_server.settings import Settings
+
+FILES, TRACES = "files", "traces"
+
+
+async def store_of_files(settings: Settings) -> Finding:
+    """Whether files can be kept; of a store elsewhere, whether it can be listed. Nothing is made."""
+    url = urlsplit(settings.file_store_url)
+    if url.scheme == "file":
+        return _folder(Path(unquote(url.path)))
+    where = f"{url.scheme}://{url.hostname or ''}{url.path}"
+    if why := await FileStore(settings.file_store_url).problem():
+        return problem(
+            FILES,
+            f"{where} cannot be listed: {why}",
+            "look at --batch-store, and at what the environment says of it and of who comes (AWS_…)",
+        )
+    return Finding(Level.OK, FILES, f"{where} can be listed")
+
+
+def _folder(folder: Path) -> Finding:
+    if not folder.is_absolute():
+        return problem(FILES, f"file:{folder} is no URL of a folder", "write it as file:///var/lib/files")
+    there = next(each for each in (folder, *folder.parents) if each.exists())
+    if not there.is_dir():
+        return problem(FILES, f"{there} is no folder", "give --batch-store, or --data-dir, another one")
+    if not os.access(there, os.W_OK | os.X_OK):
+        return problem(FILES, f"this user may not write into {there}", "run this, and the service, as a user that may")
+    return Finding(Level.OK, FILES, f"{folder} can be written")
+
+
+async def collector(settings: Settings) -> AsyncIterator[Finding]:
+    """Whether it takes traces, where there is to be one."""
+    if not traces.are_wanted(settings):
+        return
+    if why := await asyncio.to_thread(traces.problem, settings):
+        yield problem(
+            TRACES,
+            f"the collector takes no traces: {why}",
+            "look whether it takes OTLP over HTTP (port 4318 mostly), at --traces-endpoint and at OTEL_EXPORTER_OTLP_…",
+        )
+    else:
+        yield Finding(Level.OK, TRACES, "the collector takes traces")

@@ -1,0 +1,50 @@
+"""What members of the catalog want of acknowledgements, where that is not what the service does."""
+
+import asyncio
+import contextlib
+from typing import NamedTuple
+
+from instantaudience.v1 import catalog_pb2 as pb
+
+from instantaudience_server.errors import AudienceError, RefusedCommandError
+from instantaudience_server.settings import CONNECT_TIMEOUT_SECONDS, Durability
+from instantaudience_server.store.catalog_interface import Kind
+from instantaudience_server.store.catalog_store import ClusterCatalogStore
+from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.topology import StoreUnusableError, Topology
+
+SECONDS = 5.0
+PENDING_BYTES = 2**20
+
+
+class Wishes(NamedTuple):
+    """Members by the durability that they want; or why that is not known."""
+
+    members: dict[Durability, list[int]]
+    unknown: str = ""
+
+
+async def wishes(redis: str) -> Wishes:
+    """Ask the cluster with this URL."""
+    members: dict[Durability, list[int]] = {}
+    try:
+        topology = Topology(redis, connect_timeout_seconds=CONNECT_TIMEOUT_SECONDS)
+        cluster = Cluster(topology, max_pending_bytes=PENDING_BYTES, stalled_seconds=SECONDS)
+        async with asyncio.timeout(SECONDS):
+            try:
+                await cluster.open()
+                async with contextlib.aclosing(ClusterCatalogStore(cluster).load(SECONDS)) as pages:
+                    async for kind, records in pages:
+                        if kind is not Kind.MEMBER:
+                            break
+                        for member in map(pb.Member.FromString, records):
+                            if member.durability:
+                                name = pb.Durability.Name(member.durability).removeprefix("DURABILITY_")
+                                members.setdefault(Durability[name], []).append(member.id)
+            finally:
+                await cluster.close()
+    except (StoreUnusableError, AudienceError, RefusedCommandError) as error:
+        return Wishes({}, str(error))
+    except TimeoutError:
+        return Wishes({}, "the catalog's node does not answer")
+    return Wishes(members)

@@ -1,15 +1,30 @@
 """Slots that move while calls are under way: MOVED and ASK (the cluster specification, "Redirection")."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
 from instantaudience_server.embedded.cluster import EmbeddedCluster
+from instantaudience_server.errors import AudienceError
 from instantaudience_server.settings import Durability
+from instantaudience_server.store.catalog_interface import Kind, Outcome, Write
+from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.interface import NEVER, REMOVE
+from instantaudience_server.store.job_interface import Job, Phase
+from instantaudience_server.store.job_store import ClusterJobStore
+from instantaudience_server.store.keys import (
+    CATALOG_CHANGES,
+    CATALOG_MEMBERS,
+    JOB_NUMBERS,
+    SUPPRESSING_MEMBERS,
+    key_slot,
+)
 from instantaudience_server.store.membership_store import ClusterMembershipStore
+from instantaudience_server.store.suppression_store import ClusterSuppressionStore
+from redis.asyncio import RedisCluster
 from support.clusters import (
     Migration,
     connected,
@@ -146,6 +161,73 @@ async def test_what_is_confirmed_is_written_while_its_slot_moves(
         await on_all_nodes(embedded, "CONFIG", "SET", "appendfsync", "no")
     assert found[:6] == [{1: (1, NEVER), 2: (2, NEVER), 3: (3, NEVER)}] * 6
     assert found[6:] == [{2: (2, NEVER), 3: (3, NEVER)}] * 6
+
+
+async def change_catalog(cluster: Cluster, number: int, deadline: float) -> None:
+    owner = Write(Kind.MEMBER, number, None, b"owner")
+    assert await ClusterCatalogStore(cluster).write([owner], deadline) == [Outcome.DONE]
+
+
+async def suppress(cluster: Cluster, number: int, deadline: float) -> None:
+    user = users_of_slot(SLOT + number, 1)
+    await ClusterSuppressionStore(cluster).suppress(number, user, 1, NEVER, (1, 2), f"{number}", deadline)
+
+
+async def create_job(cluster: Cluster, number: int, deadline: float) -> None:
+    now_ms = time.time_ns() // 1_000_000
+    job = Job(f"job{number}", 0, 1, Phase.STARTING, now_ms, now_ms, now_ms + 60_000)
+    assert (await ClusterJobStore(cluster).create(job, f"url{number}", deadline)).number == number
+
+
+async def catalog_changes(plain: RedisCluster) -> int:
+    assert await plain.hlen(CATALOG_MEMBERS) == await plain.xlen(CATALOG_CHANGES)
+    return int(await plain.xlen(CATALOG_CHANGES))
+
+
+async def suppressing_members(plain: RedisCluster) -> int:
+    return int(await plain.hlen(SUPPRESSING_MEMBERS))
+
+
+async def created_jobs(plain: RedisCluster) -> int:
+    return int(await plain.get(JOB_NUMBERS))
+
+
+@pytest.mark.parametrize(
+    ("change", "made", "key"),
+    [
+        (change_catalog, catalog_changes, CATALOG_MEMBERS),
+        (suppress, suppressing_members, SUPPRESSING_MEMBERS),
+        (create_job, created_jobs, JOB_NUMBERS),
+    ],
+    ids=["catalog", "suppressions", "jobs"],
+)
+async def test_what_touches_several_keys_waits_for_its_slot_and_is_made_once(
+    cluster: Cluster,
+    embedded: EmbeddedCluster,
+    plain: RedisCluster,
+    change: Callable[[Cluster, int, float], Awaitable[None]],
+    made: Callable[[RedisCluster], Awaitable[int]],
+    key: bytes,
+) -> None:
+    """Until its deadline; then nothing is made."""
+    await change(cluster, 1, seconds_from_now())
+    async with migration_of(embedded, key_slot(key)) as migration:
+        await migration.begin()
+        await migration.move_keys(1)
+        with pytest.raises(AudienceError):
+            await change(cluster, 2, seconds_from_now(0.3))
+        waiting = asyncio.ensure_future(change(cluster, 2, seconds_from_now(60)))
+        before = await errors(embedded, "TRYAGAIN")
+
+        async def was_asked() -> None:
+            assert await errors(embedded, "TRYAGAIN") > before
+
+        await eventually(was_asked)
+        await migration.move_keys()
+        assert not waiting.done()
+        await migration.end()
+        await waiting
+    assert await made(plain) == 2
 
 
 async def test_a_slot_that_nobody_serves_is_unavailable_until_somebody_does(

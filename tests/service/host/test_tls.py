@@ -409,6 +409,23 @@ async def test_what_the_gateway_refuses_of_a_certificate_is_its_members(secured:
         assert await failed_calls(secured, named) == before + 3
 
 
+async def test_what_the_gateway_refuses_of_a_token_is_its_members(secured: Secured) -> None:
+    """Where callers must show a certificate, as elsewhere; but the host `envoy` has none to come to itself with."""
+    named = secured.authority.sign("named", uris=[URI])
+    before = await failed_calls(secured, named)
+    async with await secured.http(secured.good) as http:
+        http.headers["authorization"] = await token_of(http)
+        assert_http_error(await http.post("/mapuid", content="{"), 400, "SYNTAX")
+        http.headers["authorization"] = "hbapi:0:0:none"
+        answer = await http.post("/mapuid", content="{")
+    if secured.service.host_mode == "envoy":
+        assert_http_error(answer, 400, "SYNTAX")
+        assert await failed_calls(secured, named) == before
+    else:
+        assert_http_error(answer, 401, "NOAUTH")
+        assert await failed_calls(secured, named) == before + 1
+
+
 async def failed_calls(secured: Secured, client: Signed) -> int:
     """Those of the member whose certificate this is."""
     async with secured.channel("direct", client) as channel:

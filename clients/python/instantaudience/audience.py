@@ -1,5 +1,6 @@
 """The asynchronous client."""
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
@@ -23,6 +24,7 @@ from instantaudience.streaming import (
     parts_of_requests,
     parts_of_users,
 )
+from instantaudience.turns import in_turn
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience.v1 import authentication_pb2, catalog_pb2
 from instantaudience.v1.audience_pb2_grpc import AudienceServiceStub
@@ -98,6 +100,8 @@ class AsyncClient:
         self._channel = _channel(endpoint, None if plaintext else tls or Tls(), interceptors)
         self._credentials = credentials
         self._limits = limits
+        self._asking = asyncio.Lock()
+        """Held by who asks for the limits."""
         self._pacer = Pacer()
         retries = retries or Retries()
         token = credentials.token if isinstance(credentials, Token) else None
@@ -204,7 +208,10 @@ class AsyncClient:
             AudienceError: the call failed.
         """
         if self._limits is None:
-            self._limits = await self._ask_limits(time.monotonic() + deadline_seconds)
+            deadline = time.monotonic() + deadline_seconds
+            async with in_turn(self._asking, deadline_seconds):
+                if self._limits is None:
+                    self._limits = await self._ask_limits(deadline)
         return self._limits
 
     async def _stream(

@@ -16,6 +16,7 @@ import { Pacer } from "./pacing.js";
 import { DEFAULT_RETRIES, type Retries } from "./retrying.js";
 import { BATCH_USERS, DEADLINE_MS, STREAM_WINDOW } from "./rules.js";
 import { type Issued, Session } from "./session.js";
+import { Shared } from "./shared.js";
 import { DEFAULT_LIMITS, type Limits, joined, split } from "./splitting.js";
 import { Streaming } from "./streaming.js";
 import type { User } from "./users.js";
@@ -71,6 +72,7 @@ export class Client {
   readonly #public: Calling;
   readonly #pacer = new Pacer();
   readonly #streaming: Streaming;
+  readonly #asking = new Shared<Limits>();
   #limits: Limits | undefined;
 
   constructor(connection: Connection, options: ClientOptions) {
@@ -194,8 +196,11 @@ export class Client {
   }
 
   async #knownLimits(deadline: Deadline): Promise<Limits> {
-    this.#limits ??= await this.#askLimits(deadline);
-    return this.#limits;
+    return this.#asking.value(
+      () => this.#limits,
+      async () => (this.#limits = await this.#askLimits(deadline)),
+      deadline,
+    );
   }
 
   async #askLimits(deadline: Deadline): Promise<Limits> {

@@ -1,6 +1,7 @@
 import type { Deadline } from "./deadline.js";
-import { AudienceError, UnavailableError } from "./errors.js";
+import { UnavailableError } from "./errors.js";
 import { RENEWAL_PERCENT } from "./rules.js";
+import { Shared } from "./shared.js";
 
 /** A token, and for how long it lives at most. */
 export interface Issued {
@@ -12,7 +13,7 @@ export interface Issued {
 export class Session {
   #token: string | undefined;
   #endsMs = Infinity;
-  #signingIn: Promise<string> | undefined;
+  readonly #signingIn = new Shared<string>();
   #isClosed = false;
 
   /** Without `signIn`, the token is used as long as the service takes it. */
@@ -31,16 +32,9 @@ export class Session {
   async token(deadline: Deadline): Promise<string | undefined> {
     const signIn = this.signIn;
     if (this.#isClosed) throw new UnavailableError("the client is closed");
-    while (signIn !== undefined && (this.#token === undefined || performance.now() >= this.#endsMs)) {
-      if (this.#signingIn === undefined) {
-        this.#signingIn = this.#renew(signIn, deadline).finally(() => {
-          this.#signingIn = undefined;
-        });
-        return this.#signingIn;
-      }
-      await deadline.bound(this.#signingIn.catch(othersOnly));
-    }
-    return this.#token;
+    if (signIn === undefined) return this.#token;
+    const standing = (): string | undefined => (performance.now() < this.#endsMs ? this.#token : undefined);
+    return this.#signingIn.value(standing, () => this.#renew(signIn, deadline), deadline);
   }
 
   /** The service did not take this token; whether another one can be had. */
@@ -63,9 +57,4 @@ export class Session {
     this.#endsMs = performance.now() + (issued.lifetimeMs * RENEWAL_PERCENT) / 100;
     return issued.token;
   }
-}
-
-/** Another caller may have more time, or may not have given up: only what it would be told as well is told to it. */
-function othersOnly(failure: unknown): void {
-  if (failure instanceof AudienceError && !failure.isWorthAnotherTry) throw failure;
 }

@@ -38,13 +38,14 @@ async function until(isSo: () => Promise<boolean>): Promise<void> {
   while (!(await isSo())) await sleep(20);
 }
 
-test("it signs in once for all calls", { skip }, async () => {
+test("it signs in and asks for the limits once for all calls", { skip }, async () => {
   await control([]);
   const client = createClient(options());
   await Promise.all(Array.from({ length: 10 }, (_, i) => client.apply([user(`750000000000000000${i}`, i)])));
   client.close();
   const { seen } = await control();
   assert.equal(seen["AuthenticateWithJwt"], 1);
+  assert.equal(seen["GetMember"], 1);
   assert.equal(seen["ApplySegments"], 10);
 });
 

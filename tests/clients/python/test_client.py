@@ -49,10 +49,13 @@ def value_of(service: FakeService, user_id: str) -> int:
     return service.memberships["", user_id][7][0]
 
 
-async def test_it_signs_in_once_for_all_calls(service: FakeService, client: AsyncClient) -> None:
-    await asyncio.gather(*(client.apply([user(index, block(7))]) for index in range(10)))
+async def test_it_signs_in_and_asks_for_the_limits_once_for_all_calls(service: FakeService) -> None:
+    attempts: list[Attempt] = []
+    async with AsyncClient(service.endpoint, DEMO, plaintext=True, on_attempt=attempts.append) as client:
+        await asyncio.gather(*(client.apply([user(index, block(7))]) for index in range(10)))
     assert service.sign_ins == 1
     assert len(service.memberships) == 10
+    assert [each.method.rpartition("/")[2] for each in attempts].count("GetMember") == 1
 
 
 async def test_a_token_that_has_ended_is_replaced(service: FakeService, client: AsyncClient) -> None:

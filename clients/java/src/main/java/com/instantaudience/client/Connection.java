@@ -28,6 +28,7 @@ final class Connection {
   private final Calling publicCalling;
   private final Pacer pacer = new Pacer();
   private final int window;
+  private final Shared<Limits> asking = new Shared<>();
   /** Null until they are known. */
   private volatile Limits limits;
 
@@ -70,10 +71,7 @@ final class Connection {
 
   /** What the member may send: as given to the client, or as the service says, asked once. */
   Limits limits(Deadline deadline) {
-    if (limits == null) {
-      limits = askLimits(deadline);
-    }
-    return limits;
+    return asking.value(() -> limits, () -> limits = askLimits(deadline), deadline);
   }
 
   private Limits askLimits(Deadline deadline) {

@@ -31,9 +31,13 @@ class ClientTest {
   private static AudienceClientBuilder builder() {
     Limits limits =
         Limits.newBuilder().setUsersPerCall(1).setUsersPerSecond(1_000_000).setPostsPerSecond(1_000_000).build();
+    return asking().limits(limits);
+  }
+
+  /** Of a client that asks for the limits. */
+  private static AudienceClientBuilder asking() {
     return AudienceClient.builder(Surroundings.told("FAULTS"))
         .plaintext()
-        .limits(limits)
         .credentials(Credentials.keyPair(
             Surroundings.told("USERNAME"), Surroundings.told("KEY_NAME"), Surroundings.read("KEY_FILE")));
   }
@@ -46,9 +50,9 @@ class ClientTest {
   }
 
   @Test
-  void itSignsInOnceForAllCalls() throws Exception {
+  void itSignsInAndAsksForTheLimitsOnceForAllCalls() throws Exception {
     Surroundings.plan("[]");
-    try (AudienceClient client = builder().build()) {
+    try (AudienceClient client = asking().build()) {
       List<Thread> threads = IntStream.range(0, 10)
           .mapToObj(i -> new Thread(() -> client.apply(List.of(user(7_850_000_000L + i)))))
           .toList();
@@ -58,6 +62,7 @@ class ClientTest {
       }
     }
     assertEquals(1, Surroundings.seen("AuthenticateWithJwt"));
+    assertEquals(1, Surroundings.seen("GetMember"));
     assertEquals(10, Surroundings.seen("ApplySegments"));
   }
 

@@ -1,22 +1,32 @@
 """Whether the service in this container is alive, for the image's health check: exit status 0 or 1.
 
-It reads the settings that say where the service listens, as the service does. Where callers must show certificates
-(`--client-certificates required`), it has none to show: give the container another health check then.
+It reads the settings that say where the service listens, as the service does, but for flags. Where callers must show
+certificates (`--client-certificates required`), it has none to show: give the container another health check then.
 """
 
 import http.client
 import os
 import ssl
 import sys
+import tomllib
+from pathlib import Path
+from typing import Any
 
 SECONDS = 3.0
 
 
+def setting(name: str) -> Any:
+    """What the environment says, or else the file of settings; None where neither does."""
+    file = os.environ.get("INSTANT_AUDIENCE_CONFIG")
+    read = tomllib.loads(Path(file).read_text(encoding="utf-8")) if file else {}
+    return os.environ.get(f"INSTANT_AUDIENCE_{name.upper()}") or read.get(name)
+
+
 def main() -> None:
     """Ask GET /healthz on loopback. The certificate is for other names than that, so nobody looks at it."""
-    port = int(os.environ.get("INSTANT_AUDIENCE_HTTP_PORT", "8080"))
+    port = int(setting("http_port") or 8080)
     connection: http.client.HTTPConnection
-    if "INSTANT_AUDIENCE_TLS_CERT" in os.environ:
+    if setting("tls_cert"):
         context = ssl.create_default_context()
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

@@ -24,6 +24,7 @@ FILES = sorted(each for each in DEPLOY.rglob("*") if each.is_file() and each.suf
 MANIFESTS = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose/compose.yaml").read_text())
 CONTAINERFILE = (DEPLOY / "Containerfile").read_text().replace("\\\n", " ")
+DEPLOYMENT = (ROOT / "docs/deployment.md").read_text()
 VARIABLES = {f"INSTANT_AUDIENCE_{name.upper()}" for name in Settings.model_fields} | {"INSTANT_AUDIENCE_CONFIG"}
 
 
@@ -146,6 +147,30 @@ def test_what_is_mounted_is_there() -> None:
     paths = [each["value"] for each in container()["env"] if str(each.get("value")).startswith("/secrets/")]
     assert paths
     assert all(any(path.startswith(f"{mount}/") for mount in mounts.values()) for path in paths)
+
+
+def secrets_of(node: Any) -> Iterator[str]:
+    """The names of the Secrets that a manifest names."""
+    if isinstance(node, list):
+        for each in node:
+            yield from secrets_of(each)
+    elif isinstance(node, dict):
+        for key, value in node.items():
+            if key == "secretName":
+                yield value
+            elif key in ("secretRef", "secretKeyRef"):
+                yield value["name"]
+            else:
+                yield from secrets_of(value)
+
+
+def test_the_account_of_deployment_makes_every_secret() -> None:
+    commands = re.findall(r"create secret (?:generic|tls) (\S+)", DEPLOYMENT)
+    assert sorted(commands) == sorted(secrets_of(pod()))
+    mounts = [each["mountPath"] for each in container()["volumeMounts"]]
+    named = re.findall(r"/secrets/[\w./]+", DEPLOYMENT)
+    assert named
+    assert all(any(path.startswith(f"{mount}/") for mount in mounts) for path in named)
 
 
 def test_the_image_runs_as_nobody_and_is_built_of_what_is_here() -> None:

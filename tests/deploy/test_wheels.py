@@ -69,8 +69,12 @@ async def test_it_serves_on_the_same_host_as_from_here(service: Service) -> None
             assert (await http.get(page)).is_success, page
 
 
-async def test_the_images_health_check_finds_it(service: Service) -> None:
+async def test_the_images_health_check_finds_it(service: Service, tmp_path: Path) -> None:
     port = service.http_address.rpartition(":")[2]
-    run(sys.executable, ROOT / "deploy/healthcheck.py", INSTANT_AUDIENCE_HTTP_PORT=port)
+    file = tmp_path / "settings.toml"
+    file.write_text(f"http_port = {port}\n")
+    unset = {"INSTANT_AUDIENCE_HTTP_PORT": "", "INSTANT_AUDIENCE_TLS_CERT": ""}
+    for told in ({"INSTANT_AUDIENCE_HTTP_PORT": port}, {"INSTANT_AUDIENCE_CONFIG": str(file)}):
+        run(sys.executable, ROOT / "deploy/healthcheck.py", **unset | told)
     with pytest.raises(AssertionError, match="no answer"):
         run(sys.executable, ROOT / "deploy/healthcheck.py", INSTANT_AUDIENCE_HTTP_PORT="1")

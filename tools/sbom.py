@@ -1,15 +1,18 @@
 """Writes the list of all parts, for `make sbom`: `python tools/sbom.py FILE`.
 
 The form is CycloneDX (https://cyclonedx.org/docs/1.6/json/): the packages that are installed here, as `cyclonedx-py`
-finds them, the crates of the native host and of the load generator, and the libraries of the pages.
+finds them, the crates of the native host and of the load generator, the libraries of the pages, and what the clients
+for TypeScript, Go and Java need; of the latter two, where there are Go and Maven.
 """
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+from client_parts import go_modules, maven_artifacts, npm_packages
 from crates import listed
 from pages import libraries
 
@@ -22,7 +25,9 @@ def main(file: str) -> None:
     made = subprocess.run([*words, sys.executable], capture_output=True, check=True)
     parts: dict[str, Any] = json.loads(made.stdout)
     parts["components"] += [_component(crate) for crate in listed() if "checksum" in crate]
-    parts["components"] += [_library(*each) for each in libraries()]
+    npm = {*libraries(), *npm_packages("clients/typescript/package-lock.json", dev=False)}
+    for kind, others in {"npm": sorted(npm), "golang": go_modules(), "maven": maven_artifacts()}.items():
+        parts["components"] += [_library(kind, *each) for each in others]
     Path(file).parent.mkdir(exist_ok=True)
     Path(file).write_text(json.dumps(parts, indent=1) + "\n")
     sys.stdout.write(f"{file}: {len(parts['components'])} parts\n")
@@ -40,16 +45,17 @@ def _component(crate: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _library(name: str, version: str, licence: str) -> dict[str, Any]:
-    purl = f"pkg:npm/{name.replace('@', '%40')}@{version}"
-    licences = [{"license": {"id": licence}}]
+def _library(kind: str, name: str, version: str, licence: str) -> dict[str, Any]:
+    # https://github.com/package-url/purl-spec: an artifact's group is a namespace.
+    purl = f"pkg:{kind}/{name.replace('@', '%40').replace(':', '/')}@{version}"
+    is_spdx = re.fullmatch(r"[\w.-]+", licence)
     return {
         "type": "library",
         "bom-ref": purl,
         "purl": purl,
         "name": name,
         "version": version,
-        "licenses": licences,
+        "licenses": [{"license": {"id" if is_spdx else "name": licence}}],
     }
 
 

@@ -1,0 +1,75 @@
+"""What the clients of other languages are built of: name, version and licence of each part.
+
+npm's packages have their licences in the lock, Go's modules in a text, Maven's artifacts in their POMs.
+"""
+
+import json
+import re
+import shutil
+import subprocess
+import tempfile
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+GO_LICENCES = {
+    "Apache-2.0": "Apache License Version 2.0",
+    "BSD-3-Clause": "Redistribution and use in source and binary forms, with or without modification, are permitted",
+}
+"""Modules say their licence by its text alone."""
+MAVEN_LIST = "org.apache.maven.plugins:maven-dependency-plugin:3.11.0:list"
+POM = "{http://maven.apache.org/POM/4.0.0}"
+Part = tuple[str, str, str]
+
+
+def npm_packages(*locks: str, dev: bool = True) -> list[Part]:
+    """What npm's locks name; with or without what is needed to build and test alone."""
+    packages = [each for path in locks for each in json.loads((ROOT / path).read_text())["packages"].items()]
+    return sorted(
+        {
+            (path.rpartition("node_modules/")[2], each["version"], each.get("license", "not told"))
+            for path, each in packages
+            if path and (dev or not each.get("dev"))
+        }
+    )
+
+
+def go_modules() -> list[Part]:
+    """The modules that the Go client is built of; none where there is no Go."""
+    if shutil.which("go") is None:
+        return []
+    form = "{{with .Module}}{{if .Version}}{{.Path}} {{.Version}} {{.Dir}}{{end}}{{end}}"
+    words = ["go", "list", "-deps", "-f", form, "./..."]
+    made = subprocess.run(words, cwd=ROOT / "clients/go", capture_output=True, check=True, text=True)
+    modules = sorted({(*each.split(),) for each in made.stdout.splitlines() if each})
+    return [(name, version, _go_licence(Path(where))) for name, version, where in modules]
+
+
+def _go_licence(module: Path) -> str:
+    text = " ".join((module / "LICENSE").read_text(encoding="utf-8").split())
+    return next((name for name, words in GO_LICENCES.items() if words in text), "not told")
+
+
+def maven_artifacts() -> list[Part]:
+    """The artifacts that the Java client is built of, as `group:name`; none where there is no Maven."""
+    if shutil.which("mvn") is None:
+        return []
+    with tempfile.NamedTemporaryFile("r") as file:
+        options = ("-DincludeScope=runtime", "-DoutputAbsoluteArtifactFilename=true", f"-DoutputFile={file.name}")
+        subprocess.run(["mvn", "-q", "-B", MAVEN_LIST, *options], cwd=ROOT / "clients/java", check=True)
+        found = re.findall(r"^ +([\w.-]+):([\w.-]+):jar:([^:]+):\w+:(\S+)\.jar", file.read(), re.MULTILINE)
+    return sorted(
+        (f"{group}:{name}", version, _pom_licence(Path(f"{where}.pom"), group)) for group, name, version, where in found
+    )
+
+
+def _pom_licence(pom: Path, group: str) -> str:
+    """What a POM names, or else the POM that it stands under."""
+    root = ET.parse(pom).getroot()
+    names = [each.text or "" for each in root.iterfind(f"{POM}licenses/{POM}license/{POM}name")]
+    parent = root.find(f"{POM}parent")
+    if names or parent is None:
+        return "; ".join(names) or "not told"
+    above, name, version = (parent.findtext(f"{POM}{tag}", "") for tag in ("groupId", "artifactId", "version"))
+    repository = pom.parents[2 + len(group.split("."))]
+    return _pom_licence(repository.joinpath(*above.split("."), name, version, f"{name}-{version}.pom"), above)

@@ -57,6 +57,10 @@ class HealthService:
             raise unavailable(f"not ready, waiting for: {', '.join(waited_for)}")
         return states
 
+    async def is_serving(self) -> bool:
+        """Whether every primary takes writes."""
+        return all(problem is None for _, problem in await self._look())
+
     async def watch(self, report: Callable[[bool], Awaitable[None]]) -> None:
         """Ask forever, and report when the answer changes; the first answer is a change."""
         serving: bool | None = None

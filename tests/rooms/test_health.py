@@ -71,11 +71,13 @@ async def test_a_check_takes_a_second_at_most(
 ) -> None:
     node = embedded.nodes[2]
     assert len(await health.check(seconds_from_now(60))) == 3
+    assert await health.is_serving()
     os.kill(node.child.pid, signal.SIGSTOP)
     try:
         async with asyncio.timeout(4 * LOOK_SECONDS):
             with pytest.raises(AudienceError) as failed:
                 await HealthService(ClusterNodeStates(cluster)).check(seconds_from_now(60))
+            assert not await HealthService(ClusterNodeStates(cluster)).is_serving()
     finally:
         os.kill(node.child.pid, signal.SIGCONT)
     assert failed.value.reason is Reason.UNAVAILABLE

@@ -151,6 +151,7 @@ async def open_worker(config: WorkerConfig) -> AsyncIterator[Worker]:
         metrics.WORKER_STARTS.labels(metrics.WORKER).inc()
         note_build(config.host)
         run_beside(stack, *_beside_calls(config, ground, services, admission))
+        await services.status.set_serving(await services.health.is_serving())
         _calm_garbage_collector()
         yield Worker(methods, pipeline, services.status)
 

@@ -72,13 +72,17 @@ class Messages:
     __slots__ = ("_buffer", "_encoding", "_limit_bytes")
 
     def __init__(self, encoding: bytes, limit_bytes: int) -> None:
-        self._buffer = b""
+        self._buffer = bytearray()
         self._encoding = encoding
         self._limit_bytes = limit_bytes
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Add bytes; yields the messages that are complete now, all of which must be taken before the next bytes."""
-        buffer = self._buffer + data if self._buffer else data
+        buffer: bytes | bytearray = data
+        if self._buffer:
+            # What comes in pieces of a byte is not copied with each of them.
+            buffer = self._buffer
+            buffer += data
         position = 0
         while len(buffer) - position >= PREFIX_BYTES:
             flag = buffer[position]
@@ -89,8 +93,11 @@ class Messages:
             if len(buffer) < start + length:
                 break
             position = start + length
-            yield self._plain(flag, buffer[start:position])
-        self._buffer = buffer[position:]
+            yield self._plain(flag, bytes(buffer[start:position]))
+        if buffer is self._buffer:
+            del buffer[:position]
+        else:
+            self._buffer += buffer[position:]
 
     def finish(self) -> None:
         """Say that no bytes follow."""

@@ -78,6 +78,14 @@ def test_a_million_messages_in_a_chunk_take_no_longer_than_their_bytes() -> None
     assert time.process_time() - started < 10  # a minute and more where each message costs a copy of the rest
 
 
+def test_a_message_in_a_million_chunks_takes_no_longer_than_these() -> None:
+    messages, content = Messages(b"", 2**21), frame(bytes(2**21))
+    started = time.process_time()
+    found = [message for byte in memoryview(content) for message in messages.feed(bytes((byte,)))]
+    assert [len(message) for message in found] == [2**21]
+    assert time.process_time() - started < 15  # a minute where each one costs a copy of those before
+
+
 def test_a_request_may_have_no_message() -> None:
     assert read([]) == read([b"", b""]) == []
 

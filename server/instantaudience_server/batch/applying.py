@@ -179,8 +179,10 @@ class FileApplying:
                         reading = Reading(reading.by_python().rows.after(left_out))
                     left_out = max(0, left_out - read)
                     at = (block.end, 0) if number == block.records else (block.position, number)
-                    if number > done:  # else these were applied before, and the place is none to go on from
+                    if number > done:
                         yield Portion(reading, *at, block.file_bytes)
+                    else:  # these were applied before, and the place is none to go on from
+                        await asyncio.sleep(0)
                     if not place:
                         raise corrupt("a record is none, or too long")
                 if place != len(block.data):

@@ -25,7 +25,8 @@ from instantaudience_server.catalog.catalog import Member
 from instantaudience_server.memberships import identity, rules
 
 RECORDS_AT_ONCE = 1000
-"""Records that are read before other calls get their turn."""
+BYTES_AT_ONCE = 32 * 1024
+"""Records that are read before other calls get their turn, and bytes of those that Python reads; but one at least."""
 DEFAULT_EXPIRATION = -2
 """As an expiration: nothing is said."""
 _INT32 = range(-(2**31), 2**31)
@@ -62,12 +63,12 @@ class AvroReading:
         return self._native is not None and self._native.is_full
 
     def read(self, data: bytes, place: int, most: int) -> tuple[Reading, int]:
-        """Read so many records from a place on; and the place after them, 0 where one cannot be read."""
+        """Read some records from a place on, so many at most; and the place after them, 0 where one cannot be read."""
         if self._native is None:
-            rows, place = self._read_rows(data, place, most)
+            rows, place = self._read_rows(data, place, most, place + BYTES_AT_ONCE)
             return Reading(rows), place
         start, number, others = place, 0, _Records(self, data)
-        while number < most:
+        while number < most and others.size < BYTES_AT_ONCE:
             place, found = self._native.read(data, place, most - number)
             number += found
             if number < most:
@@ -78,7 +79,7 @@ class AvroReading:
         read = self._native.finish()
 
         def all_rows() -> Rows:
-            return self._read_rows(data, start, number)[0]
+            return self._read_rows(data, start, number, len(data))[0]
 
         return Reading(others.rows(), Regular(read, all_rows) if read.number else None), place
 
@@ -91,11 +92,12 @@ class AvroReading:
         uid, meaning, end = found
         return uid, None, meaning, end
 
-    def _read_rows(self, data: bytes, place: int, most: int) -> tuple[Rows, int]:
+    def _read_rows(self, data: bytes, place: int, most: int, stop: int) -> tuple[Rows, int]:
+        """Rows that begin before `stop`, so many at most; and the place after them, as `read`."""
         records = _Records(self, data)
         for _ in range(most):
             place = records.read(place)
-            if not place:
+            if not 0 < place < stop:
                 break
         return records.rows(), place
 
@@ -214,6 +216,8 @@ class _Records:
         self._uids: list[bytes] = []
         self._regular: list[int] = []
         """Encoded IDs of the platform's users, and their indexes."""
+        self.size = 0
+        """How many bytes the records have."""
 
     def read(self, place: int) -> int:
         """Read the one at a place, and find the place after it; 0 where it cannot be read, and is none."""
@@ -222,6 +226,7 @@ class _Records:
             if uid is not None:
                 self._regular.append(len(self._keys))
                 self._uids.append(uid)
+            self.size += end - place
             self._places.append(place)
             self._keys.append(key)
             self._meanings.append(meaning)

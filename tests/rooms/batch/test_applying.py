@@ -15,6 +15,7 @@ from instantaudience_server.batch.applying import FileApplying
 from instantaudience_server.batch.files import PART_BYTES, FileStore
 from instantaudience_server.batch.jobs import ErrorCode, JobView
 from instantaudience_server.batch.lines import SLICE_LINES
+from instantaudience_server.batch.records import BYTES_AT_ONCE
 from instantaudience_server.batch.writing import MOST_AT_ONCE
 from instantaudience_server.catalog import records as catalog_records
 from instantaudience_server.clock import SystemClock
@@ -197,6 +198,15 @@ async def test_records_of_a_block_count_once_however_often_a_job_goes_on_within_
         await job.run(file, until=checkpoints)
     counters = await job.run(file)
     assert counters.values() == (await Job(batch_catalog()).run(file)).values()
+
+
+async def test_after_some_records_with_many_segments_others_have_their_turn() -> None:
+    """What a thousand of them take may be longer than a job is kept, which is renewed between them."""
+    segments = [segment(segment_id) for segment_id in range(1, 1801)]
+    file = avro_file([{"uid": user, "segments": segments} for user in range(1, 41)], sync_interval=10**9)
+    job = Job(batch_catalog(), block_bytes=0)
+    assert (await job.run(file)).num_lines == 40
+    assert len(job.saved) >= len(file) // (2 * BYTES_AT_ONCE)
 
 
 async def test_all_forms_end_alike() -> None:

@@ -8,7 +8,8 @@ from instantaudience.v1 import audience_pb2, catalog_pb2
 from instantaudience.v1 import privacy_pb2 as pb
 
 from instantaudience_server.catalog.access import Caller, require_member
-from instantaudience_server.catalog.catalog import Catalog, Role
+from instantaudience_server.catalog.catalog import Role
+from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.clock import MS_PER_MINUTE, Clock
 from instantaudience_server.errors import NOT_EMPTY, AudienceError, Reason, invalid
 from instantaudience_server.memberships import identity, rules
@@ -40,14 +41,15 @@ class PrivacyService:
 
     def __init__(
         self,
-        catalog: Catalog,
+        feed: CatalogFeed,
         forgetting: Forgetting,
         suppressions: SuppressionStore,
         quotas: Quotas,
         clock: Clock,
         random_name: Callable[[], str],
     ) -> None:
-        self._catalog = catalog
+        self._feed = feed
+        self._catalog = feed.catalog
         self._forgetting = forgetting
         self._suppressions = suppressions
         self._quotas = quotas
@@ -88,8 +90,7 @@ class PrivacyService:
     async def _access(
         self, keys: Sequence[bytes], request: Request, caller: Caller, deadline: float
     ) -> list[pb.UserSegment]:
-        member_id = self._scope(request, caller)
-        await self._quotas.ask_gets(caller.member, RESOURCE, 1, deadline)
+        member_id = await self._scope(request, caller, deadline)
         return await self._described(await self._forgetting.segments(keys, member_id, deadline))
 
     async def _delete(
@@ -100,11 +101,10 @@ class PrivacyService:
         deadline: float,
     ) -> list[pb.UserSegment]:
         """A suppression is made first: what is let through before is removed here or, if it comes late, once more."""
-        member_id = self._scope(request, caller)
         minutes = request.suppress_minutes
         if minutes < 0:
             raise invalid("suppress_minutes", "must be 0 (for ever) or more")
-        await self._quotas.ask_gets(caller.member, RESOURCE, 1, deadline)
+        member_id = await self._scope(request, caller, deadline)
         if request.HasField("suppress_minutes"):
             now_ms = self._clock.now_ms()
             is_endless = minutes == FOR_EVER or minutes > rules.LONGEST_EXPIRATION_MINUTES
@@ -114,18 +114,23 @@ class PrivacyService:
         return await self._described(await self._forgetting.remove(keys, member_id, deadline))
 
     async def _lift(self, keys: Sequence[bytes], request: Request, caller: Caller, deadline: float) -> None:
-        member_id = self._scope(request, caller)
-        await self._quotas.ask_gets(caller.member, RESOURCE, 1, deadline)
+        member_id = await self._scope(request, caller, deadline)
         await self._suppressions.lift(member_id, keys, self._clock.now_ms(), self._random_name(), deadline)
 
-    def _scope(self, request: Request, caller: Caller) -> int:
-        """Whose segments a request is about."""
-        if not request.HasField("member_id"):
-            return ALL_MEMBERS if caller.account.role is Role.ADMIN else caller.member.id
-        require_member(caller, request.member_id)
-        if request.member_id not in self._catalog.members:
-            raise AudienceError(Reason.NOT_FOUND, f"There is no member {request.member_id}", field="member_id")
-        return request.member_id
+    async def _scope(self, request: Request, caller: Caller, deadline: float) -> int:
+        """Whose segments a request is about, once it is admitted."""
+        is_of_all = not request.HasField("member_id") and caller.account.role is Role.ADMIN
+        member_id = request.member_id if request.HasField("member_id") else caller.member.id
+        if not is_of_all:
+            require_member(caller, member_id)
+        await self._quotas.ask_gets(caller.member, RESOURCE, 1, deadline)
+        if is_of_all:
+            return ALL_MEMBERS
+        # Another worker may just have made the member, or segments of it that the user is in.
+        await self._feed.catch_up(deadline)
+        if member_id not in self._catalog.members:
+            raise AudienceError(Reason.NOT_FOUND, f"There is no member {member_id}", field="member_id")
+        return member_id
 
     async def _described(self, found: Iterable[Iterable[int]]) -> list[pb.UserSegment]:
         """Segments by their IDs, each once."""

@@ -204,7 +204,7 @@ def _methods(
     hours = UsageHours(services.usage_store, clock)
     stack.push_async_callback(hours.close)
     random_name = partial(secrets.token_hex, SUPPRESSION_NAME_BYTES)
-    privacy = PrivacyService(catalog, services.forgetting, ground.suppression_store, quotas, clock, random_name)
+    privacy = PrivacyService(feed, services.forgetting, ground.suppression_store, quotas, clock, random_name)
     return [
         *audience_methods(services.memberships),
         *status_methods(services.health),

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 from instantaudience.rest.v1 import privacy_pb2 as rest_pb
-from instantaudience.v1 import audience_pb2
+from instantaudience.v1 import audience_pb2, catalog_pb2
 from instantaudience.v1 import privacy_pb2 as pb
+from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.memberships import forgetting as forgetting_module
 from instantaudience_server.memberships.forgetting import Forgetting
@@ -18,6 +19,7 @@ from instantaudience_server.memberships.privacy_service import PrivacyService
 from instantaudience_server.memberships.service import MembershipService
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
+from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.interface import NEVER
 from instantaudience_server.store.membership_store import ClusterMembershipStore
@@ -27,6 +29,7 @@ from instantaudience_server.suppressions import Suppressions
 from instantaudience_server.usage.counting import Usage
 from redis.asyncio import RedisCluster
 from support import strategies
+from support.accounts import AccountWorker
 from support.callers import caller
 from support.clocks import FakeClock
 from support.clusters import eventually, seconds_from_now
@@ -77,7 +80,8 @@ async def privacy_worker(
     store, memberships = ClusterSuppressionStore(cluster), ClusterMembershipStore(cluster)
     suppressions = Suppressions(store, clock)
     forgetting = Forgetting(CATALOG, memberships, store)
-    privacy = PrivacyService(CATALOG, forgetting, store, quotas, clock, secrets.token_hex)
+    feed = CatalogFeed(ClusterCatalogStore(cluster), CATALOG)
+    privacy = PrivacyService(feed, forgetting, store, quotas, clock, secrets.token_hex)
     service = MembershipService(CATALOG, memberships, quotas, usage, sizes, clock, suppressions)
     running = [asyncio.create_task(each) for each in (suppressions.follow(), forgetting.sweep())]
     worker = Worker(privacy, service, suppressions)
@@ -166,6 +170,25 @@ class TestWhatIsShownAndDeleted:
         with pytest.raises(AudienceError) as refused:
             await privacy_worker.ask(username, request_type=request_type, member_id=member_id)
         assert refused.value.reason is reason
+
+    async def test_what_another_worker_has_just_made_is_known(
+        self, cluster: Cluster, plain: RedisCluster, another: AccountWorker, worker: AccountWorker, quotas: Quotas
+    ) -> None:
+        """Members, and segments: who asks for what is kept, or has it deleted, is not told less than there is."""
+        store = ClusterSuppressionStore(cluster)
+        forgetting = Forgetting(another.catalog, ClusterMembershipStore(cluster), store)
+        privacy = PrivacyService(another.feed, forgetting, store, quotas, FakeClock(), secrets.token_hex)
+        admin = caller("admin", another.catalog)
+        created = await worker.editor.create(catalog_pb2.Member(name="New"), seconds_from_now())
+        segment = catalog_pb2.Segment(member_id=created.id, short_name="Tea")
+        segment_id = (await worker.editor.create(segment, seconds_from_now())).id
+        await plain.hset(KEY, str(segment_id), "1")
+        shown = pb.GetUserSegmentsRequest(user_id=USER, member_id=created.id)
+        assert [each.name for each in await privacy.user_segments(shown, admin, seconds_from_now())] == ["Tea"]
+        another = await worker.editor.create(catalog_pb2.Segment(member_id=created.id), seconds_from_now())
+        await plain.hset(KEY, str(another.id), "1")
+        await privacy.forget_user(pb.ForgetUserRequest(user_id=USER, member_id=created.id), admin, seconds_from_now())
+        assert await standing(plain) == set()
 
     async def test_the_typed_requests(self, privacy_worker: Worker, plain: RedisCluster) -> None:
         demo, privacy = caller("demo", CATALOG), privacy_worker.privacy

@@ -13,6 +13,7 @@ import structlog
 
 from instantaudience_server.commands.reaching import service_url
 from instantaudience_server.commands.settings_options import FILE, config_option, option, read_settings
+from instantaudience_server.commands.statuses import failing_is_two
 from instantaudience_server.commands.tls import Tls, tls_options
 from instantaudience_server.diagnosis.finding import Finding, Level, worst
 from instantaudience_server.settings import Settings
@@ -44,17 +45,18 @@ _INDENT = 10
 )
 @click.option("--no-service", is_flag=True, help="Look at no service: it does not run yet.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@failing_is_two
 @tls_options
 def doctor(acl_user: str | None, url: str, no_service: bool, as_json: bool, tls: Tls | None, **options: Any) -> None:
     """Look at the cluster, the certificates, what is beside and the service, and say how to mend what is wrong.
 
     It takes the settings of `serve`, from the same places, and changes nothing. The exit status is 0 where all is well,
-    1 where there are warnings, 2 where there are problems.
+    1 where there are warnings, 2 where there are problems, or where nothing could be looked at.
     """
     settings = read_settings(options)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     if not no_service:
-        _check(url)
+        service_url(url)
     findings = asyncio.run(_collect(settings, None if no_service else url, acl_user, tls or Tls()))
     if as_json:
         click.echo(json.dumps([each._asdict() for each in findings], indent=2, ensure_ascii=False))
@@ -62,14 +64,6 @@ def doctor(acl_user: str | None, url: str, no_service: bool, as_json: bool, tls:
         for finding in findings:
             _show(finding)
     sys.exit(STATUSES[worst(findings)])
-
-
-def _check(url: str) -> None:
-    """The exit status of other failures would say that there are warnings."""
-    try:
-        service_url(url)
-    except click.ClickException as error:
-        raise click.UsageError(error.message) from None
 
 
 async def _collect(settings: Settings, url: str | None, acl_user: str | None, tls: Tls) -> list[Finding]:

@@ -1,6 +1,7 @@
 """`doctor` on a service that runs, as an operator calls it."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -53,6 +54,12 @@ async def test_what_is_no_url_is_told(run: Any, url: str, text: str) -> None:
     ended = await run("doctor", "--url", url)
     assert ended.status == 2
     assert text in ended.errors
+
+
+async def test_a_certificate_that_cannot_be_read_is_no_warning(run: Any) -> None:
+    ended = await run("doctor", "--redis", "redis://127.0.0.1:1", "--cert", "missing.pem")
+    assert (ended.status, ended.output) == (2, "")
+    assert re.fullmatch("Error: .*/missing.pem: No such file or directory\n", ended.errors)
 
 
 async def test_passwords_are_not_for_the_command_line(run: Any) -> None:

@@ -50,6 +50,10 @@ def backup(file: Path, as_json: bool, **options: Any) -> None:
 
     FILE holds user IDs and hashes of passwords: only you can read it, and it should stay so.
     """
+    if str(file) == "-":
+        raise click.UsageError(
+            "a backup has its name when it is whole, so it cannot go to standard output: name a file"
+        )
     _run(options, "backup", lambda connection, told: take(connection, file, SystemClock(), told), as_json=as_json)
 
 

@@ -30,6 +30,11 @@ async def test_there_and_back(run: Any, changed: Service, tmp_path: Path) -> Non
 
 
 async def test_nothing_to_take_it_of(run: Any) -> None:
+    ended = await run("backup", "-")
+    assert (ended.status, ended.errors.splitlines()[-1]) == (
+        2,
+        "Error: a backup has its name when it is whole, so it cannot go to standard output: name a file",
+    )
     ended = await run("backup", "saved", "--data-dir", "nowhere")
     assert (ended.status, "INSTANT_AUDIENCE_REDIS" in ended.errors) == (2, True)
     ended = await run("backup", "saved", "--redis", "redis://127.0.0.1:1")

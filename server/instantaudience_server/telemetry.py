@@ -78,17 +78,18 @@ def configure_logging(level: str, form: str = "json") -> None:
 
 
 class _Log:
-    """A stream whose reader may leave: what is logged is lost then, and whoever logs does not notice."""
+    """A stream whose reader may leave, and whose disk may be full: what is logged is lost then, and whoever logs does
+    not notice."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> None:
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(OSError):
             self._stream.write(text)
 
     def flush(self) -> None:
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(OSError):
             self._stream.flush()
 
 

@@ -1,7 +1,9 @@
+import io
 import json
 import re
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import structlog
@@ -85,3 +87,13 @@ def test_an_exception_is_logged_by_types_and_places_without_any_data(capsys: pyt
     assert [raised["type"] for raised in entry["exception"]] == ["ValueError", "KeyError"]
     assert entry["exception"][0]["frames"][-1].endswith(" fail")
     assert f"{__file__}:" in entry["exception"][0]["frames"][-1]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /dev/full")
+def test_a_log_that_cannot_be_written_is_no_ones_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Path("/dev/full").open("wb", buffering=0) as full, io.TextIOWrapper(full, write_through=True) as stream:
+        monkeypatch.setattr(sys, "stderr", stream)
+        configure_logging("info")
+        structlog.get_logger().info(Event.SERVICE_STEP, step="one")
+        with pytest.raises(OSError, match="No space left"):
+            stream.write("directly")

@@ -46,8 +46,13 @@ class _Subcommands(click.Group):
         command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
 
+    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
+        """Whatever cannot be read or written ends a command with one line: here, `--help`."""
+        with explained():
+            return super().make_context(*arguments, **options)
+
     def invoke(self, ctx: click.Context) -> Any:
-        """Whatever cannot be read or written ends a command with one line."""
+        """Likewise everything else."""
         with explained():
             return super().invoke(ctx)
 

@@ -32,11 +32,11 @@ _NAME = "instant-audience"
 
 
 def welcome(settings: Settings, service: "Service") -> None:
-    """Print the addresses, and commands that work as they stand. Whoever read the output may have left: the service is
-    there all the same."""
+    """Print the addresses, and commands that work as they stand. Whoever read the output may have left, or its disk be
+    full: the service is there all the same."""
     try:
         _print(settings, service)
-    except BrokenPipeError:
+    except OSError:
         # What is left to be written would be an error once more, at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

@@ -1,12 +1,16 @@
 """What commands there are, and what shells are told of them to complete
 (https://click.palletsprojects.com/en/stable/shell-completion/)."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
 from click.shell_completion import BashComplete
 from instantaudience_server.commands.root import main
+from support.service import COMMAND
 
 READING = {"access", "doctor", "get", "list", "report", "show"}
 """The last words of commands that only read."""
@@ -30,6 +34,14 @@ def test_what_commands_read_they_print_as_json_too() -> None:
     reading = {words: names for words, names in options.items() if words[-1] in READING}
     assert {words[-1] for words in reading} == READING
     assert [words for words, names in reading.items() if "--json" not in names] == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /dev/full")
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["get", "--help"]])
+def test_an_output_that_cannot_be_written_is_told_in_a_line(words: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run([*COMMAND, *words], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (ended.returncode, ended.stderr) == (1, "Error: input or output: No space left on device\n")
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@
 Each has a cluster of its own, and both go on from turn to turn. Several lanes, which have no user in common, take turns
 at once: what is sent one by one waits most of the time. Not part of the tests; run it by hand:
 `PYTHONPATH=tests python tests/fuzz/fuzz_gathering.py --requests 1000000`. It fails when an answer differs by a byte, or
-what was counted, or what stands.
+what was counted, or what stands. (Also where a node stands still for so long that the others give it up: what is sent
+again then may change places with other calls of its turn, but in streams.)
 """
 
 import argparse

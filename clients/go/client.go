@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	pb "github.com/instantaudience/instantaudience/clients/go/instantaudiencev1"
@@ -32,9 +33,8 @@ type Client struct {
 	window   int
 	patience time.Duration
 
-	// asking is had by who asks for the limits.
-	asking turn
-	limits *Limits
+	asking *shared[Limits]
+	limits atomic.Pointer[Limits]
 }
 
 // NewClient makes a client of host:port, secured by TLS unless WithPlaintext says otherwise. It needs one of WithPassword,
@@ -67,18 +67,20 @@ func NewClient(endpoint string, options ...Option) (*Client, error) {
 		return nil, err
 	}
 	// Two tokens instead of one do no harm.
-	public := &caller{conn: conn, session: &session{}, retries: retries, onAttempt: s.onAttempt, again: true}
-	session := &session{public: public, signIn: s.signIn, token: s.token, turn: make(turn, 1)}
-	return &Client{
+	publicSession := &session{signingIn: newShared[string]()}
+	public := &caller{conn: conn, session: publicSession, retries: retries, onAttempt: s.onAttempt, again: true}
+	session := &session{public: public, signIn: s.signIn, signingIn: newShared[string](), token: s.token}
+	client := &Client{
 		conn:     conn,
 		caller:   &caller{conn: conn, session: session, retries: retries, onAttempt: s.onAttempt},
 		session:  session,
 		pacer:    newPacer(),
 		window:   s.window,
 		patience: s.patience,
-		asking:   make(turn, 1),
-		limits:   s.limits,
-	}, nil
+		asking:   newShared[Limits](),
+	}
+	client.limits.Store(s.limits)
+	return client, nil
 }
 
 // Close closes the connection; calls under way fail, and so do those that come.
@@ -150,18 +152,21 @@ func (c *Client) Memberships(ctx context.Context, domain string, userIDs ...stri
 func (c *Client) Limits(ctx context.Context) (Limits, error) {
 	ctx, cancel := withDeadline(ctx)
 	defer cancel()
-	if err := c.asking.take(ctx); err != nil {
-		return Limits{}, err
-	}
-	defer c.asking.give()
-	if c.limits == nil {
+	return c.asking.value(ctx, c.knownLimits, func() (Limits, error) {
 		limits, err := c.askLimits(ctx)
-		if err != nil {
-			return Limits{}, err
+		if err == nil {
+			c.limits.Store(&limits)
 		}
-		c.limits = &limits
+		return limits, err
+	})
+}
+
+func (c *Client) knownLimits() (Limits, bool, error) {
+	known := c.limits.Load()
+	if known == nil {
+		return Limits{}, false, nil
 	}
-	return *c.limits, nil
+	return *known, true, nil
 }
 
 func (c *Client) askLimits(ctx context.Context) (Limits, error) {

@@ -11,9 +11,8 @@ type session struct {
 	// public makes the calls that sign in.
 	public *caller
 	// signIn gets a token; nil where there is none to get.
-	signIn signIn
-	// turn is had by who signs in.
-	turn turn
+	signIn    signIn
+	signingIn *shared[string]
 
 	mu       sync.Mutex
 	isClosed bool
@@ -25,16 +24,10 @@ type session struct {
 // get is the token to call with; "" where none is needed. Where the client is closed, there is none any more: nothing is
 // sent, or sent again.
 func (s *session) get(ctx context.Context) (string, error) {
-	if token, ok, err := s.standing(); ok || err != nil {
-		return token, err
-	}
-	if err := s.turn.take(ctx); err != nil {
-		return "", err
-	}
-	defer s.turn.give()
-	if token, ok, err := s.standing(); ok || err != nil {
-		return token, err
-	}
+	return s.signingIn.value(ctx, s.standing, func() (string, error) { return s.renew(ctx) })
+}
+
+func (s *session) renew(ctx context.Context) (string, error) {
 	issued, err := s.signIn(ctx, s.public)
 	if err != nil {
 		return "", err

@@ -1,6 +1,5 @@
 """The asynchronous client."""
 
-import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
@@ -24,7 +23,7 @@ from instantaudience.streaming import (
     parts_of_requests,
     parts_of_users,
 )
-from instantaudience.turns import in_turn
+from instantaudience.turns import Shared
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience.v1 import authentication_pb2, catalog_pb2
 from instantaudience.v1.audience_pb2_grpc import AudienceServiceStub
@@ -100,8 +99,7 @@ class AsyncClient:
         self._channel = _channel(endpoint, None if plaintext else tls or Tls(), interceptors)
         self._credentials = credentials
         self._limits = limits
-        self._asking = asyncio.Lock()
-        """Held by who asks for the limits."""
+        self._asking = Shared[Limits]()
         self._pacer = Pacer()
         retries = retries or Retries()
         token = credentials.token if isinstance(credentials, Token) else None
@@ -207,12 +205,13 @@ class AsyncClient:
         Raises:
             AudienceError: the call failed.
         """
-        if self._limits is None:
-            deadline = time.monotonic() + deadline_seconds
-            async with in_turn(self._asking, deadline_seconds):
-                if self._limits is None:
-                    self._limits = await self._ask_limits(deadline)
-        return self._limits
+        deadline = time.monotonic() + deadline_seconds
+
+        async def ask() -> Limits:
+            self._limits = await self._ask_limits(deadline)
+            return self._limits
+
+        return await self._asking.value(lambda: self._limits, ask, deadline)
 
     async def _stream(
         self, parts: Callable[[Limits], AsyncGenerator[Part, None]], patience_seconds: float

@@ -1,13 +1,13 @@
 """Who signs in, and the token that is shared by all calls of a client."""
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from instantaudience.errors import UnavailableError
 from instantaudience.rules import ASSERTION_SECONDS, RENEWAL_PERCENT
-from instantaudience.turns import in_turn
+from instantaudience.turns import Shared
 
 
 @dataclass(frozen=True)
@@ -70,18 +70,19 @@ class Tls:
     private_key: bytes | None = field(default=None, repr=False)
 
 
+SignIn = Callable[[float], Awaitable[tuple[str, float]]]
+"""Gives a token until a deadline, and for how many seconds it lives at most."""
+
+
 class Session:
-    """The token of a client: got once for all calls, and again when it ends.
+    """The token of a client: got once for all calls, and again when it ends."""
 
-    `sign_in(deadline)` gives a token, and for how many seconds it lives at most.
-    """
-
-    def __init__(self, sign_in: Callable[[float], Awaitable[tuple[str, float]]] | None, token: str | None) -> None:
+    def __init__(self, sign_in: SignIn | None, token: str | None) -> None:
         self._sign_in = sign_in
         self._token = token
         self._ends = float("inf")
         self._is_closed = False
-        self._lock = asyncio.Lock()
+        self._signing_in = Shared[str]()
 
     async def token(self, deadline: float) -> str | None:
         """The token to call with; None where none is needed. The deadline is a time of `time.monotonic`.
@@ -91,14 +92,18 @@ class Session:
         """
         if self._is_closed:
             raise UnavailableError("the client is closed")
-        if self._sign_in is None or (self._token is not None and time.monotonic() < self._ends):
+        if self._sign_in is None:
             return self._token
-        async with in_turn(self._lock, deadline - time.monotonic()):
-            if self._token is None or time.monotonic() >= self._ends:
-                token, lifetime = await self._sign_in(deadline)
-                # Before it ends, so that no call finds it ended; and before a tenth of it is left.
-                self._token, self._ends = token, time.monotonic() + RENEWAL_PERCENT / 100 * lifetime
-            return self._token
+        return await self._signing_in.value(self._standing, partial(self._renew, self._sign_in, deadline), deadline)
+
+    def _standing(self) -> str | None:
+        return self._token if time.monotonic() < self._ends else None
+
+    async def _renew(self, sign_in: SignIn, deadline: float) -> str:
+        token, lifetime = await sign_in(deadline)
+        # Before it ends, so that no call finds it ended; and before a tenth of it is left.
+        self._token, self._ends = token, time.monotonic() + RENEWAL_PERCENT / 100 * lifetime
+        return token
 
     def refused(self, token: str | None) -> bool:
         """The service did not take this token; whether another one can be had."""

@@ -73,6 +73,19 @@ async def test_a_wrong_password_is_told_at_once(service: FakeService) -> None:
             await client.apply([user(1, block(7))])
 
 
+async def test_a_wrong_password_is_tried_once_for_all_who_wait(service: FakeService) -> None:
+    """Ten of them lock the name for some minutes."""
+    attempts: list[Attempt] = []
+    wrong = Password("demo", "wrong")
+    async with AsyncClient(service.endpoint, wrong, plaintext=True, on_attempt=attempts.append) as client:
+        calls = await asyncio.gather(*(client.apply([user(1, block(7))]) for _ in range(5)), return_exceptions=True)
+        assert [type(each) for each in calls] == [UnauthenticatedError] * 5
+        assert len(attempts) == 1
+        with pytest.raises(UnauthenticatedError):
+            await client.apply([user(1, block(7))])
+        assert len(attempts) == 2
+
+
 async def test_a_token_of_somebody_elses_is_used_until_it_ends(service: FakeService) -> None:
     async with AsyncClient(service.endpoint, Token("hbapi:1:x:y"), plaintext=True, limits=Limits()) as client:
         with pytest.raises(UnauthenticatedError):

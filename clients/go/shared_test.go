@@ -1,0 +1,48 @@
+package instantaudience
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+func TestWhatIsNoHelpToAskAgainIsToldToAllWhoWait(t *testing.T) {
+	const callers = 5
+	for kind, want := range map[Kind]int32{Unauthenticated: 1, DeadlineExceeded: callers} {
+		var looks, gets atomic.Int32
+		wait := make(chan struct{})
+		known := func() (string, bool, error) {
+			// All have looked, and who has the turn twice.
+			if looks.Add(1) == callers+1 {
+				close(wait)
+			}
+			return "", false, nil
+		}
+		get := func() (string, error) {
+			<-wait
+			gets.Add(1)
+			return "", &Error{Kind: kind}
+		}
+		token := newShared[string]()
+		var calls sync.WaitGroup
+		for range callers {
+			calls.Add(1)
+			go func() {
+				defer calls.Done()
+				if _, err := token.value(context.Background(), known, get); !errors.Is(err, kind) {
+					t.Error(err)
+				}
+			}()
+		}
+		calls.Wait()
+		if gets.Load() != want {
+			t.Errorf("%s: asked %d times", kind, gets.Load())
+		}
+		// Who comes later asks anew.
+		if _, err := token.value(context.Background(), known, get); !errors.Is(err, kind) || gets.Load() != want+1 {
+			t.Errorf("%s: asked %d times, %v", kind, gets.Load(), err)
+		}
+	}
+}

@@ -56,7 +56,7 @@ class Applying:
         clock: Clock,
         suppressions: Suppressions | None,
     ) -> None:
-        self._reading = BatchReading(catalog, external_ids)
+        self._reading = BatchReading(catalog, external_ids, store)
         self._store = store
         self._quotas = quotas
         self._usage = usage
@@ -88,6 +88,7 @@ class Applying:
             unknown: Sequence[Read] = ()
             if self._suppressing is not None and self._suppressing.may_concern(caller):
                 reads, unknown = await self._suppressing.look(reads, batch, caller)
+            reads = await self._reading.packed(reads)
             await turn.come(batch.deadline)
             under_way: list[Awaitable[None]] = [
                 self._begin_in_order(read, batch, caller) if in_order else self._begin_next(read, batch, caller)
@@ -185,12 +186,12 @@ class Applying:
 
     def _begin(self, read: Read, batch: Batch, caller: Caller) -> _UnderWay | None:
         """Begin to write what posts change, and to count it; None where there is nothing to wait for."""
-        reading, posts, results = read
+        reading, posts, results, packed = read
         if posts[0].validate_only:
             succeed(posts, results)
             return None
         try:
-            writing = self._store.write(reading.changes, batch.deadline, caller.member.durability)
+            writing = self._store.write(packed or reading.changes, batch.deadline, caller.member.durability)
             counted = self._usage.count(caller.member.id, reading.applied, batch.deadline)
         except Exception as error:
             fail(posts, error)
@@ -203,7 +204,7 @@ class Applying:
         """Wait until all is written and counted, and give the posts their results."""
         if under_way is None:
             return
-        (reading, posts, results), writing, counted = under_way
+        (reading, posts, results, _), writing, counted = under_way
         try:
             await writing.done
             failures = writing.failures()

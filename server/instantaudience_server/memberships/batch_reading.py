@@ -16,6 +16,8 @@ from instantaudience_server.memberships.posts import Batch, Post, Result, fail
 from instantaudience_server.memberships.reading import Reading
 from instantaudience_server.memberships.skipped import COMPLETE
 from instantaudience_server.memberships.wire import decode_user, split_user
+from instantaudience_server.store.groups import PackedChanges
+from instantaudience_server.store.interface import Changes, MembershipStore
 
 Done = TypeVar("Done")
 
@@ -23,12 +25,18 @@ TURN_SECONDS = 0.002
 """How long posts of a batch are read one after the other before other calls get their turn of the event loop."""
 
 
+MOST_PACKED = 5000
+"""Segments of all different lists of changes that are packed in one go, about: more than a millisecond."""
+
+
 class Read(NamedTuple):
-    """Posts that were read as one, and the result of each once it is written."""
+    """Posts that were read as one, and the result of each once it is written. `packed` is what they change, where that
+    was prepared."""
 
     reading: Reading
     posts: Sequence[Post]
     results: Sequence[Result]
+    packed: PackedChanges | None = None
 
     @property
     def keys(self) -> KeySet:
@@ -39,8 +47,9 @@ class Read(NamedTuple):
 class BatchReading:
     """Reads posts, by the catalog as it stands then."""
 
-    def __init__(self, catalog: Catalog, external_ids: ExternalIds) -> None:
+    def __init__(self, catalog: Catalog, external_ids: ExternalIds, store: MembershipStore) -> None:
         self._catalog = catalog
+        self._store = store
         self._known = KnownBlocks(catalog)
         self._external_ids = external_ids
         self._piece = asyncio.Lock()
@@ -100,6 +109,17 @@ class BatchReading:
                 fail((post,), error)
         return reads
 
+    async def packed(self, reads: Sequence[Read]) -> Sequence[Read]:
+        """What was read; what takes long to pack, of many users with different blocks, is packed."""
+        if not any(_is_long(read.reading.changes) for read in reads):
+            return reads
+        return [
+            read._replace(packed=await self._letting_others(self._store.pack(read.reading.changes)))
+            if _is_long(read.reading.changes)
+            else read
+            for read in reads
+        ]
+
     async def _read_alone(
         self, post: Post, batch: Batch, caller: Caller, now_ms: int, suppressed: frozenset[bytes]
     ) -> Read:
@@ -127,6 +147,11 @@ class BatchReading:
                     done: Done = end.value
                     return done
                 await asyncio.sleep(0)
+
+
+def _is_long(changes: Changes) -> bool:
+    """Whether there is much to pack; what several users share counts once."""
+    return len(changes) > 1 and sum([len(each) for _, ends in changes for each in ends.values()]) > MOST_PACKED
 
 
 def users_of(post: Post) -> Iterator[bytes]:

@@ -39,6 +39,16 @@ class PackedCommands(Group, Protocol):
         """The key of the user that a command changes."""
 
 
+class Keys(Protocol):
+    """The users' keys of a group, by the indexes of its commands."""
+
+    def __getitem__(self, index: int, /) -> bytes: ...
+
+
+class PackedChanges(dict[Group, Keys]):
+    """Groups of commands that change users' memberships, packed by `MembershipStore.pack`, and the keys of each."""
+
+
 def indexes_by(found: Iterable[Node]) -> dict[Node, list[int]]:
     """The indexes of what was found for commands."""
     by_node: dict[Node, list[int]] = {}

@@ -5,12 +5,12 @@ For the catalog and usage see `catalog_interface` and `usage_interface`.
 
 import asyncio
 import enum
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from instantaudience_server.settings import Durability
-from instantaudience_server.store.groups import PackedCommands
+from instantaudience_server.store.groups import PackedChanges, PackedCommands
 
 NEVER = 0
 """As an end: the membership never ends."""
@@ -79,7 +79,7 @@ class MembershipStore(Protocol):
 
     def write(
         self,
-        changes: Changes,
+        changes: Changes | PackedChanges,
         deadline: float,
         durability: Durability | None = None,
         packed: Sequence[PackedCommands] = (),
@@ -92,6 +92,9 @@ class MembershipStore(Protocol):
         Raises:
             AudienceError: UNAVAILABLE, nothing was changed.
         """
+
+    def pack(self, changes: Changes) -> Generator[None, None, PackedChanges]:
+        """Prepare many changes for `write`; where it yields, other calls may have their turn."""
 
     async def read(self, keys: Sequence[bytes], deadline: float) -> list[Memberships]:
         """Read users' live memberships, in the order of the keys; empty where there are none."""

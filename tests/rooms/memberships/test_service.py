@@ -1,5 +1,7 @@
 """Apply memberships and read them back (contract, "POST /rt-segment" and "GET /rt-segment")."""
 
+import asyncio
+from collections.abc import Callable, Generator
 from typing import Any
 
 import pytest
@@ -9,10 +11,13 @@ from hypothesis import strategies as st
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.memberships import batch_reading
 from instantaudience_server.memberships.service import MembershipService, minutes_left
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.groups import PackedChanges
+from instantaudience_server.store.interface import Changes
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.usage.counting import Usage
 from redis.asyncio import RedisCluster
@@ -244,6 +249,66 @@ async def test_a_write_that_is_not_confirmed_is_unavailable(service: MembershipS
             await service.apply(request, caller(username, CATALOG), seconds_from_now(-1))
         assert failed.value.reason is Reason.UNAVAILABLE
         assert failed.value.retry_after_seconds == 1
+
+
+class TickingStore(ClusterMembershipStore):
+    """A store that notes, of each piece that it packs, how many turns the event loop has had."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        super().__init__(cluster)
+        self.turns = 0
+        self.pieces: list[int] = []
+
+    async def tick(self) -> None:
+        """Count turns, forever."""
+        while True:
+            await asyncio.sleep(0)
+            self.turns += 1
+
+    def pack(self, changes: Changes) -> Generator[None, None, PackedChanges]:
+        """Note the pieces."""
+        packing = super().pack(changes)
+        while True:
+            self.pieces.append(self.turns)
+            try:
+                next(packing)
+            except StopIteration as end:
+                packed: PackedChanges = end.value
+                return packed
+            yield
+
+
+async def test_where_there_is_much_to_pack_other_calls_have_their_turn(
+    cluster: Cluster,
+    plain: RedisCluster,
+    quotas: Quotas,
+    usage: Usage,
+    sizes: SegmentSizes,
+    clock: FakeClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of many users with different blocks, be these known or not; what many have in common is packed once."""
+    monkeypatch.setattr(batch_reading, "MOST_PACKED", 300)
+    store = TickingStore(cluster)
+    service = MembershipService(CATALOG, store, quotas, usage, sizes, clock)
+    ticking = asyncio.create_task(store.tick())
+
+    def request(values: Callable[[int], int]) -> dict[str, Any]:
+        blocks = {number: [{"seg_id": 12, "value": values(number), "expiration": 0}] for number in range(1, 351)}
+        return {"rt_segment": [{"user_id": str(number), "seg_block": block} for number, block in blocks.items()]}
+
+    for _ in range(2):
+        await apply(service, request(lambda number: number))
+        assert len(store.pieces) == 5
+        assert store.pieces == sorted(set(store.pieces))
+        expected = {("", str(number)): {12: (number, 0)} for number in range(1, 351)}
+        assert await standing(plain) == expected
+        await plain.flushall(target_nodes=RedisCluster.PRIMARIES)
+        store.pieces.clear()
+    await apply(service, request(lambda _: 1))
+    assert store.pieces == []
+    ticking.cancel()
+    await service.close()
 
 
 async def test_memberships_that_end_while_they_are_read_are_left_out(

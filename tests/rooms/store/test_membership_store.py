@@ -90,6 +90,29 @@ async def test_a_membership_whose_end_is_over_when_it_is_written_does_not_stand(
     assert await store.read([KEY], seconds_from_now()) == [{2: (2, HOUR_FROM_NOW)}]
 
 
+async def test_what_is_packed_before_is_written_likewise(store: ClusterMembershipStore) -> None:
+    """A piece after the other."""
+    stands = {user_key(number): {1: (number, NEVER), 2: (number, HOUR_FROM_NOW)} for number in range(1, 251)}
+    changes = of_users({key: {NEVER: {1: each[1][0]}, HOUR_FROM_NOW: {2: each[1][0]}} for key, each in stands.items()})
+    changes += for_each([user_key(number) for number in range(1001, 1011)], {NEVER: {3: 3}, REMOVE: {1: 0}})
+    packing = store.pack(changes)
+    pieces = 0
+    while True:
+        try:
+            next(packing)
+        except StopIteration as end:
+            packed = end.value
+            break
+        pieces += 1
+    assert pieces == 3
+    writing = store.write(packed, seconds_from_now())
+    await writing.done
+    assert not writing.failures()
+    assert writing.unwritten() == set()
+    assert await store.read(list(stands), seconds_from_now()) == list(stands.values())
+    assert await store.read([user_key(1001), user_key(1010)], seconds_from_now()) == [{3: (3, NEVER)}] * 2
+
+
 async def test_users_are_read_in_the_order_asked_for(store: ClusterMembershipStore) -> None:
     keys = [user_key(user_id) for user_id in range(1, 301)]
     await write(

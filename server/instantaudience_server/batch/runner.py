@@ -176,13 +176,16 @@ class JobRunner:
         Raises:
             AudienceError: UNAVAILABLE; the job is to go on later.
         """
-        begun = checkpoint = Checkpoint.load(job.checkpoint) if job.checkpoint else None
-        counted = _counted(begun)
+        checkpoint: Checkpoint | None = None
+        counted = _counted(None)
         error_code = ""
         noted_at = 0.0
         file = self._files.file(job.job_id, job.size_bytes)
         try:
-            async with aclosing(self._apply(file, await self._view(job), begun)) as checkpoints:
+            if job.checkpoint:
+                checkpoint = Checkpoint.load(job.checkpoint)
+                counted = _counted(checkpoint)
+            async with aclosing(self._apply(file, await self._view(job), checkpoint)) as checkpoints:
                 async for checkpoint in checkpoints:
                     if self._loop.time() >= noted_at + NOTE_SECONDS:
                         if not await self._note(job, lease, checkpoint):

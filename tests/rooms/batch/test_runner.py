@@ -195,6 +195,19 @@ async def test_a_file_that_is_lost(jobs: ClusterJobStore, files: FileStore) -> N
         assert (await ended(jobs, job)).error_code == "FILE_LOST"
 
 
+async def test_a_checkpoint_that_cannot_be_read(jobs: ClusterJobStore, files: FileStore) -> None:
+    """Another version may have written it: the member's next job is not to wait for ever."""
+    job, behind = await waiting(jobs, files, b"..."), await waiting(jobs, files, b".")
+    now_ms = SystemClock().now_ms()
+    taken = await jobs.take("theirs", now_ms, now_ms + 60_000, seconds_from_now())
+    assert taken is not None
+    assert await jobs.note(taken, "theirs", "[1, {}]", 1, now_ms, now_ms + 60_000, seconds_from_now())
+    await jobs.give_back(taken, "theirs", seconds_from_now())
+    async with running(jobs, files, Script()):
+        assert (await ended(jobs, job)).error_code == "INTERNAL"
+        assert (await ended(jobs, behind)).error_code == ""
+
+
 async def test_a_member_that_is_gone(jobs: ClusterJobStore, files: FileStore) -> None:
     job = await waiting(jobs, files, b"...", 424_242)
     async with running(jobs, files, Script()):

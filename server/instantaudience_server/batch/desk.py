@@ -32,6 +32,8 @@ from instantaudience_server.store.job_interface import ENDED, Job, JobPage, JobS
 
 OPEN_MS = 5 * MS_PER_MINUTE
 """Within this time an upload has to begin (source: contract-neighbours)."""
+LONGEST_NAME = 100
+"""Characters of what is no job's ID that an error repeats."""
 SECRET_BYTES = 20
 """What an upload's URL ends in has so many random bytes."""
 RESOURCE = "batch-segment"
@@ -193,7 +195,9 @@ class JobDesk:
     async def _found(self, job_id: str, deadline: float) -> Job:
         job = await self._jobs.find(job_id, deadline) if job_id.isascii() and job_id.isalnum() else None
         if job is None:
-            raise AudienceError(Reason.NOT_FOUND, f"'job_id': there is no job {job_id}", field="job_id")
+            # Over gRPC, an error has to go into a header.
+            named = job_id if len(job_id) <= LONGEST_NAME else f"{job_id[:LONGEST_NAME]}…"
+            raise AudienceError(Reason.NOT_FOUND, f"'job_id': there is no job {named}", field="job_id")
         return job
 
     async def _as_they_are(self, jobs: AsyncGenerator[Job, None]) -> AsyncGenerator[Job, None]:

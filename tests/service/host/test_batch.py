@@ -256,6 +256,18 @@ async def test_over_grpc(service: Service, demo: httpx.AsyncClient, port: str) -
         assert not (await jobs.GetBatchUsage(nothing, metadata=metadata)).hours
 
 
+@pytest.mark.parametrize("port", ["gateway", "direct"])
+async def test_a_job_of_a_name_that_is_too_long(service: Service, port: str) -> None:
+    """What repeated it would have no room in a header."""
+    metadata = (("authorization", await service.token()),)
+    async with service.channel(port) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await BatchSegmentServiceStub(channel).GetBatchJob(
+                pb.GetBatchJobRequest(job_id="x" * 100_000), metadata=metadata
+            )
+        assert raised.value.code() is grpc.StatusCode.NOT_FOUND
+
+
 async def test_a_grpc_upload_that_is_too_much_and_one_that_breaks_off(service: Service) -> None:
     metadata = (("authorization", await service.token("private")),)
     async with service.channel("direct") as channel:

@@ -243,7 +243,8 @@ class _Run:
         failure = None
         most_lines = self._job.most_lines
         if most_lines is not None and self._lines + reading.number > most_lines:
-            reading = Reading(reading.by_python().rows.first(most_lines - self._lines))
+            # There may be more already: the job may have begun when more were left.
+            reading = Reading(reading.by_python().rows.first(max(0, most_lines - self._lines)))
             failure = FileFailedError(ErrorCode.RATE_LIMIT_EXCEEDED, f"There are more than {most_lines} lines")
         if self._most_faults is not None and self._faults + reading.rows.faults > self._most_faults:
             # There may be more of them already: the job may have begun when more were allowed.

@@ -15,7 +15,9 @@ from instantaudience_server.batch.counters import Count, Counters
 from instantaudience_server.batch.files import FileStore
 from instantaudience_server.batch.jobs import JOB_ID, Checkpoint, ErrorCode, FileFailedError, JobView, StoredFile
 from instantaudience_server.batch.reports import report_of
+from instantaudience_server.batch.uploading import limits_of
 from instantaudience_server.catalog.batch_settings import DEFAULTS
+from instantaudience_server.catalog.catalog import Member
 from instantaudience_server.catalog.feed import FindMember
 from instantaudience_server.clock import Clock
 from instantaudience_server.errors import AudienceError, RefusedCommandError
@@ -206,8 +208,17 @@ class JobRunner:
             raise FileFailedError(ErrorCode.MEMBER_DELETED, f"There is no member {job.member_id} any more")
         # There is a bound even where a day has none: a small file may hold a thousand times its size.
         most_bytes = max(member.batch.file_bytes, member.batch.bytes_per_day or DEFAULTS.bytes_per_day)
-        most_lines = None if job.most_lines < 0 else job.most_lines
-        return JobView(job.member_id, job.uploaded_ms, most_bytes, most_lines)
+        return JobView(job.member_id, job.uploaded_ms, most_bytes, await self._most_lines(job, member))
+
+    async def _most_lines(self, job: Job, member: Member) -> int | None:
+        """How many lines a file may have whose lines nobody knew when it was uploaded: of what was left of the member's
+        limits then, other files have taken some since."""
+        if job.most_lines < 0:
+            return None
+        limits, now_ms = limits_of(member.batch), self._clock.now_ms()
+        room = await self._jobs.room(job.member_id, limits, now_ms, self._deadline())
+        left = [each for each in (room.hour_lines, room.day_lines) if each is not None]
+        return max(0, min([job.most_lines, *left]))
 
     async def _note(self, job: Job, lease: str, checkpoint: Checkpoint) -> bool:
         now_ms = self._clock.now_ms()

@@ -129,7 +129,7 @@ class Uploads:
             raise overloaded(TOO_MANY, self._randint(*RETRY_SECONDS))
         now_ms, lease = self._clock.now_ms(), self._draw()
         deadline = self._loop.time() + STORE_SECONDS
-        limits = _limits(settings)
+        limits = limits_of(settings)
         room = await self._jobs.begin_upload(job, lease, limits, now_ms, now_ms + LEASE_MS, deadline)
         if room is Refusal.BUSY:
             raise UploadRefusedError(Limit.UPLOADS)
@@ -310,7 +310,8 @@ def hash_secret(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def _limits(settings: BatchSettings) -> UploadLimits:
+def limits_of(settings: BatchSettings) -> UploadLimits:
+    """What a member may upload."""
     bounds = (settings.bytes_per_hour, settings.bytes_per_day, settings.lines_per_hour, settings.lines_per_day)
     return UploadLimits(
         settings.waiting_jobs, settings.uploads_at_once, *[None if each == UNLIMITED else each for each in bounds]

@@ -153,6 +153,9 @@ class JobStore(Protocol):
     ) -> Room | Refusal:
         """Begin to upload a job's file."""
 
+    async def room(self, member_id: int, limits: UploadLimits, now_ms: int, deadline: float) -> Room:
+        """What is left of a member's limits; less than 0 where it has sent more."""
+
     async def keep_uploading(self, job: Job, lease: str, now_ms: int, until_ms: int, deadline: float) -> bool:
         """More of the file has come."""
 

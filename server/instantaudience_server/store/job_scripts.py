@@ -35,6 +35,26 @@ local function forget(jobs, changed, unused, since, most_unused)
   return gone
 end
 """
+_USED = """
+local function used(uploads, hour)
+  local day = math.floor(hour / 24)
+  local sums = {hour = {b = 0, l = 0}, day = {b = 0, l = 0}}
+  local fields = redis.call('HGETALL', uploads)
+  for i = 1, #fields, 2 do
+    local kind, at = string.match(fields[i], '^([bl])(%d+)$')
+    if kind then
+      local more = tonumber(fields[i + 1])
+      if math.floor(at / 24) < day then
+        redis.call('HDEL', uploads, fields[i])
+      else
+        sums.day[kind] = sums.day[kind] + more
+      end
+      if tonumber(at) == hour then sums.hour[kind] = sums.hour[kind] + more end
+    end
+  end
+  return {sums.hour.b, sums.day.b, sums.hour.l, sums.day.l}
+end
+"""
 
 CREATE = (
     _FORGET
@@ -108,8 +128,13 @@ return redis.call('ZRANGEBYSCORE', KEYS[2], ARGV[3], '+inf', 'WITHSCORES', 'LIMI
 )
 """Arguments: since when (ms), and how many. Answers IDs, each with when it changed."""
 
+USED = _USED + "return used(KEYS[1], tonumber(ARGV[1]))"
+"""Keys: uploads. Arguments: the hour. Answers what the member uploaded in this hour and on this day (UTC): bytes of the
+hour, of the day, lines of the hour, of the day."""
+
 BEGIN_UPLOAD = (
     _CHANGE
+    + _USED
     + """
 local id, member, lease, now, ends, most_waiting, most_uploads, hour = unpack(ARGV)
 now, hour = tonumber(now), tonumber(hour)
@@ -132,27 +157,11 @@ if not (phase == 'uploading' and upload_lease == lease) then
   redis.call('HDEL', KEYS[3], 'open')
   redis.call('HSET', KEYS[3], 'u:' .. id, ends)
 end
-local day = math.floor(hour / 24)
-local sums = {hour = {b = 0, l = 0}, day = {b = 0, l = 0}}
-local fields = redis.call('HGETALL', KEYS[3])
-for i = 1, #fields, 2 do
-  local kind, at = string.match(fields[i], '^([bl])(%d+)$')
-  if kind then
-    local more = tonumber(fields[i + 1])
-    if math.floor(at / 24) < day then
-      redis.call('HDEL', KEYS[3], fields[i])
-    else
-      sums.day[kind] = sums.day[kind] + more
-    end
-    if tonumber(at) == hour then sums.hour[kind] = sums.hour[kind] + more end
-  end
-end
-return {sums.hour.b, sums.day.b, sums.hour.l, sums.day.l}
+return used(KEYS[3], hour)
 """
 )
 """Keys: job, changed jobs, uploads, queues, unused jobs. Arguments: ID, member, lease, now, until when more must have
-come, how many jobs may wait, and uploads be under way, the hour. Answers a `Refusal`, or what the member uploaded in
-this hour and on this day (UTC): bytes of the hour, of the day, lines of the hour, of the day."""
+come, how many jobs may wait, and uploads be under way, the hour. Answers a `Refusal`, or as `USED`."""
 
 KEEP_UPLOADING = (
     _CHANGE

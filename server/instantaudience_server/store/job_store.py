@@ -104,7 +104,12 @@ class ClusterJobStore:
         answer = await self._run(job_scripts.BEGIN_UPLOAD, job_keys, arguments, deadline)
         if isinstance(answer, bytes):
             return Refusal(answer.decode())
-        return Room(*[None if most is None else most - used for most, used in zip(limits[2:], answer, strict=True)])
+        return _room(limits, answer)
+
+    async def room(self, member_id: int, limits: UploadLimits, now_ms: int, deadline: float) -> Room:
+        """Run the script."""
+        used = await self._run(job_scripts.USED, [keys.uploads_key(member_id)], (now_ms // MS_PER_HOUR,), deadline)
+        return _room(limits, used)
 
     async def keep_uploading(self, job: Job, lease: str, now_ms: int, until_ms: int, deadline: float) -> bool:
         """Run the script."""
@@ -197,6 +202,10 @@ class ClusterJobStore:
         command = commands.evaluate(script, job_keys, *arguments)
         (answer,) = await self._cluster.execute([command], deadline, bounded=False, durability=self._cluster.durability)
         return answer
+
+
+def _room(limits: UploadLimits, used: Sequence[int]) -> Room:
+    return Room(*[None if most is None else most - each for most, each in zip(limits[2:], used, strict=True)])
 
 
 def _queue_keys(job: Job) -> list[bytes]:

@@ -265,6 +265,16 @@ async def test_no_more_lines_are_applied_than_may_be() -> None:
     assert job.failure is None
 
 
+async def test_a_job_that_goes_on_when_fewer_lines_are_left() -> None:
+    first = Job(batch_catalog(), block_bytes=1)
+    lines = (await first.run(MANY, until=1)).num_lines
+    second = Job(batch_catalog(), most_lines=lines - 1)
+    second.saved = first.saved
+    assert (await second.run(MANY)).num_lines == lines
+    assert second.failure is not None
+    assert second.failure.code is ErrorCode.RATE_LIMIT_EXCEEDED
+
+
 async def test_a_changed_catalog_counts_from_then_on() -> None:
     catalog = batch_catalog()
     job = Job(catalog, block_bytes=1)

@@ -55,7 +55,10 @@ class Script:
         self.under_way = 0
         self.outages = 0
         self.started: list[int] = []
+        self.lines = 0
+        """That each file has."""
         self.most_bytes: list[int | None] = []
+        self.most_lines: list[int | None] = []
 
     async def apply(
         self, file: StoredFile, job: JobView, checkpoint: Checkpoint | None
@@ -73,7 +76,9 @@ class Script:
     ) -> AsyncGenerator[Checkpoint, None]:
         position, _, _, counters = checkpoint or Checkpoint(0, 0, 0, Counters(9))
         self.started.append(position)
+        counters.num_lines = self.lines
         self.most_bytes.append(job.most_bytes)
+        self.most_lines.append(job.most_lines)
         content = b"".join([piece async for piece in file.read(0)])
         for place in range(position, len(content)):
             match content[place : place + 1]:
@@ -120,11 +125,13 @@ async def uploading(
     return job
 
 
-async def waiting(jobs: ClusterJobStore, files: FileStore, content: bytes, member: int = MEMBER) -> Job:
+async def waiting(
+    jobs: ClusterJobStore, files: FileStore, content: bytes, member: int = MEMBER, most_lines: int = -1
+) -> Job:
     """A job that waits for its turn."""
     job = await uploading(jobs, files, content, member)
     now_ms = SystemClock().now_ms()
-    assert await jobs.end_upload(job, "up", Uploaded(len(content), 0, -1), now_ms, seconds_from_now())
+    assert await jobs.end_upload(job, "up", Uploaded(len(content), 0, most_lines), now_ms, seconds_from_now())
     return job
 
 
@@ -238,6 +245,18 @@ async def test_what_a_file_may_hold(
     async with running(jobs, files, script, members_of(catalog)):
         await ended(jobs, job)
     assert script.most_bytes == [most_bytes]
+
+
+async def test_lines_of_files_that_waited_count_for_those_behind(jobs: ClusterJobStore, files: FileStore) -> None:
+    """When they were uploaded, nobody knew how many they have."""
+    member, catalog, script = CATALOG.members[MEMBER], Catalog(), Script()
+    catalog.members[MEMBER] = replace(member, batch=replace(member.batch, lines_per_day=5, lines_per_hour=9))
+    script.lines = 3
+    waited = [await waiting(jobs, files, b".", most_lines=5) for _ in range(3)]
+    waited += [await waiting(jobs, files, b".", most_lines=-1)]
+    async with running(jobs, files, script, members_of(catalog)):
+        await ended(jobs, waited[-1])
+    assert script.most_lines == [5, 2, 0, None]
 
 
 async def test_members_do_not_wait_for_each_other(jobs: ClusterJobStore, files: FileStore) -> None:

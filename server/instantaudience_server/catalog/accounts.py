@@ -63,7 +63,7 @@ class AccountService:
                 raise AudienceError(Reason.CHANGED_MEANWHILE, text)
             _revoke(user)
 
-        await self._editor.update(Kind.USER, user_id, revoke, "", deadline, new_hash)
+        await self._editor.update(Kind.USER, user_id, revoke, "", deadline, new_hash, hash_before=current_hash)
         return pb.ChangePasswordResponse()
 
     async def revoke_tokens(

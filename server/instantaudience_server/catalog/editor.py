@@ -66,13 +66,14 @@ class CatalogEditor:
         deadline: float,
         password_hash: str | None = None,
         *,
+        hash_before: str | None = None,
         check: Check | None = None,
     ) -> Object:
         """Change an object: `edit` changes the message it is given; returns what stands then.
 
         What `check` lets pass is changed, as it stood then. With an `etag`, only an object that still has it is
         changed; without, `edit` is called again on what another editor has written meanwhile. A change that changes
-        nothing is none: `etag` and `last_modified` stay.
+        nothing is none: `etag` and `last_modified` stay. `hash_before` is as in `Write`.
 
         Raises:
             AudienceError: NOT_FOUND; CHANGED_MEANWHILE; SYNTAX, when the object would break a rule; INTEGRITY, when the
@@ -88,7 +89,8 @@ class CatalogEditor:
                 check_certificates(after, self._feed.catalog.owners_of_certificate)
                 await self._check_references(rules.references(after) - rules.references(before), deadline)
                 records.stamp(after, self._clock.now_ms(), is_new=False)
-            if await self._made(write_of(before, after, password_hash), after, deadline):
+            write = write_of(before, after, password_hash)._replace(hash_before=hash_before)
+            if await self._made(write, after, deadline):
                 break
         else:
             raise _changed_meanwhile(kind, object_id)

@@ -51,7 +51,7 @@ class Write(NamedTuple):
 
     `owner_id` is the member that a user or a segment belongs to (0 for members). `name_before` and `name_after` are
     what nobody else of its kind may have (see `catalog/records.py`), None where there is nothing such.
-    `password_hash` is set with a user (None: it stays as it is).
+    `password_hash` is set with a user (None: it stays as it is), in the place of `hash_before` alone (None: of any).
     """
 
     kind: Kind
@@ -62,6 +62,7 @@ class Write(NamedTuple):
     name_before: str | None = None
     name_after: str | None = None
     password_hash: str | None = None
+    hash_before: str | None = None
 
 
 class Outcome(enum.Enum):
@@ -70,7 +71,7 @@ class Outcome(enum.Enum):
     DONE = enum.auto()
     """It was made."""
     CONFLICT = enum.auto()
-    """Something else stands there than `before`."""
+    """Something else stands there than `before`, or `hash_before`."""
     NAME_TAKEN = enum.auto()
     """Another object has the unique name."""
     NO_OWNER = enum.auto()

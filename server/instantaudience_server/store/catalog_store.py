@@ -40,8 +40,9 @@ local function record(kind, id, data)
   redis.call('XADD', changes, 'MAXLEN', '~', changes_kept, entry, 'kind', kind, 'id', id, 'data', data)
   redis.call('SET', version, entry)
 end
-local function write(kind, id, before, after, owner, old_name, new_name, hash)
+local function write(kind, id, before, after, owner, old_name, new_name, hash, old_hash)
   if (redis.call('HGET', objects[kind], id) or '') ~= before then return 'CONFLICT' end
+  if old_hash ~= '' and redis.call('HGET', hashes, id) ~= old_hash then return 'CONFLICT' end
   if after ~= '' and owner ~= '0' and redis.call('HEXISTS', objects.member, owner) == 0 then return 'NO_OWNER' end
   if after == '' and kind == 'member' and redis.call('HEXISTS', owned, id) == 1 then return 'IN_USE' end
   if new_name ~= '' and (redis.call('HGET', names, new_name) or id) ~= id then return 'NAME_TAKEN' end
@@ -68,13 +69,13 @@ end
 local answered = redis.call('GET', answer)
 if answered then return answered end
 local outcomes = {}
-for i = 4, #ARGV, 8 do outcomes[#outcomes + 1] = write(unpack(ARGV, i, i + 7)) end
+for i = 4, #ARGV, 9 do outcomes[#outcomes + 1] = write(unpack(ARGV, i, i + 8)) end
 local answered_now = table.concat(outcomes, ' ')
 redis.call('SET', answer, answered_now, 'EX', answer_kept)
 return answered_now
 """
 """Arguments: how many changes to keep, how many seconds the answer, and the command's random name, which is part of the
-IDs of its changes; then eight for each write, empty strings for what there is not."""
+IDs of its changes; then nine for each write, empty strings for what there is not."""
 
 CREDENTIALS = """
 local id = redis.call('HGET', KEYS[1], ARGV[1]) or ''
@@ -232,4 +233,5 @@ def _arguments(write: Write) -> tuple[int | str | bytes, ...]:
         write.name_before or "",
         write.name_after or "",
         write.password_hash or "",
+        write.hash_before or "",
     )

@@ -162,6 +162,24 @@ class TestChangePassword:
         await worker.sign_in("demo", f"{NEW}0")
         assert worker.catalog.accounts[DEMO].token_generation == generation + 1
 
+    async def test_a_password_that_an_import_sets_meanwhile_stays(
+        self, worker: AccountWorker, demo: Calls, passwords: Passwords
+    ) -> None:
+        """It leaves the tokens alone; but the current password is another one then."""
+        passwords._process.send_signal(signal.SIGSTOP)
+        try:
+            changing = asyncio.create_task(demo.change(current=PASSWORDS["demo"]))
+
+            async def is_checked() -> None:
+                assert passwords._waiting
+
+            await eventually(is_checked)
+            await worker.change_user(DEMO, f"{NEW}2")
+        finally:
+            passwords._process.send_signal(signal.SIGCONT)
+        await refused(changing, Reason.CHANGED_MEANWHILE)
+        await worker.sign_in("demo", f"{NEW}2")
+
     async def test_other_changes_meanwhile_do_not_matter(self, worker: AccountWorker, demo: Calls) -> None:
         change = asyncio.create_task(demo.change(current=PASSWORDS["demo"]))
         while not change.done():

@@ -54,6 +54,16 @@ CASES = [
     Case(
         "change a user's password alone", Write(Kind.USER, 10, b"ann", b"ann", **SAME_USER, password_hash="new"), DONE
     ),
+    Case(
+        "change a password that is there",
+        Write(Kind.USER, 10, b"ann", b"ann", **SAME_USER, password_hash="new", hash_before="hash of ann"),
+        DONE,
+    ),
+    Case(
+        "change a password that has changed",
+        Write(Kind.USER, 10, b"ann", b"ann", **SAME_USER, password_hash="new", hash_before="old"),
+        CONFLICT,
+    ),
     Case("delete a user", Write(Kind.USER, 10, b"ann", None, 1, "user:ann"), DONE),
     Case("create a segment", Write(Kind.SEGMENT, 102, None, b"new", 2, None, "segment:2:cars"), DONE),
     Case("create a segment of no member", Write(Kind.SEGMENT, 102, None, b"new", 3), NO_OWNER),

@@ -5,7 +5,7 @@
 --   types[type] = rule; depth = levels of nesting
 
 local byte, sub, gsub, char, format = string.byte, string.sub, string.gsub, string.char, string.format
-local gmatch, concat, band, bor = string.gmatch, table.concat, bit.band, bit.bor
+local find, gmatch, concat, band, bor = string.find, string.gmatch, table.concat, bit.band, bit.bor
 
 -- What may stand as a value. The order counts: from LIST up, only a container will do.
 local ANY, SCALAR, STRING, LIST, OBJECT = 0, 1, 2, 3, 4
@@ -105,6 +105,13 @@ local function after_scalar(s, i, c)
   return nil
 end
 
+-- Whether a double, which is all that is kept of the number from `i` to before `stop`, has all digits of a whole one.
+local function is_exact(s, i, stop)
+  if stop - i <= 15 then return true end
+  local text = sub(s, i, stop - 1)
+  return find(text, "[.eE]") or format("%.0f", tonumber(text)) == text
+end
+
 -- A key as it is compared with the known ones, which are plain ASCII: any other character is as good as another.
 local function unescape(key)
   return (gsub(key, "\\(.)(%x?%x?%x?%x?)", function(letter, rest)
@@ -147,6 +154,7 @@ local function check(body, message, given)
   local s = body .. "\0" -- no loop passes the end: NUL is no part of any token
   local field, expect = { fields = CONTRACT.messages[message] }, OBJECT
   local depth = 0
+  local kept = 0 -- the level of the object whose key holds what is read now, where that is any JSON; 0: it is not
   local i, c = token(s, 1)
   while true do
     local is_open, next_key = false, false
@@ -175,6 +183,9 @@ local function check(body, message, given)
     else
       local stop = after_scalar(s, i, c)
       if not stop then return malformed(i) end
+      if kept > 0 and c ~= QUOTE and c <= 57 and not is_exact(s, i, stop) then
+        return fault(kept, "a double has fewer digits than this number: write it as a string")
+      end
       local is_absent = c == NULL and depth > 0 and indexes[depth] < 0
       local is_wrong = expect >= LIST or (expect == SCALAR and c == NULL) or (expect == STRING and c ~= QUOTE)
       if is_wrong and not is_absent then
@@ -222,6 +233,8 @@ local function check(body, message, given)
         end
       end
       expect = field.expect
+      if depth <= kept then kept = 0 end
+      if field ~= UNKNOWN and field.item == ANY then kept = depth end
       i, c = token(s, stop + 1)
       if c ~= 58 then return malformed(i) end
       i, c = token(s, i + 1)
@@ -230,6 +243,7 @@ local function check(body, message, given)
         seen[depth] = bor(seen[depth], field.bit)
       end
     else
+      if depth < kept then kept = 0 end
       field = elements[depth]
       expect = field.item
     end

@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from instantaudience_server.catalog import rules
+from instantaudience_server.catalog import original_fields, rules
 from instantaudience_server.catalog.batch_settings import BatchField
 from instantaudience_server.catalog.file_entries import BATCH_FIELD_PREFIX
 from instantaudience_server.catalog.records import Object, unique_name
@@ -161,6 +161,8 @@ class SegmentEntry(_Entry):
 
     def message(self) -> pb.Segment:
         """The segment."""
+        if not original_fields.have_all_digits(self.original_fields):
+            raise ValueError(f"'original_fields': {original_fields.DIGITS_LOST}")
         return pb.Segment(
             id=self.id,
             member_id=self.member_id,

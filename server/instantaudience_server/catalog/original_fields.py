@@ -38,6 +38,22 @@ def as_json(fields: struct_pb2.Struct) -> dict[str, Any]:
     return read
 
 
+def have_all_digits(value: Any) -> bool:
+    """Whether doubles, which are all that is kept of numbers, have all digits of the whole ones in this JSON.
+
+    Raises:
+        OverflowError: there is one that no double holds.
+    """
+    if isinstance(value, dict):
+        return all(map(have_all_digits, value.values()))
+    if isinstance(value, list):
+        return all(map(have_all_digits, value))
+    return not isinstance(value, int) or int(float(value)) == value
+
+
+DIGITS_LOST = "a double has fewer digits than a number in it: write that as a string"
+
+
 def are_short(fields: struct_pb2.Struct) -> bool:
     """Whether these are JSON of at most `MOST_BYTES`."""
     if not fields.fields:

@@ -67,10 +67,14 @@ def text(value: str) -> str:
 
 def json_object(value: str) -> dict[str, Any]:
     """An object in JSON."""
+    from instantaudience_server.catalog.original_fields import DIGITS_LOST, have_all_digits  # few commands need it
+
     try:
         read = json.loads(value)
         if isinstance(read, dict):
             Struct().update(read)
+            if not have_all_digits(read):
+                raise click.BadParameter(DIGITS_LOST)
             return read
     # No JSON, far too deep, or with half of a character or a number that no field can hold.
     except (ValueError, RecursionError, OverflowError):

@@ -213,6 +213,10 @@ BROKEN = [
         "segments: [{id: 1, member_id: 1, original_fields: {price: 1%s}}]" % ("0" * 400),
         "segments[0] (id 1): int too large to convert to float",
     ),
+    (
+        "segments: [{id: 1, member_id: 1, original_fields: {category: {a: [-9007199254740993]}}}]",
+        "segments[0] (id 1): 'original_fields': a double has fewer digits than a number in it: write that as a string",
+    ),
     ("members: [" + "[" * 100, "this lies deeper than 70 levels"),
     ("members: []\n---\nmembers: []", "there is more than one document"),
 ]

@@ -36,6 +36,23 @@ async def test_wrong_shape_names_path_and_rule(
     assert upstream.calls == []
 
 
+@pytest.mark.parametrize(
+    ("segment", "place"),
+    [
+        ('{"price":9007199254740993}', "segment.price"),
+        ('{"price":-12345678901234567890,"code":"a"}', "segment.price"),
+        ('{"category":[1,{"a":[[2],9007199254740993]}]}', "segment.category"),
+        ('{"querystring_mapping":{"code":{"price":9007199254740993}}}', "segment.querystring_mapping"),
+        ('{"category":{"a":1},"price":9007199254740993}', "segment.price"),
+    ],
+)
+async def test_digits_that_would_be_lost_are_told(client: httpx.AsyncClient, segment: str, place: str) -> None:
+    """Of what is kept as it comes."""
+    answer = await client.post("/segment?member_id=1", content=f'{{"segment":{segment}}}')
+    rule = "a double has fewer digits than this number: write it as a string."
+    assert_error(answer, 400, "SYNTAX", f"{place}: {rule}")
+
+
 async def test_error_does_not_repeat_a_password(client: httpx.AsyncClient, upstream: Upstream) -> None:
     answer = await client.post("/auth", content='{"auth":{"username":"a","password":48151623}}')
     assert_error(answer, 400, "SYNTAX", "auth.password: must be a string.")

@@ -224,6 +224,18 @@ async def test_add(callers: Callers) -> None:
     assert await callers.response("demo", "GET", f"?id={response['id']}") == response
 
 
+async def test_numbers_are_kept_with_all_their_digits(callers: Callers) -> None:
+    """As far as doubles go; others are refused, and nothing is said of what means nothing."""
+    fields = {
+        "price": 9007199254740992,
+        "category": [9007199254740994, -9007199254740992],
+        "object_type": "9007199254740993",
+    }
+    unknown = {"x": 9007199254740993, "y": {"category": [9007199254740993]}}
+    response = await callers.response("demo", "POST", "", {"segment": fields | unknown, "z": [9007199254740993]})
+    assert {name: response["segment"][name] for name in fields} == fields
+
+
 ADDED: dict[str, tuple[str, str, dict[str, Any], dict[str, Any]]] = {
     "nothing said": ("demo", "", {"segment": {}}, {}),
     "an empty code is none": ("demo", "", {"segment": {"code": ""}}, {}),
@@ -492,6 +504,10 @@ REFUSED: dict[str, tuple[str, str, Any, int, str, str | None]] = {
     "POST: too much beside": (
         *("POST", "", {"segment": {"price": 1, "category": "c" * 4096}}, 400, "SYNTAX"),
         "'category, price' must be JSON of at most 4096 bytes together",
+    ),
+    "POST: too many digits beside": (
+        *("POST", "", {"segment": {"category": {"a": [9007199254740993]}}}, 400, "SYNTAX"),
+        "segment.category: a double has fewer digits than this number: write it as a string.",
     ),
     "POST: too deep beside": (
         *("POST", "", {"segment": {"price": functools.reduce(lambda inner, _: [inner], range(17), 1)}}, 400, "SYNTAX"),

@@ -21,6 +21,8 @@ from instantaudience_server.store.job_interface import Job, JobStore, Refusal, R
 
 STORE_SECONDS = 5.0
 """How long the cluster may take for a change of a job."""
+END_SECONDS = 30.0
+"""How long for the last one of an upload: without it, all of the file has to come again."""
 LEASE_MS, RENEW_SECONDS = 120_000, 15.0
 """An upload of which nothing was written down for so long is over; how often it is written down."""
 MOST_UPLOADS = 100
@@ -260,7 +262,8 @@ class Upload:
         if self._counts_lines and self._is_compressed:
             most_lines = min(each for each in (self._room.hour_lines, self._room.day_lines) if each is not None)
         file = Uploaded(self._size, self._lines, most_lines)
-        if not await self._jobs.end_upload(self.job, self._lease, file, self._clock.now_ms(), self._deadline()):
+        deadline = self._loop.time() + END_SECONDS
+        if not await self._jobs.end_upload(self.job, self._lease, file, self._clock.now_ms(), deadline):
             raise NoSuchUploadError
         self._ended()
 

@@ -183,6 +183,24 @@ async def test_an_upload_goes_on_while_the_cluster_is_away_for_less_than_its_lea
         await place.send(b"1", b"2")
 
 
+class FailingOverStore(ClusterJobStore):
+    """The cluster is away when an upload ends, and back after 20 seconds."""
+
+    async def end_upload(self, *arguments: Any) -> bool:
+        """See `ClusterJobStore`."""
+        *_, deadline = arguments
+        if deadline < seconds_from_now(20):
+            raise unavailable("away")
+        return await super().end_upload(*arguments)
+
+
+async def test_a_file_that_has_come_waits_for_the_cluster(place: Place, cluster: Cluster) -> None:
+    place.jobs = FailingOverStore(cluster)
+    find_member = members_of(place.catalog)
+    place.uploads = Uploads(place.jobs, place.files, find_member, place.clock, secrets.token_hex, draw_last, 3600)
+    assert (await place.send(b"1;1:0\n")).phase is Phase.VALIDATING
+
+
 class DeafStore(ClusterJobStore):
     """Jobs whose upload ends, without an answer."""
 

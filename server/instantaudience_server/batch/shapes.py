@@ -89,7 +89,8 @@ def percent_complete(job: Job) -> int:
 
 def _minutes(job: Job, now_ms: int) -> str:
     """From when the file was there until it was applied, or so far."""
-    passed_ms = (job.completed_ms or now_ms) - job.uploaded_ms if job.uploaded_ms else 0
+    # Each machine has its own clock.
+    passed_ms = max(0, (job.completed_ms or now_ms) - job.uploaded_ms) if job.uploaded_ms else 0
     return f"{passed_ms / MS_PER_MINUTE:.2f}"
 
 

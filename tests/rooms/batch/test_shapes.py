@@ -7,7 +7,7 @@ import pytest
 from instantaudience_server.batch import shapes
 from instantaudience_server.batch.counters import Count, Counters
 from instantaudience_server.batch.reports import report_of
-from instantaudience_server.batch.shapes import job_objects
+from instantaudience_server.batch.shapes import job_object, job_objects
 from instantaudience_server.store.job_interface import Job, Phase
 
 JOB = Job("job", 1, 1, Phase.COMPLETED, 1, 1, 1)
@@ -47,3 +47,13 @@ async def test_a_list_has_so_much_of_error_lines(
     assert [found["error_log_lines"] for found in objects] == [
         "\n".join(each.split("\n")[:number]) for each, number in zip(lines, listed, strict=True)
     ]
+
+
+@pytest.mark.parametrize(
+    ("uploaded_ms", "completed_ms", "minutes"),
+    [(0, 0, "0.00"), (60_000, 0, "1.50"), (60_000, 75_000, "0.25"), (150_100, 0, "0.00"), (90_000, 60_000, "0.00")],
+)
+def test_the_minutes_of_a_job(uploaded_ms: int, completed_ms: int, minutes: str) -> None:
+    """Machines whose clocks differ say no less than 0."""
+    job = replace(JOB, uploaded_ms=uploaded_ms, completed_ms=completed_ms)
+    assert job_object(job, 150_000)["time_to_process"] == minutes

@@ -225,11 +225,11 @@ class AsyncClient:
         token = await self._session.token(deadline)
         if token is None:
             return Limits()
-        # hbapi:<user id>:<random hex>:<location>
-        user_id = token.split(":")[1]
-        if not user_id.isdecimal():
-            raise InvalidRequestError("the token is none of this service's")
-        whose = catalog_pb2.GetUserRequest(id=int(user_id))
+        try:
+            # hbapi:<user id>:<random hex>:<location>
+            whose = catalog_pb2.GetUserRequest(id=int(token.split(":")[1]))
+        except (IndexError, ValueError):
+            raise InvalidRequestError("the token is none of this service's") from None
         user = (await self._calling.call(self._methods.get_user, whose, deadline)).user
         asked = catalog_pb2.GetMemberRequest(id=user.member_id)
         limits = (await self._calling.call(self._methods.get_member, asked, deadline)).member.limits

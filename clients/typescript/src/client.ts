@@ -208,7 +208,8 @@ export class Client {
     if (token === undefined) return DEFAULT_LIMITS;
     // hbapi:<user id>:<random hex>:<location>
     const id = Number(token.split(":")[1]);
-    if (!Number.isInteger(id)) throw new InvalidRequestError("the token is none of this service's");
+    const isInt32 = id === (id | 0);
+    if (!isInt32) throw new InvalidRequestError("the token is none of this service's");
     const { user } = await this.#calling.call(CatalogService.method.getUser, { id }, deadline);
     const asked = { id: whole(user).memberId };
     const { member } = await this.#calling.call(CatalogService.method.getMember, asked, deadline);

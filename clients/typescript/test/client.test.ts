@@ -272,6 +272,14 @@ test("an RSA key signs in as well as it is known", { skip }, async () => {
   client.close();
 });
 
+test("a token of another form is told at once", async () => {
+  for (const token of ["", "x", "hbapi:x:y:z", "hbapi:99999999999:y:z"]) {
+    const client = createClient({ endpoint: "127.0.0.1:1", credentials: { token }, plaintext: true });
+    await assert.rejects(client.limits({ deadlineMs: 500 }), /none of this service's/);
+    client.close();
+  }
+});
+
 test("an endpoint with a scheme is refused", () => {
   assert.throws(() => createClient({ endpoint: "http://127.0.0.1:1" }), /has a scheme: name host:port/);
   const tls = { roots: "" };

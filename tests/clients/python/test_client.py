@@ -93,6 +93,13 @@ async def test_a_token_of_somebody_elses_is_used_until_it_ends(service: FakeServ
     assert service.sign_ins == 0
 
 
+@pytest.mark.parametrize("token", ["", "x", "hbapi", "hbapi:x:y:z", "hbapi:99999999999:y:z"])
+async def test_a_token_of_another_form_is_told(service: FakeService, token: str) -> None:
+    async with AsyncClient(service.endpoint, Token(token), plaintext=True) as client:
+        with pytest.raises(InvalidRequestError, match="none of this service's"):
+            await client.apply([user(1, block(7))])
+
+
 @pytest.mark.parametrize(
     "faults",
     [

@@ -36,11 +36,12 @@ import (
 func TestOptionsThatContradictEachOtherAreRefused(t *testing.T) {
 	token, plaintext := instantaudience.WithToken("x"), instantaudience.WithPlaintext()
 	for name, options := range map[string][]instantaudience.Option{
-		"no credentials":     {plaintext},
-		"two credentials":    {plaintext, token, instantaudience.WithPassword("x", "y")},
-		"TLS and none":       {plaintext, token, instantaudience.WithTLS(new(tls.Config))},
-		"a key that is none": {plaintext, instantaudience.WithKeyPair("x", "y", []byte("z"))},
-		"no window":          {plaintext, token, instantaudience.WithStreamWindow(0)},
+		"no credentials":           {plaintext},
+		"two credentials":          {plaintext, token, instantaudience.WithPassword("x", "y")},
+		"TLS and none":             {plaintext, token, instantaudience.WithTLS(new(tls.Config))},
+		"a key that is none":       {plaintext, instantaudience.WithKeyPair("x", "y", []byte("z"))},
+		"a token and a line's end": {plaintext, instantaudience.WithToken("hbapi:1:x:y\n")},
+		"no window":                {plaintext, token, instantaudience.WithStreamWindow(0)},
 	} {
 		if _, err := instantaudience.NewClient("127.0.0.1:1", options...); err == nil {
 			t.Errorf("%s: no error", name)

@@ -3,6 +3,7 @@ package instantaudience
 import (
 	"crypto/tls"
 	"errors"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -49,6 +50,9 @@ func WithKeyPair(username, keyName string, privateKey []byte) Option {
 // WithToken uses a token that somebody else has got, as long as the service takes it.
 func WithToken(token string) Option {
 	return func(s *settings) error {
+		if strings.ContainsFunc(token, func(r rune) bool { return r < ' ' || r > '~' }) {
+			return errors.New("the token has characters that no token has; is it a line of a file, with its end?")
+		}
 		s.named++
 		s.token = token
 		return nil

@@ -20,9 +20,17 @@ class Password:
 
 @dataclass(frozen=True)
 class Token:
-    """A token that somebody else has got; it is used as long as the service takes it."""
+    """A token that somebody else has got; it is used as long as the service takes it.
+
+    Raises:
+        ValueError: it has characters that no token has, the end of a line for example.
+    """
 
     token: str = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if not (self.token.isascii() and self.token.isprintable()):
+            raise ValueError("the token has characters that no token has; is it a line of a file, with its end?")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,11 @@ public sealed interface Credentials {
     return new Password(username, password);
   }
 
-  /** A token that somebody else has got; it is used as long as the service takes it. */
+  /**
+   * A token that somebody else has got; it is used as long as the service takes it.
+   *
+   * @throws IllegalArgumentException it has characters that no token has, the end of a line for example.
+   */
   static Credentials token(String token) {
     return new Token(token);
   }
@@ -39,6 +43,14 @@ public sealed interface Credentials {
 
   /** See {@link #token}. */
   record Token(String token) implements Credentials {
+    /** Checks it. */
+    public Token {
+      if (token.chars().anyMatch(character -> character < ' ' || character > '~')) {
+        throw new IllegalArgumentException(
+            "the token has characters that no token has; is it a line of a file, with its end?");
+      }
+    }
+
     @Override
     public String toString() {
       return "Token[]";

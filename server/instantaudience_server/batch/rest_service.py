@@ -182,8 +182,18 @@ def _change(settings: catalog_pb2.BatchSettings, config: pb.BatchConfig) -> None
 
 
 def _in_rest_words(error: AudienceError) -> AudienceError:
-    text = error.message.replace("batch.fields", "segment_fields").replace("'fields'", "'segment_fields'")
+    metadata = {key: _renamed(value) for key, value in error.metadata.items()}
+    if "object" in metadata:
+        metadata["object"] = CONFIG_TERM
+    retry_seconds = error.retry_after_seconds
+    return AudienceError(
+        error.reason, _renamed(error.message), retry_after_seconds=retry_seconds, cause=error.cause, **metadata
+    )
+
+
+def _renamed(text: str) -> str:
+    """A text with the names that fields have here."""
+    text = text.replace("batch.fields", "segment_fields").replace("'fields'", "'segment_fields'")
     for name, field in _SEPARATORS.items():
         text = text.replace(f"batch.{field}", name).replace(field, name)
-    text = text.replace("batch.separators", "separators")
-    return AudienceError(error.reason, text, retry_after_seconds=error.retry_after_seconds)
+    return text.replace("batch.separators", "separators")

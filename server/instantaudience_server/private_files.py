@@ -16,9 +16,13 @@ class Draft:
         self._draft = path.with_name(f"{path.name}.{os.getpid()}.part")
 
     def __enter__(self) -> Self:
-        # One that somebody left may be open to others.
-        self._draft.unlink(missing_ok=True)
-        descriptor = os.open(self._draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            # One that somebody left may be open to others.
+            self._draft.unlink(missing_ok=True)
+            descriptor = os.open(self._draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except OSError as error:
+            error.filename = str(self._path)  # what was asked for
+            raise
         self.file: BinaryIO = os.fdopen(descriptor, "wb")
         return self
 

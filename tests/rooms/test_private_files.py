@@ -27,6 +27,12 @@ def test_what_cannot_take_its_place_leaves_nothing_behind(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == [place]
 
 
+def test_an_error_names_the_file_that_was_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as failed:
+        private_files.write(tmp_path / "none" / "file", "secret")
+    assert failed.value.filename == str(tmp_path / "none" / "file")
+
+
 def test_what_is_not_finished_leaves_what_was_there(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("before")

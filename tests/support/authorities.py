@@ -40,6 +40,9 @@ class Authority:
         usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
         builder = _builder(self._name, self._name, self._key, 24 * HOUR)
         builder = builder.add_extension(x509.BasicConstraints(True, None), critical=True)
+        builder = builder.add_extension(
+            x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False
+        )
         self.certificate = builder.add_extension(usage, critical=True).sign(self._key, hashes.SHA256())
         self.file = directory / f"{name}.pem"
         self.file.write_bytes(self.certificate.public_bytes(Encoding.PEM))
@@ -60,6 +63,8 @@ class Authority:
         if address is not None:
             names.append(x509.IPAddress(ipaddress.ip_address(address)))
         builder = _builder(_name(file), self._name, key, lifetime)
+        signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        builder = builder.add_extension(signer, critical=False)  # Python 3.13 wants it
         if names:
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         certificate = builder.sign(self._key, hashes.SHA256())

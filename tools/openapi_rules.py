@@ -42,7 +42,8 @@ def _one_of(values: Collection[str]) -> Schema:
 
 _GIVEN: Schema = {"minLength": 1}
 _ID: Schema = {"minimum": 1}
-_PAGES: Schema = {"start_element": {"minimum": 0}, "num_elements": {"minimum": 1}}
+_PAGES: Schema = {"start_element": {"minimum": 0}, "num_elements": {"minimum": 1, "format": None}}
+"""However large a number of elements is, it is as good as the most; None takes away what its type says."""
 _MOMENT: Schema = {"pattern": _whole(MOMENT)}
 _STATE = _one_of(segment_fields.STATES)
 _SEVERAL: Schema = {"maxItems": segment_service.MOST_AT_ONCE}

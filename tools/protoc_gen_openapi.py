@@ -174,7 +174,7 @@ class Document:
         for field in self._api.fields(name):
             if field.type == FieldDescriptorProto.TYPE_MESSAGE or field.name in NOT_SENT:
                 continue
-            schema = self._schema_of_one(field) | self._rule(_short(name), field.name)
+            schema = _ruled(self._schema_of_one(field), self._rule(_short(name), field.name))
             parameter = {"name": field.name, "in": "query", "schema": schema}
             if schema["type"] == "array":
                 parameter["explode"] = False  # commas stand between the items
@@ -239,7 +239,7 @@ class Document:
             if field.type_name in self._api.messages and self._api.messages[field.type_name].options.map_entry:
                 return {"type": "object"}
             return {"type": "array", "items": one} | rule
-        schema = one | rule
+        schema = _ruled(one, rule)
         if field.proto3_optional and "type" in schema and not _behaves(field, "REQUIRED"):
             # `null` and an absent key mean the same.
             schema["type"] = [schema["type"], "null"]
@@ -262,6 +262,11 @@ class Document:
             key = {"request": "request", "answer": "response"}[side]
             return {_slug(name): {"summary": name, "value": chosen[name][key]} for name in about["vectors"]}
         return {"example": {"value": about[side]}} if side in about else {}
+
+
+def _ruled(schema: dict[str, Any], rule: dict[str, Any]) -> dict[str, Any]:
+    """A type's schema with a field's rule; what the rule has None for is taken away."""
+    return {keyword: value for keyword, value in (schema | rule).items() if value is not None}
 
 
 def _body_of(method: MethodDescriptorProto) -> str:

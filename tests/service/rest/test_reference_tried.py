@@ -68,6 +68,9 @@ pytestmark = pytest.mark.timeout(300)
 @pytest.fixture(scope="module")
 async def own() -> AsyncIterator[Service]:
     async with running_service() as service:
+        async with service.http(headers={"authorization": await service.token("private")}) as http:
+            key = {"name": "pods", "encoded_value": public_pem("ES256")}
+            (await http.post("/public-key", json={"public-key": key})).raise_for_status()
         yield service
         assert "call_defect" not in service.log
 
@@ -90,9 +93,6 @@ async def test_every_call_with_a_body_has_an_example_that_runs_as_it_stands(own:
 
 async def test_answers_to_calls_made_at_random_are_what_the_document_says(own: Service, tmp_path: Path) -> None:
     """What fits the document is done, and what does not is refused."""
-    async with own.http(headers={"authorization": await own.token("private")}) as http:
-        key = {"name": "pods", "encoded_value": public_pem("ES256")}
-        (await http.post("/public-key", json={"public-key": key})).raise_for_status()
     (tmp_path / "schemathesis.toml").write_text(SETTINGS)
     environment = {
         **os.environ,

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from instantaudience.v1 import catalog_pb2 as pb
 
-from instantaudience_server.errors import AudienceError, RefusedCommandError
+from instantaudience_server.errors import STORE_FAILURES
 from instantaudience_server.settings import CONNECT_TIMEOUT_SECONDS, Durability
 from instantaudience_server.store.catalog_interface import Kind
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
@@ -43,7 +43,7 @@ async def wishes(redis: str) -> Wishes:
                                 members.setdefault(Durability[name], []).append(member.id)
             finally:
                 await cluster.close()
-    except (StoreUnusableError, AudienceError, RefusedCommandError) as error:
+    except (StoreUnusableError, *STORE_FAILURES) as error:
         return Wishes({}, str(error))
     except TimeoutError:
         return Wishes({}, "the catalog's node does not answer")

@@ -26,7 +26,7 @@ from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.metrics import BATCH_UPLOADS
 from instantaudience_server.settings import UPLOAD_PATH
 from instantaudience_server.telemetry import Event
-from instantaudience_server.transport.status import ROWS
+from instantaudience_server.transport.status import DEFECT_TEXT, ROWS
 
 log = structlog.get_logger()
 
@@ -138,7 +138,7 @@ class _Connection:
         except Exception as error:
             log.error(Event.CALL_DEFECT, exc_info=error, method=UPLOAD_PATH)
             row = ROWS[Reason.INTERNAL]
-            outcome, answer = "failed", _error(row.http_status, row.error_id, "internal error")
+            outcome, answer = "failed", _error(row.http_status, row.error_id, DEFECT_TEXT)
             await _fail(upload, UPLOAD_FAILED)
         _count_outcome[outcome]()
         await self._pass_over()

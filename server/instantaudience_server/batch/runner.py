@@ -20,7 +20,7 @@ from instantaudience_server.catalog.batch_settings import DEFAULTS
 from instantaudience_server.catalog.catalog import Member
 from instantaudience_server.catalog.feed import FindMember
 from instantaudience_server.clock import Clock
-from instantaudience_server.errors import AudienceError, RefusedCommandError
+from instantaudience_server.errors import STORE_FAILURES, AudienceError
 from instantaudience_server.metrics import BATCH_JOBS, BATCH_LINES, BATCH_MEMBERSHIPS, BATCH_RUNNING_JOBS
 from instantaudience_server.store.job_interface import ENDED, Job, JobStore, Phase
 from instantaudience_server.telemetry import Event
@@ -44,8 +44,6 @@ SWEEP_SECONDS = 3600.0
 """How often files are deleted that no job needs."""
 ABANDONED_MS = 3_600_000
 """How long nothing more has come of a file of which some must have, before it is deleted: its process has died."""
-FAILURES = (AudienceError, RefusedCommandError)
-"""How the cluster fails, for now or until somebody mends its ACL, for example; the store has logged the second."""
 INTERNAL = "INTERNAL"
 """The `error_code` of a job that met a defect."""
 
@@ -87,7 +85,7 @@ class JobRunner:
                 job = None
                 if len(self._tasks) < MOST_JOBS:
                     lease, kept_until = self._draw(), self._lease_end()
-                    with contextlib.suppress(*FAILURES):
+                    with contextlib.suppress(*STORE_FAILURES):
                         job = await self._take(lease)
                     if job is not None:
                         task = asyncio.create_task(self._work(job, lease, kept_until))
@@ -110,7 +108,7 @@ class JobRunner:
     async def sweep(self) -> None:
         """Delete, again and again, the files that no job needs: of those who died before they could do it."""
         while True:
-            with contextlib.suppress(*FAILURES):
+            with contextlib.suppress(*STORE_FAILURES):
                 for job_id in filter(JOB_ID.fullmatch, await self._files.job_ids()):
                     job = await self._jobs.find(job_id, self._deadline())
                     if job is None or job.phase in ENDED or self._is_abandoned(job):
@@ -138,7 +136,7 @@ class JobRunner:
             work.cancel()
             await asyncio.gather(work, return_exceptions=True)
             # Whoever has it now does not mind: the lease has another name then.
-            with contextlib.suppress(*FAILURES):
+            with contextlib.suppress(*STORE_FAILURES):
                 await self._jobs.give_back(job, lease, self._deadline())
             task = asyncio.current_task()
             if task is not None and task.cancelling():
@@ -146,7 +144,7 @@ class JobRunner:
         except AudienceError:
             log.warning(Event.BATCH_JOB_INTERRUPTED, job_id=job.job_id, member_id=job.member_id)
             await asyncio.sleep(PAUSE_SECONDS)
-            with contextlib.suppress(*FAILURES):
+            with contextlib.suppress(*STORE_FAILURES):
                 await self._jobs.give_back(job, lease, self._deadline())
         except Exception as error:
             log.error(Event.BATCH_JOB_DEFECT, exc_info=error, job_id=job.job_id, member_id=job.member_id)
@@ -161,7 +159,7 @@ class JobRunner:
         while True:
             await asyncio.sleep(RENEW_SECONDS)
             kept_until, until_ms = self._lease_end(), self._clock.now_ms() + LEASE_MS
-            with contextlib.suppress(*FAILURES):
+            with contextlib.suppress(*STORE_FAILURES):
                 if not await self._jobs.keep(job, lease, until_ms, self._loop.time() + RENEW_SECONDS):
                     work.cancel()
                     return
@@ -216,9 +214,8 @@ class JobRunner:
         if job.most_lines < 0:
             return None
         limits, now_ms = limits_of(member.batch), self._clock.now_ms()
-        room = await self._jobs.room(job.member_id, limits, now_ms, self._deadline())
-        left = [each for each in (room.hour_lines, room.day_lines) if each is not None]
-        return max(0, min([job.most_lines, *left]))
+        left = (await self._jobs.room(job.member_id, limits, now_ms, self._deadline())).lines
+        return max(0, job.most_lines if left is None else min(job.most_lines, left))
 
     async def _note(self, job: Job, lease: str, checkpoint: Checkpoint) -> bool:
         now_ms = self._clock.now_ms()

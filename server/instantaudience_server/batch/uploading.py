@@ -180,7 +180,7 @@ class Upload:
         self._kept_until = self._loop.time() + LEASE_MS / 1000
         self._size = self._lines = self._number = 0
         self._ends_within_line = False
-        self._counts_lines = room.hour_lines is not None or room.day_lines is not None
+        self._counts_lines = room.lines is not None
         self._beginning = b""
         self._is_compressed = False
         self._part = bytearray()
@@ -258,10 +258,8 @@ class Upload:
         if self._part:
             await self._write(bytes(self._part))
         await self._written()
-        most_lines = -1
-        if self._counts_lines and self._is_compressed:
-            most_lines = min(each for each in (self._room.hour_lines, self._room.day_lines) if each is not None)
-        file = Uploaded(self._size, self._lines, most_lines)
+        most_lines = self._room.lines if self._is_compressed else None
+        file = Uploaded(self._size, self._lines, -1 if most_lines is None else most_lines)
         deadline = self._loop.time() + END_SECONDS
         if not await self._jobs.end_upload(self.job, self._lease, file, self._clock.now_ms(), deadline):
             raise NoSuchUploadError

@@ -23,8 +23,6 @@ Done = TypeVar("Done")
 
 TURN_SECONDS = 0.002
 """How long posts of a batch are read one after the other before other calls get their turn of the event loop."""
-
-
 MOST_PACKED = 5000
 """Segments of all different lists of changes that are packed in one go, about: more than a millisecond."""
 
@@ -111,8 +109,6 @@ class BatchReading:
 
     async def packed(self, reads: Sequence[Read]) -> Sequence[Read]:
         """What was read; what takes long to pack, of many users with different blocks, is packed."""
-        if not any(_is_long(read.reading.changes) for read in reads):
-            return reads
         return [
             read._replace(packed=await self._letting_others(self._store.pack(read.reading.changes)))
             if _is_long(read.reading.changes)

@@ -99,6 +99,11 @@ class Room(NamedTuple):
     hour_lines: int | None
     day_lines: int | None
 
+    @property
+    def lines(self) -> int | None:
+        """Of both limits of lines, the lesser rest."""
+        return min([each for each in (self.hour_lines, self.day_lines) if each is not None], default=None)
+
 
 class Uploaded(NamedTuple):
     """A file. Its lines are counted where that matters; `most_lines` is how many it may have where that was not

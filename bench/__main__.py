@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import catalog, ceiling, go_peer, load, prices, processes
-from bench.cluster import STEADY, running_cluster
+from bench.cluster import STEADY, fill_anew, running_cluster
 from bench.drives import Result, Run, drive
 from bench.service import Service, running_service
 from bench.workload import Shape
@@ -52,6 +52,7 @@ async def measure(
     """The ceiling's calls a second and each contender's result: the best of the rounds."""
     most = 0.0
     results: dict[str, Result] = {}
+    await fill_anew(cluster, run.shape.blocks)
     for number in range(1, rounds + 1):
         console.print(f"… {run.name} {run.shape}, round {number} of {rounds}")
         memberships = await asyncio.to_thread(ceiling.measure, cluster.url, run.shape, seconds)

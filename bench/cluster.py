@@ -1,8 +1,9 @@
 """A benchmark's cluster: started, filled with users, and looked at."""
 
 import asyncio
+import random
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,13 +15,13 @@ from instantaudience_server.embedded.node import HOST
 from instantaudience_server.settings import CONNECT_TIMEOUT_SECONDS
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.interface import Alike, Changes
-from instantaudience_server.store.keys import membership_key
+from instantaudience_server.store.keys import PLATFORM_PREFIX, membership_key
 from instantaudience_server.store.membership_store import ClusterMembershipStore, ClusterWriting
 from instantaudience_server.store.topology import Topology
 from redis.asyncio import Redis
 
 from bench import processes
-from bench.workload import CAMPAIGNS, EXPIRATION_MINUTES, FIRST_USER, Shape
+from bench.workload import CAMPAIGNS, EXPIRATION_MINUTES, FIRST_USER, POOL, Shape
 
 STALLED_SECONDS = 60.0
 AT_ONCE = 1000
@@ -70,7 +71,7 @@ async def connected(url: str) -> AsyncIterator[Cluster]:
         await cluster.close()
 
 
-async def fill(url: str, places: range, blocks: int, *, first_segment: int = 1) -> None:
+async def fill(url: str, places: Sequence[int], blocks: int, *, first_segment: int = 1) -> None:
     """Write the users with these places in the pool, as calls of so many blocks would."""
     async with connected(url) as cluster:
         store, under_way = ClusterMembershipStore(cluster), deque[ClusterWriting]()
@@ -82,6 +83,20 @@ async def fill(url: str, places: range, blocks: int, *, first_segment: int = 1) 
                 await _written(under_way.popleft())
         for writing in under_way:
             await _written(writing)
+
+
+async def fill_anew(embedded: EmbeddedCluster, blocks: int) -> None:
+    """Remove all users, and write those of the pool with so many blocks each, in no order.
+
+    Nodes keep users in their memory in the order in which they came first, and real calls do not name users in that
+    order: two users of a call do not lie beside each other.
+    """
+    for port in embedded.ports:
+        async with Redis(host=HOST, port=port) as node, node.pipeline(transaction=False) as removal:
+            async for key in node.scan_iter(f"{PLATFORM_PREFIX.decode()}*", count=AT_ONCE):
+                removal.unlink(key)
+            await removal.execute()
+    await fill(embedded.url, random.Random(POOL).sample(range(POOL), POOL), blocks)
 
 
 async def look(embedded: EmbeddedCluster) -> Holding:
@@ -96,7 +111,7 @@ async def look(embedded: EmbeddedCluster) -> Holding:
     return Holding(used, resident, files, received, sent, busy)
 
 
-def _changes(places: range, blocks: int, first_segment: int) -> Changes:
+def _changes(places: Sequence[int], blocks: int, first_segment: int) -> Changes:
     end_ms = SystemClock().now_ms() + EXPIRATION_MINUTES * 60_000
     changes = []
     for campaign in range(CAMPAIGNS):

@@ -232,7 +232,8 @@ for _kind in ("failover", "move"):
     STORE_PRIMARY_CHANGES.labels(_kind)
 for _reason in ("unavailable", "internal"):
     FAILED_CALLS.labels(_reason)
-BATCH_JOBS.labels("completed")
+for _outcome in ("completed", "INTERNAL", "PROCESS_ENDED"):
+    BATCH_JOBS.labels(_outcome)
 
 _call_meters: dict[tuple[str, int], tuple[Callable[[float], None], Observed]] = {}
 _call_durations: dict[tuple[str, str], Observed] = {}

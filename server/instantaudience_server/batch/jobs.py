@@ -86,6 +86,8 @@ class ErrorCode(StrEnum):
     """The member is no longer there."""
     FILE_LOST = "FILE_LOST"
     """A part of the file is no longer in the store of files."""
+    PROCESS_ENDED = "PROCESS_ENDED"
+    """Each process that tried to apply what comes next in the file has died of it, or stood still."""
 
 
 class FileFailedError(Exception):

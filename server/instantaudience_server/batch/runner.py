@@ -44,6 +44,10 @@ SWEEP_SECONDS = 3600.0
 """How often files are deleted that no job needs."""
 ABANDONED_MS = 3_600_000
 """How long nothing more has come of a file of which some must have, before it is deleted: its process has died."""
+ALONE_FROM = 2
+"""From this try on, a process applies a job without others beside it, until it has come further."""
+MOST_TRIES = 3
+"""So many processes in a row may be lost with a job that has come no further: then it has failed."""
 INTERNAL = "INTERNAL"
 """The `error_code` of a job that met a defect."""
 
@@ -77,26 +81,35 @@ class JobRunner:
         self._draw = draw
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._alone = ""
+        """The lease of a job that nothing is worked on beside; empty: there is none."""
 
     async def run(self) -> None:
         """Take jobs and work on them, until cancelled: then they are given back."""
         try:
             while True:
                 job = None
-                if len(self._tasks) < MOST_JOBS:
+                if len(self._tasks) < MOST_JOBS and not self._alone:
                     lease, kept_until = self._draw(), self._lease_end()
                     with contextlib.suppress(*STORE_FAILURES):
                         job = await self._take(lease)
                     if job is not None:
+                        if ALONE_FROM <= job.tries <= MOST_TRIES:
+                            await self._give_back_all()
+                            self._alone = lease
                         task = asyncio.create_task(self._work(job, lease, kept_until))
                         self._tasks.add(task)
                         task.add_done_callback(self._tasks.discard)
                 if job is None:
                     await self._pause()
         finally:
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await self._give_back_all()
+
+    async def _give_back_all(self) -> None:
+        """Work on nothing any more."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _pause(self) -> None:
         """Wait until it is time to look again; when a job has ended, its member's next one may begin."""
@@ -145,12 +158,18 @@ class JobRunner:
             log.warning(Event.BATCH_JOB_INTERRUPTED, job_id=job.job_id, member_id=job.member_id)
             await asyncio.sleep(PAUSE_SECONDS)
             with contextlib.suppress(*STORE_FAILURES):
-                await self._jobs.give_back(job, lease, self._deadline())
+                await self._jobs.give_back(job, lease, self._lease_end())
         except Exception as error:
             log.error(Event.BATCH_JOB_DEFECT, exc_info=error, job_id=job.job_id, member_id=job.member_id)
         finally:
             BATCH_RUNNING_JOBS.dec()
             renewal.cancel()
+            self._others_may_work(lease)
+
+    def _others_may_work(self, lease: str) -> None:
+        """The job has come further, or is over."""
+        if self._alone == lease:
+            self._alone = ""
 
     async def _renew(self, job: Job, lease: str, work: "asyncio.Task[bool]", kept_until: float) -> None:
         """Keep the lease, and stop the work when it is lost, or may be: another one may have it from `kept_until` on (a
@@ -185,11 +204,14 @@ class JobRunner:
             if job.checkpoint:
                 checkpoint = Checkpoint.load(job.checkpoint)
                 counted = _counted(checkpoint)
+            if job.tries > MOST_TRIES:
+                raise FileFailedError(ErrorCode.PROCESS_ENDED, f"{MOST_TRIES} processes in a row were lost with it")
             async with aclosing(self._apply(file, await self._view(job), checkpoint)) as checkpoints:
                 async for checkpoint in checkpoints:
                     if self._loop.time() >= noted_at + NOTE_SECONDS:
                         if not await self._note(job, lease, checkpoint):
                             break  # another one has it, or a caller has cancelled it
+                        self._others_may_work(lease)
                         noted_at = self._loop.time()
         except FileFailedError as error:
             error_code = error.code

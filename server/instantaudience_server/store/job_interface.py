@@ -33,7 +33,8 @@ class Job:
     `open_until_ms` is until when its upload may begin, or, while it is uploaded, until when more of it must have come.
     `most_lines` is how many lines the file may have, where they show only while it is read, else -1. `checkpoint` is
     what its reader wrote down of what it had applied, and `report` what is left of that when it has ended; the store
-    reads neither. `lease` is drawn anew each time that somebody takes the job.
+    reads neither. `lease` is drawn anew each time that somebody takes the job. `tries` is how often somebody has since
+    it was last written down how far it is, those left out who gave it back.
     """
 
     job_id: str
@@ -54,6 +55,7 @@ class Job:
     checkpoint: str = ""
     report: str = ""
     lease: str = ""
+    tries: int = 0
 
 
 class Order(NamedTuple):

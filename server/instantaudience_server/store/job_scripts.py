@@ -216,9 +216,12 @@ return member .. ' ' .. id
 of its job, or nothing."""
 
 CLAIM = """
-local phase = redis.call('HGET', KEYS[1], 'phase')
+local phase, held = unpack(redis.call('HMGET', KEYS[1], 'phase', 'lease'))
 if phase ~= 'validating' and phase ~= 'processing' then return 0 end
-redis.call('HSET', KEYS[1], 'lease', ARGV[1])
+if held ~= ARGV[1] then
+  redis.call('HSET', KEYS[1], 'lease', ARGV[1])
+  redis.call('HINCRBY', KEYS[1], 'tries', 1)
+end
 return 1
 """
 """Keys: job. Arguments: the lease under which it was taken. Answers whether there is something to do still."""
@@ -232,7 +235,7 @@ if held ~= lease or (phase ~= 'validating' and phase ~= 'processing') then retur
 redis.call('ZADD', KEYS[3], 'XX', ends, member)
 if now then
   if phase == 'validating' then redis.call('HSET', KEYS[1], 'phase', 'processing', 'validated_ms', now) end
-  change(KEYS[1], KEYS[2], id, now, 'position_bytes', position, 'checkpoint', checkpoint)
+  change(KEYS[1], KEYS[2], id, now, 'position_bytes', position, 'checkpoint', checkpoint, 'tries', 0)
 end
 return 1
 """
@@ -275,12 +278,15 @@ another one has it or it is gone."""
 GIVE_BACK = """
 local id, member, lease = unpack(ARGV)
 local queue = redis.call('HGET', KEYS[3], member)
-if redis.call('HGET', KEYS[1], 'lease') == lease and queue and string.match(queue, '^%S+') == id then
+local held, tries = unpack(redis.call('HMGET', KEYS[1], 'lease', 'tries'))
+if held == lease and queue and string.match(queue, '^%S+') == id then
   redis.call('ZADD', KEYS[2], 'XX', 0, member)
+  redis.call('HSET', KEYS[1], 'lease', '', 'tries', math.max(0, (tonumber(tries) or 0) - 1))
 end
 return 1
 """
-"""Keys: job, leases, queues. Arguments: ID, member, lease. One that has ended leaves its member's lease to the next."""
+"""Keys: job, leases, queues. Arguments: ID, member, lease. One that has ended leaves its member's lease to the next.
+Whoever can give a job back was not ended by it: that was no try."""
 
 CANCEL = (
     _CHANGE

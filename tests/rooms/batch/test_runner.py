@@ -284,6 +284,55 @@ async def test_a_job_goes_on_elsewhere_when_its_process_ends(jobs: ClusterJobSto
     assert JobReport.of(done).counters["num_valid"] == 4
 
 
+async def lost(jobs: ClusterJobStore, job: Job, processes: int) -> None:
+    """So many processes have taken a job, and were killed."""
+    for number in range(processes):
+        now_ms = SystemClock().now_ms()
+        taken = await jobs.take(f"{job.job_id} {number}", now_ms, now_ms - 1, seconds_from_now())
+        assert taken is not None
+        assert taken.job_id == job.job_id
+
+
+async def test_a_job_that_processes_die_of_fails_after_some(jobs: ClusterJobStore, files: FileStore) -> None:
+    """It says so, keeps what it had counted, and its member's next one goes on."""
+    script = Script()
+    job, behind = await waiting(jobs, files, b"..w"), await waiting(jobs, files, b".")
+    async with running(jobs, files, script):
+        await at(jobs, job, 2)
+    await lost(jobs, job, 3)
+    async with running(jobs, files, script):
+        done = await ended(jobs, job)
+        assert (await ended(jobs, behind)).error_code == ""
+    assert (done.error_code, JobReport.of(done).counters["num_valid"]) == ("PROCESS_ENDED", 2)
+    assert script.started == [0, 0]
+
+
+async def test_a_job_that_processes_were_lost_with_has_none_beside_it_until_it_has_come_further(
+    jobs: ClusterJobStore, files: FileStore
+) -> None:
+    """Whoever it kills next would count a try of the others' jobs, too."""
+    script = Script()
+    suspect = await waiting(jobs, files, b"w.w.")
+    await lost(jobs, suspect, 1)
+    beside = await waiting(jobs, files, b".w.", OTHER)
+    now_ms = SystemClock().now_ms()
+    assert await jobs.take("meanwhile", now_ms, now_ms + 600, seconds_from_now()) is not None  # the suspect, a while
+    async with running(jobs, files, script):
+        await at(jobs, beside, 1)
+
+        async def alone() -> None:
+            assert (script.started, script.under_way) == ([0, 0], 1)
+            assert (await kept(jobs, suspect)).tries == 3
+
+        await eventually(alone)
+        assert (await kept(jobs, beside)).tries == 0  # it was given back
+        await asyncio.sleep(10 * runner.LOOK_SECONDS)
+        await alone()
+        script.may_go_on.set()
+        assert (await ended(jobs, suspect)).error_code == (await ended(jobs, beside)).error_code == ""
+    assert script.started == [0, 0, 1]
+
+
 async def test_who_lost_a_lease_stops(jobs: ClusterJobStore, files: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "RENEW_SECONDS", 0.1)
     first, second = Script(), Script()

@@ -163,6 +163,27 @@ async def test_another_goes_on_where_a_lease_has_ended(jobs: ClusterJobStore, me
     assert await finish(jobs, job, "b3") == ""
 
 
+async def test_tries_are_counted_since_a_job_has_come_further(jobs: ClusterJobStore, member: int) -> None:
+    await empty(jobs)
+    job = await waiting(jobs, member)
+
+    async def tries(lease: str, at: int) -> int:
+        assert await take(jobs, lease, at) == job.job_id
+        assert await take(jobs, lease, at) == job.job_id  # sent again, after a lost answer
+        return (await found(jobs, job)).tries
+
+    assert [await tries(f"t{number}", NOW + number * MINUTE) for number in range(3)] == [1, 2, 3]
+    for _ in range(2):
+        await jobs.give_back(job, "t2", seconds_from_now())
+    assert (await found(jobs, job)).tries == 2
+    assert await tries("t3", NOW + 2 * MINUTE) == 3
+    assert await jobs.note(job, "t3", "half", 5, NOW, NOW + 3 * MINUTE, seconds_from_now())
+    assert (await found(jobs, job)).tries == 0
+    await jobs.give_back(job, "t3", seconds_from_now())
+    assert await tries("t4", NOW + 4 * MINUTE) == 1
+    assert await finish(jobs, job, "t4") == ""
+
+
 async def test_one_that_is_over_does_not_give_its_members_next_one_back(jobs: ClusterJobStore, member: int) -> None:
     await empty(jobs)
     job, next_one = await waiting(jobs, member), await waiting(jobs, member)

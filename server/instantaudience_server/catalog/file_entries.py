@@ -55,6 +55,8 @@ def _flow(value: Any) -> str:
     if isinstance(value, str):
         text = json.dumps(value, ensure_ascii=False)
         return _NOT_PRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    if isinstance(value, float) and "." not in repr(value):  # YAML takes 1e-05 for text
+        return repr(value).replace("e", ".0e")
     if isinstance(value, bool | int | float) or value is None:
         return json.dumps(value)
     return f"[{', '.join(map(_flow, value))}]"

@@ -261,7 +261,7 @@ def test_a_file_that_need_not_be_complete_may_name_other_members(tmp_path: Path)
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=50)
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**31), 2**31) | st.just(1.5) | TEXT,
+    st.none() | st.booleans() | st.integers(-(2**31), 2**31) | st.sampled_from([1.5, 1e-05, -2.5e-09]) | TEXT,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
     max_leaves=5,
 )

@@ -47,13 +47,18 @@ class CatalogEditor:
         rules.check(created)
         check_certificates(created, self._feed.catalog.owners_of_certificate)
         await self._check_references(rules.references(created), deadline)
-        if not created.id:
-            created.id = await self._store.allocate_id(kind, deadline)
-        elif (await self._store.find(kind, [created.id], deadline))[0] is not None:
+        is_chosen = bool(created.id)
+        if is_chosen and (await self._store.find(kind, [created.id], deadline))[0] is not None:
             raise _refusal(Outcome.CONFLICT, created)
         records.stamp(created, self._clock.now_ms(), is_new=True)
-        if not await self._made(write_of(None, created, password_hash), created, deadline):
-            raise _refusal(Outcome.CONFLICT, created)
+        while True:
+            if not is_chosen:
+                created.id = await self._store.allocate_id(kind, deadline)
+            if await self._made(write_of(None, created, password_hash), created, deadline):
+                break
+            if is_chosen:
+                raise _refusal(Outcome.CONFLICT, created)
+            # An import, which chooses IDs, was faster with this one.
         await self._feed.catch_up(deadline)
         return _with_etag(created)
 

@@ -86,6 +86,20 @@ class TestCreating:
         created = await asyncio.gather(*(new_segment(each) for each in [worker, another] * 20))
         assert {segment.id for segment in created} == set(range(1, 41))
 
+    async def test_an_id_that_an_import_takes_meanwhile_is_not_the_next_one(
+        self, worker: CatalogWorker, another: CatalogWorker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        allocate = worker.store.allocate_id
+
+        async def slowly(kind: Kind, deadline: float) -> int:
+            number = await allocate(kind, deadline)
+            if number < 3:
+                await another.put(segments=[pb.Segment(id=number, member_id=OTHER)])
+            return number
+
+        monkeypatch.setattr(worker.store, "allocate_id", slowly)
+        assert (await new_segment(worker)).id == 3
+
     @pytest.mark.parametrize(
         ("rpc", "fields", "reason", "text", "field"),
         [

@@ -12,7 +12,7 @@ from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.errors import unavailable
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.interface import NEVER
-from instantaudience_server.store.keys import SUPPRESSING_MEMBERS, SUPPRESSIONS_VERSION
+from instantaudience_server.store.keys import SUPPRESSING_MEMBERS, SUPPRESSIONS_DUE, SUPPRESSIONS_VERSION
 from instantaudience_server.store.suppression_interface import ALL_MEMBERS
 from instantaudience_server.store.suppression_store import ClusterSuppressionStore
 from instantaudience_server.suppressions import Suppressions
@@ -177,6 +177,16 @@ async def test_who_is_due_stays_so_until_it_is_removed(store: Watched, plain: Re
     assert await store.due(seconds_from_now()) == []
     await store.remove(first, [12], seconds_from_now())
     assert await plain.hkeys(USERS[0].decode()) == [b"12"]
+
+
+async def test_who_is_suppressed_anew_while_it_is_removed_stays_due(store: Watched, plain: RedisCluster) -> None:
+    """What was let through before the new suppression is removed later, too."""
+    await store.suppress(MEMBER, USERS[:1], 1, NEVER, (0, 0), "a", seconds_from_now())
+    due = await store.due(seconds_from_now())
+    await store.suppress(MEMBER, USERS[:1], 1, NEVER, LATER, "b", seconds_from_now())
+    for each in due:
+        await store.remove(each, [], seconds_from_now())
+    assert await plain.zcard(SUPPRESSIONS_DUE) == len(due) == 2
 
 
 async def test_who_is_in_very_many_segments_is_removed(store: Watched, plain: RedisCluster) -> None:

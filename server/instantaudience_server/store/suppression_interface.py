@@ -9,11 +9,13 @@ ALL_MEMBERS = 0
 
 
 class Due(NamedTuple):
-    """A suppressed user that is to be removed from a member's segments once more; `name` tells it from others."""
+    """A suppressed user that is to be removed from a member's segments once more; `name` tells it from others, and
+    `since` one that it has been suppressed for from a later one."""
 
     member_id: int
     user_key: bytes
     name: bytes
+    since: bytes
 
 
 class Found(NamedTuple):
@@ -70,4 +72,5 @@ class SuppressionStore(Protocol):
         """Some of those that are due, those first that have been so for longest; so many of these are passed over."""
 
     async def remove(self, due: Due, segment_ids: Sequence[int], deadline: float) -> None:
-        """Take a user out of segments, if it is suppressed for the member still; it is due no more."""
+        """Take a user out of segments, if it is suppressed for the member still; it is due no more, unless it was
+        suppressed anew meanwhile."""

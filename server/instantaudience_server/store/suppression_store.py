@@ -39,9 +39,15 @@ times count by the node's clock: workers' clocks may differ."""
 DUE = """
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
-return redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now_ms, 'LIMIT', ARGV[1], ARGV[2])
+return redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now_ms, 'WITHSCORES', 'LIMIT', ARGV[1], ARGV[2])
 """
 """Arguments: how many to pass over, and how many at most."""
+
+DONE = """
+if redis.call('ZSCORE', KEYS[1], ARGV[1]) == ARGV[2] then redis.call('ZREM', KEYS[1], ARGV[1]) end
+return 1
+"""
+"""Arguments: who was due, and since when: one that was suppressed anew meanwhile is to be removed later, too."""
 
 REMOVE = """
 if redis.call('HEXISTS', KEYS[2], ARGV[1]) == 0 then return 0 end
@@ -111,9 +117,9 @@ class ClusterSuppressionStore:
         command = commands.evaluate(DUE, [keys.SUPPRESSIONS_DUE], passed_over, DUE_AT_ONCE, flags=commands.NO_WRITES)
         (entries,) = await self._cluster.execute([command], deadline, bounded=False)
         found = []
-        for entry in entries:
+        for entry, since in zip(entries[::2], entries[1::2], strict=True):
             _, member_id, user_key = entry.split(b" ", 2)
-            found.append(Due(int(member_id), user_key, entry))
+            found.append(Due(int(member_id), user_key, entry, since))
         return found
 
     async def remove(self, due: Due, segment_ids: Sequence[int], deadline: float) -> None:
@@ -127,7 +133,8 @@ class ClusterSuppressionStore:
                 commands.evaluate(REMOVE, script_keys, due.member_id, *lot, flags=commands.ALLOW_OOM) for lot in lots
             ]
             await self._write(removals, deadline)
-        await self._cluster.execute([commands.remove_from_sorted(keys.SUPPRESSIONS_DUE, due.name)], deadline)
+        done = commands.evaluate(DONE, [keys.SUPPRESSIONS_DUE], due.name, due.since, flags=commands.ALLOW_OOM)
+        await self._cluster.execute([done], deadline)
 
     async def _change(
         self,

@@ -73,18 +73,9 @@ class AccountWorker:
     async def create_accounts(self) -> None:
         """Put MEMBERS and USERS into an empty catalog."""
         for member in MEMBERS:
-            await self._create(member)
+            await self.editor.create(member, seconds_from_now())
         for user in USERS:
-            await self._create(user, HASHES[user.username])
-
-    async def _create(self, created: pb.Member | pb.User, password_hash: str | None = None) -> None:
-        """Create it. On a busy machine the cluster may tell of the change too late: it is asked once more."""
-        try:
-            await self.editor.create(created, seconds_from_now(), password_hash)
-        except AudienceError as error:
-            if error.reason is not Reason.UNAVAILABLE:
-                raise
-            await self.catch_up()
+            await self.editor.create(user, seconds_from_now(), HASHES[user.username])
 
     async def catch_up(self) -> None:
         """Learn what other workers have changed."""

@@ -8,7 +8,7 @@ import structlog
 
 from instantaudience_server.catalog.catalog import Catalog, Member
 from instantaudience_server.catalog.segment_table import SegmentTable
-from instantaudience_server.errors import AudienceError, unavailable
+from instantaudience_server.errors import AudienceError, Reason, unavailable
 from instantaudience_server.metrics import CATALOG_CURRENT_TIMESTAMP, CATALOG_RELOADS, CATALOG_STALE
 from instantaudience_server.store.catalog_interface import CatalogStore, Change, Kind, Record, Version
 from instantaudience_server.telemetry import Event
@@ -69,19 +69,38 @@ class CatalogFeed:
         self._report(stale=False)
 
     async def catch_up(self, deadline: float) -> None:
-        """Take over the changes made so far. `deadline` is a time of the event loop's clock, in seconds.
+        """Take over the changes made so far. `deadline` is a time of the event loop's clock, in seconds: until then the
+        cluster is asked again.
 
         Raises:
             AudienceError: UNAVAILABLE, also when there are too many changes to take them over by then.
         """
         called = self._loop.time()
         try:
-            async with asyncio.timeout_at(deadline), self._lock:
-                # Whoever had the lock may have asked late enough for this call too.
-                if self.current_until <= called and not await self._take_changes(self._served):
-                    raise unavailable("the catalog is about to be read anew; nothing is lost")
+            async with asyncio.timeout_at(deadline):
+                while True:
+                    if await self._knows_all_before(called):
+                        return
+                    await asyncio.sleep(FOLLOW_SECONDS)
         except TimeoutError:
             raise unavailable("the catalog's changes did not come in time; nothing is lost") from None
+
+    async def _knows_all_before(self, called: float) -> bool:
+        """Ask once for the changes, unless all of those made before `called` are known. False: the cluster did not
+        answer, and others may ask meanwhile."""
+        async with self._lock:
+            # Whoever had the lock may have asked late enough for this call too.
+            if self.current_until > called:
+                return True
+            try:
+                is_followed = await self._take_changes(self._served)
+            except AudienceError as error:
+                if error.reason is not Reason.UNAVAILABLE:
+                    raise
+                return False
+        if not is_followed:
+            raise unavailable("the catalog is about to be read anew; nothing is lost")
+        return True
 
     async def member(self, member_id: int, deadline: float) -> Member | None:
         """A member, also one that was made just now, by whichever worker; None: there is none.

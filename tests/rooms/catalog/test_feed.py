@@ -225,6 +225,22 @@ class TestCatchingUp:
                     await worker.feed.catch_up(seconds_from_now(seconds))
                 assert error.value.reason is Reason.UNAVAILABLE
 
+    async def test_until_its_deadline_it_asks_again(self, store: CountingStore, worker: Worker, node: int) -> None:
+        """A change that was made is not told as failed because one answer is late."""
+        await worker.feed.load()
+        await create(store, MEMBER)
+        store.asked = 0
+        os.kill(node, signal.SIGSTOP)
+        catching_up = asyncio.create_task(worker.feed.catch_up(seconds_from_now(60)))
+
+        async def has_asked_again() -> None:
+            assert store.asked > 1
+
+        await eventually(has_asked_again)
+        os.kill(node, signal.SIGCONT)
+        await catching_up
+        assert list(worker.catalog.members) == [MEMBER.id]
+
     async def test_it_does_not_wait_for_a_load(
         self, store: CountingStore, worker: Worker, plain: RedisCluster, monkeypatch: pytest.MonkeyPatch
     ) -> None:

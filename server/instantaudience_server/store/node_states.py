@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterable
 from itertools import groupby
 
+from instantaudience_server.errors import AudienceError
 from instantaudience_server.store import commands, keys
 from instantaudience_server.store.batch import Batch, Listed
 from instantaudience_server.store.cluster import Cluster
@@ -23,7 +24,7 @@ class ClusterNodeStates:
         """One question for each primary; what nobody serves stands at the end."""
         # Each has a slot of the node it is for: sent again after a lost connection, it goes nowhere else.
         questions = {name: self._ask(slot, deadline) for name, slot in self._cluster.primaries().items()}
-        await asyncio.gather(*[question.done for question in questions.values()])
+        await asyncio.gather(*[question.done for question in questions.values() if question is not None])
         unserved = self._cluster.unserved()
         if unserved:
             self._cluster.look_again()
@@ -32,12 +33,18 @@ class ClusterNodeStates:
             *(NodeState(f"slots {slots}", Problem.NO_PRIMARY) for slots in _ranges(unserved)),
         ]
 
-    def _ask(self, slot: int, deadline: float) -> Batch:
+    def _ask(self, slot: int, deadline: float) -> Batch | None:
+        """None: the time is over before it has begun, as it may be where the whole machine stood still."""
         question = commands.evaluate(LOOK, [keys.mark_key(slot)])
-        return self._cluster.begin([Listed([question])], deadline, bounded=False)
+        try:
+            return self._cluster.begin([Listed([question])], deadline, bounded=False)
+        except AudienceError:
+            return None
 
 
-def _problem(question: Batch) -> Problem | None:
+def _problem(question: Batch | None) -> Problem | None:
+    if question is None:
+        return Problem.NO_ANSWER
     if not question.failures():
         return None
     return question.problem or Problem.NO_ANSWER

@@ -46,6 +46,12 @@ async def test_every_primary_is_asked_once(cluster: Cluster, embedded: EmbeddedC
     assert sorted(states) == sorted(NodeState(f"{HOST}:{port}", None) for port in embedded.ports)
 
 
+async def test_when_no_time_is_left_nobody_has_answered(cluster: Cluster, embedded: EmbeddedCluster) -> None:
+    """It is no error, which would end whoever looks again and again, or a worker that starts."""
+    states = await ClusterNodeStates(cluster).look(seconds_from_now(-1))
+    assert sorted(states) == sorted(NodeState(f"{HOST}:{port}", Problem.NO_ANSWER) for port in embedded.ports)
+
+
 async def test_a_node_that_stands_still_does_not_answer(cluster: Cluster, embedded: EmbeddedCluster) -> None:
     node = embedded.nodes[2]
     assert await all_take_writes(cluster)

@@ -11,6 +11,7 @@ from typing import Any
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.connection import AbstractConnection, SSLConnection
 from redis.exceptions import RedisClusterException, RedisError
+from redis.exceptions import TimeoutError as NoAnswerInTime
 
 from instantaudience_server.errors import unavailable
 
@@ -19,6 +20,9 @@ NEEDED = {"Valkey": (9, 0), "Redis": (8, 0)}
 REQUIRED = " or ".join(f"{product} {major}.{minor}" for product, (major, minor) in NEEDED.items())
 _NO_ANSWER = (RedisError, RedisClusterException, OSError)
 """What redis-py raises when a node does not answer as it should; RedisClusterException is no RedisError."""
+ATTEMPTS = 5
+"""How often nodes are asked that keep silent, before the cluster counts as one that cannot be used: each may take the
+time that a connection may, which a busy machine has not always."""
 
 
 FAILOVER, MOVE = "failover", "move"
@@ -102,7 +106,7 @@ class Topology:
                 know HSETEX.
         """
         try:
-            await self._client.nodes_manager.initialize()
+            await self._discover()
         except _NO_ANSWER as error:
             raise StoreUnusableError(f"the cluster cannot be used: {error}") from error
         for node in self._client.nodes_manager.get_nodes_by_server_type("primary"):
@@ -115,6 +119,18 @@ class Topology:
                 raise StoreUnusableError(
                     f"{node.name} runs {_version(info)}, which does not know HSETEX; needed: {REQUIRED} or newer"
                 )
+
+    async def _discover(self) -> None:
+        """Ask for nodes and slots; again where all that is wrong is that nobody answers in time."""
+        for _ in range(ATTEMPTS - 1):
+            try:
+                await self._client.nodes_manager.initialize()
+            except RedisClusterException as error:
+                if not isinstance(error.__cause__, NoAnswerInTime):
+                    raise
+            else:
+                return
+        await self._client.nodes_manager.initialize()
 
     async def close(self) -> None:
         """Close redis-py's own connections."""

@@ -1,5 +1,6 @@
 """Clusters that cannot be used at all are refused at start, with a text that says why and what is needed."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.embedded.node import HOST
 from instantaudience_server.processes import free_ports
+from instantaudience_server.settings import CONNECT_TIMEOUT_SECONDS
 from instantaudience_server.store.interface import NEVER
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.store.topology import StoreUnusableError, Topology, changes
@@ -16,11 +18,14 @@ from support.clusters import (
     connected,
     for_each,
     on_all_nodes,
+    pids_of,
     running_node,
     seconds_from_now,
     user_key,
+    whole,
     write,
 )
+from support.processes import standing_still
 
 KEYS = [user_key(user_id) for user_id in range(1, 101)]
 CLUSTERED = "cluster-enabled yes"
@@ -66,6 +71,16 @@ async def test_a_server_that_is_no_cluster_is_refused(product: str, tmp_path: Pa
 async def test_nobody_there_is_refused() -> None:
     (port,) = free_ports(HOST, 1)
     assert str(port) in await refusal(f"redis://{HOST}:{port}")
+
+
+async def test_nodes_that_answer_late_are_asked_again(embedded: EmbeddedCluster) -> None:
+    """As on a busy machine; those that never answer are refused."""
+    with standing_still(*pids_of(embedded)):
+        assert "Timeout" in await refusal(embedded.url)
+        working = asyncio.create_task(works(embedded.url))
+        await asyncio.sleep(CONNECT_TIMEOUT_SECONDS + 0.5)
+    await working
+    await whole(embedded)
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:6379", "127.0.0.1:6379", "redis://127.0.0.1:port", ""])

@@ -116,6 +116,11 @@ SIGN_IN_RESULTS = Counter(
     "Attempts to sign in, by their result: OK or why they failed.",
     ["result"],
 )
+BACKGROUND_DEFECTS = Counter(
+    "instant_audience_background_defects",
+    "Times that what goes on beside calls has met a defect and began anew, by what it is.",
+    ["work"],
+)
 WORKER_STARTS = Counter(
     "instant_audience_worker_starts",
     "Times that a worker connected to the cluster and read the catalog.",

@@ -2,11 +2,14 @@
 
 import asyncio
 import os
+import resource
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from functools import partial
 
 import pytest
+from instantaudience_server.running.ground import AGAIN_SECONDS
 from instantaudience_server.store.keys import CATALOG_VERSION, key_slot
 from support.clusters import eventually
 from support.processes import Process, descendants, needs_proc
@@ -83,6 +86,29 @@ async def test_a_worker(
     await traffic.assert_nothing_is_lost()
     assert traffic.failed == []
     assert "Traceback" not in hosted.log
+
+
+async def test_what_goes_on_beside_calls_is_begun_anew(hosted: Service) -> None:
+    """It is noticed when it meets a defect: here, that no file can be opened. The worker serves on."""
+    worker, ends = workers_of(hosted)[0], exits_of(hosted)
+
+    def defects() -> list[str]:
+        return [event["work"] for event in hosted.events if event["event"] == "background_defect"]
+
+    async def noticed(times: int) -> None:
+        assert defects().count("memory.give_back") >= times
+
+    limits = resource.prlimit(worker.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(worker.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+    try:
+        await eventually(partial(noticed, 2), BACK_SECONDS)
+    finally:
+        resource.prlimit(worker.pid, resource.RLIMIT_NOFILE, limits)
+    await asyncio.sleep(AGAIN_SECONDS)
+    before = len(defects())
+    await asyncio.sleep(3 * AGAIN_SECONDS)
+    assert (len(defects()), exits_of(hosted)) == (before, ends)
+    assert worker.alive
 
 
 async def test_a_worker_starts_while_the_catalogs_node_is_away(hosted: Service, replicated: ReplicatedCluster) -> None:

@@ -23,7 +23,7 @@ OPERATIONS = Path(__file__).parents[2] / "docs/operations.md"
 DECLARED = [metric for metric in REGISTRY._collector_to_names if isinstance(metric, MetricWrapperBase)]
 BOUNDED_LABELS = {
     *("reason", "problem", "worker", "kind", "method", "code", "quota", "result", "file"),
-    *("outcome", "node", "version", "host", "change"),
+    *("outcome", "node", "version", "host", "change", "work"),
 }
 
 

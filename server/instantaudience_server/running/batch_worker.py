@@ -5,6 +5,7 @@ import contextlib
 import os
 import random
 import secrets
+from functools import partial
 
 import structlog
 
@@ -55,8 +56,8 @@ async def serve(config: WorkerConfig) -> None:
         note_build("batch")
         run_beside(
             stack,
-            *(ground.feed.follow(), suppressions.follow(), runner.run(), runner.sweep(), health.watch(_nobody_asks)),
-            *(metrics.sample(readings_of(catalog, cluster)), keep_writing(), give_back()),
+            *(ground.feed.follow, suppressions.follow, runner.run, runner.sweep, partial(health.watch, _nobody_asks)),
+            *(partial(metrics.sample, readings_of(catalog, cluster)), keep_writing, give_back),
         )
         (address,) = config.addresses
         await server.start(address)

@@ -5,11 +5,10 @@ import contextlib
 import gc
 import random
 import secrets
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
-from typing import Any
 
 import structlog
 from prometheus_client import Gauge
@@ -44,7 +43,7 @@ from instantaudience_server.running import standstill
 from instantaudience_server.running.certificate_files import follow
 from instantaudience_server.running.certificates import Certificates
 from instantaudience_server.running.cluster_certificate import keep_noting
-from instantaudience_server.running.ground import Ground, WorkerConfig, lay_ground, run_beside
+from instantaudience_server.running.ground import Ground, Work, WorkerConfig, lay_ground, run_beside
 from instantaudience_server.running.memory import give_back
 from instantaudience_server.running.traces import begin_traces
 from instantaudience_server.settings import BODY_LIMIT_BYTES, Settings
@@ -225,24 +224,22 @@ def _methods(
     ]
 
 
-def _beside_calls(
-    config: WorkerConfig, ground: Ground, services: _Services, admission: Admission
-) -> Iterator[Coroutine[Any, Any, None]]:
+def _beside_calls(config: WorkerConfig, ground: Ground, services: _Services, admission: Admission) -> Iterator[Work]:
     """What goes on beside calls, until the end."""
     health, status = services.health, services.status
     readings = readings_of(ground.catalog, ground.cluster) | {
         metrics.WAITING_CALLS: lambda: admission.waiting,
         metrics.RUNNING_CALLS: lambda: admission.under_way,
     }
-    yield from (ground.feed.follow(), ground.suppressions.follow(), services.forgetting.sweep())
-    yield from (metrics.sample(readings), keep_writing(), keep_noting(config.redis), give_back())
-    yield health.watch(status.set_serving)
+    yield from (ground.feed.follow, ground.suppressions.follow, services.forgetting.sweep)
+    yield from (partial(metrics.sample, readings), keep_writing, partial(keep_noting, config.redis), give_back)
+    yield partial(health.watch, status.set_serving)
     passwords = services.passwords
-    yield standstill.watch(lambda: [standstill.Watched("hasher", passwords.pid, passwords.kill)])
+    yield partial(standstill.watch, lambda: [standstill.Watched("hasher", passwords.pid, passwords.kill)])
     if config.drain_fd is not None:
-        yield _drain_on_request(config.drain_fd, config.number, health, status)
+        yield partial(_drain_on_request, config.drain_fd, config.number, health, status)
     if config.certificates is not None:
-        yield follow(config.certificates, _note_ends)
+        yield partial(follow, config.certificates, _note_ends)
 
 
 def _batch_methods(

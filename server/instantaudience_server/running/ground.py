@@ -7,12 +7,15 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import structlog
 import uvloop
 from pydantic import BaseModel, Field
 
+from instantaudience_server import metrics
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.clock import Clock, SystemClock
@@ -24,7 +27,14 @@ from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.store.suppression_store import ClusterSuppressionStore
 from instantaudience_server.store.topology import StoreUnusableError, Topology
 from instantaudience_server.suppressions import Suppressions
-from instantaudience_server.telemetry import configure_logging
+from instantaudience_server.telemetry import Event, configure_logging
+
+log = structlog.get_logger()
+
+Work = Callable[[], Coroutine[Any, Any, None]]
+"""What goes on beside calls. A `functools.partial` of it has its name."""
+AGAIN_SECONDS = 1.0
+"""After so long, work that has met a defect begins anew."""
 
 
 class WorkerConfig(BaseModel):
@@ -99,9 +109,23 @@ def _cluster_of(config: WorkerConfig) -> Cluster:
     )
 
 
-def run_beside(stack: contextlib.AsyncExitStack, *works: Coroutine[Any, Any, None]) -> None:
-    """Run what never ends by itself, until the stack ends it."""
-    stack.push_async_callback(_end, [asyncio.create_task(work) for work in works])
+def run_beside(stack: contextlib.AsyncExitStack, *works: Work) -> None:
+    """Run what goes on beside calls, until the stack ends it."""
+    stack.push_async_callback(_end, [asyncio.create_task(keep_running(work)) for work in works])
+
+
+async def keep_running(work: Work) -> None:
+    """Run what goes on until it is cancelled, and begin it anew where it has met a defect: its process serves on."""
+    place = work.func if isinstance(work, partial) else work
+    name = f"{place.__module__.rpartition('.')[2]}.{place.__qualname__}"
+    defects = metrics.BACKGROUND_DEFECTS.labels(name)
+    while True:
+        try:
+            return await work()
+        except Exception as error:
+            log.error(Event.BACKGROUND_DEFECT, work=name, exc_info=error)
+            defects.inc()
+        await asyncio.sleep(AGAIN_SECONDS)
 
 
 async def _end(tasks: Sequence["asyncio.Task[None]"]) -> None:

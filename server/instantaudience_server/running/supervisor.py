@@ -24,7 +24,7 @@ from instantaudience_server.running import hosts, standstill
 from instantaudience_server.running.certificate_files import CertificateFiles
 from instantaudience_server.running.envoys import Envoys, admin_sockets, envoy_command, gateway_settings
 from instantaudience_server.running.first_catalog import FirstCatalog
-from instantaudience_server.running.ground import WorkerConfig
+from instantaudience_server.running.ground import WorkerConfig, keep_running
 from instantaudience_server.running.metrics_server import MetricsConfig
 from instantaudience_server.running.standstill import Watched
 from instantaudience_server.running.starting import listens, own_directory, wait_until
@@ -137,10 +137,10 @@ class Service:
             self._progress("starting the gateway")
             await self._start_gateway(directory, tuple(sockets))
         watches = (
-            standstill.watch(self._watched_servers),
-            standstill.watch(self._watched_nodes, standstill.NODE_SECONDS),
+            partial(standstill.watch, self._watched_servers),
+            partial(standstill.watch, self._watched_nodes, standstill.NODE_SECONDS),
         )
-        self._watching = [asyncio.create_task(watch) for watch in watches]
+        self._watching = [asyncio.create_task(keep_running(watch)) for watch in watches]
 
     def _watched_servers(self) -> list[Watched]:
         children = [server.child for server in self._servers]
@@ -169,7 +169,7 @@ class Service:
     async def _open_certificates(self, directory: Path) -> None:
         self._certificates = CertificateFiles(self._settings, directory)
         await self._certificates.open()
-        keeping = asyncio.create_task(self._certificates.keep())
+        keeping = asyncio.create_task(keep_running(self._certificates.keep))
         self._stack.callback(keeping.cancel)
 
     async def _serve_metrics(self, directory: Path, reserved: socket.socket) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -10,7 +11,7 @@ from instantaudience_gateway.contract.json_forms import json_forms
 from instantaudience_server.running.certificate_files import follow
 from instantaudience_server.running.certificates import Certificates
 from instantaudience_server.running.composition import Worker, open_worker
-from instantaudience_server.running.ground import WorkerConfig, asked_to_stop, run
+from instantaudience_server.running.ground import WorkerConfig, asked_to_stop, run, run_beside
 from instantaudience_server.settings import MESSAGE_LIMIT_BYTES, MOST_HEADER_BYTES
 from instantaudience_server.telemetry import Event
 from instantaudience_server.transport.grpcio import GrpcioHost
@@ -78,8 +79,7 @@ async def _secure(host: NativeHost, path: Path, stack: contextlib.AsyncExitStack
         )
         secured.set()
 
-    following = asyncio.create_task(follow(path, secure))
-    stack.callback(following.cancel)
+    run_beside(stack, partial(follow, path, secure))
     await secured.wait()
 
 

@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from instantaudience_server.commands.client import Client
+from instantaudience_server.commands.client import AwayError, Client
 from instantaudience_server.commands.connecting import with_client
 from instantaudience_server.commands.object_fields import text
 from instantaudience_server.commands.statuses import FAILED, PARTIAL, explained, failing_is_two
@@ -21,6 +21,8 @@ from instantaudience_server.commands.tables import harmless, print_table
 PIECE_BYTES = 2**18
 LOOK_SECONDS = 0.5
 """How often it is asked how far a job is."""
+PATIENCE_SECONDS = 60.0
+"""How long a service may be away while a job is followed."""
 TERM = "batch_segment_upload_job"
 
 _COUNTERS = {
@@ -147,14 +149,27 @@ def _pieces(file: Path, progress: Progress, task: TaskID) -> Iterator[bytes]:
 
 
 def _followed(client: Client, job_id: str, file: Path, progress: Progress) -> dict[str, Any]:
-    """A job, when it has ended."""
+    """A job, when it has ended.
+
+    Raises:
+        AwayError: for long, nobody could say how far it is.
+    """
     task = progress.add_task(f"{file.name}: job", total=100)
+    answered = time.monotonic()
     while True:
-        job = _job(client, job_id)
-        progress.update(task, completed=job["percent_complete"])
-        if job["phase"] in ("completed", "error"):
-            return job
-        time.sleep(LOOK_SECONDS)
+        pause = LOOK_SECONDS
+        try:
+            job = _job(client, job_id)
+        except AwayError as error:
+            pause = max(pause, error.retry_seconds)
+            if time.monotonic() + pause >= answered + PATIENCE_SECONDS:
+                raise
+        else:
+            answered = time.monotonic()
+            progress.update(task, completed=job["percent_complete"])
+            if job["phase"] in ("completed", "error"):
+                return job
+        time.sleep(pause)
 
 
 def _show_jobs(title: str, jobs: list[dict[str, Any]], names: list[str]) -> None:

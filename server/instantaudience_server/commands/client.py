@@ -29,6 +29,9 @@ MOST_WAITS = 30
 SIGN_IN_HINT = "`instant-audience login`, or set INSTANT_AUDIENCE_TOKEN, or INSTANT_AUDIENCE_USERNAME and …_PASSWORD"
 DENIED_HINT = "sign in as a user that may do this: `instant-audience login`, or --as"
 
+_AWAY = (429, 502, 503, 504)
+"""Statuses of what helps to ask again: some are those of whoever stands before the service."""
+
 Result = TypeVar("Result")
 
 
@@ -38,6 +41,14 @@ class TokenRefusedError(click.ClickException):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class AwayError(click.ClickException):
+    """The service does not answer, or does not do it now: after `retry_seconds`, it may."""
+
+    def __init__(self, message: str, retry_seconds: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_seconds = retry_seconds
 
 
 class Client:
@@ -247,9 +258,9 @@ class Client:
             hint = f"; try again in {error.retry_seconds} s"
         return click.ClickException(f"{error.reason}: {error}{hint}")
 
-    def _unreachable(self, error: Exception) -> click.ClickException:
+    def _unreachable(self, error: Exception) -> AwayError:
         tls = "; --cacert says whom to trust, --cert what to show" if self._is_secure else ""
-        return click.ClickException(
+        return AwayError(
             f"{self.url} does not answer ({error}): start the service with `make run`, or name another with --url{tls}"
         )
 
@@ -258,13 +269,16 @@ def _answer(answer: httpx.Response) -> dict[str, Any]:
     try:
         response: dict[str, Any] = answer.json()["response"]
     except (ValueError, KeyError, TypeError):
-        raise click.ClickException(f"{answer.url} is not this service: HTTP {answer.status_code}") from None
+        other = f"{answer.url} is not this service: HTTP {answer.status_code}"
+        raise (AwayError if answer.status_code in _AWAY else click.ClickException)(other) from None
     if answer.is_error:
         wait = answer.headers.get("retry-after")
         hint = f"; try again in {wait} s" if wait else ""
         message = f"{response['error_id']}: {response['error']}{hint}"
         if answer.status_code == httpx.codes.UNAUTHORIZED:
             raise TokenRefusedError(response["error_id"], message)
+        if answer.status_code in _AWAY:
+            raise AwayError(message, float(wait) if wait and wait.isdigit() else 0.0)
         raise click.ClickException(message)
     return response
 

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from instantaudience_server.processes import free_ports
 from service.commands.conftest import environment_of
+from support.clusters import eventually
 from support.processes import all_of, not_ignoring_ctrl_c
-from support.service import COMMAND, Service
+from support.service import COMMAND, Service, new_directory, running_service
 
 CLEAN = "7001;10001:0,10002:60\n7002;10001:0\n"
 PARTIAL = "7003;10001:0\nnobody;10001:0\n7004;99999:0\n"
@@ -84,6 +86,28 @@ async def test_a_file_that_cannot_be_sent_after_another_one(run: Any, demo: dict
     found = re.search("Error: .*; clean is applied all the same: `instant-audience batch show (.*)`", ended.errors)
     assert found, ended.errors
     assert json.loads((await run("batch", "show", found[1], "--json", env=demo)).output)["job_id"] == found[1]
+
+
+async def test_a_service_that_is_away_while_a_job_is_followed(run: Any, tmp_path: Path) -> None:
+    """The job goes on with it, and so does the command."""
+    (tmp_path / "large").write_text("".join(f"{user};10001:0\n" for user in range(1, 600_000)))
+    arguments = ("--workers", "1", "--http-port", str(free_ports("127.0.0.1", 1)[0]))
+    async with new_directory() as directory:
+        async with running_service(*arguments, directory=directory) as service:
+            env = await environment_of(service, "demo")
+            sending = asyncio.create_task(run("batch", "send", "large", "--json", env=env))
+
+            async def is_applied() -> None:
+                ended = await run("batch", "list", "--json", env=env)
+                assert [job["phase"] for job in json.loads(ended.output)] == ["processing"]
+
+            await eventually(is_applied)
+        assert not sending.done()
+        async with running_service(*arguments, directory=directory):
+            ended = await sending
+    assert ended.status == 0, ended.errors
+    (job,) = json.loads(ended.output)
+    assert (job["phase"], job["num_valid"]) == ("completed", 599_999)
 
 
 async def test_lines_of_files_steer_no_terminal(run: Any, demo: dict[str, str], tmp_path: Path) -> None:

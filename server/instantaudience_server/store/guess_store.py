@@ -18,23 +18,24 @@ for i = 1, #guesses, 2 do
     wrong, oldest = wrong + 1, oldest or guesses[i + 1]
   end
 end
-if wrong >= limit then return oldest + window - now end
+if wrong >= limit then return math.min(oldest - now, 0) + window end
 if #guesses / 2 >= limit then return -1 end
 redis.call('ZADD', KEYS[1], now, name)
 redis.call('PEXPIRE', KEYS[1], window)
 return 0
 """
 """A sliding window, exact over all workers. Arguments: now in ms, window in ms, limit, the guess's name. A command that
-is sent again after a lost answer counts once. Answers 0, -1 (some are under way) or how long to wait in ms."""
+is sent again after a lost answer counts once. Answers 0, -1 (some are under way) or how long to wait in ms: no longer
+than the window, at whose end the set is gone, whatever a clock that was set back says."""
 
 END = """
 local counted = redis.call('ZSCORE', KEYS[1], ARGV[1])
 if not counted then return 0 end
-redis.call('ZREM', KEYS[1], ARGV[1])
 if ARGV[2] == '1' then redis.call('ZADD', KEYS[1], counted, string.match(ARGV[1], ' (.*)$')) end
+redis.call('ZREM', KEYS[1], ARGV[1])
 return 1
 """
-"""Arguments: the guess's name, and 1 where it was wrong."""
+"""Arguments: the guess's name, and 1 where it was wrong. In this order, the set is never empty: it keeps its expiry."""
 
 
 class ClusterGuessStore:

@@ -9,7 +9,7 @@ if redis.call('ZSCORE', KEYS[1], ARGV[4]) then return 0 end
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[1] - ARGV[2])
 if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[3]) then
   local oldest = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')[2]
-  return oldest + ARGV[2] - ARGV[1]
+  return math.min(oldest - ARGV[1], 0) + ARGV[2]
 end
 redis.call('ZADD', KEYS[1], ARGV[1], ARGV[4])
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
@@ -17,7 +17,8 @@ return 0
 """
 """A sliding window, exact over all workers. Arguments: now in ms, window in ms, limit, the token's hash.
 
-The hash names the sign-in, so that a command that is sent again after a lost answer counts once.
+The hash names the sign-in, so that a command that is sent again after a lost answer counts once. Answers 0 or how long
+to wait in ms: no longer than the window, at whose end the set is gone, whatever a clock that was set back says.
 """
 
 

@@ -41,6 +41,19 @@ async def test_wrong_ones_count_in_a_sliding_window(guesses: ClusterGuessStore, 
     assert 0 < await plain.pttl("f:s") <= WINDOW
 
 
+async def test_a_single_wrong_one_goes_with_its_window(guesses: ClusterGuessStore, plain: RedisCluster) -> None:
+    assert await begin(guesses, "one") == 0
+    await end(guesses, "one", wrong=True)
+    assert 0 < await plain.pttl("f:s") <= WINDOW
+
+
+async def test_nobody_waits_longer_where_the_clock_was_set_back(guesses: ClusterGuessStore) -> None:
+    for number in range(LIMIT):
+        assert await begin(guesses, str(number)) == 0
+        await end(guesses, str(number), wrong=True)
+    assert await begin(guesses, "more", NOW - 3_600_000) == WINDOW
+
+
 async def test_right_ones_do_not_count(guesses: ClusterGuessStore, plain: RedisCluster) -> None:
     for number in range(3 * LIMIT):
         assert await begin(guesses, str(number)) == 0

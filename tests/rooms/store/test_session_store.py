@@ -55,6 +55,11 @@ class TestSignIns:
         assert await self.sign_in(sessions, "one more", NOW + WINDOW) == 0
         assert await self.sign_in(sessions, "and another", NOW + WINDOW) == 1000
 
+    async def test_nobody_waits_longer_where_the_clock_was_set_back(self, sessions: ClusterSessionStore) -> None:
+        for index in range(LIMIT):
+            assert await self.sign_in(sessions, f"token-{index}", NOW) == 0
+        assert await self.sign_in(sessions, "one more", NOW - 3_600_000) == WINDOW
+
     async def test_a_sign_in_that_is_sent_again_counts_once(self, sessions: ClusterSessionStore) -> None:
         for _ in range(3 * LIMIT):
             assert await self.sign_in(sessions, "token", NOW) == 0

@@ -72,7 +72,7 @@ class AccountService:
         """Make all tokens of a user worth nothing: the caller's own or, for the role `admin`, another's.
 
         Raises:
-            AudienceError: UNAUTH; NOT_FOUND; CHANGED_MEANWHILE, when others keep changing the user; UNAVAILABLE.
+            AudienceError: UNAUTH; NOT_FOUND; UNAVAILABLE.
         """
         await self._editor.update(Kind.USER, subject_of(request.id, caller), _revoke, "", deadline)
         return pb.RevokeTokensResponse()

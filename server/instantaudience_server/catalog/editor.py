@@ -1,7 +1,9 @@
 """Creates, changes and deletes objects of the catalog in the cluster (source: catalog.proto, CatalogService)."""
 
+import asyncio
 import copy
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable, Iterator, Set
+from itertools import count, takewhile
 from typing import Any, TypeVar
 
 from instantaudience.v1 import catalog_pb2 as pb
@@ -10,7 +12,7 @@ from instantaudience_server.catalog import records, rules
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.catalog.records import Object
 from instantaudience_server.clock import Clock
-from instantaudience_server.errors import AudienceError, Reason, invalid
+from instantaudience_server.errors import AudienceError, Reason, invalid, unavailable
 from instantaudience_server.store.catalog_interface import CatalogStore, Kind, Outcome, Write
 
 New = TypeVar("New", bound=Object)
@@ -18,7 +20,8 @@ Check = Callable[[Any], None]
 """Looks at an object as it stands, and raises what keeps the caller from it."""
 
 ATTEMPTS = 5
-"""How often a change without an `etag` is made anew on what another editor has written meanwhile."""
+"""How often an import, or a change of a password that is bound to the one before, is made anew on what another editor
+has written meanwhile. Other changes are until their deadline: each time, somebody's was made."""
 
 
 class CatalogEditor:
@@ -81,10 +84,12 @@ class CatalogEditor:
         nothing is none: `etag` and `last_modified` stay. `hash_before` is as in `Write`.
 
         Raises:
-            AudienceError: NOT_FOUND; CHANGED_MEANWHILE; SYNTAX, when the object would break a rule; INTEGRITY, when the
-                unique name is taken; UNAVAILABLE.
+            AudienceError: NOT_FOUND; CHANGED_MEANWHILE, with an `etag` or `hash_before`; SYNTAX, when the object would
+                break a rule; INTEGRITY, when the unique name is taken; UNAVAILABLE, also when others are always faster.
         """
-        for _ in range(ATTEMPTS):
+        for attempt in _until(deadline):
+            if hash_before is not None and attempt == ATTEMPTS:
+                raise _changed_meanwhile(kind, object_id)
             before = await self._read(kind, object_id, etag, deadline, check)
             after = _edited(before, edit)
             unchanged = records.encode(after) == records.encode(before)
@@ -98,7 +103,7 @@ class CatalogEditor:
             if await self._made(write, after, deadline):
                 break
         else:
-            raise _changed_meanwhile(kind, object_id)
+            raise unavailable(f"The {kind} {object_id} is being changed by others all the time")
         await self._feed.catch_up(deadline)
         return _with_etag(after)
 
@@ -108,17 +113,17 @@ class CatalogEditor:
         """Remove an object; `etag` and `check` as in `update`.
 
         Raises:
-            AudienceError: NOT_FOUND; CHANGED_MEANWHILE; IN_USE, for a member that owns something or that another member
-                names; UNAVAILABLE.
+            AudienceError: NOT_FOUND; CHANGED_MEANWHILE, with an `etag`; IN_USE, for a member that owns something or that
+                another member names; UNAVAILABLE.
         """
-        for _ in range(ATTEMPTS):
+        for _ in _until(deadline):
             before = await self._read(kind, object_id, etag, deadline, check)
             if kind is Kind.MEMBER:
                 await self._check_unnamed(object_id, deadline)
             if await self._made(write_of(before, None), before, deadline):
                 break
         else:
-            raise _changed_meanwhile(kind, object_id)
+            raise unavailable(f"The {kind} {object_id} is being changed by others all the time")
         await self._feed.catch_up(deadline)
 
     async def _read(self, kind: Kind, object_id: int, etag: str, deadline: float, check: Check | None) -> Object:
@@ -221,6 +226,12 @@ def refusal_of(outcome: Outcome, message: Object) -> tuple[Reason, str, str]:
 def _refusal(outcome: Outcome, message: Object) -> AudienceError:
     reason, text, field = refusal_of(outcome, message)
     return AudienceError(reason, text, field=field)
+
+
+def _until(deadline: float) -> Iterator[int]:
+    """Counts the attempts of a change."""
+    time = asyncio.get_running_loop().time
+    return takewhile(lambda _: time() < deadline, count())
 
 
 def _changed_meanwhile(kind: Kind, object_id: int) -> AudienceError:

@@ -113,8 +113,8 @@ class CatalogEditor:
         """Remove an object; `etag` and `check` as in `update`.
 
         Raises:
-            AudienceError: NOT_FOUND; CHANGED_MEANWHILE, with an `etag`; IN_USE, for a member that owns something or that
-                another member names; UNAVAILABLE.
+            AudienceError: NOT_FOUND; CHANGED_MEANWHILE, with an `etag`; IN_USE, for a member that owns something or
+                that another member names; UNAVAILABLE.
         """
         for _ in _until(deadline):
             before = await self._read(kind, object_id, etag, deadline, check)

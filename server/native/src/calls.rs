@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -48,6 +49,10 @@ pub struct Service {
     pub refusals: Refusals,
     /// What requests have that come in pieces.
     pub rooms: Rooms,
+    /// What long answers have that their callers have not taken.
+    pub unsent: Rooms,
+    /// For how long a caller may take nothing of one.
+    pub standstill: Duration,
     /// What was decompressed for those who are not known.
     pub inflations: Inflations,
     /// Where long bodies are read.

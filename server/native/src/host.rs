@@ -113,6 +113,8 @@ impl Host {
             tokens: Mutex::default(),
             refusals: Refusals::new(refusals.into_iter().map(|answer| Arc::clone(&answer.0)).collect()),
             rooms: Rooms::default(),
+            unsent: Rooms::default(),
+            standstill: seconds(age)?,
             inflations: Inflations::default(),
             aside: Aside::start()?,
         };

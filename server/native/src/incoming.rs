@@ -123,6 +123,11 @@ impl Incoming {
         }
     }
 
+    /// Where it comes from.
+    pub fn origin(&self) -> Option<IpAddr> {
+        self.origin
+    }
+
     /// Python reads what comes: it knows whose stream this is.
     pub fn trust(&mut self) {
         self.trusted = true;

@@ -25,6 +25,7 @@ mod listening;
 mod locks;
 mod metadata;
 mod numbers;
+mod outgoing;
 mod refusals;
 mod requests;
 mod rest;

@@ -3,17 +3,18 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use h2::SendStream;
 use h2::server::SendResponse;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
 
 use crate::answers::{Answer, Failure};
-use crate::aside::Aside;
-use crate::calls::Gone;
+use crate::calls::{Gone, Service};
 use crate::framing::PREFIX_BYTES;
 use crate::json::{Reader, Writer};
-use crate::metadata::Peer;
+use crate::metadata::{Origin, Peer};
+use crate::outgoing::send_all;
 
 /// The gateway sets it on such calls (`transport/rest.py`). What callers send as JSON is no call here, as it is none on
 /// the other hosts.
@@ -40,14 +41,16 @@ pub async fn send(
     form: &JsonForm,
     answer: Answer,
     respond: &mut SendResponse<Bytes>,
-    aside: &Aside,
+    origin: &Origin,
+    service: &Service,
 ) -> Result<(), Gone> {
     match answer {
         Answer::Message(framed) => {
             let (writer, bytes) = (Arc::clone(&form.writer), framed.len());
             let write = move || writer.write(framed.get(PREFIX_BYTES..).unwrap_or_default());
-            let body = aside.run(bytes, write).await.ok_or(Gone)?.map_err(|_| Gone)?;
-            send_body(respond, StatusCode::OK, HeaderMap::with_capacity(2), body.into())
+            let body = service.aside.run(bytes, write).await.ok_or(Gone)?.map_err(|_| Gone)?;
+            let mut sending = start(respond, StatusCode::OK, HeaderMap::with_capacity(2), body.len())?;
+            send_all(body.into(), true, &mut sending, origin, service).await
         }
         Answer::Failure(failure) => fail(&failure, respond),
     }
@@ -55,20 +58,20 @@ pub async fn send(
 
 /// Answer such a call with a failure.
 pub fn fail(failure: &Failure, respond: &mut SendResponse<Bytes>) -> Result<(), Gone> {
-    send_body(respond, failure.status, failure.headers.clone(), failure.body.clone())
+    let body = failure.body.clone();
+    Ok(start(respond, failure.status, failure.headers.clone(), body.len())?.send_data(body, true)?)
 }
 
-fn send_body(
+fn start(
     respond: &mut SendResponse<Bytes>,
     status: StatusCode,
     mut headers: HeaderMap,
-    body: Bytes,
-) -> Result<(), Gone> {
+    body_bytes: usize,
+) -> Result<SendStream<Bytes>, Gone> {
     headers.insert(CONTENT_TYPE, JSON);
-    headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(body_bytes));
     let mut response = Response::new(());
     *response.status_mut() = status;
     *response.headers_mut() = headers;
-    // Who reads slowly has this one body waiting.
-    Ok(respond.send_response(response, false)?.send_data(body, true)?)
+    Ok(respond.send_response(response, false)?)
 }

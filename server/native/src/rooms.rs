@@ -71,6 +71,17 @@ impl Level {
         }
         Some(())
     }
+
+    /// Hold so many bytes at least, where they are there.
+    fn try_hold(&mut self, bytes: usize) -> bool {
+        let Ok(more) = u32::try_from(bytes.saturating_sub(self.held())) else { return false };
+        let Ok(permit) = Arc::clone(&self.room).try_acquire_many_owned(more) else { return false };
+        match &mut self.permit {
+            Some(held) => held.merge(permit),
+            none => *none = Some(permit),
+        }
+        true
+    }
 }
 
 /// What a request holds, until this is dropped.
@@ -102,6 +113,11 @@ impl Held {
             level.hold(bytes).await?;
         }
         Some(())
+    }
+
+    /// Hold room for so many bytes; whether there is as much.
+    pub fn try_widen(&mut self, bytes: usize) -> bool {
+        self.levels.iter_mut().all(|level| level.try_hold(bytes))
     }
 
     /// How many bytes were counted.

@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use h2::SendStream;
 use h2::server::SendResponse;
 use tokio::sync::mpsc;
@@ -16,6 +16,7 @@ use crate::calls::{Gone, Service, Shared, end, fail, start};
 use crate::framing::Flaw;
 use crate::incoming::{Incoming, Trouble};
 use crate::metadata::Metadata;
+use crate::outgoing::Outgoing;
 use crate::rooms::Held;
 
 /// How many messages Python has been handed that it has not read; then the stream is read no further, and flow control
@@ -35,6 +36,7 @@ pub async fn serve(
     let (order, orders) = mpsc::unbounded_channel();
     let id = service.answers.listen(Listener::Stream(order));
     service.arrivals.add_event(Event::Opened { id, method, metadata });
+    let outgoing = Outgoing::new(incoming.origin(), &service);
     let mut stream = Stream {
         id,
         service: &service,
@@ -44,7 +46,7 @@ pub async fn serve(
         unread_bytes: 0,
         respond,
         sending: None,
-        out: BytesMut::new(),
+        outgoing,
         asked: false,
         ending: None,
     };
@@ -74,9 +76,8 @@ struct Stream<'a> {
     respond: SendResponse<Bytes>,
     /// None as long as no answer has begun.
     sending: Option<SendStream<Bytes>>,
-    /// What is to be sent.
-    out: BytesMut,
-    /// Whether Python waits until it is.
+    outgoing: Outgoing<'a>,
+    /// Whether Python waits until all is sent.
     asked: bool,
     ending: Option<Ending>,
 }
@@ -87,9 +88,7 @@ impl Stream<'_> {
         while let Poll::Ready(Some(order)) = self.orders.poll_recv(context) {
             self.obey(order);
         }
-        if self.ending.is_none() {
-            self.read(context)?;
-        }
+        self.read(context)?;
         let written = self.write(context)?;
         if written.is_ready() && self.ending.is_some() {
             return Poll::Ready(self.end());
@@ -104,7 +103,7 @@ impl Stream<'_> {
     fn obey(&mut self, order: Order) {
         match order {
             Order::Send { message, asked } => {
-                self.out.extend_from_slice(&message);
+                self.outgoing.push(message);
                 self.asked |= asked;
             }
             Order::Read => {
@@ -113,9 +112,16 @@ impl Stream<'_> {
                     incoming.trust();
                 }
             }
-            Order::End => self.ending = Some(Ending::Good),
-            Order::Fail(failure) => self.ending = Some(Ending::Bad(failure)),
+            Order::End => self.finish(Ending::Good),
+            Order::Fail(failure) => self.finish(Ending::Bad(failure)),
         }
+    }
+
+    /// Python takes no more of it: what its messages hold of the room is free, however long the caller takes to read on.
+    fn finish(&mut self, ending: Ending) {
+        self.ending = Some(ending);
+        self.incoming = None;
+        self.unread.clear();
     }
 
     /// Hand messages over as long as there is room for them.
@@ -147,21 +153,13 @@ impl Stream<'_> {
 
     /// Send what the caller has room for; ready when nothing is left.
     fn write(&mut self, context: &mut Context<'_>) -> Result<Poll<()>, Gone> {
-        while !self.out.is_empty() {
+        if !self.outgoing.is_empty() {
             let sending = match &mut self.sending {
                 Some(sending) => sending,
                 None => self.sending.insert(start(&mut self.respond)?),
             };
-            sending.reserve_capacity(self.out.len());
-            let room = sending.capacity().min(self.out.len());
-            if room > 0 {
-                sending.send_data(self.out.split_to(room).freeze(), false)?;
-                continue;
-            }
-            match sending.poll_capacity(context) {
-                Poll::Pending => return Ok(Poll::Pending),
-                Poll::Ready(Some(Ok(_))) => {}
-                Poll::Ready(_) => return Err(Gone),
+            if self.outgoing.poll(sending, context)?.is_pending() {
+                return Ok(Poll::Pending);
             }
         }
         if std::mem::take(&mut self.asked) {

@@ -16,6 +16,7 @@ use crate::framing::{Encoding, Flaw, Messages, only_message};
 use crate::incoming::{Message, Trouble};
 use crate::locks::lock;
 use crate::metadata::{Metadata, Origin};
+use crate::outgoing::send_all;
 use crate::rest::{self, JsonForm};
 use crate::rooms::Held;
 use crate::waiting::{Impatience, Who};
@@ -80,7 +81,7 @@ pub async fn serve(
         Ok(Err(Trouble::Gone)) => return shared.give_up(),
         Err(_) => {
             let late = |id| Event::Refused { id, method: Some(method), metadata, why: Refusal::NotReceived };
-            return Box::pin(tell(json, late, &mut respond, (&service, &shared))).await;
+            return Box::pin(tell(json, late, &mut respond, &origin, (&service, &shared))).await;
         }
     };
     let message = match (message, json) {
@@ -92,7 +93,7 @@ pub async fn serve(
                 Ok(message) => Ok(message.into()),
                 Err(text) => {
                     let misread = |id| Event::Misread { id, method, metadata, text };
-                    return Box::pin(tell(Some(json), misread, &mut respond, (&service, &shared))).await;
+                    return Box::pin(tell(Some(json), misread, &mut respond, &origin, (&service, &shared))).await;
                 }
             }
         }
@@ -113,7 +114,7 @@ pub async fn serve(
     if let Some(refused) = service.arrivals.add_call(call, wait) {
         service.refusals.refuse(refused, Impatience::Full, &service.answers);
     }
-    finish((id, wait), answered, json, &mut respond, (&service, &shared)).await;
+    finish((id, wait), answered, json, &mut respond, &origin, (&service, &shared)).await;
 }
 
 /// Have Python refuse a call, in its words.
@@ -125,7 +126,7 @@ pub async fn refuse(
     (service, shared): (Arc<Service>, Arc<Shared>),
 ) {
     let refused = |id| Event::Refused { id, method, metadata, why };
-    tell(None, refused, &mut respond, (&service, &shared)).await;
+    tell(None, refused, &mut respond, &Origin::Told(None), (&service, &shared)).await;
 }
 
 /// Tell Python why there is no call, for its words.
@@ -133,12 +134,13 @@ async fn tell(
     json: Option<&JsonForm>,
     event: impl FnOnce(CallId) -> Event,
     respond: &mut SendResponse<Bytes>,
+    origin: &Origin,
     (service, shared): (&Service, &Shared),
 ) {
     let (answer, answered) = oneshot::channel();
     let id = service.answers.listen(Listener::Unary(answer));
     service.arrivals.add_event(event(id));
-    finish((id, Wait::Express), answered, json, respond, (service, shared)).await;
+    finish((id, Wait::Express), answered, json, respond, origin, (service, shared)).await;
 }
 
 /// Wait for the answer and send it, or tell Python that nobody waits for it.
@@ -147,6 +149,7 @@ async fn finish(
     answered: oneshot::Receiver<Answer>,
     json: Option<&JsonForm>,
     respond: &mut SendResponse<Bytes>,
+    origin: &Origin,
     (service, shared): (&Service, &Shared),
 ) {
     tokio::select! {
@@ -155,8 +158,8 @@ async fn finish(
             // Where it cannot be sent, nobody waits for it. Where Python has none, the stream is reset.
             let _ = match (answer, json) {
                 (Err(_), _) => Err(Gone),
-                (Ok(answer), None) => send(answer, respond),
-                (Ok(answer), Some(json)) => rest::send(json, answer, respond, &service.aside).await,
+                (Ok(answer), None) => send(answer, respond, origin, service).await,
+                (Ok(answer), Some(json)) => rest::send(json, answer, respond, origin, service).await,
             };
         }
         _ = poll_fn(|context| respond.poll_reset(context)) => {
@@ -168,12 +171,16 @@ async fn finish(
     }
 }
 
-fn send(answer: Answer, respond: &mut SendResponse<Bytes>) -> Result<(), Gone> {
+async fn send(
+    answer: Answer,
+    respond: &mut SendResponse<Bytes>,
+    origin: &Origin,
+    service: &Service,
+) -> Result<(), Gone> {
     match answer {
         Answer::Message(message) => {
             let mut sending = start(respond)?;
-            // Who reads slowly has this one message waiting.
-            sending.send_data(message, false)?;
+            send_all(message, false, &mut sending, origin, service).await?;
             end(&mut sending)
         }
         Answer::Failure(failure) => fail(respond, &failure),

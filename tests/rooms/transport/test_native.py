@@ -20,7 +20,7 @@ from instantaudience_server.transport.framing import frame
 from instantaudience_server.transport.native import NativeHost, missing
 from support.clusters import eventually
 from support.floods import message_of
-from support.framing_peer import Peer, connected, grpc_headers
+from support.framing_peer import Answer, Peer, connected, grpc_headers
 from support.http2_frames import CONTINUATION, HEADERS, PREFACE, RST_STREAM, SETTINGS, http2_frame
 from support.interop_app import CALL_TIMEOUT_SECONDS, LIMIT_BYTES, interop_service
 from support.interop_host import path, struct
@@ -35,6 +35,7 @@ EMPTY = frame(b"")
 UNAVAILABLE = 14
 NO_ERROR, ENHANCE_YOUR_CALM = 0, 11
 LONG_BYTES = 100_000
+SHORT_BYTES = 10_000
 MOST_HELD_BYTES = 2_000_000
 """Of one stream: both ends' windows, the sockets' buffers, and what waits in between."""
 
@@ -61,6 +62,14 @@ class Methods:
             self.answered += 1
             yield struct(payload="x" * LONG_BYTES)
 
+    async def leave(self, requests: AsyncIterator[Struct]) -> AsyncIterator[Message]:
+        """Answers the first request, and ends while more come."""
+        async for _ in requests:
+            yield struct(payload="x" * SHORT_BYTES)
+            self.answered += 1
+            await self.may_end.wait()
+            return
+
     async def hang(self, request: Struct, _: Call, deadline: float) -> Message:
         self.running += 1
         try:
@@ -79,6 +88,7 @@ class Methods:
         return [
             PublicStreamMethod("/test/Deaf", Struct, self.deaf),
             PublicStreamMethod("/test/Flood", Struct, self.flood),
+            PublicStreamMethod("/test/Leave", Struct, self.leave),
             PublicMethod("/test/Hang", Struct, self.hang),
             PublicMethod("/test/Wait", Struct, self.wait),
         ]
@@ -183,6 +193,57 @@ async def test_messages_that_do_not_end_hold_their_senders(address: str, peer: P
     whole = frame(struct(payload="x" * 500_000, size=1).SerializeToString())
     pieces = [whole[place : place + 16_384] for place in range(0, len(whole), 16_384)]
     assert (await peer.call(grpc_headers(path("Unary")), *pieces)).grpc_status == 0
+
+
+async def test_a_stream_that_has_ended_holds_no_room(address: str, methods: Methods) -> None:
+    """Though its caller has not taken its answer, and has a message under way."""
+    whole = frame(struct(payload="x" * (LIMIT_BYTES - 100), size=1).SerializeToString())
+    async with connected(address, takes=False) as peer:
+        streams = [peer.begin(grpc_headers("/test/Leave")) for _ in range(50)]
+        filling = [asyncio.create_task(peer.send(each, EMPTY + whole[:-1])) for each in streams]
+        await until(lambda: methods.answered == len(streams))
+        await asyncio.sleep(1)
+        methods.may_end.set()
+        for task in filling:
+            task.cancel()
+        again = peer.begin(grpc_headers(path("Unary")))
+        await peer.send(again, whole, end=True)
+
+
+async def test_long_answers_that_nobody_takes_have_so_much_room(address: str) -> None:
+    """Those of an address have 256 MB; calls that would need more end. Others are served when it is free again."""
+    request = frame(struct(size=LIMIT_BYTES).SerializeToString())
+    async with AsyncExitStack() as stack:
+        resets: list[asyncio.Task[Answer]] = []
+        for _ in range(3):
+            slow = await stack.enter_async_context(connected(address, takes=False))
+            for _ in range(99):
+                stream_id = slow.begin(grpc_headers(path("Unary")))
+                await slow.send(stream_id, request, end=True)
+                resets.append(asyncio.create_task(slow.answer(stream_id)))
+        await until(lambda: sum(each.done() for each in resets) >= len(resets) - 256)
+        await assert_served(address)
+        ended = [each.result().reset for each in resets if each.done()]
+        assert ended == [ENHANCE_YOUR_CALM] * (len(resets) - 256)
+        for each in resets:
+            each.cancel()
+    async with connected(address) as peer:
+        assert (await peer.call(grpc_headers(path("Unary")), request)).grpc_status == 0
+
+
+@pytest.mark.parametrize("method", [path("Unary"), path("Output")])
+async def test_a_long_answer_that_is_not_taken_ends(methods: Methods, method: str) -> None:
+    """Short ones wait."""
+    async with (
+        serving(methods, connection_seconds=0.5) as (_, address),
+        connected(address, takes=False) as slow,
+    ):
+        calls = [slow.begin(grpc_headers(method)) for _ in range(2)]
+        for stream_id, size in zip(calls, (LIMIT_BYTES, SHORT_BYTES), strict=True):
+            await slow.send(stream_id, frame(struct(size=size, sizes=[size]).SerializeToString()), end=True)
+        assert (await slow.answer(calls[0])).reset == ENHANCE_YOUR_CALM
+        with pytest.raises(TimeoutError):
+            await slow.answer(calls[1], 1.0)
 
 
 async def test_more_large_requests_at_once_than_there_is_room_for_are_all_served(address: str, peer: Peer) -> None:

@@ -8,7 +8,7 @@ may be millions, lie in a table; those in use are kept decoded.
 import asyncio
 import heapq
 from collections import deque
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
@@ -91,10 +91,12 @@ class Segment:
 
 
 class SegmentPage(NamedTuple):
-    """Some of the segments that were asked for, in the order of IDs, and how many there are in all."""
+    """Some of the segments that were asked for, in their order, and how many there are in all. `ids` has those too that
+    a change has taken away while it was searched: what is no longer there still says that the page was full."""
 
     segments: list[pb.Segment]
     total: int
+    ids: list[int]
 
 
 class Catalog:
@@ -214,7 +216,8 @@ class Catalog:
         found = self._segments.find(matching, order, after_id=after_id, skip=skip, limit=limit)
         is_counted = given <= {"member_id"}
         total = self.count_segments(filters.get("member_id")) if is_counted else self._segments.count(matching)
-        return SegmentPage(_decoded(found), total)
+        segments = _decoded(found)
+        return SegmentPage(segments, total, [segment.id for segment in segments])
 
     def count_segments(self, member_id: int | None = None) -> int:
         """How many segments a member has, or all members together."""
@@ -239,10 +242,11 @@ class Catalog:
         for start in range(0, min(skip, total), MERGED_AT_ONCE):
             deque(islice(merged, min(MERGED_AT_ONCE, skip - start)), maxlen=0)
             await asyncio.sleep(0)
-        # What has changed meanwhile may fit no more.
+        # What has changed meanwhile may have been found twice, and may fit no more.
+        ids = list(islice(_unique(segment_id for _, segment_id in merged), limit))
         on_page = filters.copy()
-        on_page["ids"] = [segment_id for _, segment_id in islice(merged, limit)]
-        return SegmentPage(_decoded(segments.find(Condition(**on_page), order, limit=limit)), total)
+        on_page["ids"] = ids
+        return SegmentPage(_decoded(segments.find(Condition(**on_page), order, limit=limit)), total, ids)
 
     def _read(self, segment_id: int) -> Segment | None:
         record = self._segments.record(segment_id)
@@ -260,6 +264,14 @@ class Catalog:
             segment = self._hot.pop(segment_id, None)
             if segment is not None and segment.code is not None:
                 self._hot_by_code.pop((segment.member_id, segment.code), None)
+
+
+def _unique(ids: Iterable[int]) -> Iterator[int]:
+    seen: set[int] = set()
+    for each in ids:
+        if each not in seen:
+            seen.add(each)
+            yield each
 
 
 def _decoded(records: Iterable[bytes]) -> list[pb.Segment]:

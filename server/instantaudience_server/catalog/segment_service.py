@@ -74,7 +74,9 @@ class SegmentService:
             require_member(caller, known.member_id)
         limit = 1 if query.is_one else query.size
         skip = 0 if query.is_one else query.start
-        found, total = await self._catalog.page_of_segments(**query.filters, order=query.order, skip=skip, limit=limit)
+        found, total, _ = await self._catalog.page_of_segments(
+            **query.filters, order=query.order, skip=skip, limit=limit
+        )
         if query.is_one and not found:
             raise _none(query)
         sizes = await self._sizes_of(found, query.fields, deadline)

@@ -186,11 +186,12 @@ class CatalogService:
         await self._quotas.ask_gets(caller.member, "segment", 1, deadline)
         page = page_of(request)
         await self._feed.catch_up(deadline)
-        found, _ = await self._catalog.page_of_segments(
+        found, _, ids = await self._catalog.page_of_segments(
             member_id=member_id or None, search=request.search, after_id=page.after_id, limit=page.size + 1
         )
-        token = page.next_token([segment.id for segment in found])
-        segments = found[: page.size]
+        token = page.next_token(ids)
+        on_page = set(ids[: page.size])
+        segments = [segment for segment in found if segment.id in on_page]
         if request.with_estimated_users:
             await self._tell_sizes(segments, deadline)
         return pb.ListSegmentsResponse(segments=segments, next_page_token=token)

@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server import segment_sizes
+from instantaudience_server.catalog import catalog, records, segment_table
+from instantaudience_server.catalog.segment_table import Condition, Order, SegmentTable
 from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.store.catalog_interface import Kind, Record
 from instantaudience_server.store.interface import NEVER, Alike
 from support.catalogs import OTHER, OWN, PASSWORD, CatalogWorker, another, mask, new_segment, page_of, worker
 from support.clocks import FakeClock
@@ -81,6 +84,34 @@ class TestReading:
             await worker.call("DeleteSegment", id=object_id)
         await new_segment(worker, id=1)
         assert page_of(await worker.call("ListSegments", page_size=2, page_token=token)) == ([7, 2**31 - 1], "")
+
+    @pytest.mark.parametrize("change", ["removed", "renamed", "written"])
+    async def test_a_change_during_a_search_does_not_end_the_pages(
+        self, worker: CatalogWorker, monkeypatch: pytest.MonkeyPatch, change: str
+    ) -> None:
+        """What a long search has found is gone, fits no more, or is found once more."""
+        for number in range(1, 6):
+            await new_segment(worker, id=number, short_name="x")
+        monkeypatch.setattr(catalog, "FEW_SEGMENTS", 0)
+        for module in (catalog, segment_table):
+            monkeypatch.setattr(module, "ROWS_AT_ONCE", 2)
+        known, scan = worker.feed.catalog, SegmentTable.scan
+
+        def meanwhile(table: SegmentTable, matching: Condition, order: Order, first_row: int) -> list[tuple[Any, int]]:
+            found = scan(table, matching, order, first_row)
+            if first_row == 1 and change == "removed":
+                known.remove(Kind.SEGMENT, 1)
+            elif first_row == 1:
+                segment = pb.Segment(id=1, member_id=OWN, short_name="x" if change == "written" else "y")
+                known.put([Record(Kind.SEGMENT, records.encode(segment))])
+            return found
+
+        monkeypatch.setattr(SegmentTable, "scan", meanwhile)
+        ids, token = page_of(await worker.call("ListSegments", search="x", page_size=2))
+        assert ids == ([1, 2] if change == "written" else [2])
+        ids, token = page_of(await worker.call("ListSegments", search="x", page_size=2, page_token=token))
+        assert ids == [3, 4]
+        assert page_of(await worker.call("ListSegments", search="x", page_size=2, page_token=token)) == ([5], "")
 
     @pytest.mark.parametrize(
         ("rpc", "fields", "pages"),

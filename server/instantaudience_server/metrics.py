@@ -206,7 +206,7 @@ GATEWAY_MEMORY = ("instant_audience_gateway_memory_bytes", "Memory in use in an 
 GATEWAY_ANSWERS = ("instant_audience_gateway_answers_total", "Answers of an Envoy, its own too, by their HTTP status.")
 GATEWAY_REFUSALS = (
     "instant_audience_gateway_refusals_total",
-    "What an Envoy refused because there was too much: connections; calls under way; memory in use.",
+    "What an Envoy refused: too many connections and calls under way, too much memory in use, callers' certificates.",
 )
 GATEWAY_CONNECTION_FAILURES = (
     "instant_audience_gateway_connection_failures_total",

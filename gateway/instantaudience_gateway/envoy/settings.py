@@ -19,12 +19,13 @@ class GatewayTls:
     """Where the gateway reads its certificate, and who vouches for callers' (None: they are asked for none).
 
     `tls.py` makes the files' contents; they are read again when others take their places (by renaming).
-    `clients_required`: callers need a certificate.
+    `clients_required`: callers need a certificate. `own` is what the gateway shows at its own port; None: nothing.
     """
 
     server: Path
     clients: Path | None = None
     clients_required: bool = True
+    own: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

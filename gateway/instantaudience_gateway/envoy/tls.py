@@ -11,7 +11,7 @@ from instantaudience_server.transport.status import CERTIFICATE_KEY
 from instantaudience_gateway.envoy.settings import TYPES, GatewayTls, seconds
 
 _TLS = f"{TYPES}.transport_sockets.tls.v3"
-_SERVER, _CLIENTS = "server", "clients"
+_SERVER, _CLIENTS, _OWN = "server", "clients", "own"
 HANDSHAKE_SECONDS = 10.0
 """How long a caller may take for a handshake."""
 
@@ -44,7 +44,10 @@ def own_port(tls: GatewayTls | None) -> dict[str, Any]:
     """What a cluster has that leads to such a listener of this process: no certificate says more than that it is."""
     if tls is None:
         return {}
-    context = {"@type": f"{_TLS}.UpstreamTlsContext", "common_tls_context": {"alpn_protocols": ["h2"]}}
+    common: dict[str, Any] = {"alpn_protocols": ["h2"]}
+    if tls.own is not None:
+        common["tls_certificate_sds_secret_configs"] = [_from_file(_OWN, tls.own)]
+    context = {"@type": f"{_TLS}.UpstreamTlsContext", "common_tls_context": common}
     return {"transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": context}}
 
 
@@ -70,8 +73,12 @@ def _from_file(name: str, path: Path) -> dict[str, Any]:
 
 def server_secret(chain: str, key: str) -> dict[str, Any]:
     """The content of the file `GatewayTls.server`, of texts in PEM."""
-    certificate = {"certificate_chain": {"inline_string": chain}, "private_key": {"inline_string": key}}
-    return _file({"name": _SERVER, "tls_certificate": certificate})
+    return _pair(_SERVER, chain, key)
+
+
+def own_secret(certificate: str, key: str) -> dict[str, Any]:
+    """The content of the file `GatewayTls.own`, of texts in PEM."""
+    return _pair(_OWN, certificate, key)
 
 
 def clients_secret(ca: str, crl: str | None) -> dict[str, Any]:
@@ -80,6 +87,11 @@ def clients_secret(ca: str, crl: str | None) -> dict[str, Any]:
     if crl is not None:
         context |= {"crl": {"inline_string": crl}, "only_verify_leaf_cert_crl": True}
     return _file({"name": _CLIENTS, "validation_context": context})
+
+
+def _pair(name: str, chain: str, key: str) -> dict[str, Any]:
+    certificate = {"certificate_chain": {"inline_string": chain}, "private_key": {"inline_string": key}}
+    return _file({"name": name, "tls_certificate": certificate})
 
 
 def _file(secret: dict[str, Any]) -> dict[str, Any]:

@@ -12,14 +12,16 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import structlog
 from instantaudience_gateway.envoy.settings import GatewayTls
-from instantaudience_gateway.envoy.tls import clients_secret, server_secret
+from instantaudience_gateway.envoy.tls import clients_secret, own_secret, server_secret
 
 from instantaudience_server import private_files
 from instantaudience_server.processes import StartError
 from instantaudience_server.running.certificates import CertificateError, Certificates, read_certificates
+from instantaudience_server.running.own_certificate import OwnCertificate
 from instantaudience_server.settings import Settings
 from instantaudience_server.telemetry import Event
 
@@ -33,9 +35,12 @@ _Seen = list[tuple[int, int, int] | None]
 
 
 class CertificateFiles:
-    """Copies of the files that the settings name, in a directory, which is made."""
+    """Copies of the files that the settings name, in a directory, which is made.
 
-    def __init__(self, settings: Settings, directory: Path) -> None:
+    `calls_itself`: the gateway comes to its own port, and has to show a certificate there as others do.
+    """
+
+    def __init__(self, settings: Settings, directory: Path, *, calls_itself: bool) -> None:
         self._settings = settings
         named = (settings.tls_cert, settings.tls_key, settings.client_ca, settings.client_crl)
         self._originals = [path for path in named if path is not None]
@@ -43,13 +48,17 @@ class CertificateFiles:
         self.for_workers = directory / "certificates.json"
         """What `follow` reads."""
         self._server, self._clients = directory / "server.json", directory / "clients.json"
+        has_own = calls_itself and settings.client_ca is not None
+        self._own = OwnCertificate.new() if has_own else None
+        self._own_file = directory / "own.json"
         directory.mkdir(mode=0o700)
 
     @property
     def for_gateway(self) -> GatewayTls:
         """Where Envoy reads them."""
         clients = None if self._settings.client_ca is None else self._clients
-        return GatewayTls(self._server, clients, self._settings.client_certificates == "required")
+        own = None if self._own is None else self._own_file
+        return GatewayTls(self._server, clients, self._settings.client_certificates == "required", own)
 
     async def open(self) -> None:
         """Copy what there is now.
@@ -78,9 +87,16 @@ class CertificateFiles:
         read = read_certificates(self._settings, time.time())
         private_files.write(self._server, json.dumps(server_secret(read.chain, read.key)))
         if read.client_ca is not None:
-            private_files.write(self._clients, json.dumps(clients_secret(read.client_ca, read.client_crl)))
+            private_files.write(self._clients, json.dumps(self._clients_secret(read.client_ca, read.client_crl)))
         private_files.write(self.for_workers, read.model_dump_json())
         log.info(Event.CERTIFICATES_READ, ends=read.ends)
+
+    def _clients_secret(self, ca: str, crl: str | None) -> dict[str, Any]:
+        own = self._own
+        if own is None:
+            return clients_secret(ca, crl)
+        private_files.write(self._own_file, json.dumps(own_secret(own.certificate, own.key)))
+        return clients_secret(f"{ca}\n{own.certificate}", None if crl is None else f"{crl}\n{own.revoked}")
 
 
 async def follow(path: Path, take: Callable[[Certificates], None]) -> None:

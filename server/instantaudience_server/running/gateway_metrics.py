@@ -27,10 +27,11 @@ _REFUSALS = {
     "connections": ("listener.downstream_global_cx_overflow",),
     "calls": tuple(f"cluster.{CLUSTER}.upstream_rq_{which}_overflow" for which in ("active", "pending")),
     "memory": (f"{_DOWNSTREAM}rq_overload_close",),
+    "certificates": ("listener.ssl.fail_verify_no_cert", "listener.ssl.fail_verify_error"),
 }
 _CONNECTIONS, _UNREACHED = f"{_DOWNSTREAM}cx_active", f"cluster.{CLUSTER}.upstream_cx_connect_fail"
 _MEMORY = "server.memory_allocated"
-_LISTENER = re.compile(r"^listener\..*\.(?=downstream_global_cx_overflow$)")
+_LISTENER = re.compile(r"^listener\..*\.(?=downstream_global_cx_overflow$|ssl\.)")
 """A listener's name is its address."""
 _ASKED = (_CONNECTIONS, _UNREACHED, _MEMORY, *chain(*_STATUSES.values(), *_REFUSALS.values()))
 _PATTERN = "|".join(re.escape(each).replace(r"listener\.", r"listener\..*\.") for each in _ASKED)

@@ -167,7 +167,7 @@ class Service:
             ) from error
 
     async def _open_certificates(self, directory: Path) -> None:
-        self._certificates = CertificateFiles(self._settings, directory)
+        self._certificates = CertificateFiles(self._settings, directory, calls_itself=self._host == "envoy")
         await self._certificates.open()
         keeping = asyncio.create_task(keep_running(self._certificates.keep))
         self._stack.callback(keeping.cancel)

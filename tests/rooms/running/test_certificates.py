@@ -106,7 +106,7 @@ def test_what_cannot_be_used_is_named(
 
 
 async def test_copies_are_the_owners_alone_and_change_with_the_files(settings: Settings, authority: Authority) -> None:
-    files = CertificateFiles(settings, authority.directory / "copies")
+    files = CertificateFiles(settings, authority.directory / "copies", calls_itself=False)
     await files.open()
     taken: list[Certificates] = []
     tasks = [asyncio.create_task(files.keep()), asyncio.create_task(follow(files.for_workers, taken.append))]
@@ -134,4 +134,4 @@ async def test_copies_are_the_owners_alone_and_change_with_the_files(settings: S
 async def test_files_that_cannot_be_used_stop_the_start(settings: Settings, authority: Authority) -> None:
     (authority.directory / "server.key").unlink()
     with pytest.raises(StartError, match=r"server\.key: No such file"):
-        await CertificateFiles(settings, authority.directory / "copies").open()
+        await CertificateFiles(settings, authority.directory / "copies", calls_itself=False).open()

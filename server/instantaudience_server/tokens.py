@@ -27,6 +27,8 @@ LIFETIME_MS = 24 * 3600 * 1000
 SIGN_INS = 10
 """Successful sign-ins of an account within `SIGN_IN_WINDOW_MS`."""
 SIGN_IN_WINDOW_MS = 5 * 60 * 1000
+WITHDRAW_SECONDS = 1.0
+"""How long the cluster has to forget a sign-in that has failed."""
 TRUST_MS = 1000
 """How long a worker trusts what it read of a session. It bounds how late an ended session is noticed, and how much
 earlier than `IDLE_MS` after its last use a token may end. What the catalog says of the session's account counts as soon
@@ -102,23 +104,28 @@ class TokenService:
         """Calls that wait for what the cluster says of a token, by its hash."""
 
     async def issue(self, user: pb.User, deadline: float, *, limited: bool) -> Issued:
-        """Begin a session of a user. `limited`: at most `SIGN_INS` such within `SIGN_IN_WINDOW_MS`.
+        """Begin a session of a user. `limited`: at most `SIGN_INS` such within `SIGN_IN_WINDOW_MS`, of those that a
+        caller was told of: an outage keeps nobody out who signs in again.
 
         Raises:
             AudienceError: RATE_LIMIT_EXCEEDED; UNAVAILABLE.
         """
         token = f"hbapi:{user.id}:{self._random_hex(RANDOM_BYTES)}:{self._location}"
-        now_ms = self._clock.now_ms()
-        if limited:
-            await self._count_sign_in(user, token, now_ms, deadline)
-        session = Session(user.id, now_ms, user.token_generation)
-        await self._store.create(hash_token(token), session, now_ms + IDLE_MS, deadline)
+        token_hash, now_ms = hash_token(token), self._clock.now_ms()
+        with contextlib.ExitStack() as withdrawal:
+            if limited:
+                withdrawal.callback(self._withdraw_sign_in, user, token_hash)
+                await self._count_sign_in(user, token_hash, now_ms, deadline)
+            session = Session(user.id, now_ms, user.token_generation)
+            await self._store.create(token_hash, session, now_ms + IDLE_MS, deadline)
+            withdrawal.pop_all()
         return Issued(token, now_ms + LIFETIME_MS)
 
-    async def _count_sign_in(self, user: pb.User, token: str, now_ms: int, deadline: float) -> None:
-        wait_ms = await self._store.count_sign_in(
-            user.id, hash_token(token), now_ms, SIGN_IN_WINDOW_MS, SIGN_INS, deadline
-        )
+    def _withdraw_sign_in(self, user: pb.User, token_hash: str) -> None:
+        self._run_aside(self._store.withdraw_sign_in(user.id, token_hash, self._loop.time() + WITHDRAW_SECONDS))
+
+    async def _count_sign_in(self, user: pb.User, token_hash: str, now_ms: int, deadline: float) -> None:
+        wait_ms = await self._store.count_sign_in(user.id, token_hash, now_ms, SIGN_IN_WINDOW_MS, SIGN_INS, deadline)
         if wait_ms:
             raise AudienceError(
                 Reason.RATE_LIMIT_EXCEEDED,

@@ -11,8 +11,9 @@ from instantaudience.v1 import catalog_pb2 as pb_catalog
 from instantaudience_server import tokens
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.catalog import Role
-from instantaudience_server.errors import Reason
+from instantaudience_server.errors import Reason, unavailable
 from instantaudience_server.store.catalog_interface import Kind
+from instantaudience_server.store.session_store import ClusterSessionStore
 from instantaudience_server.tokens import AHEAD_MS, TRUST_MS, bare_token, hash_token
 from instantaudience_server.transport.calls import Call, Method
 from instantaudience_server.transport.outcomes import CallError, Outcomes
@@ -106,6 +107,23 @@ class TestRateLimit:
         assert (await refused(worker.sign_in(), Reason.RATE_LIMIT_EXCEEDED)).retry_after_seconds == 1
         clock.ms += 1000
         await worker.sign_in()
+
+    async def test_sign_ins_that_fail_do_not_count(
+        self, worker: AccountWorker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Of many processes that sign in while the session's node is away, none locks the others out afterwards."""
+
+        async def away(*_: object) -> None:
+            raise unavailable("away")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(ClusterSessionStore, "create", away)
+            for _ in range(11):
+                await refused(worker.sign_in(), Reason.UNAVAILABLE)
+                await worker.tokens.close()
+        for _ in range(10):
+            await worker.sign_in()
+        await refused(worker.sign_in(), Reason.RATE_LIMIT_EXCEEDED)
 
 
 class TestVerifying:

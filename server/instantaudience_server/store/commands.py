@@ -203,6 +203,11 @@ def remove_fields(key: bytes, fields: Iterable[int]) -> Command:
     return (key_slot(key), _pack((b"HDEL", key, *fields)))
 
 
+def remove_from_sorted(key: bytes, member: str) -> Command:
+    """Remove a member of a sorted set; the reply is how many there were."""
+    return (key_slot(key), _pack((b"ZREM", key, member)))
+
+
 def increment_field(key: bytes, field: str) -> Command:
     """Add one to a field of a hash; the reply is the sum. Sent again after a lost answer, it adds another one."""
     return (key_slot(key), _pack((b"HINCRBY", key, field, 1)))

@@ -126,6 +126,9 @@ class SessionStore(Protocol):
         Returns 0 when it was counted, otherwise how long to wait in ms.
         """
 
+    async def withdraw_sign_in(self, user_id: int, token_hash: str, deadline: float) -> None:
+        """Count the sign-in that leads to a token no longer; one that is not counted is no error."""
+
 
 class Problem(enum.StrEnum):
     """Why a node of the cluster takes no writes."""

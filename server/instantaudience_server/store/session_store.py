@@ -58,3 +58,7 @@ class ClusterSessionStore:
         command = commands.evaluate(COUNT_SIGN_IN, [key], now_ms, window_ms, limit, token_hash)
         (wait_ms,) = await self._cluster.execute([command], deadline)
         return int(wait_ms)
+
+    async def withdraw_sign_in(self, user_id: int, token_hash: str, deadline: float) -> None:
+        """Remove it from the account's sorted set."""
+        await self._cluster.execute([commands.remove_from_sorted(keys.sign_ins_key(user_id), token_hash)], deadline)

@@ -22,7 +22,10 @@ LOOK_SECONDS = 0.5
 SERVER_SECONDS = LOOK_SECONDS / 2
 """A server that is found stopped twice in a row is killed: after a second, at most."""
 NODE_SECONDS = 30.0
-"""An embedded node that has been stopped for so long goes on: whoever has stopped it on purpose has had the time to."""
+"""An embedded node that has been stopped for so long goes on. It is not as quick as with servers on purpose: a stopped
+node is how an outage is rehearsed, and how its files are copied; nothing that waits for it is lost, and readiness, log
+and metrics name it from the first second on.
+"""
 STOPPED = "T"
 """The state of a process that a signal has stopped (proc_pid_stat(5)); a debugger's stop is another."""
 

@@ -14,7 +14,7 @@ from instantaudience_server.batch.files import PART_BYTES, FileStore
 from instantaudience_server.catalog.batch_settings import UNLIMITED, BatchSettings
 from instantaudience_server.catalog.feed import FindMember
 from instantaudience_server.clock import Clock
-from instantaudience_server.errors import AudienceError, overloaded
+from instantaudience_server.errors import STORE_FAILURES, AudienceError, overloaded
 from instantaudience_server.metrics import BATCH_UPLOADED_BYTES
 from instantaudience_server.settings import UPLOAD_SILENT_SECONDS
 from instantaudience_server.store.job_interface import Job, JobStore, Refusal, Room, Uploaded, UploadLimits
@@ -104,6 +104,7 @@ class Uploads:
         self._most_seconds = most_seconds
         self._under_way: set[str] = set()
         """The leases of uploads."""
+        self._withdrawing: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
 
     async def begin_by_secret(self, secret: str, announced_bytes: int | None) -> "Upload":
@@ -132,7 +133,13 @@ class Uploads:
         now_ms, lease = self._clock.now_ms(), self._draw()
         deadline = self._loop.time() + STORE_SECONDS
         limits = limits_of(settings)
-        room = await self._jobs.begin_upload(job, lease, limits, now_ms, now_ms + LEASE_MS, deadline)
+        try:
+            room = await self._jobs.begin_upload(job, lease, limits, now_ms, now_ms + LEASE_MS, deadline)
+        except (AudienceError, asyncio.CancelledError):
+            task = self._loop.create_task(self._withdraw(job, lease))
+            self._withdrawing.add(task)
+            task.add_done_callback(self._withdrawing.discard)
+            raise
         if room is Refusal.BUSY:
             raise UploadRefusedError(Limit.UPLOADS)
         if room is Refusal.FULL:
@@ -149,6 +156,13 @@ class Uploads:
             await upload.fail(error.limit.error_code)
             raise
         return upload
+
+    async def _withdraw(self, job: Job, lease: str) -> None:
+        """End an upload that may have begun, though nobody waits for it: the member's next one is not to be refused for
+        its sake."""
+        with contextlib.suppress(*STORE_FAILURES):
+            deadline = self._loop.time() + END_SECONDS
+            await self._jobs.fail_upload(job, lease, UPLOAD_FAILED, self._clock.now_ms(), deadline)
 
 
 class Upload:

@@ -25,7 +25,7 @@ from instantaudience_server.store.job_interface import Job, Phase
 from instantaudience_server.store.job_store import ClusterJobStore
 from instantaudience_server.transport.uploads import UploadServer
 from support.clocks import FakeClock
-from support.clusters import seconds_from_now
+from support.clusters import eventually, seconds_from_now
 from support.files import members_of
 from support.readings import CATALOG
 
@@ -208,6 +208,32 @@ class DeafStore(ClusterJobStore):
         """See `ClusterJobStore`."""
         await super().end_upload(*arguments)
         raise unavailable("away")
+
+
+@pytest.mark.parametrize("lost", [unavailable("away"), asyncio.CancelledError()], ids=["cluster", "sender"])
+async def test_an_upload_that_began_and_nobody_knows_it_does_not_keep_the_next_one_out(
+    place: Place, monkeypatch: pytest.MonkeyPatch, lost: BaseException
+) -> None:
+    """The cluster's answer was lost, or the sender left."""
+    member = place.catalog.members[MEMBER]
+    place.catalog.members[MEMBER] = replace(member, batch=replace(member.batch, uploads_at_once=1))
+    begin_upload = place.jobs.begin_upload
+
+    async def losing(*arguments: Any) -> None:
+        await begin_upload(*arguments)
+        raise lost
+
+    job, secret = await place.job()
+    with monkeypatch.context() as patched:
+        patched.setattr(place.jobs, "begin_upload", losing)
+        with pytest.raises(type(lost)):
+            await place.uploads.begin_by_secret(secret, None)
+
+    async def is_over() -> None:
+        assert (await place.found(job)).error_code == "UPLOAD_FAILED"
+
+    await eventually(is_over)
+    assert (await place.send(b"7;1")).phase is Phase.VALIDATING
 
 
 async def test_a_file_stays_where_it_is_not_known_that_its_job_waits(place: Place, cluster: Cluster) -> None:

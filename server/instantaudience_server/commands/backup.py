@@ -17,7 +17,7 @@ from instantaudience_server.backup.file import BackupError, Told
 from instantaudience_server.backup.putting_back import put_back
 from instantaudience_server.backup.taking import take
 from instantaudience_server.clock import SystemClock, written_time
-from instantaudience_server.commands.settings_options import FILE, config_option, option, read_settings
+from instantaudience_server.commands.settings_options import config_option, data_dir_option, option, read_settings
 from instantaudience_server.embedded.data_dir import url_of
 from instantaudience_server.errors import AudienceError, RefusedCommandError
 from instantaudience_server.settings import Settings
@@ -30,7 +30,7 @@ _cluster_options = (
     option(
         "--redis", "The cluster; without it, the embedded one in --data-dir, while its service runs.", metavar="URL"
     ),
-    option("--data-dir", "Where the embedded cluster keeps its data.", type=FILE, metavar="DIR"),
+    data_dir_option,
     option("--durability", "What has taken a write before it counts as put back: primary, replica, disk."),
     click.option("--json", "as_json", is_flag=True, help="Print JSON."),
 )
@@ -77,7 +77,12 @@ def restore(file: Path, overwrite: bool, as_json: bool, **options: Any) -> None:
 
 def _run(options: dict[str, Any], what: str, work: Work, *, as_json: bool) -> None:
     settings = read_settings(options)
-    url = settings.redis.get_secret_value() if settings.redis else url_of(settings.data_dir)
+    try:
+        url = settings.redis.get_secret_value() if settings.redis else url_of(settings.data_dir)
+    except OSError as error:
+        raise click.UsageError(
+            f"set INSTANT_AUDIENCE_REDIS, or --data-dir: {error.filename}: {error.strerror}"
+        ) from error
     if url is None:
         raise click.UsageError(
             f"set INSTANT_AUDIENCE_REDIS, or --data-dir: {settings.data_dir} has no embedded cluster"

@@ -12,7 +12,7 @@ import click
 import structlog
 
 from instantaudience_server.commands.reaching import service_url
-from instantaudience_server.commands.settings_options import FILE, config_option, option, read_settings
+from instantaudience_server.commands.settings_options import FILE, config_option, data_dir_option, option, read_settings
 from instantaudience_server.commands.statuses import failing_is_two
 from instantaudience_server.commands.tls import Tls, tls_options
 from instantaudience_server.diagnosis.finding import Finding, Level, worst
@@ -26,7 +26,7 @@ _INDENT = 10
 @click.command()
 @config_option
 @option("--redis", "The cluster to look at; without it, the embedded one in --data-dir.", metavar="URL")
-@option("--data-dir", "Where the embedded cluster keeps its data.", type=FILE, metavar="DIR")
+@data_dir_option
 @option("--durability", "What has taken a write before it is acknowledged: primary, replica, disk.")
 @option("--tls-cert", "The service's certificate chain (PEM).", type=FILE, metavar="FILE")
 @option("--tls-key", "The certificate's key (PEM).", type=FILE, metavar="FILE")

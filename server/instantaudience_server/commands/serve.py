@@ -9,7 +9,7 @@ import click
 import structlog
 
 from instantaudience_server.catalog.file import CatalogError
-from instantaudience_server.commands.settings_options import FILE, config_option, read_settings
+from instantaudience_server.commands.settings_options import FILE, config_option, data_dir_option, read_settings
 from instantaudience_server.commands.settings_options import option as _option
 from instantaudience_server.commands.welcome import welcome
 from instantaudience_server.processes import PortInUseError, StartError
@@ -29,7 +29,7 @@ from instantaudience_server.telemetry import Event, configure_logging
 @_option("--add-missing", "Add what the catalog lacks of the file although it is not empty.", is_flag=True)
 @_option("--redis", "Use this Redis Cluster (redis:// or rediss://) rather than the embedded one.", metavar="URL")
 @_option("--durability", "What has taken a write before it is acknowledged: primary, replica, disk.")
-@_option("--data-dir", "Where the embedded cluster keeps its data.", type=FILE, metavar="DIR")
+@data_dir_option
 @_option("--host", "Address to listen on.")
 @_option("--allowed-origins", "Origins, with commas between, whose pages may call from browsers (CORS).")
 @_option("--connect", "Take calls of the Connect protocol, by a filter that Envoy calls unfinished.", is_flag=True)

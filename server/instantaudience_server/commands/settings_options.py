@@ -1,5 +1,6 @@
 """Options that are settings: the same flag, environment variable and file key for every command that has them."""
 
+import enum
 import re
 import tomllib
 from collections.abc import Callable
@@ -66,16 +67,28 @@ config_option = click.option(
 def option(flag: str, description: str, **kwargs: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """The option of a setting."""
     name = flag.removeprefix("--").replace("-", "_")
-    if DEFAULTS[name] is not None:
+    default = DEFAULTS[name]
+    if isinstance(default, enum.Enum):
+        default = default.value  # as it can be written; Click shows an enum's name
+    if default not in (None, ""):
         kwargs.setdefault("show_default", True)
     return click.option(
         flag,
         help=description,
-        default=DEFAULTS[name],
+        default=default,
         envvar=f"INSTANT_AUDIENCE_{name.upper()}",
         show_envvar=True,
         **kwargs,
     )
+
+
+# Where the cluster is one's own, nothing of it may be needed: who needs it says so where it cannot be read.
+data_dir_option = option(
+    "--data-dir",
+    "Where the embedded cluster keeps its data.",
+    type=_FileType(path_type=Path, readable=False),
+    metavar="DIR",
+)
 
 
 def read_settings(options: dict[str, Any]) -> Settings:

@@ -30,11 +30,15 @@ async def diagnose(
     `certificate` has what a service is shown that wants to see one. `acl_user`: whom the service signs in to the
     cluster as, where the URL has another one. `now` is Unix time.
     """
-    redis = settings.redis.get_secret_value() if settings.redis else url_of(settings.data_dir)
+    redis, why = None, f"{settings.data_dir} has no embedded one"
+    try:
+        redis = settings.redis.get_secret_value() if settings.redis else url_of(settings.data_dir)
+    except OSError as error:
+        why = f"{error.filename} cannot be read: {error.strerror}"
     if redis is None:
         yield warning(
             "cluster",
-            f"not looked at: --redis names none, and {settings.data_dir} has no embedded one",
+            f"not looked at: --redis names none, and {why}",
             "set INSTANT_AUDIENCE_REDIS or --data-dir",
         )
     else:

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,12 +46,16 @@ async def environment_of(service: Service, username: str) -> dict[str, str]:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Any:
-    """Runs `instant-audience` with these words in an empty directory, with no setting in the environment but `env`."""
+    """Runs `instant-audience` with these words in an empty directory, with no setting in the environment but `env`;
+    `under` are the words of what starts it."""
 
-    async def run_command(*words: str, env: dict[str, str] | None = None, stdin: str = "") -> Ended:
+    async def run_command(
+        *words: str, env: dict[str, str] | None = None, stdin: str = "", under: Sequence[str] = ()
+    ) -> Ended:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("INSTANT_AUDIENCE_")}
         settings = {f"XDG_{kind.upper()}_HOME": str(tmp_path / kind) for kind in ("cache", "config")}
         process = await asyncio.create_subprocess_exec(
+            *under,
             *COMMAND,
             *words,
             stdin=asyncio.subprocess.PIPE,

@@ -1,11 +1,16 @@
 """`doctor` on a service that runs, as an operator calls it."""
 
 import json
+import os
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from support.service import Service
+
+LIKE_OTHERS = () if os.geteuid() else ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
+"""What has root respect the permissions of files, too."""
 
 
 async def test_a_service_and_its_embedded_cluster(run: Any, changed: Service) -> None:
@@ -19,6 +24,20 @@ async def test_a_service_and_its_embedded_cluster(run: Any, changed: Service) ->
     told = json.loads((await run("doctor", "--json", env=env)).output)
     assert {each["level"] for each in told if each["topic"] == "service"} == {"ok"}
     assert [each["topic"] for each in told if each["level"] == "warning"] == ["replicas"]
+
+
+async def test_a_data_directory_that_cannot_be_read_is_told_where_it_is_needed(run: Any, tmp_path: Path) -> None:
+    """Of an own cluster, nothing else is concerned: it was refused before anything was looked at."""
+    (tmp_path / "data").mkdir(mode=0)
+    ended = await run("doctor", "--no-service", "--redis", "redis://127.0.0.1:1", under=LIKE_OTHERS)
+    assert (ended.status, ended.errors) == (2, "")
+    assert "the cluster cannot be used" in ended.output or "cannot be asked" in ended.output
+    assert f"this user may not write into {tmp_path / 'data'}" in " ".join(ended.output.split())
+    ended = await run("doctor", "--no-service", under=LIKE_OTHERS)
+    assert "data/ports.json cannot be read: Permission denied" in " ".join(ended.output.split())
+    ended = await run("backup", "saved", under=LIKE_OTHERS)
+    line = "Error: set INSTANT_AUDIENCE_REDIS, or --data-dir: data/ports.json: Permission denied"
+    assert (ended.status, ended.errors.splitlines()[-1]) == (2, line)
 
 
 async def test_what_the_embedded_cluster_can_and_cannot_keep(run: Any, changed: Service, admin: dict[str, str]) -> None:

@@ -23,6 +23,8 @@ NAMES = ("user_id", "domain", "seg_id", "seg_code", "member_id", "value", "expir
 """What columns can hold, as the REST contract names it."""
 MOST_LINES = 1000
 """From the first to the last row of a record."""
+MOST_SHOWN = 500
+"""Characters of columns that are none of ours: a file that is no CSV may have any number."""
 MOST_KNOWN = 2**16
 """Memberships that need not be read again."""
 
@@ -50,12 +52,15 @@ class CsvForm:
 
         Raises:
             SourceError: it cannot be read any further.
-            ColumnsError: the heading lacks a column.
+            ColumnsError: the heading lacks a column, or is none.
         """
         lines = content.lines()
         headings = list(self.order)
         if not headings:
-            row = next(csv.reader(lines, delimiter=self.delimiter, skipinitialspace=True), [])
+            try:
+                row = next(csv.reader(lines, delimiter=self.delimiter, skipinitialspace=True), [])
+            except csv.Error as error:
+                raise ColumnsError(f"{content.name} begins with no CSV: {_reason(error)}") from error
             names = {theirs: ours for ours, theirs in self.columns}
             headings = [names.get(heading, heading if heading not in dict(self.columns) else "") for heading in row]
             if missing := [theirs for ours, theirs in self.columns if ours not in headings]:
@@ -78,6 +83,13 @@ def _bytes(text: str) -> int:
     return len(text.encode(errors="surrogateescape"))
 
 
+def _reason(error: csv.Error) -> str:
+    """Why a row is none; the library's own text says what a Python program would do about it."""
+    if "new-line character" in str(error):
+        return "a line ends with a carriage return alone, where a line feed is needed"
+    return str(error)
+
+
 def _is_empty(line: str) -> bool:
     return not line.strip("\r\n")
 
@@ -94,9 +106,12 @@ _Columns = tuple[Sequence[Any], list[Any]]
 class _Reading:
     def __init__(self, content: Content, headings: list[str], delimiter: str) -> None:
         if "user_id" not in headings or not {"seg_id", "seg_code"} & set(headings):
+            there = ", ".join(filter(None, headings)) or "none"
+            if len(there) > MOST_SHOWN:
+                there = f"{there[:MOST_SHOWN]}…"
             raise ColumnsError(
-                f"{content.name} has the columns {', '.join(filter(None, headings)) or 'none'}; it needs user_id, and "
-                "seg_id or seg_code: say with --columns which ones these are"
+                f"{content.name} has the columns {there}; it needs user_id, and seg_id or seg_code: say with --columns "
+                "which ones these are"
             )
         if twice := [name for name in NAMES if headings.count(name) > 1]:
             raise ColumnsError(f"{content.name} has the column {twice[0]} twice")
@@ -183,7 +198,7 @@ class _Reading:
         try:
             row = next(self._rows([self._delimiter + rest]))
         except csv.Error as error:
-            return str(error)
+            return _reason(error)
         if not rest or len(row) != self._width:
             return "it lacks cells"
         membership = self._membership(self._membership_cells(row))
@@ -207,12 +222,13 @@ class _Reading:
         places = [Place(offset, start.line + number) for number, offset in enumerate(offsets)]
         end = start
         while True:
-            line = start.line + reader.line_num + 1
+            before = reader.line_num
+            line = start.line + before + 1
             try:
                 row: list[str] | None = next(reader, None)
                 problem = ""
             except csv.Error as error:
-                row, problem = [], f"no CSV: {error}"
+                row, problem = [], f"no CSV: {_reason(error)}"
             if row is None or (problem and reader.line_num == len(lines) and not is_last):
                 break
             if not row and not problem:  # an empty line
@@ -230,7 +246,8 @@ class _Reading:
                 rows, memberships = [], []
             end = places[reader.line_num]
             if problem:
-                found.append(Record(end, [(line, row)], problem=problem))
+                text = "".join(lines[before : reader.line_num]).rstrip("\r\n")
+                found.append(Record(end, [(line, row or text)], problem=problem))
             else:
                 current = user
                 rows.append((line, row))

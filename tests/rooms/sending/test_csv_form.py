@@ -124,9 +124,11 @@ def test_rows(
 
 
 def test_an_end_of_line_within_a_line(tmp_path: Path) -> None:
-    found = told(batches(tmp_path / "file", b"user_id,seg_id\r\n1,5\r\n1\r,5\r\n2,6\r\n", CsvForm()))
+    read = batches(tmp_path / "file", b"user_id,seg_id\r\n1,5\r\n1\r,5\r\n2,6\r\n", CsvForm())
+    assert [record.rows for batch in read for record in batch.read() if record.problem] == [[(3, "1\r,5")]]
+    found = told(read)
     assert found[0::2] == [(2, "1", "", {"seg_id": 5}), (4, "2", "", {"seg_id": 6})]
-    assert found[1][1].startswith("no CSV: new-line character seen in unquoted field")
+    assert found[1][1].startswith("no CSV: a line ends with a carriage return alone")
 
 
 def test_a_record_has_so_many_lines_at_most(tmp_path: Path) -> None:
@@ -159,6 +161,9 @@ def test_empty_lines_take_no_memory(tmp_path: Path, empty: bytes) -> None:
         (b"", (), "has the columns none"),
         (b"user_id,seg_id,seg_id\n", (), "has the column seg_id twice"),
         (b"user_id,seg_id\n", (("value", "amount"),), "has no column amount"),
+        (b"user_id,seg_id\r1,5\r", (), "file begins with no CSV: a line ends with a carriage return alone"),
+        (b'"' + 200_000 * b"a", (), "file begins with no CSV: field larger than"),
+        (100_000 * b"a", (), "has the columns a{500}…; it needs"),
     ],
 )
 def test_columns(tmp_path: Path, heading: bytes, columns: tuple[tuple[str, str], ...], problem: str) -> None:

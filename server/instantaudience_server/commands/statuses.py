@@ -20,7 +20,8 @@ class FailedError(click.ClickException):
 
 @contextlib.contextmanager
 def explained() -> Iterator[None]:
-    """Have what cannot be read or written said in a line.
+    """Have what cannot be read or written said in a line, and have no error steer the terminal: it may repeat what
+    others wrote.
 
     Raises:
         click.ClickException: it says which.
@@ -35,6 +36,12 @@ def explained() -> Iterator[None]:
     except UnicodeEncodeError as error:
         where = f"the output's encoding, {error.encoding}, lacks characters"
         raise click.ClickException(f"{where}: set PYTHONIOENCODING=utf-8") from error
+    except click.ClickException as error:
+        # Only here: reading it takes as long as `--help` does.
+        from instantaudience_server.commands.tables import harmless
+
+        error.message = harmless(error.message)  # type: ignore[misc]  # it is on its way to be shown, and only that
+        raise
 
 
 def failing_is_two(command: Callable[..., Any]) -> Callable[..., Any]:

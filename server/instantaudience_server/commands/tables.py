@@ -18,21 +18,20 @@ LEAST_CHARACTERS = 6
 """A column of other texts has so many at least; then columns go on in a table below."""
 
 _is_number = re.compile(r"[-+]?[0-9][0-9,.]*").fullmatch
-_control = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+_control = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Others' texts may have them: what steers a terminal, lines that break or turn around until somebody ends that."""
 
 Cells = Sequence[str]
 
 
-def print_table(
-    title: str, headings: Cells, rows: Iterable[Sequence[object]], footer: Sequence[object] | None = None
-) -> None:
+def print_table(title: str, headings: Cells, rows: Iterable[Sequence[object]]) -> None:
     """Print a table, in a pager where it is longer than the terminal; columns of numbers stand to the right.
 
     Where it is wider than the terminal, texts go on in further lines of their cells; and where that is not enough,
     columns in further tables, which all have the first one. Into a file, it is as wide as it is. Without rows, there is
     the title alone.
     """
-    show_lines(table_lines(title, headings, rows, footer, width_of_output()))
+    show_lines(table_lines(title, headings, rows, None, width_of_output()))
 
 
 def show_lines(lines: Iterable[str]) -> None:

@@ -1,6 +1,7 @@
 """What commands there are, and what shells are told of them to complete
 (https://click.palletsprojects.com/en/stable/shell-completion/)."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 import click
 import pytest
 from click.shell_completion import BashComplete
+from click.testing import CliRunner
 from instantaudience_server.commands.root import main
 from support.service import COMMAND
 
@@ -42,6 +44,18 @@ def test_an_output_that_cannot_be_written_is_told_in_a_line(words: list[str]) ->
     with Path("/dev/full").open("w") as full:
         ended = subprocess.run([*COMMAND, *words], stdout=full, stderr=subprocess.PIPE, text=True)
     assert (ended.returncode, ended.stderr) == (1, "Error: input or output: No space left on device\n")
+
+
+def test_an_error_repeats_what_stands_in_a_file_and_steers_no_terminal(tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text('"\\u001b[31mred\\u0007" = 1\n')
+    ended = CliRunner().invoke(main, ["doctor", "--config", str(file)], color=True)
+    assert (ended.exit_code, ended.stderr.splitlines()[-1][-8:]) == (2, ": �[31mred�"[-8:])
+
+
+def test_defaults_are_shown_as_they_can_be_written() -> None:
+    help_text = CliRunner().invoke(main, ["serve", "--help"]).stdout
+    assert re.search(r"INSTANT_AUDIENCE_DURABILITY;\s+default:\s+primary\]", help_text)
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,15 @@ def test_texts_go_on_in_further_lines() -> None:
 
 @pytest.mark.parametrize(
     ("cell", "shown"),
-    [("é", "é "), ("日本", "日本"), ("\x1b[31mred", "�[31mred"), ("a\tb", "a�b"), (None, "  "), ("\udcff", "� ")],
+    [
+        ("é", "é "),
+        ("日本", "日本"),
+        ("\x1b[31mred", "�[31mred"),
+        ("a\tb", "a�b"),
+        (None, "  "),
+        ("\udcff", "� "),
+        ("\u202eb", "�b"),
+    ],
 )
 def test_cells(cell: str | None, shown: str) -> None:
     """They take the room that they take on a terminal, and steer none."""

@@ -23,13 +23,13 @@ class AccountService:
         self._passwords = passwords
         self._guesses = guesses
 
-    async def hash_new_password(self, password: str, deadline: float, field: str = "password") -> str:
-        """The hash of a password that is to be set; `field` is where it stands in the request.
+    async def hash_new_password(self, password: str, deadline: float) -> str:
+        """The hash of a new user's password.
 
         Raises:
             AudienceError: SYNTAX, when it breaks the rule for passwords; UNAVAILABLE.
         """
-        rules.check_password(password, field)
+        rules.check_password(password, "password")
         return await self._passwords.hash(password, deadline)
 
     async def change_password(

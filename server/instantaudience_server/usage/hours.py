@@ -156,10 +156,16 @@ class _Shelf:
         """Whether calls wait for a reading."""
         return self._task is not None
 
+    @property
+    def _open_from(self) -> int:
+        """The first hour that is not finished."""
+        return (self._clock.now_ms() - MARGIN_MS) // MS_PER_HOUR
+
     def run(self, hours: Sequence[int]) -> _Run:
         """The first ones of those hours."""
         run = self._runs.get(hours[0], _NO_RUN)
-        return run if self._loop.time() < run.until and run.hours <= len(hours) else _NO_RUN
+        is_kept = self._loop.time() < run.until and hours[0] + run.hours <= self._open_from
+        return run if is_kept and run.hours <= len(hours) else _NO_RUN
 
     def keep_run(self, hours: Sequence[int]) -> None:
         """Join the first ones of those hours, as many as are kept, unless they are large."""
@@ -178,9 +184,9 @@ class _Shelf:
         self._resize(_size(run.piece))
 
     def kept(self, hours: Iterable[int]) -> Pieces:
-        """Those hours that are kept."""
-        now, finished = self._loop.time(), self._finished
-        entries = [(hour, finished.get(hour)) for hour in hours]
+        """Those hours that are kept. One that was finished is open again where the clock was set back."""
+        now, finished, open_from = self._loop.time(), self._finished, self._open_from
+        entries = [(hour, finished.get(hour)) for hour in hours if hour < open_from]
         return {hour: entry[1] for hour, entry in entries if entry is not None and now < entry[0]}
 
     def kept_bytes(self, hours: Sequence[int]) -> int:
@@ -246,7 +252,7 @@ class _Shelf:
         """Read what is not kept by now; finished hours are kept."""
         if self._tidy_at <= self._loop.time():
             self._tidy()
-        open_from = (self._clock.now_ms() - MARGIN_MS) // MS_PER_HOUR
+        open_from = self._open_from
         pieces, deadline = self.kept(reading.hours), max([waiter.deadline for waiter in reading.waiters])
         hours = sorted(reading.hours - pieces.keys())
         encoded_bytes = 0
@@ -256,6 +262,8 @@ class _Shelf:
             pieces[hour] = piece
             if hour < open_from:
                 self._keep(hour, piece)
+            else:
+                self._drop(hour)
             encoded_bytes += 0 if piece is None else len(piece.encoded)
             if encoded_bytes > BYTES_PER_TURN:
                 encoded_bytes = 0

@@ -95,6 +95,19 @@ async def test_an_hour_is_finished_some_minutes_after_its_end(worker: Worker) ->
     assert await worker.adds() == {write_hour(late): 8}
 
 
+async def test_an_hour_is_open_again_when_the_clock_is_set_back(worker: Worker) -> None:
+    """Alone, and joined with those before."""
+    now = worker.hour
+    await worker.count(now)
+    worker.clock.ms += 120 * MINUTE_MS
+    for _ in range(2):
+        assert await worker.adds() == {write_hour(now): 2}
+    worker.clock.ms -= 120 * MINUTE_MS
+    for count in (4, 6):
+        await worker.count(now)
+        assert await worker.adds() == {write_hour(now): count}
+
+
 async def test_it_keeps_so_much_and_no_more(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     """What does not fit is read again, and no report lacks anything."""
     monkeypatch.setattr(usage_hours, "MOST_BYTES", 50_000)

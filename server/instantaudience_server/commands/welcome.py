@@ -4,6 +4,7 @@ import os
 import shlex
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,9 @@ Then start with --catalog FILE. From then on, that user may change the catalog w
 `{command} catalog import FILE`, `{command} member --help`, and so on."""
 DEMO = "The demo catalog is loaded: its passwords are public, so keep this off any network."
 
+AUTHORITY = "Where the certificate's authority is not a well-known one, add --cacert FILE."
+CALLERS = "Callers {have} show a certificate: --cert FILE, with its key in the same file; curl takes another as --key."
+
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not to listen on
 """Addresses to listen on → where somebody on this machine finds them."""
 _NAME = "instant-audience"
@@ -47,7 +51,7 @@ def _print(settings: Settings, service: "Service") -> None:
 
     scheme = "http" if settings.tls_cert is None else "https"
     listening = f"{_bracketed(settings.host)}:{service.http_port}"
-    url = f"{scheme}://{_bracketed(_EVERYWHERE.get(settings.host, settings.host))}:{service.http_port}"
+    url = f"{scheme}://{_bracketed(host_of(settings.host, service.certificate_names))}:{service.http_port}"
     lines = {
         "REST and gRPC:": f"{scheme}://{listening}",
         "gRPC:": f"{_bracketed(settings.host)}:{service.grpc_port}",
@@ -68,8 +72,21 @@ def _print(settings: Settings, service: "Service") -> None:
         click.secho(EMPTY_CATALOG.format(command=command), fg="yellow")
     else:
         next_lines.append(f"{command} login{option}")
+    if settings.tls_cert is not None:
+        click.echo(AUTHORITY)
+    if settings.client_ca is not None:
+        have = "have to" if settings.client_certificates == "required" else "may"
+        click.echo(CALLERS.format(have=have))
     click.echo("\n" + "\n\n".join(["Try it:", *next_lines]) + "\n")
     sys.stdout.flush()
+
+
+def host_of(listening: str, names: Sequence[str]) -> str:
+    """The host of the URL: one that leads here from this machine and, where there is a certificate, is one of its
+    names; else another of these."""
+    address = _EVERYWHERE.get(listening, listening)
+    local = [address, "localhost"] if address in _EVERYWHERE.values() else [address]
+    return next((each for each in (*local, *names) if each in names), address)
 
 
 def command_name() -> str:

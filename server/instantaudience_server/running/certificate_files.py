@@ -20,7 +20,7 @@ from instantaudience_gateway.envoy.tls import clients_secret, own_secret, server
 
 from instantaudience_server import private_files
 from instantaudience_server.processes import StartError
-from instantaudience_server.running.certificates import CertificateError, Certificates, read_certificates
+from instantaudience_server.running.certificates import CertificateError, Certificates, names_of, read_certificates
 from instantaudience_server.running.own_certificate import OwnCertificate
 from instantaudience_server.settings import Settings
 from instantaudience_server.telemetry import Event
@@ -45,6 +45,8 @@ class CertificateFiles:
         named = (settings.tls_cert, settings.tls_key, settings.client_ca, settings.client_crl)
         self._originals = [path for path in named if path is not None]
         self._seen: _Seen = []
+        self.names: list[str] = []
+        """The hosts that the server's is for; valid once open."""
         self.for_workers = directory / "certificates.json"
         """What `follow` reads."""
         self._server, self._clients = directory / "server.json", directory / "clients.json"
@@ -89,6 +91,7 @@ class CertificateFiles:
         if read.client_ca is not None:
             private_files.write(self._clients, json.dumps(self._clients_secret(read.client_ca, read.client_crl)))
         private_files.write(self.for_workers, read.model_dump_json())
+        self.names = names_of(read.chain)
         log.info(Event.CERTIFICATES_READ, ends=read.ends)
 
     def _clients_secret(self, ca: str, crl: str | None) -> dict[str, Any]:

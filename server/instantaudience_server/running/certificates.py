@@ -105,6 +105,17 @@ def end_of_certificates(pem: bytes) -> datetime.datetime:
     return min(each.not_valid_after_utc for each in x509.load_pem_x509_certificates(pem))
 
 
+def names_of(chain: str) -> list[str]:
+    """The hosts that a certificate is for, DNS names before addresses; without wildcards, which are no host's name."""
+    certificate = x509.load_pem_x509_certificates(chain.encode())[0]
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, ValueError):
+        return []  # it says none, or says them in a way that nobody can read
+    hosts = [each for each in names.get_values_for_type(x509.DNSName) if "*" not in each]
+    return hosts + [str(each) for each in names.get_values_for_type(x509.IPAddress)]
+
+
 def _first_end(lists: Iterable[x509.CertificateRevocationList]) -> datetime.datetime:
     ends = [each.next_update_utc for each in lists]
     known = [end for end in ends if end is not None]

@@ -74,6 +74,11 @@ class Service:
         self.catalog_is_empty = False
         """Whether there is not even an account to sign in with; valid once started."""
 
+    @property
+    def certificate_names(self) -> list[str]:
+        """The hosts that the certificate is for, if there is one; valid once started."""
+        return [] if self._certificates is None else self._certificates.names
+
     async def start(self) -> None:
         """Start everything, in order; what had started is stopped again when a part fails.
 

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 from instantaudience_server.processes import StartError
 from instantaudience_server.running.certificate_files import CertificateFiles, ServerContext, follow
-from instantaudience_server.running.certificates import CertificateError, Certificates, read_certificates
+from instantaudience_server.running.certificates import CertificateError, Certificates, names_of, read_certificates
 from instantaudience_server.settings import Settings
 from support.authorities import HOUR, Authority, Signed
 from support.clusters import eventually
@@ -42,6 +42,19 @@ def test_what_is_read(settings: Settings, authority: Authority) -> None:
     hours = {what: round((end - time.time()) / 3600) for what, end in read.ends.items()}
     assert hours == {"server": 12, "client_ca": 24, "client_crl": 12}
     assert read.key not in repr(read)
+
+
+@pytest.mark.parametrize(
+    ("dns", "address", "names"),
+    [
+        ([], None, []),
+        (["*.example.com", "audience.example.com"], "192.0.2.1", ["audience.example.com", "192.0.2.1"]),
+    ],
+)
+def test_the_hosts_that_a_certificate_is_for(
+    authority: Authority, dns: list[str], address: str | None, names: list[str]
+) -> None:
+    assert names_of(authority.sign("named", dns=dns, address=address).cert.read_text()) == names
 
 
 def key_file(directory: Path, key: object, passphrase: bytes | None = None) -> None:

@@ -1,6 +1,8 @@
 """Commands, and a service that speaks TLS with a certificate of an unknown authority, and wants to see one."""
 
+import asyncio
 import json
+import shlex
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -8,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from instantaudience_server.commands.welcome import host_of
 from instantaudience_server.diagnosis.finding import Level
 from instantaudience_server.diagnosis.service import ask
 from support.authorities import Authority, Signed
@@ -75,6 +78,32 @@ async def test_what_they_trust_and_show_is_told_once(run: Any, secured: Secured,
     for each in (("batch", "list"), ("segment", "list"), ("send", "users.csv"), ("get", "1"), ("logout",)):
         ended = await run(*each)
         assert ended.status == 0, (each, ended.errors)
+
+
+async def test_serve_says_what_to_add_to_the_commands_that_it_prints(secured: Secured) -> None:
+    told, commands = secured.service.output.split("Try it:")
+    assert "add --cacert FILE" in told
+    assert "Callers have to show a certificate: --cert FILE" in told
+    shown = [*secured.trusting, "--cert", str(secured.ours.cert), "--key", str(secured.ours.key)]
+    words = shlex.split(commands.strip().split("\n\n")[0])
+    assert words == ["curl", f"{secured.service.url}/healthz"]
+    curl = await asyncio.create_subprocess_exec(*words, *shown, "-sS", stdout=asyncio.subprocess.PIPE)
+    assert (await curl.communicate())[0] == b'{"response":{"status":"OK"}}'
+
+
+@pytest.mark.parametrize(
+    ("listening", "names", "host"),
+    [
+        ("0.0.0.0", [], "127.0.0.1"),
+        ("127.0.0.1", ["audience.example.com", "127.0.0.1"], "127.0.0.1"),
+        ("::", ["audience.example.com", "localhost"], "localhost"),
+        ("0.0.0.0", ["audience.example.com"], "audience.example.com"),
+        ("192.0.2.1", ["localhost", "192.0.2.1"], "192.0.2.1"),
+        ("192.0.2.1", ["audience.example.com"], "audience.example.com"),
+    ],
+)
+def test_serve_names_a_host_that_the_certificate_has(listening: str, names: list[str], host: str) -> None:
+    assert host_of(listening, names) == host
 
 
 async def test_they_come_from_the_environment_too(run: Any, secured: Secured, tmp_path: Path) -> None:

@@ -215,6 +215,20 @@ async def test_quotas(demo_tab: Console, service: Service) -> None:
     assert not users.endswith(" 0")
 
 
+async def test_what_one_has_selected_stays_when_the_numbers_come_again(partner: Console) -> None:
+    page = partner.page
+    await partner.open()
+    await partner.totals()
+    numbers = page.locator("#totals dd, #quotas b")
+    await expect(numbers).to_have_count(7 + 3)
+    await numbers.evaluate_all("numbers => numbers.forEach(number => number.dataset.selected = '')")
+    for path in ("usage", "overview"):
+        async with page.expect_response(f"**/console/{path}?*"):
+            await page.get_by_role("button", name="Refresh").click()
+    await page.wait_for_load_state("networkidle")
+    assert await numbers.evaluate_all("numbers => numbers.filter(each => 'selected' in each.dataset).length") == 7 + 3
+
+
 @contextlib.asynccontextmanager
 async def posting(service: Service, body: object) -> AsyncIterator[None]:
     """A member that goes on calling: some tens of calls a second, below its limit."""

@@ -4,7 +4,7 @@ import { changeAddress } from "./address.js";
 import { get } from "./api.js";
 import { UsageChart } from "./charts.js";
 import { download } from "./csv.js";
-import { announce, byId, element, showProblem } from "./dom.js";
+import { announce, byId, element, setText, showProblem } from "./dom.js";
 import { newestOf, poll } from "./loading.js";
 import { daysAddress, hoursParameter, spanOf } from "./spans.js";
 import { COUNTERS, daysOf, readUsage, refusals } from "./usage.js";
@@ -152,18 +152,21 @@ function showCharts(span) {
   for (const chart of charts) chart.show(times, span);
 }
 
+// The tiles stay, with what is selected in them, and say something else.
 function showTotals(total) {
-  const tiles = TOTALS.map(([name, of]) =>
-    element("div", { class: "card" }, element("dt", {}, name), amount(of(total))),
-  );
-  byId("totals").replaceChildren(...tiles);
+  const place = byId("totals");
+  if (!place.childElementCount) {
+    const tile = ([name]) => element("div", { class: "card" }, element("dt", {}, name), element("dd", {}));
+    place.replaceChildren(...TOTALS.map(tile));
+  }
+  const amounts = place.querySelectorAll("dd");
+  TOTALS.forEach(([, of], index) => showAmount(amounts[index], of(total)));
 }
 
 // As large as its place allows without breaking (see styles.css).
-function amount(text) {
-  const shown = element("dd", {}, text);
-  shown.style.setProperty("--characters", text.length);
-  return shown;
+function showAmount(place, text) {
+  setText(place, text);
+  place.style.setProperty("--characters", text.length);
 }
 
 function showReasons(id, reasons) {
@@ -178,21 +181,27 @@ function loadQuotas() {
   return quotas.load(async (signal) => {
     const overview = await get("console/overview", { member_id: member.id }, signal);
     tell("quotas", null);
-    byId("quotas").replaceChildren(...QUOTAS.map(([key, name]) => quotaCard(name, overview[key])));
+    const place = byId("quotas");
+    if (!place.childElementCount) place.replaceChildren(...QUOTAS.map(([, name]) => quotaCard(name)));
+    QUOTAS.forEach(([key, name], index) => showQuota(place.children[index], name, overview[key]));
   });
 }
 
-function quotaCard(name, use) {
-  const [used, limit] = [Number(use.used), Number(use.limit)];
-  const peak = Math.max(used, peaks.get(name) ?? 0);
-  peaks.set(name, peak);
-  const range = { min: 0, max: limit, high: limit * NEARLY_FULL, optimum: 0 };
-  const meter = element("meter", { ...range, value: used, "aria-label": name });
+function quotaCard(name) {
   return element(
     "div",
     { class: "card quota" },
-    element("p", { class: "quota-name" }, name, element("b", {}, `${count(used)} of ${count(limit)}`)),
-    meter,
-    element("small", {}, `Most seen since you opened this page: ${count(peak)}`),
+    element("p", { class: "quota-name" }, name, element("b", {})),
+    element("meter", { min: 0, optimum: 0, "aria-label": name }),
+    element("small", {}),
   );
+}
+
+function showQuota(card, name, use) {
+  const [used, limit] = [Number(use.used), Number(use.limit)];
+  const peak = Math.max(used, peaks.get(name) ?? 0);
+  peaks.set(name, peak);
+  setText(card.querySelector("b"), `${count(used)} of ${count(limit)}`);
+  Object.assign(card.querySelector("meter"), { max: limit, high: limit * NEARLY_FULL, value: used });
+  setText(card.querySelector("small"), `Most seen since you opened this page: ${count(peak)}`);
 }

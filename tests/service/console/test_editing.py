@@ -47,6 +47,20 @@ async def test_a_segment_is_made_changed_and_deactivated(demo_tab: Console, serv
     assert [segment[name] for name in names] == ["tea", "Drinkers of tea", "black or green", "inactive", None]
 
 
+async def test_what_the_form_cannot_show_stays(demo_tab: Console, service: Service) -> None:
+    """Nobody has changed the name: it was written anew, without the end of its line."""
+    async with service.http(headers={"authorization": await service.token()}) as http:
+        created = await http.post("/segment", json={"segment": {"short_name": "Two\nlines "}})
+        number = created.json()["response"]["id"]
+        await demo_tab.open(f"segments?search={number}")
+        await demo_tab.page.get_by_role("button", name=f"Edit segment {number}").click()
+        form = demo_tab.page.get_by_role("dialog")
+        await fill(form, Description="a description")
+        await expect(form).to_be_hidden()
+        segment = (await http.get("/segment", params={"id": number})).json()["response"]["segment"]
+    assert (segment["short_name"], segment["description"]) == ("Two\nlines ", "a description")
+
+
 @pytest.mark.parametrize("key", ["Escape", "Cancel"])
 async def test_nothing_is_changed(partner: Console, key: str) -> None:
     page = partner.page

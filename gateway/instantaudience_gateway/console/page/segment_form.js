@@ -10,6 +10,7 @@ const problem = byId("segment-form-problem");
 const fields = form.elements;
 let edited = null; // null: a new one
 let member = null;
+let opened = {}; // what the fields said then: they show no line's end, for example
 let onSaved = () => {};
 
 byId("segment-cancel").addEventListener("click", () => dialog.close());
@@ -31,6 +32,7 @@ export function openForm(segment, owner) {
   member = owner;
   byId("segment-form-title").textContent = segment ? `Segment ${segment.id}` : "New segment";
   for (const [name, value] of Object.entries(written(segment ?? {}))) fields[name].value = value;
+  opened = said();
   showProblem(problem, "");
   dialog.showModal();
 }
@@ -48,12 +50,13 @@ function written({ short_name, code, description, state, expire_minutes }) {
 
 // What the form says, only as far as it differs: what somebody else changes meanwhile stays.
 function changes() {
-  const before = written(edited ?? {});
-  const said = Object.entries(before)
-    .map(([name, value]) => [name, String(value), fields[name].value.trim()])
-    .filter(([name, value, now]) => value !== now || (!edited && name === "state"));
-  return Object.fromEntries(said.map(([name, , now]) => [name, name === "expire_minutes" ? minutes(now) : now]));
+  const changed = Object.entries(said())
+    .filter(([name, now]) => opened[name] !== now || (!edited && name === "state"))
+    .map(([name, now]) => [name, name === "expire_minutes" ? minutes(now.trim()) : now.trim()]);
+  return Object.fromEntries(changed);
 }
+
+const said = () => Object.fromEntries(Object.keys(written({})).map((name) => [name, fields[name].value]));
 
 const minutes = (text) => (text === "" ? null : Number(text));
 

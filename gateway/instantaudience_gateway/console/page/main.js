@@ -10,7 +10,7 @@ import * as overview from "./overview.js";
 import * as samples from "./samples.js";
 import * as segments from "./segments.js";
 import * as users from "./users.js";
-import { explain, explainSignIn } from "./words.js";
+import { apart, explain, explainSignIn, named } from "./words.js";
 
 // Each has show(member, the caller's member, the address's parameters, all members that the caller may look at), hide(),
 // and clear(), which forgets what was typed and shown.
@@ -79,7 +79,7 @@ async function enter(signal) {
   const own = { id: answer.member_id, name: answer.member_name };
   caller = { username: answer.username, isAdmin: answer.is_admin, member: own };
   member = own;
-  byId("account").textContent = `${caller.username} · ${caller.isAdmin ? "administrator" : own.name}`;
+  byId("account").textContent = `${apart(caller.username)} · ${caller.isAdmin ? "administrator" : apart(own.name)}`;
   byId("member-choice").hidden = !caller.isAdmin;
   for (const link of byId("nav").children) link.hidden = !mayShow(link.dataset.view);
   byId("nav").hidden = false;
@@ -139,7 +139,7 @@ byId("sign-in").addEventListener("submit", async (event) => {
 
 // --- the member that an admin looks at
 
-const memberOption = ({ id, name }) => element("option", { value: id }, `${name} (${id})`);
+const memberOption = ({ id, name }) => element("option", { value: id }, named({ name, id }));
 const memberParameter = ({ id }) => (id === caller.member.id ? null : id);
 
 const listing = newestOf((error) => showProblem(byId("problem"), explain(error)));

@@ -7,7 +7,7 @@ import { newestOf } from "./loading.js";
 import { Pages } from "./pages.js";
 import { lastHours } from "./spans.js";
 import { readUsage, refusals } from "./usage.js";
-import { count, explain, percent } from "./words.js";
+import { count, explain, named, percent } from "./words.js";
 
 const PAGE = 25;
 const SPAN = lastHours(24);
@@ -63,7 +63,7 @@ function none() {
 // Without a total, it is on its way.
 function row({ id, name }, own, total) {
   const address = addressOf("overview", { member: id === own.id ? null : id });
-  const link = element("a", { href: address }, `${name} (${id})`);
+  const link = element("a", { href: address }, named({ name, id }));
   const cells = COLUMNS.map(([, of]) => element("td", { class: "number" }, total ? of(total) : "…"));
   return element("tr", {}, element("th", { scope: "row" }, link), ...cells);
 }

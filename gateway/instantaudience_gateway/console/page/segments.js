@@ -7,7 +7,7 @@ import { announce, byId, element, showProblem, whileBusy } from "./dom.js";
 import { newestOf } from "./loading.js";
 import { Pages } from "./pages.js";
 import { closeForm, openForm, whenSegmentSaved } from "./segment_form.js";
-import { count, explain, lifetime } from "./words.js";
+import { apart, count, explain, lifetime } from "./words.js";
 
 const PAGE = 25;
 const LARGEST_PAGE = 100;
@@ -134,9 +134,9 @@ function showOrder() {
 const row = (segment) => element("tr", {}, ...COLUMNS.map(([, , cell]) => cell(segment)));
 
 function titleCell({ id, code, short_name: name, state }) {
-  const title = [name || code || `Segment ${id}`];
+  const title = [apart(name || code || `Segment ${id}`)];
   if (state !== "active") title.push(" ", element("span", { class: "badge" }, state));
-  if (name && code) title.push(element("span", { class: "code" }, code));
+  if (name && code) title.push(element("span", { class: "code" }, apart(code)));
   return element("th", { scope: "row" }, ...title);
 }
 

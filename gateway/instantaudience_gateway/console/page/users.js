@@ -3,7 +3,7 @@
 import { get, isAbort, post } from "./api.js";
 import { byId, element, showProblem, whileBusy } from "./dom.js";
 import { newestOf } from "./loading.js";
-import { explain, explainWarning, timeLeft } from "./words.js";
+import { apart, explain, explainWarning, named, timeLeft } from "./words.js";
 
 // The contract's domains ("" is none).
 const DOMAINS = [
@@ -42,8 +42,8 @@ looking.addEventListener("submit", (event) => {
 });
 
 export function show(member, own) {
-  const other = member.id === own.id ? "" : `, not as ${member.name} (${member.id}), which is chosen above`;
-  byId("users-member").textContent = `Both act as your own member, ${own.name} (${own.id})${other}.`;
+  const other = member.id === own.id ? "" : `, not as ${named(member)}, which is chosen above`;
+  byId("users-member").textContent = `Both act as your own member, ${named(own)}${other}.`;
   showFields();
   memberId = own.id;
   suggestSegments();
@@ -82,7 +82,7 @@ function suggestSegments() {
 }
 
 function suggestion({ id, short_name: name, code }) {
-  const words = name && code ? `${name} (${code})` : name || code || "";
+  const words = name && code ? `${apart(name)} (${apart(code)})` : apart(name || code || "");
   return element("option", { value: id }, words);
 }
 
@@ -154,7 +154,7 @@ async function lookUp(fields) {
 }
 
 function membershipRow(block) {
-  const code = block.seg_code ? [element("span", { class: "code" }, block.seg_code)] : [];
+  const code = block.seg_code ? [element("span", { class: "code" }, apart(block.seg_code))] : [];
   return element(
     "tr",
     {},

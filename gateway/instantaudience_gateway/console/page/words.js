@@ -6,6 +6,18 @@ const HOUR = new Intl.DateTimeFormat("en", { timeZone: "UTC", hour: "2-digit", m
 export const HOUR_MS = 3_600_000;
 export const DAY_MS = 24 * HOUR_MS;
 
+// Characters that turn around what follows them, and letters that are written from right to left.
+const TURNING = /[\u202a-\u202e\u2066-\u2069]/g;
+const FROM_THE_RIGHT = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\u{10800}-\u{10fff}\u{1e800}-\u{1efff}]/u;
+
+// What others wrote, so that what stands beside it keeps its place and its order.
+export function apart(text) {
+  const still = text.replace(TURNING, "\ufffd");
+  return FROM_THE_RIGHT.test(still) ? `\u2068${still}\u2069` : still;
+}
+
+export const named = ({ name, id }) => `${apart(name)} (${id})`;
+
 export const count = (number) => COUNT.format(number);
 export const percent = (number) => (number === null ? "–" : `${number.toFixed(1)} %`);
 export const day = (ms) => DAY.format(ms);

@@ -82,8 +82,9 @@ class Import:
         )
         for list_name, entries_of_list in lists:
             failed = yield from self._put(client, batches(list_name, enumerate(entries_of_list)))
-            # Members may name others that came in a later request; those are there now.
-            while failed and list_name == "members":
+            # What was in the way may have gone with the others: a member that came in a later request is there now, and
+            # a code or user name that a later entry gives up is free.
+            while failed:
                 left = [(position, entry) for position, (entry, _) in failed.items()]
                 failed = yield from self._put(client, batches(list_name, left))
                 if len(failed) == len(left):

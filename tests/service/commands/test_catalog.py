@@ -129,6 +129,28 @@ async def test_problems(run: Any, admin: dict[str, str], tmp_path: Path) -> None
     assert answer == {"created": 0, "changed": 0, "unchanged": 2}
 
 
+async def test_names_go_from_one_entry_to_the_next(run: Any, admin: dict[str, str], tmp_path: Path) -> None:
+    """Whatever their order in the file."""
+    head = f"""
+members:
+  - {{id: 621, name: Names}}
+users:
+  - {{id: 6201, username: eins, password: {PASSWORD}, member_id: 621}}
+  - {{id: 6202, username: zwei, password: {PASSWORD}, member_id: 621}}
+segments:
+"""
+    lines = [f"  - {{id: 6200{number}, member_id: 621, code: {'abcde'[number]}}}\n" for number in range(4)]
+    path = tmp_path / "catalog.yaml"
+    path.write_text(head + "".join(lines))
+    assert (await run("catalog", "import", "catalog.yaml", env=admin)).output == counts(created=7)
+    renamed = path.read_text().replace("zwei", "drei").replace("eins", "zwei")
+    for old, new in ("de", "cd", "bc", "ab"):
+        renamed = renamed.replace(f"code: {old}", f"code: {new}")
+    path.write_text(renamed)
+    ended = await run("catalog", "import", "catalog.yaml", env=admin)
+    assert (ended.status, ended.output, ended.errors) == (0, counts(changed=6, unchanged=1), "")
+
+
 async def test_a_long_file_goes_in_several_requests(run: Any, admin: dict[str, str], tmp_path: Path) -> None:
     """Members name others that come in a later request; a problem in a later request is named by its place."""
     count = 1200

@@ -26,6 +26,7 @@ from instantaudience_server.running.envoys import Envoys, admin_sockets, envoy_c
 from instantaudience_server.running.first_catalog import FirstCatalog
 from instantaudience_server.running.ground import WorkerConfig, keep_running
 from instantaudience_server.running.metrics_server import MetricsConfig
+from instantaudience_server.running.open_files import make_room
 from instantaudience_server.running.standstill import Watched
 from instantaudience_server.running.starting import listens, own_directory, wait_until
 from instantaudience_server.settings import Durability, HostMode, Settings
@@ -110,7 +111,7 @@ class Service:
         await self._stack.aclose()
 
     async def _start(self) -> None:
-        settings = self._settings
+        settings = self._settings = make_room(self._settings)
         self._choose_host()
         self.http_port = _port_of(self._reserve(settings.http_port))
         self.grpc_port = _port_of(self._reserve(settings.grpc_port))

@@ -4,13 +4,15 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
+import httpx
 import pytest
 from google.rpc import code_pb2
 from support.clusters import eventually
 from support.framing_peer import connected, grpc_headers
 from support.messages import APPLY
+from support.metrics import scrape
 from support.raw_http import Connection
-from support.service import HOST_MODES, Service, running_service
+from support.service import COMMAND, HOST_MODES, Service, running_service
 
 EMPTY = b"\0" * 5
 STREAMS, HEADER_BYTES, CONNECTIONS, CONNECTIONS_OF_ADDRESS = 3, 8192, 10, 5
@@ -77,3 +79,43 @@ async def test_connections(narrow: Service) -> None:
             assert not all(ending.done() for ending in endings)
             for ending in endings:
                 ending.cancel()
+
+
+@pytest.mark.parametrize("host_mode", HOST_MODES)
+async def test_connections_that_there_are_no_open_files_for_are_refused(host_mode: str) -> None:
+    """They would wait, and everybody with them, though bounds allow more; who is there already is served."""
+    limited = ["sh", "-c", 'ulimit -n 160; exec "$@"', "sh", *COMMAND]
+    arguments = ("--workers", "1", "--metrics-port", "0")
+    async with (
+        running_service(*arguments, host_mode=host_mode, command=limited) as service,
+        contextlib.AsyncExitStack() as stack,
+        httpx.AsyncClient(base_url=service.url, timeout=20) as http,
+    ):
+        (told,) = [event for event in service.events if event["event"] == "few_open_files"]
+        assert (await http.get("/readyz")).status_code == 200
+        most: int = told["max_connections"]
+        others = [await stack.enter_async_context(Connection(service.http_address)) for _ in range(most + 20)]
+        ends = await asyncio.gather(*map(is_refused, others))
+        assert sum(ends) == 21
+        assert (await http.get("/readyz")).status_code == 200
+        assert (await scrape(service)).total("gateway_refusals_total", reason="connections") == 21
+        assert "background_defect" not in service.log
+
+
+async def is_refused(connection: Connection) -> bool:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(2):
+            return await connection.ends()
+    return False
+
+
+async def test_as_many_files_may_be_open_as_the_machine_lets() -> None:
+    """Who starts the service in a shell has a lower limit."""
+    limited = ["sh", "-c", 'ulimit -Sn 100; exec "$@"', "sh", *COMMAND]
+    async with running_service("--workers", "1", command=limited) as service, contextlib.AsyncExitStack() as stack:
+        for address in (service.http_address, service.grpc_address):
+            for _ in range(150):
+                await stack.enter_async_context(Connection(address))
+        async with connected(service.grpc_address) as peer:
+            assert (await peer.call(grpc_headers(APPLY), EMPTY)).grpc_status == code_pb2.UNAUTHENTICATED
+        assert "few_open_files" not in service.log

@@ -7,6 +7,7 @@ STAMP := $(VENV)/.installed
 NATIVE := server/native
 NATIVE_STAMP := $(VENV)/.native-built
 NATIVE_SOURCES := $(addprefix $(NATIVE)/,Cargo.toml crates.txt instantaudience_native.pyi pyproject.toml) $(wildcard $(NATIVE)/src/*.rs $(NATIVE)/src/*/*.rs)
+CALLERS_PATH := $(PATH)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Tests start thousands of processes: what these import is compiled once, whatever the surroundings say.
 unexport PYTHONDONTWRITEBYTECODE
@@ -30,7 +31,7 @@ $(NATIVE_STAMP): $(STAMP) $(NATIVE_SOURCES)
 	@tools/build-native $@
 
 run: setup ## Run the service on its embedded cluster with the demo catalog
-	$(BIN)/instant-audience serve --demo
+	@PATH='$(CALLERS_PATH)' $(BIN)/instant-audience serve --demo # which says what to type in the caller's shell
 
 # These wait more than they work: two processes share them. All others have the machine.
 BESIDE := tests/clients tests/rooms $(addprefix tests/service/,commands console grpc rest)

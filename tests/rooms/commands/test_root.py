@@ -53,6 +53,20 @@ def test_an_error_repeats_what_stands_in_a_file_and_steers_no_terminal(tmp_path:
     assert (ended.exit_code, ended.stderr.splitlines()[-1][-8:]) == (2, ": �[31mred�"[-8:])
 
 
+def test_make_run_has_serve_name_commands_that_the_callers_shell_finds(tmp_path: Path) -> None:
+    """`serve` looks where its own name is found; it was found where make alone looks."""
+    program = tmp_path / "bin" / "instant-audience"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\necho "$PATH"\n')
+    program.chmod(0o755)
+    for stamp in (".installed", ".native-built"):
+        (tmp_path / stamp).touch()
+    root, path = Path(__file__).parents[3], "/usr/local/bin:/usr/bin:/bin"
+    words = ["make", "--silent", f"VENV={tmp_path}", "run"]
+    ended = subprocess.run(words, cwd=root, env={"PATH": path}, capture_output=True, text=True, check=True)
+    assert ended.stdout == f"{path}\n"
+
+
 def test_defaults_are_shown_as_they_can_be_written() -> None:
     help_text = CliRunner().invoke(main, ["serve", "--help"]).stdout
     assert re.search(r"INSTANT_AUDIENCE_DURABILITY;\s+default:\s+primary\]", help_text)

@@ -2,16 +2,21 @@
 
 import asyncio
 import os
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from instantaudience_server.batch.files import FileStore
-from instantaudience_server.diagnosis.finding import Finding, Level, problem
+from instantaudience_server.batch.files import PART_BYTES, FileStore
+from instantaudience_server.catalog.batch_settings import DEFAULTS
+from instantaudience_server.diagnosis.finding import Finding, Level, problem, warning
 from instantaudience_server.running import traces
 from instantaudience_server.settings import Settings
 
 FILES, TRACES = "files", "traces"
+LEAST_BYTES = 2 * PART_BYTES
+"""With less room, no file can be kept."""
+MORE_ROOM = "make room on its disk, or give --batch-store, or --data-dir, a folder on another one"
 
 
 async def store_of_files(settings: Settings) -> Finding:
@@ -37,6 +42,10 @@ def _folder(folder: Path) -> Finding:
         return problem(FILES, f"{there} is no folder", "give --batch-store, or --data-dir, another one")
     if not os.access(there, os.W_OK | os.X_OK):
         return problem(FILES, f"this user may not write into {there}", "run this, and the service, as a user that may")
+    free_bytes = shutil.disk_usage(there).free
+    if free_bytes < (wanted_bytes := DEFAULTS.file_bytes):
+        room = f"{there} has room for {free_bytes >> 20:,} MB, less than a file may have ({wanted_bytes >> 20:,} MB)"
+        return (problem if free_bytes < LEAST_BYTES else warning)(FILES, room, MORE_ROOM)
     return Finding(Level.OK, FILES, f"{folder} can be written")
 
 

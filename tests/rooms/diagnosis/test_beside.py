@@ -1,6 +1,9 @@
 """The store of files and the collector of traces, as doctor sees them."""
 
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from instantaudience_server.diagnosis.beside import collector, store_of_files
@@ -29,6 +32,25 @@ async def test_a_folder_that_is_none_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "a file").touch()
     finding = await store_of_files(Settings(batch_store=(tmp_path / "a file" / "below").as_uri()))
     assert (finding.level, finding.text) == (Level.PROBLEM, f"{tmp_path / 'a file'} is no folder")
+
+
+@pytest.mark.parametrize(
+    ("free_bytes", "level"), [(2**30, Level.OK), (2**29 - 1, Level.WARNING), (2**20, Level.PROBLEM), (0, Level.PROBLEM)]
+)
+async def test_a_disk_without_room(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, free_bytes: int, level: Level
+) -> None:
+    looked: list[Path] = []
+
+    def disk_usage(path: Path) -> Any:
+        looked.append(path)
+        return SimpleNamespace(free=free_bytes)
+
+    monkeypatch.setattr(shutil, "disk_usage", disk_usage)
+    finding = await store_of_files(Settings(data_dir=tmp_path / "not there"))
+    assert (finding.level, looked) == (level, [tmp_path])
+    if level is not Level.OK:
+        assert finding.text.startswith(f"{tmp_path} has room for {free_bytes >> 20} MB, less than a file may have (")
 
 
 async def test_a_store_elsewhere_is_listed() -> None:

@@ -78,7 +78,12 @@ def _show(finding: Finding) -> None:
     """A line or more, as wide as the terminal, and below it what to do."""
     width = shutil.get_terminal_size((80, 24)).columns
     level = click.style(f"{finding.level:<{_INDENT}}", fg=COLOURS[finding.level])
-    for index, line in enumerate(textwrap.wrap(f"{finding.topic}: {finding.text}", width - _INDENT)):
+    for index, line in enumerate(_lines(f"{finding.topic}: {finding.text}", width - _INDENT)):
         click.echo((level if index == 0 else " " * _INDENT) + line)
-    for index, line in enumerate(textwrap.wrap(finding.mend, width - _INDENT - 2)):
+    for index, line in enumerate(_lines(finding.mend, width - _INDENT - 2)):
         click.echo(" " * _INDENT + ("→ " if index == 0 else "  ") + line)
+
+
+def _lines(text: str, width: int) -> list[str]:
+    """Paths and flags are not broken where they have hyphens: they are there to be copied."""
+    return textwrap.wrap(text, max(width, 1), break_on_hyphens=False)

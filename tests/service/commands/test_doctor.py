@@ -60,6 +60,15 @@ async def test_nothing_is_there(run: Any) -> None:
     assert "→ start it" in ended.output
 
 
+async def test_on_a_narrow_terminal_flags_stay_whole(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    words = ("doctor", "--no-service", "--redis", "redis://127.0.0.1:1", "--data-dir", "file")
+    for columns in ("27", "8"):
+        ended = await run(*words, env={"COLUMNS": columns})
+        assert (ended.status, ended.errors) == (2, "")
+        assert columns == "8" or "--batch-store," in ended.output.split()
+
+
 @pytest.mark.parametrize(
     ("url", "text"),
     [

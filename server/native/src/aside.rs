@@ -2,6 +2,7 @@
 //! JSON in a thread beside it, one after the other, and short ones of other callers pass them by.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
@@ -71,7 +72,8 @@ fn be_nice() {
 fn run(coming: &Receiver<Work>) {
     be_nice();
     while let Ok(work) = coming.recv() {
-        work();
+        // A defect ends the call that the work is for: its caller waits for it no more.
+        let _ = catch_unwind(AssertUnwindSafe(work));
     }
 }
 
@@ -93,6 +95,17 @@ mod tests {
             let at = || thread::current().id();
             assert_eq!(aside.run(SHORT_BYTES, at).await, Some(here));
             assert!(aside.run(LONG, at).await.is_some_and(|there| there != here));
+        });
+        Ok(())
+    }
+
+    #[test]
+    #[allow(clippy::panic)]
+    fn a_defect_ends_no_other_work() -> io::Result<()> {
+        let aside = Aside::start()?;
+        Builder::new_current_thread().build()?.block_on(async {
+            assert_eq!(aside.run::<()>(LONG, || panic!("a defect")).await, None);
+            assert_eq!(aside.run(LONG, || 7).await, Some(7));
         });
         Ok(())
     }

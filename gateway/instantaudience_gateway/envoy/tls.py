@@ -25,8 +25,11 @@ def filter_chain(tls: GatewayTls | None) -> dict[str, Any]:
         "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
         "tls_certificate_sds_secret_configs": [_from_file(_SERVER, tls.server)],
     }
+    anew: dict[str, Any] = {}
     if tls.clients is not None:
         common["validation_context_sds_secret_config"] = _from_file(_CLIENTS, tls.clients)
+        # A session that is resumed brings its certificate along, and nobody would see whether that has ended meanwhile.
+        anew = {"disable_stateless_session_resumption": True, "disable_stateful_session_resumption": True}
     return {
         "transport_socket": {
             "name": "envoy.transport_sockets.tls",
@@ -34,6 +37,7 @@ def filter_chain(tls: GatewayTls | None) -> dict[str, Any]:
                 "@type": f"{_TLS}.DownstreamTlsContext",
                 "common_tls_context": common,
                 "require_client_certificate": tls.clients is not None and tls.clients_required,
+                **anew,
             },
         },
         "transport_socket_connect_timeout": seconds(HANDSHAKE_SECONDS),

@@ -8,7 +8,7 @@ use rustls::crypto::ring;
 use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{NoClientAuth, WebPkiClientVerifier};
+use rustls::server::{NoClientAuth, NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
@@ -96,6 +96,11 @@ fn server_config(files: &Files) -> Result<ServerConfig, Unusable> {
         .with_single_cert(chain, key)
         .map_err(|error| unusable("certificate and key")(&error))?;
     config.alpn_protocols = vec![HTTP2.to_vec()];
+    if files.client_ca.is_some() {
+        // A session that is resumed brings its certificate along, and nobody would see whether that has ended meanwhile.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+    }
     Ok(config)
 }
 

@@ -1,6 +1,7 @@
 """TLS on both ports: whose certificates are refused, who may do without a token, and certificates that are replaced."""
 
 import asyncio
+import datetime
 import json
 import shutil
 import socket
@@ -26,6 +27,7 @@ from support.answers import assert_http_error
 from support.authorities import HOUR, Authority, Signed
 from support.clusters import eventually
 from support.contract_model import UNLIMITED_DEMO
+from support.http2_frames import PREFACE, SETTINGS, http2_frame
 from support.messages import apply_request, one_user, stream_request
 from support.metrics import scrape
 from support.service import HOST_MODES, Service, credentials, new_directory, running_service
@@ -305,6 +307,38 @@ async def test_a_certificate_that_is_revoked_is_refused_from_then_on(secured: Se
         assert await code_of(secured, port, late) is grpc.StatusCode.UNAUTHENTICATED
     secured.authority.revoke(secured.revocations, secured.revoked, late)
     await eventually(refused, seconds=30)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_who_comes_again_needs_a_certificate_that_has_not_ended(
+    secured: Secured, version: ssl.TLSVersion
+) -> None:
+    """A session is not resumed with one that has."""
+    lifetime = 8.0
+    client = secured.authority.sign("ending", lifetime=datetime.timedelta(seconds=lifetime))
+    ends = time.monotonic() + lifetime
+
+    def connect(port: str, session: ssl.SSLSession | None) -> ssl.SSLSession | None:
+        """Raises OSError where nothing is answered."""
+        host, _, number = secured.address(port).rpartition(":")
+        with (
+            socket.create_connection((host, int(number)), timeout=10) as plain,
+            contexts[port].wrap_socket(plain, server_hostname=host, session=session) as connection,
+        ):
+            connection.sendall(PREFACE + http2_frame(SETTINGS, 0, 0, b""))
+            if not connection.recv(1):
+                raise ConnectionAbortedError
+            return connection.session
+
+    contexts = {port: await asyncio.to_thread(secured.context, client) for port in PORTS}
+    for context in contexts.values():
+        context.maximum_version = version
+        context.set_alpn_protocols(["h2"])
+    sessions = {port: await asyncio.to_thread(connect, port, None) for port in PORTS}
+    await asyncio.sleep(ends - time.monotonic() + 2)
+    for port, session in sessions.items():
+        with pytest.raises(OSError, match=r"EXPIRED|EOF|reset|^$"):
+            await asyncio.to_thread(connect, port, session)
 
 
 async def test_a_handshake_that_does_not_end_ends_the_connection(secured: Secured) -> None:

@@ -26,6 +26,10 @@ ANSWER_SECONDS = 0.5
 CURRENT_SECONDS = 0.9
 """How long after it was asked for an answer is trusted: a suppression counts on every worker within a second."""
 
+AHEAD_MS = 24 * 3600 * 1000
+"""How far this worker's clock may be ahead: whether a suppression has ended is for the cluster to say, so members are
+looked for so much longer."""
+
 
 class Suppressions:
     """Tells suppressed users. Deadlines are times of the event loop's clock, in seconds."""
@@ -89,7 +93,7 @@ class Suppressions:
 
     def _lasts(self, member_id: int) -> bool:
         end_ms = self._members.get(member_id)
-        return end_ms is not None and (end_ms == NEVER or end_ms > self._clock.now_ms())
+        return end_ms is not None and (end_ms == NEVER or end_ms + AHEAD_MS > self._clock.now_ms())
 
     def _report(self, *, is_known: bool) -> None:
         SUPPRESSIONS_STALE.set(not is_known)

@@ -123,7 +123,20 @@ async def test_it_ends_at_its_end(suppressions: Suppressions, store: Watched, cl
 
     await eventually(has_ended)
     clock.ms += 600_001
+    assert await found(suppressions, MEMBER) == {USERS[0], USERS[2]}, "by the cluster's clock it has not ended"
+    clock.ms += module.AHEAD_MS
     await known(suppressions, MEMBER)
+
+
+async def test_a_worker_whose_clock_is_ahead_forgets_nobody(
+    suppressions: Suppressions, store: Watched, clock: FakeClock
+) -> None:
+    await suppress(store, MEMBER, USERS[0], end_ms=clock.ms + 600_000, now_ms=clock.ms)
+    await suppress(store, MEMBER, USERS[1], now_ms=clock.ms + 3_600_000)
+    await lift(store, MEMBER, USERS[1], now_ms=clock.ms + 3_600_000)
+    assert await store.members(seconds_from_now()) == {MEMBER: clock.ms + 600_000}
+    await eventually(lambda: known(suppressions, MEMBER, concerned=True))
+    assert await found(suppressions, MEMBER) == {USERS[0]}
 
 
 async def test_while_it_is_not_known_who_has_some_everyone_is_looked_for(

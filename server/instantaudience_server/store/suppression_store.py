@@ -26,7 +26,7 @@ for i = 7, #ARGV do
     if end_ms == '' then redis.call('ZREM', due, entry) else redis.call('ZADD', due, now_ms + ARGV[round], entry) end
   end
 end
-redis.call('ZREMRANGEBYSCORE', registry, '-inf', now)
+redis.call('ZREMRANGEBYSCORE', registry, '-inf', math.min(now, now_ms))
 local last = redis.call('ZRANGE', registry, -1, -1, 'WITHSCORES')[2]
 if last then redis.call('HSET', members, member, last) else redis.call('HDEL', members, member) end
 redis.call('SET', version, name)
@@ -34,7 +34,7 @@ return 1
 """
 """Arguments: a name for what is known afterwards, the member, now (Unix time in ms), the suppressions' end (likewise,
 `inf`, or empty to lift them), two times in ms after which the users are to be removed once more, and their keys. These
-times count by the node's clock: workers' clocks may differ."""
+times count by the node's clock: workers' clocks may differ. What has ended by one that is ahead is kept."""
 
 DUE = """
 local time = redis.call('TIME')

@@ -13,6 +13,7 @@ from instantaudience.calling import Calling, Rpc
 from instantaudience.credentials import Credentials, KeyPair, Password, Session, Tls, Token
 from instantaudience.errors import InvalidRequestError
 from instantaudience.pacing import Pacer
+from instantaudience.processes import Process
 from instantaudience.retrying import Retries
 from instantaudience.rules import BATCH_USERS, DEADLINE_MS, PING_ANSWER_MS, PING_EVERY_MS, RECEIVE_BYTES, STREAM_WINDOW
 from instantaudience.splitting import Limits, Part, joined, split
@@ -91,7 +92,9 @@ class AsyncClient:
 
         Raises:
             ValueError: both `tls` and `plaintext`, or an endpoint with a scheme.
+            RuntimeError: this process was forked from one that had a client.
         """
+        Process()
         if "://" in endpoint:
             raise ValueError(f"{endpoint} has a scheme: name host:port, with plaintext=True where it is without TLS")
         if plaintext and tls is not None:
@@ -123,7 +126,7 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connection; calls under way are cancelled, those that come fail with UnavailableError."""
+        """Close the connection; calls under way fail with UnavailableError, and so do those that come."""
         self._session.close()
         self._public_session.close()
         await self._channel.close()

@@ -2,32 +2,34 @@
 
 import asyncio
 import threading
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from instantaudience.audience import DEADLINE_SECONDS, AsyncClient
 from instantaudience.credentials import Credentials, Tls
+from instantaudience.elsewhere import IteratorError, asked_elsewhere
 from instantaudience.errors import UnavailableError
+from instantaudience.processes import Process
 from instantaudience.retrying import Retries
 from instantaudience.rules import STREAM_WINDOW
 from instantaudience.splitting import Limits
-from instantaudience.streaming import Given
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience.watching import OnAttempt, Telemetry
 from instantaudience.window import StreamResult
 
 Result = TypeVar("Result")
-_END = object()
 SOME_USERS = 1000
-SOME_SECONDS = 0.02
-"""So many users go from the caller's iterator to the client at once, or those that came in so long."""
+"""So many users go from the caller's iterator to the client at once, at most."""
 
 
 class Client:
-    """As `AsyncClient`, for any number of threads. Close it, or use it with `with`."""
+    """As `AsyncClient`, for any number of threads. Close it, or use it with `with`.
+
+    Processes that are forked later cannot use it: it raises RuntimeError there.
+    """
 
     def __init__(
         self,
@@ -57,7 +59,9 @@ class Client:
                 telemetry=telemetry,
             )
 
-        self._lock = threading.Lock()
+        self._process = Process()
+        # What is no longer used is closed by whichever thread finds that out, be it within the lock.
+        self._lock = threading.RLock()
         self._is_closed = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="instantaudience", daemon=True)
@@ -79,7 +83,9 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the connection; calls under way are cancelled, those that come fail. A second time does nothing."""
+        """Close the connection; calls under way fail, and so do those that come. A second time does nothing."""
+        if not self._process.is_here():
+            return
         with self._lock:
             if self._is_closed:
                 return
@@ -95,21 +101,22 @@ class Client:
         deadline_seconds: float = DEADLINE_SECONDS,
         validate_only: bool = False,
     ) -> pb.ApplySegmentsResult:
-        """See `AsyncClient.apply`."""
+        """See `AsyncClient.apply`; the users' iterator may use this client, too."""
+        users = list(users)
         return self._run(self._client.apply(users, deadline_seconds=deadline_seconds, validate_only=validate_only))
 
     def stream(
         self, users: Iterable[pb.RtSegment], *, patience_seconds: float = DEADLINE_SECONDS
     ) -> Iterator[StreamResult]:
         """See `AsyncClient.stream`; the users' iterator is asked in a thread of its own, and may block."""
-        asked = _asked_elsewhere(users, SOME_USERS)
+        asked = asked_elsewhere(users, SOME_USERS)
         return self._results(self._client.stream(asked, patience_seconds=patience_seconds))
 
     def stream_requests(
         self, requests: Iterable[pb.StreamSegmentsRequest], *, patience_seconds: float = DEADLINE_SECONDS
     ) -> Iterator[StreamResult]:
         """See `AsyncClient.stream_requests`; their iterator is asked in a thread of its own, and may block."""
-        asked = _asked_elsewhere(requests, 1)
+        asked = asked_elsewhere(requests, 1)
         return self._results(self._client.stream_requests(asked, patience_seconds=patience_seconds))
 
     def memberships(
@@ -128,17 +135,30 @@ class Client:
             while (result := self._run(_next(results, step))) is not None:
                 yield result
         finally:
-            with suppress(UnavailableError):  # Where the client is closed, they are, too.
+            # A client that is closed has closed them; what its own thread finds without an owner, the loop does.
+            with suppress(UnavailableError, RuntimeError):
                 self._run(_close(results, step))
 
     def _run(self, work: Coroutine[Any, Any, Result]) -> Result:
-        with self._lock:
-            if self._is_closed:
-                work.close()
-                raise UnavailableError("the client is closed")
-            future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            self._process.check()
+            if threading.current_thread() is self._thread:
+                raise RuntimeError("what the client calls cannot wait for a call of the same client")
+            with self._lock:
+                if self._is_closed:
+                    raise UnavailableError("the client is closed")
+                future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        except BaseException:
+            work.close()
+            raise
         try:
             return future.result()
+        except IteratorError as raised:
+            raise raised.error from None
+        except CancelledError:
+            if self._is_closed:
+                raise UnavailableError("the client is closed") from None
+            raise
         except BaseException:
             future.cancel()
             raise
@@ -168,23 +188,3 @@ async def _close(results: AsyncGenerator[StreamResult, None], step: asyncio.Lock
     """Close them, when the step has ended that is no more waited for."""
     async with step:
         await results.aclose()
-
-
-async def _asked_elsewhere(given: Iterable[Given], most: int) -> AsyncIterator[Given]:
-    """What an iterator gives, which is asked in another thread for so many at once, at most."""
-    iterator = iter(given)
-
-    def some() -> list[Any]:
-        taken: list[Any] = []
-        began = time.monotonic()
-        for each in iterator:
-            taken.append(each)
-            if len(taken) == most or time.monotonic() - began > SOME_SECONDS:
-                return taken
-        return [*taken, _END]
-
-    while True:
-        for each in await asyncio.to_thread(some):
-            if each is _END:
-                return
-            yield each

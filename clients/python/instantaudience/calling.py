@@ -72,6 +72,12 @@ class Calling:
         except grpc.aio.AioRpcError as failure:
             error = of_call(failure, request_id)
             raise error from None
+        except asyncio.CancelledError:
+            # gRPC cancels what is under way when its channel is closed: whoever calls has not given up.
+            task = asyncio.current_task()
+            if task is None or not task.cancelling():
+                self._session.check_open()
+            raise
         finally:
             watched.end(error)
         return answer

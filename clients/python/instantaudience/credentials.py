@@ -98,8 +98,7 @@ class Session:
         Raises:
             AudienceError: signing in failed, or is not done in time; or the client is closed.
         """
-        if self._is_closed:
-            raise UnavailableError("the client is closed")
+        self.check_open()
         if self._sign_in is None:
             return self._token
         return await self._signing_in.value(self._standing, partial(self._renew, self._sign_in, deadline), deadline)
@@ -120,6 +119,15 @@ class Session:
         if self._token == token:
             self._token = None
         return True
+
+    def check_open(self) -> None:
+        """Nothing, while the client is open.
+
+        Raises:
+            UnavailableError: it is closed.
+        """
+        if self._is_closed:
+            raise UnavailableError("the client is closed")
 
     def close(self) -> None:
         """There is no token any more: nothing is sent, or sent again."""

@@ -237,6 +237,8 @@ class Streaming:
                     if not reading.done() and self._is_stuck(stream, since):
                         stream.fail(UnavailableError("the stream does not go on", request_id=stream.request_id))
                         return
+                if reading.cancelled():  # gRPC does so when its channel is closed.
+                    self._session.check_open()
                 response = reading.result()
             except grpc.aio.AioRpcError as error:
                 stream.fail(of_call(error, stream.request_id))

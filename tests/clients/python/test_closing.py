@@ -2,10 +2,21 @@
 
 import asyncio
 import threading
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from instantaudience import AsyncClient, Attempt, Client, Limits, Retries, Token, UnavailableError, block, user
+from instantaudience import (
+    AsyncClient,
+    Attempt,
+    Client,
+    Limits,
+    Retries,
+    Token,
+    UnavailableError,
+    block,
+    user,
+)
 
 NOWHERE = "127.0.0.1:1"
 TOKEN = Token("hbapi:1:0:0")
@@ -33,7 +44,7 @@ def test_calls_of_the_blocking_client_that_come_later_fail() -> None:
 
 
 @pytest.mark.parametrize("call", ["apply", "stream"])
-def test_calls_of_the_blocking_client_that_pause_are_cancelled(call: str) -> None:
+def test_calls_of_the_blocking_client_that_pause_fail(call: str) -> None:
     has_failed = threading.Event()
 
     def tell(_: Attempt) -> None:
@@ -52,4 +63,49 @@ def test_calls_of_the_blocking_client_that_pause_are_cancelled(call: str) -> Non
         under_way = threads.submit(work)
         assert has_failed.wait(60.0)
         client.close()
-        assert isinstance(under_way.exception(60.0), CancelledError | asyncio.CancelledError)
+        assert isinstance(under_way.exception(60.0), UnavailableError)
+
+
+@pytest.fixture
+async def connections() -> AsyncIterator[asyncio.Queue[str]]:
+    """A service that says nothing: its endpoint, when somebody has come."""
+    come: asyncio.Queue[str] = asyncio.Queue()
+    begun: list[asyncio.StreamWriter] = []
+
+    async def connected(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        begun.append(writer)
+        come.put_nowait("")
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    host, port = server.sockets[0].getsockname()
+    come.put_nowait(f"{host}:{port}")
+    yield come
+    for writer in begun:
+        writer.close()
+    server.close()
+
+
+@pytest.mark.parametrize("call", ["apply", "stream"])
+async def test_calls_under_way_fail_and_are_not_cancelled(connections: asyncio.Queue[str], call: str) -> None:
+    """A group of tasks would take one that is cancelled for one that is done."""
+    client = AsyncClient(await connections.get(), TOKEN, plaintext=True, limits=Limits())
+
+    async def work() -> None:
+        if call == "apply":
+            await client.apply([user(1, block(7))])
+        else:
+            _ = [result async for result in client.stream([user(1, block(7))])]
+
+    under_way = asyncio.create_task(work())
+    async with asyncio.timeout(60):
+        await connections.get()
+        await client.close()
+        with pytest.raises(UnavailableError, match="the client is closed"):
+            await under_way
+
+
+async def test_a_call_that_its_caller_cancels_is_cancelled(connections: asyncio.Queue[str]) -> None:
+    async with AsyncClient(await connections.get(), TOKEN, plaintext=True, limits=Limits()) as client:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await client.apply([user(1, block(7))])

@@ -1,0 +1,173 @@
+"""The blocking client's threads: whoever blocks keeps nobody else waiting, and nothing waits for ever."""
+
+import asyncio
+import gc
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import pytest
+from instantaudience import Attempt, Client, Limits, Password, block, user
+from instantaudience.testing import FakeService
+from instantaudience.v1.audience_pb2 import RtSegment
+
+Result = TypeVar("Result")
+DEMO = Password("demo", "demo")
+SECONDS = 30.0
+FORKED = """
+import os
+from instantaudience import Client, Limits, Token, block, user
+
+def outcome(call):
+    try:
+        call()
+    except RuntimeError as error:
+        return str(error)
+
+token = Token("hbapi:1:0:0")
+client = Client("127.0.0.1:1", token, plaintext=True, limits=Limits())
+child = os.fork()
+if child == 0:
+    told = [outcome(lambda: client.apply([user(1, block(7))])), outcome(lambda: Client("127.0.0.1:1", token))]
+    client.close()
+    os._exit(0 if all(text and "forked" in text for text in told) else 1)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+client.close()
+"""
+BLOCKED = """
+import queue, threading
+from instantaudience import Client, Limits, Token
+
+client = Client("127.0.0.1:1", Token("hbapi:1:0:0"), plaintext=True, limits=Limits())
+users = queue.Queue()
+asked = threading.Event()
+
+def given():
+    asked.set()
+    yield users.get()
+
+threading.Thread(target=lambda: list(client.stream(given())), daemon=True).start()
+assert asked.wait(30)
+"""
+
+
+async def in_time(work: Callable[[], Result]) -> Result:
+    async with asyncio.timeout(SECONDS):
+        return await asyncio.to_thread(work)
+
+
+def client_of(service: FakeService, **more: Callable[[Attempt], None]) -> Client:
+    return Client(service.endpoint, DEMO, plaintext=True, **more)
+
+
+async def test_the_iterator_of_users_may_call_the_client(service: FakeService) -> None:
+    def work() -> int:
+        with client_of(service) as client:
+
+            def users() -> Iterator[RtSegment]:
+                for user_id in ("1", "2"):
+                    yield user(user_id, block(7 + len(client.memberships([user_id])[0].seg_block)))
+
+            return client.apply(users()).message.users_in_request
+
+    assert await in_time(work) == 2
+
+
+async def test_what_is_told_of_attempts_cannot_call_the_client(service: FakeService) -> None:
+    clients: list[Client] = []
+
+    def tell(attempt: Attempt) -> None:
+        clients[0].memberships(["1"])
+
+    def work() -> None:
+        clients.append(client_of(service, on_attempt=tell))
+        with clients[0] as client, pytest.raises(RuntimeError, match="cannot wait"):
+            client.memberships(["1"])
+
+    await in_time(work)
+
+
+async def test_streams_whose_users_are_waited_for_keep_no_other_waiting(service: FakeService) -> None:
+    users: queue.SimpleQueue[RtSegment | None] = queue.SimpleQueue()
+    others = 50  # more than a pool of threads has
+
+    def work() -> int:
+        with client_of(service) as client:
+            waiting = [
+                threading.Thread(target=lambda: list(client.stream(iter(users.get, None)))) for _ in range(others)
+            ]
+            for thread in waiting:
+                thread.start()
+            answered = sum(result.users for result in client.stream(user(index, block(7)) for index in range(10)))
+            for _ in waiting:
+                users.put(None)
+            for thread in waiting:
+                thread.join()
+            return answered
+
+    assert await in_time(work) == 10
+
+
+async def test_a_stream_that_is_left_leaves_no_thread(service: FakeService) -> None:
+    def work() -> None:
+        with client_of(service) as client:
+            for _ in client.stream(user(index, block(7)) for index in range(10**9)):
+                break
+            while "instantaudience-users" in {thread.name for thread in threading.enumerate()}:
+                pass
+
+    await in_time(work)
+
+
+async def test_results_that_nobody_has_may_be_found_by_the_clients_own_thread(service: FakeService) -> None:
+    garbage: list[object] = []
+
+    def tell(attempt: Attempt) -> None:
+        garbage.clear()
+        gc.collect()
+
+    def work() -> int:
+        with client_of(service, on_attempt=tell) as client:
+            results = client.stream(user(index, block(7)) for index in range(10**9))
+            next(results)
+            circle: list[object] = [results]
+            circle.append(circle)
+            garbage.append(circle)
+            del results, circle
+            return len(client.memberships(["1"]))
+
+    assert await in_time(work) == 1
+
+
+@pytest.mark.parametrize("given", [SystemExit(3), KeyboardInterrupt(), ValueError("of the users")])
+async def test_what_the_users_raise_comes_after_what_was_full_before(
+    service: FakeService, given: BaseException
+) -> None:
+    """Also what would end the thread that everything goes on in."""
+
+    def users() -> Iterator[RtSegment]:
+        yield from (user(index, block(7)) for index in range(15))
+        raise given
+
+    def work() -> tuple[int, BaseException | None]:
+        with Client(service.endpoint, DEMO, plaintext=True, limits=Limits(users_per_call=10)) as client:
+            answered = 0
+            try:
+                for result in client.stream(users()):
+                    answered += result.users
+            except BaseException as error:
+                return answered, error
+            return answered, None
+
+    answered, raised = await in_time(work)
+    assert raised is given
+    assert answered == 10
+
+
+@pytest.mark.parametrize("program", [FORKED, BLOCKED], ids=["forked", "blocked"])
+def test_processes_end(program: str) -> None:
+    """One that was forked is told that the client is none of its; one whose users block ends all the same."""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=SECONDS)

@@ -58,6 +58,7 @@ type step struct {
 	ValidateOnly bool              `json:"validate_only"`
 	DeadlineMs   int               `json:"deadline_ms"`
 	AtLeastMs    int               `json:"at_least_ms"`
+	ClosedAfter  *int              `json:"closed_after_ms"`
 	Expect       expectation       `json:"expect"`
 }
 
@@ -119,6 +120,9 @@ func (c testCase) run(t *testing.T, service environment) {
 	client := c.client(t, service, endpoint)
 	for _, step := range c.Steps {
 		began := time.Now()
+		if step.ClosedAfter != nil {
+			time.AfterFunc(time.Duration(*step.ClosedAfter)*time.Millisecond, func() { client.Close() })
+		}
 		step.check(t, client)
 		if took := time.Since(began); took < time.Duration(step.AtLeastMs)*time.Millisecond {
 			t.Errorf("it took %v", took)
@@ -214,7 +218,7 @@ func (s step) check(t *testing.T, client *instantaudience.Client) {
 	}
 	switch {
 	case s.Expect.Error != nil:
-		s.Expect.Error.check(t, err)
+		s.Expect.Error.check(t, err, s.ClosedAfter != nil)
 	case err != nil:
 		t.Fatal(err)
 	case s.Call == "memberships":
@@ -255,7 +259,7 @@ func (e expectation) checkResults(t *testing.T, results []*instantaudience.Strea
 		t.Fatalf("the errors %v, not %v", failures, e.Errors)
 	}
 	for index, failure := range failures {
-		e.Errors[index].check(t, failure)
+		e.Errors[index].check(t, failure, false)
 	}
 }
 
@@ -273,7 +277,7 @@ func checkWarnings(t *testing.T, told []*pb.ApplyWarning, expected []warning) {
 	}
 }
 
-func (e expectedError) check(t *testing.T, err error) {
+func (e expectedError) check(t *testing.T, err error, isClosed bool) {
 	t.Helper()
 	var failure *instantaudience.Error
 	if !errors.As(err, &failure) {
@@ -283,7 +287,7 @@ func (e expectedError) check(t *testing.T, err error) {
 	if !errors.Is(err, e.Kind) || (e.Code != "" && code != e.Code) || (e.Reason != "" && failure.Reason != e.Reason) {
 		t.Errorf("the error %s %s %v, not %v", failure.Kind, code, failure, e)
 	}
-	if failure.RequestID == "" && e.Kind != instantaudience.DeadlineExceeded {
+	if failure.RequestID == "" && e.Kind != instantaudience.DeadlineExceeded && !isClosed {
 		t.Errorf("%v has no request ID", failure)
 	}
 }

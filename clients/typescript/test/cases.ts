@@ -47,6 +47,7 @@ export interface Step {
   readonly deadline_ms?: number;
   readonly expect: Expected;
   readonly at_least_ms?: number;
+  readonly closed_after_ms?: number;
 }
 
 export interface Case {
@@ -64,7 +65,7 @@ export interface Case {
 /** What a case, a step and what is expected of it may say; of another word, a runner cannot know what it means. */
 const WORDS = {
   case: ["name", "credentials", "limits", "retries", "faults", "steps", "seen", "wait"],
-  step: ["call", "users", "user_ids", "domain", "validate_only", "deadline_ms", "expect", "at_least_ms"],
+  step: ["call", "users", "user_ids", "domain", "validate_only", "deadline_ms", "expect", "at_least_ms", "closed_after_ms"],
   expect: [
     ...["users_in_request", "segments_in_request", "warnings", "warning_count"],
     ...["results", "errors", "users", "error"],

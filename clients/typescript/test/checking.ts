@@ -53,7 +53,8 @@ export async function checkStep(client: Calls, step: Step): Promise<void> {
   const { expect } = step;
   const wanted = expect.error;
   if (wanted !== undefined) {
-    await assert.rejects(call(client, step), (error) => checkError(error, wanted));
+    const isClosed = step.closed_after_ms !== undefined;
+    await assert.rejects(call(client, step), (error) => checkError(error, wanted, isClosed));
     return;
   }
   const answer = await call(client, step);
@@ -113,14 +114,14 @@ function checkResults(results: StreamResult[], expect: Expected): void {
   for (const [index, each] of wanted.entries()) checkError(errors[index], each);
 }
 
-function checkError(error: unknown, expected: ExpectedError): true {
+function checkError(error: unknown, expected: ExpectedError, isClosed = false): true {
   assert.ok(error instanceof AudienceError, String(error));
   assert.equal(error.name, `${expected.kind}Error`);
   assert.equal(Object.entries(instantaudience).find(([, kind]) => error.constructor === kind)?.[0], error.name);
   const code = Code[error.code].replace(/(?<=.)([A-Z])/g, "_$1").toUpperCase();
   assert.equal(code, expected.code ?? code);
   assert.equal(error.reason, expected.reason ?? error.reason);
-  assert.ok(error.requestId !== "" || expected.kind === "DeadlineExceeded");
+  assert.ok(error.requestId !== "" || expected.kind === "DeadlineExceeded" || isClosed);
   return true;
 }
 

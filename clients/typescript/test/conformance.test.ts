@@ -17,7 +17,10 @@ for (const one of cases("../conformance")) {
     try {
       for (const step of one.steps) {
         const began = performance.now();
+        const { closed_after_ms: closedAfterMs } = step;
+        const closing = closedAfterMs === undefined ? undefined : sleep(closedAfterMs).then(() => client.close());
         await checkStep(client, step);
+        await closing;
         assert.ok(performance.now() - began >= (step.at_least_ms ?? 0));
       }
       if (one.wait === true) await sleep(WAIT_MS);

@@ -8,6 +8,7 @@ import json
 import os
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,8 @@ async def test_conformance(environment: Mapping[str, str], case: Case) -> None:
         async with _client(environment, case) as client:
             for step in case["steps"]:
                 began = time.monotonic()
-                await _check(client, step, step["expect"])
+                async with _closing(client, step):
+                    await _check(client, step, step["expect"])
                 assert (time.monotonic() - began) * 1000 >= step.get("at_least_ms", 0)
         if case.get("wait"):
             await asyncio.sleep(WAIT_SECONDS)
@@ -84,11 +86,25 @@ def _client(environment: Mapping[str, str], case: Case) -> AsyncClient:
     )
 
 
+@asynccontextmanager
+async def _closing(client: AsyncClient, step: Case) -> AsyncIterator[None]:
+    """Closes it meanwhile, where the step says so."""
+
+    async def close() -> None:
+        await asyncio.sleep(step["closed_after_ms"] / 1000)
+        await client.close()
+
+    closing = asyncio.create_task(close()) if "closed_after_ms" in step else None
+    yield
+    if closing is not None:
+        await closing
+
+
 async def _check(client: AsyncClient, step: Case, expect: Case) -> None:
     if "error" in expect:
         with pytest.raises(AudienceError) as raised:
             await _call(client, step)
-        return _check_error(raised.value, expect["error"])
+        return _check_error(raised.value, expect["error"], is_closed="closed_after_ms" in step)
     answer = await _call(client, step)
     if step["call"] == "memberships":
         return _check_users(answer, list(_users(expect["users"])))
@@ -154,11 +170,11 @@ def _told(result: ApplySegmentsResult) -> list[Case]:
     ]
 
 
-def _check_error(error: AudienceError, expected: Case) -> None:
+def _check_error(error: AudienceError, expected: Case, *, is_closed: bool = False) -> None:
     assert type(error) is getattr(instantaudience, f"{expected['kind']}Error")
     assert error.code.name == expected.get("code", error.code.name)
     assert error.reason == expected.get("reason", error.reason)
-    assert error.request_id or expected["kind"] == "DeadlineExceeded"
+    assert error.request_id or expected["kind"] == "DeadlineExceeded" or is_closed
 
 
 def _check_users(users: list[UserMemberships], expected: list[Case]) -> None:

@@ -20,7 +20,7 @@ record Case(String file, JsonObject written) {
   private static final Set<String> WORDS =
       Set.of("name", "credentials", "limits", "retries", "faults", "steps", "seen", "wait");
   private static final Set<String> STEP_WORDS = Set.of(
-      "call", "users", "user_ids", "domain", "validate_only", "deadline_ms", "expect", "at_least_ms");
+      "call", "users", "user_ids", "domain", "validate_only", "deadline_ms", "expect", "at_least_ms", "closed_after_ms");
   private static final Set<String> EXPECT_WORDS = Set.of(
       "users_in_request", "segments_in_request", "warnings", "warning_count", "results", "errors", "users", "error");
 

@@ -7,6 +7,8 @@ import com.google.gson.JsonObject;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.TimeUnit;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.DynamicTest;
 import org.junit.jupiter.api.TestFactory;
@@ -29,6 +31,10 @@ class ConformanceTest {
     try (AudienceClient client = Checking.client(one)) {
       for (JsonObject step : one.steps()) {
         long began = System.nanoTime();
+        if (step.has("closed_after_ms")) {
+          CompletableFuture.delayedExecutor(step.get("closed_after_ms").getAsLong(), TimeUnit.MILLISECONDS)
+              .execute(client::close);
+        }
         Checking.check(client, step);
         long took = Duration.ofNanos(System.nanoTime() - began).toMillis();
         assertTrue(took >= Case.number(step, "at_least_ms", 0), () -> "it took " + took + " ms");

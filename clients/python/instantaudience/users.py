@@ -1,6 +1,7 @@
 """Users and their segments, as requests name them."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from instantaudience.v1.audience_pb2 import RtSegment, SegBlock
@@ -12,6 +13,7 @@ NEVER = 0
 
 _EXACT = 2**53
 """From here on, floats are not each whole number."""
+_INT32 = range(-(2**31), 2**31)
 _BLOCK_FIELDS = ("seg_id", "seg_code", "member_id", "value", "expiration")
 
 
@@ -42,8 +44,8 @@ def from_table(table: Any, columns: Mapping[str, str] | None = None) -> Iterator
     `expiration`; `columns` says which have other names: {"seg_id": "segment"}. Empty cells are absent fields.
 
     Raises:
-        ValueError: a column that is named is missing, or there is none for `user_id`; or, when its row is due, an ID
-            is a float from 2^53 on, which may have been another ID.
+        ValueError: a column that is named is missing, or there is none for `user_id`; or, when its row is due, a number
+            has a fraction or is no int32, or an ID or a code is a float from 2^53 on, which may have been another one.
         ImportError: the package `narwhals` is missing (`pip install instant-audience-client[tables]`).
     """
     import narwhals as nw
@@ -63,7 +65,7 @@ def _joined(rows: Iterable[Mapping[str, Any]]) -> Iterator[RtSegment]:
     current: RtSegment | None = None
     for row in rows:
         user_id, domain = _present(row.get("user_id")), _present(row.get("domain"))
-        name = "" if user_id is None else _text(user_id)
+        name = "" if user_id is None else _text("user_id", user_id)
         fields = {field: _present(row.get(field)) for field in _BLOCK_FIELDS}
         if current is None or current.user_id != name or current.domain != (domain or ""):
             if current is not None:
@@ -71,8 +73,8 @@ def _joined(rows: Iterable[Mapping[str, Any]]) -> Iterator[RtSegment]:
             current = RtSegment(user_id=name, domain=domain)
         code = fields.pop("seg_code")
         current.seg_block.add(
-            seg_code=None if code is None else str(code),
-            **{field: int(number) for field, number in fields.items() if number is not None},
+            seg_code=None if code is None else _text("seg_code", code),
+            **{field: _number(field, number) for field, number in fields.items() if number is not None},
         )
     if current is not None:
         yield current
@@ -86,11 +88,21 @@ def _present(value: Any) -> Any:
         return None
 
 
-def _text(value: Any) -> str:
+def _text(field: str, value: Any) -> str:
     if not isinstance(value, float):
         return str(value)
     if abs(value) >= _EXACT:
         raise ValueError(
-            f"the user ID {value:.0f} may be another's: floats are exact below 2^53 only; use text or integers"
+            f"{field}: {value:.0f} may be another one: floats are exact below 2^53 only; use text or integers"
         )
+    if not value.is_integer():
+        raise ValueError(f"{field}: {value} is no whole number; use text or integers")
     return str(int(value))
+
+
+def _number(field: str, value: Any) -> int:
+    with suppress(ValueError, OverflowError):  # of text that is none, and of infinity
+        number = int(value)
+        if number in _INT32 and (isinstance(value, str) or number == value):
+            return number
+    raise ValueError(f"{field}: {value} is no whole number from -2147483648 to 2147483647")

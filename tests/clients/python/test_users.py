@@ -44,3 +44,36 @@ def test_user_ids_that_are_floats_are_taken_as_far_as_they_are_exact() -> None:
     assert [user.user_id for user in from_table(table[:2])] == ["", str(2**53 - 1)]
     with pytest.raises(ValueError, match="floats are exact below 2\\^53 only"):
         list(from_table(table[2:]))
+
+
+@pytest.mark.parametrize(
+    ("field", "number"),
+    [
+        ("seg_id", 7.5),
+        ("value", 0.1),
+        ("expiration", float("inf")),
+        ("member_id", 2**31),
+        ("value", "2147483648"),
+        ("seg_id", "tea"),
+    ],
+)
+def test_numbers_that_would_be_others_are_refused(field: str, number: float | str) -> None:
+    table = pandas.DataFrame({"user_id": ["a"], "seg_id": [7]} | {field: [number]})
+    with pytest.raises(ValueError, match=f"{field}: .* is no whole number from -2147483648 to 2147483647"):
+        list(from_table(table))
+
+
+def test_numbers_may_be_text() -> None:
+    table = pandas.DataFrame({"user_id": ["a"], "seg_id": ["7"], "value": ["-5"]})
+    assert list(from_table(table)) == [user("a", block(7, value=-5))]
+
+
+def test_user_ids_with_a_fraction_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"user_id: 5\.5 is no whole number"):
+        list(from_table(pandas.DataFrame({"user_id": [5.5]})))
+
+
+def test_codes_of_digits_are_codes_where_cells_are_empty() -> None:
+    """A column of integers with empty cells is one of floats, in pandas."""
+    table = pandas.DataFrame({"user_id": ["a", "b"], "seg_code": [101, None], "member_id": 3, "seg_id": [None, 7]})
+    assert [each.seg_block[0].seg_code for each in from_table(table)] == ["101", ""]

@@ -1,5 +1,6 @@
 """The asynchronous client."""
 
+import math
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
@@ -91,7 +92,7 @@ class AsyncClient:
         `telemetry` follows calls (`OpenTelemetry`); `interceptors` are gRPC's.
 
         Raises:
-            ValueError: both `tls` and `plaintext`, or an endpoint with a scheme.
+            ValueError: both `tls` and `plaintext`, an endpoint with a scheme, or a `window` below 1.
             RuntimeError: this process was forked from one that had a client.
         """
         Process()
@@ -99,6 +100,8 @@ class AsyncClient:
             raise ValueError(f"{endpoint} has a scheme: name host:port, with plaintext=True where it is without TLS")
         if plaintext and tls is not None:
             raise ValueError("tls and plaintext exclude each other")
+        if window < 1:
+            raise ValueError("a stream's window is 1 at least")
         self._channel = _channel(endpoint, None if plaintext else tls or Tls(), interceptors)
         self._credentials = credentials
         self._limits = limits
@@ -147,7 +150,7 @@ class AsyncClient:
         Raises:
             AudienceError: the call failed; see its subclasses.
         """
-        deadline = time.monotonic() + deadline_seconds
+        deadline = _deadline(deadline_seconds)
         limits = await self.limits(deadline_seconds=deadline_seconds)
         parts = split(users, limits)
         results: list[pb.ApplySegmentsResult] = []
@@ -190,7 +193,7 @@ class AsyncClient:
         Raises:
             AudienceError: the call failed; InvalidRequestError for an ID that is none of its domain.
         """
-        deadline = time.monotonic() + deadline_seconds
+        deadline = _deadline(deadline_seconds)
         users: list[pb.UserMemberships] = []
         for first in range(0, len(user_ids), BATCH_USERS):
             asked = [
@@ -208,7 +211,7 @@ class AsyncClient:
         Raises:
             AudienceError: the call failed.
         """
-        deadline = time.monotonic() + deadline_seconds
+        deadline = _deadline(deadline_seconds)
 
         async def ask() -> Limits:
             self._limits = await self._ask_limits(deadline)
@@ -249,6 +252,17 @@ class AsyncClient:
             by_password = authentication_pb2.AuthenticateRequest(auth=auth)
             issued = (await self._public.call(self._methods.sign_in, by_password, deadline)).response
         return issued.token, max(0.0, issued.expire_time.ToNanoseconds() / 1e9 - time.time())
+
+
+def _deadline(seconds: float) -> float:
+    """The time of `time.monotonic` in so many seconds.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if math.isnan(seconds):
+        raise ValueError("how long a call may take is a number of seconds, not NaN")
+    return time.monotonic() + seconds
 
 
 def _channel(endpoint: str, tls: Tls | None, interceptors: Sequence[grpc.aio.ClientInterceptor]) -> grpc.aio.Channel:

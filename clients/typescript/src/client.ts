@@ -19,8 +19,11 @@ import { type Issued, Session } from "./session.js";
 import { Shared } from "./shared.js";
 import { DEFAULT_LIMITS, type Limits, joined, split } from "./splitting.js";
 import { Streaming } from "./streaming.js";
-import type { User } from "./users.js";
+import { type User, textOf } from "./users.js";
 import type { StreamResult } from "./window.js";
+
+/** What headers hold as it is. */
+const TOKEN = /^[ -~]*$/;
 
 /** What a client is made of, in Node and in browsers. */
 export interface ClientOptions {
@@ -76,9 +79,13 @@ export class Client {
   #limits: Limits | undefined;
 
   constructor(connection: Connection, options: ClientOptions) {
-    const { credentials, limits, onAttempt } = options;
+    const { credentials, limits, onAttempt, window = STREAM_WINDOW } = options;
+    if (!(window >= 1)) throw new TypeError("a stream's window is 1 at least");
     const retries = { ...DEFAULT_RETRIES, ...options.retries };
     const token = credentials !== undefined && "token" in credentials ? credentials.token : undefined;
+    if (token !== undefined && !TOKEN.test(token)) {
+      throw new TypeError("the token has characters that no token has; is it a line of a file, with its end?");
+    }
     this.#connection = connection;
     this.#limits = limits === undefined ? undefined : { ...DEFAULT_LIMITS, ...limits };
     this.#public = new Calling(connection.transport, this.#publicSession, retries, onAttempt);
@@ -95,7 +102,7 @@ export class Client {
       session: this.#session,
       pacer: this.#pacer,
       retries,
-      window: options.window ?? STREAM_WINDOW,
+      window,
     });
   }
 
@@ -164,7 +171,7 @@ export class Client {
     const deadline = deadlineOf(options);
     const users: UserMemberships[] = [];
     for (let first = 0; first < userIds.length; first += BATCH_USERS) {
-      const asked = userIds.slice(first, first + BATCH_USERS).map((userId) => ({ userId, domain }));
+      const asked = userIds.slice(first, first + BATCH_USERS).map((userId) => ({ userId: textOf(userId), domain }));
       const request = { users: asked };
       const { response } = await this.#calling.call(AudienceService.method.batchGetMemberships, request, deadline);
       users.push(...whole(response).rtSegment);

@@ -7,11 +7,16 @@ const MOST_TIMER_MS = 2 ** 31 - 1;
 export class Deadline {
   readonly #endsMs: number;
 
-  /** `ms` from now; Infinity where nothing but the signal ends it. */
+  /**
+   * `ms` from now; Infinity where nothing but the signal ends it.
+   *
+   * @throws TypeError it is NaN.
+   */
   constructor(
     ms: number,
     readonly signal?: AbortSignal,
   ) {
+    if (Number.isNaN(ms)) throw new TypeError("deadlineMs is NaN: it has to be a number of milliseconds");
     this.#endsMs = performance.now() + ms;
   }
 

@@ -15,7 +15,7 @@ export interface Tls {
 /**
  * A client over gRPC.
  *
- * @throws TypeError both `tls` and `plaintext`, or an endpoint with a scheme.
+ * @throws TypeError both `tls` and `plaintext`, an endpoint with a scheme, a token that is none, or a window below 1.
  */
 export function createClient(options: ClientOptions & { readonly tls?: Tls }): Client {
   const { tls, plaintext = false, interceptors = [] } = options;

@@ -9,7 +9,7 @@ import {
   type ApplyWarning,
   WarningCode,
 } from "./gen/instantaudience/v1/audience_pb.js";
-import type { User } from "./users.js";
+import { type User, textOf } from "./users.js";
 import {
   BODY_BYTES,
   FRAME_BYTES,
@@ -68,6 +68,7 @@ export class Splitter {
   /** The parts that are full now. */
   *add(user: User): Generator<Part> {
     const index = this.#count++;
+    textOf(user.userId);
     for (const [piece, firstBlock] of pieces(create(RtSegmentSchema, user), this.limits)) {
       const bytes = toBinary(RtSegmentSchema, piece).byteLength + FRAME_BYTES;
       const part = this.#part;

@@ -17,3 +17,13 @@ export type User = MessageInitShape<typeof RtSegmentSchema>;
  * `REMOVE`, or absent for the default of the segment or of the member.
  */
 export type Block = MessageInitShape<typeof SegBlockSchema>;
+
+/**
+ * A user's ID, as it is: callers without types may have given a number, which from 2^53 on is another user's.
+ *
+ * @throws TypeError it is a number.
+ */
+export function textOf(userId: string | undefined): string {
+  if (typeof userId === "number") throw new TypeError(`userId: ${userId} is a number; IDs are text`);
+  return userId ?? "";
+}

@@ -65,7 +65,17 @@ export interface Case {
 /** What a case, a step and what is expected of it may say; of another word, a runner cannot know what it means. */
 const WORDS = {
   case: ["name", "credentials", "limits", "retries", "faults", "steps", "seen", "wait"],
-  step: ["call", "users", "user_ids", "domain", "validate_only", "deadline_ms", "expect", "at_least_ms", "closed_after_ms"],
+  step: [
+    "call",
+    "users",
+    "user_ids",
+    "domain",
+    "validate_only",
+    "deadline_ms",
+    "expect",
+    "at_least_ms",
+    "closed_after_ms",
+  ],
   expect: [
     ...["users_in_request", "segments_in_request", "warnings", "warning_count"],
     ...["results", "errors", "users", "error"],

@@ -285,3 +285,25 @@ test("an endpoint with a scheme is refused", () => {
   const tls = { roots: "" };
   assert.throws(() => createClient({ endpoint: "127.0.0.1:1", plaintext: true, tls }), /exclude each other/);
 });
+
+test("what a client cannot be made of is refused, and tells no token", () => {
+  const endpoint = "127.0.0.1:1";
+  assert.throws(
+    () => createClient({ endpoint, credentials: { token: "hbapi:1:secret\n:0" } }),
+    (error: Error) => /characters that no token has/.test(error.message) && !error.message.includes("secret"),
+  );
+  for (const window of [0, NaN]) assert.throws(() => createClient({ endpoint, window }), /window is 1 at least/);
+});
+
+test("what no type is there to refuse is refused: IDs that are numbers, which others may have, and times that are none", async () => {
+  const client = createClient({ endpoint: "127.0.0.1:1", credentials: { token: "hbapi:1:0:0" }, limits: {} });
+  const number = 12345678900987654321 as unknown as string;
+  const users = [{ userId: number, segBlock: [{ segId: 10001 }] }];
+  const isNumber = /userId: 12345678900987654000 is a number; IDs are text/;
+  await assert.rejects(client.apply(users), isNumber);
+  await assert.rejects(client.stream(users).next(), isNumber);
+  await assert.rejects(client.memberships([number]), isNumber);
+  await assert.rejects(client.memberships(["1"], { deadlineMs: NaN }), /deadlineMs is NaN/);
+  await assert.rejects(client.stream([], { deadlineMs: NaN }).next(), /deadlineMs is NaN/);
+  client.close();
+});

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import math
 import random
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -380,3 +381,16 @@ async def test_the_blocking_client(service: FakeService) -> None:
 async def test_an_endpoint_with_a_scheme_is_refused(kind: type[Client] | type[AsyncClient]) -> None:
     with pytest.raises(ValueError, match="has a scheme: name host:port"):
         kind("http://127.0.0.1:1", DEMO)
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+async def test_a_window_without_room_is_refused(kind: type[Client] | type[AsyncClient]) -> None:
+    with pytest.raises(ValueError, match="window is 1 at least"):
+        kind("127.0.0.1:1", DEMO, plaintext=True, window=0)
+
+
+async def test_a_time_that_is_none_is_refused(client: AsyncClient) -> None:
+    with pytest.raises(ValueError, match="not NaN"):
+        await client.memberships(["1"], deadline_seconds=math.nan)
+    with pytest.raises(ValueError, match="not NaN"):
+        await anext(client.stream([user(1, block(7))], patience_seconds=math.nan))

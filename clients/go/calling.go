@@ -90,6 +90,10 @@ func (c *caller) attempt(
 	var failed *Error
 	if err != nil {
 		failed = errorOfCall(err, requestID)
+		// gRPC tells this as it tells a connection that broke.
+		if _, unreadable := proto.Marshal(request); unreadable != nil {
+			failed = invalid(unreadable.Error())
+		}
 	}
 	c.tell(Attempt{method, number, failed, time.Since(began), requestID})
 	return failed, nil

@@ -14,7 +14,6 @@ import (
 	pb "github.com/instantaudience/instantaudience/clients/go/instantaudiencev1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
@@ -113,6 +112,9 @@ func (c *Client) apply(ctx context.Context, users []*pb.RtSegment, only bool) (*
 	parts := split(users, limits)
 	results := make([]*pb.ApplySegmentsResult, len(parts))
 	for index, part := range parts {
+		if unreadable := part.unreadable(); unreadable != nil {
+			return nil, unreadable
+		}
 		if err := c.pacer.wait(ctx, len(part.users), limits); err != nil {
 			return nil, err
 		}
@@ -179,9 +181,7 @@ func (c *Client) askLimits(ctx context.Context) (Limits, error) {
 	number, _, _ := strings.Cut(rest, ":")
 	userID, err := strconv.ParseInt(number, 10, 32)
 	if err != nil {
-		return Limits{}, &Error{
-			Kind: InvalidRequest, Code: codes.InvalidArgument, Message: "the token is none of this service's",
-		}
+		return Limits{}, invalid("the token is none of this service's")
 	}
 	user := new(pb.GetUserResponse)
 	asked := &pb.GetUserRequest{Id: int32(userID)}

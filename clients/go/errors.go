@@ -84,6 +84,11 @@ func kindOf(code codes.Code, reason string) Kind {
 	return Internal
 }
 
+// invalid is the error of what cannot be sent at all.
+func invalid(message string) *Error {
+	return &Error{Kind: InvalidRequest, Code: codes.InvalidArgument, Message: message}
+}
+
 // tooLate is the error of what is not sent, because the caller's time is over or would be.
 func tooLate(message string) *Error {
 	return &Error{Kind: DeadlineExceeded, Code: codes.DeadlineExceeded, Message: message}

@@ -1,7 +1,9 @@
 package instantaudience
 
 import (
+	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	pb "github.com/instantaudience/instantaudience/clients/go/instantaudiencev1"
 	"google.golang.org/protobuf/proto"
@@ -54,6 +56,20 @@ func (p *part) keys() []userKey {
 		keys[index] = userKey{strings.ToLower(user.GetDomain()), strings.ToLower(user.GetUserId())}
 	}
 	return keys
+}
+
+// unreadable is what keeps it from being sent, whoever takes it; nil where nothing does.
+func (p *part) unreadable() *Error {
+	for _, user := range p.users {
+		isText := utf8.ValidString(user.GetUserId()) && utf8.ValidString(user.GetDomain())
+		for _, block := range user.GetSegBlock() {
+			isText = isText && utf8.ValidString(block.GetSegCode())
+		}
+		if !isText {
+			return invalid(fmt.Sprintf("the user ID, domain or a segment's code of user %+q is no UTF-8", user.GetUserId()))
+		}
+	}
+	return nil
 }
 
 // splitter makes parts of users that come one by one.

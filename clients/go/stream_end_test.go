@@ -177,3 +177,47 @@ func TestUsersWhoAreWaitedForUseUpNoPatience(t *testing.T) {
 		})
 	}
 }
+
+func TestWhatIsNoUTF8IsRefusedAtOnceAndAStreamGoesOn(t *testing.T) {
+	client := streamClient(t, answerAll)
+	noText := "\xff"
+	for _, ids := range [][]string{{noText}, {noText, "1"}, {"1", noText}, {"1", noText, "1", "2"}, {noText, noText}} {
+		var refused []string
+		for result, err := range client.Stream(context.Background(), func(yield func(*pb.RtSegment) bool) {
+			for _, id := range ids {
+				if !yield(instantaudience.User(id, instantaudience.Block(7))) {
+					return
+				}
+			}
+		}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if result.Err != nil {
+				if !errors.Is(result.Err, instantaudience.InvalidRequest) {
+					t.Fatal(result.Err)
+				}
+				refused = append(refused, ids[result.FirstUser])
+			}
+		}
+		for _, id := range refused {
+			if id != noText {
+				t.Errorf("%q is refused", id)
+			}
+		}
+		if len(refused) == 0 {
+			t.Errorf("nothing of %q is refused", ids)
+		}
+	}
+	began := time.Now()
+	_, err := client.Apply(context.Background(), []*pb.RtSegment{instantaudience.User(noText, instantaudience.Block(7))})
+	if !errors.Is(err, instantaudience.InvalidRequest) {
+		t.Error(err)
+	}
+	if _, err := client.Memberships(context.Background(), "", noText); !errors.Is(err, instantaudience.InvalidRequest) {
+		t.Error(err)
+	}
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("it took %v", took)
+	}
+}

@@ -39,8 +39,11 @@ func (c *Client) Stream(ctx context.Context, users iter.Seq[*pb.RtSegment]) iter
 				yield(nil, err)
 				return
 			}
-			if s.isOver() {
+			if s.giveResults() != nil || s.isOver() {
 				return
+			}
+			if len(s.window) == 0 {
+				continue
 			}
 			if err := s.stream(ctx); err != nil {
 				if !s.isEnded {
@@ -104,7 +107,7 @@ func (s *streaming) take(part *part, ok bool) *request {
 	if len(s.window) == 0 {
 		s.waitsSince = time.Now()
 	}
-	added := &request{part: part}
+	added := &request{part: part, failure: part.unreadable()}
 	s.window = append(s.window, added)
 	return added
 }
@@ -242,8 +245,10 @@ func (o *oneStream) run(ctx context.Context) error {
 			next.attempts++
 			o.queue, o.pending = o.queue[1:], append(o.pending, next)
 		case part, ok := <-parts:
-			if added := o.take(part, ok); added != nil {
+			if added := o.take(part, ok); added != nil && added.failure == nil {
 				o.queue = append(o.queue, added)
+			} else if err := o.giveResults(); err != nil {
+				return err
 			}
 		case answer := <-answers:
 			if isEnd, err := o.receive(answer); isEnd || err != nil {

@@ -62,7 +62,10 @@ func (w window) toRepeat() []*request {
 		if request.isAnswered() && !anyOf(own, keys) {
 			continue
 		}
-		request.result, request.failure = nil, nil
+		request.result, request.failure = nil, request.part.unreadable()
+		if request.failure != nil {
+			continue
+		}
 		for _, key := range own {
 			keys[key] = true
 		}

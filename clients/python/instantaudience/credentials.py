@@ -71,11 +71,22 @@ Credentials = Password | Token | KeyPair | ClientCertificate
 
 @dataclass(frozen=True)
 class Tls:
-    """How a connection is secured; PEM. Without `root_certificates`, the system's; a client certificate needs both."""
+    """How a connection is secured; PEM. A client certificate needs its key.
+
+    Without `root_certificates`, those that come with gRPC, or those of the file that the environment variable
+    GRPC_DEFAULT_SSL_ROOTS_FILE_PATH names.
+
+    Raises:
+        ValueError: there is one of the two alone.
+    """
 
     root_certificates: bytes | None = None
     certificate_chain: bytes | None = None
     private_key: bytes | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if (self.certificate_chain is None) != (self.private_key is None):
+            raise ValueError("a client certificate needs both certificate_chain and private_key")
 
 
 SignIn = Callable[[float], Awaitable[tuple[str, float]]]

@@ -5,7 +5,10 @@ import { PING_ANSWER_MS, PING_EVERY_MS, RECEIVE_BYTES } from "./rules.js";
 
 export * from "./index.js";
 
-/** How a connection is secured; PEM. Without `roots`, the system's; a client certificate needs both of the others. */
+/**
+ * How a connection is secured; PEM. Without `roots`, those of Node.js, which the environment variable NODE_EXTRA_CA_CERTS
+ * adds to; a client certificate needs both of the others.
+ */
 export interface Tls {
   readonly roots?: string;
   readonly certificateChain?: string;
@@ -15,11 +18,15 @@ export interface Tls {
 /**
  * A client over gRPC.
  *
- * @throws TypeError both `tls` and `plaintext`, an endpoint with a scheme, a token that is none, or a window below 1.
+ * @throws TypeError both `tls` and `plaintext`, an endpoint with a scheme, a token that is none, a window below 1, or
+ * half a client certificate.
  */
 export function createClient(options: ClientOptions & { readonly tls?: Tls }): Client {
   const { tls, plaintext = false, interceptors = [] } = options;
   if (plaintext && tls !== undefined) throw new TypeError("tls and plaintext exclude each other");
+  if ((tls?.certificateChain === undefined) !== (tls?.privateKey === undefined)) {
+    throw new TypeError("a client certificate needs both certificateChain and privateKey");
+  }
   const baseUrl = urlOf(options);
   const nodeOptions = {
     ...(tls?.roots === undefined ? {} : { ca: tls.roots }),

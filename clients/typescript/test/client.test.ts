@@ -292,6 +292,9 @@ test("what a client cannot be made of is refused, and tells no token", () => {
     () => createClient({ endpoint, credentials: { token: "hbapi:1:secret\n:0" } }),
     (error: Error) => /characters that no token has/.test(error.message) && !error.message.includes("secret"),
   );
+  for (const tls of [{ certificateChain: "-" }, { privateKey: "-" }]) {
+    assert.throws(() => createClient({ endpoint, tls }), /needs both certificateChain and privateKey/);
+  }
   for (const window of [0, NaN]) assert.throws(() => createClient({ endpoint, window }), /window is 1 at least/);
 });
 

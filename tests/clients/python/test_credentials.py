@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 from instantaudience import credentials
-from instantaudience.credentials import Session
+from instantaudience.credentials import Session, Tls
 
 LIFETIME_SECONDS = 100.0
 
@@ -23,3 +23,10 @@ async def test_a_token_is_replaced_before_it_ends(monkeypatch: pytest.MonkeyPatc
         clock.now = 1000.0 + seconds
         had.append(await session.token(clock.now + 1.0))
     assert had == ["a", "a", "b", "b", "c"]
+
+
+@pytest.mark.parametrize("half", [{"certificate_chain": b"-"}, {"private_key": b"-"}])
+def test_half_a_client_certificate_is_refused(half: dict[str, bytes]) -> None:
+    """It ended the process: gRPC aborts."""
+    with pytest.raises(ValueError, match="needs both certificate_chain and private_key"):
+        Tls(**half)

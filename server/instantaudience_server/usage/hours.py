@@ -31,7 +31,7 @@ PIECE_BYTES, SHELF_BYTES = 700, 2000
 """What a kept hour costs beyond its encoded bytes, and a member's form beyond its hours, about."""
 BYTES_PER_TURN = 256 * 1024
 """After encoding so much, other calls get their turn."""
-NOT_READ = "the cluster did not tell in time what was sent; try again"
+NOT_READ = "the cluster did not tell in time what was sent"
 
 SHORTEST_RUN = 8
 LARGEST_RUN_BYTES = 4 * 2**20

@@ -136,8 +136,8 @@ BEGIN_UPLOAD = (
     _CHANGE
     + _USED
     + """
-local id, member, lease, now, ends, most_waiting, most_uploads, hour = unpack(ARGV)
-now, hour = tonumber(now), tonumber(hour)
+local id, member, lease, now, ends, most_waiting, most_uploads, hour, furthest = unpack(ARGV)
+now, hour, furthest = tonumber(now), tonumber(hour), tonumber(furthest)
 local phase, upload_lease, open_until = unpack(redis.call('HMGET', KEYS[1], 'phase', 'upload_lease', 'open_until_ms'))
 if not (phase == 'uploading' and upload_lease == lease) then
   if phase ~= 'starting' or tonumber(open_until) <= now then return 'closed' end
@@ -145,7 +145,12 @@ if not (phase == 'uploading' and upload_lease == lease) then
   local uploads, fields = 0, redis.call('HGETALL', KEYS[3])
   for i = 1, #fields, 2 do
     if string.sub(fields[i], 1, 2) == 'u:' then
-      if tonumber(fields[i + 1]) > now then uploads = uploads + 1 else redis.call('HDEL', KEYS[3], fields[i]) end
+      local upload_ends = tonumber(fields[i + 1])
+      if upload_ends > now and upload_ends <= furthest then
+        uploads = uploads + 1
+      else
+        redis.call('HDEL', KEYS[3], fields[i])
+      end
     end
   end
   if uploads >= tonumber(most_uploads) then return 'busy' end
@@ -161,7 +166,8 @@ return used(KEYS[3], hour)
 """
 )
 """Keys: job, changed jobs, uploads, queues, unused jobs. Arguments: ID, member, lease, now, until when more must have
-come, how many jobs may wait, and uploads be under way, the hour. Answers a `Refusal`, or as `USED`."""
+come, how many jobs may wait, and uploads be under way, the hour, and when no upload can end, as it began before the
+clock was set back. Answers a `Refusal`, or as `USED`."""
 
 KEEP_UPLOADING = (
     _CHANGE
@@ -204,16 +210,17 @@ many lines it may have, the hour, and why the upload failed, empty where it did 
 TAKE = """
 local known = redis.call('GET', KEYS[4])
 if known then return known end
-local lost = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, 1)
-local member = lost[1] or redis.call('LPOP', KEYS[2])
+local ended = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, 1)
+local too_far = redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. ARGV[3], '+inf', 'LIMIT', 0, 1)
+local member = ended[1] or too_far[1] or redis.call('LPOP', KEYS[2])
 if not member then return false end
 redis.call('ZADD', KEYS[1], ARGV[2], member)
 local id = string.match(redis.call('HGET', KEYS[3], member), '^%S+')
 redis.call('SET', KEYS[4], member .. ' ' .. id, 'PX', 60000)
 return member .. ' ' .. id
 """
-"""Keys: leases, turns, queues, what was taken under this lease. Arguments: now, until when. Answers a member and the ID
-of its job, or nothing."""
+"""Keys: leases, turns, queues, what was taken under this lease. Arguments: now, until when, and when no lease
+can end, as it was given before the clock was set back. Answers a member and the ID of its job, or nothing."""
 
 CLAIM = """
 local phase, held = unpack(redis.call('HMGET', KEYS[1], 'phase', 'lease'))

@@ -30,6 +30,9 @@ from instantaudience_server.store.job_interface import (
 
 JOBS_AT_ONCE = 100
 """Jobs that are looked for at once, where many are."""
+CLOCKS_MS = 60_000
+"""How far machines' clocks may be apart: what ends by more than that after what is given now was given before a clock
+was set back, and is over."""
 READ_AT_ONCE = 5
 """Jobs that are read at once: each may have megabytes of lines."""
 _FIELDS = [(field.name, field.type is int or field.type == "int") for field in fields(Job)]
@@ -100,7 +103,7 @@ class ClusterJobStore:
         job_keys = [keys.job_key(job.job_id), keys.changed_jobs_key(job.member_id)]
         job_keys += [keys.uploads_key(job.member_id), keys.JOB_QUEUES, keys.unused_jobs_key(job.member_id)]
         hour = now_ms // MS_PER_HOUR
-        arguments = (job.job_id, job.member_id, lease, now_ms, until_ms, *limits[:2], hour)
+        arguments = (job.job_id, job.member_id, lease, now_ms, until_ms, *limits[:2], hour, until_ms + CLOCKS_MS)
         answer = await self._run(job_scripts.BEGIN_UPLOAD, job_keys, arguments, deadline)
         if isinstance(answer, bytes):
             return Refusal(answer.decode())
@@ -136,7 +139,7 @@ class ClusterJobStore:
     async def take(self, lease: str, now_ms: int, until_ms: int, deadline: float) -> Job | None:
         """Run the script that finds one, and claim it; one that is gone or cancelled makes room for the next."""
         job_keys = [keys.JOB_LEASES, keys.JOB_TURNS, keys.JOB_QUEUES, keys.taken_key(lease)]
-        taken = await self._run(job_scripts.TAKE, job_keys, (now_ms, until_ms), deadline)
+        taken = await self._run(job_scripts.TAKE, job_keys, (now_ms, until_ms, until_ms + CLOCKS_MS), deadline)
         if taken is None:
             return None
         member_id, _, job_id = taken.decode().partition(" ")

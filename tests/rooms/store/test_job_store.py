@@ -163,6 +163,20 @@ async def test_another_goes_on_where_a_lease_has_ended(jobs: ClusterJobStore, me
     assert await finish(jobs, job, "b3") == ""
 
 
+async def test_a_clock_that_is_set_back_prolongs_no_lease(jobs: ClusterJobStore, member: int) -> None:
+    await empty(jobs)
+    job = await waiting(jobs, member)
+    assert await take(jobs, "s1") == job.job_id
+    assert await take(jobs, "s2", NOW - MINUTE) is None  # clocks may be so far apart
+    assert await take(jobs, "s3", NOW - HOUR_MS) == job.job_id
+    assert await take(jobs, "s4", NOW - HOUR_MS) is None
+    assert isinstance(await begin(jobs, await create(jobs, member)), Room)
+    another = await create(jobs, member)
+    assert await begin(jobs, another, NOW - MINUTE) is Refusal.BUSY
+    assert isinstance(await begin(jobs, another, NOW - HOUR_MS), Room)
+    assert await finish(jobs, job, "s3") == ""
+
+
 async def test_tries_are_counted_since_a_job_has_come_further(jobs: ClusterJobStore, member: int) -> None:
     await empty(jobs)
     job = await waiting(jobs, member)

@@ -42,6 +42,7 @@ async def test_a_segment_is_made_changed_and_deactivated(demo_tab: Console, serv
         await form.get_by_label("Whether users can join").select_option("inactive")
         await fill(form, Name="Drinkers of tea", Membership_lasts="")
         await expect(rows.locator(".badge")).to_have_text("inactive")
+        await expect(page.get_by_role("button", name=f"Edit segment {number}")).to_be_focused()
         segment = (await http.get("/segment", params={"id": number})).json()["response"]["segment"]
     names = ("code", "short_name", "description", "state", "expire_minutes")
     assert [segment[name] for name in names] == ["tea", "Drinkers of tea", "black or green", "inactive", None]

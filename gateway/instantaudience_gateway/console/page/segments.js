@@ -89,10 +89,18 @@ function load(news = "") {
     const { response } = await ask(pages.first, pages.size, signal);
     showProblem(problem, "");
     const segments = response.segments ?? [];
-    byId("segment-rows").replaceChildren(...(segments.length ? segments.map(row) : [emptyRow()]));
+    showRows(segments.length ? segments.map(row) : [emptyRow()]);
     const text = pages.show(segments.length, response.count);
     announce(news || (text ? `Segments ${text}.` : "No segment found."));
   });
+}
+
+// Whoever edits by the keyboard goes on at the same button, which is made anew.
+function showRows(shown) {
+  const rows = byId("segment-rows");
+  const focused = rows.contains(document.activeElement) ? document.activeElement.getAttribute("aria-label") : null;
+  rows.replaceChildren(...shown);
+  if (focused) rows.querySelector(`[aria-label="${focused}"]`)?.focus({ preventScroll: true });
 }
 
 // All that fit, not only the page.

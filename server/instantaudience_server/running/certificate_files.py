@@ -124,18 +124,12 @@ class ServerContext:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._seen: tuple[int, int, int] | None = None
-        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 
     def context(self) -> ssl.SSLContext:
-        """For the next connection."""
-        now = _look(self._path)
-        if now != self._seen:
-            self._context = self._made(Certificates.model_validate_json(self._path.read_bytes()))
-            self._seen = now
-        return self._context
-
-    def _made(self, certificates: Certificates) -> ssl.SSLContext:
+        """For the next connection alone: it resumes no session of another one, which would bring a certificate along
+        that may have ended meanwhile.
+        """
+        certificates = Certificates.model_validate_json(self._path.read_bytes())
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         with self._file(certificates.key + "\n" + certificates.chain) as pair:
             context.load_cert_chain(pair)

@@ -1,6 +1,8 @@
 """Which files can be used for TLS, and what is said of those that cannot."""
 
 import asyncio
+import socket
+import ssl
 import stat
 import subprocess
 import time
@@ -127,9 +129,6 @@ async def test_copies_are_the_owners_alone_and_change_with_the_files(settings: S
         for path in (files.for_workers, files.for_gateway.server, files.for_gateway.clients):
             assert path is not None
             assert stat.S_IMODE(path.stat().st_mode) == 0o600
-        context = ServerContext(files.for_workers)
-        first = context.context()
-        assert context.context() is first
         renewed: Signed = authority.sign("server", dns=["localhost"])
 
         async def followed() -> None:
@@ -137,11 +136,45 @@ async def test_copies_are_the_owners_alone_and_change_with_the_files(settings: S
 
         await eventually(followed)
         assert len(taken) in (1, 2)
-        assert context.context() is not first
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_no_session_is_resumed_where_certificates_are_looked_at(
+    settings: Settings, authority: Authority, version: ssl.TLSVersion
+) -> None:
+    files = CertificateFiles(settings, authority.directory / "copies", calls_itself=False)
+    await files.open()
+    contexts = ServerContext(files.for_workers)
+    client = authority.sign("client")
+
+    def serve() -> None:
+        with listening.accept()[0] as plain, contexts.context().wrap_socket(plain, server_side=True) as connection:
+            connection.sendall(connection.recv(1))
+            connection.unwrap()
+
+    def connect(session: ssl.SSLSession | None) -> tuple[ssl.SSLSession | None, bool | None]:
+        with (
+            socket.create_connection(listening.getsockname()) as plain,
+            caller.wrap_socket(plain, server_hostname="localhost", session=session) as connection,
+        ):
+            connection.sendall(b"x")
+            assert connection.recv(1) == b"x"
+            session, resumed = connection.session, connection.session_reused
+            connection.unwrap()
+            return session, resumed
+
+    caller = ssl.create_default_context(cafile=authority.file)
+    caller.load_cert_chain(client.cert, client.key)
+    caller.maximum_version = version
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        session = None
+        for _ in range(2):
+            (session, resumed), _ = await asyncio.gather(asyncio.to_thread(connect, session), asyncio.to_thread(serve))
+            assert not resumed
 
 
 async def test_files_that_cannot_be_used_stop_the_start(settings: Settings, authority: Authority) -> None:

@@ -14,9 +14,10 @@ from support.service import Service, running_service
 async def fresh() -> AsyncIterator[Service]:
     """As `make run` has it, with the demo catalog and its limits, and as the README's first call leaves it.
 
-    For these documents alone: `demo` may sign in ten times in five minutes, and they need nine of these.
+    For these documents alone: `demo` may sign in ten times in five minutes, and they need nine of these. There is one
+    worker: readers take longer from an example that changes the catalog to the next one than others take to know it.
     """
-    async with running_service("--demo", catalog="") as running:
+    async with running_service("--demo", "--workers", "1", catalog="") as running:
         (first_call,) = re.findall(r"rt-segment -d '(.*)'$", demo_curl_line(running.url))
         async with running.http(headers={"authorization": await running.token()}) as http:
             (await http.post("/rt-segment", content=first_call)).raise_for_status()

@@ -17,6 +17,8 @@ from redis.asyncio import RedisCluster
 from support.clocks import FakeClock
 from support.clusters import eventually, for_each, of_users, on_all_nodes, on_node, owner_of, seconds_from_now, user_key
 
+MARGIN_SECONDS = 10.0
+"""What a busy machine may take longer; the cluster is away for a minute."""
 SOON = time.time_ns() // 1_000_000 + 3_600_000
 
 
@@ -164,11 +166,11 @@ async def test_a_cluster_that_is_away_delays_nobody(
     await on_all_nodes(embedded, "CLIENT", "PAUSE", 60_000, "WRITE")
     try:
         sizes.note(joining(1, 10, 1))
-        async with asyncio.timeout(segment_sizes.READ_SECONDS + 1):
+        async with asyncio.timeout(segment_sizes.READ_SECONDS + MARGIN_SECONDS):
             assert await sizes.estimates([1, 2], seconds_from_now()) == {}
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(MARGIN_SECONDS):
             assert await sizes.estimates([2, 3], seconds_from_now(0.05)) == {}
-        async with asyncio.timeout(segment_sizes.CLOSE_SECONDS + 1):
+        async with asyncio.timeout(segment_sizes.CLOSE_SECONDS + MARGIN_SECONDS):
             await sizes.close()
     finally:
         await on_all_nodes(embedded, "CLIENT", "UNPAUSE")

@@ -29,6 +29,12 @@ from support.limits import usual_admission
 HOUR_MS = 3_600_000
 
 
+@pytest.fixture(autouse=True)
+def no_outage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However late a busy machine answers, it is no outage."""
+    monkeypatch.setattr(tokens, "OUTAGE_SECONDS", 20.0)
+
+
 async def deleted(worker: AccountWorker, *objects: Any) -> None:
     """Delete objects, given as kind, ID, kind, ID, …"""
     for kind, object_id in zip(objects[::2], objects[1::2], strict=True):
@@ -191,6 +197,15 @@ class TestVerifying:
         await refused(worker.verify(token), Reason.NOAUTH)
         await refused(worker.verify(token), Reason.NOAUTH)
 
+    async def test_so_many_are_remembered_the_newest_of_all(
+        self, worker: AccountWorker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(tokens, "MOST_TRUSTED", 2)
+        issued = [await worker.sign_in() for _ in range(4)]
+        for token in issued:
+            await worker.verify(token)
+        assert [worker.tokens.known(token) is not None for token in issued] == [False, False, True, True]
+
     async def test_a_clock_that_is_set_back_makes_it_no_longer(
         self, worker: AccountWorker, clock: FakeClock, plain: RedisCluster
     ) -> None:
@@ -315,6 +330,24 @@ class TestChangedAccounts:
         await worker.catch_up()
         clock.ms += TRUST_MS
         await refused(worker.tokens.verify(token, seconds_from_now(-1)), Reason.NOAUTH)
+
+    async def test_a_session_that_cannot_be_read_is_trusted_for_a_second_more_up_to_its_end(
+        self, worker: AccountWorker, clock: FakeClock
+    ) -> None:
+        """Calls that come until then do not wait for its node."""
+        token = await worker.sign_in()
+        calling = await worker.verify(token)
+        end_ms = clock.ms + tokens.IDLE_MS
+        clock.ms += TRUST_MS
+        assert worker.tokens.known(token) is None
+        assert await worker.tokens.verify(token, seconds_from_now(-1)) == calling
+        clock.ms += TRUST_MS - AHEAD_MS - 1
+        assert worker.tokens.known(token) == calling
+        clock.ms = end_ms - 1
+        assert await worker.tokens.verify(token, seconds_from_now(-1)) == calling
+        clock.ms = end_ms
+        assert worker.tokens.known(token) is None
+        await refused(worker.tokens.verify(token, seconds_from_now(-1)), Reason.UNAVAILABLE)
 
 
 class TestRevoking:

@@ -75,7 +75,7 @@ class Upstream(
 
     async def has_calls(self, count: int) -> None:
         """Waits until the upstream has seen so many calls."""
-        async with asyncio.timeout(5), self.called:
+        async with asyncio.timeout(20), self.called:
             await self.called.wait_for(lambda: len(self.calls) >= count)
 
     async def ApplySegments(self, request: Any, context: Any) -> Any:  # noqa: N802

@@ -29,7 +29,7 @@ class Restarted:
             "--redis",
             self._url,
             "--drain-wait",
-            "1",
+            "3",
             "--drain-seconds",
             "2",
             *arguments,

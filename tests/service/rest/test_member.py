@@ -53,13 +53,13 @@ async def test_no_membership_outlasts_the_longest(service: Service, cluster: Red
 
         await set_longest(30)
         try:
-            await eventually(lambda: is_shown(30), 5)
+            await eventually(lambda: is_shown(30))
             for sent, minutes in ((0, 30), (None, 30), (500, 30), (20, 20)):
-                await eventually(lambda sent=sent, minutes=minutes: lasts(sent, minutes), 5)
+                await eventually(lambda sent=sent, minutes=minutes: lasts(sent, minutes))
         finally:
             await set_longest(0)
-        await eventually(lambda: is_shown(0), 5)
-        await eventually(lambda: lasts(0, 0), 5)
+        await eventually(lambda: is_shown(0))
+        await eventually(lambda: lasts(0, 0))
 
 
 async def test_it_takes_no_parameter(demo: httpx.AsyncClient) -> None:

@@ -11,12 +11,16 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
+from instantaudience.v1 import catalog_pb2 as pb
+from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.clock import MS_PER_HOUR
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.memberships.service import MembershipService
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
+from instantaudience_server.settings import Durability
+from instantaudience_server.store.catalog_interface import Kind, Record
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.store.quota_store import ClusterQuotaStore
@@ -31,6 +35,7 @@ from instantaudience_server.store.usage_interface import (
     Tally,
 )
 from instantaudience_server.store.usage_store import ClusterUsageStore
+from instantaudience_server.usage import counting
 from instantaudience_server.usage.counting import Usage
 from instantaudience_server.usage.lines import LONGEST_LINE
 from redis.asyncio import RedisCluster
@@ -277,7 +282,11 @@ async def test_an_addition_is_made_once_however_often_it_is_sent(
         await apply(service, FEW, seconds=1.0)
     assert failed.value.reason is Reason.UNAVAILABLE
     usage.count_failure(DEMO, CallFailure.UNAVAILABLE)
-    assert fragile.attempts > 1
+
+    async def was_sent_again() -> None:
+        assert fragile.attempts > 1
+
+    await eventually(was_sent_again)
     fragile.fail = ""
     await usage.close()
     await quotas.close()
@@ -285,6 +294,25 @@ async def test_an_addition_is_made_once_however_often_it_is_sent(
     assert found is not None
     assert found.tally == Tally(calls=1, valid_users=1, valid_adds=1, other_errors=1)
     assert found.reasons == {CallFailure.UNAVAILABLE: 1}
+
+
+async def test_an_addition_is_as_durable_as_the_members_calls(
+    embedded: EmbeddedCluster, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a replica has to confirm and there is none, nothing counts but of a member that does without. The answer to
+    a call that has failed does not wait for it."""
+    catalog = Catalog()
+    members = [pb.Member(id=1, name="Own", durability=pb.DURABILITY_PRIMARY), pb.Member(id=2, name="As the service's")]
+    catalog.put(Record(Kind.MEMBER, member.SerializeToString()) for member in members)
+    async with connected(embedded.url, durability=Durability.REPLICA) as cluster:
+        usage = Usage(ClusterUsageStore(cluster, secrets.token_hex()), catalog, clock)
+        with monkeypatch.context() as patient:
+            patient.setattr(counting, "FAILURE_SECONDS", 20.0)
+            await usage.count_failure(1, CallFailure.INTERNAL)
+        async with asyncio.timeout(10):
+            with pytest.raises(AudienceError, match=counting.NOT_COUNTED):
+                await usage.count_failure(2, CallFailure.INTERNAL)
+        await usage.close()
 
 
 async def test_failed_calls_are_let_go_before_they_are_counted(

@@ -35,7 +35,7 @@ from instantaudience_server.store.usage_interface import (
     Tally,
 )
 from instantaudience_server.store.usage_store import ClusterUsageStore
-from instantaudience_server.usage import counting
+from instantaudience_server.usage import counting, samples
 from instantaudience_server.usage.counting import Usage
 from instantaudience_server.usage.lines import LONGEST_LINE
 from redis.asyncio import RedisCluster
@@ -446,6 +446,27 @@ class TestLines:
             assert sum(map(len, found.lines.segments)) <= MOST_LINE_BYTES
 
         await eventually(has_come)
+
+    async def test_those_that_are_held_back_are_written_at_the_end(
+        self,
+        service: MembershipService,
+        usage: Usage,
+        usage_store: ClusterUsageStore,
+        clock: FakeClock,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(samples, "CHARACTERS_PER_SECOND", 1)
+        users = [{"user_id": str(user), "seg_block": [{"seg_id": 12}]} for user in range(1, 501)]
+        for _ in range(40):
+            await apply(service, {"rt_segment": users})
+        await apply(service, joining(4711))
+        found = await hour_of(usage_store, clock)
+        assert found is not None
+        assert "Valid users: 4711" not in found.lines.segments
+        await usage.close()
+        found = await hour_of(usage_store, clock)
+        assert found is not None
+        assert (found.tally.calls, found.lines.segments[-3]) == (41, "Valid users: 4711")
 
 
 def joining(user_id: int) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from redis.asyncio import RedisCluster
 from structlog.testing import capture_logs
 from support import contract_model, strategies
 from support.callers import caller
-from support.clusters import on_node, seconds_from_now, user_of_slots, whole
+from support.clusters import on_node, seconds_from_now, user_of_slots, users_of_slots, whole
 from support.processes import standing_still
 from support.readings import CATALOG, Reader, applied, by_user, encoded, piece, reading, response_to
 from support.stored import stored
@@ -293,6 +293,26 @@ async def test_in_order_nothing_overtakes_posts_that_were_taken_together_and_are
         assert not any(each.done() for each in waiting)
     await asyncio.gather(*waiting)
     assert await plain.hgetall(f"m:p:{there}") == {b"12": b"4"}
+    await whole(embedded)
+
+
+async def test_one_that_is_refused_is_not_answered_as_written_while_others_of_its_turn_wait(
+    service: MembershipService, embedded: EmbeddedCluster, plain: RedisCluster
+) -> None:
+    (there,) = users_of_slots(0, 5460, 1)
+    broken, sound = users_of_slots(10923, 16383, 2)
+    await plain.set(f"m:p:{broken}", "no hash")
+    calling = caller("demo", CATALOG)
+    with standing_still(embedded.nodes[0].child.pid):
+        waiting, refused, written = [
+            service.apply(of_users(user_id, value=1), calling, seconds_from_now(20))
+            for user_id in (there, broken, sound)
+        ]
+        assert await written == Result(1, 1)
+        assert not waiting.done()
+    await waiting
+    with pytest.raises(RefusedCommandError):
+        await refused
     await whole(embedded)
 
 

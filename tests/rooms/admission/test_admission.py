@@ -194,6 +194,31 @@ def test_a_slow_call_that_others_overtake_makes_room(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.usefixtures("_bounds")
+def test_who_has_waited_long_is_not_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What counts is how long it runs, also where others overtake it."""
+    monkeypatch.setattr(module, "SLOW_SECONDS", 0.25)
+
+    async def run() -> None:
+        admission = Admission(lambda low, high: high, most_running=2, most_waiting=20)
+        tasks = await entering(admission, *[FLOOD] * 14)
+
+        async def end(number: int, after_seconds: float) -> None:
+            await passes(after_seconds)
+            admission.leave(await tasks[number])
+            await turns()
+
+        for number in range(5):
+            await end(number, 0.06)
+        for number in (5, 7, 8, 9):
+            await end(number, 0.03)
+        await passes(0.03)
+        assert states(tasks) == ["runs"] * 11 + ["waits"] * 3
+        admission.close()
+
+    run_on_told_time(run())
+
+
+@pytest.mark.usefixtures("_bounds")
 @pytest.mark.parametrize(("places", "seconds"), [(1, 0.1), (3, 0.3), (7, 0.4)])
 def test_a_large_call_may_take_longer(places: int, seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SLOW_SECONDS", 0.1)

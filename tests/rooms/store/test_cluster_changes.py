@@ -271,3 +271,29 @@ async def test_starts_on_a_cluster_of_which_a_slot_is_not_served(embedded: Embed
 
 async def slots_missing(embedded: EmbeddedCluster) -> bool:
     return any(info["cluster_slots_assigned"] != "16384" for info in await on_all_nodes(embedded, "CLUSTER INFO"))
+
+
+async def test_nodes_that_disagree_are_not_asked_without_a_pause(
+    store: ClusterMembershipStore, embedded: EmbeddedCluster
+) -> None:
+    """Each says that the other one serves the slot; until it is settled, to follow both would take all time."""
+    owner = await owner_of(embedded, SLOT)
+    other = next(port for port in embedded.ports if port != owner)
+
+    async def owner_says(port: int) -> None:
+        await on_node(owner, "CLUSTER", "SETSLOT", SLOT, "NODE", await on_node(port, "CLUSTER", "MYID"))
+
+    before = await errors(embedded, "MOVED")
+    await owner_says(other)
+    try:
+        writing = asyncio.create_task(write(store, for_each(KEYS[:1], {NEVER: {1: 1}}), seconds_from_now(20)))
+
+        async def are_asked_again() -> None:
+            assert await errors(embedded, "MOVED") > before + 8
+
+        await eventually(are_asked_again)
+        assert await errors(embedded, "MOVED") < before + 100
+    finally:
+        await owner_says(owner)
+    await writing
+    await whole(embedded)

@@ -2,6 +2,7 @@ package instantaudience
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 )
@@ -19,6 +20,8 @@ type session struct {
 	token    string
 	// ends is when another one is asked for.
 	ends time.Time
+	// dies is when the one at hand ends.
+	dies time.Time
 }
 
 // get is the token to call with; "" where none is needed. Where the client is closed, there is none any more: nothing is
@@ -30,12 +33,25 @@ func (s *session) get(ctx context.Context) (string, error) {
 func (s *session) renew(ctx context.Context) (string, error) {
 	issued, err := s.signIn(ctx, s.public)
 	if err != nil {
-		return "", err
+		return s.atHand(err)
 	}
 	lifetime := max(0, time.Until(issued.GetExpireTime().AsTime()))
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.token, s.ends = issued.GetToken(), time.Now().Add(lifetime*renewalPercent/100)
+	now := time.Now()
+	s.token, s.ends, s.dies = issued.GetToken(), now.Add(lifetime*renewalPercent/100), now.Add(lifetime)
+	return s.token, nil
+}
+
+// atHand is the token that there is, as long as it lives, where signing in failed because too many had.
+func (s *session) atHand(err error) (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now, limited := time.Now(), new(Error)
+	if !errors.As(err, &limited) || limited.Kind != RateLimited || s.token == "" || !now.Before(s.dies) {
+		return "", err
+	}
+	s.ends = now.Add(min(limited.RetryAfter, s.dies.Sub(now)))
 	return s.token, nil
 }
 

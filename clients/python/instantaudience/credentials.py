@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from instantaudience.errors import UnavailableError
+from instantaudience.errors import RateLimitedError, UnavailableError
 from instantaudience.rules import ASSERTION_SECONDS, RENEWAL_PERCENT
 from instantaudience.turns import Shared
 
@@ -100,6 +100,9 @@ class Session:
         self._sign_in = sign_in
         self._token = token
         self._ends = float("inf")
+        """When another one is asked for."""
+        self._dies = 0.0
+        """When the one at hand ends."""
         self._is_closed = False
         self._signing_in = Shared[str]()
 
@@ -118,9 +121,18 @@ class Session:
         return self._token if time.monotonic() < self._ends else None
 
     async def _renew(self, sign_in: SignIn, deadline: float) -> str:
-        token, lifetime = await sign_in(deadline)
+        try:
+            token, lifetime = await sign_in(deadline)
+        except RateLimitedError as error:
+            now = time.monotonic()
+            if self._token is None or now >= self._dies:
+                raise
+            # The one at hand is good as long as it lives.
+            self._ends = min(self._dies, now + (error.retry_after_seconds or 0.0))
+            return self._token
+        now = time.monotonic()
         # Before it ends, so that no call finds it ended; and before a tenth of it is left.
-        self._token, self._ends = token, time.monotonic() + RENEWAL_PERCENT / 100 * lifetime
+        self._token, self._ends, self._dies = token, now + RENEWAL_PERCENT / 100 * lifetime, now + lifetime
         return token
 
     def refused(self, token: str | None) -> bool:

@@ -1,5 +1,5 @@
 import type { Deadline } from "./deadline.js";
-import { UnavailableError } from "./errors.js";
+import { RateLimitedError, UnavailableError } from "./errors.js";
 import { RENEWAL_PERCENT } from "./rules.js";
 import { Shared } from "./shared.js";
 
@@ -12,7 +12,10 @@ export interface Issued {
 /** The token of a client: got once for all calls, and again when it ends. */
 export class Session {
   #token: string | undefined;
+  /** When another one is asked for. */
   #endsMs = Infinity;
+  /** When the one at hand ends. */
+  #diesMs = 0;
   readonly #signingIn = new Shared<string>();
   #isClosed = false;
 
@@ -51,10 +54,21 @@ export class Session {
 
   /** The new token, even where it has ended by this machine's clock. */
   async #renew(signIn: (deadline: Deadline) => Promise<Issued>, deadline: Deadline): Promise<string> {
-    const issued = await signIn(deadline);
+    let issued: Issued;
+    try {
+      issued = await signIn(deadline);
+    } catch (failure) {
+      const [now, atHand] = [performance.now(), this.#token];
+      if (!(failure instanceof RateLimitedError) || atHand === undefined || now >= this.#diesMs) throw failure;
+      // The one at hand is good as long as it lives.
+      this.#endsMs = Math.min(this.#diesMs, now + (failure.retryAfterMs ?? 0));
+      return atHand;
+    }
+    const now = performance.now();
     this.#token = issued.token;
     // Before it ends, so that no call finds it ended.
-    this.#endsMs = performance.now() + (issued.lifetimeMs * RENEWAL_PERCENT) / 100;
+    this.#endsMs = now + (issued.lifetimeMs * RENEWAL_PERCENT) / 100;
+    this.#diesMs = now + issued.lifetimeMs;
     return issued.token;
   }
 }

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Deadline } from "../src/deadline.js";
-import { DeadlineExceededError, UnauthenticatedError } from "../src/errors.js";
+import { DeadlineExceededError, RateLimitedError, UnauthenticatedError } from "../src/errors.js";
 import { Session, type Issued } from "../src/session.js";
 
 /** Lets everything go on that can. */
@@ -93,4 +93,23 @@ test("a token of somebody else's is used as it is", async () => {
   const given = new Session(undefined, "mine");
   assert.equal(given.refused("mine"), false);
   assert.equal(await given.token(patient()), "mine");
+});
+
+test("a token is used as long as it lives where too many have signed in", async ({ mock }) => {
+  const { session: shared, signIns } = session();
+  const lifetimeMs = 3_600_000;
+  let now = 0;
+  mock.method(performance, "now", () => now);
+  const first = shared.token(patient());
+  signIns[0]?.resolve({ token: "a", lifetimeMs });
+  await first;
+  now = lifetimeMs * 0.92;
+  const second = shared.token(patient());
+  signIns[1]?.reject(new RateLimitedError("too many", { retryAfterMs: 60_000 }));
+  assert.equal(await second, "a");
+  assert.equal(await shared.token(patient()), "a");
+  now = lifetimeMs;
+  const third = shared.token(patient());
+  signIns[2]?.reject(new RateLimitedError("too many"));
+  await assert.rejects(third, RateLimitedError);
 });

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 from instantaudience import credentials
 from instantaudience.credentials import Session, Tls
+from instantaudience.errors import RateLimitedError
 
 LIFETIME_SECONDS = 100.0
 
@@ -30,3 +31,26 @@ def test_half_a_client_certificate_is_refused(half: dict[str, bytes]) -> None:
     """It ended the process: gRPC aborts."""
     with pytest.raises(ValueError, match="needs both certificate_chain and private_key"):
         Tls(**half)
+
+
+async def test_a_token_is_used_as_long_as_it_lives_where_too_many_have_signed_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(credentials, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    signed_in: list[float] = []
+
+    async def sign_in(deadline: float) -> tuple[str, float]:
+        signed_in.append(clock.now - 1000.0)
+        if len(signed_in) > 1:
+            raise RateLimitedError("too many", retry_after_seconds=6.0)
+        return "a", LIFETIME_SECONDS
+
+    session = Session(sign_in, None)
+    for seconds in (0.0, 91.0, 92.0, 98.0):
+        clock.now = 1000.0 + seconds
+        assert await session.token(clock.now + 1.0) == "a"
+    assert signed_in == [0.0, 91.0, 98.0]
+    clock.now = 1000.0 + LIFETIME_SECONDS
+    with pytest.raises(RateLimitedError):
+        await session.token(clock.now + 1.0)

@@ -1,6 +1,8 @@
 package com.instantaudience.client;
 
+import java.time.Duration;
 import java.util.function.Function;
+import java.util.function.LongSupplier;
 
 /** The token of a client: got once for all calls, and again when it ends. */
 final class Session {
@@ -8,16 +10,24 @@ final class Session {
   record Issued(String token, long lifetimeNanos) {}
 
   private final Function<Deadline, Issued> signIn;
+  private final LongSupplier clock;
   private final Shared<String> signingIn = new Shared<>();
   private String token;
   /** When another token is asked for; what no sign-in has given never ends. */
   private long ends;
+  /** When the one at hand ends. */
+  private long dies;
   private boolean isClosed;
 
   /** Without {@code signIn} (null), the token is used as long as the service takes it; null where none is needed. */
   Session(Function<Deadline, Issued> signIn, String token) {
+    this(signIn, token, System::nanoTime);
+  }
+
+  Session(Function<Deadline, Issued> signIn, String token, LongSupplier clock) {
     this.signIn = signIn;
     this.token = token;
+    this.clock = clock;
   }
 
   /**
@@ -54,7 +64,7 @@ final class Session {
   /** The token, where it has not ended; else null. */
   private synchronized String standing() {
     checkOpen();
-    return System.nanoTime() - ends < 0 ? token : null;
+    return clock.getAsLong() - ends < 0 ? token : null;
   }
 
   private void checkOpen() {
@@ -65,12 +75,29 @@ final class Session {
 
   /** The new token, even where it has ended by this machine's clock. */
   private String renew(Deadline deadline) {
-    Issued issued = signIn.apply(deadline);
+    Issued issued;
+    try {
+      issued = signIn.apply(deadline);
+    } catch (RateLimitedException tooMany) {
+      return atHand(tooMany);
+    }
     synchronized (this) {
+      long now = clock.getAsLong();
       token = issued.token();
       // Before it ends, so that no call finds it ended.
-      ends = System.nanoTime() + issued.lifetimeNanos() / 100 * Rules.RENEWAL_PERCENT;
+      ends = now + issued.lifetimeNanos() / 100 * Rules.RENEWAL_PERCENT;
+      dies = now + issued.lifetimeNanos();
     }
     return issued.token();
+  }
+
+  /** The token that there is, which is good as long as it lives. */
+  private synchronized String atHand(RateLimitedException tooMany) {
+    long now = clock.getAsLong();
+    if (token == null || dies - now <= 0) {
+      throw tooMany;
+    }
+    ends = now + Math.min(dies - now, Deadline.nanos(tooMany.retryAfter().orElse(Duration.ZERO)));
+    return token;
   }
 }

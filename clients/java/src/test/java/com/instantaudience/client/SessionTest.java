@@ -3,12 +3,15 @@ package com.instantaudience.client;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 
+import io.grpc.Status;
 import java.time.Duration;
+import java.util.Map;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicLong;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
@@ -67,5 +70,29 @@ class SessionTest {
     Session session = new Session(deadline -> new Session.Issued("t" + signIns.incrementAndGet(), 0), null);
     assertEquals("t1", session.token(patient()));
     assertEquals("t2", session.token(patient()));
+  }
+
+  @Test
+  void aTokenIsUsedAsLongAsItLivesWhereTooManyHaveSignedIn() {
+    AtomicInteger signIns = new AtomicInteger();
+    AtomicLong now = new AtomicLong();
+    long lifetime = TimeUnit.HOURS.toNanos(1);
+    Session session = new Session(
+        deadline -> {
+          if (signIns.getAndIncrement() == 0) {
+            return new Session.Issued("a", lifetime);
+          }
+          throw new RateLimitedException(new Failure(
+              Status.Code.RESOURCE_EXHAUSTED, "too many", "", "", Duration.ofMinutes(1), Map.of(), null));
+        },
+        null,
+        now::get);
+    assertEquals("a", session.token(patient()));
+    now.set(lifetime / 100 * 92);
+    assertEquals("a", session.token(patient()));
+    assertEquals("a", session.token(patient()));
+    assertEquals(2, signIns.get());
+    now.set(lifetime);
+    assertThrows(RateLimitedException.class, () -> session.token(patient()));
   }
 }

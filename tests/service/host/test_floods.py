@@ -93,8 +93,9 @@ BUSY = 2
 """On a machine that does other things, too, the same takes so many times as much."""
 BODIES: dict[Flood, float] = {floods.amplify: 4}
 """Of floods that are bounded by what they take of the processors; once, each of these took 3 s."""
-MOST_TAKEN_BYTES = 300 * 2**20
-"""What a flood may take of memory."""
+MOST_TAKEN_MB = {"native": 200, "envoy": 350, "grpcio": 400}
+"""What a flood may take of memory. Two thousand streams with headers of 50 KB are 100 MB wherever they are held: in the
+gateway alone, in an Envoy that passes them on to itself, or in a gateway and a worker that takes them all."""
 
 
 @contextmanager
@@ -120,7 +121,7 @@ async def test_others_are_answered_meanwhile(flooded: Service, flood: Flood) -> 
                 most = max(most, resident_bytes(flooded))
                 await asyncio.sleep(0.02)
         await flooding
-    assert most - start < MOST_TAKEN_BYTES
+    assert most - start < MOST_TAKEN_MB[flooded.host_mode] * 2**20
 
 
 async def test_forty_messages_at_once_take_little(flooded: Service) -> None:

@@ -103,7 +103,7 @@ class CatalogEditor:
             if await self._made(write, after, deadline):
                 break
         else:
-            raise unavailable(f"The {kind} {object_id} is being changed by others all the time")
+            raise _others_are_faster(kind, object_id)
         await self._feed.catch_up(deadline)
         return _with_etag(after)
 
@@ -123,7 +123,7 @@ class CatalogEditor:
             if await self._made(write_of(before, None), before, deadline):
                 break
         else:
-            raise unavailable(f"The {kind} {object_id} is being changed by others all the time")
+            raise _others_are_faster(kind, object_id)
         await self._feed.catch_up(deadline)
 
     async def _read(self, kind: Kind, object_id: int, etag: str, deadline: float, check: Check | None) -> Object:
@@ -232,6 +232,10 @@ def _until(deadline: float) -> Iterator[int]:
     """Counts the attempts of a change."""
     time = asyncio.get_running_loop().time
     return takewhile(lambda _: time() < deadline, count())
+
+
+def _others_are_faster(kind: Kind, object_id: int) -> AudienceError:
+    return unavailable(f"The {kind} {object_id} is being changed by others all the time")
 
 
 def _changed_meanwhile(kind: Kind, object_id: int) -> AudienceError:

@@ -68,6 +68,8 @@ class CertificateFiles:
         Raises:
             StartError: a file cannot be used.
         """
+        if self._own is not None:
+            private_files.write(self._own_file, json.dumps(own_secret(self._own.certificate, self._own.key)))
         try:
             await asyncio.to_thread(self._copy)
         except CertificateError as error:
@@ -98,7 +100,6 @@ class CertificateFiles:
         own = self._own
         if own is None:
             return clients_secret(ca, crl)
-        private_files.write(self._own_file, json.dumps(own_secret(own.certificate, own.key)))
         return clients_secret(f"{ca}\n{own.certificate}", None if crl is None else f"{crl}\n{own.revoked}")
 
 

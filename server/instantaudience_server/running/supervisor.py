@@ -24,7 +24,7 @@ from instantaudience_server.running import hosts, standstill
 from instantaudience_server.running.certificate_files import CertificateFiles
 from instantaudience_server.running.envoys import Envoys, admin_sockets, envoy_command, gateway_settings
 from instantaudience_server.running.first_catalog import FirstCatalog
-from instantaudience_server.running.ground import WorkerConfig, keep_running
+from instantaudience_server.running.ground import WorkerConfig, keep_running, run_beside
 from instantaudience_server.running.metrics_server import MetricsConfig
 from instantaudience_server.running.open_files import make_room
 from instantaudience_server.running.standstill import Watched
@@ -175,8 +175,7 @@ class Service:
     async def _open_certificates(self, directory: Path) -> None:
         self._certificates = CertificateFiles(self._settings, directory, calls_itself=self._host == "envoy")
         await self._certificates.open()
-        keeping = asyncio.create_task(keep_running(self._certificates.keep))
-        self._stack.callback(keeping.cancel)
+        run_beside(self._stack, self._certificates.keep)
 
     async def _serve_metrics(self, directory: Path, reserved: socket.socket) -> None:
         """Have the workers write their metrics into the directory, which is made, and serve them."""

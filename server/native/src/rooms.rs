@@ -61,26 +61,31 @@ impl Level {
 
     /// Hold so many bytes at least.
     async fn hold(&mut self, bytes: usize) -> Option<()> {
-        let more = u32::try_from(bytes.saturating_sub(self.held())).ok()?;
+        let more = self.missing(bytes)?;
         if more > 0 {
             let permit = Arc::clone(&self.room).acquire_many_owned(more).await.ok()?;
-            match &mut self.permit {
-                Some(held) => held.merge(permit),
-                none => *none = Some(permit),
-            }
+            self.add(permit);
         }
         Some(())
     }
 
     /// Hold so many bytes at least, where they are there.
-    fn try_hold(&mut self, bytes: usize) -> bool {
-        let Ok(more) = u32::try_from(bytes.saturating_sub(self.held())) else { return false };
-        let Ok(permit) = Arc::clone(&self.room).try_acquire_many_owned(more) else { return false };
+    fn try_hold(&mut self, bytes: usize) -> Option<()> {
+        let permit = Arc::clone(&self.room).try_acquire_many_owned(self.missing(bytes)?).ok()?;
+        self.add(permit);
+        Some(())
+    }
+
+    /// How many bytes more than it holds; None: more than can be asked for.
+    fn missing(&self, bytes: usize) -> Option<u32> {
+        u32::try_from(bytes.saturating_sub(self.held())).ok()
+    }
+
+    fn add(&mut self, permit: OwnedSemaphorePermit) {
         match &mut self.permit {
             Some(held) => held.merge(permit),
             none => *none = Some(permit),
         }
-        true
     }
 }
 
@@ -117,7 +122,7 @@ impl Held {
 
     /// Hold room for so many bytes; whether there is as much.
     pub fn try_widen(&mut self, bytes: usize) -> bool {
-        self.levels.iter_mut().all(|level| level.try_hold(bytes))
+        self.levels.iter_mut().all(|level| level.try_hold(bytes).is_some())
     }
 
     /// How many bytes were counted.

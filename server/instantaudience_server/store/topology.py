@@ -20,6 +20,8 @@ NEEDED = {"Valkey": (9, 0), "Redis": (8, 0)}
 REQUIRED = " or ".join(f"{product} {major}.{minor}" for product, (major, minor) in NEEDED.items())
 _NO_ANSWER = (RedisError, RedisClusterException, OSError)
 """What redis-py raises when a node does not answer as it should; RedisClusterException is no RedisError."""
+NO_SLOTS = "no node serves a slot; create it first, as with `redis-cli --cluster create`"
+"""What is the matter where nodes answer that are no cluster yet, or any more."""
 ATTEMPTS = 5
 """How often nodes are asked that keep silent, before the cluster counts as one that cannot be used: each may take the
 time that a connection may, which a busy machine has not always."""
@@ -57,9 +59,11 @@ class Topology:
             )
         except (ValueError, TypeError, RedisError, RedisClusterException) as error:
             raise StoreUnusableError(f"the cluster's URL cannot be used: {error}") from error
+        self._named = dict(self._client.nodes_manager.startup_nodes)
+        """The node that the URL names; redis-py forgets it for those that the cluster names."""
         options = self._client.get_connection_kwargs()
         if options["connection_class"] is SSLConnection:
-            for node in self._client.nodes_manager.startup_nodes.values():
+            for node in self._named.values():
                 node.connection_class = _RereadConnection
             options["connection_class"] = _RereadConnection
         self._refreshing: asyncio.Task[None] | None = None
@@ -77,9 +81,26 @@ class Topology:
 
     async def _ask(self) -> None:
         try:
-            await self._client.nodes_manager.initialize()
+            await self._initialize()
         except _NO_ANSWER as error:
             raise unavailable("the cluster does not answer") from error
+
+    async def _initialize(self) -> None:
+        """Ask the nodes that are known for nodes and slots.
+
+        Where none of them helps, the one that the URL names is asked as well from then on: all of them may have got
+        other addresses, which only its name leads to.
+        """
+        nodes = self._client.nodes_manager
+        asked = dict(nodes.startup_nodes)
+        try:
+            await nodes.initialize()
+        except _NO_ANSWER:
+            nodes.startup_nodes |= self._named
+            raise
+        except IndexError as error:  # redis-py wants a primary, and has forgotten all nodes
+            nodes.startup_nodes |= asked | self._named
+            raise RedisClusterException(NO_SLOTS) from error
 
     def _refreshed(self, task: "asyncio.Task[None]") -> None:
         self._refreshing = None
@@ -102,8 +123,8 @@ class Topology:
         """Refuse servers that are too old. A primary that is out of reach now is not asked.
 
         Raises:
-            StoreUnusableError: no node answers, it is not a cluster, the credentials are wrong, or a primary does not
-                know HSETEX.
+            StoreUnusableError: no node answers, it is not a cluster, nobody serves a slot, the credentials are wrong,
+                or a primary does not know HSETEX.
         """
         try:
             await self._discover()
@@ -124,13 +145,13 @@ class Topology:
         """Ask for nodes and slots; again where all that is wrong is that nobody answers in time."""
         for _ in range(ATTEMPTS - 1):
             try:
-                await self._client.nodes_manager.initialize()
+                await self._initialize()
             except RedisClusterException as error:
                 if not isinstance(error.__cause__, NoAnswerInTime):
                     raise
             else:
                 return
-        await self._client.nodes_manager.initialize()
+        await self._initialize()
 
     async def close(self) -> None:
         """Close redis-py's own connections."""

@@ -1,23 +1,33 @@
 """Clusters that cannot be used at all are refused at start, with a text that says why and what is needed."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, MutableMapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.embedded.node import HOST
 from instantaudience_server.processes import free_ports
 from instantaudience_server.settings import CONNECT_TIMEOUT_SECONDS
+from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.interface import NEVER
+from instantaudience_server.store.keys import SLOTS
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.store.topology import StoreUnusableError, Topology, changes
+from instantaudience_server.telemetry import Event
 from redis.asyncio import Redis
+from structlog.testing import capture_logs
 from support.clusters import (
     all_take_writes,
     connected,
+    eventually,
     for_each,
     on_all_nodes,
+    on_node,
     pids_of,
     running_node,
     seconds_from_now,
@@ -71,6 +81,84 @@ async def test_a_server_that_is_no_cluster_is_refused(product: str, tmp_path: Pa
 async def test_nobody_there_is_refused() -> None:
     (port,) = free_ports(HOST, 1)
     assert str(port) in await refusal(f"redis://{HOST}:{port}")
+
+
+async def test_a_cluster_without_slots_is_refused(product: str, tmp_path: Path) -> None:
+    async with running_node(product, tmp_path, CLUSTERED) as port:
+        await on_node(port, "CLUSTER", "DELSLOTSRANGE", 0, SLOTS - 1)
+        assert "no node serves a slot; create it first" in await refusal(f"redis://{HOST}:{port}")
+
+
+async def test_a_cluster_that_is_made_anew_is_used_again(product: str, tmp_path: Path) -> None:
+    async with running_node(product, tmp_path, CLUSTERED) as port, connected(f"redis://{HOST}:{port}") as cluster:
+        await on_node(port, "CLUSTER", "RESET", "HARD")
+        with capture_logs() as logged:
+            cluster.look_again()
+            await eventually(partial(_logged, logged, Event.STORE_TOPOLOGY_UNKNOWN))
+        await on_node(port, "CLUSTER", "ADDSLOTSRANGE", 0, SLOTS - 2)
+        await _unserved(cluster, [SLOTS - 1])
+
+
+async def test_a_name_that_leads_elsewhere_is_followed(product: str, tmp_path: Path) -> None:
+    """All nodes have been replaced by others, with other addresses: those that were known help no more."""
+    for name in ("before", "after"):
+        (tmp_path / name).mkdir()
+    async with AsyncExitStack() as stack:
+        async with running_node(product, tmp_path / "before", CLUSTERED) as before:
+            name = await stack.enter_async_context(_name(before))
+            cluster = await stack.enter_async_context(connected(f"redis://{HOST}:{name.port}"))
+        name.target = await stack.enter_async_context(running_node(product, tmp_path / "after", CLUSTERED))
+
+        async def follows() -> None:
+            cluster.look_again()
+            await asyncio.sleep(0.1)
+            assert list(cluster.primaries()) == [f"{HOST}:{name.target}"]
+
+        await eventually(follows)
+
+
+@dataclass
+class _Name:
+    """A port of ours that leads to another one, as a name in the DNS does."""
+
+    target: int
+    port: int = 0
+
+
+@asynccontextmanager
+async def _name(target: int) -> AsyncIterator[_Name]:
+    name = _Name(target)
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(2**16):
+                writer.write(data)
+        writer.close()
+
+    async def lead(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            there = await asyncio.open_connection(HOST, name.target)
+        except OSError:
+            writer.close()
+            return
+        await asyncio.gather(pump(reader, there[1]), pump(there[0], writer))
+
+    async with await asyncio.start_server(lead, HOST, 0) as server:
+        name.port = server.sockets[0].getsockname()[1]
+        yield name
+
+
+async def _logged(logged: list[MutableMapping[str, Any]], event: Event) -> None:
+    assert any(each["event"] == event for each in logged)
+
+
+async def _unserved(cluster: Cluster, slots: list[int]) -> None:
+    async def check() -> None:
+        cluster.look_again()
+        await asyncio.sleep(0.1)
+        assert cluster.unserved() == slots
+
+    await eventually(check)
 
 
 async def test_nodes_that_answer_late_are_asked_again(embedded: EmbeddedCluster) -> None:

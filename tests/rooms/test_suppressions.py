@@ -160,7 +160,7 @@ async def test_while_it_is_not_known_who_has_some_everyone_is_looked_for(
 async def test_while_a_backup_is_put_back_everyone_is_looked_for(
     suppressions: Suppressions, store: Watched, plain: RedisCluster
 ) -> None:
-    """It deletes what says who has some, and writes the version last."""
+    """By a version that deletes what says who has some, and writes the version last."""
     await suppress(store, MEMBER, USERS[0])
     await eventually(lambda: known(suppressions, MEMBER, concerned=True))
     version, members = await plain.get(SUPPRESSIONS_VERSION), await plain.hgetall(SUPPRESSING_MEMBERS)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from instantaudience_server.settings import CONNECT_TIMEOUT_SECONDS, Settings
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.suppression_store import ClusterSuppressionStore
 from instantaudience_server.store.topology import Topology
 from instantaudience_server.store.whole_keys import WholeKeys
 
@@ -20,6 +21,7 @@ class Connection(NamedTuple):
     keys: WholeKeys
     catalog: ClusterCatalogStore
     topology: Topology
+    suppressions: ClusterSuppressionStore
 
 
 @asynccontextmanager
@@ -35,6 +37,6 @@ async def connected(url: str, settings: Settings) -> AsyncIterator[Connection]:
     )
     try:
         await cluster.open()
-        yield Connection(WholeKeys(cluster), ClusterCatalogStore(cluster), topology)
+        yield Connection(WholeKeys(cluster), ClusterCatalogStore(cluster), topology, ClusterSuppressionStore(cluster))
     finally:
         await cluster.close()

@@ -1,4 +1,8 @@
-"""Puts a backup into a cluster, which may have another shape, or be another product."""
+"""Puts a backup into a cluster, which may have another shape, or be another product.
+
+The cluster may have been used since the backup was taken. So no token counts that was issued before, no ID is given
+again, and who is suppressed stays so.
+"""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -8,7 +12,14 @@ from typing import Any
 from instantaudience_server.backup.connection import Connection
 from instantaudience_server.backup.contents import TOGETHER, Totals
 from instantaudience_server.backup.file import BackupError, Told, blocks, check
+from instantaudience_server.backup.since_then import (
+    suppress_again,
+    with_another_version,
+    with_larger_ids,
+    with_tokens_revoked,
+)
 from instantaudience_server.clock import Clock
+from instantaudience_server.store import keys
 from instantaudience_server.store.whole_keys import Part, decoded
 
 PARTS_AT_ONCE = 500
@@ -16,11 +27,20 @@ WRITERS = 4
 """Lots of parts that are under way at once."""
 
 
+KEPT = (keys.CATALOG_IDS, keys.SUPPRESSED_USERS)
+"""Beginnings of keys that are not replaced but added to."""
+LAST = (keys.CATALOG_CHANGES, keys.CATALOG_VERSION)
+"""What says which catalog it is, in this order."""
+MADE_ANEW = (keys.SUPPRESSING_MEMBERS, keys.SUPPRESSIONS_VERSION, keys.SUPPRESSIONS_DUE)
+"""What `suppress_again` writes."""
+
+
 async def put_back(
     connection: Connection, path: Path, clock: Clock, told: Told, *, over: bool = False
 ) -> dict[str, Any]:
     """Check the file, then write everything that has not ended. `over`: into a cluster that has a catalog, too; what
-    the file has replaces what is there, and the rest stays. Cut short, it may be done again: the catalog comes last.
+    the file has replaces what is there, and the rest stays. Cut short, it may be done again: the catalog's version
+    comes last.
 
     Returns how much was put back, and how much had ended. `told` is told how much of the file is done, for each pass.
 
@@ -34,29 +54,55 @@ async def put_back(
             "the cluster has a catalog already: put it into an empty one, or over this one, with --overwrite"
         )
     taken = await asyncio.to_thread(check, path, told)
-    totals = Totals()
+    putting = _PuttingBack(connection, clock)
     for block in blocks(path, told):
-        await _put_block(connection, list(decoded(block)), clock.now_ms(), totals)
-    return {"taken_ms": taken["began_ms"], **totals.counts()}
+        await putting.put_block(list(decoded(block)))
+    await suppress_again(connection, clock.now_ms())
+    await putting.put_version()
+    return {"taken_ms": taken["began_ms"], **putting.totals.counts()}
 
 
-async def _put_block(connection: Connection, parts: Sequence[Part], now_ms: int, totals: Totals) -> None:
-    """Parts that belong together go one after the other, the others side by side."""
-    together = [part for part in parts if part.key[:1] in TOGETHER]
-    apart = [part for part in parts if part.values and part.key[:1] not in TOGETHER]
-    todo: Iterator[Sequence[Part]] = (
-        apart[start : start + PARTS_AT_ONCE] for start in range(0, len(apart), PARTS_AT_ONCE)
-    )
+class _PuttingBack:
+    """A restore on its way."""
 
-    async def write() -> None:
-        for lot in todo:
-            await connection.keys.put_back(lot, now_ms)
+    def __init__(self, connection: Connection, clock: Clock) -> None:
+        self._keys = connection.keys
+        self._clock = clock
+        self._last: dict[bytes, Part] = {}
+        self.totals = Totals()
 
-    await asyncio.gather(*(write() for _ in range(WRITERS)))
-    for part in together:
-        if part.values:
-            await connection.keys.put_back([part], now_ms)
+    async def put_block(self, parts: Sequence[Part]) -> None:
+        """Parts that belong together go one after the other, the others side by side."""
+        now_ms = self._clock.now_ms()
+        apart = [part for part in parts if part.values and part.key[:1] not in TOGETHER]
+        todo: Iterator[Sequence[Part]] = (
+            apart[start : start + PARTS_AT_ONCE] for start in range(0, len(apart), PARTS_AT_ONCE)
+        )
+
+        async def write() -> None:
+            for lot in todo:
+                await self._keys.put_back(lot, now_ms)
+
+        await asyncio.gather(*(write() for _ in range(WRITERS)))
+        for part in parts:
+            if part.key[:1] in TOGETHER and part.key not in MADE_ANEW:
+                await self._put_together(part, now_ms)
+            self.totals.add(part, now_ms)
+
+    async def put_version(self) -> None:
+        """Say that the catalog is whole, if the file has one."""
+        for part in with_another_version([self._last[key] for key in LAST if key in self._last]):
+            await self._keys.put_back([part], self._clock.now_ms())
+
+    async def _put_together(self, part: Part, now_ms: int) -> None:
+        if not part.values:
+            if not part.key.startswith(KEPT):
+                await self._keys.forget([part.key])
+        elif part.key in LAST:
+            self._last[part.key] = part
         else:
-            await connection.keys.forget([part.key])
-    for part in parts:
-        totals.add(part, now_ms)
+            if part.key == keys.CATALOG_USERS:
+                part = with_tokens_revoked(part, now_ms)
+            elif part.key == keys.CATALOG_IDS:
+                part = await with_larger_ids(self._keys, part)
+            await self._keys.put_back([part], now_ms)

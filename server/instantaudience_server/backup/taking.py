@@ -49,7 +49,7 @@ class _Taking:
     """A backup on its way."""
 
     def __init__(self, connection: Connection, writer: Writer) -> None:
-        self._keys, self._catalog, self._topology = connection
+        self._keys, self._catalog, self._topology, _ = connection
         self._writer = writer
         self.totals = Totals()
 

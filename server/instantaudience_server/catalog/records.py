@@ -51,6 +51,13 @@ def stamp(message: Object, now_ms: int, *, is_new: bool) -> None:
         message.token_generation = now_ms // 1000
 
 
+def revoke_all(data: bytes, now_ms: int) -> bytes:
+    """A user as it is kept, with a token generation later than any that it had before now (Unix time in ms)."""
+    user = pb.User.FromString(data)
+    user.token_generation = max(user.token_generation + 1, now_ms // 1000)
+    return encode(user)
+
+
 def etag_of(data: bytes) -> str:
     """The version of an object: it differs whenever what is kept differs."""
     return hashlib.sha256(data).hexdigest()[:_ETAG_CHARACTERS]

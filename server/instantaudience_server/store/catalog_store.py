@@ -90,7 +90,7 @@ return redis.call('GET', KEYS[2])
 """Answers something where the catalog is empty, or was when a seeding began that has not ended."""
 
 
-def _random_name() -> int:
+def random_name() -> int:
     """A part of a stream's ID, which has 64 bits."""
     return secrets.randbits(63)
 
@@ -101,7 +101,7 @@ class ClusterCatalogStore:
     `name_command` gives each command that writes a name of its own: sent again after a lost answer, it is known by it.
     """
 
-    def __init__(self, cluster: Cluster, name_command: Callable[[], int] = _random_name) -> None:
+    def __init__(self, cluster: Cluster, name_command: Callable[[], int] = random_name) -> None:
         self._cluster = cluster
         self._name_command = name_command
 

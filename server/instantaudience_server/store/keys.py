@@ -87,9 +87,13 @@ def suppression_key(user_key: bytes) -> bytes:
     return b"s:{%b}" % user_key
 
 
+SUPPRESSED_USERS = b"p:{suppressions}:users:"
+"""How the names of these sorted sets begin."""
+
+
 def suppressed_users_key(member_id: int) -> bytes:
     """The sorted set of a member's suppressed users, by the end of their suppression."""
-    return b"p:{suppressions}:users:%d" % member_id
+    return SUPPRESSED_USERS + b"%d" % member_id
 
 
 SUPPRESSING_MEMBERS = b"p:{suppressions}:members"

@@ -131,7 +131,8 @@ class WholeKeys:
         await self._execute([commands.delete(key) for key in keys], self._cluster.durability)
 
     async def put_back(self, parts: Sequence[Part], now_ms: int) -> None:
-        """Write what has not ended; of other fields and members that a key has, nothing changes."""
+        """Write what has not ended; of other fields that a hash has, and of members that a sorted set has, nothing
+        changes."""
         writes = [command for part in parts for command in _writes(part, now_ms)]
         await self._execute(writes, self._cluster.durability)
 
@@ -204,7 +205,7 @@ def _writes(part: Part, now_ms: int) -> Iterator[Command]:
         yield (slot, _pack((b"SET", key, *values)))
     elif part.kind is Kind.SORTED_SET:
         scored = [each for member, score in zip(values[::2], values[1::2], strict=True) for each in (score, member)]
-        yield (slot, _pack((b"ZADD", key, *scored)))
+        yield (slot, _pack((b"ZADD", key, b"NX", *scored)))
     else:
         yield commands.evaluate(ADD_ENTRY, [key], *values)
     if part.end_ms != NEVER:

@@ -10,21 +10,28 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.backup.connection import Connection, connected
 from instantaudience_server.backup.contents import NOT_KEPT, SORTS, TOGETHER, Totals
 from instantaudience_server.backup.file import BackupError, Writer
 from instantaudience_server.backup.putting_back import put_back
 from instantaudience_server.backup.taking import take
 from instantaudience_server.embedded.cluster import EmbeddedCluster
+from instantaudience_server.errors import Reason
 from instantaudience_server.settings import Settings
 from instantaudience_server.store import keys
+from instantaudience_server.store.catalog_interface import Kind as ObjectKind
+from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.interface import NEVER
 from instantaudience_server.store.permissions import KEY_LETTERS
+from instantaudience_server.store.suppression_store import ClusterSuppressionStore
 from instantaudience_server.store.whole_keys import Kind, Part
 from redis import Redis as SyncRedis
+from redis import RedisCluster as SyncRedisCluster
 from redis.asyncio import Redis, RedisCluster
-from support.accounts import AccountWorker
+from support.accounts import AccountWorker, refused
 from support.clocks import FakeClock
-from support.clusters import migration_of, owner_of, running_node, users_of_slot
+from support.clusters import migration_of, owner_of, running_node, seconds_from_now, users_of_slot
 
 USERS, SEGMENTS = 600, 5
 HOUR_MS = 3_600_000
@@ -113,11 +120,21 @@ async def test_everything_comes_back(
         for key in [each async for each in plain.scan_iter(match="[lrxhspc]:*")]:
             if key.startswith(b"c:{catalog}:answer") or key == keys.CATALOG_CHANGES:
                 continue
-            assert await content(client, key) == await content(plain, key), key
+            if key not in (keys.CATALOG_USERS, keys.CATALOG_VERSION):
+                assert await content(client, key) == await content(plain, key), key
+        assert await users(client) == await users(plain)
         assert (await client.xinfo_stream(keys.CATALOG_CHANGES))["last-generated-id"] == await client.get(
             keys.CATALOG_VERSION
         )
         assert not await client.exists("t:token")
+
+
+async def users(client: Any) -> dict[bytes, pb.User]:
+    """The catalog's users, but for what counts how often their tokens were revoked."""
+    found = {key: pb.User.FromString(data) for key, data in (await client.hgetall(keys.CATALOG_USERS)).items()}
+    for user in found.values():
+        user.ClearField("token_generation")
+    return found
 
 
 async def content(client: Any, key: bytes) -> Any:
@@ -288,6 +305,87 @@ async def test_a_cluster_that_has_a_catalog_is_left_as_it_is(
         assert await plain.hlen(keys.CATALOG_MEMBERS) == members
 
 
+async def test_tokens_from_before_do_not_come_back(
+    embedded: EmbeddedCluster, plain: RedisCluster, worker: AccountWorker, clock: FakeClock, tmp_path: Path
+) -> None:
+    """Neither one that was revoked since the backup, nor one that was issued since; workers hear of it, although they
+    may know the same change as the newest."""
+    revoked = await worker.sign_in()
+    async with connected(embedded.url, SETTINGS) as connection:
+        await take(connection, tmp_path / "backup", clock, told)
+        await worker.change_user(1001, token_generation=clock.ms // 1000 + 1)
+        later = await worker.sign_in()
+        for issued in ([revoked, later], [await worker.sign_in()]):
+            clock.ms += 2000
+            await put_back(connection, tmp_path / "backup", clock, told, over=True)
+            await refused(worker.catch_up(), Reason.UNAVAILABLE)
+            await worker.feed.load()
+            for token in issued:
+                await refused(worker.verify(token), Reason.NOAUTH)
+            assert (await worker.verify(await worker.sign_in())).account.id == 1001
+
+
+async def test_ids_that_were_given_since_are_not_given_again(
+    embedded: EmbeddedCluster, plain: RedisCluster, worker: AccountWorker, clock: FakeClock, tmp_path: Path
+) -> None:
+    """The users of a segment that was made since the backup stay: nobody else's may have its ID."""
+    async with connected(embedded.url, SETTINGS) as connection:
+        await take(connection, tmp_path / "backup", clock, told)
+        since = await worker.store.allocate_id(ObjectKind.SEGMENT, seconds_from_now())
+        for _ in range(2):
+            await put_back(connection, tmp_path / "backup", clock, told, over=True)
+    assert await worker.store.allocate_id(ObjectKind.SEGMENT, seconds_from_now()) == since + 1
+    assert await worker.store.allocate_id(ObjectKind.USER, seconds_from_now()) == 1005
+
+
+async def test_who_has_been_suppressed_since_stays_so(
+    embedded: EmbeddedCluster, plain: RedisCluster, cluster: Cluster, clock: FakeClock, tmp_path: Path
+) -> None:
+    """For as long as it was said last; who was suppressed then, again. Whose memberships came back is due."""
+    store, end_ms = ClusterSuppressionStore(cluster), clock.ms + HOUR_MS
+    then, since, longer = (keys.membership_key(b"p", b"%d" % number) for number in range(3))
+
+    async def suppress(user: bytes, end_ms: int) -> None:
+        await store.suppress(123, [user], clock.ms, end_ms, (HOUR_MS, HOUR_MS), "a", seconds_from_now())
+
+    for user in (then, longer):
+        await suppress(user, end_ms)
+    await plain.hset(since, "10001", 1)
+    async with connected(embedded.url, SETTINGS) as connection:
+        await take(connection, tmp_path / "backup", clock, told)
+        await store.lift(123, [then], clock.ms, "b", seconds_from_now())
+        for user in (since, longer):
+            await suppress(user, NEVER)
+        await plain.delete(since)
+        await put_back(connection, tmp_path / "backup", clock, told, over=True)
+    assert await plain.hexists(since, "10001")
+    assert (await store.find(123, [then, since, longer], seconds_from_now())).suppressed == {then, since, longer}
+    ends = [await plain.hpexpiretime(keys.suppression_key(user), "123") for user in (then, since, longer)]
+    assert ends == [[end_ms], [-1], [-1]]
+    assert await store.members(seconds_from_now()) == {123: NEVER}
+    due = await plain.zrange(keys.SUPPRESSIONS_DUE, 0, -1, withscores=True)
+    assert len(due) == 6
+    assert max(since for _, since in due) < end_ms - HOUR_MS / 2
+
+
+async def test_who_is_suppressed_while_it_is_taken_is_so(
+    embedded: EmbeddedCluster, plain: RedisCluster, cluster: Cluster, clock: FakeClock, tmp_path: Path
+) -> None:
+    """What lies beside the user was read before; who is suppressed is read last."""
+    store, user = ClusterSuppressionStore(cluster), keys.membership_key(b"p", b"1")
+
+    def suppress(done: int, of: int) -> None:
+        if done == of:
+            with SyncRedisCluster.from_url(embedded.url) as client:
+                client.zadd(keys.suppressed_users_key(123), {user: float("inf")})
+
+    async with connected(embedded.url, SETTINGS) as connection:
+        await take(connection, tmp_path / "backup", clock, suppress)
+        await plain.flushall(target_nodes=RedisCluster.PRIMARIES)
+        await put_back(connection, tmp_path / "backup", clock, told)
+    assert (await store.find(123, [user], seconds_from_now())).suppressed == {user}
+
+
 async def test_a_catalog_that_never_stands_still_is_not_taken_for_whole(
     embedded: EmbeddedCluster, plain: RedisCluster, worker: AccountWorker, clock: FakeClock, tmp_path: Path
 ) -> None:
@@ -309,7 +407,7 @@ async def test_a_catalog_that_never_stands_still_is_not_taken_for_whole(
         await take(connection, tmp_path / "backup", clock, told)
     async with another_cluster(tmp_path) as (client, there):
         await put_back(there, tmp_path / "backup", clock, told)
-        assert await client.hgetall(keys.CATALOG_USERS) == await plain.hgetall(keys.CATALOG_USERS)
+        assert await users(client) == await users(plain)
 
 
 @pytest.mark.parametrize("fault", ["flipped", "cut", "no end", "other"])

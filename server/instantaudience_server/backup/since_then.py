@@ -1,0 +1,82 @@
+"""What a cluster knows that a backup is put back into, and the backup does not: for it is older."""
+
+import asyncio
+import secrets
+from collections import defaultdict
+from collections.abc import Sequence
+
+from instantaudience_server.backup.connection import Connection
+from instantaudience_server.catalog.records import revoke_all
+from instantaudience_server.memberships.forgetting import AGAIN_MS
+from instantaudience_server.store import keys
+from instantaudience_server.store.catalog_store import random_name
+from instantaudience_server.store.interface import NEVER
+from instantaudience_server.store.whole_keys import SECONDS, Kind, Part, WholeKeys
+
+NAME_BYTES = 8
+
+
+def with_tokens_revoked(users: Part, now_ms: int) -> Part:
+    """The catalog's users, with all their tokens revoked.
+
+    Tokens that were revoked since the backup would count again, and later ones could not be revoked: what tells both
+    goes back with the catalog.
+    """
+    values = list(users.values)
+    values[1::3] = [revoke_all(bytes(data), now_ms) for data in users.values[1::3]]
+    return users._replace(values=values)
+
+
+def with_another_version(parts: Sequence[Part]) -> list[Part]:
+    """The catalog's newest change and its version, by another name: workers that know the former one read it anew."""
+    name = random_name()
+    return [part._replace(values=(b"%b-%d" % (_number(part), name), *part.values[1:])) for part in parts]
+
+
+def _number(part: Part) -> bytes:
+    """How many changes led to it."""
+    return bytes(part.values[0]).partition(b"-")[0]
+
+
+async def with_larger_ids(stored: WholeKeys, largest: Part) -> Part:
+    """The largest IDs that were in use then or since. A segment with the ID of a later one would have its users."""
+    since: defaultdict[bytes | int, int] = defaultdict(int)
+    async for parts in stored.read(Kind.HASH, [largest.key]):
+        for part in parts:
+            since.update(zip(part.values[::3], map(int, part.values[1::3]), strict=True))
+    values = list(largest.values)
+    for index in range(0, len(values), 3):
+        values[index + 1] = max(int(values[index + 1]), since[values[index]])
+    return largest._replace(values=values)
+
+
+async def suppress_again(connection: Connection, now_ms: int) -> None:
+    """Suppress everybody anew who was suppressed then or has been since: their memberships may have come back, which
+    workers then remove once more. It also makes whole what was suppressed while the backup was taken.
+
+    Raises:
+        AudienceError: a part of the cluster was away for too long.
+    """
+    names = await connection.keys.names([keys.key_slot(keys.SUPPRESSED_USERS)])
+    registries = [name for name in names if name.startswith(keys.SUPPRESSED_USERS)]
+    async for parts in connection.keys.read(Kind.SORTED_SET, registries):
+        for part in parts:
+            await _suppress_users(connection, part, now_ms)
+
+
+async def _suppress_users(connection: Connection, registry: Part, now_ms: int) -> None:
+    member_id = int(registry.key.removeprefix(keys.SUPPRESSED_USERS))
+    by_end: defaultdict[int, list[bytes]] = defaultdict(list)
+    for user_key, score in zip(registry.values[::2], registry.values[1::2], strict=True):
+        end = float(score)
+        by_end[NEVER if end == float("inf") else int(end)].append(bytes(user_key))
+    deadline = asyncio.get_running_loop().time() + SECONDS
+    await asyncio.gather(
+        *(
+            connection.suppressions.suppress(
+                member_id, users, now_ms, end_ms, AGAIN_MS, secrets.token_hex(NAME_BYTES), deadline
+            )
+            for end_ms, users in by_end.items()
+            if end_ms == NEVER or end_ms > now_ms
+        )
+    )

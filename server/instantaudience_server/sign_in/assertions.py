@@ -73,6 +73,8 @@ def read(text: str) -> Assertion:
     username, key_name = claims.get("sub"), header.get("kid")
     if not (isinstance(username, str) and isinstance(key_name, str) and username and key_name) or "crit" in header:
         raise refused()
+    if not username.isprintable():  # nor is half a surrogate pair, which JSON can hold, and no user's name
+        raise refused()
     return Assertion(text, username, key_name)
 
 

@@ -111,6 +111,8 @@ async def test_what_fits_no_key_looks_the_same(worker: AccountWorker, clock: Fak
             put_together({"alg": "HS256", "kid": "RS256"}, claims, by_public_key),
             put_together({"alg": "RS256"}, claims),
             put_together({"alg": "RS256", "kid": "RS256"}, {"iat": now}),
+            put_together({"alg": "RS256", "kid": "RS256"}, claims | {"sub": "\ud800"}),
+            put_together({"alg": "RS256", "kid": "\ud800"}, claims),
         )
     ]
     assert len({error.message for error in errors}) == 1

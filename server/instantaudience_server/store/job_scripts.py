@@ -188,8 +188,8 @@ END_UPLOAD = (
 local id, member, lease, now, size, lines, most_lines, hour, failed = unpack(ARGV)
 local phase, upload_lease = unpack(redis.call('HMGET', KEYS[1], 'phase', 'upload_lease'))
 if upload_lease ~= lease then return 0 end
-if phase ~= 'uploading' then return (phase == 'error') == (failed ~= '') and 1 or 0 end
 redis.call('HDEL', KEYS[3], 'u:' .. id)
+if phase ~= 'uploading' then return (phase == 'error') == (failed ~= '') and 1 or 0 end
 if failed ~= '' then
   change(KEYS[1], KEYS[2], id, now, 'phase', 'error', 'completed_ms', now, 'error_code', failed)
   return 1
@@ -305,7 +305,6 @@ if not phase then return 0 end
 if phase == 'error' or phase == 'completed' then return error_code == failed and 1 or 0 end
 change(KEYS[1], KEYS[2], id, now, 'phase', 'error', 'completed_ms', now, 'error_code', failed)
 if redis.call('HGET', KEYS[6], 'open') == id then redis.call('HDEL', KEYS[6], 'open') end
-redis.call('HDEL', KEYS[6], 'u:' .. id)
 local queue = redis.call('HGET', KEYS[4], member)
 local is_first = queue and string.match(queue, '^%S+') == id
 if queue and not (is_first and redis.call('ZSCORE', KEYS[3], member)) then dequeue(KEYS[4], KEYS[5], member, id) end
@@ -313,4 +312,4 @@ return 1
 """
 )
 """Keys: job, changed jobs, leases, queues, turns, uploads. Arguments: ID, member, now, the error code. Who has the job
-under way makes room for the next."""
+or its upload under way makes room for the next: else one that is cancelled would be under way beside the next one."""

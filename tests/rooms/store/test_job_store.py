@@ -274,6 +274,10 @@ async def test_a_job_is_cancelled(jobs: ClusterJobStore, member: int, state: str
     assert (await found(jobs, job)).error_code == "CANCELLED"
     next_one = await create(jobs, member)
     assert await begin(jobs, job) is Refusal.CLOSED
+    if state == "uploading":  # until its sender is told, there would be two
+        assert await begin(jobs, next_one) is Refusal.BUSY
+        assert await jobs.fail_upload(job, f"up {job.job_id}", "INCOMPLETE", NOW, seconds_from_now())
+        assert (await found(jobs, job)).error_code == "CANCELLED"
     assert isinstance(await begin(jobs, next_one), Room)
     assert await end(jobs, next_one)
     if state == "under way":

@@ -30,6 +30,13 @@ def public_pem(kind: str) -> str:
     return str(encoded.decode())
 
 
+def slow_pem() -> str:
+    """An RSA key whose exponent is about as long as its modulus; nobody has its private half."""
+    modulus = key_pair("RS256").public_key().public_numbers().n
+    key = rsa.RSAPublicNumbers(modulus // 2 | 1, modulus).public_key()
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+
+
 def private_pem(kind: str) -> str:
     """The private half."""
     return str(key_pair(kind).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode())

@@ -26,7 +26,10 @@ LONGEST_NAME = 100
 LONGEST_PEM = 4096
 """Characters of a key."""
 RSA_BITS = (2048, 8192)
-"""The least and the most; checking a signature by the longest takes about a millisecond."""
+"""The least and the most."""
+MOST_EXPONENT_BITS = 64
+"""Of an RSA key's public exponent, which is 65537 mostly: checking a signature by the longest key then takes less than
+a millisecond, which anyone may ask for. OpenSSL keeps to this by itself only where keys have more than 3072 bits."""
 
 Key: TypeAlias = RSAPublicKey | EllipticCurvePublicKey
 
@@ -120,9 +123,10 @@ class PublicKeyService:
 
 
 def active_key(user: pb.User, name: str) -> Key | None:
-    """The active key of that name."""
+    """The active key of that name; one that is slow to check, as older versions took it, is none."""
     pem = next((key.pem for key in user.public_keys if key.active and key.name == name), None)
-    return None if pem is None else _loaded(pem)
+    key = None if pem is None else _loaded(pem)
+    return None if key is None or _is_slow(key) else key
 
 
 def _loaded(pem: str) -> Key | None:
@@ -131,6 +135,10 @@ def _loaded(pem: str) -> Key | None:
     if isinstance(key, RSAPublicKey) or (isinstance(key, EllipticCurvePublicKey) and isinstance(key.curve, SECP256R1)):
         return key
     return None
+
+
+def _is_slow(key: Key) -> bool:
+    return isinstance(key, RSAPublicKey) and key.public_numbers().e.bit_length() > MOST_EXPONENT_BITS
 
 
 def _check(pem: str) -> None:
@@ -148,6 +156,8 @@ def _check(pem: str) -> None:
         raise _refusal("is neither RSA nor of the curve P-256")
     if isinstance(key, RSAPublicKey) and not least <= key.key_size <= most:
         raise _refusal(f"has {key.key_size} bits: RSA keys must have {least} to {most}")
+    if _is_slow(key):
+        raise _refusal(f"has an exponent of more than {MOST_EXPONENT_BITS} bits: 65537 is the usual one")
 
 
 def _check_free(user: pb.User, name: str) -> None:

@@ -1,7 +1,8 @@
 """Public keys: what is taken for one, whose they are, and how many (catalog.proto, PublicKey)."""
 
 import pytest
-from instantaudience_server.catalog.public_keys import MOST_KEYS, PublicKeyService
+from instantaudience.v1 import catalog_pb2 as pb
+from instantaudience_server.catalog.public_keys import MOST_KEYS, PublicKeyService, active_key
 from instantaudience_server.errors import Reason
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.store.catalog_interface import Kind
@@ -9,12 +10,13 @@ from support.accounts import AccountWorker, refused
 from support.callers import caller
 from support.clocks import FakeClock
 from support.clusters import seconds_from_now
-from support.key_pairs import private_pem, public_pem
+from support.key_pairs import private_pem, public_pem, slow_pem
 from support.quotas import Windows
 
 DEMO, OTHER = 1001, 1003
 REFUSED = {
     "short RSA": (public_pem("RSA 1024"), "2048"),
+    "an exponent without end": (slow_pem(), "65537"),
     "another curve": (public_pem("P-384"), "P-256"),
     "another algorithm": (public_pem("Ed25519"), "P-256"),
     "a private key": (private_pem("ES256"), "private"),
@@ -49,6 +51,14 @@ async def test_what_is_no_key_to_sign_in_with(
     error = await refused(keys.add(0, "pods", pem, demo, seconds_from_now()), Reason.SYNTAX)
     assert word in error.message
     assert not pem or pem.strip() not in error.message
+
+
+def test_one_that_is_slow_to_check_counts_no_more() -> None:
+    """Older versions took such keys."""
+    pems = {"usual": public_pem("RS256"), "slow": slow_pem()}
+    user = pb.User(public_keys=[pb.PublicKey(name=name, pem=pem, active=True) for name, pem in pems.items()])
+    assert active_key(user, "usual") is not None
+    assert active_key(user, "slow") is None
 
 
 @pytest.mark.parametrize("name", ["", "x" * 101, "a\nb"])

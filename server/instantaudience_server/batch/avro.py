@@ -13,7 +13,7 @@ from typing import NamedTuple
 from isal import isal_zlib
 
 from instantaudience_server.batch.avro_schema import RecordSchema, read_schema
-from instantaudience_server.batch.content import Content, NotCompressedError, Piece
+from instantaudience_server.batch.content import AVRO, Content, NotCompressedError, Piece
 from instantaudience_server.batch.jobs import ErrorCode, FileFailedError
 
 MOST_HEADER_BYTES = 2**20
@@ -23,7 +23,6 @@ MOST_BLOCK_BYTES = 2**24
 """A block, as it stands in the file and decompressed."""
 LARGE_BYTES = 2**18
 """A block of more is decompressed in a thread."""
-_MAGIC = b"Obj\x01"
 _SYNC_BYTES = 16
 _RAW_DEFLATE = -15
 _LONGEST_LONG = 10
@@ -118,7 +117,7 @@ class _Header(NamedTuple):
 
 
 async def _read_header(source: _Source) -> _Header:
-    await source.take(len(_MAGIC))
+    await source.take(len(AVRO))
     metadata: dict[bytes, bytes] = {}
     while count := await source.long():
         if count < 0:

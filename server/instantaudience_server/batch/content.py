@@ -17,8 +17,9 @@ from instantaudience_server.batch.jobs import ErrorCode, FileFailedError, Stored
 
 PIECE_BYTES = 64 * 1024
 """A piece of content, at most; and of the file, where it is compressed."""
-_GZIP = b"\x1f\x8b"
-_AVRO = b"Obj\x01"
+GZIP = b"\x1f\x8b"
+AVRO = b"Obj\x01"
+"""How files begin."""
 _GZIP_FORMAT = 16 + zlib.MAX_WBITS
 
 NotCompressedError = cast("type[Exception]", isal_zlib.IsalError)
@@ -55,9 +56,9 @@ class Content:
         Raises:
             FileFailedError: it is no gzip, though it begins as such.
         """
-        compressed = await _begins(_pieces_of(file, 0), _GZIP)
+        compressed = await _begins(_pieces_of(file, 0), GZIP)
         content = cls(file, compressed, most_bytes)
-        if await _begins(content.read(0), _AVRO):
+        if await _begins(content.read(0), AVRO):
             content.kind = Kind.AVRO
         return content
 

@@ -12,6 +12,8 @@ from typing import NamedTuple
 from instantaudience_server.batch.files import FileStore
 from instantaudience_server.batch.jobs import RANDOM_CHARACTERS
 from instantaudience_server.batch.uploading import (
+    SECRET_BYTES,
+    STORE_SECONDS,
     UPLOAD_FAILED,
     UPLOAD_INCOMPLETE,
     Limit,
@@ -34,8 +36,6 @@ OPEN_MS = 5 * MS_PER_MINUTE
 """Within this time an upload has to begin (source: contract-neighbours)."""
 LONGEST_NAME = 100
 """Characters of what is no job's ID that an error repeats."""
-SECRET_BYTES = 20
-"""What an upload's URL ends in has so many random bytes."""
 RESOURCE = "batch-segment"
 """What a member's quota calls these calls."""
 UPLOAD_URL_EXPIRED, CANCELLED = "UPLOAD_URL_EXPIRED", "CANCELLED"
@@ -185,7 +185,7 @@ class JobDesk:
         finally:
             if upload is not None:
                 await upload.fail(error_code)
-        return await self._found(job.job_id, asyncio.get_running_loop().time() + 5.0)
+        return await self._found(job.job_id, asyncio.get_running_loop().time() + STORE_SECONDS)
 
     async def _own(self, job_id: str, caller: Caller, deadline: float) -> Job:
         job = await self._found(job_id, deadline)

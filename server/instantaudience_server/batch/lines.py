@@ -17,11 +17,6 @@ class LineSlice(NamedTuple):
     text: bytes
     end: int
 
-    @property
-    def lines(self) -> list[bytes]:
-        """The lines, without their ends and without empty ones."""
-        return lines_of(self.text)
-
 
 class LineCutter:
     """Cuts what follows `position`, where a line begins. Lines end with `\\n` or `\\r\\n`, the last one with the text.

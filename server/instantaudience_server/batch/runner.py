@@ -15,7 +15,7 @@ from instantaudience_server.batch.counters import Count, Counters
 from instantaudience_server.batch.files import FileStore
 from instantaudience_server.batch.jobs import JOB_ID, Checkpoint, ErrorCode, FileFailedError, JobView, StoredFile
 from instantaudience_server.batch.reports import report_of
-from instantaudience_server.batch.uploading import limits_of
+from instantaudience_server.batch.uploading import STORE_SECONDS, limits_of
 from instantaudience_server.catalog.batch_settings import DEFAULTS
 from instantaudience_server.catalog.catalog import Member
 from instantaudience_server.catalog.feed import FindMember
@@ -36,8 +36,6 @@ LEASE_MS = 10_000
 RENEW_SECONDS = 2.5
 NOTE_SECONDS = 0.25
 """How often it is written down how far a job is, at most: what is applied since then is applied again after a crash."""
-STORE_SECONDS = 5.0
-"""How long the cluster may take for a change of a job."""
 PAUSE_SECONDS = 2.0
 """How long a job rests that cannot go on because the cluster or the store of files is out of reach."""
 SWEEP_SECONDS = 3600.0

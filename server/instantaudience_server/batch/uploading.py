@@ -10,6 +10,7 @@ from enum import Enum
 from functools import partial
 
 from instantaudience_server.admission.admission import RETRY_SECONDS
+from instantaudience_server.batch.content import AVRO, GZIP
 from instantaudience_server.batch.files import PART_BYTES, FileStore
 from instantaudience_server.catalog.batch_settings import UNLIMITED, BatchSettings
 from instantaudience_server.catalog.feed import FindMember
@@ -28,11 +29,12 @@ LEASE_MS, RENEW_SECONDS = 120_000, 15.0
 MOST_UPLOADS = 100
 """Uploads under way in a process: each may have two parts of its file in memory."""
 TOO_MANY = "too many files are uploaded at once; try again later"
-COMPRESSED = (b"\x1f\x8b", b"Obj\x01")
-"""How files begin whose lines cannot be counted as they come: gzip, Avro. No line ends there."""
+COMPRESSED = (GZIP, AVRO)
+"""How files begin whose lines cannot be counted as they come. No line ends there."""
 BEGINNING_BYTES = max(map(len, COMPRESSED))
-SECRET = re.compile("[0-9a-f]{40}")
-"""What an upload's URL ends in."""
+SECRET_BYTES = 20
+SECRET = re.compile(f"[0-9a-f]{{{2 * SECRET_BYTES}}}")
+"""What an upload's URL ends in, and how many random bytes that says."""
 
 
 class Limit(Enum):

@@ -13,6 +13,7 @@ from instantaudience_server.batch.reports import JobReport
 from instantaudience_server.batch.shapes import percent_complete
 from instantaudience_server.batch.uploading import STORE_SECONDS
 from instantaudience_server.catalog.access import Caller
+from instantaudience_server.catalog.paging import unknown_token
 from instantaudience_server.clock import MS_PER_HOUR, Clock
 from instantaudience_server.errors import AudienceError, Reason, invalid
 from instantaudience_server.settings import UPLOAD_PATH
@@ -76,8 +77,7 @@ class BatchSegmentService:
             raise invalid("page_size", f"must be 0 to {LARGEST_PAGE}")
         token = request.page_token or "0"
         if not (token.isascii() and token.isdigit() and len(token) <= LONGEST_TOKEN):
-            text = "'page_token' must be the 'next_page_token' of another page"
-            raise AudienceError(Reason.SYNTAX, text, field="page_token")
+            raise unknown_token()
         member_id = await self._desk.member_id(_member_id(request), caller, deadline)
         size = request.page_size or DEFAULT_PAGE
         jobs, total, before = await self._desk.older(member_id, int(token), size, caller, deadline)

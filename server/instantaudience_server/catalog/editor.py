@@ -49,7 +49,7 @@ class CatalogEditor:
         created = rules.complete(message)
         rules.check(created)
         check_certificates(created, self._feed.catalog.owners_of_certificate)
-        await self._check_references(rules.references(created), deadline)
+        await check_references(self._store, rules.references(created), deadline)
         is_chosen = bool(created.id)
         if is_chosen and (await self._store.find(kind, [created.id], deadline))[0] is not None:
             raise _refusal(Outcome.CONFLICT, created)
@@ -97,7 +97,8 @@ class CatalogEditor:
                 break
             if not unchanged:
                 check_certificates(after, self._feed.catalog.owners_of_certificate)
-                await self._check_references(rules.references(after) - rules.references(before), deadline)
+                added = rules.references(after) - rules.references(before)
+                await check_references(self._store, added, deadline)
                 records.stamp(after, self._clock.now_ms(), is_new=False)
             write = write_of(before, after, password_hash)._replace(hash_before=hash_before)
             if await self._made(write, after, deadline):
@@ -144,13 +145,6 @@ class CatalogEditor:
             raise _refusal(outcome, message)
         return outcome is Outcome.DONE
 
-    async def _check_references(self, references: Iterable[tuple[str, int]], deadline: float) -> None:
-        named = sorted(references)
-        found = await self._store.find(Kind.MEMBER, [member_id for _, member_id in named], deadline)
-        for (field, member_id), data in zip(named, found, strict=True):
-            if data is None:
-                raise not_found(Kind.MEMBER, member_id, field)
-
     async def _check_unnamed(self, member_id: int, deadline: float) -> None:
         """Refuse to delete a member that another one names: its ID, given again, would mean another company."""
         await self._feed.catch_up(deadline)
@@ -190,6 +184,19 @@ def check_kept(before: Object, after: Object) -> None:
             raise invalid(field, "cannot be changed", of=records.kind_of(after))
 
 
+async def check_references(store: CatalogStore, references: Iterable[tuple[str, int]], deadline: float) -> None:
+    """Check that members exist that fields name (see `rules.references`).
+
+    Raises:
+        AudienceError: NOT_FOUND, with the field; UNAVAILABLE.
+    """
+    named = sorted(references)
+    found = await store.find(Kind.MEMBER, [member_id for _, member_id in named], deadline)
+    for (field, member_id), data in zip(named, found, strict=True):
+        if data is None:
+            raise not_found(Kind.MEMBER, member_id, field)
+
+
 def check_certificates(message: Object, owners_of: Callable[[str], Set[int]]) -> None:
     """Refuse a name in certificates that another user has, as far as this worker knows. A name of two would be
     nobody's; `owners_of` tells the users that have one.
@@ -208,6 +215,11 @@ def check_certificates(message: Object, owners_of: Callable[[str], Set[int]]) ->
 def not_found(kind: Kind, object_id: int, field: str = "id") -> AudienceError:
     """There is no such object; `field` is where the request names it."""
     return AudienceError(Reason.NOT_FOUND, f"'{field}': there is no {kind} {object_id}", field=field)
+
+
+def no_such_code(member_id: int) -> AudienceError:
+    """A member has no segment with the code that the request names."""
+    return AudienceError(Reason.NOT_FOUND, f"'code': member {member_id} has no segment with this code", field="code")
 
 
 def refusal_of(outcome: Outcome, message: Object) -> tuple[Reason, str, str]:

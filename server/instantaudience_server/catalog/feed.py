@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from instantaudience_server.catalog.catalog import Catalog, Member
+from instantaudience_server.catalog.catalog import Catalog, Member, Segment
 from instantaudience_server.catalog.segment_table import SegmentTable
 from instantaudience_server.errors import AudienceError, Reason, unavailable
 from instantaudience_server.metrics import CATALOG_CURRENT_TIMESTAMP, CATALOG_RELOADS, CATALOG_STALE
@@ -111,6 +111,15 @@ class CatalogFeed:
         if member_id not in self.catalog.members:
             await self.catch_up(deadline)
         return self.catalog.members.get(member_id)
+
+    async def segment_by_code(self, member_id: int, code: str, deadline: float) -> Segment | None:
+        """A member's segment with this code (case matters), whichever worker has just given it or taken it away.
+
+        Raises:
+            AudienceError: as `catch_up`.
+        """
+        await self.catch_up(deadline)
+        return self.catalog.segment_by_code(member_id, code)
 
     async def follow(self) -> None:
         """Take over changes forever. Whatever fails, the worker goes on with what it knows, and says so."""

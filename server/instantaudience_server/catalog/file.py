@@ -27,7 +27,7 @@ from instantaudience_server.catalog.file_entries import BATCH_FIELD_PREFIX
 from instantaudience_server.catalog.records import Object, unique_name
 from instantaudience_server.catalog.yaml_lists import ListEntry, YamlError, read_lists
 from instantaudience_server.errors import AudienceError
-from instantaudience_server.passwords.hashing import is_password_hash
+from instantaudience_server.passwords.hashing import HASH_RULE, is_password_hash
 from instantaudience_server.settings import Durability
 
 DEMO = Path(__file__).with_name("demo.yaml")
@@ -128,9 +128,7 @@ class UserEntry(_Entry):
         if self.password is not None and self.password_hash is not None:
             raise ValueError("'password' and 'password_hash' cannot be used together")
         if self.password_hash is not None and not is_password_hash(self.password_hash):
-            raise ValueError(
-                "'password_hash' must be an argon2id hash in argon2's own format, of at most t=10,m=262144,p=16"
-            )
+            raise ValueError(f"'password_hash' {HASH_RULE}")
         return self
 
     def message(self) -> pb.ImportedUser:

@@ -15,15 +15,15 @@ from instantaudience_server.catalog.editor import (
     ATTEMPTS,
     check_certificates,
     check_kept,
-    not_found,
+    check_references,
     refusal_of,
     write_of,
 )
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.catalog.records import Object
 from instantaudience_server.clock import Clock
-from instantaudience_server.errors import AudienceError, Reason, required
-from instantaudience_server.passwords.hashing import Passwords, is_password_hash
+from instantaudience_server.errors import AudienceError, Reason, invalid, required
+from instantaudience_server.passwords.hashing import HASH_RULE, Passwords, is_password_hash
 from instantaudience_server.store.catalog_interface import CatalogStore, Kind, Outcome, Write
 
 MOST_OBJECTS = 1000
@@ -215,11 +215,8 @@ class _Putting:
                 yield entry
 
     async def _check_references(self, references: set[tuple[str, int]]) -> None:
-        asked = sorted(each for each in references if each[1] not in self._named)
-        found = await self._store.find(Kind.MEMBER, [member_id for _, member_id in asked], self.deadline())
-        for (field, member_id), data in zip(asked, found, strict=True):
-            if data is None:
-                raise not_found(Kind.MEMBER, member_id, field)
+        asked = [each for each in references if each[1] not in self._named]
+        await check_references(self._store, asked, self.deadline())
 
     @contextlib.contextmanager
     def _telling(self, entry: _Entry) -> Iterator[None]:
@@ -257,7 +254,4 @@ def _check(entry: _Entry) -> None:
     if entry.password is not None:
         rules.check_password(entry.password)
     if entry.password_hash is not None and not is_password_hash(entry.password_hash):
-        raise AudienceError(
-            Reason.SYNTAX,
-            "'password_hash' must be an argon2id hash in argon2's own format, of at most t=10,m=262144,p=16",
-        )
+        raise invalid("password_hash", HASH_RULE)

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 from instantaudience.rest.v1 import batch_pb2, segment_pb2
 
 from instantaudience_server.catalog.rules import LARGEST_ID
-from instantaudience_server.errors import AudienceError, Reason, invalid
+from instantaudience_server.errors import AudienceError, invalid
 
 DEFAULT_SIZE = 100
 LARGEST_SIZE = 1000
@@ -66,6 +66,11 @@ def elements_of(request: segment_pb2.FindSegmentsRequest | batch_pb2.FindJobsReq
     return request.start_element, min(size, MOST_ELEMENTS)
 
 
+def unknown_token() -> AudienceError:
+    """The token that a request has is no page's."""
+    return invalid("page_token", "must be the 'next_page_token' of another page")
+
+
 def _token(last_id: int) -> str:
     return base64.urlsafe_b64encode(last_id.to_bytes(4, "big")).decode()
 
@@ -76,6 +81,5 @@ def _after_id(token: str) -> int:
     except (binascii.Error, ValueError):
         last_id = -1
     if not 0 <= last_id <= LARGEST_ID or _token(last_id) != token:
-        text = "'page_token' must be the 'next_page_token' of another page"
-        raise AudienceError(Reason.SYNTAX, text, field="page_token")
+        raise unknown_token()
     return last_id

@@ -48,6 +48,17 @@ FIELDS = (
 """In the order of answers."""
 
 
+def state_of(text: str) -> catalog_pb2.SegmentState:
+    """The state that a text names.
+
+    Raises:
+        AudienceError: SYNTAX.
+    """
+    if text not in STATES:
+        raise invalid("state", f"must be {' or '.join(map(repr, STATES))}")
+    return STATES[text]
+
+
 def change(segment: catalog_pb2.Segment, fields: pb.SegmentFields) -> None:
     """Take over the fields that are there; those that may be null are taken away by it, and a text by an empty one.
 
@@ -56,9 +67,7 @@ def change(segment: catalog_pb2.Segment, fields: pb.SegmentFields) -> None:
             platform has beside.
     """
     if fields.HasField("state"):
-        if fields.state not in STATES:
-            raise invalid("state", f"must be {' or '.join(map(repr, STATES))}")
-        segment.state = STATES[fields.state]
+        segment.state = state_of(fields.state)
     if fields.HasField("short_name"):
         segment.short_name = fields.short_name
     for name, read in _NULLABLE.items():

@@ -5,12 +5,13 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from instantaudience.rest.v1 import segment_pb2 as pb
+from instantaudience.v1.catalog_pb2 import SEGMENT_STATE_ACTIVE
 
 from instantaudience_server.catalog.access import Caller, require_member
 from instantaudience_server.catalog.catalog import Role
 from instantaudience_server.catalog.paging import MOST_ELEMENTS, elements_of
 from instantaudience_server.catalog.rules import LARGEST_ID
-from instantaudience_server.catalog.segment_fields import FIELDS, STATES
+from instantaudience_server.catalog.segment_fields import FIELDS, state_of
 from instantaudience_server.catalog.segment_table import SORTS, Filters, Order
 from instantaudience_server.errors import invalid
 
@@ -73,9 +74,7 @@ def _is_active(request: pb.FindSegmentsRequest) -> bool | None:
     """Whether active segments are asked for, or the others; None means both."""
     if not request.state:
         return request.active if request.HasField("active") else None
-    if request.state not in STATES:
-        raise invalid("state", f"must be {' or '.join(map(repr, STATES))}")
-    return request.state == "active"
+    return state_of(request.state) == SEGMENT_STATE_ACTIVE
 
 
 def _seconds(text: str) -> int:

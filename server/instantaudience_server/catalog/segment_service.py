@@ -8,8 +8,7 @@ from instantaudience.rest.v1 import segment_pb2 as pb
 from instantaudience.v1 import catalog_pb2
 
 from instantaudience_server.catalog.access import Caller, allowed_to, require_member
-from instantaudience_server.catalog.catalog import Catalog
-from instantaudience_server.catalog.editor import CatalogEditor, Check, not_found
+from instantaudience_server.catalog.editor import CatalogEditor, Check, no_such_code, not_found
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.catalog.rules import LARGEST_ID
 from instantaudience_server.catalog.segment_answers import about, description, page, removed
@@ -38,12 +37,10 @@ class SegmentService:
     INTEGRITY, when the member has such a code already; UNAVAILABLE.
     """
 
-    def __init__(
-        self, catalog: Catalog, editor: CatalogEditor, feed: CatalogFeed, quotas: Quotas, sizes: SegmentSizes
-    ) -> None:
-        self._catalog = catalog
+    def __init__(self, editor: CatalogEditor, feed: CatalogFeed, quotas: Quotas, sizes: SegmentSizes) -> None:
         self._editor = editor
         self._feed = feed
+        self._catalog = feed.catalog
         self._quotas = quotas
         self._sizes = sizes
 
@@ -143,11 +140,9 @@ class SegmentService:
         if not request.code:
             return _checked_id(request.segment if isinstance(request, pb.ChangeSegmentRequest) else request)
         member_id = request.member_id if request.HasField("member_id") else caller.member.id
-        # Another worker may just have given the code to another segment.
-        await self._feed.catch_up(deadline)
-        segment = self._catalog.segment_by_code(member_id, request.code)
+        segment = await self._feed.segment_by_code(member_id, request.code, deadline)
         if segment is None:
-            raise _no_such_code(member_id)
+            raise no_such_code(member_id)
         return segment.id
 
     async def _sizes_of(
@@ -220,9 +215,4 @@ def _none(query: Query) -> AudienceError:
     if ids:
         return not_found(Kind.SEGMENT, ids[0])
     assert member_id is not None
-    return _no_such_code(member_id)
-
-
-def _no_such_code(member_id: int) -> AudienceError:
-    text = f"'code': member {member_id} has no segment with this code"
-    return AudienceError(Reason.NOT_FOUND, text, field="code")
+    return no_such_code(member_id)

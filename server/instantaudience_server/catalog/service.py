@@ -9,7 +9,7 @@ from instantaudience_server.catalog import records
 from instantaudience_server.catalog.access import Caller, allowed_to, require_admin, require_member
 from instantaudience_server.catalog.accounts import AccountService
 from instantaudience_server.catalog.catalog import Catalog, Role
-from instantaudience_server.catalog.editor import CatalogEditor, Check, not_found
+from instantaudience_server.catalog.editor import CatalogEditor, Check, no_such_code, not_found
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.catalog.paging import page_of
 from instantaudience_server.catalog.update_masks import edit_of
@@ -234,11 +234,9 @@ class CatalogService:
     async def _segment_id(self, member_id: int, code: str, caller: Caller, deadline: float) -> int:
         """The ID of a segment, which another worker may just have made."""
         require_member(caller, member_id)
-        await self._feed.catch_up(deadline)
-        segment = self._catalog.segment_by_code(member_id, code)
+        segment = await self._feed.segment_by_code(member_id, code, deadline)
         if segment is None:
-            text = f"'code': member {member_id} has no segment with this code"
-            raise AudienceError(Reason.NOT_FOUND, text, field="code")
+            raise no_such_code(member_id)
         return segment.id
 
     async def _tell_sizes(self, segments: Sequence[pb.Segment], deadline: float) -> None:

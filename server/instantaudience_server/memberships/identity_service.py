@@ -5,10 +5,12 @@ from collections.abc import Iterable, Sequence
 from instantaudience.v1 import identity_pb2 as pb
 
 from instantaudience_server.catalog.access import Caller, require_member
-from instantaudience_server.catalog.catalog import Catalog
+from instantaudience_server.catalog.editor import not_found
+from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.clock import Clock
-from instantaudience_server.errors import AudienceError, Reason, invalid, required
+from instantaudience_server.errors import invalid, required
 from instantaudience_server.memberships import identity
+from instantaudience_server.store.catalog_interface import Kind
 from instantaudience_server.store.interface import NEVER, ExternalIdStore
 
 LIFETIME_MS = 18 * 24 * 60 * 60 * 1000
@@ -27,8 +29,8 @@ class IdentityService:
     such member; UNAVAILABLE.
     """
 
-    def __init__(self, catalog: Catalog, store: ExternalIdStore, clock: Clock) -> None:
-        self._catalog = catalog
+    def __init__(self, feed: CatalogFeed, store: ExternalIdStore, clock: Clock) -> None:
+        self._feed = feed
         self._store = store
         self._clock = clock
 
@@ -37,7 +39,7 @@ class IdentityService:
         if not request.HasField("mapuid"):
             raise required("mapuid")
         mapping = request.mapuid
-        member_id = self._member_id(mapping, "mapuid.member_id", caller)
+        member_id = await self._member_id(mapping, "mapuid.member_id", caller, deadline)
         if identity.platform_key(mapping.user_id) is None:
             rule = "must be a decimal without leading zeros, 1 to 18446744073709551615"
             raise invalid("mapuid.user_id", rule)
@@ -50,7 +52,7 @@ class IdentityService:
         self, request: pb.ResolveUserRequest, caller: Caller, deadline: float
     ) -> list[pb.ResolvedUser]:
         """Say what external IDs mean: one answer for each, in the order asked for."""
-        member_id = self._member_id(request, "member_id", caller)
+        member_id = await self._member_id(request, "member_id", caller, deadline)
         keys = _keys(member_id, request.external_ids, "external_ids", MOST_ASKED)
         unique = _unique(keys)
         found = dict(zip(unique, await self._store.resolve(unique, deadline), strict=True))
@@ -61,19 +63,23 @@ class IdentityService:
 
     async def unmap_users(self, request: pb.UnmapUserRequest, caller: Caller, deadline: float) -> pb.MappingResult:
         """Forget external IDs; tells how many were mapped to somebody."""
-        member_id = self._member_id(request, "member_id", caller)
+        member_id = await self._member_id(request, "member_id", caller, deadline)
         keys = _keys(member_id, request.external_ids, "external_ids", MOST_ASKED)
         return pb.MappingResult(status="OK", count=await self._store.forget(_unique(keys), deadline))
 
-    def _member_id(
-        self, message: pb.UserMapping | pb.ResolveUserRequest | pb.UnmapUserRequest, field: str, caller: Caller
+    async def _member_id(
+        self,
+        message: pb.UserMapping | pb.ResolveUserRequest | pb.UnmapUserRequest,
+        field: str,
+        caller: Caller,
+        deadline: float,
     ) -> int:
         """Whose external IDs a request means, which its caller may work with."""
         if not message.HasField("member_id"):
             return caller.member.id
         require_member(caller, message.member_id)
-        if message.member_id not in self._catalog.members:
-            raise AudienceError(Reason.NOT_FOUND, f"'{field}': there is no member {message.member_id}", field=field)
+        if await self._feed.member(message.member_id, deadline) is None:
+            raise not_found(Kind.MEMBER, message.member_id, field)
         return message.member_id
 
 

@@ -9,12 +9,14 @@ from instantaudience.v1 import privacy_pb2 as pb
 
 from instantaudience_server.catalog.access import Caller, require_member
 from instantaudience_server.catalog.catalog import Role
+from instantaudience_server.catalog.editor import not_found
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.clock import MS_PER_MINUTE, Clock
-from instantaudience_server.errors import NOT_EMPTY, AudienceError, Reason, invalid
+from instantaudience_server.errors import NOT_EMPTY, invalid
 from instantaudience_server.memberships import identity, rules
 from instantaudience_server.memberships.forgetting import AGAIN_MS, Forgetting
 from instantaudience_server.quotas import Quotas
+from instantaudience_server.store.catalog_interface import Kind
 from instantaudience_server.store.interface import NEVER
 from instantaudience_server.store.suppression_interface import ALL_MEMBERS, SuppressionStore
 
@@ -129,7 +131,7 @@ class PrivacyService:
         # Another worker may just have made the member, or segments of it that the user is in.
         await self._feed.catch_up(deadline)
         if member_id not in self._catalog.members:
-            raise AudienceError(Reason.NOT_FOUND, f"There is no member {member_id}", field="member_id")
+            raise not_found(Kind.MEMBER, member_id, "member_id")
         return member_id
 
     async def _described(self, found: Iterable[Iterable[int]]) -> list[pb.UserSegment]:

@@ -28,6 +28,8 @@ MOST_WAITING_OF_ONE = 20
 """Of them, those that one network has sent: so it cannot keep others from signing in."""
 DEAREST_HASH = (10, 262_144, 16)
 """Passes, KiB and lanes of a hash that is taken from elsewhere, at most: while one is checked, no other is."""
+HASH_RULE = "must be an argon2id hash in argon2's own format, of at most t={},m={},p={}".format(*DEAREST_HASH)
+"""The rule of `is_password_hash`."""
 TOO_MANY = "Too many sign-ins under way"
 EMBEDDED = ("LD_PRELOAD", "PYTHONHOME")
 """What the environment of a Python inside Envoy has, and a Python by itself must not have."""

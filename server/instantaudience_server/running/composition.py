@@ -195,7 +195,7 @@ def _methods(
     settings: Settings, ground: Ground, services: _Services, stack: contextlib.AsyncExitStack
 ) -> list[AnyMethod]:
     """All that is served; the stack has what ends the services that only one of them needs."""
-    cluster, clock, catalog, feed = ground.cluster, ground.clock, ground.catalog, ground.feed
+    cluster, clock, feed = ground.cluster, ground.clock, ground.feed
     catalog_store, sizes = ground.catalog_store, ground.sizes
     tokens, editor, passwords, quotas = services.tokens, services.editor, services.passwords, services.quotas
     sign_in = SignInService(tokens, catalog_store, passwords, services.guesses, clock)
@@ -213,10 +213,10 @@ def _methods(
             ImportService(catalog_store, feed, passwords, clock),
         ),
         *public_key_methods(PublicKeyService(editor, catalog_store, quotas, clock)),
-        *identity_methods(IdentityService(catalog, ClusterExternalIdStore(cluster), clock)),
+        *identity_methods(IdentityService(feed, ClusterExternalIdStore(cluster), clock)),
         *member_methods(MemberService(quotas)),
-        *segment_methods(SegmentService(catalog, editor, feed, quotas, sizes)),
-        *usage_methods(UsageService(catalog, feed, hours, quotas, services.quota_store, clock)),
+        *segment_methods(SegmentService(editor, feed, quotas, sizes)),
+        *usage_methods(UsageService(feed, hours, quotas, services.quota_store, clock)),
         *_batch_methods(cluster, editor, feed, quotas, clock, settings),
         *privacy_methods(privacy),
         *gateway_refusal_methods(services.usage),

@@ -6,7 +6,7 @@ import asyncio
 from instantaudience.v1 import usage_pb2 as pb
 
 from instantaudience_server.catalog.access import Caller, require_member
-from instantaudience_server.catalog.catalog import Catalog, Member, Role
+from instantaudience_server.catalog.catalog import Member, Role
 from instantaudience_server.catalog.editor import not_found
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.clock import Clock
@@ -46,14 +46,12 @@ class UsageService:
 
     def __init__(
         self,
-        catalog: Catalog,
         feed: CatalogFeed,
         hours: UsageHours,
         quotas: Quotas,
         quota_store: QuotaStore,
         clock: Clock,
     ) -> None:
-        self._catalog = catalog
         self._feed = feed
         self._hours = hours
         self._quotas = quotas
@@ -119,9 +117,7 @@ class UsageService:
         if not request.HasField("member_id"):
             return caller.member
         require_member(caller, request.member_id)
-        if request.member_id not in self._catalog.members:
-            await self._feed.catch_up(deadline)
-        member = self._catalog.members.get(request.member_id)
+        member = await self._feed.member(request.member_id, deadline)
         if member is None:
             raise not_found(Kind.MEMBER, request.member_id, "member_id")
         return member

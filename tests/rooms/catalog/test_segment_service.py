@@ -102,7 +102,7 @@ async def running_worker(cluster: Cluster, clock: FakeClock) -> AsyncIterator[Wo
     await feed.load()
     editor, quotas = CatalogEditor(store, feed, clock), Quotas(ClusterQuotaStore(cluster, secrets.token_hex()))
     sizes = SegmentSizes(ClusterSegmentSizeStore(cluster), clock)
-    yield Worker(catalog, SegmentService(catalog, editor, feed, quotas, sizes), editor, sizes)
+    yield Worker(catalog, SegmentService(editor, feed, quotas, sizes), editor, sizes)
     await sizes.close()
     await quotas.close()
 

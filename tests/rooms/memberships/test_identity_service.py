@@ -9,12 +9,15 @@ from instantaudience.v1 import audience_pb2, catalog_pb2
 from instantaudience.v1 import identity_pb2 as pb
 from instantaudience_server.catalog import records as catalog_records
 from instantaudience_server.catalog.catalog import Catalog
+from instantaudience_server.catalog.editor import CatalogEditor
+from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.memberships.identity_service import IdentityService
 from instantaudience_server.memberships.service import MembershipService
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.store.catalog_interface import Record
+from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.external_id_store import ClusterExternalIdStore
 from instantaudience_server.store.membership_store import ClusterMembershipStore
@@ -42,8 +45,9 @@ CATALOG = Catalog(Record(catalog_records.kind_of(each), catalog_records.encode(e
 
 
 @pytest.fixture
-def identities(cluster: Cluster, clock: FakeClock) -> IdentityService:
-    return IdentityService(CATALOG, ClusterExternalIdStore(cluster), clock)
+async def identities(cluster: Cluster, clock: FakeClock) -> IdentityService:
+    feed = CatalogFeed(ClusterCatalogStore(cluster), CATALOG)
+    return IdentityService(feed, ClusterExternalIdStore(cluster), clock)
 
 
 @pytest.fixture
@@ -155,6 +159,16 @@ async def test_a_member_that_does_not_exist(identities: IdentityService, call: A
     with pytest.raises(AudienceError) as caught:
         await call(identities, "a", member_id=99, username="admin")
     assert (caught.value.reason, caught.value.metadata) == (Reason.NOT_FOUND, {"field": field})
+
+
+async def test_a_member_that_another_worker_has_just_made(cluster: Cluster, clock: FakeClock) -> None:
+    store = ClusterCatalogStore(cluster)
+    feed, others = CatalogFeed(store, Catalog()), CatalogFeed(store, Catalog())
+    for each in (feed, others):
+        await each.load()
+    member = await CatalogEditor(store, others, clock).create(catalog_pb2.Member(name="New"), seconds_from_now())
+    identities = IdentityService(feed, ClusterExternalIdStore(cluster), clock)
+    assert await map_user(identities, "a", member_id=member.id, username="admin") == 1
 
 
 INVALID = {

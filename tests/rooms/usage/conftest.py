@@ -32,7 +32,7 @@ async def worker(cluster: Cluster) -> AsyncIterator[Worker]:
         await editor.create(message, seconds_from_now())
     quota_store = ClusterQuotaStore(cluster, secrets.token_hex())
     quotas, hours = Quotas(quota_store), UsageHours(ClusterUsageStore(cluster, "w1"), clock)
-    reports = UsageService(catalog, feed, hours, quotas, quota_store, clock)
+    reports = UsageService(feed, hours, quotas, quota_store, clock)
     yield Worker(reports, hours, editor, catalog, quota_store, ClusterUsageStore(cluster, "w2"), clock)
     await hours.close()
     await quotas.close()

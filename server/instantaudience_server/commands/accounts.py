@@ -1,6 +1,5 @@
 """`user`: what accounts have beyond other objects of the catalog, their passwords and tokens."""
 
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,45 +7,27 @@ import click
 from instantaudience.v1 import catalog_pb2 as pb
 
 from instantaudience_server.commands.client import Client
-from instantaudience_server.commands.connecting import line_of_stdin, with_client
+from instantaudience_server.commands.connecting import with_client
 from instantaudience_server.commands.object_fields import USER, number
 from instantaudience_server.commands.objects import add_command, object_commands
+from instantaudience_server.commands.passwords import read_password, stdin_option
 from instantaudience_server.commands.public_keys import key
 
 user = object_commands(USER)
-
-
-def _from_stdin(_context: click.Context, _parameter: click.Parameter, given: bool) -> bool:
-    if not given and not sys.stdin.isatty():
-        raise click.UsageError("standard input is no terminal to ask for the password: use --password-stdin")
-    return given
-
-
-_stdin_option = click.option(
-    "--password-stdin", is_flag=True, callback=_from_stdin, help="Read it from standard input, rather than ask for it."
-)
 _user_argument = click.argument("user_id", metavar="[ID]", type=number, default="0")
 
 
-def _password(what: str, *, from_stdin: bool, new: bool) -> str:
-    """A password, which is shown nowhere."""
-    if from_stdin:
-        return line_of_stdin()
-    password: str = click.prompt(what, hide_input=True, confirmation_prompt=new, err=True)
-    return password
-
-
 def _complete(request: pb.CreateUserRequest, given: Mapping[str, Any]) -> None:
-    request.password = _password("Password of the new user", from_stdin=given["password_stdin"], new=True)
+    request.password = read_password("Password of the new user", from_stdin=given["password_stdin"], new=True)
 
 
 user.add_command(key)
-user.add_command(add_command(USER, ("username", "member_id"), (_stdin_option,), _complete))
+user.add_command(add_command(USER, ("username", "member_id"), (stdin_option,), _complete))
 
 
 @user.command("password")
 @_user_argument
-@_stdin_option
+@stdin_option
 @with_client("admin")
 def change_password(client: Client, user_id: int, password_stdin: bool) -> None:
     """Change the password of a user, and revoke its tokens. Without ID: one's own, for which the old one is needed.
@@ -55,8 +36,8 @@ def change_password(client: Client, user_id: int, password_stdin: bool) -> None:
     """
     request = pb.ChangePasswordRequest(id=user_id)
     if not user_id:
-        request.current_password = _password("Password until now", from_stdin=password_stdin, new=False)
-    request.new_password = _password("New password", from_stdin=password_stdin, new=True)
+        request.current_password = read_password("Password until now", from_stdin=password_stdin)
+    request.new_password = read_password("New password", from_stdin=password_stdin, new=True)
     client.catalog("ChangePassword", request)
     click.echo("the password is changed, and the tokens until now are revoked")
 

@@ -1,7 +1,6 @@
 """`backup` and `restore`: what the cluster holds, in a file and back."""
 
 import asyncio
-import json
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from instantaudience_server.backup.file import BackupError, Told
 from instantaudience_server.backup.putting_back import put_back
 from instantaudience_server.backup.taking import take
 from instantaudience_server.clock import SystemClock, written_time
+from instantaudience_server.commands.printed_json import json_option, print_json
 from instantaudience_server.commands.settings_options import config_option, data_dir_option, option, read_settings
 from instantaudience_server.embedded.data_dir import url_of
 from instantaudience_server.errors import AudienceError, RefusedCommandError
@@ -32,7 +32,7 @@ _cluster_options = (
     ),
     data_dir_option,
     option("--durability", "What has taken a write before it counts as put back: primary, replica, disk."),
-    click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+    json_option(),
 )
 
 
@@ -104,7 +104,7 @@ def _run(options: dict[str, Any], what: str, work: Work, *, as_json: bool) -> No
         except OSError as error:
             raise click.ClickException(f"{error.filename or url}: {error.strerror or error}") from error
     if as_json:
-        click.echo(json.dumps(did, indent=2))
+        print_json(did)
         return
     for name, value in did.items():
         shown = written_time(value // 1000) if name.endswith("_ms") else f"{value:,}"

@@ -1,6 +1,5 @@
 """`batch`: files of memberships, sent and looked at."""
 
-import json
 import sys
 import time
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from instantaudience_server.commands.client import AwayError, Client
 from instantaudience_server.commands.connecting import with_client
 from instantaudience_server.commands.object_fields import text
+from instantaudience_server.commands.printed_json import print_json, rest_json_option
 from instantaudience_server.commands.statuses import FAILED, PARTIAL, explained, failing_is_two
 from instantaudience_server.commands.tables import harmless, print_table
 
@@ -43,7 +43,6 @@ _FAULTS = tuple(name for name in _COUNTERS if name not in ("num_valid", "num_val
 _member_option = click.option(
     "--member", "member_id", type=click.IntRange(min=1), help="Whose; without it, one's own member's."
 )
-_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, as REST has it.")
 
 
 @click.group()
@@ -54,7 +53,7 @@ def batch() -> None:
 @batch.command()
 @click.argument("files", metavar="FILE…", nargs=-1, required=True, type=click.Path(path_type=Path, dir_okay=False))
 @_member_option
-@_json_option
+@rest_json_option
 @failing_is_two
 @with_client()
 def send(client: Client, files: tuple[Path, ...], member_id: int | None, as_json: bool) -> None:
@@ -78,7 +77,7 @@ def send(client: Client, files: tuple[Path, ...], member_id: int | None, as_json
             shows = [f"{file.name} is applied all the same: `instant-audience batch show {job}`" for file, job in sent]
             raise click.ClickException("; ".join([why, *shows])) from None
     if as_json:
-        click.echo(json.dumps(jobs, indent=2, ensure_ascii=False))
+        print_json(jobs)
     else:
         _show_jobs("files", jobs, [file.name for file in files])
         for file, job in zip(files, jobs, strict=True):
@@ -93,27 +92,27 @@ def send(client: Client, files: tuple[Path, ...], member_id: int | None, as_json
 @batch.command("list")
 @_member_option
 @click.option("--limit", type=click.IntRange(1, 100), default=20, show_default=True, help="At most so many.")
-@_json_option
+@rest_json_option
 @with_client()
 def list_jobs(client: Client, member_id: int | None, limit: int, as_json: bool) -> None:
     """List a member's jobs, the newest first."""
     params = _of_member(member_id) | {"num_elements": limit}
     jobs = client.call("GET", "/batch-segment", params=params)[TERM]
     if as_json:
-        click.echo(json.dumps(jobs, indent=2, ensure_ascii=False))
+        print_json(jobs)
     else:
         _show_jobs(f"jobs: {len(jobs):,}", jobs, [job["job_id"] for job in jobs])
 
 
 @batch.command()
 @click.argument("job_id", metavar="JOB", type=text)
-@_json_option
+@rest_json_option
 @with_client()
 def show(client: Client, job_id: str, as_json: bool) -> None:
     """Show a job, with the lines that were not taken."""
     job = _job(client, job_id)
     if as_json:
-        click.echo(json.dumps(job, indent=2, ensure_ascii=False))
+        print_json(job)
         return
     lines = {name: job.pop(name) for name in ("error_log_lines", "segment_log_lines")}
     print_table(f"job {job_id}", ("field", "value"), sorted(job.items()))

@@ -1,6 +1,5 @@
 """`apply` and `get`: the REST contract from the command line."""
 
-import json
 from collections import Counter
 from typing import Any, BinaryIO
 
@@ -9,6 +8,7 @@ import click
 from instantaudience_server.commands.client import Client
 from instantaudience_server.commands.connecting import with_client
 from instantaudience_server.commands.object_fields import text
+from instantaudience_server.commands.printed_json import print_json, rest_json_option
 from instantaudience_server.commands.tables import print_table
 
 REFUSED_USERS = ("UNKNOWN_USER_ID", "SUPPRESSED_USER_ID")
@@ -25,7 +25,7 @@ def apply(client: Client, file: BinaryIO) -> None:
     The exit status is 1 where nothing in it was valid.
     """
     response = client.call("POST", "/rt-segment", content=file.read(), params={"detail": "true"})
-    click.echo(json.dumps({"response": response}, indent=2, ensure_ascii=False))
+    print_json({"response": response})
     if response["warnings"]:
         click.echo(f"parts of the request were skipped; warnings: {len(response['warnings'])}", err=True)
     if _is_nothing(response):
@@ -46,14 +46,14 @@ def _is_nothing(response: dict[str, Any]) -> bool:
 @click.option(
     "--domain", type=text, help="The kind of ID: idfa, aaid, sha1udid, openudid, md5udid. Without it: a platform user."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, as REST has it.")
+@rest_json_option
 @with_client()
 def get(client: Client, user_id: str, domain: str | None, as_json: bool) -> None:
     """Show the memberships of a user as a table."""
     params = {"user_id": user_id} | ({"domain": domain} if domain else {})
     (user,) = client.call("GET", "/rt-segment", params=params)["rt_segment"]
     if as_json:
-        click.echo(json.dumps(user, indent=2, ensure_ascii=False))
+        print_json(user)
         return
     if not user["seg_block"]:
         click.echo(f"{user['user_id']} is in no segment")

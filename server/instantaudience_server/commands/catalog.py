@@ -19,6 +19,7 @@ from instantaudience_server.catalog.file import CatalogEntries, CatalogError, pl
 from instantaudience_server.catalog.file_entries import write_entry
 from instantaudience_server.commands.client import Client
 from instantaudience_server.commands.connecting import with_client
+from instantaudience_server.commands.printed_json import json_option
 
 DASH = Path("-")
 """Standard input or output."""
@@ -123,7 +124,7 @@ def catalog() -> None:
 
 @catalog.command("import")
 @click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
-@click.option("--json", "as_json", is_flag=True, help="Print the counts and problems as JSON.")
+@json_option("Print the counts and problems as JSON.")
 @with_client("admin")
 def import_file(client: Client, file: Path, as_json: bool) -> None:
     """Create the members, users and segments of the YAML file FILE (- for standard input) that are missing, and change

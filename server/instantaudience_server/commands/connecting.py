@@ -12,10 +12,10 @@ import click
 from instantaudience_server.commands.client import Client
 from instantaudience_server.commands.demo import Credentials
 from instantaudience_server.commands.object_fields import text
+from instantaudience_server.commands.passwords import check_readable
 from instantaudience_server.commands.profiles import DEFAULT, Profile, profile_name, read_profile
+from instantaudience_server.commands.reaching import DEFAULT_URL
 from instantaudience_server.commands.tls import Tls, tls_options
-
-DEFAULT_URL = "http://127.0.0.1:8080"
 
 url_option = click.option(
     "--url",
@@ -63,28 +63,6 @@ def with_client(demo_username: str = "demo") -> Callable[[Callable[..., None]], 
     return decorate
 
 
-def line_of_stdin() -> str:
-    """A password that comes on standard input.
-
-    Raises:
-        click.ClickException: it is no text.
-    """
-    try:
-        line = sys.stdin.readline().rstrip("\r\n")
-    except UnicodeDecodeError:
-        raise click.ClickException("standard input is no readable text") from None
-    _check_readable(line, "standard input")
-    return line
-
-
-def _check_readable(value: str, where: str) -> None:
-    """Bytes that are not in the terminal's encoding are kept as halves of characters."""
-    try:
-        text(value)
-    except click.BadParameter as error:
-        raise click.ClickException(f"{where}: {error.message}") from None
-
-
 def _client(url: str | None, username: str | None, profile: str | None, demo_username: str, tls: Tls | None) -> Client:
     # No options: every account of the machine can read command lines.
     token = os.environ.get("INSTANT_AUDIENCE_TOKEN") or None
@@ -92,7 +70,7 @@ def _client(url: str | None, username: str | None, profile: str | None, demo_use
         raise click.UsageError("INSTANT_AUDIENCE_TOKEN has characters that no token has")
     password = os.environ.get("INSTANT_AUDIENCE_PASSWORD") or None
     if password is not None:
-        _check_readable(password, "INSTANT_AUDIENCE_PASSWORD")
+        check_readable(password, "INSTANT_AUDIENCE_PASSWORD")
     if profile is not None:
         known = _named(profile, url)
         return Client(known.url, known.token, None, profile=profile, tls=tls or known.tls)

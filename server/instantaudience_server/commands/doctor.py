@@ -1,7 +1,6 @@
 """`doctor`: what is wrong with a deployment, and how to mend it."""
 
 import asyncio
-import json
 import shutil
 import sys
 import textwrap
@@ -11,7 +10,8 @@ from typing import Any
 import click
 import structlog
 
-from instantaudience_server.commands.reaching import service_url
+from instantaudience_server.commands.printed_json import json_option, print_json
+from instantaudience_server.commands.reaching import DEFAULT_URL, service_url
 from instantaudience_server.commands.settings_options import FILE, config_option, data_dir_option, option, read_settings
 from instantaudience_server.commands.statuses import failing_is_two
 from instantaudience_server.commands.tls import Tls, tls_options
@@ -37,14 +37,14 @@ _INDENT = 10
 @click.option("--acl-user", help="Whom the service signs in to the cluster as, where --redis has another user.")
 @click.option(
     "--url",
-    default="http://127.0.0.1:8080",
+    default=DEFAULT_URL,
     show_default=True,
     envvar="INSTANT_AUDIENCE_URL",
     show_envvar=True,
     help="Where the service is.",
 )
 @click.option("--no-service", is_flag=True, help="Look at no service: it does not run yet.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option()
 @failing_is_two
 @tls_options
 def doctor(acl_user: str | None, url: str, no_service: bool, as_json: bool, tls: Tls | None, **options: Any) -> None:
@@ -59,7 +59,7 @@ def doctor(acl_user: str | None, url: str, no_service: bool, as_json: bool, tls:
         service_url(url)
     findings = asyncio.run(_collect(settings, None if no_service else url, acl_user, tls or Tls()))
     if as_json:
-        click.echo(json.dumps([each._asdict() for each in findings], indent=2, ensure_ascii=False))
+        print_json([each._asdict() for each in findings])
     else:
         for finding in findings:
             _show(finding)

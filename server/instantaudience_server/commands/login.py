@@ -5,8 +5,9 @@ import sys
 import click
 
 from instantaudience_server.commands.client import Client
-from instantaudience_server.commands.connecting import DEFAULT_URL, as_option, line_of_stdin, profile_option, url_option
+from instantaudience_server.commands.connecting import as_option, profile_option, url_option
 from instantaudience_server.commands.demo import Credentials
+from instantaudience_server.commands.passwords import read_password, stdin_option
 from instantaudience_server.commands.profiles import (
     DEFAULT,
     DamagedProfileError,
@@ -15,6 +16,7 @@ from instantaudience_server.commands.profiles import (
     remove_profile,
     write_profile,
 )
+from instantaudience_server.commands.reaching import DEFAULT_URL
 from instantaudience_server.commands.tls import Tls, tls_options
 
 
@@ -22,7 +24,7 @@ from instantaudience_server.commands.tls import Tls, tls_options
 @url_option
 @profile_option
 @as_option
-@click.option("--password-stdin", is_flag=True, help="Read the password from standard input, rather than ask for it.")
+@stdin_option
 @tls_options
 def login(url: str | None, profile: str | None, username: str | None, password_stdin: bool, tls: Tls | None) -> None:
     """Sign in, and keep the token for the commands to come: under the profile's name, for you alone to read.
@@ -35,13 +37,11 @@ def login(url: str | None, profile: str | None, username: str | None, password_s
     except DamagedProfileError:
         known = None  # another one will take its place
     url = url or (known.url if known else DEFAULT_URL)
-    if not password_stdin and not sys.stdin.isatty():
-        raise click.UsageError("standard input is no terminal to ask for the password: use --password-stdin")
     if username is None:
         if not sys.stdin.isatty():
             raise click.UsageError("whose password is it? Say it with --as")
         username = click.prompt("User name", default=known.username if known else None, err=True)
-    password = line_of_stdin() if password_stdin else click.prompt("Password", hide_input=True, err=True)
+    password = read_password("Password", from_stdin=password_stdin)
     assert username is not None
     tls = tls or (known.tls if known and known.url == url else Tls())
     client = Client(url, None, Credentials(username, password), tls=tls)

@@ -15,6 +15,7 @@ from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.commands.client import Client
 from instantaudience_server.commands.connecting import with_client
 from instantaudience_server.commands.object_fields import MEMBER, SEGMENT, Decorator, Noun, number, word_of
+from instantaudience_server.commands.printed_json import json_option, print_json
 from instantaudience_server.commands.tables import print_table
 
 PACKAGE = pb.DESCRIPTOR.package
@@ -23,7 +24,7 @@ NEVER_ANSWERED = "public_keys"
 
 Complete = Callable[[Any, Mapping[str, Any]], None]
 
-_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, with the names of catalog.proto.")
+_json_option = json_option("Print JSON, with the names of catalog.proto.")
 _etag_option = click.option("--etag", default="", help="Only if the object still has this etag.")
 _id_argument = click.argument("object_id", metavar="ID", type=number)
 
@@ -170,7 +171,7 @@ def _in_words(value: Any, field: Any) -> Any:
 def _print(noun: Noun, message: Message, as_json: bool) -> None:
     fields = as_dict(message)
     if as_json:
-        click.echo(json.dumps(fields, indent=2, ensure_ascii=False))
+        print_json(fields)
         return
     limits = fields.pop("limits", {})
     fields |= {f"limits.{name}": value for name, value in limits.items()}

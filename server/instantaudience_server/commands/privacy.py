@@ -1,6 +1,5 @@
 """`user-data`: what people may ask about what is kept of them (source: contract-neighbours, "Privacy")."""
 
-import json
 import sys
 from typing import Any
 
@@ -9,6 +8,7 @@ import click
 from instantaudience_server.commands.client import Client
 from instantaudience_server.commands.connecting import with_client
 from instantaudience_server.commands.object_fields import text
+from instantaudience_server.commands.printed_json import print_json, rest_json_option
 from instantaudience_server.commands.tables import print_table
 
 PATH = "/privacy/consumer-request"
@@ -28,13 +28,13 @@ def user_data() -> None:
 @click.argument("user_id", type=text)
 @_maid
 @_member
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, as REST has it.")
+@rest_json_option
 @with_client()
 def access(client: Client, user_id: str, maid: bool, member_id: int | None, as_json: bool) -> None:
     """Show the segments that a user is in."""
     segments = _ask(client, user_id, maid, member_id, request_type="access")
     if as_json:
-        click.echo(json.dumps(segments, indent=2, ensure_ascii=False))
+        print_json(segments)
         return
     _show(f"{user_id} is in", segments, f"{user_id} is in no segment")
 

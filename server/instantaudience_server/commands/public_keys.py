@@ -1,6 +1,5 @@
 """`user key`: the public keys that users sign in with."""
 
-import json
 from typing import Any, TextIO
 
 import click
@@ -11,6 +10,7 @@ from instantaudience_server.commands.client import Client
 from instantaudience_server.commands.connecting import with_client
 from instantaudience_server.commands.object_fields import number, text
 from instantaudience_server.commands.objects import as_dict
+from instantaudience_server.commands.printed_json import json_option, print_json
 from instantaudience_server.commands.tables import print_table
 
 _user_option = click.option(
@@ -41,13 +41,13 @@ def add(client: Client, file: TextIO, name: str, user_id: int) -> None:
 
 @key.command("list")
 @_user_option
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, with the names of catalog.proto.")
+@json_option("Print JSON, with the names of catalog.proto.")
 @with_client("admin")
 def show_list(client: Client, user_id: int, as_json: bool) -> None:
     """List a user's keys, oldest first."""
     found = client.catalog("ListPublicKeys", pb.ListPublicKeysRequest(user_id=user_id)).public_keys
     if as_json:
-        click.echo(json.dumps([as_dict(each) for each in found], indent=2, ensure_ascii=False))
+        print_json([as_dict(each) for each in found])
         return
     print_table(f"keys: {len(found)}", ("id", "name", "active", "created"), [_row(each) for each in found])
 

@@ -8,6 +8,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import click
 
+DEFAULT_URL = "http://127.0.0.1:8080"
 REACH_SECONDS = 2.0
 """How long it may take to find a host, to connect to it, and to get an answer."""
 SCHEMES = {"http": 80, "https": 443}

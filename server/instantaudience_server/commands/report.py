@@ -1,7 +1,6 @@
 """`report`: what a member sent, hour by hour."""
 
 import csv
-import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -13,6 +12,7 @@ from instantaudience.v1.audience_pb2 import WarningCode
 
 from instantaudience_server.commands.client import Client
 from instantaudience_server.commands.connecting import with_client
+from instantaudience_server.commands.printed_json import json_option, print_json
 from instantaudience_server.commands.tables import show_lines, table_lines, width_of_output
 
 MOST_HOURS = 720
@@ -81,7 +81,7 @@ _SECONDS = 3600
     help="So many hours from --start on, else up to --end. Without it and --start: two weeks.",
 )
 @click.option("--lines", is_flag=True, help="With the sampled lines: what was refused and what was taken.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, with the names of usage.proto.")
+@json_option("Print JSON, with the names of usage.proto.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV, an hour a line, with the names of usage.proto.")
 @with_client("admin")
 def report(
@@ -113,7 +113,7 @@ def report(
     if as_json:
         hours_found = [_fields(hour, lines) | _reasons(hour) for hour in answer.hours]
         found = {"hours": hours_found, "total": _fields(answer.total, False) | _reasons(answer.total)}
-        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        print_json(found)
     elif as_csv:
         rows = [_fields(hour, False) for hour in answer.hours]
         writer = csv.DictWriter(sys.stdout, _fields(answer.total, False), lineterminator="\n")

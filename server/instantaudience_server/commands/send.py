@@ -1,7 +1,6 @@
 """`send`: files of users to the service, in a stream."""
 
 import gc
-import json
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -16,6 +15,7 @@ from rich.progress import Progress
 
 from instantaudience_server.commands.client import Client
 from instantaudience_server.commands.connecting import with_client
+from instantaudience_server.commands.printed_json import json_option, print_json
 from instantaudience_server.commands.reaching import port_of, service_url
 from instantaudience_server.commands.send_progress import Shown, sending_progress
 from instantaudience_server.commands.statuses import PARTIAL, failing_is_two
@@ -110,7 +110,7 @@ def _delimiter(_context: click.Context, _parameter: click.Parameter, value: str)
 )
 @click.option("--restart", is_flag=True, help="Send all, although an earlier run has come some way.")
 @click.option("--dry-run", is_flag=True, help="Have the service check everything and change nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
+@json_option("Print the counts as JSON.")
 @failing_is_two
 @with_client()
 def send(
@@ -156,7 +156,7 @@ def send(
         done = [_sent(audience, file, way, progress) for file in files]
     _forget(way, files)
     if as_json:
-        click.echo(json.dumps([_fields(file, way, totals) for file, totals in done], indent=2, ensure_ascii=False))
+        print_json([_fields(file, way, totals) for file, totals in done])
     else:
         for file, totals in done:
             click.echo(_line(file, way, totals))

@@ -1,0 +1,20 @@
+"""The JSON that commands print for programs."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+
+def json_option(help_text: str = "Print JSON.") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """`--json`, which a command has as `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help=help_text)
+
+
+rest_json_option = json_option("Print JSON, as REST has it.")
+
+
+def print_json(value: Any) -> None:
+    """As people read it too: indented, and with the characters of every script as they are."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))

@@ -1,5 +1,7 @@
 """The scripts that keep the batch service's jobs (see `job_store`). Each may be sent again after a lost answer.
 
+A hash that loses its last field is gone, and with it its expiry: what comes into one is written before what goes.
+
 A member stands in the list of turns while it has jobs in its queue and none under way, and in the sorted set of leases
 while the first job of its queue is under way.
 """
@@ -159,8 +161,8 @@ if not (phase == 'uploading' and upload_lease == lease) then
   change(KEYS[1], KEYS[2], id, now, 'phase', 'uploading', 'started_ms', now, 'open_until_ms', ends,
     'upload_lease', lease)
   redis.call('ZREM', KEYS[5], id)
-  redis.call('HDEL', KEYS[3], 'open')
   redis.call('HSET', KEYS[3], 'u:' .. id, ends)
+  redis.call('HDEL', KEYS[3], 'open')
 end
 return used(KEYS[3], hour)
 """
@@ -188,14 +190,16 @@ END_UPLOAD = (
 local id, member, lease, now, size, lines, most_lines, hour, failed = unpack(ARGV)
 local phase, upload_lease = unpack(redis.call('HMGET', KEYS[1], 'phase', 'upload_lease'))
 if upload_lease ~= lease then return 0 end
+if phase == 'uploading' and failed == '' then
+  redis.call('HINCRBY', KEYS[3], 'b' .. hour, size)
+  if lines ~= '0' then redis.call('HINCRBY', KEYS[3], 'l' .. hour, lines) end
+end
 redis.call('HDEL', KEYS[3], 'u:' .. id)
 if phase ~= 'uploading' then return (phase == 'error') == (failed ~= '') and 1 or 0 end
 if failed ~= '' then
   change(KEYS[1], KEYS[2], id, now, 'phase', 'error', 'completed_ms', now, 'error_code', failed)
   return 1
 end
-redis.call('HINCRBY', KEYS[3], 'b' .. hour, size)
-if lines ~= '0' then redis.call('HINCRBY', KEYS[3], 'l' .. hour, lines) end
 change(KEYS[1], KEYS[2], id, now, 'phase', 'validating', 'uploaded_ms', now, 'size_bytes', size,
   'most_lines', most_lines)
 local queue = redis.call('HGET', KEYS[4], member)
@@ -261,7 +265,10 @@ local is_under_way = phase == 'validating' or phase == 'processing'
 if is_under_way or (phase and not kept and report ~= '') then
   redis.call('HSET', KEYS[1], 'report', report)
   redis.call('HDEL', KEYS[1], 'checkpoint')
-  if lines ~= '0' then redis.call('HINCRBY', KEYS[6], 'l' .. hour, lines) end
+  if lines ~= '0' then
+    redis.call('HINCRBY', KEYS[6], 'l' .. hour, lines)
+    redis.call('EXPIRE', KEYS[6], 172800, 'NX')
+  end
 end
 if is_under_way then
   if phase == 'validating' then redis.call('HSET', KEYS[1], 'validated_ms', now) end
@@ -279,8 +286,9 @@ return redis.call('HGET', KEYS[1], 'error_code')
 )
 """Keys: job, changed jobs, leases, queues, turns, uploads. Arguments: ID, member, lease, now, what to keep of the
 job, why it failed (empty: it did not), lines that the member has sent with it, the hour. One that was cancelled
-meanwhile keeps that, and makes room for the next. Answers why the job failed (empty: it did not), or nothing where
-another one has it or it is gone."""
+meanwhile keeps that, and makes room for the next. The lines count for a day; where nothing else is counted any more,
+they end after two. Answers why the job failed (empty: it did not), or nothing where another one has it or it is
+gone."""
 
 GIVE_BACK = """
 local id, member, lease = unpack(ARGV)

@@ -1,6 +1,7 @@
 """What an acknowledgement means: on a replica, on the disk (docs/adr/0030-durability.md). Real nodes, real replicas."""
 
 import asyncio
+import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,10 +10,21 @@ import pytest
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.settings import Durability
+from instantaudience_server.store.catalog_interface import Kind, Write
+from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.interface import NEVER, REMOVE
-from instantaudience_server.store.keys import SLOTS, key_slot, mark_key
+from instantaudience_server.store.external_id_store import ClusterExternalIdStore
+from instantaudience_server.store.interface import NEVER, REMOVE, Session
+from instantaudience_server.store.job_interface import KEPT_MS, Job, Phase
+from instantaudience_server.store.job_store import ClusterJobStore
+from instantaudience_server.store.keys import (
+    SLOTS,
+    external_id_key,
+    key_slot,
+    mark_key,
+)
 from instantaudience_server.store.membership_store import ClusterMembershipStore
+from instantaudience_server.store.session_store import ClusterSessionStore
 from instantaudience_server.store.suppression_store import ClusterSuppressionStore
 from support.clusters import connected, for_each, on_all_nodes, seconds_from_now, user_key, write
 from support.replicated import ReplicatedCluster, replica_stopped, replicated_cluster
@@ -20,6 +32,8 @@ from support.replicated import ReplicatedCluster, replica_stopped, replicated_cl
 KEYS = [user_key(number) for number in range(200)]
 KEY = user_key(1)
 REPLICA, DISK = Durability.REPLICA, Durability.DISK
+END_MS = (int(time.time()) + 86_400) * 1000 + KEPT_MS
+"""The time of something that is far ahead."""
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +95,50 @@ async def test_without_a_replica_nobody_is_suppressed(replicated: ReplicatedClus
         await suppress(20)
         assert await store.find(1, [KEY], seconds_from_now(20)) == (frozenset([KEY]), {})
         await store.lift(1, [KEY], 0, "b", seconds_from_now(20))
+
+
+async def create_session(cluster: Cluster, deadline: float) -> None:
+    await ClusterSessionStore(cluster).create("hash", Session(1, 2, 0), END_MS, deadline)
+
+
+async def write_to_the_catalog(cluster: Cluster, deadline: float) -> None:
+    await ClusterCatalogStore(cluster).write([Write(Kind.MEMBER, 1, None, b"member")], deadline)
+
+
+async def map_external_id(cluster: Cluster, deadline: float) -> None:
+    await ClusterExternalIdStore(cluster).map([external_id_key(1, "a")], "12", END_MS, deadline)
+
+
+async def forget_external_id(cluster: Cluster, deadline: float) -> None:
+    await ClusterExternalIdStore(cluster).forget([external_id_key(1, "a")], deadline)
+
+
+async def create_job(cluster: Cluster, deadline: float) -> None:
+    job = Job("job", 0, 1, Phase.STARTING, END_MS - KEPT_MS, END_MS - KEPT_MS, END_MS)
+    await ClusterJobStore(cluster).create(job, "url", deadline)
+
+
+KEEPING = (create_session, write_to_the_catalog, map_external_id, forget_external_id, create_job)
+
+
+async def test_what_else_is_kept_is_as_durable(replicated: ReplicatedCluster) -> None:
+    """With the replicas, it is made good."""
+    replicas = [node for node in replicated.nodes if await node.role() == "slave"]
+    async with connected(replicated.url, durability=REPLICA) as cluster:
+        for replica in replicas:
+            replica.signal(signal.SIGSTOP)
+        try:
+            failed = await asyncio.gather(
+                *(keep(cluster, seconds_from_now(2)) for keep in KEEPING), return_exceptions=True
+            )
+        finally:
+            for replica in replicas:
+                replica.signal(signal.SIGCONT)
+            await replicated.whole()
+        reasons = {keep: getattr(error, "reason", None) for keep, error in zip(KEEPING, failed, strict=True)}
+        assert reasons == dict.fromkeys(KEEPING, Reason.UNAVAILABLE)
+        for keep in KEEPING:
+            await keep(cluster, seconds_from_now(20))
 
 
 async def test_a_member_may_want_more_than_the_service(replicated: ReplicatedCluster) -> None:

@@ -7,6 +7,7 @@ from contextlib import aclosing
 from dataclasses import replace
 
 import pytest
+from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.store import job_store
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.job_interface import (
@@ -20,9 +21,17 @@ from instantaudience_server.store.job_interface import (
     UploadLimits,
 )
 from instantaudience_server.store.job_store import ClusterJobStore
-from instantaudience_server.store.keys import job_key
+from instantaudience_server.store.keys import (
+    changed_jobs_key,
+    job_key,
+    job_url_key,
+    jobs_key,
+    taken_key,
+    unused_jobs_key,
+    uploads_key,
+)
 from redis.asyncio import RedisCluster
-from support.clusters import seconds_from_now
+from support.clusters import connected, seconds_from_now
 
 HOUR_MS = 3_600_000
 NOW = (int(time.time()) // 86_400 + 1) * 24 * HOUR_MS + 5 * HOUR_MS
@@ -141,7 +150,8 @@ async def test_members_take_turns_and_have_one_job_under_way(jobs: ClusterJobSto
     assert await finish(jobs, of_first[0], "a1") == ""
     assert await take(jobs, "a4") == of_first[1].job_id
     assert await finish(jobs, of_second, "a2", "BROKEN") == "BROKEN"
-    assert (await found(jobs, of_second)).error_code == "BROKEN"
+    broken = await found(jobs, of_second)
+    assert (broken.error_code, broken.position_bytes, broken.validated_ms) == ("BROKEN", 0, NOW + 9)
     assert await finish(jobs, of_first[1], "a4") == ""
     assert await take(jobs, "a5") is None
 
@@ -214,16 +224,19 @@ async def test_uploads_that_may_not_begin(jobs: ClusterJobStore, member: int) ->
     replaced = await create(jobs, member)
     job = await create(jobs, member)
     assert await begin(jobs, replaced) is Refusal.CLOSED
+    assert await jobs.cancel(replaced, "CANCELLED", NOW, seconds_from_now())
     assert await begin(jobs, job, NOW + 5 * MINUTE) is Refusal.CLOSED
     assert isinstance(await begin(jobs, job), Room)
     assert await jobs.begin_upload(job, "again", LIMITS, NOW, NOW + 1, seconds_from_now()) is Refusal.CLOSED
     other = await create(jobs, member)
     assert await begin(jobs, other) is Refusal.BUSY
-    assert isinstance(await begin(jobs, other, NOW + MINUTE), Room)  # nothing more came of the first one
-    third = await create(jobs, member, NOW + MINUTE)
-    assert await begin(jobs, third, NOW + MINUTE + 1) is Refusal.BUSY
+    assert await jobs.keep_uploading(job, f"up {job.job_id}", NOW, NOW + 2 * MINUTE, seconds_from_now())
+    assert await begin(jobs, other, NOW + MINUTE) is Refusal.BUSY
+    assert isinstance(await begin(jobs, other, NOW + 2 * MINUTE), Room)  # nothing more came of the first one
+    third = await create(jobs, member, NOW + 2 * MINUTE)
+    assert await begin(jobs, third, NOW + 2 * MINUTE + 1) is Refusal.BUSY
     two = LIMITS._replace(uploads_at_once=2)
-    assert isinstance(await begin(jobs, third, NOW + MINUTE + 1, two), Room)
+    assert isinstance(await begin(jobs, third, NOW + 2 * MINUTE + 1, two), Room)
     assert await jobs.cancel(third, "CANCELLED", NOW, seconds_from_now())
     assert await end(jobs, job)
     assert await end(jobs, other)
@@ -305,6 +318,38 @@ async def test_one_that_is_gone_is_not_cancelled(jobs: ClusterJobStore, member: 
     gone = Job("gone", 0, member, Phase.STARTING, NOW, NOW, NOW)
     assert not await jobs.cancel(gone, "CANCELLED", NOW, seconds_from_now())
     assert not await plain.exists(job_key("gone"))
+
+
+async def test_all_that_is_kept_of_a_job_ends_by_itself(
+    jobs: ClusterJobStore, member: int, plain: RedisCluster
+) -> None:
+    await empty(jobs)
+    await create(jobs, member)  # its upload never begins
+    job = await waiting(jobs, member)
+    assert await take(jobs, "ends") == job.job_id
+    ends = {
+        job_key(job.job_id): NOW + KEPT_MS,
+        jobs_key(member): NOW + KEPT_MS,
+        unused_jobs_key(member): NOW + KEPT_MS,
+        uploads_key(member): NOW + KEPT_MS,
+        changed_jobs_key(member): NOW + 2 * KEPT_MS,
+        job_url_key(f"url{job.job_id[3:]}"): NOW + 5 * MINUTE,
+    }
+    assert {key: await plain.pexpiretime(key) for key in ends} == ends
+    assert 0 < await plain.pttl(taken_key("ends")) <= MINUTE
+    await jobs.room(member, LIMITS, NOW + 24 * HOUR_MS, seconds_from_now())
+    assert not await plain.exists(uploads_key(member))
+    assert await jobs.finish(job, "ends", "", "", 12, NOW + 24 * HOUR_MS, seconds_from_now()) == ""
+    assert 86_400 < await plain.ttl(uploads_key(member)) <= 2 * 86_400
+
+
+async def test_an_overload_stops_no_job(jobs: ClusterJobStore, embedded: EmbeddedCluster, member: int) -> None:
+    await empty(jobs)
+    async with connected(embedded.url, max_pending_bytes=1) as busy:
+        job = await waiting(ClusterJobStore(busy), member)
+        assert await take(jobs, "busy") == job.job_id
+        assert await ClusterJobStore(busy).keep(job, "busy", NOW + MINUTE, seconds_from_now())
+        assert await finish(ClusterJobStore(busy), job, "busy") == ""
 
 
 async def used(jobs: ClusterJobStore, member: int, now: int = NOW) -> Job:

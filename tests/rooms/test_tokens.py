@@ -102,7 +102,7 @@ class TestRateLimit:
             clock.ms += 1000
         for each in (worker, another):
             error = await refused(each.sign_in(), Reason.RATE_LIMIT_EXCEEDED)
-            assert error.retry_after_seconds == 290
+            assert (error.retry_after_seconds, error.member_id) == (290, 123)
             assert "10 times in 5 minutes" in error.message
         # A wrong password is told so whatever this limit, and others may sign in.
         await refused(worker.sign_in("demo", "wrong"), Reason.INVALID_LOGIN)
@@ -242,6 +242,17 @@ class TestVerifying:
         await worker.tokens.close()
         assert worker.tokens.known(token) is None
 
+    async def test_it_is_trusted_up_to_its_end(
+        self, worker: AccountWorker, plain: RedisCluster, clock: FakeClock
+    ) -> None:
+        issued_ms = clock.ms + TRUST_MS // 2 - tokens.LIFETIME_MS
+        await plain.set(f"t:{hash_token('token')}", f"1001 {issued_ms} {REVOKED}")
+        calling = await worker.verify("token")
+        clock.ms += TRUST_MS // 2 - 1
+        assert worker.tokens.known("token") == calling
+        clock.ms += 1
+        assert worker.tokens.known("token") is None
+
     @pytest.mark.parametrize(("user_id", "reason"), [(1004, Reason.NOAUTH_DISABLED), (9999, Reason.NOAUTH)])
     async def test_it_ends_with_its_account(
         self, worker: AccountWorker, clock: FakeClock, plain: RedisCluster, user_id: int, reason: Reason
@@ -255,13 +266,13 @@ class TestChangedAccounts:
     """What becomes of a token that the worker trusts already, once the worker follows a change."""
 
     @pytest.mark.parametrize(
-        ("change", "reason"),
+        ("change", "reason", "member_id"),
         [
-            (lambda other: other.change_user(1003, deactivated=True), Reason.NOAUTH_DISABLED),
-            (lambda other: other.change_user(1003, token_generation=REVOKED), Reason.NOAUTH),
-            (lambda other: other.change_user(1003, deactivated=True, token_generation=REVOKED), Reason.NOAUTH),
-            (lambda other: deleted(other, Kind.USER, 1003), Reason.NOAUTH),
-            (lambda other: deleted(other, Kind.USER, 1003, Kind.MEMBER, 200), Reason.NOAUTH),
+            (lambda other: other.change_user(1003, deactivated=True), Reason.NOAUTH_DISABLED, 200),
+            (lambda other: other.change_user(1003, token_generation=REVOKED), Reason.NOAUTH, 200),
+            (lambda other: other.change_user(1003, deactivated=True, token_generation=REVOKED), Reason.NOAUTH, 200),
+            (lambda other: deleted(other, Kind.USER, 1003), Reason.NOAUTH, None),
+            (lambda other: deleted(other, Kind.USER, 1003, Kind.MEMBER, 200), Reason.NOAUTH, None),
         ],
         ids=["deactivated", "revoked", "deactivated and revoked", "deleted", "deleted with its member"],
     )
@@ -272,7 +283,9 @@ class TestChangedAccounts:
         clock: FakeClock,
         change: Callable[[AccountWorker], Awaitable[None]],
         reason: Reason,
+        member_id: int | None,
     ) -> None:
+        """In the name of the member whose account it is, as long as there is one."""
         token = await worker.sign_in("private")
         for each in (worker, another):
             await each.verify(token)
@@ -281,7 +294,7 @@ class TestChangedAccounts:
         await worker.verify(token)
         await worker.catch_up()
         for _ in range(2):
-            await refused(worker.verify(token), reason)
+            assert (await refused(worker.verify(token), reason)).member_id == member_id
             clock.ms += TRUST_MS
 
     async def test_it_works_again_when_the_account_is_activated(
@@ -370,6 +383,14 @@ class TestRevoking:
     @pytest.mark.parametrize("token", ["", "x", "hbapi:1001:00000000000000000000000000000000:ams1"])
     async def test_one_that_nobody_has_cannot_end(self, worker: AccountWorker, token: str) -> None:
         await refused(worker.tokens.revoke(token, seconds_from_now()), Reason.NOAUTH)
+
+    async def test_a_certificate_does_not_end(self, worker: AccountWorker) -> None:
+        await worker.editor.update(
+            Kind.USER, 1001, lambda user: user.certificate_names.append("ours"), "", seconds_from_now()
+        )
+        shown = f"{tokens.CERTIFICATE}ours"
+        assert (await worker.verify(shown)).account.id == 1001
+        await refused(worker.tokens.revoke(shown, seconds_from_now()), Reason.NOAUTH)
 
 
 async def test_a_token_is_nowhere_in_the_cluster(worker: AccountWorker, plain: RedisCluster) -> None:

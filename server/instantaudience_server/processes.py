@@ -275,10 +275,7 @@ def reserve_port(host: str, port: int) -> socket.socket:
 
 
 def _bound(host: str, port: int, option: int) -> socket.socket:
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except UnicodeError as error:
-        raise OSError(errno.EINVAL, "No such name can be") from error
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     family, kind, protocol, _, address = found[0]
     taken = socket.socket(family, kind, protocol)
     try:

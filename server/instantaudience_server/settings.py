@@ -151,12 +151,21 @@ class Settings(BaseModel):
             raise ValueError("--client-ca needs --tls-cert and --tls-key")
         if self.client_crl is not None and self.client_ca is None:
             raise ValueError("--client-crl needs --client-ca")
-        if self.tls_cert is None and not self.insecure and not _is_loopback(self.host):
+        if self.tls_cert is None and not self.insecure and not ipaddress.ip_address(self.host).is_loopback:
             raise ValueError(
                 f"--host {self.host} is beyond this machine: give --tls-cert and --tls-key, or --insecure where "
                 "something else encrypts"
             )
         return self
+
+    @field_validator("host")
+    @classmethod
+    def _address(cls, host: str) -> str:
+        try:
+            ipaddress.ip_address(host)
+        except ValueError:
+            raise ValueError("must be an address, such as 127.0.0.1, 0.0.0.0 or ::, and not a name") from None
+        return host
 
     @field_validator("batch_store")
     @classmethod
@@ -174,13 +183,6 @@ class Settings(BaseModel):
     def file_store_url(self) -> str:
         """The URL of the store of files."""
         return self.batch_store or (self.data_dir.absolute() / "batch-files").as_uri()
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 STORE_SCHEMES = ("file", "s3", "gs", "az")

@@ -109,6 +109,17 @@ def test_nobody_kills_it_while_it_drains() -> None:
     assert seconds(stop) > longest_end(settings.drain_wait, settings.drain_seconds)
 
 
+def test_a_cluster_that_comes_later_is_waited_for() -> None:
+    """By starting again and again. Else, systemd gives up for good after five starts in ten seconds, and one that meets
+    no cluster ends within a second."""
+    unit = (DEPLOY / "systemd/instant-audience.service").read_text()
+    assert re.findall(r"^(Restart|StartLimitIntervalSec)=(.*)$", unit, re.MULTILINE) == [
+        ("StartLimitIntervalSec", "0"),
+        ("Restart", "on-failure"),
+    ]
+    assert COMPOSE["services"]["instant-audience"]["restart"] == "unless-stopped"
+
+
 def test_a_failover_takes_no_pod_out_of_the_service() -> None:
     probe = container()["readinessProbe"]
     node_timeout = float(node_configuration()["cluster-node-timeout"]) / 1000

@@ -5,7 +5,6 @@ What the real service can be made to show is tested through the whole service el
 
 import asyncio
 import json
-import socket
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -31,6 +30,7 @@ from instantaudience_gateway.envoy import admin
 from instantaudience_gateway.envoy.config import build_config, command
 from instantaudience_gateway.envoy.settings import GatewaySettings
 from instantaudience_server.errors import Reason
+from instantaudience_server.processes import reserve_port
 from instantaudience_server.transport.status import ERROR_CODE_KEY, ERROR_ID_KEY, ROWS
 from support.limits import GATEWAY_LIMITS
 from support.messages import LIMIT_BYTES
@@ -197,14 +197,14 @@ async def serving(upstream: Upstream, path: Path) -> AsyncIterator[grpc.aio.Serv
 
 
 @asynccontextmanager
-async def running_gateway(directory: Path, *sockets: str, **options: Any) -> AsyncIterator[Gateway]:
+async def running_gateway(
+    directory: Path, *sockets: str, host: str = "127.0.0.1", **options: Any
+) -> AsyncIterator[Gateway]:
     """Envoy in front of `sockets` (file names in `directory`), on a port that it shares with our reservation."""
-    with socket.socket() as reservation:
-        reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        reservation.bind(("127.0.0.1", 0))
+    with reserve_port(host, 0) as reservation:
         own = Path(tempfile.mkdtemp(dir=directory))
         gateway_settings = GatewaySettings(
-            http_host="127.0.0.1",
+            http_host=host,
             http_port=reservation.getsockname()[1],
             upstream_sockets=tuple(directory / name for name in sockets),
             admin_socket=own / "admin.sock",

@@ -99,12 +99,19 @@ def _address(host: str, port: int) -> dict[str, Any]:
     return {"socket_address": {"address": host, "port_value": port}}
 
 
+def _listening(settings: GatewaySettings, port: int) -> dict[str, Any]:
+    """`::` takes callers of IPv4, too, as it does on the native host and on grpcio."""
+    address = _address(settings.http_host, port)
+    address["socket_address"]["ipv4_compat"] = settings.http_host == "::"
+    return address
+
+
 def _listener(settings: GatewaySettings) -> dict[str, Any]:
     return {
         "name": "public",
-        "address": _address(settings.http_host, settings.http_port),
+        "address": _listening(settings, settings.http_port),
         "additional_addresses": (
-            [] if settings.grpc_port is None else [{"address": _address(settings.http_host, settings.grpc_port)}]
+            [] if settings.grpc_port is None else [{"address": _listening(settings, settings.grpc_port)}]
         ),
         "enable_reuse_port": True,
         "max_connections_to_accept_per_socket_event": ACCEPTED_AT_ONCE,

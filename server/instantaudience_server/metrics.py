@@ -16,13 +16,14 @@ from functools import cache
 from pathlib import Path
 
 from google.rpc import code_pb2
-from prometheus_client import Counter, Gauge, Histogram, values
+from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar
 
 from instantaudience_server import exemplars
+from instantaudience_server.metric_files import keep_in_files
 from instantaudience_server.observations import Added, Observed
 
 SAMPLE_SECONDS = 1.0
@@ -36,9 +37,8 @@ _WORKER_VARIABLE = "INSTANT_AUDIENCE_WORKER"
 WORKER = os.environ.get(_WORKER_VARIABLE, "")
 """This worker's number; empty where the supervisor collects no metrics."""
 if WORKER:
-    # Chosen before the first metric is made, as each of them opens its file then. prometheus_client's own choice names
-    # files after process IDs.
-    values.ValueClass = values.MultiProcessValue(lambda: WORKER)  # type: ignore[no-untyped-call]
+    # Chosen before the first metric is made, as each of them opens its file then.
+    keep_in_files(WORKER)
     exemplars.EXEMPLARS.keep_in(os.environ[_DIRECTORY_VARIABLE], WORKER)
 
 

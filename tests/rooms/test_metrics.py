@@ -1,6 +1,7 @@
 """What is counted, and how the counts of several workers come together; tests/service/host has whole services."""
 
 import asyncio
+import errno
 import os
 import re
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from google.rpc import code_pb2
 from instantaudience_server import metrics
+from instantaudience_server.metric_files import FIRST_BYTES, ReservedDict
 from instantaudience_server.metrics import MergedMetrics, WorkerMetrics, count_call
 from instantaudience_server.observations import write_down
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
@@ -21,6 +23,10 @@ from support.metrics import Scrape
 
 OPERATIONS = Path(__file__).parents[2] / "docs/operations.md"
 DECLARED = [metric for metric in REGISTRY._collector_to_names if isinstance(metric, MetricWrapperBase)]
+MANY = 2000
+"""Series that need more than a file has at first."""
+BLOCK_BYTES = 512
+"""As stat(2) counts them."""
 BOUNDED_LABELS = {
     *("reason", "problem", "worker", "kind", "method", "code", "quota", "result", "file"),
     *("outcome", "node", "version", "host", "change", "work"),
@@ -115,6 +121,44 @@ def test_counts_of_workers_add_up_and_outlive_them(tmp_path: Path) -> None:
     assert sorted(path.name for path in directory.iterdir()) == [
         *(f"{kind}_{number}.db" for kind in ("counter", "histogram") for number in (0, 1)),
     ]
+
+
+def test_files_have_room_before_it_is_needed(tmp_path: Path) -> None:
+    """Where the disk is full, the kernel would end a worker that writes to a part of a file that has none."""
+    directory = tmp_path / "metrics"
+    run_worker(WorkerMetrics(directory), 0, f"for number in range({MANY}): metrics.count_call(f'/a.B/{{number}}', 0)")
+    sizes = [file.stat() for file in directory.iterdir()]
+    assert max(size.st_size for size in sizes) > FIRST_BYTES
+    assert all(size.st_blocks * BLOCK_BYTES >= size.st_size for size in sizes)
+    assert Scrape.of(MergedMetrics(directory).collect()).total("calls_total") == MANY
+
+
+def test_where_the_disk_is_full_what_is_counted_already_is_counted_on(tmp_path: Path) -> None:
+    directory = tmp_path / "metrics"
+    program = f"""
+metrics.count_call('/a.B/C', 0)
+def full(*_):
+    raise OSError(28, 'No space left on device')
+os.posix_fallocate = full
+for number in range({MANY}): metrics.count_call(f'/a.B/{{number}}', 0)
+metrics.count_call('/a.B/C', 0)
+"""
+    run_worker(WorkerMetrics(directory), 0, program)
+    told = Scrape.of(MergedMetrics(directory).collect())
+    assert told.total("calls_total", method="a.B/C") == 2
+    assert 2 < told.total("calls_total") < MANY
+
+
+def test_a_file_without_room_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever reads them all would stumble over it."""
+
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match="No space left"):
+        ReservedDict(str(tmp_path / "counter_0.db"))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_gauges_are_told_by_worker_and_forgotten_with_it(tmp_path: Path) -> None:

@@ -73,6 +73,7 @@ class ImportService:
         if len(entries) > MOST_OBJECTS:
             raise AudienceError(Reason.SYNTAX, f"A request must hold at most {MOST_OBJECTS} objects")
         putting = _Putting(request, self._store, self._feed.catalog, self._passwords, self._clock, deadline)
+        await putting.foresee(entries)
         for start in range(0, len(entries), OBJECTS_AT_ONCE):
             await putting.put(entries[start : start + OBJECTS_AT_ONCE])
         await self._feed.catch_up(putting.deadline())
@@ -98,8 +99,7 @@ class _Putting:
         self._clock = clock
         self._time: Callable[[], float] = asyncio.get_running_loop().time
         self._seconds = deadline - self._time()
-        # Members may name each other, so those of the request count as existing ones.
-        self._named = {member.id for member in request.members}
+        self._foreseen: set[int] = set()
         # Of its users, what the request says of their certificates counts, not what stands.
         self._users = {imported.user.id for imported in request.users}
         self._certificates: defaultdict[str, set[int]] = defaultdict(set)
@@ -111,6 +111,23 @@ class _Putting:
     def deadline(self) -> float:
         """For what is asked now."""
         return self._time() + self._seconds
+
+    async def foresee(self, entries: Sequence[_Entry]) -> None:
+        """Find the members of the request that can be put: they may name each other, and so count as existing ones."""
+        named: dict[int, set[int]] = {}
+        for index, entry in enumerate(entries):
+            if not index % OBJECTS_AT_ONCE:
+                await asyncio.sleep(0)
+            if isinstance(entry.message, pb.Member):
+                with contextlib.suppress(AudienceError):  # it is told when it is to be put
+                    _check(entry)
+                    named.setdefault(entry.message.id, {each for _, each in rules.references(entry.message)})
+        asked = sorted(set().union(*named.values()))
+        found = await self._store.find(Kind.MEMBER, asked, self.deadline())
+        missing = {member_id for member_id, data in zip(asked, found, strict=True) if data is None}
+        self._foreseen = set(named)
+        while refused := {each for each in self._foreseen if named[each] & missing - self._foreseen}:
+            self._foreseen -= refused
 
     async def put(self, entries: Sequence[_Entry]) -> None:
         """Put entries, and say in `result` what became of each."""
@@ -215,7 +232,7 @@ class _Putting:
                 yield entry
 
     async def _check_references(self, references: set[tuple[str, int]]) -> None:
-        asked = [each for each in references if each[1] not in self._named]
+        asked = [each for each in references if each[1] not in self._foreseen]
         await check_references(self._store, asked, self.deadline())
 
     @contextlib.contextmanager

@@ -105,6 +105,27 @@ async def test_what_was_read_can_be_put_back(worker: CatalogWorker, clock: FakeC
     assert await worker.version() == before
 
 
+async def test_members_that_are_not_put_are_named_by_none(worker: CatalogWorker) -> None:
+    """Another company could get the ID that they would have had."""
+    objects = everything()
+    objects["members"] += [
+        {"id": 14, "name": "Fourteen", "segment_access": [15, A]},
+        {"id": 15, "name": "Fifteen", "segment_access": [16]},
+        {"id": 16},
+        {"id": OWN, "name": "Own", "segment_access": [16]},
+        {"id": 17, "name": "Seventeen", "segment_access": [OWN, 17]},
+    ]
+    answer = await worker.put(**objects)
+    assert sorted(problems(answer)) == [
+        ("members[2]", "'segment_access': there is no member 15"),
+        ("members[3]", "'segment_access': there is no member 16"),
+        ("members[4]", "'name' must have 1 to 255 characters"),
+        ("members[5]", "'segment_access': there is no member 16"),
+    ]
+    assert (answer.created, answer.changed) == (7, 0)
+    assert sorted(worker.feed.catalog.members) == [OWN, OTHER, A, B, 17]
+
+
 @pytest.mark.parametrize(
     ("kind", "index", "change"),
     [

@@ -68,6 +68,10 @@ const (
 	receiveBytes = 67108864
 	// When so much of a token's life is over, another one is asked for.
 	renewalPercent = 90
+	// How long a call waits for another token, at most, where the one at hand lives still.
+	renewalSeconds = 1
+	// How long after that another one is asked for again, where there was none.
+	renewalPauseSeconds = 60
 	// How long the proof of a key is good for.
 	assertionSeconds = 300
 	// Users of a request, where the member's limits say nothing.

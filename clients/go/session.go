@@ -31,7 +31,9 @@ func (s *session) get(ctx context.Context) (string, error) {
 }
 
 func (s *session) renew(ctx context.Context) (string, error) {
-	issued, err := s.signIn(ctx, s.public)
+	bound, cancel := s.bound(ctx)
+	defer cancel()
+	issued, err := s.signIn(bound, s.public)
 	if err != nil {
 		return s.atHand(err)
 	}
@@ -43,15 +45,34 @@ func (s *session) renew(ctx context.Context) (string, error) {
 	return s.token, nil
 }
 
-// atHand is the token that there is, as long as it lives, where signing in failed because too many had.
+// bound is how long signing in may take. A token is good as long as it lives: where there is one, nobody else waits for
+// another one, and this call does not for long.
+func (s *session) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	if s.token == "" || !now.Before(s.dies) {
+		return context.WithCancel(ctx)
+	}
+	s.ends = now.Add(min(renewalPauseSeconds*time.Second, s.dies.Sub(now)))
+	wait := renewalSeconds * time.Second
+	if deadline, ok := ctx.Deadline(); ok {
+		wait = min(wait, deadline.Sub(now)/2)
+	}
+	return context.WithTimeout(ctx, wait)
+}
+
+// atHand is the token that there is, as long as it lives, where signing in failed for now.
 func (s *session) atHand(err error) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now, limited := time.Now(), new(Error)
-	if !errors.As(err, &limited) || limited.Kind != RateLimited || s.token == "" || !now.Before(s.dies) {
+	now, failed := time.Now(), new(Error)
+	if !errors.As(err, &failed) || !sentAgain[failed.Kind] || s.token == "" || !now.Before(s.dies) {
 		return "", err
 	}
-	s.ends = now.Add(min(limited.RetryAfter, s.dies.Sub(now)))
+	if failed.Kind == RateLimited {
+		s.ends = now.Add(min(failed.RetryAfter, s.dies.Sub(now)))
+	}
 	return s.token, nil
 }
 

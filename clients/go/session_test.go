@@ -36,3 +36,39 @@ func TestATokenIsUsedAsLongAsItLivesWhereTooManyHaveSignedIn(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestATokenIsUsedAsLongAsItLivesWhileTheServiceIsAway(t *testing.T) {
+	var waits []time.Duration
+	s := &session{signingIn: newShared[string]()}
+	s.signIn = func(ctx context.Context, _ *caller) (*pb.AuthenticateResult, error) {
+		deadline, _ := ctx.Deadline()
+		waits = append(waits, time.Until(deadline))
+		if len(waits) == 1 {
+			return &pb.AuthenticateResult{Token: "a", ExpireTime: timestamppb.New(time.Now().Add(time.Hour))}, nil
+		}
+		if time.Now().Before(s.dies) {
+			if token, err := s.get(context.Background()); token != "a" || err != nil {
+				t.Error("another call waits", token, err)
+			}
+		}
+		<-ctx.Done()
+		return nil, &Error{Kind: DeadlineExceeded, Message: "the caller's time is over"}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	for call := range 3 {
+		if token, err := s.get(ctx); token != "a" || err != nil {
+			t.Fatal(token, err)
+		}
+		if call == 0 {
+			s.ends = time.Now() // Another one is due.
+		}
+	}
+	if len(waits) != 2 || waits[1] > 500*time.Millisecond {
+		t.Error(waits)
+	}
+	s.ends, s.dies = time.Now(), time.Now()
+	if _, err := s.get(ctx); !errors.Is(err, DeadlineExceeded) {
+		t.Error(err)
+	}
+}

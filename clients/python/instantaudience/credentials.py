@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from instantaudience.errors import RateLimitedError, UnavailableError
-from instantaudience.rules import ASSERTION_SECONDS, RENEWAL_PERCENT
+from instantaudience.rules import ASSERTION_SECONDS, RENEWAL_PAUSE_SECONDS, RENEWAL_PERCENT, RENEWAL_SECONDS
 from instantaudience.turns import Shared
 
 
@@ -121,14 +121,19 @@ class Session:
         return self._token if time.monotonic() < self._ends else None
 
     async def _renew(self, sign_in: SignIn, deadline: float) -> str:
+        began = time.monotonic()
+        if self._token is not None and began < self._dies:
+            # It is good as long as it lives: nobody else waits for another one, and this call does not for long.
+            self._ends = min(self._dies, began + RENEWAL_PAUSE_SECONDS)
+            deadline = began + min(RENEWAL_SECONDS, (deadline - began) / 2)
         try:
             token, lifetime = await sign_in(deadline)
-        except RateLimitedError as error:
+        except (RateLimitedError, UnavailableError) as error:
             now = time.monotonic()
             if self._token is None or now >= self._dies:
                 raise
-            # The one at hand is good as long as it lives.
-            self._ends = min(self._dies, now + (error.retry_after_seconds or 0.0))
+            if isinstance(error, RateLimitedError):
+                self._ends = min(self._dies, now + (error.retry_after_seconds or 0.0))
             return self._token
         now = time.monotonic()
         # Before it ends, so that no call finds it ended; and before a tenth of it is left.

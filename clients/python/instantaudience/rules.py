@@ -27,6 +27,10 @@ RECEIVE_BYTES = 67_108_864
 """What an answer may have: memberships of a thousand users can be more than the 4 MB that gRPC takes by default."""
 RENEWAL_PERCENT = 90
 """When so much of a token's life is over, another one is asked for."""
+RENEWAL_SECONDS = 1
+"""How long a call waits for another token, at most, where the one at hand lives still."""
+RENEWAL_PAUSE_SECONDS = 60
+"""How long after that another one is asked for again, where there was none."""
 ASSERTION_SECONDS = 300
 """How long the proof of a key is good for."""
 USERS_PER_CALL = 1_000

@@ -58,6 +58,10 @@ export const FRAME_BYTES = 12;
 export const RECEIVE_BYTES = 67108864;
 /** When so much of a token's life is over, another one is asked for. */
 export const RENEWAL_PERCENT = 90;
+/** How long a call waits for another token, at most, where the one at hand lives still. */
+export const RENEWAL_SECONDS = 1;
+/** How long after that another one is asked for again, where there was none. */
+export const RENEWAL_PAUSE_SECONDS = 60;
 /** How long the proof of a key is good for. */
 export const ASSERTION_SECONDS = 300;
 /** Users of a request, where the member's limits say nothing. */

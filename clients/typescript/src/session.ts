@@ -1,6 +1,6 @@
-import type { Deadline } from "./deadline.js";
+import { Deadline } from "./deadline.js";
 import { RateLimitedError, UnavailableError } from "./errors.js";
-import { RENEWAL_PERCENT } from "./rules.js";
+import { RENEWAL_PAUSE_SECONDS, RENEWAL_PERCENT, RENEWAL_SECONDS } from "./rules.js";
 import { Shared } from "./shared.js";
 
 /** A token, and for how long it lives at most. */
@@ -54,14 +54,21 @@ export class Session {
 
   /** The new token, even where it has ended by this machine's clock. */
   async #renew(signIn: (deadline: Deadline) => Promise<Issued>, deadline: Deadline): Promise<string> {
+    const began = performance.now();
+    let bound = deadline;
+    if (this.#token !== undefined && began < this.#diesMs) {
+      // It is good as long as it lives: nobody else waits for another one, and this call does not for long.
+      this.#endsMs = Math.min(this.#diesMs, began + RENEWAL_PAUSE_SECONDS * 1000);
+      bound = new Deadline(Math.min(RENEWAL_SECONDS * 1000, deadline.leftMs / 2), deadline.signal);
+    }
     let issued: Issued;
     try {
-      issued = await signIn(deadline);
+      issued = await signIn(bound);
     } catch (failure) {
       const [now, atHand] = [performance.now(), this.#token];
-      if (!(failure instanceof RateLimitedError) || atHand === undefined || now >= this.#diesMs) throw failure;
-      // The one at hand is good as long as it lives.
-      this.#endsMs = Math.min(this.#diesMs, now + (failure.retryAfterMs ?? 0));
+      const isForNow = failure instanceof RateLimitedError || failure instanceof UnavailableError;
+      if (!isForNow || atHand === undefined || now >= this.#diesMs) throw failure;
+      if (failure instanceof RateLimitedError) this.#endsMs = Math.min(this.#diesMs, now + (failure.retryAfterMs ?? 0));
       return atHand;
     }
     const now = performance.now();

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Deadline } from "../src/deadline.js";
-import { DeadlineExceededError, RateLimitedError, UnauthenticatedError } from "../src/errors.js";
+import { DeadlineExceededError, RateLimitedError, UnauthenticatedError, UnavailableError } from "../src/errors.js";
 import { Session, type Issued } from "../src/session.js";
 
 /** Lets everything go on that can. */
@@ -112,4 +112,30 @@ test("a token is used as long as it lives where too many have signed in", async 
   const third = shared.token(patient());
   signIns[2]?.reject(new RateLimitedError("too many"));
   await assert.rejects(third, RateLimitedError);
+});
+
+test("a token is used as long as it lives while the service is away", async ({ mock }) => {
+  const lifetimeMs = 3_600_000;
+  let now = 0;
+  mock.method(performance, "now", () => now);
+  const waits: number[] = [];
+  const shared: Session = new Session(async (deadline) => {
+    waits.push(deadline.leftMs);
+    if (waits.length === 1) return { token: "a", lifetimeMs };
+    if (now < lifetimeMs) assert.equal(await shared.token(patient()), "a"); // No other call waits.
+    throw new UnavailableError("away");
+  }, undefined);
+  for (const [part, ms] of [
+    [0, 9000],
+    [0.92, 9000],
+    [0.93, 9000],
+    [0.95, 500],
+  ] as const) {
+    now = lifetimeMs * part;
+    assert.equal(await shared.token(new Deadline(ms)), "a");
+  }
+  assert.deepEqual(waits, [9000, 1000, 250]);
+  now = lifetimeMs;
+  await assert.rejects(shared.token(new Deadline(9000)), UnavailableError);
+  assert.equal(waits.at(-1), 9000);
 });

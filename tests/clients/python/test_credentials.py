@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 from instantaudience import credentials
 from instantaudience.credentials import Session, Tls
-from instantaudience.errors import RateLimitedError
+from instantaudience.errors import RateLimitedError, UnavailableError
 
 LIFETIME_SECONDS = 100.0
 
@@ -54,3 +54,30 @@ async def test_a_token_is_used_as_long_as_it_lives_where_too_many_have_signed_in
     clock.now = 1000.0 + LIFETIME_SECONDS
     with pytest.raises(RateLimitedError):
         await session.token(clock.now + 1.0)
+
+
+async def test_a_token_is_used_as_long_as_it_lives_while_the_service_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One call in a while waits for another one, and not for long: no others wait for it."""
+    clock = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(credentials, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    asked: list[tuple[float, float]] = []
+    meanwhile: list[str | None] = []
+
+    async def sign_in(deadline: float) -> tuple[str, float]:
+        asked.append((clock.now - 1000.0, deadline - clock.now))
+        if len(asked) > 1:
+            if clock.now < 1000.0 + 10 * LIFETIME_SECONDS:
+                meanwhile.append(await session.token(clock.now + 9.0))
+            raise UnavailableError("away")
+        return "a", 10 * LIFETIME_SECONDS
+
+    session = Session(sign_in, None)
+    for seconds, left in ((0.0, 9.0), (901.0, 9.0), (960.0, 9.0), (961.0, 0.5)):
+        clock.now = 1000.0 + seconds
+        assert await session.token(clock.now + left) == "a"
+    assert asked == [(0.0, 9.0), (901.0, 1.0), (961.0, 0.25)]
+    assert meanwhile == ["a", "a"]
+    clock.now = 1000.0 + 10 * LIFETIME_SECONDS
+    with pytest.raises(UnavailableError):
+        await session.token(clock.now + 9.0)
+    assert asked[-1] == (1000.0, 9.0)

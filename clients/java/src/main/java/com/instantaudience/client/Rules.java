@@ -45,6 +45,12 @@ final class Rules {
   /** When so much of a token's life is over, another one is asked for. */
   static final int RENEWAL_PERCENT = 90;
 
+  /** How long a call waits for another token, at most, where the one at hand lives still. */
+  static final int RENEWAL_SECONDS = 1;
+
+  /** How long after that another one is asked for again, where there was none. */
+  static final int RENEWAL_PAUSE_SECONDS = 60;
+
   /** How long the proof of a key is good for. */
   static final int ASSERTION_SECONDS = 300;
 

@@ -1,6 +1,7 @@
 package com.instantaudience.client;
 
 import java.time.Duration;
+import java.util.concurrent.TimeUnit;
 import java.util.function.Function;
 import java.util.function.LongSupplier;
 
@@ -8,6 +9,8 @@ import java.util.function.LongSupplier;
 final class Session {
   /** A token, and for how long it lives at most. */
   record Issued(String token, long lifetimeNanos) {}
+
+  private static final long PAUSE_NANOS = TimeUnit.SECONDS.toNanos(Rules.RENEWAL_PAUSE_SECONDS);
 
   private final Function<Deadline, Issued> signIn;
   private final LongSupplier clock;
@@ -77,9 +80,11 @@ final class Session {
   private String renew(Deadline deadline) {
     Issued issued;
     try {
-      issued = signIn.apply(deadline);
+      issued = signIn.apply(bound(deadline));
     } catch (RateLimitedException tooMany) {
-      return atHand(tooMany);
+      return atHand(tooMany, Deadline.nanos(tooMany.retryAfter().orElse(Duration.ZERO)));
+    } catch (UnavailableException away) {
+      return atHand(away, PAUSE_NANOS);
     }
     synchronized (this) {
       long now = clock.getAsLong();
@@ -91,13 +96,33 @@ final class Session {
     return issued.token();
   }
 
-  /** The token that there is, which is good as long as it lives. */
-  private synchronized String atHand(RateLimitedException tooMany) {
+  /**
+   * How long signing in may take. A token is good as long as it lives: where there is one, nobody else waits for another
+   * one, and this call does not for long.
+   */
+  private synchronized Deadline bound(Deadline deadline) {
+    if (!lasts(PAUSE_NANOS)) {
+      return deadline;
+    }
+    long most = TimeUnit.SECONDS.toNanos(Rules.RENEWAL_SECONDS);
+    return Deadline.after(Duration.ofNanos(Math.min(most, deadline.leftNanos() / 2)));
+  }
+
+  /** The token that there is, for so long, where it lives. */
+  private synchronized String atHand(AudienceException failure, long nanos) {
+    if (!lasts(nanos)) {
+      throw failure;
+    }
+    return token;
+  }
+
+  /** Whether there is a token that lives; it is used for so long then, at most. */
+  private boolean lasts(long nanos) {
     long now = clock.getAsLong();
     if (token == null || dies - now <= 0) {
-      throw tooMany;
+      return false;
     }
-    ends = now + Math.min(dies - now, Deadline.nanos(tooMany.retryAfter().orElse(Duration.ZERO)));
-    return token;
+    ends = now + Math.min(dies - now, nanos);
+    return true;
   }
 }

@@ -2,6 +2,7 @@ package com.instantaudience.client;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.grpc.Status;
 import java.time.Duration;
@@ -12,6 +13,7 @@ import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicLong;
+import java.util.concurrent.atomic.AtomicReference;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
@@ -94,5 +96,37 @@ class SessionTest {
     assertEquals(2, signIns.get());
     now.set(lifetime);
     assertThrows(RateLimitedException.class, () -> session.token(patient()));
+  }
+
+  @Test
+  void aTokenIsUsedAsLongAsItLivesWhileTheServiceIsAway() {
+    AtomicInteger signIns = new AtomicInteger();
+    AtomicLong now = new AtomicLong();
+    AtomicLong waited = new AtomicLong();
+    AtomicReference<Session> session = new AtomicReference<>();
+    long lifetime = TimeUnit.HOURS.toNanos(1);
+    session.set(new Session(
+        deadline -> {
+          waited.set(deadline.leftNanos());
+          if (signIns.getAndIncrement() == 0) {
+            return new Session.Issued("a", lifetime);
+          }
+          if (now.get() < lifetime) {
+            assertEquals("a", session.get().token(patient())); // No other call waits.
+          }
+          throw new UnavailableException(
+              new Failure(Status.Code.UNAVAILABLE, "away", "", "", null, Map.of(), null));
+        },
+        null,
+        now::get));
+    assertEquals("a", session.get().token(patient()));
+    now.set(lifetime / 100 * 92);
+    assertEquals("a", session.get().token(patient()));
+    assertTrue(waited.get() <= TimeUnit.SECONDS.toNanos(Rules.RENEWAL_SECONDS));
+    assertEquals("a", session.get().token(patient()));
+    assertEquals(2, signIns.get());
+    now.set(lifetime);
+    assertThrows(UnavailableException.class, () -> session.get().token(patient()));
+    assertTrue(waited.get() > TimeUnit.SECONDS.toNanos(Rules.RENEWAL_SECONDS));
   }
 }

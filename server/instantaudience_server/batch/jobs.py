@@ -88,6 +88,8 @@ class ErrorCode(StrEnum):
     """A part of the file is no longer in the store of files."""
     PROCESS_ENDED = "PROCESS_ENDED"
     """Each process that tried to apply what comes next in the file has died of it, or stood still."""
+    INTERNAL = "INTERNAL"
+    """Applying it met a defect, which is logged."""
 
 
 class FileFailedError(Exception):

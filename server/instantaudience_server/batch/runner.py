@@ -46,8 +46,6 @@ ALONE_FROM = 2
 """From this try on, a process applies a job without others beside it, until it has come further."""
 MOST_TRIES = 3
 """So many processes in a row may be lost with a job that has come no further: then it has failed."""
-INTERNAL = "INTERNAL"
-"""The `error_code` of a job that met a defect."""
 
 
 class Apply(Protocol):
@@ -217,7 +215,7 @@ class JobRunner:
             raise
         except Exception as error:
             log.error(Event.BATCH_JOB_DEFECT, exc_info=error, job_id=job.job_id, member_id=job.member_id)
-            error_code = INTERNAL
+            error_code = ErrorCode.INTERNAL
         return await self._finish(job, lease, checkpoint, error_code, counted)
 
     async def _view(self, job: Job) -> JobView:

@@ -63,8 +63,8 @@ async def all_end(processes: list[Process], seconds: float) -> bool:
     return True
 
 
-def _stat(pid: int) -> list[str] | None:
-    """The fields of /proc/<pid>/stat from the third on: state, parent, …"""
+def _stat(pid: int | str) -> list[str] | None:
+    """The fields of /proc/<pid>/stat from the third on: state, parent, … A thread's are in `<pid>/task/<thread>`."""
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return None
@@ -72,14 +72,27 @@ def _stat(pid: int) -> list[str] | None:
 
 @contextlib.contextmanager
 def standing_still(*pids: int) -> Iterator[None]:
-    """Stop processes, and let them go on at the end."""
+    """Stop processes, and let them go on at the end.
+
+    Their other threads run until the one has had its turn that takes the signal: a busy machine has them do much.
+    """
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     try:
+        while any(_threads_run(pid) for pid in pids):
+            time.sleep(0.001)
         yield
     finally:
         for pid in pids:
             os.kill(pid, signal.SIGCONT)
+
+
+def _threads_run(pid: int) -> bool:
+    """Whether a thread of a process is not stopped yet."""
+    with contextlib.suppress(OSError):
+        threads = [_stat(f"{pid}/task/{thread.name}") for thread in Path(f"/proc/{pid}/task").iterdir()]
+        return any(stat and stat[0] in {"R", "S", "D"} for stat in threads)
+    return False
 
 
 def not_ignoring_ctrl_c() -> None:

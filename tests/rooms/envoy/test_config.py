@@ -1,7 +1,6 @@
 """Calls on their way through Envoy: gRPC passes untouched; workers may be gone, calls slow, the gateway draining."""
 
 import asyncio
-import signal
 from pathlib import Path
 
 import grpc
@@ -17,6 +16,7 @@ from support.floods import applying, message_of
 from support.framing_peer import Peer, connected
 from support.gateways import ODD_TEXT, Gateway, Upstream, assert_error, body_for, running_gateway, serving
 from support.messages import LIMIT_BYTES, PACKAGE
+from support.processes import standing_still
 
 
 async def test_grpc_unary_is_untouched(channel: grpc.aio.Channel, upstream: Upstream) -> None:
@@ -96,13 +96,10 @@ async def test_a_connection_with_many_requests_lets_others_in(gateway: Gateway, 
         for peer in (one, other):
             await send(peer, "first")
         await upstream.has_calls(2)
-        gateway.process.send_signal(signal.SIGSTOP)
-        try:
+        with standing_still(gateway.process.pid):
             for _ in range(90):
                 await send(one, "one's")
             await send(other, "other's")
-        finally:
-            gateway.process.send_signal(signal.SIGCONT)
         await upstream.has_calls(2 + 91)
     order = [call.request.rt_segment[0].user_id for call in upstream.calls[2:]]
     assert order.index("other's") < 45

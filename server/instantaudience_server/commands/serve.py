@@ -88,6 +88,7 @@ def serve(**options: Any) -> None:
     # Whatever is started inherits the environment, and needs nothing of this: it may hold the cluster's password.
     for name in [each for each in os.environ if each.startswith("INSTANT_AUDIENCE_")]:
         del os.environ[name]
+    os.umask(0o077)  # files that callers upload, among others, are for nobody else on this machine
     configure_logging(settings.log_level, settings.log_format)
     # Only here: reading all that serves takes longer than to show what can be set.
     from instantaudience_server.embedded.server import EmbeddedClusterError

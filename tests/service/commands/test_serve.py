@@ -1,6 +1,7 @@
 """`serve` with a catalog and a cluster of one's own."""
 
 import re
+import stat
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -58,7 +59,10 @@ async def test_own_catalog_and_own_cluster(embedded: EmbeddedCluster, tmp_path: 
             ready = [event["event"] for event in own.events].count("worker_ready")
             assert ready == 2  # one that serves calls, one that applies files
         assert own.process.returncode == 0
-        assert [each.name for each in (directory / "data").iterdir()] == ["batch-files"]  # no cluster
+        (files,) = (directory / "data").iterdir()  # no cluster
+        assert files.name == "batch-files"
+        for folder in (files, files.parent):
+            assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         assert await stored(cluster) == {("", USER): {10001: (5, 0)}}
 
 

@@ -94,13 +94,15 @@ class TestQuestions:
         quotas = Quotas(store)
         first = quotas.ask_posts(member(), [1, 2], LATER)
         assert store.questions == [[1, 2]]
-        second = [ask(quotas, member(), users, LATER) for users in (3, 4, 5)]
+        now = asyncio.get_running_loop().time()
+        second = [ask(quotas, member(), users, now + users) for users in (30, 50, 40)]
         await turns()
         assert store.questions == [[1, 2]]
         await store.answer()
         assert first.result() == [None, None]
         assert [outcome(call) for call in second] == ["waits"] * 3
-        assert store.questions == [[1, 2], [3, 4, 5]]
+        assert store.questions == [[1, 2], [30, 50, 40]]
+        assert store.asked[-1][-1] == now + 50  # each has its own deadline all the same
         await store.answer()
         assert [outcome(call) for call in second] == ["admitted"] * 3
         assert len(store.asked) == 2
@@ -217,6 +219,35 @@ class TestRefusals:
         await refused(quotas, limited)
         await refused(quotas, limited)
         assert len(windows.questions) == 3
+
+    def test_a_window_ends_in_time_however_late_its_answer_comes(self) -> None:
+        async def run() -> str:
+            loop = asyncio.get_running_loop()
+            assert isinstance(loop, ToldLoop)
+            quotas = Quotas(Slow(Windows(lambda: 0.5)))
+            first = ask(quotas, member(posts_per_second=1), 1, LATER)
+            await asyncio.sleep(0)
+            loop.now = 0.5  # it was asked for before
+            await first
+            second = ask(quotas, member(posts_per_second=1), 1, LATER)
+            await asyncio.sleep(0)
+            try:
+                return outcome(second)
+            finally:
+                await quotas.close()
+                await asyncio.gather(second, return_exceptions=True)
+
+        assert run_on_told_time(run()) == "waits"
+
+    async def test_of_calls_that_are_asked_for_together_some_are_decided_before(self) -> None:
+        windows = Windows()
+        quotas = Quotas(windows)
+        limited = member(users_per_second=10)
+        await ask(quotas, limited, 4, LATER)
+        windows.of(limited.id, Quota.POSTS, 0).append(5)  # another worker's
+        decided = await quotas.ask_posts(limited, [7, 2, 1], LATER)
+        assert [decision is None for decision in decided] == [False, False, True]
+        assert windows.questions == [[4], [2, 1]]
 
     async def test_a_higher_limit_counts_at_once(self) -> None:
         quotas = Quotas(Windows())

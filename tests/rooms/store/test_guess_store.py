@@ -83,3 +83,6 @@ async def test_commands_that_are_sent_again_count_once(guesses: ClusterGuessStor
         await end(guesses, "one", wrong=True)
         await end(guesses, "one", wrong=False)
     assert await plain.zrange("f:s", 0, -1) == [b"one"]
+    for number in range(LIMIT - 1):
+        assert [await begin(guesses, str(number)) for _ in range(2)] == [0, 0]  # the last one, too
+    assert await begin(guesses, "more") is None

@@ -71,6 +71,12 @@ async def test_an_hour_that_nothing_was_sent_in(usage_store: ClusterUsageStore) 
     assert await usage_store.read(MEMBER, [], seconds_from_now(), with_lines=True) == []
 
 
+async def test_an_overload_leaves_nothing_uncounted(usage_store: ClusterUsageStore, embedded: EmbeddedCluster) -> None:
+    async with connected(embedded.url, max_pending_bytes=1) as busy:
+        await add(ClusterUsageStore(busy, "w2"), 1)
+    assert await read(usage_store) == usage_of(TALLY)
+
+
 async def test_an_addition(usage_store: ClusterUsageStore) -> None:
     await add(usage_store, 1, errors=lines(1, 2), segments=lines(3))
     assert await read(usage_store) == usage_of(TALLY, lines(1, 2), lines(3))

@@ -76,15 +76,24 @@ class CertificateFiles:
             raise StartError(str(error)) from error
 
     async def keep(self) -> None:
-        """Copy them again whenever one has changed, and all can be used; forever."""
+        """Copy them again whenever one has changed, and all can be used; forever.
+
+        What has failed is tried again although nothing has changed: somebody has let the service read a file, or the
+        disk has room for the copy again.
+        """
+        failed = ""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            if [_look(path) for path in self._originals] == self._seen:
+            changed = [_look(path) for path in self._originals] != self._seen
+            if not changed and not failed:
                 continue
             try:
                 await asyncio.to_thread(self._copy)
+                failed = ""
             except (CertificateError, OSError) as error:
-                log.error(Event.CERTIFICATES_UNUSABLE, error=str(error))
+                if changed or str(error) != failed:
+                    log.error(Event.CERTIFICATES_UNUSABLE, error=str(error))
+                failed = str(error)
 
     def _copy(self) -> None:
         self._seen = [_look(path) for path in self._originals]

@@ -13,9 +13,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 from instantaudience_server.processes import StartError
-from instantaudience_server.running.certificate_files import CertificateFiles, ServerContext, follow
+from instantaudience_server.running.certificate_files import LOOK_SECONDS, CertificateFiles, ServerContext, follow
 from instantaudience_server.running.certificates import CertificateError, Certificates, names_of, read_certificates
 from instantaudience_server.settings import Settings
+from structlog.testing import capture_logs
 from support.authorities import HOUR, Authority, Signed
 from support.clusters import eventually
 
@@ -140,6 +141,34 @@ async def test_copies_are_the_owners_alone_and_change_with_the_files(settings: S
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_what_could_not_be_copied_is_copied_later(settings: Settings, authority: Authority) -> None:
+    """Although the files have not changed since: the disk was full, or an owner has let the service read them."""
+    files = CertificateFiles(settings, authority.directory / "copies", calls_itself=False)
+    await files.open()
+    keeping = asyncio.create_task(files.keep())
+    (authority.directory / "copies").rename(authority.directory / "elsewhere")
+    try:
+        with capture_logs() as logged:
+            renewed = authority.sign("server", dns=["localhost"])  # no look comes between, as nothing waits
+
+            async def told() -> None:
+                assert [entry["event"] for entry in logged] == ["certificates_unusable"]
+                assert "copies" in logged[0]["error"]
+
+            await eventually(told)
+            await asyncio.sleep(2 * LOOK_SECONDS)
+            await told()
+            (authority.directory / "elsewhere").rename(authority.directory / "copies")
+
+            async def copied() -> None:
+                assert Certificates.model_validate_json(files.for_workers.read_bytes()).chain == renewed.pem.decode()
+
+            await eventually(copied)
+    finally:
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])

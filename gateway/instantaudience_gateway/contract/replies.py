@@ -135,7 +135,8 @@ def _any_of(*filters: dict[str, Any]) -> dict[str, Any]:
     return {"or_filter": {"filters": list(filters)}}
 
 
-def _header(name: str, value: str) -> dict[str, Any]:
+def set_header(name: str, value: str) -> dict[str, Any]:
+    """A header that is set, in place of others of its name."""
     return {"header": {"key": name, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
 
 
@@ -150,7 +151,7 @@ def _mapper(
     mapper: dict[str, Any] = {
         "filter": condition,
         "body_format_override": {"text_format_source": {"inline_string": text}, "content_type": content_type},
-        "headers_to_add": [*(_header(name, value) for name, value in headers), EARLY_REQUEST_ID],
+        "headers_to_add": [*(set_header(name, value) for name, value in headers), EARLY_REQUEST_ID],
     }
     if status is not None:
         mapper["status_code"] = status

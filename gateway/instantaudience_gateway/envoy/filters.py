@@ -10,7 +10,7 @@ from instantaudience_server.transport.status import ADDRESS_KEY, BODY_BYTES_KEY,
 
 from instantaudience_gateway.contract import descriptor
 from instantaudience_gateway.contract.connect import connect_script, connect_streams_script
-from instantaudience_gateway.contract.replies import stream_failures
+from instantaudience_gateway.contract.replies import set_header, stream_failures
 from instantaudience_gateway.contract.script import contract_script
 from instantaudience_gateway.envoy import in_process
 from instantaudience_gateway.envoy.cors import cors_filter
@@ -59,15 +59,7 @@ def _arrival() -> dict[str, Any]:
             "mutations": {
                 "request_mutations": [
                     {"remove": BODY_BYTES_KEY},
-                    *(
-                        {
-                            "append": {
-                                "header": {"key": key, "value": value},
-                                "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
-                            }
-                        }
-                        for key, value in noted.items()
-                    ),
+                    *({"append": set_header(key, value)} for key, value in noted.items()),
                 ]
             },
         },

@@ -4,6 +4,7 @@ from typing import Any
 
 from instantaudience_server.transport.calls import LONGEST_REQUEST_ID
 
+from instantaudience_gateway.contract.replies import set_header
 from instantaudience_gateway.envoy.settings import TYPES
 
 HEADER = "x-request-id"
@@ -15,15 +16,10 @@ _IS_ONE = f"'{HEADER}' in request.headers && size({_OWN}) <= {LONGEST_REQUEST_ID
 def own_or_new() -> dict[str, Any]:
     """Sees to it, before anything else looks at a request, that it has a name: visible ASCII, and not too long."""
     mutations = [
-        _set(_NEW, "%UNIQUE_ID%"),
-        _set(HEADER, f"%CEL({_IS_ONE} ? {_OWN} : request.headers['{_NEW}'])%"),
+        {"append": set_header(_NEW, "%UNIQUE_ID%")},
+        {"append": set_header(HEADER, f"%CEL({_IS_ONE} ? {_OWN} : request.headers['{_NEW}'])%")},
         {"remove": _NEW},
     ]
     name = "envoy.http.early_header_mutation.header_mutation"
     kind = f"{TYPES}.http.early_header_mutation.header_mutation.v3.HeaderMutation"
     return {"name": name, "typed_config": {"@type": kind, "mutations": mutations}}
-
-
-def _set(name: str, value: str) -> dict[str, Any]:
-    header = {"key": name, "value": value}
-    return {"append": {"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}}

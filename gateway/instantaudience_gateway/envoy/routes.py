@@ -9,7 +9,7 @@ from instantaudience_server.transport.status import ERROR_ID_KEY
 
 from instantaudience_gateway.contract.descriptor import Endpoint
 from instantaudience_gateway.contract.json_forms import passed_on
-from instantaudience_gateway.contract.replies import CONNECT_ROUTE, GRPC_ROUTE, file_route
+from instantaudience_gateway.contract.replies import CONNECT_ROUTE, GRPC_ROUTE, file_route, set_header
 from instantaudience_gateway.contract.script import PAGES
 from instantaudience_gateway.envoy.filters import (
     BUFFER,
@@ -111,12 +111,7 @@ def routes(settings: GatewaySettings) -> list[dict[str, Any]]:
         "match": {"prefix": "/"},
         "typed_per_filter_config": _without(GRPC_WEB) | held,
         "request_body_buffer_limit": settings.body_limit_bytes,
-        "request_headers_to_add": [
-            {
-                "header": {"key": "grpc-timeout", "value": milliseconds},
-                "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
-            }
-        ],
+        "request_headers_to_add": [set_header("grpc-timeout", milliseconds)],
         # The transcoder's notes.
         "request_headers_to_remove": ["x-envoy-original-path", "x-envoy-original-method"],
     }
@@ -210,10 +205,7 @@ def _large_file(path: str, file: ServedFile, settings: GatewaySettings) -> dict[
             "status": 200,
             "body": {"inline_bytes": base64.b64encode(file.gzip_body).decode()},
         },
-        "response_headers_to_add": [
-            {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
-            for key, value in headers.items()
-        ],
+        "response_headers_to_add": [set_header(key, value) for key, value in headers.items()],
     }
 
 
@@ -234,7 +226,6 @@ def _passed_on(rest: dict[str, Any], endpoint: Endpoint, settings: GatewaySettin
     call += [_header(":path", {"contains": hint}) | {"invert_match": True} for hint in hints]
     lengths = {"name": "content-length", "range_match": {"start": 0, "end": settings.body_limit_bytes + 1}}
     no_length = {"name": "content-length", "present_match": False}
-    content_type = {"key": "content-type", "value": PASSED_ON_TYPE}
     held = {BUFFER: buffer_override(settings.body_limit_bytes)}
     route = rest | {
         "name": "passed-on",
@@ -242,7 +233,7 @@ def _passed_on(rest: dict[str, Any], endpoint: Endpoint, settings: GatewaySettin
         "typed_per_filter_config": _without(GRPC_WEB, LUA, TRANSCODER) | held,
         "request_headers_to_add": [
             *rest["request_headers_to_add"],
-            {"header": content_type, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"},
+            set_header("content-type", PASSED_ON_TYPE),
         ],
         "response_headers_to_remove": [ERROR_ID_KEY],
         "route": rest["route"] | {"prefix_rewrite": endpoint.rpc_path},

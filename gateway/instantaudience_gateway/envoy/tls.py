@@ -8,6 +8,7 @@ from typing import Any
 
 from instantaudience_server.transport.status import CERTIFICATE_KEY
 
+from instantaudience_gateway.contract.replies import set_header
 from instantaudience_gateway.envoy.settings import TYPES, GatewayTls, seconds
 
 _TLS = f"{TYPES}.transport_sockets.tls.v3"
@@ -60,8 +61,7 @@ def certificate_names(tls: GatewayTls | None) -> dict[str, Any]:
     mutation: dict[str, Any] = {"remove": CERTIFICATE_KEY}
     if tls is not None and tls.clients is not None:
         value = "uri=%DOWNSTREAM_PEER_URI_SAN% dns=%DOWNSTREAM_PEER_DNS_SAN%"
-        header = {"header": {"key": CERTIFICATE_KEY, "value": value}}
-        mutation = {"append": header | {"append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}}
+        mutation = {"append": set_header(CERTIFICATE_KEY, value)}
     return {
         "name": "envoy.http.early_header_mutation.header_mutation",
         "typed_config": {

@@ -150,7 +150,6 @@ class AvroReading:
             return None, Meaning(None, {}), 0
         segments = record.segments if isinstance(record.segments, list) else []
         blocks = [] if len(segments) > self._most_segments else [_block(each) for each in segments]
-        fault = ""
         if len(segments) > self._most_segments:
             fault = f"there are more than {self._most_segments} segments"
         elif not blocks:

@@ -12,7 +12,8 @@ from instantaudience_server.batch.text import Block
 from instantaudience_server.catalog.access import find_segment
 from instantaudience_server.catalog.catalog import Catalog, Member, Segment
 from instantaudience_server.clock import MS_PER_MINUTE
-from instantaudience_server.memberships.rules import LEAVE, LONGEST_EXPIRATION_MINUTES, expiration_of
+from instantaudience_server.memberships.known_blocks import lifetime_of
+from instantaudience_server.memberships.rules import expiration_of
 from instantaudience_server.store.interface import NEVER, REMOVE
 
 AHEAD_SECONDS = 300
@@ -62,12 +63,10 @@ class Resolver:
         segment = self._find(block)
         if isinstance(segment, Refused):
             return segment
-        minutes = expiration_of(block.expiration, segment, self._member)
-        if minutes == LEAVE:
-            return Resolved(segment.id, REMOVE, block.value)
-        if minutes == NEVER or minutes > LONGEST_EXPIRATION_MINUTES:
-            return Resolved(segment.id, NEVER, block.value)
-        end = (block.timestamp * 1000 or self._uploaded_ms) + minutes * MS_PER_MINUTE
+        lifetime = lifetime_of(expiration_of(block.expiration, segment, self._member))
+        if lifetime in (NEVER, REMOVE):
+            return Resolved(segment.id, lifetime, block.value)
+        end = (block.timestamp * 1000 or self._uploaded_ms) + lifetime * MS_PER_MINUTE
         if end <= self._uploaded_ms:
             return Refused(Count.NUM_PAST_EXPIRATION, segment.id)
         return Resolved(segment.id, end, block.value)

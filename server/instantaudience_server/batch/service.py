@@ -8,10 +8,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from instantaudience.v1 import batch_pb2 as pb
 
 from instantaudience_server.batch.desk import JobDesk
-from instantaudience_server.batch.report import report_on, span_of
 from instantaudience_server.batch.reports import JobReport
 from instantaudience_server.batch.shapes import percent_complete
 from instantaudience_server.batch.uploading import STORE_SECONDS
+from instantaudience_server.batch.usage import span_of, usage_of
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.paging import unknown_token
 from instantaudience_server.clock import MS_PER_HOUR, Clock
@@ -108,7 +108,7 @@ class BatchSegmentService:
                 member_id, (span.hours[0] if span.hours else span.last) * MS_PER_HOUR, caller, deadline
             )
         ) as jobs:
-            return await report_on(jobs, span)
+            return await usage_of(jobs, span)
 
 
 def _member_id(

@@ -43,9 +43,16 @@ class Blocks(NamedTuple):
         }
 
 
+def lifetime_of(expiration: int) -> int:
+    """What an expiration means: minutes, NEVER or REMOVE (source: contract, "What applying does")."""
+    if 0 < expiration <= rules.LONGEST_EXPIRATION_MINUTES:
+        return expiration
+    return REMOVE if expiration == rules.LEAVE else NEVER
+
+
 def blocks_of(valid: int, memberships: Mapping[int, tuple[int, int]]) -> Blocks:
     """So many valid blocks, and the memberships they change: segment ID → (expiration, value)."""
-    lasting = {segment_id: (_lifetime(expiration), value) for segment_id, (expiration, value) in memberships.items()}
+    lasting = {segment_id: (lifetime_of(expiration), value) for segment_id, (expiration, value) in memberships.items()}
     return Blocks(valid, grouped(lasting))
 
 
@@ -83,13 +90,6 @@ class Repeated:
 def _ungrouped(changes: UserChanges) -> dict[int, tuple[int, int]]:
     """As `grouped` takes them."""
     return {segment_id: (end, value) for end, values in changes.items() for segment_id, value in values.items()}
-
-
-def _lifetime(expiration: int) -> int:
-    """What an expiration means: minutes, NEVER or REMOVE (source: contract, "What applying does")."""
-    if 0 < expiration <= rules.LONGEST_EXPIRATION_MINUTES:
-        return expiration
-    return REMOVE if expiration == rules.LEAVE else NEVER
 
 
 _NOBODY: tuple[None, dict[bytes, Blocks]] = (None, {})

@@ -6,6 +6,7 @@ from itertools import chain
 
 import numpy as np
 
+from instantaudience_server.clock import MS_PER_HOUR
 from instantaudience_server.store import commands, hyperloglog, keys
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.interface import Joined, Joins
@@ -14,8 +15,6 @@ from instantaudience_server.store.registers import Additions, Registers
 MS_PER_WEEK = 7 * 86_400_000
 WEEKS = 5
 """Weeks that are counted: the one under way, and those before. So a user counts for 28 to 35 days."""
-MS_PER_HOUR = 3_600_000
-"""How long registers are known: what a node loses when it fails over is not missing for longer."""
 ADDITIONS_AT_ONCE = 10_000
 SEGMENTS_AT_ONCE = 500
 """Additions, and segments that get some, that are sent at once: about 2 ms of the worker's time and of a node's."""
@@ -53,7 +52,7 @@ class ClusterSegmentSizeStore:
         self._wait(self._registers.add_listed(joins.segments, segment_places, user_places, indexes, ranks), users)
 
     def _look_at_the_hour(self, now_ms: int) -> None:
-        """In a new one, know nothing any more."""
+        """In a new one, know nothing any more: what a node loses when it fails over is not missing for longer."""
         if now_ms // MS_PER_HOUR != self._hour:
             self._hour, self._week = now_ms // MS_PER_HOUR, now_ms // MS_PER_WEEK
             self._registers.forget()

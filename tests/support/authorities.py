@@ -55,6 +55,7 @@ class Authority:
         dns: Iterable[str] = (),
         address: str | None = None,
         lifetime: datetime.timedelta = 12 * HOUR,
+        begins_in: datetime.timedelta = -HOUR,
     ) -> Signed:
         """A certificate with these names; a negative lifetime is one that has ended."""
         key = ec.generate_private_key(ec.SECP256R1())
@@ -62,7 +63,7 @@ class Authority:
         names += [x509.DNSName(name) for name in dns]
         if address is not None:
             names.append(x509.IPAddress(ipaddress.ip_address(address)))
-        builder = _builder(_name(file), self._name, key, lifetime)
+        builder = _builder(_name(file), self._name, key, lifetime, begins_in)
         signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         builder = builder.add_extension(signer, critical=False)  # Python 3.13 wants it
         if names:
@@ -73,12 +74,18 @@ class Authority:
         replace(signed.cert, signed.pem)
         return signed
 
-    def revoke(self, file: Path, *revoked: Signed, lifetime: datetime.timedelta = 12 * HOUR) -> None:
+    def revoke(
+        self,
+        file: Path,
+        *revoked: Signed,
+        lifetime: datetime.timedelta = 12 * HOUR,
+        begins_in: datetime.timedelta = -HOUR,
+    ) -> None:
         """Write a list of the certificates that count no more."""
         now = datetime.datetime.now(datetime.UTC)
         ends = now + lifetime
         builder = x509.CertificateRevocationListBuilder().issuer_name(self._name)
-        builder = builder.last_update(min(now, ends) - HOUR).next_update(ends)
+        builder = builder.last_update(min(now, ends) + begins_in).next_update(ends)
         builder = builder.add_extension(x509.CRLNumber(1), critical=False)
         for each in revoked:
             serial = each.certificate.serial_number
@@ -100,10 +107,14 @@ def _name(text: str) -> x509.Name:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, lifetime: datetime.timedelta
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePrivateKey,
+    lifetime: datetime.timedelta,
+    begins_in: datetime.timedelta = -HOUR,
 ) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
     ends = now + lifetime
     builder = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(key.public_key())
     builder = builder.serial_number(x509.random_serial_number())
-    return builder.not_valid_before(min(now, ends) - HOUR).not_valid_after(ends)
+    return builder.not_valid_before(min(now, ends) + begins_in).not_valid_after(ends)

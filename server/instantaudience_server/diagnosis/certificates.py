@@ -29,7 +29,7 @@ def in_files(settings: Settings, now: float) -> Iterator[Finding]:
     try:
         ends = read_certificates(settings, now).ends
     except CertificateError as error:
-        yield problem(TOPIC, str(error), "give files that belong together and have not ended")
+        yield problem(TOPIC, str(error), "give files that belong together, have begun, and have not ended")
         return
     files = {"server": settings.tls_cert, "client_ca": settings.client_ca, "client_crl": settings.client_crl}
     for what, end in ends.items():
@@ -59,7 +59,13 @@ async def shown(host: str, port: int, now: float) -> Finding:
             pem = await asyncio.to_thread(ssl.get_server_certificate, (host, port), timeout=SECONDS)
     except (OSError, TimeoutError, UnicodeError) as error:  # UnicodeError: a name that no host can have
         return problem(TOPIC, f"{where} shows none: {error}", "look whether it takes TLS connections")
-    return ending(where, x509.load_pem_x509_certificate(pem.encode()).not_valid_after_utc.timestamp(), now)
+    certificate = x509.load_pem_x509_certificate(pem.encode())
+    begin = certificate.not_valid_before_utc
+    if begin.timestamp() > now:
+        return problem(
+            TOPIC, f"{where} begins at {_moment(begin)}", "look at the clocks, or put the former one back until then"
+        )
+    return ending(where, certificate.not_valid_after_utc.timestamp(), now)
 
 
 def ending(where: str, end: float, now: float, *, is_list: bool = False) -> Finding:
@@ -67,10 +73,14 @@ def ending(where: str, end: float, now: float, *, is_list: bool = False) -> Find
     unit, name = (_HOUR, "hours") if is_list else (_DAY, "days")
     bad, soon = (LIST_HOURS_PROBLEM, LIST_HOURS_WARNING) if is_list else (DAYS_PROBLEM, DAYS_WARNING)
     left = int((end - now) // unit)
-    moment = f"{datetime.datetime.fromtimestamp(end, datetime.UTC):%Y-%m-%d %H:%M} UTC"
+    moment = _moment(datetime.datetime.fromtimestamp(end, datetime.UTC))
     if end <= now:
         return problem(TOPIC, f"{where} ended at {moment}", _MEND)
     if left < soon:
         kind = problem if left < bad else warning
         return kind(TOPIC, f"{where} ends at {moment}, in {left} {name}", _MEND)
     return Finding(Level.OK, TOPIC, f"{where} holds until {moment}")
+
+
+def _moment(moment: datetime.datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC"

@@ -39,7 +39,8 @@ def read_certificates(settings: Settings, now: float) -> Certificates:
     """Read and check the files. All are read before any is looked at, so that they belong together.
 
     Raises:
-        CertificateError: one is missing, is not PEM, does not fit another, or has ended by `now` (Unix time).
+        CertificateError: one is missing, is not PEM, does not fit another, or has ended by `now` (Unix time), or not
+            begun: nobody would trust the service's certificate, and by such a list nobody would be let in.
     """
     assert settings.tls_cert is not None
     assert settings.tls_key is not None
@@ -52,15 +53,19 @@ def read_certificates(settings: Settings, now: float) -> Certificates:
     texts = {what: _read(path) for what, path in files.items() if path is not None}
     ends: dict[str, float] = {}
     for what, text in texts.items():
+        begin = 0.0
         try:
             if what == "key":
                 _check_pair(texts["server"], text)
             else:
                 ends[what] = _end_of(what, text).timestamp()
+                begin = _begin_of(what, text)
         except (ValueError, TypeError, UnsupportedAlgorithm) as error:
             raise CertificateError(f"{files[what]}: {_reason(error)}") from error
         if ends.get(what, now + 1) <= now:
             raise CertificateError(f"{files[what]}: it ended at {_moment(ends[what])}")
+        if begin > now:
+            raise CertificateError(f"{files[what]}: it begins at {_moment(begin)}")
     return Certificates(
         chain=texts["server"],
         key=texts["key"],
@@ -98,6 +103,14 @@ def _end_of(what: str, text: str) -> datetime.datetime:
     if what != "client_crl":
         return end_of_certificates(text.encode())
     return _first_end(x509.load_pem_x509_crl(each) for each in _CRL.findall(text.encode()))
+
+
+def _begin_of(what: str, text: str) -> float:
+    """When it counts: the service's certificate, and all of the lists. Of several CAs, one may begin later."""
+    if what == "server":
+        return x509.load_pem_x509_certificates(text.encode())[0].not_valid_before_utc.timestamp()
+    lists = _CRL.findall(text.encode()) if what == "client_crl" else []
+    return max((x509.load_pem_x509_crl(each).last_update_utc.timestamp() for each in lists), default=0.0)
 
 
 def end_of_certificates(pem: bytes) -> datetime.datetime:

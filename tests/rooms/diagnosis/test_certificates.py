@@ -76,6 +76,14 @@ def test_one_that_has_ended_is_a_problem(tmp_path: Path) -> None:
     assert (finding.level, "ended" in finding.text) == (Level.PROBLEM, True)
 
 
+async def test_one_that_has_not_begun_is_a_problem(tmp_path: Path) -> None:
+    signed = Authority(tmp_path).sign("server", address="127.0.0.1", lifetime=30 * DAY, begins_in=DAY)
+    (port,) = free_ports("127.0.0.1", 1)
+    async with tls_terminated(port, 1, signed.cert, signed.key):
+        for finding in (*in_files(settings(signed), time.time()), await shown("127.0.0.1", port, time.time())):
+            assert (finding.level, "begins at" in finding.text) == (Level.PROBLEM, True)
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", f"{'a' * 70}.example"])
 async def test_who_shows_none_is_a_problem(host: str) -> None:
     finding = await shown(host, 1, time.time())

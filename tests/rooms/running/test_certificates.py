@@ -107,6 +107,14 @@ BAD: dict[str, tuple[Callable[[Authority], object], str]] = {
         lambda ca: ca.revoke(ca.directory / "revoked.crl", lifetime=-HOUR),
         r"revoked\.crl: it .*",
     ),
+    "a certificate that has not begun": (
+        lambda ca: ca.sign("server", begins_in=HOUR),
+        r"server\.pem: it begins at \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC",
+    ),
+    "a list that has not begun": (
+        lambda ca: ca.revoke(ca.directory / "revoked.crl", begins_in=HOUR),
+        r"revoked\.crl: it begins at .*",
+    ),
     "no list": (put("revoked.crl", b""), r"revoked\.crl: there is no list in it that says when it ends"),
     "no CA": (put("ca.pem", b""), r"ca\.pem: .+"),
 }

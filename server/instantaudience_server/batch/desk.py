@@ -34,8 +34,6 @@ from instantaudience_server.store.job_interface import ENDED, Job, JobPage, JobS
 
 OPEN_MS = 5 * MS_PER_MINUTE
 """Within this time an upload has to begin (source: contract-neighbours)."""
-LONGEST_NAME = 100
-"""Characters of what is no job's ID that an error repeats."""
 RESOURCE = "batch-segment"
 """What a member's quota calls these calls."""
 UPLOAD_URL_EXPIRED, CANCELLED = "UPLOAD_URL_EXPIRED", "CANCELLED"
@@ -195,9 +193,7 @@ class JobDesk:
     async def _found(self, job_id: str, deadline: float) -> Job:
         job = await self._jobs.find(job_id, deadline) if job_id.isascii() and job_id.isalnum() else None
         if job is None:
-            # Over gRPC, an error has to go into a header.
-            named = job_id if len(job_id) <= LONGEST_NAME else f"{job_id[:LONGEST_NAME]}…"
-            raise AudienceError(Reason.NOT_FOUND, f"'job_id': there is no job {named}", field="job_id")
+            raise AudienceError(Reason.NOT_FOUND, f"'job_id': there is no job {job_id}", field="job_id")
         return job
 
     async def _as_they_are(self, jobs: AsyncGenerator[Job, None]) -> AsyncGenerator[Job, None]:

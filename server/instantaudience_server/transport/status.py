@@ -82,6 +82,9 @@ CAUSE, OBJECT, FIELD = "cause", "object", "field"
 PUSHBACK_KEY = "grpc-retry-pushback-ms"
 """Trailing metadata that gRPC libraries obey (source: gRFC A6, "Pushback")."""
 DEFECT_TEXT = "internal error"
+LONGEST_TEXT_BYTES = 1000
+"""Of an error's text, which may repeat what the caller sent: it goes into headers, twice or three times, of which gRPC
+libraries take 8 KB unless told otherwise (`grpc.max_metadata_size`), and Envoy 60 KB."""
 
 
 def error_body(error_id: str, error_code: str | None, text: str) -> str:
@@ -126,16 +129,15 @@ def _unavailable(message: str, retry_after_seconds: int | None, cause: Cause | N
 
 def _describe(error: AudienceError) -> Failure:
     row = ROWS[error.reason]
-    status = status_pb2.Status(code=row.grpc_code, message=error.message)
+    text = _shortened(error.message)
+    status = status_pb2.Status(code=row.grpc_code, message=text)
     cause = error.cause or row.cause
     said = {CAUSE: cause.name, **error.metadata}
     info = error_details_pb2.ErrorInfo(reason=row.error_id, domain=ERROR_DOMAIN, metadata=said)
     status.details.add().Pack(info)
     if cause is Cause.INVALID_REQUEST and FIELD in error.metadata:
         path = ".".join(error.metadata[key] for key in (OBJECT, FIELD) if key in error.metadata)
-        violation = error_details_pb2.BadRequest.FieldViolation(
-            field=path, description=error.message, reason=cause.name
-        )
+        violation = error_details_pb2.BadRequest.FieldViolation(field=path, description=text, reason=cause.name)
         status.details.add().Pack(error_details_pb2.BadRequest(field_violations=[violation]))
     metadata = [(ERROR_ID_KEY, row.error_id)]
     if row.error_code is not None:
@@ -145,11 +147,14 @@ def _describe(error: AudienceError) -> Failure:
         status.details.add().Pack(retry)
         metadata += headers
     if error.reason is Reason.RATE_LIMIT_EXCEEDED:
-        exceeded = error_details_pb2.QuotaFailure.Violation(
-            subject=error.metadata.get("subject", ""), description=error.message
-        )
+        exceeded = error_details_pb2.QuotaFailure.Violation(subject=error.metadata.get("subject", ""), description=text)
         status.details.add().Pack(error_details_pb2.QuotaFailure(violations=[exceeded]))
         metadata.append(("x-ratelimit-code", "429"))
         if "count" in error.metadata:
             metadata.append(("x-ratelimit-count", error.metadata["count"]))
-    return Failure(row.grpc_code, error.message, status, tuple(metadata))
+    return Failure(row.grpc_code, text, status, tuple(metadata))
+
+
+def _shortened(text: str) -> str:
+    encoded = text.encode()
+    return text if len(encoded) <= LONGEST_TEXT_BYTES else f"{encoded[:LONGEST_TEXT_BYTES].decode(errors='ignore')}…"

@@ -1,11 +1,13 @@
 """The table of errors (contract, "Errors"), row by row, and what a caller sees of an error."""
 
+import base64
 from typing import Any
 
 import pytest
 from google.rpc import code_pb2, error_details_pb2
 from instantaudience.v1 import errors_pb2
 from instantaudience_server.errors import AudienceError, Cause, Reason, invalid, overloaded, unavailable, unreadable
+from instantaudience_server.transport.framing import status_message
 from instantaudience_server.transport.status import ROWS, Failure, describe
 
 TABLE = [
@@ -42,6 +44,20 @@ def details(failure: Failure) -> dict[str, Any]:
         packed.Unpack(message)
     assert len(unpacked) == len(failure.status.details)
     return unpacked
+
+
+@pytest.mark.parametrize("character", ["x", "\n", "é", "日", "\U0001f600"])
+@pytest.mark.parametrize("room", range(4))
+def test_a_text_that_repeats_much_fits_into_headers(character: str, room: int) -> None:
+    text = "x" * room + character * 100_000
+    failure = describe(invalid("user_id", text))
+    assert failure.message[-1] == "…"
+    assert f"'user_id' {text}".startswith(failure.message[:-1])
+    assert 1000 - 4 < len(failure.message[:-1].encode()) <= 1000
+    violation = details(failure)["BadRequest"].field_violations[0].description
+    assert failure.message == failure.status.message == violation
+    details_size = len(base64.b64encode(failure.status.SerializeToString()))
+    assert len(status_message(failure.message)) + details_size < 8000
 
 
 @pytest.mark.parametrize(("reason", "grpc_code", "http_status", "error_id", "cause"), TABLE, ids=lambda cell: str(cell))

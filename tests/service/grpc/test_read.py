@@ -87,6 +87,7 @@ BAD_BATCHES = {
     "1001 users": [{"user_id": "1"}] * 1001,
     "no user_id": [{"user_id": "1"}, {}],
     "an invalid user_id": [{"user_id": "1"}, {"user_id": "x"}],
+    "a user_id longer than headers are": [{"user_id": "x" * 500_000}],
     "an invalid domain": [{"user_id": "1"}, {"user_id": "1", "domain": "x"}],
 }
 

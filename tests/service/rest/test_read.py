@@ -116,6 +116,8 @@ INVALID = {
     "an empty user_id": ({"user_id": ""}, "'user_id' is required and cannot be empty"),
     "no platform user": ({"user_id": "abc"}, "Invalid user_id: abc"),
     "beyond 64 bits": ({"user_id": "18446744073709551616"}, "Invalid user_id: 18446744073709551616"),
+    "longer than headers are": ({"user_id": "9" * 30_000}, f"Invalid user_id: {'9' * 983}…"),
+    "a domain that long": ({"user_id": "1", "domain": "é" * 9_000}, f"Invalid domain: {'é' * 492}…"),
     "not of the domain's form": ({"user_id": "1", "domain": "idfa"}, "Invalid user_id: 1"),
     "an unknown domain": ({"user_id": "1", "domain": "email"}, "Invalid domain: email"),
     "a withdrawn domain": ({"user_id": "a" * 40, "domain": "sha1mac"}, "Invalid domain: sha1mac"),

@@ -16,6 +16,7 @@ from redis.exceptions import AuthenticationError, NoPermissionError, RedisCluste
 
 from instantaudience_server.store.keys import SLOTS
 from instantaudience_server.store.permissions import KEY_LETTERS, ON_KEYS, WITHOUT_KEYS, name_of, words_of
+from instantaudience_server.store.topology import NO_SLOTS
 
 ANSWER_SECONDS = 3.0
 
@@ -76,7 +77,7 @@ async def inspect(url: str, *, now: Callable[[], float], user: str | None = None
     """Ask every node; `user` is the one that the service signs in as, the URL's where it is None. `now` is Unix time.
 
     Raises:
-        ClusterOutOfReachError: no node answers, or it is no cluster.
+        ClusterOutOfReachError: no node answers, it is no cluster, or nobody serves a slot.
     """
     try:
         cluster = RedisCluster.from_url(
@@ -91,6 +92,8 @@ async def inspect(url: str, *, now: Callable[[], float], user: str | None = None
         await cluster.nodes_manager.initialize()
     except AuthenticationError as error:
         raise ClusterOutOfReachError(str(error), denied=True) from error
+    except IndexError as error:  # redis-py wants a primary
+        raise ClusterOutOfReachError(NO_SLOTS, denied=False) from error
     except (RedisError, RedisClusterException, OSError, ssl.SSLError, ValueError, TypeError) as error:
         raise ClusterOutOfReachError(_chain(error), denied=_is_denied(error)) from error
     try:

@@ -14,10 +14,11 @@ from instantaudience_server.diagnosis.finding import Finding, Level, worst
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.settings import Durability, Settings
 from instantaudience_server.store.durability_settings import CHECKS
-from instantaudience_server.store.keys import CATALOG_MEMBERS
+from instantaudience_server.store.keys import CATALOG_MEMBERS, SLOTS
 from instantaudience_server.store.permissions import COMMANDS, KEY_LETTERS
 from instantaudience_server.store.topology import NEEDED
 from redis.asyncio import RedisCluster
+from support.clusters import on_node, running_node
 from support.replicated import ReplicatedCluster, replicated_cluster
 
 OPERATIONS = (Path(__file__).parents[3] / "docs/operations.md").read_text()
@@ -253,6 +254,14 @@ async def test_a_cluster_out_of_reach_is_a_problem(url: str, text: str) -> None:
     findings = await found(url)
     assert worst(findings) is Level.PROBLEM
     assert text in wrong(findings)["cluster"][0]
+
+
+async def test_a_cluster_without_slots_is_a_problem(tmp_path: Path) -> None:
+    async with running_node("valkey", tmp_path, "cluster-enabled yes") as port:
+        await on_node(port, "CLUSTER", "DELSLOTSRANGE", 0, SLOTS - 1)
+        (finding, *_) = await found(f"redis://127.0.0.1:{port}")
+    assert (finding.level, finding.topic) == (Level.PROBLEM, "cluster")
+    assert finding.text.startswith("cannot be asked: no node serves a slot; create it first")
 
 
 async def test_a_wrong_password_is_told(replicated: ReplicatedCluster) -> None:

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Sequence
 from functools import partial
 from itertools import count
+from typing import Any
 
 from instantaudience_server.store import commands, keys
 from instantaudience_server.store.cluster import Cluster
@@ -88,7 +89,7 @@ class ClusterQuotaStore:
         return Counts(*counts)
 
 
-def _admissions(calls: int, reply: tuple[int, int, int, bytes]) -> Admissions:
+def _admissions(calls: int, reply: Sequence[Any]) -> Admissions:
     """What ADMIT has answered for so many calls."""
     admitted_calls, units, left_microseconds, refused = reply
     admitted = [mark == ord("0") for mark in refused] if refused else [True] * calls

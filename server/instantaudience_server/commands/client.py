@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import os
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -16,7 +15,7 @@ from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience.v1 import usage_pb2
 
 from instantaudience_server.commands.demo import Credentials, demo_credentials
-from instantaudience_server.commands.profiles import write_secret
+from instantaudience_server.commands.profiles import own_directory, write_secret
 from instantaudience_server.commands.reaching import REACH_SECONDS, is_loopback, reach, service_url
 from instantaudience_server.commands.tls import Tls
 from instantaudience_server.transport.client import CallFailedError, ServiceClient
@@ -293,6 +292,5 @@ def _user_id(token: str) -> int:
 
 def _kept_token(url: str, credentials: Credentials) -> Path:
     """Where the token for an account on a service is kept, readable by its owner alone."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     name = hashlib.sha256("\n".join((url, *credentials)).encode()).hexdigest()
-    return cache / "instant-audience" / f"token-{name}"
+    return own_directory("XDG_CACHE_HOME", ".cache") / f"token-{name}"

@@ -85,7 +85,19 @@ def write_secret(path: Path, text: str) -> None:
     private_files.write(path, text)
 
 
+def own_directory(variable: str, usual: str) -> Path:
+    """What the caller has for this program, in the directory that the variable names, or in the usual one at home
+    (https://specifications.freedesktop.org/basedir-spec/latest/).
+
+    Raises:
+        click.ClickException: it has no home.
+    """
+    try:
+        return Path(os.environ.get(variable) or Path.home() / usual) / "instant-audience"
+    except RuntimeError:
+        raise click.ClickException(f"there is no home directory: set HOME, or {variable}") from None
+
+
 def _path(name: str) -> Path:
-    """The file of a profile (https://specifications.freedesktop.org/basedir-spec/latest/)."""
-    config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    return config / "instant-audience" / "profiles" / f"{name}.json"
+    """The file of a profile."""
+    return own_directory("XDG_CONFIG_HOME", ".config") / "profiles" / f"{name}.json"

@@ -46,6 +46,19 @@ def test_an_output_that_cannot_be_written_is_told_in_a_line(words: list[str]) ->
     assert (ended.returncode, ended.stderr) == (1, "Error: input or output: No space left on device\n")
 
 
+@pytest.mark.parametrize("words", ["segment list", "login --as a --password-stdin", "logout"])
+def test_without_a_home_it_is_said_what_to_set(monkeypatch: pytest.MonkeyPatch, words: str) -> None:
+    """As with a user that the machine does not know, in a container for example."""
+
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    environment = dict.fromkeys(("XDG_CONFIG_HOME", "XDG_CACHE_HOME"))
+    ended = CliRunner().invoke(main, words.split(), input="Passw0rd!x\n", env=environment)
+    assert (ended.exit_code, ended.stderr) == (1, "Error: there is no home directory: set HOME, or XDG_CONFIG_HOME\n")
+
+
 def test_an_error_repeats_what_stands_in_a_file_and_steers_no_terminal(tmp_path: Path) -> None:
     file = tmp_path / "settings.toml"
     file.write_text('"\\u001b[31mred\\u0007" = 1\n')

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from instantaudience_server.catalog.access import Caller
+from instantaudience_server.errors import AudienceError
 from instantaudience_server.memberships.batch_reading import BatchReading, Read, users_of
 from instantaudience_server.memberships.posts import Batch, Post
 from instantaudience_server.store.interface import joins
+from instantaudience_server.store.suppression_interface import Found
 from instantaudience_server.suppressions import Suppressions
 
 PATIENCE_SECONDS = 0.05
@@ -41,8 +43,15 @@ class Suppressing:
         Raises:
             AudienceError: UNAVAILABLE, the service is overloaded.
         """
-        until = min(batch.deadline, asyncio.get_running_loop().time() + PATIENCE_SECONDS)
-        found = await self._suppressions.look(caller.member.id, _joining(reads), until)
+        time = asyncio.get_running_loop().time
+        until = min(batch.deadline, time() + PATIENCE_SECONDS)
+        joining = _joining(reads)
+        try:
+            found = await self._suppressions.look(caller.member.id, joining, until)
+        except AudienceError as error:
+            if time() < until:
+                raise
+            found = Found(frozenset(), dict.fromkeys(joining, error))  # this process stood still before it could ask
         known: list[Read] = []
         unknown: list[Read] = []
         unknown_users = set(found.failures)

@@ -1,6 +1,7 @@
 """While suppressed users are looked for, nobody waits for a part of the cluster that its own users are not in."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
@@ -9,8 +10,10 @@ from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.errors import AudienceError
 from instantaudience_server.memberships.posts import Result
 from instantaudience_server.memberships.service import MembershipService
+from instantaudience_server.memberships.suppressing import PATIENCE_SECONDS
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
+from instantaudience_server.store import commands
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.interface import NEVER
 from instantaudience_server.store.membership_store import ClusterMembershipStore
@@ -134,3 +137,23 @@ async def test_a_post_whose_users_cannot_be_looked_for_fails_alone(apply: Apply,
             await posts[0]
     assert {each["event"] for each in logged} == {"store_command_refused"}
     assert await values(plain, [broken, sound]) == [None, b"1"]
+
+
+@pytest.mark.parametrize("in_order", [False, True])
+async def test_users_are_looked_for_when_the_process_stood_still_before_it_could_ask(
+    apply: Apply, cluster: Cluster, plain: RedisCluster, monkeypatch: pytest.MonkeyPatch, in_order: bool
+) -> None:
+    free, suppressed_user = users_of_slots(*THIRD_NODE, count=2)
+    await suppress(cluster, suppressed_user)
+    stills, get_fields = iter([2 * PATIENCE_SECONDS]), commands.get_fields
+
+    def get_fields_late(*arguments: Any) -> Any:
+        time.sleep(next(stills, 0))
+        return get_fields(*arguments)
+
+    monkeypatch.setattr(commands, "get_fields", get_fields_late)
+    posts = [apply(each, value=1, in_order=in_order) for each in (free, suppressed_user)]
+    await written(posts[0])
+    await suppressed(posts[1])
+    assert next(stills, None) is None
+    assert await values(plain, [free, suppressed_user]) == [b"1", None]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from instantaudience_server.memberships import by_blocks, requests
 from instantaudience_server.memberships.identity import encoded_platform_keys
@@ -73,8 +73,11 @@ def test_users_are_found_by_their_blocks(sent: list[list[bytes]]) -> None:
         max_size=5,
     )
 )
+@example(pieces=[b"\x0a\x83\x80\x80\x80\x00\x0a\x017"])
+@example(pieces=[b"\x0a\x83\x80\x80\x80\x80\x00\x0a\x017"])
+@example(pieces=[b"\x7a\x81\x80\x80\x80\x80\x80\x80\x80\x80\x007"])
 def test_requests_say_the_same(pieces: list[bytes]) -> None:
-    """Whatever fields they have, in any order, whole or not."""
+    """Whatever fields they have, in any order, whole or not, and however many bytes their lengths take."""
     message = b"".join(pieces)
 
     def read() -> object:

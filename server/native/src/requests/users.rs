@@ -10,6 +10,8 @@ use pyo3::types::{PyAny, PyBytes, PyList, PySlice};
 const FIRST_FIELD: u8 = 0x0A;
 const SHORT: u8 = 0x80;
 const LONGEST_VARINT: usize = 10;
+/// Bytes of a length, at most: protobuf's own readers take no more.
+const LONGEST_LENGTH: usize = 5;
 
 /// What a request says: how many users there are, and its other fields, as they are encoded.
 pub struct Split {
@@ -65,8 +67,7 @@ impl<'a> Iterator for Users<'a> {
 
 /// The user whose tag is at a place, and where it ends.
 fn user_at(message: &[u8], tag: usize) -> Option<(&[u8], usize)> {
-    let (size, start) = varint(message, tag + 1)?;
-    let end = start.checked_add(usize::try_from(size).ok()?)?;
+    let (start, end) = content_at(message, tag + 1)?;
     Some((message.get(start..end)?, end))
 }
 
@@ -87,14 +88,20 @@ fn field_end(message: &[u8], place: usize) -> Option<usize> {
     let end = match tag & 7 {
         0 => varint(message, value)?.1,
         1 => value.checked_add(8)?,
-        2 => {
-            let (size, start) = varint(message, value)?;
-            start.checked_add(usize::try_from(size).ok()?)?
-        }
+        2 => content_at(message, value)?.1,
         5 => value.checked_add(4)?,
         _ => return None,
     };
     (end <= message.len()).then_some(end)
+}
+
+/// Where what has its length at a place begins, and where it ends.
+fn content_at(message: &[u8], place: usize) -> Option<(usize, usize)> {
+    let (size, start) = varint(message, place)?;
+    if start - place > LONGEST_LENGTH {
+        return None;
+    }
+    Some((start, start.checked_add(usize::try_from(size).ok()?)?))
 }
 
 /// A varint at a place, and where it ends (<https://protobuf.dev/programming-guides/encoding/>).

@@ -26,8 +26,8 @@ def member(number: int = 123, **limits: int) -> Member:
 class Gated:
     """A store whose answers wait until they are let go; `windows` decides."""
 
-    def __init__(self, windows: Windows | None = None) -> None:
-        self.windows = windows or Windows()
+    def __init__(self) -> None:
+        self.windows = Windows()
         self.asked: list[tuple[int, Quota, list[int], Counts, float]] = []
         self.gates: list[asyncio.Future[None]] = []
 

@@ -79,9 +79,9 @@ async def emptied(embedded: EmbeddedCluster) -> AsyncIterator[RedisCluster]:
         yield plain
 
 
-async def all_take_writes(cluster: Cluster, seconds: float = 5.0) -> bool:
+async def all_take_writes(cluster: Cluster) -> bool:
     """Whether every slot has a primary that takes writes."""
-    states = await ClusterNodeStates(cluster).look(seconds_from_now(seconds))
+    states = await ClusterNodeStates(cluster).look(seconds_from_now())
     return all(state.problem is None for state in states)
 
 

@@ -84,12 +84,12 @@ class Worker(NamedTuple):
 numbers = itertools.count(1)
 
 
-def contract_hour(hour: int, tally: Tally = TALLY, lines: Lines | None = LINES, member_id: int = OWN) -> dict[str, Any]:
+def contract_hour(hour: int, tally: Tally = TALLY, lines: Lines | None = LINES) -> dict[str, Any]:
     """An hour as the contract has it."""
     users = tally.valid_users + tally.invalid_users
     return {
         "processed_hour": write_hour(hour),
-        "member_id": member_id,
+        "member_id": OWN,
         "num_valid_users": tally.valid_users,
         "num_valid_adds": tally.valid_adds,
         "num_valid_removes": tally.valid_removes,

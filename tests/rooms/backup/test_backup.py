@@ -49,10 +49,10 @@ def files_in(directory: Path) -> list[Path]:
 
 
 @asynccontextmanager
-async def another_cluster(directory: Path, product: str = "redis") -> AsyncIterator[tuple[Redis, Connection]]:
+async def another_cluster(directory: Path) -> AsyncIterator[tuple[Redis, Connection]]:
     """A node that has all slots, of another product."""
     async with (
-        running_node(product, directory, "cluster-enabled yes") as port,
+        running_node("redis", directory, "cluster-enabled yes") as port,
         connected(f"redis://127.0.0.1:{port}", SETTINGS) as connection,
         Redis(port=port) as client,
     ):

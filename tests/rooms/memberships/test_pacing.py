@@ -64,14 +64,12 @@ async def paced(windows: Windows) -> AsyncIterator[Reader]:
         await reader.quotas.close()
 
 
-async def sent(
-    reader: Reader, calling: Caller, requests: Sequence[Any], seconds: float = LONG, *, at_once: int = 3
-) -> list[Any]:
-    """What becomes of the requests of a stream, which come some in a turn."""
+async def sent(reader: Reader, calling: Caller, requests: Sequence[Any], seconds: float = LONG) -> list[Any]:
+    """What becomes of the requests of a stream, which come three in a turn."""
     results: list[asyncio.Future[Any]] = []
     for index, each in enumerate(requests):
         results.append(reader.service.apply(each, calling, seconds_from_now(seconds), in_order=True))
-        if index % at_once == 0:
+        if index % 3 == 0:
             await asyncio.sleep(0)
     return await asyncio.gather(*results, return_exceptions=True)
 

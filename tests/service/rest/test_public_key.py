@@ -33,8 +33,8 @@ async def own(service: Service) -> Any:
         yield client
 
 
-def jwt_of(kind: str, key_name: str, username: str = USERNAME) -> str:
-    return signed(kind, time.time(), username, key_name)
+def jwt_of(kind: str, key_name: str) -> str:
+    return signed(kind, time.time(), USERNAME, key_name)
 
 
 async def sign_in(http: httpx.AsyncClient, jwt: str) -> httpx.Response:

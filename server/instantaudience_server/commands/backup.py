@@ -54,7 +54,7 @@ def backup(file: Path, as_json: bool, **options: Any) -> None:
         raise click.UsageError(
             "a backup has its name when it is whole, so it cannot go to standard output: name a file"
         )
-    _run(options, "backup", lambda connection, told: take(connection, file, SystemClock(), told), as_json=as_json)
+    _run(options, "backup", file, lambda connection, told: take(connection, file, SystemClock(), told), as_json=as_json)
 
 
 @click.command()
@@ -72,10 +72,10 @@ def restore(file: Path, overwrite: bool, as_json: bool, **options: Any) -> None:
     async def work(connection: Connection, told: Told) -> dict[str, Any]:
         return await put_back(connection, file, SystemClock(), told, over=overwrite)
 
-    _run(options, "restore", work, as_json=as_json)
+    _run(options, "restore", file, work, as_json=as_json)
 
 
-def _run(options: dict[str, Any], what: str, work: Work, *, as_json: bool) -> None:
+def _run(options: dict[str, Any], what: str, file: Path, work: Work, *, as_json: bool) -> None:
     settings = read_settings(options)
     try:
         url = settings.redis.get_secret_value() if settings.redis else url_of(settings.data_dir)
@@ -102,7 +102,7 @@ def _run(options: dict[str, Any], what: str, work: Work, *, as_json: bool) -> No
         except RefusedCommandError as error:
             raise click.ClickException(f"{error}; docs/deployment.md has the rights that it takes") from error
         except OSError as error:
-            raise click.ClickException(f"{error.filename or url}: {error.strerror or error}") from error
+            raise click.ClickException(f"{error.filename or file}: {error.strerror or error}") from error
     if as_json:
         print_json(did)
         return

@@ -1,9 +1,17 @@
 """`backup` and `restore` as an operator calls them, beside a service that runs."""
 
+import asyncio
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
+import pytest
+from click.testing import CliRunner
+from instantaudience_server.backup.file import Writer
+from instantaudience_server.commands.root import main
+from support.clusters import eventually
 from support.service import Service
 
 
@@ -24,9 +32,31 @@ async def test_there_and_back(run: Any, changed: Service, tmp_path: Path) -> Non
         assert "100 %" in put.errors
         assert put.status == 0, put.errors
         assert "memberships" in put.output
-        assert "10001" in (await http.get("/rt-segment", params={"user_id": "4711"})).text
+
+        async def revoked() -> None:
+            assert (await http.get("/segment", params={"id": 10001})).status_code == 401
+
         # Its workers find that the catalog is another one, and know it again.
+        await eventually(revoked)
+        changed.forget_tokens()
+        http.headers["authorization"] = await changed.token()
+        assert "10001" in (await http.get("/rt-segment", params={"user_id": "4711"})).text
         assert (await http.get("/segment", params={"id": 10001})).is_success
+
+
+async def test_a_full_disk_is_told_without_the_clusters_password(
+    monkeypatch: pytest.MonkeyPatch, changed: Service, tmp_path: Path
+) -> None:
+    """What writes says no file's name; the cluster's URL stood in its place."""
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Writer, "add", full)
+    words = ["backup", str(tmp_path / "saved"), "--data-dir", str(changed.directory / "data")]
+    ended = await asyncio.to_thread(CliRunner().invoke, main, words)
+    assert ended.exit_code == 1
+    assert ended.stderr.splitlines()[-1] == f"Error: {tmp_path}/saved: No space left on device"
 
 
 async def test_nothing_to_take_it_of(run: Any) -> None:

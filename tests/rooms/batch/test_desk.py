@@ -19,7 +19,7 @@ from instantaudience_server.errors import Reason, unavailable
 from instantaudience_server.quotas import Limits, Quotas
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.job_interface import Phase
+from instantaudience_server.store.job_interface import Order, Phase
 from instantaudience_server.store.job_store import ClusterJobStore
 from support.accounts import refused
 from support.callers import caller
@@ -55,10 +55,13 @@ async def test_a_job_whose_upload_did_not_begin_in_time_has_ended(desk: JobDesk,
     clock.ms += OPEN_MS
     await refused(desk.cancel(job.job_id, DEMO, seconds_from_now()), Reason.IN_USE)
     found = await desk.find(job.job_id, DEMO, seconds_from_now())
-    assert (found.phase, found.error_code, found.completed_ms) == (
+    assert (found.phase, found.error_code, found.completed_ms, found.modified_ms) == (
         *(Phase.ERROR, UPLOAD_URL_EXPIRED),
-        job.open_until_ms,
+        *(job.open_until_ms, job.open_until_ms),
     )
+    for since_ms, changed in ((job.open_until_ms, [found]), (job.open_until_ms + 1, [])):
+        jobs = desk.changed_since(DEMO.member.id, since_ms, DEMO, seconds_from_now())
+        assert [each async for each in jobs] == changed
 
 
 @pytest.mark.parametrize("desk", [AwayFiles], indirect=True)
@@ -79,10 +82,16 @@ async def test_a_file_whose_first_message_comes_late_is_taken(desk: JobDesk, clo
     assert job.phase == pb.BATCH_JOB_PHASE_VALIDATING
 
 
-async def test_calls_that_end_jobs_count_as_reads(desk: JobDesk) -> None:
-    job_ids = [(await desk.create(DEMO.member.id, DEMO, seconds_from_now())).job.job_id for _ in range(9)]
-    limited = Caller(DEMO.account, replace(DEMO.member, limits=Limits(gets_per_second=2)))
-    calls = [desk.cancel(job_id, limited, seconds_from_now()) for job_id in job_ids]
-    errors = [each for each in await asyncio.gather(*calls, return_exceptions=True) if isinstance(each, Exception)]
-    assert errors
-    assert {getattr(each, "reason", each) for each in errors} == {Reason.RATE_LIMIT_EXCEEDED}
+async def test_every_call_counts_as_a_read(desk: JobDesk) -> None:
+    member_id = DEMO.member.id
+    job_id = (await desk.create(member_id, DEMO, seconds_from_now())).job.job_id
+    spent = Caller(DEMO.account, replace(DEMO.member, limits=Limits(gets_per_second=0)))
+    for call in (
+        desk.create(member_id, spent, seconds_from_now()),
+        desk.find(job_id, spent, seconds_from_now()),
+        desk.page(member_id, Order(), 0, 9, spent, seconds_from_now()),
+        desk.older(member_id, 0, 9, spent, seconds_from_now()),
+        anext(desk.changed_since(member_id, 0, spent, seconds_from_now())),
+        desk.cancel(job_id, spent, seconds_from_now()),
+    ):
+        await refused(call, Reason.RATE_LIMIT_EXCEEDED)

@@ -30,7 +30,7 @@ from support.clusters import connected, for_each, on_all_nodes, seconds_from_now
 from support.replicated import ReplicatedCluster, replica_stopped, replicated_cluster
 
 KEYS = [user_key(number) for number in range(200)]
-KEY = user_key(1)
+KEY = user_key(1000)
 REPLICA, DISK = Durability.REPLICA, Durability.DISK
 END_MS = (int(time.time()) + 86_400) * 1000 + KEPT_MS
 """The time of something that is far ahead."""

@@ -84,7 +84,7 @@ async def test_what_is_left_out_changes_no_register(sizes: ClusterSegmentSizeSto
         additions += len(some) + len(other_segments) * len(some[::2])
         added += some
         await sizes.send(seconds_from_now())
-    await add_plainly(plain, added)
+    await add_plainly(plain, dict.fromkeys(added))
     assert await registers(plain, segment_size_key(1, WEEK)) == await registers(plain, PLAIN_KEY)
     assert await count(sizes, 1) == [await plain.pfcount(PLAIN_KEY)]
     assert sent < additions / 4

@@ -97,6 +97,7 @@ async def test_a_file_is_kept_in_parts(place: Place) -> None:
     ("limits", "pieces", "limit"),
     [
         ({"file_bytes": 9}, [b"12345", b"67890"], Limit.FILE_BYTES),
+        ({"file_bytes": PART_BYTES}, [bytes(PART_BYTES), b"1"], Limit.FILE_BYTES),
         ({"bytes_per_day": 9}, [b"1234567890"], Limit.DAY_BYTES),
         ({"bytes_per_hour": 9}, [b"1234567890"], Limit.HOUR_BYTES),
         ({"lines_per_day": 2}, [b"1\n2\n", b"3\n"], Limit.DAY_LINES),
@@ -111,6 +112,15 @@ async def test_limits(place: Place, limits: dict[str, int], pieces: list[bytes],
         await place.send(*pieces)
     assert raised.value.limit is limit
     assert await place.files.job_ids() == []
+
+
+async def test_an_announced_length_that_is_too_much_ends_its_job(place: Place) -> None:
+    place.limit(bytes_per_day=9)
+    job, secret = await place.job()
+    with pytest.raises(UploadRefusedError, match="bytes per day"):
+        await place.uploads.begin_by_secret(secret, 10)
+    ended = await place.found(job)
+    assert (ended.phase, ended.error_code) == (Phase.ERROR, Limit.DAY_BYTES.error_code)
 
 
 async def test_what_was_uploaded_before_counts(place: Place) -> None:
@@ -128,11 +138,12 @@ async def test_what_was_uploaded_before_counts(place: Place) -> None:
 
 
 async def test_a_last_line_without_an_end_counts(place: Place) -> None:
-    place.limit(lines_per_day=2)
+    place.limit(lines_per_day=3)
     await place.send(b"1")
-    await place.send(b"2")
+    await place.send(b"2\n", b"")
+    await place.send(b"3", b"")
     with pytest.raises(UploadRefusedError, match="lines per day"):
-        await place.send(b"3")
+        await place.send(b"4")
 
 
 async def test_lines_that_do_not_show_are_bounded_later(place: Place) -> None:

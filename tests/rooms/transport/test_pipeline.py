@@ -1,11 +1,12 @@
 """What happens to every call: limits, reading, deadline, errors. Tokens are of tests/rooms/test_tokens.py."""
 
 import asyncio
+import uuid
 from collections.abc import Awaitable, Callable
 
 import pytest
 from google.protobuf.message import Message
-from google.rpc import code_pb2
+from google.rpc import code_pb2, error_details_pb2
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience.v1 import authentication_pb2 as auth_pb
 from instantaudience_server.errors import AudienceError, Reason, unavailable
@@ -154,6 +155,18 @@ async def test_a_defect_is_logged_with_its_call_and_answered_with_a_bare_text(
         assert secret not in str(failure)
     assert failed.value.__cause__ is None
     assert failed.value.__suppress_context__
+
+
+@pytest.mark.parametrize("given", ["", "a name", "näme", "x" * 129])
+async def test_a_call_without_a_name_gets_one(pipeline: Pipeline, given: str) -> None:
+    """What cannot be one is in no log, and in no answer."""
+    with capture_logs() as logs, pytest.raises(CallError) as failed:
+        await pipeline.run(failing(KeyError()), BODY, CALL._replace(request_id=given))
+    (entry,) = logs
+    name = str(uuid.UUID(entry["request_id"]))
+    info = error_details_pb2.ErrorInfo()
+    assert any(detail.Unpack(info) for detail in failed.value.failure.status.details)
+    assert info.metadata["request_id"] == name
 
 
 async def test_a_cancelled_call_stays_cancelled(pipeline: Pipeline) -> None:

@@ -1,0 +1,52 @@
+"""What becomes of failed calls of members: they are counted before they are answered, where that is known to go."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from google.rpc import code_pb2
+from instantaudience_server.errors import AudienceError, invalid, unavailable
+from instantaudience_server.store.usage_interface import CallFailure
+from instantaudience_server.transport.outcomes import Outcomes
+from support.callers import caller
+from support.readings import CATALOG
+
+DEMO = caller("demo", CATALOG)
+
+
+class Counting:
+    """Usage whose counts are `done` when a test says so."""
+
+    def __init__(self) -> None:
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.counted: list[tuple[int, CallFailure, int]] = []
+
+    def count_failure(self, member_id: int, failure: CallFailure, calls: int = 1) -> "asyncio.Future[None]":
+        self.counted.append((member_id, failure, calls))
+        return self.done
+
+
+@pytest.mark.parametrize(
+    ("error", "counted_as", "waits"),
+    [(invalid("user_id", "no"), CallFailure.SYNTAX, True), (unavailable("away"), CallFailure.UNAVAILABLE, False)],
+)
+async def test_the_answer_waits_for_the_count_unless_the_cluster_may_be_away(
+    error: AudienceError, counted_as: CallFailure, waits: bool
+) -> None:
+    usage: Any = Counting()
+    failing = asyncio.create_task(Outcomes(usage).failed("/a/B", "r-1", error, None, DEMO))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert failing.done() is not waits
+    assert usage.counted == [(DEMO.member.id, counted_as, 1)]
+    usage.done.set_exception(unavailable("not counted"))
+    failed = await failing
+    assert failed.failure.message == error.message
+
+
+async def test_a_count_that_is_cancelled_is_not_its_call() -> None:
+    usage: Any = Counting()
+    failing = asyncio.create_task(Outcomes(usage).failed("/a/B", "r-1", invalid("user_id", "no"), None, DEMO))
+    await asyncio.sleep(0)
+    usage.done.cancel()
+    assert (await failing).failure.code == code_pb2.INVALID_ARGUMENT

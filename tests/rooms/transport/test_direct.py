@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from instantaudience_server.admission import prices
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.memberships.service import MembershipService
 from instantaudience_server.observations import write_down
+from instantaudience_server.quotas import Limits
 from instantaudience_server.transport.audience_methods import audience_methods
 from instantaudience_server.transport.calls import Call, Method, Posting
 from instantaudience_server.transport.direct import DirectCalls
@@ -158,6 +161,11 @@ async def test_what_cannot_be_served_like_this_is_left(
     assert not direct.begin(2, method, b"\xff", call, calling)
     assert not direct.begin(3, method, b"\0" * (LIMIT_BYTES + 1), call, calling)
     assert not direct.begin(4, method, message("1"), call._replace(remaining_seconds=0.0), calling)
+    limited = replace(calling, member=replace(calling.member, limits=Limits(body_bytes=100)))
+    assert not direct.begin(4, method, message("1"), call._replace(body_bytes=101), limited)
+    too_long: Any = SimpleNamespace(number=4, size_bytes=9, sent_bytes=101, waited_seconds=0.0)
+    assert not direct.begin_together(method, [too_long], limited)
+    assert pipeline.admission.under_way == 0
     pipeline.admission.most_running = 1
     monkeypatch.setattr(prices, "PARTS", 1)
     assert direct.begin(5, method, message("1"), call, calling)
@@ -206,6 +214,37 @@ async def test_a_caller_who_has_left_is_not_served(
     await ends.all_of(2)
     assert ends.answers.keys() == {2}
     assert not await plain.exists("m:p:1")
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_caller_may_leave_at_any_moment(
+    pipeline: Pipeline,
+    direct: DirectCalls,
+    method: Method[Any],
+    ends: Ends,
+    call: Call,
+    calling: Caller,
+    plain: RedisCluster,
+    fails: bool,
+) -> None:
+    """Who came with it is told what became of its own call."""
+    users = ("1", "2")
+    for user in users if fails else ():
+        await plain.set(f"m:p:{user}", "no hash")
+    with capture_logs():
+        for turns in range(12):
+            for place, user in enumerate(users):
+                assert direct.begin(2 * turns + place, method, message(user), call, calling)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            direct.leave(2 * turns)
+            await ends.all_of(2 * turns + 1)
+            if not turns:
+                assert 0 not in ends.answers | ends.failures
+    assert set(range(1, 24, 2)) <= (ends.failures if fails else ends.answers).keys()
+    assert not (ends.answers if fails else ends.failures)
+    assert not direct.under_way
+    assert pipeline.admission.under_way == 0
 
 
 async def test_a_failure_is_the_calls_own_and_is_noted(

@@ -152,6 +152,24 @@ async def test_joined_hours_are_kept_for_some_beginnings(worker: Worker, monkeyp
     assert shelf.size == worker.hours._size
 
 
+async def test_joined_hours_are_told_as_far_as_they_are_asked_for_and_finished(worker: Worker) -> None:
+    """Their beginning stays: fewer of them are asked for then, or the clock is set back."""
+    now = worker.hour
+    start, end = write_hour(now - 20), write_hour(now + 1)
+    for distance in range(21):
+        await worker.count(now - distance)
+    worker.clock.ms += 120 * MINUTE_MS
+    for _ in range(2):
+        assert len(await worker.processed(start=start, end=end)) == 21
+    worker.clock.ms -= 120 * MINUTE_MS
+    await worker.count(now)
+    assert (await worker.adds(start=start, end=end))[write_hour(now)] == 4
+    assert len(await worker.processed(start=start, end=write_hour(now - 5))) == 15
+    (shelf,) = worker.hours._shelves.values()
+    kept = [*[piece for _, piece in shelf._finished.values()], *[run.piece for run in shelf._runs.values()]]
+    assert shelf.size == usage_hours.SHELF_BYTES + sum(map(usage_hours._size, kept))
+
+
 async def test_hours_that_nobody_asks_for_are_forgotten(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(usage_hours, "KEPT_SECONDS", 0.0)
     sizes = []

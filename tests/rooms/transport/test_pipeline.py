@@ -1,6 +1,7 @@
 """What happens to every call: limits, reading, deadline, errors. Tokens are of tests/rooms/test_tokens.py."""
 
 import asyncio
+import time
 import uuid
 from collections.abc import Awaitable, Callable
 
@@ -10,7 +11,8 @@ from google.rpc import code_pb2, error_details_pb2
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience.v1 import authentication_pb2 as auth_pb
 from instantaudience_server.errors import AudienceError, Reason, unavailable
-from instantaudience_server.transport.calls import Call, PublicMethod, body_bytes
+from instantaudience_server.tokens import CERTIFICATE
+from instantaudience_server.transport.calls import Call, PublicMethod, body_bytes, credential, waited_seconds
 from instantaudience_server.transport.outcomes import CallError, Outcomes
 from instantaudience_server.transport.pipeline import Pipeline
 from structlog.testing import capture_logs
@@ -189,6 +191,29 @@ async def test_a_cancelled_call_stays_cancelled(pipeline: Pipeline) -> None:
 )
 def test_what_the_header_says_of_a_bodys_size(header: str, size: int) -> None:
     assert body_bytes(header) == size
+
+
+@pytest.mark.parametrize(
+    ("authorization", "certificate", "shown"),
+    [
+        ("token", "uri=a dns=b", "token"),
+        (" ", "uri=a dns=b", f"{CERTIFICATE}a"),
+        ("", "uri=- dns=b", f"{CERTIFICATE}b"),
+        ("", "uri= dns=-", ""),
+        ("", "uri=a", ""),
+        ("", "", ""),
+        (f"{CERTIFICATE}a", "", "a"),
+        (CERTIFICATE, "uri=b dns=", f"{CERTIFICATE}b"),
+    ],
+)
+def test_what_a_caller_shows(authorization: str, certificate: str, shown: str) -> None:
+    """No header stands for a certificate."""
+    assert credential(authorization, certificate) == shown
+
+
+def test_a_call_has_not_waited_where_the_gateways_clock_is_ahead() -> None:
+    assert waited_seconds(str(time.time() + 100)) == 0.0
+    assert waited_seconds("") == 0.0
 
 
 def test_a_call_does_not_show_its_token() -> None:

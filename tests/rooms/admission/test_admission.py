@@ -11,7 +11,7 @@ from instantaudience_server.admission.admission import Admission
 from instantaudience_server.admission.queues import Ticket
 from instantaudience_server.errors import AudienceError, Reason
 from support.clocks import ToldLoop, run_on_told_time
-from support.clusters import seconds_from_now
+from support.clusters import eventually, seconds_from_now
 
 FLOOD, NEIGHBOUR, THIRD = 1, 2, 3
 
@@ -365,3 +365,50 @@ async def test_whatever_happens_all_places_are_free_in_the_end(
             await asyncio.sleep(0.001)
     await asyncio.gather(*tasks, return_exceptions=True)
     assert (running, admission._running, admission._under_way, len(admission._queues)) == (0, 0, 0, 0)
+
+
+async def test_calls_that_have_ended_leave_nothing_behind(admission: Admission) -> None:
+    for task in await entering(admission, FLOOD, NEIGHBOUR):
+        admission.leave(await task)
+
+    async def nobody_is_looked_for() -> None:
+        assert admission._look is None
+
+    await eventually(nobody_is_looked_for)
+    assert not admission._started
+    assert not admission._under_way_of
+    assert not admission.members_with_room
+
+
+async def test_a_caller_that_leaves_as_it_is_refused_has_had_no_turn(admission: Admission) -> None:
+    *running, waiting = await entering(admission, FLOOD, FLOOD, FLOOD)
+    admission.close()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert (states(running), admission.under_way) == (["runs", "runs"], 2)
+    for task in running:
+        admission.leave(await task)
+    assert not admission.members_with_room
+
+
+async def test_so_many_are_under_way_those_that_are_slow_included(
+    admission: Admission, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And nobody waits for them longer than usual."""
+    monkeypatch.setattr(module, "MOST_UNDER_WAY", 1)
+    monkeypatch.setattr(module, "SLOW_SECONDS", 0.0)
+    (slow,) = await entering(admission, FLOOD)
+    assert admission.room == 0
+
+    async def has_its_place_no_longer() -> None:
+        assert not admission._started
+
+    await eventually(has_its_place_no_longer)
+    async with asyncio.timeout(20):
+        with pytest.raises(AudienceError):
+            await admission.enter(NEIGHBOUR, seconds_from_now(1))
+    (waiting,) = await entering(admission, NEIGHBOUR)
+    assert state(waiting) == "waits"
+    admission.leave(await slow)
+    await waiting

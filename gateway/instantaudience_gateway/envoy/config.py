@@ -73,6 +73,8 @@ def _connection_manager(settings: GatewaySettings) -> dict[str, Any]:
             "max_connection_duration": seconds(settings.connection_seconds),
             "max_headers_count": 100,
         },
+        # Methods that Envoy does not know are 400 over HTTP/1.1. What has it take them, allow_custom_methods, is not in
+        # its threat model.
         "http_protocol_options": {
             "accept_http_10": True,
             "default_host_for_http_10": "localhost",

@@ -33,12 +33,12 @@ class Signed:
 class Authority:
     """Signs certificates, and revokes them. Everything it makes is in its directory, in PEM."""
 
-    def __init__(self, directory: Path, name: str = "ca") -> None:
+    def __init__(self, directory: Path, name: str = "ca", lifetime: datetime.timedelta = 24 * HOUR) -> None:
         self.directory = directory
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _name(name)
         usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
-        builder = _builder(self._name, self._name, self._key, 24 * HOUR)
+        builder = _builder(self._name, self._name, self._key, lifetime)
         builder = builder.add_extension(x509.BasicConstraints(True, None), critical=True)
         builder = builder.add_extension(
             x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False

@@ -7,6 +7,7 @@ one after the other, or are half written, are seen by nobody else.
 import asyncio
 import contextlib
 import json
+import math
 import ssl
 import tempfile
 import time
@@ -45,6 +46,8 @@ class CertificateFiles:
         named = (settings.tls_cert, settings.tls_key, settings.client_ca, settings.client_crl)
         self._originals = [path for path in named if path is not None]
         self._seen: _Seen = []
+        self._next_end = math.inf
+        """When the next CA of callers ends (Unix time): it is left out then, as not all hosts look at that."""
         self.names: list[str] = []
         """The hosts that the server's is for; valid once open."""
         self.for_workers = directory / "certificates.json"
@@ -85,7 +88,7 @@ class CertificateFiles:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             changed = [_look(path) for path in self._originals] != self._seen
-            if not changed and not failed:
+            if not (changed or failed or time.time() >= self._next_end):
                 continue
             try:
                 await asyncio.to_thread(self._copy)
@@ -96,13 +99,14 @@ class CertificateFiles:
                 failed = str(error)
 
     def _copy(self) -> None:
-        self._seen = [_look(path) for path in self._originals]
+        self._seen, self._next_end = [_look(path) for path in self._originals], math.inf
         read = read_certificates(self._settings, time.time())
         private_files.write(self._server, json.dumps(server_secret(read.chain, read.key)))
         if read.client_ca is not None:
             private_files.write(self._clients, json.dumps(self._clients_secret(read.client_ca, read.client_crl)))
         private_files.write(self.for_workers, read.model_dump_json())
         self.names = names_of(read.chain)
+        self._next_end = read.ends.get("client_ca", math.inf)
         log.info(Event.CERTIFICATES_READ, ends=read.ends)
 
     def _clients_secret(self, ca: str, crl: str | None) -> dict[str, Any]:

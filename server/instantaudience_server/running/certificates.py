@@ -8,7 +8,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from pydantic import BaseModel, Field
 
 from instantaudience_server.clock import written_time
@@ -36,7 +36,8 @@ class Certificates(BaseModel):
 
 
 def read_certificates(settings: Settings, now: float) -> Certificates:
-    """Read and check the files. All are read before any is looked at, so that they belong together.
+    """Read and check the files. All are read before any is looked at, so that they belong together. Of several CAs of
+    callers, those that have ended are left out, and the lists of what they have revoked.
 
     Raises:
         CertificateError: one is missing, is not PEM, does not fit another, or has ended by `now` (Unix time), or not
@@ -52,14 +53,19 @@ def read_certificates(settings: Settings, now: float) -> Certificates:
     }
     texts = {what: _read(path) for what, path in files.items() if path is not None}
     ends: dict[str, float] = {}
-    for what, text in texts.items():
+    gone: set[x509.Name] = set()
+    for what in texts:
         begin = 0.0
         try:
+            if what == "client_ca":
+                texts[what], gone = _without_ended(texts[what], now)
+            elif what == "client_crl" and gone:
+                texts[what] = _without_lists_of(gone, texts[what])
             if what == "key":
-                _check_pair(texts["server"], text)
+                _check_pair(texts["server"], texts["key"])
             else:
-                ends[what] = _end_of(what, text).timestamp()
-                begin = _begin_of(what, text)
+                ends[what] = _end_of(what, texts[what]).timestamp()
+                begin = _begin_of(what, texts[what])
         except (ValueError, TypeError, UnsupportedAlgorithm) as error:
             raise CertificateError(f"{files[what]}: {_reason(error)}") from error
         if ends.get(what, now + 1) <= now:
@@ -96,6 +102,23 @@ def _check_pair(chain: str, key_text: str) -> None:
         raise ValueError(f"it must be RSA of {SMALLEST_RSA_BITS} bits or more, or ECDSA on P-256, P-384 or P-521")
     if x509.load_pem_x509_certificates(chain.encode())[0].public_key() != key.public_key():
         raise ValueError("it does not belong to the certificate")
+
+
+def _without_ended(authorities: str, now: float) -> tuple[str, set[x509.Name]]:
+    """Those that have not ended by now, and the names of the others; all of them where there would be none."""
+    found = x509.load_pem_x509_certificates(authorities.encode())
+    left = [each for each in found if each.not_valid_after_utc.timestamp() > now]
+    if len(left) in (0, len(found)):
+        return authorities, set()
+    gone = {each.subject for each in found} - {each.subject for each in left}
+    return "".join(each.public_bytes(Encoding.PEM).decode() for each in left), gone
+
+
+def _without_lists_of(authorities: set[x509.Name], lists: str) -> str:
+    """Lists of what is revoked, but for those that these have made."""
+    found = [x509.load_pem_x509_crl(each) for each in _CRL.findall(lists.encode())]
+    left = [each for each in found if each.issuer not in authorities]
+    return "".join(each.public_bytes(Encoding.PEM).decode() for each in left)
 
 
 def _end_of(what: str, text: str) -> datetime.datetime:

@@ -8,11 +8,13 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 from instantaudience_server.processes import StartError
+from instantaudience_server.running import certificate_files
 from instantaudience_server.running.certificate_files import LOOK_SECONDS, CertificateFiles, ServerContext, follow
 from instantaudience_server.running.certificates import CertificateError, Certificates, names_of, read_certificates
 from instantaudience_server.settings import Settings
@@ -127,6 +129,57 @@ def test_what_cannot_be_used_is_named(
     spoil(authority)
     with pytest.raises(CertificateError, match=f"^{authority.directory}/{text}$"):
         read_certificates(settings, time.time())
+
+
+@pytest.fixture
+def two_authorities(settings: Settings, authority: Authority) -> Settings:
+    """Both have lists; one ends after an hour, and its list before."""
+    old = Authority(authority.directory, "old", lifetime=HOUR)
+    assert settings.client_ca is not None
+    assert settings.client_crl is not None
+    lists = authority.directory / "old.crl"
+    old.revoke(lists, lifetime=HOUR / 2)
+    settings.client_ca.write_bytes(old.file.read_bytes() + authority.file.read_bytes())
+    settings.client_crl.write_bytes(lists.read_bytes() + settings.client_crl.read_bytes())
+    return settings
+
+
+def test_an_authority_that_has_ended_is_left_out(two_authorities: Settings, authority: Authority) -> None:
+    """The others, and new lists of theirs, count on."""
+    now = time.time()
+    before, after = read_certificates(two_authorities, now), read_certificates(two_authorities, now + 2 * 3600)
+    assert before.client_ca is not None
+    assert before.client_crl is not None
+    assert after.client_ca == authority.certificate.public_bytes(Encoding.PEM).decode()
+    assert after.client_crl is not None
+    assert (before.client_crl.count("BEGIN"), after.client_crl.count("BEGIN")) == (2, 1)
+    assert before.client_crl.endswith(after.client_crl)
+    with pytest.raises(CertificateError, match=r"revoked\.crl: it ended"):
+        read_certificates(two_authorities, now + 3600 * 3 / 4)
+    authority.file.write_bytes((authority.directory / "old.pem").read_bytes())
+    with pytest.raises(CertificateError, match=r"ca\.pem: it ended"):
+        read_certificates(two_authorities, now + 2 * 3600)
+
+
+async def test_an_authority_that_ends_is_left_out_from_then_on(
+    two_authorities: Settings, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though no file has changed: what makes handshakes natively does not look at an authority's end."""
+    files = CertificateFiles(two_authorities, authority.directory / "copies", calls_itself=False)
+    await files.open()
+    now = time.time() + 2 * 3600
+    monkeypatch.setattr(certificate_files, "time", SimpleNamespace(time=lambda: now))
+    keeping = asyncio.create_task(files.keep())
+    try:
+
+        async def left_out() -> None:
+            copied = Certificates.model_validate_json(files.for_workers.read_bytes())
+            assert copied.client_ca == authority.certificate.public_bytes(Encoding.PEM).decode()
+
+        await eventually(left_out)
+    finally:
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
 
 
 async def test_copies_are_the_owners_alone_and_change_with_the_files(settings: Settings, authority: Authority) -> None:

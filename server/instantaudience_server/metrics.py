@@ -92,6 +92,11 @@ ADMISSION_REFUSALS = Counter(
     "Calls that were refused before they cost anything: they waited too long, queues were full, or they were late.",
     ["reason"],
 )
+NATIVE_REFUSALS = Counter(
+    "instant_audience_native_refusals",
+    "Connections that the port of a native host refused: too many of them, callers' certificates.",
+    ["reason"],
+)
 QUOTA_REFUSALS = Counter(
     "instant_audience_quota_refusals",
     "Calls that a member's quota refused, by what there was too much of (contract, Limits).",
@@ -233,6 +238,8 @@ WHEN_ASKED = (
 # A series that begins with its first count has not grown in the eyes of an alert: so those begin at 0.
 for _reason in ("INVALID_LOGIN", "OK"):
     SIGN_IN_RESULTS.labels(_reason)
+for _reason in ("connections", "certificates"):
+    NATIVE_REFUSALS.labels(_reason)
 for _kind in ("failover", "move"):
     STORE_PRIMARY_CHANGES.labels(_kind)
 for _reason in ("unavailable", "internal"):

@@ -162,6 +162,9 @@ class Host:
 
         The method's place, the member where it is known, why (`waited` or `full`), and how many.
         """
+    def take_refused_connections(self) -> tuple[int, int]:
+        """How many connections were refused since this was asked last: as there were too many, and as their callers
+        showed no certificate, or none that is good."""
     def flush(self, answers: Sequence[tuple[Sequence[int], bytes]]) -> None:
         """Answer unary calls, those of each number alike, and have heard what was said."""
     def fail(self, number: int, answer: FailedAnswer) -> None:

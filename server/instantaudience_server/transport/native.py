@@ -16,6 +16,7 @@ from instantaudience_server.admission import admission, prices
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.catalog import Role
 from instantaudience_server.errors import overloaded, unreadable
+from instantaudience_server.metrics import NATIVE_REFUSALS
 from instantaudience_server.transport.calls import (
     AnyMethod,
     Call,
@@ -46,6 +47,8 @@ TOGETHER_SECONDS = 0.01
 of their time goes into (docs/adr/0031-turns-by-cost.md)."""
 COUNT_SECONDS = 0.5
 """How often it is counted what the host has refused."""
+_COUNT_REFUSALS = tuple(NATIVE_REFUSALS.labels(reason).inc for reason in ("connections", "certificates"))
+"""In the order in which the host tells of them."""
 
 _Wrong = tuple[str, int]
 """What is wrong with a request: the value of a `Flaw`, and a size."""
@@ -247,6 +250,8 @@ class NativeHost:
         for index, member_id, reason, count in self._host.take_refused():
             self._pipeline.admission.count_refused(reason, count)
             self._pipeline.outcomes.refused_before(self._methods[index].path, member_id, count)
+        for count_refusal, refused in zip(_COUNT_REFUSALS, self._host.take_refused_connections(), strict=True):
+            count_refusal(refused)
 
     def answer(self, numbers: Sequence[int], message: bytes) -> None:
         """Answer unary calls, at the end of this turn (see `direct.Replies`)."""

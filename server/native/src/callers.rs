@@ -29,6 +29,16 @@ pub struct Callers {
 struct Open {
     all: usize,
     of: HashMap<IpAddr, usize>,
+    refused: Refused,
+}
+
+/// Connections that were refused since this was asked last.
+#[derive(Default)]
+pub struct Refused {
+    /// There were too many, in all or of their address.
+    pub connections: u64,
+    /// Their callers showed no certificate, or none that is good.
+    pub certificates: u64,
 }
 
 /// The place of a connection; it is free when this is dropped.
@@ -49,11 +59,22 @@ impl Callers {
         let mut open = lock(&self.open);
         let of_one = open.of.get(&address).copied().unwrap_or(0);
         if open.all >= self.most || of_one >= self.most_of_one {
+            open.refused.connections += 1;
             return None;
         }
         open.all += 1;
         open.of.insert(address, of_one + 1);
         Some(Place { callers: Arc::clone(self), address })
+    }
+
+    /// A caller's certificate was refused.
+    pub fn count_certificate(&self) {
+        lock(&self.open).refused.certificates += 1;
+    }
+
+    /// What was refused since this was asked last.
+    pub fn take_refused(&self) -> Refused {
+        std::mem::take(&mut lock(&self.open).refused)
     }
 }
 
@@ -94,6 +115,8 @@ mod tests {
         let [one, other] = [1, 2].map(|last| IpAddr::from([10, 0, 0, last]));
         let places: Vec<_> = [one, one, one, other, other].map(|address| callers.take(address)).into();
         assert_eq!(places.iter().map(Option::is_some).collect::<Vec<_>>(), [true, true, false, true, false]);
+        let refused = callers.take_refused();
+        assert_eq!((refused.connections, refused.certificates, callers.take_refused().connections), (2, 0, 0));
         drop(places);
         assert!(lock(&callers.open).of.is_empty());
         assert!(callers.take(one).is_some());

@@ -221,6 +221,11 @@ impl Host {
         counts.map(|((method, turn, reason), count)| (method, turn, why(reason), count)).collect()
     }
 
+    fn take_refused_connections(&self) -> (u64, u64) {
+        let refused = self.callers.take_refused();
+        (refused.connections, refused.certificates)
+    }
+
     fn flush(&self, answers: Vec<(Vec<CallId>, Bound<'_, PyBytes>)>) -> PyResult<()> {
         let answers = answers.into_iter().map(|(ids, message)| Ok((ids, framed(&message)?)));
         let answers: Vec<_> = answers.collect::<PyResult<_>>()?;

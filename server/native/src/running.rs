@@ -10,7 +10,6 @@ use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
 
 use crate::arrivals::Event;
 use crate::callers::Callers;
@@ -135,14 +134,14 @@ async fn accept(listener: Listener, service: Arc<Service>, door: Door, mut ends:
                 Some((place, peer.ip()))
             }
         };
-        let (service, ends, open, acceptor) = (Arc::clone(&service), ends.clone(), open.clone(), door.tls.acceptor());
+        let (service, ends, open, door) = (Arc::clone(&service), ends.clone(), open.clone(), door.clone());
         tokio::spawn(async move {
             match (connection, &place) {
                 (Connection::Path(socket), _) => connections::serve(socket, Peer::Gateway, service, ends).await,
                 (Connection::Port(socket), Some((_, address))) => {
                     // Where it cannot be set, answers are a little late.
                     let _ = socket.set_nodelay(true);
-                    serve_caller(socket, *address, acceptor, service, ends).await;
+                    serve_caller(socket, *address, &door, service, ends).await;
                 }
                 (Connection::Port(_), None) => {}
             }
@@ -152,17 +151,14 @@ async fn accept(listener: Listener, service: Arc<Service>, door: Door, mut ends:
 }
 
 /// Serve who came through a port, behind a handshake where there is TLS.
-async fn serve_caller(
-    socket: TcpStream,
-    address: IpAddr,
-    acceptor: Option<TlsAcceptor>,
-    service: Arc<Service>,
-    ends: Ends,
-) {
-    let Some(acceptor) = acceptor else {
+async fn serve_caller(socket: TcpStream, address: IpAddr, door: &Door, service: Arc<Service>, ends: Ends) {
+    let Some(acceptor) = door.tls.acceptor() else {
         return connections::serve(socket, Peer::Caller(address, None), service, ends).await;
     };
-    if let Ok(Ok((stream, name))) = timeout(HANDSHAKE, tls::accept(&acceptor, socket)).await {
-        connections::serve(stream, Peer::Caller(address, name), service, ends).await;
+    match timeout(HANDSHAKE, tls::accept(&acceptor, socket)).await {
+        Ok(Ok((stream, name))) => connections::serve(stream, Peer::Caller(address, name), service, ends).await,
+        Ok(Err(error)) if tls::is_of_certificate(&error) => door.callers.count_certificate(),
+        // It has broken off, or is too slow.
+        Ok(Err(_)) | Err(_) => {}
     }
 }

@@ -71,6 +71,12 @@ pub async fn accept(acceptor: &TlsAcceptor, socket: TcpStream) -> io::Result<(Tl
     Ok((stream, name))
 }
 
+/// Whether a handshake failed as the caller showed no certificate, or none that is good.
+pub fn is_of_certificate(error: &io::Error) -> bool {
+    let error = error.get_ref().and_then(|inner| inner.downcast_ref());
+    matches!(error, Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented))
+}
+
 /// The only URI in a certificate or, where it has none, its only DNS name.
 fn name_in(certificate: &CertificateDer<'_>) -> Option<Name> {
     let certificate = EndEntityCert::try_from(certificate).ok()?;

@@ -9,7 +9,7 @@ import ssl
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -383,9 +383,27 @@ async def test_who_is_refused_at_the_gateway_is_counted(secured: Secured, tmp_pa
     await eventually(counted)
 
 
-async def refused_certificates(secured: Secured) -> float:
+async def test_who_is_refused_at_the_native_hosts_port_is_counted(secured: Secured, tmp_path: Path) -> None:
+    if secured.service.host_mode != "native":
+        pytest.skip("other hosts do not count them, or count them as the gateway's")
+    clients = refused_clients(secured, tmp_path).values()
+    before = await refused_certificates(secured, "native_refusals_total")
+    host, _, port = secured.address("direct").rpartition(":")
+    for client in clients:
+        with suppress(OSError):  # with TLS 1.3, whoever is refused reads of it
+            reader, writer = await asyncio.open_connection(host, int(port), ssl=secured.context(client))
+            await reader.read()
+            writer.close()
+
+    async def counted() -> None:
+        assert await refused_certificates(secured, "native_refusals_total") == before + len(clients)
+
+    await eventually(counted)
+
+
+async def refused_certificates(secured: Secured, metric: str = "gateway_refusals_total") -> float:
     async with await secured.http(secured.good) as http:
-        return (await scrape(secured.service, http)).total("gateway_refusals_total", reason="certificates")
+        return (await scrape(secured.service, http)).total(metric, reason="certificates")
 
 
 async def test_their_ends_are_a_metric(secured: Secured) -> None:

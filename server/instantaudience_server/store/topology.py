@@ -5,6 +5,7 @@ command of a call.
 """
 
 import asyncio
+import random
 from collections.abc import Mapping
 from typing import Any
 
@@ -94,9 +95,17 @@ class Topology:
         nodes = self._client.nodes_manager
         asked = dict(nodes.startup_nodes)
         try:
-            await nodes.initialize()
+            try:
+                await nodes.initialize()
+            except RedisClusterException as error:
+                if error.__cause__ is not None or not asked:
+                    raise
+                # Where nobody serves a slot, redis-py asks all nodes, and takes nothing from those that disagree. One
+                # that was cut off may do so for long: what a node says is tried then, as where all slots are served.
+                nodes.startup_nodes = dict([random.choice(list(asked.items()))])  # noqa: S311
+                await nodes.initialize()
         except _NO_ANSWER:
-            nodes.startup_nodes |= self._named
+            nodes.startup_nodes |= asked | self._named
             raise
         except IndexError as error:  # redis-py wants a primary, and has forgotten all nodes
             nodes.startup_nodes |= asked | self._named
@@ -158,6 +167,7 @@ class Topology:
         if self._refreshing is not None:
             self._refreshing.cancel()
         # RedisCluster.aclose() leaves nodes alone that its own initialize() has not found.
+        await asyncio.gather(*(node.disconnect() for node in self._named.values()))
         await self._client.nodes_manager.aclose("startup_nodes")
         await self._client.nodes_manager.aclose()
 

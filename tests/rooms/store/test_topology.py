@@ -99,6 +99,27 @@ async def test_a_cluster_that_is_made_anew_is_used_again(product: str, tmp_path:
         await _unserved(cluster, [SLOTS - 1])
 
 
+async def test_nodes_that_disagree_are_believed_one_by_one(product: str, tmp_path: Path) -> None:
+    """While nobody serves a slot, too: one of them has left the cluster, and takes all that it knows of for its own."""
+    for name in ("stays", "leaves"):
+        (tmp_path / name).mkdir()
+    async with (
+        running_node(product, tmp_path / "stays", CLUSTERED) as stays,
+        running_node(product, tmp_path / "leaves", CLUSTERED) as leaves,
+    ):
+        await on_node(stays, "CLUSTER", "DELSLOTSRANGE", SLOTS // 2, SLOTS - 1)
+        await on_node(leaves, "CLUSTER", "DELSLOTSRANGE", 0, SLOTS // 2 - 1)
+        await on_node(leaves, "CLUSTER", "DELSLOTS", SLOTS - 2, SLOTS - 1)
+        bus_port = (await on_node(leaves, "CONFIG GET", "cluster-port"))["cluster-port"]
+        await on_node(stays, "CLUSTER", "MEET", HOST, leaves, bus_port)
+        async with connected(f"redis://{HOST}:{stays}") as cluster:
+            await _unserved(cluster, [SLOTS - 2, SLOTS - 1])
+            await on_node(leaves, "CLUSTER", "RESET", "HARD")
+            await on_node(leaves, "CLUSTER", "ADDSLOTSRANGE", 0, SLOTS - 2)
+            await on_node(stays, "CLUSTER", "ADDSLOTS", SLOTS - 2)
+            await _unserved(cluster, [SLOTS - 1])
+
+
 async def test_a_name_that_leads_elsewhere_is_followed(product: str, tmp_path: Path) -> None:
     """All nodes have been replaced by others, with other addresses: those that were known help no more."""
     for name in ("before", "after"):

@@ -59,7 +59,8 @@ async def test_a_job_whose_upload_did_not_begin_in_time_has_ended(desk: JobDesk,
         *(Phase.ERROR, UPLOAD_URL_EXPIRED),
         *(job.open_until_ms, job.open_until_ms),
     )
-    for since_ms, changed in ((job.open_until_ms, [found]), (job.open_until_ms + 1, [])):
+    newer = (await desk.create(DEMO.member.id, DEMO, seconds_from_now())).job
+    for since_ms, changed in ((job.open_until_ms, [found, newer]), (job.open_until_ms + 1, [])):
         jobs = desk.changed_since(DEMO.member.id, since_ms, DEMO, seconds_from_now())
         assert [each async for each in jobs] == changed
 

@@ -44,7 +44,8 @@ class Settings(BaseModel):
     add_missing: bool = False
     """Add what the catalog lacks of the file although it is not empty."""
     redis: SecretStr | None = None
-    """The URL of a Redis Cluster's node, `redis://` or `rediss://` (TLS); it may hold a password. None: embedded."""
+    """The URL of a Redis Cluster, `redis://` or `rediss://` (TLS), with one of its nodes, or several between commas; it
+    may hold a password. None: embedded."""
     durability: Durability = Durability.PRIMARY
     """What an acknowledgement means, for members that say nothing else."""
     data_dir: Path = Path("data")

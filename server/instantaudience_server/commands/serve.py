@@ -27,7 +27,11 @@ from instantaudience_server.telemetry import Event, configure_logging
 )
 @_option("--demo", "Likewise with the demo catalog. Its passwords are public: for trying out only.", is_flag=True)
 @_option("--add-missing", "Add what the catalog lacks of the file although it is not empty.", is_flag=True)
-@_option("--redis", "Use this Redis Cluster (redis:// or rediss://) rather than the embedded one.", metavar="URL")
+@_option(
+    "--redis",
+    "Use this Redis Cluster (redis:// or rediss://; nodes between commas) rather than the embedded one.",
+    metavar="URL",
+)
 @_option("--durability", "What has taken a write before it is acknowledged: primary, replica, disk.")
 @data_dir_option
 @_option("--host", "Address to listen on.")

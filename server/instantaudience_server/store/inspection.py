@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisClusterException, RedisError, ResponseError
 
+from instantaudience_server.store.cluster_client import cluster_client
 from instantaudience_server.store.keys import SLOTS
 from instantaudience_server.store.permissions import KEY_LETTERS, ON_KEYS, WITHOUT_KEYS, name_of, words_of
 from instantaudience_server.store.topology import NO_SLOTS
@@ -80,14 +81,7 @@ async def inspect(url: str, *, now: Callable[[], float], user: str | None = None
         ClusterOutOfReachError: no node answers, it is no cluster, or nobody serves a slot.
     """
     try:
-        cluster = RedisCluster.from_url(
-            url,
-            protocol=2,
-            require_full_coverage=False,
-            socket_connect_timeout=ANSWER_SECONDS,
-            socket_timeout=ANSWER_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-        )
+        cluster = cluster_client(url, timeout_seconds=ANSWER_SECONDS, retry=Retry(NoBackoff(), 0))
         # Not cluster.initialize(), which asks for all commands, too.
         await cluster.nodes_manager.initialize()
     except AuthenticationError as error:

@@ -9,12 +9,13 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
-from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.connection import AbstractConnection, SSLConnection
 from redis.exceptions import RedisClusterException, RedisError
 from redis.exceptions import TimeoutError as NoAnswerInTime
 
 from instantaudience_server.errors import unavailable
+from instantaudience_server.store.cluster_client import cluster_client
 
 NEEDED = {"Valkey": (9, 0), "Redis": (8, 0)}
 """The first versions with HSETEX, by the product that `--version` names."""
@@ -46,22 +47,16 @@ class _RereadConnection(SSLConnection):
 class Topology:
     """The nodes and slots of a cluster.
 
-    `url` is `redis://` or `rediss://` (TLS), with user and password where the cluster wants them; any node will do.
+    `url` is as in `cluster_client`; any node will do.
     """
 
     def __init__(self, url: str, *, connect_timeout_seconds: float) -> None:
         try:
-            self._client = RedisCluster.from_url(
-                url,
-                protocol=2,
-                require_full_coverage=False,
-                socket_connect_timeout=connect_timeout_seconds,
-                socket_timeout=connect_timeout_seconds,
-            )
+            self._client = cluster_client(url, timeout_seconds=connect_timeout_seconds)
         except (ValueError, TypeError, RedisError, RedisClusterException) as error:
             raise StoreUnusableError(f"the cluster's URL cannot be used: {error}") from error
         self._named = dict(self._client.nodes_manager.startup_nodes)
-        """The node that the URL names; redis-py forgets it for those that the cluster names."""
+        """The nodes that the URL names; redis-py forgets them for those that the cluster names."""
         options = self._client.get_connection_kwargs()
         if options["connection_class"] is SSLConnection:
             for node in self._named.values():
@@ -89,8 +84,8 @@ class Topology:
     async def _initialize(self) -> None:
         """Ask the nodes that are known for nodes and slots.
 
-        Where none of them helps, the one that the URL names is asked as well from then on: all of them may have got
-        other addresses, which only its name leads to.
+        Where none of them helps, those that the URL names are asked as well from then on: all of them may have got
+        other addresses, which only these names lead to.
         """
         nodes = self._client.nodes_manager
         asked = dict(nodes.startup_nodes)

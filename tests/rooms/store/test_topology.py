@@ -192,7 +192,18 @@ async def test_nodes_that_answer_late_are_asked_again(embedded: EmbeddedCluster)
     await whole(embedded)
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:6379", "127.0.0.1:6379", "redis://127.0.0.1:port", ""])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:6379",
+        "127.0.0.1:6379",
+        "redis://127.0.0.1:port",
+        "redis://127.0.0.1:6379,127.0.0.1:port",
+        "redis://127.0.0.1:6379,",
+        "redis://127.0.0.1:6379,:6380",
+        "",
+    ],
+)
 def test_what_is_no_url_is_refused(url: str) -> None:
     with pytest.raises(StoreUnusableError, match="the cluster's URL cannot be used"):
         Topology(url, connect_timeout_seconds=1)
@@ -218,12 +229,25 @@ class TestCredentials:
     @pytest.mark.parametrize("credentials", [f":{SECRET}@", f"default:{SECRET}@", f"app:{SECRET}@"])
     async def test_right_ones_work(self, address: str, credentials: str) -> None:
         await works(f"redis://{credentials}{address}")
+        (away,) = free_ports(HOST, 1)
+        await works(f"redis://{credentials}{HOST}:{away},{address}")
 
     @pytest.mark.parametrize("credentials", ["", ":wrong@", "app:wrong@", f"nobody:{SECRET}@"])
     async def test_wrong_ones_are_refused(self, address: str, credentials: str) -> None:
         text = await refusal(f"redis://{credentials}{address}")
         assert "auth" in text.lower() or "password" in text.lower()
         assert "wrong" not in text.replace("WRONGPASS", "").lower()
+
+
+async def test_a_node_that_is_away_is_not_needed_where_others_are_named(embedded: EmbeddedCluster) -> None:
+    (away,) = free_ports(HOST, 1)
+    first, *others = embedded.ports
+    await works(f"redis://{HOST}:{away},{HOST}:{first}")
+    await works(f"redis://{HOST}:{first},{HOST}:{away}")
+    with standing_still(pids_of(embedded)[0]):
+        async with connected(f"redis://{HOST}:{first},{','.join(f'{HOST}:{port}' for port in others)}") as cluster:
+            assert len(cluster.primaries()) == len(embedded.ports)
+    await whole(embedded)
 
 
 async def test_any_node_will_do(embedded: EmbeddedCluster) -> None:

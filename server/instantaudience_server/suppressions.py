@@ -80,7 +80,7 @@ class Suppressions:
             asked = self._loop.time()
             try:
                 version = await self._store.version(asked + ANSWER_SECONDS)
-                if self._version and not version:  # it was lost, or a restore of an older version has it last
+                if self._version and not version:  # it was lost, or a backup that is put back has it last
                     raise unavailable("the cluster does not know any more who has suppressed users")
                 if version != self._version:
                     self._members = await self._store.members(asked + ANSWER_SECONDS)

@@ -52,7 +52,8 @@ async def with_larger_ids(stored: WholeKeys, largest: Part) -> Part:
 
 async def suppress_again(connection: Connection, now_ms: int) -> None:
     """Suppress everybody anew who was suppressed then or has been since: their memberships may have come back, which
-    workers then remove once more. It also makes whole what was suppressed while the backup was taken.
+    workers then remove once more. It also makes whole what was suppressed while the backup was taken. Workers hear of
+    it although nobody may be: where there is no version any more, they take what they know for lost.
 
     Raises:
         AudienceError: a part of the cluster was away for too long.
@@ -62,6 +63,8 @@ async def suppress_again(connection: Connection, now_ms: int) -> None:
     async for parts in connection.keys.read(Kind.SORTED_SET, registries):
         for part in parts:
             await _suppress_users(connection, part, now_ms)
+    version = Part(Kind.STRING, keys.SUPPRESSIONS_VERSION, NEVER, [_new_name().encode()])
+    await connection.keys.put_back([version], now_ms)
 
 
 async def _suppress_users(connection: Connection, registry: Part, now_ms: int) -> None:
@@ -73,10 +76,13 @@ async def _suppress_users(connection: Connection, registry: Part, now_ms: int) -
     deadline = asyncio.get_running_loop().time() + SECONDS
     await asyncio.gather(
         *(
-            connection.suppressions.suppress(
-                member_id, users, now_ms, end_ms, AGAIN_MS, secrets.token_hex(NAME_BYTES), deadline
-            )
+            connection.suppressions.suppress(member_id, users, now_ms, end_ms, AGAIN_MS, _new_name(), deadline)
             for end_ms, users in by_end.items()
             if end_ms == NEVER or end_ms > now_ms
         )
     )
+
+
+def _new_name() -> str:
+    """Of what is known of suppressions from then on."""
+    return secrets.token_hex(NAME_BYTES)

@@ -67,7 +67,7 @@ func (s *session) atHand(err error) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now, failed := time.Now(), new(Error)
-	if !errors.As(err, &failed) || !sentAgain[failed.Kind] || s.token == "" || !now.Before(s.dies) {
+	if s.isClosed || !errors.As(err, &failed) || !sentAgain[failed.Kind] || s.token == "" || !now.Before(s.dies) {
 		return "", err
 	}
 	if failed.Kind == RateLimited {

@@ -72,3 +72,14 @@ func TestATokenIsUsedAsLongAsItLivesWhileTheServiceIsAway(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestAClientThatIsClosedWhileItSignsInUsesNoToken(t *testing.T) {
+	s := &session{signingIn: newShared[string](), token: "a", dies: time.Now().Add(time.Hour)}
+	s.signIn = func(context.Context, *caller) (*pb.AuthenticateResult, error) {
+		s.close()
+		return nil, unavailable("the client is closed", "")
+	}
+	if token, err := s.get(context.Background()); !errors.Is(err, Unavailable) {
+		t.Error(token, err)
+	}
+}

@@ -130,7 +130,7 @@ class Session:
             token, lifetime = await sign_in(deadline)
         except (RateLimitedError, UnavailableError) as error:
             now = time.monotonic()
-            if self._token is None or now >= self._dies:
+            if self._is_closed or self._token is None or now >= self._dies:
                 raise
             if isinstance(error, RateLimitedError):
                 self._ends = min(self._dies, now + (error.retry_after_seconds or 0.0))

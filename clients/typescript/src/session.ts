@@ -67,7 +67,7 @@ export class Session {
     } catch (failure) {
       const [now, atHand] = [performance.now(), this.#token];
       const isForNow = failure instanceof RateLimitedError || failure instanceof UnavailableError;
-      if (!isForNow || atHand === undefined || now >= this.#diesMs) throw failure;
+      if (!isForNow || this.#isClosed || atHand === undefined || now >= this.#diesMs) throw failure;
       if (failure instanceof RateLimitedError) this.#endsMs = Math.min(this.#diesMs, now + (failure.retryAfterMs ?? 0));
       return atHand;
     }

@@ -139,3 +139,18 @@ test("a token is used as long as it lives while the service is away", async ({ m
   await assert.rejects(shared.token(new Deadline(9000)), UnavailableError);
   assert.equal(waits.at(-1), 9000);
 });
+
+test("a client that is closed while it signs in uses no token", async ({ mock }) => {
+  let now = 0;
+  mock.method(performance, "now", () => now);
+  const { session: shared, signIns } = session();
+  const first = shared.token(patient());
+  signIns[0]?.resolve({ token: "a", lifetimeMs: 3_600_000 });
+  assert.equal(await first, "a");
+  now = 3_500_000;
+  const second = shared.token(patient());
+  await turn();
+  shared.close();
+  signIns[1]?.reject(new UnavailableError("the client is closed"));
+  await assert.rejects(second, UnavailableError);
+});

@@ -81,3 +81,20 @@ async def test_a_token_is_used_as_long_as_it_lives_while_the_service_is_away(mon
     with pytest.raises(UnavailableError):
         await session.token(clock.now + 9.0)
     assert asked[-1] == (1000.0, 9.0)
+
+
+async def test_a_client_that_is_closed_while_it_signs_in_uses_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(credentials, "time", SimpleNamespace(monotonic=lambda: clock.now))
+
+    async def sign_in(deadline: float) -> tuple[str, float]:
+        if clock.now > 1000.0:
+            session.close()
+            session.check_open()
+        return "a", LIFETIME_SECONDS
+
+    session = Session(sign_in, None)
+    assert await session.token(clock.now + 1.0) == "a"
+    clock.now += 91.0
+    with pytest.raises(UnavailableError, match="the client is closed"):
+        await session.token(clock.now + 1.0)

@@ -116,10 +116,10 @@ final class Session {
     return token;
   }
 
-  /** Whether there is a token that lives; it is used for so long then, at most. */
+  /** Whether there is a token to use that lives; it is used for so long then, at most. */
   private boolean lasts(long nanos) {
     long now = clock.getAsLong();
-    if (token == null || dies - now <= 0) {
+    if (isClosed || token == null || dies - now <= 0) {
       return false;
     }
     ends = now + Math.min(dies - now, nanos);

@@ -129,4 +129,23 @@ class SessionTest {
     assertThrows(UnavailableException.class, () -> session.get().token(patient()));
     assertTrue(waited.get() > TimeUnit.SECONDS.toNanos(Rules.RENEWAL_SECONDS));
   }
+
+  @Test
+  void aClientThatIsClosedWhileItSignsInUsesNoToken() {
+    AtomicLong now = new AtomicLong();
+    AtomicReference<Session> session = new AtomicReference<>();
+    session.set(new Session(
+        deadline -> {
+          if (now.get() == 0) {
+            return new Session.Issued("a", 100);
+          }
+          session.get().close();
+          throw Failure.unavailable("the client is closed", "");
+        },
+        null,
+        now::get));
+    assertEquals("a", session.get().token(patient()));
+    now.set(92);
+    assertThrows(UnavailableException.class, () -> session.get().token(patient()));
+  }
 }

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import re
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -23,7 +24,7 @@ from instantaudience_server.store import keys
 from instantaudience_server.store.catalog_interface import Kind as ObjectKind
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.interface import NEVER
-from instantaudience_server.store.permissions import KEY_LETTERS
+from instantaudience_server.store.permissions import KEY_LETTERS, WITHOUT_KEYS, name_of
 from instantaudience_server.store.suppression_store import ClusterSuppressionStore
 from instantaudience_server.store.whole_keys import Kind, Part
 from redis import Redis as SyncRedis
@@ -36,6 +37,7 @@ from support.clusters import migration_of, owner_of, running_node, seconds_from_
 USERS, SEGMENTS = 600, 5
 HOUR_MS = 3_600_000
 SETTINGS = Settings()
+DEPLOYMENT = Path(__file__).parents[3] / "docs/deployment.md"
 
 
 def told(done: int, of: int) -> None:
@@ -399,6 +401,36 @@ async def test_workers_hear_that_nobody_is_suppressed_any_more(
         await put_back(connection, tmp_path / "backup", clock, told)
     assert await store.version(seconds_from_now()) not in (b"", b"a")
     assert await store.members(seconds_from_now()) == {}
+
+
+async def test_the_rights_that_are_written_down_are_enough(
+    embedded: EmbeddedCluster,
+    plain: RedisCluster,
+    worker: AccountWorker,
+    cluster: Cluster,
+    clock: FakeClock,
+    tmp_path: Path,
+) -> None:
+    """Beside what every command of the service needs."""
+    written = re.search(r"`backup` needs `([^`]+)`[^`]+`restore` these and `([^`]+)`", DEPLOYMENT.read_text())
+    assert written is not None
+    backup, restore = (words.split() for words in written.groups())
+    every = ["+auth", "+hello", *(f"+{name_of(command)}" for command in WITHOUT_KEYS)]
+    await fill(plain, clock.ms)
+    await ClusterSuppressionStore(cluster).suppress(123, [b"m:p:1"], clock.ms, NEVER, (1, 1), "a", seconds_from_now())
+    async with another_cluster(tmp_path) as (client, _):
+        port = client.connection_pool.connection_kwargs["port"]
+
+        def allow(rights: list[str]) -> Any:
+            return client.execute_command("ACL", "SETUSER", "operator", "reset", "on", ">pw", *every, *rights)
+
+        async with connected(embedded.url, SETTINGS) as connection:
+            await take(connection, tmp_path / "backup", clock, told)
+        await allow([*backup, *restore])
+        async with connected(f"redis://operator:pw@127.0.0.1:{port}", SETTINGS) as connection:
+            await put_back(connection, tmp_path / "backup", clock, told, over=True)
+            await allow(backup)
+            await take(connection, tmp_path / "again", clock, told)
 
 
 async def test_a_catalog_that_never_stands_still_is_not_taken_for_whole(

@@ -162,11 +162,11 @@ class Settings(BaseModel):
     @field_validator("host")
     @classmethod
     def _address(cls, host: str) -> str:
+        """As it is written mostly: `0::0` is `::`."""
         try:
-            ipaddress.ip_address(host)
+            return str(ipaddress.ip_address(host))
         except ValueError:
             raise ValueError("must be an address, such as 127.0.0.1, 0.0.0.0 or ::, and not a name") from None
-        return host
 
     @field_validator("batch_store")
     @classmethod

@@ -77,3 +77,8 @@ def test_the_clusters_password_is_not_shown() -> None:
     assert "hunter2" not in str(settings.model_dump_json())
     assert settings.redis is not None
     assert settings.redis.get_secret_value() == "redis://app:hunter2@cluster:6379"
+
+
+def test_an_address_is_written_as_it_is_mostly() -> None:
+    """What is asked of it, is asked of its text: whether it means all of IPv6 and IPv4, for example."""
+    assert Settings(host="0::0", insecure=True).host == "::"

@@ -817,8 +817,8 @@ type PublicKey struct {
 	Id int32 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
 	// 1 to 100 printable characters, unique among its user's active keys: a JWT's `kid`.
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	// PEM (`-----BEGIN PUBLIC KEY-----`): RSA of 2048 to 8192 bits with an exponent of at most 64,
-	// for RS256, or P-256, for ES256.
+	// PEM (`-----BEGIN PUBLIC KEY-----`): RSA of 2048 to 8192 bits with an exponent of 64 bits at
+	// most, for RS256, or P-256, for ES256.
 	Pem string `protobuf:"bytes,3,opt,name=pem,proto3" json:"pem,omitempty"`
 	// Whether its user signs in with it.
 	Active bool `protobuf:"varint,4,opt,name=active,proto3" json:"active,omitempty"`

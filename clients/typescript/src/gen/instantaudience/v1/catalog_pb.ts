@@ -410,8 +410,8 @@ export type PublicKey = Message<"instantaudience.v1.PublicKey"> & {
   name: string;
 
   /**
-   * PEM (`-----BEGIN PUBLIC KEY-----`): RSA of 2048 to 8192 bits with an exponent of at most 64,
-   * for RS256, or P-256, for ES256.
+   * PEM (`-----BEGIN PUBLIC KEY-----`): RSA of 2048 to 8192 bits with an exponent of 64 bits at
+   * most, for RS256, or P-256, for ES256.
    *
    * @generated from field: string pem = 3;
    */

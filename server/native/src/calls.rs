@@ -10,7 +10,6 @@ use h2::server::SendResponse;
 use h2::{RecvStream, SendStream};
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TE};
 use http::{Method, Request, Response, StatusCode};
-use tokio::sync::Semaphore;
 
 use crate::answers::{Answers, Failure};
 use crate::arrivals::{Arrivals, Refusal};
@@ -21,7 +20,7 @@ use crate::inflations::Inflations;
 use crate::metadata::{Metadata, Peer, encoding};
 use crate::refusals::Refusals;
 use crate::rest::{self, JsonForm};
-use crate::rooms::{Held, Rooms};
+use crate::rooms::{Held, Room, Rooms};
 use crate::streams;
 use crate::unary::{self, Form};
 use crate::waiting::{Patience, Tokens};
@@ -85,13 +84,13 @@ impl Service {
 /// What the calls of a connection share.
 pub struct Shared {
     /// What is left for requests that come in pieces, in bytes, where that is counted by connections.
-    pub room: Option<Arc<Semaphore>>,
+    pub room: Option<Arc<Room>>,
     given_up: AtomicU32,
 }
 
 impl Shared {
     pub fn new(room_bytes: Option<usize>) -> Self {
-        Self { room: room_bytes.map(|bytes| Arc::new(Semaphore::new(bytes))), given_up: AtomicU32::new(0) }
+        Self { room: room_bytes.map(Room::new), given_up: AtomicU32::new(0) }
     }
 
     /// The caller has given a call up.

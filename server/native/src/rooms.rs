@@ -1,6 +1,7 @@
 //! Room in memory for requests that come in pieces, until they are answered, and for long messages of streams, until
 //! Python has read them: of a connection, of an address, of all. So nobody fills the memory, and none of an address shuts
-//! others out.
+//! others out. Where a room is full, one request at a time goes beyond it: else all that have parts of it and wait for
+//! more would wait in vain.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -16,33 +17,47 @@ const ADDRESS_BYTES: usize = 256 * 1024 * 1024;
 /// What all have together.
 const ALL_BYTES: usize = 512 * 1024 * 1024;
 
+/// So many bytes, for requests together.
+pub struct Room {
+    bytes: Arc<Semaphore>,
+    /// Who has it needs none of them.
+    turn: Arc<Semaphore>,
+}
+
+impl Room {
+    pub fn new(bytes: usize) -> Arc<Self> {
+        Arc::new(Self { bytes: Arc::new(Semaphore::new(bytes)), turn: Arc::new(Semaphore::new(1)) })
+    }
+}
+
 /// What requests have that come in pieces.
 pub struct Rooms {
-    all: Arc<Semaphore>,
+    all: Arc<Room>,
     /// By the address; None: of those who do not say it.
-    of: Mutex<HashMap<Option<IpAddr>, Weak<Semaphore>>>,
+    of: Mutex<HashMap<Option<IpAddr>, Weak<Room>>>,
 }
 
 impl Default for Rooms {
     fn default() -> Self {
-        Self { all: Arc::new(Semaphore::new(ALL_BYTES)), of: Mutex::default() }
+        Self { all: Room::new(ALL_BYTES), of: Mutex::default() }
     }
 }
 
 impl Rooms {
     /// Nothing yet, of a caller's room; a `connection` that is one caller's has room of its own.
-    pub fn hold(&self, connection: Option<&Arc<Semaphore>>, address: Option<IpAddr>) -> Held {
+    pub fn hold(&self, connection: Option<&Arc<Room>>, address: Option<IpAddr>) -> Held {
         let levels = connection.cloned().into_iter().chain([self.of(address), Arc::clone(&self.all)]);
-        Held { levels: levels.map(|room| Level { room, permit: None }).collect(), counted: 0 }
+        let levels = levels.map(|room| Level { room, permit: None }).collect();
+        Held { levels, turn: None, counted: 0, reserved: 0 }
     }
 
-    fn of(&self, address: Option<IpAddr>) -> Arc<Semaphore> {
+    fn of(&self, address: Option<IpAddr>) -> Arc<Room> {
         let address = address.map(network_of);
         let mut of = lock(&self.of);
         let known = of.get(&address).and_then(Weak::upgrade);
         known.unwrap_or_else(|| {
             of.retain(|_, room| room.strong_count() > 0);
-            let room = Arc::new(Semaphore::new(ADDRESS_BYTES));
+            let room = Room::new(ADDRESS_BYTES);
             of.insert(address, Arc::downgrade(&room));
             room
         })
@@ -50,7 +65,7 @@ impl Rooms {
 }
 
 struct Level {
-    room: Arc<Semaphore>,
+    room: Arc<Room>,
     permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -59,19 +74,23 @@ impl Level {
         self.permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
     }
 
-    /// Hold so many bytes at least.
-    async fn hold(&mut self, bytes: usize) -> Option<()> {
+    /// Hold so many bytes at least, or have the room's turn, whichever is there first.
+    async fn hold(&mut self, bytes: usize) -> Option<Option<OwnedSemaphorePermit>> {
         let more = self.missing(bytes)?;
-        if more > 0 {
-            let permit = Arc::clone(&self.room).acquire_many_owned(more).await.ok()?;
-            self.add(permit);
+        let Room { bytes, turn } = &*self.room;
+        tokio::select! {
+            biased;
+            permit = Arc::clone(bytes).acquire_many_owned(more) => {
+                self.add(permit.ok()?);
+                Some(None)
+            }
+            turn = Arc::clone(turn).acquire_owned() => turn.ok().map(Some),
         }
-        Some(())
     }
 
     /// Hold so many bytes at least, where they are there.
     fn try_hold(&mut self, bytes: usize) -> Option<()> {
-        let permit = Arc::clone(&self.room).try_acquire_many_owned(self.missing(bytes)?).ok()?;
+        let permit = Arc::clone(&self.room.bytes).try_acquire_many_owned(self.missing(bytes)?).ok()?;
         self.add(permit);
         Some(())
     }
@@ -91,8 +110,14 @@ impl Level {
 
 /// What a request holds, until this is dropped.
 pub struct Held {
+    /// From the narrowest room to that of all.
     levels: Vec<Level>,
+    /// The turn that it has, and of which level; on those before it, it needs no room either: else it might wait there
+    /// for the one whose turn it is, and that one for it.
+    turn: Option<(usize, OwnedSemaphorePermit)>,
     counted: usize,
+    /// How many bytes it will have, where that is known.
+    reserved: usize,
 }
 
 impl Held {
@@ -100,10 +125,8 @@ impl Held {
     /// parts of the room and waited for the rest, none would ever be whole. Only the narrowest room is held like this:
     /// who says much and sends little shuts nobody else out.
     pub async fn reserve(&mut self, bytes: usize) -> Option<()> {
-        match self.levels.first_mut() {
-            Some(level) => level.hold(bytes).await,
-            None => Some(()),
-        }
+        self.reserved = self.reserved.max(bytes);
+        self.hold(0, bytes).await
     }
 
     /// So many bytes have come.
@@ -114,8 +137,21 @@ impl Held {
 
     /// Wait for room for so many bytes, whatever has come: what is decompressed may be as long.
     pub async fn widen(&mut self, bytes: usize) -> Option<()> {
-        for level in &mut self.levels {
-            level.hold(bytes).await?;
+        for place in 0..self.levels.len() {
+            self.hold(place, bytes).await?;
+        }
+        Some(())
+    }
+
+    /// Hold so many bytes of a level; where they are not there, wait for all that it will need, or for a turn.
+    async fn hold(&mut self, place: usize, bytes: usize) -> Option<()> {
+        let level = self.levels.get_mut(place)?;
+        let in_turn = self.turn.as_ref().is_some_and(|(widest, _)| *widest >= place);
+        if !in_turn
+            && level.try_hold(bytes).is_none()
+            && let Some(turn) = level.hold(bytes.max(self.reserved)).await?
+        {
+            self.turn = Some((place, turn));
         }
         Some(())
     }
@@ -147,8 +183,11 @@ impl Held {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use tokio::runtime::Builder;
-    use tokio::task::yield_now;
+    use tokio::task::{JoinSet, yield_now};
+    use tokio::time::timeout;
 
     use super::*;
 
@@ -159,7 +198,7 @@ mod tests {
     #[test]
     fn requests_that_come_at_once_become_whole_one_after_the_other() -> std::io::Result<()> {
         Builder::new_current_thread().build()?.block_on(async {
-            let (rooms, connection) = (Arc::new(Rooms::default()), Arc::new(Semaphore::new(1000)));
+            let (rooms, connection) = (Arc::new(Rooms::default()), Room::new(1000));
             let requests = [(); 9].map(|()| {
                 let mut held = rooms.hold(Some(&connection), Some(address(1)));
                 tokio::spawn(async move {
@@ -174,7 +213,108 @@ mod tests {
             for request in requests {
                 assert!(matches!(request.await, Ok(Some(()))));
             }
-            assert_eq!((connection.available_permits(), rooms.all.available_permits()), (1000, ALL_BYTES));
+            assert_eq!((connection.bytes.available_permits(), rooms.all.bytes.available_permits()), (1000, ALL_BYTES));
+        });
+        Ok(())
+    }
+
+    /// Requests of 1 MB, so many of each of so many addresses, that come in pieces and at the same pace, and are answered
+    /// at once when they are whole; whether their length is known, and each has a connection with 31 others.
+    async fn all_become_whole(addresses: u8, of_each: usize, known: bool) -> bool {
+        const PIECES: usize = 64;
+        let rooms = Rooms::default();
+        let mut requests = JoinSet::new();
+        for last in 0..addresses {
+            let mut connection = None;
+            for place in 0..of_each {
+                if known && place % 32 == 0 {
+                    connection = Some(Room::new(32 * 1024 * 1024));
+                }
+                let mut held = rooms.hold(connection.as_ref(), Some(address(last)));
+                requests.spawn(async move {
+                    for _ in 0..PIECES {
+                        if known {
+                            held.reserve(PIECES * 16 * 1024).await?;
+                        }
+                        held.count(16 * 1024).await?;
+                        yield_now().await;
+                    }
+                    held.settle(PIECES * 16 * 1024).await
+                });
+            }
+        }
+        let whole = timeout(Duration::from_secs(20), requests.join_all()).await;
+        let free = rooms.all.bytes.available_permits();
+        whole.is_ok_and(|whole| whole.iter().all(Option::is_some)) && free == ALL_BYTES
+    }
+
+    #[test]
+    fn requests_that_come_evenly_become_whole_though_all_have_parts_of_the_room() -> std::io::Result<()> {
+        Builder::new_current_thread().enable_time().build()?.block_on(async {
+            for (addresses, of_each) in [(1, 300), (3, 200), (3, 300)] {
+                for known in [false, true] {
+                    assert!(all_become_whole(addresses, of_each, known).await, "{addresses} {of_each} {known}");
+                }
+            }
+        });
+        Ok(())
+    }
+
+    /// Whether there is room for it at once.
+    async fn at_once(holding: impl Future<Output = Option<()>>) -> bool {
+        matches!(timeout(Duration::ZERO, holding).await, Ok(Some(())))
+    }
+
+    #[test]
+    fn one_request_at_a_time_goes_beyond_a_room_that_is_full() -> std::io::Result<()> {
+        Builder::new_current_thread().enable_time().build()?.block_on(async {
+            let (rooms, connection) = (Rooms::default(), Room::new(1000));
+            let [mut first, mut next, mut last] = [(); 3].map(|()| rooms.hold(Some(&connection), None));
+            assert!(at_once(first.count(900)).await);
+            assert!(at_once(next.count(200)).await && at_once(next.count(5000)).await);
+            assert!(!at_once(last.reserve(200)).await);
+            drop(next);
+            assert!(at_once(last.reserve(200)).await && at_once(last.count(200)).await);
+            assert_eq!(rooms.all.bytes.available_permits(), ALL_BYTES - 1100);
+            assert!(!at_once(first.count(101)).await);
+            drop(last);
+            assert!(at_once(first.count(0)).await);
+            assert_eq!((connection.bytes.available_permits(), connection.turn.available_permits()), (100, 0));
+        });
+        Ok(())
+    }
+
+    #[test]
+    fn a_request_of_known_length_waits_once_for_all_of_it() -> std::io::Result<()> {
+        Builder::new_current_thread().enable_time().build()?.block_on(async {
+            let (rooms, connection) = (Rooms::default(), Room::new(1000));
+            let hold = || rooms.hold(Some(&connection), None);
+            let [mut others, mut turn, mut request] = [rooms.hold(None, None), hold(), hold()];
+            assert!(at_once(others.count(ADDRESS_BYTES)).await && at_once(turn.count(1)).await);
+            assert!(at_once(request.reserve(500)).await);
+            let (counted, ()) = tokio::join!(request.count(20), async {
+                yield_now().await;
+                others.shrink(0);
+            });
+            assert_eq!((counted, rooms.of(None).bytes.available_permits()), (Some(()), ADDRESS_BYTES - 500));
+        });
+        Ok(())
+    }
+
+    #[test]
+    fn whose_turn_it_is_of_all_waits_for_none_of_its_address() -> std::io::Result<()> {
+        Builder::new_current_thread().enable_time().build()?.block_on(async {
+            let rooms = Rooms::default();
+            let of = |last| rooms.hold(None, Some(address(last)));
+            let [mut one, mut same, mut others, mut more] = [of(1), of(1), of(2), of(3)];
+            let part = ADDRESS_BYTES / 4;
+            assert!(at_once(one.count(2 * part)).await && at_once(same.count(part)).await);
+            assert!(at_once(others.count(4 * part)).await && at_once(more.count(part)).await);
+            assert!(at_once(one.count(1)).await, "it has the turn of all");
+            assert!(!at_once(same.count(part)).await, "it has that of its address, and waits for the other");
+            assert!(at_once(one.count(part)).await);
+            drop(one);
+            assert!(at_once(same.count(0)).await);
         });
         Ok(())
     }
@@ -182,10 +322,10 @@ mod tests {
     #[test]
     fn what_is_decompressed_has_room_on_every_level_until_it_is_known_how_long_it_is() -> std::io::Result<()> {
         Builder::new_current_thread().build()?.block_on(async {
-            let (rooms, connection) = (Rooms::default(), Arc::new(Semaphore::new(1000)));
+            let (rooms, connection) = (Rooms::default(), Room::new(1000));
             let mut held = rooms.hold(Some(&connection), Some(address(1)));
             assert!(held.count(50).await.is_some());
-            let left = |rooms: &Rooms| (connection.available_permits(), rooms.all.available_permits());
+            let left = |rooms: &Rooms| (connection.bytes.available_permits(), rooms.all.bytes.available_permits());
             assert_eq!(left(&rooms), (950, ALL_BYTES - 50));
             assert!(held.widen(900).await.is_some());
             assert_eq!((left(&rooms), held.counted()), ((100, ALL_BYTES - 900), 50));
@@ -201,17 +341,17 @@ mod tests {
             let rooms = Rooms::default();
             let mut announced = rooms.hold(None, Some(address(1)));
             assert!(announced.reserve(ADDRESS_BYTES).await.is_some());
-            assert_eq!(rooms.of(Some(address(1))).available_permits(), 0);
-            assert_eq!(rooms.all.available_permits(), ALL_BYTES);
+            assert_eq!(rooms.of(Some(address(1))).bytes.available_permits(), 0);
+            assert_eq!(rooms.all.bytes.available_permits(), ALL_BYTES);
             let mut other = rooms.hold(None, Some(address(2)));
             assert!(other.count(5000).await.is_some());
             assert!(announced.settle(70).await.is_some());
-            assert_eq!(rooms.of(Some(address(1))).available_permits(), ADDRESS_BYTES - 70);
-            assert_eq!(rooms.all.available_permits(), ALL_BYTES - 5070);
+            assert_eq!(rooms.of(Some(address(1))).bytes.available_permits(), ADDRESS_BYTES - 70);
+            assert_eq!(rooms.all.bytes.available_permits(), ALL_BYTES - 5070);
             drop((announced, other));
-            assert_eq!(rooms.all.available_permits(), ALL_BYTES);
+            assert_eq!(rooms.all.bytes.available_permits(), ALL_BYTES);
             drop(rooms.of(Some(address(3))));
-            assert!(rooms.of(Some(address(4))).available_permits() > 0);
+            assert!(rooms.of(Some(address(4))).bytes.available_permits() > 0);
             assert_eq!(lock(&rooms.of).len(), 1);
         });
         Ok(())

@@ -71,7 +71,7 @@ class HealthService:
             if now is not serving:
                 serving = now
                 log.info(Event.HEALTH_CHANGED, serving=serving)
-                metrics.CLUSTER_REACHABLE.set(serving)
+                metrics.CLUSTER_REACHABLE.labels(metrics.WORKER).set(serving)
                 await report(serving)
             await asyncio.sleep(LOOK_SECONDS)
 

@@ -164,8 +164,8 @@ CATALOG_RELOADS = Counter(
 )
 CLUSTER_REACHABLE = _gauge(
     "instant_audience_cluster_reachable",
-    "1 while every primary of the cluster answers the worker, else 0.",
-).labels(WORKER)
+    "1 while every primary of the cluster answers the worker, else 0; missing until it has looked.",
+)
 CLUSTER_NODES = _gauge(
     "instant_audience_cluster_nodes",
     "Primaries of the cluster that take writes (problem: none), and those that do not, by why.",

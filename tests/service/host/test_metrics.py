@@ -230,6 +230,8 @@ async def test_a_killed_worker_takes_its_gauges_with_it_and_leaves_its_counts(me
     await eventually(lambda: all_reachable(measured), BACK_SECONDS)
     after = await scrape(measured)
     assert sorted(after.by_worker("worker_starts_total").values()) == [1, 1, 2]
+    # One that starts does not say that the cluster is away: it has not looked yet.
+    assert all(set(each.by_worker("cluster_reachable").values()) == {1.0} for each in seen)
     for name in ("calls_total", "sign_ins_total"):
         assert after.total(name) >= before.total(name) > 0
     assert files_of(measured).keys() == files

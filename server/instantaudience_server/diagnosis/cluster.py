@@ -102,7 +102,7 @@ def _settings(facts: ClusterFacts, wanted: Wanted) -> Iterator[Finding]:
             value = node.settings.get(check.directive)
             if value is None or check.right(value) or (check.needs_replicas and not has_replicas):
                 continue
-            kind = warning if check.needs_replicas else problem
+            kind = problem if check.keeps_all else warning
             yield kind(
                 "settings",
                 f"{node.name}: {check.directive} is {value}",

@@ -1,18 +1,20 @@
-"""How a cluster's nodes have to be set to keep what was acknowledged (docs/operations.md, "What an acknowledgement
-means")."""
+"""How a cluster's nodes have to be set to keep what was acknowledged, and to serve on with a node away
+(docs/operations.md, "What an acknowledgement means")."""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
 
 class Check(NamedTuple):
-    """A directive, when its value is right, which one to set, and why. `needs_replicas`: only where there are any."""
+    """A directive, when its value is right, which one to set, and why. `needs_replicas`: only where there are any;
+    `keeps_all`: else memberships are lost though no node is."""
 
     directive: str
     right: Callable[[str], bool]
     wanted: str
     reason: str
     needs_replicas: bool = True
+    keeps_all: bool = False
 
 
 CHECKS = (
@@ -20,12 +22,27 @@ CHECKS = (
     Check("min-replicas-max-lag", lambda value: 1 <= int(value) <= 5, "3", "it takes as many seconds to notice"),
     Check("cluster-node-timeout", lambda value: int(value) <= 5000, "3000", "calls wait so many ms for a failover"),
     Check("cluster-replica-validity-factor", lambda value: value == "0", "0", "else a replica may refuse to take over"),
-    Check("appendonly", lambda value: value == "yes", "yes", "else a restart empties the node", needs_replicas=False),
+    Check(
+        "cluster-require-full-coverage",
+        lambda value: value == "no",
+        "no",
+        "else no slot is served while the nodes of one are away",
+        needs_replicas=False,
+    ),
+    Check(
+        "appendonly",
+        lambda value: value == "yes",
+        "yes",
+        "else a restart empties the node",
+        needs_replicas=False,
+        keeps_all=True,
+    ),
     Check(
         "maxmemory-policy",
         lambda value: value == "noeviction",
         "noeviction",
         "others drop what was acknowledged",
         needs_replicas=False,
+        keeps_all=True,
     ),
 )

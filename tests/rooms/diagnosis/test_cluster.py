@@ -150,6 +150,11 @@ PLANTED: dict[str, tuple[Plant, str, str]] = {
         "settings",
         "cluster-replica-validity-factor is 10",
     ),
+    "no slot without all": (
+        setting("cluster-require-full-coverage", "yes"),
+        "settings",
+        "cluster-require-full-coverage is yes",
+    ),
     "memory": (little_memory, "memory", "of maxmemory"),
     "a command": (acl("-hsetex", "+hsetex"), "rights", "forbids the service's user: hsetex"),
     "keys": (

@@ -19,7 +19,12 @@ MEMORY_WARNING, MEMORY_PROBLEM = 0.75, 0.9
 NAMED = 5
 """So many members are named, of those that want the same."""
 _AS_READER = "run this as a user that may read the catalog (HSCAN on c:*)"
+_WITH_ITS_NODE = "bring back the node of the slot of {catalog} (CLUSTER KEYSLOT tells it), and look again"
 _AS_OPERATOR = "run this as an operator's user, with --acl-user and the name of the service's user"
+_ALIKE = "give the user the same password and rights on every node"
+_CLOSED = {"NOPERM": _AS_OPERATOR, "WRONGPASS": _ALIKE, "NOAUTH": _ALIKE}
+"""What to do about a node that refuses to say how it is, by the word that it says."""
+_BY_WORDS = 'docs/operations.md, "Health", has the words'
 
 
 class Wanted(NamedTuple):
@@ -51,10 +56,12 @@ def judge(facts: ClusterFacts, wanted: Wanted) -> Iterator[Finding]:
 
 
 def _reach(facts: ClusterFacts, _: Wanted) -> Iterator[Finding]:
-    for name in facts.silent:
-        yield problem("nodes", f"{name} does not answer", "look whether it runs, and whether this machine may reach it")
+    for name, why in facts.silent.items():
+        mend = "look whether it runs, and whether this machine may reach it"
+        yield problem("nodes", f"{name} does not answer: {why}", mend)
     for name, why in facts.closed.items():
-        yield problem("nodes", f"{name} does not say how it is: {why}", _AS_OPERATOR)
+        mend = _CLOSED.get(why.split(maxsplit=1)[0], _BY_WORDS)
+        yield problem("nodes", f"{name} does not say how it is: {why}", mend)
     for node in facts.nodes:
         for refused in node.refused:
             yield warning("nodes", f"{node.name} does not say everything: {refused}", _AS_OPERATOR)
@@ -157,9 +164,8 @@ def _replicas(facts: ClusterFacts, wanted: Wanted) -> Iterator[Finding]:
 
 def _members(facts: ClusterFacts, wanted: Wanted) -> Iterator[Finding]:
     if wanted.wishes.unknown:
-        yield warning(
-            "members", f"what they want of acknowledgements is not known: {wanted.wishes.unknown}", _AS_READER
-        )
+        text = f"what they want of acknowledgements is not known: {wanted.wishes.unknown}"
+        yield warning("members", text, _AS_READER if wanted.wishes.refused else _WITH_ITS_NODE)
     lone = [node.name for node in facts.primaries if not int(node.info.get("connected_slaves", 0))]
     for durability, ids in wanted.wishes.members.items():
         if lone and wanted.waits_for_replicas(durability):

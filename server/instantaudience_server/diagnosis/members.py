@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from instantaudience.v1 import catalog_pb2 as pb
 
-from instantaudience_server.errors import STORE_FAILURES
+from instantaudience_server.errors import STORE_FAILURES, RefusedCommandError
 from instantaudience_server.settings import CONNECT_TIMEOUT_SECONDS, Durability
 from instantaudience_server.store.catalog_interface import Kind
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
@@ -18,10 +18,11 @@ PENDING_BYTES = 2**20
 
 
 class Wishes(NamedTuple):
-    """Members by the durability that they want; or why that is not known."""
+    """Members by the durability that they want; or why that is not known. `refused`: we may not ask."""
 
     members: dict[Durability, list[int]]
     unknown: str = ""
+    refused: bool = False
 
 
 async def wishes(redis: str) -> Wishes:
@@ -44,7 +45,7 @@ async def wishes(redis: str) -> Wishes:
             finally:
                 await cluster.close()
     except (StoreUnusableError, *STORE_FAILURES) as error:
-        return Wishes({}, str(error))
+        return Wishes({}, str(error), refused=isinstance(error, RefusedCommandError))
     except TimeoutError:
         return Wishes({}, "the catalog's node does not answer")
     return Wishes(members)

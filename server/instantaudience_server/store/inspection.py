@@ -7,12 +7,12 @@ import asyncio
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, NoPermissionError, RedisClusterException, RedisError, ResponseError
+from redis.exceptions import AuthenticationError, BusyLoadingError, RedisClusterException, RedisError, ResponseError
 
 from instantaudience_server.store.cluster_client import cluster_client
 from instantaudience_server.store.keys import SLOTS
@@ -53,12 +53,13 @@ class NodeFacts:
 
 @dataclass(frozen=True)
 class ClusterFacts:
-    """All nodes that answer, the names of those that do not, those that refuse to say how they are, with why, and how
-    many slots nobody serves."""
+    """All nodes that say how they are, the names of those that cannot be reached and of those that refuse to say it,
+    with why, and how many slots nobody serves."""
 
     nodes: tuple[NodeFacts, ...]
-    silent: tuple[str, ...]
+    silent: Mapping[str, str]
     closed: Mapping[str, str]
+    """As a node says it, with the word that it begins with: NOPERM, WRONGPASS, LOADING, …"""
     unserved_slots: int
 
     @property
@@ -97,7 +98,7 @@ async def inspect(url: str, *, now: Callable[[], float], user: str | None = None
         found = dict(zip((node.name for node in nodes), facts, strict=True))
         return ClusterFacts(
             nodes=tuple(each for each in facts if isinstance(each, NodeFacts)),
-            silent=tuple(name for name, each in found.items() if each is None),
+            silent={name: each.why for name, each in found.items() if isinstance(each, _Silent)},
             closed={name: each for name, each in found.items() if isinstance(each, str)},
             unserved_slots=SLOTS - served,
         )
@@ -106,8 +107,14 @@ async def inspect(url: str, *, now: Callable[[], float], user: str | None = None
         await cluster.nodes_manager.aclose()
 
 
-async def _ask(node: ClusterNode, now: Callable[[], float], user: str | None) -> NodeFacts | str | None:
-    """What it says; why, where it refuses to; None where it says nothing."""
+class _Silent(NamedTuple):
+    """A node that cannot be reached, or does not answer in time."""
+
+    why: str
+
+
+async def _ask(node: ClusterNode, now: Callable[[], float], user: str | None) -> NodeFacts | str | _Silent:
+    """What it says; why, where it refuses to, or says nothing."""
     try:
         async with asyncio.timeout(2 * ANSWER_SECONDS):
             ahead = await _clock_ahead(node, now)
@@ -115,10 +122,10 @@ async def _ask(node: ClusterNode, now: Callable[[], float], user: str | None) ->
             settings, no_settings = await _refusable(node, "CONFIG GET", "*")
             cluster, no_cluster = await _refusable(node, "CLUSTER INFO")
             forbidden, no_rights = await _forbidden(node, user)
-    except NoPermissionError as error:
-        return str(error)
-    except (RedisError, OSError, TimeoutError):
-        return None
+    except (ResponseError, AuthenticationError, BusyLoadingError) as error:
+        return _with_word(error)
+    except (RedisError, OSError, TimeoutError) as error:
+        return _Silent(str(error) or "nothing came in time")
     return NodeFacts(
         name=node.name,
         is_primary=info["role"] == "master",
@@ -164,6 +171,12 @@ async def _forbidden(node: ClusterNode, user: str | None) -> tuple[list[str], st
         if _text(said) != "OK":
             forbidden.append(name)
     return forbidden, ""
+
+
+def _with_word(error: RedisError) -> str:
+    """What a node said; redis-py takes the word away that it began with."""
+    text, word = str(error), error.status_code
+    return text if word is None or text.startswith(word) else f"{word} {text}"
 
 
 def _is_denied(error: BaseException) -> bool:

@@ -1,5 +1,6 @@
 """What is planted in a real cluster is found, with a way to mend it; and nothing else is."""
 
+import asyncio
 import re
 import signal
 import time
@@ -14,11 +15,13 @@ from instantaudience_server.diagnosis.finding import Finding, Level, worst
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.settings import Durability, Settings
 from instantaudience_server.store.durability_settings import CHECKS
+from instantaudience_server.store.inspection import ANSWER_SECONDS
 from instantaudience_server.store.keys import CATALOG_MEMBERS, SLOTS
 from instantaudience_server.store.permissions import COMMANDS, KEY_LETTERS
 from instantaudience_server.store.topology import NEEDED
 from redis.asyncio import RedisCluster
-from support.clusters import on_node, running_node
+from redis.exceptions import ResponseError
+from support.clusters import eventually, on_node, running_node
 from support.replicated import ReplicatedCluster, replicated_cluster
 
 OPERATIONS = (Path(__file__).parents[3] / "docs/operations.md").read_text()
@@ -139,6 +142,35 @@ async def stopped(cluster: ReplicatedCluster) -> AsyncIterator[None]:
     await cluster.whole()
 
 
+@asynccontextmanager
+async def another_password(cluster: ReplicatedCluster) -> AsyncIterator[None]:
+    """A node has not got the password that the others have."""
+    await cluster.nodes[4].ask("CONFIG", "SET", "requirepass", "another")
+    yield
+    await on_node(cluster.nodes[4].port, "CONFIG", "SET", "requirepass", "", password="another")
+
+
+@asynccontextmanager
+async def script_without_end(cluster: ReplicatedCluster) -> AsyncIterator[None]:
+    """A node runs a script, and does nothing else."""
+    node = cluster.nodes[4]
+    await node.ask("CONFIG", "SET", "busy-reply-threshold", 100)
+    running = asyncio.create_task(node.ask("EVAL", "while true do end", 0))
+
+    async def is_busy() -> None:
+        answer = (await asyncio.gather(node.ask("PING"), return_exceptions=True))[0]
+        assert str(answer).startswith("BUSY ")
+
+    try:
+        await eventually(is_busy, ANSWER_SECONDS)
+        yield
+    finally:
+        await node.ask("SCRIPT KILL")
+        with pytest.raises(ResponseError, match="killed by user"):
+            await running
+        await node.ask("CONFIG", "SET", "busy-reply-threshold", 5000)
+
+
 PLANTED: dict[str, tuple[Plant, str, str]] = {
     "eviction": (setting("maxmemory-policy", "allkeys-lru"), "settings", "maxmemory-policy is allkeys-lru"),
     "no file": (setting("appendonly", "no"), "settings", "appendonly is no"),
@@ -164,8 +196,10 @@ PLANTED: dict[str, tuple[Plant, str, str]] = {
     ),
     "slot": (slot_without_owner, "slots", "nobody serves 1 of 16384 slots"),
     "lost replica": (lost_replica, "replicas", "has no replica that follows it"),
-    "may not ask": (told_nothing, "nodes", "does not say how it is: "),
-    "stopped": (stopped, "nodes", "does not answer"),
+    "may not ask": (told_nothing, "nodes", "does not say how it is: NOPERM "),
+    "password": (another_password, "nodes", "does not say how it is: NOAUTH "),
+    "busy": (script_without_end, "nodes", "does not say how it is: BUSY "),
+    "stopped": (stopped, "nodes", "does not answer: "),
 }
 
 

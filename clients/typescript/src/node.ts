@@ -1,3 +1,4 @@
+import { ConnectError, Code } from "@connectrpc/connect";
 import { Http2SessionManager, createGrpcTransport } from "@connectrpc/connect-node";
 import { Client, type ClientOptions } from "./client.js";
 import { urlOf } from "./endpoint.js";
@@ -13,6 +14,23 @@ export interface Tls {
   readonly roots?: string;
   readonly certificateChain?: string;
   readonly privateKey?: string;
+}
+
+/** A connection that stays closed: the library's own connects again for the next request. */
+class Closable extends Http2SessionManager {
+  #isClosed = false;
+
+  override async request(
+    ...asked: Parameters<Http2SessionManager["request"]>
+  ): ReturnType<Http2SessionManager["request"]> {
+    if (this.#isClosed) throw new ConnectError("the client is closed", Code.Unavailable);
+    return super.request(...asked);
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.abort();
+  }
 }
 
 /**
@@ -33,7 +51,7 @@ export function createClient(options: ClientOptions & { readonly tls?: Tls }): C
     ...(tls?.certificateChain === undefined ? {} : { cert: tls.certificateChain }),
     ...(tls?.privateKey === undefined ? {} : { key: tls.privateKey }),
   };
-  const sessionManager = new Http2SessionManager(
+  const sessionManager = new Closable(
     baseUrl,
     { pingIntervalMs: PING_EVERY_MS, pingTimeoutMs: PING_ANSWER_MS },
     nodeOptions,
@@ -44,5 +62,5 @@ export function createClient(options: ClientOptions & { readonly tls?: Tls }): C
     interceptors: [...interceptors],
     readMaxBytes: RECEIVE_BYTES,
   });
-  return new Client({ transport, canStream: true, close: () => sessionManager.abort() }, options);
+  return new Client({ transport, canStream: true, close: () => sessionManager.close() }, options);
 }

@@ -1,0 +1,69 @@
+/** A client that is closed sends nothing any more, whatever its calls were at. */
+import type { Interceptor } from "@connectrpc/connect";
+import { connectNodeAdapter } from "@connectrpc/connect-node";
+import { type Client, type ClientOptions, createClient } from "instantaudience";
+import { AudienceService } from "instantaudience/v1/audience";
+import assert from "node:assert/strict";
+import { createServer as createHttpServer } from "node:http";
+import { createServer } from "node:http2";
+import type { AddressInfo } from "node:net";
+import { test } from "node:test";
+import { createClient as createBrowserClient } from "../src/browser.js";
+
+/** A promise, and what it waits for. */
+function event(): { readonly come: Promise<void>; readonly tell: () => void } {
+  let tell = (): void => undefined;
+  const come = new Promise<void>((resolve) => (tell = resolve));
+  return { come, tell };
+}
+
+/** Closes a client of a service that is asked nothing, or never answers, while its call is at something. */
+async function closed(
+  make: (options: ClientOptions) => Pick<Client, "memberships" | "close">,
+  server: ReturnType<typeof createServer> | ReturnType<typeof createHttpServer>,
+  interceptors: Interceptor[],
+  isAtIt: Promise<void>,
+  goOn: () => void,
+): Promise<void> {
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const endpoint = `127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const client = make({
+    endpoint,
+    credentials: { token: "x" },
+    plaintext: true,
+    interceptors,
+    retries: { attemptMs: 600_000 },
+  });
+  try {
+    const underWay = assert.rejects(client.memberships(["1"]), {
+      name: "UnavailableError",
+      rawMessage: "the client is closed",
+    });
+    await isAtIt;
+    client.close();
+    goOn();
+    await underWay;
+  } finally {
+    server.close();
+  }
+}
+
+test("a call that an interceptor holds meanwhile does not connect again", async () => {
+  const [held, goes] = [event(), event()];
+  let connections = 0;
+  const routes = connectNodeAdapter({ routes: (router) => router.service(AudienceService, {}) });
+  const server = createServer(routes).on("session", () => (connections += 1));
+  const hold: Interceptor = (next) => async (request) => {
+    held.tell();
+    await goes.come;
+    return next(request);
+  };
+  await closed(createClient, server, [hold], held.come, goes.tell);
+  assert.equal(connections, 0);
+});
+
+test("a call under way over gRPC-Web fails", async () => {
+  const asked = event();
+  const server = createHttpServer(asked.tell);
+  await closed(createBrowserClient, server, [], asked.come, () => undefined);
+});

@@ -48,17 +48,26 @@ class KeyPair:
         """A JWT that proves that the caller has the key; `now` is a Unix time, in seconds.
 
         Raises:
-            ValueError: the key cannot be read.
+            ValueError: the key cannot be read, or is neither RSA nor P-256.
             ImportError: PyJWT is missing.
         """
         import jwt
-        from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+        from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey
+        from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
         from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-        key = load_pem_private_key(self.private_key.encode(), password=None)
-        algorithm = "ES256" if isinstance(key, EllipticCurvePrivateKey) else "RS256"
+        try:
+            key = load_pem_private_key(self.private_key.encode(), password=None)
+        except TypeError as error:  # It is encrypted.
+            raise ValueError(f"the private key cannot be read: {error}") from None
+        if isinstance(key, RSAPrivateKey):
+            algorithm = "RS256"
+        elif isinstance(key, EllipticCurvePrivateKey) and isinstance(key.curve, SECP256R1):
+            algorithm = "ES256"
+        else:
+            raise ValueError("the private key is neither RSA nor P-256")
         claims = {"sub": self.username, "iat": int(now), "exp": int(now) + ASSERTION_SECONDS}
-        return jwt.encode(claims, self.private_key, algorithm, headers={"kid": self.key_name})
+        return jwt.encode(claims, key, algorithm, headers={"kid": self.key_name})
 
 
 @dataclass(frozen=True)

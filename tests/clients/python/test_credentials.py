@@ -3,8 +3,11 @@
 from types import SimpleNamespace
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import SECP384R1, generate_private_key
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 from instantaudience import credentials
-from instantaudience.credentials import Session, Tls
+from instantaudience.credentials import KeyPair, Session, Tls
 from instantaudience.errors import RateLimitedError, UnavailableError
 
 LIFETIME_SECONDS = 100.0
@@ -98,3 +101,13 @@ async def test_a_client_that_is_closed_while_it_signs_in_uses_no_token(monkeypat
     clock.now += 91.0
     with pytest.raises(UnavailableError, match="the client is closed"):
         await session.token(clock.now + 1.0)
+
+
+@pytest.mark.parametrize("kind", ["P-384", "Ed25519", "encrypted"])
+def test_a_key_that_cannot_sign_is_a_value_error(kind: str) -> None:
+    """What came was an error of PyJWT's, of cryptography's, or none: the service found the key wrong."""
+    key = Ed25519PrivateKey.generate() if kind == "Ed25519" else generate_private_key(SECP384R1())
+    protection = BestAvailableEncryption(b"secret") if kind == "encrypted" else NoEncryption()
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, protection).decode()
+    with pytest.raises(ValueError, match="cannot be read" if kind == "encrypted" else "neither RSA nor P-256"):
+        KeyPair("demo", "pods", pem).assertion(0.0)

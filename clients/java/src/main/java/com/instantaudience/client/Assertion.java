@@ -1,10 +1,12 @@
 package com.instantaudience.client;
 
+import java.math.BigInteger;
 import java.nio.charset.StandardCharsets;
 import java.security.GeneralSecurityException;
 import java.security.KeyFactory;
 import java.security.PrivateKey;
 import java.security.Signature;
+import java.security.interfaces.ECKey;
 import java.security.spec.InvalidKeySpecException;
 import java.security.spec.PKCS8EncodedKeySpec;
 import java.util.Base64;
@@ -18,6 +20,9 @@ final class Assertion {
       Pattern.compile("-----BEGIN PRIVATE KEY-----([A-Za-z0-9+/=\\s]+)-----END PRIVATE KEY-----\\s*");
   private static final String RSA = "RSA";
   private static final String ELLIPTIC = "EC";
+  /** FIPS 186-5, where the curve is P-256: its base point has this order. */
+  private static final BigInteger P256_ORDER =
+      new BigInteger("ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551", 16);
 
   private Assertion() {}
 
@@ -38,7 +43,18 @@ final class Assertion {
         throw new IllegalStateException(failure);
       }
     }
-    throw new IllegalArgumentException("the private key is neither RSA nor P-256");
+    throw isNeither();
+  }
+
+  /** @throws IllegalArgumentException it signs nothing that the service takes. */
+  static void check(PrivateKey key) {
+    String algorithm = key.getAlgorithm();
+    // One that stays in its hardware may not tell its curve.
+    boolean isP256 =
+        key instanceof ECKey of ? of.getParams().getOrder().equals(P256_ORDER) : algorithm.startsWith(ELLIPTIC);
+    if (!isP256 && !algorithm.equals(RSA)) {
+      throw isNeither();
+    }
   }
 
   /**
@@ -62,8 +78,12 @@ final class Assertion {
       signature.update(signed.getBytes(StandardCharsets.US_ASCII));
       return signed + "." + encoded(signature.sign());
     } catch (GeneralSecurityException failure) {
-      throw new IllegalArgumentException("the private key cannot sign: it is neither RSA nor P-256", failure);
+      throw new IllegalArgumentException("the private key cannot sign", failure);
     }
+  }
+
+  private static IllegalArgumentException isNeither() {
+    return new IllegalArgumentException("the private key is neither RSA nor P-256");
   }
 
   private static String encoded(byte[] bytes) {

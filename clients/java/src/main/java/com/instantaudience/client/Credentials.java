@@ -22,13 +22,17 @@ public sealed interface Credentials {
    * An account's private key (RSA or P-256) in PEM of the form PKCS #8, whose public key has this name with the service.
    * Such sign-ins have no limit: for services whose many processes each sign in.
    *
-   * @throws IllegalArgumentException the key cannot be read.
+   * @throws IllegalArgumentException the key cannot be read, or is neither RSA nor P-256.
    */
   static Credentials keyPair(String username, String keyName, String privateKey) {
     return keyPair(username, keyName, Assertion.key(privateKey));
   }
 
-  /** The same with a key that is read already, or is in a keystore. */
+  /**
+   * The same with a key that is read already, or is in a keystore.
+   *
+   * @throws IllegalArgumentException the key is neither RSA nor P-256.
+   */
   static Credentials keyPair(String username, String keyName, PrivateKey privateKey) {
     return new KeyPair(username, keyName, privateKey);
   }
@@ -59,6 +63,11 @@ public sealed interface Credentials {
 
   /** See {@link #keyPair(String, String, PrivateKey)}. */
   record KeyPair(String username, String keyName, PrivateKey privateKey) implements Credentials {
+    /** Checks it. */
+    public KeyPair {
+      Assertion.check(privateKey);
+    }
+
     @Override
     public String toString() {
       return "KeyPair[username=" + username + ", keyName=" + keyName + "]";

@@ -31,11 +31,17 @@ func (s *session) get(ctx context.Context) (string, error) {
 }
 
 func (s *session) renew(ctx context.Context) (string, error) {
-	bound, cancel := s.bound(ctx)
+	bound, cancel, isBrief := s.bound(ctx)
 	defer cancel()
 	issued, err := s.signIn(bound, s.public)
+	if failed := new(Error); isBrief && errors.As(err, &failed) && sentAgain[failed.Kind] {
+		if token := s.atHand(failed); token != "" {
+			return token, nil
+		}
+		return s.renew(ctx) // It has ended meanwhile, or was refused: now there is none but another one.
+	}
 	if err != nil {
-		return s.atHand(err)
+		return "", err
 	}
 	lifetime := max(0, time.Until(issued.GetExpireTime().AsTime()))
 	s.mu.Lock()
@@ -46,34 +52,40 @@ func (s *session) renew(ctx context.Context) (string, error) {
 }
 
 // bound is how long signing in may take. A token is good as long as it lives: where there is one, nobody else waits for
-// another one, and this call does not for long.
-func (s *session) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+// another one, and this call does not for long (true then).
+func (s *session) bound(ctx context.Context) (context.Context, context.CancelFunc, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
-	if s.token == "" || !now.Before(s.dies) {
-		return context.WithCancel(ctx)
+	if !s.lives(now) {
+		return ctx, func() {}, false
 	}
 	s.ends = now.Add(min(renewalPauseSeconds*time.Second, s.dies.Sub(now)))
 	wait := renewalSeconds * time.Second
 	if deadline, ok := ctx.Deadline(); ok {
 		wait = min(wait, deadline.Sub(now)/2)
 	}
-	return context.WithTimeout(ctx, wait)
+	bound, cancel := context.WithTimeout(ctx, wait)
+	return bound, cancel, true
 }
 
-// atHand is the token that there is, as long as it lives, where signing in failed for now.
-func (s *session) atHand(err error) (string, error) {
+// atHand is the token that there is, as long as it lives, where signing in failed for now; else "".
+func (s *session) atHand(failed *Error) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now, failed := time.Now(), new(Error)
-	if s.isClosed || !errors.As(err, &failed) || !sentAgain[failed.Kind] || s.token == "" || !now.Before(s.dies) {
-		return "", err
+	now := time.Now()
+	if !s.lives(now) {
+		return ""
 	}
 	if failed.Kind == RateLimited {
 		s.ends = now.Add(min(failed.RetryAfter, s.dies.Sub(now)))
 	}
-	return s.token, nil
+	return s.token
+}
+
+// lives says whether there is a token to use.
+func (s *session) lives(now time.Time) bool {
+	return !s.isClosed && s.token != "" && now.Before(s.dies)
 }
 
 func (s *session) standing() (token string, ok bool, err error) {

@@ -83,3 +83,30 @@ func TestAClientThatIsClosedWhileItSignsInUsesNoToken(t *testing.T) {
 		t.Error(token, err)
 	}
 }
+
+func TestACallGoesOnThatWaitsForAnotherTokenWhileItsOwnEnds(t *testing.T) {
+	for name, end := range map[string]func(*session){
+		"ended":   func(s *session) { s.dies = time.Now() },
+		"refused": func(s *session) { s.refused("a") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			signIns := 0
+			s := &session{signingIn: newShared[string](), token: "a", dies: time.Now().Add(time.Hour)}
+			s.signIn = func(ctx context.Context, _ *caller) (*pb.AuthenticateResult, error) {
+				if signIns++; signIns == 1 {
+					end(s)
+					return nil, &Error{Kind: DeadlineExceeded}
+				}
+				if most, _ := left(ctx); most < 30*time.Second {
+					t.Error("the call has more time than", most)
+				}
+				return &pb.AuthenticateResult{Token: "b", ExpireTime: timestamppb.New(time.Now().Add(time.Hour))}, nil
+			}
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			defer cancel()
+			if token, err := s.get(ctx); token != "b" || err != nil {
+				t.Error(token, err)
+			}
+		})
+	}
+}

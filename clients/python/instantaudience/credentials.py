@@ -129,21 +129,29 @@ class Session:
     def _standing(self) -> str | None:
         return self._token if time.monotonic() < self._ends else None
 
+    def _living(self, now: float) -> str | None:
+        """The token that there is, where it lives."""
+        return self._token if now < self._dies else None
+
     async def _renew(self, sign_in: SignIn, deadline: float) -> str:
         began = time.monotonic()
-        if self._token is not None and began < self._dies:
+        bound, at_hand = deadline, self._living(began)
+        if at_hand is not None:
             # It is good as long as it lives: nobody else waits for another one, and this call does not for long.
             self._ends = min(self._dies, began + RENEWAL_PAUSE_SECONDS)
-            deadline = began + min(RENEWAL_SECONDS, (deadline - began) / 2)
+            bound = began + min(RENEWAL_SECONDS, (deadline - began) / 2)
         try:
-            token, lifetime = await sign_in(deadline)
+            token, lifetime = await sign_in(bound)
         except (RateLimitedError, UnavailableError) as error:
-            now = time.monotonic()
-            if self._is_closed or self._token is None or now >= self._dies:
+            if at_hand is None or self._is_closed:
                 raise
+            now = time.monotonic()
+            if self._living(now) != at_hand:
+                # It has ended meanwhile, or was refused: now there is none but another one.
+                return await self._renew(sign_in, deadline)
             if isinstance(error, RateLimitedError):
                 self._ends = min(self._dies, now + (error.retry_after_seconds or 0.0))
-            return self._token
+            return at_hand
         now = time.monotonic()
         # Before it ends, so that no call finds it ended; and before a tenth of it is left.
         self._token, self._ends, self._dies = token, now + RENEWAL_PERCENT / 100 * lifetime, now + lifetime

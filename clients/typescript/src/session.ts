@@ -52,11 +52,17 @@ export class Session {
     this.#isClosed = true;
   }
 
+  /** The token that there is, where it lives. */
+  #living(now: number): string | undefined {
+    return now < this.#diesMs ? this.#token : undefined;
+  }
+
   /** The new token, even where it has ended by this machine's clock. */
   async #renew(signIn: (deadline: Deadline) => Promise<Issued>, deadline: Deadline): Promise<string> {
     const began = performance.now();
     let bound = deadline;
-    if (this.#token !== undefined && began < this.#diesMs) {
+    const atHand = this.#living(began);
+    if (atHand !== undefined) {
       // It is good as long as it lives: nobody else waits for another one, and this call does not for long.
       this.#endsMs = Math.min(this.#diesMs, began + RENEWAL_PAUSE_SECONDS * 1000);
       bound = new Deadline(Math.min(RENEWAL_SECONDS * 1000, deadline.leftMs / 2), deadline.signal);
@@ -65,9 +71,11 @@ export class Session {
     try {
       issued = await signIn(bound);
     } catch (failure) {
-      const [now, atHand] = [performance.now(), this.#token];
       const isForNow = failure instanceof RateLimitedError || failure instanceof UnavailableError;
-      if (!isForNow || this.#isClosed || atHand === undefined || now >= this.#diesMs) throw failure;
+      if (!isForNow || this.#isClosed || atHand === undefined) throw failure;
+      const now = performance.now();
+      // Where it has ended meanwhile, or was refused, there is none but another one now.
+      if (this.#living(now) !== atHand) return this.#renew(signIn, deadline);
       if (failure instanceof RateLimitedError) this.#endsMs = Math.min(this.#diesMs, now + (failure.retryAfterMs ?? 0));
       return atHand;
     }

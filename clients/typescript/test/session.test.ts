@@ -154,3 +154,24 @@ test("a client that is closed while it signs in uses no token", async ({ mock })
   signIns[1]?.reject(new UnavailableError("the client is closed"));
   await assert.rejects(second, UnavailableError);
 });
+
+for (const isRefused of [true, false]) {
+  const end = isRefused ? "is refused" : "ends";
+  test(`a call goes on that waits for another token while its own ${end}`, async ({ mock }) => {
+    const lifetimeMs = 3_600_000;
+    let now = 0;
+    mock.method(performance, "now", () => now);
+    const waits: number[] = [];
+    const shared: Session = new Session(async (deadline) => {
+      waits.push(deadline.leftMs);
+      if (waits.length !== 2) return { token: `t${waits.length}`, lifetimeMs };
+      if (isRefused) shared.refused("t1");
+      else now = lifetimeMs;
+      throw new DeadlineExceededError("over");
+    }, undefined);
+    await shared.token(new Deadline(9000));
+    now = lifetimeMs - 500;
+    assert.equal(await shared.token(new Deadline(9000)), "t3");
+    assert.deepEqual(waits, [9000, 1000, isRefused ? 9000 : 8500]);
+  });
+}

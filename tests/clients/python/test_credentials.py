@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 from instantaudience import credentials
 from instantaudience.credentials import KeyPair, Session, Tls
-from instantaudience.errors import RateLimitedError, UnavailableError
+from instantaudience.errors import DeadlineExceededError, RateLimitedError, UnavailableError
 
 LIFETIME_SECONDS = 100.0
 
@@ -101,6 +101,31 @@ async def test_a_client_that_is_closed_while_it_signs_in_uses_no_token(monkeypat
     clock.now += 91.0
     with pytest.raises(UnavailableError, match="the client is closed"):
         await session.token(clock.now + 1.0)
+
+
+@pytest.mark.parametrize("is_refused", [True, False])
+async def test_a_call_goes_on_that_waits_for_another_token_while_its_own_ends(
+    is_refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(credentials, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    left: list[float] = []
+
+    async def sign_in(deadline: float) -> tuple[str, float]:
+        left.append(deadline - clock.now)
+        if len(left) == 2:
+            if is_refused:
+                session.refused("t1")
+            else:
+                clock.now = 1000.0 + LIFETIME_SECONDS
+            raise DeadlineExceededError("over")
+        return f"t{len(left)}", LIFETIME_SECONDS
+
+    session = Session(sign_in, None)
+    await session.token(clock.now + 9.0)
+    clock.now = 1000.0 + LIFETIME_SECONDS - 0.5
+    assert await session.token(clock.now + 9.0) == "t3"
+    assert left == [9.0, 1.0, 9.0 if is_refused else 8.5]
 
 
 @pytest.mark.parametrize("kind", ["P-384", "Ed25519", "encrypted"])

@@ -78,13 +78,17 @@ final class Session {
 
   /** The new token, even where it has ended by this machine's clock. */
   private String renew(Deadline deadline) {
+    Deadline bound = bound(deadline);
     Issued issued;
     try {
-      issued = signIn.apply(bound(deadline));
-    } catch (RateLimitedException tooMany) {
-      return atHand(tooMany, Deadline.nanos(tooMany.retryAfter().orElse(Duration.ZERO)));
-    } catch (UnavailableException away) {
-      return atHand(away, PAUSE_NANOS);
+      issued = signIn.apply(bound);
+    } catch (AudienceException failure) {
+      if (bound == deadline || !failure.isWorthAnotherTry()) {
+        throw failure;
+      }
+      String atHand = atHand(failure);
+      // Where it has ended meanwhile, or was refused, there is none but another one now.
+      return atHand == null ? renew(deadline) : atHand;
     }
     synchronized (this) {
       long now = clock.getAsLong();
@@ -108,12 +112,10 @@ final class Session {
     return Deadline.after(Duration.ofNanos(Math.min(most, deadline.leftNanos() / 2)));
   }
 
-  /** The token that there is, for so long, where it lives. */
-  private synchronized String atHand(AudienceException failure, long nanos) {
-    if (!lasts(nanos)) {
-      throw failure;
-    }
-    return token;
+  /** The token that there is, where it lives, till signing in that failed so is worth another try; else null. */
+  private synchronized String atHand(AudienceException failure) {
+    boolean isLimited = failure instanceof RateLimitedException;
+    return lasts(isLimited ? Deadline.nanos(failure.retryAfter().orElse(Duration.ZERO)) : PAUSE_NANOS) ? token : null;
   }
 
   /** Whether there is a token to use that lives; it is used for so long then, at most. */

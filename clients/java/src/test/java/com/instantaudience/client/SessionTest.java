@@ -16,6 +16,8 @@ import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.atomic.AtomicReference;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** A token is got once for all calls, and again when it ends. */
 @Timeout(60)
@@ -147,5 +149,33 @@ class SessionTest {
     assertEquals("a", session.get().token(patient()));
     now.set(92);
     assertThrows(UnavailableException.class, () -> session.get().token(patient()));
+  }
+
+  @ParameterizedTest
+  @ValueSource(booleans = {true, false})
+  void aCallGoesOnThatWaitsForAnotherTokenWhileItsOwnEnds(boolean isRefused) {
+    AtomicInteger signIns = new AtomicInteger();
+    AtomicLong now = new AtomicLong();
+    AtomicReference<Session> session = new AtomicReference<>();
+    long lifetime = TimeUnit.HOURS.toNanos(1);
+    session.set(new Session(
+        deadline -> {
+          int signIn = signIns.incrementAndGet();
+          if (signIn == 2) {
+            if (isRefused) {
+              session.get().refused("t1");
+            } else {
+              now.set(lifetime);
+            }
+            throw Failure.late("the caller's time is over");
+          }
+          assertTrue(deadline.leftNanos() > TimeUnit.SECONDS.toNanos(30));
+          return new Session.Issued("t" + signIn, lifetime);
+        },
+        null,
+        now::get));
+    assertEquals("t1", session.get().token(patient()));
+    now.set(lifetime / 100 * 99);
+    assertEquals("t3", session.get().token(patient()));
   }
 }

@@ -23,7 +23,7 @@ import type { Pacer } from "./pacing.js";
 import { type Retries, waitMs } from "./retrying.js";
 import { RENEWED_REASON } from "./rules.js";
 import type { Session } from "./session.js";
-import { type Limits, parts } from "./splitting.js";
+import type { Limits, Part } from "./splitting.js";
 import type { User } from "./users.js";
 import { type Sent, Source, type StreamResult, Window, resultOf } from "./window.js";
 
@@ -169,19 +169,30 @@ export class Streaming {
     patienceMs: number,
     signal: AbortSignal | undefined,
   ): AsyncGenerator<StreamResult> {
-    for await (const part of parts(users, limits)) {
-      const patience = new Deadline(patienceMs, signal);
-      await this.means.pacer.wait(part.users.length, limits, patience);
-      const request = { rtSegment: part.users };
-      let outcome: ApplySegmentsResult | AudienceError;
-      try {
-        const { response } = await this.means.calling.call(AudienceService.method.applySegments, request, patience);
-        outcome = whole(response);
-      } catch (failure) {
-        if (!(failure instanceof AudienceError) || endsStream(failure)) throw failure;
-        outcome = failure;
+    const source = new Source(users, limits);
+    try {
+      for (;;) {
+        const next = await new Deadline(Infinity, signal).bound(source.next());
+        if (next.done === true) return;
+        source.taken();
+        const patience = new Deadline(patienceMs, signal);
+        yield resultOf(next.value, await this.#outcome(next.value, limits, patience));
       }
-      yield resultOf(part, outcome);
+    } finally {
+      await source.close();
+    }
+  }
+
+  /** What becomes of a request that is sent by a call of its own. */
+  async #outcome(part: Part, limits: Limits, patience: Deadline): Promise<ApplySegmentsResult | AudienceError> {
+    await this.means.pacer.wait(part.users.length, limits, patience);
+    const request = { rtSegment: part.users };
+    try {
+      const { response } = await this.means.calling.call(AudienceService.method.applySegments, request, patience);
+      return whole(response);
+    } catch (failure) {
+      if (!(failure instanceof AudienceError) || endsStream(failure)) throw failure;
+      return failure;
     }
   }
 

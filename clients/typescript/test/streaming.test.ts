@@ -15,6 +15,7 @@ import { createServer } from "node:http2";
 import type { AddressInfo } from "node:net";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import { createClient as createBrowserClient } from "../src/browser.js";
 
 type Requests = AsyncIterable<StreamSegmentsRequest>;
 type Responses = AsyncIterable<MessageInitShape<typeof StreamSegmentsResponseSchema>>;
@@ -199,3 +200,21 @@ test("a connection that does not come about is waited for as long as an attempt 
     hole.kill();
   }
 });
+
+for (const [where, create] of [
+  ["Node.js", createClient],
+  ["browsers", createBrowserClient],
+] as const) {
+  test(`in ${where}, a caller gives up while users are waited for`, async () => {
+    const client = create({ endpoint: "127.0.0.1:1", credentials: { token: "x" }, plaintext: true, limits: {} });
+    const gone = new Error("never mind");
+    const controller = new AbortController();
+    async function* users(): AsyncGenerator<User> {
+      controller.abort(gone);
+      await new Promise(() => undefined);
+      yield USER;
+    }
+    await assert.rejects(client.stream(users(), { signal: controller.signal }).next(), gone);
+    client.close();
+  });
+}

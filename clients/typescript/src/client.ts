@@ -81,13 +81,13 @@ export class Client {
   constructor(connection: Connection, options: ClientOptions) {
     const { credentials, limits, onAttempt, window = STREAM_WINDOW } = options;
     if (!(window >= 1)) throw new TypeError("a stream's window is 1 at least");
-    const retries = { ...DEFAULT_RETRIES, ...options.retries };
+    const retries = orDefaults(DEFAULT_RETRIES, options.retries);
     const token = credentials !== undefined && "token" in credentials ? credentials.token : undefined;
     if (token !== undefined && !TOKEN.test(token)) {
       throw new TypeError("the token has characters that no token has; is it a line of a file, with its end?");
     }
     this.#connection = connection;
-    this.#limits = limits === undefined ? undefined : { ...DEFAULT_LIMITS, ...limits };
+    this.#limits = limits === undefined ? undefined : orDefaults(DEFAULT_LIMITS, limits);
     this.#public = new Calling(connection.transport, this.#publicSession, retries, onAttempt);
     this.#session = new Session(
       credentials === undefined || "token" in credentials
@@ -220,9 +220,7 @@ export class Client {
     const { user } = await this.#calling.call(CatalogService.method.getUser, { id }, deadline);
     const asked = { id: whole(user).memberId };
     const { member } = await this.#calling.call(CatalogService.method.getMember, asked, deadline);
-    const told = whole(member).limits;
-    const names = Object.keys(DEFAULT_LIMITS) as (keyof Limits)[];
-    return Object.fromEntries(names.map((name) => [name, told?.[name] ?? DEFAULT_LIMITS[name]])) as unknown as Limits;
+    return orDefaults(DEFAULT_LIMITS, whole(member).limits);
   }
 
   async #signIn(credentials: Password | KeyPair, deadline: Deadline): Promise<Issued> {
@@ -240,6 +238,15 @@ export class Client {
     const { token, expireTime } = whole(response);
     return { token, lifetimeMs: Math.max(0, expireTime === undefined ? 0 : timestampMs(expireTime) - Date.now()) };
   }
+}
+
+/** What is given, and the defaults of what is not, or is undefined. */
+function orDefaults<Settings extends object>(
+  defaults: Settings,
+  given: { readonly [Name in keyof Settings]?: Settings[Name] | undefined } = {},
+): Settings {
+  const names = Object.keys(defaults) as (keyof Settings)[];
+  return Object.fromEntries(names.map((name) => [name, given[name] ?? defaults[name]])) as Settings;
 }
 
 function deadlineOf({ deadlineMs = DEADLINE_MS, signal }: CallOptions): Deadline {

@@ -1,10 +1,15 @@
 """The console's address says what is shown: going back, reloading and sending a link on show it again."""
 
+import asyncio
+import csv
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
-from playwright.async_api import expect
+from playwright.async_api import Error, Route, expect
 from support import console_traffic
 from support.browsers import Console, on_one_host
+from support.service import PASSWORDS
 
 pytestmark = on_one_host
 
@@ -56,6 +61,46 @@ async def test_segments_as_csv(partner: Console) -> None:
     assert [row["code"] for row in rows] == [f"more_{number}" for number in range(MORE)]
     assert {(row["state"], row["expire_minutes"], row["estimated_users"]) for row in rows} == {("active", "", "0")}
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", row["last_modified"]) for row in rows)
+
+
+@asynccontextmanager
+async def held_download(console: Console) -> AsyncIterator[None]:
+    """Of a file that has begun, the first answer is held back until the end."""
+    held: asyncio.Future[Route] = asyncio.get_running_loop().create_future()
+    await console.page.route("**/segment?*start_element=0&num_elements=100*", lambda route: held.set_result(route))
+    await console.page.get_by_role("button", name="Download as CSV").click()
+    route = await held
+    yield
+    with suppress(Error):  # Nobody may wait for it any more.
+        await route.continue_()
+
+
+async def test_a_file_holds_what_was_asked_for_when_it_began(partner: Console) -> None:
+    """Its later pages were those of what was looked for meanwhile."""
+    page, place = partner.page, partner.page.locator("#segments-place")
+    await partner.open("segments?search=more_")
+    await expect(place).to_have_text(f"1–25 of {MORE}")
+    async with page.expect_download() as started, held_download(partner):
+        await page.get_by_label("Code, name or ID").fill("more_1")
+        await page.get_by_role("button", name="Search").click()
+        await expect(place).to_have_text("1–25 of 110")
+    file = await started.value
+    with (await file.path()).open(newline="") as content:
+        assert [row["code"] for row in csv.DictReader(content)] == [f"more_{number}" for number in range(MORE)]
+
+
+async def test_a_file_is_given_up_with_its_session(console: Console) -> None:
+    """Its next page was asked for without a token: what was typed to sign in was gone."""
+    page = console.page
+    await console.open("segments")
+    await console.sign_in(console_traffic.ACCOUNT, PASSWORDS[console_traffic.ACCOUNT])
+    await expect(page.locator("#segments-place")).to_have_text("1–25 of 200")
+    async with held_download(console):
+        await page.get_by_role("button", name="Sign out").click()
+        await page.get_by_label("User name").fill("demo")
+    await expect(page.locator("#segments-download")).to_be_enabled()
+    await expect(page.get_by_label("User name")).to_have_value("demo")
+    await expect(page.locator("#sign-in-problem")).to_be_hidden()
 
 
 async def test_the_member(admin_tab: Console) -> None:

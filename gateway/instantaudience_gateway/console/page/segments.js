@@ -1,7 +1,7 @@
 // The member's segments, a page at a time.
 
 import { changeAddress } from "./address.js";
-import { get } from "./api.js";
+import { get, isAbort } from "./api.js";
 import { download } from "./csv.js";
 import { announce, byId, element, showProblem, whileBusy } from "./dom.js";
 import { newestOf } from "./loading.js";
@@ -34,6 +34,7 @@ const heads = COLUMNS.map(headCell);
 let reload = 0;
 let member = null;
 let asked = {};
+let downloading = new AbortController();
 
 byId("segment-heads").replaceChildren(...heads);
 
@@ -70,6 +71,7 @@ export function hide() {
 }
 
 export function clear() {
+  downloading.abort();
   form.reset();
   byId("segment-rows").replaceChildren();
   pages.clear();
@@ -78,15 +80,18 @@ export function clear() {
 
 const change = (changes) => changeAddress("segments", changes);
 
-function ask(first, size, signal) {
+// What the view shows, for as many answers as are asked for.
+function question() {
   const { search, state, sort } = asked;
-  const page = { member_id: member.id, start_element: first, num_elements: size, sort };
-  return get("segment", { ...page, ...(search && { search }), ...(state && { state }) }, signal);
+  return { member_id: member.id, sort, ...(search && { search }), ...(state && { state }) };
 }
+
+const ask = (whose, first, size, signal) =>
+  get("segment", { ...whose, start_element: first, num_elements: size }, signal);
 
 function load(news = "") {
   return place.load(async (signal) => {
-    const { response } = await ask(pages.first, pages.size, signal);
+    const { response } = await ask(question(), pages.first, pages.size, signal);
     showProblem(problem, "");
     const segments = response.segments ?? [];
     showRows(segments.length ? segments.map(row) : [emptyRow()]);
@@ -103,21 +108,23 @@ function showRows(shown) {
   if (focused) rows.querySelector(`[aria-label="${focused}"]`)?.focus({ preventScroll: true });
 }
 
-// All that fit, not only the page.
+// All that fit, not only the page; what is looked for meanwhile is another question.
 async function downloadAll() {
+  const { signal } = (downloading = new AbortController());
   const found = [];
+  const whose = question();
   try {
     let answer;
     do {
-      answer = (await ask(found.length, LARGEST_PAGE)).response;
+      answer = (await ask(whose, found.length, LARGEST_PAGE, signal)).response;
       found.push(...(answer.segments ?? []));
     } while (answer.segments?.length && found.length < answer.count);
   } catch (error) {
-    showProblem(problem, explain(error));
+    if (!isAbort(error)) showProblem(problem, explain(error));
     return;
   }
   const rows = found.map((segment) => FILE_FIELDS.map((field) => segment[field]));
-  download(`segments-${member.id}.csv`, FILE_FIELDS, rows);
+  download(`segments-${whose.member_id}.csv`, FILE_FIELDS, rows);
 }
 
 // A press sorts by the column; another one turns the order round.

@@ -160,6 +160,13 @@ class Peer:
                 await self._news()
         return bytes(answer.data[5 : 5 + length])
 
+    def take(self, stream_id: int, more_bytes: int) -> None:
+        """Have room for so much more of an answer, unless it has ended."""
+        with contextlib.suppress(ProtocolError):
+            self._http.increment_flow_control_window(more_bytes)
+            self._http.increment_flow_control_window(more_bytes, stream_id)
+        self._flush()
+
     def reset(self, stream_id: int) -> None:
         """Cancel a request."""
         self._answers.pop(stream_id, None)

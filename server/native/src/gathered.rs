@@ -158,3 +158,25 @@ impl<'py> Gathering<'py> {
         self.gathered
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_has_what_is_left_to_it_without_the_answers_way_back() {
+        let budget = Budget { call_seconds: 5.0, kept_share: 0.25, kept_seconds: 0.5 };
+        let cases = [
+            ((0.0, None), 5.0),
+            ((1.5, None), 3.5),
+            ((6.0, None), -1.0),
+            ((0.0, Some(4.0)), 3.5),
+            ((0.0, Some(1.0)), 0.75),
+            ((4.0, Some(4.0)), 1.0),
+            ((0.0, Some(0.0)), 0.0),
+        ];
+        for ((waited, remaining), left) in cases {
+            assert!((budget.left(waited, remaining) - left).abs() < 1e-9, "{waited} {remaining:?}");
+        }
+    }
+}

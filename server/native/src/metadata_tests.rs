@@ -79,6 +79,17 @@ fn a_request_has_to_be_there_in_time() {
 }
 
 #[test]
+fn what_a_call_has_waited_at_the_gateway_counts_while_it_waits_for_its_turn() {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs_f64();
+    let (started, patience) = (format!("{:.3}", now - 2.0), Patience { share: 0.5, most: Duration::from_secs(20) });
+    let call = from(&[("x-request-start", started.as_bytes()), ("grpc-timeout", b"8S")], &Peer::Gateway);
+    for (most_seconds, left) in [(100.0, 2.0), (6.0, 1.0)] {
+        let until = call.wait_until(most_seconds, patience) - call.came;
+        assert!((until.as_secs_f64() - left).abs() < 0.5, "{until:?} {left}");
+    }
+}
+
+#[test]
 fn the_address_is_that_of_who_came_and_only_the_gateway_says_another() {
     let mut headers = HeaderMap::new();
     headers.insert("x-caller-address", HeaderValue::from_static("203.0.113.7"));

@@ -246,6 +246,34 @@ async def test_a_long_answer_that_is_not_taken_ends(methods: Methods, method: st
             await slow.answer(calls[1], 1.0)
 
 
+async def test_a_long_answer_that_is_taken_slowly_does_not_end(methods: Methods) -> None:
+    """Something of it is taken in time, again and again."""
+    async with (
+        serving(methods, connection_seconds=0.5) as (_, address),
+        connected(address, takes=False) as slow,
+    ):
+        call = slow.begin(grpc_headers(path("Unary")))
+        await slow.send(call, frame(struct(size=LIMIT_BYTES).SerializeToString()), end=True)
+        for _ in range(6):
+            await asyncio.sleep(0.2)
+            slow.take(call, LIMIT_BYTES // 6)
+        answer = await slow.answer(call)
+    assert (answer.reset, answer.grpc_status) == (None, 0)
+
+
+async def test_large_requests_hold_room_until_they_are_answered(methods: Methods, peer: Peer) -> None:
+    """32 MB of a connection, and one request beyond that."""
+    whole = frame(struct(payload="x" * (LIMIT_BYTES - 100)).SerializeToString())
+    streams = [peer.begin(grpc_headers("/test/Wait")) for _ in range(40)]
+    sending = [asyncio.create_task(peer.send(each, whole, end=True)) for each in streams]
+    await until(lambda: methods.running >= 32)
+    await asyncio.sleep(0.5)
+    assert methods.running == 33
+    methods.may_end.set()
+    assert {(await peer.answer(each)).grpc_status for each in streams} == {0}
+    await asyncio.gather(*sending)
+
+
 async def test_more_large_requests_at_once_than_there_is_room_for_are_all_served(address: str, peer: Peer) -> None:
     """Their pieces come by turns: none is kept by parts of others that wait as well."""
     whole = frame(struct(payload="x" * (LIMIT_BYTES - 100), size=1).SerializeToString())
@@ -325,6 +353,17 @@ async def test_a_long_message_of_a_stream_has_to_be_whole_in_time(methods: Metho
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.7):
                 await peer.answer(waiting)
+
+
+async def test_messages_of_streams_hold_no_more_room_than_they_are_long(address: str, peer: Peer) -> None:
+    """However long they might have become when they were decompressed."""
+    packed = message_of(gzip.compress(bytes(8_000)), is_compressed=True)
+    for _ in range(4):
+        stream = peer.begin(grpc_headers("/test/Deaf", (b"grpc-encoding", b"gzip")))
+        await peer.send(stream, packed * 20)
+    whole = frame(struct(payload="x" * 500_000, size=1).SerializeToString())
+    answer = await peer.call(grpc_headers(path("Unary")), whole[:10_000], whole[10_000:])
+    assert answer.grpc_status == 0
 
 
 # Floods.

@@ -36,7 +36,7 @@ if reason := missing():
 HOST = "127.0.0.1"
 LIMIT_BYTES = 10_000
 PATH = "/instantaudience.v1.AudienceService/ApplySegments"
-OK, RESOURCE_EXHAUSTED, INTERNAL = 0, 8, 13
+OK, RESOURCE_EXHAUSTED, INTERNAL, UNAUTHENTICATED = 0, 8, 13, 16
 
 
 def message(*user_ids: str, value: int = 0, **more: bool) -> bytes:
@@ -154,6 +154,14 @@ async def test_none_overtakes_an_earlier_one_that_is_not_regular(
     assert begun == [(1, True)]
 
 
+async def test_tokens_that_come_together_are_told_apart(peer: Peer, token: str) -> None:
+    unknown = "x" * len(token)
+    streams = [await begin(peer, each, message("1")) for each in (token, unknown, token, unknown)]
+    time.sleep(0.2)  # noqa: ASYNC251 - they are to be taken together
+    statuses = [(await peer.answer(stream)).grpc_status for stream in streams]
+    assert statuses == [OK, UNAUTHENTICATED, OK, UNAUTHENTICATED]
+
+
 async def test_they_are_counted_each(peer: Peer, token: str, begun: list[Any]) -> None:
     def counts() -> list[float]:
         write_down()
@@ -163,8 +171,12 @@ async def test_they_are_counted_each(peer: Peer, token: str, begun: list[Any]) -
             REGISTRY.get_sample_value("instant_audience_waiting_seconds_count") or 0.0,
         ]
 
+    def seconds() -> float:
+        labels = {"method": method_name, "outcome": "ok"}
+        return REGISTRY.get_sample_value("instant_audience_call_seconds_sum", labels) or 0.0
+
     method_name = PATH.removeprefix("/")
-    before = counts()
+    before, earlier_seconds = counts(), seconds()
     await called_at_once(peer, token, *[message(str(user)) for user in range(1, 8)])
 
     async def are_counted() -> None:
@@ -172,6 +184,7 @@ async def test_they_are_counted_each(peer: Peer, token: str, begun: list[Any]) -
 
     await eventually(are_counted)
     assert begun == [(7, True)]
+    assert seconds() - earlier_seconds > 7 * 0.1, "from when they came"
 
 
 async def test_a_failure_is_the_calls_own(peer: Peer, token: str, begun: list[Any], plain: RedisCluster) -> None:

@@ -34,10 +34,12 @@ class Service:
 
     def __init__(self) -> None:
         self.requests: list[pb.ApplySegmentsRequest] = []
+        self.calls: list[Call] = []
         self.running = 0
 
-    async def apply(self, request: pb.ApplySegmentsRequest, _: Call, deadline: float) -> Message:
+    async def apply(self, request: pb.ApplySegmentsRequest, call: Call, deadline: float) -> Message:
         self.requests.append(request)
+        self.calls.append(call)
         user_id = request.rt_segment[0].user_id if request.rt_segment else ""
         if user_id == "hang":
             self.running += 1
@@ -131,6 +133,19 @@ async def test_a_body_over_the_limit_is_refused(peer: Peer, service: Service) ->
     answer = await peer.call(headers(), b" " * 1000, b" " * LIMIT_BYTES)
     assert (answer.http_status, json.loads(answer.data)["response"]["error_id"]) == (413, "LIMIT")
     assert service.requests == []
+
+
+async def test_a_body_that_does_not_come_in_time_is_its_senders_fault(peer: Peer, service: Service) -> None:
+    stream_id = peer.begin(headers((b"grpc-timeout", b"200m")))
+    await peer.send(stream_id, GOOD[:-1])
+    assert_refused(await peer.answer(stream_id), 408, "SYNTAX", "The request did not arrive in time.")
+    assert service.requests == []
+
+
+async def test_a_call_knows_how_long_its_body_was(peer: Peer, service: Service) -> None:
+    body = GOOD + b" " * 1000
+    await peer.call(headers((b"x-request-body-bytes", b"1")), body)
+    assert [call.body_bytes for call in service.calls] == [len(body)]
 
 
 async def test_failures(peer: Peer) -> None:

@@ -309,6 +309,17 @@ async def test_a_certificate_that_is_revoked_is_refused_from_then_on(secured: Se
     await eventually(refused, seconds=30)
 
 
+async def test_past_the_end_of_the_list_of_revoked_ones_nobody_gets_in(secured: Secured) -> None:
+    async def end_with(code: grpc.StatusCode) -> None:
+        for port in PORTS * 2:
+            assert await code_of(secured, port, secured.good) is code
+
+    secured.authority.revoke(secured.revocations, secured.revoked, lifetime=datetime.timedelta(seconds=5))
+    await eventually(partial(end_with, grpc.StatusCode.UNAVAILABLE), seconds=30)
+    secured.authority.revoke(secured.revocations, secured.revoked)
+    await eventually(partial(end_with, grpc.StatusCode.UNAUTHENTICATED), seconds=30)
+
+
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 async def test_who_comes_again_needs_a_certificate_that_has_not_ended(
     secured: Secured, version: ssl.TLSVersion

@@ -75,7 +75,7 @@ LANGUAGES = {
     ),
     "go": Language(
         tools=(("go", "Go 1.26 or newer"),),
-        prepare=(("sh", "-c", 'test -z "$(gofmt -l . | tee /dev/stderr)"'), ("go", "vet", "./...")),
+        prepare=(("sh", "-c", 'gofmt -l . >&2 && test -z "$(gofmt -l .)"'), ("go", "vet", "./...")),
         test=("go", "test", "-count=1", "./..."),
         # The first host is tested with the oldest libraries that go.mod allows, the others with the newest known.
         conformance=("go", "test", "-count=1", "-modfile=highest.mod", "-run", "^TestConformance$", "."),

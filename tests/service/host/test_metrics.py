@@ -198,20 +198,27 @@ async def test_each_worker_tells_what_its_catalog_holds(measured: Service) -> No
         assert min(objects.values()) > 0
 
 
-async def test_nobody_is_named(measured: Service) -> None:
-    """Neither a label nor a text repeats a caller's token, name or user."""
-    user_id = "12345678900987654321"
+async def post(measured: Service, user_id: str) -> str:
+    """Sign in, and put a user into a segment; the token."""
     token = await measured.token()
     answer = await on_a_new_connection(
         measured, "POST", "/rt-segment", json=one_user(user_id), headers={"authorization": token}
     )
     assert answer.status_code == 200
+    return token
+
+
+async def test_nobody_is_named(measured: Service) -> None:
+    """Neither a label nor a text repeats a caller's token, name or user."""
+    user_id = "12345678900987654321"
+    token = await post(measured, user_id)
     text = str((await scrape(measured)).samples)
     for secret in (token, token.split(":")[2], user_id, "demo"):
         assert secret not in text
 
 
 async def test_a_killed_worker_takes_its_gauges_with_it_and_leaves_its_counts(measured: Service) -> None:
+    await post(measured, "1")
     before = await scrape(measured)
     files = files_of(measured).keys()
     seen = [before]

@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from instantaudience.errors import RateLimitedError, UnavailableError
-from instantaudience.rules import ASSERTION_SECONDS, RENEWAL_PAUSE_SECONDS, RENEWAL_PERCENT, RENEWAL_SECONDS
+from instantaudience.errors import AudienceError, RateLimitedError, UnavailableError
+from instantaudience.rules import ASSERTION_SECONDS, RENEWAL_PAUSE_SECONDS, RENEWAL_PERCENT, RENEWAL_SECONDS, SENT_AGAIN
 from instantaudience.turns import Shared
 
 
@@ -142,8 +142,8 @@ class Session:
             bound = began + min(RENEWAL_SECONDS, (deadline - began) / 2)
         try:
             token, lifetime = await sign_in(bound)
-        except (RateLimitedError, UnavailableError) as error:
-            if at_hand is None or self._is_closed:
+        except AudienceError as error:
+            if error.kind not in SENT_AGAIN or at_hand is None or self._is_closed:
                 raise
             now = time.monotonic()
             if self._living(now) != at_hand:

@@ -1,5 +1,5 @@
 import { Deadline } from "./deadline.js";
-import { RateLimitedError, UnavailableError } from "./errors.js";
+import { AudienceError, RateLimitedError, UnavailableError } from "./errors.js";
 import { RENEWAL_PAUSE_SECONDS, RENEWAL_PERCENT, RENEWAL_SECONDS } from "./rules.js";
 import { Shared } from "./shared.js";
 
@@ -71,7 +71,7 @@ export class Session {
     try {
       issued = await signIn(bound);
     } catch (failure) {
-      const isForNow = failure instanceof RateLimitedError || failure instanceof UnavailableError;
+      const isForNow = failure instanceof AudienceError && failure.isWorthAnotherTry;
       if (!isForNow || this.#isClosed || atHand === undefined) throw failure;
       const now = performance.now();
       // Where it has ended meanwhile, or was refused, there is none but another one now.

@@ -1,7 +1,6 @@
 """What a cluster knows that a backup is put back into, and the backup does not: for it is older."""
 
 import asyncio
-import secrets
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -11,9 +10,8 @@ from instantaudience_server.memberships.forgetting import AGAIN_MS
 from instantaudience_server.store import keys
 from instantaudience_server.store.catalog_store import random_name
 from instantaudience_server.store.interface import NEVER
+from instantaudience_server.store.suppression_store import new_name
 from instantaudience_server.store.whole_keys import SECONDS, Kind, Part, WholeKeys
-
-NAME_BYTES = 8
 
 
 def with_tokens_revoked(users: Part, now_ms: int) -> Part:
@@ -63,7 +61,7 @@ async def suppress_again(connection: Connection, now_ms: int) -> None:
     async for parts in connection.keys.read(Kind.SORTED_SET, registries):
         for part in parts:
             await _suppress_users(connection, part, now_ms)
-    version = Part(Kind.STRING, keys.SUPPRESSIONS_VERSION, NEVER, [_new_name().encode()])
+    version = Part(Kind.STRING, keys.SUPPRESSIONS_VERSION, NEVER, [new_name().encode()])
     await connection.keys.put_back([version], now_ms)
 
 
@@ -76,13 +74,8 @@ async def _suppress_users(connection: Connection, registry: Part, now_ms: int) -
     deadline = asyncio.get_running_loop().time() + SECONDS
     await asyncio.gather(
         *(
-            connection.suppressions.suppress(member_id, users, now_ms, end_ms, AGAIN_MS, _new_name(), deadline)
+            connection.suppressions.suppress(member_id, users, now_ms, end_ms, AGAIN_MS, new_name(), deadline)
             for end_ms, users in by_end.items()
             if end_ms == NEVER or end_ms > now_ms
         )
     )
-
-
-def _new_name() -> str:
-    """Of what is known of suppressions from then on."""
-    return secrets.token_hex(NAME_BYTES)

@@ -2,7 +2,7 @@
 
 import datetime
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from cryptography import x509
@@ -111,29 +111,35 @@ def _without_ended(authorities: str, now: float) -> tuple[str, set[x509.Name]]:
     if len(left) in (0, len(found)):
         return authorities, set()
     gone = {each.subject for each in found} - {each.subject for each in left}
-    return "".join(each.public_bytes(Encoding.PEM).decode() for each in left), gone
+    return _joined(left), gone
 
 
 def _without_lists_of(authorities: set[x509.Name], lists: str) -> str:
     """Lists of what is revoked, but for those that these have made."""
-    found = [x509.load_pem_x509_crl(each) for each in _CRL.findall(lists.encode())]
-    left = [each for each in found if each.issuer not in authorities]
-    return "".join(each.public_bytes(Encoding.PEM).decode() for each in left)
+    return _joined(each for each in _lists_in(lists) if each.issuer not in authorities)
+
+
+def _lists_in(text: str) -> Iterator[x509.CertificateRevocationList]:
+    return (x509.load_pem_x509_crl(each) for each in _CRL.findall(text.encode()))
+
+
+def _joined(found: Iterable[x509.Certificate | x509.CertificateRevocationList]) -> str:
+    return "".join(each.public_bytes(Encoding.PEM).decode() for each in found)
 
 
 def _end_of(what: str, text: str) -> datetime.datetime:
     """When the first one in the text ends; raises ValueError, it cannot be read."""
     if what != "client_crl":
         return end_of_certificates(text.encode())
-    return _first_end(x509.load_pem_x509_crl(each) for each in _CRL.findall(text.encode()))
+    return _first_end(_lists_in(text))
 
 
 def _begin_of(what: str, text: str) -> float:
     """When it counts: the service's certificate, and all of the lists. Of several CAs, one may begin later."""
     if what == "server":
         return x509.load_pem_x509_certificates(text.encode())[0].not_valid_before_utc.timestamp()
-    lists = _CRL.findall(text.encode()) if what == "client_crl" else []
-    return max((x509.load_pem_x509_crl(each).last_update_utc.timestamp() for each in lists), default=0.0)
+    lists = _lists_in(text) if what == "client_crl" else ()
+    return max((each.last_update_utc.timestamp() for each in lists), default=0.0)
 
 
 def end_of_certificates(pem: bytes) -> datetime.datetime:

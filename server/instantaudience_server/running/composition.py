@@ -55,6 +55,7 @@ from instantaudience_server.store.job_store import ClusterJobStore
 from instantaudience_server.store.node_states import ClusterNodeStates
 from instantaudience_server.store.quota_store import ClusterQuotaStore
 from instantaudience_server.store.session_store import ClusterSessionStore
+from instantaudience_server.store.suppression_store import new_name
 from instantaudience_server.store.usage_store import ClusterUsageStore
 from instantaudience_server.telemetry import Event
 from instantaudience_server.tokens import TokenService
@@ -85,8 +86,6 @@ log = structlog.get_logger()
 OBJECTS_BETWEEN_COLLECTIONS = 50_000
 """How many more objects than now must live before the garbage collector looks for cycles among the youngest."""
 
-SUPPRESSION_NAME_BYTES = 8
-"""Random bytes that tell what is known of suppressions from what was before."""
 WORKER_NAME_BYTES = 8
 """Random bytes that tell a worker from all others, on other machines and before a restart too."""
 
@@ -202,8 +201,7 @@ def _methods(
     accounts = AccountService(editor, catalog_store, passwords, services.guesses)
     hours = UsageHours(services.usage_store, clock)
     stack.push_async_callback(hours.close)
-    random_name = partial(secrets.token_hex, SUPPRESSION_NAME_BYTES)
-    privacy = PrivacyService(feed, services.forgetting, ground.suppression_store, quotas, clock, random_name)
+    privacy = PrivacyService(feed, services.forgetting, ground.suppression_store, quotas, clock, new_name)
     return [
         *audience_methods(services.memberships),
         *status_methods(services.health),

@@ -1,6 +1,7 @@
 """Suppressed users in the cluster (see `suppression_interface.SuppressionStore`); docs/adr/0028-suppression.md argues
 that none of them stays in a segment."""
 
+import secrets
 from collections.abc import Collection, Sequence
 
 from instantaudience_server.store import commands, keys
@@ -10,6 +11,7 @@ from instantaudience_server.store.commands import Command
 from instantaudience_server.store.interface import NEVER
 from instantaudience_server.store.suppression_interface import ALL_MEMBERS, Due, Found
 
+NAME_BYTES = 8
 DUE_AT_ONCE = 100
 SEGMENTS_AT_ONCE = 1000
 """Segments of a removal's command, at most: Lua's stack takes some 8,000 arguments."""
@@ -54,6 +56,11 @@ if redis.call('HEXISTS', KEYS[2], ARGV[1]) == 0 then return 0 end
 return redis.call('HDEL', KEYS[1], unpack(ARGV, 2))
 """
 """Arguments: the member for which the user must be suppressed, and segments."""
+
+
+def new_name() -> str:
+    """Tells what is known of suppressions from then on from what was before."""
+    return secrets.token_hex(NAME_BYTES)
 
 
 class ClusterSuppressionStore:

@@ -171,7 +171,7 @@ class Applying:
         task = asyncio.current_task()
         assert task is not None
         # The catalog may have changed: what was regular need not be so any more. None of them is suppressed.
-        apart = await self._reading.read_each(read.posts, batch, caller, read.reading.now_ms, frozenset())
+        apart = await self._reading.read_each(read.posts, batch, caller, read.applied.now_ms, frozenset())
         left = Counter(key for each in apart for key in each.keys)
         self._writes.leave(task, left.keys())
 
@@ -186,13 +186,13 @@ class Applying:
 
     def _begin(self, read: Read, batch: Batch, caller: Caller) -> _UnderWay | None:
         """Begin to write what posts change, and to count it; None where there is nothing to wait for."""
-        reading, posts, results, packed = read
+        applied, _, posts, results, packed = read
         if posts[0].validate_only:
             succeed(posts, results)
             return None
         try:
-            writing = self._store.write(packed or reading.changes, batch.deadline, caller.member.durability)
-            counted = self._usage.count(caller.member.id, reading.applied, batch.deadline)
+            writing = self._store.write(packed or applied.changes, batch.deadline, caller.member.durability)
+            counted = self._usage.count(caller.member.id, applied, batch.deadline)
         except Exception as error:
             fail(posts, error)
             return None
@@ -204,11 +204,11 @@ class Applying:
         """Wait until all is written and counted, and give the posts their results."""
         if under_way is None:
             return
-        (reading, posts, results, _), writing, counted = under_way
+        (applied, _, posts, results, _), writing, counted = under_way
         try:
             await writing.done
             failures = writing.failures()
-            self._sizes.note(_without(reading.changes, failures) if failures else reading.changes)
+            self._sizes.note(_without(applied.changes, failures) if failures else applied.changes)
             await counted
         except Exception as error:
             fail(posts, error)

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Generator, Iterator, Sequence
 from itertools import compress
 from typing import NamedTuple, TypeVar
 
+from instantaudience_server.applied import Applied
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.errors import AudienceError
@@ -14,6 +15,7 @@ from instantaudience_server.memberships.external_ids import ExternalIds
 from instantaudience_server.memberships.known_blocks import KnownBlocks
 from instantaudience_server.memberships.posts import Batch, Post, Result, fail
 from instantaudience_server.memberships.reading import Reading
+from instantaudience_server.memberships.reading_together import TogetherReader
 from instantaudience_server.memberships.skipped import COMPLETE
 from instantaudience_server.memberships.wire import decode_user, split_user
 from instantaudience_server.store.groups import PackedChanges
@@ -28,18 +30,14 @@ MOST_PACKED = 5000
 
 
 class Read(NamedTuple):
-    """Posts that were read as one, and the result of each once it is written. `packed` is what they change, where that
-    was prepared."""
+    """Posts that were read as one: what they change, the keys of the users that do, and the result of each post once
+    that is written. `packed` are the changes, where they were prepared."""
 
-    reading: Reading
+    applied: Applied
+    keys: KeySet
     posts: Sequence[Post]
     results: Sequence[Result]
     packed: PackedChanges | None = None
-
-    @property
-    def keys(self) -> KeySet:
-        """The users that it changes."""
-        return self.reading.key_set
 
 
 class BatchReading:
@@ -49,6 +47,7 @@ class BatchReading:
         self._catalog = catalog
         self._store = store
         self._known = KnownBlocks(catalog)
+        self._together = TogetherReader(catalog, self._known)
         self._external_ids = external_ids
         self._piece = asyncio.Lock()
         """Whoever reads what may be long does a piece of it in a turn of the event loop, and nobody else does."""
@@ -84,15 +83,15 @@ class BatchReading:
         """Read posts as one, where that can be done."""
         if not posts or any(post.validate_only for post in posts):
             return None
-        reading = Reading(self._catalog, self._known, caller, now_ms, {}, suppressed)
         try:
-            counts = reading.read_together([post.users for post in posts])
+            together = self._together.read([post.users for post in posts], caller.member, now_ms, suppressed)
         except AudienceError:
             return None
-        if counts is None:
+        if together is None:
             return None
+        applied, keys, counts = together
         results = {each: Result(*each) for each in set(counts)}
-        return Read(reading, posts, [results[each] for each in counts])
+        return Read(applied, keys, posts, [results[each] for each in counts])
 
     async def read_each(
         self, posts: Sequence[Post], batch: Batch, caller: Caller, now_ms: int, suppressed: frozenset[bytes]
@@ -110,8 +109,8 @@ class BatchReading:
     async def packed(self, reads: Sequence[Read]) -> Sequence[Read]:
         """What was read; what takes long to pack, of many users with different blocks, is packed."""
         return [
-            read._replace(packed=await self._letting_others(self._store.pack(read.reading.changes)))
-            if _is_long(read.reading.changes)
+            read._replace(packed=await self._letting_others(self._store.pack(read.applied.changes)))
+            if _is_long(read.applied.changes)
             else read
             for read in reads
         ]
@@ -131,7 +130,8 @@ class BatchReading:
         await self._letting_others(reading.read(users))
         invalid_users = None if reading.users else map(decode_user, users)
         warnings = await self._letting_others(reading.warnings.of_answer(invalid_users))
-        return Read(reading, [post], [Result(reading.users, reading.segments, warnings)])
+        result = Result(reading.users, reading.segments, warnings)
+        return Read(reading.applied(), reading.keys, [post], [result])
 
     async def _letting_others(self, work: Generator[None, None, Done]) -> Done:
         """The result of some work; where it yields, other calls get their turn."""

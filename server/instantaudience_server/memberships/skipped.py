@@ -63,6 +63,7 @@ class WarningForm(NamedTuple):
 
 
 COMPLETE = WarningForm(places=True, entities=True)
+BARE = WarningForm(places=False, entities=False)
 
 
 class Warnings:
@@ -86,11 +87,6 @@ class Warnings:
     def full(self) -> bool:
         """Whether there is no place for any more."""
         return self._left_out > 0
-
-    def clear(self) -> None:
-        """Forget all."""
-        self._kept.clear()
-        self._bytes = self._left_out = 0
 
     def leave_out(self, count: int) -> None:
         """Count so many that nobody has to see: there is no place for any more."""

@@ -56,7 +56,7 @@ class Suppressing:
         unknown: list[Read] = []
         unknown_users = set(found.failures)
         for read in reads:
-            now_ms = read.reading.now_ms
+            now_ms = read.applied.now_ms
             waiting, others = _apart(read, unknown_users)
             if not waiting and read.keys.isdisjoint(found.suppressed):
                 known.append(read)
@@ -75,7 +75,7 @@ class Suppressing:
         suppressed = await self._suppressions.among(caller.member.id, _joining([read]), post.deadline)
         if not suppressed and not post.ended:
             return [read]
-        return await self._reading.read([post], batch, caller, read.reading.now_ms, suppressed)
+        return await self._reading.read([post], batch, caller, read.applied.now_ms, suppressed)
 
 
 def _apart(read: Read, unknown_users: set[bytes]) -> tuple[Sequence[Post], Sequence[Post]]:
@@ -97,5 +97,5 @@ def _apart(read: Read, unknown_users: set[bytes]) -> tuple[Sequence[Post], Seque
 def _joining(reads: Sequence[Read]) -> Sequence[bytes]:
     """The users that join something."""
     return list(
-        dict.fromkeys(key for read in reads for keys, changes in read.reading.changes if joins(changes) for key in keys)
+        dict.fromkeys(key for read in reads for keys, changes in read.applied.changes if joins(changes) for key in keys)
     )

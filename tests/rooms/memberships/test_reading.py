@@ -12,8 +12,9 @@ from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.catalog.file import DEMO, read_catalog
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.memberships import batch_reading
+from instantaudience_server.memberships.block_reader import BLOCKS_PER_TURN
 from instantaudience_server.memberships.known_blocks import KnownBlocks
-from instantaudience_server.memberships.reading import BLOCKS_PER_TURN, Reading
+from instantaudience_server.memberships.reading import Reading
 from instantaudience_server.memberships.requests import ApplyRequest
 from instantaudience_server.store.catalog_interface import Kind, Record
 from instantaudience_server.store.interface import NEVER, REMOVE

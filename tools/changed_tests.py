@@ -11,7 +11,7 @@ from pathlib import Path
 
 PACKAGES = {"server": "instantaudience_server", "gateway": "instantaudience_gateway"}
 ROOMS = Path("tests/rooms")
-SUITES = (ROOMS, Path("tests/service"))
+SERVICE = Path("tests/service")
 SECONDS = 55
 """After this long, no other test begins."""
 
@@ -28,26 +28,24 @@ def tests_of(path: Path) -> Iterator[Path]:
     if path.parts[0] == "tests":
         if path.name.startswith("test_"):
             yield path
-        elif path.name == "conftest.py" and path.parent.parent == ROOMS:
+        elif path.name == "conftest.py" and ROOMS in path.parent.parents:
             yield path.parent
         return
     if path.parts[0] not in PACKAGES or path.parts[1] != PACKAGES[path.parts[0]]:
         return
-    *room, name = path.parts[2:]
+    *packages, name = path.parts[2:]
     module = Path(name).stem
-    directories = [suite.joinpath(*room[:1]) for suite in SUITES]
     found = [
         test
-        for directory in directories
+        for directory in (ROOMS.joinpath(*packages), SERVICE.joinpath(*packages[:1]))
         for pattern in (f"test_{module}.py", f"test_{module}_*.py")
         for test in directory.glob(pattern)
     ]
     yield from found
-    if room and not found:
-        importers = [
-            test for test in directories[0].glob("test_*.py") if f"{room[0]}.{module} import" in test.read_text()
-        ]
-        yield from importers or [directories[0]]
+    if packages and not found:
+        room = ROOMS / packages[0]
+        imported = ".".join([*packages, module])
+        yield from [test for test in room.rglob("test_*.py") if f"{imported} import" in test.read_text()] or [room]
 
 
 def main() -> None:

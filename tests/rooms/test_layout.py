@@ -10,7 +10,13 @@ import pytest
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = ["CONTRIBUTING.md", "docs/architecture.md"]
 PACKAGES = [ROOT / "server/instantaudience_server", ROOT / "gateway/instantaudience_gateway"]
-ROOMS = sorted(each.parent for package in PACKAGES for each in package.glob("*/__init__.py"))
+ROOMS = sorted(each.parent for package in PACKAGES for each in package.glob("*/**/__init__.py"))
+"""The rooms, and the packages in them."""
+
+
+def path_of(room: Path) -> str:
+    """Where a room is, or a package in it, as seen from its package; so are its tests as seen from tests/rooms."""
+    return next(str(room.relative_to(package)) for package in PACKAGES if package in room.parents)
 
 
 def picture(document: str) -> str:
@@ -30,7 +36,7 @@ def test_it_has_the_layers_that_are_enforced() -> None:
     assert re.findall(r"\w+", shown) == [room for layer in layers for room in re.findall(r"\w+", layer)]
 
 
-@pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.name)
+@pytest.mark.parametrize("room", ROOMS, ids=path_of)
 def test_a_room_says_what_it_is_what_it_uses_and_who_uses_it(room: Path) -> None:
     said = ast.get_docstring(ast.parse((room / "__init__.py").read_text()))
     assert said is not None
@@ -41,6 +47,7 @@ def test_a_room_says_what_it_is_what_it_uses_and_who_uses_it(room: Path) -> None
 
 
 def test_tests_are_where_the_rule_says() -> None:
-    """Each directory of tests/rooms is a room."""
-    directories = {each.name for each in (ROOT / "tests/rooms").iterdir() if each.is_dir() and each.name[0] != "_"}
-    assert directories <= {room.name for room in ROOMS}
+    """Each directory of tests/rooms is a room, or a package in one."""
+    tests = ROOT / "tests/rooms"
+    directories = {str(each.parent.relative_to(tests)) for each in tests.glob("*/**/test_*.py")}
+    assert directories <= {path_of(room) for room in ROOMS}

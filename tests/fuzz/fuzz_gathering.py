@@ -38,7 +38,7 @@ from instantaudience_server.store.segment_size_store import ClusterSegmentSizeSt
 from instantaudience_server.store.usage_interface import HourUsage
 from instantaudience_server.store.usage_store import ClusterUsageStore
 from instantaudience_server.telemetry import configure_logging
-from instantaudience_server.transport.apply_answers import apply_answer
+from instantaudience_server.transport.methods.apply_answers import apply_answer
 from instantaudience_server.usage.counting import Usage
 from redis.asyncio import RedisCluster
 from support.callers import caller

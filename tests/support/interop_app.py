@@ -27,10 +27,10 @@ from instantaudience_server.transport.calls import (
     PublicStreamMethod,
     StreamMethod,
 )
+from instantaudience_server.transport.methods.standard import ServingStatus, standard_methods
 from instantaudience_server.transport.native import NativeHost
 from instantaudience_server.transport.outcomes import Outcomes
 from instantaudience_server.transport.pipeline import Pipeline
-from instantaudience_server.transport.standard import ServingStatus, standard_methods
 from instantaudience_server.transport.status import Failure
 from instantaudience_server.usage.counting import Usage
 from support.callers import caller, demo_catalog

@@ -14,8 +14,8 @@ from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.session_store import ClusterSessionStore
 from instantaudience_server.tokens import IDLE_MS, TokenService, hash_token
-from instantaudience_server.transport.audience_methods import audience_methods
 from instantaudience_server.transport.calls import Call, StreamMethod
+from instantaudience_server.transport.methods.audience import audience_methods
 from instantaudience_server.transport.outcomes import CallError, Outcomes
 from instantaudience_server.transport.pipeline import Pipeline
 from instantaudience_server.usage.counting import Usage

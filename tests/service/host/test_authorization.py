@@ -24,7 +24,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 from instantaudience.v1 import audience_pb2, batch_pb2, batch_pb2_grpc, catalog_pb2_grpc
 from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.tokens import hash_token
-from instantaudience_server.transport.methods import FILES
+from instantaudience_server.transport.methods.services import FILES
 from redis.asyncio import RedisCluster
 from support.callers import quick_hash
 from support.clusters import eventually

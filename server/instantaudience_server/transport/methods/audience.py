@@ -11,8 +11,8 @@ from instantaudience_server.errors import invalid
 from instantaudience_server.memberships.posts import Result
 from instantaudience_server.memberships.requests import ApplyRequest
 from instantaudience_server.memberships.service import MembershipService
-from instantaudience_server.transport.apply_answers import apply_answer
 from instantaudience_server.transport.calls import Answer, AnyMethod, Method, Posting, StreamMethod
+from instantaudience_server.transport.methods.apply_answers import apply_answer
 from instantaudience_server.transport.status import Failure
 
 SERVICE = pb.DESCRIPTOR.services_by_name["AudienceService"].full_name

@@ -12,7 +12,7 @@ from grpc_health.v1 import health_pb2
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.transport.calls import AnyMethod, Call, PublicMethod, PublicStreamMethod
 from instantaudience_server.transport.framing import Flaw, flawed
-from instantaudience_server.transport.reflection import reflection_methods
+from instantaudience_server.transport.methods.reflection import reflection_methods
 
 HEALTH: str = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 

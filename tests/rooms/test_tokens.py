@@ -15,9 +15,10 @@ from instantaudience_server.errors import Reason, unavailable
 from instantaudience_server.store.catalog_interface import Kind
 from instantaudience_server.store.session_store import ClusterSessionStore
 from instantaudience_server.tokens import AHEAD_MS, TRUST_MS, bare_token, hash_token
-from instantaudience_server.transport.calls import Call, Method
-from instantaudience_server.transport.outcomes import CallError, Outcomes
-from instantaudience_server.transport.pipeline import Pipeline
+from instantaudience_server.transport.calls.call import Call
+from instantaudience_server.transport.calls.kinds import Method
+from instantaudience_server.transport.calls.outcomes import CallError, Outcomes
+from instantaudience_server.transport.calls.pipeline import Pipeline
 from instantaudience_server.usage.counting import Usage
 from redis.asyncio import RedisCluster
 from support.accounts import PASSWORDS, REVOKED, AccountWorker, reads, refused

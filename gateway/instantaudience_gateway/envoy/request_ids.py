@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from instantaudience_server.transport.calls import LONGEST_REQUEST_ID
+from instantaudience_server.transport.calls.call import LONGEST_REQUEST_ID
 
 from instantaudience_gateway.contract.replies import set_header
 from instantaudience_gateway.envoy.settings import TYPES

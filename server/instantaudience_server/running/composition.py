@@ -59,8 +59,10 @@ from instantaudience_server.store.suppression_store import new_name
 from instantaudience_server.store.usage_store import ClusterUsageStore
 from instantaudience_server.telemetry import Event
 from instantaudience_server.tokens import TokenService
-from instantaudience_server.transport.call_log import CallLog
-from instantaudience_server.transport.calls import AnyMethod
+from instantaudience_server.transport.calls.call_log import CallLog
+from instantaudience_server.transport.calls.kinds import AnyMethod
+from instantaudience_server.transport.calls.outcomes import Outcomes
+from instantaudience_server.transport.calls.pipeline import Pipeline
 from instantaudience_server.transport.methods.audience import audience_methods
 from instantaudience_server.transport.methods.authentication import authentication_methods
 from instantaudience_server.transport.methods.batch import batch_methods
@@ -75,8 +77,6 @@ from instantaudience_server.transport.methods.services import SERVICES
 from instantaudience_server.transport.methods.standard import ServingStatus, standard_methods
 from instantaudience_server.transport.methods.status import status_methods
 from instantaudience_server.transport.methods.usage import usage_methods
-from instantaudience_server.transport.outcomes import Outcomes
-from instantaudience_server.transport.pipeline import Pipeline
 from instantaudience_server.usage.counting import Usage
 from instantaudience_server.usage.hours import UsageHours
 from instantaudience_server.usage.service import UsageService

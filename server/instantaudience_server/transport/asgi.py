@@ -8,17 +8,17 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing
 
-from instantaudience_server.transport.calls import (
+from instantaudience_server.transport.calls.kinds import (
     AnyMethod,
     AnyStreamMethod,
     CollectMethod,
     PublicStreamMethod,
     StreamMethod,
 )
+from instantaudience_server.transport.calls.outcomes import CallerLeft, CallError
+from instantaudience_server.transport.calls.pipeline import Pipeline
 from instantaudience_server.transport.exchange import Event, Exchange, Receive, Send
 from instantaudience_server.transport.framing import Flaw, flawed
-from instantaudience_server.transport.outcomes import CallerLeft, CallError
-from instantaudience_server.transport.pipeline import Pipeline
 
 _GRPC_TYPES = (b"application/grpc", b"application/grpc+proto")
 LOOK_SECONDS = 0.1

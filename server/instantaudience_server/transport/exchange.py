@@ -8,7 +8,8 @@ import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
-from instantaudience_server.transport.calls import Call, body_bytes, credential, waited_seconds
+from instantaudience_server.transport.calls.call import Call, body_bytes, credential, waited_seconds
+from instantaudience_server.transport.calls.outcomes import UNKNOWN_METHOD, CallerLeft
 from instantaudience_server.transport.framing import (
     Flaw,
     Headers,
@@ -19,7 +20,6 @@ from instantaudience_server.transport.framing import (
     only_message,
     timeout_seconds,
 )
-from instantaudience_server.transport.outcomes import UNKNOWN_METHOD, CallerLeft
 from instantaudience_server.transport.status import (
     ADDRESS_KEY,
     BODY_BYTES_KEY,

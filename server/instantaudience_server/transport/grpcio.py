@@ -8,23 +8,19 @@ from urllib.parse import unquote
 
 import grpc
 
-from instantaudience_server.transport.calls import (
+from instantaudience_server.transport.calls.call import Body, Call, body_bytes, credential, waited_seconds
+from instantaudience_server.transport.calls.kinds import (
     AnyMethod,
     AnyStreamMethod,
-    Body,
-    Call,
     CollectMethod,
     Method,
     PublicMethod,
     PublicStreamMethod,
     StreamMethod,
-    body_bytes,
-    credential,
-    waited_seconds,
 )
+from instantaudience_server.transport.calls.outcomes import UNKNOWN_METHOD, CallError, Outcomes
+from instantaudience_server.transport.calls.pipeline import Pipeline
 from instantaudience_server.transport.framing import Flaw, flawed
-from instantaudience_server.transport.outcomes import UNKNOWN_METHOD, CallError, Outcomes
-from instantaudience_server.transport.pipeline import Pipeline
 from instantaudience_server.transport.status import (
     ADDRESS_KEY,
     BODY_BYTES_KEY,

@@ -17,20 +17,20 @@ from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.catalog import Role
 from instantaudience_server.errors import overloaded, unreadable
 from instantaudience_server.metrics import NATIVE_REFUSALS
-from instantaudience_server.transport.calls import (
+from instantaudience_server.transport.calls.call import Call
+from instantaudience_server.transport.calls.entrance import MOST_KEPT_SECONDS, SHARE_KEPT
+from instantaudience_server.transport.calls.kinds import (
     AnyMethod,
-    Call,
     CollectMethod,
     Method,
     PublicMethod,
     PublicStreamMethod,
     StreamMethod,
 )
-from instantaudience_server.transport.entrance import MOST_KEPT_SECONDS, SHARE_KEPT
+from instantaudience_server.transport.calls.outcomes import BARE_DEFECT, UNKNOWN_METHOD, CallError
+from instantaudience_server.transport.calls.pipeline import Pipeline
 from instantaudience_server.transport.framing import Flaw, failure_headers, flawed, too_long
 from instantaudience_server.transport.native_streams import NativeStream
-from instantaudience_server.transport.outcomes import BARE_DEFECT, UNKNOWN_METHOD, CallError
-from instantaudience_server.transport.pipeline import Pipeline
 from instantaudience_server.transport.rest import JsonForm, rest_failure
 from instantaudience_server.transport.status import Failure, describe
 

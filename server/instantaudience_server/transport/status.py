@@ -67,7 +67,7 @@ ADDRESS_KEY = "x-caller-address"
 
 CERTIFICATE_KEY = "x-client-certificate"
 """The gateway says here which URI and which DNS name stand in the caller's certificate: `uri=… dns=…`, with nothing or
-`-` for none; see `calls.credential`."""
+`-` for none; see `call.credential`."""
 
 TRACE_PARENT_KEY = "traceparent"
 """Of which trace a call is (https://www.w3.org/TR/trace-context/)."""

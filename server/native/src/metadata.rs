@@ -101,7 +101,7 @@ impl Origin {
     }
 }
 
-/// What a call is beside its messages; `transport/calls.py` says what of it means what.
+/// What a call is beside its messages; `transport/calls/call.py` says what of it means what.
 #[derive(Clone)]
 pub struct Metadata {
     authorization: Option<HeaderValue>,

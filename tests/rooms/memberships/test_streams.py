@@ -14,10 +14,11 @@ from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.session_store import ClusterSessionStore
 from instantaudience_server.tokens import IDLE_MS, TokenService, hash_token
-from instantaudience_server.transport.calls import Call, StreamMethod
+from instantaudience_server.transport.calls.call import Call
+from instantaudience_server.transport.calls.kinds import StreamMethod
+from instantaudience_server.transport.calls.outcomes import CallError, Outcomes
+from instantaudience_server.transport.calls.pipeline import Pipeline
 from instantaudience_server.transport.methods.audience import audience_methods
-from instantaudience_server.transport.outcomes import CallError, Outcomes
-from instantaudience_server.transport.pipeline import Pipeline
 from instantaudience_server.usage.counting import Usage
 from redis.asyncio import RedisCluster
 from structlog.testing import capture_logs

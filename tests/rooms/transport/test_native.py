@@ -15,7 +15,8 @@ import pytest
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
 from instantaudience_server.processes import free_ports
-from instantaudience_server.transport.calls import AnyMethod, Call, PublicMethod, PublicStreamMethod
+from instantaudience_server.transport.calls.call import Call
+from instantaudience_server.transport.calls.kinds import AnyMethod, PublicMethod, PublicStreamMethod
 from instantaudience_server.transport.framing import frame
 from instantaudience_server.transport.native import NativeHost, missing
 from support.clusters import eventually

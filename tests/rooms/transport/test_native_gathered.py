@@ -14,13 +14,14 @@ from instantaudience_server.catalog.access import Caller
 from instantaudience_server.memberships.service import MembershipService
 from instantaudience_server.observations import write_down
 from instantaudience_server.processes import free_ports
-from instantaudience_server.transport.calls import Call, Method
-from instantaudience_server.transport.direct import DirectCalls, Gathered
+from instantaudience_server.transport.calls.call import Call
+from instantaudience_server.transport.calls.direct import DirectCalls, Gathered
+from instantaudience_server.transport.calls.kinds import Method
+from instantaudience_server.transport.calls.outcomes import DEFECT_TEXT, Outcomes
+from instantaudience_server.transport.calls.pipeline import Pipeline
 from instantaudience_server.transport.framing import frame
 from instantaudience_server.transport.methods.audience import audience_methods
 from instantaudience_server.transport.native import NativeHost, missing
-from instantaudience_server.transport.outcomes import DEFECT_TEXT, Outcomes
-from instantaudience_server.transport.pipeline import Pipeline
 from instantaudience_server.usage.counting import Usage
 from prometheus_client import REGISTRY
 from redis.asyncio import RedisCluster

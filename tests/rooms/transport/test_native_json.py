@@ -12,7 +12,8 @@ from instantaudience.v1 import audience_pb2 as pb
 from instantaudience_gateway.contract.json_forms import json_forms
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.processes import free_ports
-from instantaudience_server.transport.calls import Call, PublicMethod
+from instantaudience_server.transport.calls.call import Call
+from instantaudience_server.transport.calls.kinds import PublicMethod
 from instantaudience_server.transport.framing import frame
 from instantaudience_server.transport.native import NativeHost, missing
 from instantaudience_server.transport.rest import PASSED_ON_TYPE

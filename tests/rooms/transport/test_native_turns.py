@@ -16,11 +16,12 @@ from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.processes import free_ports
 from instantaudience_server.store.usage_interface import CallFailure
 from instantaudience_server.transport import native
-from instantaudience_server.transport.calls import Call, Method, PublicMethod
+from instantaudience_server.transport.calls.call import Call
+from instantaudience_server.transport.calls.kinds import Method, PublicMethod
+from instantaudience_server.transport.calls.outcomes import Outcomes
+from instantaudience_server.transport.calls.pipeline import Pipeline
 from instantaudience_server.transport.framing import frame
 from instantaudience_server.transport.native import NativeHost, missing
-from instantaudience_server.transport.outcomes import Outcomes
-from instantaudience_server.transport.pipeline import Pipeline
 from support.callers import caller, demo_catalog
 from support.clusters import eventually
 from support.framing_peer import Answer, Peer, connected, grpc_headers

@@ -11,7 +11,7 @@ from instantaudience_server.errors import invalid
 from instantaudience_server.memberships.posts import Result
 from instantaudience_server.memberships.requests import ApplyRequest
 from instantaudience_server.memberships.service import MembershipService
-from instantaudience_server.transport.calls import Answer, AnyMethod, Method, Posting, StreamMethod
+from instantaudience_server.transport.calls.kinds import Answer, AnyMethod, Method, Posting, StreamMethod
 from instantaudience_server.transport.methods.apply_answers import apply_answer
 from instantaudience_server.transport.status import Failure
 

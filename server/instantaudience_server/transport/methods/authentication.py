@@ -9,7 +9,8 @@ from instantaudience.v1 import authentication_pb2 as pb
 from instantaudience_server.errors import NOT_EMPTY, invalid
 from instantaudience_server.sign_in.service import SignInService
 from instantaudience_server.tokens import Issued, TokenService, bare_token
-from instantaudience_server.transport.calls import AnyMethod, Call, PublicMethod
+from instantaudience_server.transport.calls.call import Call
+from instantaudience_server.transport.calls.kinds import AnyMethod, PublicMethod
 
 SERVICE = pb.DESCRIPTOR.services_by_name["AuthenticationService"].full_name
 REST_SERVICE = rest.DESCRIPTOR.services_by_name["SignInService"].full_name

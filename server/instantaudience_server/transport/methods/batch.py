@@ -9,7 +9,7 @@ from instantaudience.v1 import batch_pb2 as pb
 from instantaudience_server.batch.rest_service import BatchService
 from instantaudience_server.batch.service import BatchSegmentService
 from instantaudience_server.catalog.access import Caller
-from instantaudience_server.transport.calls import AnyMethod, CollectMethod, Method
+from instantaudience_server.transport.calls.kinds import AnyMethod, CollectMethod, Method
 
 SERVICE = pb.DESCRIPTOR.services_by_name["BatchSegmentService"].full_name
 REST_SERVICE = rest_pb.DESCRIPTOR.services_by_name["BatchService"].full_name

@@ -9,7 +9,7 @@ from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.importing import ImportService
 from instantaudience_server.catalog.service import CatalogService
-from instantaudience_server.transport.calls import AnyMethod, Method, StreamMethod
+from instantaudience_server.transport.calls.kinds import AnyMethod, Method, StreamMethod
 
 SERVICE = pb.DESCRIPTOR.services_by_name["CatalogService"].full_name
 

@@ -10,7 +10,7 @@ from google.rpc import http_pb2
 
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.errors import AudienceError, Reason
-from instantaudience_server.transport.calls import AnyMethod, Method
+from instantaudience_server.transport.calls.kinds import AnyMethod, Method
 from instantaudience_server.usage.counting import Usage
 from instantaudience_server.usage.failures import REFUSALS
 

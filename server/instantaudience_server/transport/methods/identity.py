@@ -5,7 +5,7 @@ from instantaudience.v1 import identity_pb2 as pb
 
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.memberships.identity_service import IdentityService
-from instantaudience_server.transport.calls import AnyMethod, Method
+from instantaudience_server.transport.calls.kinds import AnyMethod, Method
 
 SERVICE = pb.DESCRIPTOR.services_by_name["IdentityService"].full_name
 

@@ -5,7 +5,7 @@ from instantaudience.rest.v1 import member_pb2 as pb
 
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.member_service import MemberService
-from instantaudience_server.transport.calls import AnyMethod, Method
+from instantaudience_server.transport.calls.kinds import AnyMethod, Method
 
 SERVICE = pb.DESCRIPTOR.services_by_name["MemberService"].full_name
 

@@ -8,7 +8,7 @@ from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.public_keys import PublicKeyService
 from instantaudience_server.clock import written_time
 from instantaudience_server.errors import required
-from instantaudience_server.transport.calls import AnyMethod, Method
+from instantaudience_server.transport.calls.kinds import AnyMethod, Method
 
 SERVICE = pb.DESCRIPTOR.services_by_name["CatalogService"].full_name
 REST_SERVICE = rest.DESCRIPTOR.services_by_name["PublicKeyService"].full_name

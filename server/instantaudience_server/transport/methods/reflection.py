@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.reflection import ReflectionServicer
 
-from instantaudience_server.transport.calls import AnyMethod, PublicStreamMethod
+from instantaudience_server.transport.calls.kinds import AnyMethod, PublicStreamMethod
 
 
 class _Symbols:

@@ -10,7 +10,7 @@ from instantaudience_server.catalog import segment_answers
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.segment_service import Outcome, SegmentService
 from instantaudience_server.errors import AudienceError
-from instantaudience_server.transport.calls import AnyMethod, Method
+from instantaudience_server.transport.calls.kinds import AnyMethod, Method
 from instantaudience_server.transport.status import ROWS
 
 SERVICE = pb.DESCRIPTOR.services_by_name["SegmentService"].full_name

@@ -10,7 +10,8 @@ from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 
 from instantaudience_server.errors import AudienceError, Reason
-from instantaudience_server.transport.calls import AnyMethod, Call, PublicMethod, PublicStreamMethod
+from instantaudience_server.transport.calls.call import Call
+from instantaudience_server.transport.calls.kinds import AnyMethod, PublicMethod, PublicStreamMethod
 from instantaudience_server.transport.framing import Flaw, flawed
 from instantaudience_server.transport.methods.reflection import reflection_methods
 

@@ -4,7 +4,8 @@ from google.protobuf.message import Message
 from instantaudience.v1 import status_pb2 as pb
 
 from instantaudience_server.health import HealthService
-from instantaudience_server.transport.calls import AnyMethod, Call, PublicMethod
+from instantaudience_server.transport.calls.call import Call
+from instantaudience_server.transport.calls.kinds import AnyMethod, PublicMethod
 
 SERVICE = pb.DESCRIPTOR.services_by_name["StatusService"].full_name
 

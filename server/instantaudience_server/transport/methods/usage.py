@@ -2,7 +2,7 @@
 
 from instantaudience.v1 import usage_pb2 as pb
 
-from instantaudience_server.transport.calls import AnyMethod, Method
+from instantaudience_server.transport.calls.kinds import AnyMethod, Method
 from instantaudience_server.usage.service import UsageService
 
 SERVICE = pb.DESCRIPTOR.services_by_name["UsageService"].full_name

@@ -11,7 +11,8 @@ from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.catalog import Role
 from instantaudience_server.errors import unreadable
 from instantaudience_server.tokens import TokenService, bare_token
-from instantaudience_server.transport.calls import Call, Request
+from instantaudience_server.transport.calls.call import Call
+from instantaudience_server.transport.calls.kinds import Request
 from instantaudience_server.transport.framing import too_long
 
 SHARE_KEPT = 0.1

@@ -12,9 +12,10 @@ from instantaudience.v1 import audience_pb2 as pb
 from instantaudience.v1 import authentication_pb2 as auth_pb
 from instantaudience_server.errors import AudienceError, Reason, unavailable
 from instantaudience_server.tokens import CERTIFICATE
-from instantaudience_server.transport.calls import Call, PublicMethod, body_bytes, credential, waited_seconds
-from instantaudience_server.transport.outcomes import CallError, Outcomes
-from instantaudience_server.transport.pipeline import Pipeline
+from instantaudience_server.transport.calls.call import Call, body_bytes, credential, waited_seconds
+from instantaudience_server.transport.calls.kinds import PublicMethod
+from instantaudience_server.transport.calls.outcomes import CallError, Outcomes
+from instantaudience_server.transport.calls.pipeline import Pipeline
 from structlog.testing import capture_logs
 from support.limits import usual_admission
 

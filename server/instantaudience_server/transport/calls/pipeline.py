@@ -15,10 +15,11 @@ from instantaudience_server.admission.admission import Admission
 from instantaudience_server.admission.queues import Ticket
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.tokens import TokenService
-from instantaudience_server.transport.calls import (
+from instantaudience_server.transport.calls.call import Body, Call
+from instantaudience_server.transport.calls.direct import DirectCalls, Replies
+from instantaudience_server.transport.calls.entrance import Entrance
+from instantaudience_server.transport.calls.kinds import (
     Answer,
-    Body,
-    Call,
     CollectMethod,
     Method,
     PublicMethod,
@@ -26,10 +27,8 @@ from instantaudience_server.transport.calls import (
     Request,
     StreamMethod,
 )
-from instantaudience_server.transport.direct import DirectCalls, Replies
-from instantaudience_server.transport.entrance import Entrance
-from instantaudience_server.transport.outcomes import CallError, Outcomes
-from instantaudience_server.transport.streaming import Streams
+from instantaudience_server.transport.calls.outcomes import CallError, Outcomes
+from instantaudience_server.transport.calls.streaming import Streams
 
 
 class Pipeline:

@@ -10,19 +10,17 @@ from google.rpc import code_pb2
 from instantaudience_server import tracing
 from instantaudience_server.admission.queues import Ticket
 from instantaudience_server.catalog.access import Caller
-from instantaudience_server.transport.calls import (
+from instantaudience_server.transport.calls.call import Call, is_request_id, request_name
+from instantaudience_server.transport.calls.direct import DirectCalls
+from instantaudience_server.transport.calls.entrance import Entrance
+from instantaudience_server.transport.calls.kinds import (
     Answer,
-    Call,
     CollectMethod,
     PublicStreamMethod,
     Request,
     StreamMethod,
-    is_request_id,
-    request_name,
 )
-from instantaudience_server.transport.direct import DirectCalls
-from instantaudience_server.transport.entrance import Entrance
-from instantaudience_server.transport.outcomes import CallError, Outcomes
+from instantaudience_server.transport.calls.outcomes import CallError, Outcomes
 from instantaudience_server.transport.status import Failure
 
 

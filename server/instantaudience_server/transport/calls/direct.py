@@ -14,9 +14,10 @@ from instantaudience_server.catalog.access import Caller
 from instantaudience_server.errors import unavailable
 from instantaudience_server.memberships.posts import Owner, Post, RequestPost, Result
 from instantaudience_server.memberships.requests import ApplyRequest
-from instantaudience_server.transport.calls import Call, Method, Posting, StreamMethod
-from instantaudience_server.transport.entrance import Entrance
-from instantaudience_server.transport.outcomes import GIVEN_UP, Answered, Outcomes
+from instantaudience_server.transport.calls.call import Call
+from instantaudience_server.transport.calls.entrance import Entrance
+from instantaudience_server.transport.calls.kinds import Method, Posting, StreamMethod
+from instantaudience_server.transport.calls.outcomes import GIVEN_UP, Answered, Outcomes
 from instantaudience_server.transport.status import Failure
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from google.rpc import code_pb2
 from instantaudience_server.errors import AudienceError, Reason, RefusedCommandError, overloaded, unavailable
-from instantaudience_server.transport import call_log
-from instantaudience_server.transport.call_log import CallLog
+from instantaudience_server.transport.calls import call_log
+from instantaudience_server.transport.calls.call_log import CallLog
 from structlog.testing import capture_logs
 from support.clusters import eventually
 

@@ -23,8 +23,6 @@ from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.memberships.posts import Post, Result, fail, succeed
 from instantaudience_server.settings import MOST_HEADER_BYTES
 from instantaudience_server.store.usage_interface import CallFailure
-from instantaudience_server.transport import grpcio, native
-from instantaudience_server.transport.asgi import GrpcApplication
 from instantaudience_server.transport.calls import call_log, outcomes
 from instantaudience_server.transport.calls.kinds import (
     AnyMethod,
@@ -37,9 +35,11 @@ from instantaudience_server.transport.calls.kinds import (
 )
 from instantaudience_server.transport.calls.outcomes import Outcomes
 from instantaudience_server.transport.calls.pipeline import Pipeline
-from instantaudience_server.transport.exchange import Exchange
-from instantaudience_server.transport.grpcio import GrpcioHost
-from instantaudience_server.transport.native import NativeHost
+from instantaudience_server.transport.hosts import grpcio, native
+from instantaudience_server.transport.hosts.envoy import GrpcApplication
+from instantaudience_server.transport.hosts.exchange import Exchange
+from instantaudience_server.transport.hosts.grpcio import GrpcioHost
+from instantaudience_server.transport.hosts.native import NativeHost
 from instantaudience_server.transport.status import Failure
 from support.callers import caller, demo_catalog
 from support.limits import CALL_LIMITS, CONNECTION_LIMITS

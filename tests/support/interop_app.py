@@ -18,7 +18,6 @@ from instantaudience_server.catalog.access import Caller
 from instantaudience_server.clock import SystemClock
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.store.usage_interface import Addition
-from instantaudience_server.transport.asgi import GrpcApplication
 from instantaudience_server.transport.calls.call import Call
 from instantaudience_server.transport.calls.kinds import (
     AnyMethod,
@@ -29,8 +28,9 @@ from instantaudience_server.transport.calls.kinds import (
 )
 from instantaudience_server.transport.calls.outcomes import Outcomes
 from instantaudience_server.transport.calls.pipeline import Pipeline
+from instantaudience_server.transport.hosts.envoy import GrpcApplication
+from instantaudience_server.transport.hosts.native import NativeHost
 from instantaudience_server.transport.methods.standard import ServingStatus, standard_methods
-from instantaudience_server.transport.native import NativeHost
 from instantaudience_server.transport.status import Failure
 from instantaudience_server.usage.counting import Usage
 from support.callers import caller, demo_catalog

@@ -11,8 +11,8 @@ from instantaudience_server.running.ground import WorkerConfig
 from instantaudience_server.settings import MESSAGE_LIMIT_BYTES
 from instantaudience_server.store.topology import StoreUnusableError
 from instantaudience_server.telemetry import Event, configure_logging
-from instantaudience_server.transport.asgi import GrpcApplication
-from instantaudience_server.transport.exchange import Receive, Send
+from instantaudience_server.transport.hosts.envoy import GrpcApplication
+from instantaudience_server.transport.hosts.exchange import Receive, Send
 
 log = structlog.get_logger()
 

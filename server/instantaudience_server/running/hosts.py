@@ -4,7 +4,7 @@ from instantaudience_gateway.envoy import in_process
 
 from instantaudience_server.processes import StartError
 from instantaudience_server.settings import HostMode
-from instantaudience_server.transport import native
+from instantaudience_server.transport.hosts import native
 
 HOSTS: tuple[HostMode, ...] = ("native", "envoy", "grpcio")
 """The fastest first."""

@@ -14,8 +14,8 @@ from instantaudience_server.running.composition import Worker, open_worker
 from instantaudience_server.running.ground import WorkerConfig, asked_to_stop, run, run_beside
 from instantaudience_server.settings import MESSAGE_LIMIT_BYTES, MOST_HEADER_BYTES
 from instantaudience_server.telemetry import Event
-from instantaudience_server.transport.grpcio import GrpcioHost
-from instantaudience_server.transport.native import NativeHost
+from instantaudience_server.transport.hosts.grpcio import GrpcioHost
+from instantaudience_server.transport.hosts.native import NativeHost
 
 log = structlog.get_logger()
 

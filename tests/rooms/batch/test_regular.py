@@ -26,7 +26,7 @@ from instantaudience_server.store.hyperloglog import numbers_of
 from instantaudience_server.store.interface import REMOVE, Joins
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.store.segment_size_store import ClusterSegmentSizeStore
-from instantaudience_server.transport.native import missing
+from instantaudience_server.transport.hosts.native import missing
 from redis.asyncio import RedisCluster
 from support.avro_files import SEGMENT_SCHEMA, avro_file, segment, user_schema
 from support.clusters import seconds_from_now

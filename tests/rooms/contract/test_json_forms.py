@@ -8,7 +8,7 @@ import pytest
 from google.protobuf.struct_pb2 import Struct
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience_gateway.contract.json_forms import json_forms
-from instantaudience_server.transport.native import missing
+from instantaudience_server.transport.hosts.native import missing
 from support.gateways import Upstream
 from support.json_bodies import BODIES, mutants
 

@@ -11,7 +11,7 @@ from instantaudience_server.memberships.requests import ApplyRequest
 from instantaudience_server.store import commands
 from instantaudience_server.store.hyperloglog import numbers_in_pieces, numbers_of
 from instantaudience_server.store.native_keys import are_native
-from instantaudience_server.transport.native import missing
+from instantaudience_server.transport.hosts.native import missing
 from support.readings import piece
 
 if reason := missing():

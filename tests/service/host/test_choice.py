@@ -9,7 +9,7 @@ from support import service as support_service
 from support.service import HOST_MODES, Service, new_directory, running_service, starting_service
 
 HIDDEN = {
-    "native": "from instantaudience_server.transport import native; native.EXTENSION = 'none'",
+    "native": "from instantaudience_server.transport.hosts import native; native.EXTENSION = 'none'",
     "envoy": "from instantaudience_gateway.envoy import in_process; in_process.libpython = lambda: None",
 }
 """Has a Python take this host for one that cannot run."""

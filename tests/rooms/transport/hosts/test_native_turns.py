@@ -15,13 +15,13 @@ from instantaudience_server.catalog.access import Caller
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.processes import free_ports
 from instantaudience_server.store.usage_interface import CallFailure
-from instantaudience_server.transport import native
 from instantaudience_server.transport.calls.call import Call
 from instantaudience_server.transport.calls.kinds import Method, PublicMethod
 from instantaudience_server.transport.calls.outcomes import Outcomes
 from instantaudience_server.transport.calls.pipeline import Pipeline
 from instantaudience_server.transport.framing import frame
-from instantaudience_server.transport.native import NativeHost, missing
+from instantaudience_server.transport.hosts import native
+from instantaudience_server.transport.hosts.native import NativeHost, missing
 from support.callers import caller, demo_catalog
 from support.clusters import eventually
 from support.framing_peer import Answer, Peer, connected, grpc_headers

@@ -20,8 +20,8 @@ from instantaudience_server.transport.calls.kinds import Method
 from instantaudience_server.transport.calls.outcomes import DEFECT_TEXT, Outcomes
 from instantaudience_server.transport.calls.pipeline import Pipeline
 from instantaudience_server.transport.framing import frame
+from instantaudience_server.transport.hosts.native import NativeHost, missing
 from instantaudience_server.transport.methods.audience import audience_methods
-from instantaudience_server.transport.native import NativeHost, missing
 from instantaudience_server.usage.counting import Usage
 from prometheus_client import REGISTRY
 from redis.asyncio import RedisCluster

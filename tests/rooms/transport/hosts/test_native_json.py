@@ -15,7 +15,7 @@ from instantaudience_server.processes import free_ports
 from instantaudience_server.transport.calls.call import Call
 from instantaudience_server.transport.calls.kinds import PublicMethod
 from instantaudience_server.transport.framing import frame
-from instantaudience_server.transport.native import NativeHost, missing
+from instantaudience_server.transport.hosts.native import NativeHost, missing
 from instantaudience_server.transport.rest import PASSED_ON_TYPE
 from support.clusters import eventually
 from support.framing_peer import Answer, Headers, Peer, connected, grpc_headers

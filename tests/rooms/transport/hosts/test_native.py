@@ -18,7 +18,7 @@ from instantaudience_server.processes import free_ports
 from instantaudience_server.transport.calls.call import Call
 from instantaudience_server.transport.calls.kinds import AnyMethod, PublicMethod, PublicStreamMethod
 from instantaudience_server.transport.framing import frame
-from instantaudience_server.transport.native import NativeHost, missing
+from instantaudience_server.transport.hosts.native import NativeHost, missing
 from support.clusters import eventually
 from support.floods import message_of
 from support.framing_peer import Answer, Peer, connected, grpc_headers

@@ -17,8 +17,8 @@ from instantaudience_server.transport.calls.kinds import (
 )
 from instantaudience_server.transport.calls.outcomes import CallerLeft, CallError
 from instantaudience_server.transport.calls.pipeline import Pipeline
-from instantaudience_server.transport.exchange import Event, Exchange, Receive, Send
 from instantaudience_server.transport.framing import Flaw, flawed
+from instantaudience_server.transport.hosts.exchange import Event, Exchange, Receive, Send
 
 _GRPC_TYPES = (b"application/grpc", b"application/grpc+proto")
 LOOK_SECONDS = 0.1

@@ -30,7 +30,7 @@ from instantaudience_server.transport.calls.kinds import (
 from instantaudience_server.transport.calls.outcomes import BARE_DEFECT, UNKNOWN_METHOD, CallError
 from instantaudience_server.transport.calls.pipeline import Pipeline
 from instantaudience_server.transport.framing import Flaw, failure_headers, flawed, too_long
-from instantaudience_server.transport.native_streams import NativeStream
+from instantaudience_server.transport.hosts.native_streams import NativeStream
 from instantaudience_server.transport.rest import JsonForm, rest_failure
 from instantaudience_server.transport.status import Failure, describe
 

@@ -20,7 +20,8 @@ from instantaudience_server.commands.reaching import port_of, service_url
 from instantaudience_server.commands.send_progress import Shown, sending_progress
 from instantaudience_server.commands.statuses import PARTIAL, failing_is_two
 from instantaudience_server.sending.content import Content
-from instantaudience_server.sending.csv_form import NAMES, ColumnsError, CsvForm
+from instantaudience_server.sending.csv_form import ColumnsError, CsvForm
+from instantaudience_server.sending.csv_rows import NAMES
 from instantaudience_server.sending.following import Following, Totals
 from instantaudience_server.sending.forms import FORMS, read_batches
 from instantaudience_server.sending.positions import Position, fingerprint, read_position, write_position

@@ -1,34 +1,15 @@
-"""CSV: a membership a row. Rows of one user that follow are one record.
-
-Lines are read by the block. Where each is a row, and each row says something, as nearly everywhere, all rows are taken
-at once; else, and where it must be known which row was refused, one by one.
-"""
+"""CSV files of users: their columns, by a heading or as they are told."""
 
 import csv
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
-from itertools import accumulate, compress, count, islice, pairwise, takewhile
-from operator import itemgetter, ne
-from typing import Any
 
-from instantaudience.v1.audience_pb2 import RtSegment, SegBlock, StreamSegmentsRequest
-
-from instantaudience_server.protobuf_fields import tag, varint
 from instantaudience_server.sending.content import Content
-from instantaudience_server.sending.records import BATCH_BYTES, Batch, Place, Record, Row, batch_of
+from instantaudience_server.sending.csv_rows import NAMES, CsvRows, reason_of
+from instantaudience_server.sending.records import Batch, Place
 
-NAMES = ("user_id", "domain", "seg_id", "seg_code", "member_id", "value", "expiration")
-"""What columns can hold, as the REST contract names it."""
-MOST_LINES = 1000
-"""From the first to the last row of a record."""
 MOST_SHOWN = 500
 """Characters of columns that are none of ours: a file that is no CSV may have any number."""
-MOST_KNOWN = 2**16
-"""Memberships that need not be read again."""
-
-_is_number = re.compile(r"-?[0-9]{1,20}", re.ASCII).fullmatch
 
 
 class ColumnsError(Exception):
@@ -60,244 +41,26 @@ class CsvForm:
             try:
                 row = next(csv.reader(lines, delimiter=self.delimiter, skipinitialspace=True), [])
             except csv.Error as error:
-                raise ColumnsError(f"{content.name} begins with no CSV: {_reason(error)}") from error
+                raise ColumnsError(f"{content.name} begins with no CSV: {reason_of(error)}") from error
             names = {theirs: ours for ours, theirs in self.columns}
             headings = [names.get(heading, heading if heading not in dict(self.columns) else "") for heading in row]
             if missing := [theirs for ours, theirs in self.columns if ours not in headings]:
                 raise ColumnsError(f"{content.name} has no column {', '.join(missing)}")
         if start.offset:
             content.seek(start)
-        return _Reading(content, headings, self.delimiter).batches()
+        _check(headings, content.name)
+        return CsvRows(content, headings, self.delimiter).batches()
 
 
-def _cells(indexes: Sequence[int]) -> Any:
-    """What takes these cells of a row, as something that can be looked up."""
-    return itemgetter(*indexes) if indexes else lambda _row: ()
-
-
-def _behind(start: Place, lines: Sequence[str]) -> Place:
-    return Place(start.offset + _bytes("".join(lines)), start.line + len(lines))
-
-
-def _bytes(text: str) -> int:
-    return len(text.encode(errors="surrogateescape"))
-
-
-def _reason(error: csv.Error) -> str:
-    """Why a row is none; the library's own text says what a Python program would do about it."""
-    if "new-line character" in str(error):
-        return "a line ends with a carriage return alone, where a line feed is needed"
-    return str(error)
-
-
-def _is_empty(line: str) -> bool:
-    return not line.strip("\r\n")
-
-
-# What stands before the lengths of a user, of its ID, and of its domain.
-_USER = tag(StreamSegmentsRequest.RT_SEGMENT_FIELD_NUMBER)
-_USER_ID = tag(RtSegment.USER_ID_FIELD_NUMBER)
-_DOMAIN = tag(RtSegment.DOMAIN_FIELD_NUMBER)
-
-_Columns = tuple[Sequence[Any], list[Any]]
-"""Of rows, the cells that tell the user, and the memberships, encoded as part of a user; or why they say nothing."""
-
-
-class _Reading:
-    def __init__(self, content: Content, headings: list[str], delimiter: str) -> None:
-        if "user_id" not in headings or not {"seg_id", "seg_code"} & set(headings):
-            there = ", ".join(filter(None, headings)) or "none"
-            if len(there) > MOST_SHOWN:
-                there = f"{there[:MOST_SHOWN]}…"
-            raise ColumnsError(
-                f"{content.name} has the columns {there}; it needs user_id, and seg_id or seg_code: say with --columns "
-                "which ones these are"
-            )
-        if twice := [name for name in NAMES if headings.count(name) > 1]:
-            raise ColumnsError(f"{content.name} has the column {twice[0]} twice")
-        self._content = content
-        self._delimiter = delimiter
-        self._is_user_first = headings[0] == "user_id" and "domain" not in headings
-        self._rows = partial(csv.reader, delimiter=delimiter, skipinitialspace=True, strict=True)
-        self._width = len(headings)
-        self._user_cells = _cells([headings.index(name) for name in ("user_id", "domain") if name in headings])
-        self._has_domain = "domain" in headings
-        self._names = [name for name in NAMES[2:] if name in headings]
-        self._membership_cells = _cells([headings.index(name) for name in self._names])
-        self._known: dict[str | tuple[str, ...], bytes] = {}
-        """What the rest of a row, or its cells, say, encoded as part of a user."""
-
-    def batches(self) -> Iterator[Batch]:
-        place = self._content.place
-        lines: list[str] = []
-        is_last = False
-        while not is_last:
-            more = self._content.some_lines(BATCH_BYTES)
-            is_last = not more
-            lines += more
-            if empty := sum(1 for _ in takewhile(_is_empty, lines)):
-                place, lines = _behind(place, lines[:empty]), lines[empty:]
-            if not lines:
-                continue
-            batch = self._all_at_once(lines, place, is_last) or self._one_by_one(lines, place, is_last)
-            if batch is not None:
-                yield batch
-                lines = lines[batch.end.line - place.line :]
-                place = batch.end
-
-    def _all_at_once(self, lines: list[str], start: Place, is_last: bool) -> Batch | None:
-        """The rows of lines; unless they are the last ones, without the last user, who may go on.
-
-        None where there are no such rows, or it takes more to read them.
-        """
-        columns = self._begin_with_users(lines) or self._any_columns(lines)
-        if columns is None or str in map(type, columns[1]):
-            return None
-        users, memberships = columns
-        changes = compress(count(1), map(ne, users, islice(users, 1, None)))
-        bounds = [0, *changes, *([len(users)] if is_last else [])]
-        encoded: list[bytes] = []
-        for first, end in pairwise(bounds):
-            if end - first > MOST_LINES:
-                return None
-            try:
-                user = self._encode(users[first], memberships[first:end])
-            except UnicodeEncodeError:
-                return None
-            encoded += _USER, varint(len(user)), user
-        if not encoded:
-            return None
-        request = StreamSegmentsRequest.FromString(b"".join(encoded))
-        taken = lines[: bounds[-1]]
-        read = partial(self._records, taken, start, is_last=True)
-        return Batch(_behind(start, taken), request, len(bounds) - 1, len(taken), read)
-
-    def _begin_with_users(self, lines: Sequence[str]) -> _Columns | None:
-        """Each line's user, and what the rest of it says; None where that takes more than to look at the delimiter."""
-        text = "".join(lines)
-        if not self._is_user_first or '"' in text or " " in text or text.count("\r") != text.count("\r\n"):
-            return None
-        users, _, rests = zip(*[line.partition(self._delimiter) for line in lines], strict=True)
-        known, rest_of_row = self._known.get, self._rest_of_row
-        return users, [known(rest) or rest_of_row(rest) for rest in rests]
-
-    def _any_columns(self, lines: Sequence[str]) -> _Columns | None:
-        """The same by all rules of CSV; None where a line is no row, or lacks cells."""
-        try:
-            rows = list(self._rows(lines))
-        except csv.Error:
-            return None
-        if len(rows) != len(lines) or set(map(len, rows)) != {self._width}:
-            return None
-        return list(map(self._user_cells, rows)), [
-            self._membership(cells) for cells in map(self._membership_cells, rows)
-        ]
-
-    def _rest_of_row(self, rest: str) -> bytes | str:
-        """What a row says behind its user; or why it says nothing."""
-        try:
-            row = next(self._rows([self._delimiter + rest]))
-        except csv.Error as error:
-            return _reason(error)
-        if not rest or len(row) != self._width:
-            return "it lacks cells"
-        membership = self._membership(self._membership_cells(row))
-        if isinstance(membership, bytes):
-            self._remember(rest, membership)
-        return membership
-
-    def _one_by_one(self, lines: list[str], start: Place, is_last: bool) -> Batch | None:
-        """As `_all_at_once`; None where they hold no record that has come to its end."""
-        records = self._records(lines, start, is_last)
-        return batch_of(records) if records else None
-
-    def _records(self, lines: list[str], start: Place, is_last: bool) -> list[Record]:
-        """The records of lines; unless they are the last ones, without one that may go on."""
-        found: list[Record] = []
-        reader = self._rows(lines)
-        current: Any = None
-        rows: list[Row] = []
-        memberships: list[bytes] = []
-        offsets = accumulate(map(_bytes, lines), initial=start.offset)
-        places = [Place(offset, start.line + number) for number, offset in enumerate(offsets)]
-        end = start
-        while True:
-            before = reader.line_num
-            line = start.line + before + 1
-            try:
-                row: list[str] | None = next(reader, None)
-                problem = ""
-            except csv.Error as error:
-                row, problem = [], f"no CSV: {_reason(error)}"
-            if row is None or (problem and reader.line_num == len(lines) and not is_last):
-                break
-            if not row and not problem:  # an empty line
-                end = places[reader.line_num]
-                continue
-            if len(row) == self._width:
-                user, cells = self._user_cells(row), self._membership_cells(row)
-                membership = self._membership(cells)
-                if isinstance(membership, str):
-                    problem = membership
-            elif not problem:
-                problem = f"there are {len(row)} cells where {self._width} are expected"
-            if rows and (problem or user != current or line - rows[0][0] >= MOST_LINES):
-                found.append(self._record(current, end, rows, memberships))
-                rows, memberships = [], []
-            end = places[reader.line_num]
-            if problem:
-                text = "".join(lines[before : reader.line_num]).rstrip("\r\n")
-                found.append(Record(end, [(line, row or text)], problem=problem))
-            else:
-                current = user
-                rows.append((line, row))
-                memberships.append(membership)  # type: ignore[arg-type]  # no problem: bytes
-        if rows and (is_last or line - rows[0][0] >= MOST_LINES):
-            found.append(self._record(current, end, rows, memberships))
-        return found
-
-    def _record(self, user: Any, end: Place, rows: list[Row], memberships: list[bytes]) -> Record:
-        try:
-            return Record(end, rows, RtSegment.FromString(self._encode(user, memberships)), len(rows))
-        except UnicodeEncodeError:
-            return Record(end, rows, memberships=len(rows), problem="the user ID or its domain is no UTF-8")
-
-    def _encode(self, cells: Any, memberships: Iterable[bytes]) -> bytes:
-        """The user that these cells tell, with memberships: fields one after the other are a message.
-
-        Raises:
-            UnicodeEncodeError: they are no UTF-8.
-        """
-        user_id, domain = cells if self._has_domain else (cells, "")
-        encoded_id = user_id.encode()
-        encoded: bytes = _USER_ID + varint(len(encoded_id)) + encoded_id + b"".join(memberships)
-        if domain:
-            encoded_domain = domain.encode()
-            encoded += _DOMAIN + varint(len(encoded_domain)) + encoded_domain
-        return encoded
-
-    def _membership(self, cells: Any) -> bytes | str:
-        """What the cells say, encoded as part of a user; or why they say nothing."""
-        texts = cells if isinstance(cells, tuple) else (cells,)
-        if (encoded := self._known.get(texts)) is not None:
-            return encoded
-        fields: dict[str, Any] = {}
-        for name, text in zip(self._names, texts, strict=True):
-            if not text:
-                continue
-            if name != "seg_code" and not _is_number(text):
-                return f"{name} is no whole number: {text.encode(errors='replace').decode()}"
-            fields[name] = text if name == "seg_code" else int(text)
-        try:
-            encoded = RtSegment(seg_block=[SegBlock(**fields)]).SerializeToString()
-        except UnicodeEncodeError:
-            return "seg_code is no UTF-8"
-        except ValueError as error:
-            return f"a number is too large: {error}"
-        self._remember(texts, encoded)
-        return encoded
-
-    def _remember(self, said: str | tuple[str, ...], encoded: bytes) -> None:
-        if len(self._known) >= MOST_KNOWN:
-            self._known.clear()
-        self._known[said] = encoded
+def _check(headings: list[str], name: str) -> None:
+    """Raises ColumnsError, where the columns do not tell a user and a segment."""
+    if "user_id" not in headings or not {"seg_id", "seg_code"} & set(headings):
+        there = ", ".join(filter(None, headings)) or "none"
+        if len(there) > MOST_SHOWN:
+            there = f"{there[:MOST_SHOWN]}…"
+        raise ColumnsError(
+            f"{name} has the columns {there}; it needs user_id, and seg_id or seg_code: say with --columns "
+            "which ones these are"
+        )
+    if twice := [each for each in NAMES if headings.count(each) > 1]:
+        raise ColumnsError(f"{name} has the column {twice[0]} twice")

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from instantaudience.v1.audience_pb2 import RtSegment
-from instantaudience_server.sending import csv_form
+from instantaudience_server.sending import csv_rows
 from instantaudience_server.sending.content import Content
-from instantaudience_server.sending.csv_form import MOST_LINES, ColumnsError, CsvForm
+from instantaudience_server.sending.csv_form import ColumnsError, CsvForm
+from instantaudience_server.sending.csv_rows import MOST_LINES
 from instantaudience_server.sending.records import BATCH_BYTES, Batch, Place, Record
 
 
@@ -119,7 +120,7 @@ def test_rows(
     size: int,
 ) -> None:
     """However much of the file is read at once."""
-    monkeypatch.setattr(csv_form, "BATCH_BYTES", size)
+    monkeypatch.setattr(csv_rows, "BATCH_BYTES", size)
     assert told(batches(tmp_path / "file", content, form)) == expected
 
 
@@ -186,7 +187,7 @@ def test_from_the_end_of_any_batch_the_others_follow(
     content = b"user_id,seg_id\n" + b"".join(rows)
     whole = told(batches(path, content, CsvForm()))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(csv_form, "BATCH_BYTES", size)
+        patch.setattr(csv_rows, "BATCH_BYTES", size)
         found = batches(path, content, CsvForm())
         assert told(found) == whole
         if found:

@@ -1,0 +1,277 @@
+"""The rows of a CSV file: a membership each. Rows of one user that follow are one record.
+
+Lines are read by the block. Where each is a row, and each row says something, as nearly everywhere, all rows are taken
+at once; else, and where it must be known which row was refused, one by one.
+"""
+
+import csv
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from itertools import accumulate, compress, count, islice, pairwise, takewhile
+from operator import itemgetter, ne
+from typing import Any, NamedTuple
+
+from instantaudience.v1.audience_pb2 import RtSegment, SegBlock, StreamSegmentsRequest
+
+from instantaudience_server.protobuf_fields import tag, varint
+from instantaudience_server.sending.content import Content
+from instantaudience_server.sending.records import BATCH_BYTES, Batch, Place, Record, Row, batch_of
+
+NAMES = ("user_id", "domain", "seg_id", "seg_code", "member_id", "value", "expiration")
+"""What columns can hold, as the REST contract names it."""
+MOST_LINES = 1000
+"""From the first to the last row of a record."""
+MOST_KNOWN = 2**16
+"""Memberships that need not be read again."""
+
+_is_number = re.compile(r"-?[0-9]{1,20}", re.ASCII).fullmatch
+
+
+def _cells(indexes: Sequence[int]) -> Any:
+    """What takes these cells of a row, as something that can be looked up."""
+    return itemgetter(*indexes) if indexes else lambda _row: ()
+
+
+def _behind(start: Place, lines: Sequence[str]) -> Place:
+    return Place(start.offset + _bytes("".join(lines)), start.line + len(lines))
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode(errors="surrogateescape"))
+
+
+def reason_of(error: csv.Error) -> str:
+    """Why a row is none; the library's own text says what a Python program would do about it."""
+    if "new-line character" in str(error):
+        return "a line ends with a carriage return alone, where a line feed is needed"
+    return str(error)
+
+
+def _is_empty(line: str) -> bool:
+    return not line.strip("\r\n")
+
+
+# What stands before the lengths of a user, of its ID, and of its domain.
+_USER = tag(StreamSegmentsRequest.RT_SEGMENT_FIELD_NUMBER)
+_USER_ID = tag(RtSegment.USER_ID_FIELD_NUMBER)
+_DOMAIN = tag(RtSegment.DOMAIN_FIELD_NUMBER)
+
+_Columns = tuple[Sequence[Any], list[Any]]
+"""Of rows, the cells that tell the user, and the memberships, encoded as part of a user; or why they say nothing."""
+
+
+class _Said(NamedTuple):
+    """What a row says of a user: a membership, encoded as part of one; why it is none; or None, where nothing stands.
+
+    `end` is where the next row begins.
+    """
+
+    row: Row
+    end: Place
+    user: Any
+    what: bytes | str | None
+
+    def goes_on(self, first: "_Said") -> bool:
+        """Whether it belongs to the record that `first` begins."""
+        if self.what is None:
+            return True
+        return not isinstance(self.what, str) and self.user == first.user and self.row[0] - first.row[0] < MOST_LINES
+
+
+class CsvRows:
+    """The rows of a file, whose columns hold what `headings` name, as far as that is among NAMES."""
+
+    def __init__(self, content: Content, headings: list[str], delimiter: str) -> None:
+        self._content = content
+        self._delimiter = delimiter
+        self._is_user_first = headings[0] == "user_id" and "domain" not in headings
+        self._rows = partial(csv.reader, delimiter=delimiter, skipinitialspace=True, strict=True)
+        self._width = len(headings)
+        self._user_cells = _cells([headings.index(name) for name in ("user_id", "domain") if name in headings])
+        self._has_domain = "domain" in headings
+        self._names = [name for name in NAMES[2:] if name in headings]
+        self._membership_cells = _cells([headings.index(name) for name in self._names])
+        self._known: dict[str | tuple[str, ...], bytes] = {}
+        """What the rest of a row, or its cells, say, encoded as part of a user."""
+
+    def batches(self) -> Iterator[Batch]:
+        """The records, from where the content is on.
+
+        Raises:
+            SourceError: it cannot be read any further.
+        """
+        place = self._content.place
+        lines: list[str] = []
+        is_last = False
+        while not is_last:
+            more = self._content.some_lines(BATCH_BYTES)
+            is_last = not more
+            lines += more
+            if empty := sum(1 for _ in takewhile(_is_empty, lines)):
+                place, lines = _behind(place, lines[:empty]), lines[empty:]
+            if not lines:
+                continue
+            batch = self._all_at_once(lines, place, is_last) or self._one_by_one(lines, place, is_last)
+            if batch is not None:
+                yield batch
+                lines = lines[batch.end.line - place.line :]
+                place = batch.end
+
+    def _all_at_once(self, lines: list[str], start: Place, is_last: bool) -> Batch | None:
+        """The rows of lines; unless they are the last ones, without the last user, who may go on.
+
+        None where there are no such rows, or it takes more to read them.
+        """
+        columns = self._begin_with_users(lines) or self._any_columns(lines)
+        if columns is None or str in map(type, columns[1]):
+            return None
+        users, memberships = columns
+        changes = compress(count(1), map(ne, users, islice(users, 1, None)))
+        bounds = [0, *changes, *([len(users)] if is_last else [])]
+        encoded: list[bytes] = []
+        for first, end in pairwise(bounds):
+            if end - first > MOST_LINES:
+                return None
+            try:
+                user = self._encode(users[first], memberships[first:end])
+            except UnicodeEncodeError:
+                return None
+            encoded += _USER, varint(len(user)), user
+        if not encoded:
+            return None
+        request = StreamSegmentsRequest.FromString(b"".join(encoded))
+        taken = lines[: bounds[-1]]
+        read = partial(self._records, taken, start, is_last=True)
+        return Batch(_behind(start, taken), request, len(bounds) - 1, len(taken), read)
+
+    def _begin_with_users(self, lines: Sequence[str]) -> _Columns | None:
+        """Each line's user, and what the rest of it says; None where that takes more than to look at the delimiter."""
+        text = "".join(lines)
+        if not self._is_user_first or '"' in text or " " in text or text.count("\r") != text.count("\r\n"):
+            return None
+        users, _, rests = zip(*[line.partition(self._delimiter) for line in lines], strict=True)
+        known, rest_of_row = self._known.get, self._rest_of_row
+        return users, [known(rest) or rest_of_row(rest) for rest in rests]
+
+    def _any_columns(self, lines: Sequence[str]) -> _Columns | None:
+        """The same by all rules of CSV; None where a line is no row, or lacks cells."""
+        try:
+            rows = list(self._rows(lines))
+        except csv.Error:
+            return None
+        if len(rows) != len(lines) or set(map(len, rows)) != {self._width}:
+            return None
+        return list(map(self._user_cells, rows)), [
+            self._membership(cells) for cells in map(self._membership_cells, rows)
+        ]
+
+    def _rest_of_row(self, rest: str) -> bytes | str:
+        """What a row says behind its user; or why it says nothing."""
+        try:
+            row = next(self._rows([self._delimiter + rest]))
+        except csv.Error as error:
+            return reason_of(error)
+        if not rest or len(row) != self._width:
+            return "it lacks cells"
+        membership = self._membership(self._membership_cells(row))
+        if isinstance(membership, bytes):
+            self._remember(rest, membership)
+        return membership
+
+    def _one_by_one(self, lines: list[str], start: Place, is_last: bool) -> Batch | None:
+        """As `_all_at_once`; None where they hold no record that has come to its end."""
+        records = self._records(lines, start, is_last)
+        return batch_of(records) if records else None
+
+    def _records(self, lines: list[str], start: Place, is_last: bool) -> list[Record]:
+        """The records of lines; unless they are the last ones, without one that may go on."""
+        found: list[Record] = []
+        alike: list[_Said] = []
+        end = start
+        for said in self._each_row(lines, start, is_last):
+            if alike and not said.goes_on(alike[0]):
+                found.append(self._record(alike, end))
+                alike = []
+            end = said.end
+            if isinstance(said.what, str):
+                found.append(Record(end, [said.row], problem=said.what))
+            elif said.what is not None:
+                alike.append(said)
+        if alike and (is_last or end.line + 1 - alike[0].row[0] >= MOST_LINES):
+            found.append(self._record(alike, end))
+        return found
+
+    def _each_row(self, lines: list[str], start: Place, is_last: bool) -> Iterator[_Said]:
+        """What each row says; unless the lines are the last ones, without one that may go on."""
+        offsets = accumulate(map(_bytes, lines), initial=start.offset)
+        places = [Place(offset, start.line + number) for number, offset in enumerate(offsets)]
+        reader = self._rows(lines)
+        while True:
+            before = reader.line_num
+            row: list[str] = []
+            user: Any = None
+            what: bytes | str | None = None
+            try:
+                row = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                if reader.line_num == len(lines) and not is_last:
+                    return
+                what = f"no CSV: {reason_of(error)}"
+            if len(row) == self._width:
+                user, what = self._user_cells(row), self._membership(self._membership_cells(row))
+            elif row:
+                what = f"there are {len(row)} cells where {self._width} are expected"
+            shown = row or "".join(lines[before : reader.line_num]).rstrip("\r\n")
+            yield _Said((start.line + before + 1, shown), places[reader.line_num], user, what)
+
+    def _record(self, rows: Sequence[_Said], end: Place) -> Record:
+        """The user that these rows tell of."""
+        shown = [said.row for said in rows]
+        try:
+            encoded = self._encode(rows[0].user, [said.what for said in rows if isinstance(said.what, bytes)])
+        except UnicodeEncodeError:
+            return Record(end, shown, memberships=len(rows), problem="the user ID or its domain is no UTF-8")
+        return Record(end, shown, RtSegment.FromString(encoded), len(rows))
+
+    def _encode(self, cells: Any, memberships: Iterable[bytes]) -> bytes:
+        """The user that these cells tell, with memberships: fields one after the other are a message.
+
+        Raises:
+            UnicodeEncodeError: they are no UTF-8.
+        """
+        user_id, domain = cells if self._has_domain else (cells, "")
+        encoded_id = user_id.encode()
+        encoded: bytes = _USER_ID + varint(len(encoded_id)) + encoded_id + b"".join(memberships)
+        if domain:
+            encoded_domain = domain.encode()
+            encoded += _DOMAIN + varint(len(encoded_domain)) + encoded_domain
+        return encoded
+
+    def _membership(self, cells: Any) -> bytes | str:
+        """What the cells say, encoded as part of a user; or why they say nothing."""
+        texts = cells if isinstance(cells, tuple) else (cells,)
+        if (encoded := self._known.get(texts)) is not None:
+            return encoded
+        fields: dict[str, Any] = {}
+        for name, text in zip(self._names, texts, strict=True):
+            if not text:
+                continue
+            if name != "seg_code" and not _is_number(text):
+                return f"{name} is no whole number: {text.encode(errors='replace').decode()}"
+            fields[name] = text if name == "seg_code" else int(text)
+        try:
+            encoded = RtSegment(seg_block=[SegBlock(**fields)]).SerializeToString()
+        except UnicodeEncodeError:
+            return "seg_code is no UTF-8"
+        except ValueError as error:
+            return f"a number is too large: {error}"
+        self._remember(texts, encoded)
+        return encoded
+
+    def _remember(self, said: str | tuple[str, ...], encoded: bytes) -> None:
+        if len(self._known) >= MOST_KNOWN:
+            self._known.clear()
+        self._known[said] = encoded

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import grpc
 from instantaudience.v1 import audience_pb2 as pb
-from instantaudience_server.store.interface import Quota
+from instantaudience_server.store.interfaces.quotas import Quota
 from instantaudience_server.store.keys import quota_key
 from redis.asyncio import RedisCluster
 

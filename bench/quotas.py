@@ -11,7 +11,7 @@ from functools import partial
 
 import uvloop
 from instantaudience_server.running.hosts import available
-from instantaudience_server.store.interface import Quota
+from instantaudience_server.store.interfaces.quotas import Quota
 from instantaudience_server.store.keys import quota_key
 from instantaudience_server.telemetry import configure_logging
 from redis.asyncio import RedisCluster

@@ -18,7 +18,7 @@ import uvloop
 from instantaudience_server.clock import SystemClock
 from instantaudience_server.segment_sizes import GATHER_SECONDS, MOST_USERS, SegmentSizes
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.interface import NEVER, Alike, Changes
+from instantaudience_server.store.interfaces.memberships import NEVER, Alike, Changes
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.store.segment_size_store import ClusterSegmentSizeStore
 from instantaudience_server.telemetry import configure_logging

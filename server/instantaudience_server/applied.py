@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from instantaudience.v1 import audience_pb2 as pb
 
-from instantaudience_server.store.interface import Changes
+from instantaudience_server.store.interfaces.memberships import Changes
 
 
 class Refusal(NamedTuple):

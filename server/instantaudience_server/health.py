@@ -8,7 +8,7 @@ import structlog
 
 from instantaudience_server import metrics
 from instantaudience_server.errors import unavailable
-from instantaudience_server.store.interface import NodeState, Problem, StoreHealth
+from instantaudience_server.store.interfaces.health import NodeState, Problem, StoreHealth
 from instantaudience_server.telemetry import Event
 
 log = structlog.get_logger()

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from instantaudience_server.errors import AudienceError, Reason, unavailable
 from instantaudience_server.metrics import QUOTA_REFUSALS
 from instantaudience_server.settings import BODY_LIMIT_BYTES
-from instantaudience_server.store.interface import Admissions, Counts, Quota, QuotaStore
+from instantaudience_server.store.interfaces.quotas import Admissions, Counts, Quota, QuotaStore
 from instantaudience_server.waiting import Sweeper, Waiter, fail_late
 
 POSTED = "rt-segment"

@@ -14,7 +14,8 @@ from typing import NamedTuple
 from instantaudience_server.clock import Clock
 from instantaudience_server.errors import STORE_FAILURES
 from instantaudience_server.metrics import SEGMENT_SIZE_USERS_LEFT_OUT
-from instantaudience_server.store.interface import REMOVE, Changes, Joins, SegmentSizeStore, UserChanges
+from instantaudience_server.store.interfaces.memberships import REMOVE, Changes, UserChanges
+from instantaudience_server.store.interfaces.segment_sizes import Joins, SegmentSizeStore
 
 GATHER_SECONDS = 0.1
 """How long what calls note is gathered: the more users a segment gets at once, the less each of them costs."""

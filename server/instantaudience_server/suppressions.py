@@ -13,8 +13,8 @@ import structlog
 from instantaudience_server.clock import Clock
 from instantaudience_server.errors import STORE_FAILURES, unavailable
 from instantaudience_server.metrics import SUPPRESSIONS_STALE
-from instantaudience_server.store.interface import NEVER
-from instantaudience_server.store.suppression_interface import ALL_MEMBERS, Found, SuppressionStore
+from instantaudience_server.store.interfaces.memberships import NEVER
+from instantaudience_server.store.interfaces.suppressions import ALL_MEMBERS, Found, SuppressionStore
 from instantaudience_server.telemetry import Event
 
 log = structlog.get_logger()

@@ -18,7 +18,7 @@ from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.clock import Clock
 from instantaudience_server.errors import AudienceError, Cause, Reason, overloaded
-from instantaudience_server.store.interface import Session, SessionStore
+from instantaudience_server.store.interfaces.sessions import Session, SessionStore
 
 IDLE_MS = 2 * 3600 * 1000
 """A token ends this long after its last use."""

@@ -222,7 +222,7 @@ class UserKeys(_Listed):
         """One command on each key; `before` and `after` are what stands around the key and its length."""
 
 class SpreadCommands:
-    """The same command on each of some keys, packed when it is asked for (a `store.groups.Group`)."""
+    """The same command on each of some keys, packed when it is asked for (a `store.interfaces.groups.Group`)."""
 
     @property
     def keys(self) -> UserKeys: ...
@@ -260,7 +260,7 @@ def users_together(requests: list[Sequence[bytes]]) -> UsersTogether | None:
     zeros; None for others, and where one stands twice in a request, or has different bytes after its ID."""
 
 class PackedCommands:
-    """Commands of platform users, packed for the wire (a `store.groups.PackedCommands`)."""
+    """Commands of platform users, packed for the wire (a `store.interfaces.groups.PackedCommands`)."""
 
     @property
     def size_bytes(self) -> int: ...
@@ -295,7 +295,7 @@ class ReadRows:
     def joining(self) -> list[bytes]:
         """The keys of the users that join a segment."""
     def joins(self) -> tuple[bytes, list[int], bytes, bytes]:
-        """The fields of `store.interface.Joins`."""
+        """The fields of `store.interfaces.segment_sizes.Joins`."""
 
 class LineReader:
     """Reads lines of a platform user's ID and of segments that are known, all within what may be; `user`, `segment` and
@@ -313,7 +313,7 @@ class LineReader:
         """How many texts are known."""
     def learn(self, text: bytes, leaving: bool, segment_id: int, end: int, value: int) -> None:
         """Keep what a segment's text means: where it stands, or behind the separator of segments that the user leaves.
-        `end` is one of `store.interface.UserChanges`."""
+        `end` is one of `store.interfaces.memberships.UserChanges`."""
     def read(self, text: bytes) -> ReadRows:
         """Read lines; empty ones do not count."""
 

@@ -14,7 +14,7 @@ from instantaudience.v1 import catalog_pb2
 from instantaudience.v1.audience_pb2_grpc import AudienceServiceStub
 from instantaudience.v1.catalog_pb2_grpc import CatalogServiceStub
 from instantaudience_server.embedded.node import HOST
-from instantaudience_server.store.interface import Quota
+from instantaudience_server.store.interfaces.quotas import Quota
 from instantaudience_server.store.keys import key_slot, membership_key, quota_key, session_key, usage_key
 from instantaudience_server.tokens import hash_token
 from support.clusters import Migration, eventually

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from google.rpc import code_pb2
-from instantaudience_server.store.interface import Problem
+from instantaudience_server.store.interfaces.health import Problem
 from redis.asyncio import Redis
 from support.clusters import eventually
 from support.messages import one_user

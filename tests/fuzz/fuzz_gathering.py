@@ -33,9 +33,9 @@ from instantaudience_server.memberships.wire import decode_user
 from instantaudience_server.quotas import Limits, Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.interfaces.usage import HourUsage
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.store.segment_size_store import ClusterSegmentSizeStore
-from instantaudience_server.store.usage_interface import HourUsage
 from instantaudience_server.store.usage_store import ClusterUsageStore
 from instantaudience_server.telemetry import configure_logging
 from instantaudience_server.transport.methods.apply_answers import apply_answer

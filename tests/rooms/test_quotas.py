@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from instantaudience_server.catalog.catalog import Member
 from instantaudience_server.errors import AudienceError, Reason, unavailable
 from instantaudience_server.quotas import MOST_CALLS, Decisions, Limits, Quotas
-from instantaudience_server.store.interface import Admissions, Counts, Quota
+from instantaudience_server.store.interfaces.quotas import Admissions, Counts, Quota
 from support.clocks import ToldLoop, run_on_told_time
 from support.clusters import eventually
 from support.quotas import Windows

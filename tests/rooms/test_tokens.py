@@ -12,7 +12,7 @@ from instantaudience_server import tokens
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.catalog import Role
 from instantaudience_server.errors import Reason, unavailable
-from instantaudience_server.store.catalog_interface import Kind
+from instantaudience_server.store.interfaces.catalog import Kind
 from instantaudience_server.store.session_store import ClusterSessionStore
 from instantaudience_server.tokens import AHEAD_MS, TRUST_MS, bare_token, hash_token
 from instantaudience_server.transport.calls.call import Call

@@ -6,7 +6,7 @@ from instantaudience_server.catalog import records as catalog_records
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.catalog import Account, Catalog
 from instantaudience_server.catalog.file import DEMO, CatalogEntries, read_catalog
-from instantaudience_server.store.catalog_interface import Record
+from instantaudience_server.store.interfaces.catalog import Record
 from support.contract_model import UNLIMITED
 
 _QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)

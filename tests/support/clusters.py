@@ -12,7 +12,7 @@ from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.embedded.node import HOST
 from instantaudience_server.processes import Child, Program, free_ports
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.interface import Alike, Changes, MembershipStore, UserChanges
+from instantaudience_server.store.interfaces.memberships import Alike, Changes, MembershipStore, UserChanges
 from instantaudience_server.store.keys import SLOTS, key_slot
 from instantaudience_server.store.node_states import ClusterNodeStates
 from instantaudience_server.store.topology import Topology

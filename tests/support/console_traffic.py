@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable
 
 import httpx
-from instantaudience_server.store.usage_interface import Tally
+from instantaudience_server.store.interfaces.usage import Tally
 from redis.asyncio import RedisCluster
 from support.usage_hours import put_hour
 

@@ -22,7 +22,7 @@ from instantaudience_server.catalog.access import Caller
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.memberships.posts import Post, Result, fail, succeed
 from instantaudience_server.settings import MOST_HEADER_BYTES
-from instantaudience_server.store.usage_interface import CallFailure
+from instantaudience_server.store.interfaces.usage import CallFailure
 from instantaudience_server.transport.calls import call_log, outcomes
 from instantaudience_server.transport.calls.kinds import (
     AnyMethod,

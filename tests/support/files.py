@@ -14,9 +14,10 @@ from instantaudience_server.catalog import records as catalog_records
 from instantaudience_server.catalog.catalog import Catalog, Member
 from instantaudience_server.catalog.feed import FindMember
 from instantaudience_server.settings import Durability
-from instantaudience_server.store.catalog_interface import Record
-from instantaudience_server.store.groups import PackedCommands
-from instantaudience_server.store.interface import NEVER, REMOVE, Changes, Joins, UserChanges
+from instantaudience_server.store.interfaces.catalog import Record
+from instantaudience_server.store.interfaces.groups import PackedCommands
+from instantaudience_server.store.interfaces.memberships import NEVER, REMOVE, Changes, UserChanges
+from instantaudience_server.store.interfaces.segment_sizes import Joins
 from instantaudience_server.store.keys import key_slot
 from instantaudience_server.suppressions import Suppressions
 from support.contract_model import ExternalIds, State

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 
-from instantaudience_server.store.interface import Admissions, Counts, Quota
+from instantaudience_server.store.interfaces.quotas import Admissions, Counts, Quota
 
 
 class Windows:

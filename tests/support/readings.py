@@ -15,7 +15,7 @@ from instantaudience_server.memberships.requests import ApplyRequest
 from instantaudience_server.memberships.service import MembershipService
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.settings import Durability
-from instantaudience_server.store.interface import NEVER, REMOVE, Changes, UserChanges
+from instantaudience_server.store.interfaces.memberships import NEVER, REMOVE, Changes, UserChanges
 from instantaudience_server.transport.methods.apply_answers import apply_answer
 from support.callers import caller, demo_catalog
 from support.clocks import NOW_MS, FakeClock

@@ -10,8 +10,8 @@ from instantaudience.v1 import catalog_pb2
 from instantaudience.v1 import usage_pb2 as pb
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.catalog.editor import CatalogEditor
+from instantaudience_server.store.interfaces.usage import Addition, Lines, Tally
 from instantaudience_server.store.quota_store import ClusterQuotaStore
-from instantaudience_server.store.usage_interface import Addition, Lines, Tally
 from instantaudience_server.store.usage_store import ClusterUsageStore
 from instantaudience_server.usage.hours import UsageHours
 from instantaudience_server.usage.service import UsageService

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from instantaudience_server.store.interfaces.usage import Lines
 from instantaudience_server.store.keys import usage_key, usage_lines_key
-from instantaudience_server.store.usage_interface import Lines
 
 
 def put_hour(pipeline: Any, member_id: int, hour: int, counters: Mapping[Any, Any], lines: Mapping[str, str]) -> None:

@@ -9,7 +9,7 @@ from instantaudience_server.catalog.records import revoke_all
 from instantaudience_server.memberships.forgetting import AGAIN_MS
 from instantaudience_server.store import keys
 from instantaudience_server.store.catalog_store import random_name
-from instantaudience_server.store.interface import NEVER
+from instantaudience_server.store.interfaces.memberships import NEVER
 from instantaudience_server.store.suppression_store import new_name
 from instantaudience_server.store.whole_keys import SECONDS, Kind, Part, WholeKeys
 

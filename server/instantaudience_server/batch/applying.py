@@ -23,7 +23,7 @@ from instantaudience_server.batch.yielding import Yielding
 from instantaudience_server.catalog.catalog import Catalog, Member
 from instantaudience_server.memberships.external_ids import ExternalIds
 from instantaudience_server.segment_sizes import SegmentSizes
-from instantaudience_server.store.interface import Changes, MembershipStore, joins
+from instantaudience_server.store.interfaces.memberships import Changes, MembershipStore, joins
 from instantaudience_server.suppressions import Suppressions
 
 BLOCK_BYTES = 4 * 2**20

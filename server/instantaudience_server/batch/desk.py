@@ -29,8 +29,8 @@ from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.clock import MS_PER_MINUTE, Clock
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.quotas import Quotas
-from instantaudience_server.store.catalog_interface import Kind
-from instantaudience_server.store.job_interface import ENDED, Job, JobPage, JobStore, OlderJobs, Order, Phase
+from instantaudience_server.store.interfaces.catalog import Kind
+from instantaudience_server.store.interfaces.jobs import ENDED, Job, JobPage, JobStore, OlderJobs, Order, Phase
 
 OPEN_MS = 5 * MS_PER_MINUTE
 """Within this time an upload has to begin (source: contract-neighbours)."""

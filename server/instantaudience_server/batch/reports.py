@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from instantaudience_server.batch.counters import Count, Counters
 from instantaudience_server.batch.jobs import Checkpoint
-from instantaudience_server.store.job_interface import Job
+from instantaudience_server.store.interfaces.jobs import Job
 
 
 @dataclass(frozen=True, slots=True)

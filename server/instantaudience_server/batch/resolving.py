@@ -14,7 +14,7 @@ from instantaudience_server.catalog.catalog import Catalog, Member, Segment
 from instantaudience_server.clock import MS_PER_MINUTE
 from instantaudience_server.memberships.known_blocks import lifetime_of
 from instantaudience_server.memberships.rules import expiration_of
-from instantaudience_server.store.interface import NEVER, REMOVE
+from instantaudience_server.store.interfaces.memberships import NEVER, REMOVE
 
 AHEAD_SECONDS = 300
 """How far a TIMESTAMP may lie after the end of the upload."""

@@ -17,8 +17,8 @@ from instantaudience_server.catalog.paging import MOST_ELEMENTS, elements_of
 from instantaudience_server.clock import Clock
 from instantaudience_server.errors import AudienceError, Reason, invalid, required
 from instantaudience_server.settings import UPLOAD_PATH
-from instantaudience_server.store.catalog_interface import Kind
-from instantaudience_server.store.job_interface import Order
+from instantaudience_server.store.interfaces.catalog import Kind
+from instantaudience_server.store.interfaces.jobs import Order
 
 TERM, CONFIG_TERM = "batch_segment_upload_job", "batch_segment_config"
 """The keys that hold the objects."""

@@ -9,7 +9,7 @@ from instantaudience_server.batch.counters import Count, Counters
 from instantaudience_server.batch.said import Meaning
 from instantaudience_server.memberships.external_ids import is_external
 from instantaudience_server.memberships.known_blocks import Repeated
-from instantaudience_server.store.interface import Alike, Changes, UserChanges
+from instantaudience_server.store.interfaces.memberships import Alike, Changes, UserChanges
 
 if TYPE_CHECKING:
     from instantaudience_native import ReadRows

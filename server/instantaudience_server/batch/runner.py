@@ -22,7 +22,7 @@ from instantaudience_server.catalog.feed import FindMember
 from instantaudience_server.clock import Clock
 from instantaudience_server.errors import STORE_FAILURES, AudienceError
 from instantaudience_server.metrics import BATCH_JOBS, BATCH_LINES, BATCH_MEMBERSHIPS, BATCH_RUNNING_JOBS
-from instantaudience_server.store.job_interface import ENDED, Job, JobStore, Phase
+from instantaudience_server.store.interfaces.jobs import ENDED, Job, JobStore, Phase
 from instantaudience_server.telemetry import Event
 
 log = structlog.get_logger()

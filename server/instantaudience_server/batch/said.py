@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from instantaudience_server.batch.format import LONGEST_LINE_BYTES, BatchFormat
 from instantaudience_server.batch.resolving import Refused, Resolved, Resolver
 from instantaudience_server.batch.text import Block, FormatError, Said, decode, read_said
-from instantaudience_server.store.interface import REMOVE, UserChanges
+from instantaudience_server.store.interfaces.memberships import REMOVE, UserChanges
 
 Learn = Callable[[bytes, Sequence[Block]], None]
 """Is told what follows an ID in a line without a domain, and what it says."""

@@ -17,7 +17,7 @@ from instantaudience_server.catalog.paging import unknown_token
 from instantaudience_server.clock import MS_PER_HOUR, Clock
 from instantaudience_server.errors import AudienceError, Reason, invalid
 from instantaudience_server.settings import UPLOAD_PATH
-from instantaudience_server.store.job_interface import Job
+from instantaudience_server.store.interfaces.jobs import Job
 
 DEFAULT_PAGE, LARGEST_PAGE = 20, 100
 LONGEST_TOKEN = 18

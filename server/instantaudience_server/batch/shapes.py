@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from instantaudience_server.batch.counters import Count
 from instantaudience_server.batch.reports import JobReport
 from instantaudience_server.clock import MS_PER_MINUTE, written_time
-from instantaudience_server.store.job_interface import Job, Order, Phase
+from instantaudience_server.store.interfaces.jobs import Job, Order, Phase
 
 
 class FieldShape(NamedTuple):

@@ -18,7 +18,7 @@ from instantaudience_server.clock import Clock
 from instantaudience_server.errors import STORE_FAILURES, AudienceError, overloaded
 from instantaudience_server.metrics import BATCH_UPLOADED_BYTES
 from instantaudience_server.settings import UPLOAD_SILENT_SECONDS
-from instantaudience_server.store.job_interface import Job, JobStore, Refusal, Room, Uploaded, UploadLimits
+from instantaudience_server.store.interfaces.jobs import Job, JobStore, Refusal, Room, Uploaded, UploadLimits
 
 STORE_SECONDS = 5.0
 """How long the cluster may take for a change of a job."""

@@ -11,7 +11,8 @@ from instantaudience_server.batch.yielding import Yielding
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.settings import Durability
-from instantaudience_server.store.interface import Joins, MembershipStore, Writing
+from instantaudience_server.store.interfaces.memberships import MembershipStore, Writing
+from instantaudience_server.store.interfaces.segment_sizes import Joins
 
 MOST_AT_ONCE = 6
 """Writes under way."""

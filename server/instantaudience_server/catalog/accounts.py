@@ -11,7 +11,7 @@ from instantaudience_server.catalog.editor import CatalogEditor, not_found
 from instantaudience_server.errors import NOT_EMPTY, AudienceError, Reason, invalid
 from instantaudience_server.passwords.guesses import Guesses
 from instantaudience_server.passwords.hashing import Passwords
-from instantaudience_server.store.catalog_interface import CatalogStore, Kind
+from instantaudience_server.store.interfaces.catalog import CatalogStore, Kind
 
 
 class AccountService:

@@ -21,7 +21,7 @@ from instantaudience_server.catalog.records import decode_segment
 from instantaudience_server.catalog.segment_table import BY_ID, ROWS_AT_ONCE, Condition, Filters, Order, SegmentTable
 from instantaudience_server.quotas import Limits
 from instantaudience_server.settings import Durability
-from instantaudience_server.store.catalog_interface import Kind, Record
+from instantaudience_server.store.interfaces.catalog import Kind, Record
 
 MOST_HOT_SEGMENTS = 50_000
 """Segments that are kept decoded, about."""

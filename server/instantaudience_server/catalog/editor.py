@@ -13,7 +13,7 @@ from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.catalog.records import Object
 from instantaudience_server.clock import Clock
 from instantaudience_server.errors import AudienceError, Reason, invalid, unavailable
-from instantaudience_server.store.catalog_interface import CatalogStore, Kind, Outcome, Write
+from instantaudience_server.store.interfaces.catalog import CatalogStore, Kind, Outcome, Write
 
 New = TypeVar("New", bound=Object)
 Check = Callable[[Any], None]

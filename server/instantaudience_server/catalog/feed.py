@@ -10,7 +10,7 @@ from instantaudience_server.catalog.catalog import Catalog, Member, Segment
 from instantaudience_server.catalog.segment_table import SegmentTable
 from instantaudience_server.errors import AudienceError, Reason, unavailable
 from instantaudience_server.metrics import CATALOG_CURRENT_TIMESTAMP, CATALOG_RELOADS, CATALOG_STALE
-from instantaudience_server.store.catalog_interface import CatalogStore, Change, Kind, Record, Version
+from instantaudience_server.store.interfaces.catalog import CatalogStore, Change, Kind, Record, Version
 from instantaudience_server.telemetry import Event
 
 log = structlog.get_logger()

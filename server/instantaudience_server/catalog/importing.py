@@ -24,7 +24,7 @@ from instantaudience_server.catalog.records import Object
 from instantaudience_server.clock import Clock
 from instantaudience_server.errors import AudienceError, Reason, invalid, required
 from instantaudience_server.passwords.hashing import HASH_RULE, Passwords, is_password_hash
-from instantaudience_server.store.catalog_interface import CatalogStore, Kind, Outcome, Write
+from instantaudience_server.store.interfaces.catalog import CatalogStore, Kind, Outcome, Write
 
 MOST_OBJECTS = 1000
 """Objects of a request."""

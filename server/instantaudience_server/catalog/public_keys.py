@@ -15,7 +15,7 @@ from instantaudience_server.catalog.editor import CatalogEditor, not_found
 from instantaudience_server.clock import Clock
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.quotas import Quotas
-from instantaudience_server.store.catalog_interface import CatalogStore, Kind
+from instantaudience_server.store.interfaces.catalog import CatalogStore, Kind
 
 RESOURCE = "public-key"
 """What a member's quota calls these calls."""

@@ -5,7 +5,7 @@ import hashlib
 
 from instantaudience.v1 import catalog_pb2 as pb
 
-from instantaudience_server.store.catalog_interface import Kind
+from instantaudience_server.store.interfaces.catalog import Kind
 
 Object = pb.Member | pb.User | pb.Segment
 

@@ -14,7 +14,7 @@ from instantaudience_server.catalog import batch_settings, original_fields
 from instantaudience_server.catalog.records import Object, kind_of
 from instantaudience_server.errors import AudienceError, Reason, invalid
 from instantaudience_server.settings import BODY_LIMIT_BYTES
-from instantaudience_server.store.catalog_interface import Kind
+from instantaudience_server.store.interfaces.catalog import Kind
 
 New = TypeVar("New", bound=Object)
 

@@ -9,7 +9,7 @@ from instantaudience_server.catalog import records
 from instantaudience_server.catalog.editor import write_of
 from instantaudience_server.catalog.file import CatalogEntries, CatalogError, Progress
 from instantaudience_server.catalog.records import Object
-from instantaudience_server.store.catalog_interface import CatalogStore, Outcome, Write
+from instantaudience_server.store.interfaces.catalog import CatalogStore, Outcome, Write
 
 OBJECTS_AT_ONCE = 500
 STORE_SECONDS = 5.0

@@ -17,7 +17,7 @@ from instantaudience_server.catalog.segment_queries import Query, query_of
 from instantaudience_server.errors import AudienceError, Reason, invalid, required
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
-from instantaudience_server.store.catalog_interface import Kind
+from instantaudience_server.store.interfaces.catalog import Kind
 
 RESOURCE = "segment"
 """What a member's quota calls these calls."""

@@ -16,7 +16,7 @@ from instantaudience_server.catalog.update_masks import edit_of
 from instantaudience_server.errors import AudienceError, Reason, required
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
-from instantaudience_server.store.catalog_interface import CatalogStore, Kind
+from instantaudience_server.store.interfaces.catalog import CatalogStore, Kind
 
 
 class CatalogService:

@@ -23,7 +23,7 @@ from instantaudience_server.memberships.turns import TOO_LATE, Turn, Turns
 from instantaudience_server.memberships.writes import Write, Writes
 from instantaudience_server.quotas import Decision, Decisions, Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
-from instantaudience_server.store.interface import NOT_CONFIRMED, Alike, Changes, MembershipStore, Writing
+from instantaudience_server.store.interfaces.memberships import NOT_CONFIRMED, Alike, Changes, MembershipStore, Writing
 from instantaudience_server.suppressions import Suppressions
 from instantaudience_server.usage.counting import Counted, Usage
 

@@ -18,8 +18,8 @@ from instantaudience_server.memberships.reading import Reading
 from instantaudience_server.memberships.reading_together import TogetherReader
 from instantaudience_server.memberships.skipped import COMPLETE
 from instantaudience_server.memberships.wire import decode_user, split_user
-from instantaudience_server.store.groups import PackedChanges
-from instantaudience_server.store.interface import Changes, MembershipStore
+from instantaudience_server.store.interfaces.groups import PackedChanges
+from instantaudience_server.store.interfaces.memberships import Changes, MembershipStore
 
 Done = TypeVar("Done")
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.errors import STORE_FAILURES
-from instantaudience_server.store.interface import REMOVE, Alike, MembershipStore
-from instantaudience_server.store.suppression_interface import ALL_MEMBERS, Due, SuppressionStore
+from instantaudience_server.store.interfaces.memberships import REMOVE, Alike, MembershipStore
+from instantaudience_server.store.interfaces.suppressions import ALL_MEMBERS, Due, SuppressionStore
 
 AGAIN_MS = (1_500, 240_000)
 """When a suppressed user is removed once more: soon after all workers know, and when no write can be under way any more

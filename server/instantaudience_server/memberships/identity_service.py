@@ -10,8 +10,9 @@ from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.clock import Clock
 from instantaudience_server.errors import invalid, required
 from instantaudience_server.memberships import identity
-from instantaudience_server.store.catalog_interface import Kind
-from instantaudience_server.store.interface import NEVER, ExternalIdStore
+from instantaudience_server.store.interfaces.catalog import Kind
+from instantaudience_server.store.interfaces.external_ids import ExternalIdStore
+from instantaudience_server.store.interfaces.memberships import NEVER
 
 LIFETIME_MS = 18 * 24 * 60 * 60 * 1000
 """How long a mapping stands unless it is renewed: 18 days (source: identity.proto, MapUser)."""

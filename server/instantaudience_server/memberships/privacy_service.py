@@ -16,9 +16,9 @@ from instantaudience_server.errors import NOT_EMPTY, invalid
 from instantaudience_server.memberships import identity, rules
 from instantaudience_server.memberships.forgetting import AGAIN_MS, Forgetting
 from instantaudience_server.quotas import Quotas
-from instantaudience_server.store.catalog_interface import Kind
-from instantaudience_server.store.interface import NEVER
-from instantaudience_server.store.suppression_interface import ALL_MEMBERS, SuppressionStore
+from instantaudience_server.store.interfaces.catalog import Kind
+from instantaudience_server.store.interfaces.memberships import NEVER
+from instantaudience_server.store.interfaces.suppressions import ALL_MEMBERS, SuppressionStore
 
 RESOURCE = "privacy"
 """What requests are counted for, as reads."""

@@ -15,7 +15,7 @@ from instantaudience_server.memberships.block_reader import BLOCKS_PER_TURN, Blo
 from instantaudience_server.memberships.known_blocks import Blocks, KnownBlocks, Repeated
 from instantaudience_server.memberships.skipped import COMPLETE, WarningForm, Warnings
 from instantaudience_server.memberships.wire import check_users, decode_user, split_user
-from instantaudience_server.store.interface import REMOVE, Alike, Changes, UserChanges
+from instantaudience_server.store.interfaces.memberships import REMOVE, Alike, Changes, UserChanges
 
 WARNINGS_PER_TURN = 100
 """Warnings that a call may make before other calls get their turn of the event loop."""

@@ -13,7 +13,7 @@ from instantaudience_server.memberships.by_blocks import KeySet, users_by_blocks
 from instantaudience_server.memberships.known_blocks import Blocks, KnownBlocks
 from instantaudience_server.memberships.skipped import BARE, Warnings
 from instantaudience_server.memberships.wire import decode_user, users_by_rest
-from instantaudience_server.store.interface import Alike, UserChanges
+from instantaudience_server.store.interfaces.memberships import Alike, UserChanges
 
 
 class Together(NamedTuple):

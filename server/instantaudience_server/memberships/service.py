@@ -18,7 +18,7 @@ from instantaudience_server.memberships.posts import AwaitedPost, Post, Result
 from instantaudience_server.memberships.requests import ApplyRequest
 from instantaudience_server.quotas import POSTED, Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
-from instantaudience_server.store.interface import NEVER, MembershipStore
+from instantaudience_server.store.interfaces.memberships import NEVER, MembershipStore
 from instantaudience_server.suppressions import Suppressions
 from instantaudience_server.usage.counting import Usage
 

@@ -8,8 +8,8 @@ from instantaudience_server.catalog.access import Caller
 from instantaudience_server.errors import AudienceError
 from instantaudience_server.memberships.batch_reading import BatchReading, Read, users_of
 from instantaudience_server.memberships.posts import Batch, Post
-from instantaudience_server.store.interface import joins
-from instantaudience_server.store.suppression_interface import Found
+from instantaudience_server.store.interfaces.memberships import joins
+from instantaudience_server.store.interfaces.suppressions import Found
 from instantaudience_server.suppressions import Suppressions
 
 PATIENCE_SECONDS = 0.05

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from instantaudience_server.clock import Clock
 from instantaudience_server.errors import AudienceError, Reason, overloaded
 from instantaudience_server.passwords.hashing import TOO_MANY
-from instantaudience_server.store.interface import GuessStore
+from instantaudience_server.store.interfaces.guesses import GuessStore
 
 MOST_WRONG = 10
 """Wrong passwords for a name from one address within `WINDOW_MS`."""

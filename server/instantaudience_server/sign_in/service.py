@@ -14,7 +14,7 @@ from instantaudience_server.metrics import SIGN_IN_RESULTS
 from instantaudience_server.passwords.guesses import Guesses, network_of
 from instantaudience_server.passwords.hashing import Passwords
 from instantaudience_server.sign_in import assertions
-from instantaudience_server.store.catalog_interface import CatalogStore
+from instantaudience_server.store.interfaces.catalog import CatalogStore
 from instantaudience_server.tokens import Issued, TokenService, deactivated
 
 

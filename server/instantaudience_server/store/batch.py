@@ -6,8 +6,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from instantaudience_server.settings import Durability
 from instantaudience_server.store.commands import Command
-from instantaudience_server.store.groups import Group, Node, indexes_by
-from instantaudience_server.store.interface import Problem
+from instantaudience_server.store.interfaces.groups import Group, Node, indexes_by
+from instantaudience_server.store.interfaces.health import Problem
 
 Answer = TypeVar("Answer")
 

@@ -1,4 +1,4 @@
-"""The catalog in the cluster (see `catalog_interface.CatalogStore`).
+"""The catalog in the cluster (see `interfaces.catalog.CatalogStore`).
 
 All of it lies in one slot, so that a change, its place in the order of changes and the rules across objects (unique
 names, owners) are one atomic step on one node. Workers answer from memory; the cluster is asked when something changes.
@@ -10,8 +10,8 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any
 
 from instantaudience_server.store import commands, keys
-from instantaudience_server.store.catalog_interface import Change, Kind, NextChanges, Outcome, Page, Version, Write
 from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.interfaces.catalog import Change, Kind, NextChanges, Outcome, Page, Version, Write
 
 CHANGES_KEPT = 250_000
 """How far behind a follower may be, about: further than an import gets while a worker loads a million segments."""

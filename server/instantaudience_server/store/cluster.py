@@ -18,8 +18,9 @@ from instantaudience_server.settings import Durability
 from instantaudience_server.store.batch import Answer, Batch, Listed, Part, Question, Single
 from instantaudience_server.store.commands import Command
 from instantaudience_server.store.confirming import confirmation
-from instantaudience_server.store.groups import Group
-from instantaudience_server.store.interface import NOT_CONFIRMED, Problem
+from instantaudience_server.store.interfaces.groups import Group
+from instantaudience_server.store.interfaces.health import Problem
+from instantaudience_server.store.interfaces.memberships import NOT_CONFIRMED
 from instantaudience_server.store.keys import SLOTS
 from instantaudience_server.store.node import Node
 from instantaudience_server.store.topology import FAILOVER, Topology, changes

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import hiredis
 
-from instantaudience_server.store.groups import Node, indexes_by
+from instantaudience_server.store.interfaces.groups import Node, indexes_by
 from instantaudience_server.store.keys import SLOTS, key_slot
 from instantaudience_server.store.native_keys import are_native
 
@@ -65,7 +65,7 @@ def on_key(key: bytes, words: Words) -> Command:
 
 class Spread:
     """One command on each of many users' keys, which have one length. Packed once, it serves all of them: only the key
-    is spliced in. (It is a `groups.Group`.)
+    is spliced in. (It is a `interfaces.groups.Group`.)
 
     These keys have no braces, so their slot is that of the whole key.
     """

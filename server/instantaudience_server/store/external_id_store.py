@@ -1,10 +1,10 @@
-"""External IDs in the cluster (see `interface.ExternalIdStore`)."""
+"""External IDs in the cluster (see `interfaces.external_ids.ExternalIdStore`)."""
 
 from collections.abc import Sequence
 
 from instantaudience_server.store import commands
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.interface import NEVER
+from instantaudience_server.store.interfaces.memberships import NEVER
 
 _NO_END, _NO_KEY = -1, -2
 """What PEXPIRETIME says of a key without an expiry, and where there is no key

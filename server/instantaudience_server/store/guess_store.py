@@ -1,4 +1,4 @@
-"""Guesses of passwords in the cluster (see `interface.GuessStore`): a sorted set for each subject.
+"""Guesses of passwords in the cluster (see `interfaces.guesses.GuessStore`): a sorted set for each subject.
 
 A guess under way is named by the time until which it is, and by a random word; a wrong one by the word alone.
 """

@@ -1,4 +1,4 @@
-"""The batch service's jobs in the cluster (see `job_interface.JobStore`; docs/adr/0027-batch-service.md).
+"""The batch service's jobs in the cluster (see `interfaces.jobs.JobStore`; docs/adr/0027-batch-service.md).
 
 All of it lies in one slot, so that queues, turns and leases change in one atomic step. That is little: a few commands a
 second, and a file's members are elsewhere.
@@ -14,7 +14,7 @@ from instantaudience_server.clock import MS_PER_HOUR
 from instantaudience_server.errors import AudienceError
 from instantaudience_server.store import commands, job_scripts, keys
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.job_interface import (
+from instantaudience_server.store.interfaces.jobs import (
     KEPT_MS,
     MOST_UNUSED,
     Job,

@@ -1,4 +1,4 @@
-"""Memberships in the cluster (see `interface.MembershipStore`)."""
+"""Memberships in the cluster (see `interfaces.memberships.MembershipStore`)."""
 
 from collections.abc import Generator, Mapping, Sequence
 
@@ -7,8 +7,8 @@ from instantaudience_server.store import commands
 from instantaudience_server.store.batch import Batch, Listed, Single
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.commands import Command
-from instantaudience_server.store.groups import Group, Keys, PackedChanges, PackedCommands
-from instantaudience_server.store.interface import NEVER, REMOVE, Changes, Memberships
+from instantaudience_server.store.interfaces.groups import Group, Keys, PackedChanges, PackedCommands
+from instantaudience_server.store.interfaces.memberships import NEVER, REMOVE, Changes, Memberships
 
 PART = 1000
 """Memberships of a user that are read at once, about."""
@@ -74,7 +74,7 @@ class ClusterMembershipStore:
 
 
 class ClusterWriting:
-    """Commands under way (see `interface.Writing`)."""
+    """Commands under way (see `interfaces.memberships.Writing`)."""
 
     def __init__(self, batch: Batch, keys_of: Mapping[Group, Keys]) -> None:
         self._keys_of = keys_of
@@ -82,12 +82,12 @@ class ClusterWriting:
         self.done = batch.done
 
     def failures(self) -> dict[bytes, Exception]:
-        """See `interface.Writing`."""
+        """See `interfaces.memberships.Writing`."""
         failures = self._batch.failures()
         return {self._keys_of[group][index]: error for group, indexes, error in failures for index in indexes}
 
     def unwritten(self) -> set[bytes]:
-        """See `interface.Writing`."""
+        """See `interfaces.memberships.Writing`."""
         unanswered = self._batch.unanswered()
         return {self._keys_of[group][index] for group, indexes in unanswered for index in indexes} | set(
             self.failures()

@@ -20,7 +20,7 @@ from instantaudience_server.settings import Durability
 from instantaudience_server.store.batch import Part
 from instantaudience_server.store.commands import ASKING
 from instantaudience_server.store.confirming import REPLIES, Awaited, Confirmation, unanswered
-from instantaudience_server.store.interface import Problem
+from instantaudience_server.store.interfaces.health import Problem
 
 FEWEST_LOOKED_AT = 64
 """Parts that wait before it is looked for the first time which of them nobody waits for."""

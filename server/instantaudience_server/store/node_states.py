@@ -1,4 +1,4 @@
-"""Whether the nodes of the cluster take writes (see `interface.StoreHealth`)."""
+"""Whether the nodes of the cluster take writes (see `interfaces.health.StoreHealth`)."""
 
 import asyncio
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from instantaudience_server.errors import AudienceError
 from instantaudience_server.store import commands, keys
 from instantaudience_server.store.batch import Batch, Listed
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.interface import NodeState, Problem
+from instantaudience_server.store.interfaces.health import NodeState, Problem
 
 LOOK = "return 1"
 """It writes nothing, but might: a node refuses it whenever it refuses writes (see `commands.evaluate`)."""

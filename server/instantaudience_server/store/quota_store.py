@@ -1,4 +1,5 @@
-"""Quota windows in the cluster (see `interface.QuotaStore`); docs/adr/0011-quotas.md argues that they are exact.
+"""Quota windows in the cluster (see `interfaces.quotas.QuotaStore`); docs/adr/0011-quotas.md argues that they are
+exact.
 
 A window is a second of the clock of the node that holds the member's hash, so all workers share it. The script decides
 on calls one after the other; nothing else runs on the node meanwhile.
@@ -12,7 +13,7 @@ from typing import Any
 
 from instantaudience_server.store import commands, keys
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.interface import Admissions, Counts, Quota
+from instantaudience_server.store.interfaces.quotas import Admissions, Counts, Quota
 
 KEPT_MS = 60_000
 """How long a window and the answers about it are kept after their last use: a question is not sent again later."""

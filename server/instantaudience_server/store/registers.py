@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from instantaudience_server.store.hyperloglog import REGISTERS, Indexes, Ranks
-from instantaudience_server.store.interface import Joined
+from instantaudience_server.store.interfaces.segment_sizes import Joined
 
 MOST_SEGMENTS = 1000
 """Segments whose registers are known, at most: those that got users last. 16 KB each."""

@@ -1,4 +1,5 @@
-"""How many users joined segments, in the cluster (see `interface.SegmentSizeStore`, docs/adr/0015-segment-sizes.md)."""
+"""How many users joined segments, in the cluster (see `interfaces.segment_sizes.SegmentSizeStore`;
+docs/adr/0015-segment-sizes.md)."""
 
 from array import array
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ import numpy as np
 from instantaudience_server.clock import MS_PER_HOUR
 from instantaudience_server.store import commands, hyperloglog, keys
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.interface import Joined, Joins
+from instantaudience_server.store.interfaces.segment_sizes import Joined, Joins
 from instantaudience_server.store.registers import Additions, Registers
 
 MS_PER_WEEK = 7 * 86_400_000

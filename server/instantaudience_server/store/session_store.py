@@ -1,8 +1,8 @@
-"""Sessions in the cluster (see `interface.SessionStore`)."""
+"""Sessions in the cluster (see `interfaces.sessions.SessionStore`)."""
 
 from instantaudience_server.store import commands, keys
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.interface import Session
+from instantaudience_server.store.interfaces.sessions import Session
 
 COUNT_SIGN_IN = """
 if redis.call('ZSCORE', KEYS[1], ARGV[4]) then return 0 end

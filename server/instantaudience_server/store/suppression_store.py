@@ -1,4 +1,4 @@
-"""Suppressed users in the cluster (see `suppression_interface.SuppressionStore`); docs/adr/0028-suppression.md argues
+"""Suppressed users in the cluster (see `interfaces.suppressions.SuppressionStore`); docs/adr/0028-suppression.md argues
 that none of them stays in a segment."""
 
 import secrets
@@ -8,8 +8,8 @@ from instantaudience_server.store import commands, keys
 from instantaudience_server.store.batch import Listed
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.commands import Command
-from instantaudience_server.store.interface import NEVER
-from instantaudience_server.store.suppression_interface import ALL_MEMBERS, Due, Found
+from instantaudience_server.store.interfaces.memberships import NEVER
+from instantaudience_server.store.interfaces.suppressions import ALL_MEMBERS, Due, Found
 
 NAME_BYTES = 8
 DUE_AT_ONCE = 100
@@ -71,12 +71,12 @@ class ClusterSuppressionStore:
         self._cluster = cluster
 
     async def version(self, deadline: float) -> bytes:
-        """See `suppression_interface.SuppressionStore`."""
+        """See `interfaces.suppressions.SuppressionStore`."""
         (name,) = await self._cluster.execute([commands.get(keys.SUPPRESSIONS_VERSION)], deadline, bounded=False)
         return name or b""
 
     async def members(self, deadline: float) -> dict[int, int]:
-        """See `suppression_interface.SuppressionStore`."""
+        """See `interfaces.suppressions.SuppressionStore`."""
         command = commands.read_hash(keys.SUPPRESSING_MEMBERS)
         (pairs,) = await self._cluster.execute([command], deadline, bounded=False)
         return {int(member): _end(end) for member, end in zip(pairs[::2], pairs[1::2], strict=True)}
@@ -120,7 +120,7 @@ class ClusterSuppressionStore:
             await self._change(each, user_keys, now_ms, "", (0, 0), name, deadline)
 
     async def due(self, deadline: float, passed_over: int = 0) -> list[Due]:
-        """See `suppression_interface.SuppressionStore`."""
+        """See `interfaces.suppressions.SuppressionStore`."""
         command = commands.evaluate(DUE, [keys.SUPPRESSIONS_DUE], passed_over, DUE_AT_ONCE, flags=commands.NO_WRITES)
         (entries,) = await self._cluster.execute([command], deadline, bounded=False)
         found = []

@@ -1,4 +1,4 @@
-"""What members sent, by hours, in the cluster (see `usage_interface.UsageStore`); docs/adr/0014-usage.md argues that
+"""What members sent, by hours, in the cluster (see `interfaces.usage.UsageStore`); docs/adr/0014-usage.md argues that
 each addition counts once."""
 
 import asyncio
@@ -8,7 +8,7 @@ from functools import partial
 from instantaudience_server.store import commands, keys
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.commands import Command
-from instantaudience_server.store.usage_interface import (
+from instantaudience_server.store.interfaces.usage import (
     KEPT_HOURS,
     MOST_LINE_BYTES,
     MOST_LINES,

@@ -15,7 +15,7 @@ from instantaudience_server.settings import Durability
 from instantaudience_server.store import commands
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.commands import Command
-from instantaudience_server.store.interface import NEVER
+from instantaudience_server.store.interfaces.memberships import NEVER
 from instantaudience_server.store.keys import key_slot, mark_key
 
 SECONDS = 60.0

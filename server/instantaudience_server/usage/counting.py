@@ -17,15 +17,8 @@ from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.clock import MS_PER_HOUR, Clock
 from instantaudience_server.errors import AudienceError, unavailable
 from instantaudience_server.metrics import MEMBER_CALL_FAILURES, SKIPPED_PARTS, applied_parts
-from instantaudience_server.store.usage_interface import (
-    NO_REASONS,
-    Addition,
-    CallFailure,
-    Skip,
-    Tally,
-    UsageStore,
-)
-from instantaudience_server.store.usage_interface import Reason as CountedReason
+from instantaudience_server.store.interfaces.usage import NO_REASONS, Addition, CallFailure, Skip, Tally, UsageStore
+from instantaudience_server.store.interfaces.usage import Reason as CountedReason
 from instantaudience_server.telemetry import Event
 from instantaudience_server.usage.samples import LinePace, Samples
 from instantaudience_server.waiting import Sweeper, Waiter, fail_late

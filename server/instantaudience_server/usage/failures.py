@@ -1,7 +1,7 @@
 """What a failed call counts as, by why it failed."""
 
 from instantaudience_server.errors import Reason
-from instantaudience_server.store.usage_interface import CallFailure
+from instantaudience_server.store.interfaces.usage import CallFailure
 
 REASONS = {
     Reason.SYNTAX: CallFailure.SYNTAX,

@@ -13,7 +13,7 @@ from google.api import httpbody_pb2
 from instantaudience.v1 import usage_pb2 as pb
 
 from instantaudience_server.protobuf_fields import tag, varint
-from instantaudience_server.store.usage_interface import (
+from instantaudience_server.store.interfaces.usage import (
     NO_REASONS,
     CallFailure,
     HourUsage,

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from instantaudience_server.clock import MS_PER_HOUR, Clock
 from instantaudience_server.errors import unavailable
-from instantaudience_server.store.usage_interface import UsageStore
+from instantaudience_server.store.interfaces.usage import UsageStore
 from instantaudience_server.usage.forms import Form, Piece
 from instantaudience_server.waiting import Sweeper, Waiter, fail_late
 

@@ -12,8 +12,8 @@ from instantaudience.v1 import audience_pb2 as pb
 from instantaudience_server.applied import Applied, Refusal
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.clock import MS_PER_MINUTE
-from instantaudience_server.store.interface import NEVER, REMOVE
-from instantaudience_server.store.usage_interface import MOST_LINE_BYTES, MOST_LINES
+from instantaudience_server.store.interfaces.memberships import NEVER, REMOVE
+from instantaudience_server.store.interfaces.usage import MOST_LINE_BYTES, MOST_LINES
 
 LONGEST_LINE = 2000
 """Characters of a line; users, segments and memberships that have no place in it are left out."""

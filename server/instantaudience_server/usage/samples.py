@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from instantaudience_server.applied import Applied
 from instantaudience_server.catalog.catalog import Catalog
-from instantaudience_server.store.usage_interface import MOST_LINE_BYTES, MOST_LINES, Lines
+from instantaudience_server.store.interfaces.usage import MOST_LINE_BYTES, MOST_LINES, Lines
 from instantaudience_server.usage.lines import count_characters, count_lines, error_lines, segment_lines
 
 CHARACTERS_AT_ONCE = 2 * MOST_LINE_BYTES

@@ -12,9 +12,9 @@ from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.clock import Clock
 from instantaudience_server.errors import AudienceError, Reason, invalid
 from instantaudience_server.quotas import Admitted, Quotas
-from instantaudience_server.store.catalog_interface import Kind
-from instantaudience_server.store.interface import Quota, QuotaStore
-from instantaudience_server.store.usage_interface import KEPT_HOURS
+from instantaudience_server.store.interfaces.catalog import Kind
+from instantaudience_server.store.interfaces.quotas import Quota, QuotaStore
+from instantaudience_server.store.interfaces.usage import KEPT_HOURS
 from instantaudience_server.usage import forms
 from instantaudience_server.usage.forms import COUNTS, GZIP, JSON, TYPED, EncodedAnswer, Form, Piece
 from instantaudience_server.usage.hours import UsageHours

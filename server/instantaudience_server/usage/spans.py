@@ -9,7 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from instantaudience_server.clock import MS_PER_HOUR, TIME_FORMAT
 from instantaudience_server.errors import AudienceError, Reason, invalid
-from instantaudience_server.store.usage_interface import KEPT_HOURS
+from instantaudience_server.store.interfaces.usage import KEPT_HOURS
 
 DEFAULT_HOURS = 14 * 24
 """Hours that are covered where no beginning is asked for."""

@@ -23,7 +23,8 @@ from instantaudience_server.batch.records import AvroReading
 from instantaudience_server.batch.resolving import Resolver
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.hyperloglog import numbers_of
-from instantaudience_server.store.interface import REMOVE, Joins
+from instantaudience_server.store.interfaces.memberships import REMOVE
+from instantaudience_server.store.interfaces.segment_sizes import Joins
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.store.segment_size_store import ClusterSegmentSizeStore
 from instantaudience_server.transport.hosts.native import missing

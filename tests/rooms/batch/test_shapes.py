@@ -8,7 +8,7 @@ from instantaudience_server.batch import shapes
 from instantaudience_server.batch.counters import Count, Counters
 from instantaudience_server.batch.reports import report_of
 from instantaudience_server.batch.shapes import job_object, job_objects
-from instantaudience_server.store.job_interface import Job, Phase
+from instantaudience_server.store.interfaces.jobs import Job, Phase
 
 JOB = Job("job", 1, 1, Phase.COMPLETED, 1, 1, 1)
 

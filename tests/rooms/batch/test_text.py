@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.batch.counters import Count, Counters
 from instantaudience_server.catalog import records as catalog_records
-from instantaudience_server.store.catalog_interface import Kind, Record
+from instantaudience_server.store.interfaces.catalog import Kind, Record
 from support.contract_model import State
 from support.files import EXTERNAL, UPLOADED_MS, UPLOADED_S, Job, NotedStore, batch_catalog
 

@@ -10,7 +10,7 @@ from instantaudience_server.catalog.accounts import AccountService
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.passwords.guesses import MOST_WRONG, WINDOW_MS
 from instantaudience_server.passwords.hashing import Passwords
-from instantaudience_server.store.catalog_interface import Kind
+from instantaudience_server.store.interfaces.catalog import Kind
 from support.accounts import PASSWORDS, REVOKED, AccountWorker
 from support.callers import caller
 from support.clocks import FakeClock

@@ -17,7 +17,7 @@ from instantaudience_server.catalog.records import Object
 from instantaudience_server.catalog.segment_table import SegmentTable
 from instantaudience_server.quotas import Limits
 from instantaudience_server.settings import Durability
-from instantaudience_server.store.catalog_interface import Kind, Record
+from instantaudience_server.store.interfaces.catalog import Kind, Record
 
 INACTIVE = pb.SEGMENT_STATE_INACTIVE
 SEGMENTS = [

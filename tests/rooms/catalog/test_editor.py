@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.errors import AudienceError, Reason
-from instantaudience_server.store.catalog_interface import Kind
+from instantaudience_server.store.interfaces.catalog import Kind
 from support.catalogs import (
     NOW_S,
     OTHER,

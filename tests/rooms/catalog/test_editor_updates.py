@@ -10,7 +10,7 @@ from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.store import keys
-from instantaudience_server.store.catalog_interface import Kind
+from instantaudience_server.store.interfaces.catalog import Kind
 from redis.cluster import RedisCluster
 from support.catalogs import NOW_S, OTHER, OWN, CatalogWorker, another, mask, new_segment, said, without_etag, worker
 from support.clocks import FakeClock

@@ -5,7 +5,7 @@ from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.catalog.public_keys import MOST_KEYS, PublicKeyService, active_key
 from instantaudience_server.errors import Reason
 from instantaudience_server.quotas import Quotas
-from instantaudience_server.store.catalog_interface import Kind
+from instantaudience_server.store.interfaces.catalog import Kind
 from support.accounts import AccountWorker, refused
 from support.callers import caller
 from support.clocks import FakeClock

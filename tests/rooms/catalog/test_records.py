@@ -4,7 +4,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.catalog.records import decode, encode
 from instantaudience_server.catalog.update_masks import edit_of
-from instantaudience_server.store.catalog_interface import Kind
+from instantaudience_server.store.interfaces.catalog import Kind
 
 LATER = bytes([0xA0, 0x38, 5])
 """Field 900, a number, which no version knows yet (https://protobuf.dev/programming-guides/encoding/)."""

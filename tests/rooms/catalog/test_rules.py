@@ -11,7 +11,7 @@ from instantaudience_server.catalog.original_fields import MOST_LEVELS
 from instantaudience_server.catalog.records import Object
 from instantaudience_server.catalog.rules import LIMITS, RULES, check, check_password, complete, references, tidy
 from instantaudience_server.errors import AudienceError, Reason
-from instantaudience_server.store.catalog_interface import Kind
+from instantaudience_server.store.interfaces.catalog import Kind
 
 MOST = 2**31 - 1
 UNCHECKED = {

@@ -5,9 +5,9 @@ from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.catalog.editor import write_of
 from instantaudience_server.catalog.file import CatalogEntries, CatalogError
 from instantaudience_server.catalog.seeding import seed
-from instantaudience_server.store.catalog_interface import Kind, Outcome
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.interfaces.catalog import Kind, Outcome
 from support.callers import quick_hash
 from support.clocks import NOW_MS
 from support.clusters import seconds_from_now

@@ -19,11 +19,11 @@ from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
-from instantaudience_server.store.catalog_interface import Kind
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.hyperloglog import REGISTERS
-from instantaudience_server.store.interface import NEVER
+from instantaudience_server.store.interfaces.catalog import Kind
+from instantaudience_server.store.interfaces.memberships import NEVER
 from instantaudience_server.store.keys import segment_size_key
 from instantaudience_server.store.quota_store import ClusterQuotaStore
 from instantaudience_server.store.segment_size_store import MS_PER_WEEK, ClusterSegmentSizeStore

@@ -10,8 +10,8 @@ from instantaudience_server import segment_sizes
 from instantaudience_server.catalog import catalog, records, segment_table
 from instantaudience_server.catalog.segment_table import Condition, Order, SegmentTable
 from instantaudience_server.errors import AudienceError, Reason
-from instantaudience_server.store.catalog_interface import Kind, Record
-from instantaudience_server.store.interface import NEVER, Alike
+from instantaudience_server.store.interfaces.catalog import Kind, Record
+from instantaudience_server.store.interfaces.memberships import NEVER, Alike
 from support.catalogs import OTHER, OWN, PASSWORD, CatalogWorker, another, mask, new_segment, page_of, worker
 from support.clocks import FakeClock
 from support.clusters import eventually, seconds_from_now

@@ -14,7 +14,7 @@ from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.memberships.pacing import Pacing
 from instantaudience_server.memberships.posts import AwaitedPost
 from instantaudience_server.quotas import Limits, Quotas
-from instantaudience_server.store.interface import Admissions, Counts, Quota
+from instantaudience_server.store.interfaces.quotas import Admissions, Counts, Quota
 from support.callers import caller
 from support.clusters import seconds_from_now
 from support.quotas import Windows

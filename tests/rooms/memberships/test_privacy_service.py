@@ -21,9 +21,9 @@ from instantaudience_server.quotas import Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.interface import NEVER
+from instantaudience_server.store.interfaces.memberships import NEVER
+from instantaudience_server.store.interfaces.suppressions import ALL_MEMBERS
 from instantaudience_server.store.membership_store import ClusterMembershipStore
-from instantaudience_server.store.suppression_interface import ALL_MEMBERS
 from instantaudience_server.store.suppression_store import ClusterSuppressionStore
 from instantaudience_server.suppressions import Suppressions
 from instantaudience_server.usage.counting import Usage

@@ -16,8 +16,8 @@ from instantaudience_server.memberships.block_reader import BLOCKS_PER_TURN
 from instantaudience_server.memberships.known_blocks import KnownBlocks
 from instantaudience_server.memberships.reading import Reading
 from instantaudience_server.memberships.requests import ApplyRequest
-from instantaudience_server.store.catalog_interface import Kind, Record
-from instantaudience_server.store.interface import NEVER, REMOVE
+from instantaudience_server.store.interfaces.catalog import Kind, Record
+from instantaudience_server.store.interfaces.memberships import NEVER, REMOVE
 from support.callers import caller, catalog_of, demo_catalog
 from support.clocks import NOW_MS
 from support.readings import encoded, piece, read, read_async, reading

@@ -16,8 +16,8 @@ from instantaudience_server.memberships.service import MembershipService, minute
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.groups import PackedChanges
-from instantaudience_server.store.interface import Changes
+from instantaudience_server.store.interfaces.groups import PackedChanges
+from instantaudience_server.store.interfaces.memberships import Changes
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.usage.counting import Usage
 from redis.asyncio import RedisCluster

@@ -12,8 +12,8 @@ from instantaudience_server.memberships import applying
 from instantaudience_server.memberships.posts import Result
 from instantaudience_server.memberships.turns import MOST_MEMBERS, TOO_LATE, Turn, Turns
 from instantaudience_server.quotas import Quotas
-from instantaudience_server.store.catalog_interface import Kind, Record
-from instantaudience_server.store.interface import Admissions
+from instantaudience_server.store.interfaces.catalog import Kind, Record
+from instantaudience_server.store.interfaces.quotas import Admissions
 from support.callers import caller, demo_catalog
 from support.clusters import eventually, seconds_from_now
 from support.quotas import Windows

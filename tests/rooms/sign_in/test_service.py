@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.errors import Reason
-from instantaudience_server.store.catalog_interface import Kind
+from instantaudience_server.store.interfaces.catalog import Kind
 from redis.asyncio import RedisCluster
 from support.accounts import ADDRESS, PASSWORDS, REVOKED, AccountWorker, reads, refused
 from support.callers import quick_hash

@@ -14,7 +14,7 @@ from instantaudience_server.errors import AudienceError, Reason, RefusedCommandE
 from instantaudience_server.store import commands
 from instantaudience_server.store.batch import Batch, Part
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.interface import NEVER
+from instantaudience_server.store.interfaces.memberships import NEVER
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.telemetry import Event
 from redis.asyncio import Redis, RedisCluster

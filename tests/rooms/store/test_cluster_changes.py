@@ -9,11 +9,11 @@ import pytest
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.errors import AudienceError
 from instantaudience_server.settings import Durability
-from instantaudience_server.store.catalog_interface import Kind, Outcome, Write
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.interface import NEVER, REMOVE
-from instantaudience_server.store.job_interface import Job, Phase
+from instantaudience_server.store.interfaces.catalog import Kind, Outcome, Write
+from instantaudience_server.store.interfaces.jobs import Job, Phase
+from instantaudience_server.store.interfaces.memberships import NEVER, REMOVE
 from instantaudience_server.store.job_store import ClusterJobStore
 from instantaudience_server.store.keys import (
     CATALOG_CHANGES,

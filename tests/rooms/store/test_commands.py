@@ -7,7 +7,7 @@ from hiredis import pack_command
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from instantaudience_server.store import commands
-from instantaudience_server.store.groups import indexes_by
+from instantaudience_server.store.interfaces.groups import indexes_by
 from instantaudience_server.store.keys import SLOTS, key_slot
 
 KEY = b"m:p:18446744073709551615"

@@ -10,12 +10,13 @@ import pytest
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.settings import Durability
-from instantaudience_server.store.catalog_interface import Kind, Write
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.external_id_store import ClusterExternalIdStore
-from instantaudience_server.store.interface import NEVER, REMOVE, Session
-from instantaudience_server.store.job_interface import KEPT_MS, Job, Phase
+from instantaudience_server.store.interfaces.catalog import Kind, Write
+from instantaudience_server.store.interfaces.jobs import KEPT_MS, Job, Phase
+from instantaudience_server.store.interfaces.memberships import NEVER, REMOVE
+from instantaudience_server.store.interfaces.sessions import Session
 from instantaudience_server.store.job_store import ClusterJobStore
 from instantaudience_server.store.keys import (
     SLOTS,

@@ -5,7 +5,7 @@ import time
 import pytest
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.external_id_store import ClusterExternalIdStore
-from instantaudience_server.store.interface import NEVER
+from instantaudience_server.store.interfaces.memberships import NEVER
 from redis.asyncio import RedisCluster
 from support.clusters import seconds_from_now
 

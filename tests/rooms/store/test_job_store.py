@@ -10,7 +10,7 @@ import pytest
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.store import job_store
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.job_interface import (
+from instantaudience_server.store.interfaces.jobs import (
     KEPT_MS,
     Job,
     Order,

@@ -7,7 +7,7 @@ import pytest
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.embedded.node import HOST
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.interface import NodeState, Problem
+from instantaudience_server.store.interfaces.health import NodeState, Problem
 from instantaudience_server.store.node_states import ClusterNodeStates
 from redis.asyncio import Redis
 from support.clusters import all_take_writes, connected, eventually, on_node, seconds_from_now, whole

@@ -16,7 +16,7 @@ from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.store import commands, keys
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.interface import Admissions, Counts, Quota
+from instantaudience_server.store.interfaces.quotas import Admissions, Counts, Quota
 from instantaudience_server.store.quota_store import ADMIT, KEPT_MS, ClusterQuotaStore
 from redis.asyncio import RedisCluster
 from support.clusters import connected, eventually, on_node, owner_of, running_node, seconds_from_now

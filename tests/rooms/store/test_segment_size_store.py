@@ -12,7 +12,7 @@ from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.store.cluster import Cluster
 from instantaudience_server.store.hyperloglog import REGISTERS, numbers_of, places_of
-from instantaudience_server.store.interface import Joined
+from instantaudience_server.store.interfaces.segment_sizes import Joined
 from instantaudience_server.store.keys import key_slot, segment_size_key
 from instantaudience_server.store.segment_size_store import MS_PER_WEEK, ClusterSegmentSizeStore
 from redis.asyncio import RedisCluster

@@ -4,7 +4,7 @@ import time
 
 import pytest
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.interface import Session
+from instantaudience_server.store.interfaces.sessions import Session
 from instantaudience_server.store.session_store import ClusterSessionStore
 from redis.asyncio import RedisCluster
 from support.clusters import seconds_from_now

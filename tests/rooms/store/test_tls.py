@@ -12,7 +12,7 @@ import uvloop
 from instantaudience_server.embedded.node import HOST
 from instantaudience_server.errors import AudienceError
 from instantaudience_server.processes import free_ports
-from instantaudience_server.store.interface import NEVER
+from instantaudience_server.store.interfaces.memberships import NEVER
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.store.topology import StoreUnusableError, Topology
 from support.authorities import Authority, Signed, replace

@@ -14,7 +14,7 @@ from instantaudience_server.embedded.node import HOST
 from instantaudience_server.processes import free_ports
 from instantaudience_server.settings import CONNECT_TIMEOUT_SECONDS
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.interface import NEVER
+from instantaudience_server.store.interfaces.memberships import NEVER
 from instantaudience_server.store.keys import SLOTS
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.store.topology import StoreUnusableError, Topology, changes

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.keys import key_slot, usage_key, usage_lines_key
-from instantaudience_server.store.usage_interface import (
+from instantaudience_server.store.interfaces.usage import (
     MOST_LINE_BYTES,
     MOST_LINES,
     Addition,
@@ -22,6 +21,7 @@ from instantaudience_server.store.usage_interface import (
     Skip,
     Tally,
 )
+from instantaudience_server.store.keys import key_slot, usage_key, usage_lines_key
 from instantaudience_server.store.usage_store import KEPT_SECONDS, NUMBER_KEPT_MS, ClusterUsageStore
 from redis.asyncio import RedisCluster
 from support.clusters import connected, migration_of, on_all_nodes, on_node, owner_of, pids_of, seconds_from_now

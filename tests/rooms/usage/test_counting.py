@@ -20,11 +20,9 @@ from instantaudience_server.memberships.service import MembershipService
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.settings import Durability
-from instantaudience_server.store.catalog_interface import Kind, Record
 from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.membership_store import ClusterMembershipStore
-from instantaudience_server.store.quota_store import ClusterQuotaStore
-from instantaudience_server.store.usage_interface import (
+from instantaudience_server.store.interfaces.catalog import Kind, Record
+from instantaudience_server.store.interfaces.usage import (
     MOST_LINE_BYTES,
     MOST_LINES,
     CallFailure,
@@ -34,6 +32,8 @@ from instantaudience_server.store.usage_interface import (
     Skip,
     Tally,
 )
+from instantaudience_server.store.membership_store import ClusterMembershipStore
+from instantaudience_server.store.quota_store import ClusterQuotaStore
 from instantaudience_server.store.usage_store import ClusterUsageStore
 from instantaudience_server.usage import counting, samples
 from instantaudience_server.usage.counting import Usage

@@ -3,7 +3,7 @@
 from instantaudience.v1 import audience_pb2
 from instantaudience.v1 import usage_pb2 as pb
 from instantaudience_server.errors import Reason
-from instantaudience_server.store.usage_interface import CallFailure, Skip
+from instantaudience_server.store.interfaces.usage import CallFailure, Skip
 from instantaudience_server.transport.status import ROWS
 from instantaudience_server.usage.failures import REASONS, REFUSALS
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from instantaudience.v1 import usage_pb2 as pb
 from instantaudience.v1.audience_pb2 import WarningCode
-from instantaudience_server.store.usage_interface import CallFailure, HourUsage, Lines, Reason, Skip, Tally
+from instantaudience_server.store.interfaces.usage import CallFailure, HourUsage, Lines, Reason, Skip, Tally
 from instantaudience_server.usage.forms import (
     COUNTS,
     GZIP,

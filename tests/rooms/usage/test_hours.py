@@ -6,8 +6,8 @@ import pytest
 from instantaudience.v1 import catalog_pb2
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.store.interfaces.usage import Lines, Tally
 from instantaudience_server.store.keys import usage_key
-from instantaudience_server.store.usage_interface import Lines, Tally
 from instantaudience_server.store.usage_store import ClusterUsageStore
 from instantaudience_server.usage import hours as usage_hours
 from instantaudience_server.usage import service as usage_service

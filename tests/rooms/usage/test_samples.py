@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 from instantaudience_server.applied import Applied, Totals
-from instantaudience_server.store.interface import Alike
+from instantaudience_server.store.interfaces.memberships import Alike
 from instantaudience_server.usage import samples
 from instantaudience_server.usage.samples import LinePace, Samples
 from support.readings import CATALOG

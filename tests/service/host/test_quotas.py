@@ -12,7 +12,7 @@ import httpx
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 from instantaudience.v1 import audience_pb2 as pb
-from instantaudience_server.store.interface import Quota
+from instantaudience_server.store.interfaces.quotas import Quota
 from instantaudience_server.store.keys import key_slot, quota_key
 from redis.asyncio import RedisCluster
 from support.answers import assert_http_error, body_of

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from google.rpc import code_pb2
 from instantaudience_server.errors import AudienceError, invalid, unavailable
-from instantaudience_server.store.usage_interface import CallFailure
+from instantaudience_server.store.interfaces.usage import CallFailure
 from instantaudience_server.transport.calls.outcomes import Outcomes
 from support.callers import caller
 from support.readings import CATALOG

@@ -14,7 +14,7 @@ from instantaudience_server.admission.admission import Admission
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.processes import free_ports
-from instantaudience_server.store.usage_interface import CallFailure
+from instantaudience_server.store.interfaces.usage import CallFailure
 from instantaudience_server.transport.calls.call import Call
 from instantaudience_server.transport.calls.kinds import Method, PublicMethod
 from instantaudience_server.transport.calls.outcomes import Outcomes

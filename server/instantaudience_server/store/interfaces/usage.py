@@ -1,5 +1,4 @@
-"""What the services ask of the store about usage; they know nothing of Redis. Deadlines and errors are those of
-`interface.MembershipStore`."""
+"""What members sent, by hours."""
 
 import asyncio
 import enum

@@ -1,5 +1,4 @@
-"""What the services ask of the store about suppressed users; they know nothing of Redis. Deadlines and errors are those
-of `interface.MembershipStore`."""
+"""Users that members must not add to segments."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
@@ -26,10 +25,7 @@ class Found(NamedTuple):
 
 
 class SuppressionStore(Protocol):
-    """Users that members must not add to segments. Deadlines and errors as in MembershipStore.
-
-    Users are given by the keys of their memberships; a member may be `ALL_MEMBERS`.
-    """
+    """Suppressions. Users are given by the keys of their memberships; a member may be `ALL_MEMBERS`."""
 
     async def version(self, deadline: float) -> bytes:
         """A name of what `members` would tell; it changes whenever that does."""

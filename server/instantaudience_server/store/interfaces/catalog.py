@@ -1,5 +1,4 @@
-"""What the services ask of the store about the catalog; they know nothing of Redis. Deadlines and errors are those of
-`interface.MembershipStore`."""
+"""The catalog: its objects, and changes of them."""
 
 import enum
 from collections.abc import AsyncIterator, Sequence

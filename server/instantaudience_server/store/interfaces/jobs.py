@@ -1,4 +1,4 @@
-"""What the batch service asks of the store: jobs, whose turn they are, and what members have uploaded."""
+"""Jobs of the batch service: how far they are, whose turn it is, and what members have uploaded."""
 
 import enum
 from collections.abc import AsyncGenerator
@@ -128,7 +128,7 @@ class Refusal(enum.StrEnum):
 
 
 class JobStore(Protocol):
-    """Jobs, and what members uploaded. Deadlines and errors as in `interface.MembershipStore`.
+    """Jobs, and what members uploaded.
 
     A job's changes are written under its lease, the random word of who uploads or applies it: whoever has lost it to
     another one, or to a caller who cancelled the job, is told so (False), and nothing is changed.

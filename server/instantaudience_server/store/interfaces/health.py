@@ -1,0 +1,45 @@
+"""Whether the store takes writes."""
+
+import enum
+from typing import NamedTuple, Protocol
+
+
+class Problem(enum.StrEnum):
+    """Why a node of the cluster takes no writes."""
+
+    NO_ANSWER = "no_answer"
+    """It has not answered in time."""
+    NO_CONNECTION = "no_connection"
+    NO_ACCESS = "no_access"
+    """It refuses the user or the password."""
+    NO_PRIMARY = "no_primary"
+    """Nobody serves these slots."""
+    NO_CONFIRMATION = "no_confirmation"
+    """Too few replicas, or disks, have taken a write in time (`Durability`)."""
+    OTHER = "other"
+    # What it answers itself (https://redis.io/docs/latest/develop/reference/protocol-spec/, "Simple errors").
+    OOM = "OOM"
+    MISCONF = "MISCONF"
+    READONLY = "READONLY"
+    NOREPLICAS = "NOREPLICAS"
+    CLUSTERDOWN = "CLUSTERDOWN"
+    MASTERDOWN = "MASTERDOWN"
+    LOADING = "LOADING"
+    TRYAGAIN = "TRYAGAIN"
+    BUSY = "BUSY"
+    NOPERM = "NOPERM"
+    WRONGTYPE = "WRONGTYPE"
+
+
+class NodeState(NamedTuple):
+    """A node by its address (`slots …` where slots have none), and why it takes no writes; None: it does."""
+
+    name: str
+    problem: Problem | None
+
+
+class StoreHealth(Protocol):
+    """Whether the store can serve."""
+
+    async def look(self, deadline: float) -> list[NodeState]:
+        """Whether each part of the store takes writes; those that have not answered by the deadline do not."""

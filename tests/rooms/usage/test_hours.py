@@ -9,7 +9,7 @@ from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.store.interfaces.usage import Lines, Tally
 from instantaudience_server.store.keys import usage_key
 from instantaudience_server.store.usage_store import ClusterUsageStore
-from instantaudience_server.usage import hours as usage_hours
+from instantaudience_server.usage import kept_hours
 from instantaudience_server.usage import service as usage_service
 from instantaudience_server.usage.hours import UsageHours
 from instantaudience_server.usage.spans import write_hour
@@ -74,7 +74,7 @@ async def test_finished_hours_come_from_memory_for_a_while(
         await plain.delete(usage_key(OWN, hour))
     assert list(await worker.adds()) == [write_hour(worker.hour - 1)]
     assert list(await worker.adds()) == [write_hour(worker.hour - 1)]
-    monkeypatch.setattr(usage_hours, "KEPT_SECONDS", 0.0)
+    monkeypatch.setattr(kept_hours, "KEPT_SECONDS", 0.0)
     elsewhere = await worker.usage()
     assert not elsewhere.hours, "what is typed is kept apart"
     await worker.count(worker.hour - 1)
@@ -110,7 +110,7 @@ async def test_an_hour_is_open_again_when_the_clock_is_set_back(worker: Worker) 
 
 async def test_it_keeps_so_much_and_no_more(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     """What does not fit is read again, and no report lacks anything."""
-    monkeypatch.setattr(usage_hours, "MOST_BYTES", 50_000)
+    monkeypatch.setattr(kept_hours, "MOST_BYTES", 50_000)
     lines = Lines(["x" * 100] * 20, [])
     members = {member_id: f"user {member_id}" for member_id in range(10, 20)}
     for member_id in members:
@@ -122,7 +122,7 @@ async def test_it_keeps_so_much_and_no_more(worker: Worker, monkeypatch: pytest.
             hours = await worker.processed("admin", member_id=member_id)
             assert [hour["error_log_lines"].count("x") for hour in hours] == [2000] * 10
             assert worker.hours._size <= 50_000
-            assert worker.hours._size == sum(shelf.size for shelf in worker.hours._shelves.values())
+            assert worker.hours._size == sum(reader.shelf.size for reader in worker.hours._readers.values())
     assert await worker.adds("admin", member_id=10, start=write_hour(worker.hour - 3)) == {
         write_hour(worker.hour - distance): 2 for distance in (3, 2, 1)
     }
@@ -132,10 +132,10 @@ async def test_what_is_forgotten_while_others_read_it_does_not_count(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first reader to go on makes room."""
-    monkeypatch.setattr(usage_hours, "MOST_BYTES", 20_000)
+    monkeypatch.setattr(kept_hours, "MOST_BYTES", 20_000)
     beginnings = [write_hour(worker.hour - distance) for distance in (25, 24, 23, 22)]
     await asyncio.gather(*[worker.processed(start=beginning) for beginning in beginnings])
-    assert worker.hours._size == sum(shelf.size for shelf in worker.hours._shelves.values())
+    assert worker.hours._size == sum(reader.shelf.size for reader in worker.hours._readers.values())
 
 
 async def test_joined_hours_are_kept_for_some_beginnings(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,12 +143,13 @@ async def test_joined_hours_are_kept_for_some_beginnings(worker: Worker, monkeyp
     hours = 30
     for distance in range(hours):
         await worker.count(worker.hour - distance, lines=Lines(["x" * 100] * 20, []))
-    monkeypatch.setattr(usage_hours, "LARGEST_RUN_BYTES", 2500 * hours)
+    monkeypatch.setattr(kept_hours, "LARGEST_RUN_BYTES", 2500 * hours)
     for beginning in range(6):
         report = await worker.processed(start=write_hour(worker.hour - hours + 1 + beginning))
         assert len(report) == hours - beginning
-    (shelf,) = worker.hours._shelves.values()
-    assert len(shelf._runs) == usage_hours.MOST_RUNS
+    (reader,) = worker.hours._readers.values()
+    shelf = reader.shelf
+    assert len(shelf._runs) == kept_hours.MOST_RUNS
     assert shelf.size == worker.hours._size
 
 
@@ -165,13 +166,14 @@ async def test_joined_hours_are_told_as_far_as_they_are_asked_for_and_finished(w
     await worker.count(now)
     assert (await worker.adds(start=start, end=end))[write_hour(now)] == 4
     assert len(await worker.processed(start=start, end=write_hour(now - 5))) == 15
-    (shelf,) = worker.hours._shelves.values()
+    (reader,) = worker.hours._readers.values()
+    shelf = reader.shelf
     kept = [*[piece for _, piece in shelf._finished.values()], *[run.piece for run in shelf._runs.values()]]
-    assert shelf.size == usage_hours.SHELF_BYTES + sum(map(usage_hours._size, kept))
+    assert shelf.size == kept_hours.SHELF_BYTES + sum(map(kept_hours._size, kept))
 
 
 async def test_hours_that_nobody_asks_for_are_forgotten(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(usage_hours, "KEPT_SECONDS", 0.0)
+    monkeypatch.setattr(kept_hours, "KEPT_SECONDS", 0.0)
     sizes = []
     for last in range(20):
         end = write_hour(worker.hour - 10 * last)
@@ -179,7 +181,7 @@ async def test_hours_that_nobody_asks_for_are_forgotten(worker: Worker, monkeypa
             await worker.processed(start=write_hour(worker.hour - 10 * last - 10), end=end)
         sizes.append(worker.hours._size)
     assert max(sizes) < 1.5 * min(sizes)
-    assert worker.hours._size == sum(shelf.size for shelf in worker.hours._shelves.values())
+    assert worker.hours._size == sum(reader.shelf.size for reader in worker.hours._readers.values())
 
 
 async def test_spans_that_overlap_share_hours(worker: Worker, embedded: EmbeddedCluster) -> None:

@@ -4,7 +4,8 @@ import socket
 import threading
 import time
 
-from instantaudience_server.store import commands, keys
+from instantaudience_server.store import keys
+from instantaudience_server.store.cluster import commands
 from redis import RedisCluster
 
 from bench.workload import EXPIRATION_MINUTES, Shape

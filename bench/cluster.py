@@ -13,11 +13,11 @@ from instantaudience_server.clock import SystemClock
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.embedded.node import HOST
 from instantaudience_server.settings import CONNECT_TIMEOUT_SECONDS
-from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.cluster.cluster import Cluster
+from instantaudience_server.store.cluster.topology import Topology
 from instantaudience_server.store.interfaces.memberships import Alike, Changes
 from instantaudience_server.store.keys import PLATFORM_PREFIX, membership_key
 from instantaudience_server.store.membership_store import ClusterMembershipStore, ClusterWriting
-from instantaudience_server.store.topology import Topology
 from redis.asyncio import Redis
 
 from bench import processes

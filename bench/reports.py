@@ -19,9 +19,9 @@ import uvloop
 from instantaudience.v1 import usage_pb2
 from instantaudience_server.clock import MS_PER_HOUR
 from instantaudience_server.running.hosts import available
-from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.cluster.cluster import Cluster
+from instantaudience_server.store.cluster.topology import Topology
 from instantaudience_server.store.interfaces.usage import Addition, Lines, Tally
-from instantaudience_server.store.topology import Topology
 from instantaudience_server.store.usage_store import ClusterUsageStore
 from instantaudience_server.telemetry import configure_logging
 from instantaudience_server.transport.framing import frame

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import uvloop
 from instantaudience_server.clock import SystemClock
 from instantaudience_server.segment_sizes import GATHER_SECONDS, MOST_USERS, SegmentSizes
-from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.memberships import NEVER, Alike, Changes
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.store.segment_size_store import ClusterSegmentSizeStore

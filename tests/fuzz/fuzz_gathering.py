@@ -32,7 +32,7 @@ from instantaudience_server.memberships.service import MembershipService
 from instantaudience_server.memberships.wire import decode_user
 from instantaudience_server.quotas import Limits, Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
-from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.usage import HourUsage
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.store.segment_size_store import ClusterSegmentSizeStore

@@ -9,7 +9,7 @@ from instantaudience_server.memberships.service import MembershipService
 from instantaudience_server.passwords.hashing import Passwords
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
-from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.store.quota_store import ClusterQuotaStore
 from instantaudience_server.store.segment_size_store import ClusterSegmentSizeStore

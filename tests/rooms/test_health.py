@@ -12,7 +12,7 @@ from instantaudience_server.embedded.node import HOST
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.health import LOOK_SECONDS, HealthService
 from instantaudience_server.metrics import CLUSTER_NODES, WORKER
-from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.health import Problem
 from instantaudience_server.store.node_states import ClusterNodeStates
 from instantaudience_server.telemetry import Event

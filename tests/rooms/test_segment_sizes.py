@@ -9,7 +9,7 @@ from instantaudience_server import segment_sizes
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.segment_sizes import MEMBERSHIPS_AT_ONCE, MOST_USERS, USERS_AT_ONCE, SegmentSizes
 from instantaudience_server.store import keys
-from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.memberships import NEVER, REMOVE, Changes
 from instantaudience_server.store.interfaces.segment_sizes import Joined
 from instantaudience_server.store.segment_size_store import MS_PER_WEEK, ClusterSegmentSizeStore

@@ -23,7 +23,7 @@ from instantaudience_server.passwords.hashing import Passwords
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
-from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.guess_store import ClusterGuessStore
 from instantaudience_server.store.interfaces.catalog import Kind
 from instantaudience_server.store.quota_store import ClusterQuotaStore

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from instantaudience_server.embedded.cluster import EmbeddedCluster
-from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.cluster.cluster import Cluster
 from redis.asyncio import RedisCluster
 from support.clusters import connected, emptied
 

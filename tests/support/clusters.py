@@ -11,11 +11,11 @@ from typing import Any, Protocol
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.embedded.node import HOST
 from instantaudience_server.processes import Child, Program, free_ports
-from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.cluster.cluster import Cluster
+from instantaudience_server.store.cluster.topology import Topology
 from instantaudience_server.store.interfaces.memberships import Alike, Changes, MembershipStore, UserChanges
 from instantaudience_server.store.keys import SLOTS, key_slot
 from instantaudience_server.store.node_states import ClusterNodeStates
-from instantaudience_server.store.topology import Topology
 from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import RedisError
 from support.redis_servers import server_binaries

@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.membership_store import ClusterMembershipStore, ClusterWriting
 from redis.asyncio import RedisCluster
 from support.clocks import FakeClock

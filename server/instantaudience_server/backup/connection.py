@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from instantaudience_server.settings import CONNECT_TIMEOUT_SECONDS, Settings
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
-from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.cluster.cluster import Cluster
+from instantaudience_server.store.cluster.topology import Topology
 from instantaudience_server.store.suppression_store import ClusterSuppressionStore
-from instantaudience_server.store.topology import Topology
 from instantaudience_server.store.whole_keys import WholeKeys
 
 PENDING_BYTES = 256 * 2**20

@@ -21,7 +21,7 @@ from instantaudience_server.commands.settings_options import config_option, data
 from instantaudience_server.embedded.data_dir import url_of
 from instantaudience_server.errors import AudienceError, RefusedCommandError
 from instantaudience_server.settings import Settings
-from instantaudience_server.store.topology import StoreUnusableError
+from instantaudience_server.store.cluster.topology import StoreUnusableError
 
 Work = Callable[[Connection, Told], Awaitable[dict[str, Any]]]
 

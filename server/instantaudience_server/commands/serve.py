@@ -96,7 +96,7 @@ def serve(**options: Any) -> None:
     configure_logging(settings.log_level, settings.log_format)
     # Only here: reading all that serves takes longer than to show what can be set.
     from instantaudience_server.embedded.server import EmbeddedClusterError
-    from instantaudience_server.store.topology import StoreUnusableError
+    from instantaudience_server.store.cluster.topology import StoreUnusableError
 
     try:
         asyncio.run(_serve(settings))

@@ -8,8 +8,8 @@ from instantaudience_server.diagnosis.finding import Finding, Level, problem, wa
 from instantaudience_server.diagnosis.members import Wishes
 from instantaudience_server.settings import Durability
 from instantaudience_server.store import durability_settings
+from instantaudience_server.store.cluster.topology import NEEDED, REQUIRED
 from instantaudience_server.store.inspection import ClusterFacts
-from instantaudience_server.store.topology import NEEDED, REQUIRED
 
 CLOCK_WARNING_SECONDS, CLOCK_PROBLEM_SECONDS = 1.0, 30.0
 """Calls count for the hour of the worker that takes them, and memberships end by the nodes' clocks; `tests/faults/` has

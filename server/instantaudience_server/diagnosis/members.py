@@ -9,9 +9,9 @@ from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.errors import STORE_FAILURES, RefusedCommandError
 from instantaudience_server.settings import CONNECT_TIMEOUT_SECONDS, Durability
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
-from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.cluster.cluster import Cluster
+from instantaudience_server.store.cluster.topology import StoreUnusableError, Topology
 from instantaudience_server.store.interfaces.catalog import Kind
-from instantaudience_server.store.topology import StoreUnusableError, Topology
 
 SECONDS = 5.0
 PENDING_BYTES = 2**20

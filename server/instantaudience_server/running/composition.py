@@ -48,7 +48,7 @@ from instantaudience_server.running.memory import give_back
 from instantaudience_server.running.traces import begin_traces
 from instantaudience_server.settings import BODY_LIMIT_BYTES, Settings
 from instantaudience_server.sign_in.service import SignInService
-from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.external_id_store import ClusterExternalIdStore
 from instantaudience_server.store.guess_store import ClusterGuessStore
 from instantaudience_server.store.job_store import ClusterJobStore

@@ -9,7 +9,7 @@ import structlog
 from instantaudience_server.running.composition import open_worker
 from instantaudience_server.running.ground import WorkerConfig
 from instantaudience_server.settings import MESSAGE_LIMIT_BYTES
-from instantaudience_server.store.topology import StoreUnusableError
+from instantaudience_server.store.cluster.topology import StoreUnusableError
 from instantaudience_server.telemetry import Event, configure_logging
 from instantaudience_server.transport.hosts.envoy import GrpcApplication
 from instantaudience_server.transport.hosts.exchange import Receive, Send

@@ -15,9 +15,9 @@ from instantaudience_server.errors import AudienceError
 from instantaudience_server.passwords.hasher import hash_password
 from instantaudience_server.settings import CONNECT_TIMEOUT_SECONDS, Settings
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
-from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.cluster.cluster import Cluster
+from instantaudience_server.store.cluster.topology import Topology
 from instantaudience_server.store.interfaces.catalog import CatalogStore
-from instantaudience_server.store.topology import Topology
 from instantaudience_server.telemetry import Event
 
 log = structlog.get_logger()

@@ -22,10 +22,10 @@ from instantaudience_server.clock import Clock, SystemClock
 from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.settings import CONNECT_TIMEOUT_SECONDS, HostMode, Settings
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
-from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.cluster.cluster import Cluster
+from instantaudience_server.store.cluster.topology import StoreUnusableError, Topology
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.store.suppression_store import ClusterSuppressionStore
-from instantaudience_server.store.topology import StoreUnusableError, Topology
 from instantaudience_server.suppressions import Suppressions
 from instantaudience_server.telemetry import Event, configure_logging
 

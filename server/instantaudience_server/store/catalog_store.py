@@ -9,8 +9,9 @@ import secrets
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any
 
-from instantaudience_server.store import commands, keys
-from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store import keys
+from instantaudience_server.store.cluster import commands
+from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.catalog import Change, Kind, NextChanges, Outcome, Page, Version, Write
 
 CHANGES_KEPT = 250_000

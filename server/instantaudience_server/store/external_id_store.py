@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from instantaudience_server.store import commands
-from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.cluster import commands
+from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.memberships import NEVER
 
 _NO_END, _NO_KEY = -1, -2

@@ -3,8 +3,9 @@
 A guess under way is named by the time until which it is, and by a random word; a wrong one by the word alone.
 """
 
-from instantaudience_server.store import commands, keys
-from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store import keys
+from instantaudience_server.store.cluster import commands
+from instantaudience_server.store.cluster.cluster import Cluster
 
 BEGIN = """
 local now, window, limit, name = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]

@@ -14,10 +14,10 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, BusyLoadingError, RedisClusterException, RedisError, ResponseError
 
-from instantaudience_server.store.cluster_client import cluster_client
+from instantaudience_server.store.cluster.client import cluster_client
+from instantaudience_server.store.cluster.topology import NO_SLOTS
 from instantaudience_server.store.keys import SLOTS
 from instantaudience_server.store.permissions import KEY_LETTERS, ON_KEYS, WITHOUT_KEYS, name_of, words_of
-from instantaudience_server.store.topology import NO_SLOTS
 
 ANSWER_SECONDS = 3.0
 

@@ -12,8 +12,9 @@ from typing import Any
 
 from instantaudience_server.clock import MS_PER_HOUR
 from instantaudience_server.errors import AudienceError
-from instantaudience_server.store import commands, job_scripts, keys
-from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store import job_scripts, keys
+from instantaudience_server.store.cluster import commands
+from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.jobs import (
     KEPT_MS,
     MOST_UNUSED,

@@ -3,10 +3,10 @@
 from collections.abc import Generator, Mapping, Sequence
 
 from instantaudience_server.settings import Durability
-from instantaudience_server.store import commands
-from instantaudience_server.store.batch import Batch, Listed, Single
-from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.commands import Command
+from instantaudience_server.store.cluster import commands
+from instantaudience_server.store.cluster.batch import Batch, Listed, Single
+from instantaudience_server.store.cluster.cluster import Cluster
+from instantaudience_server.store.cluster.commands import Command
 from instantaudience_server.store.interfaces.groups import Group, Keys, PackedChanges, PackedCommands
 from instantaudience_server.store.interfaces.memberships import NEVER, REMOVE, Changes, Memberships
 

@@ -5,9 +5,10 @@ from collections.abc import Iterable
 from itertools import groupby
 
 from instantaudience_server.errors import AudienceError
-from instantaudience_server.store import commands, keys
-from instantaudience_server.store.batch import Batch, Listed
-from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store import keys
+from instantaudience_server.store.cluster import commands
+from instantaudience_server.store.cluster.batch import Batch, Listed
+from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.health import NodeState, Problem
 
 LOOK = "return 1"

@@ -11,8 +11,9 @@ from functools import partial
 from itertools import count
 from typing import Any
 
-from instantaudience_server.store import commands, keys
-from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store import keys
+from instantaudience_server.store.cluster import commands
+from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.quotas import Admissions, Counts, Quota
 
 KEPT_MS = 60_000

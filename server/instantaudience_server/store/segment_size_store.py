@@ -8,8 +8,9 @@ from itertools import chain
 import numpy as np
 
 from instantaudience_server.clock import MS_PER_HOUR
-from instantaudience_server.store import commands, hyperloglog, keys
-from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store import hyperloglog, keys
+from instantaudience_server.store.cluster import commands
+from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.segment_sizes import Joined, Joins
 from instantaudience_server.store.registers import Additions, Registers
 

@@ -1,7 +1,8 @@
 """Sessions in the cluster (see `interfaces.sessions.SessionStore`)."""
 
-from instantaudience_server.store import commands, keys
-from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store import keys
+from instantaudience_server.store.cluster import commands
+from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.sessions import Session
 
 COUNT_SIGN_IN = """

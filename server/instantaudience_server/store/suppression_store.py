@@ -4,10 +4,11 @@ that none of them stays in a segment."""
 import secrets
 from collections.abc import Collection, Sequence
 
-from instantaudience_server.store import commands, keys
-from instantaudience_server.store.batch import Listed
-from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.commands import Command
+from instantaudience_server.store import keys
+from instantaudience_server.store.cluster import commands
+from instantaudience_server.store.cluster.batch import Listed
+from instantaudience_server.store.cluster.cluster import Cluster
+from instantaudience_server.store.cluster.commands import Command
 from instantaudience_server.store.interfaces.memberships import NEVER
 from instantaudience_server.store.interfaces.suppressions import ALL_MEMBERS, Due, Found
 

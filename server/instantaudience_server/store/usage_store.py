@@ -5,9 +5,10 @@ import asyncio
 from collections.abc import Sequence
 from functools import partial
 
-from instantaudience_server.store import commands, keys
-from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.commands import Command
+from instantaudience_server.store import keys
+from instantaudience_server.store.cluster import commands
+from instantaudience_server.store.cluster.cluster import Cluster
+from instantaudience_server.store.cluster.commands import Command
 from instantaudience_server.store.interfaces.usage import (
     KEPT_HOURS,
     MOST_LINE_BYTES,

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import hiredis
 
 from instantaudience_server.settings import Durability
-from instantaudience_server.store import commands
-from instantaudience_server.store.cluster import Cluster
-from instantaudience_server.store.commands import Command
+from instantaudience_server.store.cluster import commands
+from instantaudience_server.store.cluster.cluster import Cluster
+from instantaudience_server.store.cluster.commands import Command
 from instantaudience_server.store.interfaces.memberships import NEVER
 from instantaudience_server.store.keys import key_slot, mark_key
 

@@ -21,7 +21,7 @@ from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.errors import Reason
 from instantaudience_server.settings import Settings
 from instantaudience_server.store import keys
-from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.catalog import Kind as ObjectKind
 from instantaudience_server.store.interfaces.memberships import NEVER
 from instantaudience_server.store.permissions import KEY_LETTERS, WITHOUT_KEYS, name_of

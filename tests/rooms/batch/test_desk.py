@@ -18,7 +18,7 @@ from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.errors import Reason, unavailable
 from instantaudience_server.quotas import Limits, Quotas
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
-from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.jobs import Order, Phase
 from instantaudience_server.store.job_store import ClusterJobStore
 from support.accounts import refused

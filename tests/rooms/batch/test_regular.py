@@ -21,7 +21,7 @@ from instantaudience_server.batch.format import BatchFormat
 from instantaudience_server.batch.reading import TextReading
 from instantaudience_server.batch.records import AvroReading
 from instantaudience_server.batch.resolving import Resolver
-from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.hyperloglog import numbers_of
 from instantaudience_server.store.interfaces.memberships import REMOVE
 from instantaudience_server.store.interfaces.segment_sizes import Joins

@@ -29,7 +29,7 @@ from instantaudience_server.clock import SystemClock
 from instantaudience_server.errors import RefusedCommandError, unavailable
 from instantaudience_server.metrics import BATCH_JOBS
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
-from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.jobs import Job, Phase, Uploaded, UploadLimits
 from instantaudience_server.store.job_store import ClusterJobStore
 from support.clusters import eventually, seconds_from_now

@@ -20,7 +20,7 @@ from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.errors import AudienceError, Reason, unavailable
 from instantaudience_server.settings import UPLOAD_PATH
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
-from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.jobs import Job, Phase
 from instantaudience_server.store.job_store import ClusterJobStore
 from instantaudience_server.transport.uploads import UploadServer

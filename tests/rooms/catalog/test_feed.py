@@ -20,7 +20,7 @@ from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.metrics import CATALOG_RELOADS
 from instantaudience_server.store import catalog_store
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
-from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.catalog import NextChanges, Outcome, Version, Write
 from instantaudience_server.store.keys import (
     CATALOG_CHANGES,

@@ -11,7 +11,7 @@ from instantaudience_server.catalog.public_keys import PublicKeyService
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.passwords.hashing import Passwords
 from instantaudience_server.quotas import Quotas
-from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.catalog import Kind
 from support.callers import caller, quick_hash
 from support.catalogs import OTHER, OWN, CatalogWorker, begin, catalog_worker, without_etag

@@ -6,7 +6,7 @@ from instantaudience_server.catalog.editor import write_of
 from instantaudience_server.catalog.file import CatalogEntries, CatalogError
 from instantaudience_server.catalog.seeding import seed
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
-from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.catalog import Kind, Outcome
 from support.callers import quick_hash
 from support.clocks import NOW_MS

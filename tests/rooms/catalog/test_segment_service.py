@@ -20,7 +20,7 @@ from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
-from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.hyperloglog import REGISTERS
 from instantaudience_server.store.interfaces.catalog import Kind
 from instantaudience_server.store.interfaces.memberships import NEVER

@@ -17,7 +17,7 @@ from instantaudience_server.memberships.service import MembershipService
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
-from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.external_id_store import ClusterExternalIdStore
 from instantaudience_server.store.interfaces.catalog import Record
 from instantaudience_server.store.membership_store import ClusterMembershipStore

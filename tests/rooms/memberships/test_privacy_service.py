@@ -20,7 +20,7 @@ from instantaudience_server.memberships.service import MembershipService
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
-from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.memberships import NEVER
 from instantaudience_server.store.interfaces.suppressions import ALL_MEMBERS
 from instantaudience_server.store.membership_store import ClusterMembershipStore

@@ -15,7 +15,7 @@ from instantaudience_server.memberships import batch_reading
 from instantaudience_server.memberships.service import MembershipService, minutes_left
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
-from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.groups import PackedChanges
 from instantaudience_server.store.interfaces.memberships import Changes
 from instantaudience_server.store.membership_store import ClusterMembershipStore

@@ -13,8 +13,8 @@ from instantaudience_server.memberships.service import MembershipService
 from instantaudience_server.memberships.suppressing import PATIENCE_SECONDS
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
-from instantaudience_server.store import commands
-from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.cluster import commands
+from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.memberships import NEVER
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.store.suppression_store import ClusterSuppressionStore

@@ -7,7 +7,7 @@ import pytest
 from instantaudience_server.processes import Child
 from instantaudience_server.running.supervisor import Service
 from instantaudience_server.settings import Settings
-from instantaudience_server.store.topology import StoreUnusableError
+from instantaudience_server.store.cluster.topology import StoreUnusableError
 
 
 async def test_all_that_was_started_has_ended_when_a_start_has_failed(

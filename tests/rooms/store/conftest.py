@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from instantaudience_server.embedded.cluster import EmbeddedCluster
-from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from support.cluster_fixtures import cluster, plain
 from support.clusters import running_cluster

@@ -9,7 +9,7 @@ from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.errors import AudienceError
 from instantaudience_server.store import catalog_store
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
-from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.catalog import Change, Kind, Outcome, Version, Write
 from redis.asyncio import RedisCluster
 from support.clusters import connected, seconds_from_now

@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.external_id_store import ClusterExternalIdStore
 from instantaudience_server.store.interfaces.memberships import NEVER
 from redis.asyncio import RedisCluster

@@ -4,7 +4,7 @@ import asyncio
 import time
 
 import pytest
-from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.guess_store import ClusterGuessStore
 from redis.asyncio import RedisCluster
 from support.clusters import seconds_from_now

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.store import job_store
-from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.jobs import (
     KEPT_MS,
     Job,

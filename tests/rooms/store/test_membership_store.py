@@ -5,8 +5,8 @@ import time
 
 import pytest
 from instantaudience_server.embedded.cluster import EmbeddedCluster
-from instantaudience_server.store import commands
-from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.cluster import commands
+from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.memberships import NEVER, REMOVE
 from instantaudience_server.store.keys import external_id_key
 from instantaudience_server.store.membership_store import ClusterMembershipStore

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import pytest
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.embedded.node import HOST
-from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.health import NodeState, Problem
 from instantaudience_server.store.node_states import ClusterNodeStates
 from redis.asyncio import Redis

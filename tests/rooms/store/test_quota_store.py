@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.errors import AudienceError, Reason
-from instantaudience_server.store import commands, keys
-from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store import keys
+from instantaudience_server.store.cluster import commands
+from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.quotas import Admissions, Counts, Quota
 from instantaudience_server.store.quota_store import ADMIT, KEPT_MS, ClusterQuotaStore
 from redis.asyncio import RedisCluster

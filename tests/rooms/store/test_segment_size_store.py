@@ -10,7 +10,7 @@ import pytest
 from instantaudience_server.clock import MS_PER_HOUR
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.errors import AudienceError, Reason
-from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.hyperloglog import REGISTERS, numbers_of, places_of
 from instantaudience_server.store.interfaces.segment_sizes import Joined
 from instantaudience_server.store.keys import key_slot, segment_size_key

@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.sessions import Session
 from instantaudience_server.store.session_store import ClusterSessionStore
 from redis.asyncio import RedisCluster

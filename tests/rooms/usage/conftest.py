@@ -9,7 +9,7 @@ from instantaudience_server.catalog.editor import CatalogEditor
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
-from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.quota_store import ClusterQuotaStore
 from instantaudience_server.store.usage_store import ClusterUsageStore
 from instantaudience_server.usage.hours import UsageHours

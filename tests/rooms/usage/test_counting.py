@@ -20,7 +20,7 @@ from instantaudience_server.memberships.service import MembershipService
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.settings import Durability
-from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.catalog import Kind, Record
 from instantaudience_server.store.interfaces.usage import (
     MOST_LINE_BYTES,

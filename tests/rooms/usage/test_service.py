@@ -14,7 +14,7 @@ from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
-from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.usage import Tally
 from instantaudience_server.usage import service as usage_service
 from instantaudience_server.usage.spans import write_hour

@@ -15,7 +15,7 @@ from redis.exceptions import RedisClusterException, RedisError
 from redis.exceptions import TimeoutError as NoAnswerInTime
 
 from instantaudience_server.errors import unavailable
-from instantaudience_server.store.cluster_client import cluster_client
+from instantaudience_server.store.cluster.client import cluster_client
 
 NEEDED = {"Valkey": (9, 0), "Redis": (8, 0)}
 """The first versions with HSETEX, by the product that `--version` names."""
@@ -47,7 +47,7 @@ class _RereadConnection(SSLConnection):
 class Topology:
     """The nodes and slots of a cluster.
 
-    `url` is as in `cluster_client`; any node will do.
+    `url` is as in `client.cluster_client`; any node will do.
     """
 
     def __init__(self, url: str, *, connect_timeout_seconds: float) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hiredis import pack_command
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from instantaudience_server.store import commands
+from instantaudience_server.store.cluster import commands
 from instantaudience_server.store.interfaces.groups import indexes_by
 from instantaudience_server.store.keys import SLOTS, key_slot
 

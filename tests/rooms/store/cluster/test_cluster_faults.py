@@ -13,8 +13,8 @@ from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.embedded.node import Node
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.metrics import STORE_REFUSALS
-from instantaudience_server.store import commands
-from instantaudience_server.store.batch import Listed, Part
+from instantaudience_server.store.cluster import commands
+from instantaudience_server.store.cluster.batch import Listed, Part
 from instantaudience_server.store.interfaces.memberships import NEVER
 from instantaudience_server.store.keys import mark_key
 from instantaudience_server.store.membership_store import ClusterMembershipStore

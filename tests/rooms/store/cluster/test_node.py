@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.embedded.node import HOST
-from instantaudience_server.store import commands
-from instantaudience_server.store.batch import Batch, Group, Listed, Part
-from instantaudience_server.store.node import Node
-from instantaudience_server.store.topology import Topology
+from instantaudience_server.store.cluster import commands
+from instantaudience_server.store.cluster.batch import Batch, Group, Listed, Part
+from instantaudience_server.store.cluster.node import Node
+from instantaudience_server.store.cluster.topology import Topology
 from support.clusters import eventually, on_node
 
 KEYS = [b"m:p:%d" % number for number in range(1, 200)]

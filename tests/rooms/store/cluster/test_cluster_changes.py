@@ -10,7 +10,7 @@ from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.errors import AudienceError
 from instantaudience_server.settings import Durability
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
-from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.catalog import Kind, Outcome, Write
 from instantaudience_server.store.interfaces.jobs import Job, Phase
 from instantaudience_server.store.interfaces.memberships import NEVER, REMOVE

@@ -11,9 +11,9 @@ import uvloop
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.embedded.node import HOST
 from instantaudience_server.errors import AudienceError, Reason, RefusedCommandError
-from instantaudience_server.store import commands
-from instantaudience_server.store.batch import Batch, Part
-from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.cluster import commands
+from instantaudience_server.store.cluster.batch import Batch, Part
+from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.memberships import NEVER
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.telemetry import Event
@@ -215,7 +215,7 @@ async def test_after_its_end_nothing_is_open(embedded: EmbeddedCluster) -> None:
         await eventually(all_are_gone)
     assert [str(warning.message) for warning in caught] == []
     others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-    assert [task for task in others if "instantaudience_server/store/cluster" in str(task.get_coro())] == []
+    assert [task for task in others if "instantaudience_server/store/" in repr(task)] == []
 
 
 def test_works_on_the_event_loop_of_the_workers(embedded: EmbeddedCluster) -> None:

@@ -15,15 +15,15 @@ from instantaudience_server import tracing
 from instantaudience_server.errors import AudienceError, RefusedCommandError, overloaded, unavailable
 from instantaudience_server.metrics import STORE_CONNECTION_FAILURES, STORE_PRIMARY_CHANGES, STORE_REFUSALS
 from instantaudience_server.settings import Durability
-from instantaudience_server.store.batch import Answer, Batch, Listed, Part, Question, Single
-from instantaudience_server.store.commands import Command
-from instantaudience_server.store.confirming import confirmation
+from instantaudience_server.store.cluster.batch import Answer, Batch, Listed, Part, Question, Single
+from instantaudience_server.store.cluster.commands import Command
+from instantaudience_server.store.cluster.confirming import confirmation
+from instantaudience_server.store.cluster.node import Node
+from instantaudience_server.store.cluster.topology import FAILOVER, Topology, changes
 from instantaudience_server.store.interfaces.groups import Group
 from instantaudience_server.store.interfaces.health import Problem
 from instantaudience_server.store.interfaces.memberships import NOT_CONFIRMED
 from instantaudience_server.store.keys import SLOTS
-from instantaudience_server.store.node import Node
-from instantaudience_server.store.topology import FAILOVER, Topology, changes
 from instantaudience_server.telemetry import Event
 
 log = structlog.get_logger()

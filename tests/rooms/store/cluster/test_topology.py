@@ -13,11 +13,11 @@ from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.embedded.node import HOST
 from instantaudience_server.processes import free_ports
 from instantaudience_server.settings import CONNECT_TIMEOUT_SECONDS
-from instantaudience_server.store.cluster import Cluster
+from instantaudience_server.store.cluster.cluster import Cluster
+from instantaudience_server.store.cluster.topology import StoreUnusableError, Topology, changes
 from instantaudience_server.store.interfaces.memberships import NEVER
 from instantaudience_server.store.keys import SLOTS
 from instantaudience_server.store.membership_store import ClusterMembershipStore
-from instantaudience_server.store.topology import StoreUnusableError, Topology, changes
 from instantaudience_server.telemetry import Event
 from redis.asyncio import Redis
 from structlog.testing import capture_logs

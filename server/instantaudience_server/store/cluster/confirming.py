@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 from hiredis import ReplyError
 
 from instantaudience_server.settings import Durability
-from instantaudience_server.store.batch import Part
-from instantaudience_server.store.commands import ALLOW_OOM, evaluate, wait_for_disks, wait_for_replicas
+from instantaudience_server.store.cluster.batch import Part
+from instantaudience_server.store.cluster.commands import ALLOW_OOM, evaluate, wait_for_disks, wait_for_replicas
 from instantaudience_server.store.keys import mark_key
 
 MARK = "return redis.call('SET', KEYS[1], '', 'PX', ARGV[1])"

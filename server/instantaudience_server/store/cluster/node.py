@@ -17,9 +17,9 @@ from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
 from instantaudience_server.metrics import STORE_CONNECTION_FAILURES, STORE_CONNECTIONS, STORE_REFUSALS, store_replies
 from instantaudience_server.settings import Durability
-from instantaudience_server.store.batch import Part
-from instantaudience_server.store.commands import ASKING
-from instantaudience_server.store.confirming import REPLIES, Awaited, Confirmation, unanswered
+from instantaudience_server.store.cluster.batch import Part
+from instantaudience_server.store.cluster.commands import ASKING
+from instantaudience_server.store.cluster.confirming import REPLIES, Awaited, Confirmation, unanswered
 from instantaudience_server.store.interfaces.health import Problem
 
 FEWEST_LOOKED_AT = 64

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from instantaudience_server.settings import Durability
-from instantaudience_server.store.commands import Command
+from instantaudience_server.store.cluster.commands import Command
 from instantaudience_server.store.interfaces.groups import Group, Node, indexes_by
 from instantaudience_server.store.interfaces.health import Problem
 

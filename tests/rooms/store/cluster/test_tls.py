@@ -12,9 +12,9 @@ import uvloop
 from instantaudience_server.embedded.node import HOST
 from instantaudience_server.errors import AudienceError
 from instantaudience_server.processes import free_ports
+from instantaudience_server.store.cluster.topology import StoreUnusableError, Topology
 from instantaudience_server.store.interfaces.memberships import NEVER
 from instantaudience_server.store.membership_store import ClusterMembershipStore
-from instantaudience_server.store.topology import StoreUnusableError, Topology
 from support.authorities import Authority, Signed, replace
 from support.clusters import connected, eventually, for_each, on_node, running_node, seconds_from_now, user_key, write
 from support.tls import certificate, tls_terminated

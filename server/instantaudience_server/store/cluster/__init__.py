@@ -1,0 +1,5 @@
+"""How commands reach the nodes of the cluster, and their answers come back.
+
+May use the store's interfaces and keys, settings, errors, metrics, telemetry and tracing. Used by the rest of the
+store, and by whoever connects to a cluster: running, backup, diagnosis.
+"""

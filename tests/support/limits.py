@@ -1,5 +1,6 @@
 """The limits of a service that is set as settings are by default."""
 
+from pathlib import Path
 from typing import Any
 
 from instantaudience_server.admission.admission import Admission
@@ -17,6 +18,7 @@ GATEWAY_LIMITS: dict[str, Any] = {
     for each in ("max_connections", "max_streams", "max_active_calls", "max_header_bytes")
 } | {
     "body_limit_bytes": BODY_LIMIT_BYTES,
+    "upload_marks": Path("upload-marks"),
     "upload_seconds": _SETTINGS.batch_upload_seconds,
     "call_timeout_seconds": 2 * _SETTINGS.call_timeout_seconds,
 }

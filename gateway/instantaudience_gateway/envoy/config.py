@@ -15,7 +15,15 @@ from instantaudience_gateway.envoy.access_log import access_log
 from instantaudience_gateway.envoy.cors import CORS, cors_policy
 from instantaudience_gateway.envoy.filters import http_filters
 from instantaudience_gateway.envoy.routes import MOST_FILE_BYTES, routes
-from instantaudience_gateway.envoy.settings import CLUSTER, STAT_PREFIX, TYPES, UPLOADS, GatewaySettings, seconds
+from instantaudience_gateway.envoy.settings import (
+    CLUSTER,
+    STAT_PREFIX,
+    TYPES,
+    UNMARKED_UPLOADS,
+    UPLOADS,
+    GatewaySettings,
+    seconds,
+)
 from instantaudience_gateway.envoy.tls import certificate_names, filter_chain, own_port
 
 KEPT_BYTES = 48 * 2**20
@@ -29,6 +37,8 @@ RELEASED_BYTES = 64 * 2**20
 
 MOST_UPLOADS = 1000
 """Uploads under way in an Envoy; more are refused."""
+MOST_UNMARKED_UPLOADS = 100
+"""Of which nobody can tell yet that they are for a URL that was handed out."""
 UPLOAD_BUFFER_BYTES = 2**18
 """What an upload may have in Envoy on its way to who receives it."""
 RUNTIME = {"http.max_requests_per_io_cycle": 1}
@@ -160,16 +170,17 @@ def _cluster(settings: GatewaySettings) -> dict[str, Any]:
     }
 
 
-def _upload_cluster(settings: GatewaySettings) -> dict[str, Any]:
+def _upload_cluster(name: str, most: int, settings: GatewaySettings) -> dict[str, Any]:
     """The way to those who receive files; with HTTP/1.1, each upload has a connection of its own, and flow control."""
+    bounds = ("max_connections", "max_pending_requests", "max_requests")
     return {
-        "name": UPLOADS,
+        "name": name,
         "type": "STATIC",
         "connect_timeout": "1s",
         "lb_policy": "LEAST_REQUEST",
         "per_connection_buffer_limit_bytes": UPLOAD_BUFFER_BYTES,
-        "circuit_breakers": {"thresholds": [dict.fromkeys(("max_connections", "max_requests"), MOST_UPLOADS)]},
-        "load_assignment": {"cluster_name": UPLOADS, "endpoints": _endpoints(_pipes(settings.upload_sockets))},
+        "circuit_breakers": {"thresholds": [dict.fromkeys(bounds, most)]},
+        "load_assignment": {"cluster_name": name, "endpoints": _endpoints(_pipes(settings.upload_sockets))},
     }
 
 
@@ -247,7 +258,11 @@ def build_config(settings: GatewaySettings) -> dict[str, Any]:
         "admin": {"address": {"pipe": {"path": str(settings.admin_socket), "mode": 0o600}}},
         "static_resources": {
             "listeners": [_listener(settings)],
-            "clusters": [_cluster(settings), _upload_cluster(settings)],
+            "clusters": [
+                _cluster(settings),
+                _upload_cluster(UPLOADS, MOST_UPLOADS, settings),
+                _upload_cluster(UNMARKED_UPLOADS, MOST_UNMARKED_UPLOADS, settings),
+            ],
         },
         "memory_allocator_manager": _memory(settings),
         "overload_manager": _overload(settings),

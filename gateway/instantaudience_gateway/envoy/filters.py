@@ -12,6 +12,7 @@ from instantaudience_gateway.contract import descriptor
 from instantaudience_gateway.contract.connect import connect_script, connect_streams_script
 from instantaudience_gateway.contract.replies import set_header, stream_failures
 from instantaudience_gateway.contract.script import contract_script
+from instantaudience_gateway.contract.uploads import uploads_script
 from instantaudience_gateway.envoy import in_process
 from instantaudience_gateway.envoy.cors import cors_filter
 from instantaudience_gateway.envoy.settings import CLUSTER, TYPES, GatewaySettings
@@ -24,6 +25,7 @@ CONNECT_TRANSCODER = "connect-json-transcoder"
 CONNECT_STREAMS = "connect-json-streams"
 CONNECT_STREAMS_TRANSCODER = "connect-json-streams-transcoder"
 LUA = "envoy.filters.http.lua"
+UPLOADS_LUA = "uploads"
 TRANSCODER = "envoy.filters.http.grpc_json_transcoder"
 BUFFER = "envoy.filters.http.buffer"
 SERVICE = "service"
@@ -36,7 +38,7 @@ def http_filters(settings: GatewaySettings) -> list[dict[str, Any]]:
     cors = [cors_filter()] if settings.allowed_origins else []
     connect = [_connect(), *_connect_json(settings)] if settings.connect else []
     contract = [_lua(settings), _transcoder(settings)]
-    return [_arrival(), *cors, _grpc_web(), *connect, *contract, *buffer, *_service(settings)]
+    return [_arrival(), *cors, _grpc_web(), *connect, _uploads(settings), *contract, *buffer, *_service(settings)]
 
 
 def buffer_override(most_bytes: int) -> dict[str, Any]:
@@ -116,6 +118,15 @@ def _script(source: str) -> dict[str, Any]:
         "@type": f"{_HTTP_FILTERS}.lua.v3.Lua",
         "default_source_code": {"inline_string": source},
         "clear_route_cache": False,
+    }
+
+
+def _uploads(settings: GatewaySettings) -> dict[str, Any]:
+    """Tells uploads whose URL was handed out from others: the route is looked for again, by what it finds."""
+    return {
+        "name": UPLOADS_LUA,
+        "disabled": True,
+        "typed_config": _script(uploads_script(settings.upload_marks)) | {"clear_route_cache": True},
     }
 
 

@@ -11,6 +11,7 @@ from instantaudience_gateway.contract.descriptor import Endpoint
 from instantaudience_gateway.contract.json_forms import passed_on
 from instantaudience_gateway.contract.replies import CONNECT_ROUTE, GRPC_ROUTE, file_route, set_header
 from instantaudience_gateway.contract.script import PAGES
+from instantaudience_gateway.contract.uploads import MARKED, MARKED_KEY
 from instantaudience_gateway.envoy.filters import (
     BUFFER,
     CONNECT,
@@ -22,10 +23,11 @@ from instantaudience_gateway.envoy.filters import (
     LUA,
     SERVICE,
     TRANSCODER,
+    UPLOADS_LUA,
     answers_alone,
     buffer_override,
 )
-from instantaudience_gateway.envoy.settings import CLUSTER, TYPES, UPLOADS, GatewaySettings, seconds
+from instantaudience_gateway.envoy.settings import CLUSTER, TYPES, UNMARKED_UPLOADS, UPLOADS, GatewaySettings, seconds
 from instantaudience_gateway.files.served import HEADERS, ServedFile
 
 UPLOAD_GRACE_SECONDS = 30.0
@@ -127,7 +129,7 @@ def routes(settings: GatewaySettings) -> list[dict[str, Any]]:
     hot = [route for endpoint in passed_on() for route in _passed_on(rest, endpoint, settings)]
     connect = [_connect(grpc), _connect_json(rest), _connect_streams(grpc)] if settings.connect else []
     large = [_large_file(path, file, settings) for path, file in PAGES.items() if file.is_large]
-    return [_uploads(settings), *large, grpc_web, grpc, *connect, *(hot if settings.passes_json else []), rest]
+    return [*_uploads(settings), *large, grpc_web, grpc, *connect, *(hot if settings.passes_json else []), rest]
 
 
 def _connect(grpc: dict[str, Any]) -> dict[str, Any]:
@@ -171,23 +173,31 @@ def _is_connect(content_types: str) -> dict[str, Any]:
     return {"safe_regex": {"regex": _GRPC_PATH}, "headers": headers}
 
 
-def _uploads(settings: GatewaySettings) -> dict[str, Any]:
-    """The route of files: nothing looks into them or holds them; how long one may take is the receiver's business.
+def _uploads(settings: GatewaySettings) -> list[dict[str, Any]]:
+    """The routes of files: nothing looks into them or holds them; how long one may take is the receiver's business.
 
-    It is not tried again where a receiver is away: for that, Envoy would keep what has come.
+    One is for URLs that were handed out lately, the other for all others: strangers take no room from members. It is
+    not tried again where a receiver is away: for that, Envoy would keep what has come.
     """
     receiver_seconds = settings.upload_seconds + UPLOAD_GRACE_SECONDS
-    return {
-        "name": "uploads",
+    unmarked: dict[str, Any] = {
+        "name": "unmarked-uploads",
         "match": {"prefix": UPLOAD_PATH},
-        "typed_per_filter_config": _without_service(settings),
+        "typed_per_filter_config": _without_service(settings) | _with(UPLOADS_LUA),
+        "request_headers_to_remove": [MARKED_KEY],
         "route": {
-            "cluster": UPLOADS,
+            "cluster": UNMARKED_UPLOADS,
             "timeout": "0s",
             "idle_timeout": seconds(UPLOAD_SILENT_SECONDS + UPLOAD_GRACE_SECONDS),
             "max_stream_duration": {"max_stream_duration": seconds(receiver_seconds)},
         },
     }
+    marked = unmarked | {
+        "name": "uploads",
+        "match": {"prefix": UPLOAD_PATH, "headers": [_header(MARKED_KEY, {"exact": MARKED})]},
+        "route": unmarked["route"] | {"cluster": UPLOADS},
+    }
+    return [marked, unmarked]
 
 
 def _large_file(path: str, file: ServedFile, settings: GatewaySettings) -> dict[str, Any]:

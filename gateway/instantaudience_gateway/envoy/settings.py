@@ -7,6 +7,8 @@ CLUSTER = "workers"
 """The name of the way to the service."""
 UPLOADS = "uploads"
 """The name of the way to those who receive files."""
+UNMARKED_UPLOADS = "unmarked-uploads"
+"""Of the same way for those whose URL was not handed out lately."""
 STAT_PREFIX = "ingress"
 """Of the statistics of the public port: `http.ingress.…`."""
 
@@ -49,7 +51,8 @@ class GatewaySettings:
     connection of HTTP/2 has at most `max_streams` (more wait), a request headers of `max_header_bytes` (rounded up to
     KB).
     `access_log`: every request is logged. Files go to servers that listen on `upload_sockets`, and one may take
-    `upload_seconds`; where there are none, they are refused.
+    `upload_seconds`; where there are none, they are refused. `upload_marks` is the file of what the URLs begin with
+    that were handed out lately.
     """
 
     http_host: str
@@ -61,6 +64,7 @@ class GatewaySettings:
     tls: GatewayTls | None = None
     passes_json: bool = False
     upload_sockets: tuple[Path, ...] = ()
+    upload_marks: Path
     upload_seconds: float
     body_limit_bytes: int
     answer_limit_bytes: int = 64 * 1_048_576

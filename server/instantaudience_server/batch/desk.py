@@ -45,7 +45,7 @@ class NewJob(NamedTuple):
     """A job, and what its upload's URL ends in."""
 
     job: Job
-    secret: str
+    url_end: str
 
 
 class JobDesk:
@@ -93,7 +93,8 @@ class JobDesk:
         job_id = "".join([secrets.choice(_ALPHABET) for _ in range(RANDOM_CHARACTERS)]) + str(now_ms // 1000)
         secret = secrets.token_hex(SECRET_BYTES)
         job = Job(job_id, 0, member_id, Phase.STARTING, now_ms, now_ms, now_ms + OPEN_MS)
-        return NewJob(await self._jobs.create(job, hash_secret(secret), deadline), secret)
+        marks = await self._jobs.marks(now_ms, deadline)
+        return NewJob(await self._jobs.create(job, hash_secret(secret), deadline), f"{marks.now}{secret}")
 
     async def find(self, job_id: str, caller: Caller, deadline: float) -> Job:
         """A job.

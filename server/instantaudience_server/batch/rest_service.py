@@ -46,13 +46,13 @@ class BatchService:
     async def add(self, request: pb.AddJobRequest, caller: Caller, deadline: float) -> pb.JobResult:
         """Make a job, and say where its file goes."""
         member_id = await self._desk.member_id(_member_id(request), caller, deadline)
-        job, secret = await self._desk.create(member_id, caller, deadline)
+        job, url_end = await self._desk.create(member_id, caller, deadline)
         found = {
             "id": job.number,
             "job_id": job.job_id,
             "member_id": job.member_id,
             "last_modified": time_text(job.modified_ms),
-            "upload_url": f"{self._public_url or request.origin}{UPLOAD_PATH}{secret}",
+            "upload_url": f"{self._public_url or request.origin}{UPLOAD_PATH}{url_end}",
         }
         return _result(found, 1, number=job.number)
 

@@ -38,7 +38,7 @@ class BatchSegmentService:
         """Make a job whose file comes over HTTP."""
         member_id = await self._desk.member_id(_member_id(request), caller, deadline)
         new = await self._desk.create(member_id, caller, deadline)
-        return pb.CreateBatchJobResponse(job=_job(new.job), upload_path=f"{UPLOAD_PATH}{new.secret}")
+        return pb.CreateBatchJobResponse(job=_job(new.job), upload_path=f"{UPLOAD_PATH}{new.url_end}")
 
     async def upload(
         self, requests: AsyncIterator[pb.UploadBatchFileRequest], caller: Caller, deadline: float

@@ -18,7 +18,15 @@ from instantaudience_server.clock import Clock
 from instantaudience_server.errors import STORE_FAILURES, AudienceError, overloaded
 from instantaudience_server.metrics import BATCH_UPLOADED_BYTES
 from instantaudience_server.settings import UPLOAD_SILENT_SECONDS
-from instantaudience_server.store.interfaces.jobs import Job, JobStore, Refusal, Room, Uploaded, UploadLimits
+from instantaudience_server.store.interfaces.jobs import (
+    MARK_BYTES,
+    Job,
+    JobStore,
+    Refusal,
+    Room,
+    Uploaded,
+    UploadLimits,
+)
 
 STORE_SECONDS = 5.0
 """How long the cluster may take for a change of a job."""
@@ -33,8 +41,9 @@ COMPRESSED = (GZIP, AVRO)
 """How files begin whose lines cannot be counted as they come. No line ends there."""
 BEGINNING_BYTES = max(map(len, COMPRESSED))
 SECRET_BYTES = 20
-SECRET = re.compile(f"[0-9a-f]{{{2 * SECRET_BYTES}}}")
-"""What an upload's URL ends in, and how many random bytes that says."""
+URL_END = re.compile(f"[0-9a-f]{{{2 * MARK_BYTES}}}([0-9a-f]{{{2 * SECRET_BYTES}}})")
+"""What an upload's URL ends in: the mark of the time when it was made, which is the gateway's business, and the secret,
+so many random bytes."""
 
 
 class Limit(Enum):
@@ -109,11 +118,11 @@ class Uploads:
         self._withdrawing: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
 
-    async def begin_by_secret(self, secret: str, announced_bytes: int | None) -> "Upload":
+    async def begin_by_url(self, end: str, announced_bytes: int | None) -> "Upload":
         """Begin the upload whose URL ends so; otherwise as `begin`."""
         job = None
-        if SECRET.fullmatch(secret):
-            job = await self._jobs.find_by_url(hash_secret(secret), self._loop.time() + STORE_SECONDS)
+        if found := URL_END.fullmatch(end):
+            job = await self._jobs.find_by_url(hash_secret(found[1]), self._loop.time() + STORE_SECONDS)
         if job is None:
             raise NoSuchUploadError
         return await self.begin(job, announced_bytes)

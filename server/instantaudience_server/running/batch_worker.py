@@ -11,6 +11,7 @@ import structlog
 
 from instantaudience_server import metrics
 from instantaudience_server.batch.files import FileStore
+from instantaudience_server.batch.marking import keep_marks
 from instantaudience_server.batch.runner import JobRunner
 from instantaudience_server.batch.uploading import Uploads
 from instantaudience_server.batch.yielding import PATIENCE_SECONDS, Yielding
@@ -54,8 +55,10 @@ async def serve(config: WorkerConfig) -> None:
         health = HealthService(states)
         metrics.WORKER_STARTS.labels(metrics.WORKER).inc()
         note_build("batch")
+        assert config.upload_marks is not None
         run_beside(
             stack,
+            partial(keep_marks, jobs, clock, config.upload_marks),
             *(ground.feed.follow, suppressions.follow, runner.run, runner.sweep, partial(health.watch, _nobody_asks)),
             *(partial(metrics.sample, readings_of(catalog, cluster)), keep_writing, give_back),
         )

@@ -56,6 +56,7 @@ def gateway_settings(
     grpc_port: int | None,
     tls: GatewayTls | None,
     upload_sockets: tuple[Path, ...],
+    upload_marks: Path,
 ) -> GatewaySettings:
     """What the configuration of any of them depends on, but for where the service is."""
     return GatewaySettings(
@@ -71,6 +72,7 @@ def gateway_settings(
         connect=settings.connect,
         access_log=settings.access_log,
         upload_sockets=upload_sockets,
+        upload_marks=upload_marks,
         upload_seconds=settings.batch_upload_seconds,
         max_connections=settings.max_connections,
         max_streams=settings.max_streams,

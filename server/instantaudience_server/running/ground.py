@@ -54,6 +54,8 @@ class WorkerConfig(BaseModel):
     """The interpreter for a worker's own processes: the supervisor's."""
     hashing_lock: Path | None = None
     """A file that all workers of a machine lock while they hash a password."""
+    upload_marks: Path | None = None
+    """A file of the gateway's, which processes for files write."""
     drain_fd: int | None = None
     """A pipe's end to read from: when the other end is closed, the worker turns NOT_SERVING."""
 

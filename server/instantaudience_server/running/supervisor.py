@@ -286,6 +286,7 @@ class Service:
             redis=redis.get_secret_value(),
             addresses=list(addresses),
             hashing_lock=directory / "hashing.lock",
+            upload_marks=_upload_marks(directory),
             drain_fd=self._drain_fd,
             certificates=None if self._certificates is None else self._certificates.for_workers,
         )
@@ -304,6 +305,7 @@ class Service:
             grpc_port=self.grpc_port if self._gateway_has_both_ports else None,
             tls=None if self._certificates is None else self._certificates.for_gateway,
             upload_sockets=_batch_sockets(directory, self._settings),
+            upload_marks=_upload_marks(directory),
         )
 
     async def _start_gateway(self, directory: Path, sockets: tuple[Path, ...]) -> None:
@@ -333,6 +335,11 @@ async def _end(task: asyncio.Task[Any]) -> None:
 def _batch_sockets(directory: Path, settings: Settings) -> tuple[Path, ...]:
     """Where the processes listen that receive files."""
     return tuple(directory / f"batch-{number}.sock" for number in range(settings.batch_workers))
+
+
+def _upload_marks(directory: Path) -> Path:
+    """Where the marks of upload URLs are."""
+    return directory / "upload-marks"
 
 
 def _port_of(reserved: socket.socket) -> int:

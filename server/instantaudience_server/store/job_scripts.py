@@ -85,6 +85,18 @@ return {number, gone}
 until when the URL may be used, how long to keep it, all in ms, and how many unused ones to keep. Answers the job's
 number, and the IDs of jobs that are kept no longer."""
 
+MARKS = """
+local marks = {}
+for i, key in ipairs(KEYS) do
+  local fresh, ends = ARGV[2 * i - 1], ARGV[2 * i]
+  redis.call('SET', key, fresh, 'NX', 'PXAT', ends)
+  marks[i] = redis.call('GET', key) or fresh
+end
+return marks
+"""
+"""Keys: marks of URLs. Arguments: for each, the word that it becomes where there is none, and when it ends (ms),
+which is past for clocks that are far behind: such a word nobody else is told."""
+
 _LIST = (
     _FORGET
     + """

@@ -5,6 +5,7 @@ second, and a file's members are elsewhere.
 """
 
 import contextlib
+import secrets
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import fields, replace
@@ -17,9 +18,12 @@ from instantaudience_server.store.cluster import commands
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.jobs import (
     KEPT_MS,
+    MARK_BYTES,
+    MARK_MS,
     MOST_UNUSED,
     Job,
     JobPage,
+    Marks,
     OlderJobs,
     Order,
     Phase,
@@ -57,6 +61,14 @@ class ClusterJobStore:
         with contextlib.suppress(AudienceError):  # they end by themselves
             await self._cluster.execute([commands.delete(keys.job_key(each.decode())) for each in gone], deadline)
         return replace(job, number=number)
+
+    async def marks(self, now_ms: int, deadline: float) -> Marks:
+        """Run the script."""
+        spans = [now_ms // MARK_MS + each for each in (-1, 0, 1)]
+        arguments = [each for span in spans for each in (secrets.token_hex(MARK_BYTES), (span + 3) * MARK_MS)]
+        mark_keys = [keys.upload_mark_key(span) for span in spans]
+        found = await self._run(job_scripts.MARKS, mark_keys, tuple(arguments), deadline)
+        return Marks(*[mark.decode() for mark in found])
 
     async def find(self, job_id: str, deadline: float) -> Job | None:
         """Get the hash."""

@@ -161,6 +161,11 @@ def job_url_key(url_hash: str) -> bytes:
     return b"b:{batch}:url:%b" % url_hash.encode()
 
 
+def upload_mark_key(span: int) -> bytes:
+    """The string that upload URLs of a span of time begin with (`interfaces.jobs.MARK_MS`); expires."""
+    return b"b:{batch}:mark:%d" % span
+
+
 def jobs_key(member_id: int) -> bytes:
     """The sorted set of a member's jobs; scores are their numbers."""
     return b"b:{batch}:jobs:%d" % member_id

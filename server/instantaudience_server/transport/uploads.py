@@ -112,11 +112,10 @@ class _Connection:
         upload: Upload | None = None
         retry_seconds: int | None = None
         try:
-            secret = _secret(request)
             if request.method.decode() not in METHODS:
                 outcome, answer = "unknown", _error(METHOD_NOT_ALLOWED, "SYNTAX", "This path takes POST and PUT")
             else:
-                upload = await self._uploads.begin_by_secret(secret, _announced_bytes(request))
+                upload = await self._uploads.begin_by_url(_url_end(request), _announced_bytes(request))
                 await self._receive(upload)
                 await upload.finish()
                 outcome, answer = "ok", (200, {"status": "OK", "segment_upload": {"job_id": upload.job.job_id}})
@@ -199,7 +198,7 @@ class _Connection:
                     pass
 
 
-def _secret(request: h11.Request) -> str:
+def _url_end(request: h11.Request) -> str:
     path = request.target.decode("latin-1").partition("?")[0]
     return path.removeprefix(UPLOAD_PATH)
 

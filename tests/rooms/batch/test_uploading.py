@@ -30,6 +30,7 @@ from support.files import members_of
 from support.readings import CATALOG
 
 MEMBER = min(CATALOG.members)
+MARK = "0123456789abcdef"
 numbers = itertools.count()
 
 
@@ -57,15 +58,15 @@ class Place:
         self.catalog.members[MEMBER] = replace(member, batch=replace(member.batch, uploads_at_once=99, **limits))
 
     async def job(self, member: int = MEMBER) -> tuple[Job, str]:
-        """A job whose file may come, and its URL's secret."""
+        """A job whose file may come, and what its URL ends in."""
         number, now_ms, secret = next(numbers), self.clock.now_ms(), secrets.token_hex(20)
         job = Job(f"upload{number}", 0, member, Phase.STARTING, now_ms, now_ms, now_ms + 300_000)
-        return await self.jobs.create(job, hash_secret(secret), seconds_from_now()), secret
+        return await self.jobs.create(job, hash_secret(secret), seconds_from_now()), f"{MARK}{secret}"
 
     async def send(self, *pieces: bytes) -> Job:
         """Upload a file; the job then."""
         job, secret = await self.job()
-        upload = await self.uploads.begin_by_secret(secret, None)
+        upload = await self.uploads.begin_by_url(secret, None)
         try:
             for piece in pieces:
                 await upload.add(piece)
@@ -118,7 +119,7 @@ async def test_an_announced_length_that_is_too_much_ends_its_job(place: Place) -
     place.limit(bytes_per_day=9)
     job, secret = await place.job()
     with pytest.raises(UploadRefusedError, match="bytes per day"):
-        await place.uploads.begin_by_secret(secret, 10)
+        await place.uploads.begin_by_url(secret, 10)
     ended = await place.found(job)
     assert (ended.phase, ended.error_code) == (Phase.ERROR, Limit.DAY_BYTES.error_code)
 
@@ -161,7 +162,7 @@ async def test_lines_that_do_not_show_are_bounded_later(place: Place) -> None:
 async def test_a_job_that_is_cancelled_takes_no_file(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uploading, "RENEW_SECONDS", 0.0)
     job, secret = await place.job()
-    upload = await place.uploads.begin_by_secret(secret, 5)
+    upload = await place.uploads.begin_by_url(secret, 5)
     await upload.add(b"1")
     assert await place.jobs.cancel(job, "CANCELLED", place.clock.now_ms(), seconds_from_now())
     with pytest.raises(NoSuchUploadError):
@@ -238,7 +239,7 @@ async def test_an_upload_that_began_and_nobody_knows_it_does_not_keep_the_next_o
     with monkeypatch.context() as patched:
         patched.setattr(place.jobs, "begin_upload", losing)
         with pytest.raises(type(lost)):
-            await place.uploads.begin_by_secret(secret, None)
+            await place.uploads.begin_by_url(secret, None)
 
     async def is_over() -> None:
         assert (await place.found(job)).error_code == "UPLOAD_FAILED"
@@ -253,7 +254,7 @@ async def test_a_file_stays_where_it_is_not_known_that_its_job_waits(place: Plac
         jobs, place.files, members_of(place.catalog), place.clock, secrets.token_hex, draw_last, 3600
     )
     job, secret = await place.job()
-    upload = await place.uploads.begin_by_secret(secret, None)
+    upload = await place.uploads.begin_by_url(secret, None)
     await upload.add(b"1;1:0\n")
     with pytest.raises(AudienceError):
         await upload.finish()
@@ -281,10 +282,10 @@ async def test_who_is_refused_may_send_on_until_it_has_read_why(place: Place, tm
         await server.drain(1.0)
 
 
-@pytest.mark.parametrize("secret", ["", "x", "0" * 40, "0" * 41, "../" + "0" * 37, "é" * 40])
+@pytest.mark.parametrize("secret", ["", "x", MARK, "0" * 40, "0" * 56, "0" * 57, "../" + "0" * 53, "é" * 56])
 async def test_an_unknown_url(place: Place, secret: str) -> None:
     with pytest.raises(NoSuchUploadError):
-        await place.uploads.begin_by_secret(secret, None)
+        await place.uploads.begin_by_url(secret, None)
 
 
 async def test_a_member_that_was_made_just_now(place: Place, cluster: Cluster) -> None:
@@ -294,7 +295,7 @@ async def test_a_member_that_was_made_just_now(place: Place, cluster: Cluster) -
     find_member = CatalogFeed(store, Catalog()).member
     uploads = Uploads(place.jobs, place.files, find_member, place.clock, secrets.token_hex, draw_last, 3600)
     job, secret = await place.job(424_242)
-    await (await uploads.begin_by_secret(secret, None)).finish()
+    await (await uploads.begin_by_url(secret, None)).finish()
     assert (await place.found(job)).phase is Phase.VALIDATING
 
 
@@ -303,7 +304,7 @@ async def test_time_is_over(place: Place) -> None:
     place.uploads = Uploads(
         place.jobs, place.files, members_of(place.catalog), place.clock, secrets.token_hex, draw_last, 0.5
     )
-    upload = await place.uploads.begin_by_secret(secret, None)
+    upload = await place.uploads.begin_by_url(secret, None)
     assert upload.patience_seconds <= 0.5
     await asyncio.sleep(0.5)
     with pytest.raises(UploadRefusedError, match="Maximum upload time exceeded"):

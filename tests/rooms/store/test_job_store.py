@@ -1,6 +1,7 @@
 """The batch service's jobs in the cluster: their queues, turns and leases (docs/adr/0027-batch-service.md)."""
 
 import itertools
+import re
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -12,6 +13,7 @@ from instantaudience_server.store import job_store
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.jobs import (
     KEPT_MS,
+    MARK_MS,
     Job,
     Order,
     Phase,
@@ -28,6 +30,7 @@ from instantaudience_server.store.keys import (
     jobs_key,
     taken_key,
     unused_jobs_key,
+    upload_mark_key,
     uploads_key,
 )
 from redis.asyncio import RedisCluster
@@ -318,6 +321,16 @@ async def test_one_that_is_gone_is_not_cancelled(jobs: ClusterJobStore, member: 
     gone = Job("gone", 0, member, Phase.STARTING, NOW, NOW, NOW)
     assert not await jobs.cancel(gone, "CANCELLED", NOW, seconds_from_now())
     assert not await plain.exists(job_key("gone"))
+
+
+async def test_marks_of_urls_are_the_same_for_all_who_ask(jobs: ClusterJobStore, plain: RedisCluster) -> None:
+    first = await jobs.marks(NOW, seconds_from_now())
+    assert all(re.fullmatch("[0-9a-f]{16}", each) for each in first)
+    assert len(set(first)) == 3
+    assert await jobs.marks(NOW + MARK_MS - 1 - NOW % MARK_MS, seconds_from_now()) == first
+    assert (await jobs.marks(NOW + MARK_MS, seconds_from_now()))[:2] == first[1:]
+    span = NOW // MARK_MS
+    assert await plain.pexpiretime(upload_mark_key(span)) == (span + 3) * MARK_MS
 
 
 async def test_all_that_is_kept_of_a_job_ends_by_itself(

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import signal
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ import httpx
 import pytest
 from instantaudience.v1 import batch_pb2 as pb
 from instantaudience.v1.batch_pb2_grpc import BatchSegmentServiceStub
+from instantaudience_gateway.contract.uploads import MARKED, MARKED_KEY
+from instantaudience_gateway.envoy.config import MOST_UNMARKED_UPLOADS
 from support.answers import assert_http_error
 from support.clusters import eventually
 from support.contract_model import UNLIMITED_DEMO
@@ -286,6 +289,21 @@ async def test_a_grpc_upload_that_is_too_much_and_one_that_breaks_off(service: S
         await eventually(lambda: newest(pb.BATCH_JOB_PHASE_UPLOADING), 20)
         upload.cancel()
         await eventually(lambda: newest(pb.BATCH_JOB_PHASE_ERROR), 20)
+
+
+async def test_strangers_have_a_share_of_their_own(service: Service, demo: httpx.AsyncClient) -> None:
+    """Who has no URL that was handed out, whatever he says of it, takes no room from who has."""
+    head = f"POST /batch-segment-upload/{'0' * 56} HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n"
+    says = ["", f"{MARKED_KEY}: {MARKED}\r\n"]
+    posts = [f"{head}{says[number % 2]}\r\n".encode() for number in range(3 * MOST_UNMARKED_UPLOADS)]
+    strangers = [asyncio.create_task(answer_to(service.http_address, post)) for post in posts]
+    await asyncio.wait(strangers, return_when=asyncio.FIRST_COMPLETED)
+    for _ in range(3):
+        job = await created(demo)
+        assert (await demo.put(job["upload_url"], content=b"")).status_code == 200
+    answers = Counter([each.status_code for each in await asyncio.gather(*strangers)])
+    assert answers.keys() == {404, 503}
+    assert answers[503] >= MOST_UNMARKED_UPLOADS // 2
 
 
 async def test_a_url_serves_one_upload(service: Service, demo: httpx.AsyncClient) -> None:

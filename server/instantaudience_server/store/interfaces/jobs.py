@@ -5,10 +5,16 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from instantaudience_server.clock import MS_PER_MINUTE
+
 KEPT_MS = 30 * 86_400_000
 """How long a job is kept after it was created (source: contract-neighbours, section 2)."""
 MOST_UNUSED = 1000
 """How many jobs of a member are kept whose upload has never begun: nothing became of them."""
+
+MARK_MS = 5 * MS_PER_MINUTE
+"""So long, upload URLs that are made have a mark in common."""
+MARK_BYTES = 8
 
 
 class Phase(enum.StrEnum):
@@ -127,6 +133,15 @@ class Refusal(enum.StrEnum):
     """Too many of the member's jobs wait."""
 
 
+class Marks(NamedTuple):
+    """Random words of hexadecimal digits, `MARK_BYTES` each: that of the span of `MARK_MS` that is under way, and those
+    of its neighbours, as clocks differ."""
+
+    before: str
+    now: str
+    after: str
+
+
 class JobStore(Protocol):
     """Jobs, and what members uploaded.
 
@@ -137,6 +152,9 @@ class JobStore(Protocol):
     async def create(self, job: Job, url_hash: str, deadline: float) -> Job:
         """Keep a new job, and number it; its upload URL, by its hash, replaces the member's unused one. Jobs that were
         never used go where there are more than `MOST_UNUSED`."""
+
+    async def marks(self, now_ms: int, deadline: float) -> Marks:
+        """What the upload URLs have in common that are made about now. All who ask are told the same."""
 
     async def find(self, job_id: str, deadline: float) -> Job | None:
         """The job, or None."""

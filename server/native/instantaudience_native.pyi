@@ -217,7 +217,7 @@ class UserKeys(_Listed):
     """The keys of platform users. There are no slices: TypeError."""
 
     def numbers(self) -> bytes:
-        """The users' numbers (`hyperloglog.numbers_of`), 64 bits each, in the machine's order."""
+        """The users' numbers (`sizes.hyperloglog.numbers_of`), 64 bits each, in the machine's order."""
     def spread(self, before: bytes, after: bytes, usual_reply: bytes) -> SpreadCommands:
         """One command on each key; `before` and `after` are what stands around the key and its length."""
 

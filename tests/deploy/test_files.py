@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from instantaudience_server.commands.root import main
 from instantaudience_server.running.supervisor import EXTRA_SECONDS
 from instantaudience_server.settings import Settings
-from instantaudience_server.store.durability_settings import CHECKS
+from instantaudience_server.store.inspection.durability_settings import CHECKS
 from support.clusters import running_node
 
 ROOT = Path(__file__).parents[2]

@@ -7,9 +7,9 @@ from typing import NamedTuple
 from instantaudience_server.diagnosis.finding import Finding, Level, problem, warning
 from instantaudience_server.diagnosis.members import Wishes
 from instantaudience_server.settings import Durability
-from instantaudience_server.store import durability_settings
 from instantaudience_server.store.cluster.topology import NEEDED, REQUIRED
-from instantaudience_server.store.inspection import ClusterFacts
+from instantaudience_server.store.inspection import durability_settings
+from instantaudience_server.store.inspection.facts import ClusterFacts
 
 CLOCK_WARNING_SECONDS, CLOCK_PROBLEM_SECONDS = 1.0, 30.0
 """Calls count for the hour of the worker that takes them, and memberships end by the nodes' clocks; `tests/faults/` has

@@ -9,7 +9,7 @@ from instantaudience_server.diagnosis.finding import Finding, Level, problem, wa
 from instantaudience_server.diagnosis.members import wishes
 from instantaudience_server.embedded.data_dir import url_of
 from instantaudience_server.settings import Settings
-from instantaudience_server.store.inspection import ClusterOutOfReachError, inspect
+from instantaudience_server.store.inspection.facts import ClusterOutOfReachError, inspect
 
 _DENIED = "give the user and the password that the cluster knows: INSTANT_AUDIENCE_REDIS"
 _OUT_OF_REACH = "start it; compare address, port, rediss:// or redis://, and cluster mode"

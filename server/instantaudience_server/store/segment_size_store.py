@@ -8,11 +8,12 @@ from itertools import chain
 import numpy as np
 
 from instantaudience_server.clock import MS_PER_HOUR
-from instantaudience_server.store import hyperloglog, keys
+from instantaudience_server.store import keys
 from instantaudience_server.store.cluster import commands
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.segment_sizes import Joined, Joins
-from instantaudience_server.store.registers import Additions, Registers
+from instantaudience_server.store.sizes import hyperloglog
+from instantaudience_server.store.sizes.registers import Additions, Registers
 
 MS_PER_WEEK = 7 * 86_400_000
 WEEKS = 5

@@ -1,4 +1,4 @@
-//! Users' numbers, by which sizes of segments are counted: `hyperloglog.numbers_of` in Rust.
+//! Users' numbers, by which sizes of segments are counted: `sizes.hyperloglog.numbers_of` in Rust.
 
 const SEED: u64 = 0xADC8_3B19;
 const FACTOR: u64 = 0xC6A4_A793_5BD1_E995;

@@ -22,9 +22,9 @@ from instantaudience_server.errors import Reason
 from instantaudience_server.settings import Settings
 from instantaudience_server.store import keys
 from instantaudience_server.store.cluster.cluster import Cluster
+from instantaudience_server.store.inspection.permissions import KEY_LETTERS, WITHOUT_KEYS, name_of
 from instantaudience_server.store.interfaces.catalog import Kind as ObjectKind
 from instantaudience_server.store.interfaces.memberships import NEVER
-from instantaudience_server.store.permissions import KEY_LETTERS, WITHOUT_KEYS, name_of
 from instantaudience_server.store.suppression_store import ClusterSuppressionStore
 from instantaudience_server.store.whole_keys import Kind, Part
 from redis import Redis as SyncRedis

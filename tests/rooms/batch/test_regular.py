@@ -22,11 +22,11 @@ from instantaudience_server.batch.reading import TextReading
 from instantaudience_server.batch.records import AvroReading
 from instantaudience_server.batch.resolving import Resolver
 from instantaudience_server.store.cluster.cluster import Cluster
-from instantaudience_server.store.hyperloglog import numbers_of
 from instantaudience_server.store.interfaces.memberships import REMOVE
 from instantaudience_server.store.interfaces.segment_sizes import Joins
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.store.segment_size_store import ClusterSegmentSizeStore
+from instantaudience_server.store.sizes.hyperloglog import numbers_of
 from instantaudience_server.transport.hosts.native import missing
 from redis.asyncio import RedisCluster
 from support.avro_files import SEGMENT_SCHEMA, avro_file, segment, user_schema

@@ -21,12 +21,12 @@ from instantaudience_server.quotas import Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster.cluster import Cluster
-from instantaudience_server.store.hyperloglog import REGISTERS
 from instantaudience_server.store.interfaces.catalog import Kind
 from instantaudience_server.store.interfaces.memberships import NEVER
 from instantaudience_server.store.keys import segment_size_key
 from instantaudience_server.store.quota_store import ClusterQuotaStore
 from instantaudience_server.store.segment_size_store import MS_PER_WEEK, ClusterSegmentSizeStore
+from instantaudience_server.store.sizes.hyperloglog import REGISTERS
 from redis.asyncio import RedisCluster
 from support.callers import caller
 from support.clocks import FakeClock

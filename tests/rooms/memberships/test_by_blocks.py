@@ -9,8 +9,8 @@ from instantaudience_server.memberships import by_blocks, requests
 from instantaudience_server.memberships.identity import encoded_platform_keys
 from instantaudience_server.memberships.requests import ApplyRequest
 from instantaudience_server.store.cluster import commands
-from instantaudience_server.store.hyperloglog import numbers_in_pieces, numbers_of
 from instantaudience_server.store.native_keys import are_native
+from instantaudience_server.store.sizes.hyperloglog import numbers_in_pieces, numbers_of
 from instantaudience_server.transport.hosts.native import missing
 from support.readings import piece
 

@@ -11,10 +11,10 @@ from instantaudience_server.clock import MS_PER_HOUR
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.store.cluster.cluster import Cluster
-from instantaudience_server.store.hyperloglog import REGISTERS, numbers_of, places_of
 from instantaudience_server.store.interfaces.segment_sizes import Joined
 from instantaudience_server.store.keys import key_slot, segment_size_key
 from instantaudience_server.store.segment_size_store import MS_PER_WEEK, ClusterSegmentSizeStore
+from instantaudience_server.store.sizes.hyperloglog import REGISTERS, numbers_of, places_of
 from redis.asyncio import RedisCluster
 from support.clusters import connected, eventually, on_node, owner_of, running_node, seconds_from_now, user_key
 

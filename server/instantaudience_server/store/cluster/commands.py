@@ -219,7 +219,7 @@ def scan_hash(key: bytes, cursor: bytes, count: int) -> Command:
 
 
 def add_distinct(key: bytes, count: int, numbers: bytes) -> Command:
-    """Count so many different numbers (see `hyperloglog.pack`) in a HyperLogLog, beside those of before."""
+    """Count so many different numbers (see `sizes.hyperloglog.pack`) in a HyperLogLog, beside those of before."""
     return (key_slot(key), b"*%d\r\n$5\r\nPFADD\r\n$%d\r\n%b\r\n%b" % (2 + count, len(key), key, numbers))
 
 

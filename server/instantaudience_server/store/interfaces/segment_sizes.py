@@ -10,7 +10,7 @@ Joined = Mapping[tuple[int, ...], Sequence[Sequence[bytes]]]
 class Joins(NamedTuple):
     """Who joins segments, one membership after the other, those of a segment in a row.
 
-    `users` are their numbers (`hyperloglog.numbers_of`, 64 bits each), `segments` IDs. Of each membership,
+    `users` are their numbers (`sizes.hyperloglog.numbers_of`, 64 bits each), `segments` IDs. Of each membership,
     `segment_places` and `user_places` have the places of both there, 32 bits each, in the machine's order.
     """
 

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from instantaudience_server.store.hyperloglog import REGISTERS, Indexes, Ranks
 from instantaudience_server.store.interfaces.segment_sizes import Joined
+from instantaudience_server.store.sizes.hyperloglog import REGISTERS, Indexes, Ranks
 
 MOST_SEGMENTS = 1000
 """Segments whose registers are known, at most: those that got users last. 16 KB each."""

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from instantaudience_server.memberships.identity import DOMAINS, device_key, platform_key
 from instantaudience_server.store.cluster.commands import add_distinct
-from instantaudience_server.store.hyperloglog import LONGEST_KEY_BYTES, REGISTERS, numbers_of, pack, places_of
 from instantaudience_server.store.keys import key_slot
+from instantaudience_server.store.sizes.hyperloglog import LONGEST_KEY_BYTES, REGISTERS, numbers_of, pack, places_of
 
 LONGEST_IDS = {
     "idfa": "1ba98a6c-d1a5-49ef-ad1c-2d9230ebcd13",

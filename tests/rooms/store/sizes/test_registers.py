@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from instantaudience_server.store.hyperloglog import numbers_of, places_of
-from instantaudience_server.store.registers import FEW, MOST_COUNTED, Additions, Registers
+from instantaudience_server.store.sizes.hyperloglog import numbers_of, places_of
+from instantaudience_server.store.sizes.registers import FEW, MOST_COUNTED, Additions, Registers
 
 Joining = dict[tuple[int, ...], list[bytes]]
 

@@ -16,8 +16,8 @@ from redis.exceptions import AuthenticationError, BusyLoadingError, RedisCluster
 
 from instantaudience_server.store.cluster.client import cluster_client
 from instantaudience_server.store.cluster.topology import NO_SLOTS
+from instantaudience_server.store.inspection.permissions import KEY_LETTERS, ON_KEYS, WITHOUT_KEYS, name_of, words_of
 from instantaudience_server.store.keys import SLOTS
-from instantaudience_server.store.permissions import KEY_LETTERS, ON_KEYS, WITHOUT_KEYS, name_of, words_of
 
 ANSWER_SECONDS = 3.0
 

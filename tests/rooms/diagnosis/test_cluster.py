@@ -15,8 +15,8 @@ from instantaudience_server.diagnosis.finding import Finding, Level, worst
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.settings import Durability, Settings
 from instantaudience_server.store.cluster.topology import NEEDED
-from instantaudience_server.store.inspection.facts import ANSWER_SECONDS
 from instantaudience_server.store.inspection.durability_settings import CHECKS
+from instantaudience_server.store.inspection.facts import ANSWER_SECONDS
 from instantaudience_server.store.inspection.permissions import COMMANDS, KEY_LETTERS
 from instantaudience_server.store.keys import CATALOG_MEMBERS, SLOTS
 from redis.asyncio import RedisCluster

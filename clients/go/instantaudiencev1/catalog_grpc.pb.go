@@ -103,7 +103,8 @@ type CatalogServiceClient interface {
 	DeleteSegment(ctx context.Context, in *DeleteSegmentRequest, opts ...grpc.CallOption) (*DeleteSegmentResponse, error)
 	// Puts many objects: creates those that are missing, changes those that differ, leaves the others alone; role `admin`
 	// only. Each request gets one answer, in order. Objects must stand after what they refer to (members of one request
-	// may name each other), and need an `id`. A request that fails as a whole ends the stream; sending it again is safe.
+	// may name each other), and need an `id`. Codes and user names may change places within a request. One that fails as a
+	// whole ends the stream; sending it again is safe.
 	ImportCatalog(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ImportCatalogRequest, ImportCatalogResponse], error)
 }
 
@@ -387,7 +388,8 @@ type CatalogServiceServer interface {
 	DeleteSegment(context.Context, *DeleteSegmentRequest) (*DeleteSegmentResponse, error)
 	// Puts many objects: creates those that are missing, changes those that differ, leaves the others alone; role `admin`
 	// only. Each request gets one answer, in order. Objects must stand after what they refer to (members of one request
-	// may name each other), and need an `id`. A request that fails as a whole ends the stream; sending it again is safe.
+	// may name each other), and need an `id`. Codes and user names may change places within a request. One that fails as a
+	// whole ends the stream; sending it again is safe.
 	ImportCatalog(grpc.BidiStreamingServer[ImportCatalogRequest, ImportCatalogResponse]) error
 	mustEmbedUnimplementedCatalogServiceServer()
 }

@@ -13,7 +13,7 @@ from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.catalog.records import Object
 from instantaudience_server.clock import Clock
 from instantaudience_server.errors import AudienceError, Reason, invalid, unavailable
-from instantaudience_server.store.interfaces.catalog import CatalogStore, Kind, Outcome, Write
+from instantaudience_server.store.interfaces.catalog import CatalogStore, Kind, Outcome, Version, Write
 
 New = TypeVar("New", bound=Object)
 Check = Callable[[Any], None]
@@ -49,19 +49,21 @@ class CatalogEditor:
         created = rules.complete(message)
         rules.check(created)
         check_certificates(created, self._feed.catalog.owners_of_certificate)
-        await check_references(self._store, rules.references(created), deadline)
+        references = rules.references(created)
         is_chosen = bool(created.id)
         if is_chosen and (await self._store.find(kind, [created.id], deadline))[0] is not None:
             raise _refusal(Outcome.CONFLICT, created)
         records.stamp(created, self._clock.now_ms(), is_new=True)
         while True:
+            await check_references(self._store, references, deadline)
             if not is_chosen:
                 created.id = await self._store.allocate_id(kind, deadline)
-            if await self._made(write_of(None, created, password_hash), created, deadline):
+            outcome = await self._write(write_of(None, created, password_hash, references), created, deadline)
+            if outcome is Outcome.DONE:
                 break
-            if is_chosen:
-                raise _refusal(Outcome.CONFLICT, created)
-            # An import, which chooses IDs, was faster with this one.
+            if outcome is Outcome.CONFLICT and is_chosen:
+                raise _refusal(outcome, created)
+            # An import, which chooses IDs, was faster with this one, or a member that it names has gone.
         await self._feed.catch_up(deadline)
         return _with_etag(created)
 
@@ -95,13 +97,13 @@ class CatalogEditor:
             unchanged = records.encode(after) == records.encode(before)
             if unchanged and password_hash is None:
                 break
+            added = rules.references(after) - rules.references(before)
             if not unchanged:
                 check_certificates(after, self._feed.catalog.owners_of_certificate)
-                added = rules.references(after) - rules.references(before)
                 await check_references(self._store, added, deadline)
                 records.stamp(after, self._clock.now_ms(), is_new=False)
-            write = write_of(before, after, password_hash)._replace(hash_before=hash_before)
-            if await self._made(write, after, deadline):
+            write = write_of(before, after, password_hash, added)._replace(hash_before=hash_before)
+            if await self._write(write, after, deadline) is Outcome.DONE:
                 break
         else:
             raise _others_are_faster(kind, object_id)
@@ -119,9 +121,10 @@ class CatalogEditor:
         """
         for _ in _until(deadline):
             before = await self._read(kind, object_id, etag, deadline, check)
+            write = write_of(before, None)
             if kind is Kind.MEMBER:
-                await self._check_unnamed(object_id, deadline)
-            if await self._made(write_of(before, None), before, deadline):
+                write = write._replace(unnamed_since=await self._check_unnamed(object_id, deadline))
+            if await self._write(write, before, deadline) is Outcome.DONE:
                 break
         else:
             raise _others_are_faster(kind, object_id)
@@ -138,24 +141,32 @@ class CatalogEditor:
             raise _changed_meanwhile(kind, object_id)
         return message
 
-    async def _made(self, write: Write, message: Object, deadline: float) -> bool:
-        """Make a write of an object; False when something else stands there than `before`."""
+    async def _write(self, write: Write, message: Object, deadline: float) -> Outcome:
+        """Make a write of an object: DONE, or CONFLICT or NO_MEMBER, of which the reason has to be looked for."""
         (outcome,) = await self._store.write([write], deadline)
-        if outcome not in (Outcome.DONE, Outcome.CONFLICT):
+        if outcome not in (Outcome.DONE, Outcome.CONFLICT, Outcome.NO_MEMBER):
             raise _refusal(outcome, message)
-        return outcome is Outcome.DONE
+        return outcome
 
-    async def _check_unnamed(self, member_id: int, deadline: float) -> None:
-        """Refuse to delete a member that another one names: its ID, given again, would mean another company."""
+    async def _check_unnamed(self, member_id: int, deadline: float) -> Version:
+        """Refuse to delete a member that another one names: its ID, given again, would mean another company. Returns
+        the version of the catalog in which none does."""
         await self._feed.catch_up(deadline)
         for member in self._feed.catalog.members.values():
             if member.id != member_id and member_id in {*member.segment_access, member.external_member_id}:
                 text = f"Member {member_id} is in use: member {member.id} names it"
                 raise AudienceError(Reason.IN_USE, text, field="id")
+        return self._feed.version
 
 
-def write_of(before: Object | None, after: Object | None, password_hash: str | None = None) -> Write:
-    """The store's write that replaces an object by another (see `Write`); not both are None."""
+def write_of(
+    before: Object | None,
+    after: Object | None,
+    password_hash: str | None = None,
+    references: Iterable[tuple[str, int]] = (),
+) -> Write:
+    """The store's write that replaces an object by another (see `Write`); not both are None. `references` are those
+    that must exist (see `rules.references`)."""
     message = after or before
     assert message is not None
     return Write(
@@ -167,6 +178,7 @@ def write_of(before: Object | None, after: Object | None, password_hash: str | N
         name_before=None if before is None else records.unique_name(before),
         name_after=None if after is None else records.unique_name(after),
         password_hash=password_hash,
+        named={member_id for _, member_id in references},
     )
 
 

@@ -52,6 +52,11 @@ class CatalogFeed:
         return self._served.catalog
 
     @property
+    def version(self) -> Version:
+        """The version of the cluster's catalog that this is."""
+        return self._served.version
+
+    @property
     def current_until(self) -> float:
         """Every change made until then is known: a time of the event loop's clock, in seconds."""
         return self._served.current_until

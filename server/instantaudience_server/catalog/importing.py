@@ -30,6 +30,8 @@ MOST_OBJECTS = 1000
 """Objects of a request."""
 OBJECTS_AT_ONCE = 100
 """Objects that are checked, compared and written together: in between, other calls run."""
+_MEANWHILE = (Outcome.CONFLICT, Outcome.NO_MEMBER)
+"""What another editor may have done: it is looked at anew."""
 
 
 class _Entry(NamedTuple):
@@ -76,6 +78,7 @@ class ImportService:
         await putting.foresee(entries)
         for start in range(0, len(entries), OBJECTS_AT_ONCE):
             await putting.put(entries[start : start + OBJECTS_AT_ONCE])
+        await putting.put_named()
         await self._feed.catch_up(putting.deadline())
         return putting.result
 
@@ -107,6 +110,8 @@ class _Putting:
             for name in imported.user.certificate_names:
                 self._certificates[name].add(imported.user.id)
         self._paths: dict[tuple[Kind, int], str] = {}
+        self._named: list[_Entry] = []
+        """Those whose unique names others had when it was their turn."""
 
     def deadline(self) -> float:
         """For what is asked now."""
@@ -130,15 +135,26 @@ class _Putting:
             self._foreseen -= refused
 
     async def put(self, entries: Sequence[_Entry]) -> None:
-        """Put entries, and say in `result` what became of each."""
-        valid = list(self._checked(entries))
+        """Put entries, and say in `result` what became of each that is not left to `put_named`."""
+        self._named += await self._put(list(self._checked(entries)))
+
+    async def put_named(self) -> None:
+        """Put what was left, together: names that others had may be free now, or change places."""
+        for entry in await self._put(self._named):
+            self._tell(entry, refusal_of(Outcome.NAME_TAKEN, entry.message)[1])
+
+    async def _put(self, entries: Sequence[_Entry]) -> list[_Entry]:
+        """Put entries that were checked; returns those whose names others have."""
+        changed, named = entries, list[_Entry]()
         for _ in range(ATTEMPTS):
-            steps = await self._plan(valid)
-            valid = [entry for entry, outcome in await self._carry_out(steps) if outcome is Outcome.CONFLICT]
-            if not valid:
-                return
-        for entry in valid:
+            outcomes = await self._carry_out(await self._plan([*changed, *named]))
+            changed = [entry for entry, outcome in outcomes if outcome in _MEANWHILE]
+            named = [entry for entry, outcome in outcomes if outcome is Outcome.NAME_TAKEN]
+            if not changed:
+                break
+        for entry in changed:
             self._tell(entry, "It was changed meanwhile; import it again")
+        return named
 
     async def _carry_out(self, steps: Sequence[_Step]) -> list[tuple[_Entry, Outcome]]:
         """Write what is to be written, and count what is done."""
@@ -150,7 +166,7 @@ class _Putting:
             if outcome is Outcome.DONE:
                 self.result.created += step.is_new
                 self.result.changed += not step.is_new
-            elif outcome is not Outcome.CONFLICT:
+            elif outcome not in _MEANWHILE and outcome is not Outcome.NAME_TAKEN:
                 self._tell(step.entry, refusal_of(outcome, step.entry.message)[1])
         return [(step.entry, outcome) for step, outcome in carried_out]
 
@@ -166,13 +182,13 @@ class _Putting:
 
     async def _step(self, entry: _Entry, before: Object | None, stored_hash: str | None) -> _Step:
         message = entry.message
-        if before is None:
-            await self._check_references(rules.references(message))
-            if isinstance(message, pb.User) and entry.password is entry.password_hash is None:
-                raise AudienceError(Reason.SYNTAX, "'password' or 'password_hash' is required for a new user")
-        else:
+        references = {each for each in rules.references(message) if each[1] not in self._foreseen}
+        if before is not None:
+            references -= rules.references(before)
             check_kept(before, message)
-            await self._check_references(rules.references(message) - rules.references(before))
+        await check_references(self._store, references, self.deadline())
+        if before is None and isinstance(message, pb.User) and entry.password is entry.password_hash is None:
+            raise AudienceError(Reason.SYNTAX, "'password' or 'password_hash' is required for a new user")
         if isinstance(message, pb.User):
             # An entry that is planned again has those of the time before.
             message.ClearField("public_keys")
@@ -188,7 +204,7 @@ class _Putting:
         if same and new_hash is None:
             return _Step(entry, is_new=False, write=None)
         records.stamp(message, self._clock.now_ms(), is_new=before is None)
-        return _Step(entry, before is None, write_of(before, message, new_hash))
+        return _Step(entry, before is None, write_of(before, message, new_hash, references))
 
     def _owners_of_certificate(self, name: str) -> Set[int]:
         """The users that have a name in certificates when all is put."""
@@ -230,10 +246,6 @@ class _Putting:
                 if first != entry.path:
                     raise AudienceError(Reason.SYNTAX, f"'id' {entry.message.id} stands at {first} too")
                 yield entry
-
-    async def _check_references(self, references: set[tuple[str, int]]) -> None:
-        asked = [each for each in references if each[1] not in self._foreseen]
-        await check_references(self._store, asked, self.deadline())
 
     @contextlib.contextmanager
     def _telling(self, entry: _Entry) -> Iterator[None]:

@@ -11,7 +11,7 @@ from instantaudience_server.catalog.file import CatalogEntries, CatalogError, Pr
 from instantaudience_server.catalog.records import Object
 from instantaudience_server.store.interfaces.catalog import CatalogStore, Outcome, Write
 
-OBJECTS_AT_ONCE = 500
+OBJECTS_AT_ONCE = 100
 STORE_SECONDS = 5.0
 """How long the cluster has for one batch."""
 

@@ -20,8 +20,8 @@ CHANGES_AT_ONCE = 250
 """Changes of an answer; a worker applies them in about 3 ms."""
 RECORDS_AT_ONCE = 2000
 """Objects of a page: the node looks at nothing else for about a millisecond."""
-WRITES_AT_ONCE = 100
-"""Writes of a command, which the node carries out in about 3 ms; it does nothing else then."""
+CHANGES_LOOKED_THROUGH = 1000
+"""Changes that a node looks through for those of members, where none must have changed."""
 ANSWERS_KEPT_SECONDS = 120
 """How long a command may be sent again: longer than any deadline."""
 
@@ -34,49 +34,94 @@ OBJECTS = {
 WRITE = """
 local objects = {member = KEYS[1], user = KEYS[2], segment = KEYS[3]}
 local owned, names, hashes, version, changes, ids, answer = unpack(KEYS, 4, 10)
-local changes_kept, answer_kept, command = unpack(ARGV, 1, 3)
+local changes_kept, looked_through, answer_kept, command = unpack(ARGV, 1, 4)
+local answered = redis.call('GET', answer)
+if answered then return answered end
 local function record(kind, id, data)
   local number = tonumber(string.match(redis.call('GET', version) or '0-0', '^%d+')) + 1
   local entry = string.format('%d-%s', number, command)
   redis.call('XADD', changes, 'MAXLEN', '~', changes_kept, entry, 'kind', kind, 'id', id, 'data', data)
   redis.call('SET', version, entry)
 end
-local function write(kind, id, before, after, owner, old_name, new_name, hash, old_hash)
-  if (redis.call('HGET', objects[kind], id) or '') ~= before then return 'CONFLICT' end
-  if old_hash ~= '' and redis.call('HGET', hashes, id) ~= old_hash then return 'CONFLICT' end
-  if after ~= '' and owner ~= '0' and redis.call('HEXISTS', objects.member, owner) == 0 then return 'NO_OWNER' end
-  if after == '' and kind == 'member' and redis.call('HEXISTS', owned, id) == 1 then return 'IN_USE' end
-  if new_name ~= '' and (redis.call('HGET', names, new_name) or id) ~= id then return 'NAME_TAKEN' end
-  record(kind, id, after)
-  if old_name ~= new_name then
-    if old_name ~= '' then redis.call('HDEL', names, old_name) end
-    if new_name ~= '' then redis.call('HSET', names, new_name, id) end
+local function members_changed(since)
+  local found = redis.call('XRANGE', changes, since, '+', 'COUNT', looked_through + 1)
+  if #found > tonumber(looked_through) or not found[1] or found[1][1] ~= since then return true end
+  for i = 2, #found do
+    if found[i][2][2] == 'member' then return true end
   end
-  if before == '' then
+  return false
+end
+local writes, times, giving, taking = {}, {}, {}, {}
+for i = 5, #ARGV, 11 do
+  local w = {}
+  w.kind, w.id, w.before, w.after, w.owner, w.old_name, w.new_name, w.hash, w.old_hash, w.named, w.unnamed_since =
+    unpack(ARGV, i, i + 10)
+  writes[#writes + 1] = w
+  w.object = w.kind .. w.id
+  times[w.object] = (times[w.object] or 0) + 1
+  if w.old_name ~= w.new_name then giving[w.old_name] = w end
+end
+local refusal
+local function takes_name(w)
+  local name = w.new_name
+  if name == '' or taking[name] == w then return true end
+  if taking[name] or w.lacks_name then return false end
+  local holder, giver = redis.call('HGET', names, name) or w.id, giving[name]
+  taking[name] = w
+  if holder == w.id then return true end
+  if giver and giver.id == holder and times[giver.object] == 1 and not refusal(giver) then return true end
+  taking[name], w.lacks_name = nil, true
+  return false
+end
+refusal = function(w)
+  if (redis.call('HGET', objects[w.kind], w.id) or '') ~= w.before then return 'CONFLICT' end
+  if w.old_hash ~= '' and redis.call('HGET', hashes, w.id) ~= w.old_hash then return 'CONFLICT' end
+  if w.unnamed_since ~= '' and members_changed(w.unnamed_since) then return 'CONFLICT' end
+  if w.after ~= '' and w.owner ~= '0' and redis.call('HEXISTS', objects.member, w.owner) == 0 then return 'NO_OWNER' end
+  for member in string.gmatch(w.named, '%d+') do
+    if redis.call('HEXISTS', objects.member, member) == 0 then return 'NO_MEMBER' end
+  end
+  if w.after == '' and w.kind == 'member' and redis.call('HEXISTS', owned, w.id) == 1 then return 'IN_USE' end
+  if not takes_name(w) then return 'NAME_TAKEN' end
+end
+local function write(w)
+  local refused = refusal(w)
+  if refused then return refused end
+  local kind, id, owner = w.kind, w.id, w.owner
+  record(kind, id, w.after)
+  if w.old_name ~= w.new_name then
+    if redis.call('HGET', names, w.old_name) == id then redis.call('HDEL', names, w.old_name) end
+    if w.new_name ~= '' then redis.call('HSET', names, w.new_name, id) end
+  end
+  taking[w.new_name] = nil
+  if w.before == '' then
     local largest = tonumber(redis.call('HGET', ids, kind) or 0)
     if tonumber(id) > largest and tonumber(id) < 2000000000 then redis.call('HSET', ids, kind, id) end
     if owner ~= '0' then redis.call('HINCRBY', owned, owner, 1) end
   end
-  if after == '' then
+  if w.after == '' then
     redis.call('HDEL', objects[kind], id)
     if kind == 'user' then redis.call('HDEL', hashes, id) end
     if owner ~= '0' and redis.call('HINCRBY', owned, owner, -1) == 0 then redis.call('HDEL', owned, owner) end
   else
-    redis.call('HSET', objects[kind], id, after)
-    if hash ~= '' then redis.call('HSET', hashes, id, hash) end
+    redis.call('HSET', objects[kind], id, w.after)
+    if w.hash ~= '' then redis.call('HSET', hashes, id, w.hash) end
   end
   return 'DONE'
 end
-local answered = redis.call('GET', answer)
-if answered then return answered end
 local outcomes = {}
-for i = 4, #ARGV, 9 do outcomes[#outcomes + 1] = write(unpack(ARGV, i, i + 8)) end
+for i, w in ipairs(writes) do outcomes[i] = write(w) end
 local answered_now = table.concat(outcomes, ' ')
 redis.call('SET', answer, answered_now, 'EX', answer_kept)
 return answered_now
 """
-"""Arguments: how many changes to keep, how many seconds the answer, and the command's random name, which is part of the
-IDs of its changes; then nine for each write, empty strings for what there is not."""
+"""Arguments: how many changes to keep, how many to look through, how many seconds to keep the answer, and the command's
+random name, which is part of the IDs of its changes; then eleven for each write, empty strings for what there is not.
+
+A name whose holder gives it up further down is free already, if that write will be made: all of it but its own name,
+for which the same holds, is looked at then. So names go around in circles, too. Until its turn comes, such a write keeps
+others from its new name (`taking`); none else touches its object.
+"""
 
 CREDENTIALS = """
 local id = redis.call('HGET', KEYS[1], ARGV[1]) or ''
@@ -182,20 +227,18 @@ class ClusterCatalogStore:
         return user, _text(password_hash)
 
     async def write(self, writes: Sequence[Write], deadline: float) -> list[Outcome]:
-        """Run the script on a part after the other; it knows a command that is sent again by its name."""
-        outcomes: list[Outcome] = []
-        for start in range(0, len(writes), WRITES_AT_ONCE):
-            name = self._name_command()
-            arguments = [argument for write in writes[start : start + WRITES_AT_ONCE] for argument in _arguments(write)]
-            command = commands.evaluate(
-                WRITE,
-                [*keys.CATALOG_WRITTEN, keys.catalog_answer_key(name)],
-                *(CHANGES_KEPT, ANSWERS_KEPT_SECONDS, name),
-                *arguments,
-            )
-            (answer,) = await self._cluster.execute([command], deadline, durability=self._cluster.durability)
-            outcomes += [Outcome[word] for word in answer.decode().split()]
-        return outcomes
+        """Run the script, which knows a command that is sent again by its name."""
+        if not writes:
+            return []
+        name = self._name_command()
+        command = commands.evaluate(
+            WRITE,
+            [*keys.CATALOG_WRITTEN, keys.catalog_answer_key(name)],
+            *(CHANGES_KEPT, CHANGES_LOOKED_THROUGH, ANSWERS_KEPT_SECONDS, name),
+            *(argument for write in writes for argument in _arguments(write)),
+        )
+        (answer,) = await self._cluster.execute([command], deadline, durability=self._cluster.durability)
+        return [Outcome[word] for word in answer.decode().split()]
 
     async def begin_seeding(self, deadline: float) -> bool:
         """Run the script that looks and takes a note in one."""
@@ -235,4 +278,6 @@ def _arguments(write: Write) -> tuple[int | str | bytes, ...]:
         write.name_after or "",
         write.password_hash or "",
         write.hash_before or "",
+        " ".join(map(str, write.named)),
+        write.unnamed_since,
     )

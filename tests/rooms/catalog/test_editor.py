@@ -251,6 +251,26 @@ class TestDeleting:
             await worker.call("DeleteMember", id=member_id)
         assert set(worker.feed.catalog.members) == {OWN, OTHER, namer, mapper}
 
+    async def test_nobody_names_a_member_that_is_deleted_at_the_same_time(
+        self, worker: CatalogWorker, another: CatalogWorker
+    ) -> None:
+        for _ in range(20):
+            going = (await worker.call("CreateMember", member={"name": "going"})).member.id
+            naming = {"name": "naming", "segment_access": [going]}
+            created = another.call("CreateMember", member=naming)
+            fields = {"member": {"id": OWN, "segment_access": [going]}, "update_mask": mask("segment_access")}
+            imported = another.put(members=[{"id": 77, **naming}])
+            await asyncio.gather(
+                *(worker.call("DeleteMember", id=going), another.call("UpdateMember", **fields), created, imported),
+                return_exceptions=True,
+            )
+            await worker.feed.catch_up(seconds_from_now())
+            members = worker.feed.catalog.members
+            assert {each for member in members.values() for each in member.segment_access} == set(members)
+            for name in set(members) - {OWN, OTHER, going}:
+                await worker.call("DeleteMember", id=name)
+            await worker.call("UpdateMember", member={"id": OWN}, update_mask=mask("segment_access"))
+
     @pytest.mark.parametrize("kind", ["Member", "User", "Segment"])
     async def test_an_id_is_required(self, worker: CatalogWorker, kind: str) -> None:
         for rpc in (f"Delete{kind}", f"Get{kind}"):

@@ -1,7 +1,7 @@
 """Importing many objects (catalog.proto, ImportCatalog), on a real cluster."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
@@ -295,6 +295,86 @@ async def test_a_taken_code_is_a_problem_of_the_second(worker: CatalogWorker) ->
         1,
         [("segments[1]", "'code' is taken in member 1, whatever its case")],
     )
+
+
+class TestNamesThatChangePlaces:
+    """What is right as a whole goes in as a whole, in whatever order its objects stand."""
+
+    def segments(self, codes: Sequence[str]) -> list[dict[str, Any]]:
+        return [{"id": index, "member_id": OWN, "code": code} for index, code in enumerate(codes, 1)]
+
+    async def codes(self, worker: CatalogWorker, count: int) -> list[str]:
+        return [(await worker.stored(Kind.SEGMENT, index)).code for index in range(1, count + 1)]
+
+    @pytest.mark.parametrize(
+        ("before", "after"),
+        [
+            ("ab", "ba"),
+            ("ab", "bA"),
+            ("abc", "bca"),
+            ("abc", "bcd"),
+            ("abcd", "badc"),
+            ("abcde", "cdefb"),
+        ],
+    )
+    async def test_of_segments(self, worker: CatalogWorker, before: str, after: str) -> None:
+        await worker.put(segments=self.segments(before))
+        assert counts(await worker.put(segments=self.segments(after))) == (0, len(after), 0)
+        assert await self.codes(worker, len(after)) == list(after)
+        for index, code in enumerate(after, 1):
+            found = worker.feed.catalog.segment_by_code(OWN, code)
+            assert found is not None
+            assert found.id == index
+        again = self.segments(f"{after[1:]}{after[0]}")
+        assert counts(await worker.put(segments=again)) == (0, len(after), 0)
+
+    @pytest.mark.parametrize("shift", [1, 500, 999])
+    async def test_of_as_many_as_a_request_has(self, worker: CatalogWorker, shift: int) -> None:
+        codes = [f"code {number}" for number in range(MOST_OBJECTS)]
+        await worker.put(segments=self.segments(codes))
+        moved = codes[shift:] + codes[:shift]
+        assert counts(await worker.put(segments=self.segments(moved))) == (0, MOST_OBJECTS, 0)
+        assert await self.codes(worker, MOST_OBJECTS) == moved
+
+    async def test_of_users(self, worker: CatalogWorker) -> None:
+        users = [
+            {"user": {"id": number, "username": name, "member_id": OWN}, "password_hash": quick_hash(name)}
+            for number, name in ((2, "third"), (101, "own"), (102, "first"))
+        ]
+        users.append({"user": {"id": 103, "username": "second", "member_id": OWN}, "password_hash": HASH})
+        await worker.put(users=[users[1] | {"user": users[1]["user"] | {"username": "first"}}])
+        await worker.put(users=[users[2] | {"user": users[2]["user"] | {"username": "third"}}])
+        assert sum(counts(await worker.put(users=users))) == 4
+        for each in users:
+            name = each["user"]["username"]
+            data, password_hash = await worker.store.credentials_by_name(f"user:{name}", seconds_from_now())
+            assert data is not None
+            assert pb.User.FromString(data).id == each["user"]["id"]
+            assert password_hash == each["password_hash"]
+
+    async def test_who_hangs_on_one_that_cannot_have_its_name_keeps_its_own(self, worker: CatalogWorker) -> None:
+        await worker.put(segments=self.segments("abcdx"))
+        answer = await worker.put(segments=[*self.segments("bcx"), {"id": 4, "member_id": OWN, "code": "e"}])
+        taken = "'code' is taken in member 1, whatever its case"
+        assert sorted(problems(answer)) == [(f"segments[{index}]", taken) for index in range(3)]
+        assert answer.changed == 1
+        assert await self.codes(worker, 5) == list("abcex")
+
+    async def test_while_others_give_the_same_names(
+        self, worker: CatalogWorker, cluster: Cluster, clock: FakeClock, passwords: Passwords
+    ) -> None:
+        await worker.put(segments=self.segments("abcd"))
+        async with catalog_worker(cluster, clock, passwords) as another:
+            for _ in range(20):
+                await asyncio.gather(
+                    worker.put(segments=self.segments("badc")), another.put(segments=self.segments("bcda"))
+                )
+                stored = await self.codes(worker, 4)
+                assert sorted(stored) == list("abcd")
+                for index, code in enumerate(stored, 1):
+                    found = await another.feed.segment_by_code(OWN, code, seconds_from_now())
+                    assert found is not None
+                    assert found.id == index
 
 
 async def test_a_thousand_objects_at_most(worker: CatalogWorker) -> None:

@@ -183,7 +183,7 @@ class TestSendingAgain:
     ) -> None:
         await write(filled, *segments(200, 250))
         names = [key async for key in plain.scan_iter("c:{catalog}:answer:*")]
-        assert len(names) == 4
+        assert len(names) == 2
         for name in names:
             assert 60 < await plain.ttl(name) <= catalog_store.ANSWERS_KEPT_SECONDS
 
@@ -209,9 +209,85 @@ class TestNames:
     async def test_a_name_is_free_again_when_its_owner_gave_it_up(self, filled: ClusterCatalogStore) -> None:
         other = Write(Kind.SEGMENT, 7, None, b"7", 1, None, "segment:1:cars")
         renamed = Write(Kind.SEGMENT, 100, b"cars", b"b", 1, "segment:1:cars", "segment:1:b")
-        assert await write(filled, other, renamed, other) == [Outcome.NAME_TAKEN, Outcome.DONE, Outcome.DONE]
+        assert await write(filled, other) == [Outcome.NAME_TAKEN]
+        assert await write(filled, renamed) == [Outcome.DONE]
+        assert await write(filled, other) == [Outcome.DONE]
         deleted = Write(Kind.SEGMENT, 7, b"7", None, 1, "segment:1:cars")
         assert await write(filled, deleted, other._replace(id=8)) == [Outcome.DONE, Outcome.DONE]
+
+    OTHER = Write(Kind.SEGMENT, 7, None, b"7", 1, None, "segment:1:cars")
+    RENAMED = Write(Kind.SEGMENT, 100, b"cars", b"b", 1, "segment:1:cars", "segment:1:b")
+    CODED = Write(Kind.SEGMENT, 101, b"plain", b"b", 1, None, "segment:1:b")
+    GIVEN_UP: ClassVar[dict[str, tuple[list[Write], list[Outcome], dict[str, bytes]]]] = {
+        "by one that comes later": ([OTHER, RENAMED], [DONE, DONE], {"cars": b"7", "b": b"100"}),
+        "by one that goes later": (
+            [OTHER, Write(Kind.SEGMENT, 100, b"cars", None, 1, CODE)],
+            [DONE, DONE],
+            {"cars": b"7"},
+        ),
+        "by one that has changed": ([OTHER, RENAMED._replace(before=b"old")], [NAME_TAKEN, CONFLICT], {"cars": b"100"}),
+        "by one that cannot have another": (
+            [CODED, OTHER, RENAMED],
+            [DONE, NAME_TAKEN, NAME_TAKEN],
+            {"cars": b"100", "b": b"101"},
+        ),
+        "by one whose next name another wants": (
+            [OTHER, CODED, RENAMED],
+            [DONE, NAME_TAKEN, DONE],
+            {"cars": b"7", "b": b"100"},
+        ),
+        "to the first of two": (
+            [OTHER, OTHER._replace(id=8), RENAMED],
+            [DONE, NAME_TAKEN, DONE],
+            {"cars": b"7", "b": b"100"},
+        ),
+        "by one that is changed before": (
+            [OTHER, Write(Kind.SEGMENT, 100, b"cars", b"c", 1, CODE, CODE), RENAMED],
+            [NAME_TAKEN, DONE, CONFLICT],
+            {"cars": b"100"},
+        ),
+    }
+
+    @pytest.mark.parametrize("name", GIVEN_UP)
+    async def test_a_name_is_free_that_the_same_command_gives_up(
+        self, filled: ClusterCatalogStore, plain: RedisCluster, name: str
+    ) -> None:
+        writes, outcomes, owners = self.GIVEN_UP[name]
+        assert await write(filled, *writes) == outcomes
+        names = await plain.hgetall("c:{catalog}:names")
+        assert names == {b"user:ann": b"10", **{f"segment:1:{code}".encode(): owner for code, owner in owners.items()}}
+
+
+class TestNamedMembers:
+    """A member that another names stays: its ID, given again, would mean another company."""
+
+    NAMING = Write(Kind.MEMBER, 1, b"owner", b"names 2", named=[2])
+    DELETING = Write(Kind.MEMBER, 2, b"empty", None)
+
+    async def test_it_has_to_be_there(self, filled: ClusterCatalogStore) -> None:
+        for named, outcome in (([3], Outcome.NO_MEMBER), ([2, 3], Outcome.NO_MEMBER), ([1, 2], DONE)):
+            assert await write(filled, self.NAMING._replace(named=named)) == [outcome]
+
+    async def test_it_goes_unless_a_member_has_changed_since_it_was_looked_at(
+        self, filled: ClusterCatalogStore
+    ) -> None:
+        looked_at = await version(filled)
+        assert await write(filled, *segments(200, 3)) == [DONE] * 3
+        deleting = self.DELETING._replace(unnamed_since=looked_at)
+        assert await write(filled, Write(Kind.MEMBER, 1, b"owner", b"changed"), deleting) == [DONE, CONFLICT]
+        looked_at = await version(filled)
+        assert await write(filled, *segments(300, 3)) == [DONE] * 3
+        assert await write(filled, self.DELETING._replace(unnamed_since=looked_at)) == [DONE]
+
+    async def test_nobody_knows_what_changed_too_long_ago(
+        self, filled: ClusterCatalogStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(catalog_store, "CHANGES_LOOKED_THROUGH", 3)
+        deleting = self.DELETING._replace(unnamed_since=await version(filled))
+        await write(filled, *segments(200, 3))
+        assert await write(filled, deleting) == [CONFLICT]
+        assert await write(filled, deleting._replace(unnamed_since=b"1000-1")) == [CONFLICT]
+        assert await write(filled, deleting._replace(unnamed_since=await version(filled))) == [DONE]
 
 
 class TestPasswords:

@@ -143,12 +143,29 @@ segments:
     path = tmp_path / "catalog.yaml"
     path.write_text(head + "".join(lines))
     assert (await run("catalog", "import", "catalog.yaml", env=admin)).output == counts(created=7)
-    renamed = path.read_text().replace("zwei", "drei").replace("eins", "zwei")
-    for old, new in ("de", "cd", "bc", "ab"):
-        renamed = renamed.replace(f"code: {old}", f"code: {new}")
-    path.write_text(renamed)
+    for renamings, codes in (
+        ((("zwei", "drei"), ("eins", "zwei")), ("de", "cd", "bc", "ab")),
+        ((("zwei", "eins"), ("drei", "zwei"), ("eins", "drei")), ("bX", "cb", "dc", "ed", "Xe")),
+    ):
+        renamed = path.read_text()
+        for old, new in (*renamings, *((f"code: {old}", f"code: {new}") for old, new in codes)):
+            renamed = renamed.replace(old, new)
+        path.write_text(renamed)
+        ended = await run("catalog", "import", "catalog.yaml", env=admin)
+        assert (ended.status, ended.output, ended.errors) == (0, counts(changed=6, unchanged=1), "")
+
+
+async def test_names_change_places_across_requests(run: Any, admin: dict[str, str], tmp_path: Path) -> None:
+    segments = [{"id": 710_000 + number, "member_id": 622, "code": f"code {number}"} for number in range(1100)]
+    catalog = {"members": [{"id": 622, "name": "Names"}], "segments": segments}
+    path = tmp_path / "catalog.yaml"
+    path.write_text(json.dumps(catalog))
+    assert (await run("catalog", "import", "catalog.yaml", env=admin)).output == counts(created=1101)
+    for one, other in ((0, 1099), (7, 1050)):
+        segments[one]["code"], segments[other]["code"] = segments[other]["code"], segments[one]["code"]
+    path.write_text(json.dumps(catalog))
     ended = await run("catalog", "import", "catalog.yaml", env=admin)
-    assert (ended.status, ended.output, ended.errors) == (0, counts(changed=6, unchanged=1), "")
+    assert (ended.status, ended.output, ended.errors) == (0, counts(changed=4, unchanged=1097), "")
 
 
 async def test_a_long_file_goes_in_several_requests(run: Any, admin: dict[str, str], tmp_path: Path) -> None:

@@ -2068,7 +2068,8 @@ export const CatalogService: GenService<{
   /**
    * Puts many objects: creates those that are missing, changes those that differ, leaves the others alone; role `admin`
    * only. Each request gets one answer, in order. Objects must stand after what they refer to (members of one request
-   * may name each other), and need an `id`. A request that fails as a whole ends the stream; sending it again is safe.
+   * may name each other), and need an `id`. Codes and user names may change places within a request. One that fails as a
+   * whole ends the stream; sending it again is safe.
    *
    * @generated from rpc instantaudience.v1.CatalogService.ImportCatalog
    */

@@ -119,8 +119,8 @@ return answered_now
 random name, which is part of the IDs of its changes; then eleven for each write, empty strings for what there is not.
 
 A name whose holder gives it up further down is free already, if that write will be made: all of it but its own name,
-for which the same holds, is looked at then. So names go around in circles, too. Until its turn comes, such a write keeps
-others from its new name (`taking`); none else touches its object.
+for which the same holds, is looked at then. So names go around in circles, too. Until its turn comes, such a write
+keeps others from its new name (`taking`); none else touches its object.
 """
 
 CREDENTIALS = """

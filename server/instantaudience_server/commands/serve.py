@@ -123,8 +123,7 @@ async def _serve(settings: Settings) -> None:
         await asyncio.wait((starting,))
         return
     try:
-        await starting
-        welcome(settings, service)
+        welcome(settings, await starting)
         await stopping
         _step("draining")
     finally:

@@ -15,7 +15,7 @@ from instantaudience_server.commands.reaching import DEFAULT_URL
 from instantaudience_server.settings import Settings
 
 if TYPE_CHECKING:
-    from instantaudience_server.running.supervisor import Service
+    from instantaudience_server.running.supervisor import Started
 
 EMPTY_CATALOG = """\
 The catalog is empty, so nobody can sign in. Write a YAML file with a member and a user of role admin:
@@ -35,31 +35,31 @@ _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not to liste
 _NAME = "instant-audience"
 
 
-def welcome(settings: Settings, service: "Service") -> None:
+def welcome(settings: Settings, started: "Started") -> None:
     """Print the addresses, and commands that work as they stand. Whoever read the output may have left, or its disk be
     full: the service is there all the same."""
     try:
-        _print(settings, service)
+        _print(settings, started)
     except OSError:
         # What is left to be written would be an error once more, at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _print(settings: Settings, service: "Service") -> None:
+def _print(settings: Settings, started: "Started") -> None:
     from instantaudience_gateway.console import files as console
     from instantaudience_gateway.reference import files as reference
 
     scheme = "http" if settings.tls_cert is None else "https"
-    listening = f"{_bracketed(settings.host)}:{service.http_port}"
-    url = f"{scheme}://{_bracketed(host_of(settings.host, service.certificate_names))}:{service.http_port}"
+    listening = f"{_bracketed(settings.host)}:{started.http_port}"
+    url = f"{scheme}://{_bracketed(host_of(settings.host, started.certificate_names))}:{started.http_port}"
     lines = {
         "REST and gRPC:": f"{scheme}://{listening}",
-        "gRPC:": f"{_bracketed(settings.host)}:{service.grpc_port}",
+        "gRPC:": f"{_bracketed(settings.host)}:{started.grpc_port}",
         "Console:": url + console.PAGE_PATH,
         "Reference:": url + reference.PAGE_PATH,
     }
-    if service.metrics_port:
-        lines["Metrics:"] = f"{scheme}://{_bracketed(settings.host)}:{service.metrics_port}/metrics"
+    if started.metrics_port:
+        lines["Metrics:"] = f"{scheme}://{_bracketed(settings.host)}:{started.metrics_port}/metrics"
     for heading, address in lines.items():
         click.echo(f"{heading:<14} {address}")
     command = command_name()
@@ -68,7 +68,7 @@ def _print(settings: Settings, service: "Service") -> None:
     if settings.demo:
         click.secho(DEMO, fg="yellow")
         next_lines = [demo_curl_line(url), f"{command} get 12345678900987654321{option}"]
-    elif service.catalog_is_empty:
+    elif started.catalog_is_empty:
         click.secho(EMPTY_CATALOG.format(command=command), fg="yellow")
     else:
         next_lines.append(f"{command} login{option}")

@@ -5,28 +5,24 @@ import contextlib
 import os
 import shutil
 import socket
-import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
-from instantaudience_gateway.envoy import in_process
-from instantaudience_gateway.envoy.settings import GatewaySettings
 from pydantic import SecretStr
 
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.metrics import WorkerMetrics
-from instantaudience_server.processes import Child, PortInUseError, Program, StartError, Supervised, bare, reserve_port
+from instantaudience_server.processes import Child, PortInUseError, Program, StartError, Supervised, reserve_port
 from instantaudience_server.running import hosts, standstill
 from instantaudience_server.running.certificate_files import CertificateFiles
-from instantaudience_server.running.envoys import Envoys, admin_sockets, envoy_command, gateway_settings
+from instantaudience_server.running.envoys import Envoys
 from instantaudience_server.running.first_catalog import FirstCatalog
-from instantaudience_server.running.ground import WorkerConfig, keep_running, run_beside
-from instantaudience_server.running.metrics_server import MetricsConfig
+from instantaudience_server.running.ground import keep_running, run_beside
 from instantaudience_server.running.open_files import make_room
+from instantaudience_server.running.programs import Programs
 from instantaudience_server.running.standstill import Watched
 from instantaudience_server.running.starting import listens, own_directory, wait_until
 from instantaudience_server.settings import Durability, HostMode, Settings
@@ -37,8 +33,29 @@ log = structlog.get_logger()
 EXTRA_SECONDS = 2.0
 """What a child gets beyond the drain to end in."""
 
-Redis = asyncio.Task[SecretStr]
-"""The cluster's address, once it is there, with a catalog."""
+
+class _Reached(NamedTuple):
+    """A cluster that is there: its address, and whether its catalog is empty."""
+
+    redis: SecretStr
+    catalog_is_empty: bool
+
+
+_Reaching = asyncio.Task[_Reached]
+
+
+class Started(NamedTuple):
+    """What there is to know of a service that has started.
+
+    `metrics_port` is None where metrics are not served. `certificate_names` are the hosts that the certificate is for,
+    if there is one. Where the catalog is empty, there is not even an account to sign in with.
+    """
+
+    http_port: int
+    grpc_port: int
+    metrics_port: int | None
+    certificate_names: Sequence[str]
+    catalog_is_empty: bool
 
 
 class Service:
@@ -52,35 +69,14 @@ class Service:
         """What starts workers: nobody is started any more when they are stopped."""
         self._servers: list[Supervised] = []
         self._envoys = Envoys()
-        self._admin_sockets: dict[str, Path] = {}
-        """The Envoys', by their label in the metrics."""
-        self._certificates: CertificateFiles | None = None
-        """For TLS; None: there is none."""
-        self._host: HostMode = "auto"
-        """What serves calls; valid once started."""
-        self._drain_fd = -1
-        """A pipe's end that the workers inherit; they turn NOT_SERVING when `_draining`, the other, is closed."""
         self._draining: int | None = None
-        self.http_port = 0
-        """The gateway's port; valid once started."""
-        self.grpc_port = 0
-        """The workers' port; valid once started."""
-        self.metrics_port: int | None = None
-        """The metrics' port; valid once started. None: they are not served."""
-        self._worker_metrics = WorkerMetrics(None)
+        """A pipe's end; workers turn NOT_SERVING when it is closed."""
         self._cluster: EmbeddedCluster | None = None
         """None: there is another one."""
         self._watching: list[asyncio.Task[None]] = []
         """What looks after processes that stand still, once all have started."""
-        self.catalog_is_empty = False
-        """Whether there is not even an account to sign in with; valid once started."""
 
-    @property
-    def certificate_names(self) -> list[str]:
-        """The hosts that the certificate is for, if there is one; valid once started."""
-        return [] if self._certificates is None else self._certificates.names
-
-    async def start(self) -> None:
+    async def start(self) -> Started:
         """Start everything, in order; what had started is stopped again when a part fails.
 
         Raises:
@@ -88,7 +84,7 @@ class Service:
                 says what to do.
         """
         try:
-            await self._start()
+            return await self._start()
         except BaseException:
             await self.stop()
             raise
@@ -110,43 +106,55 @@ class Service:
         await asyncio.gather(*(server.stop(grace_seconds) for server in self._servers))
         await self._stack.aclose()
 
-    async def _start(self) -> None:
+    async def _start(self) -> Started:
         settings = self._settings = make_room(self._settings)
-        self._choose_host()
-        self.http_port = _port_of(self._reserve(settings.http_port))
-        self.grpc_port = _port_of(self._reserve(settings.grpc_port))
+        host = self._choose_host()
+        http_port = _port_of(self._reserve(settings.http_port))
+        grpc_port = _port_of(self._reserve(settings.grpc_port))
         metrics_socket = None if settings.metrics_port is None else self._reserve(settings.metrics_port)
         first_catalog = FirstCatalog(settings, self._progress)
         await first_catalog.read()
         directory = own_directory()
         self._stack.callback(shutil.rmtree, directory, ignore_errors=True)
-        if settings.tls_cert is not None:
-            await self._open_certificates(directory / "certificates")
-        self._drain_fd, self._draining = os.pipe()
-        self._stack.callback(os.close, self._drain_fd)
-        in_envoy = self._host == "envoy"
-        self._admin_sockets = admin_sockets(directory, settings.workers if in_envoy else 0)
-        if metrics_socket is not None:
-            await self._serve_metrics(directory / "metrics", metrics_socket)
-        redis = asyncio.create_task(self._reach_cluster(first_catalog))
-        self._stack.push_async_callback(_end, redis)
-        self._progress(f"starting {settings.workers} workers")
-        start = self._start_envoy_worker if in_envoy else self._start_worker
-        workers = [asyncio.create_task(start(directory, number, redis)) for number in range(settings.workers)]
-        batch_workers = [
-            asyncio.create_task(self._start_batch_worker(directory, number, redis))
-            for number in range(settings.batch_workers)
-        ]
-        self._starting = [*workers, *batch_workers]
-        sockets, _ = await asyncio.gather(asyncio.gather(*workers), asyncio.gather(*batch_workers))
-        if not in_envoy:
-            self._progress("starting the gateway")
-            await self._start_gateway(directory, tuple(sockets))
+        certificates = None if settings.tls_cert is None else await self._open_certificates(directory, host)
+        drain_fd, self._draining = os.pipe()
+        self._stack.callback(os.close, drain_fd)
+        metrics_directory = None if metrics_socket is None else directory / "metrics"
+        programs = Programs(
+            settings, host, directory, http_port, grpc_port, drain_fd, certificates, WorkerMetrics(metrics_directory)
+        )
+        if metrics_socket is not None and metrics_directory is not None:
+            await self._serve_metrics(programs, metrics_directory, metrics_socket)
+        catalog_is_empty = await self._start_servers(programs, first_catalog)
         watches = (
             partial(standstill.watch, self._watched_servers),
             partial(standstill.watch, self._watched_nodes, standstill.NODE_SECONDS),
         )
         self._watching = [asyncio.create_task(keep_running(watch)) for watch in watches]
+        metrics_port = None if metrics_socket is None else _port_of(metrics_socket)
+        names = [] if certificates is None else certificates.names
+        return Started(http_port, grpc_port, metrics_port, names, catalog_is_empty)
+
+    async def _start_servers(self, programs: Programs, first_catalog: FirstCatalog) -> bool:
+        """Start all that serves; whether the catalog is empty."""
+        settings = self._settings
+        reaching = asyncio.create_task(self._reach_cluster(first_catalog))
+        self._stack.push_async_callback(_end, reaching)
+        self._progress(f"starting {settings.workers} workers")
+        start = self._start_envoy_worker if programs.in_envoy else self._start_worker
+        workers = [asyncio.create_task(start(programs, number, reaching)) for number in range(settings.workers)]
+        batch_workers = [
+            asyncio.create_task(self._start_batch_worker(programs, number, reaching))
+            for number in range(settings.batch_workers)
+        ]
+        self._starting = [*workers, *batch_workers]
+        await asyncio.gather(*self._starting)
+        if not programs.in_envoy:
+            self._progress("starting the gateway")
+            sockets = tuple(map(programs.worker_socket, range(settings.workers)))
+            (admin_socket,) = programs.admin_sockets.values()
+            await self._envoys.await_ready(await self._run(programs.gateway(sockets)), admin_socket)
+        return (await reaching).catalog_is_empty
 
     def _watched_servers(self) -> list[Watched]:
         children = [server.child for server in self._servers]
@@ -156,10 +164,11 @@ class Service:
         children = [node.child for node in self._cluster.nodes] if self._cluster else []
         return [Watched(each.program.name, each.pid, each.go_on) for each in children if each.returncode is None]
 
-    def _choose_host(self) -> None:
-        self._host, reason = hosts.choose(self._settings.host_mode)
-        self._progress(f"host mode {self._host}: {reason}")
-        log.info(Event.HOST_CHOSEN, host=self._host, reason=reason)
+    def _choose_host(self) -> HostMode:
+        host, reason = hosts.choose(self._settings.host_mode)
+        self._progress(f"host mode {host}: {reason}")
+        log.info(Event.HOST_CHOSEN, host=host, reason=reason)
+        return host
 
     def _reserve(self, port: int) -> socket.socket:
         host = self._settings.host
@@ -172,34 +181,22 @@ class Service:
                 f"cannot listen on {host}: {error.strerror}; choose another address with --host"
             ) from error
 
-    async def _open_certificates(self, directory: Path) -> None:
-        self._certificates = CertificateFiles(self._settings, directory, calls_itself=self._host == "envoy")
-        await self._certificates.open()
-        run_beside(self._stack, self._certificates.keep)
+    async def _open_certificates(self, directory: Path, host: HostMode) -> CertificateFiles:
+        certificates = CertificateFiles(self._settings, directory / "certificates", calls_itself=host == "envoy")
+        await certificates.open()
+        run_beside(self._stack, certificates.keep)
+        return certificates
 
-    async def _serve_metrics(self, directory: Path, reserved: socket.socket) -> None:
-        """Have the workers write their metrics into the directory, which is made, and serve them."""
-        self._worker_metrics, self.metrics_port = WorkerMetrics(directory), _port_of(reserved)
+    async def _serve_metrics(self, programs: Programs, directory: Path, reserved: socket.socket) -> None:
         # The connections that it takes have it too: in TIME_WAIT, they do not keep the port from our next start.
         reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         reserved.listen()
-        config = MetricsConfig(
-            listening=reserved.fileno(),
-            directory=directory,
-            admin_sockets=self._admin_sockets,
-            certificates=None if self._certificates is None else self._certificates.for_workers,
-            log_level=self._settings.log_level,
-            log_format=self._settings.log_format,
-        )
-        argv = [sys.executable, "-m", "instantaudience_server.running.metrics_server"]
-        stdin = config.model_dump_json().encode()
-        await self._run(Program("metrics", argv, bare(os.environ), stdin, pass_fds=(reserved.fileno(),)))
+        await self._run(programs.metrics_server(reserved.fileno(), directory))
 
-    async def _reach_cluster(self, first_catalog: FirstCatalog) -> SecretStr:
-        """Have a cluster with a catalog; returns its address."""
+    async def _reach_cluster(self, first_catalog: FirstCatalog) -> _Reached:
+        """Have a cluster with a catalog."""
         redis = self._settings.redis or await self._start_cluster()
-        self.catalog_is_empty = await first_catalog.put(redis)
-        return redis
+        return _Reached(redis, await first_catalog.put(redis))
 
     async def _start_cluster(self) -> SecretStr:
         self._progress(f"starting the embedded cluster in {self._settings.data_dir}")
@@ -218,105 +215,39 @@ class Service:
         self._cluster = cluster
         return SecretStr(cluster.url)
 
-    async def _start_worker(self, directory: Path, number: int, redis: Redis) -> Path:
-        """Start a worker behind the gateway; returns its socket."""
-        path = directory / f"worker-{number}.sock"
-        addresses = [f"unix:{path}"]
-        if not self._gateway_has_both_ports:
-            host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
-            addresses.append(f"{host}:{self.grpc_port}")
-        argv = [sys.executable, "-m", "instantaudience_server.running.worker"]
-        program = Program(
-            f"worker-{number}",
-            argv,
-            env=os.environ | self._worker_metrics.environment(number),
-            pass_fds=(self._drain_fd,),
-        )
-        await wait_until(await self._run_worker(program, directory, number, redis, addresses), partial(listens, path))
-        return path
+    async def _start_worker(self, programs: Programs, number: int, reaching: _Reaching) -> None:
+        """Start a worker behind the gateway."""
+        config = partial(programs.worker_config, number, addresses=programs.addresses(number))
+        child = await self._run_worker(programs, programs.worker(number), number, config, reaching)
+        await wait_until(child, partial(listens, programs.worker_socket(number)))
 
-    async def _start_envoy_worker(self, directory: Path, number: int, redis: Redis) -> Path:
-        """Start a worker inside Envoy; returns its admin socket."""
-        admin_socket = self._admin_sockets[str(number)]
-        gateway = replace(
-            self._gateway_settings(directory, admin_socket),
-            application="instantaudience_server.running.envoy_worker:app",
-        )
-        program = Program(
-            f"worker-{number}",
-            envoy_command(directory / f"envoy-{number}.json", gateway, concurrency=1),
-            env=in_process.environment() | self._worker_metrics.environment(number),
-            pass_fds=(self._drain_fd,),
-            cwd=directory,  # pyvoy puts it first on the module path
-        )
-        await self._envoys.await_ready(await self._run_worker(program, directory, number, redis), admin_socket)
-        return admin_socket
+    async def _start_envoy_worker(self, programs: Programs, number: int, reaching: _Reaching) -> None:
+        """Start a worker inside Envoy."""
+        config = partial(programs.worker_config, number)
+        child = await self._run_worker(programs, programs.envoy_worker(number), number, config, reaching)
+        await self._envoys.await_ready(child, programs.admin_sockets[str(number)])
 
-    async def _start_batch_worker(self, directory: Path, number: int, redis: Redis) -> None:
+    async def _start_batch_worker(self, programs: Programs, number: int, reaching: _Reaching) -> None:
         """Start a process that receives files and applies them."""
-        path = _batch_sockets(directory, self._settings)[number]
-        name = self._settings.workers + number
-        program = Program(
-            f"batch-{number}",
-            [sys.executable, "-m", "instantaudience_server.running.batch_worker"],
-            env=os.environ | self._worker_metrics.environment(name),
-        )
-        await wait_until(await self._run_worker(program, directory, name, redis, [str(path)]), partial(listens, path))
+        path = programs.upload_sockets[number]
+        among_all = self._settings.workers + number
+        config = partial(programs.worker_config, among_all, addresses=[str(path)])
+        child = await self._run_worker(programs, programs.batch_worker(number), among_all, config, reaching)
+        await wait_until(child, partial(listens, path))
 
     async def _run_worker(
-        self, program: Program, directory: Path, number: int, redis: Redis, addresses: Sequence[str] = ()
+        self, programs: Programs, program: Program, number: int, config: Callable[[str], bytes], reaching: _Reaching
     ) -> Child:
         """Run a worker. It reads its code while the cluster starts, and its configuration once that is there."""
         child = await Child.start(program, waits=True)
         try:
-            await child.tell(self._worker_config(directory, number, await redis, addresses))
+            await child.tell(config((await reaching).redis.get_secret_value()))
         except BaseException:
             child.kill()
             self._stack.push_async_callback(child.wait)  # not here, where others' failures would end it
             raise
-        self._supervise(child, partial(self._worker_metrics.forget_gauges, number))
+        self._supervise(child, partial(programs.worker_metrics.forget_gauges, number))
         return child
-
-    def _worker_config(self, directory: Path, number: int, redis: SecretStr, addresses: Sequence[str]) -> bytes:
-        config = WorkerConfig(
-            number=number,
-            host=self._host,
-            # Some run in another directory.
-            settings=self._settings.model_copy(update={"batch_store": self._settings.file_store_url}),
-            redis=redis.get_secret_value(),
-            addresses=list(addresses),
-            hashing_lock=directory / "hashing.lock",
-            upload_marks=_upload_marks(directory),
-            drain_fd=self._drain_fd,
-            certificates=None if self._certificates is None else self._certificates.for_workers,
-        )
-        return config.model_dump_json().encode()
-
-    @property
-    def _gateway_has_both_ports(self) -> bool:
-        """grpcio knows neither lists of what is revoked, nor certificates that need not be there."""
-        return self._host == "envoy" or (self._host == "grpcio" and self._certificates is not None)
-
-    def _gateway_settings(self, directory: Path, admin_socket: Path) -> GatewaySettings:
-        return gateway_settings(
-            self._settings,
-            admin_socket,
-            http_port=self.http_port,
-            grpc_port=self.grpc_port if self._gateway_has_both_ports else None,
-            tls=None if self._certificates is None else self._certificates.for_gateway,
-            upload_sockets=_batch_sockets(directory, self._settings),
-            upload_marks=_upload_marks(directory),
-        )
-
-    async def _start_gateway(self, directory: Path, sockets: tuple[Path, ...]) -> None:
-        (admin_socket,) = self._admin_sockets.values()
-        gateway = replace(
-            self._gateway_settings(directory, admin_socket),
-            upstream_sockets=sockets,
-            passes_json=self._host == "native",
-        )
-        argv = envoy_command(directory / "envoy.json", gateway, concurrency=self._settings.workers)
-        await self._envoys.await_ready(await self._run(Program("gateway", argv, bare(os.environ))), admin_socket)
 
     async def _run(self, program: Program) -> Child:
         child = await Child.start(program)
@@ -330,16 +261,6 @@ class Service:
 async def _end(task: asyncio.Task[Any]) -> None:
     task.cancel()
     await asyncio.wait([task])
-
-
-def _batch_sockets(directory: Path, settings: Settings) -> tuple[Path, ...]:
-    """Where the processes listen that receive files."""
-    return tuple(directory / f"batch-{number}.sock" for number in range(settings.batch_workers))
-
-
-def _upload_marks(directory: Path) -> Path:
-    """Where the marks of upload URLs are."""
-    return directory / "upload-marks"
 
 
 def _port_of(reserved: socket.socket) -> int:

@@ -1,0 +1,155 @@
+"""What the service's processes run: their command lines, their environments, and what they are told."""
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from instantaudience_gateway.envoy import in_process
+from instantaudience_gateway.envoy.settings import GatewaySettings
+
+from instantaudience_server.metrics import WorkerMetrics
+from instantaudience_server.processes import Program, bare
+from instantaudience_server.running.certificate_files import CertificateFiles
+from instantaudience_server.running.envoys import admin_sockets, envoy_command, gateway_settings
+from instantaudience_server.running.ground import WorkerConfig
+from instantaudience_server.running.metrics_server import MetricsConfig
+from instantaudience_server.settings import HostMode, Settings
+
+
+@dataclass(frozen=True)
+class Programs:
+    """The programs of a service, by what all its processes have in common.
+
+    `host` serves calls; it is not `auto`. In `directory` are the sockets, and what processes tell each other.
+    `http_port` is the gateway's, `grpc_port` the workers'. `drain_fd` is a pipe's end that workers inherit: they turn
+    NOT_SERVING when the other one is closed. `certificates` are for TLS; None: there is none.
+    """
+
+    settings: Settings
+    host: HostMode
+    directory: Path
+    http_port: int
+    grpc_port: int
+    drain_fd: int
+    certificates: CertificateFiles | None
+    worker_metrics: WorkerMetrics
+
+    @property
+    def in_envoy(self) -> bool:
+        """Whether workers are inside Envoys; a gateway stands in front of them otherwise."""
+        return self.host == "envoy"
+
+    @cached_property
+    def admin_sockets(self) -> dict[str, Path]:
+        """The Envoys', by their label in the metrics."""
+        return admin_sockets(self.directory, self.settings.workers if self.in_envoy else 0)
+
+    @property
+    def upload_sockets(self) -> tuple[Path, ...]:
+        """Where the processes listen that receive files."""
+        return tuple(self.directory / f"batch-{number}.sock" for number in range(self.settings.batch_workers))
+
+    def worker_socket(self, number: int) -> Path:
+        """Where a worker listens behind the gateway."""
+        return self.directory / f"worker-{number}.sock"
+
+    def addresses(self, number: int) -> Sequence[str]:
+        """Where a worker takes calls behind the gateway, and of its own, in gRPC's notation."""
+        addresses = [f"unix:{self.worker_socket(number)}"]
+        if not self._gateway_has_both_ports:
+            host = f"[{self.settings.host}]" if ":" in self.settings.host else self.settings.host
+            addresses.append(f"{host}:{self.grpc_port}")
+        return addresses
+
+    def worker(self, number: int) -> Program:
+        """A worker behind the gateway."""
+        return Program(
+            f"worker-{number}",
+            _module("worker"),
+            env=os.environ | self.worker_metrics.environment(number),
+            pass_fds=(self.drain_fd,),
+        )
+
+    def envoy_worker(self, number: int) -> Program:
+        """A worker inside Envoy, whose configuration is written."""
+        application = "instantaudience_server.running.envoy_worker:app"
+        gateway = replace(self._gateway_settings(self.admin_sockets[str(number)]), application=application)
+        return Program(
+            f"worker-{number}",
+            envoy_command(self.directory / f"envoy-{number}.json", gateway, concurrency=1),
+            env=in_process.environment() | self.worker_metrics.environment(number),
+            pass_fds=(self.drain_fd,),
+            cwd=self.directory,  # pyvoy puts it first on the module path
+        )
+
+    def batch_worker(self, number: int) -> Program:
+        """A process that receives files and applies them; its number among all workers comes after theirs."""
+        env = os.environ | self.worker_metrics.environment(self.settings.workers + number)
+        return Program(f"batch-{number}", _module("batch_worker"), env=env)
+
+    def worker_config(self, number: int, redis: str, addresses: Sequence[str] = ()) -> bytes:
+        """What the worker with this number among all of them is told; `redis` is the cluster's URL."""
+        config = WorkerConfig(
+            number=number,
+            host=self.host,
+            # Some run in another directory.
+            settings=self.settings.model_copy(update={"batch_store": self.settings.file_store_url}),
+            redis=redis,
+            addresses=list(addresses),
+            hashing_lock=self.directory / "hashing.lock",
+            upload_marks=self._upload_marks,
+            drain_fd=self.drain_fd,
+            certificates=None if self.certificates is None else self.certificates.for_workers,
+        )
+        return config.model_dump_json().encode()
+
+    def gateway(self, sockets: tuple[Path, ...]) -> Program:
+        """The gateway in front of workers, whose `sockets` these are; its configuration is written."""
+        (admin_socket,) = self.admin_sockets.values()
+        gateway = replace(
+            self._gateway_settings(admin_socket), upstream_sockets=sockets, passes_json=self.host == "native"
+        )
+        argv = envoy_command(self.directory / "envoy.json", gateway, concurrency=self.settings.workers)
+        return Program("gateway", argv, bare(os.environ))
+
+    def metrics_server(self, listening: int, directory: Path) -> Program:
+        """What serves the metrics that workers write into the directory, on a socket that it inherits."""
+        config = MetricsConfig(
+            listening=listening,
+            directory=directory,
+            admin_sockets=self.admin_sockets,
+            certificates=None if self.certificates is None else self.certificates.for_workers,
+            log_level=self.settings.log_level,
+            log_format=self.settings.log_format,
+        )
+        stdin = config.model_dump_json().encode()
+        return Program("metrics", _module("metrics_server"), bare(os.environ), stdin, pass_fds=(listening,))
+
+    @property
+    def _upload_marks(self) -> Path:
+        """Where the marks of upload URLs are."""
+        return self.directory / "upload-marks"
+
+    @property
+    def _gateway_has_both_ports(self) -> bool:
+        """grpcio knows neither lists of what is revoked, nor certificates that need not be there."""
+        return self.in_envoy or (self.host == "grpcio" and self.certificates is not None)
+
+    def _gateway_settings(self, admin_socket: Path) -> GatewaySettings:
+        return gateway_settings(
+            self.settings,
+            admin_socket,
+            http_port=self.http_port,
+            grpc_port=self.grpc_port if self._gateway_has_both_ports else None,
+            tls=None if self.certificates is None else self.certificates.for_gateway,
+            upload_sockets=self.upload_sockets,
+            upload_marks=self._upload_marks,
+        )
+
+
+def _module(name: str) -> list[str]:
+    """The command line that runs a module of this room."""
+    return [sys.executable, "-m", f"instantaudience_server.running.{name}"]

@@ -1,12 +1,13 @@
 """For all suites."""
 
 import os
+import re
 import signal
 
 import pytest
 from hypothesis import settings
-from support.scheduling import StartedOnceScheduling
 from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 # Read when grpc is imported. Its handlers would abort a child that is forked while calls are under way here.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
@@ -18,6 +19,21 @@ settings.load_profile("suite")
 
 collect_ignore = ["legacy"]
 """These have an environment of their own (`make test-clients`)."""
+
+_STARTED = re.compile(r"::.*[\[-](native|envoy|grpcio|valkey|redis)\b")
+
+
+class StartedOnceScheduling(LoadScopeScheduling):
+    """Lets those go together to one of the processes that `make test` runs tests in that are of one file, on one host or
+    one product: they share what the file starts.
+
+    The parts keep pytest's order (`--no-loadscope-reorder`), in which all that runs on one host comes before the next:
+    so each process starts what is there for the whole session once for each host.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        started = _STARTED.search(nodeid)
+        return nodeid.partition("::")[0] + (f" on {started[1]}" if started else "")
 
 
 def pytest_configure() -> None:

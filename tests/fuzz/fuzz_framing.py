@@ -17,8 +17,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from framing_cases import Case, broken_connection, random_case
 from instantaudience_server.transport.framing import frame
-from support.framing_cases import Case, broken_connection, random_case
 from support.framing_peer import Peer, connected, grpc_headers
 from support.messages import APPLY, PACKAGE, apply_request, one_user
 from support.processes import descendants

@@ -22,8 +22,8 @@ from instantaudience_server.telemetry import configure_logging
 from rich import box
 from rich.console import Console
 from rich.table import Table
-from support import floods
-from support.floods import Flood
+from support.wire import floods
+from support.wire.floods import Flood
 
 from bench import load, processes
 from bench.cluster import running_cluster

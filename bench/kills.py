@@ -16,9 +16,9 @@ from pathlib import Path
 import uvloop
 from instantaudience_server.settings import Durability
 from rich.console import Console
-from support.replicated import ReplicatedCluster, replicated_cluster
-from support.service import HOST_MODES, running_service
-from support.traffic import APPLYING, ARGUMENTS, DEADLINE_SECONDS, Traffic
+from support.cluster.replicated import ReplicatedCluster, replicated_cluster
+from support.service.running import HOST_MODES, running_service
+from support.service.traffic import APPLYING, ARGUMENTS, DEADLINE_SECONDS, Traffic
 
 console = Console(width=110)
 

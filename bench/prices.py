@@ -15,8 +15,8 @@ from typing import Any
 from instantaudience_server.settings import Durability
 from rich import box
 from rich.table import Table
-from support.authorities import Authority
-from support.replicated import ReplicatedCluster, replicated_cluster
+from support.cluster.replicated import ReplicatedCluster, replicated_cluster
+from support.credentials.authorities import Authority
 
 from bench.drives import Result, Run, drive
 from bench.load import LoadError

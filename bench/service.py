@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-from support.authorities import Authority
+from support.credentials.authorities import Authority
 
 from bench.load import Address
 from bench.workload import USERNAME, write_catalog

@@ -17,11 +17,11 @@ import httpx
 import uvloop
 from instantaudience_server.running.hosts import available
 from rich.console import Console
-from support.clusters import eventually
-from support.replicated import replicated_cluster
-from support.restarts import Restarted
-from support.service import COMMAND, Service
-from support.traffic import Losses, Traffic
+from support.cluster.replicated import replicated_cluster
+from support.service.restarts import Restarted
+from support.service.running import COMMAND, Service
+from support.service.traffic import Losses, Traffic
+from support.waiting import eventually
 
 console = Console(width=110)
 

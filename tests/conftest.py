@@ -24,8 +24,7 @@ _STARTED = re.compile(r"::.*[\[-](native|envoy|grpcio|valkey|redis)\b")
 
 
 class StartedOnceScheduling(LoadScopeScheduling):
-    """Lets those go together to one of the processes that `make test` runs tests in that are of one file, on one host or
-    one product: they share what the file starts.
+    """Has one process run the tests of one file, on one host or one product: they share what the file starts.
 
     The parts keep pytest's order (`--no-loadscope-reorder`), in which all that runs on one host comes before the next:
     so each process starts what is there for the whole session once for each host.

@@ -16,8 +16,8 @@ from pathlib import Path
 PROJECT = Path(__file__).parents[1]
 sys.path.insert(0, str(PROJECT / "tests"))
 
-from support.conformance import surroundings  # noqa: E402  # needs the path above
-from support.service import HOST_MODES  # noqa: E402
+from support.clients.conformance import surroundings  # noqa: E402  # needs the path above
+from support.service.running import HOST_MODES  # noqa: E402
 
 
 @dataclass(frozen=True)

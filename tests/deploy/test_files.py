@@ -16,7 +16,7 @@ from instantaudience_server.commands.root import main
 from instantaudience_server.running.supervisor import EXTRA_SECONDS
 from instantaudience_server.settings import Settings
 from instantaudience_server.store.inspection.durability_settings import CHECKS
-from support.clusters import running_node
+from support.cluster.running import running_node
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"

@@ -21,12 +21,12 @@ from instantaudience_server import metrics
 from instantaudience_server.processes import free_ports
 from prometheus_client import REGISTRY
 from prometheus_client.metrics import MetricWrapperBase
-from support.authorities import Authority
-from support.clusters import eventually
-from support.messages import one_user
-from support.metrics import scrape
-from support.processes import needs_proc
-from support.service import Service, credentials, running_service
+from support.contract.messages import one_user
+from support.credentials.authorities import Authority
+from support.service.metrics import scrape
+from support.service.processes import needs_proc
+from support.service.running import Service, credentials, running_service
+from support.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
 ALERTS_FILE = ROOT / "deploy/observability/alerts.yaml"

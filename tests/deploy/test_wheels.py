@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.clusters import running_cluster
-from support.service import HOST_MODES, Service, running_service
+from support.cluster.running import running_cluster
+from support.service.running import HOST_MODES, Service, running_service
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.timeout(400)

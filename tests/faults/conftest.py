@@ -3,9 +3,9 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from support.replicated import ReplicatedCluster, replicated_cluster
-from support.service import Service, running_service
-from support.traffic import ARGUMENTS
+from support.cluster.replicated import ReplicatedCluster, replicated_cluster
+from support.service.running import Service, running_service
+from support.service.traffic import ARGUMENTS
 
 
 @pytest.fixture(scope="session")

@@ -17,13 +17,14 @@ from instantaudience_server.embedded.node import HOST
 from instantaudience_server.store.interfaces.quotas import Quota
 from instantaudience_server.store.keys import key_slot, membership_key, quota_key, session_key, usage_key
 from instantaudience_server.tokens import hash_token
-from support.clusters import Migration, eventually
-from support.messages import USER, apply_request, one_user
-from support.metrics import scrape
-from support.processes import needs_proc
-from support.replicated import ReplicatedCluster, ReplicatedNode, replica_stopped
-from support.service import Service
-from support.traffic import MEMBER, Traffic
+from support.cluster.nodes import Migration
+from support.cluster.replicated import ReplicatedCluster, ReplicatedNode, replica_stopped
+from support.contract.messages import USER, apply_request, one_user
+from support.service.metrics import scrape
+from support.service.processes import needs_proc
+from support.service.running import Service
+from support.service.traffic import MEMBER, Traffic
+from support.waiting import eventually
 
 pytestmark = [needs_proc, pytest.mark.timeout(300)]
 

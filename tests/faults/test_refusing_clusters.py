@@ -7,13 +7,13 @@ import pytest
 from google.rpc import code_pb2
 from instantaudience_server.store.interfaces.health import Problem
 from redis.asyncio import Redis
-from support.clusters import eventually
-from support.messages import one_user
-from support.metrics import scrape
-from support.processes import needs_proc
-from support.replicated import ReplicatedCluster
-from support.service import Service
-from support.traffic import REMOVE, Traffic
+from support.cluster.replicated import ReplicatedCluster
+from support.contract.messages import one_user
+from support.service.metrics import scrape
+from support.service.processes import needs_proc
+from support.service.running import Service
+from support.service.traffic import REMOVE, Traffic
+from support.waiting import eventually
 
 pytestmark = [needs_proc, pytest.mark.timeout(120)]
 

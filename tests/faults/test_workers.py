@@ -11,13 +11,13 @@ from functools import partial
 import pytest
 from instantaudience_server.running.ground import AGAIN_SECONDS
 from instantaudience_server.store.keys import CATALOG_VERSION, key_slot
-from support.clusters import eventually
-from support.processes import Process, descendants, needs_proc
-from support.replicated import ReplicatedCluster
-from support.restarts import Restarted
-from support.service import HOST_MODES, Service, new_directory, running_service
-from support.traffic import ARGUMENTS, WORKERS, Traffic
-from support.workers import COMMANDS
+from support.cluster.replicated import ReplicatedCluster
+from support.service.processes import Process, descendants, needs_proc
+from support.service.restarts import Restarted
+from support.service.running import HOST_MODES, Service, new_directory, running_service
+from support.service.traffic import ARGUMENTS, WORKERS, Traffic
+from support.service.workers import COMMANDS
+from support.waiting import eventually
 
 pytestmark = [needs_proc, pytest.mark.timeout(300)]
 

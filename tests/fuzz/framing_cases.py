@@ -8,9 +8,9 @@ import hpack
 from grpc_health.v1 import health_pb2
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience_server.transport.framing import frame
-from support.framing_peer import Headers, grpc_headers
-from support.http2_frames import PREFACE, http2_frame
-from support.messages import APPLY, PACKAGE, STREAM, apply_request, one_user
+from support.contract.messages import APPLY, PACKAGE, STREAM, apply_request, one_user
+from support.wire.http2 import PREFACE, http2_frame
+from support.wire.peer import Headers, grpc_headers
 
 HEALTH = "/grpc.health.v1.Health"
 REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"

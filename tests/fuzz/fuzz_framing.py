@@ -19,11 +19,11 @@ from pathlib import Path
 
 from framing_cases import Case, broken_connection, random_case
 from instantaudience_server.transport.framing import frame
-from support.framing_peer import Peer, connected, grpc_headers
-from support.messages import APPLY, PACKAGE, apply_request, one_user
-from support.processes import descendants
-from support.service import HOST_MODES, Service, running_service
-from support.workers import COMMANDS
+from support.contract.messages import APPLY, PACKAGE, apply_request, one_user
+from support.service.processes import descendants
+from support.service.running import HOST_MODES, Service, running_service
+from support.service.workers import COMMANDS
+from support.wire.peer import Peer, connected, grpc_headers
 
 FUZZERS, BREAKERS, NEIGHBOURS = 4, 1, 2
 CASES_ON_A_CONNECTION = 100

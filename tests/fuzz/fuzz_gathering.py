@@ -41,15 +41,16 @@ from instantaudience_server.telemetry import configure_logging
 from instantaudience_server.transport.methods.apply_answers import apply_answer
 from instantaudience_server.usage.counting import Usage
 from redis.asyncio import RedisCluster
-from support.callers import caller
 from support.clocks import FakeClock
-from support.clusters import connected, emptied, running_cluster, seconds_from_now
-from support.contract_model import State
-from support.quotas import Windows
-from support.readings import CATALOG
-from support.redis_servers import server_binaries
-from support.stored import put_external_ids, stored
-from support.strategies import EXTERNAL_IDS
+from support.cluster.running import connected, emptied, running_cluster
+from support.cluster.servers import server_binaries
+from support.cluster.stored import put_external_ids, stored
+from support.contract.model import State
+from support.contract.strategies import EXTERNAL_IDS
+from support.parts.callers import caller
+from support.parts.quotas import Windows
+from support.parts.readings import CATALOG
+from support.waiting import seconds_from_now
 
 MOST_TOGETHER = 40
 LARGE_SHARE = 0.002

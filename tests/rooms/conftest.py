@@ -15,11 +15,11 @@ from instantaudience_server.store.quota_store import ClusterQuotaStore
 from instantaudience_server.store.segment_size_store import ClusterSegmentSizeStore
 from instantaudience_server.store.usage_store import ClusterUsageStore
 from instantaudience_server.usage.counting import Usage
-from support.accounts import AccountWorker
 from support.clocks import FakeClock
-from support.cluster_fixtures import cluster, plain
-from support.clusters import running_cluster
-from support.readings import CATALOG
+from support.cluster.fixtures import cluster, plain
+from support.cluster.running import running_cluster
+from support.parts.accounts import AccountWorker
+from support.parts.readings import CATALOG
 
 __all__ = ["cluster", "plain"]
 """Fixtures that are imported."""

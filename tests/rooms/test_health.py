@@ -18,8 +18,9 @@ from instantaudience_server.store.node_states import ClusterNodeStates
 from instantaudience_server.telemetry import Event
 from redis.asyncio import RedisCluster
 from structlog.testing import capture_logs
-from support.accounts import reads
-from support.clusters import seconds_from_now, whole
+from support.cluster.nodes import whole
+from support.parts.accounts import reads
+from support.waiting import seconds_from_now
 
 OPERATIONS = Path(__file__).parents[2] / "docs/operations.md"
 

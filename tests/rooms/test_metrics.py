@@ -19,7 +19,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
-from support.metrics import Scrape
+from support.service.metrics import Scrape
 
 OPERATIONS = Path(__file__).parents[2] / "docs/operations.md"
 DECLARED = [metric for metric in REGISTRY._collector_to_names if isinstance(metric, MetricWrapperBase)]

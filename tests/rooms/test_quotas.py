@@ -13,8 +13,8 @@ from instantaudience_server.errors import AudienceError, Reason, unavailable
 from instantaudience_server.quotas import MOST_CALLS, Decisions, Limits, Quotas
 from instantaudience_server.store.interfaces.quotas import Admissions, Counts, Quota
 from support.clocks import ToldLoop, run_on_told_time
-from support.clusters import eventually
-from support.quotas import Windows
+from support.parts.quotas import Windows
+from support.waiting import eventually
 
 LATER = float("inf")
 

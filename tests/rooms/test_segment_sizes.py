@@ -16,7 +16,9 @@ from instantaudience_server.store.segment_size_store import MS_PER_WEEK, Cluster
 from prometheus_client import REGISTRY
 from redis.asyncio import RedisCluster
 from support.clocks import FakeClock
-from support.clusters import eventually, for_each, of_users, on_all_nodes, on_node, owner_of, seconds_from_now, user_key
+from support.cluster.nodes import on_all_nodes, on_node, owner_of
+from support.cluster.users import for_each, of_users, user_key
+from support.waiting import eventually, seconds_from_now
 
 MARGIN_SECONDS = 10.0
 """What a busy machine may take longer; the cluster is away for a minute."""

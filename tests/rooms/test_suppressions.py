@@ -19,7 +19,8 @@ from instantaudience_server.suppressions import Suppressions
 from redis.asyncio import RedisCluster
 from structlog.testing import capture_logs
 from support.clocks import FakeClock
-from support.clusters import eventually, on_all_nodes, seconds_from_now
+from support.cluster.nodes import on_all_nodes
+from support.waiting import eventually, seconds_from_now
 
 MEMBER, OTHER = 123, 456
 USERS = [b"m:p:1", b"m:i:1ba98a6c-d1a5-49ef-ad1c-2d9230ebcd13", b"m:p:2"]

@@ -21,11 +21,11 @@ from instantaudience_server.transport.calls.outcomes import CallError, Outcomes
 from instantaudience_server.transport.calls.pipeline import Pipeline
 from instantaudience_server.usage.counting import Usage
 from redis.asyncio import RedisCluster
-from support.accounts import PASSWORDS, REVOKED, AccountWorker, reads, refused
-from support.callers import caller
 from support.clocks import FakeClock
-from support.clusters import eventually, seconds_from_now
-from support.limits import usual_admission
+from support.parts.accounts import PASSWORDS, REVOKED, AccountWorker, reads, refused
+from support.parts.callers import caller
+from support.parts.limits import usual_admission
+from support.waiting import eventually, seconds_from_now
 
 HOUR_MS = 3_600_000
 

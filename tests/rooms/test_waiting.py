@@ -1,7 +1,7 @@
 """Calls that wait for an answer that they share: who looks after their deadlines, and what that costs."""
 
 from instantaudience_server.waiting import Sweeper
-from support.clusters import eventually
+from support.waiting import eventually
 
 
 class Watched:

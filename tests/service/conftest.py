@@ -6,8 +6,8 @@ import grpc
 import httpx
 import pytest
 from redis.asyncio import RedisCluster
-from support.service import HOST_MODES, Service, running_service
-from support.stored import forget_users
+from support.cluster.stored import forget_users
+from support.service.running import HOST_MODES, Service, running_service
 
 
 @pytest.fixture(scope="session", params=HOST_MODES)

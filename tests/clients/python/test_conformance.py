@@ -27,8 +27,8 @@ from instantaudience import (
     Token,
 )
 from instantaudience.v1.audience_pb2 import ApplySegmentsResult, RtSegment, UserMemberships, WarningCode
-from support.conformance import cases, surroundings
-from support.service import HOST_MODES
+from support.clients.conformance import cases, surroundings
+from support.service.running import HOST_MODES
 
 WAIT_SECONDS = 1.0
 """When what came to the proxy is counted, where a case waits."""

@@ -11,7 +11,7 @@ from instantaudience_server.admission.admission import Admission
 from instantaudience_server.admission.queues import Ticket
 from instantaudience_server.errors import AudienceError, Reason
 from support.clocks import ToldLoop, run_on_told_time
-from support.clusters import eventually, seconds_from_now
+from support.waiting import eventually, seconds_from_now
 
 FLOOD, NEIGHBOUR, THIRD = 1, 2, 3
 

@@ -30,9 +30,12 @@ from instantaudience_server.store.whole_keys import Kind, Part
 from redis import Redis as SyncRedis
 from redis import RedisCluster as SyncRedisCluster
 from redis.asyncio import Redis, RedisCluster
-from support.accounts import AccountWorker, refused
 from support.clocks import FakeClock
-from support.clusters import migration_of, owner_of, running_node, seconds_from_now, users_of_slot
+from support.cluster.nodes import migration_of, owner_of
+from support.cluster.running import running_node
+from support.cluster.users import users_of_slot
+from support.parts.accounts import AccountWorker, refused
+from support.waiting import seconds_from_now
 
 USERS, SEGMENTS = 600, 5
 HOUR_MS = 3_600_000

@@ -28,11 +28,11 @@ from instantaudience_server.store.segment_size_store import ClusterSegmentSizeSt
 from instantaudience_server.store.suppression_store import ClusterSuppressionStore
 from instantaudience_server.suppressions import Suppressions
 from redis.asyncio import RedisCluster
-from support.avro_files import avro_file, segment
-from support.clusters import eventually, seconds_from_now
-from support.contract_model import State
-from support.files import MEMBER, UPLOADED_MS, UPLOADED_S, Job, MemoryFile, NotedStore, batch_catalog, now_s
-from support.stored import stored
+from support.cluster.stored import stored
+from support.contract.model import State
+from support.parts.avro_files import avro_file, segment
+from support.parts.files import MEMBER, UPLOADED_MS, UPLOADED_S, Job, MemoryFile, NotedStore, batch_catalog, now_s
+from support.waiting import eventually, seconds_from_now
 
 FIELDS = {"fields": [pb.BATCH_FIELD_SEG_ID, pb.BATCH_FIELD_EXPIRATION, pb.BATCH_FIELD_TIMESTAMP]}
 ACTIVE = (5848, 5849, 5850, 6000)

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from instantaudience_server.batch.counters import Counters
 from instantaudience_server.batch.jobs import ErrorCode
-from support.avro_files import FULL_SCHEMA, avro_file, record, segment, user_schema
-from support.files import Job, batch_catalog
+from support.parts.avro_files import FULL_SCHEMA, avro_file, record, segment, user_schema
+from support.parts.files import Job, batch_catalog
 
 RECORDS = [{"uid": number, "segments": [segment(), segment(5849)]} for number in range(1, 1001)]
 WHOLE = avro_file(RECORDS, sync_interval=2000)

@@ -9,7 +9,7 @@ import zlib
 import pytest
 from instantaudience_server.batch.content import Content, Kind
 from instantaudience_server.batch.jobs import ErrorCode, FileFailedError
-from support.files import Job, MemoryFile, batch_catalog
+from support.parts.files import Job, MemoryFile, batch_catalog
 
 TEXT = b"".join(b"%d;5848:0\n" % random.Random(1).getrandbits(63) for _ in range(3000))
 LINE = b"7652266028043224430;5848:0\n"

@@ -21,12 +21,12 @@ from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.jobs import Order, Phase
 from instantaudience_server.store.job_store import ClusterJobStore
-from support.accounts import refused
-from support.callers import caller
 from support.clocks import FakeClock
-from support.clusters import seconds_from_now
-from support.files import members_of
-from support.readings import CATALOG
+from support.parts.accounts import refused
+from support.parts.callers import caller
+from support.parts.files import members_of
+from support.parts.readings import CATALOG
+from support.waiting import seconds_from_now
 
 DEMO = caller("demo", CATALOG)
 

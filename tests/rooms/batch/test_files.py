@@ -9,7 +9,7 @@ import pytest
 from instantaudience_server.batch.files import PART_BYTES, FileLostError, FileStore
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.processes import free_ports
-from support.s3 import running_s3
+from support.outside.s3 import running_s3
 
 jobs = (f"job{number}" for number in itertools.count())
 

@@ -12,7 +12,7 @@ from instantaudience_server.store.job_store import ClusterJobStore
 from instantaudience_server.store.keys import upload_mark_key
 from redis.asyncio import RedisCluster
 from support.clocks import FakeClock
-from support.clusters import eventually, seconds_from_now
+from support.waiting import eventually, seconds_from_now
 
 
 async def test_the_file_has_the_marks_of_the_time(

@@ -8,16 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from instantaudience_server.batch.counters import Count
-from support.avro_files import (
-    SEGMENT_SCHEMA,
-    UID_TYPES,
-    avro_file,
-    record,
-    segment,
-    user_schema,
-)
-from support.contract_model import State
-from support.files import EXTERNAL, OTHER, STRANGER, UPLOADED_MS, UPLOADED_S, Job, NotedStore, batch_catalog
+from support.contract.model import State
+from support.parts.avro_files import SEGMENT_SCHEMA, UID_TYPES, avro_file, record, segment, user_schema
+from support.parts.files import EXTERNAL, OTHER, STRANGER, UPLOADED_MS, UPLOADED_S, Job, NotedStore, batch_catalog
 
 USER = 7652266028043224430
 UUID = "AEBE52E7-03EE-455A-B3C4-E57283966239"

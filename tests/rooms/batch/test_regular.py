@@ -29,10 +29,10 @@ from instantaudience_server.store.segment_size_store import ClusterSegmentSizeSt
 from instantaudience_server.store.sizes.hyperloglog import numbers_of
 from instantaudience_server.transport.hosts.native import missing
 from redis.asyncio import RedisCluster
-from support.avro_files import SEGMENT_SCHEMA, avro_file, segment, user_schema
-from support.clusters import seconds_from_now
-from support.files import MEMBER, UPLOADED_MS, Job, batch_catalog, now_s, unpacked
-from support.stored import stored
+from support.cluster.stored import stored
+from support.parts.avro_files import SEGMENT_SCHEMA, avro_file, segment, user_schema
+from support.parts.files import MEMBER, UPLOADED_MS, Job, batch_catalog, now_s, unpacked
+from support.waiting import seconds_from_now
 
 if reason := missing():
     pytest.skip(f"the native extension is not there: {reason}", allow_module_level=True)

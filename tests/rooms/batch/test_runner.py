@@ -32,10 +32,10 @@ from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.jobs import Job, Phase, Uploaded, UploadLimits
 from instantaudience_server.store.job_store import ClusterJobStore
-from support.clusters import eventually, seconds_from_now
-from support.files import members_of
-from support.metrics import Scrape
-from support.readings import CATALOG
+from support.parts.files import members_of
+from support.parts.readings import CATALOG
+from support.service.metrics import Scrape
+from support.waiting import eventually, seconds_from_now
 
 LIMITS = UploadLimits(99, 1, None, None, None, None)
 MEMBER, OTHER = sorted(CATALOG.members)[:2]

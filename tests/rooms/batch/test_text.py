@@ -10,8 +10,8 @@ from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.batch.counters import Count, Counters
 from instantaudience_server.catalog import records as catalog_records
 from instantaudience_server.store.interfaces.catalog import Kind, Record
-from support.contract_model import State
-from support.files import EXTERNAL, UPLOADED_MS, UPLOADED_S, Job, NotedStore, batch_catalog
+from support.contract.model import State
+from support.parts.files import EXTERNAL, UPLOADED_MS, UPLOADED_S, Job, NotedStore, batch_catalog
 
 USER = "7652266028043224430"
 UUID = "AEBE52E7-03EE-455A-B3C4-E57283966239"

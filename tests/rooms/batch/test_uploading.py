@@ -25,9 +25,9 @@ from instantaudience_server.store.interfaces.jobs import Job, Phase
 from instantaudience_server.store.job_store import ClusterJobStore
 from instantaudience_server.transport.uploads import UploadServer
 from support.clocks import FakeClock
-from support.clusters import eventually, seconds_from_now
-from support.files import members_of
-from support.readings import CATALOG
+from support.parts.files import members_of
+from support.parts.readings import CATALOG
+from support.waiting import eventually, seconds_from_now
 
 MEMBER = min(CATALOG.members)
 MARK = "0123456789abcdef"

@@ -11,10 +11,10 @@ from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.passwords.guesses import MOST_WRONG, WINDOW_MS
 from instantaudience_server.passwords.hashing import Passwords
 from instantaudience_server.store.interfaces.catalog import Kind
-from support.accounts import PASSWORDS, REVOKED, AccountWorker
-from support.callers import caller
 from support.clocks import FakeClock
-from support.clusters import eventually, seconds_from_now
+from support.parts.accounts import PASSWORDS, REVOKED, AccountWorker
+from support.parts.callers import caller
+from support.waiting import eventually, seconds_from_now
 
 DEMO, ADMIN, PRIVATE, NOBODY = 1001, 1002, 1003, 9999
 NEW = "Another-Passw0rd!"

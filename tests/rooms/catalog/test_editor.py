@@ -7,7 +7,7 @@ import pytest
 from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.store.interfaces.catalog import Kind
-from support.catalogs import (
+from support.parts.catalogs import (
     NOW_S,
     OTHER,
     OWN,
@@ -20,7 +20,7 @@ from support.catalogs import (
     without_etag,
     worker,
 )
-from support.clusters import seconds_from_now
+from support.waiting import seconds_from_now
 
 __all__ = ["another", "worker"]
 """Fixtures that are imported."""

@@ -12,9 +12,20 @@ from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.store import keys
 from instantaudience_server.store.interfaces.catalog import Kind
 from redis.cluster import RedisCluster
-from support.catalogs import NOW_S, OTHER, OWN, CatalogWorker, another, mask, new_segment, said, without_etag, worker
 from support.clocks import FakeClock
-from support.clusters import seconds_from_now
+from support.parts.catalogs import (
+    NOW_S,
+    OTHER,
+    OWN,
+    CatalogWorker,
+    another,
+    mask,
+    new_segment,
+    said,
+    without_etag,
+    worker,
+)
+from support.waiting import seconds_from_now
 
 __all__ = ["another", "worker"]
 """Fixtures that are imported."""

@@ -33,7 +33,8 @@ from instantaudience_server.telemetry import Event
 from redis.asyncio import RedisCluster
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
-from support.clusters import eventually, owner_of, seconds_from_now, whole
+from support.cluster.nodes import owner_of, whole
+from support.waiting import eventually, seconds_from_now
 
 VISIBLE_SECONDS = 1.0 + 2.0
 """How soon a change is known (contract, "/segment"); a busy machine may take longer."""

@@ -14,8 +14,8 @@ from instantaudience_server.catalog.file import CatalogError, read_catalog
 from instantaudience_server.catalog.file_entries import write_entry
 from instantaudience_server.quotas import Limits
 from instantaudience_server.settings import Durability
-from support import contract_model
-from support.callers import account_named, catalog_of, demo_catalog
+from support.contract import model
+from support.parts.callers import account_named, catalog_of, demo_catalog
 
 PASSWORD = "Correct-Horse-1"
 HASH = "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaA"
@@ -335,7 +335,7 @@ def test_what_was_written_is_read_again(tmp_path_factory: pytest.TempPathFactory
 
 
 async def test_the_demo_catalog_is_what_the_vectors_assume() -> None:
-    catalog, model = demo_catalog(), contract_model.DEMO
+    catalog, modelled = demo_catalog(), model.DEMO
     assert {id_: member.segment_access for id_, member in catalog.members.items()} == {
         123: {123, 1661, 1262},
         1661: {1661},
@@ -369,7 +369,7 @@ async def test_the_demo_catalog_is_what_the_vectors_assume() -> None:
             segment.get("code", ""),
             pb.SegmentState.Value(f"SEGMENT_STATE_{segment.get('state', 'active').upper()}"),
         )
-        for segment in model["segments"]
+        for segment in modelled["segments"]
     }
 
 

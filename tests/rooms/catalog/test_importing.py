@@ -13,12 +13,12 @@ from instantaudience_server.passwords.hashing import Passwords
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.catalog import Kind
-from support.callers import caller, quick_hash
-from support.catalogs import OTHER, OWN, CatalogWorker, begin, catalog_worker, without_etag
 from support.clocks import FakeClock
-from support.clusters import seconds_from_now
-from support.key_pairs import public_pem
-from support.quotas import Windows
+from support.credentials.key_pairs import public_pem
+from support.parts.callers import caller, quick_hash
+from support.parts.catalogs import OTHER, OWN, CatalogWorker, begin, catalog_worker, without_etag
+from support.parts.quotas import Windows
+from support.waiting import seconds_from_now
 
 NOW_S = 1_700_000_000
 PASSWORD = "Some-Passw0rd!"

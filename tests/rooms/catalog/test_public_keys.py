@@ -6,12 +6,12 @@ from instantaudience_server.catalog.public_keys import MOST_KEYS, PublicKeyServi
 from instantaudience_server.errors import Reason
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.store.interfaces.catalog import Kind
-from support.accounts import AccountWorker, refused
-from support.callers import caller
 from support.clocks import FakeClock
-from support.clusters import seconds_from_now
-from support.key_pairs import private_pem, public_pem, slow_pem
-from support.quotas import Windows
+from support.credentials.key_pairs import private_pem, public_pem, slow_pem
+from support.parts.accounts import AccountWorker, refused
+from support.parts.callers import caller
+from support.parts.quotas import Windows
+from support.waiting import seconds_from_now
 
 DEMO, OTHER = 1001, 1003
 REFUSED = {

@@ -8,9 +8,9 @@ from instantaudience_server.catalog.seeding import seed
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.catalog import Kind, Outcome
-from support.callers import quick_hash
 from support.clocks import NOW_MS
-from support.clusters import seconds_from_now
+from support.parts.callers import quick_hash
+from support.waiting import seconds_from_now
 
 MEMBERS = [pb.Member(id=1, name="One"), pb.Member(id=2, name="Two")]
 ANN = pb.ImportedUser(user=pb.User(id=10, username="ann", member_id=1), password="Ann-Passw0rd!")

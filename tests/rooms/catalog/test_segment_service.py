@@ -28,9 +28,11 @@ from instantaudience_server.store.quota_store import ClusterQuotaStore
 from instantaudience_server.store.segment_size_store import MS_PER_WEEK, ClusterSegmentSizeStore
 from instantaudience_server.store.sizes.hyperloglog import REGISTERS
 from redis.asyncio import RedisCluster
-from support.callers import caller
 from support.clocks import FakeClock
-from support.clusters import eventually, for_each, on_all_nodes, seconds_from_now
+from support.cluster.nodes import on_all_nodes
+from support.cluster.users import for_each
+from support.parts.callers import caller
+from support.waiting import eventually, seconds_from_now
 
 OWN, OTHER = 1, 2
 LIMITED = 3

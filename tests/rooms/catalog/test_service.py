@@ -12,9 +12,9 @@ from instantaudience_server.catalog.segment_table import Condition, Order, Segme
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.store.interfaces.catalog import Kind, Record
 from instantaudience_server.store.interfaces.memberships import NEVER, Alike
-from support.catalogs import OTHER, OWN, PASSWORD, CatalogWorker, another, mask, new_segment, page_of, worker
 from support.clocks import FakeClock
-from support.clusters import eventually, seconds_from_now
+from support.parts.catalogs import OTHER, OWN, PASSWORD, CatalogWorker, another, mask, new_segment, page_of, worker
+from support.waiting import eventually, seconds_from_now
 
 __all__ = ["another", "worker"]
 """Fixtures that are imported."""

@@ -12,7 +12,7 @@ import pytest
 from click.shell_completion import BashComplete
 from click.testing import CliRunner
 from instantaudience_server.commands.root import main
-from support.service import COMMAND
+from support.service.running import COMMAND
 
 READING = {"access", "doctor", "get", "list", "report", "show"}
 """The last words of commands that only read."""

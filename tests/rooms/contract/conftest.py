@@ -1,6 +1,6 @@
 """An Envoy and REST's way to it."""
 
-from support.gateway_fixtures import anyone, client, directory, gateway, shared_upstream, upstream
+from support.gateway.fixtures import anyone, client, directory, gateway, shared_upstream, upstream
 
 __all__ = ["anyone", "client", "directory", "gateway", "shared_upstream", "upstream"]
 """Fixtures that are imported."""

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from instantaudience.v1 import audience_pb2
-from support.gateways import Gateway, Upstream, assert_error
-from support.json_bodies import GOOD_BODIES, JSON_VALUES, NOT_JSON, NOT_UTF8, SNIPPETS, WRONG_SHAPES
-from support.messages import LIMIT_BYTES
+from support.contract.json_bodies import GOOD_BODIES, JSON_VALUES, NOT_JSON, NOT_UTF8, SNIPPETS, WRONG_SHAPES
+from support.contract.messages import LIMIT_BYTES
+from support.gateway.running import Gateway, Upstream, assert_error
 
 
 @pytest.mark.parametrize("body", GOOD_BODIES)

@@ -14,8 +14,8 @@ from instantaudience_gateway.contract.connect import HTTP_STATUSES, code_name, c
 from instantaudience_server.errors import Reason
 from instantaudience_server.transport.framing import frame
 from instantaudience_server.transport.status import ROWS, Failure
-from support.gateways import GRPC_CODES, ODD_TEXT, Upstream, body_for, odd_status, running_gateway, serving
-from support.messages import APPLY, STREAM
+from support.contract.messages import APPLY, STREAM
+from support.gateway.running import GRPC_CODES, ODD_TEXT, Upstream, body_for, odd_status, running_gateway, serving
 
 HEADERS = {"content-type": "application/json", "connect-protocol-version": "1"}
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from instantaudience.v1 import audience_pb2
 from instantaudience_gateway.contract import descriptor
 from instantaudience_server import tokens
-from support.gateways import TOKEN, Gateway, Upstream, assert_error
-from support.json_bodies import JSON_VALUES
+from support.contract.json_bodies import JSON_VALUES
+from support.gateway.running import TOKEN, Gateway, Upstream, assert_error
 
 PATHS = {
     "/rt-segment": "GET, POST",

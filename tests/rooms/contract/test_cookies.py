@@ -5,7 +5,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from support.gateways import TOKEN, Gateway, Upstream, assert_error, running_gateway
+from support.gateway.running import TOKEN, Gateway, Upstream, assert_error, running_gateway
 
 NAME = "instant_audience_token"
 SIGN_IN = {"auth": {"username": "u", "password": "p"}}

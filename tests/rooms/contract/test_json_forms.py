@@ -9,8 +9,8 @@ from google.protobuf.struct_pb2 import Struct
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience_gateway.contract.json_forms import json_forms
 from instantaudience_server.transport.hosts.native import missing
-from support.gateways import Upstream
-from support.json_bodies import BODIES, mutants
+from support.contract.json_bodies import BODIES, mutants
+from support.gateway.running import Upstream
 
 if reason := missing():
     pytest.skip(f"the native host cannot run here: {reason}", allow_module_level=True)

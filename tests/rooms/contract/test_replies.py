@@ -5,8 +5,8 @@ import pytest
 from google.rpc import code_pb2
 from instantaudience_server.errors import Reason
 from instantaudience_server.transport.status import ROWS
-from support.gateways import GRPC_CODES, ODD_TEXT, Gateway, Upstream, assert_error, body_for
-from support.raw_http import answer_to
+from support.gateway.running import GRPC_CODES, ODD_TEXT, Gateway, Upstream, assert_error, body_for
+from support.wire.http1 import answer_to
 
 
 @pytest.mark.parametrize("reason", list(Reason))

@@ -10,8 +10,8 @@ from instantaudience_server.diagnosis.beside import collector, store_of_files
 from instantaudience_server.diagnosis.finding import Level
 from instantaudience_server.running.traces import ENDPOINT_VARIABLES
 from instantaudience_server.settings import Settings
-from support.collectors import running_collector
-from support.s3 import BUCKET, running_s3
+from support.outside.collectors import running_collector
+from support.outside.s3 import BUCKET, running_s3
 
 
 @pytest.fixture(autouse=True)

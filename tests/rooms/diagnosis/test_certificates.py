@@ -11,8 +11,8 @@ from instantaudience_server.diagnosis.deployment import diagnose
 from instantaudience_server.diagnosis.finding import Level
 from instantaudience_server.processes import free_ports
 from instantaudience_server.settings import Settings
-from support.authorities import Authority
-from support.tls import tls_terminated
+from support.cluster.tls import tls_terminated
+from support.credentials.authorities import Authority
 
 DAY = datetime.timedelta(days=1)
 ENDS = [(30 * DAY, Level.OK, "holds until"), (10 * DAY, Level.WARNING, "in 9 days"), (DAY, Level.PROBLEM, "in 0 days")]

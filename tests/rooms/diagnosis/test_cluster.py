@@ -21,8 +21,10 @@ from instantaudience_server.store.inspection.permissions import COMMANDS, KEY_LE
 from instantaudience_server.store.keys import CATALOG_MEMBERS, SLOTS
 from redis.asyncio import RedisCluster
 from redis.exceptions import ResponseError
-from support.clusters import eventually, on_node, running_node
-from support.replicated import ReplicatedCluster, replicated_cluster
+from support.cluster.nodes import on_node
+from support.cluster.replicated import ReplicatedCluster, replicated_cluster
+from support.cluster.running import running_node
+from support.waiting import eventually
 
 OPERATIONS = (Path(__file__).parents[3] / "docs/operations.md").read_text()
 STORE = Path(__file__).parents[3] / "server/instantaudience_server/store"

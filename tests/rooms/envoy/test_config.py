@@ -12,11 +12,11 @@ from instantaudience.v1 import status_pb2 as health_pb2
 from instantaudience_gateway.envoy import admin
 from instantaudience_server.errors import Reason
 from instantaudience_server.transport.status import ERROR_ID_KEY, ROWS
-from support.floods import applying, message_of
-from support.framing_peer import Peer, connected
-from support.gateways import ODD_TEXT, Gateway, Upstream, assert_error, body_for, running_gateway, serving
-from support.messages import LIMIT_BYTES, PACKAGE
-from support.processes import standing_still
+from support.contract.messages import LIMIT_BYTES, PACKAGE
+from support.gateway.running import ODD_TEXT, Gateway, Upstream, assert_error, body_for, running_gateway, serving
+from support.service.processes import standing_still
+from support.wire.floods import applying, message_of
+from support.wire.peer import Peer, connected
 
 
 async def test_grpc_unary_is_untouched(channel: grpc.aio.Channel, upstream: Upstream) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from support.gateways import running_gateway
+from support.gateway.running import running_gateway
 
 
 @pytest.mark.parametrize(("host", "called"), [("::", "127.0.0.1"), ("::", "[::1]"), ("::1", "[::1]")])

@@ -10,10 +10,10 @@ from google.rpc import status_pb2
 from instantaudience.v1 import status_pb2 as health_pb2
 from instantaudience.v1 import status_pb2_grpc
 from instantaudience_server.transport.status import PUSHBACK_KEY
-from support.answers import assert_grpc_error, failure_of
-from support.clusters import eventually
-from support.gateways import Upstream, assert_error, running_gateway, serving
-from support.raw_http import Connection
+from support.contract.answers import assert_grpc_error, failure_of
+from support.gateway.running import Upstream, assert_error, running_gateway, serving
+from support.waiting import eventually
+from support.wire.http1 import Connection
 
 
 async def refused(http: httpx.AsyncClient) -> None:

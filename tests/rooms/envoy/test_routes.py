@@ -6,8 +6,8 @@ from pathlib import Path
 
 from h2.connection import H2Connection
 from h2.events import DataReceived, StreamEnded, StreamReset
-from support.gateways import Gateway, Upstream, assert_error, running_gateway, serving
-from support.raw_http import answer_to
+from support.gateway.running import Gateway, Upstream, assert_error, running_gateway, serving
+from support.wire.http1 import answer_to
 
 HEADERS = [
     (":method", "POST"),

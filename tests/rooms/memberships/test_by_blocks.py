@@ -12,7 +12,7 @@ from instantaudience_server.store.cluster import commands
 from instantaudience_server.store.native_keys import are_native
 from instantaudience_server.store.sizes.hyperloglog import numbers_in_pieces, numbers_of
 from instantaudience_server.transport.hosts.native import missing
-from support.readings import piece
+from support.parts.readings import piece
 
 if reason := missing():
     pytest.skip(f"the native extension is not there: {reason}", allow_module_level=True)

@@ -20,12 +20,14 @@ from instantaudience_server.memberships.service import MembershipService
 from instantaudience_server.quotas import Limits
 from redis.asyncio import RedisCluster
 from structlog.testing import capture_logs
-from support import contract_model, strategies
-from support.callers import caller
-from support.clusters import on_node, seconds_from_now, user_of_slots, users_of_slots, whole
-from support.processes import standing_still
-from support.readings import CATALOG, Reader, applied, by_user, encoded, piece, reading, response_to
-from support.stored import stored
+from support.cluster.nodes import on_node, whole
+from support.cluster.stored import stored
+from support.cluster.users import user_of_slots, users_of_slots
+from support.contract import model, strategies
+from support.parts.callers import caller
+from support.parts.readings import CATALOG, Reader, applied, by_user, encoded, piece, reading, response_to
+from support.service.processes import standing_still
+from support.waiting import seconds_from_now
 
 regular_users = st.fixed_dictionaries(
     {
@@ -89,8 +91,8 @@ async def test_a_turn_ends_as_its_requests_one_by_one(
             *[together.service.apply(encoded(each), calling, deadline, in_order=in_order) for each in requests],
             return_exceptions=True,
         )
-        state: contract_model.State = {}
-        expected_state: contract_model.State = {}
+        state: model.State = {}
+        expected_state: model.State = {}
         for request, result in zip(requests, results, strict=True):
             (expected,) = await outcomes(apart.service, [encoded(request)], calling, seconds=60)
             if isinstance(expected, AudienceError):
@@ -100,8 +102,8 @@ async def test_a_turn_ends_as_its_requests_one_by_one(
             assert isinstance(result, Result)
             assert isinstance(expected, Result)
             assert response_to(result) == response_to(expected)
-            modelled, expected_state = contract_model.apply(
-                request, expected_state, contract_model.DEMO, username, apart.clock.ms, strategies.EXTERNAL_IDS
+            modelled, expected_state = model.apply(
+                request, expected_state, model.DEMO, username, apart.clock.ms, strategies.EXTERNAL_IDS
             )
             assert response_to(result) == modelled
         for changes in together.store.changes:
@@ -172,7 +174,7 @@ class TestTogether:
                     for request, calling in zip(requests, callers, strict=True)
                 ]
             )
-            state: contract_model.State = {}
+            state: model.State = {}
             for changes in reader.store.changes:
                 state = applied(by_user(changes), state)
             assert state["", "1"][12][0] == 6
@@ -189,7 +191,7 @@ class TestTogether:
         async with reading() as reader:
             requests = [of_users("1", "2", value=value) for value in (1, 2, 2, 3)] + [of_users("1", value=4)]
             await outcomes(reader.service, requests, caller("demo", CATALOG))
-            state: contract_model.State = {}
+            state: model.State = {}
             for changes in reader.store.changes:
                 state = applied(by_user(changes), state)
             assert {user: held[12][0] for user, held in state.items()} == {("", "1"): 4, ("", "2"): 3}

@@ -2,8 +2,8 @@
 
 import pytest
 from instantaudience_server.memberships import identity
-from support.readings import read
-from support.strategies import EXTERNAL_IDS
+from support.contract.strategies import EXTERNAL_IDS
+from support.parts.readings import read
 
 UUID = "1ba98a6c-d1a5-49ef-ad1c-2d9230ebcd13"
 HEX_40 = "0123456789abcdef0123456789abcdef01234567"

@@ -24,10 +24,10 @@ from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.store.quota_store import ClusterQuotaStore
 from instantaudience_server.usage.counting import Usage
 from redis.asyncio import RedisCluster
-from support.callers import caller
 from support.clocks import FakeClock
-from support.clusters import seconds_from_now
-from support.readings import encoded, warnings_of
+from support.parts.callers import caller
+from support.parts.readings import encoded, warnings_of
+from support.waiting import seconds_from_now
 
 LIFETIME_MS = 18 * 24 * 3_600_000
 OWNER, BORROWER, STRANGER = 1, 2, 3

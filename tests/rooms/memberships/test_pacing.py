@@ -15,10 +15,10 @@ from instantaudience_server.memberships.pacing import Pacing
 from instantaudience_server.memberships.posts import AwaitedPost
 from instantaudience_server.quotas import Limits, Quotas
 from instantaudience_server.store.interfaces.quotas import Admissions, Counts, Quota
-from support.callers import caller
-from support.clusters import seconds_from_now
-from support.quotas import Windows
-from support.readings import CATALOG, Reader, encoded
+from support.parts.callers import caller
+from support.parts.quotas import Windows
+from support.parts.readings import CATALOG, Reader, encoded
+from support.waiting import seconds_from_now
 
 WINDOW_SECONDS = 0.02
 LONG = 60.0

@@ -28,12 +28,12 @@ from instantaudience_server.store.suppression_store import ClusterSuppressionSto
 from instantaudience_server.suppressions import Suppressions
 from instantaudience_server.usage.counting import Usage
 from redis.asyncio import RedisCluster
-from support import strategies
-from support.accounts import AccountWorker
-from support.callers import caller
 from support.clocks import FakeClock
-from support.clusters import eventually, seconds_from_now
-from support.readings import CATALOG, encoded, warnings_of
+from support.contract import strategies
+from support.parts.accounts import AccountWorker
+from support.parts.callers import caller
+from support.parts.readings import CATALOG, encoded, warnings_of
+from support.waiting import eventually, seconds_from_now
 
 USER = "7738918429796999062"
 KEY = f"m:p:{USER}"

@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience_server.memberships.requests import ApplyRequest
-from support import contract_model, strategies
 from support.clocks import NOW_MS
-from support.readings import applied, encoded, piece, read, read_async
-from support.vectors import Vector, rt_segment_vectors
+from support.contract import model, strategies
+from support.contract.vectors import Vector, rt_segment_vectors
+from support.parts.readings import applied, encoded, piece, read, read_async
 
 USERNAMES = ["demo", "external", "private"]
 
@@ -43,7 +43,7 @@ async def test_any_request(request: dict, username: str, segments: list[int]) ->
         ("idfa", strategies.UUID): dict.fromkeys(segments, (6, NOW_MS)),
     }
     before = {user: memberships for user, memberships in before.items() if memberships}
-    response, after = contract_model.apply(request, before, contract_model.DEMO, username, NOW_MS, ids)
+    response, after = model.apply(request, before, model.DEMO, username, NOW_MS, ids)
     answer = await read_async(request, username, ids)
     assert answer.response == response
     assert applied(answer.changes, before) == after
@@ -79,7 +79,7 @@ def oddly_encoded(user: dict, data: st.DataObject) -> bytes:
 async def test_a_request_means_the_same_however_it_is_encoded(data: st.DataObject, blocks: list[dict]) -> None:
     ids = st.fixed_dictionaries({"user_id": strategies.user_ids}, optional={"domain": strategies.domains})
     users = [{**user, "seg_block": blocks} for user in data.draw(st.lists(ids, min_size=2, max_size=6))]
-    response, after = contract_model.apply({"rt_segment": users}, {}, contract_model.DEMO, "demo", NOW_MS)
+    response, after = model.apply({"rt_segment": users}, {}, model.DEMO, "demo", NOW_MS)
     encodings = (
         (data.draw(st.booleans()) and ParseDict(user, pb.RtSegment()).SerializeToString()) or oddly_encoded(user, data)
         for user in users

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from instantaudience.v1 import audience_pb2 as pb
-from support.readings import read
+from support.parts.readings import read
 
 GOOD = {"seg_id": 10001}
 NO_VALID = ("No valid rt_segment in request.", pb.WARNING_CODE_NO_VALID_USERS)

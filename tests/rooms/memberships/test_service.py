@@ -21,13 +21,14 @@ from instantaudience_server.store.interfaces.memberships import Changes
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.usage.counting import Usage
 from redis.asyncio import RedisCluster
-from support import contract_model, strategies
-from support.callers import caller
 from support.clocks import NOW_MS, FakeClock
-from support.clusters import connected, seconds_from_now
-from support.readings import CATALOG, LETTERS, encoded, response_to
-from support.stored import SlowStore
-from support.vectors import Vector, rt_segment_vectors
+from support.cluster.running import connected
+from support.cluster.stored import SlowStore
+from support.contract import model, strategies
+from support.contract.vectors import Vector, rt_segment_vectors
+from support.parts.callers import caller
+from support.parts.readings import CATALOG, LETTERS, encoded, response_to
+from support.waiting import seconds_from_now
 
 UUID = "1ba98a6c-d1a5-49ef-ad1c-2d9230ebcd13"
 MINUTE_MS = 60_000
@@ -46,9 +47,9 @@ async def get(service: MembershipService, *users: dict[str, str], username: str 
     return list(response["rt_segment"])
 
 
-async def standing(plain: RedisCluster) -> contract_model.State:
+async def standing(plain: RedisCluster) -> model.State:
     """Everything that stands in the cluster."""
-    state: contract_model.State = {}
+    state: model.State = {}
     async for key in plain.scan_iter(match="m:*"):
         _, letter, user_id = key.decode().split(":", 2)
         values = await plain.hgetall(key)
@@ -59,7 +60,7 @@ async def standing(plain: RedisCluster) -> contract_model.State:
     return state
 
 
-async def planted(plain: RedisCluster, state: contract_model.State, external_ids: contract_model.ExternalIds) -> None:
+async def planted(plain: RedisCluster, state: model.State, external_ids: model.ExternalIds) -> None:
     """What stands in the cluster before a test."""
     letters = {name: letter for letter, name in LETTERS.items()}
     for (domain, user_id), memberships in state.items():
@@ -73,7 +74,7 @@ async def planted(plain: RedisCluster, state: contract_model.State, external_ids
 
 @pytest.mark.parametrize("vector", rt_segment_vectors(), ids=lambda vector: vector.name)
 async def test_examples(service: MembershipService, plain: RedisCluster, clock: FakeClock, vector: Vector) -> None:
-    before: contract_model.State = {
+    before: model.State = {
         user: {segment_id: (99, 0) for segment_id, membership in segments.items() if membership.expiration == -1}
         for user, segments in vector.memberships.items()
     }
@@ -108,12 +109,10 @@ async def test_any_sequence_of_requests_leaves_what_the_contract_says(
     await plain.flushall(target_nodes=RedisCluster.PRIMARIES)
     await planted(plain, {}, strategies.EXTERNAL_IDS)
     clock.ms = FakeClock.real().ms
-    state: contract_model.State = {}
+    state: model.State = {}
     for request, username, later_ms in steps:
         clock.ms += later_ms
-        expected, state = contract_model.apply(
-            request, state, contract_model.DEMO, username, clock.ms, strategies.EXTERNAL_IDS
-        )
+        expected, state = model.apply(request, state, model.DEMO, username, clock.ms, strategies.EXTERNAL_IDS)
         assert await apply(service, request, username) == expected
         assert await standing(plain) == state
     # What has ended by this clock stands in the nodes until theirs says so.
@@ -121,7 +120,7 @@ async def test_any_sequence_of_requests_leaves_what_the_contract_says(
     users = [("", "1"), ("", "12"), ("idfa", strategies.UUID), ("aaid", strategies.UUID.upper())]
     for username, (domain, user_id) in [("demo", user) for user in users] + [("private", users[0])]:
         (read,) = await get(service, {"user_id": user_id, "domain": domain}, username=username)
-        response = contract_model.read(user_id, domain, state, contract_model.DEMO, username, clock.ms)
+        response = model.read(user_id, domain, state, model.DEMO, username, clock.ms)
         assert read == response["response"]["rt_segment"][0]
 
 

@@ -11,7 +11,7 @@ from instantaudience_server.memberships.requests import ApplyRequest
 from instantaudience_server.memberships.skipped import MOST_BYTES, MOST_WARNINGS
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.transport.methods.apply_answers import apply_answer
-from support.readings import Read, piece, read_async
+from support.parts.readings import Read, piece, read_async
 
 EMPTY_USERS = 349_500
 """As many as a JSON body of 1 MB holds."""

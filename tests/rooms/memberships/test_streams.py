@@ -23,9 +23,9 @@ from instantaudience_server.usage.counting import Usage
 from redis.asyncio import RedisCluster
 from structlog.testing import capture_logs
 from support.clocks import FakeClock
-from support.clusters import seconds_from_now
-from support.limits import usual_admission
-from support.readings import CATALOG
+from support.parts.limits import usual_admission
+from support.parts.readings import CATALOG
+from support.waiting import seconds_from_now
 
 TOKEN = "hbapi:1001:5ec4e7:ams1"
 CALL = Call(TOKEN, "r-1", None)

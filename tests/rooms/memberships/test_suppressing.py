@@ -22,11 +22,13 @@ from instantaudience_server.suppressions import Suppressions
 from instantaudience_server.usage.counting import Usage
 from redis.asyncio import RedisCluster
 from structlog.testing import capture_logs
-from support.callers import caller
 from support.clocks import FakeClock
-from support.clusters import on_node, seconds_from_now, users_of_slots, whole
-from support.processes import standing_still
-from support.readings import CATALOG, encoded, warnings_of
+from support.cluster.nodes import on_node, whole
+from support.cluster.users import users_of_slots
+from support.parts.callers import caller
+from support.parts.readings import CATALOG, encoded, warnings_of
+from support.service.processes import standing_still
+from support.waiting import seconds_from_now
 
 DEMO = 123
 SEGMENT = 12

@@ -14,10 +14,10 @@ from instantaudience_server.memberships.turns import MOST_MEMBERS, TOO_LATE, Tur
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.store.interfaces.catalog import Kind, Record
 from instantaudience_server.store.interfaces.quotas import Admissions
-from support.callers import caller, demo_catalog
-from support.clusters import eventually, seconds_from_now
-from support.quotas import Windows
-from support.readings import AllWritten, Reader, encoded, warnings_of
+from support.parts.callers import caller, demo_catalog
+from support.parts.quotas import Windows
+from support.parts.readings import AllWritten, Reader, encoded, warnings_of
+from support.waiting import eventually, seconds_from_now
 
 SEGMENT, SLOW_USER = 12, 111
 

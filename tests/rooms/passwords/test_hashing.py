@@ -12,9 +12,9 @@ from argon2 import PasswordHasher, Type, extract_parameters
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.passwords.hasher import NICENESS, NOBODYS_HASH, PATIENCE_SECONDS, hash_password
 from instantaudience_server.passwords.hashing import MOST_WAITING, MOST_WAITING_OF_ONE, Passwords, is_password_hash
-from support.callers import quick_hash
-from support.clusters import seconds_from_now
-from support.processes import hashers, needs_proc, standing_still
+from support.parts.callers import quick_hash
+from support.service.processes import hashers, needs_proc, standing_still
+from support.waiting import seconds_from_now
 
 ENDLESS_HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("secret").replace("t=1", "t=99999999")
 """A hash whose check takes minutes."""

@@ -1,5 +1,5 @@
 """Where an Envoy has its files."""
 
-from support.gateway_fixtures import directory
+from support.gateway.fixtures import directory
 
 __all__ = ["directory"]

@@ -19,8 +19,8 @@ from instantaudience_server.running.certificate_files import LOOK_SECONDS, Certi
 from instantaudience_server.running.certificates import CertificateError, Certificates, names_of, read_certificates
 from instantaudience_server.settings import Settings
 from structlog.testing import capture_logs
-from support.authorities import HOUR, Authority, Signed
-from support.clusters import eventually
+from support.credentials.authorities import HOUR, Authority, Signed
+from support.waiting import eventually
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from instantaudience_server import metrics
 from instantaudience_server.running.certificates import CertificateError
 from instantaudience_server.running.cluster_certificate import end_of, file_of, keep_noting
 from prometheus_client import REGISTRY
-from support.authorities import Authority
-from support.clusters import eventually
+from support.credentials.authorities import Authority
+from support.waiting import eventually
 
 NAME = "instant_audience_certificate_end_timestamp_seconds"
 

@@ -5,9 +5,9 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from instantaudience_server.running.gateway_metrics import GatewayMetrics
-from support.clusters import eventually
-from support.gateways import Gateway, Upstream, body_for, running_gateway, serving
-from support.raw_http import Connection
+from support.gateway.running import Gateway, Upstream, body_for, running_gateway, serving
+from support.waiting import eventually
+from support.wire.http1 import Connection
 
 PREFIX = "instant_audience_gateway_"
 

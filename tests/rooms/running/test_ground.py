@@ -9,8 +9,8 @@ from instantaudience_server.running import ground
 from instantaudience_server.running.ground import run_beside
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
-from support.clusters import eventually
-from support.metrics import Scrape
+from support.service.metrics import Scrape
+from support.waiting import eventually
 
 NAME = "test_ground.Work.go_on"
 

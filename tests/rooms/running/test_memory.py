@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from support.processes import needs_proc
+from support.service.processes import needs_proc
 
 PROGRAM = """
 import asyncio, gc

@@ -14,10 +14,10 @@ from instantaudience_server.running import standstill
 from instantaudience_server.running.standstill import STOPPED, Watched
 from instantaudience_server.running.supervisor import Service
 from instantaudience_server.settings import Settings
-from support.callers import quick_hash
-from support.clusters import eventually, seconds_from_now
-from support.processes import descendants, needs_proc
-from support.service import new_directory
+from support.parts.callers import quick_hash
+from support.service.processes import descendants, needs_proc
+from support.service.running import new_directory
+from support.waiting import eventually, seconds_from_now
 
 pytestmark = needs_proc
 

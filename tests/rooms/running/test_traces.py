@@ -6,7 +6,7 @@ from instantaudience_server import tracing
 from instantaudience_server.running.traces import ENDPOINT_VARIABLES, SAMPLER_VARIABLE, begin_traces
 from instantaudience_server.settings import Settings
 from structlog.testing import capture_logs
-from support.collectors import running_collector
+from support.outside.collectors import running_collector
 
 PATH = "/audience.Segments/Apply"
 

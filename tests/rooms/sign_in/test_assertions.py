@@ -11,12 +11,12 @@ import pytest
 from instantaudience_server.catalog.public_keys import PublicKeyService
 from instantaudience_server.errors import Reason
 from instantaudience_server.quotas import Quotas
-from support.accounts import AccountWorker, refused
-from support.callers import caller
 from support.clocks import FakeClock
-from support.clusters import seconds_from_now
-from support.key_pairs import public_pem, signed
-from support.quotas import Windows
+from support.credentials.key_pairs import public_pem, signed
+from support.parts.accounts import AccountWorker, refused
+from support.parts.callers import caller
+from support.parts.quotas import Windows
+from support.waiting import seconds_from_now
 
 KINDS = ("RS256", "ES256")
 

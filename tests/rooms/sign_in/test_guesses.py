@@ -8,10 +8,10 @@ from instantaudience_server.passwords.guesses import MOST_WRONG, WINDOW_MS, netw
 from instantaudience_server.passwords.hashing import MOST_WAITING, MOST_WAITING_OF_ONE
 from instantaudience_server.store.guess_store import ClusterGuessStore
 from redis.asyncio import RedisCluster
-from support.accounts import ADDRESS, PASSWORDS, AccountWorker, refused
 from support.clocks import FakeClock
-from support.clusters import seconds_from_now
-from support.processes import hashers, needs_proc, standing_still
+from support.parts.accounts import ADDRESS, PASSWORDS, AccountWorker, refused
+from support.service.processes import hashers, needs_proc, standing_still
+from support.waiting import seconds_from_now
 
 ELSEWHERE = "203.0.113.8"
 

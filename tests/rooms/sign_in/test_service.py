@@ -7,9 +7,9 @@ from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.errors import Reason
 from instantaudience_server.store.interfaces.catalog import Kind
 from redis.asyncio import RedisCluster
-from support.accounts import ADDRESS, PASSWORDS, REVOKED, AccountWorker, reads, refused
-from support.callers import quick_hash
-from support.clusters import seconds_from_now
+from support.parts.accounts import ADDRESS, PASSWORDS, REVOKED, AccountWorker, reads, refused
+from support.parts.callers import quick_hash
+from support.waiting import seconds_from_now
 
 
 async def test_a_token_says_when_it_ends(worker: AccountWorker, clock: Any) -> None:

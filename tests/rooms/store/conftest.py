@@ -6,8 +6,8 @@ import pytest
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.membership_store import ClusterMembershipStore
-from support.cluster_fixtures import cluster, plain
-from support.clusters import running_cluster
+from support.cluster.fixtures import cluster, plain
+from support.cluster.running import running_cluster
 
 __all__ = ["cluster", "plain"]
 """Fixtures that are imported."""

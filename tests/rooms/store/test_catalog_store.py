@@ -12,7 +12,8 @@ from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.catalog import Change, Kind, Outcome, Version, Write
 from redis.asyncio import RedisCluster
-from support.clusters import connected, seconds_from_now
+from support.cluster.running import connected
+from support.waiting import seconds_from_now
 
 STREAM = "c:{catalog}:changes"
 LARGE_ID = 2_000_000_001

@@ -7,7 +7,7 @@ from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.external_id_store import ClusterExternalIdStore
 from instantaudience_server.store.interfaces.memberships import NEVER
 from redis.asyncio import RedisCluster
-from support.clusters import seconds_from_now
+from support.waiting import seconds_from_now
 
 NOW = int(time.time() * 1000)
 END = NOW + 3_600_000

@@ -7,7 +7,7 @@ import pytest
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.guess_store import ClusterGuessStore
 from redis.asyncio import RedisCluster
-from support.clusters import seconds_from_now
+from support.waiting import seconds_from_now
 
 NOW = int(time.time() * 1000)
 UNTIL = NOW + 5000

@@ -34,7 +34,8 @@ from instantaudience_server.store.keys import (
     uploads_key,
 )
 from redis.asyncio import RedisCluster
-from support.clusters import connected, seconds_from_now
+from support.cluster.running import connected
+from support.waiting import seconds_from_now
 
 HOUR_MS = 3_600_000
 NOW = (int(time.time()) // 86_400 + 1) * 24 * HOUR_MS + 5 * HOUR_MS

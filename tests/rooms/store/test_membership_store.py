@@ -11,7 +11,9 @@ from instantaudience_server.store.interfaces.memberships import NEVER, REMOVE
 from instantaudience_server.store.keys import external_id_key
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from redis.asyncio import RedisCluster
-from support.clusters import for_each, of_users, on_all_nodes, seconds_from_now, user_key, write
+from support.cluster.nodes import on_all_nodes
+from support.cluster.users import for_each, of_users, user_key, write
+from support.waiting import seconds_from_now
 
 HOUR_FROM_NOW = int(time.time() * 1000) + 3_600_000
 TWO_HOURS_FROM_NOW = HOUR_FROM_NOW + 3_600_000

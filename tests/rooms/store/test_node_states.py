@@ -10,8 +10,10 @@ from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.health import NodeState, Problem
 from instantaudience_server.store.node_states import ClusterNodeStates
 from redis.asyncio import Redis
-from support.clusters import all_take_writes, connected, eventually, on_node, seconds_from_now, whole
-from support.processes import standing_still
+from support.cluster.nodes import on_node, whole
+from support.cluster.running import all_take_writes, connected
+from support.service.processes import standing_still
+from support.waiting import eventually, seconds_from_now
 
 SECONDS = 0.5
 

@@ -20,8 +20,10 @@ from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.quotas import Admissions, Counts, Quota
 from instantaudience_server.store.quota_store import ADMIT, KEPT_MS, ClusterQuotaStore
 from redis.asyncio import RedisCluster
-from support.clusters import connected, eventually, on_node, owner_of, running_node, seconds_from_now
-from support.quotas import Windows
+from support.cluster.nodes import on_node, owner_of
+from support.cluster.running import connected, running_node
+from support.parts.quotas import Windows
+from support.waiting import eventually, seconds_from_now
 
 LIMITS = Counts(100, 1000)
 MEMBER = 123

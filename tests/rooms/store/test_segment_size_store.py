@@ -16,7 +16,10 @@ from instantaudience_server.store.keys import key_slot, segment_size_key
 from instantaudience_server.store.segment_size_store import MS_PER_WEEK, ClusterSegmentSizeStore
 from instantaudience_server.store.sizes.hyperloglog import REGISTERS, numbers_of, places_of
 from redis.asyncio import RedisCluster
-from support.clusters import connected, eventually, on_node, owner_of, running_node, seconds_from_now, user_key
+from support.cluster.nodes import on_node, owner_of
+from support.cluster.running import connected, running_node
+from support.cluster.users import user_key
+from support.waiting import eventually, seconds_from_now
 
 NOW_MS = time.time_ns() // 1_000_000
 WEEK = NOW_MS // MS_PER_WEEK

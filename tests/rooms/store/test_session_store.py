@@ -7,7 +7,7 @@ from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.sessions import Session
 from instantaudience_server.store.session_store import ClusterSessionStore
 from redis.asyncio import RedisCluster
-from support.clusters import seconds_from_now
+from support.waiting import seconds_from_now
 
 HASH = "0f" * 32
 NOW = int(time.time() * 1000)

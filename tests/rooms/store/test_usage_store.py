@@ -24,8 +24,10 @@ from instantaudience_server.store.interfaces.usage import (
 from instantaudience_server.store.keys import key_slot, usage_key, usage_lines_key
 from instantaudience_server.store.usage_store import KEPT_SECONDS, NUMBER_KEPT_MS, ClusterUsageStore
 from redis.asyncio import RedisCluster
-from support.clusters import connected, migration_of, on_all_nodes, on_node, owner_of, pids_of, seconds_from_now
-from support.processes import needs_proc, standing_still
+from support.cluster.nodes import migration_of, on_all_nodes, on_node, owner_of, pids_of
+from support.cluster.running import connected
+from support.service.processes import needs_proc, standing_still
+from support.waiting import seconds_from_now
 
 MEMBER, OTHER = 123, 124
 HOUR = 494_000

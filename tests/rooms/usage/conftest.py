@@ -15,8 +15,8 @@ from instantaudience_server.store.usage_store import ClusterUsageStore
 from instantaudience_server.usage.hours import UsageHours
 from instantaudience_server.usage.service import UsageService
 from support.clocks import FakeClock
-from support.clusters import seconds_from_now
-from support.reports import HOUR_MS, MINUTE_MS, OBJECTS, Worker
+from support.parts.reports import HOUR_MS, MINUTE_MS, OBJECTS, Worker
+from support.waiting import seconds_from_now
 
 
 @pytest.fixture

@@ -40,12 +40,14 @@ from instantaudience_server.usage.counting import Usage
 from instantaudience_server.usage.lines import LONGEST_LINE
 from redis.asyncio import RedisCluster
 from structlog.testing import capture_logs
-from support import contract_model, strategies
-from support.callers import caller
 from support.clocks import FakeClock
-from support.clusters import connected, eventually, on_all_nodes, seconds_from_now
-from support.readings import CATALOG, encoded
-from support.stored import SlowStore
+from support.cluster.nodes import on_all_nodes
+from support.cluster.running import connected
+from support.cluster.stored import SlowStore
+from support.contract import model, strategies
+from support.parts.callers import caller
+from support.parts.readings import CATALOG, encoded
+from support.waiting import eventually, seconds_from_now
 
 DEMO, EXTERNAL = 123, 958
 FEW = {"rt_segment": [{"user_id": "5", "seg_block": [{"seg_id": 10001, "expiration": 60}]}]}
@@ -66,7 +68,7 @@ async def hour_of(
 
 def tally_of(request: Any, username: str = "demo") -> Tally:
     """The model's, of one applied call."""
-    counts = contract_model.counted(request, contract_model.UNLIMITED_DEMO, username, strategies.EXTERNAL_IDS)
+    counts = model.counted(request, model.UNLIMITED_DEMO, username, strategies.EXTERNAL_IDS)
     return Tally(calls=1, **counts)
 
 
@@ -87,8 +89,8 @@ SKIPS = {
 
 def skips_of(request: Any, username: str) -> Reasons:
     """What the warnings of a request's answer say."""
-    catalog = contract_model.UNLIMITED_DEMO
-    answer, _ = contract_model.apply(request, {}, catalog, username, 0, strategies.EXTERNAL_IDS)
+    catalog = model.UNLIMITED_DEMO
+    answer, _ = model.apply(request, {}, catalog, username, 0, strategies.EXTERNAL_IDS)
     messages = [warning["message"] for warning in answer["response"]["warnings"]]
     return Counter(skip for message in messages for start, skip in SKIPS.items() if message.startswith(start))
 

@@ -14,9 +14,11 @@ from instantaudience_server.usage import service as usage_service
 from instantaudience_server.usage.hours import UsageHours
 from instantaudience_server.usage.spans import write_hour
 from redis.asyncio import RedisCluster
-from support.clusters import connected, on_all_nodes, pids_of, seconds_from_now
-from support.processes import needs_proc, standing_still
-from support.reports import MINUTE_MS, OWN, Worker
+from support.cluster.nodes import on_all_nodes, pids_of
+from support.cluster.running import connected
+from support.parts.reports import MINUTE_MS, OWN, Worker
+from support.service.processes import needs_proc, standing_still
+from support.waiting import seconds_from_now
 
 
 async def test_every_report_has_what_was_counted_before(worker: Worker) -> None:

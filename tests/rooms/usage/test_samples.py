@@ -7,7 +7,7 @@ from instantaudience_server.applied import Applied, Totals
 from instantaudience_server.store.interfaces.memberships import Alike
 from instantaudience_server.usage import samples
 from instantaudience_server.usage.samples import LinePace, Samples
-from support.readings import CATALOG
+from support.parts.readings import CATALOG
 
 KEYS = [b"m:p:%d" % user_id for user_id in range(10**15, 10**15 + 100)]
 CALL = Applied(0, [Alike(KEYS, {86_400_000: (10001,)})], (), (), Totals(100, 100, 0))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.service import COMMAND, Service, running_service
+from support.service.running import COMMAND, Service, running_service
 
 NOBODY = "18000000000000000001"
 """A user of whom no test says anything."""

@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner
 from instantaudience_server.backup.file import Writer
 from instantaudience_server.commands.root import main
-from support.clusters import eventually
-from support.service import Service
+from support.service.running import Service
+from support.waiting import eventually
 
 
 async def test_there_and_back(run: Any, changed: Service, tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from instantaudience_server.processes import free_ports
 from service.commands.conftest import environment_of
-from support.clusters import eventually
-from support.processes import all_of, not_ignoring_ctrl_c
-from support.service import COMMAND, Service, new_directory, running_service
+from support.service.processes import all_of, not_ignoring_ctrl_c
+from support.service.running import COMMAND, Service, new_directory, running_service
+from support.waiting import eventually
 
 CLEAN = "7001;10001:0,10002:60\n7002;10001:0\n"
 PARTIAL = "7003;10001:0\nnobody;10001:0\n7004;99999:0\n"

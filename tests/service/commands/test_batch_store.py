@@ -2,9 +2,9 @@
 
 import asyncio
 
-from support.clusters import eventually
-from support.s3 import running_s3
-from support.service import running_service
+from support.outside.s3 import running_s3
+from support.service.running import running_service
+from support.waiting import eventually
 
 LINES = 200_000
 

@@ -16,11 +16,11 @@ from instantaudience_server.commands.client import TIMEOUT_SECONDS
 from instantaudience_server.processes import free_ports
 from redis.asyncio import RedisCluster
 from service.commands.conftest import NOBODY
-from support.messages import USER, one_user
-from support.processes import needs_proc
-from support.service import COMMAND, HOST_MODES, PASSWORDS, Service, running_service
-from support.stored import put, stored
-from support.strategies import UUID
+from support.cluster.stored import put, stored
+from support.contract.messages import USER, one_user
+from support.contract.strategies import UUID
+from support.service.processes import needs_proc
+from support.service.running import COMMAND, HOST_MODES, PASSWORDS, Service, running_service
 
 # The commands know nothing of hosts: one will do.
 pytestmark = pytest.mark.parametrize("host_mode", HOST_MODES[:1], indirect=True, scope="session")

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from instantaudience_server.processes import free_ports
-from support.processes import all_of
-from support.service import COMMAND, PASSWORDS, Service, credentials, running_service
+from support.service.processes import all_of
+from support.service.running import COMMAND, PASSWORDS, Service, credentials, running_service
 
 PASSWORD = "Import-Passw0rd"
 FILE = f"""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.service import Service
+from support.service.running import Service
 
 LIKE_OTHERS = () if os.geteuid() else ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
 """What has root respect the permissions of files, too."""

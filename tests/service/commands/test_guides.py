@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from instantaudience_server.commands.demo import demo_curl_line
-from support.service import Service, running_service
+from support.service.running import Service, running_service
 
 ROOT = Path(__file__).parents[3]
 _BLOCK = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from service.commands.conftest import NOBODY
-from support.processes import all_of
-from support.service import COMMAND, PASSWORDS, Service
+from support.service.processes import all_of
+from support.service.running import COMMAND, PASSWORDS, Service
 
 
 def read_until(terminal: int, end: bytes) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from instantaudience.v1 import catalog_pb2, catalog_pb2_grpc
-from support.service import COMMAND, Service
+from support.service.running import COMMAND, Service
 
 SEGMENTS = 5000
 A_REQUEST = 500

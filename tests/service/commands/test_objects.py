@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.key_pairs import private_pem, public_pem, signed
-from support.processes import all_of
-from support.service import COMMAND, Service, credentials
+from support.credentials.key_pairs import private_pem, public_pem, signed
+from support.service.processes import all_of
+from support.service.running import COMMAND, Service, credentials
 
 PASSWORD, OTHER = "Object-Passw0rd", "Other-Passw0rd"
 

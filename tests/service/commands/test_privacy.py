@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 from redis.asyncio import RedisCluster
-from support.clusters import eventually
-from support.service import HOST_MODES, Service
+from support.service.running import HOST_MODES, Service
+from support.waiting import eventually
 
 # The commands know nothing of hosts: one will do.
 pytestmark = pytest.mark.parametrize("host_mode", HOST_MODES[:1], indirect=True, scope="session")

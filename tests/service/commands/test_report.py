@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 from redis.asyncio import RedisCluster
-from support.service import Service
-from support.usage_hours import put_hour
+from support.cluster.usage_hours import put_hour
+from support.service.running import Service
 
 HOUR_SECONDS = 3600
 MEMBER = 777

@@ -15,9 +15,9 @@ import pytest
 from click.testing import CliRunner
 from instantaudience_server.commands.root import main
 from redis.asyncio import RedisCluster
-from support.processes import all_of, not_ignoring_ctrl_c
-from support.service import COMMAND, HOST_MODES, Service
-from support.stored import stored
+from support.cluster.stored import stored
+from support.service.processes import all_of, not_ignoring_ctrl_c
+from support.service.running import COMMAND, HOST_MODES, Service
 
 # The commands know nothing of hosts: one will do.
 ONE_HOST = pytest.mark.parametrize("host_mode", HOST_MODES[:1], indirect=True, scope="session")

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 from instantaudience_server.embedded.cluster import EmbeddedCluster
-from support.answers import assert_http_error, body_of
-from support.clusters import emptied, running_cluster
-from support.messages import USER, one_user
-from support.processes import descendants, needs_proc
-from support.service import HOST_MODES, PASSWORDS, Service, credentials, new_directory, running_service
-from support.stored import stored
-from support.workers import COMMANDS
+from support.cluster.running import emptied, running_cluster
+from support.cluster.stored import stored
+from support.contract.answers import assert_http_error, body_of
+from support.contract.messages import USER, one_user
+from support.service.processes import descendants, needs_proc
+from support.service.running import HOST_MODES, PASSWORDS, Service, credentials, new_directory, running_service
+from support.service.workers import COMMANDS
 
 PASSWORD = "Seven-Passw0rd"
 CATALOG = f"""

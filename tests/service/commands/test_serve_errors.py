@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner
 from instantaudience_server.commands.root import main
 from instantaudience_server.processes import free_ports
-from support.clusters import running_node
-from support.service import HOST_MODES, Service
+from support.cluster.running import running_node
+from support.service.running import HOST_MODES, Service
 
 USAGE, FAILURE = 2, 1
 CATALOGS = {

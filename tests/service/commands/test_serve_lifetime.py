@@ -16,11 +16,11 @@ from instantaudience_gateway.envoy import admin
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.processes import free_ports
 from redis.asyncio import RedisCluster
-from support.clusters import eventually
-from support.messages import apply_request, one_user, stream_request
-from support.processes import all_end, descendants, needs_proc, standing_still
-from support.service import COMMAND, ON_ONE_HOST, Service, new_directory, running_service, starting_service
-from support.stored import stored
+from support.cluster.stored import stored
+from support.contract.messages import apply_request, one_user, stream_request
+from support.service.processes import all_end, descendants, needs_proc, standing_still
+from support.service.running import COMMAND, ON_ONE_HOST, Service, new_directory, running_service, starting_service
+from support.waiting import eventually
 
 pytestmark = needs_proc
 

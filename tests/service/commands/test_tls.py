@@ -13,9 +13,9 @@ import pytest
 from instantaudience_server.commands.welcome import host_of
 from instantaudience_server.diagnosis.finding import Level
 from instantaudience_server.diagnosis.service import ask
-from support.authorities import Authority, Signed
-from support.contract_model import UNLIMITED_DEMO
-from support.service import PASSWORDS, Service, new_directory, running_service
+from support.contract.model import UNLIMITED_DEMO
+from support.credentials.authorities import Authority, Signed
+from support.service.running import PASSWORDS, Service, new_directory, running_service
 
 HOST = "127.0.0.1"
 URI = "spiffe://example.org/loader"

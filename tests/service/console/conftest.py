@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 from playwright.async_api import Browser
-from support import browsers, console_traffic
-from support.browsers import Console, console_page, running_browser
-from support.service import Service, running_service
+from support.console import browsers, traffic
+from support.console.browsers import Console, console_page, running_browser
+from support.service.running import Service, running_service
 
 
 @pytest.fixture(scope="session")
@@ -14,9 +14,9 @@ async def service(host_mode: str) -> AsyncIterator[Service]:
     """The service with the demo catalog and its limits; at the end, it must have met no defect."""
     async with running_service("--demo", host_mode=host_mode, catalog="") as running:
         async with running.cluster() as cluster:
-            await console_traffic.put_usage(cluster)
-        async with running.http(headers={"authorization": await running.token(console_traffic.ACCOUNT)}) as http:
-            await console_traffic.put_segments(http)
+            await traffic.put_usage(cluster)
+        async with running.http(headers={"authorization": await running.token(traffic.ACCOUNT)}) as http:
+            await traffic.put_segments(http)
         yield running
         assert "call_defect" not in running.log
 
@@ -39,8 +39,8 @@ async def console(browser: Browser, service: Service) -> AsyncIterator[Console]:
 
 @pytest.fixture
 async def partner(browser: Browser, service: Service) -> AsyncIterator[Console]:
-    """A tab of the account of `console_traffic.MEMBER`, signed in."""
-    async with console_page(browser, service, token=await service.token(console_traffic.ACCOUNT)) as opened:
+    """A tab of the account of `traffic.MEMBER`, signed in."""
+    async with console_page(browser, service, token=await service.token(traffic.ACCOUNT)) as opened:
         yield opened
 
 

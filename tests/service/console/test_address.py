@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from playwright.async_api import Error, Route, expect
-from support import console_traffic
-from support.browsers import Console, on_one_host
-from support.service import PASSWORDS
+from support.console import traffic
+from support.console.browsers import Console, on_one_host
+from support.service.running import PASSWORDS
 
 pytestmark = on_one_host
 
-MORE = console_traffic.MORE_SEGMENTS
+MORE = traffic.MORE_SEGMENTS
 
 
 async def test_segments(partner: Console) -> None:
@@ -57,7 +57,7 @@ async def test_segments_as_csv(partner: Console) -> None:
     await partner.open("segments?search=more_")
     await expect(partner.page.locator("#segments-place")).to_have_text(f"1–25 of {MORE}")
     name, rows = await partner.download()
-    assert name == f"segments-{console_traffic.MEMBER}.csv"
+    assert name == f"segments-{traffic.MEMBER}.csv"
     assert [row["code"] for row in rows] == [f"more_{number}" for number in range(MORE)]
     assert {(row["state"], row["expire_minutes"], row["estimated_users"]) for row in rows} == {("active", "", "0")}
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", row["last_modified"]) for row in rows)
@@ -93,7 +93,7 @@ async def test_a_file_is_given_up_with_its_session(console: Console) -> None:
     """Its next page was asked for without a token: what was typed to sign in was gone."""
     page = console.page
     await console.open("segments")
-    await console.sign_in(console_traffic.ACCOUNT, PASSWORDS[console_traffic.ACCOUNT])
+    await console.sign_in(traffic.ACCOUNT, PASSWORDS[traffic.ACCOUNT])
     await expect(page.locator("#segments-place")).to_have_text("1–25 of 200")
     async with held_download(console):
         await page.get_by_role("button", name="Sign out").click()
@@ -106,11 +106,11 @@ async def test_a_file_is_given_up_with_its_session(console: Console) -> None:
 async def test_the_member(admin_tab: Console) -> None:
     page = admin_tab.page
     choice = page.get_by_label("Member", exact=True)
-    await admin_tab.open(f"segments?member={console_traffic.MEMBER}&start=25")
+    await admin_tab.open(f"segments?member={traffic.MEMBER}&start=25")
     await expect(page.locator("#segments-place")).to_have_text("26–50 of 200")
-    await expect(choice).to_have_value(str(console_traffic.MEMBER))
+    await expect(choice).to_have_value(str(traffic.MEMBER))
     await admin_tab.go_to("Overview")
-    assert page.url.endswith(f"#overview?member={console_traffic.MEMBER}")
+    assert page.url.endswith(f"#overview?member={traffic.MEMBER}")
     await expect(page.locator("#totals dd").first).to_have_text("16")
     await admin_tab.go_to("Segments")
     await choice.select_option("1262")
@@ -118,7 +118,7 @@ async def test_the_member(admin_tab: Console) -> None:
     assert page.url.endswith("#segments?member=1262")
     await page.go_back()
     await expect(page.locator("#segments-place")).to_have_text("26–50 of 200")
-    await expect(choice).to_have_value(str(console_traffic.MEMBER))
+    await expect(choice).to_have_value(str(traffic.MEMBER))
 
 
 async def test_another_member_is_for_admins(partner: Console) -> None:

@@ -2,8 +2,8 @@
 
 import pytest
 from playwright.async_api import Locator, expect
-from support.browsers import Console, on_one_host
-from support.service import Service
+from support.console.browsers import Console, on_one_host
+from support.service.running import Service
 
 pytestmark = on_one_host
 

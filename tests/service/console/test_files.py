@@ -2,9 +2,9 @@
 
 import pytest
 from playwright.async_api import expect
-from support.browsers import Console, on_one_host
-from support.clusters import eventually
-from support.service import Service
+from support.console.browsers import Console, on_one_host
+from support.service.running import Service
+from support.waiting import eventually
 
 pytestmark = on_one_host
 

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, expect
-from support import console_traffic
-from support.browsers import DESKTOP, PHONE, SERIOUS, Console, console_page, on_one_host
-from support.service import PASSWORDS, Service
+from support.console import traffic
+from support.console.browsers import DESKTOP, PHONE, SERIOUS, Console, console_page, on_one_host
+from support.service.running import PASSWORDS, Service
 
 pytestmark = on_one_host
 
@@ -24,7 +24,7 @@ async def every_view(console: Console, look: Callable[[str], Awaitable[None]]) -
     await console.sign_in("admin", PASSWORDS["admin"])
     await console.totals()
     await expect(page.locator("#member option")).to_have_count(5)
-    await page.get_by_label("Member", exact=True).select_option(str(console_traffic.MEMBER))
+    await page.get_by_label("Member", exact=True).select_option(str(traffic.MEMBER))
     await page.get_by_role("radio", name="14 days").check()
     await expect(page.locator("#totals dd").first).to_have_text("1,023")
     await page.locator("summary").first.click()
@@ -117,9 +117,9 @@ async def test_themes(partner: Console) -> None:
 async def test_the_keyboard_is_enough(console: Console) -> None:
     page = console.page
     await console.open()
-    await page.keyboard.type(console_traffic.ACCOUNT)
+    await page.keyboard.type(traffic.ACCOUNT)
     await page.keyboard.press("Tab")
-    await page.keyboard.type(PASSWORDS[console_traffic.ACCOUNT])
+    await page.keyboard.type(PASSWORDS[traffic.ACCOUNT])
     await page.keyboard.press("Enter")
     await expect(console.heading("Overview")).to_be_focused()
     await console.totals()

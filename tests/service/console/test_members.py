@@ -1,8 +1,8 @@
 """All members at a glance: for admins."""
 
 from playwright.async_api import Route, expect
-from support import console_traffic
-from support.browsers import Console, on_one_host
+from support.console import traffic
+from support.console.browsers import Console, on_one_host
 
 pytestmark = on_one_host
 
@@ -20,7 +20,7 @@ async def test_all_members(admin_tab: Console) -> None:
     assert await quiet.locator("td").all_inner_texts() == ["0", "0", "0", "0", "–", "0", "0"]
     await row.get_by_role("link").click()
     await expect(admin_tab.heading("Overview")).to_be_visible()
-    await expect(page.get_by_label("Member", exact=True)).to_have_value(str(console_traffic.MEMBER))
+    await expect(page.get_by_label("Member", exact=True)).to_have_value(str(traffic.MEMBER))
     await page.go_back()
     await expect(admin_tab.heading("Members")).to_be_visible()
 

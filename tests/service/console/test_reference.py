@@ -2,9 +2,9 @@
 
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page, expect
-from support.browsers import SERIOUS, TIMEOUT_MS, on_one_host
-from support.service import Service
-from support.stored import forget_users
+from support.cluster.stored import forget_users
+from support.console.browsers import SERIOUS, TIMEOUT_MS, on_one_host
+from support.service.running import Service
 
 TRANSITIONS_END = """() => Promise.allSettled(
     document.getAnimations().filter((each) => each instanceof CSSTransition).map((each) => each.finished)

@@ -9,8 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 from instantaudience_gateway.console import files
-from support.answers import assert_http_error
-from support.service import Service
+from support.contract.answers import assert_http_error
+from support.service.running import Service
 
 ROOT = Path(__file__).parents[3]
 LIBRARY = "/console/third_party/chart.js/chart.umd.min.js"

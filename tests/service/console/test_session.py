@@ -7,13 +7,13 @@ import re
 
 from playwright.async_api import Browser, expect
 from playwright.async_api import Error as PageError
-from support import console_traffic
-from support.browsers import TOKEN_KEY, Console, console_page
-from support.clusters import eventually
-from support.processes import standing_still
-from support.service import PASSWORDS, Service
+from support.console import traffic
+from support.console.browsers import TOKEN_KEY, Console, console_page
+from support.service.processes import standing_still
+from support.service.running import PASSWORDS, Service
+from support.waiting import eventually
 
-ACCOUNT, PASSWORD = console_traffic.ACCOUNT, PASSWORDS[console_traffic.ACCOUNT]
+ACCOUNT, PASSWORD = traffic.ACCOUNT, PASSWORDS[traffic.ACCOUNT]
 OTHER_ACCOUNT = "external"
 """An account may sign in ten times in five minutes, and what fails counts for its member."""
 
@@ -173,11 +173,11 @@ async def test_the_list_of_members_comes_late(browser: Browser, service: Service
     async with console_page(browser, service, token=await service.token("admin")) as console:
         page = console.page
         await page.route("**/console/members?*", lambda route: route.abort())
-        await console.open(f"segments?member={console_traffic.MEMBER}")
+        await console.open(f"segments?member={traffic.MEMBER}")
         await expect(page.locator("#problem")).to_have_text(re.compile("^The service does not answer."))
         await expect(page.locator("#segment-rows tr").first).to_contain_text("12")
         await page.unroute("**/console/members?*")
         await expect(page.locator("#segments-place")).to_have_text("1–25 of 200")
         await expect(page.locator("#problem")).to_be_hidden()
-        await expect(page.get_by_label("Member", exact=True)).to_have_value(str(console_traffic.MEMBER))
+        await expect(page.get_by_label("Member", exact=True)).to_have_value(str(traffic.MEMBER))
         console.complaints.clear()  # of the answers that did not come

@@ -7,21 +7,21 @@ from collections.abc import AsyncIterator
 
 import pytest
 from playwright.async_api import Locator, Page, expect
-from support import console_traffic
-from support.browsers import Console, on_one_host
-from support.clusters import eventually
-from support.service import Service
+from support.console import traffic
+from support.console.browsers import Console, on_one_host
+from support.service.running import Service
+from support.waiting import eventually
 
 pytestmark = on_one_host
 
 CHARTS = ["Calls", "Users", "Memberships", "Refusals", "Match rate"]
 SPANS = {"24 hours": 24, "7 days": 168, "14 days": 336}
 USER = "12345678900987654321"
-MORE = console_traffic.MORE_SEGMENTS
+MORE = traffic.MORE_SEGMENTS
 
 
 def expected_totals(hours: int) -> dict[str, str]:
-    total = console_traffic.total(hours)
+    total = traffic.total(hours)
     refused = total.invalid_users + total.invalid_segments + total.unauth_segments + total.inactive_segments
     rate = 100 * total.valid_users / (total.valid_users + total.invalid_users)
     return {
@@ -157,9 +157,9 @@ async def test_hours_as_csv(partner: Console) -> None:
     await partner.open()
     await partner.totals()
     name, rows = await partner.download()
-    assert name == f"usage-{console_traffic.MEMBER}-by-hour.csv"
+    assert name == f"usage-{traffic.MEMBER}-by-hour.csv"
     assert len(rows) == 24
-    assert sum(int(row["valid_adds"]) for row in rows) == console_traffic.total(24).valid_adds
+    assert sum(int(row["valid_adds"]) for row in rows) == traffic.total(24).valid_adds
     assert [row["match_rate"] for row in rows if row["valid_users"] == "400"] == ["80"]
 
 
@@ -251,7 +251,7 @@ async def posting(service: Service, body: object) -> AsyncIterator[None]:
 async def test_samples(partner: Console) -> None:
     await partner.open("samples")
     choice = partner.page.get_by_label("Hour (UTC)")
-    await expect(choice.locator("option")).to_have_count(len(console_traffic.USAGE))
+    await expect(choice.locator("option")).to_have_count(len(traffic.USAGE))
     names = await choice.locator("option").all_inner_texts()
     assert names[0].endswith(":00: 10 calls, 106 refused")
     assert names[1].endswith(":00: 5 calls")
@@ -317,7 +317,7 @@ async def test_segments(partner: Console) -> None:
 
 async def test_a_long_name_leaves_room_for_the_others(partner: Console) -> None:
     await partner.open("segments")
-    await expect(partner.page.locator("#segment-rows")).to_contain_text(console_traffic.LONG_NAME)
+    await expect(partner.page.locator("#segment-rows")).to_contain_text(traffic.LONG_NAME)
     frame = partner.page.get_by_role("region", name="Table of segments")
     assert await frame.evaluate("frame => frame.scrollWidth <= frame.clientWidth")
 

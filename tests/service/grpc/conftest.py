@@ -3,7 +3,7 @@
 import grpc
 import pytest
 from instantaudience.v1 import audience_pb2_grpc
-from support.service import Service
+from support.service.running import Service
 
 Metadata = tuple[tuple[str, str], ...]
 

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience.v1.audience_pb2_grpc import AudienceServiceStub
 from redis.asyncio import RedisCluster
-from support import contract_model, strategies
-from support.answers import assert_grpc_error
-from support.messages import LIMIT_BYTES, apply_request, one_user, stream_request
-from support.readings import as_response
-from support.service import Service
-from support.stored import assert_between, forget_users, now_ms, put_before, put_external_ids, state_at, stored
-from support.vectors import Vector, rt_segment_vectors
+from support.cluster.stored import assert_between, forget_users, now_ms, put_before, put_external_ids, state_at, stored
+from support.contract import model, strategies
+from support.contract.answers import assert_grpc_error
+from support.contract.messages import LIMIT_BYTES, apply_request, one_user, stream_request
+from support.contract.vectors import Vector, rt_segment_vectors
+from support.parts.readings import as_response
+from support.service.running import Service
 
 VECTORS = pytest.mark.parametrize("vector", rt_segment_vectors(), ids=lambda vector: vector.name)
 
@@ -112,9 +112,9 @@ async def test_any_request(
     service: Service, nodes: RedisCluster, requests: list[dict[str, Any]], username: str, port: str
 ) -> None:
     """It is answered as the model answers it, and what stands afterwards is what stands in the model."""
-    earliest: contract_model.State = {}
-    latest: contract_model.State = {}
-    catalog, ids = contract_model.DEMO, strategies.EXTERNAL_IDS
+    earliest: model.State = {}
+    latest: model.State = {}
+    catalog, ids = model.DEMO, strategies.EXTERNAL_IDS
     metadata = (("authorization", await service.token(username)),)
     await forget_users(nodes)
     await put_external_ids(nodes, ids)
@@ -129,8 +129,8 @@ async def test_any_request(
                 assert_grpc_error(caught.value, grpc.StatusCode.RESOURCE_EXHAUSTED, "LIMIT")
                 continue
             answer = await apply(message, metadata=metadata)
-            response, earliest = contract_model.apply(request, earliest, catalog, username, before_ms, ids)
-            _, latest = contract_model.apply(request, latest, catalog, username, now_ms(), ids)
+            response, earliest = model.apply(request, earliest, catalog, username, before_ms, ids)
+            _, latest = model.apply(request, latest, catalog, username, now_ms(), ids)
             assert as_response(answer.response) == response
     assert_between(await stored(nodes), earliest, latest)
 

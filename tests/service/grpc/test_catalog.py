@@ -10,10 +10,10 @@ from instantaudience.v1 import audience_pb2, audience_pb2_grpc
 from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience.v1.catalog_pb2_grpc import CatalogServiceStub
 from redis.asyncio import RedisCluster
-from support.answers import assert_grpc_error
-from support.clusters import eventually
-from support.messages import apply_request
-from support.service import Service
+from support.contract.answers import assert_grpc_error
+from support.contract.messages import apply_request
+from support.service.running import Service
+from support.waiting import eventually
 
 Metadata = tuple[tuple[str, str], ...]
 PASSWORD = "New-Passw0rd!"

@@ -10,11 +10,11 @@ from instantaudience.v1 import authentication_pb2 as auth_pb
 from instantaudience.v1.audience_pb2_grpc import AudienceServiceStub
 from instantaudience.v1.authentication_pb2_grpc import AuthenticationServiceStub
 from redis.asyncio import RedisCluster
-from support.answers import assert_grpc_error
-from support.contract_model import State
-from support.messages import APPLY, LIMIT_BYTES, PACKAGE, USER, apply_request, one_user
-from support.service import PASSWORDS, Service, credentials
-from support.stored import put, stored
+from support.cluster.stored import put, stored
+from support.contract.answers import assert_grpc_error
+from support.contract.messages import APPLY, LIMIT_BYTES, PACKAGE, USER, apply_request, one_user
+from support.contract.model import State
+from support.service.running import PASSWORDS, Service, credentials
 
 BEFORE: State = {("", USER): {10002: (5, 0)}}
 UNKNOWN_FIELD = b"\x7a"  # field 15, length-delimited

@@ -15,11 +15,11 @@ from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience.v1.audience_pb2_grpc import AudienceServiceStub
 from instantaudience.v1.authentication_pb2_grpc import AuthenticationServiceStub
 from instantaudience.v1.catalog_pb2_grpc import CatalogServiceStub
-from support.answers import assert_failure, assert_grpc_error
-from support.messages import USER, apply_request, one_user, stream_request
-from support.processes import needs_proc
-from support.service import Service, credentials, running_service
-from support.workers import RefusedError, WorkerPeer, connected_to_each
+from support.contract.answers import assert_failure, assert_grpc_error
+from support.contract.messages import USER, apply_request, one_user, stream_request
+from support.service.processes import needs_proc
+from support.service.running import Service, credentials, running_service
+from support.service.workers import RefusedError, WorkerPeer, connected_to_each
 
 pytestmark = needs_proc
 

@@ -8,7 +8,7 @@ from google.protobuf import descriptor_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 from instantaudience.v1 import status_pb2, status_pb2_grpc
-from support.messages import PACKAGE
+from support.contract.messages import PACKAGE
 
 SERVICES = [
     *(

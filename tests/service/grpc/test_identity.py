@@ -7,10 +7,10 @@ import pytest
 from instantaudience.v1 import audience_pb2, audience_pb2_grpc, identity_pb2_grpc
 from instantaudience.v1 import identity_pb2 as pb
 from redis.asyncio import RedisCluster
-from support.answers import assert_grpc_error
-from support.messages import apply_request
-from support.service import Service
-from support.stored import now_ms, stored
+from support.cluster.stored import now_ms, stored
+from support.contract.answers import assert_grpc_error
+from support.contract.messages import apply_request
+from support.service.running import Service
 
 LIFETIME_MS = 18 * 24 * 3_600_000
 Metadata = tuple[tuple[str, str], ...]

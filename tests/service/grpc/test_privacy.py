@@ -9,8 +9,8 @@ import pytest
 from instantaudience.v1 import audience_pb2, audience_pb2_grpc, privacy_pb2_grpc
 from instantaudience.v1 import privacy_pb2 as pb
 from redis.asyncio import RedisCluster
-from support.answers import assert_grpc_error
-from support.clusters import eventually
+from support.contract.answers import assert_grpc_error
+from support.waiting import eventually
 
 OWN, FOREIGN = 10001, 40001
 BLOCKS = [{"seg_id": OWN, "value": 1, "expiration": 0}]

@@ -12,8 +12,8 @@ from instantaudience.errors import InvalidRequestError
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience.v1 import catalog_pb2, catalog_pb2_grpc
 from redis.asyncio import RedisCluster
-from support.key_pairs import private_pem, public_pem
-from support.service import Service
+from support.credentials.key_pairs import private_pem, public_pem
+from support.service.running import Service
 
 README = Path(__file__).parents[3] / "clients/python/README.md"
 

@@ -8,11 +8,11 @@ from google.protobuf.json_format import MessageToDict, ParseDict
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience.v1.audience_pb2_grpc import AudienceServiceStub
 from redis.asyncio import RedisCluster
-from support.answers import assert_grpc_error
-from support.messages import USER
-from support.service import Service
-from support.stored import MINUTE_MS, now_ms, put
-from support.strategies import UUID
+from support.cluster.stored import MINUTE_MS, now_ms, put
+from support.contract.answers import assert_grpc_error
+from support.contract.messages import USER
+from support.contract.strategies import UUID
+from support.service.running import Service
 
 SPORTS_FANS = {"seg_id": 10001, "seg_code": "sports_fans", "member_id": 123}
 EARLY_ADOPTERS = {"seg_id": 12, "member_id": 123}

@@ -8,7 +8,7 @@ from google.protobuf.json_format import MessageToDict, ParseDict
 from instantaudience.rest.v1 import answers_pb2
 from instantaudience.rest.v1 import segment_pb2 as pb
 from instantaudience.rest.v1.segment_pb2_grpc import SegmentServiceStub
-from support.answers import assert_grpc_error
+from support.contract.answers import assert_grpc_error
 
 Metadata = tuple[tuple[str, str], ...]
 

@@ -9,10 +9,10 @@ import pytest
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience.v1.audience_pb2_grpc import AudienceServiceStub
 from redis.asyncio import RedisCluster
-from support.answers import assert_failure
-from support.clusters import eventually
-from support.messages import LIMIT_BYTES, STREAM, USER, apply_request, one_user, stream_request
-from support.stored import stored
+from support.cluster.stored import stored
+from support.contract.answers import assert_failure
+from support.contract.messages import LIMIT_BYTES, STREAM, USER, apply_request, one_user, stream_request
+from support.waiting import eventually
 
 MANY = 1000
 MANY_LARGE = 160

@@ -10,8 +10,8 @@ from instantaudience.v1 import audience_pb2
 from instantaudience.v1 import usage_pb2 as pb
 from instantaudience.v1.audience_pb2_grpc import AudienceServiceStub
 from instantaudience.v1.usage_pb2_grpc import UsageServiceStub
-from support.answers import assert_grpc_error
-from support.service import Service
+from support.contract.answers import assert_grpc_error
+from support.service.running import Service
 
 Metadata = tuple[tuple[str, str], ...]
 COUNTERS = {

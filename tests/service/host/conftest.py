@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator
 import grpc
 import pytest
 from instantaudience_server.telemetry import Event
-from support.clusters import eventually
-from support.framing_peer import Peer, connected
-from support.interop_host import Host, report, running_directly, running_host
-from support.service import HOST_MODES, Service, running_service
+from support.hosts.running import Host, report, running_directly, running_host
+from support.service.running import HOST_MODES, Service, running_service
+from support.waiting import eventually
+from support.wire.peer import Peer, connected
 
 TOLD = (Event.CALL_REFUSED, Event.CALLS_REFUSED, Event.CALL_FAILED, Event.CALLS_FAILED)
 """What the log tells of calls that are refused, or fail, as they should."""
@@ -17,7 +17,7 @@ TOLD = (Event.CALL_REFUSED, Event.CALLS_REFUSED, Event.CALL_FAILED, Event.CALLS_
 @pytest.fixture(scope="session", params=[host for host in HOST_MODES if host != "grpcio"])
 async def host(request: pytest.FixtureRequest) -> AsyncIterator[Host]:
     """The host; at the end, neither it nor the application has complained, but of calls that the tests had fail."""
-    starting = running_host() if request.param == "envoy" else running_directly(request.param, "support.interop_app")
+    starting = running_host() if request.param == "envoy" else running_directly(request.param)
     async with starting as running:
         yield running
         assert running.child.returncode is None

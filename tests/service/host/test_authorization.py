@@ -26,9 +26,9 @@ from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.tokens import hash_token
 from instantaudience_server.transport.methods.services import FILES
 from redis.asyncio import RedisCluster
-from support.callers import quick_hash
-from support.clusters import eventually
-from support.service import Service
+from support.parts.callers import quick_hash
+from support.service.running import Service
+from support.waiting import eventually
 
 PASSWORD = "Some-Passw0rd!"
 CODE = "theirs"

@@ -21,12 +21,12 @@ from instantaudience.v1 import batch_pb2 as pb
 from instantaudience.v1.batch_pb2_grpc import BatchSegmentServiceStub
 from instantaudience_gateway.contract.uploads import MARKED, MARKED_KEY
 from instantaudience_gateway.envoy.config import MOST_UNMARKED_UPLOADS
-from support.answers import assert_http_error
-from support.clusters import eventually
-from support.contract_model import UNLIMITED_DEMO
-from support.processes import descendants
-from support.raw_http import Connection, answer_to
-from support.service import ON_ONE_HOST, Service, new_directory, running_service
+from support.contract.answers import assert_http_error
+from support.contract.model import UNLIMITED_DEMO
+from support.service.processes import descendants
+from support.service.running import ON_ONE_HOST, Service, new_directory, running_service
+from support.waiting import eventually
+from support.wire.http1 import Connection, answer_to
 
 UPLOAD_SECONDS = 10
 """Long for a file of a test, short for who waits for the end of this."""

@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 from google.rpc import code_pb2
-from support.clusters import eventually
-from support.framing_peer import connected, grpc_headers
-from support.messages import APPLY
-from support.metrics import scrape
-from support.raw_http import Connection
-from support.service import COMMAND, HOST_MODES, Service, running_service
+from support.contract.messages import APPLY
+from support.service.metrics import scrape
+from support.service.running import COMMAND, HOST_MODES, Service, running_service
+from support.waiting import eventually
+from support.wire.http1 import Connection
+from support.wire.peer import connected, grpc_headers
 
 EMPTY = b"\0" * 5
 STREAMS, HEADER_BYTES, CONNECTIONS, CONNECTIONS_OF_ADDRESS = 3, 8192, 10, 5

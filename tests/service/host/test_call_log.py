@@ -6,10 +6,10 @@ from typing import Any
 import httpx
 import pytest
 from instantaudience_server.store.keys import key_slot
-from support.clusters import eventually
-from support.messages import one_user
-from support.processes import needs_proc, standing_still
-from support.service import Service, running_service
+from support.contract.messages import one_user
+from support.service.processes import needs_proc, standing_still
+from support.service.running import Service, running_service
+from support.waiting import eventually
 
 pytestmark = needs_proc
 

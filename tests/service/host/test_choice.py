@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 from instantaudience_gateway.envoy import in_process
-from support import service as support_service
-from support.service import HOST_MODES, Service, new_directory, running_service, starting_service
+from support.service import running as support_service
+from support.service.running import HOST_MODES, Service, new_directory, running_service, starting_service
 
 HIDDEN = {
     "native": "from instantaudience_server.transport.hosts import native; native.EXTENSION = 'none'",

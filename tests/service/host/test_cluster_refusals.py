@@ -13,11 +13,11 @@ from instantaudience_server.store.interfaces.quotas import Quota
 from instantaudience_server.store.keys import membership_key, quota_key, session_key, usage_key
 from instantaudience_server.tokens import hash_token
 from redis.asyncio import RedisCluster
-from support.answers import assert_failure, assert_grpc_error, assert_http_error
-from support.clusters import eventually
-from support.messages import APPLY, STREAM, apply_request, one_user, stream_request
-from support.metrics import scrape
-from support.service import HOST_MODES, Service, running_service
+from support.contract.answers import assert_failure, assert_grpc_error, assert_http_error
+from support.contract.messages import APPLY, STREAM, apply_request, one_user, stream_request
+from support.service.metrics import scrape
+from support.service.running import HOST_MODES, Service, running_service
+from support.waiting import eventually
 
 MEMBER = 123
 """The caller's."""

@@ -13,8 +13,8 @@ import pytest
 from google.rpc import error_details_pb2
 from instantaudience.v1 import audience_pb2, authentication_pb2, status_pb2
 from instantaudience_server.transport.framing import frame
-from support.messages import APPLY, LIMIT_BYTES, PACKAGE, STREAM, one_user, stream_request
-from support.service import Service, credentials
+from support.contract.messages import APPLY, LIMIT_BYTES, PACKAGE, STREAM, one_user, stream_request
+from support.service.running import Service, credentials
 
 UNARY = {"content-type": "application/proto", "connect-protocol-version": "1"}
 STREAMING = {"content-type": "application/connect+proto", "connect-protocol-version": "1"}

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 from instantaudience_server.transport.framing import frame
-from support.messages import PACKAGE
-from support.service import Service
+from support.contract.messages import PACKAGE
+from support.service.running import Service
 
 APP, OTHER = "https://app.example.com", "https://other.example.com"
 """The fixture `open_service` allows the first."""

@@ -9,11 +9,11 @@ import pytest
 from google.protobuf.struct_pb2 import Struct
 from google.rpc import code_pb2, status_pb2
 from instantaudience_server.transport.framing import Messages, frame
-from support.answers import failure_of
-from support.fault_app import SECRET, SERVICE
-from support.framing_peer import Answer, Peer, connected, grpc_headers
-from support.interop_host import running_directly, running_host
-from support.service import HOST_MODES
+from support.contract.answers import failure_of
+from support.hosts.fault_app import SECRET, SERVICE
+from support.hosts.running import running_directly, running_host
+from support.service.running import HOST_MODES
+from support.wire.peer import Answer, Peer, connected, grpc_headers
 
 OK, INVALID, INTERNAL, UNAVAILABLE = (
     code_pb2.OK,
@@ -32,9 +32,9 @@ async def faulty(request: pytest.FixtureRequest) -> AsyncIterator[Peer]:
     """A caller of the faulty methods."""
     async with AsyncExitStack() as stack:
         if request.param == "envoy":
-            starting = running_host("support.fault_app:app")
+            starting = running_host("support.hosts.fault_app:app")
         else:
-            starting = running_directly(request.param, "support.fault_app")
+            starting = running_directly(request.param, "support.hosts.fault_app")
         host = await stack.enter_async_context(starting)
         yield await stack.enter_async_context(connected(host.address))
 

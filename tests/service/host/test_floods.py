@@ -9,12 +9,12 @@ from contextlib import contextmanager
 
 import grpc
 import pytest
-from support import floods
-from support.floods import Flood, posting
-from support.messages import APPLY, one_user
-from support.processes import descendants, needs_proc
-from support.raw_http import answer_to
-from support.service import HOST_MODES, Service, running_service
+from support.contract.messages import APPLY, one_user
+from support.service.processes import descendants, needs_proc
+from support.service.running import HOST_MODES, Service, running_service
+from support.wire import floods
+from support.wire.floods import Flood, posting
+from support.wire.http1 import answer_to
 
 from bench import processes
 

@@ -6,8 +6,8 @@ import httpx
 import pytest
 from instantaudience.v1 import authentication_pb2, status_pb2
 from instantaudience_server.transport.framing import frame
-from support.messages import PACKAGE
-from support.service import credentials
+from support.contract.messages import PACKAGE
+from support.service.running import credentials
 
 TRAILERS = 0x80
 BINARY, TEXT = "application/grpc-web", "application/grpc-web-text"

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import grpc
 import httpx
 import pytest
-from support.answers import assert_http_error
-from support.framing_peer import connected
-from support.messages import PACKAGE, one_user
-from support.raw_http import Connection
-from support.service import Service
+from support.contract.answers import assert_http_error
+from support.contract.messages import PACKAGE, one_user
+from support.service.running import Service
+from support.wire.http1 import Connection
+from support.wire.peer import connected
 
 POST = "POST /rt-segment HTTP/1.1\r\nhost: a\r\nauthorization: {token}\r\n"
 GET = "GET /rt-segment?user_id=1 HTTP/1.{minor}\r\nauthorization: {token}\r\n"

@@ -11,10 +11,10 @@ from google.protobuf.struct_pb2 import Struct
 from google.rpc import status_pb2
 from instantaudience_server.errors import Reason
 from instantaudience_server.transport.status import ROWS
-from support.answers import assert_grpc_error
-from support.clusters import eventually
-from support.interop_app import CALL_TIMEOUT_SECONDS, GOOD_TOKEN, LIMIT_BYTES
-from support.interop_host import path, report, streaming, struct, unary
+from support.contract.answers import assert_grpc_error
+from support.hosts.interop_app import CALL_TIMEOUT_SECONDS, GOOD_TOKEN, LIMIT_BYTES
+from support.hosts.running import path, report, streaming, struct, unary
+from support.waiting import eventually
 
 ODD_MESSAGE = "\t\ntest with whitespace\r\nand Unicode BMP ☺ and non-BMP 😈\t\n"
 SIZES = [31_415, 9, 2_653, 58_979]

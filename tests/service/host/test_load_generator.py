@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from support.authorities import Authority
-from support.clusters import eventually
-from support.service import HOST_MODES, Service, new_directory, running_service
+from support.credentials.authorities import Authority
+from support.service.running import HOST_MODES, Service, new_directory, running_service
+from support.waiting import eventually
 
 from bench import load, processes
 from bench.load import Address, Lane, LoadError, Outcome, Pool, Request

@@ -12,10 +12,10 @@ from google.rpc import status_pb2
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from instantaudience_server.transport.framing import frame
-from support.answers import assert_failure
-from support.framing_peer import Answer, Headers, Peer, connected, grpc_headers
-from support.interop_app import LIMIT_BYTES
-from support.interop_host import Host, path, struct
+from support.contract.answers import assert_failure
+from support.hosts.interop_app import LIMIT_BYTES
+from support.hosts.running import Host, path, struct
+from support.wire.peer import Answer, Headers, Peer, connected, grpc_headers
 
 OK, SYNTAX, LIMIT, UNIMPLEMENTED = (0, ""), (3, "SYNTAX"), (8, "LIMIT"), (12, "SYNTAX")
 GOOD = frame(struct(size=3, sizes=[3]).SerializeToString())

@@ -7,12 +7,12 @@ from typing import Any
 
 import httpx
 import pytest
-from support.answers import assert_http_error
-from support.clusters import eventually
-from support.contract_model import UNLIMITED, UNLIMITED_DEMO
-from support.messages import one_user
-from support.processes import descendants, needs_proc
-from support.service import HOST_MODES, Service, new_directory, running_service
+from support.contract.answers import assert_http_error
+from support.contract.messages import one_user
+from support.contract.model import UNLIMITED, UNLIMITED_DEMO
+from support.service.processes import descendants, needs_proc
+from support.service.running import HOST_MODES, Service, new_directory, running_service
+from support.waiting import eventually
 
 from bench import processes
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import httpx
 import pytest
 from prometheus_client.multiprocess import MultiProcessCollector
-from support.clusters import eventually
-from support.messages import one_user
-from support.metrics import Scrape, scrape
-from support.processes import Process, descendants, needs_proc, standing_still
-from support.service import Service, credentials, running_service
-from support.workers import COMMANDS
+from support.contract.messages import one_user
+from support.service.metrics import Scrape, scrape
+from support.service.processes import Process, descendants, needs_proc, standing_still
+from support.service.running import Service, credentials, running_service
+from support.service.workers import COMMANDS
+from support.waiting import eventually
 
 pytestmark = needs_proc
 

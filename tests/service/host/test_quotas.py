@@ -15,10 +15,10 @@ from instantaudience.v1 import audience_pb2 as pb
 from instantaudience_server.store.interfaces.quotas import Quota
 from instantaudience_server.store.keys import key_slot, quota_key
 from redis.asyncio import RedisCluster
-from support.answers import assert_http_error, body_of
-from support.processes import needs_proc
-from support.service import Service, new_directory, running_service
-from support.stored import forget_users
+from support.cluster.stored import forget_users
+from support.contract.answers import assert_http_error, body_of
+from support.service.processes import needs_proc
+from support.service.running import Service, new_directory, running_service
 
 from bench.flood import PATHS, Flood, flood
 

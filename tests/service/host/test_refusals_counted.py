@@ -10,11 +10,11 @@ from google.rpc.http_pb2 import HttpResponse
 from instantaudience.v1 import audience_pb2, usage_pb2
 from instantaudience_server import tokens
 from instantaudience_server.transport.methods.gateway_refusals import COUNT_PATH
-from support.answers import assert_grpc_error, assert_http_error
-from support.clusters import eventually
-from support.messages import LIMIT_BYTES
-from support.service import Service
-from support.usage import failed_calls, usage_of
+from support.contract.answers import assert_grpc_error, assert_http_error
+from support.contract.messages import LIMIT_BYTES
+from support.service.running import Service
+from support.service.usage import failed_calls, usage_of
+from support.waiting import eventually
 
 Send = Callable[[httpx.AsyncClient], Awaitable[httpx.Response]]
 NOBODY = {"identifier": "x", "identifier_type": "uuid2", "request_type": "access"}

@@ -7,10 +7,10 @@ from itertools import pairwise
 
 import httpx
 import pytest
-from support.contract_model import UNLIMITED, UNLIMITED_DEMO
-from support.json_bodies import BODIES, mutants
-from support.messages import LIMIT_BYTES
-from support.service import HOST_MODES, Service, credentials, new_directory, running_service
+from support.contract.json_bodies import BODIES, mutants
+from support.contract.messages import LIMIT_BYTES
+from support.contract.model import UNLIMITED, UNLIMITED_DEMO
+from support.service.running import HOST_MODES, Service, credentials, new_directory, running_service
 
 SMALL = {"id": 300, "name": "small", "limits": UNLIMITED | {"users_per_call": 2, "body_bytes": 300}}
 FULL = {"id": 301, "name": "full", "limits": UNLIMITED | {"users_per_second": 1}}

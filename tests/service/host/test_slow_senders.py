@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 
 import pytest
 from google.rpc import code_pb2
-from support.answers import assert_http_error
-from support.framing_peer import connected, grpc_headers
-from support.messages import APPLY
-from support.raw_http import answer_to
-from support.service import HOST_MODES, Service, running_service
-from support.usage import failed_calls
+from support.contract.answers import assert_http_error
+from support.contract.messages import APPLY
+from support.service.running import HOST_MODES, Service, running_service
+from support.service.usage import failed_calls
+from support.wire.http1 import answer_to
+from support.wire.peer import connected, grpc_headers
 
 CALL_SECONDS = 1.0
 GRACE_SECONDS = 1.0

@@ -6,9 +6,9 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from instantaudience_server.transport.framing import frame
-from support.framing_peer import Peer, connected, grpc_headers
-from support.interop_app import SERVICE
-from support.interop_host import Host, report
+from support.hosts.interop_app import SERVICE
+from support.hosts.running import Host, report
+from support.wire.peer import Peer, connected, grpc_headers
 
 Status = health_pb2.HealthCheckResponse
 WATCH = "/grpc.health.v1.Health/Watch"

@@ -10,11 +10,11 @@ from google.rpc import code_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from instantaudience.v1.audience_pb2_grpc import AudienceServiceStub
 from instantaudience_gateway.envoy import in_process
-from support.framing_peer import Peer, connected, grpc_headers
-from support.interop_app import GOOD_TOKEN
-from support.interop_host import Host, path, running_host, streaming, struct, unary
-from support.messages import APPLY, one_user, stream_request
-from support.service import Service
+from support.contract.messages import APPLY, one_user, stream_request
+from support.hosts.interop_app import GOOD_TOKEN
+from support.hosts.running import Host, path, running_host, streaming, struct, unary
+from support.service.running import Service
+from support.wire.peer import Peer, connected, grpc_headers
 
 IDLE_SECONDS = 0.5
 LATE = str(time.time() - 3600).encode()

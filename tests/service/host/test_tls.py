@@ -23,14 +23,14 @@ from instantaudience.v1 import catalog_pb2, usage_pb2
 from instantaudience.v1.audience_pb2_grpc import AudienceServiceStub
 from instantaudience.v1.catalog_pb2_grpc import CatalogServiceStub
 from instantaudience.v1.usage_pb2_grpc import UsageServiceStub
-from support.answers import assert_http_error
-from support.authorities import HOUR, Authority, Signed
-from support.clusters import eventually
-from support.contract_model import UNLIMITED_DEMO
-from support.http2_frames import PREFACE, SETTINGS, http2_frame
-from support.messages import apply_request, one_user, stream_request
-from support.metrics import scrape
-from support.service import HOST_MODES, Service, credentials, new_directory, running_service
+from support.contract.answers import assert_http_error
+from support.contract.messages import apply_request, one_user, stream_request
+from support.contract.model import UNLIMITED_DEMO
+from support.credentials.authorities import HOUR, Authority, Signed
+from support.service.metrics import scrape
+from support.service.running import HOST_MODES, Service, credentials, new_directory, running_service
+from support.waiting import eventually
+from support.wire.http2 import PREFACE, SETTINGS, http2_frame
 
 PORTS = ("gateway", "direct")
 HOST = "127.0.0.1"

@@ -10,10 +10,10 @@ from instantaudience.v1 import audience_pb2_grpc
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
-from support.clusters import eventually
-from support.collectors import Collector, running_collector
-from support.messages import one_user
-from support.service import Service, running_service
+from support.contract.messages import one_user
+from support.outside.collectors import Collector, running_collector
+from support.service.running import Service, running_service
+from support.waiting import eventually
 
 APPLY = "instantaudience.v1.AudienceService/ApplySegments"
 STREAM = "instantaudience.v1.AudienceService/StreamSegments"

@@ -11,11 +11,11 @@ import grpc
 import pytest
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience.v1 import audience_pb2_grpc
-from support.clusters import eventually
-from support.processes import descendants, needs_proc
-from support.service import HOST_MODES, Service, running_service
-from support.usage import usage_of
-from support.workers import COMMANDS
+from support.service.processes import descendants, needs_proc
+from support.service.running import HOST_MODES, Service, running_service
+from support.service.usage import usage_of
+from support.service.workers import COMMANDS
+from support.waiting import eventually
 
 CALLERS = 8
 CALLS_BEFORE_AND_AFTER = 300

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 import pytest
 from instantaudience_gateway.envoy import in_process
 from instantaudience_server.transport.framing import frame
-from support.clusters import eventually
-from support.framing_peer import Peer, connected, grpc_headers
-from support.interop_sockets import listeners, owner
-from support.messages import APPLY, PACKAGE, apply_request, one_user
-from support.processes import descendants, needs_proc
-from support.service import Service, running_service
+from support.contract.messages import APPLY, PACKAGE, apply_request, one_user
+from support.service.processes import descendants, needs_proc
+from support.service.running import Service, running_service
+from support.service.sockets import listeners, owner
+from support.waiting import eventually
+from support.wire.peer import Peer, connected, grpc_headers
 
 pytestmark = needs_proc
 

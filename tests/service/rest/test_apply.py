@@ -8,11 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis.asyncio import RedisCluster
-from support import contract_model, strategies
-from support.answers import assert_http_error, body_of
-from support.messages import LIMIT_BYTES, USER
-from support.service import FORM, Service
-from support.stored import (
+from support.cluster.stored import (
     MINUTE_MS,
     assert_between,
     forget_users,
@@ -23,7 +19,11 @@ from support.stored import (
     state_at,
     stored,
 )
-from support.vectors import Vector, rt_segment_vectors
+from support.contract import model, strategies
+from support.contract.answers import assert_http_error, body_of
+from support.contract.messages import LIMIT_BYTES, USER
+from support.contract.vectors import Vector, rt_segment_vectors
+from support.service.running import FORM, Service
 
 
 @pytest.mark.parametrize("http2", [False, True], ids=["HTTP/1.1", "HTTP/2"])
@@ -123,9 +123,9 @@ async def test_any_request(
     service: Service, nodes: RedisCluster, requests: list[dict[str, Any]], username: str
 ) -> None:
     """It is answered as the model answers it, and what stands afterwards is what stands in the model."""
-    earliest: contract_model.State = {}
-    latest: contract_model.State = {}
-    catalog, ids = contract_model.DEMO, strategies.EXTERNAL_IDS
+    earliest: model.State = {}
+    latest: model.State = {}
+    catalog, ids = model.DEMO, strategies.EXTERNAL_IDS
     headers = {"authorization": await service.token(username)}
     await forget_users(nodes)
     await put_external_ids(nodes, ids)
@@ -137,8 +137,8 @@ async def test_any_request(
             if len(content) > LIMIT_BYTES:
                 assert_http_error(answer, 413, "LIMIT")
                 continue
-            response, earliest = contract_model.apply(request, earliest, catalog, username, before_ms, ids)
-            _, latest = contract_model.apply(request, latest, catalog, username, now_ms(), ids)
+            response, earliest = model.apply(request, earliest, catalog, username, before_ms, ids)
+            _, latest = model.apply(request, latest, catalog, username, now_ms(), ids)
             assert answer.status_code == 200, answer.text
             assert body_of(answer) == response
     assert_between(await stored(nodes), earliest, latest)

@@ -8,8 +8,8 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 from instantaudience.rest.v1 import batch_pb2 as pb
 from instantaudience.rest.v1.batch_pb2_grpc import BatchServiceStub
-from support.answers import body_of
-from support.service import ON_ONE_HOST, Service
+from support.contract.answers import body_of
+from support.service.running import ON_ONE_HOST, Service
 
 PATH = "/batch-segment-config?member_id=777"
 

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 from redis.asyncio import RedisCluster
-from support.answers import assert_http_error, body_of
-from support.contract_model import State
-from support.messages import LIMIT_BYTES, USER
-from support.stored import put, stored
+from support.cluster.stored import put, stored
+from support.contract.answers import assert_http_error, body_of
+from support.contract.messages import LIMIT_BYTES, USER
+from support.contract.model import State
 
 BEFORE: State = {("", USER): {10002: (5, 0)}}
 

@@ -9,10 +9,10 @@ import httpx
 import pytest
 import yaml
 from redis.asyncio import RedisCluster
-from support.answers import assert_http_error, body_of
-from support.messages import one_user
-from support.service import Service, credentials, running_service
-from support.stored import now_ms, stored
+from support.cluster.stored import now_ms, stored
+from support.contract.answers import assert_http_error, body_of
+from support.contract.messages import one_user
+from support.service.running import Service, credentials, running_service
 
 LIFETIME_MS = 18 * 24 * 3_600_000
 OWN = 50001

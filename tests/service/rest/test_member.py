@@ -4,11 +4,11 @@ import httpx
 from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience.v1.catalog_pb2_grpc import CatalogServiceStub
 from redis.asyncio import RedisCluster
-from support.answers import assert_http_error, body_of
-from support.clusters import eventually
-from support.contract_model import UNLIMITED
-from support.messages import USER, one_user
-from support.service import Service
+from support.contract.answers import assert_http_error, body_of
+from support.contract.messages import USER, one_user
+from support.contract.model import UNLIMITED
+from support.service.running import Service
+from support.waiting import eventually
 
 
 async def test_the_caller_s_member(demo: httpx.AsyncClient) -> None:

@@ -16,12 +16,12 @@ from instantaudience.v1.audience_pb2_grpc import AudienceServiceStub
 from instantaudience_server.store.interfaces.quotas import Quota
 from instantaudience_server.store.keys import key_slot, quota_key, session_key, usage_key
 from instantaudience_server.tokens import hash_token
-from support.answers import assert_grpc_error, assert_http_error, body_of
-from support.clusters import eventually
-from support.messages import apply_request, one_user
-from support.processes import Process, all_end, descendants, needs_proc, standing_still
-from support.service import Service, credentials, running_service
-from support.workers import COMMANDS
+from support.contract.answers import assert_grpc_error, assert_http_error, body_of
+from support.contract.messages import apply_request, one_user
+from support.service.processes import Process, all_end, descendants, needs_proc, standing_still
+from support.service.running import Service, credentials, running_service
+from support.service.workers import COMMANDS
+from support.waiting import eventually
 
 pytestmark = needs_proc
 

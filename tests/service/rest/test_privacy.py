@@ -6,9 +6,9 @@ from typing import Any
 import httpx
 import pytest
 from redis.asyncio import RedisCluster
-from support.answers import assert_http_error
-from support.clusters import eventually
-from support.service import Service
+from support.contract.answers import assert_http_error
+from support.service.running import Service
+from support.waiting import eventually
 
 PATH = "/privacy/consumer-request"
 USER = "7738918429796999062"

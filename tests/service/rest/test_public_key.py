@@ -8,10 +8,10 @@ import httpx
 import pytest
 from instantaudience.v1 import authentication_pb2 as auth_pb
 from instantaudience.v1.authentication_pb2_grpc import AuthenticationServiceStub
-from support.answers import assert_grpc_error, assert_http_error, body_of
-from support.clusters import eventually
-from support.key_pairs import private_pem, public_pem, signed
-from support.service import Service
+from support.contract.answers import assert_grpc_error, assert_http_error, body_of
+from support.credentials.key_pairs import private_pem, public_pem, signed
+from support.service.running import Service
+from support.waiting import eventually
 
 USER_ID = 1003
 USERNAME = "private"

@@ -5,12 +5,12 @@ from typing import Any
 import httpx
 import pytest
 from redis.asyncio import RedisCluster
-from support.answers import assert_http_error, body_of
-from support.contract_model import State
-from support.messages import USER
-from support.service import Service
-from support.stored import MINUTE_MS, now_ms, put
-from support.strategies import UUID
+from support.cluster.stored import MINUTE_MS, now_ms, put
+from support.contract.answers import assert_http_error, body_of
+from support.contract.messages import USER
+from support.contract.model import State
+from support.contract.strategies import UUID
+from support.service.running import Service
 
 SPORTS_FANS = {"seg_id": 10001, "seg_code": "sports_fans", "member_id": 123}
 EARLY_ADOPTERS = {"seg_id": 12, "member_id": 123}

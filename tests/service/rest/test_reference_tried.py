@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 from instantaudience_gateway.reference import files
-from support.key_pairs import public_pem, signed
-from support.service import Service, running_service
+from support.credentials.key_pairs import public_pem, signed
+from support.service.running import Service, running_service
 
 TESTS = Path(__file__).parents[2]
 PATHS: dict[str, Any] = json.loads((files.ROOT / "openapi.json").read_text())["paths"]

@@ -11,10 +11,10 @@ from typing import Any
 import httpx
 import pytest
 from redis.asyncio import RedisCluster
-from support.answers import assert_http_error, body_of
-from support.clusters import eventually
-from support.messages import LIMIT_BYTES, USER, one_user
-from support.service import FORM, Service
+from support.contract.answers import assert_http_error, body_of
+from support.contract.messages import LIMIT_BYTES, USER, one_user
+from support.service.running import FORM, Service
+from support.waiting import eventually
 
 VISIBLE_SECONDS = 1.0
 """Within this time, every worker knows a change (contract, "/segment")."""

@@ -11,11 +11,11 @@ import pytest
 from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience.v1.catalog_pb2_grpc import CatalogServiceStub
 from redis.asyncio import RedisCluster
-from support.answers import assert_http_error, body_of
-from support.clusters import eventually
-from support.messages import USER
-from support.service import PASSWORDS, Service, credentials
-from support.stored import put
+from support.cluster.stored import put
+from support.contract.answers import assert_http_error, body_of
+from support.contract.messages import USER
+from support.service.running import PASSWORDS, Service, credentials
+from support.waiting import eventually
 
 UNKNOWN = "hbapi:1001:0123456789abcdef0123456789abcdef:local"
 NAMES = (f"rest-account-{number}" for number in itertools.count())

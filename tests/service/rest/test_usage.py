@@ -11,10 +11,10 @@ from typing import Any
 import httpx
 import pytest
 from redis.asyncio import RedisCluster
-from support.answers import assert_http_error
-from support.messages import USER
-from support.service import Service
-from support.usage_hours import delete_hour, put_hour
+from support.cluster.usage_hours import delete_hour, put_hour
+from support.contract.answers import assert_http_error
+from support.contract.messages import USER
+from support.service.running import Service
 
 HOUR_SECONDS = 3600
 MEMBER = 777

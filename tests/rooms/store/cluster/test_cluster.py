@@ -19,17 +19,10 @@ from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.telemetry import Event
 from redis.asyncio import Redis, RedisCluster
 from structlog.testing import capture_logs
-from support.clusters import (
-    all_take_writes,
-    connected,
-    eventually,
-    for_each,
-    of_users,
-    on_all_nodes,
-    seconds_from_now,
-    user_key,
-    write,
-)
+from support.cluster.nodes import on_all_nodes
+from support.cluster.running import all_take_writes, connected
+from support.cluster.users import for_each, of_users, user_key, write
+from support.waiting import eventually, seconds_from_now
 
 KEYS = [user_key(user_id) for user_id in range(1, 1001)]
 

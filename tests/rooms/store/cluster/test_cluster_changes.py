@@ -25,21 +25,10 @@ from instantaudience_server.store.keys import (
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.store.suppression_store import ClusterSuppressionStore
 from redis.asyncio import RedisCluster
-from support.clusters import (
-    Migration,
-    connected,
-    eventually,
-    for_each,
-    migration_of,
-    of_users,
-    on_all_nodes,
-    on_node,
-    owner_of,
-    seconds_from_now,
-    users_of_slot,
-    whole,
-    write,
-)
+from support.cluster.nodes import Migration, migration_of, on_all_nodes, on_node, owner_of, whole
+from support.cluster.running import connected
+from support.cluster.users import for_each, of_users, users_of_slot, write
+from support.waiting import eventually, seconds_from_now
 
 SLOT = 100
 KEYS = users_of_slot(SLOT, 12)

@@ -20,21 +20,11 @@ from instantaudience_server.store.keys import mark_key
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.telemetry import Event
 from structlog.testing import capture_logs
-from support.clusters import (
-    connected,
-    eventually,
-    for_each,
-    of_users,
-    on_all_nodes,
-    on_node,
-    pids_of,
-    seconds_from_now,
-    user_key,
-    user_of_slots,
-    whole,
-    write,
-)
-from support.processes import needs_proc, standing_still
+from support.cluster.nodes import on_all_nodes, on_node, pids_of, whole
+from support.cluster.running import connected
+from support.cluster.users import for_each, of_users, user_key, user_of_slots, write
+from support.service.processes import needs_proc, standing_still
+from support.waiting import eventually, seconds_from_now
 
 KEYS = [user_key(user_id) for user_id in range(1, 201)]
 KEY_OF_NODE = [user_of_slots(0, 5460), user_of_slots(5461, 10922), user_of_slots(10923, 16383)]

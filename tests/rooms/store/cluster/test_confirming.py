@@ -27,8 +27,11 @@ from instantaudience_server.store.keys import (
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.store.session_store import ClusterSessionStore
 from instantaudience_server.store.suppression_store import ClusterSuppressionStore
-from support.clusters import connected, for_each, on_all_nodes, seconds_from_now, user_key, write
-from support.replicated import ReplicatedCluster, replica_stopped, replicated_cluster
+from support.cluster.nodes import on_all_nodes
+from support.cluster.replicated import ReplicatedCluster, replica_stopped, replicated_cluster
+from support.cluster.running import connected
+from support.cluster.users import for_each, user_key, write
+from support.waiting import seconds_from_now
 
 KEYS = [user_key(number) for number in range(200)]
 KEY = user_key(1000)

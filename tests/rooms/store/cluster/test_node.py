@@ -12,7 +12,8 @@ from instantaudience_server.store.cluster import commands
 from instantaudience_server.store.cluster.batch import Batch, Group, Listed, Part
 from instantaudience_server.store.cluster.node import Node
 from instantaudience_server.store.cluster.topology import Topology
-from support.clusters import eventually, on_node
+from support.cluster.nodes import on_node
+from support.waiting import eventually
 
 KEYS = [b"m:p:%d" % number for number in range(1, 200)]
 SETTING, REMOVING = commands.setting(0, {12: 1}), commands.removing([12])

@@ -15,9 +15,12 @@ from instantaudience_server.processes import free_ports
 from instantaudience_server.store.cluster.topology import StoreUnusableError, Topology
 from instantaudience_server.store.interfaces.memberships import NEVER
 from instantaudience_server.store.membership_store import ClusterMembershipStore
-from support.authorities import Authority, Signed, replace
-from support.clusters import connected, eventually, for_each, on_node, running_node, seconds_from_now, user_key, write
-from support.tls import certificate, tls_terminated
+from support.cluster.nodes import on_node
+from support.cluster.running import connected, running_node
+from support.cluster.tls import certificate, tls_terminated
+from support.cluster.users import for_each, user_key, write
+from support.credentials.authorities import Authority, Signed, replace
+from support.waiting import eventually, seconds_from_now
 
 KEYS = [user_key(user_id) for user_id in range(1, 2001)]
 

@@ -21,21 +21,11 @@ from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.telemetry import Event
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
-from support.clusters import (
-    all_take_writes,
-    connected,
-    eventually,
-    for_each,
-    on_all_nodes,
-    on_node,
-    pids_of,
-    running_node,
-    seconds_from_now,
-    user_key,
-    whole,
-    write,
-)
-from support.processes import standing_still
+from support.cluster.nodes import on_all_nodes, on_node, pids_of, whole
+from support.cluster.running import all_take_writes, connected, running_node
+from support.cluster.users import for_each, user_key, write
+from support.service.processes import standing_still
+from support.waiting import eventually, seconds_from_now
 
 KEYS = [user_key(user_id) for user_id in range(1, 101)]
 CLUSTERED = "cluster-enabled yes"

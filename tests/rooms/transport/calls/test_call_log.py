@@ -10,7 +10,7 @@ from instantaudience_server.errors import AudienceError, Reason, RefusedCommandE
 from instantaudience_server.transport.calls import call_log
 from instantaudience_server.transport.calls.call_log import CallLog
 from structlog.testing import capture_logs
-from support.clusters import eventually
+from support.waiting import eventually
 
 PATH, MEMBER = "/audience.Segments/Apply", 123
 

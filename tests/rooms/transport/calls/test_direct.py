@@ -25,9 +25,9 @@ from instantaudience_server.usage.counting import Usage
 from prometheus_client import REGISTRY
 from redis.asyncio import RedisCluster
 from structlog.testing import capture_logs
-from support.accounts import PASSWORDS, AccountWorker
-from support.clusters import eventually
-from support.limits import usual_admission
+from support.parts.accounts import PASSWORDS, AccountWorker
+from support.parts.limits import usual_admission
+from support.waiting import eventually
 
 LIMIT_BYTES = 10_000
 

@@ -8,8 +8,8 @@ from google.rpc import code_pb2
 from instantaudience_server.errors import AudienceError, invalid, unavailable
 from instantaudience_server.store.interfaces.usage import CallFailure
 from instantaudience_server.transport.calls.outcomes import Outcomes
-from support.callers import caller
-from support.readings import CATALOG
+from support.parts.callers import caller
+from support.parts.readings import CATALOG
 
 DEMO = caller("demo", CATALOG)
 

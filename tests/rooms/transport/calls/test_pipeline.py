@@ -17,7 +17,7 @@ from instantaudience_server.transport.calls.kinds import PublicMethod
 from instantaudience_server.transport.calls.outcomes import CallError, Outcomes
 from instantaudience_server.transport.calls.pipeline import Pipeline
 from structlog.testing import capture_logs
-from support.limits import usual_admission
+from support.parts.limits import usual_admission
 
 USER_ID, TOKEN = "12345678900987654321", "hbapi:1001:5ec4e7:local"
 LIMIT_BYTES = 1000

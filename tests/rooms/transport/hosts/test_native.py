@@ -19,14 +19,14 @@ from instantaudience_server.transport.calls.call import Call
 from instantaudience_server.transport.calls.kinds import AnyMethod, PublicMethod, PublicStreamMethod
 from instantaudience_server.transport.framing import frame
 from instantaudience_server.transport.hosts.native import NativeHost, missing
-from support.clusters import eventually
-from support.floods import message_of
-from support.framing_peer import Answer, Peer, connected, grpc_headers
-from support.http2_frames import CONTINUATION, HEADERS, PREFACE, RST_STREAM, SETTINGS, http2_frame
-from support.interop_app import CALL_TIMEOUT_SECONDS, LIMIT_BYTES, interop_service
-from support.interop_host import path, struct
-from support.limits import CONNECTION_LIMITS
-from support.processes import needs_proc
+from support.hosts.interop_app import CALL_TIMEOUT_SECONDS, LIMIT_BYTES, interop_service
+from support.hosts.running import path, struct
+from support.parts.limits import CONNECTION_LIMITS
+from support.service.processes import needs_proc
+from support.waiting import eventually
+from support.wire.floods import message_of
+from support.wire.http2 import CONTINUATION, HEADERS, PREFACE, RST_STREAM, SETTINGS, http2_frame
+from support.wire.peer import Answer, Peer, connected, grpc_headers
 
 if reason := missing():
     pytest.skip(f"the native host cannot run here: {reason}", allow_module_level=True)

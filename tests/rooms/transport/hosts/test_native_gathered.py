@@ -26,10 +26,10 @@ from instantaudience_server.usage.counting import Usage
 from prometheus_client import REGISTRY
 from redis.asyncio import RedisCluster
 from structlog.testing import capture_logs
-from support.accounts import AccountWorker
-from support.clusters import eventually
-from support.framing_peer import Answer, Peer, connected, grpc_headers
-from support.limits import CONNECTION_LIMITS, usual_admission
+from support.parts.accounts import AccountWorker
+from support.parts.limits import CONNECTION_LIMITS, usual_admission
+from support.waiting import eventually
+from support.wire.peer import Answer, Peer, connected, grpc_headers
 
 if reason := missing():
     pytest.skip(f"the native host cannot run here: {reason}", allow_module_level=True)

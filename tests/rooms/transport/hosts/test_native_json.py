@@ -17,10 +17,10 @@ from instantaudience_server.transport.calls.kinds import PublicMethod
 from instantaudience_server.transport.framing import frame
 from instantaudience_server.transport.hosts.native import NativeHost, missing
 from instantaudience_server.transport.rest import PASSED_ON_TYPE
-from support.clusters import eventually
-from support.framing_peer import Answer, Headers, Peer, connected, grpc_headers
-from support.interop_app import CALL_TIMEOUT_SECONDS, LIMIT_BYTES, interop_service
-from support.limits import CONNECTION_LIMITS
+from support.hosts.interop_app import CALL_TIMEOUT_SECONDS, LIMIT_BYTES, interop_service
+from support.parts.limits import CONNECTION_LIMITS
+from support.waiting import eventually
+from support.wire.peer import Answer, Headers, Peer, connected, grpc_headers
 
 if reason := missing():
     pytest.skip(f"the native host cannot run here: {reason}", allow_module_level=True)

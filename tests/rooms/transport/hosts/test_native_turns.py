@@ -22,11 +22,11 @@ from instantaudience_server.transport.calls.pipeline import Pipeline
 from instantaudience_server.transport.framing import frame
 from instantaudience_server.transport.hosts import native
 from instantaudience_server.transport.hosts.native import NativeHost, missing
-from support.callers import caller, demo_catalog
-from support.clusters import eventually
-from support.framing_peer import Answer, Peer, connected, grpc_headers
-from support.http2_frames import DATA, END_HEADERS, END_STREAM, HEADERS, PREFACE, SETTINGS, http2_frame
-from support.limits import CALL_LIMITS, CONNECTION_LIMITS
+from support.parts.callers import caller, demo_catalog
+from support.parts.limits import CALL_LIMITS, CONNECTION_LIMITS
+from support.waiting import eventually
+from support.wire.http2 import DATA, END_HEADERS, END_STREAM, HEADERS, PREFACE, SETTINGS, http2_frame
+from support.wire.peer import Answer, Peer, connected, grpc_headers
 
 if reason := missing():
     pytest.skip(f"the native host cannot run here: {reason}", allow_module_level=True)

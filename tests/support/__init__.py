@@ -1,0 +1,1 @@
+"""What tests of several suites share, by what it stands for."""

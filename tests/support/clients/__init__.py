@@ -1,0 +1,1 @@
+"""What clients of every language are tested against."""

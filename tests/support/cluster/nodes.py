@@ -1,0 +1,103 @@
+"""Nodes of a cluster, spoken to one by one, and slots that move from one to another."""
+
+import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Protocol
+
+from instantaudience_server.embedded.cluster import EmbeddedCluster
+from instantaudience_server.embedded.node import HOST
+from instantaudience_server.store.keys import SLOTS
+from redis.asyncio import Redis
+
+from support.waiting import eventually
+
+
+async def on_node(port: int, *words: Any, password: str | None = None) -> Any:
+    """One command to one node."""
+    async with Redis(host=HOST, port=port, password=password, decode_responses=True) as client:
+        return await client.execute_command(*words)
+
+
+async def on_all_nodes(embedded: EmbeddedCluster, *words: Any) -> list[Any]:
+    """One command to each node."""
+    return [await on_node(port, *words) for port in embedded.ports]
+
+
+def pids_of(embedded: EmbeddedCluster) -> list[int]:
+    """The nodes' processes."""
+    return [node.child.pid for node in embedded.nodes]
+
+
+async def whole(embedded: EmbeddedCluster) -> None:
+    """Wait until every node serves and sees all slots."""
+
+    async def check() -> None:
+        for info in await on_all_nodes(embedded, "CLUSTER INFO"):
+            assert info["cluster_state"] == "ok"
+            assert (info["cluster_slots_ok"], info["cluster_slots_pfail"]) == (str(SLOTS), "0")
+
+    await eventually(check)
+
+
+async def owner_of(embedded: EmbeddedCluster, slot: int) -> int:
+    """The port of the node that serves a slot."""
+    for first, last, primary, *_ in await on_node(embedded.ports[0], "CLUSTER", "SLOTS"):
+        if first <= slot <= last:
+            return int(primary[1])
+    raise AssertionError(f"nobody serves slot {slot}")
+
+
+class Ported(Protocol):
+    """A cluster whose nodes have these client ports."""
+
+    @property
+    def ports(self) -> tuple[int, ...]: ...
+
+
+class Migration:
+    """A slot on its way from one node to another, step by step (CLUSTER SETSLOT's documentation)."""
+
+    def __init__(self, cluster: Ported, slot: int, source: int, target: int) -> None:
+        self._embedded = cluster
+        self._slot = slot
+        self._source = source
+        self._target = target
+
+    async def begin(self) -> None:
+        """From now on, the source answers ASK for keys that it does not hold."""
+        source_id, target_id = [await on_node(port, "CLUSTER", "MYID") for port in (self._source, self._target)]
+        await on_node(self._target, "CLUSTER", "SETSLOT", self._slot, "IMPORTING", source_id)
+        await on_node(self._source, "CLUSTER", "SETSLOT", self._slot, "MIGRATING", target_id)
+
+    async def move_keys(self, most: float = math.inf) -> int:
+        """Move every key, or so many, one by one; how many there were."""
+        moved = 0
+        while moved < most and (keys := await on_node(self._source, "CLUSTER", "GETKEYSINSLOT", self._slot, 1)):
+            await on_node(self._source, "MIGRATE", HOST, self._target, keys[0], 0, 5000)
+            moved += 1
+        return moved
+
+    async def end(self) -> None:
+        """From now on, the source answers MOVED."""
+        target_id = await on_node(self._target, "CLUSTER", "MYID")
+        others = [port for port in self._embedded.ports if port not in (self._source, self._target)]
+        for port in (self._target, self._source, *others):
+            await on_node(port, "CLUSTER", "SETSLOT", self._slot, "NODE", target_id)
+
+
+@asynccontextmanager
+async def migration_of(cluster: EmbeddedCluster, slot: int) -> AsyncIterator[Migration]:
+    """The slot is to move; at the end, it is where it was."""
+    source = await owner_of(cluster, slot)
+    target = next(port for port in cluster.ports if port != source)
+    try:
+        yield Migration(cluster, slot, source, target)
+    finally:
+        await on_all_nodes(cluster, "CLUSTER", "SETSLOT", slot, "STABLE")
+        if await owner_of(cluster, slot) != source:
+            back = Migration(cluster, slot, target, source)
+            await back.begin()
+            await back.move_keys()
+            await back.end()
+        await whole(cluster)

@@ -1,0 +1,54 @@
+"""Users by where they are in the cluster, and changes of them."""
+
+from collections.abc import Iterable, Mapping
+from itertools import islice
+
+from instantaudience_server.store.interfaces.memberships import Alike, Changes, MembershipStore, UserChanges
+from instantaudience_server.store.keys import key_slot
+
+
+def for_each(keys: Iterable[bytes], user_changes: UserChanges) -> Changes:
+    """The same changes for each user."""
+    return [Alike(list(keys), user_changes)]
+
+
+def of_users(changes: Mapping[bytes, UserChanges]) -> Changes:
+    """Changes of each user by itself."""
+    return [Alike([key], user_changes) for key, user_changes in changes.items()]
+
+
+def user_key(user_id: int) -> bytes:
+    """The key of a platform user (design, "Storage")."""
+    return b"m:p:%d" % user_id
+
+
+def users_of_slot(slot: int, count: int) -> list[bytes]:
+    """The keys of platform users that live in one slot."""
+    keys: list[bytes] = []
+    user_id = 0
+    while len(keys) < count:
+        user_id += 1
+        key = user_key(user_id)
+        if key_slot(key) == slot:
+            keys.append(key)
+    return keys
+
+
+def user_of_slots(first: int, last: int) -> bytes:
+    """The key of a platform user that lives in a range of slots."""
+    user_ids = iter(range(1, 10**6))
+    return next(key for user_id in user_ids if first <= key_slot(key := user_key(user_id)) <= last)
+
+
+def users_of_slots(first: int, last: int, count: int) -> list[str]:
+    """Platform users that live in a range of slots."""
+    user_ids = (user_id for user_id in range(1, 10**6) if first <= key_slot(user_key(user_id)) <= last)
+    return [str(user_id) for user_id in islice(user_ids, count)]
+
+
+async def write(store: MembershipStore, changes: Changes, deadline: float) -> None:
+    """Write all; raises what the first one that was not written failed with."""
+    writing = store.write(changes, deadline)
+    await writing.done
+    for error in writing.failures().values():
+        raise error

@@ -1,0 +1,63 @@
+"""What a member has sent, for the console to show."""
+
+import time
+from collections.abc import Iterable
+
+import httpx
+from instantaudience_server.store.interfaces.usage import Tally
+from redis.asyncio import RedisCluster
+
+from support.cluster.usage_hours import put_hour
+
+MEMBER = 777
+"""The demo catalog's member whose hours are known; nobody else calls for it."""
+ACCOUNT = "private"
+"""Its account."""
+USAGE = {
+    2: Tally(10, 400, 800, 50, 100, 3, 2, 1, 4),
+    3: Tally(5, 5, 5),
+    20: Tally(1, 1, 0, 1),
+    60: Tally(1000, 90_000, 180_000, 7, 10_000, 0, 0, 0, 12),
+    300: Tally(7, 70, 700, 0, 0, 0, 0, 9, 0),
+}
+"""Hours before the one under way → what the member sent. None is near the end of a span."""
+REASONS = {
+    2: {"failed:rate_limit": 3, "failed:limit": 1, "skipped:invalid_user_id": 1200},
+    3: {"skipped:segment_required": 5},
+    60: {"failed:unavailable": 12},
+}
+"""Likewise, why calls failed, and users and blocks were skipped."""
+ERROR_LINES = [
+    "Invalid segments (id, code, segment owner member id): (99, '', 0)",
+    "Inactive segments (id, code, segment owner member id): (41, '<b>old</b>', 777)",
+]
+SEGMENT_LINES = ["Valid users: 17"]
+"""Lines of hour 2, oldest first."""
+MORE_SEGMENTS = 199
+"""Segments that join the demo catalog's one of the member."""
+LONG_NAME = "W" * 255
+"""The name of the first of them, as long as names may be."""
+
+
+async def put_usage(cluster: RedisCluster) -> None:
+    """Write USAGE and the lines."""
+    now = int(time.time()) // 3600
+    lines = {2: {"errors": "\n".join(ERROR_LINES), "segments": "\n".join(SEGMENT_LINES)}}
+    pipeline = cluster.pipeline()
+    for back, tally in USAGE.items():
+        counters = {name: count for name, count in tally._asdict().items() if count} | REASONS.get(back, {})
+        put_hour(pipeline, MEMBER, now - back, counters, lines.get(back, {}))
+    await pipeline.execute()
+
+
+async def put_segments(http: httpx.AsyncClient) -> None:
+    """Create MORE_SEGMENTS, as the member."""
+    for number in range(MORE_SEGMENTS):
+        fields = {"code": f"more_{number}", "short_name": f"Number {number}" if number else LONG_NAME}
+        (await http.post("/segment", json={"segment": fields})).raise_for_status()
+
+
+def total(hours: int) -> Tally:
+    """The sum of the last hours."""
+    tallies: Iterable[Tally] = (tally for back, tally in USAGE.items() if back < hours)
+    return Tally(*map(sum, zip(*tallies, strict=True)))

@@ -1,0 +1,1 @@
+"""Certificates and keys that callers and servers show."""

@@ -1,0 +1,1 @@
+"""The gateway in an Envoy of its own, in front of whatever a test has it lead to."""

@@ -1,0 +1,1 @@
+"""The three hosts with methods of the tests' own."""

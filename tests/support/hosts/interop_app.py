@@ -1,0 +1,207 @@
+"""What grpcio's interop tests ask of a server (doc/interop-test-descriptions.md in grpc/grpc).
+
+Envoy loads `app` by pyvoy; `python -m support.hosts.interop_app ADDRESS native` serves the same on the native host.
+Messages are `google.protobuf.Struct`s; the fields of a request say what to do: `size` (answer with so many characters),
+`sizes` (the same for each of several answers), `fail` (a `Reason`'s name) with `message`, `hang` (never answer).
+"""
+
+import asyncio
+import gc
+import sys
+from collections.abc import AsyncIterator, Awaitable
+from typing import Any
+
+from google.protobuf.empty_pb2 import Empty
+from google.protobuf.message import Message
+from google.protobuf.struct_pb2 import Struct
+from instantaudience_server.catalog.access import Caller
+from instantaudience_server.clock import SystemClock
+from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.store.interfaces.usage import Addition
+from instantaudience_server.transport.calls.call import Call
+from instantaudience_server.transport.calls.kinds import (
+    AnyMethod,
+    Method,
+    PublicMethod,
+    PublicStreamMethod,
+    StreamMethod,
+)
+from instantaudience_server.transport.calls.outcomes import Outcomes
+from instantaudience_server.transport.calls.pipeline import Pipeline
+from instantaudience_server.transport.hosts.envoy import GrpcApplication
+from instantaudience_server.transport.hosts.native import NativeHost
+from instantaudience_server.transport.methods.standard import ServingStatus, standard_methods
+from instantaudience_server.transport.status import Failure
+from instantaudience_server.usage.counting import Usage
+
+from support.parts.callers import caller, demo_catalog
+from support.parts.limits import CONNECTION_LIMITS, usual_admission
+
+SERVICE = "interop.TestService"
+LIMIT_BYTES = 1_048_576
+CALL_TIMEOUT_SECONDS = 60.0
+GOOD_TOKEN = "good"
+
+
+class _Tokens:
+    """Knows one token."""
+
+    def __init__(self) -> None:
+        self._caller = caller("demo", demo_catalog())
+
+    async def verify(self, token: str, deadline: float) -> Caller:
+        if token != GOOD_TOKEN:
+            raise AudienceError(Reason.NOAUTH, "The token is not known")
+        return self._caller
+
+
+class _Uncounted:
+    """Takes what is counted, and forgets it."""
+
+    def add(self, addition: Addition, deadline: float) -> "asyncio.Future[None]":
+        added: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        added.set_result(None)
+        return added
+
+
+class _Methods:
+    """The methods; `running` is how many handlers have begun and not ended."""
+
+    def __init__(self, status: ServingStatus) -> None:
+        self._status = status
+        self._loop = asyncio.get_running_loop()
+        self.running = 0
+
+    async def empty(self, request: Empty, _: Call, deadline: float) -> Message:
+        return Empty()
+
+    async def unary(self, request: Struct, _: Call, deadline: float) -> Message:
+        return await self._counted(request, deadline)
+
+    async def _counted(self, request: Struct, deadline: float) -> Message:
+        self.running += 1
+        try:
+            return await self._answer(request, deadline)
+        finally:
+            self.running -= 1
+
+    async def unary_of_caller(self, request: Struct, _: Caller, deadline: float) -> Message:
+        return await self._counted(request, deadline)
+
+    async def collect(self, requests: AsyncIterator[Struct]) -> AsyncIterator[Message]:
+        """One answer: how many requests there were, and how long their payloads."""
+        self.running += 1
+        try:
+            lengths = [len(_field(request, "payload", "")) async for request in requests]
+            yield _struct(count=len(lengths), length=sum(lengths))
+        finally:
+            self.running -= 1
+
+    async def output(self, requests: AsyncIterator[Struct]) -> AsyncIterator[Message]:
+        """The answers that each request asks for, before the next request is read."""
+        self.running += 1
+        try:
+            async for request in requests:
+                for size in _field(request, "sizes", []):
+                    yield _struct(payload="x" * int(size))
+                await self._fail_or_hang(request)
+        finally:
+            self.running -= 1
+
+    async def start(self, request: Struct, _: Caller, deadline: float) -> Awaitable[Message]:
+        return self._counted(request, deadline)
+
+    async def report(self, request: Struct, _: Call, deadline: float) -> Message:
+        """The state of this process; `serving` sets the health first."""
+        if "serving" in request:
+            await self._status.set_serving(request["serving"])
+        gc.collect()
+        kept = sum(type(thing).__name__ in ("Exchange", "NativeStream") for thing in gc.get_objects())
+        return _struct(running=self.running, tasks=len(asyncio.all_tasks()), exchanges=kept)
+
+    async def _answer(self, request: Struct, deadline: float) -> Message:
+        await self._fail_or_hang(request)
+        left = deadline - self._loop.time()
+        return _struct(payload="x" * int(_field(request, "size", 0)), seconds_left=left)
+
+    async def _fail_or_hang(self, request: Struct) -> None:
+        if "fail" in request:
+            raise AudienceError(Reason[request["fail"]], request["message"])
+        if "hang" in request:
+            await asyncio.Event().wait()
+
+
+def _methods(status: ServingStatus) -> list[AnyMethod]:
+    methods = _Methods(status)
+    path = f"/{SERVICE}/".__add__
+    return [
+        PublicMethod(path("Empty"), Empty, methods.empty),
+        PublicMethod(path("Unary"), Struct, methods.unary),
+        Method(path("UnaryOfCaller"), Struct, methods.unary_of_caller),
+        PublicStreamMethod(path("Collect"), Struct, methods.collect),
+        PublicStreamMethod(path("Output"), Struct, methods.output),
+        StreamMethod(path("Stream"), Struct, methods.start, _refusal),
+        PublicMethod(path("Report"), Struct, methods.report),
+        *standard_methods(status, (SERVICE,)),
+    ]
+
+
+def _refusal(failure: Failure) -> Message:
+    return _struct(code=failure.code, message=failure.message)
+
+
+def _struct(**fields: Any) -> Struct:
+    struct = Struct()
+    struct.update(fields)
+    return struct
+
+
+def _field(request: Struct, name: str, default: Any) -> Any:
+    return request[name] if name in request else default  # noqa: SIM401 - a Struct has no `get`
+
+
+async def interop_service() -> tuple[list[AnyMethod], Pipeline]:
+    """What a host serves."""
+    status = ServingStatus((SERVICE,))
+    await status.set_serving(True)
+    pipeline = Pipeline(
+        _Tokens(),  # type: ignore[arg-type]
+        usual_admission(),
+        Outcomes(Usage(_Uncounted(), demo_catalog(), SystemClock())),  # type: ignore[arg-type]
+        call_timeout_seconds=CALL_TIMEOUT_SECONDS,
+        body_limit_bytes=LIMIT_BYTES,
+        stream_window=4,
+    )
+    return _methods(status), pipeline
+
+
+async def _serve_on_native(address: str) -> None:
+    host = NativeHost(
+        *await interop_service(),
+        [address],
+        message_limit_bytes=LIMIT_BYTES,
+        call_timeout_seconds=CALL_TIMEOUT_SECONDS,
+        **CONNECTION_LIMITS,
+    )
+    await host.start()
+    await asyncio.Event().wait()
+
+
+class _Application:
+    """Serves once its lifespan has begun."""
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if scope["type"] != "lifespan":
+            await self._serve(scope, receive, send)
+            return
+        await receive()
+        self._serve = GrpcApplication(*await interop_service(), message_limit_bytes=LIMIT_BYTES)
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+app = _Application()
+
+if __name__ == "__main__":
+    asyncio.run(_serve_on_native(sys.argv[1]))

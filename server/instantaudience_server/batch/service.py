@@ -10,7 +10,7 @@ from instantaudience.v1 import batch_pb2 as pb
 from instantaudience_server.batch.desk import JobDesk
 from instantaudience_server.batch.reports import JobReport
 from instantaudience_server.batch.shapes import percent_complete
-from instantaudience_server.batch.uploading import STORE_SECONDS
+from instantaudience_server.batch.uploads.uploading import STORE_SECONDS
 from instantaudience_server.batch.usage import span_of, usage_of
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.paging import unknown_token

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 from instantaudience_server.batch.counters import Counters
-from instantaudience_server.batch.rows import Taken
+from instantaudience_server.batch.reading.rows import Taken
 from instantaudience_server.batch.yielding import Yielding
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.segment_sizes import SegmentSizes

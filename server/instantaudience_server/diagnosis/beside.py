@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from instantaudience_server.batch.files import PART_BYTES, FileStore
+from instantaudience_server.batch.uploads.files import PART_BYTES, FileStore
 from instantaudience_server.catalog.batch_settings import DEFAULTS
 from instantaudience_server.diagnosis.finding import Finding, Level, problem, warning
 from instantaudience_server.running import traces

@@ -10,10 +10,10 @@ from functools import partial
 import structlog
 
 from instantaudience_server import metrics
-from instantaudience_server.batch.files import FileStore
-from instantaudience_server.batch.marking import keep_marks
 from instantaudience_server.batch.runner import JobRunner
-from instantaudience_server.batch.uploading import Uploads
+from instantaudience_server.batch.uploads.files import FileStore
+from instantaudience_server.batch.uploads.marking import keep_marks
+from instantaudience_server.batch.uploads.uploading import Uploads
 from instantaudience_server.batch.yielding import PATIENCE_SECONDS, Yielding
 from instantaudience_server.health import HealthService
 from instantaudience_server.observations import keep_writing

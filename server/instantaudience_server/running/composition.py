@@ -16,10 +16,10 @@ from prometheus_client import Gauge
 from instantaudience_server import metrics
 from instantaudience_server.admission.admission import Admission
 from instantaudience_server.batch.desk import JobDesk
-from instantaudience_server.batch.files import FileStore
 from instantaudience_server.batch.rest_service import BatchService
 from instantaudience_server.batch.service import BatchSegmentService
-from instantaudience_server.batch.uploading import Uploads
+from instantaudience_server.batch.uploads.files import FileStore
+from instantaudience_server.batch.uploads.uploading import Uploads
 from instantaudience_server.catalog.accounts import AccountService
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.catalog.editor import CatalogEditor

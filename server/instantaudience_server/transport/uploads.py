@@ -13,7 +13,7 @@ from typing import Any
 import h11
 import structlog
 
-from instantaudience_server.batch.uploading import (
+from instantaudience_server.batch.uploads.uploading import (
     UPLOAD_FAILED,
     UPLOAD_INCOMPLETE,
     Limit,

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.batch import applying
 from instantaudience_server.batch.applying import FileApplying
-from instantaudience_server.batch.files import PART_BYTES, FileStore
 from instantaudience_server.batch.jobs import ErrorCode, JobView
-from instantaudience_server.batch.lines import SLICE_LINES
-from instantaudience_server.batch.records import BYTES_AT_ONCE
+from instantaudience_server.batch.reading.avro_reading import BYTES_AT_ONCE
+from instantaudience_server.batch.reading.lines import SLICE_LINES
+from instantaudience_server.batch.uploads.files import PART_BYTES, FileStore
 from instantaudience_server.batch.writing import MOST_AT_ONCE
 from instantaudience_server.catalog import records as catalog_records
 from instantaudience_server.clock import SystemClock

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from instantaudience.v1 import batch_pb2 as pb
 from instantaudience_server.batch.desk import CANCELLED, OPEN_MS, UPLOAD_URL_EXPIRED, JobDesk
-from instantaudience_server.batch.files import FileStore
 from instantaudience_server.batch.service import BatchSegmentService
-from instantaudience_server.batch.uploading import Uploads
+from instantaudience_server.batch.uploads.files import FileStore
+from instantaudience_server.batch.uploads.uploading import Uploads
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.catalog.feed import CatalogFeed

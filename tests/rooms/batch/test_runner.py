@@ -17,10 +17,10 @@ from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.batch import runner
 from instantaudience_server.batch.counters import Count, Counters
 from instantaudience_server.batch.desk import CANCELLED
-from instantaudience_server.batch.files import FileStore
 from instantaudience_server.batch.jobs import Checkpoint, ErrorCode, FileFailedError, JobView, StoredFile
 from instantaudience_server.batch.reports import JobReport
 from instantaudience_server.batch.runner import JobRunner
+from instantaudience_server.batch.uploads.files import FileStore
 from instantaudience_server.catalog.batch_settings import DEFAULTS, UNLIMITED
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.catalog.editor import write_of

@@ -11,7 +11,7 @@ from functools import partial
 
 from instantaudience_server.admission.admission import RETRY_SECONDS
 from instantaudience_server.batch.content import AVRO, GZIP
-from instantaudience_server.batch.files import PART_BYTES, FileStore
+from instantaudience_server.batch.uploads.files import PART_BYTES, FileStore
 from instantaudience_server.catalog.batch_settings import UNLIMITED, BatchSettings
 from instantaudience_server.catalog.feed import FindMember
 from instantaudience_server.clock import Clock

@@ -4,8 +4,8 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from instantaudience_server.batch import marking
-from instantaudience_server.batch.marking import keep_marks
+from instantaudience_server.batch.uploads import marking
+from instantaudience_server.batch.uploads.marking import keep_marks
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.jobs import MARK_MS
 from instantaudience_server.store.job_store import ClusterJobStore

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from instantaudience.v1 import audience_pb2 as pb
 
 from instantaudience_server.batch.counters import Count
-from instantaudience_server.batch.text import Block
+from instantaudience_server.batch.reading.text import Block
 from instantaudience_server.catalog.access import find_segment
 from instantaudience_server.catalog.catalog import Catalog, Member, Segment
 from instantaudience_server.clock import MS_PER_MINUTE

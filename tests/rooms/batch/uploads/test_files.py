@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
-from instantaudience_server.batch.files import PART_BYTES, FileLostError, FileStore
+from instantaudience_server.batch.uploads.files import PART_BYTES, FileLostError, FileStore
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.processes import free_ports
 from support.outside.s3 import running_s3
@@ -118,7 +118,7 @@ async def test_a_bucket_that_is_not_there_is_out_of_reach(s3: str) -> None:
 
 async def test_a_store_that_does_not_answer(monkeypatch: pytest.MonkeyPatch, s3: str) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_ports('127.0.0.1', 1)[0]}")
-    monkeypatch.setattr("instantaudience_server.batch.files.RETRIES", {"max_retries": 0})
+    monkeypatch.setattr("instantaudience_server.batch.uploads.files.RETRIES", {"max_retries": 0})
     with pytest.raises(AudienceError) as raised:
         await FileStore(s3).write("job", 0, b"x")
     assert raised.value.reason is Reason.UNAVAILABLE

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from instantaudience_server.batch.format import BatchFormat
+from instantaudience_server.batch.reading.format import BatchFormat
 from instantaudience_server.memberships.rules import LEAVE
 
 _is_number = re.compile(r"-?[0-9]{1,20}", re.ASCII).fullmatch

@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from isal import isal_zlib
 
-from instantaudience_server.batch.avro_schema import RecordSchema, read_schema
 from instantaudience_server.batch.content import AVRO, Content, NotCompressedError, Piece
 from instantaudience_server.batch.jobs import ErrorCode, FileFailedError
+from instantaudience_server.batch.reading.avro_schema import RecordSchema, read_schema
 
 MOST_HEADER_BYTES = 2**20
 MOST_PAIRS = 100

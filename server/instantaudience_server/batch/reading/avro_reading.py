@@ -13,14 +13,14 @@ from typing import Any, NamedTuple
 
 import fastavro
 
-from instantaudience_server.batch.avro_schema import RecordSchema
-from instantaudience_server.batch.format import LONGEST_LINE_BYTES
-from instantaudience_server.batch.record_form import RecordForm, platform_keys
-from instantaudience_server.batch.regular import Reading, Regular, RegularRecords
-from instantaudience_server.batch.resolving import Resolved, Resolver
-from instantaudience_server.batch.rows import Rows
-from instantaudience_server.batch.said import LONGEST_KEPT, MOST_KEPT, Meaning, meaning_of
-from instantaudience_server.batch.text import DOMAINS, Block, Said
+from instantaudience_server.batch.reading.avro_schema import RecordSchema
+from instantaudience_server.batch.reading.format import LONGEST_LINE_BYTES
+from instantaudience_server.batch.reading.meanings import LONGEST_KEPT, MOST_KEPT, Meaning, meaning_of
+from instantaudience_server.batch.reading.record_form import RecordForm, platform_keys
+from instantaudience_server.batch.reading.regular import Reading, Regular, RegularRecords
+from instantaudience_server.batch.reading.resolving import Resolved, Resolver
+from instantaudience_server.batch.reading.rows import Rows
+from instantaudience_server.batch.reading.text import DOMAINS, Block, Said
 from instantaudience_server.catalog.catalog import Member
 from instantaudience_server.memberships import identity, rules
 

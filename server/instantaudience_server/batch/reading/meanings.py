@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from instantaudience_server.batch.format import LONGEST_LINE_BYTES, BatchFormat
-from instantaudience_server.batch.resolving import Refused, Resolved, Resolver
-from instantaudience_server.batch.text import Block, FormatError, Said, decode, read_said
+from instantaudience_server.batch.reading.format import LONGEST_LINE_BYTES, BatchFormat
+from instantaudience_server.batch.reading.resolving import Refused, Resolved, Resolver
+from instantaudience_server.batch.reading.text import Block, FormatError, Said, decode, read_said
 from instantaudience_server.store.interfaces.memberships import REMOVE, UserChanges
 
 Learn = Callable[[bytes, Sequence[Block]], None]

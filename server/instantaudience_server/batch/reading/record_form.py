@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from instantaudience_server.batch.avro_schema import RecordSchema
+from instantaudience_server.batch.reading.avro_schema import RecordSchema
 from instantaudience_server.store.keys import PLATFORM_PREFIX
 
 _LONGEST_LONG = 10

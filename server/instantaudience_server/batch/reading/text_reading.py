@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from instantaudience_server.batch.format import LONGEST_LINE_BYTES, BatchFormat
-from instantaudience_server.batch.lines import lines_of
-from instantaudience_server.batch.regular import Reading, Regular, RegularLines
-from instantaudience_server.batch.resolving import Resolver
-from instantaudience_server.batch.rows import Rows
-from instantaudience_server.batch.said import TOO_LONG, Meaning, TextMeanings
-from instantaudience_server.batch.text import decode
+from instantaudience_server.batch.reading.format import LONGEST_LINE_BYTES, BatchFormat
+from instantaudience_server.batch.reading.lines import lines_of
+from instantaudience_server.batch.reading.meanings import TOO_LONG, Meaning, TextMeanings
+from instantaudience_server.batch.reading.regular import Reading, Regular, RegularLines
+from instantaudience_server.batch.reading.resolving import Resolver
+from instantaudience_server.batch.reading.rows import Rows
+from instantaudience_server.batch.reading.text import decode
 from instantaudience_server.memberships import identity, rules
 
 

@@ -8,12 +8,12 @@ that it does not know it leaves to Python, which can read the others as well.
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from instantaudience_server.batch.avro_schema import RecordSchema
 from instantaudience_server.batch.counters import Count
-from instantaudience_server.batch.format import LONGEST_LINE_BYTES, BatchFormat
-from instantaudience_server.batch.resolving import Resolved, Resolver
-from instantaudience_server.batch.rows import Rows, Taken
-from instantaudience_server.batch.text import Block
+from instantaudience_server.batch.reading.avro_schema import RecordSchema
+from instantaudience_server.batch.reading.format import LONGEST_LINE_BYTES, BatchFormat
+from instantaudience_server.batch.reading.resolving import Resolved, Resolver
+from instantaudience_server.batch.reading.rows import Rows, Taken
+from instantaudience_server.batch.reading.text import Block
 
 if TYPE_CHECKING:
     from instantaudience_native import LineReader, ReadRows, RecordReader

@@ -4,8 +4,8 @@ import tracemalloc
 
 from hypothesis import given
 from hypothesis import strategies as st
-from instantaudience_server.batch.format import LONGEST_LINE_BYTES
-from instantaudience_server.batch.lines import SLICE_BYTES, SLICE_LINES, LineCutter, LineSlice, lines_of
+from instantaudience_server.batch.reading.format import LONGEST_LINE_BYTES
+from instantaudience_server.batch.reading.lines import SLICE_BYTES, SLICE_LINES, LineCutter, LineSlice, lines_of
 
 
 def cut(text: bytes, sizes: list[int], position: int = 0) -> list[LineSlice]:

@@ -15,12 +15,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from instantaudience.v1 import catalog_pb2 as pb
-from instantaudience_server.batch import applying, lines, regular
-from instantaudience_server.batch.avro_schema import read_schema
-from instantaudience_server.batch.format import BatchFormat
-from instantaudience_server.batch.reading import TextReading
-from instantaudience_server.batch.records import AvroReading
-from instantaudience_server.batch.resolving import Resolver
+from instantaudience_server.batch import applying
+from instantaudience_server.batch.reading import lines, regular
+from instantaudience_server.batch.reading.avro_reading import AvroReading
+from instantaudience_server.batch.reading.avro_schema import read_schema
+from instantaudience_server.batch.reading.format import BatchFormat
+from instantaudience_server.batch.reading.resolving import Resolver
+from instantaudience_server.batch.reading.text_reading import TextReading
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.memberships import REMOVE
 from instantaudience_server.store.interfaces.segment_sizes import Joins

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from instantaudience_server.batch.format import LONGEST_LINE_BYTES
+from instantaudience_server.batch.reading.format import LONGEST_LINE_BYTES
 
 SLICE_BYTES = 32 * 1024
 SLICE_LINES = 1200

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::Notify;
 
+use crate::call::{CallId, UnaryCall};
 use crate::framing::Flaw;
 use crate::locks::lock;
 use crate::metadata::Metadata;
@@ -16,23 +17,6 @@ use crate::waiting::{Prices, Room, Turn, Waiting};
 
 /// How often it is looked who has waited too long.
 const LOOK: Duration = Duration::from_millis(20);
-
-/// A call's number; none is given twice.
-pub type CallId = u64;
-
-/// A unary call, whole.
-pub struct UnaryCall {
-    pub id: CallId,
-    /// The method, by its place in the list that Python gave.
-    pub method: usize,
-    pub metadata: Box<Metadata>,
-    /// Its message, or why there is none.
-    pub message: Result<Bytes, Flaw>,
-    /// Whether it is known whose token it has.
-    pub known: bool,
-    /// Whether it is carried out together with others of its caller.
-    pub gathered: bool,
-}
 
 /// Why a call is refused whose message nobody looks at.
 #[derive(Clone, Copy)]

@@ -17,13 +17,14 @@ use crate::aside::Aside;
 use crate::framing::{Flaw, Packed};
 use crate::incoming::Incoming;
 use crate::inflations::Inflations;
-use crate::metadata::{Metadata, Peer, encoding};
+use crate::metadata::{Metadata, Patience, encoding};
+use crate::peers::Peer;
 use crate::refusals::Refusals;
 use crate::rest::{self, JsonForm};
 use crate::rooms::{Held, Room, Rooms};
 use crate::streams;
+use crate::tokens::Tokens;
 use crate::unary::{self, Form};
-use crate::waiting::{Patience, Tokens};
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");

@@ -13,7 +13,7 @@ use tokio::time::{Instant, interval_at, sleep_until, timeout};
 
 use crate::allowance::Allowance;
 use crate::calls::{self, Service, Shared};
-use crate::metadata::Peer;
+use crate::peers::Peer;
 use crate::sharing::{Share, Sharing};
 
 /// How long the beginning of a connection may take.

@@ -7,7 +7,7 @@ use std::time::Instant;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 
-use crate::arrivals::{CallId, UnaryCall};
+use crate::call::{CallId, UnaryCall};
 use crate::handing::{LastText, call_tuple, message_of, text};
 use crate::metadata::Metadata;
 use crate::requests::EncodedUsers;

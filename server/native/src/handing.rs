@@ -6,7 +6,8 @@ use bytes::Bytes;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString, PyTuple};
 
-use crate::arrivals::{CallId, Event, Refusal};
+use crate::arrivals::{Event, Refusal};
+use crate::call::CallId;
 use crate::framing::Flaw;
 use crate::metadata::Metadata;
 

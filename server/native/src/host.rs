@@ -13,8 +13,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
 use crate::answers::{Answers, Failure, Order};
-use crate::arrivals::{Arrivals, CallId};
+use crate::arrivals::Arrivals;
 use crate::aside::Aside;
+use crate::call::CallId;
 use crate::callers::Callers;
 use crate::calls::{Kind, Service};
 use crate::framing::frame;
@@ -24,12 +25,14 @@ use crate::inflations::Inflations;
 use crate::json::{JsonReader, JsonWriter};
 use crate::listening::Sockets;
 use crate::locks::lock;
+use crate::metadata::Patience;
 use crate::refusals::Refusals;
 use crate::rest::JsonForm;
 use crate::rooms::Rooms;
 use crate::running::Running;
 use crate::tls::{Files, Tls};
-use crate::waiting::{Impatience, Patience, Prices, Room, Who};
+use crate::tokens::Who;
+use crate::waiting::{Impatience, Prices, Room};
 
 /// How a call fails: made once, and used for many.
 #[pyclass(frozen)]

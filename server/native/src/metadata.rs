@@ -1,13 +1,11 @@
-//! What is taken of a request's headers.
+//! What is taken of a request's headers, and how long its call may wait.
 
-use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 
 use crate::framing::Encoding;
-use crate::waiting::Patience;
+use crate::peers::{Name, Peer};
 
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
@@ -15,89 +13,22 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
 const REQUEST_START: HeaderName = HeaderName::from_static("x-request-start");
 const REQUEST_BODY_BYTES: HeaderName = HeaderName::from_static("x-request-body-bytes");
-const CALLER_ADDRESS: HeaderName = HeaderName::from_static("x-caller-address");
 /// Of a size; a longer one is none.
 const MOST_DIGITS: usize = 10;
 
-/// Says which URI and which DNS name there are in the caller's certificate: `uri=… dns=…`; nothing or `-` for none.
-const CLIENT_CERTIFICATE: HeaderName = HeaderName::from_static("x-client-certificate");
-const NO_NAME: &[u8] = b"-";
-/// Begins what a caller shows by its certificate: no header can.
-const CERTIFICATE: u8 = 0;
-
-/// The name in a caller's certificate, as `tokens.py` takes it in the place of a token.
-#[derive(Clone)]
-pub struct Name(Arc<[u8]>);
-
-impl Name {
-    /// The name as it stands in the certificate.
-    pub fn of_certificate(name: &str) -> Self {
-        Self::of_bytes(name.as_bytes())
-    }
-
-    fn of_bytes(name: &[u8]) -> Self {
-        Self(std::iter::once(CERTIFICATE).chain(name.iter().copied()).collect())
-    }
-
-    /// As the gateway says it. Several names stand with commas between, which is none that anybody has.
-    fn told(value: &HeaderValue) -> Option<Self> {
-        let mut words = value.as_bytes().split(|byte| *byte == b' ');
-        let (uri, dns) = (words.next()?.strip_prefix(b"uri=")?, words.next()?.strip_prefix(b"dns=")?);
-        if words.next().is_some() {
-            return None;
-        }
-        [uri, dns].into_iter().find(|name| !name.is_empty() && *name != NO_NAME).map(Self::of_bytes)
-    }
+/// How calls wait: Python says so.
+#[derive(Clone, Copy)]
+pub struct Patience {
+    /// For this share of the time that they have.
+    pub share: f64,
+    /// And at most so long.
+    pub most: Duration,
 }
 
-/// Who is at the other end of a connection.
-#[derive(Clone)]
-pub enum Peer {
-    /// A caller, with its address, and with the name in its certificate where it has shown one.
-    Caller(IpAddr, Option<Name>),
-    /// The gateway, which says whose call each is, with which certificate it came, and when.
-    Gateway,
-}
-
-impl Peer {
-    fn name(&self, headers: &HeaderMap) -> Option<Name> {
-        match self {
-            Peer::Caller(_, name) => name.clone(),
-            Peer::Gateway => headers.get(CLIENT_CERTIFICATE).and_then(Name::told),
-        }
-    }
-
-    /// Where a call comes from.
-    pub fn origin(&self, headers: &HeaderMap) -> Origin {
-        match self {
-            Peer::Caller(address, _) => Origin::Known(*address),
-            Peer::Gateway => Origin::Told(headers.get(CALLER_ADDRESS).cloned()),
-        }
-    }
-
-    /// What a header says that the gateway alone sets.
-    fn told<'a>(&self, headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
-        match self {
-            Peer::Caller(..) => None,
-            Peer::Gateway => headers.get(name),
-        }
-    }
-}
-
-/// Where a call comes from, as far as that is known.
-pub enum Origin {
-    Known(IpAddr),
-    /// What the gateway says.
-    Told(Option<HeaderValue>),
-}
-
-impl Origin {
-    /// The caller's address.
-    pub fn address(&self) -> Option<IpAddr> {
-        match self {
-            Origin::Known(address) => Some(*address),
-            Origin::Told(told) => told.as_ref()?.to_str().ok()?.parse().ok(),
-        }
+impl Patience {
+    /// How long a call waits for its turn that has so many seconds in all.
+    pub fn of(&self, seconds: f64) -> Duration {
+        Duration::try_from_secs_f64(seconds * self.share).map_or(self.most, |share| share.min(self.most))
     }
 }
 
@@ -139,10 +70,7 @@ impl Metadata {
 
     /// Note whose call it is: by the address of who sent it here or, where that is the gateway, by what it says.
     pub fn note_address(&mut self, headers: &HeaderMap, peer: &Peer) {
-        self.address = match peer {
-            Peer::Caller(address, _) => HeaderValue::try_from(address.to_string()).ok(),
-            Peer::Gateway => headers.get(CALLER_ADDRESS).cloned(),
-        };
+        self.address = peer.address(headers);
     }
 
     /// The caller's address; empty where it is not noted.
@@ -152,7 +80,7 @@ impl Metadata {
 
     /// The header of that name or, where there is none, the certificate's name; empty where there is neither.
     pub fn authorization(&self) -> &[u8] {
-        let certificate = || self.certificate.as_ref().map_or(&b""[..], |name| &name.0);
+        let certificate = || self.certificate.as_ref().map_or(&b""[..], Name::bytes);
         self.authorization.as_ref().map_or_else(certificate, HeaderValue::as_bytes)
     }
 

@@ -1,8 +1,10 @@
 #![allow(clippy::unwrap_used, clippy::float_cmp)]
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use super::*;
 
-const LOCALHOST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 type Headers<'a> = &'a [(&'static str, &'a [u8])];
 
@@ -122,5 +124,13 @@ fn a_certificate_counts_where_there_is_no_token_and_the_gateway_alone_tells_of_o
     ];
     for (value, expected) in told {
         assert_eq!(from(&[(CERTIFICATE, value)], &Peer::Gateway).authorization(), expected);
+    }
+}
+
+#[test]
+fn patience_is_a_share_and_so_long_at_most() {
+    let patience = Patience { share: 0.25, most: Duration::from_secs(1) };
+    for (seconds, most) in [(0.0, 0.0), (0.4, 0.1), (4.0, 1.0), (60.0, 1.0), (f64::MAX, 1.0), (f64::NAN, 1.0)] {
+        assert!((patience.of(seconds).as_secs_f64() - most).abs() < 1e-9);
     }
 }

@@ -12,7 +12,7 @@ use h2::{Reason, SendStream};
 use tokio::time::{Sleep, sleep};
 
 use crate::calls::{Gone, Service};
-use crate::metadata::Origin;
+use crate::peers::Origin;
 use crate::rooms::Held;
 
 /// So much of a stream needs no room of its own, beside what h2 has of it.

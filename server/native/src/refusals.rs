@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::answers::{Answers, Failure, Order};
-use crate::arrivals::{Arrivals, UnaryCall};
+use crate::arrivals::Arrivals;
+use crate::call::UnaryCall;
 use crate::locks::lock;
 use crate::waiting::{Impatience, Turn};
 

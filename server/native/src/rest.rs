@@ -13,8 +13,8 @@ use crate::answers::{Answer, Failure};
 use crate::calls::{Gone, Service};
 use crate::framing::PREFIX_BYTES;
 use crate::json::{Reader, Writer};
-use crate::metadata::{Origin, Peer};
 use crate::outgoing::send_all;
+use crate::peers::{Origin, Peer};
 
 /// The gateway sets it on such calls (`transport/rest.py`). What callers send as JSON is no call here, as it is none on
 /// the other hosts.

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, Weak};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::callers::network_of;
 use crate::locks::lock;
+use crate::peers::network_of;
 
 /// What those of one address (of IPv6, of one network) have together.
 const ADDRESS_BYTES: usize = 256 * 1024 * 1024;

@@ -16,7 +16,7 @@ use crate::callers::Callers;
 use crate::calls::Service;
 use crate::connections::{self, Ends, HANDSHAKE};
 use crate::listening::{Connection, Listener, Sockets};
-use crate::metadata::Peer;
+use crate::peers::Peer;
 use crate::tls::{self, Tls};
 
 /// How long the thread rests before it looks again what has come, while many calls wait for their turn: what it finds

@@ -11,7 +11,8 @@ use h2::server::SendResponse;
 use tokio::sync::mpsc;
 
 use crate::answers::{Failure, Listener, Order};
-use crate::arrivals::{CallId, Event};
+use crate::arrivals::Event;
+use crate::call::CallId;
 use crate::calls::{Gone, Service, Shared, end, fail, start};
 use crate::framing::Flaw;
 use crate::incoming::{Incoming, Trouble};

@@ -16,7 +16,7 @@ use tokio_rustls::server::TlsStream;
 use webpki::EndEntityCert;
 
 use crate::locks::lock;
-use crate::metadata::Name;
+use crate::peers::Name;
 
 /// What callers speak behind the handshake.
 const HTTP2: &[u8] = b"h2";

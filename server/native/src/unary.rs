@@ -10,16 +10,19 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use crate::answers::{Answer, Listener};
-use crate::arrivals::{CallId, Event, Refusal, UnaryCall, Wait};
+use crate::arrivals::{Event, Refusal, Wait};
+use crate::call::{CallId, UnaryCall};
 use crate::calls::{Gone, Kind, Service, Shared, end, fail, start};
 use crate::framing::{Encoding, Flaw, Messages, only_message};
 use crate::incoming::{Message, Trouble};
 use crate::locks::lock;
-use crate::metadata::{Metadata, Origin};
+use crate::metadata::Metadata;
 use crate::outgoing::send_all;
+use crate::peers::Origin;
 use crate::rest::{self, JsonForm};
 use crate::rooms::Held;
-use crate::waiting::{Impatience, Who};
+use crate::tokens::Who;
+use crate::waiting::Impatience;
 
 /// The form of a request and of its answer.
 #[derive(Clone, Copy)]

@@ -5,25 +5,19 @@
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use crate::arrivals::{CallId, UnaryCall};
+use crate::call::{CallId, UnaryCall};
 
 /// What the messages of the calls that wait may have in memory; past it, the newest of the queue that has
 /// most of them is refused.
 const MOST_BYTES: usize = 64 * 1024 * 1024;
 /// What a call costs beside its message, in bytes of messages that would cost as much.
 const CALL_COST: u64 = 1024;
-/// Tokens whose members are known; past it, all are forgotten, and taught again.
-const MOST_TOKENS: usize = 20_000;
 /// A turn with less calls than this is not to blame when nobody takes any.
 const FEW: usize = 8;
 /// Python looks every 20 ms who may begin, as long as calls wait: where it has not for so long, it stands still.
 const STANDSTILL: Duration = Duration::from_millis(100);
 /// So many calls that wait are a crowd: none of those that come now is answered soon.
 const CROWD: usize = 256;
-/// A longer one is none of ours.
-const TOKEN_BYTES: usize = 256;
-/// How long it counts what was taught of a token.
-const KNOWN: Duration = Duration::from_secs(30);
 
 /// Whose queue: a member's, or that of all who are not known.
 pub type Turn = Option<u64>;
@@ -35,22 +29,6 @@ pub enum Impatience {
     Waited,
     /// There was no room to wait in.
     Full,
-}
-
-/// How calls wait: Python says so.
-#[derive(Clone, Copy)]
-pub struct Patience {
-    /// For this share of the time that they have.
-    pub share: f64,
-    /// And at most so long.
-    pub most: Duration,
-}
-
-impl Patience {
-    /// How long a call waits for its turn that has so many seconds in all.
-    pub fn of(&self, seconds: f64) -> Duration {
-        Duration::try_from_secs_f64(seconds * self.share).map_or(self.most, |share| share.min(self.most))
-    }
 }
 
 /// How much room there is for calls: Python says so.
@@ -88,38 +66,6 @@ impl Prices {
             return 1;
         }
         (self.call * (1 + message.len() / self.place_bytes.max(1))).min(self.most)
-    }
-}
-
-/// Whose tokens are whose.
-#[derive(Default)]
-pub struct Tokens(HashMap<Box<[u8]>, (Who, Instant)>);
-
-/// Who calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Who {
-    /// An account of this member.
-    Member(u64),
-    /// Who needs no turn.
-    Admin,
-}
-
-impl Tokens {
-    /// This token is theirs.
-    pub fn learn(&mut self, token: &[u8], who: Who, now: Instant) {
-        if token.len() > TOKEN_BYTES {
-            return;
-        }
-        if self.0.len() >= MOST_TOKENS {
-            self.0.clear();
-        }
-        self.0.insert(token.into(), (who, now));
-    }
-
-    /// Whose it is, where that was taught lately.
-    pub fn find(&self, token: &[u8], now: Instant) -> Option<Who> {
-        let (who, since) = self.0.get(token)?;
-        (now.saturating_duration_since(*since) < KNOWN).then_some(*who)
     }
 }
 

@@ -4,7 +4,8 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use super::*;
-use crate::metadata::{Metadata, Peer};
+use crate::metadata::Metadata;
+use crate::peers::Peer;
 
 fn call(id: CallId, bytes: usize) -> UnaryCall {
     UnaryCall {
@@ -276,28 +277,4 @@ fn many_who_wait_are_a_crowd() {
     assert!(!waiting.is_crowded());
     waiting.add(Some(2), call(1000, 1), Instant::now());
     assert!(waiting.is_crowded());
-}
-
-#[test]
-fn patience_is_a_share_and_so_long_at_most() {
-    let patience = Patience { share: 0.25, most: Duration::from_secs(1) };
-    for (seconds, most) in [(0.0, 0.0), (0.4, 0.1), (4.0, 1.0), (60.0, 1.0), (f64::MAX, 1.0), (f64::NAN, 1.0)] {
-        assert!((patience.of(seconds).as_secs_f64() - most).abs() < 1e-9);
-    }
-}
-
-#[test]
-fn tokens_are_known_for_a_while() {
-    let now = Instant::now();
-    let mut tokens = Tokens::default();
-    tokens.learn(b"a", Who::Member(7), now);
-    tokens.learn(b"b", Who::Admin, now);
-    tokens.learn(&[0; 300], Who::Admin, now);
-    assert_eq!((tokens.find(b"a", now), tokens.find(b"b", now)), (Some(Who::Member(7)), Some(Who::Admin)));
-    assert_eq!((tokens.find(b"", now), tokens.find(&[0; 300], now)), (None, None));
-    assert_eq!(tokens.find(b"a", now + KNOWN), None);
-    for number in 0_u64..30_000 {
-        tokens.learn(&number.to_be_bytes(), Who::Member(number), now);
-    }
-    assert!(tokens.0.len() <= MOST_TOKENS);
 }

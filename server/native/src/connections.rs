@@ -12,8 +12,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, interval_at, sleep_until, timeout};
 
 use crate::allowance::Allowance;
-use crate::calls::{self, Service, Shared};
+use crate::calls;
 use crate::peers::Peer;
+use crate::service::{Service, Shared};
 use crate::sharing::{Share, Sharing};
 
 /// How long the beginning of a connection may take.
@@ -101,7 +102,7 @@ where
     let mut pings = connection.ping_pong();
     let mut pinged = false;
     let mut ending = false;
-    let shared = Arc::new(Shared::new(bounds.held_bytes));
+    let shared = Arc::new(Shared::new(service, bounds.held_bytes));
     let mut may_give_up = bounds.most_given_up.map(|most| Allowance::new(most, GIVEN_UP_EVERY));
     loop {
         tokio::select! {
@@ -109,7 +110,7 @@ where
             biased;
             accepted = connection.accept() => match accepted {
                 Some(Ok((request, respond))) => {
-                    calls::serve(request, respond, &service, &shared, &peer);
+                    calls::serve(request, respond, &shared, &peer);
                     let given_up = shared.take_given_up();
                     if given_up > 0
                         && let Some(allowance) = &mut may_give_up

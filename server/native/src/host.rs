@@ -17,7 +17,6 @@ use crate::arrivals::Arrivals;
 use crate::aside::Aside;
 use crate::call::CallId;
 use crate::callers::Callers;
-use crate::calls::{Kind, Service};
 use crate::framing::frame;
 use crate::gathered::{Budget, GatheredCalls, Gathering};
 use crate::handing::event_tuple;
@@ -26,10 +25,11 @@ use crate::json::{JsonReader, JsonWriter};
 use crate::listening::Sockets;
 use crate::locks::lock;
 use crate::metadata::Patience;
+use crate::methods::{JsonForm, Kind, Method};
 use crate::refusals::Refusals;
-use crate::rest::JsonForm;
 use crate::rooms::Rooms;
 use crate::running::Running;
+use crate::service::Service;
 use crate::tls::{Files, Tls};
 use crate::tokens::Who;
 use crate::waiting::{Impatience, Prices, Room};
@@ -98,7 +98,7 @@ impl Host {
     ) -> PyResult<Self> {
         let (mut by_path, mut json_forms) = (HashMap::new(), HashMap::new());
         for (number, (path, name, json)) in methods.into_iter().enumerate() {
-            by_path.insert(path, (number, kind(&name)?));
+            by_path.insert(path, Method { number, kind: kind(&name)? });
             json_forms.extend(json.map(|classes| (number, json_form(&classes))));
         }
         let (most_calls, share, most_seconds) = waiting;

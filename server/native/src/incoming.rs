@@ -12,9 +12,9 @@ use bytes::Bytes;
 use h2::RecvStream;
 use tokio::time::{Sleep, sleep};
 
-use crate::calls::{Service, Shared};
 use crate::framing::{Encoding, Flaw, Messages, Packed};
 use crate::rooms::Held;
+use crate::service::Shared;
 
 /// Of a message that is not whole, so many bytes need no room of their own.
 const SHORT_BYTES: usize = 16 * 1024;
@@ -65,19 +65,13 @@ pub struct Incoming {
     /// When the message has to be whole, where we wait for it.
     until: Option<Pin<Box<Sleep>>>,
     origin: Option<IpAddr>,
-    service: Arc<Service>,
     shared: Arc<Shared>,
 }
 
 impl Incoming {
-    pub fn new(
-        (body, encoding): (RecvStream, Encoding),
-        origin: Option<IpAddr>,
-        (service, shared): (&Arc<Service>, &Arc<Shared>),
-    ) -> Self {
-        let messages = Messages::new(encoding, service.message_limit_bytes);
-        let (service, shared) = (Arc::clone(service), Arc::clone(shared));
-        Self { body, messages, room: Room::None, trusted: false, until: None, origin, service, shared }
+    pub fn new(body: RecvStream, encoding: Encoding, origin: Option<IpAddr>, shared: Arc<Shared>) -> Self {
+        let messages = Messages::new(encoding, shared.service.message_limit_bytes);
+        Self { body, messages, room: Room::None, trusted: false, until: None, origin, shared }
     }
 
     /// The next message; None at the end.
@@ -157,7 +151,7 @@ impl Incoming {
     /// Decompress a message, once there is room for so many bytes.
     fn unpack(&mut self, message: Packed, bytes: usize) {
         let mut held = self.held();
-        let (service, trusted) = (Arc::clone(&self.service), self.trusted);
+        let (service, trusted) = (Arc::clone(&self.shared.service), self.trusted);
         self.room = Room::Unpacks(Box::pin(async move {
             let unpacked = service.unpack(message, bytes, &mut held, trusted).await?;
             Some((unpacked, held))
@@ -181,7 +175,7 @@ impl Incoming {
     fn held(&mut self) -> Held {
         match std::mem::replace(&mut self.room, Room::None) {
             Room::Has(held) => held,
-            _ => self.service.rooms.hold(self.shared.room.as_ref(), self.origin),
+            _ => self.shared.hold_room(self.origin),
         }
     }
 
@@ -190,7 +184,7 @@ impl Incoming {
         if matches!(self.room, Room::None) {
             return Poll::Pending;
         }
-        let time = Duration::try_from_secs_f64(self.service.call_timeout_seconds).unwrap_or(Duration::MAX);
+        let time = Duration::try_from_secs_f64(self.shared.service.call_timeout_seconds).unwrap_or(Duration::MAX);
         let until = self.until.get_or_insert_with(|| Box::pin(sleep(time)));
         until.as_mut().poll(context).map(|()| Err(Flaw::NotReceived.into()))
     }

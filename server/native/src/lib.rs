@@ -5,9 +5,11 @@
 //! what is said of it is Python's. `instantaudience_native.pyi` describes what Python sees.
 
 mod allowance;
+mod answering;
 mod answers;
 mod arrivals;
 mod aside;
+mod bodies;
 mod call;
 mod callers;
 mod calls;
@@ -25,14 +27,17 @@ mod keys;
 mod listening;
 mod locks;
 mod metadata;
+mod methods;
 mod numbers;
 mod outgoing;
 mod peers;
 mod refusals;
 mod requests;
+mod responses;
 mod rest;
 mod rooms;
 mod running;
+mod service;
 mod sharing;
 mod streams;
 mod tls;

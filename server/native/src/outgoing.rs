@@ -11,9 +11,10 @@ use bytes::{Bytes, BytesMut};
 use h2::{Reason, SendStream};
 use tokio::time::{Sleep, sleep};
 
-use crate::calls::{Gone, Service};
 use crate::peers::Origin;
+use crate::responses::Gone;
 use crate::rooms::Held;
+use crate::service::Service;
 
 /// So much of a stream needs no room of its own, beside what h2 has of it.
 const SHORT_BYTES: usize = 128 * 1024;

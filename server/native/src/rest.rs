@@ -10,24 +10,17 @@ use http::request::Parts;
 use http::{Method, Response, StatusCode};
 
 use crate::answers::{Answer, Failure};
-use crate::calls::{Gone, Service};
 use crate::framing::PREFIX_BYTES;
-use crate::json::{Reader, Writer};
+use crate::methods::JsonForm;
 use crate::outgoing::send_all;
 use crate::peers::{Origin, Peer};
+use crate::responses::Gone;
+use crate::service::Service;
 
 /// The gateway sets it on such calls (`transport/rest.py`). What callers send as JSON is no call here, as it is none on
 /// the other hosts.
 const PASSED_ON: HeaderValue = HeaderValue::from_static("application/x-passed-on+json");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
-
-/// How a method's messages look in JSON.
-pub struct JsonForm {
-    pub reader: Arc<Reader>,
-    pub writer: Arc<Writer>,
-    /// The answer to a body that is not there in time.
-    pub too_slow: Arc<Failure>,
-}
 
 /// Whether a request is such a call.
 pub fn is_call(request: &Parts, peer: &Peer) -> bool {

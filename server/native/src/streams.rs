@@ -13,12 +13,14 @@ use tokio::sync::mpsc;
 use crate::answers::{Failure, Listener, Order};
 use crate::arrivals::Event;
 use crate::call::CallId;
-use crate::calls::{Gone, Service, Shared, end, fail, start};
 use crate::framing::Flaw;
 use crate::incoming::{Incoming, Trouble};
 use crate::metadata::Metadata;
+use crate::methods::Method;
 use crate::outgoing::Outgoing;
+use crate::responses::{Gone, end, fail, start};
 use crate::rooms::Held;
+use crate::service::{Service, Shared};
 
 /// How many messages Python has been handed that it has not read; then the stream is read no further, and flow control
 /// holds its sender.
@@ -28,19 +30,20 @@ const MOST_UNREAD_BYTES: usize = 256 * 1024;
 
 /// Serve a call of a streaming method.
 pub async fn serve(
-    method: usize,
+    method: Method,
     metadata: Box<Metadata>,
     incoming: Incoming,
     respond: SendResponse<Bytes>,
-    (service, shared): (Arc<Service>, Arc<Shared>),
+    shared: Arc<Shared>,
 ) {
+    let service = &*shared.service;
     let (order, orders) = mpsc::unbounded_channel();
     let id = service.answers.listen(Listener::Stream(order));
-    service.arrivals.add_event(Event::Opened { id, method, metadata });
-    let outgoing = Outgoing::new(incoming.origin(), &service);
+    service.arrivals.add_event(Event::Opened { id, method: method.number, metadata });
+    let outgoing = Outgoing::new(incoming.origin(), service);
     let mut stream = Stream {
         id,
-        service: &service,
+        service,
         orders,
         incoming: Some(incoming),
         unread: VecDeque::new(),
@@ -171,7 +174,7 @@ impl Stream<'_> {
 
     fn end(&mut self) -> Result<(), Gone> {
         match (self.ending.take(), &mut self.sending) {
-            (Some(Ending::Bad(failure)), None) => fail(&mut self.respond, &failure),
+            (Some(Ending::Bad(failure)), None) => fail(&mut self.respond, failure.trailers.clone()),
             (Some(Ending::Bad(failure)), Some(sending)) => Ok(sending.send_trailers(failure.trailers.clone())?),
             (_, Some(sending)) => end(sending),
             (_, None) => end(&mut start(&mut self.respond)?),

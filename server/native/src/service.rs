@@ -1,0 +1,100 @@
+//! What calls share, all of them and those of a connection.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::answers::Answers;
+use crate::arrivals::Arrivals;
+use crate::aside::Aside;
+use crate::framing::{Flaw, Packed};
+use crate::inflations::Inflations;
+use crate::metadata::Patience;
+use crate::methods::{JsonForm, Method};
+use crate::refusals::Refusals;
+use crate::rooms::{Held, Room, Rooms};
+use crate::tokens::Tokens;
+
+/// What they may be, and the way to Python and back.
+pub struct Service {
+    /// By path.
+    pub methods: HashMap<String, Method>,
+    /// Of those that can be called with JSON, by their numbers.
+    pub json_forms: HashMap<usize, JsonForm>,
+    pub message_limit_bytes: usize,
+    /// How many streams a caller's connection may have, and how many bytes of headers a request.
+    pub of_connection: (u32, u32),
+    /// How long a call may take, at most.
+    pub call_timeout_seconds: f64,
+    pub patience: Patience,
+    pub arrivals: Arrivals,
+    pub answers: Answers,
+    pub tokens: Mutex<Tokens>,
+    pub refusals: Refusals,
+    /// What requests have that come in pieces.
+    pub rooms: Rooms,
+    /// What long answers have that their callers have not taken.
+    pub unsent: Rooms,
+    /// For how long a caller may take nothing of one.
+    pub standstill: Duration,
+    /// What was decompressed for those who are not known.
+    pub inflations: Inflations,
+    /// Where long bodies are read.
+    pub aside: Aside,
+}
+
+impl Service {
+    /// A compressed message as it was before, once there is room for so many bytes; None where the stream is over. Unless
+    /// its caller is known, it waits for its turn, and counts.
+    pub async fn unpack(
+        &self,
+        message: Packed,
+        bytes: usize,
+        held: &mut Held,
+        known: bool,
+    ) -> Option<Result<Bytes, Flaw>> {
+        let most = self.message_limit_bytes;
+        if !known {
+            self.inflations.turn(most).await;
+        }
+        held.widen(bytes).await?;
+        let unpacked = self.aside.unpack(message).await?;
+        if !known {
+            self.inflations.note(&unpacked, most);
+        }
+        Some(unpacked)
+    }
+}
+
+/// What the calls of a connection share.
+pub struct Shared {
+    pub service: Arc<Service>,
+    /// What is left for requests that come in pieces, in bytes, where that is counted by connections.
+    room: Option<Arc<Room>>,
+    given_up: AtomicU32,
+}
+
+impl Shared {
+    pub fn new(service: Arc<Service>, room_bytes: Option<usize>) -> Self {
+        Self { service, room: room_bytes.map(Room::new), given_up: AtomicU32::new(0) }
+    }
+
+    /// Nothing yet, of the room for what one of them brings in pieces from this address.
+    pub fn hold_room(&self, address: Option<IpAddr>) -> Held {
+        self.service.rooms.hold(self.room.as_ref(), address)
+    }
+
+    /// The caller has given a call up.
+    pub fn give_up(&self) {
+        self.given_up.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many calls it has given up since this was asked.
+    pub fn take_given_up(&self) -> u32 {
+        self.given_up.swap(0, Ordering::Relaxed)
+    }
+}

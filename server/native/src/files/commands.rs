@@ -4,28 +4,10 @@ use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
 
-use crate::keys::{Key, by_node};
+use crate::cluster::{Key, by_node, push_argument, push_number};
 
 /// What a command is long without its fields, at most.
 const MOST_COMMAND_BYTES: usize = 110;
-
-/// Put a word of a command behind the others.
-pub fn push_argument(packed: &mut Vec<u8>, word: &[u8]) {
-    push_number(packed, b'$', word.len());
-    packed.extend_from_slice(word);
-    packed.extend_from_slice(b"\r\n");
-}
-
-/// Put a number on a line of its own behind the others.
-pub fn push_number(packed: &mut Vec<u8>, mark: u8, number: usize) {
-    packed.push(mark);
-    if let Ok(digit @ 0..10) = u8::try_from(number) {
-        packed.push(b'0' + digit);
-    } else {
-        packed.extend_from_slice(number.to_string().as_bytes());
-    }
-    packed.extend_from_slice(b"\r\n");
-}
 
 struct Command {
     end: usize,

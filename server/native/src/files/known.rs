@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
-use crate::files::commands::push_argument;
+use crate::cluster::push_argument;
 
 /// As an end: the user leaves the segment.
 pub const REMOVE: i64 = -1;

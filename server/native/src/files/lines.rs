@@ -1,6 +1,6 @@
 //! Lines of text, cut into a user's ID and segments.
 
-use crate::keys::{SHORT_DIGITS, user_id_of};
+use crate::cluster::{SHORT_DIGITS, user_id_of};
 
 /// How a member's lines are read.
 pub struct Layout {

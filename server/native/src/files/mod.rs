@@ -10,7 +10,7 @@ mod records;
 mod rows;
 
 pub use classes::{LineReader, RecordReader};
-pub use commands::{PackedCommands, push_number};
+pub use commands::PackedCommands;
 pub use read::ReadRows;
 
 #[cfg(test)]

@@ -5,11 +5,10 @@ use std::collections::HashSet;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
 
+use crate::cluster::{Key, number_of};
 use crate::files::commands::PackedCommands;
 use crate::files::known::Known;
 use crate::files::rows::{LastOnes, Rows};
-use crate::keys::Key;
-use crate::numbers::number_of;
 
 /// Rows that were read, and packed.
 #[pyclass(frozen)]

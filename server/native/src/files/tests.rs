@@ -3,7 +3,7 @@
 
 use super::lines::{Layout, split_segments, split_user};
 use super::records::{Field, Form, split_record};
-use crate::keys::Key;
+use crate::cluster::Key;
 
 const LAYOUT: Layout = Layout { user: b';', segment: Some(b','), removal: Some(b'\t') };
 

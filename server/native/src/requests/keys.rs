@@ -4,9 +4,7 @@ use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
 use pyo3::types::{PyAny, PyBytes, PyDict, PyIterator, PyList};
 
-use crate::files::push_number;
-use crate::keys::{Key, by_node};
-use crate::numbers::number_of;
+use crate::cluster::{Key, by_node, number_of, push_number};
 
 /// A key, and its slot.
 struct UserKey {

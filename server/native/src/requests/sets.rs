@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyIterator, PyList};
 
-use crate::keys::Key;
+use crate::cluster::Key;
 
 /// Nobody knows which users' places fall together.
 static FACTOR: LazyLock<u64> = LazyLock::new(|| RandomState::new().build_hasher().finish() | 1);

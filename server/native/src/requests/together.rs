@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
-use crate::keys::Key;
+use crate::cluster::Key;
 use crate::requests::keys::UserKeys;
 use crate::requests::sets::{KeySet, UserSet};
 use crate::requests::users::EncodedUsers;

@@ -9,10 +9,10 @@ use tokio::sync::oneshot;
 use crate::answers::{Answer, Listener};
 use crate::arrivals::{Event, Wait};
 use crate::call::CallId;
+use crate::grpc::{Gone, end, fail, start};
 use crate::methods::JsonForm;
 use crate::outgoing::send_all;
 use crate::peers::Origin;
-use crate::responses::{Gone, end, fail, start};
 use crate::rest;
 use crate::service::Shared;
 

@@ -10,9 +10,8 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 use crate::call::{CallId, UnaryCall};
-use crate::framing::Flaw;
+use crate::grpc::{Flaw, Metadata};
 use crate::locks::lock;
-use crate::metadata::Metadata;
 use crate::waiting::{Prices, Room, Turn, Waiting};
 
 /// How often it is looked who has waited too long.

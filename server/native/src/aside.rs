@@ -10,7 +10,7 @@ use std::thread;
 use bytes::Bytes;
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::framing::{Flaw, Packed};
+use crate::grpc::{Flaw, Packed};
 
 /// So much is done with at once, in at most 0.4 ms. To hand it to another thread would cost a tenth of what it takes.
 const SHORT_BYTES: usize = 128 * 1024;

@@ -4,7 +4,7 @@
 use bytes::{Bytes, BytesMut};
 use h2::RecvStream;
 
-use crate::framing::{Encoding, Flaw, Messages, only_message};
+use crate::grpc::{Encoding, Flaw, Messages, only_message};
 use crate::incoming::{Message, Trouble};
 use crate::rooms::Held;
 use crate::service::Service;

@@ -2,8 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::framing::Flaw;
-use crate::metadata::Metadata;
+use crate::grpc::{Flaw, Metadata};
 
 /// A call's number; none is given twice.
 pub type CallId = u64;

@@ -9,11 +9,10 @@ use http::header::{CONTENT_TYPE, HeaderMap, TE};
 use http::{Method, Request, Response, StatusCode};
 
 use crate::arrivals::Refusal;
+use crate::grpc::{MEDIA_TYPE, Metadata, encoding};
 use crate::incoming::Incoming;
-use crate::metadata::{Metadata, encoding};
 use crate::methods::Kind;
 use crate::peers::Peer;
-use crate::responses::MEDIA_TYPE;
 use crate::rest;
 use crate::service::Shared;
 use crate::streams;

@@ -8,8 +8,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 
 use crate::call::{CallId, UnaryCall};
+use crate::grpc::Metadata;
 use crate::handing::{LastText, call_tuple, message_of, text};
-use crate::metadata::Metadata;
 use crate::requests::EncodedUsers;
 
 /// How long a call may take: Python says so.

@@ -8,8 +8,7 @@ use pyo3::types::{PyBytes, PyString, PyTuple};
 
 use crate::arrivals::{Event, Refusal};
 use crate::call::CallId;
-use crate::framing::Flaw;
-use crate::metadata::Metadata;
+use crate::grpc::{Flaw, Metadata};
 
 type Object<'py> = Bound<'py, PyAny>;
 

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use h2::RecvStream;
 use tokio::time::{Sleep, sleep};
 
-use crate::framing::{Encoding, Flaw, Messages, Packed};
+use crate::grpc::{Encoding, Flaw, Messages, Packed};
 use crate::rooms::Held;
 use crate::service::Shared;
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::time::sleep;
 
-use crate::framing::Flaw;
+use crate::grpc::Flaw;
 use crate::locks::lock;
 
 /// What a decompressed byte costs: all of these callers together have 50 MB a second.

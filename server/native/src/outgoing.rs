@@ -11,8 +11,8 @@ use bytes::{Bytes, BytesMut};
 use h2::{Reason, SendStream};
 use tokio::time::{Sleep, sleep};
 
+use crate::grpc::Gone;
 use crate::peers::Origin;
-use crate::responses::Gone;
 use crate::rooms::Held;
 use crate::service::Service;
 

@@ -10,11 +10,10 @@ use http::request::Parts;
 use http::{Method, Response, StatusCode};
 
 use crate::answers::{Answer, Failure};
-use crate::framing::PREFIX_BYTES;
+use crate::grpc::{Gone, PREFIX_BYTES};
 use crate::methods::JsonForm;
 use crate::outgoing::send_all;
 use crate::peers::{Origin, Peer};
-use crate::responses::Gone;
 use crate::service::Service;
 
 /// The gateway sets it on such calls (`transport/rest.py`). What callers send as JSON is no call here, as it is none on

@@ -13,12 +13,10 @@ use tokio::sync::mpsc;
 use crate::answers::{Failure, Listener, Order};
 use crate::arrivals::Event;
 use crate::call::CallId;
-use crate::framing::Flaw;
+use crate::grpc::{Flaw, Gone, Metadata, end, fail, start};
 use crate::incoming::{Incoming, Trouble};
-use crate::metadata::Metadata;
 use crate::methods::Method;
 use crate::outgoing::Outgoing;
-use crate::responses::{Gone, end, fail, start};
 use crate::rooms::Held;
 use crate::service::{Service, Shared};
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use super::*;
-use crate::metadata::Metadata;
+use crate::grpc::Metadata;
 use crate::peers::Peer;
 
 fn call(id: CallId, bytes: usize) -> UnaryCall {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 
-use crate::framing::Encoding;
+use crate::grpc::framing::Encoding;
 use crate::peers::{Name, Peer};
 
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");

@@ -1,0 +1,9 @@
+//! gRPC over HTTP/2: messages, what a request's headers say, and what answers look like.
+
+mod framing;
+mod metadata;
+mod responses;
+
+pub use framing::{Encoding, Flaw, Messages, PREFIX_BYTES, Packed, frame, only_message};
+pub use metadata::{Metadata, Patience, encoding};
+pub use responses::{Gone, MEDIA_TYPE, end, fail, start};

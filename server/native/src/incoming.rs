@@ -12,8 +12,8 @@ use bytes::Bytes;
 use h2::RecvStream;
 use tokio::time::{Sleep, sleep};
 
+use crate::bounds::Held;
 use crate::grpc::{Encoding, Flaw, Messages, Packed};
-use crate::rooms::Held;
 use crate::service::Shared;
 
 /// Of a message that is not whole, so many bytes need no room of their own.

@@ -11,9 +11,9 @@ use bytes::{Bytes, BytesMut};
 use h2::{Reason, SendStream};
 use tokio::time::{Sleep, sleep};
 
+use crate::bounds::Held;
 use crate::grpc::Gone;
 use crate::peers::Origin;
-use crate::rooms::Held;
 use crate::service::Service;
 
 /// So much of a stream needs no room of its own, beside what h2 has of it.

@@ -10,12 +10,10 @@ use bytes::Bytes;
 
 use crate::answers::Answers;
 use crate::arrivals::Arrivals;
-use crate::aside::Aside;
+use crate::bounds::{Aside, Held, Inflations, Room, Rooms};
 use crate::grpc::{Flaw, Packed, Patience};
-use crate::inflations::Inflations;
 use crate::methods::{JsonForm, Method};
 use crate::refusals::Refusals;
-use crate::rooms::{Held, Room, Rooms};
 use crate::tokens::Tokens;
 
 /// What they may be, and the way to Python and back.

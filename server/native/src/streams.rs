@@ -12,12 +12,12 @@ use tokio::sync::mpsc;
 
 use crate::answers::{Failure, Listener, Order};
 use crate::arrivals::Event;
+use crate::bounds::Held;
 use crate::call::CallId;
 use crate::grpc::{Flaw, Gone, Metadata, end, fail, start};
 use crate::incoming::{Incoming, Trouble};
 use crate::methods::Method;
 use crate::outgoing::Outgoing;
-use crate::rooms::Held;
 use crate::service::{Service, Shared};
 
 /// How many messages Python has been handed that it has not read; then the stream is read no further, and flow control

@@ -1,0 +1,9 @@
+//! What calls take of a worker, so that none of them takes it from others: memory, the host's thread, and decompression.
+
+mod aside;
+mod inflations;
+mod rooms;
+
+pub use aside::Aside;
+pub use inflations::Inflations;
+pub use rooms::{Held, Room, Rooms};

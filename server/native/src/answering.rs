@@ -6,10 +6,8 @@ use bytes::Bytes;
 use h2::server::SendResponse;
 use tokio::sync::oneshot;
 
-use crate::answers::{Answer, Listener};
-use crate::arrivals::{Event, Wait};
-use crate::call::CallId;
 use crate::grpc::{Gone, end, fail, start};
+use crate::handover::{Answer, CallId, Event, Listener, Wait};
 use crate::methods::JsonForm;
 use crate::outgoing::send_all;
 use crate::peers::Origin;

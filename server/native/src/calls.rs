@@ -8,8 +8,8 @@ use h2::server::SendResponse;
 use http::header::{CONTENT_TYPE, HeaderMap, TE};
 use http::{Method, Request, Response, StatusCode};
 
-use crate::arrivals::Refusal;
 use crate::grpc::{MEDIA_TYPE, Metadata, encoding};
+use crate::handover::Refusal;
 use crate::incoming::Incoming;
 use crate::methods::Kind;
 use crate::peers::Peer;

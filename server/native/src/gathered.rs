@@ -7,9 +7,9 @@ use std::time::Instant;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 
-use crate::call::{CallId, UnaryCall};
 use crate::grpc::Metadata;
 use crate::handing::{LastText, call_tuple, message_of, text};
+use crate::handover::{CallId, UnaryCall};
 use crate::requests::EncodedUsers;
 
 /// How long a call may take: Python says so.

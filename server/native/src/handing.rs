@@ -6,9 +6,8 @@ use bytes::Bytes;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString, PyTuple};
 
-use crate::arrivals::{Event, Refusal};
-use crate::call::CallId;
 use crate::grpc::{Flaw, Metadata};
+use crate::handover::{CallId, Event, Refusal};
 
 type Object<'py> = Bound<'py, PyAny>;
 

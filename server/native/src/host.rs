@@ -12,24 +12,19 @@ use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
-use crate::answers::{Answers, Failure, Order};
-use crate::arrivals::Arrivals;
 use crate::bounds::{Aside, Inflations, Rooms};
-use crate::call::CallId;
 use crate::callers::Callers;
 use crate::gathered::{Budget, GatheredCalls, Gathering};
 use crate::grpc::{Patience, frame};
 use crate::handing::event_tuple;
+use crate::handover::{Answers, Arrivals, CallId, Failure, Impatience, Order, Prices, Refusals, Room, Who};
 use crate::json::{JsonReader, JsonWriter};
 use crate::listening::Sockets;
 use crate::locks::lock;
 use crate::methods::{JsonForm, Kind, Method};
-use crate::refusals::Refusals;
 use crate::running::Running;
 use crate::service::Service;
 use crate::tls::{Files, Tls};
-use crate::tokens::Who;
-use crate::waiting::{Impatience, Prices, Room};
 
 /// How a call fails: made once, and used for many.
 #[pyclass(frozen)]

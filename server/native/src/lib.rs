@@ -6,11 +6,8 @@
 
 mod allowance;
 mod answering;
-mod answers;
-mod arrivals;
 mod bodies;
 mod bounds;
-mod call;
 mod callers;
 mod calls;
 mod cluster;
@@ -19,6 +16,7 @@ mod files;
 mod gathered;
 mod grpc;
 mod handing;
+mod handover;
 mod header_blocks;
 mod host;
 mod incoming;
@@ -28,7 +26,6 @@ mod locks;
 mod methods;
 mod outgoing;
 mod peers;
-mod refusals;
 mod requests;
 mod rest;
 mod running;
@@ -36,9 +33,7 @@ mod service;
 mod sharing;
 mod streams;
 mod tls;
-mod tokens;
 mod unary;
-mod waiting;
 
 use pyo3::prelude::*;
 

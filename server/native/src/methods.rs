@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::answers::Failure;
+use crate::handover::Failure;
 use crate::json::{Reader, Writer};
 
 /// A method.

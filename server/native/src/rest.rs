@@ -9,8 +9,8 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
 
-use crate::answers::{Answer, Failure};
 use crate::grpc::{Gone, PREFIX_BYTES};
+use crate::handover::{Answer, Failure};
 use crate::methods::JsonForm;
 use crate::outgoing::send_all;
 use crate::peers::{Origin, Peer};

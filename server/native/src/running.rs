@@ -11,9 +11,9 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
-use crate::arrivals::Event;
 use crate::callers::Callers;
 use crate::connections::{self, Ends, HANDSHAKE};
+use crate::handover::Event;
 use crate::listening::{Connection, Listener, Sockets};
 use crate::peers::Peer;
 use crate::service::Service;

@@ -8,13 +8,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::answers::Answers;
-use crate::arrivals::Arrivals;
 use crate::bounds::{Aside, Held, Inflations, Room, Rooms};
 use crate::grpc::{Flaw, Packed, Patience};
+use crate::handover::{Answers, Arrivals, Refusals, Tokens};
 use crate::methods::{JsonForm, Method};
-use crate::refusals::Refusals;
-use crate::tokens::Tokens;
 
 /// What they may be, and the way to Python and back.
 pub struct Service {

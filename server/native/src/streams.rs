@@ -10,11 +10,9 @@ use h2::SendStream;
 use h2::server::SendResponse;
 use tokio::sync::mpsc;
 
-use crate::answers::{Failure, Listener, Order};
-use crate::arrivals::Event;
 use crate::bounds::Held;
-use crate::call::CallId;
 use crate::grpc::{Flaw, Gone, Metadata, end, fail, start};
+use crate::handover::{CallId, Event, Failure, Listener, Order};
 use crate::incoming::{Incoming, Trouble};
 use crate::methods::Method;
 use crate::outgoing::Outgoing;

@@ -10,19 +10,15 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use crate::answering::Caller;
-use crate::answers::Listener;
-use crate::arrivals::{Event, Refusal, Wait};
 use crate::bodies::{read, read_text};
-use crate::call::UnaryCall;
 use crate::grpc::{Encoding, Flaw, Metadata};
+use crate::handover::{Event, Impatience, Listener, Refusal, UnaryCall, Wait, Who};
 use crate::incoming::Trouble;
 use crate::locks::lock;
 use crate::methods::{Kind, Method};
 use crate::peers::Origin;
 use crate::rest;
 use crate::service::{Service, Shared};
-use crate::tokens::Who;
-use crate::waiting::Impatience;
 
 /// The form of a request and of its answer.
 #[derive(Clone, Copy)]

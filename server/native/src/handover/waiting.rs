@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use crate::call::{CallId, UnaryCall};
+use crate::handover::call::{CallId, UnaryCall};
 
 /// What the messages of the calls that wait may have in memory; past it, the newest of the queue that has
 /// most of them is refused.

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-use crate::call::{CallId, UnaryCall};
 use crate::grpc::{Flaw, Metadata};
+use crate::handover::call::{CallId, UnaryCall};
+use crate::handover::waiting::{Prices, Room, Turn, Waiting};
 use crate::locks::lock;
-use crate::waiting::{Prices, Room, Turn, Waiting};
 
 /// How often it is looked who has waited too long.
 const LOOK: Duration = Duration::from_millis(20);

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crate::answers::{Answers, Failure, Order};
-use crate::arrivals::Arrivals;
-use crate::call::UnaryCall;
+use crate::handover::answers::{Answers, Failure, Order};
+use crate::handover::arrivals::Arrivals;
+use crate::handover::call::UnaryCall;
+use crate::handover::waiting::{Impatience, Turn};
 use crate::locks::lock;
-use crate::waiting::{Impatience, Turn};
 
 /// What was refused: the method, whose call, and why.
 pub type Refused = (usize, Turn, Impatience);

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use crate::call::CallId;
+use crate::handover::call::CallId;
 use crate::locks::lock;
 
 /// How a call fails, whichever form its answer has.

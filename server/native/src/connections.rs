@@ -12,9 +12,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, interval_at, sleep_until, timeout};
 
 use crate::allowance::Allowance;
-use crate::calls;
+use crate::calls::{self, Service, Shared};
 use crate::peers::Peer;
-use crate::service::{Service, Shared};
 use crate::sharing::{Share, Sharing};
 
 /// How long the beginning of a connection may take.

@@ -14,6 +14,7 @@ use pyo3::types::{PyBytes, PyList};
 
 use crate::bounds::{Aside, Inflations, Rooms};
 use crate::callers::Callers;
+use crate::calls::{JsonForm, Kind, Method, Service};
 use crate::gathered::{Budget, GatheredCalls, Gathering};
 use crate::grpc::{Patience, frame};
 use crate::handing::event_tuple;
@@ -21,9 +22,7 @@ use crate::handover::{Answers, Arrivals, CallId, Failure, Impatience, Order, Pri
 use crate::json::{JsonReader, JsonWriter};
 use crate::listening::Sockets;
 use crate::locks::lock;
-use crate::methods::{JsonForm, Kind, Method};
 use crate::running::Running;
-use crate::service::Service;
 use crate::tls::{Files, Tls};
 
 /// How a call fails: made once, and used for many.

@@ -5,8 +5,6 @@
 //! what is said of it is Python's. `instantaudience_native.pyi` describes what Python sees.
 
 mod allowance;
-mod answering;
-mod bodies;
 mod bounds;
 mod callers;
 mod calls;
@@ -19,21 +17,14 @@ mod handing;
 mod handover;
 mod header_blocks;
 mod host;
-mod incoming;
 mod json;
 mod listening;
 mod locks;
-mod methods;
-mod outgoing;
 mod peers;
 mod requests;
-mod rest;
 mod running;
-mod service;
 mod sharing;
-mod streams;
 mod tls;
-mod unary;
 
 use pyo3::prelude::*;
 

@@ -12,11 +12,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 use crate::callers::Callers;
+use crate::calls::Service;
 use crate::connections::{self, Ends, HANDSHAKE};
 use crate::handover::Event;
 use crate::listening::{Connection, Listener, Sockets};
 use crate::peers::Peer;
-use crate::service::Service;
 use crate::tls::{self, Tls};
 
 /// How long the thread rests before it looks again what has come, while many calls wait for their turn: what it finds

@@ -12,9 +12,9 @@ use h2::{Reason, SendStream};
 use tokio::time::{Sleep, sleep};
 
 use crate::bounds::Held;
+use crate::calls::service::Service;
 use crate::grpc::Gone;
 use crate::peers::Origin;
-use crate::service::Service;
 
 /// So much of a stream needs no room of its own, beside what h2 has of it.
 const SHORT_BYTES: usize = 128 * 1024;

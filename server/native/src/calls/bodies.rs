@@ -5,9 +5,9 @@ use bytes::{Bytes, BytesMut};
 use h2::RecvStream;
 
 use crate::bounds::Held;
+use crate::calls::incoming::{Message, Trouble};
+use crate::calls::service::Service;
 use crate::grpc::{Encoding, Flaw, Messages, only_message};
-use crate::incoming::{Message, Trouble};
-use crate::service::Service;
 
 /// The only message of a request, and what it holds of the room where it has come in pieces.
 pub async fn read(

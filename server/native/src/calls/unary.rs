@@ -9,16 +9,16 @@ use h2::server::SendResponse;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
-use crate::answering::Caller;
-use crate::bodies::{read, read_text};
+use crate::calls::answering::Caller;
+use crate::calls::bodies::{read, read_text};
+use crate::calls::incoming::Trouble;
+use crate::calls::methods::{Kind, Method};
+use crate::calls::rest;
+use crate::calls::service::{Service, Shared};
 use crate::grpc::{Encoding, Flaw, Metadata};
 use crate::handover::{Event, Impatience, Listener, Refusal, UnaryCall, Wait, Who};
-use crate::incoming::Trouble;
 use crate::locks::lock;
-use crate::methods::{Kind, Method};
 use crate::peers::Origin;
-use crate::rest;
-use crate::service::{Service, Shared};
 
 /// The form of a request and of its answer.
 #[derive(Clone, Copy)]

@@ -11,12 +11,12 @@ use h2::server::SendResponse;
 use tokio::sync::mpsc;
 
 use crate::bounds::Held;
+use crate::calls::incoming::{Incoming, Trouble};
+use crate::calls::methods::Method;
+use crate::calls::outgoing::Outgoing;
+use crate::calls::service::{Service, Shared};
 use crate::grpc::{Flaw, Gone, Metadata, end, fail, start};
 use crate::handover::{CallId, Event, Failure, Listener, Order};
-use crate::incoming::{Incoming, Trouble};
-use crate::methods::Method;
-use crate::outgoing::Outgoing;
-use crate::service::{Service, Shared};
 
 /// How many messages Python has been handed that it has not read; then the stream is read no further, and flow control
 /// holds its sender.

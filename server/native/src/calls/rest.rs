@@ -9,12 +9,12 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
 
+use crate::calls::methods::JsonForm;
+use crate::calls::outgoing::send_all;
+use crate::calls::service::Service;
 use crate::grpc::{Gone, PREFIX_BYTES};
 use crate::handover::{Answer, Failure};
-use crate::methods::JsonForm;
-use crate::outgoing::send_all;
 use crate::peers::{Origin, Peer};
-use crate::service::Service;
 
 /// The gateway sets it on such calls (`transport/rest.py`). What callers send as JSON is no call here, as it is none on
 /// the other hosts.

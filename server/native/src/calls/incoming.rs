@@ -13,8 +13,8 @@ use h2::RecvStream;
 use tokio::time::{Sleep, sleep};
 
 use crate::bounds::Held;
+use crate::calls::service::Shared;
 use crate::grpc::{Encoding, Flaw, Messages, Packed};
-use crate::service::Shared;
 
 /// Of a message that is not whole, so many bytes need no room of their own.
 const SHORT_BYTES: usize = 16 * 1024;

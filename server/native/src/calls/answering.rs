@@ -6,13 +6,13 @@ use bytes::Bytes;
 use h2::server::SendResponse;
 use tokio::sync::oneshot;
 
+use crate::calls::methods::JsonForm;
+use crate::calls::outgoing::send_all;
+use crate::calls::rest;
+use crate::calls::service::Shared;
 use crate::grpc::{Gone, end, fail, start};
 use crate::handover::{Answer, CallId, Event, Listener, Wait};
-use crate::methods::JsonForm;
-use crate::outgoing::send_all;
 use crate::peers::Origin;
-use crate::rest;
-use crate::service::Shared;
 
 /// Who waits for an answer.
 pub struct Caller<'a> {

@@ -9,9 +9,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::bounds::{Aside, Held, Inflations, Room, Rooms};
+use crate::calls::methods::{JsonForm, Method};
 use crate::grpc::{Flaw, Packed, Patience};
 use crate::handover::{Answers, Arrivals, Refusals, Tokens};
-use crate::methods::{JsonForm, Method};
 
 /// What they may be, and the way to Python and back.
 pub struct Service {

@@ -8,15 +8,14 @@ use h2::server::SendResponse;
 use http::header::{CONTENT_TYPE, HeaderMap, TE};
 use http::{Method, Request, Response, StatusCode};
 
+use crate::calls::incoming::Incoming;
+use crate::calls::methods::Kind;
+use crate::calls::service::Shared;
+use crate::calls::unary::{self, Form};
+use crate::calls::{rest, streams};
 use crate::grpc::{MEDIA_TYPE, Metadata, encoding};
 use crate::handover::Refusal;
-use crate::incoming::Incoming;
-use crate::methods::Kind;
 use crate::peers::Peer;
-use crate::rest;
-use crate::service::Shared;
-use crate::streams;
-use crate::unary::{self, Form};
 
 /// Serve one request, in a task of its own.
 pub fn serve(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, shared: &Arc<Shared>, peer: &Peer) {

@@ -13,17 +13,14 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
 use crate::bounds::{Aside, Inflations, Rooms};
-use crate::callers::Callers;
 use crate::calls::{JsonForm, Kind, Method, Service};
+use crate::connections::{Callers, Files, Running, Sockets, Tls};
 use crate::gathered::{Budget, GatheredCalls, Gathering};
 use crate::grpc::{Patience, frame};
 use crate::handing::event_tuple;
 use crate::handover::{Answers, Arrivals, CallId, Failure, Impatience, Order, Prices, Refusals, Room, Who};
 use crate::json::{JsonReader, JsonWriter};
-use crate::listening::Sockets;
 use crate::locks::lock;
-use crate::running::Running;
-use crate::tls::{Files, Tls};
 
 /// How a call fails: made once, and used for many.
 #[pyclass(frozen)]

@@ -4,9 +4,7 @@
 //! It knows HTTP/2, gRPC's frames and the form of JSON, and no rule of the contract: what a call may do, how it ends and
 //! what is said of it is Python's. `instantaudience_native.pyi` describes what Python sees.
 
-mod allowance;
 mod bounds;
-mod callers;
 mod calls;
 mod cluster;
 mod connections;
@@ -15,16 +13,11 @@ mod gathered;
 mod grpc;
 mod handing;
 mod handover;
-mod header_blocks;
 mod host;
 mod json;
-mod listening;
 mod locks;
 mod peers;
 mod requests;
-mod running;
-mod sharing;
-mod tls;
 
 use pyo3::prelude::*;
 

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::yield_now;
 
-use crate::header_blocks::HeaderBlocks;
+use crate::connections::header_blocks::HeaderBlocks;
 
 /// What may be read, in bytes.
 #[derive(Clone, Copy)]

@@ -11,10 +11,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::{Instant, interval_at, sleep_until, timeout};
 
-use crate::allowance::Allowance;
 use crate::calls::{self, Service, Shared};
+use crate::connections::allowance::Allowance;
+use crate::connections::sharing::{Share, Sharing};
 use crate::peers::Peer;
-use crate::sharing::{Share, Sharing};
 
 /// How long the beginning of a connection may take.
 pub const HANDSHAKE: Duration = Duration::from_secs(10);

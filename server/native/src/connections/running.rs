@@ -11,13 +11,13 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
-use crate::callers::Callers;
 use crate::calls::Service;
-use crate::connections::{self, Ends, HANDSHAKE};
+use crate::connections::callers::Callers;
+use crate::connections::http2::{self, Ends, HANDSHAKE};
+use crate::connections::listening::{Connection, Listener, Sockets};
+use crate::connections::tls::{self, Tls};
 use crate::handover::Event;
-use crate::listening::{Connection, Listener, Sockets};
 use crate::peers::Peer;
-use crate::tls::{self, Tls};
 
 /// How long the thread rests before it looks again what has come, while many calls wait for their turn: what it finds
 /// together costs less.
@@ -137,7 +137,7 @@ async fn accept(listener: Listener, service: Arc<Service>, door: Door, mut ends:
         let (service, ends, open, door) = (Arc::clone(&service), ends.clone(), open.clone(), door.clone());
         tokio::spawn(async move {
             match (connection, &place) {
-                (Connection::Path(socket), _) => connections::serve(socket, Peer::Gateway, service, ends).await,
+                (Connection::Path(socket), _) => http2::serve(socket, Peer::Gateway, service, ends).await,
                 (Connection::Port(socket), Some((_, address))) => {
                     // Where it cannot be set, answers are a little late.
                     let _ = socket.set_nodelay(true);
@@ -153,10 +153,10 @@ async fn accept(listener: Listener, service: Arc<Service>, door: Door, mut ends:
 /// Serve who came through a port, behind a handshake where there is TLS.
 async fn serve_caller(socket: TcpStream, address: IpAddr, door: &Door, service: Arc<Service>, ends: Ends) {
     let Some(acceptor) = door.tls.acceptor() else {
-        return connections::serve(socket, Peer::Caller(address, None), service, ends).await;
+        return http2::serve(socket, Peer::Caller(address, None), service, ends).await;
     };
     match timeout(HANDSHAKE, tls::accept(&acceptor, socket)).await {
-        Ok(Ok((stream, name))) => connections::serve(stream, Peer::Caller(address, name), service, ends).await,
+        Ok(Ok((stream, name))) => http2::serve(stream, Peer::Caller(address, name), service, ends).await,
         Ok(Err(error)) if tls::is_of_certificate(&error) => door.callers.count_certificate(),
         // It has broken off, or is too slow.
         Ok(Err(_)) | Err(_) => {}

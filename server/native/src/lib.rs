@@ -9,14 +9,12 @@ mod calls;
 mod cluster;
 mod connections;
 mod files;
-mod gathered;
 mod grpc;
-mod handing;
 mod handover;
-mod host;
 mod json;
 mod locks;
 mod peers;
+mod python;
 mod requests;
 
 use pyo3::prelude::*;
@@ -27,9 +25,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// The extension module.
 #[pymodule]
 fn instantaudience_native(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add_class::<host::Host>()?;
-    module.add_class::<host::FailedAnswer>()?;
-    module.add_class::<gathered::GatheredCall>()?;
+    module.add_class::<python::Host>()?;
+    module.add_class::<python::FailedAnswer>()?;
+    module.add_class::<python::GatheredCall>()?;
     module.add_class::<files::LineReader>()?;
     module.add_class::<files::RecordReader>()?;
     module.add_class::<files::ReadRows>()?;

@@ -1,4 +1,4 @@
-//! What Python sees: `instantaudience_native.pyi` describes it.
+//! The host, as Python sees it.
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -15,12 +15,12 @@ use pyo3::types::{PyBytes, PyList};
 use crate::bounds::{Aside, Inflations, Rooms};
 use crate::calls::{JsonForm, Kind, Method, Service};
 use crate::connections::{Callers, Files, Running, Sockets, Tls};
-use crate::gathered::{Budget, GatheredCalls, Gathering};
 use crate::grpc::{Patience, frame};
-use crate::handing::event_tuple;
 use crate::handover::{Answers, Arrivals, CallId, Failure, Impatience, Order, Prices, Refusals, Room, Who};
 use crate::json::{JsonReader, JsonWriter};
 use crate::locks::lock;
+use crate::python::gathered::{Budget, GatheredCalls, Gathering};
+use crate::python::tuples::event_tuple;
 
 /// How a call fails: made once, and used for many.
 #[pyclass(frozen)]

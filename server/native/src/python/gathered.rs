@@ -8,8 +8,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 
 use crate::grpc::Metadata;
-use crate::handing::{LastText, call_tuple, message_of, text};
 use crate::handover::{CallId, UnaryCall};
+use crate::python::tuples::{LastText, call_tuple, message_of, text};
 use crate::requests::EncodedUsers;
 
 /// How long a call may take: Python says so.

@@ -19,7 +19,7 @@ from instantaudience_server.transport.status import (
 )
 
 PASSED_ON_TYPE = "application/x-passed-on+json"
-"""Content type of the calls that the gateway passes on to such a host, whatever their callers sent (`rest.rs`)."""
+"""Content type of the calls that the gateway passes on to such a host, whatever callers sent (`calls/rest.rs`)."""
 
 Row = tuple[str, int, bool, str]
 """A field: its key, its number, whether it is a list, and what it holds: a scalar type or the name of a message."""

@@ -3,6 +3,9 @@
 //!
 //! It knows HTTP/2, gRPC's frames and the form of JSON, and no rule of the contract: what a call may do, how it ends and
 //! what is said of it is Python's. `instantaudience_native.pyi` describes what Python sees.
+//!
+//! A folder uses only those that stand behind it: `python`, `connections`, `calls`, `handover` and `bounds`, `grpc`; and
+//! `requests`, `files` and `json`, which know nothing of calls, `cluster`.
 
 mod bounds;
 mod calls;

@@ -1,5 +1,5 @@
-//! What comes of a unary call: its only message, or its text. One that comes in pieces has room in memory (`rooms.rs`)
-//! before it is read on.
+//! What comes of a unary call: its only message, or its text. One that comes in pieces has room in memory
+//! (`bounds/rooms.rs`) before it is read on.
 
 use bytes::{Bytes, BytesMut};
 use h2::RecvStream;

@@ -1,5 +1,5 @@
-//! What comes on a stream: messages, one after the other. A long one has room in memory (`rooms.rs`) before it is read
-//! on, or decompressed, and has to be whole in time: else streams of messages that do not end would fill the memory.
+//! What comes on a stream: messages, one after the other. A long one has room in memory (`bounds/rooms.rs`) before it is
+//! read on, or decompressed, and has to be whole in time: else streams of messages that do not end would fill the memory.
 
 use std::future::Future;
 use std::net::IpAddr;

@@ -1,6 +1,6 @@
-//! What is sent to a caller, as far as it takes it. What waits until it does, and is long, has room in memory (`rooms.rs`);
-//! where there is none, or where nothing is taken for long, the call ends: else answers that nobody reads would fill the
-//! memory.
+//! What is sent to a caller, as far as it takes it. What waits until it does, and is long, has room in memory
+//! (`bounds/rooms.rs`); where there is none, or where nothing is taken for long, the call ends: else answers that nobody
+//! reads would fill the memory.
 
 use std::future::poll_fn;
 use std::net::IpAddr;

@@ -39,7 +39,7 @@ struct Bounds {
     /// Of all streams: enough that streams which are not read hold no others.
     window_bytes: u32,
     /// What all that comes in pieces may have in memory (requests until they are answered); past it, it is not read on.
-    /// None: what there is room for (`rooms.rs`).
+    /// None: what there is room for (`bounds/rooms.rs`).
     held_bytes: Option<usize>,
     /// Streams that were reset before anyone looked at them; past it, the connection ends. A caller that gives everything
     /// up resets all of them, and perhaps again as many.

@@ -1,5 +1,5 @@
-//! What the host's thread and Python hand each other: calls, when it is their turn, and all else that has come; and what Python
-//! says of them.
+//! What the host's thread and Python hand each other: calls, when it is their turn, and all else that has come; and what
+//! Python says of them.
 
 mod answers;
 mod arrivals;

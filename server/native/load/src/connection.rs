@@ -5,8 +5,7 @@ use std::io::{self, ErrorKind, Read, Write};
 
 use mio::net::TcpStream;
 
-use crate::http1::Http1;
-use crate::http2::{Event, Http2};
+use crate::http::{Event, Http1, Http2};
 use crate::plan::{Call, Lane, Request};
 use crate::socket::Socket;
 use crate::verdict::Ending;
@@ -192,7 +191,7 @@ impl Connection {
         match &mut self.protocol {
             Protocol::Http1(http1) => {
                 if let Some(answer) = http1.receive(data)? {
-                    let head = crate::hpack::Head { http_status: Some(answer.status), ..Default::default() };
+                    let head = crate::http::Head { http_status: Some(answer.status), ..Default::default() };
                     ended.push((answer.tag, Some(Ending::Answer { head, body: answer.body })));
                 }
             }

@@ -4,16 +4,11 @@
 
 mod connection;
 mod driver;
-mod frame;
-mod hpack;
-mod hpack_tables;
-mod http1;
-mod http2;
+mod http;
 mod lane;
 mod outcome;
 mod plan;
 mod socket;
-mod streams;
 mod verdict;
 mod workload;
 

@@ -153,7 +153,7 @@ impl Latencies {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::error;
+    use crate::http::error;
     use crate::plan::{Call, lane_for_tests};
 
     fn outcome() -> Outcome {

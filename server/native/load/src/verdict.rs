@@ -1,9 +1,8 @@
 //! What the end of a call means for its caller.
 
-use crate::frame::error;
-use crate::hpack::Head;
+use crate::http::{Head, PREFIX_BYTES, error};
 use crate::plan::{Call, Lane};
-use crate::workload::{self, PREFIX_BYTES};
+use crate::workload;
 
 /// Of an answer that does not fit its call, so many bytes are told.
 const TOLD_BYTES: usize = 80;

@@ -1,5 +1,6 @@
 //! Bodies of calls: a template for each campaign that a call can begin with, into which the users' IDs are written.
 
+use crate::http::PREFIX_BYTES;
 use crate::plan::{Lane, Order, Pool};
 
 /// Users belong to campaigns by turns, so that the users of a call differ in their blocks, as an exporter's do.
@@ -125,9 +126,6 @@ fn json(first: usize, users: usize, blocks: usize, digits: usize) -> Template {
     text.push_str("]}");
     Template { bytes: text.into_bytes(), ids, digits }
 }
-
-/// Bytes before each message of gRPC: whether it is compressed, and its length.
-pub const PREFIX_BYTES: usize = 5;
 
 /// The message that answers a call all of whose users and blocks were valid.
 pub fn whole_answer(users: usize, blocks: usize) -> Vec<u8> {

@@ -1,9 +1,11 @@
 //! The client's side of an HTTP/2 connection (RFC 9113): bytes in, bytes out, and what they mean for the calls.
 
-use crate::frame::{self, Frame, error, flag, kind, setting};
-use crate::hpack::{self, Decoder, Head, RequestHeaders};
-use crate::streams::{Stream, Streams};
-use crate::workload::PREFIX_BYTES;
+use crate::http::frame::{self, Frame, error, flag, kind, setting};
+use crate::http::hpack::{self, Decoder, Head, RequestHeaders};
+use crate::http::streams::{Stream, Streams};
+
+/// Bytes before each message of gRPC: whether it is compressed, and its length.
+pub const PREFIX_BYTES: usize = 5;
 
 /// What has come for a stream.
 #[derive(Debug, PartialEq, Eq)]

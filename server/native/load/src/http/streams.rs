@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::hpack::Head;
+use crate::http::hpack::Head;
 
 /// A request: the caller's tag, what is still to be sent, and what has come of the answer.
 pub struct Stream {

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::LazyLock;
 
-use crate::hpack_tables::{HUFFMAN, STATIC};
+use crate::http::hpack_tables::{HUFFMAN, STATIC};
 
 /// Of the decoder's table; what a peer may use when nothing else was said.
 pub const TABLE_BYTES: usize = 4096;

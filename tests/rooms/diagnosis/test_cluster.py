@@ -314,7 +314,7 @@ async def test_a_wrong_password_is_told(replicated: ReplicatedCluster) -> None:
 def test_every_command_of_the_store_is_in_the_acl() -> None:
     words = re.compile(r"redis\.call\('([A-Z]+)'|_pack\(\(b\"([A-Z]+)\"|\(b\"([A-Z]{3,})\", ")
     # Whole keys are read by an operator's user, for backups.
-    files = [each for each in STORE.glob("*.py") if each.name != "whole_keys.py"]
+    files = [each for each in STORE.rglob("*.py") if each.name != "whole_keys.py"]
     texts = [each.read_text() for each in files]
     assert not any(re.search(r"redis\.call\((?!')", text) for text in texts), "a command that is not seen here"
     sent = {"".join(match) for text in texts for match in words.findall(text)}

@@ -47,7 +47,8 @@ async def works(url: str) -> None:
     async with connected(url) as cluster:
         store = ClusterMembershipStore(cluster)
         await write(store, for_each(KEYS, {NEVER: {1: 1}}), seconds_from_now())
-        assert await store.read(KEYS, seconds_from_now()) == [{1: (1, NEVER)}] * len(KEYS)
+        # The cluster is not empty: the tests before have left what they left.
+        assert [user[1] for user in await store.read(KEYS, seconds_from_now())] == [(1, NEVER)] * len(KEYS)
         assert await all_take_writes(cluster)
 
 

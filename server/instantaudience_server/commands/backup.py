@@ -16,7 +16,7 @@ from instantaudience_server.backup.file import BackupError, Told
 from instantaudience_server.backup.putting_back import put_back
 from instantaudience_server.backup.taking import take
 from instantaudience_server.clock import SystemClock, written_time
-from instantaudience_server.commands.printed_json import json_option, print_json
+from instantaudience_server.commands.printing.as_json import json_option, print_json
 from instantaudience_server.commands.settings_options import config_option, data_dir_option, option, read_settings
 from instantaudience_server.embedded.data_dir import url_of
 from instantaudience_server.errors import AudienceError, RefusedCommandError

@@ -11,12 +11,12 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from instantaudience_server.commands.client import AwayError, Client
-from instantaudience_server.commands.connecting import with_client
-from instantaudience_server.commands.object_fields import text
-from instantaudience_server.commands.printed_json import print_json, rest_json_option
+from instantaudience_server.commands.connection.client import AwayError, Client
+from instantaudience_server.commands.connection.options import with_client
+from instantaudience_server.commands.printing.as_json import print_json, rest_json_option
+from instantaudience_server.commands.printing.tables import harmless, print_table
 from instantaudience_server.commands.statuses import FAILED, PARTIAL, explained, failing_is_two
-from instantaudience_server.commands.tables import harmless, print_table
+from instantaudience_server.commands.typed import text
 
 PIECE_BYTES = 2**18
 LOOK_SECONDS = 0.5

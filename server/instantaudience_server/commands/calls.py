@@ -5,11 +5,11 @@ from typing import Any, BinaryIO
 
 import click
 
-from instantaudience_server.commands.client import Client
-from instantaudience_server.commands.connecting import with_client
-from instantaudience_server.commands.object_fields import text
-from instantaudience_server.commands.printed_json import print_json, rest_json_option
-from instantaudience_server.commands.tables import print_table
+from instantaudience_server.commands.connection.client import Client
+from instantaudience_server.commands.connection.options import with_client
+from instantaudience_server.commands.printing.as_json import print_json, rest_json_option
+from instantaudience_server.commands.printing.tables import print_table
+from instantaudience_server.commands.typed import text
 
 REFUSED_USERS = ("UNKNOWN_USER_ID", "SUPPRESSED_USER_ID")
 REFUSED_SEGMENTS = ("UNKNOWN_SEGMENT", "UNAUTHORIZED_SEGMENT", "INACTIVE_SEGMENT")

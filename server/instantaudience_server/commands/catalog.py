@@ -17,9 +17,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressC
 
 from instantaudience_server.catalog.file import CatalogEntries, CatalogError, place_of, read_catalog, read_entries
 from instantaudience_server.catalog.file_entries import write_entry
-from instantaudience_server.commands.client import Client
-from instantaudience_server.commands.connecting import with_client
-from instantaudience_server.commands.printed_json import json_option
+from instantaudience_server.commands.connection.client import Client
+from instantaudience_server.commands.connection.options import with_client
+from instantaudience_server.commands.printing.as_json import json_option
 
 DASH = Path("-")
 """Standard input or output."""

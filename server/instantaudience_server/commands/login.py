@@ -4,11 +4,11 @@ import sys
 
 import click
 
-from instantaudience_server.commands.client import Client
-from instantaudience_server.commands.connecting import as_option, profile_option, url_option
-from instantaudience_server.commands.demo import Credentials
-from instantaudience_server.commands.passwords import read_password, stdin_option
-from instantaudience_server.commands.profiles import (
+from instantaudience_server.commands.connection.client import Client
+from instantaudience_server.commands.connection.demo import Credentials
+from instantaudience_server.commands.connection.options import as_option, profile_option, url_option
+from instantaudience_server.commands.connection.passwords import read_password, stdin_option
+from instantaudience_server.commands.connection.profiles import (
     DEFAULT,
     DamagedProfileError,
     Profile,
@@ -16,8 +16,8 @@ from instantaudience_server.commands.profiles import (
     remove_profile,
     write_profile,
 )
-from instantaudience_server.commands.reaching import DEFAULT_URL
-from instantaudience_server.commands.tls import Tls, tls_options
+from instantaudience_server.commands.connection.reaching import DEFAULT_URL
+from instantaudience_server.commands.connection.tls import Tls, tls_options
 
 
 @click.command()

@@ -10,10 +10,10 @@ import click
 from instantaudience.v1 import usage_pb2 as pb
 from instantaudience.v1.audience_pb2 import WarningCode
 
-from instantaudience_server.commands.client import Client
-from instantaudience_server.commands.connecting import with_client
-from instantaudience_server.commands.printed_json import json_option, print_json
-from instantaudience_server.commands.tables import show_lines, table_lines, width_of_output
+from instantaudience_server.commands.connection.client import Client
+from instantaudience_server.commands.connection.options import with_client
+from instantaudience_server.commands.printing.as_json import json_option, print_json
+from instantaudience_server.commands.printing.tables import show_lines, table_lines, width_of_output
 
 MOST_HOURS = 720
 """Hours of a report (source: GetUsageRequest)."""

@@ -19,13 +19,13 @@ WHERE = {
     "get": "calls",
     "login": "login",
     "logout": "login",
-    "member": "objects",
+    "member": "objects.commands",
     "report": "report",
     "restore": "backup",
-    "segment": "objects",
+    "segment": "objects.commands",
     "send": "send",
     "serve": "serve",
-    "user": "accounts",
+    "user": "objects.accounts",
     "user-data": "privacy",
 }
 """The module of this package that each subcommand is in."""

@@ -13,11 +13,11 @@ import instantaudience
 from instantaudience.v1.audience_pb2 import StreamSegmentsRequest
 from rich.progress import Progress
 
-from instantaudience_server.commands.client import Client
-from instantaudience_server.commands.connecting import with_client
-from instantaudience_server.commands.printed_json import json_option, print_json
-from instantaudience_server.commands.reaching import port_of, service_url
-from instantaudience_server.commands.send_progress import Shown, sending_progress
+from instantaudience_server.commands.connection.client import Client
+from instantaudience_server.commands.connection.options import with_client
+from instantaudience_server.commands.connection.reaching import port_of, service_url
+from instantaudience_server.commands.printing.as_json import json_option, print_json
+from instantaudience_server.commands.printing.progress import Shown, sending_progress
 from instantaudience_server.commands.statuses import PARTIAL, failing_is_two
 from instantaudience_server.sending.content import Content
 from instantaudience_server.sending.csv_form import ColumnsError, CsvForm

@@ -38,7 +38,7 @@ def explained() -> Iterator[None]:
         raise click.ClickException(f"{where}: set PYTHONIOENCODING=utf-8") from error
     except click.ClickException as error:
         # Only here: reading it takes as long as `--help` does.
-        from instantaudience_server.commands.tables import harmless
+        from instantaudience_server.commands.printing.tables import harmless
 
         error.message = harmless(error.message)  # type: ignore[misc]  # it is on its way to be shown, and only that
         raise

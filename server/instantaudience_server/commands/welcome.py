@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from instantaudience_server.commands.demo import demo_curl_line
-from instantaudience_server.commands.reaching import DEFAULT_URL
+from instantaudience_server.commands.connection.demo import demo_curl_line
+from instantaudience_server.commands.connection.reaching import DEFAULT_URL
 from instantaudience_server.settings import Settings
 
 if TYPE_CHECKING:

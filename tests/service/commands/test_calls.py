@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from instantaudience_server.commands.client import TIMEOUT_SECONDS
+from instantaudience_server.commands.connection.client import TIMEOUT_SECONDS
 from instantaudience_server.processes import free_ports
 from redis.asyncio import RedisCluster
 from service.commands.conftest import NOBODY

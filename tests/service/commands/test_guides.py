@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from instantaudience_server.commands.demo import demo_curl_line
+from instantaudience_server.commands.connection.demo import demo_curl_line
 from support.service.running import Service, running_service
 
 ROOT = Path(__file__).parents[3]

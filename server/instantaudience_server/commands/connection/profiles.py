@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from instantaudience_server import private_files
-from instantaudience_server.commands.tls import Tls
+from instantaudience_server.commands.connection.tls import Tls
 
 DEFAULT = "default"
 """The profile that counts where none is named."""

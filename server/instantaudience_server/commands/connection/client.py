@@ -14,10 +14,10 @@ from google.protobuf.message import Message
 from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience.v1 import usage_pb2
 
-from instantaudience_server.commands.demo import Credentials, demo_credentials
-from instantaudience_server.commands.profiles import own_directory, write_secret
-from instantaudience_server.commands.reaching import REACH_SECONDS, is_loopback, reach, service_url
-from instantaudience_server.commands.tls import Tls
+from instantaudience_server.commands.connection.demo import Credentials, demo_credentials
+from instantaudience_server.commands.connection.profiles import own_directory, write_secret
+from instantaudience_server.commands.connection.reaching import REACH_SECONDS, is_loopback, reach, service_url
+from instantaudience_server.commands.connection.tls import Tls
 from instantaudience_server.transport.client import CallFailedError, ServiceClient
 
 TIMEOUT_SECONDS = 30.0

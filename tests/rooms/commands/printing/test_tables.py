@@ -5,7 +5,7 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from instantaudience_server.commands.tables import table_lines
+from instantaudience_server.commands.printing.tables import table_lines
 from rich.cells import cell_len
 
 NUMBERS = [("2026-11-26 22:00", "1,642,225,000", "15", "100.0"), ("2026-11-26 23:00", "9", "16,000,000", "0.1")]

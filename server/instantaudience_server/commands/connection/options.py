@@ -9,13 +9,13 @@ from typing import Any
 
 import click
 
-from instantaudience_server.commands.client import Client
-from instantaudience_server.commands.demo import Credentials
-from instantaudience_server.commands.object_fields import text
-from instantaudience_server.commands.passwords import check_readable
-from instantaudience_server.commands.profiles import DEFAULT, Profile, profile_name, read_profile
-from instantaudience_server.commands.reaching import DEFAULT_URL
-from instantaudience_server.commands.tls import Tls, tls_options
+from instantaudience_server.commands.connection.client import Client
+from instantaudience_server.commands.connection.demo import Credentials
+from instantaudience_server.commands.connection.passwords import check_readable
+from instantaudience_server.commands.connection.profiles import DEFAULT, Profile, profile_name, read_profile
+from instantaudience_server.commands.connection.reaching import DEFAULT_URL
+from instantaudience_server.commands.connection.tls import Tls, tls_options
+from instantaudience_server.commands.typed import text
 
 url_option = click.option(
     "--url",

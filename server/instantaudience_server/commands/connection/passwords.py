@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from instantaudience_server.commands.object_fields import text
+from instantaudience_server.commands.typed import text
 
 
 def _from_stdin(_context: click.Context, _parameter: click.Parameter, given: bool) -> bool:

@@ -6,12 +6,13 @@ from typing import Any
 import click
 from instantaudience.v1 import catalog_pb2 as pb
 
-from instantaudience_server.commands.client import Client
-from instantaudience_server.commands.connecting import with_client
-from instantaudience_server.commands.object_fields import USER, number
-from instantaudience_server.commands.objects import add_command, object_commands
-from instantaudience_server.commands.passwords import read_password, stdin_option
-from instantaudience_server.commands.public_keys import key
+from instantaudience_server.commands.connection.client import Client
+from instantaudience_server.commands.connection.options import with_client
+from instantaudience_server.commands.connection.passwords import read_password, stdin_option
+from instantaudience_server.commands.objects.commands import add_command, object_commands
+from instantaudience_server.commands.objects.fields import USER
+from instantaudience_server.commands.objects.public_keys import key
+from instantaudience_server.commands.typed import number
 
 user = object_commands(USER)
 _user_argument = click.argument("user_id", metavar="[ID]", type=number, default="0")

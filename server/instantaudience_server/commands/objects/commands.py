@@ -12,11 +12,12 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from instantaudience.v1 import catalog_pb2 as pb
 
-from instantaudience_server.commands.client import Client
-from instantaudience_server.commands.connecting import with_client
-from instantaudience_server.commands.object_fields import MEMBER, SEGMENT, Decorator, Noun, number, word_of
-from instantaudience_server.commands.printed_json import json_option, print_json
-from instantaudience_server.commands.tables import print_table
+from instantaudience_server.commands.connection.client import Client
+from instantaudience_server.commands.connection.options import with_client
+from instantaudience_server.commands.objects.fields import MEMBER, SEGMENT, Decorator, Noun, word_of
+from instantaudience_server.commands.printing.as_json import json_option, print_json
+from instantaudience_server.commands.printing.tables import print_table
+from instantaudience_server.commands.typed import number
 
 PACKAGE = pb.DESCRIPTOR.package
 NEVER_ANSWERED = "public_keys"

@@ -1,34 +1,20 @@
 """The fields of the catalog's objects, as the commands' options name them (source: catalog.proto)."""
 
-import json
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import click
 from google.protobuf.message import Message
-from google.protobuf.struct_pb2 import Struct
 from instantaudience.v1 import catalog_pb2 as pb
 
-from instantaudience_server.commands.client import Client
+from instantaudience_server.commands.connection.client import Client
+from instantaudience_server.commands.typed import ids, json_object, large_number, names, number, text
 
 ENUM_PREFIXES = ("SEGMENT_STATE_", "ROLE_", "DURABILITY_", "BATCH_FIELD_")
 """What the names of enums' values begin with."""
 
 Decorator = Callable[[Any], Any]
-
-
-def number(value: str) -> int:
-    """An int32, as most of the fields are."""
-    if not re.fullmatch("-?[0-9]{1,10}", value) or not -(2**31) <= int(value) < 2**31:
-        raise click.BadParameter(f"'{value}' is no whole number of 32 bits")
-    return int(value)
-
-
-def ids(value: str) -> list[int]:
-    """IDs with commas between; none in an empty text."""
-    return [number(word.strip()) for word in value.split(",") if word.strip()]
 
 
 def batch_fields(value: str) -> list[int]:
@@ -44,42 +30,6 @@ def word_of(name: str) -> str:
     """The word for an enum's value (ROLE_ADMIN: admin; BATCH_FIELD_SEG_ID: seg_id)."""
     prefix = next((each for each in ENUM_PREFIXES if name.startswith(each)), "")
     return name.removeprefix(prefix).lower()
-
-
-def large_number(value: str) -> int:
-    """An int64."""
-    if not re.fullmatch("[0-9]{1,18}", value):
-        raise click.BadParameter(f"'{value}' is no whole number")
-    return int(value)
-
-
-def names(value: str) -> list[str]:
-    """Names with commas between; none in an empty text."""
-    return [text(word.strip()) for word in value.split(",") if word.strip()]
-
-
-def text(value: str) -> str:
-    """What was typed, if it is in the terminal's encoding."""
-    if not value.isascii() and re.search("[\ud800-\udfff]", value):
-        raise click.BadParameter("this is no readable text")
-    return value
-
-
-def json_object(value: str) -> dict[str, Any]:
-    """An object in JSON."""
-    from instantaudience_server.catalog.original_fields import DIGITS_LOST, have_all_digits  # few commands need it
-
-    try:
-        read = json.loads(value)
-        if isinstance(read, dict):
-            Struct().update(read)
-            if not have_all_digits(read):
-                raise click.BadParameter(DIGITS_LOST)
-            return read
-    # No JSON, far too deep, or with half of a character or a number that no field can hold.
-    except (ValueError, RecursionError, OverflowError):
-        pass
-    raise click.BadParameter("this is no object in JSON")
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ import click
 from instantaudience.v1 import catalog_pb2 as pb
 
 from instantaudience_server.clock import written_time
-from instantaudience_server.commands.client import Client
-from instantaudience_server.commands.connecting import with_client
-from instantaudience_server.commands.object_fields import number, text
-from instantaudience_server.commands.objects import as_dict
-from instantaudience_server.commands.printed_json import json_option, print_json
-from instantaudience_server.commands.tables import print_table
+from instantaudience_server.commands.connection.client import Client
+from instantaudience_server.commands.connection.options import with_client
+from instantaudience_server.commands.objects.commands import as_dict
+from instantaudience_server.commands.printing.as_json import json_option, print_json
+from instantaudience_server.commands.printing.tables import print_table
+from instantaudience_server.commands.typed import number, text
 
 _user_option = click.option(
     "--user", "user_id", metavar="ID", type=number, default="0", help="Whose; without, one's own."

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import secrets
 import string
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -26,11 +27,20 @@ from instantaudience_server.batch.uploads.uploading import (
 from instantaudience_server.catalog.access import Caller, require_member
 from instantaudience_server.catalog.editor import not_found
 from instantaudience_server.catalog.feed import CatalogFeed
-from instantaudience_server.clock import MS_PER_MINUTE, Clock
+from instantaudience_server.clock import MS_PER_HOUR, MS_PER_MINUTE, Clock
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.store.interfaces.catalog import Kind
-from instantaudience_server.store.interfaces.jobs import ENDED, Job, JobPage, JobStore, OlderJobs, Order, Phase
+from instantaudience_server.store.interfaces.jobs import (
+    ENDED,
+    MOST_IN_A_DAY,
+    Job,
+    JobPage,
+    JobStore,
+    OlderJobs,
+    Order,
+    Phase,
+)
 
 OPEN_MS = 5 * MS_PER_MINUTE
 """Within this time an upload has to begin (source: contract-neighbours)."""
@@ -39,6 +49,7 @@ RESOURCE = "batch-segment"
 UPLOAD_URL_EXPIRED, CANCELLED = "UPLOAD_URL_EXPIRED", "CANCELLED"
 """The `error_code` of jobs whose upload did not begin in time, and of those that a caller ended."""
 _ALPHABET = string.ascii_letters + string.digits
+_MS_PER_DAY = 24 * MS_PER_HOUR
 
 
 class NewJob(NamedTuple):
@@ -94,7 +105,10 @@ class JobDesk:
         secret = secrets.token_hex(SECRET_BYTES)
         job = Job(job_id, 0, member_id, Phase.STARTING, now_ms, now_ms, now_ms + OPEN_MS)
         marks = await self._jobs.marks(now_ms, deadline)
-        return NewJob(await self._jobs.create(job, hash_secret(secret), deadline), f"{marks.now}{secret}")
+        made = await self._jobs.create(job, hash_secret(secret), deadline)
+        if made is None:
+            raise _too_many_today(member_id, now_ms)
+        return NewJob(made, f"{marks.now}{secret}")
 
     async def find(self, job_id: str, caller: Caller, deadline: float) -> Job:
         """A job.
@@ -212,6 +226,16 @@ class JobDesk:
         end_ms = job.open_until_ms
         code = codes[job.phase]
         return replace(job, phase=Phase.ERROR, completed_ms=end_ms, modified_ms=end_ms, error_code=code)
+
+
+def _too_many_today(member_id: int, now_ms: int) -> AudienceError:
+    return AudienceError(
+        Reason.RATE_LIMIT_EXCEEDED,
+        f"Member exceeds maximum allowed number of files per day: {MOST_IN_A_DAY}",
+        retry_after_seconds=math.ceil((_MS_PER_DAY - now_ms % _MS_PER_DAY) / 1000),
+        count=str(MOST_IN_A_DAY),
+        subject=f"member:{member_id}",
+    )
 
 
 async def _next(pieces: AsyncIterator[bytes], seconds: float) -> bytes | None:

@@ -20,6 +20,7 @@ from instantaudience_server.store.interfaces.jobs import (
     KEPT_MS,
     MARK_BYTES,
     MARK_MS,
+    MOST_IN_A_DAY,
     MOST_UNUSED,
     Job,
     JobPage,
@@ -50,14 +51,18 @@ class ClusterJobStore:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
 
-    async def create(self, job: Job, url_hash: str, deadline: float) -> Job:
+    async def create(self, job: Job, url_hash: str, deadline: float) -> Job | None:
         """Run the script."""
         member = job.member_id
         job_keys = [keys.job_key(job.job_id), keys.jobs_key(member), keys.changed_jobs_key(member)]
         job_keys += [keys.uploads_key(member), keys.job_url_key(url_hash), keys.JOB_NUMBERS]
         job_keys += [keys.unused_jobs_key(member)]
-        arguments = (job.job_id, member, job.created_ms, job.open_until_ms, KEPT_MS, MOST_UNUSED)
-        number, gone = await self._run(job_scripts.CREATE, job_keys, arguments, deadline)
+        hour = job.created_ms // MS_PER_HOUR
+        arguments = (job.job_id, member, job.created_ms, job.open_until_ms, KEPT_MS, MOST_UNUSED, hour, MOST_IN_A_DAY)
+        made = await self._run(job_scripts.CREATE, job_keys, arguments, deadline)
+        if made is None:
+            return None
+        number, gone = made
         with contextlib.suppress(AudienceError):  # they end by themselves
             await self._cluster.execute([commands.delete(keys.job_key(each.decode())) for each in gone], deadline)
         return replace(job, number=number)
@@ -110,44 +115,65 @@ class ClusterJobStore:
             since_ms, size = int(float(moments[-1])), JOBS_AT_ONCE + moments.count(moments[-1])
 
     async def begin_upload(
-        self, job: Job, lease: str, limits: UploadLimits, now_ms: int, until_ms: int, deadline: float
+        self,
+        job: Job,
+        lease: str,
+        announced_bytes: int,
+        limits: UploadLimits,
+        now_ms: int,
+        until_ms: int,
+        deadline: float,
     ) -> Room | Refusal:
         """Run the script."""
         job_keys = [keys.job_key(job.job_id), keys.changed_jobs_key(job.member_id)]
         job_keys += [keys.uploads_key(job.member_id), keys.JOB_QUEUES, keys.unused_jobs_key(job.member_id)]
-        hour = now_ms // MS_PER_HOUR
-        arguments = (job.job_id, job.member_id, lease, now_ms, until_ms, *limits[:2], hour, until_ms + CLOCKS_MS)
-        answer = await self._run(job_scripts.BEGIN_UPLOAD, job_keys, arguments, deadline)
+        begins = (job.job_id, job.member_id, lease, now_ms, until_ms, *limits[:2], now_ms // MS_PER_HOUR)
+        bounds = (until_ms + CLOCKS_MS, KEPT_MS, announced_bytes, *_bounds(limits))
+        answer = await self._run(job_scripts.BEGIN_UPLOAD, job_keys, (*begins, *bounds), deadline)
         if isinstance(answer, bytes):
             return Refusal(answer.decode())
         return _room(limits, answer)
 
     async def room(self, member_id: int, limits: UploadLimits, now_ms: int, deadline: float) -> Room:
         """Run the script."""
-        used = await self._run(job_scripts.USED, [keys.uploads_key(member_id)], (now_ms // MS_PER_HOUR,), deadline)
-        return _room(limits, used)
+        arguments = (now_ms // MS_PER_HOUR, now_ms)
+        return _room(limits, await self._run(job_scripts.USED, [keys.uploads_key(member_id)], arguments, deadline))
 
-    async def keep_uploading(self, job: Job, lease: str, now_ms: int, until_ms: int, deadline: float) -> bool:
+    async def keep_uploading(
+        self, job: Job, lease: str, file: Uploaded, limits: UploadLimits, now_ms: int, until_ms: int, deadline: float
+    ) -> Room | None:
         """Run the script."""
         job_keys = [keys.job_key(job.job_id), keys.changed_jobs_key(job.member_id), keys.uploads_key(job.member_id)]
-        arguments = (job.job_id, lease, now_ms, until_ms)
-        return bool(await self._run(job_scripts.KEEP_UPLOADING, job_keys, arguments, deadline))
+        arguments = (job.job_id, lease, now_ms, until_ms, now_ms // MS_PER_HOUR, *file[:2], *_bounds(limits))
+        answer = await self._run(job_scripts.KEEP_UPLOADING, job_keys, arguments, deadline)
+        return None if answer is None else _room(limits, answer)
 
-    async def end_upload(self, job: Job, lease: str, file: Uploaded, now_ms: int, deadline: float) -> bool:
+    async def end_upload(
+        self, job: Job, lease: str, file: Uploaded, limits: UploadLimits, now_ms: int, deadline: float
+    ) -> bool | Room:
         """Run the script."""
-        return await self._end_upload(job, lease, file, "", now_ms, deadline)
+        answer = await self._end_upload(job, lease, file, "", _bounds(limits), now_ms, deadline)
+        return _room(limits, answer) if isinstance(answer, list) else bool(answer)
 
     async def fail_upload(self, job: Job, lease: str, error_code: str, now_ms: int, deadline: float) -> bool:
         """Run the script."""
-        return await self._end_upload(job, lease, Uploaded(0, 0, -1), error_code, now_ms, deadline)
+        return bool(await self._end_upload(job, lease, Uploaded(0, 0, -1), error_code, (), now_ms, deadline))
 
     async def _end_upload(
-        self, job: Job, lease: str, file: Uploaded, error_code: str, now_ms: int, deadline: float
-    ) -> bool:
+        self,
+        job: Job,
+        lease: str,
+        file: Uploaded,
+        error_code: str,
+        bounds: Sequence[int | str],
+        now_ms: int,
+        deadline: float,
+    ) -> Any:
         job_keys = [keys.job_key(job.job_id), keys.changed_jobs_key(job.member_id)]
         job_keys += [keys.uploads_key(job.member_id), keys.JOB_QUEUES, keys.JOB_TURNS]
-        arguments = (job.job_id, job.member_id, lease, now_ms, *file, now_ms // MS_PER_HOUR, error_code)
-        return bool(await self._run(job_scripts.END_UPLOAD, job_keys, arguments, deadline))
+        job_keys += [keys.unused_jobs_key(job.member_id)]
+        arguments = (job.job_id, job.member_id, lease, now_ms, *file, now_ms // MS_PER_HOUR, KEPT_MS, error_code)
+        return await self._run(job_scripts.END_UPLOAD, job_keys, (*arguments, *bounds), deadline)
 
     async def take(self, lease: str, now_ms: int, until_ms: int, deadline: float) -> Job | None:
         """Run the script that finds one, and claim it; one that is gone or cancelled makes room for the next."""
@@ -221,7 +247,12 @@ class ClusterJobStore:
 
 
 def _room(limits: UploadLimits, used: Sequence[int]) -> Room:
-    return Room(*[None if most is None else most - each for most, each in zip(limits[2:], used, strict=True)])
+    return Room(*[None if most is None else most - each for most, each in zip(limits[2:], used[:4], strict=True)])
+
+
+def _bounds(limits: UploadLimits) -> tuple[int | str, ...]:
+    """Limits of bytes and lines, for scripts."""
+    return tuple("" if most is None else most for most in limits[2:])
 
 
 def _queue_keys(job: Job) -> list[bytes]:

@@ -172,7 +172,8 @@ def jobs_key(member_id: int) -> bytes:
 
 
 def unused_jobs_key(member_id: int) -> bytes:
-    """The sorted set of a member's jobs whose upload has not begun; scores are when they were made, in ms likewise."""
+    """The sorted set of a member's jobs whose file has not come; scores are when they were made, or their uploads were
+    over, in ms likewise."""
     return b"b:{batch}:unused:%d" % member_id
 
 
@@ -182,8 +183,8 @@ def changed_jobs_key(member_id: int) -> bytes:
 
 
 def uploads_key(member_id: int) -> bytes:
-    """The hash of what a member uploads and has uploaded: the job whose URL is open, the one whose file comes, and
-    bytes and lines by hour (counted since 1970)."""
+    """The hash of what a member uploads and has uploaded: the job whose URL is open; those whose file comes, with until
+    when more must have come, and bytes and lines; bytes, lines and files by hour (counted since 1970)."""
     return b"b:{batch}:uploads:%d" % member_id
 
 

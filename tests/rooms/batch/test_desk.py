@@ -17,6 +17,7 @@ from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.errors import Reason, unavailable
 from instantaudience_server.quotas import Limits, Quotas
+from instantaudience_server.store import job_store
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.jobs import Order, Phase
@@ -81,6 +82,27 @@ async def test_a_file_whose_first_message_comes_late_is_taken(desk: JobDesk, clo
     over = asyncio.get_running_loop().time()
     job = (await BatchSegmentService(desk, clock).upload(requests(), DEMO, over)).job
     assert job.phase == pb.BATCH_JOB_PHASE_VALIDATING
+
+
+async def test_a_member_that_has_sent_many_files_today_sends_more_tomorrow(
+    desk: JobDesk, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_store, "MOST_IN_A_DAY", 1)
+    clock.ms += 86_400_000 - clock.ms % 86_400_000 + 60_001
+
+    async def send() -> None:
+        async def pieces() -> AsyncIterator[bytes]:
+            yield b"7;10001:0\n"
+
+        job = (await desk.create(DEMO.member.id, DEMO, seconds_from_now())).job
+        await desk.upload(job, pieces())
+
+    await send()
+    error = await refused(send(), Reason.RATE_LIMIT_EXCEEDED)
+    assert error.message == "Member exceeds maximum allowed number of files per day: 10000"
+    assert (error.retry_after_seconds, error.metadata["subject"]) == (86_340, f"member:{DEMO.member.id}")
+    clock.ms += 86_340_000
+    await send()
 
 
 async def test_every_call_counts_as_a_read(desk: JobDesk) -> None:

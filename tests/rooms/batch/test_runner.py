@@ -119,10 +119,11 @@ async def uploading(
     """A job of whose file more must have come so long ago."""
     now_ms, number = SystemClock().now_ms(), next(numbers)
     job = Job(f"{f'run{number}':x<30}1764300000", 0, member, Phase.STARTING, now_ms, now_ms, now_ms + 60_000)
-    job = await jobs.create(job, f"run{number}", seconds_from_now())
-    await jobs.begin_upload(job, "up", LIMITS, now_ms, now_ms - silent_ms, seconds_from_now())
-    await files.write(job.job_id, 0, content)
-    return job
+    made = await jobs.create(job, f"run{number}", seconds_from_now())
+    assert made is not None
+    await jobs.begin_upload(made, "up", 0, LIMITS, now_ms, now_ms - silent_ms, seconds_from_now())
+    await files.write(made.job_id, 0, content)
+    return made
 
 
 async def waiting(
@@ -131,7 +132,7 @@ async def waiting(
     """A job that waits for its turn."""
     job = await uploading(jobs, files, content, member)
     now_ms = SystemClock().now_ms()
-    assert await jobs.end_upload(job, "up", Uploaded(len(content), 0, most_lines), now_ms, seconds_from_now())
+    assert await jobs.end_upload(job, "up", Uploaded(len(content), 0, most_lines), LIMITS, now_ms, seconds_from_now())
     return job
 
 

@@ -59,15 +59,26 @@ def member() -> int:
 async def create(jobs: ClusterJobStore, member: int, now: int = NOW) -> Job:
     number = next(numbers)
     job = Job(f"job{number}", 0, member, Phase.STARTING, now, now, now + 5 * MINUTE)
-    return await jobs.create(job, f"url{number}", seconds_from_now())
+    made = await jobs.create(job, f"url{number}", seconds_from_now())
+    assert made is not None
+    return made
 
 
-async def begin(jobs: ClusterJobStore, job: Job, now: int = NOW, limits: UploadLimits = LIMITS) -> Room | Refusal:
-    return await jobs.begin_upload(job, f"up {job.job_id}", limits, now, now + MINUTE, seconds_from_now())
+async def begin(
+    jobs: ClusterJobStore, job: Job, now: int = NOW, limits: UploadLimits = LIMITS, announced: int = 0
+) -> Room | Refusal:
+    return await jobs.begin_upload(job, f"up {job.job_id}", announced, limits, now, now + MINUTE, seconds_from_now())
 
 
-async def end(jobs: ClusterJobStore, job: Job, size: int = 10, lines: int = 0, now: int = NOW) -> bool:
-    return await jobs.end_upload(job, f"up {job.job_id}", Uploaded(size, lines, -1), now, seconds_from_now())
+async def keep(
+    jobs: ClusterJobStore, job: Job, size: int, lines: int = 0, until: int = NOW + 2 * MINUTE
+) -> Room | None:
+    file = Uploaded(size, lines, -1)
+    return await jobs.keep_uploading(job, f"up {job.job_id}", file, LIMITS, NOW, until, seconds_from_now())
+
+
+async def end(jobs: ClusterJobStore, job: Job, size: int = 10, lines: int = 0, now: int = NOW) -> bool | Room:
+    return await jobs.end_upload(job, f"up {job.job_id}", Uploaded(size, lines, -1), LIMITS, now, seconds_from_now())
 
 
 async def waiting(jobs: ClusterJobStore, member: int) -> Job:
@@ -117,11 +128,14 @@ async def test_a_job_from_its_beginning_to_its_end(jobs: ClusterJobStore, member
         job, phase=Phase.UPLOADING, started_ms=NOW + 1, modified_ms=NOW + 1, open_until_ms=NOW + 1 + MINUTE
     )
     assert await found(jobs, job) == uploading
-    assert await jobs.keep_uploading(job, f"up {job.job_id}", NOW + 1, NOW + 2 * MINUTE, seconds_from_now())
-    assert not await jobs.keep_uploading(job, "another", NOW + 1, NOW + 9 * MINUTE, seconds_from_now())
+    assert await keep(jobs, job, 30) == Room(100, 150, None, 20)
+    file = Uploaded(30, 0, -1)
+    assert (
+        await jobs.keep_uploading(job, "another", file, LIMITS, NOW + 1, NOW + 9 * MINUTE, seconds_from_now()) is None
+    )
     for _ in range(2):
         assert await end(jobs, job, 30, 7, NOW + 2)
-    assert not await jobs.end_upload(job, "another", Uploaded(9, 9, -1), NOW, seconds_from_now())
+    assert not await jobs.end_upload(job, "another", Uploaded(9, 9, -1), LIMITS, NOW, seconds_from_now())
     for _ in range(2):
         assert await take(jobs, "a", NOW + 3) == job.job_id
     assert await jobs.note(job, "a", "so far", 20, NOW + 4, NOW + MINUTE, seconds_from_now())
@@ -231,10 +245,10 @@ async def test_uploads_that_may_not_begin(jobs: ClusterJobStore, member: int) ->
     assert await jobs.cancel(replaced, "CANCELLED", NOW, seconds_from_now())
     assert await begin(jobs, job, NOW + 5 * MINUTE) is Refusal.CLOSED
     assert isinstance(await begin(jobs, job), Room)
-    assert await jobs.begin_upload(job, "again", LIMITS, NOW, NOW + 1, seconds_from_now()) is Refusal.CLOSED
+    assert await jobs.begin_upload(job, "again", 0, LIMITS, NOW, NOW + 1, seconds_from_now()) is Refusal.CLOSED
     other = await create(jobs, member)
     assert await begin(jobs, other) is Refusal.BUSY
-    assert await jobs.keep_uploading(job, f"up {job.job_id}", NOW, NOW + 2 * MINUTE, seconds_from_now())
+    assert await keep(jobs, job, 9) is not None
     assert await begin(jobs, other, NOW + MINUTE) is Refusal.BUSY
     assert isinstance(await begin(jobs, other, NOW + 2 * MINUTE), Room)  # nothing more came of the first one
     third = await create(jobs, member, NOW + 2 * MINUTE)
@@ -263,7 +277,7 @@ async def test_what_a_member_uploaded_by_hour_and_day(jobs: ClusterJobStore, mem
         assert await jobs.fail_upload(job, f"up {job.job_id}", "TOO_SLOW", now, seconds_from_now())
     job = await create(jobs, member, now)
     await begin(jobs, job, now, limits)
-    assert await jobs.end_upload(job, f"up {job.job_id}", Uploaded(9, 0, 15), now, seconds_from_now())
+    assert await jobs.end_upload(job, f"up {job.job_id}", Uploaded(9, 0, 15), limits, now, seconds_from_now())
     assert (await found(jobs, job)).most_lines == 15
     assert await take(jobs, f"l {job.job_id}") is not None
     assert await jobs.finish(job, f"l {job.job_id}", "", "", 12, now, seconds_from_now()) == ""
@@ -273,6 +287,53 @@ async def test_what_a_member_uploaded_by_hour_and_day(jobs: ClusterJobStore, mem
     assert rooms == [Room(40, 90, None, 17), Room(100, 90, None, 17), Room(100, 150, None, 20)]
     failed = await found(jobs, job)
     assert (failed.phase, failed.error_code, failed.completed_ms) == (Phase.ERROR, "TOO_SLOW", NOW + 24 * HOUR_MS)
+    await empty(jobs)
+
+
+MANY = LIMITS._replace(uploads_at_once=9, waiting_jobs=9)
+
+
+async def test_uploads_that_are_under_way_leave_less_to_others(jobs: ClusterJobStore, member: int) -> None:
+    """What they have announced, or what has come of them, for as long as they go on."""
+    one = await create(jobs, member)
+    assert await begin(jobs, one, limits=MANY) == Room(100, 150, None, 20)
+    assert await keep(jobs, one, 60, 5) == Room(100, 150, None, 20)
+    two = await create(jobs, member)
+    assert await begin(jobs, two, limits=MANY, announced=41) == Room(40, 90, None, 15)  # which is too much
+    assert await keep(jobs, one, 100, 5) == Room(100, 150, None, 20)
+    assert await keep(jobs, two, 1) == Room(0, 50, None, 15)
+    assert await keep(jobs, one, 60, 5) == Room(100, 150, None, 20)
+    assert await keep(jobs, two, 30) == Room(40, 90, None, 15)
+    three = await create(jobs, member)
+    assert await begin(jobs, three, limits=MANY, announced=10) == Room(10, 60, None, 15)
+    assert await jobs.room(member, LIMITS, NOW, seconds_from_now()) == Room(0, 50, None, 15)
+    assert await end(jobs, two, 31) == Room(30, 80, None, 15)
+    assert (await found(jobs, two)).phase is Phase.UPLOADING
+    for _ in range(2):
+        assert await end(jobs, two, 30, 15) is True
+    assert await end(jobs, one, 60, 6) == Room(60, 110, None, 5)
+    assert await jobs.fail_upload(one, f"up {one.job_id}", "TOO_MUCH", NOW, seconds_from_now())
+    assert await keep(jobs, three, 70, 5) == Room(70, 120, None, 5)
+    four = await create(jobs, member)
+    assert await begin(jobs, four, limits=MANY) == Room(0, 50, None, 0)
+    later = NOW + 2 * MINUTE
+    five = await create(jobs, member, later)
+    assert await begin(jobs, five, later, MANY) == Room(70, 120, None, 5)  # nothing more came of the others
+    await empty(jobs)
+
+
+async def test_as_many_may_come_as_may_wait(jobs: ClusterJobStore, member: int) -> None:
+    limits = LIMITS._replace(uploads_at_once=9, waiting_jobs=2)
+    one = await create(jobs, member)
+    assert isinstance(await begin(jobs, one, limits=limits), Room)
+    two = await create(jobs, member)
+    assert isinstance(await begin(jobs, two, limits=limits), Room)
+    three = await create(jobs, member)
+    assert await begin(jobs, three, limits=limits) is Refusal.FULL
+    assert await end(jobs, one)
+    assert await begin(jobs, three, limits=limits) is Refusal.FULL
+    assert await jobs.fail_upload(two, f"up {two.job_id}", "TOO_SLOW", NOW, seconds_from_now())
+    assert isinstance(await begin(jobs, three, limits=limits), Room)
     await empty(jobs)
 
 
@@ -369,7 +430,7 @@ async def test_an_overload_stops_no_job(jobs: ClusterJobStore, embedded: Embedde
 async def used(jobs: ClusterJobStore, member: int, now: int = NOW) -> Job:
     """A job whose file comes."""
     job = await create(jobs, member, now)
-    assert isinstance(await begin(jobs, job, now, LIMITS._replace(uploads_at_once=99)), Room)
+    assert isinstance(await begin(jobs, job, now, LIMITS._replace(uploads_at_once=99, waiting_jobs=99)), Room)
     return job
 
 
@@ -447,3 +508,51 @@ async def test_of_jobs_that_were_never_used_the_newest_are_kept(
     assert await begin(jobs, unused[1]) is Refusal.CLOSED
     kept = [await plain.pexpiretime(job_key(job.job_id)) for job in (one, unused[4])]
     assert kept == [NOW + KEPT_MS, NOW + 4 + KEPT_MS]
+
+
+async def test_of_jobs_whose_file_did_not_come_the_newest_are_kept(
+    jobs: ClusterJobStore, member: int, plain: RedisCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_store, "MOST_UNUSED", 3)
+    late, *others = [await used(jobs, member, NOW + each) for each in range(6)]
+    failed, cancelled, silent, *under_way = others
+    assert await jobs.fail_upload(failed, f"up {failed.job_id}", "TOO_SLOW", NOW + 10, seconds_from_now())
+    assert await jobs.cancel(cancelled, "CANCELLED", NOW + 10, seconds_from_now())
+    assert await jobs.fail_upload(cancelled, f"up {cancelled.job_id}", "CANCELLED", NOW + 11, seconds_from_now())
+    for each in under_way:
+        assert await keep(jobs, each, 1, until=NOW + 3 * MINUTE) is not None
+    then = NOW + 2 * MINUTE
+    last = await used(jobs, member, then)  # from then on, those are over of which nothing more came
+    assert await end(jobs, late, now=then) is True
+    for each in range(3):
+        await create(jobs, member, then + each)
+
+    async def listed() -> set[str]:
+        return set(await ids_of((await jobs.page(member, Order(), 0, 99, then, seconds_from_now())).jobs))
+
+    kept = await listed()
+    assert len(kept) == 7
+    assert {late.job_id, last.job_id, *(each.job_id for each in under_way)} < kept
+    assert kept.isdisjoint(each.job_id for each in (failed, cancelled, silent))
+    assert await plain.pexpiretime(unused_jobs_key(member)) == then + 2 + KEPT_MS
+    await empty(jobs)
+
+
+async def test_a_day_has_so_many_files(jobs: ClusterJobStore, member: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job_store, "MOST_IN_A_DAY", 2)
+
+    async def is_made(now: int) -> bool:
+        number = next(numbers)
+        job = Job(f"job{number}", 0, member, Phase.STARTING, now, now, now + 5 * MINUTE)
+        return await jobs.create(job, f"url{number}", seconds_from_now()) is not None
+
+    for hours in (0, 24):
+        now = NOW + hours * HOUR_MS
+        failed = await used(jobs, member, now)
+        assert await jobs.fail_upload(failed, f"up {failed.job_id}", "TOO_SLOW", now, seconds_from_now())
+        for _ in range(2):
+            assert await is_made(now)
+            assert await end(jobs, await used(jobs, member, now), 1, now=now) is True
+        assert not await is_made(now)
+        assert not await is_made(now + 18 * HOUR_MS)
+    await empty(jobs)

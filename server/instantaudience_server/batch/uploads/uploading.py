@@ -145,7 +145,9 @@ class Uploads:
         deadline = self._loop.time() + STORE_SECONDS
         limits = limits_of(settings)
         try:
-            room = await self._jobs.begin_upload(job, lease, limits, now_ms, now_ms + LEASE_MS, deadline)
+            room = await self._jobs.begin_upload(
+                job, lease, announced_bytes or 0, limits, now_ms, now_ms + LEASE_MS, deadline
+            )
         except (AudienceError, asyncio.CancelledError):
             task = self._loop.create_task(self._withdraw(job, lease))
             self._withdrawing.add(task)
@@ -160,9 +162,9 @@ class Uploads:
         seconds = min(self._most_seconds, 60.0 * settings.upload_minutes)
         self._under_way.add(lease)
         ended = partial(self._under_way.discard, lease)
-        upload = Upload(job, lease, self._jobs, self._files, self._clock, settings.file_bytes, room, seconds, ended)
+        upload = Upload(job, lease, self._jobs, self._files, self._clock, settings, room, seconds, ended)
         try:
-            upload.check(announced_bytes or 0, 0)
+            upload.expect(announced_bytes or 0)
         except UploadRefusedError as error:
             await upload.fail(error.limit.error_code)
             raise
@@ -186,7 +188,7 @@ class Upload:
         jobs: JobStore,
         files: FileStore,
         clock: Clock,
-        file_bytes: int,
+        settings: BatchSettings,
         room: Room,
         seconds: float,
         ended: Callable[[], None],
@@ -197,8 +199,10 @@ class Upload:
         self._files = files
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self._file_bytes = file_bytes
+        self._file_bytes = settings.file_bytes
+        self._limits = limits_of(settings)
         self._room = room
+        self._announced = 0
         self._until = self._loop.time() + seconds
         self._ended = ended
         self._renew_at = self._loop.time() + RENEW_SECONDS
@@ -228,7 +232,16 @@ class Upload:
             raise UploadRefusedError(Limit.TIME)
         return min(left, UPLOAD_SILENT_SECONDS)
 
-    def check(self, size: int, lines: int) -> None:
+    def expect(self, announced_bytes: int) -> None:
+        """Expect so many bytes.
+
+        Raises:
+            UploadRefusedError: that is too much.
+        """
+        self._announced = announced_bytes
+        self._check(announced_bytes, 0)
+
+    def _check(self, size: int, lines: int) -> None:
         """Hold so many bytes and lines to the limits.
 
         Raises:
@@ -259,7 +272,7 @@ class Upload:
         if self._counts_lines and not self._is_compressed:
             self._lines += data.count(b"\n")
             self._ends_within_line = not data.endswith(b"\n") if data else self._ends_within_line
-        self.check(self._size, self._lines)
+        await self._hold()
         BATCH_UPLOADED_BYTES.inc(len(data))
         self._part += data
         while len(self._part) >= PART_BYTES:
@@ -273,20 +286,25 @@ class Upload:
         """The file is whole: its job may begin.
 
         Raises:
-            UploadRefusedError: its last line, which has no end, is one too many.
+            UploadRefusedError: its last line, which has no end, is one too many; or others of the member's files have
+                taken the room meanwhile.
             NoSuchUploadError: the job was cancelled.
             AudienceError: UNAVAILABLE.
         """
         if self._ends_within_line and not self._is_compressed:
             self._lines += 1
-            self.check(self._size, self._lines)
+            await self._hold()
         if self._part:
             await self._write(bytes(self._part))
         await self._written()
         most_lines = self._room.lines if self._is_compressed else None
         file = Uploaded(self._size, self._lines, -1 if most_lines is None else most_lines)
         deadline = self._loop.time() + END_SECONDS
-        if not await self._jobs.end_upload(self.job, self._lease, file, self._clock.now_ms(), deadline):
+        ended = await self._jobs.end_upload(self.job, self._lease, file, self._limits, self._clock.now_ms(), deadline)
+        if isinstance(ended, Room):
+            self._room = ended
+            self._check(self._size, self._lines)
+        if ended is not True:
             raise NoSuchUploadError
         self._ended()
 
@@ -303,18 +321,35 @@ class Upload:
             if await self._jobs.fail_upload(self.job, self._lease, error_code, now_ms, deadline):
                 await self._files.delete(self.job.job_id)
 
+    async def _hold(self) -> None:
+        """Hold what has come to the limits. What is left of them is asked anew before a file is refused: others of the
+        member's may have failed."""
+        try:
+            self._check(self._size, self._lines)
+        except UploadRefusedError as error:
+            if error.limit is Limit.FILE_BYTES:
+                raise
+            await self._renew()
+            self._check(self._size, self._lines)
+
     async def _renew(self) -> None:
-        """Write down that more has come; as long as what was written down before holds, it may wait."""
+        """Write down that more has come, and learn what others of the member's files leave; as long as what was written
+        down before holds, it may wait."""
         asked, now_ms = self._loop.time(), self._clock.now_ms()
         self._renew_at = asked + RENEW_SECONDS
+        file, until_ms = Uploaded(max(self._size, self._announced), self._lines, -1), now_ms + LEASE_MS
         try:
-            kept = await self._jobs.keep_uploading(self.job, self._lease, now_ms, now_ms + LEASE_MS, self._deadline())
+            room = await self._jobs.keep_uploading(
+                self.job, self._lease, file, self._limits, now_ms, until_ms, self._deadline()
+            )
         except AudienceError:
             if self._loop.time() >= self._kept_until:
                 raise
             return
-        if not kept:
+        if room is None:
             raise NoSuchUploadError
+        self._room = room
+        self._check(file.size_bytes, file.lines)
         self._kept_until = asked + LEASE_MS / 1000
 
     async def _write(self, part: bytes) -> None:

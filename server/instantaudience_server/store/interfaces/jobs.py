@@ -10,7 +10,9 @@ from instantaudience_server.clock import MS_PER_MINUTE
 KEPT_MS = 30 * 86_400_000
 """How long a job is kept after it was created (source: contract-neighbours, section 2)."""
 MOST_UNUSED = 1000
-"""How many jobs of a member are kept whose upload has never begun: nothing became of them."""
+"""How many jobs of a member are kept whose file has not come: nothing became of them."""
+MOST_IN_A_DAY = 10_000
+"""How many files of a member may come in a day (UTC): each has a job that is kept."""
 
 MARK_MS = 5 * MS_PER_MINUTE
 """So long, upload URLs that are made have a mark in common."""
@@ -130,7 +132,7 @@ class Refusal(enum.StrEnum):
     BUSY = "busy"
     """The member uploads as many files as it may."""
     FULL = "full"
-    """Too many of the member's jobs wait."""
+    """Too many of the member's jobs wait, or will when their files are there."""
 
 
 class Marks(NamedTuple):
@@ -149,9 +151,9 @@ class JobStore(Protocol):
     another one, or to a caller who cancelled the job, is told so (False), and nothing is changed.
     """
 
-    async def create(self, job: Job, url_hash: str, deadline: float) -> Job:
-        """Keep a new job, and number it; its upload URL, by its hash, replaces the member's unused one. Jobs that were
-        never used go where there are more than `MOST_UNUSED`."""
+    async def create(self, job: Job, url_hash: str, deadline: float) -> Job | None:
+        """Keep a new job, and number it; its upload URL, by its hash, replaces the member's unused one. Jobs whose file
+        has not come go where there are more than `MOST_UNUSED`. None: as many files as may come in a day have."""
 
     async def marks(self, now_ms: int, deadline: float) -> Marks:
         """What the upload URLs have in common that are made about now. All who ask are told the same."""
@@ -174,18 +176,31 @@ class JobStore(Protocol):
         None is missing and none comes twice, whatever changes meanwhile."""
 
     async def begin_upload(
-        self, job: Job, lease: str, limits: UploadLimits, now_ms: int, until_ms: int, deadline: float
+        self,
+        job: Job,
+        lease: str,
+        announced_bytes: int,
+        limits: UploadLimits,
+        now_ms: int,
+        until_ms: int,
+        deadline: float,
     ) -> Room | Refusal:
-        """Begin to upload a job's file."""
+        """Begin to upload a job's file. What others of the member's uploads have announced or written down is not left;
+        nor is, for these, what was announced here, if there is room for it."""
 
     async def room(self, member_id: int, limits: UploadLimits, now_ms: int, deadline: float) -> Room:
         """What is left of a member's limits; less than 0 where it has sent more."""
 
-    async def keep_uploading(self, job: Job, lease: str, now_ms: int, until_ms: int, deadline: float) -> bool:
-        """More of the file has come."""
+    async def keep_uploading(
+        self, job: Job, lease: str, file: Uploaded, limits: UploadLimits, now_ms: int, until_ms: int, deadline: float
+    ) -> Room | None:
+        """Write down how much of the file has come, if there is room for it. Answers the room, as `begin_upload`; None
+        where the upload is over."""
 
-    async def end_upload(self, job: Job, lease: str, file: Uploaded, now_ms: int, deadline: float) -> bool:
-        """The file is there: the job waits for its turn."""
+    async def end_upload(
+        self, job: Job, lease: str, file: Uploaded, limits: UploadLimits, now_ms: int, deadline: float
+    ) -> bool | Room:
+        """The file is there: the job waits for its turn. The room, where there is not enough: the upload is to fail."""
 
     async def fail_upload(self, job: Job, lease: str, error_code: str, now_ms: int, deadline: float) -> bool:
         """The file is not to come."""

@@ -27,7 +27,7 @@ from instantaudience_server.errors import AudienceError, Reason, unavailable
 from instantaudience_server.settings import UPLOAD_PATH
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster.cluster import Cluster
-from instantaudience_server.store.interfaces.jobs import Job, Phase
+from instantaudience_server.store.interfaces.jobs import Job, Phase, Room
 from instantaudience_server.store.job_store import ClusterJobStore
 from instantaudience_server.transport.uploads import UploadServer
 from support.clocks import FakeClock
@@ -67,7 +67,9 @@ class Place:
         """A job whose file may come, and what its URL ends in."""
         number, now_ms, secret = next(numbers), self.clock.now_ms(), secrets.token_hex(20)
         job = Job(f"upload{number}", 0, member, Phase.STARTING, now_ms, now_ms, now_ms + 300_000)
-        return await self.jobs.create(job, hash_secret(secret), seconds_from_now()), f"{MARK}{secret}"
+        made = await self.jobs.create(job, hash_secret(secret), seconds_from_now())
+        assert made is not None
+        return made, f"{MARK}{secret}"
 
     async def send(self, *pieces: bytes) -> Job:
         """Upload a file; the job then."""
@@ -144,6 +146,63 @@ async def test_what_was_uploaded_before_counts(place: Place) -> None:
     await place.send(b"12\n4\n")
 
 
+async def test_files_that_come_at_once_have_what_is_left_between_them(place: Place) -> None:
+    place.limit(bytes_per_day=11, lines_per_day=3)
+    begun = []
+    for _ in range(3):
+        _, secret = await place.job()
+        begun.append(await place.uploads.begin_by_url(secret, None))
+    first, second, third = begun
+    await first.add(b"12345\n")
+    await second.add(b"12345\n")
+    await third.add(b"1\n")
+    await first.finish()
+    with pytest.raises(UploadRefusedError, match="bytes per day"):
+        await second.finish()
+    with pytest.raises(UploadRefusedError, match="bytes per day"):
+        await second.add(b"1")
+    await third.add(b"\n\n")
+    with pytest.raises(UploadRefusedError, match="lines per day"):
+        await third.finish()
+    await second.fail("RATE_LIMIT_EXCEEDED")
+    await third.fail("RATE_LIMIT_EXCEEDED")
+    await place.send(b"12\n")
+
+
+async def test_what_is_announced_is_left_to_nobody_else_until_it_has_failed(place: Place) -> None:
+    place.limit(bytes_per_hour=9)
+    _, secret = await place.job()
+    first = await place.uploads.begin_by_url(secret, 6)
+    _, secret = await place.job()
+    with pytest.raises(UploadRefusedError, match="bytes per hour"):
+        await place.uploads.begin_by_url(secret, 4)
+    _, secret = await place.job()
+    second = await place.uploads.begin_by_url(secret, None)
+    await second.add(b"123")
+    with pytest.raises(UploadRefusedError, match="bytes per hour"):
+        await second.add(b"4")
+    _, secret = await place.job()
+    third = await place.uploads.begin_by_url(secret, None)
+    await second.fail("RATE_LIMIT_EXCEEDED")
+    await third.add(b"123")
+    await first.fail("UPLOAD_INCOMPLETE")
+    await third.add(b"456789")  # the room is another one now
+    await third.finish()
+
+
+async def test_others_files_show_while_one_comes(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not at its end alone: the rest of it would come for nothing."""
+    place.limit(bytes_per_day=9)
+    _, secret = await place.job()
+    upload = await place.uploads.begin_by_url(secret, None)
+    await upload.add(b"123456")
+    await place.send(b"1234")
+    monkeypatch.setattr(upload, "_renew_at", 0.0)
+    with pytest.raises(UploadRefusedError, match="bytes per day"):
+        await upload.add(b"7")
+    await upload.fail("RATE_LIMIT_EXCEEDED")
+
+
 async def test_a_last_line_without_an_end_counts(place: Place) -> None:
     place.limit(lines_per_day=3)
     await place.send(b"1")
@@ -182,7 +241,7 @@ async def test_a_job_that_is_cancelled_takes_no_file(place: Place, monkeypatch: 
 class AwayStore(ClusterJobStore):
     """The cluster is away whenever more of a file has come."""
 
-    async def keep_uploading(self, *arguments: Any) -> bool:
+    async def keep_uploading(self, *arguments: Any) -> Room | None:
         """See `ClusterJobStore`."""
         raise unavailable("away")
 
@@ -204,7 +263,7 @@ async def test_an_upload_goes_on_while_the_cluster_is_away_for_less_than_its_lea
 class FailingOverStore(ClusterJobStore):
     """The cluster is away when an upload ends, and back after 20 seconds."""
 
-    async def end_upload(self, *arguments: Any) -> bool:
+    async def end_upload(self, *arguments: Any) -> bool | Room:
         """See `ClusterJobStore`."""
         *_, deadline = arguments
         if deadline < seconds_from_now(20):
@@ -222,7 +281,7 @@ async def test_a_file_that_has_come_waits_for_the_cluster(place: Place, cluster:
 class DeafStore(ClusterJobStore):
     """Jobs whose upload ends, without an answer."""
 
-    async def end_upload(self, *arguments: Any) -> bool:
+    async def end_upload(self, *arguments: Any) -> bool | Room:
         """See `ClusterJobStore`."""
         await super().end_upload(*arguments)
         raise unavailable("away")

@@ -165,7 +165,9 @@ async def suppress(cluster: Cluster, number: int, deadline: float) -> None:
 async def create_job(cluster: Cluster, number: int, deadline: float) -> None:
     now_ms = time.time_ns() // 1_000_000
     job = Job(f"job{number}", 0, 1, Phase.STARTING, now_ms, now_ms, now_ms + 60_000)
-    assert (await ClusterJobStore(cluster).create(job, f"url{number}", deadline)).number == number
+    made = await ClusterJobStore(cluster).create(job, f"url{number}", deadline)
+    assert made is not None
+    assert made.number == number
 
 
 async def catalog_changes(plain: RedisCluster) -> int:

@@ -93,9 +93,12 @@ func WithLimits(limits Limits) Option {
 	}
 }
 
-// WithRetries says how long to wait before a call is sent again.
+// WithRetries says how long to wait before a call is sent again. What is below 0 is an error.
 func WithRetries(retries Retries) Option {
 	return func(s *settings) error {
+		if err := retries.check(); err != nil {
+			return err
+		}
 		s.retries = retries
 		return nil
 	}

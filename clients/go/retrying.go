@@ -2,6 +2,7 @@ package instantaudience
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"time"
@@ -15,6 +16,18 @@ type Retries struct {
 	MostPause time.Duration
 	// Attempt is what one attempt may take, 10 s by default; one that hangs is given up, and the next one begins.
 	Attempt time.Duration
+}
+
+func (r Retries) check() error {
+	for _, each := range []struct {
+		name string
+		time time.Duration
+	}{{"FirstPause", r.FirstPause}, {"MostPause", r.MostPause}, {"Attempt", r.Attempt}} {
+		if each.time < 0 {
+			return fmt.Errorf("%s is %v: no time is below 0", each.name, each.time)
+		}
+	}
+	return nil
 }
 
 func (r Retries) orDefaults() Retries {

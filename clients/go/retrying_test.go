@@ -16,3 +16,15 @@ func TestPausesGrowAsFarAsTheyMayHoweverOftenACallIsSentAgain(t *testing.T) {
 		}
 	}
 }
+
+func TestNoTimeOfRetriesIsBelowZero(t *testing.T) {
+	for want, retries := range map[string]Retries{
+		"FirstPause is -1ns: no time is below 0": {FirstPause: -1},
+		"MostPause is -1s: no time is below 0":   {MostPause: -time.Second},
+		"Attempt is -1ns: no time is below 0":    {Attempt: -1},
+	} {
+		if _, err := NewClient("127.0.0.1:1", WithPlaintext(), WithRetries(retries)); err == nil || err.Error() != want {
+			t.Errorf("%v, not %q", err, want)
+		}
+	}
+}

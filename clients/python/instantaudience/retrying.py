@@ -16,12 +16,22 @@ class Retries:
     The first time somewhere up to `first_seconds`, each time up to twice as long, at most `most_seconds`; never less
     than what the service asks for, with a little more, so that not all come at once. `attempt_seconds` is what one
     attempt may take: one that hangs is given up, and the next one begins.
+
+    Raises:
+        ValueError: a pause below 0, an attempt that may take no time, or either NaN.
     """
 
     first_seconds: float = FIRST_PAUSE_MS / 1000
     most_seconds: float = MOST_PAUSE_MS / 1000
     attempt_seconds: float = ATTEMPT_MS / 1000
     uniform: Callable[[float, float], float] = random.uniform
+
+    def __post_init__(self) -> None:
+        for name, pause in (("first_seconds", self.first_seconds), ("most_seconds", self.most_seconds)):
+            if not pause >= 0:
+                raise ValueError(f"{name} is {pause}: a pause is 0 at least")
+        if not self.attempt_seconds > 0:
+            raise ValueError(f"attempt_seconds is {self.attempt_seconds}: an attempt takes more than 0")
 
     def wait_seconds(self, error: AudienceError, attempt: int) -> float | None:
         """How long to wait after the attempt (the first is 0) that failed so; None where it is not to be repeated."""

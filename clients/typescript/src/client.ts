@@ -13,7 +13,7 @@ import {
 import { AuthenticationService } from "./gen/instantaudience/v1/authentication_pb.js";
 import { CatalogService } from "./gen/instantaudience/v1/catalog_pb.js";
 import { Pacer } from "./pacing.js";
-import { DEFAULT_RETRIES, type Retries } from "./retrying.js";
+import { checkRetries, DEFAULT_RETRIES, type Retries } from "./retrying.js";
 import { BATCH_USERS, DEADLINE_MS, STREAM_WINDOW } from "./rules.js";
 import { type Issued, Session } from "./session.js";
 import { Shared } from "./shared.js";
@@ -82,6 +82,7 @@ export class Client {
     const { credentials, limits, onAttempt, window = STREAM_WINDOW } = options;
     if (!(window >= 1)) throw new TypeError("a stream's window is 1 at least");
     const retries = orDefaults(DEFAULT_RETRIES, options.retries);
+    checkRetries(retries);
     const token = credentials !== undefined && "token" in credentials ? credentials.token : undefined;
     if (token !== undefined && !TOKEN.test(token)) {
       throw new TypeError("the token has characters that no token has; is it a line of a file, with its end?");

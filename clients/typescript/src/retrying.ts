@@ -22,6 +22,16 @@ export const DEFAULT_RETRIES: Retries = {
   random: Math.random,
 };
 
+/** @throws TypeError a pause is below 0, an attempt may take no time, or one of them is NaN. */
+export function checkRetries(retries: Retries): void {
+  for (const name of ["firstMs", "mostMs"] as const) {
+    if (!(retries[name] >= 0)) throw new TypeError(`${name} is ${retries[name]}: a pause is 0 at least`);
+  }
+  if (!(retries.attemptMs > 0)) {
+    throw new TypeError(`attemptMs is ${retries.attemptMs}: an attempt takes more than 0`);
+  }
+}
+
 /** gRPC's timeouts have eight digits at most. */
 const MOST_TIMEOUT_MS = 99_999_999;
 

@@ -11,3 +11,14 @@ test("a limit that is undefined is the service's default, as one that is absent"
   client.close();
   assert.deepEqual([usersPerCall, usersPerSecond], [1000, 7]);
 });
+
+test("no time of retries is below 0, and an attempt takes some", () => {
+  for (const [name, time] of [
+    ["firstMs", -1],
+    ["mostMs", NaN],
+    ["attemptMs", 0],
+  ] as const) {
+    const options = { endpoint: "127.0.0.1:1", plaintext: true, retries: { [name]: time } };
+    assert.throws(() => createClient(options), new RegExp(`^TypeError: ${name} is ${time}`));
+  }
+});

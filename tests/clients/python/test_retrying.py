@@ -1,5 +1,7 @@
 """How long the Python client waits before it sends a call again."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,3 +34,16 @@ def test_pauses_grow_and_begin_where_the_service_asks(
 @pytest.mark.parametrize("kind", [InvalidRequestError, InternalError])
 def test_what_does_not_help_is_not_sent_again(kind: type[AudienceError]) -> None:
     assert Retries().wait_seconds(kind("no"), 0) is None
+
+
+@pytest.mark.parametrize(
+    ("times", "rule"),
+    [
+        ({"first_seconds": -1.0}, "first_seconds is -1.0: a pause is 0 at least"),
+        ({"most_seconds": float("nan")}, "most_seconds is nan: a pause is 0 at least"),
+        ({"attempt_seconds": 0.0}, "attempt_seconds is 0.0: an attempt takes more than 0"),
+    ],
+)
+def test_no_time_is_below_0_and_an_attempt_takes_some(times: dict[str, float], rule: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(rule)}$"):
+        Retries(**times)

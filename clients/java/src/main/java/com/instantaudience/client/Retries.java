@@ -23,6 +23,21 @@ public record Retries(Duration firstPause, Duration mostPause, Duration attempt)
 
   private static final int MOST_DOUBLINGS = 30;
 
+  /** @throws IllegalArgumentException a pause is below 0, or an attempt may take no time. */
+  public Retries {
+    checkPause("firstPause", firstPause);
+    checkPause("mostPause", mostPause);
+    if (attempt.isNegative() || attempt.isZero()) {
+      throw new IllegalArgumentException("attempt is " + attempt + ": an attempt takes more than 0");
+    }
+  }
+
+  private static void checkPause(String name, Duration pause) {
+    if (pause.isNegative()) {
+      throw new IllegalArgumentException(name + " is " + pause + ": a pause is 0 at least");
+    }
+  }
+
   /** How long to wait after the attempt (the first is 0) that failed so; empty where it is not to be repeated. */
   OptionalLong pauseNanos(AudienceException failure, int attempt) {
     if (!failure.isWorthAnotherTry()) {

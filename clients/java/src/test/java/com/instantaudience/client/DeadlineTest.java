@@ -1,6 +1,7 @@
 package com.instantaudience.client;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.grpc.Status;
@@ -8,6 +9,7 @@ import java.time.Duration;
 import java.time.temporal.ChronoUnit;
 import java.util.Map;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.function.Executable;
 
 /** Times that are longer than a count of nanoseconds has room for, 292 years. */
 class DeadlineTest {
@@ -23,5 +25,18 @@ class DeadlineTest {
     Failure failure = new Failure(Status.Code.UNAVAILABLE, "busy", "", "", FOREVER, Map.of(), null);
     Retries retries = new Retries(FOREVER, FOREVER, FOREVER);
     assertEquals(Long.MAX_VALUE, retries.pauseNanos(new UnavailableException(failure), 3).getAsLong());
+  }
+
+  @Test
+  void noTimeOfRetriesIsBelowZeroAndAnAttemptTakesSome() {
+    Duration second = Duration.ofSeconds(1);
+    Duration below = second.negated();
+    assertRefused("firstPause is PT-1S: a pause is 0 at least", () -> new Retries(below, second, second));
+    assertRefused("mostPause is PT-1S: a pause is 0 at least", () -> new Retries(second, below, second));
+    assertRefused("attempt is PT0S: an attempt takes more than 0", () -> new Retries(second, second, Duration.ZERO));
+  }
+
+  private static void assertRefused(String text, Executable made) {
+    assertEquals(text, assertThrows(IllegalArgumentException.class, made).getMessage());
   }
 }

@@ -26,6 +26,7 @@ from instantaudience_server.telemetry import Event, configure_logging
 log = structlog.get_logger()
 
 PATH = "/metrics"
+SERVER = "instant-audience"
 SILENT_SECONDS = 10.0
 """How long a caller may send or take nothing."""
 CONNECTION_SECONDS = 30.0
@@ -96,6 +97,10 @@ def server_of(
     class Handler(MetricsHandler):
         registry = merged
         timeout = SILENT_SECONDS
+
+        def version_string(self) -> str:
+            """What `Server` says: nothing of what is inside."""
+            return SERVER
 
         def setup(self) -> None:
             if tls is not None:

@@ -50,6 +50,12 @@ def test_who_connects_and_says_nothing_holds_few_threads(tmp_path: Path, monkeyp
         assert threading.active_count() <= before + MOST_CONNECTIONS
 
 
+def test_answers_tell_nothing_of_what_is_inside(tmp_path: Path) -> None:
+    with serving(tmp_path) as port:
+        for path in ("metrics", "else"):
+            assert httpx.get(f"http://{HOST}:{port}/{path}").headers["server"] == "instant-audience"
+
+
 def test_who_sends_on_and_on_is_not_listened_to_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics_server, "CONNECTION_SECONDS", 0.5)
     with serving(tmp_path) as port, connected(port) as slow:

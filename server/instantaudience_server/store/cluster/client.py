@@ -36,6 +36,8 @@ def _for_each_node(url: str) -> list[str]:
     """The URL of each node that a URL names."""
     parts = urlsplit(url)
     credentials, at, addresses = parts.netloc.rpartition("@")
+    if "@" in credentials and "," in credentials:
+        raise ValueError("user and password stand before the first node alone; an @ in a password is written %40")
     if "," not in addresses:
         return [url]
     return [parts._replace(netloc=credentials + at + address).geturl() for address in addresses.split(",")]

@@ -192,12 +192,14 @@ async def test_nodes_that_answer_late_are_asked_again(embedded: EmbeddedCluster)
         "redis://127.0.0.1:6379,127.0.0.1:port",
         "redis://127.0.0.1:6379,",
         "redis://127.0.0.1:6379,:6380",
+        "redis://user:password@127.0.0.1:6379,user:password@127.0.0.1:6380",
         "",
     ],
 )
 def test_what_is_no_url_is_refused(url: str) -> None:
-    with pytest.raises(StoreUnusableError, match="the cluster's URL cannot be used"):
+    with pytest.raises(StoreUnusableError, match="the cluster's URL cannot be used") as raised:
         Topology(url, connect_timeout_seconds=1)
+    assert "user:password" not in str(raised.value)
 
 
 class TestCredentials:

@@ -19,7 +19,8 @@ class Event(StrEnum):
     """The events; the comment names an event's fields."""
 
     STORE_COMMAND_REFUSED = "store_command_refused"  # node, error: the error's first word
-    STORE_TOPOLOGY_UNKNOWN = "store_topology_unknown"
+    STORE_TOPOLOGY_UNKNOWN = "store_topology_unknown"  # when it begins to be
+    STORE_TOPOLOGY_KNOWN = "store_topology_known"  # again
     STORE_FAILOVER = "store_failover"  # former, node: which serves the slots of the former primary now
     USAGE_LOST = "usage_lost"  # the cluster did not take what was counted
     CALL_ANSWERED = "call_answered"  # method, request_id, code, seconds, member_id; only with an access log

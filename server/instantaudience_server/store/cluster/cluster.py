@@ -343,15 +343,27 @@ class Cluster:
             self._refreshing = self._loop.create_task(self._refresh())
 
     async def _refresh(self) -> None:
+        """Ask for the topology until there is an answer. There is a pause after that one, too: a lost node is not asked
+        about by every call that misses it."""
+        try:
+            if not await self._ask_topology():
+                log.warning(Event.STORE_TOPOLOGY_UNKNOWN)
+                while not await self._ask_topology():
+                    pass
+                log.info(Event.STORE_TOPOLOGY_KNOWN)
+        finally:
+            self._refreshing = None
+
+    async def _ask_topology(self) -> bool:
         try:
             await self._topology.refresh()
-            self._apply_topology()
         except AudienceError:
-            log.warning(Event.STORE_TOPOLOGY_UNKNOWN)
+            return False
+        else:
+            self._apply_topology()
+            return True
         finally:
-            # A lost node is asked about again after a pause, not by every call that misses it.
             await asyncio.sleep(REFRESH_PAUSE_SECONDS)
-            self._refreshing = None
 
     def _apply_topology(self) -> None:
         primaries = self._topology.primaries()

@@ -108,13 +108,20 @@ class Host:
     ) -> None: ...
     def fileno(self) -> int: ...
     def secure(
-        self, chain: bytes, key: bytes, *, client_ca: bytes | None, client_crl: bytes | None, required: bool
+        self,
+        chain: bytes,
+        key: bytes,
+        *,
+        client_ca: Sequence[tuple[bytes, int]] | None,
+        client_crl: bytes | None,
+        required: bool,
     ) -> None:
         """From now on, make TLS handshakes on the ports with this certificate and key (PEM); before the start, or anew.
 
-        `client_ca` vouches for callers' certificates, and they are asked for one; `required`: they need one.
-        `client_crl` has those that count no more. The name in a caller's certificate (its only URI or, where it has
-        none, its only DNS name) stands after a zero byte where there is no header `authorization`.
+        `client_ca` are those who vouch for callers' certificates (DER), each with its end (Unix time): callers are
+        asked for one; `required`: they need one. `client_crl` has those that count no more. The name in a caller's
+        certificate (its only URI or, where it has none, its only DNS name) stands after a zero byte where there is no
+        header `authorization`.
 
         Raises:
             ValueError: something cannot be used; the message says what.

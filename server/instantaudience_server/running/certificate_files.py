@@ -47,7 +47,7 @@ class CertificateFiles:
         self._originals = [path for path in named if path is not None]
         self._seen: _Seen = []
         self._next_end = math.inf
-        """When the next CA of callers ends (Unix time): it is left out then, as not all hosts look at that."""
+        """When the next CA of callers ends (Unix time): it is left out then, and keeps nothing from being used."""
         self.names: list[str] = []
         """The hosts that the server's is for; valid once open."""
         self.for_workers = directory / "certificates.json"

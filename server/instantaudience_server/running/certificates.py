@@ -147,6 +147,12 @@ def end_of_certificates(pem: bytes) -> datetime.datetime:
     return min(each.not_valid_after_utc for each in x509.load_pem_x509_certificates(pem))
 
 
+def authorities_in(text: str) -> list[tuple[bytes, int]]:
+    """Certificates (DER), and the Unix time of each one's end."""
+    found = x509.load_pem_x509_certificates(text.encode())
+    return [(each.public_bytes(Encoding.DER), int(each.not_valid_after_utc.timestamp())) for each in found]
+
+
 def names_of(chain: str) -> list[str]:
     """The hosts that a certificate is for, DNS names before addresses; without wildcards, which are no host's name."""
     certificate = x509.load_pem_x509_certificates(chain.encode())[0]

@@ -9,7 +9,7 @@ import structlog
 from instantaudience_gateway.contract.json_forms import json_forms
 
 from instantaudience_server.running.certificate_files import follow
-from instantaudience_server.running.certificates import Certificates
+from instantaudience_server.running.certificates import Certificates, authorities_in
 from instantaudience_server.running.composition import Worker, open_worker
 from instantaudience_server.running.ground import WorkerConfig, asked_to_stop, run, run_beside
 from instantaudience_server.settings import MESSAGE_LIMIT_BYTES, MOST_HEADER_BYTES
@@ -73,7 +73,7 @@ async def _secure(host: NativeHost, path: Path, stack: contextlib.AsyncExitStack
         host.secure(
             certificates.chain.encode(),
             certificates.key.encode(),
-            None if certificates.client_ca is None else certificates.client_ca.encode(),
+            None if certificates.client_ca is None else authorities_in(certificates.client_ca),
             None if certificates.client_crl is None else certificates.client_crl.encode(),
             required=certificates.clients_required,
         )

@@ -26,7 +26,7 @@ from instantaudience.v1.usage_pb2_grpc import UsageServiceStub
 from support.contract.answers import assert_http_error
 from support.contract.messages import apply_request, one_user, stream_request
 from support.contract.model import UNLIMITED_DEMO
-from support.credentials.authorities import HOUR, Authority, Signed
+from support.credentials.authorities import HOUR, Authority, Signed, replace
 from support.service.metrics import scrape
 from support.service.running import HOST_MODES, Service, credentials, new_directory, running_service
 from support.waiting import eventually
@@ -318,6 +318,29 @@ async def test_past_the_end_of_the_list_of_revoked_ones_nobody_gets_in(secured: 
     await eventually(partial(end_with, grpc.StatusCode.UNAVAILABLE), seconds=30)
     secured.authority.revoke(secured.revocations, secured.revoked)
     await eventually(partial(end_with, grpc.StatusCode.UNAUTHENTICATED), seconds=30)
+
+
+async def test_past_the_end_of_the_only_authority_nobody_gets_in(host_mode: str, tmp_path: Path) -> None:
+    """It vouches for nobody any more, though its callers' certificates last."""
+    usual, ending = Authority(tmp_path, "usual"), tmp_path / "ending"
+    ending.mkdir()
+    async with running_secured(host_mode, "--workers", "1", "--client-ca", str(usual.file)) as secured:
+
+        async def end_with(code: grpc.StatusCode, client: Signed) -> None:
+            for port in PORTS:
+                assert await code_of(secured, port, client) is code
+
+        async def let_in(authority: Authority, client: Signed) -> None:
+            authority.revoke(secured.revocations)
+            await eventually(partial(end_with, grpc.StatusCode.UNAUTHENTICATED, client), seconds=30)
+
+        good = usual.sign("good")
+        await let_in(usual, good)
+        authority = Authority(ending, lifetime=datetime.timedelta(seconds=20))
+        replace(usual.file, authority.file.read_bytes())
+        last = authority.sign("last")
+        await let_in(authority, last)
+        await eventually(partial(end_with, grpc.StatusCode.UNAVAILABLE, last), seconds=60)
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])

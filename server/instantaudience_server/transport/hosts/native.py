@@ -137,10 +137,17 @@ class NativeHost:
         }
 
     def secure(
-        self, chain: bytes, key: bytes, client_ca: bytes | None, client_crl: bytes | None, *, required: bool
+        self,
+        chain: bytes,
+        key: bytes,
+        client_ca: Sequence[tuple[bytes, int]] | None,
+        client_crl: bytes | None,
+        *,
+        required: bool,
     ) -> None:
         """Speak TLS on the ports (not on unix sockets), with these from now on (PEM); `required`: callers need a
-        certificate that `client_ca` vouches for and `client_crl` does not revoke.
+        certificate that one of `client_ca` (DER, and the Unix time of its end) vouches for and `client_crl` does not
+        revoke.
 
         Raises:
             ValueError: something cannot be used.

@@ -4,12 +4,15 @@ use std::fmt::Display;
 use std::io;
 use std::sync::{Arc, Mutex};
 
+use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::{Error as PemError, PemObject};
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
-use rustls::server::danger::ClientCertVerifier;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{NoClientAuth, NoServerSessionStorage, WebPkiClientVerifier};
-use rustls::{RootCertStore, ServerConfig};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
+};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -25,8 +28,9 @@ const HTTP2: &[u8] = b"h2";
 pub struct Files {
     pub chain: Vec<u8>,
     pub key: Vec<u8>,
-    /// Who vouches for callers' certificates; None: callers are asked for none.
-    pub client_ca: Option<Vec<u8>>,
+    /// Who vouches for callers' certificates (DER), and until when (Unix time, in seconds); None: callers are asked for
+    /// none.
+    pub client_ca: Option<Vec<(Vec<u8>, u64)>>,
     /// Which of them count no more.
     pub client_crl: Option<Vec<u8>>,
     /// Whether a caller needs one.
@@ -93,7 +97,8 @@ fn only<'a>(mut names: impl Iterator<Item = &'a str>) -> Option<Name> {
 }
 
 fn server_config(files: &Files) -> Result<ServerConfig, Unusable> {
-    let chain = certificates(&files.chain, "the certificate")?;
+    let chain: Result<Vec<_>, PemError> = CertificateDer::pem_slice_iter(&files.chain).collect();
+    let chain = chain.map_err(|error| unusable("the certificate")(&error))?;
     let key = PrivateKeyDer::from_pem_slice(&files.key).map_err(|error| unusable("the key")(&error))?;
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
@@ -115,9 +120,77 @@ fn verifier(files: &Files) -> Result<Arc<dyn ClientCertVerifier>, Unusable> {
     let Some(client_ca) = &files.client_ca else {
         return Ok(Arc::new(NoClientAuth));
     };
+    let mut ends: Vec<u64> = client_ca.iter().map(|(_, end)| *end).collect();
+    ends.sort_unstable();
+    ends.dedup();
+    let left = |end| client_ca.iter().filter(move |each| each.1 >= end).map(|each| each.0.as_slice());
+    let verifiers: Result<Vec<_>, _> = ends.into_iter().map(|end| Ok((end, verifier_of(left(end), files)?))).collect();
+    let verifiers = verifiers?;
+    let usual = verifiers.first().ok_or_else(|| unusable("the clients' CA")(&"there is none"))?.1.clone();
+    Ok(Arc::new(Authorities { usual, verifiers }))
+}
+
+/// Those who vouch for callers, as long as they may: the library looks at no end of theirs.
+#[derive(Debug)]
+struct Authorities {
+    /// What all of them have in common.
+    usual: Arc<dyn ClientCertVerifier>,
+    /// By when the first of those ends that each asks; the earliest is first.
+    verifiers: Vec<(u64, Arc<dyn ClientCertVerifier>)>,
+}
+
+impl ClientCertVerifier for Authorities {
+    fn client_auth_mandatory(&self) -> bool {
+        self.usual.client_auth_mandatory()
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.usual.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        let verifier = self.verifiers.iter().find(|(end, _)| *end > now.as_secs());
+        let (_, verifier) = verifier.ok_or(CertificateError::UnknownIssuer)?;
+        verifier.verify_client_cert(end_entity, intermediates, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.usual.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.usual.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.usual.supported_verify_schemes()
+    }
+}
+
+/// For those that these authorities vouch for.
+fn verifier_of<'a>(
+    authorities: impl Iterator<Item = &'a [u8]>,
+    files: &Files,
+) -> Result<Arc<dyn ClientCertVerifier>, Unusable> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(client_ca, "the clients' CA")? {
-        roots.add(certificate).map_err(|error| unusable("the clients' CA")(&error))?;
+    for authority in authorities {
+        let added = roots.add(CertificateDer::from_slice(authority).into_owned());
+        added.map_err(|error| unusable("the clients' CA")(&error))?;
     }
     let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::new(ring::default_provider()));
     if let Some(pem) = &files.client_crl {
@@ -129,13 +202,4 @@ fn verifier(files: &Files) -> Result<Arc<dyn ClientCertVerifier>, Unusable> {
         builder = builder.allow_unauthenticated();
     }
     builder.build().map_err(|error| unusable("the clients' CA")(&error))
-}
-
-fn certificates(pem: &[u8], what: &str) -> Result<Vec<CertificateDer<'static>>, Unusable> {
-    let found: Result<Vec<_>, PemError> = CertificateDer::pem_slice_iter(pem).collect();
-    let found = found.map_err(|error| unusable(what)(&error))?;
-    if found.is_empty() {
-        return Err(unusable(what)(&"there is none in the file"));
-    }
-    Ok(found)
 }

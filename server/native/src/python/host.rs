@@ -129,7 +129,7 @@ impl Host {
         &self,
         chain: Vec<u8>,
         key: Vec<u8>,
-        client_ca: Option<Vec<u8>>,
+        client_ca: Option<Vec<(Vec<u8>, u64)>>,
         client_crl: Option<Vec<u8>>,
         required: bool,
     ) -> PyResult<()> {

@@ -13,7 +13,8 @@ from instantaudience_server.catalog.batch_settings import BatchField
 from instantaudience_server.catalog.paging import MOST_ELEMENTS
 from instantaudience_server.catalog.rules import LARGEST_ID, SEGMENT_LENGTHS
 from instantaudience_server.catalog.segment_table import SORTS
-from instantaudience_server.memberships import identity, identity_service, privacy_service
+from instantaudience_server.memberships import identity_service, privacy_service
+from instantaudience_server.memberships.reading import identity
 from instantaudience_server.sign_in.assertions import LONGEST_JWT
 from instantaudience_server.usage.spans import MOMENT
 

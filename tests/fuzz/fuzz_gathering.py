@@ -27,9 +27,9 @@ from instantaudience_server.catalog.access import Caller
 from instantaudience_server.clock import MS_PER_HOUR
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.memberships.posts import Result
-from instantaudience_server.memberships.requests import ApplyRequest
+from instantaudience_server.memberships.reading.requests import ApplyRequest
+from instantaudience_server.memberships.reading.wire import decode_user
 from instantaudience_server.memberships.service import MembershipService
-from instantaudience_server.memberships.wire import decode_user
 from instantaudience_server.quotas import Limits, Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.store.cluster.cluster import Cluster

@@ -9,15 +9,15 @@ from instantaudience_server.applied import Applied
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.errors import AudienceError
-from instantaudience_server.memberships import identity
-from instantaudience_server.memberships.by_blocks import KeySet
 from instantaudience_server.memberships.external_ids import ExternalIds
-from instantaudience_server.memberships.known_blocks import KnownBlocks
 from instantaudience_server.memberships.posts import Batch, Post, Result, fail
-from instantaudience_server.memberships.reading import Reading
-from instantaudience_server.memberships.reading_together import TogetherReader
-from instantaudience_server.memberships.skipped import COMPLETE
-from instantaudience_server.memberships.wire import decode_user, split_user
+from instantaudience_server.memberships.reading import identity
+from instantaudience_server.memberships.reading.alone import Reading
+from instantaudience_server.memberships.reading.by_blocks import KeySet
+from instantaudience_server.memberships.reading.known_blocks import KnownBlocks
+from instantaudience_server.memberships.reading.skipped import COMPLETE
+from instantaudience_server.memberships.reading.together import TogetherReader
+from instantaudience_server.memberships.reading.wire import decode_user, split_user
 from instantaudience_server.store.interfaces.groups import PackedChanges
 from instantaudience_server.store.interfaces.memberships import Changes, MembershipStore
 

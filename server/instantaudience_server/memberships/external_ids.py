@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from instantaudience_server.catalog.catalog import Member
-from instantaudience_server.memberships import identity, rules
-from instantaudience_server.memberships.wire import decode_user
+from instantaudience_server.memberships.reading import identity, rules
+from instantaudience_server.memberships.reading.wire import decode_user
 from instantaudience_server.store.interfaces.memberships import MembershipStore
 
 

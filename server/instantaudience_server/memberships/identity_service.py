@@ -9,7 +9,7 @@ from instantaudience_server.catalog.editor import not_found
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.clock import Clock
 from instantaudience_server.errors import invalid, required
-from instantaudience_server.memberships import identity
+from instantaudience_server.memberships.reading import identity
 from instantaudience_server.store.interfaces.catalog import Kind
 from instantaudience_server.store.interfaces.external_ids import ExternalIdStore
 from instantaudience_server.store.interfaces.memberships import NEVER

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from instantaudience_server import tracing
-from instantaudience_server.memberships.requests import ApplyRequest
-from instantaudience_server.memberships.skipped import WarningForm
+from instantaudience_server.memberships.reading.requests import ApplyRequest
+from instantaudience_server.memberships.reading.skipped import WarningForm
 from instantaudience_server.waiting import Waiter
 
 

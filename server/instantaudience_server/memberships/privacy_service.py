@@ -13,8 +13,8 @@ from instantaudience_server.catalog.editor import not_found
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.clock import MS_PER_MINUTE, Clock
 from instantaudience_server.errors import NOT_EMPTY, invalid
-from instantaudience_server.memberships import identity, rules
 from instantaudience_server.memberships.forgetting import AGAIN_MS, Forgetting
+from instantaudience_server.memberships.reading import identity, rules
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.store.interfaces.catalog import Kind
 from instantaudience_server.store.interfaces.memberships import NEVER

@@ -4,7 +4,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from instantaudience_server.memberships.by_blocks import KeySet
+from instantaudience_server.memberships.reading.by_blocks import KeySet
 
 Write = asyncio.Task[None]
 

@@ -12,10 +12,10 @@ from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.catalog.file import DEMO, read_catalog
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.memberships import batch_reading
-from instantaudience_server.memberships.block_reader import BLOCKS_PER_TURN
-from instantaudience_server.memberships.known_blocks import KnownBlocks
-from instantaudience_server.memberships.reading import Reading
-from instantaudience_server.memberships.requests import ApplyRequest
+from instantaudience_server.memberships.reading.alone import Reading
+from instantaudience_server.memberships.reading.blocks import BLOCKS_PER_TURN
+from instantaudience_server.memberships.reading.known_blocks import KnownBlocks
+from instantaudience_server.memberships.reading.requests import ApplyRequest
 from instantaudience_server.store.interfaces.catalog import Kind, Record
 from instantaudience_server.store.interfaces.memberships import NEVER, REMOVE
 from support.clocks import NOW_MS

@@ -5,7 +5,7 @@ from google.protobuf.json_format import ParseDict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from instantaudience.v1 import audience_pb2 as pb
-from instantaudience_server.memberships.requests import ApplyRequest
+from instantaudience_server.memberships.reading.requests import ApplyRequest
 from support.clocks import NOW_MS
 from support.contract import model, strategies
 from support.contract.vectors import Vector, rt_segment_vectors

@@ -11,7 +11,7 @@ from instantaudience.v1 import audience_pb2 as pb
 from instantaudience_server.applied import Applied
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.memberships.posts import Result
-from instantaudience_server.memberships.requests import ApplyRequest
+from instantaudience_server.memberships.reading.requests import ApplyRequest
 from instantaudience_server.memberships.service import MembershipService
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.settings import Durability

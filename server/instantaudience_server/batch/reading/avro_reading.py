@@ -22,7 +22,7 @@ from instantaudience_server.batch.reading.resolving import Resolved, Resolver
 from instantaudience_server.batch.reading.rows import Rows
 from instantaudience_server.batch.reading.text import DOMAINS, Block, Said
 from instantaudience_server.catalog.catalog import Member
-from instantaudience_server.memberships import identity, rules
+from instantaudience_server.memberships.reading import identity, rules
 
 RECORDS_AT_ONCE = 1000
 BYTES_AT_ONCE = 32 * 1024

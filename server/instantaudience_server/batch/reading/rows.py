@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 from instantaudience_server.batch.counters import Count, Counters
 from instantaudience_server.batch.reading.meanings import Meaning
 from instantaudience_server.memberships.external_ids import is_external
-from instantaudience_server.memberships.known_blocks import Repeated
+from instantaudience_server.memberships.reading.known_blocks import Repeated
 from instantaudience_server.store.interfaces.memberships import Alike, Changes, UserChanges
 
 if TYPE_CHECKING:

@@ -5,12 +5,12 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from instantaudience_server.batch.reading.format import BatchFormat
-from instantaudience_server.memberships.rules import LEAVE
+from instantaudience_server.memberships.reading.rules import LEAVE
 
 _is_number = re.compile(r"-?[0-9]{1,20}", re.ASCII).fullmatch
 _INT32 = range(-(2**31), 2**31)
 DOMAINS = {"3": "idfa", "4": "sha1udid", "5": "md5udid", "7": "openudid", "8": "aaid"}
-"""Names of domains, as `memberships.identity` has them. 6 was sha1mac, which is withdrawn."""
+"""Names of domains, as `memberships.reading.identity` has them. 6 was sha1mac, which is withdrawn."""
 
 
 class Block(NamedTuple):

@@ -9,7 +9,7 @@ from instantaudience_server.batch.reading.regular import Reading, Regular, Regul
 from instantaudience_server.batch.reading.resolving import Resolver
 from instantaudience_server.batch.reading.rows import Rows
 from instantaudience_server.batch.reading.text import decode
-from instantaudience_server.memberships import identity, rules
+from instantaudience_server.memberships.reading import identity, rules
 
 
 class TextReading:

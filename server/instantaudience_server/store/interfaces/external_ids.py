@@ -5,7 +5,7 @@ from typing import Protocol
 
 
 class ExternalIdStore(Protocol):
-    """What external IDs mean; `memberships/identity.py` makes the keys."""
+    """What external IDs mean; `memberships/reading/identity.py` makes the keys."""
 
     async def map(self, keys: Sequence[bytes], user_id: str, end_ms: int, deadline: float) -> None:
         """Let external IDs mean a platform user until `end_ms` (Unix time in ms)."""

@@ -4,8 +4,8 @@ from functools import lru_cache
 
 from instantaudience.v1 import audience_pb2 as pb
 
-from instantaudience_server.memberships.entities import delimited
 from instantaudience_server.memberships.posts import Result
+from instantaudience_server.memberships.reading.entities import delimited
 from instantaudience_server.usage.forms import EncodedAnswer
 
 KEPT = 10_000

@@ -9,7 +9,7 @@ from instantaudience.v1 import audience_pb2 as pb
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.errors import invalid
 from instantaudience_server.memberships.posts import Result
-from instantaudience_server.memberships.requests import ApplyRequest
+from instantaudience_server.memberships.reading.requests import ApplyRequest
 from instantaudience_server.memberships.service import MembershipService
 from instantaudience_server.transport.calls.kinds import Answer, AnyMethod, Method, Posting, StreamMethod
 from instantaudience_server.transport.methods.apply_answers import apply_answer

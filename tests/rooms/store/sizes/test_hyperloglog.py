@@ -5,7 +5,7 @@ import pytest
 from hiredis import pack_command
 from hypothesis import given
 from hypothesis import strategies as st
-from instantaudience_server.memberships.identity import DOMAINS, device_key, platform_key
+from instantaudience_server.memberships.reading.identity import DOMAINS, device_key, platform_key
 from instantaudience_server.store.cluster.commands import add_distinct
 from instantaudience_server.store.keys import key_slot
 from instantaudience_server.store.sizes.hyperloglog import LONGEST_KEY_BYTES, REGISTERS, numbers_of, pack, places_of

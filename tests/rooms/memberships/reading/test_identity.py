@@ -1,7 +1,7 @@
 """The forms of user IDs (contract, "Domains"), read through whole requests."""
 
 import pytest
-from instantaudience_server.memberships import identity
+from instantaudience_server.memberships.reading import identity
 from support.contract.strategies import EXTERNAL_IDS
 from support.parts.readings import read
 

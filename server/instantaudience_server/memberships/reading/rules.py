@@ -7,7 +7,7 @@ they read each field once and make no objects.
 from instantaudience.v1 import audience_pb2 as pb
 
 from instantaudience_server.catalog.catalog import Member, Segment
-from instantaudience_server.memberships import identity
+from instantaudience_server.memberships.reading import identity
 
 OK = pb.WARNING_CODE_UNSPECIFIED
 

@@ -5,7 +5,7 @@ from google.protobuf.json_format import ParseDict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from instantaudience.v1 import audience_pb2 as pb
-from instantaudience_server.memberships.wire import EncodedRequest, decode_user, split_user, users_by_rest
+from instantaudience_server.memberships.reading.wire import EncodedRequest, decode_user, split_user, users_by_rest
 from support.contract import strategies
 
 HEADS = (b"\x0a\x01", b"\x0a\x02", b"\x0a\x00", b"\x0a\x80", b"\x0a\x05", b"\x12\x01", b"")

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from instantaudience_server.memberships import by_blocks, requests
-from instantaudience_server.memberships.identity import encoded_platform_keys
-from instantaudience_server.memberships.requests import ApplyRequest
+from instantaudience_server.memberships.reading import by_blocks, requests
+from instantaudience_server.memberships.reading.identity import encoded_platform_keys
+from instantaudience_server.memberships.reading.requests import ApplyRequest
 from instantaudience_server.store.cluster import commands
 from instantaudience_server.store.native_keys import are_native
 from instantaudience_server.store.sizes.hyperloglog import numbers_in_pieces, numbers_of

@@ -8,9 +8,9 @@ from instantaudience.v1 import audience_pb2 as pb
 from instantaudience_server.applied import Refusal
 from instantaudience_server.catalog.access import find_segment
 from instantaudience_server.catalog.catalog import Catalog, Member, Segment
-from instantaudience_server.memberships import rules
-from instantaudience_server.memberships.known_blocks import Blocks, blocks_of
-from instantaudience_server.memberships.skipped import Warnings
+from instantaudience_server.memberships.reading import rules
+from instantaudience_server.memberships.reading.known_blocks import Blocks, blocks_of
+from instantaudience_server.memberships.reading.skipped import Warnings
 
 BLOCKS_PER_TURN = 1000
 """Blocks of lists not known yet that a call may look at before other calls get their turn of the event loop, about."""

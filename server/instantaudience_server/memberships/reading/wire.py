@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError, Message
 from instantaudience.v1 import audience_pb2 as pb
 
 from instantaudience_server.errors import unreadable
-from instantaudience_server.memberships.extension import different_users
+from instantaudience_server.memberships.reading.extension import different_users
 
 Decoded = TypeVar("Decoded", bound=Message)
 

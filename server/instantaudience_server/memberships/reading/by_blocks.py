@@ -6,9 +6,9 @@ from functools import cached_property
 from itertools import chain
 from typing import Protocol
 
-from instantaudience_server.memberships.extension import users_together
-from instantaudience_server.memberships.identity import encoded_platform_keys
-from instantaudience_server.memberships.wire import split_user, users_by_rest
+from instantaudience_server.memberships.reading.extension import users_together
+from instantaudience_server.memberships.reading.identity import encoded_platform_keys
+from instantaudience_server.memberships.reading.wire import split_user, users_by_rest
 
 
 class KeySet(Iterable[bytes], Protocol):

@@ -10,11 +10,11 @@ from instantaudience.v1 import audience_pb2 as pb
 from instantaudience_server.applied import Applied, Refusal, Totals
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.catalog import Catalog
-from instantaudience_server.memberships import identity, rules
-from instantaudience_server.memberships.block_reader import BLOCKS_PER_TURN, BlockReader
-from instantaudience_server.memberships.known_blocks import Blocks, KnownBlocks, Repeated
-from instantaudience_server.memberships.skipped import COMPLETE, WarningForm, Warnings
-from instantaudience_server.memberships.wire import check_users, decode_user, split_user
+from instantaudience_server.memberships.reading import identity, rules
+from instantaudience_server.memberships.reading.blocks import BLOCKS_PER_TURN, BlockReader
+from instantaudience_server.memberships.reading.known_blocks import Blocks, KnownBlocks, Repeated
+from instantaudience_server.memberships.reading.skipped import COMPLETE, WarningForm, Warnings
+from instantaudience_server.memberships.reading.wire import check_users, decode_user, split_user
 from instantaudience_server.store.interfaces.memberships import REMOVE, Alike, Changes, UserChanges
 
 WARNINGS_PER_TURN = 100

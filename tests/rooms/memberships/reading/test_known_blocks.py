@@ -7,7 +7,7 @@ import pytest
 from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.catalog.records import Object, encode, kind_of
-from instantaudience_server.memberships.known_blocks import Blocks, KnownBlocks, Repeated, blocks_of
+from instantaudience_server.memberships.reading.known_blocks import Blocks, KnownBlocks, Repeated, blocks_of
 from instantaudience_server.store.interfaces.catalog import Kind, Record
 from instantaudience_server.store.interfaces.memberships import NEVER, REMOVE, UserChanges
 from support.clocks import NOW_MS

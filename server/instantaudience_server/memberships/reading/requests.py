@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 
 from instantaudience.v1 import audience_pb2 as pb
 
-from instantaudience_server.memberships.extension import encoded_users
-from instantaudience_server.memberships.skipped import COMPLETE, WarningForm
-from instantaudience_server.memberships.wire import EncodedRequest
+from instantaudience_server.memberships.reading.extension import encoded_users
+from instantaudience_server.memberships.reading.skipped import COMPLETE, WarningForm
+from instantaudience_server.memberships.reading.wire import EncodedRequest
 
 
 class ApplyRequest:

@@ -8,7 +8,12 @@ from google.protobuf.struct_pb2 import Struct
 from hypothesis import given
 from hypothesis import strategies as st
 from instantaudience.v1 import audience_pb2 as pb
-from instantaudience_server.memberships.entities import LEAST_BLOCK_BYTES, block_entity, request_entity, user_entity
+from instantaudience_server.memberships.reading.entities import (
+    LEAST_BLOCK_BYTES,
+    block_entity,
+    request_entity,
+    user_entity,
+)
 
 texts = st.text(max_size=5) | st.just("x" * 200) | st.just("ü" * 9000)
 int32 = st.integers(-(2**31), 2**31 - 1)

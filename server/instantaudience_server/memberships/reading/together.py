@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 from instantaudience_server.applied import NOTHING_SKIPPED, Applied, Totals
 from instantaudience_server.catalog.catalog import Catalog, Member
-from instantaudience_server.memberships import identity
-from instantaudience_server.memberships.block_reader import BLOCKS_PER_TURN, BlockReader
-from instantaudience_server.memberships.by_blocks import KeySet, users_by_blocks
-from instantaudience_server.memberships.known_blocks import Blocks, KnownBlocks
-from instantaudience_server.memberships.skipped import BARE, Warnings
-from instantaudience_server.memberships.wire import decode_user, users_by_rest
+from instantaudience_server.memberships.reading import identity
+from instantaudience_server.memberships.reading.blocks import BLOCKS_PER_TURN, BlockReader
+from instantaudience_server.memberships.reading.by_blocks import KeySet, users_by_blocks
+from instantaudience_server.memberships.reading.known_blocks import Blocks, KnownBlocks
+from instantaudience_server.memberships.reading.skipped import BARE, Warnings
+from instantaudience_server.memberships.reading.wire import decode_user, users_by_rest
 from instantaudience_server.store.interfaces.memberships import Alike, UserChanges
 
 

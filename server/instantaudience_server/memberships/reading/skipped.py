@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from instantaudience.v1 import audience_pb2 as pb
 
-from instantaudience_server.memberships.entities import block_entity, delimited, request_entity, user_entity
+from instantaudience_server.memberships.reading.entities import block_entity, delimited, request_entity, user_entity
 
 BLOCK_MESSAGES = {
     pb.WARNING_CODE_SEGMENT_REQUIRED: "'seg_id' or 'seg_code' and 'member_id' are required",

@@ -35,7 +35,7 @@ from instantaudience_server.transport.calls.kinds import (
 )
 from instantaudience_server.transport.calls.outcomes import Outcomes
 from instantaudience_server.transport.calls.pipeline import Pipeline
-from instantaudience_server.transport.hosts import grpcio, native
+from instantaudience_server.transport.hosts import grpcio, native, native_streams
 from instantaudience_server.transport.hosts.envoy import GrpcApplication
 from instantaudience_server.transport.hosts.exchange import Exchange
 from instantaudience_server.transport.hosts.grpcio import GrpcioHost
@@ -303,7 +303,7 @@ def _native_host(methods: list[AnyMethod], pipeline: Pipeline, address: str) -> 
         else:
             begin_together(self, index, authorization, calls)
 
-    native.Call = read_call
+    native.Call = native_streams.Call = read_call
     NativeHost._begin_together = begin  # type: ignore[method-assign]
     return NativeHost(
         methods,

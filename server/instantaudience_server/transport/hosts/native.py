@@ -8,31 +8,31 @@ The event loop is woken when something has come, and takes all of it; what it an
 import asyncio
 import importlib.util
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import aclosing
-from functools import lru_cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from instantaudience_server.admission import admission, prices
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.catalog import Role
-from instantaudience_server.errors import overloaded, unreadable
+from instantaudience_server.errors import unreadable
 from instantaudience_server.metrics import NATIVE_REFUSALS
 from instantaudience_server.transport.calls.call import Call
 from instantaudience_server.transport.calls.entrance import MOST_KEPT_SECONDS, SHARE_KEPT
-from instantaudience_server.transport.calls.kinds import (
-    AnyMethod,
-    CollectMethod,
-    Method,
-    PublicMethod,
-    PublicStreamMethod,
-    StreamMethod,
-)
+from instantaudience_server.transport.calls.kinds import AnyMethod, Method
 from instantaudience_server.transport.calls.outcomes import BARE_DEFECT, UNKNOWN_METHOD, CallError
 from instantaudience_server.transport.calls.pipeline import Pipeline
-from instantaudience_server.transport.framing import Flaw, failure_headers, flawed, too_long
-from instantaudience_server.transport.hosts.native_streams import NativeStream
-from instantaudience_server.transport.rest import JsonForm, rest_failure
-from instantaudience_server.transport.status import Failure, describe
+from instantaudience_server.transport.framing import Flaw, flawed
+from instantaudience_server.transport.hosts.native_streams import NativeStreams
+from instantaudience_server.transport.hosts.native_terms import (
+    Wrong,
+    error_of,
+    failed_answer,
+    json_classes,
+    kind,
+    refusals,
+)
+from instantaudience_server.transport.rest import JsonForm
+from instantaudience_server.transport.status import Failure
 
 if TYPE_CHECKING:
     from instantaudience_native import GatheredCall
@@ -49,9 +49,6 @@ COUNT_SECONDS = 0.5
 """How often it is counted what the host has refused."""
 _COUNT_REFUSALS = tuple(NATIVE_REFUSALS.labels(reason).inc for reason in ("connections", "certificates"))
 """In the order in which the host tells of them."""
-
-_Wrong = tuple[str, int]
-"""What is wrong with a request: the value of a `Flaw`, and a size."""
 
 
 def missing() -> str | None:
@@ -99,9 +96,9 @@ class NativeHost:
         }
         self._message_limit_bytes = message_limit_bytes
         self._loop = asyncio.get_running_loop()
-        forms = {form.path: _json_classes(form) for form in json_forms}
+        forms = {form.path: json_classes(form) for form in json_forms}
         self._host = Host(
-            [(method.path, _kind(method), forms.get(method.path)) for method in methods],
+            [(method.path, kind(method), forms.get(method.path)) for method in methods],
             addresses,
             message_limit_bytes=message_limit_bytes,
             budget=(call_timeout_seconds, SHARE_KEPT, MOST_KEPT_SECONDS),
@@ -113,10 +110,12 @@ class NativeHost:
                 max_header_bytes,
             ),
             waiting=(pipeline.admission.most_waiting, admission.PATIENCE_SHARE, PATIENCE_SECONDS),
-            refusals=[_failed_answer(failure) for failure in _refusals()],
+            refusals=[failed_answer(failure) for failure in refusals()],
         )
         self._tasks: dict[int, asyncio.Task[None]] = {}
-        self._streams: dict[int, NativeStream] = {}
+        self._streams = NativeStreams(
+            self._host, methods, pipeline, message_limit_bytes, fail=self.fail, flush_later=self._flush_later
+        )
         self._answers: list[tuple[Sequence[int], bytes]] = []
         self._flushing: asyncio.Handle | None = None
         self._taking: asyncio.TimerHandle | None = None
@@ -128,10 +127,10 @@ class NativeHost:
         self._on_event: dict[str, Callable[..., None]] = {
             "refused": self._refuse,
             "misread": self._misread,
-            "opened": self._open,
-            "message": self._receive,
-            "half_closed": self._half_close,
-            "sent": self._go_on,
+            "opened": self._streams.open,
+            "message": self._streams.receive,
+            "half_closed": self._streams.half_close,
+            "sent": self._streams.go_on,
             "gone": self._leave,
             "drained": self._end_drain,
         }
@@ -170,7 +169,7 @@ class NativeHost:
             if later is not None:
                 later.cancel()
         self._taking = None
-        left = list(self._tasks.values())
+        left = [*self._tasks.values(), *self._streams.tasks()]
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
@@ -234,7 +233,7 @@ class NativeHost:
             except Exception as error:
                 self.fail(number, self._pipeline.outcomes.refused(method.path, fields[1], error).failure)
 
-    async def _serve(self, number: int, method: Any, message: bytes | _Wrong | Exception, call: Call) -> None:
+    async def _serve(self, number: int, method: Any, message: bytes | Wrong | Exception, call: Call) -> None:
         try:
             body = message if isinstance(message, bytes) else self._refused_body(message)
             self.answer((number,), await self._pipeline.run(method, body, call))
@@ -268,23 +267,19 @@ class NativeHost:
     def fail(self, number: int, failure: Failure) -> None:
         """Fail a call, at the end of this turn (see `direct.Replies`)."""
         try:
-            answer = _failed_answer(failure)
+            answer = failed_answer(failure)
         except ValueError:
-            answer = _failed_answer(BARE_DEFECT)
+            answer = failed_answer(BARE_DEFECT)
         self._host.fail(number, answer)
         self._flush_later()
 
-    def _refused_body(self, wrong: _Wrong | Exception) -> Callable[[float], Awaitable[bytes]]:
+    def _refused_body(self, wrong: Wrong | Exception) -> Callable[[float], Awaitable[bytes]]:
         """What stands for a message that there is not: the call goes as far as to where its message is read."""
 
         async def read(_: float) -> bytes:
-            raise wrong if isinstance(wrong, Exception) else self._error(wrong)
+            raise wrong if isinstance(wrong, Exception) else error_of(wrong, self._message_limit_bytes)
 
         return read
-
-    def _error(self, wrong: _Wrong) -> Exception:
-        flaw, size = Flaw(wrong[0]), wrong[1]
-        return too_long(size, self._message_limit_bytes) if flaw is Flaw.TOO_LONG else flawed(flaw)
 
     def _refuse(self, number: int, index: int | None, request_id: str, flaw: str) -> None:
         path = UNKNOWN_METHOD if index is None else self._methods[index].path
@@ -295,41 +290,10 @@ class NativeHost:
         serving = self._serve(number, self._methods[index], unreadable(text), Call(*fields))
         self._tasks[number] = self._loop.create_task(serving)
 
-    def _open(self, number: int, index: int, *fields: Any) -> None:
-        self._streams[number] = stream = NativeStream(self._host, number, self._flush_later)
-        self._tasks[number] = self._loop.create_task(self._serve_stream(stream, self._methods[index], fields))
-
-    async def _serve_stream(self, stream: NativeStream, method: Any, fields: tuple[Any, ...]) -> None:
-        number = stream.number
-        try:
-            async with aclosing(self._pipeline.run_stream(method, stream.messages(), Call(*fields))) as answers:
-                async for answer in answers:
-                    await stream.send(answer)
-            self._host.end(number)
-            self._flush_later()
-        except CallError as error:
-            self.fail(number, error.failure)
-        except Exception as error:
-            self.fail(number, self._pipeline.outcomes.refused(method.path, fields[1], error).failure)
-        finally:
-            self._tasks.pop(number, None)
-            self._streams.pop(number, None)
-
-    def _receive(self, number: int, message: bytes) -> None:
-        if stream := self._streams.get(number):
-            stream.add(message)
-
-    def _half_close(self, number: int, wrong: _Wrong | None) -> None:
-        if stream := self._streams.get(number):
-            stream.end(None if wrong is None else self._error(wrong))
-
-    def _go_on(self, number: int) -> None:
-        if stream := self._streams.get(number):
-            stream.go_on()
-
     def _leave(self, number: int) -> None:
         """Nobody waits for a call's answer."""
-        self._streams.pop(number, None)
+        if self._streams.leave(number):
+            return
         if task := self._tasks.pop(number, None):
             task.cancel()
         else:
@@ -356,42 +320,3 @@ def _prices() -> tuple[int, int, int, int, int, int]:
     large ones are for each further place; the most that one takes; and what a member's take in a row."""
     most, more = prices.PARTS * prices.MOST_PLACES, prices.first_takes_more()
     return prices.PARTS, more, prices.SMALL_BYTES, prices.PLACE_BYTES, most, prices.turn_room()
-
-
-def _kind(method: AnyMethod) -> str:
-    """What a method's calls wait for."""
-    if isinstance(method, StreamMethod | CollectMethod | PublicStreamMethod):
-        return "stream"
-    if isinstance(method, Method) and method.posting is not None:
-        return "gathered"
-    return "express" if isinstance(method, PublicMethod) else "in_turn"
-
-
-def _refusals() -> list[Failure]:
-    """How calls fail whose turn does not come."""
-    first, last = admission.RETRY_SECONDS
-    return [describe(overloaded(admission.OVERLOADED, seconds)) for seconds in range(first, last + 1)]
-
-
-def _json_classes(form: JsonForm) -> tuple[Any, Any, Any]:
-    from instantaudience_native import FailedAnswer, JsonReader, JsonWriter
-
-    request, answer = form.request, form.answer
-    reader = JsonReader(
-        request.messages,
-        request.root,
-        start=form.start,
-        depth=form.depth,
-        rules=form.rules,
-        empty=form.empty,
-        unreadable=form.unreadable,
-    )
-    status, body = form.too_slow
-    return reader, JsonWriter(answer.messages, answer.root), FailedAnswer([], status, [], body)
-
-
-@lru_cache(maxsize=100)
-def _failed_answer(failure: Failure) -> Any:
-    from instantaudience_native import FailedAnswer, json_text
-
-    return FailedAnswer(failure_headers(failure), *rest_failure(failure, json_text))

@@ -1,9 +1,16 @@
-"""A stream on the native host, as Python sees it: messages come and go as far as there is room."""
+"""Streams on the native host, as Python sees them: messages come and go as far as there is room."""
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+from instantaudience_server.transport.calls.call import Call
+from instantaudience_server.transport.calls.outcomes import CallError
+from instantaudience_server.transport.calls.pipeline import Pipeline
+from instantaudience_server.transport.hosts.native_terms import Wrong, error_of
+from instantaudience_server.transport.status import Failure
 
 if TYPE_CHECKING:
     from instantaudience_native import Host
@@ -85,6 +92,80 @@ class NativeStream:
             self._unsent_bytes = 0
             self._sent = asyncio.get_running_loop().create_future()
             await self._sent
+
+
+class NativeStreams:
+    """The streams that are open, each served by the pipeline in a task of its own.
+
+    `fail` fails one at the host; `flush_later` has the host hear, at the end of the turn, what it is told.
+    """
+
+    def __init__(
+        self,
+        host: "Host",
+        methods: Sequence[Any],
+        pipeline: Pipeline,
+        message_limit_bytes: int,
+        *,
+        fail: Callable[[int, Failure], None],
+        flush_later: Callable[[], None],
+    ) -> None:
+        self._host = host
+        self._methods = methods
+        self._pipeline = pipeline
+        self._message_limit_bytes = message_limit_bytes
+        self._fail = fail
+        self._flush_later = flush_later
+        self._loop = asyncio.get_running_loop()
+        self._streams: dict[int, NativeStream] = {}
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+
+    def open(self, number: int, index: int, *fields: Any) -> None:
+        """Serve a stream, of the method of that index; the fields are those of its `Call`."""
+        self._streams[number] = stream = NativeStream(self._host, number, self._flush_later)
+        self._tasks[number] = self._loop.create_task(self._serve(stream, self._methods[index], fields))
+
+    def receive(self, number: int, message: bytes) -> None:
+        """A message has come."""
+        if stream := self._streams.get(number):
+            stream.add(message)
+
+    def half_close(self, number: int, wrong: Wrong | None) -> None:
+        """No message follows."""
+        if stream := self._streams.get(number):
+            stream.end(None if wrong is None else error_of(wrong, self._message_limit_bytes))
+
+    def go_on(self, number: int) -> None:
+        """What was sent is on its way."""
+        if stream := self._streams.get(number):
+            stream.go_on()
+
+    def leave(self, number: int) -> bool:
+        """Nobody waits for the answers; False where no such stream is open."""
+        self._streams.pop(number, None)
+        if task := self._tasks.pop(number, None):
+            task.cancel()
+        return task is not None
+
+    def tasks(self) -> Iterable[asyncio.Task[None]]:
+        """Those that serve streams now."""
+        return self._tasks.values()
+
+    async def _serve(self, stream: NativeStream, method: Any, fields: tuple[Any, ...]) -> None:
+        number = stream.number
+        try:
+            async with aclosing(self._pipeline.run_stream(method, stream.messages(), Call(*fields))) as answers:
+                async for answer in answers:
+                    await stream.send(answer)
+            self._host.end(number)
+            self._flush_later()
+        except CallError as error:
+            self._fail(number, error.failure)
+        except Exception as error:
+            self._fail(number, self._pipeline.outcomes.refused(method.path, fields[1], error).failure)
+        finally:
+            self._tasks.pop(number, None)
+            self._streams.pop(number, None)
 
 
 def _wake(waiting: "asyncio.Future[None] | None") -> None:

@@ -1,0 +1,73 @@
+"""What Python and the native host say to each other, in the words of each: what methods are, how calls fail, what JSON
+looks like, and what is wrong with a request."""
+
+from functools import lru_cache
+from typing import Any
+
+from instantaudience_server.admission import admission
+from instantaudience_server.errors import AudienceError, overloaded
+from instantaudience_server.transport.calls.kinds import (
+    AnyMethod,
+    CollectMethod,
+    Method,
+    PublicMethod,
+    PublicStreamMethod,
+    StreamMethod,
+)
+from instantaudience_server.transport.framing import Flaw, failure_headers, flawed, too_long
+from instantaudience_server.transport.rest import JsonForm, rest_failure
+from instantaudience_server.transport.status import Failure, describe
+
+Wrong = tuple[str, int]
+"""What is wrong with a request: the value of a `Flaw`, and a size."""
+
+
+def kind(method: AnyMethod) -> str:
+    """What a method's calls wait for."""
+    if isinstance(method, StreamMethod | CollectMethod | PublicStreamMethod):
+        return "stream"
+    if isinstance(method, Method) and method.posting is not None:
+        return "gathered"
+    return "express" if isinstance(method, PublicMethod) else "in_turn"
+
+
+def refusals() -> list[Failure]:
+    """How calls fail whose turn does not come."""
+    first, last = admission.RETRY_SECONDS
+    return [describe(overloaded(admission.OVERLOADED, seconds)) for seconds in range(first, last + 1)]
+
+
+def json_classes(form: JsonForm) -> tuple[Any, Any, Any]:
+    """What reads requests of this form, what writes their answers, and the answer to who sends for too long."""
+    from instantaudience_native import FailedAnswer, JsonReader, JsonWriter
+
+    request, answer = form.request, form.answer
+    reader = JsonReader(
+        request.messages,
+        request.root,
+        start=form.start,
+        depth=form.depth,
+        rules=form.rules,
+        empty=form.empty,
+        unreadable=form.unreadable,
+    )
+    status, body = form.too_slow
+    return reader, JsonWriter(answer.messages, answer.root), FailedAnswer([], status, [], body)
+
+
+@lru_cache(maxsize=100)
+def failed_answer(failure: Failure) -> Any:
+    """A failure, for gRPC's callers and those of JSON.
+
+    Raises:
+        ValueError: no header can hold what it says.
+    """
+    from instantaudience_native import FailedAnswer, json_text
+
+    return FailedAnswer(failure_headers(failure), *rest_failure(failure, json_text))
+
+
+def error_of(wrong: Wrong, message_limit_bytes: int) -> AudienceError:
+    """Why a call fails with whose request this is wrong."""
+    flaw, size = Flaw(wrong[0]), wrong[1]
+    return too_long(size, message_limit_bytes) if flaw is Flaw.TOO_LONG else flawed(flaw)

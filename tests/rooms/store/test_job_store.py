@@ -135,6 +135,7 @@ async def test_a_job_from_its_beginning_to_its_end(jobs: ClusterJobStore, member
     )
     for _ in range(2):
         assert await end(jobs, job, 30, 7, NOW + 2)
+    assert await jobs.room(member, LIMITS, NOW + 2, seconds_from_now()) == Room(70, 120, None, 13)
     assert not await jobs.end_upload(job, "another", Uploaded(9, 9, -1), LIMITS, NOW, seconds_from_now())
     for _ in range(2):
         assert await take(jobs, "a", NOW + 3) == job.job_id
@@ -233,11 +234,12 @@ async def test_one_that_is_over_does_not_give_its_members_next_one_back(jobs: Cl
     assert await finish(jobs, job, "g1") == ""
     assert await take(jobs, "g2") == next_one.job_id
     await jobs.give_back(job, "g1", seconds_from_now())
+    assert await finish(jobs, job, "g1") == ""  # sent again, after a lost answer
     assert await take(jobs, "g3") is None
     assert await finish(jobs, next_one, "g2") == ""
 
 
-async def test_uploads_that_may_not_begin(jobs: ClusterJobStore, member: int) -> None:
+async def test_uploads_that_may_not_begin(jobs: ClusterJobStore, member: int, plain: RedisCluster) -> None:
     await empty(jobs)
     replaced = await create(jobs, member)
     job = await create(jobs, member)
@@ -251,6 +253,7 @@ async def test_uploads_that_may_not_begin(jobs: ClusterJobStore, member: int) ->
     assert await keep(jobs, job, 9) is not None
     assert await begin(jobs, other, NOW + MINUTE) is Refusal.BUSY
     assert isinstance(await begin(jobs, other, NOW + 2 * MINUTE), Room)  # nothing more came of the first one
+    assert await plain.hkeys(uploads_key(member)) == [f"u:{other.job_id}".encode()]  # type: ignore[misc]
     third = await create(jobs, member, NOW + 2 * MINUTE)
     assert await begin(jobs, third, NOW + 2 * MINUTE + 1) is Refusal.BUSY
     two = LIMITS._replace(uploads_at_once=2)
@@ -280,7 +283,8 @@ async def test_what_a_member_uploaded_by_hour_and_day(jobs: ClusterJobStore, mem
     assert await jobs.end_upload(job, f"up {job.job_id}", Uploaded(9, 0, 15), limits, now, seconds_from_now())
     assert (await found(jobs, job)).most_lines == 15
     assert await take(jobs, f"l {job.job_id}") is not None
-    assert await jobs.finish(job, f"l {job.job_id}", "", "", 12, now, seconds_from_now()) == ""
+    for _ in range(2):
+        assert await jobs.finish(job, f"l {job.job_id}", "{}", "", 12, now, seconds_from_now()) == ""
     job = await create(jobs, member, now)
     assert await begin(jobs, job, now, limits) == Room(91, 141, None, 8)
     assert await jobs.fail_upload(job, f"up {job.job_id}", "TOO_SLOW", now, seconds_from_now())
@@ -354,6 +358,8 @@ async def test_a_job_is_cancelled(jobs: ClusterJobStore, member: int, state: str
     assert await begin(jobs, job) is Refusal.CLOSED
     if state == "uploading":  # until its sender is told, there would be two
         assert await begin(jobs, next_one) is Refusal.BUSY
+        assert await keep(jobs, job, 9) is None
+        assert not await end(jobs, job)
         assert await jobs.fail_upload(job, f"up {job.job_id}", "INCOMPLETE", NOW, seconds_from_now())
         assert (await found(jobs, job)).error_code == "CANCELLED"
     assert isinstance(await begin(jobs, next_one), Room)
@@ -365,6 +371,7 @@ async def test_a_job_is_cancelled(jobs: ClusterJobStore, member: int, state: str
             assert await finish(jobs, job, f"c {job.job_id}") == "CANCELLED"
     assert await take(jobs, f"e {job.job_id}") == next_one.job_id
     assert await finish(jobs, next_one, f"e {job.job_id}") == ""
+    assert await take(jobs, f"g {job.job_id}") is None
     assert not await jobs.cancel(next_one, "CANCELLED", NOW, seconds_from_now())
     assert (await found(jobs, job)).phase is Phase.ERROR
 
@@ -377,6 +384,20 @@ async def test_one_that_was_cancelled_while_nobody_had_it_makes_room(jobs: Clust
     assert await take(jobs, "f2", NOW + MINUTE) is None
     assert await take(jobs, "f3", NOW + MINUTE) == next_one.job_id
     assert await finish(jobs, next_one, "f3") == ""
+
+
+async def test_one_that_is_gone_makes_room(jobs: ClusterJobStore, member: int, plain: RedisCluster) -> None:
+    await empty(jobs)
+    gone, taken, next_one = await waiting(jobs, member), await waiting(jobs, member), await create(jobs, member)
+    await plain.delete(job_key(gone.job_id))
+    assert await take(jobs, "h1") is None
+    assert await take(jobs, "h2") == taken.job_id
+    await plain.delete(job_key(taken.job_id))
+    assert await finish(jobs, taken, "h2") is None
+    assert isinstance(await begin(jobs, next_one), Room)
+    assert await end(jobs, next_one)
+    assert await take(jobs, "h3") == next_one.job_id
+    assert await finish(jobs, next_one, "h3") == ""
 
 
 async def test_one_that_is_gone_is_not_cancelled(jobs: ClusterJobStore, member: int, plain: RedisCluster) -> None:
@@ -506,6 +527,7 @@ async def test_of_jobs_that_were_never_used_the_newest_are_kept(
     assert await listed(NOW) == [job.job_id for job in (one, *unused[2:])]
     assert await jobs.find(unused[1].job_id, seconds_from_now()) is None
     assert await begin(jobs, unused[1]) is Refusal.CLOSED
+    assert await plain.zcard(unused_jobs_key(member)) == 3
     kept = [await plain.pexpiretime(job_key(job.job_id)) for job in (one, unused[4])]
     assert kept == [NOW + KEPT_MS, NOW + 4 + KEPT_MS]
 

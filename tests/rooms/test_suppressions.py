@@ -13,7 +13,13 @@ from instantaudience_server.errors import unavailable
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.memberships import NEVER
 from instantaudience_server.store.interfaces.suppressions import ALL_MEMBERS
-from instantaudience_server.store.keys import SUPPRESSING_MEMBERS, SUPPRESSIONS_DUE, SUPPRESSIONS_VERSION
+from instantaudience_server.store.keys import (
+    SUPPRESSING_MEMBERS,
+    SUPPRESSIONS_DUE,
+    SUPPRESSIONS_VERSION,
+    suppressed_users_key,
+    suppression_key,
+)
 from instantaudience_server.store.suppression_store import ClusterSuppressionStore
 from instantaudience_server.suppressions import Suppressions
 from redis.asyncio import RedisCluster
@@ -102,6 +108,15 @@ async def test_one_for_all_members_concerns_each(suppressions: Suppressions, sto
     await eventually(lambda: known(suppressions, MEMBER, OTHER))
 
 
+async def test_one_for_all_members_that_was_cut_short_is_lifted(store: Watched, plain: RedisCluster) -> None:
+    """Nothing says so beside the user's memberships."""
+    await suppress(store, ALL_MEMBERS, USERS[1])
+    await plain.delete(suppression_key(USERS[1]))
+    assert await store.members(seconds_from_now()) == {ALL_MEMBERS: NEVER}
+    await lift(store, ALL_MEMBERS, USERS[1])
+    assert await store.members(seconds_from_now()) == {}
+
+
 async def test_it_is_over_when_the_last_one_is_lifted(suppressions: Suppressions, store: Watched) -> None:
     await suppress(store, MEMBER, USERS[0], USERS[1])
     await suppress(store, MEMBER, USERS[2])
@@ -113,16 +128,22 @@ async def test_it_is_over_when_the_last_one_is_lifted(suppressions: Suppressions
     await eventually(lambda: known(suppressions, MEMBER))
 
 
-async def test_it_ends_at_its_end(suppressions: Suppressions, store: Watched, clock: FakeClock) -> None:
+async def test_it_ends_at_its_end(
+    suppressions: Suppressions, store: Watched, clock: FakeClock, plain: RedisCluster
+) -> None:
     await suppress(store, MEMBER, USERS[0], end_ms=clock.ms + 600_000, now_ms=clock.ms)
     await suppress(store, MEMBER, USERS[1], end_ms=clock.ms + 1_000, now_ms=clock.ms)
     await suppress(store, MEMBER, USERS[2], end_ms=clock.ms + 300_000, now_ms=clock.ms)
+    assert await store.members(seconds_from_now()) == {MEMBER: clock.ms + 600_000}
     await eventually(lambda: known(suppressions, MEMBER, concerned=True))
 
     async def has_ended() -> None:
         assert await found(suppressions, MEMBER) == {USERS[0], USERS[2]}
 
     await eventually(has_ended)
+    for ahead_ms, kept in ((0, 3), (1_000, 2)):  # it goes when it has ended by both clocks
+        await suppress(store, MEMBER, USERS[2], end_ms=clock.ms + 300_000, now_ms=clock.ms + ahead_ms)
+        assert await plain.zcard(suppressed_users_key(MEMBER)) == kept
     clock.ms += 600_001
     assert await found(suppressions, MEMBER) == {USERS[0], USERS[2]}, "by the cluster's clock it has not ended"
     clock.ms += module.AHEAD_MS

@@ -256,7 +256,7 @@ class _Counter:
                         for decision in asked.decisions
                     ]
                 asked.succeed(asked.decisions)
-        if self._waiting and not question.cancelled():
+        if self._waiting:
             self._send()
 
     def _fits(self, units: int) -> bool:

@@ -139,6 +139,8 @@ class TestQuestions:
         calls = [ask(quotas, many, 1, LATER) for _ in range(2 * MOST_CALLS + 1)]
         await asyncio.gather(*calls)
         assert [len(question) for question in windows.questions] == [1, MOST_CALLS, MOST_CALLS]
+        quotas.ask_posts(many, [1] * (MOST_CALLS + 1), LATER)  # what is asked for together is not split
+        assert len(windows.questions[-1]) == MOST_CALLS + 1
 
     async def test_calls_that_have_left_are_not_asked_for(self) -> None:
         store = Gated()
@@ -162,6 +164,18 @@ class TestQuestions:
             await ask(quotas, member(number), 1, LATER)
             assert len(quotas._counters) <= 3
         assert len(windows.questions) == 10
+
+    async def test_a_counter_that_is_waited_for_is_not(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A member has one question under way at a time, however many others ask meanwhile."""
+        monkeypatch.setattr("instantaudience_server.quotas.MOST_COUNTERS", 3)
+        store = Gated()
+        quotas = Quotas(store)
+        quotas.ask_posts(member(0), [1], LATER)
+        for number in range(1, 5):
+            quotas.ask_gets(member(number), "segment", 1, LATER)
+        quotas.ask_posts(member(0), [2], LATER)
+        assert store.questions == [[1]]
+        await quotas.close()
 
 
 class TestRefusals:

@@ -43,7 +43,8 @@ NOW = (int(time.time()) // 86_400 + 1) * 24 * HOUR_MS + 5 * HOUR_MS
 MINUTE = 60_000
 LIMITS = UploadLimits(waiting_jobs=2, uploads_at_once=1, hour_bytes=100, day_bytes=150, hour_lines=None, day_lines=20)
 members = itertools.count(1)
-numbers = itertools.count(1)
+numbers = itertools.count(10_000)
+"""Of jobs, in the order of their names too, whichever tests come before."""
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ USAGE = {
     2: Tally(10, 400, 800, 50, 100, 3, 2, 1, 4),
     3: Tally(5, 5, 5),
     20: Tally(1, 1, 0, 1),
-    60: Tally(1000, 90_000, 180_000, 7, 10_000, 0, 0, 0, 12),
+    60: Tally(1000, 90_001, 180_000, 7, 10_000, 0, 0, 0, 12),
     300: Tally(7, 70, 700, 0, 0, 0, 0, 9, 0),
 }
 """Hours before the one under way → what the member sent. None is near the end of a span."""

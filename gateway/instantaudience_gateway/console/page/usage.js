@@ -28,9 +28,9 @@ function readHour(hour) {
   return { ...read, match_rate: matchRate(read) };
 }
 
-// In percent; null where there were no users.
+// In percent, with one decimal, as reports have it; null where there were no users.
 function matchRate({ valid_users: valid, invalid_users: invalid }) {
-  return valid + invalid ? (100 * valid) / (valid + invalid) : null;
+  return valid + invalid ? Number(((100 * valid) / (valid + invalid)).toFixed(1)) : null;
 }
 
 // Why calls failed, or why users and blocks were skipped: words and how many, the most first.

@@ -24,7 +24,8 @@ def span_of(request: pb.GetBatchUsageRequest, now_ms: int) -> Span:
 
 
 async def usage_of(jobs: AsyncIterator[Job], span: Span) -> pb.GetBatchUsageResponse:
-    """The hours of a span in which jobs ended, and their sum."""
+    """The hours of a span in which jobs ended, and their sum, whose hour may be one of another process that is ahead of
+    us."""
     hours: dict[int, Counter[str]] = {}
     total: Counter[str] = Counter()
     async for job in jobs:
@@ -34,7 +35,7 @@ async def usage_of(jobs: AsyncIterator[Job], span: Span) -> pb.GetBatchUsageResp
             hours.setdefault(hour, Counter()).update(did)
             total.update(did)
     rows = [_row(hour, hours[hour]) for hour in sorted(hours)]
-    return pb.GetBatchUsageResponse(hours=rows, total=_row(span.last, total))
+    return pb.GetBatchUsageResponse(hours=rows, total=_row(max([span.last, *hours]), total))
 
 
 def _did(job: Job) -> dict[str, int]:

@@ -20,6 +20,7 @@ from instantaudience_server.observations import keep_writing
 from instantaudience_server.running.composition import note_build, readings_of
 from instantaudience_server.running.ground import WorkerConfig, asked_to_stop, lay_ground, run, run_beside
 from instantaudience_server.running.memory import give_back
+from instantaudience_server.running.standstill import end_when_stuck
 from instantaudience_server.store.job_store import ClusterJobStore
 from instantaudience_server.store.node_states import ClusterNodeStates
 from instantaudience_server.telemetry import Event
@@ -60,7 +61,7 @@ async def serve(config: WorkerConfig) -> None:
             stack,
             partial(keep_marks, jobs, clock, config.upload_marks),
             *(ground.feed.follow, suppressions.follow, runner.run, runner.sweep, partial(health.watch, _nobody_asks)),
-            *(partial(metrics.sample, readings_of(catalog, cluster)), keep_writing, give_back),
+            *(partial(metrics.sample, readings_of(catalog, cluster)), keep_writing, give_back, end_when_stuck),
         )
         (address,) = config.addresses
         await server.start(address)

@@ -234,6 +234,7 @@ def _beside_calls(config: WorkerConfig, ground: Ground, services: _Services, adm
     yield partial(health.watch, status.set_serving)
     passwords = services.passwords
     yield partial(standstill.watch, lambda: [standstill.Watched("hasher", passwords.pid, passwords.kill)])
+    yield standstill.end_when_stuck
     if config.drain_fd is not None:
         yield partial(_drain_on_request, config.drain_fd, config.number, health, status)
     if config.certificates is not None:

@@ -1,10 +1,12 @@
 """Finds processes that stand still: the kernel goes on giving them connections, which nobody would answer.
 
 Somebody has stopped them (SIGSTOP, a debugger, a frozen terminal). Most are killed, and so started again like any that
-has ended; who has the only copy of something goes on. A process that is only busy runs, or waits, and is left alone.
+has ended; who has the only copy of something goes on. A process that is only busy runs, or waits, and is left alone:
+where a piece of work in its event loop comes to no end, it has to end itself.
 """
 
 import asyncio
+import faulthandler
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -30,6 +32,12 @@ STOPPED = "T"
 """The state of a process that a signal has stopped (proc_pid_stat(5)); a debugger's stop is another."""
 
 
+STUCK_SECONDS = 60.0
+"""So long, nothing takes that is meant to be done in one go, on the busiest machine."""
+TURNS = 20
+"""How often within that time it is seen to that the loop turns."""
+
+
 class Watched(NamedTuple):
     """A process, its name for the log, and what is done about it."""
 
@@ -53,6 +61,17 @@ async def watch(processes: Callable[[], Iterable[Watched]], seconds: float = SER
                 each.act()
                 del began[pid]
         await asyncio.sleep(LOOK_SECONDS)
+
+
+async def end_when_stuck() -> None:
+    """Have the process end with status 1, and say on standard error where it was, when its event loop has not turned
+    for `STUCK_SECONDS`. That needs neither the loop nor Python's lock."""
+    try:
+        while True:
+            faulthandler.dump_traceback_later(STUCK_SECONDS, exit=True)
+            await asyncio.sleep(STUCK_SECONDS / TURNS)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def _state(pid: int) -> str:

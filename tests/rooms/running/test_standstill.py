@@ -2,15 +2,19 @@
 
 import asyncio
 import os
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
+from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.passwords.hashing import Passwords
 from instantaudience_server.processes import Child, Program
 from instantaudience_server.running import standstill
+from instantaudience_server.running.ground import WorkerConfig
 from instantaudience_server.running.standstill import STOPPED, Watched
 from instantaudience_server.running.supervisor import Service
 from instantaudience_server.settings import Settings
@@ -114,3 +118,71 @@ async def test_a_service_looks_after_its_nodes_and_hashers(monkeypatch: pytest.M
             await eventually(lambda: goes_on(node))
         finally:
             await service.stop()
+
+
+STUCK = """
+import asyncio, re
+from instantaudience_server.running import {module} as process, standstill
+
+class Stop:
+    async def wait(self):
+        await asyncio.sleep(0.1)
+        {stuck}
+
+standstill.STUCK_SECONDS = 3.0
+process.asked_to_stop = Stop
+process.main()
+"""
+"""A process of the service; when it is ready, a piece of work in its event loop comes to no end."""
+
+
+@pytest.mark.parametrize("module", ["worker", "batch_worker"])
+@pytest.mark.parametrize(
+    "stuck", ["while True: pass", "re.match('(a+)+b', 40 * 'a')"], ids=["runs", "keeps Python's lock"]
+)
+async def test_who_comes_to_no_end_ends_and_says_where_it_was(
+    embedded: EmbeddedCluster, tmp_path: Path, module: str, stuck: str
+) -> None:
+    settings = Settings.model_validate({"data_dir": tmp_path, "batch_store": (tmp_path / "files").as_uri()})
+    addresses = {"worker": f"unix:{tmp_path}/socket", "batch_worker": f"{tmp_path}/socket"}
+    config = WorkerConfig(
+        number=0,
+        settings=settings,
+        redis=embedded.url,
+        host="grpcio",
+        addresses=[addresses[module]],
+        upload_marks=tmp_path / "marks",
+    )
+    code = STUCK.format(module=module, stuck=stuck)
+    argv = [sys.executable, "-c", code]
+    output = tmp_path / "output"
+    child = await Child.start(Program(module, argv, stdin=config.model_dump_json().encode(), output=output))
+    try:
+        assert await asyncio.wait_for(child.wait(), 60) == 1
+    finally:
+        child.kill()
+    words = output.read_text()
+    assert "worker_ready" in words
+    assert re.search(r"Timeout \(0:00:03\)!.* in wait$", words, re.DOTALL | re.MULTILINE)
+
+
+async def test_who_is_busy_piece_by_piece_goes_on() -> None:
+    code = """
+import asyncio, time
+from instantaudience_server.running import standstill
+
+async def work():
+    beside = asyncio.create_task(standstill.end_when_stuck())
+    end = time.monotonic() + 2
+    while time.monotonic() < end:
+        time.sleep(0.1)
+        await asyncio.sleep(0)
+    beside.cancel()
+    await asyncio.wait([beside])
+    time.sleep(1)
+
+standstill.STUCK_SECONDS = 0.5
+asyncio.run(work())
+"""
+    child = await Child.start(Program("busy", [sys.executable, "-c", code]))
+    assert await asyncio.wait_for(child.wait(), 60) == 0

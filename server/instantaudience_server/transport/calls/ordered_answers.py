@@ -1,0 +1,120 @@
+"""The answers to a stream's requests: they come as they are ready, and go in the requests' order."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from instantaudience_server.transport.calls.call import request_name
+from instantaudience_server.transport.calls.direct import DirectCalls
+from instantaudience_server.transport.calls.kinds import StreamMethod
+from instantaudience_server.transport.calls.outcomes import CallError
+from instantaudience_server.transport.status import Failure
+
+
+class OrderedAnswers:
+    """The answers to a stream's requests, in the requests' order. (They are `direct.Replies`.)
+
+    `stream_id` is what the stream is called.
+    """
+
+    def __init__(self, method: StreamMethod[Any], stream_id: str) -> None:
+        self._refuse = method.refuse
+        self._naming = method.naming
+        self._stream_id = stream_id
+        self._results: dict[int, bytes | BaseException | None] = {}
+        """By the requests' numbers, in their order; None is one that is awaited."""
+        self._tasks: dict[int, asyncio.Task[bytes]] = {}
+        self._complete = False
+        self._woken: asyncio.Future[None] | None = None
+        self.next_number = 0
+        """Of the request that is read next."""
+
+    @property
+    def next_name(self) -> str:
+        """What the next request is called."""
+        return request_name(self._stream_id, self.next_number)
+
+    def expect(self) -> None:
+        """The next request is under way; its end will be told."""
+        self._results[self.next_number] = None
+        self.next_number += 1
+
+    def expect_from(self, task: "asyncio.Task[bytes]") -> None:
+        """The next request is under way in a task."""
+        number = self.next_number
+        self._tasks[number] = task
+        task.add_done_callback(lambda task: self._end(number, _outcome(task)))
+        self.expect()
+
+    def complete(self, _: "asyncio.Task[None]") -> None:
+        """No request follows."""
+        self._complete = True
+        self._wake()
+
+    def answer(self, numbers: Sequence[int], message: bytes) -> None:
+        """Answer requests."""
+        for number in numbers:
+            self._end(number, message)
+
+    def fail(self, number: int, failure: Failure) -> None:
+        """Fail a request."""
+        result: bytes | BaseException = CallError(failure)
+        if self._refuse is not None:
+            try:
+                result = self._refuse(failure).SerializeToString(deterministic=True)
+            except Exception as error:
+                result = error
+        self._end(number, result)
+
+    async def wait(self) -> bool:
+        """Wait until the next answer is there; False when there is none any more."""
+        while True:
+            number = next(iter(self._results), None)
+            if number is None and self._complete:
+                return False
+            if number is not None and self._results[number] is not None:
+                return True
+            self._woken = asyncio.get_running_loop().create_future()
+            await self._woken
+
+    def take(self) -> bytes:
+        """The next answer.
+
+        Raises:
+            CallError: the request failed, and so does the stream.
+        """
+        number = next(iter(self._results))
+        result = self._results.pop(number)
+        self._tasks.pop(number, None)
+        if isinstance(result, bytes):
+            # The bytes of two messages are those of the message that has the fields of both.
+            if self._naming is not None:
+                result += self._naming(request_name(self._stream_id, number))
+            return result
+        assert result is not None
+        raise result
+
+    async def cancel(self, direct: DirectCalls) -> None:
+        """Cancel all requests under way."""
+        for number in self._results:
+            direct.leave(number)
+        if self._tasks:
+            await asyncio.sleep(0)  # each begins before it is cancelled: one that has not gives nothing back
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    def _end(self, number: int, result: bytes | BaseException) -> None:
+        if number in self._results:
+            self._results[number] = result
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._woken is not None and not self._woken.done():
+            self._woken.set_result(None)
+
+
+def _outcome(task: "asyncio.Task[bytes]") -> bytes | BaseException:
+    if task.cancelled():
+        return asyncio.CancelledError()
+    return task.exception() or task.result()

@@ -24,11 +24,11 @@ class ClusterNodeStates:
     async def look(self, deadline: float) -> list[NodeState]:
         """One question for each primary; what nobody serves stands at the end."""
         # Each has a slot of the node it is for: sent again after a lost connection, it goes nowhere else.
-        questions = {name: self._ask(slot, deadline) for name, slot in self._cluster.primaries().items()}
+        questions = {name: self._ask(slot, deadline) for name, slot in self._cluster.routes.primaries().items()}
         await asyncio.gather(*[question.done for question in questions.values() if question is not None])
-        unserved = self._cluster.unserved()
+        unserved = self._cluster.routes.unserved()
         if unserved:
-            self._cluster.look_again()
+            self._cluster.routes.look_again()
         return [
             *(NodeState(name, _problem(question)) for name, question in questions.items()),
             *(NodeState(f"slots {slots}", Problem.NO_PRIMARY) for slots in _ranges(unserved)),

@@ -116,7 +116,7 @@ async def test_slots_that_nobody_serves_are_told(embedded: EmbeddedCluster) -> N
         for other in embedded.ports:
             await on_node(other, "CLUSTER", "DELSLOTSRANGE", 100, 102)
         try:
-            cluster.look_again()
+            cluster.routes.look_again()
 
             async def noticed() -> None:
                 assert (await problems(cluster)).get("slots 100-102") is Problem.NO_PRIMARY

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from bisect import bisect
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -10,20 +9,21 @@ from typing import Any
 
 import structlog
 from hiredis import ReplyError
+from redis.asyncio.connection import AbstractConnection
 
 from instantaudience_server import tracing
 from instantaudience_server.errors import AudienceError, RefusedCommandError, overloaded, unavailable
-from instantaudience_server.metrics import STORE_CONNECTION_FAILURES, STORE_PRIMARY_CHANGES, STORE_REFUSALS
+from instantaudience_server.metrics import STORE_CONNECTION_FAILURES, STORE_REFUSALS
 from instantaudience_server.settings import Durability
 from instantaudience_server.store.cluster.batch import Answer, Batch, Listed, Part, Question, Single
 from instantaudience_server.store.cluster.commands import Command
 from instantaudience_server.store.cluster.confirming import confirmation
 from instantaudience_server.store.cluster.node import Node
-from instantaudience_server.store.cluster.topology import FAILOVER, Topology, changes
+from instantaudience_server.store.cluster.routes import Routes
+from instantaudience_server.store.cluster.topology import Topology
 from instantaudience_server.store.interfaces.groups import Group
 from instantaudience_server.store.interfaces.health import Problem
 from instantaudience_server.store.interfaces.memberships import NOT_CONFIRMED
-from instantaudience_server.store.keys import SLOTS
 from instantaudience_server.telemetry import Event
 
 log = structlog.get_logger()
@@ -35,7 +35,6 @@ TRANSIENT = frozenset(
 
 SHORTEST_PAUSE_SECONDS = 0.02
 LONGEST_PAUSE_SECONDS = 0.5
-REFRESH_PAUSE_SECONDS = 0.1
 SWEEP_SECONDS = 0.02
 """How late, at most, a call ends whose deadline is over."""
 CONFIRMATION_SHARE = 0.75
@@ -66,20 +65,15 @@ class Cluster:
             durability: confirmation(durability, replicas=confirming_replicas, wait_seconds=wait_seconds)
             for durability in (Durability.REPLICA, Durability.DISK)
         }
-        self._topology = topology
         self._max_pending_bytes = max_pending_bytes
         self._stalled_seconds = stalled_seconds
         self._pending_bytes = 0
         self._waiting: dict[asyncio.Future[Any], Batch] = {}
         """The batches that are not `done`, by that."""
         self._sweeper: asyncio.TimerHandle | None = None
-        self._nodes: dict[str, Node] = {}
-        self._slots: list[Node | None] = [None] * SLOTS
-        self._served: dict[int, str] = {}
-        """By whom each slot was served last, as far as the topology has told."""
+        self.routes = Routes(topology, self._make_node)
+        self._slots = self.routes.slots
         self._loop = asyncio.get_running_loop()
-        self._refreshing: asyncio.Task[None] | None = None
-        self._closing: set[asyncio.Task[None]] = set()
         self._closed = False
 
     @property
@@ -93,20 +87,16 @@ class Cluster:
         Raises:
             StoreUnusableError: the cluster is out of reach or a server is too old.
         """
-        await self._topology.check_servers()
-        self._apply_topology()
+        await self.routes.open()
 
     async def close(self) -> None:
         """Close every connection; calls under way fail with UNAVAILABLE."""
         self._closed = True
-        if self._refreshing is not None:
-            self._refreshing.cancel()
         if self._sweeper is not None:
             self._sweeper.cancel()
         for batch in self._waiting.values():
             batch.give_up(unavailable(NOT_CONFIRMED))
-        await asyncio.gather(*(node.close() for node in self._nodes.values()), *self._closing)
-        await self._topology.close()
+        await self.routes.close()
 
     async def execute(
         self,
@@ -212,18 +202,6 @@ class Cluster:
     def _ended(self, done: "asyncio.Future[Any]") -> None:
         self._pending_bytes -= self._waiting.pop(done).held_bytes
 
-    def primaries(self) -> dict[str, int]:
-        """The names of the nodes that serve slots, and a slot of each."""
-        return {node.name: slot for slot, node in enumerate(self._slots) if node is not None}
-
-    def unserved(self) -> list[int]:
-        """The slots that nobody serves, in their order."""
-        return [slot for slot, node in enumerate(self._slots) if node is None]
-
-    def look_again(self) -> None:
-        """Learn the topology anew, soon."""
-        self._refresh_soon()
-
     def _sweep(self) -> None:
         """End the calls whose deadline is over: one timer for all, because timers cost and deadlines rarely pass."""
         now = self._loop.time()
@@ -245,16 +223,15 @@ class Cluster:
         prefix, _, rest = str(error).partition(" ")
         if prefix == "MOVED":
             slot, _, name = rest.partition(" ")
-            target = self._node(_address(name, node))
-            self._slots[int(slot)] = target
-            self._refresh_soon()
+            target = self.routes.named(name, node)
+            self.routes.moved(int(slot), target)
             self._send_on(batch, group, index, target, asking=False)
         elif prefix == "ASK":
-            self._send_on(batch, group, index, self._node(_address(rest.partition(" ")[2], node)), asking=True)
+            self._send_on(batch, group, index, self.routes.named(rest.partition(" ")[2], node), asking=True)
         elif prefix in TRANSIENT:
             batch.problem = _note(node, prefix)
             if prefix in ("CLUSTERDOWN", "READONLY", "MASTERDOWN"):
-                self._refresh_soon()
+                self.routes.look_again()
             elif prefix in ("TRYAGAIN", "OOM") and isinstance(group, Single):
                 group.make_do()
             self._retry_later(batch.part(group, [index]))
@@ -268,7 +245,7 @@ class Cluster:
         if self._closed:
             return
         STORE_CONNECTION_FAILURES.labels(node.name).inc()
-        self._refresh_soon()
+        self.routes.look_again()
         for part in parts:
             part.batch.problem = node.problem
             self._retry_later(part)
@@ -281,11 +258,9 @@ class Cluster:
             self._retry_later(part)
 
     def another_slot(self, node: Node, slot: int) -> int | None:
-        """See `node.Router`. Slots mostly move in their order: the one before stays, or has moved already."""
-        self._refresh_soon()
-        slots = [each for each, served_by in enumerate(self._slots) if served_by and served_by.name == node.name]
-        others = [each for each in slots if each != slot]
-        return others[bisect(others, slot) - 1] if others else None
+        """See `node.Router`."""
+        self.routes.look_again()
+        return self.routes.another_slot(node, slot)
 
     def _send_on(self, batch: Batch, group: Group, index: int, target: Node, *, asking: bool) -> None:
         """Follow a redirection; past a few, nodes disagree, and following at once would be a busy loop."""
@@ -321,64 +296,13 @@ class Cluster:
         for node, indexes in by_node.items():
             part = batch.part(group, indexes)
             if node is None:
-                self._refresh_soon()
+                self.routes.look_again()
                 self._retry_later(part)
             else:
                 node.send(part)
 
-    def _node(self, name: str) -> Node:
-        node = self._nodes.get(name)
-        if node is None:
-            node = self._nodes[name] = Node(
-                name,
-                lambda: self._topology.connection(name),
-                self,
-                stalled_seconds=self._stalled_seconds,
-                confirmations=self._confirmations,
-            )
-        return node
-
-    def _refresh_soon(self) -> None:
-        if self._refreshing is None and not self._closed:
-            self._refreshing = self._loop.create_task(self._refresh())
-
-    async def _refresh(self) -> None:
-        """Ask for the topology until there is an answer. There is a pause after that one, too: a lost node is not asked
-        about by every call that misses it."""
-        try:
-            if not await self._ask_topology():
-                log.warning(Event.STORE_TOPOLOGY_UNKNOWN)
-                while not await self._ask_topology():
-                    pass
-                log.info(Event.STORE_TOPOLOGY_KNOWN)
-        finally:
-            self._refreshing = None
-
-    async def _ask_topology(self) -> bool:
-        try:
-            await self._topology.refresh()
-        except AudienceError:
-            return False
-        else:
-            self._apply_topology()
-            return True
-        finally:
-            await asyncio.sleep(REFRESH_PAUSE_SECONDS)
-
-    def _apply_topology(self) -> None:
-        primaries = self._topology.primaries()
-        for kind, nodes in changes(self._served, primaries).items():
-            STORE_PRIMARY_CHANGES.labels(kind).inc(len(nodes))
-            for former, node in nodes if kind == FAILOVER else ():
-                log.warning(Event.STORE_FAILOVER, former=former, node=node)
-        self._served |= primaries
-        self._slots = [self._node(primaries[slot]) if slot in primaries else None for slot in range(SLOTS)]
-        for name in self._nodes.keys() - set(primaries.values()):
-            # A busy node that is no primary yet is importing its first slot: ASK has led here.
-            if self._nodes[name].idle:
-                task = self._loop.create_task(self._nodes.pop(name).close())
-                self._closing.add(task)
-                task.add_done_callback(self._closing.discard)
+    def _make_node(self, name: str, connect: Callable[[], AbstractConnection]) -> Node:
+        return Node(name, connect, self, stalled_seconds=self._stalled_seconds, confirmations=self._confirmations)
 
 
 def _note(node: Node, prefix: str) -> Problem:
@@ -389,9 +313,3 @@ def _note(node: Node, prefix: str) -> Problem:
         problem = Problem.OTHER
     STORE_REFUSALS.labels(node.name, problem).inc()
     return problem
-
-
-def _address(address: str, asked: Node) -> str:
-    """The node that a redirection names; an empty host means the host of the node that was asked."""
-    host, _, port = address.rpartition(":")
-    return f"{host or asked.name.rpartition(':')[0]}:{port}"

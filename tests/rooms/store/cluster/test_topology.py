@@ -84,7 +84,7 @@ async def test_a_cluster_that_is_made_anew_is_used_again(product: str, tmp_path:
     async with running_node(product, tmp_path, CLUSTERED) as port, connected(f"redis://{HOST}:{port}") as cluster:
         await on_node(port, "CLUSTER", "RESET", "HARD")
         with capture_logs() as logged:
-            cluster.look_again()
+            cluster.routes.look_again()
             await eventually(partial(_logged, logged, Event.STORE_TOPOLOGY_UNKNOWN))
         await on_node(port, "CLUSTER", "ADDSLOTSRANGE", 0, SLOTS - 2)
         await _unserved(cluster, [SLOTS - 1])
@@ -122,9 +122,9 @@ async def test_a_name_that_leads_elsewhere_is_followed(product: str, tmp_path: P
         name.target = await stack.enter_async_context(running_node(product, tmp_path / "after", CLUSTERED))
 
         async def follows() -> None:
-            cluster.look_again()
+            cluster.routes.look_again()
             await asyncio.sleep(0.1)
-            assert list(cluster.primaries()) == [f"{HOST}:{name.target}"]
+            assert list(cluster.routes.primaries()) == [f"{HOST}:{name.target}"]
 
         await eventually(follows)
 
@@ -166,9 +166,9 @@ async def _logged(logged: list[MutableMapping[str, Any]], event: Event) -> None:
 
 async def _unserved(cluster: Cluster, slots: list[int]) -> None:
     async def check() -> None:
-        cluster.look_again()
+        cluster.routes.look_again()
         await asyncio.sleep(0.1)
-        assert cluster.unserved() == slots
+        assert cluster.routes.unserved() == slots
 
     await eventually(check)
 
@@ -239,7 +239,7 @@ async def test_a_node_that_is_away_is_not_needed_where_others_are_named(embedded
     await works(f"redis://{HOST}:{first},{HOST}:{away}")
     with standing_still(pids_of(embedded)[0]):
         async with connected(f"redis://{HOST}:{first},{','.join(f'{HOST}:{port}' for port in others)}") as cluster:
-            assert len(cluster.primaries()) == len(embedded.ports)
+            assert len(cluster.routes.primaries()) == len(embedded.ports)
     await whole(embedded)
 
 

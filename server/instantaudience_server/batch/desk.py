@@ -12,15 +12,14 @@ from typing import NamedTuple
 
 from instantaudience_server.batch.jobs import RANDOM_CHARACTERS
 from instantaudience_server.batch.uploads.files import FileStore
+from instantaudience_server.batch.uploads.limits import Limit, UploadRefusedError
 from instantaudience_server.batch.uploads.uploading import (
     SECRET_BYTES,
     STORE_SECONDS,
     UPLOAD_FAILED,
     UPLOAD_INCOMPLETE,
-    Limit,
     NoSuchUploadError,
     Upload,
-    UploadRefusedError,
     Uploads,
     hash_secret,
 )

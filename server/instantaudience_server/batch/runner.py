@@ -15,7 +15,8 @@ from instantaudience_server.batch.counters import Count, Counters
 from instantaudience_server.batch.jobs import JOB_ID, Checkpoint, ErrorCode, FileFailedError, JobView, StoredFile
 from instantaudience_server.batch.reports import report_of
 from instantaudience_server.batch.uploads.files import FileStore
-from instantaudience_server.batch.uploads.uploading import STORE_SECONDS, limits_of
+from instantaudience_server.batch.uploads.limits import limits_of
+from instantaudience_server.batch.uploads.uploading import STORE_SECONDS
 from instantaudience_server.catalog.batch_settings import DEFAULTS
 from instantaudience_server.catalog.catalog import Member
 from instantaudience_server.catalog.feed import FindMember

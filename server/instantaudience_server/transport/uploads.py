@@ -13,13 +13,12 @@ from typing import Any
 import h11
 import structlog
 
+from instantaudience_server.batch.uploads.limits import Limit, UploadRefusedError
 from instantaudience_server.batch.uploads.uploading import (
     UPLOAD_FAILED,
     UPLOAD_INCOMPLETE,
-    Limit,
     NoSuchUploadError,
     Upload,
-    UploadRefusedError,
     Uploads,
 )
 from instantaudience_server.errors import AudienceError, Reason

@@ -6,13 +6,12 @@ import contextlib
 import hashlib
 import re
 from collections.abc import Callable
-from enum import Enum
 from functools import partial
 
 from instantaudience_server.admission.admission import RETRY_SECONDS
 from instantaudience_server.batch.content import AVRO, GZIP
 from instantaudience_server.batch.uploads.files import PART_BYTES, FileStore
-from instantaudience_server.catalog.batch_settings import UNLIMITED, BatchSettings
+from instantaudience_server.batch.uploads.limits import Allowance, Limit, UploadRefusedError, limits_of
 from instantaudience_server.catalog.feed import FindMember
 from instantaudience_server.clock import Clock
 from instantaudience_server.errors import STORE_FAILURES, AudienceError, overloaded
@@ -44,42 +43,8 @@ SECRET_BYTES = 20
 URL_END = re.compile(f"[0-9a-f]{{{2 * MARK_BYTES}}}([0-9a-f]{{{2 * SECRET_BYTES}}})")
 """What an upload's URL ends in: the mark of the time when it was made, which is the gateway's business, and the secret,
 so many random bytes."""
-
-
-class Limit(Enum):
-    """Why an upload is refused: HTTP status, `error_code`, text."""
-
-    FILE_BYTES = 413, "FILESIZE_LIMIT_EXCEEDED", "Member exceeds maximum byte size allowed for a file"
-    DAY_BYTES = 429, "RATE_LIMIT_EXCEEDED", "Member exceeds maximum allowed bytes per day"
-    HOUR_BYTES = 429, "RATE_LIMIT_EXCEEDED", "Member exceeds maximum allowed bytes per hour"
-    DAY_LINES = 429, "RATE_LIMIT_EXCEEDED", "Member exceeds maximum allowed number of lines per day"
-    HOUR_LINES = 429, "RATE_LIMIT_EXCEEDED", "Member exceeds maximum allowed number of lines per hour"
-    UPLOADS = 429, "RATE_LIMIT_EXCEEDED", "Member exceeds maximum allowed number of uploads at a time"
-    WAITING = 429, "RATE_LIMIT_EXCEEDED", "Member exceeds maximum allowed number of waiting jobs"
-    TIME = 408, "RATE_LIMIT_EXCEEDED", "Maximum upload time exceeded"
-
-    @property
-    def http_status(self) -> int:
-        """Of the answer over HTTP."""
-        return self.value[0]
-
-    @property
-    def error_code(self) -> str:
-        """Of the answer over HTTP, and of the job."""
-        return self.value[1]
-
-    @property
-    def text(self) -> str:
-        """For people."""
-        return self.value[2]
-
-
-class UploadRefusedError(Exception):
-    """The member's limits do not let a file in."""
-
-    def __init__(self, limit: Limit) -> None:
-        super().__init__(limit.text)
-        self.limit = limit
+_REFUSALS = {Refusal.BUSY: Limit.UPLOADS, Refusal.FULL: Limit.WAITING}
+"""What is told of those that are the member's limits."""
 
 
 class NoSuchUploadError(Exception):
@@ -141,28 +106,22 @@ class Uploads:
             raise UploadRefusedError(Limit.FILE_BYTES)
         if len(self._under_way) >= MOST_UPLOADS:
             raise overloaded(TOO_MANY, self._randint(*RETRY_SECONDS))
-        now_ms, lease = self._clock.now_ms(), self._draw()
-        deadline = self._loop.time() + STORE_SECONDS
-        limits = limits_of(settings)
+        held = HeldJob(self._jobs, self._clock, job, self._draw(), limits_of(settings))
         try:
-            room = await self._jobs.begin_upload(
-                job, lease, announced_bytes or 0, limits, now_ms, now_ms + LEASE_MS, deadline
-            )
+            room = await held.begin(announced_bytes or 0)
         except (AudienceError, asyncio.CancelledError):
-            task = self._loop.create_task(self._withdraw(job, lease))
+            task = self._loop.create_task(_withdraw(held))
             self._withdrawing.add(task)
             task.add_done_callback(self._withdrawing.discard)
             raise
-        if room is Refusal.BUSY:
-            raise UploadRefusedError(Limit.UPLOADS)
-        if room is Refusal.FULL:
-            raise UploadRefusedError(Limit.WAITING)
-        if not isinstance(room, Room):
+        if isinstance(room, Refusal):
+            if room in _REFUSALS:
+                raise UploadRefusedError(_REFUSALS[room])
             raise NoSuchUploadError
         seconds = min(self._most_seconds, 60.0 * settings.upload_minutes)
-        self._under_way.add(lease)
-        ended = partial(self._under_way.discard, lease)
-        upload = Upload(job, lease, self._jobs, self._files, self._clock, settings, room, seconds, ended)
+        self._under_way.add(held.lease)
+        ended = partial(self._under_way.discard, held.lease)
+        upload = Upload(held, self._files, Allowance(settings.file_bytes, room), seconds, ended)
         try:
             upload.expect(announced_bytes or 0)
         except UploadRefusedError as error:
@@ -170,38 +129,61 @@ class Uploads:
             raise
         return upload
 
-    async def _withdraw(self, job: Job, lease: str) -> None:
-        """End an upload that may have begun, though nobody waits for it: the member's next one is not to be refused for
-        its sake."""
-        with contextlib.suppress(*STORE_FAILURES):
-            deadline = self._loop.time() + END_SECONDS
-            await self._jobs.fail_upload(job, lease, UPLOAD_FAILED, self._clock.now_ms(), deadline)
+
+class HeldJob:
+    """A job whose file is uploaded here, under a lease, while nobody has taken it away; and its member's limits."""
+
+    def __init__(self, jobs: JobStore, clock: Clock, job: Job, lease: str, limits: UploadLimits) -> None:
+        self._jobs = jobs
+        self._clock = clock
+        self._limits = limits
+        self._loop = asyncio.get_running_loop()
+        self.job = job
+        self.lease = lease
+
+    async def begin(self, announced_bytes: int) -> Room | Refusal:
+        """See `JobStore.begin_upload`."""
+        now_ms, deadline = self._clock.now_ms(), self._loop.time() + STORE_SECONDS
+        return await self._jobs.begin_upload(
+            self.job, self.lease, announced_bytes, self._limits, now_ms, now_ms + LEASE_MS, deadline
+        )
+
+    async def keep(self, file: Uploaded) -> Room | None:
+        """See `JobStore.keep_uploading`."""
+        now_ms, deadline = self._clock.now_ms(), self._loop.time() + STORE_SECONDS
+        return await self._jobs.keep_uploading(
+            self.job, self.lease, file, self._limits, now_ms, now_ms + LEASE_MS, deadline
+        )
+
+    async def end(self, file: Uploaded) -> bool | Room:
+        """See `JobStore.end_upload`."""
+        now_ms, deadline = self._clock.now_ms(), self._loop.time() + END_SECONDS
+        return await self._jobs.end_upload(self.job, self.lease, file, self._limits, now_ms, deadline)
+
+    async def fail(self, error_code: str, seconds: float) -> bool:
+        """See `JobStore.fail_upload`; the cluster may take so long."""
+        deadline = self._loop.time() + seconds
+        return await self._jobs.fail_upload(self.job, self.lease, error_code, self._clock.now_ms(), deadline)
+
+
+async def _withdraw(held: HeldJob) -> None:
+    """End an upload that may have begun, though nobody waits for it: the member's next one is not to be refused for its
+    sake."""
+    with contextlib.suppress(*STORE_FAILURES):
+        await held.fail(UPLOAD_FAILED, END_SECONDS)
 
 
 class Upload:
     """A file that comes. Its end is `finish`, and where that did not succeed, `fail`; then `ended` is called."""
 
     def __init__(
-        self,
-        job: Job,
-        lease: str,
-        jobs: JobStore,
-        files: FileStore,
-        clock: Clock,
-        settings: BatchSettings,
-        room: Room,
-        seconds: float,
-        ended: Callable[[], None],
+        self, held: HeldJob, files: FileStore, allowance: Allowance, seconds: float, ended: Callable[[], None]
     ) -> None:
-        self.job = job
-        self._lease = lease
-        self._jobs = jobs
+        self.job = held.job
+        self._held = held
         self._files = files
-        self._clock = clock
+        self._allowance = allowance
         self._loop = asyncio.get_running_loop()
-        self._file_bytes = settings.file_bytes
-        self._limits = limits_of(settings)
-        self._room = room
         self._announced = 0
         self._until = self._loop.time() + seconds
         self._ended = ended
@@ -209,7 +191,7 @@ class Upload:
         self._kept_until = self._loop.time() + LEASE_MS / 1000
         self._size = self._lines = self._number = 0
         self._ends_within_line = False
-        self._counts_lines = room.lines is not None
+        self._counts_lines = allowance.room.lines is not None
         self._beginning = b""
         self._is_compressed = False
         self._part = bytearray()
@@ -239,25 +221,7 @@ class Upload:
             UploadRefusedError: that is too much.
         """
         self._announced = announced_bytes
-        self._check(announced_bytes, 0)
-
-    def _check(self, size: int, lines: int) -> None:
-        """Hold so many bytes and lines to the limits.
-
-        Raises:
-            UploadRefusedError: that is too much.
-        """
-        room = self._room
-        if size > self._file_bytes:
-            raise UploadRefusedError(Limit.FILE_BYTES)
-        for limit, left, wanted in (
-            (Limit.DAY_BYTES, room.day_bytes, size),
-            (Limit.HOUR_BYTES, room.hour_bytes, size),
-            (Limit.DAY_LINES, room.day_lines, lines),
-            (Limit.HOUR_LINES, room.hour_lines, lines),
-        ):
-            if left is not None and (wanted > left or left <= 0):
-                raise UploadRefusedError(limit)
+        self._allowance.check(announced_bytes, 0)
 
     async def add(self, data: bytes | bytearray) -> None:
         """Take more of the file; waits where the store of files is slower than the sender.
@@ -297,13 +261,12 @@ class Upload:
         if self._part:
             await self._write(bytes(self._part))
         await self._written()
-        most_lines = self._room.lines if self._is_compressed else None
+        most_lines = self._allowance.room.lines if self._is_compressed else None
         file = Uploaded(self._size, self._lines, -1 if most_lines is None else most_lines)
-        deadline = self._loop.time() + END_SECONDS
-        ended = await self._jobs.end_upload(self.job, self._lease, file, self._limits, self._clock.now_ms(), deadline)
+        ended = await self._held.end(file)
         if isinstance(ended, Room):
-            self._room = ended
-            self._check(self._size, self._lines)
+            self._allowance = self._allowance._replace(room=ended)
+            self._allowance.check(self._size, self._lines)
         if ended is not True:
             raise NoSuchUploadError
         self._ended()
@@ -317,39 +280,36 @@ class Upload:
         with contextlib.suppress(AudienceError):
             await self._written()
         with contextlib.suppress(AudienceError):
-            now_ms, deadline = self._clock.now_ms(), self._deadline()
-            if await self._jobs.fail_upload(self.job, self._lease, error_code, now_ms, deadline):
+            if await self._held.fail(error_code, STORE_SECONDS):
                 await self._files.delete(self.job.job_id)
 
     async def _hold(self) -> None:
         """Hold what has come to the limits. What is left of them is asked anew before a file is refused: others of the
         member's may have failed."""
         try:
-            self._check(self._size, self._lines)
+            self._allowance.check(self._size, self._lines)
         except UploadRefusedError as error:
             if error.limit is Limit.FILE_BYTES:
                 raise
             await self._renew()
-            self._check(self._size, self._lines)
+            self._allowance.check(self._size, self._lines)
 
     async def _renew(self) -> None:
         """Write down that more has come, and learn what others of the member's files leave; as long as what was written
         down before holds, it may wait."""
-        asked, now_ms = self._loop.time(), self._clock.now_ms()
+        asked = self._loop.time()
         self._renew_at = asked + RENEW_SECONDS
-        file, until_ms = Uploaded(max(self._size, self._announced), self._lines, -1), now_ms + LEASE_MS
+        file = Uploaded(max(self._size, self._announced), self._lines, -1)
         try:
-            room = await self._jobs.keep_uploading(
-                self.job, self._lease, file, self._limits, now_ms, until_ms, self._deadline()
-            )
+            room = await self._held.keep(file)
         except AudienceError:
             if self._loop.time() >= self._kept_until:
                 raise
             return
         if room is None:
             raise NoSuchUploadError
-        self._room = room
-        self._check(file.size_bytes, file.lines)
+        self._allowance = self._allowance._replace(room=room)
+        self._allowance.check(file.size_bytes, file.lines)
         self._kept_until = asked + LEASE_MS / 1000
 
     async def _write(self, part: bytes) -> None:
@@ -362,18 +322,7 @@ class Upload:
             writing, self._writing = self._writing, None
             await writing
 
-    def _deadline(self) -> float:
-        return self._loop.time() + STORE_SECONDS
-
 
 def hash_secret(secret: str) -> str:
     """What is kept of what an upload's URL ends in."""
     return hashlib.sha256(secret.encode()).hexdigest()
-
-
-def limits_of(settings: BatchSettings) -> UploadLimits:
-    """What a member may upload."""
-    bounds = (settings.bytes_per_hour, settings.bytes_per_day, settings.lines_per_hour, settings.lines_per_day)
-    return UploadLimits(
-        settings.waiting_jobs, settings.uploads_at_once, *[None if each == UNLIMITED else each for each in bounds]
-    )

@@ -13,13 +13,8 @@ import pytest
 from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.batch.uploads import uploading
 from instantaudience_server.batch.uploads.files import PART_BYTES, FileStore
-from instantaudience_server.batch.uploads.uploading import (
-    Limit,
-    NoSuchUploadError,
-    UploadRefusedError,
-    Uploads,
-    hash_secret,
-)
+from instantaudience_server.batch.uploads.limits import Limit, UploadRefusedError
+from instantaudience_server.batch.uploads.uploading import NoSuchUploadError, Uploads, hash_secret
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.catalog.editor import write_of
 from instantaudience_server.catalog.feed import CatalogFeed

@@ -153,8 +153,8 @@ class Host:
         their method's place in the list and their token.
 
         A call: its number, its method's place in the list, whether its token was learnt, its message or what is wrong
-        with it, then the fields of `transport.calls.Call`. What is wrong is the value of a `transport.framing.Flaw`,
-        and a size.
+        with it, then the fields of `transport.calls.call.Call`. What is wrong is the value of a
+        `transport.framing.Flaw`, and a size.
 
         Events begin with their name: `refused` (number, method's place or None, request ID, the value of a `Flaw`),
         `misread` (number, the place of its method, what is wrong with the body, for people, …), `opened` (number,

@@ -82,7 +82,7 @@ def _are_ids(values: Iterable[int]) -> bool:
 
 
 def _are_certificate_names(names: Collection[str]) -> bool:
-    """What else a certificate holds is nobody's name: commas stand between several (see `transport/calls.py`)."""
+    """What else a certificate holds is nobody's name: commas stand between several (see `transport/calls/call.py`)."""
     fine = all(
         len(name) <= LONGEST_CERTIFICATE_NAME and re.fullmatch(r"[!-+\--~]+", name) and name != "-" for name in names
     )

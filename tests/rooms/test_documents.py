@@ -1,6 +1,8 @@
-"""Links of the documents lead to something that is there."""
+"""Links of the documents lead to something that is there, and so do names of files, in comments too."""
 
+import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,8 @@ DOCUMENTS = sorted(
     for pattern in ("*.md", "docs/**/*.md", "clients/*/README.md", "deploy/**/*.md")
     for each in ROOT.glob(pattern)
 )
+NOT_OURS = {"target", "node_modules", "third_party", "page"}
+NAMED = re.compile(r"`((?:[\w.-]+/)*\w+\.(?:py|rs|lua))`")
 FENCED = re.compile(r"^( *)```.*?^\1```$", re.DOTALL | re.MULTILINE)
 
 
@@ -30,3 +34,30 @@ def test_its_links_lead_somewhere(document: Path) -> None:
         target = (ROOT / document).parent / path if path else ROOT / document
         assert target.exists(), link
         assert not heading or heading in headings(target), link
+
+
+def sources() -> Iterator[str]:
+    """The files of the code."""
+    for top in ("bench", "clients", "gateway", "server", "tests", "tools"):
+        for directory, inner, names in os.walk(ROOT / top):
+            inner[:] = [each for each in inner if each not in NOT_OURS]
+            yield from (f"{directory}/{name}" for name in names if name.endswith((".py", ".rs", ".lua")))
+
+
+SOURCES = list(sources())
+ENDINGS = {"/".join(parts[start:]) for parts in (path.split("/") for path in SOURCES) for start in range(len(parts))}
+
+
+def missing(path: Path | str) -> list[str]:
+    """The files that one names, by any part of their way, and that are not there."""
+    named = [name.lstrip("./") for name in NAMED.findall((ROOT / path).read_text()) if name.islower()]
+    return [name for name in named if name not in ENDINGS]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=str)
+def test_the_files_that_it_names_are_there(document: Path) -> None:
+    assert missing(document) == []
+
+
+def test_the_files_that_comments_name_are_there() -> None:
+    assert {path: found for path in SOURCES if (found := missing(path))} == {}

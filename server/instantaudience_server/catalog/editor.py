@@ -53,7 +53,8 @@ class CatalogEditor:
         is_chosen = bool(created.id)
         if is_chosen and (await self._store.find(kind, [created.id], deadline))[0] is not None:
             raise _refusal(Outcome.CONFLICT, created)
-        records.stamp(created, self._clock.now_ms(), is_new=True)
+        former = await self._store.former_generation(deadline) if kind is Kind.USER else 0
+        records.stamp(created, self._clock.now_ms(), is_new=True, former_generation=former)
         while True:
             await check_references(self._store, references, deadline)
             if not is_chosen:
@@ -122,6 +123,8 @@ class CatalogEditor:
         for _ in _until(deadline):
             before = await self._read(kind, object_id, etag, deadline, check)
             write = write_of(before, None)
+            if isinstance(before, pb.User):
+                await self._store.note_generation(before.token_generation, deadline)
             if kind is Kind.MEMBER:
                 write = write._replace(unnamed_since=await self._check_unnamed(object_id, deadline))
             if await self._write(write, before, deadline) is Outcome.DONE:

@@ -203,7 +203,9 @@ class _Putting:
         new_hash = await self._new_hash(entry, stored_hash)
         if same and new_hash is None:
             return _Step(entry, is_new=False, write=None)
-        records.stamp(message, self._clock.now_ms(), is_new=before is None)
+        is_new_user = before is None and isinstance(message, pb.User)
+        former = await self._store.former_generation(self.deadline()) if is_new_user else 0
+        records.stamp(message, self._clock.now_ms(), is_new=before is None, former_generation=former)
         return _Step(entry, before is None, write_of(before, message, new_hash, references))
 
     def _owners_of_certificate(self, name: str) -> Set[int]:

@@ -40,15 +40,16 @@ def decode_segment(data: bytes) -> pb.Segment:
     return message
 
 
-def stamp(message: Object, now_ms: int, *, is_new: bool) -> None:
+def stamp(message: Object, now_ms: int, *, is_new: bool, former_generation: int = 0) -> None:
     """Note the time (Unix time in ms) in an object that is about to be written, where its kind has it noted.
 
-    A new user's tokens begin a generation later than any of a user that had the same ID before.
+    A new user's tokens begin a generation later than any of a user that had the same ID before: than
+    `former_generation`, the largest one of users that are gone.
     """
     if isinstance(message, pb.Segment):
         message.last_modified.FromSeconds(now_ms // 1000)
     elif isinstance(message, pb.User) and is_new:
-        message.token_generation = now_ms // 1000
+        message.token_generation = max(now_ms // 1000, former_generation + 1)
 
 
 def revoke_all(data: bytes, now_ms: int) -> bytes:

@@ -58,13 +58,14 @@ async def _seed(store: CatalogStore, batch: Sequence[Entry], hash_password: Hash
     ids = [_object_of(entry).id for entry in batch]
     found = await store.find(kind, ids, _deadline())
     missing = [entry for entry, record in zip(batch, found, strict=True) if record is None]
-    writes = [await _write(entry, hash_password, now_ms) for entry in missing]
+    former = await store.former_generation(_deadline())
+    writes = [await _write(entry, hash_password, now_ms, former) for entry in missing]
     return (await store.write(writes, _deadline())).count(Outcome.DONE)
 
 
-async def _write(entry: Entry, hash_password: HashPassword, now_ms: int) -> Write:
+async def _write(entry: Entry, hash_password: HashPassword, now_ms: int, former_generation: int) -> Write:
     message = _object_of(entry)
-    records.stamp(message, now_ms, is_new=True)
+    records.stamp(message, now_ms, is_new=True, former_generation=former_generation)
     password_hash = await _hash_of(entry, hash_password) if isinstance(entry, pb.ImportedUser) else None
     return write_of(None, message, password_hash)
 

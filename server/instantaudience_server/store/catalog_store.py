@@ -129,6 +129,13 @@ return {redis.call('HGET', KEYS[2], id), redis.call('HGET', KEYS[3], id)}
 """
 """Arguments: a unique name. Answers the user that has it, and its password's hash."""
 
+NOTE_GENERATION = """
+if tonumber(redis.call('HGET', KEYS[1], 'generation') or 0) < tonumber(ARGV[1]) then
+  redis.call('HSET', KEYS[1], 'generation', ARGV[1])
+end
+"""
+"""Arguments: a generation of tokens. It stands among the largest IDs, which a restore does not take back either."""
+
 BEGIN_SEEDING = """
 if not redis.call('GET', KEYS[1]) then redis.call('SET', KEYS[2], '1') end
 return redis.call('GET', KEYS[2])
@@ -239,6 +246,18 @@ class ClusterCatalogStore:
         )
         (answer,) = await self._cluster.execute([command], deadline, durability=self._cluster.durability)
         return [Outcome[word] for word in answer.decode().split()]
+
+    async def note_generation(self, generation: int, deadline: float) -> None:
+        """Run the script."""
+        command = commands.evaluate(NOTE_GENERATION, [keys.CATALOG_IDS], generation)
+        await self._cluster.execute([command], deadline, durability=self._cluster.durability)
+
+    async def former_generation(self, deadline: float) -> int:
+        """Get the field."""
+        ((generation,),) = await self._cluster.execute(
+            [commands.get_fields(keys.CATALOG_IDS, ["generation"])], deadline
+        )
+        return int(generation or 0)
 
     async def begin_seeding(self, deadline: float) -> bool:
         """Run the script that looks and takes a note in one."""

@@ -7,6 +7,7 @@ import pytest
 from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.store.interfaces.catalog import Kind
+from support.clocks import FakeClock
 from support.parts.catalogs import (
     NOW_S,
     OTHER,
@@ -250,6 +251,25 @@ class TestDeleting:
         for member_id in (owner, lonely):
             await worker.call("DeleteMember", id=member_id)
         assert set(worker.feed.catalog.members) == {OWN, OTHER, namer, mapper}
+
+    @pytest.mark.parametrize("clock_ms", [0, 900, -30_000], ids=["at once", "soon", "by a clock that is behind"])
+    @pytest.mark.parametrize("is_imported", [False, True], ids=["created", "imported"])
+    async def test_tokens_of_a_user_that_is_gone_are_none_of_the_next_one_with_its_id(
+        self, worker: CatalogWorker, another: CatalogWorker, clock: FakeClock, clock_ms: int, is_imported: bool
+    ) -> None:
+        former = (await worker.stored(Kind.USER, 2)).token_generation
+        for _ in range(3):
+            await worker.call("RevokeTokens", id=2)
+            former += 1
+        assert (await worker.stored(Kind.USER, 2)).token_generation == former
+        await worker.call("DeleteUser", id=2)
+        clock.ms += clock_ms
+        user = {"id": 2, "username": "own", "member_id": OWN}
+        if is_imported:
+            await another.put(users=[{"user": user, "password": PASSWORD}])
+        else:
+            await another.call("CreateUser", user=user, password=PASSWORD)
+        assert (await worker.stored(Kind.USER, 2)).token_generation > former
 
     async def test_nobody_names_a_member_that_is_deleted_at_the_same_time(
         self, worker: CatalogWorker, another: CatalogWorker

@@ -129,6 +129,12 @@ class CatalogStore(Protocol):
         The node that has the catalog does nothing else meanwhile, 3 ms for a hundred.
         """
 
+    async def note_generation(self, generation: int, deadline: float) -> None:
+        """A user with this `token_generation` is about to go."""
+
+    async def former_generation(self, deadline: float) -> int:
+        """The largest `token_generation` that was noted; 0 where there was none."""
+
     async def begin_seeding(self, deadline: float) -> bool:
         """Whether the catalog is empty, or was when a seeding began that has not ended."""
 

@@ -2,9 +2,8 @@
 
 import gc
 import sys
-import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,49 +23,17 @@ from instantaudience_server.sending.csv_form import ColumnsError, CsvForm
 from instantaudience_server.sending.csv_rows import NAMES
 from instantaudience_server.sending.following import Following, Totals
 from instantaudience_server.sending.forms import FORMS, read_batches
-from instantaudience_server.sending.positions import Position, fingerprint, read_position, write_position
-from instantaudience_server.sending.records import Place, SourceError
-from instantaudience_server.sending.rejects import Rejects
+from instantaudience_server.sending.journal import STDIN, Journal, Way, rejects_path
+from instantaudience_server.sending.records import SourceError
 
 PATIENCE_SECONDS = 60.0
 """How long a service may be away while it is sent to."""
-KEPT_SECONDS = 0.2
-"""How often it is written down how far a file has been sent."""
 MOST_BODY_BYTES = 65_536
 """A request of this size has no more memberships than an answer has room for warnings (10,000)."""
 WINDOW = 16
 """Requests under way; what they were read from is in memory, for the rejects."""
 MORE_OBJECTS = 100_000
 """How many more objects there have to be before some are looked for that only refer to each other."""
-STDIN = Path("-")
-
-
-@dataclass(frozen=True)
-class Way:
-    """How files are read and where they go."""
-
-    form: str | None
-    csv_form: CsvForm
-    rejects: Path | None
-    is_dry: bool
-    destination: tuple[str, str]
-    """The service, and the account."""
-
-    def rejects_path(self, file: Path) -> Path:
-        """Where the rejects of a file go."""
-        return _rejects_path(self.rejects, file)
-
-    def position_path(self, file: Path) -> Path | None:
-        """Where it is kept how far a file was sent; None where that cannot be gone on with."""
-        return None if file == STDIN or self.is_dry else _beside(file, "position")
-
-
-def _rejects_path(named: Path | None, file: Path) -> Path:
-    return named or _beside(Path("standard-input") if file == STDIN else file, "rejects.csv")
-
-
-def _beside(file: Path, ending: str) -> Path:
-    return file.with_name(f"{file.name}.{ending}")
 
 
 def _columns(_context: click.Context, _parameter: click.Parameter, value: str) -> list[tuple[str, str]]:
@@ -141,7 +108,7 @@ def send(
         raise click.UsageError("--rejects is for one FILE")
     sources = {file.resolve() for file in files if file != STDIN}
     for file in files:
-        if (path := _rejects_path(rejects, file)).resolve() in sources:
+        if (path := rejects_path(rejects, file)).resolve() in sources:
             raise click.UsageError(f"{path} is to be sent: what is refused of {file} cannot replace it")
     csv_form = _csv_form(columns, no_header, delimiter)
     token = client.token()
@@ -202,7 +169,9 @@ def _sent(audience: instantaudience.Client, file: Path, way: Way, progress: Prog
     """Send what is left of a file."""
     try:
         with Content(None if file == STDIN else file) as content:
-            journal = _Journal(way, file, content)
+            journal = Journal(way, file, content.size_bytes, content.head)
+            if journal.goes_on:
+                click.echo(f"{content.name} goes on after line {journal.position.place.line:,}", err=True)
             following = Following(journal.rejects, journal.position.totals, journal.position.place)
             task = progress.add_task(content.name, total=content.size_bytes, rate="")
             try:
@@ -223,7 +192,7 @@ def _follow(
     content: Content,
     way: Way,
     following: Following,
-    journal: "_Journal",
+    journal: Journal,
     shown: Shown,
 ) -> None:
     requests = following.requests(read_batches(content, way.form, way.csv_form, following.place))
@@ -264,34 +233,6 @@ def _checked(
             warning.path = f"rt_segment[{int(user) + first}{closing}{block}" if user else ""
         yield instantaudience.StreamResult(first, len(users), result, None)
         first += len(users)
-
-
-class _Journal:
-    """Keeps how far a file was sent, and its rejects."""
-
-    def __init__(self, way: Way, file: Path, content: Content) -> None:
-        self.path = way.position_path(file)
-        self._fingerprint = fingerprint(way.destination, way.form, way.csv_form, content.size_bytes, content.head)
-        found = None if self.path is None else read_position(self.path, self._fingerprint)
-        self.position = found or Position()
-        self.rejects = Rejects(way.rejects_path(file), self.position.rejects_bytes)
-        self._kept = time.monotonic()
-        if found is not None and not found.is_done:
-            click.echo(f"{content.name} goes on after line {found.place.line:,}", err=True)
-
-    def keep(self, place: Place, *, now: bool = False, is_done: bool = False) -> None:
-        """Write down that all before a place is answered; from time to time is enough, unless `now`."""
-        is_time = place != self.position.place and time.monotonic() - self._kept >= KEPT_SECONDS
-        if self.path is None or not (now or is_time):
-            return
-        self.position.place, self.position.is_done = place, is_done
-        self.position.rejects_bytes = self.rejects.saved_bytes()
-        write_position(self.path, self._fingerprint, self.position)
-        self._kept = time.monotonic()
-
-    def close(self) -> None:
-        """Close the file of rejects."""
-        self.rejects.close()
 
 
 def _fields(file: Path, way: Way, totals: Totals) -> dict[str, Any]:

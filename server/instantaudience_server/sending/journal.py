@@ -1,0 +1,71 @@
+"""Where files go, and what is kept beside each: how far it was sent, and what of it was refused."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from instantaudience_server.sending.csv_form import CsvForm
+from instantaudience_server.sending.positions import Position, fingerprint, read_position, write_position
+from instantaudience_server.sending.records import Place
+from instantaudience_server.sending.rejects import Rejects
+
+KEPT_SECONDS = 0.2
+"""How often it is written down how far a file has been sent."""
+STDIN = Path("-")
+
+
+@dataclass(frozen=True)
+class Way:
+    """How files are read and where they go."""
+
+    form: str | None
+    csv_form: CsvForm
+    rejects: Path | None
+    is_dry: bool
+    destination: tuple[str, str]
+    """The service, and the account."""
+
+    def rejects_path(self, file: Path) -> Path:
+        """Where the rejects of a file go."""
+        return rejects_path(self.rejects, file)
+
+    def position_path(self, file: Path) -> Path | None:
+        """Where it is kept how far a file was sent; None where that cannot be gone on with."""
+        return None if file == STDIN or self.is_dry else _beside(file, "position")
+
+
+def rejects_path(named: Path | None, file: Path) -> Path:
+    """Where the rejects of a file go: to the name that they were given, or beside it."""
+    return named or _beside(Path("standard-input") if file == STDIN else file, "rejects.csv")
+
+
+def _beside(file: Path, ending: str) -> Path:
+    return file.with_name(f"{file.name}.{ending}")
+
+
+class Journal:
+    """Keeps how far a file was sent, and its rejects."""
+
+    def __init__(self, way: Way, file: Path, size_bytes: int | None, head: bytes) -> None:
+        self.path = way.position_path(file)
+        self._fingerprint = fingerprint(way.destination, way.form, way.csv_form, size_bytes, head)
+        found = None if self.path is None else read_position(self.path, self._fingerprint)
+        self.position = found or Position()
+        self.rejects = Rejects(way.rejects_path(file), self.position.rejects_bytes)
+        self._kept = time.monotonic()
+        self.goes_on = found is not None and not found.is_done
+        """Whether an earlier run has sent some of it."""
+
+    def keep(self, place: Place, *, now: bool = False, is_done: bool = False) -> None:
+        """Write down that all before a place is answered; from time to time is enough, unless `now`."""
+        is_time = place != self.position.place and time.monotonic() - self._kept >= KEPT_SECONDS
+        if self.path is None or not (now or is_time):
+            return
+        self.position.place, self.position.is_done = place, is_done
+        self.position.rejects_bytes = self.rejects.saved_bytes()
+        write_position(self.path, self._fingerprint, self.position)
+        self._kept = time.monotonic()
+
+    def close(self) -> None:
+        """Close the file of rejects."""
+        self.rejects.close()

@@ -12,5 +12,5 @@ mod tls;
 
 pub use callers::Callers;
 pub use listening::Sockets;
-pub use running::Running;
-pub use tls::{Files, Tls};
+pub use running::{Door, Running};
+pub use tls::Files;

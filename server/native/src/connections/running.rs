@@ -32,6 +32,13 @@ enum Phase {
     Close,
 }
 
+/// What connections on the ports pass.
+#[derive(Clone)]
+pub struct Door {
+    pub callers: Arc<Callers>,
+    pub tls: Arc<Tls>,
+}
+
 /// A server that runs.
 pub struct Running {
     phase: watch::Sender<Phase>,
@@ -40,13 +47,7 @@ pub struct Running {
 
 impl Running {
     /// Let callers in. A connection is asked to end when it is of this age.
-    pub fn start(
-        sockets: Sockets,
-        service: Arc<Service>,
-        callers: Arc<Callers>,
-        tls: Arc<Tls>,
-        age: Duration,
-    ) -> io::Result<Self> {
+    pub fn start(sockets: Sockets, service: Arc<Service>, door: Door, age: Duration) -> io::Result<Self> {
         let waiting = Arc::clone(&service);
         let rest = move || {
             if waiting.arrivals.are_crowded() {
@@ -59,7 +60,7 @@ impl Running {
             sockets.listen()?
         };
         let (phase, phases) = watch::channel(Phase::Serve);
-        let work = move || serve(&runtime, listeners, &service, &Door { callers, tls }, age, phases);
+        let work = move || serve(&runtime, listeners, &service, &door, age, phases);
         let thread = thread::Builder::new().name("native-host".to_owned()).spawn(work)?;
         Ok(Self { phase, thread })
     }
@@ -75,13 +76,6 @@ impl Running {
         // It has ended, one way or the other.
         let _ = self.thread.join();
     }
-}
-
-/// What connections on the ports pass.
-#[derive(Clone)]
-struct Door {
-    callers: Arc<Callers>,
-    tls: Arc<Tls>,
 }
 
 fn serve(

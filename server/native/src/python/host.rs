@@ -14,7 +14,7 @@ use pyo3::types::{PyBytes, PyList};
 
 use crate::bounds::{Aside, Inflations, Rooms};
 use crate::calls::{JsonForm, Kind, Method, Service};
-use crate::connections::{Callers, Files, Running, Sockets, Tls};
+use crate::connections::{Callers, Door, Files, Running, Sockets};
 use crate::grpc::{Patience, frame};
 use crate::handover::{Answers, Arrivals, CallId, Failure, Impatience, Order, Prices, Refusals, Room, Who};
 use crate::json::{JsonReader, JsonWriter};
@@ -65,8 +65,7 @@ enum State {
 pub struct Host {
     service: Arc<Service>,
     state: Mutex<State>,
-    callers: Arc<Callers>,
-    tls: Arc<Tls>,
+    door: Door,
     age: Duration,
     budget: Budget,
 }
@@ -113,8 +112,7 @@ impl Host {
         Ok(Self {
             service: Arc::new(service),
             state: Mutex::new(State::Bound(bound)),
-            callers: Callers::new(most, most_of_one),
-            tls: Arc::default(),
+            door: Door { callers: Callers::new(most, most_of_one), tls: Arc::default() },
             age: seconds(age)?,
             budget: Budget { call_seconds, kept_share, kept_seconds },
         })
@@ -134,20 +132,15 @@ impl Host {
         required: bool,
     ) -> PyResult<()> {
         let files = Files { chain, key, client_ca, client_crl, required };
-        self.tls.secure(&files).map_err(|unusable| value_error(unusable.text()))
+        self.door.tls.secure(&files).map_err(|unusable| value_error(unusable.text()))
     }
 
     fn start(&self) -> PyResult<()> {
         let mut state = lock(&self.state);
         match std::mem::replace(&mut *state, State::Closed) {
             State::Bound(bound) => {
-                *state = State::Running(Running::start(
-                    bound,
-                    Arc::clone(&self.service),
-                    Arc::clone(&self.callers),
-                    Arc::clone(&self.tls),
-                    self.age,
-                )?);
+                let (service, door) = (Arc::clone(&self.service), self.door.clone());
+                *state = State::Running(Running::start(bound, service, door, self.age)?);
                 Ok(())
             }
             other => {
@@ -213,7 +206,7 @@ impl Host {
     }
 
     fn take_refused_connections(&self) -> (u64, u64) {
-        let refused = self.callers.take_refused();
+        let refused = self.door.callers.take_refused();
         (refused.connections, refused.certificates)
     }
 

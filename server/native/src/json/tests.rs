@@ -56,11 +56,15 @@ fn lists_that_come_again_are_read_again() {
     for lists in [[list, list, list], [list, list, &other], [list, &other, list], [&other, list, "[]"]] {
         assert_eq!(writer.write(&read(lists).unwrap()).unwrap(), body(lists));
     }
-    for (lists, place) in [([list, &wrong, list], 1), ([&wrong, list, &wrong], 2), ([list, list, &wrong], 2)] {
+    for (lists, place) in
+        [([list, &wrong, list], 1), ([&wrong, &wrong, list], 1), ([&wrong, list, &wrong], 2), ([list, list, &wrong], 2)]
+    {
         assert_eq!(read(lists), Err(format!("group[{place}].user[1].numbers[2]: be an int32.")));
     }
     let cut = &list[..list.len() - 1];
     assert!(read([list, cut, list]).is_err_and(|text| text.starts_with("The body is not JSON")));
+    let deeper = format!(r#"{{"user":{list},"next":{{"next":{{"next":{{"user":{list}}}}}}}}}"#);
+    assert_eq!(reader("Users").read(deeper.as_bytes()), Err("The body is nested too deeply.".to_owned()));
 }
 
 #[test]
@@ -78,6 +82,8 @@ fn what_is_wrong_is_said_with_its_place() {
         (r#"{"a":[[[[[[]]]]]]}"#, "The body is nested too deeply."),
         (r#"{"a":1e400}"#, "Unreadable."),
         (r#"{"a":"\ud800"}"#, "Unreadable."),
+        (r#"{"user":[{"numbers":[1.5]}],"a":"\ud800four"}"#, "Unreadable."),
+        (r#"{"user":[{"numbers":[1.5]}],"a":"\ud800for"}"#, "user[0].numbers[0]: be an int32."),
     ] {
         assert_eq!(read(body), Err(text.to_owned()), "{body}");
     }

@@ -77,6 +77,10 @@ mod tests {
         assert_eq!(inflations.left(start), Duration::from_millis(20));
         assert!(inflations.left(start + Duration::from_millis(20)).is_zero());
         inflations.pay(1_000_000, start + Duration::from_secs(1));
+        let left = inflations.left(start);
+        inflations.note(&Ok(Bytes::from(vec![0; 1_000_000])), 1_000_000);
+        inflations.note(&Err(Flaw::Unreadable), 1_000_000);
+        assert_eq!(inflations.left(start), left);
         inflations.note(&Ok(Bytes::from_static(&[0; 1000])), 1_000_000);
         assert!(inflations.left(start + Duration::from_millis(700)).is_zero());
         assert!(inflations.left(start + Duration::from_secs(1)).is_zero());

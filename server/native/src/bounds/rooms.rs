@@ -336,6 +336,17 @@ mod tests {
     }
 
     #[test]
+    fn what_may_not_wait_has_room_at_once_or_none() {
+        let rooms = Rooms::default();
+        let [mut first, mut same, mut other] = [1, 1, 2].map(|last| rooms.hold(None, Some(address(last))));
+        assert!(first.try_widen(ADDRESS_BYTES));
+        assert!(!same.try_widen(1) && other.try_widen(1));
+        drop(first);
+        assert!(same.try_widen(ADDRESS_BYTES) && !other.try_widen(ADDRESS_BYTES + 1));
+        assert_eq!(rooms.all.bytes.available_permits(), ALL_BYTES - ADDRESS_BYTES - 1);
+    }
+
+    #[test]
     fn what_is_only_announced_is_no_other_callers_loss() -> std::io::Result<()> {
         Builder::new_current_thread().build()?.block_on(async {
             let rooms = Rooms::default();

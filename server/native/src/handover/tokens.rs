@@ -55,6 +55,8 @@ mod tests {
         tokens.learn(&[0; 300], Who::Admin, now);
         assert_eq!((tokens.find(b"a", now), tokens.find(b"b", now)), (Some(Who::Member(7)), Some(Who::Admin)));
         assert_eq!((tokens.find(b"", now), tokens.find(&[0; 300], now)), (None, None));
+        tokens.learn(&[0; TOKEN_BYTES], Who::Admin, now);
+        assert_eq!(tokens.find(&[0; TOKEN_BYTES], now), Some(Who::Admin));
         assert_eq!(tokens.find(b"a", now + KNOWN), None);
         for number in 0_u64..30_000 {
             tokens.learn(&number.to_be_bytes(), Who::Member(number), now);

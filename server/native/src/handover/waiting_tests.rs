@@ -103,6 +103,32 @@ fn who_has_been_served_much_waits_when_it_comes_back() {
 }
 
 #[test]
+fn who_comes_later_or_again_gets_nothing_for_the_time_before() {
+    let now = Instant::now();
+    let mut waiting = waiting_of(&[1, 2, 2, 2, 2, 2, 2], now);
+    assert_eq!(waiting.take(&room(4), &prices(1)).len(), 4);
+    for (id, member) in [(7, 1), (8, 1), (9, 3), (10, 3)] {
+        waiting.add(Some(member), call(id, 1), now);
+    }
+    assert_eq!(all(&mut waiting), [7, 9, 4, 8, 10, 5, 6]);
+}
+
+#[test]
+fn who_was_served_is_remembered_only_as_long_as_it_makes_a_difference() {
+    let now = Instant::now();
+    let mut waiting = Waiting::new(10);
+    waiting.add(Some(1), call(0, 1000 * usize::try_from(CALL_COST).unwrap()), now);
+    waiting.add(Some(0), call(1, 0), now);
+    assert_eq!(waiting.take(&room(1), &prices(1)).first().unwrap().id, 0);
+    for id in 2..100 {
+        waiting.add(Some(0), call(id, 0), now);
+        waiting.add(Some(id), call(id, 0), now);
+        assert_eq!(waiting.take(&room(2), &prices(1)).len(), 2);
+        assert!(waiting.ended.len() <= 11 && waiting.ended.contains_key(&Some(1)));
+    }
+}
+
+#[test]
 fn the_first_call_of_a_turn_takes_more_room() {
     let mut waiting = waiting_of(&[1, 1, 1, 2, 2, 3, 3], Instant::now());
     assert_eq!(waiting.take(&room(0), &prices(3)).len(), 0);
@@ -204,6 +230,11 @@ fn of_equals_the_one_that_has_just_come_is_refused() {
         waiting.add(Some(id), call(id, 1), now);
     }
     assert_eq!(refused(waiting.add(Some(5), call(1000, 1), now)), Some((Some(5), 1000)));
+    let mut waiting = Waiting::new(5);
+    for (id, member) in (0..).zip([1, 1, 1, 2, 2]) {
+        waiting.add(Some(member), call(id, 1), now);
+    }
+    assert_eq!(refused(waiting.add(Some(2), call(5, 1), now)), Some((Some(2), 5)));
 }
 
 #[test]

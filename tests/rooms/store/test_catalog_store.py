@@ -132,6 +132,14 @@ class TestWriting:
             assert await version(filled) == before
             assert await loaded(filled) == everything
 
+    async def test_what_goes_leaves_what_has_its_id_and_is_of_another_kind(self, filled: ClusterCatalogStore) -> None:
+        """A member that owns something, and a user's password."""
+        there = [Write(Kind.SEGMENT, each.id, None, b"same", 2) for each in (OWNER, ANN)]
+        gone = [each._replace(before=b"same", after=None) for each in there]
+        assert await write(filled, *there, *gone) == [Outcome.DONE] * 4
+        assert await found(filled, Kind.MEMBER, OWNER.id) == b"owner"
+        assert await filled.password_hashes([ANN.id], seconds_from_now()) == ["hash of ann"]
+
     async def test_one_refused_write_does_not_keep_others_from_being_made(self, filled: ClusterCatalogStore) -> None:
         good, bad = segments(200, 2), Write(Kind.SEGMENT, 100, b"other", b"b", 1)
         assert await write(filled, good[0], bad, good[1]) == [Outcome.DONE, Outcome.CONFLICT, Outcome.DONE]

@@ -100,6 +100,8 @@ def test_a_file_without_users_is_given_up(rejects: Rejects, monkeypatch: pytest.
     followed = follow(rejects, [unreadable(1), user(2)], [unreadable(3)], [unreadable(4), unreadable(5)], [user(6)])
     assert isinstance(followed.failure, SourceError)
     assert str(followed.failure) == "the last 3 records hold no user: why"
+    few = [[unreadable(1), unreadable(2)], [user(3)], [unreadable(4), unreadable(5)], [user(6)]]
+    assert follow(rejects, *few).failure is None
 
 
 def test_a_position_is_kept_for_the_same_sending_alone(tmp_path: Path) -> None:

@@ -87,12 +87,15 @@ def test_a_request_that_failed_refuses_all_of_its_users(rejects: Rejects) -> Non
     assert followed.totals == Totals(1, 1, following.Counter({"SYNTAX": 2}))
 
 
-def test_a_user_without_a_valid_segment_is_told_once_a_line(rejects: Rejects) -> None:
-    followed = follow(rejects, [user(1, 2)])
+@pytest.mark.parametrize("one", [user(1, 2), Record(Place(10, 1), [(1, "{}")], RtSegment(), 2)], ids=["csv", "json"])
+def test_a_user_without_a_valid_segment_is_told_once_a_line(rejects: Rejects, one: Record) -> None:
+    followed = follow(rejects, [one])
     blocks = [(f"rt_segment[0].seg_block[{index}]", "UNKNOWN_SEGMENT") for index in (0, 1)]
     followed.take(answer(0, 1, *blocks, ("rt_segment[0]", "NO_VALID_SEGMENTS")))
     followed.finish()
     assert followed.totals == Totals(0, 0, following.Counter({"UNKNOWN_SEGMENT": 2}))
+    rejects.saved_bytes()
+    assert [reason for _, reason, *_ in rows(rejects.path)] == ["UNKNOWN_SEGMENT"] * len(one.rows)
 
 
 def test_a_file_without_users_is_given_up(rejects: Rejects, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from typing import Protocol
 import structlog
 
 from instantaudience_server.batch.counters import Count, Counters
-from instantaudience_server.batch.jobs import JOB_ID, Checkpoint, ErrorCode, FileFailedError, JobView, StoredFile
+from instantaudience_server.batch.jobs import Checkpoint, ErrorCode, FileFailedError, JobView, StoredFile
 from instantaudience_server.batch.reports import report_of
 from instantaudience_server.batch.uploads.files import FileStore
 from instantaudience_server.batch.uploads.limits import limits_of
@@ -23,7 +23,7 @@ from instantaudience_server.catalog.feed import FindMember
 from instantaudience_server.clock import Clock
 from instantaudience_server.errors import STORE_FAILURES, AudienceError
 from instantaudience_server.metrics import BATCH_JOBS, BATCH_LINES, BATCH_MEMBERSHIPS, BATCH_RUNNING_JOBS
-from instantaudience_server.store.interfaces.jobs import ENDED, Job, JobStore, Phase
+from instantaudience_server.store.interfaces.jobs import Job, JobStore, Phase
 from instantaudience_server.telemetry import Event
 
 log = structlog.get_logger()
@@ -39,10 +39,6 @@ NOTE_SECONDS = 0.25
 """How often it is written down how far a job is, at most: what is applied since then is applied again after a crash."""
 PAUSE_SECONDS = 2.0
 """How long a job rests that cannot go on because the cluster or the store of files is out of reach."""
-SWEEP_SECONDS = 3600.0
-"""How often files are deleted that no job needs."""
-ABANDONED_MS = 3_600_000
-"""How long nothing more has come of a file of which some must have, before it is deleted: its process has died."""
 ALONE_FROM = 2
 """From this try on, a process applies a job without others beside it, until it has come further."""
 MOST_TRIES = 3
@@ -114,20 +110,6 @@ class JobRunner:
             await asyncio.wait(self._tasks, timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         else:
             await asyncio.sleep(LOOK_SECONDS)
-
-    async def sweep(self) -> None:
-        """Delete, again and again, the files that no job needs: of those who died before they could do it."""
-        while True:
-            with contextlib.suppress(*STORE_FAILURES):
-                for job_id in filter(JOB_ID.fullmatch, await self._files.job_ids()):
-                    job = await self._jobs.find(job_id, self._deadline())
-                    if job is None or job.phase in ENDED or self._is_abandoned(job):
-                        await self._files.delete(job_id)
-            await asyncio.sleep(SWEEP_SECONDS)
-
-    def _is_abandoned(self, job: Job) -> bool:
-        """Whether a job's file can no longer come to its end."""
-        return job.phase is Phase.UPLOADING and job.open_until_ms + ABANDONED_MS < self._clock.now_ms()
 
     async def _take(self, lease: str) -> Job | None:
         now_ms = self._clock.now_ms()

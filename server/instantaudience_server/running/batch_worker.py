@@ -13,6 +13,7 @@ from instantaudience_server import metrics
 from instantaudience_server.batch.runner import JobRunner
 from instantaudience_server.batch.uploads.files import FileStore
 from instantaudience_server.batch.uploads.marking import keep_marks
+from instantaudience_server.batch.uploads.sweeping import sweep
 from instantaudience_server.batch.uploads.uploading import Uploads
 from instantaudience_server.batch.yielding import PATIENCE_SECONDS, Yielding
 from instantaudience_server.health import HealthService
@@ -60,7 +61,8 @@ async def serve(config: WorkerConfig) -> None:
         run_beside(
             stack,
             partial(keep_marks, jobs, clock, config.upload_marks),
-            *(ground.feed.follow, suppressions.follow, runner.run, runner.sweep, partial(health.watch, _nobody_asks)),
+            partial(sweep, jobs, files, clock),
+            *(ground.feed.follow, suppressions.follow, runner.run, partial(health.watch, _nobody_asks)),
             *(partial(metrics.sample, readings_of(catalog, cluster)), keep_writing, give_back, end_when_stuck),
         )
         (address,) = config.addresses

@@ -4,7 +4,6 @@ How a file is applied is scripted here: what a job does is what its file says.
 """
 
 import asyncio
-import itertools
 import secrets
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -26,23 +25,19 @@ from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.catalog.editor import write_of
 from instantaudience_server.catalog.feed import CatalogFeed, FindMember
 from instantaudience_server.clock import SystemClock
-from instantaudience_server.errors import RefusedCommandError, unavailable
+from instantaudience_server.errors import unavailable
 from instantaudience_server.metrics import BATCH_JOBS
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster.cluster import Cluster
-from instantaudience_server.store.interfaces.jobs import Job, Phase, Uploaded, UploadLimits
+from instantaudience_server.store.interfaces.jobs import Job, Phase
 from instantaudience_server.store.job_store import ClusterJobStore
 from support.parts.files import members_of
+from support.parts.jobs import MEMBER, OTHER, RefusedJobStore, waiting
 from support.parts.readings import CATALOG
 from support.service.metrics import Scrape
 from support.waiting import eventually, seconds_from_now
 
-LIMITS = UploadLimits(99, 1, None, None, None, None)
-MEMBER, OTHER = sorted(CATALOG.members)[:2]
 FIND_MEMBER = members_of(CATALOG)
-NOBODYS = f"{'nobodys':0<30}1764300000"
-"""What a job could be called."""
-numbers = itertools.count()
 
 
 class Script:
@@ -111,29 +106,6 @@ def jobs(cluster: Cluster) -> ClusterJobStore:
 @pytest.fixture
 def files(tmp_path: Path) -> FileStore:
     return FileStore((tmp_path / "files").as_uri())
-
-
-async def uploading(
-    jobs: ClusterJobStore, files: FileStore, content: bytes, member: int = MEMBER, silent_ms: int = -60_000
-) -> Job:
-    """A job of whose file more must have come so long ago."""
-    now_ms, number = SystemClock().now_ms(), next(numbers)
-    job = Job(f"{f'run{number}':x<30}1764300000", 0, member, Phase.STARTING, now_ms, now_ms, now_ms + 60_000)
-    made = await jobs.create(job, f"run{number}", seconds_from_now())
-    assert made is not None
-    await jobs.begin_upload(made, "up", 0, LIMITS, now_ms, now_ms - silent_ms, seconds_from_now())
-    await files.write(made.job_id, 0, content)
-    return made
-
-
-async def waiting(
-    jobs: ClusterJobStore, files: FileStore, content: bytes, member: int = MEMBER, most_lines: int = -1
-) -> Job:
-    """A job that waits for its turn."""
-    job = await uploading(jobs, files, content, member)
-    now_ms = SystemClock().now_ms()
-    assert await jobs.end_upload(job, "up", Uploaded(len(content), 0, most_lines), LIMITS, now_ms, seconds_from_now())
-    return job
 
 
 @asynccontextmanager
@@ -476,84 +448,9 @@ async def test_a_job_that_is_cancelled_counts_as_such(
         await eventually(has_ended)
 
 
-class RefusedJobStore(ClusterJobStore):
-    """The cluster refuses its first question, for good."""
-
-    refuses = True
-
-    async def take(self, lease: str, now_ms: int, until_ms: int, deadline: float) -> Job | None:
-        """See `JobStore`."""
-        self._refuse()
-        return await super().take(lease, now_ms, until_ms, deadline)
-
-    async def find(self, job_id: str, deadline: float) -> Job | None:
-        """See `JobStore`."""
-        self._refuse()
-        return await super().find(job_id, deadline)
-
-    def _refuse(self) -> None:
-        refuses, self.refuses = self.refuses, False
-        if refuses:
-            raise RefusedCommandError("node", "NOPERM")
-
-
 async def test_jobs_are_taken_when_the_cluster_no_longer_refuses_it(
     jobs: ClusterJobStore, files: FileStore, cluster: Cluster
 ) -> None:
     job = await waiting(jobs, files, b"...")
     async with running(RefusedJobStore(cluster), files, Script()):
         assert (await ended(jobs, job)).error_code == ""
-
-
-async def test_files_go_when_the_cluster_no_longer_refuses_to_say_who_needs_them(
-    files: FileStore, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(runner, "SWEEP_SECONDS", 0.02)
-    await files.write(NOBODYS, 0, b"x")
-    work = JobRunner(RefusedJobStore(cluster), files, Script().apply, FIND_MEMBER, SystemClock(), secrets.token_hex)
-    sweeping = asyncio.create_task(work.sweep())
-
-    async def it_is_gone() -> None:
-        assert await files.job_ids() == []
-
-    try:
-        await eventually(it_is_gone)
-    finally:
-        sweeping.cancel()
-
-
-async def test_what_is_no_file_of_a_job_stays(jobs: ClusterJobStore, files: FileStore) -> None:
-    """The place may be somebody's bucket, with much else in it."""
-    others = ["logs", "2026-11-28", NOBODYS[:-1], f"{NOBODYS}.old"]
-    for each in (NOBODYS, *others):
-        await files.write(each, 0, b"x")
-    work = JobRunner(jobs, files, Script().apply, FIND_MEMBER, SystemClock(), secrets.token_hex)
-    sweeping = asyncio.create_task(work.sweep())
-
-    async def only_others() -> None:
-        assert set(await files.job_ids()) == set(others)
-
-    try:
-        await eventually(only_others)
-    finally:
-        sweeping.cancel()
-
-
-async def test_files_that_no_job_needs_go(jobs: ClusterJobStore, files: FileStore) -> None:
-    needed = await waiting(jobs, files, b".")
-    await files.write(NOBODYS, 0, b"x")
-    abandoned = await uploading(jobs, files, b"x", silent_ms=runner.ABANDONED_MS + 1000)
-    slow = await uploading(jobs, files, b"x", OTHER, silent_ms=runner.ABANDONED_MS - 60_000)
-    work = JobRunner(jobs, files, Script().apply, FIND_MEMBER, SystemClock(), secrets.token_hex)
-    sweeping = asyncio.create_task(work.sweep())
-
-    async def only_needed() -> None:
-        assert set(await files.job_ids()) == {needed.job_id, slow.job_id}
-
-    assert abandoned.job_id in await files.job_ids()
-    try:
-        await eventually(only_needed)
-    finally:
-        sweeping.cancel()
-    async with running(jobs, files, Script()):
-        await ended(jobs, needed)

@@ -9,13 +9,13 @@ import contextlib
 from pathlib import Path
 
 from instantaudience_server import private_files
+from instantaudience_server.batch.uploads.uploading import STORE_SECONDS
 from instantaudience_server.clock import Clock
 from instantaudience_server.errors import AudienceError
 from instantaudience_server.store.interfaces.jobs import JobStore, Marks
 
 LOOK_SECONDS = 10.0
 """How often the cluster is asked: one that has lost what it held has other marks."""
-STORE_SECONDS = 5.0
 
 
 async def keep_marks(jobs: JobStore, clock: Clock, file: Path) -> None:

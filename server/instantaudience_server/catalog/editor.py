@@ -48,23 +48,21 @@ class CatalogEditor:
         kind = records.kind_of(message)
         created = rules.complete(message)
         rules.check(created)
-        check_certificates(created, self._feed.catalog.owners_of_certificate)
         references = rules.references(created)
         is_chosen = bool(created.id)
-        if is_chosen and (await self._store.find(kind, [created.id], deadline))[0] is not None:
-            raise _refusal(Outcome.CONFLICT, created)
-        former = await self._store.former_generation(deadline) if kind is Kind.USER else 0
-        records.stamp(created, self._clock.now_ms(), is_new=True, former_generation=former)
         while True:
+            if is_chosen and (await self._store.find(kind, [created.id], deadline))[0] is not None:
+                raise _refusal(Outcome.CONFLICT, created)
             await check_references(self._store, references, deadline)
+            alone_since = await self._check_certificates(None, created, deadline)
             if not is_chosen:
                 created.id = await self._store.allocate_id(kind, deadline)
-            outcome = await self._write(write_of(None, created, password_hash, references), created, deadline)
-            if outcome is Outcome.DONE:
+            former = await self._store.former_generation(deadline) if kind is Kind.USER else 0
+            records.stamp(created, self._clock.now_ms(), is_new=True, former_generation=former)
+            write = write_of(None, created, password_hash, references)._replace(alone_since=alone_since)
+            if await self._write(write, created, deadline) is Outcome.DONE:
                 break
-            if outcome is Outcome.CONFLICT and is_chosen:
-                raise _refusal(outcome, created)
-            # An import, which chooses IDs, was faster with this one, or a member that it names has gone.
+            # An import, which chooses IDs, was faster with this one, or what was looked at has changed.
         await self._feed.catch_up(deadline)
         return _with_etag(created)
 
@@ -99,11 +97,12 @@ class CatalogEditor:
             if unchanged and password_hash is None:
                 break
             added = rules.references(after) - rules.references(before)
+            alone_since = await self._check_certificates(before, after, deadline)
             if not unchanged:
-                check_certificates(after, self._feed.catalog.owners_of_certificate)
                 await check_references(self._store, added, deadline)
                 records.stamp(after, self._clock.now_ms(), is_new=False)
-            write = write_of(before, after, password_hash, added)._replace(hash_before=hash_before)
+            write = write_of(before, after, password_hash, added)
+            write = write._replace(hash_before=hash_before, alone_since=alone_since)
             if await self._write(write, after, deadline) is Outcome.DONE:
                 break
         else:
@@ -126,7 +125,7 @@ class CatalogEditor:
             if isinstance(before, pb.User):
                 await self._store.note_generation(before.token_generation, deadline)
             if kind is Kind.MEMBER:
-                write = write._replace(unnamed_since=await self._check_unnamed(object_id, deadline))
+                write = write._replace(alone_since=await self._check_unnamed(object_id, deadline))
             if await self._write(write, before, deadline) is Outcome.DONE:
                 break
         else:
@@ -150,6 +149,16 @@ class CatalogEditor:
         if outcome not in (Outcome.DONE, Outcome.CONFLICT, Outcome.NO_MEMBER):
             raise _refusal(outcome, message)
         return outcome
+
+    async def _check_certificates(self, before: Object | None, after: Object, deadline: float) -> Version:
+        """Refuse new names in certificates that another user has. Returns the version of the catalog in which none has
+        them; empty where there are none."""
+        known = before.certificate_names if isinstance(before, pb.User) else ()
+        if not isinstance(after, pb.User) or set(after.certificate_names) <= set(known):
+            return b""
+        await self._feed.catch_up(deadline)
+        check_certificates(after, self._feed.catalog.owners_of_certificate)
+        return self._feed.version
 
     async def _check_unnamed(self, member_id: int, deadline: float) -> Version:
         """Refuse to delete a member that another one names: its ID, given again, would mean another company. Returns

@@ -76,6 +76,8 @@ class ImportService:
             raise AudienceError(Reason.SYNTAX, f"A request must hold at most {MOST_OBJECTS} objects")
         putting = _Putting(request, self._store, self._feed.catalog, self._passwords, self._clock, deadline)
         await putting.foresee(entries)
+        if any(imported.user.certificate_names for imported in request.users):
+            await self._feed.catch_up(putting.deadline())
         for start in range(0, len(entries), OBJECTS_AT_ONCE):
             await putting.put(entries[start : start + OBJECTS_AT_ONCE])
         await putting.put_named()

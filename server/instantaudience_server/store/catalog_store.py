@@ -21,7 +21,7 @@ CHANGES_AT_ONCE = 250
 RECORDS_AT_ONCE = 2000
 """Objects of a page: the node looks at nothing else for about a millisecond."""
 CHANGES_LOOKED_THROUGH = 1000
-"""Changes that a node looks through for those of members, where none must have changed."""
+"""Changes that a node looks through for those of a kind, where none of it must have changed."""
 ANSWERS_KEPT_SECONDS = 120
 """How long a command may be sent again: longer than any deadline."""
 
@@ -43,18 +43,18 @@ local function record(kind, id, data)
   redis.call('XADD', changes, 'MAXLEN', '~', changes_kept, entry, 'kind', kind, 'id', id, 'data', data)
   redis.call('SET', version, entry)
 end
-local function members_changed(since)
+local function others_changed(kind, since)
   local found = redis.call('XRANGE', changes, since, '+', 'COUNT', looked_through + 1)
   if #found > tonumber(looked_through) or not found[1] or found[1][1] ~= since then return true end
   for i = 2, #found do
-    if found[i][2][2] == 'member' then return true end
+    if found[i][2][2] == kind then return true end
   end
   return false
 end
 local writes, times, giving, taking = {}, {}, {}, {}
 for i = 5, #ARGV, 11 do
   local w = {}
-  w.kind, w.id, w.before, w.after, w.owner, w.old_name, w.new_name, w.hash, w.old_hash, w.named, w.unnamed_since =
+  w.kind, w.id, w.before, w.after, w.owner, w.old_name, w.new_name, w.hash, w.old_hash, w.named, w.alone_since =
     unpack(ARGV, i, i + 10)
   writes[#writes + 1] = w
   w.object = w.kind .. w.id
@@ -76,7 +76,7 @@ end
 refusal = function(w)
   if (redis.call('HGET', objects[w.kind], w.id) or '') ~= w.before then return 'CONFLICT' end
   if w.old_hash ~= '' and redis.call('HGET', hashes, w.id) ~= w.old_hash then return 'CONFLICT' end
-  if w.unnamed_since ~= '' and members_changed(w.unnamed_since) then return 'CONFLICT' end
+  if w.alone_since ~= '' and others_changed(w.kind, w.alone_since) then return 'CONFLICT' end
   if w.after ~= '' and w.owner ~= '0' and redis.call('HEXISTS', objects.member, w.owner) == 0 then return 'NO_OWNER' end
   for member in string.gmatch(w.named, '%d+') do
     if redis.call('HEXISTS', objects.member, member) == 0 then return 'NO_MEMBER' end
@@ -298,5 +298,5 @@ def _arguments(write: Write) -> tuple[int | str | bytes, ...]:
         write.password_hash or "",
         write.hash_before or "",
         " ".join(map(str, write.named)),
-        write.unnamed_since,
+        write.alone_since,
     )

@@ -1,7 +1,7 @@
 """Creating and deleting what the catalog holds (catalog.proto, CatalogService), on a real cluster."""
 
 import asyncio
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from instantaudience.v1 import catalog_pb2 as pb
@@ -25,6 +25,7 @@ from support.waiting import seconds_from_now
 
 __all__ = ["another", "worker"]
 """Fixtures that are imported."""
+NAMES = "certificate_names"
 
 
 class TestCreating:
@@ -208,6 +209,40 @@ class TestUniqueNames:
         )
         (refused,) = (each for each in created if isinstance(each, AudienceError))
         assert refused.reason is Reason.INTEGRITY
+
+
+class TestCertificates:
+    """A name in certificates that two users have is nobody's: neither gets in any more."""
+
+    FIELDS: ClassVar = {"member_id": OWN, "certificate_names": ["pod"]}
+
+    @pytest.mark.parametrize("is_imported", [False, True], ids=["created", "imported"])
+    async def test_a_name_that_another_worker_has_just_given_is_taken(
+        self, worker: CatalogWorker, another: CatalogWorker, is_imported: bool
+    ) -> None:
+        await worker.call("CreateUser", user={"username": "x", **self.FIELDS}, password=PASSWORD)
+        user = {"id": 77, "username": "y", **self.FIELDS}
+        if is_imported:
+            answer = await another.put(users=[{"user": user, "password": PASSWORD}])
+            assert [each.message for each in answer.problems] == ["'certificate_names': user 4 has 'pod'"]
+        else:
+            error = await another.refusal("CreateUser", user=user, password=PASSWORD)
+            assert said(error) == (Reason.INTEGRITY, "'certificate_names': user 4 has 'pod'", "certificate_names")
+
+    async def test_of_many_at_once_one_gets_the_name(self, worker: CatalogWorker, another: CatalogWorker) -> None:
+        changes = [
+            each.call("UpdateUser", user={"id": number, "certificate_names": ["pod"]}, update_mask=mask(NAMES))
+            for each, number in ((worker, 2), (another, 3))
+        ]
+        changes += [
+            each.call("CreateUser", user={"username": f"u{number}", **self.FIELDS}, password=PASSWORD)
+            for each, number in ((worker, 4), (another, 5))
+        ]
+        outcomes = await asyncio.gather(*changes, return_exceptions=True)
+        refused = [each for each in outcomes if isinstance(each, BaseException)]
+        assert [getattr(each, "reason", each) for each in refused] == [Reason.INTEGRITY] * 3
+        await worker.feed.catch_up(seconds_from_now())
+        assert worker.feed.catalog.account_by_certificate("pod") is not None
 
 
 class TestDeleting:

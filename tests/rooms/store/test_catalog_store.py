@@ -282,21 +282,21 @@ class TestNamedMembers:
     ) -> None:
         looked_at = await version(filled)
         assert await write(filled, *segments(200, 3)) == [DONE] * 3
-        deleting = self.DELETING._replace(unnamed_since=looked_at)
+        deleting = self.DELETING._replace(alone_since=looked_at)
         assert await write(filled, Write(Kind.MEMBER, 1, b"owner", b"changed"), deleting) == [DONE, CONFLICT]
         looked_at = await version(filled)
         assert await write(filled, *segments(300, 3)) == [DONE] * 3
-        assert await write(filled, self.DELETING._replace(unnamed_since=looked_at)) == [DONE]
+        assert await write(filled, self.DELETING._replace(alone_since=looked_at)) == [DONE]
 
     async def test_nobody_knows_what_changed_too_long_ago(
         self, filled: ClusterCatalogStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(catalog_store, "CHANGES_LOOKED_THROUGH", 3)
-        deleting = self.DELETING._replace(unnamed_since=await version(filled))
+        deleting = self.DELETING._replace(alone_since=await version(filled))
         await write(filled, *segments(200, 3))
         assert await write(filled, deleting) == [CONFLICT]
-        assert await write(filled, deleting._replace(unnamed_since=b"1000-1")) == [CONFLICT]
-        assert await write(filled, deleting._replace(unnamed_since=await version(filled))) == [DONE]
+        assert await write(filled, deleting._replace(alone_since=b"1000-1")) == [CONFLICT]
+        assert await write(filled, deleting._replace(alone_since=await version(filled))) == [DONE]
 
 
 class TestPasswords:

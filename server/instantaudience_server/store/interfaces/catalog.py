@@ -51,8 +51,8 @@ class Write(NamedTuple):
     `owner_id` is the member that a user or a segment belongs to (0 for members). `name_before` and `name_after` are
     what nobody else of its kind may have (see `catalog/records.py`), None where there is nothing such.
     `password_hash` is set with a user (None: it stays as it is), in the place of `hash_before` alone (None: of any).
-    `named` are members that must be there. A member that is deleted was named by no other one in the version
-    `unnamed_since`: none may have changed since.
+    `named` are members that must be there. What was found out about all of its kind, in the version `alone_since`, must
+    hold still: none of the kind may have changed since.
     """
 
     kind: Kind
@@ -65,7 +65,7 @@ class Write(NamedTuple):
     password_hash: str | None = None
     hash_before: str | None = None
     named: Collection[int] = ()
-    unnamed_since: Version = b""
+    alone_since: Version = b""
 
 
 class Outcome(enum.Enum):
@@ -74,8 +74,8 @@ class Outcome(enum.Enum):
     DONE = enum.auto()
     """It was made."""
     CONFLICT = enum.auto()
-    """Something else stands there than `before`, or `hash_before`; or a member may have changed since
-    `unnamed_since`."""
+    """Something else stands there than `before`, or `hash_before`; or another one of its kind may have changed since
+    `alone_since`."""
     NAME_TAKEN = enum.auto()
     """Another object has the unique name."""
     NO_OWNER = enum.auto()

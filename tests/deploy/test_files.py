@@ -92,10 +92,6 @@ def test_values_of_variables_are_taken() -> None:
         )
 
 
-def test_the_units_settings_are_taken() -> None:
-    Settings.model_validate(tomllib.loads((DEPLOY / "systemd/settings.toml").read_text()))
-
-
 def test_nobody_kills_it_while_it_drains() -> None:
     env = {each["name"]: each.get("value") for each in container()["env"]}
     wait, drain = (float(env[f"INSTANT_AUDIENCE_DRAIN_{name}"]) for name in ("WAIT", "SECONDS"))

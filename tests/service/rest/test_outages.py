@@ -238,13 +238,14 @@ async def test_the_gateway_is_killed(fragile: Service, demo: httpx.AsyncClient) 
     await replaced
 
 
-async def test_the_supervisor_is_killed(fragile: Service) -> None:
-    """No child outlives it; so this is the module's last test."""
-    children = descendants(fragile.process.pid)
-    assert len(children) >= 3 + 2
-    fragile.process.kill()
-    await fragile.process.wait()
-    try:
-        assert await all_end(children, 10), children
-    finally:
-        kill_all(children)
+async def test_the_supervisor_is_killed(host_mode: str) -> None:
+    """No child outlives it; so this service is the test's own."""
+    async with running_service(host_mode=host_mode) as doomed:
+        children = descendants(doomed.process.pid)
+        assert len(children) >= 3 + 2
+        doomed.process.kill()
+        await doomed.process.wait()
+        try:
+            assert await all_end(children, 10), children
+        finally:
+            kill_all(children)

@@ -11,8 +11,9 @@ import pytest
 from instantaudience_server.catalog.public_keys import PublicKeyService
 from instantaudience_server.errors import Reason
 from instantaudience_server.quotas import Quotas
+from jwt import get_algorithm_by_name
 from support.clocks import FakeClock
-from support.credentials.key_pairs import public_pem, signed
+from support.credentials.key_pairs import key_pair, public_pem, signed
 from support.parts.accounts import AccountWorker, refused
 from support.parts.callers import caller
 from support.parts.quotas import Windows
@@ -60,6 +61,7 @@ async def test_a_token_at_every_worker_any_number_of_times(
         ({"iat": -400, "exp": 400}, False),
         ({"nbf": -1}, True),
         ({"nbf": 60}, False),
+        ({"nbf": True}, False),
         ({"iat": math.nan}, False),
         ({"exp": math.nan}, False),
         ({"exp": math.inf}, False),
@@ -72,7 +74,7 @@ async def test_a_token_at_every_worker_any_number_of_times(
 async def test_times(worker: AccountWorker, clock: FakeClock, claims: dict[str, Any], taken: bool) -> None:
     now = clock.ms / 1000
     for name in {"iat", "exp", "nbf"} & claims.keys():
-        if claims[name] is not None:
+        if not isinstance(claims[name], bool | None):
             added = int(now) if isinstance(claims[name], int) else now
             claims = claims | {name: added + claims[name]}
     jwt = signed("ES256", now, key_name="ES256", **claims)
@@ -113,12 +115,21 @@ async def test_what_fits_no_key_looks_the_same(worker: AccountWorker, clock: Fak
             put_together({"alg": "RS256", "kid": "RS256"}, {"iat": now}),
             put_together({"alg": "RS256", "kid": "RS256"}, claims | {"sub": "\ud800"}),
             put_together({"alg": "RS256", "kid": "\ud800"}, claims),
+            put_together(
+                # What a reader must understand (RFC 7515, section 4.1.11), which the library does of this one.
+                {"alg": "RS256", "kid": "RS256", "crit": ["b64"], "b64": True},
+                claims,
+                lambda data: get_algorithm_by_name("RS256").sign(data, key_pair("RS256")),
+            ),
         )
     ]
     assert len({error.message for error in errors}) == 1
 
 
-@pytest.mark.parametrize("jwt", ["", "x", "a.b", "a.b.c", "..", "x" * 9000, "e30.e30", "e30.W10.AA"])
+DEEP = f"e30.{base64.urlsafe_b64encode(b'[' * 6000).decode()}.AA"
+
+
+@pytest.mark.parametrize("jwt", ["", "x", "a.b", "a.b.c", "..", "x" * 9000, "e30.e30", "e30.W10.AA", DEEP])
 async def test_what_is_no_jwt(worker: AccountWorker, jwt: str) -> None:
     error = await refused(sign_in(worker, jwt), Reason.SYNTAX)
     assert len(jwt) < 3 or jwt not in error.message

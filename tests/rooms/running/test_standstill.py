@@ -129,7 +129,7 @@ class Stop:
         await asyncio.sleep(0.1)
         {stuck}
 
-standstill.STUCK_SECONDS = 3.0
+standstill.STUCK_SECONDS = 6.0
 process.asked_to_stop = Stop
 process.main()
 """
@@ -158,12 +158,12 @@ async def test_who_comes_to_no_end_ends_and_says_where_it_was(
     output = tmp_path / "output"
     child = await Child.start(Program(module, argv, stdin=config.model_dump_json().encode(), output=output))
     try:
-        assert await asyncio.wait_for(child.wait(), 60) == 1
+        assert await asyncio.wait_for(child.wait(), 120) == 1
     finally:
         child.kill()
     words = output.read_text()
     assert "worker_ready" in words
-    assert re.search(r"Timeout \(0:00:03\)!.* in wait$", words, re.DOTALL | re.MULTILINE)
+    assert re.search(r"Timeout \(0:00:06\)!.* in wait$", words, re.DOTALL | re.MULTILINE)
 
 
 async def test_who_is_busy_piece_by_piece_goes_on() -> None:

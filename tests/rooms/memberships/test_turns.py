@@ -140,6 +140,16 @@ async def test_who_fails_or_lets_pass_lets_nobody_overtake_those_before(in_order
     assert await come(third)
 
 
+async def test_who_is_not_in_order_passes_all_that_let_it_pass() -> None:
+    """Though those wait for each other still."""
+    turns = Turns()
+    first, second, third = (turns.join(1, in_order=each) for each in (True, True, False))
+    first.let_pass()
+    second.let_pass()
+    assert await come(third)
+    assert not await come(second)
+
+
 async def test_in_order_nobody_overtakes_those_before_one_that_has_failed() -> None:
     turns = Turns()
     first, second, third = (turns.join(1, in_order=True) for _ in range(3))

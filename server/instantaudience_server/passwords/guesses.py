@@ -127,7 +127,7 @@ def network_of(address: str) -> str:
     What is no address is a network of its own.
     """
     try:
-        ip = ipaddress.ip_address(address.partition("%")[0])
+        ip = ipaddress.ip_address(address)
     except ValueError:
         return ""
     if isinstance(ip, ipaddress.IPv4Address):

@@ -124,6 +124,7 @@ async def test_what_fits_no_key_looks_the_same(worker: AccountWorker, clock: Fak
         )
     ]
     assert len({error.message for error in errors}) == 1
+    assert errors[0].member_id == 123  # the failure counts as its user's member's
 
 
 DEEP = f"e30.{base64.urlsafe_b64encode(b'[' * 6000).decode()}.AA"

@@ -119,6 +119,22 @@ async def test_what_cannot_wait_is_refused() -> None:
     assert results[1].reason is Reason.RATE_LIMIT_EXCEEDED
 
 
+async def test_who_leaves_while_it_waits_is_not_asked_for_again() -> None:
+    """It would take what those behind it may send."""
+    windows = QuickWindows()
+    async with paced(windows) as reader:
+        calling = limited(posts_per_second=1)
+        first, left, last = (
+            reader.service.apply(request(value), calling, seconds_from_now(LONG), in_order=True) for value in (1, 2, 3)
+        )
+        while not windows.questions:
+            await asyncio.sleep(0)
+        left.cancel()
+        await asyncio.gather(first, last)
+        assert values_written(reader) == [1, 3]
+    assert sum(map(len, windows.admitted.values())) == 2
+
+
 async def test_other_calls_are_refused_at_once_and_not_held_up() -> None:
     windows = Windows(lambda: 0.0)
     async with paced(windows) as reader:

@@ -37,6 +37,10 @@ fn records_are_split_at_their_ends() {
     for size in 0..13 {
         assert!(split_record(record.get(..size).unwrap_or_default(), &form).is_none(), "{size}");
     }
+    // A negative count has the size of its block behind it; a negative length is none.
+    for odd in [&[2, 2, 3, 10, 0, 1, 0][..], &[2, 2, 2, 10, 3, b'x', 1, 0]] {
+        assert!(split_record(odd, &form).is_none(), "{odd:?}");
+    }
     let of = |uid: &[u8]| split_record(&[&[2][..], uid, &[2, 10, 0, 1, 0]].concat(), &form).map(|each| each.user_id);
     assert_eq!(of(&[1]), Some(u64::MAX));
     assert_eq!(of(&[0]), None);

@@ -6,6 +6,7 @@ use crate::json::numbers::put_double;
 use crate::json::reader::Texts;
 use crate::json::schema::Row;
 use crate::json::tokens::{after_number, closing_quote};
+use crate::json::wire::{Malformed, begin_delimited, end_delimited};
 use crate::json::{Reader, Writer};
 
 fn rows() -> HashMap<String, Vec<Row>> {
@@ -133,6 +134,51 @@ fn numbers_are_printed_as_c_does() {
         let mut text = String::new();
         put_double(&mut text, number);
         assert_eq!(text, expected);
+    }
+}
+
+fn field(number: u32, content: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let start = begin_delimited(&mut out, number);
+    out.extend_from_slice(content);
+    end_delimited(&mut out, start);
+    out
+}
+
+/// An object of any form that has these values under `a`.
+fn object(values: &[&[u8]]) -> Vec<u8> {
+    let values = values.iter().flat_map(|value| field(2, value));
+    field(1, &field(1, b"a").into_iter().chain(values).collect::<Vec<_>>())
+}
+
+#[test]
+fn objects_of_any_form_are_written() {
+    let any = ("any".to_owned(), 1, false, "google.protobuf.Struct".to_owned());
+    let writer = Writer::new(HashMap::from([("Answer".to_owned(), vec![any])]), "Answer").unwrap();
+    let write = |object: &[u8]| writer.write(&[b"\x25four", &field(1, object)[..]].concat());
+    let (null, yes, no, two) = (&[0x08, 0][..], &[0x20, 1][..], &[0x20, 0][..], &[0x20, 2][..]);
+    let number = [&[0x11][..], &1.5_f64.to_le_bytes()].concat();
+    for (values, text) in [
+        (&[null][..], "null"),
+        (&[yes], "true"),
+        (&[no], "false"),
+        (&[two], "true"),
+        (&[no, yes], "true"),
+        (&[yes, &number], "1.5"),
+        (&[&field(3, b"b")], "\"b\""),
+        (&[&field(5, &object(&[no]))], r#"{"a":false}"#),
+        (&[&field(6, &[field(1, yes), field(1, null)].concat())], "[true,null]"),
+    ] {
+        assert_eq!(write(&object(values)), Ok(format!(r#"{{"any":{{"a":{text}}}}}"#)));
+    }
+    assert_eq!(write(&object(&[])), Ok(r#"{"any":{}}"#.to_owned()));
+    for deeper in [|value: &[u8]| field(5, &object(&[value])), |value: &[u8]| field(6, &field(1, value))] {
+        let mut value = null.to_vec();
+        for _ in 1..100 {
+            value = deeper(&value);
+        }
+        assert!(write(&object(&[&value])).is_ok());
+        assert_eq!(write(&object(&[&deeper(&value)])), Err(Malformed));
     }
 }
 

@@ -60,5 +60,9 @@ fn sets_know_who_is_in_them() {
     assert!((1..=1000).all(|user_id| users.contains(user_id * 7919) && users.insert(user_id * 7919).is_err()));
     assert!(!users.contains(1));
     assert_eq!(users.iter().count(), 1000);
+    for count in 1..100 {
+        let mut full = UserSet::for_users(count);
+        assert!((1..).take(count).all(|user_id| full.insert(user_id).is_ok()) && !full.contains(1000));
+    }
     assert!(UserSet::for_users(0).insert(u64::MAX).is_ok());
 }

@@ -79,20 +79,19 @@ fn id_and_rest(user: &[u8]) -> Option<(&[u8], &[u8])> {
     }
 }
 
-/// Where the field ends that begins at a place, and is not the first one.
+/// Where the field ends, or should, that begins at a place, and is not the first one.
 fn field_end(message: &[u8], place: usize) -> Option<usize> {
     let (tag, value) = varint(message, place)?;
     if tag >> 3 <= 1 {
         return None;
     }
-    let end = match tag & 7 {
-        0 => varint(message, value)?.1,
-        1 => value.checked_add(8)?,
-        2 => content_at(message, value)?.1,
-        5 => value.checked_add(4)?,
-        _ => return None,
-    };
-    (end <= message.len()).then_some(end)
+    match tag & 7 {
+        0 => Some(varint(message, value)?.1),
+        1 => value.checked_add(8),
+        2 => Some(content_at(message, value)?.1),
+        5 => value.checked_add(4),
+        _ => None,
+    }
 }
 
 /// Where what has its length at a place begins, and where it ends.

@@ -38,7 +38,7 @@ from support.waiting import seconds_from_now
 if reason := missing():
     pytest.skip(f"the native extension is not there: {reason}", allow_module_level=True)
 
-from instantaudience_native import LineReader
+from instantaudience_native import LineReader, RecordReader
 
 RANDOMS = st.integers(0, 2**32 - 1).map(random.Random)
 EXTENSION = "instantaudience_native"
@@ -181,6 +181,14 @@ def test_usual_rows_are_read_natively() -> None:
     fastavro.schemaless_writer(out, user_schema("long"), user)
     found = [records.read(100 * out.getvalue(), 0, 100)[0] for _ in range(2)]
     assert [len(each.rows.keys) for each in found] == [1, 0]
+
+
+def test_as_many_records_are_read_as_are_asked_for() -> None:
+    reader = RecordReader(uid_head=b"\x02", fields=b"n", most_segments=10)
+    reader.learn(b"\x0a", 5, END, 3)
+    data = 3 * b"\x02\x02\x02\x0a\x00"
+    assert [reader.read(data, place, 2) for place in (0, 10)] == [(10, 2), (15, 1)]
+    assert reader.finish().number == 3
 
 
 def test_who_joins_what_is_told_by_numbers() -> None:

@@ -17,7 +17,7 @@ from support.parts.readings import piece
 if reason := missing():
     pytest.skip(f"the native extension is not there: {reason}", allow_module_level=True)
 
-from instantaudience_native import users_together
+from instantaudience_native import different_users, users_together
 
 LARGEST = 9_999_999_999_999_999_999
 RESTS = (b"", b"\x12\x02\x08\x05", b"\x12\x04\x08\x05\x10\x01", b"\x0a\x011")
@@ -49,6 +49,7 @@ def encoded(users: Sequence[bytes]) -> bytes:
 def test_users_are_found_by_their_blocks(sent: list[list[bytes]]) -> None:
     read = [ApplyRequest.FromString(encoded(users)).users for users in sent]
     assert [list(users) for users in read] == sent
+    assert [(users[1:], users[1:3]) for users in read] == [(users[1:], users[1:3]) for users in sent]
     found, expected = users_together(read), by_blocks._ByBlocks(sent)
     if found is None:
         assert expected.keys is None
@@ -129,6 +130,25 @@ def test_users_have_the_same_numbers(keys: Sequence[bytes]) -> None:
     assert list(numbers_in_pieces(pieces)) == list(numbers_of([key for each in pieces for key in each]))
 
 
+def test_many_different_blocks_are_found_again() -> None:
+    sent = [
+        [piece(1, b"%d" % (20 * turn + number)) + b"\x78" + bytes([number]) for number in range(20)] for turn in (1, 2)
+    ]
+    found = users_together([ApplyRequest.FromString(encoded(users)).users for users in sent])
+    assert found is not None
+    assert found.rests == [b"\x78" + bytes([number]) for number in range(20)]
+    assert found.sizes == [2] * 20
+    assert found.segments(list(range(20))) == [190, 190]
+
+
+@pytest.mark.parametrize("start", [0, 2, 5, 9])
+def test_different_users_are_those_from_one_on(start: int) -> None:
+    users = [piece(1, b"%d" % user_id) for user_id in (1, 2, 2, 3, 1, 4, 4)]
+    found = different_users(ApplyRequest.FromString(encoded(users)).users, start)
+    assert found is not None
+    assert sorted(found) == sorted(set(users[start:]))
+
+
 def test_sets_of_users_meet(keys: Sequence[bytes]) -> None:
     def key_set(*user_ids: bytes) -> by_blocks.KeySet:
         found = users_together([ApplyRequest.FromString(encoded([piece(1, each) for each in user_ids])).users])
@@ -139,7 +159,8 @@ def test_sets_of_users_meet(keys: Sequence[bytes]) -> None:
     assert many.isdisjoint(key_set(b"8", b"9"))
     assert many.isdisjoint(())
     assert many.isdisjoint([b"m:p:8", b"m:i:7", b"x:1:7"])
-    assert not many.isdisjoint(key_set(b"8", KEYS[-1]))
-    assert not key_set(b"8", KEYS[-1]).isdisjoint(many)
+    some = key_set(*(b"%d" % user_id for user_id in range(100, 130)), KEYS[-1])
+    assert not many.isdisjoint(some)
+    assert not some.isdisjoint(many)
     assert not many.isdisjoint(encoded_platform_keys([b"8", b"7"]) or ())
     assert not frozenset(keys).isdisjoint(key_set(b"7"))

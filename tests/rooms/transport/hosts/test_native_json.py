@@ -134,6 +134,8 @@ async def test_a_body_over_the_limit_is_refused(peer: Peer, service: Service) ->
     answer = await peer.call(headers(), b" " * 1000, b" " * LIMIT_BYTES)
     assert (answer.http_status, json.loads(answer.data)["response"]["error_id"]) == (413, "LIMIT")
     assert service.requests == []
+    longest = await peer.call(headers(), GOOD, b" " * (LIMIT_BYTES - len(GOOD)))
+    assert bytes(longest.data) == ANSWER
 
 
 async def test_a_body_that_does_not_come_in_time_is_its_senders_fault(peer: Peer, service: Service) -> None:

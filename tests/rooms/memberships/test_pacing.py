@@ -30,11 +30,14 @@ class QuickWindows(Windows):
     def __init__(self) -> None:
         loop = asyncio.get_running_loop()
         super().__init__(lambda: loop.time() / WINDOW_SECONDS)
+        self.asked = asyncio.Event()
+        """Anything was."""
 
     def ask(
         self, member_id: int, quota: Quota, calls: Sequence[int], limits: Counts, deadline: float
     ) -> "asyncio.Future[Admissions]":
         """As by seconds."""
+        self.asked.set()
         answer = super().ask(member_id, quota, calls, limits, deadline).result()
         shorter: asyncio.Future[Admissions] = asyncio.get_running_loop().create_future()
         shorter.set_result(answer._replace(left_seconds=answer.left_seconds * WINDOW_SECONDS))
@@ -127,8 +130,7 @@ async def test_who_leaves_while_it_waits_is_not_asked_for_again() -> None:
         first, left, last = (
             reader.service.apply(request(value), calling, seconds_from_now(LONG), in_order=True) for value in (1, 2, 3)
         )
-        while not windows.questions:
-            await asyncio.sleep(0)
+        await windows.asked.wait()
         left.cancel()
         await asyncio.gather(first, last)
         assert values_written(reader) == [1, 3]

@@ -22,7 +22,7 @@ from support.cluster.nodes import whole
 from support.parts.accounts import reads
 from support.waiting import seconds_from_now
 
-OPERATIONS = Path(__file__).parents[2] / "docs/operations.md"
+OBSERVABILITY = Path(__file__).parents[2] / "docs/observability.md"
 
 
 @pytest.fixture
@@ -127,6 +127,6 @@ async def test_who_asked_before_a_server_ends_is_told_so(embedded: EmbeddedClust
 
 
 def test_operators_are_told_what_to_do_about_each_word() -> None:
-    _, _, section = OPERATIONS.read_text().partition("\n## Health\n")
+    _, _, section = OBSERVABILITY.read_text().partition("\n## Health\n")
     rows = re.findall(r"^\| (`[^|]+) \|", section.partition("\n## ")[0], re.MULTILINE)
     assert sorted(re.findall(r"\w+", " ".join(rows))) == sorted(Problem)

@@ -21,7 +21,7 @@ from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from support.service.metrics import Scrape
 
-OPERATIONS = Path(__file__).parents[2] / "docs/operations.md"
+OBSERVABILITY = Path(__file__).parents[2] / "docs/observability.md"
 DECLARED = [metric for metric in REGISTRY._collector_to_names if isinstance(metric, MetricWrapperBase)]
 MANY = 2000
 """Series that need more than a file has at first."""
@@ -55,11 +55,11 @@ class TestEveryMetric:
             assert metric._labelnames[0] == "worker"
 
     def test_is_in_the_operators_table(self, metric: MetricWrapperBase) -> None:
-        assert f"\n| `{names_of(metric)}` |" in OPERATIONS.read_text()
+        assert f"\n| `{names_of(metric)}` |" in OBSERVABILITY.read_text()
 
 
 def test_the_operators_table_has_no_others() -> None:
-    documented = set(re.findall(r"^\| `(instant_audience_\w+)` \|", OPERATIONS.read_text(), re.MULTILINE))
+    documented = set(re.findall(r"^\| `(instant_audience_\w+)` \|", OBSERVABILITY.read_text(), re.MULTILINE))
     assert documented == {*map(names_of, DECLARED), *(name for name, _ in metrics.WHEN_ASKED)}
 
 

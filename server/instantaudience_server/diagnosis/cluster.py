@@ -1,4 +1,4 @@
-"""Whether a cluster is fit for the service, and keeps what was acknowledged (docs/operations.md, "An own Redis
+"""Whether a cluster is fit for the service, and keeps what was acknowledged (docs/cluster.md, "An own Redis
 Cluster")."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,7 +24,7 @@ _AS_OPERATOR = "run this as an operator's user, with --acl-user and the name of 
 _ALIKE = "give the user the same password and rights on every node"
 _CLOSED = {"NOPERM": _AS_OPERATOR, "WRONGPASS": _ALIKE, "NOAUTH": _ALIKE}
 """What to do about a node that refuses to say how it is, by the word that it says."""
-_BY_WORDS = 'docs/operations.md, "Health", has the words'
+_BY_WORDS = 'docs/observability.md, "Health", has the words'
 
 
 class Wanted(NamedTuple):
@@ -204,7 +204,7 @@ def _rights(facts: ClusterFacts, _: Wanted) -> Iterator[Finding]:
             yield problem(
                 "rights",
                 f"{node.name} forbids the service's user: {', '.join(node.forbidden)}",
-                'compare the ACL with docs/operations.md, "An own Redis Cluster"',
+                'compare the ACL with docs/cluster.md, "An own Redis Cluster"',
             )
 
 

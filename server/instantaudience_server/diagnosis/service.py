@@ -37,7 +37,7 @@ async def ask(url: str, certificate: ssl.SSLContext | None, now: float) -> Async
     if ready.status_code == httpx.codes.OK:
         yield Finding(Level.OK, TOPIC, f"{url} is ready")
     else:
-        yield problem(TOPIC, f"{url} is {_text(ready)}", 'docs/operations.md, "Health", has the words')
+        yield problem(TOPIC, f"{url} is {_text(ready)}", 'docs/observability.md, "Health", has the words')
     date = email.utils.parsedate_to_datetime(ready.headers["date"]).timestamp() if "date" in ready.headers else now
     if abs(date - now) > DATE_SECONDS + SECONDS:
         kind = problem if abs(date - now) > CLOCK_PROBLEM_SECONDS else warning

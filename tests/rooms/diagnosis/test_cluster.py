@@ -26,14 +26,14 @@ from support.cluster.replicated import ReplicatedCluster, replicated_cluster
 from support.cluster.running import running_node
 from support.waiting import eventually
 
-OPERATIONS = (Path(__file__).parents[3] / "docs/operations.md").read_text()
+DOCUMENT = (Path(__file__).parents[3] / "docs/cluster.md").read_text()
 STORE = Path(__file__).parents[3] / "server/instantaudience_server/store"
 Plant = Callable[[ReplicatedCluster], AbstractAsyncContextManager[None]]
 
 
 def documented_acl() -> list[str]:
-    """The words after `user` in docs/operations.md; it has a password that nobody knows."""
-    (line,) = re.findall(r"^user (audience on .*?)^```", OPERATIONS, re.MULTILINE | re.DOTALL)
+    """The words after `user` in docs/cluster.md; it has a password that nobody knows."""
+    (line,) = re.findall(r"^user (audience on .*?)^```", DOCUMENT, re.MULTILINE | re.DOTALL)
     return str(line).replace(">…", "nopass").split()
 
 

@@ -1,5 +1,5 @@
 """How a cluster's nodes have to be set to keep what was acknowledged, and to serve on with a node away
-(docs/operations.md, "What an acknowledgement means")."""
+(docs/cluster.md, "What an acknowledgement means")."""
 
 from collections.abc import Callable
 from typing import NamedTuple

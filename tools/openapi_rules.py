@@ -8,11 +8,13 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from instantaudience_server.batch import shapes
-from instantaudience_server.catalog import public_keys, segment_fields, segment_service
+from instantaudience_server.catalog import public_keys
 from instantaudience_server.catalog.batch_settings import BatchField
 from instantaudience_server.catalog.paging import MOST_ELEMENTS
 from instantaudience_server.catalog.rules import LARGEST_ID, SEGMENT_LENGTHS
 from instantaudience_server.catalog.segment_table import SORTS
+from instantaudience_server.catalog.segments import fields as segment_fields
+from instantaudience_server.catalog.segments import service as segment_service
 from instantaudience_server.memberships import identity_service, privacy_service
 from instantaudience_server.memberships.reading import identity
 from instantaudience_server.sign_in.assertions import LONGEST_JWT

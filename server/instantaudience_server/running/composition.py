@@ -27,7 +27,7 @@ from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.catalog.importing import ImportService
 from instantaudience_server.catalog.member_service import MemberService
 from instantaudience_server.catalog.public_keys import PublicKeyService
-from instantaudience_server.catalog.segment_service import SegmentService
+from instantaudience_server.catalog.segments.service import SegmentService
 from instantaudience_server.catalog.service import CatalogService
 from instantaudience_server.clock import Clock
 from instantaudience_server.health import HealthService

@@ -6,9 +6,9 @@ from google.protobuf.message import Message
 from instantaudience.rest.v1 import segment_pb2 as pb
 from instantaudience.v1 import catalog_pb2
 
-from instantaudience_server.catalog import segment_answers
 from instantaudience_server.catalog.access import Caller
-from instantaudience_server.catalog.segment_service import Outcome, SegmentService
+from instantaudience_server.catalog.segments import answers
+from instantaudience_server.catalog.segments.service import Outcome, SegmentService
 from instantaudience_server.errors import AudienceError
 from instantaudience_server.transport.calls.kinds import AnyMethod, Method
 from instantaudience_server.transport.status import ROWS
@@ -53,4 +53,4 @@ def _several(outcomes: Sequence[Outcome]) -> pb.SegmentResult:
         for index, each in enumerate(outcomes)
         if isinstance(each, AudienceError)
     ]
-    return segment_answers.several([each for each in outcomes if isinstance(each, catalog_pb2.Segment)], failures)
+    return answers.several([each for each in outcomes if isinstance(each, catalog_pb2.Segment)], failures)

@@ -14,7 +14,7 @@ from instantaudience_server import segment_sizes
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.catalog.editor import CatalogEditor
 from instantaudience_server.catalog.feed import CatalogFeed
-from instantaudience_server.catalog.segment_service import SegmentService
+from instantaudience_server.catalog.segments.service import SegmentService
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.quotas import Quotas

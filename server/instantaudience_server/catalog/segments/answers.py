@@ -8,9 +8,9 @@ from instantaudience.rest.v1 import segment_pb2 as pb
 from instantaudience.v1 import catalog_pb2
 
 from instantaudience_server.catalog.paging import MOST_ELEMENTS
-from instantaudience_server.catalog.segment_fields import FIELDS, entry_of
-from instantaudience_server.catalog.segment_queries import Query
 from instantaudience_server.catalog.segment_table import SORTS
+from instantaudience_server.catalog.segments.fields import FIELDS, entry_of
+from instantaudience_server.catalog.segments.queries import Query
 
 
 def about(

@@ -11,9 +11,9 @@ from instantaudience_server.catalog.access import Caller, allowed_to, require_me
 from instantaudience_server.catalog.editor import CatalogEditor, Check, no_such_code, not_found
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.catalog.rules import LARGEST_ID
-from instantaudience_server.catalog.segment_answers import about, description, page, removed
-from instantaudience_server.catalog.segment_fields import change
-from instantaudience_server.catalog.segment_queries import Query, query_of
+from instantaudience_server.catalog.segments.answers import about, description, page, removed
+from instantaudience_server.catalog.segments.fields import change
+from instantaudience_server.catalog.segments.queries import Query, query_of
 from instantaudience_server.errors import AudienceError, Reason, invalid, required
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.segment_sizes import SegmentSizes

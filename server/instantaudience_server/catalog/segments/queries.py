@@ -11,8 +11,8 @@ from instantaudience_server.catalog.access import Caller, require_member
 from instantaudience_server.catalog.catalog import Role
 from instantaudience_server.catalog.paging import MOST_ELEMENTS, elements_of
 from instantaudience_server.catalog.rules import LARGEST_ID
-from instantaudience_server.catalog.segment_fields import FIELDS, state_of
 from instantaudience_server.catalog.segment_table import SORTS, Filters, Order
+from instantaudience_server.catalog.segments.fields import FIELDS, state_of
 from instantaudience_server.errors import invalid
 
 _FIELD_NAMES = frozenset(field.name for field in FIELDS)

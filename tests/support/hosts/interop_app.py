@@ -41,6 +41,7 @@ SERVICE = "interop.TestService"
 LIMIT_BYTES = 1_048_576
 CALL_TIMEOUT_SECONDS = 60.0
 GOOD_TOKEN = "good"
+MOST_CHARACTERS = 2**26
 
 
 class _Tokens:
@@ -103,7 +104,7 @@ class _Methods:
         try:
             async for request in requests:
                 for size in _field(request, "sizes", []):
-                    yield _struct(payload="x" * int(size))
+                    yield _struct(payload=_payload(size))
                 await self._fail_or_hang(request)
         finally:
             self.running -= 1
@@ -122,7 +123,7 @@ class _Methods:
     async def _answer(self, request: Struct, deadline: float) -> Message:
         await self._fail_or_hang(request)
         left = deadline - self._loop.time()
-        return _struct(payload="x" * int(_field(request, "size", 0)), seconds_left=left)
+        return _struct(payload=_payload(_field(request, "size", 0)), seconds_left=left)
 
     async def _fail_or_hang(self, request: Struct) -> None:
         if "fail" in request:
@@ -154,6 +155,13 @@ def _struct(**fields: Any) -> Struct:
     struct = Struct()
     struct.update(fields)
     return struct
+
+
+def _payload(size: Any) -> str:
+    """So many characters. Random bytes may ask for anything, and for more than the machine has."""
+    if not isinstance(size, float | int) or not 0 <= size <= MOST_CHARACTERS:
+        raise AudienceError(Reason.SYNTAX, f"No answer has {size!r} characters")
+    return "x" * int(size)
 
 
 def _field(request: Struct, name: str, default: Any) -> Any:

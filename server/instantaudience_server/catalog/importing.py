@@ -10,7 +10,6 @@ from instantaudience.v1 import catalog_pb2 as pb
 
 from instantaudience_server.catalog import records, rules
 from instantaudience_server.catalog.access import Caller, require_admin
-from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.catalog.editor import (
     ATTEMPTS,
     check_certificates,
@@ -44,10 +43,12 @@ class _Entry(NamedTuple):
 
 
 class _Step(NamedTuple):
-    """What is to be done about an entry; no write when everything is as it should be."""
+    """What is to be done about an entry; no write when everything is as it should be. `certificates`: it is a user with
+    names in them, which nobody else may have."""
 
     entry: _Entry
     is_new: bool
+    certificates: bool
     write: Write | None
 
 
@@ -74,10 +75,8 @@ class ImportService:
         entries = list(_entries(request))
         if len(entries) > MOST_OBJECTS:
             raise AudienceError(Reason.SYNTAX, f"A request must hold at most {MOST_OBJECTS} objects")
-        putting = _Putting(request, self._store, self._feed.catalog, self._passwords, self._clock, deadline)
+        putting = _Putting(request, self._store, self._feed, self._passwords, self._clock, deadline)
         await putting.foresee(entries)
-        if any(imported.user.certificate_names for imported in request.users):
-            await self._feed.catch_up(putting.deadline())
         for start in range(0, len(entries), OBJECTS_AT_ONCE):
             await putting.put(entries[start : start + OBJECTS_AT_ONCE])
         await putting.put_named()
@@ -92,14 +91,14 @@ class _Putting:
         self,
         request: pb.ImportCatalogRequest,
         store: CatalogStore,
-        catalog: Catalog,
+        feed: CatalogFeed,
         passwords: Passwords,
         clock: Clock,
         deadline: float,
     ) -> None:
         self.result = pb.ImportCatalogResponse()
         self._store = store
-        self._catalog = catalog
+        self._feed = feed
         self._passwords = passwords
         self._clock = clock
         self._time: Callable[[], float] = asyncio.get_running_loop().time
@@ -180,7 +179,19 @@ class _Putting:
         for entry in entries:
             with self._telling(entry):
                 steps.append(await self._step(entry, stored.get(_key(entry)), hashes.get(entry.message.id)))
-        return steps
+        if any(step.certificates for step in steps):
+            await self._feed.catch_up(self.deadline())
+        return list(self._alone(steps))
+
+    def _alone(self, steps: Sequence[_Step]) -> Iterator[_Step]:
+        """The steps whose names in certificates no other user has, as of the catalog's version that is known now."""
+        for step in steps:
+            if step.write is None or not step.certificates:
+                yield step
+                continue
+            with self._telling(step.entry):
+                check_certificates(step.entry.message, self._owners_of_certificate)
+                yield step._replace(write=step.write._replace(alone_since=self._feed.version))
 
     async def _step(self, entry: _Entry, before: Object | None, stored_hash: str | None) -> _Step:
         message = entry.message
@@ -200,19 +211,18 @@ class _Putting:
         if isinstance(message, pb.Segment) and isinstance(before, pb.Segment):
             message.last_modified.CopyFrom(before.last_modified)
         same = before is not None and records.encode(message) == records.encode(before)
-        if not same:
-            check_certificates(message, self._owners_of_certificate)
         new_hash = await self._new_hash(entry, stored_hash)
         if same and new_hash is None:
-            return _Step(entry, is_new=False, write=None)
+            return _Step(entry, is_new=False, certificates=False, write=None)
         is_new_user = before is None and isinstance(message, pb.User)
         former = await self._store.former_generation(self.deadline()) if is_new_user else 0
         records.stamp(message, self._clock.now_ms(), is_new=before is None, former_generation=former)
-        return _Step(entry, before is None, write_of(before, message, new_hash, references))
+        certificates = not same and isinstance(message, pb.User) and bool(message.certificate_names)
+        return _Step(entry, before is None, certificates, write_of(before, message, new_hash, references))
 
     def _owners_of_certificate(self, name: str) -> Set[int]:
         """The users that have a name in certificates when all is put."""
-        return (self._catalog.owners_of_certificate(name) - self._users) | self._certificates.get(name, set())
+        return (self._feed.catalog.owners_of_certificate(name) - self._users) | self._certificates.get(name, set())
 
     async def _new_hash(self, entry: _Entry, stored_hash: str | None) -> str | None:
         """The hash to set; None when the stored one is right, or nothing is said of it."""

@@ -43,13 +43,20 @@ local function record(kind, id, data)
   redis.call('XADD', changes, 'MAXLEN', '~', changes_kept, entry, 'kind', kind, 'id', id, 'data', data)
   redis.call('SET', version, entry)
 end
-local function others_changed(kind, since)
+local looked = {}
+local function look_for_others(kind, since)
   local found = redis.call('XRANGE', changes, since, '+', 'COUNT', looked_through + 1)
   if #found > tonumber(looked_through) or not found[1] or found[1][1] ~= since then return true end
   for i = 2, #found do
     if found[i][2][2] == kind then return true end
   end
   return false
+end
+local function others_changed(kind, since)
+  if since == '' then return false end
+  local asked = kind .. since
+  if looked[asked] == nil then looked[asked] = look_for_others(kind, since) end
+  return looked[asked]
 end
 local writes, times, giving, taking = {}, {}, {}, {}
 for i = 5, #ARGV, 11 do
@@ -58,6 +65,7 @@ for i = 5, #ARGV, 11 do
     unpack(ARGV, i, i + 10)
   writes[#writes + 1] = w
   w.object = w.kind .. w.id
+  w.is_late = others_changed(w.kind, w.alone_since)
   times[w.object] = (times[w.object] or 0) + 1
   if w.old_name ~= w.new_name then giving[w.old_name] = w end
 end
@@ -76,7 +84,7 @@ end
 refusal = function(w)
   if (redis.call('HGET', objects[w.kind], w.id) or '') ~= w.before then return 'CONFLICT' end
   if w.old_hash ~= '' and redis.call('HGET', hashes, w.id) ~= w.old_hash then return 'CONFLICT' end
-  if w.alone_since ~= '' and others_changed(w.kind, w.alone_since) then return 'CONFLICT' end
+  if w.is_late then return 'CONFLICT' end
   if w.after ~= '' and w.owner ~= '0' and redis.call('HEXISTS', objects.member, w.owner) == 0 then return 'NO_OWNER' end
   for member in string.gmatch(w.named, '%d+') do
     if redis.call('HEXISTS', objects.member, member) == 0 then return 'NO_MEMBER' end

@@ -244,6 +244,14 @@ class TestCertificates:
         await worker.feed.catch_up(seconds_from_now())
         assert worker.feed.catalog.account_by_certificate("pod") is not None
 
+    async def test_of_two_imports_at_once_one_gives_it(self, worker: CatalogWorker, another: CatalogWorker) -> None:
+        users = [{"user": {"id": each, "username": f"u{each}", **self.FIELDS}, "password": PASSWORD} for each in (7, 8)]
+        answers = await asyncio.gather(worker.put(users=users[:1]), another.put(users=users[1:]))
+        (problem,) = [each.message for answer in answers for each in answer.problems]
+        assert problem in [f"'certificate_names': user {each} has 'pod'" for each in (7, 8)]
+        await worker.feed.catch_up(seconds_from_now())
+        assert worker.feed.catalog.account_by_certificate("pod") is not None
+
 
 class TestDeleting:
     async def test_what_is_gone_is_not_found(self, worker: CatalogWorker) -> None:

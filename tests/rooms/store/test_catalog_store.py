@@ -283,10 +283,17 @@ class TestNamedMembers:
         looked_at = await version(filled)
         assert await write(filled, *segments(200, 3)) == [DONE] * 3
         deleting = self.DELETING._replace(alone_since=looked_at)
-        assert await write(filled, Write(Kind.MEMBER, 1, b"owner", b"changed"), deleting) == [DONE, CONFLICT]
+        assert await write(filled, Write(Kind.MEMBER, 1, b"owner", b"changed")) == [DONE]
+        assert await write(filled, deleting) == [CONFLICT]
         looked_at = await version(filled)
         assert await write(filled, *segments(300, 3)) == [DONE] * 3
         assert await write(filled, self.DELETING._replace(alone_since=looked_at)) == [DONE]
+
+    async def test_those_of_one_command_know_of_each_other(self, filled: ClusterCatalogStore) -> None:
+        looked_at = await version(filled)
+        users = [Write(Kind.USER, each, None, b"u", alone_since=looked_at) for each in (70, 71, 72)]
+        assert await write(filled, *users[:2]) == [DONE] * 2
+        assert await write(filled, users[2]) == [CONFLICT]
 
     async def test_nobody_knows_what_changed_too_long_ago(
         self, filled: ClusterCatalogStore, monkeypatch: pytest.MonkeyPatch

@@ -52,7 +52,7 @@ class Write(NamedTuple):
     what nobody else of its kind may have (see `catalog/records.py`), None where there is nothing such.
     `password_hash` is set with a user (None: it stays as it is), in the place of `hash_before` alone (None: of any).
     `named` are members that must be there. What was found out about all of its kind, in the version `alone_since`, must
-    hold still: none of the kind may have changed since.
+    hold still: none of the kind may have changed since, but by writes of the same command.
     """
 
     kind: Kind

@@ -5,6 +5,7 @@ import re
 import tomllib
 from pathlib import Path
 
+import grimp
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -12,6 +13,8 @@ DOCUMENTS = ["CONTRIBUTING.md", "docs/architecture.md"]
 PACKAGES = [ROOT / "server/instantaudience_server", ROOT / "gateway/instantaudience_gateway"]
 ROOMS = sorted(each.parent for package in PACKAGES for each in package.glob("*/**/__init__.py"))
 """The rooms, and the packages in them."""
+ALL = re.compile(r"\bevery\b|\brooms of the services\b")
+"""How one says that it has to do with whatever there is."""
 
 
 def path_of(room: Path) -> str:
@@ -25,15 +28,20 @@ def picture(document: str) -> str:
     return str(found)
 
 
+def layers() -> list[str]:
+    """The layers of the rooms that are enforced, from the top."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (found,) = (each["layers"] for each in contracts if each.get("containers") == ["instantaudience_server"])
+    return list(found)
+
+
 def test_there_is_one_picture() -> None:
     assert picture(DOCUMENTS[0]) == picture(DOCUMENTS[1])
 
 
 def test_it_has_the_layers_that_are_enforced() -> None:
-    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
-    (layers,) = (each["layers"] for each in contracts if each.get("containers") == ["instantaudience_server"])
     shown = " ".join(line.split("  ")[0] for line in picture(DOCUMENTS[0]).splitlines())
-    assert re.findall(r"\w+", shown) == [room for layer in layers for room in re.findall(r"\w+", layer)]
+    assert re.findall(r"\w+", shown) == [room for layer in layers() for room in re.findall(r"\w+", layer)]
 
 
 @pytest.mark.parametrize("room", ROOMS, ids=path_of)
@@ -41,6 +49,29 @@ def test_a_room_says_what_it_is_what_it_uses_and_who_uses_it(room: Path) -> None
     said = ast.get_docstring(ast.parse((room / "__init__.py").read_text()))
     assert said is not None
     assert re.fullmatch(r".+\. May use .+\. Used by .+\.", " ".join(said.split()))
+
+
+@pytest.fixture(scope="module")
+def imports() -> grimp.ImportGraph:
+    return grimp.build_graph(*(package.name for package in PACKAGES))
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=path_of)
+def test_a_room_names_those_that_it_uses_and_that_use_it(room: Path, imports: grimp.ImportGraph) -> None:
+    """Other rooms of its package, but for those at the bottom, which all may use."""
+    (package,) = (each.name for each in PACKAGES if each in room.parents)
+    name = ".".join((package, *Path(path_of(room)).parts))
+    modules = {name, *imports.find_descendants(name)}
+    bottom = layers()[layers().index("processes | settings") :]
+    passed_by = {Path(path_of(room)).parts[0], *re.findall(r"\w+", " ".join(bottom))}
+    said = " ".join((ast.get_docstring(ast.parse((room / "__init__.py").read_text())) or "").split())
+    for ways, words in zip(
+        (imports.find_modules_directly_imported_by, imports.find_modules_that_directly_import),
+        said.partition("May use ")[2].split(" Used by ", 1),
+        strict=True,
+    ):
+        found = {each.split(".")[1] for module in modules for each in ways(module) if each.startswith(f"{package}.")}
+        assert ALL.search(words) or found - passed_by <= set(re.findall(r"\w+", words))
 
 
 def test_tests_are_where_the_rule_says() -> None:

@@ -1,5 +1,5 @@
 """The console: its page, and how it is served.
 
 May use files.
-Used by contract.
+Used by contract, and by the server's commands, which say where it is.
 """

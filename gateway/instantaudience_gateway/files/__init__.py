@@ -1,5 +1,5 @@
 """Files that browsers read: how they are loaded and served.
 
 May use nothing.
-Used by console, reference and contract.
+Used by console, reference, contract and envoy.
 """

@@ -1,5 +1,5 @@
 """What is wrong with a deployment, and how to mend it: its cluster, its certificates, the service that runs.
 
-May use running, store, settings and below.
+May use running, batch's store of files, catalog, embedded, and all of the store.
 Used by commands.
 """

@@ -1,5 +1,5 @@
 """Hashing passwords: in a process of its own, one at a time; how often one may guess.
 
-May use store, processes, clock and errors.
+May use the store's interfaces, processes, clock and errors.
 Used by catalog, sign_in and running.
 """

@@ -1,5 +1,5 @@
 """Signing in: by password or by key pair.
 
-May use tokens, catalog, passwords, store, metrics, clock and errors.
+May use tokens, catalog, passwords, and the store's interfaces.
 Used by running and transport.
 """

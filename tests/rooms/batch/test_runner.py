@@ -98,16 +98,6 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "PAUSE_SECONDS", 0.1)
 
 
-@pytest.fixture
-def jobs(cluster: Cluster) -> ClusterJobStore:
-    return ClusterJobStore(cluster)
-
-
-@pytest.fixture
-def files(tmp_path: Path) -> FileStore:
-    return FileStore((tmp_path / "files").as_uri())
-
-
 @asynccontextmanager
 async def running(
     jobs: ClusterJobStore, files: FileStore, script: Script, find_member: FindMember = FIND_MEMBER

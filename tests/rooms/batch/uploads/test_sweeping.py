@@ -1,7 +1,6 @@
 """Files that no job needs go; all others stay (docs/adr/0027-batch-service.md)."""
 
 import asyncio
-from pathlib import Path
 
 import pytest
 from instantaudience_server.batch.uploads import sweeping
@@ -15,16 +14,6 @@ from support.waiting import eventually
 
 NOBODYS = f"{'nobodys':0<30}1764300000"
 """What a job could be called."""
-
-
-@pytest.fixture
-def jobs(cluster: Cluster) -> ClusterJobStore:
-    return ClusterJobStore(cluster)
-
-
-@pytest.fixture
-def files(tmp_path: Path) -> FileStore:
-    return FileStore((tmp_path / "files").as_uri())
 
 
 async def test_files_go_when_the_cluster_no_longer_refuses_to_say_who_needs_them(

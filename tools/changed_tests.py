@@ -4,6 +4,7 @@ CONTRIBUTING.md, "Tests", says how it decides.
 """
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -43,9 +44,11 @@ def tests_of(path: Path) -> Iterator[Path]:
     ]
     yield from found
     if packages and not found:
-        room = ROOMS / packages[0]
-        imported = ".".join([*packages, module])
-        yield from [test for test in room.rglob("test_*.py") if f"{imported} import" in test.read_text()] or [room]
+        package = ".".join([PACKAGES[path.parts[0]], *packages])
+        imports = re.compile(rf"\b{package}(\.{module} import| import (.*\b)?{module}\b)")
+        users = [test for test in (ROOMS / packages[0]).rglob("test_*.py") if imports.search(test.read_text())]
+        around = [ROOMS.joinpath(*packages[:depth]) for depth in range(len(packages), 0, -1)]
+        yield from users or [directory for directory in around if directory.is_dir()][:1]
 
 
 def main() -> None:

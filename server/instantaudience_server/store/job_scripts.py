@@ -41,28 +41,32 @@ _USED = """
 local function used(uploads, hour, now, own)
   local day = math.floor(hour / 24)
   local sums = {hour = {b = 0, l = 0, j = 0}, day = {b = 0, l = 0, j = 0}}
-  local fields = redis.call('HGETALL', uploads)
-  for i = 1, #fields, 2 do
-    local kind, at = string.match(fields[i], '^([blj])(%d+)$')
-    local upload = string.match(fields[i], '^u:(.+)$')
+  local found, fields = {}, redis.call('HGETALL', uploads)
+  for i = 1, #fields, 2 do found[fields[i]] = fields[i + 1] end
+  for field, value in pairs(found) do
+    local kind, at = string.match(field, '^([blj])(%d+)$')
+    local upload = string.match(field, '^s:(.+)$')
     if kind then
-      local more = tonumber(fields[i + 1])
+      local more = tonumber(value)
       if math.floor(at / 24) < day then
-        redis.call('HDEL', uploads, fields[i])
+        redis.call('HDEL', uploads, field)
       else
         sums.day[kind] = sums.day[kind] + more
       end
       if tonumber(at) == hour then sums.hour[kind] = sums.hour[kind] + more end
-    elseif upload and upload ~= own then
-      local ends, size, lines = string.match(fields[i + 1], '^(%d+) (%d+) (%d+)$')
-      if tonumber(ends) > now then
-        for _, sum in pairs(sums) do
-          sum.b, sum.l = sum.b + tonumber(size), sum.l + tonumber(lines)
-        end
+    elseif upload and not found['u:' .. upload] then
+      redis.call('HDEL', uploads, field)
+    elseif upload and upload ~= own and tonumber(found['u:' .. upload]) > now then
+      local size, lines = string.match(value, '^(%d+) (%d+)$')
+      for _, sum in pairs(sums) do
+        sum.b, sum.l = sum.b + tonumber(size), sum.l + tonumber(lines)
       end
     end
   end
   return {sums.hour.b, sums.day.b, sums.hour.l, sums.day.l, sums.day.j}
+end
+local function note_upload(uploads, id, ends, size, lines)
+  redis.call('HSET', uploads, 'u:' .. id, ends, 's:' .. id, size .. ' ' .. lines)
 end
 local function fits(sums, most, size, lines)
   for i, wanted in ipairs({size, size, lines, lines}) do
@@ -183,11 +187,11 @@ if not (phase == 'uploading' and upload_lease == lease) then
   local uploads, fields = 0, redis.call('HGETALL', KEYS[3])
   for i = 1, #fields, 2 do
     if string.sub(fields[i], 1, 2) == 'u:' then
-      local upload_ends = tonumber(string.match(fields[i + 1], '^%d+'))
+      local upload_ends = tonumber(fields[i + 1])
       if upload_ends > now and upload_ends <= furthest then
         uploads = uploads + 1
       else
-        redis.call('HDEL', KEYS[3], fields[i])
+        redis.call('HDEL', KEYS[3], fields[i], 's:' .. string.sub(fields[i], 3))
         no_file(KEYS[5], string.sub(fields[i], 3), now, kept)
       end
     end
@@ -198,12 +202,12 @@ if not (phase == 'uploading' and upload_lease == lease) then
   change(KEYS[1], KEYS[2], id, now, 'phase', 'uploading', 'started_ms', now, 'open_until_ms', ends,
     'upload_lease', lease)
   redis.call('ZREM', KEYS[5], id)
-  redis.call('HSET', KEYS[3], 'u:' .. id, ends .. ' 0 0')
+  note_upload(KEYS[3], id, ends, 0, 0)
   redis.call('HDEL', KEYS[3], 'open')
 end
 local others = used(KEYS[3], hour, now, id)
 if fits(others, {unpack(ARGV, 12)}, size, 0) then
-  redis.call('HSET', KEYS[3], 'u:' .. id, ends .. ' ' .. size .. ' 0')
+  note_upload(KEYS[3], id, ends, size, 0)
 end
 return others
 """
@@ -223,7 +227,7 @@ if phase ~= 'uploading' or held ~= lease then return false end
 local others = used(KEYS[3], tonumber(hour), tonumber(now), id)
 if fits(others, {unpack(ARGV, 8)}, size, lines) then
   change(KEYS[1], KEYS[2], id, now, 'open_until_ms', ends)
-  redis.call('HSET', KEYS[3], 'u:' .. id, ends .. ' ' .. size .. ' ' .. lines)
+  note_upload(KEYS[3], id, ends, size, lines)
 end
 return others
 """
@@ -248,7 +252,7 @@ if phase == 'uploading' and failed == '' then
   if lines ~= '0' then redis.call('HINCRBY', KEYS[3], 'l' .. hour, lines) end
   redis.call('ZREM', KEYS[6], id)
 end
-redis.call('HDEL', KEYS[3], 'u:' .. id)
+redis.call('HDEL', KEYS[3], 'u:' .. id, 's:' .. id)
 if failed ~= '' and (phase == 'uploading' or phase == 'error') then no_file(KEYS[6], id, now, kept) end
 if phase ~= 'uploading' then return (phase == 'error') == (failed ~= '') and 1 or 0 end
 if failed ~= '' then

@@ -254,7 +254,8 @@ async def test_uploads_that_may_not_begin(jobs: ClusterJobStore, member: int, pl
     assert await keep(jobs, job, 9) is not None
     assert await begin(jobs, other, NOW + MINUTE) is Refusal.BUSY
     assert isinstance(await begin(jobs, other, NOW + 2 * MINUTE), Room)  # nothing more came of the first one
-    assert await plain.hkeys(uploads_key(member)) == [f"u:{other.job_id}".encode()]  # type: ignore[misc]
+    under_way = {f"{each}:{other.job_id}".encode() for each in "us"}
+    assert set(await plain.hkeys(uploads_key(member))) == under_way  # type: ignore[misc]
     third = await create(jobs, member, NOW + 2 * MINUTE)
     assert await begin(jobs, third, NOW + 2 * MINUTE + 1) is Refusal.BUSY
     two = LIMITS._replace(uploads_at_once=2)
@@ -579,3 +580,17 @@ async def test_a_day_has_so_many_files(jobs: ClusterJobStore, member: int, monke
         assert not await is_made(now)
         assert not await is_made(now + 18 * HOUR_MS)
     await empty(jobs)
+
+
+async def test_a_version_that_knows_no_sizes(jobs: ClusterJobStore, member: int, plain: RedisCluster) -> None:
+    """It says of them until when more must have come, and nothing else; and reads no more than that."""
+    await plain.hset(uploads_key(member), "u:old", str(NOW + MINUTE))  # type: ignore[misc]
+    job = await create(jobs, member)
+    assert await begin(jobs, job) is Refusal.BUSY
+    limits = LIMITS._replace(uploads_at_once=2)
+    assert await begin(jobs, job, limits=limits, announced=30) == Room(100, 150, None, 20)
+    assert await jobs.room(member, limits, NOW, seconds_from_now()) == Room(70, 120, None, 20)
+    assert await plain.hget(uploads_key(member), f"u:{job.job_id}") == str(NOW + MINUTE).encode()  # type: ignore[misc]
+    await plain.hdel(uploads_key(member), f"u:{job.job_id}")  # type: ignore[misc]  # as it does with what is over
+    assert await jobs.room(member, limits, NOW, seconds_from_now()) == Room(100, 150, None, 20)
+    assert await plain.hkeys(uploads_key(member)) == [b"u:old"]  # type: ignore[misc]

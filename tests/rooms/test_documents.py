@@ -1,4 +1,4 @@
-"""Links of the documents lead to something that is there, and so do names of files, in comments too."""
+"""Links of the documents lead to something that is there, and so do names of files and sections, in comments too."""
 
 import os
 import re
@@ -15,13 +15,20 @@ DOCUMENTS = sorted(
 )
 NOT_OURS = {"target", "node_modules", "third_party", "page"}
 NAMED = re.compile(r"`((?:[\w.-]+/)*\w+\.(?:py|rs|lua))`")
+SECTION = re.compile(r'(docs/[\w/-]+\.md|CONTRIBUTING\.md), "([^"]+)"')
+BROKEN = re.compile(r"\n *(?:#|//[/!]?|--)? *")
+"""Where a line of code ends within a comment."""
 FENCED = re.compile(r"^( *)```.*?^\1```$", re.DOTALL | re.MULTILINE)
+
+
+def titles(document: Path) -> list[str]:
+    """Its sections."""
+    return re.findall(r"^#+ (.*)$", FENCED.sub("", document.read_text()), re.MULTILINE)
 
 
 def headings(document: Path) -> set[str]:
     """What links may name after `#`."""
-    titles = re.findall(r"^#+ (.*)$", FENCED.sub("", document.read_text()), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles(document)}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=str)
@@ -61,3 +68,10 @@ def test_the_files_that_it_names_are_there(document: Path) -> None:
 
 def test_the_files_that_comments_name_are_there() -> None:
     assert {path: found for path in SOURCES if (found := missing(path))} == {}
+
+
+def test_the_sections_that_texts_and_comments_name_are_there() -> None:
+    """What `doctor` says leads to some."""
+    named = {found for path in SOURCES for found in SECTION.findall(BROKEN.sub(" ", Path(path).read_text()))}
+    assert ("docs/cluster.md", "An own Redis Cluster") in named
+    assert [(path, title) for path, title in named if title not in titles(ROOT / path)] == []

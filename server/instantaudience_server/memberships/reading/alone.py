@@ -17,7 +17,7 @@ from instantaudience_server.memberships.reading.skipped import COMPLETE, Warning
 from instantaudience_server.memberships.reading.wire import check_users, decode_user, split_user
 from instantaudience_server.store.interfaces.memberships import REMOVE, Alike, Changes, UserChanges
 
-WARNINGS_PER_TURN = 100
+WARNINGS_PER_TURN = 20
 """Warnings that a call may make before other calls get their turn of the event loop."""
 
 

@@ -120,23 +120,60 @@ fn verifier(files: &Files) -> Result<Arc<dyn ClientCertVerifier>, Unusable> {
     let Some(client_ca) = &files.client_ca else {
         return Ok(Arc::new(NoClientAuth));
     };
-    let mut ends: Vec<u64> = client_ca.iter().map(|(_, end)| *end).collect();
-    ends.sort_unstable();
-    ends.dedup();
-    let left = |end| client_ca.iter().filter(move |each| each.1 >= end).map(|each| each.0.as_slice());
-    let verifiers: Result<Vec<_>, _> = ends.into_iter().map(|end| Ok((end, verifier_of(left(end), files)?))).collect();
-    let verifiers = verifiers?;
-    let usual = verifiers.first().ok_or_else(|| unusable("the clients' CA")(&"there is none"))?.1.clone();
-    Ok(Arc::new(Authorities { usual, verifiers }))
+    let usual = verifier_of(client_ca.iter(), files.client_crl.as_deref(), files.required)?;
+    Ok(Arc::new(Authorities {
+        certificates: client_ca.clone(),
+        client_crl: files.client_crl.clone(),
+        required: files.required,
+        vouching: Mutex::new(Vouching { from: 0, until: 0, verifier: None }),
+        usual,
+    }))
 }
 
 /// Those who vouch for callers, as long as they may: the library looks at no end of theirs.
 #[derive(Debug)]
 struct Authorities {
-    /// What all of them have in common.
+    /// With the end of each, as in `Files`.
+    certificates: Vec<(Vec<u8>, u64)>,
+    client_crl: Option<Vec<u8>>,
+    required: bool,
+    /// Asks all of them, whether they have ended or not.
     usual: Arc<dyn ClientCertVerifier>,
-    /// By when the first of those ends that each asks; the earliest is first.
-    verifiers: Vec<(u64, Arc<dyn ClientCertVerifier>)>,
+    /// One at a time: each has all of the list, which may be long.
+    vouching: Mutex<Vouching>,
+}
+
+/// Those who vouch between two ends of theirs.
+#[derive(Debug)]
+struct Vouching {
+    from: u64,
+    until: u64,
+    /// None: nobody.
+    verifier: Option<Arc<dyn ClientCertVerifier>>,
+}
+
+impl Authorities {
+    /// What asks those who have not ended at this time, where there are any.
+    fn verifier_at(&self, now: u64) -> Option<Arc<dyn ClientCertVerifier>> {
+        let mut vouching = lock(&self.vouching);
+        if !(vouching.from..vouching.until).contains(&now) {
+            *vouching = self.vouching_at(now);
+        }
+        vouching.verifier.clone()
+    }
+
+    fn vouching_at(&self, now: u64) -> Vouching {
+        let ends = || self.certificates.iter().map(|(_, end)| *end);
+        let from = ends().filter(|end| *end <= now).max().unwrap_or(0);
+        let until = ends().filter(|end| *end > now).min().unwrap_or(u64::MAX);
+        let left = self.certificates.iter().filter(|(_, end)| *end > now);
+        let verifier = if from == 0 {
+            Some(Arc::clone(&self.usual))
+        } else {
+            verifier_of(left, self.client_crl.as_deref(), self.required).ok()
+        };
+        Vouching { from, until, verifier }
+    }
 }
 
 impl ClientCertVerifier for Authorities {
@@ -154,8 +191,7 @@ impl ClientCertVerifier for Authorities {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        let verifier = self.verifiers.iter().find(|(end, _)| *end > now.as_secs());
-        let (_, verifier) = verifier.ok_or(CertificateError::UnknownIssuer)?;
+        let verifier = self.verifier_at(now.as_secs()).ok_or(CertificateError::UnknownIssuer)?;
         verifier.verify_client_cert(end_entity, intermediates, now)
     }
 
@@ -182,23 +218,24 @@ impl ClientCertVerifier for Authorities {
     }
 }
 
-/// For those that these authorities vouch for.
+/// For those that these authorities vouch for; there has to be one.
 fn verifier_of<'a>(
-    authorities: impl Iterator<Item = &'a [u8]>,
-    files: &Files,
+    authorities: impl Iterator<Item = &'a (Vec<u8>, u64)>,
+    client_crl: Option<&[u8]>,
+    required: bool,
 ) -> Result<Arc<dyn ClientCertVerifier>, Unusable> {
     let mut roots = RootCertStore::empty();
-    for authority in authorities {
+    for (authority, _) in authorities {
         let added = roots.add(CertificateDer::from_slice(authority).into_owned());
         added.map_err(|error| unusable("the clients' CA")(&error))?;
     }
     let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::new(ring::default_provider()));
-    if let Some(pem) = &files.client_crl {
+    if let Some(pem) = client_crl {
         let lists: Result<Vec<_>, PemError> = CertificateRevocationListDer::pem_slice_iter(pem).collect();
         let lists = lists.map_err(|error| unusable("the clients' CRL")(&error))?;
         builder = builder.with_crls(lists).only_check_end_entity_revocation().enforce_revocation_expiration();
     }
-    if !files.required {
+    if !required {
         builder = builder.allow_unauthenticated();
     }
     builder.build().map_err(|error| unusable("the clients' CA")(&error))

@@ -65,7 +65,7 @@ async def watch(processes: Callable[[], Iterable[Watched]], seconds: float = SER
 
 async def end_when_stuck() -> None:
     """Have the process end with status 1, and say on standard error where it was, when its event loop has not turned
-    for `STUCK_SECONDS`. That needs neither the loop nor Python's lock."""
+    for `STUCK_SECONDS`. That needs neither the loop nor Python's lock. The time that the process was paused counts."""
     try:
         while True:
             faulthandler.dump_traceback_later(STUCK_SECONDS, exit=True)

@@ -176,9 +176,11 @@ class _Putting:
         steps: list[_Step] = []
         stored = await self._read(entries)
         hashes = await self._read_hashes(entries)
+        new_users = any(isinstance(entry.message, pb.User) and _key(entry) not in stored for entry in entries)
+        former = await self._store.former_generation(self.deadline()) if new_users else 0
         for entry in entries:
             with self._telling(entry):
-                steps.append(await self._step(entry, stored.get(_key(entry)), hashes.get(entry.message.id)))
+                steps.append(await self._step(entry, stored.get(_key(entry)), hashes.get(entry.message.id), former))
         if any(step.certificates for step in steps):
             await self._feed.catch_up(self.deadline())
         return list(self._alone(steps))
@@ -193,7 +195,9 @@ class _Putting:
                 check_certificates(step.entry.message, self._owners_of_certificate)
                 yield step._replace(write=step.write._replace(alone_since=self._feed.version))
 
-    async def _step(self, entry: _Entry, before: Object | None, stored_hash: str | None) -> _Step:
+    async def _step(
+        self, entry: _Entry, before: Object | None, stored_hash: str | None, former_generation: int
+    ) -> _Step:
         message = entry.message
         references = {each for each in rules.references(message) if each[1] not in self._foreseen}
         if before is not None:
@@ -214,9 +218,7 @@ class _Putting:
         new_hash = await self._new_hash(entry, stored_hash)
         if same and new_hash is None:
             return _Step(entry, is_new=False, certificates=False, write=None)
-        is_new_user = before is None and isinstance(message, pb.User)
-        former = await self._store.former_generation(self.deadline()) if is_new_user else 0
-        records.stamp(message, self._clock.now_ms(), is_new=before is None, former_generation=former)
+        records.stamp(message, self._clock.now_ms(), is_new=before is None, former_generation=former_generation)
         certificates = not same and isinstance(message, pb.User) and bool(message.certificate_names)
         return _Step(entry, before is None, certificates, write_of(before, message, new_hash, references))
 

@@ -9,7 +9,7 @@ from instantaudience_server.catalog import records
 from instantaudience_server.catalog.editor import write_of
 from instantaudience_server.catalog.file import CatalogEntries, CatalogError, Progress
 from instantaudience_server.catalog.records import Object
-from instantaudience_server.store.interfaces.catalog import CatalogStore, Outcome, Write
+from instantaudience_server.store.interfaces.catalog import CatalogStore, Kind, Outcome, Write
 
 OBJECTS_AT_ONCE = 100
 STORE_SECONDS = 5.0
@@ -58,7 +58,7 @@ async def _seed(store: CatalogStore, batch: Sequence[Entry], hash_password: Hash
     ids = [_object_of(entry).id for entry in batch]
     found = await store.find(kind, ids, _deadline())
     missing = [entry for entry, record in zip(batch, found, strict=True) if record is None]
-    former = await store.former_generation(_deadline())
+    former = await store.former_generation(_deadline()) if kind is Kind.USER and missing else 0
     writes = [await _write(entry, hash_password, now_ms, former) for entry in missing]
     return (await store.write(writes, _deadline())).count(Outcome.DONE)
 

@@ -49,10 +49,10 @@ class TogetherReader:
             return None
         found = users_by_blocks(requests)
         blocks = self._faultless(member, found.rests)
-        all_keys = found.keys if blocks is not None else None
-        if blocks is None or all_keys is None:
+        if blocks is None:
             return None
-        if suppressed and not all(map(suppressed.isdisjoint, all_keys)):
+        all_keys = found.keys
+        if all_keys is None or (suppressed and not all(map(suppressed.isdisjoint, all_keys))):
             return None
         users = adds = removes = 0
         alike = []

@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 NATIVE := server/native
 NATIVE_STAMP := $(VENV)/.native-built
-NATIVE_SOURCES := $(addprefix $(NATIVE)/,Cargo.toml crates.txt instantaudience_native.pyi pyproject.toml) $(wildcard $(NATIVE)/src/*.rs $(NATIVE)/src/*/*.rs)
+NATIVE_SOURCES := $(addprefix $(NATIVE)/,Cargo.toml build.rs crates.txt instantaudience_native.pyi pyproject.toml) $(wildcard $(NATIVE)/src/*.rs $(NATIVE)/src/*/*.rs)
 CALLERS_PATH := $(PATH)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Tests start thousands of processes: what these import is compiled once, whatever the surroundings say.

@@ -16,8 +16,9 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from instantaudience_server.embedded.allocator import environment
 from instantaudience_server.embedded.server import EmbeddedClusterError
-from instantaudience_server.processes import Child, Program, Supervised, bare
+from instantaudience_server.processes import Child, Program, Supervised
 
 HOST = "127.0.0.1"
 POLL_SECONDS = 0.02
@@ -47,11 +48,6 @@ CONFIG = {
     NODE_TIMEOUT: "5000",
 }
 """What every node's configuration has."""
-TUNABLES = "GLIBC_TUNABLES"
-KEPT_CHUNKS = "glibc.malloc.tcache_count=4000"
-"""Chunks of each small size that glibc's allocator keeps at hand instead of seven: a command of many fields allocates
-and frees hundreds, and looking for them elsewhere is a fifth of a node's time. Nodes with another allocator, such as
-jemalloc, ignore it."""
 
 
 class NodeStartError(EmbeddedClusterError):
@@ -178,11 +174,6 @@ class Node:
             flag_set = frozenset(flags.split(","))
             peers.append(Peer(node_id, address.split(",")[0], flag_set, link == "connected", bool(slots)))
         return sorted(peers, key=lambda peer: "myself" not in peer.flags)
-
-
-def environment(ours: Mapping[str, str]) -> dict[str, str]:
-    """A node's: what of ours it needs, and what its allocator keeps; what ours say of that counts more."""
-    return {**bare(ours), TUNABLES: ":".join(filter(None, (KEPT_CHUNKS, ours.get(TUNABLES))))}
 
 
 def _quoted(path: Path) -> str:

@@ -18,7 +18,7 @@ from instantaudience_server.embedded import data_dir
 from instantaudience_server.embedded import server as server_module
 from instantaudience_server.embedded.cluster import EmbeddedCluster, slots_of_nodes
 from instantaudience_server.embedded.data_dir import DataDirInUseError
-from instantaudience_server.embedded.node import HOST, KEPT_CHUNKS, TUNABLES, Node, NodeStartError, environment
+from instantaudience_server.embedded.node import HOST, Node, NodeStartError
 from instantaudience_server.embedded.server import NoServerError, find_server
 from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import AuthenticationError, ResponseError
@@ -223,20 +223,6 @@ async def test_takes_more_configuration(tmp_path: Path) -> None:
         assert (await client.config_get("appendfsync"))["appendfsync"] == "always"
         with pytest.raises(ResponseError, match="unknown command"):
             await client.execute_command("HSETEX", "m:p:1", "FIELDS", 1, "10001", "7")
-
-
-@pytest.mark.parametrize(
-    ("ours", "expected"),
-    [
-        ({}, KEPT_CHUNKS),
-        ({TUNABLES: ""}, KEPT_CHUNKS),
-        ({TUNABLES: "glibc.malloc.mxfast=64"}, f"{KEPT_CHUNKS}:glibc.malloc.mxfast=64"),
-    ],
-)
-def test_nodes_have_of_our_environment_what_they_need_and_what_their_allocator_keeps(
-    ours: dict[str, str], expected: str
-) -> None:
-    assert environment({"HOME": "/a", "AWS_SECRET_ACCESS_KEY": "s3cret", **ours}) == {"HOME": "/a", TUNABLES: expected}
 
 
 async def test_a_node_that_cannot_start_shows_its_log(tmp_path: Path, server: Path) -> None:

@@ -49,15 +49,20 @@ RUNS = (
 async def measure(
     run: Run, services: Mapping[str, Service], cluster: EmbeddedCluster, nodes: set[int], seconds: float, rounds: int
 ) -> tuple[float, dict[str, Result]]:
-    """The ceiling's calls a second and each contender's result: the best of the rounds."""
+    """The ceiling's calls a second and each contender's result: the best of the rounds.
+
+    Before each measurement, all users are written anew, and who is first is last in the next round: nodes take longer
+    for the same writes the more of them there were before.
+    """
     most = 0.0
     results: dict[str, Result] = {}
-    await fill_anew(cluster, run.shape.blocks)
     for number in range(1, rounds + 1):
         console.print(f"… {run.name} {run.shape}, round {number} of {rounds}")
+        await fill_anew(cluster, run.shape.blocks)
         memberships = await asyncio.to_thread(ceiling.measure, cluster.url, run.shape, seconds)
         most = max(most, memberships / run.shape.memberships)
-        for name, service in services.items():
+        for name, service in list(services.items())[:: 1 if number % 2 else -1]:
+            await fill_anew(cluster, run.shape.blocks)
             result = await drive(run, service, nodes, seconds)
             if name not in results or result.calls_per_second > results[name].calls_per_second:
                 results[name] = result

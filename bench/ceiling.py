@@ -13,17 +13,21 @@ from bench.workload import EXPIRATION_MINUTES, Shape
 CALLS_IN_FLIGHT = 16
 """Writes to a node that are not answered yet, at most; each is one call's part."""
 READ_BYTES = 262_144
+END_STEP_MS = 1000
+"""By how much the memberships of each round through the pool end later than those before: with the end that they have
+already, nodes would have less to do."""
 
 
 def measure(url: str, shape: Shape, seconds: float) -> float:
     """Memberships a second that the cluster takes when nobody checks anything."""
-    encoded = _encode(url, shape)
+    end_ms = (int(time.time()) + EXPIRATION_MINUTES * 60) * 1000
+    encoded = _encode(url, shape, end_ms)
     threads, counts = [], []
     stop = time.perf_counter() + seconds
     for address, writes in encoded.items():
         done = [0]
         counts.append(done)
-        threads.append(threading.Thread(target=_drive, args=(address, writes, stop, done)))
+        threads.append(threading.Thread(target=_drive, args=(address, writes, end_ms, stop, done)))
     started = time.perf_counter()
     for thread in threads:
         thread.start()
@@ -33,9 +37,8 @@ def measure(url: str, shape: Shape, seconds: float) -> float:
     return commands_per_second * shape.blocks
 
 
-def _encode(url: str, shape: Shape) -> dict[tuple[str, int], list[tuple[bytes, int]]]:
+def _encode(url: str, shape: Shape, end_ms: int) -> dict[tuple[str, int], list[tuple[bytes, int]]]:
     """For each node, the writes of each call: bytes, and how many commands they hold."""
-    end_ms = (int(time.time()) + EXPIRATION_MINUTES * 60) * 1000
     with RedisCluster.from_url(url, protocol=2) as cluster:
         nodes = cluster.nodes_manager.slots_cache
         owner = {slot: (owners[0].host, owners[0].port) for slot, owners in nodes.items()}
@@ -51,15 +54,19 @@ def _encode(url: str, shape: Shape) -> dict[tuple[str, int], list[tuple[bytes, i
     return writes
 
 
-def _drive(address: tuple[str, int], writes: list[tuple[bytes, int]], stop: float, done: list[int]) -> None:
+def _drive(
+    address: tuple[str, int], writes: list[tuple[bytes, int]], end_ms: int, stop: float, done: list[int]
+) -> None:
     with socket.create_connection(address) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         position, in_flight, answered = 0, 0, 0
         waiting: list[int] = []
+        packed_end = b"%d" % end_ms
         while time.perf_counter() < stop:
             while in_flight < CALLS_IN_FLIGHT:
-                data, count = writes[position % len(writes)]
-                connection.sendall(data)
+                rounds, place = divmod(position, len(writes))
+                data, count = writes[place]
+                connection.sendall(data.replace(packed_end, b"%d" % (end_ms + rounds * END_STEP_MS)))
                 waiting.append(count)
                 position += 1
                 in_flight += 1

@@ -83,14 +83,14 @@ class JobRunner:
             while True:
                 job = None
                 if len(self._tasks) < MOST_JOBS and not self._alone:
-                    lease, kept_until = self._draw(), self._lease_end()
+                    kept_until = self._lease_end()
                     with contextlib.suppress(*STORE_FAILURES):
-                        job = await self._take(lease)
+                        job = await self._take()
                     if job is not None:
                         if ALONE_FROM <= job.tries <= MOST_TRIES:
                             await self._give_back_all()
-                            self._alone = lease
-                        task = asyncio.create_task(self._work(job, lease, kept_until))
+                            self._alone = job.lease
+                        task = asyncio.create_task(self._work(job, kept_until))
                         self._tasks.add(task)
                         task.add_done_callback(self._tasks.discard)
                 if job is None:
@@ -111,13 +111,13 @@ class JobRunner:
         else:
             await asyncio.sleep(LOOK_SECONDS)
 
-    async def _take(self, lease: str) -> Job | None:
+    async def _take(self) -> Job | None:
         now_ms = self._clock.now_ms()
-        return await self._jobs.take(lease, now_ms, now_ms + LEASE_MS, self._deadline())
+        return await self._jobs.take(self._draw(), now_ms, now_ms + LEASE_MS, self._deadline())
 
-    async def _work(self, job: Job, lease: str, kept_until: float) -> None:
-        work = asyncio.create_task(self._apply_file(job, lease))
-        renewal = asyncio.create_task(self._renew(job, lease, work, kept_until))
+    async def _work(self, job: Job, kept_until: float) -> None:
+        work = asyncio.create_task(self._apply_file(job))
+        renewal = asyncio.create_task(self._renew(job, work, kept_until))
         BATCH_RUNNING_JOBS.inc()
         try:
             if await work:
@@ -129,7 +129,7 @@ class JobRunner:
             await asyncio.gather(work, return_exceptions=True)
             # Whoever has it now does not mind: the lease has another name then.
             with contextlib.suppress(*STORE_FAILURES):
-                await self._jobs.give_back(job, lease, self._deadline())
+                await self._jobs.give_back(job, self._deadline())
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
@@ -137,20 +137,20 @@ class JobRunner:
             log.warning(Event.BATCH_JOB_INTERRUPTED, job_id=job.job_id, member_id=job.member_id)
             await asyncio.sleep(PAUSE_SECONDS)
             with contextlib.suppress(*STORE_FAILURES):
-                await self._jobs.give_back(job, lease, self._lease_end())
+                await self._jobs.give_back(job, self._lease_end())
         except Exception as error:
             log.error(Event.BATCH_JOB_DEFECT, exc_info=error, job_id=job.job_id, member_id=job.member_id)
         finally:
             BATCH_RUNNING_JOBS.dec()
             renewal.cancel()
-            self._others_may_work(lease)
+            self._others_may_work(job)
 
-    def _others_may_work(self, lease: str) -> None:
-        """The job has come further, or is over."""
-        if self._alone == lease:
+    def _others_may_work(self, job: Job) -> None:
+        """It has come further, or is over."""
+        if self._alone == job.lease:
             self._alone = ""
 
-    async def _renew(self, job: Job, lease: str, work: "asyncio.Task[bool]", kept_until: float) -> None:
+    async def _renew(self, job: Job, work: "asyncio.Task[bool]", kept_until: float) -> None:
         """Keep the lease, and stop the work when it is lost, or may be: another one may have it from `kept_until` on (a
         time of the event loop's clock, in seconds)."""
         end = self._loop.call_at(kept_until, work.cancel)
@@ -158,7 +158,7 @@ class JobRunner:
             await asyncio.sleep(RENEW_SECONDS)
             kept_until, until_ms = self._lease_end(), self._clock.now_ms() + LEASE_MS
             with contextlib.suppress(*STORE_FAILURES):
-                if not await self._jobs.keep(job, lease, until_ms, self._loop.time() + RENEW_SECONDS):
+                if not await self._jobs.keep(job, until_ms, self._loop.time() + RENEW_SECONDS):
                     work.cancel()
                     return
                 end.cancel()
@@ -168,7 +168,7 @@ class JobRunner:
         """When a lease that is asked for now ends at the earliest, by the event loop's clock."""
         return self._loop.time() + LEASE_MS / 1000
 
-    async def _apply_file(self, job: Job, lease: str) -> bool:
+    async def _apply_file(self, job: Job) -> bool:
         """Apply the file from where it is, to its end; whether this has ended the job, so that nobody needs the file.
 
         Raises:
@@ -188,9 +188,9 @@ class JobRunner:
             async with aclosing(self._apply(file, await self._view(job), checkpoint)) as checkpoints:
                 async for checkpoint in checkpoints:
                     if self._loop.time() >= noted_at + NOTE_SECONDS:
-                        if not await self._note(job, lease, checkpoint):
+                        if not await self._note(job, checkpoint):
                             break  # another one has it, or a caller has cancelled it
-                        self._others_may_work(lease)
+                        self._others_may_work(job)
                         noted_at = self._loop.time()
         except FileFailedError as error:
             error_code = error.code
@@ -199,7 +199,7 @@ class JobRunner:
         except Exception as error:
             log.error(Event.BATCH_JOB_DEFECT, exc_info=error, job_id=job.job_id, member_id=job.member_id)
             error_code = ErrorCode.INTERNAL
-        return await self._finish(job, lease, checkpoint, error_code, counted)
+        return await self._finish(job, checkpoint, error_code, counted)
 
     async def _view(self, job: Job) -> JobView:
         member = await self._find_member(job.member_id, self._deadline())
@@ -218,22 +218,19 @@ class JobRunner:
         left = (await self._jobs.room(job.member_id, limits, now_ms, self._deadline())).lines
         return max(0, job.most_lines if left is None else min(job.most_lines, left))
 
-    async def _note(self, job: Job, lease: str, checkpoint: Checkpoint) -> bool:
+    async def _note(self, job: Job, checkpoint: Checkpoint) -> bool:
         now_ms = self._clock.now_ms()
         written = checkpoint.dump()
-        return await self._jobs.note(
-            job, lease, written, checkpoint.file_bytes, now_ms, now_ms + LEASE_MS, self._deadline()
-        )
+        until_ms, deadline = now_ms + LEASE_MS, self._deadline()
+        return await self._jobs.note(job, written, checkpoint.file_bytes, now_ms, until_ms, deadline)
 
-    async def _finish(
-        self, job: Job, lease: str, checkpoint: Checkpoint | None, error_code: str, counted: tuple[int, int]
-    ) -> bool:
+    async def _finish(self, job: Job, checkpoint: Checkpoint | None, error_code: str, counted: tuple[int, int]) -> bool:
         """End a job that is ours still, and make room for the member's next one; whether it was."""
         counters = Counters(0) if checkpoint is None else checkpoint.counters
         report = report_of(counters).dump()
         lines = 0 if job.most_lines < 0 else counters.num_lines
         now_ms, deadline = self._clock.now_ms(), self._deadline()
-        ended_with = await self._jobs.finish(job, lease, report, error_code, lines, now_ms, deadline)
+        ended_with = await self._jobs.finish(job, report, error_code, lines, now_ms, deadline)
         if ended_with is None:
             return False
         outcome = ended_with or Phase.COMPLETED.value

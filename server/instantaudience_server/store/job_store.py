@@ -183,38 +183,40 @@ class ClusterJobStore:
             return None
         member_id, _, job_id = taken.decode().partition(" ")
         if await self._run(job_scripts.CLAIM, [keys.job_key(job_id)], (lease,), deadline):
-            return await self.find(job_id, deadline)
-        gone = Job(job_id, 0, int(member_id), Phase.ERROR, 0, 0, 0)
-        await self.finish(gone, (await self.find(job_id, deadline) or gone).lease, "", "", 0, now_ms, deadline)
+            found = await self.find(job_id, deadline)
+            # Whoever took it since then has a lease of its own, and this one is lost.
+            return None if found is None else replace(found, lease=lease)
+        gone = await self.find(job_id, deadline) or Job(job_id, 0, int(member_id), Phase.ERROR, 0, 0, 0)
+        await self.finish(gone, "", "", 0, now_ms, deadline)
         return None
 
-    async def keep(self, job: Job, lease: str, until_ms: int, deadline: float) -> bool:
+    async def keep(self, job: Job, until_ms: int, deadline: float) -> bool:
         """Run the script."""
-        return await self._note(job, lease, (until_ms,), deadline)
+        return await self._note(job, (until_ms,), deadline)
 
     async def note(
-        self, job: Job, lease: str, checkpoint: str, position_bytes: int, now_ms: int, until_ms: int, deadline: float
+        self, job: Job, checkpoint: str, position_bytes: int, now_ms: int, until_ms: int, deadline: float
     ) -> bool:
         """Run the script."""
-        return await self._note(job, lease, (until_ms, now_ms, position_bytes, checkpoint), deadline)
+        return await self._note(job, (until_ms, now_ms, position_bytes, checkpoint), deadline)
 
-    async def _note(self, job: Job, lease: str, what: tuple[int | str, ...], deadline: float) -> bool:
+    async def _note(self, job: Job, what: tuple[int | str, ...], deadline: float) -> bool:
         job_keys = [keys.job_key(job.job_id), keys.changed_jobs_key(job.member_id), keys.JOB_LEASES]
-        arguments = (job.job_id, job.member_id, lease, *what)
+        arguments = (job.job_id, job.member_id, job.lease, *what)
         return bool(await self._run(job_scripts.NOTE, job_keys, arguments, deadline))
 
     async def finish(
-        self, job: Job, lease: str, report: str, error_code: str, lines: int, now_ms: int, deadline: float
+        self, job: Job, report: str, error_code: str, lines: int, now_ms: int, deadline: float
     ) -> str | None:
         """Run the script."""
-        arguments = (job.job_id, job.member_id, lease, now_ms, report, error_code, lines, now_ms // MS_PER_HOUR)
+        arguments = (job.job_id, job.member_id, job.lease, now_ms, report, error_code, lines, now_ms // MS_PER_HOUR)
         answer = await self._run(job_scripts.FINISH, _queue_keys(job), arguments, deadline)
         return None if answer is None else str(answer.decode())
 
-    async def give_back(self, job: Job, lease: str, deadline: float) -> None:
+    async def give_back(self, job: Job, deadline: float) -> None:
         """Run the script."""
         job_keys = [keys.job_key(job.job_id), keys.JOB_LEASES, keys.JOB_QUEUES]
-        await self._run(job_scripts.GIVE_BACK, job_keys, (job.job_id, job.member_id, lease), deadline)
+        await self._run(job_scripts.GIVE_BACK, job_keys, (job.job_id, job.member_id, job.lease), deadline)
 
     async def cancel(self, job: Job, error_code: str, now_ms: int, deadline: float) -> bool:
         """Run the script."""

@@ -171,8 +171,8 @@ async def test_a_checkpoint_that_cannot_be_read(jobs: ClusterJobStore, files: Fi
     now_ms = SystemClock().now_ms()
     taken = await jobs.take("theirs", now_ms, now_ms + 60_000, seconds_from_now())
     assert taken is not None
-    assert await jobs.note(taken, "theirs", "[1, {}]", 1, now_ms, now_ms + 60_000, seconds_from_now())
-    await jobs.give_back(taken, "theirs", seconds_from_now())
+    assert await jobs.note(taken, "[1, {}]", 1, now_ms, now_ms + 60_000, seconds_from_now())
+    await jobs.give_back(taken, seconds_from_now())
     async with running(jobs, files, Script()):
         assert (await ended(jobs, job)).error_code == "INTERNAL"
         assert (await ended(jobs, behind)).error_code == ""
@@ -311,7 +311,7 @@ async def test_who_lost_a_lease_stops(jobs: ClusterJobStore, files: FileStore, m
         first.may_go_on.set()
         await asyncio.sleep(0.2)
         assert (await kept(jobs, job)).position_bytes == 2
-        await jobs.give_back(job, "ours", seconds_from_now())
+        await jobs.give_back(taken, seconds_from_now())
         assert JobReport.of(await ended(jobs, job)).counters["num_valid"] == 4
 
 
@@ -324,7 +324,7 @@ class LateJobStore(ClusterJobStore):
         await asyncio.sleep(runner.LEASE_MS / 2000)
         return taken
 
-    async def keep(self, job: Job, lease: str, until_ms: int, deadline: float) -> bool:
+    async def keep(self, job: Job, until_ms: int, deadline: float) -> bool:
         """See `JobStore`."""
         await asyncio.sleep(deadline - asyncio.get_running_loop().time())
         raise unavailable("away")

@@ -92,11 +92,12 @@ async def waiting(jobs: ClusterJobStore, member: int) -> Job:
 
 async def take(jobs: ClusterJobStore, lease: str, now: int = NOW) -> str | None:
     taken = await jobs.take(lease, now, now + MINUTE, seconds_from_now())
+    assert taken is None or taken.lease == lease
     return None if taken is None else taken.job_id
 
 
 async def finish(jobs: ClusterJobStore, job: Job, lease: str, error_code: str = "") -> str | None:
-    return await jobs.finish(job, lease, "{}", error_code, 0, NOW + 9, seconds_from_now())
+    return await jobs.finish(replace(job, lease=lease), "{}", error_code, 0, NOW + 9, seconds_from_now())
 
 
 async def found(jobs: ClusterJobStore, job: Job) -> Job:
@@ -140,7 +141,7 @@ async def test_a_job_from_its_beginning_to_its_end(jobs: ClusterJobStore, member
     assert not await jobs.end_upload(job, "another", Uploaded(9, 9, -1), LIMITS, NOW, seconds_from_now())
     for _ in range(2):
         assert await take(jobs, "a", NOW + 3) == job.job_id
-    assert await jobs.note(job, "a", "so far", 20, NOW + 4, NOW + MINUTE, seconds_from_now())
+    assert await jobs.note(replace(job, lease="a"), "so far", 20, NOW + 4, NOW + MINUTE, seconds_from_now())
     processing = replace(
         uploading,
         phase=Phase.PROCESSING,
@@ -180,17 +181,36 @@ async def test_another_goes_on_where_a_lease_has_ended(jobs: ClusterJobStore, me
     await empty(jobs)
     job = await waiting(jobs, member)
     assert await take(jobs, "b1") == job.job_id
-    assert await jobs.note(job, "b1", "half", 5, NOW, NOW + MINUTE, seconds_from_now())
+    assert await jobs.note(replace(job, lease="b1"), "half", 5, NOW, NOW + MINUTE, seconds_from_now())
     assert await take(jobs, "b2", NOW + MINUTE - 1) is None
     assert await take(jobs, "b2", NOW + MINUTE) == job.job_id
     assert (await found(jobs, job)).checkpoint == "half"
-    assert not await jobs.note(job, "b1", "more", 9, NOW, NOW + MINUTE, seconds_from_now())
-    assert not await jobs.keep(job, "b1", NOW + 9 * MINUTE, seconds_from_now())
+    assert not await jobs.note(replace(job, lease="b1"), "more", 9, NOW, NOW + MINUTE, seconds_from_now())
+    assert not await jobs.keep(replace(job, lease="b1"), NOW + 9 * MINUTE, seconds_from_now())
     assert await finish(jobs, job, "b1") is None
-    assert await jobs.keep(job, "b2", NOW + 2 * MINUTE, seconds_from_now())
-    await jobs.give_back(job, "b2", seconds_from_now())
+    assert await jobs.keep(replace(job, lease="b2"), NOW + 2 * MINUTE, seconds_from_now())
+    await jobs.give_back(replace(job, lease="b2"), seconds_from_now())
     assert await take(jobs, "b3", NOW + MINUTE) == job.job_id
     assert await finish(jobs, job, "b3") == ""
+
+
+async def test_who_took_a_job_has_its_own_lease_though_another_one_took_it_meanwhile(
+    jobs: ClusterJobStore, member: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await empty(jobs)
+    job = await waiting(jobs, member)
+    find = jobs.find
+
+    async def find_late(job_id: str, deadline: float) -> Job | None:
+        monkeypatch.undo()
+        assert await take(jobs, "e2", NOW + MINUTE) == job.job_id
+        return await find(job_id, deadline)
+
+    monkeypatch.setattr(jobs, "find", find_late)
+    slow = await jobs.take("e1", NOW, NOW + MINUTE, seconds_from_now())
+    assert slow is not None
+    assert not await jobs.keep(slow, NOW + 2 * MINUTE, seconds_from_now())
+    assert await finish(jobs, job, "e2") == ""
 
 
 async def test_a_clock_that_is_set_back_prolongs_no_lease(jobs: ClusterJobStore, member: int) -> None:
@@ -218,12 +238,12 @@ async def test_tries_are_counted_since_a_job_has_come_further(jobs: ClusterJobSt
 
     assert [await tries(f"t{number}", NOW + number * MINUTE) for number in range(3)] == [1, 2, 3]
     for _ in range(2):
-        await jobs.give_back(job, "t2", seconds_from_now())
+        await jobs.give_back(replace(job, lease="t2"), seconds_from_now())
     assert (await found(jobs, job)).tries == 2
     assert await tries("t3", NOW + 2 * MINUTE) == 3
-    assert await jobs.note(job, "t3", "half", 5, NOW, NOW + 3 * MINUTE, seconds_from_now())
+    assert await jobs.note(replace(job, lease="t3"), "half", 5, NOW, NOW + 3 * MINUTE, seconds_from_now())
     assert (await found(jobs, job)).tries == 0
-    await jobs.give_back(job, "t3", seconds_from_now())
+    await jobs.give_back(replace(job, lease="t3"), seconds_from_now())
     assert await tries("t4", NOW + 4 * MINUTE) == 1
     assert await finish(jobs, job, "t4") == ""
 
@@ -234,7 +254,7 @@ async def test_one_that_is_over_does_not_give_its_members_next_one_back(jobs: Cl
     assert await take(jobs, "g1") == job.job_id
     assert await finish(jobs, job, "g1") == ""
     assert await take(jobs, "g2") == next_one.job_id
-    await jobs.give_back(job, "g1", seconds_from_now())
+    await jobs.give_back(replace(job, lease="g1"), seconds_from_now())
     assert await finish(jobs, job, "g1") == ""  # sent again, after a lost answer
     assert await take(jobs, "g3") is None
     assert await finish(jobs, next_one, "g2") == ""
@@ -286,7 +306,7 @@ async def test_what_a_member_uploaded_by_hour_and_day(jobs: ClusterJobStore, mem
     assert (await found(jobs, job)).most_lines == 15
     assert await take(jobs, f"l {job.job_id}") is not None
     for _ in range(2):
-        assert await jobs.finish(job, f"l {job.job_id}", "{}", "", 12, now, seconds_from_now()) == ""
+        assert await jobs.finish(replace(job, lease=f"l {job.job_id}"), "{}", "", 12, now, seconds_from_now()) == ""
     job = await create(jobs, member, now)
     assert await begin(jobs, job, now, limits) == Room(91, 141, None, 8)
     assert await jobs.fail_upload(job, f"up {job.job_id}", "TOO_SLOW", now, seconds_from_now())
@@ -368,7 +388,7 @@ async def test_a_job_is_cancelled(jobs: ClusterJobStore, member: int, state: str
     assert await end(jobs, next_one)
     if state == "under way":
         assert await take(jobs, "d") is None
-        assert not await jobs.keep(job, f"c {job.job_id}", NOW + MINUTE, seconds_from_now())
+        assert not await jobs.keep(replace(job, lease=f"c {job.job_id}"), NOW + MINUTE, seconds_from_now())
         for _ in range(2):
             assert await finish(jobs, job, f"c {job.job_id}") == "CANCELLED"
     assert await take(jobs, f"e {job.job_id}") == next_one.job_id
@@ -437,7 +457,7 @@ async def test_all_that_is_kept_of_a_job_ends_by_itself(
     assert 0 < await plain.pttl(taken_key("ends")) <= MINUTE
     await jobs.room(member, LIMITS, NOW + 24 * HOUR_MS, seconds_from_now())
     assert not await plain.exists(uploads_key(member))
-    assert await jobs.finish(job, "ends", "", "", 12, NOW + 24 * HOUR_MS, seconds_from_now()) == ""
+    assert await jobs.finish(replace(job, lease="ends"), "", "", 12, NOW + 24 * HOUR_MS, seconds_from_now()) == ""
     assert 86_400 < await plain.ttl(uploads_key(member)) <= 2 * 86_400
 
 
@@ -446,7 +466,7 @@ async def test_an_overload_stops_no_job(jobs: ClusterJobStore, embedded: Embedde
     async with connected(embedded.url, max_pending_bytes=1) as busy:
         job = await waiting(ClusterJobStore(busy), member)
         assert await take(jobs, "busy") == job.job_id
-        assert await ClusterJobStore(busy).keep(job, "busy", NOW + MINUTE, seconds_from_now())
+        assert await ClusterJobStore(busy).keep(replace(job, lease="busy"), NOW + MINUTE, seconds_from_now())
         assert await finish(ClusterJobStore(busy), job, "busy") == ""
 
 

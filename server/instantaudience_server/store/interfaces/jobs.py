@@ -207,24 +207,25 @@ class JobStore(Protocol):
 
     async def take(self, lease: str, now_ms: int, until_ms: int, deadline: float) -> Job | None:
         """Take the job whose turn it is: one whose lease has ended, else of the members that have some waiting, the
-        oldest of the one that has waited longest for its turn. A member has one job under way at most."""
+        oldest of the one that has waited longest for its turn. A member has one job under way at most. What is answered
+        has the lease, by which those that follow change it."""
 
-    async def keep(self, job: Job, lease: str, until_ms: int, deadline: float) -> bool:
+    async def keep(self, job: Job, until_ms: int, deadline: float) -> bool:
         """Keep a job that was taken."""
 
     async def note(
-        self, job: Job, lease: str, checkpoint: str, position_bytes: int, now_ms: int, until_ms: int, deadline: float
+        self, job: Job, checkpoint: str, position_bytes: int, now_ms: int, until_ms: int, deadline: float
     ) -> bool:
         """Write down how far a job is, and keep it."""
 
     async def finish(
-        self, job: Job, lease: str, report: str, error_code: str, lines: int, now_ms: int, deadline: float
+        self, job: Job, report: str, error_code: str, lines: int, now_ms: int, deadline: float
     ) -> str | None:
         """End a job; without an error code it is complete. `report` takes the checkpoint's place; `lines` were sent and
         not counted before. Answers the error code with which it has ended: another one where a caller has cancelled it
         before. None: somebody else has it, or it is gone."""
 
-    async def give_back(self, job: Job, lease: str, deadline: float) -> None:
+    async def give_back(self, job: Job, deadline: float) -> None:
         """Let somebody else go on with a job, at once; nothing where it is over."""
 
     async def cancel(self, job: Job, error_code: str, now_ms: int, deadline: float) -> bool:

@@ -46,8 +46,9 @@ class CertificateFiles:
         named = (settings.tls_cert, settings.tls_key, settings.client_ca, settings.client_crl)
         self._originals = [path for path in named if path is not None]
         self._seen: _Seen = []
-        self._next_end = math.inf
-        """When the next CA of callers ends (Unix time): it is left out then, and keeps nothing from being used."""
+        self._holds = (-math.inf, math.inf)
+        """When they were read, and when the next CA of callers ends (Unix time): it is left out then, and keeps nothing
+        from being used. It has not ended where the clock was set back."""
         self.names: list[str] = []
         """The hosts that the server's is for; valid once open."""
         self.for_workers = directory / "certificates.json"
@@ -88,7 +89,8 @@ class CertificateFiles:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             changed = [_look(path) for path in self._originals] != self._seen
-            if not (changed or failed or time.time() >= self._next_end):
+            read_at, end = self._holds
+            if not (changed or failed) and read_at <= time.time() < end:
                 continue
             try:
                 await asyncio.to_thread(self._copy)
@@ -99,14 +101,15 @@ class CertificateFiles:
                 failed = str(error)
 
     def _copy(self) -> None:
-        self._seen, self._next_end = [_look(path) for path in self._originals], math.inf
-        read = read_certificates(self._settings, time.time())
+        now = time.time()
+        self._seen, self._holds = [_look(path) for path in self._originals], (now, math.inf)
+        read = read_certificates(self._settings, now)
         private_files.write(self._server, json.dumps(server_secret(read.chain, read.key)))
         if read.client_ca is not None:
             private_files.write(self._clients, json.dumps(self._clients_secret(read.client_ca, read.client_crl)))
         private_files.write(self.for_workers, read.model_dump_json())
         self.names = names_of(read.chain)
-        self._next_end = read.ends.get("client_ca", math.inf)
+        self._holds = now, read.ends.get("client_ca", math.inf)
         log.info(Event.CERTIFICATES_READ, ends=read.ends)
 
     def _clients_secret(self, ca: str, crl: str | None) -> dict[str, Any]:

@@ -164,7 +164,9 @@ def test_an_authority_that_has_ended_is_left_out(two_authorities: Settings, auth
 async def test_an_authority_that_ends_is_left_out_from_then_on(
     two_authorities: Settings, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Though no file has changed: what makes handshakes natively does not look at an authority's end."""
+    """Though no file has changed: what makes handshakes natively does not look at an authority's end. Where the clock
+    is set back, it has not ended."""
+    assert two_authorities.client_ca is not None
     files = CertificateFiles(two_authorities, authority.directory / "copies", calls_itself=False)
     await files.open()
     now = time.time() + 2 * 3600
@@ -176,7 +178,13 @@ async def test_an_authority_that_ends_is_left_out_from_then_on(
             copied = Certificates.model_validate_json(files.for_workers.read_bytes())
             assert copied.client_ca == authority.certificate.public_bytes(Encoding.PEM).decode()
 
+        async def counts_again() -> None:
+            copied = Certificates.model_validate_json(files.for_workers.read_bytes())
+            assert copied.client_ca == two_authorities.client_ca.read_text()
+
         await eventually(left_out)
+        now -= 2 * 3600  # the clock had been wrong
+        await eventually(counts_again)
     finally:
         keeping.cancel()
         await asyncio.gather(keeping, return_exceptions=True)

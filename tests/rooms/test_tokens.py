@@ -173,6 +173,16 @@ class TestVerifying:
         else:
             await refused(worker.verify(token), Reason.NOAUTH)
 
+    async def test_one_whose_clock_is_behind_ends_it_no_earlier(
+        self, worker: AccountWorker, clock: FakeClock, plain: RedisCluster
+    ) -> None:
+        token = await worker.sign_in()
+        end_ms = clock.ms + 2 * HOUR_MS
+        clock.ms -= 24 * HOUR_MS
+        await worker.verify(token)
+        await worker.tokens.close()
+        assert await end_of(plain, token) == end_ms
+
     async def test_it_ends_after_24_hours_however_it_is_used(
         self, worker: AccountWorker, clock: FakeClock, plain: RedisCluster
     ) -> None:

@@ -44,8 +44,8 @@ class ClusterSessionStore:
         return Session(user_id=int(user_id), issued_ms=int(issued_ms), generation=int(generation))
 
     async def extend(self, token_hash: str, end_ms: int, deadline: float) -> None:
-        """Move the string's end."""
-        await self._cluster.execute([commands.expire_at(keys.session_key(token_hash), end_ms)], deadline)
+        """Move the string's end, never to an earlier time: workers' clocks may differ."""
+        await self._cluster.execute([commands.prolong(keys.session_key(token_hash), end_ms)], deadline)
 
     async def remove(self, token_hash: str, deadline: float) -> None:
         """Delete the string."""

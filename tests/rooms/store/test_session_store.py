@@ -38,6 +38,9 @@ async def test_a_sessions_end_moves(sessions: ClusterSessionStore, plain: RedisC
     await sessions.extend(HASH, HOUR_FROM_NOW + 5, seconds_from_now())
     assert await plain.pexpiretime(f"t:{HASH}") == HOUR_FROM_NOW + 5
     assert await sessions.find(HASH, seconds_from_now()) == Session(1001, NOW, 7)
+    for behind_ms in (30_000, 24 * 3_600_000):
+        await sessions.extend(HASH, HOUR_FROM_NOW - behind_ms, seconds_from_now())
+        assert await plain.pexpiretime(f"t:{HASH}") == HOUR_FROM_NOW + 5
     await sessions.extend("ff" * 32, HOUR_FROM_NOW, seconds_from_now())
     assert not await plain.exists(f"t:{'ff' * 32}")
 

@@ -177,6 +177,11 @@ def expire_at(key: bytes, end_ms: int) -> Command:
     return (key_slot(key), _pack((b"PEXPIREAT", key, end_ms)))
 
 
+def prolong(key: bytes, end_ms: int) -> Command:
+    """Let a key end at `end_ms` (Unix time in ms), unless it ends later."""
+    return (key_slot(key), _pack((b"PEXPIREAT", key, end_ms, b"GT")))
+
+
 def get_fields(key: bytes, fields: Iterable[int | str]) -> Command:
     """Read fields of a hash; the reply has None for those that are not there."""
     return (key_slot(key), _pack((b"HMGET", key, *fields)))

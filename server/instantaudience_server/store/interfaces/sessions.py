@@ -26,7 +26,7 @@ class SessionStore(Protocol):
         """The session, or None when there is none or it has ended."""
 
     async def extend(self, token_hash: str, end_ms: int, deadline: float) -> None:
-        """Let a session end at `end_ms` (Unix time in ms) instead; nothing happens when it is gone."""
+        """Let a session end at `end_ms` (Unix time in ms), unless it ends later; nothing happens when it is gone."""
 
     async def remove(self, token_hash: str, deadline: float) -> None:
         """End a session; one that is gone is no error."""

@@ -40,6 +40,8 @@ end
 _USED = """
 local function used(uploads, hour, now, own)
   local day = math.floor(hour / 24)
+  local days = {day, math.floor(redis.call('TIME')[1] / 86400)}
+  local first, last = math.min(unpack(days)) - 1, math.max(unpack(days)) + 1
   local sums = {hour = {b = 0, l = 0, j = 0}, day = {b = 0, l = 0, j = 0}}
   local found, fields = {}, redis.call('HGETALL', uploads)
   for i = 1, #fields, 2 do found[fields[i]] = fields[i + 1] end
@@ -47,10 +49,10 @@ local function used(uploads, hour, now, own)
     local kind, at = string.match(field, '^([blj])(%d+)$')
     local upload = string.match(field, '^s:(.+)$')
     if kind then
-      local more = tonumber(value)
-      if math.floor(at / 24) < day then
+      local more, of_day = tonumber(value), math.floor(at / 24)
+      if of_day < first or of_day > last then
         redis.call('HDEL', uploads, field)
-      else
+      elseif of_day == day then
         sums.day[kind] = sums.day[kind] + more
       end
       if tonumber(at) == hour then sums.hour[kind] = sums.hour[kind] + more end

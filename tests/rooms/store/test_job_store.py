@@ -316,6 +316,29 @@ async def test_what_a_member_uploaded_by_hour_and_day(jobs: ClusterJobStore, mem
     await empty(jobs)
 
 
+@pytest.mark.parametrize("off_days", [1, 40])
+async def test_a_clock_that_was_ahead_takes_nothing_from_a_day_and_adds_nothing_to_it(
+    jobs: ClusterJobStore, member: int, plain: RedisCluster, off_days: int
+) -> None:
+    assert await end(jobs, await used(jobs, member), 60, 3) is True
+    then = NOW + off_days * 24 * HOUR_MS
+    assert await end(jobs, await used(jobs, member, then), 70, 5, now=then) is True
+    assert await jobs.room(member, LIMITS, then, seconds_from_now()) == Room(30, 80, None, 15)
+    assert await jobs.room(member, LIMITS, NOW, seconds_from_now()) == Room(40, 90, None, 17)
+    kept = await plain.hkeys(uploads_key(member))  # type: ignore[misc]
+    assert any(int(field[1:]) * HOUR_MS > then - HOUR_MS for field in kept) == (off_days == 1)
+    await empty(jobs)
+
+
+async def test_what_is_over_by_all_clocks_counts_no_longer(
+    jobs: ClusterJobStore, member: int, plain: RedisCluster
+) -> None:
+    past = int(time.time()) // 3600 - 49
+    await plain.hset(uploads_key(member), mapping={f"b{past}": 60, f"j{past}": 1})  # type: ignore[misc]
+    assert await jobs.room(member, LIMITS, NOW, seconds_from_now()) == Room(100, 150, None, 20)
+    assert not await plain.exists(uploads_key(member))
+
+
 MANY = LIMITS._replace(uploads_at_once=9, waiting_jobs=9)
 
 
@@ -455,8 +478,7 @@ async def test_all_that_is_kept_of_a_job_ends_by_itself(
     }
     assert {key: await plain.pexpiretime(key) for key in ends} == ends
     assert 0 < await plain.pttl(taken_key("ends")) <= MINUTE
-    await jobs.room(member, LIMITS, NOW + 24 * HOUR_MS, seconds_from_now())
-    assert not await plain.exists(uploads_key(member))
+    await plain.delete(uploads_key(member))  # as where all days are over
     assert await jobs.finish(replace(job, lease="ends"), "", "", 12, NOW + 24 * HOUR_MS, seconds_from_now()) == ""
     assert 86_400 < await plain.ttl(uploads_key(member)) <= 2 * 86_400
 

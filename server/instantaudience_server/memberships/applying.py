@@ -5,7 +5,7 @@ Each post keeps what is its own: its decision, its answer, its failure.
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -40,6 +40,28 @@ class _UnderWay(NamedTuple):
     read: Read
     writing: Writing
     counted: Counted
+
+
+class _Slow:
+    """A write of posts that were read as one, which takes long.
+
+    Those whose users are written get their results once nothing more is written from one look to the next: a node may
+    stand still. While there is progress, all of them are about to end, and to look at every user would slow it down.
+    """
+
+    def __init__(self, writing: Writing, settle: Callable[[], bool]) -> None:
+        self._writing = writing
+        self._settle = settle
+        self._unanswered = -1
+        self._settled = False
+
+    def look(self) -> None:
+        """See what is written."""
+        unanswered = self._writing.unanswered
+        if unanswered != self._unanswered:
+            self._unanswered, self._settled = unanswered, False
+        elif not self._settled:
+            self._settled = self._settle()
 
 
 class Applying:
@@ -197,7 +219,7 @@ class Applying:
             fail(posts, error)
             return None
         if len(posts) > 1:
-            batch.settle = partial(self._settle, read, writing, counted, asyncio.current_task())
+            batch.look = _Slow(writing, partial(self._settle, read, writing, counted, asyncio.current_task())).look
         return _UnderWay(read, writing, counted)
 
     async def _finish(self, under_way: _UnderWay | None) -> None:
@@ -223,14 +245,18 @@ class Applying:
             else:
                 fail((post,), failures[failed])
 
-    def _settle(self, read: Read, writing: Writing, counted: Counted, task: Write | None) -> None:
-        """Give those posts their results whose users are written; others may wait for another part of the cluster."""
+    def _settle(self, read: Read, writing: Writing, counted: Counted, task: Write | None) -> bool:
+        """Give those posts their results whose users are written; others may wait for another part of the cluster.
+        False where they are not counted yet."""
         unwritten = frozenset(writing.unwritten())
         self._writes.leave(task, unwritten)
-        if counted.done() and not counted.cancelled() and counted.exception() is None:
+        if not counted.done():
+            return False
+        if not counted.cancelled() and counted.exception() is None:
             for post, result in zip(read.posts, read.results, strict=True):
                 if _users_among(post, unwritten, alone=False) is None:
                     succeed((post,), (result,))
+        return True
 
 
 def _admitted(posts: Sequence[Post], decisions: Sequence[Decision]) -> Sequence[Post]:

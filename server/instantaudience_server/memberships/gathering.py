@@ -56,9 +56,9 @@ class Gathering:
     def fail_overdue(self, now: float) -> None:
         """Fail the posts whose deadline is over, unless their batch's is over too: that is noticed where it waits."""
         for batch in self._batches.values():
-            if batch.settle is not None and now > batch.settle_from:
-                batch.settle_from = now + SLOW_SECONDS
-                batch.settle()
+            if batch.look is not None and now > batch.look_from:
+                batch.look_from = now + SLOW_SECONDS
+                batch.look()
             if now < batch.deadline:
                 fail([post for post in batch.posts if post.deadline <= now], unavailable(batch.overdue_text))
 

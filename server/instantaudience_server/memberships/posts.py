@@ -134,15 +134,15 @@ _AWAITED = _Awaited()
 class Batch:
     """Posts of one caller that are carried out together, in the order they came.
 
-    `overdue_text` says what is known of a post whose deadline is over. `settle` gives those their results that have not
-    to wait for the others; it is called now and then, from `settle_from` on (a time of the event loop's clock).
+    `overdue_text` says what is known of a post whose deadline is over. `look` gives those their results that have not
+    to wait for the others; it is called now and then, from `look_from` on (a time of the event loop's clock).
     """
 
-    __slots__ = ("deadline", "overdue_text", "posts", "settle", "settle_from")
+    __slots__ = ("deadline", "look", "look_from", "overdue_text", "posts")
 
-    def __init__(self, posts: Sequence[Post], settle_from: float, overdue_text: str) -> None:
+    def __init__(self, posts: Sequence[Post], look_from: float, overdue_text: str) -> None:
         self.posts = posts
-        self.settle_from = settle_from
+        self.look_from = look_from
         self.deadline = max([post.deadline for post in posts])
         self.overdue_text = overdue_text
-        self.settle: Callable[[], None] | None = None
+        self.look: Callable[[], None] | None = None

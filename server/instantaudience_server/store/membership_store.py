@@ -81,6 +81,11 @@ class ClusterWriting:
         self._batch = batch
         self.done = batch.done
 
+    @property
+    def unanswered(self) -> int:
+        """See `interfaces.memberships.Writing`."""
+        return self._batch.missing
+
     def failures(self) -> dict[bytes, Exception]:
         """See `interfaces.memberships.Writing`."""
         failures = self._batch.failures()

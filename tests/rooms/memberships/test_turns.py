@@ -8,7 +8,7 @@ import pytest
 from instantaudience.v1 import catalog_pb2
 from instantaudience_server.catalog import records as catalog_records
 from instantaudience_server.errors import AudienceError, Reason
-from instantaudience_server.memberships import applying
+from instantaudience_server.memberships import applying, gathering
 from instantaudience_server.memberships.posts import Result
 from instantaudience_server.memberships.turns import MOST_MEMBERS, TOO_LATE, Turn, Turns
 from instantaudience_server.quotas import Quotas
@@ -23,15 +23,25 @@ SEGMENT, SLOW_USER = 12, 111
 
 
 class SlowWrite(AllWritten):
-    """A write that has not ended."""
+    """A write that has not ended, and does not go on (`goes_on`: more of it is written whenever somebody asks)."""
 
     def __init__(self, keys: set[bytes]) -> None:
         self.done = asyncio.get_running_loop().create_future()
-        self._keys = keys
+        self.goes_on = False
+        self.looks = 0
+        self.keys = keys
+        self._left = 1000
+
+    @property
+    def unanswered(self) -> int:
+        """What is left of it."""
+        self._left -= self.goes_on
+        return self._left
 
     def unwritten(self) -> set[bytes]:
         """All of it, until it has ended."""
-        return set() if self.done.done() else self._keys
+        self.looks += 1
+        return set() if self.done.done() else self.keys
 
 
 class SlowWindows(Windows):
@@ -199,6 +209,27 @@ async def test_in_order_who_waits_for_an_earlier_write_waits_until_its_own_deadl
         await slow.has_begun(2)
         slow.end_writes()
         await later
+    finally:
+        await slow.close()
+
+
+async def test_of_a_slow_write_users_are_looked_at_once_it_does_not_go_on() -> None:
+    slow = Slow()
+    try:
+        stuck, other = slow.apply(SLOW_USER, in_order=False), slow.apply(222, in_order=False)
+        await slow.has_begun(1)
+        (write,) = slow.writes
+        write.goes_on = True
+        await asyncio.sleep(8 * gathering.SLOW_SECONDS)
+        assert not write.looks
+        write.goes_on = False
+        write.keys = {b"m:p:%d" % SLOW_USER}
+        await other
+        await asyncio.sleep(8 * gathering.SLOW_SECONDS)
+        assert write.looks == 1
+        assert not stuck.done()
+        slow.end_writes()
+        await stuck
     finally:
         await slow.close()
 

@@ -53,6 +53,11 @@ class AllWritten:
         self.done = asyncio.get_running_loop().create_future()
         self.done.set_result(None)
 
+    @property
+    def unanswered(self) -> int:
+        """Nothing."""
+        return 0
+
     def failures(self) -> dict[bytes, Exception]:
         """None."""
         return {}

@@ -119,12 +119,12 @@ class Batch:
 
     __slots__ = (
         "_given_up",
-        "_missing",
         "_parts",
         "deadline",
         "done",
         "durability",
         "held_bytes",
+        "missing",
         "problem",
         "redirections",
         "refusals",
@@ -152,7 +152,8 @@ class Batch:
         self.refusals: list[Failure] = []
         self.problem: Problem | None = None
         """The last that a node had with it."""
-        self._missing = self.size
+        self.missing = self.size
+        """How many commands are not answered yet."""
         self._parts: list[Part] = []
         self._given_up: Exception | None = None
 
@@ -169,8 +170,8 @@ class Batch:
 
     def answered(self, count: int) -> None:
         """Count replies that arrived; the last one resolves `done`."""
-        self._missing -= count
-        if not self._missing and not self.done.done():
+        self.missing -= count
+        if not self.missing and not self.done.done():
             # Each part knows its batch: kept, both would be garbage that only a collection finds, and all stand still.
             self._parts = []
             self._end()

@@ -46,6 +46,10 @@ class Writing(Protocol):
     def done(self) -> "asyncio.Future[None]":
         """Done when the cluster has answered for every change, or the deadline is over."""
 
+    @property
+    def unanswered(self) -> int:
+        """How many changes the cluster has not answered for now."""
+
     def failures(self) -> Mapping[bytes, Exception]:
         """Users whose changes are not confirmed at the deadline (AudienceError UNAVAILABLE) or were refused (anything
         else), by their keys, once `done`; some of their changes may have been made."""

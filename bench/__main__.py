@@ -59,8 +59,7 @@ async def measure(
     for number in range(1, rounds + 1):
         console.print(f"… {run.name} {run.shape}, round {number} of {rounds}")
         await fill_anew(cluster, run.shape.blocks)
-        memberships = await asyncio.to_thread(ceiling.measure, cluster.url, run.shape, seconds)
-        most = max(most, memberships / run.shape.memberships)
+        most = max(most, await asyncio.to_thread(ceiling.measure, cluster.url, run.shape, seconds))
         for name, service in list(services.items())[:: 1 if number % 2 else -1]:
             await fill_anew(cluster, run.shape.blocks)
             result = await drive(run, service, nodes, seconds)

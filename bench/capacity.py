@@ -5,6 +5,8 @@ changes less than calls a second; of several rounds the cheapest counts. docs/ca
 """
 
 import argparse
+import asyncio
+import random
 import sys
 import tempfile
 import time
@@ -23,14 +25,14 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from bench import load, processes
+from bench import ceiling, load, processes
 from bench.catalog import import_segments
 from bench.cluster import connected, fill, look
 from bench.load import EVERYONE, Lane, Pool
 from bench.service import Service, running_service
 from bench.workload import SEGMENTS, Shape
 
-console = Console(width=120)
+console = Console(width=140)
 
 SMALL, USUAL = Shape(1, 2), Shape(100, 2)
 CONNECTIONS = 16
@@ -38,6 +40,8 @@ MEMBERSHIPS_UNDER_WAY = 50_000
 CALLS_UNDER_WAY = range(16, 513)
 """Bounds of how many calls are under way at once; between, as many as have so many memberships."""
 STORED = (10**4, 10**5, 10**6, 10**7)
+MOST_ENCODED = 500_000
+"""Users that the ceiling writes, at most."""
 HELD = (1, 2, 5, 10, 20, 50, 100)
 HOLDERS = 100_000
 """Users that get so many memberships."""
@@ -111,6 +115,15 @@ class Bench:
         rounds = [await self._round(lane, service, embedded) for _ in range(self.rounds)]
         return min(rounds, key=lambda cost: cost.service_us + cost.nodes_us)
 
+    async def ceiling(self, embedded: EmbeddedCluster, shape: Shape, users: int) -> float:
+        """Calls a second of plain sockets, on some of so many users, in no order: more than processors' caches hold."""
+        places = random.Random(users).sample(range(users), min(users, MOST_ENCODED))
+        rounds = [
+            await asyncio.to_thread(ceiling.measure, embedded.url, shape, self.seconds, places)
+            for _ in range(self.rounds)
+        ]
+        return max(rounds)
+
     async def _round(self, lane: Lane, service: Service, embedded: EmbeddedCluster) -> Cost:
         own = processes.tree(service.pid)
         before, busy = await look(embedded), processes.processor_seconds(own)
@@ -138,8 +151,10 @@ async def stored(bench: Bench) -> AsyncIterator[Cells]:
             used += after.used - before.used
             resident += after.resident - before.resident
             bytes_each = (f"{size / filled / bench.held:,.0f}" for size in (used, resident, after.files))
-            pool = Pool(users=filled, order="scattered")
-            yield f"{filled:,} × {bench.held}", *bytes_each, *(await bench.cost(service, embedded, USUAL, pool)).cells
+            cost = await bench.cost(service, embedded, USUAL, Pool(users=filled, order="scattered"))
+            most = await bench.ceiling(embedded, USUAL, filled)
+            share = cost.calls_per_second / most
+            yield f"{filled:,} × {bench.held}", *bytes_each, *cost.cells, f"{most:,.0f}", f"{share:.2f}"
 
 
 async def held(bench: Bench) -> AsyncIterator[Cells]:
@@ -206,7 +221,7 @@ async def segments(bench: Bench) -> AsyncIterator[Cells]:
 
 
 PARTS: dict[str, tuple[Callable[[Bench], AsyncIterator[Cells]], Cells]] = {
-    "stored": (stored, ("users stored", "B a membership", "resident", "in files", *COST)),
+    "stored": (stored, ("users stored", "B a membership", "resident", "in files", *COST, "ceiling", "of it")),
     "held": (held, ("memberships a user", "B a user", "B a membership", "nodes µs a user")),
     "users": (users, ("users × blocks", *COST)),
     "blocks": (blocks, ("users × blocks", *COST)),

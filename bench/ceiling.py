@@ -3,12 +3,13 @@
 import socket
 import threading
 import time
+from collections.abc import Sequence
 
 from instantaudience_server.store import keys
 from instantaudience_server.store.cluster import commands
 from redis import RedisCluster
 
-from bench.workload import EXPIRATION_MINUTES, Shape
+from bench.workload import EXPIRATION_MINUTES, POOL, Shape
 
 CALLS_IN_FLIGHT = 16
 """Writes to a node that are not answered yet, at most; each is one call's part."""
@@ -18,10 +19,10 @@ END_STEP_MS = 1000
 already, nodes would have less to do."""
 
 
-def measure(url: str, shape: Shape, seconds: float) -> float:
-    """Memberships a second that the cluster takes when nobody checks anything."""
+def measure(url: str, shape: Shape, seconds: float, places: Sequence[int] = range(POOL)) -> float:
+    """Calls a second on users with these places in the pool, which the cluster takes when nobody checks anything."""
     end_ms = (int(time.time()) + EXPIRATION_MINUTES * 60) * 1000
-    encoded = _encode(url, shape, end_ms)
+    encoded = _encode(url, shape, end_ms, places)
     threads, counts = [], []
     stop = time.perf_counter() + seconds
     for address, writes in encoded.items():
@@ -34,16 +35,18 @@ def measure(url: str, shape: Shape, seconds: float) -> float:
     for thread in threads:
         thread.join()
     commands_per_second = sum(done[0] for done in counts) / (time.perf_counter() - started)
-    return commands_per_second * shape.blocks
+    return commands_per_second / shape.users
 
 
-def _encode(url: str, shape: Shape, end_ms: int) -> dict[tuple[str, int], list[tuple[bytes, int]]]:
+def _encode(
+    url: str, shape: Shape, end_ms: int, places: Sequence[int]
+) -> dict[tuple[str, int], list[tuple[bytes, int]]]:
     """For each node, the writes of each call: bytes, and how many commands they hold."""
     with RedisCluster.from_url(url, protocol=2) as cluster:
         nodes = cluster.nodes_manager.slots_cache
         owner = {slot: (owners[0].host, owners[0].port) for slot, owners in nodes.items()}
     writes: dict[tuple[str, int], list[tuple[bytes, int]]] = {}
-    for call in shape.calls():
+    for call in shape.calls(places):
         parts: dict[tuple[str, int], list[bytes]] = {}
         for user_id, blocks in call:
             key = keys.membership_key(b"p", user_id.encode())

@@ -34,10 +34,11 @@ class Shape:
         """Blocks of a call."""
         return self.users * self.blocks
 
-    def calls(self) -> Iterator[list[tuple[str, list[tuple[int, int]]]]]:
-        """The calls that make one round through the pool: (user ID, [(segment ID, value), …]) for each user."""
-        for start in range(0, POOL - self.users + 1, self.users):
-            yield [(str(FIRST_USER + index), self.blocks_of(index)) for index in range(start, start + self.users)]
+    def calls(self, places: Sequence[int] = range(POOL)) -> Iterator[list[tuple[str, list[tuple[int, int]]]]]:
+        """The calls that make one round through the users with these places in the pool: (user ID, [(segment ID,
+        value), …]) for each user."""
+        for start in range(0, len(places) - self.users + 1, self.users):
+            yield [(str(FIRST_USER + place), self.blocks_of(place)) for place in places[start : start + self.users]]
 
     def blocks_of(self, index: int) -> list[tuple[int, int]]:
         """(segment ID, value) of each block of the user with this place in the pool."""

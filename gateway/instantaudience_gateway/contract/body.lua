@@ -2,7 +2,7 @@
 -- transcoder behind is more lenient. `CONTRACT` stands in front of this text (`script.py` makes it); of it this uses:
 --   messages[name][spelling of a key] = {key = the key, bit = 2^n, list = boolean, message = name or nil, type = name of a scalar type or nil,
 --     parameter = "query" where the key is one of the query and not of the body, "both" where it may stand in either}
---   types[type] = rule; depth = levels of nesting
+--   types[type] = rule; depth = levels of nesting; kept_levels = those in a field that holds any JSON
 
 local byte, sub, gsub, char, format = string.byte, string.sub, string.gsub, string.char, string.format
 local find, gmatch, concat, band, bor = string.find, string.gmatch, table.concat, bit.band, bit.bor
@@ -155,6 +155,7 @@ local function check(body, message, given)
   local field, expect = { fields = CONTRACT.messages[message] }, OBJECT
   local depth = 0
   local kept = 0 -- the level of the object whose key holds what is read now, where that is any JSON; 0: it is not
+  local names = {} -- of each open object in there, the keys that it has had
   local i, c = token(s, 1)
   while true do
     local is_open, next_key = false, false
@@ -164,8 +165,11 @@ local function check(body, message, given)
       end
       depth = depth + 1
       if depth > CONTRACT.depth then return "The body is nested too deeply" end
+      if kept > 0 and depth > kept + CONTRACT.kept_levels then
+        return fault(kept, format("must have at most %d levels of lists and objects", CONTRACT.kept_levels))
+      end
       if c == 123 then
-        indexes[depth], seen[depth] = -1, 0
+        indexes[depth], seen[depth], names[depth] = -1, 0, kept > 0 and {} or nil
         known[depth] = expect == OBJECT and field.fields or NO_FIELDS
         i, c = token(s, i + 1)
         is_open = c ~= 125
@@ -216,7 +220,11 @@ local function check(body, message, given)
       local stop = c == 34 and closing_quote(s, i + 1)
       if not stop then return malformed(i) end
       field = UNKNOWN
-      if known[depth] ~= NO_FIELDS then
+      if names[depth] then
+        local key = sub(s, i, stop)
+        if names[depth][key] then return fault(kept, "no key may stand twice in an object of it") end
+        names[depth][key] = true
+      elseif known[depth] ~= NO_FIELDS then
         local key = sub(s, i + 1, stop - 1)
         field = known[depth][key]
         if not field then

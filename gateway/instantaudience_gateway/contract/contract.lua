@@ -3,7 +3,7 @@
 --   endpoints[path] = {allow = "GET, POST", methods[method] = {parameters = {spelling = name}, defaults = {name = value
 --     where it is not given}, body = message name or nil, text = whether the body is a text, gzip = parameter or nil,
 --     origin = parameter or nil, public = whether it needs no token, strict = whether unknown parameters are errors,
---     unreadable = status in place of 400 or nil}}
+--     unreadable = status in place of 400 or nil, within = the field of the request that the body is, or nil}}
 --   types[type] = rule; grpc_errors["<grpc code> <error_id>"] = {status = HTTP status, code = error_code or nil}
 --   bare_grpc_errors[grpc code] = error (also .default); unreadable, empty, … = errors {status, id, text}
 --   short_body, heavy_body, longest_body, hopeless_body = bytes; longest_authorization = characters
@@ -70,6 +70,13 @@ local function token_fault(headers, method)
   return #authorization > CONTRACT.longest_authorization and CONTRACT.unknown_token or nil
 end
 
+-- What the answer's side has to know of the method.
+local NAMESPACE, NOTED = "instantaudience", { "unreadable", "within" }
+
+local function noted(handle)
+  return handle:streamInfo():dynamicMetadata():get(NAMESPACE) or {}
+end
+
 function envoy_on_request(handle)
   local headers = handle:headers()
   local path, query = match(headers:get(":path") or "", "^([^?#]*)%??([^#]*)") -- CONNECT has no path
@@ -86,8 +93,8 @@ function envoy_on_request(handle)
     local reply = CONTRACT.deliberately_not[verb .. " " .. path] or CONTRACT.no_method
     return refuse_unread(handle, reply, nil, endpoint.allow)
   end
-  if method.unreadable then
-    handle:streamInfo():dynamicMetadata():set("instantaudience", "unreadable", method.unreadable)
+  for _, name in ipairs(NOTED) do
+    if method[name] then handle:streamInfo():dynamicMetadata():set(NAMESPACE, name, method[name]) end
   end
   local fault = token_fault(headers, method)
   if fault then return refuse_unread(handle, fault) end
@@ -146,8 +153,10 @@ end
 local function answer_transcoder_error(handle, body, text)
   local path, type = match(text, "^([%w_%.%[%]]+): invalid value .* for type TYPE_(%u+%d*)")
   local rule = type and CONTRACT.types[type]
+  local within = noted(handle).within
+  local inner = rule and within and match(path, "^" .. within .. "%.(.+)$")
   local err = CONTRACT.unreadable
-  answer(handle, body, err.status, err.id, rule and path .. ": " .. rule .. "." or err.text)
+  answer(handle, body, err.status, err.id, rule and (inner or path) .. ": " .. rule .. "." or err.text)
 end
 
 -- A gRPC error comes as the transcoder's JSON of google.rpc.Status: {"code":14,"message":"…","details":[…]}. An error of
@@ -169,8 +178,8 @@ local FINE = { ["200"] = true, ["302"] = true, ["304"] = true, ["308"] = true }
 
 -- Some paths have a status of their own for what cannot be read, whoever found that.
 local function status_of_unreadable(handle, status)
-  local noted = status == "400" and handle:streamInfo():dynamicMetadata():get("instantaudience")
-  return noted and noted.unreadable and string.format("%d", noted.unreadable) or status
+  local own = status == "400" and noted(handle).unreadable
+  return own and string.format("%d", own) or status
 end
 
 local function replace_unreadable(handle)

@@ -69,8 +69,9 @@ class Field:
 class Endpoint:
     """One method of one path, and the messages of the RPC behind it.
 
-    `body` is the message that the body is, None where there is no such. `text` is whether the body is a text, no JSON:
-    a JSON string is made of it for the transcoder. `gzip` is the parameter that asks for a compressed answer; None
+    `body` is the message that the body is, None where there is no such; `within` is the field of the request that holds
+    it, None where it is the request. `text` is whether the body is a text, no JSON: a JSON string is made of it for the
+    transcoder. `gzip` is the parameter that asks for a compressed answer; None
     where there is no such answer. `origin` is the parameter that the caller's scheme and host go into; None where
     nobody asks. `public` is whether it may be called without a token, `strict` whether a parameter that the method does
     not know is an error.
@@ -84,6 +85,7 @@ class Endpoint:
     answer: Descriptor
     parameters: tuple[Field, ...]
     body: Descriptor | None
+    within: str | None
     text: bool
     gzip: str | None
     origin: str | None
@@ -249,6 +251,7 @@ def _endpoint(method: MethodDescriptor, rule: http_pb2.HttpRule) -> Endpoint:
         answer=method.output_type,
         parameters=tuple(field for name, field in scalars.items() if name not in (_GZIP, _ORIGIN)),
         body=body,
+        within=rule.body if body not in (None, method.input_type) else None,
         text=text,
         gzip=_GZIP if _GZIP in scalars else None,
         origin=_ORIGIN if _ORIGIN in scalars else None,

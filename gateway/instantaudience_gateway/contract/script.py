@@ -6,6 +6,7 @@ from pathlib import Path
 
 from google.rpc import code_pb2
 from google.rpc.http_pb2 import HttpResponse
+from instantaudience_server.catalog.original_fields import MOST_LEVELS
 from instantaudience_server.tokens import LIFETIME_MS, LONGEST_AUTHORIZATION
 from instantaudience_server.transport.framing import frame
 from instantaudience_server.transport.methods.gateway_refusals import COUNT_PATH
@@ -141,6 +142,7 @@ def _endpoints() -> Mapping[str, Literal]:
             "public": endpoint.public,
             "strict": endpoint.strict,
             "unreadable": UNREADABLE_STATUSES.get(endpoint.path),
+            "within": endpoint.within,
         }
     endpoints: dict[str, Literal] = {
         path: {"allow": FILE_METHODS, "methods": {}} for path in (*PAGES, console.ALIAS_PATH, reference.ALIAS_PATH)
@@ -253,6 +255,7 @@ def contract_script(
         "messages": _messages(),
         "types": _scalar_rules(),
         "depth": MAX_DEPTH,
+        "kept_levels": MOST_LEVELS,
         "grpc_errors": _grpc_errors(),
         "bare_grpc_errors": bare | {"default": _reply(INTERNAL)},
         "unreadable": _reply(UNREADABLE),

@@ -53,6 +53,50 @@ async def test_digits_that_would_be_lost_are_told(client: httpx.AsyncClient, seg
     assert_error(answer, 400, "SYNTAX", f"{place}: {rule}")
 
 
+DEEPEST = "[" * 16 + "]" * 16
+TWICE = "no key may stand twice in an object of it"
+
+
+@pytest.mark.parametrize(
+    ("segment", "text"),
+    [
+        (f'{{"price":[{DEEPEST}]}}', "segment.price: must have at most 16 levels of lists and objects."),
+        (f'{{"price":{DEEPEST},"category":{{"a":{DEEPEST}}}}}', "segment.category: must have at most 16 levels of"),
+        ('{"price":' + '{"a":' * 40 + "1" + "}" * 41, "segment.price: must have at most 16 levels of lists and"),
+        ('{"price":{"a":1,"a":2}}', f"segment.price: {TWICE}."),
+        ('{"category":[{"a":{}},{"b":{"c":1,"a":null,"c":null}}]}', f"segment.category: {TWICE}."),
+    ],
+)
+async def test_what_cannot_be_kept_as_it_comes_is_told(client: httpx.AsyncClient, segment: str, text: str) -> None:
+    """The transcoder tells nothing of keys that stand twice, and protobuf's parsers fail past a hundred levels."""
+    answer = await client.post("/segment?member_id=1", content=f'{{"segment":{segment}}}')
+    assert_error(answer, 400, "SYNTAX")
+    assert answer.json()["response"]["error"].startswith(text)
+
+
+@pytest.mark.parametrize(
+    "segment",
+    [
+        f'{{"price":{DEEPEST},"category":{DEEPEST}}}',
+        '{"price":[{"a":1},{"a":1,"A":{"a":1}}],"category":{"a":{"a":1},"b":{"a":1}}}',
+        '{"a":{"b":1,"b":2},"price":{"b":1}}',
+    ],
+)
+async def test_what_can_be_kept_comes_through(client: httpx.AsyncClient, segment: str) -> None:
+    """To a service that has no segments."""
+    answer = await client.post("/segment?member_id=1", content=f'{{"segment":{segment}}}')
+    assert_error(answer, 404, "SYNTAX", "There is no such path.")
+
+
+async def test_a_place_in_a_body_is_named_as_its_caller_knows_it(client: httpx.AsyncClient) -> None:
+    """Where the request holds the body in a field."""
+    for path in ("/privacy/consumer-request", "/privacy/consumer-request?member_id=1"):
+        answer = await client.post(path, content='{"suppress_minutes":1.5}')
+        assert_error(answer, 422, "SYNTAX", "suppress_minutes: must be an integer of 32 bits.")
+    answer = await client.post("/privacy/consumer-request?member_id=x", content="{}")
+    assert_error(answer, 422, "SYNTAX", "member_id: must be an integer of 32 bits.")
+
+
 async def test_error_does_not_repeat_a_password(client: httpx.AsyncClient, upstream: Upstream) -> None:
     answer = await client.post("/auth", content='{"auth":{"username":"a","password":48151623}}')
     assert_error(answer, 400, "SYNTAX", "auth.password: must be a string.")

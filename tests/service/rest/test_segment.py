@@ -511,7 +511,7 @@ REFUSED: dict[str, tuple[str, str, Any, int, str, str | None]] = {
     ),
     "POST: too deep beside": (
         *("POST", "", {"segment": {"price": functools.reduce(lambda inner, _: [inner], range(17), 1)}}, 400, "SYNTAX"),
-        "'price' must have at most 16 levels of lists and objects",
+        "segment.price: must have at most 16 levels of lists and objects.",
     ),
     "POST: another member in the body": ("POST", "", {"segment": {}, "member_id": 777}, 403, "UNAUTH", None),
     "POST: another member in the segment": ("POST", "", {"segment": {"member_id": 777}}, 403, "UNAUTH", None),

@@ -34,6 +34,12 @@ async def changed() -> AsyncIterator[Service]:
 
 
 @pytest.fixture
+async def demo(service: Service) -> dict[str, str]:
+    """A member's environment."""
+    return await environment_of(service, "demo")
+
+
+@pytest.fixture
 async def admin(changed: Service) -> dict[str, str]:
     """An admin's environment."""
     return await environment_of(changed, "admin")
@@ -42,6 +48,11 @@ async def admin(changed: Service) -> dict[str, str]:
 async def environment_of(service: Service, username: str) -> dict[str, str]:
     """Where a service is, and a token for it."""
     return {"INSTANT_AUDIENCE_URL": service.url, "INSTANT_AUDIENCE_TOKEN": await service.token(username)}
+
+
+def rows(output: str) -> list[list[str]]:
+    """The cells of a table, without its heading."""
+    return [[cell.strip() for cell in line.split("│")[1:-1]] for line in output.splitlines() if line.startswith("│")]
 
 
 @pytest.fixture

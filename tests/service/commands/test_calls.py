@@ -15,7 +15,7 @@ import pytest
 from instantaudience_server.commands.connection.client import TIMEOUT_SECONDS
 from instantaudience_server.processes import free_ports
 from redis.asyncio import RedisCluster
-from service.commands.conftest import NOBODY
+from service.commands.conftest import NOBODY, rows
 from support.cluster.stored import put, stored
 from support.contract.messages import USER, one_user
 from support.contract.strategies import UUID
@@ -29,35 +29,24 @@ OK = {"status": "OK", "message": {"users_in_request": 1, "segments_in_request": 
 UNKNOWN_TOKEN = "hbapi:1001:0123456789abcdef0123456789abcdef:local"
 
 
-@pytest.fixture
-async def environment(service: Service) -> dict[str, str]:
-    """Where the service is, and a token for it."""
-    return {"INSTANT_AUDIENCE_URL": service.url, "INSTANT_AUDIENCE_TOKEN": await service.token()}
-
-
-def rows(output: str) -> list[list[str]]:
-    """The cells of a table, without its heading."""
-    return [[cell.strip() for cell in line.split("│")[1:-1]] for line in output.splitlines() if line.startswith("│")]
-
-
-async def test_apply_a_file(run: Any, environment: Any, cluster: RedisCluster, tmp_path: Path) -> None:
+async def test_apply_a_file(run: Any, demo: dict[str, str], cluster: RedisCluster, tmp_path: Path) -> None:
     (tmp_path / "request.json").write_text(json.dumps(one_user(value=3)))
-    ended = await run("apply", "request.json", env=environment)
+    ended = await run("apply", "request.json", env=demo)
     assert (ended.status, ended.errors) == (0, "")
     assert json.loads(ended.output) == {"response": OK}
     assert await stored(cluster) == {("", USER): {10001: (3, 0)}}
 
 
-async def test_apply_standard_input(run: Any, environment: Any, cluster: RedisCluster) -> None:
-    ended = await run("apply", "-", env=environment, stdin=json.dumps(one_user()))
+async def test_apply_standard_input(run: Any, demo: dict[str, str], cluster: RedisCluster) -> None:
+    ended = await run("apply", "-", env=demo, stdin=json.dumps(one_user()))
     assert (ended.status, ended.errors) == (0, "")
     assert await stored(cluster) == {("", USER): {10001: (0, 0)}}
 
 
-async def test_apply_with_warnings(run: Any, environment: Any, cluster: RedisCluster) -> None:
+async def test_apply_with_warnings(run: Any, demo: dict[str, str], cluster: RedisCluster) -> None:
     request = one_user()
     request["rt_segment"].append({"user_id": "é", "seg_block": [{"seg_id": 10001}]})
-    ended = await run("apply", "-", env=environment, stdin=json.dumps(request))
+    ended = await run("apply", "-", env=demo, stdin=json.dumps(request))
     assert ended.status == 0
     assert [warning["message"] for warning in json.loads(ended.output)["response"]["warnings"]] == [
         "Invalid user_id: é"
@@ -67,26 +56,26 @@ async def test_apply_with_warnings(run: Any, environment: Any, cluster: RedisClu
     assert await stored(cluster) == {("", USER): {10001: (0, 0)}}
 
 
-async def test_apply_what_has_nothing_valid(run: Any, environment: Any) -> None:
+async def test_apply_what_has_nothing_valid(run: Any, demo: dict[str, str]) -> None:
     """Neither for its form nor for the catalog."""
     for request in (one_user(user_id="é"), one_user(seg_id=99)):
-        ended = await run("apply", "-", env=environment, stdin=json.dumps(request))
+        ended = await run("apply", "-", env=demo, stdin=json.dumps(request))
         assert ended.status == 1
         assert len(json.loads(ended.output)["response"]["warnings"]) > 0
         assert ended.errors.endswith("Error: nothing in the request was valid\n")
 
 
-async def test_get(run: Any, environment: Any, cluster: RedisCluster) -> None:
+async def test_get(run: Any, demo: dict[str, str], cluster: RedisCluster) -> None:
     await put(cluster, {("", USER): {10001: (3, 0), 12: (-1, 0)}, ("idfa", UUID): {20001: (4, 0)}})
     users = [(USER,), (UUID.upper(), "--domain", "idfa"), (NOBODY,)]
-    platform, device, nobody = await asyncio.gather(*(run("get", *words, env=environment) for words in users))
+    platform, device, nobody = await asyncio.gather(*(run("get", *words, env=demo) for words in users))
     assert {ended.status for ended in (platform, device, nobody)} == {0}
     assert USER in platform.output
     assert rows(platform.output) == [
         ["12", "", "123", "-1", "never ends"],
         ["10001", "sports_fans", "123", "3", "never ends"],
     ]
-    as_json = await run("get", USER, "--json", env=environment)
+    as_json = await run("get", USER, "--json", env=demo)
     assert [block["seg_id"] for block in json.loads(as_json.output)["seg_block"]] == [12, 10001]
     assert f"idfa {UUID}" in device.output
     assert rows(device.output) == [["20001", "abcd", "1661", "4", "never ends"]]
@@ -175,17 +164,17 @@ FAILURES = {
 
 @pytest.mark.parametrize(("words", "env", "status", "line"), FAILURES.values(), ids=FAILURES)
 async def test_failures(
-    run: Any, service: Service, environment: Any, words: list[str], env: dict[str, str], status: int, line: str
+    run: Any, service: Service, demo: dict[str, str], words: list[str], env: dict[str, str], status: int, line: str
 ) -> None:
     (free,) = free_ports("127.0.0.1", 1)
     words = [word.format(free=free, node=service.node_ports[0]) for word in words]
-    ended = await run(*words, env=environment | env, stdin="nope")
+    ended = await run(*words, env=demo | env, stdin="nope")
     assert ended.status == status
     assert ended.output == ""
     assert re.search(line, ended.errors, re.MULTILINE), ended.errors
     assert "Traceback" not in ended.errors
     assert len(ended.errors.strip().splitlines()) <= (1 if status == 1 else 4)
-    for secret in (environment["INSTANT_AUDIENCE_TOKEN"], UNKNOWN_TOKEN, *PASSWORDS.values()):
+    for secret in (demo["INSTANT_AUDIENCE_TOKEN"], UNKNOWN_TOKEN, *PASSWORDS.values()):
         assert secret not in ended.errors
 
 
@@ -207,7 +196,7 @@ UNWRITABLE = {
 
 @needs_proc
 @pytest.mark.parametrize(("words", "expected"), UNWRITABLE.values(), ids=UNWRITABLE)
-async def test_what_cannot_be_read_or_written(environment: Any, tmp_path: Path, words: str, expected: str) -> None:
+async def test_what_cannot_be_read_or_written(demo: dict[str, str], tmp_path: Path, words: str, expected: str) -> None:
     """It ends a command with one line at most, and no traceback."""
     settings = {"PYTHONIOENCODING": "latin-1" if "lacks" in expected else "utf-8", "XDG_CACHE_HOME": str(tmp_path)}
     process = await asyncio.create_subprocess_exec(
@@ -217,7 +206,7 @@ async def test_what_cannot_be_read_or_written(environment: Any, tmp_path: Path, 
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
         cwd=tmp_path,
-        env=os.environ | environment | settings,
+        env=os.environ | demo | settings,
     )
     _, errors = await process.communicate()
     told = [line for line in errors.decode().splitlines() if line.startswith("Error: ") or "Traceback" in line]
@@ -225,7 +214,7 @@ async def test_what_cannot_be_read_or_written(environment: Any, tmp_path: Path, 
     assert len(told) <= 1
 
 
-async def test_a_host_that_does_not_answer(run: Any, environment: Any) -> None:
+async def test_a_host_that_does_not_answer(run: Any, demo: dict[str, str]) -> None:
     """Of two, one takes no connection, and one says nothing: both are given up soon, not when a call's time is over."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full, socket.create_server(("127.0.0.1", 0)) as silent:
         address = full.getsockname()
@@ -235,7 +224,7 @@ async def test_a_host_that_does_not_answer(run: Any, environment: Any) -> None:
                 opened.setblocking(False)
                 opened.connect_ex(address)
             urls = [f"http://127.0.0.1:{server.getsockname()[1]}" for server in (full, silent)]
-            called = (run("get", "1", "--url", url, env=environment) for url in urls)
+            called = (run("get", "1", "--url", url, env=demo) for url in urls)
             async with asyncio.timeout(TIMEOUT_SECONDS / 2):
                 endings = await asyncio.gather(*called)
     for ended, url in zip(endings, urls, strict=True):

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from redis.asyncio import RedisCluster
-from support.service.running import HOST_MODES, Service
+from support.service.running import HOST_MODES
 from support.waiting import eventually
 
 # The commands know nothing of hosts: one will do.
@@ -13,33 +13,27 @@ pytestmark = pytest.mark.parametrize("host_mode", HOST_MODES[:1], indirect=True,
 USER = "4711815"
 
 
-@pytest.fixture
-async def environment(service: Service) -> dict[str, str]:
-    """Where the service is, and a token for it."""
-    return {"INSTANT_AUDIENCE_URL": service.url, "INSTANT_AUDIENCE_TOKEN": await service.token()}
-
-
-async def test_the_way_of_a_user(run: Any, environment: Any, cluster: RedisCluster) -> None:
+async def test_the_way_of_a_user(run: Any, demo: dict[str, str], cluster: RedisCluster) -> None:
     await cluster.hset(f"m:p:{USER}", "10001", 1)
-    shown = await run("user-data", "access", USER, env=environment)
+    shown = await run("user-data", "access", USER, env=demo)
     assert (shown.status, shown.errors) == (0, "")
     assert "10001" in shown.output
     assert "Sports fans" in shown.output
-    refused = await run("user-data", "delete", USER, env=environment, stdin="n\n")
-    unasked = await run("user-data", "delete", USER, env=environment)
+    refused = await run("user-data", "delete", USER, env=demo, stdin="n\n")
+    unasked = await run("user-data", "delete", USER, env=demo)
     assert (refused.status, unasked.status) == (1, 1)
     assert unasked.errors.endswith("\nError: nobody agreed to it: where nobody can be asked, say --yes\n")
     assert await cluster.exists(f"m:p:{USER}")
-    deleted = await run("user-data", "delete", USER, "--suppress-minutes", "0", "--yes", env=environment)
+    deleted = await run("user-data", "delete", USER, "--suppress-minutes", "0", "--yes", env=demo)
     assert deleted.output.startswith(f"{USER} was taken out of")
     assert "Sports fans" in deleted.output
     assert deleted.output.endswith(f"\n{USER} is suppressed for ever\n")
     assert not await cluster.exists(f"m:p:{USER}")
-    as_json = await run("user-data", "access", USER, "--json", env=environment)
+    as_json = await run("user-data", "access", USER, "--json", env=demo)
     assert as_json.output == "[]\n"
-    nothing = await run("user-data", "access", USER, env=environment)
+    nothing = await run("user-data", "access", USER, env=demo)
     assert nothing.output == f"{USER} is in no segment\n"
-    lifted = await run("user-data", "lift", USER, env=environment)
+    lifted = await run("user-data", "lift", USER, env=demo)
     assert (lifted.status, lifted.output) == (0, f"{USER} is not suppressed\n")
 
     async def is_known_no_more() -> None:
@@ -56,7 +50,7 @@ async def test_the_way_of_a_user(run: Any, environment: Any, cluster: RedisClust
         (("lift", "5", "--member", "777"), "This belongs to another member"),
     ],
 )
-async def test_what_is_wrong(run: Any, environment: Any, arguments: tuple[str, ...], text: str) -> None:
-    ended = await run("user-data", *arguments, env=environment)
+async def test_what_is_wrong(run: Any, demo: dict[str, str], arguments: tuple[str, ...], text: str) -> None:
+    ended = await run("user-data", *arguments, env=demo)
     assert (ended.status, ended.output) == (1, "")
     assert text in ended.errors

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from redis.asyncio import RedisCluster
+from service.commands.conftest import environment_of, rows
 from support.cluster.usage_hours import put_hour
 from support.service.running import Service
 
@@ -33,11 +34,6 @@ REASONS = {"failed:syntax": 3, "failed:limit": 5, "skipped:invalid_user_id": 120
 LINES = {"errors": "Inactive users: [bold]5[/bold]\nInactive users: 6", "segments": "Valid users: 7"}
 
 
-async def environment_of(service: Service, username: str) -> dict[str, str]:
-    """Where the service is, and a token for it."""
-    return {"INSTANT_AUDIENCE_URL": service.url, "INSTANT_AUDIENCE_TOKEN": await service.token(username)}
-
-
 def written(hour: int, form: str = "%Y-%m-%dT%H:%M:%SZ") -> str:
     return datetime.fromtimestamp(hour * HOUR_SECONDS, UTC).strftime(form)
 
@@ -52,11 +48,6 @@ def with_reasons(hour: int, times: int = 1) -> dict[str, Any]:
     """The same, and why."""
     failed, skipped = ({name: times * count for name, count in each.items() if times} for each in (FAILED, SKIPPED))
     return {**expected(hour, times), "failed_calls": failed, "skipped_parts": skipped}
-
-
-def cells(output: str) -> list[list[str]]:
-    """The cells of the table of hours, without its headings."""
-    return [[cell.strip() for cell in line.split("│")[1:-1]] for line in output.splitlines() if line.startswith("│")]
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +80,7 @@ def between(first: int, last: int) -> tuple[str, ...]:
 async def test_a_table_and_a_chart(run: Any, private: dict[str, str], first: int) -> None:
     ended = await run("report", *between(first, first + 4), env=private)
     assert (ended.status, ended.errors) == (0, "")
-    *hours, total = cells(ended.output)
+    *hours, total = rows(ended.output)
     counters = [str(count) for count in COUNTERS.values()]
     assert hours == [[written(first + distance, "%Y-%m-%d %H:%M"), *counters, "20.0"] for distance in (0, 2, 3)]
     assert total == ["total", *[str(3 * count) for count in COUNTERS.values()], "20.0"]

@@ -27,12 +27,6 @@ MEMBERSHIPS = 300_000
 SEGMENTS = (10001, 10002, 10003)
 
 
-@pytest.fixture
-async def demo(service: Service) -> dict[str, str]:
-    """A member's environment."""
-    return {"INSTANT_AUDIENCE_URL": service.url, "INSTANT_AUDIENCE_TOKEN": await service.token()}
-
-
 def rejected(path: Path) -> list[tuple[str, ...]]:
     with path.open(newline="") as file:
         return [(row["line"], row["reason"], row["record"]) for row in csv.DictReader(file)]

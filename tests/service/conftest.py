@@ -53,6 +53,13 @@ async def demo(service: Service) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
+@pytest.fixture
+async def admin(service: Service) -> AsyncIterator[httpx.AsyncClient]:
+    """A REST caller with the token of the account `admin`."""
+    async with service.http(headers={"authorization": await service.token("admin")}) as client:
+        yield client
+
+
 @pytest.fixture(params=["gateway", "direct"])
 async def channel(request: pytest.FixtureRequest, service: Service) -> AsyncIterator[grpc.aio.Channel]:
     """A gRPC caller, on both ports."""

@@ -26,13 +26,6 @@ async def external(service: Service, cluster: RedisCluster) -> AsyncIterator[htt
         yield client
 
 
-@pytest.fixture
-async def admin(service: Service, cluster: RedisCluster) -> AsyncIterator[httpx.AsyncClient]:
-    """A REST caller with the token of the account `admin`; nobody is mapped."""
-    async with service.http(headers={"authorization": await service.token("admin")}) as client:
-        yield client
-
-
 def mapping(*external_ids: Any, user_id: Any = "7", **fields: Any) -> dict[str, Any]:
     """A body of POST /mapuid."""
     return {"mapuid": {"user_id": user_id, "external_ids": external_ids, **fields}}

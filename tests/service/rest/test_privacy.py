@@ -1,13 +1,11 @@
 """POST /privacy/consumer-request (source: contract-neighbours, "Privacy"); tests/rooms has the rules."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
 from redis.asyncio import RedisCluster
 from support.contract.answers import assert_http_error
-from support.service.running import Service
 from support.waiting import eventually
 
 PATH = "/privacy/consumer-request"
@@ -18,13 +16,6 @@ LIFT = {**ACCESS, "request_type": "lift"}
 OWN, FOREIGN = 10001, 40001
 JOINING = {"rt_segment": [{"user_id": USER, "seg_block": [{"seg_id": OWN, "value": 1, "expiration": 0}]}]}
 SUPPRESSED = {"message": f"Suppressed user_id: {USER}", "entity": JOINING["rt_segment"][0]}
-
-
-@pytest.fixture
-async def admin(service: Service) -> AsyncIterator[httpx.AsyncClient]:
-    """A REST caller with the role `admin`."""
-    async with service.http(headers={"authorization": await service.token("admin")}) as client:
-        yield client
 
 
 async def answer_of(caller: httpx.AsyncClient, body: Any, **params: Any) -> Any:

@@ -20,13 +20,6 @@ MANY = 15
 
 
 @pytest.fixture
-async def admin(service: Service) -> Any:
-    """A REST caller with the token of the account `admin`."""
-    async with service.http(headers={"authorization": await service.token("admin")}) as client:
-        yield client
-
-
-@pytest.fixture
 async def own(service: Service) -> Any:
     """A REST caller with the token of the account whose keys these are."""
     async with service.http(headers={"authorization": await service.token(USERNAME)}) as client:

@@ -53,7 +53,7 @@ class ClusterMembershipStore:
         found: dict[bytes, Memberships] = {key: {} for key in keys}
         cursors = dict.fromkeys(keys, b"0")
         while cursors:
-            scans = [commands.read_values(key, cursor, PART) for key, cursor in cursors.items()]
+            scans = [commands.scan_hash(key, cursor, PART) for key, cursor in cursors.items()]
             parts = zip(cursors, await self._cluster.execute(scans, deadline), strict=True)
             cursors, values = {}, {}
             for key, (cursor, pairs) in parts:

@@ -186,8 +186,8 @@ async def test_a_user_with_many_memberships_is_read_in_parts(
     await plain.hpexpire(KEY, 1, *range(2900, 3001))  # type: ignore[misc]
     await asyncio.sleep(0.05)
     parts = []
-    read_values = commands.read_values
-    monkeypatch.setattr(commands, "read_values", lambda *words: parts.append(words) or read_values(*words))
+    scan_hash = commands.scan_hash
+    monkeypatch.setattr(commands, "scan_hash", lambda *words: parts.append(words) or scan_hash(*words))
     read = await store.read([few, KEY, nobody, few], seconds_from_now())
     assert read[0] == read[3] == {1: (5, NEVER)}
     assert read[2] == {}

@@ -133,15 +133,6 @@ def on_keys(keys: Sequence[bytes], words: Words) -> "Sequence[Spread | SpreadCom
     ]
 
 
-def read_values(key: bytes, cursor: bytes, count: int) -> Command:
-    """Read about so many memberships and their values from a cursor on, b"0" at first; `read_ends` says which end when.
-
-    The reply is the next cursor, b"0" after the last part, and the part. What is there all the time is in one of the
-    parts at least (https://redis.io/docs/latest/commands/scan/, "Scan guarantees").
-    """
-    return (key_slot(key), _pack((b"HSCAN", key, cursor, b"COUNT", count)))
-
-
 def read_ends(key: bytes, segment_ids: Sequence[int]) -> Command:
     """Read when memberships end: a list of Unix times in ms, -1 for never, -2 for one that is gone."""
     return (key_slot(key), _pack((b"HPEXPIRETIME", key, b"FIELDS", len(segment_ids), *segment_ids)))
@@ -219,7 +210,11 @@ def increment_field(key: bytes, field: str) -> Command:
 
 
 def scan_hash(key: bytes, cursor: bytes, count: int) -> Command:
-    """Read about `count` fields of a hash and their values; the reply is the next cursor and a flat list."""
+    """Read about `count` fields of a hash and their values, from a cursor on, b"0" at first.
+
+    The reply is the next cursor, b"0" after the last part, and the part, a flat list. What is there all the time is in
+    one of the parts at least (https://redis.io/docs/latest/commands/scan/, "Scan guarantees").
+    """
     return (key_slot(key), _pack((b"HSCAN", key, cursor, b"COUNT", count)))
 
 

@@ -57,7 +57,6 @@ def test_removing_memberships(keys: list[bytes], segment_ids: list[int]) -> None
 EXTERNAL = b"x:958:a{b}\r\n$1"
 
 OTHERS = [
-    (commands.read_values(KEY, b"0", 7), (KEY, "HSCAN", KEY, "0", "COUNT", 7)),
     (commands.read_ends(KEY, [1, 20002]), (KEY, "HPEXPIRETIME", KEY, "FIELDS", 2, 1, 20002)),
     (commands.get(EXTERNAL), (EXTERNAL, "GET", EXTERNAL)),
     (commands.set_string_until(b"t:1", b"1 2", END), (b"t:1", "SET", b"t:1", b"1 2", "PXAT", END)),

@@ -20,7 +20,8 @@ from instantaudience_server.store.interfaces.catalog import CatalogStore, Kind
 
 
 class CatalogService:
-    """One method for each RPC. Deadlines are times of the event loop's clock, in seconds.
+    """A method for each RPC, but for those on passwords and tokens, which `AccountService` has. Deadlines are times of
+    the event loop's clock, in seconds.
 
     Single objects are read from the cluster. Lists are made from this worker's memory, which takes over the latest
     changes first. So every read sees what was answered before, by whichever worker.
@@ -131,18 +132,6 @@ class CatalogService:
         _require_id(request.id)
         await self._editor.delete(Kind.USER, request.id, request.etag, deadline)
         return pb.DeleteUserResponse()
-
-    async def change_password(
-        self, request: pb.ChangePasswordRequest, caller: Caller, deadline: float
-    ) -> pb.ChangePasswordResponse:
-        """See `AccountService`."""
-        return await self._accounts.change_password(request, caller, deadline)
-
-    async def revoke_tokens(
-        self, request: pb.RevokeTokensRequest, caller: Caller, deadline: float
-    ) -> pb.RevokeTokensResponse:
-        """See `AccountService`."""
-        return await self._accounts.revoke_tokens(request, caller, deadline)
 
     async def create_segment(
         self, request: pb.CreateSegmentRequest, caller: Caller, deadline: float

@@ -208,6 +208,7 @@ def _methods(
         *authentication_methods(sign_in, tokens),
         *catalog_methods(
             CatalogService(catalog_store, feed, editor, accounts, quotas, sizes),
+            accounts,
             ImportService(catalog_store, feed, passwords, clock),
         ),
         *public_key_methods(PublicKeyService(editor, catalog_store, quotas, clock)),

@@ -50,16 +50,17 @@ class CatalogWorker:
         self.editor = CatalogEditor(self.store, self.feed, clock)
         self.quotas = Quotas(ClusterQuotaStore(cluster, secrets.token_hex()))
         guesses = Guesses(ClusterGuessStore(cluster), clock, secrets.token_hex)
-        accounts = AccountService(self.editor, self.store, passwords, guesses)
+        self.accounts = AccountService(self.editor, self.store, passwords, guesses)
         self.sizes = SegmentSizes(ClusterSegmentSizeStore(cluster), clock)
-        self.service = CatalogService(self.store, self.feed, self.editor, accounts, self.quotas, self.sizes)
+        self.service = CatalogService(self.store, self.feed, self.editor, self.accounts, self.quotas, self.sizes)
         self.importing = ImportService(self.store, self.feed, passwords, clock)
 
     async def call(self, rpc: str, username: str = "admin", **fields: Any) -> Any:
         """Call an RPC by its name in catalog.proto."""
         request = GetMessageClass(METHODS[rpc].input_type)(**fields)
         method = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in rpc)[1:]
-        return await getattr(self.service, method)(request, self._caller(username), seconds_from_now())
+        service = self.service if hasattr(self.service, method) else self.accounts
+        return await getattr(service, method)(request, self._caller(username), seconds_from_now())
 
     async def refusal(self, rpc: str, username: str = "admin", **fields: Any) -> AudienceError:
         """Call an RPC that must fail."""

@@ -7,6 +7,7 @@ from google.protobuf.message import Message
 from instantaudience.v1 import catalog_pb2 as pb
 
 from instantaudience_server.catalog.access import Caller
+from instantaudience_server.catalog.accounts import AccountService
 from instantaudience_server.catalog.importing import ImportService
 from instantaudience_server.catalog.service import CatalogService
 from instantaudience_server.transport.calls.kinds import AnyMethod, Method, StreamMethod
@@ -14,7 +15,7 @@ from instantaudience_server.transport.calls.kinds import AnyMethod, Method, Stre
 SERVICE = pb.DESCRIPTOR.services_by_name["CatalogService"].full_name
 
 
-def catalog_methods(catalog: CatalogService, importing: ImportService) -> list[AnyMethod]:
+def catalog_methods(catalog: CatalogService, accounts: AccountService, importing: ImportService) -> list[AnyMethod]:
     """Each method, wired to its service."""
 
     async def start_import(request: pb.ImportCatalogRequest, caller: Caller, deadline: float) -> Awaitable[Message]:
@@ -34,8 +35,8 @@ def catalog_methods(catalog: CatalogService, importing: ImportService) -> list[A
         Method(f"/{SERVICE}/ListUsers", pb.ListUsersRequest, catalog.list_users),
         Method(f"/{SERVICE}/UpdateUser", pb.UpdateUserRequest, catalog.update_user),
         Method(f"/{SERVICE}/DeleteUser", pb.DeleteUserRequest, catalog.delete_user),
-        Method(f"/{SERVICE}/ChangePassword", pb.ChangePasswordRequest, catalog.change_password),
-        Method(f"/{SERVICE}/RevokeTokens", pb.RevokeTokensRequest, catalog.revoke_tokens),
+        Method(f"/{SERVICE}/ChangePassword", pb.ChangePasswordRequest, accounts.change_password),
+        Method(f"/{SERVICE}/RevokeTokens", pb.RevokeTokensRequest, accounts.revoke_tokens),
         Method(f"/{SERVICE}/CreateSegment", pb.CreateSegmentRequest, catalog.create_segment),
         Method(f"/{SERVICE}/GetSegment", pb.GetSegmentRequest, catalog.get_segment),
         Method(f"/{SERVICE}/ListSegments", pb.ListSegmentsRequest, catalog.list_segments),

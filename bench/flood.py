@@ -20,6 +20,7 @@ PATHS = {
     Quota.POSTS: "/instantaudience.v1.AudienceService/ApplySegments",
     Quota.GETS: "/instantaudience.v1.AudienceService/GetMemberships",
 }
+SEGMENT = 1
 PACE_SECONDS = 0.002
 LOOK_SECONDS = 0.01
 """How often the window's count is looked at. A flood fills a window long before it ends, so its last count is seen."""
@@ -27,14 +28,13 @@ LOOK_SECONDS = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Flood:
-    """Who calls what, how often; posts have so many users each, in the segment `segment_id`."""
+    """Who calls what, how often; posts have so many users each, in the first segment."""
 
     member_id: int
     token: str
     quota: Quota
     calls_per_second: int
-    users: int = 1
-    segment_id: int = 1
+    users: int
 
     @property
     def weight(self) -> int:
@@ -48,7 +48,7 @@ class Flood:
         request = pb.ApplySegmentsRequest()
         for user in range(self.users):
             user_id = (self.member_id * 1_000_000 + number) * self.users + user + 1
-            request.rt_segment.add(user_id=str(user_id)).seg_block.add(seg_id=self.segment_id, value=1)
+            request.rt_segment.add(user_id=str(user_id)).seg_block.add(seg_id=SEGMENT, value=1)
         return request.SerializeToString()
 
 

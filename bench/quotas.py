@@ -27,7 +27,6 @@ console = Console(width=130)
 
 WORKERS = 4
 CONNECTIONS = 16
-SEGMENT = 1
 FREE = {"posts_per_second": 2**31 - 1, "users_per_second": 2**31 - 1}
 LIMITS: dict[str, dict[str, int]] = {
     "neighbour": {},
@@ -55,8 +54,8 @@ async def measure(service: Service, url: str, seconds: float) -> list[tuple[str,
             console.print(f"… {name}")
             await redis.delete(quota_key(MEMBERS[name], quota))  # the workers of the host before are still in it
             floods = [
-                Flood(MEMBERS[name], tokens[name], quota, rate, users, SEGMENT),
-                Flood(MEMBERS["neighbour"], tokens["neighbour"], quota, NEIGHBOURS_RATE, 1, SEGMENT),
+                Flood(MEMBERS[name], tokens[name], quota, rate, users),
+                Flood(MEMBERS["neighbour"], tokens["neighbour"], quota, NEIGHBOURS_RATE, 1),
             ]
             address = f"{service.grpc[0]}:{service.grpc[1]}"
             result, neighbour = await flood(address, floods, redis, connections=CONNECTIONS, seconds=seconds)

@@ -46,10 +46,10 @@ def listed() -> list[Crate]:
     return crates
 
 
-def list_of(crates: list[Crate]) -> str:
-    """The text of crates.txt."""
+def new_list() -> str:
+    """The text of crates.txt, as Cargo.lock has the crates."""
     lines = []
-    for crate in crates:
+    for crate in locked():
         line = f"{crate['name']} {crate['version']} {crate.get('checksum', '-')}"
         needs = ", ".join(crate.get("dependencies", []))
         lines.append(f"{line} < {needs}" if needs else line)
@@ -70,7 +70,7 @@ def lock_of(crates: list[Crate], source: str) -> str:
 
 def restore() -> None:
     """Make Cargo.lock."""
-    if LOCK.exists() and list_of(locked()) == LIST.read_text():
+    if LOCK.exists() and new_list() == LIST.read_text():
         return
     LOCK.unlink(missing_ok=True)
     subprocess.run(["cargo", "generate-lockfile", "--quiet"], cwd=CRATE, check=True)
@@ -80,14 +80,14 @@ def restore() -> None:
 
 def write() -> None:
     """Make crates.txt."""
-    LIST.write_text(list_of(locked()))
+    LIST.write_text(new_list())
 
 
 def check() -> None:
     """Compare the two, and Cargo.lock with Cargo.toml."""
     tree = ["cargo", "metadata", "--locked", "--format-version", "1"]
     subprocess.run(tree, cwd=CRATE, check=True, stdout=subprocess.DEVNULL)
-    if list_of(locked()) != LIST.read_text():
+    if new_list() != LIST.read_text():
         sys.exit("server/native/crates.txt differs from what would be built: run `make lock`")
 
 

@@ -89,9 +89,9 @@ class EmbeddedCluster:
                 self._password = kept_password(self.data_dir)
             await self._start_nodes(server, self._lock)
             # A node that the last run left marked as failed stays so for twice the timeout.
-            await self._configure(NODE_TIMEOUT, _FORMING_TIMEOUT_MS)
+            await self._set_node_timeout(_FORMING_TIMEOUT_MS)
             await self._form()
-            await self._configure(NODE_TIMEOUT, self._config[NODE_TIMEOUT])
+            await self._set_node_timeout(self._config[NODE_TIMEOUT])
         except BaseException:
             await self.stop()
             raise
@@ -127,9 +127,9 @@ class EmbeddedCluster:
                 if attempt == _PORT_ATTEMPTS or all_free(ports):
                     raise
 
-    async def _configure(self, directive: str, value: str | int) -> None:
+    async def _set_node_timeout(self, value: str | int) -> None:
         for node in self.nodes:
-            await node.admin("CONFIG SET", directive, value)
+            await node.admin("CONFIG SET", NODE_TIMEOUT, value)
 
     async def _form(self) -> None:
         """Hand out the slots where that is still to do, introduce the nodes, and wait for the cluster."""

@@ -20,11 +20,10 @@ from support.contract.answers import assert_http_error, body_of
 from support.service.processes import needs_proc
 from support.service.running import Service, new_directory, running_service
 
-from bench.flood import PATHS, Flood, flood
+from bench.flood import PATHS, SEGMENT, Flood, flood
 
 HUGE = 2**31 - 1
 FREE = {"posts_per_second": HUGE, "gets_per_second": HUGE, "users_per_second": HUGE}
-SEGMENT = 1
 LIMITS: dict[str, dict[str, int]] = {
     "posts": {},
     "users": FREE | {"users_per_second": 1000},
@@ -97,8 +96,8 @@ async def test_a_flood_gets_its_limit_in_every_second_and_its_neighbour_everythi
 ) -> None:
     """300 calls a second, where 100 are allowed (or 1,000 users, 10 in each call)."""
     quota, users_each, limit = FLOODS[name]
-    flooding = Flood(MEMBERS[name], tokens[name], quota, 300, users_each, SEGMENT)
-    beside = Flood(MEMBERS["neighbour"], tokens["neighbour"], quota, 50, 1, SEGMENT)
+    flooding = Flood(MEMBERS[name], tokens[name], quota, 300, users_each)
+    beside = Flood(MEMBERS["neighbour"], tokens["neighbour"], quota, 50, 1)
     await forget_users(nodes)
     result, neighbour = await flood(
         limited.grpc_address, [flooding, beside], nodes, connections=CONNECTIONS, seconds=SECONDS

@@ -15,7 +15,8 @@ from instantaudience_server.store.usage_store import ClusterUsageStore
 from instantaudience_server.usage.hours import UsageHours
 from instantaudience_server.usage.service import UsageService
 from support.clocks import FakeClock
-from support.parts.reports import HOUR_MS, MINUTE_MS, OBJECTS, Worker
+from support.parts.catalogs import WITH_LIMITED
+from support.parts.reports import HOUR_MS, MINUTE_MS, Worker
 from support.waiting import seconds_from_now
 
 
@@ -28,7 +29,7 @@ async def worker(cluster: Cluster) -> AsyncIterator[Worker]:
     feed = CatalogFeed(store, catalog)
     await feed.load()
     editor = CatalogEditor(store, feed, clock)
-    for message in OBJECTS:
+    for message in WITH_LIMITED:
         await editor.create(message, seconds_from_now())
     quota_store = ClusterQuotaStore(cluster, secrets.token_hex())
     quotas, hours = Quotas(quota_store), UsageHours(ClusterUsageStore(cluster, "w1"), clock)

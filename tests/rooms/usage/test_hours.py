@@ -16,7 +16,8 @@ from instantaudience_server.usage.spans import write_hour
 from redis.asyncio import RedisCluster
 from support.cluster.nodes import on_all_nodes, pids_of
 from support.cluster.running import connected
-from support.parts.reports import MINUTE_MS, OWN, Worker
+from support.parts.catalogs import OWN
+from support.parts.reports import MINUTE_MS, Worker
 from support.service.processes import needs_proc, standing_still
 from support.waiting import seconds_from_now
 

@@ -18,7 +18,8 @@ from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.usage import Tally
 from instantaudience_server.usage import service as usage_service
 from instantaudience_server.usage.spans import write_hour
-from support.parts.reports import LIMITED, LINES, MINUTE_MS, OTHER, OWN, TALLY, Worker, contract_hour
+from support.parts.catalogs import LIMITED, OTHER, OWN
+from support.parts.reports import LINES, MINUTE_MS, TALLY, Worker, contract_hour
 from support.waiting import eventually, seconds_from_now
 
 NEW = 4

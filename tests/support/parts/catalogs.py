@@ -34,7 +34,7 @@ from support.parts.callers import caller, quick_hash
 from support.waiting import seconds_from_now
 
 METHODS = pb.DESCRIPTOR.services_by_name["CatalogService"].methods_by_name
-OWN, OTHER = 1, 2
+OWN, OTHER, LIMITED = 1, 2, 3
 NOW_S = 1_700_000_000
 PASSWORD = "Some-Passw0rd!"
 NAMES = ("name", "username", "code")
@@ -94,6 +94,12 @@ BEGINNING: tuple[Object, ...] = (
     pb.User(id=3, username="other", member_id=OTHER),
 )
 """What stands at the beginning; everyone's password is the user name."""
+WITH_LIMITED: tuple[Object, ...] = (
+    *BEGINNING,
+    pb.Member(id=LIMITED, name="Limited", limits=pb.Limits(gets_per_second=1)),
+    pb.User(id=4, username="limited", member_id=LIMITED),
+)
+"""The same, and a member that may read once a second."""
 
 
 @asynccontextmanager

@@ -6,7 +6,6 @@ import json
 from typing import Any, NamedTuple
 
 from google.api import httpbody_pb2
-from instantaudience.v1 import catalog_pb2
 from instantaudience.v1 import usage_pb2 as pb
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.catalog.editor import CatalogEditor
@@ -19,18 +18,9 @@ from instantaudience_server.usage.spans import write_hour
 
 from support.clocks import FakeClock
 from support.parts.callers import caller
+from support.parts.catalogs import OWN
 from support.waiting import seconds_from_now
 
-OWN, OTHER, LIMITED = 1, 2, 3
-OBJECTS = (
-    catalog_pb2.Member(id=OWN, name="Own"),
-    catalog_pb2.Member(id=OTHER, name="Other"),
-    catalog_pb2.Member(id=LIMITED, name="Limited", limits=catalog_pb2.Limits(gets_per_second=1)),
-    catalog_pb2.User(id=1, username="own", member_id=OWN),
-    catalog_pb2.User(id=2, username="other", member_id=OTHER),
-    catalog_pb2.User(id=3, username="admin", member_id=OTHER, role=catalog_pb2.ROLE_ADMIN),
-    catalog_pb2.User(id=4, username="limited", member_id=LIMITED),
-)
 MINUTE_MS, HOUR_MS = 60_000, 3_600_000
 TALLY = Tally(9, 1, 2, 3, 4, 5, 6, 7, 8)
 LINES = Lines(["Inactive users: 5", "Inactive users: 6"], ["Valid users: 7"])

@@ -32,18 +32,11 @@ from support.clocks import FakeClock
 from support.cluster.nodes import on_all_nodes
 from support.cluster.users import for_each
 from support.parts.callers import caller
+from support.parts.catalogs import OTHER, OWN, WITH_LIMITED
 from support.waiting import eventually, seconds_from_now
 
-OWN, OTHER = 1, 2
-LIMITED = 3
 OBJECTS = (
-    catalog_pb2.Member(id=OWN, name="Own"),
-    catalog_pb2.Member(id=OTHER, name="Other"),
-    catalog_pb2.Member(id=LIMITED, name="Limited", limits=catalog_pb2.Limits(gets_per_second=1)),
-    catalog_pb2.User(id=1, username="own", member_id=OWN),
-    catalog_pb2.User(id=2, username="other", member_id=OTHER),
-    catalog_pb2.User(id=3, username="admin", member_id=OTHER, role=catalog_pb2.ROLE_ADMIN),
-    catalog_pb2.User(id=4, username="limited", member_id=LIMITED),
+    *WITH_LIMITED,
     catalog_pb2.Segment(id=10, member_id=OWN, code="fans", short_name="Sports fans", expire_minutes=5),
     catalog_pb2.Segment(id=11, member_id=OWN, short_name="Cars", description="of all colours"),
     catalog_pb2.Segment(id=12, member_id=OWN, code="Idle", state=catalog_pb2.SEGMENT_STATE_INACTIVE),

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 from instantaudience_server import segment_sizes
@@ -23,13 +23,6 @@ from support.waiting import eventually, seconds_from_now
 MARGIN_SECONDS = 10.0
 """What a busy machine may take longer; the cluster is away for a minute."""
 SOON = time.time_ns() // 1_000_000 + 3_600_000
-
-
-@pytest.fixture
-async def sizes(cluster: Cluster, clock: FakeClock) -> AsyncIterator[SegmentSizes]:
-    sizes = SegmentSizes(ClusterSegmentSizeStore(cluster), clock)
-    yield sizes
-    await sizes.close()
 
 
 class Peer:

@@ -27,3 +27,12 @@ async def eventually(check: Callable[[], Awaitable[Any]], seconds: float = 20.0)
         if last is None or not limit.expired():
             raise
         raise last from None
+
+
+async def until(true: Callable[[], bool]) -> None:
+    """Until it is so, as `eventually`."""
+
+    async def check() -> None:
+        assert true()
+
+    await eventually(check)

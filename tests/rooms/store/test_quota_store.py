@@ -20,7 +20,7 @@ from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.quotas import Admissions, Counts, Quota
 from instantaudience_server.store.quota_store import ADMIT, KEPT_MS, ClusterQuotaStore
 from redis.asyncio import RedisCluster
-from support.cluster.nodes import on_node, owner_of
+from support.cluster.nodes import down, on_node, owner_of
 from support.cluster.running import connected, running_node
 from support.parts.quotas import Windows
 from support.waiting import eventually, seconds_from_now
@@ -284,14 +284,10 @@ async def test_a_cluster_that_is_down_is_unavailable(product: str, tmp_path: Pat
         await eventually(answers)
         away = (keys.key_slot(KEY) + 1) % keys.SLOTS
         await on_node(port, "CLUSTER", "DELSLOTS", away)
-        await eventually(lambda: is_down(port))
+        await down(port)
         with pytest.raises(AudienceError) as failed:
             await store.ask(MEMBER, Quota.POSTS, [1], LIMITS, seconds_from_now(0.3))
         assert failed.value.reason is Reason.UNAVAILABLE
-
-
-async def is_down(port: int) -> None:
-    assert (await on_node(port, "CLUSTER INFO"))["cluster_state"] == "fail"
 
 
 async def test_a_question_that_nobody_answers_is_unavailable(quota_store: ClusterQuotaStore) -> None:

@@ -16,7 +16,7 @@ from instantaudience_server.store.keys import key_slot, segment_size_key
 from instantaudience_server.store.segment_size_store import MS_PER_WEEK, ClusterSegmentSizeStore
 from instantaudience_server.store.sizes.hyperloglog import REGISTERS, numbers_of, places_of
 from redis.asyncio import RedisCluster
-from support.cluster.nodes import on_node, owner_of
+from support.cluster.nodes import down, on_node, owner_of
 from support.cluster.running import connected, running_node
 from support.cluster.users import user_key
 from support.waiting import eventually, seconds_from_now
@@ -224,11 +224,7 @@ async def test_sizes_that_nobody_tells_are_unavailable(product: str, tmp_path: P
         sizes = ClusterSegmentSizeStore(cluster)
         await eventually(lambda: add(sizes, {(1,): [users(1, 1)]}))
         await on_node(port, "CLUSTER", "DELSLOTS", key_slot(segment_size_key(2, WEEK)))
-
-        async def is_down() -> None:
-            assert (await on_node(port, "CLUSTER INFO"))["cluster_state"] == "fail"
-
-        await eventually(is_down)
+        await down(port)
         with pytest.raises(AudienceError) as failed:
             await sizes.count([1], NOW_MS, seconds_from_now(0.3))
         assert failed.value.reason is Reason.UNAVAILABLE

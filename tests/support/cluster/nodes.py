@@ -40,6 +40,15 @@ async def whole(embedded: EmbeddedCluster) -> None:
     await eventually(check)
 
 
+async def down(port: int) -> None:
+    """Wait until a node says that the cluster is down."""
+
+    async def check() -> None:
+        assert (await on_node(port, "CLUSTER INFO"))["cluster_state"] == "fail"
+
+    await eventually(check)
+
+
 async def owner_of(embedded: EmbeddedCluster, slot: int) -> int:
     """The port of the node that serves a slot."""
     for first, last, primary, *_ in await on_node(embedded.ports[0], "CLUSTER", "SLOTS"):

@@ -4,7 +4,7 @@ import asyncio
 import gzip
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from support.hosts.interop_app import CALL_TIMEOUT_SECONDS, LIMIT_BYTES, interop
 from support.hosts.running import path, struct
 from support.parts.limits import CONNECTION_LIMITS
 from support.service.processes import needs_proc
-from support.waiting import eventually
+from support.waiting import eventually, until
 from support.wire.floods import message_of
 from support.wire.http2 import CONTINUATION, HEADERS, PREFACE, RST_STREAM, SETTINGS, http2_frame
 from support.wire.peer import Answer, Peer, connected, grpc_headers
@@ -124,13 +124,6 @@ async def address(methods: Methods) -> AsyncIterator[str]:
 async def peer(address: str) -> AsyncIterator[Peer]:
     async with connected(address) as opened:
         yield opened
-
-
-async def until(true: Callable[[], bool]) -> None:
-    async def check() -> None:
-        assert true()
-
-    await eventually(check)
 
 
 async def assert_served(address: str) -> None:

@@ -24,7 +24,7 @@ from instantaudience_server.transport.hosts import native
 from instantaudience_server.transport.hosts.native import NativeHost, missing
 from support.parts.callers import caller, demo_catalog
 from support.parts.limits import CALL_LIMITS, CONNECTION_LIMITS
-from support.waiting import eventually
+from support.waiting import eventually, until
 from support.wire.http2 import DATA, END_HEADERS, END_STREAM, HEADERS, PREFACE, SETTINGS, http2_frame
 from support.wire.peer import Answer, Peer, connected, grpc_headers
 
@@ -168,13 +168,6 @@ async def full(peer: Peer, work: Work) -> None:
     for number in range(MOST_RUNNING):
         await begin(peer, "flood", f"running {number}")
     await until(lambda: len(work.running) == MOST_RUNNING)
-
-
-async def until(true: Any) -> None:
-    async def check() -> None:
-        assert true()
-
-    await eventually(check)
 
 
 async def have_begun(work: Work, calls: int) -> None:

@@ -8,6 +8,7 @@ from instantaudience_server.store.interfaces.sessions import Session
 COUNT_SIGN_IN = """
 if redis.call('ZSCORE', KEYS[1], ARGV[4]) then return 0 end
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[1] - ARGV[2])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '(' .. ARGV[1] + ARGV[2], '+inf')
 if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[3]) then
   local oldest = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')[2]
   return math.min(oldest - ARGV[1], 0) + ARGV[2]
@@ -19,7 +20,8 @@ return 0
 """A sliding window, exact over all workers. Arguments: now in ms, window in ms, limit, the token's hash.
 
 The hash names the sign-in, so that a command that is sent again after a lost answer counts once. Answers 0 or how long
-to wait in ms: no longer than the window, at whose end the set is gone, whatever a clock that was set back says.
+to wait in ms: no longer than the window, at whose end the set is gone, whatever a clock that was set back says. What
+lies further ahead than a window is from before that.
 """
 
 

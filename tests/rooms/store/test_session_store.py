@@ -61,7 +61,17 @@ class TestSignIns:
     async def test_nobody_waits_longer_where_the_clock_was_set_back(self, sessions: ClusterSessionStore) -> None:
         for index in range(LIMIT):
             assert await self.sign_in(sessions, f"token-{index}", NOW) == 0
-        assert await self.sign_in(sessions, "one more", NOW - 3_600_000) == WINDOW
+        assert await self.sign_in(sessions, "one more", NOW - WINDOW) == WINDOW
+
+    async def test_the_limit_stays_as_it_is_where_the_clock_was_set_back_further(
+        self, sessions: ClusterSessionStore
+    ) -> None:
+        """What was counted before would not leave the window until the clock is there again."""
+        for index in range(LIMIT - 1):
+            assert await self.sign_in(sessions, f"before-{index}", NOW) == 0
+        for index in range(LIMIT):
+            assert await self.sign_in(sessions, f"after-{index}", NOW - 3_600_000 + index) == 0
+        assert await self.sign_in(sessions, "one more", NOW - 3_600_000 + LIMIT) == WINDOW - LIMIT
 
     async def test_a_sign_in_that_is_sent_again_counts_once(self, sessions: ClusterSessionStore) -> None:
         for _ in range(3 * LIMIT):

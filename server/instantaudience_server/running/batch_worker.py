@@ -61,7 +61,7 @@ async def serve(config: WorkerConfig) -> None:
         run_beside(
             stack,
             partial(keep_marks, jobs, clock, config.upload_marks),
-            partial(sweep, jobs, files, clock),
+            partial(sweep, jobs, files),
             *(ground.feed.follow, suppressions.follow, runner.run, partial(health.watch, _nobody_asks)),
             *(partial(metrics.sample, readings_of(catalog, cluster)), keep_writing, give_back, end_when_stuck),
         )

@@ -117,7 +117,9 @@ def routes(settings: GatewaySettings) -> list[dict[str, Any]]:
         # The transcoder's notes.
         "request_headers_to_remove": ["x-envoy-original-path", "x-envoy-original-method"],
     }
-    way: dict[str, Any] = {"cluster": CLUSTER}
+    # What callers call the host stays here: a worker takes what is no authority (RFC 3986, section 3.2), as an empty
+    # name, for a broken request.
+    way: dict[str, Any] = {"cluster": CLUSTER, "host_rewrite_literal": CLUSTER}
     if settings.application is None:
         way["retry_policy"] = _retry_policy(settings)
     # Without an idle timeout of their own, they would have the connection manager's.

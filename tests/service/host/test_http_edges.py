@@ -14,6 +14,7 @@ from support.wire.http1 import Connection
 from support.wire.peer import connected
 
 POST = "POST /rt-segment HTTP/1.1\r\nhost: a\r\nauthorization: {token}\r\n"
+NO_NAME = "GET /rt-segment?user_id=1 HTTP/1.1\r\nauthorization: {token}\r\nhost:"
 GET = "GET /rt-segment?user_id=1 HTTP/1.{minor}\r\nauthorization: {token}\r\n"
 CHUNKED = "transfer-encoding: chunked\r\n"
 LONG = "a" * 70_000
@@ -45,6 +46,9 @@ EDGES = {
     "no HTTP": Edge("nonsense\r\n\r\n", 400, False),
     "TLS": Edge("\x16\x03\x01\x00\xa5\x01\x00", 400, False),
     "no host": Edge("GET /healthz HTTP/1.1\r\n\r\n", 400, True),
+    "an empty host": Edge(POST.replace("host: a", "host:") + "content-length: 2\r\n\r\n{{}}", 200, True),
+    "an empty host, to the transcoder": Edge(f"{NO_NAME}\r\n\r\n", 200, True),
+    "a host that is no authority": Edge(f"{NO_NAME} ::1\r\n\r\n", 200, True),
     "an upgrade": Edge(
         "GET /healthz HTTP/1.1\r\nhost: a\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n", 400, False
     ),

@@ -208,6 +208,8 @@ class TestRefusals:
         with pytest.raises(AudienceError, match=f"limit of 1000 reads per 1 seconds to {resource}, wait") as failed:
             await quotas.ask_gets(member(), resource, 1, LATER)
         assert failed.value.metadata["count"] == "1000"
+        with pytest.raises(AudienceError):
+            quotas.ask_gets(member(), resource, 1, LATER)  # known at once: nothing is read for it
 
     async def test_a_window_known_to_be_full_is_not_asked_about(self) -> None:
         now = [0.0]
@@ -224,6 +226,9 @@ class TestRefusals:
         await ask(quotas, limited, 0, LATER)  # the third call
         await refused(quotas, limited, 0)
         assert len(windows.questions) == 3
+        await ask(quotas, member(124), 1, LATER)
+        await refused(quotas, limited, 0)  # as before, whoever else has come
+        assert len(windows.questions) == 4
 
     async def test_a_full_window_is_asked_about_again_when_it_may_have_ended(self) -> None:
         windows = Windows(lambda: 1 - 1e-9)  # it ends as soon as it is known

@@ -140,7 +140,7 @@ class Applying:
             decided = await decided_in_time(self._quotas, caller.member, batch, counts, decisions, in_order)
         admitted = _admitted(posts, decided)
         batch.overdue_text = NOT_CONFIRMED
-        if ahead and len(admitted) == len(posts) and not any(post.ended for post in posts):
+        if ahead and not any(post.ended for post in posts):
             return reads
         return await self._reading.read(admitted, batch, caller, now_ms)
 

@@ -75,9 +75,12 @@ def states(tasks: "list[asyncio.Task[Ticket]]") -> list[str]:
 async def test_so_many_run_and_the_next_one_begins_when_one_has_ended(admission: Admission) -> None:
     tasks = await entering(admission, FLOOD, FLOOD, FLOOD, FLOOD)
     assert states(tasks) == ["runs", "runs", "waits", "waits"]
+    admission.waiting_at_host = 3
+    assert (admission.under_way, admission.waiting) == (2, 5)
     admission.leave(await tasks[0])
     await turns()
     assert states(tasks) == ["runs", "runs", "runs", "waits"]
+    assert (admission.under_way, admission.waiting) == (2, 4)
 
 
 async def test_members_take_turns(admission: Admission) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import weakref
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.memberships import applying, gathering
 from instantaudience_server.memberships.posts import Result
 from instantaudience_server.memberships.turns import MOST_MEMBERS, TOO_LATE, Turn, Turns
-from instantaudience_server.quotas import Quotas
+from instantaudience_server.quotas import Limits, Quotas
 from instantaudience_server.store.interfaces.catalog import Kind, Record
 from instantaudience_server.store.interfaces.quotas import Admissions
 from support.parts.callers import caller, demo_catalog
@@ -259,5 +260,46 @@ async def test_what_is_not_written_is_not_counted() -> None:
         with pytest.raises(AudienceError, match="nothing was changed"):
             await slow.apply(1)
         assert slow.reader.counted.applied == []
+    finally:
+        await slow.close()
+
+
+async def test_users_past_those_of_a_call_count_for_no_limit() -> None:
+    windows = Windows()
+    slow = Slow(Quotas(windows))
+    slow.caller = replace(slow.caller, member=replace(slow.caller.member, limits=Limits(users_per_call=2)))
+    try:
+        result, other = await asyncio.gather(slow.apply(1, 2, 3, 4, in_order=False), slow.apply(5, in_order=False))
+        assert (result.users, other.users) == (2, 1)
+        assert windows.questions == [[2, 1]]
+    finally:
+        await slow.close()
+
+
+@pytest.mark.parametrize("in_order", [False, True])
+async def test_only_what_is_in_order_waits_for_external_ids_of_others(in_order: bool) -> None:
+    """They may be in any part of the cluster."""
+    known = asyncio.Event()
+
+    async def resolve(keys: list[bytes], deadline: float) -> list[str | None]:
+        if b"slow" in keys[0]:
+            await known.wait()
+        return ["1"] * len(keys)
+
+    slow = Slow()
+    slow.caller = caller("external", slow.catalog)
+    slow.store.resolve_external_ids = resolve
+
+    def apply(user_id: str) -> "asyncio.Future[Result]":
+        request = encoded({"rt_segment": [{"user_id": user_id, "seg_block": [{"seg_id": SEGMENT}]}]})
+        return slow.service.apply(request, slow.caller, seconds_from_now(5), in_order=in_order)
+
+    try:
+        first, second = apply("slow"), apply("quick")
+        done, _ = await asyncio.wait([second], timeout=0.2)
+        assert bool(done) is not in_order
+        assert not first.done()
+        known.set()
+        await asyncio.gather(first, second)
     finally:
         await slow.close()

@@ -242,6 +242,28 @@ async def test_hours_that_are_over_are_forgotten_once_they_are_counted(
         clock.ms += MS_PER_HOUR
 
 
+async def test_so_many_hours_are_kept_and_those_that_are_not_counted_yet(
+    cluster: Cluster, usage_store: ClusterUsageStore, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counting, "MOST_HOURS", 3)
+    monkeypatch.setattr(counting, "FAILURE_SECONDS", 20.0)
+    fragile = Fragile(ClusterUsageStore(cluster, secrets.token_hex()))
+    usage = Usage(fragile, CATALOG, clock)  # type: ignore[arg-type]
+    fragile.fail = "before"
+    waiting = usage.count_failure(DEMO, CallFailure.LIMIT)
+    await asyncio.sleep(0)  # its addition goes out, and fails
+    fragile.fail = ""
+    for member_id in range(1, 8):
+        await usage.count_failure(member_id, CallFailure.LIMIT)
+        assert len(usage._hours) <= 3
+    waiting_too = usage.count_failure(DEMO, CallFailure.LIMIT)
+    await asyncio.gather(waiting, waiting_too)
+    await usage.close()
+    found = await hour_of(usage_store, clock)
+    assert found is not None
+    assert found.tally == Tally(other_errors=2)
+
+
 async def test_what_is_only_validated_is_not_counted(
     service: MembershipService, usage_store: ClusterUsageStore, clock: FakeClock
 ) -> None:

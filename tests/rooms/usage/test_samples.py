@@ -4,14 +4,19 @@ import asyncio
 
 import pytest
 from instantaudience_server.applied import Applied, Totals
-from instantaudience_server.store.interfaces.memberships import Alike
+from instantaudience_server.store.interfaces.memberships import Alike, Changes
+from instantaudience_server.store.interfaces.usage import MOST_LINE_BYTES, MOST_LINES, Lines
 from instantaudience_server.usage import samples
+from instantaudience_server.usage.lines import LONGEST_LINE
 from instantaudience_server.usage.samples import LinePace, Samples
 from support.parts.readings import CATALOG
 
 KEYS = [b"m:p:%d" % user_id for user_id in range(10**15, 10**15 + 100)]
 CALL = Applied(0, [Alike(KEYS, {86_400_000: (10001,)})], (), (), Totals(100, 100, 0))
 """With three lines, of some 4,000 characters."""
+SMALL = [Alike(KEYS[:1], {86_400_000: (10001,)})]
+NOTHING = Applied(0, (), (), (), Totals(0, 0, 0))
+"""Without any."""
 
 
 def characters(hour: Samples) -> int:
@@ -26,12 +31,29 @@ async def test_what_is_held_back_follows_when_there_is_room(monkeypatch: pytest.
     pace, resumed = LinePace(), asyncio.Event()
     hour = Samples(CATALOG, pace, resumed.set)
     assert characters(hour) > 3000
-    assert characters(hour) == 0
+    hour.add(NOTHING)
+    assert hour.take() == Lines()
+    assert (bool(hour), pace.held_back) == (False, 0)
+    assert [characters(hour) for _ in range(3)] == [0] * 3
     assert (bool(hour), pace.held_back) == (True, 1)
     await asyncio.wait_for(resumed.wait(), 5)
     assert pace.held_back == 0
-    assert len(hour.take().segments) == 3
+    assert len(hour.take().segments) == 9
     assert not hour
+
+
+@pytest.mark.parametrize(
+    ("changes", "totals", "count"),
+    [(SMALL, Totals(1, 1, 0), MOST_LINES // 3 + 1), (CALL.changes, CALL.totals, MOST_LINE_BYTES // (3 * LONGEST_LINE))],
+    ids=["lines", "characters"],
+)
+async def test_no_more_calls_are_kept_than_there_is_room_for(changes: Changes, totals: Totals, count: int) -> None:
+    hour = Samples(CATALOG, LinePace(), lambda: None)
+    calls = [Applied(number, changes, (), (), totals) for number in range(2 * MOST_LINES)]
+    for first in range(2):
+        for call in calls[first:]:
+            hour.add(call)
+        assert hour._segments.take() == calls[-count:]
 
 
 async def test_hours_that_are_held_back_share_what_a_worker_writes_down(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,7 +70,7 @@ class Usage:
         self._loop = asyncio.get_running_loop()
         self._hours: dict[tuple[int, int], _Hour] = {}
         self._newest = 0
-        """The newest hour that was counted for."""
+        """The newest hour that was counted for. One further back than the hour before is newer: the clock was set back."""
         self._numbers = count(1)
         self._pace = LinePace()
         self._sweeper = Sweeper()
@@ -100,8 +100,8 @@ class Usage:
         key = member_id, now_ms // MS_PER_HOUR
         hour = self._hours.get(key)
         if hour is None:
-            if key[1] > self._newest or len(self._hours) >= MOST_HOURS:
-                self._newest = max(self._newest, key[1])
+            if not self._newest - 1 <= key[1] <= self._newest or len(self._hours) >= MOST_HOURS:
+                self._newest = key[1]
                 self._hours = {key: hour for key, hour in self._hours.items() if hour.open}
             hour = self._hours[key] = _Hour(self._store, self._catalog, self._numbers, self._pace, *key)
         self._sweeper.arm(hour)

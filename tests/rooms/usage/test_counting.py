@@ -236,10 +236,20 @@ async def test_an_hour_is_that_in_which_the_call_was_read(
 async def test_hours_that_are_over_are_forgotten_once_they_are_counted(
     service: MembershipService, usage: Usage, clock: FakeClock
 ) -> None:
-    for _ in range(3):
+    for hours_on in (0, 1, 24, -24, 1, 1):  # the clock was a day ahead for a while
+        clock.ms += hours_on * MS_PER_HOUR
         await apply(service, FEW)
         assert list(usage._hours) == [(DEMO, clock.ms // MS_PER_HOUR)]
-        clock.ms += MS_PER_HOUR
+
+
+async def test_the_hour_before_is_counted_beside_the_newest(
+    service: MembershipService, usage: Usage, clock: FakeClock
+) -> None:
+    """Calls that were read at its end come late: they do not have hours forgotten again and again."""
+    for hours_on in (0, 1, -1, 1):
+        clock.ms += hours_on * MS_PER_HOUR
+        await apply(service, FEW)
+    assert list(usage._hours) == [(DEMO, clock.ms // MS_PER_HOUR - ago) for ago in (0, 1)]
 
 
 async def test_so_many_hours_are_kept_and_those_that_are_not_counted_yet(

@@ -112,8 +112,7 @@ class JobRunner:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _take(self) -> Job | None:
-        now_ms = self._clock.now_ms()
-        return await self._jobs.take(self._draw(), now_ms, now_ms + LEASE_MS, self._deadline())
+        return await self._jobs.take(self._draw(), LEASE_MS, self._clock.now_ms(), self._deadline())
 
     async def _work(self, job: Job, kept_until: float) -> None:
         work = asyncio.create_task(self._apply_file(job))
@@ -156,9 +155,9 @@ class JobRunner:
         end = self._loop.call_at(kept_until, work.cancel)
         while True:
             await asyncio.sleep(RENEW_SECONDS)
-            kept_until, until_ms = self._lease_end(), self._clock.now_ms() + LEASE_MS
+            kept_until = self._lease_end()
             with contextlib.suppress(*STORE_FAILURES):
-                if not await self._jobs.keep(job, until_ms, self._loop.time() + RENEW_SECONDS):
+                if not await self._jobs.keep(job, LEASE_MS, self._loop.time() + RENEW_SECONDS):
                     work.cancel()
                     return
                 end.cancel()
@@ -221,8 +220,7 @@ class JobRunner:
     async def _note(self, job: Job, checkpoint: Checkpoint) -> bool:
         now_ms = self._clock.now_ms()
         written = checkpoint.dump()
-        until_ms, deadline = now_ms + LEASE_MS, self._deadline()
-        return await self._jobs.note(job, written, checkpoint.file_bytes, now_ms, until_ms, deadline)
+        return await self._jobs.note(job, written, checkpoint.file_bytes, LEASE_MS, now_ms, self._deadline())
 
     async def _finish(self, job: Job, checkpoint: Checkpoint | None, error_code: str, counted: tuple[int, int]) -> bool:
         """End a job that is ours still, and make room for the member's next one; whether it was."""

@@ -12,6 +12,13 @@ local function change(job, changed, id, now, ...)
   redis.call('ZADD', changed, now, id)
 end
 """
+_CLOCK = """
+local function now_ms()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+"""
+"""Leases end by the node's clock: processes' clocks may differ."""
 _QUEUE = """
 local function dequeue(queues, turns, member, id)
   local left = {}
@@ -273,20 +280,26 @@ return 1
 the file, how many lines it may have, the hour, how long jobs are kept, why the upload failed, empty where it did not,
 and then the limits as in `BEGIN_UPLOAD`. Answers likewise where the file does not fit; the upload is not over then."""
 
-TAKE = """
+TAKE = (
+    _CLOCK
+    + """
 local known = redis.call('GET', KEYS[4])
 if known then return known end
-local ended = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, 1)
-local too_far = redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. ARGV[3], '+inf', 'LIMIT', 0, 1)
+local now = now_ms()
+local ends = now + ARGV[1]
+local ended = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, 1)
+local too_far = redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. ends + ARGV[2], '+inf', 'LIMIT', 0, 1)
 local member = ended[1] or too_far[1] or redis.call('LPOP', KEYS[2])
 if not member then return false end
-redis.call('ZADD', KEYS[1], ARGV[2], member)
+redis.call('ZADD', KEYS[1], ends, member)
 local id = string.match(redis.call('HGET', KEYS[3], member), '^%S+')
 redis.call('SET', KEYS[4], member .. ' ' .. id, 'PX', 60000)
 return member .. ' ' .. id
 """
-"""Keys: leases, turns, queues, what was taken under this lease. Arguments: now, until when, and when no lease
-can end, as it was given before the clock was set back. Answers a member and the ID of its job, or nothing."""
+)
+"""Keys: leases, turns, queues, what was taken under this lease. Arguments: how long the lease is, in ms, and how much
+later than that none can end: it was given before the clock was set back. Answers a member and the ID of its job, or
+nothing."""
 
 CLAIM = """
 local phase, held = unpack(redis.call('HMGET', KEYS[1], 'phase', 'lease'))
@@ -301,11 +314,12 @@ return 1
 
 NOTE = (
     _CHANGE
+    + _CLOCK
     + """
-local id, member, lease, ends, now, position, checkpoint = unpack(ARGV)
+local id, member, lease, lease_ms, now, position, checkpoint = unpack(ARGV)
 local phase, held = unpack(redis.call('HMGET', KEYS[1], 'phase', 'lease'))
 if held ~= lease or (phase ~= 'validating' and phase ~= 'processing') then return 0 end
-redis.call('ZADD', KEYS[3], 'XX', ends, member)
+redis.call('ZADD', KEYS[3], 'XX', now_ms() + lease_ms, member)
 if now then
   if phase == 'validating' then redis.call('HSET', KEYS[1], 'phase', 'processing', 'validated_ms', now) end
   change(KEYS[1], KEYS[2], id, now, 'position_bytes', position, 'checkpoint', checkpoint, 'tries', 0)
@@ -313,8 +327,8 @@ end
 return 1
 """
 )
-"""Keys: job, changed jobs, leases. Arguments: ID, member, lease, until when it is kept; to write down how far it is:
-now, position, checkpoint."""
+"""Keys: job, changed jobs, leases. Arguments: ID, member, lease, how long it is from now on, in ms; to write down how
+far the job is: now, position, checkpoint."""
 
 FINISH = (
     _CHANGE

@@ -175,10 +175,10 @@ class ClusterJobStore:
         arguments = (job.job_id, job.member_id, lease, now_ms, *file, now_ms // MS_PER_HOUR, KEPT_MS, error_code)
         return await self._run(job_scripts.END_UPLOAD, job_keys, (*arguments, *bounds), deadline)
 
-    async def take(self, lease: str, now_ms: int, until_ms: int, deadline: float) -> Job | None:
+    async def take(self, lease: str, lease_ms: int, now_ms: int, deadline: float) -> Job | None:
         """Run the script that finds one, and claim it; one that is gone or cancelled makes room for the next."""
         job_keys = [keys.JOB_LEASES, keys.JOB_TURNS, keys.JOB_QUEUES, keys.taken_key(lease)]
-        taken = await self._run(job_scripts.TAKE, job_keys, (now_ms, until_ms, until_ms + CLOCKS_MS), deadline)
+        taken = await self._run(job_scripts.TAKE, job_keys, (lease_ms, CLOCKS_MS), deadline)
         if taken is None:
             return None
         member_id, _, job_id = taken.decode().partition(" ")
@@ -190,15 +190,15 @@ class ClusterJobStore:
         await self.finish(gone, "", "", 0, now_ms, deadline)
         return None
 
-    async def keep(self, job: Job, until_ms: int, deadline: float) -> bool:
+    async def keep(self, job: Job, lease_ms: int, deadline: float) -> bool:
         """Run the script."""
-        return await self._note(job, (until_ms,), deadline)
+        return await self._note(job, (lease_ms,), deadline)
 
     async def note(
-        self, job: Job, checkpoint: str, position_bytes: int, now_ms: int, until_ms: int, deadline: float
+        self, job: Job, checkpoint: str, position_bytes: int, lease_ms: int, now_ms: int, deadline: float
     ) -> bool:
         """Run the script."""
-        return await self._note(job, (until_ms, now_ms, position_bytes, checkpoint), deadline)
+        return await self._note(job, (lease_ms, now_ms, position_bytes, checkpoint), deadline)
 
     async def _note(self, job: Job, what: tuple[int | str, ...], deadline: float) -> bool:
         job_keys = [keys.job_key(job.job_id), keys.changed_jobs_key(job.member_id), keys.JOB_LEASES]

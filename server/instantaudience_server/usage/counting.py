@@ -70,7 +70,7 @@ class Usage:
         self._loop = asyncio.get_running_loop()
         self._hours: dict[tuple[int, int], _Hour] = {}
         self._newest = 0
-        """The newest hour that was counted for. One further back than the hour before is newer: the clock was set back."""
+        """The newest hour that was counted for, or one since the clock was set back by more than an hour."""
         self._numbers = count(1)
         self._pace = LinePace()
         self._sweeper = Sweeper()

@@ -24,13 +24,16 @@ from instantaudience_server.catalog.batch_settings import DEFAULTS, UNLIMITED
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.catalog.editor import write_of
 from instantaudience_server.catalog.feed import CatalogFeed, FindMember
-from instantaudience_server.clock import SystemClock
+from instantaudience_server.clock import Clock, SystemClock
 from instantaudience_server.errors import unavailable
 from instantaudience_server.metrics import BATCH_JOBS
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.jobs import Job, Phase
 from instantaudience_server.store.job_store import ClusterJobStore
+from instantaudience_server.store.keys import JOB_LEASES
+from redis.asyncio import RedisCluster
+from support.clocks import FakeClock
 from support.parts.files import members_of
 from support.parts.jobs import MEMBER, OTHER, RefusedJobStore, waiting
 from support.parts.readings import CATALOG
@@ -100,9 +103,13 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def running(
-    jobs: ClusterJobStore, files: FileStore, script: Script, find_member: FindMember = FIND_MEMBER
+    jobs: ClusterJobStore,
+    files: FileStore,
+    script: Script,
+    find_member: FindMember = FIND_MEMBER,
+    clock: Clock | None = None,
 ) -> AsyncIterator["asyncio.Task[None]"]:
-    work = JobRunner(jobs, files, script.apply, find_member, SystemClock(), secrets.token_hex)
+    work = JobRunner(jobs, files, script.apply, find_member, clock or SystemClock(), secrets.token_hex)
     task = asyncio.create_task(work.run())
     try:
         yield task
@@ -169,9 +176,9 @@ async def test_a_checkpoint_that_cannot_be_read(jobs: ClusterJobStore, files: Fi
     """Another version may have written it: the member's next job is not to wait for ever."""
     job, behind = await waiting(jobs, files, b"..."), await waiting(jobs, files, b".")
     now_ms = SystemClock().now_ms()
-    taken = await jobs.take("theirs", now_ms, now_ms + 60_000, seconds_from_now())
+    taken = await jobs.take("theirs", 60_000, now_ms, seconds_from_now())
     assert taken is not None
-    assert await jobs.note(taken, "[1, {}]", 1, now_ms, now_ms + 60_000, seconds_from_now())
+    assert await jobs.note(taken, "[1, {}]", 1, 60_000, now_ms, seconds_from_now())
     await jobs.give_back(taken, seconds_from_now())
     async with running(jobs, files, Script()):
         assert (await ended(jobs, job)).error_code == "INTERNAL"
@@ -251,7 +258,7 @@ async def lost(jobs: ClusterJobStore, job: Job, processes: int) -> None:
     """So many processes have taken a job, and were killed."""
     for number in range(processes):
         now_ms = SystemClock().now_ms()
-        taken = await jobs.take(f"{job.job_id} {number}", now_ms, now_ms - 1, seconds_from_now())
+        taken = await jobs.take(f"{job.job_id} {number}", -1, now_ms, seconds_from_now())
         assert taken is not None
         assert taken.job_id == job.job_id
 
@@ -279,7 +286,7 @@ async def test_a_job_that_processes_were_lost_with_has_none_beside_it_until_it_h
     await lost(jobs, suspect, 1)
     beside = await waiting(jobs, files, b".w.", OTHER)
     now_ms = SystemClock().now_ms()
-    assert await jobs.take("meanwhile", now_ms, now_ms + 600, seconds_from_now()) is not None  # the suspect, a while
+    assert await jobs.take("meanwhile", 600, now_ms, seconds_from_now()) is not None  # the suspect, a while
     async with running(jobs, files, script):
         await at(jobs, beside, 1)
 
@@ -296,17 +303,21 @@ async def test_a_job_that_processes_were_lost_with_has_none_beside_it_until_it_h
     assert script.started == [0, 0, 1]
 
 
-async def test_who_lost_a_lease_stops(jobs: ClusterJobStore, files: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_lost_a_lease_stops(
+    jobs: ClusterJobStore, files: FileStore, plain: RedisCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(runner, "RENEW_SECONDS", 0.1)
+    monkeypatch.setattr(runner, "MOST_JOBS", 1)
     first, second = Script(), Script()
     second.may_go_on.set()
     job = await waiting(jobs, files, b"..w..")
     async with running(jobs, files, first):
         await at(jobs, job, 2)
         # As if it had not renewed it.
-        later_ms = SystemClock().now_ms() + 60_000
-        taken = await jobs.take("ours", later_ms, later_ms + 5_000, seconds_from_now())
-        assert taken is not None
+        taken = None
+        while taken is None:
+            await plain.zadd(JOB_LEASES, {str(MEMBER): 0}, xx=True)
+            taken = await jobs.take("ours", 60_000, SystemClock().now_ms(), seconds_from_now())
         await asyncio.sleep(0.5)
         first.may_go_on.set()
         await asyncio.sleep(0.2)
@@ -315,16 +326,31 @@ async def test_who_lost_a_lease_stops(jobs: ClusterJobStore, files: FileStore, m
         assert JobReport.of(await ended(jobs, job)).counters["num_valid"] == 4
 
 
+@pytest.mark.parametrize("off_ms", [-300_000, -30_000, 30_000, 300_000])
+async def test_nobody_takes_what_another_one_has_whose_clock_differs(
+    jobs: ClusterJobStore, files: FileStore, off_ms: int
+) -> None:
+    first, second = Script(), Script()
+    job = await waiting(jobs, files, b"..w..")
+    async with running(jobs, files, first):
+        await at(jobs, job, 2)
+        async with running(jobs, files, second, clock=FakeClock(SystemClock().now_ms() + off_ms)):
+            await asyncio.sleep(10 * runner.LOOK_SECONDS)
+            first.may_go_on.set()
+            assert JobReport.of(await ended(jobs, job)).counters["num_valid"] == 4
+    assert (first.started, second.started) == ([0], [])
+
+
 class LateJobStore(ClusterJobStore):
     """Tells late that a job was taken, and never that it is kept."""
 
-    async def take(self, lease: str, now_ms: int, until_ms: int, deadline: float) -> Job | None:
+    async def take(self, lease: str, lease_ms: int, now_ms: int, deadline: float) -> Job | None:
         """See `JobStore`."""
-        taken = await super().take(lease, now_ms, until_ms, deadline)
+        taken = await super().take(lease, lease_ms, now_ms, deadline)
         await asyncio.sleep(runner.LEASE_MS / 2000)
         return taken
 
-    async def keep(self, job: Job, until_ms: int, deadline: float) -> bool:
+    async def keep(self, job: Job, lease_ms: int, deadline: float) -> bool:
         """See `JobStore`."""
         await asyncio.sleep(deadline - asyncio.get_running_loop().time())
         raise unavailable("away")

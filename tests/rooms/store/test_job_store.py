@@ -42,6 +42,10 @@ NOW = (int(time.time()) // 86_400 + 1) * 24 * HOUR_MS + 5 * HOUR_MS
 """Five o'clock, tomorrow: what ends is to be there still."""
 MINUTE = 60_000
 LIMITS = UploadLimits(waiting_jobs=2, uploads_at_once=1, hour_bytes=100, day_bytes=150, hour_lines=None, day_lines=20)
+OVER = -1
+"""How long a lease is that has ended."""
+ALL_LEASES = -HOUR_MS
+"""How long leases would be so that all there are would end too late to be any."""
 members = itertools.count(1)
 numbers = itertools.count(10_000)
 """Of jobs, in the order of their names too, whichever tests come before."""
@@ -90,8 +94,8 @@ async def waiting(jobs: ClusterJobStore, member: int) -> Job:
     return job
 
 
-async def take(jobs: ClusterJobStore, lease: str, now: int = NOW) -> str | None:
-    taken = await jobs.take(lease, now, now + MINUTE, seconds_from_now())
+async def take(jobs: ClusterJobStore, lease: str, lease_ms: int = MINUTE) -> str | None:
+    taken = await jobs.take(lease, lease_ms, NOW, seconds_from_now())
     assert taken is None or taken.lease == lease
     return None if taken is None else taken.job_id
 
@@ -110,7 +114,7 @@ async def empty(jobs: ClusterJobStore) -> None:
     """Take what other tests have left."""
     for number in itertools.count():
         lease = f"empty {next(numbers)} {number}"
-        taken = await jobs.take(lease, NOW + KEPT_MS, NOW + 2 * KEPT_MS, seconds_from_now())
+        taken = await jobs.take(lease, ALL_LEASES, NOW, seconds_from_now())
         if taken is None:
             return
         await finish(jobs, taken, lease)
@@ -140,8 +144,8 @@ async def test_a_job_from_its_beginning_to_its_end(jobs: ClusterJobStore, member
     assert await jobs.room(member, LIMITS, NOW + 2, seconds_from_now()) == Room(70, 120, None, 13)
     assert not await jobs.end_upload(job, "another", Uploaded(9, 9, -1), LIMITS, NOW, seconds_from_now())
     for _ in range(2):
-        assert await take(jobs, "a", NOW + 3) == job.job_id
-    assert await jobs.note(replace(job, lease="a"), "so far", 20, NOW + 4, NOW + MINUTE, seconds_from_now())
+        assert await take(jobs, "a") == job.job_id
+    assert await jobs.note(replace(job, lease="a"), "so far", 20, MINUTE, NOW + 4, seconds_from_now())
     processing = replace(
         uploading,
         phase=Phase.PROCESSING,
@@ -181,16 +185,17 @@ async def test_another_goes_on_where_a_lease_has_ended(jobs: ClusterJobStore, me
     await empty(jobs)
     job = await waiting(jobs, member)
     assert await take(jobs, "b1") == job.job_id
-    assert await jobs.note(replace(job, lease="b1"), "half", 5, NOW, NOW + MINUTE, seconds_from_now())
-    assert await take(jobs, "b2", NOW + MINUTE - 1) is None
-    assert await take(jobs, "b2", NOW + MINUTE) == job.job_id
+    assert await jobs.note(replace(job, lease="b1"), "half", 5, MINUTE, NOW, seconds_from_now())
+    assert await take(jobs, "b2") is None
+    assert await jobs.keep(replace(job, lease="b1"), OVER, seconds_from_now())
+    assert await take(jobs, "b2") == job.job_id
     assert (await found(jobs, job)).checkpoint == "half"
-    assert not await jobs.note(replace(job, lease="b1"), "more", 9, NOW, NOW + MINUTE, seconds_from_now())
-    assert not await jobs.keep(replace(job, lease="b1"), NOW + 9 * MINUTE, seconds_from_now())
+    assert not await jobs.note(replace(job, lease="b1"), "more", 9, MINUTE, NOW, seconds_from_now())
+    assert not await jobs.keep(replace(job, lease="b1"), 9 * MINUTE, seconds_from_now())
     assert await finish(jobs, job, "b1") is None
-    assert await jobs.keep(replace(job, lease="b2"), NOW + 2 * MINUTE, seconds_from_now())
+    assert await jobs.keep(replace(job, lease="b2"), 2 * MINUTE, seconds_from_now())
     await jobs.give_back(replace(job, lease="b2"), seconds_from_now())
-    assert await take(jobs, "b3", NOW + MINUTE) == job.job_id
+    assert await take(jobs, "b3") == job.job_id
     assert await finish(jobs, job, "b3") == ""
 
 
@@ -203,23 +208,24 @@ async def test_who_took_a_job_has_its_own_lease_though_another_one_took_it_meanw
 
     async def find_late(job_id: str, deadline: float) -> Job | None:
         monkeypatch.undo()
-        assert await take(jobs, "e2", NOW + MINUTE) == job.job_id
+        assert await take(jobs, "e2") == job.job_id
         return await find(job_id, deadline)
 
     monkeypatch.setattr(jobs, "find", find_late)
-    slow = await jobs.take("e1", NOW, NOW + MINUTE, seconds_from_now())
+    slow = await jobs.take("e1", OVER, NOW, seconds_from_now())
     assert slow is not None
-    assert not await jobs.keep(slow, NOW + 2 * MINUTE, seconds_from_now())
+    assert not await jobs.keep(slow, 2 * MINUTE, seconds_from_now())
     assert await finish(jobs, job, "e2") == ""
 
 
 async def test_a_clock_that_is_set_back_prolongs_no_lease(jobs: ClusterJobStore, member: int) -> None:
     await empty(jobs)
     job = await waiting(jobs, member)
-    assert await take(jobs, "s1") == job.job_id
-    assert await take(jobs, "s2", NOW - MINUTE) is None  # clocks may be so far apart
-    assert await take(jobs, "s3", NOW - HOUR_MS) == job.job_id
-    assert await take(jobs, "s4", NOW - HOUR_MS) is None
+    assert await take(jobs, "s1", 3 * MINUTE // 2) == job.job_id
+    assert await take(jobs, "s2") is None  # nodes' clocks may be so far apart
+    assert await jobs.keep(replace(job, lease="s1"), HOUR_MS, seconds_from_now())
+    assert await take(jobs, "s3") == job.job_id
+    assert await take(jobs, "s4") is None
     assert isinstance(await begin(jobs, await create(jobs, member)), Room)
     another = await create(jobs, member)
     assert await begin(jobs, another, NOW - MINUTE) is Refusal.BUSY
@@ -231,20 +237,20 @@ async def test_tries_are_counted_since_a_job_has_come_further(jobs: ClusterJobSt
     await empty(jobs)
     job = await waiting(jobs, member)
 
-    async def tries(lease: str, at: int) -> int:
-        assert await take(jobs, lease, at) == job.job_id
-        assert await take(jobs, lease, at) == job.job_id  # sent again, after a lost answer
+    async def tries(lease: str) -> int:
+        assert await take(jobs, lease, OVER) == job.job_id
+        assert await take(jobs, lease, OVER) == job.job_id  # sent again, after a lost answer
         return (await found(jobs, job)).tries
 
-    assert [await tries(f"t{number}", NOW + number * MINUTE) for number in range(3)] == [1, 2, 3]
+    assert [await tries(f"t{number}") for number in range(3)] == [1, 2, 3]
     for _ in range(2):
         await jobs.give_back(replace(job, lease="t2"), seconds_from_now())
     assert (await found(jobs, job)).tries == 2
-    assert await tries("t3", NOW + 2 * MINUTE) == 3
-    assert await jobs.note(replace(job, lease="t3"), "half", 5, NOW, NOW + 3 * MINUTE, seconds_from_now())
+    assert await tries("t3") == 3
+    assert await jobs.note(replace(job, lease="t3"), "half", 5, 3 * MINUTE, NOW, seconds_from_now())
     assert (await found(jobs, job)).tries == 0
     await jobs.give_back(replace(job, lease="t3"), seconds_from_now())
-    assert await tries("t4", NOW + 4 * MINUTE) == 1
+    assert await tries("t4") == 1
     assert await finish(jobs, job, "t4") == ""
 
 
@@ -411,7 +417,7 @@ async def test_a_job_is_cancelled(jobs: ClusterJobStore, member: int, state: str
     assert await end(jobs, next_one)
     if state == "under way":
         assert await take(jobs, "d") is None
-        assert not await jobs.keep(replace(job, lease=f"c {job.job_id}"), NOW + MINUTE, seconds_from_now())
+        assert not await jobs.keep(replace(job, lease=f"c {job.job_id}"), MINUTE, seconds_from_now())
         for _ in range(2):
             assert await finish(jobs, job, f"c {job.job_id}") == "CANCELLED"
     assert await take(jobs, f"e {job.job_id}") == next_one.job_id
@@ -424,10 +430,10 @@ async def test_a_job_is_cancelled(jobs: ClusterJobStore, member: int, state: str
 async def test_one_that_was_cancelled_while_nobody_had_it_makes_room(jobs: ClusterJobStore, member: int) -> None:
     await empty(jobs)
     job, next_one = await waiting(jobs, member), await waiting(jobs, member)
-    assert await take(jobs, "f1") == job.job_id
+    assert await take(jobs, "f1", OVER) == job.job_id
     assert await jobs.cancel(job, "CANCELLED", NOW, seconds_from_now())
-    assert await take(jobs, "f2", NOW + MINUTE) is None
-    assert await take(jobs, "f3", NOW + MINUTE) == next_one.job_id
+    assert await take(jobs, "f2") is None
+    assert await take(jobs, "f3") == next_one.job_id
     assert await finish(jobs, next_one, "f3") == ""
 
 

@@ -44,10 +44,10 @@ class RefusedJobStore(ClusterJobStore):
 
     refuses = True
 
-    async def take(self, lease: str, now_ms: int, until_ms: int, deadline: float) -> Job | None:
+    async def take(self, lease: str, lease_ms: int, now_ms: int, deadline: float) -> Job | None:
         """See `JobStore`."""
         self._refuse()
-        return await super().take(lease, now_ms, until_ms, deadline)
+        return await super().take(lease, lease_ms, now_ms, deadline)
 
     async def find(self, job_id: str, deadline: float) -> Job | None:
         """See `JobStore`."""

@@ -205,16 +205,16 @@ class JobStore(Protocol):
     async def fail_upload(self, job: Job, lease: str, error_code: str, now_ms: int, deadline: float) -> bool:
         """The file is not to come."""
 
-    async def take(self, lease: str, now_ms: int, until_ms: int, deadline: float) -> Job | None:
+    async def take(self, lease: str, lease_ms: int, now_ms: int, deadline: float) -> Job | None:
         """Take the job whose turn it is: one whose lease has ended, else of the members that have some waiting, the
         oldest of the one that has waited longest for its turn. A member has one job under way at most. What is answered
-        has the lease, by which those that follow change it."""
+        has the lease, by which those that follow change it. It is so long by the cluster's clock."""
 
-    async def keep(self, job: Job, until_ms: int, deadline: float) -> bool:
-        """Keep a job that was taken."""
+    async def keep(self, job: Job, lease_ms: int, deadline: float) -> bool:
+        """Keep a job that was taken for so long from now on."""
 
     async def note(
-        self, job: Job, checkpoint: str, position_bytes: int, now_ms: int, until_ms: int, deadline: float
+        self, job: Job, checkpoint: str, position_bytes: int, lease_ms: int, now_ms: int, deadline: float
     ) -> bool:
         """Write down how far a job is, and keep it."""
 

@@ -46,7 +46,8 @@ func (r Retries) pause(failed *Error, attempt int) (time.Duration, bool) {
 	}
 	// A float, as what is doubled so often may be more than a duration holds.
 	most := min(float64(r.MostPause), math.Ldexp(float64(r.FirstPause), attempt))
-	return failed.RetryAfter + time.Duration(rand.Float64()*most), true
+	random := time.Duration(rand.Float64() * most)
+	return min(failed.RetryAfter, math.MaxInt64-random) + random, true
 }
 
 // orElse is the value, or another one where it is zero.

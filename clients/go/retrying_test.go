@@ -1,6 +1,7 @@
 package instantaudience
 
 import (
+	"math"
 	"testing"
 	"time"
 )
@@ -13,6 +14,16 @@ func TestPausesGrowAsFarAsTheyMayHoweverOftenACallIsSentAgain(t *testing.T) {
 			if pause, again := retries.pause(failed, attempt); !again || pause < 0 || pause > retries.MostPause {
 				t.Fatalf("%v after %d attempts, where the first pause is %v", pause, attempt+1, first)
 			}
+		}
+	}
+}
+
+func TestAPauseThatIsAskedForIsKeptHoweverLongItIs(t *testing.T) {
+	retries := Retries{FirstPause: time.Second, MostPause: time.Second}
+	for _, asked := range []time.Duration{time.Minute, math.MaxInt64 - time.Millisecond, math.MaxInt64} {
+		pause, again := retries.pause(&Error{Kind: RateLimited, RetryAfter: asked}, 0)
+		if !again || pause < asked {
+			t.Errorf("%v, where %v are asked for", pause, asked)
 		}
 	}
 }

@@ -13,7 +13,7 @@ from typing import Any
 
 from instantaudience_server.clock import MS_PER_HOUR
 from instantaudience_server.errors import AudienceError
-from instantaudience_server.store import job_scripts, keys
+from instantaudience_server.store import job_scripts, keys, upload_scripts
 from instantaudience_server.store.cluster import commands
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.jobs import (
@@ -59,7 +59,7 @@ class ClusterJobStore:
         job_keys += [keys.unused_jobs_key(member)]
         hour = job.created_ms // MS_PER_HOUR
         arguments = (job.job_id, member, job.created_ms, job.open_until_ms, KEPT_MS, MOST_UNUSED, hour, MOST_IN_A_DAY)
-        made = await self._run(job_scripts.CREATE, job_keys, arguments, deadline)
+        made = await self._run(upload_scripts.CREATE, job_keys, arguments, deadline)
         if made is None:
             return None
         number, gone = made
@@ -72,7 +72,7 @@ class ClusterJobStore:
         spans = [now_ms // MARK_MS + each for each in (-1, 0, 1)]
         arguments = [each for span in spans for each in (secrets.token_hex(MARK_BYTES), (span + 3) * MARK_MS)]
         mark_keys = [keys.upload_mark_key(span) for span in spans]
-        found = await self._run(job_scripts.MARKS, mark_keys, tuple(arguments), deadline)
+        found = await self._run(upload_scripts.MARKS, mark_keys, tuple(arguments), deadline)
         return Marks(*[mark.decode() for mark in found])
 
     async def find(self, job_id: str, deadline: float) -> Job | None:
@@ -129,7 +129,7 @@ class ClusterJobStore:
         job_keys += [keys.uploads_key(job.member_id), keys.JOB_QUEUES, keys.unused_jobs_key(job.member_id)]
         begins = (job.job_id, job.member_id, lease, now_ms, until_ms, *limits[:2], now_ms // MS_PER_HOUR)
         bounds = (until_ms + CLOCKS_MS, KEPT_MS, announced_bytes, *_bounds(limits))
-        answer = await self._run(job_scripts.BEGIN_UPLOAD, job_keys, (*begins, *bounds), deadline)
+        answer = await self._run(upload_scripts.BEGIN_UPLOAD, job_keys, (*begins, *bounds), deadline)
         if isinstance(answer, bytes):
             return Refusal(answer.decode())
         return _room(limits, answer)
@@ -137,7 +137,7 @@ class ClusterJobStore:
     async def room(self, member_id: int, limits: UploadLimits, now_ms: int, deadline: float) -> Room:
         """Run the script."""
         arguments = (now_ms // MS_PER_HOUR, now_ms)
-        return _room(limits, await self._run(job_scripts.USED, [keys.uploads_key(member_id)], arguments, deadline))
+        return _room(limits, await self._run(upload_scripts.USED, [keys.uploads_key(member_id)], arguments, deadline))
 
     async def keep_uploading(
         self, job: Job, lease: str, file: Uploaded, limits: UploadLimits, now_ms: int, until_ms: int, deadline: float
@@ -145,7 +145,7 @@ class ClusterJobStore:
         """Run the script."""
         job_keys = [keys.job_key(job.job_id), keys.changed_jobs_key(job.member_id), keys.uploads_key(job.member_id)]
         arguments = (job.job_id, lease, now_ms, until_ms, now_ms // MS_PER_HOUR, *file[:2], *_bounds(limits))
-        answer = await self._run(job_scripts.KEEP_UPLOADING, job_keys, arguments, deadline)
+        answer = await self._run(upload_scripts.KEEP_UPLOADING, job_keys, arguments, deadline)
         return None if answer is None else _room(limits, answer)
 
     async def end_upload(
@@ -173,7 +173,7 @@ class ClusterJobStore:
         job_keys += [keys.uploads_key(job.member_id), keys.JOB_QUEUES, keys.JOB_TURNS]
         job_keys += [keys.unused_jobs_key(job.member_id)]
         arguments = (job.job_id, job.member_id, lease, now_ms, *file, now_ms // MS_PER_HOUR, KEPT_MS, error_code)
-        return await self._run(job_scripts.END_UPLOAD, job_keys, (*arguments, *bounds), deadline)
+        return await self._run(upload_scripts.END_UPLOAD, job_keys, (*arguments, *bounds), deadline)
 
     async def take(self, lease: str, lease_ms: int, now_ms: int, deadline: float) -> Job | None:
         """Run the script that finds one, and claim it; one that is gone or cancelled makes room for the next."""

@@ -155,11 +155,11 @@ class Document:
             operation["requestBody"] = {"required": True, "content": {"text/plain": {"schema": schema}}}
         elif _body_of(method):
             content: dict[str, Any] = {"schema": self._body(method)}
-            if examples := self._examples(path, verb, about, "request"):
+            if examples := self._examples(about, "request"):
                 content["examples"] = examples
             operation["requestBody"] = {"required": True, "content": {"application/json": content}}
         content = {"schema": self._answer(method.output_type, about)}
-        if examples := self._examples(path, verb, about, "answer"):
+        if examples := self._examples(about, "answer"):
             content["examples"] = examples
         operation["responses"] = {"200": {"description": "Done.", "content": {"application/json": content}}}
         for status in about.get("errors", self._base["x-errors"]):
@@ -256,7 +256,7 @@ class Document:
             )
         return dict(SCALARS[field.type])
 
-    def _examples(self, path: str, verb: str, about: dict[str, Any], side: str) -> dict[str, Any]:
+    def _examples(self, about: dict[str, Any], side: str) -> dict[str, Any]:
         if about.get("vectors"):
             chosen = {case["name"]: case for case in json.loads(VECTORS.read_text())}
             key = {"request": "request", "answer": "response"}[side]

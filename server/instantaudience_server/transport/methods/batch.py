@@ -1,7 +1,5 @@
 """The methods of BatchSegmentService and BatchService."""
 
-from collections.abc import AsyncIterator
-
 from google.protobuf.message import Message
 from instantaudience.rest.v1 import batch_pb2 as rest_pb
 from instantaudience.v1 import batch_pb2 as pb
@@ -33,12 +31,9 @@ def batch_methods(typed: BatchSegmentService, rest: BatchService) -> list[AnyMet
     async def change_config(request: rest_pb.ChangeConfigRequest, caller: Caller, deadline: float) -> Message:
         return rest_pb.ChangeConfigResponse(response=await rest.change_config(request, caller, deadline))
 
-    async def upload(requests: AsyncIterator[pb.UploadBatchFileRequest], caller: Caller, deadline: float) -> Message:
-        return await typed.upload(requests, caller, deadline)
-
     return [
         Method(f"/{SERVICE}/CreateBatchJob", pb.CreateBatchJobRequest, typed.create),
-        CollectMethod(f"/{SERVICE}/UploadBatchFile", pb.UploadBatchFileRequest, upload),
+        CollectMethod(f"/{SERVICE}/UploadBatchFile", pb.UploadBatchFileRequest, typed.upload),
         Method(f"/{SERVICE}/GetBatchJob", pb.GetBatchJobRequest, typed.get),
         Method(f"/{SERVICE}/ListBatchJobs", pb.ListBatchJobsRequest, typed.list),
         Method(f"/{SERVICE}/CancelBatchJob", pb.CancelBatchJobRequest, typed.cancel),

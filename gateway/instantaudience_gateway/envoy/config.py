@@ -69,7 +69,15 @@ def _connection_manager(settings: GatewaySettings) -> dict[str, Any]:
         "xff_num_trusted_hops": settings.trusted_hops,
         # No caller may steer the gateway with x-envoy-… headers, not even one from a private network.
         "internal_address_config": {"cidr_ranges": [{"address_prefix": "255.255.255.255", "prefix_len": 32}]},
-        "early_header_mutation_extensions": [request_ids.own_or_new(), certificate_names(settings.tls)],
+        "early_header_mutation_extensions": [
+            {
+                "name": "envoy.http.early_header_mutation.header_mutation",
+                "typed_config": {
+                    "@type": f"{TYPES}.http.early_header_mutation.header_mutation.v3.HeaderMutation",
+                    "mutations": [*request_ids.own_or_new(), certificate_names(settings.tls)],
+                },
+            }
+        ],
         "preserve_external_request_id": True,
         "always_set_request_id_in_response": True,
         "server_header_transformation": "PASS_THROUGH",

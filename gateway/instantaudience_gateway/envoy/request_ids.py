@@ -5,7 +5,6 @@ from typing import Any
 from instantaudience_server.transport.calls.call import LONGEST_REQUEST_ID
 
 from instantaudience_gateway.contract.replies import set_header
-from instantaudience_gateway.envoy.settings import TYPES
 
 HEADER = "x-request-id"
 _NEW = "x-new-request-id"
@@ -13,13 +12,10 @@ _OWN = f"request.headers['{HEADER}']"
 _IS_ONE = f"'{HEADER}' in request.headers && size({_OWN}) <= {LONGEST_REQUEST_ID} && {_OWN}.matches('^[!-~]+$')"
 
 
-def own_or_new() -> dict[str, Any]:
-    """Sees to it, before anything else looks at a request, that it has a name: visible ASCII, and not too long."""
-    mutations = [
+def own_or_new() -> list[dict[str, Any]]:
+    """What sees to it that a request has a name: visible ASCII, and not too long."""
+    return [
         {"append": set_header(_NEW, "%UNIQUE_ID%")},
         {"append": set_header(HEADER, f"%CEL({_IS_ONE} ? {_OWN} : request.headers['{_NEW}'])%")},
         {"remove": _NEW},
     ]
-    name = "envoy.http.early_header_mutation.header_mutation"
-    kind = f"{TYPES}.http.early_header_mutation.header_mutation.v3.HeaderMutation"
-    return {"name": name, "typed_config": {"@type": kind, "mutations": mutations}}

@@ -57,18 +57,10 @@ def own_port(tls: GatewayTls | None) -> dict[str, Any]:
 
 
 def certificate_names(tls: GatewayTls | None) -> dict[str, Any]:
-    """Notes the names in the caller's certificate before a route is chosen, whatever the caller says of that."""
-    mutation: dict[str, Any] = {"remove": CERTIFICATE_KEY}
-    if tls is not None and tls.clients is not None:
-        value = "uri=%DOWNSTREAM_PEER_URI_SAN% dns=%DOWNSTREAM_PEER_DNS_SAN%"
-        mutation = {"append": set_header(CERTIFICATE_KEY, value)}
-    return {
-        "name": "envoy.http.early_header_mutation.header_mutation",
-        "typed_config": {
-            "@type": f"{TYPES}.http.early_header_mutation.header_mutation.v3.HeaderMutation",
-            "mutations": [mutation],
-        },
-    }
+    """What notes the names in the caller's certificate, whatever the caller says of that."""
+    if tls is None or tls.clients is None:
+        return {"remove": CERTIFICATE_KEY}
+    return {"append": set_header(CERTIFICATE_KEY, "uri=%DOWNSTREAM_PEER_URI_SAN% dns=%DOWNSTREAM_PEER_DNS_SAN%")}
 
 
 def _from_file(name: str, path: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from instantaudience_server.commands.connection.client import AwayError, Client
-from instantaudience_server.commands.connection.options import with_client
+from instantaudience_server.commands.connection.options import member_option, with_client
 from instantaudience_server.commands.printing.as_json import print_json, rest_json_option
 from instantaudience_server.commands.printing.tables import harmless, print_table
 from instantaudience_server.commands.statuses import FAILED, PARTIAL, explained, failing_is_two
@@ -40,10 +40,6 @@ _COUNTERS = {
 """Field of a job → heading."""
 _FAULTS = tuple(name for name in _COUNTERS if name not in ("num_valid", "num_valid_user"))
 
-_member_option = click.option(
-    "--member", "member_id", type=click.IntRange(min=1), help="Whose; without it, one's own member's."
-)
-
 
 @click.group()
 def batch() -> None:
@@ -52,7 +48,7 @@ def batch() -> None:
 
 @batch.command()
 @click.argument("files", metavar="FILE…", nargs=-1, required=True, type=click.Path(path_type=Path, dir_okay=False))
-@_member_option
+@member_option
 @rest_json_option
 @failing_is_two
 @with_client()
@@ -90,7 +86,7 @@ def send(client: Client, files: tuple[Path, ...], member_id: int | None, as_json
 
 
 @batch.command("list")
-@_member_option
+@member_option
 @click.option("--limit", type=click.IntRange(1, 100), default=20, show_default=True, help="At most so many.")
 @rest_json_option
 @with_client()

@@ -6,16 +6,13 @@ from typing import Any
 import click
 
 from instantaudience_server.commands.connection.client import Client
-from instantaudience_server.commands.connection.options import with_client
+from instantaudience_server.commands.connection.options import member_option, with_client
 from instantaudience_server.commands.printing.as_json import print_json, rest_json_option
 from instantaudience_server.commands.printing.tables import print_table
 from instantaudience_server.commands.typed import text
 
 PATH = "/privacy/consumer-request"
 
-_member = click.option(
-    "--member", "member_id", type=click.IntRange(min=1), help="Whose segments; without it, one's own member's."
-)
 _maid = click.option("--maid", is_flag=True, help="The ID is a mobile advertising ID (idfa or aaid).")
 
 
@@ -27,7 +24,7 @@ def user_data() -> None:
 @user_data.command()
 @click.argument("user_id", type=text)
 @_maid
-@_member
+@member_option
 @rest_json_option
 @with_client()
 def access(client: Client, user_id: str, maid: bool, member_id: int | None, as_json: bool) -> None:
@@ -42,7 +39,7 @@ def access(client: Client, user_id: str, maid: bool, member_id: int | None, as_j
 @user_data.command()
 @click.argument("user_id", type=text)
 @_maid
-@_member
+@member_option
 @click.option(
     "--suppress-minutes", type=click.IntRange(min=0), help="Also refuse to add the user for so long; 0: for ever."
 )
@@ -65,7 +62,7 @@ def delete(
 @user_data.command()
 @click.argument("user_id", type=text)
 @_maid
-@_member
+@member_option
 @with_client()
 def lift(client: Client, user_id: str, maid: bool, member_id: int | None) -> None:
     """Let a suppressed user be added again."""

@@ -11,7 +11,7 @@ from instantaudience.v1 import usage_pb2 as pb
 from instantaudience.v1.audience_pb2 import WarningCode
 
 from instantaudience_server.commands.connection.client import Client
-from instantaudience_server.commands.connection.options import with_client
+from instantaudience_server.commands.connection.options import member_option, with_client
 from instantaudience_server.commands.printing.as_json import json_option, print_json
 from instantaudience_server.commands.printing.tables import show_lines, table_lines, width_of_output
 
@@ -72,7 +72,7 @@ _SECONDS = 3600
 
 
 @click.command()
-@click.option("--member", "member_id", type=click.IntRange(1, 2**31 - 1), help="Whose; without it, one's own member's.")
+@member_option
 @click.option("--start", type=_MOMENT, help="From this moment on (UTC), '2014-05-22 00:00:00'; hours are whole.")
 @click.option("--end", type=_MOMENT, help="Up to this moment (UTC). Without it: now.")
 @click.option(

@@ -31,6 +31,9 @@ as_option = click.option(
     show_envvar=True,
     help="The user to sign in as, with the password in INSTANT_AUDIENCE_PASSWORD, or as a terminal is asked.",
 )
+member_option = click.option(
+    "--member", "member_id", type=click.IntRange(1, 2**31 - 1), help="Of which member; without it, of one's own."
+)
 profile_option = click.option(
     "--profile",
     envvar="INSTANT_AUDIENCE_PROFILE",

@@ -15,7 +15,7 @@ from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.commands.connection.client import Client
 from instantaudience_server.commands.connection.options import with_client
 from instantaudience_server.commands.objects.fields import MEMBER, SEGMENT, Decorator, Noun, word_of
-from instantaudience_server.commands.printing.as_json import json_option, print_json
+from instantaudience_server.commands.printing.as_json import catalog_json_option, print_json
 from instantaudience_server.commands.printing.tables import print_table
 from instantaudience_server.commands.typed import number
 
@@ -25,7 +25,6 @@ NEVER_ANSWERED = "public_keys"
 
 Complete = Callable[[Any, Mapping[str, Any]], None]
 
-_json_option = json_option("Print JSON, with the names of catalog.proto.")
 _etag_option = click.option("--etag", default="", help="Only if the object still has this etag.")
 _id_argument = click.argument("object_id", metavar="ID", type=number)
 
@@ -46,7 +45,7 @@ def add_command(
     `complete` does what is still to do about the request; it gets the values of the other `options`, by name.
     """
 
-    @_json_option
+    @catalog_json_option
     @with_client("admin")
     def add(client: Client, as_json: bool, **given: Any) -> None:
         request = noun.request("Create")
@@ -65,7 +64,7 @@ def add_command(
 
 def _list(noun: Noun) -> click.Command:
     @click.option("--limit", type=click.IntRange(min=1), help="At most so many, from the smallest ID on.")
-    @_json_option
+    @catalog_json_option
     @with_client("admin")
     def show_list(client: Client, limit: int | None, as_json: bool, **given: Any) -> None:
         request = getattr(pb, f"List{noun.title}sRequest")()
@@ -88,7 +87,7 @@ def _list(noun: Noun) -> click.Command:
 def _show(noun: Noun) -> click.Command:
     @click.command("show", help=f"Show a {noun.name}, with its etag.")
     @_id_argument
-    @_json_option
+    @catalog_json_option
     @with_client("admin")
     def show(client: Client, object_id: int, as_json: bool) -> None:
         _print(noun, noun.call(client, "Get", noun.request("Get", id=object_id)), as_json)
@@ -108,7 +107,7 @@ def _set(noun: Noun) -> click.Command:
         help=f"Give one of these fields its default again, may be given several times: {', '.join(paths)}.",
     )
     @_etag_option
-    @_json_option
+    @catalog_json_option
     @with_client("admin")
     def change(client: Client, object_id: int, unset: tuple[str, ...], etag: str, as_json: bool, **given: Any) -> None:
         request = noun.request("Update")

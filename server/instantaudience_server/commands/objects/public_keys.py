@@ -9,7 +9,7 @@ from instantaudience_server.clock import written_time
 from instantaudience_server.commands.connection.client import Client
 from instantaudience_server.commands.connection.options import with_client
 from instantaudience_server.commands.objects.commands import as_dict
-from instantaudience_server.commands.printing.as_json import json_option, print_json
+from instantaudience_server.commands.printing.as_json import catalog_json_option, print_json
 from instantaudience_server.commands.printing.tables import print_table
 from instantaudience_server.commands.typed import number, text
 
@@ -41,7 +41,7 @@ def add(client: Client, file: TextIO, name: str, user_id: int) -> None:
 
 @key.command("list")
 @_user_option
-@json_option("Print JSON, with the names of catalog.proto.")
+@catalog_json_option
 @with_client("admin")
 def show_list(client: Client, user_id: int, as_json: bool) -> None:
     """List a user's keys, oldest first."""

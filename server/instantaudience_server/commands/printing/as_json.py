@@ -12,6 +12,7 @@ def json_option(help_text: str = "Print JSON.") -> Callable[[Callable[..., Any]]
     return click.option("--json", "as_json", is_flag=True, help=help_text)
 
 
+catalog_json_option = json_option("Print JSON, with the names of catalog.proto.")
 rest_json_option = json_option("Print JSON, as REST has it.")
 
 

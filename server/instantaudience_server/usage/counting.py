@@ -136,7 +136,7 @@ class _Hour:
     @property
     def open(self) -> bool:
         """Whether there is something left to add."""
-        return self.busy or self._addition is not None or any(self._tally) or bool(self._samples)
+        return self._addition is not None or any(self._tally) or bool(self._samples)
 
     def add(self, applied: Applied, waiter: _Waiter) -> None:
         """Count a call, with the next addition."""

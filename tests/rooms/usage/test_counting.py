@@ -7,11 +7,14 @@ import secrets
 import weakref
 from collections import Counter
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
+from instantaudience.v1 import audience_pb2
 from instantaudience.v1 import catalog_pb2 as pb
+from instantaudience_server.applied import Applied, Totals
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.clock import MS_PER_HOUR
 from instantaudience_server.embedded.cluster import EmbeddedCluster
@@ -22,9 +25,11 @@ from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.settings import Durability
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.catalog import Kind, Record
+from instantaudience_server.store.interfaces.memberships import NEVER, Alike
 from instantaudience_server.store.interfaces.usage import (
     MOST_LINE_BYTES,
     MOST_LINES,
+    Addition,
     CallFailure,
     HourUsage,
     Lines,
@@ -38,6 +43,7 @@ from instantaudience_server.store.usage_store import ClusterUsageStore
 from instantaudience_server.usage import counting, samples
 from instantaudience_server.usage.counting import Usage
 from instantaudience_server.usage.lines import LONGEST_LINE
+from prometheus_client import REGISTRY
 from redis.asyncio import RedisCluster
 from structlog.testing import capture_logs
 from support.clocks import FakeClock
@@ -47,6 +53,7 @@ from support.cluster.stored import SlowStore
 from support.contract import model, strategies
 from support.parts.callers import caller
 from support.parts.readings import CATALOG, encoded
+from support.service.metrics import Scrape
 from support.waiting import eventually, seconds_from_now
 
 DEMO, EXTERNAL = 123, 958
@@ -328,6 +335,120 @@ async def test_an_addition_is_made_once_however_often_it_is_sent(
     assert found is not None
     assert found.tally == Tally(calls=1, valid_users=1, valid_adds=1, other_errors=1)
     assert found.reasons == {CallFailure.UNAVAILABLE: 1}
+
+
+class Unsteady:
+    """The way to the cluster: some additions fail before they arrive, some after, and all take some turns."""
+
+    def __init__(self, store: ClusterUsageStore, choose: random.Random) -> None:
+        self._store = store
+        self._choose = choose
+        self._under_way: set[tuple[int, int]] = set()
+        self._made: set[int] = set()
+        self.calls: Counter[tuple[int, int]] = Counter()
+        """Those that were counted, failed ones too, by member and hour."""
+
+    def add(self, addition: Addition, deadline: float) -> "asyncio.Future[None]":
+        return asyncio.ensure_future(self._add(addition, deadline))
+
+    async def _add(self, addition: Addition, deadline: float) -> None:
+        hour = addition.member_id, addition.hour
+        assert hour not in self._under_way
+        self._under_way.add(hour)
+        try:
+            await self._pass("before")
+            await self._store.add(addition, deadline)
+            if addition.number not in self._made:
+                self._made.add(addition.number)
+                self.calls[hour] += addition.tally.calls + addition.tally.other_errors
+            await self._pass("after")
+        finally:
+            self._under_way.remove(hour)
+
+    async def _pass(self, way: str) -> None:
+        for _ in range(self._choose.randrange(4)):
+            await asyncio.sleep(0)
+        if self._choose.random() < 0.15:
+            raise AudienceError(Reason.UNAVAILABLE, f"lost {way} it was made")
+
+
+@pytest.mark.parametrize("seed", range(10))
+async def test_whatever_fails_and_whoever_leaves_each_call_counts_once(
+    cluster: Cluster,
+    usage_store: ClusterUsageStore,
+    clock: FakeClock,
+    monkeypatch: pytest.MonkeyPatch,
+    seed: int,
+) -> None:
+    """Two workers, which forget hours as soon as they can, hold lines back, and are closed while they send."""
+    monkeypatch.setattr(counting, "RETRY_SECONDS", 0.003)
+    monkeypatch.setattr(counting, "MOST_HOURS", 3)
+    monkeypatch.setattr(samples, "CHARACTERS_AT_ONCE", 1)
+    choose, time = random.Random(seed), asyncio.get_running_loop().time
+    stores = [Unsteady(ClusterUsageStore(cluster, secrets.token_hex()), choose) for _ in range(2)]
+    workers = [Usage(store, CATALOG, clock) for store in stores]  # type: ignore[arg-type]
+    expected: dict[tuple[int, int], Counter[str]] = {}
+    sent: Counter[tuple[int, int, int]] = Counter()
+    answers = []
+    early: list[bool] = []
+    """Of each call that was answered: whether it was not counted yet."""
+
+    def check(answer: "asyncio.Future[None]", of: Unsteady, hour: tuple[int, int], calls: int) -> None:
+        if not answer.cancelled() and answer.exception() is None:
+            early.append(of.calls[hour] < calls)
+
+    for _ in range(300):
+        clock.ms += MS_PER_HOUR * (choose.random() < 0.02)
+        read_ms = clock.ms - MS_PER_HOUR * choose.choice((0, 0, 0, 1))
+        number, member_id, calls = choose.randrange(2), choose.choice((DEMO, EXTERNAL, 1661)), choose.randint(1, 4)
+        worker = workers[number]
+        if choose.random() < 0.7:
+            totals = Totals(*(choose.randrange(5) for _ in Totals._fields))
+            skipped = {audience_pb2.WARNING_CODE_INVALID_USER_ID: choose.randint(1, 3)}
+            changes = [Alike([b"m:p:1"], {NEVER: {10001: 0}})]
+            applied = Applied(read_ms, changes, (), (), totals, calls=calls, skipped=skipped)
+            answers.append(worker.count(member_id, applied, time() + choose.choice((-1, 0.001, 0.05, 5))))
+            users, adds, removes = totals
+            counts = {"calls": calls, "valid_users": users, "valid_adds": adds, "valid_removes": removes}
+        else:
+            read_ms = clock.ms
+            skipped, counts = {}, {"other_errors": calls}
+            answers.append(worker.count_failure(member_id, CallFailure.LIMIT, calls))
+        hour = member_id, read_ms // MS_PER_HOUR
+        sent[number, *hour] += calls
+        answers[-1].add_done_callback(partial(check, of=stores[number], hour=hour, calls=sent[number, *hour]))
+        of_hour = expected.setdefault(hour, Counter())
+        of_hour.update(counts | {"skipped": sum(skipped.values())})
+        if choose.random() < 0.1:
+            answers[-1].cancel()
+        for _ in range(choose.choice((0, 0, 1, 3))):
+            await asyncio.sleep(0)
+    await asyncio.gather(*[worker.close() for worker in workers])
+    assert all(answer.done() for answer in answers)
+    assert not any(early)
+    for (member_id, number), counts in expected.items():
+        (found,) = await usage_store.read(member_id, [number], seconds_from_now(), with_lines=False)
+        assert found is not None
+        reasons = Counter({"skipped": found.reasons.get(Skip.INVALID_USER_ID, 0)})
+        assert reasons + Counter(found.tally._asdict()) == +counts
+        assert found.reasons.get(CallFailure.LIMIT, 0) == counts["other_errors"]
+
+
+async def test_what_failed_and_what_was_skipped_is_measured_too(usage: Usage, clock: FakeClock) -> None:
+    def measured() -> tuple[float, float]:
+        scrape = Scrape.of(REGISTRY.collect())
+        return (
+            scrape.total("member_call_failures_total", reason="limit"),
+            scrape.total("skipped_parts_total", code="invalid_user_id"),
+        )
+
+    failures, parts = measured()
+    skipped = {audience_pb2.WARNING_CODE_INVALID_USER_ID: 2}
+    await asyncio.gather(
+        usage.count_failure(DEMO, CallFailure.LIMIT, 3),
+        usage.count(DEMO, Applied(clock.ms, [], (), (), Totals(0, 0, 0), skipped=skipped), seconds_from_now()),
+    )
+    assert measured() == (failures + 3, parts + 2)
 
 
 async def test_an_addition_is_as_durable_as_the_members_calls(

@@ -6,8 +6,10 @@ import pytest
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.usage import pace
 from instantaudience_server.usage.pace import Pace
+from support.clocks import ToldLoop, run_on_told_time
 
 MEMBER, OTHER = 1, 2
+LATER = float("inf")
 
 
 def now() -> float:
@@ -22,6 +24,23 @@ async def test_a_burst_goes_at_once_and_the_rest_at_the_rate() -> None:
     assert now() - began < 1
     await paced.admit(MEMBER, 1, now() + 20)
     assert now() - began >= 1
+
+
+def test_after_a_pause_no_more_than_a_burst_goes_at_once() -> None:
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, ToldLoop)
+        paced = Pace(bytes_per_second=50, burst_bytes=100)
+        await paced.admit(MEMBER, 50, LATER)
+        loop.now = 1000.0
+        await paced.admit(MEMBER, 101, LATER)
+        last = asyncio.create_task(paced.admit(MEMBER, 1, LATER))
+        await asyncio.sleep(0)
+        assert not last.done()
+        loop.now = 1000.1
+        await last
+
+    run_on_told_time(run())
 
 
 async def test_members_do_not_wait_for_each_other() -> None:

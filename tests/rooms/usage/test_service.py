@@ -205,6 +205,15 @@ async def test_they_count_as_reads(worker: Worker, method: str, resource: str) -
     await getattr(worker, method)("admin", member_id=LIMITED)
 
 
+@pytest.mark.parametrize("method", ["processed", "usage", "overview"])
+async def test_of_reports_that_come_at_once_those_past_the_limit_are_refused(worker: Worker, method: str) -> None:
+    """The cluster says so; they are read meanwhile."""
+    asked = [getattr(worker, method)("limited") for _ in range(4)]
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    reasons = [answer.reason for answer in answers if isinstance(answer, AudienceError)]
+    assert reasons == [Reason.RATE_LIMIT_EXCEEDED] * 3
+
+
 async def test_a_report_that_is_too_large(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(usage_service, "MOST_BYTES", 1000)
     for distance in range(4):

@@ -424,35 +424,17 @@ async def test_a_job_that_is_cancelled_stops_and_makes_room(
         assert (done.error_code, JobReport.of(done).counters["num_valid"]) == (CANCELLED, 2)
 
 
-async def test_a_job_that_is_cancelled_says_all_that_it_has_counted(
+async def test_a_job_that_is_cancelled_counts_as_such_and_says_all_that_it_has_counted(
     jobs: ClusterJobStore, files: FileStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runner, "RENEW_SECONDS", 60.0)
     monkeypatch.setattr(runner, "NOTE_SECONDS", 60.0)
-    job, script = await waiting(jobs, files, b"..w.."), Script()
-    async with running(jobs, files, script):
-        await at(jobs, job, 1)
-        assert await jobs.cancel(job, CANCELLED, SystemClock().now_ms(), seconds_from_now())
-        script.may_go_on.set()
-
-        async def says_all() -> None:
-            done = await kept(jobs, job)
-            assert (done.error_code, JobReport.of(done).counters["num_valid"]) == (CANCELLED, 4)
-            assert not done.checkpoint
-
-        await eventually(says_all)
-
-
-async def test_a_job_that_is_cancelled_counts_as_such(
-    jobs: ClusterJobStore, files: FileStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(runner, "RENEW_SECONDS", 60.0)
 
     def results() -> Counter[str]:
         samples = Scrape.of(BATCH_JOBS.collect()).samples
         return Counter({each.labels["result"]: int(each.value) for each in samples if each.name.endswith("_total")})
 
-    job, script, before = await waiting(jobs, files, b".w."), Script(), results()
+    job, script, before = await waiting(jobs, files, b"..w.."), Script(), results()
     async with running(jobs, files, script):
         await at(jobs, job, 1)
         assert await jobs.cancel(job, CANCELLED, SystemClock().now_ms(), seconds_from_now())
@@ -460,6 +442,9 @@ async def test_a_job_that_is_cancelled_counts_as_such(
 
         async def has_ended() -> None:
             assert results() - before == {CANCELLED: 1}
+            done = await kept(jobs, job)
+            assert (done.error_code, JobReport.of(done).counters["num_valid"]) == (CANCELLED, 4)
+            assert not done.checkpoint
 
         await eventually(has_ended)
 

@@ -7,7 +7,7 @@ const TOKEN_KEY = "instant-audience.token";
 const WAIT_SECONDS = 1;
 
 // `id` is the contract's error_id, or NO_ANSWER; `text` what the service says; `retrySeconds` when to try again.
-export class ApiError extends Error {
+class ApiError extends Error {
   constructor(id, text, { status = 0, retrySeconds = WAIT_SECONDS, requestId = "" } = {}) {
     super(text);
     this.name = "ApiError";

@@ -79,7 +79,7 @@ end
 
 function envoy_on_request(handle)
   local headers = handle:headers()
-  local path, query = match(headers:get(":path") or "", "^([^?#]*)%??([^#]*)") -- CONNECT has no path
+  local path, query = match(headers:get(":path") or "", "^([^?]*)%??(.*)") -- CONNECT has no path
   if serve_file(handle, path) then return end
   path, query = plain_path(path, query)
   take_token(headers, query)

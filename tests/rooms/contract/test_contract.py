@@ -205,9 +205,25 @@ async def test_parameters_of_get_in_a_body(
     assert upstream.calls[0].request == expected
 
 
+async def test_an_unknown_parameter_counts_wherever_it_stands(client: httpx.AsyncClient, upstream: Upstream) -> None:
+    for query in ("x=1", "x=1&access_token=a", "access_token=a&x=1", "x=1&num_elements=2&y=3"):
+        answer = await client.get(f"/member?{query}")
+        assert_error(answer, 400, "SYNTAX", "x: there is no such parameter.")
+    assert upstream.calls == []
+
+
+async def test_a_body_of_what_takes_none_is_not_read(client: httpx.AsyncClient, upstream: Upstream) -> None:
+    for body in ("{", '{"access_token":"a"}'):
+        assert (await client.request("DELETE", "/auth", content=body)).status_code == 200
+    assert [call.method for call in upstream.calls] == ["SignOut", "SignOut"]
+
+
 async def test_parameter_that_is_not_utf8(client: httpx.AsyncClient, upstream: Upstream) -> None:
     for value in ("%ff", "a%c3", "%c0%80", "%ed%a0%80", "%f4%90%80%80", "%c3%c3%a9%a9"):
         answer = await client.get(f"/rt-segment?user_id={value}")
+        assert_error(answer, 400, "SYNTAX", "user_id: must be UTF-8.")
+    for value in ("\\ud800", "\\udc00\\udc00", "A\\udc00", "\\u0041\\udc00"):
+        answer = await client.request("GET", "/rt-segment", content=f'{{"user_id":"{value}"}}')
         assert_error(answer, 400, "SYNTAX", "user_id: must be UTF-8.")
     for value in ("é", "€", "😀", "\ud7ff", "\ue000", "\U0010ffff", "\0"):
         assert (await client.get("/rt-segment", params={"user_id": value})).status_code == 200

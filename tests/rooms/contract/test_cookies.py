@@ -6,6 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 from support.gateway.running import TOKEN, Gateway, Upstream, assert_error, running_gateway
+from support.wire.http1 import answer_to
 
 NAME = "instant_audience_token"
 SIGN_IN = {"auth": {"username": "u", "password": "p"}}
@@ -112,6 +113,14 @@ async def test_a_token_that_is_said_counts_first(
 ) -> None:
     await send(anyone, "GET", path, headers | {"cookie": f"{NAME}={TOKEN}"})
     assert upstream.calls[0].metadata["authorization"] == "said"
+
+
+@pytest.mark.parametrize("line", ["cookie: a=b\r\n{}\r\n", "{}\r\ncookie: a=b\r\n"], ids=["second", "first"])
+async def test_it_may_stand_in_a_line_of_its_own(gateway: Gateway, upstream: Upstream, line: str) -> None:
+    cookies = line.format(f"cookie: {NAME}={TOKEN}")
+    answer = await answer_to(gateway.address, f"GET /rt-segment HTTP/1.1\r\nhost: a\r\n{cookies}\r\n".encode())
+    assert answer.status_code == 200
+    assert upstream.calls[0].metadata["authorization"] == TOKEN
 
 
 async def test_a_token_that_can_be_none_is_not_made_good_by_it(anyone: httpx.AsyncClient, gateway: Gateway) -> None:

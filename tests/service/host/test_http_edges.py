@@ -52,6 +52,7 @@ EDGES = {
     "an upgrade": Edge(
         "GET /healthz HTTP/1.1\r\nhost: a\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n", 400, False
     ),
+    "a fragment": Edge("GET /healthz#a HTTP/1.1\r\nhost: a\r\n\r\n", 400, True),
     "all of the server": Edge("OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n", 404, True),
     "no such path": Edge("POST /nope HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n{{}}", 404, True),
     "no such method": Edge("PUT /rt-segment HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n{{}}", 405, True),

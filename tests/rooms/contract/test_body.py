@@ -53,6 +53,17 @@ async def test_digits_that_would_be_lost_are_told(client: httpx.AsyncClient, seg
     assert_error(answer, 400, "SYNTAX", f"{place}: {rule}")
 
 
+async def test_digits_after_a_point_may_be_lost(client: httpx.AsyncClient) -> None:
+    for number in ("0.12345678901234567", "12345678901234567e2"):
+        answer = await client.post("/segment?member_id=1", content=f'{{"segment":{{"price":{number}}}}}')
+        assert_error(answer, 404, "SYNTAX")  # of the upstream, which has no segments
+
+
+async def test_what_follows_it_is_not_taken_for_it(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/segment?member_id=1", content='{"segments":[{"price":1},9007199254740993]}')
+    assert_error(answer, 400, "SYNTAX", "segments[1]: must be an object.")
+
+
 DEEPEST = "[" * 16 + "]" * 16
 TWICE = "no key may stand twice in an object of it"
 

@@ -95,7 +95,11 @@ async def test_who_fails_without_a_word(connected: tuple[Upstream, httpx.AsyncCl
     await failure(connected[1], "raise", code_pb2.UNKNOWN)
 
 
-@pytest.mark.parametrize(("timeout_ms", "least", "most"), [("3000", 0, 3), ("", 3, 10)], ids=["given", "none"])
+@pytest.mark.parametrize(
+    ("timeout_ms", "least", "most"),
+    [("3000", 0, 3), ("", 3, 10), ("123456789", 3, 10), ("3 s", 3, 10)],
+    ids=["given", "none", "more digits than gRPC takes", "no number"],
+)
 async def test_the_time_left_reaches_the_service(
     connected: tuple[Upstream, httpx.AsyncClient], timeout_ms: str, least: float, most: float
 ) -> None:

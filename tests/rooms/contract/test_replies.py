@@ -16,7 +16,8 @@ async def test_error_rows(client: httpx.AsyncClient, upstream: Upstream, how: st
     answer = await client.post("/rt-segment", content=body_for(f"{how}:{reason.name}"))
     if row.http_status == 429 and how != "row":
         assert answer.status_code == 429
-        assert answer.json()["response"]["error"] == ODD_TEXT
+        response = answer.json()["response"]
+        assert (response["error"], response["error_code"]) == (ODD_TEXT, row.error_code)
         return
     error_code = row.error_code if how == "row" else None
     assert_error(answer, row.http_status, row.error_id, ODD_TEXT, error_code=error_code)

@@ -159,6 +159,19 @@ async def test_tokens(hosts: Hosts, authorization: str, query: str, status: int)
         assert (await hosts.assert_alike(send)).status_code == expected
 
 
+@pytest.mark.parametrize("name", ["validate_only", "validateOnly", "validate%5Fonly", "%76alidateOnly"])
+async def test_parameters(hosts: Hosts, name: str) -> None:
+    """However their names are written: a call that is to be checked alone must not be applied."""
+    for value, status in (("true", 200), ("1x", 400)):
+
+        async def send(
+            http: httpx.AsyncClient, tokens: dict[str, str], query: str = f"{name}={value}"
+        ) -> httpx.Response:
+            return await http.post(f"/rt-segment?{query}", content=GOOD, headers={"authorization": tokens["demo"]})
+
+        assert (await hosts.assert_alike(send)).status_code == status
+
+
 async def test_limits(hosts: Hosts) -> None:
     fitting = b'{"x":"' + b"x" * (LIMIT_BYTES - 8) + b'"}'
     user = {"user_id": "5", "seg_block": [{"seg_id": 10001}]}

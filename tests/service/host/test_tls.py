@@ -207,6 +207,13 @@ async def code_of(secured: Secured, port: str, client: Signed | None) -> grpc.St
     return failed.value.code()
 
 
+async def test_a_url_for_a_file_has_tls_too(secured: Secured) -> None:
+    async with await secured.http(secured.good) as http:
+        answer = await http.post("/batch-segment", headers={"authorization": await token_of(http)})
+    url = answer.raise_for_status().json()["response"]["batch_segment_upload_job"]["upload_url"]
+    assert url.startswith(f"{secured.service.url}/batch-segment-upload/")
+
+
 async def test_by_grpc(secured: Secured, tmp_path: Path) -> None:
     """Who is refused does not come as far as the call; with grpc-go, `make test-clients` tries the same."""
     for port in PORTS:

@@ -19,10 +19,11 @@ from instantaudience_server.memberships import gathering
 from instantaudience_server.memberships.posts import Result
 from instantaudience_server.memberships.service import MembershipService
 from instantaudience_server.quotas import Limits
+from instantaudience_server.segment_sizes import SegmentSizes
 from redis.asyncio import RedisCluster
 from structlog.testing import capture_logs
 from support.cluster.nodes import on_node, whole
-from support.cluster.stored import stored
+from support.cluster.stored import put_external_ids, stored
 from support.cluster.users import user_of_slots, users_of_slots
 from support.contract import model, strategies
 from support.parts.callers import caller
@@ -193,6 +194,19 @@ class TestTogether:
                 state = applied(by_user(changes), state)
             assert state["", "1"][12][0] == 6
 
+    @pytest.mark.parametrize("bound", ["MOST_USERS", "MOST_BYTES"])
+    async def test_a_batch_is_as_large_as_it_may_be_and_no_larger(
+        self, monkeypatch: pytest.MonkeyPatch, bound: str
+    ) -> None:
+        """One that is larger by itself goes alone."""
+        requests = [of_users(str(number), str(number + 1)) for number in range(10, 20, 2)]
+        large = of_users(*map(str, range(30, 40)))
+        two_users, two_bytes = (2 * each for each in (len(requests[0].users), requests[0].size_bytes))
+        monkeypatch.setattr(gathering, bound, two_users if bound == "MOST_USERS" else two_bytes)
+        async with reading() as reader:
+            await outcomes(reader.service, [large, *requests], caller("demo", CATALOG))
+            assert [len(by_user(changes)) for changes in reader.store.changes] == [10, 4, 4, 2]
+
     async def test_one_that_has_left_is_not_applied(self) -> None:
         async with reading() as reader:
             calling, deadline = caller("demo", CATALOG), seconds_from_now()
@@ -200,6 +214,32 @@ class TestTogether:
             left.cancel()
             assert await stays == Result(1, 1)
             assert set(by_user(reader.store.changes[0])) == {b"m:p:2"}
+
+    @pytest.mark.parametrize("most_posts", [gathering.MOST_POSTS, 2])
+    async def test_those_in_order_take_no_room_when_they_are_over(
+        self, monkeypatch: pytest.MonkeyPatch, most_posts: int
+    ) -> None:
+        """Carried out, refused, or left before their turn: streams would be read on no more."""
+        monkeypatch.setattr(gathering, "MOST_POSTS", most_posts)
+        async with reading() as reader:
+            demo = caller("demo", CATALOG)
+            calling = Caller(demo.account, replace(demo.member, limits=Limits(posts_per_second=3, users_per_second=9)))
+            deadline = seconds_from_now()
+            requests = [*map(of_users, "123"), of_users(*map(str, range(1, 11)))]
+            posts = [reader.service.apply(each, calling, deadline, in_order=True) for each in requests]
+            posts[1].cancel()
+            assert not reader.service.pacing.has_room(calling)
+            await asyncio.wait(posts)
+            await asyncio.sleep(0)
+            assert reader.service.pacing._under_way == {}
+
+    async def test_one_that_is_only_validated_is_not_applied_with_the_others(self) -> None:
+        async with reading() as reader:
+            requests = [of_users("1"), of_users("2"), of_users("3")]
+            requests[1].validate_only = True
+            assert await outcomes(reader.service, requests, caller("demo", CATALOG)) == [Result(1, 1)] * 3
+            assert [set(by_user(changes)) for changes in reader.store.changes] == [{b"m:p:1", b"m:p:3"}]
+            assert counted(reader) == (2, Totals(2, 2, 0), 0)
 
     async def test_posts_on_the_same_user_end_in_their_order(self) -> None:
         async with reading() as reader:
@@ -227,6 +267,23 @@ class TestFailures:
         await plain.delete("m:p:13")
         standing = {user_id for _, user_id in await stored(plain)}
         assert standing == {str(number) for number in numbers if number != 13} | {f"1{number}" for number in numbers}
+
+    async def test_a_command_that_is_refused_fails_a_post_of_an_external_id(
+        self, service: MembershipService, sizes: SegmentSizes, plain: RedisCluster, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """And who was not put into the segment is not counted among those in it."""
+        await put_external_ids(plain, strategies.EXTERNAL_IDS)
+        await plain.set("m:p:12", "no hash")
+        noted: list[bytes] = []
+        monkeypatch.setattr(sizes, "note", lambda changes: noted.extend(by_user(changes)))
+        requests = [
+            encoded({"rt_segment": [user(each, {"seg_id": 50001}) for each in user_ids]})
+            for user_ids in (("crm-0001", "crm-0002"), ("crm-0001",))
+        ]
+        with capture_logs():
+            results = await outcomes(service, requests, caller("external", CATALOG))
+        assert [type(result) for result in results] == [RefusedCommandError, Result]
+        assert noted == [b"m:p:1", b"m:p:1"]
 
     @pytest.mark.parametrize("in_order", [False, True])
     async def test_those_on_other_nodes_do_not_wait_for_one_that_stands_still(

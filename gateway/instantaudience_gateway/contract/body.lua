@@ -2,7 +2,8 @@
 -- transcoder behind is more lenient. `CONTRACT` stands in front of this text (`script.py` makes it); of it this uses:
 --   messages[name][spelling of a key] = {key = the key, bit = 2^n, list = boolean, message = name or nil, type = name of a scalar type or nil,
 --     parameter = "query" where the key is one of the query and not of the body, "both" where it may stand in either}
---   types[type] = rule; depth = levels of nesting; kept_levels = those in a field that holds any JSON
+--   types[type] = rule; depth = levels of nesting; kept_levels = those in a field that holds any JSON,
+--   too_deep = what is said of more
 
 local byte, sub, gsub, char, format = string.byte, string.sub, string.gsub, string.char, string.format
 local find, gmatch, concat, band, bor = string.find, string.gmatch, table.concat, bit.band, bit.bor
@@ -166,7 +167,7 @@ local function check(body, message, given)
       depth = depth + 1
       if depth > CONTRACT.depth then return "The body is nested too deeply" end
       if kept > 0 and depth > kept + CONTRACT.kept_levels then
-        return fault(kept, format("must have at most %d levels of lists and objects", CONTRACT.kept_levels))
+        return fault(kept, CONTRACT.too_deep)
       end
       if c == 123 then
         indexes[depth], seen[depth], names[depth] = -1, 0, kept > 0 and {} or nil

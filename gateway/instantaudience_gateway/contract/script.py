@@ -6,7 +6,7 @@ from pathlib import Path
 
 from google.rpc import code_pb2
 from google.rpc.http_pb2 import HttpResponse
-from instantaudience_server.catalog.original_fields import MOST_LEVELS
+from instantaudience_server.catalog.original_fields import MOST_LEVELS, TOO_DEEP
 from instantaudience_server.tokens import LIFETIME_MS, LONGEST_AUTHORIZATION
 from instantaudience_server.transport.framing import frame
 from instantaudience_server.transport.methods.gateway_refusals import COUNT_PATH
@@ -256,6 +256,7 @@ def contract_script(
         "types": _scalar_rules(),
         "depth": MAX_DEPTH,
         "kept_levels": MOST_LEVELS,
+        "too_deep": TOO_DEEP,
         "grpc_errors": _grpc_errors(),
         "bare_grpc_errors": bare | {"default": _reply(INTERNAL)},
         "unreadable": _reply(UNREADABLE),

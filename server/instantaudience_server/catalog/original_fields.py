@@ -26,6 +26,7 @@ MOST_BYTES = 4096
 MOST_LEVELS = 16
 """Of lists and objects in a field. Each is up to three messages deep, and protobuf's parsers take a hundred: whoever
 lists segments has to read them."""
+TOO_DEEP = f"must have at most {MOST_LEVELS} levels of lists and objects"
 
 
 def as_json(fields: struct_pb2.Struct) -> dict[str, Any]:

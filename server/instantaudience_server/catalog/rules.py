@@ -151,7 +151,7 @@ RULES: dict[Kind, tuple[Rule, ...]] = {
         Rule(
             "original_fields",
             lambda segment: original_fields.are_shallow(segment.original_fields),
-            f"must have at most {original_fields.MOST_LEVELS} levels of lists and objects",
+            original_fields.TOO_DEEP,
         ),
     ),
 }

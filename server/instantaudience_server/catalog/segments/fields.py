@@ -86,7 +86,7 @@ def change(segment: catalog_pb2.Segment, fields: pb.SegmentFields) -> None:
     if not original_fields.are_short(segment.original_fields):
         raise invalid(names, f"must be JSON of at most {original_fields.MOST_BYTES} bytes together")
     if not original_fields.are_shallow(segment.original_fields):
-        raise invalid(names, f"must have at most {original_fields.MOST_LEVELS} levels of lists and objects")
+        raise invalid(names, original_fields.TOO_DEEP)
 
 
 def entry_of(segment: catalog_pb2.Segment, estimated_users: int | None = None) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from instantaudience_server.catalog.catalog import Member
 from instantaudience_server.errors import AudienceError, Reason, unavailable
 from instantaudience_server.quotas import MOST_CALLS, Decisions, Limits, Quotas
 from instantaudience_server.store.interfaces.quotas import Admissions, Counts, Quota
-from support.clocks import ToldLoop, run_on_told_time
+from support.clocks import run_on_told_time, told_loop
 from support.parts.quotas import Windows
 from support.waiting import eventually
 
@@ -241,8 +241,7 @@ class TestRefusals:
 
     def test_a_window_ends_in_time_however_late_its_answer_comes(self) -> None:
         async def run() -> str:
-            loop = asyncio.get_running_loop()
-            assert isinstance(loop, ToldLoop)
+            loop = told_loop()
             quotas = Quotas(Slow(Windows(lambda: 0.5)))
             first = ask(quotas, member(posts_per_second=1), 1, LATER)
             await asyncio.sleep(0)
@@ -366,8 +365,7 @@ def test_no_window_is_passed_and_nobody_is_refused_who_fits(schedule: list[tuple
     """Three workers, one cluster, and time that goes on at any moment: also between a question and its answer."""
 
     async def run() -> tuple[Windows, int, list[tuple[int, list[Counts]]]]:
-        loop = asyncio.get_running_loop()
-        assert isinstance(loop, ToldLoop)
+        loop = told_loop()
         windows = Windows(loop.time)
         slow = [Slow(windows) for _ in range(3)]
         workers = [Quotas(store) for store in slow]

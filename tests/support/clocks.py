@@ -35,6 +35,13 @@ class ToldLoop(asyncio.SelectorEventLoop):
         return self.now
 
 
+def told_loop() -> ToldLoop:
+    """The one that runs now."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, ToldLoop)
+    return loop
+
+
 def run_on_told_time(main: Coroutine[Any, Any, Result]) -> Result:
     """Run something on such a loop."""
     with asyncio.Runner(loop_factory=ToldLoop) as runner:

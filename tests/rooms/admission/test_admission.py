@@ -10,7 +10,7 @@ from instantaudience_server.admission import prices
 from instantaudience_server.admission.admission import Admission
 from instantaudience_server.admission.queues import Ticket
 from instantaudience_server.errors import AudienceError, Reason
-from support.clocks import ToldLoop, run_on_told_time
+from support.clocks import run_on_told_time, told_loop
 from support.waiting import eventually, seconds_from_now
 
 FLOOD, NEIGHBOUR, THIRD = 1, 2, 3
@@ -48,8 +48,7 @@ async def turns() -> None:
 
 async def passes(seconds: float) -> None:
     """Time, on a loop that has to be told."""
-    loop = asyncio.get_running_loop()
-    assert isinstance(loop, ToldLoop)
+    loop = told_loop()
     end = loop.now + seconds
     while loop.now < end:
         loop.now += module.LOOK_SECONDS / 2

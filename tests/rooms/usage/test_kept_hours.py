@@ -1,6 +1,5 @@
 """What a member's shelf keeps of finished hours, for how long, and how much it says that is."""
 
-import asyncio
 from collections.abc import Sequence
 
 from instantaudience_server.clock import MS_PER_HOUR
@@ -14,7 +13,7 @@ from instantaudience_server.usage.kept_hours import (
     SHORTEST_RUN,
     Shelf,
 )
-from support.clocks import FakeClock, ToldLoop, run_on_told_time
+from support.clocks import FakeClock, run_on_told_time, told_loop
 
 SIZE = 1000
 HOURS = range(100, 100 + SHORTEST_RUN)
@@ -30,6 +29,14 @@ def keep(shelf: Shelf, hours: Sequence[int], size: int = SIZE) -> None:
         shelf.keep(hour, Piece(hour, Tally(), b"x" * size))
 
 
+def joined_hours() -> Shelf:
+    """Some hours, joined."""
+    shelf = empty_shelf()
+    keep(shelf, HOURS)
+    shelf.keep_run(HOURS)
+    return shelf
+
+
 async def test_an_hour_that_is_read_again_is_kept_once() -> None:
     shelf = empty_shelf()
     keep(shelf, [1, 1, 2])
@@ -41,11 +48,7 @@ async def test_an_hour_that_is_read_again_is_kept_once() -> None:
 
 def test_joined_hours_are_kept_no_longer_than_each_of_them() -> None:
     async def run() -> None:
-        loop = asyncio.get_running_loop()
-        assert isinstance(loop, ToldLoop)
-        shelf = empty_shelf()
-        keep(shelf, HOURS)
-        shelf.keep_run(HOURS)
+        loop, shelf = told_loop(), joined_hours()
         while len(shelf.kept(HOURS)) == SHORTEST_RUN:
             assert shelf.run(HOURS).hours == SHORTEST_RUN
             assert loop.now < KEPT_SECONDS
@@ -57,11 +60,7 @@ def test_joined_hours_are_kept_no_longer_than_each_of_them() -> None:
 
 def test_joined_hours_go_when_nobody_asks_for_them() -> None:
     async def run() -> None:
-        loop = asyncio.get_running_loop()
-        assert isinstance(loop, ToldLoop)
-        shelf = empty_shelf()
-        keep(shelf, HOURS)
-        shelf.keep_run(HOURS)
+        loop, shelf = told_loop(), joined_hours()
         loop.now = KEPT_SECONDS
         shelf.tidy()
         assert shelf.size == SHELF_BYTES

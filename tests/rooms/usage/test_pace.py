@@ -6,7 +6,7 @@ import pytest
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.usage import pace
 from instantaudience_server.usage.pace import Pace
-from support.clocks import ToldLoop, run_on_told_time
+from support.clocks import run_on_told_time, told_loop
 
 MEMBER, OTHER = 1, 2
 LATER = float("inf")
@@ -28,8 +28,7 @@ async def test_a_burst_goes_at_once_and_the_rest_at_the_rate() -> None:
 
 def test_after_a_pause_no_more_than_a_burst_goes_at_once() -> None:
     async def run() -> None:
-        loop = asyncio.get_running_loop()
-        assert isinstance(loop, ToldLoop)
+        loop = told_loop()
         paced = Pace(bytes_per_second=50, burst_bytes=100)
         await paced.admit(MEMBER, 50, LATER)
         loop.now = 1000.0

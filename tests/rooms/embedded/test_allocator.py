@@ -9,11 +9,13 @@ from instantaudience_server.transport.hosts import native
 
 
 @pytest.fixture
-def extension(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Where the native extension is taken to be installed."""
-    spec = ModuleSpec(native.EXTENSION, None, origin=str(tmp_path / "__init__.py"))
+def extension(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Where the native extension is taken to be installed: a directory of the name that a test gives."""
+    directory = tmp_path / getattr(request, "param", native.EXTENSION)
+    directory.mkdir()
+    spec = ModuleSpec(native.EXTENSION, None, origin=str(directory / "__init__.py"))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec if name == native.EXTENSION else None)
-    return tmp_path
+    return directory
 
 
 @pytest.fixture
@@ -49,15 +51,8 @@ def test_an_extension_of_a_system_that_it_makes_no_library_for_is_none(extension
     assert PRELOADED not in environment({})
 
 
-@pytest.mark.parametrize("name", ["with a space", "with:colon"])
-def test_what_could_not_be_named_to_the_loader_is_not_preloaded(
-    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    directory = tmp_path / name
-    directory.mkdir()
-    (directory / LIBRARY).touch()
-    spec = ModuleSpec(native.EXTENSION, None, origin=str(directory / "__init__.py"))
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec)
+@pytest.mark.parametrize("extension", ["with a space", "with:colon"], indirect=True)
+def test_what_could_not_be_named_to_the_loader_is_not_preloaded(library: str) -> None:
     assert PRELOADED not in environment({})
 
 

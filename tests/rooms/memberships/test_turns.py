@@ -282,20 +282,15 @@ async def test_only_what_is_in_order_waits_for_external_ids_of_others(in_order: 
     known = asyncio.Event()
 
     async def resolve(keys: list[bytes], deadline: float) -> list[str | None]:
-        if b"slow" in keys[0]:
+        if keys[0].endswith(b":%d" % SLOW_USER):
             await known.wait()
         return ["1"] * len(keys)
 
     slow = Slow()
     slow.caller = caller("external", slow.catalog)
     slow.store.resolve_external_ids = resolve
-
-    def apply(user_id: str) -> "asyncio.Future[Result]":
-        request = encoded({"rt_segment": [{"user_id": user_id, "seg_block": [{"seg_id": SEGMENT}]}]})
-        return slow.service.apply(request, slow.caller, seconds_from_now(5), in_order=in_order)
-
     try:
-        first, second = apply("slow"), apply("quick")
+        first, second = slow.apply(SLOW_USER, in_order=in_order), slow.apply(222, in_order=in_order)
         done, _ = await asyncio.wait([second], timeout=0.2)
         assert bool(done) is not in_order
         assert not first.done()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import structlog
 
-from instantaudience_server.embedded.data_dir import all_free, kept_password, kept_ports, locked
+from instantaudience_server.embedded.data_dir import all_free, introduce, kept_password, kept_ports, locked
 from instantaudience_server.embedded.node import (
     CONFIG,
     HOST,
@@ -112,6 +112,7 @@ class EmbeddedCluster:
         """Start all nodes, on other ports where one is taken: before the start, or between our look and theirs."""
         for attempt in range(1, _PORT_ATTEMPTS + 1):
             ports = kept_ports(self.data_dir, len(self._slots_of_node))
+            introduce(self.data_dir, ports)
             self.nodes = tuple(
                 Node(self.data_dir, number, port, bus_port, server, self._password)
                 for number, (port, bus_port) in enumerate(ports, start=1)

@@ -4,8 +4,9 @@ import asyncio
 import fcntl
 import json
 import os
+import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import structlog
@@ -18,6 +19,8 @@ from instantaudience_server.telemetry import Event
 
 _LOCK_SECONDS = 1.0
 _PASSWORD_BYTES = 32
+_OWN_ID = re.compile(r"^([0-9a-f]{40}) \S+ \S*\bmyself\b", re.MULTILINE)
+_ADDRESS = re.compile(rf"^([0-9a-f]{{40}}) {re.escape(HOST)}:\d+@\d+", re.MULTILINE)
 
 _log = structlog.get_logger()
 
@@ -69,6 +72,25 @@ def kept_ports(data_dir: Path, nodes: int) -> list[tuple[int, int]]:
     ports = list(zip(found[::2], found[1::2], strict=True))
     private_files.write(file, json.dumps(ports))
     return ports
+
+
+def introduce(data_dir: Path, ports: Sequence[tuple[int, int]]) -> None:
+    """Have each node's `nodes.conf` say where the others will be.
+
+    At their former addresses may be nodes of the same names, those of a copy of the directory: they would be taken for
+    the others, and what belongs to one cluster be written to another.
+    """
+    files = [data_dir / f"node-{number}" / "nodes.conf" for number in range(1, len(ports) + 1)]
+    texts = [_read(file) for file in files]
+    addresses = {
+        own[1]: f"{own[1]} {HOST}:{port}@{bus_port}"
+        for text, (port, bus_port) in zip(texts, ports, strict=True)
+        if (own := _OWN_ID.search(text))
+    }
+    for file, text in zip(files, texts, strict=True):
+        now = _ADDRESS.sub(lambda line: addresses.get(line[1], line[0]), text)
+        if now != text:
+            private_files.write(file, now)
 
 
 def kept_password(data_dir: Path) -> str:

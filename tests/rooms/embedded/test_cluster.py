@@ -142,6 +142,22 @@ async def test_stays_apart_from_another_cluster_at_its_former_addresses(tmp_path
             assert set(await assert_whole(other)).isdisjoint(slots)
 
 
+async def test_a_copy_of_its_directory_is_a_cluster_of_its_own_beside_it(tmp_path: Path, server: Path) -> None:
+    cluster, copy = EmbeddedCluster(tmp_path / "one", server), EmbeddedCluster(tmp_path / "copy", server)
+    async with running(cluster):
+        await write(cluster)
+    shutil.copytree(cluster.data_dir, copy.data_dir)
+    for first, second in ((cluster, copy), (copy, cluster)):
+        async with running(first), running(second):
+            assert set(first.ports).isdisjoint(second.ports)
+            assert await assert_whole(first) == await assert_whole(second)
+            async with RedisCluster.from_url(second.url) as client:
+                for user in USERS:
+                    await client.delete(user)
+            await assert_kept(first)
+            await write(second)
+
+
 async def test_a_killed_node_comes_back_with_its_data(tmp_path: Path, server: Path) -> None:
     async with running(EmbeddedCluster(tmp_path, server)) as cluster:
         await write(cluster)

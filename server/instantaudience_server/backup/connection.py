@@ -1,5 +1,6 @@
 """The way to the cluster for a backup."""
 
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import NamedTuple
@@ -8,6 +9,7 @@ from instantaudience_server.settings import CONNECT_TIMEOUT_SECONDS, Settings
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.cluster.topology import Topology
+from instantaudience_server.store.restore_store import ClusterRestoreStore
 from instantaudience_server.store.suppression_store import ClusterSuppressionStore
 from instantaudience_server.store.whole_keys import WholeKeys
 
@@ -22,6 +24,7 @@ class Connection(NamedTuple):
     catalog: ClusterCatalogStore
     topology: Topology
     suppressions: ClusterSuppressionStore
+    restore: ClusterRestoreStore
 
 
 @asynccontextmanager
@@ -37,6 +40,12 @@ async def connected(url: str, settings: Settings) -> AsyncIterator[Connection]:
     )
     try:
         await cluster.open()
-        yield Connection(WholeKeys(cluster), ClusterCatalogStore(cluster), topology, ClusterSuppressionStore(cluster))
+        yield Connection(
+            WholeKeys(cluster),
+            ClusterCatalogStore(cluster),
+            topology,
+            ClusterSuppressionStore(cluster),
+            ClusterRestoreStore(cluster, secrets.token_hex()),
+        )
     finally:
         await cluster.close()

@@ -32,7 +32,7 @@ TOGETHER_IN = (keys.key_slot(keys.SUPPRESSING_MEMBERS), keys.key_slot(keys.CATAL
 NOT_KEPT = b"tafqb"
 """The letters of what is left out: sessions, sign-ins and guesses (callers sign in again), quotas (they last a second),
 and jobs: their files are in another place."""
-LEFT_OUT = (keys.CATALOG_SEEDING, keys.catalog_answer_key(0)[:-1])
+LEFT_OUT = (keys.CATALOG_SEEDING, keys.CATALOG_PARTIAL, keys.RESTORE_LEASE, keys.catalog_answer_key(0)[:-1])
 """Beginnings of keys among them that nobody needs later."""
 OBJECTS = (keys.CATALOG_MEMBERS, keys.CATALOG_USERS, keys.CATALOG_SEGMENTS)
 

@@ -45,20 +45,28 @@ async def put_back(
     Returns how much was put back, and how much had ended. `told` is told how much of the file is done, for each pass.
 
     Raises:
-        BackupError: the file cannot be used, or the cluster has a catalog; nothing was written.
+        BackupError: the file cannot be used, the cluster has a catalog, or another restore is under way: nothing was
+            written; or another one has begun meanwhile.
         AudienceError: a part of the cluster was away for too long.
         OSError: the file cannot be read.
     """
-    if not over and await connection.catalog.version(asyncio.get_running_loop().time() + 60):
+    if not await connection.restore.hold():
         raise BackupError(
-            "the cluster has a catalog already: put it into an empty one, or over this one, with --overwrite"
+            "another restore into this cluster is under way, or was killed less than two minutes ago: wait for its end"
         )
-    taken = await asyncio.to_thread(check, path, told)
-    putting = _PuttingBack(connection, clock)
-    for block in blocks(path, told):
-        await putting.put_block(list(decoded(block)))
-    await suppress_again(connection, clock.now_ms())
-    await putting.put_version()
+    try:
+        if not over and await connection.catalog.version(asyncio.get_running_loop().time() + 60):
+            raise BackupError(
+                "the cluster has a catalog already: put it into an empty one, or over this one, with --overwrite"
+            )
+        taken = await asyncio.to_thread(check, path, told)
+        putting = _PuttingBack(connection, clock)
+        for block in blocks(path, told):
+            await putting.put_block(list(decoded(block)))
+        await suppress_again(connection, clock.now_ms())
+        await putting.put_version()
+    finally:
+        await connection.restore.end()
     return {"taken_ms": taken["began_ms"], **putting.totals.counts()}
 
 
@@ -67,12 +75,15 @@ class _PuttingBack:
 
     def __init__(self, connection: Connection, clock: Clock) -> None:
         self._keys = connection.keys
+        self._restore = connection.restore
         self._clock = clock
+        self._has_begun_catalog = False
         self._last: dict[bytes, Part] = {}
         self.totals = Totals()
 
     async def put_block(self, parts: Sequence[Part]) -> None:
         """Parts that belong together go one after the other, the others side by side."""
+        _check_turn(await self._restore.hold())
         now_ms = self._clock.now_ms()
         apart = [part for part in parts if part.values and part.key[:1] not in TOGETHER]
         todo: Iterator[Sequence[Part]] = (
@@ -92,9 +103,16 @@ class _PuttingBack:
     async def put_version(self) -> None:
         """Say that the catalog is whole, if the file has one."""
         for part in with_another_version([self._last[key] for key in LAST if key in self._last]):
+            _check_turn(await self._restore.hold_catalog())
             await self._keys.put_back([part], self._clock.now_ms())
+        await self._restore.end_catalog()
 
     async def _put_together(self, part: Part, now_ms: int) -> None:
+        if self._has_begun_catalog:
+            _check_turn(await self._restore.hold_catalog())
+        else:
+            _check_turn(await self._restore.begin_catalog())
+            self._has_begun_catalog = True
         if not part.values:
             if not part.key.startswith(KEPT):
                 await self._keys.forget([part.key])
@@ -106,3 +124,8 @@ class _PuttingBack:
             elif part.key == keys.CATALOG_IDS:
                 part = await with_larger_ids(self._keys, part)
             await self._keys.put_back([part], now_ms)
+
+
+def _check_turn(is_ours: bool) -> None:
+    if not is_ours:
+        raise BackupError("it stood still for too long, and another restore into this cluster has begun")

@@ -14,6 +14,7 @@ from instantaudience_server.backup.connection import Connection
 from instantaudience_server.backup.contents import TOGETHER, TOGETHER_IN, Totals, sort_of
 from instantaudience_server.backup.file import BackupError, Told, Writer
 from instantaudience_server.clock import Clock
+from instantaudience_server.store import keys
 from instantaudience_server.store.keys import SLOTS, key_slot
 from instantaudience_server.store.whole_keys import Kind, Part, encoded
 
@@ -49,7 +50,7 @@ class _Taking:
     """A backup on its way."""
 
     def __init__(self, connection: Connection, writer: Writer) -> None:
-        self._keys, self._catalog, self._topology, _ = connection
+        self._keys, self._catalog, self._topology, *_ = connection
         self._writer = writer
         self.totals = Totals()
 
@@ -77,6 +78,8 @@ class _Taking:
         for _ in range(ATTEMPTS):
             before = await self._version()
             names = await self._keys.names(TOGETHER_IN)
+            if keys.CATALOG_PARTIAL in names:
+                raise BackupError("the cluster has a part of a catalog: take it when the restore into it has ended")
             await self._read_whole(sorted(name for name in names if sort_of(name) in TOGETHER.values()))
             if await self._version() == before:
                 return

@@ -9,6 +9,7 @@ import secrets
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any
 
+from instantaudience_server.errors import unavailable
 from instantaudience_server.store import keys
 from instantaudience_server.store.cluster import commands
 from instantaudience_server.store.cluster.cluster import Cluster
@@ -33,10 +34,11 @@ OBJECTS = {
 
 WRITE = """
 local objects = {member = KEYS[1], user = KEYS[2], segment = KEYS[3]}
-local owned, names, hashes, version, changes, ids, answer = unpack(KEYS, 4, 10)
+local owned, names, hashes, version, changes, ids, partial, answer = unpack(KEYS, 4, 11)
 local changes_kept, looked_through, answer_kept, command = unpack(ARGV, 1, 4)
 local answered = redis.call('GET', answer)
 if answered then return answered end
+if redis.call('GET', partial) then return redis.error_reply('TRYAGAIN The catalog is being restored') end
 local function record(kind, id, data)
   local number = tonumber(string.match(redis.call('GET', version) or '0-0', '^%d+')) + 1
   local entry = string.format('%d-%s', number, command)
@@ -132,6 +134,7 @@ keeps others from its new name (`taking`); none else touches its object.
 """
 
 CREDENTIALS = """
+if redis.call('GET', KEYS[4]) then return redis.error_reply('TRYAGAIN The catalog is being restored') end
 local id = redis.call('HGET', KEYS[1], ARGV[1]) or ''
 return {redis.call('HGET', KEYS[2], id), redis.call('HGET', KEYS[3], id)}
 """
@@ -145,6 +148,7 @@ end
 """Arguments: a generation of tokens. It stands among the largest IDs, which a restore does not take back either."""
 
 BEGIN_SEEDING = """
+if redis.call('GET', KEYS[3]) then return redis.error_reply('TRYAGAIN The catalog is being restored') end
 if not redis.call('GET', KEYS[1]) then redis.call('SET', KEYS[2], '1') end
 return redis.call('GET', KEYS[2])
 """
@@ -171,7 +175,10 @@ class ClusterCatalogStore:
         return await self._ask(commands.get(keys.CATALOG_VERSION), deadline) or b""
 
     async def load(self, page_seconds: float) -> AsyncGenerator[Page, None]:
-        """Scan the hashes: members, users, segments. The next page is under way while one is looked at."""
+        """Scan the hashes: members, users, segments. The next page is under way while one is looked at.
+
+        What is there in part is asked for at the end: it has no version, by which to tell that it was another one.
+        """
         for kind, key in OBJECTS.items():
             page = asyncio.create_task(self._scan(key, b"0", page_seconds))
             try:
@@ -185,6 +192,12 @@ class ClusterCatalogStore:
                         break
             finally:
                 page.cancel()
+        await self._check_whole(asyncio.get_running_loop().time() + page_seconds)
+
+    async def _check_whole(self, deadline: float) -> None:
+        """What is not there may come back, with a backup."""
+        if await self._ask(commands.get(keys.CATALOG_PARTIAL), deadline) is not None:
+            raise unavailable("a backup is being put back; nothing is lost")
 
     async def _scan(self, key: bytes, cursor: bytes, seconds: float) -> tuple[bytes, list[bytes]]:
         """A page of a hash's values, and where the next one begins."""
@@ -217,6 +230,8 @@ class ClusterCatalogStore:
             return []
         command = commands.get_fields(OBJECTS[kind], ids)
         (found,) = await self._cluster.execute([command], deadline)
+        if None in found:
+            await self._check_whole(deadline)
         return list(found)
 
     async def password_hashes(self, user_ids: Sequence[int], deadline: float) -> list[str | None]:
@@ -225,17 +240,21 @@ class ClusterCatalogStore:
             return []
         command = commands.get_fields(keys.CATALOG_PASSWORDS, user_ids)
         (found,) = await self._cluster.execute([command], deadline)
+        if None in found:
+            await self._check_whole(deadline)
         return [_text(value) for value in found]
 
     async def credentials(self, user_id: int, deadline: float) -> tuple[bytes | None, str | None]:
         """Get both, in this order, from the one node that has them."""
         asked = [commands.get_fields(key, [user_id]) for key in (keys.CATALOG_USERS, keys.CATALOG_PASSWORDS)]
         (user,), (password_hash,) = await self._cluster.execute(asked, deadline)
+        if None in (user, password_hash):
+            await self._check_whole(deadline)
         return user, _text(password_hash)
 
     async def credentials_by_name(self, name: str, deadline: float) -> tuple[bytes | None, str | None]:
         """Run the script that looks the name up."""
-        script_keys = [keys.CATALOG_NAMES, keys.CATALOG_USERS, keys.CATALOG_PASSWORDS]
+        script_keys = [keys.CATALOG_NAMES, keys.CATALOG_USERS, keys.CATALOG_PASSWORDS, keys.CATALOG_PARTIAL]
         ((user, password_hash),) = await self._cluster.execute(
             [commands.evaluate(CREDENTIALS, script_keys, name)], deadline
         )
@@ -269,7 +288,7 @@ class ClusterCatalogStore:
 
     async def begin_seeding(self, deadline: float) -> bool:
         """Run the script that looks and takes a note in one."""
-        script_keys = [keys.CATALOG_VERSION, keys.CATALOG_SEEDING]
+        script_keys = [keys.CATALOG_VERSION, keys.CATALOG_SEEDING, keys.CATALOG_PARTIAL]
         return await self._ask(commands.evaluate(BEGIN_SEEDING, script_keys), deadline) is not None
 
     async def end_seeding(self, deadline: float) -> None:

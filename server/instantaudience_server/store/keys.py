@@ -122,6 +122,10 @@ CATALOG_IDS = b"c:{catalog}:ids"
 """The hash of the largest ID in use, by kind."""
 CATALOG_SEEDING = b"c:{catalog}:seeding"
 """There while a file is being put into a catalog that was empty."""
+CATALOG_PARTIAL = b"c:{catalog}:partial"
+"""There from when a restore does away with the catalog until it has put all of another one in its place."""
+RESTORE_LEASE = b"c:{catalog}:restore"
+"""The string that names the restore whose turn it is; expires."""
 CATALOG_WRITTEN = (
     CATALOG_MEMBERS,
     CATALOG_USERS,
@@ -132,8 +136,9 @@ CATALOG_WRITTEN = (
     CATALOG_VERSION,
     CATALOG_CHANGES,
     CATALOG_IDS,
+    CATALOG_PARTIAL,
 )
-"""What a change touches, in the order that the store's script has."""
+"""What a change looks at, in the order that the store's script has."""
 
 
 def catalog_answer_key(command_name: int) -> bytes:

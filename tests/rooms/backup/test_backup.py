@@ -4,7 +4,8 @@ import asyncio
 import os
 import random
 import re
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,16 +18,19 @@ from instantaudience_server.backup.contents import NOT_KEPT, SORTS, TOGETHER, To
 from instantaudience_server.backup.file import BackupError, Writer
 from instantaudience_server.backup.putting_back import put_back
 from instantaudience_server.backup.taking import take
+from instantaudience_server.catalog import records
 from instantaudience_server.embedded.cluster import EmbeddedCluster
-from instantaudience_server.errors import Reason
+from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.passwords.hashing import Passwords
 from instantaudience_server.settings import Settings
 from instantaudience_server.store import keys
+from instantaudience_server.store.catalog_store import OBJECTS
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.inspection.permissions import KEY_LETTERS, WITHOUT_KEYS, name_of
 from instantaudience_server.store.interfaces.catalog import Kind as ObjectKind
 from instantaudience_server.store.interfaces.memberships import NEVER
 from instantaudience_server.store.suppression_store import ClusterSuppressionStore
-from instantaudience_server.store.whole_keys import Kind, Part
+from instantaudience_server.store.whole_keys import Kind, Part, WholeKeys
 from redis import Redis as SyncRedis
 from redis import RedisCluster as SyncRedisCluster
 from redis.asyncio import Redis, RedisCluster
@@ -308,6 +312,67 @@ async def test_a_cluster_that_has_a_catalog_is_left_as_it_is(
         assert await plain.hexists(keys.CATALOG_MEMBERS, "77")
         await put_back(connection, file, clock, told, over=True)
         assert await plain.hlen(keys.CATALOG_MEMBERS) == members
+
+
+async def assert_hangs_together(plain: RedisCluster) -> None:
+    """Names lead to objects, objects have their names, and as many are owned as there are."""
+    names, owned = Counter[bytes](), Counter[bytes]()
+    for kind, key in OBJECTS.items():
+        for object_id, data in (await plain.hgetall(key)).items():
+            found = records.decode(kind, data)
+            if name := records.unique_name(found):
+                names[b"%b=%b" % (name.encode(), object_id)] += 1
+            owned[b"%d" % records.owner_id(found)] += 1
+    del owned[b"0"]
+    assert names == Counter([b"%b=%b" % each for each in (await plain.hgetall(keys.CATALOG_NAMES)).items()])
+    assert owned == {member: int(count) for member, count in (await plain.hgetall(keys.CATALOG_OWNED)).items()}
+
+
+@pytest.mark.parametrize("put", OBJECTS.values())
+async def test_while_the_catalog_is_there_in_part_it_is_left_alone(
+    embedded: EmbeddedCluster,
+    plain: RedisCluster,
+    cluster: Cluster,
+    worker: AccountWorker,
+    clock: FakeClock,
+    passwords: Passwords,
+    tmp_path: Path,
+    put: bytes,
+) -> None:
+    """A change made a version of it, so that workers took it for whole, and was lost or counted wrongly; who signed in
+    had guessed wrong, who began to serve knew a part, and a backup had no more."""
+    segments = [pb.Segment(member_id=123, code=f"code{number}", short_name="One") for number in range(3)]
+    await worker.editor.create(segments[0], seconds_from_now())
+    changing: list[asyncio.Task[Any]] = []
+
+    class Watched(WholeKeys):
+        async def put_back(self, parts: Sequence[Part], now_ms: int) -> None:
+            if parts[0].key == put:
+                changing.append(asyncio.create_task(worker.editor.create(segments[1], seconds_from_now())))
+                changing.append(asyncio.create_task(worker.change_user(1001, username="other")))
+                changing.append(asyncio.create_task(worker.sign_in()))
+                done, _ = await asyncio.wait(changing, timeout=0.2)
+                assert {type(change.exception()) for change in done} <= {AudienceError}
+                assert not await plain.exists(keys.CATALOG_VERSION)
+                await refused(another.feed._load(), Reason.UNAVAILABLE)
+                with pytest.raises(BackupError, match="a part of a catalog"):
+                    await take(there, tmp_path / "another", clock, told)
+                with pytest.raises(BackupError, match="another restore into this cluster is under way"):
+                    await put_back(there, tmp_path / "backup", clock, told, over=True)
+            await super().put_back(parts, now_ms)
+
+    another = AccountWorker(cluster, clock, passwords, number=1)
+    async with connected(embedded.url, SETTINGS) as connection, connected(embedded.url, SETTINGS) as there:
+        await take(connection, tmp_path / "backup", clock, told)
+        watched = connection._replace(keys=Watched(connection.keys._cluster))
+        await put_back(watched, tmp_path / "backup", clock, told, over=True)
+        for error in await asyncio.gather(*changing, return_exceptions=True):
+            assert not isinstance(error, AudienceError) or error.reason is Reason.UNAVAILABLE
+        await another.close()
+    await assert_hangs_together(plain)
+    await worker.feed.load()
+    await worker.editor.create(segments[2], seconds_from_now())
+    assert all(worker.catalog.segment_by_code(123, each.code) for each in segments[::2])
 
 
 async def test_tokens_from_before_do_not_come_back(

@@ -96,6 +96,9 @@ class CatalogStore(Protocol):
         """Read everything, a page at a time, each within `page_seconds`.
 
         What changes meanwhile may come in either state, or twice: follow `changes` from the version before.
+
+        Raises:
+            AudienceError: UNAVAILABLE, also while a backup is being put back: there is a part of a catalog then.
         """
 
     async def changes(self, after: Version, deadline: float) -> NextChanges | None:

@@ -1,0 +1,80 @@
+"""What a cluster knows of a backup that is being put into it: whose turn it is, and that its catalog is there in part.
+
+All of it lies in the catalog's slot.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+from instantaudience_server.errors import STORE_FAILURES
+from instantaudience_server.store import keys
+from instantaudience_server.store.cluster import commands
+from instantaudience_server.store.cluster.cluster import Cluster
+
+LEASE_MS = 120_000
+"""How long others are kept out by one that was killed, or stands still."""
+SECONDS = 60.0
+"""How long the node may be away."""
+
+HOLD = """
+local lease, version, partial = unpack(KEYS)
+local name, lease_ms, wanted = unpack(ARGV)
+if (redis.call('GET', lease) or name) ~= name then return 0 end
+if wanted == 'kept' and redis.call('GET', partial) ~= name then return 0 end
+redis.call('SET', lease, name, 'PX', lease_ms)
+if wanted == 'begun' then
+  redis.call('SET', partial, name)
+  redis.call('DEL', version)
+end
+return 1
+"""
+"""Arguments: the restore's name, how long its lease is, in ms, and what is wanted of the catalog: that its place is
+taken, `begun`, that it is so still, `kept`, or nothing. Where the place is taken, there is no version."""
+
+END = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
+return 1
+"""
+"""Keys: the lease, or what says that the catalog is there in part. Arguments: the restore's name."""
+
+
+class ClusterRestoreStore:
+    """Lets one restore at a time into a cluster; `name` is this one's. Each method waits for a node that is away, and
+    then raises AudienceError."""
+
+    def __init__(self, cluster: Cluster, name: str) -> None:
+        self._cluster = cluster
+        self._name = name
+
+    async def hold(self) -> bool:
+        """Begin, or go on; whether no other restore is under way."""
+        return await self._hold("")
+
+    async def begin_catalog(self) -> bool:
+        """As `hold`; from now on, the catalog is there in part: nobody changes it, or takes it for whole."""
+        return await self._hold("begun")
+
+    async def hold_catalog(self) -> bool:
+        """As `hold`, and whether no other restore has begun a catalog since this one has."""
+        return await self._hold("kept")
+
+    async def end_catalog(self) -> None:
+        """The catalog is whole."""
+        await self._run(END, [keys.CATALOG_PARTIAL])
+
+    async def end(self) -> None:
+        """Another one may begin; where the node is away, later."""
+        with contextlib.suppress(*STORE_FAILURES):
+            await self._run(END, [keys.RESTORE_LEASE])
+
+    async def _hold(self, wanted: str) -> bool:
+        held = [keys.RESTORE_LEASE, keys.CATALOG_VERSION, keys.CATALOG_PARTIAL]
+        return bool(await self._run(HOLD, held, LEASE_MS, wanted))
+
+    async def _run(self, script: str, script_keys: Sequence[bytes], *arguments: int | str) -> Any:
+        command = commands.evaluate(script, script_keys, self._name, *arguments)
+        deadline = asyncio.get_running_loop().time() + SECONDS
+        (answer,) = await self._cluster.execute([command], deadline, durability=self._cluster.durability)
+        return answer

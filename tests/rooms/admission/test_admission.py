@@ -10,6 +10,9 @@ from instantaudience_server.admission import prices
 from instantaudience_server.admission.admission import Admission
 from instantaudience_server.admission.queues import Ticket
 from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.metrics import ADMISSION_REFUSALS
+from instantaudience_server.observations import Observed
+from prometheus_client import CollectorRegistry, Histogram
 from support.clocks import run_on_told_time, told_loop
 from support.waiting import eventually, seconds_from_now
 
@@ -93,8 +96,13 @@ async def test_members_take_turns(admission: Admission) -> None:
 async def test_full_queues_refuse_the_newest_of_the_longest(admission: Admission) -> None:
     tasks = await entering(admission, *[FLOOD] * 6)
     assert states(tasks) == ["runs", "runs", "waits", "waits", "waits", "waits"]
-    tasks += await entering(admission, FLOOD, NEIGHBOUR, THIRD)
+    refusals = ADMISSION_REFUSALS.labels("full")
+    before = refusals._value.get()
+    tasks += await entering(admission, FLOOD)
+    assert states(tasks) == ["runs", "runs", "waits", "waits", "waits", "waits", "refused"]
+    tasks += await entering(admission, NEIGHBOUR, THIRD)
     assert states(tasks) == ["runs", "runs", "waits", "waits", "refused", "refused", "refused", "waits", "waits"]
+    assert refusals._value.get() == before + 3
 
 
 async def test_full_queues_of_one_each_make_room_too(admission: Admission) -> None:
@@ -137,6 +145,47 @@ async def test_what_a_call_has_waited_before_counts(admission: Admission, monkey
     assert states([late, other]) == ["refused", "runs"]
 
 
+@pytest.mark.usefixtures("_bounds")
+def test_how_long_a_call_waits_is_a_share_of_what_it_had_when_it_came(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To its host, and no matter how long it has waited there."""
+    monkeypatch.setattr(module, "FEW", 0)
+
+    async def run() -> None:
+        admission = Admission(lambda low, high: high, most_running=2, most_waiting=4)
+        patience = module.PATIENCE_SHARE * 2.0
+        for waited_seconds, expected in ((patience - 0.01, "runs"), (patience + 0.01, "refused")):
+            deadline = asyncio.get_running_loop().time() + 2.0 - waited_seconds
+            entered = asyncio.create_task(admission.enter(FLOOD, deadline, waited_seconds=waited_seconds))
+            await turns()
+            assert state(entered) == expected
+        admission.close()
+
+    run_on_told_time(run())
+
+
+@pytest.mark.usefixtures("_bounds")
+def test_it_is_measured_how_long_calls_have_waited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From when they came, to their host or here, until they run."""
+    registry = CollectorRegistry()
+    waited = Observed(Histogram("seconds", "…", registry=registry))
+    monkeypatch.setattr(module, "waited", waited)
+
+    async def run() -> None:
+        admission = Admission(lambda low, high: high, most_running=1, most_waiting=4)
+        ticket = await admission.enter(FLOOD, seconds_from_now(60), waited_seconds=0.25)
+        waiting = asyncio.create_task(admission.enter(FLOOD, seconds_from_now(60), waited_seconds=0.5))
+        await turns()
+        told_loop().now += 0.125
+        admission.leave(ticket)
+        await waiting
+        admission.close()
+
+    run_on_told_time(run())
+    waited.write()
+    found = [registry.get_sample_value(f"seconds_{what}") for what in ("count", "sum")]
+    assert found == [2, pytest.approx(0.25 + 0.5 + 0.125)]
+
+
 async def test_what_a_call_has_waited_at_its_host_counts_there(
     admission: Admission, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,8 +226,10 @@ def test_where_all_calls_are_slow_no_more_run(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.usefixtures("_bounds")
-def test_a_slow_call_that_others_overtake_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("parts", [1, 4])
+def test_a_slow_call_that_others_overtake_makes_room(parts: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SLOW_SECONDS", 0.2)
+    monkeypatch.setattr(prices, "PARTS", parts)
 
     async def run() -> None:
         admission = Admission(lambda low, high: high, most_running=2, most_waiting=20)
@@ -226,11 +277,9 @@ def test_a_large_call_may_take_longer(places: int, seconds: float, monkeypatch: 
     monkeypatch.setattr(module, "SLOW_SECONDS", 0.1)
 
     async def run() -> None:
-        admission = Admission(lambda low, high: high, most_running=2, most_waiting=20)
-        for _ in range(2):
-            assert admission.enter_at_once(FLOOD, ((places - 1) * prices.PLACE_BYTES + 2000,), (0.0,), in_stream=False)
-            if places > 1:
-                break
+        admission = Admission(lambda low, high: high, most_running=places + 1, most_waiting=20)
+        sizes = (places - 1) * prices.PLACE_BYTES + 2000, 0  # one that is carried out with it may take as long
+        assert admission.enter_at_once(FLOOD, sizes, (0.0, 0.0), in_stream=False)
         (waiting,) = await entering(admission, NEIGHBOUR)
         await passes(seconds - 0.03)
         assert state(waiting) == "waits"
@@ -248,7 +297,10 @@ async def test_a_host_is_told_how_much_room_there_is(admission: Admission, monke
     assert admission.room == 2
     tasks = await entering(admission, FLOOD, NEIGHBOUR)
     assert (states(tasks), admission.room) == (["runs", "waits"], 0)
-    tasks[1].cancel()
+    (another,) = await entering(admission, NEIGHBOUR)
+    assert (state(another), admission.room) == ("waits", 0)
+    for leaving in (another, tasks[1]):
+        leaving.cancel()
     await turns()
     assert admission.room == 1
     admission.leave(of_stream)
@@ -294,6 +346,28 @@ async def test_small_calls_that_are_carried_out_together_take_a_part_of_a_place(
     for ticket in tickets:
         admission.leave(ticket)
     assert (admission.room, admission.under_way) == (16, 0)
+
+
+async def test_large_calls_among_small_ones_take_their_places_and_give_them_back(
+    admission: Admission, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last one may take what is not there, as a call by itself may; all others have to fit."""
+    admission.most_running = 4
+    monkeypatch.setattr(prices, "PARTS", 4)
+    small, large = prices.SMALL_BYTES, 2 * prices.PLACE_BYTES
+    ticket = admission.enter_at_once(FLOOD, (small, large, 0), (0.0,) * 3, in_stream=False)
+    assert ticket is not None
+    assert (admission.room, admission.under_way) == (16 - 14, 3)
+    admission.leave(ticket, (small, large))
+    assert (admission.room, admission.under_way) == (15, 1)
+    assert admission.enter_at_once(NEIGHBOUR, (large, 0, 0, 0, 0), (0.0,) * 5, in_stream=True) is None
+    fitting = admission.enter_at_once(NEIGHBOUR, (large, 0, 0, large), (0.0,) * 4, in_stream=True)
+    assert fitting is not None
+    for each in (ticket, fitting):
+        admission.leave(each)
+    assert admission.enter_at_once(NEIGHBOUR, (0,) * 16, (0.0,) * 16, in_stream=True) is not None
+    (waiting,) = await entering(admission, THIRD)
+    assert state(waiting) == "waits"
 
 
 async def test_large_calls_that_are_carried_out_together_take_more_places(
@@ -392,6 +466,25 @@ async def test_a_caller_that_leaves_as_it_is_refused_has_had_no_turn(admission: 
     for task in running:
         admission.leave(await task)
     assert not admission.members_with_room
+
+
+async def test_a_caller_that_has_left_need_not_be_refused(admission: Admission) -> None:
+    """Just before the others are."""
+    *_, leaving, waiting = await entering(admission, FLOOD, FLOOD, FLOOD, NEIGHBOUR)
+    leaving.cancel()
+    admission.close()
+    await asyncio.wait([leaving, waiting], timeout=5)
+    assert (leaving.cancelled(), state(waiting), admission.waiting) == (True, "refused", 0)
+
+
+async def test_a_caller_that_leaves_as_another_takes_its_place_has_left(admission: Admission) -> None:
+    *others, leaving = await entering(admission, *[FLOOD] * 6)
+    another = asyncio.create_task(admission.enter(NEIGHBOUR, seconds_from_now(60)))
+    leaving.cancel()
+    await asyncio.wait([leaving], timeout=5)
+    assert leaving.cancelled()
+    assert states([*others, another]) == ["runs", "runs", "waits", "waits", "waits", "waits"]
+    assert admission.waiting == 4
 
 
 async def test_so_many_are_under_way_those_that_are_slow_included(

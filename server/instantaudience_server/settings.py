@@ -105,7 +105,7 @@ class Settings(BaseModel):
     """Headers of a request; on the gRPC port of a native worker at most 16 KB."""
     max_active_calls: Annotated[int, Field(ge=10, le=1_000_000)] = 20_000
     """Calls under way from the gateway to the workers; more get 503."""
-    max_gateway_bytes: Annotated[int, Field(ge=32 * 2**20)] | None = None
+    max_gateway_bytes: Annotated[int, Field(ge=32 * 2**20, le=2**40)] | None = None
     """Memory in use in an Envoy past which new calls get 503. None: 320 MB, or 1 GB with the service inside."""
     max_running_calls: Annotated[int, Field(ge=1, le=10_000)] = 64
     """Calls that run at once in a worker; others wait for their turn."""
@@ -168,11 +168,27 @@ class Settings(BaseModel):
         except ValueError:
             raise ValueError("must be an address, such as 127.0.0.1, 0.0.0.0 or ::, and not a name") from None
 
+    @field_validator("redis")
+    @classmethod
+    def _nodes(cls, url: SecretStr | None) -> SecretStr | None:
+        try:
+            parts = None if url is None else urlsplit(url.get_secret_value())
+        except ValueError:  # whose text may hold a password
+            parts = urlsplit("")
+        if parts is not None and not (parts.scheme in ("redis", "rediss") and parts.hostname):
+            raise ValueError("must be the URL of a node, or of several: redis://HOST:6379,OTHER:6379, or rediss://")
+        return url
+
     @field_validator("batch_store")
     @classmethod
     def _known_store(cls, url: str | None) -> str | None:
-        if url is not None and urlsplit(url).scheme not in STORE_SCHEMES:
-            raise ValueError(f"must be a URL that begins with {', '.join(f'{each}://' for each in STORE_SCHEMES)}")
+        parts = urlsplit(url or "")
+        if parts.scheme == "file":
+            if parts.netloc or not parts.path.startswith("/"):
+                raise ValueError("must name a folder by its whole path: file:///var/lib/files")
+        elif url is not None and not (parts.scheme in STORE_SCHEMES and parts.netloc):
+            others = ", ".join(f"{each}://BUCKET" for each in STORE_SCHEMES if each != "file")
+            raise ValueError(f"must be a URL that begins with file:///, {others}")
         return url
 
     @property

@@ -35,8 +35,6 @@ async def store_of_files(settings: Settings) -> Finding:
 
 
 def _folder(folder: Path) -> Finding:
-    if not folder.is_absolute():
-        return problem(FILES, f"file:{folder} is no URL of a folder", "write it as file:///var/lib/files")
     there = next(each for each in (folder, *folder.parents) if os.access(each, os.F_OK))
     if not there.is_dir():
         return problem(FILES, f"{there} is no folder", "give --batch-store, or --data-dir, another one")

@@ -23,7 +23,14 @@ async def test_all_that_was_started_has_ended_when_a_start_has_failed(
         return child
 
     monkeypatch.setattr(Child, "start", classmethod(noted))
-    settings = {"redis": "no URL", "demo": True, "workers": 4, "batch_workers": 2, "http_port": 0, "grpc_port": 0}
+    settings = {
+        "redis": "redis://127.0.0.1/1",
+        "demo": True,
+        "workers": 4,
+        "batch_workers": 2,
+        "http_port": 0,
+        "grpc_port": 0,
+    }
     service = Service(Settings.model_validate(settings | {"data_dir": tmp_path}), progress=lambda _: None)
     with pytest.raises(StoreUnusableError):
         await service.start()

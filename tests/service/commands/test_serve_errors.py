@@ -25,6 +25,7 @@ CONFIGS = {
     "wrong.toml": "demo = true\nworkers = 'many'",
     "zero.toml": "demo = true\nworkers = 0",
     "paths.toml": "demo = true\ndata_dir = ['a', 'b']",
+    "nothing.toml": "demo = true\nredis = ''",
     "deep.toml": f"workers = {'[' * 100_000}",
 }
 
@@ -98,6 +99,30 @@ USAGE_ERRORS = {
         {},
         "--traces-endpoint: .* belongs into .*",
     ),
+    "no URL of a cluster": (
+        "--demo",
+        ["--redis", "s3cret"],
+        {},
+        "--redis: must be the URL of a node, or of several: .*",
+    ),
+    "a URL without a node": ("--demo", ["--redis", "redis://"], {}, "--redis: must be the URL of a node, .*"),
+    "a cluster that is set to nothing": (
+        "",
+        ["--config", "nothing.toml"],
+        {},
+        "--redis: must be the URL of a node, .*",
+    ),
+    "a password in what is no URL": (
+        "--demo",
+        [],
+        {"INSTANT_AUDIENCE_REDIS": "redis://u:s3cret@[a]b"},
+        "--redis: must be the URL of a node, or of several: redis://HOST:6379,OTHER:6379, or rediss://",
+    ),
+    "an unknown store": ("--demo", ["--batch-store", "ftp://a"], {}, "--batch-store: must be .* s3://BUCKET, .*"),
+    "a store without a bucket": ("--demo", ["--batch-store", "s3:a"], {}, "--batch-store: must be .* s3://BUCKET, .*"),
+    "a folder from somewhere on": ("--demo", ["--batch-store", "file:files"], {}, "--batch-store: .* whole path: .*"),
+    "a folder of a host": ("--demo", ["--batch-store", "file://var/files"], {}, "--batch-store: .* whole path: .*"),
+    "more memory than machines have": ("--demo", ["--max-gateway-bytes", "9" * 20], {}, "--max-gateway-bytes: .*"),
     "an unknown flag": ("--demo", ["--colour", "red"], {}, ".*--colour.*"),
     "a bad variable": ("--demo", [], {"INSTANT_AUDIENCE_WORKERS": "0"}, "--workers: .*greater than or equal to 1"),
     "a variable that is no number": ("--demo", [], {"INSTANT_AUDIENCE_WORKERS": "x"}, ".*--workers.*'x' is not.*"),
@@ -135,7 +160,6 @@ FAILURES = {
     ),
     "no certificate": ("--demo|--tls-cert|a.pem|--tls-key|a.pem", r"a\.pem: No such file or directory"),
     "no cluster there": ("--demo|--redis|redis://u@127.0.0.1:{free}", "the cluster cannot be used: .*"),
-    "no URL": ("--demo|--redis|s3cret", "the cluster's URL cannot be used: .*"),
     "the data directory is a file": ("--demo|--data-dir|bad.yaml", r".* in bad\.yaml: File exists; .* --data-dir"),
 }
 """Words, and what the error says."""

@@ -24,6 +24,12 @@ _AS_OPERATOR = "run this as an operator's user, with --acl-user and the name of 
 _ALIKE = "give the user the same password and rights on every node"
 _CLOSED = {"NOPERM": _AS_OPERATOR, "WRONGPASS": _ALIKE, "NOAUTH": _ALIKE}
 """What to do about a node that refuses to say how it is, by the word that it says."""
+_DISKS = {
+    "aof_last_write_status": "",
+    "aof_last_bgrewrite_status": " It stays so until it is written anew: BGREWRITEAOF",
+    "rdb_last_bgsave_status": " It stays so until it is written anew: BGSAVE",
+}
+"""Whether a node could write, and what it needs to notice that it can again."""
 _BY_WORDS = 'docs/observability.md, "Health", has the words'
 
 
@@ -122,17 +128,18 @@ def _settings(facts: ClusterFacts, wanted: Wanted) -> Iterator[Finding]:
             yield warning(
                 "settings",
                 f"{node.name}: appendfsync is {node.settings['appendfsync']}; each call waits a second or two for it",
-                "CONFIG SET appendfsync always",
+                "an own cluster (--redis) may have appendfsync always, the embedded one has not"
+                if wanted.embedded
+                else "CONFIG SET appendfsync always, and in the node's configuration file",
             )
 
 
 def _disks(facts: ClusterFacts, _: Wanted) -> Iterator[Finding]:
     for node in facts.nodes:
-        for name in ("aof_last_write_status", "aof_last_bgrewrite_status", "rdb_last_bgsave_status"):
+        for name, again in _DISKS.items():
             if node.info.get(name, "ok") != "ok":
-                yield problem(
-                    "disks", f"{node.name}: {name} is {node.info[name]}", "look into its log: is the disk full?"
-                )
+                mend = f"look into its log: is the disk full?{again}"
+                yield problem("disks", f"{node.name}: {name} is {node.info[name]}", mend)
         if node.info.get("loading"):
             yield warning("disks", f"{node.name} reads its data", "wait until it has")
 
@@ -158,7 +165,11 @@ def _replicas(facts: ClusterFacts, wanted: Wanted) -> Iterator[Finding]:
             )
     if not has_replicas and not are_wanted:
         yield warning(
-            "replicas", "no primary has a replica: a machine that is lost takes memberships with it", "add replicas"
+            "replicas",
+            "no primary has a replica: a machine that is lost takes memberships with it",
+            "the embedded cluster has none: take backups, or give --redis a cluster of your own that has some"
+            if wanted.embedded
+            else "add replicas",
         )
 
 
@@ -187,7 +198,9 @@ def _memory(facts: ClusterFacts, _: Wanted) -> Iterator[Finding]:
         dropped = int(node.info.get("evicted_keys", 0))
         if dropped:
             yield problem(
-                "memory", f"{node.name} has dropped {dropped} keys", "set maxmemory-policy noeviction; restore a backup"
+                "memory",
+                f"{node.name} has dropped {dropped} keys",
+                "set maxmemory-policy noeviction, restore a backup, and have the node forget it: CONFIG RESETSTAT",
             )
         used, limit = int(node.info.get("used_memory", 0)), int(node.info.get("maxmemory", 0))
         of = "maxmemory" if limit else "the machine's memory"

@@ -24,6 +24,7 @@ from redis.exceptions import ResponseError
 from support.cluster.nodes import on_node
 from support.cluster.replicated import ReplicatedCluster, replicated_cluster
 from support.cluster.running import running_node
+from support.cluster.users import user_of_slots
 from support.waiting import eventually
 
 DOCUMENT = (Path(__file__).parents[3] / "docs/cluster.md").read_text()
@@ -117,6 +118,21 @@ async def slot_without_owner(cluster: ReplicatedCluster) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
+async def dropped(cluster: ReplicatedCluster) -> AsyncIterator[None]:
+    """A node has dropped what it held. What is done about that is what its mend says."""
+    node, key = cluster.nodes[0], user_of_slots(1, 1000)
+    await node.ask("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    await node.ask("SET", key, "1")
+    await node.ask("CONFIG", "SET", "maxmemory", 1)
+    await asyncio.gather(node.ask("SET", key, "2"), return_exceptions=True)  # OOM: nothing else can be dropped
+    await node.ask("CONFIG", "SET", "maxmemory", 0)
+    yield
+    await node.ask("CONFIG", "SET", "maxmemory-policy", "noeviction")
+    assert "has dropped" in wrong(await found(cluster.url))["memory"][0]
+    await node.ask("CONFIG", "RESETSTAT")
+
+
+@asynccontextmanager
 async def told_nothing(cluster: ReplicatedCluster) -> AsyncIterator[None]:
     """We may not ask a node how it is."""
     await cluster.nodes[1].ask("ACL", "SETUSER", "default", "-info")
@@ -190,6 +206,7 @@ PLANTED: dict[str, tuple[Plant, str, str]] = {
         "cluster-require-full-coverage is yes",
     ),
     "memory": (little_memory, "memory", "of maxmemory"),
+    "dropped": (dropped, "memory", "has dropped 1 keys"),
     "a command": (acl("-hsetex", "+hsetex"), "rights", "forbids the service's user: hsetex"),
     "keys": (
         acl("resetkeys ~m:*", " ".join(f"~{each}:*" for each in KEY_LETTERS if each != "m")),
@@ -288,7 +305,7 @@ async def test_who_may_not_ask_everything_is_told_so(replicated: ReplicatedClust
     ("url", "text"),
     [
         ("redis://127.0.0.1:1", "Connect call failed"),
-        ("http://127.0.0.1:1", "must specify one of the following schemes"),
+        ("redis://127.0.0.1:1/1", "Argument 'db' must be 0"),
     ],
 )
 async def test_a_cluster_out_of_reach_is_a_problem(url: str, text: str) -> None:

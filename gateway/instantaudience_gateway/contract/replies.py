@@ -40,6 +40,9 @@ _SAME_BODY = "%LOCAL_REPLY_BODY%"
 ENDS = ("connection", "close")
 """Tells the Lua filter that the connection ends with this answer: the rest of the request is no HTTP."""
 
+TRANSCODER_ERROR = "text/x-transcoder-error"
+"""Content type that marks the transcoder's own errors for the Lua filter, which gives them the contract's form."""
+
 NO_SUCH_CODING = 501
 """Envoy's answer to a transfer coding that it does not know: its caller's fault."""
 
@@ -190,11 +193,11 @@ def _connect_mappers(condition: dict[str, Any], body_limit_bytes: int) -> list[d
     return mappers
 
 
-def local_replies(body_limit_bytes: int, transcoder_error: str) -> dict[str, Any]:
+def local_replies(body_limit_bytes: int) -> dict[str, Any]:
     """Envoy's `local_reply_config`: the first row whose condition holds makes the answer.
 
     The Lua filter's answers, and files, pass as they are. The transcoder's texts get the content type
-    `transcoder_error`, for the Lua filter to read. Envoy turns the HTTP status of an answer to a gRPC call into a gRPC
+    `TRANSCODER_ERROR`, for the Lua filter to read. Envoy turns the HTTP status of an answer to a gRPC call into a gRPC
     code (503 → UNAVAILABLE) and the text into `grpc-message`.
     """
     # What is refused before it has a route: there, the content type is still the caller's.
@@ -236,7 +239,7 @@ def local_replies(body_limit_bytes: int, transcoder_error: str) -> dict[str, Any
                 _mapper(_cel(f"xds.route_name == '{file_route(content_type)}'"), _SAME_BODY, content_type=content_type)
                 for content_type in sorted(set(CONTENT_TYPES.values()))
             ),
-            _mapper(_all(_status("EQ", 400), transcoder), _SAME_BODY, content_type=transcoder_error),
+            _mapper(_all(_status("EQ", 400), transcoder), _SAME_BODY, content_type=TRANSCODER_ERROR),
             *(_mapper(cond, reply.body(), status=reply.http_status, headers=extra) for cond, reply, extra in fixed),
         ]
     }

@@ -35,6 +35,7 @@ from instantaudience_gateway.contract.replies import (
     NO_SIGN_IN_BY_URL,
     NO_TOKEN,
     TOO_SLOW,
+    TRANSCODER_ERROR,
     UNAVAILABLE,
     UNKNOWN_TOKEN,
     UNREADABLE,
@@ -53,9 +54,6 @@ _PARTS = (
 )
 SOURCES = tuple(_ROOMS / name for name in _PARTS)
 """The filter's parts, in the order in which they stand in it."""
-
-TRANSCODER_ERROR = "text/x-transcoder-error"
-"""Content type that marks the transcoder's own errors for the Lua filter, which gives them the contract's form."""
 
 HIDDEN_HEADERS = (*GRPC_HEADERS, ERROR_ID_KEY, ERROR_CODE_KEY, PUSHBACK_KEY)
 """What the service sends for gRPC callers only, or for the gateway."""

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from instantaudience_gateway.contract.replies import local_replies
-from instantaudience_gateway.contract.script import TRANSCODER_ERROR
 from instantaudience_gateway.envoy import request_ids
 from instantaudience_gateway.envoy.access_log import access_log
 from instantaudience_gateway.envoy.cors import CORS, cors_policy
@@ -64,7 +63,7 @@ def _connection_manager(settings: GatewaySettings) -> dict[str, Any]:
             "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes(settings)} | _cors(settings)],
         },
         "access_log": access_log(settings),
-        "local_reply_config": local_replies(settings.body_limit_bytes, TRANSCODER_ERROR),
+        "local_reply_config": local_replies(settings.body_limit_bytes),
         "use_remote_address": True,
         "xff_num_trusted_hops": settings.trusted_hops,
         # No caller may steer the gateway with x-envoy-… headers, not even one from a private network.

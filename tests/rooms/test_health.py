@@ -18,8 +18,7 @@ from instantaudience_server.store.node_states import ClusterNodeStates
 from instantaudience_server.telemetry import Event
 from redis.asyncio import RedisCluster
 from structlog.testing import capture_logs
-from support.cluster.nodes import whole
-from support.parts.accounts import reads
+from support.cluster.nodes import carried_out, whole
 from support.waiting import seconds_from_now
 
 OBSERVABILITY = Path(__file__).parents[2] / "docs/observability.md"
@@ -94,10 +93,10 @@ async def test_a_server_that_ends_is_not_ready(health: HealthService) -> None:
 
 
 async def test_who_asks_at_the_same_time_shares_one_look(health: HealthService, plain: RedisCluster) -> None:
-    before = await reads(plain, "eval")
+    before = await carried_out(plain, "eval")
     found = await asyncio.gather(*(health.check(seconds_from_now()) for _ in range(50)))
     assert all(states == found[0] for states in found)
-    assert await reads(plain, "eval") - before == len(found[0]) == 3
+    assert await carried_out(plain, "eval") - before == len(found[0]) == 3
 
 
 async def test_who_leaves_a_look_leaves_it_to_the_others(embedded: EmbeddedCluster, health: HealthService) -> None:

@@ -16,7 +16,7 @@ from instantaudience_server.store.segment_size_store import MS_PER_WEEK, Cluster
 from prometheus_client import REGISTRY
 from redis.asyncio import RedisCluster
 from support.clocks import FakeClock
-from support.cluster.nodes import on_all_nodes, on_node, owner_of
+from support.cluster.nodes import carried_out, on_all_nodes, on_node, owner_of
 from support.cluster.users import for_each, of_users, user_key
 from support.waiting import eventually, seconds_from_now
 
@@ -227,28 +227,22 @@ async def test_sizes_are_good_for_some_seconds(
     assert await sizes.estimates([3, 1], seconds_from_now()) == {3: 1, 1: 0}
 
 
-async def pfcounts(plain: RedisCluster) -> int:
-    """How often the cluster was asked for sizes."""
-    stats = await plain.info("commandstats", target_nodes=RedisCluster.PRIMARIES)
-    return sum(node.get("cmdstat_pfcount", {"calls": 0})["calls"] for node in stats.values())
-
-
 async def test_many_who_ask_are_one_question(sizes: SegmentSizes, plain: RedisCluster) -> None:
-    before = await pfcounts(plain)
+    before = await carried_out(plain, "pfcount")
     pages = [range(1, 101)] * 500 + [range(51, 151)] * 500
     answers = await asyncio.gather(*[sizes.estimates(page, seconds_from_now()) for page in pages])
     assert [answer.keys() for answer in answers] == [set(page) for page in pages]
-    assert await pfcounts(plain) == before + 150
+    assert await carried_out(plain, "pfcount") == before + 150
 
 
 async def test_sizes_that_are_kept_are_bounded(
     sizes: SegmentSizes, plain: RedisCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(segment_sizes, "MOST_FRESH", 150)
-    before = await pfcounts(plain)
+    before = await carried_out(plain, "pfcount")
     for _ in range(2):
         for page in (range(1, 101), range(101, 201)):  # each pushes out the other
             assert len(await sizes.estimates(page, seconds_from_now())) == 100
-    assert await pfcounts(plain) == before + 400
+    assert await carried_out(plain, "pfcount") == before + 400
     assert len(await sizes.estimates(range(101, 201), seconds_from_now())) == 100
-    assert await pfcounts(plain) == before + 400
+    assert await carried_out(plain, "pfcount") == before + 400

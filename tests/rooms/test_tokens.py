@@ -22,7 +22,8 @@ from instantaudience_server.transport.calls.pipeline import Pipeline
 from instantaudience_server.usage.counting import Usage
 from redis.asyncio import RedisCluster
 from support.clocks import FakeClock
-from support.parts.accounts import PASSWORDS, REVOKED, AccountWorker, reads, refused
+from support.cluster.nodes import carried_out
+from support.parts.accounts import PASSWORDS, REVOKED, AccountWorker, refused
 from support.parts.callers import caller
 from support.parts.limits import usual_admission
 from support.waiting import eventually, seconds_from_now
@@ -231,12 +232,12 @@ class TestVerifying:
         token = await worker.sign_in()
         assert worker.tokens.known(token) is None
         calling = await worker.verify(token)
-        before = await reads(plain, "get")
+        before = await carried_out(plain, "get")
         assert worker.tokens.known(token) == calling
         clock.ms += TRUST_MS - AHEAD_MS
         assert [worker.tokens.known(token) for _ in range(10)] == [calling] * 10
         await worker.tokens.close()
-        assert await reads(plain, "get") == before + 1
+        assert await carried_out(plain, "get") == before + 1
         clock.ms += TRUST_MS - 1
         assert worker.tokens.known(token) == calling
         clock.ms += 1
@@ -339,10 +340,10 @@ class TestChangedAccounts:
         await worker.tokens.close()
         await worker.change_user(1003, deactivated=True)
         await deleted(worker, Kind.USER, 1004)
-        read = await reads(plain, "get")
+        read = await carried_out(plain, "get")
         assert await worker.verify(token) == before
         assert await worker.verify(token) is await worker.verify(token)
-        assert await reads(plain, "get") == read
+        assert await carried_out(plain, "get") == read
 
     async def test_a_session_that_cannot_be_read_is_no_way_around_it(
         self, worker: AccountWorker, another: AccountWorker, clock: FakeClock

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.embedded.node import HOST
 from instantaudience_server.store.keys import SLOTS
-from redis.asyncio import Redis
+from redis.asyncio import Redis, RedisCluster
 
 from support.waiting import eventually
 
@@ -22,6 +22,12 @@ async def on_node(port: int, *words: Any, password: str | None = None) -> Any:
 async def on_all_nodes(embedded: EmbeddedCluster, *words: Any) -> list[Any]:
     """One command to each node."""
     return [await on_node(port, *words) for port in embedded.ports]
+
+
+async def carried_out(plain: RedisCluster, command: str) -> int:
+    """How many of these commands the nodes have carried out."""
+    answers = await plain.info("commandstats", target_nodes=RedisCluster.PRIMARIES)
+    return sum(node.get(f"cmdstat_{command}", {"calls": 0})["calls"] for node in answers.values())
 
 
 def pids_of(embedded: EmbeddedCluster) -> list[int]:

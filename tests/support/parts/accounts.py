@@ -18,7 +18,6 @@ from instantaudience_server.store.guess_store import ClusterGuessStore
 from instantaudience_server.store.interfaces.catalog import Kind
 from instantaudience_server.store.session_store import ClusterSessionStore
 from instantaudience_server.tokens import TokenService
-from redis.asyncio import RedisCluster
 
 from support.clocks import FakeClock
 from support.parts.callers import quick_hash
@@ -45,12 +44,6 @@ async def refused(call: Awaitable[object], reason: Reason) -> AudienceError:
         await call
     assert error.value.reason is reason
     return error.value
-
-
-async def reads(plain: RedisCluster, command: str) -> int:
-    """How many of these commands the cluster has carried out."""
-    answers = await plain.info("commandstats", target_nodes=RedisCluster.PRIMARIES)
-    return sum(node.get(f"cmdstat_{command}", {"calls": 0})["calls"] for node in answers.values())
 
 
 class AccountWorker:

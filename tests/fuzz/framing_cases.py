@@ -8,7 +8,7 @@ import hpack
 from grpc_health.v1 import health_pb2
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience_server.transport.framing import frame
-from support.contract.messages import APPLY, PACKAGE, STREAM, apply_request, one_user
+from support.contract.messages import APPLY, GET_STATUS, PACKAGE, STREAM, apply_request, one_user
 from support.wire.http2 import PREFACE, http2_frame
 from support.wire.peer import Headers, grpc_headers
 
@@ -19,7 +19,7 @@ MESSAGES = {
     APPLY: [apply_request(one_user()).SerializeToString(), apply_request(MANY_USERS).SerializeToString()],
     STREAM: [apply_request(one_user()).SerializeToString(), b""],
     f"/{PACKAGE}.AudienceService/GetMemberships": [pb.GetMembershipsRequest(user_id="1").SerializeToString()],
-    f"/{PACKAGE}.StatusService/GetStatus": [b""],
+    GET_STATUS: [b""],
     f"{HEALTH}/Check": [b"", health_pb2.HealthCheckRequest(service="x").SerializeToString()],
     f"{HEALTH}/Watch": [b""],
     REFLECTION: [b"\x3a\x00", b"\x22\x01x"],

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from framing_cases import Case, broken_connection, random_case
 from instantaudience_server.transport.framing import frame
-from support.contract.messages import APPLY, PACKAGE, apply_request, one_user
+from support.contract.messages import APPLY, GET_STATUS, apply_request, one_user
 from support.service.processes import descendants
 from support.service.running import HOST_MODES, Service, running_service
 from support.service.workers import COMMANDS
@@ -28,7 +28,6 @@ from support.wire.peer import Peer, connected, grpc_headers
 FUZZERS, BREAKERS, NEIGHBOURS = 4, 1, 2
 CASES_ON_A_CONNECTION = 100
 NEIGHBOUR_SECONDS = 20.0
-GET_STATUS = grpc_headers(f"/{PACKAGE}.StatusService/GetStatus")
 INTERNAL, UNKNOWN = 13, 2
 
 
@@ -134,7 +133,7 @@ class Fuzz:
         started = time.monotonic()
         body = apply_request(one_user()).SerializeToString()
         headers, message = self._random.choice(
-            [(GET_STATUS, b""), (grpc_headers(APPLY, (b"authorization", self._token)), body)]
+            [(grpc_headers(GET_STATUS), b""), (grpc_headers(APPLY, (b"authorization", self._token)), body)]
         )
         try:
             answer = await peer.call(headers, frame(message))

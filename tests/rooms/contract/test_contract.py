@@ -12,6 +12,7 @@ from instantaudience.v1 import audience_pb2
 from instantaudience_gateway.contract import descriptor
 from instantaudience_server import tokens
 from support.contract.json_bodies import JSON_VALUES
+from support.contract.messages import APPLY
 from support.gateway.running import TOKEN, Gateway, Upstream, assert_error
 
 PATHS = {
@@ -40,7 +41,8 @@ async def test_other_methods(client: httpx.AsyncClient, upstream: Upstream, path
     "path",
     [
         *("/", "/nope", "/rt-segment/", "//rt-segment", "/rt%2Dsegment", "/RT-SEGMENT", "/rt-segment;a"),
-        *("/instantaudience.v1.AudienceService/ApplySegments", "/grpc.health.v1.Health/Check"),
+        APPLY,
+        "/grpc.health.v1.Health/Check",
     ],
 )
 async def test_unknown_paths(client: httpx.AsyncClient, upstream: Upstream, path: str) -> None:

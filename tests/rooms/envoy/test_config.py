@@ -12,7 +12,7 @@ from instantaudience.v1 import status_pb2 as health_pb2
 from instantaudience_gateway.envoy import admin
 from instantaudience_server.errors import Reason
 from instantaudience_server.transport.status import ERROR_ID_KEY, ROWS
-from support.contract.messages import LIMIT_BYTES, PACKAGE
+from support.contract.messages import GET_STATUS, LIMIT_BYTES
 from support.gateway.running import ODD_TEXT, Gateway, Upstream, assert_error, body_for, running_gateway, serving
 from support.service.processes import standing_still
 from support.wire.floods import applying, message_of
@@ -152,7 +152,7 @@ async def test_no_worker(directory: Path) -> None:
 async def test_no_worker_for_connect(directory: Path) -> None:
     async with running_gateway(directory, "nobody.sock", connect=True) as gateway, gateway.client() as http:
         types = {"content-type": "application/proto", "connect-protocol-version": "1"}
-        answer = await http.post(f"/{PACKAGE}.StatusService/GetStatus", headers=types)
+        answer = await http.post(GET_STATUS, headers=types)
     assert answer.status_code == 503
     assert answer.headers["retry-after"] in ("1", "2", "3")
     error = answer.json()

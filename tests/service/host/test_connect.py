@@ -13,14 +13,21 @@ import pytest
 from google.rpc import error_details_pb2
 from instantaudience.v1 import audience_pb2, authentication_pb2, status_pb2
 from instantaudience_server.transport.framing import frame
-from support.contract.messages import APPLY, LIMIT_BYTES, PACKAGE, STREAM, one_user, stream_request
+from support.contract.messages import (
+    APPLY,
+    AUTHENTICATE,
+    GET_STATUS,
+    LIMIT_BYTES,
+    PACKAGE,
+    STREAM,
+    one_user,
+    stream_request,
+)
 from support.service.running import Service, credentials
 
 UNARY = {"content-type": "application/proto", "connect-protocol-version": "1"}
 STREAMING = {"content-type": "application/connect+proto", "connect-protocol-version": "1"}
 STREAMING_JSON = STREAMING | {"content-type": "application/connect+json"}
-GET_STATUS = f"/{PACKAGE}.StatusService/GetStatus"
-AUTHENTICATE = f"/{PACKAGE}.AuthenticationService/Authenticate"
 JSON = {"content-type": "application/json", "connect-protocol-version": "1"}
 END = 0x02
 """The flag of what ends a stream."""

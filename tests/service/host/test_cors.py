@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 from instantaudience_server.transport.framing import frame
-from support.contract.messages import PACKAGE
+from support.contract.messages import APPLY, GET_STATUS
 from support.service.running import Service
 
 APP, OTHER = "https://app.example.com", "https://other.example.com"
@@ -24,7 +24,7 @@ def question(method: str, headers: str = "authorization,content-type") -> dict[s
     return {"access-control-request-method": method, "access-control-request-headers": headers}
 
 
-@pytest.mark.parametrize("path", ["/rt-segment", "/segment", "/auth", f"/{PACKAGE}.AudienceService/ApplySegments"])
+@pytest.mark.parametrize("path", ["/rt-segment", "/segment", "/auth", APPLY])
 async def test_a_browser_asks_whether_it_may(browser: httpx.AsyncClient, path: str) -> None:
     answer = await browser.options(path, headers=question("POST", "authorization,x-grpc-web"))
     assert answer.status_code == 200
@@ -60,7 +60,7 @@ async def test_answers_may_be_read(browser: httpx.AsyncClient, open_service: Ser
 
 async def test_grpc_web(browser: httpx.AsyncClient) -> None:
     web = {"content-type": "application/grpc-web", "accept": "application/grpc-web"}
-    answer = await browser.post(f"/{PACKAGE}.StatusService/GetStatus", content=frame(b""), headers=web)
+    answer = await browser.post(GET_STATUS, content=frame(b""), headers=web)
     assert (answer.status_code, answer.headers[ORIGIN]) == (200, APP)
     assert "grpc-status" in answer.headers["access-control-expose-headers"]
 

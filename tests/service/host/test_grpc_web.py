@@ -6,13 +6,11 @@ import httpx
 import pytest
 from instantaudience.v1 import authentication_pb2, status_pb2
 from instantaudience_server.transport.framing import frame
-from support.contract.messages import PACKAGE
+from support.contract.messages import AUTHENTICATE, GET_STATUS
 from support.service.running import credentials
 
 TRAILERS = 0x80
 BINARY, TEXT = "application/grpc-web", "application/grpc-web-text"
-GET_STATUS = f"/{PACKAGE}.StatusService/GetStatus"
-AUTHENTICATE = f"/{PACKAGE}.AuthenticationService/Authenticate"
 
 
 async def call(http: httpx.AsyncClient, path: str, message: bytes, content_type: str) -> tuple[list[bytes], str]:

@@ -8,7 +8,7 @@ import grpc
 import httpx
 import pytest
 from support.contract.answers import assert_http_error
-from support.contract.messages import PACKAGE, one_user
+from support.contract.messages import GET_STATUS, one_user
 from support.service.running import Service
 from support.wire.http1 import Connection
 from support.wire.peer import connected
@@ -124,7 +124,7 @@ async def test_a_grpc_caller_may_name_its_calls(service: Service) -> None:
     headers = [
         (b":method", b"POST"),
         (b":scheme", b"http"),
-        (b":path", f"/{PACKAGE}.StatusService/GetStatus".encode()),
+        (b":path", GET_STATUS.encode()),
         (b":authority", b"a"),
         (b"te", b"trailers"),
         (b"content-type", b"application/grpc"),

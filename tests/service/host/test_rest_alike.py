@@ -8,7 +8,7 @@ from itertools import pairwise
 import httpx
 import pytest
 from support.contract.json_bodies import BODIES, mutants
-from support.contract.messages import LIMIT_BYTES
+from support.contract.messages import APPLY, LIMIT_BYTES
 from support.contract.model import UNLIMITED, UNLIMITED_DEMO
 from support.service.running import HOST_MODES, Service, credentials, new_directory, running_service
 
@@ -210,7 +210,7 @@ async def test_headers_of_callers(hosts: Hosts) -> None:
 
 async def test_other_methods_and_paths(hosts: Hosts) -> None:
     for method in ("GET", "PUT", "DELETE", "HEAD", "OPTIONS"):
-        for path in ("/rt-segment", "/rt-segment/", "/instantaudience.v1.AudienceService/ApplySegments"):
+        for path in ("/rt-segment", "/rt-segment/", APPLY):
 
             async def send(
                 http: httpx.AsyncClient, tokens: dict[str, str], method: str = method, path: str = path

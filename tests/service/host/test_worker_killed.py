@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import pytest
 from instantaudience_gateway.envoy import in_process
 from instantaudience_server.transport.framing import frame
-from support.contract.messages import APPLY, PACKAGE, apply_request, one_user
+from support.contract.messages import APPLY, GET_STATUS, apply_request, one_user
 from support.service.processes import descendants, needs_proc
 from support.service.running import Service, running_service
 from support.service.sockets import listeners, owner
@@ -21,7 +21,6 @@ pytestmark = needs_proc
 
 BACK_SECONDS = 30.0
 CONNECTIONS_EACH = 3
-GET_STATUS = f"/{PACKAGE}.StatusService/GetStatus"
 
 
 @pytest.fixture(scope="module")

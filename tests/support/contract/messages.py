@@ -8,6 +8,8 @@ from instantaudience.v1 import audience_pb2 as pb
 PACKAGE = "instantaudience.v1"
 APPLY = f"/{PACKAGE}.AudienceService/ApplySegments"
 STREAM = f"/{PACKAGE}.AudienceService/StreamSegments"
+AUTHENTICATE = f"/{PACKAGE}.AuthenticationService/Authenticate"
+GET_STATUS = f"/{PACKAGE}.StatusService/GetStatus"
 LIMIT_BYTES = 1_048_576
 """The longest request (contract, "Limits")."""
 USER = "12345678900987654321"

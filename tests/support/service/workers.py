@@ -8,13 +8,12 @@ from typing import TypeVar
 from google.protobuf.message import Message
 from instantaudience_server.transport.framing import frame
 
-from support.contract.messages import PACKAGE
+from support.contract.messages import GET_STATUS, PACKAGE
 from support.service.processes import descendants
 from support.service.running import Service
 from support.service.sockets import owner
 from support.wire.peer import Peer, connected, grpc_headers
 
-GET_STATUS = f"/{PACKAGE}.StatusService/GetStatus"
 _BEHIND_THE_GATEWAY = "instantaudience_server.running.worker"
 COMMANDS = {"native": _BEHIND_THE_GATEWAY, "envoy": "envoy-", "grpcio": _BEHIND_THE_GATEWAY}
 """What the workers' command lines hold, by host."""

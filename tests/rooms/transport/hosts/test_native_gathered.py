@@ -26,6 +26,7 @@ from instantaudience_server.usage.counting import Usage
 from prometheus_client import REGISTRY
 from redis.asyncio import RedisCluster
 from structlog.testing import capture_logs
+from support.contract.messages import APPLY
 from support.parts.accounts import AccountWorker
 from support.parts.limits import CONNECTION_LIMITS, usual_admission
 from support.waiting import eventually
@@ -36,7 +37,6 @@ if reason := missing():
 
 HOST = "127.0.0.1"
 LIMIT_BYTES = 10_000
-PATH = "/instantaudience.v1.AudienceService/ApplySegments"
 OK, RESOURCE_EXHAUSTED, INTERNAL, UNAUTHENTICATED = 0, 8, 13, 16
 
 
@@ -61,7 +61,7 @@ async def pipeline(worker: AccountWorker, usage: Usage, admission: Admission) ->
 @pytest.fixture
 def method(service: MembershipService) -> Method[Any]:
     methods = audience_methods(service)
-    return next(each for each in methods if isinstance(each, Method) and each.path == PATH)
+    return next(each for each in methods if isinstance(each, Method) and each.path == APPLY)
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ async def peer(
 
 
 async def begin(peer: Peer, token: str, body: bytes, *more: tuple[bytes, bytes]) -> int:
-    stream_id = peer.begin(grpc_headers(PATH, (b"authorization", b"Bearer " + token.encode()), *more))
+    stream_id = peer.begin(grpc_headers(APPLY, (b"authorization", b"Bearer " + token.encode()), *more))
     await peer.send(stream_id, frame(body), end=True)
     return stream_id
 
@@ -176,7 +176,7 @@ async def test_they_are_counted_each(peer: Peer, token: str, begun: list[Any]) -
         labels = {"method": method_name, "outcome": "ok"}
         return REGISTRY.get_sample_value("instant_audience_call_seconds_sum", labels) or 0.0
 
-    method_name = PATH.removeprefix("/")
+    method_name = APPLY.removeprefix("/")
     before, earlier_seconds = counts(), seconds()
     await called_at_once(peer, token, *[message(str(user)) for user in range(1, 8)])
 

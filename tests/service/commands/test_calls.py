@@ -20,10 +20,10 @@ from support.cluster.stored import put, stored
 from support.contract.messages import USER, one_user
 from support.contract.strategies import UUID
 from support.service.processes import needs_proc
-from support.service.running import COMMAND, HOST_MODES, PASSWORDS, Service, running_service
+from support.service.running import COMMAND, ON_ONE_HOST, PASSWORDS, Service, running_service
 
 # The commands know nothing of hosts: one will do.
-pytestmark = pytest.mark.parametrize("host_mode", HOST_MODES[:1], indirect=True, scope="session")
+pytestmark = ON_ONE_HOST
 
 OK = {"status": "OK", "message": {"users_in_request": 1, "segments_in_request": 1}, "warnings": []}
 UNKNOWN_TOKEN = "hbapi:1001:0123456789abcdef0123456789abcdef:local"

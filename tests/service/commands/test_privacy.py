@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 from redis.asyncio import RedisCluster
-from support.service.running import HOST_MODES
+from support.service.running import ON_ONE_HOST
 from support.waiting import eventually
 
 # The commands know nothing of hosts: one will do.
-pytestmark = pytest.mark.parametrize("host_mode", HOST_MODES[:1], indirect=True, scope="session")
+pytestmark = ON_ONE_HOST
 
 USER = "4711815"
 

@@ -17,10 +17,9 @@ from instantaudience_server.commands.root import main
 from redis.asyncio import RedisCluster
 from support.cluster.stored import stored
 from support.service.processes import all_of, not_ignoring_ctrl_c
-from support.service.running import COMMAND, HOST_MODES, Service
+from support.service.running import COMMAND, ON_ONE_HOST, Service
 
 # The commands know nothing of hosts: one will do.
-ONE_HOST = pytest.mark.parametrize("host_mode", HOST_MODES[:1], indirect=True, scope="session")
 
 MEMBERSHIPS = 300_000
 """Enough to be killed at."""
@@ -32,7 +31,7 @@ def rejected(path: Path) -> list[tuple[str, ...]]:
         return [(row["line"], row["reason"], row["record"]) for row in csv.DictReader(file)]
 
 
-@ONE_HOST
+@ON_ONE_HOST
 async def test_files_of_all_forms(run: Any, demo: dict[str, str], cluster: RedisCluster, tmp_path: Path) -> None:
     """The second one changes what the first one said; what was refused is beside each."""
     (tmp_path / "first.csv").write_text("uid,segment,value,expiration\n1,10001,5,0\n1,99,1,0\nx,10001,1,0\n1,x,1,0\n")
@@ -73,7 +72,7 @@ async def test_files_of_all_forms(run: Any, demo: dict[str, str], cluster: Redis
     assert not list(tmp_path.glob("*.position"))  # noqa: ASYNC240 - a few names
 
 
-@ONE_HOST
+@ON_ONE_HOST
 async def test_killed_half_way_it_goes_on(
     run: Any, demo: dict[str, str], cluster: RedisCluster, tmp_path: Path
 ) -> None:
@@ -114,7 +113,7 @@ async def test_killed_half_way_it_goes_on(
     assert not position.exists()
 
 
-@ONE_HOST
+@ON_ONE_HOST
 async def test_interrupted_it_says_how_far_it_has_come(demo: dict[str, str], tmp_path: Path) -> None:
     position = tmp_path / "users.csv.position"
     (tmp_path / "users.csv").write_text("user_id,seg_id\n" + "".join(f"{user},10001\n" for user in range(1, 10**6)))
@@ -137,7 +136,7 @@ async def test_interrupted_it_says_how_far_it_has_come(demo: dict[str, str], tmp
     assert (process.returncode, errors.decode()) == (2, f"Error: interrupted; {reached}\n")
 
 
-@ONE_HOST
+@ON_ONE_HOST
 async def test_progress_is_shown_on_a_terminal(service: Service, demo: dict[str, str], tmp_path: Path) -> None:
     """And it ends well with a name that looks like markup."""
     (tmp_path / "[b].csv").write_text("user_id,seg_id\n1,10001\n")
@@ -180,7 +179,7 @@ def test_usage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, prob
     assert (tmp_path / "text").exists()
 
 
-@ONE_HOST
+@ON_ONE_HOST
 async def test_failures(run: Any, demo: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "text").write_text("no,such\n1,2\n")
     failures = {

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from instantaudience_server.commands.root import main
 from instantaudience_server.processes import free_ports
 from support.cluster.running import running_node
-from support.service.running import HOST_MODES, Service
+from support.service.running import ON_ONE_HOST, Service
 
 USAGE, FAILURE = 2, 1
 CATALOGS = {
@@ -203,7 +203,7 @@ async def test_a_server_that_is_no_cluster(refused: Any, tmp_path: Path) -> None
         await refused("--demo", "--redis", f"redis://127.0.0.1:{port}", line="the cluster cannot be used: .*luster.*")
 
 
-@pytest.mark.parametrize("host_mode", HOST_MODES[:1], indirect=True)
+@ON_ONE_HOST
 async def test_the_data_directory_of_a_running_service(refused: Any, service: Service) -> None:
     data_dir = service.directory / "data"
     line = f"{data_dir} is in use by another process: stop it, or use another data directory"

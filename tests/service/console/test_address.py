@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager, suppress
 
 from playwright.async_api import Error, Route, expect
 from support.console import traffic
-from support.console.browsers import Console, on_one_host
-from support.service.running import PASSWORDS
+from support.console.browsers import Console
+from support.service.running import ON_ONE_HOST, PASSWORDS
 
-pytestmark = on_one_host
+pytestmark = ON_ONE_HOST
 
 MORE = traffic.MORE_SEGMENTS
 

@@ -2,10 +2,10 @@
 
 import pytest
 from playwright.async_api import Locator, expect
-from support.console.browsers import Console, on_one_host
-from support.service.running import Service
+from support.console.browsers import Console
+from support.service.running import ON_ONE_HOST, Service
 
-pytestmark = on_one_host
+pytestmark = ON_ONE_HOST
 
 
 async def fill(form: Locator, **values: str) -> None:

@@ -2,11 +2,11 @@
 
 import pytest
 from playwright.async_api import expect
-from support.console.browsers import Console, on_one_host
-from support.service.running import Service
+from support.console.browsers import Console
+from support.service.running import ON_ONE_HOST, Service
 from support.waiting import eventually
 
-pytestmark = on_one_host
+pytestmark = ON_ONE_HOST
 
 FILE = "4711;10003:1440\nno user;10003:1440\n4712;99999:0\n<b>4713</b>\n"
 

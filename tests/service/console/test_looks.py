@@ -7,10 +7,10 @@ import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, expect
 from support.console import traffic
-from support.console.browsers import DESKTOP, PHONE, SERIOUS, Console, console_page, on_one_host
-from support.service.running import PASSWORDS, Service
+from support.console.browsers import DESKTOP, PHONE, SERIOUS, Console, console_page
+from support.service.running import ON_ONE_HOST, PASSWORDS, Service
 
-pytestmark = on_one_host
+pytestmark = ON_ONE_HOST
 
 VIEWS = ["Overview", "Samples", "Segments", "Users", "Files"]
 SIZES = {"desktop": DESKTOP, "phone": PHONE}

@@ -2,9 +2,10 @@
 
 from playwright.async_api import Route, expect
 from support.console import traffic
-from support.console.browsers import Console, on_one_host
+from support.console.browsers import Console
+from support.service.running import ON_ONE_HOST
 
-pytestmark = on_one_host
+pytestmark = ON_ONE_HOST
 
 
 async def test_all_members(admin_tab: Console) -> None:

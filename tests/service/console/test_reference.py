@@ -3,15 +3,15 @@
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page, expect
 from support.cluster.stored import forget_users
-from support.console.browsers import SERIOUS, TIMEOUT_MS, on_one_host
-from support.service.running import Service
+from support.console.browsers import SERIOUS, TIMEOUT_MS
+from support.service.running import ON_ONE_HOST, Service
 
 TRANSITIONS_END = """() => Promise.allSettled(
     document.getAnimations().filter((each) => each instanceof CSSTransition).map((each) => each.finished)
 )"""
 
 
-@on_one_host
+@ON_ONE_HOST
 async def test_a_call_that_is_tried_from_the_page(browser: Browser, service: Service) -> None:
     """Its example puts a user into segments. axe finds nothing serious on the way."""
     page = await browser.new_page()

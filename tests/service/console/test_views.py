@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 import pytest
 from playwright.async_api import Locator, Page, expect
 from support.console import traffic
-from support.console.browsers import Console, on_one_host
-from support.service.running import Service
+from support.console.browsers import Console
+from support.service.running import ON_ONE_HOST, Service
 from support.waiting import eventually
 
-pytestmark = on_one_host
+pytestmark = ON_ONE_HOST
 
 CHARTS = ["Calls", "Users", "Memberships", "Refusals", "Match rate"]
 SPANS = {"24 hours": 24, "7 days": 168, "14 days": 336}

@@ -7,10 +7,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import pytest
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Request, async_playwright, expect
 
-from support.service.running import HOST_MODES, Service
+from support.service.running import Service
 
 NAMES = ["chromium", "chromium-browser", "google-chrome"]
 """What the program may be called."""
@@ -24,8 +23,6 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-on_one_host = pytest.mark.parametrize("host_mode", HOST_MODES[:1], indirect=True)
-"""For what the host has no part in: the page's own work."""
 TIMEOUT_MS = 30_000
 """What a page may take to show something, also on a busy machine."""
 expect.set_options(timeout=TIMEOUT_MS)

@@ -19,10 +19,10 @@ from instantaudience_server.memberships.reading.requests import ApplyRequest
 from instantaudience_server.store.interfaces.catalog import Kind, Record
 from instantaudience_server.store.interfaces.memberships import NEVER, REMOVE
 from support.clocks import NOW_MS
+from support.contract.strategies import UUID
 from support.parts.callers import caller, catalog_of, demo_catalog
 from support.parts.readings import encoded, piece, read, read_async, reading
 
-UUID = "1ba98a6c-d1a5-49ef-ad1c-2d9230ebcd13"
 DEFAULT_END = NOW_MS + 43_200 * 60_000
 """When a membership of the demo user's member ends that was sent without an expiration."""
 

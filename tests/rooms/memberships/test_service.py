@@ -25,12 +25,12 @@ from support.clocks import NOW_MS, FakeClock
 from support.cluster.running import connected
 from support.cluster.stored import SlowStore
 from support.contract import model, strategies
+from support.contract.strategies import UUID
 from support.contract.vectors import Vector, rt_segment_vectors
 from support.parts.callers import caller
 from support.parts.readings import CATALOG, LETTERS, encoded, response_to
 from support.waiting import seconds_from_now
 
-UUID = "1ba98a6c-d1a5-49ef-ad1c-2d9230ebcd13"
 MINUTE_MS = 60_000
 
 
@@ -117,7 +117,7 @@ async def test_any_sequence_of_requests_leaves_what_the_contract_says(
         assert await standing(plain) == state
     # What has ended by this clock stands in the nodes until theirs says so.
     assume(not any(0 < end_ms <= clock.ms for held in state.values() for _, end_ms in held.values()))
-    users = [("", "1"), ("", "12"), ("idfa", strategies.UUID), ("aaid", strategies.UUID.upper())]
+    users = [("", "1"), ("", "12"), ("idfa", UUID), ("aaid", UUID.upper())]
     for username, (domain, user_id) in [("demo", user) for user in users] + [("private", users[0])]:
         (read,) = await get(service, {"user_id": user_id, "domain": domain}, username=username)
         response = model.read(user_id, domain, state, model.DEMO, username, clock.ms)

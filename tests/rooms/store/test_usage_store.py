@@ -26,6 +26,7 @@ from instantaudience_server.store.usage_store import KEPT_SECONDS, NUMBER_KEPT_M
 from redis.asyncio import RedisCluster
 from support.cluster.nodes import migration_of, on_all_nodes, on_node, owner_of, pids_of
 from support.cluster.running import connected
+from support.parts.reports import TALLY
 from support.service.processes import needs_proc, standing_still
 from support.waiting import seconds_from_now
 
@@ -33,7 +34,6 @@ MEMBER, OTHER = 123, 124
 HOUR = 494_000
 KEY = usage_key(MEMBER, HOUR).decode()
 LINES_KEY = usage_lines_key(MEMBER, HOUR, "errors").decode()
-TALLY = Tally(9, 1, 2, 3, 4, 5, 6, 7, 8)
 hours = itertools.count(HOUR + 1000)
 
 

@@ -144,7 +144,6 @@ async def test_error_lines_show_the_record() -> None:
     assert shown[2][2] == '{"uid":6,"segments":[]} there is no segment'
 
 
-MILLIS = {"type": "long", "logicalType": "timestamp-millis"}
 KIND = {"name": "k", "type": "enum", "symbols": ["A", "B"]}
 LONG_CODE = {"code": "x" * 60, "flag": True, "kind": "B"}
 SMALL = record("segment", id="int")

@@ -2,10 +2,9 @@
 
 import pytest
 from instantaudience_server.memberships.reading import identity
-from support.contract.strategies import EXTERNAL_IDS
+from support.contract.strategies import EXTERNAL_IDS, UUID
 from support.parts.readings import read
 
-UUID = "1ba98a6c-d1a5-49ef-ad1c-2d9230ebcd13"
 HEX_40 = "0123456789abcdef0123456789abcdef01234567"
 HEX_32 = HEX_40[:32]
 

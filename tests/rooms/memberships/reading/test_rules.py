@@ -4,11 +4,11 @@ from typing import Any, NamedTuple
 
 import pytest
 from instantaudience.v1 import audience_pb2 as pb
+from support.contract.strategies import UUID
 from support.parts.readings import read
 
 GOOD = {"seg_id": 10001}
 NO_VALID = ("No valid rt_segment in request.", pb.WARNING_CODE_NO_VALID_USERS)
-UUID = "1ba98a6c-d1a5-49ef-ad1c-2d9230ebcd13"
 
 
 class Row(NamedTuple):

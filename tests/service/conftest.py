@@ -6,7 +6,9 @@ import grpc
 import httpx
 import pytest
 from redis.asyncio import RedisCluster
-from support.cluster.stored import forget_users
+from support.cluster.stored import forget_users, put, stored
+from support.contract.messages import USER
+from support.contract.model import State
 from support.service.running import HOST_MODES, Service, running_service
 
 
@@ -37,6 +39,15 @@ async def cluster(nodes: RedisCluster) -> RedisCluster:
     """The service's cluster; no user is in a segment."""
     await forget_users(nodes)
     return nodes
+
+
+@pytest.fixture
+async def unchanged(cluster: RedisCluster) -> AsyncIterator[None]:
+    """A user is in a segment, before and after; nobody else is in any."""
+    before: State = {("", USER): {10002: (5, 0)}}
+    await put(cluster, before)
+    yield
+    assert await stored(cluster) == before
 
 
 @pytest.fixture

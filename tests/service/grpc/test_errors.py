@@ -1,6 +1,5 @@
 """What is no call: codes, and google.rpc details (source: contract, "Errors"); nothing is applied."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -9,27 +8,16 @@ from google.rpc import error_details_pb2, status_pb2
 from instantaudience.v1 import authentication_pb2 as auth_pb
 from instantaudience.v1.audience_pb2_grpc import AudienceServiceStub
 from instantaudience.v1.authentication_pb2_grpc import AuthenticationServiceStub
-from redis.asyncio import RedisCluster
-from support.cluster.stored import put, stored
 from support.contract.answers import assert_grpc_error
-from support.contract.messages import APPLY, LIMIT_BYTES, PACKAGE, USER, apply_request, one_user
-from support.contract.model import State
+from support.contract.messages import APPLY, LIMIT_BYTES, PACKAGE, apply_request, one_user
 from support.service.running import PASSWORDS, Service, credentials
 
-BEFORE: State = {("", USER): {10002: (5, 0)}}
+pytestmark = pytest.mark.usefixtures("unchanged")
 UNKNOWN_FIELD = b"\x7a"  # field 15, length-delimited
 TOKEN_METHODS = ["ApplySegments", "GetMemberships", "BatchGetMemberships"]
 
 INVALID_ARGUMENT = (grpc.StatusCode.INVALID_ARGUMENT, "SYNTAX")
 UNAUTHENTICATED = (grpc.StatusCode.UNAUTHENTICATED, "NOAUTH")
-
-
-@pytest.fixture(autouse=True)
-async def unchanged(cluster: RedisCluster) -> AsyncIterator[None]:
-    """No test of this module changes any membership."""
-    await put(cluster, BEFORE)
-    yield
-    assert await stored(cluster) == BEFORE
 
 
 async def refusal(call: Any) -> grpc.aio.AioRpcError:

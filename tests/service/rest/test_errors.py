@@ -1,25 +1,13 @@
 """What is no request: the contract's errors, and nothing applied."""
 
 import json
-from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-from redis.asyncio import RedisCluster
-from support.cluster.stored import put, stored
 from support.contract.answers import assert_http_error, body_of
 from support.contract.messages import LIMIT_BYTES, USER
-from support.contract.model import State
 
-BEFORE: State = {("", USER): {10002: (5, 0)}}
-
-
-@pytest.fixture(autouse=True)
-async def unchanged(cluster: RedisCluster) -> AsyncIterator[None]:
-    """No test of this module changes any membership."""
-    await put(cluster, BEFORE)
-    yield
-    assert await stored(cluster) == BEFORE
+pytestmark = pytest.mark.usefixtures("unchanged")
 
 
 def body(block: str = '{"seg_id":10001}', user_id: str = f'"{USER}"') -> bytes:

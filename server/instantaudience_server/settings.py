@@ -202,6 +202,8 @@ class Settings(BaseModel):
         return self.batch_store or (self.data_dir.absolute() / "batch-files").as_uri()
 
 
+LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not to listen on
+"""Addresses to listen on that are everybody's → where somebody on this machine finds them."""
 STORE_SCHEMES = ("file", "s3", "gs", "az")
 """What a store of files may be."""
 UPLOAD_PATH = "/batch-segment-upload/"

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from instantaudience_server.settings import LOOPBACK
+
 from instantaudience_gateway.contract.replies import local_replies
 from instantaudience_gateway.envoy import request_ids
 from instantaudience_gateway.envoy.access_log import access_log
@@ -44,8 +46,6 @@ RUNTIME = {"http.max_requests_per_io_cycle": 1}
 """One request of an HTTP/2 connection at a time, between which other connections have their turn."""
 ACCEPTED_AT_ONCE = 4
 """New connections that a thread takes before those it has get their turn."""
-_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not listened on
-"""What to call where the port is everybody's."""
 
 LOG_FLUSH_MS = 500
 """How long lines about requests may wait to be written together; Envoy's own 10 s are long for who looks for one."""
@@ -194,7 +194,7 @@ def _upload_cluster(name: str, most: int, settings: GatewaySettings) -> dict[str
 def _upstreams(settings: GatewaySettings) -> list[dict[str, Any]]:
     if settings.application is None:
         return _pipes(settings.upstream_sockets)
-    return [_address(_LOOPBACK.get(settings.http_host, settings.http_host), settings.http_port)]
+    return [_address(LOOPBACK.get(settings.http_host, settings.http_host), settings.http_port)]
 
 
 def _pipes(sockets: Sequence[Path]) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ import click
 
 from instantaudience_server.commands.connection.demo import demo_curl_line
 from instantaudience_server.commands.connection.reaching import DEFAULT_URL
-from instantaudience_server.settings import Settings
+from instantaudience_server.settings import LOOPBACK, Settings
 
 if TYPE_CHECKING:
     from instantaudience_server.running.supervisor import Started
@@ -30,8 +30,6 @@ DEMO = "The demo catalog is loaded: its passwords are public, so keep this off a
 AUTHORITY = "Where the certificate's authority is not a well-known one, add --cacert FILE."
 CALLERS = "Callers {have} show a certificate: --cert FILE, with its key in the same file; curl takes another as --key."
 
-_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not to listen on
-"""Addresses to listen on → where somebody on this machine finds them."""
 _NAME = "instant-audience"
 
 
@@ -84,8 +82,8 @@ def _print(settings: Settings, started: "Started") -> None:
 def host_of(listening: str, names: Sequence[str]) -> str:
     """The host of the URL: one that leads here from this machine and, where there is a certificate, is one of its
     names; else another of these."""
-    address = _EVERYWHERE.get(listening, listening)
-    local = [address, "localhost"] if address in _EVERYWHERE.values() else [address]
+    address = LOOPBACK.get(listening, listening)
+    local = [address, "localhost"] if address in LOOPBACK.values() else [address]
     return next((each for each in (*local, *names) if each in names), address)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import openapi_rules
 import yaml
-from google.api import annotations_pb2, field_behavior_pb2, visibility_pb2
+from google.api import annotations_pb2, field_behavior_pb2
 from google.protobuf.compiler import plugin_pb2
 from google.protobuf.descriptor_pb2 import (
     DescriptorProto,
@@ -22,14 +22,13 @@ from google.protobuf.descriptor_pb2 import (
     FileDescriptorProto,
     MethodDescriptorProto,
 )
+from instantaudience_gateway.console.files import PAGE_PATH
+from instantaudience_gateway.contract import descriptor
 
 ROOT = Path(__file__).parents[1]
 BASE = ROOT / "tools/openapi.yaml"
 VECTORS = ROOT / "tests/vectors/rt_segment.json"
 NAME = "openapi.json"
-PRIVATE = "/console"
-NOT_SENT = ("gzip", "origin")
-"""Parameters that the gateway makes of headers."""
 SCALARS: dict[int, dict[str, Any]] = {
     FieldDescriptorProto.TYPE_STRING: {"type": "string"},
     FieldDescriptorProto.TYPE_BOOL: {"type": "boolean"},
@@ -45,7 +44,6 @@ FREE_FORMS: dict[str, dict[str, Any]] = {
     ".google.protobuf.ListValue": {"type": "array", "items": {}},
     ".google.protobuf.Value": {},
 }
-HTTP_BODY = ".google.api.HttpBody"
 _PARAGRAPH = re.compile(r"(?<=\S)\n (?=\S)")
 _FILE_MESSAGES, _FILE_ENUMS, _FILE_SERVICES, _FIELDS, _METHODS, _NESTED, _VALUES = 4, 5, 6, 2, 2, 3, 2
 """Numbers of fields of descriptor.proto: a comment's path consists of them and of indexes."""
@@ -89,10 +87,7 @@ class Api:
 
     def fields(self, name: str) -> Iterator[FieldDescriptorProto]:
         """The fields of a message that REST has."""
-        for field in self.messages[name].field:
-            extensions: Any = field.options.Extensions
-            if extensions[visibility_pb2.field_visibility].restriction != "GRPC":
-                yield field
+        return (field for field in self.messages[name].field if descriptor.is_visible(field.options))
 
 
 class Document:
@@ -130,7 +125,7 @@ class Document:
             for each in [rule, *rule.additional_bindings] if rule.WhichOneof("pattern") else []:
                 verb = each.WhichOneof("pattern")
                 path = getattr(each, verb)
-                if not path.startswith(PRIVATE) and "{" not in path:
+                if not path.startswith(PAGE_PATH) and "{" not in path:
                     yield path, verb, service, method
 
     def _operation(self, path: str, verb: str, service: str, method: MethodDescriptorProto) -> dict[str, Any]:
@@ -172,7 +167,7 @@ class Document:
         """The parameters of a call, with the values that its examples have."""
         parameters = []
         for field in self._api.fields(name):
-            if field.type == FieldDescriptorProto.TYPE_MESSAGE or field.name in NOT_SENT:
+            if field.type == FieldDescriptorProto.TYPE_MESSAGE or field.name in descriptor.FROM_HEADERS:
                 continue
             schema = _ruled(self._schema_of_one(field), self._rule(_short(name), field.name))
             parameter = {"name": field.name, "in": "query", "schema": schema}
@@ -202,7 +197,7 @@ class Document:
         return field.type == FieldDescriptorProto.TYPE_MESSAGE
 
     def _answer(self, name: str, about: dict[str, Any]) -> dict[str, Any]:
-        if name == HTTP_BODY:
+        if name == descriptor.ANY_BODY:
             return {"$ref": f"#/components/schemas/{about['answer_schema']}"}
         return self._reference(name)
 
@@ -219,12 +214,12 @@ class Document:
         for field in fields:
             schema = self._schema_of(field, self._rule(_short(name), field.name))
             if _behaves(field, "REQUIRED"):
-                required.append(_key(field))
+                required.append(descriptor.key_of(field))
             if _behaves(field, "OUTPUT_ONLY"):
                 schema = schema | {"readOnly": True}
             if comment := self._api.comments[f"{name}.{field.name}"]:
                 schema = schema | {"description": comment}
-            properties[_key(field)] = schema
+            properties[descriptor.key_of(field)] = schema
         schema = {"type": "object", "properties": properties} | ({"required": required} if required else {})
         schema |= openapi_rules.MESSAGES.get(_short(name), {})
         return schema | ({"description": comment} if (comment := self._api.comments[name]) else {})
@@ -279,11 +274,6 @@ def _behaves(field: FieldDescriptorProto, behavior: str) -> bool:
     """Whether the proto file says so of a field (source: google/api/field_behavior.proto)."""
     extensions: Any = field.options.Extensions
     return field_behavior_pb2.FieldBehavior.Value(behavior) in extensions[field_behavior_pb2.field_behavior]
-
-
-def _key(field: FieldDescriptorProto) -> str:
-    """A field's key in JSON: its name, or what its proto file says where that can be no name there."""
-    return field.json_name if "-" in field.json_name else field.name
 
 
 def _short(name: str) -> str:

@@ -34,6 +34,9 @@ _PACKAGES = (instantaudience.v1, instantaudience.rest.v1)
 _ORIGIN = "origin"
 """The parameter that says which scheme and host a caller used."""
 
+FROM_HEADERS = (_GZIP, _ORIGIN)
+"""Parameters that the gateway makes of headers."""
+
 _PUBLIC_FILES = (authentication_pb2.DESCRIPTOR, sign_in_pb2.DESCRIPTOR, status_pb2.DESCRIPTOR)
 """The files whose services anyone may call: nobody has a token before signing in."""
 
@@ -43,7 +46,7 @@ _SIGN_OUT = sign_in_pb2.DESCRIPTOR.services_by_name["SignInService"].methods_by_
 BODY_TOO = frozenset({"member_id"})
 """Parameters that may also stand in a body; there they count where the query has none."""
 
-_ANY_BODY = ".google.api.HttpBody"
+ANY_BODY = ".google.api.HttpBody"
 """What a method answers with whose answer over REST is no JSON of a message."""
 
 _FREE_FORM = "google.protobuf."
@@ -108,7 +111,8 @@ def _restriction(options: descriptor_pb2.FieldOptions) -> str:
     return str(extensions[visibility_pb2.field_visibility].restriction)
 
 
-def _is_visible(options: descriptor_pb2.FieldOptions) -> bool:
+def is_visible(options: descriptor_pb2.FieldOptions) -> bool:
+    """Whether REST has a field with these options."""
     return _restriction(options) != GRPC_ONLY
 
 
@@ -117,7 +121,7 @@ def is_on_demand(field: FieldDescriptor) -> bool:
     return _restriction(field.GetOptions()) == ON_DEMAND
 
 
-def _key(field: FieldDescriptor | descriptor_pb2.FieldDescriptorProto) -> str:
+def key_of(field: FieldDescriptor | descriptor_pb2.FieldDescriptorProto) -> str:
     """The key of a field in JSON: its name in the proto file, or what that file says where it can be no name there."""
     return field.json_name if "-" in field.json_name else field.name
 
@@ -125,11 +129,11 @@ def _key(field: FieldDescriptor | descriptor_pb2.FieldDescriptorProto) -> str:
 def _restrict(message: descriptor_pb2.DescriptorProto) -> None:
     """Takes out what REST does not have, makes the keys of `_key` the only JSON names (the Lua filter gives other
     spellings these names), and optional what answers have on demand."""
-    kept = [field for field in message.field if _is_visible(field.options)]
+    kept = [field for field in message.field if is_visible(field.options)]
     if any(field.HasField("oneof_index") for field in message.field if field not in kept):
         raise ValueError(f"{message.name}: a field that is for gRPC only cannot be optional or in a oneof")
     for field in kept:
-        field.json_name = _key(field)
+        field.json_name = key_of(field)
         if _restriction(field.options) == ON_DEMAND:
             field.proto3_optional, field.oneof_index = True, len(message.oneof_decl)
             message.oneof_decl.add(name=f"_{field.name}")
@@ -154,7 +158,7 @@ def unary_descriptor_set() -> descriptor_pb2.FileDescriptorSet:
     """As `descriptor_set`, with all fields, and of the methods those that take one message and answer with another one;
     none has a path of REST's."""
     return _of_methods(
-        lambda each: not (each.client_streaming or each.server_streaming) and each.output_type != _ANY_BODY
+        lambda each: not (each.client_streaming or each.server_streaming) and each.output_type != ANY_BODY
     )
 
 
@@ -205,10 +209,10 @@ def scalar_type(field: FieldDescriptor) -> str:
 def _field(field: FieldDescriptor) -> Field:
     message = field.message_type
     if message is None:
-        return Field(_key(field), field.json_name, field.is_repeated, None, scalar_type(field))
+        return Field(key_of(field), field.json_name, field.is_repeated, None, scalar_type(field))
     if message.full_name.startswith(_FREE_FORM) or message.GetOptions().map_entry:
-        return Field(_key(field), field.json_name, False, None, None)
-    return Field(_key(field), field.json_name, field.is_repeated, message.full_name, None)
+        return Field(key_of(field), field.json_name, False, None, None)
+    return Field(key_of(field), field.json_name, field.is_repeated, message.full_name, None)
 
 
 def _methods() -> Iterator[MethodDescriptor]:
@@ -249,7 +253,7 @@ def _endpoint(method: MethodDescriptor, rule: http_pb2.HttpRule) -> Endpoint:
         rpc_path=f"/{method.containing_service.full_name}/{method.name}",
         request=method.input_type,
         answer=method.output_type,
-        parameters=tuple(field for name, field in scalars.items() if name not in (_GZIP, _ORIGIN)),
+        parameters=tuple(field for name, field in scalars.items() if name not in FROM_HEADERS),
         body=body,
         within=rule.body if body not in (None, method.input_type) else None,
         text=text,
@@ -298,4 +302,4 @@ def messages_in(*roots: Descriptor) -> list[Descriptor]:
 
 def visible_fields(message: Descriptor) -> list[FieldDescriptor]:
     """The fields that REST has."""
-    return [field for field in message.fields if _is_visible(field.GetOptions())]
+    return [field for field in message.fields if is_visible(field.GetOptions())]

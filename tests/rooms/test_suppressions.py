@@ -117,6 +117,32 @@ async def test_one_for_all_members_that_was_cut_short_is_lifted(store: Watched, 
     assert await store.members(seconds_from_now()) == {}
 
 
+async def test_one_that_was_cut_short_is_completed(store: Watched, plain: RedisCluster) -> None:
+    """Whoever made it has died before anything said so beside the user's memberships, which stayed."""
+    await plain.hset(USERS[0].decode(), mapping={"10001": 1})
+    end_ms = FakeClock.real().ms + 3_600_000
+    await store.suppress(MEMBER, USERS[:1], 1, end_ms, (0, 3_600_000), "a", seconds_from_now())
+    await plain.delete(suppression_key(USERS[0]))
+    (due,) = await store.due(seconds_from_now())
+    await store.remove(due, [10001], seconds_from_now())
+    assert not await plain.exists(USERS[0].decode())
+    assert await plain.hpexpiretime(suppression_key(USERS[0]), str(MEMBER)) == [end_ms]
+
+
+@pytest.mark.parametrize("lifted_for", [MEMBER, ALL_MEMBERS])
+@pytest.mark.parametrize("first", ["suppress", "lift"])
+async def test_of_two_at_once_one_is_the_last(store: Watched, plain: RedisCluster, first: str, lifted_for: int) -> None:
+    """What is beside a user, and who has suppressed users, said different things: the user's adds were refused from the
+    member's next suppression on, of whomever."""
+    await suppress(store, MEMBER, USERS[0])
+    calls = {"suppress": suppress(store, MEMBER, USERS[0]), "lift": lift(store, lifted_for, USERS[0])}
+    await asyncio.gather(calls.pop(first), *calls.values())
+    is_marked = bool(await plain.hexists(suppression_key(USERS[0]), str(MEMBER)))
+    assert is_marked == (await plain.zscore(suppressed_users_key(MEMBER), USERS[0]) is not None)
+    assert (await store.members(seconds_from_now()) == {MEMBER: NEVER}) is is_marked
+    assert await plain.zcard(SUPPRESSIONS_DUE) == 2 * is_marked
+
+
 async def test_it_is_over_when_the_last_one_is_lifted(suppressions: Suppressions, store: Watched) -> None:
     await suppress(store, MEMBER, USERS[0], USERS[1])
     await suppress(store, MEMBER, USERS[2])

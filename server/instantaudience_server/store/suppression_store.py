@@ -39,6 +39,13 @@ return 1
 `inf`, or empty to lift them), two times in ms after which the users are to be removed once more, and their keys. These
 times count by the node's clock: workers' clocks may differ. What has ended by one that is ahead is kept."""
 
+NOTED = """
+local found = {}
+for i, user in ipairs(ARGV) do found[i] = redis.call('ZSCORE', KEYS[1], user) or '' end
+return found
+"""
+"""Arguments: users. Answers until when each is suppressed, empty where it is not."""
+
 DUE = """
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -102,23 +109,30 @@ class ClusterSuppressionStore:
         name: str,
         deadline: float,
     ) -> None:
-        """First what has the users removed later on, then the users."""
+        """First what has the users removed later on, then the users; again, where they were lifted in between."""
         end = "inf" if end_ms == NEVER else end_ms
-        await self._change(member_id, user_keys, now_ms, end, again_ms, name, deadline)
         markers = [commands.set_field_until(keys.suppression_key(key), member_id, end_ms) for key in user_keys]
-        await self._write(markers, deadline)
+        while True:
+            await self._change(member_id, user_keys, now_ms, end, again_ms, name, deadline)
+            await self._write(markers, deadline)
+            if all(await self._noted(member_id, user_keys, deadline)):
+                break
 
     async def lift(self, member_id: int, user_keys: Sequence[bytes], now_ms: int, name: str, deadline: float) -> None:
-        """First the users, so that nothing removes them any more."""
+        """First the users, so that nothing removes them any more; again, where they were suppressed in between."""
         members: Collection[int] = (member_id,)
         if member_id == ALL_MEMBERS:
             asked = [commands.field_names(keys.suppression_key(key)) for key in user_keys]
             found = await self._cluster.execute(asked, deadline)
             members = {ALL_MEMBERS, *(int(member) for fields in found for member in fields)}
         markers = [commands.remove_fields(keys.suppression_key(key), members) for key in user_keys]
-        await self._write(markers, deadline)
-        for each in members:
-            await self._change(each, user_keys, now_ms, "", (0, 0), name, deadline)
+        asked = [commands.get_fields(keys.suppression_key(key), members) for key in user_keys]
+        while True:
+            await self._write(markers, deadline)
+            for each in members:
+                await self._change(each, user_keys, now_ms, "", (0, 0), name, deadline)
+            if not any(map(any, await self._cluster.execute(asked, deadline))):
+                break
 
     async def due(self, deadline: float, passed_over: int = 0) -> list[Due]:
         """See `interfaces.suppressions.SuppressionStore`."""
@@ -132,6 +146,7 @@ class ClusterSuppressionStore:
 
     async def remove(self, due: Due, segment_ids: Sequence[int], deadline: float) -> None:
         """A user that is suppressed no more stays."""
+        await self._complete(due, deadline)
         if segment_ids:
             script_keys = [due.user_key, keys.suppression_key(due.user_key)]
             lots = [
@@ -143,6 +158,26 @@ class ClusterSuppressionStore:
             await self._write(removals, deadline)
         done = commands.evaluate(DONE, [keys.SUPPRESSIONS_DUE], due.name, due.since, flags=commands.ALLOW_OOM)
         await self._cluster.execute([done], deadline)
+
+    async def _complete(self, due: Due, deadline: float) -> None:
+        """Say beside the user's memberships what whoever suppressed it did not live to say. Whoever lifts it meanwhile
+        looks at that once more, or is seen here."""
+        marker = keys.suppression_key(due.user_key)
+        ((found,),) = await self._cluster.execute([commands.get_fields(marker, [due.member_id])], deadline)
+        (end,) = await self._noted(due.member_id, [due.user_key], deadline)
+        if found or not end:
+            return
+        await self._write([commands.set_field_until(marker, due.member_id, _end(end))], deadline)
+        (end,) = await self._noted(due.member_id, [due.user_key], deadline)
+        if not end:
+            await self._write([commands.remove_fields(marker, [due.member_id])], deadline)
+
+    async def _noted(self, member_id: int, user_keys: Sequence[bytes], deadline: float) -> list[bytes]:
+        """Until when users are suppressed; empty for those that are not."""
+        registry = keys.suppressed_users_key(member_id)
+        command = commands.evaluate(NOTED, [registry], *user_keys, flags=commands.NO_WRITES)
+        (found,) = await self._cluster.execute([command], deadline)
+        return list(found)
 
     async def _change(
         self,

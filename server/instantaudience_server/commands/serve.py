@@ -81,7 +81,7 @@ from instantaudience_server.telemetry import Event, configure_logging
 @_option("--log-level", "Least severe events to log: debug, info, warning, error.")
 @_option("--log-format", "How events are logged: json, text; auto: text on a terminal.")
 def serve(**options: Any) -> None:
-    """Run the service until SIGTERM or Ctrl-C, then drain.
+    """Run the service until SIGTERM or Ctrl-C, or until its terminal is closed, then drain.
 
     Without --redis, it starts a three-node cluster of its own that keeps its data in --data-dir.
 
@@ -112,8 +112,9 @@ async def _serve(settings: Settings) -> None:
     from instantaudience_server.running.supervisor import Service
 
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup: it outlives its terminal
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
     service = Service(settings, progress=_step)
     starting = asyncio.create_task(service.start())
     stopping = asyncio.create_task(stop.wait())

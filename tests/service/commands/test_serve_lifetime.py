@@ -1,15 +1,18 @@
 """`serve` from its start to its end: calls in flight finish, nothing stays behind but the data."""
 
 import asyncio
+import fcntl
 import os
 import shlex
 import signal
+import termios
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import grpc
 import httpx
+import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from instantaudience.v1.audience_pb2_grpc import AudienceServiceStub
 from instantaudience_gateway.envoy import admin
@@ -124,6 +127,42 @@ async def test_ctrl_c(host_mode: str) -> None:
     async with running_service(host_mode=host_mode) as service, ended_cleanly(service):
         os.killpg(service.process.pid, signal.SIGINT)
         assert await asyncio.wait_for(service.process.wait(), 20) == 0
+
+
+@pytest.mark.parametrize("under", [(), ("bash", "-c", "trap '' HUP; exec \"$@\"", "-")], ids=["", "as by nohup"])
+async def test_its_terminal_is_closed(under: tuple[str, ...]) -> None:
+    """It drains, where nobody has said that it is to outlive its terminal."""
+    terminal, theirs = os.openpty()
+    async with new_directory() as directory:
+        (temporary := directory / "tmp").mkdir()
+        process = await asyncio.create_subprocess_exec(
+            *under,
+            *(*COMMAND, "serve", "--demo", "--workers", "1", "--http-port", "0", "--grpc-port", "0"),
+            cwd=directory,
+            env=os.environ | {"TMPDIR": str(temporary)},
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )
+        os.close(theirs)
+        try:
+            printed = b""
+            while b"curl " not in printed and (piece := await asyncio.to_thread(os.read, terminal, 4096)):
+                printed += piece
+            assert list(temporary.iterdir())
+            os.close(terminal)
+            if under:
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(process.wait(), 1)
+                process.terminate()
+            assert await asyncio.wait_for(process.wait(), 20) == 0
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        assert list(temporary.iterdir()) == []
 
 
 async def assert_applied(cluster: RedisCluster) -> None:

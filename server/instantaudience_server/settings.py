@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_serializer, field_validator, model_validator
 
 _CORES = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
@@ -178,6 +178,11 @@ class Settings(BaseModel):
         if parts is not None and not (parts.scheme in ("redis", "rediss") and parts.hostname):
             raise ValueError("must be the URL of a node, or of several: redis://HOST:6379,OTHER:6379, or rediss://")
         return url
+
+    @field_serializer("redis", when_used="json-unless-none")
+    def _without_secrets(self, url: SecretStr) -> str:
+        parts = urlsplit(url.get_secret_value())
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
     @field_validator("batch_store")
     @classmethod

@@ -79,6 +79,17 @@ def test_the_clusters_password_is_not_shown() -> None:
     assert settings.redis.get_secret_value() == "redis://app:hunter2@cluster:6379"
 
 
+@pytest.mark.parametrize(
+    "url", ["redis://app:hunter2@a:6379,b:6379", "rediss://[::1]:7000?password=hunter2&ssl_ca_certs=/ca.pem", None]
+)
+def test_workers_can_read_what_is_written_for_them(url: str | None) -> None:
+    settings = Settings(demo=True, redis=url)  # type: ignore[arg-type]
+    told = Settings.model_validate_json(settings.model_dump_json())
+    assert told.model_dump(exclude={"redis"}) == settings.model_dump(exclude={"redis"})
+    assert (told.redis is None) == (url is None)
+    assert "hunter2" not in told.model_dump_json()
+
+
 def test_an_address_is_written_as_it_is_mostly() -> None:
     """What is asked of it, is asked of its text: whether it means all of IPv6 and IPv4, for example."""
     assert Settings(host="0::0", insecure=True).host == "::"

@@ -85,7 +85,7 @@ def _run(options: dict[str, Any], what: str, file: Path, work: Work, *, as_json:
         ) from error
     if url is None:
         raise click.UsageError(
-            f"set INSTANT_AUDIENCE_REDIS, or --data-dir: {settings.data_dir} has no embedded cluster"
+            f"set INSTANT_AUDIENCE_REDIS, or --data-dir: no embedded cluster runs on {settings.data_dir}"
         )
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))

@@ -30,7 +30,7 @@ async def diagnose(
     `certificate` has what a service is shown that wants to see one. `acl_user`: whom the service signs in to the
     cluster as, where the URL has another one. `now` is Unix time.
     """
-    redis, why = None, f"{settings.data_dir} has no embedded one"
+    redis, why = None, f"no embedded one runs on {settings.data_dir}"
     try:
         redis = settings.redis.get_secret_value() if settings.redis else url_of(settings.data_dir)
     except OSError as error:
@@ -39,7 +39,7 @@ async def diagnose(
         yield warning(
             "cluster",
             f"not looked at: --redis names none, and {why}",
-            "set INSTANT_AUDIENCE_REDIS or --data-dir",
+            "start the service, or set INSTANT_AUDIENCE_REDIS or --data-dir",
         )
     else:
         async for finding in _cluster(settings, redis, acl_user, now):

@@ -107,9 +107,23 @@ def all_free(ports: Iterable[tuple[int, int]]) -> bool:
 
 
 def url_of(data_dir: Path) -> str | None:
-    """An address of the cluster that runs on the directory, with its password; None where there has not been any."""
+    """An address of the cluster that runs on the directory, with its password; None where none does: at the ports that
+    a copy of a directory names, the original's nodes may be, with its password."""
     ports, password = _read(data_dir / "ports.json"), _read(data_dir / "password")
-    return f"redis://:{password}@{HOST}:{json.loads(ports)[0][0]}" if ports and password else None
+    if not (ports and password and _is_locked(data_dir)):
+        return None
+    return f"redis://:{password}@{HOST}:{json.loads(ports)[0][0]}"
+
+
+def _is_locked(data_dir: Path) -> bool:
+    try:
+        with (data_dir / "lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        pass
+    return False
 
 
 def _read(file: Path) -> str:

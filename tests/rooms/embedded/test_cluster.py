@@ -143,7 +143,7 @@ async def test_stays_apart_from_another_cluster_at_its_former_addresses(tmp_path
 
 
 async def test_a_copy_of_its_directory_is_a_cluster_of_its_own_beside_it(tmp_path: Path, server: Path) -> None:
-    cluster, copy = EmbeddedCluster(tmp_path / "one", server), EmbeddedCluster(tmp_path / "copy", server)
+    cluster, copy = (EmbeddedCluster(tmp_path / name, server) for name in ("one", "copy"))
     async with running(cluster):
         await write(cluster)
     shutil.copytree(cluster.data_dir, copy.data_dir)
@@ -156,6 +156,18 @@ async def test_a_copy_of_its_directory_is_a_cluster_of_its_own_beside_it(tmp_pat
                     await client.delete(user)
             await assert_kept(first)
             await write(second)
+
+
+async def test_a_directory_that_no_cluster_runs_on_has_no_url(tmp_path: Path) -> None:
+    """At the ports that stand in it, with its password, may be another one: who has been copied runs on."""
+    cluster, copy = EmbeddedCluster(tmp_path / "one", guarded=True), tmp_path / "copy"
+    async with running(cluster):
+        shutil.copytree(cluster.data_dir, copy)
+        assert data_dir.url_of(cluster.data_dir) == cluster.url
+        assert data_dir.url_of(copy) is None
+        (copy / "lock").unlink()
+        assert data_dir.url_of(copy) is None
+    assert data_dir.url_of(cluster.data_dir) is None
 
 
 async def test_a_killed_node_comes_back_with_its_data(tmp_path: Path, server: Path) -> None:

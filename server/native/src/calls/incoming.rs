@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use h2::RecvStream;
@@ -14,6 +14,7 @@ use tokio::time::{Sleep, sleep};
 
 use crate::bounds::Held;
 use crate::calls::service::Shared;
+use crate::calls::window::Window;
 use crate::grpc::{Encoding, Flaw, Messages, Packed};
 
 /// Of a message that is not whole, so many bytes need no room of their own.
@@ -59,6 +60,10 @@ enum Room {
 pub struct Incoming {
     body: RecvStream,
     messages: Messages,
+    /// None where it always opens by what is read.
+    window: Option<Window>,
+    /// What came last, and is being read.
+    coming_bytes: usize,
     room: Room,
     /// Whether what is decompressed for it counts no more.
     trusted: bool,
@@ -71,7 +76,8 @@ pub struct Incoming {
 impl Incoming {
     pub fn new(body: RecvStream, encoding: Encoding, origin: Option<IpAddr>, shared: Arc<Shared>) -> Self {
         let messages = Messages::new(encoding, shared.service.message_limit_bytes);
-        Self { body, messages, room: Room::None, trusted: false, until: None, origin, shared }
+        let window = shared.window_bytes.map(|most| Window::new(most, Instant::now()));
+        Self { body, messages, window, coming_bytes: 0, room: Room::None, trusted: false, until: None, origin, shared }
     }
 
     /// The next message; None at the end.
@@ -102,11 +108,12 @@ impl Incoming {
             if self.hold() {
                 continue;
             }
+            self.open_window()?;
             match self.body.poll_data(context) {
                 Poll::Pending => return self.wait(context),
                 Poll::Ready(Some(data)) => {
                     let data = data?;
-                    self.body.flow_control().release_capacity(data.len())?;
+                    self.coming_bytes = data.len();
                     self.messages.push(&data);
                 }
                 Poll::Ready(None) => {
@@ -130,6 +137,17 @@ impl Incoming {
     /// Nothing is read for a while, which is not the caller's fault.
     pub fn pause(&mut self) {
         self.until = None;
+    }
+
+    /// All messages that have come are read: the caller may send more.
+    fn open_window(&mut self) -> Result<(), h2::Error> {
+        let read = std::mem::take(&mut self.coming_bytes);
+        if read == 0 {
+            return Ok(());
+        }
+        let missing = self.messages.missing_bytes();
+        let opened = self.window.as_mut().map_or(read, |window| window.open(read, missing, Instant::now()));
+        self.body.flow_control().release_capacity(opened)
     }
 
     /// Ask for room for what has come of a message, and for the rest of it; whether it has to wait for that.

@@ -10,6 +10,7 @@ mod rest;
 mod service;
 mod streams;
 mod unary;
+mod window;
 
 pub use entrance::serve;
 pub use methods::{JsonForm, Kind, Method};

@@ -69,12 +69,14 @@ pub struct Shared {
     pub service: Arc<Service>,
     /// What is left for requests that come in pieces, in bytes, where that is counted by connections.
     room: Option<Arc<Room>>,
+    /// What a stream's window is at most, where it becomes smaller.
+    pub window_bytes: Option<usize>,
     given_up: AtomicU32,
 }
 
 impl Shared {
-    pub fn new(service: Arc<Service>, room_bytes: Option<usize>) -> Self {
-        Self { service, room: room_bytes.map(Room::new), given_up: AtomicU32::new(0) }
+    pub fn new(service: Arc<Service>, room_bytes: Option<usize>, window_bytes: Option<usize>) -> Self {
+        Self { service, room: room_bytes.map(Room::new), window_bytes, given_up: AtomicU32::new(0) }
     }
 
     /// Nothing yet, of the room for what one of them brings in pieces from this address.

@@ -20,8 +20,9 @@ use crate::peers::Peer;
 pub const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How often it is looked whether anyone is at the other end; who has not answered by the next time has gone.
 const PING: Duration = Duration::from_secs(20);
-/// What a caller may send of a stream before it is read.
-const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+/// What a caller may send of a stream before it is read, at most (as HTTP/2 has it), and what the gateway may.
+const STREAM_WINDOW_BYTES: u32 = 65_535;
+const GATEWAYS_STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 /// What a stream has in memory of what its caller does not read yet.
 const SEND_BUFFER_BYTES: usize = 128 * 1024;
 /// Streams that were reset here because of what came on them; past it, the connection ends.
@@ -36,8 +37,11 @@ struct Bounds {
     /// Of a request's headers, counted as HTTP/2 does; past it, the call ends.
     headers_bytes: u32,
     share: Share,
-    /// Of all streams: enough that streams which are not read hold no others.
+    /// Of a stream, and of all: enough that streams which are not read hold no others.
+    stream_window_bytes: u32,
     window_bytes: u32,
+    /// Whether the window of a stream of messages becomes smaller where it is read slowly (`calls/window.rs`).
+    narrows: bool,
     /// What all that comes in pieces may have in memory (requests until they are answered); past it, it is not read on.
     /// None: what there is room for (`bounds/rooms.rs`).
     held_bytes: Option<usize>,
@@ -56,7 +60,9 @@ const fn callers(most_streams: u32, headers_bytes: u32) -> Bounds {
         most_streams,
         headers_bytes,
         share: Share { turn_bytes: 16 * 1024, block_bytes: 2 * headers_bytes as usize },
+        stream_window_bytes: STREAM_WINDOW_BYTES,
         window_bytes: most_streams.saturating_mul(STREAM_WINDOW_BYTES),
+        narrows: true,
         held_bytes: Some(32 * 1024 * 1024),
         most_reset: 200,
         most_given_up: Some(200),
@@ -70,7 +76,9 @@ const GATEWAYS: Bounds = Bounds {
     most_streams: 20_000,
     headers_bytes: 64 * 1024,
     share: Share { turn_bytes: usize::MAX, block_bytes: usize::MAX },
-    window_bytes: 4096 * STREAM_WINDOW_BYTES,
+    stream_window_bytes: GATEWAYS_STREAM_WINDOW_BYTES,
+    window_bytes: 4096 * GATEWAYS_STREAM_WINDOW_BYTES,
+    narrows: false,
     held_bytes: None,
     most_reset: 20_000,
     most_given_up: None,
@@ -101,7 +109,8 @@ where
     let mut pings = connection.ping_pong();
     let mut pinged = false;
     let mut ending = false;
-    let shared = Arc::new(Shared::new(service, bounds.held_bytes));
+    let narrowing = bounds.narrows.then_some(bounds.stream_window_bytes as usize);
+    let shared = Arc::new(Shared::new(service, bounds.held_bytes, narrowing));
     let mut may_give_up = bounds.most_given_up.map(|most| Allowance::new(most, GIVEN_UP_EVERY));
     loop {
         tokio::select! {
@@ -138,7 +147,7 @@ fn builder(bounds: Bounds) -> Builder {
     let mut builder = h2::server::Builder::new();
     builder
         .max_concurrent_streams(bounds.most_streams)
-        .initial_window_size(STREAM_WINDOW_BYTES)
+        .initial_window_size(bounds.stream_window_bytes)
         .initial_connection_window_size(bounds.window_bytes)
         .max_send_buffer_size(SEND_BUFFER_BYTES)
         .max_header_list_size(bounds.headers_bytes)

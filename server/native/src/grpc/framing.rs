@@ -89,6 +89,11 @@ impl Messages {
         self.buffer.len()
     }
 
+    /// How many bytes are missing of the next message, where it has begun.
+    pub fn missing_bytes(&self) -> usize {
+        prefix(&self.buffer).map_or(0, |(_, length)| (PREFIX_BYTES + length).saturating_sub(self.buffer.len()))
+    }
+
     /// How many bytes the next message will take in memory until it is read, where it has begun and may be so long.
     pub fn announced(&self) -> Option<usize> {
         let (flag, length) = prefix(&self.buffer)?;

@@ -35,6 +35,7 @@ HOST = "127.0.0.1"
 EMPTY = frame(b"")
 UNAVAILABLE = 14
 NO_ERROR, ENHANCE_YOUR_CALM = 0, 11
+WINDOW_BYTES = 65_535
 LONG_BYTES = 100_000
 SHORT_BYTES = 10_000
 MOST_HELD_BYTES = 2_000_000
@@ -45,7 +46,7 @@ class Methods:
     """Methods that do not what callers hope for, and how far they are."""
 
     def __init__(self) -> None:
-        self.running = self.answered = 0
+        self.running = self.answered = self.read = 0
         self.may_end = asyncio.Event()
 
     async def deaf(self, requests: AsyncIterator[Struct]) -> AsyncIterator[Message]:
@@ -62,6 +63,14 @@ class Methods:
         while True:
             self.answered += 1
             yield struct(payload="x" * LONG_BYTES)
+
+    async def slow(self, requests: AsyncIterator[Struct]) -> AsyncIterator[Message]:
+        """Reads a thousand messages a second, at most."""
+        async for _ in requests:
+            self.read += 1
+            if self.read % 10 == 0:
+                await asyncio.sleep(0.01)
+        yield Struct()
 
     async def leave(self, requests: AsyncIterator[Struct]) -> AsyncIterator[Message]:
         """Answers the first request, and ends while more come."""
@@ -89,6 +98,7 @@ class Methods:
         return [
             PublicStreamMethod("/test/Deaf", Struct, self.deaf),
             PublicStreamMethod("/test/Flood", Struct, self.flood),
+            PublicStreamMethod("/test/Slow", Struct, self.slow),
             PublicStreamMethod("/test/Leave", Struct, self.leave),
             PublicMethod("/test/Hang", Struct, self.hang),
             PublicMethod("/test/Wait", Struct, self.wait),
@@ -150,6 +160,23 @@ async def test_a_stream_that_is_not_read_holds_its_sender(address: str, peer: Pe
     filling.cancel()
     assert sent <= MOST_HELD_BYTES
     assert (await peer.call(grpc_headers(path("Empty")), EMPTY)).grpc_status == 0
+
+
+async def test_a_stream_that_is_read_slowly_holds_what_is_read_soon(address: str, peer: Peer, methods: Methods) -> None:
+    """Else small messages waited for seconds in what is a good window for large ones."""
+    message = frame(struct(payload="x" * 30).SerializeToString())
+    stream_id, sent = peer.begin(grpc_headers("/test/Slow")), 0
+
+    async def fill() -> None:
+        nonlocal sent
+        while True:
+            await peer.send(stream_id, message * 10)
+            sent += 10 * len(message)
+
+    filling = asyncio.create_task(fill())
+    await until(lambda: sent >= WINDOW_BYTES)
+    await until(lambda: sent - methods.read * len(message) <= WINDOW_BYTES // 3)
+    filling.cancel()
 
 
 async def test_a_caller_that_does_not_read_holds_its_stream(address: str, methods: Methods) -> None:
@@ -340,7 +367,7 @@ async def test_a_long_message_of_a_stream_has_to_be_whole_in_time(methods: Metho
     async with serving(methods, call_timeout_seconds=0.3) as (_, address), connected(address) as peer:
         slow, waiting = peer.begin(grpc_headers(path("Output"))), peer.begin(grpc_headers("/test/Deaf"))
         await peer.send(slow, long[:200_000])
-        await peer.send(waiting, long + long[:200_000])
+        await peer.send(waiting, long + long[:40_000])
         answer = await peer.answer(slow)
         assert answer.grpc_status == UNAVAILABLE
         assert "did not arrive in time" in (answer.headers | answer.trailers)["grpc-message"]

@@ -86,7 +86,9 @@ def _in_time_of_left(result: Result) -> str:
 
 
 def _soon(result: Result) -> str:
-    share = result.flood.soon / result.flood.calls
+    """Of streams: of what they took. Flow control holds back what is more, and callers know that at once."""
+    flood = result.flood
+    share = flood.soon / max(1, flood.calls - flood.missed if result.case.call == "stream" else flood.calls)
     return _marked(f"{share:.0%}", share >= LEAST_SOON)
 
 
@@ -138,10 +140,10 @@ COLUMNS: tuple[tuple[str, str, Callable[[Result], str]], ...] = (
 CAPTION = """\
 by: members, lim: with the default limits; ×: of the peak, offered; in time, refused: of the peak, the rest was late,
 failed or not sent; of left: in time, of what the peak is on the cores that the generator left; p99: of refusals, in ms;
-soon: answered or refused within 0.5 s; other, fails: the neighbour's p99 in ms, and its calls without an answer;
-health: p99 of /healthz in ms; again: goodput 2 s after, of the peak; MB: memory of all the service's processes, at
-most; kept: what they have a while later, of what they had at the start; cores: of the generator. A star: not as it
-should be (docs/performance.md)."""
+soon: answered or refused within 0.5 s, of what streams took; other, fails: the neighbour's p99 in ms, and its calls
+without an answer; health: p99 of /healthz in ms; again: goodput 2 s after, of the peak; MB: memory of all the
+service's processes, at most; kept: what they have a while later, of what they had at the start; cores: of the
+generator. A star: not as it should be (docs/performance.md)."""
 
 
 def heading() -> str:

@@ -4,12 +4,14 @@ use std::collections::VecDeque;
 
 use crate::connection::Ended;
 use crate::outcome::Outcome;
-use crate::plan::{self, Pace};
+use crate::plan::{self, Call, Pace};
 use crate::verdict::Ending;
 use crate::workload::Workload;
 
 /// Calls that are not answered, at most; past it, the generator would measure itself.
 const MOST_UNANSWERED: usize = 60_000;
+/// How long a stream's caller keeps a call that the stream takes no more: flow control has told it at once.
+const MOST_HELD_NS: u64 = 250_000_000;
 const NS_PER_MS: u64 = 1_000_000;
 /// Its multiples fall everywhere between whole numbers.
 const GOLDEN_SECTION: f64 = 0.618_033_988_749_895;
@@ -71,6 +73,13 @@ impl Lane {
         self.plan.deadline_ms.map_or(0, |ms| now.saturating_sub(u64::from(ms) * NS_PER_MS))
     }
 
+    /// The moment before which calls were due that are not to be sent any more.
+    fn unsent_before(&self, now: u64) -> u64 {
+        let expired = self.expired_before(now);
+        let held = self.plan.deadline_ms.is_some() && self.plan.call == Call::Stream;
+        if held { expired.max(now.saturating_sub(MOST_HELD_NS)) } else { expired }
+    }
+
     /// What is left of the time of a call, in whole ms.
     pub fn timeout_ms(&self, due: u64, now: u64) -> Option<u64> {
         self.plan.deadline_ms.map(|ms| u64::from(ms).saturating_sub((now - due) / NS_PER_MS).max(1))
@@ -96,7 +105,7 @@ impl Lane {
                 self.waiting.push_back(due);
             }
         }
-        let before = self.expired_before(now);
+        let before = self.unsent_before(now);
         while let Some(due) = self.waiting.pop_front_if(|due| *due < before) {
             self.end((due, Some(Ending::Unsent)), now);
         }

@@ -44,6 +44,8 @@ UPLOAD_BUFFER_BYTES = 2**18
 """What an upload may have in Envoy on its way to who receives it."""
 RUNTIME = {"http.max_requests_per_io_cycle": 1}
 """One request of an HTTP/2 connection at a time, between which other connections have their turn."""
+LOOK_BYTES = 65_536
+"""What is read of a connection before others have their turn."""
 ACCEPTED_AT_ONCE = 4
 """New connections that a thread takes before those it has get their turn."""
 
@@ -134,8 +136,8 @@ def _listener(settings: GatewaySettings) -> dict[str, Any]:
         ),
         "enable_reuse_port": True,
         "max_connections_to_accept_per_socket_event": ACCEPTED_AT_ONCE,
-        # A gRPC message of the greatest length and its prefix fit; REST bodies have the limit of their route.
-        "per_connection_buffer_limit_bytes": 2 * settings.body_limit_bytes,
+        # Of a request's body more is held, as its route has it.
+        "per_connection_buffer_limit_bytes": LOOK_BYTES,
         "filter_chains": [
             filter_chain(settings.tls)
             | {

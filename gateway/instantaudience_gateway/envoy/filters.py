@@ -101,7 +101,7 @@ def _connect_json(settings: GatewaySettings) -> list[dict[str, Any]]:
                 "print_options": {"stream_newline_delimited": True},
                 # What one look at the connection brings (`per_connection_buffer_limit_bytes`), and what is left of the
                 # one before; the script bounds each message.
-                "max_request_body_size": 4 * limit_bytes,
+                "max_request_body_size": 2 * limit_bytes,
             },
         ),
     }

@@ -95,9 +95,11 @@ class Admission:
         *,
         had_turn: bool = False,
         in_stream: bool = False,
+        parts: int | None = None,
     ) -> Ticket:
-        """Wait until the call may run, which has waited before; give its ticket back to `leave` when it has ended. A
-        host that has calls wait itself has judged that already where the call `had_turn`.
+        """Wait until the call may run, which has waited before, and takes so many `parts` of places, or one place; give
+        its ticket back to `leave` when it has ended. A host that has calls wait itself has judged that already where
+        the call `had_turn`.
 
         The deadline is a time of the event loop's clock, in seconds.
 
@@ -109,7 +111,7 @@ class Admission:
         until = came + min(PATIENCE_SECONDS, PATIENCE_SHARE * (deadline - came))
         if now > until and not had_turn and self._under_way_of.get(member_id, 0) >= FEW:
             raise self._refusal("late")
-        ticket = Ticket(member_id, now, until, prices.PARTS)
+        ticket = Ticket(member_id, now, until, prices.PARTS if parts is None else parts)
         runs = self._has_room
         if not runs and len(self._queues) >= self.most_waiting:
             self._make_room(member_id)
@@ -145,6 +147,20 @@ class Admission:
         self._start(ticket)
         waited.observe_all(waited_seconds)
         return ticket
+
+    def go_along(self, ticket: Ticket, size_bytes: int) -> bool:
+        """Let one more request of a stream run with those that have just had their turn, which needs no room: most of
+        what they cost, they share. False where it is large, or the turn as long as one is."""
+        parts = prices.parts_of(size_bytes)
+        if not ticket.running or parts > prices.PARTS or ticket.parts + parts > prices.turn_room():
+            return False
+        ticket.calls += 1
+        ticket.parts += parts
+        self._running += parts
+        self._under_way += 1
+        self._under_way_of[ticket.member_id] += 1
+        waited.observe(0.0)
+        return True
 
     def leave(self, ticket: Ticket, sizes: Sequence[int] = ()) -> None:
         """The call has ended; of several, those with messages of these sizes, or all."""

@@ -370,6 +370,28 @@ async def test_large_calls_among_small_ones_take_their_places_and_give_them_back
     assert state(waiting) == "waits"
 
 
+async def test_requests_of_a_stream_go_along_with_one_whose_turn_it_is(
+    admission: Admission, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prices, "PARTS", 4)
+    tickets = [await admission.enter(FLOOD, seconds_from_now(60), in_stream=True, parts=1) for _ in range(8)]
+    assert admission.enter_at_once(FLOOD, (0,), (0.0,), in_stream=True) is None
+    assert not admission.go_along(tickets[0], prices.PLACE_BYTES)
+    went = 1
+    while admission.go_along(tickets[0], prices.SMALL_BYTES):
+        went += 1
+    assert (went, admission.under_way) == (prices.turn_room(), prices.turn_room() + 7)
+    waiting = await entering(admission, NEIGHBOUR)
+    for _ in range(went - 1):
+        assert state(waiting[0]) == "waits"
+        admission.leave(tickets[0], (0,))
+    await turns()
+    assert (state(waiting[0]), admission.under_way) == ("waits", 8)
+    admission.leave(tickets[0], (0,))
+    await turns()
+    assert (state(waiting[0]), admission.go_along(tickets[0], 0)) == ("runs", False)
+
+
 async def test_large_calls_that_are_carried_out_together_take_more_places(
     admission: Admission, monkeypatch: pytest.MonkeyPatch
 ) -> None:

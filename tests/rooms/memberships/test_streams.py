@@ -1,15 +1,19 @@
 """Streams of requests (audience.proto, StreamSegments), from the pipeline down to a real cluster."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Iterable
 from typing import Any
 
 import pytest
 from google.rpc import code_pb2
 from instantaudience.v1 import audience_pb2 as pb
+from instantaudience_server.admission import admission as admission_module
+from instantaudience_server.admission.admission import Admission
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.errors import unavailable
 from instantaudience_server.memberships.service import MembershipService
+from instantaudience_server.observations import write_down
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.session_store import ClusterSessionStore
@@ -20,12 +24,13 @@ from instantaudience_server.transport.calls.outcomes import CallError, Outcomes
 from instantaudience_server.transport.calls.pipeline import Pipeline
 from instantaudience_server.transport.methods.audience import audience_methods
 from instantaudience_server.usage.counting import Usage
+from prometheus_client import REGISTRY
 from redis.asyncio import RedisCluster
 from structlog.testing import capture_logs
 from support.clocks import FakeClock
 from support.parts.limits import usual_admission
 from support.parts.readings import CATALOG
-from support.waiting import seconds_from_now
+from support.waiting import seconds_from_now, until
 
 TOKEN = "hbapi:1001:5ec4e7:ams1"
 CALL = Call(TOKEN, "r-1", None)
@@ -196,6 +201,48 @@ class Gates:
             self.read += 1
             domain = (domains or {}).get(index, "")
             yield pb.GetMembershipsRequest(user_id=str(index), domain=domain).SerializeToString()
+
+
+@pytest.mark.parametrize("patience_seconds", [1.0, 0.03])
+async def test_requests_that_have_come_begin_together_when_it_is_their_turn(
+    tokens: TokenService,
+    usage: Usage,
+    method: StreamMethod[Any],
+    plain: RedisCluster,
+    monkeypatch: pytest.MonkeyPatch,
+    patience_seconds: float,
+) -> None:
+    """Where it does not come in time, each is refused in its place."""
+    monkeypatch.setattr(admission_module, "PATIENCE_SECONDS", patience_seconds)
+    monkeypatch.setattr(admission_module, "SLOW_SECONDS", 60.0)
+    admission = Admission(lambda low, _: low, most_running=1, most_waiting=10)
+    pipeline = Pipeline(
+        tokens, admission, Outcomes(usage), call_timeout_seconds=5, body_limit_bytes=LIMIT_BYTES, stream_window=30
+    )
+    await tokens.verify(TOKEN, seconds_from_now())
+    other = await admission.enter(0, seconds_from_now())
+    come = deque([body(user, seg_id=12, value=1) for user in range(1, 11)])
+    answered: list[bytes] = []
+    calls, batches = _gathered()
+    stream = pipeline.run_stream(method, sent([come.popleft()]), CALL, lambda: come.popleft() if come else None)
+    collecting = asyncio.create_task(collect(answered, stream))
+    if patience_seconds == 1.0:
+        await until(lambda: admission.waiting == 1)
+        assert len(come) == 9
+        admission.leave(other)
+    await collecting
+    codes = {pb.StreamSegmentsResponse.FromString(answer).error.code for answer in answered}
+    expected = ({code_pb2.OK}, 10, 1) if patience_seconds == 1.0 else ({code_pb2.UNAVAILABLE}, 0, 0)
+    assert (codes, _gathered()[0] - calls, _gathered()[1] - batches) == expected
+    assert (len(answered), await plain.hgetall("m:p:10")) == (10, {b"12": b"1"} if expected[1] else {})
+
+
+def _gathered() -> tuple[float, float]:
+    """Calls that were gathered so far, and batches."""
+    write_down()
+    name = "instant_audience_gathered_calls"
+    values = [REGISTRY.get_sample_value(f"{name}_{part}", {}) for part in ("sum", "count")]
+    return values[0] or 0.0, values[1] or 0.0
 
 
 async def settled() -> None:

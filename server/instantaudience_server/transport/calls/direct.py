@@ -4,6 +4,7 @@ them at once is (docs/adr/0045-calls-that-begin-together.md)."""
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 from google.rpc import code_pb2
@@ -53,8 +54,7 @@ class DirectCalls:
     """Serves the calls of a host that has had them wait for their turn, or the requests of a stream. What cannot be
     served like this is left to those who do the same in a task."""
 
-    def __init__(self, entrance: Entrance, outcomes: Outcomes, replies: Replies, *, in_stream: bool) -> None:
-        self._in_stream = in_stream
+    def __init__(self, entrance: Entrance, outcomes: Outcomes, replies: Replies) -> None:
         self.entrance = entrance
         self.outcomes = outcomes
         self.replies = replies
@@ -70,27 +70,49 @@ class DirectCalls:
         self, number: int, method: Method[Any] | StreamMethod[Any], message: bytes, call: Call, caller: Caller
     ) -> bool:
         """Begin a call, if it is such a one. Its end goes to the replies, in a later turn of the event loop."""
+        ticket = self.entrance.enter_at_once(caller, (len(message),), (call.waited_seconds,))
+        return ticket is not None and self.begin_in_turn(number, method, message, call, caller, ticket)
+
+    def begin_in_turn(
+        self,
+        number: int,
+        method: Method[Any] | StreamMethod[Any],
+        message: bytes,
+        call: Call,
+        caller: Caller,
+        ticket: Ticket,
+    ) -> bool:
+        """As `begin`, of a call that has been let in. Its part of the ticket is given back when it ends, or at once
+        where it is no such call."""
+        # What is wrong is said where it goes wrong again: in the task.
+        with suppress(Exception):
+            if self._begin(number, method, message, call, caller, ticket):
+                return True
+        self.entrance.leave(ticket, (len(message),))
+        return False
+
+    def _begin(
+        self,
+        number: int,
+        method: Method[Any] | StreamMethod[Any],
+        message: bytes,
+        call: Call,
+        caller: Caller,
+        ticket: Ticket,
+    ) -> bool:
         posting = method.posting
         deadline = self.entrance.deadline_ahead(call.remaining_seconds, call.waited_seconds)
         if posting is None or deadline is None:
             return False
-        ticket = self.entrance.enter_at_once(caller, (len(message),), (call.waited_seconds,), in_stream=self._in_stream)
-        if ticket is None:
-            return False
-        try:
-            self.entrance.check_size(max(len(message), call.body_bytes), caller)
-            request = self.entrance.read(method.request, message)
-            came = ticket.since - call.waited_seconds
-            post = _DirectCall(number, request, deadline, call.request_id, came)
-            if tracing.is_on():
-                post.span = tracing.start_call(method.path, call.request_id, call.trace_parent, call.waited_seconds)
-                tracing.waited(post.span)
-            with tracing.within(post.span):
-                self._add([post], _Together(self, method.path, posting, caller, ticket))
-        except Exception:
-            # What is wrong is said where it goes wrong again: in the task.
-            self.entrance.leave(ticket)
-            return False
+        self.entrance.check_size(max(len(message), call.body_bytes), caller)
+        request = self.entrance.read(method.request, message)
+        came = ticket.since - call.waited_seconds
+        post = _DirectCall(number, request, deadline, call.request_id, came)
+        if tracing.is_on():
+            post.span = tracing.start_call(method.path, call.request_id, call.trace_parent, call.waited_seconds)
+            tracing.waited(post.span)
+        with tracing.within(post.span):
+            self._add([post], _Together(self, method.path, posting, caller, ticket))
         return True
 
     def begin_together(self, method: Method[Any], calls: Sequence[Gathered], caller: Caller) -> bool:
@@ -100,7 +122,7 @@ class DirectCalls:
             return False
         sizes = [call.size_bytes for call in calls]
         waited = [call.waited_seconds for call in calls]
-        ticket = self.entrance.enter_at_once(caller, sizes, waited, in_stream=self._in_stream)
+        ticket = self.entrance.enter_at_once(caller, sizes, waited)
         if ticket is None:
             return False
         try:

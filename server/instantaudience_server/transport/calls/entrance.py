@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from google.protobuf.message import DecodeError
 
+from instantaudience_server.admission import prices
 from instantaudience_server.admission.admission import Admission
 from instantaudience_server.admission.queues import Ticket
 from instantaudience_server.catalog.access import Caller
@@ -58,7 +59,6 @@ class Entrance:
         waited_seconds: float = 0.0,
         *,
         had_turn: bool = False,
-        in_stream: bool = False,
     ) -> Ticket | None:
         """Wait for the turn of a call that came in so long ago, or had it at its host; `leave` when it has ended. Those
         of admins come first.
@@ -68,18 +68,35 @@ class Entrance:
         """
         if caller.account.role is Role.ADMIN:
             return None
-        return await self._admission.enter(
-            caller.member.id, deadline, waited_seconds, had_turn=had_turn, in_stream=in_stream
-        )
+        return await self._admission.enter(caller.member.id, deadline, waited_seconds, had_turn=had_turn)
 
-    def enter_at_once(
-        self, caller: Caller, sizes: Sequence[int], waited: Sequence[float], *, in_stream: bool
-    ) -> Ticket | None:
+    def enter_at_once(self, caller: Caller, sizes: Sequence[int], waited: Sequence[float]) -> Ticket | None:
         """As `enter`, of calls with messages of these sizes that are carried out together, and have waited so long;
         None where they have to wait, or are an admin's."""
         if caller.account.role is Role.ADMIN:
             return None
-        return self._admission.enter_at_once(caller.member.id, sizes, waited, in_stream=in_stream)
+        return self._admission.enter_at_once(caller.member.id, sizes, waited, in_stream=False)
+
+    def enter_in_stream_at_once(self, caller: Caller, size: int, along: Ticket | None) -> Ticket | None:
+        """As `enter_at_once`, of a stream's request with a message of this size. Where it would have to wait, it may go
+        along with others that have just had their turn."""
+        if caller.account.role is Role.ADMIN:
+            return None
+        ticket = self._admission.enter_at_once(caller.member.id, (size,), (0.0,), in_stream=True)
+        if ticket is None and along is not None and self._admission.go_along(along, size):
+            return along
+        return ticket
+
+    async def enter_in_stream(self, caller: Caller, deadline: float, size: int) -> Ticket | None:
+        """As `enter`, of a stream's request with a message of this size.
+
+        Raises:
+            AudienceError: UNAVAILABLE.
+        """
+        if caller.account.role is Role.ADMIN:
+            return None
+        parts = prices.parts_of(size)
+        return await self._admission.enter(caller.member.id, deadline, in_stream=True, parts=parts)
 
     def known(self, authorization: str) -> Caller | None:
         """Whose token a call has, where nobody need be asked."""

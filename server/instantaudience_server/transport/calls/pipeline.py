@@ -28,7 +28,7 @@ from instantaudience_server.transport.calls.kinds import (
     StreamMethod,
 )
 from instantaudience_server.transport.calls.outcomes import CallError, Outcomes
-from instantaudience_server.transport.calls.streaming import Streams
+from instantaudience_server.transport.calls.streaming import Come, Streams, nothing
 
 
 class Pipeline:
@@ -58,7 +58,7 @@ class Pipeline:
 
     def direct(self, replies: Replies) -> DirectCalls:
         """What serves those calls that need no task, of a host that has calls wait for their turn itself."""
-        return DirectCalls(self._entrance, self.outcomes, replies, in_stream=False)
+        return DirectCalls(self._entrance, self.outcomes, replies)
 
     def run(
         self, method: Method[Request] | PublicMethod[Request], body: Body, call: Call
@@ -114,8 +114,10 @@ class Pipeline:
         method: StreamMethod[Request] | CollectMethod[Request] | PublicStreamMethod[Request],
         bodies: AsyncIterator[bytes],
         call: Call,
+        come: Come = nothing,
     ) -> AsyncGenerator[bytes, None]:
-        """Answer a stream; close the generator when the caller leaves.
+        """Answer a stream; close the generator when the caller leaves. `come` gives the next of the bodies where it is
+        there already.
 
         Raises:
             CallError: the stream as a whole failed. Nothing else but cancellation, and what `bodies` raises when the
@@ -125,4 +127,4 @@ class Pipeline:
             return self._streams.run_public(method, bodies, call)
         if isinstance(method, CollectMethod):
             return self._streams.run_collecting(method, bodies, call)
-        return self._streams.run(method, bodies, call)
+        return self._streams.run(method, bodies, call, come)

@@ -62,6 +62,15 @@ class NativeStream:
         """What was sent is on its way."""
         _wake(self._sent)
 
+    def come(self) -> bytes | None:
+        """The next message, where it has come."""
+        if not self._messages:
+            return None
+        message = self._messages.popleft()
+        self._host.read(self.number)
+        self._flush_later()
+        return message
+
     async def messages(self) -> AsyncIterator[bytes]:
         """The messages, as they come.
 
@@ -70,10 +79,7 @@ class NativeStream:
         """
         loop = asyncio.get_running_loop()
         while True:
-            while self._messages:
-                message = self._messages.popleft()
-                self._host.read(self.number)
-                self._flush_later()
+            while (message := self.come()) is not None:
                 yield message
             if self._error is not None:
                 raise self._error
@@ -154,7 +160,8 @@ class NativeStreams:
     async def _serve(self, stream: NativeStream, method: Any, fields: tuple[Any, ...]) -> None:
         number = stream.number
         try:
-            async with aclosing(self._pipeline.run_stream(method, stream.messages(), Call(*fields))) as answers:
+            running = self._pipeline.run_stream(method, stream.messages(), Call(*fields), stream.come)
+            async with aclosing(running) as answers:
                 async for answer in answers:
                     await stream.send(answer)
             self._host.end(number)

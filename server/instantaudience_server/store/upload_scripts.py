@@ -145,8 +145,8 @@ KEEP_UPLOADING = (
     + _USED
     + """
 local id, lease, now, ends, hour, size, lines = unpack(ARGV)
-local phase, held = unpack(redis.call('HMGET', KEYS[1], 'phase', 'upload_lease'))
-if phase ~= 'uploading' or held ~= lease then return false end
+local phase, held, open_until = unpack(redis.call('HMGET', KEYS[1], 'phase', 'upload_lease', 'open_until_ms'))
+if phase ~= 'uploading' or held ~= lease or tonumber(open_until) <= tonumber(now) then return false end
 local others = used(KEYS[3], tonumber(hour), tonumber(now), id)
 if fits(others, {unpack(ARGV, 8)}, size, lines) then
   change(KEYS[1], KEYS[2], id, now, 'open_until_ms', ends)
@@ -157,7 +157,7 @@ return others
 )
 """Keys: job, changed jobs, uploads. Arguments: ID, lease, now, until when more must have come, the hour, bytes and
 lines that have come or are to, and the limits as in `BEGIN_UPLOAD`. Answers likewise, or nothing where the upload is
-over; nothing is written down of what does not fit."""
+over, as it is when no more has come in time; nothing is written down of what does not fit."""
 
 END_UPLOAD = (
     CHANGE
@@ -165,9 +165,10 @@ END_UPLOAD = (
     + _UNUSED
     + """
 local id, member, lease, now, size, lines, most_lines, hour, kept, failed = unpack(ARGV)
-local phase, upload_lease = unpack(redis.call('HMGET', KEYS[1], 'phase', 'upload_lease'))
+local phase, upload_lease, open_until = unpack(redis.call('HMGET', KEYS[1], 'phase', 'upload_lease', 'open_until_ms'))
 if upload_lease ~= lease then return 0 end
 if phase == 'uploading' and failed == '' then
+  if tonumber(open_until) <= tonumber(now) then return 0 end
   local others = used(KEYS[3], tonumber(hour), tonumber(now), id)
   if not fits(others, {unpack(ARGV, 11)}, size, lines) then return others end
   redis.call('HINCRBY', KEYS[3], 'b' .. hour, size)

@@ -6,7 +6,6 @@ import pytest
 from instantaudience_server.batch.uploads import sweeping
 from instantaudience_server.batch.uploads.files import FileStore
 from instantaudience_server.batch.uploads.sweeping import look, sweep
-from instantaudience_server.clock import SystemClock
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.jobs import Uploaded
 from instantaudience_server.store.job_store import ClusterJobStore
@@ -59,8 +58,8 @@ async def test_files_that_no_job_needs_go(jobs: ClusterJobStore, files: FileStor
     slow = await uploading(jobs, files, b"x", OTHER, silent_ms=DAY_MS)
     coming = await look(jobs, files, {})
     assert set(await files.job_ids()) == {needed.job_id, silent.job_id, slow.job_id}
-    now_ms = SystemClock().now_ms() - DAY_MS
-    await jobs.keep_uploading(slow, "up", Uploaded(2, 0, -1), LIMITS, now_ms, now_ms + 1, seconds_from_now())
+    now_ms = slow.created_ms - DAY_MS - 1
+    await jobs.keep_uploading(slow, "up", Uploaded(2, 0, -1), LIMITS, now_ms, now_ms + 9, seconds_from_now())
     await look(jobs, files, coming)
     assert set(await files.job_ids()) == {needed.job_id, slow.job_id}
     assert [piece async for piece in files.file(needed.job_id, 1).read(0)] == [b"."]

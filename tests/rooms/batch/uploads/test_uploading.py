@@ -266,6 +266,27 @@ class FailingOverStore(ClusterJobStore):
         return await super().end_upload(*arguments)
 
 
+@pytest.mark.parametrize("is_whole", [True, False])
+async def test_an_upload_that_callers_were_told_is_over_stays_so(
+    place: Place, monkeypatch: pytest.MonkeyPatch, is_whole: bool
+) -> None:
+    """Its process stood still, and the member's next file has come; the job had failed, and then was done after all,
+    after the next one."""
+    monkeypatch.setattr(uploading, "RENEW_SECONDS", 0)
+    job, secret = await place.job()
+    upload = await place.uploads.begin_by_url(secret, None)
+    await upload.add(b"1\n")
+    place.clock.ms += uploading.LEASE_MS
+    assert (await place.send(b"2\n")).phase is Phase.VALIDATING
+    with pytest.raises(NoSuchUploadError):
+        await (upload.finish() if is_whole else upload.add(b"3\n"))
+    await upload.fail("UPLOAD_INCOMPLETE")
+    assert (await place.found(job)).phase is Phase.ERROR
+    assert await place.jobs.take("a", 1000, place.clock.now_ms(), seconds_from_now()) is not None
+    assert await place.jobs.take("b", 1000, place.clock.now_ms(), seconds_from_now()) is None
+    assert job.job_id not in await place.files.job_ids()
+
+
 async def test_a_file_that_has_come_waits_for_the_cluster(place: Place, cluster: Cluster) -> None:
     place.jobs = FailingOverStore(cluster)
     find_member = members_of(place.catalog)

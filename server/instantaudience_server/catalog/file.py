@@ -37,6 +37,7 @@ ENTRIES_BETWEEN_PROGRESS = 1000
 Id = Annotated[StrictInt, Field(ge=1, le=2**31 - 1)]
 Int32 = Annotated[StrictInt, Field(ge=-(2**31), le=2**31 - 1)]
 Int64 = Annotated[StrictInt, Field(ge=-(2**63), le=2**63 - 1)]
+Entry = pb.Member | pb.ImportedUser | pb.Segment
 Progress = Callable[[int, int], None]
 """Told now and then how much is done, and of how much."""
 

@@ -25,8 +25,6 @@ from instantaudience_server.errors import AudienceError, Reason, invalid, requir
 from instantaudience_server.passwords.hashing import HASH_RULE, Passwords, is_password_hash
 from instantaudience_server.store.interfaces.catalog import CatalogStore, Kind, Outcome, Write
 
-MOST_OBJECTS = 1000
-"""Objects of a request."""
 OBJECTS_AT_ONCE = 100
 """Objects that are checked, compared and written together: in between, other calls run."""
 _MEANWHILE = (Outcome.CONFLICT, Outcome.NO_MEMBER)
@@ -73,8 +71,8 @@ class ImportService:
         """
         require_admin(caller)
         entries = list(_entries(request))
-        if len(entries) > MOST_OBJECTS:
-            raise AudienceError(Reason.SYNTAX, f"A request must hold at most {MOST_OBJECTS} objects")
+        if len(entries) > rules.MOST_IMPORTED:
+            raise AudienceError(Reason.SYNTAX, f"A request must hold at most {rules.MOST_IMPORTED} objects")
         putting = _Putting(request, self._store, self._feed, self._passwords, self._clock, deadline)
         await putting.foresee(entries)
         for start in range(0, len(entries), OBJECTS_AT_ONCE):

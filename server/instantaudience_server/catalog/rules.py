@@ -20,6 +20,8 @@ New = TypeVar("New", bound=Object)
 
 LARGEST_ID = 2**31 - 1
 MOST_CERTIFICATE_NAMES = 10
+MOST_IMPORTED = 1000
+"""Objects of a request to import some."""
 LONGEST_CERTIFICATE_NAME = 255
 LONGEST_USERNAME = 255
 """Characters of a user's name."""

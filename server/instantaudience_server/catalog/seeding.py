@@ -7,7 +7,7 @@ from instantaudience.v1 import catalog_pb2 as pb
 
 from instantaudience_server.catalog import records
 from instantaudience_server.catalog.editor import write_of
-from instantaudience_server.catalog.file import CatalogEntries, CatalogError, Progress
+from instantaudience_server.catalog.file import CatalogEntries, CatalogError, Entry, Progress
 from instantaudience_server.catalog.records import Object
 from instantaudience_server.store.interfaces.catalog import CatalogStore, Kind, Outcome, Write
 
@@ -16,7 +16,6 @@ STORE_SECONDS = 5.0
 """How long the cluster has for one batch."""
 
 HashPassword = Callable[[str], str]
-Entry = pb.Member | pb.ImportedUser | pb.Segment
 
 
 async def seed(

@@ -15,22 +15,27 @@ from instantaudience.v1 import catalog_pb2 as pb
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from instantaudience_server.catalog.file import CatalogEntries, CatalogError, place_of, read_catalog, read_entries
+from instantaudience_server.catalog.file import (
+    CatalogEntries,
+    CatalogError,
+    Entry,
+    place_of,
+    read_catalog,
+    read_entries,
+)
 from instantaudience_server.catalog.file_entries import write_entry
+from instantaudience_server.catalog.rules import MOST_IMPORTED
 from instantaudience_server.commands.connection.client import Client
 from instantaudience_server.commands.connection.options import with_client
 from instantaudience_server.commands.printing.as_json import json_option
 
 DASH = Path("-")
 """Standard input or output."""
-MOST_OBJECTS = 1000
-"""Objects of a request (source: ImportCatalogRequest)."""
 MOST_BYTES = 500_000
 """Bytes of a request, about; the service takes 1 MB."""
 PASSWORD_BYTES = MOST_BYTES // 10
 """What a plain password counts as: hashing it takes the service some 50 ms."""
 
-Entry = pb.Member | pb.ImportedUser | pb.Segment
 Failed = dict[int, tuple[Entry, str]]
 """Entries that could not be put, and why, by their position in the file."""
 
@@ -60,7 +65,7 @@ def batches(list_name: str, entries: Iterable[tuple[int, Entry]]) -> Iterator[Ba
     for position, entry in entries:
         batch.append((position, entry))
         size += PASSWORD_BYTES if isinstance(entry, pb.ImportedUser) and entry.password else entry.ByteSize()
-        if len(batch) == MOST_OBJECTS or size >= MOST_BYTES:
+        if len(batch) == MOST_IMPORTED or size >= MOST_BYTES:
             yield Batch(list_name, batch)
             batch, size = [], 0
     if batch:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from instantaudience.v1 import catalog_pb2 as pb
-from instantaudience_server.catalog.importing import MOST_OBJECTS
 from instantaudience_server.catalog.public_keys import PublicKeyService
+from instantaudience_server.catalog.rules import MOST_IMPORTED
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.passwords.hashing import Passwords
 from instantaudience_server.quotas import Quotas
@@ -330,11 +330,11 @@ class TestNamesThatChangePlaces:
 
     @pytest.mark.parametrize("shift", [1, 500, 999])
     async def test_of_as_many_as_a_request_has(self, worker: CatalogWorker, shift: int) -> None:
-        codes = [f"code {number}" for number in range(MOST_OBJECTS)]
+        codes = [f"code {number}" for number in range(MOST_IMPORTED)]
         await worker.put(segments=self.segments(codes))
         moved = codes[shift:] + codes[:shift]
-        assert counts(await worker.put(segments=self.segments(moved))) == (0, MOST_OBJECTS, 0)
-        assert await self.codes(worker, MOST_OBJECTS) == moved
+        assert counts(await worker.put(segments=self.segments(moved))) == (0, MOST_IMPORTED, 0)
+        assert await self.codes(worker, MOST_IMPORTED) == moved
 
     async def test_of_users(self, worker: CatalogWorker) -> None:
         users = [
@@ -378,7 +378,7 @@ class TestNamesThatChangePlaces:
 
 
 async def test_a_thousand_objects_at_most(worker: CatalogWorker) -> None:
-    segments = [{"id": number, "member_id": OWN} for number in range(1, MOST_OBJECTS + 2)]
+    segments = [{"id": number, "member_id": OWN} for number in range(1, MOST_IMPORTED + 2)]
     before = await worker.version()
     with pytest.raises(AudienceError) as error:
         await worker.put(segments=segments)

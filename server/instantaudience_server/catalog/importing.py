@@ -140,7 +140,9 @@ class _Putting:
     async def put_named(self) -> None:
         """Put what was left, together: names that others had may be free now, or change places."""
         for entry in await self._put(self._named):
-            self._tell(entry, refusal_of(Outcome.NAME_TAKEN, entry.message)[1])
+            with self._telling(entry):
+                check_certificates(entry.message, self._feed.catalog.owners_of_certificate)
+                self._tell(entry, refusal_of(Outcome.NAME_TAKEN, entry.message)[1])
 
     async def _put(self, entries: Sequence[_Entry]) -> list[_Entry]:
         """Put entries that were checked; returns those whose names others have."""
@@ -191,7 +193,8 @@ class _Putting:
                 continue
             with self._telling(step.entry):
                 check_certificates(step.entry.message, self._owners_of_certificate)
-                yield step._replace(write=step.write._replace(alone_since=self._feed.version))
+                givers = self._givers(step.entry.message)
+                yield step._replace(write=step.write._replace(alone_since=self._feed.version, givers=givers))
 
     async def _step(
         self, entry: _Entry, before: Object | None, stored_hash: str | None, former_generation: int
@@ -219,6 +222,12 @@ class _Putting:
         records.stamp(message, self._clock.now_ms(), is_new=before is None, former_generation=former_generation)
         certificates = not same and isinstance(message, pb.User) and bool(message.certificate_names)
         return _Step(entry, before is None, certificates, write_of(before, message, new_hash, references))
+
+    def _givers(self, message: Object) -> Set[int]:
+        """Others that have a user's names in certificates until they are put."""
+        names = message.certificate_names if isinstance(message, pb.User) else ()
+        owners = [self._feed.catalog.owners_of_certificate(name) for name in names]
+        return set[int]().union(*owners) - {message.id}
 
     def _owners_of_certificate(self, name: str) -> Set[int]:
         """The users that have a name in certificates when all is put."""

@@ -60,13 +60,14 @@ local function others_changed(kind, since)
   if looked[asked] == nil then looked[asked] = look_for_others(kind, since) end
   return looked[asked]
 end
-local writes, times, giving, taking = {}, {}, {}, {}
-for i = 5, #ARGV, 11 do
+local writes, times, giving, taking, of_user = {}, {}, {}, {}, {}
+for i = 5, #ARGV, 12 do
   local w = {}
-  w.kind, w.id, w.before, w.after, w.owner, w.old_name, w.new_name, w.hash, w.old_hash, w.named, w.alone_since =
-    unpack(ARGV, i, i + 10)
+  w.kind, w.id, w.before, w.after, w.owner, w.old_name, w.new_name, w.hash, w.old_hash, w.named, w.alone_since,
+    w.givers = unpack(ARGV, i, i + 11)
   writes[#writes + 1] = w
   w.object = w.kind .. w.id
+  if w.kind == 'user' then of_user[w.id] = w end
   w.is_late = others_changed(w.kind, w.alone_since)
   times[w.object] = (times[w.object] or 0) + 1
   if w.old_name ~= w.new_name then giving[w.old_name] = w end
@@ -83,7 +84,15 @@ local function takes_name(w)
   taking[name], w.lacks_name = nil, true
   return false
 end
-refusal = function(w)
+local function givers_give(w)
+  for user in string.gmatch(w.givers, '%d+') do
+    local giver = of_user[user]
+    if not giver or times[giver.object] ~= 1 then return false end
+    if not giver.is_looked_at and (giver.outcome or refusal(giver) or 'DONE') ~= 'DONE' then return false end
+  end
+  return true
+end
+local function why_not(w)
   if (redis.call('HGET', objects[w.kind], w.id) or '') ~= w.before then return 'CONFLICT' end
   if w.old_hash ~= '' and redis.call('HGET', hashes, w.id) ~= w.old_hash then return 'CONFLICT' end
   if w.is_late then return 'CONFLICT' end
@@ -92,7 +101,13 @@ refusal = function(w)
     if redis.call('HEXISTS', objects.member, member) == 0 then return 'NO_MEMBER' end
   end
   if w.after == '' and w.kind == 'member' and redis.call('HEXISTS', owned, w.id) == 1 then return 'IN_USE' end
-  if not takes_name(w) then return 'NAME_TAKEN' end
+  if not givers_give(w) or not takes_name(w) then return 'NAME_TAKEN' end
+end
+refusal = function(w)
+  w.is_looked_at = true
+  local why = why_not(w)
+  w.is_looked_at = nil
+  return why
 end
 local function write(w)
   local refused = refusal(w)
@@ -120,17 +135,21 @@ local function write(w)
   return 'DONE'
 end
 local outcomes = {}
-for i, w in ipairs(writes) do outcomes[i] = write(w) end
+for i, w in ipairs(writes) do
+  w.outcome = write(w)
+  outcomes[i] = w.outcome
+end
 local answered_now = table.concat(outcomes, ' ')
 redis.call('SET', answer, answered_now, 'EX', answer_kept)
 return answered_now
 """
 """Arguments: how many changes to keep, how many to look through, how many seconds to keep the answer, and the command's
-random name, which is part of the IDs of its changes; then eleven for each write, empty strings for what there is not.
+random name, which is part of the IDs of its changes; then twelve for each write, empty strings for what there is not.
 
 A name whose holder gives it up further down is free already, if that write will be made: all of it but its own name,
 for which the same holds, is looked at then. So names go around in circles, too. Until its turn comes, such a write
-keeps others from its new name (`taking`); none else touches its object.
+keeps others from its new name (`taking`); none else touches its object. Likewise with those that give up names in
+certificates, of which each write says who they are.
 """
 
 CREDENTIALS = """
@@ -326,4 +345,5 @@ def _arguments(write: Write) -> tuple[int | str | bytes, ...]:
         write.hash_before or "",
         " ".join(map(str, write.named)),
         write.alone_since,
+        " ".join(map(str, write.givers)),
     )

@@ -187,6 +187,36 @@ class TestCertificates:
         assert owner is not None
         assert owner.id == 102
 
+    async def test_names_that_change_places(self, worker: CatalogWorker) -> None:
+        await worker.put(users=[self.user(101, "a"), self.user(102, "b"), self.user(103, "c")])
+        around = [self.user(101, "c"), self.user(102, "a"), self.user(103, "b")]
+        assert counts(await worker.put(users=around)) == (0, 3, 0)
+        others = [self.user(number) for number in range(1000, 1100)]
+        assert counts(await worker.put(users=[self.user(101, "d"), *others, self.user(102, "c")])) == (100, 2, 0)
+        assert counts(await worker.put(users=[self.user(101, "c"), *others, self.user(102, "d")])) == (0, 2, 100)
+
+    @pytest.mark.parametrize("between", [0, 100])
+    @pytest.mark.parametrize("field", [{"username": "u103"}, {"username": ""}, {"member_id": 2}])
+    async def test_a_name_of_a_user_that_is_not_put_stays_its_own(
+        self, worker: CatalogWorker, between: int, field: dict[str, Any]
+    ) -> None:
+        """The request gives it to others, of which one gives its own to the next: both had it."""
+        await worker.put(users=[self.user(101, "a"), self.user(102, "b"), self.user(103)])
+        giver = self.user(101)
+        giver["user"] |= field
+        others = [self.user(number) for number in range(1000, 1000 + between)]
+        for users in (
+            [giver, *others, self.user(102, "a")],
+            [self.user(103, "b"), self.user(102, "a"), *others, giver],
+        ):
+            answer = await worker.put(users=users)
+            assert answer.changed == 0
+            assert "'certificate_names': user 101 has 'a'" in [text for _, text in problems(answer)]
+        for user_id, name in ((101, "a"), (102, "b")):
+            owner = worker.feed.catalog.account_by_certificate(name)
+            assert owner is not None
+            assert owner.id == user_id
+
 
 async def test_a_password_is_checked_against_the_stored_hash(worker: CatalogWorker, passwords: Passwords) -> None:
     user = {"id": 102, "username": "b", "member_id": OWN}

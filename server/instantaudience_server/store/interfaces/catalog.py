@@ -52,7 +52,8 @@ class Write(NamedTuple):
     what nobody else of its kind may have (see `catalog/records.py`), None where there is nothing such.
     `password_hash` is set with a user (None: it stays as it is), in the place of `hash_before` alone (None: of any).
     `named` are members that must be there. What was found out about all of its kind, in the version `alone_since`, must
-    hold still: none of the kind may have changed since, but by writes of the same command.
+    hold still: none of the kind may have changed since, but by writes of the same command. `givers` are users of which
+    it takes names in certificates: their writes must be made by the same command.
     """
 
     kind: Kind
@@ -66,6 +67,7 @@ class Write(NamedTuple):
     hash_before: str | None = None
     named: Collection[int] = ()
     alone_since: Version = b""
+    givers: Collection[int] = ()
 
 
 class Outcome(enum.Enum):
@@ -77,7 +79,7 @@ class Outcome(enum.Enum):
     """Something else stands there than `before`, or `hash_before`; or another one of its kind may have changed since
     `alone_since`."""
     NAME_TAKEN = enum.auto()
-    """Another object has the unique name."""
+    """Another object has the unique name, or one of the `givers` does not give."""
     NO_OWNER = enum.auto()
     """There is no such member."""
     NO_MEMBER = enum.auto()

@@ -37,6 +37,7 @@ class Event(StrEnum):
     BATCH_JOB_ENDED = "batch_job_ended"  # job_id, member_id, outcome
     BATCH_JOB_INTERRUPTED = "batch_job_interrupted"  # job_id, member_id: it goes on here or elsewhere
     BATCH_JOB_DEFECT = "batch_job_defect"  # job_id, member_id, exception
+    BATCH_STORE_FAILED = "batch_store_failed"  # error: what the store of files says
     SUPPRESSIONS_STALE = "suppressions_stale"  # likewise who has suppressed users; the worker looks for everyone
     SUPPRESSIONS_CURRENT = "suppressions_current"
     SERVICE_STEP = "service_step"  # step: what is done at the start or the end, for people

@@ -25,6 +25,7 @@ from instantaudience_server.running.standstill import end_when_stuck
 from instantaudience_server.store.job_store import ClusterJobStore
 from instantaudience_server.store.node_states import ClusterNodeStates
 from instantaudience_server.telemetry import Event
+from instantaudience_server.transport.calls.call_log import CallLog
 from instantaudience_server.transport.uploads import UploadServer
 
 log = structlog.get_logger()
@@ -53,8 +54,8 @@ async def serve(config: WorkerConfig) -> None:
         draw, randint = secrets.token_hex, random.SystemRandom().randint
         runner = JobRunner(jobs, files, applying.apply, ground.feed.member, clock, draw)
         uploads = Uploads(jobs, files, ground.feed.member, clock, draw, randint, settings.batch_upload_seconds)
-        server = UploadServer(uploads)
         health = HealthService(states)
+        server = UploadServer(uploads, CallLog(lambda: health.problems))
         metrics.WORKER_STARTS.labels(metrics.WORKER).inc()
         note_build("batch")
         assert config.upload_marks is not None

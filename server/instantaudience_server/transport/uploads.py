@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import h11
-import structlog
 
 from instantaudience_server.batch.uploads.limits import Limit, UploadRefusedError
 from instantaudience_server.batch.uploads.uploading import (
@@ -24,13 +23,12 @@ from instantaudience_server.batch.uploads.uploading import (
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.metrics import BATCH_UPLOADS
 from instantaudience_server.settings import UPLOAD_PATH
-from instantaudience_server.telemetry import Event
+from instantaudience_server.transport.calls.call_log import CallLog
 from instantaudience_server.transport.status import DEFECT_TEXT, ROWS
-
-log = structlog.get_logger()
 
 METHODS = ("POST", "PUT")
 METHOD_NOT_ALLOWED = 405
+REQUEST_ID = b"x-request-id"
 READ_BYTES = 2**16
 LARGEST_HEAD_BYTES = 2**16
 """Of a request without its body; the gateway's bound is about the same."""
@@ -49,8 +47,9 @@ _count_outcome = {
 class UploadServer:
     """An HTTP server on a unix socket, for the gateway alone."""
 
-    def __init__(self, uploads: Uploads) -> None:
+    def __init__(self, uploads: Uploads, log: CallLog) -> None:
         self._uploads = uploads
+        self._log = log
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
 
@@ -73,7 +72,7 @@ class UploadServer:
         assert task is not None
         self._connections.add(task)
         try:
-            await _Connection(self._uploads, reader, writer).serve()
+            await _Connection(self._uploads, self._log, reader, writer).serve()
         except (ConnectionError, TimeoutError, h11.RemoteProtocolError):
             pass  # the gateway has left: so has its caller
         finally:
@@ -86,8 +85,11 @@ class UploadServer:
 class _Connection:
     """A connection of the gateway's: a request, and perhaps others after it."""
 
-    def __init__(self, uploads: Uploads, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, uploads: Uploads, log: CallLog, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         self._uploads = uploads
+        self._log = log
         self._reader = reader
         self._writer = writer
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=LARGEST_HEAD_BYTES)
@@ -132,9 +134,11 @@ class _Connection:
             row = ROWS[error.reason]
             outcome, answer = "failed", _error(row.http_status, row.error_id, error.message)
             retry_seconds = error.retry_after_seconds
+            member_id = None if upload is None else upload.job.member_id
+            self._log.failed(UPLOAD_PATH, _header(request, REQUEST_ID), error, member_id)
             await _fail(upload, UPLOAD_FAILED)
         except Exception as error:
-            log.error(Event.CALL_DEFECT, exc_info=error, method=UPLOAD_PATH)
+            self._log.defect(UPLOAD_PATH, _header(request, REQUEST_ID), error)
             row = ROWS[Reason.INTERNAL]
             outcome, answer = "failed", _error(row.http_status, row.error_id, DEFECT_TEXT)
             await _fail(upload, UPLOAD_FAILED)
@@ -203,10 +207,13 @@ def _url_end(request: h11.Request) -> str:
 
 
 def _announced_bytes(request: h11.Request) -> int | None:
-    for name, value in request.headers:
-        if name == b"content-length":
-            return int(value)
-    return None
+    length = _header(request, b"content-length")
+    return int(length) if length else None
+
+
+def _header(request: h11.Request, name: bytes) -> str:
+    """What a header says; nothing where there is none."""
+    return next((value.decode("latin-1") for each, value in request.headers if each == name), "")
 
 
 def _refusal(limit: Limit) -> tuple[int, Mapping[str, Any]]:

@@ -1,6 +1,7 @@
-"""Files in an object store: `serve --batch-store s3://…`."""
+"""Where files are until they are applied: `serve --batch-store …`."""
 
 import asyncio
+from pathlib import Path
 
 from support.outside.s3 import running_s3
 from support.service.running import running_service
@@ -25,3 +26,22 @@ async def test_a_file_goes_through_an_object_store() -> None:
 
             await eventually(completed, 90)
             assert not await asyncio.to_thread((service.directory / "data/batch-files").exists)
+
+
+async def test_why_a_file_could_not_be_kept_is_told(tmp_path: Path) -> None:
+    (place := tmp_path / "no folder").touch()
+    async with running_service("--workers", "1", "--batch-store", place.as_uri()) as service, service.http() as http:
+        http.headers["authorization"] = await service.token()
+        job = (await http.post("/batch-segment")).json()["response"]["batch_segment_upload_job"]
+        answer = await http.put(job["upload_url"], content=b"8000000000;10001:0\n")
+        assert answer.status_code == 503
+
+        async def told() -> None:
+            reasons = {each["error"] for each in service.events if each["event"] == "batch_store_failed"}
+            assert any("File exists" in each or "Not a directory" in each for each in reasons), reasons
+            (failed,) = [each for each in service.events if each["event"] == "call_failed"]
+            assert failed["request_id"] == answer.headers["x-request-id"]
+            assert (failed["method"], failed["member_id"]) == ("batch-segment-upload/", 123)
+            assert failed["error"] == "the store of files is out of reach"
+
+        await eventually(told)

@@ -6,16 +6,19 @@ but to put, get, list and delete whole objects.
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncGenerator, Callable
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import structlog
 from obstore.exceptions import BaseError, NotFoundError
 from obstore.store import from_url
 
 from instantaudience_server.batch.jobs import ErrorCode, FileFailedError
 from instantaudience_server.errors import unavailable
+from instantaudience_server.telemetry import Event
 
 if TYPE_CHECKING:
     from obstore.store import RetryConfig
@@ -29,7 +32,12 @@ ONE_TRY: "RetryConfig" = {"max_retries": 0, "retry_timeout": timedelta(seconds=5
 """Of a request of somebody who only looks."""
 UNREACHABLE = "the store of files is out of reach"
 
+_SECRETS = re.compile(r"(?<=://)[^/\s]*@|\?\S*")
+"""Parts of a URL: a password, or what a request is signed with, may stand there."""
+
 Result = TypeVar("Result")
+
+log = structlog.get_logger()
 
 
 class FileLostError(FileFailedError):
@@ -62,7 +70,7 @@ class FileStore:
             try:
                 from_url(self._url, retry_config=ONE_TRY).list_with_delimiter()
             except (BaseError, OSError) as error:
-                return str(error).splitlines()[0]
+                return _told(error)
             return None
 
         return await asyncio.to_thread(look)
@@ -154,8 +162,14 @@ async def _apart(work: Callable[[], Result]) -> Result:
     """
     try:
         return await asyncio.to_thread(work)
-    except (BaseError, OSError):
+    except (BaseError, OSError) as error:
+        log.warning(Event.BATCH_STORE_FAILED, error=_told(error))
         raise unavailable(UNREACHABLE) from None
+
+
+def _told(error: Exception) -> str:
+    """What a store says, on one line."""
+    return _SECRETS.sub("", str(error).partition("\n")[0])
 
 
 def _path(job_id: str, number: int) -> str:

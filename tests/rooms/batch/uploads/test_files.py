@@ -9,6 +9,7 @@ import pytest
 from instantaudience_server.batch.uploads.files import PART_BYTES, FileLostError, FileStore
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.processes import free_ports
+from structlog.testing import capture_logs
 from support.outside.s3 import running_s3
 
 jobs = (f"job{number}" for number in itertools.count())
@@ -117,9 +118,15 @@ async def test_a_bucket_that_is_not_there_is_out_of_reach(s3: str) -> None:
 
 
 async def test_a_store_that_does_not_answer(monkeypatch: pytest.MonkeyPatch, s3: str) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_ports('127.0.0.1', 1)[0]}")
+    """Why is for the log alone, and no secret is."""
+    address = f"127.0.0.1:{free_ports('127.0.0.1', 1)[0]}"
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://user:s3cret@{address}")
     monkeypatch.setattr("instantaudience_server.batch.uploads.files.RETRIES", {"max_retries": 0})
-    with pytest.raises(AudienceError) as raised:
+    with pytest.raises(AudienceError) as raised, capture_logs() as logged:
         await FileStore(s3).write("job", 0, b"x")
     assert raised.value.reason is Reason.UNAVAILABLE
     assert "127.0.0.1" not in raised.value.message
+    (line,) = logged
+    assert line["event"] == "batch_store_failed"
+    assert f"http://{address}/" in line["error"]
+    assert "s3cret" not in line["error"]

@@ -24,6 +24,7 @@ from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.jobs import Job, Phase, Room
 from instantaudience_server.store.job_store import ClusterJobStore
+from instantaudience_server.transport.calls.call_log import CallLog
 from instantaudience_server.transport.uploads import UploadServer
 from support.clocks import FakeClock
 from support.parts.files import members_of
@@ -348,7 +349,7 @@ async def test_who_is_refused_may_send_on_until_it_has_read_why(place: Place, tm
     """The gateway, which is cut off, would say that nobody is there."""
     place.limit(file_bytes=9)
     _, secret = await place.job()
-    server, path = UploadServer(place.uploads), str(tmp_path / "uploads")
+    server, path = UploadServer(place.uploads, CallLog()), str(tmp_path / "uploads")
     await server.start(path)
     reader, writer = await asyncio.open_unix_connection(path)
     try:
@@ -401,7 +402,7 @@ async def test_only_so_many_at_once(place: Place, monkeypatch: pytest.MonkeyPatc
         await place.uploads.begin((await place.job())[0], None)
     assert raised.value.reason is Reason.UNAVAILABLE
     assert raised.value.retry_after_seconds == 3  # drawn: not all come again at once
-    server, path = UploadServer(place.uploads), str(tmp_path / "uploads")
+    server, path = UploadServer(place.uploads, CallLog()), str(tmp_path / "uploads")
     await server.start(path)
     async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=path)) as http:
         answer = await http.put(f"http://service{UPLOAD_PATH}{(await place.job())[1]}", content=b"1;2:3")

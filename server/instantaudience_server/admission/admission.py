@@ -99,7 +99,8 @@ class Admission:
     ) -> Ticket:
         """Wait until the call may run, which has waited before, and takes so many `parts` of places, or one place; give
         its ticket back to `leave` when it has ended. A host that has calls wait itself has judged that already where
-        the call `had_turn`.
+        the call `had_turn`. Of a stream, one request at a time waits, and holds back those behind it: so it may wait
+        for as long as it has.
 
         The deadline is a time of the event loop's clock, in seconds.
 
@@ -108,7 +109,7 @@ class Admission:
         """
         now = self._loop.time()
         came = now - waited_seconds
-        until = came + min(PATIENCE_SECONDS, PATIENCE_SHARE * (deadline - came))
+        until = deadline if in_stream else came + min(PATIENCE_SECONDS, PATIENCE_SHARE * (deadline - came))
         if now > until and not had_turn and self._under_way_of.get(member_id, 0) >= FEW:
             raise self._refusal("late")
         ticket = Ticket(member_id, now, until, prices.PARTS if parts is None else parts)

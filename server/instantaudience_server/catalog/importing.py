@@ -216,7 +216,7 @@ class _Putting:
         if isinstance(message, pb.Segment) and isinstance(before, pb.Segment):
             message.last_modified.CopyFrom(before.last_modified)
         same = before is not None and records.encode(message) == records.encode(before)
-        new_hash = await self._new_hash(entry, stored_hash)
+        new_hash = await self._new_hash(entry, None if before is None else stored_hash)
         if same and new_hash is None:
             return _Step(entry, is_new=False, certificates=False, write=None)
         records.stamp(message, self._clock.now_ms(), is_new=before is None, former_generation=former_generation)

@@ -218,6 +218,27 @@ class TestCertificates:
             assert owner.id == user_id
 
 
+async def test_a_user_that_comes_and_goes_meanwhile_leaves_no_password(
+    worker: CatalogWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was read after the user that was not there yet: the import's own was the same, and was not set."""
+    user = {"id": 102, "username": "b", "member_id": OWN}
+    read = worker.store.password_hashes
+
+    async def read_between(user_ids: Sequence[int], deadline: float) -> list[str | None]:
+        if user_ids:
+            await worker.editor.create(pb.User(**user), deadline, HASH)
+        hashes = await read(user_ids, deadline)
+        if user_ids:
+            await worker.editor.delete(Kind.USER, 102, "", deadline)
+        return hashes
+
+    monkeypatch.setattr(worker.store, "password_hashes", read_between)
+    assert counts(await worker.put(users=[{"user": user, "password_hash": HASH}])) == (1, 0, 0)
+    monkeypatch.undo()
+    assert await hash_of(worker, 102) == HASH
+
+
 async def test_a_password_is_checked_against_the_stored_hash(worker: CatalogWorker, passwords: Passwords) -> None:
     user = {"id": 102, "username": "b", "member_id": OWN}
     assert counts(await worker.put(users=[{"user": user, "password_hash": HASH}])) == (1, 0, 0)

@@ -28,7 +28,8 @@ from instantaudience_server.transport.calls.kinds import (
     StreamMethod,
 )
 from instantaudience_server.transport.calls.outcomes import CallError, Outcomes
-from instantaudience_server.transport.calls.streaming import Come, Streams, nothing
+from instantaudience_server.transport.calls.stream_requests import Come, nothing
+from instantaudience_server.transport.calls.streaming import Streams
 
 
 class Pipeline:

@@ -1,0 +1,153 @@
+"""The requests of one stream: begun in their order, as its window, its member's pace and their turns let them."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, NoReturn
+
+from google.rpc import code_pb2
+
+from instantaudience_server import tracing
+from instantaudience_server.admission.queues import Ticket
+from instantaudience_server.catalog.access import Caller
+from instantaudience_server.transport.calls.call import Call, is_request_id
+from instantaudience_server.transport.calls.direct import DirectCalls
+from instantaudience_server.transport.calls.entrance import Entrance
+from instantaudience_server.transport.calls.kinds import Answer, StreamMethod
+from instantaudience_server.transport.calls.ordered_answers import OrderedAnswers
+from instantaudience_server.transport.calls.outcomes import Outcomes
+
+Come = Callable[[], bytes | None]
+"""Gives the next message of a stream where it is there already."""
+
+
+def nothing() -> bytes | None:
+    """Of a host that does not know what is there."""
+    return None
+
+
+class StreamRequests:
+    """Reads a stream, `window` requests at once, and has their answers in order."""
+
+    def __init__(
+        self, entrance: Entrance, outcomes: Outcomes, method: StreamMethod[Any], call: Call, *, window: int
+    ) -> None:
+        stream_id = call.request_id if is_request_id(call.request_id) else str(uuid.uuid4())
+        self._entrance = entrance
+        self._outcomes = outcomes
+        self._method = method
+        self._call = call
+        self.answers = OrderedAnswers(method, stream_id)
+        self._direct = DirectCalls(entrance, outcomes, self.answers)
+        self._window = asyncio.Semaphore(window)
+        self._time = asyncio.get_running_loop().time
+
+    async def read(self, bodies: AsyncIterator[bytes], come: Come) -> None:
+        """Begin the requests.
+
+        Raises:
+            AudienceError: the stream's token is not taken; what `bodies` raises.
+        """
+        call, method = self._call, self._method
+        await self._entrance.caller(call, self._entrance.deadline(call.remaining_seconds, call.waited_seconds))
+        await self._window.acquire()
+        async for first in bodies:
+            body: bytes | None = first
+            along: Ticket | None = None
+            while body is not None:
+                caller = None if method.posting is None else self._direct.caller(call.authorization)
+                each = Call(call.authorization, self.answers.next_name, None, trace_parent=call.trace_parent)
+                if caller is None:
+                    self.answers.expect_from(await self._start(body, each))
+                else:
+                    along = await self._begin(body, each, caller, along)
+                if self._window.locked():
+                    along = None  # who comes later goes along no more
+                await self._window.acquire()
+                if method.pace is not None and caller is not None and not method.pace.has_room(caller):
+                    along = None
+                    await method.pace.room(caller)
+                body = come()
+
+    def make_room(self) -> None:
+        """An answer has been handed over: another request may be read."""
+        self._window.release()
+
+    async def cancel(self) -> None:
+        """Cancel all requests under way."""
+        await self.answers.cancel(self._direct)
+
+    async def _begin(self, body: bytes, call: Call, caller: Caller, along: Ticket | None) -> Ticket | None:
+        """Begin a request of a caller that is known, when it is its turn; returns what the next may go along with.
+
+        It waits here, and not in a task of its own: so those behind it that have come begin together with it.
+        """
+        ticket = self._entrance.enter_in_stream_at_once(caller, len(body), along)
+        if ticket is None:
+            came = self._time()
+            try:
+                ticket = await self._entrance.enter_in_stream(caller, self._entrance.deadline(None), len(body))
+            except Exception as error:
+                self.answers.expect_from(self._refuse(call, came, caller, error))
+                return None
+            call = call._replace(waited_seconds=self._time() - came)
+        number = self.answers.next_number
+        if ticket is not None and self._direct.begin_in_turn(number, self._method, body, call, caller, ticket):
+            self.answers.expect()
+            return ticket
+        self.answers.expect_from(await self._start(body, call))
+        return None
+
+    def _refuse(self, call: Call, came: float, caller: Caller, error: Exception) -> "asyncio.Task[bytes]":
+        with tracing.within(tracing.start_call(self._method.path, call.request_id, call.trace_parent, 0.0)):
+            return asyncio.create_task(self._finish(_failed(error), call, came, caller, None))
+
+    async def _start(self, body: bytes, call: Call) -> "asyncio.Task[bytes]":
+        """Start a request; one whose token is no longer taken fails like any other."""
+        with tracing.within(tracing.start_call(self._method.path, call.request_id, call.trace_parent, 0.0)):
+            return await self._start_within(body, call)
+
+    async def _start_within(self, body: bytes, call: Call) -> "asyncio.Task[bytes]":
+        caller: Caller | None = None
+        ticket: Ticket | None = None
+        came = self._time()
+        deadline = self._entrance.deadline(None)
+        try:
+            caller = await self._entrance.caller(call, deadline)
+            ticket = await self._entrance.enter_in_stream(caller, deadline, len(body))
+            tracing.waited(tracing.current())
+            self._entrance.check_size(len(body), caller)
+            started = await self._method.start(self._entrance.read(self._method.request, body), caller, deadline)
+        except Exception as error:
+            started = _failed(error)
+        except asyncio.CancelledError:
+            self._entrance.leave(ticket)
+            tracing.end_call(tracing.current(), code_pb2.CANCELLED)
+            raise
+        return asyncio.create_task(self._finish(started, call, came, caller, ticket))
+
+    async def _finish(
+        self,
+        started: Awaitable[Answer],
+        call: Call,
+        came: float,
+        caller: Caller | None,
+        ticket: Ticket | None,
+    ) -> bytes:
+        try:
+            encoded = (await started).SerializeToString(deterministic=True)
+        except (Exception, asyncio.CancelledError) as error:
+            failed = await self._outcomes.failed(self._method.path, call.request_id, error, came, caller)
+            tracing.end_call(tracing.current(), failed.failure.code)
+            if self._method.refuse is None:
+                raise failed from None
+            return self._method.refuse(failed.failure).SerializeToString(deterministic=True)
+        finally:
+            self._entrance.leave(ticket)
+        self._outcomes.succeeded(self._method.path, call.request_id, came, caller)
+        tracing.end_call(tracing.current(), code_pb2.OK)
+        return encoded
+
+
+async def _failed(error: Exception) -> NoReturn:
+    raise error

@@ -108,12 +108,12 @@ async def test_a_place_in_a_body_is_named_as_its_caller_knows_it(client: httpx.A
     assert_error(answer, 422, "SYNTAX", "member_id: must be an integer of 32 bits.")
 
 
-async def test_error_does_not_repeat_a_password(client: httpx.AsyncClient, upstream: Upstream) -> None:
+async def test_error_does_not_repeat_a_password(client: httpx.AsyncClient) -> None:
     answer = await client.post("/auth", content='{"auth":{"username":"a","password":48151623}}')
     assert_error(answer, 400, "SYNTAX", "auth.password: must be a string.")
 
 
-async def test_absent_body_is_refused(client: httpx.AsyncClient, upstream: Upstream) -> None:
+async def test_absent_body_is_refused(client: httpx.AsyncClient) -> None:
     assert_error(await client.post("/rt-segment"), 400, "SYNTAX", "The body is empty.")
 
 

@@ -250,7 +250,7 @@ async def test_what_the_server_is_told(client: httpx.AsyncClient, upstream: Upst
     assert {"content-type", "content-length", "date", "x-request-id"} == set(answer.headers)
 
 
-async def test_connect_is_no_way_through(gateway: Gateway, upstream: Upstream) -> None:
+async def test_connect_is_no_way_through(gateway: Gateway) -> None:
     reader, writer = await asyncio.open_connection(gateway.settings.http_host, gateway.settings.http_port)
     writer.write(b"CONNECT a:80 HTTP/1.1\r\nhost: a\r\n\r\n")
     assert (await reader.readline()).startswith(b"HTTP/1.1 404 ")

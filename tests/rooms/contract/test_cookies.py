@@ -123,7 +123,7 @@ async def test_it_may_stand_in_a_line_of_its_own(gateway: Gateway, upstream: Ups
     assert upstream.calls[0].metadata["authorization"] == TOKEN
 
 
-async def test_a_token_that_can_be_none_is_not_made_good_by_it(anyone: httpx.AsyncClient, gateway: Gateway) -> None:
+async def test_a_token_that_can_be_none_is_not_made_good_by_it(anyone: httpx.AsyncClient) -> None:
     answer = await send(anyone, "GET", "/rt-segment?access_token=%20", {"cookie": f"{NAME}={TOKEN}"})
     assert_error(answer, 401, "NOAUTH")
 

@@ -5,13 +5,13 @@ import pytest
 from google.rpc import code_pb2
 from instantaudience_server.errors import Reason
 from instantaudience_server.transport.status import ROWS
-from support.gateway.running import GRPC_CODES, ODD_TEXT, Gateway, Upstream, assert_error, body_for
+from support.gateway.running import GRPC_CODES, ODD_TEXT, Gateway, assert_error, body_for
 from support.wire.http1 import answer_to
 
 
 @pytest.mark.parametrize("reason", list(Reason))
 @pytest.mark.parametrize("how", ["row", "row-late", "row-details"])
-async def test_error_rows(client: httpx.AsyncClient, upstream: Upstream, how: str, reason: Reason) -> None:
+async def test_error_rows(client: httpx.AsyncClient, how: str, reason: Reason) -> None:
     row = ROWS[reason]
     answer = await client.post("/rt-segment", content=body_for(f"{how}:{reason.name}"))
     if row.http_status == 429 and how != "row":
@@ -37,13 +37,13 @@ BARE_CODES = {
 
 
 @pytest.mark.parametrize("code", [code for code in GRPC_CODES if code])
-async def test_errors_of_grpc_itself(client: httpx.AsyncClient, upstream: Upstream, code: int) -> None:
+async def test_errors_of_grpc_itself(client: httpx.AsyncClient, code: int) -> None:
     answer = await client.post("/rt-segment", content=body_for(f"bare:{code}"))
     assert_error(answer, *BARE_CODES.get(code, (500, "SYSTEM")))
 
 
 @pytest.mark.parametrize("what", ["raise", "foreign-details"])
-async def test_defects_say_nothing(client: httpx.AsyncClient, upstream: Upstream, what: str) -> None:
+async def test_defects_say_nothing(client: httpx.AsyncClient, what: str) -> None:
     assert_error(await client.post("/rt-segment", content=body_for(what)), 500, "SYSTEM", "Internal error.")
 
 
@@ -59,7 +59,7 @@ UNREADABLE_REQUESTS = [
 
 
 @pytest.mark.parametrize("request_bytes", UNREADABLE_REQUESTS)
-async def test_unreadable_requests(gateway: Gateway, upstream: Upstream, request_bytes: bytes) -> None:
+async def test_unreadable_requests(gateway: Gateway, request_bytes: bytes) -> None:
     answer = await answer_to(gateway.address, request_bytes)
     assert answer.headers["x-request-id"]
     assert_error(answer, 400, "SYNTAX", "The request cannot be read.")

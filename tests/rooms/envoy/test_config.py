@@ -39,7 +39,7 @@ async def test_grpc_deadline_reaches_the_server(channel: grpc.aio.Channel, upstr
 
 
 @pytest.mark.parametrize("reason", list(Reason))
-async def test_grpc_error_is_untouched(channel: grpc.aio.Channel, upstream: Upstream, reason: Reason) -> None:
+async def test_grpc_error_is_untouched(channel: grpc.aio.Channel, reason: Reason) -> None:
     stub = audience_pb2_grpc.AudienceServiceStub(channel)
     request = audience_pb2.ApplySegmentsRequest()
     request.rt_segment.add(user_id=f"row:{reason.name}")
@@ -53,7 +53,7 @@ async def test_grpc_error_is_untouched(channel: grpc.aio.Channel, upstream: Upst
     assert details.message == ODD_TEXT
 
 
-async def test_grpc_stream_is_not_buffered(channel: grpc.aio.Channel, upstream: Upstream) -> None:
+async def test_grpc_stream_is_not_buffered(channel: grpc.aio.Channel) -> None:
     stream = audience_pb2_grpc.AudienceServiceStub(channel).StreamSegments()
     for turn in range(3):
         request = audience_pb2.StreamSegmentsRequest()
@@ -105,7 +105,7 @@ async def test_a_connection_with_many_requests_lets_others_in(gateway: Gateway, 
     assert order.index("other's") < 45
 
 
-async def test_grpc_large_messages_pass(gateway: Gateway, upstream: Upstream) -> None:
+async def test_grpc_large_messages_pass(gateway: Gateway) -> None:
     options = [("grpc.max_receive_message_length", 64 * LIMIT_BYTES)]
     request = audience_pb2.ApplySegmentsRequest()
     request.rt_segment.add(user_id="warnings:5000", domain="x" * 3 * LIMIT_BYTES)
@@ -115,9 +115,7 @@ async def test_grpc_large_messages_pass(gateway: Gateway, upstream: Upstream) ->
 
 
 @pytest.mark.parametrize("method", ["/no.such.Service/Method", "/rt-segment", "/"])
-async def test_grpc_unknown_methods_reach_the_server(
-    channel: grpc.aio.Channel, upstream: Upstream, method: str
-) -> None:
+async def test_grpc_unknown_methods_reach_the_server(channel: grpc.aio.Channel, method: str) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await channel.unary_unary(method)(b"")
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED

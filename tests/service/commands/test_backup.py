@@ -15,7 +15,7 @@ from support.service.running import Service
 from support.waiting import eventually
 
 
-async def test_there_and_back(run: Any, changed: Service, tmp_path: Path) -> None:
+async def test_there_and_back(run: Any, changed: Service) -> None:
     async with changed.http(headers={"authorization": await changed.token()}) as http:
         body = {"rt_segment": [{"user_id": "4711", "seg_block": [{"seg_id": 10001, "value": 5}]}]}
         assert (await http.post("/rt-segment", json=body)).is_success

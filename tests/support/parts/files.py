@@ -27,6 +27,8 @@ from support.parts.readings import AllWritten, applied, by_user
 MEMBER, OTHER, EXTERNAL, STRANGER = 1, 2, 3, 9
 UPLOADED_S = 1_700_000_000
 UPLOADED_MS = UPLOADED_S * 1000 + 500
+UUID = "AEBE52E7-03EE-455A-B3C4-E57283966239"
+"""A device's, as files have it."""
 SEGMENTS: tuple[dict[str, Any], ...] = (
     {"id": 5848, "member_id": MEMBER, "code": "cars"},
     {"id": 5849, "member_id": MEMBER, "code": "boats"},
@@ -49,6 +51,11 @@ def batch_catalog(member: Mapping[str, Any] | None = None, *, batch: Mapping[str
         *(pb.Segment(**segment) for segment in SEGMENTS),
     ]
     return Catalog(Record(catalog_records.kind_of(each), catalog_records.encode(each)) for each in messages)
+
+
+def end(minutes: int, start_ms: int = UPLOADED_MS) -> int:
+    """When a membership of so many minutes ends."""
+    return start_ms + minutes * 60_000
 
 
 def members_of(catalog: Catalog) -> FindMember:

@@ -10,15 +10,21 @@ from hypothesis import strategies as st
 from instantaudience_server.batch.counters import Count
 from support.contract.model import State
 from support.parts.avro_files import SEGMENT_SCHEMA, UID_TYPES, avro_file, record, segment, user_schema
-from support.parts.files import EXTERNAL, OTHER, STRANGER, UPLOADED_MS, UPLOADED_S, Job, NotedStore, batch_catalog
+from support.parts.files import (
+    EXTERNAL,
+    OTHER,
+    STRANGER,
+    UPLOADED_MS,
+    UPLOADED_S,
+    UUID,
+    Job,
+    NotedStore,
+    batch_catalog,
+    end,
+)
 
 USER = 7652266028043224430
-UUID = "AEBE52E7-03EE-455A-B3C4-E57283966239"
 STAYS: State = {("", str(USER)): {5848: (0, 0)}}
-
-
-def end(minutes: int, start_ms: int = UPLOADED_MS) -> int:
-    return start_ms + minutes * 60_000
 
 
 USERS: list[tuple[Any, tuple[str, str] | None]] = [

@@ -11,17 +11,12 @@ from instantaudience_server.batch.counters import Count, Counters
 from instantaudience_server.catalog import records as catalog_records
 from instantaudience_server.store.interfaces.catalog import Kind, Record
 from support.contract.model import State
-from support.parts.files import EXTERNAL, UPLOADED_MS, UPLOADED_S, Job, NotedStore, batch_catalog
+from support.parts.files import EXTERNAL, UPLOADED_MS, UPLOADED_S, UUID, Job, NotedStore, batch_catalog, end
 
 USER = "7652266028043224430"
-UUID = "AEBE52E7-03EE-455A-B3C4-E57283966239"
 SHA1, MD5 = "0123456789abcdef0123456789abcdef01234567", "0123456789abcdef0123456789ABCDEF"
 NEVER = 0
 FIELDS = {field.removeprefix("BATCH_FIELD_"): number for field, number in pb.BatchField.items()}
-
-
-def end(minutes: int, start_ms: int = UPLOADED_MS) -> int:
-    return start_ms + minutes * 60_000
 
 
 def user(**memberships: int) -> State:

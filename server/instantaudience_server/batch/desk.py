@@ -8,7 +8,7 @@ import string
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 from instantaudience_server.batch.jobs import RANDOM_CHARACTERS
 from instantaudience_server.batch.uploads.files import FileStore
@@ -51,6 +51,14 @@ _ALPHABET = string.ascii_letters + string.digits
 _MS_PER_DAY = 24 * MS_PER_HOUR
 
 
+class NamesMember(Protocol):
+    """A message that may name a member."""
+
+    member_id: int
+
+    def HasField(self, _name: Literal["member_id"], /) -> bool: ...  # noqa: N802 - protobuf's name
+
+
 class NewJob(NamedTuple):
     """A job, and what its upload's URL ends in."""
 
@@ -75,10 +83,11 @@ class JobDesk:
         self._quotas = quotas
         self._clock = clock
 
-    async def member_id(self, asked: int | None, caller: Caller, deadline: float) -> int:
+    async def member_id(self, request: NamesMember, caller: Caller, deadline: float) -> int:
         """Whose jobs a call is about: the member's that it names, or the caller's."""
-        if asked is None or asked == caller.member.id:
-            return caller.member.id
+        asked = request.member_id if request.HasField("member_id") else caller.member.id
+        if asked == caller.member.id:
+            return asked
         require_member(caller, asked)
         if await self._feed.member(asked, deadline) is None:
             raise not_found(Kind.MEMBER, asked, "member_id")

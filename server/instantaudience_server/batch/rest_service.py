@@ -45,7 +45,7 @@ class BatchService:
 
     async def add(self, request: pb.AddJobRequest, caller: Caller, deadline: float) -> pb.JobResult:
         """Make a job, and say where its file goes."""
-        member_id = await self._desk.member_id(_member_id(request), caller, deadline)
+        member_id = await self._desk.member_id(request, caller, deadline)
         job, url_end = await self._desk.create(member_id, caller, deadline)
         found = {
             "id": job.number,
@@ -63,7 +63,7 @@ class BatchService:
             AudienceError: SYNTAX; others as above.
         """
         order, start, size = _order(request.sort), *elements_of(request)
-        member_id = await self._desk.member_id(_member_id(request), caller, deadline)
+        member_id = await self._desk.member_id(request, caller, deadline)
         now_ms = self._clock.now_ms()
         if request.job_id:
             job = await self._desk.find(request.job_id, caller, deadline)
@@ -104,7 +104,7 @@ class BatchService:
         """
         await self._desk.count_get(caller, deadline)
         await self._feed.catch_up(deadline)
-        member_id = await self._desk.member_id(_member_id(request), caller, deadline)
+        member_id = await self._desk.member_id(request, caller, deadline)
         return _config(member_id, self._feed.catalog.members[member_id].batch)
 
     async def change_config(self, request: pb.ChangeConfigRequest, caller: Caller, deadline: float) -> pb.ConfigResult:
@@ -117,10 +117,8 @@ class BatchService:
         if not request.HasField(CONFIG_TERM):
             raise required(CONFIG_TERM)
         config = request.batch_segment_config
-        asked = _member_id(request)
-        if asked is None and config.HasField("member_id"):
-            asked = config.member_id
-        member_id = await self._desk.member_id(asked, caller, deadline)
+        naming = request if request.HasField("member_id") else config
+        member_id = await self._desk.member_id(naming, caller, deadline)
 
         def edit(member: catalog_pb2.Member) -> None:
             _change(member.batch, config)
@@ -131,12 +129,6 @@ class BatchService:
             raise _in_rest_words(error) from None
         assert isinstance(member, catalog_pb2.Member)
         return _config(member_id, settings_of(member.batch))
-
-
-def _member_id(
-    request: pb.AddJobRequest | pb.FindJobsRequest | pb.FindConfigRequest | pb.ChangeConfigRequest,
-) -> int | None:
-    return request.member_id if request.HasField("member_id") else None
 
 
 def _order(sort: str) -> Order:

@@ -36,7 +36,7 @@ class BatchSegmentService:
         self, request: pb.CreateBatchJobRequest, caller: Caller, deadline: float
     ) -> pb.CreateBatchJobResponse:
         """Make a job whose file comes over HTTP."""
-        member_id = await self._desk.member_id(_member_id(request), caller, deadline)
+        member_id = await self._desk.member_id(request, caller, deadline)
         new = await self._desk.create(member_id, caller, deadline)
         return pb.CreateBatchJobResponse(job=_job(new.job), upload_path=f"{UPLOAD_PATH}{new.url_end}")
 
@@ -53,7 +53,7 @@ class BatchSegmentService:
             raise AudienceError(Reason.SYNTAX, "A file needs at least one message")
         # How long it took to come is its sender's business, as with those that follow.
         deadline = max(deadline, asyncio.get_running_loop().time() + STORE_SECONDS)
-        member_id = await self._desk.member_id(_member_id(first), caller, deadline)
+        member_id = await self._desk.member_id(first, caller, deadline)
         new = await self._desk.create(member_id, caller, deadline)
 
         async def pieces() -> AsyncIterator[bytes]:
@@ -78,7 +78,7 @@ class BatchSegmentService:
         token = request.page_token or "0"
         if not (token.isascii() and token.isdigit() and len(token) <= LONGEST_TOKEN):
             raise unknown_token()
-        member_id = await self._desk.member_id(_member_id(request), caller, deadline)
+        member_id = await self._desk.member_id(request, caller, deadline)
         size = request.page_size or DEFAULT_PAGE
         jobs, total, before = await self._desk.older(member_id, int(token), size, caller, deadline)
         more = str(before) if before else ""
@@ -102,19 +102,13 @@ class BatchSegmentService:
             AudienceError: SYNTAX; others as above.
         """
         span = span_of(request, self._clock.now_ms())
-        member_id = await self._desk.member_id(_member_id(request), caller, deadline)
+        member_id = await self._desk.member_id(request, caller, deadline)
         async with aclosing(
             self._desk.changed_since(
                 member_id, (span.hours[0] if span.hours else span.last) * MS_PER_HOUR, caller, deadline
             )
         ) as jobs:
             return await usage_of(jobs, span)
-
-
-def _member_id(
-    request: (pb.CreateBatchJobRequest | pb.UploadBatchFileRequest | pb.ListBatchJobsRequest | pb.GetBatchUsageRequest),
-) -> int | None:
-    return request.member_id if request.HasField("member_id") else None
 
 
 def _job(job: Job, *, lines: bool = False) -> pb.BatchJob:

@@ -10,9 +10,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from redis.asyncio import RedisCluster
 from service.commands.conftest import environment_of, rows
-from support.cluster.usage_hours import put_hour
+from support.cluster.usage_hours import put_hours
 from support.service.running import Service
 
 HOUR_SECONDS = 3600
@@ -29,8 +28,8 @@ COUNTERS = {
     "other_errors": 8,
 }
 FAILED, SKIPPED = {"SYNTAX": 3, "LIMIT": 5}, {"INVALID_USER_ID": 1200}
-REASONS = {"failed:syntax": 3, "failed:limit": 5, "skipped:invalid_user_id": 1200}
-"""As they stand in the cluster."""
+SENT = {**COUNTERS, "failed:syntax": 3, "failed:limit": 5, "skipped:invalid_user_id": 1200}
+"""As it stands in the cluster."""
 LINES = {"errors": "Inactive users: [bold]5[/bold]\nInactive users: 6", "segments": "Valid users: 7"}
 
 
@@ -55,15 +54,8 @@ async def first(changed: Service) -> AsyncIterator[int]:
     """The first of three hours, some days ago, in which the member sent something; nothing was in the one after it."""
     hour = int(time.time()) // HOUR_SECONDS - 100
     async with changed.cluster() as cluster:
-        await put_hours(cluster, MEMBER, hour, (0, 2, 3))
+        await put_hours(cluster, MEMBER, (hour, hour + 2, hour + 3), SENT, LINES)
         yield hour
-
-
-async def put_hours(cluster: RedisCluster, member_id: int, first: int, distances: tuple[int, ...]) -> None:
-    pipeline = cluster.pipeline()
-    for distance in distances:
-        put_hour(pipeline, member_id, first + distance, {**COUNTERS, **REASONS}, LINES)
-    await pipeline.execute()
 
 
 @pytest.fixture
@@ -110,7 +102,7 @@ async def test_lines_of_many_days(run: Any, admin: dict[str, str], changed: Serv
     """They come a day at a time, all of them, once."""
     distances = (-150, -149, -127, -126, -125, 0, 24)
     async with changed.cluster() as cluster:
-        await put_hours(cluster, 1262, first, distances)
+        await put_hours(cluster, 1262, [first + distance for distance in distances], SENT, LINES)
     ended = await run("report", "--member", "1262", "--json", "--lines", env=admin)
     hours = json.loads(ended.output)["hours"]
     assert [hour["hour"] for hour in hours] == [written(first + distance) for distance in distances]
@@ -177,7 +169,7 @@ async def test_a_long_chart_fits_on_a_screen(run: Any, admin: dict[str, str], ch
     """Two weeks have a bar for each half of a day; so have, for an admin, those of another member."""
     first -= first % 12
     async with changed.cluster() as cluster:
-        await put_hours(cluster, 1661, first, (-216, -215, 0))
+        await put_hours(cluster, 1661, (first - 216, first - 215, first), SENT, LINES)
     ended = await run("report", "--member", "1661", env=admin)
     assert (ended.status, ended.errors) == (0, "")
     bars = [line.split()[:3] for line in ended.output.partition("by 12 h")[2].splitlines()[2:]]

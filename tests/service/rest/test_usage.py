@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 from redis.asyncio import RedisCluster
-from support.cluster.usage_hours import delete_hour, put_hour
+from support.cluster.usage_hours import delete_hours, put_hours
 from support.contract.answers import assert_http_error
 from support.contract.messages import USER
 from support.service.running import Service
@@ -46,28 +46,12 @@ def written(hour: int) -> str:
     return datetime.fromtimestamp(hour * HOUR_SECONDS, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
-async def put_hours(nodes: RedisCluster, member_id: int, hours: Iterable[int], lines: dict[str, str]) -> None:
-    """Put hours of a member with these lines."""
-    pipeline = nodes.pipeline()
-    for hour in hours:
-        put_hour(pipeline, member_id, hour, COUNTERS, lines)
-    await pipeline.execute()
-
-
-async def delete_hours(nodes: RedisCluster, member_id: int, hours: Iterable[int]) -> None:
-    """Delete hours of a member."""
-    pipeline = nodes.pipeline()
-    for hour in hours:
-        delete_hour(pipeline, member_id, hour)
-    await pipeline.execute()
-
-
 @pytest.fixture(scope="module", autouse=True)
 async def first(nodes: RedisCluster) -> AsyncIterator[int]:
     """The first of three hours long ago in which something was sent; nothing was in the one after it."""
     hour = hour_now() - AGO
     sent = [hour + distance for distance in (0, 2, 3)]
-    await put_hours(nodes, MEMBER, sent, LINES)
+    await put_hours(nodes, MEMBER, sent, COUNTERS, LINES)
     yield hour
     await delete_hours(nodes, MEMBER, sent)
 
@@ -287,7 +271,7 @@ async def test_two_weeks_full_of_lines(service: Service, nodes: RedisCluster, ht
     lines = "\n".join(line % number for number in range(200))
     newest = hour_now() - 300
     hours = range(newest - 335, newest + 1)
-    await put_hours(nodes, LARGE_MEMBER, hours, dict.fromkeys(LINES, lines))
+    await put_hours(nodes, LARGE_MEMBER, hours, COUNTERS, dict.fromkeys(LINES, lines))
     asked = {"member_id": LARGE_MEMBER, "start": written(newest - 335), "end": written(newest + 1)}
     headers = {"authorization": await service.token("admin"), "accept-encoding": coding}
     try:

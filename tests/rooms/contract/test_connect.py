@@ -14,8 +14,9 @@ from instantaudience_gateway.contract.connect import HTTP_STATUSES, code_name, c
 from instantaudience_server.errors import Reason
 from instantaudience_server.transport.framing import frame
 from instantaudience_server.transport.status import ROWS, Failure
+from support.contract.answers import GRPC_CODES
 from support.contract.messages import APPLY, STREAM
-from support.gateway.running import GRPC_CODES, ODD_TEXT, Upstream, body_for, odd_status, running_gateway, serving
+from support.gateway.running import ODD_TEXT, Upstream, body_for, odd_status, running_gateway, serving
 
 HEADERS = {"content-type": "application/json", "connect-protocol-version": "1"}
 

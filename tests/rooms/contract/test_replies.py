@@ -5,7 +5,8 @@ import pytest
 from google.rpc import code_pb2
 from instantaudience_server.errors import Reason
 from instantaudience_server.transport.status import ROWS
-from support.gateway.running import GRPC_CODES, ODD_TEXT, Gateway, assert_error, body_for
+from support.contract.answers import GRPC_CODES
+from support.gateway.running import ODD_TEXT, Gateway, assert_error, body_for
 from support.wire.http1 import answer_to
 
 

@@ -11,14 +11,13 @@ from google.protobuf.struct_pb2 import Struct
 from google.rpc import status_pb2
 from instantaudience_server.errors import Reason
 from instantaudience_server.transport.status import ROWS
-from support.contract.answers import assert_grpc_error
+from support.contract.answers import GRPC_CODES, assert_grpc_error
 from support.hosts.interop_app import CALL_TIMEOUT_SECONDS, GOOD_TOKEN, LIMIT_BYTES
 from support.hosts.running import path, report, streaming, struct, unary
 from support.waiting import eventually
 
 ODD_MESSAGE = "\t\ntest with whitespace\r\nand Unicode BMP ☺ and non-BMP 😈\t\n"
 SIZES = [31_415, 9, 2_653, 58_979]
-CODES = {code.value[0]: code for code in grpc.StatusCode}
 COMPRESSIONS = [grpc.Compression.NoCompression, grpc.Compression.Deflate, grpc.Compression.Gzip]
 
 
@@ -194,7 +193,7 @@ async def test_a_caller_whose_connection_is_gone(channel: grpc.aio.Channel, host
 
 @pytest.mark.parametrize("reason", [reason for reason in Reason if reason is not Reason.RATE_LIMIT_EXCEEDED])
 async def test_status_code_and_message(channel: grpc.aio.Channel, reason: Reason) -> None:
-    code = CODES[ROWS[reason].grpc_code]
+    code = GRPC_CODES[ROWS[reason].grpc_code]
     unary_failure = await failure(unary(channel)(struct(fail=reason.name, message=ODD_MESSAGE)))
     stream = streaming(channel, "Output")()
     await stream.write(struct(fail=reason.name, message=ODD_MESSAGE))

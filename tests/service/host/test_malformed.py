@@ -12,7 +12,7 @@ from google.rpc import status_pb2
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from instantaudience_server.transport.framing import frame
-from support.contract.answers import assert_failure
+from support.contract.answers import GRPC_CODES, assert_failure
 from support.hosts.interop_app import LIMIT_BYTES
 from support.hosts.running import Host, path, struct
 from support.wire.peer import Answer, Headers, Peer, connected, grpc_headers
@@ -21,7 +21,6 @@ OK, SYNTAX, LIMIT, UNIMPLEMENTED = (0, ""), (3, "SYNTAX"), (8, "LIMIT"), (12, "S
 GOOD = frame(struct(size=3, sizes=[3]).SerializeToString())
 ZIPPED = gzip.compress(struct(size=3, sizes=[3]).SerializeToString())
 UNARY, STREAM = path("Unary"), path("Output")
-CODES = {code.value[0]: code for code in grpc.StatusCode}
 GZIP = (b"grpc-encoding", b"gzip")
 
 
@@ -117,7 +116,7 @@ def assert_ends(answer: Answer, expected: tuple[int, str]) -> None:
     if code:
         ending = answer.headers | answer.trailers
         details = base64.b64decode(ending["grpc-status-details-bin"] + "==")
-        assert_failure(status_pb2.Status.FromString(details), CODES[code], reason)
+        assert_failure(status_pb2.Status.FromString(details), GRPC_CODES[code], reason)
 
 
 @pytest.mark.parametrize(("more", "frames", "unary_end", "stream_end"), BODIES.values(), ids=BODIES)

@@ -10,6 +10,8 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 WAITING_HELPS = {429, 503}
+GRPC_CODES = {code.value[0]: code for code in grpc.StatusCode}
+"""By their numbers."""
 
 
 def body_of(answer: httpx.Response) -> Any:

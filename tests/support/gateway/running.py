@@ -33,13 +33,13 @@ from instantaudience_server.errors import Reason
 from instantaudience_server.processes import reserve_port
 from instantaudience_server.transport.status import ERROR_CODE_KEY, ERROR_ID_KEY, ROWS
 
+from support.contract.answers import GRPC_CODES
 from support.contract.messages import LIMIT_BYTES
 from support.parts.limits import GATEWAY_LIMITS
 
 TOKEN = "hbapi:1:0123456789abcdef:ams1"
 """What the upstream answers to who signs in."""
 ODD_TEXT = 'the "cluster" \\ is\n100% <down> — ünïcode %20'
-GRPC_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
 @dataclass

@@ -77,12 +77,14 @@ class CatalogEditor:
         *,
         hash_before: str | None = None,
         check: Check | None = None,
+        named: str = "id",
     ) -> Object:
         """Change an object: `edit` changes the message it is given; returns what stands then.
 
         What `check` lets pass is changed, as it stood then. With an `etag`, only an object that still has it is
         changed; without, `edit` is called again on what another editor has written meanwhile. A change that changes
-        nothing is none: `etag` and `last_modified` stay. `hash_before` is as in `Write`.
+        nothing is none: `etag` and `last_modified` stay. `hash_before` is as in `Write`. `named` is where the request
+        names the object.
 
         Raises:
             AudienceError: NOT_FOUND; CHANGED_MEANWHILE, with an `etag` or `hash_before`; SYNTAX, when the object would
@@ -91,7 +93,7 @@ class CatalogEditor:
         for attempt in _until(deadline):
             if hash_before is not None and attempt == ATTEMPTS:
                 raise _changed_meanwhile(kind, object_id)
-            before = await self._read(kind, object_id, etag, deadline, check)
+            before = await self._read(kind, object_id, etag, deadline, check, named)
             after = _edited(before, edit)
             unchanged = records.encode(after) == records.encode(before)
             if unchanged and password_hash is None:
@@ -132,10 +134,12 @@ class CatalogEditor:
             raise _others_are_faster(kind, object_id)
         await self._feed.catch_up(deadline)
 
-    async def _read(self, kind: Kind, object_id: int, etag: str, deadline: float, check: Check | None) -> Object:
+    async def _read(
+        self, kind: Kind, object_id: int, etag: str, deadline: float, check: Check | None, named: str = "id"
+    ) -> Object:
         (data,) = await self._store.find(kind, [object_id], deadline)
         if data is None:
-            raise not_found(kind, object_id)
+            raise not_found(kind, object_id, named)
         message = records.decode(kind, data)
         if check is not None:
             check(message)

@@ -118,7 +118,7 @@ class PublicKeyService:
         def edit(user: pb.User) -> None:
             changed.CopyFrom(change(user))
 
-        await self._editor.update(Kind.USER, user_id, edit, "", deadline)
+        await self._editor.update(Kind.USER, user_id, edit, "", deadline, named="user_id")
         return changed
 
 

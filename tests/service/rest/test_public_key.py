@@ -107,6 +107,18 @@ async def test_another_users_keys_need_the_role(own: httpx.AsyncClient, admin: h
     assert (await admin.get("/public-key?user_id=1001")).status_code == 200
 
 
+async def test_keys_of_nobody(admin: httpx.AsyncClient) -> None:
+    """The error names the parameter that is wrong, whatever is asked for."""
+    new = {"public-key": {"name": "theirs", "encoded_value": public_pem("ES256")}}
+    for answer in (
+        await admin.post("/public-key?user_id=999", json=new),
+        await admin.get("/public-key?user_id=999"),
+        await admin.put("/public-key?key_id=1&user_id=999", json={"public-key": {"active": False}}),
+    ):
+        assert_http_error(answer, 404, "SYNTAX")
+        assert body_of(answer)["response"]["error"] == "'user_id': there is no user 999"
+
+
 async def test_neither_jwts_nor_keys_nor_tokens_are_in_the_log(
     service: Service, own: httpx.AsyncClient, http: httpx.AsyncClient
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 from instantaudience_server import suppressions as module
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.errors import unavailable
+from instantaudience_server.metrics import SUPPRESSIONS_STALE
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.memberships import NEVER
 from instantaudience_server.store.interfaces.suppressions import ALL_MEMBERS
@@ -34,15 +35,30 @@ LATER = (3_600_000, 7_200_000)
 
 
 class Watched(ClusterSuppressionStore):
-    """Counts who looks for users, and does not answer while it is `away`."""
+    """Counts who looks for users, and does not answer while it is `away`, nor so many `failing` questions; an answer
+    takes `slow_seconds` more."""
 
     looks = 0
     away = False
+    failing = 0
+    slow_seconds = 0.0
 
-    async def version(self, deadline: float) -> bytes:
+    def _answers(self) -> None:
+        if self.failing:
+            self.failing -= 1
+            raise unavailable("failing")
         if self.away:
             raise unavailable("away")
-        return await super().version(deadline)
+
+    async def version(self, deadline: float) -> bytes:
+        self._answers()
+        version = await super().version(deadline)
+        await asyncio.sleep(self.slow_seconds)
+        return version
+
+    async def members(self, deadline: float) -> dict[int, int]:
+        self._answers()
+        return await super().members(deadline)
 
     async def find(self, member_id: int, user_keys: list[bytes], deadline: float) -> frozenset[bytes]:  # type: ignore[override]
         self.looks += 1
@@ -199,10 +215,55 @@ async def test_while_it_is_not_known_who_has_some_everyone_is_looked_for(
         assert await found(suppressions, OTHER) == set()
         assert store.looks == 2
         await eventually(lambda: said(logged, "suppressions_stale"))
+        assert SUPPRESSIONS_STALE._value.get() == 1
         store.away = False
         await eventually(lambda: said(logged, "suppressions_stale", "suppressions_current"))
+        assert SUPPRESSIONS_STALE._value.get() == 0
         await known(suppressions, OTHER)
     assert module.FOLLOW_SECONDS + module.ANSWER_SECONDS < module.CURRENT_SECONDS < 1
+
+
+async def test_a_question_without_an_answer_is_asked_again(suppressions: Suppressions, store: Watched) -> None:
+    """What is known is trusted meanwhile; so is what was asked when the version was known already."""
+
+    async def asked() -> None:
+        assert not store.failing
+
+    with capture_logs() as logged:
+        store.failing = 1
+        await eventually(asked)
+        await known(suppressions, MEMBER, OTHER)
+        assert not logged
+
+        real_version = store.version
+
+        async def version(deadline: float) -> bytes:
+            found = await real_version(deadline)
+            if found != before and not failed:
+                failed.append(found)
+                store.failing = 1  # of the members
+            return found
+
+        before, failed = await real_version(seconds_from_now()), list[bytes]()
+        store.version = version  # type: ignore[method-assign]
+        await suppress(store, MEMBER, USERS[0])
+        await eventually(lambda: known(suppressions, MEMBER, concerned=True))
+        await known(suppressions, OTHER)
+        assert failed
+        assert not logged
+
+
+async def test_an_answer_is_as_old_as_its_question(
+    suppressions: Suppressions, store: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A suppression may have come since."""
+    monkeypatch.setattr(module, "CURRENT_SECONDS", 0.1)
+    store.slow_seconds = 0.2
+    await eventually(lambda: known(suppressions, OTHER, concerned=True))
+    end = asyncio.get_running_loop().time() + 3 * (store.slow_seconds + module.FOLLOW_SECONDS)
+    while asyncio.get_running_loop().time() < end:
+        await asyncio.sleep(0.01)
+        await known(suppressions, OTHER, concerned=True)
 
 
 async def test_while_a_backup_is_put_back_everyone_is_looked_for(

@@ -158,17 +158,23 @@ async def test_streams_are_read_on_while_a_seconds_worth_is_under_way() -> None:
     def post(users: int) -> AwaitedPost:
         return AwaitedPost(request(0, users), LONG, asyncio.get_running_loop().create_future())
 
-    few, many = post(1), post(10)
+    async def turns() -> None:
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    few, another, many = post(1), post(1), post(10)
     pacing.begin(calling.member.id, (few,))
     assert pacing.has_room(calling)
+    pacing.begin(calling.member.id, (another,))
+    assert not pacing.has_room(calling), "two calls are a second's worth"
     pacing.begin(calling.member.id, (many,))
-    assert not pacing.has_room(calling)
     streams = [asyncio.create_task(pacing.room(calling)) for _ in range(2)]
-    await asyncio.sleep(0)
+    await turns()
     streams.pop().cancel()
-    pacing.end(calling.member.id, [few])
-    await asyncio.sleep(0)
+    pacing.end(calling.member.id, [few, another])
+    await turns()
     assert not streams[0].done(), "ten users are a second's worth"
     pacing.end(calling.member.id, [many])
     await streams[0]
     assert pacing.has_room(calling)
+    assert not pacing._under_way, "of a member that sends nothing any more, nothing is kept"

@@ -129,6 +129,22 @@ async def test_nothing_overtakes_a_post_whose_users_are_looked_for(
     await whole(embedded)
 
 
+async def test_a_post_that_was_left_while_its_users_were_looked_for_changes_nothing(
+    apply: Apply, embedded: EmbeddedCluster, plain: RedisCluster
+) -> None:
+    left, other = users_of_slots(*FIRST_NODE, count=2)
+    (elsewhere,) = users_of_slots(*THIRD_NODE, count=1)
+    with standing_still(embedded.nodes[0].child.pid):
+        post = apply(left, value=1, in_order=False)
+        await written(apply(elsewhere, value=1, in_order=False))
+        await asyncio.sleep(2 * PATIENCE_SECONDS)  # it has its users looked for alone
+        post.cancel()
+    for value in (1, 2):
+        await written(apply(other, value=value, in_order=False))
+    assert await values(plain, [left, other, elsewhere]) == [None, b"2", b"1"]
+    await whole(embedded)
+
+
 async def test_a_post_whose_users_cannot_be_looked_for_fails_alone(apply: Apply, plain: RedisCluster) -> None:
     broken, sound = users_of_slots(*THIRD_NODE, count=2)
     await plain.set(f"s:{{m:p:{broken}}}", "no hash")

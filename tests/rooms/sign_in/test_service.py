@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.errors import Reason
+from instantaudience_server.metrics import SIGN_IN_RESULTS
 from instantaudience_server.store.interfaces.catalog import Kind
 from redis.asyncio import RedisCluster
 from support.cluster.nodes import carried_out
@@ -14,8 +15,10 @@ from support.waiting import seconds_from_now
 
 
 async def test_a_token_says_when_it_ends(worker: AccountWorker, clock: Any) -> None:
+    before = SIGN_IN_RESULTS.labels("OK")._value.get()
     issued = await worker.signing_in.by_password("demo", PASSWORDS["demo"], ADDRESS, seconds_from_now())
     assert issued.end_ms == clock.ms + 24 * 3_600_000
+    assert SIGN_IN_RESULTS.labels("OK")._value.get() == before + 1
 
 
 async def test_a_wrong_name_and_a_wrong_password_look_the_same(worker: AccountWorker) -> None:
@@ -31,6 +34,7 @@ async def test_a_wrong_name_and_a_wrong_password_look_the_same(worker: AccountWo
     ]
     assert len({(error.message, str(error.metadata)) for error in errors}) == 1
     assert errors[0].retry_after_seconds is None
+    assert (errors[0].member_id, errors[1].member_id) == (123, None)  # the failure counts as its user's member's
 
 
 @pytest.mark.parametrize("length", [256, 1_000_000])

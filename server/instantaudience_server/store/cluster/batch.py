@@ -60,7 +60,6 @@ class Single:
         """No node takes the command as it is: its slot is on its way from one to another, or the memory is full."""
         if self._in_need is not None:
             self._slot, self._packed = self._in_need()
-            self._in_need = None
 
 
 class Listed:

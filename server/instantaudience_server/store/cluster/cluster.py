@@ -92,8 +92,6 @@ class Cluster:
     async def close(self) -> None:
         """Close every connection; calls under way fail with UNAVAILABLE."""
         self._closed = True
-        if self._sweeper is not None:
-            self._sweeper.cancel()
         for batch in self._waiting.values():
             batch.give_up(unavailable(NOT_CONFIRMED))
         await self.routes.close()
@@ -283,7 +281,7 @@ class Cluster:
     def _route_again(self, part: Part) -> None:
         """Send what is unanswered of a part to the nodes that are right now."""
         batch, group = part.batch, part.group
-        if batch.done.done() or self._closed:
+        if batch.done.done():
             return
         by_node: defaultdict[Node | None, list[int]] = defaultdict(list)
         for index in part.unanswered:

@@ -147,11 +147,16 @@ class TestQuestions:
         await plain.set(KEYS[0], "5")
         assert await cluster.ask(commands.get(KEYS[0]), seconds_from_now(), int) == 5
 
-    async def test_a_reply_that_cannot_be_read_disturbs_no_others(self, cluster: Cluster) -> None:
+    @pytest.mark.parametrize(("value", "expected"), [(None, TypeError), ("no number", ValueError)])
+    async def test_a_reply_that_cannot_be_read_disturbs_no_others(
+        self, value: str | None, expected: type[Exception], cluster: Cluster, plain: RedisCluster
+    ) -> None:
+        if value is not None:
+            await plain.set(KEYS[0], value)
         unread = cluster.ask(commands.get(KEYS[0]), seconds_from_now(), int)
         other = cluster.ask(commands.get(KEYS[0]), seconds_from_now(), bool)
-        assert await other is False
-        with pytest.raises(TypeError):
+        assert await other is bool(value)
+        with pytest.raises(expected):
             await unread
 
     async def test_one_that_is_refused_is_a_defect(self, cluster: Cluster, plain: RedisCluster) -> None:

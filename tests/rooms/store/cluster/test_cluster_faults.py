@@ -134,6 +134,7 @@ async def test_a_node_that_stands_still_is_unavailable_and_comes_back(embedded: 
             await write(store, for_each(KEY_OF_NODE, {NEVER: {1: 2}}), seconds_from_now(0.7))
         assert failed.value.reason is Reason.UNAVAILABLE
         assert failed.value.retry_after_seconds
+        assert [each.partition(" ")[0] for each in failed.value.nodes] == [f"127.0.0.1:{embedded.ports[1]}"]
         assert 0.6 < time.monotonic() - before < 5
         await write(store, for_each([KEY_OF_NODE[0], KEY_OF_NODE[2]], {NEVER: {1: 3}}), seconds_from_now())
         waiting = asyncio.create_task(write(store, of_users({KEY_OF_NODE[1]: {NEVER: {1: 4}}}), seconds_from_now(10)))

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from instantaudience_server.embedded.cluster import EmbeddedCluster
@@ -123,6 +124,21 @@ def test_replies_are_matched(talk: list[tuple[str, list[bytes]]], cuts: list[int
         await node.close()
 
     asyncio.run(converse())
+
+
+@pytest.mark.parametrize("asking", [False, True])
+async def test_commands_that_go_out_again_are_awaited_once(asking: bool) -> None:
+    """Not in what they went out in first, confirmed or not."""
+    group = Listed([commands.get(key) for key in KEYS[:3]])
+    batch = Batch([group], float("inf"), asyncio.get_running_loop())
+    part = batch.part(group, [0, 1, 2], asking=asking)
+    part.position, part.unconfirmed = (2, [0]) if asking else (1, [0])
+    assert batch.unanswered() == [(group, [0, 1, 2])]
+    again = batch.part(group, part.unanswered)
+    part.end()
+    assert batch.unanswered() == [(group, [0, 1, 2])]
+    again.position = 3
+    assert not batch.unanswered()
 
 
 class Losses(Errors):

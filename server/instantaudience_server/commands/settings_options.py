@@ -28,10 +28,10 @@ CREDENTIALS_IN_URL = r"://[^/]*:[^/@]+@|[?&]password="
 
 
 class _FileType(click.Path):
-    """A path, which in a file of settings may be anything."""
+    """A path, which in a file of settings may hold anything."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not isinstance(value, str | Path) or "\0" in str(value):
+        if "\0" in str(value):
             self.fail(f"{value!r} is no path", param, ctx)
         return super().convert(value, param, ctx)
 
@@ -44,12 +44,17 @@ def _load_file(context: click.Context, _: click.Parameter, path: Path | None) ->
     if path is None:
         return
     try:
-        context.default_map = tomllib.loads(path.read_text(encoding="utf-8"))
+        settings = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise click.BadParameter(f"{path}: {error}") from error
-    unknown = context.default_map.keys() - Settings.model_fields.keys()
+    unknown = settings.keys() - Settings.model_fields.keys()
     if unknown:
         raise click.BadParameter(f"{path}: unknown settings: {', '.join(sorted(unknown))}")
+    for name, value in settings.items():
+        if not isinstance(value, str | int | float):
+            raise click.BadParameter(f"{path}: {name} must be a text, a number, true or false")
+    # As flags have them: of a number for an integer, Click would leave the rest out.
+    context.default_map = {name: str(value) for name, value in settings.items()}
 
 
 config_option = click.option(

@@ -335,5 +335,5 @@ def test_every_command_of_the_store_is_in_the_acl() -> None:
     texts = [each.read_text() for each in files]
     assert not any(re.search(r"redis\.call\((?!')", text) for text in texts), "a command that is not seen here"
     sent = {"".join(match) for text in texts for match in words.findall(text)}
-    assert {each.lower() for each in sent - {"PXAT"}} <= set(COMMANDS)
+    assert {each.lower() for each in sent - {"PXAT"}} <= COMMANDS.keys()
     assert len(sent) > 30

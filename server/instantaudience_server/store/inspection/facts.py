@@ -16,7 +16,7 @@ from redis.exceptions import AuthenticationError, BusyLoadingError, RedisCluster
 
 from instantaudience_server.store.cluster.client import cluster_client
 from instantaudience_server.store.cluster.topology import NO_SLOTS
-from instantaudience_server.store.inspection.permissions import KEY_LETTERS, ON_KEYS, WITHOUT_KEYS, name_of, words_of
+from instantaudience_server.store.inspection.permissions import COMMANDS, KEY_LETTERS
 from instantaudience_server.store.keys import SLOTS
 
 ANSWER_SECONDS = 3.0
@@ -161,8 +161,7 @@ async def _forbidden(node: ClusterNode, user: str | None) -> tuple[list[str], st
         if said is None:
             return [], why
         user = _text(said)
-    questions = {name_of(each): words_of(each, "m:p:0") for each in (*WITHOUT_KEYS, *ON_KEYS)}
-    questions |= {f"keys {letter}:*": ["HSET", f"{letter}:0", "1", "1"] for letter in KEY_LETTERS}
+    questions = COMMANDS | {f"keys {letter}:*": ["HSET", f"{letter}:0", "1", "1"] for letter in KEY_LETTERS}
     forbidden = []
     for name, words in questions.items():
         said, why = await _refusable(node, "ACL DRYRUN", user, *words)

@@ -19,6 +19,7 @@ WITHOUT_KEYS = (
     *("WAIT 1 1", "WAITAOF 1 1 1"),
 )
 """The others."""
+_KEY = "m:p:0"
 
 
 def name_of(command: str) -> str:
@@ -27,12 +28,13 @@ def name_of(command: str) -> str:
     return f"{first}|{others[0]}" if first in ("client", "cluster", "command") else first
 
 
-def words_of(command: str, key: str) -> list[str]:
-    """A command's words, for a key."""
+def _words_of(command: str) -> list[str]:
+    """A command's words, for some user's key."""
     if command.startswith("EVAL "):
-        return ["EVAL", "return 1", "1", key]
-    return command.format(key=key).split(" ")
+        return ["EVAL", "return 1", "1", _KEY]
+    return command.format(key=_KEY).split(" ")
 
 
-COMMANDS = tuple(map(name_of, (*ON_KEYS, *WITHOUT_KEYS)))
-"""What an ACL has to allow, beside `auth` and `hello`, which every user needs to come in."""
+COMMANDS = {name_of(each): _words_of(each) for each in (*WITHOUT_KEYS, *ON_KEYS)}
+"""What an ACL has to allow, beside `auth` and `hello`, which every user needs to come in: names of commands, and words
+of each."""

@@ -27,8 +27,8 @@ from instantaudience_server.store.interfaces.catalog import CatalogStore, Kind, 
 
 OBJECTS_AT_ONCE = 100
 """Objects that are checked, compared and written together: in between, other calls run."""
-_MEANWHILE = (Outcome.CONFLICT, Outcome.NO_MEMBER)
-"""What another editor may have done: it is looked at anew."""
+_LATER = (Outcome.NAME_TAKEN, Outcome.NO_MEMBER)
+"""What others of the request may end."""
 
 
 class _Entry(NamedTuple):
@@ -75,9 +75,10 @@ class ImportService:
             raise AudienceError(Reason.SYNTAX, f"A request must hold at most {rules.MOST_IMPORTED} objects")
         putting = _Putting(request, self._store, self._feed, self._passwords, self._clock, deadline)
         await putting.foresee(entries)
-        for start in range(0, len(entries), OBJECTS_AT_ONCE):
-            await putting.put(entries[start : start + OBJECTS_AT_ONCE])
-        await putting.put_named()
+        for part in (entries[: len(request.members)], entries[len(request.members) :]):
+            for start in range(0, len(part), OBJECTS_AT_ONCE):
+                await putting.put(part[start : start + OBJECTS_AT_ONCE])
+            await putting.put_late()
         await self._feed.catch_up(putting.deadline())
         return putting.result
 
@@ -109,8 +110,8 @@ class _Putting:
             for name in imported.user.certificate_names:
                 self._certificates[name].add(imported.user.id)
         self._paths: dict[tuple[Kind, int], str] = {}
-        self._named: list[_Entry] = []
-        """Those whose unique names others had when it was their turn."""
+        self._late: list[_Entry] = []
+        """Those whose names others had when it was their turn, or that named members that were not there yet."""
 
     def deadline(self) -> float:
         """For what is asked now."""
@@ -134,28 +135,31 @@ class _Putting:
             self._foreseen -= refused
 
     async def put(self, entries: Sequence[_Entry]) -> None:
-        """Put entries, and say in `result` what became of each that is not left to `put_named`."""
-        self._named += await self._put(list(self._checked(entries)))
+        """Put entries, and say in `result` what became of each that is not left to `put_late`."""
+        self._late += await self._put(list(self._checked(entries)))
 
-    async def put_named(self) -> None:
-        """Put what was left, together: names that others had may be free now, or change places."""
-        for entry in await self._put(self._named):
+    async def put_late(self) -> None:
+        """Put what was left, together: names that others had may be free now, or change places, and members be there,
+        or name each other."""
+        late, self._late = self._late, []
+        for entry in await self._put(late):
             with self._telling(entry):
                 check_certificates(entry.message, self._feed.catalog.owners_of_certificate)
+                await check_references(self._store, rules.references(entry.message), self.deadline())
                 self._tell(entry, refusal_of(Outcome.NAME_TAKEN, entry.message)[1])
 
     async def _put(self, entries: Sequence[_Entry]) -> list[_Entry]:
-        """Put entries that were checked; returns those whose names others have."""
-        changed, named = entries, list[_Entry]()
+        """Put entries that were checked; returns those that others of the request may let pass."""
+        changed, late = entries, list[_Entry]()
         for _ in range(ATTEMPTS):
-            outcomes = await self._carry_out(await self._plan([*changed, *named]))
-            changed = [entry for entry, outcome in outcomes if outcome in _MEANWHILE]
-            named = [entry for entry, outcome in outcomes if outcome is Outcome.NAME_TAKEN]
+            outcomes = await self._carry_out(await self._plan([*changed, *late]))
+            changed = [entry for entry, outcome in outcomes if outcome is Outcome.CONFLICT]
+            late = [entry for entry, outcome in outcomes if outcome in _LATER]
             if not changed:
                 break
         for entry in changed:
             self._tell(entry, "It was changed meanwhile; import it again")
-        return named
+        return late
 
     async def _carry_out(self, steps: Sequence[_Step]) -> list[tuple[_Entry, Outcome]]:
         """Write what is to be written, and count what is done."""
@@ -167,7 +171,7 @@ class _Putting:
             if outcome is Outcome.DONE:
                 self.result.created += step.is_new
                 self.result.changed += not step.is_new
-            elif outcome not in _MEANWHILE and outcome is not Outcome.NAME_TAKEN:
+            elif outcome is not Outcome.CONFLICT and outcome not in _LATER:
                 self._tell(step.entry, refusal_of(outcome, step.entry.message)[1])
         return [(step.entry, outcome) for step, outcome in carried_out]
 
@@ -200,11 +204,12 @@ class _Putting:
         self, entry: _Entry, before: Object | None, stored_hash: str | None, former_generation: int
     ) -> _Step:
         message = entry.message
-        references = {each for each in rules.references(message) if each[1] not in self._foreseen}
+        references = rules.references(message)
         if before is not None:
             references -= rules.references(before)
             check_kept(before, message)
-        await check_references(self._store, references, self.deadline())
+        unforeseen = {each for each in references if each[1] not in self._foreseen}
+        await check_references(self._store, unforeseen, self.deadline())
         if before is None and isinstance(message, pb.User) and entry.password is entry.password_hash is None:
             raise AudienceError(Reason.SYNTAX, "'password' or 'password_hash' is required for a new user")
         if isinstance(message, pb.User):

@@ -60,14 +60,14 @@ local function others_changed(kind, since)
   if looked[asked] == nil then looked[asked] = look_for_others(kind, since) end
   return looked[asked]
 end
-local writes, times, giving, taking, of_user = {}, {}, {}, {}, {}
+local writes, times, giving, taking, by_object = {}, {}, {}, {}, {}
 for i = 5, #ARGV, 12 do
   local w = {}
   w.kind, w.id, w.before, w.after, w.owner, w.old_name, w.new_name, w.hash, w.old_hash, w.named, w.alone_since,
     w.givers = unpack(ARGV, i, i + 11)
   writes[#writes + 1] = w
   w.object = w.kind .. w.id
-  if w.kind == 'user' then of_user[w.id] = w end
+  by_object[w.object] = w
   w.is_late = others_changed(w.kind, w.alone_since)
   times[w.object] = (times[w.object] or 0) + 1
   if w.old_name ~= w.new_name then giving[w.old_name] = w end
@@ -84,11 +84,14 @@ local function takes_name(w)
   taking[name], w.lacks_name = nil, true
   return false
 end
+local function is_made(object)
+  local w = by_object[object]
+  if not w or w.after == '' or times[object] ~= 1 then return false end
+  return w.is_looked_at or (w.outcome or refusal(w) or 'DONE') == 'DONE'
+end
 local function givers_give(w)
   for user in string.gmatch(w.givers, '%d+') do
-    local giver = of_user[user]
-    if not giver or times[giver.object] ~= 1 then return false end
-    if not giver.is_looked_at and (giver.outcome or refusal(giver) or 'DONE') ~= 'DONE' then return false end
+    if not is_made('user' .. user) then return false end
   end
   return true
 end
@@ -97,8 +100,8 @@ local function why_not(w)
   if w.old_hash ~= '' and redis.call('HGET', hashes, w.id) ~= w.old_hash then return 'CONFLICT' end
   if w.is_late then return 'CONFLICT' end
   if w.after ~= '' and w.owner ~= '0' and redis.call('HEXISTS', objects.member, w.owner) == 0 then return 'NO_OWNER' end
-  for member in string.gmatch(w.named, '%d+') do
-    if redis.call('HEXISTS', objects.member, member) == 0 then return 'NO_MEMBER' end
+  for id in string.gmatch(w.named, '%d+') do
+    if redis.call('HEXISTS', objects.member, id) == 0 and not is_made('member' .. id) then return 'NO_MEMBER' end
   end
   if w.after == '' and w.kind == 'member' and redis.call('HEXISTS', owned, w.id) == 1 then return 'IN_USE' end
   if not givers_give(w) or not takes_name(w) then return 'NAME_TAKEN' end
@@ -149,7 +152,7 @@ random name, which is part of the IDs of its changes; then twelve for each write
 A name whose holder gives it up further down is free already, if that write will be made: all of it but its own name,
 for which the same holds, is looked at then. So names go around in circles, too. Until its turn comes, such a write
 keeps others from its new name (`taking`); none else touches its object. Likewise with those that give up names in
-certificates, of which each write says who they are.
+certificates, of which each write says who they are, and with members that are named before they are made.
 """
 
 CREDENTIALS = """

@@ -12,7 +12,7 @@ from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.passwords.hashing import Passwords
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.store.cluster.cluster import Cluster
-from instantaudience_server.store.interfaces.catalog import Kind
+from instantaudience_server.store.interfaces.catalog import Kind, Outcome, Write
 from support.clocks import FakeClock
 from support.credentials.key_pairs import public_pem
 from support.parts.callers import caller, quick_hash
@@ -153,6 +153,34 @@ async def test_it_changes_what_differs(
         stored = await worker.stored(Kind.SEGMENT, segment_id)
         changed = (kind, index) == ("segments", position)
         assert stored.last_modified.seconds == NOW_S + (5 if changed else 0)
+
+
+async def test_members_name_those_that_come_much_later(worker: CatalogWorker) -> None:
+    """In another command; what belongs to them comes after all of them."""
+    members = [{"id": 1000 + number, "name": "M", "segment_access": [1200 - number]} for number in range(1, 200)]
+    segments = [{"id": 300 + number, "member_id": 1000 + number, "short_name": "S"} for number in range(1, 200)]
+    del members[99]["segment_access"]
+    assert counts(await worker.put(members=members, segments=segments)) == (398, 0, 0)
+
+
+async def test_a_member_that_goes_meanwhile_is_named_by_none(
+    worker: CatalogWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stands in the request, and was taken for there."""
+    names, named = {"id": A, "name": "A"}, {"id": B, "name": "B"}
+    await worker.put(members=[names, named])
+    write, gone = worker.store.write, asyncio.Event()
+
+    async def write_late(writes: Sequence[Write], deadline: float) -> list[Outcome]:
+        if not gone.is_set():
+            gone.set()
+            await worker.editor.delete(Kind.MEMBER, B, "", deadline)
+        return await write(writes, deadline)
+
+    monkeypatch.setattr(worker.store, "write", write_late)
+    answer = await worker.put(members=[names | {"segment_access": [B]}, named])
+    assert problems(answer) == [("members[0]", f"'segment_access': there is no member {B}")]
+    assert not (await worker.stored(Kind.MEMBER, A)).segment_access
 
 
 class TestCertificates:

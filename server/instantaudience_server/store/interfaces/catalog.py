@@ -51,9 +51,9 @@ class Write(NamedTuple):
     `owner_id` is the member that a user or a segment belongs to (0 for members). `name_before` and `name_after` are
     what nobody else of its kind may have (see `catalog/records.py`), None where there is nothing such.
     `password_hash` is set with a user (None: it stays as it is), in the place of `hash_before` alone (None: of any).
-    `named` are members that must be there. What was found out about all of its kind, in the version `alone_since`, must
-    hold still: none of the kind may have changed since, but by writes of the same command. `givers` are users of which
-    it takes names in certificates: their writes must be made by the same command.
+    `named` are members that must be there, or be made by the same command. What was found out about all of its kind, in
+    the version `alone_since`, must hold still: none of the kind may have changed since, but by writes of the same
+    command. `givers` are users of which it takes names in certificates: their writes must be made by the same command.
     """
 
     kind: Kind

@@ -10,7 +10,7 @@ from instantaudience.v1 import audience_pb2 as pb
 from instantaudience_server.transport.framing import frame
 from support.contract.messages import APPLY, GET_STATUS, PACKAGE, STREAM, apply_request, one_user
 from support.wire.http2 import PREFACE, http2_frame
-from support.wire.peer import Headers, grpc_headers
+from support.wire.peer import Headers, grpc_headers, prefix
 
 HEALTH = "/grpc.health.v1.Health"
 REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
@@ -126,7 +126,7 @@ def broken_connection(random: Random, token: bytes) -> bytes:
 
 def _compressed(message: bytes) -> bytes:
     body = gzip.compress(message)
-    return b"\1" + len(body).to_bytes(4, "big") + body
+    return prefix(1, len(body)) + body
 
 
 def _cut(random: Random, body: bytes) -> tuple[bytes, ...]:

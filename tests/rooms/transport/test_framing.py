@@ -21,15 +21,12 @@ from instantaudience_server.transport.framing import (
     status_message,
     timeout_seconds,
 )
+from support.wire.peer import prefix
 
 LIMIT_BYTES = 1000
 ENCODERS = {b"gzip": gzip.compress, b"deflate": zlib.compress}
 UNREADABLE = "cannot be decompressed"
 UNKNOWN = "unknown compression"
-
-
-def prefix(flag: int, length: int) -> bytes:
-    return bytes([flag]) + length.to_bytes(4, "big")
 
 
 def compressed(encoding: bytes, message: bytes) -> bytes:

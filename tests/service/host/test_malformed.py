@@ -15,17 +15,13 @@ from instantaudience_server.transport.framing import frame
 from support.contract.answers import GRPC_CODES, assert_failure
 from support.hosts.interop_app import LIMIT_BYTES
 from support.hosts.running import Host, path, struct
-from support.wire.peer import Answer, Headers, Peer, connected, grpc_headers
+from support.wire.peer import Answer, Headers, Peer, connected, grpc_headers, prefix
 
 OK, SYNTAX, LIMIT, UNIMPLEMENTED = (0, ""), (3, "SYNTAX"), (8, "LIMIT"), (12, "SYNTAX")
 GOOD = frame(struct(size=3, sizes=[3]).SerializeToString())
 ZIPPED = gzip.compress(struct(size=3, sizes=[3]).SerializeToString())
 UNARY, STREAM = path("Unary"), path("Output")
 GZIP = (b"grpc-encoding", b"gzip")
-
-
-def prefix(flag: int, length: int) -> bytes:
-    return bytes([flag]) + length.to_bytes(4, "big")
 
 
 BODIES: dict[str, tuple[Headers, list[bytes], tuple[int, str], tuple[int, str]]] = {

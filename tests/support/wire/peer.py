@@ -41,6 +41,11 @@ def grpc_headers(path: str | bytes, *more: tuple[bytes, bytes], without: Sequenc
     return [(name, value) for name, value in headers.items() if name not in without]
 
 
+def prefix(flag: int, length: int) -> bytes:
+    """What stands before a gRPC message: 1 for a compressed one, and how long it is."""
+    return bytes([flag]) + length.to_bytes(4, "big")
+
+
 @dataclass
 class Answer:
     """What came back for a request: headers, body and trailers, or `reset`, the error code of a broken stream."""
